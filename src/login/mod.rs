@@ -1,0 +1,4 @@
+//! The login: from a browser without a session to a [`Session`](crate::session::Session), whatever the
+//! provider.
+
+pub mod return_to;

@@ -1,0 +1,62 @@
+//! Text that shares one buffer.
+
+use std::{fmt, ops::Deref};
+
+use bytes::Bytes;
+
+/// An immutable UTF-8 string that is a slice of a shared buffer: a session opened from its cookie
+/// is one allocation, and each header value made of it is none.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub struct Text(Bytes);
+
+impl Text {
+    /// The part of `buffer` that `part` points to, without a copy.
+    ///
+    /// # Panics
+    /// When `part` does not lie inside `buffer`.
+    pub fn slice_of(buffer: &Bytes, part: &str) -> Self {
+        Self(buffer.slice_ref(part.as_bytes()))
+    }
+
+    /// The text itself.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("every constructor takes UTF-8")
+    }
+
+    /// The shared bytes.
+    pub fn bytes(&self) -> &Bytes {
+        &self.0
+    }
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        Self(Bytes::from(text))
+    }
+}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        Self(Bytes::copy_from_slice(text.as_bytes()))
+    }
+}
+
+impl Deref for Text {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), formatter)
+    }
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
