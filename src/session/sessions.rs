@@ -33,7 +33,11 @@ pub struct TooLarge;
 impl Sessions {
     /// `keys` seal and open, `cookies` name, `lifetimes` end.
     pub fn new(keys: Arc<KeyRing>, cookies: Cookies, lifetimes: Lifetimes) -> Self {
-        Self { keys, cookies, lifetimes }
+        Self {
+            keys,
+            cookies,
+            lifetimes,
+        }
     }
 
     /// Own cookies: names, and how they are stripped.
@@ -61,10 +65,14 @@ impl Sessions {
         now: Timestamp,
     ) -> Result<Vec<HeaderValue>, TooLarge> {
         let plain = codec::encode(session);
-        let sealed = self.keys.seal(Purpose::Session, b"", &plain, random::bytes());
+        let sealed = self
+            .keys
+            .seal(Purpose::Session, b"", &plain, random::bytes());
         let end = session.created_at.after(self.lifetimes.lifetime);
         let max_age = end.since(now).min(self.lifetimes.idle_timeout);
-        self.cookies.write_session(&sealed, max_age, found).ok_or(TooLarge)
+        self.cookies
+            .write_session(&sealed, max_age, found)
+            .ok_or(TooLarge)
     }
 
     /// `Set-Cookie` values that move the idle end, when it is time for that.
@@ -72,7 +80,10 @@ impl Sessions {
         if !session.wants_renewal(self.lifetimes, now) {
             return Vec::new();
         }
-        let renewed = Session { seen_at: now, ..session.clone() };
+        let renewed = Session {
+            seen_at: now,
+            ..session.clone()
+        };
         self.write(&renewed, found, now).unwrap_or_default()
     }
 
