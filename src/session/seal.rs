@@ -46,8 +46,8 @@ pub struct KeyRing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyIndex(usize);
 
-/// A sealed text that was opened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A sealed text that was opened. No `Debug`: it may be a token.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Opened {
     /// What was sealed.
     pub plain: Bytes,
@@ -337,7 +337,7 @@ mod tests {
             plain: Bytes::from_static(b"plain"),
             key: KeyIndex(1),
         };
-        assert_eq!(opened, Some(expected));
+        assert!(opened == Some(expected));
     }
 
     #[test]
