@@ -102,7 +102,7 @@ impl Gate {
         };
 
         let renewal = match permit.told() {
-            Some(session) => self.sessions.renew(session, &visit.found, now),
+            Some(session) => self.sessions.renew(session, visit.present, now),
             None => Vec::new(),
         };
         let cookies = self.sessions.cookies();
