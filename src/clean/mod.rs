@@ -4,6 +4,7 @@
 pub mod client;
 pub mod forwarding;
 pub mod identity;
+mod names;
 pub mod path;
 
 use std::{marker::PhantomData, net::IpAddr, sync::Arc};
