@@ -2,6 +2,7 @@
 pub mod clean;
 pub mod clock;
 pub mod config;
+pub mod demo;
 pub mod login;
 pub mod random;
 pub mod route;
