@@ -37,7 +37,7 @@ pub(super) fn serve(gate: &Gate, request: &CleanRequest, record: &mut Record) ->
     let mut response = reply::empty(StatusCode::ACCEPTED);
     if let Some(session) = told {
         gate.identity_headers.write(session, response.headers_mut());
-        for cookie in gate.sessions.renew(session, &visit.found, now) {
+        for cookie in gate.sessions.renew(session, visit.present, now) {
             response.headers_mut().append(SET_COOKIE, cookie);
         }
     }
