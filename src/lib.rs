@@ -3,6 +3,7 @@ pub mod clean;
 pub mod clock;
 pub mod config;
 pub mod login;
+pub mod provider;
 pub mod random;
 pub mod route;
 pub mod session;
