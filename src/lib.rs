@@ -1,5 +1,6 @@
 //! skeleton
 pub mod clean;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod login;
