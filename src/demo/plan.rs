@@ -130,13 +130,19 @@ impl Plan {
             issuer,
             ..
         } = self;
+        let hosts: Vec<_> = self
+            .listen
+            .iter()
+            .map(|address| address.ip().to_string())
+            .collect();
+        let hosts = hosts.join(", ");
         let mut banner = String::new();
         let _ = write!(
             banner,
             "
   ==============================================================================
    sidegate DEMO: for looking around, never for use.
-   It listens on loopback alone (127.0.0.1); nothing leaves this machine.
+   It listens on loopback alone ({hosts}); nothing leaves this machine.
   ==============================================================================
 
    Open   {origin}
