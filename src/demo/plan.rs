@@ -58,10 +58,8 @@ impl Plan {
             issuer: self.issuer.clone(),
             client_id: CLIENT_ID.to_owned(),
             client_secret: self.client_secret.clone(),
-            redirect_uris: vec![here("/oauth2/callback/demo"), here("/oauth2/callback")],
-            post_logout_redirect_uris: ["/", "/public/", "/oauth2/sign_in", "/oauth2/sign_out"]
-                .map(here)
-                .to_vec(),
+            redirect_uris: vec![here("/oauth2/callback/demo")],
+            post_logout_redirect_uris: vec![here("/oauth2/sign_out")],
         }
     }
 
