@@ -5,6 +5,7 @@ pub mod client;
 pub mod forwarding;
 pub mod identity;
 mod names;
+mod original;
 pub mod path;
 
 use std::{marker::PhantomData, net::IpAddr, sync::Arc};
@@ -18,6 +19,7 @@ use http::{
 use hyper::body::Incoming;
 use ipnet::IpNet;
 
+pub use self::original::Original;
 use self::{client::Client, identity::ReservedNames, path::CanonicalPath};
 use crate::{answer::audience::Audience, forward::hop};
 
@@ -40,28 +42,6 @@ pub struct CleanRequest {
     /// What a trusted proxy asks the forward-auth endpoint to judge.
     pub original: Option<Original>,
     cleaned: PhantomData<Cleaned>,
-}
-
-/// The request that a proxy in front holds back while it asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Original {
-    /// From `X-Original-Method` (nginx) or `X-Forwarded-Method` (Traefik, Caddy); GET where absent.
-    pub method: Method,
-    /// From `X-Original-URI`, `X-Original-URL` or `X-Forwarded-Uri`: path and query, or a whole URL.
-    pub target: String,
-}
-
-impl Original {
-    fn of(headers: &HeaderMap) -> Option<Self> {
-        let first = |names: &[&str]| names.iter().find_map(|name| headers.get(*name));
-        let target = first(&["x-original-uri", "x-original-url", "x-forwarded-uri"])?;
-        let method = first(&["x-original-method", "x-forwarded-method"]);
-        let method = method.and_then(|method| Method::from_bytes(method.as_bytes()).ok());
-        Some(Self {
-            method: method.unwrap_or(Method::GET),
-            target: target.to_str().ok()?.to_owned(),
-        })
-    }
 }
 
 /// The authority that the browser asked for: a trusted proxy may have put another into `Host`.
@@ -122,6 +102,7 @@ impl Cleaning {
             client,
             deep_path,
             upgrade,
+            original,
             cleaned: PhantomData,
         })
     }
