@@ -49,7 +49,9 @@ fn judge<'a>(
     session: Option<&'a Session>,
 ) -> Result<Option<&'a Session>, Judgement> {
     let Some(original) = original else {
-        return session.map(Some).ok_or(Judgement::Refused(Refusal::NotSignedIn));
+        return session
+            .map(Some)
+            .ok_or(Judgement::Refused(Refusal::NotSignedIn));
     };
     let mut told = session;
     for target in &original.targets {
@@ -76,13 +78,23 @@ fn refuse(
     };
     let reject = match judgement {
         Judgement::Refused(Refusal::NotSignedIn) => {
-            let target = request.original.as_ref().and_then(|original| original.targets.first());
-            Reject::SignIn { return_to: target.map_or("/", String::as_str).to_owned() }
+            let target = request
+                .original
+                .as_ref()
+                .and_then(|original| original.targets.first());
+            Reject::SignIn {
+                return_to: target.map_or("/", String::as_str).to_owned(),
+            }
         }
         Judgement::Refused(Refusal::Closed) => forbidden("access = deny"),
         Judgement::Ambiguous => forbidden("ambiguous path"),
     };
     record.verdict = reject.verdict();
     record.detail = reject.detail();
-    answer::render(&reject, Audience::Program, &gate.site, &record.id.to_string())
+    answer::render(
+        &reject,
+        Audience::Program,
+        &gate.site,
+        &record.id.to_string(),
+    )
 }
