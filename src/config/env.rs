@@ -69,13 +69,9 @@ fn is_service_link(name: &str, value: &str) -> bool {
     let is_single = !name.contains("__");
     let is_host = name.ends_with("_SERVICE_HOST") || name.contains("_SERVICE_PORT");
     let is_port = name.ends_with("_PORT") || name.contains("_PORT_");
-    let has_scheme = ["tcp://", "udp://", "sctp://"]
-        .iter()
-        .any(|scheme| value.starts_with(scheme));
+    let has_scheme = ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme));
     let is_part = ["_TCP", "_UDP", "_SCTP"].iter().any(|protocol| {
-        ["_PROTO", "_PORT", "_ADDR"]
-            .iter()
-            .any(|part| name.ends_with(&format!("{protocol}{part}")))
+        ["_PROTO", "_PORT", "_ADDR"].iter().any(|part| name.ends_with(&format!("{protocol}{part}")))
     });
     is_single && (is_host || (is_port && (has_scheme || is_part)))
 }
@@ -131,7 +127,9 @@ impl Variable<'_> {
             (Shape::Value | Shape::Secret | Shape::Secrets | Shape::TextOrTable(_), []) => {
                 self.put_value(table, name)
             }
-            (Shape::Table(keys), rest) => self.put(self.inner_table(table, name)?, keys, rest),
+            (Shape::Table(keys), rest) => {
+                self.put(self.inner_table(table, name)?, keys, rest)
+            }
             (Shape::TextOrTable(keys), rest) => {
                 self.replace_text(table, name)?;
                 self.put(self.inner_table(table, name)?, keys, rest)
@@ -176,13 +174,10 @@ impl Variable<'_> {
         let Value::Table(entries) = &mut table.value else {
             return Err(self.no_place(name));
         };
-        let index = entries
-            .iter()
-            .position(|(key, _)| key == name)
-            .unwrap_or_else(|| {
-                entries.push((name.to_owned(), Node::empty_table(self.origin())));
-                entries.len() - 1
-            });
+        let index = entries.iter().position(|(key, _)| key == name).unwrap_or_else(|| {
+            entries.push((name.to_owned(), Node::empty_table(self.origin())));
+            entries.len() - 1
+        });
         Ok(&mut entries[index].1)
     }
 
@@ -204,10 +199,7 @@ impl Variable<'_> {
         let Some(Value::List(items)) = list.map(|(_, node)| &mut node.value) else {
             return Err(self.no_place(name));
         };
-        let index = number
-            .parse::<usize>()
-            .ok()
-            .filter(|index| *index <= items.len());
+        let index = number.parse::<usize>().ok().filter(|index| *index <= items.len());
         let Some(index) = index else {
             let message = format!("{} has no place in the list", self.name);
             return Err(Problem::new(&self.origin(), message).hint(format!(
@@ -253,11 +245,8 @@ impl Variable<'_> {
     }
 
     fn contradicts(&self, other: &str) -> Problem {
-        Problem::new(
-            &self.origin(),
-            format!("{} and {other} contradict each other", self.name),
-        )
-        .hint("unset one of them")
+        Problem::new(&self.origin(), format!("{} and {other} contradict each other", self.name))
+            .hint("unset one of them")
     }
 
     fn no_place(&self, name: &str) -> Problem {
@@ -288,10 +277,7 @@ impl Variable<'_> {
             return problem.hint("there is nothing of that name in the configuration");
         };
         let names = || keys.iter().map(|key| key.name);
-        if let Some(key) = keys
-            .iter()
-            .find(|key| first.starts_with(&format!("{}_", key.name)))
-        {
+        if let Some(key) = keys.iter().find(|key| first.starts_with(&format!("{}_", key.name))) {
             let rest = left[key.name.len() + 1..].to_ascii_uppercase();
             let table = key.name.to_ascii_uppercase();
             if !matches!(key.shape, Shape::Value) {
@@ -320,10 +306,7 @@ fn spelling(table: &Node, chosen: &str, inner: &Shape) -> String {
     let fold = |name: &str| name.to_ascii_lowercase().replace('-', "_");
     let written = table.entries().iter().map(|(name, _)| name);
     let alike = || written.clone().filter(|name| fold(name) == chosen);
-    match alike()
-        .find(|name| *name == chosen)
-        .or_else(|| alike().next())
-    {
+    match alike().find(|name| *name == chosen).or_else(|| alike().next()) {
         Some(name) => name.clone(),
         // Header names have dashes; a provider is called as it is written.
         None if matches!(inner, Shape::Value) => chosen.replace('_', "-"),
@@ -336,16 +319,11 @@ mod tests {
     use super::*;
 
     fn environment(pairs: &[(&str, &str)]) -> Environment {
-        pairs
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect()
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }
 
     fn overlaid(source: &str, pairs: &[(&str, &str)]) -> (Node, String) {
-        let mut root = super::super::raw::parse(source)
-            .ok()
-            .expect("the test's TOML is right");
+        let mut root = super::super::raw::parse(source).ok().expect("the test's TOML is right");
         let mut problems = Problems::default();
         overlay(&mut root, &environment(pairs), &mut problems);
         let text = if problems.is_empty() {
@@ -358,12 +336,10 @@ mod tests {
     }
 
     fn text(node: &Node, path: &[&str]) -> String {
-        let found = path
-            .iter()
-            .fold(node, |node, key| match key.parse::<usize>() {
-                Ok(index) => &node.items()[index],
-                Err(_) => node.get(key).expect("the path is there"),
-            });
+        let found = path.iter().fold(node, |node, key| match key.parse::<usize>() {
+            Ok(index) => &node.items()[index],
+            Err(_) => node.get(key).expect("the path is there"),
+        });
         match &found.value {
             Value::Text(text) => text.to_string(),
             _ => panic!("not text"),
@@ -411,11 +387,7 @@ mod tests {
         );
         assert_eq!(problems, "");
         assert_eq!(text(&root, &["session", "secret", "file"]), "/f");
-        assert!(
-            root.get("session")
-                .and_then(|node| node.get("secret")?.get("env"))
-                .is_none()
-        );
+        assert!(root.get("session").and_then(|node| node.get("secret")?.get("env")).is_none());
         assert_eq!(text(&root, &["providers", "a", "allow", "emails"]), "a@b");
     }
 
@@ -424,14 +396,8 @@ mod tests {
         for (name, hint) in [
             ("SIDEGATE_SESSION_STORE", "SIDEGATE_SESSION__STORE"),
             ("SIDEGATE_UPSTRAEM", "SIDEGATE_UPSTREAM?"),
-            (
-                "SIDEGATE_PROVIDERS__A__ISUER",
-                "SIDEGATE_PROVIDERS__A__ISSUER?",
-            ),
-            (
-                "SIDEGATE_PROVIDERS_A__ISSUER",
-                "SIDEGATE_PROVIDERS__A__ISSUER",
-            ),
+            ("SIDEGATE_PROVIDERS__A__ISUER", "SIDEGATE_PROVIDERS__A__ISSUER?"),
+            ("SIDEGATE_PROVIDERS_A__ISSUER", "SIDEGATE_PROVIDERS__A__ISSUER"),
             ("SIDEGATE_SESSION", "SIDEGATE_SESSION__SECRET"),
             ("SIDEGATE_PROVIDERS", "SIDEGATE_PROVIDERS__"),
             ("SIDEGATE_LISTEN__PORT", "nothing of that name"),
