@@ -16,9 +16,12 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    app,
     config::{
-        self, Allow, Config, Environment, ListenAddress, Loaded, ProviderKind, UpstreamAddress,
+        self, Allow, Config, Environment, Loaded, ProviderKind, UpstreamAddress,
     },
+    demo,
+    observe::log,
     random,
 };
 
@@ -89,9 +92,9 @@ enum Command {
     },
     /// Show a whole login on this machine: a demo app, a demo provider, and the gate before it.
     Demo {
-        /// Where the gate listens on 127.0.0.1; the app and the provider take free ports.
-        #[arg(long, value_name = "N", default_value_t = 4180)]
-        port: u16,
+        /// Where the gate listens on loopback; the first free port from 4180 on where none is named.
+        #[arg(long, value_name = "N")]
+        port: Option<u16>,
     },
 }
 
@@ -138,17 +141,44 @@ pub fn main() -> ExitCode {
 }
 
 fn run(loaded: Loaded) -> ExitCode {
-    let Loaded { config, warnings } = loaded;
-    for warning in warnings {
-        complain(&format!("warning: {warning}\n"));
+    let _log = log::start(&loaded.config.log);
+    for warning in loaded.warnings {
+        tracing::warn!("{warning}");
     }
-    complain(&format!("this build cannot serve {}\n", config.public_url.url));
-    ExitCode::FAILURE
+    serve(loaded.config)
 }
 
-fn run_demo(port: u16) -> ExitCode {
-    complain(&format!("this build has no demo to show on port {port}\n"));
-    ExitCode::FAILURE
+fn run_demo(port: Option<u16>) -> ExitCode {
+    let demo = match demo::start(port) {
+        Ok(demo) => demo,
+        Err(error) => {
+            complain(&format!("the demo cannot start: {error}\n"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let _log = log::start(&demo.config.log);
+    say(&demo.banner);
+    let code = serve(demo.config);
+    drop(demo.servers);
+    code
+}
+
+/// Serves until a signal. The acceptor and what runs in the background share this thread.
+fn serve(config: Config) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&format!("cannot start: {error}\n"));
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(app::run(config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("{error}\n"));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn check(file: &ConfigFile) -> Result<ExitCode, ExitCode> {
@@ -166,10 +196,10 @@ fn summary(name: &str, config: &Config) -> String {
     let mut line = |key: &str, value: &str| {
         _ = writeln!(text, "  {key:<10} {value}");
     };
-    let listen: Vec<_> = config.listen.iter().map(listen_text).collect();
+    let listen: Vec<_> = config.listen.iter().map(ToString::to_string).collect();
     line("listen", &listen.join(", "));
     if let Some(admin) = &config.admin_listen {
-        line("admin", &listen_text(admin));
+        line("admin", &admin.to_string());
     }
     let origin = config.public_url.url.origin().ascii_serialization();
     line("public", &origin);
@@ -195,13 +225,6 @@ fn summary(name: &str, config: &Config) -> String {
         _ = writeln!(text, "  {:<10} {callback}", provider.name);
     }
     text
-}
-
-fn listen_text(address: &ListenAddress) -> String {
-    match address {
-        ListenAddress::Tcp(address) => address.to_string(),
-        ListenAddress::Unix(path) => format!("unix:{}", path.display()),
-    }
 }
 
 fn health(file: &ConfigFile, url: Option<&str>) -> Result<ExitCode, ExitCode> {

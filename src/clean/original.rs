@@ -9,19 +9,19 @@
 use http::{HeaderMap, Method};
 
 /// What the headers of a trusted proxy say of the request it asks about.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Original {
+    /// Path and query, one for each header that came; empty, which is no path, where it is not ASCII.
+    pub targets: Vec<String>,
     /// All methods where none is told: nginx asks by GET whatever the client sent, and a rule for GET
     /// must not let a POST pass.
     pub methods: Vec<Method>,
-    /// Path and query, one for each header that came; empty, which is no path, where it is not ASCII.
-    pub targets: Vec<String>,
 }
 
 impl Original {
-    /// What the headers say; nothing where they name no target.
-    pub fn of(headers: &HeaderMap) -> Option<Self> {
-        let targets: Vec<String> = TARGETS
+    /// What the headers of a trusted proxy say; for others it is [`Original::default`].
+    pub fn read(headers: &HeaderMap) -> Self {
+        let targets = TARGETS
             .iter()
             .flat_map(|name| headers.get_all(*name))
             .map(|value| path_and_query(value.to_str().unwrap_or_default()).to_owned())
@@ -30,13 +30,19 @@ impl Original {
         for value in METHODS.iter().flat_map(|name| headers.get_all(*name)) {
             match Method::from_bytes(value.as_bytes()) {
                 Ok(method) => methods.push(method),
+                // What is no method falls under the rules for all of them.
                 Err(_) => methods.extend(EVERY_METHOD),
             }
         }
         if methods.is_empty() {
             methods.extend(EVERY_METHOD);
         }
-        (!targets.is_empty()).then_some(Self { methods, targets })
+        Self { targets, methods }
+    }
+
+    /// The first target, for the way back after a login.
+    pub fn return_to(&self) -> &str {
+        self.targets.first().map_or("/", String::as_str)
     }
 }
 
@@ -72,12 +78,12 @@ mod tests {
 
     use super::*;
 
-    fn read(lines: &[(&'static str, &'static str)]) -> Option<Original> {
+    fn read(lines: &[(&'static str, &'static str)]) -> Original {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             headers.append(*name, HeaderValue::from_static(value));
         }
-        Original::of(&headers)
+        Original::read(&headers)
     }
 
     #[test]
@@ -89,8 +95,7 @@ mod tests {
             ("x-original-url", "https://app.example/public/y?b=2"),
             ("x-forwarded-method", "POST"),
             ("x-original-method", "GET"),
-        ])
-        .unwrap();
+        ]);
         let expected = ["/public/x", "/public/y?b=2", "/admin?a=1", "/other"];
         assert_eq!(original.targets, expected);
         assert_eq!(original.methods, [Method::GET, Method::POST]);
@@ -98,15 +103,16 @@ mod tests {
 
     #[test]
     fn an_untold_method_is_any_method() {
-        let methods = |lines| read(lines).unwrap().methods;
+        let methods = |lines| read(lines).methods;
         assert_eq!(methods(&[("x-original-uri", "/a")]), EVERY_METHOD);
         let odd = [("x-original-uri", "/a"), ("x-original-method", "no method")];
         assert_eq!(methods(&odd), EVERY_METHOD);
     }
 
     #[test]
-    fn without_a_target_nothing_is_asked() {
-        assert_eq!(read(&[("x-original-method", "GET")]), None);
+    fn the_way_back_is_the_first_target() {
+        assert_eq!(read(&[]).return_to(), "/");
+        assert_eq!(read(&[("x-forwarded-uri", "/a?b")]).return_to(), "/a?b");
     }
 
     #[test]
@@ -123,6 +129,6 @@ mod tests {
         }
         let mut headers = HeaderMap::new();
         headers.append("x-original-uri", HeaderValue::from_bytes(b"/\xff").unwrap());
-        assert_eq!(Original::of(&headers).unwrap().targets, [""]);
+        assert_eq!(Original::read(&headers).targets, [""]);
     }
 }

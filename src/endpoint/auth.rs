@@ -1,7 +1,7 @@
 //! `PREFIX/auth`: forward-auth for nginx `auth_request`, Traefik `ForwardAuth`, Caddy `forward_auth`.
 //!
 //! The proxy asks about a request that is not this one. What it says of it is believed from trusted peers
-//! only ([`Original`]); without that somebody must be signed in.
+//! only ([`Original`]), and everything it says must pass; without that somebody must be signed in.
 //!
 //! The answer is always 202, 401 or 403, never a redirect: `auth_request` takes anything else for an
 //! error.
@@ -11,7 +11,7 @@ use http::{Response, StatusCode, header::SET_COOKIE};
 use crate::{
     answer::{self, Reject, audience::Audience, reply},
     body::Body,
-    clean::{CleanRequest, Original, path::CanonicalPath},
+    clean::{CleanRequest, original::Original, path::CanonicalPath},
     clock,
     decide::Refusal,
     gate::{Gate, Judgement},
@@ -26,9 +26,9 @@ pub(super) fn serve(gate: &Gate, request: &CleanRequest, record: &mut Record) ->
     let session = visit.session.as_ref();
     record.user = session.map(|session| session.identity.user().clone());
 
-    let told = match judge(gate, request.original.as_ref(), session) {
+    let told = match judge(gate, &request.original, session) {
         Ok(told) => told,
-        Err(judgement) => return refuse(gate, request, judgement, session, record),
+        Err(judgement) => return refuse(gate, judgement, &request.original, session, record),
     };
     record.verdict = if told.is_some() { "pass" } else { "public" };
     let mut response = reply::empty(StatusCode::ACCEPTED);
@@ -45,19 +45,17 @@ pub(super) fn serve(gate: &Gate, request: &CleanRequest, record: &mut Record) ->
 /// reading is public.
 fn judge<'a>(
     gate: &Gate,
-    original: Option<&Original>,
+    asked: &Original,
     session: Option<&'a Session>,
 ) -> Result<Option<&'a Session>, Judgement> {
-    let Some(original) = original else {
-        return session
-            .map(Some)
-            .ok_or(Judgement::Refused(Refusal::NotSignedIn));
-    };
+    if asked.targets.is_empty() {
+        return session.map(Some).ok_or(Judgement::Refused(Refusal::NotSignedIn));
+    }
     let mut told = session;
-    for target in &original.targets {
+    for target in &asked.targets {
         let path = target.split('?').next().unwrap_or_default();
         let path = CanonicalPath::parse(path).map_err(|_| Judgement::Ambiguous)?;
-        for method in &original.methods {
+        for method in &asked.methods {
             let permit = gate.judge(method, &path.surface, path.deep.as_deref(), session)?;
             told = told.and(permit.told());
         }
@@ -67,8 +65,8 @@ fn judge<'a>(
 
 fn refuse(
     gate: &Gate,
-    request: &CleanRequest,
     judgement: Judgement,
+    asked: &Original,
     session: Option<&Session>,
     record: &mut Record,
 ) -> Response<Body> {
@@ -78,23 +76,12 @@ fn refuse(
     };
     let reject = match judgement {
         Judgement::Refused(Refusal::NotSignedIn) => {
-            let target = request
-                .original
-                .as_ref()
-                .and_then(|original| original.targets.first());
-            Reject::SignIn {
-                return_to: target.map_or("/", String::as_str).to_owned(),
-            }
-        }
+            Reject::SignIn { return_to: asked.return_to().to_owned() }
+        },
         Judgement::Refused(Refusal::Closed) => forbidden("access = deny"),
         Judgement::Ambiguous => forbidden("ambiguous path"),
     };
     record.verdict = reject.verdict();
     record.detail = reject.detail();
-    answer::render(
-        &reject,
-        Audience::Program,
-        &gate.site,
-        &record.id.to_string(),
-    )
+    answer::render(&reject, Audience::Program, &gate.site, &record.id.to_string())
 }
