@@ -128,7 +128,10 @@ pub fn main() -> ExitCode {
         Command::Run(file) => file.load().map(run),
         Command::Check(file) => check(&file),
         Command::Secret => {
-            say(&format!("{}\n", URL_SAFE_NO_PAD.encode(random::bytes::<32>())));
+            say(&format!(
+                "{}\n",
+                URL_SAFE_NO_PAD.encode(random::bytes::<32>())
+            ));
             Ok(ExitCode::SUCCESS)
         }
         Command::Health { file, url } => health(&file, url.as_deref()),
@@ -142,7 +145,10 @@ fn run(loaded: Loaded) -> ExitCode {
     for warning in warnings {
         complain(&format!("warning: {warning}\n"));
     }
-    complain(&format!("this build cannot serve {}\n", config.public_url.url));
+    complain(&format!(
+        "this build cannot serve {}\n",
+        config.public_url.url
+    ));
     ExitCode::FAILURE
 }
 
@@ -183,12 +189,18 @@ fn summary(name: &str, config: &Config) -> String {
             Allow::Anyone => ", open to anyone who can sign in there",
             Allow::Lists(_) => "",
         };
-        line("provider", &format!("{} (oidc, {issuer}{who})", provider.name));
+        line(
+            "provider",
+            &format!("{} (oidc, {issuer}{who})", provider.name),
+        );
     }
-    line("routes", &match config.routes.len() {
-        0 => "none: every path asks for a session".to_owned(),
-        many => format!("{many}, then every path asks for a session"),
-    });
+    line(
+        "routes",
+        &match config.routes.len() {
+            0 => "none: every path asks for a session".to_owned(),
+            many => format!("{many}, then every path asks for a session"),
+        },
+    );
     text.push_str("register as redirect URI:\n");
     for provider in &config.providers {
         let callback = format!("{origin}{}/callback/{}", config.prefix, provider.name);
@@ -262,7 +274,10 @@ mod tests {
         let loaded = config::load(Some(&file), &environment).unwrap();
         let text = summary("sidegate.toml", &loaded.config);
         assert!(text.starts_with("ok: sidegate.toml\n"), "{text}");
-        assert!(text.contains("https://app.example.com/oauth2/callback/corp\n"), "{text}");
+        assert!(
+            text.contains("https://app.example.com/oauth2/callback/corp\n"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -16,7 +16,11 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
         "m" => 60,
         "h" => 60 * 60,
         "d" => 24 * 60 * 60,
-        "" => return Err(format!("a unit is missing: \"{number}s\" for seconds, or m, h, d")),
+        "" => {
+            return Err(format!(
+                "a unit is missing: \"{number}s\" for seconds, or m, h, d"
+            ));
+        }
         _ => return Err(FORM.to_owned()),
     };
     let seconds = number
@@ -53,8 +57,22 @@ mod tests {
     #[test]
     fn refuses_what_is_unclear() {
         for text in [
-            "", "60", "s", "1.5h", "-1s", "+1s", "1 s", "1h30m", "1w", "300x", "0s", "1S", "１s",
-            "99999999999999999999s", "9223372036854775807d", "11000d",
+            "",
+            "60",
+            "s",
+            "1.5h",
+            "-1s",
+            "+1s",
+            "1 s",
+            "1h30m",
+            "1w",
+            "300x",
+            "0s",
+            "1S",
+            "１s",
+            "99999999999999999999s",
+            "9223372036854775807d",
+            "11000d",
         ] {
             assert!(parse(text).is_err(), "{text}");
         }

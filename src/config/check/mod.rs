@@ -60,7 +60,12 @@ impl<'a> Checker<'a> {
         let providers = self.providers(root);
         let headers = self.headers(root);
         let routes = self.routes(root, prefix.as_deref());
-        self.check_addresses(root, listen.as_deref(), admin_listen.as_ref(), upstream.as_ref());
+        self.check_addresses(
+            root,
+            listen.as_deref(),
+            admin_listen.as_ref(),
+            upstream.as_ref(),
+        );
         self.check_scheme(root, tls.as_ref(), public_url.as_ref());
         if !self.problems.is_empty() {
             return None;
@@ -188,16 +193,22 @@ impl<'a> Checker<'a> {
         if let Some(Some(admin)) = admin
             && listen.iter().any(|public| address::collide(public, admin))
         {
-            let origin = root.get("admin_listen").map_or(Origin::Nowhere, |node| node.origin.clone());
+            let origin = root
+                .get("admin_listen")
+                .map_or(Origin::Nowhere, |node| node.origin.clone());
             self.problem(
                 Problem::new(&origin, "`admin_listen` is also a public address")
                     .hint("give it a port of its own, such as \"127.0.0.1:4181\""),
             );
         }
         if let Some(upstream) = upstream
-            && listen.iter().any(|public| address::leads_to(upstream, public))
+            && listen
+                .iter()
+                .any(|public| address::leads_to(upstream, public))
         {
-            let origin = root.get("upstream").map_or(Origin::Nowhere, |node| node.origin.clone());
+            let origin = root
+                .get("upstream")
+                .map_or(Origin::Nowhere, |node| node.origin.clone());
             self.problem(
                 Problem::new(&origin, "the upstream is the gate's own address")
                     .hint("requests would go round in circles; name the app's address"),
@@ -215,7 +226,9 @@ impl<'a> Checker<'a> {
             return;
         };
         if matches!(tls, Some(Some(_))) {
-            let origin = root.get("public_url").map_or(Origin::Nowhere, |node| node.origin.clone());
+            let origin = root
+                .get("public_url")
+                .map_or(Origin::Nowhere, |node| node.origin.clone());
             self.problem(
                 Problem::new(&origin, "`tls` is set, but `public_url` begins with http")
                     .hint("browsers come over TLS, so write https://"),
