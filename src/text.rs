@@ -19,6 +19,10 @@ impl Text {
     }
 
     /// The text itself.
+    ///
+    /// # Panics
+    /// Never: every constructor takes UTF-8. (Looking again costs less than a copy at opening would,
+    /// and the crate has no `unsafe`.)
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("every constructor takes UTF-8")
     }
@@ -58,5 +62,27 @@ impl fmt::Debug for Text {
 impl fmt::Display for Text {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slice_shares_its_buffer() {
+        let buffer = Bytes::from_static("héllo".as_bytes());
+        let whole = std::str::from_utf8(&buffer).unwrap();
+        let part = Text::slice_of(&buffer, &whole[1..3]);
+        assert_eq!(part.as_str(), "é");
+        assert_eq!(part.bytes().as_ptr(), buffer[1..].as_ptr());
+        assert_eq!(format!("{part} {part:?}"), "é \"é\"");
+    }
+
+    #[test]
+    #[should_panic(expected = "")]
+    fn a_part_of_something_else_is_refused() {
+        let elsewhere = String::from("elsewhere");
+        let _ = Text::slice_of(&Bytes::from_static(b"here"), &elsewhere);
     }
 }

@@ -2,5 +2,7 @@
 //! that only the gate may write.
 
 pub mod client;
+pub mod forwarding;
 pub mod identity;
+mod names;
 pub mod path;
