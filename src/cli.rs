@@ -16,9 +16,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    config::{
-        self, Allow, Config, Environment, ListenAddress, Loaded, ProviderKind, UpstreamAddress,
-    },
+    config::{self, Allow, Config, Environment, Loaded, ProviderKind, UpstreamAddress},
     random,
 };
 
@@ -83,15 +81,15 @@ enum Command {
     Health {
         #[command(flatten)]
         file: ConfigFile,
-        /// Ask here instead, without a look at the configuration: http://HOST:PORT or unix:/PATH.
+        /// Ask here instead, without a look at the configuration: `http://HOST:PORT` or `unix:/PATH`.
         #[arg(long, value_name = "URL")]
         url: Option<String>,
     },
     /// Show a whole login on this machine: a demo app, a demo provider, and the gate before it.
     Demo {
-        /// Where the gate listens on 127.0.0.1; the app and the provider take free ports.
-        #[arg(long, value_name = "N", default_value_t = 4180)]
-        port: u16,
+        /// The gate's port; the first free one from 4180 on where none is given.
+        #[arg(long, value_name = "N")]
+        port: Option<u16>,
     },
 }
 
@@ -152,8 +150,11 @@ fn run(loaded: Loaded) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn run_demo(port: u16) -> ExitCode {
-    complain(&format!("this build has no demo to show on port {port}\n"));
+fn run_demo(port: Option<u16>) -> ExitCode {
+    complain(&format!(
+        "this build has no demo to show on port {}\n",
+        port.unwrap_or(4180)
+    ));
     ExitCode::FAILURE
 }
 
@@ -172,10 +173,10 @@ fn summary(name: &str, config: &Config) -> String {
     let mut line = |key: &str, value: &str| {
         _ = writeln!(text, "  {key:<10} {value}");
     };
-    let listen: Vec<_> = config.listen.iter().map(listen_text).collect();
+    let listen: Vec<_> = config.listen.iter().map(ToString::to_string).collect();
     line("listen", &listen.join(", "));
     if let Some(admin) = &config.admin_listen {
-        line("admin", &listen_text(admin));
+        line("admin", &admin.to_string());
     }
     let origin = config.public_url.url.origin().ascii_serialization();
     line("public", &origin);
@@ -207,13 +208,6 @@ fn summary(name: &str, config: &Config) -> String {
         _ = writeln!(text, "  {:<10} {callback}", provider.name);
     }
     text
-}
-
-fn listen_text(address: &ListenAddress) -> String {
-    match address {
-        ListenAddress::Tcp(address) => address.to_string(),
-        ListenAddress::Unix(path) => format!("unix:{}", path.display()),
-    }
 }
 
 fn health(file: &ConfigFile, url: Option<&str>) -> Result<ExitCode, ExitCode> {

@@ -2,8 +2,7 @@
 //! every few seconds and should cost next to nothing.
 
 use std::{
-    fmt::Display,
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs},
     os::unix::net::UnixStream,
     path::PathBuf,
@@ -102,10 +101,14 @@ impl Target {
     fn exchange(&self, mut stream: impl Read + Write, host: &str) -> Result<(), String> {
         let path = &self.path;
         let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).map_err(failed)?;
+        stream
+            .write_all(request.as_bytes())
+            .map_err(|error| failed(&error))?;
         // "HTTP/1.1 200" is all that counts.
         let mut start = [0; 12];
-        stream.read_exact(&mut start).map_err(failed)?;
+        stream
+            .read_exact(&mut start)
+            .map_err(|error| failed(&error))?;
         match start.strip_prefix(b"HTTP/1.") {
             Some([_, b' ', b'2', b'0', b'0']) => Ok(()),
             Some([_, b' ', status @ ..]) => Err(format!(
@@ -141,15 +144,11 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-fn limit(result: std::io::Result<()>) -> Result<(), String> {
-    result.map_err(failed)
+fn limit(result: io::Result<()>) -> Result<(), String> {
+    result.map_err(|error| failed(&error))
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "map_err gives the error away"
-)]
-fn failed(error: impl Display) -> String {
+fn failed(error: &io::Error) -> String {
     format!("no answer: {error}")
 }
 

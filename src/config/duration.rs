@@ -49,9 +49,9 @@ mod tests {
     #[test]
     fn reads_each_unit() {
         assert_eq!(parse("90s"), Ok(Duration::from_secs(90)));
-        assert_eq!(parse("15m"), Ok(Duration::from_secs(15 * 60)));
-        assert_eq!(parse("12h"), Ok(Duration::from_secs(12 * 3600)));
-        assert_eq!(parse("7d"), Ok(Duration::from_secs(7 * 86400)));
+        assert_eq!(parse("15m"), Ok(Duration::from_mins(15)));
+        assert_eq!(parse("12h"), Ok(Duration::from_hours(12)));
+        assert_eq!(parse("7d"), Ok(Duration::from_hours(7 * 24)));
     }
 
     #[test]

@@ -117,8 +117,7 @@ impl Report {
             1 => "1 problem".to_owned(),
             many => format!("{many} problems"),
         };
-        text.push_str(&format!("{count} in the configuration\n"));
-        text
+        text + &count + " in the configuration\n"
     }
 
     fn group<'a>(&'a self, problem: &'a Problem) -> Group<'a> {

@@ -131,7 +131,7 @@ fn reads_every_key() {
         config.upstream,
         UpstreamAddress::Unix("/run/app.sock".into())
     );
-    assert_eq!(config.upstream_timeout, Duration::from_secs(15 * 60));
+    assert_eq!(config.upstream_timeout, Duration::from_mins(15));
     assert_eq!(config.trusted_proxies[1].to_string(), "192.0.2.1/32");
     assert_eq!(config.prefix, "/gate/own");
     assert_eq!(
@@ -154,7 +154,7 @@ fn reads_every_key() {
     );
     assert_eq!(session.secrets[1].expose(), environment()["OLD_SECRET"]);
     assert!(!session.ephemeral);
-    assert_eq!(session.lifetime, Duration::from_secs(3600));
+    assert_eq!(session.lifetime, Duration::from_hours(1));
     assert_eq!(
         session.idle_timeout, session.lifetime,
         "the default gives way"
@@ -205,7 +205,7 @@ fn defaults_are_as_documented() {
         [ListenAddress::Tcp(([0, 0, 0, 0], 4180).into())]
     );
     assert!(config.tls.is_none() && config.admin_listen.is_none());
-    assert_eq!(config.upstream_timeout, Duration::from_secs(60));
+    assert_eq!(config.upstream_timeout, Duration::from_mins(1));
     assert_eq!(config.shutdown_grace, Duration::from_secs(30));
     assert_eq!(
         (config.prefix.as_str(), config.log.as_str()),
@@ -213,8 +213,8 @@ fn defaults_are_as_documented() {
     );
     assert!(config.trusted_proxies.is_empty() && config.redirect_hosts.is_empty());
     assert!(config.workers >= 1);
-    assert_eq!(config.session.lifetime, Duration::from_secs(7 * 86400));
-    assert_eq!(config.session.idle_timeout, Duration::from_secs(12 * 3600));
+    assert_eq!(config.session.lifetime, Duration::from_hours(7 * 24));
+    assert_eq!(config.session.idle_timeout, Duration::from_hours(12));
     assert_eq!(config.session.cookie_name, "sidegate");
     assert!(config.session.ephemeral);
     assert_eq!(config.session.secrets[0].expose().len(), 43);

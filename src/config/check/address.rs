@@ -12,7 +12,7 @@ use super::{
         raw::{Node, Origin},
         report::Problem,
     },
-    Checker,
+    Checker, Reported,
 };
 
 impl Checker<'_> {
@@ -47,12 +47,14 @@ impl Checker<'_> {
         complete.then_some(addresses)
     }
 
-    pub(super) fn admin_listen(&mut self, root: &Node) -> Option<Option<ListenAddress>> {
+    pub(super) fn admin_listen(&mut self, root: &Node) -> Result<Option<ListenAddress>, Reported> {
         let Some(node) = root.get("admin_listen") else {
-            return Some(None);
+            return Ok(None);
         };
-        let text = self.text(node, "admin_listen")?;
-        self.found(listen_address(text, &node.origin)).map(Some)
+        let text = self.text(node, "admin_listen").ok_or(Reported)?;
+        self.found(listen_address(text, &node.origin))
+            .map(Some)
+            .ok_or(Reported)
     }
 
     pub(super) fn public_url(&mut self, root: &Node) -> Option<PublicUrl> {
@@ -154,9 +156,7 @@ fn socket_path(path: &str, origin: &Origin) -> Result<PathBuf, Problem> {
 fn origin_url(text: &str, origin: &Origin, key: &str) -> Result<Url, Problem> {
     let url = web_url(text, origin, key)?;
     if url.path() != "/" {
-        let mut bare = url.clone();
-        bare.set_path("");
-        let bare = bare.as_str().trim_end_matches('/').to_owned();
+        let bare = url.origin().ascii_serialization();
         return Err(
             Problem::new(origin, format!("`{key}` may not have a path")).hint(format!(
                 "write \"{bare}\"; paths are kept as users ask for them"

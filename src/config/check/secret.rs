@@ -102,16 +102,14 @@ impl Checker<'_> {
             );
             return None;
         }
-        match self.environment.get(name) {
-            Some(value) => Some(Secret::new(value.trim().to_owned())),
-            None => {
-                self.problem(
-                    Problem::new(&node.origin, format!("the environment has no {name}"))
-                        .hint("set it for this process, or name another variable"),
-                );
-                None
-            }
+        let value = self.environment.get(name);
+        if value.is_none() {
+            self.problem(
+                Problem::new(&node.origin, format!("the environment has no {name}"))
+                    .hint("set it for this process, or name another variable"),
+            );
         }
+        value.map(|value| Secret::new(value.trim().to_owned()))
     }
 
     fn secret_in_file(&mut self, node: &Node) -> Option<Secret> {
@@ -163,7 +161,7 @@ fn weakness(secret: &str) -> Option<&'static str> {
     }
     let plain: String = secret
         .chars()
-        .filter(|character| character.is_ascii_alphanumeric())
+        .filter(char::is_ascii_alphanumeric)
         .map(|character| character.to_ascii_lowercase())
         .collect();
     if OBVIOUS.iter().any(|word| plain.contains(word)) {

@@ -134,7 +134,7 @@ impl Checker<'_> {
 }
 
 /// RFC 6265bis §5.6 lets browsers cut longer lifetimes.
-const LONGEST_COOKIE: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+const LONGEST_COOKIE: Duration = Duration::from_hours(400 * 24);
 
 /// RFC 9110 §5.6.2; what a cookie's name is made of (RFC 6265 §4.1.1).
 fn is_token(text: &str) -> bool {
