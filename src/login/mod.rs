@@ -2,3 +2,7 @@
 //! provider.
 
 pub mod return_to;
+
+/// Placeholder until the login lands.
+#[derive(Debug)]
+pub struct LoginError;

@@ -3,8 +3,11 @@
 pub mod codec;
 pub mod cookie;
 pub mod seal;
+mod sessions;
 
 use std::time::Duration;
+
+pub use sessions::{Sessions, TooLarge, Visit};
 
 use crate::{clock::Timestamp, text::Text};
 
