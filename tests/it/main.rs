@@ -5,3 +5,7 @@
 
 mod support;
 mod support_works;
+mod allow_lists;
+mod login;
+mod misbehaviour;
+mod session;

@@ -43,6 +43,11 @@ impl Browser {
         }
     }
 
+    /// The same browser and jar, for which the public host now leads to `house`.
+    pub fn moved_to(&self, house: &House) -> Self {
+        Self { jar: Arc::clone(&self.jar), ..Self::at(house) }
+    }
+
     /// The jar.
     pub fn jar(&self) -> MutexGuard<'_, Jar> {
         self.jar.lock().expect("no tab panics inside")
