@@ -5,6 +5,9 @@
 
 mod support;
 mod support_works;
+mod answers;
+mod headers;
+mod paths;
 mod allow_lists;
 mod login;
 mod misbehaviour;
