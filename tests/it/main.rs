@@ -5,6 +5,10 @@
 
 mod support;
 mod support_works;
+mod endpoints;
+mod proxy_bodies;
+mod proxy_protocols;
+mod redirects;
 mod answers;
 mod headers;
 mod paths;

@@ -37,7 +37,7 @@ pub struct Plan {
     provider_lines: String,
     environment: Vec<(String, String)>,
     tls: bool,
-    without_public_url: bool,
+    listen: Option<String>,
 }
 
 impl Plan {
@@ -79,6 +79,12 @@ impl Plan {
     /// A further top-level line.
     pub fn top(mut self, line: &str) -> Self {
         let _ = writeln!(self.top, "{line}");
+        self
+    }
+
+    /// The `listen` line, where it says more than the one address.
+    pub fn listen(mut self, line: &str) -> Self {
+        self.listen = Some(line.to_owned());
         self
     }
 
@@ -159,10 +165,9 @@ impl Plan {
     }
 
     fn toml(&self, address: SocketAddr, public_url: &str, directory: &Path) -> String {
-        let mut text = format!("listen = \"{address}\"\n");
-        if !self.without_public_url {
-            let _ = writeln!(text, "public_url = \"{public_url}\"");
-        }
+        let own = format!("listen = \"{address}\"");
+        let listen = self.listen.as_deref().unwrap_or(&own);
+        let mut text = format!("{listen}\npublic_url = \"{public_url}\"\n");
         let upstream = self.upstream.as_deref().unwrap_or("http://127.0.0.1:9");
         let _ = writeln!(text, "upstream = \"{upstream}\"");
         if self.tls {
