@@ -5,9 +5,10 @@ pub mod client;
 pub mod forwarding;
 pub mod identity;
 mod names;
+pub mod original;
 pub mod path;
 
-use std::{marker::PhantomData, net::IpAddr, sync::Arc};
+use std::{borrow::Cow, marker::PhantomData, net::IpAddr, sync::Arc};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version,
@@ -18,9 +19,10 @@ use http::{
 use hyper::body::Incoming;
 use ipnet::IpNet;
 
-use self::{client::Client, identity::ReservedNames, path::CanonicalPath};
+use self::{client::Client, identity::ReservedNames, original::Original, path::CanonicalPath};
 use crate::{answer::audience::Audience, forward::hop};
 
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A request after cleaning: no reserved header, no disbelieved forwarding header, one path. Only
@@ -36,7 +38,16 @@ pub struct CleanRequest {
     pub deep_path: Option<String>,
     /// The protocol the client asks to switch to.
     pub upgrade: Option<HeaderValue>,
+    /// What a trusted proxy asks the forward-auth endpoint to judge.
+    pub original: Original,
     cleaned: PhantomData<Cleaned>,
+}
+
+/// The authority that the browser asked for: a trusted proxy may have put another into `Host`.
+fn forwarded_host(headers: &HeaderMap, client: &Client) -> Option<HeaderValue> {
+    let believed = client.peer_is_trusted.then(|| headers.get(X_FORWARDED_HOST)).flatten();
+    let believed = believed.filter(|host| host.to_str().is_ok_and(is_authority));
+    believed.or_else(|| headers.get(HOST)).cloned()
 }
 
 /// Keeps others from making a [`CleanRequest`].
@@ -67,7 +78,7 @@ impl Cleaning {
         request: Request<Incoming>,
         peer: Peer,
         id: HeaderValue,
-    ) -> Result<CleanRequest, &'static str> {
+    ) -> Result<CleanRequest, Cow<'static, str>> {
         let (mut head, body) = request.into_parts();
         settle_host(&mut head)?;
         check_framing(&head.headers)?;
@@ -77,7 +88,10 @@ impl Cleaning {
         hop::strip_expect(&mut head.headers);
         self.reserved.strip(&mut head.headers);
         let client = client::resolve(peer.address, peer.tls, &head.headers, &self.trusted_proxies);
-        forwarding::rebuild(&mut head.headers, peer.address, &client);
+        let original = if client.peer_is_trusted { Original::read(&head.headers) } else { Original::default() };
+        let host = forwarded_host(&head.headers, &client);
+        let trusted = &self.trusted_proxies;
+        forwarding::rebuild(&mut head.headers, peer.address, &client, trusted, host);
         if !(client.peer_is_trusted && head.headers.contains_key(X_REQUEST_ID)) {
             head.headers.insert(X_REQUEST_ID, id);
         }
@@ -87,6 +101,7 @@ impl Cleaning {
             client,
             deep_path,
             upgrade,
+            original,
             cleaned: PhantomData,
         })
     }
@@ -181,13 +196,13 @@ fn check_framing(headers: &HeaderMap) -> Result<(), &'static str> {
 }
 
 /// Makes the target its canonical form, origin-form; gives the path's other reading.
-fn settle_path(head: &mut Parts) -> Result<Option<String>, &'static str> {
-    let canonical = CanonicalPath::parse(head.uri.path()).map_err(path::PathError::sentence)?;
+fn settle_path(head: &mut Parts) -> Result<Option<String>, Cow<'static, str>> {
+    let canonical = CanonicalPath::parse(head.uri.path()).map_err(|error| error.to_string())?;
     let deep = canonical.deep;
     let target = match canonical.surface {
-        std::borrow::Cow::Borrowed(_) if head.uri.authority().is_none() => return Ok(deep),
-        std::borrow::Cow::Borrowed(_) => head.uri.path_and_query().cloned(),
-        std::borrow::Cow::Owned(path) => {
+        Cow::Borrowed(_) if head.uri.authority().is_none() => return Ok(deep),
+        Cow::Borrowed(_) => head.uri.path_and_query().cloned(),
+        Cow::Owned(path) => {
             let target = match head.uri.query() {
                 Some(query) => format!("{path}?{query}"),
                 None => path,
