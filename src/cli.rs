@@ -16,7 +16,10 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    app,
     config::{self, Allow, Config, Environment, Loaded, ProviderKind, UpstreamAddress},
+    demo,
+    observe::log,
     random,
 };
 
@@ -87,7 +90,7 @@ enum Command {
     },
     /// Show a whole login on this machine: a demo app, a demo provider, and the gate before it.
     Demo {
-        /// The gate's port; the first free one from 4180 on where none is given.
+        /// Where the gate listens on loopback; the first free port from 4180 on where none is named.
         #[arg(long, value_name = "N")]
         port: Option<u16>,
     },
@@ -139,23 +142,47 @@ pub fn main() -> ExitCode {
 }
 
 fn run(loaded: Loaded) -> ExitCode {
-    let Loaded { config, warnings } = loaded;
-    for warning in warnings {
-        complain(&format!("warning: {warning}\n"));
+    let _log = log::start(&loaded.config.log);
+    for warning in loaded.warnings {
+        tracing::warn!("{warning}");
     }
-    complain(&format!(
-        "this build cannot serve {}\n",
-        config.public_url.url
-    ));
-    ExitCode::FAILURE
+    serve(loaded.config)
 }
 
 fn run_demo(port: Option<u16>) -> ExitCode {
-    complain(&format!(
-        "this build has no demo to show on port {}\n",
-        port.unwrap_or(4180)
-    ));
-    ExitCode::FAILURE
+    let demo = match demo::start(port) {
+        Ok(demo) => demo,
+        Err(error) => {
+            complain(&format!("the demo cannot start: {error}\n"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let _log = log::start(&demo.config.log);
+    say(&demo.banner);
+    let code = serve(demo.config);
+    drop(demo.servers);
+    code
+}
+
+/// Serves until a signal. The acceptor and what runs in the background share this thread.
+fn serve(config: Config) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&format!("cannot start: {error}\n"));
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(app::run(config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("{error}\n"));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn check(file: &ConfigFile) -> Result<ExitCode, ExitCode> {

@@ -392,3 +392,9 @@ mod tests {
         }
     }
 }
+
+impl PathError {
+    pub fn sentence(self) -> &'static str {
+        todo!()
+    }
+}
