@@ -3,14 +3,27 @@
 //! [`load`] is the only way in. It reads the file and the environment and reports every problem at
 //! once; nothing is validated on a request.
 
+mod check;
+mod duration;
+mod env;
+mod keys;
+mod load;
+mod mask;
+mod raw;
+mod report;
 mod secret;
+#[cfg(test)]
+mod tests;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use http::{HeaderName, Method, Uri};
 use ipnet::IpNet;
 use url::Url;
 
+pub use env::Environment;
+pub use load::{DEFAULT_FILE, Loaded, load};
+pub use report::Report;
 pub use secret::Secret;
 
 use crate::route::PathPattern;
@@ -61,6 +74,15 @@ pub enum ListenAddress {
     Unix(PathBuf),
 }
 
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(formatter),
+            Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
+        }
+    }
+}
+
 /// `tls = { cert, key }`: PEM files.
 #[derive(Clone, Debug)]
 pub struct TlsFiles {
@@ -104,7 +126,7 @@ pub enum UpstreamAddress {
 pub enum HostPattern {
     /// `app.example.com` or `app.example.com:8443`: this authority.
     Exact(String),
-    /// `.example.com`: any host below it, with the scheme's default port.
+    /// `.example.com`, dot included: any host below it, with the scheme's default port.
     Subdomains(String),
 }
 

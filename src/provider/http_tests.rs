@@ -6,6 +6,8 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
+use rustls::RootCertStore;
+
 use super::*;
 use crate::provider::scripted::{Answer, Scripted};
 
@@ -15,7 +17,7 @@ fn quick(roots: RootCertStore) -> HttpClient {
         total: Duration::from_millis(600),
         body: 1000,
     };
-    HttpClient::with(roots, limits)
+    HttpClient::with(crate::trust::client_config_with(roots), limits)
 }
 
 fn url(text: &str) -> Url {
@@ -121,7 +123,7 @@ async fn tls_is_verified() {
     let misnamed = url(&format!("https://127.0.0.1:{port}/"));
     let refused = |result| matches!(result, Err(HttpError::Tls { .. }));
     assert!(refused(trusting.fetch_json(&misnamed, None).await));
-    let distrusting = HttpClient::new();
+    let distrusting = HttpClient::for_test();
     assert!(refused(distrusting.fetch_json(&named, None).await));
     server.abort();
 }

@@ -56,7 +56,8 @@ impl House {
         let public_url = PublicUrl {
             url: Url::parse("https://app.example.com").unwrap(),
         };
-        let providers = Providers::new(&configs, &HeadersConfig::default(), &HttpClient::new());
+        let providers =
+            Providers::new(&configs, &HeadersConfig::default(), &HttpClient::for_test());
         let keys = KeyRing::new(&[Secret::new("s".repeat(43))], public_url.authority());
         let logins = Logins::new(
             Arc::new(providers),

@@ -1,0 +1,84 @@
+//! A refusal becomes what the client can use: a redirect, a page, JSON or a gRPC status.
+//!
+//! What to say stands in one place ([`explain`]), how to say it in another ([`render`]). No answer names
+//! the rule, the upstream, the provider's own words or anything that came in the request; the request id
+//! leads to the log line that does.
+
+pub mod audience;
+mod explain;
+mod page;
+mod render;
+pub mod reply;
+#[cfg(test)]
+mod tests;
+
+pub use page::{Choice, Link, Notice, SignInPage};
+pub use render::{render, return_address};
+
+use std::borrow::Cow;
+
+use crate::login::LoginError;
+
+/// Why a request is answered by the gate and not by the upstream. The one error of the request path.
+#[derive(Debug)]
+pub enum Reject {
+    /// Nobody is signed in, and the route asks for somebody. `return_to` is path and query asked for.
+    SignIn {
+        /// Path and query of the request, for the way back.
+        return_to: String,
+    },
+    /// The visitor may not pass.
+    Forbidden {
+        /// Who is signed in, to be shown; none where the route is closed to everybody.
+        user: Option<String>,
+        /// The rule, for the log.
+        rule: String,
+    },
+    /// The request cannot be judged; the sentence says why.
+    BadRequest(Cow<'static, str>),
+    /// No own endpoint of that name.
+    NotFound,
+    /// The endpoint does not take this method; the `Allow` header's value.
+    MethodNotAllowed(&'static str),
+    /// A login did not come to its end.
+    Login(LoginError),
+    /// A sign-out was asked for from another site: a person must confirm.
+    ConfirmSignOut {
+        /// Where to go afterwards, checked.
+        return_to: Option<String>,
+    },
+    /// The session does not fit into cookies.
+    SessionTooLarge,
+    /// The upstream cannot be reached or broke off before it answered.
+    BadGateway,
+    /// The upstream did not answer in time.
+    GatewayTimeout,
+}
+
+impl Reject {
+    /// The verdict's name in the log.
+    pub fn verdict(&self) -> &'static str {
+        match self {
+            Self::SignIn { .. } => "sign_in",
+            Self::Forbidden { .. } => "forbidden",
+            Self::BadRequest(_) => "bad_request",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed(_) => "method_not_allowed",
+            Self::Login(_) => "login_failed",
+            Self::ConfirmSignOut { .. } => "confirm_sign_out",
+            Self::SessionTooLarge => "session_too_large",
+            Self::BadGateway => "bad_gateway",
+            Self::GatewayTimeout => "gateway_timeout",
+        }
+    }
+
+    /// What only the log may say.
+    pub fn detail(&self) -> Option<String> {
+        match self {
+            Self::Forbidden { rule, .. } => Some(rule.clone()),
+            Self::BadRequest(sentence) => Some(sentence.clone().into_owned()),
+            Self::Login(error) => Some(error.to_string()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The one body type of every answer.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use crate::forward::UpstreamBody;
+
+/// An answer's body: our own few bytes, or what streams from the upstream.
+#[derive(Default)]
+pub enum Body {
+    /// Nothing.
+    #[default]
+    Empty,
+    /// Our own text, all of it at once.
+    Full(Bytes),
+    /// An own answer that is trailers alone in meaning: gRPC's status (no data frames).
+    Trailers(http::HeaderMap),
+    /// The upstream's answer, as it comes.
+    Upstream(UpstreamBody),
+}
+
+impl From<String> for Body {
+    fn from(text: String) -> Self {
+        Self::Full(text.into())
+    }
+}
+
+impl From<&'static str> for Body {
+    fn from(text: &'static str) -> Self {
+        Self::Full(Bytes::from_static(text.as_bytes()))
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match &mut *self {
+            Self::Empty => Poll::Ready(None),
+            Self::Upstream(body) => Pin::new(body).poll_frame(context),
+            own => Poll::Ready(match std::mem::take(own) {
+                Self::Full(bytes) if !bytes.is_empty() => Some(Ok(Frame::data(bytes))),
+                Self::Trailers(trailers) => Some(Ok(Frame::trailers(trailers))),
+                _ => None,
+            }),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Full(bytes) => bytes.is_empty(),
+            Self::Trailers(_) => false,
+            Self::Upstream(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty | Self::Trailers(_) => SizeHint::with_exact(0),
+            Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Upstream(body) => body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! `PREFIX/auth`: forward-auth for nginx `auth_request`, Traefik `ForwardAuth`, Caddy `forward_auth`.
+//!
+//! The proxy asks about a request that is not this one. What it says of it is believed from trusted peers
+//! only ([`Original`]), and everything it says must pass; without that somebody must be signed in.
+//!
+//! The answer is always 202, 401 or 403, never a redirect: `auth_request` takes anything else for an
+//! error.
+
+use http::{Response, StatusCode, header::SET_COOKIE};
+
+use crate::{
+    answer::{self, Reject, audience::Audience, reply},
+    body::Body,
+    clean::{CleanRequest, original::Original, path::CanonicalPath},
+    clock,
+    decide::Refusal,
+    gate::{Gate, Judgement},
+    observe::Record,
+    session::Session,
+};
+
+pub(super) fn serve(gate: &Gate, request: &CleanRequest, record: &mut Record) -> Response<Body> {
+    let headers = &request.head.headers;
+    let now = clock::now();
+    let visit = gate.sessions.visit(headers, now);
+    let session = visit.session.as_ref();
+    record.user = session.map(|session| session.identity.user().clone());
+
+    let told = match judge(gate, &request.original, session) {
+        Ok(told) => told,
+        Err(judgement) => return refuse(gate, judgement, &request.original, session, record),
+    };
+    record.verdict = if told.is_some() { "pass" } else { "public" };
+    let mut response = reply::empty(StatusCode::ACCEPTED);
+    if let Some(session) = told {
+        gate.identity_headers.write(session, response.headers_mut());
+        for cookie in gate.sessions.renew(session, visit.present, now) {
+            response.headers_mut().append(SET_COOKIE, cookie);
+        }
+    }
+    response
+}
+
+/// Judges every reading of what is asked. Gives whom the upstream is told of: nobody as soon as one
+/// reading is public.
+fn judge<'a>(
+    gate: &Gate,
+    asked: &Original,
+    session: Option<&'a Session>,
+) -> Result<Option<&'a Session>, Judgement> {
+    if asked.targets.is_empty() {
+        return session.map(Some).ok_or(Judgement::Refused(Refusal::NotSignedIn));
+    }
+    let mut told = session;
+    for target in &asked.targets {
+        let path = target.split('?').next().unwrap_or_default();
+        let path = CanonicalPath::parse(path).map_err(|_| Judgement::Ambiguous)?;
+        for method in &asked.methods {
+            let permit = gate.judge(method, &path.surface, path.deep.as_deref(), session)?;
+            told = told.and(permit.told());
+        }
+    }
+    Ok(told)
+}
+
+fn refuse(
+    gate: &Gate,
+    judgement: Judgement,
+    asked: &Original,
+    session: Option<&Session>,
+    record: &mut Record,
+) -> Response<Body> {
+    let forbidden = |rule: &str| Reject::Forbidden {
+        user: session.map(|session| session.identity.user().to_string()),
+        rule: rule.to_owned(),
+    };
+    let reject = match judgement {
+        Judgement::Refused(Refusal::NotSignedIn) => {
+            Reject::SignIn { return_to: asked.return_to().to_owned() }
+        },
+        Judgement::Refused(Refusal::Closed) => forbidden("access = deny"),
+        Judgement::Ambiguous => forbidden("ambiguous path"),
+    };
+    record.verdict = reject.verdict();
+    record.detail = reject.detail();
+    answer::render(&reject, Audience::Program, &gate.site, &record.id.to_string())
+}
