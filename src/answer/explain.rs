@@ -152,9 +152,11 @@ fn explain_login(error: &LoginError) -> Explanation {
     let status = error.status();
     let (code, grpc, title) = match (status, error.fault()) {
         (StatusCode::NOT_FOUND, _) => ("not_found", UNIMPLEMENTED, "Nothing here"),
-        (StatusCode::SERVICE_UNAVAILABLE, _) => {
-            ("provider_unavailable", UNAVAILABLE, "Signing in is not possible right now")
-        }
+        (StatusCode::SERVICE_UNAVAILABLE, _) => (
+            "provider_unavailable",
+            UNAVAILABLE,
+            "Signing in is not possible right now",
+        ),
         (_, Fault::Browser) => ("login_invalid", INVALID_ARGUMENT, "Please start again"),
         (_, Fault::User) => ("login_denied", PERMISSION_DENIED, "Not signed in"),
         (_, Fault::Provider) => ("provider_failed", UNAVAILABLE, "Signing in failed"),

@@ -41,7 +41,7 @@ fn every_reject() -> Vec<Reject> {
             user: None,
             rule: "secret rule".to_owned(),
         },
-        Reject::BadRequest("the path has a dot segment"),
+        Reject::BadRequest("the path has a dot segment".into()),
         Reject::NotFound,
         Reject::MethodNotAllowed("GET, HEAD"),
         Reject::ConfirmSignOut {

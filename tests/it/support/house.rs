@@ -375,11 +375,7 @@ impl Process {
     }
 
     /// Waits for a line of the output that `wanted` finds something in.
-    pub async fn wait_for<T>(
-        &mut self,
-        what: &str,
-        wanted: impl Fn(&str) -> Option<T>,
-    ) -> T {
+    pub async fn wait_for<T>(&mut self, what: &str, wanted: impl Fn(&str) -> Option<T>) -> T {
         let end = Instant::now() + START;
         loop {
             if let Some(found) = self.log().lines().find_map(&wanted) {
@@ -406,7 +402,10 @@ impl Process {
 }
 
 impl Drop for Process {
-    #[expect(clippy::print_stderr, reason = "shown by the test runner for a failed test")]
+    #[expect(
+        clippy::print_stderr,
+        reason = "shown by the test runner for a failed test"
+    )]
     fn drop(&mut self) {
         // Both fail only where the process has ended already.
         let _ = self.child.kill();
@@ -425,7 +424,10 @@ fn collect(from: impl std::io::Read + Send + 'static, output: &Arc<Mutex<String>
     std::thread::spawn(move || {
         let mut reader = BufReader::new(from);
         let mut line = Vec::new();
-        while reader.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
+        while reader
+            .read_until(b'\n', &mut line)
+            .is_ok_and(|length| length > 0)
+        {
             output
                 .lock()
                 .expect("no reader panics")

@@ -71,7 +71,8 @@ impl Jar {
             .path()
             .filter(|path| path.starts_with('/'))
             .map_or_else(|| default_path(origin.path()), str::to_owned);
-        if name.starts_with("__Host-") && !(secure && domain.is_none() && cookie.path() == Some("/"))
+        if name.starts_with("__Host-")
+            && !(secure && domain.is_none() && cookie.path() == Some("/"))
         {
             return Err("__Host- without its attributes");
         }
@@ -80,7 +81,9 @@ impl Jar {
         }
         let ends = match (cookie.max_age(), cookie.expires_datetime()) {
             (Some(age), _) if !age.is_positive() => Some(Instant::now()),
-            (Some(age), _) => Some(Instant::now() + Duration::from_secs(age.whole_seconds().unsigned_abs())),
+            (Some(age), _) => {
+                Some(Instant::now() + Duration::from_secs(age.whole_seconds().unsigned_abs()))
+            }
             (None, Some(date)) if date.year() < 2000 => Some(Instant::now()),
             _ => None,
         };
@@ -136,7 +139,8 @@ impl Jar {
             same_site: None,
             ends: None,
         };
-        self.cookies.retain(|old| old.name != name || old.host != stored.host);
+        self.cookies
+            .retain(|old| old.name != name || old.host != stored.host);
         self.cookies.push(stored);
     }
 

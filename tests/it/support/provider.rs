@@ -167,9 +167,8 @@ impl ScriptedProvider {
     pub fn start_down() -> Self {
         let state = Arc::new(Mutex::new(State::default()));
         let shared = Arc::clone(&state);
-        let server = Server::prepare(move |request: Request<Incoming>| {
-            answer(Arc::clone(&shared), request)
-        });
+        let server =
+            Server::prepare(move |request: Request<Incoming>| answer(Arc::clone(&shared), request));
         Self {
             address: server.address,
             server,
@@ -220,11 +219,19 @@ impl ScriptedProvider {
 
 async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Answer {
     let (parts, body) = request.into_parts();
-    let host = parts.headers.get("host").and_then(|host| host.to_str().ok());
+    let host = parts
+        .headers
+        .get("host")
+        .and_then(|host| host.to_str().ok());
     let issuer = format!("http://{}", host.unwrap_or_default());
     let path = parts.uri.path().to_owned();
-    let body = body.collect().await.map(|all| all.to_bytes()).unwrap_or_default();
-    let mut fields: HashMap<String, String> = pairs(parts.uri.query().unwrap_or_default().as_bytes());
+    let body = body
+        .collect()
+        .await
+        .map(|all| all.to_bytes())
+        .unwrap_or_default();
+    let mut fields: HashMap<String, String> =
+        pairs(parts.uri.query().unwrap_or_default().as_bytes());
     fields.extend(pairs(&body));
     let call = Call {
         path: path.clone(),
@@ -240,9 +247,7 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Answer 
         "/.well-known/openid-configuration" => discovery(&issuer, &behaviour),
         "/jwks" => jwks(&behaviour),
         "/authorize" => authorize(&state, &issuer, &behaviour, &call),
-        "/token" if parts.method == Method::POST => {
-            token(&state, &issuer, &behaviour, &call).await
-        }
+        "/token" if parts.method == Method::POST => token(&state, &issuer, &behaviour, &call).await,
         "/userinfo" => {
             let mut claims = behaviour.user.clone();
             lay_over(&mut claims, &behaviour.userinfo);
@@ -263,7 +268,10 @@ fn pairs(form: &[u8]) -> HashMap<String, String> {
 fn lay_over(claims: &mut Value, overlay: &Value) {
     for (name, value) in overlay.as_object().expect("an overlay is an object") {
         if value.is_null() {
-            claims.as_object_mut().expect("claims are an object").remove(name);
+            claims
+                .as_object_mut()
+                .expect("claims are an object")
+                .remove(name);
         } else {
             claims[name] = value.clone();
         }
@@ -303,12 +311,7 @@ fn jwks(behaviour: &Behaviour) -> Answer {
     server::json(StatusCode::OK, &json!({ "keys": keys }))
 }
 
-fn authorize(
-    state: &Mutex<State>,
-    issuer: &str,
-    behaviour: &Behaviour,
-    call: &Call,
-) -> Answer {
+fn authorize(state: &Mutex<State>, issuer: &str, behaviour: &Behaviour, call: &Call) -> Answer {
     let field = |name: &str| call.fields.get(name).cloned();
     let bad = |what: &str| server::full(StatusCode::BAD_REQUEST, "text/plain", what.to_owned());
     if field("client_id").as_deref() != Some(CLIENT_ID) {
@@ -317,7 +320,11 @@ fn authorize(
     if field("response_type").as_deref() != Some("code") {
         return bad("response_type");
     }
-    if !field("scope").unwrap_or_default().split(' ').any(|scope| scope == "openid") {
+    if !field("scope")
+        .unwrap_or_default()
+        .split(' ')
+        .any(|scope| scope == "openid")
+    {
         return bad("scope");
     }
     let (Some(redirect_uri), Some(given_state)) = (field("redirect_uri"), field("state")) else {
@@ -351,22 +358,21 @@ fn authorize(
     match behaviour.response_issuer {
         ResponseIssuer::Right => drop(back.query_pairs_mut().append_pair("iss", issuer)),
         ResponseIssuer::Wrong => {
-            back.query_pairs_mut().append_pair("iss", "https://other.example");
+            back.query_pairs_mut()
+                .append_pair("iss", "https://other.example");
         }
         ResponseIssuer::Missing | ResponseIssuer::Unsupported => {}
     }
     server::redirect(back.as_str())
 }
 
-async fn token(
-    state: &Mutex<State>,
-    issuer: &str,
-    behaviour: &Behaviour,
-    call: &Call,
-) -> Answer {
+async fn token(state: &Mutex<State>, issuer: &str, behaviour: &Behaviour, call: &Call) -> Answer {
     let refuse = |status: StatusCode, error: &str| {
         let description = "<script>alert('canary-provider-text')</script>";
-        server::json(status, &json!({ "error": error, "error_description": description }))
+        server::json(
+            status,
+            &json!({ "error": error, "error_description": description }),
+        )
     };
     match behaviour.token {
         TokenEndpoint::Hangs => return std::future::pending().await,
@@ -387,9 +393,18 @@ async fn token(
     if !is_our_client(call) {
         return refuse(StatusCode::UNAUTHORIZED, "invalid_client");
     }
-    let field = |name: &str| call.fields.get(name).map(String::as_str).unwrap_or_default();
+    let field = |name: &str| {
+        call.fields
+            .get(name)
+            .map(String::as_str)
+            .unwrap_or_default()
+    };
     // A code is good once (RFC 6749 §4.1.2).
-    let code = state.lock().expect("no panic inside").codes.remove(field("code"));
+    let code = state
+        .lock()
+        .expect("no panic inside")
+        .codes
+        .remove(field("code"));
     let verifier = digest(&SHA256, field("code_verifier").as_bytes());
     let code = match code {
         Some(code)
@@ -421,7 +436,10 @@ fn is_our_client(call: &Call) -> bool {
         .headers
         .get(AUTHORIZATION)
         .is_some_and(|value| value.as_bytes() == format!("Basic {basic}").as_bytes());
-    let by_form = call.fields.get("client_secret").is_some_and(|value| value == CLIENT_SECRET);
+    let by_form = call
+        .fields
+        .get("client_secret")
+        .is_some_and(|value| value == CLIENT_SECRET);
     // RFC 6749 §2.3: one method in each request.
     by_header != by_form
 }
@@ -433,7 +451,8 @@ fn id_token_claims(issuer: &str, behaviour: &Behaviour, nonce: Option<String>) -
         json!({ "sub": behaviour.user["sub"] })
     };
     let now = now();
-    let standard = json!({ "iss": issuer, "aud": CLIENT_ID, "iat": now, "exp": now + 300, "nonce": nonce });
+    let standard =
+        json!({ "iss": issuer, "aud": CLIENT_ID, "iat": now, "exp": now + 300, "nonce": nonce });
     lay_over(&mut claims, &standard);
     lay_over(&mut claims, &behaviour.id_token);
     claims
@@ -451,7 +470,10 @@ fn endless() -> Answer {
 }
 
 /// Seconds since 1970.
-#[expect(clippy::disallowed_methods, reason = "a provider has a clock of its own")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a provider has a clock of its own"
+)]
 pub fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
