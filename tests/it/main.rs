@@ -5,6 +5,9 @@
 
 mod support;
 mod support_works;
+mod command_line;
+mod journey;
+mod operations;
 mod endpoints;
 mod proxy_bodies;
 mod proxy_protocols;

@@ -23,6 +23,10 @@ const START: Duration = Duration::from_secs(20);
 /// A secret for sessions, so that two houses can share one.
 pub const SECRET: &str = "m3Vu9Xq0c1pYtR7aKz5LwB2nHs8dEf4gJ6iQoU0vTxk";
 
+/// A provider at a port where nothing listens.
+const NOWHERE: &str = "type = \"oidc\"\nissuer = \"http://127.0.0.1:9\"\nclient_id = \"sidegate\"\n\
+    client_secret = \"nobody-asks\"\n";
+
 /// What a house will be like.
 #[derive(Default)]
 pub struct Plan {
@@ -97,6 +101,12 @@ impl Plan {
     /// `session.secret`, as TOML.
     pub fn secret(mut self, toml: &str) -> Self {
         self.secret = Some(toml.to_owned());
+        self
+    }
+
+    /// No `session.secret` at all.
+    pub fn without_secret(mut self) -> Self {
+        self.secret = Some(String::new());
         self
     }
 
@@ -184,15 +194,16 @@ impl Plan {
             .secret
             .clone()
             .unwrap_or_else(|| format!("\"{SECRET}\""));
-        let _ = writeln!(text, "\n[session]\nsecret = {secret}\n{}", self.session);
-        if let Some((name, table)) = &self.provider {
-            let allow = self.allow.as_deref().unwrap_or("\"anyone\"");
-            let _ = writeln!(
-                text,
-                "[providers.{name}]\n{table}allow = {allow}\n{}",
-                self.provider_lines
-            );
+        let _ = writeln!(text, "\n[session]\n{}", self.session);
+        if !secret.is_empty() {
+            let _ = writeln!(text, "secret = {secret}");
         }
+        // A gate has at least one provider; one that nobody asks need not be there.
+        let nowhere = || ("script", NOWHERE.to_owned());
+        let (name, table) = self.provider.clone().unwrap_or_else(nowhere);
+        let allow = self.allow.as_deref().unwrap_or("\"anyone\"");
+        let lines = &self.provider_lines;
+        let _ = writeln!(text, "[providers.{name}]\n{table}allow = {allow}\n{lines}");
         text.push_str(&self.tables);
         text
     }
