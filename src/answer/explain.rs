@@ -52,7 +52,11 @@ impl Reject {
                 "There is no page at this address.",
             ),
             Self::MethodNotAllowed(_) => Explanation::new(
-                (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", UNIMPLEMENTED),
+                (
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "method_not_allowed",
+                    UNIMPLEMENTED,
+                ),
                 "Not in this way",
                 "This address does not take requests of this kind.",
             ),
@@ -63,7 +67,11 @@ impl Reject {
                 "You came here from another site. Nothing happens until you say so.",
             ),
             Self::SessionTooLarge => Explanation::new(
-                (StatusCode::INTERNAL_SERVER_ERROR, "session_too_large", INTERNAL),
+                (
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "session_too_large",
+                    INTERNAL,
+                ),
                 "This account does not fit",
                 "Signing in went well, but your account carries more data than fits into cookies, a long \
                  list of groups for instance. The people who run this app can help.",
@@ -74,7 +82,11 @@ impl Reject {
                 "The app behind this page cannot be reached right now. Try again in a moment.",
             ),
             Self::GatewayTimeout => Explanation::new(
-                (StatusCode::GATEWAY_TIMEOUT, "gateway_timeout", DEADLINE_EXCEEDED),
+                (
+                    StatusCode::GATEWAY_TIMEOUT,
+                    "gateway_timeout",
+                    DEADLINE_EXCEEDED,
+                ),
                 "The app takes too long",
                 "The app behind this page did not answer in time. Try again in a moment.",
             ),
@@ -114,7 +126,13 @@ impl Explanation {
         title: &'static str,
         message: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self { status, error, grpc, title, message: message.into() }
+        Self {
+            status,
+            error,
+            grpc,
+            title,
+            message: message.into(),
+        }
     }
 }
 
@@ -132,7 +150,11 @@ fn explain_login(error: &LoginError) -> Explanation {
             "This account may not sign in here.",
         ),
         LoginError::Unavailable => Explanation::new(
-            (StatusCode::SERVICE_UNAVAILABLE, "provider_unavailable", UNAVAILABLE),
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "provider_unavailable",
+                UNAVAILABLE,
+            ),
             "Signing in is not possible right now",
             "The sign-in service does not answer. Try again in a moment.",
         ),

@@ -354,7 +354,7 @@ mod tests {
 
     #[test]
     fn nested_escapes_take_linear_time() {
-        let path = format!("/{}41", "%25".repeat(1) + &"25".repeat(30_000));
+        let path = format!("/{}41", "%25".to_owned() + &"25".repeat(30_000));
         assert_eq!(readings(&path).1.as_deref(), Some("/A"));
     }
 

@@ -1,9 +1,7 @@
 //! `PREFIX/auth`: forward-auth for nginx `auth_request`, Traefik `ForwardAuth`, Caddy `forward_auth`.
 //!
-//! The proxy asks about a request that is not this one. What it says of it (`X-Original-*` in nginx's
-//! snippets, `X-Forwarded-*` in Traefik's and Caddy's) is believed from trusted peers only; without it
-//! somebody must be signed in. A client can send the spelling that the proxy does not overwrite, so each
-//! value that came must pass: a further one can only make the judgement stricter.
+//! The proxy asks about a request that is not this one. What it says of it is believed from trusted peers
+//! only ([`Original`]), and everything it says must pass; without that somebody must be signed in.
 //!
 //! The answer is always 202, 401 or 403, never a redirect: `auth_request` takes anything else for an
 //! error.
@@ -55,8 +53,7 @@ fn judge<'a>(
     }
     let mut told = session;
     for target in &asked.targets {
-        let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
-        let path = std::str::from_utf8(path).map_err(|_| Judgement::Ambiguous)?;
+        let path = target.split('?').next().unwrap_or_default();
         let path = CanonicalPath::parse(path).map_err(|_| Judgement::Ambiguous)?;
         for method in &asked.methods {
             let permit = gate.judge(method, &path.surface, path.deep.as_deref(), session)?;
@@ -78,7 +75,9 @@ fn refuse(
         rule: rule.to_owned(),
     };
     let reject = match judgement {
-        Judgement::Refused(Refusal::NotSignedIn) => Reject::SignIn { return_to: asked.return_to() },
+        Judgement::Refused(Refusal::NotSignedIn) => {
+            Reject::SignIn { return_to: asked.return_to().to_owned() }
+        },
         Judgement::Refused(Refusal::Closed) => forbidden("access = deny"),
         Judgement::Ambiguous => forbidden("ambiguous path"),
     };

@@ -30,7 +30,11 @@ pub(super) async fn serve(
         .await
         .map_err(Reject::Login)?;
     let (session, return_to, id_token) = match finished {
-        Finished::SignedIn { session, return_to, id_token } => (session, return_to, id_token),
+        Finished::SignedIn {
+            session,
+            return_to,
+            id_token,
+        } => (session, return_to, id_token),
         // The back button or a reload: the code is spent, its session is here.
         Finished::AlreadySignedIn { return_to } => {
             return Ok(reply::redirect(StatusCode::FOUND, return_to.as_str()));
@@ -41,7 +45,9 @@ pub(super) async fn serve(
         .sessions
         .write(&session, visit.present, now)
         .map_err(|_| Reject::SessionTooLarge)?;
-    let hint = gate.sessions.write_logout_hint(&session.identity.provider, id_token.as_deref());
+    let hint = gate
+        .sessions
+        .write_logout_hint(&session.identity.provider, id_token.as_deref());
     let mut response = reply::redirect(StatusCode::FOUND, return_to.as_str());
     for cookie in cookies.into_iter().chain([hint]) {
         response.headers_mut().append(SET_COOKIE, cookie);

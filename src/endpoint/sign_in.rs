@@ -33,9 +33,19 @@ pub(super) async fn serve(
         .iter()
         .map(|(name, label)| {
             let path = gate.site.start(name, asked.return_to.as_str());
-            Choice { label, href: if asked.switch { with_switch(path) } else { path } }
+            Choice {
+                label,
+                href: if asked.switch {
+                    with_switch(path)
+                } else {
+                    path
+                },
+            }
         })
         .collect();
-    let page = SignInPage { host: gate.site.public_url.authority(), choices };
+    let page = SignInPage {
+        host: gate.site.public_url.authority(),
+        choices,
+    };
     Ok(reply::page(StatusCode::OK, &page))
 }

@@ -44,10 +44,18 @@ pub(super) async fn begin(
     record.verdict = "login";
     let cookies = gate.sessions.cookies();
     let login_cookie = cookies.find(&request.head.headers).login;
-    let options = LoginOptions { switch_account: asked.switch };
+    let options = LoginOptions {
+        switch_account: asked.switch,
+    };
     let begun = gate
         .logins
-        .begin(provider, &asked.return_to, options, login_cookie, clock::now())
+        .begin(
+            provider,
+            &asked.return_to,
+            options,
+            login_cookie,
+            clock::now(),
+        )
         .await
         .map_err(Reject::Login)?;
     let mut response = reply::redirect(StatusCode::FOUND, &begun.location);
