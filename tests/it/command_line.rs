@@ -5,7 +5,10 @@ use std::{collections::HashSet, path::Path, process::Output};
 use crate::support::house::sidegate;
 
 fn run(arguments: &[&str]) -> Output {
-    sidegate().args(arguments).output().expect("the binary runs")
+    sidegate()
+        .args(arguments)
+        .output()
+        .expect("the binary runs")
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -21,7 +24,10 @@ fn check_with(toml: &str, environment: &[(&str, &str)]) -> Output {
     let file = directory.path().join("test.toml");
     std::fs::write(&file, toml).expect("the file is written");
     let mut command = sidegate();
-    command.args(["check", "-c"]).arg(&file).envs(environment.iter().copied());
+    command
+        .args(["check", "-c"])
+        .arg(&file)
+        .envs(environment.iter().copied());
     command.output().expect("the binary runs")
 }
 
@@ -54,7 +60,10 @@ fn help_teaches() {
 fn version_names_the_program() {
     let version = run(&["--version"]);
     assert!(version.status.success());
-    assert_eq!(text(&version.stdout), format!("sidegate {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        text(&version.stdout),
+        format!("sidegate {}\n", env!("CARGO_PKG_VERSION"))
+    );
 }
 
 #[test]
@@ -74,7 +83,10 @@ fn a_good_file_is_summed_up() {
     let output = check(GOOD);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let said = text(&output.stdout);
-    assert!(said.contains("https://app.example.com/oauth2/callback/corp"), "what to register: {said}");
+    assert!(
+        said.contains("https://app.example.com/oauth2/callback/corp"),
+        "what to register: {said}"
+    );
     let all = said + &text(&output.stderr);
     assert!(!all.contains("canary"), "{all}");
 }
@@ -115,40 +127,107 @@ access = \"pubic\"
         ("pubic", 17),
     ] {
         assert!(report.contains(word), "{word} in:\n{report}");
-        assert!(report.contains(&format!("test.toml:{line}")), "line {line} of {word} in:\n{report}");
+        assert!(
+            report.contains(&format!("test.toml:{line}")),
+            "line {line} of {word} in:\n{report}"
+        );
     }
     assert!(report.contains('^'), "a caret: {report}");
-    assert!(report.contains("upstream`") || report.contains("\"upstream\""), "a hint: {report}");
-    assert!(!report.contains("short"), "a secret is not shown, not even a bad one:\n{report}");
+    assert!(
+        report.contains("upstream`") || report.contains("\"upstream\""),
+        "a hint: {report}"
+    );
+    assert!(
+        !report.contains("short"),
+        "a secret is not shown, not even a bad one:\n{report}"
+    );
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn dangerous_configurations_are_refused() {
     for (name, change) in [
-        ("no allow", GOOD.replace("allow = { domains = [\"example.com\"] }", "")),
-        ("an empty allow", GOOD.replace("{ domains = [\"example.com\"] }", "{}")),
+        (
+            "no allow",
+            GOOD.replace("allow = { domains = [\"example.com\"] }", ""),
+        ),
+        (
+            "an empty allow",
+            GOOD.replace("{ domains = [\"example.com\"] }", "{}"),
+        ),
         ("an empty list", GOOD.replace("[\"example.com\"]", "[]")),
-        ("a wrong anyone", GOOD.replace("{ domains = [\"example.com\"] }", "\"everyone\"")),
-        ("an issuer without TLS", GOOD.replace("https://login", "http://login")),
-        ("a short secret", format!("{GOOD}[session]\nsecret = \"12345678\"\n")),
-        ("a secret of one letter", format!("{GOOD}[session]\nsecret = \"{}\"\n", "0".repeat(43))),
+        (
+            "a wrong anyone",
+            GOOD.replace("{ domains = [\"example.com\"] }", "\"everyone\""),
+        ),
+        (
+            "an issuer without TLS",
+            GOOD.replace("https://login", "http://login"),
+        ),
+        (
+            "a short secret",
+            format!("{GOOD}[session]\nsecret = \"12345678\"\n"),
+        ),
+        (
+            "a secret of one letter",
+            format!("{GOOD}[session]\nsecret = \"{}\"\n", "0".repeat(43)),
+        ),
         ("no secrets", format!("{GOOD}[session]\nsecret = []\n")),
-        ("a missing variable", GOOD.replace("\"canary-secret\"", "{ env = \"NOT_THERE\" }")),
-        ("a missing file", GOOD.replace("\"canary-secret\"", "{ file = \"/not/there\" }")),
-        ("an unknown key", format!("{GOOD}\n[sesion]\nlifetime = \"1d\"\n")),
-        ("a key of oauth2-proxy's", format!("email_domains = [\"*\"]\n{GOOD}")),
-        ("a key twice", format!("upstream = \"http://127.0.0.1:1\"\n{GOOD}")),
+        (
+            "a missing variable",
+            GOOD.replace("\"canary-secret\"", "{ env = \"NOT_THERE\" }"),
+        ),
+        (
+            "a missing file",
+            GOOD.replace("\"canary-secret\"", "{ file = \"/not/there\" }"),
+        ),
+        (
+            "an unknown key",
+            format!("{GOOD}\n[sesion]\nlifetime = \"1d\"\n"),
+        ),
+        (
+            "a key of oauth2-proxy's",
+            format!("email_domains = [\"*\"]\n{GOOD}"),
+        ),
+        (
+            "a key twice",
+            format!("upstream = \"http://127.0.0.1:1\"\n{GOOD}"),
+        ),
         ("a prefix at the root", format!("prefix = \"/\"\n{GOOD}")),
-        ("an idle time beyond the lifetime", format!("{GOOD}[session]\nlifetime = \"1h\"\nidle_timeout = \"2h\"\n")),
-        ("a bad glob", format!("{GOOD}\n[[routes]]\npath = \"/a/../b\"\naccess = \"public\"\n")),
-        ("every host to return to", format!("redirect_hosts = [\"*\"]\n{GOOD}")),
-        ("a whole domain of nobody's", format!("redirect_hosts = [\".\"]\n{GOOD}")),
-        ("a reserved header by hand", format!("{GOOD}\n[headers]\nset = {{ Host = \"user\" }}\n")),
+        (
+            "an idle time beyond the lifetime",
+            format!("{GOOD}[session]\nlifetime = \"1h\"\nidle_timeout = \"2h\"\n"),
+        ),
+        (
+            "a bad glob",
+            format!("{GOOD}\n[[routes]]\npath = \"/a/../b\"\naccess = \"public\"\n"),
+        ),
+        (
+            "every host to return to",
+            format!("redirect_hosts = [\"*\"]\n{GOOD}"),
+        ),
+        (
+            "a whole domain of nobody's",
+            format!("redirect_hosts = [\".\"]\n{GOOD}"),
+        ),
+        (
+            "a reserved header by hand",
+            format!("{GOOD}\n[headers]\nset = {{ Host = \"user\" }}\n"),
+        ),
     ] {
         assert_ne!(change, GOOD, "{name} changes something");
         let output = check(&change);
-        assert_eq!(output.status.code(), Some(2), "{name}: {}", text(&output.stdout));
-        assert!(!text(&output.stderr).contains("canary"), "{name}: {}", text(&output.stderr));
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{name}: {}",
+            text(&output.stdout)
+        );
+        assert!(
+            !text(&output.stderr).contains("canary"),
+            "{name}: {}",
+            text(&output.stderr)
+        );
     }
 }
 
@@ -164,12 +243,19 @@ fn the_environment_has_every_key() {
         ],
     );
     assert!(output.status.success(), "{}", text(&output.stderr));
-    assert!(text(&output.stdout).contains("https://other.example.com"), "the environment wins");
+    assert!(
+        text(&output.stdout).contains("https://other.example.com"),
+        "the environment wins"
+    );
     let output = check_with(GOOD, &[("SIDEGATE_SESSION__LIFETIME", "long")]);
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("SIDEGATE_SESSION__LIFETIME"));
     let output = check_with(GOOD, &[("SIDEGATE_SESION__LIFETIME", "3d")]);
-    assert_eq!(output.status.code(), Some(2), "a mistyped name is no comment");
+    assert_eq!(
+        output.status.code(),
+        Some(2),
+        "a mistyped name is no comment"
+    );
 }
 
 #[test]
@@ -177,11 +263,21 @@ fn secrets_may_stand_in_files_and_variables() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("secret");
     std::fs::write(&file, "from-a-file\n").expect("written");
-    let by_file = GOOD.replace("\"canary-secret\"", &format!("{{ file = \"{}\" }}", file.display()));
+    let by_file = GOOD.replace(
+        "\"canary-secret\"",
+        &format!("{{ file = \"{}\" }}", file.display()),
+    );
     assert!(check(&by_file).status.success());
     let by_variable = GOOD.replace("\"canary-secret\"", "{ env = \"A_SECRET\" }");
-    assert!(check_with(&by_variable, &[("A_SECRET", "x")]).status.success());
-    assert_eq!(check_with(&by_variable, &[("A_SECRET", "")]).status.code(), Some(2));
+    assert!(
+        check_with(&by_variable, &[("A_SECRET", "x")])
+            .status
+            .success()
+    );
+    assert_eq!(
+        check_with(&by_variable, &[("A_SECRET", "")]).status.code(),
+        Some(2)
+    );
 }
 
 #[test]
@@ -189,7 +285,11 @@ fn a_bad_file_does_not_start() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("bad.toml");
     std::fs::write(&file, "listen = 7\n").expect("written");
-    let output = sidegate().args(["run", "-c"]).arg(&file).output().expect("it runs");
+    let output = sidegate()
+        .args(["run", "-c"])
+        .arg(&file)
+        .output()
+        .expect("it runs");
     assert_eq!(output.status.code(), Some(2));
     let output = run(&["run", "-c", "/not/there.toml"]);
     assert_eq!(output.status.code(), Some(2));
@@ -203,14 +303,26 @@ fn a_taken_port_is_a_failure_that_names_it() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("taken.toml");
     std::fs::write(&file, format!("listen = \"{address}\"\n{GOOD}")).expect("written");
-    let output = sidegate().args(["run", "-c"]).arg(&file).output().expect("it runs");
+    let output = sidegate()
+        .args(["run", "-c"])
+        .arg(&file)
+        .output()
+        .expect("it runs");
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains(&address.to_string()), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains(&address.to_string()),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 #[test]
 fn the_example_is_valid() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example.toml");
-    let output = sidegate().args(["check", "-c"]).arg(file).output().expect("it runs");
+    let output = sidegate()
+        .args(["check", "-c"])
+        .arg(file)
+        .output()
+        .expect("it runs");
     assert!(output.status.success(), "{}", text(&output.stderr));
 }

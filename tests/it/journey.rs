@@ -7,16 +7,21 @@ use std::{
 };
 
 use crate::support::{
-    house::{self, Process, sidegate},
+    house::{self, sidegate},
     node_provider, ports,
+    process::Process,
 };
 
 #[tokio::test]
 async fn a_newcomer_signs_in_at_the_demo() {
-    let chromium = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"]
-        .into_iter()
-        .find(|path| Path::new(path).exists())
-        .expect("the browser journey needs Chromium: apt-get install chromium (`tests/run` does it)");
+    let chromium = [
+        "/usr/bin/chromium",
+        "/usr/bin/chromium-browser",
+        "/usr/bin/google-chrome",
+    ]
+    .into_iter()
+    .find(|path| Path::new(path).exists())
+    .expect("the browser journey needs Chromium: apt-get install chromium (`tests/run` does it)");
     let port = ports::free_address().port().to_string();
     let mut demo = sidegate();
     demo.args(["demo", "--port", &port]);
@@ -27,7 +32,10 @@ async fn a_newcomer_signs_in_at_the_demo() {
             Some(address.trim().to_owned())
         })
         .await;
-    assert!(demo.log().to_lowercase().contains("demo"), "it says that it is a demo");
+    assert!(
+        demo.log().to_lowercase().contains("demo"),
+        "it says that it is a demo"
+    );
 
     let screens = house::root().join("target/artifacts/screens");
     std::fs::create_dir_all(&screens).expect("a folder for the screenshots");
@@ -44,5 +52,9 @@ async fn a_newcomer_signs_in_at_the_demo() {
         demo.log()
     );
     let pictures = std::fs::read_dir(&screens).expect("the folder").count();
-    assert!(pictures >= 8, "{pictures} screenshots in {}", screens.display());
+    assert!(
+        pictures >= 8,
+        "{pictures} screenshots in {}",
+        screens.display()
+    );
 }
