@@ -12,7 +12,7 @@ use crate::{
     forward::IdentityHeaders,
     gate::Gate,
     listen::{self, Listener, Recipe, WorkerHandle},
-    login::{Logins, return_to::ReturnRules},
+    login::{KeepTokens, Logins, return_to::ReturnRules},
     provider::{HttpClient, Providers},
     route::Routes,
     session::{Lifetimes, Sessions, cookie::Cookies, seal::KeyRing},
@@ -94,7 +94,14 @@ fn build(config: Config, providers: Arc<Providers>) -> Gate {
         return_rules,
     };
     Gate {
-        logins: Logins::new(Arc::clone(&keys), Arc::clone(&providers), &site, &config.headers),
+        logins: Logins::new(
+            Arc::clone(&providers),
+            Arc::clone(&keys),
+            site.return_rules.clone(),
+            &site.public_url,
+            &site.prefix,
+            KeepTokens::of(&config.headers),
+        ),
         cleaning: Cleaning {
             reserved: Arc::new(reserved),
             trusted_proxies: config.trusted_proxies,

@@ -46,6 +46,8 @@ pub struct Notice<'a> {
     pub message: &'a str,
     /// Who is signed in, where that explains the answer.
     pub user: Option<&'a str>,
+    /// What the provider says, shown as its words.
+    pub quote: Option<&'a str>,
     /// A button that posts: (what it says, where to).
     pub form: Option<(&'a str, String)>,
     /// What to do now; the first is what most people want.

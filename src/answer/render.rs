@@ -47,6 +47,7 @@ pub fn render(
                 title: explanation.title,
                 message: &explanation.message,
                 user: reject.user(),
+                quote: reject.providers_words(),
                 form: None,
                 links: reject.links(audience, site),
                 request_id: Some(request_id),

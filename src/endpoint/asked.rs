@@ -8,7 +8,7 @@ use url::form_urlencoded;
 use crate::{
     answer::{Reject, audience::Audience},
     clean::CleanRequest,
-    login::return_to::ReturnTo,
+    login::{LoginOptions, return_to::ReturnTo},
     site::Site,
 };
 
@@ -35,6 +35,11 @@ impl Asked {
             return_to,
             switch: parameter(request.query(), "switch").is_some(),
         })
+    }
+
+    /// How the login begins.
+    pub(super) fn options(&self) -> LoginOptions {
+        LoginOptions { switch_account: self.switch, again: false }
     }
 }
 

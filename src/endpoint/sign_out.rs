@@ -149,6 +149,7 @@ fn landing(gate: &Gate, method: &Method, return_to: Option<&ReturnTo>) -> Respon
                 title: "Signed out",
                 message: "You are signed out of this app.",
                 user: None,
+                quote: None,
                 form: None,
                 links: vec![Link::new("Sign in again", gate.site.sign_in("/"))],
                 request_id: None,
