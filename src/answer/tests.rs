@@ -56,13 +56,13 @@ fn every_reject() -> Vec<Reject> {
         Reject::SessionTooLarge,
         Reject::BadGateway,
         Reject::GatewayTimeout,
-        Reject::Login(LoginError::UnknownProvider),
-        Reject::Login(LoginError::State),
-        Reject::Login(LoginError::OtherBrowser(again())),
-        Reject::Login(answered("access_denied")),
-        Reject::Login(answered("server_error")),
-        Reject::Login(answered("invalid_scope")),
-        Reject::Login(not_allowed()),
+        Reject::from(LoginError::UnknownProvider),
+        Reject::from(LoginError::State),
+        Reject::from(LoginError::OtherBrowser(again())),
+        Reject::from(answered("access_denied")),
+        Reject::from(answered("server_error")),
+        Reject::from(answered("invalid_scope")),
+        Reject::from(not_allowed()),
     ]
 }
 
@@ -297,7 +297,7 @@ fn a_script_is_sent_back_to_the_page_it_runs_on() {
 
 #[test]
 fn a_failed_login_begins_anew_where_it_wanted_to_go() {
-    let page = |error| answer(&Reject::Login(error), Navigation);
+    let page = |error| answer(&Reject::from(error), Navigation);
     let start = "/oauth2/start/corp?rd=%2Fdeep%3Fx%3D1";
 
     let (_, headers, body) = page(answered("server_error"));
@@ -318,7 +318,7 @@ fn a_failed_login_begins_anew_where_it_wanted_to_go() {
 
 #[test]
 fn a_provider_is_quoted_as_text_and_to_people_only() {
-    let reject = Reject::Login(answered("access_denied"));
+    let reject = Reject::from(answered("access_denied"));
     let page = answer(&reject, Navigation).2;
     assert!(page.contains("The provider says") && page.contains("alert(1)"), "{page}");
     assert!(!page.contains("<script"), "{page}");

@@ -59,7 +59,7 @@ fn judge<'a>(
         let path = CanonicalPath::parse(path).map_err(|_| Judgement::Ambiguous)?;
         for method in &asked.methods {
             let permit = gate.judge(method, &path.surface, path.deep.as_deref(), session)?;
-            told = told.and(permit.told());
+            told = told.and_then(|_| permit.told());
         }
     }
     Ok(told)

@@ -234,7 +234,15 @@ mod tests {
             Program,
             &[("sec-fetch-site", "same-origin")]
         ));
-        assert!(!wanted(&Method::GET, Program, &[]));
+        let picture = [("accept", "image/avif,image/webp,*/*;q=0.8")];
+        assert!(!wanted(&Method::GET, Program, &picture));
+        assert!(!wanted(&Method::GET, Program, &[("referer", "https://app.example/")]));
+    }
+
+    #[test]
+    fn what_is_no_browser_may() {
+        assert!(wanted(&Method::GET, Program, &[]));
+        assert!(wanted(&Method::GET, Program, &[("accept", "*/*")]));
     }
 
     #[test]
