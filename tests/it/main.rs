@@ -9,6 +9,7 @@ mod endpoints;
 mod proxy_bodies;
 mod proxy_protocols;
 mod redirects;
+mod deploy;
 mod answers;
 mod headers;
 mod paths;
