@@ -2,16 +2,174 @@
 
 use std::sync::Arc;
 
-use crate::{provider::Providers, session::Sessions, site::Site};
+use http::{Method, Request, Response, header::SET_COOKIE};
+use hyper::body::Incoming;
 
-/// Everything a request meets, built once at start.
+use crate::{
+    answer::{self, Reject},
+    body::Body,
+    clean::{CleanRequest, Cleaning, Peer},
+    clock,
+    decide::{Permit, Refusal, decide},
+    endpoint::{self, Endpoint},
+    forward::{ForwardError, Forwarder, IdentityHeaders},
+    login::Logins,
+    observe::{Record, RequestIds},
+    provider::Providers,
+    route::Routes,
+    session::{Session, Sessions},
+    site::Site,
+};
+
+/// Everything a request meets, built once at start and shared by all workers.
 pub struct Gate {
     /// The public face: addresses, return rules, labels.
     pub site: Site,
+    /// What makes a request safe to believe.
+    pub cleaning: Cleaning,
+    /// The rules.
+    pub routes: Routes,
     /// Sessions in cookies.
     pub sessions: Sessions,
     /// Logins begun and ended.
-    pub logins: crate::login::Logins,
+    pub logins: Logins,
     /// The configured providers.
     pub providers: Arc<Providers>,
+    /// What the upstream is told.
+    pub identity_headers: IdentityHeaders,
+}
+
+impl Gate {
+    /// Answers a request, always, and logs it, always.
+    pub async fn handle(
+        &self,
+        request: Request<Incoming>,
+        peer: Peer,
+        ids: &RequestIds,
+        forwarder: &Forwarder,
+    ) -> Response<Body> {
+        let id = ids.next();
+        let mut record = Record::begin(id, request.method(), request.uri().path());
+        let audience = answer::audience::of(request.method(), request.headers());
+        let response = match self.road(request, peer, forwarder, &mut record).await {
+            Ok(response) => response,
+            Err(reject) => {
+                record.verdict = reject.verdict();
+                record.detail = reject.detail().or(record.detail.take());
+                answer::render(&reject, audience, &self.site, &id.to_string())
+            }
+        };
+        record.status = Some(response.status());
+        response
+    }
+
+    /// clean → route → identify → decide → forward. What it cannot pass it rejects; `handle` answers.
+    async fn road(
+        &self,
+        request: Request<Incoming>,
+        peer: Peer,
+        forwarder: &Forwarder,
+        record: &mut Record,
+    ) -> Result<Response<Body>, Reject> {
+        let request = self
+            .cleaning
+            .clean(request, peer, record.id.header())
+            .map_err(Reject::BadRequest)?;
+        record.client = request.client.address;
+
+        if let Some(endpoint) = self.own_endpoint(&request)? {
+            return endpoint::serve(&endpoint, self, request, record).await;
+        }
+
+        let now = clock::now();
+        let visit = self.sessions.visit(&request.head.headers, now);
+        let session = visit.session.as_ref();
+        record.user = session.map(|session| session.identity.user().clone());
+
+        let path = request.path();
+        let permit = self
+            .judge(
+                &request.head.method,
+                path,
+                request.deep_path.as_deref(),
+                session,
+            )
+            .map_err(|refusal| reject(refusal, &request, session))?;
+        record.verdict = if permit.told().is_some() {
+            "pass"
+        } else {
+            "public"
+        };
+
+        let renewal = match permit.told() {
+            Some(session) => self.sessions.renew(session, visit.present, now),
+            None => Vec::new(),
+        };
+        let cookies = self.sessions.cookies();
+        let answer = forwarder.send(&permit, &self.identity_headers, cookies, request);
+        let mut response = answer
+            .await
+            .map_err(|error| upstream_failed(&error, record))?;
+        for cookie in renewal {
+            response.headers_mut().append(SET_COOKIE, cookie);
+        }
+        Ok(response)
+    }
+
+    /// Judges a path by its rule. Both readings of the path must fall under the same rule.
+    pub fn judge<'a>(
+        &self,
+        method: &Method,
+        path: &str,
+        deep_path: Option<&str>,
+        session: Option<&'a Session>,
+    ) -> Result<Permit<'a>, Judgement> {
+        let access = self
+            .routes
+            .find(method, path, deep_path)
+            .map_err(|_| Judgement::Ambiguous)?;
+        decide(access, session).map_err(Judgement::Refused)
+    }
+
+    fn own_endpoint(&self, request: &CleanRequest) -> Result<Option<Endpoint>, Reject> {
+        let own = Endpoint::find(&self.site.prefix, request.path());
+        match &request.deep_path {
+            Some(deep) if Endpoint::find(&self.site.prefix, deep) != own => {
+                Err(Reject::BadRequest(AMBIGUOUS))
+            }
+            _ => Ok(own),
+        }
+    }
+}
+
+/// Why a path was not let through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judgement {
+    /// Two readings of the path fall under two rules.
+    Ambiguous,
+    /// The rule says no.
+    Refused(Refusal),
+}
+
+const AMBIGUOUS: &str = "the path can be read in two ways that fall under different rules";
+
+fn reject(judgement: Judgement, request: &CleanRequest, session: Option<&Session>) -> Reject {
+    match judgement {
+        Judgement::Ambiguous => Reject::BadRequest(AMBIGUOUS),
+        Judgement::Refused(Refusal::NotSignedIn) => Reject::SignIn {
+            return_to: request.target().to_owned(),
+        },
+        Judgement::Refused(Refusal::Closed) => Reject::Forbidden {
+            user: session.map(|session| session.identity.user().to_string()),
+            rule: "access = \"deny\"".to_owned(),
+        },
+    }
+}
+
+fn upstream_failed(error: &ForwardError, record: &mut Record) -> Reject {
+    record.detail = Some(error.to_string());
+    match error {
+        ForwardError::TimedOut => Reject::GatewayTimeout,
+        ForwardError::Broken(_) | ForwardError::UnaskedUpgrade => Reject::BadGateway,
+    }
 }

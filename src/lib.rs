@@ -1,9 +1,19 @@
 //! skeleton
+pub mod answer;
+pub mod body;
 pub mod clean;
 pub mod clock;
 pub mod config;
+pub mod decide;
+pub mod endpoint;
+pub mod forward;
+pub mod gate;
+pub mod listen;
 pub mod login;
+pub mod observe;
+pub mod provider;
 pub mod random;
 pub mod route;
 pub mod session;
+pub mod site;
 pub mod text;

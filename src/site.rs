@@ -23,6 +23,10 @@ impl Site {
 
     /// Absolute address of an own endpoint, as registered at a provider.
     pub fn url(&self, endpoint: &str) -> String {
-        format!("{}{}/{endpoint}", self.public_url.url.origin().ascii_serialization(), self.prefix)
+        format!(
+            "{}{}/{endpoint}",
+            self.public_url.url.origin().ascii_serialization(),
+            self.prefix
+        )
     }
 }

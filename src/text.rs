@@ -60,3 +60,25 @@ impl fmt::Display for Text {
         formatter.write_str(self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slice_shares_its_buffer() {
+        let buffer = Bytes::from_static("héllo".as_bytes());
+        let whole = std::str::from_utf8(&buffer).unwrap();
+        let part = Text::slice_of(&buffer, &whole[1..3]);
+        assert_eq!(part.as_str(), "é");
+        assert_eq!(part.bytes().as_ptr(), buffer[1..].as_ptr());
+        assert_eq!(format!("{part} {part:?}"), "é \"é\"");
+    }
+
+    #[test]
+    #[should_panic(expected = "")]
+    fn a_part_of_something_else_is_refused() {
+        let elsewhere = String::from("elsewhere");
+        let _ = Text::slice_of(&Bytes::from_static(b"here"), &elsewhere);
+    }
+}

@@ -44,7 +44,21 @@ pub enum Reject {
 }
 
 /// The answer to a refusal. Never cacheable, never sets a cookie.
-pub fn render(reject: &Reject, audience: Audience, site: &Site, request_id: &str) -> Response<Body> {
+pub fn render(
+    reject: &Reject,
+    audience: Audience,
+    site: &Site,
+    request_id: &str,
+) -> Response<Body> {
     let _ = (reject, audience, site, request_id);
     todo!()
+}
+
+impl Reject {
+    pub fn verdict(&self) -> &'static str {
+        todo!()
+    }
+    pub fn detail(&self) -> Option<String> {
+        todo!()
+    }
 }

@@ -2,17 +2,28 @@
 //! that only the gate may write.
 
 pub mod client;
+pub mod forwarding;
 pub mod identity;
 pub mod path;
 
-use http::request::Parts;
+use std::{marker::PhantomData, net::IpAddr, sync::Arc};
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version,
+    header::{HOST, TRANSFER_ENCODING},
+    request::Parts,
+    uri::PathAndQuery,
+};
 use hyper::body::Incoming;
+use ipnet::IpNet;
 
-use self::client::Client;
-use crate::answer::audience::Audience;
+use self::{client::Client, identity::ReservedNames, path::CanonicalPath};
+use crate::{answer::audience::Audience, forward::hop};
 
-/// A request after cleaning: no reserved header, no disbelieved forwarding header, one path. Only the
-/// cleaning makes one.
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A request after cleaning: no reserved header, no disbelieved forwarding header, one path. Only
+/// [`Cleaning::clean`] makes one.
 pub struct CleanRequest {
     /// Method, canonical target (path and query), headers.
     pub head: Parts,
@@ -22,6 +33,167 @@ pub struct CleanRequest {
     pub client: Client,
     /// The path's other reading, where it differs.
     pub deep_path: Option<String>,
+    /// The protocol the client asks to switch to.
+    pub upgrade: Option<HeaderValue>,
+    cleaned: PhantomData<Cleaned>,
+}
+
+/// Keeps others from making a [`CleanRequest`].
+struct Cleaned;
+
+/// What the connection says of its peer.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// The socket's address; none for a Unix socket.
+    pub address: Option<IpAddr>,
+    /// Whether the connection is ours to decrypt.
+    pub tls: bool,
+}
+
+/// How requests are cleaned; from the configuration.
+#[derive(Clone)]
+pub struct Cleaning {
+    /// The header names only the gate may write.
+    pub reserved: Arc<ReservedNames>,
+    /// The peers whose forwarding headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+impl Cleaning {
+    /// Cleans a request. `id` becomes its `X-Request-Id`. The error's sentence may be shown.
+    pub fn clean(
+        &self,
+        request: Request<Incoming>,
+        peer: Peer,
+        id: HeaderValue,
+    ) -> Result<CleanRequest, &'static str> {
+        let (mut head, body) = request.into_parts();
+        settle_host(&mut head)?;
+        check_framing(&head.headers)?;
+        let deep_path = settle_path(&mut head)?;
+        let upgrade = hop::upgrade_asked(&head.headers);
+        hop::strip(&mut head.headers);
+        hop::strip_expect(&mut head.headers);
+        self.reserved.strip(&mut head.headers);
+        let client = client::resolve(peer.address, peer.tls, &head.headers, &self.trusted_proxies);
+        forwarding::rebuild(&mut head.headers, peer.address, &client);
+        if !(client.peer_is_trusted && head.headers.contains_key(X_REQUEST_ID)) {
+            head.headers.insert(X_REQUEST_ID, id);
+        }
+        Ok(CleanRequest {
+            head,
+            body,
+            client,
+            deep_path,
+            upgrade,
+            cleaned: PhantomData,
+        })
+    }
+}
+
+impl CleanRequest {
+    /// The canonical path.
+    pub fn path(&self) -> &str {
+        self.head.uri.path()
+    }
+
+    /// The query, without its question mark.
+    pub fn query(&self) -> Option<&str> {
+        self.head.uri.query()
+    }
+
+    /// Path and query, as asked for.
+    pub fn target(&self) -> &str {
+        self.head
+            .uri
+            .path_and_query()
+            .map_or("/", PathAndQuery::as_str)
+    }
+
     /// Who reads the answer.
-    pub audience: Audience,
+    pub fn audience(&self) -> Audience {
+        crate::answer::audience::of(&self.head.method, &self.head.headers)
+    }
+}
+
+/// One host, or 400 (RFC 9112 §3.2): two readers of one request must not see two.
+fn settle_host(head: &mut Parts) -> Result<(), &'static str> {
+    if head.method == Method::CONNECT {
+        return Err("CONNECT is not served");
+    }
+    let mut hosts = head.headers.get_all(HOST).iter();
+    let (host, another) = (hosts.next(), hosts.next());
+    if another.is_some() {
+        return Err("more than one Host header");
+    }
+    if let Some(host) = host
+        && !host.to_str().is_ok_and(is_authority)
+    {
+        return Err("the Host header is malformed");
+    }
+    match (head.uri.authority(), host) {
+        (None, Some(_)) => {}
+        (Some(authority), Some(host)) => {
+            if !authority
+                .as_str()
+                .as_bytes()
+                .eq_ignore_ascii_case(host.as_bytes())
+            {
+                return Err("the Host header and the request target name different hosts");
+            }
+        }
+        (Some(authority), None) => {
+            // HTTP/2 and 3 name the host in the target alone; the upstream speaks HTTP/1.1.
+            let host = HeaderValue::from_str(authority.as_str());
+            let host = host.ok().filter(|_| is_authority(authority.as_str()));
+            head.headers
+                .insert(HOST, host.ok_or("the request target's host is malformed")?);
+        }
+        // HTTP/1.0 knows no Host; health checks still speak it.
+        (None, None) if head.version == Version::HTTP_10 => {
+            head.headers.insert(HOST, HeaderValue::from_static(""));
+        }
+        (None, None) => return Err("the Host header is missing"),
+    }
+    Ok(())
+}
+
+fn is_authority(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 255 + 6
+        && text.bytes().all(|byte| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']')
+        })
+}
+
+/// The only coding of a message that both sides read alike is `chunked` (RFC 9112 §6.1).
+fn check_framing(headers: &HeaderMap) -> Result<(), &'static str> {
+    let Some(coding) = headers.get(TRANSFER_ENCODING) else {
+        return Ok(());
+    };
+    let single = headers.get_all(TRANSFER_ENCODING).iter().count() == 1;
+    if single && coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+        Ok(())
+    } else {
+        Err("the only Transfer-Encoding served is chunked")
+    }
+}
+
+/// Makes the target its canonical form, origin-form; gives the path's other reading.
+fn settle_path(head: &mut Parts) -> Result<Option<String>, &'static str> {
+    let canonical = CanonicalPath::parse(head.uri.path()).map_err(path::PathError::sentence)?;
+    let deep = canonical.deep;
+    let target = match canonical.surface {
+        std::borrow::Cow::Borrowed(_) if head.uri.authority().is_none() => return Ok(deep),
+        std::borrow::Cow::Borrowed(_) => head.uri.path_and_query().cloned(),
+        std::borrow::Cow::Owned(path) => {
+            let target = match head.uri.query() {
+                Some(query) => format!("{path}?{query}"),
+                None => path,
+            };
+            PathAndQuery::try_from(target).ok()
+        }
+    };
+    head.uri = target.map(Uri::from).ok_or("the path is malformed")?;
+    Ok(deep)
 }

@@ -48,3 +48,9 @@ impl<'a> CanonicalPath<'a> {
         todo!()
     }
 }
+
+impl PathError {
+    pub fn sentence(self) -> &'static str {
+        todo!()
+    }
+}

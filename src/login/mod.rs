@@ -1,8 +1,5 @@
-//! The login: from a browser without a session to a [`Session`](crate::session::Session), whatever the
-//! provider.
-
+//! stub
 pub mod return_to;
-
-/// Placeholder until the login lands.
 #[derive(Debug)]
 pub struct LoginError;
+pub struct Logins;

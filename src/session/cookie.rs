@@ -1,9 +1,19 @@
 //! Own cookies: their names, how they are found in a request, written into a response, and taken out
 //! of what the upstream sees. Pure.
+//!
+//! A `Cookie` header is read as RFC 6265 §5.4 has browsers write it: pieces between semicolons, a name up
+//! to the first `=`, no quoting and no trimming behind the name. A piece is ours only by the exact name:
+//! browsers match the `__Host-` prefix in any case and let a nameless cookie imitate a named one
+//! (RFC 6265bis §5.7), so whatever is merely similar was written by somebody else.
 
-use std::time::Duration;
+use std::{borrow::Cow, str, time::Duration};
 
-use http::{HeaderMap, HeaderValue};
+use cookie::{Cookie, SameSite};
+use http::{
+    HeaderMap, HeaderValue,
+    header::{COOKIE, SET_COOKIE},
+};
+use memchr::{memchr, memchr_iter};
 
 use crate::config::{PublicUrl, SessionConfig};
 
@@ -11,84 +21,386 @@ use crate::config::{PublicUrl, SessionConfig};
 /// Over https: `__Host-NAME` (Secure, Path=/); over plain http, which cannot have it, `NAME`.
 /// The logout hint is `__Secure-NAME_hint` with `Path=PREFIX/sign_out`, so that it rides on no other
 /// request.
-pub struct Cookies {}
-
-/// What the `Cookie` headers of one request say, in one pass.
-#[derive(Default)]
-pub struct Found {
-    /// The sealed session, its parts joined; none when absent, incomplete or there twice.
-    pub session: Option<String>,
-    /// Whether any own cookie (a session, a part, a stale sibling, a login) was there: then the
-    /// upstream's `Cookie` header must be rewritten.
-    pub any: bool,
-    /// How many session cookies the request carried (parts included), so that stale ones are expired.
-    pub session_parts: Vec<usize>,
-    /// The login cookie's value.
-    pub login: Option<String>,
-    /// The sealed logout hint.
-    pub logout_hint: Option<String>,
+#[derive(Clone, Debug)]
+pub struct Cookies {
+    /// Begins the names of the parts and of the login cookie, too.
+    session: String,
+    login: String,
+    logout_hint: String,
+    logout_hint_path: String,
+    secure: bool,
 }
 
+/// What the `Cookie` headers of one request say, in one pass. No `Debug`: the values are credentials.
+#[derive(Default, PartialEq, Eq)]
+pub struct Found<'a> {
+    /// The sealed session, its parts joined; none when absent, incomplete or there twice. The unsplit
+    /// cookie wins over parts: whoever of the two is stale, only one of them opens by itself.
+    pub session: Option<Cow<'a, str>>,
+    /// Whether any own cookie (a session, a part, a stale sibling, a login) was there.
+    pub any: bool,
+    /// Which session cookies were there, whatever they are worth.
+    pub session_cookies: SessionCookies,
+    /// The login cookie's value.
+    pub login: Option<&'a str>,
+    /// The sealed logout hint.
+    pub logout_hint: Option<&'a str>,
+}
+
+/// Which of `NAME`, `NAME_0` … `NAME_4` a request carried, so that those not written now are expired.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionCookies(u8);
+
 impl Cookies {
-    /// From `session.cookie_name`, the public URL's scheme, and the prefix.
+    /// From `session.cookie_name` (a token, RFC 9110 §5.6.2), the public URL's scheme, and the prefix.
     pub fn new(session: &SessionConfig, public_url: &PublicUrl, prefix: &str) -> Self {
-        let _ = (session, public_url, prefix);
-        todo!()
+        let name = &session.cookie_name;
+        let secure = public_url.is_https();
+        let (host, secured) = if secure {
+            ("__Host-", "__Secure-")
+        } else {
+            ("", "")
+        };
+        Self {
+            session: format!("{host}{name}"),
+            login: format!("{host}{name}_login"),
+            logout_hint: format!("{secured}{name}_hint"),
+            logout_hint_path: format!("{prefix}/sign_out"),
+            secure,
+        }
     }
 
     /// Own cookies in the request. Names are exact and case-sensitive; a name that comes twice counts
     /// as absent (cookie tossing).
-    pub fn find(&self, headers: &HeaderMap) -> Found {
-        let _ = headers;
-        todo!()
+    pub fn find<'a>(&self, headers: &'a HeaderMap) -> Found<'a> {
+        let mut found = Found::default();
+        let mut session = Once::Absent;
+        let mut parts = [Once::Absent; MAX_PARTS];
+        let mut login = Once::Absent;
+        let mut logout_hint = Once::Absent;
+        for header in headers.get_all(COOKIE) {
+            for piece in pieces(header.as_bytes()) {
+                let Some((own, value)) = self.own(piece) else {
+                    continue;
+                };
+                found.any = true;
+                match own {
+                    Own::Session => {
+                        found.session_cookies.insert_whole();
+                        session.see(value);
+                    }
+                    Own::Part(index) => {
+                        found.session_cookies.insert_part(index);
+                        parts[index].see(value);
+                    }
+                    Own::Login => login.see(value),
+                    Own::LogoutHint => logout_hint.see(value),
+                }
+            }
+        }
+        found.session = match session {
+            Once::Seen(value) => Some(Cow::Borrowed(value)),
+            Once::Twice => None,
+            Once::Absent => join(&parts).map(Cow::Owned),
+        };
+        found.login = login.value();
+        found.logout_hint = logout_hint.value();
+        found
     }
 
     /// Takes own cookies out of the request's `Cookie` headers. The app's cookies stay byte for byte;
-    /// several headers (HTTP/2 may split them) become one; the header goes when nothing is left.
+    /// several headers (HTTP/2 may split them, RFC 9113 §8.2.3) become one; the header goes when nothing
+    /// is left.
     pub fn strip_from_request(&self, headers: &mut HeaderMap) {
-        let _ = headers;
-        todo!()
+        let mut all = headers.get_all(COOKIE).iter();
+        let Some(first) = all.next() else { return };
+        let is_ours = |piece: &[u8]| self.own(piece).is_some();
+        if all.next().is_none() && !pieces(first.as_bytes()).any(is_ours) {
+            return;
+        }
+        let mut kept = Vec::new();
+        for header in headers.get_all(COOKIE) {
+            let mut behind_ours = false;
+            let mut is_first = true;
+            for piece in pieces(header.as_bytes()) {
+                if is_ours(piece) {
+                    behind_ours = true;
+                    continue;
+                }
+                // The space before a piece belongs to the separator, which goes with ours.
+                let piece = if is_first && behind_ours {
+                    piece.trim_ascii_start()
+                } else {
+                    piece
+                };
+                if !is_first {
+                    kept.push(b';');
+                } else if !kept.is_empty() {
+                    kept.extend(b"; ");
+                }
+                kept.extend(piece);
+                is_first = false;
+            }
+        }
+        let nothing_left = kept
+            .iter()
+            .all(|byte| *byte == b';' || byte.is_ascii_whitespace());
+        match HeaderValue::from_maybe_shared(bytes::Bytes::from(kept)) {
+            Ok(value) if !nothing_left => headers.insert(COOKIE, value),
+            _ => headers.remove(COOKIE),
+        };
     }
 
     /// Takes `Set-Cookie` of own names out of an upstream's response, so that an app cannot set or
-    /// clear the session.
+    /// clear the session. Also what a browser would send back under an own name: other cases of the
+    /// prefix, and `=NAME=…`, whose name is empty.
     pub fn strip_from_response(&self, headers: &mut HeaderMap) {
-        let _ = headers;
-        todo!()
+        let all = headers.get_all(SET_COOKIE);
+        if !all.iter().any(|value| self.sets_own(value.as_bytes())) {
+            return;
+        }
+        let kept: Vec<_> = all
+            .iter()
+            .filter(|value| !self.sets_own(value.as_bytes()))
+            .cloned()
+            .collect();
+        headers.remove(SET_COOKIE);
+        for value in kept {
+            headers.append(SET_COOKIE, value);
+        }
     }
 
-    /// `Set-Cookie` values that store `sealed`, split above 3,800 bytes, and expire every sibling of
-    /// `found` that is not written now. None when it would take more than five cookies.
+    /// `Set-Cookie` values that store `sealed`, split above 3,800 bytes, and expire every other one of
+    /// `present`. None when it would take more than five cookies.
     pub fn write_session(
         &self,
         sealed: &str,
         max_age: Duration,
-        found: &Found,
+        present: SessionCookies,
     ) -> Option<Vec<HeaderValue>> {
-        let _ = (sealed, max_age, found);
-        todo!()
+        let mut written = SessionCookies::default();
+        let mut values = Vec::with_capacity(1);
+        if self.session.len() + 1 + sealed.len() <= MAX_COOKIE {
+            written.insert_whole();
+            values.push(self.write(&self.session, sealed, "/", max_age));
+        } else {
+            let room = MAX_COOKIE.checked_sub(self.session.len() + "_0=".len())?;
+            let mut rest = sealed;
+            for index in 0..MAX_PARTS {
+                let (part, after) = rest.split_at_checked(room).unwrap_or((rest, ""));
+                written.insert_part(index);
+                values.push(self.write(&self.part(index), part, "/", max_age));
+                rest = after;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            if !rest.is_empty() {
+                return None;
+            }
+        }
+        self.expire(present.without(written), &mut values);
+        Some(values)
     }
 
-    /// `Set-Cookie` values that expire every session cookie of `found` (at least the unsplit one).
-    pub fn expire_session(&self, found: &Found) -> Vec<HeaderValue> {
-        let _ = found;
-        todo!()
+    /// `Set-Cookie` values that expire every session cookie of `present` (at least the unsplit one).
+    pub fn expire_session(&self, mut present: SessionCookies) -> Vec<HeaderValue> {
+        present.insert_whole();
+        let mut values = Vec::with_capacity(1);
+        self.expire(present, &mut values);
+        values
     }
 
     /// `Set-Cookie` of the login cookie.
     pub fn write_login(&self, value: &str, max_age: Duration) -> HeaderValue {
-        let _ = (value, max_age);
-        todo!()
+        self.write(&self.login, value, "/", max_age)
     }
 
-    /// `Set-Cookie` of the logout hint (one cookie; the caller leaves out what exceeds 3,800 bytes).
-    pub fn write_logout_hint(&self, sealed: &str, max_age: Duration) -> HeaderValue {
-        let _ = (sealed, max_age);
-        todo!()
+    /// `Set-Cookie` of the logout hint; none when it does not fit into one cookie.
+    pub fn write_logout_hint(&self, sealed: &str, max_age: Duration) -> Option<HeaderValue> {
+        (self.logout_hint.len() + 1 + sealed.len() <= MAX_COOKIE)
+            .then(|| self.write(&self.logout_hint, sealed, &self.logout_hint_path, max_age))
     }
 
     /// `Set-Cookie` that expires the logout hint.
     pub fn expire_logout_hint(&self) -> HeaderValue {
-        todo!()
+        self.write(
+            &self.logout_hint,
+            "",
+            &self.logout_hint_path,
+            Duration::ZERO,
+        )
+    }
+
+    fn expire(&self, present: SessionCookies, values: &mut Vec<HeaderValue>) {
+        if present.has_whole() {
+            values.push(self.write(&self.session, "", "/", Duration::ZERO));
+        }
+        for index in (0..MAX_PARTS).filter(|index| present.has_part(*index)) {
+            values.push(self.write(&self.part(index), "", "/", Duration::ZERO));
+        }
+    }
+
+    /// One `Set-Cookie`. Expiring takes the attributes of writing: a browser drops a `__Host-` cookie
+    /// without them, and the old one would stay.
+    fn write(&self, name: &str, value: &str, path: &str, max_age: Duration) -> HeaderValue {
+        let seconds = i64::try_from(max_age.as_secs()).unwrap_or(i64::MAX);
+        let cookie = Cookie::build((name, value))
+            .path(path)
+            .http_only(true)
+            .same_site(SameSite::Lax)
+            .secure(self.secure)
+            .max_age(cookie::time::Duration::seconds(seconds));
+        let mut value = HeaderValue::try_from(cookie.to_string())
+            .expect("names, path and values of own cookies are visible ASCII");
+        value.set_sensitive(true);
+        value
+    }
+
+    fn part(&self, index: usize) -> String {
+        format!("{}_{index}", self.session)
+    }
+
+    /// Which own cookie the piece of a `Cookie` header is, and its value.
+    fn own<'a>(&self, piece: &'a [u8]) -> Option<(Own, &'a [u8])> {
+        let piece = piece.trim_ascii_start();
+        // Over https every own name but the hint's begins so, and most pieces end here.
+        if let Some(rest) = piece.strip_prefix(self.session.as_bytes()) {
+            match rest {
+                [b'=', value @ ..] => return Some((Own::Session, value)),
+                [b'_', digit @ b'0'..=b'4', b'=', value @ ..] => {
+                    return Some((Own::Part(usize::from(digit - b'0')), value));
+                }
+                _ => {
+                    if let Some(value) = rest.strip_prefix(b"_login=") {
+                        return Some((Own::Login, value));
+                    }
+                }
+            }
+        }
+        let rest = piece.strip_prefix(self.logout_hint.as_bytes())?;
+        Some((Own::LogoutHint, rest.strip_prefix(b"=")?))
+    }
+
+    /// Whether a browser that gets this `Set-Cookie` may later send something that looks like ours.
+    fn sets_own(&self, set_cookie: &[u8]) -> bool {
+        let end = memchr(b';', set_cookie).unwrap_or(set_cookie.len());
+        let pair = &set_cookie[..end];
+        let (name, value) = match memchr(b'=', pair) {
+            Some(at) => (pair[..at].trim_ascii(), pair[at + 1..].trim_ascii()),
+            None => (&b""[..], pair.trim_ascii()),
+        };
+        if !name.is_empty() {
+            return self.is_own_name(name);
+        }
+        // Nameless: what is sent back is the value alone.
+        let sent = &value[..memchr(b'=', value).unwrap_or(value.len())];
+        self.is_own_name(sent.trim_ascii())
+    }
+
+    fn is_own_name(&self, name: &[u8]) -> bool {
+        let session = self.session.as_bytes();
+        if name.len() >= session.len() && name[..session.len()].eq_ignore_ascii_case(session) {
+            let rest = &name[session.len()..];
+            if matches!(rest, [] | [b'_', b'0'..=b'4']) {
+                return true;
+            }
+        }
+        name.eq_ignore_ascii_case(self.login.as_bytes())
+            || name.eq_ignore_ascii_case(self.logout_hint.as_bytes())
     }
 }
+
+impl SessionCookies {
+    const WHOLE: u8 = 1 << MAX_PARTS;
+
+    /// Whether the request carried none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    fn insert_whole(&mut self) {
+        self.0 |= Self::WHOLE;
+    }
+
+    fn has_whole(self) -> bool {
+        self.0 & Self::WHOLE != 0
+    }
+
+    fn insert_part(&mut self, index: usize) {
+        self.0 |= 1 << index;
+    }
+
+    fn has_part(self, index: usize) -> bool {
+        self.0 & (1 << index) != 0
+    }
+
+    fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Own {
+    Session,
+    Part(usize),
+    Login,
+    LogoutHint,
+}
+
+/// A value that must come once. Two cookies of one name were set for two paths or domains, and nothing
+/// in the header tells which one is ours.
+#[derive(Clone, Copy)]
+enum Once<'a> {
+    Absent,
+    Seen(&'a str),
+    Twice,
+}
+
+impl<'a> Once<'a> {
+    fn see(&mut self, value: &'a [u8]) {
+        *self = match (&self, str::from_utf8(value)) {
+            (Self::Absent, Ok(value)) => Self::Seen(value),
+            _ => Self::Twice,
+        };
+    }
+
+    fn value(self) -> Option<&'a str> {
+        match self {
+            Self::Seen(value) => Some(value),
+            Self::Absent | Self::Twice => None,
+        }
+    }
+}
+
+/// The parts as one text: two or more, without a gap, and nothing behind the gap.
+fn join(parts: &[Once<'_>; MAX_PARTS]) -> Option<String> {
+    let count = parts
+        .iter()
+        .rposition(|part| !matches!(part, Once::Absent))?
+        + 1;
+    if count < 2 {
+        return None;
+    }
+    let values: Option<Vec<_>> = parts[..count].iter().map(|part| part.value()).collect();
+    Some(values?.concat())
+}
+
+/// What stands between the semicolons, spaces included.
+fn pieces(header: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut start = 0;
+    memchr_iter(b';', header)
+        .chain([header.len()])
+        .map(move |end| {
+            let piece = &header[start..end];
+            start = end + 1;
+            piece
+        })
+}
+
+/// Name, `=` and value. Browsers take 4,096 bytes (RFC 6265bis §5.6); some proxies count the attributes.
+const MAX_COOKIE: usize = 3_800;
+const MAX_PARTS: usize = 5;
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ pub mod cookie;
 pub mod seal;
 mod sessions;
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 pub use sessions::{Sessions, TooLarge, Visit};
 
@@ -51,8 +51,14 @@ pub struct Tokens {
     pub id: Option<Text>,
 }
 
+impl fmt::Debug for Tokens {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Tokens(…)")
+    }
+}
+
 /// What the session cookie holds.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     /// New at each login; names the session in logs by a hash only.
     pub id: [u8; 16],

@@ -1,6 +1,25 @@
 //! Sealing: AEAD under a ring of keys. Pure: time and randomness are passed in.
+//!
+//! A sealed text is base64url, without padding, of
+//!
+//! ```text
+//! version (1) ‖ key id (1) ‖ nonce (12) ‖ ciphertext ‖ tag (16)
+//! ```
+//!
+//! under AES-256-GCM. The additional data are version, purpose, host and binding, each framed, so that
+//! a sealed text opens only as what it was sealed for, where it was sealed for. The key id is derived
+//! from the secret and not from its place in the list: replicas that are handed a new list one after
+//! another keep opening each other's texts.
+//!
+//! Nonces are random and of 96 bits. NIST SP 800-38D §8.3 allows 2^32 of them per key; a key serves one
+//! purpose, so a secret lasts for four thousand million sealed sessions.
 
-use bytes::Bytes;
+use aws_lc_rs::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    hkdf, hmac,
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::{Buf as _, Bytes};
 
 use crate::config::Secret;
 
@@ -16,35 +35,371 @@ pub enum Purpose {
 }
 
 /// The keys of `session.secret`: the first seals, all open.
-pub struct KeyRing {}
+pub struct KeyRing {
+    first: SecretKeys,
+    others: Vec<SecretKeys>,
+    /// The additional data of each purpose, up to the binding.
+    context: [Vec<u8>; Purpose::ALL.len()],
+}
+
+/// Names one secret of a ring for as long as the process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyIndex(usize);
+
+/// A sealed text that was opened. No `Debug`: it may be a token.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// What was sealed.
+    pub plain: Bytes,
+    /// The secret that had sealed it.
+    pub key: KeyIndex,
+}
 
 impl KeyRing {
-    /// Derives a key per purpose from each secret (HKDF-SHA256). `host` is the public authority, bound
-    /// into everything sealed. `secrets` must not be empty.
+    /// Derives a key per purpose from each secret (HKDF-SHA256, RFC 5869). `host` is the public
+    /// authority, bound into everything sealed.
+    ///
+    /// # Panics
+    /// When `secrets` is empty; the configuration has at least one.
     pub fn new(secrets: &[Secret], host: &str) -> Self {
-        let _ = (secrets, host);
-        todo!()
+        let (first, others) = secrets.split_first().expect("at least one secret");
+        Self {
+            first: SecretKeys::new(first),
+            others: others.iter().map(SecretKeys::new).collect(),
+            context: Purpose::ALL.map(|purpose| {
+                let mut context = vec![VERSION];
+                push_framed(&mut context, purpose.label().as_bytes());
+                push_framed(&mut context, host.as_bytes());
+                context
+            }),
+        }
     }
 
-    /// Seals `plain` into base64url text: version ‖ key id ‖ nonce ‖ ciphertext ‖ tag.
-    /// `binding` must be given again to open (empty where there is nothing to bind to).
+    /// Seals `plain` into base64url text. `binding` must be given again to open (empty where there is
+    /// nothing to bind to). `nonce` must be fresh random bytes each time.
     pub fn seal(&self, purpose: Purpose, binding: &[u8], plain: &[u8], nonce: [u8; 12]) -> String {
-        let _ = (purpose, binding, plain, nonce);
-        todo!()
+        let mut envelope = Vec::with_capacity(OVERHEAD + plain.len());
+        envelope.extend([VERSION, self.first.id]);
+        envelope.extend(nonce);
+        envelope.extend(plain);
+        let tag = self.with_context(purpose, binding, |context| {
+            self.first.sealing[purpose as usize].seal_in_place_separate_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(context),
+                &mut envelope[HEAD..],
+            )
+        });
+        envelope.extend(tag.expect("AES-GCM seals up to 64 GiB").as_ref());
+        URL_SAFE_NO_PAD.encode(envelope)
     }
 
     /// What was sealed; nothing for whatever was not sealed by one of the keys for this purpose, host
     /// and binding.
     pub fn open(&self, purpose: Purpose, binding: &[u8], sealed: &str) -> Option<Bytes> {
-        let _ = (purpose, binding, sealed);
-        todo!()
+        self.open_with_key(purpose, binding, sealed)
+            .map(|opened| opened.plain)
     }
 
-    /// 32 bytes that only these secrets yield for `label` and `input` (HMAC under a derived key of the
-    /// first secret): PKCE verifier and nonce are derived, not stored. Same for every process that
-    /// shares the secret.
+    /// As [`open`](Self::open), and which secret had sealed it: what else was derived from that secret
+    /// can be derived again although another one seals by now.
+    pub fn open_with_key(&self, purpose: Purpose, binding: &[u8], sealed: &str) -> Option<Opened> {
+        let mut envelope = decode(sealed)?;
+        let id = envelope[1];
+        // Two secrets share an id once in 256 times. A failed attempt leaves the buffer in any state,
+        // so that each one begins with a fresh copy.
+        let mut used = false;
+        for (index, keys) in self.all().enumerate().filter(|(_, keys)| keys.id == id) {
+            if used {
+                envelope = decode(sealed)?;
+            }
+            used = true;
+            let nonce = Nonce::try_assume_unique_for_key(&envelope[2..HEAD]).ok()?;
+            let opened = self.with_context(purpose, binding, |context| {
+                keys.sealing[purpose as usize]
+                    .open_in_place(nonce, Aad::from(context), &mut envelope[HEAD..])
+                    .map(|plain| plain.len())
+            });
+            if let Ok(length) = opened {
+                envelope.truncate(HEAD + length);
+                let mut plain = Bytes::from(envelope);
+                plain.advance(HEAD);
+                return Some(Opened {
+                    plain,
+                    key: KeyIndex(index),
+                });
+            }
+        }
+        None
+    }
+
+    /// 32 bytes that only the secret yields for `label` and `input` (HMAC-SHA256 under a key derived from
+    /// the first secret): PKCE verifier and nonce are derived, not stored. The same in every process
+    /// that shares the secret.
     pub fn derive(&self, label: &str, input: &[u8]) -> [u8; 32] {
-        let _ = (label, input);
-        todo!()
+        self.derive_with(KeyIndex(0), label, input)
+    }
+
+    /// As [`derive`](Self::derive), from the secret that sealed something earlier: a login that began
+    /// before the secrets were rotated ends with the verifier it began with.
+    pub fn derive_with(&self, key: KeyIndex, label: &str, input: &[u8]) -> [u8; 32] {
+        let keys = match key.0.checked_sub(1) {
+            None => &self.first,
+            Some(other) => &self.others[other],
+        };
+        let mut context = hmac::Context::with_key(&keys.derivation);
+        context.update(&frame_length(label.as_bytes()));
+        context.update(label.as_bytes());
+        context.update(input);
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(context.sign().as_ref());
+        bytes
+    }
+
+    fn all(&self) -> impl Iterator<Item = &SecretKeys> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+
+    /// Calls `work` with the additional data. Without a binding (each request's session) they stand
+    /// ready and cost no allocation. The binding comes last, after framed parts, and needs no frame.
+    fn with_context<T>(
+        &self,
+        purpose: Purpose,
+        binding: &[u8],
+        work: impl FnOnce(&[u8]) -> T,
+    ) -> T {
+        let context = &self.context[purpose as usize];
+        if binding.is_empty() {
+            return work(context);
+        }
+        work(&[context, binding].concat())
+    }
+}
+
+impl Purpose {
+    /// In the order of the discriminants, which index what is prepared per purpose.
+    const ALL: [Self; 3] = [Self::Session, Self::Login, Self::LogoutHint];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Login => "login",
+            Self::LogoutHint => "logout hint",
+        }
+    }
+}
+
+/// What one secret yields, ready for use.
+struct SecretKeys {
+    id: u8,
+    sealing: [LessSafeKey; Purpose::ALL.len()],
+    derivation: hmac::Key,
+}
+
+impl SecretKeys {
+    fn new(secret: &Secret) -> Self {
+        let root = hkdf::Salt::new(hkdf::HKDF_SHA256, SALT).extract(secret.expose().as_bytes());
+        let mut id = [0];
+        root.expand(&[b"key id"], OneByte)
+            .and_then(|material| material.fill(&mut id))
+            .expect("HKDF yields up to 8,160 bytes");
+        let sealing = Purpose::ALL.map(|purpose| {
+            let info = [b"seal ", purpose.label().as_bytes()];
+            let material = root
+                .expand(&info, &AES_256_GCM)
+                .expect("HKDF yields up to 8,160 bytes");
+            LessSafeKey::new(UnboundKey::from(material))
+        });
+        let derivation = root
+            .expand(&[b"derive"], hmac::HMAC_SHA256)
+            .map(hmac::Key::from)
+            .expect("HKDF yields up to 8,160 bytes");
+        Self {
+            id: id[0],
+            sealing,
+            derivation,
+        }
+    }
+}
+
+struct OneByte;
+
+impl hkdf::KeyType for OneByte {
+    fn len(&self) -> usize {
+        1
+    }
+}
+
+/// The envelope, if the text can be one. Strict base64url: one text per envelope, no other spelling.
+fn decode(sealed: &str) -> Option<Vec<u8>> {
+    if sealed.len() > MAX_SEALED {
+        return None;
+    }
+    let envelope = URL_SAFE_NO_PAD.decode(sealed).ok()?;
+    (envelope.len() >= OVERHEAD && envelope[0] == VERSION).then_some(envelope)
+}
+
+fn push_framed(buffer: &mut Vec<u8>, part: &[u8]) {
+    buffer.extend(frame_length(part));
+    buffer.extend(part);
+}
+
+fn frame_length(part: &[u8]) -> [u8; 8] {
+    (part.len() as u64).to_be_bytes()
+}
+
+const VERSION: u8 = 1;
+/// Version, key id, nonce.
+const HEAD: usize = 2 + NONCE_LEN;
+const OVERHEAD: usize = HEAD + 16;
+/// Longer text is refused unread: five cookies hold less, and so does a sane URL.
+const MAX_SEALED: usize = 32 * 1024;
+/// Keeps these keys apart from those that other software may derive from the same secret.
+const SALT: &[u8] = b"sidegate seal 1";
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NONCE: [u8; 12] = [7; 12];
+    const HOST: &str = "app.example.com";
+
+    fn ring(secrets: &[&str], host: &str) -> KeyRing {
+        let secrets: Vec<_> = secrets
+            .iter()
+            .map(|text| Secret::new((*text).to_owned()))
+            .collect();
+        KeyRing::new(&secrets, host)
+    }
+
+    #[test]
+    fn opens_what_it_sealed() {
+        let ring = ring(&["one"], HOST);
+        let sealed = ring.seal(Purpose::Session, b"", b"plain", NONCE);
+        let opened = ring.open(Purpose::Session, b"", &sealed);
+        assert_eq!(opened.as_deref(), Some(&b"plain"[..]));
+        assert_eq!(sealed.len(), (OVERHEAD + 5) * 4_usize / 3 + 1);
+    }
+
+    #[test]
+    fn opens_only_for_its_purpose_host_and_binding() {
+        let ours = ring(&["one"], HOST);
+        let sealed = ours.seal(Purpose::Login, b"cookie", b"plain", NONCE);
+        assert!(ours.open(Purpose::Login, b"cookie", &sealed).is_some());
+        assert!(ours.open(Purpose::Session, b"cookie", &sealed).is_none());
+        assert!(ours.open(Purpose::Login, b"", &sealed).is_none());
+        assert!(ours.open(Purpose::Login, b"cookie2", &sealed).is_none());
+        let elsewhere = ring(&["one"], "b.example.com");
+        assert!(elsewhere.open(Purpose::Login, b"cookie", &sealed).is_none());
+        let stranger = ring(&["two"], HOST);
+        assert!(stranger.open(Purpose::Login, b"cookie", &sealed).is_none());
+    }
+
+    #[test]
+    fn host_and_binding_do_not_run_into_each_other() {
+        let sealed = ring(&["one"], "ab").seal(Purpose::Session, b"c", b"plain", NONCE);
+        assert!(
+            ring(&["one"], "a")
+                .open(Purpose::Session, b"bc", &sealed)
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn every_secret_opens_wherever_it_stands() {
+        let old = ring(&["old"], HOST).seal(Purpose::Session, b"", b"plain", NONCE);
+        let both = ring(&["new", "old"], HOST);
+        assert!(both.open(Purpose::Session, b"", &old).is_some());
+        let new = both.seal(Purpose::Session, b"", b"plain", NONCE);
+        assert!(
+            ring(&["old"], HOST)
+                .open(Purpose::Session, b"", &new)
+                .is_none()
+        );
+        assert!(
+            ring(&["older", "old", "new"], HOST)
+                .open(Purpose::Session, b"", &new)
+                .is_some()
+        );
+    }
+
+    #[test]
+    fn secrets_that_share_a_key_id_are_all_tried() {
+        let id = SecretKeys::new(&Secret::new("0".to_owned())).id;
+        let twin = (1..)
+            .map(|number: u32| number.to_string())
+            .find(|text| SecretKeys::new(&Secret::new(text.clone())).id == id)
+            .expect("one in 256 shares it");
+        let sealed = ring(&[&twin], HOST).seal(Purpose::Session, b"", b"plain", NONCE);
+        let opened = ring(&["0", &twin], HOST).open_with_key(Purpose::Session, b"", &sealed);
+        let expected = Opened {
+            plain: Bytes::from_static(b"plain"),
+            key: KeyIndex(1),
+        };
+        assert!(opened == Some(expected));
+    }
+
+    #[test]
+    fn a_derivation_survives_a_rotation() {
+        let before = ring(&["old"], HOST);
+        let sealed = before.seal(Purpose::Login, b"", b"", NONCE);
+        let after = ring(&["new", "old"], HOST);
+        let opened = after.open_with_key(Purpose::Login, b"", &sealed).unwrap();
+        assert_eq!(
+            after.derive_with(opened.key, "pkce", b"id"),
+            before.derive("pkce", b"id")
+        );
+        assert_ne!(after.derive("pkce", b"id"), before.derive("pkce", b"id"));
+        assert_ne!(before.derive("pkce", b"id"), before.derive("pkc", b"eid"));
+    }
+
+    #[test]
+    fn refuses_other_spellings_of_the_same_envelope() {
+        let ring = ring(&["one"], HOST);
+        let sealed = ring.seal(Purpose::Session, b"", b"p", NONCE);
+        for text in [
+            format!("{sealed}="),
+            format!("{sealed}=="),
+            format!(" {sealed}"),
+            format!("{sealed}\n"),
+            sealed[..sealed.len() - 1].to_owned(),
+            String::new(),
+            "A".repeat(MAX_SEALED + 1),
+        ] {
+            assert_eq!(ring.open(Purpose::Session, b"", &text), None, "{text}");
+        }
+        // 31 bytes leave bits of the last character unused: they must be zero.
+        let (last, head) = (
+            sealed.as_bytes()[sealed.len() - 1],
+            &sealed[..sealed.len() - 1],
+        );
+        let twin = format!("{head}{}", char::from(last + 1));
+        assert_eq!(ring.open(Purpose::Session, b"", &twin), None);
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(plain: Vec<u8>, binding: Vec<u8>, nonce: [u8; 12], secret: String) {
+            let ring = ring(&[&secret], HOST);
+            let sealed = ring.seal(Purpose::LogoutHint, &binding, &plain, nonce);
+            let opened = ring.open(Purpose::LogoutHint, &binding, &sealed);
+            prop_assert_eq!(opened.as_deref(), Some(&plain[..]));
+        }
+
+        #[test]
+        fn any_changed_bit_is_noticed(plain: [u8; 20], at in 0_usize..50, bit in 0..8_u8) {
+            let ring = ring(&["one"], HOST);
+            let sealed = ring.seal(Purpose::Session, b"", &plain, NONCE);
+            let mut envelope = URL_SAFE_NO_PAD.decode(sealed).unwrap();
+            envelope[at] ^= 1 << bit;
+            let changed = URL_SAFE_NO_PAD.encode(envelope);
+            prop_assert_eq!(ring.open(Purpose::Session, b"", &changed), None);
+        }
+
+        #[test]
+        fn garbage_never_opens(sealed: String) {
+            prop_assert_eq!(ring(&["one"], HOST).open(Purpose::Session, b"", &sealed), None);
+        }
     }
 }

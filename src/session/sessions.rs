@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::{
     Lifetimes, Session, codec,
-    cookie::{Cookies, Found},
+    cookie::{Cookies, SessionCookies},
     seal::{KeyRing, Purpose},
 };
 use crate::{clock::Timestamp, random};
@@ -22,8 +22,8 @@ pub struct Sessions {
 pub struct Visit {
     /// The session, when there is one that opens and has not ended.
     pub session: Option<Session>,
-    /// The own cookies that came, so that an answer can expire what it does not write.
-    pub found: Found,
+    /// The session cookies that came, so that an answer can expire what it does not write.
+    pub present: SessionCookies,
 }
 
 /// The session does not fit into five cookies.
@@ -33,7 +33,11 @@ pub struct TooLarge;
 impl Sessions {
     /// `keys` seal and open, `cookies` name, `lifetimes` end.
     pub fn new(keys: Arc<KeyRing>, cookies: Cookies, lifetimes: Lifetimes) -> Self {
-        Self { keys, cookies, lifetimes }
+        Self {
+            keys,
+            cookies,
+            lifetimes,
+        }
     }
 
     /// Own cookies: names, and how they are stripped.
@@ -50,34 +54,49 @@ impl Sessions {
             .and_then(|sealed| self.keys.open(Purpose::Session, b"", sealed))
             .and_then(|plain| codec::decode(&plain))
             .filter(|session| !session.has_ended(self.lifetimes, now));
-        Visit { session, found }
+        Visit {
+            session,
+            present: found.session_cookies,
+        }
     }
 
     /// `Set-Cookie` values that store `session` and expire every stale sibling that came.
     pub fn write(
         &self,
         session: &Session,
-        found: &Found,
+        present: SessionCookies,
         now: Timestamp,
     ) -> Result<Vec<HeaderValue>, TooLarge> {
         let plain = codec::encode(session);
-        let sealed = self.keys.seal(Purpose::Session, b"", &plain, random::bytes());
+        let sealed = self
+            .keys
+            .seal(Purpose::Session, b"", &plain, random::bytes());
         let end = session.created_at.after(self.lifetimes.lifetime);
         let max_age = end.since(now).min(self.lifetimes.idle_timeout);
-        self.cookies.write_session(&sealed, max_age, found).ok_or(TooLarge)
+        self.cookies
+            .write_session(&sealed, max_age, present)
+            .ok_or(TooLarge)
     }
 
     /// `Set-Cookie` values that move the idle end, when it is time for that.
-    pub fn renew(&self, session: &Session, found: &Found, now: Timestamp) -> Vec<HeaderValue> {
+    pub fn renew(
+        &self,
+        session: &Session,
+        present: SessionCookies,
+        now: Timestamp,
+    ) -> Vec<HeaderValue> {
         if !session.wants_renewal(self.lifetimes, now) {
             return Vec::new();
         }
-        let renewed = Session { seen_at: now, ..session.clone() };
-        self.write(&renewed, found, now).unwrap_or_default()
+        let renewed = Session {
+            seen_at: now,
+            ..session.clone()
+        };
+        self.write(&renewed, present, now).unwrap_or_default()
     }
 
     /// `Set-Cookie` values that end the session in this browser.
-    pub fn end(&self, found: &Found) -> Vec<HeaderValue> {
-        self.cookies.expire_session(found)
+    pub fn end(&self, present: SessionCookies) -> Vec<HeaderValue> {
+        self.cookies.expire_session(present)
     }
 }

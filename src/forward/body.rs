@@ -1,0 +1,185 @@
+//! Bodies on their way: streamed with back-pressure, never collected.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap,
+    header::{
+        AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, COOKIE, HOST,
+        SET_COOKIE, TRAILER, TRANSFER_ENCODING,
+    },
+};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::{hop, upstream::Lease};
+use crate::clean::identity::ReservedNames;
+
+/// A request's body on its way to the upstream. Trailers that name an identity, or what frames or routes
+/// the message (RFC 9110 §6.5.1), are left out.
+pub struct RequestBody {
+    /// None once it is known that nothing comes.
+    body: Option<Moving>,
+    reserved: Arc<ReservedNames>,
+}
+
+struct Moving {
+    body: Incoming,
+    frames: Arc<AtomicU64>,
+}
+
+impl RequestBody {
+    /// `body` as it comes, its trailers held against `reserved`.
+    pub fn new(body: Incoming, reserved: Arc<ReservedNames>) -> Self {
+        let body = (!body.is_end_stream()).then(|| Moving {
+            body,
+            frames: Arc::default(),
+        });
+        Self { body, reserved }
+    }
+
+    /// Counts the frames that have gone by, so that a wait can tell a long body from a silent one.
+    pub(super) fn progress(&self) -> Option<Arc<AtomicU64>> {
+        self.body.as_ref().map(|moving| Arc::clone(&moving.frames))
+    }
+
+    /// Another body as empty as this one; none when this one is not empty.
+    pub(super) fn empty_copy(&self) -> Option<Self> {
+        self.is_end_stream().then(|| Self {
+            body: None,
+            reserved: Arc::clone(&self.reserved),
+        })
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some(moving) = &mut self.body else {
+            return Poll::Ready(None);
+        };
+        let frame = ready!(Pin::new(&mut moving.body).poll_frame(context));
+        moving.frames.fetch_add(1, Ordering::Relaxed);
+        Poll::Ready(frame.map(|frame| {
+            frame.map(|frame| match frame.into_trailers() {
+                Ok(mut trailers) => {
+                    self.reserved.strip(&mut trailers);
+                    strip_trailers(&mut trailers);
+                    Frame::trailers(trailers)
+                }
+                Err(data) => data,
+            })
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body
+            .as_ref()
+            .is_none_or(|moving| moving.body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), |moving| moving.body.size_hint())
+    }
+}
+
+/// An answer's body on its way to the client. Holds the upstream's connection until its end, then gives it
+/// back; dropped before (the client is gone), it closes it, which tells the upstream to stop.
+pub struct UpstreamBody {
+    body: Incoming,
+    lease: Option<Lease>,
+}
+
+impl UpstreamBody {
+    pub(super) fn new(body: Incoming, lease: Option<Lease>) -> Self {
+        let mut this = Self { body, lease };
+        this.give_back_at_end();
+        this
+    }
+
+    fn give_back_at_end(&mut self) {
+        if self.body.is_end_stream() {
+            self.give_back();
+        }
+    }
+
+    fn give_back(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.give_back();
+        }
+    }
+}
+
+impl Body for UpstreamBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+            None => {
+                self.give_back();
+                Poll::Ready(None)
+            }
+            Some(Err(error)) => {
+                self.lease = None;
+                Poll::Ready(Some(Err(error)))
+            }
+            Some(Ok(frame)) => {
+                // A server that knows the length does not ask again after the last byte.
+                self.give_back_at_end();
+                Poll::Ready(Some(Ok(match frame.into_trailers() {
+                    Ok(mut trailers) => {
+                        strip_trailers(&mut trailers);
+                        Frame::trailers(trailers)
+                    }
+                    Err(data) => data,
+                })))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Fields that frame, route or authenticate a message have no place behind its body.
+fn strip_trailers(trailers: &mut HeaderMap) {
+    hop::strip(trailers);
+    for name in [
+        AUTHORIZATION,
+        CONTENT_ENCODING,
+        CONTENT_LENGTH,
+        CONTENT_RANGE,
+        CONTENT_TYPE,
+        COOKIE,
+        HOST,
+        SET_COOKIE,
+        TRAILER,
+        TRANSFER_ENCODING,
+    ] {
+        trailers.remove(name);
+    }
+}

@@ -1,0 +1,222 @@
+//! Headers that end at this hop (RFC 9110 §7.6.1). Pure.
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{
+        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST,
+        PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRANSFER_ENCODING, UPGRADE,
+    },
+};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+/// Fields that `Connection` may not nominate: they are end-to-end, and dropping them would change what
+/// was asked or by whom.
+const PROTECTED: [HeaderName; 6] = [
+    AUTHORIZATION,
+    CONTENT_LENGTH,
+    CONTENT_TYPE,
+    COOKIE,
+    HOST,
+    SET_COOKIE,
+];
+
+/// The hop's own fields, one bit each in a scan, so that a message without them costs no look-up.
+const HOP: [HeaderName; 8] = [
+    CONNECTION,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    HTTP2_SETTINGS,
+];
+
+/// Removes the hop's own fields and whatever `Connection` nominates. `TE: trailers` stays, since the
+/// next hop may send trailers too; `Trailer` stays, since trailers are passed on.
+pub fn strip(headers: &mut HeaderMap) {
+    strip_nominated(headers);
+    let mut present = 0_u16;
+    let mut has_te = false;
+    for name in headers.keys() {
+        if let Some(place) = HOP.iter().position(|hop| hop == name) {
+            present |= 1 << place;
+        }
+        has_te |= *name == TE;
+    }
+    for (place, name) in HOP.iter().enumerate() {
+        if present & (1 << place) != 0 {
+            headers.remove(name);
+        }
+    }
+    if has_te {
+        let wants_trailers = headers.get_all(TE).iter().any(names_trailers);
+        headers.remove(TE);
+        if wants_trailers {
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+        }
+    }
+}
+
+/// What a request asks to switch to, when it asks (RFC 9110 §7.8): the `Upgrade` value, to be handed on.
+/// `h2c` is not handed on: a tunnel of HTTP/2 would carry requests past the gate.
+pub fn upgrade_asked(headers: &HeaderMap) -> Option<HeaderValue> {
+    let upgrade = headers.get(UPGRADE)?;
+    let nominated = headers
+        .get_all(CONNECTION)
+        .iter()
+        .any(|value| tokens(value).any(|token| token.eq_ignore_ascii_case("upgrade")));
+    let single = headers.get_all(UPGRADE).iter().count() == 1;
+    let text = upgrade.to_str().ok()?;
+    let speaks_http = text.split(',').any(|protocol| {
+        let name = protocol.trim().split('/').next().unwrap_or_default();
+        name.is_empty()
+            || ["h2c", "h2", "http", "tls"]
+                .iter()
+                .any(|http| name.eq_ignore_ascii_case(http))
+    });
+    (nominated && single && !speaks_http).then(|| upgrade.clone())
+}
+
+/// A request's `Expect` is answered by this hop: the body is asked for once the request may pass.
+pub fn strip_expect(headers: &mut HeaderMap) {
+    if headers.contains_key(EXPECT) {
+        headers.remove(EXPECT);
+    }
+}
+
+fn strip_nominated(headers: &mut HeaderMap) {
+    let Some(first) = headers.get(CONNECTION) else {
+        return;
+    };
+    let single = headers.get_all(CONNECTION).iter().count() == 1;
+    if single
+        && [&b"keep-alive"[..], b"close"]
+            .iter()
+            .any(|t| first.as_bytes().eq_ignore_ascii_case(t))
+    {
+        return;
+    }
+    let nominated: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(tokens)
+        .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
+        .filter(|name| !PROTECTED.contains(name) && *name != TE)
+        .collect();
+    for name in nominated {
+        headers.remove(name);
+    }
+}
+
+fn tokens(value: &HeaderValue) -> impl Iterator<Item = &str> {
+    value
+        .as_bytes()
+        .split(|byte| *byte == b',')
+        .filter_map(|token| std::str::from_utf8(token).ok())
+        .map(str::trim)
+        .filter(|token| !token.is_empty())
+}
+
+fn names_trailers(value: &HeaderValue) -> bool {
+    tokens(value).any(|token| token.eq_ignore_ascii_case("trailers"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn headers(lines: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                HeaderValue::from_str(value).unwrap(),
+            );
+        }
+        headers
+    }
+
+    #[test]
+    fn the_hops_own_fields_go_and_the_rest_stays() {
+        let mut map = headers(&[
+            ("connection", "keep-alive, X-One"),
+            ("connection", "x-two"),
+            ("x-one", "1"),
+            ("x-two", "2"),
+            ("x-three", "3"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "keep-alive"),
+            ("proxy-authorization", "Basic eA=="),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "websocket"),
+            ("http2-settings", "AAMAAABkAAQAAP__"),
+            ("te", "gzip, trailers"),
+            ("trailer", "x-sum"),
+        ]);
+        strip(&mut map);
+        assert_eq!(
+            map,
+            headers(&[("x-three", "3"), ("te", "trailers"), ("trailer", "x-sum")])
+        );
+    }
+
+    #[test]
+    fn what_must_reach_the_upstream_cannot_be_nominated_away() {
+        let kept = [
+            ("host", "a"),
+            ("cookie", "a=1"),
+            ("authorization", "x"),
+            ("content-length", "3"),
+        ];
+        let mut map = headers(&kept);
+        map.insert(
+            CONNECTION,
+            HeaderValue::from_static("Host, Cookie, Authorization, Content-Length"),
+        );
+        strip(&mut map);
+        assert_eq!(map, headers(&kept));
+    }
+
+    #[test]
+    fn te_without_trailers_goes() {
+        let mut map = headers(&[("te", "gzip")]);
+        strip(&mut map);
+        assert!(map.is_empty());
+    }
+
+    #[test]
+    fn only_a_nominated_upgrade_to_something_that_is_not_http_is_handed_on() {
+        let asked = |upgrade: &str, connection: &str| {
+            upgrade_asked(&headers(&[
+                ("upgrade", upgrade),
+                ("connection", connection),
+            ]))
+        };
+        assert_eq!(asked("websocket", "Upgrade").unwrap(), "websocket");
+        assert_eq!(
+            asked("WebSocket", "keep-alive, upgrade").unwrap(),
+            "WebSocket"
+        );
+        assert!(asked("websocket", "keep-alive").is_none());
+        for smuggled in ["h2c", "H2C", "websocket, h2c", "HTTP/2.0", "TLS/1.0", ""] {
+            assert!(asked(smuggled, "upgrade").is_none(), "{smuggled}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_of_the_hop_survives(connection in "[ -~]{0,60}", value in "[!-~]{1,20}") {
+            let mut map = headers(&[("keep-alive", &value), ("upgrade", &value), ("host", "a")]);
+            map.insert(CONNECTION, HeaderValue::from_str(&connection).unwrap());
+            strip(&mut map);
+            prop_assert!(HOP.iter().all(|name| !map.contains_key(name)));
+            prop_assert!(map.contains_key(HOST));
+        }
+    }
+}

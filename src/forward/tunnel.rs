@@ -1,0 +1,141 @@
+//! Upgraded connections: after a `101`, bytes in both directions until either side ends, or the gate stops.
+
+use std::{io, time::Duration};
+
+use http::HeaderValue;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, copy_bidirectional, split},
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::websocket::{FrameTracker, close_frame};
+use crate::random;
+
+/// "Going away" (RFC 6455 §7.4.1).
+const GOING_AWAY: u16 = 1001;
+/// How long a peer may take to finish its frame and to answer a close.
+const CLOSING: Duration = Duration::from_secs(2);
+const BUFFER: usize = 16 * 1024;
+
+/// The upgraded connections of the process, so that a stop can end them politely and wait.
+#[derive(Clone, Default)]
+pub struct Tunnels {
+    running: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Tunnels {
+    /// Opens a tunnel once both sides have switched to `protocol`.
+    pub(super) fn open(&self, client: OnUpgrade, upstream: OnUpgrade, protocol: &HeaderValue) {
+        let is_websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
+        let stop = self.stop.clone();
+        self.running.spawn(async move {
+            // A side that never switches leaves nothing to carry; its connection closes by itself.
+            let Ok((client, upstream)) = tokio::try_join!(client, upstream) else {
+                return;
+            };
+            if is_websocket {
+                carry_frames(client, upstream, &stop).await;
+            } else {
+                let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
+                tokio::select! {
+                    _ = copy_bidirectional(&mut client, &mut upstream) => {}
+                    () = stop.cancelled() => {}
+                }
+            }
+        });
+    }
+
+    /// Ends every tunnel, WebSockets by a close frame, and waits until they have ended.
+    pub async fn close(&self) {
+        self.stop.cancel();
+        self.running.close();
+        self.running.wait().await;
+    }
+}
+
+type Reader = ReadHalf<TokioIo<Upgraded>>;
+type Writer = WriteHalf<TokioIo<Upgraded>>;
+
+async fn carry_frames(client: Upgraded, upstream: Upgraded, stop: &CancellationToken) {
+    let (mut from_client, mut to_client) = split(TokioIo::new(client));
+    let (mut from_upstream, mut to_upstream) = split(TokioIo::new(upstream));
+    let down = carry(
+        &mut from_upstream,
+        &mut to_client,
+        close_frame(GOING_AWAY, None),
+        stop,
+    );
+    let mask = Some(random::bytes());
+    let up = carry(
+        &mut from_client,
+        &mut to_upstream,
+        close_frame(GOING_AWAY, mask),
+        stop,
+    );
+    // An error on either side ends both.
+    let Ok((down, up)) = tokio::try_join!(down, up) else {
+        return;
+    };
+    if matches!((down, up), (Ended::Closed, _) | (_, Ended::Closed)) {
+        // The client answers a close with a close, then with the end of the connection.
+        let _ = timeout(CLOSING, discard(&mut from_client)).await;
+    }
+}
+
+/// How one direction came to its end.
+enum Ended {
+    /// The sender has nothing more to say.
+    Finished,
+    /// The gate stops, and has told the receiver.
+    Closed,
+}
+
+async fn carry(
+    from: &mut Reader,
+    to: &mut Writer,
+    close: Vec<u8>,
+    stop: &CancellationToken,
+) -> io::Result<Ended> {
+    let mut tracker = FrameTracker::default();
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let length = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            length = from.read(&mut buffer) => length?,
+        };
+        if length == 0 {
+            to.shutdown().await?;
+            return Ok(Ended::Finished);
+        }
+        tracker.follow(&buffer[..length]);
+        to.write_all(&buffer[..length]).await?;
+        to.flush().await?;
+    }
+    let finish = async {
+        while !tracker.is_between_frames() {
+            let length = from.read(&mut buffer).await?;
+            let end = tracker.follow(&buffer[..length]);
+            to.write_all(&buffer[..end.unwrap_or(length)]).await?;
+            if length == 0 || end.is_some() {
+                break;
+            }
+        }
+        to.write_all(&close).await?;
+        to.flush().await
+    };
+    timeout(CLOSING, finish)
+        .await
+        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    Ok(Ended::Closed)
+}
+
+async fn discard(from: &mut Reader) -> io::Result<()> {
+    let mut buffer = [0; 1024];
+    while from.read(&mut buffer).await? > 0 {}
+    Ok(())
+}

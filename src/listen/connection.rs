@@ -1,0 +1,119 @@
+//! One connection: TLS where it is ours, HTTP/1.1 or HTTP/2, until it ends.
+
+use std::{convert::Infallible, pin::Pin, sync::Arc, time::Duration};
+
+use hyper::{Request, Response, body::Incoming, service::Service};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
+
+use super::{socket::Stream, worker::Worker};
+use crate::{body::Body, clean::Peer};
+
+/// How long a TLS handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may take to send a request's head, the idle time before it included. Longer than
+/// the minute that load balancers keep idle connections, so that theirs, not ours, ends first.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+/// A request's head: lines and bytes.
+const MAX_HEADERS: usize = 128;
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// HTTP/2: streams at once on one connection, and bytes in flight of one stream and of all.
+const MAX_STREAMS: u32 = 256;
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// How HTTP is spoken; the same for every connection.
+pub fn protocol() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEAD_BYTES);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Some(Duration::from_secs(30)))
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEAD_BYTES as u32)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW);
+    builder
+}
+
+/// Serves one connection to its end.
+pub async fn serve(worker: Arc<Worker>, stream: Stream, address: Option<std::net::SocketAddr>) {
+    let address = address.map(|address| address.ip().to_canonical());
+    match (stream, worker.tls.clone()) {
+        (Stream::Tcp(stream), Some(tls)) => serve_tls(worker, &tls, stream, address).await,
+        (Stream::Unix(stream), Some(tls)) => serve_tls(worker, &tls, stream, address).await,
+        (Stream::Tcp(stream), None) => serve_http(worker, stream, address, false).await,
+        (Stream::Unix(stream), None) => serve_http(worker, stream, address, false).await,
+    }
+}
+
+async fn serve_tls<S>(
+    worker: Arc<Worker>,
+    tls: &TlsAcceptor,
+    stream: S,
+    address: Option<std::net::IpAddr>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+        Ok(Ok(stream)) => serve_http(worker, stream, address, true).await,
+        Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+        Err(_) => tracing::debug!("TLS handshake took too long"),
+    }
+}
+
+async fn serve_http<S>(worker: Arc<Worker>, stream: S, address: Option<std::net::IpAddr>, tls: bool)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = Requests {
+        worker: Arc::clone(&worker),
+        peer: Peer { address, tls },
+    };
+    let connection = worker
+        .protocol
+        .serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let ended = worker
+        .drain
+        .watch(connection, |connection| connection.graceful_shutdown())
+        .await;
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended");
+    }
+}
+
+/// The gate as hyper calls it.
+struct Requests {
+    worker: Arc<Worker>,
+    peer: Peer,
+}
+
+impl Service<Request<Incoming>> for Requests {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    /// The future lives in a box of its own, so that an idle connection does not keep its size.
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let (worker, peer) = (Arc::clone(&self.worker), self.peer);
+        Box::pin(async move {
+            Ok(worker
+                .gate
+                .handle(request, peer, &worker.ids, &worker.forwarder)
+                .await)
+        })
+    }
+}

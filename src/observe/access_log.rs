@@ -1,0 +1,140 @@
+//! One request, one line. Filled as facts are found; decisions never read it.
+
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Instant,
+};
+
+use http::{HeaderValue, Method, StatusCode};
+use tracing::info;
+
+use crate::{random, text::Text};
+
+/// The target of access lines in `log` and `RUST_LOG`: `sidegate::access=off` turns them off alone.
+const TARGET: &str = "sidegate::access";
+
+/// The name of a request, told to the upstream, the log and whoever is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestId {
+    process: u64,
+    count: u64,
+}
+
+impl RequestId {
+    /// As `X-Request-Id` has it.
+    pub fn header(self) -> HeaderValue {
+        HeaderValue::from_maybe_shared(bytes::Bytes::from(self.to_string()))
+            .expect("hexadecimal digits are a header value")
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0; 32];
+        let number = (u128::from(self.process) << 64) | u128::from(self.count);
+        for (place, digit) in text.iter_mut().enumerate() {
+            *digit = HEX[usize::try_from((number >> (124 - 4 * place)) & 15).unwrap_or_default()];
+        }
+        formatter.write_str(std::str::from_utf8(&text).unwrap_or_default())
+    }
+}
+
+/// Names requests: a random number per worker, and a count. Unique, not secret.
+#[derive(Debug)]
+pub struct RequestIds {
+    process: u64,
+    count: AtomicU64,
+}
+
+impl RequestIds {
+    /// A fresh row of names.
+    pub fn new() -> Self {
+        Self {
+            process: u64::from_be_bytes(random::bytes()),
+            count: AtomicU64::new(0),
+        }
+    }
+
+    /// The next name.
+    pub fn next(&self) -> RequestId {
+        RequestId {
+            process: self.process,
+            count: self.count.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+}
+
+impl Default for RequestIds {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What is known of a request. Its line is written when it is dropped, so that a client that went away
+/// leaves a line too.
+#[derive(Debug)]
+pub struct Record {
+    line: Option<Line>,
+    /// The name of the request.
+    pub id: RequestId,
+    /// Who is signed in.
+    pub user: Option<Text>,
+    /// What the gate decided.
+    pub verdict: &'static str,
+    /// The answer's status; none when the client went away before.
+    pub status: Option<StatusCode>,
+    /// What a person debugging needs beside the verdict: the rule that refused, what broke.
+    pub detail: Option<String>,
+    /// The client's address.
+    pub client: Option<std::net::IpAddr>,
+}
+
+#[derive(Debug)]
+struct Line {
+    method: Method,
+    path: String,
+    began: Instant,
+}
+
+impl Record {
+    /// Begins a record. Where access lines are off, nothing is copied.
+    pub fn begin(id: RequestId, method: &Method, path: &str) -> Self {
+        let line = tracing::enabled!(target: TARGET, tracing::Level::INFO).then(|| Line {
+            method: method.clone(),
+            path: path.to_owned(),
+            began: Instant::now(),
+        });
+        Self {
+            line,
+            id,
+            user: None,
+            verdict: "none",
+            status: None,
+            detail: None,
+            client: None,
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let Some(line) = &self.line else { return };
+        // nginx's 499: the client closed the request.
+        let status = self.status.map_or(499, |status| status.as_u16());
+        let milliseconds = line.began.elapsed().as_micros() as f64 / 1000.0;
+        info!(
+            target: TARGET,
+            method = line.method.as_str(),
+            path = line.path,
+            status,
+            milliseconds,
+            client = self.client.map(tracing::field::display),
+            user = self.user.as_deref(),
+            verdict = if self.status.is_some() { self.verdict } else { "client_gone" },
+            detail = self.detail.as_deref(),
+            request_id = %self.id,
+        );
+    }
+}

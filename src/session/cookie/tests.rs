@@ -1,0 +1,343 @@
+use proptest::{collection::vec, prelude::*};
+
+use super::*;
+use crate::config::Secret;
+
+fn cookies(public_url: &str) -> Cookies {
+    let session = SessionConfig {
+        secrets: vec![Secret::new("one".to_owned())],
+        ephemeral: false,
+        lifetime: Duration::from_secs(1),
+        idle_timeout: Duration::from_secs(1),
+        cookie_name: "sidegate".to_owned(),
+    };
+    let public_url = PublicUrl {
+        url: public_url.parse().unwrap(),
+    };
+    Cookies::new(&session, &public_url, "/oauth2")
+}
+
+fn https() -> Cookies {
+    cookies("https://app.example.com")
+}
+
+fn request(lines: &[&str]) -> HeaderMap {
+    lines
+        .iter()
+        .map(|line| (COOKIE, HeaderValue::from_str(line).unwrap()))
+        .collect()
+}
+
+fn response(lines: &[&str]) -> HeaderMap {
+    lines
+        .iter()
+        .map(|line| (SET_COOKIE, HeaderValue::from_str(line).unwrap()))
+        .collect()
+}
+
+fn session_of(lines: &[&str]) -> Option<String> {
+    https().find(&request(lines)).session.map(Cow::into_owned)
+}
+
+#[test]
+fn finds_own_cookies_among_others() {
+    let headers = request(&[
+        "a=1; __Host-sidegate=sealed; b=2",
+        "__Host-sidegate_login=binding; __Secure-sidegate_hint=hint",
+    ]);
+    let found = https().find(&headers);
+    assert!(found.session == Some(Cow::Borrowed("sealed")));
+    assert!(matches!(found.session, Some(Cow::Borrowed(_))));
+    assert_eq!(found.login, Some("binding"));
+    assert_eq!(found.logout_hint, Some("hint"));
+    assert!(found.any);
+}
+
+#[test]
+fn finds_own_cookies_over_plain_http() {
+    let headers =
+        request(&["sidegate=sealed; sidegate_login=l; sidegate_hint=h; __Host-sidegate=x"]);
+    let found = cookies("http://localhost:4180").find(&headers);
+    assert!(found.session.as_deref() == Some("sealed"));
+    assert_eq!((found.login, found.logout_hint), (Some("l"), Some("h")));
+}
+
+#[test]
+fn what_is_merely_similar_is_not_ours() {
+    for line in [
+        "__HOST-sidegate=v",
+        "__host-sidegate=v",
+        "=__Host-sidegate=v",
+        "__Host-sidegate",
+        "__Host-sidegate =v",
+        "x__Host-sidegate=v",
+        "__Host-sidegate2=v",
+        "__Host-sidegate_5=v",
+        "__Host-sidegate_00=v",
+        "__Host-sidegate_logins=v",
+        "__Host-sidegate_hint=v",
+        "sidegate=v",
+        "a=__Host-sidegate=v",
+    ] {
+        let headers = request(&[line]);
+        assert!(https().find(&headers) == Found::default(), "{line}");
+        let mut stripped = headers.clone();
+        https().strip_from_request(&mut stripped);
+        assert_eq!(stripped, headers);
+    }
+}
+
+#[test]
+fn a_name_that_comes_twice_counts_as_absent() {
+    let headers = request(&[
+        "__Host-sidegate=a; __Host-sidegate=b; __Host-sidegate_login=a",
+        "__Host-sidegate_login=a",
+    ]);
+    let found = https().find(&headers);
+    assert!(found.session.is_none() && found.login.is_none() && found.any);
+}
+
+#[test]
+fn joins_parts_only_when_all_are_there() {
+    let whole = Some("abc".to_owned());
+    let parts = "__Host-sidegate_2=c; __Host-sidegate_0=a; __Host-sidegate_1=b";
+    assert_eq!(session_of(&[parts]), whole);
+    assert_eq!(session_of(&["__Host-sidegate_0=abc"]), None);
+    assert_eq!(
+        session_of(&["__Host-sidegate_0=a; __Host-sidegate_2=c"]),
+        None
+    );
+    assert_eq!(
+        session_of(&["__Host-sidegate_1=b; __Host-sidegate_2=c"]),
+        None
+    );
+    assert_eq!(session_of(&[parts, "__Host-sidegate_4=e"]), None);
+    assert_eq!(session_of(&[parts, "__Host-sidegate_1=b"]), None);
+    assert_eq!(
+        session_of(&[parts, "__Host-sidegate=whole"]),
+        Some("whole".to_owned())
+    );
+}
+
+#[test]
+fn bytes_that_are_no_text_are_no_session() {
+    let mut headers = HeaderMap::new();
+    let line = HeaderValue::from_bytes(b"__Host-sidegate=\xff; b=2").unwrap();
+    headers.insert(COOKIE, line);
+    let found = https().find(&headers);
+    assert!(found.session.is_none() && found.any);
+}
+
+#[test]
+fn strips_own_cookies_and_leaves_the_rest_byte_for_byte() {
+    for (lines, expected) in [
+        (&["a=1; __Host-sidegate=s; b=2"][..], Some("a=1; b=2")),
+        (&["__Host-sidegate=s; a=1"], Some("a=1")),
+        (&["__Host-sidegate=s;a=1"], Some("a=1")),
+        (&["a=1; __Host-sidegate=s"], Some("a=1")),
+        (&["a=1; __Host-sidegate=s;"], Some("a=1;")),
+        (&["a=1; ; __Host-sidegate=s; b=2"], Some("a=1; ; b=2")),
+        (&["a=1; ; b=2"], Some("a=1; ; b=2")),
+        (
+            &["  a ;;=x; \"q\";__Host-sidegate_0=s"],
+            Some("  a ;;=x; \"q\""),
+        ),
+        (&["__Host-sidegate=s"], None),
+        (&["__Host-sidegate=s; "], None),
+        (&["__Host-sidegate_login=l; __Secure-sidegate_hint=h"], None),
+        (&["a=1", "__Host-sidegate=s", "b=2"], Some("a=1; b=2")),
+        (
+            &["__Host-sidegate=s", "b=2; __Host-sidegate_3=s"],
+            Some("b=2"),
+        ),
+        (&["a=1", "b=2; c=3"], Some("a=1; b=2; c=3")),
+    ] {
+        let mut headers = request(lines);
+        https().strip_from_request(&mut headers);
+        let left: Vec<_> = headers.get_all(COOKIE).iter().collect();
+        let expected: Vec<_> = expected.into_iter().collect();
+        assert_eq!(left, expected, "{lines:?}");
+    }
+}
+
+#[test]
+fn an_app_cannot_set_or_clear_own_cookies() {
+    for line in [
+        "__Host-sidegate=evil; Path=/; Secure",
+        "__HOST-SIDEGATE=evil",
+        " __Host-sidegate = evil",
+        "__host-sidegate_3=; Max-Age=0",
+        "__Host-sidegate_login=x",
+        "__secure-sidegate_hint=x",
+        "=__Host-sidegate=evil",
+        "= __host-sidegate_login =evil",
+        "__Host-sidegate",
+    ] {
+        let mut headers = response(&["a=1", line, "b=2; Path=/"]);
+        https().strip_from_response(&mut headers);
+        assert_eq!(headers, response(&["a=1", "b=2; Path=/"]), "{line}");
+    }
+    let foreign = response(&[
+        "sidegate=1",
+        "__Host-sidegate2=1",
+        "a=__Host-sidegate=1",
+        "",
+    ]);
+    let mut headers = foreign.clone();
+    https().strip_from_response(&mut headers);
+    assert_eq!(headers, foreign);
+}
+
+fn texts(values: &[HeaderValue]) -> Vec<&str> {
+    values.iter().map(|value| value.to_str().unwrap()).collect()
+}
+
+#[test]
+fn writes_the_session_with_its_attributes() {
+    let day = Duration::from_secs(86_400);
+    let values = https()
+        .write_session("sealed", day, SessionCookies::default())
+        .unwrap();
+    let expected = "__Host-sidegate=sealed; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=86400";
+    assert_eq!(texts(&values), [expected]);
+    assert!(values[0].is_sensitive());
+    let plain = cookies("http://localhost").write_login("v", day);
+    let expected = "sidegate_login=v; HttpOnly; SameSite=Lax; Path=/; Max-Age=86400";
+    assert_eq!(plain, expected);
+}
+
+#[test]
+fn the_logout_hint_rides_on_signing_out_alone() {
+    let hint = https()
+        .write_logout_hint("h", Duration::from_secs(9))
+        .unwrap();
+    let attributes = "HttpOnly; SameSite=Lax; Secure; Path=/oauth2/sign_out";
+    assert_eq!(
+        hint,
+        format!("__Secure-sidegate_hint=h; {attributes}; Max-Age=9")
+    );
+    let gone = https().expire_logout_hint();
+    assert_eq!(
+        gone,
+        format!("__Secure-sidegate_hint=; {attributes}; Max-Age=0")
+    );
+    let long = "h".repeat(MAX_COOKIE);
+    assert_eq!(https().write_logout_hint(&long, Duration::ZERO), None);
+}
+
+#[test]
+fn splits_above_the_limit_and_never_beyond_five() {
+    let cookies = https();
+    let none = SessionCookies::default();
+    let count = |length: usize| {
+        let sealed = "s".repeat(length);
+        cookies
+            .write_session(&sealed, Duration::ZERO, none)
+            .map(|values| values.len())
+    };
+    let fits = MAX_COOKIE - "__Host-sidegate=".len();
+    assert_eq!(count(fits), Some(1));
+    assert_eq!(count(fits + 1), Some(2));
+    assert_eq!(count((fits - 2) * 5), Some(5));
+    assert_eq!(count((fits - 2) * 5 + 1), None);
+}
+
+#[test]
+fn expires_every_sibling_that_is_not_written() {
+    let cookies = https();
+    let headers = request(&["__Host-sidegate=a; __Host-sidegate_0=b; __Host-sidegate_4=c"]);
+    let present = cookies.find(&headers).session_cookies;
+    let names = |values: Vec<HeaderValue>| -> Vec<String> {
+        texts(&values)
+            .iter()
+            .map(|text| text.split(';').next().unwrap().to_owned())
+            .collect()
+    };
+    let small = cookies
+        .write_session("new", Duration::ZERO, present)
+        .unwrap();
+    for value in &small[1..] {
+        let text = value.to_str().unwrap();
+        assert!(text.ends_with("=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0"));
+    }
+    assert_eq!(
+        names(small),
+        [
+            "__Host-sidegate=new",
+            "__Host-sidegate_0=",
+            "__Host-sidegate_4="
+        ]
+    );
+    let large = "s".repeat(MAX_COOKIE * 2);
+    let large = names(
+        cookies
+            .write_session(&large, Duration::ZERO, present)
+            .unwrap(),
+    );
+    assert_eq!(large[3..], ["__Host-sidegate=", "__Host-sidegate_4="]);
+    assert_eq!(
+        names(cookies.expire_session(present)),
+        [
+            "__Host-sidegate=",
+            "__Host-sidegate_0=",
+            "__Host-sidegate_4="
+        ]
+    );
+    assert_eq!(
+        names(cookies.expire_session(SessionCookies::default())),
+        ["__Host-sidegate="]
+    );
+}
+
+/// Pieces of `Cookie` headers: the app's, ours, and what lies between.
+fn piece() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[a-z_]{0,3}(=[!-:<-~]{0,4})?",
+        Just("__Host-sidegate=s".to_owned()),
+        Just("__Host-sidegate_1=s".to_owned()),
+        Just("__Host-sidegate_login=s".to_owned()),
+        Just("__Secure-sidegate_hint=s".to_owned()),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_found(length in 0_usize..19_000) {
+        let cookies = https();
+        let sealed: String = ('a'..='z').cycle().take(length).collect();
+        let none = SessionCookies::default();
+        if let Some(values) = cookies.write_session(&sealed, Duration::ZERO, none) {
+            let mut headers = HeaderMap::new();
+            for text in texts(&values) {
+                let pair = text.split(';').next().unwrap();
+                prop_assert!(pair.len() <= MAX_COOKIE);
+                headers.append(COOKIE, pair.parse().unwrap());
+            }
+            let found = cookies.find(&headers);
+            prop_assert!(found.session.as_deref() == Some(&sealed[..]));
+        }
+    }
+
+    #[test]
+    fn stripping_keeps_the_apps_pieces_and_no_own_one(lines in vec(vec(piece(), 1..6), 1..3)) {
+        let cookies = https();
+        let lines: Vec<_> = lines.iter().map(|pieces| pieces.join("; ")).collect();
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+        let mut headers = request(&lines);
+        let meaningful = |headers: &HeaderMap| -> Vec<Vec<u8>> {
+            headers
+                .get_all(COOKIE)
+                .iter()
+                .flat_map(|line| pieces(line.as_bytes()))
+                .filter(|piece| cookies.own(piece).is_none())
+                .map(|piece| piece.trim_ascii_start().to_vec())
+                .filter(|piece| !piece.is_empty())
+                .collect()
+        };
+        let before = meaningful(&headers);
+        cookies.strip_from_request(&mut headers);
+        prop_assert!(!cookies.find(&headers).any);
+        prop_assert!(headers.get_all(COOKIE).iter().count() <= 1);
+        prop_assert_eq!(meaningful(&headers), before);
+    }
+}
