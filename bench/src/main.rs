@@ -32,8 +32,10 @@ use crate::{
     machine::Cores,
     report::{Footprint, JUDGED, Report},
     request::Requests,
-    session::{Size, USER},
-    setup::{NginxKind, Setup, Workplace, free_address, gate, nginx, responder},
+    session::{Mint, Size, USER},
+    setup::{
+        NginxKind, Setup, Workplace, free_address, gate, gate_configuration, nginx, responder,
+    },
     upstream::Role,
 };
 
@@ -101,17 +103,42 @@ fn compare(options: &Options) -> Result<(), Box<dyn Error>> {
     )?;
     let setups = Setups::start(&options.sidegate, app_address, cores, &workplace)?;
 
-    let cookies = session::cookies(Size::Usual);
-    setups.inspect(&cookies[0])?;
+    let mint = Mint::new(&gate_configuration(LOG_OFF, &workplace))?;
+    let traffic = Traffic::new(&mint)?;
+    setups.inspect(&traffic.session_cookie)?;
     let bench = Bench {
         plain: &setups.plain,
         auth_request: &setups.auth_request,
         app: &app,
         effort,
     };
-    let report = measure(&bench, &setups, &cookies, &workplace)?;
+    let report = measure(&bench, &setups, &traffic, &workplace)?;
     println!("{report}");
     Ok(())
+}
+
+/// What is sent.
+struct Traffic {
+    /// One of the cookies of `usual`.
+    session_cookie: String,
+    /// With a session cookie as most users have it.
+    usual: Requests,
+    /// With the session cookie of somebody in many groups.
+    long: Requests,
+    /// For a path that asks for no session.
+    public: Requests,
+}
+
+impl Traffic {
+    fn new(mint: &Mint) -> Result<Self, Box<dyn Error>> {
+        let cookies = mint.cookies(Size::Usual)?;
+        Ok(Self {
+            session_cookie: cookies[0].clone(),
+            usual: Requests::new("/projects/7?tab=open", &cookies),
+            long: Requests::new("/projects/7?tab=open", &mint.cookies(Size::Long)?),
+            public: Requests::new("/public/7?tab=open", &cookies),
+        })
+    }
 }
 
 /// Everything that is compared. All of it stays up; only the requests change their target.
@@ -136,7 +163,7 @@ impl Setups {
             plain: nginx(NginxKind::Plain)?,
             logging: nginx(NginxKind::AccessLog)?,
             auth_request: nginx(NginxKind::AuthRequest)?,
-            gate: gate(JUDGED, "off")?,
+            gate: gate(JUDGED, LOG_OFF)?,
             logging_gate: gate("sidegate, access log", "info")?,
         })
     }
@@ -167,20 +194,22 @@ impl Setups {
 fn measure(
     bench: &Bench<'_>,
     setups: &Setups,
-    cookies: &[String],
+    traffic: &Traffic,
     workplace: &Workplace,
 ) -> Result<Report, Box<dyn Error>> {
-    let usual = Requests::new("/projects/7?tab=open", cookies);
-    let public = Requests::new("/public/7?tab=open", cookies);
-    let long = Requests::new("/projects/7?tab=open", &session::cookies(Size::Long));
-
-    let control = bench.compare("nginx, again (control)", &setups.plain, &usual)?;
+    let Traffic {
+        usual,
+        long,
+        public,
+        ..
+    } = traffic;
+    let control = bench.compare("nginx, again (control)", &setups.plain, usual)?;
     let comparisons = vec![
-        bench.compare(JUDGED, &setups.gate, &usual)?,
-        bench.compare("sidegate, long cookie", &setups.gate, &long)?,
-        bench.compare("sidegate, public path", &setups.gate, &public)?,
-        bench.compare("nginx, access log", &setups.logging, &usual)?,
-        bench.compare("sidegate, access log", &setups.logging_gate, &usual)?,
+        bench.compare(JUDGED, &setups.gate, usual)?,
+        bench.compare("sidegate, long cookie", &setups.gate, long)?,
+        bench.compare("sidegate, public path", &setups.gate, public)?,
+        bench.compare("nginx, access log", &setups.logging, usual)?,
+        bench.compare("sidegate, access log", &setups.logging_gate, usual)?,
     ];
     let footprints = setups
         .all()
@@ -189,7 +218,7 @@ fn measure(
             name: setup.name,
             at_start: setup.memory_at_start,
             at_end: setup.memory(),
-            calls: syscalls::count(setup, &usual, bench.effort.connections, workplace)
+            calls: syscalls::count(setup, usual, bench.effort.connections, workplace)
                 .map_err(|error| error.to_string()),
         })
         .collect();
@@ -201,3 +230,6 @@ fn measure(
         footprints,
     })
 }
+
+/// The filter of the sidegate that is judged: nginx writes no access log either.
+const LOG_OFF: &str = "off";

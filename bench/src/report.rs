@@ -138,6 +138,9 @@ fn row(
     comparison: &Comparison,
     place: Place,
 ) -> fmt::Result {
+    if comparison.rounds() == 0 {
+        return writeln!(out, "| {name} | not measured |");
+    }
     writeln!(
         out,
         "| {name} | {:.1} | {} | {} | {:.0} | {:.2} | {:.0} | {:.0} | {} | {:.0} % |",

@@ -1,6 +1,11 @@
 //! sidegate, with sessions in cookies and one worker.
 
-use std::{error::Error, net::SocketAddr, path::Path};
+use std::{
+    error::Error,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use super::{Setup, Workplace, free_address};
 use crate::{machine::Cores, process::Process, request::HOST};
@@ -15,28 +20,30 @@ pub fn gate(
     workplace: &Workplace,
 ) -> Result<Setup, Box<dyn Error>> {
     let address = free_address()?;
-    let secret = secret_text();
     // Nobody signs in here, so that the provider need not be there.
     let configuration = format!(
         "listen = \"{address}\"\npublic_url = \"https://{HOST}\"\nupstream = \"http://{app}\"\n\
          workers = 1\nlog = \"{log}\"\n\
-         [session]\nsecret = \"{secret}\"\n\
+         [session]\nsecret = \"{SECRET}\"\n\
          [providers.corp]\ntype = \"oidc\"\nissuer = \"http://127.0.0.1:9/\"\n\
          client_id = \"bench\"\nclient_secret = \"bench\"\n\
          allow = {{ domains = [\"example.com\"] }}\n\
          [[routes]]\npath = \"/public/**\"\naccess = \"public\"\n"
     );
-    let file = format!("sidegate-{log}");
-    let configuration = workplace.write(&format!("{file}.toml"), &configuration)?;
-    let configuration = configuration.to_str().ok_or("a path that is not UTF-8")?;
+    let file = gate_configuration(log, workplace);
+    fs::write(&file, configuration)?;
+    let configuration = file.to_str().ok_or("a path that is not UTF-8")?;
     let binary = binary.to_str().ok_or("a path that is not UTF-8")?;
-    let log = workplace.path(&format!("{file}.log"));
+    let log = file.with_extension("log");
     let command = [binary, "run", "--config", configuration];
     let process = Process::start(&command, cores.setup, &log)?;
     Setup::when_ready(name, address, vec![process], &log)
 }
 
-/// The secret that seals the sessions of this benchmark. It protects nothing.
-pub fn secret_text() -> &'static str {
-    "c2lkZWdhdGUtYmVuY2htYXJrLW5vdC1hLXNlY3JldCE"
+/// The file that configures the sidegate with this filter.
+pub fn gate_configuration(log: &str, workplace: &Workplace) -> PathBuf {
+    workplace.path(&format!("sidegate-{log}.toml"))
 }
+
+/// Seals the sessions of this benchmark. It protects nothing.
+const SECRET: &str = "c2lkZWdhdGUtYmVuY2htYXJrLW5vdC1hLXNlY3JldCE";

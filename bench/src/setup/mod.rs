@@ -17,7 +17,7 @@ use crate::{
     upstream::Role,
 };
 
-pub use gate::gate;
+pub use gate::{gate, gate_configuration};
 pub use nginx::{NginxKind, nginx};
 
 /// A proxy, with everything it needs to answer a request except the app.
