@@ -1,1 +1,135 @@
 //! The whole gate, built from a configuration, run until it is told to stop.
+
+use std::{io, sync::Arc};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    admin,
+    clean::{Cleaning, identity::ReservedNames},
+    config::{Config, ListenAddress},
+    forward::IdentityHeaders,
+    gate::Gate,
+    listen::{self, Listener, Recipe, WorkerHandle},
+    login::{Logins, return_to::ReturnRules},
+    provider::{HttpClient, Providers},
+    route::Routes,
+    session::{Lifetimes, Sessions, cookie::Cookies, seal::KeyRing},
+    site::Site,
+    trust,
+};
+
+/// Serves until SIGTERM or SIGINT, then finishes what runs, within the grace. A second signal ends at
+/// once.
+///
+/// # Errors
+/// When a socket cannot be bound, a certificate cannot be read, or a worker cannot be started.
+pub async fn run(config: Config) -> io::Result<()> {
+    let stop = stop_on_signal()?;
+    let listeners = config.listen.iter().map(bind).collect::<io::Result<Vec<_>>>()?;
+    let admin_listener = config.admin_listen.as_ref().map(bind).transpose()?;
+    let tls = config.tls.as_ref().map(listen::tls::acceptor).transpose()?;
+    let outbound_tls = trust::client_config();
+    let http = HttpClient::new(Arc::clone(&outbound_tls));
+    let providers = Arc::new(Providers::new(&config.providers, &config.headers, &http));
+    for upkeep in providers.upkeep() {
+        tokio::spawn(upkeep);
+    }
+
+    let workers = config.workers;
+    let (upstream, upstream_timeout, grace) =
+        (config.upstream.clone(), config.upstream_timeout, config.shutdown_grace);
+    let gate = Arc::new(build(config, providers));
+    let recipe = Recipe {
+        gate: Arc::clone(&gate),
+        upstream,
+        upstream_tls: outbound_tls,
+        upstream_timeout,
+        tls,
+        grace,
+    };
+    let workers = (0..workers)
+        .map(|number| WorkerHandle::start(number, recipe.clone()))
+        .collect::<io::Result<Vec<_>>>()?;
+    let workers = Arc::new(workers);
+
+    if let Some(listener) = admin_listener {
+        tokio::spawn(admin::serve(listener, gate, stop.clone()));
+    }
+    let mut acceptors = tokio::task::JoinSet::new();
+    for listener in listeners {
+        tracing::info!(address = listener.place(), "listening");
+        acceptors.spawn(listen::accept(listener, Arc::clone(&workers), stop.clone()));
+    }
+    while acceptors.join_next().await.is_some() {}
+
+    tracing::info!("stopping: finishing what runs");
+    if let Some(workers) = Arc::into_inner(workers) {
+        let _ = tokio::task::spawn_blocking(|| WorkerHandle::finish_all(workers)).await;
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Puts the gate together. Nothing here can fail: the configuration was checked.
+fn build(config: Config, providers: Arc<Providers>) -> Gate {
+    let keys = Arc::new(KeyRing::new(&config.session.secrets, config.public_url.authority()));
+    let return_rules =
+        ReturnRules::new(&config.public_url, &config.redirect_hosts, &config.prefix);
+    let cookies = Cookies::new(&config.session, &config.public_url, &config.prefix);
+    let lifetimes = Lifetimes {
+        lifetime: config.session.lifetime,
+        idle_timeout: config.session.idle_timeout,
+    };
+    let reserved = ReservedNames::new(config.headers.identity.iter().map(|(name, _)| name));
+    let site = Site {
+        providers: config
+            .providers
+            .iter()
+            .map(|provider| (provider.name.clone(), provider.label.clone()))
+            .collect(),
+        public_url: config.public_url,
+        prefix: config.prefix,
+        return_rules,
+    };
+    Gate {
+        logins: Logins::new(Arc::clone(&keys), Arc::clone(&providers), &site, &config.headers),
+        cleaning: Cleaning {
+            reserved: Arc::new(reserved),
+            trusted_proxies: config.trusted_proxies,
+        },
+        routes: Routes::new(config.routes),
+        sessions: Sessions::new(keys, cookies, lifetimes),
+        identity_headers: IdentityHeaders::new(config.headers.identity),
+        providers,
+        site,
+    }
+}
+
+fn bind(address: &ListenAddress) -> io::Result<Listener> {
+    Listener::bind(address)
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+}
+
+/// A token that SIGTERM and SIGINT cancel.
+fn stop_on_signal() -> io::Result<CancellationToken> {
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = CancellationToken::new();
+    let cancel = stop.clone();
+    tokio::spawn(async move {
+        for again in [false, true] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if again {
+                #[expect(clippy::exit, reason = "whoever signals twice does not want to wait")]
+                std::process::exit(130);
+            }
+            cancel.cancel();
+        }
+    });
+    Ok(stop)
+}

@@ -1,10 +1,32 @@
-//! skeleton
+//! sidegate: a login in front of any web app.
+//!
+//! A reverse proxy that sends a browser without a session to an OpenID Connect provider, keeps the
+//! session in a sealed cookie, decides who may pass, and tells the app who the user is in headers.
+//!
+//! # The road of a request
+//!
+//! 1. [`listen`]: sockets, TLS and workers; HTTP/1.1 or HTTP/2.
+//! 2. [`clean`]: who is calling, one canonical path, no header that only the gate may write.
+//! 3. [`route`]: an own [`endpoint`], or the first matching rule.
+//! 4. [`session`]: the cookie becomes an identity, or nobody.
+//! 5. [`decide`]: a pure function of rule and identity; its "yes" is a [`decide::Permit`].
+//! 6. [`forward`]: takes the permit and streams to the upstream.
+//! 7. [`answer`]: a refusal becomes what the client can use.
+//!
+//! [`gate`] tells this road in one screen. [`login`] turns a browser without a session into one with,
+//! at any [`provider`]. [`config`] is what an operator decides, [`app`] builds the gate from it, [`cli`]
+//! is the command line, [`demo`] a login to try.
+
+pub mod admin;
 pub mod answer;
+pub mod app;
 pub mod body;
 pub mod clean;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod decide;
+pub mod demo;
 pub mod endpoint;
 pub mod forward;
 pub mod gate;
@@ -17,3 +39,4 @@ pub mod route;
 pub mod session;
 pub mod site;
 pub mod text;
+pub mod trust;

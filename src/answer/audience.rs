@@ -1,6 +1,14 @@
 //! What the client behind a request can use. Pure.
+//!
+//! A browser says what a request is for in Fetch Metadata (W3C Fetch Metadata Request Headers), and
+//! no script can change that. It is sent to https and localhost only, so `Accept` decides where it is
+//! absent. The wrong answer hurts either way: a `fetch` that follows a redirect to the provider dies
+//! in CORS, and a person who gets JSON is lost.
 
-use http::{HeaderMap, Method};
+use http::{
+    HeaderMap, HeaderName, Method,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, UPGRADE},
+};
 
 /// Who reads the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +26,232 @@ pub enum Audience {
 
 /// Fetch Metadata first (`Sec-Fetch-Mode`, `Sec-Fetch-Dest`), `Accept` where it is absent.
 pub fn of(method: &Method, headers: &HeaderMap) -> Audience {
-    let _ = (method, headers);
-    todo!()
+    if is_grpc(headers) {
+        return Audience::Grpc;
+    }
+    let is_person = match headers.get(SEC_FETCH_MODE) {
+        Some(mode) => mode == "navigate" && opens_a_page(headers) && !is_speculative(headers),
+        None => looks_like_a_browser(headers),
+    };
+    match (is_person, *method == Method::GET || *method == Method::HEAD) {
+        (true, true) => Audience::Navigation,
+        (true, false) => Audience::Submission,
+        (false, _) => Audience::Program,
+    }
+}
+
+/// gRPC over HTTP/2 and gRPC-Web; no form and no plain link can send this type.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let Some(kind) = text(headers, &CONTENT_TYPE) else {
+        return false;
+    };
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    let Some((prefix, rest)) = essence.split_at_checked("application/grpc".len()) else {
+        return false;
+    };
+    prefix.eq_ignore_ascii_case("application/grpc")
+        && (rest.is_empty() || rest.starts_with(['+', '-']))
+}
+
+/// Windows and frames. A download (`<a download>`) navigates with the destination `empty`: redirected,
+/// it would save the sign-in page under the file's name; `embed` and `object` show no page of ours.
+fn opens_a_page(headers: &HeaderMap) -> bool {
+    headers
+        .get(SEC_FETCH_DEST)
+        .is_none_or(|destination| PAGES.iter().any(|page| destination == page))
+}
+
+/// A prefetch or prerender: nobody asked for the page yet, so it must not begin a login.
+fn is_speculative(headers: &HeaderMap) -> bool {
+    [SEC_PURPOSE, PURPOSE]
+        .iter()
+        .filter_map(|name| text(headers, name))
+        .any(|purpose| purpose.to_ascii_lowercase().contains("prefetch"))
+}
+
+/// The rule for clients that send no Fetch Metadata.
+fn looks_like_a_browser(headers: &HeaderMap) -> bool {
+    let is_script = headers
+        .get(X_REQUESTED_WITH)
+        .is_some_and(|by| by.as_bytes().eq_ignore_ascii_case(b"XMLHttpRequest"));
+    let has_token = text(headers, &AUTHORIZATION)
+        .and_then(|credentials| credentials.get(..7))
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer "));
+    !is_script
+        && !has_token
+        && !headers.contains_key(UPGRADE)
+        && !is_speculative(headers)
+        && headers
+            .get_all(ACCEPT)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .any(accepts_html)
+}
+
+/// Whether one media range of `Accept` names HTML and does not refuse it (RFC 9110 §12.4.2: `q=0`).
+/// `*/*` does not count: every API client sends it.
+fn accepts_html(range: &str) -> bool {
+    let mut parts = range.split(';').map(str::trim);
+    let is_html = parts.next().is_some_and(|essence| {
+        essence.eq_ignore_ascii_case("text/html")
+            || essence.eq_ignore_ascii_case("application/xhtml+xml")
+    });
+    is_html
+        && !parts.any(|parameter| {
+            parameter.split_once('=').is_some_and(|(name, value)| {
+                name.trim().eq_ignore_ascii_case("q")
+                    && value.trim().parse().is_ok_and(|weight: f32| weight <= 0.0)
+            })
+        })
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+const SEC_PURPOSE: HeaderName = HeaderName::from_static("sec-purpose");
+const PURPOSE: HeaderName = HeaderName::from_static("purpose");
+const X_REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
+
+/// The values of `Sec-Fetch-Dest` behind which a person looks at a page.
+const PAGES: [&str; 4] = ["document", "iframe", "frame", "fencedframe"];
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::{Audience::*, *};
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    const HTML: (&str, &str) = (
+        "accept",
+        "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+    );
+
+    #[test]
+    fn fetch_metadata_decides_where_it_is_there() {
+        let mode = |mode| ("sec-fetch-mode", mode);
+        let dest = |dest| ("sec-fetch-dest", dest);
+        let table: &[(&[(&str, &str)], Audience)] = &[
+            (&[mode("navigate"), dest("document")], Navigation),
+            (&[mode("navigate"), dest("iframe")], Navigation),
+            (&[mode("navigate"), dest("frame")], Navigation),
+            (&[mode("navigate")], Navigation),
+            (&[mode("navigate"), dest("empty")], Program),
+            (&[mode("navigate"), dest("object")], Program),
+            (&[mode("navigate"), dest("embed")], Program),
+            (&[mode("cors"), dest("empty"), HTML], Program),
+            (&[mode("same-origin"), dest("empty"), HTML], Program),
+            (&[mode("no-cors"), dest("image")], Program),
+            (&[mode("no-cors"), dest("script"), HTML], Program),
+            (&[mode("websocket"), dest("empty"), HTML], Program),
+            (&[mode("nested-navigate"), HTML], Program),
+            (&[mode(""), HTML], Program),
+            (&[mode("navigate"), ("sec-purpose", "prefetch"), HTML], Program),
+            (
+                &[mode("navigate"), ("sec-purpose", "prefetch;prerender"), HTML],
+                Program,
+            ),
+        ];
+        for (lines, expected) in table {
+            let lines: Vec<_> = lines.to_vec();
+            let mut map = HeaderMap::new();
+            for (name, value) in &lines {
+                map.append(
+                    HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                    HeaderValue::from_str(value).unwrap(),
+                );
+            }
+            assert_eq!(of(&Method::GET, &map), *expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn accept_decides_where_fetch_metadata_is_absent() {
+        let accept = |value: &'static str| headers(&[("accept", value)]);
+        assert_eq!(of(&Method::GET, &headers(&[HTML])), Navigation);
+        assert_eq!(of(&Method::GET, &accept("TEXT/HTML")), Navigation);
+        assert_eq!(of(&Method::GET, &accept("application/json, text/html;q=0.1")), Navigation);
+        assert_eq!(of(&Method::GET, &accept("text/html;q=0")), Program);
+        assert_eq!(of(&Method::GET, &accept("text/html; Q=0.000, */*")), Program);
+        assert_eq!(of(&Method::GET, &accept("*/*")), Program);
+        assert_eq!(of(&Method::GET, &accept("application/json")), Program);
+        assert_eq!(of(&Method::GET, &accept("text/htmlx")), Program);
+        assert_eq!(of(&Method::GET, &HeaderMap::new()), Program);
+    }
+
+    #[test]
+    fn scripts_tokens_upgrades_and_prefetches_are_programs() {
+        for line in [
+            ("x-requested-with", "XMLHttpRequest"),
+            ("authorization", "Bearer abc"),
+            ("authorization", "bearer abc"),
+            ("upgrade", "websocket"),
+            ("purpose", "prefetch"),
+        ] {
+            assert_eq!(of(&Method::GET, &headers(&[HTML, line])), Program, "{line:?}");
+        }
+        let basic = headers(&[HTML, ("authorization", "Basic YTpi")]);
+        assert_eq!(of(&Method::GET, &basic), Navigation);
+    }
+
+    #[test]
+    fn a_method_that_a_redirect_would_change_is_a_submission() {
+        let navigate = headers(&[("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")]);
+        for (method, expected) in [
+            (Method::GET, Navigation),
+            (Method::HEAD, Navigation),
+            (Method::POST, Submission),
+            (Method::PUT, Submission),
+        ] {
+            assert_eq!(of(&method, &navigate), expected);
+            assert_eq!(of(&method, &headers(&[HTML])), expected);
+        }
+    }
+
+    #[test]
+    fn grpc_is_told_by_its_content_type() {
+        let kind = |value: &'static str| headers(&[("content-type", value), HTML]);
+        for value in [
+            "application/grpc",
+            "application/grpc+proto",
+            "Application/gRPC;charset=utf-8",
+            "application/grpc-web+proto",
+            "application/grpc-web-text",
+        ] {
+            assert_eq!(of(&Method::POST, &kind(value)), Grpc, "{value}");
+        }
+        for value in ["application/grpcx", "application/json", "application/gr"] {
+            assert_eq!(of(&Method::POST, &kind(value)), Submission, "{value}");
+        }
+    }
+
+    proptest! {
+        /// Whatever the headers say, a request that is no GET or HEAD is never answered by a redirect.
+        #[test]
+        fn only_get_and_head_navigate(mode in "\\PC{0,12}", accept in "\\PC{0,40}", method in "[A-Z]{1,8}") {
+            let mut map = HeaderMap::new();
+            if let Ok(value) = HeaderValue::from_str(&mode) {
+                map.insert(SEC_FETCH_MODE, value);
+            }
+            if let Ok(value) = HeaderValue::from_str(&accept) {
+                map.insert(ACCEPT, value);
+            }
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            if of(&method, &map) == Navigation {
+                prop_assert!(method == Method::GET || method == Method::HEAD);
+            }
+        }
+    }
 }

@@ -1,11 +1,21 @@
 //! A refusal becomes what the client can use: a redirect, a page, JSON or a gRPC status.
+//!
+//! What to say stands in one place ([`explain`]), how to say it in another ([`render`]). No answer names
+//! the rule, the upstream, the provider's own words or anything that came in the request; the request id
+//! leads to the log line that does.
 
 pub mod audience;
-pub mod page;
+mod explain;
+mod page;
+mod render;
+pub mod reply;
+#[cfg(test)]
+mod tests;
 
-use http::Response;
+pub use page::{Choice, Link, Notice, SignInPage};
+pub use render::{render, return_address};
 
-use crate::{answer::audience::Audience, body::Body, login::LoginError, site::Site};
+use crate::login::LoginError;
 
 /// Why a request is answered by the gate and not by the upstream. The one error of the request path.
 #[derive(Debug)]
@@ -32,8 +42,8 @@ pub enum Reject {
     Login(LoginError),
     /// A sign-out was asked for from another site: a person must confirm.
     ConfirmSignOut {
-        /// The checked return address.
-        return_to: String,
+        /// Where to go afterwards, checked.
+        return_to: Option<String>,
     },
     /// The session does not fit into cookies.
     SessionTooLarge,
@@ -43,22 +53,30 @@ pub enum Reject {
     GatewayTimeout,
 }
 
-/// The answer to a refusal. Never cacheable, never sets a cookie.
-pub fn render(
-    reject: &Reject,
-    audience: Audience,
-    site: &Site,
-    request_id: &str,
-) -> Response<Body> {
-    let _ = (reject, audience, site, request_id);
-    todo!()
-}
-
 impl Reject {
+    /// The verdict's name in the log.
     pub fn verdict(&self) -> &'static str {
-        todo!()
+        match self {
+            Self::SignIn { .. } => "sign_in",
+            Self::Forbidden { .. } => "forbidden",
+            Self::BadRequest(_) => "bad_request",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed(_) => "method_not_allowed",
+            Self::Login(_) => "login_failed",
+            Self::ConfirmSignOut { .. } => "confirm_sign_out",
+            Self::SessionTooLarge => "session_too_large",
+            Self::BadGateway => "bad_gateway",
+            Self::GatewayTimeout => "gateway_timeout",
+        }
     }
+
+    /// What only the log may say.
     pub fn detail(&self) -> Option<String> {
-        todo!()
+        match self {
+            Self::Forbidden { rule, .. } => Some(rule.clone()),
+            Self::BadRequest(sentence) => Some((*sentence).to_owned()),
+            Self::Login(error) => Some(error.to_string()),
+            _ => None,
+        }
     }
 }

@@ -1,8 +1,12 @@
 //! Who is really calling, through trusted proxies only. Pure.
+//!
+//! Each proxy appends the address of its own peer to `X-Forwarded-For`. Read from the right, an entry is
+//! as good as the proxy that wrote it; the first address that is no trusted proxy is the client, and
+//! whatever stands left of it, the client may have made up.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, str};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 /// What can be said of the client.
@@ -19,8 +23,250 @@ pub struct Client {
 }
 
 /// Resolves the client. `peer` is the socket's address; a Unix socket's peer (None) is trusted only when
-/// any trusted proxy is configured... its file permissions decide who may connect.
+/// any trusted proxy is configured: who may connect is up to the file's permissions.
+///
+/// Of several `X-Forwarded-Proto` values the last counts: the trusted peer wrote it, and an earlier one
+/// may be the client's.
 pub fn resolve(peer: Option<IpAddr>, tls: bool, headers: &HeaderMap, trusted: &[IpNet]) -> Client {
-    let _ = (peer, tls, headers, trusted);
-    todo!()
+    let peer = peer.map(|address| address.to_canonical());
+    let peer_is_trusted = peer.map_or(!trusted.is_empty(), |peer| is_trusted(peer, trusted));
+    if !peer_is_trusted {
+        return Client {
+            address: peer,
+            peer_is_trusted,
+            is_https: tls,
+        };
+    }
+    let address = believed(headers, trusted).last().or(peer);
+    let is_https = match last_value(headers, &X_FORWARDED_PROTO) {
+        Some(b"https") => true,
+        Some(b"http") => false,
+        _ => tls,
+    };
+    Client {
+        address,
+        peer_is_trusted,
+        is_https,
+    }
+}
+
+/// The addresses that a trusted peer's `X-Forwarded-For` proves, from the right: trusted proxies, and the
+/// client at the end. Something that is no address ends them early: what is beyond it cannot be told.
+pub(super) fn believed<'a>(
+    headers: &'a HeaderMap,
+    trusted: &'a [IpNet],
+) -> impl Iterator<Item = IpAddr> + 'a {
+    let mut behind_proxy = true;
+    entries(headers, &X_FORWARDED_FOR)
+        .map_while(parse_address)
+        .take_while(move |address| {
+            let is_believed = behind_proxy;
+            behind_proxy = is_trusted(*address, trusted);
+            is_believed
+        })
+}
+
+fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+    trusted.iter().any(|net| net.contains(&address))
+}
+
+fn last_value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
+    entries(headers, name).next()
+}
+
+/// The entries of a list header from the right. Several headers are one list (RFC 9110 §5.3), and empty
+/// entries do not count (§5.6.1.2).
+fn entries<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    headers
+        .get_all(name)
+        .iter()
+        .rev()
+        .map(HeaderValue::as_bytes)
+        .flat_map(|line| line.rsplit(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|entry| !entry.is_empty())
+}
+
+/// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:80`. An IPv4 address that
+/// came over an IPv6 socket is an IPv4 address.
+fn parse_address(entry: &[u8]) -> Option<IpAddr> {
+    let text = str::from_utf8(entry).ok()?;
+    let is_port = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    let address = if let Some(rest) = text.strip_prefix('[') {
+        let (address, port) = rest.split_once(']')?;
+        if !(port.is_empty() || port.strip_prefix(':').is_some_and(is_port)) {
+            return None;
+        }
+        IpAddr::V6(address.parse().ok()?)
+    } else {
+        match text.split_once(':') {
+            Some((address, port)) if !port.contains(':') => {
+                is_port(port).then_some(())?;
+                IpAddr::V4(address.parse().ok()?)
+            }
+            _ => text.parse().ok()?,
+        }
+    };
+    Some(address.to_canonical())
+}
+
+pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn trusted() -> Vec<IpNet> {
+        ["10.0.0.0/8", "::1/128"]
+            .map(|net| net.parse().unwrap())
+            .to_vec()
+    }
+
+    fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, value.parse().unwrap());
+        }
+        headers
+    }
+
+    /// The client's address for one `X-Forwarded-For` per entry of `lists`.
+    fn client(peer: &str, lists: &[&str]) -> Option<String> {
+        let lines: Vec<_> = lists
+            .iter()
+            .map(|list| ("x-forwarded-for", *list))
+            .collect();
+        let peer = peer.parse().ok();
+        resolve(peer, false, &headers(&lines), &trusted())
+            .address
+            .map(|address| address.to_string())
+    }
+
+    #[test]
+    fn walks_from_the_right_to_the_first_untrusted() {
+        for (peer, lists, expected) in [
+            ("192.0.2.7", &["127.0.0.1"][..], "192.0.2.7"),
+            ("10.0.0.9", &[], "10.0.0.9"),
+            ("10.0.0.9", &["198.51.100.1"], "198.51.100.1"),
+            (
+                "10.0.0.9",
+                &["127.0.0.1, 198.51.100.1, 10.0.0.5"],
+                "198.51.100.1",
+            ),
+            (
+                "10.0.0.9",
+                &["127.0.0.1", "198.51.100.1", "10.0.0.5"],
+                "198.51.100.1",
+            ),
+            ("10.0.0.9", &["evil, 10.0.0.5"], "10.0.0.5"),
+            ("10.0.0.9", &["198.51.100.1, evil"], "10.0.0.9"),
+            ("10.0.0.9", &["10.0.0.1, 10.0.0.2"], "10.0.0.1"),
+            ("10.0.0.9", &[", 198.51.100.1,, ,"], "198.51.100.1"),
+            ("::ffff:10.0.0.9", &["::ffff:198.51.100.1"], "198.51.100.1"),
+            ("::ffff:192.0.2.7", &["127.0.0.1"], "192.0.2.7"),
+            ("::1", &["[2001:db8::1]:1234"], "2001:db8::1"),
+            ("::1", &["198.51.100.1:80"], "198.51.100.1"),
+            ("::1", &["10::23"], "10::23"),
+            ("::1", &["[::1]"], "::1"),
+            ("::1", &["unknown"], "::1"),
+            ("::1", &["10000.1.1.1"], "::1"),
+            ("::1", &["198.51.100.1:"], "::1"),
+            ("::1", &["[2001:db8::1]x"], "::1"),
+            ("::1", &["[198.51.100.1]"], "::1"),
+            ("::1", &["fe80::1%eth0"], "::1"),
+        ] {
+            assert_eq!(
+                client(peer, lists).as_deref(),
+                Some(expected),
+                "{peer} {lists:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_harm_only_what_stands_left_of_them() {
+        let mut headers = HeaderMap::new();
+        let value = HeaderValue::from_bytes(b"\xff, 198.51.100.1").unwrap();
+        headers.insert(X_FORWARDED_FOR, value);
+        let client = resolve("10.0.0.9".parse().ok(), false, &headers, &trusted());
+        assert_eq!(client.address, "198.51.100.1".parse().ok());
+    }
+
+    #[test]
+    fn a_unix_peer_is_trusted_with_any_trusted_proxy() {
+        let headers = headers(&[
+            ("x-forwarded-for", "198.51.100.1"),
+            ("x-forwarded-proto", "https"),
+        ]);
+        let believed = resolve(None, false, &headers, &trusted());
+        assert_eq!(believed.address, "198.51.100.1".parse().ok());
+        assert!(believed.peer_is_trusted && believed.is_https);
+        let doubted = resolve(None, false, &headers, &[]);
+        let nobody = Client {
+            address: None,
+            peer_is_trusted: false,
+            is_https: false,
+        };
+        assert_eq!(doubted, nobody);
+        assert_eq!(
+            resolve(None, true, &HeaderMap::new(), &trusted()).address,
+            None
+        );
+    }
+
+    #[test]
+    fn the_scheme_is_believed_from_the_nearest_proxy() {
+        let is_https = |peer: &str, tls: bool, protos: &[&str]| {
+            let lines: Vec<_> = protos
+                .iter()
+                .map(|proto| ("x-forwarded-proto", *proto))
+                .collect();
+            resolve(peer.parse().ok(), tls, &headers(&lines), &trusted()).is_https
+        };
+        for (peer, tls, protos, expected) in [
+            ("192.0.2.7", false, &["https"][..], false),
+            ("192.0.2.7", true, &["http"], true),
+            ("10.0.0.9", false, &["https"], true),
+            ("10.0.0.9", true, &["http"], false),
+            ("10.0.0.9", false, &["https, http"], false),
+            ("10.0.0.9", false, &["http", "https"], true),
+            ("10.0.0.9", false, &["HTTPS"], false),
+            ("10.0.0.9", true, &["https http"], true),
+            ("10.0.0.9", true, &[], true),
+        ] {
+            assert_eq!(
+                is_https(peer, tls, protos),
+                expected,
+                "{peer} {tls} {protos:?}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_the_client_writes_changes_nothing(spoofed in "[0-9a-f.:, \\[\\]]{0,40}", real: [u8; 4]) {
+            let real = IpAddr::from(real);
+            prop_assume!(!is_trusted(real, &trusted()));
+            let list = format!("{spoofed}, {real}, 10.0.0.5");
+            let headers = headers(&[("x-forwarded-for", &list)]);
+            let client = resolve("10.0.0.9".parse().ok(), false, &headers, &trusted());
+            prop_assert_eq!(client.address, Some(real));
+            let direct = resolve(Some(real), false, &headers, &trusted());
+            prop_assert_eq!(direct.address, Some(real));
+        }
+
+        #[test]
+        fn addresses_survive_their_spellings(address: IpAddr, port: u16) {
+            let canonical = Some(address.to_canonical());
+            prop_assert_eq!(parse_address(address.to_string().as_bytes()), canonical);
+            let with_port = std::net::SocketAddr::new(address, port).to_string();
+            prop_assert_eq!(parse_address(with_port.as_bytes()), canonical);
+        }
+    }
 }

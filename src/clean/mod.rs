@@ -4,6 +4,7 @@
 pub mod client;
 pub mod forwarding;
 pub mod identity;
+mod names;
 pub mod path;
 
 use std::{marker::PhantomData, net::IpAddr, sync::Arc};
@@ -20,6 +21,7 @@ use ipnet::IpNet;
 use self::{client::Client, identity::ReservedNames, path::CanonicalPath};
 use crate::{answer::audience::Audience, forward::hop};
 
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A request after cleaning: no reserved header, no disbelieved forwarding header, one path. Only
@@ -35,7 +37,38 @@ pub struct CleanRequest {
     pub deep_path: Option<String>,
     /// The protocol the client asks to switch to.
     pub upgrade: Option<HeaderValue>,
+    /// What a trusted proxy asks the forward-auth endpoint to judge.
+    pub original: Option<Original>,
     cleaned: PhantomData<Cleaned>,
+}
+
+/// The request that a proxy in front holds back while it asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Original {
+    /// From `X-Original-Method` (nginx) or `X-Forwarded-Method` (Traefik, Caddy); GET where absent.
+    pub method: Method,
+    /// From `X-Original-URI`, `X-Original-URL` or `X-Forwarded-Uri`: path and query, or a whole URL.
+    pub target: String,
+}
+
+impl Original {
+    fn of(headers: &HeaderMap) -> Option<Self> {
+        let first = |names: &[&str]| names.iter().find_map(|name| headers.get(*name));
+        let target = first(&["x-original-uri", "x-original-url", "x-forwarded-uri"])?;
+        let method = first(&["x-original-method", "x-forwarded-method"]);
+        let method = method.and_then(|method| Method::from_bytes(method.as_bytes()).ok());
+        Some(Self {
+            method: method.unwrap_or(Method::GET),
+            target: target.to_str().ok()?.to_owned(),
+        })
+    }
+}
+
+/// The authority that the browser asked for: a trusted proxy may have put another into `Host`.
+fn forwarded_host(headers: &HeaderMap, client: &Client) -> Option<HeaderValue> {
+    let believed = client.peer_is_trusted.then(|| headers.get(X_FORWARDED_HOST)).flatten();
+    let believed = believed.filter(|host| host.to_str().is_ok_and(is_authority));
+    believed.or_else(|| headers.get(HOST)).cloned()
 }
 
 /// Keeps others from making a [`CleanRequest`].
@@ -76,7 +109,10 @@ impl Cleaning {
         hop::strip_expect(&mut head.headers);
         self.reserved.strip(&mut head.headers);
         let client = client::resolve(peer.address, peer.tls, &head.headers, &self.trusted_proxies);
-        forwarding::rebuild(&mut head.headers, peer.address, &client);
+        let original = client.peer_is_trusted.then(|| Original::of(&head.headers)).flatten();
+        let host = forwarded_host(&head.headers, &client);
+        let trusted = &self.trusted_proxies;
+        forwarding::rebuild(&mut head.headers, peer.address, &client, trusted, host);
         if !(client.peer_is_trusted && head.headers.contains_key(X_REQUEST_ID)) {
             head.headers.insert(X_REQUEST_ID, id);
         }

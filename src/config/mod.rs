@@ -3,7 +3,17 @@
 //! [`load`] is the only way in. It reads the file and the environment and reports every problem at
 //! once; nothing is validated on a request.
 
+mod check;
+mod duration;
+mod env;
+mod keys;
+mod load;
+mod mask;
+mod raw;
+mod report;
 mod secret;
+#[cfg(test)]
+mod tests;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -11,6 +21,9 @@ use http::{HeaderName, Method, Uri};
 use ipnet::IpNet;
 use url::Url;
 
+pub use env::Environment;
+pub use load::{DEFAULT_FILE, Loaded, load};
+pub use report::Report;
 pub use secret::Secret;
 
 use crate::route::PathPattern;
@@ -104,7 +117,7 @@ pub enum UpstreamAddress {
 pub enum HostPattern {
     /// `app.example.com` or `app.example.com:8443`: this authority.
     Exact(String),
-    /// `.example.com`: any host below it, with the scheme's default port.
+    /// `.example.com`, dot included: any host below it, with the scheme's default port.
     Subdomains(String),
 }
 

@@ -1,6 +1,16 @@
 //! The gate's own endpoints, one file each.
 
-use http::Response;
+mod asked;
+mod auth;
+mod callback;
+mod health;
+mod sign_in;
+mod sign_out;
+mod start;
+mod userinfo;
+
+use http::{Method, Response};
+use percent_encoding::percent_decode_str;
 
 use crate::{answer::Reject, body::Body, clean::CleanRequest, gate::Gate, observe::Record};
 
@@ -30,9 +40,40 @@ pub enum Endpoint {
 impl Endpoint {
     /// The endpoint that `path` names, if it is an own one. The prefix ends at a segment boundary.
     pub fn find(prefix: &str, path: &str) -> Option<Self> {
-        let _ = (prefix, path);
-        todo!()
+        match path {
+            "/ping" => return Some(Self::Ping),
+            "/ready" => return Some(Self::Ready),
+            _ => {}
+        }
+        let below = path.strip_prefix(prefix)?;
+        let name = match below.strip_prefix('/') {
+            Some(name) => name,
+            None if below.is_empty() => return Some(Self::Unknown),
+            None => return None,
+        };
+        Some(match name.split_once('/') {
+            None => match name {
+                "sign_in" => Self::SignIn,
+                "start" => Self::Start(None),
+                "callback" => Self::Callback(None),
+                "sign_out" => Self::SignOut,
+                "auth" => Self::Auth,
+                "userinfo" => Self::Userinfo,
+                _ => Self::Unknown,
+            },
+            Some(("start", provider)) => provider_name(provider).map_or(Self::Unknown, Self::Start),
+            Some(("callback", provider)) => {
+                provider_name(provider).map_or(Self::Unknown, Self::Callback)
+            }
+            Some(_) => Self::Unknown,
+        })
     }
+}
+
+/// The provider that the last segment names.
+fn provider_name(segment: &str) -> Option<Option<String>> {
+    let name = percent_decode_str(segment).decode_utf8().ok()?;
+    (!segment.is_empty() && !segment.contains('/')).then(|| Some(name.into_owned()))
 }
 
 /// Serves an own endpoint.
@@ -42,6 +83,101 @@ pub async fn serve(
     request: CleanRequest,
     record: &mut Record,
 ) -> Result<Response<Body>, Reject> {
-    let _ = (endpoint, gate, request, record);
-    todo!()
+    record.verdict = "own";
+    let method = &request.head.method;
+    match endpoint {
+        Endpoint::SignIn => {
+            allow(method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
+            sign_in::serve(gate, &request, record).await
+        }
+        Endpoint::Start(provider) => {
+            allow(method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
+            start::serve(gate, &request, provider.as_deref(), record).await
+        }
+        Endpoint::Callback(provider) => {
+            // A HEAD would spend the code and lose the session.
+            allow(method, &[Method::GET], "GET")?;
+            callback::serve(gate, &request, provider.as_deref(), record).await
+        }
+        Endpoint::SignOut => {
+            allow(method, &[Method::GET, Method::POST], "GET, POST")?;
+            sign_out::serve(gate, &request, record)
+        }
+        Endpoint::Auth => Ok(auth::serve(gate, &request, record)),
+        Endpoint::Userinfo => {
+            allow(method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
+            Ok(userinfo::serve(gate, &request, record))
+        }
+        Endpoint::Ping => {
+            allow(method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
+            Ok(health::ping())
+        }
+        Endpoint::Ready => {
+            allow(method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
+            Ok(health::ready(&gate.providers))
+        }
+        Endpoint::Unknown => Err(Reject::NotFound),
+    }
+}
+
+fn allow(method: &Method, methods: &[Method], header: &'static str) -> Result<(), Reject> {
+    if methods.contains(method) { Ok(()) } else { Err(Reject::MethodNotAllowed(header)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_endpoint_has_its_path() {
+        let named = |name: &str| Some(name.to_owned());
+        for (path, endpoint) in [
+            ("/oauth2/sign_in", Endpoint::SignIn),
+            ("/oauth2/start", Endpoint::Start(None)),
+            ("/oauth2/start/corp", Endpoint::Start(named("corp"))),
+            ("/oauth2/start/a%20b%2Fc", Endpoint::Start(named("a b/c"))),
+            ("/oauth2/callback", Endpoint::Callback(None)),
+            ("/oauth2/callback/corp", Endpoint::Callback(named("corp"))),
+            ("/oauth2/sign_out", Endpoint::SignOut),
+            ("/oauth2/auth", Endpoint::Auth),
+            ("/oauth2/userinfo", Endpoint::Userinfo),
+            ("/ping", Endpoint::Ping),
+            ("/ready", Endpoint::Ready),
+        ] {
+            assert_eq!(Endpoint::find("/oauth2", path), Some(endpoint), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_prefix_ends_at_a_segment() {
+        for path in ["/", "/oauth2x", "/oauth", "/oauth2.php", "/x/oauth2/auth", "/OAUTH2/auth", "/pingx", "/ping/", "/oauth2%2Fauth"] {
+            assert_eq!(Endpoint::find("/oauth2", path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_else_lies_under_the_prefix_is_ours_and_unknown() {
+        for path in [
+            "/oauth2", "/oauth2/", "/oauth2//auth", "/oauth2/auth/", "/oauth2/Auth", "/oauth2/ping",
+            "/oauth2/start/", "/oauth2/start/a/b", "/oauth2/callback/%FF", "/oauth2/sign_in/x",
+        ] {
+            assert_eq!(Endpoint::find("/oauth2", path), Some(Endpoint::Unknown), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_may_have_several_segments() {
+        assert_eq!(Endpoint::find("/_/gate", "/_/gate/auth"), Some(Endpoint::Auth));
+        assert_eq!(Endpoint::find("/_/gate", "/_/gates/auth"), None);
+    }
+
+    proptest! {
+        /// Nothing under the prefix is ever left to the upstream, whatever follows.
+        #[test]
+        fn nothing_under_the_prefix_is_the_apps(rest in "\\PC{0,40}") {
+            prop_assert!(Endpoint::find("/oauth2", &format!("/oauth2/{rest}")).is_some());
+        }
+    }
 }

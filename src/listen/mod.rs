@@ -14,7 +14,7 @@ use std::{io, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 pub use self::{
-    socket::Listener,
+    socket::{Accepted, Listener, Stream},
     worker::{Handle as WorkerHandle, Recipe},
 };
 

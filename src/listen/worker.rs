@@ -93,10 +93,12 @@ impl Handle {
         let _ = self.queue.send(connection).await;
     }
 
-    /// Lets it finish what it has, within the grace, and waits for its end.
-    pub fn finish(self) {
-        drop(self.queue);
-        let _ = self.thread.join();
+    /// Lets all of them finish what they have, within the grace, and waits for their end.
+    pub fn finish_all(workers: Vec<Self>) {
+        let threads: Vec<_> = workers.into_iter().map(|worker| worker.thread).collect();
+        for thread in threads {
+            let _ = thread.join();
+        }
     }
 }
 

@@ -1,6 +1,16 @@
 //! Return addresses: where a browser goes after login or logout. Pure.
+//!
+//! An open redirect is a phishing page behind a trusted name. What browsers make of an address is more
+//! than its looks: they drop tabs and line breaks, take `\` for `/`, and find a host in `/\evil` and
+//! `https:evil`. So an address must first have one of two plain forms, is then resolved as browsers do
+//! it (WHATWG URL), and counts only by the origin that comes out.
 
-use crate::config::{HostPattern, PublicUrl};
+use url::{Origin, Url};
+
+use crate::{
+    clean::path::CanonicalPath,
+    config::{HostPattern, PublicUrl},
+};
 
 /// An address that a redirect may name: a path of the public origin, or an absolute URL on an allowed
 /// host. The only constructors are the checks in [`ReturnRules`].
@@ -21,20 +31,154 @@ impl ReturnTo {
 
 /// What return addresses are checked against.
 #[derive(Debug, Clone)]
-pub struct ReturnRules {}
+pub struct ReturnRules {
+    public_url: Url,
+    public_origin: Origin,
+    hosts: Vec<AllowedHost>,
+    prefix: String,
+}
+
+#[derive(Debug, Clone)]
+enum AllowedHost {
+    /// The host as a URL writes it; the port where it is not the scheme's default.
+    Exact(String, Option<u16>),
+    /// With the leading dot.
+    Below(String),
+}
 
 impl ReturnRules {
     /// The public origin, the allowed hosts, and the prefix (own endpoints are no place to return to:
-    /// loops).
+    /// loops). A host that no URL can have allows nothing.
     pub fn new(public_url: &PublicUrl, redirect_hosts: &[HostPattern], prefix: &str) -> Self {
-        let _ = (public_url, redirect_hosts, prefix);
-        todo!()
+        Self {
+            public_url: public_url.url.clone(),
+            public_origin: public_url.url.origin(),
+            hosts: redirect_hosts.iter().filter_map(AllowedHost::new).collect(),
+            prefix: prefix.to_owned(),
+        }
     }
 
-    /// Checks `address` (already decoded from a query). At most 2,048 bytes. Query kept byte for byte,
-    /// fragment dropped.
+    /// Checks `address` (already decoded from a query). At most 2,048 bytes. Query kept byte for byte
+    /// where it is ASCII, fragment dropped.
     pub fn check(&self, address: &str) -> Option<ReturnTo> {
-        let _ = address;
-        todo!()
+        if address.len() > MAX_LENGTH || !is_plain_form(address) {
+            return None;
+        }
+        let url = self.public_url.join(address).ok()?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return None;
+        }
+        let origin = if url.origin() == self.public_origin {
+            if !self.is_place_to_return(url.path()) {
+                return None;
+            }
+            String::new()
+        } else if self.is_allowed_elsewhere(&url) {
+            url.origin().ascii_serialization()
+        } else {
+            return None;
+        };
+        let mut checked = origin + url.path();
+        if let Some(query) = query_as_written(address).or(url.query()) {
+            checked.push('?');
+            checked.push_str(query);
+        }
+        (checked.len() <= MAX_LENGTH).then_some(ReturnTo(checked))
+    }
+
+    /// Whether a path of the public origin stays there as a `Location`, and is no own endpoint in either
+    /// reading.
+    fn is_place_to_return(&self, path: &str) -> bool {
+        // `/..//evil` leads to `//evil`, which names a host. Some frameworks decode a `Location`.
+        let second = path.get(1..).unwrap_or_default();
+        if ["/", "\\", "%2f", "%2F", "%5c", "%5C"]
+            .iter()
+            .any(|slash| second.starts_with(slash))
+        {
+            return false;
+        }
+        let Ok(path) = CanonicalPath::parse(path) else {
+            return false;
+        };
+        path.judge(|path| {
+            path.strip_prefix(&self.prefix)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        }) == Some(false)
+    }
+
+    fn is_allowed_elsewhere(&self, url: &Url) -> bool {
+        let is_fitting_scheme = match url.scheme() {
+            "https" => true,
+            "http" => self.public_url.scheme() == "http",
+            _ => false,
+        };
+        let Some(host) = url.host_str().filter(|_| is_fitting_scheme) else {
+            return false;
+        };
+        self.hosts.iter().any(|allowed| match allowed {
+            AllowedHost::Exact(name, port) => {
+                let default = if url.scheme() == "https" { 443 } else { 80 };
+                host == name && url.port().unwrap_or(default) == port.unwrap_or(default)
+            }
+            AllowedHost::Below(suffix) => {
+                url.port().is_none()
+                    && host
+                        .strip_suffix(suffix.as_str())
+                        .is_some_and(|label| !label.is_empty() && !label.ends_with('.'))
+            }
+        })
     }
 }
+
+impl AllowedHost {
+    fn new(pattern: &HostPattern) -> Option<Self> {
+        match pattern {
+            HostPattern::Exact(authority) => {
+                // The parser drops 443; over plain http it is not the default.
+                let url = Url::parse(&format!("https://{authority}/")).ok()?;
+                let port = match url.port() {
+                    None if authority.ends_with(":443") => Some(443),
+                    port => port,
+                };
+                Some(Self::Exact(url.host_str()?.to_owned(), port))
+            }
+            HostPattern::Subdomains(name) => {
+                let name = name.trim_start_matches('.');
+                let url = Url::parse(&format!("https://{name}/")).ok()?;
+                Some(Self::Below(format!(".{}", url.domain()?)))
+            }
+        }
+    }
+}
+
+/// A path that begins with one slash, or `http://` or `https://` and a host; in neither a character that
+/// browsers drop or replace.
+fn is_plain_form(address: &str) -> bool {
+    let is_misread =
+        |character: char| character.is_control() || character.is_whitespace() || character == '\\';
+    if address.contains(is_misread) {
+        return false;
+    }
+    if let Some(rest) = address.strip_prefix('/') {
+        return !rest.starts_with('/');
+    }
+    let Some((scheme, rest)) = address.split_once("://") else {
+        return false;
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    (scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("http"))
+        && !authority.is_empty()
+        && !authority.contains('@')
+}
+
+/// The query before it was normalised; the app may compare it byte for byte with what it sent.
+fn query_as_written(address: &str) -> Option<&str> {
+    let end = address.find('#').unwrap_or(address.len());
+    let (_, query) = address[..end].split_once('?')?;
+    query.is_ascii().then_some(query)
+}
+
+const MAX_LENGTH: usize = 2_048;
+
+#[cfg(test)]
+mod tests;

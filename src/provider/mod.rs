@@ -1,2 +1,218 @@
-//! stub
-pub struct Providers;
+//! Identity providers: who they are, how a browser is sent there, and how a code becomes an identity.
+//!
+//! The login knows none of them by name: it speaks to [`Provider`]. A new kind of provider is one file
+//! that implements the trait (with [`oauth`] for the protocol, [`claims`] for the answer) and one line
+//! in `build`. Who may pass is [`allow`]'s to say, after the provider said who it is.
+
+pub mod allow;
+pub mod claims;
+mod error;
+pub mod http;
+mod oauth;
+mod oidc;
+#[cfg(test)]
+pub(crate) mod scripted;
+mod token_answer;
+
+use std::{pin::Pin, sync::Arc};
+
+use url::Url;
+
+pub use self::{
+    error::{Call, ProviderError},
+    http::HttpClient,
+    oidc::IdTokenError,
+};
+use crate::{
+    clock::Timestamp,
+    config::{Allow, HeaderSource, HeadersConfig, ProviderConfig, ProviderKind},
+    session::Identity,
+    text::Text,
+};
+
+/// A future behind a pointer: what a trait object's methods return.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A configured identity provider.
+pub trait Provider: Send + Sync {
+    /// What every kind has.
+    fn profile(&self) -> &Profile;
+
+    /// Whether a login can begin now.
+    fn is_ready(&self) -> bool {
+        true
+    }
+
+    /// Keeps what the provider publishes fresh, for as long as it is polled. None where nothing is
+    /// fetched.
+    fn upkeep(&self) -> Option<BoxFuture<'static, ()>> {
+        None
+    }
+
+    /// The address that a browser is sent to (RFC 6749 §4.1.1).
+    fn authorize<'a>(
+        &'a self,
+        request: &'a AuthorizeRequest<'a>,
+    ) -> BoxFuture<'a, Result<Url, ProviderError>>;
+
+    /// Checks the `iss` parameter of an authorization response (RFC 9207 §2.4). A provider without an
+    /// issuer has nothing to compare; its own callback path is its mix-up defence.
+    fn check_issuer<'a>(
+        &'a self,
+        iss: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<(), ProviderError>> {
+        let _ = iss;
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Exchanges the code and learns who it is. Spends the code: call it once.
+    fn redeem<'a>(
+        &'a self,
+        grant: &'a CodeGrant<'a>,
+    ) -> BoxFuture<'a, Result<Grant, ProviderError>>;
+
+    /// Where a browser ends its session at the provider (OpenID Connect RP-Initiated Logout 1.0 §2).
+    /// None where the provider offers no such place.
+    fn end_session(&self, request: &LogoutRequest<'_>) -> Option<Url> {
+        let _ = request;
+        None
+    }
+}
+
+/// What every provider has, from its table in the configuration.
+#[derive(Debug, Clone)]
+pub struct Profile {
+    /// The table's name.
+    pub name: String,
+    /// What the sign-in button says.
+    pub label: String,
+    /// Who may pass.
+    pub allow: Allow,
+}
+
+impl Profile {
+    fn of(config: &ProviderConfig) -> Self {
+        Self {
+            name: config.name.clone(),
+            label: config.label.clone(),
+            allow: config.allow.clone(),
+        }
+    }
+}
+
+/// What goes into the address that a browser is sent to.
+pub struct AuthorizeRequest<'a> {
+    /// Where the provider sends the browser back.
+    pub redirect_uri: &'a Url,
+    /// The sealed transaction.
+    pub state: &'a str,
+    /// Bound to this login; comes back in the ID token.
+    pub nonce: &'a str,
+    /// S256 of the verifier (RFC 7636 §4.2).
+    pub pkce_challenge: &'a str,
+    /// Ask for another account, even where one is signed in.
+    pub switch_account: bool,
+}
+
+/// What a browser brought back, and what belongs to it.
+pub struct CodeGrant<'a> {
+    /// The authorization code.
+    pub code: &'a str,
+    /// The same as in the authorization request.
+    pub redirect_uri: &'a Url,
+    /// The secret behind the challenge.
+    pub pkce_verifier: &'a str,
+    /// What the ID token must repeat.
+    pub nonce: &'a str,
+    /// When the browser came back.
+    pub now: Timestamp,
+}
+
+/// What a code was worth.
+pub struct Grant {
+    /// Who.
+    pub identity: Identity,
+    /// With what.
+    pub tokens: GrantTokens,
+}
+
+/// The tokens of one answer.
+pub struct GrantTokens {
+    /// The access token.
+    pub access: Text,
+    /// The refresh token, where one was given.
+    pub refresh: Option<Text>,
+    /// The ID token as signed, checked.
+    pub id: Option<Text>,
+    /// When the access token ends, where the provider says so.
+    pub expires: Option<Timestamp>,
+}
+
+/// What a provider is told when a session ends.
+pub struct LogoutRequest<'a> {
+    /// The ID token of the session that ends; long, so left out where it is not at hand.
+    pub id_token_hint: Option<&'a str>,
+    /// Where the browser comes back to; must be registered at the provider.
+    pub post_logout_redirect_uri: &'a Url,
+    /// Comes back beside it.
+    pub state: Option<&'a str>,
+}
+
+/// The configured providers, in the file's order.
+pub struct Providers(Vec<Arc<dyn Provider>>);
+
+impl Providers {
+    /// Builds each provider. Nothing is fetched yet; see [`upkeep`](Self::upkeep).
+    pub fn new(configs: &[ProviderConfig], headers: &HeadersConfig, http: &HttpClient) -> Self {
+        let sources: Vec<&HeaderSource> =
+            headers.identity.iter().map(|(_, source)| source).collect();
+        Self(
+            configs
+                .iter()
+                .map(|config| build(config, &sources, http))
+                .collect(),
+        )
+    }
+
+    /// The provider of that name.
+    pub fn find(&self, name: &str) -> Option<&Arc<dyn Provider>> {
+        self.iter().find(|provider| provider.profile().name == name)
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Arc<dyn Provider>> {
+        self.0.iter()
+    }
+
+    /// Whether somebody could sign in: one ready provider is enough, so that an outage of one of
+    /// several does not take the gate out of its load balancer.
+    pub fn ready(&self) -> bool {
+        self.0.is_empty() || self.iter().any(|provider| provider.is_ready())
+    }
+
+    /// The work that keeps the providers fresh; spawn each once, on a runtime that lives as long as
+    /// the gate.
+    pub fn upkeep(&self) -> Vec<BoxFuture<'static, ()>> {
+        self.iter()
+            .filter_map(|provider| provider.upkeep())
+            .collect()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(providers: Vec<Arc<dyn Provider>>) -> Self {
+        Self(providers)
+    }
+}
+
+/// The registry: one line for each kind.
+fn build(
+    config: &ProviderConfig,
+    headers: &[&HeaderSource],
+    http: &HttpClient,
+) -> Arc<dyn Provider> {
+    match &config.kind {
+        ProviderKind::Oidc { issuer } => {
+            Arc::new(oidc::Oidc::new(config, issuer, headers, http.clone()))
+        }
+    }
+}

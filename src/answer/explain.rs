@@ -1,0 +1,172 @@
+//! What a refusal means to whoever meets it: whose turn it is, and what they can do. Pure.
+
+use std::borrow::Cow;
+
+use http::StatusCode;
+
+use super::{Link, Reject, audience::Audience};
+use crate::{login::LoginError, site::Site};
+
+/// A refusal in the words of each audience.
+#[derive(Debug)]
+pub(super) struct Explanation {
+    /// Says whose fault it is: 4xx the client's, 502-504 somebody's behind the gate, 500 our own.
+    pub(super) status: StatusCode,
+    /// For programs; part of the interface.
+    pub(super) error: &'static str,
+    /// The code of gRPC's `status.proto`.
+    pub(super) grpc: u8,
+    /// For people, in a few words.
+    pub(super) title: &'static str,
+    /// For people and programs, in sentences.
+    pub(super) message: Cow<'static, str>,
+}
+
+impl Reject {
+    pub(super) fn explain(&self) -> Explanation {
+        match self {
+            Self::SignIn { .. } => Explanation::new(
+                (StatusCode::UNAUTHORIZED, "login_required", UNAUTHENTICATED),
+                "Sign in first",
+                "You are not signed in, so what you sent did not arrive. Sign in in a new tab, then come \
+                 back to this one and reload it: your browser offers to send it again.",
+            ),
+            Self::Forbidden { user: Some(_), .. } => Explanation::new(
+                (StatusCode::FORBIDDEN, "forbidden", PERMISSION_DENIED),
+                "No access",
+                "This account may not open this page.",
+            ),
+            Self::Forbidden { user: None, .. } => Explanation::new(
+                (StatusCode::FORBIDDEN, "forbidden", PERMISSION_DENIED),
+                "Closed",
+                "This page is closed to everybody.",
+            ),
+            Self::BadRequest(sentence) => Explanation::new(
+                (StatusCode::BAD_REQUEST, "bad_request", INVALID_ARGUMENT),
+                "This request cannot be served",
+                format!("It was refused before anybody looked at it: {sentence}."),
+            ),
+            Self::NotFound => Explanation::new(
+                (StatusCode::NOT_FOUND, "not_found", UNIMPLEMENTED),
+                "Nothing here",
+                "There is no page at this address.",
+            ),
+            Self::MethodNotAllowed(_) => Explanation::new(
+                (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", UNIMPLEMENTED),
+                "Not in this way",
+                "This address does not take requests of this kind.",
+            ),
+            Self::Login(error) => explain_login(error),
+            Self::ConfirmSignOut { .. } => Explanation::new(
+                (StatusCode::FORBIDDEN, "confirm_sign_out", PERMISSION_DENIED),
+                "Sign out?",
+                "You came here from another site. Nothing happens until you say so.",
+            ),
+            Self::SessionTooLarge => Explanation::new(
+                (StatusCode::INTERNAL_SERVER_ERROR, "session_too_large", INTERNAL),
+                "This account does not fit",
+                "Signing in went well, but your account carries more data than fits into cookies, a long \
+                 list of groups for instance. The people who run this app can help.",
+            ),
+            Self::BadGateway => Explanation::new(
+                (StatusCode::BAD_GATEWAY, "bad_gateway", UNAVAILABLE),
+                "The app does not answer",
+                "The app behind this page cannot be reached right now. Try again in a moment.",
+            ),
+            Self::GatewayTimeout => Explanation::new(
+                (StatusCode::GATEWAY_TIMEOUT, "gateway_timeout", DEADLINE_EXCEEDED),
+                "The app takes too long",
+                "The app behind this page did not answer in time. Try again in a moment.",
+            ),
+        }
+    }
+
+    /// Who is signed in, to be shown.
+    pub(super) fn user(&self) -> Option<&str> {
+        match self {
+            Self::Forbidden { user, .. } => user.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// What a person can do now.
+    pub(super) fn links(&self, audience: Audience, site: &Site) -> Vec<Link> {
+        match self {
+            Self::SignIn { .. } => vec![Link::beside("Sign in", site.sign_in("/"))],
+            Self::Forbidden { user: Some(_), .. } => vec![
+                Link::new("Use another account", site.switch_account("/")),
+                Link::new("Sign out", site.path("sign_out")),
+            ],
+            Self::NotFound => vec![Link::new("Go to the app", "/".to_owned())],
+            Self::Login(error) => login_links(error, site),
+            // An empty address is the page's own. Following it is a GET, so only a GET's page offers it.
+            Self::BadGateway | Self::GatewayTimeout if audience == Audience::Navigation => {
+                vec![Link::new("Try again", String::new())]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl Explanation {
+    fn new(
+        (status, error, grpc): (StatusCode, &'static str, u8),
+        title: &'static str,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self { status, error, grpc, title, message: message.into() }
+    }
+}
+
+fn explain_login(error: &LoginError) -> Explanation {
+    match error {
+        LoginError::Stale => Explanation::new(
+            (StatusCode::BAD_REQUEST, "login_expired", INVALID_ARGUMENT),
+            "Start again",
+            "This sign-in was begun too long ago, or in another browser, or this browser does not keep \
+             the cookie that belongs to it.",
+        ),
+        LoginError::Refused | LoginError::NotAllowed { .. } => Explanation::new(
+            (StatusCode::FORBIDDEN, "login_denied", PERMISSION_DENIED),
+            "No access",
+            "This account may not sign in here.",
+        ),
+        LoginError::Unavailable => Explanation::new(
+            (StatusCode::SERVICE_UNAVAILABLE, "provider_unavailable", UNAVAILABLE),
+            "Signing in is not possible right now",
+            "The sign-in service does not answer. Try again in a moment.",
+        ),
+        LoginError::UnknownProvider => Explanation::new(
+            (StatusCode::NOT_FOUND, "not_found", UNIMPLEMENTED),
+            "Nothing here",
+            "There is no page at this address.",
+        ),
+        LoginError::Misbehaved => Explanation::new(
+            (StatusCode::BAD_GATEWAY, "provider_failed", UNAVAILABLE),
+            "Signing in failed",
+            "The sign-in service gave an answer that cannot be trusted. The people who run this app can \
+             find out why.",
+        ),
+    }
+}
+
+fn login_links(error: &LoginError, site: &Site) -> Vec<Link> {
+    match error {
+        LoginError::Stale | LoginError::Misbehaved => {
+            vec![Link::new("Sign in again", site.sign_in("/"))]
+        }
+        LoginError::Refused | LoginError::NotAllowed { .. } => {
+            vec![Link::new("Use another account", site.switch_account("/"))]
+        }
+        LoginError::Unavailable => vec![Link::new("Try again", site.sign_in("/"))],
+        LoginError::UnknownProvider => vec![],
+    }
+}
+
+const INVALID_ARGUMENT: u8 = 3;
+const DEADLINE_EXCEEDED: u8 = 4;
+const PERMISSION_DENIED: u8 = 7;
+const UNIMPLEMENTED: u8 = 12;
+const INTERNAL: u8 = 13;
+const UNAVAILABLE: u8 = 14;
+const UNAUTHENTICATED: u8 = 16;

@@ -1,0 +1,109 @@
+//! How each audience is told.
+
+use http::{
+    HeaderMap, HeaderValue, Response, StatusCode,
+    header::{ALLOW, REFERER, RETRY_AFTER, WWW_AUTHENTICATE},
+};
+use serde::Serialize;
+use url::Url;
+
+use super::{Notice, Reject, audience::Audience, reply};
+use crate::{body::Body, site::Site};
+
+/// The answer to a refusal. Never cacheable, never sets a cookie.
+pub fn render(reject: &Reject, audience: Audience, site: &Site, request_id: &str) -> Response<Body> {
+    let explanation = reject.explain();
+    let mut response = match (audience, reject) {
+        (Audience::Grpc, _) => return reply::grpc(explanation.grpc, explanation.error),
+        (Audience::Navigation, Reject::SignIn { return_to }) => {
+            reply::redirect(StatusCode::FOUND, &site.sign_in(return_to))
+        }
+        (Audience::Program, _) => {
+            let login_url = match reject {
+                Reject::SignIn { return_to } => {
+                    Some(format!("{}{}", site.origin(), site.sign_in(return_to)))
+                }
+                _ => None,
+            };
+            let refusal = Refusal {
+                error: explanation.error,
+                message: match reject {
+                    Reject::SignIn { .. } => "Nobody is signed in. Send the user to login_url.",
+                    _ => &explanation.message,
+                },
+                login_url,
+                request_id,
+            };
+            reply::json(explanation.status, &refusal)
+        }
+        (Audience::Navigation | Audience::Submission, _) => {
+            let mut notice = Notice {
+                host: site.public_url.authority(),
+                title: explanation.title,
+                message: &explanation.message,
+                user: reject.user(),
+                form: None,
+                links: reject.links(audience, site),
+                request_id: Some(request_id),
+            };
+            if let Reject::ConfirmSignOut { return_to } = reject {
+                notice.form = Some(("Sign out", site.sign_out(return_to.as_deref())));
+                notice.request_id = None;
+                reply::form_page(StatusCode::OK, &notice)
+            } else {
+                reply::page(explanation.status, &notice)
+            }
+        }
+    };
+    advise(reject, site, &mut response);
+    response
+}
+
+/// Where a login asked for by this request should lead back to: for a navigation what it asked for,
+/// otherwise the page it was sent from, if that is ours. The answer to a script's call is no page.
+pub fn return_address(
+    audience: Audience,
+    headers: &HeaderMap,
+    target: &str,
+    site: &Site,
+) -> String {
+    let page = (audience != Audience::Navigation)
+        .then(|| Url::parse(headers.get(REFERER)?.to_str().ok()?).ok())
+        .flatten()
+        .filter(|page| page.origin() == site.public_url.url.origin());
+    match page {
+        Some(page) => page[url::Position::BeforePath..url::Position::AfterQuery].to_owned(),
+        None => target.to_owned(),
+    }
+}
+
+/// The headers that RFC 9110 asks for beside a status.
+fn advise(reject: &Reject, site: &Site, response: &mut Response<Body>) {
+    let status = response.status();
+    let headers = response.headers_mut();
+    if let Reject::MethodNotAllowed(methods) = reject {
+        headers.insert(ALLOW, HeaderValue::from_static(methods));
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        // Browsers ask for no password under this scheme, as they would under Basic.
+        let challenge = format!("Bearer realm=\"{}\"", site.public_url.authority());
+        let challenge = HeaderValue::try_from(challenge)
+            .expect("an authority is ASCII without quotes or control characters");
+        headers.insert(WWW_AUTHENTICATE, challenge);
+    }
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS));
+    }
+}
+
+/// What programs get.
+#[derive(Serialize)]
+struct Refusal<'a> {
+    error: &'static str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    login_url: Option<String>,
+    request_id: &'a str,
+}
+
+const RETRY_SECONDS: &str = "5";

@@ -1,0 +1,412 @@
+//! Where things are: listeners, the public origin, the upstream, proxies, hosts to return to.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use http::Uri;
+use ipnet::IpNet;
+use url::{Host, Url};
+
+use super::{
+    super::{
+        HostPattern, ListenAddress, PublicUrl, UpstreamAddress,
+        raw::{Node, Origin},
+        report::Problem,
+    },
+    Checker,
+};
+
+impl Checker<'_> {
+    pub(super) fn listen(&mut self, root: &Node) -> Option<Vec<ListenAddress>> {
+        let Some(node) = root.get("listen") else {
+            return Some(vec![ListenAddress::Tcp(DEFAULT_LISTEN)]);
+        };
+        let items = self.list(node, "listen")?;
+        if items.is_empty() {
+            self.problem(
+                Problem::new(&node.origin, "`listen` is an empty list")
+                    .hint("name an address, such as \"0.0.0.0:4180\""),
+            );
+            return None;
+        }
+        let mut addresses = Vec::new();
+        let mut complete = true;
+        for item in items {
+            match listen_address(item.text, &item.origin) {
+                Ok(address) if addresses.iter().any(|other| collide(other, &address)) => {
+                    let message = format!("`{}` is taken by an address before it", item.text);
+                    self.problem(Problem::new(&item.origin, message).hint("take one of them out"));
+                    complete = false;
+                }
+                Ok(address) => addresses.push(address),
+                Err(problem) => {
+                    self.problem(problem);
+                    complete = false;
+                }
+            }
+        }
+        complete.then_some(addresses)
+    }
+
+    pub(super) fn admin_listen(&mut self, root: &Node) -> Option<Option<ListenAddress>> {
+        let Some(node) = root.get("admin_listen") else {
+            return Some(None);
+        };
+        let text = self.text(node, "admin_listen")?;
+        self.found(listen_address(text, &node.origin)).map(Some)
+    }
+
+    pub(super) fn public_url(&mut self, root: &Node) -> Option<PublicUrl> {
+        let example = "public_url = \"https://app.example.com\", the address that users type";
+        let node = self.required(root, "public_url", example)?;
+        let text = self.text(node, "public_url")?;
+        let url = self.found(origin_url(text, &node.origin, "public_url"))?;
+        Some(PublicUrl { url })
+    }
+
+    pub(super) fn upstream(&mut self, root: &Node) -> Option<UpstreamAddress> {
+        let example = "upstream = \"http://127.0.0.1:8000\", where the app listens";
+        let node = self.required(root, "upstream", example)?;
+        let text = self.text(node, "upstream")?;
+        if let Some(path) = text.strip_prefix("unix:") {
+            return self
+                .found(socket_path(path, &node.origin))
+                .map(UpstreamAddress::Unix);
+        }
+        let url = self.found(origin_url(text, &node.origin, "upstream"))?;
+        match Uri::try_from(url.as_str()) {
+            Ok(uri) => Some(UpstreamAddress::Network(uri)),
+            Err(error) => {
+                let message = format!("`upstream` is no address: {error}");
+                self.problem(Problem::new(&node.origin, message));
+                None
+            }
+        }
+    }
+
+    pub(super) fn trusted_proxies(&mut self, root: &Node) -> Option<Vec<IpNet>> {
+        let Some(node) = root.get("trusted_proxies") else {
+            return Some(Vec::new());
+        };
+        let items = self.list(node, "trusted_proxies")?;
+        let networks: Vec<_> = items
+            .iter()
+            .map(|item| self.found(network(item.text, &item.origin)))
+            .collect();
+        let networks: Vec<IpNet> = networks.into_iter().collect::<Option<_>>()?;
+        if networks.iter().any(|network| network.prefix_len() == 0) {
+            self.warnings.push(
+                "trusted_proxies holds every address: any client can claim to be any other".to_owned(),
+            );
+        }
+        Some(networks)
+    }
+
+    pub(super) fn redirect_hosts(&mut self, root: &Node) -> Option<Vec<HostPattern>> {
+        let Some(node) = root.get("redirect_hosts") else {
+            return Some(Vec::new());
+        };
+        let items = self.list(node, "redirect_hosts")?;
+        let patterns: Vec<_> = items
+            .iter()
+            .map(|item| self.found(host_pattern(item.text, &item.origin)))
+            .collect();
+        patterns.into_iter().collect()
+    }
+}
+
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(
+    std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
+    4180,
+);
+
+fn listen_address(text: &str, origin: &Origin) -> Result<ListenAddress, Problem> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return socket_path(path, origin).map(ListenAddress::Unix);
+    }
+    if let Ok(address) = text.parse() {
+        return Ok(ListenAddress::Tcp(address));
+    }
+    let problem = Problem::new(origin, format!("`{text}` is no address to listen on"));
+    let is_port = |port: &str| port.parse::<u16>().is_ok();
+    Err(match text.rsplit_once(':') {
+        Some(("" | "*", port)) if is_port(port) => {
+            problem.hint(format!("for every address write \"0.0.0.0:{port}\" or \"[::]:{port}\""))
+        }
+        Some(("localhost", port)) if is_port(port) => {
+            problem.hint(format!("write the address: \"127.0.0.1:{port}\""))
+        }
+        _ if is_port(text) => problem.hint(format!("write \"0.0.0.0:{text}\"")),
+        _ if text.starts_with('/') => problem.hint(format!("for a socket write \"unix:{text}\"")),
+        _ => problem.hint("write \"0.0.0.0:4180\", \"[::]:4180\" or \"unix:/run/sidegate.sock\""),
+    })
+}
+
+fn socket_path(path: &str, origin: &Origin) -> Result<PathBuf, Problem> {
+    // sun_path has room for 107 bytes on Linux; on other systems for a few less.
+    if path.starts_with('/') && path.len() <= 107 && !path.contains('\0') {
+        return Ok(PathBuf::from(path));
+    }
+    Err(Problem::new(origin, "this is no socket's path")
+        .hint("write \"unix:/run/app.sock\": absolute, at most 107 bytes"))
+}
+
+/// An address that is scheme, host and port alone. Nothing of the text is repeated in a message: it may
+/// hold a password.
+fn origin_url(text: &str, origin: &Origin, key: &str) -> Result<Url, Problem> {
+    let url = web_url(text, origin, key)?;
+    if url.path() != "/" {
+        let mut bare = url.clone();
+        bare.set_path("");
+        let bare = bare.as_str().trim_end_matches('/').to_owned();
+        return Err(Problem::new(origin, format!("`{key}` may not have a path"))
+            .hint(format!("write \"{bare}\"; paths are kept as users ask for them")));
+    }
+    Ok(url)
+}
+
+/// An `https` or `http` address without user, query and fragment. The URL standard repairs much in
+/// silence (blanks, backslashes, a missing slash); what would be repaired is refused.
+pub(super) fn web_url(text: &str, origin: &Origin, key: &str) -> Result<Url, Problem> {
+    let refuse = |message: &str| Problem::new(origin, format!("`{key}` {message}"));
+    if text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\\') {
+        return Err(refuse("has a blank, a backslash or a control character in it")
+            .hint("take it out"));
+    }
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return Err(refuse("is no address").hint("it begins with https:// or http://"));
+    };
+    if !matches!(scheme, "http" | "https") {
+        return Err(refuse("begins with neither https:// nor http://")
+            .hint("write the scheme in lower case"));
+    }
+    if rest.starts_with('/') {
+        return Err(refuse("has no host").hint("after :// comes the host's name"));
+    }
+    let url = Url::parse(text)
+        .map_err(|error| refuse(&format!("is no address: {error}")).hint("as in https://app.example.com"))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(refuse("may not name a user").hint("take out what stands before the @"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(refuse("may have neither query nor fragment")
+            .hint("take out what follows ? or #"));
+    }
+    match url.host() {
+        Some(Host::Domain(name)) if !is_host_name(name) => {
+            Err(refuse("has no valid host").hint("a name such as app.example.com, or an IP address"))
+        }
+        Some(_) => Ok(url),
+        None => Err(refuse("has no host").hint("after :// comes the host's name")),
+    }
+}
+
+/// A host name in lower case ASCII (RFC 1123 §2.1; underscores as container networks use them).
+fn is_host_name(name: &str) -> bool {
+    name.len() <= 253
+        && name.split('.').all(|label| {
+            (1..=63).contains(&label.len())
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+                && label.bytes().all(|byte| {
+                    matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_')
+                })
+        })
+}
+
+fn network(text: &str, origin: &Origin) -> Result<IpNet, Problem> {
+    if let Ok(address) = text.parse::<std::net::IpAddr>() {
+        return Ok(IpNet::from(address));
+    }
+    match text.parse::<IpNet>() {
+        Ok(network) if network == network.trunc() => Ok(network),
+        Ok(network) => Err(Problem::new(origin, format!("`{text}` is not where a network begins"))
+            .hint(format!(
+                "write \"{}\" for the network or \"{}\" for the one address",
+                network.trunc(),
+                network.addr()
+            ))),
+        Err(_) => Err(Problem::new(origin, format!("`{text}` is no network"))
+            .hint("write \"10.0.0.0/8\", \"fd00::/8\" or an address")),
+    }
+}
+
+fn host_pattern(text: &str, origin: &Origin) -> Result<HostPattern, Problem> {
+    let problem = Problem::new(origin, format!("`{text}` is no host"));
+    if let Some((_, rest)) = text.split_once("://") {
+        let host = rest.split('/').next().unwrap_or(rest);
+        if host.contains('@') {
+            return Err(Problem::new(origin, "this is no host").hint("write the host alone"));
+        }
+        return Err(problem.hint(format!("write the host alone: \"{host}\"")));
+    }
+    if let Some(rest) = text.strip_prefix('*') {
+        return Err(problem.hint(format!("a leading dot means subdomains: \"{rest}\"")));
+    }
+    let (is_subdomains, name) = text.strip_prefix('.').map_or((false, text), |name| (true, name));
+    let is_plain = !name.contains(|c: char| "/?#@\\%".contains(c) || c.is_whitespace() || c.is_control());
+    let url = is_plain.then(|| Url::parse(&format!("https://{name}/")).ok()).flatten();
+    let Some(url) = url else {
+        return Err(problem.hint("as in \"app.example.com\", \"app.example.com:8443\" or \".example.com\""));
+    };
+    if name.ends_with(":443") {
+        return Err(problem.hint("leave out :443, the port that https has anyway"));
+    }
+    match url.host() {
+        Some(Host::Domain(host)) if !is_host_name(host) => {
+            Err(problem.hint("as in \"app.example.com\", \"app.example.com:8443\" or \".example.com\""))
+        }
+        Some(Host::Domain(host)) if is_subdomains => {
+            if url.port().is_some() {
+                Err(problem.hint("subdomains have the scheme's own port; take the port out"))
+            } else if host.contains('.') {
+                Ok(HostPattern::Subdomains(format!(".{host}")))
+            } else {
+                Err(problem.hint("a whole top-level domain belongs to strangers; name a domain in it"))
+            }
+        }
+        Some(_) if is_subdomains => Err(problem.hint("an address has no subdomains")),
+        Some(_) => Ok(HostPattern::Exact(url.authority().to_owned())),
+        None => Err(problem),
+    }
+}
+
+/// Whether two listeners would want the same place. Port 0 is a fresh port each time.
+pub(super) fn collide(left: &ListenAddress, right: &ListenAddress) -> bool {
+    match (left, right) {
+        (ListenAddress::Unix(left), ListenAddress::Unix(right)) => left == right,
+        (ListenAddress::Tcp(left), ListenAddress::Tcp(right)) => {
+            let covers = |one: &SocketAddr, other: &SocketAddr| {
+                one.ip() == other.ip()
+                    || (one.ip().is_unspecified() && one.is_ipv4() == other.is_ipv4())
+            };
+            left.port() != 0
+                && left.port() == right.port()
+                && (covers(left, right) || covers(right, left))
+        }
+        _ => false,
+    }
+}
+
+/// Whether what is forwarded would come back to the gate.
+pub(super) fn leads_to(upstream: &UpstreamAddress, listen: &ListenAddress) -> bool {
+    match (upstream, listen) {
+        (UpstreamAddress::Unix(upstream), ListenAddress::Unix(listen)) => upstream == listen,
+        (UpstreamAddress::Network(uri), ListenAddress::Tcp(listen)) => {
+            let default_port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+            if uri.port_u16().unwrap_or(default_port) != listen.port() {
+                return false;
+            }
+            let Ok(url) = Url::parse(&uri.to_string()) else {
+                return false;
+            };
+            let address = match url.host() {
+                Some(Host::Ipv4(address)) => Some(address.into()),
+                Some(Host::Ipv6(address)) => Some(address.into()),
+                _ => None,
+            };
+            let here = listen.ip();
+            address == Some(here)
+                || (is_loopback(url.host().as_ref()) && (here.is_unspecified() || here.is_loopback()))
+                || address.is_some_and(|address: std::net::IpAddr| address.is_unspecified())
+        }
+        _ => false,
+    }
+}
+
+/// Whether the host is this machine by definition (RFC 6890, RFC 6761 §6.3).
+pub(super) fn is_loopback(host: Option<&Host<&str>>) -> bool {
+    match host {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => *name == "localhost",
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HERE: &Origin = &Origin::Nowhere;
+
+    #[test]
+    fn origins_are_scheme_host_and_port() {
+        for text in [
+            "https://app.example.com",
+            "https://app.example.com/",
+            "http://localhost:4180",
+            "https://[2001:db8::1]:8443",
+            "https://my_app:8000",
+            "https://bücher.example",
+        ] {
+            assert!(origin_url(text, HERE, "k").is_ok(), "{text}");
+        }
+        for text in [
+            "app.example.com", "https:app", "https:///app", "ftp://app", "HTTPS://app", "https://",
+            "https://a/b", "https://a?", "https://a#", "https://u@a", "https://u:p@a", "https://:p@a",
+            "https://a b", "https://a\\b", "https://a\t", "https://a.", "https://-a", "https://a..b",
+            "https://a:99999", "https://*.a", "https://a%00b",
+        ] {
+            assert!(origin_url(text, HERE, "k").is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn hosts_to_return_to() {
+        let host = |text| host_pattern(text, HERE).ok();
+        assert_eq!(host("App.example.com"), Some(HostPattern::Exact("app.example.com".into())));
+        assert_eq!(host("a.b:8443"), Some(HostPattern::Exact("a.b:8443".into())));
+        assert_eq!(host(".Example.com"), Some(HostPattern::Subdomains(".example.com".into())));
+        for text in [
+            "", ".", "..a", "*.a.b", "https://a", "a/b", "a@b", "a:443", ".com", ".a.b:1", ".1.2.3.4",
+            "a b", "a?b", "a#b", "%61.b",
+        ] {
+            assert_eq!(host(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn networks_begin_where_they_begin() {
+        assert!(network("10.0.0.0/8", HERE).is_ok());
+        assert!(network("::1", HERE).is_ok());
+        assert!(network("10.0.0.1/8", HERE).is_err());
+        assert!(network("10.0.0.0/33", HERE).is_err());
+        assert!(network("proxy", HERE).is_err());
+    }
+
+    #[test]
+    fn knows_its_own_address() {
+        let leads = |upstream: &str, listen: &str| {
+            leads_to(
+                &UpstreamAddress::Network(upstream.parse().unwrap()),
+                &listen_address(listen, HERE).ok().unwrap(),
+            )
+        };
+        assert!(leads("http://127.0.0.1:4180", "0.0.0.0:4180"));
+        assert!(leads("http://localhost:4180", "[::]:4180"));
+        assert!(leads("http://10.0.0.1", "10.0.0.1:80"));
+        assert!(!leads("http://127.0.0.1:8000", "0.0.0.0:4180"));
+        assert!(!leads("http://10.0.0.2:4180", "10.0.0.1:4180"));
+        assert!(!leads("http://app:4180", "0.0.0.0:4180"));
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(text in ".{0,40}") {
+            let _ = listen_address(&text, HERE);
+            let _ = origin_url(&text, HERE, "k");
+            let _ = network(&text, HERE);
+            let _ = host_pattern(&text, HERE);
+        }
+
+        #[test]
+        fn an_accepted_origin_is_an_origin(text in "https?://[a-zA-Z0-9.:@/?#\\[\\]_-]{1,20}") {
+            if let Ok(url) = origin_url(&text, HERE, "k") {
+                prop_assert_eq!(url.path(), "/");
+                prop_assert!(url.username().is_empty() && url.query().is_none());
+            }
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! `[headers]`
+
+use http::HeaderName;
+
+use super::{
+    super::{
+        HeaderSource, HeadersConfig, keys,
+        raw::{Node, Value},
+        report::Problem,
+    },
+    Checker,
+    provider::is_claim_path,
+};
+
+impl Checker<'_> {
+    pub(super) fn headers(&mut self, root: &Node) -> Option<HeadersConfig> {
+        let Some(table) = root.get("headers") else {
+            return Some(HeadersConfig {
+                identity: sidegate_preset(),
+            });
+        };
+        let preset = self.preset(table);
+        let set = self.set(table);
+        let mut identity = preset?;
+        for (name, source) in set? {
+            match identity.iter_mut().find(|(other, _)| *other == name) {
+                Some((_, before)) => *before = source,
+                None => identity.push((name, source)),
+            }
+        }
+        Some(HeadersConfig { identity })
+    }
+
+    fn preset(&mut self, table: &Node) -> Option<Vec<(HeaderName, HeaderSource)>> {
+        let Some(node) = table.get("preset") else {
+            return Some(sidegate_preset());
+        };
+        let text = self.text(node, "preset")?;
+        let problem = match text {
+            "sidegate" => return Some(sidegate_preset()),
+            "none" => return Some(Vec::new()),
+            "oauth2-proxy" | "remote" | "grafana" => Problem::new(
+                &node.origin,
+                format!("the preset \"{text}\" is not available in this version"),
+            ),
+            _ => Problem::new(&node.origin, format!("there is no preset \"{text}\"")),
+        };
+        let hint = match keys::nearest(text, ["sidegate", "none"]) {
+            Some(nearest) => format!("did you mean \"{nearest}\"?"),
+            None => "\"sidegate\" or \"none\"; `set` adds names of your own".to_owned(),
+        };
+        self.problem(problem.hint(hint));
+        None
+    }
+
+    fn set(&mut self, table: &Node) -> Option<Vec<(HeaderName, HeaderSource)>> {
+        let Some(node) = table.get("set") else {
+            return Some(Vec::new());
+        };
+        if !matches!(node.value, Value::Table(_)) {
+            return None;
+        }
+        let mut set: Vec<(HeaderName, HeaderSource)> = Vec::new();
+        let mut complete = true;
+        for (key, entry) in node.entries() {
+            let name = self.found(header_name(key, entry));
+            let source = self.text(entry, key).map(str::to_owned);
+            let source = source.and_then(|text| self.found(header_source(&text, entry)));
+            let (Some(name), Some(source)) = (name, source) else {
+                complete = false;
+                continue;
+            };
+            if set.iter().any(|(other, _)| *other == name) {
+                complete = false;
+                self.problem(
+                    Problem::new(&entry.key_origin, format!("`{key}` is set twice"))
+                        .hint("header names are the same in upper and lower case"),
+                );
+            }
+            set.push((name, source));
+        }
+        complete.then_some(set)
+    }
+}
+
+fn sidegate_preset() -> Vec<(HeaderName, HeaderSource)> {
+    vec![
+        (HeaderName::from_static("x-user"), HeaderSource::User),
+        (HeaderName::from_static("x-user-id"), HeaderSource::UserId),
+        (HeaderName::from_static("x-user-email"), HeaderSource::Email),
+        (HeaderName::from_static("x-user-name"), HeaderSource::Name),
+        (HeaderName::from_static("x-user-groups"), HeaderSource::Groups),
+        (HeaderName::from_static("x-user-provider"), HeaderSource::Provider),
+    ]
+}
+
+/// Names that frame a message, belong to one hop, or are made by the gate: to write them would let a
+/// claim decide where a request ends or what the app believes of the connection.
+const REFUSED_NAMES: [&str; 21] = [
+    "connection", "content-encoding", "content-length", "content-type", "cookie", "date", "expect",
+    "forwarded", "host", "http2-settings", "keep-alive", "origin", "proxy-authenticate",
+    "proxy-authorization", "proxy-connection", "set-cookie", "te", "trailer", "transfer-encoding",
+    "upgrade", "via",
+];
+
+fn header_name(key: &str, entry: &Node) -> Result<HeaderName, Problem> {
+    let problem = Problem::new(&entry.key_origin, format!("`{key}` cannot be set"));
+    // Upstreams take `X_User` and `X.User` for `X-User`, so one spelling is enough.
+    let is_plain = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let lower = key.to_ascii_lowercase();
+    if !is_plain {
+        return Err(problem.hint("a header's name is letters, digits and dashes, as in X-Campus"));
+    }
+    let is_refused = REFUSED_NAMES.contains(&lower.as_str())
+        || lower.starts_with("x-forwarded-")
+        || lower.starts_with("sec-");
+    if is_refused {
+        return Err(problem.hint("the connection depends on it; choose a name of your own, such as X-Campus"));
+    }
+    HeaderName::from_bytes(lower.as_bytes())
+        .map_err(|_| problem.hint("a header's name is letters, digits and dashes"))
+}
+
+fn header_source(text: &str, entry: &Node) -> Result<HeaderSource, Problem> {
+    const SOURCES: [(&str, HeaderSource); 9] = [
+        ("user", HeaderSource::User),
+        ("user_id", HeaderSource::UserId),
+        ("email", HeaderSource::Email),
+        ("name", HeaderSource::Name),
+        ("groups", HeaderSource::Groups),
+        ("provider", HeaderSource::Provider),
+        ("picture", HeaderSource::Picture),
+        ("access_token", HeaderSource::AccessToken),
+        ("id_token", HeaderSource::IdToken),
+    ];
+    if let Some((_, source)) = SOURCES.iter().find(|(name, _)| *name == text) {
+        return Ok(source.clone());
+    }
+    let problem = Problem::new(&entry.origin, format!("`{text}` is nothing a header can show"));
+    if let Some(path) = text.strip_prefix("claims.") {
+        return if is_claim_path(path) {
+            Ok(HeaderSource::Claim(path.to_owned()))
+        } else {
+            Err(problem.hint("names and numbers joined by dots, as in \"claims.campus.0.name\""))
+        };
+    }
+    let names: Vec<&str> = SOURCES.iter().map(|(name, _)| *name).collect();
+    Err(match keys::nearest(text, names.iter().copied()) {
+        Some(nearest) => problem.hint(format!("did you mean \"{nearest}\"?")),
+        None => problem.hint(format!("one of {}, or \"claims.…\"", names.join(", "))),
+    })
+}

@@ -1,0 +1,230 @@
+//! The tree becomes a [`Config`], or problems: all of them.
+//!
+//! Each check adds what it finds to the list and goes on; it gives `None` only after it has added a
+//! problem. So a configuration comes out exactly when the list is empty.
+
+mod address;
+mod header;
+mod provider;
+mod read;
+mod route;
+mod secret;
+mod session;
+
+use std::path::Path;
+
+use super::{
+    Config, ListenAddress, PublicUrl, TlsFiles, UpstreamAddress,
+    env::Environment,
+    keys,
+    raw::{Node, Origin},
+    report::{Problem, Problems},
+};
+
+/// What a check may look at besides the tree, and where it puts what it finds.
+pub(super) struct Checker<'a> {
+    environment: &'a Environment,
+    /// Relative paths of the file are taken from here.
+    folder: &'a Path,
+    pub(super) problems: Problems,
+    pub(super) warnings: Vec<String>,
+}
+
+impl<'a> Checker<'a> {
+    /// Begins with the problems found so far.
+    pub(super) fn new(environment: &'a Environment, folder: &'a Path, problems: Problems) -> Self {
+        Self {
+            environment,
+            folder,
+            problems,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Checks everything. `fresh_secret` seals sessions where none is configured.
+    pub(super) fn check(&mut self, root: &Node, fresh_secret: &[u8; 32]) -> Option<Config> {
+        keys::check(root, &mut self.problems);
+        let listen = self.listen(root);
+        let tls = self.tls(root);
+        let admin_listen = self.admin_listen(root);
+        let public_url = self.public_url(root);
+        let upstream = self.upstream(root);
+        let upstream_timeout = self.duration(root, "upstream_timeout", "60s");
+        let trusted_proxies = self.trusted_proxies(root);
+        let prefix = self.prefix(root);
+        let redirect_hosts = self.redirect_hosts(root);
+        let workers = self.workers(root);
+        let log = self.log(root);
+        let shutdown_grace = self.duration(root, "shutdown_grace", "30s");
+        let session = self.session(root, fresh_secret);
+        let providers = self.providers(root);
+        let headers = self.headers(root);
+        let routes = self.routes(root, prefix.as_deref());
+        self.check_addresses(root, listen.as_deref(), admin_listen.as_ref(), upstream.as_ref());
+        self.check_scheme(root, tls.as_ref(), public_url.as_ref());
+        if !self.problems.is_empty() {
+            return None;
+        }
+        Some(Config {
+            listen: listen?,
+            tls: tls?,
+            admin_listen: admin_listen?,
+            public_url: public_url?,
+            upstream: upstream?,
+            upstream_timeout: upstream_timeout?,
+            trusted_proxies: trusted_proxies?,
+            prefix: prefix?,
+            redirect_hosts: redirect_hosts?,
+            workers: workers?,
+            log: log?,
+            shutdown_grace: shutdown_grace?,
+            session: session?,
+            providers: providers?,
+            headers: headers?,
+            routes: routes?,
+        })
+    }
+
+    fn problem(&mut self, problem: Problem) {
+        self.problems.add(problem);
+    }
+
+    /// Turns a result into an option, its problem put on the list.
+    fn found<T>(&mut self, result: Result<T, Problem>) -> Option<T> {
+        result.map_err(|problem| self.problem(problem)).ok()
+    }
+
+    fn tls(&mut self, root: &Node) -> Option<Option<TlsFiles>> {
+        let Some(table) = root.get("tls") else {
+            return Some(None);
+        };
+        let hint = "tls = { cert = \"/etc/sidegate/tls.crt\", key = \"/etc/sidegate/tls.key\" }";
+        let cert = self.readable_file(table, "cert", hint);
+        let key = self.readable_file(table, "key", hint);
+        Some(Some(TlsFiles {
+            cert: cert?,
+            key: key?,
+        }))
+    }
+
+    fn prefix(&mut self, root: &Node) -> Option<String> {
+        let Some(node) = root.get("prefix") else {
+            return Some("/oauth2".to_owned());
+        };
+        let text = self.text(node, "prefix")?;
+        let is_segment = |segment: &str| {
+            !matches!(segment, "" | "." | "..")
+                && segment
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
+        };
+        let is_path = text
+            .strip_prefix('/')
+            .is_some_and(|rest| rest.split('/').all(is_segment));
+        if is_path {
+            return Some(text.to_owned());
+        }
+        self.problem(
+            Problem::new(&node.origin, format!("`{text}` cannot be the prefix")).hint(
+                "it begins with / and does not end with one; between the slashes stand letters, \
+                 digits and -._~, as in \"/oauth2\"",
+            ),
+        );
+        None
+    }
+
+    fn workers(&mut self, root: &Node) -> Option<usize> {
+        let Some(node) = root.get("workers") else {
+            return Some(std::thread::available_parallelism().map_or(1, usize::from));
+        };
+        let number = self.integer(node, "workers")?;
+        match usize::try_from(number) {
+            Ok(workers @ 1..=1024) => Some(workers),
+            _ => {
+                self.problem(
+                    Problem::new(&node.origin, format!("{number} workers cannot be"))
+                        .hint("from 1 to 1024; leave the key out for one per core"),
+                );
+                None
+            }
+        }
+    }
+
+    fn log(&mut self, root: &Node) -> Option<String> {
+        const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+        let Some(node) = root.get("log") else {
+            return Some("info".to_owned());
+        };
+        let text = self.text(node, "log")?;
+        if let Err(error) = tracing_subscriber::EnvFilter::try_new(text) {
+            self.problem(
+                Problem::new(&node.origin, format!("`{text}` is no log filter: {error}"))
+                    .hint("a level such as \"info\", or \"warn,sidegate=debug\""),
+            );
+            return None;
+        }
+        // A lone word is taken for a target, so that a mistyped level would silence the log.
+        let is_level = LEVELS.iter().any(|level| level.eq_ignore_ascii_case(text));
+        let meant = keys::nearest(text, LEVELS).filter(|_| !is_level);
+        if let Some(level) = meant {
+            self.problem(
+                Problem::new(&node.origin, format!("`{text}` is no log level"))
+                    .hint(format!("did you mean \"{level}\"?")),
+            );
+            return None;
+        }
+        Some(text.to_owned())
+    }
+
+    /// Contradictions between the places to listen on and to forward to.
+    fn check_addresses(
+        &mut self,
+        root: &Node,
+        listen: Option<&[ListenAddress]>,
+        admin: Option<&Option<ListenAddress>>,
+        upstream: Option<&UpstreamAddress>,
+    ) {
+        let Some(listen) = listen else { return };
+        if let Some(Some(admin)) = admin
+            && listen.iter().any(|public| address::collide(public, admin))
+        {
+            let origin = root.get("admin_listen").map_or(Origin::Nowhere, |node| node.origin.clone());
+            self.problem(
+                Problem::new(&origin, "`admin_listen` is also a public address")
+                    .hint("give it a port of its own, such as \"127.0.0.1:4181\""),
+            );
+        }
+        if let Some(upstream) = upstream
+            && listen.iter().any(|public| address::leads_to(upstream, public))
+        {
+            let origin = root.get("upstream").map_or(Origin::Nowhere, |node| node.origin.clone());
+            self.problem(
+                Problem::new(&origin, "the upstream is the gate's own address")
+                    .hint("requests would go round in circles; name the app's address"),
+            );
+        }
+    }
+
+    fn check_scheme(
+        &mut self,
+        root: &Node,
+        tls: Option<&Option<TlsFiles>>,
+        public_url: Option<&PublicUrl>,
+    ) {
+        let Some(public_url) = public_url.filter(|public_url| !public_url.is_https()) else {
+            return;
+        };
+        if matches!(tls, Some(Some(_))) {
+            let origin = root.get("public_url").map_or(Origin::Nowhere, |node| node.origin.clone());
+            self.problem(
+                Problem::new(&origin, "`tls` is set, but `public_url` begins with http")
+                    .hint("browsers come over TLS, so write https://"),
+            );
+        } else if !address::is_loopback(public_url.url.host().as_ref()) {
+            self.warnings.push(
+                "public_url begins with http: sessions travel in the clear; use https outside of tests"
+                    .to_owned(),
+            );
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Reading values of the plain kinds: text, lists, numbers, durations, files.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{
+    super::{
+        duration,
+        raw::{Node, Origin, Value},
+        report::Problem,
+    },
+    Checker,
+};
+
+/// One entry of a list.
+pub(super) struct Item<'n> {
+    pub(super) text: &'n str,
+    pub(super) origin: Origin,
+}
+
+impl Checker<'_> {
+    /// The key of a table that must have it. `example` shows how it is written.
+    pub(super) fn required<'n>(
+        &mut self,
+        table: &'n Node,
+        key: &str,
+        example: &str,
+    ) -> Option<&'n Node> {
+        let node = table.get(key);
+        // Whoever mistyped the key has been told so already.
+        let mistyped = table.entries().iter().any(|(name, entry)| {
+            self.problems.point_at(&entry.key_origin)
+                && super::keys::nearest(name, [key]).is_some()
+        });
+        if node.is_none() && !mistyped {
+            self.problem(
+                Problem::new(&table.key_origin, format!("`{key}` is missing"))
+                    .hint(format!("write {example}")),
+            );
+        }
+        node
+    }
+
+    /// Text that is not empty.
+    pub(super) fn text<'n>(&mut self, node: &'n Node, key: &str) -> Option<&'n str> {
+        let Value::Text(text) = &node.value else {
+            self.problem(
+                Problem::new(&node.origin, format!("`{key}` is text, and this is {}", node.kind()))
+                    .hint(format!("write {key} = \"…\"")),
+            );
+            return None;
+        };
+        if text.trim().is_empty() {
+            self.problem(
+                Problem::new(&node.origin, format!("`{key}` is empty"))
+                    .hint("give it a value, or leave the key out"),
+            );
+            return None;
+        }
+        Some(text)
+    }
+
+    /// The entries of a list; one text stands for a list of one, and in the environment commas part them.
+    pub(super) fn list<'n>(&mut self, node: &'n Node, key: &str) -> Option<Vec<Item<'n>>> {
+        let from_environment = matches!(node.origin, Origin::Variable(_));
+        match &node.value {
+            Value::Text(text) if from_environment => Some(
+                text.split(',')
+                    .map(str::trim)
+                    .filter(|text| !text.is_empty())
+                    .map(|text| Item {
+                        text,
+                        origin: node.origin.clone(),
+                    })
+                    .collect(),
+            ),
+            Value::Text(text) => Some(vec![Item {
+                text,
+                origin: node.origin.clone(),
+            }]),
+            Value::List(items) => {
+                let texts: Vec<_> = items.iter().map(|item| self.list_item(item, key)).collect();
+                texts.into_iter().collect()
+            }
+            _ => {
+                let message = format!("`{key}` is a list of texts, and this is {}", node.kind());
+                self.problem(
+                    Problem::new(&node.origin, message).hint(format!("write {key} = [\"…\"]")),
+                );
+                None
+            }
+        }
+    }
+
+    fn list_item<'n>(&mut self, item: &'n Node, key: &str) -> Option<Item<'n>> {
+        self.text(item, key).map(|text| Item {
+            text,
+            origin: item.origin.clone(),
+        })
+    }
+
+    /// A whole number; the environment has it as text.
+    pub(super) fn integer(&mut self, node: &Node, key: &str) -> Option<i64> {
+        let number = match (&node.value, &node.origin) {
+            (Value::Integer(number), _) => Some(*number),
+            (Value::Text(text), Origin::Variable(_)) => text.trim().parse().ok(),
+            _ => None,
+        };
+        if number.is_none() {
+            self.problem(
+                Problem::new(&node.origin, format!("`{key}` is a whole number"))
+                    .hint(format!("write {key} = 2, without quotes")),
+            );
+        }
+        number
+    }
+
+    /// A duration, or the default.
+    pub(super) fn duration(&mut self, table: &Node, key: &str, default: &str) -> Option<Duration> {
+        let Some(node) = table.get(key) else {
+            return duration::parse(default).ok();
+        };
+        if let Value::Integer(number) = node.value {
+            self.problem(
+                Problem::new(&node.origin, format!("`{key}` lacks its unit"))
+                    .hint(format!("write {key} = \"{number}s\" for seconds, or m, h, d")),
+            );
+            return None;
+        }
+        let text = self.text(node, key)?;
+        let parsed = duration::parse(text).map_err(|hint| {
+            Problem::new(&node.origin, format!("`{text}` is no duration for `{key}`")).hint(hint)
+        });
+        self.found(parsed)
+    }
+
+    /// A file that must be there, named by a key of `table`.
+    pub(super) fn readable_file(&mut self, table: &Node, key: &str, hint: &str) -> Option<PathBuf> {
+        let node = self.required(table, key, hint)?;
+        let path = self.text(node, key)?;
+        let path = self.resolve(path, &node.origin);
+        match File::open(&path) {
+            Ok(_) => Some(path),
+            Err(error) => {
+                self.problem(unreadable(&node.origin, &path, &error));
+                None
+            }
+        }
+    }
+
+    /// A relative path of the file is meant from the file's folder, one of the environment from the
+    /// working directory.
+    pub(super) fn resolve(&self, path: &str, origin: &Origin) -> PathBuf {
+        match origin {
+            Origin::File(_) => self.folder.join(path),
+            Origin::Nowhere | Origin::Variable(_) => PathBuf::from(path),
+        }
+    }
+}
+
+/// A file cannot be read.
+pub(super) fn unreadable(origin: &Origin, path: &Path, error: &std::io::Error) -> Problem {
+    use std::io::ErrorKind;
+    let why = match error.kind() {
+        ErrorKind::NotFound => "there is no such file",
+        ErrorKind::PermissionDenied => "this user may not read it",
+        ErrorKind::IsADirectory => "it is a folder",
+        ErrorKind::InvalidData => "it is not text",
+        _ => "it cannot be read",
+    };
+    Problem::new(origin, format!("cannot read {}", path.display())).hint(why)
+}

@@ -1,0 +1,155 @@
+//! `[[routes]]`
+
+use http::Method;
+
+use super::{
+    super::{
+        Access, RouteConfig, keys,
+        raw::{Node, Value},
+        report::Problem,
+    },
+    Checker,
+};
+use crate::route::PathPattern;
+
+impl Checker<'_> {
+    /// `prefix` is where own endpoints live, if that much is known.
+    pub(super) fn routes(&mut self, root: &Node, prefix: Option<&str>) -> Option<Vec<RouteConfig>> {
+        let Some(list) = root.get("routes") else {
+            return Some(Vec::new());
+        };
+        if !matches!(list.value, Value::List(_)) {
+            return None;
+        }
+        let mut routes: Vec<RouteConfig> = Vec::new();
+        let mut complete = true;
+        for table in list.items() {
+            let Some(route) = self.route(table, prefix) else {
+                complete = false;
+                continue;
+            };
+            if routes.iter().any(|earlier| hides(earlier, &route)) {
+                let origin = table.get("path").map_or(&table.origin, |node| &node.origin);
+                self.problem(
+                    Problem::new(origin, "no request reaches this route")
+                        .hint("an earlier one has the same path, and the first that matches wins"),
+                );
+            }
+            routes.push(route);
+        }
+        complete.then_some(routes)
+    }
+
+    fn route(&mut self, table: &Node, prefix: Option<&str>) -> Option<RouteConfig> {
+        if !matches!(table.value, Value::Table(_)) {
+            return None;
+        }
+        let path = self.path(table, prefix);
+        let methods = self.methods(table);
+        let access = self.access(table);
+        Some(RouteConfig {
+            path: path?,
+            methods: methods?,
+            access: access?,
+        })
+    }
+
+    fn path(&mut self, table: &Node, prefix: Option<&str>) -> Option<PathPattern> {
+        let node = self.required(table, "path", "path = \"/public/**\"")?;
+        let text = self.text(node, "path")?;
+        let problem = if text.starts_with('/') {
+            let own = prefix.filter(|prefix| {
+                text.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            });
+            let own = own.or_else(|| OWN_PATHS.into_iter().find(|own| *own == text));
+            match own {
+                Some(own) => Problem::new(&node.origin, format!("`{own}` belongs to the gate itself"))
+                    .hint("own endpoints are not routed; take the route out, or change `prefix`"),
+                None => match PathPattern::parse(text) {
+                    Ok(pattern) => return Some(pattern),
+                    Err(hint) => {
+                        Problem::new(&node.origin, format!("`{text}` is no path pattern")).hint(hint)
+                    }
+                },
+            }
+        } else {
+            Problem::new(&node.origin, format!("`{text}` is no path pattern"))
+                .hint(format!("it begins with a slash: \"/{text}\""))
+        };
+        self.problem(problem);
+        None
+    }
+
+    fn methods(&mut self, table: &Node) -> Option<Vec<Method>> {
+        let Some(node) = table.get("methods") else {
+            return Some(Vec::new());
+        };
+        let items = self.list(node, "methods")?;
+        if items.is_empty() {
+            self.problem(
+                Problem::new(&node.origin, "`methods` is an empty list")
+                    .hint("take the key out for every method"),
+            );
+            return None;
+        }
+        let mut methods = Vec::new();
+        let mut complete = true;
+        for item in items {
+            // A method's name is case-sensitive (RFC 9110 §9.1), and every registered one is upper case.
+            let upper = item.text.to_ascii_uppercase();
+            match Method::from_bytes(item.text.as_bytes()) {
+                Ok(method) if upper == item.text => {
+                    if !methods.contains(&method) {
+                        methods.push(method);
+                    }
+                }
+                parsed => {
+                    complete = false;
+                    let problem = Problem::new(&item.origin, format!("`{}` is no method", item.text));
+                    self.problem(match parsed {
+                        Ok(_) => problem.hint(format!("methods are in upper case: \"{upper}\"")),
+                        Err(_) => problem.hint("as in [\"GET\", \"POST\"]"),
+                    });
+                }
+            }
+        }
+        complete.then_some(methods)
+    }
+
+    fn access(&mut self, table: &Node) -> Option<Access> {
+        let Some(node) = table.get("access") else {
+            return Some(Access::Login);
+        };
+        let text = self.text(node, "access")?;
+        let problem = match text {
+            "public" => return Some(Access::Public),
+            "login" => return Some(Access::Login),
+            "deny" => return Some(Access::Deny),
+            "optional" | "api" => Problem::new(
+                &node.origin,
+                format!("access = \"{text}\" is not available in this version"),
+            ),
+            _ => Problem::new(&node.origin, format!("there is no access \"{text}\"")),
+        };
+        let hint = match keys::nearest(text, ["public", "login", "deny"]) {
+            Some(nearest) => format!("did you mean \"{nearest}\"?"),
+            None => "\"public\" asks nothing, \"login\" a session, \"deny\" lets nobody pass".to_owned(),
+        };
+        self.problem(problem.hint(hint));
+        None
+    }
+}
+
+/// Own endpoints that do not live under the prefix.
+const OWN_PATHS: [&str; 2] = ["/ping", "/ready"];
+
+/// Whether whatever falls under `later` has fallen under `earlier` already, as far as equal paths tell.
+fn hides(earlier: &RouteConfig, later: &RouteConfig) -> bool {
+    let covers = |method: &Method| {
+        earlier.methods.contains(method)
+            || (*method == Method::HEAD && earlier.methods.contains(&Method::GET))
+    };
+    let every_method = earlier.methods.is_empty()
+        || (!later.methods.is_empty() && later.methods.iter().all(covers));
+    earlier.path.as_str() == later.path.as_str() && every_method
+}

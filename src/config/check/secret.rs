@@ -1,0 +1,185 @@
+//! Secrets: written out, from the environment, or from a file. No message repeats one.
+
+use std::{collections::BTreeSet, fs};
+
+use zeroize::Zeroizing;
+
+use super::{
+    super::{
+        Secret,
+        mask::is_variable_name,
+        raw::{Node, Origin, Value},
+        report::Problem,
+    },
+    Checker, read,
+};
+
+impl Checker<'_> {
+    /// One secret that is not empty.
+    pub(super) fn secret(&mut self, node: &Node, key: &str) -> Option<Secret> {
+        let secret = match &node.value {
+            Value::Text(text) => Secret::new(text.to_string()),
+            Value::Table(_) => match (node.get("env"), node.get("file")) {
+                (Some(name), None) => self.secret_in_environment(name)?,
+                (None, Some(path)) => self.secret_in_file(path)?,
+                _ => {
+                    self.problem(
+                        Problem::new(&node.origin, format!("`{key}` has not exactly one source"))
+                            .hint("write { env = \"NAME\" } or { file = \"/path\" }"),
+                    );
+                    return None;
+                }
+            },
+            _ => {
+                let message = format!("`{key}` is text or a table, and this is {}", node.kind());
+                self.problem(Problem::new(&node.origin, message).hint(format!(
+                    "write {key} = {{ env = \"NAME\" }}, {{ file = \"/path\" }} or the text itself"
+                )));
+                return None;
+            }
+        };
+        if secret.expose().trim().is_empty() {
+            self.problem(
+                Problem::new(&node.origin, format!("`{key}` is empty"))
+                    .hint("a secret must have a value"),
+            );
+            return None;
+        }
+        Some(secret)
+    }
+
+    /// One or several secrets that sessions can be sealed with. `None` also where a list is empty.
+    pub(super) fn session_secrets(&mut self, node: &Node) -> Option<Vec<Secret>> {
+        let mut secrets = Vec::new();
+        let mut complete = true;
+        let from_environment = matches!(node.origin, Origin::Variable(_));
+        match &node.value {
+            Value::List(items) => {
+                for item in items {
+                    let secret = self.secret(item, "secret");
+                    complete &= secret.is_some();
+                    secrets.extend(secret.map(|secret| (secret, item.origin.clone())));
+                }
+            }
+            Value::Text(text) if from_environment => {
+                let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+                secrets.extend(parts.map(|part| (Secret::new(part.to_owned()), node.origin.clone())));
+            }
+            _ => {
+                let secret = self.secret(node, "secret")?;
+                secrets.push((secret, node.origin.clone()));
+            }
+        }
+        if secrets.is_empty() && complete {
+            self.problem(
+                Problem::new(&node.origin, "`secret` is an empty list")
+                    .hint("`sidegate secret` prints a fresh one"),
+            );
+            return None;
+        }
+        for (secret, origin) in &secrets {
+            if let Some(weakness) = weakness(secret.expose()) {
+                complete = false;
+                self.problem(
+                    Problem::new(origin, format!("this session secret is weak: {weakness}"))
+                        .hint("`sidegate secret` prints a fresh one"),
+                );
+            }
+        }
+        complete.then(|| secrets.into_iter().map(|(secret, _)| secret).collect())
+    }
+
+    fn secret_in_environment(&mut self, node: &Node) -> Option<Secret> {
+        let name = self.text(node, "env")?;
+        if !is_variable_name(name) {
+            self.problem(
+                Problem::new(&node.origin, "`env` is no variable's name")
+                    .hint("write the name alone, as in { env = \"CLIENT_SECRET\" }"),
+            );
+            return None;
+        }
+        match self.environment.get(name) {
+            Some(value) => Some(Secret::new(value.trim().to_owned())),
+            None => {
+                self.problem(
+                    Problem::new(&node.origin, format!("the environment has no {name}"))
+                        .hint("set it for this process, or name another variable"),
+                );
+                None
+            }
+        }
+    }
+
+    fn secret_in_file(&mut self, node: &Node) -> Option<Secret> {
+        let path = self.text(node, "file")?;
+        let path = self.resolve(path, &node.origin);
+        match fs::read_to_string(&path).map(Zeroizing::new) {
+            Ok(content) => Some(Secret::new(content.trim().to_owned())),
+            Err(error) => {
+                self.problem(read::unreadable(&node.origin, &path, &error));
+                None
+            }
+        }
+    }
+}
+
+/// Why somebody could guess the secret, if they could. A random one of the length asked for passes but
+/// once in many millions.
+fn weakness(secret: &str) -> Option<&'static str> {
+    const OBVIOUS: [&str; 12] = [
+        "changeme", "changethis", "replaceme", "replacethis", "password", "placeholder", "yoursecret",
+        "mysecret", "verysecret", "example", "0123456789", "abcdefgh",
+    ];
+    if secret.chars().count() < SHORTEST {
+        return Some("it has fewer than 32 characters");
+    }
+    let distinct: BTreeSet<char> = secret.chars().collect();
+    if distinct.len() < 6 {
+        return Some("it repeats a few characters");
+    }
+    let characters: Vec<char> = secret.chars().collect();
+    let repeats = |period: usize| characters.iter().zip(&characters[period..]).all(|(a, b)| a == b);
+    if (1..=characters.len() / 2).any(repeats) {
+        return Some("it repeats itself");
+    }
+    let plain: String = secret
+        .chars()
+        .filter(|character| character.is_ascii_alphanumeric())
+        .map(|character| character.to_ascii_lowercase())
+        .collect();
+    if OBVIOUS.iter().any(|word| plain.contains(word)) {
+        return Some("it is an example that anybody could try");
+    }
+    None
+}
+
+/// Characters; as base64 or hexadecimal they carry 128 bits at least.
+const SHORTEST: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weak_secrets_are_found() {
+        for secret in [
+            "short",
+            "0000000000000000000000000000000000000000",
+            "abababababababababababababababababababab",
+            "Tr0ub4dor&3Tr0ub4dor&3Tr0ub4dor&3",
+            "change-me-please-before-going-live-now",
+            "CHANGE_ME_PLEASE_BEFORE_GOING_LIVE_NOW",
+            "0123456789012345678901234567890123456789",
+            "my-secret-that-nobody-will-ever-guess",
+        ] {
+            assert!(weakness(secret).is_some(), "{secret}");
+        }
+        for secret in [
+            "pV1m0o7d6ZkU2a0aJm0S6e9m3b5bFv8hY1xQwC4rT7k",
+            "9f86d081884c7d659a2feaa0c55ad015",
+            "correct horse battery staple and some more",
+        ] {
+            assert_eq!(weakness(secret), None, "{secret}");
+        }
+    }
+}

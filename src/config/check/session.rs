@@ -1,0 +1,137 @@
+//! `[session]`
+
+use std::time::Duration;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+
+use super::{
+    super::{
+        Secret, SessionConfig, keys,
+        raw::{Node, Origin},
+        report::Problem,
+    },
+    Checker,
+};
+
+impl Checker<'_> {
+    pub(super) fn session(&mut self, root: &Node, fresh_secret: &[u8; 32]) -> Option<SessionConfig> {
+        let nothing = Node::empty_table(Origin::Nowhere);
+        let table = root.get("session").unwrap_or(&nothing);
+        let secrets = match table.get("secret") {
+            Some(node) => self.session_secrets(node),
+            None => Some(vec![Secret::new(URL_SAFE_NO_PAD.encode(fresh_secret))]),
+        };
+        let ephemeral = table.get("secret").is_none();
+        if ephemeral {
+            self.warnings.push(
+                "session.secret is not set: sessions end with this process, and no replica shares them"
+                    .to_owned(),
+            );
+        }
+        let store = self.store(table);
+        let lifetime = self.lifetime(table);
+        let idle_timeout = self.idle_timeout(table, lifetime);
+        let cookie_name = self.cookie_name(table);
+        store?;
+        Some(SessionConfig {
+            secrets: secrets?,
+            ephemeral,
+            lifetime: lifetime?,
+            idle_timeout: idle_timeout?,
+            cookie_name: cookie_name?,
+        })
+    }
+
+    /// There is one store so far, so that nothing is kept of the choice.
+    fn store(&mut self, table: &Node) -> Option<()> {
+        let Some(node) = table.get("store") else {
+            return Some(());
+        };
+        let text = self.text(node, "store")?;
+        let hint = "\"cookie\" needs no store at all: the session is sealed in the browser's cookie";
+        // Not the address itself: it may hold a password.
+        let promised = match text.split(':').next().unwrap_or(text) {
+            "cookie" if text == "cookie" => return Some(()),
+            "memory" => Some("memory"),
+            "redis" | "rediss" => Some("redis"),
+            _ => None,
+        };
+        let problem = match (promised, keys::nearest(text, ["cookie"])) {
+            (Some(name), _) => Problem::new(
+                &node.origin,
+                format!("the store \"{name}\" is not available in this version"),
+            )
+            .hint(hint),
+            (None, Some(_)) => {
+                Problem::new(&node.origin, "unknown session store").hint("did you mean \"cookie\"?")
+            }
+            (None, None) => Problem::new(&node.origin, "unknown session store").hint(hint),
+        };
+        self.problem(problem);
+        None
+    }
+
+    fn lifetime(&mut self, table: &Node) -> Option<Duration> {
+        let lifetime = self.duration(table, "lifetime", "7d")?;
+        if lifetime <= LONGEST_COOKIE {
+            return Some(lifetime);
+        }
+        let origin = table.get("lifetime").map_or(Origin::Nowhere, |node| node.origin.clone());
+        self.problem(
+            Problem::new(&origin, "`lifetime` is too long")
+                .hint("browsers keep a cookie for 400 days at most: \"400d\""),
+        );
+        None
+    }
+
+    fn idle_timeout(&mut self, table: &Node, lifetime: Option<Duration>) -> Option<Duration> {
+        let idle_timeout = self.duration(table, "idle_timeout", "12h")?;
+        let Some(lifetime) = lifetime else {
+            return Some(idle_timeout);
+        };
+        match table.get("idle_timeout") {
+            Some(node) if idle_timeout > lifetime => {
+                self.problem(
+                    Problem::new(&node.origin, "`idle_timeout` is longer than `lifetime`").hint(
+                        "a session ends at its lifetime however busy it is; make one longer or the \
+                         other shorter",
+                    ),
+                );
+                None
+            }
+            // Whoever asks for a short lifetime need not say it twice.
+            _ => Some(idle_timeout.min(lifetime)),
+        }
+    }
+
+    fn cookie_name(&mut self, table: &Node) -> Option<String> {
+        let Some(node) = table.get("cookie_name") else {
+            return Some("sidegate".to_owned());
+        };
+        let text = self.text(node, "cookie_name")?;
+        let prefixed = ["__host-", "__secure-"]
+            .into_iter()
+            .any(|prefix| text.to_ascii_lowercase().starts_with(prefix));
+        let problem = if prefixed {
+            Problem::new(&node.origin, "`cookie_name` has a prefix")
+                .hint("leave it out; the gate puts __Host- before it wherever it can")
+        } else if !is_token(text) || text.len() > 64 {
+            Problem::new(&node.origin, format!("`{text}` is no cookie's name"))
+                .hint("letters, digits, - and _ are safe; at most 64")
+        } else {
+            return Some(text.to_owned());
+        };
+        self.problem(problem);
+        None
+    }
+}
+
+/// RFC 6265bis §5.6 lets browsers cut longer lifetimes.
+const LONGEST_COOKIE: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+
+/// RFC 9110 §5.6.2; what a cookie's name is made of (RFC 6265 §4.1.1).
+fn is_token(text: &str) -> bool {
+    let is_token_byte =
+        |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_token_byte)
+}

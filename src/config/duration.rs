@@ -1,0 +1,72 @@
+//! Durations as people write them: `90s`, `15m`, `12h`, `7d`. Pure.
+//!
+//! A bare number is refused, because it does not say seconds of what.
+
+use std::time::Duration;
+
+/// Reads one whole number with its unit; the error says what to write instead.
+pub(super) fn parse(text: &str) -> Result<Duration, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    if number.is_empty() {
+        return Err(FORM.to_owned());
+    }
+    let seconds_each = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 60 * 60,
+        "d" => 24 * 60 * 60,
+        "" => return Err(format!("a unit is missing: \"{number}s\" for seconds, or m, h, d")),
+        _ => return Err(FORM.to_owned()),
+    };
+    let seconds = number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(seconds_each))
+        .filter(|seconds| *seconds <= LONGEST);
+    match seconds {
+        None => Err("that is longer than ten years".to_owned()),
+        Some(0) => Err("it must be more than zero".to_owned()),
+        Some(seconds) => Ok(Duration::from_secs(seconds)),
+    }
+}
+
+const FORM: &str = "write a whole number and a unit: \"90s\", \"15m\", \"12h\" or \"7d\"";
+
+/// Nothing here is meant for longer, and sums with a timestamp stay far from overflow.
+const LONGEST: u64 = 10 * 366 * 24 * 60 * 60;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn reads_each_unit() {
+        assert_eq!(parse("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse("15m"), Ok(Duration::from_secs(15 * 60)));
+        assert_eq!(parse("12h"), Ok(Duration::from_secs(12 * 3600)));
+        assert_eq!(parse("7d"), Ok(Duration::from_secs(7 * 86400)));
+    }
+
+    #[test]
+    fn refuses_what_is_unclear() {
+        for text in [
+            "", "60", "s", "1.5h", "-1s", "+1s", "1 s", "1h30m", "1w", "300x", "0s", "1S", "１s",
+            "99999999999999999999s", "9223372036854775807d", "11000d",
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+        assert!(parse("60").unwrap_err().contains("\"60s\""));
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics_and_never_gives_zero(text in ".{0,24}") {
+            if let Ok(duration) = parse(&text) {
+                prop_assert!(duration > Duration::ZERO);
+            }
+        }
+    }
+}

@@ -1,0 +1,450 @@
+//! The environment laid over the file: `SIDEGATE_SESSION__LIFETIME` is `session.lifetime`. Pure.
+//!
+//! Levels are joined by two underscores. A name that the operator chose (a provider, a header) is taken
+//! in lower case, and there `_` also stands for `-`, which no variable's name can have. `[[routes]]`
+//! entries go by number, `SIDEGATE_ROUTES__0__PATH`. What a variable says replaces what the file says.
+
+use std::collections::BTreeMap;
+
+use super::{
+    keys::{self, Key, ROOT, SECRET_SOURCE, Shape},
+    raw::{Node, Origin, Value},
+    report::{Problem, Problems},
+};
+
+/// The environment as it was when the process began.
+pub type Environment = BTreeMap<String, String>;
+
+/// What every name begins with.
+const PREFIX: &str = "SIDEGATE_";
+
+/// Names the file; it is no key of it.
+pub(super) const CONFIG_VARIABLE: &str = "SIDEGATE_CONFIG";
+
+/// Whether the environment configures anything.
+pub(super) fn says_anything(environment: &Environment) -> bool {
+    environment.iter().any(|(name, value)| is_ours(name, value))
+}
+
+/// Lays the environment over the tree.
+pub(super) fn overlay(root: &mut Node, environment: &Environment, problems: &mut Problems) {
+    let mut named_by_secrets = Vec::new();
+    collect_secret_variables(root, &mut named_by_secrets);
+    for (name, value) in environment {
+        let names_a_source = name.ends_with("SECRET__ENV") && is_ours(name, value);
+        if names_a_source {
+            named_by_secrets.push(value.clone());
+        }
+    }
+    let mut settings: Vec<(Vec<String>, &str, &str)> = environment
+        .iter()
+        .filter(|(name, value)| is_ours(name, value) && !named_by_secrets.contains(name))
+        .map(|(name, value)| (segments(name), name.as_str(), value.as_str()))
+        .collect();
+    // Entries of a list by number: the tenth after the ninth.
+    settings.sort_by_key(|(segments, _, _)| {
+        let order = |segment: &String| (segment.parse().unwrap_or(usize::MAX), segment.clone());
+        segments.iter().map(order).collect::<Vec<_>>()
+    });
+    for (segments, name, value) in settings {
+        let variable = Variable { name, value };
+        if let Err(problem) = variable.put(root, ROOT, &segments) {
+            problems.add(problem);
+        }
+    }
+}
+
+fn segments(name: &str) -> Vec<String> {
+    let path = name.strip_prefix(PREFIX).unwrap_or(name);
+    path.split("__").map(str::to_ascii_lowercase).collect()
+}
+
+fn is_ours(name: &str, value: &str) -> bool {
+    name.starts_with(PREFIX) && name != CONFIG_VARIABLE && !is_service_link(name, value)
+}
+
+/// Kubernetes gives every container the addresses of its namespace's services, and a service called
+/// `sidegate` yields names with our prefix: `SIDEGATE_SERVICE_HOST`, `SIDEGATE_PORT_80_TCP_ADDR`.
+fn is_service_link(name: &str, value: &str) -> bool {
+    let is_single = !name.contains("__");
+    let is_host = name.ends_with("_SERVICE_HOST") || name.contains("_SERVICE_PORT");
+    let is_port = name.ends_with("_PORT") || name.contains("_PORT_");
+    let has_scheme = ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme));
+    let is_part = ["_TCP", "_UDP", "_SCTP"].iter().any(|protocol| {
+        ["_PROTO", "_PORT", "_ADDR"].iter().any(|part| name.ends_with(&format!("{protocol}{part}")))
+    });
+    is_single && (is_host || (is_port && (has_scheme || is_part)))
+}
+
+/// The variables that the file's `{ env = "SIDEGATE_…" }` name: no keys, whatever they begin with.
+fn collect_secret_variables(node: &Node, names: &mut Vec<String>) {
+    for (key, entry) in node.entries() {
+        match &entry.value {
+            Value::Text(text) if key == "env" => names.push(text.to_string()),
+            _ => collect_secret_variables(entry, names),
+        }
+    }
+    for item in node.items() {
+        collect_secret_variables(item, names);
+    }
+}
+
+/// One variable on its way to its place.
+struct Variable<'a> {
+    name: &'a str,
+    value: &'a str,
+}
+
+impl Variable<'_> {
+    /// Walks down from `table`, whose keys are `keys`, along `path`.
+    fn put(&self, table: &mut Node, keys: &'static [Key], path: &[String]) -> Result<(), Problem> {
+        let Some((first, rest)) = path.split_first() else {
+            return Err(self.names_a_table(keys));
+        };
+        let Some(key) = keys.iter().find(|key| key.name == first) else {
+            return Err(self.unknown(keys, path));
+        };
+        if matches!(key.shape, Shape::Later) {
+            let message = format!("`{}` is not available in this version", key.name);
+            return Err(Problem::new(&self.origin(), message).hint("unset it"));
+        }
+        if self.value.is_empty() {
+            let message = format!("{} is empty", self.name);
+            return Err(Problem::new(&self.origin(), message)
+                .hint("unset it, or give it a value; an empty value is not the default"));
+        }
+        self.put_at(table, key.name, &key.shape, rest)
+    }
+
+    fn put_at(
+        &self,
+        table: &mut Node,
+        name: &str,
+        shape: &'static Shape,
+        rest: &[String],
+    ) -> Result<(), Problem> {
+        match (shape, rest) {
+            (Shape::Value | Shape::Secret | Shape::Secrets | Shape::TextOrTable(_), []) => {
+                self.put_value(table, name)
+            }
+            (Shape::Table(keys), rest) => {
+                self.put(self.inner_table(table, name)?, keys, rest)
+            }
+            (Shape::TextOrTable(keys), rest) => {
+                self.replace_text(table, name)?;
+                self.put(self.inner_table(table, name)?, keys, rest)
+            }
+            (Shape::Secret | Shape::Secrets, rest) => {
+                self.replace_file_value(table, name)?;
+                self.put(self.inner_table(table, name)?, SECRET_SOURCE, rest)
+            }
+            (Shape::Named(inner), [chosen, rest @ ..]) => {
+                let named = self.inner_table(table, name)?;
+                let chosen = spelling(named, chosen, inner);
+                self.put_at(named, &chosen, inner, rest)
+            }
+            (Shape::Tables(keys), [number, rest @ ..]) => {
+                self.put(self.item(table, name, number)?, keys, rest)
+            }
+            (Shape::Named(_) | Shape::Tables(_), []) => Err(self.names_a_table(&[])),
+            (Shape::Value | Shape::Later, _) => Err(self.unknown(&[], rest)),
+        }
+    }
+
+    fn put_value(&self, table: &mut Node, name: &str) -> Result<(), Problem> {
+        let Value::Table(entries) = &mut table.value else {
+            return Ok(());
+        };
+        let node = Node::variable(self.name, self.value);
+        match entries.iter_mut().find(|(key, _)| key == name) {
+            None => entries.push((name.to_owned(), node)),
+            Some((_, before)) => {
+                if let Origin::Variable(other) = &before.origin {
+                    return Err(self.contradicts(other));
+                }
+                *before = node;
+            }
+        }
+        Ok(())
+    }
+
+    /// The table at `name`, made where there is none. Something else in its place is a problem that the
+    /// check of shapes reports, so that the variable is let go.
+    fn inner_table<'n>(&self, table: &'n mut Node, name: &str) -> Result<&'n mut Node, Problem> {
+        let Value::Table(entries) = &mut table.value else {
+            return Err(self.no_place(name));
+        };
+        let index = entries.iter().position(|(key, _)| key == name).unwrap_or_else(|| {
+            entries.push((name.to_owned(), Node::empty_table(self.origin())));
+            entries.len() - 1
+        });
+        Ok(&mut entries[index].1)
+    }
+
+    fn item<'n>(
+        &self,
+        table: &'n mut Node,
+        name: &str,
+        number: &str,
+    ) -> Result<&'n mut Node, Problem> {
+        let Value::Table(entries) = &mut table.value else {
+            return Err(self.no_place(name));
+        };
+        if !entries.iter().any(|(key, _)| key == name) {
+            let mut list = Node::empty_table(self.origin());
+            list.value = Value::List(Vec::new());
+            entries.push((name.to_owned(), list));
+        }
+        let list = entries.iter_mut().find(|(key, _)| key == name);
+        let Some(Value::List(items)) = list.map(|(_, node)| &mut node.value) else {
+            return Err(self.no_place(name));
+        };
+        let index = number.parse::<usize>().ok().filter(|index| *index <= items.len());
+        let Some(index) = index else {
+            let message = format!("{} has no place in the list", self.name);
+            return Err(Problem::new(&self.origin(), message).hint(format!(
+                "entries are numbered from 0 without a gap; the next is {PREFIX}{}__{}__…",
+                name.to_ascii_uppercase(),
+                items.len()
+            )));
+        };
+        if index == items.len() {
+            items.push(Node::empty_table(self.origin()));
+        }
+        Ok(&mut items[index])
+    }
+
+    /// `allow = "anyone"` of the file gives way to `…__ALLOW__EMAILS`.
+    fn replace_text(&self, table: &mut Node, name: &str) -> Result<(), Problem> {
+        match table.get(name) {
+            Some(node) if !matches!(node.value, Value::Table(_)) => {
+                self.replace_file_value(table, name)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A secret's source in the environment replaces whatever source the file has.
+    fn replace_file_value(&self, table: &mut Node, name: &str) -> Result<(), Problem> {
+        let Value::Table(entries) = &mut table.value else {
+            return Ok(());
+        };
+        let Some((_, node)) = entries.iter_mut().find(|(key, _)| key == name) else {
+            return Ok(());
+        };
+        match (&node.origin, &node.value) {
+            (Origin::Variable(_), Value::Table(_)) => {}
+            (Origin::Variable(other), _) => return Err(self.contradicts(other)),
+            _ => *node = Node::empty_table(self.origin()),
+        }
+        Ok(())
+    }
+
+    fn origin(&self) -> Origin {
+        Origin::Variable(self.name.to_owned())
+    }
+
+    fn contradicts(&self, other: &str) -> Problem {
+        Problem::new(&self.origin(), format!("{} and {other} contradict each other", self.name))
+            .hint("unset one of them")
+    }
+
+    fn no_place(&self, name: &str) -> Problem {
+        let message = format!("{} finds no table `{name}` to stand in", self.name);
+        Problem::new(&self.origin(), message).hint("the file has something else in its place")
+    }
+
+    fn names_a_table(&self, keys: &[Key]) -> Problem {
+        let message = format!("{} names a table, which has no value of its own", self.name);
+        let problem = Problem::new(&self.origin(), message);
+        match keys.first() {
+            Some(key) => problem.hint(format!(
+                "name a key in it: {}__{}",
+                self.name,
+                key.name.to_ascii_uppercase()
+            )),
+            None => problem.hint(format!("go on with two underscores: {}__…", self.name)),
+        }
+    }
+
+    /// `path` is what is left of the name, its first segment the unknown one.
+    fn unknown(&self, keys: &[Key], path: &[String]) -> Problem {
+        let problem = Problem::new(&self.origin(), format!("unknown variable {}", self.name));
+        let left = path.join("__");
+        let known = self.name.len().saturating_sub(left.len());
+        let start = self.name.get(..known).unwrap_or(PREFIX);
+        let Some(first) = path.first() else {
+            return problem.hint("there is nothing of that name in the configuration");
+        };
+        let names = || keys.iter().map(|key| key.name);
+        if let Some(key) = keys.iter().find(|key| first.starts_with(&format!("{}_", key.name))) {
+            let rest = left[key.name.len() + 1..].to_ascii_uppercase();
+            let table = key.name.to_ascii_uppercase();
+            if !matches!(key.shape, Shape::Value) {
+                return problem.hint(format!(
+                    "levels are joined by two underscores: {start}{table}__{rest}"
+                ));
+            }
+        }
+        if let Some(nearest) = keys::nearest(first, names()) {
+            let mut meant = vec![nearest.to_owned()];
+            meant.extend_from_slice(&path[1..]);
+            let meant = meant.join("__").to_ascii_uppercase();
+            return problem.hint(format!("did you mean {start}{meant}?"));
+        }
+        let known: Vec<_> = names().map(str::to_ascii_uppercase).collect();
+        if known.is_empty() {
+            problem.hint("there is nothing of that name in the configuration")
+        } else {
+            problem.hint(format!("after {start} comes one of {}", known.join(", ")))
+        }
+    }
+}
+
+/// How the file spells a name that the operator chose, or how it shall be spelled.
+fn spelling(table: &Node, chosen: &str, inner: &Shape) -> String {
+    let fold = |name: &str| name.to_ascii_lowercase().replace('-', "_");
+    let written = table.entries().iter().map(|(name, _)| name);
+    let alike = || written.clone().filter(|name| fold(name) == chosen);
+    match alike().find(|name| *name == chosen).or_else(|| alike().next()) {
+        Some(name) => name.clone(),
+        // Header names have dashes; a provider is called as it is written.
+        None if matches!(inner, Shape::Value) => chosen.replace('_', "-"),
+        None => chosen.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(pairs: &[(&str, &str)]) -> Environment {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn overlaid(source: &str, pairs: &[(&str, &str)]) -> (Node, String) {
+        let mut root = super::super::raw::parse(source).ok().expect("the test's TOML is right");
+        let mut problems = Problems::default();
+        overlay(&mut root, &environment(pairs), &mut problems);
+        let text = if problems.is_empty() {
+            String::new()
+        } else {
+            super::super::Report::new("test.toml".as_ref(), source, Some(&root), problems)
+                .to_string()
+        };
+        (root, text)
+    }
+
+    fn text(node: &Node, path: &[&str]) -> String {
+        let found = path.iter().fold(node, |node, key| match key.parse::<usize>() {
+            Ok(index) => &node.items()[index],
+            Err(_) => node.get(key).expect("the path is there"),
+        });
+        match &found.value {
+            Value::Text(text) => text.to_string(),
+            _ => panic!("not text"),
+        }
+    }
+
+    #[test]
+    fn replaces_and_adds() {
+        let (root, problems) = overlaid(
+            "upstream = \"a\"\n[providers.my-corp]\nclient_id = \"a\"\n[headers.set]\nX-Campus = \"a\"\n\
+             [[routes]]\npath = \"/a\"",
+            &[
+                ("SIDEGATE_UPSTREAM", "b"),
+                ("SIDEGATE_SESSION__STORE", "cookie"),
+                ("SIDEGATE_PROVIDERS__MY_CORP__CLIENT_ID", "b"),
+                ("SIDEGATE_PROVIDERS__NEW_ONE__ISSUER", "b"),
+                ("SIDEGATE_HEADERS__SET__X_CAMPUS", "email"),
+                ("SIDEGATE_HEADERS__SET__X_MAIL", "email"),
+                ("SIDEGATE_ROUTES__0__ACCESS", "deny"),
+                ("SIDEGATE_ROUTES__1__PATH", "/b"),
+                ("SIDEGATE_CONFIG", "x"),
+            ],
+        );
+        assert_eq!(problems, "");
+        assert_eq!(text(&root, &["upstream"]), "b");
+        assert_eq!(text(&root, &["session", "store"]), "cookie");
+        assert_eq!(text(&root, &["providers", "my-corp", "client_id"]), "b");
+        assert_eq!(text(&root, &["providers", "new_one", "issuer"]), "b");
+        assert_eq!(text(&root, &["headers", "set", "X-Campus"]), "email");
+        assert_eq!(text(&root, &["headers", "set", "x-mail"]), "email");
+        assert_eq!(text(&root, &["routes", "0", "path"]), "/a");
+        assert_eq!(text(&root, &["routes", "0", "access"]), "deny");
+        assert_eq!(text(&root, &["routes", "1", "path"]), "/b");
+    }
+
+    #[test]
+    fn a_secrets_source_replaces_the_files() {
+        let (root, problems) = overlaid(
+            "[session]\nsecret = { env = \"SIDEGATE_OWN\" }\n[providers.a]\nallow = \"anyone\"",
+            &[
+                ("SIDEGATE_OWN", "not a key"),
+                ("SIDEGATE_SESSION__SECRET__FILE", "/f"),
+                ("SIDEGATE_PROVIDERS__A__ALLOW__EMAILS", "a@b"),
+            ],
+        );
+        assert_eq!(problems, "");
+        assert_eq!(text(&root, &["session", "secret", "file"]), "/f");
+        assert!(root.get("session").and_then(|node| node.get("secret")?.get("env")).is_none());
+        assert_eq!(text(&root, &["providers", "a", "allow", "emails"]), "a@b");
+    }
+
+    #[test]
+    fn unknown_names_learn_the_right_one() {
+        for (name, hint) in [
+            ("SIDEGATE_SESSION_STORE", "SIDEGATE_SESSION__STORE"),
+            ("SIDEGATE_UPSTRAEM", "SIDEGATE_UPSTREAM?"),
+            ("SIDEGATE_PROVIDERS__A__ISUER", "SIDEGATE_PROVIDERS__A__ISSUER?"),
+            ("SIDEGATE_PROVIDERS_A__ISSUER", "SIDEGATE_PROVIDERS__A__ISSUER"),
+            ("SIDEGATE_SESSION", "SIDEGATE_SESSION__SECRET"),
+            ("SIDEGATE_PROVIDERS", "SIDEGATE_PROVIDERS__"),
+            ("SIDEGATE_LISTEN__PORT", "nothing of that name"),
+            ("SIDEGATE_ROUTES__1__PATH", "SIDEGATE_ROUTES__0__"),
+            ("SIDEGATE_", "comes one of"),
+            ("SIDEGATE_PORT", "comes one of"),
+        ] {
+            let (_, report) = overlaid("", &[(name, "hunter2")]);
+            assert!(report.contains(hint), "{name}: {report}");
+            assert!(report.contains(&format!("environment: {name}")), "{report}");
+            assert!(!report.contains("hunter2"), "{report}");
+        }
+    }
+
+    #[test]
+    fn a_service_called_sidegate_is_no_configuration() {
+        let (_, report) = overlaid(
+            "",
+            &[
+                ("SIDEGATE_SERVICE_HOST", "10.0.0.1"),
+                ("SIDEGATE_SERVICE_PORT", "80"),
+                ("SIDEGATE_SERVICE_PORT_HTTP", "80"),
+                ("SIDEGATE_PORT", "tcp://10.0.0.1:80"),
+                ("SIDEGATE_PORT_80_TCP", "tcp://10.0.0.1:80"),
+                ("SIDEGATE_PORT_80_TCP_ADDR", "10.0.0.1"),
+            ],
+        );
+        assert_eq!(report, "");
+    }
+
+    #[test]
+    fn two_variables_for_one_place_contradict() {
+        let (_, report) = overlaid(
+            "",
+            &[
+                ("SIDEGATE_PROVIDERS__A__ALLOW", "anyone"),
+                ("SIDEGATE_PROVIDERS__A__ALLOW__EMAILS", "a@b"),
+                ("SIDEGATE_SESSION__SECRET", "x"),
+                ("SIDEGATE_SESSION__SECRET__FILE", "y"),
+            ],
+        );
+        assert_eq!(report.matches("contradict").count(), 2, "{report}");
+    }
+
+    #[test]
+    fn an_empty_variable_is_refused() {
+        let (_, report) = overlaid("", &[("SIDEGATE_TRUSTED_PROXIES", "")]);
+        assert!(report.contains("is empty"), "{report}");
+    }
+}

@@ -1,0 +1,302 @@
+//! Which keys there are, and what shape each has. Pure.
+//!
+//! One table serves three readers: the file's keys are held against it, environment names are found
+//! through it, and whoever mistypes a key learns from it which one was meant.
+
+use super::{
+    raw::{Node, Value},
+    report::{Problem, Problems},
+};
+
+/// A key of a table.
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    pub(super) shape: Shape,
+}
+
+/// What may stand at a key.
+pub(super) enum Shape {
+    /// Text, a number or a list; the check of that key knows which.
+    Value,
+    /// Text, `{ env = … }` or `{ file = … }`. Never shown.
+    Secret,
+    /// A secret, or a list of them.
+    Secrets,
+    /// A table with these keys.
+    Table(&'static [Key]),
+    /// Text, or a table with these keys.
+    TextOrTable(&'static [Key]),
+    /// A table whose keys the operator names.
+    Named(&'static Self),
+    /// A list of tables with these keys.
+    Tables(&'static [Key]),
+    /// Promised, but not in this version.
+    Later,
+}
+
+/// The keys of a secret's table.
+pub(super) const SECRET_SOURCE: &[Key] = &[value("env"), value("file")];
+
+/// The keys at the top of the file.
+pub(super) const ROOT: &[Key] = &[
+    value("listen"),
+    key("tls", Shape::Table(&[value("cert"), value("key")])),
+    value("admin_listen"),
+    value("public_url"),
+    value("upstream"),
+    value("upstream_timeout"),
+    value("trusted_proxies"),
+    value("prefix"),
+    value("redirect_hosts"),
+    value("workers"),
+    value("log"),
+    value("shutdown_grace"),
+    key("session", Shape::Table(SESSION)),
+    key("providers", Shape::Named(&Shape::Table(PROVIDER))),
+    key("headers", Shape::Table(HEADERS)),
+    key("routes", Shape::Tables(ROUTE)),
+];
+
+const SESSION: &[Key] = &[
+    key("secret", Shape::Secrets),
+    value("store"),
+    value("lifetime"),
+    value("idle_timeout"),
+    value("cookie_name"),
+];
+
+const PROVIDER: &[Key] = &[
+    value("type"),
+    value("label"),
+    value("issuer"),
+    value("client_id"),
+    key("client_secret", Shape::Secret),
+    value("scopes"),
+    key("allow", Shape::TextOrTable(ALLOW)),
+    value("groups_claim"),
+];
+
+const ALLOW: &[Key] = &[
+    value("emails"),
+    value("domains"),
+    value("groups"),
+    later("claims"),
+    later("orgs"),
+    later("hosted_domains"),
+    later("campus"),
+    later("cursus"),
+];
+
+const HEADERS: &[Key] = &[
+    value("preset"),
+    key("set", Shape::Named(&Shape::Value)),
+];
+
+const ROUTE: &[Key] = &[
+    value("path"),
+    value("methods"),
+    value("access"),
+    later("allow"),
+    later("upstream"),
+];
+
+const fn value(name: &'static str) -> Key {
+    key(name, Shape::Value)
+}
+
+const fn later(name: &'static str) -> Key {
+    key(name, Shape::Later)
+}
+
+const fn key(name: &'static str, shape: Shape) -> Key {
+    Key { name, shape }
+}
+
+/// Holds the tree against the keys: unknown ones, ones of a later version, and tables that are none.
+pub(super) fn check(root: &Node, problems: &mut Problems) {
+    check_table(root, ROOT, "", problems);
+}
+
+/// `place` is the table's name as a header shows it; empty at the top.
+fn check_table(table: &Node, keys: &'static [Key], place: &str, problems: &mut Problems) {
+    for (name, node) in table.entries() {
+        match keys.iter().find(|key| key.name == name) {
+            None => problems.add(unknown(name, node, keys, place)),
+            Some(key) => check_shape(node, &key.shape, &below(place, name), problems),
+        }
+    }
+}
+
+fn check_shape(node: &Node, shape: &'static Shape, place: &str, problems: &mut Problems) {
+    match shape {
+        Shape::Value => {}
+        Shape::Later => problems.add(
+            Problem::new(&node.key_origin, format!("`{place}` is not available in this version"))
+                .hint("take it out"),
+        ),
+        Shape::Secret | Shape::Secrets => match &node.value {
+            Value::Table(_) => check_table(node, SECRET_SOURCE, place, problems),
+            Value::List(items) if matches!(shape, Shape::Secrets) => {
+                for item in items {
+                    check_shape(item, &Shape::Secret, place, problems);
+                }
+            }
+            _ => {}
+        },
+        Shape::TextOrTable(keys) => check_table(node, keys, place, problems),
+        Shape::Table(keys) => match node.value {
+            Value::Table(_) => check_table(node, keys, place, problems),
+            _ => problems.add(not_a_table(node, place, &format!("[{place}]"))),
+        },
+        Shape::Named(inner) => match &node.value {
+            Value::Table(entries) => {
+                for (name, entry) in entries {
+                    check_shape(entry, inner, &below(place, name), problems);
+                }
+            }
+            _ => problems.add(not_a_table(node, place, &format!("[{place}.NAME]"))),
+        },
+        Shape::Tables(keys) => match &node.value {
+            Value::List(items) => {
+                for item in items {
+                    match item.value {
+                        Value::Table(_) => check_table(item, keys, place, problems),
+                        _ => problems.add(not_a_table(item, place, &format!("[[{place}]]"))),
+                    }
+                }
+            }
+            _ => problems.add(
+                Problem::new(&node.key_origin, format!("`{place}` is a list of tables"))
+                    .hint(format!("each begins with [[{place}]], in double brackets")),
+            ),
+        },
+    }
+}
+
+fn not_a_table(node: &Node, place: &str, header: &str) -> Problem {
+    Problem::new(
+        &node.origin,
+        format!("`{place}` is a table, and this is {}", node.kind()),
+    )
+    .hint(format!("begin it with {header} on a line of its own"))
+}
+
+fn unknown(name: &str, node: &Node, keys: &'static [Key], place: &str) -> Problem {
+    let label = if place.is_empty() {
+        "not a key of this file".to_owned()
+    } else {
+        format!("not a key of [{place}]")
+    };
+    let problem =
+        Problem::new(&node.key_origin, format!("unknown key `{name}`")).label(label);
+    let names = || keys.iter().filter(|key| !matches!(key.shape, Shape::Later)).map(|key| key.name);
+    if let Some(nearest) = nearest(name, names()) {
+        return problem.hint(format!("did you mean `{nearest}`?"));
+    }
+    if let Some(home) = home_of(name) {
+        return problem.hint(format!("`{name}` belongs {home}"));
+    }
+    let known: Vec<_> = names().collect();
+    problem.hint(format!("the keys here are {}", known.join(", ")))
+}
+
+/// Where a key of this name does belong. TOML gives every key below a header to that header's table,
+/// which surprises people.
+fn home_of(name: &str) -> Option<&'static str> {
+    let has = |keys: &[Key]| keys.iter().any(|key| key.name == name);
+    if has(ROOT) {
+        Some("at the top of the file, above the first [table]")
+    } else if has(SESSION) {
+        Some("under [session]")
+    } else if has(PROVIDER) {
+        Some("under [providers.NAME]")
+    } else if has(ALLOW) {
+        Some("in a provider's `allow`")
+    } else if has(HEADERS) {
+        Some("under [headers]")
+    } else if has(ROUTE) {
+        Some("under [[routes]]")
+    } else {
+        None
+    }
+}
+
+/// The table's name with one more level.
+pub(super) fn below(place: &str, name: &str) -> String {
+    if place.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{place}.{name}")
+    }
+}
+
+/// The candidate that `word` most likely means, where one is near enough: a third of its letters may
+/// be wrong, and one always.
+pub(super) fn nearest<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let word = word.to_ascii_lowercase().replace('-', "_");
+    candidates
+        .into_iter()
+        .map(|candidate| (distance(&word, &candidate.to_ascii_lowercase()), candidate))
+        .filter(|(distance, candidate)| *distance <= (candidate.len() / 3).max(1))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Edits between two words: insert, delete, replace (Levenshtein), or swap neighbours.
+fn distance(left: &str, right: &str) -> usize {
+    let left: Vec<char> = left.chars().take(WORD_LIMIT).collect();
+    let right: Vec<char> = right.chars().take(WORD_LIMIT).collect();
+    let mut before: Vec<usize> = Vec::new();
+    let mut previous: Vec<usize> = (0..=right.len()).collect();
+    for row in 1..=left.len() {
+        let mut current = vec![row];
+        for column in 1..=right.len() {
+            let same = left[row - 1] == right[column - 1];
+            let mut edits = (previous[column] + 1)
+                .min(current[column - 1] + 1)
+                .min(previous[column - 1] + usize::from(!same));
+            let swapped = row > 1
+                && column > 1
+                && left[row - 1] == right[column - 2]
+                && left[row - 2] == right[column - 1];
+            if swapped {
+                edits = edits.min(before[column - 2] + 1);
+            }
+            current.push(edits);
+        }
+        before = std::mem::replace(&mut previous, current);
+    }
+    previous[right.len()]
+}
+
+/// The work for a word grows with its square; no key is longer.
+const WORD_LIMIT: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn finds_what_was_meant() {
+        let keys = ["issuer", "client_id", "client_secret", "allow"];
+        assert_eq!(nearest("isuer", keys), Some("issuer"));
+        assert_eq!(nearest("client-id", keys), Some("client_id"));
+        assert_eq!(nearest("clientsecret", keys), Some("client_secret"));
+        assert_eq!(nearest("alolw", keys), Some("allow"));
+        assert_eq!(nearest("zebra", keys), None);
+    }
+
+    proptest! {
+        #[test]
+        fn distance_is_a_distance(left in "[a-d]{0,8}", right in "[a-d]{0,8}") {
+            prop_assert_eq!(distance(&left, &left), 0);
+            prop_assert_eq!(distance(&left, &right), distance(&right, &left));
+            prop_assert!(distance(&left, &right) <= left.len().max(right.len()));
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The one way in: file and environment become a configuration, or a report.
+
+use std::{
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
+
+use zeroize::Zeroizing;
+
+use super::{
+    Config, Environment, Report,
+    check::Checker,
+    env,
+    raw::{self, Node, Origin},
+    report::{Problem, Problems},
+};
+use crate::random;
+
+/// The file that is read when none is named.
+pub const DEFAULT_FILE: &str = "sidegate.toml";
+
+/// A configuration without problems.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration itself.
+    pub config: Config,
+    /// What works, but the operator should know; each a sentence for the log.
+    pub warnings: Vec<String>,
+}
+
+/// Reads `file`, or [`DEFAULT_FILE`] where none is named, and lays the environment over it. The default
+/// file may be missing where the environment configures something.
+///
+/// # Errors
+/// Everything that is wrong, at once.
+pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Loaded, Report> {
+    let path = file.map_or_else(|| PathBuf::from(DEFAULT_FILE), Path::to_path_buf);
+    let source = match std::fs::read_to_string(&path) {
+        Ok(source) => Zeroizing::new(source),
+        Err(error) => {
+            let is_missing = error.kind() == ErrorKind::NotFound;
+            if is_missing && file.is_none() && env::says_anything(environment) {
+                Zeroizing::default()
+            } else {
+                return Err(unreadable(&path, &error));
+            }
+        }
+    };
+    let mut root = match raw::parse(&source) {
+        Ok(root) => root,
+        Err(problems) => return Err(Report::new(&path, &source, None, problems.into())),
+    };
+    let mut problems = Problems::default();
+    env::overlay(&mut root, environment, &mut problems);
+    check(&path, &source, &root, environment, problems)
+}
+
+fn check(
+    path: &Path,
+    source: &str,
+    root: &Node,
+    environment: &Environment,
+    problems: Problems,
+) -> Result<Loaded, Report> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut checker = Checker::new(environment, folder, problems);
+    match checker.check(root, &random::bytes()) {
+        Some(config) => Ok(Loaded {
+            config,
+            warnings: checker.warnings,
+        }),
+        None => Err(Report::new(path, source, Some(root), checker.problems)),
+    }
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Report {
+    let (why, hint) = match error.kind() {
+        ErrorKind::NotFound => (
+            "there is no such file",
+            "name one with -c FILE, or set SIDEGATE_ variables; `sidegate --help` shows the smallest file",
+        ),
+        ErrorKind::PermissionDenied => ("this user may not read it", "see its owner and mode"),
+        ErrorKind::IsADirectory => ("it is a folder", "name the file in it"),
+        ErrorKind::InvalidData => ("it is not UTF-8 text", "a configuration is a TOML file"),
+        _ => ("it cannot be read", "see whether it is a plain file"),
+    };
+    let message = format!("cannot read the configuration: {why}");
+    let mut problems = Problems::default();
+    problems.add(Problem::new(&Origin::Nowhere, message).hint(hint));
+    Report::new(path, "", None, problems)
+}

@@ -1,0 +1,163 @@
+//! What was written: a tree of values, each of which knows where it stands. Pure.
+//!
+//! The checks walk this tree. Types derived with serde would stop at the first problem, and could not
+//! say that a value came from the environment.
+
+use std::ops::Range;
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+use zeroize::Zeroizing;
+
+use super::report::Problem;
+
+/// Where something stands, so that a report can point at it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// Nowhere in particular: something is missing.
+    Nowhere,
+    /// These bytes of the file.
+    File(Range<usize>),
+    /// This environment variable.
+    Variable(String),
+}
+
+/// A value, and where it and its key stand. No `Debug`: it may hold a secret.
+pub(super) struct Node {
+    pub(super) value: Value,
+    pub(super) origin: Origin,
+    /// The key's place; the value's own where it has no key.
+    pub(super) key_origin: Origin,
+}
+
+/// What TOML and the environment can say.
+pub(super) enum Value {
+    Text(Zeroizing<String>),
+    Integer(i64),
+    /// A kind that no key takes, by its name.
+    Other(&'static str),
+    List(Vec<Node>),
+    /// In the file's order.
+    Table(Vec<(String, Node)>),
+}
+
+impl Node {
+    /// A table without entries.
+    pub(super) fn empty_table(origin: Origin) -> Self {
+        Self {
+            value: Value::Table(Vec::new()),
+            key_origin: origin.clone(),
+            origin,
+        }
+    }
+
+    /// What an environment variable says.
+    pub(super) fn variable(name: &str, text: &str) -> Self {
+        let origin = Origin::Variable(name.to_owned());
+        Self {
+            value: Value::Text(Zeroizing::new(text.to_owned())),
+            key_origin: origin.clone(),
+            origin,
+        }
+    }
+
+    /// A table's entry.
+    pub(super) fn get(&self, key: &str) -> Option<&Self> {
+        self.entries()
+            .iter()
+            .find_map(|(name, node)| (name == key).then_some(node))
+    }
+
+    /// A table's entries; none where this is no table.
+    pub(super) fn entries(&self) -> &[(String, Self)] {
+        match &self.value {
+            Value::Table(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// A list's items; none where this is no list.
+    pub(super) fn items(&self) -> &[Self] {
+        match &self.value {
+            Value::List(items) => items,
+            _ => &[],
+        }
+    }
+
+    /// The kind of value in plain words.
+    pub(super) fn kind(&self) -> &'static str {
+        match self.value {
+            Value::Text(_) => "text",
+            Value::Integer(_) => "a number",
+            Value::Other(kind) => kind,
+            Value::List(_) => "a list",
+            Value::Table(_) => "a table",
+        }
+    }
+}
+
+/// Reads TOML; all syntax errors at once.
+pub(super) fn parse(source: &str) -> Result<Node, Vec<Problem>> {
+    let (document, errors) = DeTable::parse_recoverable(source);
+    if errors.is_empty() {
+        let whole = Origin::Nowhere;
+        return Ok(Node {
+            value: table(document.get_ref()),
+            key_origin: whole.clone(),
+            origin: whole,
+        });
+    }
+    let mut problems: Vec<Problem> = errors.iter().map(syntax_problem).collect();
+    problems.dedup_by(|later, earlier| later.origin == earlier.origin);
+    Err(problems)
+}
+
+fn syntax_problem(error: &toml::de::Error) -> Problem {
+    let origin = error.span().map_or(Origin::Nowhere, Origin::File);
+    let message = error.message();
+    let problem = Problem::new(&origin, format!("this is not TOML: {message}"));
+    if message.contains("duplicate") {
+        problem.hint("a key or table may be written once; join the two")
+    } else if message.contains("string") {
+        problem.hint("text stands in double quotes: key = \"value\"")
+    } else {
+        problem
+    }
+}
+
+fn table(table: &DeTable<'_>) -> Value {
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|(key, _)| key.span().start);
+    Value::Table(
+        entries
+            .into_iter()
+            .map(|(key, value)| {
+                let place = Origin::File(key.span());
+                (key.get_ref().to_string(), node(value, Some(place)))
+            })
+            .collect(),
+    )
+}
+
+fn node(spanned: &Spanned<DeValue<'_>>, key_origin: Option<Origin>) -> Node {
+    let origin = Origin::File(spanned.span());
+    let value = match spanned.get_ref() {
+        DeValue::String(text) => Value::Text(Zeroizing::new(text.to_string())),
+        DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix())
+            .map_or(Value::Other("a number out of range"), Value::Integer),
+        DeValue::Float(_) => Value::Other("a fraction"),
+        DeValue::Boolean(_) => Value::Other("true or false"),
+        DeValue::Datetime(_) => Value::Other("a date"),
+        DeValue::Array(items) => {
+            Value::List(items.iter().map(|item| node(item, None)).collect())
+        }
+        DeValue::Table(inner) => table(inner),
+    };
+    Node {
+        value,
+        key_origin: key_origin.unwrap_or_else(|| origin.clone()),
+        origin,
+    }
+}

@@ -1,0 +1,245 @@
+//! Which addresses the demo's three parts have, and what each must know of the others.
+
+use std::{
+    fmt::Write,
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    time::Duration,
+};
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use http::{HeaderName, Uri};
+use url::Url;
+
+use super::provider::DemoProviderConfig;
+use crate::{
+    config::{
+        Access, Allow, Config, HeaderSource, HeadersConfig, ListenAddress, ProviderConfig,
+        ProviderKind, PublicUrl, RouteConfig, Secret, SessionConfig, UpstreamAddress,
+    },
+    route::PathPattern,
+};
+
+/// Everything that was decided before anything serves.
+pub(super) struct Plan {
+    listen: Vec<SocketAddr>,
+    app: SocketAddr,
+    issuer: String,
+    origin: String,
+    client_secret: Secret,
+    session_secret: Secret,
+}
+
+impl Plan {
+    /// A plan for addresses that are known to be good; both secrets are made of the given bytes.
+    pub(super) fn new(
+        listen: Vec<SocketAddr>,
+        app: SocketAddr,
+        provider: SocketAddr,
+        client_secret: [u8; 32],
+        session_secret: [u8; 32],
+    ) -> Self {
+        let secret = |bytes| Secret::new(BASE64_URL_SAFE_NO_PAD.encode(bytes));
+        let port = listen.first().map_or(FIRST_PORT, SocketAddr::port);
+        Self {
+            listen,
+            app,
+            issuer: format!("http://{provider}"),
+            origin: format!("http://localhost:{port}"),
+            client_secret: secret(client_secret),
+            session_secret: secret(session_secret),
+        }
+    }
+
+    /// What the provider knows of the gate.
+    pub(super) fn provider_config(&self) -> DemoProviderConfig {
+        let here = |path: &str| format!("{}{path}", self.origin);
+        DemoProviderConfig {
+            issuer: self.issuer.clone(),
+            client_id: CLIENT_ID.to_owned(),
+            client_secret: self.client_secret.clone(),
+            redirect_uris: vec![here("/oauth2/callback/demo"), here("/oauth2/callback")],
+            post_logout_redirect_uris: ["/", "/public/", "/oauth2/sign_in", "/oauth2/sign_out"]
+                .map(here)
+                .to_vec(),
+        }
+    }
+
+    /// What the gate knows of app and provider.
+    pub(super) fn gate_config(&self) -> Config {
+        let upstream = Uri::try_from(format!("http://{}", self.app));
+        Config {
+            listen: self
+                .listen
+                .iter()
+                .copied()
+                .map(ListenAddress::Tcp)
+                .collect(),
+            tls: None,
+            admin_listen: None,
+            public_url: PublicUrl {
+                url: Url::parse(&self.origin).expect("localhost and a port make a URL"),
+            },
+            upstream: UpstreamAddress::Network(upstream.expect("a socket address is an authority")),
+            upstream_timeout: Duration::from_mins(1),
+            trusted_proxies: Vec::new(),
+            prefix: "/oauth2".to_owned(),
+            redirect_hosts: Vec::new(),
+            workers: 1,
+            log: "info".to_owned(),
+            shutdown_grace: Duration::from_secs(2),
+            session: SessionConfig {
+                secrets: vec![self.session_secret.clone()],
+                ephemeral: true,
+                lifetime: Duration::from_hours(7 * 24),
+                idle_timeout: Duration::from_hours(12),
+                cookie_name: "sidegate_demo".to_owned(),
+            },
+            providers: vec![self.gate_provider()],
+            headers: identity_headers(),
+            routes: vec![RouteConfig {
+                path: PathPattern::parse("/public/**").expect("the pattern is a good one"),
+                methods: Vec::new(),
+                access: Access::Public,
+            }],
+        }
+    }
+
+    fn gate_provider(&self) -> ProviderConfig {
+        ProviderConfig {
+            name: "demo".to_owned(),
+            label: "Demo provider".to_owned(),
+            kind: ProviderKind::Oidc {
+                issuer: self.issuer.clone(),
+            },
+            client_id: CLIENT_ID.to_owned(),
+            client_secret: Some(self.client_secret.clone()),
+            scopes: ["openid", "profile", "email", "groups"]
+                .map(str::to_owned)
+                .to_vec(),
+            allow: Allow::Anyone,
+            groups_claim: "groups".to_owned(),
+        }
+    }
+
+    /// What somebody who just typed the command needs to read.
+    pub(super) fn banner(&self) -> String {
+        let Self {
+            origin,
+            app,
+            issuer,
+            ..
+        } = self;
+        let mut banner = String::new();
+        let _ = write!(
+            banner,
+            "
+  ==============================================================================
+   sidegate DEMO: for looking around, never for use.
+   It listens on loopback alone (127.0.0.1); nothing leaves this machine.
+  ==============================================================================
+
+   Open   {origin}
+
+   Sign in as Ada or Grace, two made-up users. No file, account or network needed.
+
+   Try
+     - pick Ada: the app greets her by name and shows the headers it got
+     - {origin}/public/  passes without a login
+     - curl -i {origin}/headers  a program gets 401, not a login page
+     - sign out, and come back as Grace
+
+   sidegate  {origin}
+   app       http://{app}  (what it protects)
+   provider  {issuer}  (who signs people in)
+
+   Ctrl-C stops it, and everything is forgotten.
+"
+        );
+        banner
+    }
+}
+
+/// The preset `sidegate`.
+fn identity_headers() -> HeadersConfig {
+    let identity = [
+        ("x-user", HeaderSource::User),
+        ("x-user-id", HeaderSource::UserId),
+        ("x-user-email", HeaderSource::Email),
+        ("x-user-name", HeaderSource::Name),
+        ("x-user-groups", HeaderSource::Groups),
+        ("x-user-provider", HeaderSource::Provider),
+    ];
+    HeadersConfig {
+        identity: identity
+            .map(|(name, source)| (HeaderName::from_static(name), source))
+            .to_vec(),
+    }
+}
+
+/// Where the gate is to listen: on 127.0.0.1, and on `::1` where that exists, because `localhost` is
+/// both and browsers try the latter first. The port must be free on both.
+pub(super) fn gate_addresses(port: Option<u16>) -> io::Result<Vec<SocketAddr>> {
+    if let Some(port) = port {
+        return free_addresses(port).map_err(|error| {
+            io::Error::new(error.kind(), format!("port {port} cannot be used: {error}"))
+        });
+    }
+    let mut last = None;
+    for port in FIRST_PORT..FIRST_PORT + PORTS_TRIED {
+        match free_addresses(port) {
+            Ok(addresses) => return Ok(addresses),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| io::ErrorKind::AddrInUse.into()))
+}
+
+fn free_addresses(port: u16) -> io::Result<Vec<SocketAddr>> {
+    let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+    let mut addresses = vec![v4.local_addr()?];
+    match TcpListener::bind((Ipv6Addr::LOCALHOST, addresses[0].port())) {
+        Ok(v6) => addresses.push(v6.local_addr()?),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
+        // A machine without IPv6.
+        Err(_) => {}
+    }
+    Ok(addresses)
+}
+
+const CLIENT_ID: &str = "sidegate-demo";
+
+const FIRST_PORT: u16 = 4180;
+
+const PORTS_TRIED: u16 = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_port_is_refused_when_named_and_passed_over_when_not() {
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let error = gate_addresses(Some(port)).unwrap_err();
+        assert!(error.to_string().contains(&port.to_string()));
+        let free = gate_addresses(None).unwrap();
+        assert!(free.iter().all(|address| address.ip().is_loopback()));
+        assert!(free.iter().all(|address| address.port() == free[0].port()));
+    }
+
+    #[test]
+    fn gate_and_provider_agree() {
+        let gate = SocketAddr::from(([127, 0, 0, 1], 4180));
+        let app = SocketAddr::from(([127, 0, 0, 1], 1));
+        let provider = SocketAddr::from(([127, 0, 0, 1], 2));
+        let plan = Plan::new(vec![gate], app, provider, [1; 32], [2; 32]);
+        let (theirs, ours) = (plan.provider_config(), plan.gate_provider());
+        assert_eq!(theirs.issuer, "http://127.0.0.1:2");
+        assert_eq!(theirs.client_id, ours.client_id);
+        let secret = ours.client_secret.unwrap();
+        assert_eq!(theirs.client_secret.expose(), secret.expose());
+        assert!(plan.banner().contains("http://localhost:4180"));
+        assert!(!plan.banner().contains(secret.expose()));
+    }
+}

@@ -1,0 +1,67 @@
+//! Request parameters as OAuth reads them: each at most once, an empty one is none (RFC 6749 §3.1).
+//! Pure.
+
+use url::form_urlencoded;
+
+/// The parameters of a query or a form.
+#[derive(Clone, Default)]
+pub(super) struct Parameters(Vec<(String, String)>);
+
+/// A parameter came twice: two readers could each take another one, so nobody takes any.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Repeated;
+
+impl Parameters {
+    /// Reads `application/x-www-form-urlencoded` text.
+    pub(super) fn parse(encoded: &[u8]) -> Result<Self, Repeated> {
+        let mut pairs: Vec<(String, String)> = Vec::new();
+        for (name, value) in form_urlencoded::parse(encoded) {
+            if pairs.iter().any(|(known, _)| *known == name) {
+                return Err(Repeated);
+            }
+            pairs.push((name.into_owned(), value.into_owned()));
+        }
+        Ok(Self(pairs))
+    }
+
+    /// The value, unless it is absent or empty.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .find(|(known, value)| known == name && !value.is_empty())
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// The same parameters as a query.
+    pub(super) fn encode(&self) -> String {
+        form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(&self.0)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn empty_is_absent_and_twice_is_refused() {
+        let parameters = Parameters::parse(b"state=a+b%26c&nonce=").unwrap();
+        assert_eq!(parameters.get("state"), Some("a b&c"));
+        assert_eq!(parameters.get("nonce"), None);
+        assert_eq!(parameters.get("scope"), None);
+        assert_eq!(Parameters::parse(b"a=1&a=1").err(), Some(Repeated));
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_read_is_written_alike(encoded: Vec<u8>) {
+            if let Ok(parameters) = Parameters::parse(&encoded) {
+                let again = Parameters::parse(parameters.encode().as_bytes()).unwrap();
+                prop_assert_eq!(parameters.0, again.0);
+            }
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! `PREFIX/sign_in`: the chooser, or straight on where there is nothing to choose.
+
+use http::{Response, StatusCode};
+
+use super::{asked::Asked, start};
+use crate::{
+    answer::{Choice, Reject, SignInPage, reply},
+    body::Body,
+    clean::CleanRequest,
+    clock,
+    gate::Gate,
+    observe::Record,
+    site::with_switch,
+};
+
+pub(super) async fn serve(
+    gate: &Gate,
+    request: &CleanRequest,
+    record: &mut Record,
+) -> Result<Response<Body>, Reject> {
+    let asked = Asked::read(request, &gate.site)?;
+    let visit = gate.sessions.visit(&request.head.headers, clock::now());
+    if let Some(session) = visit.session.filter(|_| !asked.switch) {
+        record.user = Some(session.identity.user().clone());
+        return Ok(reply::redirect(StatusCode::FOUND, asked.return_to.as_str()));
+    }
+    if let [(provider, _)] = gate.site.providers.as_slice() {
+        return start::begin(gate, request, provider, &asked, record).await;
+    }
+    let choices = gate
+        .site
+        .providers
+        .iter()
+        .map(|(name, label)| {
+            let path = gate.site.start(name, asked.return_to.as_str());
+            Choice { label, href: if asked.switch { with_switch(path) } else { path } }
+        })
+        .collect();
+    let page = SignInPage { host: gate.site.public_url.authority(), choices };
+    Ok(reply::page(StatusCode::OK, &page))
+}

@@ -1,0 +1,217 @@
+//! `PREFIX/sign_out`: ends the session here at once, and at the provider where it offers that
+//! (OpenID Connect RP-Initiated Logout 1.0).
+//!
+//! The provider sends the browser back to this same endpoint, the one address to register there
+//! (`post_logout_redirect_uri`), with the way on in `state`. By then nobody is signed in, so the second
+//! visit ends nothing and leads on.
+//!
+//! Another site must not sign people out: not by a form, a link, or `<img src=…>`. What does not come
+//! from the app itself or from the person is asked back on a page, and is refused where no page is seen.
+
+use http::{
+    HeaderMap, HeaderName, Method, Response, StatusCode,
+    header::{ORIGIN, REFERER, SET_COOKIE},
+};
+use serde::Serialize;
+use url::Url;
+
+use super::asked::parameter;
+use crate::{
+    answer::{Link, Notice, Reject, audience::Audience, reply},
+    body::Body,
+    clean::CleanRequest,
+    clock,
+    gate::Gate,
+    login::return_to::ReturnTo,
+    observe::Record,
+    provider::LogoutRequest,
+    session::Visit,
+};
+
+pub(super) fn serve(
+    gate: &Gate,
+    request: &CleanRequest,
+    record: &mut Record,
+) -> Result<Response<Body>, Reject> {
+    record.verdict = "sign_out";
+    let headers = &request.head.headers;
+    let method = &request.head.method;
+    let audience = request.audience();
+    let visit = gate.sessions.visit(headers, clock::now());
+    record.user = visit.session.as_ref().map(|session| session.identity.user().clone());
+    let return_to = return_address(gate, request);
+
+    if !is_wanted(method, headers, audience, &gate.site.origin()) {
+        let nobody = visit.session.is_none() && visit.found.logout_hint.is_none();
+        // The way back from the provider comes from another site, and ends nothing.
+        return if nobody && audience == Audience::Navigation {
+            Ok(landing(gate, method, return_to.as_ref()))
+        } else {
+            let return_to = return_to.map(|address| address.as_str().to_owned());
+            Err(Reject::ConfirmSignOut { return_to })
+        };
+    }
+
+    let provider_logout = provider_logout(gate, &visit, return_to.as_ref());
+    let mut response = match (audience, provider_logout) {
+        (Audience::Program | Audience::Grpc, logout_url) => {
+            let logout_url = logout_url.map(String::from);
+            reply::json(StatusCode::OK, &SignedOut { signed_out: true, logout_url })
+        }
+        (_, Some(logout_url)) => reply::redirect(onward(method), logout_url.as_str()),
+        (_, None) => landing(gate, method, return_to.as_ref()),
+    };
+    let cookies = gate.sessions.end(&visit.found);
+    for cookie in cookies.into_iter().chain([gate.sessions.cookies().expire_logout_hint()]) {
+        response.headers_mut().append(SET_COOKIE, cookie);
+    }
+    Ok(response)
+}
+
+/// `rd`, or `state` on the way back from the provider. Anybody may write either, and both are checked.
+fn return_address(gate: &Gate, request: &CleanRequest) -> Option<ReturnTo> {
+    let query = request.query();
+    let asked = parameter(query, "rd").or_else(|| parameter(query, "state"))?;
+    gate.site.return_rules.check(&asked)
+}
+
+/// Whether the app itself or the person asks. A GET counts only as a navigation: pages of the app may
+/// show pictures whose address somebody else chose.
+fn is_wanted(method: &Method, headers: &HeaderMap, audience: Audience, origin: &str) -> bool {
+    let is_post = *method == Method::POST;
+    if !is_post && audience != Audience::Navigation {
+        return false;
+    }
+    match headers.get(SEC_FETCH_SITE).map(http::HeaderValue::as_bytes) {
+        Some(b"same-origin" | b"none") => true,
+        // A sibling host may link here, as oauth2-proxy's users do; it may not post.
+        Some(b"same-site") => !is_post,
+        Some(_) => false,
+        // No Fetch Metadata: plain http, an old browser, or no browser at all.
+        None => match (headers.get(ORIGIN), headers.get(REFERER)) {
+            (Some(from), _) => from.as_bytes() == origin.as_bytes(),
+            (None, Some(page)) => page
+                .to_str()
+                .ok()
+                .and_then(|page| Url::parse(page).ok())
+                .is_some_and(|page| page.origin().ascii_serialization() == origin),
+            (None, None) => true,
+        },
+    }
+}
+
+/// The address that ends the session at its provider. Without a session and a hint there is none to end.
+fn provider_logout(gate: &Gate, visit: &Visit, return_to: Option<&ReturnTo>) -> Option<Url> {
+    let hint = gate.sessions.logout_hint(&visit.found);
+    let name = match (&visit.session, &hint) {
+        (Some(session), _) => session.identity.provider.as_str(),
+        (None, Some(hint)) => &hint.provider,
+        (None, None) => return None,
+    };
+    let id_token = hint.as_ref().filter(|hint| hint.provider == name);
+    gate.providers.find(name)?.end_session(&LogoutRequest {
+        id_token_hint: id_token.map(|hint| hint.id_token.as_str()),
+        post_logout_redirect_uri: &Url::parse(&gate.site.url("sign_out")).ok()?,
+        state: return_to.map(ReturnTo::as_str),
+    })
+}
+
+/// Where it ends without a provider: the address asked for, or a page that says so.
+fn landing(gate: &Gate, method: &Method, return_to: Option<&ReturnTo>) -> Response<Body> {
+    match return_to {
+        Some(return_to) => reply::redirect(onward(method), return_to.as_str()),
+        None => reply::page(
+            StatusCode::OK,
+            &Notice {
+                host: gate.site.public_url.authority(),
+                title: "Signed out",
+                message: "You are signed out of this app.",
+                user: None,
+                form: None,
+                links: vec![Link::new("Sign in again", gate.site.sign_in("/"))],
+                request_id: None,
+            },
+        ),
+    }
+}
+
+/// After a POST the next address is asked for by GET (RFC 9110 §15.4.4).
+fn onward(method: &Method) -> StatusCode {
+    if *method == Method::POST { StatusCode::SEE_OTHER } else { StatusCode::FOUND }
+}
+
+/// What a script gets; the session at the provider ends when the browser is sent to `logout_url`.
+#[derive(Serialize)]
+struct SignedOut {
+    signed_out: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logout_url: Option<String>,
+}
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::{Audience::*, *};
+
+    const ORIGIN: &str = "https://app.example";
+
+    fn wanted(
+        method: &Method,
+        audience: Audience,
+        lines: &[(&'static str, &'static str)],
+    ) -> bool {
+        let headers = lines
+            .iter()
+            .map(|(name, value)| {
+                (HeaderName::from_static(name), HeaderValue::from_static(value))
+            })
+            .collect();
+        is_wanted(method, &headers, audience, ORIGIN)
+    }
+
+    #[test]
+    fn the_app_and_the_person_may_sign_out() {
+        let site = |value| [("sec-fetch-site", value)];
+        assert!(wanted(&Method::GET, Navigation, &site("same-origin")));
+        assert!(wanted(&Method::GET, Navigation, &site("none")));
+        assert!(wanted(&Method::GET, Navigation, &site("same-site")));
+        assert!(wanted(&Method::POST, Submission, &site("same-origin")));
+        assert!(wanted(&Method::POST, Program, &site("same-origin")));
+    }
+
+    #[test]
+    fn another_site_may_not() {
+        let site = |value| [("sec-fetch-site", value)];
+        assert!(!wanted(&Method::GET, Navigation, &site("cross-site")));
+        assert!(!wanted(&Method::POST, Submission, &site("cross-site")));
+        assert!(!wanted(&Method::POST, Submission, &site("same-site")));
+        assert!(!wanted(&Method::POST, Program, &site("whatever")));
+    }
+
+    #[test]
+    fn a_picture_may_not_even_on_an_own_page() {
+        assert!(!wanted(&Method::GET, Program, &[("sec-fetch-site", "same-origin")]));
+        assert!(!wanted(&Method::GET, Program, &[]));
+    }
+
+    #[test]
+    fn without_fetch_metadata_origin_and_referer_decide() {
+        let table: &[(&[(&str, &str)], bool)] = &[
+            (&[], true),
+            (&[("origin", "https://app.example")], true),
+            (&[("origin", "https://evil.example")], false),
+            (&[("origin", "null")], false),
+            (&[("origin", "https://app.example.evil")], false),
+            (&[("referer", "https://app.example/page?x")], true),
+            (&[("referer", "https://app.example.evil/")], false),
+            (&[("referer", "https://app.example@evil.example/")], false),
+            (&[("origin", "null"), ("referer", "https://app.example/")], false),
+        ];
+        for (lines, expected) in table {
+            assert_eq!(wanted(&Method::POST, Submission, lines), *expected, "{lines:?}");
+        }
+    }
+}

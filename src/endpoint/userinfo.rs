@@ -1,0 +1,85 @@
+//! `PREFIX/userinfo`: the identity as JSON, for the app's own scripts.
+
+use http::{Response, StatusCode};
+use serde::Serialize;
+
+use crate::{
+    answer::{self, Reject, audience::Audience, reply},
+    body::Body,
+    clean::CleanRequest,
+    clock,
+    gate::Gate,
+    observe::Record,
+    session::Identity,
+};
+
+pub(super) fn serve(gate: &Gate, request: &CleanRequest, record: &mut Record) -> Response<Body> {
+    let visit = gate.sessions.visit(&request.head.headers, clock::now());
+    let Some(session) = visit.session else {
+        let headers = &request.head.headers;
+        let return_to = answer::return_address(Audience::Program, headers, "/", &gate.site);
+        let reject = Reject::SignIn { return_to };
+        record.verdict = reject.verdict();
+        return answer::render(&reject, Audience::Program, &gate.site, &record.id.to_string());
+    };
+    record.user = Some(session.identity.user().clone());
+    reply::json(StatusCode::OK, &Userinfo::of(&session.identity))
+}
+
+/// The same values as the identity headers, in JSON's own encoding. What is not known is left out.
+#[derive(Serialize)]
+struct Userinfo<'a> {
+    user: &'a str,
+    id: String,
+    provider: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    email: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    picture: Option<&'a str>,
+    groups: Vec<&'a str>,
+}
+
+impl<'a> Userinfo<'a> {
+    fn of(identity: &'a Identity) -> Self {
+        Self {
+            user: identity.user(),
+            id: format!("{}:{}", identity.provider, identity.subject),
+            provider: &identity.provider,
+            email: identity.email.as_deref(),
+            name: identity.name.as_deref(),
+            picture: identity.picture.as_deref(),
+            groups: identity.groups.iter().map(|group| &**group).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_who_and_leaves_out_what_is_not_known() {
+        let identity = Identity {
+            provider: "corp".into(),
+            subject: "42".into(),
+            login: None,
+            email: Some("zoë@example.com".into()),
+            name: None,
+            picture: None,
+            groups: vec!["a,b".into(), "c".into()],
+            claims: Vec::new(),
+        };
+        assert_eq!(
+            serde_json::to_value(Userinfo::of(&identity)).unwrap(),
+            serde_json::json!({
+                "user": "zoë@example.com",
+                "id": "corp:42",
+                "provider": "corp",
+                "email": "zoë@example.com",
+                "groups": ["a,b", "c"],
+            })
+        );
+    }
+}

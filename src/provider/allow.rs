@@ -1,0 +1,198 @@
+//! Pure: who of a provider's users may pass.
+//!
+//! Kinds of list are joined by *and*, entries of one list by *or*: `emails` and `groups` together mean
+//! one of these people who is also in one of these groups. A list that is not given asks for nothing,
+//! and lists of which none is given let nobody pass.
+
+use crate::{
+    config::{Allow, AllowLists},
+    session::Identity,
+};
+
+/// Who may not pass, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// The key below `allow` that says no, for the log.
+    pub rule: &'static str,
+    /// What the person reads.
+    pub sentence: &'static str,
+}
+
+/// Whether `identity` may pass.
+pub fn check(allow: &Allow, identity: &Identity) -> Result<(), Denied> {
+    let lists = match allow {
+        Allow::Anyone => return Ok(()),
+        Allow::Lists(lists) => lists,
+    };
+    if *lists == AllowLists::default() {
+        return Err(Denied {
+            rule: "allow",
+            sentence: "Nobody is allowed to sign in here this way yet.",
+        });
+    }
+    let email = identity.email.as_deref();
+    by_email("emails", &lists.emails, email, |allowed, email| {
+        allowed.eq_ignore_ascii_case(email)
+    })?;
+    by_email("domains", &lists.domains, email, is_in_domain)?;
+    let in_group = |allowed: &String| {
+        identity
+            .groups
+            .iter()
+            .any(|group| group.as_str() == allowed)
+    };
+    if !lists.groups.is_empty() && !lists.groups.iter().any(in_group) {
+        return Err(Denied {
+            rule: "groups",
+            sentence: "Your account is in none of the groups that may use this.",
+        });
+    }
+    Ok(())
+}
+
+fn by_email(
+    rule: &'static str,
+    list: &[String],
+    email: Option<&str>,
+    fits: impl Fn(&str, &str) -> bool,
+) -> Result<(), Denied> {
+    if list.is_empty() {
+        return Ok(());
+    }
+    let sentence = match email {
+        None => {
+            "This needs an email address that your provider has verified, and your account has none."
+        }
+        Some(email) if list.iter().any(|allowed| fits(allowed, email)) => return Ok(()),
+        Some(_) => "Your email address is not one of those that may use this.",
+    };
+    Err(Denied { rule, sentence })
+}
+
+/// `example.com` is that domain alone; `.example.com` is what lies below it. No guessing about
+/// internationalised names: what is not the same ASCII is another domain.
+fn is_in_domain(allowed: &str, email: &str) -> bool {
+    let domain = email.rsplit_once('@').map_or("", |(_, domain)| domain);
+    if !allowed.starts_with('.') {
+        return domain.eq_ignore_ascii_case(allowed);
+    }
+    domain
+        .len()
+        .checked_sub(allowed.len())
+        .filter(|&start| start > 0)
+        .and_then(|start| domain.get(start..))
+        .is_some_and(|end| end.eq_ignore_ascii_case(allowed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::Text;
+
+    fn identity(email: Option<&str>, groups: &[&str]) -> Identity {
+        Identity {
+            provider: Text::from("corp"),
+            subject: Text::from("1"),
+            login: Some(Text::from("boss@corp.example")),
+            email: email.map(Text::from),
+            name: None,
+            picture: None,
+            groups: groups.iter().copied().map(Text::from).collect(),
+            claims: Vec::new(),
+        }
+    }
+
+    fn lists(emails: &[&str], domains: &[&str], groups: &[&str]) -> Allow {
+        let texts = |list: &[&str]| list.iter().map(ToString::to_string).collect();
+        Allow::Lists(AllowLists {
+            emails: texts(emails),
+            domains: texts(domains),
+            groups: texts(groups),
+        })
+    }
+
+    fn rule(allow: &Allow, email: Option<&str>, groups: &[&str]) -> Option<&'static str> {
+        check(allow, &identity(email, groups))
+            .err()
+            .map(|denied| denied.rule)
+    }
+
+    #[test]
+    fn anyone_is_anyone_and_nothing_is_nobody() {
+        assert_eq!(rule(&Allow::Anyone, None, &[]), None);
+        assert_eq!(
+            rule(&lists(&[], &[], &[]), Some("a@corp.example"), &["x"]),
+            Some("allow")
+        );
+    }
+
+    #[test]
+    fn emails_deny_all_others() {
+        let allow = lists(&["jane@corp.example", "Joe@Corp.Example"], &[], &[]);
+        for good in ["jane@corp.example", "JANE@corp.EXAMPLE", "joe@corp.example"] {
+            assert_eq!(rule(&allow, Some(good), &[]), None, "{good}");
+        }
+        for bad in [
+            "jim@corp.example",
+            "jane@corp.example.evil",
+            "xjane@corp.example",
+            "jane",
+        ] {
+            assert_eq!(rule(&allow, Some(bad), &[]), Some("emails"), "{bad}");
+        }
+        // An address that nobody vouches for is none, and a login that looks like one is none either.
+        assert_eq!(rule(&allow, None, &["jane@corp.example"]), Some("emails"));
+        assert_eq!(
+            rule(&lists(&["boss@corp.example"], &[], &[]), None, &[]),
+            Some("emails")
+        );
+    }
+
+    #[test]
+    fn domains_are_exact_or_below() {
+        let exact = lists(&[], &["corp.example"], &[]);
+        let below = lists(&[], &[".corp.example"], &[]);
+        assert_eq!(rule(&exact, Some("a@CORP.example"), &[]), None);
+        assert_eq!(rule(&below, Some("a@eu.corp.EXAMPLE"), &[]), None);
+        assert_eq!(rule(&below, Some("a@x.eu.corp.example"), &[]), None);
+        for (allow, bad) in [
+            (&exact, "a@eu.corp.example"),
+            (&exact, "a@evilcorp.example"),
+            (&exact, "a@corp.example.evil"),
+            (&exact, "corp.example@evil"),
+            (&exact, "a@c\u{43e}rp.example"),
+            (&below, "a@corp.example"),
+            (&below, "a@evilcorp.example"),
+            (&below, "a@.corp.example"),
+            (&below, "a@corp.example.evil"),
+        ] {
+            assert_eq!(rule(allow, Some(bad), &[]), Some("domains"), "{bad}");
+        }
+        assert_eq!(rule(&exact, None, &[]), Some("domains"));
+    }
+
+    #[test]
+    fn groups_are_exact() {
+        let allow = lists(&[], &[], &["admins", "ops"]);
+        assert_eq!(rule(&allow, None, &["users", "ops"]), None);
+        for bad in [
+            &[][..],
+            &["Admins"],
+            &["admin"],
+            &["admins "],
+            &["admins,ops"],
+        ] {
+            assert_eq!(rule(&allow, None, bad), Some("groups"), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn kinds_are_joined_by_and() {
+        let allow = lists(&["a@x.example"], &["x.example"], &["ops"]);
+        assert_eq!(rule(&allow, Some("a@x.example"), &["ops"]), None);
+        assert_eq!(rule(&allow, Some("b@x.example"), &["ops"]), Some("emails"));
+        assert_eq!(rule(&allow, Some("a@x.example"), &[]), Some("groups"));
+        let allow = lists(&["a@x.example"], &["y.example"], &[]);
+        assert_eq!(rule(&allow, Some("a@x.example"), &[]), Some("domains"));
+    }
+}

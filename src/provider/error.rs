@@ -1,0 +1,109 @@
+//! Why a provider could not say who somebody is.
+
+use std::fmt;
+
+use super::{claims::ClaimError, http::HttpError, oidc::IdTokenError};
+
+/// Its `Display` is for the log: no token, code or secret, and the provider's own words only as
+/// printable ASCII, cut short.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProviderError {
+    /// A call failed.
+    #[error("{call}: {error}")]
+    Http {
+        /// Which call.
+        call: Call,
+        /// How.
+        error: HttpError,
+    },
+    /// A call was answered with something that the standards, or we, do not accept.
+    #[error("{call}: {problem}")]
+    Answer {
+        /// Which call.
+        call: Call,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The token endpoint said no (RFC 6749 §5.2).
+    #[error("token endpoint refused: {code}{}", .description.as_deref().map(|text| format!(" ({text})")).unwrap_or_default())]
+    Refused {
+        /// The `error` code.
+        code: String,
+        /// The `error_description`.
+        description: Option<String>,
+    },
+    /// The `iss` parameter names another issuer, or is missing though promised (RFC 9207 §2.4).
+    #[error("the authorization response's iss is missing or not this provider's")]
+    Issuer,
+    /// The ID token does not hold.
+    #[error("ID token: {0}")]
+    IdToken(#[from] IdTokenError),
+    /// The claims do not make an identity.
+    #[error("claims: {0}")]
+    Claims(#[from] ClaimError),
+}
+
+impl ProviderError {
+    /// Whether trying again later may help.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Http { error, .. } => error.is_outage(),
+            Self::Refused { code, .. } => is_outage_code(code),
+            _ => false,
+        }
+    }
+}
+
+/// Whether an OAuth error code speaks of the provider's state (RFC 6749 §4.1.2.1).
+pub(crate) fn is_outage_code(code: &str) -> bool {
+    matches!(code, "server_error" | "temporarily_unavailable")
+}
+
+/// The calls that a provider gets from us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// The discovery document.
+    Discovery,
+    /// The key set.
+    Keys,
+    /// The token endpoint.
+    Token,
+    /// The userinfo endpoint.
+    Userinfo,
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Discovery => "discovery",
+            Self::Keys => "key set",
+            Self::Token => "token endpoint",
+            Self::Userinfo => "userinfo endpoint",
+        })
+    }
+}
+
+/// A provider's words as they may be shown or logged: printable ASCII without `"` and `\`
+/// (RFC 6749 §5.2 allows no more), cut at `limit`. They are hostile text: a page must still escape them.
+pub(crate) fn printable(text: &str, limit: usize) -> Option<String> {
+    let clean: String = text
+        .chars()
+        .filter(|&letter| matches!(letter, ' '..='~') && !matches!(letter, '"' | '\\'))
+        .take(limit)
+        .collect();
+    let clean = clean.trim();
+    (!clean.is_empty()).then(|| clean.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_words_are_cut_to_printable_ascii() {
+        let hostile = "a\r\nb\u{1b}[31m\"\\é<script>";
+        assert_eq!(printable(hostile, 200).as_deref(), Some("ab[31m<script>"));
+        assert_eq!(printable(&"x".repeat(10_000), 200).unwrap().len(), 200);
+        assert_eq!(printable("\n \"", 200), None);
+    }
+}

@@ -1,0 +1,501 @@
+//! The one client for calls to providers: bounded in time and size, deaf to redirects.
+//!
+//! A connection lives for one exchange. Logins are rare beside requests, and a provider's load
+//! balancer may drop an idle connection at any time, which for a code that works once would lose the
+//! login. Nothing is retried here for the same reason.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{
+    HeaderValue, Request, Response, StatusCode, Uri,
+    header::{ACCEPT, AUTHORIZATION, HOST, USER_AGENT},
+    uri::Scheme,
+};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, lookup_host},
+    time::{Instant, timeout},
+};
+use tokio_rustls::TlsConnector;
+use tokio_util::task::AbortOnDropHandle;
+use url::Url;
+
+/// Speaks HTTP/1.1 to providers. Cheap to clone.
+#[derive(Clone)]
+pub struct HttpClient {
+    tls: TlsConnector,
+    limits: Limits,
+}
+
+/// What a call may cost.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    /// Name resolution, TCP and TLS together.
+    pub(super) connect: Duration,
+    /// Everything, the body included.
+    pub(super) total: Duration,
+    /// Bytes of an answer's body.
+    pub(super) body: usize,
+}
+
+/// Why a call came to nothing. Holds no path, no query and nothing of a body: those may be secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HttpError {
+    /// Neither https nor loopback, or not a URL to call at all.
+    #[error("the address is neither https nor plain http to loopback")]
+    ForbiddenUrl,
+    /// The name does not resolve.
+    #[error("{0} does not resolve")]
+    Resolve(String),
+    /// No connection.
+    #[error("no connection to {host}: {kind}")]
+    Connect {
+        /// Whom we called.
+        host: String,
+        /// What the system said.
+        kind: io::ErrorKind,
+    },
+    /// The TLS handshake failed, an untrusted certificate included.
+    #[error("TLS with {host}: {reason}")]
+    Tls {
+        /// Whom we called.
+        host: String,
+        /// What rustls said.
+        reason: String,
+    },
+    /// The connection took too long to come about.
+    #[error("no connection in time")]
+    ConnectTimeout,
+    /// Connected, but the answer took too long.
+    #[error("no answer in time")]
+    Timeout,
+    /// The answer's body exceeds the cap.
+    #[error("the answer is too large")]
+    TooLarge,
+    /// The connection broke, or what came is not HTTP.
+    #[error("the exchange broke off")]
+    Broken,
+    /// An answer, but not with the status that was needed. Redirects end here.
+    #[error("the answer has status {}", .0.as_u16())]
+    Status(StatusCode),
+    /// An answer, but not JSON.
+    #[error("the answer is not JSON")]
+    NotJson,
+}
+
+impl HttpError {
+    /// Whether trying again later may help: the network's or the server's state, not its opinion.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::ForbiddenUrl | Self::TooLarge | Self::NotJson => false,
+            Self::Status(status) => is_busy(*status),
+            _ => true,
+        }
+    }
+}
+
+/// Whether a status says "not now" rather than "no".
+pub(super) fn is_busy(status: StatusCode) -> bool {
+    status.is_server_error()
+        || matches!(
+            status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
+        )
+}
+
+impl HttpClient {
+    /// Trusts the system's certificate authorities; where it has none (an empty container), Mozilla's
+    /// as compiled in.
+    pub fn new() -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() {
+            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        }
+        Self::with(
+            roots,
+            Limits {
+                connect: Duration::from_secs(3),
+                total: Duration::from_secs(10),
+                body: 1024 * 1024,
+            },
+        )
+    }
+
+    pub(super) fn with(roots: RootCertStore, limits: Limits) -> Self {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("the provider supports rustls' default TLS versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Self {
+            tls: TlsConnector::from(Arc::new(config)),
+            limits,
+        }
+    }
+
+    /// Fetches a JSON document. Anything but status 200 is an error.
+    pub async fn fetch_json(
+        &self,
+        url: &Url,
+        bearer: Option<&str>,
+    ) -> Result<serde_json::Value, HttpError> {
+        let mut request = Request::get(url.as_str())
+            .body(Bytes::new())
+            .map_err(|_| HttpError::ForbiddenUrl)?;
+        if let Some(token) = bearer {
+            let mut value = HeaderValue::try_from(format!("Bearer {token}"))
+                .map_err(|_| HttpError::ForbiddenUrl)?;
+            value.set_sensitive(true);
+            request.headers_mut().insert(AUTHORIZATION, value);
+        }
+        let response = self.send(request).await?;
+        if response.status() != StatusCode::OK {
+            return Err(HttpError::Status(response.status()));
+        }
+        serde_json::from_slice(response.body()).map_err(|_| HttpError::NotJson)
+    }
+
+    /// Sends a request with an absolute URI and reads the whole answer, whatever its status.
+    pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        timeout(self.limits.total, self.exchange(request))
+            .await
+            .unwrap_or(Err(HttpError::Timeout))
+    }
+
+    async fn exchange(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let target = Target::of(request.uri())?;
+        let request = origin_form(request, &target)?;
+        let stream = timeout(self.limits.connect, self.connect(&target))
+            .await
+            .unwrap_or(Err(HttpError::ConnectTimeout))?;
+        let (mut sender, connection) = http1::Builder::new()
+            .max_buf_size(MAX_HEAD)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|_| HttpError::Broken)?;
+        let _driver = AbortOnDropHandle::new(tokio::spawn(connection));
+        let (head, body) = sender
+            .send_request(request.map(Full::new))
+            .await
+            .map_err(|_| HttpError::Broken)?
+            .into_parts();
+        let body = Limited::new(body, self.limits.body)
+            .collect()
+            .await
+            .map_err(|error| {
+                if error.is::<LengthLimitError>() {
+                    HttpError::TooLarge
+                } else {
+                    HttpError::Broken
+                }
+            })?;
+        Ok(Response::from_parts(head, body.to_bytes()))
+    }
+
+    async fn connect(&self, target: &Target) -> Result<Box<dyn Stream>, HttpError> {
+        let tcp = self.connect_tcp(target).await?;
+        if target.plain {
+            return Ok(Box::new(tcp));
+        }
+        let name =
+            ServerName::try_from(target.host.clone()).map_err(|_| HttpError::ForbiddenUrl)?;
+        let tls = self
+            .tls
+            .connect(name, tcp)
+            .await
+            .map_err(|error| HttpError::Tls {
+                host: target.host.clone(),
+                reason: error.to_string(),
+            })?;
+        Ok(Box::new(tls))
+    }
+
+    /// Tries each address for its share of the time, so that a dead IPv6 route leaves some for IPv4.
+    async fn connect_tcp(&self, target: &Target) -> Result<TcpStream, HttpError> {
+        let deadline = Instant::now() + self.limits.connect;
+        let mut addresses: Vec<SocketAddr> = lookup_host((target.host.as_str(), target.port))
+            .await
+            .map_err(|_| HttpError::Resolve(target.host.clone()))?
+            // `localhost` is a name like any other to a resolver; plain http must not leave the machine.
+            .filter(|address| !target.plain || address.ip().is_loopback())
+            .collect();
+        addresses.truncate(MAX_ADDRESSES);
+        let mut kind = io::ErrorKind::AddrNotAvailable;
+        let mut left = u32::try_from(addresses.len()).expect("truncated to a few");
+        for address in addresses {
+            let share = deadline.saturating_duration_since(Instant::now()) / left;
+            left -= 1;
+            match timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => {
+                    // A latency hint; the exchange works without.
+                    let _ = stream.set_nodelay(true);
+                    return Ok(stream);
+                }
+                Ok(Err(error)) => kind = error.kind(),
+                Err(_) => kind = io::ErrorKind::TimedOut,
+            }
+        }
+        Err(HttpError::Connect {
+            host: target.host.clone(),
+            kind,
+        })
+    }
+}
+
+impl Default for HttpClient {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A URL that a provider's endpoint may have: https, or plain http to loopback; no credentials in it.
+pub fn endpoint_url(text: &str) -> Option<Url> {
+    let mut url = Url::parse(text).ok()?;
+    let has_credentials = !url.username().is_empty() || url.password().is_some();
+    let allowed = match url.scheme() {
+        "https" => url.has_host(),
+        "http" => url.host_str().is_some_and(is_loopback),
+        _ => false,
+    };
+    url.set_fragment(None);
+    (allowed && !has_credentials).then_some(url)
+}
+
+fn is_loopback(host: &str) -> bool {
+    match bare(host).parse::<std::net::IpAddr>() {
+        Ok(address) => address.is_loopback(),
+        Err(_) => host.eq_ignore_ascii_case("localhost"),
+    }
+}
+
+/// A host without the brackets that a URL puts around IPv6.
+fn bare(host: &str) -> &str {
+    host.strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host)
+}
+
+/// Whom to call.
+struct Target {
+    host: String,
+    port: u16,
+    plain: bool,
+}
+
+impl Target {
+    fn of(uri: &Uri) -> Result<Self, HttpError> {
+        let host = uri.host().ok_or(HttpError::ForbiddenUrl)?;
+        let plain = match uri.scheme() {
+            Some(scheme) if *scheme == Scheme::HTTPS => false,
+            Some(scheme) if *scheme == Scheme::HTTP && is_loopback(host) => true,
+            _ => return Err(HttpError::ForbiddenUrl),
+        };
+        Ok(Self {
+            host: bare(host).to_owned(),
+            port: uri.port_u16().unwrap_or(if plain { 80 } else { 443 }),
+            plain,
+        })
+    }
+}
+
+/// The request as an origin server takes it (RFC 9112 §3.2.1), with our own headers.
+fn origin_form(mut request: Request<Bytes>, target: &Target) -> Result<Request<Bytes>, HttpError> {
+    let uri = request.uri();
+    let host = uri.host().ok_or(HttpError::ForbiddenUrl)?;
+    let default_port = if target.plain { 80 } else { 443 };
+    let host = if target.port == default_port {
+        HeaderValue::try_from(host)
+    } else {
+        HeaderValue::try_from(format!("{host}:{}", target.port))
+    }
+    .map_err(|_| HttpError::ForbiddenUrl)?;
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let path = path.parse().map_err(|_| HttpError::ForbiddenUrl)?;
+    *request.uri_mut() = path;
+    let headers = request.headers_mut();
+    headers.insert(HOST, host);
+    headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    Ok(request)
+}
+
+/// What HTTP runs over: TCP, or TLS on it.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// GitHub and 42 refuse a request without one.
+const AGENT: &str = concat!("sidegate/", env!("CARGO_PKG_VERSION"));
+
+/// Bytes that an answer's status line and headers may take.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// Addresses of one name that are tried.
+const MAX_ADDRESSES: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertifiedKey, generate_simple_self_signed};
+    use rustls::{ServerConfig, pki_types::PrivateKeyDer};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+    use crate::provider::scripted::{Answer, Scripted};
+
+    fn quick(roots: RootCertStore) -> HttpClient {
+        let limits = Limits {
+            connect: Duration::from_millis(300),
+            total: Duration::from_millis(600),
+            body: 1000,
+        };
+        HttpClient::with(roots, limits)
+    }
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).unwrap()
+    }
+
+    async fn fetch(address: &str) -> Result<serde_json::Value, HttpError> {
+        quick(RootCertStore::empty())
+            .fetch_json(&url(address), None)
+            .await
+    }
+
+    #[tokio::test]
+    async fn sends_its_own_headers_and_the_token() {
+        let server = Scripted::start().await;
+        server.answer("/who", Answer::json(r#"{"a":1}"#));
+        let client = quick(RootCertStore::empty());
+        let document = client
+            .fetch_json(&server.url("/who?x=1"), Some("tok"))
+            .await;
+        assert_eq!(document.unwrap()["a"], 1);
+        let seen = server.requests("/who").remove(0);
+        assert_eq!(seen.headers["user-agent"], AGENT);
+        assert_eq!(seen.headers["accept"], "application/json");
+        assert_eq!(seen.headers["authorization"], "Bearer tok");
+        assert_eq!(seen.headers["host"], server.authority());
+        assert_eq!(seen.query.as_deref(), Some("x=1"));
+    }
+
+    #[tokio::test]
+    async fn tells_failures_apart() {
+        let server = Scripted::start().await;
+        server.answer("/moved", Answer::status(302).header("location", "/ok"));
+        server.answer("/ok", Answer::json("{}"));
+        server.answer("/text", Answer::text("hello"));
+        server.answer("/large", Answer::json(&format!("\"{}\"", "x".repeat(1000))));
+        server.answer("/hangs", Answer::Hang);
+        let at = |path: &str| server.url(path).to_string();
+        let status = |code| HttpError::Status(StatusCode::from_u16(code).unwrap());
+        assert_eq!(fetch(&at("/moved")).await, Err(status(302)));
+        assert!(server.requests("/ok").is_empty());
+        assert_eq!(fetch(&at("/none")).await, Err(status(404)));
+        assert_eq!(fetch(&at("/text")).await, Err(HttpError::NotJson));
+        assert_eq!(fetch(&at("/large")).await, Err(HttpError::TooLarge));
+        assert_eq!(fetch(&at("/hangs")).await, Err(HttpError::Timeout));
+        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}/", closed.local_addr().unwrap());
+        drop(closed);
+        assert!(matches!(
+            fetch(&address).await,
+            Err(HttpError::Connect {
+                kind: io::ErrorKind::ConnectionRefused,
+                ..
+            })
+        ));
+        assert_eq!(
+            fetch("http://example.com/").await,
+            Err(HttpError::ForbiddenUrl)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_silent_tls_peer_is_a_connect_timeout() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("https://{}/", listener.local_addr().unwrap());
+        assert_eq!(fetch(&address).await, Err(HttpError::ConnectTimeout));
+    }
+
+    #[tokio::test]
+    async fn tls_is_verified() {
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![cert.der().clone()],
+                PrivateKeyDer::Pkcs8(signing_key.serialize_der().into()),
+            )
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = tokio::spawn(async move {
+            loop {
+                let (tcp, _) = listener.accept().await.unwrap();
+                if let Ok(mut tls) = acceptor.accept(tcp).await {
+                    let mut head = [0; 1024];
+                    let _ = tls.read(&mut head).await.unwrap();
+                    tls.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ntrue")
+                        .await
+                        .unwrap();
+                }
+            }
+        });
+        let mut roots = RootCertStore::empty();
+        roots.add(cert.der().clone()).unwrap();
+        let trusting = quick(roots);
+        let named = url(&format!("https://localhost:{port}/"));
+        assert_eq!(trusting.fetch_json(&named, None).await.unwrap(), true);
+        let misnamed = url(&format!("https://127.0.0.1:{port}/"));
+        let refused = |result| matches!(result, Err(HttpError::Tls { .. }));
+        assert!(refused(trusting.fetch_json(&misnamed, None).await));
+        let distrusting = HttpClient::new();
+        assert!(refused(distrusting.fetch_json(&named, None).await));
+        server.abort();
+    }
+
+    #[test]
+    fn endpoints_are_https_or_loopback() {
+        for good in [
+            "https://id.example.com/token?x=1",
+            "http://127.0.0.1:9000/token",
+            "http://[::1]:9000/token",
+            "http://localhost/token",
+        ] {
+            assert!(endpoint_url(good).is_some(), "{good}");
+        }
+        for bad in [
+            "http://id.example.com/token",
+            "http://localhost.example.com/",
+            "http://10.0.0.1/",
+            "ftp://id.example.com/",
+            "https://user:pass@id.example.com/",
+            "/token",
+            "javascript:alert(1)",
+            "",
+        ] {
+            assert!(endpoint_url(bad).is_none(), "{bad}");
+        }
+        assert_eq!(
+            endpoint_url("https://a/b#c").unwrap().as_str(),
+            "https://a/b"
+        );
+    }
+}

@@ -1,0 +1,205 @@
+//! The discovery document, fetched in the background and kept: the gate starts while its provider is
+//! down, recovers by itself, and rides out an outage with what it last knew.
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwapOption;
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep},
+};
+
+use super::{
+    super::{Call, HttpClient, ProviderError, http::HttpError, http::endpoint_url},
+    metadata::Metadata,
+};
+use crate::random;
+
+/// One provider's document.
+pub(super) struct Discovery {
+    provider: String,
+    issuer: String,
+    http: HttpClient,
+    current: ArcSwapOption<Metadata>,
+    /// The last try that failed: when it ended, and how. The lock makes tries single file.
+    last_failure: Mutex<Option<(Instant, ProviderError)>>,
+}
+
+impl Discovery {
+    pub(super) fn new(provider: &str, issuer: &str, http: HttpClient) -> Self {
+        Self {
+            provider: provider.to_owned(),
+            issuer: issuer.to_owned(),
+            http,
+            current: ArcSwapOption::empty(),
+            last_failure: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// The last good document.
+    pub(super) fn current(&self) -> Option<Arc<Metadata>> {
+        self.current.load_full()
+    }
+
+    /// The last good document, or one fetched right now: somebody who wants to sign in need not wait
+    /// for the background's next try. Those who come while a try runs, or right after, share its
+    /// outcome.
+    pub(super) async fn obtain(&self) -> Result<Arc<Metadata>, ProviderError> {
+        if let Some(metadata) = self.current() {
+            return Ok(metadata);
+        }
+        let mut last_failure = self.last_failure.lock().await;
+        if let Some(metadata) = self.current() {
+            return Ok(metadata);
+        }
+        match &*last_failure {
+            Some((at, error)) if at.elapsed() < FIRST_PAUSE => Err(error.clone()),
+            _ => self.try_once(&mut last_failure).await,
+        }
+    }
+
+    /// Fetches at once, again and again until it works, and then about every hour. Never ends.
+    pub(super) async fn upkeep(self: Arc<Self>) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let outcome = self.try_once(&mut *self.last_failure.lock().await).await;
+            pause = match outcome {
+                Ok(_) => {
+                    sleep(jittered(REFRESH)).await;
+                    FIRST_PAUSE
+                }
+                Err(_) => {
+                    sleep(jittered(pause)).await;
+                    (pause * 2).min(LONGEST_PAUSE)
+                }
+            };
+        }
+    }
+
+    async fn try_once(
+        &self,
+        last_failure: &mut Option<(Instant, ProviderError)>,
+    ) -> Result<Arc<Metadata>, ProviderError> {
+        match self.fetch().await {
+            Ok(metadata) => {
+                if last_failure.take().is_some() || self.current.load().is_none() {
+                    tracing::info!(provider = self.provider, "provider is ready");
+                }
+                let metadata = Arc::new(metadata);
+                self.current.store(Some(metadata.clone()));
+                Ok(metadata)
+            }
+            Err(error) => {
+                // Once per kind of failure, not once per try.
+                if last_failure.as_ref().is_none_or(|(_, last)| *last != error) {
+                    tracing::warn!(provider = self.provider, %error, "provider is not ready");
+                }
+                *last_failure = Some((Instant::now(), error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    async fn fetch(&self) -> Result<Metadata, ProviderError> {
+        let call = Call::Discovery;
+        let http = |error| ProviderError::Http { call, error };
+        // §4.1: one trailing slash goes before the path is appended.
+        let issuer = self.issuer.strip_suffix('/').unwrap_or(&self.issuer);
+        let url = endpoint_url(&format!("{issuer}/.well-known/openid-configuration"))
+            .ok_or(http(HttpError::ForbiddenUrl))?;
+        let document = self.http.fetch_json(&url, None).await.map_err(http)?;
+        Metadata::read(&self.issuer, document)
+            .map_err(|problem| ProviderError::Answer { call, problem })
+    }
+}
+
+/// Between three quarters of `span` and all of it, so that replicas do not come all at once.
+fn jittered(span: Duration) -> Duration {
+    let [dice] = random::bytes();
+    span - span * u32::from(dice) / 1024
+}
+
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const REFRESH: Duration = Duration::from_secs(60 * 60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::scripted::{Answer, Scripted};
+
+    const PATH: &str = "/.well-known/openid-configuration";
+
+    fn discovery(server: &Scripted) -> Arc<Discovery> {
+        Arc::new(Discovery::new("corp", server.origin(), HttpClient::new()))
+    }
+
+    #[tokio::test]
+    async fn an_outage_at_start_heals_by_itself() {
+        let server = Scripted::start().await;
+        server.answer(PATH, Answer::status(503));
+        let discovery = discovery(&server);
+        let upkeep = tokio::spawn(discovery.clone().upkeep());
+        while server.requests(PATH).is_empty() {
+            sleep(Duration::from_millis(5)).await;
+        }
+        // Who asks right after the failed try shares it.
+        for _ in 0..20 {
+            assert!(
+                discovery
+                    .obtain()
+                    .await
+                    .is_err_and(|error| error.is_outage())
+            );
+        }
+        assert_eq!(server.requests(PATH).len(), 1);
+        server.publish(&[]);
+        let healed = async {
+            while discovery.current().is_none() {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(3), healed)
+            .await
+            .unwrap();
+        upkeep.abort();
+    }
+
+    #[tokio::test]
+    async fn a_login_does_not_wait_for_the_next_try() {
+        let server = Scripted::start().await;
+        server.publish(&[]);
+        let discovery = discovery(&server);
+        let (one, two) = tokio::join!(discovery.obtain(), discovery.obtain());
+        assert!(one.is_ok() && two.is_ok());
+        assert_eq!(server.requests(PATH).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_last_good_document_is_kept() {
+        let server = Scripted::start().await;
+        server.publish(&[]);
+        let discovery = discovery(&server);
+        discovery.obtain().await.unwrap();
+        let mut other = server.metadata();
+        other["issuer"] = "https://evil.example".into();
+        server.answer(PATH, Answer::json(&other.to_string()));
+        let mut last_failure = discovery.last_failure.lock().await;
+        let error = discovery.try_once(&mut last_failure).await.unwrap_err();
+        assert!(!error.is_outage());
+        assert!(discovery.current().is_some());
+    }
+
+    #[test]
+    fn pauses_vary() {
+        let second = Duration::from_secs(1);
+        for _ in 0..100 {
+            let pause = jittered(second);
+            assert!(pause <= second && pause >= second * 3 / 4);
+        }
+    }
+}

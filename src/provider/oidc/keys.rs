@@ -1,0 +1,227 @@
+//! Pure: a JSON Web Key Set (RFC 7517), and which of its keys fits a token.
+
+use std::str::FromStr;
+
+use jsonwebtoken::{Algorithm, DecodingKey};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// The keys of a provider that can verify a signature. All others are skipped, as RFC 7517 §5 asks.
+#[derive(Debug)]
+pub(super) struct KeySet(Vec<Key>);
+
+#[derive(Debug)]
+struct Key {
+    id: Option<String>,
+    kind: Kind,
+    /// The one algorithm that the key is for, where its publisher says so.
+    algorithm: Option<Algorithm>,
+    key: DecodingKey,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Rsa,
+    P256,
+    P384,
+    Ed25519,
+}
+
+/// Why no key is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoKey {
+    /// None fits.
+    Unknown,
+    /// More than one fits; trying all would let any of them speak for the other.
+    Ambiguous,
+}
+
+impl KeySet {
+    /// Reads a key set document. The error says what is wrong with it.
+    pub(super) fn read(document: &Value) -> Result<Self, &'static str> {
+        let keys = document
+            .get("keys")
+            .and_then(Value::as_array)
+            .ok_or("not a key set")?;
+        if keys.len() > MAX_KEYS {
+            return Err("more keys than a provider needs");
+        }
+        Ok(Self(keys.iter().filter_map(Key::read).collect()))
+    }
+
+    /// The one key for a token signed with `algorithm` by the key `id`.
+    pub(super) fn choose(
+        &self,
+        id: Option<&str>,
+        algorithm: Algorithm,
+    ) -> Result<&DecodingKey, NoKey> {
+        let mut fitting = self
+            .0
+            .iter()
+            .filter(|key| key.fits(algorithm) && id.is_none_or(|id| key.id.as_deref() == Some(id)));
+        let key = fitting.next().ok_or(NoKey::Unknown)?;
+        match fitting.next() {
+            None => Ok(&key.key),
+            Some(_) => Err(NoKey::Ambiguous),
+        }
+    }
+}
+
+impl Key {
+    fn read(document: &Value) -> Option<Self> {
+        let jwk = Jwk::deserialize(document).ok()?;
+        let may_verify = jwk
+            .key_ops
+            .is_none_or(|uses| uses.iter().any(|one| one == "verify"));
+        if jwk.key_use.is_some_and(|key_use| key_use != "sig") || !may_verify {
+            return None;
+        }
+        let (kind, key) = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
+            ("RSA", _) => (
+                Kind::Rsa,
+                DecodingKey::from_rsa_components(&jwk.n?, &jwk.e?),
+            ),
+            ("EC", Some("P-256")) => (
+                Kind::P256,
+                DecodingKey::from_ec_components(&jwk.x?, &jwk.y?),
+            ),
+            ("EC", Some("P-384")) => (
+                Kind::P384,
+                DecodingKey::from_ec_components(&jwk.x?, &jwk.y?),
+            ),
+            ("OKP", Some("Ed25519")) => (Kind::Ed25519, DecodingKey::from_ed_components(&jwk.x?)),
+            _ => return None,
+        };
+        let algorithm = match jwk.alg {
+            // A key for an algorithm that we do not know is not for one that we do.
+            Some(name) => Some(Algorithm::from_str(&name).ok()?),
+            None => None,
+        };
+        Some(Self {
+            id: jwk.kid,
+            kind,
+            algorithm,
+            key: key.ok()?,
+        })
+    }
+
+    fn fits(&self, algorithm: Algorithm) -> bool {
+        let kind = match algorithm {
+            Algorithm::ES256 => Kind::P256,
+            Algorithm::ES384 => Kind::P384,
+            Algorithm::EdDSA => Kind::Ed25519,
+            Algorithm::RS256
+            | Algorithm::RS384
+            | Algorithm::RS512
+            | Algorithm::PS256
+            | Algorithm::PS384
+            | Algorithm::PS512 => Kind::Rsa,
+            _ => return false,
+        };
+        self.kind == kind && self.algorithm.is_none_or(|only| only == algorithm)
+    }
+}
+
+#[derive(Deserialize)]
+struct Jwk {
+    kty: String,
+    crv: Option<String>,
+    #[serde(rename = "use")]
+    key_use: Option<String>,
+    key_ops: Option<Vec<String>>,
+    alg: Option<String>,
+    kid: Option<String>,
+    n: Option<String>,
+    e: Option<String>,
+    x: Option<String>,
+    y: Option<String>,
+}
+
+/// The largest providers publish about ten.
+const MAX_KEYS: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::provider::scripted::TestKey;
+
+    fn set(keys: &[Value]) -> KeySet {
+        KeySet::read(&json!({ "keys": keys })).unwrap()
+    }
+
+    fn changed(key: &TestKey, name: &str, value: Value) -> Value {
+        let mut jwk = key.jwk();
+        jwk[name] = value;
+        jwk
+    }
+
+    #[test]
+    fn chooses_by_id_algorithm_and_use() {
+        let (rsa, ec, ed) = (TestKey::rsa("a"), TestKey::ec("b"), TestKey::ed("c"));
+        let keys = set(&[rsa.jwk(), ec.jwk(), ed.jwk()]);
+        assert!(keys.choose(Some("a"), Algorithm::RS256).is_ok());
+        assert!(keys.choose(Some("a"), Algorithm::PS512).is_ok());
+        assert!(keys.choose(Some("b"), Algorithm::ES256).is_ok());
+        assert!(keys.choose(Some("c"), Algorithm::EdDSA).is_ok());
+        let unknown = |id, algorithm| keys.choose(id, algorithm).err() == Some(NoKey::Unknown);
+        assert!(unknown(Some("a"), Algorithm::ES256));
+        assert!(unknown(Some("b"), Algorithm::ES384));
+        assert!(unknown(Some("d"), Algorithm::RS256));
+        assert!(unknown(Some("a"), Algorithm::HS256));
+        assert!(unknown(None, Algorithm::ES384));
+    }
+
+    #[test]
+    fn without_an_id_one_fitting_key_will_do_and_two_will_not() {
+        let (rsa, other, ec) = (TestKey::rsa("a"), TestKey::rsa("b"), TestKey::ec("c"));
+        let keys = set(&[rsa.jwk(), ec.jwk()]);
+        assert!(keys.choose(None, Algorithm::RS256).is_ok());
+        let keys = set(&[rsa.jwk(), other.jwk()]);
+        assert_eq!(
+            keys.choose(None, Algorithm::RS256).err(),
+            Some(NoKey::Ambiguous)
+        );
+        let only = set(&[
+            changed(&rsa, "alg", json!("RS256")),
+            changed(&other, "alg", json!("RS512")),
+        ]);
+        assert!(only.choose(None, Algorithm::RS256).is_ok());
+        assert!(only.choose(None, Algorithm::PS256).is_err());
+    }
+
+    #[test]
+    fn keys_for_something_else_are_skipped() {
+        let rsa = TestKey::rsa("a");
+        for other in [
+            changed(&rsa, "use", json!("enc")),
+            changed(&rsa, "key_ops", json!(["encrypt"])),
+            changed(&rsa, "alg", json!("RSA-OAEP")),
+            changed(&rsa, "kty", json!("quantum")),
+            changed(&rsa, "n", json!("not base64!")),
+            changed(&rsa, "e", Value::Null),
+            json!({ "kty": "oct", "k": "AAAA", "kid": "a" }),
+            json!({ "kty": "EC", "crv": "secp256k1", "x": "AA", "y": "AA" }),
+            json!(7),
+        ] {
+            let keys = set(&[other.clone()]);
+            assert_eq!(
+                keys.choose(None, Algorithm::RS256).err(),
+                Some(NoKey::Unknown),
+                "{other}"
+            );
+        }
+        let verifying = set(&[changed(&rsa, "key_ops", json!(["verify"]))]);
+        assert!(verifying.choose(None, Algorithm::RS256).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_key_set_is_refused() {
+        for bad in [json!([]), json!({}), json!({ "keys": {} }), json!(null)] {
+            assert!(KeySet::read(&bad).is_err());
+        }
+        let many = vec![json!({}); MAX_KEYS + 1];
+        assert!(KeySet::read(&json!({ "keys": many })).is_err());
+    }
+}

@@ -1,0 +1,330 @@
+//! The userinfo endpoint (OpenID Connect Core §5.3): asked only when the ID token lacks something that
+//! the configuration uses.
+//!
+//! What is missing is of two kinds. Some of it says *who* somebody is to the app or to an allow list:
+//! the login name, the address, groups that are asked for, claims that a header carries. Without it the
+//! app would see another user than the day before, for as long as the session lasts; so when the
+//! endpoint fails then, the login fails, and can be tried again. The rest is for showing (name,
+//! picture, groups that only a header tells); without it the login goes on.
+
+use serde_json::{Map, Value};
+
+use super::{super::claims::ClaimRules, metadata::Metadata};
+use crate::{
+    config::{Allow, AllowLists, HeaderSource},
+    provider::claims,
+};
+
+/// What of an identity the configuration uses.
+#[derive(Debug)]
+pub(super) struct Uses {
+    login: bool,
+    email: bool,
+    name: bool,
+    picture: bool,
+    /// A header tells them.
+    groups: bool,
+    /// An allow list asks for them.
+    groups_allow: bool,
+}
+
+/// What an ID token lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lack {
+    /// Nothing: the endpoint need not be asked.
+    Nothing,
+    /// Something for showing.
+    Decoration,
+    /// Something that says who it is.
+    Identity,
+}
+
+impl Uses {
+    pub(super) fn new(allow: &Allow, headers: &[&HeaderSource]) -> Self {
+        let nothing = AllowLists::default();
+        let lists = match allow {
+            Allow::Anyone => &nothing,
+            Allow::Lists(lists) => lists,
+        };
+        let header = |wanted: HeaderSource| headers.iter().any(|source| **source == wanted);
+        Self {
+            login: header(HeaderSource::User),
+            email: header(HeaderSource::User)
+                || header(HeaderSource::Email)
+                || !lists.emails.is_empty()
+                || !lists.domains.is_empty(),
+            name: header(HeaderSource::Name),
+            picture: header(HeaderSource::Picture),
+            groups: header(HeaderSource::Groups),
+            groups_allow: !lists.groups.is_empty(),
+        }
+    }
+
+    /// What `token`, an ID token's claims, lacks of what is used and the provider could know.
+    pub(super) fn lack(
+        &self,
+        token: &Map<String, Value>,
+        rules: &ClaimRules,
+        metadata: &Metadata,
+    ) -> Lack {
+        let names = rules.names();
+        let lacks = |path: &str| claims::find(token, path).is_none_or(Value::is_null);
+        let standard = |claim: &str| metadata.may_have(claim) && lacks(claim);
+        // An address without a word on whether it is verified is half an answer.
+        let email = standard(&names.email) || standard(&names.email_verified);
+        // `claims_supported` rarely lists what an operator had added, so groups are always asked for.
+        let groups = lacks(&names.groups);
+        if (self.login && standard(&names.login))
+            || (self.email && email)
+            || (self.groups_allow && groups)
+            || rules.wanted().iter().any(|path| lacks(path))
+        {
+            Lack::Identity
+        } else if (self.name && standard(&names.name))
+            || (self.picture && standard(&names.picture))
+            || (self.groups && groups)
+        {
+            Lack::Decoration
+        } else {
+            Lack::Nothing
+        }
+    }
+}
+
+/// Adds to `token` what only `userinfo` has. The signed token's word stands where both speak. None
+/// where the answer is about somebody else (§5.3.2), or about nobody.
+pub(super) fn merge(mut token: Map<String, Value>, userinfo: Value) -> Option<Map<String, Value>> {
+    let Value::Object(userinfo) = userinfo else {
+        return None;
+    };
+    if userinfo.get("sub")?.as_str()? != token.get("sub")?.as_str()? {
+        return None;
+    }
+    // An address and whether it is verified belong together: a `true` from here must not vouch for an
+    // address from there.
+    let complete = |claims: &Map<String, Value>| {
+        claims.contains_key("email") && claims.contains_key("email_verified")
+    };
+    if !complete(&token) && userinfo.contains_key("email") {
+        token.remove("email");
+        token.remove("email_verified");
+    } else if !token.contains_key("email") {
+        token.remove("email_verified");
+    }
+    let keep_email = token.contains_key("email");
+    for (name, value) in userinfo {
+        let is_email = matches!(name.as_str(), "email" | "email_verified");
+        if !(is_email && keep_email) && token.get(&name).is_none_or(Value::is_null) {
+            token.insert(name, value);
+        }
+    }
+    Some(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        config::{ProviderConfig, ProviderKind},
+        provider::claims::ClaimNames,
+    };
+
+    fn object(value: Value) -> Map<String, Value> {
+        value.as_object().unwrap().clone()
+    }
+
+    fn lists(emails: &[&str], groups: &[&str]) -> Allow {
+        Allow::Lists(AllowLists {
+            emails: emails.iter().map(ToString::to_string).collect(),
+            domains: Vec::new(),
+            groups: groups.iter().map(ToString::to_string).collect(),
+        })
+    }
+
+    fn lack(allow: Allow, headers: &[HeaderSource], known: Option<Value>, token: Value) -> Lack {
+        let headers: Vec<&HeaderSource> = headers.iter().collect();
+        let uses = Uses::new(&allow, &headers);
+        let config = ProviderConfig {
+            name: "corp".to_owned(),
+            label: "Corp".to_owned(),
+            kind: ProviderKind::Oidc {
+                issuer: String::new(),
+            },
+            client_id: "id".to_owned(),
+            client_secret: None,
+            scopes: Vec::new(),
+            allow,
+            groups_claim: "groups".to_owned(),
+        };
+        let rules = ClaimRules::new(&config, ClaimNames::standard("groups"), &headers);
+        let mut document = json!({
+            "issuer": "i", "authorization_endpoint": "https://a", "token_endpoint": "https://a",
+            "jwks_uri": "https://a", "response_types_supported": ["code"],
+            "id_token_signing_alg_values_supported": ["RS256"],
+        });
+        if let Some(known) = known {
+            document["claims_supported"] = known;
+        }
+        let metadata = Metadata::read("i", document).unwrap();
+        uses.lack(&object(token), &rules, &metadata)
+    }
+
+    #[test]
+    fn the_endpoint_is_asked_only_for_what_is_used() {
+        let bare = || json!({ "sub": "1" });
+        let anyone = || Allow::Anyone;
+        assert_eq!(
+            lack(anyone(), &[HeaderSource::UserId], None, bare()),
+            Lack::Nothing
+        );
+        assert_eq!(
+            lack(anyone(), &[HeaderSource::User], None, bare()),
+            Lack::Identity
+        );
+        assert_eq!(
+            lack(anyone(), &[HeaderSource::Email], None, bare()),
+            Lack::Identity
+        );
+        assert_eq!(
+            lack(anyone(), &[HeaderSource::Name], None, bare()),
+            Lack::Decoration
+        );
+        assert_eq!(
+            lack(anyone(), &[HeaderSource::Picture], None, bare()),
+            Lack::Decoration
+        );
+        assert_eq!(
+            lack(anyone(), &[HeaderSource::Groups], None, bare()),
+            Lack::Decoration
+        );
+        assert_eq!(lack(lists(&[], &["a"]), &[], None, bare()), Lack::Identity);
+        assert_eq!(
+            lack(lists(&["a@b"], &[]), &[], None, bare()),
+            Lack::Identity
+        );
+        let claim = HeaderSource::Claim("a.b".to_owned());
+        assert_eq!(lack(anyone(), &[claim], None, bare()), Lack::Identity);
+        let unverified = json!({ "sub": "1", "email": "a@b" });
+        assert_eq!(
+            lack(lists(&["a@b"], &[]), &[], None, unverified),
+            Lack::Identity
+        );
+        let full = json!({
+            "sub": "1", "email": "a@b", "email_verified": false, "preferred_username": "a", "name": "A",
+            "picture": "p", "groups": [], "a": { "b": 0 },
+        });
+        let all = [
+            HeaderSource::User,
+            HeaderSource::Email,
+            HeaderSource::Name,
+            HeaderSource::Groups,
+            HeaderSource::Picture,
+            HeaderSource::Claim("a.b".to_owned()),
+        ];
+        assert_eq!(
+            lack(lists(&["a@b"], &["x"]), &all, None, full),
+            Lack::Nothing
+        );
+    }
+
+    #[test]
+    fn what_the_provider_cannot_know_is_not_asked_for() {
+        let token = json!({ "sub": "1", "email": "a@b", "email_verified": true });
+        let known = json!(["sub", "email", "email_verified"]);
+        let headers = [HeaderSource::User, HeaderSource::Name];
+        assert_eq!(
+            lack(Allow::Anyone, &headers, Some(known), token.clone()),
+            Lack::Nothing
+        );
+        assert_eq!(lack(Allow::Anyone, &headers, None, token), Lack::Identity);
+    }
+
+    #[test]
+    fn an_answer_about_somebody_else_is_discarded() {
+        let token = || object(json!({ "sub": "1" }));
+        for other in [
+            json!({ "sub": "2" }),
+            json!({}),
+            json!({ "sub": 1 }),
+            json!([]),
+            json!("1"),
+        ] {
+            assert_eq!(merge(token(), other), None);
+        }
+    }
+
+    #[test]
+    fn the_signed_word_stands() {
+        let token = object(json!({ "sub": "1", "name": "Signed", "groups": null, "iss": "i" }));
+        let userinfo = json!({ "sub": "1", "name": "Other", "groups": ["a"], "iss": "x", "x": 1 });
+        let merged = merge(token, userinfo).unwrap();
+        let expected = json!({ "sub": "1", "name": "Signed", "groups": ["a"], "iss": "i", "x": 1 });
+        assert_eq!(Value::Object(merged), expected);
+    }
+
+    #[test]
+    fn no_word_vouches_for_another_places_address() {
+        let merged = |token: Value, userinfo: Value| {
+            let mut token = object(token);
+            token.insert("sub".to_owned(), json!("1"));
+            let mut userinfo = userinfo;
+            userinfo["sub"] = json!("1");
+            let merged = merge(token, userinfo).unwrap();
+            (
+                merged.get("email").cloned(),
+                merged.get("email_verified").cloned(),
+            )
+        };
+        let (a, b, yes, no) = (json!("a@x"), json!("b@x"), json!(true), json!(false));
+        // The address comes from userinfo; the token's word is not about it.
+        let both = merged(json!({ "email_verified": yes }), json!({ "email": b }));
+        assert_eq!(both, (Some(b.clone()), None));
+        // The address comes from the token; userinfo's word is not about it.
+        let both = merged(json!({ "email": a }), json!({ "email_verified": yes }));
+        assert_eq!(both, (Some(a.clone()), None));
+        let both = merged(
+            json!({ "email": a }),
+            json!({ "email": b, "email_verified": yes }),
+        );
+        assert_eq!(both, (Some(b.clone()), Some(yes.clone())));
+        let both = merged(
+            json!({ "email": a, "email_verified": no }),
+            json!({ "email": b, "email_verified": yes }),
+        );
+        assert_eq!(both, (Some(a), Some(no)));
+        assert_eq!(
+            merged(json!({ "email_verified": yes }), json!({})),
+            (None, None)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_pair_never_mixes(
+            from_token in (any::<bool>(), proptest::option::of(any::<bool>())),
+            from_userinfo in (any::<bool>(), proptest::option::of(any::<bool>())),
+        ) {
+            let claims = |(has, verified): (bool, Option<bool>), email: &str| {
+                let mut claims = object(json!({ "sub": "1" }));
+                if has { claims.insert("email".to_owned(), json!(email)); }
+                if let Some(verified) = verified {
+                    claims.insert("email_verified".to_owned(), json!(verified));
+                }
+                claims
+            };
+            let (token, userinfo) = (claims(from_token, "t@x"), claims(from_userinfo, "u@x"));
+            let merged = merge(token.clone(), Value::Object(userinfo.clone())).unwrap();
+            let source = match merged.get("email").and_then(Value::as_str) {
+                Some("t@x") => token,
+                Some(_) => userinfo,
+                None => Map::new(),
+            };
+            if merged.get("email_verified") == Some(&json!(true)) && merged.contains_key("email") {
+                prop_assert_eq!(source.get("email_verified"), Some(&json!(true)));
+            }
+        }
+    }
+}
