@@ -135,7 +135,7 @@ impl Gate {
         let own = Endpoint::find(&self.site.prefix, request.path());
         match &request.deep_path {
             Some(deep) if Endpoint::find(&self.site.prefix, deep) != own => {
-                Err(Reject::BadRequest(AMBIGUOUS))
+                Err(Reject::BadRequest(AMBIGUOUS.into()))
             }
             _ => Ok(own),
         }
@@ -155,7 +155,7 @@ const AMBIGUOUS: &str = "the path can be read in two ways that fall under differ
 
 fn reject(judgement: Judgement, request: &CleanRequest, session: Option<&Session>) -> Reject {
     match judgement {
-        Judgement::Ambiguous => Reject::BadRequest(AMBIGUOUS),
+        Judgement::Ambiguous => Reject::BadRequest(AMBIGUOUS.into()),
         Judgement::Refused(Refusal::NotSignedIn) => Reject::SignIn {
             return_to: request.target().to_owned(),
         },

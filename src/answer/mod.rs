@@ -15,6 +15,8 @@ mod tests;
 pub use page::{Choice, Link, Notice, SignInPage};
 pub use render::{render, return_address};
 
+use std::borrow::Cow;
+
 use crate::login::LoginError;
 
 /// Why a request is answered by the gate and not by the upstream. The one error of the request path.
@@ -33,7 +35,7 @@ pub enum Reject {
         rule: String,
     },
     /// The request cannot be judged; the sentence says why.
-    BadRequest(&'static str),
+    BadRequest(Cow<'static, str>),
     /// No own endpoint of that name.
     NotFound,
     /// The endpoint does not take this method; the `Allow` header's value.
@@ -74,7 +76,7 @@ impl Reject {
     pub fn detail(&self) -> Option<String> {
         match self {
             Self::Forbidden { rule, .. } => Some(rule.clone()),
-            Self::BadRequest(sentence) => Some((*sentence).to_owned()),
+            Self::BadRequest(sentence) => Some(sentence.clone().into_owned()),
             Self::Login(error) => Some(error.to_string()),
             _ => None,
         }

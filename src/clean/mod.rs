@@ -5,9 +5,10 @@ pub mod client;
 pub mod forwarding;
 pub mod identity;
 mod names;
+pub mod original;
 pub mod path;
 
-use std::{marker::PhantomData, net::IpAddr, sync::Arc};
+use std::{borrow::Cow, marker::PhantomData, net::IpAddr, sync::Arc};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version,
@@ -18,7 +19,7 @@ use http::{
 use hyper::body::Incoming;
 use ipnet::IpNet;
 
-use self::{client::Client, identity::ReservedNames, path::CanonicalPath};
+use self::{client::Client, identity::ReservedNames, original::Original, path::CanonicalPath};
 use crate::{answer::audience::Audience, forward::hop};
 
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -38,30 +39,8 @@ pub struct CleanRequest {
     /// The protocol the client asks to switch to.
     pub upgrade: Option<HeaderValue>,
     /// What a trusted proxy asks the forward-auth endpoint to judge.
-    pub original: Option<Original>,
+    pub original: Original,
     cleaned: PhantomData<Cleaned>,
-}
-
-/// The request that a proxy in front holds back while it asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Original {
-    /// From `X-Original-Method` (nginx) or `X-Forwarded-Method` (Traefik, Caddy); GET where absent.
-    pub method: Method,
-    /// From `X-Original-URI`, `X-Original-URL` or `X-Forwarded-Uri`: path and query, or a whole URL.
-    pub target: String,
-}
-
-impl Original {
-    fn of(headers: &HeaderMap) -> Option<Self> {
-        let first = |names: &[&str]| names.iter().find_map(|name| headers.get(*name));
-        let target = first(&["x-original-uri", "x-original-url", "x-forwarded-uri"])?;
-        let method = first(&["x-original-method", "x-forwarded-method"]);
-        let method = method.and_then(|method| Method::from_bytes(method.as_bytes()).ok());
-        Some(Self {
-            method: method.unwrap_or(Method::GET),
-            target: target.to_str().ok()?.to_owned(),
-        })
-    }
 }
 
 /// The authority that the browser asked for: a trusted proxy may have put another into `Host`.
@@ -99,7 +78,7 @@ impl Cleaning {
         request: Request<Incoming>,
         peer: Peer,
         id: HeaderValue,
-    ) -> Result<CleanRequest, &'static str> {
+    ) -> Result<CleanRequest, Cow<'static, str>> {
         let (mut head, body) = request.into_parts();
         settle_host(&mut head)?;
         check_framing(&head.headers)?;
@@ -109,7 +88,7 @@ impl Cleaning {
         hop::strip_expect(&mut head.headers);
         self.reserved.strip(&mut head.headers);
         let client = client::resolve(peer.address, peer.tls, &head.headers, &self.trusted_proxies);
-        let original = client.peer_is_trusted.then(|| Original::of(&head.headers)).flatten();
+        let original = if client.peer_is_trusted { Original::read(&head.headers) } else { Original::default() };
         let host = forwarded_host(&head.headers, &client);
         let trusted = &self.trusted_proxies;
         forwarding::rebuild(&mut head.headers, peer.address, &client, trusted, host);
@@ -122,6 +101,7 @@ impl Cleaning {
             client,
             deep_path,
             upgrade,
+            original,
             cleaned: PhantomData,
         })
     }
@@ -216,13 +196,13 @@ fn check_framing(headers: &HeaderMap) -> Result<(), &'static str> {
 }
 
 /// Makes the target its canonical form, origin-form; gives the path's other reading.
-fn settle_path(head: &mut Parts) -> Result<Option<String>, &'static str> {
-    let canonical = CanonicalPath::parse(head.uri.path()).map_err(path::PathError::sentence)?;
+fn settle_path(head: &mut Parts) -> Result<Option<String>, Cow<'static, str>> {
+    let canonical = CanonicalPath::parse(head.uri.path()).map_err(|error| error.to_string())?;
     let deep = canonical.deep;
     let target = match canonical.surface {
-        std::borrow::Cow::Borrowed(_) if head.uri.authority().is_none() => return Ok(deep),
-        std::borrow::Cow::Borrowed(_) => head.uri.path_and_query().cloned(),
-        std::borrow::Cow::Owned(path) => {
+        Cow::Borrowed(_) if head.uri.authority().is_none() => return Ok(deep),
+        Cow::Borrowed(_) => head.uri.path_and_query().cloned(),
+        Cow::Owned(path) => {
             let target = match head.uri.query() {
                 Some(query) => format!("{path}?{query}"),
                 None => path,

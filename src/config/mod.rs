@@ -15,7 +15,7 @@ mod secret;
 #[cfg(test)]
 mod tests;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use http::{HeaderName, Method, Uri};
 use ipnet::IpNet;
@@ -72,6 +72,15 @@ pub enum ListenAddress {
     Tcp(SocketAddr),
     /// `unix:/run/sidegate.sock`
     Unix(PathBuf),
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(formatter),
+            Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// `tls = { cert, key }`: PEM files.

@@ -81,16 +81,23 @@ fn home(request: &Request) -> Response {
         signed_in: user.is_some(),
         method: request.method().as_str(),
         path: path_and_query(request),
-        headers: headers
-            .iter()
-            .map(|(name, value)| HeaderRow {
-                name: name.to_string(),
-                value: String::from_utf8_lossy(value.as_bytes()).into_owned(),
-                identity: is_identity(name.as_str()),
-            })
-            .collect(),
+        headers: rows(headers),
     };
     page::html(StatusCode::OK, &home, &nonce, &[])
+}
+
+/// All headers, with those that the page is about on top.
+fn rows(headers: &HeaderMap) -> Vec<HeaderRow> {
+    let mut rows: Vec<_> = headers
+        .iter()
+        .map(|(name, value)| HeaderRow {
+            name: name.to_string(),
+            value: String::from_utf8_lossy(value.as_bytes()).into_owned(),
+            identity: is_identity(name.as_str()),
+        })
+        .collect();
+    rows.sort_by_key(|row| !row.identity);
+    rows
 }
 
 /// What an identity header says. The gate percent-encodes what is not ASCII.

@@ -58,10 +58,8 @@ impl Plan {
             issuer: self.issuer.clone(),
             client_id: CLIENT_ID.to_owned(),
             client_secret: self.client_secret.clone(),
-            redirect_uris: vec![here("/oauth2/callback/demo"), here("/oauth2/callback")],
-            post_logout_redirect_uris: ["/", "/public/", "/oauth2/sign_in", "/oauth2/sign_out"]
-                .map(here)
-                .to_vec(),
+            redirect_uris: vec![here("/oauth2/callback/demo")],
+            post_logout_redirect_uris: vec![here("/oauth2/sign_out")],
         }
     }
 
@@ -130,13 +128,19 @@ impl Plan {
             issuer,
             ..
         } = self;
+        let hosts: Vec<_> = self
+            .listen
+            .iter()
+            .map(|address| address.ip().to_string())
+            .collect();
+        let hosts = hosts.join(", ");
         let mut banner = String::new();
         let _ = write!(
             banner,
             "
   ==============================================================================
    sidegate DEMO: for looking around, never for use.
-   It listens on loopback alone (127.0.0.1); nothing leaves this machine.
+   It listens on loopback alone ({hosts}); nothing leaves this machine.
   ==============================================================================
 
    Open   {origin}

@@ -16,7 +16,7 @@ use tokio_tungstenite::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::app;
+use super::{app, start};
 
 /// Sends one request on a connection of its own.
 pub(super) async fn send(
@@ -149,4 +149,19 @@ async fn a_plain_request_for_the_socket_is_told_to_upgrade() {
         405
     );
     assert_eq!(send(address, get("/none"), "").await.status(), 404);
+}
+
+#[tokio::test]
+async fn app_and_provider_run_until_dropped() {
+    let demo = start(Some(0)).unwrap();
+    let (app, provider) = (demo.servers.app, demo.servers.provider);
+    assert_eq!(send(app, get("/public/"), "").await.status(), 200);
+    let discovery = get("/.well-known/openid-configuration");
+    let metadata = json(send(provider, discovery, "").await).await;
+    assert_eq!(metadata["issuer"], format!("http://{provider}"));
+    let origin = demo.config.public_url.url.origin().ascii_serialization();
+    assert!(demo.banner.contains(&origin));
+    drop(demo);
+    assert!(TcpStream::connect(app).await.is_err());
+    assert!(TcpStream::connect(provider).await.is_err());
 }

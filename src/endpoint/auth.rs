@@ -8,12 +8,12 @@
 //! The answer is always 202, 401 or 403, never a redirect: `auth_request` takes anything else for an
 //! error.
 
-use http::{HeaderMap, HeaderName, Method, Response, StatusCode, header::SET_COOKIE};
+use http::{Response, StatusCode, header::SET_COOKIE};
 
 use crate::{
     answer::{self, Reject, audience::Audience, reply},
     body::Body,
-    clean::{CleanRequest, path::CanonicalPath},
+    clean::{CleanRequest, original::Original, path::CanonicalPath},
     clock,
     decide::Refusal,
     gate::{Gate, Judgement},
@@ -28,66 +28,26 @@ pub(super) fn serve(gate: &Gate, request: &CleanRequest, record: &mut Record) ->
     let session = visit.session.as_ref();
     record.user = session.map(|session| session.identity.user().clone());
 
-    let asked = request.client.peer_is_trusted.then(|| Asked::read(headers)).unwrap_or_default();
-    let told = match judge(gate, &asked, session) {
+    let told = match judge(gate, &request.original, session) {
         Ok(told) => told,
-        Err(judgement) => return refuse(gate, judgement, &asked, session, record),
+        Err(judgement) => return refuse(gate, judgement, &request.original, session, record),
     };
     record.verdict = if told.is_some() { "pass" } else { "public" };
     let mut response = reply::empty(StatusCode::ACCEPTED);
     if let Some(session) = told {
         gate.identity_headers.write(session, response.headers_mut());
-        for cookie in gate.sessions.renew(session, &visit.found, now) {
+        for cookie in gate.sessions.renew(session, visit.present, now) {
             response.headers_mut().append(SET_COOKIE, cookie);
         }
     }
     response
 }
 
-/// The request that the proxy asks about, as its headers say.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Asked {
-    /// Path and query; one for each header that came.
-    targets: Vec<Vec<u8>>,
-    /// All methods where none is told: nginx asks by GET whatever the client sent, and a rule for GET
-    /// must not let a POST pass.
-    methods: Vec<Method>,
-}
-
-impl Asked {
-    fn read(headers: &HeaderMap) -> Self {
-        let values = |names: &[HeaderName]| -> Vec<Vec<u8>> {
-            let all = names.iter().flat_map(|name| headers.get_all(name));
-            all.map(|value| value.as_bytes().to_vec()).collect()
-        };
-        let named = values(&[X_ORIGINAL_METHOD, X_FORWARDED_METHOD]);
-        let methods = if named.is_empty() {
-            EVERY_METHOD.to_vec()
-        } else {
-            // A value that is no method falls under the rules for all of them.
-            named
-                .iter()
-                .flat_map(|name| match Method::from_bytes(name) {
-                    Ok(method) => vec![method],
-                    Err(_) => EVERY_METHOD.to_vec(),
-                })
-                .collect()
-        };
-        Self { targets: values(&[X_ORIGINAL_URI, X_FORWARDED_URI]), methods }
-    }
-
-    /// The first target, for the way back after a login.
-    fn return_to(&self) -> String {
-        let target = self.targets.first().map(|target| String::from_utf8_lossy(target));
-        target.map_or_else(|| "/".to_owned(), std::borrow::Cow::into_owned)
-    }
-}
-
 /// Judges every reading of what is asked. Gives whom the upstream is told of: nobody as soon as one
 /// reading is public.
 fn judge<'a>(
     gate: &Gate,
-    asked: &Asked,
+    asked: &Original,
     session: Option<&'a Session>,
 ) -> Result<Option<&'a Session>, Judgement> {
     if asked.targets.is_empty() {
@@ -109,7 +69,7 @@ fn judge<'a>(
 fn refuse(
     gate: &Gate,
     judgement: Judgement,
-    asked: &Asked,
+    asked: &Original,
     session: Option<&Session>,
     record: &mut Record,
 ) -> Response<Body> {
@@ -125,56 +85,4 @@ fn refuse(
     record.verdict = reject.verdict();
     record.detail = reject.detail();
     answer::render(&reject, Audience::Program, &gate.site, &record.id.to_string())
-}
-
-const X_ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");
-const X_ORIGINAL_METHOD: HeaderName = HeaderName::from_static("x-original-method");
-const X_FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
-const X_FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
-
-/// The methods of RFC 9110 and PATCH; a rule that names another one names no harm done by these.
-const EVERY_METHOD: [Method; 7] = [
-    Method::GET,
-    Method::HEAD,
-    Method::POST,
-    Method::PUT,
-    Method::PATCH,
-    Method::DELETE,
-    Method::OPTIONS,
-];
-
-#[cfg(test)]
-mod tests {
-    use http::HeaderValue;
-
-    use super::*;
-
-    fn read(lines: &[(&'static str, &'static str)]) -> Asked {
-        let mut headers = HeaderMap::new();
-        for (name, value) in lines {
-            headers.append(*name, HeaderValue::from_static(value));
-        }
-        Asked::read(&headers)
-    }
-
-    #[test]
-    fn every_spelling_that_came_counts() {
-        let asked = read(&[
-            ("x-original-uri", "/public/x"),
-            ("x-forwarded-uri", "/admin?a=1"),
-            ("x-forwarded-uri", "/other"),
-            ("x-forwarded-method", "POST"),
-            ("x-original-method", "GET"),
-        ]);
-        assert_eq!(asked.targets, [&b"/public/x"[..], b"/admin?a=1", b"/other"]);
-        assert_eq!(asked.methods, [Method::GET, Method::POST]);
-        assert_eq!(asked.return_to(), "/public/x");
-    }
-
-    #[test]
-    fn an_untold_method_is_any_method() {
-        assert_eq!(read(&[("x-original-uri", "/a")]).methods, EVERY_METHOD);
-        assert_eq!(read(&[("x-original-method", "no method")]).methods, EVERY_METHOD);
-        assert_eq!(read(&[]).return_to(), "/");
-    }
 }

@@ -20,9 +20,10 @@ pub(super) async fn serve(
 ) -> Result<Response<Body>, Reject> {
     record.verdict = "callback";
     let now = clock::now();
-    let visit = gate.sessions.visit(&request.head.headers, now);
+    let headers = &request.head.headers;
+    let visit = gate.sessions.visit(headers, now);
     let query = request.query().unwrap_or_default();
-    let login_cookie = visit.found.login.as_deref();
+    let login_cookie = gate.sessions.cookies().find(headers).login;
     let finished = gate
         .logins
         .finish(provider, query, login_cookie, visit.session.as_ref(), now)
@@ -38,7 +39,7 @@ pub(super) async fn serve(
     record.user = Some(session.identity.user().clone());
     let cookies = gate
         .sessions
-        .write(&session, &visit.found, now)
+        .write(&session, visit.present, now)
         .map_err(|_| Reject::SessionTooLarge)?;
     let hint = gate.sessions.write_logout_hint(&session.identity.provider, id_token.as_deref());
     let mut response = reply::redirect(StatusCode::FOUND, return_to.as_str());

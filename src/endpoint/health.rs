@@ -5,12 +5,12 @@ use http::{Response, StatusCode};
 use crate::{answer::reply, body::Body, provider::Providers};
 
 /// The process answers. Says nothing of providers: restarting the gate does not mend them.
-pub(super) fn ping() -> Response<Body> {
+pub fn ping() -> Response<Body> {
     reply::text(StatusCode::OK, "OK\n")
 }
 
 /// Whether somebody could sign in, and which providers are not there (by name alone).
-pub(super) fn ready(providers: &Providers) -> Response<Body> {
+pub fn ready(providers: &Providers) -> Response<Body> {
     let (status, word) = if providers.ready() {
         (StatusCode::OK, "ready\n")
     } else {

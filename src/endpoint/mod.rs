@@ -3,7 +3,7 @@
 mod asked;
 mod auth;
 mod callback;
-mod health;
+pub mod health;
 mod sign_in;
 mod sign_out;
 mod start;

@@ -25,7 +25,7 @@ use crate::{
     login::return_to::ReturnTo,
     observe::Record,
     provider::LogoutRequest,
-    session::Visit,
+    session::{LogoutHint, Session},
 };
 
 pub(super) fn serve(
@@ -39,10 +39,11 @@ pub(super) fn serve(
     let audience = request.audience();
     let visit = gate.sessions.visit(headers, clock::now());
     record.user = visit.session.as_ref().map(|session| session.identity.user().clone());
+    let hint = gate.sessions.logout_hint(headers);
     let return_to = return_address(gate, request);
 
     if !is_wanted(method, headers, audience, &gate.site.origin()) {
-        let nobody = visit.session.is_none() && visit.found.logout_hint.is_none();
+        let nobody = visit.session.is_none() && hint.is_none();
         // The way back from the provider comes from another site, and ends nothing.
         return if nobody && audience == Audience::Navigation {
             Ok(landing(gate, method, return_to.as_ref()))
@@ -52,7 +53,7 @@ pub(super) fn serve(
         };
     }
 
-    let provider_logout = provider_logout(gate, &visit, return_to.as_ref());
+    let provider_logout = provider_logout(gate, visit.session.as_ref(), hint.as_ref(), return_to.as_ref());
     let mut response = match (audience, provider_logout) {
         (Audience::Program | Audience::Grpc, logout_url) => {
             let logout_url = logout_url.map(String::from);
@@ -61,7 +62,7 @@ pub(super) fn serve(
         (_, Some(logout_url)) => reply::redirect(onward(method), logout_url.as_str()),
         (_, None) => landing(gate, method, return_to.as_ref()),
     };
-    let cookies = gate.sessions.end(&visit.found);
+    let cookies = gate.sessions.end(visit.present);
     for cookie in cookies.into_iter().chain([gate.sessions.cookies().expire_logout_hint()]) {
         response.headers_mut().append(SET_COOKIE, cookie);
     }
@@ -101,16 +102,20 @@ fn is_wanted(method: &Method, headers: &HeaderMap, audience: Audience, origin: &
 }
 
 /// The address that ends the session at its provider. Without a session and a hint there is none to end.
-fn provider_logout(gate: &Gate, visit: &Visit, return_to: Option<&ReturnTo>) -> Option<Url> {
-    let hint = gate.sessions.logout_hint(&visit.found);
-    let name = match (&visit.session, &hint) {
+fn provider_logout(
+    gate: &Gate,
+    session: Option<&Session>,
+    hint: Option<&LogoutHint>,
+    return_to: Option<&ReturnTo>,
+) -> Option<Url> {
+    let provider = match (session, hint) {
         (Some(session), _) => session.identity.provider.as_str(),
         (None, Some(hint)) => &hint.provider,
         (None, None) => return None,
     };
-    let id_token = hint.as_ref().filter(|hint| hint.provider == name);
-    gate.providers.find(name)?.end_session(&LogoutRequest {
-        id_token_hint: id_token.map(|hint| hint.id_token.as_str()),
+    let hint = hint.filter(|hint| hint.provider == provider);
+    gate.providers.find(provider)?.end_session(&LogoutRequest {
+        id_token_hint: hint.map(|hint| hint.id_token.as_str()),
         post_logout_redirect_uri: &Url::parse(&gate.site.url("sign_out")).ok()?,
         state: return_to.map(ReturnTo::as_str),
     })

@@ -43,11 +43,11 @@ pub(super) async fn begin(
 ) -> Result<Response<Body>, Reject> {
     record.verdict = "login";
     let cookies = gate.sessions.cookies();
-    let found = cookies.find(&request.head.headers);
+    let login_cookie = cookies.find(&request.head.headers).login;
     let options = LoginOptions { switch_account: asked.switch };
     let begun = gate
         .logins
-        .begin(provider, &asked.return_to, options, found.login.as_deref(), clock::now())
+        .begin(provider, &asked.return_to, options, login_cookie, clock::now())
         .await
         .map_err(Reject::Login)?;
     let mut response = reply::redirect(StatusCode::FOUND, &begun.location);

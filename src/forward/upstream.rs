@@ -72,7 +72,7 @@ impl Upstream {
     /// When the address has no host that TLS can name.
     pub fn new(
         address: &UpstreamAddress,
-        tls: &Arc<tokio_rustls::rustls::ClientConfig>,
+        tls: &Arc<rustls::ClientConfig>,
     ) -> io::Result<Self> {
         let target = match address {
             UpstreamAddress::Unix(path) => Target::Unix(path.clone()),

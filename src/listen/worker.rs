@@ -46,7 +46,7 @@ pub struct Recipe {
     /// The upstream's address and how TLS to it is spoken.
     pub upstream: crate::config::UpstreamAddress,
     /// See [`Upstream::new`].
-    pub upstream_tls: Arc<tokio_rustls::rustls::ClientConfig>,
+    pub upstream_tls: Arc<rustls::ClientConfig>,
     /// How long the upstream may take to begin its answer.
     pub upstream_timeout: Duration,
     /// TLS on the listener.

@@ -15,7 +15,7 @@ use http::{
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, lookup_host},
@@ -109,16 +109,10 @@ pub(super) fn is_busy(status: StatusCode) -> bool {
 }
 
 impl HttpClient {
-    /// Trusts the system's certificate authorities; where it has none (an empty container), Mozilla's
-    /// as compiled in.
-    pub fn new() -> Self {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if roots.is_empty() {
-            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-        }
+    /// Calls over `tls` ([`crate::trust`]).
+    pub fn new(tls: Arc<ClientConfig>) -> Self {
         Self::with(
-            roots,
+            tls,
             Limits {
                 connect: Duration::from_secs(3),
                 total: Duration::from_secs(10),
@@ -127,18 +121,13 @@ impl HttpClient {
         )
     }
 
-    pub(super) fn with(roots: RootCertStore, limits: Limits) -> Self {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("the provider supports rustls' default TLS versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Self {
-            tls: TlsConnector::from(Arc::new(config)),
-            limits,
-        }
+    pub(super) fn with(tls: Arc<ClientConfig>, limits: Limits) -> Self {
+        Self { tls: TlsConnector::from(tls), limits }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn for_test() -> Self {
+        Self::new(crate::trust::client_config())
     }
 
     /// Fetches a JSON document. Anything but status 200 is an error.
@@ -250,12 +239,6 @@ impl HttpClient {
     }
 }
 
-impl Default for HttpClient {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 /// A URL that a provider's endpoint may have: https, or plain http to loopback; no credentials in it.
 pub fn endpoint_url(text: &str) -> Option<Url> {
     let mut url = Url::parse(text).ok()?;
@@ -360,7 +343,7 @@ mod tests {
             total: Duration::from_millis(600),
             body: 1000,
         };
-        HttpClient::with(roots, limits)
+        HttpClient::with(crate::trust::client_config_with(roots), limits)
     }
 
     fn url(text: &str) -> Url {
@@ -466,7 +449,7 @@ mod tests {
         let misnamed = url(&format!("https://127.0.0.1:{port}/"));
         let refused = |result| matches!(result, Err(HttpError::Tls { .. }));
         assert!(refused(trusting.fetch_json(&misnamed, None).await));
-        let distrusting = HttpClient::new();
+        let distrusting = HttpClient::for_test();
         assert!(refused(distrusting.fetch_json(&named, None).await));
         server.abort();
     }

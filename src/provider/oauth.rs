@@ -234,7 +234,7 @@ mod tests {
             authentication,
         };
         client(secret)
-            .exchange(&HttpClient::new(), &endpoint, &grant)
+            .exchange(&HttpClient::for_test(), &endpoint, &grant)
             .await
     }
 

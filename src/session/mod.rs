@@ -7,7 +7,7 @@ mod sessions;
 
 use std::{fmt, time::Duration};
 
-pub use sessions::{Sessions, TooLarge, Visit};
+pub use sessions::{LogoutHint, Sessions, TooLarge, Visit};
 
 use crate::{clock::Timestamp, text::Text};
 

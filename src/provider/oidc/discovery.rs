@@ -135,7 +135,7 @@ mod tests {
     const PATH: &str = "/.well-known/openid-configuration";
 
     fn discovery(server: &Scripted) -> Arc<Discovery> {
-        Arc::new(Discovery::new("corp", server.origin(), HttpClient::new()))
+        Arc::new(Discovery::new("corp", server.origin(), HttpClient::for_test()))
     }
 
     #[tokio::test]

@@ -127,7 +127,7 @@ mod tests {
         let (old, new) = (TestKey::ec("old"), TestKey::ec("new"));
         server.publish(&[&old]);
         let url = server.url("/keys");
-        let cache = KeyCache::new(HttpClient::new());
+        let cache = KeyCache::new(HttpClient::for_test());
         let (first, same) = tokio::join!(cache.keys(&url), cache.keys(&url));
         let first = first.unwrap();
         assert!(Arc::ptr_eq(&first, &same.unwrap()));
@@ -151,7 +151,7 @@ mod tests {
         let server = Scripted::start().await;
         server.publish(&[&TestKey::ec("a")]);
         let url = server.url("/keys");
-        let cache = KeyCache::new(HttpClient::new());
+        let cache = KeyCache::new(HttpClient::for_test());
         let keys = cache.keys(&url).await.unwrap();
         server.answer("/keys", Answer::json("{}"));
         assert!(cache.newer(&url, &keys).await.is_none());
@@ -165,7 +165,7 @@ mod tests {
     #[tokio::test]
     async fn without_any_keys_the_failure_is_told() {
         let server = Scripted::start().await;
-        let cache = KeyCache::new(HttpClient::new());
+        let cache = KeyCache::new(HttpClient::for_test());
         assert!(cache.keys(&server.url("/keys")).await.is_err());
     }
 }

@@ -1,0 +1,306 @@
+//! The command line: `run`, `check`, `secret`, `health`, `demo`.
+//!
+//! The one place that writes to the terminal. Results go to stdout, problems to stderr; 0 is success, 1
+//! a failure, 2 a configuration or command line that has to be changed.
+
+mod health;
+
+use std::{
+    fmt::Write as _,
+    io::{self, IsTerminal, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    app,
+    config::{
+        self, Allow, Config, Environment, Loaded, ProviderKind, UpstreamAddress,
+    },
+    demo,
+    observe::log,
+    random,
+};
+
+/// A configuration or command line that has to be changed.
+const EXIT_CONFIGURATION: u8 = 2;
+
+/// A login in front of any web app.
+///
+/// sidegate is a reverse proxy. It sends a browser without a session to your OpenID Connect provider,
+/// keeps the session in an encrypted cookie, decides who may pass, and tells the app who the user is in
+/// headers such as X-User.
+#[derive(Debug, Parser)]
+#[command(
+    name = "sidegate",
+    version,
+    after_help = AFTER_HELP,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Look at it first, with no file, no account and no network:
+
+    sidegate demo
+
+Then protect an app of your own. The smallest sidegate.toml:
+
+    upstream   = \"http://127.0.0.1:8000\"
+    public_url = \"https://app.example.com\"
+
+    [providers.corp]
+    type          = \"oidc\"
+    issuer        = \"https://login.example.com\"
+    client_id     = \"app\"
+    client_secret = { env = \"CLIENT_SECRET\" }
+    allow         = { domains = [\"example.com\"] }
+
+    sidegate check      says what is wrong with it, and which callback address to
+                        register at the provider
+    sidegate run        serves
+
+Every key also has an environment name: SIDEGATE_UPSTREAM, SIDEGATE_SESSION__SECRET,
+SIDEGATE_PROVIDERS__CORP__CLIENT_ID. `sidegate secret` makes the session secret that
+lets sessions outlive a restart. config.example.toml explains every key.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve: listen, and forward what may pass.
+    Run(ConfigFile),
+    /// Check the configuration; print a summary, or every problem with its line.
+    Check(ConfigFile),
+    /// Print a fresh session secret: 32 random bytes as base64url.
+    Secret,
+    /// Ask a running gate whether it is alive; for a container's HEALTHCHECK.
+    ///
+    /// Asks /ping at `admin_listen`, else at the first `listen` address, or at the address given. Exits
+    /// with 0 when the answer is 200 within two seconds, and with 1 otherwise.
+    Health {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// Ask here instead, without a look at the configuration: http://HOST:PORT or unix:/PATH.
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
+    },
+    /// Show a whole login on this machine: a demo app, a demo provider, and the gate before it.
+    Demo {
+        /// Where the gate listens on loopback; the first free port from 4180 on where none is named.
+        #[arg(long, value_name = "N")]
+        port: Option<u16>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// The configuration; sidegate.toml in the working directory where none is named.
+    #[arg(short, long = "config", value_name = "FILE", env = "SIDEGATE_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    /// The configuration, or its report on stderr.
+    fn load(&self) -> Result<Loaded, ExitCode> {
+        config::load(self.config.as_deref(), &environment()).map_err(|report| {
+            let stderr = io::stderr();
+            let colour = stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            complain(&report.render(colour));
+            ExitCode::from(EXIT_CONFIGURATION)
+        })
+    }
+
+    fn name(&self) -> String {
+        match &self.config {
+            Some(path) => path.display().to_string(),
+            None if PathBuf::from(config::DEFAULT_FILE).exists() => config::DEFAULT_FILE.to_owned(),
+            None => "the environment".to_owned(),
+        }
+    }
+}
+
+/// Does what the command line asks.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run(file) => file.load().map(run),
+        Command::Check(file) => check(&file),
+        Command::Secret => {
+            say(&format!("{}\n", URL_SAFE_NO_PAD.encode(random::bytes::<32>())));
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Health { file, url } => health(&file, url.as_deref()),
+        Command::Demo { port } => Ok(run_demo(port)),
+    };
+    result.unwrap_or_else(|code| code)
+}
+
+fn run(loaded: Loaded) -> ExitCode {
+    let _log = log::start(&loaded.config.log);
+    for warning in loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    serve(loaded.config)
+}
+
+fn run_demo(port: Option<u16>) -> ExitCode {
+    let demo = match demo::start(port) {
+        Ok(demo) => demo,
+        Err(error) => {
+            complain(&format!("the demo cannot start: {error}\n"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let _log = log::start(&demo.config.log);
+    say(&demo.banner);
+    let code = serve(demo.config);
+    drop(demo.servers);
+    code
+}
+
+/// Serves until a signal. The acceptor and what runs in the background share this thread.
+fn serve(config: Config) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&format!("cannot start: {error}\n"));
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(app::run(config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("{error}\n"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check(file: &ConfigFile) -> Result<ExitCode, ExitCode> {
+    let Loaded { config, warnings } = file.load()?;
+    for warning in warnings {
+        complain(&format!("warning: {warning}\n"));
+    }
+    say(&summary(&file.name(), &config));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the configuration comes to, and what is left to do: register the callbacks.
+fn summary(name: &str, config: &Config) -> String {
+    let mut text = format!("ok: {name}\n");
+    let mut line = |key: &str, value: &str| {
+        _ = writeln!(text, "  {key:<10} {value}");
+    };
+    let listen: Vec<_> = config.listen.iter().map(ToString::to_string).collect();
+    line("listen", &listen.join(", "));
+    if let Some(admin) = &config.admin_listen {
+        line("admin", &admin.to_string());
+    }
+    let origin = config.public_url.url.origin().ascii_serialization();
+    line("public", &origin);
+    match &config.upstream {
+        UpstreamAddress::Network(uri) => line("upstream", uri.to_string().trim_end_matches('/')),
+        UpstreamAddress::Unix(path) => line("upstream", &format!("unix:{}", path.display())),
+    }
+    for provider in &config.providers {
+        let ProviderKind::Oidc { issuer } = &provider.kind;
+        let who = match provider.allow {
+            Allow::Anyone => ", open to anyone who can sign in there",
+            Allow::Lists(_) => "",
+        };
+        line("provider", &format!("{} (oidc, {issuer}{who})", provider.name));
+    }
+    line("routes", &match config.routes.len() {
+        0 => "none: every path asks for a session".to_owned(),
+        many => format!("{many}, then every path asks for a session"),
+    });
+    text.push_str("register as redirect URI:\n");
+    for provider in &config.providers {
+        let callback = format!("{origin}{}/callback/{}", config.prefix, provider.name);
+        _ = writeln!(text, "  {:<10} {callback}", provider.name);
+    }
+    text
+}
+
+fn health(file: &ConfigFile, url: Option<&str>) -> Result<ExitCode, ExitCode> {
+    let target = match url {
+        Some(url) => health::Target::parse(url),
+        None => health::Target::of(&file.load()?.config),
+    };
+    match target.and_then(|target| target.ask()) {
+        Ok(()) => {
+            say("ok\n");
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(why) => {
+            complain(&format!("not healthy: {why}\n"));
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// The environment as text. What is not UTF-8 is none of ours, and a secret must not be changed to fit.
+fn environment() -> Environment {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// Writes to stdout. Whoever closed the pipe wants no more of it.
+fn say(text: &str) {
+    _ = io::stdout().write_all(text.as_bytes());
+}
+
+/// Writes to stderr.
+fn complain(text: &str) {
+    _ = io::stderr().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_shows_a_file_that_passes() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("sidegate.toml");
+        let from = AFTER_HELP.find("upstream ").unwrap();
+        let to = AFTER_HELP.find("    sidegate check ").unwrap();
+        fs::write(&file, &AFTER_HELP[from..to]).unwrap();
+        let environment = [("CLIENT_SECRET".to_owned(), "s".to_owned())].into();
+        let loaded = config::load(Some(&file), &environment).unwrap();
+        let text = summary("sidegate.toml", &loaded.config);
+        assert!(text.starts_with("ok: sidegate.toml\n"), "{text}");
+        assert!(text.contains("https://app.example.com/oauth2/callback/corp\n"), "{text}");
+    }
+
+    #[test]
+    fn a_path_goes_with_each_command_that_loads() {
+        for arguments in [
+            ["sidegate", "run", "-c", "a.toml"],
+            ["sidegate", "check", "--config", "a.toml"],
+            ["sidegate", "health", "-c", "a.toml"],
+        ] {
+            let (Command::Run(file) | Command::Check(file) | Command::Health { file, .. }) =
+                Cli::try_parse_from(arguments).unwrap().command
+            else {
+                panic!("another command");
+            };
+            assert_eq!(file.config.as_deref(), Some(Path::new("a.toml")));
+        }
+    }
+}

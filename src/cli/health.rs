@@ -1,0 +1,206 @@
+//! Asks a running gate whether it is alive, with nothing but a socket: a container's health check runs
+//! every few seconds and should cost next to nothing.
+
+use std::{
+    fmt::Display,
+    io::{Read, Write},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs},
+    os::unix::net::UnixStream,
+    path::PathBuf,
+    time::Duration,
+};
+
+use crate::config::{Config, ListenAddress};
+
+/// Where to ask, and for which path.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    place: Place,
+    path: String,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    /// `HOST:PORT`, as it also stands in `Host`.
+    Network(String),
+    Unix(PathBuf),
+}
+
+/// For connecting, for each write and for each read.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+impl Target {
+    /// The gate that runs with this configuration: its admin listener, which never speaks TLS, else its
+    /// first public one.
+    pub(super) fn of(config: &Config) -> Result<Self, String> {
+        let address = match (&config.admin_listen, &config.tls) {
+            (Some(admin), _) => Some(admin),
+            (None, Some(_)) => {
+                return Err("the listener speaks TLS; set admin_listen for health checks, \
+                            such as \"127.0.0.1:4181\""
+                    .to_owned());
+            }
+            (None, None) => config.listen.first(),
+        };
+        let place = match address.ok_or("nothing listens")? {
+            ListenAddress::Tcp(address) => Place::Network(reachable(*address).to_string()),
+            ListenAddress::Unix(path) => Place::Unix(path.clone()),
+        };
+        Ok(Self {
+            place,
+            path: "/ping".to_owned(),
+        })
+    }
+
+    /// `http://HOST:PORT`, with a path other than `/ping` if wanted, or `unix:/PATH`.
+    pub(super) fn parse(address: &str) -> Result<Self, String> {
+        if let Some(path) = address.strip_prefix("unix:") {
+            return Ok(Self {
+                place: Place::Unix(PathBuf::from(path)),
+                path: "/ping".to_owned(),
+            });
+        }
+        let url = url::Url::parse(address).map_err(|error| format!("--url: {error}"))?;
+        if url.scheme() != "http" {
+            return Err(
+                "--url begins with http:// or unix:; with TLS set admin_listen and ask there".to_owned(),
+            );
+        }
+        let host = url.host_str().ok_or("--url has no host")?;
+        let port = url.port_or_known_default().ok_or("--url has no port")?;
+        Ok(Self {
+            place: Place::Network(format!("{host}:{port}")),
+            path: match url.path() {
+                "/" => "/ping".to_owned(),
+                path => path.to_owned(),
+            },
+        })
+    }
+
+    /// Asks. Anything but 200 is a failure, with its reason.
+    pub(super) fn ask(&self) -> Result<(), String> {
+        match &self.place {
+            Place::Network(address) => {
+                let stream = connect(address)?;
+                limit(stream.set_read_timeout(Some(TIMEOUT)))?;
+                limit(stream.set_write_timeout(Some(TIMEOUT)))?;
+                self.exchange(stream, address)
+            }
+            Place::Unix(path) => {
+                let stream = UnixStream::connect(path)
+                    .map_err(|error| format!("{}: {error}", path.display()))?;
+                limit(stream.set_read_timeout(Some(TIMEOUT)))?;
+                limit(stream.set_write_timeout(Some(TIMEOUT)))?;
+                self.exchange(stream, "localhost")
+            }
+        }
+    }
+
+    fn exchange(&self, mut stream: impl Read + Write, host: &str) -> Result<(), String> {
+        let path = &self.path;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).map_err(failed)?;
+        // "HTTP/1.1 200" is all that counts.
+        let mut start = [0; 12];
+        stream.read_exact(&mut start).map_err(failed)?;
+        match start.strip_prefix(b"HTTP/1.") {
+            Some([_, b' ', b'2', b'0', b'0']) => Ok(()),
+            Some([_, b' ', status @ ..]) => {
+                Err(format!("{path} answered {}", String::from_utf8_lossy(status)))
+            }
+            _ => Err("the answer is not HTTP".to_owned()),
+        }
+    }
+}
+
+fn connect(address: &str) -> Result<TcpStream, String> {
+    let mut error = format!("{address}: no such host");
+    for candidate in address.to_socket_addrs().map_err(|error| format!("{address}: {error}"))? {
+        match TcpStream::connect_timeout(&candidate, TIMEOUT) {
+            Ok(stream) => return Ok(stream),
+            Err(failure) => error = format!("{candidate}: {failure}"),
+        }
+    }
+    Err(error)
+}
+
+/// An address to connect to: one that listens everywhere is reached over loopback.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+fn limit(result: std::io::Result<()>) -> Result<(), String> {
+    result.map_err(failed)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "map_err gives the error away")]
+fn failed(error: impl Display) -> String {
+    format!("no answer: {error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::TcpListener, os::unix::net::UnixListener, thread};
+
+    use super::*;
+
+    fn answer(mut stream: impl Read + Write, answer: &str) {
+        let mut request = [0; 512];
+        let length = stream.read(&mut request).unwrap();
+        assert!(request[..length].starts_with(b"GET /ping HTTP/1.1\r\n"));
+        stream.write_all(answer.as_bytes()).unwrap();
+    }
+
+    #[test]
+    fn only_200_is_healthy() {
+        for (text, healthy) in [
+            ("HTTP/1.1 200 OK\r\n\r\n", true),
+            ("HTTP/1.1 503 Service Unavailable\r\n\r\n", false),
+            ("HTTP/1.1 302 Found\r\n\r\n", false),
+            ("SSH-2.0-something\r\n", false),
+            ("", false),
+        ] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let url = format!("http://{}", listener.local_addr().unwrap());
+            let server = thread::spawn(move || answer(listener.accept().unwrap().0, text));
+            assert_eq!(Target::parse(&url).unwrap().ask().is_ok(), healthy, "{text}");
+            server.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn asks_over_a_unix_socket() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gate.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let server =
+            thread::spawn(move || answer(listener.accept().unwrap().0, "HTTP/1.1 200 OK\r\n\r\n"));
+        let target = Target::parse(&format!("unix:{}", path.display())).unwrap();
+        assert_eq!(target.ask(), Ok(()));
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn says_why_nobody_answers() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let error = Target::parse(&format!("http://{address}")).unwrap().ask().unwrap_err();
+        assert!(error.contains("refused"), "{error}");
+        assert!(Target::parse("https://localhost").is_err());
+        assert!(Target::parse("nonsense").is_err());
+    }
+
+    #[test]
+    fn everywhere_is_reached_over_loopback() {
+        let reach = |text: &str| reachable(text.parse().unwrap()).to_string();
+        assert_eq!(reach("0.0.0.0:4180"), "127.0.0.1:4180");
+        assert_eq!(reach("[::]:4180"), "[::1]:4180");
+        assert_eq!(reach("10.0.0.1:4180"), "10.0.0.1:4180");
+    }
+}
