@@ -17,9 +17,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     app,
-    config::{
-        self, Allow, Config, Environment, Loaded, ProviderKind, UpstreamAddress,
-    },
+    config::{self, Allow, Config, Environment, Loaded, ProviderKind, UpstreamAddress},
     demo,
     observe::log,
     random,
@@ -86,7 +84,7 @@ enum Command {
     Health {
         #[command(flatten)]
         file: ConfigFile,
-        /// Ask here instead, without a look at the configuration: http://HOST:PORT or unix:/PATH.
+        /// Ask here instead, without a look at the configuration: `http://HOST:PORT` or `unix:/PATH`.
         #[arg(long, value_name = "URL")]
         url: Option<String>,
     },
@@ -131,7 +129,10 @@ pub fn main() -> ExitCode {
         Command::Run(file) => file.load().map(run),
         Command::Check(file) => check(&file),
         Command::Secret => {
-            say(&format!("{}\n", URL_SAFE_NO_PAD.encode(random::bytes::<32>())));
+            say(&format!(
+                "{}\n",
+                URL_SAFE_NO_PAD.encode(random::bytes::<32>())
+            ));
             Ok(ExitCode::SUCCESS)
         }
         Command::Health { file, url } => health(&file, url.as_deref()),
@@ -165,7 +166,10 @@ fn run_demo(port: Option<u16>) -> ExitCode {
 
 /// Serves until a signal. The acceptor and what runs in the background share this thread.
 fn serve(config: Config) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             complain(&format!("cannot start: {error}\n"));
@@ -213,12 +217,18 @@ fn summary(name: &str, config: &Config) -> String {
             Allow::Anyone => ", open to anyone who can sign in there",
             Allow::Lists(_) => "",
         };
-        line("provider", &format!("{} (oidc, {issuer}{who})", provider.name));
+        line(
+            "provider",
+            &format!("{} (oidc, {issuer}{who})", provider.name),
+        );
     }
-    line("routes", &match config.routes.len() {
-        0 => "none: every path asks for a session".to_owned(),
-        many => format!("{many}, then every path asks for a session"),
-    });
+    line(
+        "routes",
+        &match config.routes.len() {
+            0 => "none: every path asks for a session".to_owned(),
+            many => format!("{many}, then every path asks for a session"),
+        },
+    );
     text.push_str("register as redirect URI:\n");
     for provider in &config.providers {
         let callback = format!("{origin}{}/callback/{}", config.prefix, provider.name);
@@ -285,7 +295,10 @@ mod tests {
         let loaded = config::load(Some(&file), &environment).unwrap();
         let text = summary("sidegate.toml", &loaded.config);
         assert!(text.starts_with("ok: sidegate.toml\n"), "{text}");
-        assert!(text.contains("https://app.example.com/oauth2/callback/corp\n"), "{text}");
+        assert!(
+            text.contains("https://app.example.com/oauth2/callback/corp\n"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -94,5 +94,8 @@ const LONGEST_RETURN: usize = 2_048;
 
 /// All but RFC 3986's unreserved characters, so that a decoded query value is the same bytes again
 /// whether or not the reader takes `+` for a space.
-const ESCAPED: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');

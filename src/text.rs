@@ -19,6 +19,10 @@ impl Text {
     }
 
     /// The text itself.
+    ///
+    /// # Panics
+    /// Never: every constructor takes UTF-8. (Looking again costs less than a copy at opening would,
+    /// and the crate has no `unsafe`.)
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("every constructor takes UTF-8")
     }

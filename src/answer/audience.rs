@@ -158,9 +158,16 @@ mod tests {
             (&[mode("websocket"), dest("empty"), HTML], Program),
             (&[mode("nested-navigate"), HTML], Program),
             (&[mode(""), HTML], Program),
-            (&[mode("navigate"), ("sec-purpose", "prefetch"), HTML], Program),
             (
-                &[mode("navigate"), ("sec-purpose", "prefetch;prerender"), HTML],
+                &[mode("navigate"), ("sec-purpose", "prefetch"), HTML],
+                Program,
+            ),
+            (
+                &[
+                    mode("navigate"),
+                    ("sec-purpose", "prefetch;prerender"),
+                    HTML,
+                ],
                 Program,
             ),
         ];
@@ -182,9 +189,15 @@ mod tests {
         let accept = |value: &'static str| headers(&[("accept", value)]);
         assert_eq!(of(&Method::GET, &headers(&[HTML])), Navigation);
         assert_eq!(of(&Method::GET, &accept("TEXT/HTML")), Navigation);
-        assert_eq!(of(&Method::GET, &accept("application/json, text/html;q=0.1")), Navigation);
+        assert_eq!(
+            of(&Method::GET, &accept("application/json, text/html;q=0.1")),
+            Navigation
+        );
         assert_eq!(of(&Method::GET, &accept("text/html;q=0")), Program);
-        assert_eq!(of(&Method::GET, &accept("text/html; Q=0.000, */*")), Program);
+        assert_eq!(
+            of(&Method::GET, &accept("text/html; Q=0.000, */*")),
+            Program
+        );
         assert_eq!(of(&Method::GET, &accept("*/*")), Program);
         assert_eq!(of(&Method::GET, &accept("application/json")), Program);
         assert_eq!(of(&Method::GET, &accept("text/htmlx")), Program);
@@ -200,7 +213,11 @@ mod tests {
             ("upgrade", "websocket"),
             ("purpose", "prefetch"),
         ] {
-            assert_eq!(of(&Method::GET, &headers(&[HTML, line])), Program, "{line:?}");
+            assert_eq!(
+                of(&Method::GET, &headers(&[HTML, line])),
+                Program,
+                "{line:?}"
+            );
         }
         let basic = headers(&[HTML, ("authorization", "Basic YTpi")]);
         assert_eq!(of(&Method::GET, &basic), Navigation);
@@ -208,7 +225,10 @@ mod tests {
 
     #[test]
     fn a_method_that_a_redirect_would_change_is_a_submission() {
-        let navigate = headers(&[("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")]);
+        let navigate = headers(&[
+            ("sec-fetch-mode", "navigate"),
+            ("sec-fetch-dest", "document"),
+        ]);
         for (method, expected) in [
             (Method::GET, Navigation),
             (Method::HEAD, Navigation),

@@ -5,7 +5,10 @@ use std::borrow::Cow;
 use http::StatusCode;
 
 use super::{Link, Reject, audience::Audience};
-use crate::{login::LoginError, site::Site};
+use crate::{
+    login::{Fault, LoginError},
+    site::{Site, with_switch},
+};
 
 /// A refusal in the words of each audience.
 #[derive(Debug)]
@@ -52,7 +55,11 @@ impl Reject {
                 "There is no page at this address.",
             ),
             Self::MethodNotAllowed(_) => Explanation::new(
-                (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", UNIMPLEMENTED),
+                (
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "method_not_allowed",
+                    UNIMPLEMENTED,
+                ),
                 "Not in this way",
                 "This address does not take requests of this kind.",
             ),
@@ -63,7 +70,11 @@ impl Reject {
                 "You came here from another site. Nothing happens until you say so.",
             ),
             Self::SessionTooLarge => Explanation::new(
-                (StatusCode::INTERNAL_SERVER_ERROR, "session_too_large", INTERNAL),
+                (
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "session_too_large",
+                    INTERNAL,
+                ),
                 "This account does not fit",
                 "Signing in went well, but your account carries more data than fits into cookies, a long \
                  list of groups for instance. The people who run this app can help.",
@@ -74,7 +85,11 @@ impl Reject {
                 "The app behind this page cannot be reached right now. Try again in a moment.",
             ),
             Self::GatewayTimeout => Explanation::new(
-                (StatusCode::GATEWAY_TIMEOUT, "gateway_timeout", DEADLINE_EXCEEDED),
+                (
+                    StatusCode::GATEWAY_TIMEOUT,
+                    "gateway_timeout",
+                    DEADLINE_EXCEEDED,
+                ),
                 "The app takes too long",
                 "The app behind this page did not answer in time. Try again in a moment.",
             ),
@@ -85,6 +100,15 @@ impl Reject {
     pub(super) fn user(&self) -> Option<&str> {
         match self {
             Self::Forbidden { user, .. } => user.as_deref(),
+            Self::Login(LoginError::NotAllowed { user, .. }) => Some(user),
+            _ => None,
+        }
+    }
+
+    /// What the provider itself says, to be shown as its words.
+    pub(super) fn providers_words(&self) -> Option<&str> {
+        match self {
+            Self::Login(error) => error.providers_words(),
             _ => None,
         }
     }
@@ -114,53 +138,53 @@ impl Explanation {
         title: &'static str,
         message: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self { status, error, grpc, title, message: message.into() }
+        Self {
+            status,
+            error,
+            grpc,
+            title,
+            message: message.into(),
+        }
     }
 }
 
 fn explain_login(error: &LoginError) -> Explanation {
-    match error {
-        LoginError::Stale => Explanation::new(
-            (StatusCode::BAD_REQUEST, "login_expired", INVALID_ARGUMENT),
-            "Start again",
-            "This sign-in was begun too long ago, or in another browser, or this browser does not keep \
-             the cookie that belongs to it.",
-        ),
-        LoginError::Refused | LoginError::NotAllowed { .. } => Explanation::new(
-            (StatusCode::FORBIDDEN, "login_denied", PERMISSION_DENIED),
-            "No access",
-            "This account may not sign in here.",
-        ),
-        LoginError::Unavailable => Explanation::new(
-            (StatusCode::SERVICE_UNAVAILABLE, "provider_unavailable", UNAVAILABLE),
+    let status = error.status();
+    let (code, grpc, title) = match (status, error.fault()) {
+        (StatusCode::NOT_FOUND, _) => ("not_found", UNIMPLEMENTED, "Nothing here"),
+        (StatusCode::SERVICE_UNAVAILABLE, _) => (
+            "provider_unavailable",
+            UNAVAILABLE,
             "Signing in is not possible right now",
-            "The sign-in service does not answer. Try again in a moment.",
         ),
-        LoginError::UnknownProvider => Explanation::new(
-            (StatusCode::NOT_FOUND, "not_found", UNIMPLEMENTED),
-            "Nothing here",
-            "There is no page at this address.",
-        ),
-        LoginError::Misbehaved => Explanation::new(
-            (StatusCode::BAD_GATEWAY, "provider_failed", UNAVAILABLE),
-            "Signing in failed",
-            "The sign-in service gave an answer that cannot be trusted. The people who run this app can \
-             find out why.",
-        ),
-    }
+        (_, Fault::Browser) => ("login_invalid", INVALID_ARGUMENT, "Please start again"),
+        (_, Fault::User) => ("login_denied", PERMISSION_DENIED, "Not signed in"),
+        (_, Fault::Provider) => ("provider_failed", UNAVAILABLE, "Signing in failed"),
+    };
+    let title = match error {
+        LoginError::NotAllowed { .. } => "No access",
+        _ => title,
+    };
+    Explanation::new((status, code, grpc), title, error.sentence())
 }
 
+/// Where to begin anew: at the same provider for the same page as far as that is known.
 fn login_links(error: &LoginError, site: &Site) -> Vec<Link> {
-    match error {
-        LoginError::Stale | LoginError::Misbehaved => {
-            vec![Link::new("Sign in again", site.sign_in("/"))]
-        }
-        LoginError::Refused | LoginError::NotAllowed { .. } => {
-            vec![Link::new("Use another account", site.switch_account("/"))]
-        }
-        LoginError::Unavailable => vec![Link::new("Try again", site.sign_in("/"))],
-        LoginError::UnknownProvider => vec![],
+    let path = match error.start_again() {
+        Some(again) => site.start(&again.provider, again.return_to.as_str()),
+        None => site.sign_in("/"),
+    };
+    let mut links = vec![match error {
+        LoginError::UnknownProvider => return vec![Link::new("Sign in", path)],
+        LoginError::NotAllowed { .. } => Link::new("Use another account", with_switch(path)),
+        _ if error.is_outage() => Link::new("Try again", path),
+        _ => Link::new("Sign in again", path),
+    }];
+    if let (Some(again), [_, _, ..]) = (error.start_again(), site.providers.as_slice()) {
+        let chooser = site.sign_in(again.return_to.as_str());
+        links.push(Link::new("Sign in another way", chooser));
     }
+    links
 }
 
 const INVALID_ARGUMENT: u8 = 3;

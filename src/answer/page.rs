@@ -27,10 +27,10 @@ pub struct Choice<'a> {
 impl Choice<'_> {
     /// What stands in the place of a picture.
     fn initial(&self) -> String {
-        self.label.chars().find(|letter| letter.is_alphanumeric()).map_or_else(
-            || "?".to_owned(),
-            |letter| letter.to_uppercase().collect(),
-        )
+        self.label
+            .chars()
+            .find(|letter| letter.is_alphanumeric())
+            .map_or_else(|| "?".to_owned(), |letter| letter.to_uppercase().collect())
     }
 }
 
@@ -46,6 +46,8 @@ pub struct Notice<'a> {
     pub message: &'a str,
     /// Who is signed in, where that explains the answer.
     pub user: Option<&'a str>,
+    /// What the provider says, shown as its words.
+    pub quote: Option<&'a str>,
     /// A button that posts: (what it says, where to).
     pub form: Option<(&'a str, String)>,
     /// What to do now; the first is what most people want.
@@ -68,11 +70,19 @@ pub struct Link {
 impl Link {
     /// A link that leads on.
     pub fn new(label: &'static str, href: String) -> Self {
-        Self { label, href, beside: false }
+        Self {
+            label,
+            href,
+            beside: false,
+        }
     }
 
     /// A link that opens beside this page.
     pub fn beside(label: &'static str, href: String) -> Self {
-        Self { label, href, beside: true }
+        Self {
+            label,
+            href,
+            beside: true,
+        }
     }
 }

@@ -11,7 +11,12 @@ use super::{Notice, Reject, audience::Audience, reply};
 use crate::{body::Body, site::Site};
 
 /// The answer to a refusal. Never cacheable, never sets a cookie.
-pub fn render(reject: &Reject, audience: Audience, site: &Site, request_id: &str) -> Response<Body> {
+pub fn render(
+    reject: &Reject,
+    audience: Audience,
+    site: &Site,
+    request_id: &str,
+) -> Response<Body> {
     let explanation = reject.explain();
     let mut response = match (audience, reject) {
         (Audience::Grpc, _) => return reply::grpc(explanation.grpc, explanation.error),
@@ -42,6 +47,7 @@ pub fn render(reject: &Reject, audience: Audience, site: &Site, request_id: &str
                 title: explanation.title,
                 message: &explanation.message,
                 user: reject.user(),
+                quote: reject.providers_words(),
                 form: None,
                 links: reject.links(audience, site),
                 request_id: Some(request_id),

@@ -1,1 +1,298 @@
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode};
+use http_body_util::BodyExt;
+use proptest::prelude::*;
+use serde_json::Value;
+use url::Url;
 
+use super::{
+    Choice, Reject, SignInPage,
+    audience::Audience::{self, *},
+    render, reply, return_address,
+};
+use crate::{body::Body, config::PublicUrl, login::return_to::ReturnRules, site::Site};
+
+fn site() -> Site {
+    let public_url = PublicUrl {
+        url: Url::parse("https://app.example").unwrap(),
+    };
+    Site {
+        return_rules: ReturnRules::new(&public_url, &[], "/oauth2"),
+        public_url,
+        prefix: "/oauth2".to_owned(),
+        providers: vec![("corp".to_owned(), "Corp".to_owned())],
+    }
+}
+
+fn sign_in(return_to: &str) -> Reject {
+    Reject::SignIn {
+        return_to: return_to.to_owned(),
+    }
+}
+
+fn every_reject() -> Vec<Reject> {
+    vec![
+        sign_in("/a?b=1"),
+        Reject::Forbidden {
+            user: Some("ada".to_owned()),
+            rule: "secret rule".to_owned(),
+        },
+        Reject::Forbidden {
+            user: None,
+            rule: "secret rule".to_owned(),
+        },
+        Reject::BadRequest("the path has a dot segment".into()),
+        Reject::NotFound,
+        Reject::MethodNotAllowed("GET, HEAD"),
+        Reject::ConfirmSignOut {
+            return_to: Some("/bye".to_owned()),
+        },
+        Reject::SessionTooLarge,
+        Reject::BadGateway,
+        Reject::GatewayTimeout,
+    ]
+}
+
+fn answer(reject: &Reject, audience: Audience) -> (StatusCode, HeaderMap, String) {
+    let response = render(reject, audience, &site(), "0123");
+    let (head, body) = response.into_parts();
+    (head.status, head.headers, text(body))
+}
+
+fn text(body: Body) -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let bytes: Bytes = runtime.block_on(body.collect()).unwrap().to_bytes();
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+    headers
+        .get(name)
+        .map_or("", |value| value.to_str().unwrap())
+}
+
+#[test]
+fn each_refusal_has_its_status() {
+    let statuses = [401, 403, 403, 400, 404, 405, 403, 500, 502, 504];
+    for (reject, status) in every_reject().iter().zip(statuses) {
+        assert_eq!(answer(reject, Program).0, status, "{reject:?}");
+        if !matches!(
+            reject,
+            Reject::SignIn { .. } | Reject::ConfirmSignOut { .. }
+        ) {
+            assert_eq!(answer(reject, Navigation).0, status, "{reject:?}");
+        }
+        assert_eq!(answer(reject, Grpc).0, 200, "{reject:?}");
+    }
+}
+
+#[test]
+fn a_navigation_is_sent_to_sign_in_and_back_to_the_very_same_bytes() {
+    let target = "/a b?c=1&d=%2F+&e=ü#x";
+    let (status, headers, body) = answer(&sign_in(target), Navigation);
+    assert_eq!((status, body.as_str()), (StatusCode::FOUND, ""));
+    let location = site()
+        .public_url
+        .url
+        .join(header(&headers, "location"))
+        .unwrap();
+    assert_eq!(location.path(), "/oauth2/sign_in");
+    let pairs: Vec<_> = location.query_pairs().into_owned().collect();
+    assert_eq!(pairs, [("rd".to_owned(), target.to_owned())]);
+}
+
+#[test]
+fn a_form_gets_a_page_and_no_redirect() {
+    let (status, headers, body) = answer(&sign_in("/pay"), Submission);
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    assert!(!headers.contains_key("location"));
+    assert!(header(&headers, "www-authenticate").starts_with("Bearer "));
+    assert!(
+        body.contains(r#"href="/oauth2/sign_in" target="_blank""#),
+        "{body}"
+    );
+}
+
+#[test]
+fn a_program_learns_where_to_sign_in() {
+    let (status, headers, body) = answer(&sign_in("/a?b=1"), Program);
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    assert_eq!(header(&headers, "content-type"), "application/json");
+    assert_eq!(
+        header(&headers, "www-authenticate"),
+        "Bearer realm=\"app.example\""
+    );
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(body["error"], "login_required");
+    assert_eq!(
+        body["login_url"],
+        "https://app.example/oauth2/sign_in?rd=%2Fa%3Fb%3D1"
+    );
+    assert_eq!(body["request_id"], "0123");
+}
+
+#[test]
+fn grpc_gets_its_status_among_the_headers() {
+    for (reject, status) in [(sign_in("/"), "16"), (every_reject().remove(1), "7")] {
+        let response = render(&reject, Grpc, &site(), "0123");
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(
+            header(response.headers(), "content-type"),
+            "application/grpc"
+        );
+        assert_eq!(header(response.headers(), "grpc-status"), status);
+        assert!(!header(response.headers(), "grpc-message").is_empty());
+        assert!(http_body::Body::is_end_stream(response.body()));
+    }
+}
+
+#[test]
+fn every_answer_is_harmless() {
+    for reject in every_reject() {
+        for audience in [Navigation, Submission, Program, Grpc] {
+            let (status, headers, body) = answer(&reject, audience);
+            let context = format!("{reject:?} {audience:?}");
+            assert_eq!(header(&headers, "cache-control"), "no-store", "{context}");
+            assert_eq!(
+                header(&headers, "x-content-type-options"),
+                "nosniff",
+                "{context}"
+            );
+            assert!(headers.contains_key("referrer-policy"), "{context}");
+            assert!(!headers.contains_key("set-cookie"), "{context}");
+            assert!(!body.contains("secret rule"), "{context}");
+            if status == StatusCode::METHOD_NOT_ALLOWED {
+                assert_eq!(header(&headers, "allow"), "GET, HEAD");
+            }
+            if header(&headers, "content-type").starts_with("text/html") {
+                check_page(&headers, &body);
+            }
+        }
+    }
+}
+
+/// A page loads nothing, runs nothing, and its one style is the one that the policy names.
+fn check_page(headers: &HeaderMap, body: &str) {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    let policy = header(headers, "content-security-policy");
+    for part in [
+        "default-src 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+        "base-uri 'none'",
+    ] {
+        assert!(policy.contains(part), "{policy}");
+    }
+    assert!(!policy.contains("unsafe"), "{policy}");
+    assert_eq!(header(headers, "x-frame-options"), "DENY");
+    assert_eq!(header(headers, "cross-origin-opener-policy"), "same-origin");
+    let style = body
+        .split_once("<style>")
+        .unwrap()
+        .1
+        .split_once("</style>")
+        .unwrap()
+        .0;
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, style.as_bytes());
+    assert!(policy.contains(&format!("'sha256-{}'", STANDARD.encode(digest))));
+    for forbidden in ["<script", " style=", " onclick", "javascript:"] {
+        assert!(!body.contains(forbidden), "{forbidden}");
+    }
+    for needed in ["<html lang=\"en\">", "<title>", "<h1>", "name=\"viewport\""] {
+        assert!(body.contains(needed), "{needed}");
+    }
+}
+
+#[test]
+fn only_a_get_is_offered_to_be_tried_again() {
+    assert!(
+        answer(&Reject::BadGateway, Navigation)
+            .2
+            .contains("Try again</a>")
+    );
+    assert!(
+        !answer(&Reject::BadGateway, Submission)
+            .2
+            .contains("Try again</a>")
+    );
+}
+
+#[test]
+fn a_refused_account_is_named_to_its_owner_and_can_be_changed() {
+    let (_, _, body) = answer(&every_reject()[1], Navigation);
+    assert!(body.contains("<strong>ada</strong>"));
+    assert!(body.contains("/oauth2/start/corp?switch=1"));
+    assert!(body.contains("0123"));
+}
+
+#[test]
+fn signing_out_from_elsewhere_is_confirmed_by_a_post() {
+    let confirm = &every_reject()[6];
+    let (status, headers, body) = answer(confirm, Navigation);
+    assert_eq!(status, StatusCode::OK);
+    assert!(
+        body.contains(r#"<form method="post" action="/oauth2/sign_out?rd=%2Fbye">"#),
+        "{body}"
+    );
+    // Under `no-referrer` the form would be posted with `Origin: null`.
+    assert_eq!(header(&headers, "referrer-policy"), "same-origin");
+    assert_eq!(answer(confirm, Program).0, StatusCode::FORBIDDEN);
+}
+
+#[test]
+fn a_script_is_sent_back_to_the_page_it_runs_on() {
+    let back = |audience, referer: &'static str| {
+        let headers = HeaderMap::from_iter([(
+            http::header::REFERER,
+            http::HeaderValue::from_static(referer),
+        )]);
+        return_address(audience, &headers, "/api?x=1", &site())
+    };
+    assert_eq!(back(Program, "https://app.example/page?a=1#f"), "/page?a=1");
+    assert_eq!(back(Program, "https://app.example.evil/page"), "/api?x=1");
+    assert_eq!(back(Program, "no address"), "/api?x=1");
+    assert_eq!(back(Navigation, "https://app.example/page"), "/api?x=1");
+}
+
+#[test]
+fn hostile_names_stay_text() {
+    const HOSTILE: &str = "<script>alert(1)</script>\"'&";
+    let choices = vec![Choice {
+        label: HOSTILE,
+        href: site().start(HOSTILE, HOSTILE),
+    }];
+    let page = SignInPage {
+        host: "app.example",
+        choices,
+    };
+    let response: Response<Body> = reply::page(StatusCode::OK, &page);
+    let chooser = text(response.into_body());
+    let forbidden = Reject::Forbidden {
+        user: Some(HOSTILE.to_owned()),
+        rule: String::new(),
+    };
+    for page in [chooser, answer(&forbidden, Navigation).2] {
+        assert!(!page.contains("<script"), "{page}");
+        assert!(!page.contains("\"'&"), "{page}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_was_asked_for_comes_back(target in "/\\PC{0,60}") {
+        let path = site().sign_in(&target);
+        let location = site().public_url.url.join(&path).unwrap();
+        let back = location.query_pairs().next().map_or("/".to_owned(), |(_, value)| value.into_owned());
+        prop_assert_eq!(back, target);
+    }
+
+    #[test]
+    fn a_name_never_becomes_markup(name in "\\PC{0,40}") {
+        let reject = Reject::Forbidden { user: Some(name.clone()), rule: String::new() };
+        let page = answer(&reject, Navigation).2;
+        let shown = page.split_once("signed in as <strong>").unwrap().1.split_once("</strong>").unwrap().0;
+        prop_assert!(!shown.contains(['<', '>', '"', '\'']));
+    }
+}

@@ -1,12 +1,18 @@
 //! The request that a proxy in front holds back while it asks the forward-auth endpoint. Pure.
+//!
+//! Each proxy has its own spelling: `X-Original-URI` and `X-Original-Method` in nginx's snippets,
+//! `X-Original-URL` in ingress-nginx, `X-Forwarded-Uri` and `X-Forwarded-Method` in Traefik and Caddy.
+//! A proxy overwrites its own spelling and passes the others on, so that a client behind Traefik can
+//! send an `X-Original-URI` of its choice (the class of CVE-2026-40575). So no spelling wins: all that
+//! came are kept, and each must pass. A further one can only make the judgement stricter.
 
-use http::{HeaderMap, HeaderName, Method};
+use http::{HeaderMap, Method};
 
-/// The request that the proxy asks about, as its headers say.
-#[derive(Debug, Default, PartialEq, Eq)]
+/// What the headers of a trusted proxy say of the request it asks about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Original {
-    /// Path and query; one for each header that came.
-    pub targets: Vec<Vec<u8>>,
+    /// Path and query, one for each header that came; empty, which is no path, where it is not ASCII.
+    pub targets: Vec<String>,
     /// All methods where none is told: nginx asks by GET whatever the client sent, and a rule for GET
     /// must not let a POST pass.
     pub methods: Vec<Method>,
@@ -15,39 +21,47 @@ pub struct Original {
 impl Original {
     /// What the headers of a trusted proxy say; for others it is [`Original::default`].
     pub fn read(headers: &HeaderMap) -> Self {
-        let values = |names: &[HeaderName]| -> Vec<Vec<u8>> {
-            let all = names.iter().flat_map(|name| headers.get_all(name));
-            all.map(|value| value.as_bytes().to_vec()).collect()
-        };
-        let named = values(&[X_ORIGINAL_METHOD, X_FORWARDED_METHOD]);
-        let methods = if named.is_empty() {
-            EVERY_METHOD.to_vec()
-        } else {
-            // A value that is no method falls under the rules for all of them.
-            named
-                .iter()
-                .flat_map(|name| match Method::from_bytes(name) {
-                    Ok(method) => vec![method],
-                    Err(_) => EVERY_METHOD.to_vec(),
-                })
-                .collect()
-        };
-        Self { targets: values(&[X_ORIGINAL_URI, X_FORWARDED_URI]), methods }
+        let targets = TARGETS
+            .iter()
+            .flat_map(|name| headers.get_all(*name))
+            .map(|value| path_and_query(value.to_str().unwrap_or_default()).to_owned())
+            .collect();
+        let mut methods = Vec::new();
+        for value in METHODS.iter().flat_map(|name| headers.get_all(*name)) {
+            match Method::from_bytes(value.as_bytes()) {
+                Ok(method) => methods.push(method),
+                // What is no method falls under the rules for all of them.
+                Err(_) => methods.extend(EVERY_METHOD),
+            }
+        }
+        if methods.is_empty() {
+            methods.extend(EVERY_METHOD);
+        }
+        Self { targets, methods }
     }
 
     /// The first target, for the way back after a login.
-    pub fn return_to(&self) -> String {
-        let target = self.targets.first().map(|target| String::from_utf8_lossy(target));
-        target.map_or_else(|| "/".to_owned(), std::borrow::Cow::into_owned)
+    pub fn return_to(&self) -> &str {
+        self.targets.first().map_or("/", String::as_str)
     }
 }
 
-const X_ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");
-const X_ORIGINAL_METHOD: HeaderName = HeaderName::from_static("x-original-method");
-const X_FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
-const X_FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
+/// A whole URL, as ingress-nginx sends it, without its scheme and authority.
+fn path_and_query(target: &str) -> &str {
+    if target.starts_with('/') {
+        return target;
+    }
+    let after_scheme = target.split_once("://").map_or("", |(_, rest)| rest);
+    match after_scheme.find(['/', '?']) {
+        Some(place) => &after_scheme[place..],
+        None => "",
+    }
+}
 
-/// The methods of RFC 9110 and PATCH; a rule that names another one names no harm done by these.
+const TARGETS: [&str; 3] = ["x-original-uri", "x-original-url", "x-forwarded-uri"];
+const METHODS: [&str; 2] = ["x-original-method", "x-forwarded-method"];
+
+/// The methods of RFC 9110 §9 that reach an app, and PATCH.
 const EVERY_METHOD: [Method; 7] = [
     Method::GET,
     Method::HEAD,
@@ -75,21 +89,46 @@ mod tests {
     #[test]
     fn every_spelling_that_came_counts() {
         let original = read(&[
-            ("x-original-uri", "/public/x"),
             ("x-forwarded-uri", "/admin?a=1"),
             ("x-forwarded-uri", "/other"),
+            ("x-original-uri", "/public/x"),
+            ("x-original-url", "https://app.example/public/y?b=2"),
             ("x-forwarded-method", "POST"),
             ("x-original-method", "GET"),
         ]);
-        assert_eq!(original.targets, [&b"/public/x"[..], b"/admin?a=1", b"/other"]);
+        let expected = ["/public/x", "/public/y?b=2", "/admin?a=1", "/other"];
+        assert_eq!(original.targets, expected);
         assert_eq!(original.methods, [Method::GET, Method::POST]);
-        assert_eq!(original.return_to(), "/public/x");
     }
 
     #[test]
     fn an_untold_method_is_any_method() {
-        assert_eq!(read(&[("x-original-uri", "/a")]).methods, EVERY_METHOD);
-        assert_eq!(read(&[("x-original-method", "no method")]).methods, EVERY_METHOD);
+        let methods = |lines| read(lines).methods;
+        assert_eq!(methods(&[("x-original-uri", "/a")]), EVERY_METHOD);
+        let odd = [("x-original-uri", "/a"), ("x-original-method", "no method")];
+        assert_eq!(methods(&odd), EVERY_METHOD);
+    }
+
+    #[test]
+    fn the_way_back_is_the_first_target() {
         assert_eq!(read(&[]).return_to(), "/");
+        assert_eq!(read(&[("x-forwarded-uri", "/a?b")]).return_to(), "/a?b");
+    }
+
+    #[test]
+    fn what_is_no_target_is_no_path_either() {
+        for (target, expected) in [
+            ("https://app.example", ""),
+            ("https://app.example?x=1", "?x=1"),
+            ("app.example/public", ""),
+            ("", ""),
+            ("//app.example/x", "//app.example/x"),
+            ("http:///admin", "/admin"),
+        ] {
+            assert_eq!(path_and_query(target), expected, "{target}");
+        }
+        let mut headers = HeaderMap::new();
+        headers.append("x-original-uri", HeaderValue::from_bytes(b"/\xff").unwrap());
+        assert_eq!(Original::read(&headers).targets, [""]);
     }
 }

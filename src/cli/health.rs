@@ -2,8 +2,7 @@
 //! every few seconds and should cost next to nothing.
 
 use std::{
-    fmt::Display,
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs},
     os::unix::net::UnixStream,
     path::PathBuf,
@@ -36,9 +35,11 @@ impl Target {
         let address = match (&config.admin_listen, &config.tls) {
             (Some(admin), _) => Some(admin),
             (None, Some(_)) => {
-                return Err("the listener speaks TLS; set admin_listen for health checks, \
+                return Err(
+                    "the listener speaks TLS; set admin_listen for health checks, \
                             such as \"127.0.0.1:4181\""
-                    .to_owned());
+                        .to_owned(),
+                );
             }
             (None, None) => config.listen.first(),
         };
@@ -63,7 +64,8 @@ impl Target {
         let url = url::Url::parse(address).map_err(|error| format!("--url: {error}"))?;
         if url.scheme() != "http" {
             return Err(
-                "--url begins with http:// or unix:; with TLS set admin_listen and ask there".to_owned(),
+                "--url begins with http:// or unix:; with TLS set admin_listen and ask there"
+                    .to_owned(),
             );
         }
         let host = url.host_str().ok_or("--url has no host")?;
@@ -99,15 +101,20 @@ impl Target {
     fn exchange(&self, mut stream: impl Read + Write, host: &str) -> Result<(), String> {
         let path = &self.path;
         let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).map_err(failed)?;
+        stream
+            .write_all(request.as_bytes())
+            .map_err(|error| failed(&error))?;
         // "HTTP/1.1 200" is all that counts.
         let mut start = [0; 12];
-        stream.read_exact(&mut start).map_err(failed)?;
+        stream
+            .read_exact(&mut start)
+            .map_err(|error| failed(&error))?;
         match start.strip_prefix(b"HTTP/1.") {
             Some([_, b' ', b'2', b'0', b'0']) => Ok(()),
-            Some([_, b' ', status @ ..]) => {
-                Err(format!("{path} answered {}", String::from_utf8_lossy(status)))
-            }
+            Some([_, b' ', status @ ..]) => Err(format!(
+                "{path} answered {}",
+                String::from_utf8_lossy(status)
+            )),
             _ => Err("the answer is not HTTP".to_owned()),
         }
     }
@@ -115,7 +122,10 @@ impl Target {
 
 fn connect(address: &str) -> Result<TcpStream, String> {
     let mut error = format!("{address}: no such host");
-    for candidate in address.to_socket_addrs().map_err(|error| format!("{address}: {error}"))? {
+    for candidate in address
+        .to_socket_addrs()
+        .map_err(|error| format!("{address}: {error}"))?
+    {
         match TcpStream::connect_timeout(&candidate, TIMEOUT) {
             Ok(stream) => return Ok(stream),
             Err(failure) => error = format!("{candidate}: {failure}"),
@@ -134,12 +144,11 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-fn limit(result: std::io::Result<()>) -> Result<(), String> {
-    result.map_err(failed)
+fn limit(result: io::Result<()>) -> Result<(), String> {
+    result.map_err(|error| failed(&error))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "map_err gives the error away")]
-fn failed(error: impl Display) -> String {
+fn failed(error: &io::Error) -> String {
     format!("no answer: {error}")
 }
 
@@ -168,7 +177,11 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let url = format!("http://{}", listener.local_addr().unwrap());
             let server = thread::spawn(move || answer(listener.accept().unwrap().0, text));
-            assert_eq!(Target::parse(&url).unwrap().ask().is_ok(), healthy, "{text}");
+            assert_eq!(
+                Target::parse(&url).unwrap().ask().is_ok(),
+                healthy,
+                "{text}"
+            );
             server.join().unwrap();
         }
     }
@@ -190,7 +203,10 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);
-        let error = Target::parse(&format!("http://{address}")).unwrap().ask().unwrap_err();
+        let error = Target::parse(&format!("http://{address}"))
+            .unwrap()
+            .ask()
+            .unwrap_err();
         assert!(error.contains("refused"), "{error}");
         assert!(Target::parse("https://localhost").is_err());
         assert!(Target::parse("nonsense").is_err());

@@ -16,7 +16,11 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
         "m" => 60,
         "h" => 60 * 60,
         "d" => 24 * 60 * 60,
-        "" => return Err(format!("a unit is missing: \"{number}s\" for seconds, or m, h, d")),
+        "" => {
+            return Err(format!(
+                "a unit is missing: \"{number}s\" for seconds, or m, h, d"
+            ));
+        }
         _ => return Err(FORM.to_owned()),
     };
     let seconds = number
@@ -45,16 +49,30 @@ mod tests {
     #[test]
     fn reads_each_unit() {
         assert_eq!(parse("90s"), Ok(Duration::from_secs(90)));
-        assert_eq!(parse("15m"), Ok(Duration::from_secs(15 * 60)));
-        assert_eq!(parse("12h"), Ok(Duration::from_secs(12 * 3600)));
-        assert_eq!(parse("7d"), Ok(Duration::from_secs(7 * 86400)));
+        assert_eq!(parse("15m"), Ok(Duration::from_mins(15)));
+        assert_eq!(parse("12h"), Ok(Duration::from_hours(12)));
+        assert_eq!(parse("7d"), Ok(Duration::from_hours(7 * 24)));
     }
 
     #[test]
     fn refuses_what_is_unclear() {
         for text in [
-            "", "60", "s", "1.5h", "-1s", "+1s", "1 s", "1h30m", "1w", "300x", "0s", "1S", "１s",
-            "99999999999999999999s", "9223372036854775807d", "11000d",
+            "",
+            "60",
+            "s",
+            "1.5h",
+            "-1s",
+            "+1s",
+            "1 s",
+            "1h30m",
+            "1w",
+            "300x",
+            "0s",
+            "1S",
+            "１s",
+            "99999999999999999999s",
+            "9223372036854775807d",
+            "11000d",
         ] {
             assert!(parse(text).is_err(), "{text}");
         }

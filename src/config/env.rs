@@ -69,9 +69,13 @@ fn is_service_link(name: &str, value: &str) -> bool {
     let is_single = !name.contains("__");
     let is_host = name.ends_with("_SERVICE_HOST") || name.contains("_SERVICE_PORT");
     let is_port = name.ends_with("_PORT") || name.contains("_PORT_");
-    let has_scheme = ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme));
+    let has_scheme = ["tcp://", "udp://", "sctp://"]
+        .iter()
+        .any(|scheme| value.starts_with(scheme));
     let is_part = ["_TCP", "_UDP", "_SCTP"].iter().any(|protocol| {
-        ["_PROTO", "_PORT", "_ADDR"].iter().any(|part| name.ends_with(&format!("{protocol}{part}")))
+        ["_PROTO", "_PORT", "_ADDR"]
+            .iter()
+            .any(|part| name.ends_with(&format!("{protocol}{part}")))
     });
     is_single && (is_host || (is_port && (has_scheme || is_part)))
 }
@@ -127,9 +131,7 @@ impl Variable<'_> {
             (Shape::Value | Shape::Secret | Shape::Secrets | Shape::TextOrTable(_), []) => {
                 self.put_value(table, name)
             }
-            (Shape::Table(keys), rest) => {
-                self.put(self.inner_table(table, name)?, keys, rest)
-            }
+            (Shape::Table(keys), rest) => self.put(self.inner_table(table, name)?, keys, rest),
             (Shape::TextOrTable(keys), rest) => {
                 self.replace_text(table, name)?;
                 self.put(self.inner_table(table, name)?, keys, rest)
@@ -174,10 +176,13 @@ impl Variable<'_> {
         let Value::Table(entries) = &mut table.value else {
             return Err(self.no_place(name));
         };
-        let index = entries.iter().position(|(key, _)| key == name).unwrap_or_else(|| {
-            entries.push((name.to_owned(), Node::empty_table(self.origin())));
-            entries.len() - 1
-        });
+        let index = entries
+            .iter()
+            .position(|(key, _)| key == name)
+            .unwrap_or_else(|| {
+                entries.push((name.to_owned(), Node::empty_table(self.origin())));
+                entries.len() - 1
+            });
         Ok(&mut entries[index].1)
     }
 
@@ -199,7 +204,10 @@ impl Variable<'_> {
         let Some(Value::List(items)) = list.map(|(_, node)| &mut node.value) else {
             return Err(self.no_place(name));
         };
-        let index = number.parse::<usize>().ok().filter(|index| *index <= items.len());
+        let index = number
+            .parse::<usize>()
+            .ok()
+            .filter(|index| *index <= items.len());
         let Some(index) = index else {
             let message = format!("{} has no place in the list", self.name);
             return Err(Problem::new(&self.origin(), message).hint(format!(
@@ -245,8 +253,11 @@ impl Variable<'_> {
     }
 
     fn contradicts(&self, other: &str) -> Problem {
-        Problem::new(&self.origin(), format!("{} and {other} contradict each other", self.name))
-            .hint("unset one of them")
+        Problem::new(
+            &self.origin(),
+            format!("{} and {other} contradict each other", self.name),
+        )
+        .hint("unset one of them")
     }
 
     fn no_place(&self, name: &str) -> Problem {
@@ -277,7 +288,10 @@ impl Variable<'_> {
             return problem.hint("there is nothing of that name in the configuration");
         };
         let names = || keys.iter().map(|key| key.name);
-        if let Some(key) = keys.iter().find(|key| first.starts_with(&format!("{}_", key.name))) {
+        if let Some(key) = keys
+            .iter()
+            .find(|key| first.starts_with(&format!("{}_", key.name)))
+        {
             let rest = left[key.name.len() + 1..].to_ascii_uppercase();
             let table = key.name.to_ascii_uppercase();
             if !matches!(key.shape, Shape::Value) {
@@ -306,7 +320,10 @@ fn spelling(table: &Node, chosen: &str, inner: &Shape) -> String {
     let fold = |name: &str| name.to_ascii_lowercase().replace('-', "_");
     let written = table.entries().iter().map(|(name, _)| name);
     let alike = || written.clone().filter(|name| fold(name) == chosen);
-    match alike().find(|name| *name == chosen).or_else(|| alike().next()) {
+    match alike()
+        .find(|name| *name == chosen)
+        .or_else(|| alike().next())
+    {
         Some(name) => name.clone(),
         // Header names have dashes; a provider is called as it is written.
         None if matches!(inner, Shape::Value) => chosen.replace('_', "-"),
@@ -315,136 +332,4 @@ fn spelling(table: &Node, chosen: &str, inner: &Shape) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn environment(pairs: &[(&str, &str)]) -> Environment {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-    }
-
-    fn overlaid(source: &str, pairs: &[(&str, &str)]) -> (Node, String) {
-        let mut root = super::super::raw::parse(source).ok().expect("the test's TOML is right");
-        let mut problems = Problems::default();
-        overlay(&mut root, &environment(pairs), &mut problems);
-        let text = if problems.is_empty() {
-            String::new()
-        } else {
-            super::super::Report::new("test.toml".as_ref(), source, Some(&root), problems)
-                .to_string()
-        };
-        (root, text)
-    }
-
-    fn text(node: &Node, path: &[&str]) -> String {
-        let found = path.iter().fold(node, |node, key| match key.parse::<usize>() {
-            Ok(index) => &node.items()[index],
-            Err(_) => node.get(key).expect("the path is there"),
-        });
-        match &found.value {
-            Value::Text(text) => text.to_string(),
-            _ => panic!("not text"),
-        }
-    }
-
-    #[test]
-    fn replaces_and_adds() {
-        let (root, problems) = overlaid(
-            "upstream = \"a\"\n[providers.my-corp]\nclient_id = \"a\"\n[headers.set]\nX-Campus = \"a\"\n\
-             [[routes]]\npath = \"/a\"",
-            &[
-                ("SIDEGATE_UPSTREAM", "b"),
-                ("SIDEGATE_SESSION__STORE", "cookie"),
-                ("SIDEGATE_PROVIDERS__MY_CORP__CLIENT_ID", "b"),
-                ("SIDEGATE_PROVIDERS__NEW_ONE__ISSUER", "b"),
-                ("SIDEGATE_HEADERS__SET__X_CAMPUS", "email"),
-                ("SIDEGATE_HEADERS__SET__X_MAIL", "email"),
-                ("SIDEGATE_ROUTES__0__ACCESS", "deny"),
-                ("SIDEGATE_ROUTES__1__PATH", "/b"),
-                ("SIDEGATE_CONFIG", "x"),
-            ],
-        );
-        assert_eq!(problems, "");
-        assert_eq!(text(&root, &["upstream"]), "b");
-        assert_eq!(text(&root, &["session", "store"]), "cookie");
-        assert_eq!(text(&root, &["providers", "my-corp", "client_id"]), "b");
-        assert_eq!(text(&root, &["providers", "new_one", "issuer"]), "b");
-        assert_eq!(text(&root, &["headers", "set", "X-Campus"]), "email");
-        assert_eq!(text(&root, &["headers", "set", "x-mail"]), "email");
-        assert_eq!(text(&root, &["routes", "0", "path"]), "/a");
-        assert_eq!(text(&root, &["routes", "0", "access"]), "deny");
-        assert_eq!(text(&root, &["routes", "1", "path"]), "/b");
-    }
-
-    #[test]
-    fn a_secrets_source_replaces_the_files() {
-        let (root, problems) = overlaid(
-            "[session]\nsecret = { env = \"SIDEGATE_OWN\" }\n[providers.a]\nallow = \"anyone\"",
-            &[
-                ("SIDEGATE_OWN", "not a key"),
-                ("SIDEGATE_SESSION__SECRET__FILE", "/f"),
-                ("SIDEGATE_PROVIDERS__A__ALLOW__EMAILS", "a@b"),
-            ],
-        );
-        assert_eq!(problems, "");
-        assert_eq!(text(&root, &["session", "secret", "file"]), "/f");
-        assert!(root.get("session").and_then(|node| node.get("secret")?.get("env")).is_none());
-        assert_eq!(text(&root, &["providers", "a", "allow", "emails"]), "a@b");
-    }
-
-    #[test]
-    fn unknown_names_learn_the_right_one() {
-        for (name, hint) in [
-            ("SIDEGATE_SESSION_STORE", "SIDEGATE_SESSION__STORE"),
-            ("SIDEGATE_UPSTRAEM", "SIDEGATE_UPSTREAM?"),
-            ("SIDEGATE_PROVIDERS__A__ISUER", "SIDEGATE_PROVIDERS__A__ISSUER?"),
-            ("SIDEGATE_PROVIDERS_A__ISSUER", "SIDEGATE_PROVIDERS__A__ISSUER"),
-            ("SIDEGATE_SESSION", "SIDEGATE_SESSION__SECRET"),
-            ("SIDEGATE_PROVIDERS", "SIDEGATE_PROVIDERS__"),
-            ("SIDEGATE_LISTEN__PORT", "nothing of that name"),
-            ("SIDEGATE_ROUTES__1__PATH", "SIDEGATE_ROUTES__0__"),
-            ("SIDEGATE_", "comes one of"),
-            ("SIDEGATE_PORT", "comes one of"),
-        ] {
-            let (_, report) = overlaid("", &[(name, "hunter2")]);
-            assert!(report.contains(hint), "{name}: {report}");
-            assert!(report.contains(&format!("environment: {name}")), "{report}");
-            assert!(!report.contains("hunter2"), "{report}");
-        }
-    }
-
-    #[test]
-    fn a_service_called_sidegate_is_no_configuration() {
-        let (_, report) = overlaid(
-            "",
-            &[
-                ("SIDEGATE_SERVICE_HOST", "10.0.0.1"),
-                ("SIDEGATE_SERVICE_PORT", "80"),
-                ("SIDEGATE_SERVICE_PORT_HTTP", "80"),
-                ("SIDEGATE_PORT", "tcp://10.0.0.1:80"),
-                ("SIDEGATE_PORT_80_TCP", "tcp://10.0.0.1:80"),
-                ("SIDEGATE_PORT_80_TCP_ADDR", "10.0.0.1"),
-            ],
-        );
-        assert_eq!(report, "");
-    }
-
-    #[test]
-    fn two_variables_for_one_place_contradict() {
-        let (_, report) = overlaid(
-            "",
-            &[
-                ("SIDEGATE_PROVIDERS__A__ALLOW", "anyone"),
-                ("SIDEGATE_PROVIDERS__A__ALLOW__EMAILS", "a@b"),
-                ("SIDEGATE_SESSION__SECRET", "x"),
-                ("SIDEGATE_SESSION__SECRET__FILE", "y"),
-            ],
-        );
-        assert_eq!(report.matches("contradict").count(), 2, "{report}");
-    }
-
-    #[test]
-    fn an_empty_variable_is_refused() {
-        let (_, report) = overlaid("", &[("SIDEGATE_TRUSTED_PROXIES", "")]);
-        assert!(report.contains("is empty"), "{report}");
-    }
-}
+mod tests;

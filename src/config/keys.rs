@@ -87,10 +87,7 @@ const ALLOW: &[Key] = &[
     later("cursus"),
 ];
 
-const HEADERS: &[Key] = &[
-    value("preset"),
-    key("set", Shape::Named(&Shape::Value)),
-];
+const HEADERS: &[Key] = &[value("preset"), key("set", Shape::Named(&Shape::Value))];
 
 const ROUTE: &[Key] = &[
     value("path"),
@@ -131,8 +128,11 @@ fn check_shape(node: &Node, shape: &'static Shape, place: &str, problems: &mut P
     match shape {
         Shape::Value => {}
         Shape::Later => problems.add(
-            Problem::new(&node.key_origin, format!("`{place}` is not available in this version"))
-                .hint("take it out"),
+            Problem::new(
+                &node.key_origin,
+                format!("`{place}` is not available in this version"),
+            )
+            .hint("take it out"),
         ),
         Shape::Secret | Shape::Secrets => match &node.value {
             Value::Table(_) => check_table(node, SECRET_SOURCE, place, problems),
@@ -187,9 +187,12 @@ fn unknown(name: &str, node: &Node, keys: &'static [Key], place: &str) -> Proble
     } else {
         format!("not a key of [{place}]")
     };
-    let problem =
-        Problem::new(&node.key_origin, format!("unknown key `{name}`")).label(label);
-    let names = || keys.iter().filter(|key| !matches!(key.shape, Shape::Later)).map(|key| key.name);
+    let problem = Problem::new(&node.key_origin, format!("unknown key `{name}`")).label(label);
+    let names = || {
+        keys.iter()
+            .filter(|key| !matches!(key.shape, Shape::Later))
+            .map(|key| key.name)
+    };
     if let Some(nearest) = nearest(name, names()) {
         return problem.hint(format!("did you mean `{nearest}`?"));
     }

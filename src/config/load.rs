@@ -34,12 +34,13 @@ pub struct Loaded {
 /// # Errors
 /// Everything that is wrong, at once.
 pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Loaded, Report> {
-    let path = file.map_or_else(|| PathBuf::from(DEFAULT_FILE), Path::to_path_buf);
+    let mut path = file.map_or_else(|| PathBuf::from(DEFAULT_FILE), Path::to_path_buf);
     let source = match std::fs::read_to_string(&path) {
         Ok(source) => Zeroizing::new(source),
         Err(error) => {
             let is_missing = error.kind() == ErrorKind::NotFound;
             if is_missing && file.is_none() && env::says_anything(environment) {
+                path = PathBuf::from("environment");
                 Zeroizing::default()
             } else {
                 return Err(unreadable(&path, &error));
@@ -62,7 +63,7 @@ fn check(
     environment: &Environment,
     problems: Problems,
 ) -> Result<Loaded, Report> {
-    let folder = path.parent().unwrap_or(Path::new(""));
+    let folder = path.parent().unwrap_or_else(|| Path::new(""));
     let mut checker = Checker::new(environment, folder, problems);
     match checker.check(root, &random::bytes()) {
         Some(config) => Ok(Loaded {

@@ -75,7 +75,9 @@ fn collect_secret(node: &Node, spans: &mut Vec<Range<usize>>) {
 fn collect_all(node: &Node, spans: &mut Vec<Range<usize>>) {
     match &node.value {
         Value::List(items) => items.iter().for_each(|item| collect_all(item, spans)),
-        Value::Table(entries) => entries.iter().for_each(|(_, entry)| collect_all(entry, spans)),
+        Value::Table(entries) => entries
+            .iter()
+            .for_each(|(_, entry)| collect_all(entry, spans)),
         Value::Text(_) | Value::Integer(_) | Value::Other(_) => {
             if let Origin::File(span) = &node.origin {
                 spans.push(span.clone());
@@ -88,7 +90,9 @@ fn collect_all(node: &Node, spans: &mut Vec<Range<usize>>) {
 pub(super) fn is_variable_name(text: &str) -> bool {
     !text.is_empty()
         && !text.starts_with(|first: char| first.is_ascii_digit())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 /// For a file that is no TOML: stars what follows `=` where the line's key sounds secret, to the line's
@@ -123,7 +127,8 @@ fn secret_value(line: &str) -> Option<usize> {
         .filter_map(|word| lower.find(word))
         .min()?;
     let sign = word + lower[word..].find(['=', ':', '"', '\''])?;
-    Some(sign + 1)
+    let value = &line[sign + 1..];
+    Some(line.len() - value.trim_start().len())
 }
 
 /// `https://user:password@host` is refused, but shown first.

@@ -150,9 +150,7 @@ fn node(spanned: &Spanned<DeValue<'_>>, key_origin: Option<Origin>) -> Node {
         DeValue::Float(_) => Value::Other("a fraction"),
         DeValue::Boolean(_) => Value::Other("true or false"),
         DeValue::Datetime(_) => Value::Other("a date"),
-        DeValue::Array(items) => {
-            Value::List(items.iter().map(|item| node(item, None)).collect())
-        }
+        DeValue::Array(items) => Value::List(items.iter().map(|item| node(item, None)).collect()),
         DeValue::Table(inner) => table(inner),
     };
     Node {

@@ -117,8 +117,7 @@ impl Report {
             1 => "1 problem".to_owned(),
             many => format!("{many} problems"),
         };
-        text.push_str(&format!("{count} in the configuration\n"));
-        text
+        text + &count + " in the configuration\n"
     }
 
     fn group<'a>(&'a self, problem: &'a Problem) -> Group<'a> {
@@ -128,16 +127,18 @@ impl Report {
         group = match &problem.origin {
             Origin::File(span) => {
                 let span = span.start.min(self.source.len())..span.end.min(self.source.len());
-                let caret = AnnotationKind::Primary.span(span).label(problem.label.as_deref());
+                let caret = AnnotationKind::Primary
+                    .span(span)
+                    .label(problem.label.as_deref());
                 group.element(
                     Snippet::source(self.source.as_str())
                         .path(self.file.as_str())
                         .annotation(caret),
                 )
             }
-            Origin::Variable(name) => {
-                group.element(annotate_snippets::Origin::path(format!("environment: {name}")))
-            }
+            Origin::Variable(name) => group.element(annotate_snippets::Origin::path(format!(
+                "environment: {name}"
+            ))),
             Origin::Nowhere => group.element(annotate_snippets::Origin::path(self.file.as_str())),
         };
         match &problem.hint {

@@ -8,7 +8,7 @@ use url::form_urlencoded;
 use crate::{
     answer::{Reject, audience::Audience},
     clean::CleanRequest,
-    login::return_to::ReturnTo,
+    login::{LoginOptions, return_to::ReturnTo},
     site::Site,
 };
 
@@ -27,9 +27,22 @@ impl Asked {
         let asked = parameter(request.query(), "rd").or_else(|| redirect_header(request));
         let return_to = site.checked(asked.as_deref());
         if request.audience() != Audience::Navigation {
-            return Err(Reject::SignIn { return_to: return_to.as_str().to_owned() });
+            return Err(Reject::SignIn {
+                return_to: return_to.as_str().to_owned(),
+            });
         }
-        Ok(Self { return_to, switch: parameter(request.query(), "switch").is_some() })
+        Ok(Self {
+            return_to,
+            switch: parameter(request.query(), "switch").is_some(),
+        })
+    }
+
+    /// How the login begins.
+    pub(super) fn options(&self) -> LoginOptions {
+        LoginOptions {
+            switch_account: self.switch,
+            again: false,
+        }
     }
 }
 
@@ -43,7 +56,13 @@ pub(super) fn parameter<'a>(query: Option<&'a str>, name: &str) -> Option<Cow<'a
 /// (`proxy_set_header X-Auth-Request-Redirect $request_uri`). Checked like `rd`, so that it matters
 /// little who wrote it.
 fn redirect_header(request: &CleanRequest) -> Option<Cow<'_, str>> {
-    request.head.headers.get(REDIRECT)?.to_str().ok().map(Cow::Borrowed)
+    request
+        .head
+        .headers
+        .get(REDIRECT)?
+        .to_str()
+        .ok()
+        .map(Cow::Borrowed)
 }
 
 const REDIRECT: HeaderName = HeaderName::from_static("x-auth-request-redirect");
@@ -55,7 +74,10 @@ mod tests {
     #[test]
     fn a_parameter_is_decoded_once_and_the_first_counts() {
         let find = |query| parameter(Some(query), "rd").map(Cow::into_owned);
-        assert_eq!(find("rd=%2Fa%3Fb%3D1%26c%3D%252F"), Some("/a?b=1&c=%2F".to_owned()));
+        assert_eq!(
+            find("rd=%2Fa%3Fb%3D1%26c%3D%252F"),
+            Some("/a?b=1&c=%2F".to_owned())
+        );
         assert_eq!(find("x=1&rd=/first&rd=/second"), Some("/first".to_owned()));
         assert_eq!(find("rd"), Some(String::new()));
         assert_eq!(find("RD=/a&xrd=/b"), None);

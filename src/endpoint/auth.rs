@@ -1,9 +1,7 @@
 //! `PREFIX/auth`: forward-auth for nginx `auth_request`, Traefik `ForwardAuth`, Caddy `forward_auth`.
 //!
-//! The proxy asks about a request that is not this one. What it says of it (`X-Original-*` in nginx's
-//! snippets, `X-Forwarded-*` in Traefik's and Caddy's) is believed from trusted peers only; without it
-//! somebody must be signed in. A client can send the spelling that the proxy does not overwrite, so each
-//! value that came must pass: a further one can only make the judgement stricter.
+//! The proxy asks about a request that is not this one. What it says of it is believed from trusted peers
+//! only ([`Original`]), and everything it says must pass; without that somebody must be signed in.
 //!
 //! The answer is always 202, 401 or 403, never a redirect: `auth_request` takes anything else for an
 //! error.
@@ -51,12 +49,13 @@ fn judge<'a>(
     session: Option<&'a Session>,
 ) -> Result<Option<&'a Session>, Judgement> {
     if asked.targets.is_empty() {
-        return session.map(Some).ok_or(Judgement::Refused(Refusal::NotSignedIn));
+        return session
+            .map(Some)
+            .ok_or(Judgement::Refused(Refusal::NotSignedIn));
     }
     let mut told = session;
     for target in &asked.targets {
-        let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
-        let path = std::str::from_utf8(path).map_err(|_| Judgement::Ambiguous)?;
+        let path = target.split('?').next().unwrap_or_default();
         let path = CanonicalPath::parse(path).map_err(|_| Judgement::Ambiguous)?;
         for method in &asked.methods {
             let permit = gate.judge(method, &path.surface, path.deep.as_deref(), session)?;
@@ -78,11 +77,18 @@ fn refuse(
         rule: rule.to_owned(),
     };
     let reject = match judgement {
-        Judgement::Refused(Refusal::NotSignedIn) => Reject::SignIn { return_to: asked.return_to() },
+        Judgement::Refused(Refusal::NotSignedIn) => Reject::SignIn {
+            return_to: asked.return_to().to_owned(),
+        },
         Judgement::Refused(Refusal::Closed) => forbidden("access = deny"),
         Judgement::Ambiguous => forbidden("ambiguous path"),
     };
     record.verdict = reject.verdict();
     record.detail = reject.detail();
-    answer::render(&reject, Audience::Program, &gate.site, &record.id.to_string())
+    answer::render(
+        &reject,
+        Audience::Program,
+        &gate.site,
+        &record.id.to_string(),
+    )
 }

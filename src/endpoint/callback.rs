@@ -2,14 +2,16 @@
 
 use http::{Response, StatusCode, header::SET_COOKIE};
 
+use super::start;
 use crate::{
-    answer::{Reject, reply},
+    answer::{Reject, audience::Audience, reply},
     body::Body,
     clean::CleanRequest,
     clock,
     gate::Gate,
-    login::Finished,
+    login::{Callback, Finished, LoginError, LoginOptions, StartAgain},
     observe::Record,
+    random,
 };
 
 pub(super) async fn serve(
@@ -19,32 +21,81 @@ pub(super) async fn serve(
     record: &mut Record,
 ) -> Result<Response<Body>, Reject> {
     record.verdict = "callback";
-    let now = clock::now();
-    let headers = &request.head.headers;
-    let visit = gate.sessions.visit(headers, now);
-    let query = request.query().unwrap_or_default();
-    let login_cookie = gate.sessions.cookies().find(headers).login;
-    let finished = gate
-        .logins
-        .finish(provider, query, login_cookie, visit.session.as_ref(), now)
-        .await
-        .map_err(Reject::Login)?;
-    let (session, return_to, id_token) = match finished {
-        Finished::SignedIn { session, return_to, id_token } => (session, return_to, id_token),
-        // The back button or a reload: the code is spent, its session is here.
-        Finished::AlreadySignedIn { return_to } => {
-            return Ok(reply::redirect(StatusCode::FOUND, return_to.as_str()));
-        }
+    let provider = match (provider, gate.site.providers.as_slice()) {
+        (Some(name), _) => name,
+        (None, [(only, _)]) => only,
+        (None, _) => return Err(Reject::NotFound),
     };
+    let headers = &request.head.headers;
+    let now = clock::now();
+    let visit = gate.sessions.visit(headers, now);
+    let callback = Callback {
+        provider,
+        query: request.query().unwrap_or_default(),
+        browser: gate.sessions.cookies().find(headers).login,
+        session: visit.session.as_ref(),
+    };
+    let (session, id_token, return_to) =
+        match gate.logins.finish(&callback, now, random::bytes()).await {
+            Ok(Finished::SignedIn {
+                session,
+                id_token_for_hint,
+                return_to,
+            }) => (session, id_token_for_hint, return_to),
+            // The back button or a reload: the code is spent, its session is here.
+            Ok(Finished::AlreadySignedIn { return_to }) => {
+                return Ok(reply::redirect(StatusCode::FOUND, return_to.as_str()));
+            }
+            Err(LoginError::OtherBrowser(again)) if may_begin_anew(&callback, request, &again) => {
+                return begin_anew(gate, request, &again, record).await;
+            }
+            Err(error) => return Err(Reject::Login(error)),
+        };
     record.user = Some(session.identity.user().clone());
     let cookies = gate
         .sessions
         .write(&session, visit.present, now)
         .map_err(|_| Reject::SessionTooLarge)?;
-    let hint = gate.sessions.write_logout_hint(&session.identity.provider, id_token.as_deref());
+    let hint = gate
+        .sessions
+        .write_logout_hint(&session.identity.provider, id_token.as_deref());
     let mut response = reply::redirect(StatusCode::FOUND, return_to.as_str());
     for cookie in cookies.into_iter().chain([hint]) {
         response.headers_mut().append(SET_COOKIE, cookie);
     }
     Ok(response)
+}
+
+/// Whether a login whose state names another browser is begun anew without asking.
+///
+/// Tabs that a browser restores at once begin a login each before any has the cookie; the last one's
+/// stays, and the others come back foreign. Their person has done nothing wrong, and at the provider is
+/// signed in by now, so a second login shows nothing. A callback planted by somebody else leads the same
+/// way: the planted code is never spent, and the login that begins is this browser's own. Once only, and
+/// only where a login cookie is kept at all, so that it cannot loop.
+fn may_begin_anew(callback: &Callback<'_>, request: &CleanRequest, again: &StartAgain) -> bool {
+    callback.browser.is_some() && !again.was_again && request.audience() == Audience::Navigation
+}
+
+async fn begin_anew(
+    gate: &Gate,
+    request: &CleanRequest,
+    again: &StartAgain,
+    record: &mut Record,
+) -> Result<Response<Body>, Reject> {
+    let options = LoginOptions {
+        switch_account: false,
+        again: true,
+    };
+    let response = start::begin(
+        gate,
+        request,
+        &again.provider,
+        &again.return_to,
+        options,
+        record,
+    )
+    .await;
+    record.detail = Some("begun anew: the state belongs to another browser".to_owned());
+    response
 }

@@ -121,7 +121,11 @@ pub async fn serve(
 }
 
 fn allow(method: &Method, methods: &[Method], header: &'static str) -> Result<(), Reject> {
-    if methods.contains(method) { Ok(()) } else { Err(Reject::MethodNotAllowed(header)) }
+    if methods.contains(method) {
+        Ok(())
+    } else {
+        Err(Reject::MethodNotAllowed(header))
+    }
 }
 
 #[cfg(test)]
@@ -152,7 +156,17 @@ mod tests {
 
     #[test]
     fn the_prefix_ends_at_a_segment() {
-        for path in ["/", "/oauth2x", "/oauth", "/oauth2.php", "/x/oauth2/auth", "/OAUTH2/auth", "/pingx", "/ping/", "/oauth2%2Fauth"] {
+        for path in [
+            "/",
+            "/oauth2x",
+            "/oauth",
+            "/oauth2.php",
+            "/x/oauth2/auth",
+            "/OAUTH2/auth",
+            "/pingx",
+            "/ping/",
+            "/oauth2%2Fauth",
+        ] {
             assert_eq!(Endpoint::find("/oauth2", path), None, "{path}");
         }
     }
@@ -160,16 +174,31 @@ mod tests {
     #[test]
     fn what_else_lies_under_the_prefix_is_ours_and_unknown() {
         for path in [
-            "/oauth2", "/oauth2/", "/oauth2//auth", "/oauth2/auth/", "/oauth2/Auth", "/oauth2/ping",
-            "/oauth2/start/", "/oauth2/start/a/b", "/oauth2/callback/%FF", "/oauth2/sign_in/x",
+            "/oauth2",
+            "/oauth2/",
+            "/oauth2//auth",
+            "/oauth2/auth/",
+            "/oauth2/Auth",
+            "/oauth2/ping",
+            "/oauth2/start/",
+            "/oauth2/start/a/b",
+            "/oauth2/callback/%FF",
+            "/oauth2/sign_in/x",
         ] {
-            assert_eq!(Endpoint::find("/oauth2", path), Some(Endpoint::Unknown), "{path}");
+            assert_eq!(
+                Endpoint::find("/oauth2", path),
+                Some(Endpoint::Unknown),
+                "{path}"
+            );
         }
     }
 
     #[test]
     fn a_prefix_may_have_several_segments() {
-        assert_eq!(Endpoint::find("/_/gate", "/_/gate/auth"), Some(Endpoint::Auth));
+        assert_eq!(
+            Endpoint::find("/_/gate", "/_/gate/auth"),
+            Some(Endpoint::Auth)
+        );
         assert_eq!(Endpoint::find("/_/gate", "/_/gates/auth"), None);
     }
 
@@ -177,7 +206,8 @@ mod tests {
         /// Nothing under the prefix is ever left to the upstream, whatever follows.
         #[test]
         fn nothing_under_the_prefix_is_the_apps(rest in "\\PC{0,40}") {
-            prop_assert!(Endpoint::find("/oauth2", &format!("/oauth2/{rest}")).is_some());
+            let path = format!("/oauth2/{rest}");
+            prop_assert!(Endpoint::find("/oauth2", &path).is_some());
         }
     }
 }

@@ -25,7 +25,15 @@ pub(super) async fn serve(
         return Ok(reply::redirect(StatusCode::FOUND, asked.return_to.as_str()));
     }
     if let [(provider, _)] = gate.site.providers.as_slice() {
-        return start::begin(gate, request, provider, &asked, record).await;
+        return start::begin(
+            gate,
+            request,
+            provider,
+            &asked.return_to,
+            asked.options(),
+            record,
+        )
+        .await;
     }
     let choices = gate
         .site
@@ -33,9 +41,19 @@ pub(super) async fn serve(
         .iter()
         .map(|(name, label)| {
             let path = gate.site.start(name, asked.return_to.as_str());
-            Choice { label, href: if asked.switch { with_switch(path) } else { path } }
+            Choice {
+                label,
+                href: if asked.switch {
+                    with_switch(path)
+                } else {
+                    path
+                },
+            }
         })
         .collect();
-    let page = SignInPage { host: gate.site.public_url.authority(), choices };
+    let page = SignInPage {
+        host: gate.site.public_url.authority(),
+        choices,
+    };
     Ok(reply::page(StatusCode::OK, &page))
 }

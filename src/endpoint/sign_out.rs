@@ -38,7 +38,10 @@ pub(super) fn serve(
     let method = &request.head.method;
     let audience = request.audience();
     let visit = gate.sessions.visit(headers, clock::now());
-    record.user = visit.session.as_ref().map(|session| session.identity.user().clone());
+    record.user = visit
+        .session
+        .as_ref()
+        .map(|session| session.identity.user().clone());
     let hint = gate.sessions.logout_hint(headers);
     let return_to = return_address(gate, request);
 
@@ -53,17 +56,31 @@ pub(super) fn serve(
         };
     }
 
-    let provider_logout = provider_logout(gate, visit.session.as_ref(), hint.as_ref(), return_to.as_ref());
+    let provider_logout = provider_logout(
+        gate,
+        visit.session.as_ref(),
+        hint.as_ref(),
+        return_to.as_ref(),
+    );
     let mut response = match (audience, provider_logout) {
         (Audience::Program | Audience::Grpc, logout_url) => {
             let logout_url = logout_url.map(String::from);
-            reply::json(StatusCode::OK, &SignedOut { signed_out: true, logout_url })
+            reply::json(
+                StatusCode::OK,
+                &SignedOut {
+                    signed_out: true,
+                    logout_url,
+                },
+            )
         }
         (_, Some(logout_url)) => reply::redirect(onward(method), logout_url.as_str()),
         (_, None) => landing(gate, method, return_to.as_ref()),
     };
     let cookies = gate.sessions.end(visit.present);
-    for cookie in cookies.into_iter().chain([gate.sessions.cookies().expire_logout_hint()]) {
+    for cookie in cookies
+        .into_iter()
+        .chain([gate.sessions.cookies().expire_logout_hint()])
+    {
         response.headers_mut().append(SET_COOKIE, cookie);
     }
     Ok(response)
@@ -132,6 +149,7 @@ fn landing(gate: &Gate, method: &Method, return_to: Option<&ReturnTo>) -> Respon
                 title: "Signed out",
                 message: "You are signed out of this app.",
                 user: None,
+                quote: None,
                 form: None,
                 links: vec![Link::new("Sign in again", gate.site.sign_in("/"))],
                 request_id: None,
@@ -142,7 +160,11 @@ fn landing(gate: &Gate, method: &Method, return_to: Option<&ReturnTo>) -> Respon
 
 /// After a POST the next address is asked for by GET (RFC 9110 §15.4.4).
 fn onward(method: &Method) -> StatusCode {
-    if *method == Method::POST { StatusCode::SEE_OTHER } else { StatusCode::FOUND }
+    if *method == Method::POST {
+        StatusCode::SEE_OTHER
+    } else {
+        StatusCode::FOUND
+    }
 }
 
 /// What a script gets; the session at the provider ends when the browser is sent to `logout_url`.
@@ -163,15 +185,14 @@ mod tests {
 
     const ORIGIN: &str = "https://app.example";
 
-    fn wanted(
-        method: &Method,
-        audience: Audience,
-        lines: &[(&'static str, &'static str)],
-    ) -> bool {
+    fn wanted(method: &Method, audience: Audience, lines: &[(&'static str, &'static str)]) -> bool {
         let headers = lines
             .iter()
             .map(|(name, value)| {
-                (HeaderName::from_static(name), HeaderValue::from_static(value))
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
             })
             .collect();
         is_wanted(method, &headers, audience, ORIGIN)
@@ -198,7 +219,11 @@ mod tests {
 
     #[test]
     fn a_picture_may_not_even_on_an_own_page() {
-        assert!(!wanted(&Method::GET, Program, &[("sec-fetch-site", "same-origin")]));
+        assert!(!wanted(
+            &Method::GET,
+            Program,
+            &[("sec-fetch-site", "same-origin")]
+        ));
         assert!(!wanted(&Method::GET, Program, &[]));
     }
 
@@ -213,10 +238,17 @@ mod tests {
             (&[("referer", "https://app.example/page?x")], true),
             (&[("referer", "https://app.example.evil/")], false),
             (&[("referer", "https://app.example@evil.example/")], false),
-            (&[("origin", "null"), ("referer", "https://app.example/")], false),
+            (
+                &[("origin", "null"), ("referer", "https://app.example/")],
+                false,
+            ),
         ];
         for (lines, expected) in table {
-            assert_eq!(wanted(&Method::POST, Submission, lines), *expected, "{lines:?}");
+            assert_eq!(
+                wanted(&Method::POST, Submission, lines),
+                *expected,
+                "{lines:?}"
+            );
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     clean::CleanRequest,
     clock,
     gate::Gate,
-    login::LoginOptions,
+    login::{LoginOptions, LoginRandom, return_to::ReturnTo, transaction::LIFETIME},
     observe::Record,
 };
 
@@ -22,10 +22,28 @@ pub(super) async fn serve(
     let asked = Asked::read(request, &gate.site)?;
     match (provider, gate.site.providers.as_slice()) {
         (Some(name), providers) if providers.iter().any(|(known, _)| known == name) => {
-            begin(gate, request, name, &asked, record).await
+            begin(
+                gate,
+                request,
+                name,
+                &asked.return_to,
+                asked.options(),
+                record,
+            )
+            .await
         }
         (Some(_), _) => Err(Reject::NotFound),
-        (None, [(only, _)]) => begin(gate, request, only, &asked, record).await,
+        (None, [(only, _)]) => {
+            begin(
+                gate,
+                request,
+                only,
+                &asked.return_to,
+                asked.options(),
+                record,
+            )
+            .await
+        }
         (None, _) => {
             let chooser = gate.site.sign_in(asked.return_to.as_str());
             Ok(reply::redirect(StatusCode::FOUND, &chooser))
@@ -38,20 +56,21 @@ pub(super) async fn begin(
     gate: &Gate,
     request: &CleanRequest,
     provider: &str,
-    asked: &Asked,
+    return_to: &ReturnTo,
+    options: LoginOptions,
     record: &mut Record,
 ) -> Result<Response<Body>, Reject> {
     record.verdict = "login";
     let cookies = gate.sessions.cookies();
-    let login_cookie = cookies.find(&request.head.headers).login;
-    let options = LoginOptions { switch_account: asked.switch };
+    let browser = cookies.find(&request.head.headers).login;
+    let (now, random) = (clock::now(), LoginRandom::draw());
     let begun = gate
         .logins
-        .begin(provider, &asked.return_to, options, login_cookie, clock::now())
+        .begin(provider, return_to, browser, options, now, &random)
         .await
         .map_err(Reject::Login)?;
-    let mut response = reply::redirect(StatusCode::FOUND, &begun.location);
-    let cookie = cookies.write_login(&begun.login_cookie, std::time::Duration::from_secs(3600));
+    let mut response = reply::redirect(StatusCode::FOUND, begun.location.as_str());
+    let cookie = cookies.write_login(&begun.login_cookie, LIFETIME);
     response.headers_mut().append(SET_COOKIE, cookie);
     Ok(response)
 }

@@ -20,7 +20,12 @@ pub(super) fn serve(gate: &Gate, request: &CleanRequest, record: &mut Record) ->
         let return_to = answer::return_address(Audience::Program, headers, "/", &gate.site);
         let reject = Reject::SignIn { return_to };
         record.verdict = reject.verdict();
-        return answer::render(&reject, Audience::Program, &gate.site, &record.id.to_string());
+        return answer::render(
+            &reject,
+            Audience::Program,
+            &gate.site,
+            &record.id.to_string(),
+        );
     };
     record.user = Some(session.identity.user().clone());
     reply::json(StatusCode::OK, &Userinfo::of(&session.identity))

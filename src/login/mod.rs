@@ -1,63 +1,371 @@
-//! STUB
+//! The login: from a browser without a session to a [`Session`], whatever the provider.
+//!
+//! [`Logins::begin`] sends the browser to the provider, [`Logins::finish`] takes it back. Nothing is
+//! kept between the two but in the browser: see [`transaction`]. On the way back the checks have an
+//! order, and nothing that a request says is acted upon before it is known to belong to a login that
+//! began in this browser at this provider.
+
+mod callback;
+mod error;
+mod redemption;
 pub mod return_to;
-use crate::{session::Session, clock::Timestamp, text::Text};
-use return_to::ReturnTo;
-/// stub
-#[derive(Debug, thiserror::Error)]
-pub enum LoginError {
-    /// stub
-    #[error("stale")]
-    Stale,
-    /// stub
-    #[error("unknown provider")]
-    UnknownProvider,
-    /// stub
-    #[error("provider refused")]
-    Refused,
-    /// stub
-    #[error("not allowed")]
-    NotAllowed{
-        /// x
-        user: String},
-    /// stub
-    #[error("unavailable")]
-    Unavailable,
-    /// stub
-    #[error("misbehaved")]
-    Misbehaved,
+pub mod transaction;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::timeout;
+use url::Url;
+
+use self::{
+    callback::CallbackQuery,
+    redemption::{Redemptions, SignedIn},
+    return_to::{ReturnRules, ReturnTo},
+    transaction::{Browser, LoginSecrets, Transaction, pkce_challenge},
+};
+pub use self::{
+    error::{Fault, LoginError, StartAgain},
+    transaction::LoginOptions,
+};
+use crate::{
+    clock::Timestamp,
+    config::{HeaderSource, HeadersConfig, PublicUrl},
+    provider::{
+        AuthorizeRequest, Call, CodeGrant, Grant, Provider, ProviderError, Providers, allow,
+        error::printable, http::HttpError,
+    },
+    random,
+    session::{Session, Tokens, seal::KeyRing},
+    text::Text,
+};
+
+/// Begins and ends logins.
+pub struct Logins {
+    providers: Arc<Providers>,
+    keys: Arc<KeyRing>,
+    return_rules: ReturnRules,
+    public_url: Url,
+    prefix: String,
+    keep: KeepTokens,
+    redemptions: Redemptions,
 }
-/// stub
-#[derive(Default)]
-pub struct LoginOptions {
-    /// stub
-    pub switch_account: bool,
+
+/// The tokens that a session must keep; every other would only make its cookie larger.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeepTokens {
+    /// A header carries the access token.
+    pub access: bool,
+    /// A header carries the ID token.
+    pub id: bool,
 }
-/// stub
-pub struct Begun { 
-    /// stub
-    pub location: String, 
-    /// stub
-    pub login_cookie: String }
-/// stub
+
+impl KeepTokens {
+    /// What the configured headers carry.
+    pub fn of(headers: &HeadersConfig) -> Self {
+        let carries = |wanted| headers.identity.iter().any(|(_, source)| *source == wanted);
+        Self {
+            access: carries(HeaderSource::AccessToken),
+            id: carries(HeaderSource::IdToken),
+        }
+    }
+}
+
+/// Fresh random bytes for one login.
+pub struct LoginRandom {
+    /// The login cookie, should the browser have none.
+    pub browser: [u8; 32],
+    /// The transaction's id.
+    pub id: [u8; 16],
+    /// Seals the state.
+    pub nonce: [u8; 12],
+}
+
+impl LoginRandom {
+    /// From the operating system.
+    pub fn draw() -> Self {
+        Self {
+            browser: random::bytes(),
+            id: random::bytes(),
+            nonce: random::bytes(),
+        }
+    }
+}
+
+/// A login under way.
+pub struct Begun {
+    /// Where the browser goes: the provider.
+    pub location: Url,
+    /// The login cookie's value. To be set each time, though it stays the same while the browser
+    /// brings one: that moves its end, so that it never ends before the login does.
+    pub login_cookie: String,
+}
+
+/// A login that came to its end.
 pub enum Finished {
-    /// stub
-    SignedIn { 
-    /// stub
-        session: Box<Session>, 
-    /// stub
-        return_to: ReturnTo, 
-    /// stub
-        id_token: Option<Text> },
-    /// stub
+    /// Somebody signed in.
+    SignedIn {
+        /// New, not yet in any cookie.
+        session: Box<Session>,
+        /// For `id_token_hint` at logout.
+        id_token_for_hint: Option<Text>,
+        /// Where the browser goes.
+        return_to: ReturnTo,
+    },
+    /// A reload or the back button: the session is there already and stays.
     AlreadySignedIn {
-    /// stub
-        return_to: ReturnTo },
+        /// Where the browser goes.
+        return_to: ReturnTo,
+    },
 }
-/// stub
-pub struct Logins;
+
+/// What a callback comes with.
+pub struct Callback<'a> {
+    /// The provider that the path names.
+    pub provider: &'a str,
+    /// The query as it came.
+    pub query: &'a str,
+    /// The login cookie's value.
+    pub browser: Option<&'a str>,
+    /// The session that the request carries.
+    pub session: Option<&'a Session>,
+}
+
 impl Logins {
-    /// stub
-    pub async fn begin(&self, _provider: &str, _return_to: &ReturnTo, _options: LoginOptions, _cookie: Option<&str>, _now: Timestamp) -> Result<Begun, LoginError> { todo!() }
-    /// stub
-    pub async fn finish(&self, _provider: Option<&str>, _query: &str, _cookie: Option<&str>, _session: Option<&Session>, _now: Timestamp) -> Result<Finished, LoginError> { todo!() }
+    /// Logins at `providers`, coming back to `PUBLIC_URL PREFIX/callback/PROVIDER`.
+    pub fn new(
+        providers: Arc<Providers>,
+        keys: Arc<KeyRing>,
+        return_rules: ReturnRules,
+        public_url: &PublicUrl,
+        prefix: &str,
+        keep: KeepTokens,
+    ) -> Self {
+        Self {
+            providers,
+            keys,
+            return_rules,
+            public_url: public_url.url.clone(),
+            prefix: prefix.to_owned(),
+            keep,
+            redemptions: Redemptions::new(),
+        }
+    }
+
+    /// Sends a browser to `provider`. `browser` is its login cookie's value, where it has one.
+    pub async fn begin(
+        &self,
+        provider: &str,
+        return_to: &ReturnTo,
+        browser: Option<&str>,
+        options: LoginOptions,
+        now: Timestamp,
+        random: &LoginRandom,
+    ) -> Result<Begun, LoginError> {
+        let provider = self.find(provider)?;
+        let name = &provider.profile().name;
+        let browser = browser
+            .and_then(Browser::from_cookie)
+            .unwrap_or_else(|| Browser::new(random.browser));
+        let return_address = return_to.as_str();
+        let transaction = Transaction::new(random.id, now, name, return_address, options, &browser);
+        let state = transaction.seal(&self.keys, random.nonce);
+        let secrets = transaction.secrets(&self.keys, None, &browser);
+        let request = AuthorizeRequest {
+            redirect_uri: &self.redirect_uri(name),
+            state: &state,
+            nonce: &secrets.nonce,
+            pkce_challenge: &pkce_challenge(&secrets.pkce_verifier),
+            switch_account: options.switch_account,
+        };
+        let location = provider
+            .authorize(&request)
+            .await
+            .map_err(|error| provider_failed(&self.again(&transaction), error))?;
+        Ok(Begun {
+            location,
+            login_cookie: browser.cookie(),
+        })
+    }
+
+    /// Takes a browser back. `session_id` must be fresh random bytes.
+    pub async fn finish(
+        &self,
+        callback: &Callback<'_>,
+        now: Timestamp,
+        session_id: [u8; 16],
+    ) -> Result<Finished, LoginError> {
+        let provider = self.find(callback.provider)?;
+        let query = CallbackQuery::parse(callback.query).map_err(LoginError::Callback)?;
+        let state = query.state.as_deref().ok_or(LoginError::State)?;
+        let (transaction, key) = Transaction::open(&self.keys, state).ok_or(LoginError::State)?;
+        if transaction.provider != provider.profile().name {
+            return Err(LoginError::OtherProvider);
+        }
+        let again = self.again(&transaction);
+        if callback
+            .session
+            .is_some_and(|session| is_answered_by(&transaction, session))
+        {
+            return Ok(Finished::AlreadySignedIn {
+                return_to: again.return_to,
+            });
+        }
+        if transaction.has_expired(now) {
+            return Err(LoginError::Expired(again));
+        }
+        let browser = callback
+            .browser
+            .and_then(Browser::from_cookie)
+            .filter(|browser| transaction.belongs_to(browser));
+        let Some(browser) = browser else {
+            return Err(LoginError::OtherBrowser(again));
+        };
+        // Before the error: what another issuer says about this login is not to be shown either.
+        provider
+            .check_issuer(query.iss.as_deref())
+            .await
+            .map_err(|error| provider_failed(&again, error))?;
+        if let Some(error) = &query.error {
+            return Err(answered(error, query.error_description.as_deref(), again));
+        }
+        let code = query
+            .code
+            .as_deref()
+            .ok_or(LoginError::Callback("neither code nor error"))?;
+        let redemption = RedemptionOfCode {
+            provider: provider.clone(),
+            code: code.to_owned(),
+            redirect_uri: self.redirect_uri(&transaction.provider),
+            secrets: transaction.secrets(&self.keys, Some(key), &browser),
+            session_id,
+            login_id: transaction.id,
+            keep: self.keep,
+            again: again.clone(),
+            now,
+        };
+        let outcome = self
+            .redemptions
+            .once(transaction.id, code, redemption.run())
+            .await;
+        let signed_in = outcome.unwrap_or_else(|| Err(LoginError::Spent(again.clone())))?;
+        Ok(Finished::SignedIn {
+            session: Box::new(signed_in.session.clone()),
+            id_token_for_hint: signed_in.id_token.clone(),
+            return_to: again.return_to,
+        })
+    }
+
+    fn find(&self, provider: &str) -> Result<&Arc<dyn Provider>, LoginError> {
+        self.providers
+            .find(provider)
+            .ok_or(LoginError::UnknownProvider)
+    }
+
+    fn redirect_uri(&self, provider: &str) -> Url {
+        let mut url = self.public_url.clone();
+        url.set_path(&format!("{}/callback/{provider}", self.prefix));
+        url
+    }
+
+    /// The address was checked when the login began; the rules may have changed since.
+    fn again(&self, transaction: &Transaction) -> StartAgain {
+        StartAgain {
+            provider: transaction.provider.clone(),
+            return_to: self
+                .return_rules
+                .check(&transaction.return_to)
+                .unwrap_or_else(ReturnTo::root),
+            was_again: transaction.options.again,
+        }
+    }
 }
+
+/// Whether `session` is what the login was for: made by it, or by another tab meanwhile. Then the code
+/// need not be spent. That the state may be another browser's does no harm here: nothing changes, and
+/// the address is one that a link could lead to.
+fn is_answered_by(transaction: &Transaction, session: &Session) -> bool {
+    session.login_id == transaction.id
+        || (!transaction.options.switch_account
+            && session.identity.provider.as_str() == transaction.provider
+            && session.created_at >= transaction.issued_at)
+}
+
+fn answered(error: &str, description: Option<&str>, again: StartAgain) -> LoginError {
+    LoginError::Answered {
+        code: printable(error, 60).unwrap_or_else(|| "unnamed_error".to_owned()),
+        description: description.and_then(|text| printable(text, 200)),
+        again,
+    }
+}
+
+fn provider_failed(again: &StartAgain, error: ProviderError) -> LoginError {
+    LoginError::Provider {
+        provider: again.provider.clone(),
+        error,
+        again: again.clone(),
+    }
+}
+
+/// Everything that redeeming a code takes, owned: it outlives the request that asked for it.
+struct RedemptionOfCode {
+    provider: Arc<dyn Provider>,
+    code: String,
+    redirect_uri: Url,
+    secrets: LoginSecrets,
+    session_id: [u8; 16],
+    login_id: [u8; 16],
+    keep: KeepTokens,
+    again: StartAgain,
+    now: Timestamp,
+}
+
+impl RedemptionOfCode {
+    async fn run(self) -> Result<Arc<SignedIn>, LoginError> {
+        let code_grant = CodeGrant {
+            code: &self.code,
+            redirect_uri: &self.redirect_uri,
+            pkce_verifier: &self.secrets.pkce_verifier,
+            nonce: &self.secrets.nonce,
+            now: self.now,
+        };
+        let call = Call::Token;
+        let grant = timeout(LONGEST, self.provider.redeem(&code_grant))
+            .await
+            .unwrap_or(Err(ProviderError::Http {
+                call,
+                error: HttpError::Timeout,
+            }))
+            .map_err(|error| provider_failed(&self.again, error))?;
+        allow::check(&self.provider.profile().allow, &grant.identity).map_err(|denied| {
+            LoginError::NotAllowed {
+                user: grant.identity.user().clone(),
+                denied,
+                again: self.again.clone(),
+            }
+        })?;
+        Ok(Arc::new(self.signed_in(grant)))
+    }
+
+    fn signed_in(&self, grant: Grant) -> SignedIn {
+        let session = Session {
+            id: self.session_id,
+            login_id: self.login_id,
+            created_at: self.now,
+            seen_at: self.now,
+            identity: grant.identity,
+            tokens: Tokens {
+                access: Some(grant.tokens.access).filter(|_| self.keep.access),
+                id: grant.tokens.id.clone().filter(|_| self.keep.id),
+            },
+        };
+        SignedIn {
+            session,
+            id_token: grant.tokens.id,
+        }
+    }
+}
+
+/// All calls of one redemption together; each has its own limit, too.
+const LONGEST: Duration = Duration::from_secs(20);
+
+#[cfg(test)]
+mod unused_tests {}

@@ -79,7 +79,7 @@ impl ReturnRules {
             return None;
         };
         let mut checked = origin + url.path();
-        if let Some(query) = query_as_written(address).or(url.query()) {
+        if let Some(query) = query_as_written(address).or_else(|| url.query()) {
             checked.push('?');
             checked.push_str(query);
         }

@@ -122,7 +122,10 @@ impl HttpClient {
     }
 
     pub(super) fn with(tls: Arc<ClientConfig>, limits: Limits) -> Self {
-        Self { tls: TlsConnector::from(tls), limits }
+        Self {
+            tls: TlsConnector::from(tls),
+            limits,
+        }
     }
 
     #[cfg(test)]
@@ -333,6 +336,8 @@ mod tests {
         net::TcpListener,
     };
     use tokio_rustls::TlsAcceptor;
+
+    use rustls::RootCertStore;
 
     use super::*;
     use crate::provider::scripted::{Answer, Scripted};

@@ -6,7 +6,7 @@
 
 pub mod allow;
 pub mod claims;
-mod error;
+pub(crate) mod error;
 pub mod http;
 mod oauth;
 mod oidc;
@@ -196,11 +196,6 @@ impl Providers {
         self.iter()
             .filter_map(|provider| provider.upkeep())
             .collect()
-    }
-
-    #[cfg(test)]
-    pub(crate) fn of(providers: Vec<Arc<dyn Provider>>) -> Self {
-        Self(providers)
     }
 }
 

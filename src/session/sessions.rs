@@ -115,12 +115,9 @@ impl Sessions {
             .filter(|token| token.len() <= LONGEST_HINT)
             .and_then(|token| {
                 let plain = format!("{provider}\n{token}");
-                let sealed = self.keys.seal(
-                    Purpose::LogoutHint,
-                    b"",
-                    plain.as_bytes(),
-                    random::bytes(),
-                );
+                let sealed =
+                    self.keys
+                        .seal(Purpose::LogoutHint, b"", plain.as_bytes(), random::bytes());
                 self.cookies
                     .write_logout_hint(&sealed, self.lifetimes.lifetime)
             })

@@ -60,24 +60,27 @@ impl Checker<'_> {
         if !matches!(node.value, Value::Table(_)) {
             return None;
         }
-        let mut set: Vec<(HeaderName, HeaderSource)> = Vec::new();
+        let mut set = Vec::new();
         let mut complete = true;
-        for (key, entry) in node.entries() {
-            let name = self.found(header_name(key, entry));
-            let source = self.text(entry, key).map(str::to_owned);
-            let source = source.and_then(|text| self.found(header_source(&text, entry)));
-            let (Some(name), Some(source)) = (name, source) else {
-                complete = false;
-                continue;
-            };
-            if set.iter().any(|(other, _)| *other == name) {
+        for (index, (key, entry)) in node.entries().iter().enumerate() {
+            let earlier = &node.entries()[..index];
+            if earlier
+                .iter()
+                .any(|(other, _)| other.eq_ignore_ascii_case(key))
+            {
                 complete = false;
                 self.problem(
                     Problem::new(&entry.key_origin, format!("`{key}` is set twice"))
                         .hint("header names are the same in upper and lower case"),
                 );
             }
-            set.push((name, source));
+            let name = self.found(header_name(key, entry));
+            let text = self.text(entry, key);
+            let source = text.and_then(|text| self.found(header_source(text, entry)));
+            match (name, source) {
+                (Some(name), Some(source)) => set.push((name, source)),
+                _ => complete = false,
+            }
         }
         complete.then_some(set)
     }
@@ -89,24 +92,50 @@ fn sidegate_preset() -> Vec<(HeaderName, HeaderSource)> {
         (HeaderName::from_static("x-user-id"), HeaderSource::UserId),
         (HeaderName::from_static("x-user-email"), HeaderSource::Email),
         (HeaderName::from_static("x-user-name"), HeaderSource::Name),
-        (HeaderName::from_static("x-user-groups"), HeaderSource::Groups),
-        (HeaderName::from_static("x-user-provider"), HeaderSource::Provider),
+        (
+            HeaderName::from_static("x-user-groups"),
+            HeaderSource::Groups,
+        ),
+        (
+            HeaderName::from_static("x-user-provider"),
+            HeaderSource::Provider,
+        ),
     ]
 }
 
 /// Names that frame a message, belong to one hop, or are made by the gate: to write them would let a
 /// claim decide where a request ends or what the app believes of the connection.
 const REFUSED_NAMES: [&str; 21] = [
-    "connection", "content-encoding", "content-length", "content-type", "cookie", "date", "expect",
-    "forwarded", "host", "http2-settings", "keep-alive", "origin", "proxy-authenticate",
-    "proxy-authorization", "proxy-connection", "set-cookie", "te", "trailer", "transfer-encoding",
-    "upgrade", "via",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "cookie",
+    "date",
+    "expect",
+    "forwarded",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "origin",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "set-cookie",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
 ];
 
 fn header_name(key: &str, entry: &Node) -> Result<HeaderName, Problem> {
     let problem = Problem::new(&entry.key_origin, format!("`{key}` cannot be set"));
     // Upstreams take `X_User` and `X.User` for `X-User`, so one spelling is enough.
-    let is_plain = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let is_plain = !key.is_empty()
+        && key
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     let lower = key.to_ascii_lowercase();
     if !is_plain {
         return Err(problem.hint("a header's name is letters, digits and dashes, as in X-Campus"));
@@ -115,7 +144,8 @@ fn header_name(key: &str, entry: &Node) -> Result<HeaderName, Problem> {
         || lower.starts_with("x-forwarded-")
         || lower.starts_with("sec-");
     if is_refused {
-        return Err(problem.hint("the connection depends on it; choose a name of your own, such as X-Campus"));
+        return Err(problem
+            .hint("the connection depends on it; choose a name of your own, such as X-Campus"));
     }
     HeaderName::from_bytes(lower.as_bytes())
         .map_err(|_| problem.hint("a header's name is letters, digits and dashes"))
@@ -136,7 +166,10 @@ fn header_source(text: &str, entry: &Node) -> Result<HeaderSource, Problem> {
     if let Some((_, source)) = SOURCES.iter().find(|(name, _)| *name == text) {
         return Ok(source.clone());
     }
-    let problem = Problem::new(&entry.origin, format!("`{text}` is nothing a header can show"));
+    let problem = Problem::new(
+        &entry.origin,
+        format!("`{text}` is nothing a header can show"),
+    );
     if let Some(path) = text.strip_prefix("claims.") {
         return if is_claim_path(path) {
             Ok(HeaderSource::Claim(path.to_owned()))

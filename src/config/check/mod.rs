@@ -30,6 +30,14 @@ pub(super) struct Checker<'a> {
     pub(super) warnings: Vec<String>,
 }
 
+/// The problem is on the list already.
+struct Reported;
+
+/// What is there for sure.
+fn flat<T>(checked: &Result<Option<T>, Reported>) -> Option<&T> {
+    checked.as_ref().ok()?.as_ref()
+}
+
 impl<'a> Checker<'a> {
     /// Begins with the problems found so far.
     pub(super) fn new(environment: &'a Environment, folder: &'a Path, problems: Problems) -> Self {
@@ -60,15 +68,20 @@ impl<'a> Checker<'a> {
         let providers = self.providers(root);
         let headers = self.headers(root);
         let routes = self.routes(root, prefix.as_deref());
-        self.check_addresses(root, listen.as_deref(), admin_listen.as_ref(), upstream.as_ref());
-        self.check_scheme(root, tls.as_ref(), public_url.as_ref());
+        self.check_addresses(
+            root,
+            listen.as_deref(),
+            flat(&admin_listen),
+            upstream.as_ref(),
+        );
+        self.check_scheme(root, flat(&tls), public_url.as_ref());
         if !self.problems.is_empty() {
             return None;
         }
         Some(Config {
             listen: listen?,
-            tls: tls?,
-            admin_listen: admin_listen?,
+            tls: tls.ok()?,
+            admin_listen: admin_listen.ok()?,
             public_url: public_url?,
             upstream: upstream?,
             upstream_timeout: upstream_timeout?,
@@ -94,17 +107,17 @@ impl<'a> Checker<'a> {
         result.map_err(|problem| self.problem(problem)).ok()
     }
 
-    fn tls(&mut self, root: &Node) -> Option<Option<TlsFiles>> {
+    fn tls(&mut self, root: &Node) -> Result<Option<TlsFiles>, Reported> {
         let Some(table) = root.get("tls") else {
-            return Some(None);
+            return Ok(None);
         };
         let hint = "tls = { cert = \"/etc/sidegate/tls.crt\", key = \"/etc/sidegate/tls.key\" }";
         let cert = self.readable_file(table, "cert", hint);
         let key = self.readable_file(table, "key", hint);
-        Some(Some(TlsFiles {
-            cert: cert?,
-            key: key?,
-        }))
+        match (cert, key) {
+            (Some(cert), Some(key)) => Ok(Some(TlsFiles { cert, key })),
+            _ => Err(Reported),
+        }
     }
 
     fn prefix(&mut self, root: &Node) -> Option<String> {
@@ -138,16 +151,16 @@ impl<'a> Checker<'a> {
             return Some(std::thread::available_parallelism().map_or(1, usize::from));
         };
         let number = self.integer(node, "workers")?;
-        match usize::try_from(number) {
-            Ok(workers @ 1..=1024) => Some(workers),
-            _ => {
-                self.problem(
-                    Problem::new(&node.origin, format!("{number} workers cannot be"))
-                        .hint("from 1 to 1024; leave the key out for one per core"),
-                );
-                None
-            }
+        let workers = usize::try_from(number)
+            .ok()
+            .filter(|workers| (1..=1024).contains(workers));
+        if workers.is_none() {
+            self.problem(
+                Problem::new(&node.origin, format!("{number} workers cannot be"))
+                    .hint("from 1 to 1024; leave the key out for one per core"),
+            );
         }
+        workers
     }
 
     fn log(&mut self, root: &Node) -> Option<String> {
@@ -181,23 +194,29 @@ impl<'a> Checker<'a> {
         &mut self,
         root: &Node,
         listen: Option<&[ListenAddress]>,
-        admin: Option<&Option<ListenAddress>>,
+        admin: Option<&ListenAddress>,
         upstream: Option<&UpstreamAddress>,
     ) {
         let Some(listen) = listen else { return };
-        if let Some(Some(admin)) = admin
+        if let Some(admin) = admin
             && listen.iter().any(|public| address::collide(public, admin))
         {
-            let origin = root.get("admin_listen").map_or(Origin::Nowhere, |node| node.origin.clone());
+            let origin = root
+                .get("admin_listen")
+                .map_or(Origin::Nowhere, |node| node.origin.clone());
             self.problem(
                 Problem::new(&origin, "`admin_listen` is also a public address")
                     .hint("give it a port of its own, such as \"127.0.0.1:4181\""),
             );
         }
         if let Some(upstream) = upstream
-            && listen.iter().any(|public| address::leads_to(upstream, public))
+            && listen
+                .iter()
+                .any(|public| address::leads_to(upstream, public))
         {
-            let origin = root.get("upstream").map_or(Origin::Nowhere, |node| node.origin.clone());
+            let origin = root
+                .get("upstream")
+                .map_or(Origin::Nowhere, |node| node.origin.clone());
             self.problem(
                 Problem::new(&origin, "the upstream is the gate's own address")
                     .hint("requests would go round in circles; name the app's address"),
@@ -208,14 +227,16 @@ impl<'a> Checker<'a> {
     fn check_scheme(
         &mut self,
         root: &Node,
-        tls: Option<&Option<TlsFiles>>,
+        tls: Option<&TlsFiles>,
         public_url: Option<&PublicUrl>,
     ) {
         let Some(public_url) = public_url.filter(|public_url| !public_url.is_https()) else {
             return;
         };
-        if matches!(tls, Some(Some(_))) {
-            let origin = root.get("public_url").map_or(Origin::Nowhere, |node| node.origin.clone());
+        if tls.is_some() {
+            let origin = root
+                .get("public_url")
+                .map_or(Origin::Nowhere, |node| node.origin.clone());
             self.problem(
                 Problem::new(&origin, "`tls` is set, but `public_url` begins with http")
                     .hint("browsers come over TLS, so write https://"),

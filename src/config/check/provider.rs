@@ -26,11 +26,17 @@ impl Checker<'_> {
         let mut complete = !entries.is_empty();
         for (index, (name, table)) in entries.iter().enumerate() {
             let folded = name.replace('-', "_");
-            if entries[..index].iter().any(|(other, _)| other.replace('-', "_") == folded) {
+            if entries[..index]
+                .iter()
+                .any(|(other, _)| other.replace('-', "_") == folded)
+            {
                 complete = false;
                 self.problem(
-                    Problem::new(&table.key_origin, "two providers' names differ by - and _ alone")
-                        .hint("their environment names would be the same; rename one"),
+                    Problem::new(
+                        &table.key_origin,
+                        "two providers' names differ by - and _ alone",
+                    )
+                    .hint("their environment names would be the same; rename one"),
                 );
             }
             match self.provider(name, table) {
@@ -80,8 +86,11 @@ impl Checker<'_> {
             return Some(());
         }
         self.problem(
-            Problem::new(&table.key_origin, format!("`{name}` cannot be a provider's name"))
-                .hint("lower-case letters, digits, - and _: it is part of the callback's address"),
+            Problem::new(
+                &table.key_origin,
+                format!("`{name}` cannot be a provider's name"),
+            )
+            .hint("lower-case letters, digits, - and _: it is part of the callback's address"),
         );
         None
     }
@@ -134,17 +143,18 @@ impl Checker<'_> {
     /// Kept exactly as written: a provider's own documents must repeat it letter by letter (OpenID
     /// Connect Discovery §4.3).
     fn issuer(&mut self, table: &Node) -> Option<String> {
-        let example = "issuer = \"https://login.example.com\", as the provider's documentation has it";
+        let example =
+            "issuer = \"https://login.example.com\", as the provider's documentation has it";
         let node = self.required(table, "issuer", example)?;
         let text = self.text(node, "issuer")?;
         let url = self.found(web_url(text, &node.origin, "issuer"))?;
         let problem = if url.scheme() == "http" && !is_loopback(url.host().as_ref()) {
-            Problem::new(&node.origin, "`issuer` must begin with https://").hint(
-                "whoever is on the way could sign in as anybody; http is for localhost alone",
-            )
+            Problem::new(&node.origin, "`issuer` must begin with https://")
+                .hint("whoever is on the way could sign in as anybody; http is for localhost alone")
         } else if let Some((issuer, _)) = text.split_once("/.well-known/") {
-            Problem::new(&node.origin, "`issuer` is the address before /.well-known")
-                .hint(format!("write issuer = \"{issuer}\", or with a slash at its end"))
+            Problem::new(&node.origin, "`issuer` is the address before /.well-known").hint(format!(
+                "write issuer = \"{issuer}\", or with a slash at its end"
+            ))
         } else {
             return Some(text.to_owned());
         };
@@ -161,8 +171,11 @@ impl Checker<'_> {
             return Some(text.to_owned());
         }
         self.problem(
-            Problem::new(&node.origin, "`client_id` has a character that none can have")
-                .hint("it is printable ASCII; copy it once more"),
+            Problem::new(
+                &node.origin,
+                "`client_id` has a character that none can have",
+            )
+            .hint("it is printable ASCII; copy it once more"),
         );
         None
     }
@@ -175,7 +188,10 @@ impl Checker<'_> {
         for item in self.list(node, "scopes")? {
             // RFC 6749 §3.3.
             let is_scope = !item.text.is_empty()
-                && item.text.bytes().all(|byte| matches!(byte, b'!' | b'#'..=b'[' | b']'..=b'~'));
+                && item
+                    .text
+                    .bytes()
+                    .all(|byte| matches!(byte, b'!' | b'#'..=b'[' | b']'..=b'~'));
             if !is_scope {
                 self.problem(
                     Problem::new(&item.origin, format!("`{}` is no scope", item.text))
@@ -195,7 +211,8 @@ impl Checker<'_> {
     }
 
     fn allow(&mut self, table: &Node) -> Option<Allow> {
-        let example = "allow = { domains = [\"example.com\"] }: say who may pass, or allow = \"anyone\"";
+        let example =
+            "allow = { domains = [\"example.com\"] }: say who may pass, or allow = \"anyone\"";
         let node = self.required(table, "allow", example)?;
         let say = "emails, domains or groups; or allow = \"anyone\" for whoever can sign in there";
         match &node.value {
@@ -217,7 +234,10 @@ impl Checker<'_> {
             domains: domains?,
             groups: groups?,
         };
-        let is_told = node.entries().iter().any(|(_, entry)| self.problems.point_at(&entry.key_origin));
+        let is_told = node
+            .entries()
+            .iter()
+            .any(|(_, entry)| self.problems.point_at(&entry.key_origin));
         if lists == AllowLists::default() {
             if !is_told {
                 self.problem(
@@ -252,7 +272,11 @@ impl Checker<'_> {
         let mut entries = Vec::new();
         for item in &items {
             let entry = read(item.text).map_err(|hint| {
-                Problem::new(&item.origin, format!("`{}` does not fit in `{key}`", item.text)).hint(hint)
+                Problem::new(
+                    &item.origin,
+                    format!("`{}` does not fit in `{key}`", item.text),
+                )
+                .hint(hint)
             });
             entries.push(self.found(entry));
         }
@@ -285,7 +309,10 @@ const OPENID_ISSUERS: [(&str, &str); 7] = [
     ("google", "https://accounts.google.com"),
     ("gitlab", "https://gitlab.com"),
     ("entra", "https://login.microsoftonline.com/TENANT_ID/v2.0"),
-    ("microsoft", "https://login.microsoftonline.com/TENANT_ID/v2.0"),
+    (
+        "microsoft",
+        "https://login.microsoftonline.com/TENANT_ID/v2.0",
+    ),
     ("okta", "https://YOUR_ORG.okta.com"),
     ("keycloak", "https://KEYCLOAK_HOST/realms/REALM"),
     ("auth0", "https://YOUR_TENANT.auth0.com/"),
@@ -293,7 +320,8 @@ const OPENID_ISSUERS: [(&str, &str); 7] = [
 
 /// Keys and indices joined by dots, none of them empty.
 pub(super) fn is_claim_path(text: &str) -> bool {
-    text.split('.').all(|key| !key.is_empty() && key.trim() == key)
+    text.split('.')
+        .all(|key| !key.is_empty() && key.trim() == key)
 }
 
 fn capitalised(name: &str) -> String {
@@ -307,7 +335,9 @@ fn capitalised(name: &str) -> String {
 
 fn email(text: &str) -> Result<String, String> {
     match text.rsplit_once('@') {
-        Some(("" | "*", domain)) => Err(format!("for a whole domain write domains = [\"{domain}\"]")),
+        Some(("" | "*", domain)) => {
+            Err(format!("for a whole domain write domains = [\"{domain}\"]"))
+        }
         Some((_, domain)) if !domain.is_empty() && !text.contains(char::is_whitespace) => {
             Ok(text.to_owned())
         }

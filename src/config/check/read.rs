@@ -32,8 +32,7 @@ impl Checker<'_> {
         let node = table.get(key);
         // Whoever mistyped the key has been told so already.
         let mistyped = table.entries().iter().any(|(name, entry)| {
-            self.problems.point_at(&entry.key_origin)
-                && super::keys::nearest(name, [key]).is_some()
+            self.problems.point_at(&entry.key_origin) && super::keys::nearest(name, [key]).is_some()
         });
         if node.is_none() && !mistyped {
             self.problem(
@@ -48,8 +47,11 @@ impl Checker<'_> {
     pub(super) fn text<'n>(&mut self, node: &'n Node, key: &str) -> Option<&'n str> {
         let Value::Text(text) = &node.value else {
             self.problem(
-                Problem::new(&node.origin, format!("`{key}` is text, and this is {}", node.kind()))
-                    .hint(format!("write {key} = \"…\"")),
+                Problem::new(
+                    &node.origin,
+                    format!("`{key}` is text, and this is {}", node.kind()),
+                )
+                .hint(format!("write {key} = \"…\"")),
             );
             return None;
         };
@@ -125,8 +127,9 @@ impl Checker<'_> {
         };
         if let Value::Integer(number) = node.value {
             self.problem(
-                Problem::new(&node.origin, format!("`{key}` lacks its unit"))
-                    .hint(format!("write {key} = \"{number}s\" for seconds, or m, h, d")),
+                Problem::new(&node.origin, format!("`{key}` lacks its unit")).hint(format!(
+                    "write {key} = \"{number}s\" for seconds, or m, h, d"
+                )),
             );
             return None;
         }

@@ -59,17 +59,19 @@ impl Checker<'_> {
         let text = self.text(node, "path")?;
         let problem = if text.starts_with('/') {
             let own = prefix.filter(|prefix| {
-                text.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                text.strip_prefix(prefix)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             });
             let own = own.or_else(|| OWN_PATHS.into_iter().find(|own| *own == text));
             match own {
-                Some(own) => Problem::new(&node.origin, format!("`{own}` belongs to the gate itself"))
-                    .hint("own endpoints are not routed; take the route out, or change `prefix`"),
+                Some(own) => {
+                    Problem::new(&node.origin, format!("`{own}` belongs to the gate itself"))
+                        .hint("no route decides about the gate's own endpoints; take it out")
+                }
                 None => match PathPattern::parse(text) {
                     Ok(pattern) => return Some(pattern),
-                    Err(hint) => {
-                        Problem::new(&node.origin, format!("`{text}` is no path pattern")).hint(hint)
-                    }
+                    Err(hint) => Problem::new(&node.origin, format!("`{text}` is no path pattern"))
+                        .hint(hint),
                 },
             }
         } else {
@@ -105,7 +107,8 @@ impl Checker<'_> {
                 }
                 parsed => {
                     complete = false;
-                    let problem = Problem::new(&item.origin, format!("`{}` is no method", item.text));
+                    let problem =
+                        Problem::new(&item.origin, format!("`{}` is no method", item.text));
                     self.problem(match parsed {
                         Ok(_) => problem.hint(format!("methods are in upper case: \"{upper}\"")),
                         Err(_) => problem.hint("as in [\"GET\", \"POST\"]"),
@@ -133,7 +136,9 @@ impl Checker<'_> {
         };
         let hint = match keys::nearest(text, ["public", "login", "deny"]) {
             Some(nearest) => format!("did you mean \"{nearest}\"?"),
-            None => "\"public\" asks nothing, \"login\" a session, \"deny\" lets nobody pass".to_owned(),
+            None => {
+                "\"public\" asks nothing, \"login\" a session, \"deny\" lets nobody pass".to_owned()
+            }
         };
         self.problem(problem.hint(hint));
         None

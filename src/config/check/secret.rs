@@ -62,8 +62,12 @@ impl Checker<'_> {
                 }
             }
             Value::Text(text) if from_environment => {
-                let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-                secrets.extend(parts.map(|part| (Secret::new(part.to_owned()), node.origin.clone())));
+                let parts = text
+                    .split(',')
+                    .map(str::trim)
+                    .filter(|part| !part.is_empty());
+                secrets
+                    .extend(parts.map(|part| (Secret::new(part.to_owned()), node.origin.clone())));
             }
             _ => {
                 let secret = self.secret(node, "secret")?;
@@ -98,16 +102,14 @@ impl Checker<'_> {
             );
             return None;
         }
-        match self.environment.get(name) {
-            Some(value) => Some(Secret::new(value.trim().to_owned())),
-            None => {
-                self.problem(
-                    Problem::new(&node.origin, format!("the environment has no {name}"))
-                        .hint("set it for this process, or name another variable"),
-                );
-                None
-            }
+        let value = self.environment.get(name);
+        if value.is_none() {
+            self.problem(
+                Problem::new(&node.origin, format!("the environment has no {name}"))
+                    .hint("set it for this process, or name another variable"),
+            );
         }
+        value.map(|value| Secret::new(value.trim().to_owned()))
     }
 
     fn secret_in_file(&mut self, node: &Node) -> Option<Secret> {
@@ -127,8 +129,18 @@ impl Checker<'_> {
 /// once in many millions.
 fn weakness(secret: &str) -> Option<&'static str> {
     const OBVIOUS: [&str; 12] = [
-        "changeme", "changethis", "replaceme", "replacethis", "password", "placeholder", "yoursecret",
-        "mysecret", "verysecret", "example", "0123456789", "abcdefgh",
+        "changeme",
+        "changethis",
+        "replaceme",
+        "replacethis",
+        "password",
+        "placeholder",
+        "yoursecret",
+        "mysecret",
+        "verysecret",
+        "example",
+        "0123456789",
+        "abcdefgh",
     ];
     if secret.chars().count() < SHORTEST {
         return Some("it has fewer than 32 characters");
@@ -138,13 +150,18 @@ fn weakness(secret: &str) -> Option<&'static str> {
         return Some("it repeats a few characters");
     }
     let characters: Vec<char> = secret.chars().collect();
-    let repeats = |period: usize| characters.iter().zip(&characters[period..]).all(|(a, b)| a == b);
+    let repeats = |period: usize| {
+        characters
+            .iter()
+            .zip(&characters[period..])
+            .all(|(a, b)| a == b)
+    };
     if (1..=characters.len() / 2).any(repeats) {
         return Some("it repeats itself");
     }
     let plain: String = secret
         .chars()
-        .filter(|character| character.is_ascii_alphanumeric())
+        .filter(char::is_ascii_alphanumeric)
         .map(|character| character.to_ascii_lowercase())
         .collect();
     if OBVIOUS.iter().any(|word| plain.contains(word)) {

@@ -14,7 +14,11 @@ use super::{
 };
 
 impl Checker<'_> {
-    pub(super) fn session(&mut self, root: &Node, fresh_secret: &[u8; 32]) -> Option<SessionConfig> {
+    pub(super) fn session(
+        &mut self,
+        root: &Node,
+        fresh_secret: &[u8; 32],
+    ) -> Option<SessionConfig> {
         let nothing = Node::empty_table(Origin::Nowhere);
         let table = root.get("session").unwrap_or(&nothing);
         let secrets = match table.get("secret") {
@@ -48,7 +52,8 @@ impl Checker<'_> {
             return Some(());
         };
         let text = self.text(node, "store")?;
-        let hint = "\"cookie\" needs no store at all: the session is sealed in the browser's cookie";
+        let hint =
+            "\"cookie\" needs no store at all: the session is sealed in the browser's cookie";
         // Not the address itself: it may hold a password.
         let promised = match text.split(':').next().unwrap_or(text) {
             "cookie" if text == "cookie" => return Some(()),
@@ -76,7 +81,9 @@ impl Checker<'_> {
         if lifetime <= LONGEST_COOKIE {
             return Some(lifetime);
         }
-        let origin = table.get("lifetime").map_or(Origin::Nowhere, |node| node.origin.clone());
+        let origin = table
+            .get("lifetime")
+            .map_or(Origin::Nowhere, |node| node.origin.clone());
         self.problem(
             Problem::new(&origin, "`lifetime` is too long")
                 .hint("browsers keep a cookie for 400 days at most: \"400d\""),
@@ -127,7 +134,7 @@ impl Checker<'_> {
 }
 
 /// RFC 6265bis §5.6 lets browsers cut longer lifetimes.
-const LONGEST_COOKIE: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+const LONGEST_COOKIE: Duration = Duration::from_hours(400 * 24);
 
 /// RFC 9110 §5.6.2; what a cookie's name is made of (RFC 6265 §4.1.1).
 fn is_token(text: &str) -> bool {

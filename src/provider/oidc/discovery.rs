@@ -135,7 +135,11 @@ mod tests {
     const PATH: &str = "/.well-known/openid-configuration";
 
     fn discovery(server: &Scripted) -> Arc<Discovery> {
-        Arc::new(Discovery::new("corp", server.origin(), HttpClient::for_test()))
+        Arc::new(Discovery::new(
+            "corp",
+            server.origin(),
+            HttpClient::for_test(),
+        ))
     }
 
     #[tokio::test]

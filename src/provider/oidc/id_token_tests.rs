@@ -8,7 +8,7 @@ use crate::provider::scripted::TestKey;
 
 const NOW: u64 = 1_800_000_000;
 
-/// The example of Core §3.1.3.8's kind: SHA-256 of this, left half.
+/// The example of Core appendix A.3, whose ID token is signed with RS256.
 const ACCESS_TOKEN: &str = "jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y";
 const AT_HASH: &str = "77QmUPtjPfzWtF2AnpK9RQ";
 

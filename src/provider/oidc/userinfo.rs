@@ -94,29 +94,26 @@ impl Uses {
 /// Adds to `token` what only `userinfo` has. The signed token's word stands where both speak. None
 /// where the answer is about somebody else (§5.3.2), or about nobody.
 pub(super) fn merge(mut token: Map<String, Value>, userinfo: Value) -> Option<Map<String, Value>> {
-    let Value::Object(userinfo) = userinfo else {
+    let Value::Object(mut userinfo) = userinfo else {
         return None;
     };
     if userinfo.get("sub")?.as_str()? != token.get("sub")?.as_str()? {
         return None;
     }
-    // An address and whether it is verified belong together: a `true` from here must not vouch for an
-    // address from there.
-    let complete = |claims: &Map<String, Value>| {
-        claims.contains_key("email") && claims.contains_key("email_verified")
-    };
-    if !complete(&token) && userinfo.contains_key("email") {
+    token.retain(|_, value| !value.is_null());
+    userinfo.retain(|_, value| !value.is_null());
+    // An address and whether it is verified belong together: a word from here must not vouch for an
+    // address from there. So both come from one place, the token where it has both.
+    let half = !token.contains_key("email") || !token.contains_key("email_verified");
+    if half && userinfo.contains_key("email") {
         token.remove("email");
         token.remove("email_verified");
-    } else if !token.contains_key("email") {
-        token.remove("email_verified");
+    } else {
+        userinfo.remove("email");
+        userinfo.remove("email_verified");
     }
-    let keep_email = token.contains_key("email");
     for (name, value) in userinfo {
-        let is_email = matches!(name.as_str(), "email" | "email_verified");
-        if !(is_email && keep_email) && token.get(&name).is_none_or(Value::is_null) {
-            token.insert(name, value);
-        }
+        token.entry(name).or_insert(value);
     }
     Some(token)
 }

@@ -1,0 +1,227 @@
+//! Why a login did not come to its end, whose fault that is, and what the person reads.
+
+use http::StatusCode;
+
+use super::return_to::ReturnTo;
+use crate::{
+    provider::{ProviderError, allow::Denied, error::is_outage_code},
+    text::Text,
+};
+
+/// Its `Display` is for the log and holds no token, code, state or cookie.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum LoginError {
+    /// No such provider.
+    #[error("no provider of that name is configured")]
+    UnknownProvider,
+    /// The callback's query is no authorization response.
+    #[error("callback: {0}")]
+    Callback(&'static str),
+    /// There is no state, or not one that this gate made.
+    #[error("state is missing or not ours")]
+    State,
+    /// The state was made for another provider's callback: a mix-up, or an attempt at one.
+    #[error("state belongs to another provider's callback")]
+    OtherProvider,
+    /// The state was made for another browser: cookies are off, several tabs began at once without
+    /// one, or somebody planted their own login here.
+    #[error("state belongs to another browser")]
+    OtherBrowser(StartAgain),
+    /// The login took too long.
+    #[error("the login took too long")]
+    Expired(StartAgain),
+    /// The login had ended already, with another code or some time ago.
+    #[error("the login had ended already")]
+    Spent(StartAgain),
+    /// The provider sent the browser back with an error (RFC 6749 §4.1.2.1).
+    #[error("the provider answered {code}{}", .description.as_deref().map(|text| format!(" ({text})")).unwrap_or_default())]
+    Answered {
+        /// The `error` code, printable ASCII, cut short.
+        code: String,
+        /// The `error_description`, printable ASCII, cut at 200. Hostile text: escape it.
+        description: Option<String>,
+        /// Where to begin anew.
+        again: StartAgain,
+    },
+    /// The provider says who it is, and that somebody may not pass.
+    #[error("allow.{} denies {user}", denied.rule)]
+    NotAllowed {
+        /// As whom they are signed in at the provider.
+        user: Text,
+        /// The rule and the sentence.
+        denied: Denied,
+        /// Where to begin anew, with another account.
+        again: StartAgain,
+    },
+    /// The provider cannot be used: down, or misbehaving.
+    #[error("provider {provider}: {error}")]
+    Provider {
+        /// Its name.
+        provider: String,
+        /// What is wrong.
+        error: ProviderError,
+        /// Where to begin anew.
+        again: StartAgain,
+    },
+}
+
+/// What it takes to begin a failed login anew. `return_to` is checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartAgain {
+    /// At which provider.
+    pub provider: String,
+    /// Where the browser wanted to go.
+    pub return_to: ReturnTo,
+    /// This login had itself taken the place of a failed one.
+    pub was_again: bool,
+}
+
+/// Who can do something about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The request: forged, stale, or without cookies.
+    Browser,
+    /// The person: said no, or may not pass.
+    User,
+    /// The provider, or how the gate is set up there.
+    Provider,
+}
+
+impl LoginError {
+    /// Whose fault it is. Good for a metric's label.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::UnknownProvider
+            | Self::Callback(_)
+            | Self::State
+            | Self::OtherProvider
+            | Self::OtherBrowser(_)
+            | Self::Expired(_)
+            | Self::Spent(_) => Fault::Browser,
+            Self::NotAllowed { .. } => Fault::User,
+            Self::Answered { code, .. } if is_users_choice(code) => Fault::User,
+            Self::Answered { .. } | Self::Provider { .. } => Fault::Provider,
+        }
+    }
+
+    /// The status of the page that tells it.
+    pub fn status(&self) -> StatusCode {
+        match (self, self.fault()) {
+            (Self::UnknownProvider, _) => StatusCode::NOT_FOUND,
+            (_, Fault::Browser) => StatusCode::BAD_REQUEST,
+            (_, Fault::User) => StatusCode::FORBIDDEN,
+            (_, Fault::Provider) if self.is_outage() => StatusCode::SERVICE_UNAVAILABLE,
+            (_, Fault::Provider) => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    /// Whether trying again later may help.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Answered { code, .. } => is_outage_code(code),
+            Self::Provider { error, .. } => error.is_outage(),
+            _ => false,
+        }
+    }
+
+    /// What the person reads. Holds nothing that a provider or a request said.
+    pub fn sentence(&self) -> &'static str {
+        match self {
+            Self::UnknownProvider => "There is no such way to sign in here.",
+            Self::Callback(_) | Self::State | Self::OtherProvider => {
+                "This address does not belong to a sign-in that began here. Please start again."
+            }
+            Self::OtherBrowser(_) => {
+                "This sign-in did not begin in this browser, or the browser does not keep cookies. \
+                 Please start again."
+            }
+            Self::Expired(_) => "This sign-in took too long. Please start again.",
+            Self::Spent(_) => "This sign-in has already ended. Please start again.",
+            Self::NotAllowed { denied, .. } => denied.sentence,
+            Self::Answered { code, .. } if code == "access_denied" => {
+                "The provider did not let you sign in, or you chose not to."
+            }
+            Self::Answered { .. } if self.fault() == Fault::User => {
+                "The provider needs you to do something first. Please start again."
+            }
+            _ if self.is_outage() => {
+                "The provider cannot be reached at the moment. Please try again in a moment."
+            }
+            Self::Provider {
+                error: ProviderError::Refused { code, .. },
+                ..
+            } if code == "invalid_grant" => {
+                "The provider no longer accepts this sign-in. Please start again."
+            }
+            Self::Answered { .. } | Self::Provider { .. } => {
+                "The provider's answer cannot be used. Please tell whoever runs this site."
+            }
+        }
+    }
+
+    /// The provider's own words, to be shown as such. Hostile text: escape it.
+    pub fn providers_words(&self) -> Option<&str> {
+        match self {
+            Self::Answered { description, .. } => description.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Where a new login may begin.
+    pub fn start_again(&self) -> Option<&StartAgain> {
+        match self {
+            Self::UnknownProvider | Self::Callback(_) | Self::State | Self::OtherProvider => None,
+            Self::OtherBrowser(again)
+            | Self::Expired(again)
+            | Self::Spent(again)
+            | Self::Answered { again, .. }
+            | Self::NotAllowed { again, .. }
+            | Self::Provider { again, .. } => Some(again),
+        }
+    }
+}
+
+/// RFC 6749 §4.1.2.1 and Core §3.1.2.6: a person has to act, or has chosen not to.
+fn is_users_choice(code: &str) -> bool {
+    matches!(
+        code,
+        "access_denied"
+            | "login_required"
+            | "consent_required"
+            | "interaction_required"
+            | "account_selection_required"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(code: &str) -> LoginError {
+        LoginError::Answered {
+            code: code.to_owned(),
+            description: None,
+            again: StartAgain {
+                provider: "corp".to_owned(),
+                return_to: ReturnTo::root(),
+                was_again: false,
+            },
+        }
+    }
+
+    #[test]
+    fn faults_have_their_status() {
+        for (error, fault, status) in [
+            (LoginError::UnknownProvider, Fault::Browser, 404),
+            (LoginError::State, Fault::Browser, 400),
+            (answered("access_denied"), Fault::User, 403),
+            (answered("login_required"), Fault::User, 403),
+            (answered("server_error"), Fault::Provider, 503),
+            (answered("invalid_scope"), Fault::Provider, 502),
+        ] {
+            assert_eq!(error.fault(), fault, "{error}");
+            assert_eq!(error.status(), status, "{error}");
+            assert!(!error.sentence().is_empty());
+        }
+    }
+}

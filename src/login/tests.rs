@@ -1,0 +1,543 @@
+//! Whole logins at a scripted provider on loopback.
+
+use std::collections::HashMap;
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    clock,
+    config::{Allow, AllowLists, HostPattern, ProviderConfig, ProviderKind, Secret},
+    provider::{
+        HttpClient,
+        scripted::{Answer, Scripted, TestKey},
+    },
+    session::Identity,
+};
+
+struct House {
+    server: Scripted,
+    key: TestKey,
+    logins: Arc<Logins>,
+    now: Timestamp,
+}
+
+/// A browser's side of a login.
+struct Trip {
+    cookie: String,
+    location: Url,
+}
+
+impl Trip {
+    fn parameter(&self, name: &str) -> String {
+        let pairs: HashMap<_, _> = self.location.query_pairs().into_owned().collect();
+        pairs[name].clone()
+    }
+}
+
+impl House {
+    async fn new(allow: Allow) -> Self {
+        let server = Scripted::start().await;
+        let key = TestKey::ec("k");
+        server.publish(&[&key]);
+        let config = |name: &str| ProviderConfig {
+            name: name.to_owned(),
+            label: name.to_owned(),
+            kind: ProviderKind::Oidc {
+                issuer: server.origin().to_owned(),
+            },
+            client_id: "us".to_owned(),
+            client_secret: None,
+            scopes: vec!["openid".to_owned()],
+            allow: allow.clone(),
+            groups_claim: "groups".to_owned(),
+        };
+        let configs = [config("corp"), config("other")];
+        let public_url = PublicUrl {
+            url: Url::parse("https://app.example.com").unwrap(),
+        };
+        let providers = Providers::new(&configs, &HeadersConfig::default(), &HttpClient::new());
+        let keys = KeyRing::new(&[Secret::new("s".repeat(43))], public_url.authority());
+        let logins = Logins::new(
+            Arc::new(providers),
+            Arc::new(keys),
+            ReturnRules::new(
+                &public_url,
+                &[HostPattern::Exact("b.example.com".to_owned())],
+                "/oauth2",
+            ),
+            &public_url,
+            "/oauth2",
+            KeepTokens {
+                access: false,
+                id: true,
+            },
+        );
+        Self {
+            server,
+            key,
+            logins: Arc::new(logins),
+            now: clock::now(),
+        }
+    }
+
+    async fn begin(&self, return_to: &str, cookie: Option<&str>, options: LoginOptions) -> Trip {
+        let return_to = self.logins.return_rules.check(return_to).unwrap();
+        let random = LoginRandom::draw();
+        let begun = self
+            .logins
+            .begin("corp", &return_to, cookie, options, self.now, &random)
+            .await
+            .unwrap_or_else(|error| panic!("{error}"));
+        Trip {
+            cookie: begun.login_cookie,
+            location: begun.location,
+        }
+    }
+
+    async fn simple(&self) -> Trip {
+        self.begin("/a?b=%2F&c", None, LoginOptions::default())
+            .await
+    }
+
+    /// What the token endpoint says from now on: a good ID token for `trip`, changed by `change`.
+    fn grant(&self, trip: &Trip, change: impl FnOnce(&mut Value)) {
+        let now = self.now.0;
+        let mut claims = json!({
+            "iss": self.server.origin(), "sub": "1", "aud": "us", "exp": now + 300, "iat": now,
+            "nonce": trip.parameter("nonce"), "email": "a@x.example", "email_verified": true,
+        });
+        change(&mut claims);
+        let token = self.key.sign(&claims);
+        let answer = json!({ "access_token": "at", "token_type": "Bearer", "id_token": token });
+        self.server
+            .answer("/token", Answer::json(&answer.to_string()));
+    }
+
+    fn query(&self, trip: &Trip, more: &[(&str, &str)]) -> String {
+        url::form_urlencoded::Serializer::new(String::new())
+            .append_pair("state", &trip.parameter("state"))
+            .append_pair("iss", self.server.origin())
+            .extend_pairs(more)
+            .finish()
+    }
+
+    async fn finish(&self, callback: &Callback<'_>) -> Result<Finished, LoginError> {
+        self.logins
+            .finish(callback, self.now, random::bytes())
+            .await
+    }
+
+    /// Comes back with a code and nothing unusual.
+    async fn come_back(&self, trip: &Trip, code: &str) -> Result<Finished, LoginError> {
+        let query = self.query(trip, &[("code", code)]);
+        self.finish(&callback(trip, &query)).await
+    }
+
+    fn redemptions(&self) -> usize {
+        self.server.requests("/token").len()
+    }
+}
+
+fn callback<'a>(trip: &'a Trip, query: &'a str) -> Callback<'a> {
+    Callback {
+        provider: "corp",
+        query,
+        browser: Some(&trip.cookie),
+        session: None,
+    }
+}
+
+fn signed_in(finished: Result<Finished, LoginError>) -> (Session, String) {
+    match finished {
+        Ok(Finished::SignedIn {
+            session, return_to, ..
+        }) => (*session, return_to.as_str().to_owned()),
+        Ok(Finished::AlreadySignedIn { .. }) => panic!("already signed in"),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn failed(finished: Result<Finished, LoginError>) -> LoginError {
+    match finished {
+        Ok(_) => panic!("must fail"),
+        Err(error) => error,
+    }
+}
+
+fn already(finished: Result<Finished, LoginError>) -> String {
+    match finished {
+        Ok(Finished::AlreadySignedIn { return_to }) => return_to.as_str().to_owned(),
+        _ => panic!("must be known"),
+    }
+}
+
+fn session(provider: &str, login_id: [u8; 16], created_at: Timestamp) -> Session {
+    Session {
+        id: [1; 16],
+        login_id,
+        created_at,
+        seen_at: created_at,
+        identity: Identity {
+            provider: Text::from(provider),
+            subject: Text::from("1"),
+            login: None,
+            email: None,
+            name: None,
+            picture: None,
+            groups: Vec::new(),
+            claims: Vec::new(),
+        },
+        tokens: Tokens::default(),
+    }
+}
+
+#[tokio::test]
+async fn a_browser_goes_and_comes_back_signed_in() {
+    let house = House::new(Allow::Anyone).await;
+    let trip = house.simple().await;
+    assert_eq!(
+        trip.parameter("redirect_uri"),
+        "https://app.example.com/oauth2/callback/corp"
+    );
+    assert_eq!(trip.parameter("code_challenge_method"), "S256");
+    house.grant(&trip, |_| {});
+    let query = house.query(&trip, &[("code", "c")]);
+    let finished = house.finish(&callback(&trip, &query)).await;
+    let Ok(Finished::SignedIn {
+        session,
+        id_token_for_hint,
+        return_to,
+    }) = finished
+    else {
+        panic!("must sign in");
+    };
+    assert_eq!(return_to.as_str(), "/a?b=%2F&c");
+    assert_eq!(session.identity.email.as_deref(), Some("a@x.example"));
+    assert_eq!(session.created_at, house.now);
+    assert!(id_token_for_hint.is_some());
+    assert!(session.tokens.access.is_none() && session.tokens.id == id_token_for_hint);
+    // The verifier that was sent belongs to the challenge that was shown.
+    let sent = house.server.requests("/token").remove(0).body;
+    let sent: HashMap<_, _> = url::form_urlencoded::parse(sent.as_bytes())
+        .into_owned()
+        .collect();
+    assert_eq!(
+        pkce_challenge(&sent["code_verifier"]),
+        trip.parameter("code_challenge")
+    );
+    assert_eq!(sent["redirect_uri"], trip.parameter("redirect_uri"));
+}
+
+#[tokio::test]
+async fn twenty_tabs_share_one_cookie_and_land_on_their_own_pages() {
+    let house = House::new(Allow::Anyone).await;
+    let first = house.simple().await;
+    let mut trips = Vec::new();
+    for tab in 0..20 {
+        let page = format!("/tab/{tab}");
+        let trip = house
+            .begin(&page, Some(&first.cookie), LoginOptions::default())
+            .await;
+        assert_eq!(trip.cookie, first.cookie);
+        trips.push((page, trip));
+    }
+    let mut ids = std::collections::HashSet::new();
+    for (page, trip) in &trips {
+        house.grant(trip, |_| {});
+        let (session, return_to) = signed_in(house.come_back(trip, page).await);
+        assert_eq!(return_to, *page);
+        ids.insert(session.id);
+    }
+    assert_eq!(ids.len(), 20);
+}
+
+#[tokio::test]
+async fn a_reload_is_harmless() {
+    let house = House::new(Allow::Anyone).await;
+    let trip = house.simple().await;
+    house.grant(&trip, |_| {});
+    let (made, _) = signed_in(house.come_back(&trip, "c").await);
+    // The answer got lost: the same again, without asking the provider.
+    let (same, _) = signed_in(house.come_back(&trip, "c").await);
+    assert_eq!(made.id, same.id);
+    // The answer arrived: nothing happens, even long after.
+    let query = house.query(&trip, &[("code", "c")]);
+    let with_session = Callback {
+        session: Some(&made),
+        ..callback(&trip, &query)
+    };
+    assert_eq!(already(house.finish(&with_session).await), "/a?b=%2F&c");
+    let later = house.now.after(Duration::from_secs(86_400));
+    let finished = house.logins.finish(&with_session, later, [0; 16]).await;
+    assert_eq!(already(finished), "/a?b=%2F&c");
+    assert!(matches!(
+        failed(house.come_back(&trip, "d").await),
+        LoginError::Spent(_)
+    ));
+    assert_eq!(house.redemptions(), 1);
+}
+
+#[tokio::test]
+async fn a_session_of_another_tab_answers_unless_it_is_not_wanted() {
+    let house = House::new(Allow::Anyone).await;
+    let trip = house.simple().await;
+    let query = house.query(&trip, &[("code", "c")]);
+    let newer = session("corp", [9; 16], house.now);
+    let with_session = Callback {
+        session: Some(&newer),
+        ..callback(&trip, &query)
+    };
+    assert_eq!(already(house.finish(&with_session).await), "/a?b=%2F&c");
+    // Even where the tab's state was made for a cookie that another tab has since replaced.
+    let other_browser = Browser::new([3; 32]).cookie();
+    let replaced = Callback {
+        browser: Some(&other_browser),
+        ..with_session
+    };
+    assert_eq!(already(house.finish(&replaced).await), "/a?b=%2F&c");
+    assert_eq!(house.redemptions(), 0);
+
+    house.grant(&trip, |_| {});
+    for stranger in [
+        session("other", [9; 16], house.now),
+        session("corp", [9; 16], Timestamp(1)),
+    ] {
+        let with_session = Callback {
+            session: Some(&stranger),
+            ..callback(&trip, &query)
+        };
+        signed_in(house.finish(&with_session).await);
+    }
+    let options = LoginOptions {
+        switch_account: true,
+        again: false,
+    };
+    let switching = house.begin("/", None, options).await;
+    assert_eq!(switching.parameter("prompt"), "select_account");
+    house.grant(&switching, |_| {});
+    let query = house.query(&switching, &[("code", "c")]);
+    let with_session = Callback {
+        session: Some(&newer),
+        ..callback(&switching, &query)
+    };
+    signed_in(house.finish(&with_session).await);
+}
+
+#[tokio::test]
+async fn nothing_is_spent_before_the_state_holds() {
+    let house = House::new(Allow::Anyone).await;
+    let trip = house.simple().await;
+    house.grant(&trip, |_| {});
+    let good = house.query(&trip, &[("code", "c")]);
+
+    for query in [
+        "",
+        "code=c",
+        "code=c&state=",
+        "code=c&state=forged",
+        "error=access_denied&state=x",
+    ] {
+        let error = failed(house.finish(&callback(&trip, query)).await);
+        assert!(matches!(error, LoginError::State), "{query}");
+        assert_eq!(error.status(), StatusCode::BAD_REQUEST);
+    }
+    for twice in ["code=d", "state=x", "iss=x"] {
+        let query = format!("{good}&{twice}");
+        let error = failed(house.finish(&callback(&trip, &query)).await);
+        assert!(matches!(error, LoginError::Callback(_)), "{twice}");
+    }
+    let elsewhere = Callback {
+        provider: "other",
+        ..callback(&trip, &good)
+    };
+    assert!(matches!(
+        failed(house.finish(&elsewhere).await),
+        LoginError::OtherProvider
+    ));
+    let nowhere = Callback {
+        provider: "none",
+        ..callback(&trip, &good)
+    };
+    assert!(matches!(
+        failed(house.finish(&nowhere).await),
+        LoginError::UnknownProvider
+    ));
+
+    let other = house.simple().await;
+    for browser in [None, Some("x"), Some(other.cookie.as_str())] {
+        let stolen = Callback {
+            browser,
+            ..callback(&trip, &good)
+        };
+        let error = failed(house.finish(&stolen).await);
+        assert!(matches!(error, LoginError::OtherBrowser(_)));
+        assert_eq!(
+            error.start_again().unwrap().return_to.as_str(),
+            "/a?b=%2F&c"
+        );
+    }
+    let later = house.now.after(Duration::from_secs(601));
+    let finished = house
+        .logins
+        .finish(&callback(&trip, &good), later, [0; 16])
+        .await;
+    assert!(matches!(failed(finished), LoginError::Expired(_)));
+
+    // An error is believed only from here on.
+    let foreign = house.query(&trip, &[("error", "access_denied")]);
+    let planted = Callback {
+        browser: Some(&other.cookie),
+        ..callback(&trip, &foreign)
+    };
+    assert!(matches!(
+        failed(house.finish(&planted).await),
+        LoginError::OtherBrowser(_)
+    ));
+    assert_eq!(house.redemptions(), 0);
+    signed_in(house.finish(&callback(&trip, &good)).await);
+}
+
+#[tokio::test]
+async fn the_issuer_is_checked_before_error_and_code() {
+    let house = House::new(Allow::Anyone).await;
+    let trip = house.simple().await;
+    let state = trip.parameter("state");
+    for rest in [
+        "code=c",
+        "code=c&iss=https%3A%2F%2Fevil.example",
+        "error=access_denied&iss=x",
+    ] {
+        let query = format!("state={state}&{rest}");
+        let error = failed(house.finish(&callback(&trip, &query)).await);
+        let wrong = matches!(
+            &error,
+            LoginError::Provider {
+                error: ProviderError::Issuer,
+                ..
+            }
+        );
+        assert!(wrong, "{rest}: {error}");
+        assert_eq!(error.providers_words(), None);
+    }
+    assert_eq!(house.redemptions(), 0);
+}
+
+#[tokio::test]
+async fn a_providers_no_is_told_but_not_echoed_as_it_is() {
+    let house = House::new(Allow::Anyone).await;
+    let trip = house.simple().await;
+    let hostile = "<script>\r\nalert(1)</script>".to_owned() + &"x".repeat(10_000);
+    let query = house.query(
+        &trip,
+        &[("error", "access_denied"), ("error_description", &hostile)],
+    );
+    let error = failed(house.finish(&callback(&trip, &query)).await);
+    assert_eq!(error.fault(), Fault::User);
+    let words = error.providers_words().unwrap();
+    assert!(words.len() <= 200 && !words.contains(['\r', '\n']));
+    assert!(!error.sentence().contains("script"));
+    // A "no" ends nothing: the person may go back and say yes.
+    house.grant(&trip, |_| {});
+    signed_in(house.come_back(&trip, "c").await);
+    let trip = house.simple().await;
+    let neither = house.query(&trip, &[]);
+    let error = failed(house.finish(&callback(&trip, &neither)).await);
+    assert!(matches!(error, LoginError::Callback(_)));
+}
+
+#[tokio::test]
+async fn the_allow_list_has_the_last_word() {
+    let lists = AllowLists {
+        domains: vec!["x.example".to_owned()],
+        ..AllowLists::default()
+    };
+    let house = House::new(Allow::Lists(lists)).await;
+    let trip = house.simple().await;
+    house.grant(&trip, |_| {});
+    signed_in(house.come_back(&trip, "c").await);
+    for (name, value) in [
+        ("email", json!("a@y.example")),
+        ("email_verified", json!(false)),
+    ] {
+        let trip = house.simple().await;
+        house.grant(&trip, |claims| claims[name] = value);
+        let error = failed(house.come_back(&trip, "c").await);
+        assert_eq!(error.status(), StatusCode::FORBIDDEN);
+        assert!(error.to_string().contains("allow.domains"));
+        assert!(error.start_again().is_some());
+    }
+}
+
+#[tokio::test]
+async fn another_logins_nonce_is_refused() {
+    let house = House::new(Allow::Anyone).await;
+    let (trip, other) = (house.simple().await, house.simple().await);
+    house.grant(&other, |_| {});
+    let error = failed(house.come_back(&trip, "c").await);
+    assert_eq!(error.fault(), Fault::Provider);
+    assert_eq!(error.status(), StatusCode::BAD_GATEWAY);
+}
+
+#[tokio::test]
+async fn who_leaves_while_the_provider_thinks_is_signed_in_on_return() {
+    let house = House::new(Allow::Anyone).await;
+    let trip = house.simple().await;
+    house.grant(&trip, |_| {});
+    // Learn the good answer, then have it come late.
+    let mut claims = json!({});
+    house.grant(&trip, |good| claims = good.clone());
+    let answer = json!({
+        "access_token": "at", "token_type": "Bearer", "id_token": house.key.sign(&claims),
+    });
+    let answer = Answer::json(&answer.to_string());
+    let late = Answer::After(Duration::from_millis(200), Box::new(answer));
+    house.server.answer("/token", late);
+    let query = house.query(&trip, &[("code", "c")]);
+    let callback = callback(&trip, &query);
+    let impatient = timeout(Duration::from_millis(50), house.finish(&callback));
+    assert!(impatient.await.is_err());
+    signed_in(house.finish(&callback).await);
+    assert_eq!(house.redemptions(), 1);
+}
+
+#[tokio::test]
+async fn a_provider_that_is_down_is_told_so_and_recovers() {
+    let house = House::new(Allow::Anyone).await;
+    house
+        .server
+        .answer("/.well-known/openid-configuration", Answer::status(503));
+    let begin = || async {
+        let random = LoginRandom::draw();
+        let root = ReturnTo::root();
+        let options = LoginOptions::default();
+        house
+            .logins
+            .begin("corp", &root, None, options, house.now, &random)
+            .await
+            .map(|_| ())
+    };
+    let error = begin().await.unwrap_err();
+    assert_eq!(error.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(!house.logins.providers.ready());
+    house.server.publish(&[&house.key]);
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    begin().await.unwrap();
+    assert!(house.logins.providers.ready());
+}
+
+#[tokio::test]
+async fn a_return_address_that_is_no_longer_allowed_becomes_the_root() {
+    let house = House::new(Allow::Anyone).await;
+    let browser = Browser::new([5; 32]);
+    let options = LoginOptions::default();
+    for (address, expected) in [
+        ("https://b.example.com/x?y", "https://b.example.com/x?y"),
+        ("https://evil.example/", "/"),
+    ] {
+        let transaction = Transaction::new([1; 16], house.now, "corp", address, options, &browser);
+        let again = house.logins.again(&transaction);
+        assert_eq!(again.return_to.as_str(), expected);
+    }
+}

@@ -1,0 +1,36 @@
+//! Every fuzz target over its corpus: seeds, and each input that ever broke something.
+
+use std::{fs, panic, path::Path};
+
+#[path = "fuzz/src/lib.rs"]
+pub mod targets;
+
+fn run(name: &str, target: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/corpus")
+        .join(name);
+    let entries =
+        fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut count = 0;
+    for entry in entries {
+        let file = entry.unwrap().path();
+        let data = fs::read(&file).unwrap();
+        let outcome = panic::catch_unwind(|| target(&data));
+        assert!(outcome.is_ok(), "{} breaks {name}", file.display());
+        count += 1;
+    }
+    assert!(count > 0, "{} is empty", folder.display());
+}
+
+macro_rules! corpus {
+    ($($name:ident)*) => {
+        $(
+            #[test]
+            fn $name() {
+                run(stringify!($name), targets::$name);
+            }
+        )*
+    };
+}
+
+corpus!(return_to seal cookie identity_headers client_address path pattern);

@@ -1,0 +1,280 @@
+//! What must hold for any bytes at all. Each function is a fuzz target's body, and runs over the corpus
+//! in an ordinary test as well.
+
+use std::{net::IpAddr, str, sync::LazyLock, time::Duration};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{COOKIE, SET_COOKIE},
+};
+use ipnet::IpNet;
+use sidegate::{
+    clean::{client, forwarding, identity::ReservedNames, path::CanonicalPath},
+    config::{HostPattern, PublicUrl, Secret, SessionConfig},
+    login::return_to::ReturnRules,
+    route::PathPattern,
+    session::{
+        codec,
+        cookie::{Cookies, SessionCookies},
+        seal::{KeyRing, Purpose},
+    },
+};
+use url::Url;
+
+/// A checked return address leads to the public origin or an allowed host, and passes again.
+pub fn return_to(data: &[u8]) {
+    static RULES: LazyLock<ReturnRules> = LazyLock::new(|| {
+        let hosts = [
+            HostPattern::Exact("foo.bar:8080".to_owned()),
+            HostPattern::Subdomains(".example.org".to_owned()),
+        ];
+        ReturnRules::new(&public_url(), &hosts, "/oauth2")
+    });
+    let Ok(address) = str::from_utf8(data) else {
+        return;
+    };
+    let Some(to) = RULES.check(address) else {
+        return;
+    };
+    let location = to.as_str();
+    assert!(location.bytes().all(|byte| matches!(byte, 0x21..=0x7e)));
+    let landed = Url::parse("https://app.example.com/oauth2/callback")
+        .and_then(|base| base.join(location))
+        .expect("browsers follow what was checked");
+    if location.starts_with('/') {
+        assert!(!location.starts_with("//") && !location.starts_with("/\\"));
+        assert_eq!(landed.host_str(), Some("app.example.com"));
+        assert!(!landed.path().starts_with("/oauth2/"));
+    } else {
+        assert!(
+            location.starts_with("https://foo.bar:8080/")
+                || landed
+                    .domain()
+                    .is_some_and(|host| host.ends_with(".example.org"))
+        );
+    }
+    assert_eq!(landed.scheme(), "https");
+    assert_eq!(RULES.check(location), Some(to));
+}
+
+/// Nothing opens but what was sealed, and a decoded session is the one that was encoded.
+pub fn seal(data: &[u8]) {
+    static RING: LazyLock<KeyRing> = LazyLock::new(|| {
+        let secrets = ["new", "old"].map(|text| Secret::new(text.to_owned()));
+        KeyRing::new(&secrets, "app.example.com")
+    });
+    if let Ok(text) = str::from_utf8(data) {
+        assert!(RING.open(Purpose::Session, b"", text).is_none());
+    }
+    let sealed = RING.seal(Purpose::Login, data, data, [0; 12]);
+    assert!(
+        RING.open(Purpose::Login, data, &sealed).as_deref() == Some(data) || data.len() > 24_000
+    );
+    assert!(RING.open(Purpose::Session, data, &sealed).is_none());
+
+    if let Some(session) = codec::decode(&Bytes::copy_from_slice(data)) {
+        let again = codec::decode(&Bytes::from(codec::encode(&session)));
+        assert!(again == Some(session));
+    }
+}
+
+/// No own cookie is left for the upstream, and everything else is.
+pub fn cookie(data: &[u8]) {
+    static COOKIES: LazyLock<Cookies> = LazyLock::new(|| {
+        let session = SessionConfig {
+            secrets: Vec::new(),
+            ephemeral: false,
+            lifetime: Duration::ZERO,
+            idle_timeout: Duration::ZERO,
+            cookie_name: "sidegate".to_owned(),
+        };
+        Cookies::new(&session, &public_url(), "/oauth2")
+    });
+    let mut request = headers(COOKIE, data);
+    let found = COOKIES.find(&request);
+    let any = found.any;
+    for value in COOKIES.expire_session(found.session_cookies) {
+        assert!(value.as_bytes().starts_with(b"__Host-sidegate"));
+    }
+    if let Some(session) = found.session {
+        let written = COOKIES.write_session("x", Duration::ZERO, SessionCookies::default());
+        assert_eq!(written.map(|values| values.len()), Some(1));
+        assert!(session.len() <= data.len());
+    }
+    let before = app_pieces(&request);
+    let original = request.clone();
+    COOKIES.strip_from_request(&mut request);
+    assert!(!COOKIES.find(&request).any);
+    assert_eq!(app_pieces(&request), before);
+    if !any && original.len() <= 1 {
+        assert_eq!(request, original);
+    }
+
+    let mut response = headers(SET_COOKIE, data);
+    COOKIES.strip_from_response(&mut response);
+    for value in response.get_all(SET_COOKIE) {
+        let pair = value.as_bytes().split(|byte| *byte == b';').next();
+        let name = pair.and_then(|pair| pair.split(|byte| *byte == b'=').next());
+        let name = name.unwrap_or_default().trim_ascii();
+        assert!(!name.eq_ignore_ascii_case(b"__Host-sidegate"));
+        assert!(!name.eq_ignore_ascii_case(b"__Host-sidegate_login"));
+    }
+}
+
+/// No spelling of a reserved name is left, and no other header goes.
+pub fn identity_headers(data: &[u8]) {
+    static RESERVED: LazyLock<ReservedNames> =
+        LazyLock::new(|| ReservedNames::new(&[HeaderName::from_static("x-campus")]));
+    let mut headers = HeaderMap::new();
+    for line in data.split(|byte| *byte == b'\n') {
+        if let Ok(name) = HeaderName::from_bytes(line) {
+            headers.append(name, HeaderValue::from_static("v"));
+        }
+    }
+    let before = headers.clone();
+    RESERVED.strip(&mut headers);
+    for name in before.keys() {
+        let as_variable = name
+            .as_str()
+            .replace(|character: char| !character.is_ascii_alphanumeric(), "_");
+        let is_reserved = RESERVED.contains(name.as_str());
+        assert_eq!(headers.contains_key(name), !is_reserved);
+        // An independent reading of what CGI would make of a few of them.
+        if ["x_user", "x_forwarded_user", "remote_user", "x_campus"].contains(&&*as_variable)
+            || as_variable.starts_with("x_auth_request_")
+        {
+            assert!(is_reserved, "{name}");
+        }
+        if as_variable.starts_with("accept") || as_variable == "x_user_agent" {
+            assert!(!is_reserved, "{name}");
+        }
+    }
+}
+
+/// An untrusted peer cannot say who it is; the first byte chooses the peer, then each line is one
+/// `X-Forwarded-For`.
+pub fn client_address(data: &[u8]) {
+    static TRUSTED: LazyLock<Vec<IpNet>> = LazyLock::new(|| {
+        ["10.0.0.0/8", "::1/128"]
+            .map(|net| net.parse().expect("a network"))
+            .to_vec()
+    });
+    let Some((choice, lists)) = data.split_first() else {
+        return;
+    };
+    let peer: Option<IpAddr> = match choice % 3 {
+        0 => Some([192, 0, 2, 7].into()),
+        1 => Some([10, 0, 0, 9].into()),
+        _ => None,
+    };
+    let name = HeaderName::from_static("x-forwarded-for");
+    let mut headers = headers(name.clone(), lists);
+    if let Ok(value) = HeaderValue::from_bytes(lists) {
+        headers.insert("x-forwarded-proto", value.clone());
+        headers.insert("x_forwarded_for", value.clone());
+        headers.insert("x-original-url", value);
+    }
+    let client = client::resolve(peer, false, &headers, &TRUSTED);
+    if choice % 3 == 0 {
+        assert_eq!(client.address, peer);
+        assert!(!client.peer_is_trusted && !client.is_https);
+    }
+    forwarding::rebuild(&mut headers, peer, &client, &TRUSTED, None);
+    assert!(!headers.contains_key("x_forwarded_for") && !headers.contains_key("x-original-url"));
+    let chain: Vec<IpAddr> = headers
+        .get_all(&name)
+        .iter()
+        .flat_map(|list| list.to_str().expect("ASCII").split(", "))
+        .map(|entry| entry.parse().expect("an address"))
+        .collect();
+    assert_eq!(chain.last().copied(), peer.or(chain.last().copied()));
+    assert_eq!(chain.first().copied(), client.address);
+    let is_trusted = |address: &IpAddr| TRUSTED.iter().any(|net| net.contains(address));
+    assert!(chain.iter().skip(1).all(|proxy| is_trusted(proxy)));
+}
+
+/// No reading has a dot segment, and what is forwarded is read the same way again.
+pub fn path(data: &[u8]) {
+    let Ok(path) = str::from_utf8(data) else {
+        return;
+    };
+    let Ok(read) = CanonicalPath::parse(path) else {
+        return;
+    };
+    let deep = read.deep.as_deref().unwrap_or(&read.surface);
+    for reading in [&*read.surface, deep] {
+        assert!(reading.starts_with('/'));
+        assert!(
+            !reading
+                .split('/')
+                .any(|segment| matches!(segment, "." | ".."))
+        );
+        assert!(reading.bytes().all(|byte| matches!(byte, 0x20..=0x7e)));
+    }
+    assert!(!deep.contains("//") && !deep.contains(['\\', ';']));
+    assert!(!read.surface.contains([' ', '#', '?']));
+    let again = CanonicalPath::parse(&read.surface).expect("a canonical path is one");
+    assert!(again == read);
+}
+
+/// Pattern and path, a line each: a pattern without wildcards matches the path that it is, and `/**`
+/// every path.
+pub fn pattern(data: &[u8]) {
+    let mut lines = data.splitn(2, |byte| *byte == b'\n').map(str::from_utf8);
+    let (Some(Ok(pattern)), Some(Ok(path))) = (lines.next(), lines.next()) else {
+        return;
+    };
+    if let Ok(all) = PathPattern::parse("/**") {
+        assert_eq!(all.matches(path), path.starts_with('/'));
+    }
+    let Ok(read) = PathPattern::parse(pattern) else {
+        return;
+    };
+    read.matches(path);
+    assert_eq!(read.as_str(), pattern);
+    if let (false, Ok(path)) = (pattern.contains(['*', '?']), CanonicalPath::parse(pattern)) {
+        assert_eq!(path.judge(|path| read.matches(path)), Some(true));
+    }
+}
+
+fn public_url() -> PublicUrl {
+    PublicUrl {
+        url: Url::parse("https://app.example.com").expect("a URL"),
+    }
+}
+
+/// A header per line.
+fn headers(name: HeaderName, lines: &[u8]) -> HeaderMap {
+    lines
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| HeaderValue::from_bytes(line).ok())
+        .map(|value| (name.clone(), value))
+        .collect()
+}
+
+/// The cookies that are not the gate's, by a reading of their own.
+fn app_pieces(headers: &HeaderMap) -> Vec<Vec<u8>> {
+    headers
+        .get_all(COOKIE)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
+        .map(<[u8]>::trim_ascii_start)
+        .filter(|piece| {
+            let name = piece.split(|byte| *byte == b'=').next().unwrap_or_default();
+            let is_own = [
+                &b"__Host-sidegate"[..],
+                b"__Host-sidegate_0",
+                b"__Host-sidegate_1",
+                b"__Host-sidegate_2",
+                b"__Host-sidegate_3",
+                b"__Host-sidegate_4",
+                b"__Host-sidegate_login",
+                b"__Secure-sidegate_hint",
+            ]
+            .contains(&name);
+            !piece.is_empty() && !(is_own && piece.len() > name.len())
+        })
+        .map(<[u8]>::to_vec)
+        .collect()
+}

@@ -1,0 +1,436 @@
+//! The gate's own endpoints.
+
+use http::{Method, StatusCode};
+use serde_json::json;
+use url::Url;
+
+use crate::support::{
+    Browser, House, Reply, ScriptedProvider, Upstream, node_provider, standard, standard_with,
+};
+
+fn field(url: &Url, name: &str) -> Option<String> {
+    url.query_pairs()
+        .find_map(|(key, value)| (key == name).then(|| value.into_owned()))
+}
+
+/// As the sign-out form of the house's own page is sent.
+async fn sign_out(browser: &Browser, path: &str) -> Reply {
+    browser
+        .navigate(path)
+        .method(Method::POST)
+        .header(
+            "origin",
+            browser
+                .absolute("/")
+                .origin()
+                .ascii_serialization()
+                .as_str(),
+        )
+        .header("content-type", "application/x-www-form-urlencoded")
+        .send()
+        .await
+}
+
+#[tokio::test]
+async fn ping_and_ready_are_for_anybody() {
+    let (house, upstream, _provider) = standard().await;
+    let browser = house.browser();
+    for path in ["/ping", "/ready"] {
+        let reply = browser.bare(Method::GET, path).send().await;
+        assert_eq!(reply.status, StatusCode::OK, "{path}");
+        assert_eq!(reply.header("cache-control"), "no-store");
+        assert_eq!(
+            browser.bare(Method::HEAD, path).send().await.status,
+            StatusCode::OK
+        );
+    }
+    assert_eq!(upstream.count(), 0);
+}
+
+#[tokio::test]
+async fn the_admin_listener_answers_health_and_nothing_of_the_app() {
+    let admin = crate::support::ports::free_address();
+    let (house, upstream, _provider) =
+        standard_with(|plan| plan.top(&format!("admin_listen = \"{admin}\""))).await;
+    for (path, status) in [
+        ("/ping", 200),
+        ("/ready", 200),
+        ("/", 404),
+        ("/oauth2/start", 404),
+    ] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let answer = crate::support::raw::try_exchange(admin, false, request.as_bytes()).await;
+        let answer = answer.expect("the admin listener answers");
+        assert_eq!(
+            crate::support::raw::status(&answer),
+            status,
+            "{path}: {answer}"
+        );
+    }
+    assert_eq!(upstream.count(), 0);
+    drop(house);
+}
+
+#[tokio::test]
+async fn one_provider_needs_no_chooser() {
+    let (house, _upstream, _provider) = standard().await;
+    let landed = house.browser().follow("/oauth2/sign_in?rd=/deep?x=1").await;
+    // A page with one button would be fine too, if the button leads there.
+    assert_eq!(landed.status, StatusCode::OK);
+    assert_eq!(landed.seen().target, "/deep?x=1");
+}
+
+#[tokio::test]
+async fn several_providers_are_chosen_from_on_a_page() {
+    let other = ScriptedProvider::start().await;
+    let table = format!(
+        "[providers.second]\nlabel = \"Second <b>&amp; best\"\n{}allow = \"anyone\"\n",
+        other.table()
+    );
+    let (house, _upstream, _provider) = standard_with(|plan| plan.tables(&table)).await;
+    let browser = house.browser();
+    let page = browser.follow("/deep?x=1&y=2").await;
+    assert_eq!(page.url.path(), "/oauth2/sign_in");
+    assert_eq!(page.status, StatusCode::OK);
+    let text = page.text();
+    assert!(
+        text.contains("Second &lt;b&gt;") || text.contains("Second &#60;b"),
+        "escaped: {text}"
+    );
+    assert!(!text.contains("Second <b>"));
+    for name in ["script", "second"] {
+        let link = link_to(&text, &format!("/oauth2/start/{name}"));
+        let visitor = house.browser();
+        let landed = visitor.follow(&link).await;
+        let seen = landed.seen();
+        assert_eq!(seen.target, "/deep?x=1&y=2", "{link}");
+        assert_eq!(
+            seen.header("x-user-id").map(str::to_owned),
+            Some(format!("{name}:ada-1815"))
+        );
+    }
+}
+
+/// The `href` or form that begins with `path`, entities decoded.
+fn link_to(page: &str, path: &str) -> String {
+    let start = page
+        .find(path)
+        .unwrap_or_else(|| panic!("no {path} in {page}"));
+    let end = page[start..]
+        .find('"')
+        .map_or(page.len(), |length| start + length);
+    page[start..end]
+        .replace("&amp;", "&")
+        .replace("&#38;", "&")
+        .replace("&#x26;", "&")
+}
+
+#[tokio::test]
+async fn start_begins_a_login() {
+    let (house, _upstream, provider) = standard().await;
+    for path in ["/oauth2/start?rd=/deep", "/oauth2/start/script?rd=/deep"] {
+        let browser = house.browser();
+        let reply = browser.get(path).await;
+        assert_eq!(reply.status, StatusCode::FOUND);
+        assert_eq!(reply.header("cache-control"), "no-store");
+        let next = reply.location();
+        assert_eq!(next.origin().ascii_serialization(), provider.issuer());
+        assert_eq!(next.path(), "/authorize");
+        let scope = field(&next, "scope").unwrap_or_default();
+        assert!(scope.split(' ').any(|scope| scope == "openid"), "{scope}");
+        assert_eq!(field(&next, "response_type").as_deref(), Some("code"));
+        assert!(
+            !next.as_str().contains("deep"),
+            "the address tells nobody where to"
+        );
+        assert_eq!(browser.follow(next.as_str()).await.seen().target, "/deep");
+    }
+    assert_eq!(
+        house.browser().get("/oauth2/start/nobody").await.status,
+        StatusCode::NOT_FOUND
+    );
+}
+
+#[tokio::test]
+async fn without_a_way_back_a_login_ends_at_the_root() {
+    let (house, _upstream, _provider) = standard().await;
+    assert_eq!(
+        house.browser().follow("/oauth2/start").await.seen().target,
+        "/"
+    );
+    assert_eq!(
+        house
+            .browser()
+            .follow("/oauth2/start?rd=")
+            .await
+            .seen()
+            .target,
+        "/"
+    );
+    assert_eq!(
+        house
+            .browser()
+            .follow("/oauth2/start?rd=/a&rd=/b")
+            .await
+            .status,
+        StatusCode::OK
+    );
+}
+
+#[tokio::test]
+async fn a_prefetched_start_begins_nothing() {
+    let (house, _upstream, provider) = standard().await;
+    let reply = house
+        .browser()
+        .fetch(Method::POST, "/oauth2/start")
+        .send()
+        .await;
+    assert!(reply.status.is_client_error(), "{}", reply.status);
+    assert_eq!(provider.calls("/authorize").len(), 0);
+}
+
+#[tokio::test]
+async fn a_bare_callback_is_an_error_page() {
+    let (house, upstream, provider) = standard().await;
+    for path in [
+        "/oauth2/callback",
+        "/oauth2/callback/script",
+        "/oauth2/callback/script?code=x",
+        "/oauth2/callback/script?state=x",
+        "/oauth2/callback/script?error=access_denied",
+        "/oauth2/callback/nobody?code=x&state=y",
+    ] {
+        let reply = house.browser().get(path).await;
+        assert!(reply.status.is_client_error(), "{path}: {}", reply.status);
+        assert!(!reply.sets_session(), "{path}");
+        assert_eq!(reply.header("cache-control"), "no-store");
+    }
+    assert_eq!((upstream.count(), provider.token_requests()), (0, 0));
+}
+
+#[tokio::test]
+async fn userinfo_tells_who_is_signed_in() {
+    let (house, _upstream, _provider) = standard().await;
+    let browser = house.browser();
+    let nobody = browser.fetch(Method::GET, "/oauth2/userinfo").send().await;
+    assert_eq!(nobody.status, StatusCode::UNAUTHORIZED);
+    browser.sign_in("/").await;
+    let reply = browser.fetch(Method::GET, "/oauth2/userinfo").send().await;
+    assert_eq!(reply.status, StatusCode::OK);
+    assert!(reply.header("content-type").starts_with("application/json"));
+    assert_eq!(reply.header("cache-control"), "no-store");
+    let text = reply.text();
+    let value = reply.json();
+    assert_eq!(value["user"], "ada");
+    assert_eq!(value["email"], "ada@example.com");
+    assert_eq!(value["groups"], json!(["engineers"]));
+    assert!(!text.contains("canary"), "no token: {text}");
+}
+
+#[tokio::test]
+async fn auth_answers_202_with_who_it_is() {
+    let (house, upstream, _provider) = standard().await;
+    let browser = house.browser();
+    let nobody = browser.get("/oauth2/auth").await;
+    assert_eq!(
+        nobody.status,
+        StatusCode::UNAUTHORIZED,
+        "never a redirect, a navigation's headers or not"
+    );
+    assert!(nobody.set_cookies().is_empty());
+    browser.sign_in("/").await;
+    let before = upstream.count();
+    for method in [Method::GET, Method::HEAD] {
+        let reply = browser
+            .bare(method, "/oauth2/auth")
+            .header("x-user", "spoofed")
+            .send()
+            .await;
+        assert_eq!(reply.status, StatusCode::ACCEPTED);
+        assert_eq!(reply.header("x-user"), "ada");
+        assert_eq!(reply.header("x-user-id"), "script:ada-1815");
+        assert_eq!(reply.header("x-user-groups"), "engineers");
+    }
+    assert_eq!(upstream.count(), before);
+}
+
+#[tokio::test]
+async fn signing_out_ends_the_session_here() {
+    let (house, _upstream, provider) = standard().await;
+    provider.set(|behaviour| behaviour.offers_logout = false);
+    let browser = house.browser();
+    browser.sign_in("/").await;
+    let reply = sign_out(&browser, "/oauth2/sign_out?rd=/bye").await;
+    assert!(
+        reply.status.is_redirection(),
+        "{} {}",
+        reply.status,
+        reply.text()
+    );
+    assert_eq!(reply.location().as_str(), house.url("/bye"));
+    assert_eq!(browser.cookie("sidegate"), None);
+    assert_eq!(browser.get("/").await.status, StatusCode::FOUND);
+    // Signing out twice is no error.
+    let again = sign_out(&browser, "/oauth2/sign_out?rd=/bye").await;
+    assert!(again.status.as_u16() < 400, "{}", again.status);
+}
+
+#[tokio::test]
+async fn signing_out_over_https_expires_with_the_same_attributes() {
+    let (house, _upstream, _provider) =
+        standard_with(|plan| plan.public_url("https://app.test")).await;
+    let browser = house.browser();
+    browser.sign_in("/").await;
+    let reply = sign_out(&browser, "/oauth2/sign_out").await;
+    assert!(
+        reply
+            .set_cookies()
+            .iter()
+            .any(|header| header.starts_with("__Host-sidegate="))
+    );
+    for header in reply.set_cookies() {
+        let lower = header.to_ascii_lowercase();
+        assert!(
+            lower.contains("secure") && lower.contains("path=/"),
+            "{header}"
+        );
+        assert!(
+            lower.contains("max-age=0") || lower.contains("1970"),
+            "{header}"
+        );
+    }
+    assert_eq!(
+        browser.jar().refused,
+        Vec::<String>::new(),
+        "browsers take each of them"
+    );
+    assert_eq!(browser.cookie("__Host-sidegate"), None);
+}
+
+#[tokio::test]
+async fn signing_out_goes_on_to_the_provider() {
+    let (house, _upstream, provider) = standard().await;
+    let browser = house.browser();
+    browser.sign_in("/").await;
+    let reply = sign_out(&browser, "/oauth2/sign_out?rd=/bye").await;
+    let next = reply.location();
+    assert_eq!(next.origin().ascii_serialization(), provider.issuer());
+    assert_eq!(next.path(), "/logout");
+    assert!(field(&next, "client_id").is_some() || field(&next, "id_token_hint").is_some());
+    let back = field(&next, "post_logout_redirect_uri").expect("a way back");
+    assert!(back.starts_with(&house.public_url), "{back}");
+    assert_eq!(
+        browser.cookie("sidegate"),
+        None,
+        "the session here has ended first"
+    );
+    let landed = browser.follow(next.as_str()).await;
+    assert!(landed.status == StatusCode::OK, "{}", landed.status);
+}
+
+#[tokio::test]
+async fn a_strict_provider_signs_out_too() {
+    let upstream = Upstream::start().await;
+    let house = House::plan().upstream(&upstream).npm().start().await;
+    let browser = house.browser();
+    node_provider::sign_in(&browser, "/", "ada").await;
+    // Signed in at the provider too: the next login asks nothing.
+    browser.follow("/oauth2/start?rd=/again").await.seen();
+    let reply = sign_out(&browser, "/oauth2/sign_out").await;
+    let page = browser.follow_from(reply).await;
+    let text = page.text();
+    assert!(
+        text.contains("op.logoutForm"),
+        "the provider asks: {} {text}",
+        page.url
+    );
+    let value = |name: &str| -> String {
+        let (_, after) = text
+            .split_once(&format!("name=\"{name}\""))
+            .expect("a field");
+        let (_, after) = after.split_once("value=\"").expect("a value");
+        after.split_once('"').expect("a quote").0.to_owned()
+    };
+    let (_, action) = text.split_once("action=\"").expect("a form");
+    let action = action.split_once('"').expect("a quote").0.to_owned();
+    let body = format!("xsrf={}&logout=yes", value("xsrf"));
+    let done = browser
+        .navigate(&action)
+        .method(Method::POST)
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(body)
+        .send()
+        .await;
+    let back = done.location();
+    assert!(
+        back.as_str().starts_with(&house.public_url),
+        "back home: {back}"
+    );
+    let page = browser.follow("/").await;
+    assert!(
+        page.url.path().starts_with("/interaction/"),
+        "the provider asks again: {}",
+        page.url
+    );
+}
+
+#[tokio::test]
+async fn another_site_cannot_sign_anybody_out() {
+    let (house, _upstream, _provider) = standard().await;
+    let browser = house.browser();
+    browser.sign_in("/").await;
+    for (method, site, dest) in [
+        (Method::GET, "cross-site", "document"),
+        (Method::POST, "cross-site", "document"),
+        (Method::GET, "cross-site", "image"),
+        (Method::GET, "same-site", "image"),
+    ] {
+        let mode = if dest == "image" {
+            "no-cors"
+        } else {
+            "navigate"
+        };
+        let reply = browser
+            .bare(method.clone(), "/oauth2/sign_out")
+            .header("sec-fetch-site", site)
+            .header("sec-fetch-mode", mode)
+            .header("sec-fetch-dest", dest)
+            .header("origin", "https://evil.example")
+            .header("accept", "text/html")
+            .send()
+            .await;
+        assert!(
+            reply.set_cookies().is_empty(),
+            "{method} {site} {dest}: {:?}",
+            reply.set_cookies()
+        );
+        assert_eq!(
+            browser.get("/").await.status,
+            StatusCode::OK,
+            "{method} {site} {dest}"
+        );
+    }
+    // A person who typed or clicked it at home is signed out.
+    let reply = browser.get("/oauth2/sign_out").await;
+    assert!(reply.status.as_u16() < 400);
+    assert_eq!(browser.cookie("sidegate"), None);
+}
+
+#[tokio::test]
+async fn endpoints_take_the_methods_they_name() {
+    let (house, upstream, _provider) = standard().await;
+    let browser = house.browser();
+    browser.sign_in("/").await;
+    let before = upstream.count();
+    for path in [
+        "/oauth2/userinfo",
+        "/oauth2/callback/script",
+        "/oauth2/start",
+        "/ping",
+    ] {
+        let reply = browser.fetch(Method::DELETE, path).send().await;
+        assert_eq!(reply.status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
+        assert!(reply.header("allow").contains("GET"), "{path}");
+    }
+    assert_eq!(upstream.count(), before);
+}

@@ -1,0 +1,21 @@
+//! The tests of the whole: the real `sidegate` binary, spoken to over real sockets. Written from what a user is
+//! promised, not from the code.
+
+#![expect(
+    unreachable_pub,
+    reason = "the support modules are written as a library"
+)]
+
+mod allow_lists;
+mod answers;
+mod endpoints;
+mod headers;
+mod login;
+mod misbehaviour;
+mod paths;
+mod proxy_bodies;
+mod proxy_protocols;
+mod redirects;
+mod session;
+mod support;
+mod support_works;

@@ -1,0 +1,443 @@
+//! The house under test: the real `sidegate` binary with a configuration of the test's own, on a port of its own.
+
+use std::{
+    fmt::Write as _,
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{
+    browser::Browser, node_provider, ports, provider::ScriptedProvider, tls, upstream::Upstream,
+};
+
+/// Long enough for a debug binary on a busy machine.
+const START: Duration = Duration::from_secs(20);
+
+/// A secret for sessions, so that two houses can share one.
+pub const SECRET: &str = "m3Vu9Xq0c1pYtR7aKz5LwB2nHs8dEf4gJ6iQoU0vTxk";
+
+/// What a house will be like.
+#[derive(Default)]
+pub struct Plan {
+    top: String,
+    session: String,
+    tables: String,
+    upstream: Option<String>,
+    public_url: Option<String>,
+    secret: Option<String>,
+    allow: Option<String>,
+    provider: Option<(&'static str, String)>,
+    provider_lines: String,
+    environment: Vec<(String, String)>,
+    tls: bool,
+    listen: Option<String>,
+}
+
+impl Plan {
+    /// The app behind the gate.
+    pub fn upstream(self, upstream: &Upstream) -> Self {
+        self.upstream_at(&format!("http://{}", upstream.address))
+    }
+
+    /// Any address as the app behind the gate.
+    pub fn upstream_at(mut self, url: &str) -> Self {
+        self.upstream = Some(url.to_owned());
+        self
+    }
+
+    /// Signs in at the scripted provider, known as `script`.
+    pub fn provider(mut self, provider: &ScriptedProvider) -> Self {
+        self.provider = Some(("script", provider.table()));
+        self
+    }
+
+    /// Signs in at npm's `oidc-provider`, known as `npm`.
+    pub fn npm(mut self) -> Self {
+        self.provider = Some(("npm", node_provider::table()));
+        self
+    }
+
+    /// The provider's `allow`, as TOML; "anyone" without.
+    pub fn allow(mut self, toml: &str) -> Self {
+        self.allow = Some(toml.to_owned());
+        self
+    }
+
+    /// A further line of the provider's table.
+    pub fn provider_line(mut self, line: &str) -> Self {
+        let _ = writeln!(self.provider_lines, "{line}");
+        self
+    }
+
+    /// A further top-level line.
+    pub fn top(mut self, line: &str) -> Self {
+        let _ = writeln!(self.top, "{line}");
+        self
+    }
+
+    /// The `listen` line, where it says more than the one address.
+    pub fn listen(mut self, line: &str) -> Self {
+        self.listen = Some(line.to_owned());
+        self
+    }
+
+    /// A further line of `[session]`.
+    pub fn session(mut self, line: &str) -> Self {
+        let _ = writeln!(self.session, "{line}");
+        self
+    }
+
+    /// `session.secret`, as TOML.
+    pub fn secret(mut self, toml: &str) -> Self {
+        self.secret = Some(toml.to_owned());
+        self
+    }
+
+    /// Further tables.
+    pub fn tables(mut self, toml: &str) -> Self {
+        let _ = writeln!(self.tables, "{toml}");
+        self
+    }
+
+    /// One `[[routes]]` entry.
+    pub fn route(self, path: &str, access: &str) -> Self {
+        self.tables(&format!(
+            "[[routes]]\npath = \"{path}\"\naccess = \"{access}\""
+        ))
+    }
+
+    /// The address users type; the house's own on loopback without.
+    pub fn public_url(mut self, url: &str) -> Self {
+        self.public_url = Some(url.to_owned());
+        self
+    }
+
+    /// An environment variable.
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Serves TLS with the tests' certificate; the public address becomes `https://localhost:PORT`.
+    pub fn tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
+    /// Writes the configuration, starts the binary and waits until it answers.
+    pub async fn start(self) -> House {
+        let address = ports::free_address();
+        self.start_at(address).await
+    }
+
+    /// As [`Plan::start`], on an address that the test knows beforehand.
+    pub async fn start_at(mut self, address: SocketAddr) -> House {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let public_url = self.public_url.take().unwrap_or_else(|| {
+            if self.tls {
+                format!("https://localhost:{}", address.port())
+            } else {
+                format!("http://{address}")
+            }
+        });
+        let file = directory.path().join("sidegate.toml");
+        let text = self.toml(address, &public_url, directory.path());
+        std::fs::write(&file, &text).expect("the configuration is written");
+        let mut command = sidegate();
+        command.args(["run", "-c"]).arg(&file);
+        command.envs(self.environment.iter().cloned());
+        let mut house = House {
+            process: Process::start(command),
+            address,
+            public_url,
+            tls: self.tls,
+            _directory: directory,
+        };
+        house.wait_until_alive(&text).await;
+        house
+    }
+
+    fn toml(&self, address: SocketAddr, public_url: &str, directory: &Path) -> String {
+        let own = format!("listen = \"{address}\"");
+        let listen = self.listen.as_deref().unwrap_or(&own);
+        let mut text = format!("{listen}\npublic_url = \"{public_url}\"\n");
+        let upstream = self.upstream.as_deref().unwrap_or("http://127.0.0.1:9");
+        let _ = writeln!(text, "upstream = \"{upstream}\"");
+        if self.tls {
+            let (cert, key) = tls::write_files(directory);
+            let _ = writeln!(
+                text,
+                "tls = {{ cert = \"{}\", key = \"{}\" }}",
+                cert.display(),
+                key.display()
+            );
+        }
+        text.push_str(&self.top);
+        let secret = self
+            .secret
+            .clone()
+            .unwrap_or_else(|| format!("\"{SECRET}\""));
+        let _ = writeln!(text, "\n[session]\nsecret = {secret}\n{}", self.session);
+        if let Some((name, table)) = &self.provider {
+            let allow = self.allow.as_deref().unwrap_or("\"anyone\"");
+            let _ = writeln!(
+                text,
+                "[providers.{name}]\n{table}allow = {allow}\n{}",
+                self.provider_lines
+            );
+        }
+        text.push_str(&self.tables);
+        text
+    }
+}
+
+/// A running `sidegate run`. It ends with the test.
+pub struct House {
+    /// The process.
+    pub process: Process,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The address users type.
+    pub public_url: String,
+    /// Whether the listener speaks TLS.
+    pub tls: bool,
+    _directory: TempDir,
+}
+
+impl House {
+    /// A house to be.
+    pub fn plan() -> Plan {
+        Plan::default()
+    }
+
+    /// A browser that has never been here.
+    pub fn browser(&self) -> Browser {
+        Browser::at(self)
+    }
+
+    /// A connection to the listener, within TLS where it speaks that.
+    pub async fn connect(&self) -> super::Stream {
+        super::connect(self.address, self.tls).await
+    }
+
+    /// `url` made absolute by the public address.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.public_url)
+    }
+
+    async fn wait_until_alive(&mut self, configuration: &str) {
+        let end = Instant::now() + START;
+        loop {
+            if let Some(status) = self.process.try_wait() {
+                panic!(
+                    "sidegate ended at start ({status}) with:\n{configuration}\n{}",
+                    self.process.log()
+                );
+            }
+            if let Ok(Ok(answer)) = tokio::time::timeout(
+                Duration::from_secs(2),
+                super::raw::try_exchange(
+                    self.address,
+                    self.tls,
+                    b"GET /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+                ),
+            )
+            .await
+                && answer.starts_with("HTTP/1.1 200")
+            {
+                return;
+            }
+            assert!(
+                Instant::now() < end,
+                "no answer at /ping within {START:?}; log:\n{}",
+                self.process.log()
+            );
+            tokio::time::sleep(Duration::from_millis(15)).await;
+        }
+    }
+
+    /// The access log's line of the request to `path`, waited for.
+    pub async fn access_line(&self, path: &str) -> Value {
+        let end = Instant::now() + Duration::from_secs(5);
+        loop {
+            if let Some(line) = self
+                .access_lines()
+                .into_iter()
+                .rev()
+                .find(|line| line["path"] == path)
+            {
+                return line;
+            }
+            assert!(
+                Instant::now() < end,
+                "no log line for {path}:\n{}",
+                self.process.log()
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Every line of the access log so far, fields at the top.
+    pub fn access_lines(&self) -> Vec<Value> {
+        self.process
+            .log()
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .map(|line| match line.get("fields") {
+                Some(fields) => fields.clone(),
+                None => line,
+            })
+            .filter(|line| line.get("path").is_some() && line.get("status").is_some())
+            .collect()
+    }
+}
+
+/// The binary under test, free of the environment's own configuration.
+pub fn sidegate() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sidegate"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("SIDEGATE_") || name == "RUST_LOG" {
+            command.env_remove(name);
+        }
+    }
+    command.env("RUST_BACKTRACE", "1");
+    command
+}
+
+/// A child process whose output is collected, and which ends with its owner.
+pub struct Process {
+    child: Child,
+    output: Arc<Mutex<String>>,
+}
+
+impl Process {
+    /// Starts `command` with both outputs collected and its standard input held open.
+    pub fn start(mut command: Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
+        let output = Arc::new(Mutex::new(String::new()));
+        collect(child.stdout.take().expect("piped above"), &output);
+        collect(child.stderr.take().expect("piped above"), &output);
+        Self { child, output }
+    }
+
+    /// What it wrote so far.
+    pub fn log(&self) -> String {
+        self.output.lock().expect("no writer panics").clone()
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it ended, if it did.
+    pub fn try_wait(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("the child is ours")
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        // The shell's own `kill`: the program of that name is not on every machine.
+        let sent = Command::new("sh")
+            .args(["-c", "kill -TERM \"$0\""])
+            .arg(self.id().to_string())
+            .status()
+            .expect("sh runs");
+        assert!(sent.success(), "SIGTERM reaches {}", self.id());
+    }
+
+    /// Waits for the end.
+    pub async fn ended(&mut self, within: Duration) -> ExitStatus {
+        let end = Instant::now() + within;
+        loop {
+            if let Some(status) = self.try_wait() {
+                return status;
+            }
+            assert!(
+                Instant::now() < end,
+                "still running after {within:?}; log:\n{}",
+                self.log()
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Waits for a line of the output that `wanted` finds something in.
+    pub async fn wait_for<T>(&mut self, what: &str, wanted: impl Fn(&str) -> Option<T>) -> T {
+        let end = Instant::now() + START;
+        loop {
+            if let Some(found) = self.log().lines().find_map(&wanted) {
+                return found;
+            }
+            if let Some(status) = self.try_wait() {
+                panic!("ended ({status}) before {what}:\n{}", self.log());
+            }
+            assert!(Instant::now() < end, "no {what} in:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(15)).await;
+        }
+    }
+
+    /// A field of `/proc/PID/status` in KiB, such as `VmHWM`.
+    pub fn memory_kib(&self, field: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))
+            .expect("the process runs");
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))
+            .and_then(|value| value.split_whitespace().next()?.parse().ok())
+            .unwrap_or_else(|| panic!("no {field} in {status}"))
+    }
+}
+
+impl Drop for Process {
+    #[expect(
+        clippy::print_stderr,
+        reason = "shown by the test runner for a failed test"
+    )]
+    fn drop(&mut self) {
+        // Both fail only where the process has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail = log.len().saturating_sub(8_000);
+            let tail = log.get(tail..).unwrap_or(&log);
+            eprintln!("--- output of process {}:\n{tail}", self.child.id());
+        }
+    }
+}
+
+fn collect(from: impl std::io::Read + Send + 'static, output: &Arc<Mutex<String>>) {
+    let output = Arc::clone(output);
+    std::thread::spawn(move || {
+        let mut reader = BufReader::new(from);
+        let mut line = Vec::new();
+        while reader
+            .read_until(b'\n', &mut line)
+            .is_ok_and(|length| length > 0)
+        {
+            output
+                .lock()
+                .expect("no reader panics")
+                .push_str(&String::from_utf8_lossy(&line));
+            line.clear();
+        }
+    });
+}
+
+/// The repository's root.
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}

@@ -1,0 +1,140 @@
+//! The scripted provider's keys and signatures, the good and the bad ones.
+
+use std::sync::LazyLock;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, PublicKeyData, RsaKeySize};
+use serde_json::{Value, json};
+
+/// One key pair.
+pub struct Key {
+    /// Its `kid`.
+    pub id: &'static str,
+    algorithm: Algorithm,
+    pair: KeyPair,
+}
+
+/// Published first.
+pub static FIRST: LazyLock<Key> = LazyLock::new(|| Key::rsa("first"));
+/// Published after a rotation.
+pub static SECOND: LazyLock<Key> = LazyLock::new(|| Key::rsa("second"));
+/// Elliptic.
+pub static ELLIPTIC: LazyLock<Key> = LazyLock::new(|| Key {
+    id: "elliptic",
+    algorithm: Algorithm::ES256,
+    pair: KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("an EC key"),
+});
+
+impl Key {
+    fn rsa(id: &'static str) -> Self {
+        Self {
+            id,
+            algorithm: Algorithm::RS256,
+            pair: KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)
+                .expect("an RSA key"),
+        }
+    }
+
+    /// As a JWK (RFC 7517).
+    pub fn jwk(&self) -> Value {
+        let public = self.pair.der_bytes();
+        let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        if self.algorithm == Algorithm::ES256 {
+            // Uncompressed point: 4, then both coordinates.
+            return json!({
+                "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": self.id,
+                "x": encode(&public[1..33]), "y": encode(&public[33..65]),
+            });
+        }
+        // RSAPublicKey (RFC 8017 A.1.1): a sequence of two integers. 2,048 bits: 4 bytes of sequence, 4 of the
+        // modulus' head, a zero that keeps it positive, 256 of modulus, 2 of the exponent's head.
+        assert_eq!(public.len(), 270, "a 2,048 bit key with a 3 byte exponent");
+        json!({
+            "kty": "RSA", "alg": "RS256", "use": "sig", "kid": self.id,
+            "n": encode(&public[9..265]), "e": encode(&public[267..]),
+        })
+    }
+
+    fn sign(&self, id: &str, claims: &Value) -> String {
+        let mut header = Header::new(self.algorithm);
+        header.kid = Some(id.to_owned());
+        let pem = self.pair.serialize_pem();
+        let key = if self.algorithm == Algorithm::ES256 {
+            EncodingKey::from_ec_pem(pem.as_bytes())
+        } else {
+            EncodingKey::from_rsa_pem(pem.as_bytes())
+        };
+        jsonwebtoken::encode(&header, claims, &key.expect("our own key")).expect("a signature")
+    }
+}
+
+/// How an ID token is signed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Signing {
+    /// With the first key.
+    #[default]
+    First,
+    /// With the second key, under its own `kid`.
+    Second,
+    /// With the elliptic key.
+    Elliptic,
+    /// `alg: none`, no signature.
+    None,
+    /// `alg: none` in the header, with a signature of the first key.
+    NoneWithSignature,
+    /// HS256, keyed with the first key's public PEM: verified by whoever takes the algorithm from the token.
+    HmacWithPublicKey,
+    /// HS256, keyed with the client's secret.
+    HmacWithClientSecret,
+    /// By the second key, which claims to be the first.
+    Forged,
+    /// A good signature, then one byte of the claims changed.
+    Tampered,
+    /// Good, under a `kid` that is never published.
+    UnknownKid,
+    /// Not a JWT at all.
+    Garbage,
+}
+
+/// `claims` as an ID token.
+pub fn id_token(claims: &Value, signing: Signing, client_secret: &str) -> String {
+    match signing {
+        Signing::First => FIRST.sign(FIRST.id, claims),
+        Signing::Second => SECOND.sign(SECOND.id, claims),
+        Signing::Elliptic => ELLIPTIC.sign(ELLIPTIC.id, claims),
+        Signing::None => unsigned(claims, ""),
+        Signing::NoneWithSignature => {
+            let good = FIRST.sign(FIRST.id, claims);
+            let signature = good.rsplit('.').next().expect("three parts");
+            unsigned(claims, signature)
+        }
+        Signing::HmacWithPublicKey => hmac(claims, FIRST.pair.public_key_pem().as_bytes()),
+        Signing::HmacWithClientSecret => hmac(claims, client_secret.as_bytes()),
+        Signing::Forged => SECOND.sign(FIRST.id, claims),
+        Signing::Tampered => {
+            let good = FIRST.sign(FIRST.id, claims);
+            let [header, _, signature] = good.split('.').collect::<Vec<_>>()[..] else {
+                unreachable!("three parts");
+            };
+            let mut changed = claims.clone();
+            changed["sub"] = json!("mallory");
+            let payload = URL_SAFE_NO_PAD.encode(changed.to_string());
+            format!("{header}.{payload}.{signature}")
+        }
+        Signing::UnknownKid => FIRST.sign("never-published", claims),
+        Signing::Garbage => "not.a.token".to_owned(),
+    }
+}
+
+fn unsigned(claims: &Value, signature: &str) -> String {
+    let header = URL_SAFE_NO_PAD.encode(json!({"alg": "none", "typ": "JWT"}).to_string());
+    let payload = URL_SAFE_NO_PAD.encode(claims.to_string());
+    format!("{header}.{payload}.{signature}")
+}
+
+fn hmac(claims: &Value, secret: &[u8]) -> String {
+    let mut header = Header::new(Algorithm::HS256);
+    header.kid = Some(FIRST.id.to_owned());
+    jsonwebtoken::encode(&header, claims, &EncodingKey::from_secret(secret)).expect("a signature")
+}

@@ -1,0 +1,482 @@
+//! A scripted OpenID provider: correct until told otherwise. It asks nobody anything: whoever comes is `user`.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header::AUTHORIZATION};
+use http_body_util::BodyExt;
+use hyper::body::{Frame, Incoming};
+use serde_json::{Value, json};
+use url::Url;
+
+use super::{
+    keys::{self, Signing},
+    server::{self, Answer, Frames, Server},
+};
+
+/// The client that the provider knows.
+pub const CLIENT_ID: &str = "sidegate";
+/// Its secret; also a canary that no log may show.
+pub const CLIENT_SECRET: &str = "canary-client-secret";
+
+/// What the token endpoint does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum TokenEndpoint {
+    /// Answers as RFC 6749 §5.1 says.
+    #[default]
+    Good,
+    /// Accepts the request and says nothing.
+    Hangs,
+    /// 200 with an OAuth error (as GitHub does).
+    ErrorInside200,
+    /// 400 `invalid_grant`.
+    InvalidGrant,
+    /// 503 with HTML.
+    Unavailable,
+    /// 200 with HTML.
+    Html,
+    /// 200 without an ID token.
+    NoIdToken,
+    /// 200 and a body without end.
+    Endless,
+    /// A redirect to itself.
+    Redirects,
+}
+
+/// What `iss` stands in the authorization response (RFC 9207).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ResponseIssuer {
+    /// Advertised and right.
+    #[default]
+    Right,
+    /// Advertised, but another's.
+    Wrong,
+    /// Advertised, but not there.
+    Missing,
+    /// Neither advertised nor there.
+    Unsupported,
+}
+
+/// The switches.
+#[derive(Clone, Debug)]
+pub struct Behaviour {
+    /// Claims about the user, in the ID token and at userinfo.
+    pub user: Value,
+    /// Laid over the ID token's claims; null takes a claim away.
+    pub id_token: Value,
+    /// Laid over userinfo's claims; null takes a claim away.
+    pub userinfo: Value,
+    /// Whether userinfo is offered at all.
+    pub offers_userinfo: bool,
+    /// Whether the user's claims stand in the ID token, not only at userinfo.
+    pub claims_in_id_token: bool,
+    /// How ID tokens are signed.
+    pub signing: Signing,
+    /// The published keys, by number.
+    pub publishes_second_key_only: bool,
+    /// What the token endpoint does.
+    pub token: TokenEndpoint,
+    /// What `iss` says.
+    pub response_issuer: ResponseIssuer,
+    /// Sent back instead of a code: error and description.
+    pub error: Option<(String, String)>,
+    /// The issuer that discovery names, where not the provider's own.
+    pub discovered_issuer: Option<String>,
+    /// Whether logout at the provider is offered.
+    pub offers_logout: bool,
+    /// How long the access token is.
+    pub access_token_length: usize,
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Self {
+            user: json!({
+                "sub": "ada-1815", "preferred_username": "ada", "name": "Ada Lovelace",
+                "email": "ada@example.com", "email_verified": true, "groups": ["engineers"],
+            }),
+            id_token: json!({}),
+            userinfo: json!({}),
+            offers_userinfo: true,
+            claims_in_id_token: true,
+            signing: Signing::First,
+            publishes_second_key_only: false,
+            token: TokenEndpoint::Good,
+            response_issuer: ResponseIssuer::Right,
+            error: None,
+            discovered_issuer: None,
+            offers_logout: true,
+            access_token_length: 40,
+        }
+    }
+}
+
+/// One request to the provider.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The path.
+    pub path: String,
+    /// Query and form, later ones win.
+    pub fields: HashMap<String, String>,
+    /// The headers.
+    pub headers: http::HeaderMap,
+}
+
+struct Code {
+    nonce: Option<String>,
+    challenge: String,
+    redirect_uri: String,
+}
+
+#[derive(Default)]
+struct State {
+    behaviour: Behaviour,
+    calls: Vec<Call>,
+    codes: HashMap<String, Code>,
+    issued: usize,
+}
+
+/// A running provider.
+pub struct ScriptedProvider {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// To take it down and up.
+    pub server: Server,
+    state: Arc<Mutex<State>>,
+}
+
+impl ScriptedProvider {
+    /// Starts one.
+    pub async fn start() -> Self {
+        let provider = Self::start_down();
+        provider.server.up().await;
+        provider
+    }
+
+    /// One that does not listen yet.
+    pub fn start_down() -> Self {
+        let state = Arc::new(Mutex::new(State::default()));
+        let shared = Arc::clone(&state);
+        let server =
+            Server::prepare(move |request: Request<Incoming>| answer(Arc::clone(&shared), request));
+        Self {
+            address: server.address,
+            server,
+            state,
+        }
+    }
+
+    /// Its issuer.
+    pub fn issuer(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Its table in a configuration, without `allow`.
+    pub fn table(&self) -> String {
+        format!(
+            "type = \"oidc\"\nissuer = \"{}\"\nclient_id = \"{CLIENT_ID}\"\n\
+             client_secret = \"{CLIENT_SECRET}\"\n",
+            self.issuer()
+        )
+    }
+
+    /// Changes the behaviour.
+    pub fn set(&self, change: impl FnOnce(&mut Behaviour)) {
+        change(&mut self.state().behaviour);
+    }
+
+    /// Changes one claim of the user.
+    pub fn user(&self, claim: &str, value: Value) {
+        self.state().behaviour.user[claim] = value;
+    }
+
+    /// Every request to `path` so far.
+    pub fn calls(&self, path: &str) -> Vec<Call> {
+        let state = self.state();
+        let calls = state.calls.iter().filter(|call| call.path == path);
+        calls.cloned().collect()
+    }
+
+    /// How often the token endpoint was asked.
+    pub fn token_requests(&self) -> usize {
+        self.calls("/token").len()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no panic inside")
+    }
+}
+
+async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Answer {
+    let (parts, body) = request.into_parts();
+    let host = parts
+        .headers
+        .get("host")
+        .and_then(|host| host.to_str().ok());
+    let issuer = format!("http://{}", host.unwrap_or_default());
+    let path = parts.uri.path().to_owned();
+    let body = body
+        .collect()
+        .await
+        .map(|all| all.to_bytes())
+        .unwrap_or_default();
+    let mut fields: HashMap<String, String> =
+        pairs(parts.uri.query().unwrap_or_default().as_bytes());
+    fields.extend(pairs(&body));
+    let call = Call {
+        path: path.clone(),
+        fields,
+        headers: parts.headers,
+    };
+    let behaviour = {
+        let mut state = state.lock().expect("no panic inside");
+        state.calls.push(call.clone());
+        state.behaviour.clone()
+    };
+    match path.as_str() {
+        "/.well-known/openid-configuration" => discovery(&issuer, &behaviour),
+        "/jwks" => jwks(&behaviour),
+        "/authorize" => authorize(&state, &issuer, &behaviour, &call),
+        "/token" if parts.method == Method::POST => token(&state, &issuer, &behaviour, &call).await,
+        "/userinfo" => {
+            let mut claims = behaviour.user.clone();
+            lay_over(&mut claims, &behaviour.userinfo);
+            server::json(StatusCode::OK, &claims)
+        }
+        "/logout" => match call.fields.get("post_logout_redirect_uri") {
+            Some(next) => server::redirect(next),
+            None => server::full(StatusCode::OK, "text/html", "signed out at the provider"),
+        },
+        _ => server::full(StatusCode::NOT_FOUND, "text/plain", "no such page"),
+    }
+}
+
+fn pairs(form: &[u8]) -> HashMap<String, String> {
+    url::form_urlencoded::parse(form).into_owned().collect()
+}
+
+fn lay_over(claims: &mut Value, overlay: &Value) {
+    for (name, value) in overlay.as_object().expect("an overlay is an object") {
+        if value.is_null() {
+            claims
+                .as_object_mut()
+                .expect("claims are an object")
+                .remove(name);
+        } else {
+            claims[name] = value.clone();
+        }
+    }
+}
+
+fn discovery(issuer: &str, behaviour: &Behaviour) -> Answer {
+    let mut document = json!({
+        "issuer": behaviour.discovered_issuer.as_deref().unwrap_or(issuer),
+        "authorization_endpoint": format!("{issuer}/authorize"),
+        "token_endpoint": format!("{issuer}/token"),
+        "jwks_uri": format!("{issuer}/jwks"),
+        "response_types_supported": ["code"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["RS256", "ES256"],
+        "code_challenge_methods_supported": ["S256"],
+        "scopes_supported": ["openid", "profile", "email", "groups"],
+        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+        "authorization_response_iss_parameter_supported":
+            behaviour.response_issuer != ResponseIssuer::Unsupported,
+    });
+    if behaviour.offers_userinfo {
+        document["userinfo_endpoint"] = json!(format!("{issuer}/userinfo"));
+    }
+    if behaviour.offers_logout {
+        document["end_session_endpoint"] = json!(format!("{issuer}/logout"));
+    }
+    server::json(StatusCode::OK, &document)
+}
+
+fn jwks(behaviour: &Behaviour) -> Answer {
+    let keys = if behaviour.publishes_second_key_only {
+        json!([keys::SECOND.jwk()])
+    } else {
+        json!([keys::FIRST.jwk(), keys::ELLIPTIC.jwk()])
+    };
+    server::json(StatusCode::OK, &json!({ "keys": keys }))
+}
+
+fn authorize(state: &Mutex<State>, issuer: &str, behaviour: &Behaviour, call: &Call) -> Answer {
+    let field = |name: &str| call.fields.get(name).cloned();
+    let bad = |what: &str| server::full(StatusCode::BAD_REQUEST, "text/plain", what.to_owned());
+    if field("client_id").as_deref() != Some(CLIENT_ID) {
+        return bad("client_id");
+    }
+    if field("response_type").as_deref() != Some("code") {
+        return bad("response_type");
+    }
+    if !field("scope")
+        .unwrap_or_default()
+        .split(' ')
+        .any(|scope| scope == "openid")
+    {
+        return bad("scope");
+    }
+    let (Some(redirect_uri), Some(given_state)) = (field("redirect_uri"), field("state")) else {
+        return bad("redirect_uri and state");
+    };
+    let challenge = field("code_challenge").unwrap_or_default();
+    if field("code_challenge_method").as_deref() != Some("S256") || challenge.len() != 43 {
+        return bad("code_challenge");
+    }
+    let mut back = Url::parse(&redirect_uri).expect("redirect_uri is a URL");
+    back.query_pairs_mut().append_pair("state", &given_state);
+    if let Some((error, description)) = &behaviour.error {
+        back.query_pairs_mut()
+            .append_pair("error", error)
+            .append_pair("error_description", description);
+    } else {
+        let mut state = state.lock().expect("no panic inside");
+        state.issued += 1;
+        let code = format!("canary-code-{}-{}", state.issued, now());
+        back.query_pairs_mut().append_pair("code", &code);
+        let nonce = field("nonce");
+        state.codes.insert(
+            code,
+            Code {
+                nonce,
+                challenge,
+                redirect_uri,
+            },
+        );
+    }
+    match behaviour.response_issuer {
+        ResponseIssuer::Right => drop(back.query_pairs_mut().append_pair("iss", issuer)),
+        ResponseIssuer::Wrong => {
+            back.query_pairs_mut()
+                .append_pair("iss", "https://other.example");
+        }
+        ResponseIssuer::Missing | ResponseIssuer::Unsupported => {}
+    }
+    server::redirect(back.as_str())
+}
+
+async fn token(state: &Mutex<State>, issuer: &str, behaviour: &Behaviour, call: &Call) -> Answer {
+    let refuse = |status: StatusCode, error: &str| {
+        let description = "<script>alert('canary-provider-text')</script>";
+        server::json(
+            status,
+            &json!({ "error": error, "error_description": description }),
+        )
+    };
+    match behaviour.token {
+        TokenEndpoint::Hangs => return std::future::pending().await,
+        TokenEndpoint::ErrorInside200 => return refuse(StatusCode::OK, "bad_verification_code"),
+        TokenEndpoint::InvalidGrant => return refuse(StatusCode::BAD_REQUEST, "invalid_grant"),
+        TokenEndpoint::Unavailable => {
+            return server::full(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "text/html",
+                "<script>canary-provider-text</script>",
+            );
+        }
+        TokenEndpoint::Html => return server::full(StatusCode::OK, "text/html", "<h1>Hello"),
+        TokenEndpoint::Endless => return endless(),
+        TokenEndpoint::Redirects => return server::redirect("/token"),
+        TokenEndpoint::Good | TokenEndpoint::NoIdToken => {}
+    }
+    if !is_our_client(call) {
+        return refuse(StatusCode::UNAUTHORIZED, "invalid_client");
+    }
+    let field = |name: &str| {
+        call.fields
+            .get(name)
+            .map(String::as_str)
+            .unwrap_or_default()
+    };
+    // A code is good once (RFC 6749 §4.1.2).
+    let code = state
+        .lock()
+        .expect("no panic inside")
+        .codes
+        .remove(field("code"));
+    let verifier = digest(&SHA256, field("code_verifier").as_bytes());
+    let code = match code {
+        Some(code)
+            if field("grant_type") == "authorization_code"
+                && code.redirect_uri == field("redirect_uri")
+                && code.challenge == URL_SAFE_NO_PAD.encode(verifier) =>
+        {
+            code
+        }
+        _ => return refuse(StatusCode::BAD_REQUEST, "invalid_grant"),
+    };
+    let filler = "x".repeat(behaviour.access_token_length);
+    let mut answer = json!({
+        "access_token": format!("canary-access-token-{filler}"),
+        "refresh_token": "canary-refresh-token",
+        "token_type": "Bearer",
+        "expires_in": 300,
+    });
+    if behaviour.token != TokenEndpoint::NoIdToken {
+        let claims = id_token_claims(issuer, behaviour, code.nonce);
+        answer["id_token"] = json!(keys::id_token(&claims, behaviour.signing, CLIENT_SECRET));
+    }
+    server::json(StatusCode::OK, &answer)
+}
+
+fn is_our_client(call: &Call) -> bool {
+    let basic = STANDARD.encode(format!("{CLIENT_ID}:{CLIENT_SECRET}"));
+    let by_header = call
+        .headers
+        .get(AUTHORIZATION)
+        .is_some_and(|value| value.as_bytes() == format!("Basic {basic}").as_bytes());
+    let by_form = call
+        .fields
+        .get("client_secret")
+        .is_some_and(|value| value == CLIENT_SECRET);
+    // RFC 6749 §2.3: one method in each request.
+    by_header != by_form
+}
+
+fn id_token_claims(issuer: &str, behaviour: &Behaviour, nonce: Option<String>) -> Value {
+    let mut claims = if behaviour.claims_in_id_token {
+        behaviour.user.clone()
+    } else {
+        json!({ "sub": behaviour.user["sub"] })
+    };
+    let now = now();
+    let standard =
+        json!({ "iss": issuer, "aud": CLIENT_ID, "iat": now, "exp": now + 300, "nonce": nonce });
+    lay_over(&mut claims, &standard);
+    lay_over(&mut claims, &behaviour.id_token);
+    claims
+}
+
+fn endless() -> Answer {
+    let (sender, body) = Frames::channel();
+    tokio::spawn(async move {
+        let chunk = Bytes::from(vec![b' '; 65_536]);
+        while sender.send(Frame::data(chunk.clone())).await.is_ok() {}
+    });
+    let mut answer = server::full(StatusCode::OK, "application/json", "");
+    *answer.body_mut() = body.boxed();
+    answer
+}
+
+/// Seconds since 1970.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a provider has a clock of its own"
+)]
+pub fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO)
+        .as_secs()
+}

@@ -1,0 +1,111 @@
+// A real OpenID provider (npm `oidc-provider`) for the tests, strict where it can be: PKCE required, refresh tokens
+// rotated, claims of scopes only at userinfo, logout at the provider on. Prints one JSON line with its issuer when it
+// listens, and ends when its standard input does, so that it never outlives the tests.
+import http from 'node:http';
+import Provider, { errors } from 'oidc-provider';
+
+const users = {
+  ada: {
+    sub: 'ada',
+    email: 'ada@example.com',
+    email_verified: true,
+    name: 'Ada Lovelace',
+    preferred_username: 'ada',
+    groups: ['engineers', 'admins'],
+  },
+  bob: {
+    sub: 'bob',
+    email: 'bob@example.org',
+    email_verified: false,
+    name: 'Bob "Zoë" <b>',
+    preferred_username: 'bob',
+    groups: [],
+  },
+};
+
+const server = http.createServer();
+await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+const issuer = `http://127.0.0.1:${server.address().port}`;
+let tokenRequests = 0;
+
+const provider = new Provider(issuer, {
+  clients: [
+    {
+      client_id: 'sidegate',
+      client_secret: 'npm-client-secret',
+      // A loopback redirect URI of a native client may have any port (RFC 8252 §7.3), which the tests' gates need.
+      application_type: 'native',
+      token_endpoint_auth_method: 'client_secret_basic',
+      grant_types: ['authorization_code', 'refresh_token'],
+      response_types: ['code'],
+      redirect_uris: ['http://127.0.0.1/oauth2/callback/npm'],
+      post_logout_redirect_uris: ['http://127.0.0.1/', 'http://127.0.0.1/bye'],
+    },
+  ],
+  cookies: { keys: ['only for tests'] },
+  pkce: { required: () => true, methods: ['S256'] },
+  rotateRefreshToken: true,
+  claims: {
+    openid: ['sub'],
+    email: ['email', 'email_verified'],
+    profile: ['name', 'preferred_username'],
+    groups: ['groups'],
+  },
+  features: {
+    devInteractions: { enabled: false },
+    rpInitiatedLogout: {
+      enabled: true,
+      logoutSource: (ctx, form) => page(ctx, `${form}<button form="op.logoutForm" name="logout" value="yes">Sign out</button>`),
+    },
+  },
+  interactions: { url: (_, interaction) => `/interaction/${interaction.uid}` },
+  findAccount: (_, id) => (users[id] ? { accountId: id, claims: () => users[id] } : undefined),
+  ttl: { Session: 3600, Grant: 3600, Interaction: 600, AccessToken: 300, IdToken: 300, RefreshToken: 3600 },
+});
+
+// The one port-free part that native clients lack: addresses to return to after logout.
+provider.Client.prototype.postLogoutRedirectUriAllowed = function allowed(value) {
+  const asked = new URL(value);
+  return asked.hostname === '127.0.0.1' && this.postLogoutRedirectUris.includes(`http://127.0.0.1${asked.pathname}`);
+};
+
+function page(ctx, body) {
+  ctx.type = 'html';
+  ctx.body = `<!doctype html><title>provider</title><body>${body}`;
+}
+
+// The interaction: a page that names the users, then the chosen one is logged in and everything asked is granted.
+provider.use(async (ctx, next) => {
+  if (ctx.path === '/_token_requests') {
+    ctx.body = { count: tokenRequests };
+    return;
+  }
+  if (ctx.path === '/token') tokenRequests += 1;
+  if (!ctx.path.startsWith('/interaction/')) {
+    await next();
+    return;
+  }
+  const { prompt, params, session, grantId } = await provider.interactionDetails(ctx.req, ctx.res);
+  const user = ctx.query.user;
+  if (prompt.name === 'login' && !user) {
+    page(ctx, Object.keys(users).map((name) => `<a href="${ctx.path}?user=${name}">${name}</a>`).join(' '));
+    return;
+  }
+  if (prompt.name === 'login') {
+    if (!users[user]) throw new errors.AccessDenied('no such user');
+    await provider.interactionFinished(ctx.req, ctx.res, { login: { accountId: user } }, { mergeWithLastSubmission: false });
+    ctx.respond = false;
+    return;
+  }
+  const grant = (grantId && (await provider.Grant.find(grantId)))
+    || new provider.Grant({ accountId: session.accountId, clientId: params.client_id });
+  grant.addOIDCScope(params.scope);
+  const consent = { grantId: await grant.save() };
+  await provider.interactionFinished(ctx.req, ctx.res, { consent }, { mergeWithLastSubmission: true });
+  ctx.respond = false;
+});
+
+server.on('request', provider.callback());
+process.stdin.resume();
+process.stdin.on('end', () => process.exit(0));
+process.stdout.write(`${JSON.stringify({ issuer })}\n`);
