@@ -122,6 +122,7 @@ impl Reject {
                 Link::new("Sign out", site.path("sign_out")),
             ],
             Self::NotFound => vec![Link::new("Go to the app", "/".to_owned())],
+            Self::ConfirmSignOut { .. } => vec![Link::new("Stay signed in", "/".to_owned())],
             Self::Login(error) => login_links(error, site),
             // An empty address is the page's own. Following it is a GET, so only a GET's page offers it.
             Self::BadGateway | Self::GatewayTimeout if audience == Audience::Navigation => {

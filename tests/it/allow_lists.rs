@@ -25,7 +25,7 @@ async fn passes(allow: &str, claims: &[(&str, Value)]) -> bool {
                 reply.text().contains("ada"),
                 "the page says who is signed in"
             );
-            assert_eq!(browser.get("/oauth2/auth").await.status.is_success(), false);
+            assert!(!browser.get("/oauth2/auth").await.status.is_success());
             assert_eq!(upstream.count(), 0);
             false
         }

@@ -6,8 +6,9 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::support::{
+    behaviour::{Behaviour, ResponseIssuer, TokenEndpoint},
     keys::Signing,
-    provider::{Behaviour, ResponseIssuer, TokenEndpoint, now},
+    provider::now,
     standard, standard_with,
 };
 

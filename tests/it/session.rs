@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{Method, StatusCode};
 use serde_json::json;
 
@@ -69,7 +70,6 @@ async fn the_cookie_tells_nothing() {
     let browser = house.browser();
     browser.sign_in("/").await;
     let value = browser.cookie("sidegate").expect("a session");
-    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
     let bytes = URL_SAFE_NO_PAD
         .decode(&value)
         .unwrap_or_else(|_| value.clone().into_bytes());

@@ -35,7 +35,7 @@ pub fn accept(request: Request<Incoming>) -> Answer {
     if let Some(chosen) = offered
         .split(',')
         .map(str::trim)
-        .find(|name| name.ends_with(".echo"))
+        .find(|name| name.split('.').next_back() == Some("echo"))
     {
         response = response.header("sec-websocket-protocol", chosen);
     }
