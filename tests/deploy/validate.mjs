@@ -132,7 +132,7 @@ function checkDockerfile(text) {
   const final = text.slice(text.lastIndexOf("\nFROM "));
   expect(final.startsWith("\nFROM scratch\n"), "Dockerfile: more than the binary ships");
   expect(/^USER [1-9]\d*:[1-9]\d*$/m.test(final), "Dockerfile: no numeric user");
-  expect(/^HEALTHCHECK .*CMD \["\/sidegate", "health"/m.test(final), "Dockerfile: no health check");
+  expect(/^HEALTHCHECK .*CMD \["\/sidegate", "health"\]$/m.test(final), "Dockerfile: no health check");
   expect(/\bdeploy\/build-static \/sidegate$/m.test(text), "Dockerfile: built otherwise than tested");
 }
 
