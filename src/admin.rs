@@ -27,7 +27,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 pub async fn serve(listener: Listener, gate: Arc<Gate>, stop: CancellationToken) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
-        let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
+        let Ok(place) = Arc::clone(&room).acquire_owned().await else {
+            return;
+        };
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
             accepted = listener.accept() => accepted,

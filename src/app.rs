@@ -27,7 +27,11 @@ use crate::{
 /// When a socket cannot be bound, a certificate cannot be read, or a worker cannot be started.
 pub async fn run(config: Config) -> io::Result<()> {
     let stop = stop_on_signal()?;
-    let listeners = config.listen.iter().map(bind).collect::<io::Result<Vec<_>>>()?;
+    let listeners = config
+        .listen
+        .iter()
+        .map(bind)
+        .collect::<io::Result<Vec<_>>>()?;
     let admin_listener = config.admin_listen.as_ref().map(bind).transpose()?;
     let tls = config.tls.as_ref().map(listen::tls::acceptor).transpose()?;
     let outbound_tls = trust::client_config();
@@ -38,8 +42,11 @@ pub async fn run(config: Config) -> io::Result<()> {
     }
 
     let workers = config.workers;
-    let (upstream, upstream_timeout, grace) =
-        (config.upstream.clone(), config.upstream_timeout, config.shutdown_grace);
+    let (upstream, upstream_timeout, grace) = (
+        config.upstream.clone(),
+        config.upstream_timeout,
+        config.shutdown_grace,
+    );
     let gate = Arc::new(build(config, providers));
     let recipe = Recipe {
         gate: Arc::clone(&gate),
@@ -74,9 +81,11 @@ pub async fn run(config: Config) -> io::Result<()> {
 
 /// Puts the gate together. Nothing here can fail: the configuration was checked.
 fn build(config: Config, providers: Arc<Providers>) -> Gate {
-    let keys = Arc::new(KeyRing::new(&config.session.secrets, config.public_url.authority()));
-    let return_rules =
-        ReturnRules::new(&config.public_url, &config.redirect_hosts, &config.prefix);
+    let keys = Arc::new(KeyRing::new(
+        &config.session.secrets,
+        config.public_url.authority(),
+    ));
+    let return_rules = ReturnRules::new(&config.public_url, &config.redirect_hosts, &config.prefix);
     let cookies = Cookies::new(&config.session, &config.public_url, &config.prefix);
     let lifetimes = Lifetimes {
         lifetime: config.session.lifetime,
@@ -115,14 +124,17 @@ fn build(config: Config, providers: Arc<Providers>) -> Gate {
 }
 
 fn bind(address: &ListenAddress) -> io::Result<Listener> {
-    Listener::bind(address)
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+    Listener::bind(address).map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+    })
 }
 
 /// A token that SIGTERM and SIGINT cancel.
 fn stop_on_signal() -> io::Result<CancellationToken> {
-    let (mut terminate, mut interrupt) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
     let stop = CancellationToken::new();
     let cancel = stop.clone();
     tokio::spawn(async move {

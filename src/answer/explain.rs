@@ -122,6 +122,7 @@ impl Reject {
                 Link::new("Sign out", site.path("sign_out")),
             ],
             Self::NotFound => vec![Link::new("Go to the app", "/".to_owned())],
+            Self::ConfirmSignOut { .. } => vec![Link::new("Stay signed in", "/".to_owned())],
             Self::Login(error) => login_links(error, site),
             // An empty address is the page's own. Following it is a GET, so only a GET's page offers it.
             Self::BadGateway | Self::GatewayTimeout if audience == Audience::Navigation => {
@@ -152,9 +153,11 @@ fn explain_login(error: &LoginError) -> Explanation {
     let status = error.status();
     let (code, grpc, title) = match (status, error.fault()) {
         (StatusCode::NOT_FOUND, _) => ("not_found", UNIMPLEMENTED, "Nothing here"),
-        (StatusCode::SERVICE_UNAVAILABLE, _) => {
-            ("provider_unavailable", UNAVAILABLE, "Signing in is not possible right now")
-        }
+        (StatusCode::SERVICE_UNAVAILABLE, _) => (
+            "provider_unavailable",
+            UNAVAILABLE,
+            "Signing in is not possible right now",
+        ),
         (_, Fault::Browser) => ("login_invalid", INVALID_ARGUMENT, "Please start again"),
         (_, Fault::User) => ("login_denied", PERMISSION_DENIED, "Not signed in"),
         (_, Fault::Provider) => ("provider_failed", UNAVAILABLE, "Signing in failed"),

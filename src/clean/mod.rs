@@ -45,7 +45,10 @@ pub struct CleanRequest {
 
 /// The authority that the browser asked for: a trusted proxy may have put another into `Host`.
 fn forwarded_host(headers: &HeaderMap, client: &Client) -> Option<HeaderValue> {
-    let believed = client.peer_is_trusted.then(|| headers.get(X_FORWARDED_HOST)).flatten();
+    let believed = client
+        .peer_is_trusted
+        .then(|| headers.get(X_FORWARDED_HOST))
+        .flatten();
     let believed = believed.filter(|host| host.to_str().is_ok_and(is_authority));
     believed.or_else(|| headers.get(HOST)).cloned()
 }
@@ -88,7 +91,11 @@ impl Cleaning {
         hop::strip_expect(&mut head.headers);
         self.reserved.strip(&mut head.headers);
         let client = client::resolve(peer.address, peer.tls, &head.headers, &self.trusted_proxies);
-        let original = if client.peer_is_trusted { Original::read(&head.headers) } else { Original::default() };
+        let original = if client.peer_is_trusted {
+            Original::read(&head.headers)
+        } else {
+            Original::default()
+        };
         let host = forwarded_host(&head.headers, &client);
         let trusted = &self.trusted_proxies;
         forwarding::rebuild(&mut head.headers, peer.address, &client, trusted, host);

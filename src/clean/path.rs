@@ -392,9 +392,3 @@ mod tests {
         }
     }
 }
-
-impl PathError {
-    pub fn sentence(self) -> &'static str {
-        todo!()
-    }
-}

@@ -39,7 +39,10 @@ impl Asked {
 
     /// How the login begins.
     pub(super) fn options(&self) -> LoginOptions {
-        LoginOptions { switch_account: self.switch, again: false }
+        LoginOptions {
+            switch_account: self.switch,
+            again: false,
+        }
     }
 }
 

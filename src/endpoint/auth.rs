@@ -49,7 +49,9 @@ fn judge<'a>(
     session: Option<&'a Session>,
 ) -> Result<Option<&'a Session>, Judgement> {
     if asked.targets.is_empty() {
-        return session.map(Some).ok_or(Judgement::Refused(Refusal::NotSignedIn));
+        return session
+            .map(Some)
+            .ok_or(Judgement::Refused(Refusal::NotSignedIn));
     }
     let mut told = session;
     for target in &asked.targets {
@@ -75,13 +77,18 @@ fn refuse(
         rule: rule.to_owned(),
     };
     let reject = match judgement {
-        Judgement::Refused(Refusal::NotSignedIn) => {
-            Reject::SignIn { return_to: asked.return_to().to_owned() }
+        Judgement::Refused(Refusal::NotSignedIn) => Reject::SignIn {
+            return_to: asked.return_to().to_owned(),
         },
         Judgement::Refused(Refusal::Closed) => forbidden("access = deny"),
         Judgement::Ambiguous => forbidden("ambiguous path"),
     };
     record.verdict = reject.verdict();
     record.detail = reject.detail();
-    answer::render(&reject, Audience::Program, &gate.site, &record.id.to_string())
+    answer::render(
+        &reject,
+        Audience::Program,
+        &gate.site,
+        &record.id.to_string(),
+    )
 }

@@ -37,9 +37,11 @@ pub(super) async fn serve(
     };
     let (session, id_token, return_to) =
         match gate.logins.finish(&callback, now, random::bytes()).await {
-            Ok(Finished::SignedIn { session, id_token_for_hint, return_to }) => {
-                (session, id_token_for_hint, return_to)
-            }
+            Ok(Finished::SignedIn {
+                session,
+                id_token_for_hint,
+                return_to,
+            }) => (session, id_token_for_hint, return_to),
             // The back button or a reload: the code is spent, its session is here.
             Ok(Finished::AlreadySignedIn { return_to }) => {
                 return Ok(reply::redirect(StatusCode::FOUND, return_to.as_str()));
@@ -54,7 +56,9 @@ pub(super) async fn serve(
         .sessions
         .write(&session, visit.present, now)
         .map_err(|_| Reject::SessionTooLarge)?;
-    let hint = gate.sessions.write_logout_hint(&session.identity.provider, id_token.as_deref());
+    let hint = gate
+        .sessions
+        .write_logout_hint(&session.identity.provider, id_token.as_deref());
     let mut response = reply::redirect(StatusCode::FOUND, return_to.as_str());
     for cookie in cookies.into_iter().chain([hint]) {
         response.headers_mut().append(SET_COOKIE, cookie);
@@ -70,9 +74,7 @@ pub(super) async fn serve(
 /// way: the planted code is never spent, and the login that begins is this browser's own. Once only, and
 /// only where a login cookie is kept at all, so that it cannot loop.
 fn may_begin_anew(callback: &Callback<'_>, request: &CleanRequest, again: &StartAgain) -> bool {
-    callback.browser.is_some()
-        && !again.was_again
-        && request.audience() == Audience::Navigation
+    callback.browser.is_some() && !again.was_again && request.audience() == Audience::Navigation
 }
 
 async fn begin_anew(
@@ -81,9 +83,19 @@ async fn begin_anew(
     again: &StartAgain,
     record: &mut Record,
 ) -> Result<Response<Body>, Reject> {
-    let options = LoginOptions { switch_account: false, again: true };
-    let response =
-        start::begin(gate, request, &again.provider, &again.return_to, options, record).await;
+    let options = LoginOptions {
+        switch_account: false,
+        again: true,
+    };
+    let response = start::begin(
+        gate,
+        request,
+        &again.provider,
+        &again.return_to,
+        options,
+        record,
+    )
+    .await;
     record.detail = Some("begun anew: the state belongs to another browser".to_owned());
     response
 }

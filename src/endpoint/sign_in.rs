@@ -25,7 +25,15 @@ pub(super) async fn serve(
         return Ok(reply::redirect(StatusCode::FOUND, asked.return_to.as_str()));
     }
     if let [(provider, _)] = gate.site.providers.as_slice() {
-        return start::begin(gate, request, provider, &asked.return_to, asked.options(), record).await;
+        return start::begin(
+            gate,
+            request,
+            provider,
+            &asked.return_to,
+            asked.options(),
+            record,
+        )
+        .await;
     }
     let choices = gate
         .site

@@ -22,10 +22,28 @@ pub(super) async fn serve(
     let asked = Asked::read(request, &gate.site)?;
     match (provider, gate.site.providers.as_slice()) {
         (Some(name), providers) if providers.iter().any(|(known, _)| known == name) => {
-            begin(gate, request, name, &asked.return_to, asked.options(), record).await
+            begin(
+                gate,
+                request,
+                name,
+                &asked.return_to,
+                asked.options(),
+                record,
+            )
+            .await
         }
         (Some(_), _) => Err(Reject::NotFound),
-        (None, [(only, _)]) => begin(gate, request, only, &asked.return_to, asked.options(), record).await,
+        (None, [(only, _)]) => {
+            begin(
+                gate,
+                request,
+                only,
+                &asked.return_to,
+                asked.options(),
+                record,
+            )
+            .await
+        }
         (None, _) => {
             let chooser = gate.site.sign_in(asked.return_to.as_str());
             Ok(reply::redirect(StatusCode::FOUND, &chooser))

@@ -70,10 +70,7 @@ impl Upstream {
     ///
     /// # Errors
     /// When the address has no host that TLS can name.
-    pub fn new(
-        address: &UpstreamAddress,
-        tls: &Arc<rustls::ClientConfig>,
-    ) -> io::Result<Self> {
+    pub fn new(address: &UpstreamAddress, tls: &Arc<rustls::ClientConfig>) -> io::Result<Self> {
         let target = match address {
             UpstreamAddress::Unix(path) => Target::Unix(path.clone()),
             UpstreamAddress::Network(uri) => {

@@ -299,7 +299,6 @@ fn answered(error: &str, description: Option<&str>, again: StartAgain) -> LoginE
 
 fn provider_failed(again: &StartAgain, error: ProviderError) -> LoginError {
     LoginError::Provider {
-        provider: again.provider.clone(),
         error,
         again: again.clone(),
     }
@@ -368,4 +367,4 @@ impl RedemptionOfCode {
 const LONGEST: Duration = Duration::from_secs(20);
 
 #[cfg(test)]
-mod unused_tests {}
+mod tests;

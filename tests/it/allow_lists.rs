@@ -3,7 +3,7 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::{Upstream, ScriptedProvider, House, standard_with};
+use crate::support::{House, ScriptedProvider, Upstream, standard_with};
 
 /// Whether somebody with these claims passes under `allow`.
 async fn passes(allow: &str, claims: &[(&str, Value)]) -> bool {
@@ -21,8 +21,11 @@ async fn passes(allow: &str, claims: &[(&str, Value)]) -> bool {
         StatusCode::FORBIDDEN => {
             assert_eq!(upstream.count(), 0);
             assert!(reply.header("content-type").starts_with("text/html"));
-            assert!(reply.text().contains("ada"), "the page says who is signed in");
-            assert_eq!(browser.get("/oauth2/auth").await.status.is_success(), false);
+            assert!(
+                reply.text().contains("ada"),
+                "the page says who is signed in"
+            );
+            assert!(!browser.get("/oauth2/auth").await.status.is_success());
             assert_eq!(upstream.count(), 0);
             false
         }
@@ -71,7 +74,13 @@ async fn domains() {
 async fn groups() {
     let allow = "{ groups = [\"engineers\", \"admins\"] }";
     assert!(passes(allow, &[]).await);
-    assert!(!passes(allow, &[("groups", json!(["Engineers", "engineer", "engineers "]))]).await);
+    assert!(
+        !passes(
+            allow,
+            &[("groups", json!(["Engineers", "engineer", "engineers "]))]
+        )
+        .await
+    );
     assert!(!passes(allow, &[("groups", json!([]))]).await);
     assert!(!passes(allow, &[("groups", Value::Null)]).await);
 }
@@ -95,7 +104,9 @@ async fn the_log_names_the_rule() {
         let reply = house.browser().follow("/page").await;
         assert_eq!(reply.status, StatusCode::FORBIDDEN);
         let log = house.process.log();
-        let named = log.lines().any(|line| line.contains(rule) && line.contains("403"));
+        let named = log
+            .lines()
+            .any(|line| line.contains(rule) && line.contains("403"));
         assert!(named, "no line with 403 and {rule}:\n{log}");
     }
 }
@@ -104,7 +115,12 @@ async fn the_log_names_the_rule() {
 async fn a_list_that_became_stricter_holds_for_old_sessions() {
     let upstream = Upstream::start().await;
     let provider = ScriptedProvider::start().await;
-    let plan = || House::plan().upstream(&upstream).provider(&provider).public_url("http://app.test");
+    let plan = || {
+        House::plan()
+            .upstream(&upstream)
+            .provider(&provider)
+            .public_url("http://app.test")
+    };
     let before = plan().start().await;
     let ada = before.browser();
     ada.sign_in("/").await;

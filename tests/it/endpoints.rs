@@ -9,7 +9,8 @@ use crate::support::{
 };
 
 fn field(url: &Url, name: &str) -> Option<String> {
-    url.query_pairs().find_map(|(key, value)| (key == name).then(|| value.into_owned()))
+    url.query_pairs()
+        .find_map(|(key, value)| (key == name).then(|| value.into_owned()))
 }
 
 /// As the sign-out form of the house's own page is sent.
@@ -17,7 +18,14 @@ async fn sign_out(browser: &Browser, path: &str) -> Reply {
     browser
         .navigate(path)
         .method(Method::POST)
-        .header("origin", browser.absolute("/").origin().ascii_serialization().as_str())
+        .header(
+            "origin",
+            browser
+                .absolute("/")
+                .origin()
+                .ascii_serialization()
+                .as_str(),
+        )
         .header("content-type", "application/x-www-form-urlencoded")
         .send()
         .await
@@ -31,7 +39,10 @@ async fn ping_and_ready_are_for_anybody() {
         let reply = browser.bare(Method::GET, path).send().await;
         assert_eq!(reply.status, StatusCode::OK, "{path}");
         assert_eq!(reply.header("cache-control"), "no-store");
-        assert_eq!(browser.bare(Method::HEAD, path).send().await.status, StatusCode::OK);
+        assert_eq!(
+            browser.bare(Method::HEAD, path).send().await.status,
+            StatusCode::OK
+        );
     }
     assert_eq!(upstream.count(), 0);
 }
@@ -41,11 +52,20 @@ async fn the_admin_listener_answers_health_and_nothing_of_the_app() {
     let admin = crate::support::ports::free_address();
     let (house, upstream, _provider) =
         standard_with(|plan| plan.top(&format!("admin_listen = \"{admin}\""))).await;
-    for (path, status) in [("/ping", 200), ("/ready", 200), ("/", 404), ("/oauth2/start", 404)] {
+    for (path, status) in [
+        ("/ping", 200),
+        ("/ready", 200),
+        ("/", 404),
+        ("/oauth2/start", 404),
+    ] {
         let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
         let answer = crate::support::raw::try_exchange(admin, false, request.as_bytes()).await;
         let answer = answer.expect("the admin listener answers");
-        assert_eq!(crate::support::raw::status(&answer), status, "{path}: {answer}");
+        assert_eq!(
+            crate::support::raw::status(&answer),
+            status,
+            "{path}: {answer}"
+        );
     }
     assert_eq!(upstream.count(), 0);
     drop(house);
@@ -73,7 +93,10 @@ async fn several_providers_are_chosen_from_on_a_page() {
     assert_eq!(page.url.path(), "/oauth2/sign_in");
     assert_eq!(page.status, StatusCode::OK);
     let text = page.text();
-    assert!(text.contains("Second &lt;b&gt;") || text.contains("Second &#60;b"), "escaped: {text}");
+    assert!(
+        text.contains("Second &lt;b&gt;") || text.contains("Second &#60;b"),
+        "escaped: {text}"
+    );
     assert!(!text.contains("Second <b>"));
     for name in ["script", "second"] {
         let link = link_to(&text, &format!("/oauth2/start/{name}"));
@@ -81,15 +104,25 @@ async fn several_providers_are_chosen_from_on_a_page() {
         let landed = visitor.follow(&link).await;
         let seen = landed.seen();
         assert_eq!(seen.target, "/deep?x=1&y=2", "{link}");
-        assert_eq!(seen.header("x-user-id").map(str::to_owned), Some(format!("{name}:ada-1815")));
+        assert_eq!(
+            seen.header("x-user-id").map(str::to_owned),
+            Some(format!("{name}:ada-1815"))
+        );
     }
 }
 
 /// The `href` or form that begins with `path`, entities decoded.
 fn link_to(page: &str, path: &str) -> String {
-    let start = page.find(path).unwrap_or_else(|| panic!("no {path} in {page}"));
-    let end = page[start..].find('"').map_or(page.len(), |length| start + length);
-    page[start..end].replace("&amp;", "&").replace("&#38;", "&").replace("&#x26;", "&")
+    let start = page
+        .find(path)
+        .unwrap_or_else(|| panic!("no {path} in {page}"));
+    let end = page[start..]
+        .find('"')
+        .map_or(page.len(), |length| start + length);
+    page[start..end]
+        .replace("&amp;", "&")
+        .replace("&#38;", "&")
+        .replace("&#x26;", "&")
 }
 
 #[tokio::test]
@@ -106,24 +139,52 @@ async fn start_begins_a_login() {
         let scope = field(&next, "scope").unwrap_or_default();
         assert!(scope.split(' ').any(|scope| scope == "openid"), "{scope}");
         assert_eq!(field(&next, "response_type").as_deref(), Some("code"));
-        assert!(!next.as_str().contains("deep"), "the address tells nobody where to");
+        assert!(
+            !next.as_str().contains("deep"),
+            "the address tells nobody where to"
+        );
         assert_eq!(browser.follow(next.as_str()).await.seen().target, "/deep");
     }
-    assert_eq!(house.browser().get("/oauth2/start/nobody").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(
+        house.browser().get("/oauth2/start/nobody").await.status,
+        StatusCode::NOT_FOUND
+    );
 }
 
 #[tokio::test]
 async fn without_a_way_back_a_login_ends_at_the_root() {
     let (house, _upstream, _provider) = standard().await;
-    assert_eq!(house.browser().follow("/oauth2/start").await.seen().target, "/");
-    assert_eq!(house.browser().follow("/oauth2/start?rd=").await.seen().target, "/");
-    assert_eq!(house.browser().follow("/oauth2/start?rd=/a&rd=/b").await.status, StatusCode::OK);
+    assert_eq!(
+        house.browser().follow("/oauth2/start").await.seen().target,
+        "/"
+    );
+    assert_eq!(
+        house
+            .browser()
+            .follow("/oauth2/start?rd=")
+            .await
+            .seen()
+            .target,
+        "/"
+    );
+    assert_eq!(
+        house
+            .browser()
+            .follow("/oauth2/start?rd=/a&rd=/b")
+            .await
+            .status,
+        StatusCode::OK
+    );
 }
 
 #[tokio::test]
 async fn a_prefetched_start_begins_nothing() {
     let (house, _upstream, provider) = standard().await;
-    let reply = house.browser().fetch(Method::POST, "/oauth2/start").send().await;
+    let reply = house
+        .browser()
+        .fetch(Method::POST, "/oauth2/start")
+        .send()
+        .await;
     assert!(reply.status.is_client_error(), "{}", reply.status);
     assert_eq!(provider.calls("/authorize").len(), 0);
 }
@@ -171,12 +232,20 @@ async fn auth_answers_202_with_who_it_is() {
     let (house, upstream, _provider) = standard().await;
     let browser = house.browser();
     let nobody = browser.get("/oauth2/auth").await;
-    assert_eq!(nobody.status, StatusCode::UNAUTHORIZED, "never a redirect, a navigation's headers or not");
+    assert_eq!(
+        nobody.status,
+        StatusCode::UNAUTHORIZED,
+        "never a redirect, a navigation's headers or not"
+    );
     assert!(nobody.set_cookies().is_empty());
     browser.sign_in("/").await;
     let before = upstream.count();
     for method in [Method::GET, Method::HEAD] {
-        let reply = browser.bare(method, "/oauth2/auth").header("x-user", "spoofed").send().await;
+        let reply = browser
+            .bare(method, "/oauth2/auth")
+            .header("x-user", "spoofed")
+            .send()
+            .await;
         assert_eq!(reply.status, StatusCode::ACCEPTED);
         assert_eq!(reply.header("x-user"), "ada");
         assert_eq!(reply.header("x-user-id"), "script:ada-1815");
@@ -192,7 +261,12 @@ async fn signing_out_ends_the_session_here() {
     let browser = house.browser();
     browser.sign_in("/").await;
     let reply = sign_out(&browser, "/oauth2/sign_out?rd=/bye").await;
-    assert!(reply.status.is_redirection(), "{} {}", reply.status, reply.text());
+    assert!(
+        reply.status.is_redirection(),
+        "{} {}",
+        reply.status,
+        reply.text()
+    );
     assert_eq!(reply.location().as_str(), house.url("/bye"));
     assert_eq!(browser.cookie("sidegate"), None);
     assert_eq!(browser.get("/").await.status, StatusCode::FOUND);
@@ -208,13 +282,28 @@ async fn signing_out_over_https_expires_with_the_same_attributes() {
     let browser = house.browser();
     browser.sign_in("/").await;
     let reply = sign_out(&browser, "/oauth2/sign_out").await;
-    assert!(reply.set_cookies().iter().any(|header| header.starts_with("__Host-sidegate=")));
+    assert!(
+        reply
+            .set_cookies()
+            .iter()
+            .any(|header| header.starts_with("__Host-sidegate="))
+    );
     for header in reply.set_cookies() {
         let lower = header.to_ascii_lowercase();
-        assert!(lower.contains("secure") && lower.contains("path=/"), "{header}");
-        assert!(lower.contains("max-age=0") || lower.contains("1970"), "{header}");
+        assert!(
+            lower.contains("secure") && lower.contains("path=/"),
+            "{header}"
+        );
+        assert!(
+            lower.contains("max-age=0") || lower.contains("1970"),
+            "{header}"
+        );
     }
-    assert_eq!(browser.jar().refused, Vec::<String>::new(), "browsers take each of them");
+    assert_eq!(
+        browser.jar().refused,
+        Vec::<String>::new(),
+        "browsers take each of them"
+    );
     assert_eq!(browser.cookie("__Host-sidegate"), None);
 }
 
@@ -230,7 +319,11 @@ async fn signing_out_goes_on_to_the_provider() {
     assert!(field(&next, "client_id").is_some() || field(&next, "id_token_hint").is_some());
     let back = field(&next, "post_logout_redirect_uri").expect("a way back");
     assert!(back.starts_with(&house.public_url), "{back}");
-    assert_eq!(browser.cookie("sidegate"), None, "the session here has ended first");
+    assert_eq!(
+        browser.cookie("sidegate"),
+        None,
+        "the session here has ended first"
+    );
     let landed = browser.follow(next.as_str()).await;
     assert!(landed.status == StatusCode::OK, "{}", landed.status);
 }
@@ -246,9 +339,15 @@ async fn a_strict_provider_signs_out_too() {
     let reply = sign_out(&browser, "/oauth2/sign_out").await;
     let page = browser.follow_from(reply).await;
     let text = page.text();
-    assert!(text.contains("op.logoutForm"), "the provider asks: {} {text}", page.url);
+    assert!(
+        text.contains("op.logoutForm"),
+        "the provider asks: {} {text}",
+        page.url
+    );
     let value = |name: &str| -> String {
-        let (_, after) = text.split_once(&format!("name=\"{name}\"")).expect("a field");
+        let (_, after) = text
+            .split_once(&format!("name=\"{name}\""))
+            .expect("a field");
         let (_, after) = after.split_once("value=\"").expect("a value");
         after.split_once('"').expect("a quote").0.to_owned()
     };
@@ -263,9 +362,16 @@ async fn a_strict_provider_signs_out_too() {
         .send()
         .await;
     let back = done.location();
-    assert!(back.as_str().starts_with(&house.public_url), "back home: {back}");
+    assert!(
+        back.as_str().starts_with(&house.public_url),
+        "back home: {back}"
+    );
     let page = browser.follow("/").await;
-    assert!(page.url.path().starts_with("/interaction/"), "the provider asks again: {}", page.url);
+    assert!(
+        page.url.path().starts_with("/interaction/"),
+        "the provider asks again: {}",
+        page.url
+    );
 }
 
 #[tokio::test]
@@ -279,7 +385,11 @@ async fn another_site_cannot_sign_anybody_out() {
         (Method::GET, "cross-site", "image"),
         (Method::GET, "same-site", "image"),
     ] {
-        let mode = if dest == "image" { "no-cors" } else { "navigate" };
+        let mode = if dest == "image" {
+            "no-cors"
+        } else {
+            "navigate"
+        };
         let reply = browser
             .bare(method.clone(), "/oauth2/sign_out")
             .header("sec-fetch-site", site)
@@ -289,8 +399,16 @@ async fn another_site_cannot_sign_anybody_out() {
             .header("accept", "text/html")
             .send()
             .await;
-        assert!(reply.set_cookies().is_empty(), "{method} {site} {dest}: {:?}", reply.set_cookies());
-        assert_eq!(browser.get("/").await.status, StatusCode::OK, "{method} {site} {dest}");
+        assert!(
+            reply.set_cookies().is_empty(),
+            "{method} {site} {dest}: {:?}",
+            reply.set_cookies()
+        );
+        assert_eq!(
+            browser.get("/").await.status,
+            StatusCode::OK,
+            "{method} {site} {dest}"
+        );
     }
     // A person who typed or clicked it at home is signed out.
     let reply = browser.get("/oauth2/sign_out").await;
@@ -304,7 +422,12 @@ async fn endpoints_take_the_methods_they_name() {
     let browser = house.browser();
     browser.sign_in("/").await;
     let before = upstream.count();
-    for path in ["/oauth2/userinfo", "/oauth2/callback/script", "/oauth2/start", "/ping"] {
+    for path in [
+        "/oauth2/userinfo",
+        "/oauth2/callback/script",
+        "/oauth2/start",
+        "/ping",
+    ] {
         let reply = browser.fetch(Method::DELETE, path).send().await;
         assert_eq!(reply.status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
         assert!(reply.header("allow").contains("GET"), "{path}");

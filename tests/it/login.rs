@@ -6,10 +6,8 @@ use http::{Method, StatusCode};
 use serde_json::json;
 
 use crate::support::{
-    Browser, House, ScriptedProvider, Upstream,
-    house::Plan,
-    keys::Signing,
-    node_provider, standard, standard_with,
+    Browser, House, ScriptedProvider, Upstream, house::Plan, keys::Signing, node_provider,
+    standard, standard_with,
 };
 
 #[tokio::test]
@@ -89,11 +87,18 @@ async fn an_elliptic_key_is_as_good() {
 async fn groups_may_stand_deep_in_the_claims() {
     let (house, _upstream, provider) =
         standard_with(|plan| plan.provider_line("groups_claim = \"realm_access.roles\"")).await;
-    provider.user("realm_access", json!({ "roles": ["one", "two, with a comma"] }));
+    provider.user(
+        "realm_access",
+        json!({ "roles": ["one", "two, with a comma"] }),
+    );
     let seen = house.browser().sign_in("/").await.seen();
     let groups = seen.header("x-user-groups").expect("groups").to_owned();
     assert!(groups.starts_with("one,"), "{groups}");
-    assert_eq!(groups.matches(',').count(), 1, "a comma inside is escaped: {groups}");
+    assert_eq!(
+        groups.matches(',').count(),
+        1,
+        "a comma inside is escaped: {groups}"
+    );
 }
 
 #[tokio::test]
@@ -107,11 +112,17 @@ async fn each_login_proves_itself_anew() {
     for field in ["state", "nonce", "code_challenge"] {
         let values: HashSet<&String> = calls.iter().map(|call| &call.fields[field]).collect();
         assert_eq!(values.len(), 3, "{field} is fresh each time");
-        assert!(values.iter().all(|value| value.len() >= 22), "{field} has 128 bits");
+        assert!(
+            values.iter().all(|value| value.len() >= 22),
+            "{field} has 128 bits"
+        );
     }
     for call in &calls {
         assert_eq!(call.fields["code_challenge_method"], "S256");
-        assert_eq!(call.fields["redirect_uri"], house.url("/oauth2/callback/script"));
+        assert_eq!(
+            call.fields["redirect_uri"],
+            house.url("/oauth2/callback/script")
+        );
         assert!(!call.fields["state"].contains("http") && !call.fields["state"].contains('/'));
     }
 }
@@ -131,13 +142,18 @@ async fn the_token_endpoint_gets_nothing_of_the_browsers() {
     let calls = provider.calls("/token");
     assert_eq!(calls.len(), 1);
     let text = format!("{:?} {:?}", calls[0].headers, calls[0].fields);
-    assert!(!text.contains("canary-app") && !text.contains("canary-bearer"), "{text}");
+    assert!(
+        !text.contains("canary-app") && !text.contains("canary-bearer"),
+        "{text}"
+    );
     assert!(calls[0].headers.get("cookie").is_none());
 }
 
 /// What twenty tabs do to one browser: none may lose its page, and the `Cookie` header stays small.
 async fn twenty_tabs(browser: &Browser, together: bool) {
-    let paths: Vec<String> = (0..20).map(|tab| format!("/page/{tab}?tab={tab}")).collect();
+    let paths: Vec<String> = (0..20)
+        .map(|tab| format!("/page/{tab}?tab={tab}"))
+        .collect();
     let mut callbacks = Vec::new();
     if together {
         let begun: Vec<_> = paths
@@ -259,22 +275,42 @@ async fn a_state_that_does_not_fit_ends_in_an_error_and_no_session() {
     let cases = [
         ("missing", &browser, without.clone()),
         ("empty", &browser, format!("{without}&state=")),
-        ("foreign", &browser, format!("{without}&state=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")),
-        ("not base64", &browser, format!("{without}&state=%00%ff<script>")),
+        (
+            "foreign",
+            &browser,
+            format!("{without}&state=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"),
+        ),
+        (
+            "not base64",
+            &browser,
+            format!("{without}&state=%00%ff<script>"),
+        ),
         ("one bit flipped", &browser, query.replace(&state, &changed)),
-        ("cut short", &browser, query.replace(&state, &state[..state.len() - 4])),
+        (
+            "cut short",
+            &browser,
+            query.replace(&state, &state[..state.len() - 4]),
+        ),
         ("twice", &browser, format!("{query}&state={state}")),
         ("the code twice", &browser, format!("{query}&code=other")),
         ("no code", &browser, format!("state={state}")),
         ("another browser", &other, query.clone()),
-        ("another browser with a login of its own", &third, query.clone()),
+        (
+            "another browser with a login of its own",
+            &third,
+            query.clone(),
+        ),
     ];
     for (name, who, query) in cases {
         let reply = who.get(&format!("{path}?{query}")).await;
         assert!(reply.status.is_client_error(), "{name}: {}", reply.status);
         assert!(!reply.sets_session(), "{name}");
         assert!(!reply.text().contains("<script"), "{name}");
-        assert_eq!(provider.token_requests(), 0, "{name}: the code is not spent");
+        assert_eq!(
+            provider.token_requests(),
+            0,
+            "{name}: the code is not spent"
+        );
     }
     assert_eq!(upstream.count(), 0);
     // None of that has hurt the login under way.
@@ -284,7 +320,11 @@ async fn a_state_that_does_not_fit_ends_in_an_error_and_no_session() {
 /// The text with the lowest bit of a character in the middle changed, still base64url.
 fn flip(text: &str) -> String {
     let middle = text.len() / 2;
-    let other = if &text[middle..=middle] == "A" { "B" } else { "A" };
+    let other = if &text[middle..=middle] == "A" {
+        "B"
+    } else {
+        "A"
+    };
     format!("{}{other}{}", &text[..middle], &text[middle + 1..])
 }
 
@@ -296,12 +336,23 @@ async fn the_provider_may_be_down_at_start() {
     let house = plan.route("/public/**", "public").start().await;
     let browser = house.browser();
     assert_eq!(browser.get("/ping").await.status, StatusCode::OK);
-    assert_eq!(browser.get("/ready").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        browser.get("/ready").await.status,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
     assert_eq!(browser.get("/public/x").await.status, StatusCode::OK);
     let page = browser.follow("/x").await;
     assert!(page.status.is_server_error(), "{}", page.status);
-    assert!(page.text().to_lowercase().contains("try again"), "{}", page.text());
-    assert!(!page.text().contains(&provider.address.to_string()), "{}", page.text());
+    assert!(
+        page.text().to_lowercase().contains("try again"),
+        "{}",
+        page.text()
+    );
+    assert!(
+        !page.text().contains(&provider.address.to_string()),
+        "{}",
+        page.text()
+    );
 
     provider.server.up().await;
     let mut recovered = false;

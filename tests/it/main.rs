@@ -1,19 +1,26 @@
 //! The tests of the whole: the real `sidegate` binary, spoken to over real sockets. Written from what a user is
 //! promised, not from the code.
 
-#![expect(unreachable_pub, reason = "the support modules are written as a library")]
+#![expect(
+    unreachable_pub,
+    reason = "the support modules are written as a library"
+)]
 
-mod support;
-mod support_works;
+mod allow_lists;
+mod answers;
+mod command_line;
+mod deploy;
 mod endpoints;
+mod headers;
+mod journey;
+mod login;
+mod misbehaviour;
+mod operations;
+mod paths;
 mod proxy_bodies;
 mod proxy_protocols;
 mod redirects;
-mod deploy;
-mod answers;
-mod headers;
-mod paths;
-mod allow_lists;
-mod login;
-mod misbehaviour;
 mod session;
+mod spoofing;
+mod support;
+mod support_works;

@@ -6,8 +6,9 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::support::{
+    behaviour::{Behaviour, ResponseIssuer, TokenEndpoint},
     keys::Signing,
-    provider::{Behaviour, ResponseIssuer, TokenEndpoint, now},
+    provider::now,
     standard, standard_with,
 };
 
@@ -27,12 +28,27 @@ async fn refused(change: impl FnOnce(&mut Behaviour)) {
         reply.headers
     );
     assert!(!reply.sets_session(), "{:?}", reply.set_cookies());
-    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        begin.elapsed()
+    );
     let text = reply.text();
-    assert!(!text.contains("<script") && !text.contains("canary"), "{text}");
-    assert!(reply.header("content-security-policy").contains("default-src 'none'"));
+    assert!(
+        !text.contains("<script") && !text.contains("canary"),
+        "{text}"
+    );
+    assert!(
+        reply
+            .header("content-security-policy")
+            .contains("default-src 'none'")
+    );
     assert_eq!(reply.header("cache-control"), "no-store");
-    assert_eq!(browser.get("/").await.status, StatusCode::FOUND, "nobody is logged in");
+    assert_eq!(
+        browser.get("/").await.status,
+        StatusCode::FOUND,
+        "nobody is logged in"
+    );
     assert_eq!(upstream.count(), 0);
     let log = house.process.log();
     assert!(!log.contains("canary"), "{log}");
@@ -133,7 +149,11 @@ async fn a_provider_that_denies_is_answered_by_a_page() {
             reply.status
         );
         assert!(!reply.sets_session());
-        assert!(!reply.text().contains("<script") && !reply.text().contains("<img"), "{}", reply.text());
+        assert!(
+            !reply.text().contains("<script") && !reply.text().contains("<img"),
+            "{}",
+            reply.text()
+        );
         assert!(reply.header("content-type").starts_with("text/html"));
     }
     assert_eq!(provider.token_requests(), 0);
@@ -144,7 +164,8 @@ async fn a_provider_that_denies_is_answered_by_a_page() {
 async fn discovery_that_names_another_issuer_is_not_believed() {
     let (house, upstream, provider) = standard_with(|plan| plan).await;
     // A second house that meets the lie first: nothing of the truth is kept from before.
-    provider.set(|behaviour| behaviour.discovered_issuer = Some("https://other.example".to_owned()));
+    provider
+        .set(|behaviour| behaviour.discovered_issuer = Some("https://other.example".to_owned()));
     let liar = crate::support::House::plan()
         .upstream(&upstream)
         .provider(&provider)
@@ -152,7 +173,10 @@ async fn discovery_that_names_another_issuer_is_not_believed() {
         .await;
     let page = liar.browser().follow("/").await;
     assert!(page.status.is_server_error(), "{}", page.status);
-    assert_eq!(liar.browser().get("/ready").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        liar.browser().get("/ready").await.status,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
     drop(house);
 }
 
@@ -204,7 +228,10 @@ async fn what_does_not_fit_into_cookies_ends_in_a_page_not_in_a_loop() {
             .await;
     provider.set(|behaviour| behaviour.access_token_length = 8_000);
     let seen = house.browser().sign_in("/").await.seen();
-    assert_eq!(seen.header("x-api-token").map(str::len), Some(8_000 + "canary-access-token-".len()));
+    assert_eq!(
+        seen.header("x-api-token").map(str::len),
+        Some(8_000 + "canary-access-token-".len())
+    );
 
     provider.set(|behaviour| behaviour.access_token_length = 60_000);
     let reply = house.browser().follow("/").await;
@@ -215,8 +242,13 @@ async fn what_does_not_fit_into_cookies_ends_in_a_page_not_in_a_loop() {
 #[tokio::test]
 async fn two_hundred_groups_are_no_trouble() {
     let (house, _upstream, provider) = standard().await;
-    let groups: Vec<String> = (0..200).map(|number| format!("department-{number}")).collect();
+    let groups: Vec<String> = (0..200)
+        .map(|number| format!("department-{number}"))
+        .collect();
     provider.user("groups", json!(groups));
     let seen = house.browser().sign_in("/").await.seen();
-    assert_eq!(seen.header("x-user-groups"), Some(groups.join(",").as_str()));
+    assert_eq!(
+        seen.header("x-user-groups"),
+        Some(groups.join(",").as_str())
+    );
 }

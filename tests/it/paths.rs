@@ -2,7 +2,7 @@
 
 use http::{Method, StatusCode};
 
-use crate::support::{Browser, House, Upstream, ScriptedProvider, h2, raw, standard_with};
+use crate::support::{Browser, House, ScriptedProvider, Upstream, h2, raw, standard_with};
 
 const RULES: &str = "
 [[routes]]
@@ -29,7 +29,11 @@ async fn house() -> (House, Upstream, ScriptedProvider) {
 
 /// Sends a target byte for byte and gives the status.
 async fn target(house: &House, target: &str, cookies: &str) -> u16 {
-    let cookie = if cookies.is_empty() { String::new() } else { format!("Cookie: {cookies}\r\n") };
+    let cookie = if cookies.is_empty() {
+        String::new()
+    } else {
+        format!("Cookie: {cookies}\r\n")
+    };
     let request = format!(
         "GET {target} HTTP/1.1\r\nHost: {}\r\n{cookie}Sec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\n\
          Connection: close\r\n\r\n",
@@ -57,8 +61,16 @@ async fn plain_rules_hold() {
     ] {
         assert_eq!(target(&house, path, "").await, status, "{path}");
     }
-    assert_eq!(target(&house, "/admin/x", "").await, 403, "deny is for everybody");
-    let passed: Vec<String> = upstream.seen().into_iter().map(|seen| seen.target).collect();
+    assert_eq!(
+        target(&house, "/admin/x", "").await,
+        403,
+        "deny is for everybody"
+    );
+    let passed: Vec<String> = upstream
+        .seen()
+        .into_iter()
+        .map(|seen| seen.target)
+        .collect();
     assert_eq!(passed.len(), 6, "{passed:?}");
 }
 
@@ -108,9 +120,15 @@ async fn climbing_out_of_a_public_path_fails() {
             continue;
         }
         let status = target(&house, path, "").await;
-        assert!([302, 400, 403].contains(&status), "{path} without a session: {status}");
+        assert!(
+            [302, 400, 403].contains(&status),
+            "{path} without a session: {status}"
+        );
         let status = target(&house, path, &ada.cookies("/")).await;
-        assert!([400, 403].contains(&status), "{path} with a session: {status}");
+        assert!(
+            [400, 403].contains(&status),
+            "{path} with a session: {status}"
+        );
     }
     assert_eq!(upstream.count(), before, "none was forwarded");
 }
@@ -196,10 +214,18 @@ async fn a_rule_for_a_method_is_for_that_method() {
     let browser = house.browser();
     let ask = |method: Method| browser.fetch(method, "/read").send();
     assert_eq!(ask(Method::GET).await.status, StatusCode::OK);
-    assert_eq!(ask(Method::HEAD).await.status, StatusCode::OK, "GET includes HEAD");
+    assert_eq!(
+        ask(Method::HEAD).await.status,
+        StatusCode::OK,
+        "GET includes HEAD"
+    );
     assert_eq!(ask(Method::POST).await.status, StatusCode::UNAUTHORIZED);
     let odd = Method::from_bytes(b"get").expect("a method");
-    assert_eq!(ask(odd).await.status, StatusCode::UNAUTHORIZED, "methods are case-sensitive");
+    assert_eq!(
+        ask(odd).await.status,
+        StatusCode::UNAUTHORIZED,
+        "methods are case-sensitive"
+    );
     let overridden = browser
         .fetch(Method::POST, "/read")
         .header("x-http-method-override", "GET")
@@ -213,27 +239,58 @@ async fn the_prefix_ends_at_a_segment() {
     let (house, upstream, _provider) = house().await;
     let ada: Browser = house.browser();
     ada.sign_in("/").await;
-    for path in ["/oauth2x", "/oauth", "/oauth2.", "/oauth2-x/ping", "/pingx", "/ready/x", "/x/oauth2/start"] {
-        assert_eq!(ada.get(path).await.seen().target, path, "the app's own path");
+    for path in [
+        "/oauth2x",
+        "/oauth",
+        "/oauth2.",
+        "/oauth2-x/ping",
+        "/pingx",
+        "/ready/x",
+        "/x/oauth2/start",
+    ] {
+        assert_eq!(
+            ada.get(path).await.seen().target,
+            path,
+            "the app's own path"
+        );
     }
     let before = upstream.count();
-    for path in ["/oauth2/nothing", "/oauth2/startx", "/oauth2/start/nobody", "/oauth2/callback/nobody"] {
+    for path in [
+        "/oauth2/nothing",
+        "/oauth2/startx",
+        "/oauth2/start/nobody",
+        "/oauth2/callback/nobody",
+    ] {
         let reply = ada.get(path).await;
         assert!(reply.status.is_client_error(), "{path}: {}", reply.status);
     }
     for path in ["/oauth2", "/oauth2/"] {
         ada.get(path).await;
     }
-    assert_eq!(upstream.count(), before, "nothing under the prefix is forwarded");
+    assert_eq!(
+        upstream.count(),
+        before,
+        "nothing under the prefix is forwarded"
+    );
 }
 
 #[tokio::test]
 async fn another_prefix_moves_the_endpoints() {
     let (house, _upstream, provider) = standard_with(|plan| plan.top("prefix = \"/_auth\"")).await;
     let browser = house.browser();
-    assert_eq!(browser.fetch(Method::GET, "/_auth/userinfo").send().await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        browser
+            .fetch(Method::GET, "/_auth/userinfo")
+            .send()
+            .await
+            .status,
+        StatusCode::UNAUTHORIZED
+    );
     browser.sign_in("/page").await;
-    assert_eq!(browser.get("/oauth2/userinfo").await.seen().target, "/oauth2/userinfo");
+    assert_eq!(
+        browser.get("/oauth2/userinfo").await.seen().target,
+        "/oauth2/userinfo"
+    );
     let redirect = &provider.calls("/authorize")[0].fields["redirect_uri"];
     assert_eq!(*redirect, house.url("/_auth/callback/script"));
 }
@@ -243,20 +300,42 @@ async fn a_host_that_contradicts_the_target_is_refused() {
     let (house, upstream, _provider) = house().await;
     let at = house.address;
     for (request, fine) in [
-        (format!("GET http://{at}/public/x HTTP/1.1\r\nHost: {at}\r\n"), true),
-        (format!("GET http://public.example/public/x HTTP/1.1\r\nHost: {at}\r\n"), false),
-        (format!("GET http://{at}/public/x HTTP/1.1\r\nHost: evil.example\r\n"), false),
-        (format!("GET http://user@{at}/public/x HTTP/1.1\r\nHost: {at}\r\n"), false),
+        (
+            format!("GET http://{at}/public/x HTTP/1.1\r\nHost: {at}\r\n"),
+            true,
+        ),
+        (
+            format!("GET http://public.example/public/x HTTP/1.1\r\nHost: {at}\r\n"),
+            false,
+        ),
+        (
+            format!("GET http://{at}/public/x HTTP/1.1\r\nHost: evil.example\r\n"),
+            false,
+        ),
+        (
+            format!("GET http://user@{at}/public/x HTTP/1.1\r\nHost: {at}\r\n"),
+            false,
+        ),
         ("GET /public/x HTTP/1.1\r\n".to_owned(), false),
-        (format!("GET /public/x HTTP/1.1\r\nHost: {at}\r\nHost: evil.example\r\n"), false),
+        (
+            format!("GET /public/x HTTP/1.1\r\nHost: {at}\r\nHost: evil.example\r\n"),
+            false,
+        ),
         (format!("GET /public/x HTTP/1.1\r\nHost: {at}/x\r\n"), false),
         (format!("GET public/x HTTP/1.1\r\nHost: {at}\r\n"), false),
         (format!("GET * HTTP/1.1\r\nHost: {at}\r\n"), false),
-        (format!("CONNECT evil.example:443 HTTP/1.1\r\nHost: {at}\r\n"), false),
+        (
+            format!("CONNECT evil.example:443 HTTP/1.1\r\nHost: {at}\r\n"),
+            false,
+        ),
         (format!("CONNECT {at} HTTP/1.1\r\nHost: {at}\r\n"), false),
     ] {
         let before = upstream.count();
-        let answer = raw::exchange(&house, format!("{request}Connection: close\r\n\r\n").as_bytes()).await;
+        let answer = raw::exchange(
+            &house,
+            format!("{request}Connection: close\r\n\r\n").as_bytes(),
+        )
+        .await;
         let status = raw::status(&answer);
         if fine {
             assert_eq!(status, 200, "{request}: {answer}");
@@ -274,11 +353,19 @@ async fn over_http2_host_and_authority_agree() {
     let (house, upstream, _provider) = house().await;
     let mut client = h2::connect(&house).await;
     let url = house.url("/public/two");
-    let response = h2::send(&mut client, h2::request("GET", &url, &[("host", "evil.example")])).await;
+    let response = h2::send(
+        &mut client,
+        h2::request("GET", &url, &[("host", "evil.example")]),
+    )
+    .await;
     let status = response.status();
     if status == StatusCode::OK {
         let seen = upstream.seen().pop().expect("a request");
-        assert_eq!(seen.header("host"), Some(house.address.to_string().as_str()), "the authority wins");
+        assert_eq!(
+            seen.header("host"),
+            Some(house.address.to_string().as_str()),
+            "the authority wins"
+        );
     } else {
         assert_eq!(status, StatusCode::BAD_REQUEST);
     }
@@ -290,17 +377,29 @@ async fn smuggling_is_refused() {
     let at = house.address;
     let tail = "0\r\n\r\nGET /public/smuggled HTTP/1.1\r\nHost: x\r\n\r\n";
     for (name, head) in [
-        ("both lengths", "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n"),
+        (
+            "both lengths",
+            "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n",
+        ),
         ("two lengths", "Content-Length: 4\r\nContent-Length: 5\r\n"),
         ("a list of lengths", "Content-Length: 4, 5\r\n"),
         ("a signed length", "Content-Length: +4\r\n"),
-        ("a space before the colon", "Transfer-Encoding : chunked\r\n"),
+        (
+            "a space before the colon",
+            "Transfer-Encoding : chunked\r\n",
+        ),
         ("a folded header", "X-Fold: a\r\n b\r\n"),
         ("an unknown coding", "Transfer-Encoding: xchunked\r\n"),
-        ("chunked twice removed", "Transfer-Encoding: chunked, identity\r\n"),
+        (
+            "chunked twice removed",
+            "Transfer-Encoding: chunked, identity\r\n",
+        ),
         ("a NUL in a value", "X-Nul: a\0b\r\n"),
         ("a name with a space", "X Y: 1\r\n"),
-        ("a bare CR in a value", "X-Cr: a\rTransfer-Encoding: chunked\r\n"),
+        (
+            "a bare CR in a value",
+            "X-Cr: a\rTransfer-Encoding: chunked\r\n",
+        ),
     ] {
         let request = format!("POST /public/x HTTP/1.1\r\nHost: {at}\r\n{head}\r\n{tail}");
         let before = upstream.count();
@@ -309,7 +408,11 @@ async fn smuggling_is_refused() {
             raw::status(&answer) == 400 || answer.is_empty(),
             "{name}: {answer}"
         );
-        assert_eq!(answer.matches("HTTP/1.1 ").count().max(1), 1, "{name}: one answer, then closed: {answer}");
+        assert_eq!(
+            answer.matches("HTTP/1.1 ").count().max(1),
+            1,
+            "{name}: one answer, then closed: {answer}"
+        );
         assert_eq!(upstream.count(), before, "{name}");
     }
 }
@@ -321,15 +424,28 @@ async fn what_is_too_large_is_refused() {
     let long = "a".repeat(100_000);
     for request in [
         format!("GET /public/{long} HTTP/1.1\r\nHost: {at}\r\n"),
-        format!("GET /public/x HTTP/1.1\r\nHost: {at}\r\nAuthorization: Bearer {long}{long}{long}{long}{long}\r\n"),
-        format!("GET /public/x HTTP/1.1\r\nHost: {at}\r\n{}", "X-Many: 1\r\n".repeat(2_000)),
+        format!(
+            "GET /public/x HTTP/1.1\r\nHost: {at}\r\nAuthorization: Bearer {long}{long}{long}{long}{long}\r\n"
+        ),
+        format!(
+            "GET /public/x HTTP/1.1\r\nHost: {at}\r\n{}",
+            "X-Many: 1\r\n".repeat(2_000)
+        ),
     ] {
-        let answer = raw::try_exchange(house.address, false, format!("{request}Connection: close\r\n\r\n").as_bytes())
-            .await
-            // Closing while we still send is an answer too.
-            .unwrap_or_default();
+        let answer = raw::try_exchange(
+            house.address,
+            false,
+            format!("{request}Connection: close\r\n\r\n").as_bytes(),
+        )
+        .await
+        // Closing while we still send is an answer too.
+        .unwrap_or_default();
         let status = raw::status(&answer);
-        assert!([0, 400, 414, 431].contains(&status), "{status}: {}", &request[..40]);
+        assert!(
+            [0, 400, 414, 431].contains(&status),
+            "{status}: {}",
+            &request[..40]
+        );
     }
     assert_eq!(upstream.count(), 0);
     assert_eq!(house.browser().get("/ping").await.status, StatusCode::OK);

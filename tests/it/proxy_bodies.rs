@@ -15,8 +15,16 @@ const SLACK_KIB: u64 = 48 * 1024;
 
 fn head(house: &House, browser: &Browser, line: &str, more: &str) -> Vec<u8> {
     let cookies = browser.cookies("/");
-    let cookie = if cookies.is_empty() { String::new() } else { format!("Cookie: {cookies}\r\n") };
-    format!("{line} HTTP/1.1\r\nHost: {}\r\n{cookie}{more}\r\n", house.address).into_bytes()
+    let cookie = if cookies.is_empty() {
+        String::new()
+    } else {
+        format!("Cookie: {cookies}\r\n")
+    };
+    format!(
+        "{line} HTTP/1.1\r\nHost: {}\r\n{cookie}{more}\r\n",
+        house.address
+    )
+    .into_bytes()
 }
 
 #[tokio::test]
@@ -26,7 +34,12 @@ async fn a_gibibyte_down_takes_no_memory() {
     browser.sign_in("/").await;
     let before = house.process.memory_kib("VmHWM");
     let mut stream = house.connect().await;
-    let request = head(&house, &browser, &format!("GET /_/big?bytes={GIB}"), "Connection: close\r\n");
+    let request = head(
+        &house,
+        &browser,
+        &format!("GET /_/big?bytes={GIB}"),
+        "Connection: close\r\n",
+    );
     stream.write_all(&request).await.expect("sent");
     let mut chunk = vec![0; 1 << 20];
     let mut total = 0_u64;
@@ -51,10 +64,16 @@ async fn a_gibibyte_up_takes_no_memory() {
     let before = house.process.memory_kib("VmHWM");
     let mut stream = house.connect().await;
     let more = format!("Content-Length: {GIB}\r\nConnection: close\r\n");
-    stream.write_all(&head(&house, &browser, "POST /up", &more)).await.expect("sent");
+    stream
+        .write_all(&head(&house, &browser, "POST /up", &more))
+        .await
+        .expect("sent");
     let chunk = vec![b'y'; 1 << 20];
     for _ in 0..GIB / (1 << 20) {
-        stream.write_all(&chunk).await.expect("the gate goes on reading");
+        stream
+            .write_all(&chunk)
+            .await
+            .expect("the gate goes on reading");
     }
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.expect("an answer");
@@ -89,7 +108,10 @@ async fn a_slow_upstream_slows_the_sender() {
     browser.sign_in("/").await;
     let mut stream = house.connect().await;
     let more = format!("Content-Length: {GIB}\r\n");
-    stream.write_all(&head(&house, &browser, "POST /_/hang", &more)).await.expect("sent");
+    stream
+        .write_all(&head(&house, &browser, "POST /_/hang", &more))
+        .await
+        .expect("sent");
     let chunk = vec![b'y'; 1 << 20];
     let mut taken = 0_u64;
     while let Ok(Ok(())) =
@@ -106,7 +128,12 @@ async fn a_body_is_passed_on_while_it_comes() {
     let browser = house.browser();
     browser.sign_in("/").await;
     let mut stream = house.connect().await;
-    let request = head(&house, &browser, "POST /_/mirror", "Transfer-Encoding: chunked\r\n");
+    let request = head(
+        &house,
+        &browser,
+        "POST /_/mirror",
+        "Transfer-Encoding: chunked\r\n",
+    );
     stream.write_all(&request).await.expect("sent");
     // Each word comes back before the next is sent: neither side waits for more.
     for word in ["first", "second", "third"] {
@@ -132,12 +159,21 @@ async fn events_arrive_when_they_happen() {
         let frame = tokio::time::timeout(Duration::from_secs(2), body.frame()).await;
         let frame = frame.expect("in time").expect("more").expect("a frame");
         let data = frame.into_data().expect("data");
-        assert_eq!(data, format!("data: {number}\n\n").as_bytes(), "one event at a time");
+        assert_eq!(
+            data,
+            format!("data: {number}\n\n").as_bytes(),
+            "one event at a time"
+        );
     }
     let took = begin.elapsed();
-    assert!(took > Duration::from_millis(200) && took < Duration::from_secs(2), "{took:?}");
+    assert!(
+        took > Duration::from_millis(200) && took < Duration::from_secs(2),
+        "{took:?}"
+    );
     drop(body);
-    upstream.wait_until("the reader has left", |upstream| upstream.aborted() == 1).await;
+    upstream
+        .wait_until("the reader has left", |upstream| upstream.aborted() == 1)
+        .await;
 }
 
 #[tokio::test]
@@ -147,31 +183,45 @@ async fn whoever_leaves_cancels_the_upstream() {
     browser.sign_in("/").await;
     // Before the answer begins.
     let mut stream = house.connect().await;
-    stream.write_all(&head(&house, &browser, "GET /_/hang", "")).await.expect("sent");
-    upstream.wait_until("the request", |upstream| {
-        upstream.seen().iter().any(|seen| seen.target == "/_/hang")
-    })
-    .await;
+    stream
+        .write_all(&head(&house, &browser, "GET /_/hang", ""))
+        .await
+        .expect("sent");
+    upstream
+        .wait_until("the request", |upstream| {
+            upstream.seen().iter().any(|seen| seen.target == "/_/hang")
+        })
+        .await;
     drop(stream);
-    upstream.wait_until("it was given up", |upstream| upstream.aborted() == 1).await;
+    upstream
+        .wait_until("it was given up", |upstream| upstream.aborted() == 1)
+        .await;
     // In the middle of it.
     let mut stream = house.connect().await;
-    stream.write_all(&head(&house, &browser, "GET /_/drip", "")).await.expect("sent");
+    stream
+        .write_all(&head(&house, &browser, "GET /_/drip", ""))
+        .await
+        .expect("sent");
     let mut some = [0; 4096];
     stream.read_exact(&mut some).await.expect("it begins");
     drop(stream);
-    upstream.wait_until("it was given up", |upstream| upstream.aborted() == 2).await;
+    upstream
+        .wait_until("it was given up", |upstream| upstream.aborted() == 2)
+        .await;
     // In the middle of the request's own body.
     let mut stream = house.connect().await;
     let request = head(&house, &browser, "POST /half", "Content-Length: 1000\r\n");
     stream.write_all(&request).await.expect("sent");
     stream.write_all(b"only this").await.expect("sent");
-    upstream.wait_until("the request", |upstream| {
-        upstream.seen().iter().any(|seen| seen.target == "/half")
-    })
-    .await;
+    upstream
+        .wait_until("the request", |upstream| {
+            upstream.seen().iter().any(|seen| seen.target == "/half")
+        })
+        .await;
     drop(stream);
-    upstream.wait_until("it was given up", |upstream| upstream.aborted() == 3).await;
+    upstream
+        .wait_until("it was given up", |upstream| upstream.aborted() == 3)
+        .await;
 }
 
 #[tokio::test]
@@ -179,7 +229,8 @@ async fn trailers_pass_both_ways() {
     let (house, upstream, _provider) = standard().await;
     let browser = house.browser();
     browser.sign_in("/").await;
-    let more = "Transfer-Encoding: chunked\r\nTE: trailers\r\nTrailer: X-Sum\r\nConnection: close\r\n";
+    let more =
+        "Transfer-Encoding: chunked\r\nTE: trailers\r\nTrailer: X-Sum\r\nConnection: close\r\n";
     let mut request = head(&house, &browser, "POST /up", more);
     request.extend_from_slice(b"5\r\nhello\r\n0\r\nX-Sum: 42\r\n\r\n");
     let answer = raw::exchange(&house, &request).await;
@@ -187,15 +238,26 @@ async fn trailers_pass_both_ways() {
     let seen = upstream.seen().pop().expect("a request");
     assert_eq!(seen.trailers, [("x-sum".to_owned(), "42".to_owned())]);
 
-    let request = head(&house, &browser, "GET /_/trailers", "TE: trailers\r\nConnection: close\r\n");
+    let request = head(
+        &house,
+        &browser,
+        "GET /_/trailers",
+        "TE: trailers\r\nConnection: close\r\n",
+    );
     let answer = raw::exchange(&house, &request).await;
-    assert!(answer.to_lowercase().contains("x-checksum: abc"), "{answer}");
+    assert!(
+        answer.to_lowercase().contains("x-checksum: abc"),
+        "{answer}"
+    );
 }
 
 async fn expecting(house: &House, browser: &Browser, length: usize) -> Stream {
     let mut stream = house.connect().await;
     let more = format!("Expect: 100-continue\r\nContent-Length: {length}\r\n");
-    stream.write_all(&head(house, browser, "POST /expected", &more)).await.expect("sent");
+    stream
+        .write_all(&head(house, browser, "POST /expected", &more))
+        .await
+        .expect("sent");
     stream
 }
 
@@ -204,7 +266,11 @@ async fn nobody_is_asked_for_a_body_that_will_not_be_taken() {
     let (house, upstream, _provider) = standard().await;
     let mut stream = expecting(&house, &house.browser(), 1_000_000).await;
     let answer = raw::read_until(&mut stream, "\r\n\r\n", Duration::from_secs(5)).await;
-    assert_eq!(raw::status(&answer), 401, "the answer comes before the body: {answer}");
+    assert_eq!(
+        raw::status(&answer),
+        401,
+        "the answer comes before the body: {answer}"
+    );
     assert!(!answer.contains("100 Continue"));
     assert_eq!(upstream.count(), 0);
 }
@@ -229,12 +295,21 @@ async fn an_unread_body_does_not_poison_the_connection() {
     let mut stream = house.connect().await;
     let nobody = house.browser();
     let smuggled = "GET /ping HTTP/1.1\r\nHost: x\r\n\r\n";
-    let mut request = head(&house, &nobody, "POST /x", &format!("Content-Length: {}\r\n", smuggled.len()));
+    let mut request = head(
+        &house,
+        &nobody,
+        "POST /x",
+        &format!("Content-Length: {}\r\n", smuggled.len()),
+    );
     request.extend_from_slice(smuggled.as_bytes());
     stream.write_all(&request).await.expect("sent");
     let answer = raw::read_until(&mut stream, "never", Duration::from_millis(700)).await;
     assert_eq!(raw::status(&answer), 401, "{answer}");
-    assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "the body is no request: {answer}");
+    assert_eq!(
+        answer.matches("HTTP/1.1 ").count(),
+        1,
+        "the body is no request: {answer}"
+    );
     assert_eq!(upstream.count(), 0);
 }
 

@@ -40,7 +40,10 @@ async fn a_subprotocol_is_negotiated_by_the_upstream() {
     assert_eq!(response.headers()["sec-websocket-protocol"], "v2.echo");
     websocket::expect_echo(&mut socket, "hello").await;
     let seen = upstream.seen().pop().expect("a request");
-    assert_eq!(seen.header("sec-websocket-protocol"), Some("v1.other, v2.echo"));
+    assert_eq!(
+        seen.header("sec-websocket-protocol"),
+        Some("v1.other, v2.echo")
+    );
     assert_eq!(seen.header("x-user"), Some("ada"));
 }
 
@@ -130,11 +133,24 @@ async fn hop_by_hop_headers_stop_here_on_the_way_in() {
     let answer = raw::exchange(&house, request.as_bytes()).await;
     assert_eq!(raw::status(&answer), 200, "{answer}");
     let seen = upstream.seen().pop().expect("a request");
-    for name in ["x-hop", "keep-alive", "proxy-connection", "proxy-authorization", "transfer-encoding", "upgrade"] {
+    for name in [
+        "x-hop",
+        "keep-alive",
+        "proxy-connection",
+        "proxy-authorization",
+        "transfer-encoding",
+        "upgrade",
+    ] {
         assert_eq!(seen.header(name), None, "{name}");
     }
-    assert!(seen.header("te").is_none_or(|value| value == "trailers"), "{seen:?}");
-    assert!(seen.header("connection").is_none_or(|value| !value.to_lowercase().contains("hop")));
+    assert!(
+        seen.header("te").is_none_or(|value| value == "trailers"),
+        "{seen:?}"
+    );
+    assert!(
+        seen.header("connection")
+            .is_none_or(|value| !value.to_lowercase().contains("hop"))
+    );
     assert_eq!(seen.header("x-end-to-end"), Some("kept"));
 }
 
@@ -142,12 +158,24 @@ async fn hop_by_hop_headers_stop_here_on_the_way_in() {
 async fn hop_by_hop_headers_stop_here_on_the_way_out() {
     let (_house, _upstream, _provider, browser) = signed_in().await;
     let reply = browser.get("/_/headers").await;
-    for name in ["x-hop", "keep-alive", "proxy-authenticate", "proxy-connection"] {
+    for name in [
+        "x-hop",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-connection",
+    ] {
         assert!(!reply.headers.contains_key(name), "{name}");
     }
     assert_eq!(reply.header("x-end-to-end"), "kept");
-    assert_eq!(reply.header("cache-control"), "max-age=7", "the app's own business");
-    assert!(!reply.headers.contains_key("content-security-policy"), "our pages' headers stay ours");
+    assert_eq!(
+        reply.header("cache-control"),
+        "max-age=7",
+        "the app's own business"
+    );
+    assert!(
+        !reply.headers.contains_key("content-security-policy"),
+        "our pages' headers stay ours"
+    );
 }
 
 #[tokio::test]
@@ -169,7 +197,10 @@ async fn connections_to_the_upstream_are_kept() {
         assert_eq!(browser.get("/").await.status, StatusCode::OK);
     }
     let connections = upstream.server.connections();
-    assert!(connections <= 4, "{connections} connections for 31 requests");
+    assert!(
+        connections <= 4,
+        "{connections} connections for 31 requests"
+    );
 }
 
 #[tokio::test]
@@ -180,13 +211,23 @@ async fn a_restarted_upstream_is_found_again() {
     let reply = browser.get("/").await;
     assert_eq!(reply.status, StatusCode::BAD_GATEWAY);
     let text = reply.text();
-    assert!(!text.contains(&upstream.address.to_string()) && !text.contains(&upstream.address.port().to_string()));
-    assert!(!text.to_lowercase().contains("refused") && !text.contains("os error"), "{text}");
+    assert!(
+        !text.contains(&upstream.address.to_string())
+            && !text.contains(&upstream.address.port().to_string())
+    );
+    assert!(
+        !text.to_lowercase().contains("refused") && !text.contains("os error"),
+        "{text}"
+    );
     assert_eq!(reply.header("cache-control"), "no-store");
     assert!(house.process.log().contains("502"));
     upstream.server.up().await;
     for _ in 0..5 {
-        assert_eq!(browser.get("/").await.status, StatusCode::OK, "a stale connection is no error");
+        assert_eq!(
+            browser.get("/").await.status,
+            StatusCode::OK,
+            "a stale connection is no error"
+        );
     }
 }
 
@@ -202,14 +243,19 @@ async fn an_upstream_that_never_answers_is_given_up() {
     let fetch = browser.fetch(Method::GET, "/_/hang").send().await;
     assert_eq!(fetch.status, StatusCode::GATEWAY_TIMEOUT);
     assert!(fetch.header("content-type").starts_with("application/json"));
-    upstream.wait_until("they were given up", |upstream| upstream.aborted() == 2).await;
+    upstream
+        .wait_until("they were given up", |upstream| upstream.aborted() == 2)
+        .await;
     // The time is until the answer begins, not until it ends.
     let response = browser.navigate("/_/events").begin().await;
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     let mut body = response.into_body();
     for _ in 0..16 {
         let frame = http_body_util::BodyExt::frame(&mut body).await;
-        assert!(frame.is_some_and(|frame| frame.is_ok()), "the stream goes on");
+        assert!(
+            frame.is_some_and(|frame| frame.is_ok()),
+            "the stream goes on"
+        );
     }
 }
 
@@ -249,11 +295,15 @@ async fn nonsense_from_the_upstream_is_502() {
 
 #[tokio::test]
 async fn a_body_that_breaks_off_breaks_off_here_too() {
-    let (house, _browser) = rude_upstream(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this").await;
+    let (house, _browser) =
+        rude_upstream(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this").await;
     let request = format!("GET /x HTTP/1.1\r\nHost: {}\r\n\r\n", house.address);
     let answer = raw::exchange(&house, request.as_bytes()).await;
     assert!(answer.ends_with("only this"), "{answer}");
-    assert!(answer.to_lowercase().contains("content-length: 100"), "the client can tell: {answer}");
+    assert!(
+        answer.to_lowercase().contains("content-length: 100"),
+        "the client can tell: {answer}"
+    );
 }
 
 #[tokio::test]
@@ -274,12 +324,25 @@ async fn http2_in_cleartext_with_prior_knowledge() {
             serde_json::from_slice(&h2::body(response).await).expect("the echo");
         assert_eq!(seen.target, format!("/two/{number}"));
         assert_eq!(seen.version, "HTTP/1.1");
-        assert_eq!(seen.header("host"), Some(house.address.to_string().as_str()));
+        assert_eq!(
+            seen.header("host"),
+            Some(house.address.to_string().as_str())
+        );
     }
     // Browsers split the cookie header in HTTP/2 (RFC 9113 §8.2.3).
-    let request = h2::request("GET", &house.url("/split"), &[("cookie", "a=1"), ("cookie", &cookies), ("cookie", "b=2")]);
-    assert_eq!(h2::send(&mut client, request).await.status(), StatusCode::OK);
-    assert_eq!(upstream.seen().pop().expect("a request").header("cookie"), Some("a=1; b=2"));
+    let request = h2::request(
+        "GET",
+        &house.url("/split"),
+        &[("cookie", "a=1"), ("cookie", &cookies), ("cookie", "b=2")],
+    );
+    assert_eq!(
+        h2::send(&mut client, request).await.status(),
+        StatusCode::OK
+    );
+    assert_eq!(
+        upstream.seen().pop().expect("a request").header("cookie"),
+        Some("a=1; b=2")
+    );
 }
 
 #[tokio::test]
@@ -292,7 +355,10 @@ async fn tls_speaks_both_versions() {
     let mut client = h2::connect(&house).await;
     let cookies = browser.cookies("/");
     let request = h2::request("GET", &house.url("/two"), &[("cookie", &cookies)]);
-    assert_eq!(h2::send(&mut client, request).await.status(), StatusCode::OK);
+    assert_eq!(
+        h2::send(&mut client, request).await.status(),
+        StatusCode::OK
+    );
     let opened = websocket::open(&house, &browser, "/ws", &[]).await;
     let (mut socket, _) = opened.unwrap_or_else(|refused| panic!("{refused:?}"));
     websocket::expect_echo(&mut socket, "within TLS").await;
@@ -317,7 +383,10 @@ async fn http_1_0_is_served() {
     let request = format!("GET /old HTTP/1.0\r\nHost: {}\r\n\r\n", house.address);
     let answer = raw::exchange(&house, request.as_bytes()).await;
     assert_eq!(raw::status(&answer), 200, "{answer}");
-    assert!(!answer.to_lowercase().contains("transfer-encoding"), "{answer}");
+    assert!(
+        !answer.to_lowercase().contains("transfer-encoding"),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
@@ -327,8 +396,14 @@ async fn a_unix_socket_listens_and_answers() {
     let address = crate::support::ports::free_address();
     let upstream = Upstream::start().await;
     let line = format!("listen = [\"{address}\", \"unix:{}\"]", path.display());
-    let house = House::plan().upstream(&upstream).listen(&line).start_at(address).await;
-    let mut stream = tokio::net::UnixStream::connect(&path).await.expect("the socket is there");
+    let house = House::plan()
+        .upstream(&upstream)
+        .listen(&line)
+        .start_at(address)
+        .await;
+    let mut stream = tokio::net::UnixStream::connect(&path)
+        .await
+        .expect("the socket is there");
     stream
         .write_all(b"GET /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         .await

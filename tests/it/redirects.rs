@@ -67,9 +67,16 @@ fn location(reply: &crate::support::Reply) -> (String, Url) {
 
 /// Where the callback sends a browser whose login began with this `rd`.
 async fn landing(browser: &Browser, rd: &str) -> (String, Url) {
-    let callback = browser.up_to_callback(&format!("/oauth2/start?rd={}", encode(rd))).await;
+    let callback = browser
+        .up_to_callback(&format!("/oauth2/start?rd={}", encode(rd)))
+        .await;
     let reply = browser.get(callback.as_str()).await;
-    assert!(reply.sets_session(), "{rd}: the login succeeds: {} {}", reply.status, reply.text());
+    assert!(
+        reply.sets_session(),
+        "{rd}: the login succeeds: {} {}",
+        reply.status,
+        reply.text()
+    );
     location(&reply)
 }
 
@@ -81,13 +88,18 @@ fn assert_home(house: &House, rd: &str, (raw, url): &(String, Url)) {
         local.starts_with('/') && !local.starts_with("//") && !local.starts_with("/\\"),
         "{rd:?} → {raw:?}"
     );
-    assert!(raw.bytes().all(|byte| (0x21..0x7f).contains(&byte) && byte != b'\\'), "{rd:?} → {raw:?}");
+    assert!(
+        raw.bytes()
+            .all(|byte| (0x21..0x7f).contains(&byte) && byte != b'\\'),
+        "{rd:?} → {raw:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_login_never_ends_on_another_host() {
     let (house, _upstream, _provider) = standard_with(|plan| {
-        plan.public_url("https://app.example.com").top("redirect_hosts = [\".example.com\"]")
+        plan.public_url("https://app.example.com")
+            .top("redirect_hosts = [\".example.com\"]")
     })
     .await;
     for rd in EVIL {
@@ -98,13 +110,16 @@ async fn a_login_never_ends_on_another_host() {
 #[tokio::test]
 async fn a_logout_never_ends_on_another_host() {
     let (house, _upstream, provider) = standard_with(|plan| {
-        plan.public_url("https://app.example.com").top("redirect_hosts = [\".example.com\"]")
+        plan.public_url("https://app.example.com")
+            .top("redirect_hosts = [\".example.com\"]")
     })
     .await;
     provider.set(|behaviour| behaviour.offers_logout = false);
     let browser = house.browser();
     for rd in EVIL {
-        let reply = browser.get(&format!("/oauth2/sign_out?rd={}", encode(rd))).await;
+        let reply = browser
+            .get(&format!("/oauth2/sign_out?rd={}", encode(rd)))
+            .await;
         if reply.status.is_redirection() {
             assert_home(&house, rd, &location(&reply));
         } else {
@@ -120,10 +135,13 @@ async fn a_logout_at_the_provider_names_no_other_host() {
     for rd in EVIL {
         let browser = house.browser();
         browser.sign_in("/").await;
-        let next = browser.get(&format!("/oauth2/sign_out?rd={}", encode(rd))).await.location();
-        let back = next
-            .query_pairs()
-            .find_map(|(name, value)| (name == "post_logout_redirect_uri").then(|| value.into_owned()));
+        let next = browser
+            .get(&format!("/oauth2/sign_out?rd={}", encode(rd)))
+            .await
+            .location();
+        let back = next.query_pairs().find_map(|(name, value)| {
+            (name == "post_logout_redirect_uri").then(|| value.into_owned())
+        });
         if let Some(back) = back {
             let back = Url::parse(&back).expect("a URL");
             let home = Url::parse(&house.public_url).expect("a URL");
@@ -135,12 +153,15 @@ async fn a_logout_at_the_provider_names_no_other_host() {
 #[tokio::test]
 async fn the_sign_in_page_links_to_no_other_host() {
     let (house, _upstream, provider) = standard_with(|plan| {
-        plan.public_url("https://app.example.com").top("redirect_hosts = [\".example.com\"]")
+        plan.public_url("https://app.example.com")
+            .top("redirect_hosts = [\".example.com\"]")
     })
     .await;
     for rd in EVIL {
         let browser = house.browser();
-        let mut reply = browser.get(&format!("/oauth2/sign_in?rd={}", encode(rd))).await;
+        let mut reply = browser
+            .get(&format!("/oauth2/sign_in?rd={}", encode(rd)))
+            .await;
         let mut hops = 0;
         while reply.status.is_redirection() && hops < 10 {
             let next = reply.location();
@@ -150,7 +171,10 @@ async fn the_sign_in_page_links_to_no_other_host() {
             reply = browser.get(next.as_str()).await;
             hops += 1;
         }
-        assert!(!reply.text().contains("href=\"//evil") && !reply.text().contains("<script"), "{rd}");
+        assert!(
+            !reply.text().contains("href=\"//evil") && !reply.text().contains("<script"),
+            "{rd}"
+        );
     }
 }
 
@@ -163,7 +187,10 @@ async fn allowed_hosts_are_allowed() {
     .await;
     for (rd, expected) in [
         ("https://x.example.com/", "https://x.example.com/"),
-        ("https://x.example.com/a?b=1&c=%2F", "https://x.example.com/a?b=1&c=%2F"),
+        (
+            "https://x.example.com/a?b=1&c=%2F",
+            "https://x.example.com/a?b=1&c=%2F",
+        ),
         ("https://a.b.example.com/", "https://a.b.example.com/"),
         ("https://other.test:8443/x", "https://other.test:8443/x"),
         ("https://app.example.com/x", "https://app.example.com/x"),
@@ -172,7 +199,12 @@ async fn allowed_hosts_are_allowed() {
         let (raw, url) = landing(&house.browser(), rd).await;
         assert_eq!(url.as_str(), expected, "{rd} → {raw}");
     }
-    for rd in ["https://other.test/", "https://other.test:8444/", "https://x.example.com:8443/", "https://x.other.test:8443/"] {
+    for rd in [
+        "https://other.test/",
+        "https://other.test:8444/",
+        "https://x.example.com:8443/",
+        "https://x.other.test:8443/",
+    ] {
         assert_home(&house, rd, &landing(&house.browser(), rd).await);
     }
 }
@@ -180,7 +212,12 @@ async fn allowed_hosts_are_allowed() {
 #[tokio::test]
 async fn without_allowed_hosts_only_home_is() {
     let (house, _upstream, _provider) = standard().await;
-    for rd in ["https://x.example.com/", "http://127.0.0.1:1/", "http://127.0.0.1/", "http://localhost/"] {
+    for rd in [
+        "https://x.example.com/",
+        "http://127.0.0.1:1/",
+        "http://127.0.0.1/",
+        "http://localhost/",
+    ] {
         assert_home(&house, rd, &landing(&house.browser(), rd).await);
     }
     let (_, url) = landing(&house.browser(), &house.url("/x?y=1")).await;
@@ -190,7 +227,12 @@ async fn without_allowed_hosts_only_home_is() {
 #[tokio::test]
 async fn own_endpoints_are_no_place_to_return_to() {
     let (house, _upstream, _provider) = standard().await;
-    for rd in ["/oauth2/sign_out", "/oauth2/start", "/oauth2/callback/script?code=x", "/oauth2/../oauth2/sign_out"] {
+    for rd in [
+        "/oauth2/sign_out",
+        "/oauth2/start",
+        "/oauth2/callback/script?code=x",
+        "/oauth2/../oauth2/sign_out",
+    ] {
         let (raw, _) = landing(&house.browser(), rd).await;
         assert!(!raw.contains("oauth2"), "{rd} → {raw}");
     }
@@ -199,7 +241,13 @@ async fn own_endpoints_are_no_place_to_return_to() {
 #[tokio::test]
 async fn a_target_that_looks_like_a_host_leads_home() {
     let (house, _upstream, _provider) = standard().await;
-    for target in ["//evil.example/x", "/\\evil.example", "///evil.example", "//evil.example@x/", "/.//evil.example"] {
+    for target in [
+        "//evil.example/x",
+        "/\\evil.example",
+        "///evil.example",
+        "//evil.example@x/",
+        "/.//evil.example",
+    ] {
         let request = format!(
             "GET {target} HTTP/1.1\r\nHost: {}\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\n\
              Accept: text/html\r\nConnection: close\r\n\r\n",
@@ -211,7 +259,11 @@ async fn a_target_that_looks_like_a_host_leads_home() {
         }
         let first = answer
             .lines()
-            .find_map(|line| line.to_ascii_lowercase().starts_with("location: ").then(|| line[10..].to_owned()))
+            .find_map(|line| {
+                line.to_ascii_lowercase()
+                    .starts_with("location: ")
+                    .then(|| line[10..].to_owned())
+            })
             .unwrap_or_else(|| panic!("{target}: {answer}"));
         let browser = house.browser();
         let callback = browser.up_to_callback(&first).await;

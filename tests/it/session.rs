@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{Method, StatusCode};
 use serde_json::json;
 
@@ -21,7 +22,11 @@ async fn set_at_login(browser: &Browser) -> String {
 }
 
 fn attributes(header: &str) -> Vec<String> {
-    header.split(';').skip(1).map(|part| part.trim().to_ascii_lowercase()).collect()
+    header
+        .split(';')
+        .skip(1)
+        .map(|part| part.trim().to_ascii_lowercase())
+        .collect()
 }
 
 #[tokio::test]
@@ -34,7 +39,11 @@ async fn over_http_the_cookie_is_as_safe_as_it_can_be() {
     for wanted in ["httponly", "samesite=lax", "path=/"] {
         assert!(attributes.contains(&wanted.to_owned()), "{header}");
     }
-    assert!(!attributes.iter().any(|part| part == "secure" || part.starts_with("domain")));
+    assert!(
+        !attributes
+            .iter()
+            .any(|part| part == "secure" || part.starts_with("domain"))
+    );
     assert!(header.len() < 800, "{} bytes: {header}", header.len());
     assert_eq!(browser.jar().refused, Vec::<String>::new());
 }
@@ -61,10 +70,14 @@ async fn the_cookie_tells_nothing() {
     let browser = house.browser();
     browser.sign_in("/").await;
     let value = browser.cookie("sidegate").expect("a session");
-    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-    let bytes = URL_SAFE_NO_PAD.decode(&value).unwrap_or_else(|_| value.clone().into_bytes());
+    let bytes = URL_SAFE_NO_PAD
+        .decode(&value)
+        .unwrap_or_else(|_| value.clone().into_bytes());
     let text = String::from_utf8_lossy(&bytes);
-    assert!(!text.contains("ada") && !text.contains("engineers"), "{text}");
+    assert!(
+        !text.contains("ada") && !text.contains("engineers"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -73,12 +86,27 @@ async fn a_damaged_cookie_is_nobodys() {
     let browser = house.browser();
     browser.sign_in("/").await;
     let good = browser.cookie("sidegate").expect("a session");
-    let mut damaged: Vec<String> = ["", "AA", "x", "%00", "\"\"", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"]
-        .map(str::to_owned)
-        .to_vec();
+    let mut damaged: Vec<String> = [
+        "",
+        "AA",
+        "x",
+        "%00",
+        "\"\"",
+        "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+    ]
+    .map(str::to_owned)
+    .to_vec();
     for position in [0, 1, 5, good.len() / 3, good.len() / 2, good.len() - 2] {
-        let other = if &good[position..=position] == "A" { "B" } else { "A" };
-        damaged.push(format!("{}{other}{}", &good[..position], &good[position + 1..]));
+        let other = if &good[position..=position] == "A" {
+            "B"
+        } else {
+            "A"
+        };
+        damaged.push(format!(
+            "{}{other}{}",
+            &good[..position],
+            &good[position + 1..]
+        ));
     }
     damaged.extend([
         good[..good.len() - 1].to_owned(),
@@ -92,8 +120,15 @@ async fn a_damaged_cookie_is_nobodys() {
     for value in damaged {
         browser.plant("sidegate", &value);
         assert_eq!(browser.get("/").await.status, StatusCode::FOUND, "{value}");
-        assert_eq!(browser.fetch(Method::GET, "/").send().await.status, StatusCode::UNAUTHORIZED);
-        assert_eq!(browser.get("/oauth2/auth").await.status, StatusCode::UNAUTHORIZED, "{value}");
+        assert_eq!(
+            browser.fetch(Method::GET, "/").send().await.status,
+            StatusCode::UNAUTHORIZED
+        );
+        assert_eq!(
+            browser.get("/oauth2/auth").await.status,
+            StatusCode::UNAUTHORIZED,
+            "{value}"
+        );
     }
     assert_eq!(upstream.count(), before);
     browser.plant("sidegate", &good);
@@ -112,10 +147,18 @@ async fn a_cookie_that_comes_twice_is_nobodys() {
         format!("sidegate={good}; sidegate=x"),
         format!("sidegate={good}; sidegate={good}"),
     ] {
-        let reply = browser.navigate("/").header("cookie", &cookies).send().await;
+        let reply = browser
+            .navigate("/")
+            .header("cookie", &cookies)
+            .send()
+            .await;
         assert_eq!(reply.status, StatusCode::FOUND, "{cookies}");
     }
-    let reply = browser.navigate("/").header("cookie", &format!("sidegate={good}")).send().await;
+    let reply = browser
+        .navigate("/")
+        .header("cookie", &format!("sidegate={good}"))
+        .send()
+        .await;
     assert_eq!(reply.status, StatusCode::OK);
 }
 
@@ -143,7 +186,12 @@ async fn a_cookie_of_another_host_or_secret_is_nobodys() {
     ] {
         let browser = house.browser();
         browser.plant("sidegate", &value);
-        assert_eq!(browser.get("/").await.status, status, "{}", house.public_url);
+        assert_eq!(
+            browser.get("/").await.status,
+            status,
+            "{}",
+            house.public_url
+        );
     }
 }
 
@@ -161,11 +209,23 @@ async fn secrets_rotate_without_a_logout() {
     let new = plan(&format!("[\"{NEW}\"]")).await;
     let ada = old.browser();
     ada.sign_in("/").await;
-    assert_eq!(ada.moved_to(&both).get("/").await.status, StatusCode::OK, "the old one opens");
-    assert_eq!(ada.moved_to(&new).get("/").await.status, StatusCode::FOUND, "until it is dropped");
+    assert_eq!(
+        ada.moved_to(&both).get("/").await.status,
+        StatusCode::OK,
+        "the old one opens"
+    );
+    assert_eq!(
+        ada.moved_to(&new).get("/").await.status,
+        StatusCode::FOUND,
+        "until it is dropped"
+    );
     let bob = both.browser();
     bob.sign_in("/").await;
-    assert_eq!(bob.moved_to(&new).get("/").await.status, StatusCode::OK, "the first one seals");
+    assert_eq!(
+        bob.moved_to(&new).get("/").await.status,
+        StatusCode::OK,
+        "the first one seals"
+    );
     assert_eq!(bob.moved_to(&old).get("/").await.status, StatusCode::FOUND);
 }
 
@@ -178,12 +238,22 @@ async fn a_large_session_is_split_and_leaves_nothing_behind() {
         .collect();
     provider.user("groups", json!(groups));
     let seen = browser.sign_in("/large").await.seen();
-    assert_eq!(seen.header("x-user-groups"), Some(groups.join(",").as_str()));
+    assert_eq!(
+        seen.header("x-user-groups"),
+        Some(groups.join(",").as_str())
+    );
     assert_eq!(seen.header("cookie"), None, "no part reaches the app");
     let parts = own_cookies(&browser);
     assert!(parts.len() > 1, "{parts:?}");
-    assert!(parts.iter().all(|part| part.starts_with("sidegate_")), "{parts:?}");
-    assert_eq!(browser.jar().refused, Vec::<String>::new(), "each part is small enough");
+    assert!(
+        parts.iter().all(|part| part.starts_with("sidegate_")),
+        "{parts:?}"
+    );
+    assert_eq!(
+        browser.jar().refused,
+        Vec::<String>::new(),
+        "each part is small enough"
+    );
 
     // One part missing, or one too many: nobody.
     let whole = browser.cookies("/");
@@ -193,7 +263,11 @@ async fn a_large_session_is_split_and_leaves_nothing_behind() {
             .filter(|pair| !pair.starts_with(&format!("{without}=")))
             .collect();
         let other = house.browser();
-        let reply = other.navigate("/").header("cookie", &cookies.join("; ")).send().await;
+        let reply = other
+            .navigate("/")
+            .header("cookie", &cookies.join("; "))
+            .send()
+            .await;
         assert_eq!(reply.status, StatusCode::FOUND, "without {without}");
     }
 
@@ -201,7 +275,10 @@ async fn a_large_session_is_split_and_leaves_nothing_behind() {
     provider.user("groups", json!(["few"]));
     browser.follow("/oauth2/start?rd=/small").await;
     assert_eq!(own_cookies(&browser), ["sidegate"]);
-    assert_eq!(browser.get("/").await.seen().header("x-user-groups"), Some("few"));
+    assert_eq!(
+        browser.get("/").await.seen().header("x-user-groups"),
+        Some("few")
+    );
 
     // And the other way round.
     provider.user("groups", json!(groups));
@@ -260,15 +337,24 @@ async fn an_idle_session_ends() {
     browser.sign_in("/").await;
     let value = browser.cookie("sidegate").expect("a session");
     tokio::time::sleep(Duration::from_millis(2500)).await;
-    assert_eq!(browser.get("/").await.status, StatusCode::FOUND, "the browser dropped it");
+    assert_eq!(
+        browser.get("/").await.status,
+        StatusCode::FOUND,
+        "the browser dropped it"
+    );
     browser.plant("sidegate", &value);
-    assert_eq!(browser.get("/").await.status, StatusCode::FOUND, "and it would not open");
+    assert_eq!(
+        browser.get("/").await.status,
+        StatusCode::FOUND,
+        "and it would not open"
+    );
 }
 
 #[tokio::test]
 async fn use_keeps_a_session_alive_until_its_absolute_end() {
     let (house, _upstream, _provider) = standard_with(|plan| {
-        plan.session("idle_timeout = \"2s\"").session("lifetime = \"5s\"")
+        plan.session("idle_timeout = \"2s\"")
+            .session("lifetime = \"5s\"")
     })
     .await;
     let browser = house.browser();
@@ -285,7 +371,10 @@ async fn use_keeps_a_session_alive_until_its_absolute_end() {
         last = browser.cookie("sidegate").unwrap_or(last);
     }
     let ended = ended.expect("an absolute end");
-    assert!(ended > Duration::from_millis(3_500), "activity outlives the idle end: {ended:?}");
+    assert!(
+        ended > Duration::from_millis(3_500),
+        "activity outlives the idle end: {ended:?}"
+    );
     browser.plant("sidegate", &last);
     assert_eq!(browser.get("/").await.status, StatusCode::FOUND);
 }

@@ -3,11 +3,7 @@
 use http::{Method, StatusCode};
 use url::Url;
 
-use crate::support::{
-    ScriptedProvider, Upstream,
-    jar::Jar,
-    node_provider, raw,
-};
+use crate::support::{ScriptedProvider, Upstream, jar::Jar, node_provider, raw};
 
 #[tokio::test]
 async fn the_upstream_tells_what_it_saw() {
@@ -22,7 +18,10 @@ async fn the_upstream_tells_what_it_saw() {
     .expect("an answer");
     assert_eq!(raw::status(&answer), 200);
     let seen = upstream.seen().pop().expect("one request");
-    assert_eq!((seen.method.as_str(), seen.target.as_str()), ("POST", "/a?b=%2F"));
+    assert_eq!(
+        (seen.method.as_str(), seen.target.as_str()),
+        ("POST", "/a?b=%2F")
+    );
     assert_eq!(seen.all("x-one"), ["1", "2"]);
     assert_eq!((seen.body_length, seen.body.as_str()), (3, "abc"));
     assert_eq!(seen.trailers, [("x-trailer".to_owned(), "t".to_owned())]);
@@ -31,10 +30,20 @@ async fn the_upstream_tells_what_it_saw() {
 #[tokio::test]
 async fn a_server_goes_down_and_comes_up() {
     let provider = ScriptedProvider::start_down();
-    let ask = || raw::try_exchange(provider.address, false, b"GET /jwks HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let ask = || {
+        raw::try_exchange(
+            provider.address,
+            false,
+            b"GET /jwks HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        )
+    };
     assert!(ask().await.is_err());
     provider.server.up().await;
-    assert!(ask().await.is_ok_and(|answer| answer.contains("\"kid\":\"first\"")));
+    assert!(
+        ask()
+            .await
+            .is_ok_and(|answer| answer.contains("\"kid\":\"first\""))
+    );
     provider.server.down();
     tokio::task::yield_now().await;
     assert!(ask().await.is_err());
@@ -61,7 +70,11 @@ fn the_jar_is_a_browsers() {
 #[tokio::test]
 async fn the_node_provider_answers() {
     let issuer = Url::parse(node_provider::issuer()).expect("a URL");
-    let address = *issuer.socket_addrs(|| None).expect("an address").first().expect("one");
+    let address = *issuer
+        .socket_addrs(|| None)
+        .expect("an address")
+        .first()
+        .expect("one");
     let answer = raw::try_exchange(
         address,
         false,

@@ -35,7 +35,10 @@ fn provider(server: &Scripted, allow: Allow, headers: &[HeaderSource]) -> Oidc {
         total: Duration::from_millis(500),
         body: 100_000,
     };
-    let http = HttpClient::with(crate::trust::client_config_with(rustls::RootCertStore::empty()), limits);
+    let http = HttpClient::with(
+        crate::trust::client_config_with(rustls::RootCertStore::empty()),
+        limits,
+    );
     Oidc::new(&config, server.origin(), &headers, http)
 }
 

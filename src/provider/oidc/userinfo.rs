@@ -292,10 +292,6 @@ mod tests {
             json!({ "email": b, "email_verified": yes }),
         );
         assert_eq!(both, (Some(a), Some(no)));
-        assert_eq!(
-            merged(json!({ "email_verified": yes }), json!({})),
-            (None, None)
-        );
     }
 
     proptest! {

@@ -45,7 +45,10 @@ impl Browser {
 
     /// The same browser and jar, for which the public host now leads to `house`.
     pub fn moved_to(&self, house: &House) -> Self {
-        Self { jar: Arc::clone(&self.jar), ..Self::at(house) }
+        Self {
+            jar: Arc::clone(&self.jar),
+            ..Self::at(house)
+        }
     }
 
     /// The jar.
@@ -233,7 +236,10 @@ impl<'a> Ask<'a> {
         let exchange = async {
             let response = self.begin().await;
             let (parts, body) = response.into_parts();
-            let body = body.collect().await.map(http_body_util::Collected::to_bytes);
+            let body = body
+                .collect()
+                .await
+                .map(http_body_util::Collected::to_bytes);
             (parts, body)
         };
         let (parts, body) = tokio::time::timeout(Duration::from_secs(30), exchange)

@@ -14,7 +14,9 @@ pub type Client = SendRequest<Full<Bytes>>;
 
 /// Connects; within TLS the server must have chosen `h2`.
 pub async fn connect(house: &House) -> Client {
-    let tcp = TcpStream::connect(house.address).await.expect("the house accepts");
+    let tcp = TcpStream::connect(house.address)
+        .await
+        .expect("the house accepts");
     let stream: Stream = if house.tls {
         let stream = tls::client(tcp, &[b"h2", b"http/1.1"]).await;
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
@@ -41,10 +43,18 @@ pub fn request(method: &str, url: &str, headers: &[(&str, &str)]) -> Request<Ful
 
 /// Sends and waits for the answer's head.
 pub async fn send(client: &mut Client, request: Request<Full<Bytes>>) -> Response<Incoming> {
-    client.send_request(request).await.expect("an answer over HTTP/2")
+    client
+        .send_request(request)
+        .await
+        .expect("an answer over HTTP/2")
 }
 
 /// Reads the whole body.
 pub async fn body(response: Response<Incoming>) -> Bytes {
-    response.into_body().collect().await.expect("a whole body").to_bytes()
+    response
+        .into_body()
+        .collect()
+        .await
+        .expect("a whole body")
+        .to_bytes()
 }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use cookie::{Cookie, SameSite};
+use cookie::Cookie;
 use url::Url;
 
 /// What a browser keeps of name and value together.
@@ -20,10 +20,6 @@ pub struct Stored {
     host_only: bool,
     path: String,
     secure: bool,
-    /// `HttpOnly`
-    pub http_only: bool,
-    /// `SameSite`, where it was said.
-    pub same_site: Option<SameSite>,
     ends: Option<Instant>,
 }
 
@@ -38,7 +34,7 @@ pub struct Jar {
 impl Jar {
     /// Takes one `Set-Cookie` of an answer from `origin`.
     pub fn take(&mut self, header: &str, origin: &Url) {
-        match self.check(header, origin) {
+        match Self::check(header, origin) {
             Ok(stored) => {
                 self.cookies.retain(|old| {
                     (old.name.as_str(), old.host.as_str(), old.path.as_str())
@@ -52,7 +48,7 @@ impl Jar {
         }
     }
 
-    fn check(&self, header: &str, origin: &Url) -> Result<Stored, &'static str> {
+    fn check(header: &str, origin: &Url) -> Result<Stored, &'static str> {
         let cookie = Cookie::parse(header).map_err(|_| "malformed")?;
         let (name, value) = (cookie.name(), cookie.value());
         if name.len() + value.len() > LARGEST {
@@ -71,7 +67,8 @@ impl Jar {
             .path()
             .filter(|path| path.starts_with('/'))
             .map_or_else(|| default_path(origin.path()), str::to_owned);
-        if name.starts_with("__Host-") && !(secure && domain.is_none() && cookie.path() == Some("/"))
+        if name.starts_with("__Host-")
+            && !(secure && domain.is_none() && cookie.path() == Some("/"))
         {
             return Err("__Host- without its attributes");
         }
@@ -80,7 +77,9 @@ impl Jar {
         }
         let ends = match (cookie.max_age(), cookie.expires_datetime()) {
             (Some(age), _) if !age.is_positive() => Some(Instant::now()),
-            (Some(age), _) => Some(Instant::now() + Duration::from_secs(age.whole_seconds().unsigned_abs())),
+            (Some(age), _) => {
+                Some(Instant::now() + Duration::from_secs(age.whole_seconds().unsigned_abs()))
+            }
             (None, Some(date)) if date.year() < 2000 => Some(Instant::now()),
             _ => None,
         };
@@ -91,8 +90,6 @@ impl Jar {
             host_only: domain.is_none(),
             path,
             secure,
-            http_only: cookie.http_only() == Some(true),
-            same_site: cookie.same_site(),
             ends,
         })
     }
@@ -132,11 +129,10 @@ impl Jar {
             host_only: true,
             path: "/".to_owned(),
             secure: false,
-            http_only: false,
-            same_site: None,
             ends: None,
         };
-        self.cookies.retain(|old| old.name != name || old.host != stored.host);
+        self.cookies
+            .retain(|old| old.name != name || old.host != stored.host);
         self.cookies.push(stored);
     }
 

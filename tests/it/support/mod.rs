@@ -1,6 +1,7 @@
 //! What the tests are built of: a house (the real binary), a browser persona, an upstream that tells what it saw,
 //! and two providers: npm's strict one, and one that misbehaves on command.
 
+pub mod behaviour;
 pub mod browser;
 pub mod h2;
 pub mod house;
@@ -8,6 +9,7 @@ pub mod jar;
 pub mod keys;
 pub mod node_provider;
 pub mod ports;
+pub mod process;
 pub mod provider;
 pub mod raw;
 pub mod server;

@@ -1,10 +1,14 @@
 //! npm's `oidc-provider`, one for all tests of a run.
 
-use std::{process::Command, sync::LazyLock, time::{Duration, Instant}};
+use std::{
+    process::Command,
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 
-use super::{Browser, Reply, house::{self, Process}};
+use super::{Browser, Reply, house, process::Process};
 
 struct Running {
     issuer: String,
@@ -14,7 +18,7 @@ struct Running {
 
 static RUNNING: LazyLock<Running> = LazyLock::new(|| {
     let process = Process::start(node("provider.mjs"));
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_mins(1);
     loop {
         let log = process.log();
         let issuer = log
@@ -22,7 +26,10 @@ static RUNNING: LazyLock<Running> = LazyLock::new(|| {
             .filter_map(|line| serde_json::from_str::<Value>(line).ok())
             .find_map(|line| line["issuer"].as_str().map(str::to_owned));
         if let Some(issuer) = issuer {
-            return Running { issuer, _process: process };
+            return Running {
+                issuer,
+                _process: process,
+            };
         }
         assert!(Instant::now() < end, "oidc-provider does not start:\n{log}");
         std::thread::sleep(Duration::from_millis(20));
@@ -74,6 +81,9 @@ pub async fn choose(browser: &Browser, page: &Reply, user: &str) -> Reply {
         "at {}: {text}",
         page.url
     );
-    let next = page.url.join(&format!("{}?user={user}", page.url.path())).expect("an address");
+    let next = page
+        .url
+        .join(&format!("{}?user={user}", page.url.path()))
+        .expect("an address");
     browser.follow(next.as_str()).await
 }

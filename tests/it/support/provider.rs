@@ -20,7 +20,8 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::{
-    keys::{self, Signing},
+    behaviour::{Behaviour, ResponseIssuer, TokenEndpoint},
+    keys,
     server::{self, Answer, Frames, Server},
 };
 
@@ -28,98 +29,6 @@ use super::{
 pub const CLIENT_ID: &str = "sidegate";
 /// Its secret; also a canary that no log may show.
 pub const CLIENT_SECRET: &str = "canary-client-secret";
-
-/// What the token endpoint does.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum TokenEndpoint {
-    /// Answers as RFC 6749 §5.1 says.
-    #[default]
-    Good,
-    /// Accepts the request and says nothing.
-    Hangs,
-    /// 200 with an OAuth error (as GitHub does).
-    ErrorInside200,
-    /// 400 `invalid_grant`.
-    InvalidGrant,
-    /// 503 with HTML.
-    Unavailable,
-    /// 200 with HTML.
-    Html,
-    /// 200 without an ID token.
-    NoIdToken,
-    /// 200 and a body without end.
-    Endless,
-    /// A redirect to itself.
-    Redirects,
-}
-
-/// What `iss` stands in the authorization response (RFC 9207).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum ResponseIssuer {
-    /// Advertised and right.
-    #[default]
-    Right,
-    /// Advertised, but another's.
-    Wrong,
-    /// Advertised, but not there.
-    Missing,
-    /// Neither advertised nor there.
-    Unsupported,
-}
-
-/// The switches.
-#[derive(Clone, Debug)]
-pub struct Behaviour {
-    /// Claims about the user, in the ID token and at userinfo.
-    pub user: Value,
-    /// Laid over the ID token's claims; null takes a claim away.
-    pub id_token: Value,
-    /// Laid over userinfo's claims; null takes a claim away.
-    pub userinfo: Value,
-    /// Whether userinfo is offered at all.
-    pub offers_userinfo: bool,
-    /// Whether the user's claims stand in the ID token, not only at userinfo.
-    pub claims_in_id_token: bool,
-    /// How ID tokens are signed.
-    pub signing: Signing,
-    /// The published keys, by number.
-    pub publishes_second_key_only: bool,
-    /// What the token endpoint does.
-    pub token: TokenEndpoint,
-    /// What `iss` says.
-    pub response_issuer: ResponseIssuer,
-    /// Sent back instead of a code: error and description.
-    pub error: Option<(String, String)>,
-    /// The issuer that discovery names, where not the provider's own.
-    pub discovered_issuer: Option<String>,
-    /// Whether logout at the provider is offered.
-    pub offers_logout: bool,
-    /// How long the access token is.
-    pub access_token_length: usize,
-}
-
-impl Default for Behaviour {
-    fn default() -> Self {
-        Self {
-            user: json!({
-                "sub": "ada-1815", "preferred_username": "ada", "name": "Ada Lovelace",
-                "email": "ada@example.com", "email_verified": true, "groups": ["engineers"],
-            }),
-            id_token: json!({}),
-            userinfo: json!({}),
-            offers_userinfo: true,
-            claims_in_id_token: true,
-            signing: Signing::First,
-            publishes_second_key_only: false,
-            token: TokenEndpoint::Good,
-            response_issuer: ResponseIssuer::Right,
-            error: None,
-            discovered_issuer: None,
-            offers_logout: true,
-            access_token_length: 40,
-        }
-    }
-}
 
 /// One request to the provider.
 #[derive(Clone, Debug)]
@@ -167,9 +76,8 @@ impl ScriptedProvider {
     pub fn start_down() -> Self {
         let state = Arc::new(Mutex::new(State::default()));
         let shared = Arc::clone(&state);
-        let server = Server::prepare(move |request: Request<Incoming>| {
-            answer(Arc::clone(&shared), request)
-        });
+        let server =
+            Server::prepare(move |request: Request<Incoming>| answer(Arc::clone(&shared), request));
         Self {
             address: server.address,
             server,
@@ -220,11 +128,19 @@ impl ScriptedProvider {
 
 async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Answer {
     let (parts, body) = request.into_parts();
-    let host = parts.headers.get("host").and_then(|host| host.to_str().ok());
+    let host = parts
+        .headers
+        .get("host")
+        .and_then(|host| host.to_str().ok());
     let issuer = format!("http://{}", host.unwrap_or_default());
     let path = parts.uri.path().to_owned();
-    let body = body.collect().await.map(|all| all.to_bytes()).unwrap_or_default();
-    let mut fields: HashMap<String, String> = pairs(parts.uri.query().unwrap_or_default().as_bytes());
+    let body = body
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes)
+        .unwrap_or_default();
+    let mut fields: HashMap<String, String> =
+        pairs(parts.uri.query().unwrap_or_default().as_bytes());
     fields.extend(pairs(&body));
     let call = Call {
         path: path.clone(),
@@ -240,9 +156,7 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Answer 
         "/.well-known/openid-configuration" => discovery(&issuer, &behaviour),
         "/jwks" => jwks(&behaviour),
         "/authorize" => authorize(&state, &issuer, &behaviour, &call),
-        "/token" if parts.method == Method::POST => {
-            token(&state, &issuer, &behaviour, &call).await
-        }
+        "/token" if parts.method == Method::POST => token(&state, &issuer, &behaviour, &call).await,
         "/userinfo" => {
             let mut claims = behaviour.user.clone();
             lay_over(&mut claims, &behaviour.userinfo);
@@ -263,7 +177,10 @@ fn pairs(form: &[u8]) -> HashMap<String, String> {
 fn lay_over(claims: &mut Value, overlay: &Value) {
     for (name, value) in overlay.as_object().expect("an overlay is an object") {
         if value.is_null() {
-            claims.as_object_mut().expect("claims are an object").remove(name);
+            claims
+                .as_object_mut()
+                .expect("claims are an object")
+                .remove(name);
         } else {
             claims[name] = value.clone();
         }
@@ -303,12 +220,7 @@ fn jwks(behaviour: &Behaviour) -> Answer {
     server::json(StatusCode::OK, &json!({ "keys": keys }))
 }
 
-fn authorize(
-    state: &Mutex<State>,
-    issuer: &str,
-    behaviour: &Behaviour,
-    call: &Call,
-) -> Answer {
+fn authorize(state: &Mutex<State>, issuer: &str, behaviour: &Behaviour, call: &Call) -> Answer {
     let field = |name: &str| call.fields.get(name).cloned();
     let bad = |what: &str| server::full(StatusCode::BAD_REQUEST, "text/plain", what.to_owned());
     if field("client_id").as_deref() != Some(CLIENT_ID) {
@@ -317,7 +229,11 @@ fn authorize(
     if field("response_type").as_deref() != Some("code") {
         return bad("response_type");
     }
-    if !field("scope").unwrap_or_default().split(' ').any(|scope| scope == "openid") {
+    if !field("scope")
+        .unwrap_or_default()
+        .split(' ')
+        .any(|scope| scope == "openid")
+    {
         return bad("scope");
     }
     let (Some(redirect_uri), Some(given_state)) = (field("redirect_uri"), field("state")) else {
@@ -351,22 +267,21 @@ fn authorize(
     match behaviour.response_issuer {
         ResponseIssuer::Right => drop(back.query_pairs_mut().append_pair("iss", issuer)),
         ResponseIssuer::Wrong => {
-            back.query_pairs_mut().append_pair("iss", "https://other.example");
+            back.query_pairs_mut()
+                .append_pair("iss", "https://other.example");
         }
         ResponseIssuer::Missing | ResponseIssuer::Unsupported => {}
     }
     server::redirect(back.as_str())
 }
 
-async fn token(
-    state: &Mutex<State>,
-    issuer: &str,
-    behaviour: &Behaviour,
-    call: &Call,
-) -> Answer {
+async fn token(state: &Mutex<State>, issuer: &str, behaviour: &Behaviour, call: &Call) -> Answer {
     let refuse = |status: StatusCode, error: &str| {
         let description = "<script>alert('canary-provider-text')</script>";
-        server::json(status, &json!({ "error": error, "error_description": description }))
+        server::json(
+            status,
+            &json!({ "error": error, "error_description": description }),
+        )
     };
     match behaviour.token {
         TokenEndpoint::Hangs => return std::future::pending().await,
@@ -387,9 +302,18 @@ async fn token(
     if !is_our_client(call) {
         return refuse(StatusCode::UNAUTHORIZED, "invalid_client");
     }
-    let field = |name: &str| call.fields.get(name).map(String::as_str).unwrap_or_default();
+    let field = |name: &str| {
+        call.fields
+            .get(name)
+            .map(String::as_str)
+            .unwrap_or_default()
+    };
     // A code is good once (RFC 6749 §4.1.2).
-    let code = state.lock().expect("no panic inside").codes.remove(field("code"));
+    let code = state
+        .lock()
+        .expect("no panic inside")
+        .codes
+        .remove(field("code"));
     let verifier = digest(&SHA256, field("code_verifier").as_bytes());
     let code = match code {
         Some(code)
@@ -409,7 +333,7 @@ async fn token(
         "expires_in": 300,
     });
     if behaviour.token != TokenEndpoint::NoIdToken {
-        let claims = id_token_claims(issuer, behaviour, code.nonce);
+        let claims = id_token_claims(issuer, behaviour, code.nonce.as_deref());
         answer["id_token"] = json!(keys::id_token(&claims, behaviour.signing, CLIENT_SECRET));
     }
     server::json(StatusCode::OK, &answer)
@@ -421,19 +345,23 @@ fn is_our_client(call: &Call) -> bool {
         .headers
         .get(AUTHORIZATION)
         .is_some_and(|value| value.as_bytes() == format!("Basic {basic}").as_bytes());
-    let by_form = call.fields.get("client_secret").is_some_and(|value| value == CLIENT_SECRET);
+    let by_form = call
+        .fields
+        .get("client_secret")
+        .is_some_and(|value| value == CLIENT_SECRET);
     // RFC 6749 §2.3: one method in each request.
     by_header != by_form
 }
 
-fn id_token_claims(issuer: &str, behaviour: &Behaviour, nonce: Option<String>) -> Value {
+fn id_token_claims(issuer: &str, behaviour: &Behaviour, nonce: Option<&str>) -> Value {
     let mut claims = if behaviour.claims_in_id_token {
         behaviour.user.clone()
     } else {
         json!({ "sub": behaviour.user["sub"] })
     };
     let now = now();
-    let standard = json!({ "iss": issuer, "aud": CLIENT_ID, "iat": now, "exp": now + 300, "nonce": nonce });
+    let standard =
+        json!({ "iss": issuer, "aud": CLIENT_ID, "iat": now, "exp": now + 300, "nonce": nonce });
     lay_over(&mut claims, &standard);
     lay_over(&mut claims, &behaviour.id_token);
     claims
@@ -451,7 +379,10 @@ fn endless() -> Answer {
 }
 
 /// Seconds since 1970.
-#[expect(clippy::disallowed_methods, reason = "a provider has a clock of its own")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a provider has a clock of its own"
+)]
 pub fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -187,8 +187,6 @@ impl Body for Frames {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.receiver
-            .poll_recv(context)
-            .map(|frame| frame.map(Ok))
+        self.receiver.poll_recv(context).map(|frame| frame.map(Ok))
     }
 }

@@ -83,8 +83,7 @@ impl Upstream {
     pub async fn start() -> Self {
         let record = Arc::new(Record::default());
         let shared = Arc::clone(&record);
-        let server =
-            Server::start(move |request| answer(Arc::clone(&shared), request)).await;
+        let server = Server::start(move |request| answer(Arc::clone(&shared), request)).await;
         Self {
             address: server.address,
             server,
@@ -246,7 +245,11 @@ fn big(record: &Arc<Record>, bytes: u64) -> Answer {
         let mut left = bytes;
         while left > 0 {
             let length = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
-            if sender.send(Frame::data(chunk.slice(..length))).await.is_err() {
+            if sender
+                .send(Frame::data(chunk.slice(..length)))
+                .await
+                .is_err()
+            {
                 return;
             }
             record.sent.fetch_add(length, Ordering::SeqCst);

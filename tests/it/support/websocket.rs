@@ -32,7 +32,11 @@ pub fn accept(request: Request<Incoming>) -> Answer {
         .get("sec-websocket-protocol")
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
-    if let Some(chosen) = offered.split(',').map(str::trim).find(|name| name.ends_with(".echo")) {
+    if let Some(chosen) = offered
+        .split(',')
+        .map(str::trim)
+        .find(|name| name.split('.').next_back() == Some("echo"))
+    {
         response = response.header("sec-websocket-protocol", chosen);
     }
     tokio::spawn(async move {
