@@ -2,6 +2,10 @@
 
 use std::{fs, panic, path::Path};
 
+#[expect(
+    clippy::missing_panics_doc,
+    reason = "to panic is how a target says that something does not hold"
+)]
 #[path = "fuzz/src/lib.rs"]
 pub mod targets;
 

@@ -177,17 +177,26 @@ async fn without_own_cookies_the_header_is_untouched() {
 
 #[tokio::test]
 async fn an_app_cannot_set_or_clear_the_session() {
-    let (house, _upstream, _provider) = standard().await;
-    let browser = house.browser();
-    browser.sign_in("/").await;
-    let reply = browser.get("/_/headers").await;
-    let names: Vec<String> = reply
-        .set_cookies()
-        .iter()
-        .filter_map(|header| Some(header.split_once('=')?.0.to_owned()))
-        .collect();
-    assert_eq!(names, ["app", "other"]);
-    assert_eq!(browser.get("/").await.status, StatusCode::OK);
+    for (public_url, own) in [
+        ("http://app.test", ["sidegate", "sidegate_login"].as_slice()),
+        ("https://app.test", &["__Host-sidegate"]),
+    ] {
+        let (house, _upstream, _provider) = standard_with(|plan| plan.public_url(public_url)).await;
+        let browser = house.browser();
+        browser.sign_in("/").await;
+        let reply = browser.get("/_/headers").await;
+        let names: Vec<String> = reply
+            .set_cookies()
+            .iter()
+            .filter_map(|header| Some(header.split_once('=')?.0.to_owned()))
+            .collect();
+        assert!(names.contains(&"app".to_owned()) && names.contains(&"other".to_owned()));
+        assert!(
+            own.iter().all(|name| !names.contains(&(*name).to_owned())),
+            "{names:?}"
+        );
+        assert_eq!(browser.get("/").await.status, StatusCode::OK);
+    }
 }
 
 /// A request with forwarding headers of the client's own.

@@ -283,7 +283,7 @@ async fn a_state_that_does_not_fit_ends_in_an_error_and_no_session() {
         (
             "not base64",
             &browser,
-            format!("{without}&state=%00%ff<script>"),
+            format!("{without}&state=%00%ff%3Cscript%3E"),
         ),
         ("one bit flipped", &browser, query.replace(&state, &changed)),
         (

@@ -58,8 +58,17 @@ pub async fn standard() -> (House, Upstream, ScriptedProvider) {
 pub async fn standard_with(
     change: impl FnOnce(house::Plan) -> house::Plan,
 ) -> (House, Upstream, ScriptedProvider) {
+    arranged(|_| {}, change).await
+}
+
+/// As [`standard_with`], with a provider that behaves so from the start: discovery is read once.
+pub async fn arranged(
+    behave: impl FnOnce(&mut behaviour::Behaviour),
+    change: impl FnOnce(house::Plan) -> house::Plan,
+) -> (House, Upstream, ScriptedProvider) {
     let upstream = Upstream::start().await;
     let provider = ScriptedProvider::start().await;
+    provider.set(behave);
     let plan = House::plan().upstream(&upstream).provider(&provider);
     let house = change(plan).start().await;
     (house, upstream, provider)

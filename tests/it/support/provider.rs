@@ -276,8 +276,14 @@ fn authorize(state: &Mutex<State>, issuer: &str, behaviour: &Behaviour, call: &C
 }
 
 async fn token(state: &Mutex<State>, issuer: &str, behaviour: &Behaviour, call: &Call) -> Answer {
+    // Some providers repeat what they were given, and some write HTML.
+    let given = call
+        .fields
+        .get("code")
+        .map(String::as_str)
+        .unwrap_or_default();
     let refuse = |status: StatusCode, error: &str| {
-        let description = "<script>alert('canary-provider-text')</script>";
+        let description = format!("<script>alert('{given}')</script>");
         server::json(
             status,
             &json!({ "error": error, "error_description": description }),
@@ -291,7 +297,7 @@ async fn token(state: &Mutex<State>, issuer: &str, behaviour: &Behaviour, call: 
             return server::full(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "text/html",
-                "<script>canary-provider-text</script>",
+                "<script>alert('sorry')</script>",
             );
         }
         TokenEndpoint::Html => return server::full(StatusCode::OK, "text/html", "<h1>Hello"),

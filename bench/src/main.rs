@@ -1,0 +1,235 @@
+//! What a request through sidegate costs, beside nginx.
+//!
+//! `compare` starts nginx, nginx with `auth_request`, and sidegate before one app, sends each the
+//! same requests in turns, and prints what they cost. `respond` is the app and the endpoint that
+//! nginx asks. See README.md for how to read the result.
+
+mod compare;
+mod inspect;
+mod load;
+mod machine;
+mod process;
+mod report;
+mod request;
+mod session;
+mod setup;
+mod statistics;
+mod syscalls;
+mod upstream;
+
+use std::{
+    error::Error,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use clap::{Args, Parser};
+
+use crate::{
+    compare::{Bench, Effort},
+    machine::Cores,
+    report::{Footprint, JUDGED, Report},
+    request::Requests,
+    session::{Mint, Size, USER},
+    setup::{
+        NginxKind, Setup, Workplace, free_address, gate, gate_configuration, nginx, responder,
+    },
+    upstream::Role,
+};
+
+#[derive(Parser)]
+enum Command {
+    /// Compares sidegate with nginx and prints Markdown.
+    Compare(Options),
+    /// Answers every request on ADDRESS with the same bytes.
+    Respond {
+        /// Where to listen.
+        address: SocketAddr,
+        /// What to answer.
+        role: Role,
+    },
+}
+
+#[derive(Args)]
+struct Options {
+    /// The sidegate to measure: a release build.
+    #[arg(long)]
+    sidegate: PathBuf,
+    /// Triples for each target.
+    #[arg(long, default_value_t = 11)]
+    rounds: usize,
+    /// Requests in each run.
+    #[arg(long, default_value_t = 12_000)]
+    requests: usize,
+    /// Kept-alive connections.
+    #[arg(long, default_value_t = 64)]
+    connections: usize,
+    /// After how many seconds no new run begins.
+    #[arg(long, default_value_t = 240)]
+    seconds: u64,
+}
+
+fn main() -> ExitCode {
+    let result = match Command::parse() {
+        Command::Compare(options) => compare(&options),
+        Command::Respond { address, role } => upstream::serve(address, role).map_err(Into::into),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn compare(options: &Options) -> Result<(), Box<dyn Error>> {
+    let effort = Effort {
+        rounds: options.rounds,
+        requests: options.requests,
+        connections: options.connections,
+        deadline: Instant::now() + Duration::from_secs(options.seconds),
+    };
+    let cores = Cores::choose()?;
+    let workplace = Workplace::new()?;
+    let app_address = free_address()?;
+    let app = responder(
+        app_address,
+        Role::App,
+        cores.load,
+        &workplace.path("app.log"),
+    )?;
+    let setups = Setups::start(&options.sidegate, app_address, cores, &workplace)?;
+
+    let mint = Mint::new(&gate_configuration(LOG_OFF, &workplace))?;
+    let traffic = Traffic::new(&mint)?;
+    setups.inspect(&traffic.session_cookie)?;
+    let bench = Bench {
+        plain: &setups.plain,
+        auth_request: &setups.auth_request,
+        app: &app,
+        effort,
+    };
+    let report = measure(&bench, &setups, &traffic, &workplace)?;
+    println!("{report}");
+    Ok(())
+}
+
+/// What is sent.
+struct Traffic {
+    /// One of the cookies of `usual`.
+    session_cookie: String,
+    /// With a session cookie as most users have it.
+    usual: Requests,
+    /// With the session cookie of somebody in many groups.
+    long: Requests,
+    /// For a path that asks for no session.
+    public: Requests,
+}
+
+impl Traffic {
+    fn new(mint: &Mint) -> Result<Self, Box<dyn Error>> {
+        let cookies = mint.cookies(Size::Usual)?;
+        Ok(Self {
+            session_cookie: cookies[0].clone(),
+            usual: Requests::new("/projects/7?tab=open", &cookies),
+            long: Requests::new("/projects/7?tab=open", &mint.cookies(Size::Long)?),
+            public: Requests::new("/public/7?tab=open", &cookies),
+        })
+    }
+}
+
+/// Everything that is compared. All of it stays up; only the requests change their target.
+struct Setups {
+    plain: Setup,
+    logging: Setup,
+    auth_request: Setup,
+    gate: Setup,
+    logging_gate: Setup,
+}
+
+impl Setups {
+    fn start(
+        sidegate: &Path,
+        app: SocketAddr,
+        cores: Cores,
+        workplace: &Workplace,
+    ) -> Result<Self, Box<dyn Error>> {
+        let nginx = |kind| nginx(kind, app, cores, workplace);
+        let gate = |name, log| gate(name, log, sidegate, app, cores, workplace);
+        Ok(Self {
+            plain: nginx(NginxKind::Plain)?,
+            logging: nginx(NginxKind::AccessLog)?,
+            auth_request: nginx(NginxKind::AuthRequest)?,
+            gate: gate(JUDGED, LOG_OFF)?,
+            logging_gate: gate("sidegate, access log", "info")?,
+        })
+    }
+
+    fn all(&self) -> [&Setup; 5] {
+        [
+            &self.plain,
+            &self.logging,
+            &self.auth_request,
+            &self.gate,
+            &self.logging_gate,
+        ]
+    }
+
+    fn inspect(&self, session_cookie: &str) -> Result<(), Box<dyn Error>> {
+        for setup in self.all() {
+            inspect::forwards(setup, session_cookie)?;
+        }
+        inspect::identifies(&self.auth_request, session_cookie, USER)?;
+        for gate in [&self.gate, &self.logging_gate] {
+            inspect::identifies(gate, session_cookie, USER)?;
+            inspect::guards(gate, session_cookie)?;
+        }
+        Ok(())
+    }
+}
+
+fn measure(
+    bench: &Bench<'_>,
+    setups: &Setups,
+    traffic: &Traffic,
+    workplace: &Workplace,
+) -> Result<Report, Box<dyn Error>> {
+    let Traffic {
+        usual,
+        long,
+        public,
+        ..
+    } = traffic;
+    let control = bench.compare("nginx, again (control)", &setups.plain, usual)?;
+    let comparisons = vec![
+        bench.compare(JUDGED, &setups.gate, usual)?,
+        bench.compare("sidegate, long cookie", &setups.gate, long)?,
+        bench.compare("sidegate, public path", &setups.gate, public)?,
+        bench.compare("nginx, access log", &setups.logging, usual)?,
+        bench.compare("sidegate, access log", &setups.logging_gate, usual)?,
+    ];
+    let footprints = setups
+        .all()
+        .into_iter()
+        .map(|setup| Footprint {
+            name: setup.name,
+            at_start: setup.memory_at_start,
+            at_end: setup.memory(),
+            calls: syscalls::count(setup, usual, bench.effort.connections, workplace)
+                .map_err(|error| error.to_string()),
+        })
+        .collect();
+    Ok(Report {
+        effort: bench.effort,
+        request_lengths: (usual.length(), long.length()),
+        control,
+        comparisons,
+        footprints,
+    })
+}
+
+/// The filter of the sidegate that is judged: nginx writes no access log either.
+const LOG_OFF: &str = "off";

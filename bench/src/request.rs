@@ -1,0 +1,60 @@
+//! The requests: what a browser sends, with one of many session cookies. Every setup gets the same
+//! bytes.
+
+/// The host name in every request; sidegate's `public_url` names it too.
+pub const HOST: &str = "app.example.com";
+
+/// Requests to send in turn.
+pub struct Requests {
+    heads: Vec<Vec<u8>>,
+}
+
+impl Requests {
+    /// A GET of `path` for each session cookie (`NAME=VALUE`).
+    pub fn new(path: &str, session_cookies: &[String]) -> Self {
+        Self {
+            heads: session_cookies
+                .iter()
+                .map(|cookie| get(path, Some(cookie)))
+                .collect(),
+        }
+    }
+
+    /// The request to send as the `number`th.
+    pub fn at(&self, number: usize) -> &[u8] {
+        &self.heads[number % self.heads.len()]
+    }
+
+    /// The mean length of a head.
+    pub fn length(&self) -> usize {
+        self.heads.iter().map(Vec::len).sum::<usize>() / self.heads.len()
+    }
+}
+
+/// One GET as a browser writes it: eleven headers, two small cookies of the app and, where there is
+/// one, the session cookie between them.
+pub fn get(path: &str, session_cookie: Option<&str>) -> Vec<u8> {
+    let session_cookie = session_cookie.map_or_else(String::new, |cookie| format!("{cookie}; "));
+    format!(
+        "GET {path} HTTP/1.1\r\n\
+         Host: {HOST}\r\n\
+         Connection: keep-alive\r\n\
+         User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) \
+         Chrome/142.0.0.0 Safari/537.36\r\n\
+         Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8\r\n\
+         Sec-Fetch-Site: same-origin\r\n\
+         Sec-Fetch-Mode: navigate\r\n\
+         Sec-Fetch-Dest: document\r\n\
+         Referer: https://{HOST}/projects\r\n\
+         Accept-Encoding: gzip, deflate, br, zstd\r\n\
+         Accept-Language: en-GB,en;q=0.9\r\n\
+         Cookie: {APP_COOKIE_FIRST}; {session_cookie}{APP_COOKIE_LAST}\r\n\
+         \r\n"
+    )
+    .into_bytes()
+}
+
+/// A cookie of the app's, before the session cookie.
+pub const APP_COOKIE_FIRST: &str = "theme=dark";
+/// A cookie of the app's, after the session cookie.
+pub const APP_COOKIE_LAST: &str = "app_id=5f0c9a1be7";

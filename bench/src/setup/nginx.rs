@@ -1,0 +1,113 @@
+//! nginx, as one would write it for this job, with a kept-alive pool to the app and no limit on the
+//! requests of a connection.
+
+use std::{error::Error, fmt::Write, net::SocketAddr};
+
+use super::{Setup, Workplace, free_address, responder};
+use crate::{machine::Cores, process::Process, upstream::Role};
+
+/// How much nginx does.
+#[derive(Clone, Copy)]
+pub enum NginxKind {
+    /// `proxy_pass` and nothing else: whoever comes, passes.
+    Plain,
+    /// The same with its access log.
+    AccessLog,
+    /// Asks an endpoint about each request with `auth_request`. The endpoint is the cheapest
+    /// possible and counts as part of the setup.
+    AuthRequest,
+}
+
+/// Starts nginx with one worker before `app`.
+pub fn nginx(
+    kind: NginxKind,
+    app: SocketAddr,
+    cores: Cores,
+    workplace: &Workplace,
+) -> Result<Setup, Box<dyn Error>> {
+    let (name, file) = match kind {
+        NginxKind::Plain => ("nginx", "nginx"),
+        NginxKind::AccessLog => ("nginx, access log", "nginx-log"),
+        NginxKind::AuthRequest => ("nginx auth_request + endpoint", "nginx-auth"),
+    };
+    let address = free_address()?;
+    let directory = workplace.path(file);
+    std::fs::create_dir(&directory)?;
+    let directory = directory.to_str().ok_or("a path that is not UTF-8")?;
+    let log = workplace.path(&format!("{file}.log"));
+
+    let mut helpers = Vec::new();
+    let mut pools = format!("upstream app {{ server {app}; {POOL} }}\n");
+    let mut site = format!("location / {{ {PROXY_PASS} }}");
+    if let NginxKind::AuthRequest = kind {
+        let endpoint = free_address()?;
+        let log = workplace.path("auth.log");
+        helpers.push(responder(endpoint, Role::Auth, cores.setup, &log)?);
+        writeln!(pools, "upstream auth {{ server {endpoint}; {POOL} }}")?;
+        site = auth_request_site();
+    }
+    let access_log = match kind {
+        NginxKind::AccessLog => format!("access_log {directory}/access.log;"),
+        _ => "access_log off;".to_owned(),
+    };
+    let configuration = format!(
+        "daemon off;\nworker_processes 1;\npid {directory}/pid;\nerror_log stderr warn;\n\
+         events {{ worker_connections 4096; }}\n\
+         http {{\n{access_log}\n{}\n\
+         keepalive_requests 1000000000;\nkeepalive_timeout 300s;\n\
+         {pools}\
+         server {{\nlisten {address};\n{site}\n}}\n}}\n",
+        temporary_paths(directory),
+    );
+    let configuration = workplace.write(&format!("{file}.conf"), &configuration)?;
+    let configuration = configuration.to_str().ok_or("a path that is not UTF-8")?;
+    let command = [
+        "nginx",
+        "-e",
+        "stderr",
+        "-p",
+        directory,
+        "-c",
+        configuration,
+    ];
+    let mut processes = vec![Process::start(&command, cores.setup, &log)?];
+    processes.append(&mut helpers);
+    Setup::when_ready(name, address, processes, &log)
+}
+
+fn auth_request_site() -> String {
+    format!(
+        "location / {{\n\
+         auth_request /_auth;\n\
+         auth_request_set $user $upstream_http_x_auth_request_user;\n\
+         auth_request_set $email $upstream_http_x_auth_request_email;\n\
+         auth_request_set $groups $upstream_http_x_auth_request_groups;\n\
+         proxy_set_header X-User $user;\n\
+         proxy_set_header X-User-Email $email;\n\
+         proxy_set_header X-User-Groups $groups;\n\
+         {PROXY_PASS}\n}}\n\
+         location = /_auth {{\n\
+         internal;\n\
+         proxy_pass http://auth;\n\
+         proxy_http_version 1.1;\n\
+         proxy_pass_request_body off;\n\
+         proxy_set_header Connection \"\";\n\
+         proxy_set_header Content-Length \"\";\n\
+         proxy_set_header Host $http_host;\n\
+         proxy_set_header X-Original-URI $request_uri;\n\
+         }}"
+    )
+}
+
+/// So that nginx needs no directory of the system's.
+fn temporary_paths(directory: &str) -> String {
+    ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("{kind}_temp_path {directory}/{kind};"))
+        .join("\n")
+}
+
+const POOL: &str = "keepalive 512; keepalive_requests 1000000000; keepalive_timeout 300s;";
+const PROXY_PASS: &str = "proxy_pass http://app; proxy_http_version 1.1; \
+    proxy_set_header Connection \"\"; proxy_set_header Host $http_host; \
+    proxy_set_header X-Forwarded-For $remote_addr; \
+    proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header X-Forwarded-Host $http_host;";
