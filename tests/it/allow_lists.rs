@@ -86,6 +86,15 @@ async fn groups() {
 }
 
 #[tokio::test]
+async fn a_group_counts_however_many_there_are() {
+    let mut groups: Vec<String> = (0..400)
+        .map(|number| format!("department-{number}"))
+        .collect();
+    groups.push("admins".to_owned());
+    assert!(passes("{ groups = [\"admins\"] }", &[("groups", json!(groups))]).await);
+}
+
+#[tokio::test]
 async fn several_lists_must_all_fit() {
     let allow = "{ domains = [\"example.com\"], groups = [\"engineers\"] }";
     assert!(passes(allow, &[]).await);

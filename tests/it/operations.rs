@@ -7,6 +7,7 @@ use http::{Method, StatusCode};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tokio_tungstenite::tungstenite::{Message, protocol::frame::coding::CloseCode};
 
+use crate::support::behaviour::TokenEndpoint;
 use crate::support::{House, Upstream, node_provider, raw, standard, standard_with, websocket};
 
 #[tokio::test]
@@ -254,11 +255,13 @@ async fn nothing_secret_is_logged_at_any_level() {
     }
     // Failures talk more than successes.
     browser.get(&format!("{callback}&x=canary-extra")).await;
-    provider
-        .set(|behaviour| behaviour.token = crate::support::behaviour::TokenEndpoint::InvalidGrant);
+    provider.set(|behaviour| behaviour.token = TokenEndpoint::InvalidGrant);
     house.browser().follow("/").await;
+    let late = house.browser();
+    let callback = late.up_to_callback("/").await;
     provider.server.down();
-    house.browser().follow("/").await;
+    let reply = late.get(callback.as_str()).await;
+    assert!(reply.status.is_server_error(), "{}", reply.status);
 
     secrets.push("canary".to_owned());
     secrets.push(crate::support::house::SECRET.to_owned());
