@@ -90,7 +90,7 @@ async fn a_reload_is_harmless() {
         ..callback(&trip, &query)
     };
     assert_eq!(already(house.finish(&with_session).await), "/a?b=%2F&c");
-    let later = house.now.after(Duration::from_secs(86_400));
+    let later = house.now.after(Duration::from_hours(24));
     let finished = house.logins.finish(&with_session, later, [0; 16]).await;
     assert_eq!(already(finished), "/a?b=%2F&c");
     assert!(matches!(

@@ -205,7 +205,7 @@ mod tests {
             json!({ "kty": "EC", "crv": "secp256k1", "x": "AA", "y": "AA" }),
             json!(7),
         ] {
-            let keys = set(&[other.clone()]);
+            let keys = set(std::slice::from_ref(&other));
             assert_eq!(
                 keys.choose(None, Algorithm::RS256).err(),
                 Some(NoKey::Unknown),
