@@ -51,6 +51,7 @@ async fn refused(change: impl FnOnce(&mut Behaviour)) {
         "nobody is logged in"
     );
     assert_eq!(upstream.count(), 0);
+    house.access_line("/oauth2/callback/script").await;
     let log = house.process.log();
     assert!(!log.contains("canary"), "{log}");
 

@@ -213,7 +213,9 @@ async fn a_restarted_upstream_is_found_again() {
         "{text}"
     );
     assert_eq!(reply.header("cache-control"), "no-store");
-    assert!(house.process.log().contains("502"));
+    house
+        .access_line_where("502", |line| line["status"] == 502)
+        .await;
     upstream.server.up().await;
     for _ in 0..5 {
         assert_eq!(
