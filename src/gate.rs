@@ -94,7 +94,7 @@ impl Gate {
                 request.deep_path.as_deref(),
                 session,
             )
-            .map_err(|refusal| reject(refusal, &request, session))?;
+            .map_err(|judgement| self.reject(judgement, &request, session))?;
         record.verdict = if permit.told().is_some() {
             "pass"
         } else {
@@ -131,6 +131,30 @@ impl Gate {
         decide(access, session).map_err(Judgement::Refused)
     }
 
+    fn reject(
+        &self,
+        judgement: Judgement,
+        request: &CleanRequest,
+        session: Option<&Session>,
+    ) -> Reject {
+        let headers = &request.head.headers;
+        match judgement {
+            Judgement::Ambiguous => Reject::BadRequest(AMBIGUOUS.into()),
+            Judgement::Refused(Refusal::NotSignedIn) => Reject::SignIn {
+                return_to: answer::return_address(
+                    request.audience(),
+                    headers,
+                    request.target(),
+                    &self.site,
+                ),
+            },
+            Judgement::Refused(Refusal::Closed) => Reject::Forbidden {
+                user: session.map(|session| session.identity.user().to_string()),
+                rule: "access = \"deny\"".to_owned(),
+            },
+        }
+    }
+
     fn own_endpoint(&self, request: &CleanRequest) -> Result<Option<Endpoint>, Reject> {
         let own = Endpoint::find(&self.site.prefix, request.path());
         match &request.deep_path {
@@ -152,19 +176,6 @@ pub enum Judgement {
 }
 
 const AMBIGUOUS: &str = "the path can be read in two ways that fall under different rules";
-
-fn reject(judgement: Judgement, request: &CleanRequest, session: Option<&Session>) -> Reject {
-    match judgement {
-        Judgement::Ambiguous => Reject::BadRequest(AMBIGUOUS.into()),
-        Judgement::Refused(Refusal::NotSignedIn) => Reject::SignIn {
-            return_to: request.target().to_owned(),
-        },
-        Judgement::Refused(Refusal::Closed) => Reject::Forbidden {
-            user: session.map(|session| session.identity.user().to_string()),
-            rule: "access = \"deny\"".to_owned(),
-        },
-    }
-}
 
 fn upstream_failed(error: &ForwardError, record: &mut Record) -> Reject {
     record.detail = Some(error.to_string());

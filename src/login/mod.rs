@@ -219,21 +219,21 @@ impl Logins {
         let Some(browser) = browser else {
             return Err(LoginError::OtherBrowser(again));
         };
+        let answer = match (&query.error, &query.code) {
+            (Some(error), _) => Err(error),
+            (None, Some(code)) => Ok(code),
+            (None, None) => return Err(LoginError::Callback("neither code nor error")),
+        };
         // Before the error: what another issuer says about this login is not to be shown either.
         provider
             .check_issuer(query.iss.as_deref())
             .await
             .map_err(|error| provider_failed(&again, error))?;
-        if let Some(error) = &query.error {
-            return Err(answered(error, query.error_description.as_deref(), again));
-        }
-        let code = query
-            .code
-            .as_deref()
-            .ok_or(LoginError::Callback("neither code nor error"))?;
+        let code = answer
+            .map_err(|error| answered(error, query.error_description.as_deref(), again.clone()))?;
         let redemption = RedemptionOfCode {
             provider: provider.clone(),
-            code: code.to_owned(),
+            code: code.clone().into_owned(),
             redirect_uri: self.redirect_uri(&transaction.provider),
             secrets: transaction.secrets(&self.keys, Some(key), &browser),
             session_id,
@@ -281,12 +281,13 @@ impl Logins {
 
 /// Whether `session` is what the login was for: made by it, or by another tab meanwhile. Then the code
 /// need not be spent. That the state may be another browser's does no harm here: nothing changes, and
-/// the address is one that a link could lead to.
+/// the address is one that a link could lead to. Time is in whole seconds: a session of the very second
+/// may be older than the login, and each login makes a new one.
 fn is_answered_by(transaction: &Transaction, session: &Session) -> bool {
     session.login_id == transaction.id
         || (!transaction.options.switch_account
             && session.identity.provider.as_str() == transaction.provider
-            && session.created_at >= transaction.issued_at)
+            && session.created_at > transaction.issued_at)
 }
 
 fn answered(error: &str, description: Option<&str>, again: StartAgain) -> LoginError {
