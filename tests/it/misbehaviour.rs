@@ -6,6 +6,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::support::{
+    arranged,
     behaviour::{Behaviour, ResponseIssuer, TokenEndpoint},
     keys::Signing,
     provider::now,
@@ -50,6 +51,7 @@ async fn refused(change: impl FnOnce(&mut Behaviour)) {
         "nobody is logged in"
     );
     assert_eq!(upstream.count(), 0);
+    house.access_line("/oauth2/callback/script").await;
     let log = house.process.log();
     assert!(!log.contains("canary"), "{log}");
 
@@ -130,8 +132,11 @@ async fn a_wrong_response_issuer_is_seen_before_the_code_is_spent() {
 
 #[tokio::test]
 async fn a_provider_without_response_issuer_is_fine() {
-    let (house, _upstream, provider) = standard().await;
-    provider.set(|behaviour| behaviour.response_issuer = ResponseIssuer::Unsupported);
+    let (house, _upstream, _provider) = arranged(
+        |behaviour| behaviour.response_issuer = ResponseIssuer::Unsupported,
+        |plan| plan,
+    )
+    .await;
     house.browser().sign_in("/").await;
 }
 

@@ -9,7 +9,7 @@ use crate::support::{
 };
 
 /// Names that apps and other proxies take an identity from.
-const NAMES: [&str; 28] = [
+const NAMES: [&str; 27] = [
     "X-User",
     "X-User-Id",
     "X-User-Email",
@@ -37,7 +37,6 @@ const NAMES: [&str; 28] = [
     "X-WebAuth-Email",
     "X-WebAuth-Groups",
     "X-WebAuth-Name",
-    "X-Access-Token",
 ];
 
 /// The same name in the spellings that one app or another takes for it.

@@ -273,21 +273,22 @@ impl House {
         }
     }
 
-    /// The access log's line of the request to `path`, waited for.
+    /// The access log's last line of a request to `path`, waited for: lines are written behind the answer.
     pub async fn access_line(&self, path: &str) -> Value {
+        self.access_line_where(path, |line| line["path"] == path)
+            .await
+    }
+
+    /// The access log's last line that `fits`, waited for.
+    pub async fn access_line_where(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
         let end = Instant::now() + Duration::from_secs(5);
         loop {
-            if let Some(line) = self
-                .access_lines()
-                .into_iter()
-                .rev()
-                .find(|line| line["path"] == path)
-            {
+            if let Some(line) = self.access_lines().into_iter().rev().find(&fits) {
                 return line;
             }
             assert!(
                 Instant::now() < end,
-                "no log line for {path}:\n{}",
+                "no log line for {what}:\n{}",
                 self.process.log()
             );
             tokio::time::sleep(Duration::from_millis(10)).await;
