@@ -85,10 +85,7 @@ mod tests {
             Visitor::Barred("groups"),
             Visitor::Admitted(&session),
         ] {
-            assert_eq!(
-                decide(Access::Deny, visitor).unwrap_err(),
-                Refusal::Closed
-            );
+            assert_eq!(decide(Access::Deny, visitor).unwrap_err(), Refusal::Closed);
         }
     }
 

@@ -97,7 +97,7 @@ impl Gate {
                 request.deep_path.as_deref(),
                 session,
             )
-            .map_err(|refusal| reject(refusal, &request, session))?;
+            .map_err(|judgement| self.reject(judgement, &request, session))?;
         record.verdict = if permit.told().is_some() {
             "pass"
         } else {
@@ -135,12 +135,21 @@ impl Gate {
         let Some(origin) = headers.get(ORIGIN).filter(|_| request.upgrade.is_some()) else {
             return false;
         };
-        let Ok(origin) = origin.to_str() else { return true };
+        let Ok(origin) = origin.to_str() else {
+            return true;
+        };
         let authority = origin.split_once("://").map(|(_, authority)| authority);
         let is_own = authority.is_some_and(|authority| {
-            headers.get(HOST).is_some_and(|host| host.as_bytes() == authority.as_bytes())
+            headers
+                .get(HOST)
+                .is_some_and(|host| host.as_bytes() == authority.as_bytes())
         });
-        !is_own && self.site.return_rules.check(&format!("{origin}/")).is_none()
+        !is_own
+            && self
+                .site
+                .return_rules
+                .check(&format!("{origin}/"))
+                .is_none()
     }
 
     /// Judges a path by its rule. Both readings of the path must fall under the same rule.
@@ -156,6 +165,32 @@ impl Gate {
             .find(method, path, deep_path)
             .map_err(|_| Judgement::Ambiguous)?;
         decide(access, self.providers.visitor(session)).map_err(Judgement::Refused)
+    }
+
+    fn reject(
+        &self,
+        judgement: Judgement,
+        request: &CleanRequest,
+        session: Option<&Session>,
+    ) -> Reject {
+        let headers = &request.head.headers;
+        let forbidden = |rule: &str| Reject::Forbidden {
+            user: session.map(|session| session.identity.user().to_string()),
+            rule: rule.to_owned(),
+        };
+        match judgement {
+            Judgement::Ambiguous => Reject::BadRequest(AMBIGUOUS.into()),
+            Judgement::Refused(Refusal::NotSignedIn) => Reject::SignIn {
+                return_to: answer::return_address(
+                    request.audience(),
+                    headers,
+                    request.target(),
+                    &self.site,
+                ),
+            },
+            Judgement::Refused(Refusal::Closed) => forbidden("access = \"deny\""),
+            Judgement::Refused(Refusal::Barred(rule)) => forbidden(rule),
+        }
     }
 
     fn own_endpoint(&self, request: &CleanRequest) -> Result<Option<Endpoint>, Reject> {
@@ -189,21 +224,6 @@ fn is_for_shared_caches(headers: &HeaderMap) -> bool {
 }
 
 const AMBIGUOUS: &str = "the path can be read in two ways that fall under different rules";
-
-fn reject(judgement: Judgement, request: &CleanRequest, session: Option<&Session>) -> Reject {
-    let forbidden = |rule: &str| Reject::Forbidden {
-        user: session.map(|session| session.identity.user().to_string()),
-        rule: rule.to_owned(),
-    };
-    match judgement {
-        Judgement::Ambiguous => Reject::BadRequest(AMBIGUOUS.into()),
-        Judgement::Refused(Refusal::NotSignedIn) => Reject::SignIn {
-            return_to: request.target().to_owned(),
-        },
-        Judgement::Refused(Refusal::Closed) => forbidden("access = \"deny\""),
-        Judgement::Refused(Refusal::Barred(rule)) => forbidden(rule),
-    }
-}
 
 fn upstream_failed(error: &ForwardError, record: &mut Record) -> Reject {
     record.detail = Some(error.to_string());

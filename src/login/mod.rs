@@ -224,25 +224,21 @@ impl Logins {
         let Some(browser) = browser else {
             return or_signed_in(LoginError::OtherBrowser(again.clone()));
         };
+        let answer = match (&query.error, &query.code) {
+            (Some(error), _) => Err(error),
+            (None, Some(code)) => Ok(code),
+            (None, None) => return Err(LoginError::Callback("neither code nor error")),
+        };
         // Before the error: what another issuer says about this login is not to be shown either.
         provider
             .check_issuer(query.iss.as_deref())
             .await
             .map_err(|error| provider_failed(&again, error))?;
-        if let Some(error) = &query.error {
-            return Err(answered(
-                error,
-                query.error_description.as_deref(),
-                again.clone(),
-            ));
-        }
-        let code = query
-            .code
-            .as_deref()
-            .ok_or(LoginError::Callback("neither code nor error"))?;
+        let code = answer
+            .map_err(|error| answered(error, query.error_description.as_deref(), again.clone()))?;
         let redemption = RedemptionOfCode {
             provider: provider.clone(),
-            code: code.to_owned(),
+            code: code.clone().into_owned(),
             redirect_uri: self.redirect_uri(&transaction.provider),
             secrets: transaction.secrets(&self.keys, Some(key), &browser),
             session_id,

@@ -188,12 +188,10 @@ impl Providers {
         };
         match self.find(&session.identity.provider) {
             None => Visitor::Nobody,
-            Some(provider) => {
-                match allow::check(&provider.profile().allow, &session.identity) {
-                    Ok(()) => Visitor::Admitted(session),
-                    Err(denied) => Visitor::Barred(denied.rule),
-                }
-            }
+            Some(provider) => match allow::check(&provider.profile().allow, &session.identity) {
+                Ok(()) => Visitor::Admitted(session),
+                Err(denied) => Visitor::Barred(denied.rule),
+            },
         }
     }
 
