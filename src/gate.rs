@@ -58,7 +58,7 @@ impl Gate {
             Ok(response) => response,
             Err(reject) => {
                 record.verdict = reject.verdict();
-                record.detail = reject.detail().or(record.detail.take());
+                record.detail = reject.detail().or_else(|| record.detail.take());
                 answer::render(&reject, audience, &self.site, &id.to_string())
             }
         };
