@@ -125,7 +125,9 @@ fn is_plain_client(headers: &HeaderMap) -> bool {
     is_absent(&SEC_FETCH_SITE)
         && is_absent(&ORIGIN)
         && is_absent(&REFERER)
-        && headers.get(ACCEPT).is_none_or(|accept| accept.as_bytes() == b"*/*")
+        && headers
+            .get(ACCEPT)
+            .is_none_or(|accept| accept.as_bytes() == b"*/*")
 }
 
 /// The address that ends the session at its provider. Without a session and a hint there is none to end.
@@ -234,7 +236,19 @@ mod tests {
             Program,
             &[("sec-fetch-site", "same-origin")]
         ));
-        assert!(!wanted(&Method::GET, Program, &[]));
+        let picture = [("accept", "image/avif,image/webp,*/*;q=0.8")];
+        assert!(!wanted(&Method::GET, Program, &picture));
+        assert!(!wanted(
+            &Method::GET,
+            Program,
+            &[("referer", "https://app.example/")]
+        ));
+    }
+
+    #[test]
+    fn what_is_no_browser_may() {
+        assert!(wanted(&Method::GET, Program, &[]));
+        assert!(wanted(&Method::GET, Program, &[("accept", "*/*")]));
     }
 
     #[test]
