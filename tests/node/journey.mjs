@@ -3,51 +3,11 @@
 //
 //   node journey.mjs ADDRESS FOLDER CHROMIUM
 import assert from 'node:assert/strict';
-import path from 'node:path';
-import { chromium } from 'playwright-core';
+import { open, picture, visitor } from './pictures.mjs';
 
 const [address, folder, executablePath] = process.argv.slice(2);
-const browser = await chromium.launch({
-  executablePath,
-  headless: true,
-  args: [
-    '--no-sandbox',
-    '--disable-gpu',
-    '--disable-quic',
-    '--disable-dev-shm-usage',
-    '--no-first-run',
-    '--disable-background-networking',
-    '--disable-component-update',
-    '--disable-sync',
-  ],
-});
-
+const browser = await open(executablePath);
 const faults = [];
-
-async function visitor(options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1000, height: 800 }, colorScheme: 'light', ...options });
-  const page = await context.newPage();
-  page.setDefaultTimeout(15000);
-  page.on('pageerror', (error) => faults.push(`${page.url()}: ${error}`));
-  page.on('console', (message) => {
-    // A policy that blocks the page's own style or script is a fault of ours.
-    if (/content.security.policy/i.test(message.text())) faults.push(`${page.url()}: ${message.text()}`);
-  });
-  return page;
-}
-
-async function picture(page, name) {
-  const wide = page.viewportSize();
-  for (const [suffix, colorScheme, width] of [['light', 'light', 1000], ['dark', 'dark', 1000], ['phone', 'light', 390]]) {
-    await page.emulateMedia({ colorScheme });
-    await page.setViewportSize({ width, height: 800 });
-    const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-    assert.ok(overflow <= 0, `${name} is ${overflow} pixels too wide at ${width}`);
-    await page.screenshot({ path: path.join(folder, `${name}-${suffix}.png`), fullPage: true });
-  }
-  await page.emulateMedia({ colorScheme: 'light' });
-  await page.setViewportSize(wide);
-}
 
 async function signIn(page, from, user) {
   await page.goto(`${address}${from}`);
@@ -59,11 +19,11 @@ function step(text) {
 }
 
 try {
-  const page = await visitor();
+  const page = await visitor(browser, faults);
   step('an unknown visitor is led to the provider');
   await signIn(page, '/?from=journey', 'ada');
   assert.notEqual(new URL(page.url()).origin, new URL(address).origin);
-  await picture(page, 'provider');
+  await picture(page, folder, 'provider');
 
   step('Ada is greeted by name, at the address she asked for');
   await page.locator('button[value="ada"]').click();
@@ -88,7 +48,7 @@ try {
   });
   const time = await first.jsonValue();
   await page.waitForFunction((before) => document.getElementById('clock').textContent !== before, time);
-  await picture(page, 'app');
+  await picture(page, folder, 'app');
 
   step('a reload and the back button are harmless');
   await page.reload();
@@ -105,7 +65,7 @@ try {
   step('signing out ends it');
   await page.getByRole('link', { name: 'Sign out' }).click();
   await page.waitForLoadState('networkidle');
-  await picture(page, 'signed-out');
+  await picture(page, folder, 'signed-out');
 
   step('Grace comes after Ada in the same browser');
   await signIn(page, '/', 'grace');
@@ -113,25 +73,25 @@ try {
   await page.getByText('Hello Grace Hopper').waitFor();
 
   step('a public page needs no login');
-  const stranger = await visitor();
+  const stranger = await visitor(browser, faults);
   await stranger.goto(`${address}/public/`);
   assert.equal(new URL(stranger.url()).pathname, '/public/');
-  await picture(stranger, 'public');
+  await picture(stranger, folder, 'public');
 
   step('our own pages work without JavaScript');
-  const plain = await visitor({ javaScriptEnabled: false });
+  const plain = await visitor(browser, faults, { javaScriptEnabled: false });
   await signIn(plain, '/', 'ada');
   await plain.locator('button[value="ada"]').click();
   await plain.getByText('Hello Ada Lovelace').waitFor();
 
   step('error pages are fit to be seen');
-  const lost = await visitor();
+  const lost = await visitor(browser, faults);
   const answer = await lost.goto(`${address}/oauth2/callback/demo?code=x&state=y`);
   assert.ok(answer.status() >= 400 && answer.status() < 500, `${answer.status()}`);
-  await picture(lost, 'error');
+  await picture(lost, folder, 'error');
   const nowhere = await lost.goto(`${address}/oauth2/nothing`);
   assert.equal(nowhere.status(), 404);
-  await picture(lost, 'not-found');
+  await picture(lost, folder, 'not-found');
 
   assert.deepEqual(faults, []);
   step('done');
