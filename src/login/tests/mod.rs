@@ -101,7 +101,7 @@ async fn a_reload_is_harmless() {
 }
 
 #[tokio::test]
-async fn a_session_of_another_tab_answers_unless_it_is_not_wanted() {
+async fn another_tabs_session_stands_in_where_a_login_cannot_go_on() {
     let house = House::new(Allow::Anyone).await;
     let trip = house.simple().await;
     let query = house.query(&trip, &[("code", "c")]);
@@ -110,8 +110,7 @@ async fn a_session_of_another_tab_answers_unless_it_is_not_wanted() {
         session: Some(&newer),
         ..callback(&trip, &query)
     };
-    assert_eq!(already(house.finish(&with_session).await), "/a?b=%2F&c");
-    // Even where the tab's state was made for a cookie that another tab has since replaced.
+    // The tab's state was made for a cookie that another tab has since replaced.
     let other_browser = Browser::new([3; 32]).cookie();
     let replaced = Callback {
         browser: Some(&other_browser),
@@ -119,20 +118,21 @@ async fn a_session_of_another_tab_answers_unless_it_is_not_wanted() {
     };
     assert_eq!(already(house.finish(&replaced).await), "/a?b=%2F&c");
     assert_eq!(house.redemptions(), 0);
-
-    house.grant(&trip, |_| {});
     for stranger in [
         session("other", [9; 16], Timestamp(house.now.0 + 1)),
-        // Of the same second: it may be older than the login.
-        session("corp", [9; 16], house.now),
         session("corp", [9; 16], Timestamp(1)),
     ] {
-        let with_session = Callback {
+        let replaced = Callback {
             session: Some(&stranger),
-            ..callback(&trip, &query)
+            ..replaced
         };
-        signed_in(house.finish(&with_session).await);
+        let error = failed(house.finish(&replaced).await);
+        assert!(matches!(error, LoginError::OtherBrowser(_)), "{error}");
     }
+
+    // A login that can go on makes its own session, whoever is signed in: a planted one ends here.
+    house.grant(&trip, |_| {});
+    signed_in(house.finish(&with_session).await);
     let options = LoginOptions {
         switch_account: true,
         again: false,
