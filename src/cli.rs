@@ -17,7 +17,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     app,
-    config::{self, Allow, Config, Environment, Loaded, ProviderKind, UpstreamAddress},
+    config::{self, Allow, Config, Environment, Loaded, UpstreamAddress},
     demo,
     observe::log,
     random,
@@ -212,14 +212,13 @@ fn summary(name: &str, config: &Config) -> String {
         UpstreamAddress::Unix(path) => line("upstream", &format!("unix:{}", path.display())),
     }
     for provider in &config.providers {
-        let ProviderKind::Oidc { issuer } = &provider.kind;
         let who = match provider.allow {
             Allow::Anyone => ", open to anyone who can sign in there",
             Allow::Lists(_) => "",
         };
         line(
             "provider",
-            &format!("{} (oidc, {issuer}{who})", provider.name),
+            &format!("{} ({}{who})", provider.name, provider.kind.name),
         );
     }
     line(
@@ -231,7 +230,7 @@ fn summary(name: &str, config: &Config) -> String {
     );
     text.push_str("register as redirect URI:\n");
     for provider in &config.providers {
-        let callback = format!("{origin}{}/callback/{}", config.prefix, provider.name);
+        let callback = format!("{origin}{}", provider.callback_path);
         _ = writeln!(text, "  {:<10} {callback}", provider.name);
     }
     text

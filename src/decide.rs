@@ -18,25 +18,25 @@ impl<'a> Permit<'a> {
 }
 
 /// Who is there.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub enum Visitor<'a> {
     /// Nobody, or somebody whose provider is no longer configured.
     Nobody,
     /// Somebody whom the provider's allow lists admit.
     Admitted(&'a Session),
     /// Somebody whom they no longer admit, by this rule: lists may become stricter while sessions live.
-    Barred(&'static str),
+    Barred(String),
 }
 
 /// Why a request may not pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     /// The route asks for somebody, and nobody is signed in.
     NotSignedIn,
     /// The route is closed to everybody.
     Closed,
     /// Whoever is signed in may not pass, by this rule.
-    Barred(&'static str),
+    Barred(String),
 }
 
 /// Judges a request by its route's rule and by who is there.
@@ -71,6 +71,7 @@ mod tests {
                 name: None,
                 picture: None,
                 groups: Vec::new(),
+                memberships: Vec::new(),
                 claims: Vec::new(),
             },
             tokens: crate::session::Tokens::default(),
@@ -82,7 +83,7 @@ mod tests {
         let session = session();
         for visitor in [
             Visitor::Nobody,
-            Visitor::Barred("groups"),
+            Visitor::Barred("groups".to_owned()),
             Visitor::Admitted(&session),
         ] {
             assert_eq!(decide(Access::Deny, visitor).unwrap_err(), Refusal::Closed);
@@ -94,8 +95,8 @@ mod tests {
         let refused = |visitor| decide(Access::Login, visitor).unwrap_err();
         assert_eq!(refused(Visitor::Nobody), Refusal::NotSignedIn);
         assert_eq!(
-            refused(Visitor::Barred("groups")),
-            Refusal::Barred("groups")
+            refused(Visitor::Barred("groups".to_owned())),
+            Refusal::Barred("groups".to_owned())
         );
         let session = session();
         let permit = decide(Access::Login, Visitor::Admitted(&session)).unwrap();
@@ -107,7 +108,7 @@ mod tests {
         let session = session();
         for visitor in [
             Visitor::Nobody,
-            Visitor::Barred("groups"),
+            Visitor::Barred("groups".to_owned()),
             Visitor::Admitted(&session),
         ] {
             assert!(decide(Access::Public, visitor).unwrap().told().is_none());

@@ -189,7 +189,7 @@ impl Gate {
                 ),
             },
             Judgement::Refused(Refusal::Closed) => forbidden("access = \"deny\""),
-            Judgement::Refused(Refusal::Barred(rule)) => forbidden(rule),
+            Judgement::Refused(Refusal::Barred(rule)) => forbidden(&rule),
         }
     }
 
@@ -205,7 +205,7 @@ impl Gate {
 }
 
 /// Why a path was not let through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Judgement {
     /// Two readings of the path fall under two rules.
     Ambiguous,

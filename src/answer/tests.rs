@@ -86,7 +86,7 @@ fn not_allowed() -> LoginError {
     LoginError::NotAllowed {
         user: "ada".into(),
         denied: Denied {
-            rule: "secret rule",
+            rule: "secret rule".to_owned(),
             sentence: "Your groups may not pass.",
         },
         again: again(),

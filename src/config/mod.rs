@@ -15,7 +15,7 @@ mod secret;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use http::{HeaderName, Method, Uri};
 use ipnet::IpNet;
@@ -26,7 +26,7 @@ pub use load::{DEFAULT_FILE, Loaded, load};
 pub use report::Report;
 pub use secret::Secret;
 
-use crate::route::PathPattern;
+use crate::{provider::kind::Kind, route::PathPattern};
 
 /// Everything an operator can decide, checked.
 #[derive(Debug)]
@@ -148,32 +148,104 @@ pub struct SessionConfig {
 /// `[providers.NAME]`
 #[derive(Debug)]
 pub struct ProviderConfig {
-    /// The table's name: part of the user's id and of the callback's path.
+    /// The table's name: part of the user's id and, unless set otherwise, of the callback's path.
     pub name: String,
     /// What the sign-in button says.
     pub label: String,
-    /// What kind of provider, with what only that kind knows.
-    pub kind: ProviderKind,
+    /// What kind of provider.
+    pub kind: &'static Kind,
+    /// The kind's addresses by their keys, as configured, moved by `base_url`, or by default. `issuer` is
+    /// kept exactly as the provider writes it, trailing slash included.
+    pub endpoints: BTreeMap<&'static str, String>,
     /// The client identifier (RFC 6749 §2.2).
     pub client_id: String,
-    /// None for a public client.
-    pub client_secret: Option<Secret>,
-    /// What is asked for, `openid` included.
+    /// None for a public client; two while a secret is being replaced, tried in order.
+    pub client_secrets: Vec<Secret>,
+    /// How the client proves itself, where the operator says so.
+    pub client_authentication: Option<ClientAuthentication>,
+    /// What is asked for.
     pub scopes: Vec<String>,
+    /// Further parameters of the authorization request.
+    pub authorize_params: Vec<(String, String)>,
+    /// The path that the provider sends browsers back to, below the public origin: `PREFIX/callback/NAME`,
+    /// or what the operator has registered.
+    pub callback_path: String,
+    /// Where things stand in the provider's answer, where the operator says so.
+    pub claims: ClaimPaths,
     /// Who may pass.
     pub allow: Allow,
-    /// Where the groups stand in the claims: keys joined by dots, `realm_access.roles`.
-    pub groups_claim: String,
+    /// What somebody who may not pass reads, in the operator's words.
+    pub deny_message: Option<String>,
 }
 
-/// The kinds of provider.
-#[derive(Debug)]
-pub enum ProviderKind {
-    /// Any OpenID Connect provider.
-    Oidc {
-        /// Exactly as the provider writes it, trailing slash included.
-        issuer: String,
-    },
+impl ProviderConfig {
+    /// The address of one of the kind's endpoints.
+    pub fn endpoint(&self, key: &str) -> Option<&str> {
+        self.endpoints.get(key).map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+impl ProviderConfig {
+    /// An OpenID provider that anyone may use; tests change what they are about.
+    pub(crate) fn for_test(name: &str, issuer: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            label: name.to_owned(),
+            kind: crate::provider::kind::find("oidc").expect("a kind"),
+            endpoints: [("issuer", issuer.to_owned())].into(),
+            client_id: "us".to_owned(),
+            client_secrets: Vec::new(),
+            client_authentication: None,
+            scopes: vec!["openid".to_owned()],
+            authorize_params: Vec::new(),
+            callback_path: format!("/oauth2/callback/{name}"),
+            claims: ClaimPaths::default(),
+            allow: Allow::Anyone,
+            deny_message: None,
+        }
+    }
+}
+
+#[cfg(test)]
+impl Allow {
+    /// `allow = { KEY = [ENTRY, …], … }`
+    pub(crate) fn for_test(lists: &[(&str, &[&str])]) -> Self {
+        let list = |(key, entries): &(&str, &[&str])| AllowList {
+            key: (*key).to_owned(),
+            entries: entries.iter().map(ToString::to_string).collect(),
+        };
+        Self::Lists(lists.iter().map(list).collect())
+    }
+}
+
+/// How a client proves itself to the token endpoint (RFC 6749 §2.3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuthentication {
+    /// The `Authorization` header.
+    Basic,
+    /// Parameters of the body, for providers that do not decode the header as the standard says.
+    Post,
+}
+
+/// `claims = { subject, user, email, email_verified, name, picture, groups }`: where these stand in the
+/// provider's answer, keys and list indices joined by dots. What is not said is where the kind has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClaimPaths {
+    /// The stable id.
+    pub subject: Option<String>,
+    /// The login name.
+    pub user: Option<String>,
+    /// The address.
+    pub email: Option<String>,
+    /// Whether the provider vouches for the address.
+    pub email_verified: Option<String>,
+    /// The full name.
+    pub name: Option<String>,
+    /// The picture's address.
+    pub picture: Option<String>,
+    /// The groups.
+    pub groups: Option<String>,
 }
 
 /// `allow`: who of a provider's users may pass.
@@ -181,19 +253,27 @@ pub enum ProviderKind {
 pub enum Allow {
     /// `allow = "anyone"`: whoever the provider lets sign in.
     Anyone,
-    /// Whoever fits each kind of list that is given; an identity fits a list by one entry.
-    Lists(AllowLists),
+    /// Whoever fits each list that is given; an identity fits a list by one entry. Never empty.
+    Lists(Vec<AllowList>),
 }
 
-/// The lists of `allow`. An empty list is one that was not given.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AllowLists {
-    /// Verified addresses, compared without regard to ASCII case.
-    pub emails: Vec<String>,
-    /// Domains of verified addresses: `example.com` is that alone, `.example.com` what is below it.
-    pub domains: Vec<String>,
-    /// Group names, exact.
-    pub groups: Vec<String>,
+impl Allow {
+    /// The lists; none where anyone may pass.
+    pub fn lists(&self) -> &[AllowList] {
+        match self {
+            Self::Anyone => &[],
+            Self::Lists(lists) => lists,
+        }
+    }
+}
+
+/// One list of `allow`. Never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AllowList {
+    /// `emails`, `domains`, `users`, `groups`, `orgs`, …, or `claims.` and a path.
+    pub key: String,
+    /// What one of must fit.
+    pub entries: Vec<String>,
 }
 
 /// `[headers]`

@@ -168,19 +168,21 @@ fn reads_every_key() {
         (corp.name.as_str(), corp.label.as_str()),
         ("my-corp", "Corporation")
     );
-    let ProviderKind::Oidc { issuer } = &corp.kind;
-    assert_eq!(issuer, "http://localhost:9000/realms/corp/");
-    assert!(corp.client_secret.is_none());
+    assert_eq!(
+        corp.endpoint("issuer"),
+        Some("http://localhost:9000/realms/corp/")
+    );
+    assert!(corp.client_secrets.is_empty());
     assert_eq!(corp.scopes, ["openid", "email"]);
     assert_eq!(
         corp.allow,
-        Allow::Lists(AllowLists {
-            emails: vec!["Ann@example.com".into()],
-            domains: vec![".example.com".into()],
-            groups: vec!["eng, ops".into()],
-        })
+        Allow::for_test(&[
+            ("emails", &["Ann@example.com"]),
+            ("domains", &[".example.com"]),
+            ("groups", &["eng, ops"]),
+        ])
     );
-    assert_eq!(corp.groups_claim, "realm_access.roles");
+    assert_eq!(corp.claims.groups.as_deref(), Some("realm_access.roles"));
     assert_eq!((oidc.label.as_str(), &oidc.allow), ("Oidc", &Allow::Anyone));
 
     assert_eq!(config.headers.identity.len(), 2);
@@ -221,14 +223,11 @@ fn defaults_are_as_documented() {
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     let provider = &config.providers[0];
     assert_eq!(
-        (provider.label.as_str(), provider.groups_claim.as_str()),
-        ("Corp", "groups")
+        (provider.label.as_str(), &provider.claims.groups),
+        ("Corp", &None)
     );
     assert_eq!(provider.scopes, ["openid", "profile", "email"]);
-    assert_eq!(
-        provider.client_secret.as_ref().unwrap().expose(),
-        "from the environment"
-    );
+    assert_eq!(provider.client_secrets[0].expose(), "from the environment");
     let names: Vec<_> = config
         .headers
         .identity
@@ -271,11 +270,7 @@ fn secrets_are_read_from_files_beside_the_configuration() {
     fs::write(&client_secret, "hunter2\r\n").unwrap();
     let loaded = load(Some(&path), &environment()).unwrap();
     assert_eq!(
-        loaded.config.providers[0]
-            .client_secret
-            .as_ref()
-            .unwrap()
-            .expose(),
+        loaded.config.providers[0].client_secrets[0].expose(),
         "hunter2"
     );
     assert!(!format!("{loaded:?}").contains("hunter"));
@@ -314,10 +309,7 @@ fn the_environment_is_enough() {
     assert_eq!(warnings, Vec::<String>::new());
     assert_eq!((config.workers, config.listen.len()), (3, 2));
     assert_eq!(config.session.secrets.len(), 2);
-    assert_eq!(
-        config.providers[0].client_secret.as_ref().unwrap().expose(),
-        "a,b"
-    );
+    assert_eq!(config.providers[0].client_secrets[0].expose(), "a,b");
     assert_eq!(config.headers.identity.len(), 7);
 
     let named = load(Some(Path::new("no-such.toml")), &environment_of(&settings)).unwrap_err();

@@ -14,9 +14,10 @@ use url::Url;
 use super::provider::DemoProviderConfig;
 use crate::{
     config::{
-        Access, Allow, Config, HeaderSource, HeadersConfig, ListenAddress, ProviderConfig,
-        ProviderKind, PublicUrl, RouteConfig, Secret, SessionConfig, UpstreamAddress,
+        Access, Allow, ClaimPaths, Config, HeaderSource, HeadersConfig, ListenAddress,
+        ProviderConfig, PublicUrl, RouteConfig, Secret, SessionConfig, UpstreamAddress,
     },
+    provider::kind,
     route::PathPattern,
 };
 
@@ -107,16 +108,19 @@ impl Plan {
         ProviderConfig {
             name: "demo".to_owned(),
             label: "Demo provider".to_owned(),
-            kind: ProviderKind::Oidc {
-                issuer: self.issuer.clone(),
-            },
+            kind: kind::OIDC,
+            endpoints: [("issuer", self.issuer.clone())].into(),
             client_id: CLIENT_ID.to_owned(),
-            client_secret: Some(self.client_secret.clone()),
+            client_secrets: vec![self.client_secret.clone()],
+            client_authentication: None,
             scopes: ["openid", "profile", "email", "groups"]
                 .map(str::to_owned)
                 .to_vec(),
+            authorize_params: Vec::new(),
+            callback_path: "/oauth2/callback/demo".to_owned(),
+            claims: ClaimPaths::default(),
             allow: Allow::Anyone,
-            groups_claim: "groups".to_owned(),
+            deny_message: None,
         }
     }
 
@@ -241,7 +245,7 @@ mod tests {
         let (theirs, ours) = (plan.provider_config(), plan.gate_provider());
         assert_eq!(theirs.issuer, "http://127.0.0.1:2");
         assert_eq!(theirs.client_id, ours.client_id);
-        let secret = ours.client_secret.unwrap();
+        let secret = &ours.client_secrets[0];
         assert_eq!(theirs.client_secret.expose(), secret.expose());
         assert!(plan.banner().contains("http://localhost:4180"));
         assert!(!plan.banner().contains(secret.expose()));

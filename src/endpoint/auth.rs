@@ -83,7 +83,7 @@ fn refuse(
             return_to: asked.return_to().to_owned(),
         },
         Judgement::Refused(Refusal::Closed) => forbidden("access = deny"),
-        Judgement::Refused(Refusal::Barred(rule)) => forbidden(rule),
+        Judgement::Refused(Refusal::Barred(rule)) => forbidden(&rule),
         Judgement::Ambiguous => forbidden("ambiguous path"),
     };
     record.verdict = reject.verdict();

@@ -75,6 +75,7 @@ mod tests {
             name: None,
             picture: None,
             groups: vec!["a,b".into(), "c".into()],
+            memberships: Vec::new(),
             claims: Vec::new(),
         };
         assert_eq!(

@@ -131,6 +131,7 @@ mod tests {
                 name: Some("Zoë 100%".into()),
                 picture: Some("https://img.example/a%20b?s=1".into()),
                 groups: vec!["eng".into(), "a,admin".into()],
+                memberships: Vec::new(),
                 claims: vec![("campus.0.name".into(), "Paris".into())],
             },
             tokens: Tokens {

@@ -5,68 +5,73 @@
 //! and lists of which none is given let nobody pass.
 
 use crate::{
-    config::{Allow, AllowLists},
+    config::{Allow, AllowList},
     session::Identity,
+    text::Text,
 };
 
 /// Who may not pass, and why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denied {
     /// The key below `allow` that says no, for the log.
-    pub rule: &'static str,
+    pub rule: String,
     /// What the person reads.
     pub sentence: &'static str,
 }
 
 /// Whether `identity` may pass.
 pub fn check(allow: &Allow, identity: &Identity) -> Result<(), Denied> {
-    let lists = match allow {
-        Allow::Anyone => return Ok(()),
-        Allow::Lists(lists) => lists,
-    };
-    if *lists == AllowLists::default() {
+    if *allow == Allow::Lists(Vec::new()) {
         return Err(Denied {
-            rule: "allow",
+            rule: "allow".to_owned(),
             sentence: "Nobody is allowed to sign in here this way yet.",
         });
     }
-    let email = identity.email.as_deref();
-    by_email("emails", &lists.emails, email, |allowed, email| {
-        allowed.eq_ignore_ascii_case(email)
-    })?;
-    by_email("domains", &lists.domains, email, is_in_domain)?;
-    let in_group = |allowed: &String| {
-        identity
-            .groups
-            .iter()
-            .any(|group| group.as_str() == allowed)
-    };
-    if !lists.groups.is_empty() && !lists.groups.iter().any(in_group) {
-        return Err(Denied {
-            rule: "groups",
-            sentence: "Your account is in none of the groups that may use this.",
-        });
-    }
-    Ok(())
+    allow
+        .lists()
+        .iter()
+        .try_for_each(|list| fits(list, identity))
 }
 
-fn by_email(
-    rule: &'static str,
-    list: &[String],
-    email: Option<&str>,
-    fits: impl Fn(&str, &str) -> bool,
-) -> Result<(), Denied> {
-    if list.is_empty() {
+fn fits(list: &AllowList, identity: &Identity) -> Result<(), Denied> {
+    let any = |fits: &dyn Fn(&str) -> bool| list.entries.iter().any(|entry| fits(entry));
+    let email = identity.email.as_deref();
+    let (is_in, sentence) = match list.key.as_str() {
+        "emails" | "domains" if email.is_none() => (
+            false,
+            "This needs an email address that your provider has verified, and your account has none.",
+        ),
+        key @ ("emails" | "domains") => (
+            any(&|entry| {
+                email.is_some_and(|email| {
+                    if key == "emails" {
+                        entry.eq_ignore_ascii_case(email)
+                    } else {
+                        is_in_domain(entry, email)
+                    }
+                })
+            }),
+            "Your email address is not one of those that may use this.",
+        ),
+        "groups" => (
+            any(&|entry| identity.groups.iter().any(|group| group.as_str() == entry)),
+            "Your account is in none of the groups that may use this.",
+        ),
+        key => (
+            any(&|entry| {
+                let has = |(of, is): &(Text, Text)| of.as_str() == key && is.as_str() == entry;
+                identity.memberships.iter().any(has)
+            }),
+            "Your account is not one of those that may use this.",
+        ),
+    };
+    if is_in {
         return Ok(());
     }
-    let sentence = match email {
-        None => {
-            "This needs an email address that your provider has verified, and your account has none."
-        }
-        Some(email) if list.iter().any(|allowed| fits(allowed, email)) => return Ok(()),
-        Some(_) => "Your email address is not one of those that may use this.",
-    };
-    Err(Denied { rule, sentence })
+    Err(Denied {
+        rule: list.key.clone(),
+        sentence,
+    })
 }
 
 /// `example.com` is that domain alone; `.example.com` is what lies below it. No guessing about
@@ -98,20 +103,21 @@ mod tests {
             name: None,
             picture: None,
             groups: groups.iter().copied().map(Text::from).collect(),
+            memberships: Vec::new(),
             claims: Vec::new(),
         }
     }
 
     fn lists(emails: &[&str], domains: &[&str], groups: &[&str]) -> Allow {
-        let texts = |list: &[&str]| list.iter().map(ToString::to_string).collect();
-        Allow::Lists(AllowLists {
-            emails: texts(emails),
-            domains: texts(domains),
-            groups: texts(groups),
-        })
+        let lists = [("emails", emails), ("domains", domains), ("groups", groups)];
+        let given: Vec<_> = lists
+            .into_iter()
+            .filter(|(_, list)| !list.is_empty())
+            .collect();
+        Allow::for_test(&given)
     }
 
-    fn rule(allow: &Allow, email: Option<&str>, groups: &[&str]) -> Option<&'static str> {
+    fn rule(allow: &Allow, email: Option<&str>, groups: &[&str]) -> Option<String> {
         check(allow, &identity(email, groups))
             .err()
             .map(|denied| denied.rule)
@@ -122,7 +128,7 @@ mod tests {
         assert_eq!(rule(&Allow::Anyone, None, &[]), None);
         assert_eq!(
             rule(&lists(&[], &[], &[]), Some("a@corp.example"), &["x"]),
-            Some("allow")
+            Some("allow".to_owned())
         );
     }
 
@@ -138,13 +144,20 @@ mod tests {
             "xjane@corp.example",
             "jane",
         ] {
-            assert_eq!(rule(&allow, Some(bad), &[]), Some("emails"), "{bad}");
+            assert_eq!(
+                rule(&allow, Some(bad), &[]),
+                Some("emails".to_owned()),
+                "{bad}"
+            );
         }
         // An address that nobody vouches for is none, and a login that looks like one is none either.
-        assert_eq!(rule(&allow, None, &["jane@corp.example"]), Some("emails"));
+        assert_eq!(
+            rule(&allow, None, &["jane@corp.example"]),
+            Some("emails".to_owned())
+        );
         assert_eq!(
             rule(&lists(&["boss@corp.example"], &[], &[]), None, &[]),
-            Some("emails")
+            Some("emails".to_owned())
         );
     }
 
@@ -166,9 +179,13 @@ mod tests {
             (&below, "a@.corp.example"),
             (&below, "a@corp.example.evil"),
         ] {
-            assert_eq!(rule(allow, Some(bad), &[]), Some("domains"), "{bad}");
+            assert_eq!(
+                rule(allow, Some(bad), &[]),
+                Some("domains".to_owned()),
+                "{bad}"
+            );
         }
-        assert_eq!(rule(&exact, None, &[]), Some("domains"));
+        assert_eq!(rule(&exact, None, &[]), Some("domains".to_owned()));
     }
 
     #[test]
@@ -182,7 +199,11 @@ mod tests {
             &["admins "],
             &["admins,ops"],
         ] {
-            assert_eq!(rule(&allow, None, bad), Some("groups"), "{bad:?}");
+            assert_eq!(
+                rule(&allow, None, bad),
+                Some("groups".to_owned()),
+                "{bad:?}"
+            );
         }
     }
 
@@ -190,9 +211,18 @@ mod tests {
     fn kinds_are_joined_by_and() {
         let allow = lists(&["a@x.example"], &["x.example"], &["ops"]);
         assert_eq!(rule(&allow, Some("a@x.example"), &["ops"]), None);
-        assert_eq!(rule(&allow, Some("b@x.example"), &["ops"]), Some("emails"));
-        assert_eq!(rule(&allow, Some("a@x.example"), &[]), Some("groups"));
+        assert_eq!(
+            rule(&allow, Some("b@x.example"), &["ops"]),
+            Some("emails".to_owned())
+        );
+        assert_eq!(
+            rule(&allow, Some("a@x.example"), &[]),
+            Some("groups".to_owned())
+        );
         let allow = lists(&["a@x.example"], &["y.example"], &[]);
-        assert_eq!(rule(&allow, Some("a@x.example"), &[]), Some("domains"));
+        assert_eq!(
+            rule(&allow, Some("a@x.example"), &[]),
+            Some("domains".to_owned())
+        );
     }
 }

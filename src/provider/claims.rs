@@ -7,7 +7,7 @@
 use serde_json::{Map, Value};
 
 use crate::{
-    config::{Allow, HeaderSource, ProviderConfig},
+    config::{ClaimPaths, HeaderSource, ProviderConfig},
     session::Identity,
     text::Text,
 };
@@ -32,8 +32,8 @@ pub struct ClaimNames {
 }
 
 impl ClaimNames {
-    /// OpenID Connect's standard claims (Core §5.1), and the groups where the configuration says.
-    pub fn standard(groups: &str) -> Self {
+    /// OpenID Connect's standard claims (Core §5.1), and `groups`, which many providers have.
+    pub fn standard() -> Self {
         Self {
             subject: "sub".to_owned(),
             login: "preferred_username".to_owned(),
@@ -41,8 +41,26 @@ impl ClaimNames {
             email_verified: "email_verified".to_owned(),
             name: "name".to_owned(),
             picture: "picture".to_owned(),
-            groups: groups.to_owned(),
+            groups: "groups".to_owned(),
         }
+    }
+
+    /// As the operator says, where they say something.
+    fn overlaid(mut self, paths: &ClaimPaths) -> Self {
+        for (name, path) in [
+            (&mut self.subject, &paths.subject),
+            (&mut self.login, &paths.user),
+            (&mut self.email, &paths.email),
+            (&mut self.email_verified, &paths.email_verified),
+            (&mut self.name, &paths.name),
+            (&mut self.picture, &paths.picture),
+            (&mut self.groups, &paths.groups),
+        ] {
+            if let Some(path) = path {
+                name.clone_from(path);
+            }
+        }
+        self
     }
 }
 
@@ -79,12 +97,15 @@ impl ClaimRules {
         wanted.dedup();
         Self {
             provider: Text::from(config.name.as_str()),
-            names,
+            names: names.overlaid(&config.claims),
             wanted,
-            named_groups: match &config.allow {
-                Allow::Anyone => Vec::new(),
-                Allow::Lists(lists) => lists.groups.clone(),
-            },
+            named_groups: config
+                .allow
+                .lists()
+                .iter()
+                .filter(|list| list.key == "groups")
+                .flat_map(|list| list.entries.iter().cloned())
+                .collect(),
         }
     }
 
@@ -118,6 +139,7 @@ impl ClaimRules {
             name: text(&self.names.name, MAX_NAME),
             picture: text(&self.names.picture, MAX_PICTURE),
             groups: self.groups(claims),
+            memberships: Vec::new(),
             claims: claims_wanted.collect(),
         })
     }

@@ -2,30 +2,23 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::config::{AllowLists, ProviderKind};
+use crate::config::{Allow, ClaimPaths};
 
 fn rules(groups: &str, wanted: &[&str], named: &[&str]) -> ClaimRules {
     let config = ProviderConfig {
-        name: "corp".to_owned(),
-        label: "Corp".to_owned(),
-        kind: ProviderKind::Oidc {
-            issuer: String::new(),
+        allow: Allow::for_test(&[("groups", named)]),
+        claims: ClaimPaths {
+            groups: Some(groups.to_owned()),
+            ..ClaimPaths::default()
         },
-        client_id: "id".to_owned(),
-        client_secret: None,
-        scopes: Vec::new(),
-        allow: Allow::Lists(AllowLists {
-            groups: named.iter().map(ToString::to_string).collect(),
-            ..AllowLists::default()
-        }),
-        groups_claim: groups.to_owned(),
+        ..ProviderConfig::for_test("corp", "")
     };
     let sources: Vec<HeaderSource> = wanted
         .iter()
         .map(|path| HeaderSource::Claim((*path).to_owned()))
         .collect();
     let sources: Vec<&HeaderSource> = sources.iter().collect();
-    ClaimRules::new(&config, ClaimNames::standard(groups), &sources)
+    ClaimRules::new(&config, ClaimNames::standard(), &sources)
 }
 
 fn object(value: Value) -> Map<String, Value> {

@@ -8,6 +8,7 @@ pub mod allow;
 pub mod claims;
 pub(crate) mod error;
 pub mod http;
+pub mod kind;
 mod oauth;
 mod oidc;
 #[cfg(test)]
@@ -25,7 +26,7 @@ pub use self::{
 };
 use crate::{
     clock::Timestamp,
-    config::{Allow, HeaderSource, HeadersConfig, ProviderConfig, ProviderKind},
+    config::{Allow, HeaderSource, HeadersConfig, ProviderConfig},
     decide::Visitor,
     session::{Identity, Session},
     text::Text,
@@ -170,7 +171,7 @@ impl Providers {
         Self(
             configs
                 .iter()
-                .map(|config| build(config, &sources, http))
+                .map(|config| (config.kind.build)(config, &sources, http))
                 .collect(),
         )
     }
@@ -212,18 +213,5 @@ impl Providers {
         self.iter()
             .filter_map(|provider| provider.upkeep())
             .collect()
-    }
-}
-
-/// The registry: one line for each kind.
-fn build(
-    config: &ProviderConfig,
-    headers: &[&HeaderSource],
-    http: &HttpClient,
-) -> Arc<dyn Provider> {
-    match &config.kind {
-        ProviderKind::Oidc { issuer } => {
-            Arc::new(oidc::Oidc::new(config, issuer, headers, http.clone()))
-        }
     }
 }

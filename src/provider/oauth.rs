@@ -23,6 +23,7 @@ use super::{
     AuthorizeRequest, Call, CodeGrant, GrantTokens, HttpClient, ProviderError,
     token_answer::{TokenRefusal, normalise},
 };
+pub(super) use crate::config::ClientAuthentication;
 use crate::{config::ProviderConfig, text::Text};
 
 /// This gate as a client of one provider.
@@ -30,15 +31,6 @@ pub(super) struct OAuthClient {
     id: ClientId,
     secret: Option<ClientSecret>,
     scopes: Vec<Scope>,
-}
-
-/// How a client proves itself to the token endpoint (RFC 6749 §2.3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ClientAuthentication {
-    /// The `Authorization` header.
-    Basic,
-    /// Parameters of the body, for providers that do not decode the header as the standard says.
-    Post,
 }
 
 /// The token endpoint.
@@ -49,7 +41,7 @@ pub(super) struct TokenEndpoint<'a> {
 
 impl OAuthClient {
     pub(super) fn new(config: &ProviderConfig) -> Self {
-        let secret = config.client_secret.as_ref();
+        let secret = config.client_secrets.first();
         Self {
             id: ClientId::new(config.client_id.clone()),
             secret: secret.map(|secret| ClientSecret::new(secret.expose().to_owned())),
@@ -209,7 +201,7 @@ mod tests {
     use super::*;
     use crate::{
         clock::Timestamp,
-        config::{Allow, ProviderKind, Secret},
+        config::Secret,
         provider::{
             http::HttpError,
             scripted::{Answer, Scripted, Seen},
@@ -218,16 +210,13 @@ mod tests {
 
     fn client(secret: Option<&str>) -> OAuthClient {
         OAuthClient::new(&ProviderConfig {
-            name: "test".to_owned(),
-            label: "Test".to_owned(),
-            kind: ProviderKind::Oidc {
-                issuer: String::new(),
-            },
             client_id: "my app".to_owned(),
-            client_secret: secret.map(|text| Secret::new(text.to_owned())),
+            client_secrets: secret
+                .map(|text| Secret::new(text.to_owned()))
+                .into_iter()
+                .collect(),
             scopes: vec!["openid".to_owned(), "email".to_owned()],
-            allow: Allow::Anyone,
-            groups_claim: "groups".to_owned(),
+            ..ProviderConfig::for_test("test", "")
         })
     }
 

@@ -30,14 +30,15 @@ pub fn encode(session: &Session) -> Vec<u8> {
         access_token: session.tokens.access.as_deref(),
         id_token: session.tokens.id.as_deref(),
         groups: identity.groups.len() as u64,
+        memberships: identity.memberships.len() as u64,
         claims: identity.claims.len() as u64,
     };
     append(&mut bytes, &head);
     for group in &identity.groups {
         append(&mut bytes, group.as_str());
     }
-    for (path, value) in &identity.claims {
-        append(&mut bytes, &(path.as_str(), value.as_str()));
+    for (key, value) in identity.memberships.iter().chain(&identity.claims) {
+        append(&mut bytes, &(key.as_str(), value.as_str()));
     }
     bytes
 }
@@ -59,12 +60,17 @@ pub fn decode(plain: &Bytes) -> Option<Session> {
         groups.push(text(group));
         rest = after;
     }
-    let mut claims = list(head.claims, rest)?;
-    for _ in 0..head.claims {
-        let ((path, value), after) = postcard::take_from_bytes::<(&str, &str)>(rest).ok()?;
-        claims.push((text(path), text(value)));
-        rest = after;
-    }
+    let mut pairs = |count| {
+        let mut pairs = list(count, rest)?;
+        for _ in 0..count {
+            let ((key, value), after) = postcard::take_from_bytes::<(&str, &str)>(rest).ok()?;
+            pairs.push((text(key), text(value)));
+            rest = after;
+        }
+        Some(pairs)
+    };
+    let memberships = pairs(head.memberships)?;
+    let claims = pairs(head.claims)?;
     if !rest.is_empty() {
         return None;
     }
@@ -81,6 +87,7 @@ pub fn decode(plain: &Bytes) -> Option<Session> {
             name: head.name.map(text),
             picture: head.picture.map(text),
             groups,
+            memberships,
             claims,
         },
         tokens: Tokens {
@@ -104,6 +111,7 @@ struct Head<'a> {
     access_token: Option<&'a str>,
     id_token: Option<&'a str>,
     groups: u64,
+    memberships: u64,
     claims: u64,
 }
 
@@ -144,6 +152,7 @@ mod tests {
                 name: Some("Ada Lovelace, MA".into()),
                 picture: None,
                 groups: vec!["admins".into(), "engineering".into(), "staff".into()],
+                memberships: Vec::new(),
                 claims: Vec::new(),
             },
             tokens: Tokens::default(),
@@ -203,6 +212,7 @@ mod tests {
             access_token: None,
             id_token: None,
             groups: u64::MAX,
+            memberships: 0,
             claims: 0,
         };
         append(&mut bytes, &head);
@@ -221,9 +231,10 @@ mod tests {
             name in option::of(text()),
             picture in option::of(text()),
             groups in vec(text(), 0..5),
+            memberships in vec((text(), text()), 0..5),
             claims in vec((text(), text()), 0..5),
         ) -> Identity {
-            Identity { provider, subject, login, email, name, picture, groups, claims }
+            Identity { provider, subject, login, email, name, picture, groups, memberships, claims }
         }
     }
 

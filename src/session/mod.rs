@@ -28,6 +28,9 @@ pub struct Identity {
     pub picture: Option<Text>,
     /// Group names in the provider's order.
     pub groups: Vec<Text>,
+    /// What the allow lists know of them beside address, name and groups: (the list's key, the entry that
+    /// fits), `("orgs", "acme")`. Only entries that the configuration names are kept.
+    pub memberships: Vec<(Text, Text)>,
     /// The claims that the configuration asks for: (path below the claims, value as header text).
     pub claims: Vec<(Text, Text)>,
 }

@@ -65,7 +65,7 @@ impl<'a> Checker<'a> {
         let log = self.log(root);
         let shutdown_grace = self.duration(root, "shutdown_grace", "30s");
         let session = self.session(root, fresh_secret);
-        let providers = self.providers(root);
+        let providers = self.providers(root, prefix.as_deref().unwrap_or_default());
         let headers = self.headers(root);
         let routes = self.routes(root, prefix.as_deref());
         self.check_addresses(

@@ -2,16 +2,17 @@
 
 use super::{
     super::{
-        Allow, AllowLists, ProviderConfig, ProviderKind,
+        Allow, AllowList, ClaimPaths, ProviderConfig,
         raw::{Node, Origin, Value},
         report::Problem,
     },
     Checker,
     address::{is_loopback, web_url},
 };
+use crate::provider::kind::{self, Kind};
 
 impl Checker<'_> {
-    pub(super) fn providers(&mut self, root: &Node) -> Option<Vec<ProviderConfig>> {
+    pub(super) fn providers(&mut self, root: &Node, prefix: &str) -> Option<Vec<ProviderConfig>> {
         let tables = root.get("providers");
         let is_table = tables.is_none_or(|node| matches!(node.value, Value::Table(_)));
         let entries = tables.map_or(&[][..], Node::entries);
@@ -39,7 +40,7 @@ impl Checker<'_> {
                     .hint("their environment names would be the same; rename one"),
                 );
             }
-            match self.provider(name, table) {
+            match self.provider(name, table, prefix) {
                 Some(provider) => providers.push(provider),
                 None => complete = false,
             }
@@ -47,12 +48,12 @@ impl Checker<'_> {
         complete.then_some(providers)
     }
 
-    fn provider(&mut self, name: &str, table: &Node) -> Option<ProviderConfig> {
+    fn provider(&mut self, name: &str, table: &Node, prefix: &str) -> Option<ProviderConfig> {
         if !matches!(table.value, Value::Table(_)) {
             return None;
         }
         let named = self.provider_name(name, table);
-        let known = self.provider_type(name, table);
+        let kind = self.provider_type(name, table);
         let label = self.label(name, table);
         let issuer = self.issuer(table);
         let client_id = self.client_id(table);
@@ -64,16 +65,23 @@ impl Checker<'_> {
         let allow = self.allow(table);
         let groups_claim = self.groups_claim(table);
         named?;
-        known?;
         Some(ProviderConfig {
             name: name.to_owned(),
             label: label?,
-            kind: ProviderKind::Oidc { issuer: issuer? },
+            kind: kind?,
+            endpoints: [("issuer", issuer?)].into(),
             client_id: client_id?,
-            client_secret: client_secret?,
+            client_secrets: client_secret?.into_iter().collect(),
+            client_authentication: None,
             scopes: scopes?,
+            authorize_params: Vec::new(),
+            callback_path: format!("{prefix}/callback/{name}"),
+            claims: ClaimPaths {
+                groups: groups_claim?,
+                ..ClaimPaths::default()
+            },
             allow: allow?,
-            groups_claim: groups_claim?,
+            deny_message: None,
         })
     }
 
@@ -95,14 +103,13 @@ impl Checker<'_> {
         None
     }
 
-    /// There is one type so far, so that nothing is kept of the choice.
-    fn provider_type(&mut self, name: &str, table: &Node) -> Option<()> {
+    fn provider_type(&mut self, name: &str, table: &Node) -> Option<&'static Kind> {
         let (kind, origin) = match table.get("type") {
             Some(node) => (self.text(node, "type")?, &node.origin),
             None => (name, &table.key_origin),
         };
-        if kind == "oidc" {
-            return Some(());
+        if let Some(kind) = kind::find(kind) {
+            return Some(kind);
         }
         let problem = if PROMISED_TYPES.contains(&kind) {
             Problem::new(
@@ -229,16 +236,23 @@ impl Checker<'_> {
         let emails = self.allow_list(node, "emails", email);
         let domains = self.allow_list(node, "domains", domain);
         let groups = self.allow_list(node, "groups", |text| Ok(text.to_owned()));
-        let lists = AllowLists {
-            emails: emails?,
-            domains: domains?,
-            groups: groups?,
-        };
+        let lists: Vec<AllowList> = [
+            ("emails", emails?),
+            ("domains", domains?),
+            ("groups", groups?),
+        ]
+        .into_iter()
+        .filter(|(_, entries)| !entries.is_empty())
+        .map(|(key, entries)| AllowList {
+            key: key.to_owned(),
+            entries,
+        })
+        .collect();
         let is_told = node
             .entries()
             .iter()
             .any(|(_, entry)| self.problems.point_at(&entry.key_origin));
-        if lists == AllowLists::default() {
+        if lists.is_empty() {
             if !is_told {
                 self.problem(
                     Problem::new(&node.origin, "`allow` is empty: nobody could pass")
@@ -283,13 +297,13 @@ impl Checker<'_> {
         entries.into_iter().collect()
     }
 
-    fn groups_claim(&mut self, table: &Node) -> Option<String> {
+    fn groups_claim(&mut self, table: &Node) -> Option<Option<String>> {
         let Some(node) = table.get("groups_claim") else {
-            return Some("groups".to_owned());
+            return Some(None);
         };
         let text = self.text(node, "groups_claim")?;
         if is_claim_path(text) {
-            return Some(text.to_owned());
+            return Some(Some(text.to_owned()));
         }
         self.problem(
             Problem::new(&node.origin, format!("`{text}` is no path to a claim"))

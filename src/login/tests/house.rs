@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::super::*;
 use crate::{
     clock,
-    config::{Allow, HostPattern, ProviderConfig, ProviderKind, Secret},
+    config::{Allow, HostPattern, ProviderConfig, Secret},
     provider::{
         HttpClient,
         scripted::{Answer, Scripted, TestKey},
@@ -41,16 +41,8 @@ impl House {
         let key = TestKey::ec("k");
         server.publish(&[&key]);
         let config = |name: &str| ProviderConfig {
-            name: name.to_owned(),
-            label: name.to_owned(),
-            kind: ProviderKind::Oidc {
-                issuer: server.origin().to_owned(),
-            },
-            client_id: "us".to_owned(),
-            client_secret: None,
-            scopes: vec!["openid".to_owned()],
             allow: allow.clone(),
-            groups_claim: "groups".to_owned(),
+            ..ProviderConfig::for_test(name, server.origin())
         };
         let configs = [config("corp"), config("other")];
         let public_url = PublicUrl {
@@ -192,6 +184,7 @@ pub(super) fn session(provider: &str, login_id: [u8; 16], created_at: Timestamp)
             name: None,
             picture: None,
             groups: Vec::new(),
+            memberships: Vec::new(),
             claims: Vec::new(),
         },
         tokens: Tokens::default(),

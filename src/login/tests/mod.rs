@@ -9,10 +9,7 @@ use serde_json::json;
 
 use self::house::{House, already, callback, failed, session, signed_in};
 use super::*;
-use crate::{
-    config::{Allow, AllowLists},
-    provider::scripted::Answer,
-};
+use crate::{config::Allow, provider::scripted::Answer};
 
 #[tokio::test]
 async fn a_browser_goes_and_comes_back_signed_in() {
@@ -272,11 +269,7 @@ async fn a_providers_no_is_told_but_not_echoed_as_it_is() {
 
 #[tokio::test]
 async fn the_allow_list_has_the_last_word() {
-    let lists = AllowLists {
-        domains: vec!["x.example".to_owned()],
-        ..AllowLists::default()
-    };
-    let house = House::new(Allow::Lists(lists)).await;
+    let house = House::new(Allow::for_test(&[("domains", &["x.example"])])).await;
     let trip = house.simple().await;
     house.grant(&trip, |_| {});
     signed_in(house.come_back(&trip, "c").await);

@@ -25,9 +25,31 @@ use super::{
     AuthorizeRequest, BoxFuture, Call, CodeGrant, Grant, GrantTokens, HttpClient, LogoutRequest,
     Profile, Provider, ProviderError,
     claims::{ClaimNames, ClaimRules},
+    kind::{Endpoint, Kind},
     oauth::{OAuthClient, TokenEndpoint},
 };
 use crate::config::{HeaderSource, ProviderConfig};
+
+/// Any OpenID Connect provider.
+pub(super) const KIND: Kind = Kind {
+    name: "oidc",
+    label: "",
+    mark: "",
+    endpoints: &[Endpoint {
+        key: "issuer",
+        default: None,
+        below_base: Some(""),
+        optional: false,
+    }],
+    scopes: &["openid", "profile", "email"],
+    required_scope: Some("openid"),
+    allow: &["groups"],
+    claims_by_hand: false,
+    build: |config, headers, http| {
+        let issuer = config.endpoint("issuer").unwrap_or_default();
+        Arc::new(Oidc::new(config, issuer, headers, http.clone()))
+    },
+};
 
 /// A provider known by its issuer alone.
 pub(super) struct Oidc {
@@ -47,7 +69,7 @@ impl Oidc {
         headers: &[&HeaderSource],
         http: HttpClient,
     ) -> Self {
-        let names = ClaimNames::standard(&config.groups_claim);
+        let names = ClaimNames::standard();
         Self {
             profile: Profile::of(config),
             client: OAuthClient::new(config),

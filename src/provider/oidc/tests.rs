@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    config::{Allow, AllowLists, ProviderKind},
+    config::Allow,
     provider::http::{HttpError, Limits},
 };
 
@@ -18,16 +18,8 @@ const NOW: u64 = 1_800_000_000;
 
 fn provider(server: &Scripted, allow: Allow, headers: &[HeaderSource]) -> Oidc {
     let config = ProviderConfig {
-        name: "corp".to_owned(),
-        label: "Corp".to_owned(),
-        kind: ProviderKind::Oidc {
-            issuer: server.origin().to_owned(),
-        },
-        client_id: "us".to_owned(),
-        client_secret: None,
-        scopes: vec!["openid".to_owned()],
         allow,
-        groups_claim: "groups".to_owned(),
+        ..ProviderConfig::for_test("corp", server.origin())
     };
     let headers: Vec<&HeaderSource> = headers.iter().collect();
     let limits = Limits {
@@ -189,11 +181,7 @@ async fn a_broken_userinfo_matters_only_where_it_says_who_somebody_is() {
         &[HeaderSource::Name, HeaderSource::Groups],
     );
     assert!(redeem(&decorated).await.is_ok());
-    let lists = AllowLists {
-        groups: vec!["g".to_owned()],
-        ..AllowLists::default()
-    };
-    let guarded = provider(&server, Allow::Lists(lists), &[]);
+    let guarded = provider(&server, Allow::for_test(&[("groups", &["g"])]), &[]);
     assert!(refused(&guarded).await.is_outage());
 }
 

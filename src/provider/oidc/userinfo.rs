@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::{super::claims::ClaimRules, metadata::Metadata};
 use crate::{
-    config::{Allow, AllowLists, HeaderSource},
+    config::{Allow, HeaderSource},
     provider::claims,
 };
 
@@ -41,22 +41,18 @@ pub(super) enum Lack {
 
 impl Uses {
     pub(super) fn new(allow: &Allow, headers: &[&HeaderSource]) -> Self {
-        let nothing = AllowLists::default();
-        let lists = match allow {
-            Allow::Anyone => &nothing,
-            Allow::Lists(lists) => lists,
-        };
+        let asks = |key: &str| allow.lists().iter().any(|list| list.key == key);
         let header = |wanted: HeaderSource| headers.iter().any(|source| **source == wanted);
         Self {
             login: header(HeaderSource::User),
             email: header(HeaderSource::User)
                 || header(HeaderSource::Email)
-                || !lists.emails.is_empty()
-                || !lists.domains.is_empty(),
+                || asks("emails")
+                || asks("domains"),
             name: header(HeaderSource::Name),
             picture: header(HeaderSource::Picture),
             groups: header(HeaderSource::Groups),
-            groups_allow: !lists.groups.is_empty(),
+            groups_allow: asks("groups"),
         }
     }
 
@@ -124,39 +120,29 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{
-        config::{ProviderConfig, ProviderKind},
-        provider::claims::ClaimNames,
-    };
+    use crate::{config::ProviderConfig, provider::claims::ClaimNames};
 
     fn object(value: &Value) -> Map<String, Value> {
         value.as_object().unwrap().clone()
     }
 
     fn lists(emails: &[&str], groups: &[&str]) -> Allow {
-        Allow::Lists(AllowLists {
-            emails: emails.iter().map(ToString::to_string).collect(),
-            domains: Vec::new(),
-            groups: groups.iter().map(ToString::to_string).collect(),
-        })
+        let lists = [("emails", emails), ("groups", groups)];
+        let given: Vec<_> = lists
+            .into_iter()
+            .filter(|(_, list)| !list.is_empty())
+            .collect();
+        Allow::for_test(&given)
     }
 
     fn lack(allow: Allow, headers: &[HeaderSource], known: Option<Value>, token: &Value) -> Lack {
         let headers: Vec<&HeaderSource> = headers.iter().collect();
         let uses = Uses::new(&allow, &headers);
         let config = ProviderConfig {
-            name: "corp".to_owned(),
-            label: "Corp".to_owned(),
-            kind: ProviderKind::Oidc {
-                issuer: String::new(),
-            },
-            client_id: "id".to_owned(),
-            client_secret: None,
-            scopes: Vec::new(),
             allow,
-            groups_claim: "groups".to_owned(),
+            ..ProviderConfig::for_test("corp", "")
         };
-        let rules = ClaimRules::new(&config, ClaimNames::standard("groups"), &headers);
+        let rules = ClaimRules::new(&config, ClaimNames::standard(), &headers);
         let mut document = json!({
             "issuer": "i", "authorization_endpoint": "https://a", "token_endpoint": "https://a",
             "jwks_uri": "https://a", "response_types_supported": ["code"],

@@ -1,0 +1,61 @@
+//! The kinds of provider: for each, what is known of it before anybody asks. A new kind is one file with
+//! its [`Kind`], and one line in [`KINDS`].
+
+use std::sync::Arc;
+
+use super::{HttpClient, Provider, oidc};
+use crate::config::{HeaderSource, ProviderConfig};
+
+/// Every kind that `type` may name, in the order that a hint lists them.
+pub const KINDS: &[&Kind] = &[OIDC];
+
+/// Any OpenID Connect provider.
+pub const OIDC: &Kind = &oidc::KIND;
+
+/// The kind that `type` names.
+pub fn find(name: &str) -> Option<&'static Kind> {
+    KINDS.iter().copied().find(|kind| kind.name == name)
+}
+
+/// What is known of a kind of provider. The configuration is checked against it, and the login knows
+/// nothing else of it.
+pub struct Kind {
+    /// What `type` says.
+    pub name: &'static str,
+    /// What the sign-in button says where the configuration says nothing; empty for kinds that are
+    /// nobody's in particular, whose buttons are named after their tables.
+    pub label: &'static str,
+    /// Its mark on the button: an SVG element without script, style or outside reference; empty for none.
+    pub mark: &'static str,
+    /// Its addresses.
+    pub endpoints: &'static [Endpoint],
+    /// What is asked for where the configuration says nothing.
+    pub scopes: &'static [&'static str],
+    /// The scope without which nothing works; put first where it is missing.
+    pub required_scope: Option<&'static str>,
+    /// The keys of `allow` beside `emails`, `domains`, `users` and `claims`, which every kind takes.
+    pub allow: &'static [&'static str],
+    /// Whether the configuration must say where claims stand (`claims = { … }`).
+    pub claims_by_hand: bool,
+    /// Builds one of it.
+    pub build: fn(&ProviderConfig, &[&HeaderSource], &HttpClient) -> Arc<dyn Provider>,
+}
+
+impl std::fmt::Debug for Kind {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.name)
+    }
+}
+
+/// One of a kind's addresses.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// The key that sets it alone: `issuer`, `authorize_url`, `token_url`, `userinfo_url`, …
+    pub key: &'static str,
+    /// Where it is by default; none where only the operator can know.
+    pub default: Option<&'static str>,
+    /// Where it is below `base_url`; none where `base_url` does not move it.
+    pub below_base: Option<&'static str>,
+    /// Whether a login works without it.
+    pub optional: bool,
+}
