@@ -197,7 +197,11 @@ fn check_method(method: &Method) -> Result<(), &'static str> {
     if *method == Method::TRACE {
         return Err("TRACE is not served");
     }
-    if method.as_str().bytes().any(|byte| byte.is_ascii_lowercase()) {
+    if method
+        .as_str()
+        .bytes()
+        .any(|byte| byte.is_ascii_lowercase())
+    {
         return Err("methods are written in capitals");
     }
     Ok(())

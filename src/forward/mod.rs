@@ -7,12 +7,7 @@ mod tunnel;
 mod upstream;
 pub mod websocket;
 
-use std::{
-    io,
-    pin::pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, pin::pin, sync::Arc, time::Duration};
 
 use http::{
     HeaderValue, Method, Request, Response, StatusCode, Version,
