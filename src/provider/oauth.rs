@@ -52,6 +52,14 @@ impl OAuthClient {
         }
     }
 
+    /// Asks for `scope` too.
+    pub(super) fn also_asking(mut self, scope: &str) -> Self {
+        if !self.scopes.iter().any(|asked| asked.as_str() == scope) {
+            self.scopes.push(Scope::new(scope.to_owned()));
+        }
+        self
+    }
+
     pub(super) fn id(&self) -> &str {
         &self.id
     }
