@@ -75,6 +75,8 @@ pub enum Call {
     Token,
     /// The userinfo endpoint.
     Userinfo,
+    /// Where groups are listed, apart from userinfo.
+    Groups,
 }
 
 impl fmt::Display for Call {
@@ -84,6 +86,7 @@ impl fmt::Display for Call {
             Self::Keys => "key set",
             Self::Token => "token endpoint",
             Self::Userinfo => "userinfo endpoint",
+            Self::Groups => "groups endpoint",
         })
     }
 }

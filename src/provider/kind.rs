@@ -7,7 +7,7 @@ use super::{HttpClient, Provider, oidc};
 use crate::config::{HeaderSource, ProviderConfig};
 
 /// Every kind that `type` may name, in the order that a hint lists them.
-pub const KINDS: &[&Kind] = &[OIDC];
+pub const KINDS: &[&Kind] = &[&oidc::GOOGLE, &oidc::GITLAB, &oidc::MICROSOFT, OIDC];
 
 /// Any OpenID Connect provider.
 pub const OIDC: &Kind = &oidc::KIND;
@@ -37,6 +37,8 @@ pub struct Kind {
     pub allow: &'static [&'static str],
     /// Whether the configuration must say where claims stand (`claims = { … }`).
     pub claims_by_hand: bool,
+    /// What does not go together in a configuration whose keys are each right by themselves.
+    pub check: fn(&ProviderConfig) -> Vec<Objection>,
     /// Builds one of it.
     pub build: fn(&ProviderConfig, &[&HeaderSource], &HttpClient) -> Arc<dyn Provider>,
 }
@@ -45,6 +47,17 @@ impl std::fmt::Debug for Kind {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(self.name)
     }
+}
+
+/// What a kind has against a configuration.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Objection {
+    /// The key to point at.
+    pub key: &'static str,
+    /// What is wrong.
+    pub problem: &'static str,
+    /// What to write.
+    pub hint: &'static str,
 }
 
 /// One of a kind's addresses.
