@@ -9,7 +9,7 @@ use crate::{
     answer::{Reject, audience::Audience},
     clean::CleanRequest,
     login::{LoginOptions, return_to::ReturnTo},
-    site::Site,
+    site::{ProviderFace, Site, with_switch},
 };
 
 /// What a request for a login says.
@@ -18,6 +18,8 @@ pub(super) struct Asked {
     pub(super) return_to: ReturnTo,
     /// Whether somebody wants to be asked for the account anew.
     pub(super) switch: bool,
+    /// The name of a provider, as it was written.
+    provider: Option<String>,
 }
 
 impl Asked {
@@ -34,7 +36,26 @@ impl Asked {
         Ok(Self {
             return_to,
             switch: parameter(request.query(), "switch").is_some(),
+            provider: parameter(request.query(), "provider").map(Cow::into_owned),
         })
+    }
+
+    /// The provider where the login begins without a choice: the one named, or the only one. A name
+    /// that is none's, in an old link for instance, leaves the choice to the person.
+    pub(super) fn provider<'a>(&self, site: &'a Site) -> Option<&'a ProviderFace> {
+        self.provider
+            .as_deref()
+            .and_then(|name| site.provider(name))
+            .or_else(|| site.only_provider())
+    }
+
+    /// A path of the sign-in page or of a login's beginning that asks for the account anew if this does.
+    pub(super) fn with_its_switch(&self, path: String) -> String {
+        if self.switch {
+            with_switch(&path)
+        } else {
+            path
+        }
     }
 
     /// How the login begins.

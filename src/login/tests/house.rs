@@ -60,7 +60,6 @@ impl House {
                 "/oauth2",
             ),
             &public_url,
-            "/oauth2",
             KeepTokens {
                 access: false,
                 id: true,
