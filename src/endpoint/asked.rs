@@ -67,6 +67,17 @@ impl Asked {
     }
 }
 
+#[cfg(test)]
+impl Asked {
+    pub(super) fn for_test(provider: Option<&str>, switch: bool) -> Self {
+        Self {
+            return_to: ReturnTo::root(),
+            switch,
+            provider: provider.map(str::to_owned),
+        }
+    }
+}
+
 /// The decoded value of the query's first parameter `name`.
 pub(super) fn parameter<'a>(query: Option<&'a str>, name: &str) -> Option<Cow<'a, str>> {
     form_urlencoded::parse(query?.as_bytes())
@@ -91,6 +102,33 @@ const REDIRECT: HeaderName = HeaderName::from_static("x-auth-request-redirect");
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_named_provider_goes_straight_on_and_an_unknown_one_leaves_the_choice() {
+        let one = Site::for_test("/oauth2", &["corp"]);
+        let two = Site::for_test("/oauth2", &["corp", "hub"]);
+        for (site, name, expected) in [
+            (&two, None, None),
+            (&two, Some("hub"), Some("hub")),
+            (&two, Some("Hub"), None),
+            (&two, Some(""), None),
+            (&two, Some("hub/../corp"), None),
+            (&one, None, Some("corp")),
+            (&one, Some("hub"), Some("corp")),
+        ] {
+            let found = Asked::for_test(name, false).provider(site);
+            assert_eq!(found.map(|face| face.name.as_str()), expected, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn another_account_is_asked_for_all_the_way() {
+        let path = |switch| {
+            Asked::for_test(None, switch).with_its_switch("/oauth2/start/hub?rd=%2Fa".to_owned())
+        };
+        assert_eq!(path(false), "/oauth2/start/hub?rd=%2Fa");
+        assert_eq!(path(true), "/oauth2/start/hub?rd=%2Fa&switch=1");
+    }
 
     #[test]
     fn a_parameter_is_decoded_once_and_the_first_counts() {

@@ -58,3 +58,27 @@ fn choices<'a>(site: &'a Site, asked: &Asked, last_used: Option<&str>) -> Vec<Ch
     choices.sort_by_key(|choice| !choice.is_last_used);
     choices
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_used_last_comes_first_if_it_still_exists() {
+        let site = Site::for_test("/oauth2", &["corp", "hub", "lab"]);
+        for (last_used, expected) in [
+            (None, ["corp", "hub", "lab"]),
+            (Some("lab"), ["lab", "corp", "hub"]),
+            (Some("corp"), ["corp", "hub", "lab"]),
+            (Some("<b>gone</b>"), ["corp", "hub", "lab"]),
+        ] {
+            let choices = choices(&site, &Asked::for_test(None, false), last_used);
+            let labels: Vec<_> = choices.iter().map(|choice| choice.label).collect();
+            assert_eq!(labels, expected);
+            let marked = choices.iter().filter(|choice| choice.is_last_used).count();
+            let is_known = last_used.is_some_and(|name| expected.contains(&name));
+            assert_eq!(marked, usize::from(is_known));
+            assert_eq!(choices[0].is_last_used, is_known);
+        }
+    }
+}
