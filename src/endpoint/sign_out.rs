@@ -160,7 +160,7 @@ fn landing(gate: &Gate, method: &Method, return_to: Option<&ReturnTo>) -> Respon
                 host: gate.site.public_url.authority(),
                 title: "Signed out",
                 message: "You are signed out of this app.",
-                user: None,
+                account: None,
                 quote: None,
                 form: None,
                 links: vec![Link::new("Sign in again", gate.site.sign_in("/"))],

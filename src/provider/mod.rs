@@ -27,7 +27,7 @@ pub use self::{
 use crate::{
     clock::Timestamp,
     config::{Allow, HeaderSource, HeadersConfig, ProviderConfig},
-    decide::Visitor,
+    decide::{Barred, Visitor},
     session::{Identity, Session},
     text::Text,
 };
@@ -88,6 +88,8 @@ pub struct Profile {
     pub name: String,
     /// What the sign-in button says.
     pub label: String,
+    /// The path below the public origin that it sends browsers back to.
+    pub callback_path: String,
     /// Who may pass.
     pub allow: Allow,
 }
@@ -97,6 +99,7 @@ impl Profile {
         Self {
             name: config.name.clone(),
             label: config.label.clone(),
+            callback_path: config.callback_path.clone(),
             allow: config.allow.clone(),
         }
     }
@@ -191,7 +194,11 @@ impl Providers {
             None => Visitor::Nobody,
             Some(provider) => match allow::check(&provider.profile().allow, &session.identity) {
                 Ok(()) => Visitor::Admitted(session),
-                Err(denied) => Visitor::Barred(denied.rule),
+                Err(denied) => Visitor::Barred(Barred {
+                    user: session.identity.user().clone(),
+                    provider: session.identity.provider.clone(),
+                    denied,
+                }),
             },
         }
     }
