@@ -82,5 +82,7 @@ pub fn link(page: &Reply, label: &str) -> String {
         .unwrap_or_else(|| panic!("no link says \u{201c}{label}\u{201d}: {text}"));
     let begin = text[..end].rfind("href=\"").expect("a link has an address") + "href=\"".len();
     let length = text[begin..].find('"').expect("the address ends");
-    text[begin..begin + length].replace("&amp;", "&")
+    text[begin..begin + length]
+        .replace("&amp;", "&")
+        .replace("&#38;", "&")
 }

@@ -24,6 +24,10 @@ pub struct Case {
     pub claim: (&'static str, &'static str),
     /// The lists.
     pub lists: Vec<List>,
+    /// A list that has to stand beside each other one.
+    pub beside: Option<(&'static str, &'static str)>,
+    /// Whether the provider has a way to be asked for another account.
+    pub can_switch: bool,
     /// The path of the authorization endpoint.
     pub authorize: &'static str,
     /// The server.
@@ -58,6 +62,16 @@ fn common(user: &'static str, nobody: &'static str) -> Vec<List> {
 }
 
 impl Case {
+    /// `allow` with this list, and with the one that has to be there beside it.
+    pub fn allow(&self, key: &str, entries: &str) -> String {
+        match self.beside {
+            Some((beside, all)) if beside != key => {
+                format!("{{ {key} = {entries}, {beside} = {all} }}")
+            }
+            _ => format!("{{ {key} = {entries} }}"),
+        }
+    }
+
     /// The table `name` of this kind, without its header line.
     pub fn table(&self, name: &str, allow: &str) -> String {
         format!(
@@ -99,6 +113,9 @@ pub async fn forty_two() -> Case {
                 "{ \"pool_year\" = [\"2022\"] }",
             ),
         ],
+        beside: None,
+        // 42 has no parameter for it.
+        can_switch: false,
         authorize: "/oauth/authorize",
         backend: Backend::Plain(server),
     }
@@ -124,6 +141,8 @@ fn github_case(server: OAuthServer, lines: String) -> Case {
         email: Some("ada@example.com"),
         claim: ("claims.company", "Analytical Engines"),
         lists,
+        beside: None,
+        can_switch: true,
         authorize: "/login/oauth/authorize",
         backend: Backend::Plain(server),
     }
@@ -177,6 +196,8 @@ pub async fn facebook() -> Case {
                 "{ \"name\" = [\"Eve\"] }",
             ),
         ],
+        beside: None,
+        can_switch: true,
         authorize: "/v25.0/dialog/oauth",
         backend: Backend::Plain(server),
     }
@@ -206,6 +227,8 @@ pub async fn discord() -> Case {
         email: Some("ada@example.com"),
         claim: ("claims.global_name", "Ada Lovelace"),
         lists,
+        beside: None,
+        can_switch: true,
         authorize: "/oauth2/authorize",
         backend: Backend::Plain(server),
     }
@@ -239,6 +262,8 @@ pub async fn oauth2() -> Case {
         email: Some("ada@example.com"),
         claim: ("claims.data.office.floors.1", "4"),
         lists,
+        beside: None,
+        can_switch: true,
         authorize: "/authorize",
         backend: Backend::Plain(server),
     }
@@ -247,8 +272,11 @@ pub async fn oauth2() -> Case {
 /// Google.
 pub async fn google() -> Case {
     let provider = openid::google().await;
-    let mut lists = common("[\"ada@example.com\"]", "[\"eve@example.com\"]");
+    let mut lists = common("", "");
+    // Google has no login names.
+    lists.retain(|list| list.key != "users");
     lists.extend([
+        list("groups", "[\"eng@example.com\"]", "[\"ops@example.com\"]"),
         list("hosted_domains", "[\"example.com\"]", "[\"example.org\"]"),
         list(
             "claims",
@@ -264,6 +292,8 @@ pub async fn google() -> Case {
         email: Some("ada@example.com"),
         claim: ("claims.hd", "example.com"),
         lists,
+        beside: None,
+        can_switch: true,
         authorize: "/authorize",
         backend: Backend::OpenId(provider),
     }
@@ -289,6 +319,8 @@ pub async fn gitlab() -> Case {
         email: Some("ada@example.com"),
         claim: ("claims.groups_direct.0", "acme/platform"),
         lists,
+        beside: None,
+        can_switch: true,
         authorize: "/authorize",
         backend: Backend::OpenId(provider),
     }
@@ -317,12 +349,14 @@ pub async fn microsoft() -> Case {
     ]);
     Case {
         kind: "microsoft",
-        lines: format!("issuer = \"{}/organizations/v2.0\"\n", provider.issuer()),
-        subject: "00000000-0000-0000-66f3-3332eca7ea81",
+        lines: format!("base_url = \"{}\"\n", provider.issuer()),
+        subject: "7f9c24e8-3b12-4d9a-9f43-2c1b6d0e5a11.00000000-0000-0000-66f3-3332eca7ea81",
         user: "ada@example.com",
         email: Some("ada@example.com"),
         claim: ("claims.tid", TENANT),
         lists,
+        beside: Some(("tenants", "[\"7f9c24e8-3b12-4d9a-9f43-2c1b6d0e5a11\"]")),
+        can_switch: true,
         authorize: "/authorize",
         backend: Backend::OpenId(provider),
     }
@@ -348,6 +382,8 @@ pub async fn oidc() -> Case {
         email: Some("ada@example.com"),
         claim: ("claims.groups.0", "engineers"),
         lists,
+        beside: None,
+        can_switch: true,
         authorize: "/authorize",
         backend: Backend::OpenId(provider),
     }

@@ -10,7 +10,12 @@ use crate::support::{
     House, Reply, ScriptedProvider, Upstream,
     provider::now,
     raw,
-    servers::{Fault, OAuthServer, SECRET, forty_two, github::team, header, openid::TENANT},
+    servers::{
+        Fault, OAuthServer, SECRET, forty_two,
+        github::team,
+        header,
+        openid::{GROUPS, TENANT, groups},
+    },
 };
 
 /// A house with the case's provider alone, under the name `one`.
@@ -641,8 +646,8 @@ fn provider_iss(root: &str, tenant: &str) -> String {
 #[tokio::test]
 async fn groups_that_do_not_fit_are_not_had() {
     let case = cases::microsoft().await;
-    let allow = "{ groups = [\"6d4f0b9e-1f2c-4a77-8f7e-0a4f2d6c9b01\"] }";
-    let (house, upstream) = house(&case, allow, "").await;
+    let allow = case.allow("groups", "[\"6d4f0b9e-1f2c-4a77-8f7e-0a4f2d6c9b01\"]");
+    let (house, upstream) = house(&case, &allow, "").await;
     let provider = case.backend.openid();
     provider.user("groups", Value::Null);
     provider.user("_claim_names", json!({ "groups": "src1" }));
@@ -681,14 +686,64 @@ async fn a_hosted_domain_is_a_claim_and_not_the_end_of_an_address() {
 }
 
 #[tokio::test]
-async fn google_may_leave_the_scheme_out_of_its_issuer() {
+async fn another_issuer_is_not_google() {
     let case = cases::google().await;
     let (house, upstream) = house(&case, "\"anyone\"", "").await;
     let provider = case.backend.openid();
-    let overlay = json!({ "iss": "https://accounts.google.com.evil.example" });
-    provider.set(|behaviour| behaviour.id_token = overlay);
-    assert_turned_away(&sign_in(&house).await, &upstream, "another issuer");
-    let bare = provider.address.to_string();
-    provider.set(|behaviour| behaviour.id_token = json!({ "iss": bare }));
+    for issuer in [
+        "https://accounts.google.com.evil.example".to_owned(),
+        "accounts.google.com".to_owned(),
+        provider.address.to_string(),
+        format!("{}/", provider.issuer()),
+    ] {
+        provider.set(|behaviour| behaviour.id_token = json!({ "iss": issuer }));
+        assert_turned_away(&sign_in(&house).await, &upstream, &issuer);
+    }
+}
+
+#[tokio::test]
+async fn googles_groups_are_asked_for_in_the_persons_name() {
+    let case = cases::google().await;
+    let (house, upstream) = house(&case, "{ groups = [\"eng@example.com\"] }", "").await;
+    let provider = case.backend.openid();
     sign_in(&house).await.seen();
+    let scope = provider.calls("/authorize")[0].fields["scope"].clone();
+    assert!(scope.contains("cloud-identity.groups.readonly"), "{scope}");
+    let call = &provider.calls(GROUPS)[0];
+    assert!(call.fields["query"].contains("member_key_id == 'ada@example.com'"));
+    // Whoever has no domain, or an address that would end the quotes, has no groups.
+    let before = upstream.count();
+    for (claim, value) in [
+        ("hd", Value::Null),
+        ("email", json!("ada'||true||'@example.com")),
+        ("email_verified", json!(false)),
+    ] {
+        let asked = provider.calls(GROUPS).len();
+        let good = {
+            let mut good = Value::Null;
+            provider.set(|behaviour| good = behaviour.user[claim].clone());
+            good
+        };
+        provider.user(claim, value);
+        let status = sign_in(&house).await.status;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{claim}");
+        assert_eq!(
+            provider.calls(GROUPS).len(),
+            asked,
+            "{claim}: nobody is asked for"
+        );
+        provider.user(claim, good);
+    }
+    // Pages without end, and an edition that has none.
+    let asked = provider.calls(GROUPS).len();
+    let mut page = groups(&["all@example.com"]);
+    page["nextPageToken"] = json!("again");
+    provider.set(|behaviour| drop(behaviour.pages.insert(GROUPS.to_owned(), page)));
+    let begin = Instant::now();
+    assert_ne!(sign_in(&house).await.status, StatusCode::OK);
+    assert!(begin.elapsed() < Duration::from_secs(15));
+    assert!(provider.calls(GROUPS).len() - asked <= 100);
+    provider.set(|behaviour| behaviour.pages.clear());
+    assert_ne!(sign_in(&house).await.status, StatusCode::OK);
+    assert_eq!(upstream.count(), before);
 }

@@ -1,6 +1,6 @@
 //! Three who speak OpenID Connect, each with an accent: the scripted OpenID provider, made like them.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{
     ScriptedProvider,
@@ -9,6 +9,9 @@ use crate::support::{
 
 /// The tenant of Microsoft's that Ada works in.
 pub const TENANT: &str = "7f9c24e8-3b12-4d9a-9f43-2c1b6d0e5a11";
+
+/// Where Google's groups are.
+pub const GROUPS: &str = "/v1/groups/-/memberships:searchTransitiveGroups";
 
 /// Google: digits for a subject, the hosted domain as a claim, no groups, no end of session.
 pub async fn google() -> ScriptedProvider {
@@ -19,8 +22,21 @@ pub async fn google() -> ScriptedProvider {
             "picture": "https://lh3.googleusercontent.com/a/ada", "azp": "sidegate",
         });
         behaviour.offers_logout = false;
+        // The groups are another API's, for tokens with its scope.
+        behaviour.pages = [(GROUPS.to_owned(), groups(&["all@example.com", "eng@example.com"]))].into();
     })
     .await
+}
+
+/// A page of the groups that somebody is in, nested ones included, as Cloud Identity has it.
+pub fn groups(addresses: &[&str]) -> Value {
+    let group = |address: &&str| {
+        json!({
+            "group": format!("groups/{address}"), "groupKey": { "id": address },
+            "relationType": "DIRECT", "roles": [{ "role": "MEMBER" }],
+        })
+    };
+    json!({ "memberships": addresses.iter().map(group).collect::<Vec<_>>() })
 }
 
 /// GitLab: groups with their whole paths, and only at userinfo.
@@ -45,7 +61,7 @@ pub async fn gitlab() -> ScriptedProvider {
 /// token names its own tenant's.
 pub async fn microsoft() -> ScriptedProvider {
     started(|behaviour, root| {
-        behaviour.issuer_path = "/organizations/v2.0".to_owned();
+        behaviour.issuer_path = "/common/v2.0".to_owned();
         behaviour.discovered_issuer = Some(format!("{root}/{{tenantid}}/v2.0"));
         behaviour.id_token = json!({ "iss": format!("{root}/{TENANT}/v2.0") });
         behaviour.user = json!({
