@@ -73,6 +73,11 @@ pub trait Provider: Send + Sync {
         grant: &'a CodeGrant<'a>,
     ) -> BoxFuture<'a, Result<Grant, ProviderError>>;
 
+    /// The address to ask whether the provider is there at all, without a login. None where there is none.
+    fn probe(&self) -> Option<Url> {
+        None
+    }
+
     /// Where a browser ends its session at the provider (OpenID Connect RP-Initiated Logout 1.0 §2).
     /// None where the provider offers no such place.
     fn end_session(&self, request: &LogoutRequest<'_>) -> Option<Url> {

@@ -8,6 +8,7 @@ use tokio::{
     sync::Mutex,
     time::{Instant, sleep},
 };
+use url::Url;
 
 use super::{
     super::{Call, HttpClient, ProviderError, http::HttpError, http::endpoint_url},
@@ -38,6 +39,13 @@ impl Discovery {
 
     pub(super) fn issuer(&self) -> &str {
         &self.issuer
+    }
+
+    /// Where the document is.
+    pub(super) fn url(&self) -> Option<Url> {
+        // §4.1: one trailing slash goes before the path is appended.
+        let issuer = self.issuer.strip_suffix('/').unwrap_or(&self.issuer);
+        endpoint_url(&format!("{issuer}/.well-known/openid-configuration"))
     }
 
     /// The last good document.
@@ -104,10 +112,7 @@ impl Discovery {
     async fn fetch(&self) -> Result<Metadata, ProviderError> {
         let call = Call::Discovery;
         let http = |error| ProviderError::Http { call, error };
-        // §4.1: one trailing slash goes before the path is appended.
-        let issuer = self.issuer.strip_suffix('/').unwrap_or(&self.issuer);
-        let url = endpoint_url(&format!("{issuer}/.well-known/openid-configuration"))
-            .ok_or_else(|| http(HttpError::ForbiddenUrl))?;
+        let url = self.url().ok_or_else(|| http(HttpError::ForbiddenUrl))?;
         let document = self.http.fetch_json(&url, None).await.map_err(http)?;
         Metadata::read(&self.issuer, document)
             .map_err(|problem| ProviderError::Answer { call, problem })

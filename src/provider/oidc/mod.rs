@@ -201,6 +201,10 @@ impl Provider for Oidc {
         Box::pin(self.exchange(grant))
     }
 
+    fn probe(&self) -> Option<Url> {
+        self.discovery.url()
+    }
+
     fn end_session(&self, request: &LogoutRequest<'_>) -> Option<Url> {
         let mut url = self.discovery.current()?.end_session_endpoint.clone()?;
         let mut query = url.query_pairs_mut();
