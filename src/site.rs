@@ -77,6 +77,12 @@ impl Site {
         }
     }
 
+    /// The path that ends the session, or, where there is none here, the one at `provider`.
+    pub fn sign_out_at(&self, provider: &str) -> String {
+        let provider = utf8_percent_encode(provider, ESCAPED);
+        format!("{}?provider={provider}", self.path("sign_out"))
+    }
+
     /// The path that begins a login at `provider`.
     pub fn start(&self, provider: &str, return_to: &str) -> String {
         let provider = utf8_percent_encode(provider, ESCAPED);

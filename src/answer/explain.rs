@@ -191,7 +191,7 @@ impl Denial<'_> {
             let chooser = with_switch(&site.sign_in(self.return_to));
             links.push(Link::new("Sign in another way", chooser));
         }
-        links.push(Link::new("Sign out", site.path("sign_out")));
+        links.push(Link::new("Sign out", site.sign_out_at(self.provider)));
         links
     }
 }

@@ -276,7 +276,7 @@ fn a_refused_account_is_named_to_its_owner_and_can_be_changed() {
         );
         let switch = "href=\"/oauth2/start/corp?rd=%2Fdeep%3Fx%3D1&switch=1\">Use another account";
         assert!(body.contains(switch), "{body}");
-        assert!(body.contains("href=\"/oauth2/sign_out\">Sign out"));
+        assert!(body.contains("href=\"/oauth2/sign_out?provider=corp\">Sign out"));
         assert!(!body.contains("Sign in another way"));
         assert!(body.contains("0123"));
     }
