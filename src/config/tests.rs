@@ -14,6 +14,15 @@ fn root() -> PathBuf {
 fn environment() -> Environment {
     environment_of(&[
         ("CLIENT_SECRET", "from the environment"),
+        ("DISCORD_CLIENT_SECRET", "s"),
+        ("FACEBOOK_CLIENT_SECRET", "s"),
+        ("FORTY_TWO_NEXT_SECRET", "t"),
+        ("FORTY_TWO_SECRET", "s"),
+        ("FORUM_CLIENT_SECRET", "s"),
+        ("GITHUB_CLIENT_SECRET", "s"),
+        ("GITLAB_CLIENT_SECRET", "s"),
+        ("GOOGLE_CLIENT_SECRET", "s"),
+        ("MICROSOFT_CLIENT_SECRET", "s"),
         ("OLD_SECRET", "bW9yZSBlbnRyb3B5IHRoYW4gdGhpcyBsaW5lIGhhcw"),
         (
             "OLD_SESSION_SECRET",
