@@ -59,6 +59,7 @@ pub(in crate::provider) const KIND: Kind = Kind {
     required_scope: None,
     allow: &[],
     claims_by_hand: false,
+    check: |_| Vec::new(),
     build: |config, headers, http| {
         let dialect = Dialect {
             authentication: ClientAuthentication::Post,

@@ -69,6 +69,7 @@ pub(in crate::provider) const KIND: Kind = Kind {
     required_scope: None,
     allow: &["orgs", "teams"],
     claims_by_hand: false,
+    check: |_| Vec::new(),
     build: |config, headers, http| {
         let orgs = asks_for(&config.allow, &["orgs"]);
         let teams = asks_for(&config.allow, &["teams"]);
