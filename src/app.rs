@@ -16,7 +16,7 @@ use crate::{
     provider::{HttpClient, Providers},
     route::Routes,
     session::{Lifetimes, Sessions, cookie::Cookies, seal::KeyRing},
-    site::Site,
+    site::{ProviderFace, Site},
     trust,
 };
 
@@ -85,7 +85,9 @@ fn build(config: Config, providers: Arc<Providers>) -> Gate {
         &config.session.secrets,
         config.public_url.authority(),
     ));
-    let return_rules = ReturnRules::new(&config.public_url, &config.redirect_hosts, &config.prefix);
+    let faces: Vec<_> = config.providers.iter().map(ProviderFace::from).collect();
+    let return_rules = ReturnRules::new(&config.public_url, &config.redirect_hosts, &config.prefix)
+        .without(faces.iter().map(|face| face.callback_path.clone()));
     let cookies = Cookies::new(&config.session, &config.public_url, &config.prefix);
     let lifetimes = Lifetimes {
         lifetime: config.session.lifetime,
@@ -93,11 +95,7 @@ fn build(config: Config, providers: Arc<Providers>) -> Gate {
     };
     let reserved = ReservedNames::new(config.headers.identity.iter().map(|(name, _)| name));
     let site = Site {
-        providers: config
-            .providers
-            .iter()
-            .map(|provider| (provider.name.clone(), provider.label.clone()))
-            .collect(),
+        providers: faces,
         public_url: config.public_url,
         prefix: config.prefix,
         return_rules,
@@ -108,7 +106,6 @@ fn build(config: Config, providers: Arc<Providers>) -> Gate {
             Arc::clone(&keys),
             site.return_rules.clone(),
             &site.public_url,
-            &site.prefix,
             KeepTokens::of(&config.headers),
         ),
         cleaning: Cleaning {

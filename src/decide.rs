@@ -1,6 +1,6 @@
 //! May this request pass? One pure function; its "yes" is a [`Permit`], and forwarding needs one.
 
-use crate::{config::Access, session::Session};
+use crate::{config::Access, provider::allow::Denied, session::Session, text::Text};
 
 /// The proof that a request may pass. Only [`decide`] makes one, and only
 /// [`forward`](crate::forward::Forwarder::send) takes it, so nothing reaches the upstream without a
@@ -24,8 +24,19 @@ pub enum Visitor<'a> {
     Nobody,
     /// Somebody whom the provider's allow lists admit.
     Admitted(&'a Session),
-    /// Somebody whom they no longer admit, by this rule: lists may become stricter while sessions live.
-    Barred(String),
+    /// Somebody whom they no longer admit: lists may become stricter while sessions live.
+    Barred(Barred),
+}
+
+/// Somebody who is signed in and may not pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Barred {
+    /// The name they know themselves by.
+    pub user: Text,
+    /// The provider's name in the configuration.
+    pub provider: Text,
+    /// The rule and the sentence.
+    pub denied: Denied,
 }
 
 /// Why a request may not pass.
@@ -35,8 +46,8 @@ pub enum Refusal {
     NotSignedIn,
     /// The route is closed to everybody.
     Closed,
-    /// Whoever is signed in may not pass, by this rule.
-    Barred(String),
+    /// Whoever is signed in may not pass.
+    Barred(Barred),
 }
 
 /// Judges a request by its route's rule and by who is there.
@@ -45,7 +56,7 @@ pub fn decide(access: Access, visitor: Visitor<'_>) -> Result<Permit<'_>, Refusa
         (Access::Deny, _) => Err(Refusal::Closed),
         (Access::Public, _) => Ok(Permit { told: None }),
         (Access::Login, Visitor::Nobody) => Err(Refusal::NotSignedIn),
-        (Access::Login, Visitor::Barred(rule)) => Err(Refusal::Barred(rule)),
+        (Access::Login, Visitor::Barred(barred)) => Err(Refusal::Barred(barred)),
         (Access::Login, Visitor::Admitted(session)) => Ok(Permit {
             told: Some(session),
         }),
@@ -78,12 +89,23 @@ mod tests {
         }
     }
 
+    fn barred() -> Barred {
+        Barred {
+            user: "ada".into(),
+            provider: "corp".into(),
+            denied: Denied {
+                rule: "groups".to_owned(),
+                sentence: "Your groups may not pass.",
+            },
+        }
+    }
+
     #[test]
     fn a_closed_route_is_closed_to_everybody() {
         let session = session();
         for visitor in [
             Visitor::Nobody,
-            Visitor::Barred("groups".to_owned()),
+            Visitor::Barred(barred()),
             Visitor::Admitted(&session),
         ] {
             assert_eq!(decide(Access::Deny, visitor).unwrap_err(), Refusal::Closed);
@@ -95,8 +117,8 @@ mod tests {
         let refused = |visitor| decide(Access::Login, visitor).unwrap_err();
         assert_eq!(refused(Visitor::Nobody), Refusal::NotSignedIn);
         assert_eq!(
-            refused(Visitor::Barred("groups".to_owned())),
-            Refusal::Barred("groups".to_owned())
+            refused(Visitor::Barred(barred())),
+            Refusal::Barred(barred())
         );
         let session = session();
         let permit = decide(Access::Login, Visitor::Admitted(&session)).unwrap();
@@ -108,7 +130,7 @@ mod tests {
         let session = session();
         for visitor in [
             Visitor::Nobody,
-            Visitor::Barred("groups".to_owned()),
+            Visitor::Barred(barred()),
             Visitor::Admitted(&session),
         ] {
             assert!(decide(Access::Public, visitor).unwrap().told().is_none());

@@ -97,7 +97,7 @@ impl Gate {
                 request.deep_path.as_deref(),
                 session,
             )
-            .map_err(|judgement| self.reject(judgement, &request, session))?;
+            .map_err(|judgement| self.reject(judgement, &request))?;
         record.verdict = if permit.told().is_some() {
             "pass"
         } else {
@@ -105,10 +105,7 @@ impl Gate {
         };
 
         if permit.told().is_some() && self.is_foreign_upgrade(&request) {
-            return Err(Reject::Forbidden {
-                user: None,
-                rule: "an upgrade asked for by another site".to_owned(),
-            });
+            return Err(Reject::Forbidden("an upgrade asked for by another site"));
         }
         let renewal = match permit.told() {
             Some(session) => self.sessions.renew(session, visit.present, now),
@@ -166,36 +163,32 @@ impl Gate {
         decide(access, self.providers.visitor(session)).map_err(Judgement::Refused)
     }
 
-    fn reject(
-        &self,
-        judgement: Judgement,
-        request: &CleanRequest,
-        session: Option<&Session>,
-    ) -> Reject {
-        let headers = &request.head.headers;
-        let forbidden = |rule: &str| Reject::Forbidden {
-            user: session.map(|session| session.identity.user().to_string()),
-            rule: rule.to_owned(),
+    fn reject(&self, judgement: Judgement, request: &CleanRequest) -> Reject {
+        let return_to = || {
+            answer::return_address(
+                request.audience(),
+                &request.head.headers,
+                request.target(),
+                &self.site,
+            )
         };
         match judgement {
             Judgement::Ambiguous => Reject::BadRequest(AMBIGUOUS.into()),
             Judgement::Refused(Refusal::NotSignedIn) => Reject::SignIn {
-                return_to: answer::return_address(
-                    request.audience(),
-                    headers,
-                    request.target(),
-                    &self.site,
-                ),
+                return_to: return_to(),
             },
-            Judgement::Refused(Refusal::Closed) => forbidden("access = \"deny\""),
-            Judgement::Refused(Refusal::Barred(rule)) => forbidden(&rule),
+            Judgement::Refused(Refusal::Closed) => Reject::Forbidden("access = \"deny\""),
+            Judgement::Refused(Refusal::Barred(barred)) => Reject::Barred {
+                barred: Box::new(barred),
+                return_to: return_to(),
+            },
         }
     }
 
     fn own_endpoint(&self, request: &CleanRequest) -> Result<Option<Endpoint>, Reject> {
-        let own = Endpoint::find(&self.site.prefix, request.path());
+        let own = Endpoint::find(&self.site, request.path());
         match &request.deep_path {
-            Some(deep) if Endpoint::find(&self.site.prefix, deep) != own => {
+            Some(deep) if Endpoint::find(&self.site, deep) != own => {
                 Err(Reject::BadRequest(AMBIGUOUS.into()))
             }
             _ => Ok(own),

@@ -1,9 +1,9 @@
-//! What stays the same for every request: the public address, the prefix, what pages show.
+//! What stays the same for every request: the public address, the prefix, what pages show of providers.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::{
-    config::PublicUrl,
+    config::{ProviderConfig, PublicUrl},
     login::return_to::{ReturnRules, ReturnTo},
 };
 
@@ -16,8 +16,35 @@ pub struct Site {
     pub prefix: String,
     /// What a return address is checked against.
     pub return_rules: ReturnRules,
-    /// The providers' names and labels, in the file's order.
-    pub providers: Vec<(String, String)>,
+    /// The providers as users see them, in the file's order.
+    pub providers: Vec<ProviderFace>,
+}
+
+/// A provider as users see it.
+#[derive(Debug)]
+pub struct ProviderFace {
+    /// The table's name, as it stands in addresses.
+    pub name: String,
+    /// What people call it.
+    pub label: String,
+    /// Its kind's mark: an SVG element that stands in the source, or nothing.
+    pub mark: &'static str,
+    /// The path below the public origin that it sends browsers back to.
+    pub callback_path: String,
+    /// What somebody who may not pass reads, in the operator's words.
+    pub deny_message: Option<String>,
+}
+
+impl From<&ProviderConfig> for ProviderFace {
+    fn from(config: &ProviderConfig) -> Self {
+        Self {
+            name: config.name.clone(),
+            label: config.label.clone(),
+            mark: config.kind.mark,
+            callback_path: config.callback_path.clone(),
+            deny_message: config.deny_message.clone(),
+        }
+    }
 }
 
 impl Site {
@@ -50,19 +77,36 @@ impl Site {
         }
     }
 
+    /// The path that ends the session, or, where there is none here, the one at `provider`.
+    pub fn sign_out_at(&self, provider: &str) -> String {
+        let provider = utf8_percent_encode(provider, ESCAPED);
+        format!("{}?provider={provider}", self.path("sign_out"))
+    }
+
     /// The path that begins a login at `provider`.
     pub fn start(&self, provider: &str, return_to: &str) -> String {
         let provider = utf8_percent_encode(provider, ESCAPED);
         with_return(self.path(&format!("start/{provider}")), return_to)
     }
 
-    /// The path to signing in as somebody else: the sign-in page does not lead back at once although
-    /// somebody is signed in, and the provider is told to ask for the account.
-    pub fn switch_account(&self, return_to: &str) -> String {
+    /// The provider of that name.
+    pub fn provider(&self, name: &str) -> Option<&ProviderFace> {
+        self.providers.iter().find(|face| face.name == name)
+    }
+
+    /// The only provider, where there is nothing to choose.
+    pub fn only_provider(&self) -> Option<&ProviderFace> {
         match self.providers.as_slice() {
-            [(provider, _)] => with_switch(&self.start(provider, return_to)),
-            _ => with_switch(&self.sign_in(return_to)),
+            [only] => Some(only),
+            _ => None,
         }
+    }
+
+    /// The provider that sends browsers back to exactly this path, wherever it lies.
+    pub fn provider_by_callback(&self, path: &str) -> Option<&ProviderFace> {
+        self.providers
+            .iter()
+            .find(|face| face.callback_path == path)
     }
 
     /// `return_to`, if it may be returned to; the root otherwise. Never an error: the address may be old
@@ -99,3 +143,26 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
+
+#[cfg(test)]
+impl Site {
+    /// A site at `https://app.example` with these providers, each with the path it has by default.
+    pub(crate) fn for_test(prefix: &str, providers: &[&str]) -> Self {
+        let public_url = PublicUrl {
+            url: "https://app.example".parse().expect("an address"),
+        };
+        let face = |name: &&str| ProviderFace {
+            name: (*name).to_owned(),
+            label: (*name).to_owned(),
+            mark: "",
+            callback_path: format!("{prefix}/callback/{name}"),
+            deny_message: None,
+        };
+        Self {
+            return_rules: ReturnRules::new(&public_url, &[], prefix),
+            public_url,
+            prefix: prefix.to_owned(),
+            providers: providers.iter().map(face).collect(),
+        }
+    }
+}

@@ -4,9 +4,10 @@ use std::borrow::Cow;
 
 use http::StatusCode;
 
-use super::{Link, Reject, audience::Audience};
+use super::{Account, Link, Reject, audience::Audience};
 use crate::{
     login::{Fault, LoginError},
+    provider::allow::Denied,
     site::{Site, with_switch},
 };
 
@@ -26,7 +27,10 @@ pub(super) struct Explanation {
 }
 
 impl Reject {
-    pub(super) fn explain(&self) -> Explanation {
+    pub(super) fn explain(&self, site: &Site) -> Explanation {
+        if let Some(denial) = self.denial() {
+            return denial.explain(site);
+        }
         match self {
             Self::SignIn { .. } => Explanation::new(
                 (StatusCode::UNAUTHORIZED, "login_required", UNAUTHENTICATED),
@@ -34,12 +38,8 @@ impl Reject {
                 "You are not signed in, so what you sent did not arrive. Sign in in a new tab, then come \
                  back to this one and reload it: your browser offers to send it again.",
             ),
-            Self::Forbidden { user: Some(_), .. } => Explanation::new(
-                (StatusCode::FORBIDDEN, "forbidden", PERMISSION_DENIED),
-                "No access",
-                "This account may not open this page.",
-            ),
-            Self::Forbidden { user: None, .. } => Explanation::new(
+            // Who is barred was told above.
+            Self::Forbidden(_) | Self::Barred { .. } => Explanation::new(
                 (StatusCode::FORBIDDEN, "forbidden", PERMISSION_DENIED),
                 "Closed",
                 "This page is closed to everybody.",
@@ -96,12 +96,38 @@ impl Reject {
         }
     }
 
-    /// Who is signed in, to be shown.
-    pub(super) fn user(&self) -> Option<&str> {
+    /// Who is signed in and where, to be shown.
+    pub(super) fn account<'a>(&'a self, site: &'a Site) -> Option<Account<'a>> {
+        let denial = self.denial()?;
+        Some(Account {
+            user: denial.user,
+            provider: site
+                .provider(denial.provider)
+                .map_or(denial.provider, |face| &face.label),
+        })
+    }
+
+    /// Who may not pass and why: told at the end of a login, or of a session from before the lists
+    /// became stricter.
+    fn denial(&self) -> Option<Denial<'_>> {
         match self {
-            Self::Forbidden { user, .. } => user.as_deref(),
+            Self::Barred { barred, return_to } => Some(Denial {
+                user: &barred.user,
+                provider: &barred.provider,
+                denied: &barred.denied,
+                return_to,
+            }),
             Self::Login(error) => match &**error {
-                LoginError::NotAllowed { user, .. } => Some(user),
+                LoginError::NotAllowed {
+                    user,
+                    denied,
+                    again,
+                } => Some(Denial {
+                    user,
+                    provider: &again.provider,
+                    denied,
+                    return_to: again.return_to.as_str(),
+                }),
                 _ => None,
             },
             _ => None,
@@ -118,12 +144,11 @@ impl Reject {
 
     /// What a person can do now.
     pub(super) fn links(&self, audience: Audience, site: &Site) -> Vec<Link> {
+        if let Some(denial) = self.denial() {
+            return denial.links(site);
+        }
         match self {
             Self::SignIn { .. } => vec![Link::beside("Sign in", site.sign_in("/"))],
-            Self::Forbidden { user: Some(_), .. } => vec![
-                Link::new("Use another account", site.switch_account("/")),
-                Link::new("Sign out", site.path("sign_out")),
-            ],
             Self::NotFound => vec![Link::new("Go to the app", "/".to_owned())],
             Self::ConfirmSignOut { .. } => vec![Link::new("Stay signed in", "/".to_owned())],
             Self::Login(error) => login_links(error, site),
@@ -133,6 +158,41 @@ impl Reject {
             }
             _ => Vec::new(),
         }
+    }
+}
+
+/// Somebody whom the allow lists do not let pass.
+struct Denial<'a> {
+    user: &'a str,
+    provider: &'a str,
+    denied: &'a Denied,
+    return_to: &'a str,
+}
+
+impl Denial<'_> {
+    /// The operator's words where there are some: they know whom to ask. Never the rule, which would
+    /// tell a stranger what to forge.
+    fn explain(&self, site: &Site) -> Explanation {
+        let operators_words = site
+            .provider(self.provider)
+            .and_then(|face| face.deny_message.clone());
+        Explanation::new(
+            (StatusCode::FORBIDDEN, "forbidden", PERMISSION_DENIED),
+            "No access",
+            operators_words.map_or(Cow::from(self.denied.sentence), Cow::from),
+        )
+    }
+
+    /// Each asks the provider anew, or it would take the same account again without a word.
+    fn links(&self, site: &Site) -> Vec<Link> {
+        let start = site.start(self.provider, self.return_to);
+        let mut links = vec![Link::new("Use another account", with_switch(&start))];
+        if site.only_provider().is_none() {
+            let chooser = with_switch(&site.sign_in(self.return_to));
+            links.push(Link::new("Sign in another way", chooser));
+        }
+        links.push(Link::new("Sign out", site.sign_out_at(self.provider)));
+        links
     }
 }
 
@@ -165,10 +225,6 @@ fn explain_login(error: &LoginError) -> Explanation {
         (_, Fault::User) => ("login_denied", PERMISSION_DENIED, "Not signed in"),
         (_, Fault::Provider) => ("provider_failed", UNAVAILABLE, "Signing in failed"),
     };
-    let title = match error {
-        LoginError::NotAllowed { .. } => "No access",
-        _ => title,
-    };
     Explanation::new((status, code, grpc), title, error.sentence())
 }
 
@@ -180,11 +236,10 @@ fn login_links(error: &LoginError, site: &Site) -> Vec<Link> {
     };
     let mut links = vec![match error {
         LoginError::UnknownProvider => return vec![Link::new("Sign in", path)],
-        LoginError::NotAllowed { .. } => Link::new("Use another account", with_switch(&path)),
         _ if error.is_outage() => Link::new("Try again", path),
         _ => Link::new("Sign in again", path),
     }];
-    if let (Some(again), [_, _, ..]) = (error.start_again(), site.providers.as_slice()) {
+    if let (Some(again), None) = (error.start_again(), site.only_provider()) {
         let chooser = site.sign_in(again.return_to.as_str());
         links.push(Link::new("Sign in another way", chooser));
     }

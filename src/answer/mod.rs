@@ -12,12 +12,12 @@ pub mod reply;
 #[cfg(test)]
 mod tests;
 
-pub use page::{Choice, Link, Notice, SignInPage};
+pub use page::{Account, Choice, Link, Notice, SignInPage};
 pub use render::{render, return_address};
 
 use std::borrow::Cow;
 
-use crate::login::LoginError;
+use crate::{decide::Barred, login::LoginError};
 
 /// Why a request is answered by the gate and not by the upstream. The one error of the request path.
 #[derive(Debug)]
@@ -27,12 +27,14 @@ pub enum Reject {
         /// Path and query of the request, for the way back.
         return_to: String,
     },
-    /// The visitor may not pass.
-    Forbidden {
-        /// Who is signed in, to be shown; none where the route is closed to everybody.
-        user: Option<String>,
-        /// The rule, for the log.
-        rule: String,
+    /// Closed to everybody, whoever is signed in; the rule, for the log.
+    Forbidden(&'static str),
+    /// Whoever is signed in may not pass. `return_to` is path and query asked for.
+    Barred {
+        /// Who, and why.
+        barred: Box<Barred>,
+        /// Path and query of the request, for the way back with another account.
+        return_to: String,
     },
     /// The request cannot be judged; the sentence says why.
     BadRequest(Cow<'static, str>),
@@ -66,7 +68,7 @@ impl Reject {
     pub fn verdict(&self) -> &'static str {
         match self {
             Self::SignIn { .. } => "sign_in",
-            Self::Forbidden { .. } => "forbidden",
+            Self::Forbidden(_) | Self::Barred { .. } => "forbidden",
             Self::BadRequest(_) => "bad_request",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed(_) => "method_not_allowed",
@@ -81,7 +83,10 @@ impl Reject {
     /// What only the log may say.
     pub fn detail(&self) -> Option<String> {
         match self {
-            Self::Forbidden { rule, .. } => Some(rule.clone()),
+            Self::Forbidden(rule) => Some((*rule).to_owned()),
+            Self::Barred { barred, .. } => {
+                Some(format!("{}: allow.{}", barred.provider, barred.denied.rule))
+            }
             Self::BadRequest(sentence) => Some(sentence.clone().into_owned()),
             Self::Login(error) => Some(error.to_string()),
             _ => None,

@@ -18,14 +18,18 @@ pub struct SignInPage<'a> {
 
 /// A provider's button.
 pub struct Choice<'a> {
-    /// What it says.
+    /// The provider's name.
     pub label: &'a str,
+    /// The provider's mark, written into the page as it is: only what stands in the source may come here.
+    pub mark: &'static str,
     /// Where it leads.
     pub href: String,
+    /// Whether this browser's last login was here.
+    pub is_last_used: bool,
 }
 
 impl Choice<'_> {
-    /// What stands in the place of a picture.
+    /// What stands in the place of a mark.
     fn initial(&self) -> String {
         self.label
             .chars()
@@ -45,7 +49,7 @@ pub struct Notice<'a> {
     /// The same in sentences.
     pub message: &'a str,
     /// Who is signed in, where that explains the answer.
-    pub user: Option<&'a str>,
+    pub account: Option<Account<'a>>,
     /// What the provider says, shown as its words.
     pub quote: Option<&'a str>,
     /// A button that posts: (what it says, where to).
@@ -54,6 +58,14 @@ pub struct Notice<'a> {
     pub links: Vec<Link>,
     /// Leads to the log line; none where nothing went wrong.
     pub request_id: Option<&'a str>,
+}
+
+/// Somebody at a provider.
+pub struct Account<'a> {
+    /// The name they know themselves by.
+    pub user: &'a str,
+    /// What people call the provider.
+    pub provider: &'a str,
 }
 
 /// A link that looks like a button.

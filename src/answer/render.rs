@@ -17,7 +17,7 @@ pub fn render(
     site: &Site,
     request_id: &str,
 ) -> Response<Body> {
-    let explanation = reject.explain();
+    let explanation = reject.explain(site);
     let mut response = match (audience, reject) {
         (Audience::Grpc, _) => return reply::grpc(explanation.grpc, explanation.error),
         (Audience::Navigation, Reject::SignIn { return_to }) => {
@@ -46,7 +46,7 @@ pub fn render(
                 host: site.public_url.authority(),
                 title: explanation.title,
                 message: &explanation.message,
-                user: reject.user(),
+                account: reject.account(site),
                 quote: reject.providers_words(),
                 form: None,
                 links: reject.links(audience, site),

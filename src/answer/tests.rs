@@ -3,7 +3,6 @@ use http::{HeaderMap, Response, StatusCode};
 use http_body_util::BodyExt;
 use proptest::prelude::*;
 use serde_json::Value;
-use url::Url;
 
 use super::{
     Choice, Reject, SignInPage,
@@ -12,21 +11,33 @@ use super::{
 };
 use crate::{
     body::Body,
-    config::PublicUrl,
-    login::{LoginError, StartAgain, return_to::ReturnRules},
-    provider::allow::Denied,
+    decide::Barred,
+    login::{LoginError, StartAgain},
+    provider::{allow::Denied, kind::KINDS},
     site::Site,
 };
 
 fn site() -> Site {
-    let public_url = PublicUrl {
-        url: Url::parse("https://app.example").unwrap(),
-    };
-    Site {
-        return_rules: ReturnRules::new(&public_url, &[], "/oauth2"),
-        public_url,
-        prefix: "/oauth2".to_owned(),
-        providers: vec![("corp".to_owned(), "Corp".to_owned())],
+    let mut site = Site::for_test("/oauth2", &["corp"]);
+    site.providers[0].label = "Corp & Co".to_owned();
+    site
+}
+
+fn barred(user: &str) -> Reject {
+    Reject::Barred {
+        barred: Box::new(Barred {
+            user: user.into(),
+            provider: "corp".into(),
+            denied: denied(),
+        }),
+        return_to: "/deep?x=1".to_owned(),
+    }
+}
+
+fn denied() -> Denied {
+    Denied {
+        rule: "secret rule".to_owned(),
+        sentence: "Your groups may not pass.",
     }
 }
 
@@ -39,14 +50,8 @@ fn sign_in(return_to: &str) -> Reject {
 fn every_reject() -> Vec<Reject> {
     vec![
         sign_in("/a?b=1"),
-        Reject::Forbidden {
-            user: Some("ada".to_owned()),
-            rule: "secret rule".to_owned(),
-        },
-        Reject::Forbidden {
-            user: None,
-            rule: "secret rule".to_owned(),
-        },
+        barred("ada"),
+        Reject::Forbidden("secret rule"),
         Reject::BadRequest("the path has a dot segment".into()),
         Reject::NotFound,
         Reject::MethodNotAllowed("GET, HEAD"),
@@ -85,10 +90,7 @@ fn answered(code: &str) -> LoginError {
 fn not_allowed() -> LoginError {
     LoginError::NotAllowed {
         user: "ada".into(),
-        denied: Denied {
-            rule: "secret rule".to_owned(),
-            sentence: "Your groups may not pass.",
-        },
+        denied: denied(),
         again: again(),
     }
 }
@@ -264,10 +266,94 @@ fn only_a_get_is_offered_to_be_tried_again() {
 
 #[test]
 fn a_refused_account_is_named_to_its_owner_and_can_be_changed() {
-    let (_, _, body) = answer(&every_reject()[1], Navigation);
-    assert!(body.contains("<strong>ada</strong>"));
-    assert!(body.contains("/oauth2/start/corp?switch=1"));
-    assert!(body.contains("0123"));
+    for reject in [barred("ada"), Reject::from(not_allowed())] {
+        let (status, _, body) = answer(&reject, Navigation);
+        let body = body.replace("&#38;", "&");
+        assert_eq!(status, StatusCode::FORBIDDEN);
+        assert!(
+            body.contains("signed in as <strong>ada</strong> at Corp & Co."),
+            "{body}"
+        );
+        let switch = "href=\"/oauth2/start/corp?rd=%2Fdeep%3Fx%3D1&switch=1\">Use another account";
+        assert!(body.contains(switch), "{body}");
+        assert!(body.contains("href=\"/oauth2/sign_out?provider=corp\">Sign out"));
+        assert!(!body.contains("Sign in another way"));
+        assert!(body.contains("0123"));
+    }
+}
+
+#[test]
+fn where_there_are_several_ways_a_refused_account_may_take_another() {
+    let site = Site::for_test("/oauth2", &["corp", "hub"]);
+    for reject in [barred("ada"), Reject::from(not_allowed())] {
+        let response = render(&reject, Navigation, &site, "0123");
+        let body = text(response.into_body()).replace("&#38;", "&");
+        let chooser = "href=\"/oauth2/sign_in?rd=%2Fdeep%3Fx%3D1&switch=1\">Sign in another way";
+        assert!(body.contains(chooser), "{body}");
+    }
+}
+
+#[test]
+fn the_operators_words_come_first_and_the_rule_stays_in_the_log() {
+    let mut site = site();
+    for (operators, message) in [
+        (None, "Your groups may not pass."),
+        (Some("Ask <ops>."), "Ask <ops>."),
+    ] {
+        site.providers[0].deny_message = operators.map(str::to_owned);
+        for reject in [barred("ada"), Reject::from(not_allowed())] {
+            let body = text(render(&reject, Program, &site, "0123").into_body());
+            assert!(!body.contains("secret rule"), "{body}");
+            let body: Value = serde_json::from_str(&body).unwrap();
+            assert_eq!(body["error"], "forbidden");
+            assert_eq!(body["message"], message);
+            let page = text(render(&reject, Navigation, &site, "0123").into_body());
+            let escaped = message.replace('<', "&#60;").replace('>', "&#62;");
+            assert!(page.contains(&escaped) && !page.contains("<ops>"), "{page}");
+            let detail = reject.detail().unwrap();
+            assert!(detail.starts_with("corp: allow.secret rule"), "{detail}");
+        }
+    }
+}
+
+#[test]
+fn the_chooser_shows_marks_and_what_was_used_last() {
+    const MARK: &str = r#"<svg viewBox="0 0 1 1"><path d="M0 0"/></svg>"#;
+    let choice = |label, mark, is_last_used| Choice {
+        label,
+        mark,
+        href: "/oauth2/start/x".to_owned(),
+        is_last_used,
+    };
+    let page = SignInPage {
+        host: "app.example",
+        choices: vec![choice("Hub", MARK, true), choice("corp", "", false)],
+    };
+    let page = text(reply::page(StatusCode::OK, &page).into_body());
+    assert_eq!(page.matches(MARK).count(), 1);
+    assert!(page.contains(">C</span>"), "{page}");
+    assert_eq!(page.matches("last used").count(), 1);
+    assert!(page.contains("Continue with <strong>corp</strong>"));
+}
+
+/// They are written into pages as they are, under a policy that allows nothing from elsewhere.
+#[test]
+fn marks_are_pictures_and_nothing_else() {
+    for kind in KINDS.iter().filter(|kind| !kind.mark.is_empty()) {
+        let mark = kind.mark;
+        assert!(
+            mark.starts_with("<svg ") && mark.ends_with("</svg>"),
+            "{kind:?}"
+        );
+        assert!(mark.contains(" viewBox=\""), "{kind:?}");
+        // An id would have to be the only one of its name on the page.
+        for forbidden in [
+            "<script", "<style", " style=", "href", " on", "<image", "<use", "<foreign", " id=",
+            "url(",
+        ] {
+            assert!(!mark.contains(forbidden), "{kind:?}: {forbidden}");
+        }
+    }
 }
 
 #[test]
@@ -347,7 +433,9 @@ fn hostile_names_stay_text() {
     const HOSTILE: &str = "<script>alert(1)</script>\"'&";
     let choices = vec![Choice {
         label: HOSTILE,
+        mark: "",
         href: site().start(HOSTILE, HOSTILE),
+        is_last_used: false,
     }];
     let page = SignInPage {
         host: "app.example",
@@ -355,11 +443,7 @@ fn hostile_names_stay_text() {
     };
     let response: Response<Body> = reply::page(StatusCode::OK, &page);
     let chooser = text(response.into_body());
-    let forbidden = Reject::Forbidden {
-        user: Some(HOSTILE.to_owned()),
-        rule: String::new(),
-    };
-    for page in [chooser, answer(&forbidden, Navigation).2] {
+    for page in [chooser, answer(&barred(HOSTILE), Navigation).2] {
         assert!(!page.contains("<script"), "{page}");
         assert!(!page.contains("\"'&"), "{page}");
     }
@@ -376,8 +460,7 @@ proptest! {
 
     #[test]
     fn a_name_never_becomes_markup(name in "\\PC{0,40}") {
-        let reject = Reject::Forbidden { user: Some(name), rule: String::new() };
-        let page = answer(&reject, Navigation).2;
+        let page = answer(&barred(&name), Navigation).2;
         let shown = page.split_once("signed in as <strong>").unwrap().1.split_once("</strong>").unwrap().0;
         prop_assert!(!shown.contains(['<', '>', '"', '\'']));
     }

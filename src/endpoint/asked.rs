@@ -8,7 +8,7 @@ use crate::{
     answer::{Reject, audience::Audience},
     clean::CleanRequest,
     login::{LoginOptions, return_to::ReturnTo},
-    site::Site,
+    site::{ProviderFace, Site, with_switch},
 };
 
 /// What a request for a login says.
@@ -17,6 +17,8 @@ pub(super) struct Asked {
     pub(super) return_to: ReturnTo,
     /// Whether somebody wants to be asked for the account anew.
     pub(super) switch: bool,
+    /// The name of a provider, as it was written.
+    provider: Option<String>,
 }
 
 impl Asked {
@@ -33,7 +35,26 @@ impl Asked {
         Ok(Self {
             return_to,
             switch: parameter(request.query(), "switch").is_some(),
+            provider: parameter(request.query(), "provider").map(Cow::into_owned),
         })
+    }
+
+    /// The provider where the login begins without a choice: the one named, or the only one. A name
+    /// that is none's, in an old link for instance, leaves the choice to the person.
+    pub(super) fn provider<'a>(&self, site: &'a Site) -> Option<&'a ProviderFace> {
+        self.provider
+            .as_deref()
+            .and_then(|name| site.provider(name))
+            .or_else(|| site.only_provider())
+    }
+
+    /// A path of the sign-in page or of a login's beginning that asks for the account anew if this does.
+    pub(super) fn with_its_switch(&self, path: String) -> String {
+        if self.switch {
+            with_switch(&path)
+        } else {
+            path
+        }
     }
 
     /// How the login begins.
@@ -41,6 +62,17 @@ impl Asked {
         LoginOptions {
             switch_account: self.switch,
             again: false,
+        }
+    }
+}
+
+#[cfg(test)]
+impl Asked {
+    pub(super) fn for_test(provider: Option<&str>, switch: bool) -> Self {
+        Self {
+            return_to: ReturnTo::root(),
+            switch,
+            provider: provider.map(str::to_owned),
         }
     }
 }
@@ -54,6 +86,33 @@ pub(super) fn parameter<'a>(query: Option<&'a str>, name: &str) -> Option<Cow<'a
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_named_provider_goes_straight_on_and_an_unknown_one_leaves_the_choice() {
+        let one = Site::for_test("/oauth2", &["corp"]);
+        let two = Site::for_test("/oauth2", &["corp", "hub"]);
+        for (site, name, expected) in [
+            (&two, None, None),
+            (&two, Some("hub"), Some("hub")),
+            (&two, Some("Hub"), None),
+            (&two, Some(""), None),
+            (&two, Some("hub/../corp"), None),
+            (&one, None, Some("corp")),
+            (&one, Some("hub"), Some("corp")),
+        ] {
+            let found = Asked::for_test(name, false).provider(site);
+            assert_eq!(found.map(|face| face.name.as_str()), expected, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn another_account_is_asked_for_all_the_way() {
+        let path = |switch| {
+            Asked::for_test(None, switch).with_its_switch("/oauth2/start/hub?rd=%2Fa".to_owned())
+        };
+        assert_eq!(path(false), "/oauth2/start/hub?rd=%2Fa");
+        assert_eq!(path(true), "/oauth2/start/hub?rd=%2Fa&switch=1");
+    }
 
     #[test]
     fn a_parameter_is_decoded_once_and_the_first_counts() {

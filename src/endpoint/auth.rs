@@ -29,7 +29,7 @@ pub(super) fn serve(gate: &Gate, request: &CleanRequest, record: &mut Record) ->
 
     let told = match judge(gate, &request.original, session) {
         Ok(told) => told,
-        Err(judgement) => return refuse(gate, judgement, &request.original, session, record),
+        Err(judgement) => return refuse(gate, judgement, &request.original, record),
     };
     record.verdict = "pass";
     let mut response = reply::empty(StatusCode::ACCEPTED);
@@ -65,20 +65,17 @@ fn refuse(
     gate: &Gate,
     judgement: Judgement,
     asked: &Original,
-    session: Option<&Session>,
     record: &mut Record,
 ) -> Response<Body> {
-    let forbidden = |rule: &str| Reject::Forbidden {
-        user: session.map(|session| session.identity.user().to_string()),
-        rule: rule.to_owned(),
-    };
+    let return_to = asked.return_to().to_owned();
     let reject = match judgement {
-        Judgement::Refused(Refusal::NotSignedIn) => Reject::SignIn {
-            return_to: asked.return_to().to_owned(),
+        Judgement::Refused(Refusal::NotSignedIn) => Reject::SignIn { return_to },
+        Judgement::Refused(Refusal::Closed) => Reject::Forbidden("access = \"deny\""),
+        Judgement::Refused(Refusal::Barred(barred)) => Reject::Barred {
+            barred: Box::new(barred),
+            return_to,
         },
-        Judgement::Refused(Refusal::Closed) => forbidden("access = deny"),
-        Judgement::Refused(Refusal::Barred(rule)) => forbidden(&rule),
-        Judgement::Ambiguous => forbidden("ambiguous path"),
+        Judgement::Ambiguous => Reject::Forbidden("ambiguous path"),
     };
     record.verdict = reject.verdict();
     record.detail = reject.detail();

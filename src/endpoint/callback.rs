@@ -1,4 +1,4 @@
-//! `PREFIX/callback[/PROVIDER]`: the provider sent the browser back; the login ends here.
+//! The callback: a provider sent the browser back, and the login ends here.
 
 use http::{Response, StatusCode, header::SET_COOKIE};
 
@@ -17,15 +17,10 @@ use crate::{
 pub(super) async fn serve(
     gate: &Gate,
     request: &CleanRequest,
-    provider: Option<&str>,
+    provider: &str,
     record: &mut Record,
 ) -> Result<Response<Body>, Reject> {
     record.verdict = "callback";
-    let provider = match (provider, gate.site.providers.as_slice()) {
-        (Some(name), _) => name,
-        (None, [(only, _)]) => only,
-        (None, _) => return Err(Reject::NotFound),
-    };
     let headers = &request.head.headers;
     let now = clock::now();
     let visit = gate.sessions.visit(headers, now);
@@ -60,7 +55,12 @@ pub(super) async fn serve(
         .sessions
         .write_logout_hint(&session.identity.provider, id_token.as_deref());
     let mut response = reply::redirect(StatusCode::FOUND, return_to.as_str());
-    for cookie in cookies.into_iter().chain([hint]) {
+    // Where there is nothing to choose, there is nothing to remember.
+    let choice = match gate.site.only_provider() {
+        Some(_) => None,
+        None => Some(gate.sessions.cookies().write_provider(provider)),
+    };
+    for cookie in cookies.into_iter().chain([hint]).chain(choice) {
         response.headers_mut().append(SET_COOKIE, cookie);
     }
     Ok(response)

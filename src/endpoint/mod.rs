@@ -12,7 +12,9 @@ mod userinfo;
 use http::{Method, Response};
 use percent_encoding::percent_decode_str;
 
-use crate::{answer::Reject, body::Body, clean::CleanRequest, gate::Gate, observe::Record};
+use crate::{
+    answer::Reject, body::Body, clean::CleanRequest, gate::Gate, observe::Record, site::Site,
+};
 
 /// Which own endpoint a path names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,8 +23,9 @@ pub enum Endpoint {
     SignIn,
     /// `PREFIX/start` or `PREFIX/start/PROVIDER`
     Start(Option<String>),
-    /// `PREFIX/callback` or `PREFIX/callback/PROVIDER`
-    Callback(Option<String>),
+    /// Where this provider sends browsers back to: `PREFIX/callback/PROVIDER`, or the path that the
+    /// operator has registered, which may lie outside the prefix; `PREFIX/callback` is an only provider's.
+    Callback(String),
     /// `PREFIX/sign_out`
     SignOut,
     /// `PREFIX/auth`
@@ -39,13 +42,16 @@ pub enum Endpoint {
 
 impl Endpoint {
     /// The endpoint that `path` names, if it is an own one. The prefix ends at a segment boundary.
-    pub fn find(prefix: &str, path: &str) -> Option<Self> {
+    pub fn find(site: &Site, path: &str) -> Option<Self> {
         match path {
             "/ping" => return Some(Self::Ping),
             "/ready" => return Some(Self::Ready),
             _ => {}
         }
-        let below = path.strip_prefix(prefix)?;
+        if let Some(face) = site.provider_by_callback(path) {
+            return Some(Self::Callback(face.name.clone()));
+        }
+        let below = path.strip_prefix(&site.prefix)?;
         let name = match below.strip_prefix('/') {
             Some(name) => name,
             None if below.is_empty() => return Some(Self::Unknown),
@@ -55,7 +61,10 @@ impl Endpoint {
             None => match name {
                 "sign_in" => Self::SignIn,
                 "start" => Self::Start(None),
-                "callback" => Self::Callback(None),
+                "callback" => site
+                    .only_provider()
+                    .filter(|face| face.callback_path == format!("{path}/{}", face.name))
+                    .map_or(Self::Unknown, |face| Self::Callback(face.name.clone())),
                 "sign_out" => Self::SignOut,
                 "auth" => Self::Auth,
                 "userinfo" => Self::Userinfo,
@@ -63,7 +72,6 @@ impl Endpoint {
             },
             Some((name, provider)) => match (name, provider_name(provider)) {
                 ("start", Some(provider)) => Self::Start(Some(provider)),
-                ("callback", Some(provider)) => Self::Callback(Some(provider)),
                 _ => Self::Unknown,
             },
         })
@@ -100,7 +108,7 @@ pub async fn serve(
         Endpoint::Callback(provider) => {
             // A HEAD would spend the code and lose the session.
             allow(method, &[Method::GET], "GET")?;
-            callback::serve(gate, &request, provider.as_deref(), record).await
+            callback::serve(gate, &request, provider, record).await
         }
         Endpoint::SignOut => {
             allow(method, &[Method::GET, Method::POST], "GET, POST")?;
@@ -137,6 +145,10 @@ mod tests {
 
     use super::*;
 
+    fn find(path: &str) -> Option<Endpoint> {
+        Endpoint::find(&Site::for_test("/oauth2", &["corp"]), path)
+    }
+
     #[test]
     fn every_endpoint_has_its_path() {
         let named = |name: &str| Some(name.to_owned());
@@ -145,15 +157,18 @@ mod tests {
             ("/oauth2/start", Endpoint::Start(None)),
             ("/oauth2/start/corp", Endpoint::Start(named("corp"))),
             ("/oauth2/start/a%20b%2Fc", Endpoint::Start(named("a b/c"))),
-            ("/oauth2/callback", Endpoint::Callback(None)),
-            ("/oauth2/callback/corp", Endpoint::Callback(named("corp"))),
+            ("/oauth2/callback", Endpoint::Callback("corp".to_owned())),
+            (
+                "/oauth2/callback/corp",
+                Endpoint::Callback("corp".to_owned()),
+            ),
             ("/oauth2/sign_out", Endpoint::SignOut),
             ("/oauth2/auth", Endpoint::Auth),
             ("/oauth2/userinfo", Endpoint::Userinfo),
             ("/ping", Endpoint::Ping),
             ("/ready", Endpoint::Ready),
         ] {
-            assert_eq!(Endpoint::find("/oauth2", path), Some(endpoint), "{path}");
+            assert_eq!(find(path), Some(endpoint), "{path}");
         }
     }
 
@@ -170,7 +185,7 @@ mod tests {
             "/ping/",
             "/oauth2%2Fauth",
         ] {
-            assert_eq!(Endpoint::find("/oauth2", path), None, "{path}");
+            assert_eq!(find(path), None, "{path}");
         }
     }
 
@@ -186,23 +201,45 @@ mod tests {
             "/oauth2/start/",
             "/oauth2/start/a/b",
             "/oauth2/callback/%FF",
+            "/oauth2/callback/nobody",
+            "/oauth2/callback/corp/",
             "/oauth2/sign_in/x",
         ] {
-            assert_eq!(
-                Endpoint::find("/oauth2", path),
-                Some(Endpoint::Unknown),
-                "{path}"
-            );
+            assert_eq!(find(path), Some(Endpoint::Unknown), "{path}");
         }
     }
 
     #[test]
     fn a_prefix_may_have_several_segments() {
+        let site = Site::for_test("/_/gate", &["corp"]);
+        assert_eq!(Endpoint::find(&site, "/_/gate/auth"), Some(Endpoint::Auth));
+        assert_eq!(Endpoint::find(&site, "/_/gates/auth"), None);
+    }
+
+    #[test]
+    fn a_registered_callback_path_takes_the_place_of_the_default() {
+        let mut site = Site::for_test("/oauth2", &["corp", "hub"]);
+        site.providers[0].callback_path = "/oauth/callback/".to_owned();
+        let callback = |name: &str| Some(Endpoint::Callback(name.to_owned()));
+        for (path, endpoint) in [
+            ("/oauth/callback/", callback("corp")),
+            ("/oauth/callback", None),
+            ("/oauth/callback/x", None),
+            ("/OAuth/callback/", None),
+            ("/oauth/callback%2F", None),
+            ("/oauth2/callback/corp", Some(Endpoint::Unknown)),
+            ("/oauth2/callback/hub", callback("hub")),
+            ("/oauth2/callback", Some(Endpoint::Unknown)),
+        ] {
+            assert_eq!(Endpoint::find(&site, path), endpoint, "{path}");
+        }
+        site.providers.truncate(1);
         assert_eq!(
-            Endpoint::find("/_/gate", "/_/gate/auth"),
-            Some(Endpoint::Auth)
+            Endpoint::find(&site, "/oauth2/callback"),
+            Some(Endpoint::Unknown)
         );
-        assert_eq!(Endpoint::find("/_/gate", "/_/gates/auth"), None);
+        site.providers[0].callback_path = "/oauth2/callback".to_owned();
+        assert_eq!(Endpoint::find(&site, "/oauth2/callback"), callback("corp"));
     }
 
     proptest! {
@@ -210,7 +247,7 @@ mod tests {
         #[test]
         fn nothing_under_the_prefix_is_the_apps(rest in "\\PC{0,40}") {
             let path = format!("/oauth2/{rest}");
-            prop_assert!(Endpoint::find("/oauth2", &path).is_some());
+            prop_assert!(find(&path).is_some());
         }
     }
 }

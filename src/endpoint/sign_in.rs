@@ -11,7 +11,7 @@ use crate::{
     decide::Visitor,
     gate::Gate,
     observe::Record,
-    site::with_switch,
+    site::Site,
 };
 
 pub(super) async fn serve(
@@ -20,43 +20,65 @@ pub(super) async fn serve(
     record: &mut Record,
 ) -> Result<Response<Body>, Reject> {
     let asked = Asked::read(request, &gate.site)?;
-    let visit = gate.sessions.visit(&request.head.headers, clock::now());
-    let session = visit.session.filter(|_| !asked.switch);
-    // Somebody barred is led back, too: the page there says why.
-    if !matches!(gate.providers.visitor(session.as_ref()), Visitor::Nobody) {
-        record.user = session.map(|session| session.identity.user().clone());
+    let headers = &request.head.headers;
+    let visit = gate.sessions.visit(headers, clock::now());
+    // Whose provider is gone is nobody: led back, they would be sent here again, and so on.
+    let is_somebody = !matches!(
+        gate.providers.visitor(visit.session.as_ref()),
+        Visitor::Nobody
+    );
+    if let Some(session) = visit.session.filter(|_| is_somebody && !asked.switch) {
+        record.user = Some(session.identity.user().clone());
         return Ok(reply::redirect(StatusCode::FOUND, asked.return_to.as_str()));
     }
-    if let [(provider, _)] = gate.site.providers.as_slice() {
-        return start::begin(
-            gate,
-            request,
-            provider,
-            &asked.return_to,
-            asked.options(),
-            record,
-        )
-        .await;
+    if let Some(face) = asked.provider(&gate.site) {
+        return start::begin_at(gate, request, face, &asked, record).await;
     }
-    let choices = gate
-        .site
-        .providers
-        .iter()
-        .map(|(name, label)| {
-            let path = gate.site.start(name, asked.return_to.as_str());
-            Choice {
-                label,
-                href: if asked.switch {
-                    with_switch(&path)
-                } else {
-                    path
-                },
-            }
-        })
-        .collect();
+    let last_used = gate.sessions.cookies().find(headers).provider;
     let page = SignInPage {
         host: gate.site.public_url.authority(),
-        choices,
+        choices: choices(&gate.site, &asked, last_used),
     };
     Ok(reply::page(StatusCode::OK, &page))
+}
+
+/// The file's order, but what was used last comes first. It is never taken without asking: people who
+/// come back to the chooser come to choose.
+fn choices<'a>(site: &'a Site, asked: &Asked, last_used: Option<&str>) -> Vec<Choice<'a>> {
+    let mut choices: Vec<_> = site
+        .providers
+        .iter()
+        .map(|face| Choice {
+            label: &face.label,
+            mark: face.mark,
+            href: asked.with_its_switch(site.start(&face.name, asked.return_to.as_str())),
+            is_last_used: last_used == Some(&face.name),
+        })
+        .collect();
+    choices.sort_by_key(|choice| !choice.is_last_used);
+    choices
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_used_last_comes_first_if_it_still_exists() {
+        let site = Site::for_test("/oauth2", &["corp", "hub", "lab"]);
+        for (last_used, expected) in [
+            (None, ["corp", "hub", "lab"]),
+            (Some("lab"), ["lab", "corp", "hub"]),
+            (Some("corp"), ["corp", "hub", "lab"]),
+            (Some("<b>gone</b>"), ["corp", "hub", "lab"]),
+        ] {
+            let choices = choices(&site, &Asked::for_test(None, false), last_used);
+            let labels: Vec<_> = choices.iter().map(|choice| choice.label).collect();
+            assert_eq!(labels, expected);
+            let marked = choices.iter().filter(|choice| choice.is_last_used).count();
+            let is_known = last_used.is_some_and(|name| expected.contains(&name));
+            assert_eq!(marked, usize::from(is_known));
+            assert_eq!(choices[0].is_last_used, is_known);
+        }
+    }
 }

@@ -5,6 +5,9 @@
 //! (`post_logout_redirect_uri`), with the way on in `state`. By then nobody is signed in, so the second
 //! visit ends nothing and leads on.
 //!
+//! Whoever was not let in has a session at the provider alone: the page that says so names it in
+//! `provider`.
+//!
 //! Another site must not sign people out: not by a form, a link, or `<img src=…>`. What does not come
 //! from the app itself or from the person is asked back on a page, and is refused where no page is seen.
 
@@ -25,7 +28,7 @@ use crate::{
     login::return_to::ReturnTo,
     observe::Record,
     provider::LogoutRequest,
-    session::{LogoutHint, Session},
+    session::LogoutHint,
 };
 
 pub(super) fn serve(
@@ -56,13 +59,17 @@ pub(super) fn serve(
         };
     }
 
-    let provider_logout = provider_logout(
-        gate,
-        visit.session.as_ref(),
-        // A script must not read the ID token; without it the provider asks the person.
-        hint.as_ref().filter(|_| audience != Audience::Program),
-        return_to.as_ref(),
-    );
+    let asked = parameter(request.query(), "provider");
+    let provider = visit
+        .session
+        .as_ref()
+        .map(|session| session.identity.provider.as_str())
+        .or(asked.as_deref())
+        .or_else(|| hint.as_ref().map(|hint| hint.provider.as_str()));
+    // A script must not read the ID token; without it the provider asks the person.
+    let hint = hint.as_ref().filter(|_| audience != Audience::Program);
+    let provider_logout =
+        provider.and_then(|name| provider_logout(gate, name, hint, return_to.as_ref()));
     let mut response = match (audience, provider_logout) {
         (Audience::Program | Audience::Grpc, logout_url) => {
             let logout_url = logout_url.map(String::from);
@@ -130,18 +137,13 @@ fn is_plain_client(headers: &HeaderMap) -> bool {
             .is_none_or(|accept| accept.as_bytes() == b"*/*")
 }
 
-/// The address that ends the session at its provider. Without a session and a hint there is none to end.
+/// The address that ends the session at `provider`.
 fn provider_logout(
     gate: &Gate,
-    session: Option<&Session>,
+    provider: &str,
     hint: Option<&LogoutHint>,
     return_to: Option<&ReturnTo>,
 ) -> Option<Url> {
-    let provider = match (session, hint) {
-        (Some(session), _) => session.identity.provider.as_str(),
-        (None, Some(hint)) => &hint.provider,
-        (None, None) => return None,
-    };
     let hint = hint.filter(|hint| hint.provider == provider);
     gate.providers.find(provider)?.end_session(&LogoutRequest {
         id_token_hint: hint.map(|hint| hint.id_token.as_str()),
@@ -160,7 +162,7 @@ fn landing(gate: &Gate, method: &Method, return_to: Option<&ReturnTo>) -> Respon
                 host: gate.site.public_url.authority(),
                 title: "Signed out",
                 message: "You are signed out of this app.",
-                user: None,
+                account: None,
                 quote: None,
                 form: None,
                 links: vec![Link::new("Sign in again", gate.site.sign_in("/"))],

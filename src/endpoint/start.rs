@@ -11,6 +11,7 @@ use crate::{
     gate::Gate,
     login::{LoginOptions, LoginRandom, return_to::ReturnTo, transaction::LIFETIME},
     observe::Record,
+    site::ProviderFace,
 };
 
 pub(super) async fn serve(
@@ -20,35 +21,37 @@ pub(super) async fn serve(
     record: &mut Record,
 ) -> Result<Response<Body>, Reject> {
     let asked = Asked::read(request, &gate.site)?;
-    match (provider, gate.site.providers.as_slice()) {
-        (Some(name), providers) if providers.iter().any(|(known, _)| known == name) => {
-            begin(
-                gate,
-                request,
-                name,
-                &asked.return_to,
-                asked.options(),
-                record,
-            )
-            .await
-        }
-        (Some(_), _) => Err(Reject::NotFound),
-        (None, [(only, _)]) => {
-            begin(
-                gate,
-                request,
-                only,
-                &asked.return_to,
-                asked.options(),
-                record,
-            )
-            .await
-        }
-        (None, _) => {
+    let chosen = match provider {
+        Some(name) => Some(gate.site.provider(name).ok_or(Reject::NotFound)?),
+        None => asked.provider(&gate.site),
+    };
+    match chosen {
+        Some(face) => begin_at(gate, request, face, &asked, record).await,
+        None => {
             let chooser = gate.site.sign_in(asked.return_to.as_str());
+            let chooser = asked.with_its_switch(chooser);
             Ok(reply::redirect(StatusCode::FOUND, &chooser))
         }
     }
+}
+
+/// Begins what was asked for at the provider that was chosen.
+pub(super) async fn begin_at(
+    gate: &Gate,
+    request: &CleanRequest,
+    provider: &ProviderFace,
+    asked: &Asked,
+    record: &mut Record,
+) -> Result<Response<Body>, Reject> {
+    begin(
+        gate,
+        request,
+        &provider.name,
+        &asked.return_to,
+        asked.options(),
+        record,
+    )
+    .await
 }
 
 /// Sends the browser to `provider`, with the cookie that binds the login to it.

@@ -16,10 +16,18 @@ use crate::{
 
 pub(super) fn serve(gate: &Gate, request: &CleanRequest, record: &mut Record) -> Response<Body> {
     let visit = gate.sessions.visit(&request.head.headers, clock::now());
-    let Visitor::Admitted(session) = gate.providers.visitor(visit.session.as_ref()) else {
+    let visitor = gate.providers.visitor(visit.session.as_ref());
+    let Visitor::Admitted(session) = visitor else {
         let headers = &request.head.headers;
         let return_to = answer::return_address(Audience::Program, headers, "/", &gate.site);
-        let reject = Reject::SignIn { return_to };
+        let reject = match visitor {
+            Visitor::Barred(barred) => Reject::Barred {
+                barred: Box::new(barred),
+                return_to,
+            },
+            _ => Reject::SignIn { return_to },
+        };
+        record.detail = reject.detail();
         record.verdict = reject.verdict();
         return answer::render(
             &reject,

@@ -30,8 +30,8 @@ use crate::{
     clock::Timestamp,
     config::{HeaderSource, HeadersConfig, PublicUrl},
     provider::{
-        AuthorizeRequest, Call, CodeGrant, Grant, Provider, ProviderError, Providers, allow,
-        error::printable, http::HttpError,
+        AuthorizeRequest, Call, CodeGrant, Grant, Profile, Provider, ProviderError, Providers,
+        allow, error::printable, http::HttpError,
     },
     random,
     session::{Session, Tokens, seal::KeyRing},
@@ -44,7 +44,6 @@ pub struct Logins {
     keys: Arc<KeyRing>,
     return_rules: ReturnRules,
     public_url: Url,
-    prefix: String,
     keep: KeepTokens,
     redemptions: Redemptions,
 }
@@ -130,13 +129,12 @@ pub struct Callback<'a> {
 }
 
 impl Logins {
-    /// Logins at `providers`, coming back to `PUBLIC_URL PREFIX/callback/PROVIDER`.
+    /// Logins at `providers`, coming back to their callback paths below `public_url`.
     pub fn new(
         providers: Arc<Providers>,
         keys: Arc<KeyRing>,
         return_rules: ReturnRules,
         public_url: &PublicUrl,
-        prefix: &str,
         keep: KeepTokens,
     ) -> Self {
         Self {
@@ -144,7 +142,6 @@ impl Logins {
             keys,
             return_rules,
             public_url: public_url.url.clone(),
-            prefix: prefix.to_owned(),
             keep,
             redemptions: Redemptions::new(),
         }
@@ -170,7 +167,7 @@ impl Logins {
         let state = transaction.seal(&self.keys, random.nonce);
         let secrets = transaction.secrets(&self.keys, None, &browser);
         let request = AuthorizeRequest {
-            redirect_uri: &self.redirect_uri(name),
+            redirect_uri: &self.redirect_uri(provider.profile()),
             state: &state,
             nonce: &secrets.nonce,
             pkce_challenge: &pkce_challenge(&secrets.pkce_verifier),
@@ -239,7 +236,7 @@ impl Logins {
         let redemption = RedemptionOfCode {
             provider: provider.clone(),
             code: code.clone().into_owned(),
-            redirect_uri: self.redirect_uri(&transaction.provider),
+            redirect_uri: self.redirect_uri(provider.profile()),
             secrets: transaction.secrets(&self.keys, Some(key), &browser),
             session_id,
             login_id: transaction.id,
@@ -268,9 +265,10 @@ impl Logins {
             .ok_or(LoginError::UnknownProvider)
     }
 
-    fn redirect_uri(&self, provider: &str) -> Url {
+    /// Each provider's own: what comes back at another's is a mix-up (RFC 9700 §4.4.2.2).
+    fn redirect_uri(&self, provider: &Profile) -> Url {
         let mut url = self.public_url.clone();
-        url.set_path(&format!("{}/callback/{provider}", self.prefix));
+        url.set_path(&provider.callback_path);
         url
     }
 

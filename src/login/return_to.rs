@@ -36,6 +36,7 @@ pub struct ReturnRules {
     public_origin: Origin,
     hosts: Vec<AllowedHost>,
     prefix: String,
+    callback_paths: Vec<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -55,7 +56,15 @@ impl ReturnRules {
             public_origin: public_url.url.origin(),
             hosts: redirect_hosts.iter().filter_map(AllowedHost::new).collect(),
             prefix: prefix.to_owned(),
+            callback_paths: Vec::new(),
         }
+    }
+
+    /// The same rules, and callback paths outside the prefix are no place to return to either.
+    #[must_use]
+    pub fn without(mut self, callback_paths: impl IntoIterator<Item = String>) -> Self {
+        self.callback_paths.extend(callback_paths);
+        self
     }
 
     /// Checks `address` (already decoded from a query). At most 2,048 bytes. Query kept byte for byte
@@ -103,6 +112,7 @@ impl ReturnRules {
         path.judge(|path| {
             path.strip_prefix(&self.prefix)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                || self.callback_paths.iter().any(|own| own == path)
         }) == Some(false)
     }
 

@@ -9,10 +9,13 @@ pub mod claims;
 pub(crate) mod error;
 pub mod http;
 pub mod kind;
+mod graph_error;
 mod oauth;
 mod oidc;
+mod rest;
 #[cfg(test)]
 pub(crate) mod scripted;
+mod secret_end;
 mod token_answer;
 
 use std::{pin::Pin, sync::Arc};
@@ -27,7 +30,7 @@ pub use self::{
 use crate::{
     clock::Timestamp,
     config::{Allow, HeaderSource, HeadersConfig, ProviderConfig},
-    decide::Visitor,
+    decide::{Barred, Visitor},
     session::{Identity, Session},
     text::Text,
 };
@@ -73,6 +76,16 @@ pub trait Provider: Send + Sync {
         grant: &'a CodeGrant<'a>,
     ) -> BoxFuture<'a, Result<Grant, ProviderError>>;
 
+    /// The address to ask whether the provider is there at all, without a login. None where there is none.
+    fn probe(&self) -> Option<Url> {
+        None
+    }
+
+    /// When this gate's client secret ends, where the provider has said so.
+    fn secret_valid_until(&self) -> Option<Timestamp> {
+        None
+    }
+
     /// Where a browser ends its session at the provider (OpenID Connect RP-Initiated Logout 1.0 §2).
     /// None where the provider offers no such place.
     fn end_session(&self, request: &LogoutRequest<'_>) -> Option<Url> {
@@ -88,6 +101,8 @@ pub struct Profile {
     pub name: String,
     /// What the sign-in button says.
     pub label: String,
+    /// The path below the public origin that it sends browsers back to.
+    pub callback_path: String,
     /// Who may pass.
     pub allow: Allow,
 }
@@ -97,6 +112,7 @@ impl Profile {
         Self {
             name: config.name.clone(),
             label: config.label.clone(),
+            callback_path: config.callback_path.clone(),
             allow: config.allow.clone(),
         }
     }
@@ -191,7 +207,11 @@ impl Providers {
             None => Visitor::Nobody,
             Some(provider) => match allow::check(&provider.profile().allow, &session.identity) {
                 Ok(()) => Visitor::Admitted(session),
-                Err(denied) => Visitor::Barred(denied.rule),
+                Err(denied) => Visitor::Barred(Barred {
+                    user: session.identity.user().clone(),
+                    provider: session.identity.provider.clone(),
+                    denied,
+                }),
             },
         }
     }

@@ -19,8 +19,8 @@ use crate::config::{PublicUrl, SessionConfig};
 
 /// The names and attributes of own cookies, fixed at start.
 /// Over https: `__Host-NAME` (Secure, Path=/); over plain http, which cannot have it, `NAME`.
-/// The logout hint is `__Secure-NAME_hint` with `Path=PREFIX/sign_out`, so that it rides on no other
-/// request.
+/// The logout hint is `__Secure-NAME_hint` with `Path=PREFIX/sign_out`, the last choice of provider
+/// `__Secure-NAME_provider` with `Path=PREFIX`, so that they ride on no other request.
 #[derive(Clone, Debug)]
 pub struct Cookies {
     /// Begins the names of the parts and of the login cookie, too.
@@ -28,6 +28,8 @@ pub struct Cookies {
     login: String,
     logout_hint: String,
     logout_hint_path: String,
+    provider: String,
+    provider_path: String,
     secure: bool,
 }
 
@@ -45,6 +47,8 @@ pub struct Found<'a> {
     pub login: Option<&'a str>,
     /// The sealed logout hint.
     pub logout_hint: Option<&'a str>,
+    /// The provider of the last login, as anybody may have written it.
+    pub provider: Option<&'a str>,
 }
 
 /// Which of `NAME`, `NAME_0` … `NAME_4` a request carried, so that those not written now are expired.
@@ -66,6 +70,8 @@ impl Cookies {
             login: format!("{host}{name}_login"),
             logout_hint: format!("{secured}{name}_hint"),
             logout_hint_path: format!("{prefix}/sign_out"),
+            provider: format!("{secured}{name}_provider"),
+            provider_path: prefix.to_owned(),
             secure,
         }
     }
@@ -78,6 +84,7 @@ impl Cookies {
         let mut parts = [Once::Absent; MAX_PARTS];
         let mut login = Once::Absent;
         let mut logout_hint = Once::Absent;
+        let mut provider = Once::Absent;
         for header in headers.get_all(COOKIE) {
             for piece in pieces(header.as_bytes()) {
                 let Some((own, value)) = self.own(piece) else {
@@ -95,6 +102,7 @@ impl Cookies {
                     }
                     Own::Login => login.see(value),
                     Own::LogoutHint => logout_hint.see(value),
+                    Own::Provider => provider.see(value),
                 }
             }
         }
@@ -105,6 +113,7 @@ impl Cookies {
         };
         found.login = login.value();
         found.logout_hint = logout_hint.value();
+        found.provider = provider.value();
         found
     }
 
@@ -237,6 +246,11 @@ impl Cookies {
         )
     }
 
+    /// `Set-Cookie` that remembers the provider of a login. `name` is a configured one.
+    pub fn write_provider(&self, name: &str) -> HeaderValue {
+        self.write(&self.provider, name, &self.provider_path, LONGEST_MEMORY)
+    }
+
     fn expire(&self, present: SessionCookies, values: &mut Vec<HeaderValue>) {
         if present.has_whole() {
             values.push(self.write(&self.session, "", "/", Duration::ZERO));
@@ -269,7 +283,7 @@ impl Cookies {
     /// Which own cookie the piece of a `Cookie` header is, and its value.
     fn own<'a>(&self, piece: &'a [u8]) -> Option<(Own, &'a [u8])> {
         let piece = piece.trim_ascii_start();
-        // Over https every own name but the hint's begins so, and most pieces end here.
+        // Over https most own names begin so.
         if let Some(rest) = piece.strip_prefix(self.session.as_bytes()) {
             match rest {
                 [b'=', value @ ..] => return Some((Own::Session, value)),
@@ -283,8 +297,15 @@ impl Cookies {
                 }
             }
         }
-        let rest = piece.strip_prefix(self.logout_hint.as_bytes())?;
-        Some((Own::LogoutHint, rest.strip_prefix(b"=")?))
+        for (name, own) in [
+            (&self.logout_hint, Own::LogoutHint),
+            (&self.provider, Own::Provider),
+        ] {
+            if let Some([b'=', value @ ..]) = piece.strip_prefix(name.as_bytes()) {
+                return Some((own, value));
+            }
+        }
+        None
     }
 
     /// Whether a browser that gets this `Set-Cookie` may later send something that looks like ours.
@@ -313,6 +334,7 @@ impl Cookies {
         }
         name.eq_ignore_ascii_case(self.login.as_bytes())
             || name.eq_ignore_ascii_case(self.logout_hint.as_bytes())
+            || name.eq_ignore_ascii_case(self.provider.as_bytes())
     }
 }
 
@@ -351,6 +373,7 @@ enum Own {
     Part(usize),
     Login,
     LogoutHint,
+    Provider,
 }
 
 /// A value that must come once. Two cookies of one name were set for two paths or domains, and nothing
@@ -406,6 +429,9 @@ fn pieces(header: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// Name, `=` and value. Browsers take 4,096 bytes (RFC 6265bis §5.6); some proxies count the attributes.
 const MAX_COOKIE: usize = 3_800;
 const MAX_PARTS: usize = 5;
+
+/// No browser keeps a cookie longer than 400 days (RFC 6265bis §5.5).
+const LONGEST_MEMORY: Duration = Duration::from_hours(400 * 24);
 
 #[cfg(test)]
 mod tests;

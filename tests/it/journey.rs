@@ -6,12 +6,15 @@ use std::{
     time::Duration,
 };
 
-use crate::support::{
-    House, ScriptedProvider,
-    house::{self, sidegate},
-    node_provider, ports,
-    process::Process,
-    standard_with,
+use crate::{
+    providers::several,
+    support::{
+        House, ScriptedProvider, Upstream,
+        house::{self, sidegate},
+        node_provider, ports,
+        process::Process,
+        standard_with,
+    },
 };
 
 /// Debian's, or what stands in for it.
@@ -103,5 +106,32 @@ async fn every_page_is_fit_to_be_seen() {
         count(&folder),
         18,
         "six pages, each in light, dark and narrow"
+    );
+}
+
+#[tokio::test]
+async fn every_kind_of_provider_is_met_through_the_chooser() {
+    let cases = several::everybody().await;
+    let upstream = Upstream::start().await;
+    let mut plan = House::plan().upstream(&upstream);
+    let mut journey = node_provider::node("providers.mjs");
+    let mut providers = Vec::new();
+    for (name, case) in &cases {
+        case.backend.ask_first();
+        plan = plan.named(name, &case.table(name, "\"anyone\""));
+        providers.push(format!("{name}={}", case.subject));
+    }
+    let message = "Only people of the campus may come in. Ask pedago@campus.example.";
+    let denying = cases[0].1.table("tokyo", "{ campus = [\"Tokyo\"] }");
+    let table = format!("label = \"42 Tokyo\"\ndeny_message = \"{message}\"\n{denying}");
+    let house = plan.named("tokyo", &table).start().await;
+    let folder = screens("providers");
+    journey.arg(house.url("")).arg(&folder).arg(chromium());
+    journey.arg("tokyo").args(&providers);
+    succeed(journey).await;
+    assert_eq!(
+        count(&folder),
+        9,
+        "three pages, each in light, dark and narrow"
     );
 }

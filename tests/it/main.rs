@@ -17,6 +17,7 @@ mod login;
 mod misbehaviour;
 mod operations;
 mod paths;
+mod providers;
 mod proxy_bodies;
 mod proxy_protocols;
 mod redirects;

@@ -231,6 +231,22 @@ fn own_endpoints_are_no_place_to_return_to() {
 }
 
 #[test]
+fn a_callback_outside_the_prefix_is_no_place_to_return_to_either() {
+    let rules = rules().without(["/oauth/callback/".to_owned()]);
+    let passes = |address: &str| rules.check(address).is_some();
+    for address in [
+        "/oauth/callback/",
+        "/oauth/callback/?code=x",
+        "/oauth%2Fcallback/",
+        "/oauth/x/../callback/",
+        "https://app.example.com/oauth/callback/#x",
+    ] {
+        assert!(!passes(address), "{address}");
+    }
+    assert!(passes("/oauth/callback") && passes("/oauth/callback/x"));
+}
+
+#[test]
 fn length_is_bounded_before_and_after() {
     let longest = format!("/{}", "a".repeat(MAX_LENGTH - 1));
     assert_eq!(checked(&longest).as_deref(), Some(&*longest));

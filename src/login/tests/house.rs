@@ -44,7 +44,14 @@ impl House {
             allow: allow.clone(),
             ..ProviderConfig::for_test(name, server.origin())
         };
-        let configs = [config("corp"), config("other")];
+        let configs = [
+            config("corp"),
+            config("other"),
+            ProviderConfig {
+                callback_path: "/oauth/callback/".to_owned(),
+                ..config("registered")
+            },
+        ];
         let public_url = PublicUrl {
             url: Url::parse("https://app.example.com").unwrap(),
         };
@@ -60,7 +67,6 @@ impl House {
                 "/oauth2",
             ),
             &public_url,
-            "/oauth2",
             KeepTokens {
                 access: false,
                 id: true,
@@ -80,11 +86,21 @@ impl House {
         cookie: Option<&str>,
         options: LoginOptions,
     ) -> Trip {
+        self.begin_at("corp", return_to, cookie, options).await
+    }
+
+    pub(super) async fn begin_at(
+        &self,
+        provider: &str,
+        return_to: &str,
+        cookie: Option<&str>,
+        options: LoginOptions,
+    ) -> Trip {
         let return_to = self.logins.return_rules.check(return_to).unwrap();
         let random = LoginRandom::draw();
         let begun = self
             .logins
-            .begin("corp", &return_to, cookie, options, self.now, &random)
+            .begin(provider, &return_to, cookie, options, self.now, &random)
             .await
             .unwrap_or_else(|error| panic!("{error}"));
         Trip {

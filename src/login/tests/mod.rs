@@ -49,6 +49,32 @@ async fn a_browser_goes_and_comes_back_signed_in() {
 }
 
 #[tokio::test]
+async fn a_registered_callback_path_is_told_at_both_ends() {
+    let house = House::new(Allow::Anyone).await;
+    let options = LoginOptions::default();
+    let trip = house.begin_at("registered", "/a", None, options).await;
+    let redirect_uri = "https://app.example.com/oauth/callback/";
+    assert_eq!(trip.parameter("redirect_uri"), redirect_uri);
+    house.grant(&trip, |_| {});
+    let query = house.query(&trip, &[("code", "c")]);
+    // The state says whose it is, whichever callback it comes to.
+    let elsewhere = failed(house.finish(&callback(&trip, &query)).await);
+    assert!(matches!(elsewhere, LoginError::OtherProvider));
+    let here = Callback {
+        provider: "registered",
+        ..callback(&trip, &query)
+    };
+    let (session, return_to) = signed_in(house.finish(&here).await);
+    assert_eq!(session.identity.provider.as_str(), "registered");
+    assert_eq!(return_to, "/a");
+    let sent = house.server.requests("/token").remove(0).body;
+    let sent: HashMap<_, _> = url::form_urlencoded::parse(sent.as_bytes())
+        .into_owned()
+        .collect();
+    assert_eq!(sent["redirect_uri"], redirect_uri);
+}
+
+#[tokio::test]
 async fn twenty_tabs_share_one_cookie_and_land_on_their_own_pages() {
     let house = House::new(Allow::Anyone).await;
     let first = house.simple().await;

@@ -50,6 +50,13 @@ impl Discovery {
         }
     }
 
+    /// Where the document is.
+    pub(super) fn url(&self) -> Option<Url> {
+        // §4.1: one trailing slash goes before the path is appended.
+        let issuer = self.issuer.strip_suffix('/').unwrap_or(&self.issuer);
+        endpoint_url(&format!("{issuer}/.well-known/openid-configuration"))
+    }
+
     /// The last good document.
     pub(super) fn current(&self) -> Option<Arc<Metadata>> {
         self.current.load_full()
@@ -114,10 +121,7 @@ impl Discovery {
     async fn fetch(&self) -> Result<Metadata, ProviderError> {
         let call = Call::Discovery;
         let http = |error| ProviderError::Http { call, error };
-        // §4.1: one trailing slash goes before the path is appended.
-        let issuer = self.issuer.strip_suffix('/').unwrap_or(&self.issuer);
-        let url = endpoint_url(&format!("{issuer}/.well-known/openid-configuration"))
-            .ok_or_else(|| http(HttpError::ForbiddenUrl))?;
+        let url = self.url().ok_or_else(|| http(HttpError::ForbiddenUrl))?;
         let document = self.http.fetch_json(&url, None).await.map_err(http)?;
         Metadata::read(
             |published| (self.publishes)(&self.issuer, published),

@@ -133,7 +133,7 @@ impl Oidc {
         let groups = Groups::new(config, flavour, headers);
         let mut client = OAuthClient::new(config);
         if let Some(groups) = &groups {
-            client = client.also_asking(groups.source.scope);
+            client = client.with_scope(groups.source.scope);
         }
         Self {
             profile: Profile::of(config),
@@ -347,6 +347,10 @@ impl Provider for Oidc {
         grant: &'a CodeGrant<'a>,
     ) -> BoxFuture<'a, Result<Grant, ProviderError>> {
         Box::pin(self.exchange(grant))
+    }
+
+    fn probe(&self) -> Option<Url> {
+        self.discovery.url()
     }
 
     fn end_session(&self, request: &LogoutRequest<'_>) -> Option<Url> {

@@ -43,13 +43,14 @@ fn session_of(lines: &[&str]) -> Option<String> {
 fn finds_own_cookies_among_others() {
     let headers = request(&[
         "a=1; __Host-sidegate=sealed; b=2",
-        "__Host-sidegate_login=binding; __Secure-sidegate_hint=hint",
+        "__Host-sidegate_login=binding; __Secure-sidegate_hint=hint; __Secure-sidegate_provider=hub",
     ]);
     let found = https().find(&headers);
     assert!(found.session == Some(Cow::Borrowed("sealed")));
     assert!(matches!(found.session, Some(Cow::Borrowed(_))));
     assert_eq!(found.login, Some("binding"));
     assert_eq!(found.logout_hint, Some("hint"));
+    assert_eq!(found.provider, Some("hub"));
     assert!(found.any);
 }
 
@@ -76,6 +77,9 @@ fn what_is_merely_similar_is_not_ours() {
         "__Host-sidegate_00=v",
         "__Host-sidegate_logins=v",
         "__Host-sidegate_hint=v",
+        "__Host-sidegate_provider=v",
+        "__Secure-sidegate_provider2=v",
+        "__secure-sidegate_provider=v",
         "sidegate=v",
         "a=__Host-sidegate=v",
     ] {
@@ -145,6 +149,7 @@ fn strips_own_cookies_and_leaves_the_rest_byte_for_byte() {
         (&["__Host-sidegate=s"], None),
         (&["__Host-sidegate=s; "], None),
         (&["__Host-sidegate_login=l; __Secure-sidegate_hint=h"], None),
+        (&["__Secure-sidegate_provider=p; a=1"], Some("a=1")),
         (&["a=1", "__Host-sidegate=s", "b=2"], Some("a=1; b=2")),
         (
             &["__Host-sidegate=s", "b=2; __Host-sidegate_3=s"],
@@ -169,6 +174,7 @@ fn an_app_cannot_set_or_clear_own_cookies() {
         "__host-sidegate_3=; Max-Age=0",
         "__Host-sidegate_login=x",
         "__secure-sidegate_hint=x",
+        "__secure-sidegate_provider=x; Path=/oauth2",
         "=__Host-sidegate=evil",
         "= __host-sidegate_login =evil",
         "__Host-sidegate",
@@ -223,6 +229,22 @@ fn the_logout_hint_rides_on_signing_out_alone() {
     );
     let long = "h".repeat(MAX_COOKIE);
     assert_eq!(https().write_logout_hint(&long, Duration::ZERO), None);
+}
+
+#[test]
+fn the_last_provider_is_kept_below_the_prefix_as_long_as_browsers_keep_anything() {
+    let attributes = "HttpOnly; SameSite=Lax; Secure; Path=/oauth2; Max-Age=34560000";
+    assert_eq!(
+        https().write_provider("hub"),
+        format!("__Secure-sidegate_provider=hub; {attributes}")
+    );
+    assert_eq!(
+        cookies("http://localhost:4180").write_provider("hub"),
+        format!(
+            "sidegate_provider=hub; {}",
+            attributes.replace(" Secure;", "")
+        )
+    );
 }
 
 #[test]
@@ -297,6 +319,7 @@ fn piece() -> impl Strategy<Value = String> {
         Just("__Host-sidegate_1=s".to_owned()),
         Just("__Host-sidegate_login=s".to_owned()),
         Just("__Secure-sidegate_hint=s".to_owned()),
+        Just("__Secure-sidegate_provider=s".to_owned()),
     ]
 }
 

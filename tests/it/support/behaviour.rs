@@ -1,8 +1,10 @@
 //! What the scripted provider can be told to do, correct by default.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
-use super::keys::Signing;
+use super::{keys::Signing, provider::CLIENT_SECRET};
 
 /// What the token endpoint does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -71,6 +73,14 @@ pub struct Behaviour {
     pub offers_logout: bool,
     /// How long the access token is.
     pub access_token_length: usize,
+    /// What the issuer has behind the host.
+    pub issuer_path: String,
+    /// The client secret that is good.
+    pub client_secret: String,
+    /// Pages of an API beside, by their paths.
+    pub pages: BTreeMap<String, Value>,
+    /// Whether a page with a button comes before the browser is sent back.
+    pub asks_first: bool,
 }
 
 impl Default for Behaviour {
@@ -92,6 +102,10 @@ impl Default for Behaviour {
             discovered_issuer: None,
             offers_logout: true,
             access_token_length: 40,
+            issuer_path: String::new(),
+            client_secret: CLIENT_SECRET.to_owned(),
+            pages: BTreeMap::new(),
+            asks_first: false,
         }
     }
 }

@@ -37,6 +37,8 @@ pub struct Plan {
     secret: Option<String>,
     allow: Option<String>,
     provider: Option<(&'static str, String)>,
+    /// Whether the plan's further tables bring every provider.
+    providers_apart: bool,
     provider_lines: String,
     environment: Vec<(String, String)>,
     tls: bool,
@@ -65,6 +67,13 @@ impl Plan {
     pub fn npm(mut self) -> Self {
         self.provider = Some(("npm", node_provider::table()));
         self
+    }
+
+    /// A provider of this name and table, `allow` included; the first takes the place of the one that is there
+    /// without.
+    pub fn named(mut self, name: &str, table: &str) -> Self {
+        self.providers_apart = true;
+        self.tables(&format!("[providers.{name}]\n{table}"))
     }
 
     /// The provider's `allow`, as TOML; "anyone" without.
@@ -198,11 +207,12 @@ impl Plan {
             let _ = writeln!(text, "secret = {secret}");
         }
         // A gate has at least one provider; one that nobody asks need not be there.
-        let nowhere = || ("script", NOWHERE.to_owned());
-        let (name, table) = self.provider.clone().unwrap_or_else(nowhere);
-        let allow = self.allow.as_deref().unwrap_or("\"anyone\"");
-        let lines = &self.provider_lines;
-        let _ = writeln!(text, "[providers.{name}]\n{table}allow = {allow}\n{lines}");
+        let nowhere = (!self.providers_apart).then(|| ("script", NOWHERE.to_owned()));
+        if let Some((name, table)) = self.provider.clone().or(nowhere) {
+            let allow = self.allow.as_deref().unwrap_or("\"anyone\"");
+            let lines = &self.provider_lines;
+            let _ = writeln!(text, "[providers.{name}]\n{table}allow = {allow}\n{lines}");
+        }
         text.push_str(&self.tables);
         text
     }

@@ -13,6 +13,7 @@ pub mod process;
 pub mod provider;
 pub mod raw;
 pub mod server;
+pub mod servers;
 pub mod tls;
 pub mod upstream;
 pub mod websocket;

@@ -23,6 +23,7 @@ use super::{
     behaviour::{Behaviour, ResponseIssuer, TokenEndpoint},
     keys,
     server::{self, Answer, Frames, Server},
+    servers,
 };
 
 /// The client that the provider knows.
@@ -132,7 +133,7 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Answer 
         .headers
         .get("host")
         .and_then(|host| host.to_str().ok());
-    let issuer = format!("http://{}", host.unwrap_or_default());
+    let root = format!("http://{}", host.unwrap_or_default());
     let path = parts.uri.path().to_owned();
     let body = body
         .collect()
@@ -152,8 +153,14 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Answer 
         state.calls.push(call.clone());
         state.behaviour.clone()
     };
+    let issuer = format!("{root}{}", behaviour.issuer_path);
+    if let Some(page) = behaviour.pages.get(&path) {
+        return page_of(page, &call);
+    }
+    if path.ends_with("/.well-known/openid-configuration") {
+        return discovery(&root, &issuer, &behaviour);
+    }
     match path.as_str() {
-        "/.well-known/openid-configuration" => discovery(&issuer, &behaviour),
         "/jwks" => jwks(&behaviour),
         "/authorize" => authorize(&state, &issuer, &behaviour, &call),
         "/token" if parts.method == Method::POST => token(&state, &issuer, &behaviour, &call).await,
@@ -170,11 +177,13 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Answer 
     }
 }
 
-fn pairs(form: &[u8]) -> HashMap<String, String> {
+/// The fields of a form or a query.
+pub fn pairs(form: &[u8]) -> HashMap<String, String> {
     url::form_urlencoded::parse(form).into_owned().collect()
 }
 
-fn lay_over(claims: &mut Value, overlay: &Value) {
+/// Lays fields over an object's; null takes one away.
+pub fn lay_over(claims: &mut Value, overlay: &Value) {
     for (name, value) in overlay.as_object().expect("an overlay is an object") {
         if value.is_null() {
             claims
@@ -187,12 +196,21 @@ fn lay_over(claims: &mut Value, overlay: &Value) {
     }
 }
 
-fn discovery(issuer: &str, behaviour: &Behaviour) -> Answer {
+/// A page of an API beside OpenID Connect: each for whoever has a token.
+fn page_of(page: &Value, call: &Call) -> Answer {
+    let bearer = call.headers.get(AUTHORIZATION);
+    if bearer.is_none_or(|value| !value.as_bytes().starts_with(b"Bearer canary-access-token")) {
+        return server::json(StatusCode::UNAUTHORIZED, &json!({ "error": "no token" }));
+    }
+    server::json(StatusCode::OK, page)
+}
+
+fn discovery(root: &str, issuer: &str, behaviour: &Behaviour) -> Answer {
     let mut document = json!({
         "issuer": behaviour.discovered_issuer.as_deref().unwrap_or(issuer),
-        "authorization_endpoint": format!("{issuer}/authorize"),
-        "token_endpoint": format!("{issuer}/token"),
-        "jwks_uri": format!("{issuer}/jwks"),
+        "authorization_endpoint": format!("{root}/authorize"),
+        "token_endpoint": format!("{root}/token"),
+        "jwks_uri": format!("{root}/jwks"),
         "response_types_supported": ["code"],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["RS256", "ES256"],
@@ -203,10 +221,10 @@ fn discovery(issuer: &str, behaviour: &Behaviour) -> Answer {
             behaviour.response_issuer != ResponseIssuer::Unsupported,
     });
     if behaviour.offers_userinfo {
-        document["userinfo_endpoint"] = json!(format!("{issuer}/userinfo"));
+        document["userinfo_endpoint"] = json!(format!("{root}/userinfo"));
     }
     if behaviour.offers_logout {
-        document["end_session_endpoint"] = json!(format!("{issuer}/logout"));
+        document["end_session_endpoint"] = json!(format!("{root}/logout"));
     }
     server::json(StatusCode::OK, &document)
 }
@@ -242,6 +260,9 @@ fn authorize(state: &Mutex<State>, issuer: &str, behaviour: &Behaviour, call: &C
     let challenge = field("code_challenge").unwrap_or_default();
     if field("code_challenge_method").as_deref() != Some("S256") || challenge.len() != 43 {
         return bad("code_challenge");
+    }
+    if behaviour.asks_first && field("_agreed").is_none() {
+        return servers::consent(call);
     }
     let mut back = Url::parse(&redirect_uri).expect("redirect_uri is a URL");
     back.query_pairs_mut().append_pair("state", &given_state);
@@ -305,7 +326,7 @@ async fn token(state: &Mutex<State>, issuer: &str, behaviour: &Behaviour, call: 
         TokenEndpoint::Redirects => return server::redirect("/token"),
         TokenEndpoint::Good | TokenEndpoint::NoIdToken => {}
     }
-    if !is_our_client(call) {
+    if !is_our_client(behaviour, call) {
         return refuse(StatusCode::UNAUTHORIZED, "invalid_client");
     }
     let field = |name: &str| {
@@ -345,8 +366,9 @@ async fn token(state: &Mutex<State>, issuer: &str, behaviour: &Behaviour, call: 
     server::json(StatusCode::OK, &answer)
 }
 
-fn is_our_client(call: &Call) -> bool {
-    let basic = STANDARD.encode(format!("{CLIENT_ID}:{CLIENT_SECRET}"));
+fn is_our_client(behaviour: &Behaviour, call: &Call) -> bool {
+    let secret = &behaviour.client_secret;
+    let basic = STANDARD.encode(format!("{CLIENT_ID}:{secret}"));
     let by_header = call
         .headers
         .get(AUTHORIZATION)
@@ -354,7 +376,7 @@ fn is_our_client(call: &Call) -> bool {
     let by_form = call
         .fields
         .get("client_secret")
-        .is_some_and(|value| value == CLIENT_SECRET);
+        .is_some_and(|value| value == secret);
     // RFC 6749 §2.3: one method in each request.
     by_header != by_form
 }

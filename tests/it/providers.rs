@@ -1,0 +1,88 @@
+//! Every kind of provider, each against a scripted server that behaves as the real one: the same journey for all of
+//! them, then what each does in its own way, several of them in one gate, and the attempts to be somebody else.
+
+mod cases;
+mod identity;
+mod journey;
+mod quirks;
+pub mod several;
+
+use crate::support::{
+    Browser, Reply, ScriptedProvider,
+    provider::{CLIENT_ID, CLIENT_SECRET, Call},
+    servers::{OAuthServer, SECRET},
+};
+
+/// A scripted server of either sort.
+pub enum Backend {
+    /// Plain OAuth 2.0.
+    Plain(OAuthServer),
+    /// OpenID Connect.
+    OpenId(ScriptedProvider),
+}
+
+impl Backend {
+    /// From now on a page with a button comes before the browser is sent back.
+    pub fn ask_first(&self) {
+        match self {
+            Self::Plain(server) => server.set(|quirks| quirks.asks_first = true),
+            Self::OpenId(provider) => provider.set(|behaviour| behaviour.asks_first = true),
+        }
+    }
+
+    /// Requests to the path so far.
+    pub fn calls(&self, path: &str) -> Vec<Call> {
+        match self {
+            Self::Plain(server) => server.calls(path),
+            Self::OpenId(provider) => provider.calls(path),
+        }
+    }
+
+    /// The plain server.
+    pub fn plain(&self) -> &OAuthServer {
+        match self {
+            Self::Plain(server) => server,
+            Self::OpenId(_) => panic!("this one speaks OpenID Connect"),
+        }
+    }
+
+    /// The OpenID provider.
+    pub fn openid(&self) -> &ScriptedProvider {
+        match self {
+            Self::OpenId(provider) => provider,
+            Self::Plain(_) => panic!("this one speaks plain OAuth 2.0"),
+        }
+    }
+
+    /// Who the gate is to it: the lines of a table in a configuration. Each table is a client of its own at plain
+    /// servers, because limits count by client.
+    fn client(&self, table: &str) -> String {
+        match self {
+            Self::Plain(_) => {
+                format!("client_id = \"client-{table}\"\nclient_secret = \"{SECRET}\"\n")
+            }
+            Self::OpenId(_) => {
+                format!("client_id = \"{CLIENT_ID}\"\nclient_secret = \"{CLIENT_SECRET}\"\n")
+            }
+        }
+    }
+}
+
+/// Signs in through `PREFIX/start/NAME` on the way to `path`.
+pub async fn sign_in_at(browser: &Browser, name: &str, path: &str) -> Reply {
+    let start = format!("/oauth2/start/{name}?rd={path}");
+    browser.follow(&start).await
+}
+
+/// The address of the link on a page that says `label`.
+pub fn link(page: &Reply, label: &str) -> String {
+    let text = page.text();
+    let end = text
+        .find(label)
+        .unwrap_or_else(|| panic!("no link says \u{201c}{label}\u{201d}: {text}"));
+    let begin = text[..end].rfind("href=\"").expect("a link has an address") + "href=\"".len();
+    let length = text[begin..].find('"').expect("the address ends");
+    text[begin..begin + length]
+        .replace("&amp;", "&")
+        .replace("&#38;", "&")
+}
