@@ -41,6 +41,8 @@ pub(super) struct OAuthClient {
     secret_end: SecretEnd,
     scopes: Vec<Scope>,
     pkce: bool,
+    /// What the operator adds to the authorization request.
+    authorize_params: Vec<(String, String)>,
 }
 
 /// The token endpoint.
@@ -62,6 +64,7 @@ impl OAuthClient {
             working: AtomicUsize::new(0),
             secret_end: SecretEnd::default(),
             scopes: config.scopes.iter().cloned().map(Scope::new).collect(),
+            authorize_params: config.authorize_params.clone(),
             pkce: true,
         }
     }
@@ -127,7 +130,7 @@ impl OAuthClient {
         for (name, value) in extra {
             authorization = authorization.add_extra_param(*name, *value);
         }
-        authorization.url().0
+        with_params(authorization.url().0, &self.authorize_params)
     }
 
     /// Exchanges the code (RFC 6749 §4.1.3). A code works once, so it is never sent twice, but where the
@@ -205,6 +208,38 @@ impl OAuthClient {
         })
     }
 }
+
+/// `url` with the operator's parameters. What the login itself says there stands: a parameter twice is an
+/// error (RFC 6749 §3.1), and its state, challenge or nonce said otherwise would take its defences away.
+fn with_params(mut url: Url, params: &[(String, String)]) -> Url {
+    let said: Vec<String> = url
+        .query_pairs()
+        .map(|(name, _)| name.into_owned())
+        .collect();
+    let added = params
+        .iter()
+        .filter(|(name, _)| !RESERVED.contains(&name.as_str()) && !said.contains(name));
+    for (name, value) in added {
+        url.query_pairs_mut().append_pair(name, value);
+    }
+    url
+}
+
+/// What only the login says, also to providers that get some of it not at all. `request` and
+/// `request_uri` would replace the others (RFC 9101), `response_mode` the way back.
+const RESERVED: [&str; 11] = [
+    "response_type",
+    "response_mode",
+    "client_id",
+    "redirect_uri",
+    "scope",
+    "state",
+    "nonce",
+    "code_challenge",
+    "code_challenge_method",
+    "request",
+    "request_uri",
+];
 
 fn redirect_url(url: &Url) -> Cow<'static, RedirectUrl> {
     Cow::Owned(RedirectUrl::from_url(url.clone()))
@@ -376,6 +411,45 @@ mod tests {
             assert_eq!(query[name], value);
         }
         assert_eq!(query.len(), 9);
+    }
+
+    #[test]
+    fn the_operators_parameters_are_added_but_never_replace_the_logins() {
+        let params = [
+            ("access_type", "offline"),
+            ("state", "theirs"),
+            ("code_challenge_method", "plain"),
+            ("request_uri", "https://evil.example/"),
+            ("response_mode", "fragment"),
+            ("prompt", "none"),
+            ("x", "2"),
+        ];
+        let client = OAuthClient::new(&ProviderConfig {
+            authorize_params: params
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            ..ProviderConfig::for_test("test", "")
+        });
+        let endpoint = Url::parse("https://id.example.com/auth?x=1").unwrap();
+        let request = AuthorizeRequest {
+            redirect_uri: &back(),
+            state: "s",
+            nonce: "n",
+            pkce_challenge: "c",
+            switch_account: false,
+        };
+        let url = client.authorize_url(&endpoint, &request, &[("prompt", "login")]);
+        let query: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+        let said = |name: &str| -> Vec<&str> {
+            let named = query.iter().filter(|(said, _)| said == name);
+            named.map(|(_, value)| value.as_str()).collect()
+        };
+        assert_eq!(said("access_type"), ["offline"]);
+        assert_eq!(said("state"), ["s"]);
+        assert_eq!(said("code_challenge_method"), ["S256"]);
+        assert_eq!(said("prompt"), ["login"]);
+        assert_eq!(said("x"), ["1"]);
+        assert!(said("request_uri").is_empty() && said("response_mode").is_empty());
     }
 
     #[tokio::test]

@@ -85,8 +85,14 @@ impl Checker<'_> {
         })
     }
 
-    /// What goes for a provider alone, but not beside another one, or comes up for its kind only.
+    /// What is right by itself, but not with its kind, or beside another provider.
     fn check_beside(&mut self, table: &Node, provider: &ProviderConfig, others: &[ProviderConfig]) {
+        for objection in (provider.kind.check)(provider) {
+            let origin = table
+                .get(objection.key)
+                .map_or(&table.key_origin, |node| &node.origin);
+            self.problem(Problem::new(origin, objection.problem).hint(objection.hint));
+        }
         if let Some(other) = others
             .iter()
             .find(|other| other.callback_path == provider.callback_path)

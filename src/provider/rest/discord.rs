@@ -6,9 +6,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::{
-    super::{
-        Call, ProviderError, claims::ClaimNames, kind::Kind, oauth::ClientAuthentication,
-    },
+    super::{Call, ProviderError, claims::ClaimNames, kind::Kind, oauth::ClientAuthentication},
     Bearer, Dialect, Directory, Person, Rest,
     api::Api,
     asks_for, endpoint, known, text,
@@ -60,6 +58,7 @@ pub(in crate::provider) const KIND: Kind = Kind {
     required_scope: None,
     allow: &["guilds"],
     claims_by_hand: false,
+    check: |_| Vec::new(),
     build: |config, headers, http| {
         let guilds = asks_for(&config.allow, &["guilds"]);
         let dialect = Dialect {

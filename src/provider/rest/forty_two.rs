@@ -11,12 +11,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use url::Url;
 
 use super::{
-    super::{
-        Call, ProviderError,
-        claims::ClaimNames,
-        kind::Kind,
-        oauth::ClientAuthentication,
-    },
+    super::{Call, ProviderError, claims::ClaimNames, kind::Kind, oauth::ClientAuthentication},
     Bearer, Dialect, Directory, Person, Rest,
     api::{Api, Reply, answer},
     endpoint, known, list,
@@ -52,6 +47,7 @@ pub(in crate::provider) const KIND: Kind = Kind {
     required_scope: None,
     allow: &["campus", "cursus", "staff", "kind", "groups"],
     claims_by_hand: false,
+    check: |_| Vec::new(),
     build: |config, headers, http| {
         let me = endpoint(config, "userinfo_url");
         let application = format!("{} {}", me.origin().ascii_serialization(), config.client_id);
