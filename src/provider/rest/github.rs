@@ -15,13 +15,14 @@ use super::{
         Call, ProviderError,
         claims::ClaimNames,
         http::HttpError,
-        kind::Kind,
+        kind::{Kind, Objection},
         oauth::ClientAuthentication,
     },
     Bearer, Dialect, Directory, Person, Rest,
     api::{Api, Reply, answer},
     asks_for, endpoint, known, text,
 };
+use crate::config::ProviderConfig;
 
 /// GitHub.
 pub(in crate::provider) const KIND: Kind = Kind {
@@ -48,7 +49,11 @@ pub(in crate::provider) const KIND: Kind = Kind {
             "https://github.com/login/oauth/access_token",
             "/login/oauth/access_token",
         ),
-        known("userinfo_url", "https://api.github.com/user", "/api/v3/user"),
+        known(
+            "userinfo_url",
+            "https://api.github.com/user",
+            "/api/v3/user",
+        ),
         known(
             "emails_url",
             "https://api.github.com/user/emails",
@@ -69,7 +74,7 @@ pub(in crate::provider) const KIND: Kind = Kind {
     required_scope: None,
     allow: &["orgs", "teams"],
     claims_by_hand: false,
-    check: |_| Vec::new(),
+    check,
     build: |config, headers, http| {
         let orgs = asks_for(&config.allow, &["orgs"]);
         let teams = asks_for(&config.allow, &["teams"]);
@@ -112,6 +117,22 @@ pub(in crate::provider) const KIND: Kind = Kind {
         Arc::new(Rest::new(config, headers, http, dialect, directory))
     },
 };
+
+fn check(config: &ProviderConfig) -> Vec<Objection> {
+    let is_team = |entry: &String| match entry.split_once('/') {
+        Some((org, slug)) => !org.is_empty() && !slug.is_empty() && !slug.contains('/'),
+        None => entry.bytes().all(|byte| byte.is_ascii_digit()),
+    };
+    let mut lists = config.allow.lists().iter();
+    match lists.any(|list| list.key == "teams" && !list.entries.iter().all(is_team)) {
+        true => vec![Objection {
+            key: "allow",
+            problem: "`teams` are known with their organisation, or by their numbers",
+            hint: "as in teams = [\"acme/ops\"], the name as its page's address has it",
+        }],
+        false => Vec::new(),
+    }
+}
 
 /// GitHub's name as an issuer: the authorization endpoint's address without its last part.
 fn issuer(authorize: &Url) -> Option<String> {
@@ -165,7 +186,9 @@ impl Accounts {
                 error: HttpError::Status(StatusCode::NOT_FOUND | StatusCode::FORBIDDEN),
                 ..
             }) => {
-                tracing::warn!("GitHub shows no addresses; the app lacks user:email, or its permission");
+                tracing::warn!(
+                    "GitHub shows no addresses; the app lacks user:email, or its permission"
+                );
                 return Ok(None);
             }
             Err(error) => return Err(error),
@@ -182,11 +205,15 @@ impl Accounts {
             return Ok(Vec::new());
         };
         let list = self.api.list(Call::Memberships, url, token).await?;
-        let active = list
-            .iter()
-            .filter(|membership| membership.get("state").is_some_and(|state| state == "active"));
+        let active = list.iter().filter(|membership| {
+            membership
+                .get("state")
+                .is_some_and(|state| state == "active")
+        });
         Ok(active
-            .filter_map(|membership| Some(("orgs", text(membership.get("organization")?, "login")?)))
+            .filter_map(|membership| {
+                Some(("orgs", text(membership.get("organization")?, "login")?))
+            })
             .collect())
     }
 
