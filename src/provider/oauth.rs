@@ -494,6 +494,76 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_other_secret_has_its_turn_only_where_the_client_is_turned_away() {
+        let server = Scripted::start().await;
+        let client = OAuthClient::new(&ProviderConfig {
+            client_secrets: ["old", "new"]
+                .map(|text| Secret::new(text.to_owned()))
+                .into(),
+            ..ProviderConfig::for_test("test", "")
+        });
+        let (url, http) = (server.url("/token"), HttpClient::for_test());
+        let endpoint = TokenEndpoint {
+            url: &url,
+            authentication: ClientAuthentication::Post,
+        };
+        let redirect_uri = back();
+        let grant = CodeGrant {
+            code: "the/code",
+            redirect_uri: &redirect_uri,
+            pkce_verifier: "verifier",
+            nonce: "nonce",
+            now: Timestamp(1000),
+        };
+        let sent = || -> Vec<String> {
+            let seen = server.requests("/token");
+            seen.iter()
+                .map(|seen| form(seen)["client_secret"].clone())
+                .collect()
+        };
+        for other in [
+            Answer::json(r#"{"error":"invalid_grant"}"#).with_status(400),
+            Answer::json(r#"{"error":"invalid_client"}"#).with_status(503),
+            Answer::text("Retry later").with_status(429),
+            Answer::text("").with_status(403),
+        ] {
+            server.answer("/token", other);
+            assert!(client.exchange(&http, &endpoint, &grant).await.is_err());
+        }
+        assert_eq!(sent(), ["old"; 4]);
+
+        let turned_away = [
+            Answer::json(r#"{"error":"invalid_client"}"#).with_status(401),
+            Answer::json(r#"{"error":"incorrect_client_credentials"}"#),
+            Answer::text("").with_status(401),
+        ];
+        for (no, (from, to)) in
+            turned_away
+                .into_iter()
+                .zip([("old", "new"), ("new", "old"), ("old", "new")])
+        {
+            server.answer_in_turn("/token", [no, Answer::json(GOOD)]);
+            let before = sent().len();
+            assert!(client.exchange(&http, &endpoint, &grant).await.is_ok());
+            assert_eq!(sent()[before..], [from, to]);
+            assert_eq!(client.secret(), Some(to));
+        }
+        // What works is asked first from now on; where neither works, that is the outcome.
+        server.answer(
+            "/token",
+            Answer::json(r#"{"error":"invalid_client"}"#).with_status(401),
+        );
+        let before = sent().len();
+        let error = client
+            .exchange(&http, &endpoint, &grant)
+            .await
+            .err()
+            .unwrap();
+        assert!(error.is_invalid_client());
+        assert_eq!(sent()[before..], ["new", "old"]);
+    }
+
+    #[tokio::test]
     async fn refusals_keep_their_meaning() {
         let server = Scripted::start().await;
         let refused = ProviderError::Refused {
