@@ -59,7 +59,7 @@ fn fits(list: &AllowList, identity: &Identity) -> Result<(), Denied> {
         ),
         key => (
             any(&|entry| {
-                let has = |(of, is): &(Text, Text)| of.as_str() == key && is.as_str() == entry;
+                let has = |(of, is): &(Text, Text)| of.as_str() == key && same(key, is, entry);
                 identity.memberships.iter().any(has)
             }),
             "Your account is not one of those that may use this.",
@@ -72,6 +72,17 @@ fn fits(list: &AllowList, identity: &Identity) -> Result<(), Denied> {
         rule: list.key.clone(),
         sentence,
     })
+}
+
+/// Whether what somebody has is the `entry` that a list of `key` names. Names that their providers keep
+/// without regard to case are compared so; all else is exact.
+pub(super) fn same(key: &str, has: &str, entry: &str) -> bool {
+    match key {
+        "users" | "orgs" | "teams" | "hosted_domains" | "tenants" => {
+            has.eq_ignore_ascii_case(entry)
+        }
+        _ => has == entry,
+    }
 }
 
 /// `example.com` is that domain alone; `.example.com` is what lies below it. No guessing about

@@ -6,8 +6,9 @@
 
 use serde_json::{Map, Value};
 
+use super::allow;
 use crate::{
-    config::{ClaimPaths, HeaderSource, ProviderConfig},
+    config::{Allow, ClaimPaths, HeaderSource, ProviderConfig},
     session::Identity,
     text::Text,
 };
@@ -71,8 +72,8 @@ pub struct ClaimRules {
     names: ClaimNames,
     /// Paths that the configuration's headers carry.
     wanted: Vec<String>,
-    /// Groups that the configuration names: they survive where there are too many.
-    named_groups: Vec<String>,
+    /// Who may pass: what it names is kept where there is too much of something.
+    allow: Allow,
 }
 
 /// Why claims do not make an identity.
@@ -99,13 +100,7 @@ impl ClaimRules {
             provider: Text::from(config.name.as_str()),
             names: names.overlaid(&config.claims),
             wanted,
-            named_groups: config
-                .allow
-                .lists()
-                .iter()
-                .filter(|list| list.key == "groups")
-                .flat_map(|list| list.entries.iter().cloned())
-                .collect(),
+            allow: config.allow.clone(),
         }
     }
 
@@ -121,6 +116,15 @@ impl ClaimRules {
 
     /// Who `claims` speak of.
     pub fn identity(&self, claims: &Map<String, Value>) -> Result<Identity, ClaimError> {
+        self.identity_with(claims, Vec::new())
+    }
+
+    /// Who `claims` speak of, with what the provider `reported` of them for its own allow lists.
+    pub fn identity_with(
+        &self,
+        claims: &Map<String, Value>,
+        reported: Vec<(Text, Text)>,
+    ) -> Result<Identity, ClaimError> {
         let text = |path: &str, limit| {
             let text = scalar(find(claims, path)?)?;
             (fits(&text, limit) && !text.trim().is_empty()).then(|| Text::from(text))
@@ -131,16 +135,40 @@ impl ClaimRules {
             let text = header_text(find(claims, path)?)?;
             Some((Text::from(path.as_str()), Text::from(text)))
         });
+        let login = text(&self.names.login, MAX_NAME);
+        let known = login.clone().map(|login| (Text::from("users"), login));
+        let claimed = self.claimed(claims, email.is_some());
+        let memberships = known.into_iter().chain(claimed).chain(reported);
         Ok(Identity {
             provider: self.provider.clone(),
             subject: text(&self.names.subject, MAX_SUBJECT).ok_or(ClaimError::Subject)?,
-            login: text(&self.names.login, MAX_NAME),
+            memberships: kept(memberships, &self.allow),
+            login,
             email,
             name: text(&self.names.name, MAX_NAME),
             picture: text(&self.names.picture, MAX_PICTURE),
             groups: self.groups(claims),
-            memberships: Vec::new(),
             claims: claims_wanted.collect(),
+        })
+    }
+
+    /// What stands at the paths of the lists `claims.PATH`. The address is left out where nobody vouches
+    /// for it: a list by path must not admit whom `emails` would not.
+    fn claimed(
+        &self,
+        claims: &Map<String, Value>,
+        vouched: bool,
+    ) -> impl Iterator<Item = (Text, Text)> {
+        let lists = self.allow.lists().iter().filter_map(move |list| {
+            let path = list.key.strip_prefix("claims.")?;
+            if path == self.names.email && !vouched {
+                return None;
+            }
+            Some((list.key.as_str(), find(claims, path)?))
+        });
+        lists.flat_map(|(key, value)| {
+            let values = values(value).into_iter();
+            values.map(move |value| (Text::from(key), Text::from(value)))
         })
     }
 
@@ -154,7 +182,7 @@ impl ClaimRules {
         let bytes: usize = groups.iter().map(String::len).sum();
         if groups.len() > MAX_GROUPS || bytes > MAX_GROUP_BYTES {
             // Stable, so that the provider's order is kept within each half.
-            groups.sort_by_key(|group| !self.named_groups.contains(group));
+            groups.sort_by_key(|group| !self.names_group(group));
             let mut room = MAX_GROUP_BYTES;
             let kept = groups
                 .iter()
@@ -169,6 +197,34 @@ impl ClaimRules {
         }
         groups.into_iter().map(Text::from).collect()
     }
+
+    fn names_group(&self, group: &String) -> bool {
+        let mut lists = self.allow.lists().iter();
+        lists.any(|list| list.key == "groups" && list.entries.contains(group))
+    }
+}
+
+/// What of `memberships`, pairs of a list's key and what somebody has there, the lists of `allow` name,
+/// each in the configuration's spelling. The rest is dropped, and more than a few of one list too:
+/// one is enough to pass, and a session lives in a cookie.
+pub fn kept(
+    memberships: impl IntoIterator<Item = (Text, Text)>,
+    allow: &Allow,
+) -> Vec<(Text, Text)> {
+    let memberships: Vec<(Text, Text)> = memberships.into_iter().collect();
+    let lists = allow.lists().iter();
+    lists
+        .flat_map(|list| {
+            let fits = |entry: &&String| {
+                memberships
+                    .iter()
+                    .any(|(key, has)| key.as_str() == list.key && allow::same(key, has, entry))
+            };
+            let entries = list.entries.iter().filter(|entry| entry.len() <= MAX_GROUP);
+            let named = entries.filter(fits).take(MAX_KEPT);
+            named.map(|entry| (Text::from(list.key.as_str()), Text::from(entry.as_str())))
+        })
+        .collect()
 }
 
 /// The value at `path`: keys and list indices joined by dots. A key that has dots itself
@@ -205,6 +261,18 @@ fn scalar(value: &Value) -> Option<String> {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) if number.is_u64() || number.is_i64() => Some(number.to_string()),
         _ => None,
+    }
+}
+
+/// What a list can name: text, whole numbers and truth, alone or in a list. An object is no name.
+fn values(value: &Value) -> Vec<String> {
+    let one = |value: &Value| match value {
+        Value::Bool(truth) => Some(truth.to_string()),
+        other => scalar(other),
+    };
+    match value {
+        Value::Array(list) => list.iter().filter_map(one).collect(),
+        single => one(single).into_iter().collect(),
     }
 }
 
@@ -266,12 +334,14 @@ const MAX_NAME: usize = 255;
 const MAX_PICTURE: usize = 1024;
 /// One claim that a header carries.
 const MAX_CLAIM: usize = 2048;
-/// One group's name.
+/// One group's name, or one entry of a list.
 const MAX_GROUP: usize = 255;
 /// Groups of one identity.
 const MAX_GROUPS: usize = 200;
 /// All their names together: about two cookies.
 const MAX_GROUP_BYTES: usize = 6 * 1024;
+/// Entries kept of one list beside groups.
+const MAX_KEPT: usize = 16;
 
 #[cfg(test)]
 #[path = "claims_tests.rs"]

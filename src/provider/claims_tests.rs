@@ -248,3 +248,88 @@ proptest! {
         }
     }
 }
+
+fn memberships(lists: &[(&str, &[&str])], claims: Value) -> Vec<(String, String)> {
+    let config = ProviderConfig {
+        allow: Allow::for_test(lists),
+        ..ProviderConfig::for_test("corp", "")
+    };
+    let rules = ClaimRules::new(&config, ClaimNames::standard(), &[]);
+    let identity = rules.identity(&object(claims)).unwrap();
+    let pairs = identity.memberships.iter();
+    pairs
+        .map(|(key, entry)| (key.to_string(), entry.to_string()))
+        .collect()
+}
+
+#[test]
+fn lists_by_path_keep_what_they_name() {
+    let has = |value: Value, entries: &[&str]| {
+        let claims = json!({ "sub": "1", "a": { "b": value } });
+        !memberships(&[("claims.a.b", entries)], claims).is_empty()
+    };
+    assert!(has(json!("x"), &["y", "x"]));
+    assert!(has(json!(7), &["7"]));
+    assert!(has(json!(true), &["true"]));
+    assert!(has(json!(false), &["false"]));
+    assert!(has(json!(["y", 7, false]), &["7"]));
+    assert!(has(json!(["y", 7, false]), &["false"]));
+    for (value, entry) in [
+        (json!("X"), "x"),
+        (json!("x "), "x"),
+        (json!("true"), "false"),
+        (json!(null), "null"),
+        (json!({ "x": 1 }), "x"),
+        (json!([["x"]]), "x"),
+        (json!([{ "x": "x" }]), "x"),
+        (json!(12345678901234567890123.0), "12345678901234567890123"),
+    ] {
+        assert!(!has(value.clone(), &[entry]), "{value} {entry}");
+    }
+}
+
+#[test]
+fn the_login_is_somebody_whatever_its_case() {
+    let lists: &[(&str, &[&str])] = &[("users", &["Jane", "joe"])];
+    let kept = memberships(lists, json!({ "sub": "1", "preferred_username": "jANE" }));
+    assert_eq!(kept, [("users".to_owned(), "Jane".to_owned())]);
+    for other in [json!("jane2"), json!(""), json!(null), json!(["jane"])] {
+        let claims = json!({ "sub": "1", "preferred_username": other, "name": "joe" });
+        assert_eq!(memberships(lists, claims), []);
+    }
+}
+
+#[test]
+fn a_list_by_path_does_not_make_an_address_vouched_for() {
+    let lists: &[(&str, &[&str])] = &[("claims.email", &["a@x.example"])];
+    let has = |verified| {
+        let claims = json!({ "sub": "1", "email": "a@x.example", "email_verified": verified });
+        !memberships(lists, claims).is_empty()
+    };
+    assert!(has(true));
+    assert!(!has(false));
+}
+
+#[test]
+fn what_is_kept_is_named_and_bounded() {
+    let pair = |key: &str, entry: &str| (Text::from(key), Text::from(entry));
+    let names: Vec<String> = (0..100).map(|number| number.to_string()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let long = "x".repeat(300);
+    let allow = Allow::for_test(&[
+        ("orgs", &["Acme"]),
+        ("campus", &names),
+        ("guilds", &[&long]),
+    ]);
+    let mut reported = vec![
+        pair("orgs", "acme"),
+        pair("orgs", "ACME"),
+        pair("orgs", "evil"),
+        pair("tenants", "acme"),
+        pair("guilds", &long),
+    ];
+    assert_eq!(kept(reported.clone(), &allow), [pair("orgs", "Acme")]);
+    reported.extend(names.iter().map(|name| pair("campus", name)));
+    assert_eq!(kept(reported.clone(), &allow).len(), 17);
+    assert_eq!(kept(reported, &Allow::Anyone), []);
+}

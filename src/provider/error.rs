@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use http::StatusCode;
+
 use super::{claims::ClaimError, http::HttpError, oidc::IdTokenError};
 
 /// Its `Display` is for the log: no token, code or secret, and the provider's own words only as
@@ -55,7 +57,25 @@ impl ProviderError {
 
     /// Whether the code is no good any more (RFC 6749 §5.2).
     pub fn is_invalid_grant(&self) -> bool {
-        matches!(self, Self::Refused { code, .. } if code == "invalid_grant")
+        // GitHub has words of its own.
+        let spent = |code: &str| matches!(code, "invalid_grant" | "bad_verification_code");
+        matches!(self, Self::Refused { code, .. } if spent(code))
+    }
+
+    /// Whether the token endpoint does not take the client's secret (RFC 6749 §5.2). Clients are looked at
+    /// before codes, so the code is still good.
+    pub fn is_invalid_client(&self) -> bool {
+        match self {
+            // Keycloak says `unauthorized_client`, GitHub its own word.
+            Self::Refused { code, .. } => matches!(
+                code.as_str(),
+                "invalid_client" | "unauthorized_client" | "incorrect_client_credentials"
+            ),
+            Self::Http { call, error } => {
+                *call == Call::Token && *error == HttpError::Status(StatusCode::UNAUTHORIZED)
+            }
+            _ => false,
+        }
     }
 }
 
@@ -75,6 +95,10 @@ pub enum Call {
     Token,
     /// The userinfo endpoint.
     Userinfo,
+    /// Where a provider has addresses of email apart.
+    Emails,
+    /// Where a provider has organisations, teams or guilds apart.
+    Memberships,
 }
 
 impl fmt::Display for Call {
@@ -84,6 +108,8 @@ impl fmt::Display for Call {
             Self::Keys => "key set",
             Self::Token => "token endpoint",
             Self::Userinfo => "userinfo endpoint",
+            Self::Emails => "emails endpoint",
+            Self::Memberships => "memberships endpoint",
         })
     }
 }

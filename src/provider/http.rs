@@ -309,7 +309,10 @@ fn origin_form(mut request: Request<Bytes>, target: &Target) -> Result<Request<B
     let headers = request.headers_mut();
     headers.insert(HOST, host);
     headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
-    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    // Some APIs have a media type of their own.
+    headers
+        .entry(ACCEPT)
+        .or_insert(HeaderValue::from_static("application/json"));
     Ok(request)
 }
 

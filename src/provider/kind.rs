@@ -3,11 +3,18 @@
 
 use std::sync::Arc;
 
-use super::{HttpClient, Provider, oidc};
+use super::{HttpClient, Provider, oidc, rest};
 use crate::config::{HeaderSource, ProviderConfig};
 
 /// Every kind that `type` may name, in the order that a hint lists them.
-pub const KINDS: &[&Kind] = &[OIDC];
+pub const KINDS: &[&Kind] = &[
+    &rest::forty_two::KIND,
+    &rest::github::KIND,
+    &rest::facebook::KIND,
+    &rest::discord::KIND,
+    OIDC,
+    &rest::by_hand::KIND,
+];
 
 /// Any OpenID Connect provider.
 pub const OIDC: &Kind = &oidc::KIND;

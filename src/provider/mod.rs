@@ -9,10 +9,13 @@ pub mod claims;
 pub(crate) mod error;
 pub mod http;
 pub mod kind;
+mod graph_error;
 mod oauth;
 mod oidc;
+mod rest;
 #[cfg(test)]
 pub(crate) mod scripted;
+mod secret_end;
 mod token_answer;
 
 use std::{pin::Pin, sync::Arc};
@@ -75,6 +78,11 @@ pub trait Provider: Send + Sync {
 
     /// The address to ask whether the provider is there at all, without a login. None where there is none.
     fn probe(&self) -> Option<Url> {
+        None
+    }
+
+    /// When this gate's client secret ends, where the provider has said so.
+    fn secret_valid_until(&self) -> Option<Timestamp> {
         None
     }
 

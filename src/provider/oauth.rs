@@ -3,7 +3,10 @@
 //! The `oauth2` crate writes the requests and reads the answers; between it and the network stands
 //! [`token_answer`](super::token_answer), so that a provider's way of spelling things never reaches it.
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use bytes::Bytes;
 use oauth2::{
@@ -21,16 +24,23 @@ use url::Url;
 
 use super::{
     AuthorizeRequest, Call, CodeGrant, GrantTokens, HttpClient, ProviderError,
+    secret_end::SecretEnd,
     token_answer::{TokenRefusal, normalise},
 };
 pub(super) use crate::config::ClientAuthentication;
-use crate::{config::ProviderConfig, text::Text};
+use crate::{clock::Timestamp, config::ProviderConfig, text::Text};
 
 /// This gate as a client of one provider.
 pub(super) struct OAuthClient {
+    provider: String,
     id: ClientId,
-    secret: Option<ClientSecret>,
+    /// None for a public client, two while one is being replaced.
+    secrets: Vec<ClientSecret>,
+    /// Which of them worked last.
+    working: AtomicUsize,
+    secret_end: SecretEnd,
     scopes: Vec<Scope>,
+    pkce: bool,
 }
 
 /// The token endpoint.
@@ -41,20 +51,62 @@ pub(super) struct TokenEndpoint<'a> {
 
 impl OAuthClient {
     pub(super) fn new(config: &ProviderConfig) -> Self {
-        let secret = config.client_secrets.first();
         Self {
+            provider: config.name.clone(),
             id: ClientId::new(config.client_id.clone()),
-            secret: secret.map(|secret| ClientSecret::new(secret.expose().to_owned())),
+            secrets: config
+                .client_secrets
+                .iter()
+                .map(|secret| ClientSecret::new(secret.expose().to_owned()))
+                .collect(),
+            working: AtomicUsize::new(0),
+            secret_end: SecretEnd::default(),
             scopes: config.scopes.iter().cloned().map(Scope::new).collect(),
+            pkce: true,
         }
+    }
+
+    /// For a provider that does not know PKCE, and says so.
+    pub(super) fn without_pkce(mut self) -> Self {
+        self.pkce = false;
+        self
+    }
+
+    /// Asks for `scope` too, because something in the configuration cannot be known without. Who asks for no
+    /// scopes at all has an app whose permissions stand at the provider, and stays so.
+    pub(super) fn with_scope(mut self, scope: &str) -> Self {
+        let asked = |asked: &Scope| asked.as_str() == scope;
+        if !self.scopes.is_empty() && !self.scopes.iter().any(asked) {
+            self.scopes.push(Scope::new(scope.to_owned()));
+        }
+        self
+    }
+
+    /// For a provider that separates scopes by something else than a space.
+    pub(super) fn with_scopes_joined(mut self, separator: &str) -> Self {
+        let scopes: Vec<&str> = self.scopes.iter().map(|scope| scope.as_str()).collect();
+        self.scopes = vec![Scope::new(scopes.join(separator))];
+        self
+    }
+
+    /// The secret that worked last; the first until one did.
+    pub(super) fn secret(&self) -> Option<&str> {
+        let secret = self.secrets.get(self.working.load(Ordering::Relaxed));
+        secret.map(|secret| secret.secret().as_str())
+    }
+
+    /// When the secret ends, where the provider has said so.
+    pub(super) fn secret_valid_until(&self) -> Option<Timestamp> {
+        self.secret_end.get()
     }
 
     pub(super) fn id(&self) -> &str {
         &self.id
     }
 
-    /// The authorization request as a URL. A query that `endpoint` has stays. PKCE is always S256: a
-    /// provider that does not know it ignores it, and falling back would let an attacker ask for that.
+    /// The authorization request as a URL. A query that `endpoint` has stays. PKCE is S256 wherever the
+    /// provider does not say that it knows none: one that does not know it ignores it, and falling back
+    /// would let an attacker ask for that.
     pub(super) fn authorize_url(
         &self,
         endpoint: &Url,
@@ -66,18 +118,50 @@ impl OAuthClient {
         let mut authorization = client
             .authorize_url(|| CsrfToken::new(request.state.to_owned()))
             .set_redirect_uri(redirect_url(request.redirect_uri))
-            .add_scopes(self.scopes.iter().cloned())
-            .add_extra_param("code_challenge", request.pkce_challenge)
-            .add_extra_param("code_challenge_method", "S256");
+            .add_scopes(self.scopes.iter().cloned());
+        if self.pkce {
+            authorization = authorization
+                .add_extra_param("code_challenge", request.pkce_challenge)
+                .add_extra_param("code_challenge_method", "S256");
+        }
         for (name, value) in extra {
             authorization = authorization.add_extra_param(*name, *value);
         }
         authorization.url().0
     }
 
-    /// Exchanges the code (RFC 6749 §4.1.3). Never tries twice: a code works once.
+    /// Exchanges the code (RFC 6749 §4.1.3). A code works once, so it is never sent twice, but where the
+    /// provider turns the client away before it looks at the code: then the other secret has its turn.
     pub(super) async fn exchange(
         &self,
+        http: &HttpClient,
+        endpoint: &TokenEndpoint<'_>,
+        grant: &CodeGrant<'_>,
+    ) -> Result<GrantTokens, ProviderError> {
+        let first = self.working.load(Ordering::Relaxed);
+        let mut outcome = self.exchange_as(first, http, endpoint, grant).await;
+        for other in (0..self.secrets.len()).filter(|&other| other != first) {
+            match &outcome {
+                Err(error) if error.is_invalid_client() => {}
+                _ => break,
+            }
+            outcome = self.exchange_as(other, http, endpoint, grant).await;
+            if outcome.is_ok() {
+                self.working.store(other, Ordering::Relaxed);
+                tracing::warn!(
+                    provider = self.provider,
+                    "client secret {} of {} no longer works; the other one does",
+                    first + 1,
+                    self.secrets.len(),
+                );
+            }
+        }
+        outcome
+    }
+
+    async fn exchange_as(
+        &self,
+        secret: usize,
         http: &HttpClient,
         endpoint: &TokenEndpoint<'_>,
         grant: &CodeGrant<'_>,
@@ -88,19 +172,29 @@ impl OAuthClient {
                 ClientAuthentication::Basic => AuthType::BasicAuth,
                 ClientAuthentication::Post => AuthType::RequestBody,
             });
-        if let Some(secret) = &self.secret {
+        let secret = self.secrets.get(secret);
+        if let Some(secret) = secret {
             client = client.set_client_secret(secret.clone());
         }
         // Owned, so that the future is `Send` whatever the lifetimes.
         let call = |request| call(http.clone(), request);
-        let answer = client
+        let mut request = client
             .exchange_code(AuthorizationCode::new(grant.code.to_owned()))
-            .set_pkce_verifier(PkceCodeVerifier::new(grant.pkce_verifier.to_owned()))
-            .set_redirect_uri(redirect_url(grant.redirect_uri))
+            .set_redirect_uri(redirect_url(grant.redirect_uri));
+        if self.pkce {
+            let verifier = PkceCodeVerifier::new(grant.pkce_verifier.to_owned());
+            request = request.set_pkce_verifier(verifier);
+        }
+        let secret = secret.map_or("", |secret| secret.secret().as_str());
+        let answer = request
             .request_async(&call)
             .await
             .map_err(provider_error)
-            .map_err(|error| discreet(error, &[grant.code, grant.pkce_verifier]))?;
+            .map_err(|error| discreet(error, &[grant.code, grant.pkce_verifier, secret]))?;
+        if let Some(end) = answer.extra_fields().secret_valid_until {
+            self.secret_end
+                .note(Timestamp(end), grant.now, &self.provider);
+        }
         Ok(GrantTokens {
             access: Text::from(answer.access_token().secret().as_str()),
             refresh: answer
@@ -169,28 +263,29 @@ fn discreet(error: ProviderError, secrets: &[&str]) -> ProviderError {
     }
 }
 
-/// The crate's client with an ID token in its answers.
+/// The crate's client with further fields in its answers.
 type StandardClient = Client<
     BasicErrorResponse,
-    StandardTokenResponse<IdTokenField, BasicTokenType>,
+    StandardTokenResponse<FurtherFields, BasicTokenType>,
     BasicTokenIntrospectionResponse,
     StandardRevocableToken,
     BasicRevocationErrorResponse,
 >;
 
-/// What OpenID Connect adds to a token response (Core §3.1.3.3). No `Debug` of the token.
+/// What OpenID Connect adds to a token response (Core §3.1.3.3), and what 42 does. No `Debug` of the token.
 #[derive(Deserialize, Serialize)]
-struct IdTokenField {
+struct FurtherFields {
     id_token: Option<String>,
+    secret_valid_until: Option<u64>,
 }
 
-impl std::fmt::Debug for IdTokenField {
+impl std::fmt::Debug for FurtherFields {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("IdTokenField(…)")
+        formatter.write_str("FurtherFields(…)")
     }
 }
 
-impl ExtraTokenFields for IdTokenField {}
+impl ExtraTokenFields for FurtherFields {}
 
 #[cfg(test)]
 mod tests {

@@ -11,6 +11,7 @@ use serde_json::{Map, Number, Value};
 
 use super::{
     error::printable,
+    graph_error::{self, GraphError},
     http::{HttpError, is_busy},
 };
 
@@ -87,6 +88,9 @@ fn error(members: &Map<String, Value>) -> Option<TokenRefusal> {
         Value::String(code) => (code.clone(), text(members.get("error_description"))),
         // Facebook's Graph API and Google's APIs wrap it.
         Value::Object(error) => {
+            if let Some(meaning) = graph_error::meaning(error) {
+                return Some(graph_refusal(meaning, text(error.get("message"))));
+            }
             let code = ["type", "status", "error"]
                 .iter()
                 .find_map(|key| text(error.get(*key)));
@@ -98,6 +102,23 @@ fn error(members: &Map<String, Value>) -> Option<TokenRefusal> {
         code: printable(&code, 60).unwrap_or_else(|| "unnamed_error".to_owned()),
         description: description.and_then(|text| printable(&text, 200)),
     })
+}
+
+/// What a Graph error means in the standard's terms.
+fn graph_refusal(meaning: GraphError, message: Option<String>) -> TokenRefusal {
+    let code = match meaning {
+        GraphError::Throttled => {
+            return TokenRefusal::Http(HttpError::Status(StatusCode::TOO_MANY_REQUESTS));
+        }
+        GraphError::Transient => "temporarily_unavailable",
+        GraphError::Code => "invalid_grant",
+        GraphError::Secret => "invalid_client",
+        GraphError::Token => "invalid_token",
+    };
+    TokenRefusal::Error {
+        code: code.to_owned(),
+        description: message.and_then(|text| printable(&text, 200)),
+    }
 }
 
 fn success(members: &Map<String, Value>) -> Result<Map<String, Value>, TokenRefusal> {
@@ -117,8 +138,10 @@ fn success(members: &Map<String, Value>) -> Result<Map<String, Value>, TokenRefu
             clean.insert(name.to_owned(), text.into());
         }
     }
-    if let Some(seconds) = members.get("expires_in").and_then(seconds) {
-        clean.insert("expires_in".to_owned(), seconds.into());
+    for name in ["expires_in", "secret_valid_until"] {
+        if let Some(seconds) = members.get(name).and_then(seconds) {
+            clean.insert(name.to_owned(), seconds.into());
+        }
     }
     if let Some(scope) = members.get("scope").and_then(scope) {
         clean.insert("scope".to_owned(), scope.into());
@@ -220,6 +243,19 @@ mod tests {
         let expected = ("OAuthException".to_owned(), Some("Invalid code".to_owned()));
         assert_eq!(refused(400, graph), expected);
         assert_eq!(refused(400, r#"{"error":7}"#).0, "unnamed_error");
+        for (code, subcode, expected) in [
+            (100, 36_009, "invalid_grant"),
+            (1, 0, "temporarily_unavailable"),
+            (190, 460, "invalid_token"),
+        ] {
+            let body = format!(
+                r#"{{"error":{{"message":"m","type":"OAuthException","code":{code},"error_subcode":{subcode}}}}}"#
+            );
+            assert_eq!(refused(400, &body).0, expected);
+        }
+        let throttled = r#"{"error":{"message":"m","type":"OAuthException","code":4}}"#;
+        let busy = HttpError::Status(StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(at(400, throttled), Err(TokenRefusal::Http(busy)));
         // Tokens beside an error are not trusted.
         assert_eq!(
             refused(
@@ -279,6 +315,8 @@ mod tests {
                 "{spelled}"
             );
         }
+        assert_eq!(with(r#""secret_valid_until":1797500000"#)["secret_valid_until"], 1_797_500_000);
+        assert!(!with(r#""secret_valid_until":null"#).contains_key("secret_valid_until"));
         assert!(!with(r#""scope":"""#).contains_key("scope"));
         assert!(!with(r#""refresh_token":null"#).contains_key("refresh_token"));
         assert!(!with(r#""refresh_token":"""#).contains_key("refresh_token"));

@@ -1,0 +1,95 @@
+//! Any server of plain OAuth 2.0: every address and every claim's place by hand.
+
+use std::sync::Arc;
+
+use url::Url;
+
+use super::{
+    super::{
+        Call, ProviderError,
+        claims::ClaimNames,
+        kind::{Endpoint, Kind},
+        oauth::ClientAuthentication,
+    },
+    Bearer, Dialect, Directory, Person, Rest,
+    api::Api,
+    endpoint,
+};
+
+/// Any plain OAuth 2.0.
+pub(in crate::provider) const KIND: Kind = Kind {
+    name: "oauth2",
+    label: "",
+    mark: "",
+    endpoints: &[
+        by_hand("authorize_url"),
+        by_hand("token_url"),
+        by_hand("userinfo_url"),
+    ],
+    scopes: &[],
+    required_scope: None,
+    allow: &["groups"],
+    claims_by_hand: true,
+    build: |config, headers, http| {
+        let nowhere = String::new;
+        let dialect = Dialect {
+            authentication: ClientAuthentication::Basic,
+            pkce: true,
+            scope_separator: " ",
+            further_scope: None,
+            switch_account: &[],
+            issuer: None,
+            // An address counts only where the operator says what vouches for it.
+            names: ClaimNames {
+                subject: nowhere(),
+                login: nowhere(),
+                email: nowhere(),
+                email_verified: nowhere(),
+                name: nowhere(),
+                picture: nowhere(),
+                groups: nowhere(),
+            },
+        };
+        let directory = Userinfo {
+            api: Api {
+                http: http.clone(),
+                headers: &[],
+                fault: |_| None,
+                pace: None,
+            },
+            url: endpoint(config, "userinfo_url"),
+        };
+        Arc::new(Rest::new(config, headers, http, dialect, directory))
+    },
+};
+
+const fn by_hand(key: &'static str) -> Endpoint {
+    Endpoint {
+        key,
+        default: None,
+        below_base: None,
+        optional: false,
+    }
+}
+
+struct Userinfo {
+    api: Api,
+    url: Url,
+}
+
+impl Directory for Userinfo {
+    async fn find(&self, bearer: &Bearer<'_>) -> Result<Person, ProviderError> {
+        let claims = self
+            .api
+            .object(Call::Userinfo, &self.url, bearer.token)
+            .await?;
+        Ok(Person {
+            claims,
+            memberships: Vec::new(),
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "by_hand_tests.rs"]
+mod tests;

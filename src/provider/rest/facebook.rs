@@ -1,0 +1,145 @@
+//! Facebook Login. Its errors are objects with numbers, its calls are proven with the app's secret, and
+//! its addresses are never vouched for.
+//!
+//! An account has no login name, and no list of people or places that it is in: `users` names the ids
+//! that Facebook gives people for this one app. The classic flow ignores PKCE; `state` is its defence.
+
+use std::{fmt::Write, sync::Arc};
+
+use aws_lc_rs::hmac;
+use http::StatusCode;
+use serde_json::Value;
+use url::Url;
+
+use super::{
+    super::{
+        Call, ProviderError,
+        claims::ClaimNames,
+        graph_error::{self, GraphError},
+        http::HttpError,
+        kind::Kind,
+        oauth::ClientAuthentication,
+    },
+    Bearer, Dialect, Directory, Person, Rest,
+    api::{Api, Reply, answer},
+    endpoint, known,
+};
+
+/// Facebook.
+pub(in crate::provider) const KIND: Kind = Kind {
+    name: "facebook",
+    label: "Facebook",
+    mark: concat!(
+        r#"<svg viewBox="0 0 24 24" fill="currentColor" aria-hidden="true"><path d=""#,
+        "M9.101 23.691v-7.98H6.627v-3.667h2.474v-1.58c0-4.085 1.848-5.978 5.858-5.978.401 0 .955.042 ",
+        "1.468.103a8.68 8.68 0 0 1 1.141.195v3.325a8.623 8.623 0 0 0-.653-.036 26.805 26.805 0 0 0",
+        "-.733-.009c-.707 0-1.259.096-1.675.309a1.686 1.686 0 0 0-.679.622c-.258.42-.374.995-.374 1.752",
+        "v1.297h3.919l-.386 2.103-.287 1.564h-3.246v8.245C19.396 23.238 24 18.179 24 12.044c0-6.627",
+        "-5.373-12-12-12s-12 5.373-12 12c0 5.628 3.874 10.35 9.101 11.647Z",
+        r#""/></svg>"#,
+    ),
+    endpoints: &[
+        known(
+            "authorize_url",
+            "https://www.facebook.com/v25.0/dialog/oauth",
+            "/v25.0/dialog/oauth",
+        ),
+        known(
+            "token_url",
+            "https://graph.facebook.com/v25.0/oauth/access_token",
+            "/v25.0/oauth/access_token",
+        ),
+        known(
+            "userinfo_url",
+            "https://graph.facebook.com/v25.0/me",
+            "/v25.0/me",
+        ),
+    ],
+    scopes: &["public_profile", "email"],
+    required_scope: None,
+    allow: &[],
+    claims_by_hand: false,
+    build: |config, headers, http| {
+        let dialect = Dialect {
+            authentication: ClientAuthentication::Post,
+            pkce: false,
+            scope_separator: ",",
+            further_scope: None,
+            switch_account: &[("auth_type", "reauthenticate")],
+            issuer: None,
+            names: ClaimNames {
+                subject: "id".to_owned(),
+                login: String::new(),
+                email: "email".to_owned(),
+                email_verified: String::new(),
+                name: "name".to_owned(),
+                picture: "picture.data.url".to_owned(),
+                groups: String::new(),
+            },
+        };
+        let directory = Graph {
+            api: Api {
+                http: http.clone(),
+                headers: &[],
+                fault,
+                pace: None,
+            },
+            me: endpoint(config, "userinfo_url"),
+        };
+        Arc::new(Rest::new(config, headers, http, dialect, directory))
+    },
+};
+
+struct Graph {
+    api: Api,
+    me: Url,
+}
+
+impl Directory for Graph {
+    async fn find(&self, bearer: &Bearer<'_>) -> Result<Person, ProviderError> {
+        let mut url = self.me.clone();
+        url.query_pairs_mut()
+            .append_pair("fields", "id,name,email,picture");
+        if let Some(secret) = bearer.client_secret {
+            let proof = proof(secret, bearer.token);
+            url.query_pairs_mut()
+                .append_pair("appsecret_proof", &proof);
+        }
+        let claims = self.api.object(Call::Userinfo, &url, bearer.token).await?;
+        let id = claims.get("id").and_then(Value::as_str);
+        Ok(Person {
+            memberships: id.map(|id| ("users", id.to_owned())).into_iter().collect(),
+            claims,
+        })
+    }
+}
+
+/// Shows that whoever calls with the token has the app's secret too.
+fn proof(secret: &str, token: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+    let tag = hmac::sign(&key, token.as_bytes());
+    tag.as_ref().iter().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").expect("a String takes everything");
+        hex
+    })
+}
+
+/// An error is one with any status.
+fn fault(reply: &Reply) -> Option<ProviderError> {
+    let body = reply.json()?;
+    let error = body.get("error")?.as_object()?;
+    let busy = |status| ProviderError::Http {
+        call: reply.call,
+        error: HttpError::Status(status),
+    };
+    Some(match graph_error::meaning(error) {
+        Some(GraphError::Throttled) => busy(StatusCode::TOO_MANY_REQUESTS),
+        Some(GraphError::Transient) => busy(StatusCode::SERVICE_UNAVAILABLE),
+        Some(GraphError::Token) => answer(reply.call, "the access token is not accepted"),
+        _ => answer(reply.call, "refused by the Graph API"),
+    })
+}
+
+#[cfg(test)]
+#[path = "facebook_tests.rs"]
+mod tests;

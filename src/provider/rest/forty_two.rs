@@ -1,0 +1,187 @@
+//! 42's intra. One call says everything of somebody, but all calls of an application are counted together.
+//!
+//! It has no end of a session, and no way to ask for another account: whoever wants another signs out at
+//! the intra first. Addresses of `external` people are their own affair; all others are the schools'.
+
+use std::{sync::Arc, time::Duration};
+
+use http::StatusCode;
+use serde_json::{Map, Value};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use url::Url;
+
+use super::{
+    super::{
+        Call, ProviderError,
+        claims::ClaimNames,
+        kind::Kind,
+        oauth::ClientAuthentication,
+    },
+    Bearer, Dialect, Directory, Person, Rest,
+    api::{Api, Reply, answer},
+    endpoint, known, list,
+    pace::{Limit, Pace},
+    text,
+};
+use crate::clock::Timestamp;
+
+/// 42.
+pub(in crate::provider) const KIND: Kind = Kind {
+    name: "42",
+    label: "42",
+    mark: concat!(
+        r#"<svg viewBox="0 0 24 24" fill="currentColor" aria-hidden="true"><path d=""#,
+        "M19.581 16.851H24v-4.439ZM24 3.574h-4.419v4.42l-4.419 4.418v4.44h4.419v-4.44L24 7.993Z",
+        "m-4.419 0h-4.419v4.42zm-6.324 8.838H4.419l8.838-8.838H8.838L0 12.412v3.595h8.838v4.419h4.419z",
+        r#""/></svg>"#,
+    ),
+    endpoints: &[
+        known(
+            "authorize_url",
+            "https://api.intra.42.fr/oauth/authorize",
+            "/oauth/authorize",
+        ),
+        known(
+            "token_url",
+            "https://api.intra.42.fr/oauth/token",
+            "/oauth/token",
+        ),
+        known("userinfo_url", "https://api.intra.42.fr/v2/me", "/v2/me"),
+    ],
+    scopes: &["public"],
+    required_scope: None,
+    allow: &["campus", "cursus", "staff", "kind", "groups"],
+    claims_by_hand: false,
+    build: |config, headers, http| {
+        let me = endpoint(config, "userinfo_url");
+        let application = format!("{} {}", me.origin().ascii_serialization(), config.client_id);
+        let api = Api {
+            http: http.clone(),
+            headers: &[],
+            fault,
+            pace: Some(Pace::shared(application, LIMITS)),
+        };
+        let dialect = Dialect {
+            authentication: ClientAuthentication::Post,
+            // Not documented; a server that does not know it ignores it.
+            pkce: true,
+            scope_separator: " ",
+            further_scope: None,
+            switch_account: &[],
+            issuer: None,
+            names: ClaimNames {
+                subject: "id".to_owned(),
+                login: "login".to_owned(),
+                email: "email".to_owned(),
+                email_verified: "email_verified".to_owned(),
+                name: "displayname".to_owned(),
+                picture: "image.link".to_owned(),
+                groups: "group_names".to_owned(),
+            },
+        };
+        Arc::new(Rest::new(config, headers, http, dialect, Intra { api, me }))
+    },
+};
+
+struct Intra {
+    api: Api,
+    me: Url,
+}
+
+impl Directory for Intra {
+    async fn find(&self, bearer: &Bearer<'_>) -> Result<Person, ProviderError> {
+        let call = Call::Userinfo;
+        let mut claims = self.api.object(call, &self.me, bearer.token).await?;
+        let memberships = memberships(&claims, bearer.now);
+        // Two things that the answer has not, at least not so.
+        let is_vouched_for = claims
+            .get("kind")
+            .is_some_and(|kind| kind.as_str().is_some_and(|kind| kind != "external"));
+        claims.insert("email_verified".to_owned(), is_vouched_for.into());
+        let groups = list(&claims, "groups");
+        let names: Vec<Value> = groups
+            .iter()
+            .filter_map(|group| Some(text(group, "name")?.into()))
+            .collect();
+        claims.insert("group_names".to_owned(), names.into());
+        Ok(Person {
+            claims,
+            memberships,
+        })
+    }
+}
+
+fn memberships(claims: &Map<String, Value>, now: Timestamp) -> Vec<(&'static str, String)> {
+    let mut found = Vec::new();
+    for campus in list(claims, "campus").iter().filter(is_home(claims)) {
+        found.extend(text(campus, "name").map(|name| ("campus", name)));
+        found.extend(text(campus, "id").map(|id| ("campus", id)));
+    }
+    let running = list(claims, "cursus_users")
+        .iter()
+        .filter(|enrolment| is_running(enrolment, now));
+    for cursus in running.filter_map(|enrolment| enrolment.get("cursus")) {
+        for name in ["slug", "name", "id"] {
+            found.extend(text(cursus, name).map(|value| ("cursus", value)));
+        }
+    }
+    if let Some(Value::Bool(is_staff)) = claims.get("staff?") {
+        found.push(("staff", is_staff.to_string()));
+    }
+    if let Some(Value::String(kind)) = claims.get("kind") {
+        found.push(("kind", kind.clone()));
+    }
+    found
+}
+
+/// Whether a campus is somebody's own. Whoever moved or was a guest somewhere has several, one of them
+/// primary; only where the answer does not tell at all is each of them taken.
+fn is_home(claims: &Map<String, Value>) -> impl Fn(&&Value) -> bool {
+    let told = list(claims, "campus_users");
+    let homes: Vec<Option<&Value>> = told
+        .iter()
+        .filter(|stay| stay.get("is_primary") == Some(&Value::Bool(true)))
+        .map(|stay| stay.get("campus_id"))
+        .collect();
+    move |campus| told.is_empty() || homes.contains(&campus.get("id"))
+}
+
+/// Whether an enrolment has neither ended nor been ended. A date that cannot be read has passed.
+fn is_running(enrolment: &Value, now: Timestamp) -> bool {
+    ["end_at", "blackholed_at"]
+        .iter()
+        .all(|name| match enrolment.get(*name) {
+            None | Some(Value::Null) => true,
+            Some(Value::String(date)) => OffsetDateTime::parse(date, &Rfc3339)
+                .ok()
+                .and_then(|date| u64::try_from(date.unix_timestamp()).ok())
+                .is_some_and(|date| date > now.0),
+            Some(_) => false,
+        })
+}
+
+fn fault(reply: &Reply) -> Option<ProviderError> {
+    let problem = match reply.status {
+        StatusCode::NOT_FOUND => "there is nobody behind the access token",
+        StatusCode::FORBIDDEN => "forbidden; the application's scopes do not cover it",
+        _ => return None,
+    };
+    Some(answer(reply.call, problem))
+}
+
+/// Of an application, whoever of its users asks. The second is a little longer than one, because calls
+/// do not arrive as evenly as they leave.
+const LIMITS: &[Limit] = &[
+    Limit {
+        calls: 2,
+        span: Duration::from_millis(1050),
+    },
+    Limit {
+        calls: 1200,
+        span: Duration::from_hours(1),
+    },
+];
+
+#[cfg(test)]
+#[path = "forty_two_tests.rs"]
+mod tests;

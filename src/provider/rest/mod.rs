@@ -1,0 +1,240 @@
+//! Plain OAuth 2.0: the code exchange, and then an API that says who holds the token.
+//!
+//! All that such kinds share is [`Rest`]; what is a kind's own is a [`Dialect`], data, and a
+//! [`Directory`], the calls that find somebody. The token says nothing by itself, so what the directory
+//! learns with it right after the exchange, at the address that the operator configured, is the identity.
+
+mod api;
+pub(super) mod by_hand;
+pub(super) mod discord;
+pub(super) mod facebook;
+pub(super) mod forty_two;
+pub(super) mod github;
+mod pace;
+#[cfg(test)]
+mod testing;
+
+use serde_json::{Map, Value};
+use url::Url;
+
+use super::{
+    AuthorizeRequest, BoxFuture, CodeGrant, Grant, HttpClient, Profile, Provider, ProviderError,
+    claims::{ClaimNames, ClaimRules},
+    http::endpoint_url,
+    kind::Endpoint,
+    oauth::{ClientAuthentication, OAuthClient, TokenEndpoint},
+};
+use crate::{
+    clock::Timestamp,
+    config::{Allow, HeaderSource, ProviderConfig},
+    text::Text,
+};
+
+/// A provider of plain OAuth 2.0.
+struct Rest<D> {
+    profile: Profile,
+    client: OAuthClient,
+    http: HttpClient,
+    authorize_url: Url,
+    token_url: Url,
+    authentication: ClientAuthentication,
+    switch_account: &'static [(&'static str, &'static str)],
+    /// What `iss` says where it is there (RFC 9207).
+    issuer: Option<String>,
+    rules: ClaimRules,
+    directory: D,
+}
+
+/// How a kind speaks OAuth.
+struct Dialect {
+    /// How the client proves itself where the configuration does not say.
+    authentication: ClientAuthentication,
+    /// Whether it is sent a code challenge.
+    pkce: bool,
+    /// What is between scopes; RFC 6749 §3.3 has a space.
+    scope_separator: &'static str,
+    /// Asked for beside what the configuration names, because its allow lists need it.
+    further_scope: Option<&'static str>,
+    /// What makes it ask for another account.
+    switch_account: &'static [(&'static str, &'static str)],
+    /// What `iss` says where it is there.
+    issuer: Option<String>,
+    /// Where things stand in what the directory finds.
+    names: ClaimNames,
+}
+
+/// Finds who holds a token.
+trait Directory: Send + Sync + 'static {
+    /// Who it is, in the provider's words.
+    fn find(
+        &self,
+        bearer: &Bearer<'_>,
+    ) -> impl Future<Output = Result<Person, ProviderError>> + Send;
+}
+
+/// With what a directory is asked.
+struct Bearer<'a> {
+    token: &'a str,
+    client_secret: Option<&'a str>,
+    now: Timestamp,
+}
+
+/// Somebody, as a directory knows them.
+struct Person {
+    claims: Map<String, Value>,
+    /// What the kind's own allow lists may name: the list's key, and what somebody has there.
+    memberships: Vec<(&'static str, String)>,
+}
+
+impl<D: Directory> Rest<D> {
+    fn new(
+        config: &ProviderConfig,
+        headers: &[&HeaderSource],
+        http: &HttpClient,
+        dialect: Dialect,
+        directory: D,
+    ) -> Self {
+        let mut client = OAuthClient::new(config);
+        if let Some(scope) = dialect.further_scope {
+            client = client.with_scope(scope);
+        }
+        if dialect.scope_separator != " " {
+            client = client.with_scopes_joined(dialect.scope_separator);
+        }
+        if !dialect.pkce {
+            client = client.without_pkce();
+        }
+        Self {
+            profile: Profile::of(config),
+            client,
+            http: http.clone(),
+            authorize_url: endpoint(config, "authorize_url"),
+            token_url: endpoint(config, "token_url"),
+            authentication: config
+                .client_authentication
+                .unwrap_or(dialect.authentication),
+            switch_account: dialect.switch_account,
+            issuer: dialect.issuer,
+            rules: ClaimRules::new(config, dialect.names, headers),
+            directory,
+        }
+    }
+
+    async fn exchange(&self, grant: &CodeGrant<'_>) -> Result<Grant, ProviderError> {
+        let endpoint = TokenEndpoint {
+            url: &self.token_url,
+            authentication: self.authentication,
+        };
+        let mut tokens = self.client.exchange(&self.http, &endpoint, grant).await?;
+        // Nobody has checked it, and nobody is to take it for checked.
+        tokens.id = None;
+        let bearer = Bearer {
+            token: &tokens.access,
+            client_secret: self.client.secret(),
+            now: grant.now,
+        };
+        let person = self.directory.find(&bearer).await?;
+        let reported = person.memberships.into_iter();
+        let reported = reported.map(|(key, entry)| (Text::from(key), Text::from(entry)));
+        let identity = self
+            .rules
+            .identity_with(&person.claims, reported.collect())?;
+        Ok(Grant { identity, tokens })
+    }
+}
+
+impl<D: Directory> Provider for Rest<D> {
+    fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    fn authorize<'a>(
+        &'a self,
+        request: &'a AuthorizeRequest<'a>,
+    ) -> BoxFuture<'a, Result<Url, ProviderError>> {
+        let extra = match request.switch_account {
+            true => self.switch_account,
+            false => &[],
+        };
+        let url = self
+            .client
+            .authorize_url(&self.authorize_url, request, extra);
+        Box::pin(async { Ok(url) })
+    }
+
+    fn check_issuer<'a>(
+        &'a self,
+        iss: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<(), ProviderError>> {
+        let is_another = match (&self.issuer, iss) {
+            (Some(issuer), Some(iss)) => issuer != iss,
+            _ => false,
+        };
+        Box::pin(async move {
+            match is_another {
+                true => Err(ProviderError::Issuer),
+                false => Ok(()),
+            }
+        })
+    }
+
+    fn redeem<'a>(
+        &'a self,
+        grant: &'a CodeGrant<'a>,
+    ) -> BoxFuture<'a, Result<Grant, ProviderError>> {
+        Box::pin(self.exchange(grant))
+    }
+
+    fn probe(&self) -> Option<Url> {
+        Some(self.authorize_url.clone())
+    }
+
+    fn secret_valid_until(&self) -> Option<Timestamp> {
+        self.client.secret_valid_until()
+    }
+}
+
+/// The address that the configuration has for `key`.
+fn endpoint(config: &ProviderConfig, key: &str) -> Url {
+    config
+        .endpoint(key)
+        .and_then(endpoint_url)
+        .expect("the configuration has a checked address for each endpoint of its kind")
+}
+
+/// One of a kind's endpoints: at `default`, or at `below_base` where `base_url` moves it.
+const fn known(
+    key: &'static str,
+    default: &'static str,
+    below_base: &'static str,
+) -> Endpoint {
+    Endpoint {
+        key,
+        default: Some(default),
+        below_base: Some(below_base),
+        optional: false,
+    }
+}
+
+/// Whether `allow` has a list of one of `keys`.
+fn asks_for(allow: &Allow, keys: &[&str]) -> bool {
+    let mut lists = allow.lists().iter();
+    lists.any(|list| keys.contains(&list.key.as_str()))
+}
+
+/// Text or a whole number at `name`.
+fn text(value: &Value, name: &str) -> Option<String> {
+    match value.get(name)? {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) if number.is_u64() => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// The list at `name`; empty where there is none.
+fn list<'v>(claims: &'v Map<String, Value>, name: &str) -> &'v [Value] {
+    match claims.get(name) {
+        Some(Value::Array(list)) => list,
+        _ => &[],
+    }
+}
