@@ -4,6 +4,7 @@
 //! a failure, 2 a configuration or command line that has to be changed.
 
 mod health;
+mod online;
 
 use std::{
     fmt::Write as _,
@@ -74,7 +75,17 @@ enum Command {
     /// Serve: listen, and forward what may pass.
     Run(ConfigFile),
     /// Check the configuration; print a summary, or every problem with its line.
-    Check(ConfigFile),
+    ///
+    /// With --online also ask each provider whether it is there, and compare this machine's clock with
+    /// its own. Exits with 1 when one cannot be reached, does not say what a login needs, or the clocks
+    /// are more than five minutes apart.
+    Check {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// Ask the providers too: their discovery documents, or where a login begins.
+        #[arg(long)]
+        online: bool,
+    },
     /// Print a fresh session secret: 32 random bytes as base64url.
     Secret,
     /// Ask a running gate whether it is alive; for a container's HEALTHCHECK.
@@ -127,7 +138,7 @@ impl ConfigFile {
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(file) => file.load().map(run),
-        Command::Check(file) => check(&file),
+        Command::Check { file, online } => check(&file, online),
         Command::Secret => {
             say(&format!(
                 "{}\n",
@@ -166,15 +177,9 @@ fn run_demo(port: Option<u16>) -> ExitCode {
 
 /// Serves until a signal. The acceptor and what runs in the background share this thread.
 fn serve(config: Config) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            complain(&format!("cannot start: {error}\n"));
-            return ExitCode::FAILURE;
-        }
+        Err(code) => return code,
     };
     match runtime.block_on(app::run(config)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -185,13 +190,34 @@ fn serve(config: Config) -> ExitCode {
     }
 }
 
-fn check(file: &ConfigFile) -> Result<ExitCode, ExitCode> {
+fn runtime() -> Result<tokio::runtime::Runtime, ExitCode> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            complain(&format!("cannot start: {error}\n"));
+            ExitCode::FAILURE
+        })
+}
+
+fn check(file: &ConfigFile, online: bool) -> Result<ExitCode, ExitCode> {
     let Loaded { config, warnings } = file.load()?;
     for warning in warnings {
         complain(&format!("warning: {warning}\n"));
     }
     say(&summary(&file.name(), &config));
-    Ok(ExitCode::SUCCESS)
+    if !online {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let findings = runtime()?.block_on(online::ask(&config));
+    say("online:\n");
+    for finding in &findings {
+        say(&format!("  {finding}\n"));
+    }
+    Ok(match findings.iter().any(online::Finding::is_failure) {
+        true => ExitCode::FAILURE,
+        false => ExitCode::SUCCESS,
+    })
 }
 
 /// What the configuration comes to, and what is left to do: register the callbacks.
@@ -307,7 +333,7 @@ mod tests {
             ["sidegate", "check", "--config", "a.toml"],
             ["sidegate", "health", "-c", "a.toml"],
         ] {
-            let (Command::Run(file) | Command::Check(file) | Command::Health { file, .. }) =
+            let (Command::Run(file) | Command::Check { file, .. } | Command::Health { file, .. }) =
                 Cli::try_parse_from(arguments).unwrap().command
             else {
                 panic!("another command");

@@ -1,13 +1,14 @@
 //! The environment laid over the file: `SIDEGATE_SESSION__LIFETIME` is `session.lifetime`. Pure.
 //!
 //! Levels are joined by two underscores. A name that the operator chose (a provider, a header) is taken
-//! in lower case, and there `_` also stands for `-`, which no variable's name can have. `[[routes]]`
-//! entries go by number, `SIDEGATE_ROUTES__0__PATH`. What a variable says replaces what the file says.
+//! in lower case, and there `_` also stands for `-`, which no variable's name can have; a path to a claim
+//! has two underscores for each dot. `[[routes]]` entries and several secrets go by number,
+//! `SIDEGATE_ROUTES__0__PATH`. What a variable says replaces what the file says.
 
 use std::collections::BTreeMap;
 
 use super::{
-    keys::{self, Key, ROOT, SECRET_SOURCE, Shape},
+    keys::{self, Key, Names, ROOT, SECRET_SOURCE, Shape},
     raw::{Node, Origin, Value},
     report::{Problem, Problems},
 };
@@ -48,7 +49,7 @@ pub(super) fn overlay(root: &mut Node, environment: &Environment, problems: &mut
     });
     for (segments, name, value) in settings {
         let variable = Variable { name, value };
-        if let Err(problem) = variable.put(root, ROOT, &segments) {
+        if let Err(problem) = variable.put(root, &ROOT, &segments) {
             problems.add(problem);
         }
     }
@@ -136,19 +137,27 @@ impl Variable<'_> {
                 self.replace_text(table, name)?;
                 self.put(self.inner_table(table, name)?, keys, rest)
             }
+            (Shape::Secrets, [number, rest @ ..]) if is_number(number) => {
+                self.put_numbered_secret(table, name, number, rest)
+            }
             (Shape::Secret | Shape::Secrets, rest) => {
                 self.replace_file_value(table, name)?;
                 self.put(self.inner_table(table, name)?, SECRET_SOURCE, rest)
             }
-            (Shape::Named(inner), [chosen, rest @ ..]) => {
+            (Shape::Named(Names::Path, inner), levels @ [_, ..]) => {
                 let named = self.inner_table(table, name)?;
-                let chosen = spelling(named, chosen, inner);
+                let chosen = spelling(named, &levels.join("."), Names::Path);
+                self.put_at(named, &chosen, inner, &[])
+            }
+            (Shape::Named(names, inner), [chosen, rest @ ..]) => {
+                let named = self.inner_table(table, name)?;
+                let chosen = spelling(named, chosen, *names);
                 self.put_at(named, &chosen, inner, rest)
             }
             (Shape::Tables(keys), [number, rest @ ..]) => {
                 self.put(self.item(table, name, number)?, keys, rest)
             }
-            (Shape::Named(_) | Shape::Tables(_), []) => Err(self.names_a_table(&[])),
+            (Shape::Named(..) | Shape::Tables(_), []) => Err(self.names_a_table(&[])),
             (Shape::Value | Shape::Later, _) => Err(self.unknown(&[], rest)),
         }
     }
@@ -196,9 +205,7 @@ impl Variable<'_> {
             return Err(self.no_place(name));
         };
         if !entries.iter().any(|(key, _)| key == name) {
-            let mut list = Node::empty_table(self.origin());
-            list.value = Value::List(Vec::new());
-            entries.push((name.to_owned(), list));
+            entries.push((name.to_owned(), Node::empty_list(self.origin())));
         }
         let list = entries.iter_mut().find(|(key, _)| key == name);
         let Some(Value::List(items)) = list.map(|(_, node)| &mut node.value) else {
@@ -210,16 +217,46 @@ impl Variable<'_> {
             .filter(|index| *index <= items.len());
         let Some(index) = index else {
             let message = format!("{} has no place in the list", self.name);
+            let level = format!("__{}", number.to_ascii_uppercase());
+            let (start, rest) = self.name.rsplit_once(&level).unwrap_or((self.name, ""));
             return Err(Problem::new(&self.origin(), message).hint(format!(
-                "entries are numbered from 0 without a gap; the next is {PREFIX}{}__{}__…",
-                name.to_ascii_uppercase(),
-                items.len()
+                "entries are numbered from 0 without a gap; the next is {start}__{}{}",
+                items.len(),
+                if rest.is_empty() { "" } else { "__…" }
             )));
         };
         if index == items.len() {
             items.push(Node::empty_table(self.origin()));
         }
         Ok(&mut items[index])
+    }
+
+    /// One of several secrets, as text or by its source. The first replaces whatever the file has.
+    fn put_numbered_secret(
+        &self,
+        table: &mut Node,
+        name: &str,
+        number: &str,
+        rest: &[String],
+    ) -> Result<(), Problem> {
+        if let Value::Table(entries) = &mut table.value
+            && let Some((_, node)) = entries.iter_mut().find(|(key, _)| key == name)
+        {
+            match (&node.origin, &node.value) {
+                (Origin::Variable(_), Value::List(_)) => {}
+                (Origin::Variable(other), _) => return Err(self.contradicts(other)),
+                _ => *node = Node::empty_list(self.origin()),
+            }
+        }
+        let item = self.item(table, name, number)?;
+        if let (Value::Text(_), Origin::Variable(other)) = (&item.value, &item.origin) {
+            return Err(self.contradicts(other));
+        }
+        if !rest.is_empty() {
+            return self.put(item, SECRET_SOURCE, rest);
+        }
+        *item = Node::variable(self.name, self.value);
+        Ok(())
     }
 
     /// `allow = "anyone"` of the file gives way to `…__ALLOW__EMAILS`.
@@ -315,8 +352,12 @@ impl Variable<'_> {
     }
 }
 
+fn is_number(segment: &str) -> bool {
+    !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// How the file spells a name that the operator chose, or how it shall be spelled.
-fn spelling(table: &Node, chosen: &str, inner: &Shape) -> String {
+fn spelling(table: &Node, chosen: &str, names: Names) -> String {
     let fold = |name: &str| name.to_ascii_lowercase().replace('-', "_");
     let written = table.entries().iter().map(|(name, _)| name);
     let alike = || written.clone().filter(|name| fold(name) == chosen);
@@ -325,8 +366,7 @@ fn spelling(table: &Node, chosen: &str, inner: &Shape) -> String {
         .or_else(|| alike().next())
     {
         Some(name) => name.clone(),
-        // Header names have dashes; a provider is called as it is written.
-        None if matches!(inner, Shape::Value) => chosen.replace('_', "-"),
+        None if names == Names::Header => chosen.replace('_', "-"),
         None => chosen.to_owned(),
     }
 }

@@ -3,10 +3,13 @@
 //! One table serves three readers: the file's keys are held against it, environment names are found
 //! through it, and whoever mistypes a key learns from it which one was meant.
 
+use std::sync::LazyLock;
+
 use super::{
     raw::{Node, Value},
     report::{Problem, Problems},
 };
+use crate::provider::kind::KINDS;
 
 /// A key of a table.
 pub(super) struct Key {
@@ -27,35 +30,50 @@ pub(super) enum Shape {
     /// Text, or a table with these keys.
     TextOrTable(&'static [Key]),
     /// A table whose keys the operator names.
-    Named(&'static Self),
+    Named(Names, &'static Self),
     /// A list of tables with these keys.
     Tables(&'static [Key]),
     /// Promised, but not in this version.
     Later,
 }
 
+/// How the environment spells a name that the operator chose, where the file does not have it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Names {
+    /// As it is, in lower case.
+    Plain,
+    /// A header's: `_` stands for `-`.
+    Header,
+    /// A path to a claim: each level joined by a dot.
+    Path,
+}
+
 /// The keys of a secret's table.
 pub(super) const SECRET_SOURCE: &[Key] = &[value("env"), value("file")];
 
 /// The keys at the top of the file.
-pub(super) const ROOT: &[Key] = &[
-    value("listen"),
-    key("tls", Shape::Table(&[value("cert"), value("key")])),
-    value("admin_listen"),
-    value("public_url"),
-    value("upstream"),
-    value("upstream_timeout"),
-    value("trusted_proxies"),
-    value("prefix"),
-    value("redirect_hosts"),
-    value("workers"),
-    value("log"),
-    value("shutdown_grace"),
-    key("session", Shape::Table(SESSION)),
-    key("providers", Shape::Named(&Shape::Table(PROVIDER))),
-    key("headers", Shape::Table(HEADERS)),
-    key("routes", Shape::Tables(ROUTE)),
-];
+pub(super) static ROOT: LazyLock<Vec<Key>> = LazyLock::new(|| {
+    vec![
+        value("listen"),
+        key("tls", Shape::Table(TLS)),
+        value("admin_listen"),
+        value("public_url"),
+        value("upstream"),
+        value("upstream_timeout"),
+        value("trusted_proxies"),
+        value("prefix"),
+        value("redirect_hosts"),
+        value("workers"),
+        value("log"),
+        value("shutdown_grace"),
+        key("session", Shape::Table(SESSION)),
+        key("providers", Shape::Named(Names::Plain, &PROVIDER_TABLE)),
+        key("headers", Shape::Table(HEADERS)),
+        key("routes", Shape::Tables(ROUTE)),
+    ]
+});
+
+const TLS: &[Key] = &[value("cert"), value("key")];
 
 const SESSION: &[Key] = &[
     key("secret", Shape::Secrets),
@@ -65,29 +83,70 @@ const SESSION: &[Key] = &[
     value("cookie_name"),
 ];
 
-const PROVIDER: &[Key] = &[
-    value("type"),
-    value("label"),
-    value("issuer"),
-    value("client_id"),
-    key("client_secret", Shape::Secret),
-    value("scopes"),
-    key("allow", Shape::TextOrTable(ALLOW)),
-    value("groups_claim"),
-];
+static PROVIDER_TABLE: LazyLock<Shape> = LazyLock::new(|| Shape::Table(&PROVIDER));
 
-const ALLOW: &[Key] = &[
-    value("emails"),
-    value("domains"),
+/// What every kind of provider takes, and the addresses that any of them does. Whether a key is one of
+/// the kind at hand is for the check of that table, which knows the kind.
+static PROVIDER: LazyLock<Vec<Key>> = LazyLock::new(|| {
+    let mut keys = vec![
+        value("type"),
+        value("label"),
+        value("base_url"),
+        value("client_id"),
+        key("client_secret", Shape::Secrets),
+        value("client_auth"),
+        value("scopes"),
+        key(
+            "authorize_params",
+            Shape::Named(Names::Plain, &Shape::Value),
+        ),
+        value("callback_path"),
+        key("claims", Shape::Table(CLAIMS)),
+        key("allow", Shape::TextOrTable(&ALLOW)),
+        value("deny_message"),
+    ];
+    let endpoints = KINDS.iter().flat_map(|kind| kind.endpoints);
+    add_values(&mut keys, endpoints.map(|endpoint| endpoint.key));
+    keys
+});
+
+const CLAIMS: &[Key] = &[
+    value("subject"),
+    value("user"),
+    value("email"),
+    value("email_verified"),
+    value("name"),
+    value("picture"),
     value("groups"),
-    later("claims"),
-    later("orgs"),
-    later("hosted_domains"),
-    later("campus"),
-    later("cursus"),
 ];
 
-const HEADERS: &[Key] = &[value("preset"), key("set", Shape::Named(&Shape::Value))];
+static ALLOW: LazyLock<Vec<Key>> = LazyLock::new(|| {
+    let mut keys = vec![
+        value("emails"),
+        value("domains"),
+        value("users"),
+        key("claims", Shape::Named(Names::Path, &Shape::Value)),
+    ];
+    add_values(
+        &mut keys,
+        KINDS.iter().flat_map(|kind| kind.allow.iter().copied()),
+    );
+    keys
+});
+
+/// Adds each name that is not there yet.
+fn add_values(keys: &mut Vec<Key>, names: impl Iterator<Item = &'static str>) {
+    for name in names {
+        if keys.iter().all(|key| key.name != name) {
+            keys.push(value(name));
+        }
+    }
+}
+
+const HEADERS: &[Key] = &[
+    value("preset"),
+    key("set", Shape::Named(Names::Header, &Shape::Value)),
+];
 
 const ROUTE: &[Key] = &[
     value("path"),
@@ -111,7 +170,7 @@ const fn key(name: &'static str, shape: Shape) -> Key {
 
 /// Holds the tree against the keys: unknown ones, ones of a later version, and tables that are none.
 pub(super) fn check(root: &Node, problems: &mut Problems) {
-    check_table(root, ROOT, "", problems);
+    check_table(root, &ROOT, "", problems);
 }
 
 /// `place` is the table's name as a header shows it; empty at the top.
@@ -148,13 +207,19 @@ fn check_shape(node: &Node, shape: &'static Shape, place: &str, problems: &mut P
             Value::Table(_) => check_table(node, keys, place, problems),
             _ => problems.add(not_a_table(node, place, &format!("[{place}]"))),
         },
-        Shape::Named(inner) => match &node.value {
+        Shape::Named(_, inner) => match &node.value {
             Value::Table(entries) => {
                 for (name, entry) in entries {
                     check_shape(entry, inner, &below(place, name), problems);
                 }
             }
-            _ => problems.add(not_a_table(node, place, &format!("[{place}.NAME]"))),
+            _ => {
+                let header = match inner {
+                    Shape::Value => format!("[{place}]"),
+                    _ => format!("[{place}.NAME]"),
+                };
+                problems.add(not_a_table(node, place, &header));
+            }
         },
         Shape::Tables(keys) => match &node.value {
             Value::List(items) => {
@@ -207,13 +272,13 @@ fn unknown(name: &str, node: &Node, keys: &'static [Key], place: &str) -> Proble
 /// which surprises people.
 fn home_of(name: &str) -> Option<&'static str> {
     let has = |keys: &[Key]| keys.iter().any(|key| key.name == name);
-    if has(ROOT) {
+    if has(&ROOT) {
         Some("at the top of the file, above the first [table]")
     } else if has(SESSION) {
         Some("under [session]")
-    } else if has(PROVIDER) {
+    } else if has(&PROVIDER) {
         Some("under [providers.NAME]")
-    } else if has(ALLOW) {
+    } else if has(&ALLOW) {
         Some("in a provider's `allow`")
     } else if has(HEADERS) {
         Some("under [headers]")

@@ -15,7 +15,7 @@ use super::{
 pub(super) fn mask(source: &str, tree: Option<&Node>) -> String {
     let mut spans = Vec::new();
     match tree {
-        Some(tree) => collect_table(tree, ROOT, &mut spans),
+        Some(tree) => collect_table(tree, &ROOT, &mut spans),
         None => collect_by_name(source, &mut spans),
     }
     collect_userinfo(source, &mut spans);
@@ -38,7 +38,7 @@ fn collect_shape(node: &Node, shape: &'static Shape, spans: &mut Vec<Range<usize
         Shape::Later => collect_all(node, spans),
         Shape::Secret | Shape::Secrets => collect_secret(node, spans),
         Shape::Table(keys) | Shape::TextOrTable(keys) => collect_table(node, keys, spans),
-        Shape::Named(inner) => {
+        Shape::Named(_, inner) => {
             for (_, entry) in node.entries() {
                 collect_shape(entry, inner, spans);
             }
@@ -78,7 +78,7 @@ fn collect_all(node: &Node, spans: &mut Vec<Range<usize>>) {
         Value::Table(entries) => entries
             .iter()
             .for_each(|(_, entry)| collect_all(entry, spans)),
-        Value::Text(_) | Value::Integer(_) | Value::Other(_) => {
+        Value::Text(_) | Value::Integer(_) | Value::Boolean(_) | Value::Other(_) => {
             if let Origin::File(span) = &node.origin {
                 spans.push(span.clone());
             }

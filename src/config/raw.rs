@@ -36,6 +36,7 @@ pub(super) struct Node {
 pub(super) enum Value {
     Text(Zeroizing<String>),
     Integer(i64),
+    Boolean(bool),
     /// A kind that no key takes, by its name.
     Other(&'static str),
     List(Vec<Node>),
@@ -50,6 +51,14 @@ impl Node {
             value: Value::Table(Vec::new()),
             key_origin: origin.clone(),
             origin,
+        }
+    }
+
+    /// A list without items.
+    pub(super) fn empty_list(origin: Origin) -> Self {
+        Self {
+            value: Value::List(Vec::new()),
+            ..Self::empty_table(origin)
         }
     }
 
@@ -91,6 +100,7 @@ impl Node {
         match self.value {
             Value::Text(_) => "text",
             Value::Integer(_) => "a number",
+            Value::Boolean(_) => "true or false",
             Value::Other(kind) => kind,
             Value::List(_) => "a list",
             Value::Table(_) => "a table",
@@ -148,7 +158,7 @@ fn node(spanned: &Spanned<DeValue<'_>>, key_origin: Option<Origin>) -> Node {
         DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix())
             .map_or(Value::Other("a number out of range"), Value::Integer),
         DeValue::Float(_) => Value::Other("a fraction"),
-        DeValue::Boolean(_) => Value::Other("true or false"),
+        DeValue::Boolean(truth) => Value::Boolean(*truth),
         DeValue::Datetime(_) => Value::Other("a date"),
         DeValue::Array(items) => Value::List(items.iter().map(|item| node(item, None)).collect()),
         DeValue::Table(inner) => table(inner),

@@ -14,6 +14,15 @@ fn root() -> PathBuf {
 fn environment() -> Environment {
     environment_of(&[
         ("CLIENT_SECRET", "from the environment"),
+        ("DISCORD_CLIENT_SECRET", "s"),
+        ("FACEBOOK_CLIENT_SECRET", "s"),
+        ("FORTY_TWO_NEXT_SECRET", "t"),
+        ("FORTY_TWO_SECRET", "s"),
+        ("FORUM_CLIENT_SECRET", "s"),
+        ("GITHUB_CLIENT_SECRET", "s"),
+        ("GITLAB_CLIENT_SECRET", "s"),
+        ("GOOGLE_CLIENT_SECRET", "s"),
+        ("MICROSOFT_CLIENT_SECRET", "s"),
         ("OLD_SECRET", "bW9yZSBlbnRyb3B5IHRoYW4gdGhpcyBsaW5lIGhhcw"),
         (
             "OLD_SESSION_SECRET",
@@ -172,18 +181,35 @@ fn reads_every_key() {
         corp.endpoint("issuer"),
         Some("http://localhost:9000/realms/corp/")
     );
-    assert!(corp.client_secrets.is_empty());
+    let secrets: Vec<_> = corp.client_secrets.iter().map(Secret::expose).collect();
+    assert_eq!(secrets, ["the current one", "from the environment"]);
+    assert_eq!(corp.client_authentication, Some(ClientAuthentication::Post));
     assert_eq!(corp.scopes, ["openid", "email"]);
+    let params = [("prompt", "select_account"), ("max_age", "3600")];
+    assert_eq!(
+        corp.authorize_params,
+        params.map(|(name, value)| (name.to_owned(), value.to_owned()))
+    );
+    assert_eq!(corp.callback_path, "/oauth/callback/");
+    assert_eq!(corp.deny_message.as_deref(), Some("Ask the front desk."));
     assert_eq!(
         corp.allow,
         Allow::for_test(&[
             ("emails", &["Ann@example.com"]),
             ("domains", &[".example.com"]),
+            ("users", &["ann", "7"]),
             ("groups", &["eng, ops"]),
+            ("claims.https://example.com/level", &["3", "x"]),
+            ("claims.staff", &["true"]),
+            ("claims.a.b", &["c"]),
         ])
     );
+    assert_eq!(corp.claims.user.as_deref(), Some("nickname"));
     assert_eq!(corp.claims.groups.as_deref(), Some("realm_access.roles"));
     assert_eq!((oidc.label.as_str(), &oidc.allow), ("Oidc", &Allow::Anyone));
+    assert!(oidc.client_secrets.is_empty());
+    assert_eq!(oidc.callback_path, "/gate/own/callback/oidc");
+    assert_eq!(oidc.endpoint("issuer"), Some("https://login.example.com"));
 
     assert_eq!(config.headers.identity.len(), 2);
     assert_eq!(
@@ -373,13 +399,13 @@ fn the_manual_is_right_and_whole() {
     assert_eq!((config.session.secrets.len(), config.routes.len()), (2, 2));
 
     let mut names = Vec::new();
-    collect_names("SIDEGATE", keys::ROOT, &mut names);
+    collect_names("SIDEGATE", &keys::ROOT, &mut names);
     for name in names {
         assert!(manual.contains(&name), "{name} is not in the manual");
     }
 }
 
-/// The environment names of every key, for a provider called corp, the first route and one header.
+/// The environment names of every key, of a provider's without the provider, and of the first route's.
 fn collect_names(start: &str, keys: &[keys::Key], names: &mut Vec<String>) {
     let separator = if start == "SIDEGATE" { "_" } else { "__" };
     for key in keys {
@@ -401,9 +427,10 @@ fn collect_shape(name: String, shape: &keys::Shape, names: &mut Vec<String>) {
             collect_names(&name, inner, names);
             names.push(name);
         }
-        keys::Shape::Named(inner) => match inner {
-            keys::Shape::Value => names.push(format!("{name}__X_CAMPUS")),
-            inner => collect_shape(format!("{name}__CORP"), inner, names),
+        keys::Shape::Named(_, inner) => match inner {
+            keys::Shape::Value => names.push(format!("{name}__")),
+            // Whichever provider shows it.
+            inner => collect_shape(String::new(), inner, names),
         },
         keys::Shape::Tables(inner) => collect_names(&format!("{name}__0"), inner, names),
     }

@@ -287,7 +287,7 @@ fn header_text(value: &Value) -> Option<String> {
 }
 
 /// Some providers write truth as text. Whatever else is there is no vouching.
-fn is_true(value: &Value) -> bool {
+pub(super) fn is_true(value: &Value) -> bool {
     match value {
         Value::Bool(truth) => *truth,
         Value::String(text) => text == "true",

@@ -99,6 +99,8 @@ pub enum Call {
     Emails,
     /// Where a provider has organisations, teams or guilds apart.
     Memberships,
+    /// Where groups are listed, apart from userinfo.
+    Groups,
 }
 
 impl fmt::Display for Call {
@@ -110,6 +112,7 @@ impl fmt::Display for Call {
             Self::Userinfo => "userinfo endpoint",
             Self::Emails => "emails endpoint",
             Self::Memberships => "memberships endpoint",
+            Self::Groups => "groups endpoint",
         })
     }
 }

@@ -9,8 +9,11 @@ use crate::config::{HeaderSource, ProviderConfig};
 /// Every kind that `type` may name, in the order that a hint lists them.
 pub const KINDS: &[&Kind] = &[
     &rest::forty_two::KIND,
+    &oidc::GOOGLE,
     &rest::github::KIND,
     &rest::facebook::KIND,
+    &oidc::GITLAB,
+    &oidc::MICROSOFT,
     &rest::discord::KIND,
     OIDC,
     &rest::by_hand::KIND,
@@ -44,6 +47,8 @@ pub struct Kind {
     pub allow: &'static [&'static str],
     /// Whether the configuration must say where claims stand (`claims = { … }`).
     pub claims_by_hand: bool,
+    /// What does not go together in a configuration whose keys are each right by themselves.
+    pub check: fn(&ProviderConfig) -> Vec<Objection>,
     /// Builds one of it.
     pub build: fn(&ProviderConfig, &[&HeaderSource], &HttpClient) -> Arc<dyn Provider>,
 }
@@ -52,6 +57,17 @@ impl std::fmt::Debug for Kind {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(self.name)
     }
+}
+
+/// What a kind has against a configuration.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Objection {
+    /// The key to point at.
+    pub key: &'static str,
+    /// What is wrong.
+    pub problem: &'static str,
+    /// What to write.
+    pub hint: &'static str,
 }
 
 /// One of a kind's addresses.

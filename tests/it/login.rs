@@ -86,7 +86,8 @@ async fn an_elliptic_key_is_as_good() {
 #[tokio::test]
 async fn groups_may_stand_deep_in_the_claims() {
     let (house, _upstream, provider) =
-        standard_with(|plan| plan.provider_line("groups_claim = \"realm_access.roles\"")).await;
+        standard_with(|plan| plan.provider_line("claims = { groups = \"realm_access.roles\" }"))
+            .await;
     provider.user(
         "realm_access",
         json!({ "roles": ["one", "two, with a comma"] }),

@@ -169,6 +169,18 @@ fn origin_url(text: &str, origin: &Origin, key: &str) -> Result<Url, Problem> {
 /// An `https` or `http` address without user, query and fragment. The URL standard repairs much in
 /// silence (blanks, backslashes, a missing slash); what would be repaired is refused.
 pub(super) fn web_url(text: &str, origin: &Origin, key: &str) -> Result<Url, Problem> {
+    let url = web_address(text, origin, key)?;
+    if url.query().is_some() {
+        return Err(
+            Problem::new(origin, format!("`{key}` may not have a query"))
+                .hint("take out what follows ?"),
+        );
+    }
+    Ok(url)
+}
+
+/// An `https` or `http` address without user and fragment, and perhaps with a query.
+pub(super) fn web_address(text: &str, origin: &Origin, key: &str) -> Result<Url, Problem> {
     let refuse = |message: &str| Problem::new(origin, format!("`{key}` {message}"));
     if text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\\') {
         return Err(
@@ -178,7 +190,7 @@ pub(super) fn web_url(text: &str, origin: &Origin, key: &str) -> Result<Url, Pro
     let Some((scheme, rest)) = text.split_once("://") else {
         return Err(
             refuse("is no address").hint(match (text.contains(['@', ':', '/']), key) {
-                (false, "public_url" | "issuer") => format!("write \"https://{text}\""),
+                (false, key) if key != "upstream" => format!("write \"https://{text}\""),
                 _ => "it begins with https:// or http://".to_owned(),
             }),
         );
@@ -199,10 +211,8 @@ pub(super) fn web_url(text: &str, origin: &Origin, key: &str) -> Result<Url, Pro
     if !url.username().is_empty() || url.password().is_some() {
         return Err(refuse("may not name a user").hint("take out what stands before the @"));
     }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(
-            refuse("may have neither query nor fragment").hint("take out what follows ? or #")
-        );
+    if url.fragment().is_some() {
+        return Err(refuse("may not have a fragment").hint("take out what follows #"));
     }
     match url.host() {
         _ if url.port() == Some(0) => Err(refuse("has port 0").hint("that is no port to reach")),

@@ -9,7 +9,7 @@ use super::{
         report::Problem,
     },
     Checker,
-    provider::is_claim_path,
+    request::is_claim_path,
 };
 
 impl Checker<'_> {

@@ -4,9 +4,12 @@
 //! problem. So a configuration comes out exactly when the list is empty.
 
 mod address;
+mod allow;
+mod endpoint;
 mod header;
 mod provider;
 mod read;
+mod request;
 mod route;
 mod secret;
 mod session;

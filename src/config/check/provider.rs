@@ -1,15 +1,15 @@
-//! `[providers.NAME]`
+//! `[providers.NAME]`: which kind it is, what it is called, and who we are to it. What depends on the kind
+//! comes from [`Kind`]; nothing here knows any of them.
 
 use super::{
     super::{
-        Allow, AllowList, ClaimPaths, ProviderConfig,
+        ClientAuthentication, ProviderConfig, Secret, keys,
         raw::{Node, Origin, Value},
         report::Problem,
     },
-    Checker,
-    address::{is_loopback, web_url},
+    Checker, Reported,
 };
-use crate::provider::kind::{self, Kind};
+use crate::provider::kind::{self, KINDS, Kind};
 
 impl Checker<'_> {
     pub(super) fn providers(&mut self, root: &Node, prefix: &str) -> Option<Vec<ProviderConfig>> {
@@ -19,8 +19,7 @@ impl Checker<'_> {
         if entries.is_empty() && is_table {
             let origin = tables.map_or(Origin::Nowhere, |node| node.key_origin.clone());
             self.problem(Problem::new(&origin, "no provider is configured").hint(
-                "begin a table such as [providers.corp] with type = \"oidc\", issuer, client_id, \
-                 client_secret and allow",
+                "begin a table such as [providers.corp] with type, client_id, client_secret and allow",
             ));
         }
         let mut providers = Vec::new();
@@ -41,7 +40,10 @@ impl Checker<'_> {
                 );
             }
             match self.provider(name, table, prefix) {
-                Some(provider) => providers.push(provider),
+                Some(provider) => {
+                    self.check_beside(table, &provider, &providers);
+                    providers.push(provider);
+                }
                 None => complete = false,
             }
         }
@@ -54,35 +56,62 @@ impl Checker<'_> {
         }
         let named = self.provider_name(name, table);
         let kind = self.provider_type(name, table);
-        let label = self.label(name, table);
-        let issuer = self.issuer(table);
+        let label = self.label(name, kind, table);
+        let endpoints = kind.and_then(|kind| self.endpoints(table, kind));
         let client_id = self.client_id(table);
-        let client_secret = match table.get("client_secret") {
-            Some(node) => self.secret(node, "client_secret").map(Some),
-            None => Some(None),
-        };
-        let scopes = self.scopes(table);
-        let allow = self.allow(table);
-        let groups_claim = self.groups_claim(table);
+        let client_secrets = self.client_secrets(table);
+        let client_authentication = self.client_authentication(table);
+        let scopes = self.scopes(table, kind);
+        let authorize_params = self.authorize_params(table);
+        let callback_path = self.callback_path(name, table, prefix);
+        let claims = self.claims(table, kind);
+        let allow = self.allow(table, kind);
+        let deny_message = self.deny_message(table);
         named?;
         Some(ProviderConfig {
             name: name.to_owned(),
             label: label?,
             kind: kind?,
-            endpoints: [("issuer", issuer?)].into(),
+            endpoints: endpoints?,
             client_id: client_id?,
-            client_secrets: client_secret?.into_iter().collect(),
-            client_authentication: None,
+            client_secrets: client_secrets?,
+            client_authentication: client_authentication.ok()?,
             scopes: scopes?,
-            authorize_params: Vec::new(),
-            callback_path: format!("{prefix}/callback/{name}"),
-            claims: ClaimPaths {
-                groups: groups_claim?,
-                ..ClaimPaths::default()
-            },
+            authorize_params: authorize_params?,
+            callback_path: callback_path?,
+            claims: claims?,
             allow: allow?,
-            deny_message: None,
+            deny_message: deny_message.ok()?,
         })
+    }
+
+    /// What is right by itself, but not with its kind, or beside another provider.
+    fn check_beside(&mut self, table: &Node, provider: &ProviderConfig, others: &[ProviderConfig]) {
+        for objection in (provider.kind.check)(provider) {
+            let origin = table
+                .get(objection.key)
+                .map_or(&table.key_origin, |node| &node.origin);
+            self.problem(Problem::new(origin, objection.problem).hint(objection.hint));
+        }
+        if let Some(other) = others
+            .iter()
+            .find(|other| other.callback_path == provider.callback_path)
+        {
+            let origin = table
+                .get("callback_path")
+                .map_or(&table.key_origin, |node| &node.origin);
+            let message = format!("`callback_path` is also that of `{}`", other.name);
+            self.problem(Problem::new(origin, message).hint(
+                "each provider comes back to a path of its own, so that none can pass its answer \
+                 for another's",
+            ));
+        }
+        if let Some(other) = others.iter().find(|other| other.label == provider.label) {
+            self.warnings.push(format!(
+                "the sign-in buttons of {} and {} both say {}: give one a label",
+                other.name, provider.name, provider.label
+            ));
+        }
     }
 
     fn provider_name(&mut self, name: &str, table: &Node) -> Option<()> {
@@ -111,30 +140,33 @@ impl Checker<'_> {
         if let Some(kind) = kind::find(kind) {
             return Some(kind);
         }
-        let problem = if PROMISED_TYPES.contains(&kind) {
-            Problem::new(
-                origin,
-                format!("providers of type \"{kind}\" are not available in this version"),
-            )
-        } else if table.get("type").is_none() {
-            Problem::new(origin, format!("`type` is missing, and \"{name}\" is none"))
-        } else {
+        let is_written = table.get("type").is_some();
+        let problem = if is_written {
             Problem::new(origin, format!("there is no provider type \"{kind}\""))
+        } else if self.is_mistyped(table, "type") {
+            return None;
+        } else {
+            Problem::new(origin, format!("`type` is missing, and \"{name}\" is none"))
         };
-        let hint = match OPENID_ISSUERS.iter().find(|(known, _)| *known == kind) {
-            Some((_, issuer)) => {
-                format!("it speaks OpenID Connect: type = \"oidc\" and issuer = \"{issuer}\"")
-            }
-            None => "write type = \"oidc\"; it is the one type there is, for any OpenID Connect provider"
-                .to_owned(),
+        let hint = match keys::nearest(kind, KINDS.iter().map(|kind| kind.name)) {
+            Some(nearest) if is_written => format!("did you mean \"{nearest}\"?"),
+            Some(nearest) => format!("did you mean type = \"{nearest}\"?"),
+            None => format!(
+                "the types are {}; {} serve any provider that has none of its own",
+                type_names(|_| true),
+                type_names(|kind| kind.label.is_empty())
+            ),
         };
         self.problem(problem.hint(hint));
         None
     }
 
-    fn label(&mut self, name: &str, table: &Node) -> Option<String> {
+    fn label(&mut self, name: &str, kind: Option<&Kind>, table: &Node) -> Option<String> {
         let Some(node) = table.get("label") else {
-            return Some(capitalised(name));
+            return Some(match kind {
+                Some(kind) if !kind.label.is_empty() => kind.label.to_owned(),
+                _ => capitalised(name),
+            });
         };
         let text = self.text(node, "label")?;
         if text.chars().count() <= 64 && !text.chars().any(char::is_control) {
@@ -144,28 +176,6 @@ impl Checker<'_> {
             Problem::new(&node.origin, "`label` does not fit on a button")
                 .hint("one line of at most 64 characters"),
         );
-        None
-    }
-
-    /// Kept exactly as written: a provider's own documents must repeat it letter by letter (OpenID
-    /// Connect Discovery §4.3).
-    fn issuer(&mut self, table: &Node) -> Option<String> {
-        let example =
-            "issuer = \"https://login.example.com\", as the provider's documentation has it";
-        let node = self.required(table, "issuer", example)?;
-        let text = self.text(node, "issuer")?;
-        let url = self.found(web_url(text, &node.origin, "issuer"))?;
-        let problem = if url.scheme() == "http" && !is_loopback(url.host().as_ref()) {
-            Problem::new(&node.origin, "`issuer` must begin with https://")
-                .hint("whoever is on the way could sign in as anybody; http is for localhost alone")
-        } else if let Some((issuer, _)) = text.split_once("/.well-known/") {
-            Problem::new(&node.origin, "`issuer` is the address before /.well-known").hint(format!(
-                "write issuer = \"{issuer}\", or with a slash at its end"
-            ))
-        } else {
-            return Some(text.to_owned());
-        };
-        self.problem(problem);
         None
     }
 
@@ -187,155 +197,90 @@ impl Checker<'_> {
         None
     }
 
-    fn scopes(&mut self, table: &Node) -> Option<Vec<String>> {
-        let Some(node) = table.get("scopes") else {
-            return Some(["openid", "profile", "email"].map(str::to_owned).to_vec());
-        };
-        let mut scopes = Vec::new();
-        for item in self.list(node, "scopes")? {
-            // RFC 6749 §3.3.
-            let is_scope = !item.text.is_empty()
-                && item
-                    .text
-                    .bytes()
-                    .all(|byte| matches!(byte, b'!' | b'#'..=b'[' | b']'..=b'~'));
-            if !is_scope {
-                self.problem(
-                    Problem::new(&item.origin, format!("`{}` is no scope", item.text))
-                        .hint("write each as its own text: [\"openid\", \"email\"]"),
-                );
-                return None;
-            }
-            if !scopes.iter().any(|scope| scope == item.text) {
-                scopes.push(item.text.to_owned());
-            }
-        }
-        // Without it there is no ID token (OpenID Connect Core §3.1.2.1).
-        if !scopes.iter().any(|scope| scope == "openid") {
-            scopes.insert(0, "openid".to_owned());
-        }
-        Some(scopes)
-    }
-
-    fn allow(&mut self, table: &Node) -> Option<Allow> {
-        let example =
-            "allow = { domains = [\"example.com\"] }: say who may pass, or allow = \"anyone\"";
-        let node = self.required(table, "allow", example)?;
-        let say = "emails, domains or groups; or allow = \"anyone\" for whoever can sign in there";
-        match &node.value {
-            Value::Text(text) if text.as_str() == "anyone" => return Some(Allow::Anyone),
-            Value::Table(_) => {}
-            Value::Text(_) | Value::Integer(_) | Value::Other(_) | Value::List(_) => {
-                self.problem(
-                    Problem::new(&node.origin, "`allow` does not say who may pass")
-                        .hint(format!("write a table with {say}")),
-                );
-                return None;
-            }
-        }
-        let emails = self.allow_list(node, "emails", email);
-        let domains = self.allow_list(node, "domains", domain);
-        let groups = self.allow_list(node, "groups", |text| Ok(text.to_owned()));
-        let lists: Vec<AllowList> = [
-            ("emails", emails?),
-            ("domains", domains?),
-            ("groups", groups?),
-        ]
-        .into_iter()
-        .filter(|(_, entries)| !entries.is_empty())
-        .map(|(key, entries)| AllowList {
-            key: key.to_owned(),
-            entries,
-        })
-        .collect();
-        let is_told = node
-            .entries()
-            .iter()
-            .any(|(_, entry)| self.problems.point_at(&entry.key_origin));
-        if lists.is_empty() {
-            if !is_told {
-                self.problem(
-                    Problem::new(&node.origin, "`allow` is empty: nobody could pass")
-                        .hint(format!("give it {say}")),
-                );
-            }
-            return None;
-        }
-        Some(Allow::Lists(lists))
-    }
-
-    /// One list of `allow`; empty where it is not written.
-    fn allow_list(
-        &mut self,
-        allow: &Node,
-        key: &str,
-        read: fn(&str) -> Result<String, String>,
-    ) -> Option<Vec<String>> {
-        let Some(node) = allow.get(key) else {
+    /// None, one, or two while one takes over from the other. The environment's text is one secret: it
+    /// may have commas.
+    fn client_secrets(&mut self, table: &Node) -> Option<Vec<Secret>> {
+        let Some(node) = table.get("client_secret") else {
             return Some(Vec::new());
         };
-        let items = self.list(node, key)?;
-        if items.is_empty() {
-            // Left in, it would not count, and what was meant to narrow would not.
+        let Value::List(items) = &node.value else {
+            return self
+                .secret(node, "client_secret")
+                .map(|secret| vec![secret]);
+        };
+        if items.is_empty() || items.len() > 2 {
             self.problem(
-                Problem::new(&node.origin, format!("`{key}` is an empty list"))
-                    .hint("fill it, or take the key out"),
+                Problem::new(
+                    &node.origin,
+                    "`client_secret` is one secret, or a list of two",
+                )
+                .hint(
+                    "the current one and the next, tried in this order; leave the key out for none",
+                ),
             );
             return None;
         }
-        let mut entries = Vec::new();
-        for item in &items {
-            let entry = read(item.text).map_err(|hint| {
-                Problem::new(
-                    &item.origin,
-                    format!("`{}` does not fit in `{key}`", item.text),
-                )
-                .hint(hint)
-            });
-            entries.push(self.found(entry));
-        }
-        entries.into_iter().collect()
+        let secrets: Vec<_> = items
+            .iter()
+            .map(|item| self.secret(item, "client_secret"))
+            .collect();
+        secrets.into_iter().collect()
     }
 
-    fn groups_claim(&mut self, table: &Node) -> Option<Option<String>> {
-        let Some(node) = table.get("groups_claim") else {
-            return Some(None);
+    fn client_authentication(
+        &mut self,
+        table: &Node,
+    ) -> Result<Option<ClientAuthentication>, Reported> {
+        let Some(node) = table.get("client_auth") else {
+            return Ok(None);
         };
-        let text = self.text(node, "groups_claim")?;
-        if is_claim_path(text) {
-            return Some(Some(text.to_owned()));
+        match self.text(node, "client_auth").ok_or(Reported)? {
+            "basic" => Ok(Some(ClientAuthentication::Basic)),
+            "post" => Ok(Some(ClientAuthentication::Post)),
+            other => {
+                let message = format!("\"{other}\" is no way for a client to prove itself");
+                self.problem(Problem::new(&node.origin, message).hint(
+                    "\"basic\" sends the secret in the Authorization header, \"post\" in the body",
+                ));
+                Err(Reported)
+            }
+        }
+    }
+
+    fn deny_message(&mut self, table: &Node) -> Result<Option<String>, Reported> {
+        const LONGEST: usize = 500;
+        let Some(node) = table.get("deny_message") else {
+            return Ok(None);
+        };
+        let text = self.text(node, "deny_message").ok_or(Reported)?.trim();
+        let is_strange = |letter: char| letter.is_control() && letter != '\n';
+        if text.chars().count() <= LONGEST && !text.contains(is_strange) {
+            return Ok(Some(text.to_owned()));
         }
         self.problem(
-            Problem::new(&node.origin, format!("`{text}` is no path to a claim"))
-                .hint("names joined by dots, as in \"realm_access.roles\""),
+            Problem::new(&node.origin, "`deny_message` does not fit on the page")
+                .hint("plain text of at most 500 characters"),
         );
-        None
+        Err(Reported)
     }
 }
 
-/// Types that later versions will know.
-const PROMISED_TYPES: [&str; 10] = [
-    "google", "github", "gitlab", "entra", "okta", "keycloak", "apple", "discord", "42", "oauth2",
-];
+/// The types that `fits` picks, as a sentence lists them.
+pub(super) fn type_names(fits: impl Fn(&Kind) -> bool) -> String {
+    let names: Vec<String> = KINDS
+        .iter()
+        .filter(|kind| fits(kind))
+        .map(|kind| format!("\"{}\"", kind.name))
+        .collect();
+    names.join(", ")
+}
 
-/// Well-known providers that the plain type serves already.
-const OPENID_ISSUERS: [(&str, &str); 7] = [
-    ("google", "https://accounts.google.com"),
-    ("gitlab", "https://gitlab.com"),
-    ("entra", "https://login.microsoftonline.com/TENANT_ID/v2.0"),
-    (
-        "microsoft",
-        "https://login.microsoftonline.com/TENANT_ID/v2.0",
-    ),
-    ("okta", "https://YOUR_ORG.okta.com"),
-    ("keycloak", "https://KEYCLOAK_HOST/realms/REALM"),
-    ("auth0", "https://YOUR_TENANT.auth0.com/"),
-];
-
-/// Keys and indices joined by dots, none of them empty.
-pub(super) fn is_claim_path(text: &str) -> bool {
-    text.split('.')
-        .all(|key| !key.is_empty() && key.trim() == key)
+/// A key that this provider's type does not have.
+pub(super) fn foreign(key: &str, node: &Node, kind: &Kind, has: impl Fn(&Kind) -> bool) -> Problem {
+    let names = type_names(has);
+    Problem::new(&node.key_origin, format!("`{key}` is only for {names}"))
+        .label(format!("this provider's type is \"{}\"", kind.name))
+        .hint("take it out, or see whether `type` is right")
 }
 
 fn capitalised(name: &str) -> String {
@@ -344,36 +289,5 @@ fn capitalised(name: &str) -> String {
     match characters.next() {
         Some(first) => first.to_uppercase().chain(characters).collect(),
         None => spaced,
-    }
-}
-
-fn email(text: &str) -> Result<String, String> {
-    match text.rsplit_once('@') {
-        Some(("" | "*", domain)) => {
-            Err(format!("for a whole domain write domains = [\"{domain}\"]"))
-        }
-        Some((_, domain)) if !domain.is_empty() && !text.contains(char::is_whitespace) => {
-            Ok(text.to_owned())
-        }
-        _ => Err("write a whole address, as in \"ann@example.com\"".to_owned()),
-    }
-}
-
-fn domain(text: &str) -> Result<String, String> {
-    if let Some((_, domain)) = text.rsplit_once('@') {
-        return Err(format!("write the domain alone: \"{domain}\""));
-    }
-    if let Some(domain) = text.strip_prefix('*') {
-        return Err(format!("a leading dot means subdomains: \"{domain}\""));
-    }
-    let name = text.strip_prefix('.').unwrap_or(text);
-    let is_domain = name.split('.').all(|label| {
-        !label.is_empty()
-            && !label.contains(|c: char| c.is_whitespace() || c.is_control() || "/:?#,".contains(c))
-    });
-    if is_domain {
-        Ok(text.to_ascii_lowercase())
-    } else {
-        Err("as in \"example.com\", or \".example.com\" for what is below it".to_owned())
     }
 }

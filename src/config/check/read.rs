@@ -30,17 +30,20 @@ impl Checker<'_> {
         example: &str,
     ) -> Option<&'n Node> {
         let node = table.get(key);
-        // Whoever mistyped the key has been told so already.
-        let mistyped = table.entries().iter().any(|(name, entry)| {
-            self.problems.point_at(&entry.key_origin) && super::keys::nearest(name, [key]).is_some()
-        });
-        if node.is_none() && !mistyped {
+        if node.is_none() && !self.is_mistyped(table, key) {
             self.problem(
                 Problem::new(&table.key_origin, format!("`{key}` is missing"))
                     .hint(format!("write {example}")),
             );
         }
         node
+    }
+
+    /// Whether a table has another key in the place of `key`: whoever mistyped it has been told so.
+    pub(super) fn is_mistyped(&self, table: &Node, key: &str) -> bool {
+        table.entries().iter().any(|(name, entry)| {
+            self.problems.point_at(&entry.key_origin) && super::keys::nearest(name, [key]).is_some()
+        })
     }
 
     /// Text that is not empty.

@@ -86,6 +86,88 @@ fn a_secrets_source_replaces_the_files() {
 }
 
 #[test]
+fn several_secrets_go_by_number() {
+    let (root, problems) = overlaid(
+        "[providers.a]\nclient_secret = \"of the file\"",
+        &[
+            (
+                "SIDEGATE_PROVIDERS__A__CLIENT_SECRET__0",
+                "first, with a comma",
+            ),
+            ("SIDEGATE_PROVIDERS__A__CLIENT_SECRET__1__FILE", "/f"),
+        ],
+    );
+    assert_eq!(problems, "");
+    let secret = |path: &[&str]| {
+        text(
+            &root,
+            &[&["providers", "a", "client_secret"], path].concat(),
+        )
+    };
+    assert_eq!(secret(&["0"]), "first, with a comma");
+    assert_eq!(secret(&["1", "file"]), "/f");
+
+    for (names, message) in [
+        (&["SIDEGATE_SESSION__SECRET__1"][..], "SECRET__0"),
+        (
+            &["SIDEGATE_SESSION__SECRET", "SIDEGATE_SESSION__SECRET__0"],
+            "contradict",
+        ),
+        (
+            &[
+                "SIDEGATE_SESSION__SECRET__0",
+                "SIDEGATE_SESSION__SECRET__0__FILE",
+            ],
+            "contradict",
+        ),
+        (
+            &[
+                "SIDEGATE_SESSION__SECRET__0",
+                "SIDEGATE_SESSION__SECRET__FILE",
+            ],
+            "contradict",
+        ),
+        (
+            &[
+                "SIDEGATE_SESSION__SECRET__0",
+                "SIDEGATE_SESSION__SECRET__00",
+            ],
+            "contradict",
+        ),
+    ] {
+        let pairs: Vec<_> = names.iter().map(|name| (*name, "hunter2")).collect();
+        let (_, report) = overlaid("", &pairs);
+        assert!(report.contains(message), "{names:?}: {report}");
+        assert!(!report.contains("hunter2"), "{report}");
+    }
+}
+
+#[test]
+fn a_path_to_a_claim_has_two_underscores_for_a_dot() {
+    let (root, problems) = overlaid(
+        "[providers.a.allow.claims]\n\"realm_access.Roles\" = \"a\"",
+        &[
+            (
+                "SIDEGATE_PROVIDERS__A__ALLOW__CLAIMS__REALM_ACCESS__ROLES",
+                "b",
+            ),
+            ("SIDEGATE_PROVIDERS__A__ALLOW__CLAIMS__A_B__0__C", "c"),
+            (
+                "SIDEGATE_PROVIDERS__A__AUTHORIZE_PARAMS__ACCESS_TYPE",
+                "offline",
+            ),
+            ("SIDEGATE_PROVIDERS__A__CLAIMS__SUBJECT", "id"),
+        ],
+    );
+    assert_eq!(problems, "");
+    let value = |path: &[&str]| text(&root, &[&["providers", "a"], path].concat());
+    assert_eq!(value(&["allow", "claims", "realm_access.Roles"]), "b");
+    assert_eq!(value(&["allow", "claims", "a_b.0.c"]), "c");
+    assert_eq!(value(&["authorize_params", "access_type"]), "offline");
+    assert_eq!(value(&["claims", "subject"]), "id");
+}
+
+#[test]
 fn unknown_names_learn_the_right_one() {
     for (name, hint) in [
         ("SIDEGATE_SESSION_STORE", "SIDEGATE_SESSION__STORE"),

@@ -8,17 +8,22 @@ use tokio::{
     sync::Mutex,
     time::{Instant, sleep},
 };
+use url::Url;
 
 use super::{
     super::{Call, HttpClient, ProviderError, http::HttpError, http::endpoint_url},
     metadata::Metadata,
 };
-use crate::random;
+use crate::{config::ProviderConfig, random};
 
 /// One provider's document.
 pub(super) struct Discovery {
     provider: String,
     issuer: String,
+    /// Whether a document of this issuer may call its issuer so.
+    publishes: fn(&str, &str) -> bool,
+    /// Addresses that the configuration sets by themselves.
+    endpoints: Vec<(&'static str, Url)>,
     http: HttpClient,
     current: ArcSwapOption<Metadata>,
     /// The last try that failed: when it ended, and how. The lock makes tries single file.
@@ -26,18 +31,30 @@ pub(super) struct Discovery {
 }
 
 impl Discovery {
-    pub(super) fn new(provider: &str, issuer: &str, http: HttpClient) -> Self {
+    pub(super) fn new(
+        config: &ProviderConfig,
+        publishes: fn(&str, &str) -> bool,
+        http: HttpClient,
+    ) -> Self {
+        let endpoints = config.endpoints.iter();
         Self {
-            provider: provider.to_owned(),
-            issuer: issuer.to_owned(),
+            provider: config.name.clone(),
+            issuer: config.endpoint("issuer").unwrap_or_default().to_owned(),
+            publishes,
+            endpoints: endpoints
+                .filter_map(|(key, url)| Some((*key, endpoint_url(url)?)))
+                .collect(),
             http,
             current: ArcSwapOption::empty(),
             last_failure: Mutex::new(None),
         }
     }
 
-    pub(super) fn issuer(&self) -> &str {
-        &self.issuer
+    /// Where the document is.
+    pub(super) fn url(&self) -> Option<Url> {
+        // §4.1: one trailing slash goes before the path is appended.
+        let issuer = self.issuer.strip_suffix('/').unwrap_or(&self.issuer);
+        endpoint_url(&format!("{issuer}/.well-known/openid-configuration"))
     }
 
     /// The last good document.
@@ -104,13 +121,14 @@ impl Discovery {
     async fn fetch(&self) -> Result<Metadata, ProviderError> {
         let call = Call::Discovery;
         let http = |error| ProviderError::Http { call, error };
-        // §4.1: one trailing slash goes before the path is appended.
-        let issuer = self.issuer.strip_suffix('/').unwrap_or(&self.issuer);
-        let url = endpoint_url(&format!("{issuer}/.well-known/openid-configuration"))
-            .ok_or_else(|| http(HttpError::ForbiddenUrl))?;
+        let url = self.url().ok_or_else(|| http(HttpError::ForbiddenUrl))?;
         let document = self.http.fetch_json(&url, None).await.map_err(http)?;
-        Metadata::read(&self.issuer, document)
-            .map_err(|problem| ProviderError::Answer { call, problem })
+        Metadata::read(
+            |published| (self.publishes)(&self.issuer, published),
+            document,
+        )
+        .map(|metadata| metadata.moved(&self.endpoints))
+        .map_err(|problem| ProviderError::Answer { call, problem })
     }
 }
 
@@ -133,8 +151,8 @@ mod tests {
 
     fn discovery(server: &Scripted) -> Arc<Discovery> {
         Arc::new(Discovery::new(
-            "corp",
-            server.origin(),
+            &ProviderConfig::for_test("corp", server.origin()),
+            |configured, published| configured == published,
             HttpClient::for_test(),
         ))
     }

@@ -13,13 +13,15 @@ use serde_json::{Map, Value};
 
 use super::{
     super::token_answer::whole_seconds,
-    keys::{KeySet, NoKey},
+    keys::{Key, KeySet, NoKey},
 };
 use crate::clock::Timestamp;
 
 /// What a token must agree with.
 pub(super) struct Expected<'a> {
     pub(super) issuer: &'a str,
+    /// Whether an issuer signs as this `iss`.
+    pub(super) issues: fn(issuer: &str, iss: &str) -> bool,
     pub(super) client_id: &'a str,
     /// Never empty, asymmetric only.
     pub(super) algorithms: &'a [Algorithm],
@@ -123,12 +125,13 @@ pub(super) fn verify(
             NoKey::Unknown => IdTokenError::UnknownKey,
             NoKey::Ambiguous => IdTokenError::AmbiguousKey,
         })?;
-    let verified = crypto::verify(signature, message.as_bytes(), key, algorithm);
+    let verified = crypto::verify(signature, message.as_bytes(), &key.public, algorithm);
     if !verified.is_ok_and(|valid| valid) {
         return Err(IdTokenError::Signature);
     }
     let claims: Map<String, Value> = part(payload)?;
     check_parties(&claims, expected)?;
+    check_key_issuer(&claims, key, expected)?;
     check_times(&claims, expected.now)?;
     if text(&claims, "nonce") != Some(expected.nonce) {
         return Err(IdTokenError::Nonce);
@@ -160,7 +163,7 @@ fn is_jwt(kind: &str) -> bool {
 }
 
 fn check_parties(claims: &Map<String, Value>, expected: &Expected<'_>) -> Result<(), IdTokenError> {
-    if text(claims, "iss") != Some(expected.issuer) {
+    if !text(claims, "iss").is_some_and(|iss| (expected.issues)(expected.issuer, iss)) {
         return Err(IdTokenError::Issuer);
     }
     let audience: Vec<Option<&str>> = match claims.get("aud") {
@@ -185,6 +188,20 @@ fn check_parties(claims: &Map<String, Value>, expected: &Expected<'_>) -> Result
     match text(claims, "sub") {
         Some(subject) if !subject.is_empty() => Ok(()),
         _ => Err(IdTokenError::Subject),
+    }
+}
+
+/// Where one set of keys serves many issuers, a key may be for one of them alone: it must not sign for
+/// the others.
+fn check_key_issuer(
+    claims: &Map<String, Value>,
+    key: &Key,
+    expected: &Expected<'_>,
+) -> Result<(), IdTokenError> {
+    let iss = text(claims, "iss").unwrap_or_default();
+    match &key.issuer {
+        Some(issuer) if !(expected.issues)(issuer, iss) => Err(IdTokenError::UnknownKey),
+        _ => Ok(()),
     }
 }
 

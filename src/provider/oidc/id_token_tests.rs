@@ -15,6 +15,7 @@ const AT_HASH: &str = "77QmUPtjPfzWtF2AnpK9RQ";
 fn expected() -> Expected<'static> {
     Expected {
         issuer: "https://id.example.com",
+        issues: |issuer, iss| issuer == iss,
         client_id: "us",
         algorithms: &[Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA],
         nonce: "n-1",

@@ -10,13 +10,16 @@ use serde_json::Value;
 #[derive(Debug)]
 pub(super) struct KeySet(Vec<Key>);
 
+/// One of them.
 #[derive(Debug)]
-struct Key {
+pub(super) struct Key {
     id: Option<String>,
     kind: Kind,
     /// The one algorithm that the key is for, where its publisher says so.
     algorithm: Option<Algorithm>,
-    public: DecodingKey,
+    /// Whom the key signs for, where several issuers share a set.
+    pub(super) issuer: Option<String>,
+    pub(super) public: DecodingKey,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,18 +53,14 @@ impl KeySet {
     }
 
     /// The one key for a token signed with `algorithm` by the key `id`.
-    pub(super) fn choose(
-        &self,
-        id: Option<&str>,
-        algorithm: Algorithm,
-    ) -> Result<&DecodingKey, NoKey> {
+    pub(super) fn choose(&self, id: Option<&str>, algorithm: Algorithm) -> Result<&Key, NoKey> {
         let mut fitting = self
             .0
             .iter()
             .filter(|key| key.fits(algorithm) && id.is_none_or(|id| key.id.as_deref() == Some(id)));
         let key = fitting.next().ok_or(NoKey::Unknown)?;
         match fitting.next() {
-            None => Ok(&key.public),
+            None => Ok(key),
             Some(_) => Err(NoKey::Ambiguous),
         }
     }
@@ -101,6 +100,7 @@ impl Key {
             id: jwk.kid,
             kind,
             algorithm,
+            issuer: jwk.issuer,
             public: public.ok()?,
         })
     }
@@ -131,6 +131,7 @@ struct Jwk {
     key_ops: Option<Vec<String>>,
     alg: Option<String>,
     kid: Option<String>,
+    issuer: Option<String>,
     n: Option<String>,
     e: Option<String>,
     x: Option<String>,

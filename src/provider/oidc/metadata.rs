@@ -12,6 +12,8 @@ use super::super::{http::endpoint_url, oauth::ClientAuthentication};
 /// What a provider publishes about itself, as far as we use it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Metadata {
+    /// What the provider calls itself: the configured issuer, but for vendors who do otherwise.
+    pub(super) issuer: String,
     pub(super) authorization_endpoint: Url,
     pub(super) token_endpoint: Url,
     pub(super) jwks_uri: Url,
@@ -36,12 +38,30 @@ impl Metadata {
             .is_none_or(|claims| claims.iter().any(|known| known == claim))
     }
 
-    /// Reads the document of `issuer`. The error says what is wrong with it.
-    pub(super) fn read(issuer: &str, document: Value) -> Result<Self, &'static str> {
+    /// With the addresses that the configuration sets by themselves.
+    pub(super) fn moved(mut self, endpoints: &[(&'static str, Url)]) -> Self {
+        for (key, url) in endpoints {
+            match *key {
+                "authorize_url" => self.authorization_endpoint = url.clone(),
+                "token_url" => self.token_endpoint = url.clone(),
+                "jwks_url" => self.jwks_uri = url.clone(),
+                "userinfo_url" => self.userinfo_endpoint = Some(url.clone()),
+                "end_session_url" => self.end_session_endpoint = Some(url.clone()),
+                _ => {}
+            }
+        }
+        self
+    }
+
+    /// Reads a document whose issuer `is_ours`. The error says what is wrong with it.
+    pub(super) fn read(
+        is_ours: impl Fn(&str) -> bool,
+        document: Value,
+    ) -> Result<Self, &'static str> {
         let document: Document =
             serde_json::from_value(document).map_err(|_| "not a discovery document")?;
-        // Exact, no normalising (§4.3): another issuer's document would let that issuer sign in users.
-        if document.issuer != issuer {
+        // §4.3: another issuer's document would let that issuer sign in users.
+        if !is_ours(&document.issuer) {
             return Err("issuer is not the configured one");
         }
         let required = |url: &str, problem| endpoint_url(url).ok_or(problem);
@@ -67,6 +87,7 @@ impl Metadata {
             );
         }
         Ok(Self {
+            issuer: document.issuer,
             authorization_endpoint: required(
                 &document.authorization_endpoint,
                 "authorization_endpoint is neither https nor loopback",
@@ -167,15 +188,19 @@ mod tests {
         })
     }
 
+    fn read(document: Value) -> Result<Metadata, &'static str> {
+        Metadata::read(|published| published == ISSUER, document)
+    }
+
     fn with(name: &str, value: Value) -> Result<Metadata, &'static str> {
         let mut document = document();
         document[name] = value;
-        Metadata::read(ISSUER, document)
+        read(document)
     }
 
     #[test]
     fn reads_a_document_with_its_defaults() {
-        let metadata = Metadata::read(ISSUER, document()).unwrap();
+        let metadata = read(document()).unwrap();
         assert_eq!(metadata.algorithms, [Algorithm::RS256, Algorithm::ES256]);
         assert_eq!(metadata.authentication, ClientAuthentication::Basic);
         assert_eq!(metadata.userinfo_endpoint, None);
@@ -210,14 +235,14 @@ mod tests {
             assert!(with(name, Value::Null).is_err(), "{name}");
             let mut document = document();
             document.as_object_mut().unwrap().remove(name);
-            assert!(Metadata::read(ISSUER, document).is_err(), "{name}");
+            assert!(read(document).is_err(), "{name}");
         }
         assert!(with("response_types_supported", json!(["id_token"])).is_err());
         for weak in [json!([]), json!(["none"]), json!(["HS256"])] {
             assert!(with("id_token_signing_alg_values_supported", weak).is_err());
         }
         for not_a_document in [json!([]), json!("x"), json!(null)] {
-            assert!(Metadata::read(ISSUER, not_a_document).is_err());
+            assert!(read(not_a_document).is_err());
         }
     }
 

@@ -2,10 +2,15 @@
 //! token leaves something open.
 
 mod discovery;
+mod flavour;
+mod gitlab;
+mod google;
+mod google_groups;
 mod id_token;
 mod jwks;
 mod keys;
 mod metadata;
+mod microsoft;
 mod userinfo;
 
 use std::sync::Arc;
@@ -16,17 +21,22 @@ use url::Url;
 pub use self::id_token::IdTokenError;
 use self::{
     discovery::Discovery,
+    flavour::{Flavour, GroupQuery, GroupSource},
     id_token::{Expected, verify},
     jwks::KeyCache,
     metadata::Metadata,
-    userinfo::{Lack, Uses, merge},
+    userinfo::{Lack, Uses, is_withheld, merge},
+};
+pub(super) use self::{
+    gitlab::KIND as GITLAB, google::KIND as GOOGLE, microsoft::KIND as MICROSOFT,
 };
 use super::{
     AuthorizeRequest, BoxFuture, Call, CodeGrant, Grant, GrantTokens, HttpClient, LogoutRequest,
     Profile, Provider, ProviderError,
     claims::{ClaimNames, ClaimRules},
+    http::endpoint_url,
     kind::{Endpoint, Kind},
-    oauth::{OAuthClient, TokenEndpoint},
+    oauth::{ClientAuthentication, OAuthClient, TokenEndpoint},
 };
 use crate::config::{HeaderSource, ProviderConfig};
 
@@ -35,48 +45,107 @@ pub(super) const KIND: Kind = Kind {
     name: "oidc",
     label: "",
     mark: "",
-    endpoints: &[Endpoint {
-        key: "issuer",
-        default: None,
-        below_base: Some(""),
-        optional: false,
-    }],
+    endpoints: &[
+        issuer(None, ""),
+        AUTHORIZE_URL,
+        TOKEN_URL,
+        JWKS_URL,
+        USERINFO_URL,
+        END_SESSION_URL,
+    ],
     scopes: &["openid", "profile", "email"],
     required_scope: Some("openid"),
     allow: &["groups"],
     claims_by_hand: false,
-    build: |config, headers, http| {
-        let issuer = config.endpoint("issuer").unwrap_or_default();
-        Arc::new(Oidc::new(config, issuer, headers, http.clone()))
-    },
+    check: |_| Vec::new(),
+    build: |config, headers, http| build(config, &Flavour::STANDARD, headers, http),
 };
+
+const fn issuer(default: Option<&'static str>, below_base: &'static str) -> Endpoint {
+    Endpoint {
+        key: "issuer",
+        default,
+        below_base: Some(below_base),
+        optional: false,
+    }
+}
+
+/// An address that the document tells, and the configuration may tell instead.
+const fn told(key: &'static str) -> Endpoint {
+    Endpoint {
+        key,
+        default: None,
+        below_base: None,
+        optional: true,
+    }
+}
+
+const AUTHORIZE_URL: Endpoint = told("authorize_url");
+const TOKEN_URL: Endpoint = told("token_url");
+const JWKS_URL: Endpoint = told("jwks_url");
+const USERINFO_URL: Endpoint = told("userinfo_url");
+const END_SESSION_URL: Endpoint = told("end_session_url");
+
+fn build(
+    config: &ProviderConfig,
+    flavour: &'static Flavour,
+    headers: &[&HeaderSource],
+    http: &HttpClient,
+) -> Arc<dyn Provider> {
+    Arc::new(Oidc::new(config, flavour, headers, http.clone()))
+}
 
 /// A provider known by its issuer alone.
 pub(super) struct Oidc {
     profile: Profile,
     client: OAuthClient,
+    authentication: Option<ClientAuthentication>,
     http: HttpClient,
     discovery: Arc<Discovery>,
     keys: KeyCache,
     rules: ClaimRules,
     uses: Uses,
+    flavour: &'static Flavour,
+    /// Parameters of every authorization request.
+    authorize: Vec<(&'static str, String)>,
+    groups: Option<Groups>,
+}
+
+/// Groups that no claim tells.
+struct Groups {
+    source: GroupSource,
+    url: Url,
+    /// An allow list asks for them.
+    required: bool,
 }
 
 impl Oidc {
-    pub(super) fn new(
+    fn new(
         config: &ProviderConfig,
-        issuer: &str,
+        flavour: &'static Flavour,
         headers: &[&HeaderSource],
         http: HttpClient,
     ) -> Self {
-        let names = ClaimNames::standard();
+        let names = ClaimNames {
+            subject: flavour.subject.to_owned(),
+            ..ClaimNames::standard()
+        };
+        let groups = Groups::new(config, flavour, headers);
+        let mut client = OAuthClient::new(config);
+        if let Some(groups) = &groups {
+            client = client.with_scope(groups.source.scope);
+        }
         Self {
             profile: Profile::of(config),
-            client: OAuthClient::new(config),
-            discovery: Arc::new(Discovery::new(&config.name, issuer, http.clone())),
+            client,
+            authentication: config.client_authentication.or(flavour.authentication),
+            discovery: Arc::new(Discovery::new(config, flavour.publishes, http.clone())),
             keys: KeyCache::new(http.clone()),
             rules: ClaimRules::new(config, names, headers),
-            uses: Uses::new(&config.allow, headers),
+            uses: Uses::new(&config.allow, headers).without(flavour.not_in_userinfo),
+            flavour,
+            authorize: (flavour.authorize)(&config.allow),
+            groups,
             http,
         }
     }
@@ -85,12 +154,15 @@ impl Oidc {
         let metadata = self.discovery.obtain().await?;
         let endpoint = TokenEndpoint {
             url: &metadata.token_endpoint,
-            authentication: metadata.authentication,
+            authentication: self.authentication.unwrap_or(metadata.authentication),
         };
         let tokens = self.client.exchange(&self.http, &endpoint, grant).await?;
-        let claims = self.id_token_claims(&metadata, grant, &tokens).await?;
-        let claims = self.completed(&metadata, claims, &tokens.access).await?;
-        let identity = self.rules.identity(&claims)?;
+        let mut claims = self.id_token_claims(&metadata, grant, &tokens).await?;
+        let reported = (self.flavour.read)(&mut claims)?;
+        let mut claims = self.completed(&metadata, claims, &tokens.access).await?;
+        self.add_groups(&mut claims, &tokens.access).await?;
+        self.check_whole(&claims)?;
+        let identity = self.rules.identity_with(&claims, reported)?;
         Ok(Grant { identity, tokens })
     }
 
@@ -102,7 +174,8 @@ impl Oidc {
     ) -> Result<Map<String, Value>, ProviderError> {
         let token = tokens.id.as_deref().ok_or(IdTokenError::Missing)?;
         let expected = Expected {
-            issuer: self.discovery.issuer(),
+            issuer: &metadata.issuer,
+            issues: self.flavour.issues,
             client_id: self.client.id(),
             algorithms: &metadata.algorithms,
             nonce: grant.nonce,
@@ -135,7 +208,11 @@ impl Oidc {
         };
         let call = Call::Userinfo;
         let error = match self.http.fetch_json(url, Some(access_token)).await {
-            Ok(userinfo) => {
+            Ok(mut userinfo) => {
+                if let Value::Object(members) = &mut userinfo {
+                    members
+                        .retain(|name, _| !self.flavour.not_in_userinfo.contains(&name.as_str()));
+                }
                 // §5.3.2: another's answer must not be used. Whoever mixes users up is not to be
                 // believed at all, so this fails the login whatever is missing.
                 let problem = "sub is missing or not the ID token's";
@@ -148,6 +225,74 @@ impl Oidc {
         }
         tracing::warn!(provider = self.profile.name, %error, "signing in without userinfo");
         Ok(claims)
+    }
+
+    /// Adds the groups that no claim tells. As with userinfo, a failure ends the login where an allow
+    /// list asks for them.
+    async fn add_groups(
+        &self,
+        claims: &mut Map<String, Value>,
+        access_token: &str,
+    ) -> Result<(), ProviderError> {
+        let Some(groups) = &self.groups else {
+            return Ok(());
+        };
+        let query = GroupQuery {
+            http: &self.http,
+            url: &groups.url,
+            claims,
+            access_token,
+        };
+        match (groups.source.list)(query).await {
+            Ok(names) => {
+                claims.insert(self.rules.names().groups.clone(), names.into());
+            }
+            Err(error) if groups.required => return Err(error),
+            Err(error) => {
+                tracing::warn!(provider = self.profile.name, %error, "signing in without groups");
+            }
+        }
+        Ok(())
+    }
+
+    /// What an allow list asks for and the provider keeps back must not be taken for nothing.
+    fn check_whole(&self, claims: &Map<String, Value>) -> Result<(), ProviderError> {
+        let groups = &self.rules.names().groups;
+        let mut keys = self.profile.allow.lists().iter().map(|list| &*list.key);
+        let is_withheld = |key: &str| match key {
+            "groups" => is_withheld(claims, groups),
+            key => {
+                let path = key.strip_prefix("claims.");
+                path.is_some_and(|path| is_withheld(claims, path))
+            }
+        };
+        if keys.any(is_withheld) {
+            return Err(ProviderError::Answer {
+                call: Call::Token,
+                problem: "the ID token leaves out what the allow list asks for, such as groups, \
+                          because there is too much of it (groups overage)",
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Groups {
+    /// Asked for where an allow list names groups. Where only a header tells them, the operator must have
+    /// asked for the scope: it is a sensitive one, and headers tell groups by default.
+    fn new(config: &ProviderConfig, flavour: &Flavour, headers: &[&HeaderSource]) -> Option<Self> {
+        let source = flavour.groups?;
+        let required = config.allow.lists().iter().any(|list| list.key == "groups");
+        let told = headers
+            .iter()
+            .any(|header| **header == HeaderSource::Groups)
+            && config.scopes.iter().any(|scope| scope == source.scope);
+        let url = endpoint_url(config.endpoint(source.endpoint)?)?;
+        (required || told).then_some(Self {
+            source,
+            url,
+            required,
+        })
     }
 }
 
@@ -171,9 +316,12 @@ impl Provider for Oidc {
         Box::pin(async move {
             let metadata = self.discovery.obtain().await?;
             let mut extra = vec![("nonce", request.nonce)];
-            if let Some(prompt) = metadata.switch_prompt.filter(|_| request.switch_account) {
+            let prompt = self.flavour.switch_prompt.or(metadata.switch_prompt);
+            if let Some(prompt) = prompt.filter(|_| request.switch_account) {
                 extra.push(("prompt", prompt));
             }
+            let fixed = self.authorize.iter();
+            extra.extend(fixed.map(|(name, value)| (*name, value.as_str())));
             let endpoint = &metadata.authorization_endpoint;
             Ok(self.client.authorize_url(endpoint, request, &extra))
         })
@@ -184,12 +332,12 @@ impl Provider for Oidc {
         iss: Option<&'a str>,
     ) -> BoxFuture<'a, Result<(), ProviderError>> {
         Box::pin(async move {
+            let metadata = self.discovery.obtain().await?;
             match iss {
                 // Compared even where it was not promised.
-                Some(iss) if iss == self.discovery.issuer() => Ok(()),
-                Some(_) => Err(ProviderError::Issuer),
-                None if self.discovery.obtain().await?.sends_iss => Err(ProviderError::Issuer),
-                None => Ok(()),
+                Some(iss) if (self.flavour.issues)(&metadata.issuer, iss) => Ok(()),
+                None if !metadata.sends_iss => Ok(()),
+                _ => Err(ProviderError::Issuer),
             }
         })
     }
@@ -199,6 +347,10 @@ impl Provider for Oidc {
         grant: &'a CodeGrant<'a>,
     ) -> BoxFuture<'a, Result<Grant, ProviderError>> {
         Box::pin(self.exchange(grant))
+    }
+
+    fn probe(&self) -> Option<Url> {
+        self.discovery.url()
     }
 
     fn end_session(&self, request: &LogoutRequest<'_>) -> Option<Url> {

@@ -31,7 +31,7 @@ fn provider(server: &Scripted, allow: Allow, headers: &[HeaderSource]) -> Oidc {
         crate::trust::client_config_with(rustls::RootCertStore::empty()),
         limits,
     );
-    Oidc::new(&config, server.origin(), &headers, http)
+    Oidc::new(&config, &Flavour::STANDARD, &headers, http)
 }
 
 fn anyone(server: &Scripted) -> Oidc {

@@ -26,6 +26,8 @@ pub(super) struct Uses {
     groups: bool,
     /// An allow list asks for them.
     groups_allow: bool,
+    /// Paths that allow lists ask for.
+    claims_allow: Vec<String>,
 }
 
 /// What an ID token lacks.
@@ -41,10 +43,11 @@ pub(super) enum Lack {
 
 impl Uses {
     pub(super) fn new(allow: &Allow, headers: &[&HeaderSource]) -> Self {
-        let asks = |key: &str| allow.lists().iter().any(|list| list.key == key);
+        let keys = allow.lists().iter().map(|list| list.key.as_str());
+        let asks = |key: &str| keys.clone().any(|asked| asked == key);
         let header = |wanted: HeaderSource| headers.iter().any(|source| **source == wanted);
         Self {
-            login: header(HeaderSource::User),
+            login: header(HeaderSource::User) || asks("users"),
             email: header(HeaderSource::User)
                 || header(HeaderSource::Email)
                 || asks("emails")
@@ -53,7 +56,21 @@ impl Uses {
             picture: header(HeaderSource::Picture),
             groups: header(HeaderSource::Groups),
             groups_allow: asks("groups"),
+            claims_allow: keys
+                .filter_map(|key| key.strip_prefix("claims.").map(str::to_owned))
+                .collect(),
         }
+    }
+
+    /// Without the claims that only the ID token, or another place, is believed for.
+    pub(super) fn without(mut self, claims: &[&str]) -> Self {
+        if claims.contains(&"email") {
+            self.email = false;
+        }
+        if claims.contains(&"groups") {
+            (self.groups, self.groups_allow) = (false, false);
+        }
+        self
     }
 
     /// What `token`, an ID token's claims, lacks of what is used and the provider could know.
@@ -74,6 +91,7 @@ impl Uses {
             || (self.email && email)
             || (self.groups_allow && groups)
             || rules.wanted().iter().any(|path| lacks(path))
+            || self.claims_allow.iter().any(|path| lacks(path))
         {
             Lack::Identity
         } else if (self.name && standard(&names.name))
@@ -85,6 +103,19 @@ impl Uses {
             Lack::Nothing
         }
     }
+}
+
+/// Whether `claims` say that what stands at `path` is kept elsewhere (Core §5.6.2), or, in one vendor's
+/// words for the same, that there are groups and too many of them for a token. That is not having none.
+pub(super) fn is_withheld(claims: &Map<String, Value>, path: &str) -> bool {
+    if claims::find(claims, path).is_some_and(|value| !value.is_null()) {
+        return false;
+    }
+    let first = path.split('.').next().unwrap_or(path);
+    let elsewhere = claims.get("_claim_names").and_then(Value::as_object);
+    let has_groups = claims.get("hasgroups").is_some_and(claims::is_true);
+    elsewhere.is_some_and(|names| names.contains_key(path) || names.contains_key(first))
+        || (has_groups && first == "groups")
 }
 
 /// Adds to `token` what only `userinfo` has. The signed token's word stands where both speak. None
@@ -151,7 +182,7 @@ mod tests {
         if let Some(known) = known {
             document["claims_supported"] = known;
         }
-        let metadata = Metadata::read("i", document).unwrap();
+        let metadata = Metadata::read(|_| true, document).unwrap();
         uses.lack(&object(token), &rules, &metadata)
     }
 

@@ -58,6 +58,7 @@ pub(in crate::provider) const KIND: Kind = Kind {
     required_scope: None,
     allow: &["guilds"],
     claims_by_hand: false,
+    check: |_| Vec::new(),
     build: |config, headers, http| {
         let guilds = asks_for(&config.allow, &["guilds"]);
         let dialect = Dialect {

@@ -47,6 +47,7 @@ pub(in crate::provider) const KIND: Kind = Kind {
     required_scope: None,
     allow: &["campus", "cursus", "staff", "kind", "groups"],
     claims_by_hand: false,
+    check: |_| Vec::new(),
     build: |config, headers, http| {
         let me = endpoint(config, "userinfo_url");
         let application = format!("{} {}", me.origin().ascii_serialization(), config.client_id);

@@ -1,0 +1,249 @@
+//! Asks each provider whether it is there, before anybody needs it: no login is begun and nothing secret
+//! is sent. The answer's `Date` tells whether this machine's clock can judge what providers sign.
+
+use std::{fmt, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, header::DATE};
+use tokio::{task::JoinSet, time::Instant};
+use url::Url;
+
+use crate::{
+    clock::{self, Timestamp},
+    config::Config,
+    provider::{AuthorizeRequest, HttpClient, Provider, Providers, http::HttpError},
+    trust,
+};
+
+/// What came of one provider.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Finding {
+    grade: Grade,
+    provider: String,
+    text: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Grade {
+    Fine,
+    Warning,
+    Failure,
+}
+
+impl Finding {
+    /// Whether logins will not work like this.
+    pub(super) fn is_failure(&self) -> bool {
+        self.grade == Grade::Failure
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let grade = match self.grade {
+            Grade::Fine => "ok",
+            Grade::Warning => "warning",
+            Grade::Failure => "failed",
+        };
+        write!(formatter, "{:<10} {grade}: {}", self.provider, self.text)
+    }
+}
+
+/// Asks all providers at once; the client bounds how long each may take.
+pub(super) async fn ask(config: &Config) -> Vec<Finding> {
+    let http = HttpClient::new(trust::client_config());
+    let providers = Providers::new(&config.providers, &config.headers, &http);
+    let mut asked = JoinSet::new();
+    for (index, (provider, table)) in providers.iter().zip(&config.providers).enumerate() {
+        let (provider, http) = (provider.clone(), http.clone());
+        let callback = config.public_url.url.join(&table.callback_path);
+        asked.spawn(async move {
+            let findings = match callback {
+                Ok(callback) => findings(provider.as_ref(), &callback, &http).await,
+                Err(_) => Vec::new(),
+            };
+            (index, findings)
+        });
+    }
+    let mut found = asked.join_all().await;
+    found.sort_by_key(|(index, _)| *index);
+    found.into_iter().flat_map(|(_, found)| found).collect()
+}
+
+async fn findings(provider: &dyn Provider, callback: &Url, http: &HttpClient) -> Vec<Finding> {
+    let name = &provider.profile().name;
+    let finding = |grade, text| Finding {
+        grade,
+        provider: name.clone(),
+        text,
+    };
+    let Some(url) = provider.probe() else {
+        let text = "has no address that could be asked".to_owned();
+        return vec![finding(Grade::Fine, text)];
+    };
+    let host = url.authority();
+    let (reached, clock) = match reach(&url, http).await {
+        Ok(reached) => reached,
+        Err(error) => return vec![finding(Grade::Failure, error.to_string())],
+    };
+    // For a provider with a discovery document this reads it, which says more than that it is there.
+    let request = AuthorizeRequest {
+        redirect_uri: callback,
+        state: "",
+        nonce: "",
+        pkce_challenge: "",
+        switch_account: false,
+    };
+    if let Err(error) = provider.authorize(&request).await {
+        return vec![finding(Grade::Failure, format!("{host}: {error}"))];
+    }
+    let milliseconds = reached.as_millis();
+    let mut findings = vec![finding(
+        Grade::Fine,
+        format!("{host} answers, after {milliseconds} ms"),
+    )];
+    if let Some((grade, text)) = clock {
+        findings.push(finding(grade, format!("{text} {host}'s")));
+    }
+    findings
+}
+
+/// How long an answer took, whatever it says, and what is wrong with the clock.
+type Reached = (Duration, Option<(Grade, String)>);
+
+async fn reach(url: &Url, http: &HttpClient) -> Result<Reached, HttpError> {
+    let request = Request::get(url.as_str())
+        .body(Bytes::new())
+        .map_err(|_| HttpError::ForbiddenUrl)?;
+    let (started, before) = (Instant::now(), clock::now());
+    let clock = match http.send(request).await {
+        Ok(response) => date(response.headers()).and_then(|date| judge(date, before, clock::now())),
+        // It did answer; a sign-in page may be long.
+        Err(HttpError::TooLarge) => None,
+        Err(error) => return Err(error),
+    };
+    Ok((started.elapsed(), clock))
+}
+
+fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    let date = httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()?;
+    let since_epoch = date.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(Timestamp(since_epoch.as_secs()))
+}
+
+/// What is wrong with a clock by which an answer with `date` came between `before` and `after`. The
+/// provider dated it somewhere between the two, so that a slow answer alone is no difference.
+fn judge(date: Timestamp, before: Timestamp, after: Timestamp) -> Option<(Grade, String)> {
+    let (difference, side) = if date < before {
+        (before.since(date), "ahead of")
+    } else {
+        (date.since(after), "behind")
+    };
+    let grade = if difference > FAR_APART {
+        Grade::Failure
+    } else if difference > APART {
+        Grade::Warning
+    } else {
+        return None;
+    };
+    let seconds = difference.as_secs();
+    let text = format!("this machine's clock is {seconds} s {side}");
+    Some((grade, text))
+}
+
+/// Signed times are compared with some leeway; a clock that is further off than this uses it up.
+const APART: Duration = Duration::from_secs(30);
+
+/// No token holds beyond this.
+const FAR_APART: Duration = Duration::from_mins(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{HeadersConfig, ProviderConfig},
+        provider::scripted::{Answer, Scripted},
+    };
+
+    async fn lines(server: &Scripted) -> Vec<String> {
+        let http = HttpClient::for_test();
+        let configs = [ProviderConfig::for_test("corp", server.origin())];
+        let providers = Providers::new(&configs, &HeadersConfig::default(), &http);
+        let callback = Url::parse("https://app.example.com/oauth2/callback/corp").unwrap();
+        let provider = providers.find("corp").unwrap();
+        let findings = findings(provider.as_ref(), &callback, &http).await;
+        findings.iter().map(ToString::to_string).collect()
+    }
+
+    const DOCUMENT: &str = "/.well-known/openid-configuration";
+
+    #[tokio::test]
+    async fn a_provider_that_answers_is_fine() {
+        let server = Scripted::start().await;
+        server.answer(DOCUMENT, Answer::json(&server.metadata().to_string()));
+        let lines = lines(&server).await;
+        let start = format!("corp       ok: {} answers, after ", server.authority());
+        assert!(
+            matches!(&lines[..], [line] if line.starts_with(&start)),
+            "{lines:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_document_that_does_not_serve_is_a_failure() {
+        let server = Scripted::start().await;
+        let mut document = server.metadata();
+        document["issuer"] = "https://elsewhere.example".into();
+        for answer in [
+            Answer::status(404),
+            Answer::text("hello"),
+            Answer::json(&document.to_string()),
+        ] {
+            server.answer(DOCUMENT, answer);
+            let lines = lines(&server).await;
+            assert!(
+                matches!(&lines[..], [line] if line.starts_with("corp       failed: ")),
+                "{lines:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_a_failure() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
+        drop(listener);
+        let error = reach(&url, &HttpClient::for_test()).await.unwrap_err();
+        assert!(error.to_string().starts_with("no connection to 127.0.0.1"));
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_off_is_told() {
+        let server = Scripted::start().await;
+        let old = httpdate::fmt_http_date(std::time::UNIX_EPOCH);
+        let document = Answer::json(&server.metadata().to_string());
+        server.answer(DOCUMENT, document.header("date", &old));
+        let lines = lines(&server).await;
+        assert!(
+            matches!(&lines[..], [_, line] if line.starts_with("corp       failed: this machine's clock")),
+            "{lines:?}"
+        );
+    }
+
+    #[test]
+    fn clocks_are_judged_by_how_far_they_are_apart() {
+        let grade = |date: u64| {
+            judge(Timestamp(date), Timestamp(1000), Timestamp(1008)).map(|(grade, _)| grade)
+        };
+        for date in [970, 1000, 1004, 1008, 1038] {
+            assert_eq!(grade(date), None, "{date}");
+        }
+        for date in [969, 700, 1039, 1308] {
+            assert_eq!(grade(date), Some(Grade::Warning), "{date}");
+        }
+        for date in [0, 699, 1309, u64::MAX] {
+            assert_eq!(grade(date), Some(Grade::Failure), "{date}");
+        }
+        let (_, text) = judge(Timestamp(960), Timestamp(1000), Timestamp(1000)).unwrap();
+        assert_eq!(text, "this machine's clock is 40 s ahead of");
+    }
+}

@@ -1,0 +1,252 @@
+//! `allow`: who of a provider's users may pass.
+
+use super::{
+    super::{
+        Allow, AllowList,
+        raw::{Node, Origin, Value},
+        report::Problem,
+    },
+    Checker,
+    provider::foreign,
+    request::is_claim_path,
+};
+use crate::provider::kind::{KINDS, Kind};
+
+/// The lists that every kind has, beside `claims`.
+const EVERYWHERE: [&str; 3] = ["emails", "domains", "users"];
+
+/// Lists of names that providers keep without regard to case; their entries are kept in lower case.
+const CASELESS: [&str; 6] = [
+    "domains",
+    "hosted_domains",
+    "orgs",
+    "teams",
+    "tenants",
+    "users",
+];
+
+/// Bytes of one entry; what a provider reports beyond that is dropped too.
+const LONGEST_ENTRY: usize = 255;
+
+impl Checker<'_> {
+    pub(super) fn allow(&mut self, table: &Node, kind: Option<&'static Kind>) -> Option<Allow> {
+        let say = ways(kind);
+        let node = self.required(table, "allow", &say)?;
+        match &node.value {
+            Value::Text(text) if text.as_str() == "anyone" => return Some(Allow::Anyone),
+            Value::Table(_) => {}
+            _ => {
+                self.problem(
+                    Problem::new(&node.origin, "`allow` does not say who may pass")
+                        .hint(format!("write {say}")),
+                );
+                return None;
+            }
+        }
+        let mut lists = Vec::new();
+        let mut complete = true;
+        for (key, entry) in node.entries() {
+            if key == "claims" {
+                complete &= self.claim_lists(entry, "claims", &mut lists).is_some();
+            } else if has_list(kind, key) {
+                match self.allow_list(entry, key) {
+                    Some(list) => lists.push(list),
+                    None => complete = false,
+                }
+            } else {
+                complete = false;
+                if let Some(kind) = kind
+                    && KINDS
+                        .iter()
+                        .any(|other| other.allow.contains(&key.as_str()))
+                {
+                    self.problem(foreign(key, entry, kind, |kind| {
+                        kind.allow.contains(&key.as_str())
+                    }));
+                }
+            }
+        }
+        if complete && lists.is_empty() {
+            complete = false;
+            self.problem(
+                Problem::new(&node.origin, "`allow` is empty: nobody could pass")
+                    .hint(format!("write {say}")),
+            );
+        }
+        complete.then_some(Allow::Lists(lists))
+    }
+
+    fn allow_list(&mut self, node: &Node, key: &str) -> Option<AllowList> {
+        let read = match key {
+            "emails" => email,
+            "domains" => domain,
+            "hosted_domains" => hosted_domain,
+            _ => plain,
+        };
+        let items = self.allow_entries(node, key)?;
+        if items.is_empty() {
+            // Left in, it would not count, and what was meant to narrow would not.
+            self.problem(
+                Problem::new(&node.origin, format!("`{key}` is an empty list"))
+                    .hint("fill it, or take the key out"),
+            );
+            return None;
+        }
+        let mut entries = Vec::new();
+        for (text, origin) in &items {
+            let entry = read(text).map_err(|hint| {
+                Problem::new(origin, format!("`{text}` does not fit in `{key}`")).hint(hint)
+            });
+            entries.push(self.found(entry).map(|entry| {
+                if CASELESS.contains(&key) {
+                    entry.to_lowercase()
+                } else {
+                    entry
+                }
+            }));
+        }
+        Some(AllowList {
+            key: key.to_owned(),
+            entries: entries.into_iter().collect::<Option<_>>()?,
+        })
+    }
+
+    /// `claims`: for each path a list. `realm_access.roles` without quotes is a table in a table to TOML,
+    /// and means the same.
+    fn claim_lists(&mut self, node: &Node, key: &str, lists: &mut Vec<AllowList>) -> Option<()> {
+        if !matches!(node.value, Value::Table(_)) {
+            return None;
+        }
+        if node.entries().is_empty() {
+            self.problem(
+                Problem::new(&node.origin, format!("`{key}` is an empty table"))
+                    .hint("fill it, or take the key out"),
+            );
+            return None;
+        }
+        let mut complete = true;
+        for (path, entry) in node.entries() {
+            let key = format!("{key}.{path}");
+            let problem = if !is_claim_path(path) {
+                Problem::new(&entry.key_origin, format!("`{path}` is no path to a claim"))
+                    .hint("names and numbers joined by dots, as in \"realm_access.roles\"")
+            } else if lists.iter().any(|list| list.key == key) {
+                Problem::new(&entry.key_origin, format!("`{key}` is written twice"))
+                    .hint("join the two lists")
+            } else if matches!(entry.value, Value::Table(_)) {
+                complete &= self.claim_lists(entry, &key, lists).is_some();
+                continue;
+            } else {
+                match self.allow_list(entry, &key) {
+                    Some(list) => lists.push(list),
+                    None => complete = false,
+                }
+                continue;
+            };
+            complete = false;
+            self.problem(problem);
+        }
+        complete.then_some(())
+    }
+
+    /// The entries of a list, numbers and truths as text; one alone stands for a list of one.
+    fn allow_entries(&mut self, node: &Node, key: &str) -> Option<Vec<(String, Origin)>> {
+        let scalar = |node: &Node| match node.value {
+            Value::Integer(number) => Some((number.to_string(), node.origin.clone())),
+            Value::Boolean(truth) => Some((truth.to_string(), node.origin.clone())),
+            _ => None,
+        };
+        if let Some(entry) = scalar(node) {
+            return Some(vec![entry]);
+        }
+        let Value::List(items) = &node.value else {
+            let items = self.list(node, key)?.into_iter();
+            return Some(
+                items
+                    .map(|item| (item.text.to_owned(), item.origin))
+                    .collect(),
+            );
+        };
+        let entries: Vec<_> = items
+            .iter()
+            .map(|item| {
+                scalar(item).or_else(|| {
+                    let text = self.text(item, key)?;
+                    Some((text.to_owned(), item.origin.clone()))
+                })
+            })
+            .collect();
+        entries.into_iter().collect()
+    }
+}
+
+/// Whether a kind has a list; one that is not known is not held against the list as well.
+fn has_list(kind: Option<&Kind>, key: &str) -> bool {
+    let known = |kind: &Kind| kind.allow.contains(&key);
+    EVERYWHERE.contains(&key) || kind.map_or_else(|| KINDS.iter().any(|kind| known(kind)), known)
+}
+
+/// How one says who may pass: the kind's own ways first.
+fn ways(kind: Option<&Kind>) -> String {
+    let mut keys: Vec<&str> = kind.map_or(&[][..], |kind| kind.allow).to_vec();
+    keys.extend(
+        EVERYWHERE
+            .iter()
+            .filter(|key| !keys.contains(key))
+            .copied()
+            .collect::<Vec<_>>(),
+    );
+    format!(
+        "allow = {{ … }} with lists of {} or claims; or allow = \"anyone\" for whoever can sign in there",
+        keys.join(", ")
+    )
+}
+
+fn plain(text: &str) -> Result<String, String> {
+    if text.trim() != text || text.contains(char::is_control) {
+        return Err("take out the blanks around it, and what is not printable".to_owned());
+    }
+    if text.len() > LONGEST_ENTRY {
+        return Err(format!("an entry has at most {LONGEST_ENTRY} bytes"));
+    }
+    Ok(text.to_owned())
+}
+
+fn email(text: &str) -> Result<String, String> {
+    match text.rsplit_once('@') {
+        Some(("" | "*", domain)) => {
+            Err(format!("for a whole domain write domains = [\"{domain}\"]"))
+        }
+        Some((_, domain)) if !domain.is_empty() && !text.contains(char::is_whitespace) => {
+            Ok(text.to_owned())
+        }
+        _ => Err("write a whole address, as in \"ann@example.com\"".to_owned()),
+    }
+}
+
+fn domain(text: &str) -> Result<String, String> {
+    if let Some((_, domain)) = text.rsplit_once('@') {
+        return Err(format!("write the domain alone: \"{domain}\""));
+    }
+    if let Some(domain) = text.strip_prefix('*') {
+        return Err(format!("a leading dot means subdomains: \"{domain}\""));
+    }
+    let name = text.strip_prefix('.').unwrap_or(text);
+    let is_domain = name.split('.').all(|label| {
+        !label.is_empty()
+            && !label.contains(|c: char| c.is_whitespace() || c.is_control() || "/:?#,".contains(c))
+    });
+    if is_domain {
+        Ok(text.to_owned())
+    } else {
+        Err("as in \"example.com\", or \".example.com\" for what is below it".to_owned())
+    }
+}
+
+/// A domain that an organisation has at its provider: itself, never what is below it.
+fn hosted_domain(text: &str) -> Result<String, String> {
+    match text.strip_prefix(['.', '*']) {
+        Some(_) => Err("write each domain by itself; there are no subdomains here".to_owned()),
+        None => domain(text).map_err(|_| "as in \"example.com\"".to_owned()),
+    }
+}

@@ -1,0 +1,121 @@
+//! A provider's addresses: each by its own key, moved by `base_url`, or where its kind has it.
+
+use std::collections::BTreeMap;
+
+use super::{
+    super::{raw::Node, report::Problem},
+    Checker, Reported,
+    address::{is_loopback, web_address, web_url},
+    provider::foreign,
+};
+use crate::provider::kind::{Endpoint, KINDS, Kind};
+
+impl Checker<'_> {
+    /// The addresses by their keys, each kept as it is written: an issuer is compared letter by letter
+    /// with what the provider says (OpenID Connect Discovery §4.3).
+    pub(super) fn endpoints(
+        &mut self,
+        table: &Node,
+        kind: &'static Kind,
+    ) -> Option<BTreeMap<&'static str, String>> {
+        let own = |kind: &Kind, key: &str| kind.endpoints.iter().any(|known| known.key == key);
+        for (key, node) in table.entries() {
+            if !own(kind, key) && KINDS.iter().any(|kind| own(kind, key)) {
+                self.problem(foreign(key, node, kind, |kind| own(kind, key)));
+            }
+        }
+        let base = self.base_url(table, kind);
+        let mut endpoints = BTreeMap::new();
+        let mut missing = Vec::new();
+        let mut complete = base.is_ok();
+        for endpoint in kind.endpoints {
+            if let Some(node) = table.get(endpoint.key) {
+                match self.endpoint(node, endpoint.key) {
+                    Some(address) => _ = endpoints.insert(endpoint.key, address),
+                    None => complete = false,
+                }
+                continue;
+            }
+            let moved = base
+                .as_ref()
+                .ok()
+                .and_then(|base| below(base.as_deref()?, endpoint));
+            match moved.or_else(|| endpoint.default.map(str::to_owned)) {
+                Some(address) => _ = endpoints.insert(endpoint.key, address),
+                None if endpoint.optional || base.is_err() => {}
+                None => {
+                    complete = false;
+                    missing.push(endpoint.key);
+                }
+            }
+        }
+        missing.retain(|key| !self.is_mistyped(table, key));
+        if !missing.is_empty() {
+            self.problem(missing_endpoints(table, &missing));
+        }
+        complete.then_some(endpoints)
+    }
+
+    fn base_url(&mut self, table: &Node, kind: &Kind) -> Result<Option<String>, Reported> {
+        let Some(node) = table.get("base_url") else {
+            return Ok(None);
+        };
+        let is_moved = |kind: &Kind| {
+            let mut endpoints = kind.endpoints.iter();
+            endpoints.any(|endpoint| endpoint.below_base.is_some())
+        };
+        if !is_moved(kind) {
+            self.problem(foreign("base_url", node, kind, is_moved));
+            return Err(Reported);
+        }
+        self.endpoint(node, "base_url").map(Some).ok_or(Reported)
+    }
+
+    fn endpoint(&mut self, node: &Node, key: &str) -> Option<String> {
+        let text = self.text(node, key)?;
+        // What is not an endpoint itself is a beginning, which nothing may stand behind.
+        let is_beginning = matches!(key, "issuer" | "base_url");
+        let url = if is_beginning {
+            web_url(text, &node.origin, key)
+        } else {
+            web_address(text, &node.origin, key)
+        };
+        let url = self.found(url)?;
+        let problem = if url.scheme() == "http" && !is_loopback(url.host().as_ref()) {
+            Problem::new(&node.origin, format!("`{key}` must begin with https://"))
+                .hint("whoever is on the way could sign in as anybody; http is for localhost alone")
+        } else if let Some((issuer, _)) = text.split_once("/.well-known/").filter(|_| is_beginning)
+        {
+            let message = format!("`{key}` is the address before /.well-known");
+            Problem::new(&node.origin, message).hint(format!(
+                "write {key} = \"{issuer}\", or with a slash at its end"
+            ))
+        } else {
+            return Some(text.to_owned());
+        };
+        self.problem(problem);
+        None
+    }
+}
+
+/// Where an endpoint is below `base`. What is the base itself keeps a slash at its end; before a path
+/// there is one slash, not two.
+fn below(base: &str, endpoint: &Endpoint) -> Option<String> {
+    match endpoint.below_base? {
+        "" => Some(base.to_owned()),
+        path => Some(format!("{}{path}", base.trim_end_matches('/'))),
+    }
+}
+
+fn missing_endpoints(table: &Node, missing: &[&str]) -> Problem {
+    let names: Vec<String> = missing.iter().map(|key| format!("`{key}`")).collect();
+    let (verb, example) = match missing {
+        [key] => ("is", format!("write {key} = \"https://…\"")),
+        _ => ("are", "write each as an address, https://…".to_owned()),
+    };
+    Problem::new(
+        &table.key_origin,
+        format!("{} {verb} missing", names.join(", ")),
+    )
+    .hint(format!("{example}, as the provider's documentation has it"))
+}

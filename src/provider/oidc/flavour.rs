@@ -1,0 +1,66 @@
+//! Where vendors do otherwise than OpenID Connect says: data and small pure functions, one table of them
+//! for each vendor. What is not said here is done by the standard.
+
+use serde_json::{Map, Value};
+use url::Url;
+
+use super::super::{BoxFuture, HttpClient, ProviderError, oauth::ClientAuthentication};
+use crate::{config::Allow, text::Text};
+
+/// One vendor's OpenID Connect.
+pub(super) struct Flavour {
+    /// Whether the document of a configured issuer may call its issuer so: (configured, published).
+    pub(super) publishes: fn(&str, &str) -> bool,
+    /// Whether an issuer signs as this `iss`: (published, iss).
+    pub(super) issues: fn(&str, &str) -> bool,
+    /// Puts the claims of a checked ID token into the standard's words, and reports what the vendor's own
+    /// allow lists may ask for.
+    pub(super) read: fn(&mut Map<String, Value>) -> Result<Vec<(Text, Text)>, ProviderError>,
+    /// The claim that is the stable id.
+    pub(super) subject: &'static str,
+    /// Claims that userinfo does not have, or is not believed for.
+    pub(super) not_in_userinfo: &'static [&'static str],
+    /// How the client proves itself; by the document where not said.
+    pub(super) authentication: Option<ClientAuthentication>,
+    /// The `prompt` that offers another account; by the document where not said.
+    pub(super) switch_prompt: Option<&'static str>,
+    /// Further parameters of the authorization request.
+    pub(super) authorize: fn(&Allow) -> Vec<(&'static str, String)>,
+    /// Where groups are listed that no claim tells.
+    pub(super) groups: Option<GroupSource>,
+}
+
+/// A place that lists somebody's groups.
+#[derive(Clone, Copy)]
+pub(super) struct GroupSource {
+    /// The scope that it asks for.
+    pub(super) scope: &'static str,
+    /// The key of its address.
+    pub(super) endpoint: &'static str,
+    /// Asks it.
+    pub(super) list:
+        for<'a> fn(GroupQuery<'a>) -> BoxFuture<'a, Result<Vec<String>, ProviderError>>,
+}
+
+/// Whose groups are asked for.
+pub(super) struct GroupQuery<'a> {
+    pub(super) http: &'a HttpClient,
+    pub(super) url: &'a Url,
+    pub(super) claims: &'a Map<String, Value>,
+    pub(super) access_token: &'a str,
+}
+
+impl Flavour {
+    /// The standard, to the letter: issuers are compared exactly (Discovery §4.3, Core §3.1.3.7).
+    pub(super) const STANDARD: Self = Self {
+        publishes: |configured, published| configured == published,
+        issues: |published, iss| published == iss,
+        read: |_| Ok(Vec::new()),
+        subject: "sub",
+        not_in_userinfo: &[],
+        authentication: None,
+        switch_prompt: None,
+        authorize: |_| Vec::new(),
+        groups: None,
+    };
+}

@@ -1,0 +1,138 @@
+//! Google. Who belongs to a Workspace domain is told by `hd` in the ID token alone: an address that ends
+//! like the domain may be a consumer account that somebody made with it long ago.
+
+use serde_json::{Map, Value};
+
+use super::{
+    super::{
+        ProviderError, claims,
+        kind::{Endpoint, Kind, Objection},
+        oauth::ClientAuthentication,
+    },
+    AUTHORIZE_URL, END_SESSION_URL, JWKS_URL, TOKEN_URL, USERINFO_URL,
+    flavour::{Flavour, GroupSource},
+    google_groups, issuer,
+};
+use crate::{
+    config::{Allow, ProviderConfig},
+    text::Text,
+};
+
+/// Google.
+pub(in crate::provider) const KIND: Kind = Kind {
+    name: "google",
+    label: "Google",
+    mark: concat!(
+        r#"<svg viewBox="0 0 24 24" aria-hidden="true" fill="none" stroke-width="4">"#,
+        r##"<path stroke="#ea4335" d="M18.1 6.9A8 8 0 0 0 4.75 8.6"/>"##,
+        r##"<path stroke="#fbbc05" d="M4.75 8.6a8 8 0 0 0 0 6.8"/>"##,
+        r##"<path stroke="#34a853" d="M4.75 15.4a8 8 0 0 0 12.4 2.7"/>"##,
+        r##"<path stroke="#4285f4" d="M17.15 18.1A8 8 0 0 0 20 12h-8"/></svg>"##,
+    ),
+    endpoints: &[
+        issuer(Some("https://accounts.google.com"), ""),
+        AUTHORIZE_URL,
+        TOKEN_URL,
+        JWKS_URL,
+        USERINFO_URL,
+        END_SESSION_URL,
+        Endpoint {
+            key: GROUPS_URL,
+            default: Some(
+                "https://cloudidentity.googleapis.com/v1/groups/-/memberships:searchTransitiveGroups",
+            ),
+            below_base: Some("/v1/groups/-/memberships:searchTransitiveGroups"),
+            optional: true,
+        },
+    ],
+    scopes: &["openid", "profile", "email"],
+    required_scope: Some("openid"),
+    allow: &["hosted_domains", "groups"],
+    claims_by_hand: false,
+    check,
+    build: |config, headers, http| super::build(config, &FLAVOUR, headers, http),
+};
+
+const FLAVOUR: Flavour = Flavour {
+    // Their documents allow both; the one without a scheme is older.
+    issues: |published, iss| {
+        published == iss
+            || (published == "https://accounts.google.com" && iss == "accounts.google.com")
+    },
+    read,
+    // Whether an address is vouched for hangs on `hd`, which is believed in the ID token alone.
+    not_in_userinfo: &["email", "email_verified", "hd", "groups"],
+    authentication: Some(ClientAuthentication::Post),
+    switch_prompt: Some("select_account"),
+    authorize,
+    groups: Some(GroupSource {
+        scope: "https://www.googleapis.com/auth/cloud-identity.groups.readonly",
+        endpoint: GROUPS_URL,
+        list: |query| Box::pin(google_groups::list(query)),
+    }),
+    ..Flavour::STANDARD
+};
+
+const GROUPS_URL: &str = "groups_url";
+
+/// Google speaks for an address that is its own, or that belongs to a Workspace domain. It verified any
+/// other once, and whose it is today it does not know.
+fn read(token: &mut Map<String, Value>) -> Result<Vec<(Text, Text)>, ProviderError> {
+    let hosted = token
+        .get("hd")
+        .and_then(Value::as_str)
+        .filter(|domain| !domain.is_empty())
+        .map(str::to_ascii_lowercase);
+    let email = token
+        .get("email")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let is_gmail = email.to_ascii_lowercase().ends_with("@gmail.com");
+    let verified = token.get("email_verified").is_some_and(claims::is_true);
+    let vouched = is_gmail || (verified && hosted.is_some());
+    token.insert("email_verified".to_owned(), Value::Bool(vouched));
+    let hosted = hosted.map(|domain| (Text::from("hosted_domains"), Text::from(domain)));
+    Ok(hosted.into_iter().collect())
+}
+
+/// With one domain, Google shows only that domain's accounts. A courtesy: the browser can change it.
+fn authorize(allow: &Allow) -> Vec<(&'static str, String)> {
+    let list = allow
+        .lists()
+        .iter()
+        .find(|list| list.key == "hosted_domains");
+    match list.map(|list| list.entries.as_slice()) {
+        Some([domain]) => vec![("hd", domain.clone())],
+        _ => Vec::new(),
+    }
+}
+
+fn check(config: &ProviderConfig) -> Vec<Objection> {
+    let mut objections = Vec::new();
+    for list in config.allow.lists() {
+        match list.key.as_str() {
+            "users" if config.claims.user.is_none() => objections.push(Objection {
+                key: "allow",
+                problem: "Google has no login names, so `users` would let nobody pass",
+                hint: "write emails, or hosted_domains",
+            }),
+            "groups" if !list.entries.iter().all(|entry| is_group(entry)) => {
+                objections.push(Objection {
+                    key: "allow",
+                    problem: "`groups` of Google are addresses in lower case",
+                    hint: "as in groups = [\"eng@example.com\"]",
+                });
+            }
+            _ => {}
+        }
+    }
+    objections
+}
+
+fn is_group(entry: &str) -> bool {
+    entry.contains('@') && !entry.contains(char::is_uppercase)
+}
+
+#[cfg(test)]
+#[path = "google_tests.rs"]
+mod tests;

@@ -1,0 +1,195 @@
+//! Microsoft Entra ID, of one tenant or of many. An issuer that is many tenants' says so by a placeholder
+//! in its document; which tenant somebody is of, the token says.
+//!
+//! Addresses and names of an Entra account are its tenant's administrator's to write, whoever they belong
+//! to. So an address counts only where Entra says that its domain's owner is verified, and somebody's id
+//! is the tenant's beside the object's.
+
+use serde_json::{Map, Value};
+
+use super::{
+    super::{
+        ProviderError,
+        kind::{Kind, Objection},
+        oauth::ClientAuthentication,
+    },
+    AUTHORIZE_URL, END_SESSION_URL, IdTokenError, JWKS_URL, TOKEN_URL, USERINFO_URL,
+    flavour::Flavour,
+    issuer,
+};
+use crate::{
+    config::{Allow, ProviderConfig},
+    text::Text,
+};
+
+/// Microsoft Entra ID.
+pub(in crate::provider) const KIND: Kind = Kind {
+    name: "microsoft",
+    label: "Microsoft",
+    mark: concat!(
+        r#"<svg viewBox="0 0 24 24" aria-hidden="true">"#,
+        r##"<path fill="#f25022" d="M2 2h9.5v9.5H2z"/><path fill="#7fba00" d="M12.5 2H22v9.5h-9.5z"/>"##,
+        r##"<path fill="#00a4ef" d="M2 12.5h9.5V22H2z"/>"##,
+        r##"<path fill="#ffb900" d="M12.5 12.5H22V22h-9.5z"/></svg>"##,
+    ),
+    endpoints: &[
+        issuer(
+            Some("https://login.microsoftonline.com/common/v2.0"),
+            "/common/v2.0",
+        ),
+        AUTHORIZE_URL,
+        TOKEN_URL,
+        JWKS_URL,
+        USERINFO_URL,
+        END_SESSION_URL,
+    ],
+    scopes: &["openid", "profile", "email"],
+    required_scope: Some("openid"),
+    allow: &["tenants", "groups"],
+    claims_by_hand: false,
+    check,
+    build: |config, headers, http| super::build(config, &FLAVOUR, headers, http),
+};
+
+const FLAVOUR: Flavour = Flavour {
+    publishes,
+    issues,
+    read,
+    subject: SUBJECT,
+    // Userinfo has an address too, and no word on whether it is verified.
+    not_in_userinfo: &["email", "email_verified", "groups", SUBJECT],
+    authentication: Some(ClientAuthentication::Post),
+    switch_prompt: Some("select_account"),
+    ..Flavour::STANDARD
+};
+
+/// Ours: tenant and object joined, or `sub` where the token has no object, which takes `profile`.
+const SUBJECT: &str = "tid.oid";
+
+/// Stands for the tenant in the issuer of a document that is many tenants'.
+const PLACEHOLDER: &str = "{tenantid}";
+
+/// The tenant of all personal accounts.
+const CONSUMERS: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
+
+/// The configured tenant may be a name where the document has its id, or the placeholder.
+fn publishes(configured: &str, published: &str) -> bool {
+    if configured == published {
+        return true;
+    }
+    let (Some(ours), Some(theirs)) = (Issuer::read(configured), Issuer::read(published)) else {
+        return false;
+    };
+    let tenant_fits = match ours.tenant {
+        "common" | "organizations" => theirs.tenant == PLACEHOLDER,
+        "consumers" => theirs.tenant == CONSUMERS,
+        domain if domain.contains('.') => is_guid(theirs.tenant),
+        _ => false,
+    };
+    ours.authority == theirs.authority && tenant_fits
+}
+
+/// The placeholder stands for any tenant; which ones may pass, the allow list says.
+fn issues(published: &str, iss: &str) -> bool {
+    if published == iss {
+        return true;
+    }
+    let (Some(ours), Some(theirs)) = (Issuer::read(published), Issuer::read(iss)) else {
+        return false;
+    };
+    ours.authority == theirs.authority && ours.tenant == PLACEHOLDER && is_guid(theirs.tenant)
+}
+
+/// `AUTHORITY/TENANT/v2.0`
+struct Issuer<'a> {
+    authority: &'a str,
+    tenant: &'a str,
+}
+
+impl<'a> Issuer<'a> {
+    fn read(issuer: &'a str) -> Option<Self> {
+        let (authority, tenant) = issuer.strip_suffix("/v2.0")?.rsplit_once('/')?;
+        Some(Self { authority, tenant })
+    }
+}
+
+fn is_guid(text: &str) -> bool {
+    text.len() == 36
+        && text.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+}
+
+fn read(token: &mut Map<String, Value>) -> Result<Vec<(Text, Text)>, ProviderError> {
+    let guid = |name: &str| {
+        let text = token.get(name).and_then(Value::as_str)?;
+        is_guid(text).then(|| text.to_ascii_lowercase())
+    };
+    let issuer = token
+        .get("iss")
+        .and_then(Value::as_str)
+        .and_then(Issuer::read);
+    let issuing = issuer
+        .map(|issuer| issuer.tenant)
+        .filter(|tenant| is_guid(tenant))
+        .map(str::to_ascii_lowercase);
+    let (tenant, object) = (guid("tid"), guid("oid"));
+    // One tenant's token must not speak of another: the substitution of `tid` for the placeholder.
+    if issuing.is_some() && issuing != tenant {
+        return Err(IdTokenError::Issuer.into());
+    }
+    let subject = match (&tenant, &object) {
+        (Some(tenant), Some(object)) => Some(Value::String(format!("{tenant}.{object}"))),
+        _ => token.get("sub").cloned(),
+    };
+    let vouched = token.get("xms_edov").is_some_and(is_vouched);
+    token.insert("email_verified".to_owned(), Value::Bool(vouched));
+    token.extend(subject.map(|subject| (SUBJECT.to_owned(), subject)));
+    let tenant = tenant.map(|tenant| (Text::from("tenants"), Text::from(tenant)));
+    Ok(tenant.into_iter().collect())
+}
+
+/// Truth in the spellings that were seen.
+fn is_vouched(value: &Value) -> bool {
+    match value {
+        Value::Bool(truth) => *truth,
+        Value::Number(number) => number.as_u64() == Some(1),
+        Value::String(text) => text == "1" || text.eq_ignore_ascii_case("true"),
+        _ => false,
+    }
+}
+
+/// Where any tenant's users can sign in, lists of anything else are lists of what strangers may call
+/// themselves.
+fn check(config: &ProviderConfig) -> Vec<Objection> {
+    let mut objections = Vec::new();
+    let issuer = config.endpoint("issuer").and_then(Issuer::read);
+    let is_open =
+        issuer.is_some_and(|issuer| !is_guid(issuer.tenant) && !issuer.tenant.contains('.'));
+    let tenants = config
+        .allow
+        .lists()
+        .iter()
+        .find(|list| list.key == "tenants");
+    if is_open && config.allow != Allow::Anyone && tenants.is_none() {
+        objections.push(Objection {
+            key: "allow",
+            problem: "people of any tenant can sign in at this issuer, and `allow` names no tenants",
+            hint: "add tenants = [\"TENANT_ID\"], or name one tenant in the issuer: \
+                   \"https://login.microsoftonline.com/TENANT_ID/v2.0\"",
+        });
+    }
+    if tenants.is_some_and(|list| !list.entries.iter().all(|entry| is_guid(entry))) {
+        objections.push(Objection {
+            key: "allow",
+            problem: "`tenants` are known by their ids, not by their names",
+            hint: "as in tenants = [\"11111111-2222-3333-4444-555555555555\"]",
+        });
+    }
+    objections
+}
+
+#[cfg(test)]
+#[path = "microsoft_tests.rs"]
+mod tests;
