@@ -152,7 +152,7 @@ impl Checker<'_> {
             Some(nearest) if is_written => format!("did you mean \"{nearest}\"?"),
             Some(nearest) => format!("did you mean type = \"{nearest}\"?"),
             None => format!(
-                "the types are {}; {} serve any provider that has none of its own",
+                "the types are {}; {} serve any other provider",
                 type_names(|_| true),
                 type_names(|kind| kind.label.is_empty())
             ),
@@ -272,7 +272,10 @@ pub(super) fn type_names(fits: impl Fn(&Kind) -> bool) -> String {
         .filter(|kind| fits(kind))
         .map(|kind| format!("\"{}\"", kind.name))
         .collect();
-    names.join(", ")
+    match names.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} and {last}", others.join(", ")),
+        _ => names.concat(),
+    }
 }
 
 /// A key that this provider's type does not have.
