@@ -62,14 +62,14 @@ pub(in crate::provider) const KIND: Kind = Kind {
     claims_by_hand: false,
     check: |config| {
         let is_by_address = |list: &AllowList| matches!(list.key.as_str(), "emails" | "domains");
-        match config.allow.lists().iter().any(is_by_address) {
-            true => vec![Objection {
+        if config.allow.lists().iter().any(is_by_address) {
+            return vec![Objection {
                 key: "allow",
                 problem: "Facebook vouches for no address, so `emails` and `domains` let nobody pass",
                 hint: "write users, with the ids that X-User-Id shows behind the colon",
-            }],
-            false => Vec::new(),
+            }];
         }
+        Vec::new()
     },
     build: |config, headers, http| {
         let dialect = Dialect {

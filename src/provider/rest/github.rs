@@ -124,14 +124,14 @@ fn check(config: &ProviderConfig) -> Vec<Objection> {
         None => entry.bytes().all(|byte| byte.is_ascii_digit()),
     };
     let mut lists = config.allow.lists().iter();
-    match lists.any(|list| list.key == "teams" && !list.entries.iter().all(is_team)) {
-        true => vec![Objection {
+    if lists.any(|list| list.key == "teams" && !list.entries.iter().all(is_team)) {
+        return vec![Objection {
             key: "allow",
             problem: "`teams` are known with their organisation, or by their numbers",
             hint: "as in teams = [\"acme/ops\"], the name as its page's address has it",
-        }],
-        false => Vec::new(),
+        }];
     }
+    Vec::new()
 }
 
 /// GitHub's name as an issuer: the authorization endpoint's address without its last part.
