@@ -7,9 +7,9 @@
 pub mod allow;
 pub mod claims;
 pub(crate) mod error;
+mod graph_error;
 pub mod http;
 pub mod kind;
-mod graph_error;
 mod oauth;
 mod oidc;
 mod rest;

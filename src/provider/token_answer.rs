@@ -315,7 +315,10 @@ mod tests {
                 "{spelled}"
             );
         }
-        assert_eq!(with(r#""secret_valid_until":1797500000"#)["secret_valid_until"], 1_797_500_000);
+        assert_eq!(
+            with(r#""secret_valid_until":1797500000"#)["secret_valid_until"],
+            1_797_500_000
+        );
         assert!(!with(r#""secret_valid_until":null"#).contains_key("secret_valid_until"));
         assert!(!with(r#""scope":"""#).contains_key("scope"));
         assert!(!with(r#""refresh_token":null"#).contains_key("refresh_token"));

@@ -6,9 +6,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::{
-    super::{
-        Call, ProviderError, claims::ClaimNames, kind::Kind, oauth::ClientAuthentication,
-    },
+    super::{Call, ProviderError, claims::ClaimNames, kind::Kind, oauth::ClientAuthentication},
     Bearer, Dialect, Directory, Person, Rest,
     api::Api,
     asks_for, endpoint, known, text,

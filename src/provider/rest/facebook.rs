@@ -103,8 +103,7 @@ impl Directory for Graph {
             .append_pair("fields", "id,name,email,picture");
         if let Some(secret) = bearer.client_secret {
             let proof = proof(secret, bearer.token);
-            url.query_pairs_mut()
-                .append_pair("appsecret_proof", &proof);
+            url.query_pairs_mut().append_pair("appsecret_proof", &proof);
         }
         let claims = self.api.object(Call::Userinfo, &url, bearer.token).await?;
         let id = claims.get("id").and_then(Value::as_str);

@@ -11,12 +11,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use url::Url;
 
 use super::{
-    super::{
-        Call, ProviderError,
-        claims::ClaimNames,
-        kind::Kind,
-        oauth::ClientAuthentication,
-    },
+    super::{Call, ProviderError, claims::ClaimNames, kind::Kind, oauth::ClientAuthentication},
     Bearer, Dialect, Directory, Person, Rest,
     api::{Api, Reply, answer},
     endpoint, known, list,

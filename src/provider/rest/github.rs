@@ -12,10 +12,7 @@ use url::Url;
 
 use super::{
     super::{
-        Call, ProviderError,
-        claims::ClaimNames,
-        http::HttpError,
-        kind::Kind,
+        Call, ProviderError, claims::ClaimNames, http::HttpError, kind::Kind,
         oauth::ClientAuthentication,
     },
     Bearer, Dialect, Directory, Person, Rest,
@@ -48,7 +45,11 @@ pub(in crate::provider) const KIND: Kind = Kind {
             "https://github.com/login/oauth/access_token",
             "/login/oauth/access_token",
         ),
-        known("userinfo_url", "https://api.github.com/user", "/api/v3/user"),
+        known(
+            "userinfo_url",
+            "https://api.github.com/user",
+            "/api/v3/user",
+        ),
         known(
             "emails_url",
             "https://api.github.com/user/emails",
@@ -165,7 +166,9 @@ impl Accounts {
                 error: HttpError::Status(StatusCode::NOT_FOUND | StatusCode::FORBIDDEN),
                 ..
             }) => {
-                tracing::warn!("GitHub shows no addresses; the app lacks user:email, or its permission");
+                tracing::warn!(
+                    "GitHub shows no addresses; the app lacks user:email, or its permission"
+                );
                 return Ok(None);
             }
             Err(error) => return Err(error),
@@ -182,11 +185,15 @@ impl Accounts {
             return Ok(Vec::new());
         };
         let list = self.api.list(Call::Memberships, url, token).await?;
-        let active = list
-            .iter()
-            .filter(|membership| membership.get("state").is_some_and(|state| state == "active"));
+        let active = list.iter().filter(|membership| {
+            membership
+                .get("state")
+                .is_some_and(|state| state == "active")
+        });
         Ok(active
-            .filter_map(|membership| Some(("orgs", text(membership.get("organization")?, "login")?)))
+            .filter_map(|membership| {
+                Some(("orgs", text(membership.get("organization")?, "login")?))
+            })
             .collect())
     }
 

@@ -203,11 +203,7 @@ fn endpoint(config: &ProviderConfig, key: &str) -> Url {
 }
 
 /// One of a kind's endpoints: at `default`, or at `below_base` where `base_url` moves it.
-const fn known(
-    key: &'static str,
-    default: &'static str,
-    below_base: &'static str,
-) -> Endpoint {
+const fn known(key: &'static str, default: &'static str, below_base: &'static str) -> Endpoint {
     Endpoint {
         key,
         default: Some(default),
