@@ -32,8 +32,12 @@ pub(super) fn overlay(root: &mut Node, environment: &Environment, problems: &mut
     let mut named_by_secrets = Vec::new();
     collect_secret_variables(root, &mut named_by_secrets);
     for (name, value) in environment {
-        let names_a_source = name.ends_with("SECRET__ENV") && is_ours(name, value);
-        if names_a_source {
+        // …SECRET__ENV, or …SECRET__0__ENV.
+        let secret = name.strip_suffix("__ENV").map(|name| {
+            let name = name.trim_end_matches(|letter: char| letter.is_ascii_digit());
+            name.trim_end_matches('_')
+        });
+        if secret.is_some_and(|name| name.ends_with("SECRET")) && is_ours(name, value) {
             named_by_secrets.push(value.clone());
         }
     }

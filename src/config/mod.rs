@@ -9,6 +9,8 @@ mod env;
 mod keys;
 mod load;
 mod mask;
+#[cfg(test)]
+mod provider_tests;
 mod raw;
 mod report;
 mod secret;

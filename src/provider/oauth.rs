@@ -40,9 +40,9 @@ pub(super) struct OAuthClient {
     working: AtomicUsize,
     secret_end: SecretEnd,
     scopes: Vec<Scope>,
+    pkce: bool,
     /// What the operator adds to the authorization request.
     authorize_params: Vec<(String, String)>,
-    pkce: bool,
 }
 
 /// The token endpoint.

@@ -85,8 +85,14 @@ impl Checker<'_> {
         })
     }
 
-    /// What goes for a provider alone, but not beside another one, or comes up for its kind only.
+    /// What is right by itself, but not with its kind, or beside another provider.
     fn check_beside(&mut self, table: &Node, provider: &ProviderConfig, others: &[ProviderConfig]) {
+        for objection in (provider.kind.check)(provider) {
+            let origin = table
+                .get(objection.key)
+                .map_or(&table.key_origin, |node| &node.origin);
+            self.problem(Problem::new(origin, objection.problem).hint(objection.hint));
+        }
         if let Some(other) = others
             .iter()
             .find(|other| other.callback_path == provider.callback_path)
@@ -146,7 +152,7 @@ impl Checker<'_> {
             Some(nearest) if is_written => format!("did you mean \"{nearest}\"?"),
             Some(nearest) => format!("did you mean type = \"{nearest}\"?"),
             None => format!(
-                "the types are {}; {} serve any provider that has none of its own",
+                "the types are {}; {} serve any other provider",
                 type_names(|_| true),
                 type_names(|kind| kind.label.is_empty())
             ),
@@ -266,7 +272,10 @@ pub(super) fn type_names(fits: impl Fn(&Kind) -> bool) -> String {
         .filter(|kind| fits(kind))
         .map(|kind| format!("\"{}\"", kind.name))
         .collect();
-    names.join(", ")
+    match names.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} and {last}", others.join(", ")),
+        _ => names.concat(),
+    }
 }
 
 /// A key that this provider's type does not have.

@@ -8,13 +8,14 @@ use super::{
     super::{
         Call, ProviderError,
         claims::ClaimNames,
-        kind::{Endpoint, Kind},
+        kind::{Endpoint, Kind, Objection},
         oauth::ClientAuthentication,
     },
     Bearer, Dialect, Directory, Person, Rest,
     api::Api,
     endpoint,
 };
+use crate::config::{AllowList, ProviderConfig};
 
 /// Any plain OAuth 2.0.
 pub(in crate::provider) const KIND: Kind = Kind {
@@ -30,7 +31,7 @@ pub(in crate::provider) const KIND: Kind = Kind {
     required_scope: None,
     allow: &["groups"],
     claims_by_hand: true,
-    check: |_| Vec::new(),
+    check,
     build: |config, headers, http| {
         let nowhere = String::new;
         let dialect = Dialect {
@@ -63,6 +64,20 @@ pub(in crate::provider) const KIND: Kind = Kind {
         Arc::new(Rest::new(config, headers, http, dialect, directory))
     },
 };
+
+/// An address that nothing vouches for admits nobody.
+fn check(config: &ProviderConfig) -> Vec<Objection> {
+    let is_by_address = |list: &AllowList| matches!(list.key.as_str(), "emails" | "domains");
+    let is_vouched_for = config.claims.email.is_some() && config.claims.email_verified.is_some();
+    match config.allow.lists().iter().any(is_by_address) && !is_vouched_for {
+        true => vec![Objection {
+            key: "allow",
+            problem: "no claim vouches for an address, so `emails` and `domains` let nobody pass",
+            hint: "say where the answer has both: claims = { email = \"…\", email_verified = \"…\" }",
+        }],
+        false => Vec::new(),
+    }
+}
 
 const fn by_hand(key: &'static str) -> Endpoint {
     Endpoint {

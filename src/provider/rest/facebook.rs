@@ -17,13 +17,14 @@ use super::{
         claims::ClaimNames,
         graph_error::{self, GraphError},
         http::HttpError,
-        kind::Kind,
+        kind::{Kind, Objection},
         oauth::ClientAuthentication,
     },
     Bearer, Dialect, Directory, Person, Rest,
     api::{Api, Reply, answer},
     endpoint, known,
 };
+use crate::config::AllowList;
 
 /// Facebook.
 pub(in crate::provider) const KIND: Kind = Kind {
@@ -59,7 +60,17 @@ pub(in crate::provider) const KIND: Kind = Kind {
     required_scope: None,
     allow: &[],
     claims_by_hand: false,
-    check: |_| Vec::new(),
+    check: |config| {
+        let is_by_address = |list: &AllowList| matches!(list.key.as_str(), "emails" | "domains");
+        match config.allow.lists().iter().any(is_by_address) {
+            true => vec![Objection {
+                key: "allow",
+                problem: "Facebook vouches for no address, so `emails` and `domains` let nobody pass",
+                hint: "write users, with the ids that X-User-Id shows behind the colon",
+            }],
+            false => Vec::new(),
+        }
+    },
     build: |config, headers, http| {
         let dialect = Dialect {
             authentication: ClientAuthentication::Post,

@@ -12,13 +12,17 @@ use url::Url;
 
 use super::{
     super::{
-        Call, ProviderError, claims::ClaimNames, http::HttpError, kind::Kind,
+        Call, ProviderError,
+        claims::ClaimNames,
+        http::HttpError,
+        kind::{Kind, Objection},
         oauth::ClientAuthentication,
     },
     Bearer, Dialect, Directory, Person, Rest,
     api::{Api, Reply, answer},
     asks_for, endpoint, known, text,
 };
+use crate::config::ProviderConfig;
 
 /// GitHub.
 pub(in crate::provider) const KIND: Kind = Kind {
@@ -70,7 +74,7 @@ pub(in crate::provider) const KIND: Kind = Kind {
     required_scope: None,
     allow: &["orgs", "teams"],
     claims_by_hand: false,
-    check: |_| Vec::new(),
+    check,
     build: |config, headers, http| {
         let orgs = asks_for(&config.allow, &["orgs"]);
         let teams = asks_for(&config.allow, &["teams"]);
@@ -113,6 +117,22 @@ pub(in crate::provider) const KIND: Kind = Kind {
         Arc::new(Rest::new(config, headers, http, dialect, directory))
     },
 };
+
+fn check(config: &ProviderConfig) -> Vec<Objection> {
+    let is_team = |entry: &String| match entry.split_once('/') {
+        Some((org, slug)) => !org.is_empty() && !slug.is_empty() && !slug.contains('/'),
+        None => entry.bytes().all(|byte| byte.is_ascii_digit()),
+    };
+    let mut lists = config.allow.lists().iter();
+    match lists.any(|list| list.key == "teams" && !list.entries.iter().all(is_team)) {
+        true => vec![Objection {
+            key: "allow",
+            problem: "`teams` are known with their organisation, or by their numbers",
+            hint: "as in teams = [\"acme/ops\"], the name as its page's address has it",
+        }],
+        false => Vec::new(),
+    }
+}
 
 /// GitHub's name as an issuer: the authorization endpoint's address without its last part.
 fn issuer(authorize: &Url) -> Option<String> {
