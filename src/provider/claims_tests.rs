@@ -282,7 +282,7 @@ fn lists_by_path_keep_what_they_name() {
         (json!({ "x": 1 }), "x"),
         (json!([["x"]]), "x"),
         (json!([{ "x": "x" }]), "x"),
-        (json!(12345678901234567890123.0), "12345678901234567890123"),
+        (json!(1e22), "10000000000000000000000"),
     ] {
         assert!(!has(value.clone(), &[entry]), "{value} {entry}");
     }

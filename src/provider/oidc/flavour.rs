@@ -15,7 +15,7 @@ pub(super) struct Flavour {
     pub(super) issues: fn(&str, &str) -> bool,
     /// Puts the claims of a checked ID token into the standard's words, and reports what the vendor's own
     /// allow lists may ask for.
-    pub(super) read: fn(&mut Map<String, Value>) -> Result<Vec<(Text, Text)>, ProviderError>,
+    pub(super) read: fn(&mut Map<String, Value>) -> Result<Reported, ProviderError>,
     /// The claim that is the stable id.
     pub(super) subject: &'static str,
     /// Claims that userinfo does not have, or is not believed for.
@@ -29,6 +29,9 @@ pub(super) struct Flavour {
     /// Where groups are listed that no claim tells.
     pub(super) groups: Option<GroupSource>,
 }
+
+/// Pairs of an allow list's key and what somebody has there.
+pub(super) type Reported = Vec<(Text, Text)>;
 
 /// A place that lists somebody's groups.
 #[derive(Clone, Copy)]

@@ -5,12 +5,12 @@ use serde_json::{Map, Value};
 
 use super::{
     super::{
-        ProviderError, claims,
+        claims,
         kind::{Endpoint, Kind, Objection},
         oauth::ClientAuthentication,
     },
     AUTHORIZE_URL, END_SESSION_URL, JWKS_URL, TOKEN_URL, USERINFO_URL,
-    flavour::{Flavour, GroupSource},
+    flavour::{Flavour, GroupSource, Reported},
     google_groups, issuer,
 };
 use crate::{
@@ -59,7 +59,7 @@ const FLAVOUR: Flavour = Flavour {
         published == iss
             || (published == "https://accounts.google.com" && iss == "accounts.google.com")
     },
-    read,
+    read: |token| Ok(read(token)),
     // Whether an address is vouched for hangs on `hd`, which is believed in the ID token alone.
     not_in_userinfo: &["email", "email_verified", "hd", "groups"],
     authentication: Some(ClientAuthentication::Post),
@@ -77,7 +77,7 @@ const GROUPS_URL: &str = "groups_url";
 
 /// Google speaks for an address that is its own, or that belongs to a Workspace domain. It verified any
 /// other once, and whose it is today it does not know.
-fn read(token: &mut Map<String, Value>) -> Result<Vec<(Text, Text)>, ProviderError> {
+fn read(token: &mut Map<String, Value>) -> Reported {
     let hosted = token
         .get("hd")
         .and_then(Value::as_str)
@@ -92,7 +92,7 @@ fn read(token: &mut Map<String, Value>) -> Result<Vec<(Text, Text)>, ProviderErr
     let vouched = is_gmail || (verified && hosted.is_some());
     token.insert("email_verified".to_owned(), Value::Bool(vouched));
     let hosted = hosted.map(|domain| (Text::from("hosted_domains"), Text::from(domain)));
-    Ok(hosted.into_iter().collect())
+    hosted.into_iter().collect()
 }
 
 /// With one domain, Google shows only that domain's accounts. A courtesy: the browser can change it.

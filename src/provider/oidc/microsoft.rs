@@ -14,7 +14,7 @@ use super::{
         oauth::ClientAuthentication,
     },
     AUTHORIZE_URL, END_SESSION_URL, IdTokenError, JWKS_URL, TOKEN_URL, USERINFO_URL,
-    flavour::Flavour,
+    flavour::{Flavour, Reported},
     issuer,
 };
 use crate::{
@@ -121,7 +121,7 @@ fn is_guid(text: &str) -> bool {
         })
 }
 
-fn read(token: &mut Map<String, Value>) -> Result<Vec<(Text, Text)>, ProviderError> {
+fn read(token: &mut Map<String, Value>) -> Result<Reported, ProviderError> {
     let guid = |name: &str| {
         let text = token.get(name).and_then(Value::as_str)?;
         is_guid(text).then(|| text.to_ascii_lowercase())

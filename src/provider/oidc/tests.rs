@@ -11,10 +11,78 @@ use super::{
 use crate::{
     clock::Timestamp,
     config::Allow,
-    provider::http::{HttpError, Limits},
+    provider::{
+        allow,
+        http::{HttpError, Limits},
+    },
+    session::Identity,
 };
 
-const NOW: u64 = 1_800_000_000;
+pub(super) const NOW: u64 = 1_800_000_000;
+
+/// A vendor's table whose `base_url` is a scripted server, with these lists.
+pub(super) fn moved(
+    kind: &'static Kind,
+    server: &Scripted,
+    lists: &[(&str, &[&str])],
+) -> ProviderConfig {
+    let endpoints = kind.endpoints.iter();
+    ProviderConfig {
+        kind,
+        endpoints: endpoints
+            .filter_map(|endpoint| {
+                let path = endpoint.below_base?;
+                Some((endpoint.key, format!("{}{path}", server.origin())))
+            })
+            .collect(),
+        allow: Allow::for_test(lists),
+        ..ProviderConfig::for_test("corp", "")
+    }
+}
+
+/// Who signs in with a token of these claims, or why nobody does.
+pub(super) async fn signed_in(
+    config: &ProviderConfig,
+    headers: &[HeaderSource],
+    server: &Scripted,
+    id_token: &str,
+) -> Result<Identity, ProviderError> {
+    give(server, id_token);
+    let headers: Vec<&HeaderSource> = headers.iter().collect();
+    let provider = (config.kind.build)(config, &headers, &HttpClient::for_test());
+    Ok(redeem(provider.as_ref()).await?.identity)
+}
+
+/// The list that keeps somebody out; none where they may pass.
+pub(super) async fn barred(
+    config: &ProviderConfig,
+    server: &Scripted,
+    id_token: &str,
+) -> Option<String> {
+    let identity = signed_in(config, &[], server, id_token)
+        .await
+        .unwrap_or_else(|error| panic!("{error}"));
+    allow::check(&config.allow, &identity)
+        .err()
+        .map(|denied| denied.rule)
+}
+
+/// The parameters that a browser is sent away with.
+pub(super) async fn asked(
+    config: &ProviderConfig,
+    switch_account: bool,
+) -> HashMap<String, String> {
+    let provider = (config.kind.build)(config, &[], &HttpClient::for_test());
+    let request = AuthorizeRequest {
+        redirect_uri: &Url::parse("https://app.example.com/back").unwrap(),
+        state: "s",
+        nonce: "n",
+        pkce_challenge: "c",
+        switch_account,
+    };
+    let url = provider.authorize(&request).await.unwrap();
+    url.query_pairs().into_owned().collect()
+}
 
 fn provider(server: &Scripted, allow: Allow, headers: &[HeaderSource]) -> Oidc {
     let config = ProviderConfig {
@@ -45,12 +113,12 @@ fn claims(server: &Scripted) -> Value {
     })
 }
 
-fn give(server: &Scripted, id_token: &str) {
+pub(super) fn give(server: &Scripted, id_token: &str) {
     let answer = json!({ "access_token": "at", "token_type": "Bearer", "id_token": id_token });
     server.answer("/token", Answer::json(&answer.to_string()));
 }
 
-async fn redeem(provider: &Oidc) -> Result<Grant, ProviderError> {
+async fn redeem(provider: &dyn Provider) -> Result<Grant, ProviderError> {
     let redirect_uri = Url::parse("https://app.example.com/oauth2/callback/corp").unwrap();
     let grant = CodeGrant {
         code: "c",
@@ -261,4 +329,79 @@ async fn the_session_ends_at_the_provider_too() {
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .eq(expected)
     );
+}
+
+#[tokio::test]
+async fn addresses_may_be_set_by_themselves() {
+    let server = Scripted::start().await;
+    let key = TestKey::ec("a");
+    server.publish(&[&key]);
+    let mut config = moved(&KIND, &server, &[]);
+    config.allow = Allow::Anyone;
+    config
+        .endpoints
+        .insert("token_url", server.url("/elsewhere").into());
+    config
+        .endpoints
+        .insert("authorize_url", server.url("/there").into());
+    let token = key.sign(&claims(&server));
+    assert!(signed_in(&config, &[], &server, &token).await.is_err());
+    let answer = json!({ "access_token": "at", "token_type": "Bearer", "id_token": token });
+    server.answer("/elsewhere", Answer::json(&answer.to_string()));
+    assert!(signed_in(&config, &[], &server, &token).await.is_ok());
+    assert!(server.requests("/token").is_empty());
+}
+
+#[tokio::test]
+async fn lists_by_path_and_by_login_deny() {
+    let server = Scripted::start().await;
+    let key = TestKey::ec("a");
+    server.publish(&[&key]);
+    let userinfo = json!({ "sub": "1", "preferred_username": "Jane", "org": { "id": 7 } });
+    server.answer("/userinfo", Answer::json(&userinfo.to_string()));
+    let token = key.sign(&claims(&server));
+    for (list, good, bad) in [
+        ("users", "jane", "joe"),
+        ("claims.org.id", "7", "8"),
+        ("groups", "", "ops"),
+    ] {
+        let denied = moved(&KIND, &server, &[(list, &[bad])]);
+        assert_eq!(
+            barred(&denied, &server, &token).await.as_deref(),
+            Some(list)
+        );
+        if !good.is_empty() {
+            let passes = moved(&KIND, &server, &[(list, &[good])]);
+            assert_eq!(barred(&passes, &server, &token).await, None);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_kept_elsewhere_is_not_nothing() {
+    let server = Scripted::start().await;
+    let key = TestKey::ec("a");
+    server.publish(&[&key]);
+    server.answer("/userinfo", Answer::json(r#"{"sub":"1"}"#));
+    for overage in [
+        json!({ "_claim_names": { "groups": "src1" } }),
+        json!({ "hasgroups": true }),
+    ] {
+        let mut claims = claims(&server);
+        claims
+            .as_object_mut()
+            .unwrap()
+            .extend(overage.as_object().unwrap().clone());
+        let token = key.sign(&claims);
+        for list in ["groups", "claims.groups"] {
+            let config = moved(&KIND, &server, &[(list, &["ops"])]);
+            let error = signed_in(&config, &[], &server, &token).await.unwrap_err();
+            assert!(error.to_string().contains("groups overage"), "{error}");
+        }
+        let config = moved(&KIND, &server, &[("users", &["jane"])]);
+        assert_eq!(
+            barred(&config, &server, &token).await.as_deref(),
+            Some("users")
+        );
+    }
 }
