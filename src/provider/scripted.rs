@@ -1,7 +1,7 @@
 //! For tests: a provider on a loopback port that says what it is told to say, and keys to sign with.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     convert::Infallible,
     sync::{Arc, Mutex},
     time::Duration,
@@ -84,7 +84,7 @@ pub(crate) struct Seen {
 
 #[derive(Default)]
 struct Script {
-    answers: HashMap<String, Answer>,
+    answers: HashMap<String, VecDeque<Answer>>,
     seen: Vec<Seen>,
 }
 
@@ -118,8 +118,14 @@ impl Scripted {
 
     /// From now on `path` answers this.
     pub(crate) fn answer(&self, path: &str, answer: Answer) {
+        self.answer_in_turn(path, [answer]);
+    }
+
+    /// From now on `path` answers these, one after the other, and the last one ever after.
+    pub(crate) fn answer_in_turn(&self, path: &str, answers: impl IntoIterator<Item = Answer>) {
         let mut script = self.script.lock().unwrap();
-        script.answers.insert(path.to_owned(), answer);
+        let answers = answers.into_iter().collect();
+        script.answers.insert(path.to_owned(), answers);
     }
 
     /// Discovery and one key, as a good provider has them.
@@ -186,7 +192,13 @@ async fn serve(
             headers: head.headers,
             body: String::from_utf8(body.to_vec()).unwrap(),
         });
-        let answer = script.answers.get(&path).cloned();
+        let answer = script.answers.get_mut(&path).and_then(|answers| {
+            if answers.len() > 1 {
+                answers.pop_front()
+            } else {
+                answers.front().cloned()
+            }
+        });
         answer.unwrap_or_else(|| Answer::status(404))
     };
     loop {

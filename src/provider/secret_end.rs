@@ -94,8 +94,8 @@ mod tests {
         assert_eq!(at(1, 0), Some(Nearness::Week));
         assert_eq!(at(1, 1), Some(Nearness::Day));
         assert_eq!(at(1, 60), None);
-        assert_eq!(at(0, 60), None);
-        assert_eq!(at(0, day), Some(Nearness::Day));
+        assert_eq!(at(0, 0), None);
+        assert_eq!(at(0, 1), Some(Nearness::Day));
         // A new secret: silence.
         assert_eq!(known.note(Timestamp(200 * day), end), None);
         assert_eq!(known.end, Some(Timestamp(200 * day)));

@@ -69,14 +69,13 @@ pub(in crate::provider) const KIND: Kind = Kind {
 fn check(config: &ProviderConfig) -> Vec<Objection> {
     let is_by_address = |list: &AllowList| matches!(list.key.as_str(), "emails" | "domains");
     let is_vouched_for = config.claims.email.is_some() && config.claims.email_verified.is_some();
-    match config.allow.lists().iter().any(is_by_address) && !is_vouched_for {
-        true => vec![Objection {
-            key: "allow",
-            problem: "no claim vouches for an address, so `emails` and `domains` let nobody pass",
-            hint: "say where the answer has both: claims = { email = \"…\", email_verified = \"…\" }",
-        }],
-        false => Vec::new(),
-    }
+    let admits_nobody = config.allow.lists().iter().any(is_by_address) && !is_vouched_for;
+    let objection = Objection {
+        key: "allow",
+        problem: "no claim vouches for an address, so `emails` and `domains` let nobody pass",
+        hint: "say where the answer has both: claims = { email = \"…\", email_verified = \"…\" }",
+    };
+    admits_nobody.then_some(objection).into_iter().collect()
 }
 
 const fn by_hand(key: &'static str) -> Endpoint {

@@ -62,14 +62,13 @@ pub(in crate::provider) const KIND: Kind = Kind {
     claims_by_hand: false,
     check: |config| {
         let is_by_address = |list: &AllowList| matches!(list.key.as_str(), "emails" | "domains");
-        match config.allow.lists().iter().any(is_by_address) {
-            true => vec![Objection {
-                key: "allow",
-                problem: "Facebook vouches for no address, so `emails` and `domains` let nobody pass",
-                hint: "write users, with the ids that X-User-Id shows behind the colon",
-            }],
-            false => Vec::new(),
-        }
+        let admits_nobody = config.allow.lists().iter().any(is_by_address);
+        let objection = Objection {
+            key: "allow",
+            problem: "Facebook vouches for no address, so `emails` and `domains` let nobody pass",
+            hint: "write users, with the ids that X-User-Id shows behind the colon",
+        };
+        admits_nobody.then_some(objection).into_iter().collect()
     },
     build: |config, headers, http| {
         let dialect = Dialect {

@@ -124,14 +124,13 @@ fn check(config: &ProviderConfig) -> Vec<Objection> {
         None => entry.bytes().all(|byte| byte.is_ascii_digit()),
     };
     let mut lists = config.allow.lists().iter();
-    match lists.any(|list| list.key == "teams" && !list.entries.iter().all(is_team)) {
-        true => vec![Objection {
-            key: "allow",
-            problem: "`teams` are known with their organisation, or by their numbers",
-            hint: "as in teams = [\"acme/ops\"], the name as its page's address has it",
-        }],
-        false => Vec::new(),
-    }
+    let is_odd = lists.any(|list| list.key == "teams" && !list.entries.iter().all(is_team));
+    let objection = Objection {
+        key: "allow",
+        problem: "`teams` are known with their organisation, or by their numbers",
+        hint: "as in teams = [\"acme/ops\"], the name as its page's address has it",
+    };
+    is_odd.then_some(objection).into_iter().collect()
 }
 
 /// GitHub's name as an issuer: the authorization endpoint's address without its last part.

@@ -152,9 +152,10 @@ impl<D: Directory> Provider for Rest<D> {
         &'a self,
         request: &'a AuthorizeRequest<'a>,
     ) -> BoxFuture<'a, Result<Url, ProviderError>> {
-        let extra = match request.switch_account {
-            true => self.switch_account,
-            false => &[],
+        let extra = if request.switch_account {
+            self.switch_account
+        } else {
+            &[]
         };
         let url = self
             .client
@@ -166,16 +167,11 @@ impl<D: Directory> Provider for Rest<D> {
         &'a self,
         iss: Option<&'a str>,
     ) -> BoxFuture<'a, Result<(), ProviderError>> {
-        let is_another = match (&self.issuer, iss) {
-            (Some(issuer), Some(iss)) => issuer != iss,
-            _ => false,
+        let outcome = match (&self.issuer, iss) {
+            (Some(issuer), Some(iss)) if issuer != iss => Err(ProviderError::Issuer),
+            _ => Ok(()),
         };
-        Box::pin(async move {
-            match is_another {
-                true => Err(ProviderError::Issuer),
-                false => Ok(()),
-            }
-        })
+        Box::pin(async { outcome })
     }
 
     fn redeem<'a>(

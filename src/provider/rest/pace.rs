@@ -101,7 +101,7 @@ mod tests {
         },
         Limit {
             calls: 10,
-            span: Duration::from_secs(60),
+            span: Duration::from_mins(1),
         },
     ];
 
