@@ -140,7 +140,10 @@ async fn an_address_that_nobody_vouches_for_is_not_used() {
             assert_eq!(reply.status, StatusCode::FORBIDDEN, "{what}");
             let seen = sign_in_at(&house.browser(), "open", "/page").await.seen();
             assert_eq!(seen.header("x-user-email"), None, "{what}");
-            assert_ne!(seen.header("x-user"), case.email, "{what}");
+            // Microsoft's login name looks like an address and is none: what is known of it is in `X-User-Id`.
+            if case.kind != "microsoft" {
+                assert_ne!(seen.header("x-user"), case.email, "{what}");
+            }
         }
     }
 }

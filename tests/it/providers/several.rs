@@ -228,7 +228,12 @@ async fn one_that_is_down_does_not_take_the_others_with_it() {
     for name in ["up", "plain"] {
         sign_in_at(&house.browser(), name, "/page").await.seen();
     }
+    // One that goes away while somebody is there.
+    let browser = house.browser();
+    let back = browser.up_to_callback("/oauth2/start/plain?rd=/page").await;
     cases[2].1.backend.plain().server.down();
-    let reply = sign_in_at(&house.browser(), "plain", "/page").await.status;
-    assert!(!reply.is_success(), "{reply}");
+    tokio::task::yield_now().await;
+    let reply = browser.get(back.as_str()).await;
+    assert!(reply.status.is_server_error(), "{}", reply.status);
+    assert!(!reply.sets_session());
 }
