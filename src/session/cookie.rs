@@ -264,7 +264,7 @@ impl Cookies {
             .http_only(true)
             .same_site(SameSite::Lax)
             .secure(self.secure)
-            .max_age(cookie::time::Duration::seconds(seconds));
+            .max_age(time::Duration::seconds(seconds));
         let mut value = HeaderValue::try_from(cookie.to_string())
             .expect("names, path and values of own cookies are visible ASCII");
         value.set_sensitive(true);
