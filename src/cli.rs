@@ -214,9 +214,10 @@ fn check(file: &ConfigFile, online: bool) -> Result<ExitCode, ExitCode> {
     for finding in &findings {
         say(&format!("  {finding}\n"));
     }
-    Ok(match findings.iter().any(online::Finding::is_failure) {
-        true => ExitCode::FAILURE,
-        false => ExitCode::SUCCESS,
+    Ok(if findings.iter().any(online::Finding::is_failure) {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
     })
 }
 

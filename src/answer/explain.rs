@@ -179,7 +179,7 @@ impl Denial<'_> {
         Explanation::new(
             (StatusCode::FORBIDDEN, "forbidden", PERMISSION_DENIED),
             "No access",
-            operators_words.map_or(Cow::from(self.denied.sentence), Cow::from),
+            operators_words.map_or(Cow::Borrowed(self.denied.sentence), Cow::Owned),
         )
     }
 

@@ -98,3 +98,49 @@ impl Link {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::kind::KINDS;
+
+    #[test]
+    fn the_chooser_shows_marks_and_what_was_used_last() {
+        const MARK: &str = r#"<svg viewBox="0 0 1 1"><path d="M0 0"/></svg>"#;
+        let choice = |label, mark, is_last_used| Choice {
+            label,
+            mark,
+            href: "/oauth2/start/x".to_owned(),
+            is_last_used,
+        };
+        let page = SignInPage {
+            host: "app.example",
+            choices: vec![choice("Hub", MARK, true), choice("corp", "", false)],
+        };
+        let page = page.render().unwrap();
+        assert_eq!(page.matches(MARK).count(), 1);
+        assert!(page.contains(">C</span>"), "{page}");
+        assert_eq!(page.matches("last used").count(), 1);
+        assert!(page.contains("Continue with <strong>corp</strong>"));
+    }
+
+    /// They are written into pages as they are, under a policy that allows nothing from elsewhere.
+    #[test]
+    fn marks_are_pictures_and_nothing_else() {
+        for kind in KINDS.iter().filter(|kind| !kind.mark.is_empty()) {
+            let mark = kind.mark;
+            assert!(
+                mark.starts_with("<svg ") && mark.ends_with("</svg>"),
+                "{kind:?}"
+            );
+            assert!(mark.contains(" viewBox=\""), "{kind:?}");
+            // An id would have to be the only one of its name on the page.
+            for forbidden in [
+                "<script", "<style", " style=", "href", " on", "<image", "<use", "<foreign",
+                " id=", "url(",
+            ] {
+                assert!(!mark.contains(forbidden), "{kind:?}: {forbidden}");
+            }
+        }
+    }
+}

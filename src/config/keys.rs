@@ -207,20 +207,19 @@ fn check_shape(node: &Node, shape: &'static Shape, place: &str, problems: &mut P
             Value::Table(_) => check_table(node, keys, place, problems),
             _ => problems.add(not_a_table(node, place, &format!("[{place}]"))),
         },
-        Shape::Named(_, inner) => match &node.value {
-            Value::Table(entries) => {
+        Shape::Named(_, inner) => {
+            if let Value::Table(entries) = &node.value {
                 for (name, entry) in entries {
                     check_shape(entry, inner, &below(place, name), problems);
                 }
-            }
-            _ => {
+            } else {
                 let header = match inner {
                     Shape::Value => format!("[{place}]"),
                     _ => format!("[{place}.NAME]"),
                 };
                 problems.add(not_a_table(node, place, &header));
             }
-        },
+        }
         Shape::Tables(keys) => match &node.value {
             Value::List(items) => {
                 for item in items {

@@ -29,11 +29,11 @@ fn whole(kind: &Kind, base: &str) -> String {
         .iter()
         .any(|known| known.below_base.is_some())
     {
-        table += &format!("base_url = \"{base}\"\n");
+        table.extend(["base_url = \"", base, "\"\n"]);
     }
     for endpoint in kind.endpoints {
         if !endpoint.optional && endpoint.below_base.is_none() {
-            table += &format!("{} = \"https://by-hand.example/\"\n", endpoint.key);
+            table.extend([endpoint.key, " = \"https://by-hand.example/\"\n"]);
         }
     }
     if kind.claims_by_hand {

@@ -170,6 +170,23 @@ fn reads_every_key() {
     );
     assert_eq!(session.cookie_name, "gate");
 
+    assert_eq!(config.headers.identity.len(), 2);
+    assert_eq!(
+        config.headers.identity[0],
+        (
+            HeaderName::from_static("x-campus"),
+            HeaderSource::Claim("campus.0.name".into())
+        )
+    );
+    assert_eq!(config.routes.len(), 3);
+    assert_eq!(config.routes[0].methods, [Method::GET]);
+    assert_eq!(config.routes[1].access, Access::Login);
+}
+
+#[test]
+fn reads_every_key_of_a_provider() {
+    let path = root().join("tests/config/good/everything.toml");
+    let config = load(Some(&path), &environment()).unwrap().config;
     let [corp, oidc] = &config.providers[..] else {
         panic!("two providers, in the file's order");
     };
@@ -210,18 +227,6 @@ fn reads_every_key() {
     assert!(oidc.client_secrets.is_empty());
     assert_eq!(oidc.callback_path, "/gate/own/callback/oidc");
     assert_eq!(oidc.endpoint("issuer"), Some("https://login.example.com"));
-
-    assert_eq!(config.headers.identity.len(), 2);
-    assert_eq!(
-        config.headers.identity[0],
-        (
-            HeaderName::from_static("x-campus"),
-            HeaderSource::Claim("campus.0.name".into())
-        )
-    );
-    assert_eq!(config.routes.len(), 3);
-    assert_eq!(config.routes[0].methods, [Method::GET]);
-    assert_eq!(config.routes[1].access, Access::Login);
 }
 
 #[test]

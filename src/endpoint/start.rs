@@ -25,14 +25,12 @@ pub(super) async fn serve(
         Some(name) => Some(gate.site.provider(name).ok_or(Reject::NotFound)?),
         None => asked.provider(&gate.site),
     };
-    match chosen {
-        Some(face) => begin_at(gate, request, face, &asked, record).await,
-        None => {
-            let chooser = gate.site.sign_in(asked.return_to.as_str());
-            let chooser = asked.with_its_switch(chooser);
-            Ok(reply::redirect(StatusCode::FOUND, &chooser))
-        }
+    if let Some(face) = chosen {
+        return begin_at(gate, request, face, &asked, record).await;
     }
+    let chooser = gate.site.sign_in(asked.return_to.as_str());
+    let chooser = asked.with_its_switch(chooser);
+    Ok(reply::redirect(StatusCode::FOUND, &chooser))
 }
 
 /// Begins what was asked for at the provider that was chosen.

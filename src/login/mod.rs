@@ -157,7 +157,10 @@ impl Logins {
         now: Timestamp,
         random: &LoginRandom,
     ) -> Result<Begun, LoginError> {
-        let provider = self.find(provider)?;
+        let provider = self
+            .providers
+            .find(provider)
+            .ok_or(LoginError::UnknownProvider)?;
         let name = &provider.profile().name;
         let browser = browser
             .and_then(Browser::from_cookie)
@@ -190,7 +193,10 @@ impl Logins {
         now: Timestamp,
         session_id: [u8; 16],
     ) -> Result<Finished, LoginError> {
-        let provider = self.find(callback.provider)?;
+        let provider = self
+            .providers
+            .find(callback.provider)
+            .ok_or(LoginError::UnknownProvider)?;
         let query = CallbackQuery::parse(callback.query).map_err(LoginError::Callback)?;
         let state = query.state.as_deref().ok_or(LoginError::State)?;
         let (transaction, key) = Transaction::open(&self.keys, state).ok_or(LoginError::State)?;
@@ -205,21 +211,22 @@ impl Logins {
             });
         }
         // Where this login cannot go on, another tab's may have done what it was for.
-        let or_signed_in = |error| match session {
-            Some(session) if stands_in(session, &transaction) => Ok(Finished::AlreadySignedIn {
-                return_to: again.return_to.clone(),
-            }),
-            _ => Err(error),
+        let signed_in_elsewhere = || {
+            session
+                .filter(|session| stands_in(session, &transaction))
+                .map(|_| Finished::AlreadySignedIn {
+                    return_to: again.return_to.clone(),
+                })
         };
         if transaction.has_expired(now) {
-            return or_signed_in(LoginError::Expired(again.clone()));
+            return signed_in_elsewhere().ok_or_else(|| LoginError::Expired(again.clone()));
         }
         let browser = callback
             .browser
             .and_then(Browser::from_cookie)
             .filter(|browser| transaction.belongs_to(browser));
         let Some(browser) = browser else {
-            return or_signed_in(LoginError::OtherBrowser(again.clone()));
+            return signed_in_elsewhere().ok_or_else(|| LoginError::OtherBrowser(again.clone()));
         };
         let answer = match (&query.error, &query.code) {
             (Some(error), _) => Err(error),
@@ -249,7 +256,7 @@ impl Logins {
             .once(transaction.id, code, redemption.run())
             .await;
         let Some(outcome) = outcome else {
-            return or_signed_in(LoginError::Spent(again.clone()));
+            return signed_in_elsewhere().ok_or_else(|| LoginError::Spent(again.clone()));
         };
         let signed_in = outcome?;
         Ok(Finished::SignedIn {
@@ -257,12 +264,6 @@ impl Logins {
             id_token_for_hint: signed_in.id_token.clone(),
             return_to: again.return_to.clone(),
         })
-    }
-
-    fn find(&self, provider: &str) -> Result<&Arc<dyn Provider>, LoginError> {
-        self.providers
-            .find(provider)
-            .ok_or(LoginError::UnknownProvider)
     }
 
     /// Each provider's own: what comes back at another's is a mix-up (RFC 9700 §4.4.2.2).
