@@ -1,14 +1,17 @@
 //! Every kind of provider, each against a scripted server that behaves as the real one: the same journey for all of
 //! them, then what each does in its own way, several of them in one gate, and the attempts to be somebody else.
 
+mod accents;
 mod cases;
+mod github;
 mod identity;
 mod journey;
 mod quirks;
 pub mod several;
 
+use self::cases::Case;
 use crate::support::{
-    Browser, Reply, ScriptedProvider,
+    Browser, House, Reply, ScriptedProvider, Upstream,
     provider::{CLIENT_ID, CLIENT_SECRET, Call},
     servers::{OAuthServer, SECRET},
 };
@@ -85,4 +88,33 @@ pub fn link(page: &Reply, label: &str) -> String {
     text[begin..begin + length]
         .replace("&amp;", "&")
         .replace("&#38;", "&")
+}
+
+/// A house with the case's provider alone, under the name `one`.
+pub async fn house(case: &Case, allow: &str, more: &str) -> (House, Upstream) {
+    let upstream = Upstream::start().await;
+    let table = format!("{}{more}", case.table("one", allow));
+    let plan = House::plan().upstream(&upstream).named("one", &table);
+    (plan.start().await, upstream)
+}
+
+/// Ada signs in with a browser of her own.
+pub async fn sign_in(house: &House) -> Reply {
+    house.browser().follow("/page").await
+}
+
+/// Nobody is let in, and the page says so with a sentence and a way on.
+pub fn assert_turned_away(reply: &Reply, upstream: &Upstream, what: &str) {
+    let text = reply.text();
+    assert!(
+        reply.status.is_client_error() || reply.status.is_server_error(),
+        "{what}: {} {text}",
+        reply.status
+    );
+    assert!(
+        reply.header("content-type").starts_with("text/html") && text.contains("<h1>"),
+        "{what}: a page: {text}"
+    );
+    assert!(!reply.sets_session(), "{what}: no session");
+    assert_eq!(upstream.count(), 0, "{what}: the app is not asked");
 }

@@ -29,11 +29,9 @@ async fn journey(case: Case) {
     ));
     plan = plan.named("open", &case.table("open", "\"anyone\""));
     for list in &case.lists {
-        if let Some(entries) = list.passes {
-            let name = format!("yes-{}", list.key);
-            let allow = case.allow(list.key, entries);
-            plan = plan.named(&name, &case.table(&name, &allow));
-        }
+        let name = format!("yes-{}", list.key);
+        let allow = case.allow(list.key, list.passes);
+        plan = plan.named(&name, &case.table(&name, &allow));
         let name = format!("no-{}", list.key);
         let allow = case.allow(list.key, list.denies);
         let table = case.table(&name, &allow);
@@ -47,14 +45,12 @@ async fn journey(case: Case) {
     // All that goes wrong is told at once.
     let mut problems = Vec::new();
     for list in &case.lists {
-        if list.passes.is_some() {
-            let name = format!("yes-{}", list.key);
-            let reply = sign_in_at(&house.browser(), &name, "/page").await;
-            if reply.status != StatusCode::OK {
-                let text = reply.text();
-                let text = words(&text);
-                problems.push(format!("{name}: does not pass: {} {text}", reply.status));
-            }
+        let name = format!("yes-{}", list.key);
+        let reply = sign_in_at(&house.browser(), &name, "/page").await;
+        if reply.status != StatusCode::OK {
+            let text = reply.text();
+            let text = words(&text);
+            problems.push(format!("{name}: does not pass: {} {text}", reply.status));
         }
         if let Err(problem) = denied(&case, &house, &upstream, list.key).await {
             problems.push(format!("no-{}: {problem}", list.key));

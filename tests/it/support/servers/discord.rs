@@ -34,13 +34,13 @@ pub static SCRIPT: Script = Script {
     view,
 };
 
-fn view(asking: &Asking<'_>, mut page: Value) -> Result<Value, Answer> {
+fn view(asking: &Asking<'_>, mut page: Value) -> Result<Value, Box<Answer>> {
     if asking.path.ends_with("/guilds") {
         if asking.may("guilds") {
             return Ok(page);
         }
         let body = json!({ "message": "Missing Access", "code": 50_001 });
-        return Err(server::json(StatusCode::UNAUTHORIZED, &body));
+        return Err(Box::new(server::json(StatusCode::UNAUTHORIZED, &body)));
     }
     if !asking.may("email") {
         let object = page.as_object_mut().expect("an object");

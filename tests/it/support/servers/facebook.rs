@@ -1,5 +1,7 @@
 //! Facebook's Graph: errors that are objects, only the fields that are asked for, and a proof with each request.
 
+use std::fmt::Write as _;
+
 use aws_lc_rs::hmac;
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -45,20 +47,19 @@ pub fn error(code: u32, subcode: u32, message: &str) -> Answer {
     server::json(StatusCode::BAD_REQUEST, &body)
 }
 
-fn view(asking: &Asking<'_>, mut page: Value) -> Result<Value, Answer> {
+fn view(asking: &Asking<'_>, mut page: Value) -> Result<Value, Box<Answer>> {
     let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
     let proof = hmac::sign(&key, asking.token.as_bytes());
-    let proof: String = proof
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    if asking.call.fields.get("appsecret_proof") != Some(&proof) {
-        return Err(error(
+    let mut hex = String::new();
+    for byte in proof.as_ref() {
+        let _ = write!(hex, "{byte:02x}");
+    }
+    if asking.call.fields.get("appsecret_proof") != Some(&hex) {
+        return Err(Box::new(error(
             100,
             0,
             "API calls from the server require an appsecret_proof argument",
-        ));
+        )));
     }
     if asking.path != "/v25.0/me" {
         return Ok(page);

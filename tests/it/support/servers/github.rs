@@ -86,15 +86,18 @@ fn refusal(error: &'static str) -> Answer {
     server::json(StatusCode::OK, &body)
 }
 
-fn view(asking: &Asking<'_>, page: Value) -> Result<Value, Answer> {
+fn view(asking: &Asking<'_>, page: Value) -> Result<Value, Box<Answer>> {
     if !header(asking.call, "accept").contains("json") {
-        return Err(server::full(
+        return Err(Box::new(server::full(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "text/plain",
             "ask for JSON",
-        ));
+        )));
     }
-    let message = |status, text: &str| Err(server::json(status, &json!({ "message": text })));
+    let message = |status, text: &str| {
+        let body = json!({ "message": text });
+        Err(Box::new(server::json(status, &body)))
+    };
     let reads_orgs = asking.may("read:org") || asking.may("user");
     match asking.path {
         "/user/emails" if !asking.may("user:email") && !asking.may("user") => {

@@ -61,7 +61,7 @@ pub async fn gitlab() -> ScriptedProvider {
 /// token names its own tenant's.
 pub async fn microsoft() -> ScriptedProvider {
     started(|behaviour, root| {
-        behaviour.issuer_path = "/common/v2.0".to_owned();
+        behaviour.issuer_path.push_str("/common/v2.0");
         behaviour.discovered_issuer = Some(format!("{root}/{{tenantid}}/v2.0"));
         behaviour.id_token = json!({ "iss": format!("{root}/{TENANT}/v2.0") });
         behaviour.user = json!({
