@@ -18,8 +18,6 @@ pub enum Body {
     Empty,
     /// Our own text, all of it at once.
     Full(Bytes),
-    /// An own answer that is trailers alone in meaning: gRPC's status (no data frames).
-    Trailers(http::HeaderMap),
     /// The upstream's answer, as it comes.
     Upstream(UpstreamBody),
 }
@@ -47,11 +45,11 @@ impl HttpBody for Body {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
             Self::Upstream(body) => Pin::new(body).poll_frame(context),
-            own => Poll::Ready(match std::mem::take(own) {
-                Self::Full(bytes) if !bytes.is_empty() => Some(Ok(Frame::data(bytes))),
-                Self::Trailers(trailers) => Some(Ok(Frame::trailers(trailers))),
-                _ => None,
-            }),
+            Self::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                let frame = (!bytes.is_empty()).then(|| Ok(Frame::data(bytes)));
+                Poll::Ready(frame)
+            }
         }
     }
 
@@ -59,14 +57,13 @@ impl HttpBody for Body {
         match self {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_empty(),
-            Self::Trailers(_) => false,
             Self::Upstream(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Empty | Self::Trailers(_) => SizeHint::with_exact(0),
+            Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Upstream(body) => body.size_hint(),
         }

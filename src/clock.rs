@@ -12,6 +12,7 @@ pub struct Timestamp(pub u64);
 
 impl Timestamp {
     /// The moment `duration` later; the fraction of a second is dropped.
+    #[must_use]
     pub fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(duration.as_secs()))
     }

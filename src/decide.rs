@@ -17,6 +17,17 @@ impl<'a> Permit<'a> {
     }
 }
 
+/// Who is there.
+#[derive(Debug, Clone, Copy)]
+pub enum Visitor<'a> {
+    /// Nobody, or somebody whose provider is no longer configured.
+    Nobody,
+    /// Somebody whom the provider's allow lists admit.
+    Admitted(&'a Session),
+    /// Somebody whom they no longer admit, by this rule: lists may become stricter while sessions live.
+    Barred(&'static str),
+}
+
 /// Why a request may not pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
@@ -24,15 +35,18 @@ pub enum Refusal {
     NotSignedIn,
     /// The route is closed to everybody.
     Closed,
+    /// Whoever is signed in may not pass, by this rule.
+    Barred(&'static str),
 }
 
-/// Judges a request by its route's rule and by who is there (somebody whose session is live, or nobody).
-pub fn decide(access: Access, session: Option<&Session>) -> Result<Permit<'_>, Refusal> {
-    match (access, session) {
+/// Judges a request by its route's rule and by who is there.
+pub fn decide(access: Access, visitor: Visitor<'_>) -> Result<Permit<'_>, Refusal> {
+    match (access, visitor) {
         (Access::Deny, _) => Err(Refusal::Closed),
         (Access::Public, _) => Ok(Permit { told: None }),
-        (Access::Login, None) => Err(Refusal::NotSignedIn),
-        (Access::Login, Some(session)) => Ok(Permit {
+        (Access::Login, Visitor::Nobody) => Err(Refusal::NotSignedIn),
+        (Access::Login, Visitor::Barred(rule)) => Err(Refusal::Barred(rule)),
+        (Access::Login, Visitor::Admitted(session)) => Ok(Permit {
             told: Some(session),
         }),
     }
@@ -65,32 +79,38 @@ mod tests {
 
     #[test]
     fn a_closed_route_is_closed_to_everybody() {
-        assert_eq!(decide(Access::Deny, None).unwrap_err(), Refusal::Closed);
-        assert_eq!(
-            decide(Access::Deny, Some(&session())).unwrap_err(),
-            Refusal::Closed
-        );
+        let session = session();
+        for visitor in [
+            Visitor::Nobody,
+            Visitor::Barred("groups"),
+            Visitor::Admitted(&session),
+        ] {
+            assert_eq!(decide(Access::Deny, visitor).unwrap_err(), Refusal::Closed);
+        }
     }
 
     #[test]
-    fn a_login_route_asks_for_a_session_and_tells_who_it_is() {
+    fn a_login_route_asks_for_somebody_admitted_and_tells_who_it_is() {
+        let refused = |visitor| decide(Access::Login, visitor).unwrap_err();
+        assert_eq!(refused(Visitor::Nobody), Refusal::NotSignedIn);
         assert_eq!(
-            decide(Access::Login, None).unwrap_err(),
-            Refusal::NotSignedIn
+            refused(Visitor::Barred("groups")),
+            Refusal::Barred("groups")
         );
         let session = session();
-        let permit = decide(Access::Login, Some(&session)).unwrap();
+        let permit = decide(Access::Login, Visitor::Admitted(&session)).unwrap();
         assert_eq!(permit.told().unwrap().id, [1; 16]);
     }
 
     #[test]
     fn a_public_route_tells_nobody() {
-        assert!(
-            decide(Access::Public, Some(&session()))
-                .unwrap()
-                .told()
-                .is_none()
-        );
-        assert!(decide(Access::Public, None).is_ok());
+        let session = session();
+        for visitor in [
+            Visitor::Nobody,
+            Visitor::Barred("groups"),
+            Visitor::Admitted(&session),
+        ] {
+            assert!(decide(Access::Public, visitor).unwrap().told().is_none());
+        }
     }
 }

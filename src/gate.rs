@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use http::{Method, Request, Response, header::SET_COOKIE};
+use http::{
+    HeaderMap, Method, Request, Response,
+    header::{CACHE_CONTROL, HOST, ORIGIN, SET_COOKIE},
+};
 use hyper::body::Incoming;
 
 use crate::{
@@ -55,7 +58,7 @@ impl Gate {
             Ok(response) => response,
             Err(reject) => {
                 record.verdict = reject.verdict();
-                record.detail = reject.detail().or(record.detail.take());
+                record.detail = reject.detail().or_else(|| record.detail.take());
                 answer::render(&reject, audience, &self.site, &id.to_string())
             }
         };
@@ -94,13 +97,19 @@ impl Gate {
                 request.deep_path.as_deref(),
                 session,
             )
-            .map_err(|refusal| reject(refusal, &request, session))?;
+            .map_err(|judgement| self.reject(judgement, &request, session))?;
         record.verdict = if permit.told().is_some() {
             "pass"
         } else {
             "public"
         };
 
+        if permit.told().is_some() && self.is_foreign_upgrade(&request) {
+            return Err(Reject::Forbidden {
+                user: None,
+                rule: "an upgrade asked for by another site".to_owned(),
+            });
+        }
         let renewal = match permit.told() {
             Some(session) => self.sessions.renew(session, visit.present, now),
             None => Vec::new(),
@@ -110,10 +119,37 @@ impl Gate {
         let mut response = answer
             .await
             .map_err(|error| upstream_failed(&error, record))?;
-        for cookie in renewal {
-            response.headers_mut().append(SET_COOKIE, cookie);
+        // A shared cache would hand the cookie to others; the next answer takes it.
+        if !renewal.is_empty() && !is_for_shared_caches(response.headers()) {
+            for cookie in renewal {
+                response.headers_mut().append(SET_COOKIE, cookie);
+            }
         }
         Ok(response)
+    }
+
+    /// Whether a page of another site opens a connection in the visitor's name. Browsers let any page
+    /// open a WebSocket, and what comes back is not theirs to hide (RFC 6455 §10.2).
+    fn is_foreign_upgrade(&self, request: &CleanRequest) -> bool {
+        let headers = &request.head.headers;
+        let Some(origin) = headers.get(ORIGIN).filter(|_| request.upgrade.is_some()) else {
+            return false;
+        };
+        let Ok(origin) = origin.to_str() else {
+            return true;
+        };
+        let authority = origin.split_once("://").map(|(_, authority)| authority);
+        let is_own = authority.is_some_and(|authority| {
+            headers
+                .get(HOST)
+                .is_some_and(|host| host.as_bytes() == authority.as_bytes())
+        });
+        !is_own
+            && self
+                .site
+                .return_rules
+                .check(&format!("{origin}/"))
+                .is_none()
     }
 
     /// Judges a path by its rule. Both readings of the path must fall under the same rule.
@@ -128,7 +164,33 @@ impl Gate {
             .routes
             .find(method, path, deep_path)
             .map_err(|_| Judgement::Ambiguous)?;
-        decide(access, session).map_err(Judgement::Refused)
+        decide(access, self.providers.visitor(session)).map_err(Judgement::Refused)
+    }
+
+    fn reject(
+        &self,
+        judgement: Judgement,
+        request: &CleanRequest,
+        session: Option<&Session>,
+    ) -> Reject {
+        let headers = &request.head.headers;
+        let forbidden = |rule: &str| Reject::Forbidden {
+            user: session.map(|session| session.identity.user().to_string()),
+            rule: rule.to_owned(),
+        };
+        match judgement {
+            Judgement::Ambiguous => Reject::BadRequest(AMBIGUOUS.into()),
+            Judgement::Refused(Refusal::NotSignedIn) => Reject::SignIn {
+                return_to: answer::return_address(
+                    request.audience(),
+                    headers,
+                    request.target(),
+                    &self.site,
+                ),
+            },
+            Judgement::Refused(Refusal::Closed) => forbidden("access = \"deny\""),
+            Judgement::Refused(Refusal::Barred(rule)) => forbidden(rule),
+        }
     }
 
     fn own_endpoint(&self, request: &CleanRequest) -> Result<Option<Endpoint>, Reject> {
@@ -151,20 +213,17 @@ pub enum Judgement {
     Refused(Refusal),
 }
 
-const AMBIGUOUS: &str = "the path can be read in two ways that fall under different rules";
-
-fn reject(judgement: Judgement, request: &CleanRequest, session: Option<&Session>) -> Reject {
-    match judgement {
-        Judgement::Ambiguous => Reject::BadRequest(AMBIGUOUS.into()),
-        Judgement::Refused(Refusal::NotSignedIn) => Reject::SignIn {
-            return_to: request.target().to_owned(),
-        },
-        Judgement::Refused(Refusal::Closed) => Reject::Forbidden {
-            user: session.map(|session| session.identity.user().to_string()),
-            rule: "access = \"deny\"".to_owned(),
-        },
-    }
+/// Whether the upstream lets caches that several people share store the answer (RFC 9111 §5.2.2).
+fn is_for_shared_caches(headers: &HeaderMap) -> bool {
+    headers.get_all(CACHE_CONTROL).iter().any(|value| {
+        let value = value.as_bytes().to_ascii_lowercase();
+        [&b"public"[..], b"s-maxage"]
+            .iter()
+            .any(|word| value.windows(word.len()).any(|part| part == *word))
+    })
 }
+
+const AMBIGUOUS: &str = "the path can be read in two ways that fall under different rules";
 
 fn upstream_failed(error: &ForwardError, record: &mut Record) -> Reject {
     record.detail = Some(error.to_string());

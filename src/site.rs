@@ -38,7 +38,7 @@ impl Site {
 
     /// The sign-in page's path, with the way back to `return_to` (as asked for, not yet checked).
     pub fn sign_in(&self, return_to: &str) -> String {
-        self.with_return(self.path("sign_in"), return_to)
+        with_return(self.path("sign_in"), return_to)
     }
 
     /// The path that ends the session, and leads on to `return_to` if there is one.
@@ -53,15 +53,15 @@ impl Site {
     /// The path that begins a login at `provider`.
     pub fn start(&self, provider: &str, return_to: &str) -> String {
         let provider = utf8_percent_encode(provider, ESCAPED);
-        self.with_return(self.path(&format!("start/{provider}")), return_to)
+        with_return(self.path(&format!("start/{provider}")), return_to)
     }
 
     /// The path to signing in as somebody else: the sign-in page does not lead back at once although
     /// somebody is signed in, and the provider is told to ask for the account.
     pub fn switch_account(&self, return_to: &str) -> String {
         match self.providers.as_slice() {
-            [(provider, _)] => with_switch(self.start(provider, return_to)),
-            _ => with_switch(self.sign_in(return_to)),
+            [(provider, _)] => with_switch(&self.start(provider, return_to)),
+            _ => with_switch(&self.sign_in(return_to)),
         }
     }
 
@@ -72,19 +72,19 @@ impl Site {
             .and_then(|address| self.return_rules.check(address))
             .unwrap_or_else(ReturnTo::root)
     }
+}
 
-    /// Adds `rd`, unless it is the root, which is where a login leads without it, or longer than any that
-    /// is accepted back.
-    fn with_return(&self, path: String, return_to: &str) -> String {
-        if return_to == "/" || return_to.len() > LONGEST_RETURN {
-            return path;
-        }
-        format!("{path}?rd={}", utf8_percent_encode(return_to, ESCAPED))
+/// Adds `rd`, unless it is the root, which is where a login leads without it, or longer than any that is
+/// accepted back.
+fn with_return(path: String, return_to: &str) -> String {
+    if return_to == "/" || return_to.len() > LONGEST_RETURN {
+        return path;
     }
+    format!("{path}?rd={}", utf8_percent_encode(return_to, ESCAPED))
 }
 
 /// Adds the flag that asks for another account to a path of the sign-in page or of a login's beginning.
-pub fn with_switch(path: String) -> String {
+pub fn with_switch(path: &str) -> String {
     let joint = if path.contains('?') { '&' } else { '?' };
     format!("{path}{joint}switch=1")
 }

@@ -2,6 +2,10 @@
 
 use std::{fs, panic, path::Path};
 
+#[expect(
+    clippy::missing_panics_doc,
+    reason = "to panic is how a target says that something does not hold"
+)]
 #[path = "fuzz/src/lib.rs"]
 pub mod targets;
 
@@ -13,8 +17,8 @@ fn run(name: &str, target: fn(&[u8])) {
         fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut count = 0;
     for entry in entries {
-        let file = entry.unwrap().path();
-        let data = fs::read(&file).unwrap();
+        let file = entry.expect("a readable folder").path();
+        let data = fs::read(&file).expect("a readable seed");
         let outcome = panic::catch_unwind(|| target(&data));
         assert!(outcome.is_ok(), "{} breaks {name}", file.display());
         count += 1;

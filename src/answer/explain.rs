@@ -100,7 +100,10 @@ impl Reject {
     pub(super) fn user(&self) -> Option<&str> {
         match self {
             Self::Forbidden { user, .. } => user.as_deref(),
-            Self::Login(LoginError::NotAllowed { user, .. }) => Some(user),
+            Self::Login(error) => match &**error {
+                LoginError::NotAllowed { user, .. } => Some(user),
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -122,6 +125,7 @@ impl Reject {
                 Link::new("Sign out", site.path("sign_out")),
             ],
             Self::NotFound => vec![Link::new("Go to the app", "/".to_owned())],
+            Self::ConfirmSignOut { .. } => vec![Link::new("Stay signed in", "/".to_owned())],
             Self::Login(error) => login_links(error, site),
             // An empty address is the page's own. Following it is a GET, so only a GET's page offers it.
             Self::BadGateway | Self::GatewayTimeout if audience == Audience::Navigation => {
@@ -176,7 +180,7 @@ fn login_links(error: &LoginError, site: &Site) -> Vec<Link> {
     };
     let mut links = vec![match error {
         LoginError::UnknownProvider => return vec![Link::new("Sign in", path)],
-        LoginError::NotAllowed { .. } => Link::new("Use another account", with_switch(path)),
+        LoginError::NotAllowed { .. } => Link::new("Use another account", with_switch(&path)),
         _ if error.is_outage() => Link::new("Try again", path),
         _ => Link::new("Sign in again", path),
     }];

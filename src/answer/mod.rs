@@ -41,7 +41,7 @@ pub enum Reject {
     /// The endpoint does not take this method; the `Allow` header's value.
     MethodNotAllowed(&'static str),
     /// A login did not come to its end.
-    Login(LoginError),
+    Login(Box<LoginError>),
     /// A sign-out was asked for from another site: a person must confirm.
     ConfirmSignOut {
         /// Where to go afterwards, checked.
@@ -53,6 +53,12 @@ pub enum Reject {
     BadGateway,
     /// The upstream did not answer in time.
     GatewayTimeout,
+}
+
+impl From<LoginError> for Reject {
+    fn from(error: LoginError) -> Self {
+        Self::Login(Box::new(error))
+    }
 }
 
 impl Reject {

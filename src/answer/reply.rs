@@ -45,6 +45,10 @@ pub fn text(status: StatusCode, text: impl Into<Body>) -> Response<Body> {
 }
 
 /// JSON.
+#[expect(
+    clippy::missing_panics_doc,
+    reason = "own values can always be written"
+)]
 pub fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
     let text = serde_json::to_string(value)
         .expect("own values are structs and strings, which JSON can always hold");
@@ -55,6 +59,10 @@ pub fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
 }
 
 /// A page. Its one style is allowed by hash, and nothing else may load or run.
+#[expect(
+    clippy::missing_panics_doc,
+    reason = "writing into a string does not fail"
+)]
 pub fn page(status: StatusCode, page: &impl Template) -> Response<Body> {
     let text = page.render().expect("writing into a string does not fail");
     let mut response = reply(status, text.into());
@@ -84,6 +92,10 @@ pub fn form_page(status: StatusCode, form: &impl Template) -> Response<Body> {
 
 /// A gRPC status. A response without messages carries it among its headers ("Trailers-Only" in the
 /// protocol's words), so that HTTP/1.1 and gRPC-Web clients read it too. The message is percent-encoded.
+#[expect(
+    clippy::missing_panics_doc,
+    reason = "percent-encoded text is a header value"
+)]
 pub fn grpc(status: u8, message: &str) -> Response<Body> {
     let mut response = reply(StatusCode::OK, Body::Empty);
     let headers = response.headers_mut();

@@ -10,7 +10,13 @@ use super::{
     audience::Audience::{self, *},
     render, reply, return_address,
 };
-use crate::{body::Body, config::PublicUrl, login::return_to::ReturnRules, site::Site};
+use crate::{
+    body::Body,
+    config::PublicUrl,
+    login::{LoginError, StartAgain, return_to::ReturnRules},
+    provider::allow::Denied,
+    site::Site,
+};
 
 fn site() -> Site {
     let public_url = PublicUrl {
@@ -50,7 +56,41 @@ fn every_reject() -> Vec<Reject> {
         Reject::SessionTooLarge,
         Reject::BadGateway,
         Reject::GatewayTimeout,
+        Reject::from(LoginError::UnknownProvider),
+        Reject::from(LoginError::State),
+        Reject::from(LoginError::OtherBrowser(again())),
+        Reject::from(answered("access_denied")),
+        Reject::from(answered("server_error")),
+        Reject::from(answered("invalid_scope")),
+        Reject::from(not_allowed()),
     ]
+}
+
+fn again() -> StartAgain {
+    StartAgain {
+        provider: "corp".to_owned(),
+        return_to: site().checked(Some("/deep?x=1")),
+        was_again: false,
+    }
+}
+
+fn answered(code: &str) -> LoginError {
+    LoginError::Answered {
+        code: code.to_owned(),
+        description: Some("<script>alert(1)</script>".to_owned()),
+        again: again(),
+    }
+}
+
+fn not_allowed() -> LoginError {
+    LoginError::NotAllowed {
+        user: "ada".into(),
+        denied: Denied {
+            rule: "secret rule",
+            sentence: "Your groups may not pass.",
+        },
+        again: again(),
+    }
 }
 
 fn answer(reject: &Reject, audience: Audience) -> (StatusCode, HeaderMap, String) {
@@ -75,7 +115,10 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
 
 #[test]
 fn each_refusal_has_its_status() {
-    let statuses = [401, 403, 403, 400, 404, 405, 403, 500, 502, 504];
+    let statuses = [
+        401, 403, 403, 400, 404, 405, 403, 500, 502, 504, 404, 400, 400, 403, 503, 502, 403,
+    ];
+    assert_eq!(every_reject().len(), statuses.len());
     for (reject, status) in every_reject().iter().zip(statuses) {
         assert_eq!(answer(reject, Program).0, status, "{reject:?}");
         if !matches!(
@@ -233,7 +276,7 @@ fn signing_out_from_elsewhere_is_confirmed_by_a_post() {
     let (status, headers, body) = answer(confirm, Navigation);
     assert_eq!(status, StatusCode::OK);
     assert!(
-        body.contains(r#"<form method="post" action="/oauth2/sign_out?rd=%2Fbye">"#),
+        body.contains(r#"method="post" action="/oauth2/sign_out?rd=%2Fbye">"#),
         "{body}"
     );
     // Under `no-referrer` the form would be posted with `Origin: null`.
@@ -254,6 +297,49 @@ fn a_script_is_sent_back_to_the_page_it_runs_on() {
     assert_eq!(back(Program, "https://app.example.evil/page"), "/api?x=1");
     assert_eq!(back(Program, "no address"), "/api?x=1");
     assert_eq!(back(Navigation, "https://app.example/page"), "/api?x=1");
+}
+
+#[test]
+fn a_failed_login_begins_anew_where_it_wanted_to_go() {
+    let page = |error| answer(&Reject::from(error), Navigation);
+    let start = "/oauth2/start/corp?rd=%2Fdeep%3Fx%3D1";
+
+    let (_, headers, body) = page(answered("server_error"));
+    assert_eq!(header(&headers, "retry-after"), "5");
+    assert!(
+        body.contains(&format!("href=\"{start}\">Try again</a>")),
+        "{body}"
+    );
+
+    let (_, _, body) = page(LoginError::OtherBrowser(again()));
+    assert!(
+        body.contains(&format!("href=\"{start}\">Sign in again</a>")),
+        "{body}"
+    );
+
+    let (_, _, body) = page(not_allowed());
+    assert!(body.contains("<strong>ada</strong>"), "{body}");
+    let switch = start.to_owned() + "&amp;switch=1";
+    let escaped = body.replace("&#38;", "&amp;").contains(&switch);
+    assert!(escaped, "{body}");
+
+    assert!(
+        page(LoginError::State)
+            .2
+            .contains("href=\"/oauth2/sign_in\">")
+    );
+}
+
+#[test]
+fn a_provider_is_quoted_as_text_and_to_people_only() {
+    let reject = Reject::from(answered("access_denied"));
+    let page = answer(&reject, Navigation).2;
+    assert!(
+        page.contains("The provider says") && page.contains("alert(1)"),
+        "{page}"
+    );
+    assert!(!page.contains("<script"), "{page}");
+    assert!(!answer(&reject, Program).2.contains("alert"));
 }
 
 #[test]
@@ -284,13 +370,13 @@ proptest! {
     fn whatever_was_asked_for_comes_back(target in "/\\PC{0,60}") {
         let path = site().sign_in(&target);
         let location = site().public_url.url.join(&path).unwrap();
-        let back = location.query_pairs().next().map_or("/".to_owned(), |(_, value)| value.into_owned());
-        prop_assert_eq!(back, target);
+        let back = location.query_pairs().next().map(|(_, value)| value.into_owned());
+        prop_assert_eq!(back.as_deref().unwrap_or("/"), target);
     }
 
     #[test]
     fn a_name_never_becomes_markup(name in "\\PC{0,40}") {
-        let reject = Reject::Forbidden { user: Some(name.clone()), rule: String::new() };
+        let reject = Reject::Forbidden { user: Some(name), rule: String::new() };
         let page = answer(&reject, Navigation).2;
         let shown = page.split_once("signed in as <strong>").unwrap().1.split_once("</strong>").unwrap().0;
         prop_assert!(!shown.contains(['<', '>', '"', '\'']));

@@ -13,7 +13,8 @@ use crate::{
     body::Body,
     clean::{CleanRequest, original::Original, path::CanonicalPath},
     clock,
-    decide::Refusal,
+    config::Access,
+    decide::{Refusal, decide},
     gate::{Gate, Judgement},
     observe::Record,
     session::Session,
@@ -49,9 +50,10 @@ fn judge<'a>(
     session: Option<&'a Session>,
 ) -> Result<Option<&'a Session>, Judgement> {
     if asked.targets.is_empty() {
-        return session
-            .map(Some)
-            .ok_or(Judgement::Refused(Refusal::NotSignedIn));
+        let visitor = gate.providers.visitor(session);
+        return decide(Access::Login, visitor)
+            .map(|permit| permit.told())
+            .map_err(Judgement::Refused);
     }
     let mut told = session;
     for target in &asked.targets {
@@ -59,7 +61,7 @@ fn judge<'a>(
         let path = CanonicalPath::parse(path).map_err(|_| Judgement::Ambiguous)?;
         for method in &asked.methods {
             let permit = gate.judge(method, &path.surface, path.deep.as_deref(), session)?;
-            told = told.and(permit.told());
+            told = told.and_then(|_| permit.told());
         }
     }
     Ok(told)
@@ -81,6 +83,7 @@ fn refuse(
             return_to: asked.return_to().to_owned(),
         },
         Judgement::Refused(Refusal::Closed) => forbidden("access = deny"),
+        Judgement::Refused(Refusal::Barred(rule)) => forbidden(rule),
         Judgement::Ambiguous => forbidden("ambiguous path"),
     };
     record.verdict = reject.verdict();

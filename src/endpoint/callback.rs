@@ -49,7 +49,7 @@ pub(super) async fn serve(
             Err(LoginError::OtherBrowser(again)) if may_begin_anew(&callback, request, &again) => {
                 return begin_anew(gate, request, &again, record).await;
             }
-            Err(error) => return Err(Reject::Login(error)),
+            Err(error) => return Err(error.into()),
         };
     record.user = Some(session.identity.user().clone());
     let cookies = gate

@@ -61,19 +61,22 @@ impl Endpoint {
                 "userinfo" => Self::Userinfo,
                 _ => Self::Unknown,
             },
-            Some(("start", provider)) => provider_name(provider).map_or(Self::Unknown, Self::Start),
-            Some(("callback", provider)) => {
-                provider_name(provider).map_or(Self::Unknown, Self::Callback)
-            }
-            Some(_) => Self::Unknown,
+            Some((name, provider)) => match (name, provider_name(provider)) {
+                ("start", Some(provider)) => Self::Start(Some(provider)),
+                ("callback", Some(provider)) => Self::Callback(Some(provider)),
+                _ => Self::Unknown,
+            },
         })
     }
 }
 
 /// The provider that the last segment names.
-fn provider_name(segment: &str) -> Option<Option<String>> {
+fn provider_name(segment: &str) -> Option<String> {
+    if segment.is_empty() || segment.contains('/') {
+        return None;
+    }
     let name = percent_decode_str(segment).decode_utf8().ok()?;
-    (!segment.is_empty() && !segment.contains('/')).then(|| Some(name.into_owned()))
+    Some(name.into_owned())
 }
 
 /// Serves an own endpoint.

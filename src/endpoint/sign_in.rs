@@ -44,7 +44,7 @@ pub(super) async fn serve(
             Choice {
                 label,
                 href: if asked.switch {
-                    with_switch(path)
+                    with_switch(&path)
                 } else {
                     path
                 },

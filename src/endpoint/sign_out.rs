@@ -10,7 +10,7 @@
 
 use http::{
     HeaderMap, HeaderName, Method, Response, StatusCode,
-    header::{ORIGIN, REFERER, SET_COOKIE},
+    header::{ACCEPT, ORIGIN, REFERER, SET_COOKIE},
 };
 use serde::Serialize;
 use url::Url;
@@ -93,11 +93,11 @@ fn return_address(gate: &Gate, request: &CleanRequest) -> Option<ReturnTo> {
     gate.site.return_rules.check(&asked)
 }
 
-/// Whether the app itself or the person asks. A GET counts only as a navigation: pages of the app may
-/// show pictures whose address somebody else chose.
+/// Whether the app itself or the person asks. A GET counts only as a navigation, or from what is no
+/// browser: pages of the app may show pictures whose address somebody else chose.
 fn is_wanted(method: &Method, headers: &HeaderMap, audience: Audience, origin: &str) -> bool {
     let is_post = *method == Method::POST;
-    if !is_post && audience != Audience::Navigation {
+    if !is_post && audience != Audience::Navigation && !is_plain_client(headers) {
         return false;
     }
     match headers.get(SEC_FETCH_SITE).map(http::HeaderValue::as_bytes) {
@@ -116,6 +116,18 @@ fn is_wanted(method: &Method, headers: &HeaderMap, audience: Audience, origin: &
             (None, None) => true,
         },
     }
+}
+
+/// Whether nothing hints at a browser: no Fetch Metadata, no page it came from, no particular type asked
+/// for (browsers ask for `image/…` when a page shows a picture).
+fn is_plain_client(headers: &HeaderMap) -> bool {
+    let is_absent = |name: &HeaderName| !headers.contains_key(name);
+    is_absent(&SEC_FETCH_SITE)
+        && is_absent(&ORIGIN)
+        && is_absent(&REFERER)
+        && headers
+            .get(ACCEPT)
+            .is_none_or(|accept| accept.as_bytes() == b"*/*")
 }
 
 /// The address that ends the session at its provider. Without a session and a hint there is none to end.
@@ -224,7 +236,19 @@ mod tests {
             Program,
             &[("sec-fetch-site", "same-origin")]
         ));
-        assert!(!wanted(&Method::GET, Program, &[]));
+        let picture = [("accept", "image/avif,image/webp,*/*;q=0.8")];
+        assert!(!wanted(&Method::GET, Program, &picture));
+        assert!(!wanted(
+            &Method::GET,
+            Program,
+            &[("referer", "https://app.example/")]
+        ));
+    }
+
+    #[test]
+    fn what_is_no_browser_may() {
+        assert!(wanted(&Method::GET, Program, &[]));
+        assert!(wanted(&Method::GET, Program, &[("accept", "*/*")]));
     }
 
     #[test]

@@ -67,8 +67,7 @@ pub(super) async fn begin(
     let begun = gate
         .logins
         .begin(provider, return_to, browser, options, now, &random)
-        .await
-        .map_err(Reject::Login)?;
+        .await?;
     let mut response = reply::redirect(StatusCode::FOUND, begun.location.as_str());
     let cookie = cookies.write_login(&begun.login_cookie, LIFETIME);
     response.headers_mut().append(SET_COOKIE, cookie);

@@ -8,6 +8,7 @@ use crate::{
     body::Body,
     clean::CleanRequest,
     clock,
+    decide::Visitor,
     gate::Gate,
     observe::Record,
     session::Identity,
@@ -15,7 +16,7 @@ use crate::{
 
 pub(super) fn serve(gate: &Gate, request: &CleanRequest, record: &mut Record) -> Response<Body> {
     let visit = gate.sessions.visit(&request.head.headers, clock::now());
-    let Some(session) = visit.session else {
+    let Visitor::Admitted(session) = gate.providers.visitor(visit.session.as_ref()) else {
         let headers = &request.head.headers;
         let return_to = answer::return_address(Audience::Program, headers, "/", &gate.site);
         let reject = Reject::SignIn { return_to };

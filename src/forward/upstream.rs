@@ -23,7 +23,7 @@ use crate::config::UpstreamAddress;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// An idle connection older than this is closed: longer than a burst's pauses, shorter than what most
 /// servers and firewalls keep.
-const IDLE_LIFETIME: Duration = Duration::from_secs(60);
+const IDLE_LIFETIME: Duration = Duration::from_mins(1);
 /// Idle connections kept by one worker. A bound against a leak, not a limit to feel: with fewer, bursts
 /// would connect anew each time.
 const IDLE_CAPACITY: usize = 1024;

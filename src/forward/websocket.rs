@@ -90,12 +90,12 @@ mod tests {
         let mut frame = vec![0x82];
         let mask_bit = if masked { 0x80 } else { 0 };
         if length < 126 {
-            frame.push(mask_bit | u8::try_from(length).unwrap());
+            frame.push(mask_bit + u8::try_from(length).unwrap());
         } else if let Ok(short) = u16::try_from(length) {
-            frame.push(mask_bit | 126);
+            frame.push(mask_bit + 126);
             frame.extend(short.to_be_bytes());
         } else {
-            frame.push(mask_bit | 127);
+            frame.push(mask_bit + 127);
             frame.extend((length as u64).to_be_bytes());
         }
         if masked {

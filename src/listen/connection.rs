@@ -23,7 +23,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 /// A request's head: lines and bytes.
 const MAX_HEADERS: usize = 128;
-const MAX_HEAD_BYTES: usize = 64 * 1024;
+const MAX_HEAD_BYTES: u16 = u16::MAX;
 /// HTTP/2: streams at once on one connection, and bytes in flight of one stream and of all.
 const MAX_STREAMS: u32 = 256;
 const STREAM_WINDOW: u32 = 256 * 1024;
@@ -37,13 +37,13 @@ pub fn protocol() -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_headers(MAX_HEADERS)
-        .max_buf_size(MAX_HEAD_BYTES);
+        .max_buf_size(MAX_HEAD_BYTES.into());
     builder
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(Some(Duration::from_secs(30)))
         .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(MAX_HEAD_BYTES as u32)
+        .max_header_list_size(MAX_HEAD_BYTES.into())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW);
     builder
@@ -88,7 +88,7 @@ where
         .serve_connection_with_upgrades(TokioIo::new(stream), service);
     let ended = worker
         .drain
-        .watch(connection, |connection| connection.graceful_shutdown())
+        .watch(connection, auto::UpgradeableConnection::graceful_shutdown)
         .await;
     if let Err(error) = ended {
         tracing::debug!(%error, "connection ended");

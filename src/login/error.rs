@@ -54,10 +54,8 @@ pub enum LoginError {
         again: StartAgain,
     },
     /// The provider cannot be used: down, or misbehaving.
-    #[error("provider {provider}: {error}")]
+    #[error("provider {}: {error}", again.provider)]
     Provider {
-        /// Its name.
-        provider: String,
         /// What is wrong.
         error: ProviderError,
         /// Where to begin anew.
@@ -100,6 +98,8 @@ impl LoginError {
             | Self::Spent(_) => Fault::Browser,
             Self::NotAllowed { .. } => Fault::User,
             Self::Answered { code, .. } if is_users_choice(code) => Fault::User,
+            // The code was kept too long, or has been used before.
+            Self::Provider { error, .. } if error.is_invalid_grant() => Fault::Browser,
             Self::Answered { .. } | Self::Provider { .. } => Fault::Provider,
         }
     }
@@ -147,10 +147,7 @@ impl LoginError {
             _ if self.is_outage() => {
                 "The provider cannot be reached at the moment. Please try again in a moment."
             }
-            Self::Provider {
-                error: ProviderError::Refused { code, .. },
-                ..
-            } if code == "invalid_grant" => {
+            Self::Provider { error, .. } if error.is_invalid_grant() => {
                 "The provider no longer accepts this sign-in. Please start again."
             }
             Self::Answered { .. } | Self::Provider { .. } => {

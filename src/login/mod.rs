@@ -201,39 +201,44 @@ impl Logins {
             return Err(LoginError::OtherProvider);
         }
         let again = self.again(&transaction);
-        if callback
-            .session
-            .is_some_and(|session| is_answered_by(&transaction, session))
-        {
+        let session = callback.session;
+        if session.is_some_and(|session| session.login_id == transaction.id) {
             return Ok(Finished::AlreadySignedIn {
                 return_to: again.return_to,
             });
         }
+        // Where this login cannot go on, another tab's may have done what it was for.
+        let or_signed_in = |error| match session {
+            Some(session) if stands_in(session, &transaction) => Ok(Finished::AlreadySignedIn {
+                return_to: again.return_to.clone(),
+            }),
+            _ => Err(error),
+        };
         if transaction.has_expired(now) {
-            return Err(LoginError::Expired(again));
+            return or_signed_in(LoginError::Expired(again.clone()));
         }
         let browser = callback
             .browser
             .and_then(Browser::from_cookie)
             .filter(|browser| transaction.belongs_to(browser));
         let Some(browser) = browser else {
-            return Err(LoginError::OtherBrowser(again));
+            return or_signed_in(LoginError::OtherBrowser(again.clone()));
+        };
+        let answer = match (&query.error, &query.code) {
+            (Some(error), _) => Err(error),
+            (None, Some(code)) => Ok(code),
+            (None, None) => return Err(LoginError::Callback("neither code nor error")),
         };
         // Before the error: what another issuer says about this login is not to be shown either.
         provider
             .check_issuer(query.iss.as_deref())
             .await
             .map_err(|error| provider_failed(&again, error))?;
-        if let Some(error) = &query.error {
-            return Err(answered(error, query.error_description.as_deref(), again));
-        }
-        let code = query
-            .code
-            .as_deref()
-            .ok_or(LoginError::Callback("neither code nor error"))?;
+        let code = answer
+            .map_err(|error| answered(error, query.error_description.as_deref(), again.clone()))?;
         let redemption = RedemptionOfCode {
             provider: provider.clone(),
-            code: code.to_owned(),
+            code: code.clone().into_owned(),
             redirect_uri: self.redirect_uri(&transaction.provider),
             secrets: transaction.secrets(&self.keys, Some(key), &browser),
             session_id,
@@ -246,11 +251,14 @@ impl Logins {
             .redemptions
             .once(transaction.id, code, redemption.run())
             .await;
-        let signed_in = outcome.unwrap_or_else(|| Err(LoginError::Spent(again.clone())))?;
+        let Some(outcome) = outcome else {
+            return or_signed_in(LoginError::Spent(again.clone()));
+        };
+        let signed_in = outcome?;
         Ok(Finished::SignedIn {
             session: Box::new(signed_in.session.clone()),
             id_token_for_hint: signed_in.id_token.clone(),
-            return_to: again.return_to,
+            return_to: again.return_to.clone(),
         })
     }
 
@@ -279,14 +287,13 @@ impl Logins {
     }
 }
 
-/// Whether `session` is what the login was for: made by it, or by another tab meanwhile. Then the code
-/// need not be spent. That the state may be another browser's does no harm here: nothing changes, and
-/// the address is one that a link could lead to.
-fn is_answered_by(transaction: &Transaction, session: &Session) -> bool {
-    session.login_id == transaction.id
-        || (!transaction.options.switch_account
-            && session.identity.provider.as_str() == transaction.provider
-            && session.created_at >= transaction.issued_at)
+/// Whether `session` came of another tab's login meanwhile, at the same provider. That the state may be
+/// another browser's does no harm here: nothing changes, and the address is one that a link could lead
+/// to.
+fn stands_in(session: &Session, transaction: &Transaction) -> bool {
+    !transaction.options.switch_account
+        && session.identity.provider.as_str() == transaction.provider
+        && session.created_at >= transaction.issued_at
 }
 
 fn answered(error: &str, description: Option<&str>, again: StartAgain) -> LoginError {
@@ -299,7 +306,6 @@ fn answered(error: &str, description: Option<&str>, again: StartAgain) -> LoginE
 
 fn provider_failed(again: &StartAgain, error: ProviderError) -> LoginError {
     LoginError::Provider {
-        provider: again.provider.clone(),
         error,
         again: again.clone(),
     }
@@ -368,4 +374,4 @@ impl RedemptionOfCode {
 const LONGEST: Duration = Duration::from_secs(20);
 
 #[cfg(test)]
-mod unused_tests {}
+mod tests;

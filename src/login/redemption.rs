@@ -44,7 +44,7 @@ impl Redemptions {
             Cache::builder()
                 .max_capacity(CAPACITY)
                 // As long as the login's state is good for anything.
-                .time_to_live(LIFETIME + Duration::from_secs(60))
+                .time_to_live(LIFETIME + Duration::from_mins(1))
                 .build(),
         )
     }
@@ -95,7 +95,7 @@ fn run(redeem: impl Future<Output = Outcome> + Send + 'static) -> watch::Receive
 const CAPACITY: u64 = 10_000;
 
 /// How long a reload gets the same answer.
-const KEPT: Duration = Duration::from_secs(60);
+const KEPT: Duration = Duration::from_mins(1);
 
 #[cfg(test)]
 mod tests {

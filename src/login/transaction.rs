@@ -80,6 +80,9 @@ impl Transaction {
     }
 
     /// The `state`. `nonce` must be fresh random bytes.
+    ///
+    /// # Panics
+    /// Never: plain data always serialises.
     pub fn seal(&self, keys: &KeyRing, nonce: [u8; 12]) -> String {
         let plain = postcard::to_allocvec(self).expect("a struct of plain data serialises");
         keys.seal(Purpose::Login, b"", &plain, nonce)
@@ -164,7 +167,7 @@ pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
 }
 
 /// How long a login may take, second factor and forgotten password included.
-pub const LIFETIME: Duration = Duration::from_secs(10 * 60);
+pub const LIFETIME: Duration = Duration::from_mins(10);
 
 /// A return address of 2,048 bytes and the rest, in base64.
 const MAX_STATE: usize = 4 * 1024;

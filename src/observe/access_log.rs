@@ -24,22 +24,27 @@ pub struct RequestId {
 impl RequestId {
     /// As `X-Request-Id` has it.
     pub fn header(self) -> HeaderValue {
-        HeaderValue::from_maybe_shared(bytes::Bytes::from(self.to_string()))
-            .expect("hexadecimal digits are a header value")
+        let mut text = [0; 32];
+        for (number, digits) in [self.process, self.count]
+            .into_iter()
+            .zip(text.chunks_mut(16))
+        {
+            for (byte, pair) in number.to_be_bytes().into_iter().zip(digits.chunks_mut(2)) {
+                pair[0] = HEX[usize::from(byte >> 4)];
+                pair[1] = HEX[usize::from(byte & 15)];
+            }
+        }
+        HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("-"))
     }
 }
 
 impl fmt::Display for RequestId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
-        let mut text = [0; 32];
-        let number = (u128::from(self.process) << 64) | u128::from(self.count);
-        for (place, digit) in text.iter_mut().enumerate() {
-            *digit = HEX[usize::try_from((number >> (124 - 4 * place)) & 15).unwrap_or_default()];
-        }
-        formatter.write_str(std::str::from_utf8(&text).unwrap_or_default())
+        write!(formatter, "{:016x}{:016x}", self.process, self.count)
     }
 }
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Names requests: a random number per worker, and a count. Unique, not secret.
 #[derive(Debug)]
@@ -123,7 +128,7 @@ impl Drop for Record {
         let Some(line) = &self.line else { return };
         // nginx's 499: the client closed the request.
         let status = self.status.map_or(499, |status| status.as_u16());
-        let milliseconds = line.began.elapsed().as_micros() as f64 / 1000.0;
+        let milliseconds = line.began.elapsed().as_secs_f64() * 1000.0;
         info!(
             target: TARGET,
             method = line.method.as_str(),

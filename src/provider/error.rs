@@ -52,6 +52,11 @@ impl ProviderError {
             _ => false,
         }
     }
+
+    /// Whether the code is no good any more (RFC 6749 §5.2).
+    pub fn is_invalid_grant(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if code == "invalid_grant")
+    }
 }
 
 /// Whether an OAuth error code speaks of the provider's state (RFC 6749 §4.1.2.1).

@@ -1,7 +1,7 @@
 //! Identity providers: who they are, how a browser is sent there, and how a code becomes an identity.
 //!
 //! The login knows none of them by name: it speaks to [`Provider`]. A new kind of provider is one file
-//! that implements the trait (with [`oauth`] for the protocol, [`claims`] for the answer) and one line
+//! that implements the trait (with `oauth` for the protocol, [`claims`] for the answer) and one line
 //! in `build`. Who may pass is [`allow`]'s to say, after the provider said who it is.
 
 pub mod allow;
@@ -26,7 +26,8 @@ pub use self::{
 use crate::{
     clock::Timestamp,
     config::{Allow, HeaderSource, HeadersConfig, ProviderConfig, ProviderKind},
-    session::Identity,
+    decide::Visitor,
+    session::{Identity, Session},
     text::Text,
 };
 
@@ -177,6 +178,21 @@ impl Providers {
     /// The provider of that name.
     pub fn find(&self, name: &str) -> Option<&Arc<dyn Provider>> {
         self.iter().find(|provider| provider.profile().name == name)
+    }
+
+    /// Who `session` is of, by today's configuration: its provider may be gone, and its lists may have
+    /// become stricter since the login.
+    pub fn visitor<'a>(&self, session: Option<&'a Session>) -> Visitor<'a> {
+        let Some(session) = session else {
+            return Visitor::Nobody;
+        };
+        match self.find(&session.identity.provider) {
+            None => Visitor::Nobody,
+            Some(provider) => match allow::check(&provider.profile().allow, &session.identity) {
+                Ok(()) => Visitor::Admitted(session),
+                Err(denied) => Visitor::Barred(denied.rule),
+            },
+        }
     }
 
     /// All of them, in order.

@@ -107,7 +107,8 @@ impl OAuthClient {
             .set_redirect_uri(redirect_url(grant.redirect_uri))
             .request_async(&call)
             .await
-            .map_err(provider_error)?;
+            .map_err(provider_error)
+            .map_err(|error| discreet(error, &[grant.code, grant.pkce_verifier]))?;
         Ok(GrantTokens {
             access: Text::from(answer.access_token().secret().as_str()),
             refresh: answer
@@ -155,6 +156,24 @@ fn provider_error(error: RequestTokenError<TokenRefusal, BasicErrorResponse>) ->
             call,
             problem: "not a token response",
         },
+    }
+}
+
+/// Drops a description that repeats what we sent: it goes to the log, and a code has no place there. The
+/// beginning of a secret is enough to know it by, since descriptions are cut short.
+fn discreet(error: ProviderError, secrets: &[&str]) -> ProviderError {
+    let repeats = |text: &str| {
+        secrets.iter().any(|secret| {
+            let beginning = secret.get(..8).unwrap_or(secret);
+            !beginning.is_empty() && text.contains(beginning)
+        })
+    };
+    match error {
+        ProviderError::Refused { code, description } => ProviderError::Refused {
+            code,
+            description: description.filter(|text| !repeats(text)),
+        },
+        other => other,
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) enum Answer {
         body: String,
     },
     /// This, after a while.
-    After(Duration, Box<Answer>),
+    After(Duration, Box<Self>),
     /// Nothing, ever.
     Hang,
 }

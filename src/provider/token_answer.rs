@@ -49,11 +49,13 @@ pub(super) fn normalise(
     if is_busy(status) {
         return Err(TokenRefusal::Http(HttpError::Status(status)));
     }
-    let members = members(body).ok_or(if status.is_success() {
-        TokenRefusal::Malformed("neither JSON nor a form")
-    } else {
-        TokenRefusal::Http(HttpError::Status(status))
-    })?;
+    let Some(members) = members(body) else {
+        return Err(if status.is_success() {
+            TokenRefusal::Malformed("neither JSON nor a form")
+        } else {
+            TokenRefusal::Http(HttpError::Status(status))
+        });
+    };
     if let Some(refusal) = error(&members) {
         return Err(refusal);
     }

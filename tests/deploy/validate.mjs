@@ -18,6 +18,7 @@ import { parse, parseAllDocuments } from "yaml";
 const here = dirname(fileURLToPath(import.meta.url));
 const deploy = join(here, "../../deploy");
 const read = (name) => readFileSync(join(deploy, name), "utf8");
+const cargo = (key) => new RegExp(`^${key} = "(.+)"$`, "m").exec(read("../Cargo.toml"))[1];
 
 const problems = [];
 const expect = (holds, problem) => holds || problems.push(problem);
@@ -73,6 +74,7 @@ function checkPod(documents) {
   }
 
   const gate = pod.containers.find(({ name }) => name === "sidegate");
+  expect(gate.image.endsWith(`:${cargo("version")}`), "pod: another version than Cargo.toml's");
   const [port] = gate.ports;
   const probed = ({ httpGet }) => `${httpGet.port} ${httpGet.path}`;
   expect(probed(gate.livenessProbe) === `${port.name} /ping`, "pod: liveness is not /ping");
@@ -128,11 +130,12 @@ function checkCompose(file) {
 }
 
 function checkDockerfile(text) {
+  expect(text.includes(`\nFROM rust:${cargo("rust-version")}-slim-`), "Dockerfile: another Rust than Cargo.toml's");
   for (const { message } of lintDockerfile(text)) problems.push(`Dockerfile: ${message}`);
   const final = text.slice(text.lastIndexOf("\nFROM "));
   expect(final.startsWith("\nFROM scratch\n"), "Dockerfile: more than the binary ships");
   expect(/^USER [1-9]\d*:[1-9]\d*$/m.test(final), "Dockerfile: no numeric user");
-  expect(/^HEALTHCHECK .*CMD \["\/sidegate", "health"/m.test(final), "Dockerfile: no health check");
+  expect(/^HEALTHCHECK .*CMD \["\/sidegate", "health"\]$/m.test(final), "Dockerfile: no health check");
   expect(/\bdeploy\/build-static \/sidegate$/m.test(text), "Dockerfile: built otherwise than tested");
 }
 

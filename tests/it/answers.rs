@@ -279,10 +279,8 @@ async fn a_form_post_is_never_turned_into_a_get() {
 #[tokio::test]
 async fn a_websocket_gets_401() {
     let (house, upstream, _provider) = standard().await;
-    let refused = match websocket::open(&house, &house.browser(), "/ws", &[]).await {
-        Err(refused) => refused,
-        Ok(_) => panic!("a WebSocket without a session"),
-    };
+    let opened = websocket::open(&house, &house.browser(), "/ws", &[]).await;
+    let refused = opened.err().expect("no WebSocket without a session");
     assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
     assert!(refused.headers().contains_key("www-authenticate"));
     assert!(!refused.headers().contains_key("set-cookie"));

@@ -5,7 +5,8 @@ use serde_json::json;
 use url::Url;
 
 use crate::support::{
-    Browser, House, Reply, ScriptedProvider, Upstream, node_provider, standard, standard_with,
+    Browser, House, Reply, ScriptedProvider, Upstream, arranged, node_provider, standard,
+    standard_with,
 };
 
 fn field(url: &Url, name: &str) -> Option<String> {
@@ -256,8 +257,8 @@ async fn auth_answers_202_with_who_it_is() {
 
 #[tokio::test]
 async fn signing_out_ends_the_session_here() {
-    let (house, _upstream, provider) = standard().await;
-    provider.set(|behaviour| behaviour.offers_logout = false);
+    let (house, _upstream, _provider) =
+        arranged(|behaviour| behaviour.offers_logout = false, |plan| plan).await;
     let browser = house.browser();
     browser.sign_in("/").await;
     let reply = sign_out(&browser, "/oauth2/sign_out?rd=/bye").await;

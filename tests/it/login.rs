@@ -269,9 +269,6 @@ async fn a_state_that_does_not_fit_ends_in_an_error_and_no_session() {
     let changed = flip(&state);
     let path = good.path();
     let other = house.browser();
-    let third = house.browser();
-    // Another login of the other browser's own is under way: its cookie fits its own state only.
-    third.up_to_callback("/own").await;
     let cases = [
         ("missing", &browser, without.clone()),
         ("empty", &browser, format!("{without}&state=")),
@@ -283,7 +280,7 @@ async fn a_state_that_does_not_fit_ends_in_an_error_and_no_session() {
         (
             "not base64",
             &browser,
-            format!("{without}&state=%00%ff<script>"),
+            format!("{without}&state=%00%ff%3Cscript%3E"),
         ),
         ("one bit flipped", &browser, query.replace(&state, &changed)),
         (
@@ -295,15 +292,13 @@ async fn a_state_that_does_not_fit_ends_in_an_error_and_no_session() {
         ("the code twice", &browser, format!("{query}&code=other")),
         ("no code", &browser, format!("state={state}")),
         ("another browser", &other, query.clone()),
-        (
-            "another browser with a login of its own",
-            &third,
-            query.clone(),
-        ),
     ];
     for (name, who, query) in cases {
         let reply = who.get(&format!("{path}?{query}")).await;
-        assert!(reply.status.is_client_error(), "{name}: {}", reply.status);
+        let failed = reply.status.is_client_error()
+            // A provider that says neither yes nor no is at fault, not the visitor.
+            || name == "no code" && reply.status.is_server_error();
+        assert!(failed, "{name}: {}", reply.status);
         assert!(!reply.sets_session(), "{name}");
         assert!(!reply.text().contains("<script"), "{name}");
         assert_eq!(
@@ -315,6 +310,48 @@ async fn a_state_that_does_not_fit_ends_in_an_error_and_no_session() {
     assert_eq!(upstream.count(), 0);
     // None of that has hurt the login under way.
     assert_eq!(browser.follow(good.as_str()).await.status, StatusCode::OK);
+}
+
+/// Restored tabs come back like that (their login cookie was another tab's), and so does a planted callback: either
+/// way this browser's own login begins, once, and the code that came is never spent.
+#[tokio::test]
+async fn a_foreign_callback_begins_a_login_of_ones_own_at_most_once() {
+    let (house, _upstream, provider) = standard().await;
+    let mallory = house.browser();
+    let planted = mallory.up_to_callback("/planted").await;
+    let ada = house.browser();
+    ada.up_to_callback("/own").await;
+    let asked = provider.calls("/authorize").len();
+
+    let reply = ada.get(planted.as_str()).await;
+    assert!(!reply.sets_session());
+    assert_eq!(
+        provider.token_requests(),
+        0,
+        "the planted code is not spent"
+    );
+    if reply.status.is_client_error() {
+        return;
+    }
+    let next = reply.location();
+    assert_eq!(next.origin().ascii_serialization(), provider.issuer());
+    let reply = ada.get(next.as_str()).await;
+    assert_eq!(provider.calls("/authorize").len(), asked + 1);
+    // Were that one foreign again, it would be an error and no loop.
+    let again = mallory.get(reply.location().as_str()).await;
+    assert!(again.status.is_client_error(), "{}", again.status);
+    let landed = ada.follow_from(reply).await;
+    assert_eq!(landed.status, StatusCode::OK);
+    let codes: Vec<String> = provider
+        .calls("/token")
+        .iter()
+        .map(|call| call.fields["code"].clone())
+        .collect();
+    assert_eq!(codes.len(), 1);
+    assert!(
+        !planted.as_str().contains(&codes[0]),
+        "the planted code is not spent"
+    );
 }
 
 /// The text with the lowest bit of a character in the middle changed, still base64url.

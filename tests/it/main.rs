@@ -8,14 +8,19 @@
 
 mod allow_lists;
 mod answers;
+mod command_line;
+mod deploy;
 mod endpoints;
 mod headers;
+mod journey;
 mod login;
 mod misbehaviour;
+mod operations;
 mod paths;
 mod proxy_bodies;
 mod proxy_protocols;
 mod redirects;
 mod session;
+mod spoofing;
 mod support;
 mod support_works;

@@ -39,7 +39,7 @@ const provider = new Provider(issuer, {
       grant_types: ['authorization_code', 'refresh_token'],
       response_types: ['code'],
       redirect_uris: ['http://127.0.0.1/oauth2/callback/npm'],
-      post_logout_redirect_uris: ['http://127.0.0.1/', 'http://127.0.0.1/bye'],
+      post_logout_redirect_uris: ['http://127.0.0.1/', 'http://127.0.0.1/oauth2/sign_out'],
     },
   ],
   cookies: { keys: ['only for tests'] },

@@ -67,15 +67,12 @@ impl Discovery {
         let mut pause = FIRST_PAUSE;
         loop {
             let outcome = self.try_once(&mut *self.last_failure.lock().await).await;
-            pause = match outcome {
-                Ok(_) => {
-                    sleep(jittered(REFRESH)).await;
-                    FIRST_PAUSE
-                }
-                Err(_) => {
-                    sleep(jittered(pause)).await;
-                    (pause * 2).min(LONGEST_PAUSE)
-                }
+            pause = if outcome.is_ok() {
+                sleep(jittered(REFRESH)).await;
+                FIRST_PAUSE
+            } else {
+                sleep(jittered(pause)).await;
+                (pause * 2).min(LONGEST_PAUSE)
             };
         }
     }
@@ -110,7 +107,7 @@ impl Discovery {
         // §4.1: one trailing slash goes before the path is appended.
         let issuer = self.issuer.strip_suffix('/').unwrap_or(&self.issuer);
         let url = endpoint_url(&format!("{issuer}/.well-known/openid-configuration"))
-            .ok_or(http(HttpError::ForbiddenUrl))?;
+            .ok_or_else(|| http(HttpError::ForbiddenUrl))?;
         let document = self.http.fetch_json(&url, None).await.map_err(http)?;
         Metadata::read(&self.issuer, document)
             .map_err(|problem| ProviderError::Answer { call, problem })
@@ -120,12 +117,12 @@ impl Discovery {
 /// Between three quarters of `span` and all of it, so that replicas do not come all at once.
 fn jittered(span: Duration) -> Duration {
     let [dice] = random::bytes();
-    span - span * u32::from(dice) / 1024
+    span * (1024 - u32::from(dice)) / 1024
 }
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-const REFRESH: Duration = Duration::from_secs(60 * 60);
+const REFRESH: Duration = Duration::from_hours(1);
 
 #[cfg(test)]
 mod tests {

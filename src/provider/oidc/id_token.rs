@@ -243,10 +243,10 @@ fn text<'c>(claims: &'c Map<String, Value>, name: &str) -> Option<&'c str> {
 const MAX_TOKEN: usize = 16 * 1024;
 
 /// How far a provider's clock may be off.
-const LEEWAY: Duration = Duration::from_secs(60);
+const LEEWAY: Duration = Duration::from_mins(1);
 
 /// The nonce already ties a token to its login, which is minutes old; the rest is for slow clocks.
-const MAX_AGE: Duration = Duration::from_secs(60 * 60);
+const MAX_AGE: Duration = Duration::from_hours(1);
 
 #[cfg(test)]
 #[path = "id_token_tests.rs"]

@@ -109,7 +109,7 @@ fn too_soon(last: Option<Instant>) -> bool {
     last.is_some_and(|last| last.elapsed() < SPACING)
 }
 
-const LIFETIME: Duration = Duration::from_secs(60 * 60);
+const LIFETIME: Duration = Duration::from_hours(1);
 
 /// Between two forced fetches: nobody can have us hammer a provider with made-up key ids.
 const SPACING: Duration = Duration::from_secs(10);

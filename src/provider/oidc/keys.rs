@@ -16,7 +16,7 @@ struct Key {
     kind: Kind,
     /// The one algorithm that the key is for, where its publisher says so.
     algorithm: Option<Algorithm>,
-    key: DecodingKey,
+    public: DecodingKey,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ impl KeySet {
             .filter(|key| key.fits(algorithm) && id.is_none_or(|id| key.id.as_deref() == Some(id)));
         let key = fitting.next().ok_or(NoKey::Unknown)?;
         match fitting.next() {
-            None => Ok(&key.key),
+            None => Ok(&key.public),
             Some(_) => Err(NoKey::Ambiguous),
         }
     }
@@ -76,7 +76,7 @@ impl Key {
         if jwk.key_use.is_some_and(|key_use| key_use != "sig") || !may_verify {
             return None;
         }
-        let (kind, key) = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
+        let (kind, public) = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
             ("RSA", _) => (
                 Kind::Rsa,
                 DecodingKey::from_rsa_components(&jwk.n?, &jwk.e?),
@@ -101,7 +101,7 @@ impl Key {
             id: jwk.kid,
             kind,
             algorithm,
-            key: key.ok()?,
+            public: public.ok()?,
         })
     }
 
@@ -205,7 +205,7 @@ mod tests {
             json!({ "kty": "EC", "crv": "secp256k1", "x": "AA", "y": "AA" }),
             json!(7),
         ] {
-            let keys = set(&[other.clone()]);
+            let keys = set(std::slice::from_ref(&other));
             assert_eq!(
                 keys.choose(None, Algorithm::RS256).err(),
                 Some(NoKey::Unknown),

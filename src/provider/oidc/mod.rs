@@ -113,14 +113,12 @@ impl Oidc {
         };
         let call = Call::Userinfo;
         let error = match self.http.fetch_json(url, Some(access_token)).await {
-            Ok(userinfo) => match merge(claims.clone(), userinfo) {
-                Some(claims) => return Ok(claims),
-                // §5.3.2: must not be used. Whoever mixes users up is not to be believed at all.
-                None => {
-                    let problem = "sub is missing or not the ID token's";
-                    return Err(ProviderError::Answer { call, problem });
-                }
-            },
+            Ok(userinfo) => {
+                // §5.3.2: another's answer must not be used. Whoever mixes users up is not to be
+                // believed at all, so this fails the login whatever is missing.
+                let problem = "sub is missing or not the ID token's";
+                return merge(claims, userinfo).ok_or(ProviderError::Answer { call, problem });
+            }
             Err(error) => ProviderError::Http { call, error },
         };
         if lack == Lack::Identity {

@@ -91,7 +91,7 @@ pub fn cookie(data: &[u8]) {
         };
         Cookies::new(&session, &public_url(), "/oauth2")
     });
-    let mut request = headers(COOKIE, data);
+    let mut request = headers(&COOKIE, data);
     let found = COOKIES.find(&request);
     let any = found.any;
     for value in COOKIES.expire_session(found.session_cookies) {
@@ -111,7 +111,7 @@ pub fn cookie(data: &[u8]) {
         assert_eq!(request, original);
     }
 
-    let mut response = headers(SET_COOKIE, data);
+    let mut response = headers(&SET_COOKIE, data);
     COOKIES.strip_from_response(&mut response);
     for value in response.get_all(SET_COOKIE) {
         let pair = value.as_bytes().split(|byte| *byte == b';').next();
@@ -169,7 +169,7 @@ pub fn client_address(data: &[u8]) {
         _ => None,
     };
     let name = HeaderName::from_static("x-forwarded-for");
-    let mut headers = headers(name.clone(), lists);
+    let mut headers = headers(&name, lists);
     if let Ok(value) = HeaderValue::from_bytes(lists) {
         headers.insert("x-forwarded-proto", value.clone());
         headers.insert("x_forwarded_for", value.clone());
@@ -188,10 +188,13 @@ pub fn client_address(data: &[u8]) {
         .flat_map(|list| list.to_str().expect("ASCII").split(", "))
         .map(|entry| entry.parse().expect("an address"))
         .collect();
-    assert_eq!(chain.last().copied(), peer.or(chain.last().copied()));
+    assert_eq!(
+        chain.last().copied(),
+        peer.or_else(|| chain.last().copied())
+    );
     assert_eq!(chain.first().copied(), client.address);
     let is_trusted = |address: &IpAddr| TRUSTED.iter().any(|net| net.contains(address));
-    assert!(chain.iter().skip(1).all(|proxy| is_trusted(proxy)));
+    assert!(chain.iter().skip(1).all(is_trusted));
 }
 
 /// No reading has a dot segment, and what is forwarded is read the same way again.
@@ -245,7 +248,7 @@ fn public_url() -> PublicUrl {
 }
 
 /// A header per line.
-fn headers(name: HeaderName, lines: &[u8]) -> HeaderMap {
+fn headers(name: &HeaderName, lines: &[u8]) -> HeaderMap {
     lines
         .split(|byte| *byte == b'\n')
         .filter_map(|line| HeaderValue::from_bytes(line).ok())
@@ -273,7 +276,7 @@ fn app_pieces(headers: &HeaderMap) -> Vec<Vec<u8>> {
                 b"__Secure-sidegate_hint",
             ]
             .contains(&name);
-            !piece.is_empty() && !(is_own && piece.len() > name.len())
+            !(piece.is_empty() || is_own && piece.len() > name.len())
         })
         .map(<[u8]>::to_vec)
         .collect()

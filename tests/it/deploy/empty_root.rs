@@ -6,7 +6,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     os::unix::fs::PermissionsExt as _,
     path::Path,
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus},
     thread,
     time::{Duration, Instant},
 };
@@ -25,19 +25,15 @@ fn static_binary_serves_in_an_empty_root() {
     let dockerfile = fs::read_to_string(in_repository("deploy/Dockerfile")).unwrap();
     let mut words = exec_form(&dockerfile, "ENTRYPOINT ");
     words.extend(exec_form(&dockerfile, "CMD "));
-    let mut running = Running(
-        inside(root.path(), &words)
-            .stderr(Stdio::inherit())
-            .spawn()
-            .unwrap(),
-    );
+    let mut start = inside(root.path(), &words, &dockerfile);
+    let health = exec_form(&dockerfile, "HEALTHCHECK ");
+    let mut ask_health = inside(root.path(), &health, &dockerfile);
+
+    let mut running = Running(start.spawn().unwrap());
 
     let (status, _) = running.until_it_answers(gate, "/ping");
     assert_eq!(status, 200);
-    let health = run(&mut inside(
-        root.path(),
-        &exec_form(&dockerfile, "HEALTHCHECK "),
-    ));
+    let health = run(&mut ask_health);
     assert!(health.status.success(), "{}", said(&health));
 
     // The app's name stands in the root's /etc/hosts alone, and no libc lies beside the binary.
@@ -48,12 +44,9 @@ fn static_binary_serves_in_an_empty_root() {
     assert!(!body.contains(GREETING));
 
     assert_eq!(running.stop().code(), Some(0), "SIGTERM is a graceful stop");
-    let refused = run(&mut inside(
-        root.path(),
-        &exec_form(&dockerfile, "HEALTHCHECK "),
-    ));
+    let health = run(&mut ask_health);
     assert!(
-        !refused.status.success(),
+        !health.status.success(),
         "a gate that is gone is not healthy"
     );
     assert_eq!(files_below(root.path(), ""), before, "nothing is written");
@@ -114,8 +107,8 @@ fn empty_root(gate: SocketAddr, app: SocketAddr) -> tempfile::TempDir {
     root
 }
 
-/// `words` as the Dockerfile's user, who owns nothing, with `root` for a root.
-fn inside(root: &Path, words: &[String]) -> Command {
+/// `words` with the Dockerfile's environment, as a user who owns nothing, with `root` for a root.
+fn inside(root: &Path, words: &[String], dockerfile: &str) -> Command {
     let id = run(Command::new("id").arg("-u"));
     let mut command = if id.stdout == b"0\n" {
         let mut chroot = Command::new("/usr/sbin/chroot");
@@ -126,7 +119,11 @@ fn inside(root: &Path, words: &[String]) -> Command {
         unshare.args(["--map-root-user", "/usr/sbin/chroot"]);
         unshare
     };
-    command.arg(root).args(words).env_clear();
+    let (name, value) = dockerfile
+        .lines()
+        .find_map(|line| line.strip_prefix("ENV ")?.split_once('='))
+        .unwrap();
+    command.arg(root).args(words).env_clear().env(name, value);
     command
 }
 

@@ -2,11 +2,9 @@
 
 use std::{
     fmt::Write as _,
-    io::{BufRead, BufReader},
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex},
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -14,7 +12,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
-    browser::Browser, node_provider, ports, provider::ScriptedProvider, tls, upstream::Upstream,
+    browser::Browser, node_provider, ports, process::Process, provider::ScriptedProvider, tls,
+    upstream::Upstream,
 };
 
 /// Long enough for a debug binary on a busy machine.
@@ -22,6 +21,10 @@ const START: Duration = Duration::from_secs(20);
 
 /// A secret for sessions, so that two houses can share one.
 pub const SECRET: &str = "m3Vu9Xq0c1pYtR7aKz5LwB2nHs8dEf4gJ6iQoU0vTxk";
+
+/// A provider at a port where nothing listens.
+const NOWHERE: &str = "type = \"oidc\"\nissuer = \"http://127.0.0.1:9\"\nclient_id = \"sidegate\"\n\
+    client_secret = \"nobody-asks\"\n";
 
 /// What a house will be like.
 #[derive(Default)]
@@ -97,6 +100,12 @@ impl Plan {
     /// `session.secret`, as TOML.
     pub fn secret(mut self, toml: &str) -> Self {
         self.secret = Some(toml.to_owned());
+        self
+    }
+
+    /// No `session.secret` at all.
+    pub fn without_secret(mut self) -> Self {
+        self.secret = Some(String::new());
         self
     }
 
@@ -184,15 +193,16 @@ impl Plan {
             .secret
             .clone()
             .unwrap_or_else(|| format!("\"{SECRET}\""));
-        let _ = writeln!(text, "\n[session]\nsecret = {secret}\n{}", self.session);
-        if let Some((name, table)) = &self.provider {
-            let allow = self.allow.as_deref().unwrap_or("\"anyone\"");
-            let _ = writeln!(
-                text,
-                "[providers.{name}]\n{table}allow = {allow}\n{}",
-                self.provider_lines
-            );
+        let _ = writeln!(text, "\n[session]\n{}", self.session);
+        if !secret.is_empty() {
+            let _ = writeln!(text, "secret = {secret}");
         }
+        // A gate has at least one provider; one that nobody asks need not be there.
+        let nowhere = || ("script", NOWHERE.to_owned());
+        let (name, table) = self.provider.clone().unwrap_or_else(nowhere);
+        let allow = self.allow.as_deref().unwrap_or("\"anyone\"");
+        let lines = &self.provider_lines;
+        let _ = writeln!(text, "[providers.{name}]\n{table}allow = {allow}\n{lines}");
         text.push_str(&self.tables);
         text
     }
@@ -263,21 +273,22 @@ impl House {
         }
     }
 
-    /// The access log's line of the request to `path`, waited for.
+    /// The access log's last line of a request to `path`, waited for: lines are written behind the answer.
     pub async fn access_line(&self, path: &str) -> Value {
+        self.access_line_where(path, |line| line["path"] == path)
+            .await
+    }
+
+    /// The access log's last line that `fits`, waited for.
+    pub async fn access_line_where(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
         let end = Instant::now() + Duration::from_secs(5);
         loop {
-            if let Some(line) = self
-                .access_lines()
-                .into_iter()
-                .rev()
-                .find(|line| line["path"] == path)
-            {
+            if let Some(line) = self.access_lines().into_iter().rev().find(&fits) {
                 return line;
             }
             assert!(
                 Instant::now() < end,
-                "no log line for {path}:\n{}",
+                "no log line for {what}:\n{}",
                 self.process.log()
             );
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -309,132 +320,6 @@ pub fn sidegate() -> Command {
     }
     command.env("RUST_BACKTRACE", "1");
     command
-}
-
-/// A child process whose output is collected, and which ends with its owner.
-pub struct Process {
-    child: Child,
-    output: Arc<Mutex<String>>,
-}
-
-impl Process {
-    /// Starts `command` with both outputs collected and its standard input held open.
-    pub fn start(mut command: Command) -> Self {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
-        let output = Arc::new(Mutex::new(String::new()));
-        collect(child.stdout.take().expect("piped above"), &output);
-        collect(child.stderr.take().expect("piped above"), &output);
-        Self { child, output }
-    }
-
-    /// What it wrote so far.
-    pub fn log(&self) -> String {
-        self.output.lock().expect("no writer panics").clone()
-    }
-
-    /// The process id.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// How it ended, if it did.
-    pub fn try_wait(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().expect("the child is ours")
-    }
-
-    /// Sends SIGTERM.
-    pub fn terminate(&self) {
-        // The shell's own `kill`: the program of that name is not on every machine.
-        let sent = Command::new("sh")
-            .args(["-c", "kill -TERM \"$0\""])
-            .arg(self.id().to_string())
-            .status()
-            .expect("sh runs");
-        assert!(sent.success(), "SIGTERM reaches {}", self.id());
-    }
-
-    /// Waits for the end.
-    pub async fn ended(&mut self, within: Duration) -> ExitStatus {
-        let end = Instant::now() + within;
-        loop {
-            if let Some(status) = self.try_wait() {
-                return status;
-            }
-            assert!(
-                Instant::now() < end,
-                "still running after {within:?}; log:\n{}",
-                self.log()
-            );
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    /// Waits for a line of the output that `wanted` finds something in.
-    pub async fn wait_for<T>(&mut self, what: &str, wanted: impl Fn(&str) -> Option<T>) -> T {
-        let end = Instant::now() + START;
-        loop {
-            if let Some(found) = self.log().lines().find_map(&wanted) {
-                return found;
-            }
-            if let Some(status) = self.try_wait() {
-                panic!("ended ({status}) before {what}:\n{}", self.log());
-            }
-            assert!(Instant::now() < end, "no {what} in:\n{}", self.log());
-            tokio::time::sleep(Duration::from_millis(15)).await;
-        }
-    }
-
-    /// A field of `/proc/PID/status` in KiB, such as `VmHWM`.
-    pub fn memory_kib(&self, field: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))
-            .expect("the process runs");
-        status
-            .lines()
-            .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))
-            .and_then(|value| value.split_whitespace().next()?.parse().ok())
-            .unwrap_or_else(|| panic!("no {field} in {status}"))
-    }
-}
-
-impl Drop for Process {
-    #[expect(
-        clippy::print_stderr,
-        reason = "shown by the test runner for a failed test"
-    )]
-    fn drop(&mut self) {
-        // Both fail only where the process has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if std::thread::panicking() {
-            let log = self.log();
-            let tail = log.len().saturating_sub(8_000);
-            let tail = log.get(tail..).unwrap_or(&log);
-            eprintln!("--- output of process {}:\n{tail}", self.child.id());
-        }
-    }
-}
-
-fn collect(from: impl std::io::Read + Send + 'static, output: &Arc<Mutex<String>>) {
-    let output = Arc::clone(output);
-    std::thread::spawn(move || {
-        let mut reader = BufReader::new(from);
-        let mut line = Vec::new();
-        while reader
-            .read_until(b'\n', &mut line)
-            .is_ok_and(|length| length > 0)
-        {
-            output
-                .lock()
-                .expect("no reader panics")
-                .push_str(&String::from_utf8_lossy(&line));
-            line.clear();
-        }
-    });
 }
 
 /// The repository's root.

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use cookie::{Cookie, SameSite};
+use cookie::Cookie;
 use url::Url;
 
 /// What a browser keeps of name and value together.
@@ -20,10 +20,6 @@ pub struct Stored {
     host_only: bool,
     path: String,
     secure: bool,
-    /// `HttpOnly`
-    pub http_only: bool,
-    /// `SameSite`, where it was said.
-    pub same_site: Option<SameSite>,
     ends: Option<Instant>,
 }
 
@@ -38,7 +34,7 @@ pub struct Jar {
 impl Jar {
     /// Takes one `Set-Cookie` of an answer from `origin`.
     pub fn take(&mut self, header: &str, origin: &Url) {
-        match self.check(header, origin) {
+        match Self::check(header, origin) {
             Ok(stored) => {
                 self.cookies.retain(|old| {
                     (old.name.as_str(), old.host.as_str(), old.path.as_str())
@@ -52,7 +48,7 @@ impl Jar {
         }
     }
 
-    fn check(&self, header: &str, origin: &Url) -> Result<Stored, &'static str> {
+    fn check(header: &str, origin: &Url) -> Result<Stored, &'static str> {
         let cookie = Cookie::parse(header).map_err(|_| "malformed")?;
         let (name, value) = (cookie.name(), cookie.value());
         if name.len() + value.len() > LARGEST {
@@ -94,8 +90,6 @@ impl Jar {
             host_only: domain.is_none(),
             path,
             secure,
-            http_only: cookie.http_only() == Some(true),
-            same_site: cookie.same_site(),
             ends,
         })
     }
@@ -135,8 +129,6 @@ impl Jar {
             host_only: true,
             path: "/".to_owned(),
             secure: false,
-            http_only: false,
-            same_site: None,
             ends: None,
         };
         self.cookies

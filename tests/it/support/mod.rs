@@ -1,6 +1,7 @@
 //! What the tests are built of: a house (the real binary), a browser persona, an upstream that tells what it saw,
 //! and two providers: npm's strict one, and one that misbehaves on command.
 
+pub mod behaviour;
 pub mod browser;
 pub mod h2;
 pub mod house;
@@ -8,6 +9,7 @@ pub mod jar;
 pub mod keys;
 pub mod node_provider;
 pub mod ports;
+pub mod process;
 pub mod provider;
 pub mod raw;
 pub mod server;
@@ -56,8 +58,17 @@ pub async fn standard() -> (House, Upstream, ScriptedProvider) {
 pub async fn standard_with(
     change: impl FnOnce(house::Plan) -> house::Plan,
 ) -> (House, Upstream, ScriptedProvider) {
+    arranged(|_| {}, change).await
+}
+
+/// As [`standard_with`], with a provider that behaves so from the start: discovery is read once.
+pub async fn arranged(
+    behave: impl FnOnce(&mut behaviour::Behaviour),
+    change: impl FnOnce(house::Plan) -> house::Plan,
+) -> (House, Upstream, ScriptedProvider) {
     let upstream = Upstream::start().await;
     let provider = ScriptedProvider::start().await;
+    provider.set(behave);
     let plan = House::plan().upstream(&upstream).provider(&provider);
     let house = change(plan).start().await;
     (house, upstream, provider)

@@ -8,10 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{
-    Browser, Reply,
-    house::{self, Process},
-};
+use super::{Browser, Reply, house, process::Process};
 
 struct Running {
     issuer: String,
@@ -21,7 +18,7 @@ struct Running {
 
 static RUNNING: LazyLock<Running> = LazyLock::new(|| {
     let process = Process::start(node("provider.mjs"));
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_mins(1);
     loop {
         let log = process.log();
         let issuer = log

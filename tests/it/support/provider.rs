@@ -20,7 +20,8 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::{
-    keys::{self, Signing},
+    behaviour::{Behaviour, ResponseIssuer, TokenEndpoint},
+    keys,
     server::{self, Answer, Frames, Server},
 };
 
@@ -28,98 +29,6 @@ use super::{
 pub const CLIENT_ID: &str = "sidegate";
 /// Its secret; also a canary that no log may show.
 pub const CLIENT_SECRET: &str = "canary-client-secret";
-
-/// What the token endpoint does.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum TokenEndpoint {
-    /// Answers as RFC 6749 §5.1 says.
-    #[default]
-    Good,
-    /// Accepts the request and says nothing.
-    Hangs,
-    /// 200 with an OAuth error (as GitHub does).
-    ErrorInside200,
-    /// 400 `invalid_grant`.
-    InvalidGrant,
-    /// 503 with HTML.
-    Unavailable,
-    /// 200 with HTML.
-    Html,
-    /// 200 without an ID token.
-    NoIdToken,
-    /// 200 and a body without end.
-    Endless,
-    /// A redirect to itself.
-    Redirects,
-}
-
-/// What `iss` stands in the authorization response (RFC 9207).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum ResponseIssuer {
-    /// Advertised and right.
-    #[default]
-    Right,
-    /// Advertised, but another's.
-    Wrong,
-    /// Advertised, but not there.
-    Missing,
-    /// Neither advertised nor there.
-    Unsupported,
-}
-
-/// The switches.
-#[derive(Clone, Debug)]
-pub struct Behaviour {
-    /// Claims about the user, in the ID token and at userinfo.
-    pub user: Value,
-    /// Laid over the ID token's claims; null takes a claim away.
-    pub id_token: Value,
-    /// Laid over userinfo's claims; null takes a claim away.
-    pub userinfo: Value,
-    /// Whether userinfo is offered at all.
-    pub offers_userinfo: bool,
-    /// Whether the user's claims stand in the ID token, not only at userinfo.
-    pub claims_in_id_token: bool,
-    /// How ID tokens are signed.
-    pub signing: Signing,
-    /// The published keys, by number.
-    pub publishes_second_key_only: bool,
-    /// What the token endpoint does.
-    pub token: TokenEndpoint,
-    /// What `iss` says.
-    pub response_issuer: ResponseIssuer,
-    /// Sent back instead of a code: error and description.
-    pub error: Option<(String, String)>,
-    /// The issuer that discovery names, where not the provider's own.
-    pub discovered_issuer: Option<String>,
-    /// Whether logout at the provider is offered.
-    pub offers_logout: bool,
-    /// How long the access token is.
-    pub access_token_length: usize,
-}
-
-impl Default for Behaviour {
-    fn default() -> Self {
-        Self {
-            user: json!({
-                "sub": "ada-1815", "preferred_username": "ada", "name": "Ada Lovelace",
-                "email": "ada@example.com", "email_verified": true, "groups": ["engineers"],
-            }),
-            id_token: json!({}),
-            userinfo: json!({}),
-            offers_userinfo: true,
-            claims_in_id_token: true,
-            signing: Signing::First,
-            publishes_second_key_only: false,
-            token: TokenEndpoint::Good,
-            response_issuer: ResponseIssuer::Right,
-            error: None,
-            discovered_issuer: None,
-            offers_logout: true,
-            access_token_length: 40,
-        }
-    }
-}
 
 /// One request to the provider.
 #[derive(Clone, Debug)]
@@ -228,7 +137,7 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Answer 
     let body = body
         .collect()
         .await
-        .map(|all| all.to_bytes())
+        .map(http_body_util::Collected::to_bytes)
         .unwrap_or_default();
     let mut fields: HashMap<String, String> =
         pairs(parts.uri.query().unwrap_or_default().as_bytes());
@@ -367,8 +276,14 @@ fn authorize(state: &Mutex<State>, issuer: &str, behaviour: &Behaviour, call: &C
 }
 
 async fn token(state: &Mutex<State>, issuer: &str, behaviour: &Behaviour, call: &Call) -> Answer {
+    // Some providers repeat what they were given, and some write HTML.
+    let given = call
+        .fields
+        .get("code")
+        .map(String::as_str)
+        .unwrap_or_default();
     let refuse = |status: StatusCode, error: &str| {
-        let description = "<script>alert('canary-provider-text')</script>";
+        let description = format!("<script>alert('{given}')</script>");
         server::json(
             status,
             &json!({ "error": error, "error_description": description }),
@@ -382,7 +297,7 @@ async fn token(state: &Mutex<State>, issuer: &str, behaviour: &Behaviour, call: 
             return server::full(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "text/html",
-                "<script>canary-provider-text</script>",
+                "<script>alert('sorry')</script>",
             );
         }
         TokenEndpoint::Html => return server::full(StatusCode::OK, "text/html", "<h1>Hello"),
@@ -424,7 +339,7 @@ async fn token(state: &Mutex<State>, issuer: &str, behaviour: &Behaviour, call: 
         "expires_in": 300,
     });
     if behaviour.token != TokenEndpoint::NoIdToken {
-        let claims = id_token_claims(issuer, behaviour, code.nonce);
+        let claims = id_token_claims(issuer, behaviour, code.nonce.as_deref());
         answer["id_token"] = json!(keys::id_token(&claims, behaviour.signing, CLIENT_SECRET));
     }
     server::json(StatusCode::OK, &answer)
@@ -444,7 +359,7 @@ fn is_our_client(call: &Call) -> bool {
     by_header != by_form
 }
 
-fn id_token_claims(issuer: &str, behaviour: &Behaviour, nonce: Option<String>) -> Value {
+fn id_token_claims(issuer: &str, behaviour: &Behaviour, nonce: Option<&str>) -> Value {
     let mut claims = if behaviour.claims_in_id_token {
         behaviour.user.clone()
     } else {

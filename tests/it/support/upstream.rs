@@ -137,7 +137,9 @@ async fn answer(record: Arc<Record>, request: Request<Incoming>) -> Answer {
     };
     let position = note(&record, &request);
     match path.as_str() {
-        "/ws" => websocket::accept(request),
+        "/ws" => websocket::accept(request, move || {
+            record.aborted.fetch_add(1, Ordering::SeqCst);
+        }),
         "/_/refuse-upgrade" => server::json(StatusCode::FORBIDDEN, &json!({"refused": true})),
         "/_/upgrade-ignored" => server::full(StatusCode::OK, "text/plain", "not a tunnel"),
         "/_/hang" => hang(&record).await,

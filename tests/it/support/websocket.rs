@@ -17,8 +17,9 @@ use super::{
     server::{self, Answer},
 };
 
-/// Answers 101 and echoes every message; offers back the first subprotocol that ends in `.echo`.
-pub fn accept(request: Request<Incoming>) -> Answer {
+/// Answers 101 and echoes every message until "go away"; chooses the first subprotocol that ends in `.echo`.
+/// Calls `ended` when the connection has gone.
+pub fn accept(request: Request<Incoming>, ended: impl FnOnce() + Send + 'static) -> Answer {
     let headers = request.headers();
     let Some(key) = headers.get("sec-websocket-key") else {
         return server::full(StatusCode::UPGRADE_REQUIRED, "text/plain", "no key");
@@ -35,7 +36,7 @@ pub fn accept(request: Request<Incoming>) -> Answer {
     if let Some(chosen) = offered
         .split(',')
         .map(str::trim)
-        .find(|name| name.ends_with(".echo"))
+        .find(|name| name.split('.').next_back() == Some("echo"))
     {
         response = response.header("sec-websocket-protocol", chosen);
     }
@@ -45,10 +46,13 @@ pub fn accept(request: Request<Incoming>) -> Answer {
             WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
         while let Some(Ok(message)) = socket.next().await {
             let echoed = message.is_text() || message.is_binary();
-            if echoed && socket.send(message).await.is_err() {
-                return;
+            let last = message.to_text().is_ok_and(|text| text == "go away");
+            if echoed && socket.send(message).await.is_err() || last {
+                break;
             }
         }
+        drop(socket);
+        ended();
     });
     response.body(Empty::new().boxed()).expect("a response")
 }

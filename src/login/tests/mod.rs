@@ -1,197 +1,18 @@
 //! Whole logins at a scripted provider on loopback.
 
+mod house;
+
 use std::collections::HashMap;
 
 use http::StatusCode;
-use serde_json::{Value, json};
+use serde_json::json;
 
+use self::house::{House, already, callback, failed, session, signed_in};
 use super::*;
 use crate::{
-    clock,
-    config::{Allow, AllowLists, HostPattern, ProviderConfig, ProviderKind, Secret},
-    provider::{
-        HttpClient,
-        scripted::{Answer, Scripted, TestKey},
-    },
-    session::Identity,
+    config::{Allow, AllowLists},
+    provider::scripted::Answer,
 };
-
-struct House {
-    server: Scripted,
-    key: TestKey,
-    logins: Arc<Logins>,
-    now: Timestamp,
-}
-
-/// A browser's side of a login.
-struct Trip {
-    cookie: String,
-    location: Url,
-}
-
-impl Trip {
-    fn parameter(&self, name: &str) -> String {
-        let pairs: HashMap<_, _> = self.location.query_pairs().into_owned().collect();
-        pairs[name].clone()
-    }
-}
-
-impl House {
-    async fn new(allow: Allow) -> Self {
-        let server = Scripted::start().await;
-        let key = TestKey::ec("k");
-        server.publish(&[&key]);
-        let config = |name: &str| ProviderConfig {
-            name: name.to_owned(),
-            label: name.to_owned(),
-            kind: ProviderKind::Oidc {
-                issuer: server.origin().to_owned(),
-            },
-            client_id: "us".to_owned(),
-            client_secret: None,
-            scopes: vec!["openid".to_owned()],
-            allow: allow.clone(),
-            groups_claim: "groups".to_owned(),
-        };
-        let configs = [config("corp"), config("other")];
-        let public_url = PublicUrl {
-            url: Url::parse("https://app.example.com").unwrap(),
-        };
-        let providers = Providers::new(&configs, &HeadersConfig::default(), &HttpClient::new());
-        let keys = KeyRing::new(&[Secret::new("s".repeat(43))], public_url.authority());
-        let logins = Logins::new(
-            Arc::new(providers),
-            Arc::new(keys),
-            ReturnRules::new(
-                &public_url,
-                &[HostPattern::Exact("b.example.com".to_owned())],
-                "/oauth2",
-            ),
-            &public_url,
-            "/oauth2",
-            KeepTokens {
-                access: false,
-                id: true,
-            },
-        );
-        Self {
-            server,
-            key,
-            logins: Arc::new(logins),
-            now: clock::now(),
-        }
-    }
-
-    async fn begin(&self, return_to: &str, cookie: Option<&str>, options: LoginOptions) -> Trip {
-        let return_to = self.logins.return_rules.check(return_to).unwrap();
-        let random = LoginRandom::draw();
-        let begun = self
-            .logins
-            .begin("corp", &return_to, cookie, options, self.now, &random)
-            .await
-            .unwrap_or_else(|error| panic!("{error}"));
-        Trip {
-            cookie: begun.login_cookie,
-            location: begun.location,
-        }
-    }
-
-    async fn simple(&self) -> Trip {
-        self.begin("/a?b=%2F&c", None, LoginOptions::default())
-            .await
-    }
-
-    /// What the token endpoint says from now on: a good ID token for `trip`, changed by `change`.
-    fn grant(&self, trip: &Trip, change: impl FnOnce(&mut Value)) {
-        let now = self.now.0;
-        let mut claims = json!({
-            "iss": self.server.origin(), "sub": "1", "aud": "us", "exp": now + 300, "iat": now,
-            "nonce": trip.parameter("nonce"), "email": "a@x.example", "email_verified": true,
-        });
-        change(&mut claims);
-        let token = self.key.sign(&claims);
-        let answer = json!({ "access_token": "at", "token_type": "Bearer", "id_token": token });
-        self.server
-            .answer("/token", Answer::json(&answer.to_string()));
-    }
-
-    fn query(&self, trip: &Trip, more: &[(&str, &str)]) -> String {
-        url::form_urlencoded::Serializer::new(String::new())
-            .append_pair("state", &trip.parameter("state"))
-            .append_pair("iss", self.server.origin())
-            .extend_pairs(more)
-            .finish()
-    }
-
-    async fn finish(&self, callback: &Callback<'_>) -> Result<Finished, LoginError> {
-        self.logins
-            .finish(callback, self.now, random::bytes())
-            .await
-    }
-
-    /// Comes back with a code and nothing unusual.
-    async fn come_back(&self, trip: &Trip, code: &str) -> Result<Finished, LoginError> {
-        let query = self.query(trip, &[("code", code)]);
-        self.finish(&callback(trip, &query)).await
-    }
-
-    fn redemptions(&self) -> usize {
-        self.server.requests("/token").len()
-    }
-}
-
-fn callback<'a>(trip: &'a Trip, query: &'a str) -> Callback<'a> {
-    Callback {
-        provider: "corp",
-        query,
-        browser: Some(&trip.cookie),
-        session: None,
-    }
-}
-
-fn signed_in(finished: Result<Finished, LoginError>) -> (Session, String) {
-    match finished {
-        Ok(Finished::SignedIn {
-            session, return_to, ..
-        }) => (*session, return_to.as_str().to_owned()),
-        Ok(Finished::AlreadySignedIn { .. }) => panic!("already signed in"),
-        Err(error) => panic!("{error}"),
-    }
-}
-
-fn failed(finished: Result<Finished, LoginError>) -> LoginError {
-    match finished {
-        Ok(_) => panic!("must fail"),
-        Err(error) => error,
-    }
-}
-
-fn already(finished: Result<Finished, LoginError>) -> String {
-    match finished {
-        Ok(Finished::AlreadySignedIn { return_to }) => return_to.as_str().to_owned(),
-        _ => panic!("must be known"),
-    }
-}
-
-fn session(provider: &str, login_id: [u8; 16], created_at: Timestamp) -> Session {
-    Session {
-        id: [1; 16],
-        login_id,
-        created_at,
-        seen_at: created_at,
-        identity: Identity {
-            provider: Text::from(provider),
-            subject: Text::from("1"),
-            login: None,
-            email: None,
-            name: None,
-            picture: None,
-            groups: Vec::new(),
-            claims: Vec::new(),
-        },
-        tokens: Tokens::default(),
-    }
-}
 
 #[tokio::test]
 async fn a_browser_goes_and_comes_back_signed_in() {
@@ -269,7 +90,7 @@ async fn a_reload_is_harmless() {
         ..callback(&trip, &query)
     };
     assert_eq!(already(house.finish(&with_session).await), "/a?b=%2F&c");
-    let later = house.now.after(Duration::from_secs(86_400));
+    let later = house.now.after(Duration::from_hours(24));
     let finished = house.logins.finish(&with_session, later, [0; 16]).await;
     assert_eq!(already(finished), "/a?b=%2F&c");
     assert!(matches!(
@@ -280,17 +101,16 @@ async fn a_reload_is_harmless() {
 }
 
 #[tokio::test]
-async fn a_session_of_another_tab_answers_unless_it_is_not_wanted() {
+async fn another_tabs_session_stands_in_where_a_login_cannot_go_on() {
     let house = House::new(Allow::Anyone).await;
     let trip = house.simple().await;
     let query = house.query(&trip, &[("code", "c")]);
-    let newer = session("corp", [9; 16], house.now);
+    let newer = session("corp", [9; 16], Timestamp(house.now.0 + 1));
     let with_session = Callback {
         session: Some(&newer),
         ..callback(&trip, &query)
     };
-    assert_eq!(already(house.finish(&with_session).await), "/a?b=%2F&c");
-    // Even where the tab's state was made for a cookie that another tab has since replaced.
+    // The tab's state was made for a cookie that another tab has since replaced.
     let other_browser = Browser::new([3; 32]).cookie();
     let replaced = Callback {
         browser: Some(&other_browser),
@@ -298,18 +118,21 @@ async fn a_session_of_another_tab_answers_unless_it_is_not_wanted() {
     };
     assert_eq!(already(house.finish(&replaced).await), "/a?b=%2F&c");
     assert_eq!(house.redemptions(), 0);
-
-    house.grant(&trip, |_| {});
     for stranger in [
-        session("other", [9; 16], house.now),
+        session("other", [9; 16], Timestamp(house.now.0 + 1)),
         session("corp", [9; 16], Timestamp(1)),
     ] {
-        let with_session = Callback {
+        let replaced = Callback {
             session: Some(&stranger),
-            ..callback(&trip, &query)
+            ..replaced
         };
-        signed_in(house.finish(&with_session).await);
+        let error = failed(house.finish(&replaced).await);
+        assert!(matches!(error, LoginError::OtherBrowser(_)), "{error}");
     }
+
+    // A login that can go on makes its own session, whoever is signed in: a planted one ends here.
+    house.grant(&trip, |_| {});
+    signed_in(house.finish(&with_session).await);
     let options = LoginOptions {
         switch_account: true,
         again: false,

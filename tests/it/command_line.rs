@@ -1,0 +1,328 @@
+//! The command line, as somebody at a terminal meets it.
+
+use std::{collections::HashSet, path::Path, process::Output};
+
+use crate::support::house::sidegate;
+
+fn run(arguments: &[&str]) -> Output {
+    sidegate()
+        .args(arguments)
+        .output()
+        .expect("the binary runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn check(toml: &str) -> Output {
+    check_with(toml, &[])
+}
+
+fn check_with(toml: &str, environment: &[(&str, &str)]) -> Output {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("test.toml");
+    std::fs::write(&file, toml).expect("the file is written");
+    let mut command = sidegate();
+    command
+        .args(["check", "-c"])
+        .arg(&file)
+        .envs(environment.iter().copied());
+    command.output().expect("the binary runs")
+}
+
+const GOOD: &str = "upstream = \"http://127.0.0.1:8000\"
+public_url = \"https://app.example.com\"
+
+[providers.corp]
+type = \"oidc\"
+issuer = \"https://login.example.com\"
+client_id = \"app\"
+client_secret = \"canary-secret\"
+allow = { domains = [\"example.com\"] }
+";
+
+#[test]
+fn help_teaches() {
+    let help = run(&["--help"]);
+    assert!(help.status.success());
+    let help = text(&help.stdout);
+    for word in ["run", "check", "secret", "demo", "public_url", "upstream"] {
+        assert!(help.contains(word), "{word} in:\n{help}");
+    }
+    assert!(help.lines().all(|line| line.chars().count() <= 100));
+    for command in ["run", "check", "demo", "secret"] {
+        assert!(run(&[command, "--help"]).status.success());
+    }
+}
+
+#[test]
+fn version_names_the_program() {
+    let version = run(&["--version"]);
+    assert!(version.status.success());
+    assert_eq!(
+        text(&version.stdout),
+        format!("sidegate {}\n", env!("CARGO_PKG_VERSION"))
+    );
+}
+
+#[test]
+fn secrets_are_fresh_and_accepted() {
+    let secrets: HashSet<String> = (0..3).map(|_| text(&run(&["secret"]).stdout)).collect();
+    assert_eq!(secrets.len(), 3);
+    for secret in secrets {
+        let secret = secret.trim_end();
+        assert!(secret.len() >= 43, "{secret}");
+        let toml = format!("{GOOD}\n[session]\nsecret = \"{secret}\"\n");
+        assert!(check(&toml).status.success());
+    }
+}
+
+#[test]
+fn a_good_file_is_summed_up() {
+    let output = check(GOOD);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    assert!(
+        said.contains("https://app.example.com/oauth2/callback/corp"),
+        "what to register: {said}"
+    );
+    let all = said + &text(&output.stderr);
+    assert!(!all.contains("canary"), "{all}");
+}
+
+#[test]
+fn every_problem_is_told_at_once_with_its_line() {
+    let output = check(
+        "upstraem = \"http://127.0.0.1:8000\"
+public_url = \"ftp://app.example.com/path\"
+upstream = \"http://127.0.0.1:8000\"
+workers = 0
+
+[session]
+lifetime = \"300x\"
+secret = \"short\"
+
+[providers.corp]
+type = \"oidc\"
+issuer = \"not a url\"
+client_id = \"app\"
+
+[[routes]]
+path = \"no-slash\"
+access = \"pubic\"
+",
+    );
+    assert_eq!(output.status.code(), Some(2));
+    let report = text(&output.stderr);
+    for (word, line) in [
+        ("upstraem", 1),
+        ("public_url", 2),
+        ("workers", 4),
+        ("300x", 7),
+        ("secret", 8),
+        ("issuer", 12),
+        ("allow", 10),
+        ("no-slash", 16),
+        ("pubic", 17),
+    ] {
+        assert!(report.contains(word), "{word} in:\n{report}");
+        assert!(
+            report.contains(&format!("test.toml:{line}")),
+            "line {line} of {word} in:\n{report}"
+        );
+    }
+    assert!(report.contains('^'), "a caret: {report}");
+    assert!(
+        report.contains("upstream`") || report.contains("\"upstream\""),
+        "a hint: {report}"
+    );
+    assert!(
+        !report.contains("short"),
+        "a secret is not shown, not even a bad one:\n{report}"
+    );
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
+fn dangerous_configurations_are_refused() {
+    for (name, change) in [
+        (
+            "no allow",
+            GOOD.replace("allow = { domains = [\"example.com\"] }", ""),
+        ),
+        (
+            "an empty allow",
+            GOOD.replace("{ domains = [\"example.com\"] }", "{}"),
+        ),
+        ("an empty list", GOOD.replace("[\"example.com\"]", "[]")),
+        (
+            "a wrong anyone",
+            GOOD.replace("{ domains = [\"example.com\"] }", "\"everyone\""),
+        ),
+        (
+            "an issuer without TLS",
+            GOOD.replace("https://login", "http://login"),
+        ),
+        (
+            "a short secret",
+            format!("{GOOD}[session]\nsecret = \"12345678\"\n"),
+        ),
+        (
+            "a secret of one letter",
+            format!("{GOOD}[session]\nsecret = \"{}\"\n", "0".repeat(43)),
+        ),
+        ("no secrets", format!("{GOOD}[session]\nsecret = []\n")),
+        (
+            "a missing variable",
+            GOOD.replace("\"canary-secret\"", "{ env = \"NOT_THERE\" }"),
+        ),
+        (
+            "a missing file",
+            GOOD.replace("\"canary-secret\"", "{ file = \"/not/there\" }"),
+        ),
+        (
+            "an unknown key",
+            format!("{GOOD}\n[sesion]\nlifetime = \"1d\"\n"),
+        ),
+        (
+            "a key of oauth2-proxy's",
+            format!("email_domains = [\"*\"]\n{GOOD}"),
+        ),
+        (
+            "a key twice",
+            format!("upstream = \"http://127.0.0.1:1\"\n{GOOD}"),
+        ),
+        ("a prefix at the root", format!("prefix = \"/\"\n{GOOD}")),
+        (
+            "an idle time beyond the lifetime",
+            format!("{GOOD}[session]\nlifetime = \"1h\"\nidle_timeout = \"2h\"\n"),
+        ),
+        (
+            "a bad glob",
+            format!("{GOOD}\n[[routes]]\npath = \"/a/../b\"\naccess = \"public\"\n"),
+        ),
+        (
+            "every host to return to",
+            format!("redirect_hosts = [\"*\"]\n{GOOD}"),
+        ),
+        (
+            "a whole domain of nobody's",
+            format!("redirect_hosts = [\".\"]\n{GOOD}"),
+        ),
+        (
+            "a reserved header by hand",
+            format!("{GOOD}\n[headers]\nset = {{ Host = \"user\" }}\n"),
+        ),
+    ] {
+        assert_ne!(change, GOOD, "{name} changes something");
+        let output = check(&change);
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{name}: {}",
+            text(&output.stdout)
+        );
+        assert!(
+            !text(&output.stderr).contains("canary"),
+            "{name}: {}",
+            text(&output.stderr)
+        );
+    }
+}
+
+#[test]
+fn the_environment_has_every_key() {
+    let minimal = GOOD.replace("client_secret = \"canary-secret\"\n", "");
+    let output = check_with(
+        &minimal,
+        &[
+            ("SIDEGATE_PROVIDERS__CORP__CLIENT_SECRET", "from-outside"),
+            ("SIDEGATE_SESSION__LIFETIME", "3d"),
+            ("SIDEGATE_PUBLIC_URL", "https://other.example.com"),
+        ],
+    );
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stdout).contains("https://other.example.com"),
+        "the environment wins"
+    );
+    let output = check_with(GOOD, &[("SIDEGATE_SESSION__LIFETIME", "long")]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("SIDEGATE_SESSION__LIFETIME"));
+    let output = check_with(GOOD, &[("SIDEGATE_SESION__LIFETIME", "3d")]);
+    assert_eq!(
+        output.status.code(),
+        Some(2),
+        "a mistyped name is no comment"
+    );
+}
+
+#[test]
+fn secrets_may_stand_in_files_and_variables() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("secret");
+    std::fs::write(&file, "from-a-file\n").expect("written");
+    let by_file = GOOD.replace(
+        "\"canary-secret\"",
+        &format!("{{ file = \"{}\" }}", file.display()),
+    );
+    assert!(check(&by_file).status.success());
+    let by_variable = GOOD.replace("\"canary-secret\"", "{ env = \"A_SECRET\" }");
+    assert!(
+        check_with(&by_variable, &[("A_SECRET", "x")])
+            .status
+            .success()
+    );
+    assert_eq!(
+        check_with(&by_variable, &[("A_SECRET", "")]).status.code(),
+        Some(2)
+    );
+}
+
+#[test]
+fn a_bad_file_does_not_start() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("bad.toml");
+    std::fs::write(&file, "listen = 7\n").expect("written");
+    let output = sidegate()
+        .args(["run", "-c"])
+        .arg(&file)
+        .output()
+        .expect("it runs");
+    assert_eq!(output.status.code(), Some(2));
+    let output = run(&["run", "-c", "/not/there.toml"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("/not/there.toml"));
+}
+
+#[test]
+fn a_taken_port_is_a_failure_that_names_it() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let address = listener.local_addr().expect("an address");
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("taken.toml");
+    std::fs::write(&file, format!("listen = \"{address}\"\n{GOOD}")).expect("written");
+    let output = sidegate()
+        .args(["run", "-c"])
+        .arg(&file)
+        .output()
+        .expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stderr).contains(&address.to_string()),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[test]
+fn the_example_is_valid() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example.toml");
+    let output = sidegate()
+        .args(["check", "-c"])
+        .arg(file)
+        .output()
+        .expect("it runs");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}

@@ -1,0 +1,107 @@
+//! A person's journey through the demo, in a real browser, and pictures of every page of ours.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use crate::support::{
+    House, ScriptedProvider,
+    house::{self, sidegate},
+    node_provider, ports,
+    process::Process,
+    standard_with,
+};
+
+/// Debian's, or what stands in for it.
+fn chromium() -> &'static str {
+    [
+        "/usr/bin/chromium",
+        "/usr/bin/chromium-browser",
+        "/usr/bin/google-chrome",
+    ]
+    .into_iter()
+    .find(|path| Path::new(path).exists())
+    .expect("these tests need Chromium: apt-get install chromium (`tests/run` does it)")
+}
+
+/// Where this run's pictures of `what` go; those of the run before are gone.
+fn screens(what: &str) -> PathBuf {
+    let folder = house::root().join("target/artifacts/screens").join(what);
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).expect("a folder for the screenshots");
+    folder
+}
+
+/// Runs a script of `tests/node` to its end; its log, if it does not end well, is the reason.
+async fn succeed(script: Command) {
+    let mut script = Process::start(script);
+    let status = script.ended(Duration::from_secs(100)).await;
+    assert!(status.success(), "{}", script.log());
+}
+
+fn count(folder: &Path) -> usize {
+    std::fs::read_dir(folder).expect("the folder").count()
+}
+
+#[tokio::test]
+async fn a_newcomer_signs_in_at_the_demo() {
+    let port = ports::free_address().port().to_string();
+    let mut demo = sidegate();
+    demo.args(["demo", "--port", &port]);
+    let mut demo = Process::start(demo);
+    let open = demo
+        .wait_for("the address to open", |line| {
+            let (_, address) = line.split_once("Open ")?;
+            Some(address.trim().to_owned())
+        })
+        .await;
+    assert!(demo.log().contains("DEMO"), "it says loudly what it is");
+    let folder = screens("demo");
+    let mut journey = node_provider::node("journey.mjs");
+    journey.arg(&open).arg(&folder).arg(chromium());
+    succeed(journey).await;
+    assert_eq!(
+        count(&folder),
+        18,
+        "six pages, each in light, dark and narrow"
+    );
+}
+
+#[tokio::test]
+async fn every_page_is_fit_to_be_seen() {
+    let other = ScriptedProvider::start().await;
+    let second = format!(
+        "[providers.second]\nlabel = \"Second provider\"\n{}allow = \"anyone\"\n",
+        other.table()
+    );
+    let (choosing, _upstream, _provider) = standard_with(|plan| plan.tables(&second)).await;
+    let (denying, _upstream2, _provider2) =
+        standard_with(|plan| plan.allow("{ groups = [\"admins\"] }")).await;
+    // Neither its upstream nor its provider is there.
+    let alone = House::plan()
+        .route("/public/**", "public")
+        .route("/closed", "deny")
+        .start()
+        .await;
+    let folder = screens("pages");
+    let mut pages = node_provider::node("pages.mjs");
+    pages.arg(&folder).arg(chromium());
+    for (name, status, address) in [
+        ("chooser", "200", choosing.url("/deep?x=1")),
+        ("denied", "403", denying.url("/page")),
+        ("closed", "403", alone.url("/closed")),
+        ("try-again", "503", alone.url("/page")),
+        ("bad-gateway", "502", alone.url("/public/x")),
+        ("bad-path", "400", alone.url("/public/%2e%2e%2fx")),
+    ] {
+        pages.args([name, status, &address]);
+    }
+    succeed(pages).await;
+    assert_eq!(
+        count(&folder),
+        18,
+        "six pages, each in light, dark and narrow"
+    );
+}

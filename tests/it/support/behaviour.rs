@@ -1,0 +1,97 @@
+//! What the scripted provider can be told to do, correct by default.
+
+use serde_json::{Value, json};
+
+use super::keys::Signing;
+
+/// What the token endpoint does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum TokenEndpoint {
+    /// Answers as RFC 6749 §5.1 says.
+    #[default]
+    Good,
+    /// Accepts the request and says nothing.
+    Hangs,
+    /// 200 with an OAuth error (as GitHub does).
+    ErrorInside200,
+    /// 400 `invalid_grant`.
+    InvalidGrant,
+    /// 503 with HTML.
+    Unavailable,
+    /// 200 with HTML.
+    Html,
+    /// 200 without an ID token.
+    NoIdToken,
+    /// 200 and a body without end.
+    Endless,
+    /// A redirect to itself.
+    Redirects,
+}
+
+/// What `iss` stands in the authorization response (RFC 9207).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ResponseIssuer {
+    /// Advertised and right.
+    #[default]
+    Right,
+    /// Advertised, but another's.
+    Wrong,
+    /// Advertised, but not there.
+    Missing,
+    /// Neither advertised nor there.
+    Unsupported,
+}
+
+/// The switches.
+#[derive(Clone, Debug)]
+pub struct Behaviour {
+    /// Claims about the user, in the ID token and at userinfo.
+    pub user: Value,
+    /// Laid over the ID token's claims; null takes a claim away.
+    pub id_token: Value,
+    /// Laid over userinfo's claims; null takes a claim away.
+    pub userinfo: Value,
+    /// Whether userinfo is offered at all.
+    pub offers_userinfo: bool,
+    /// Whether the user's claims stand in the ID token, not only at userinfo.
+    pub claims_in_id_token: bool,
+    /// How ID tokens are signed.
+    pub signing: Signing,
+    /// The published keys, by number.
+    pub publishes_second_key_only: bool,
+    /// What the token endpoint does.
+    pub token: TokenEndpoint,
+    /// What `iss` says.
+    pub response_issuer: ResponseIssuer,
+    /// Sent back instead of a code: error and description.
+    pub error: Option<(String, String)>,
+    /// The issuer that discovery names, where not the provider's own.
+    pub discovered_issuer: Option<String>,
+    /// Whether logout at the provider is offered.
+    pub offers_logout: bool,
+    /// How long the access token is.
+    pub access_token_length: usize,
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Self {
+            user: json!({
+                "sub": "ada-1815", "preferred_username": "ada", "name": "Ada Lovelace",
+                "email": "ada@example.com", "email_verified": true, "groups": ["engineers"],
+            }),
+            id_token: json!({}),
+            userinfo: json!({}),
+            offers_userinfo: true,
+            claims_in_id_token: true,
+            signing: Signing::First,
+            publishes_second_key_only: false,
+            token: TokenEndpoint::Good,
+            response_issuer: ResponseIssuer::Right,
+            error: None,
+            discovered_issuer: None,
+            offers_logout: true,
+            access_token_length: 40,
+        }
+    }
+}
