@@ -234,13 +234,19 @@ fn summary(name: &str, config: &Config) -> String {
         let callback = format!("{origin}{}/callback/{}", config.prefix, provider.name);
         _ = writeln!(text, "  {:<10} {callback}", provider.name);
     }
+    _ = writeln!(
+        text,
+        "register as post-logout redirect URI, where the provider has that:\n  {origin}{}/sign_out",
+        config.prefix
+    );
     text
 }
 
 fn health(file: &ConfigFile, url: Option<&str>) -> Result<ExitCode, ExitCode> {
     let target = match url {
         Some(url) => health::Target::parse(url),
-        None => health::Target::of(&file.load()?.config),
+        // Docker reserves every status of a HEALTHCHECK but 0 and 1.
+        None => health::Target::of(&file.load().map_err(|_| ExitCode::FAILURE)?.config),
     };
     match target.and_then(|target| target.ask()) {
         Ok(()) => {

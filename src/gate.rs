@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::{
-    HeaderMap, Method, Request, Response,
+    HeaderMap, HeaderValue, Method, Request, Response,
     header::{CACHE_CONTROL, HOST, ORIGIN, SET_COOKIE},
 };
 use hyper::body::Incoming;
@@ -119,8 +119,7 @@ impl Gate {
         let mut response = answer
             .await
             .map_err(|error| upstream_failed(&error, record))?;
-        // A shared cache would hand the cookie to others; the next answer takes it.
-        if !renewal.is_empty() && !is_for_shared_caches(response.headers()) {
+        if !renewal.is_empty() && keep_from_shared_caches(response.headers_mut()) {
             for cookie in renewal {
                 response.headers_mut().append(SET_COOKIE, cookie);
             }
@@ -213,14 +212,25 @@ pub enum Judgement {
     Refused(Refusal),
 }
 
-/// Whether the upstream lets caches that several people share store the answer (RFC 9111 §5.2.2).
-fn is_for_shared_caches(headers: &HeaderMap) -> bool {
-    headers.get_all(CACHE_CONTROL).iter().any(|value| {
-        let value = value.as_bytes().to_ascii_lowercase();
-        [&b"public"[..], b"s-maxage"]
-            .iter()
-            .any(|word| value.windows(word.len()).any(|part| part == *word))
-    })
+/// Whether an answer can carry a cookie of ours. A cache that several people share would hand the cookie
+/// to others (RFC 9111 §7.3): where the upstream says nothing of caches, they are kept away; where it lets
+/// them store the answer, the cookie waits for another one.
+fn keep_from_shared_caches(headers: &mut HeaderMap) -> bool {
+    if !headers.contains_key(CACHE_CONTROL) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("private"));
+        return true;
+    }
+    headers
+        .get_all(CACHE_CONTROL)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|directive| {
+            let directive = directive.trim();
+            ["private", "no-store", "no-cache"]
+                .iter()
+                .any(|kept| directive.eq_ignore_ascii_case(kept))
+        })
 }
 
 const AMBIGUOUS: &str = "the path can be read in two ways that fall under different rules";

@@ -27,6 +27,9 @@ pub const FORWARDING_NAMES: &[&str] = &[
     "x-envoy-original-path",
     "x-host",
     "x-http-host-override",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
     "x-scheme",
     "x-url-scheme",
     "x-rewrite-url",
@@ -37,6 +40,9 @@ pub const FORWARDING_NAMES: &[&str] = &[
     "cf-connecting-ipv6",
     "cf-visitor",
     "fastly-client-ip",
+    "client-ip",
+    // CGI knows it as HTTP_PROXY, through which some clients then call out.
+    "proxy",
 ];
 
 /// What begins the other names of that kind.
@@ -54,6 +60,10 @@ const CONTRADICTING_NAMES: &[&str] = &[
     "x-forwarded-url",
     "x-host",
     "x-http-host-override",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "proxy",
     "x-override-url",
     "x-rewrite-url",
 ];

@@ -86,16 +86,18 @@ impl Cleaning {
         settle_host(&mut head)?;
         check_framing(&head.headers)?;
         let deep_path = settle_path(&mut head)?;
-        let upgrade = hop::upgrade_asked(&head.headers);
-        hop::strip(&mut head.headers);
-        hop::strip_expect(&mut head.headers);
-        self.reserved.strip(&mut head.headers);
+        check_method(&head.method)?;
+        // Both before `Connection` can nominate away what a trusted proxy says.
         let client = client::resolve(peer.address, peer.tls, &head.headers, &self.trusted_proxies);
         let original = if client.peer_is_trusted {
             Original::read(&head.headers)
         } else {
             Original::default()
         };
+        let upgrade = hop::upgrade_asked(&head.headers);
+        hop::strip(&mut head.headers);
+        hop::strip_expect(&mut head.headers);
+        self.reserved.strip(&mut head.headers);
         let host = forwarded_host(&head.headers, &client);
         let trusted = &self.trusted_proxies;
         forwarding::rebuild(&mut head.headers, peer.address, &client, trusted, host);
@@ -187,6 +189,22 @@ fn is_authority(text: &str) -> bool {
         && text.bytes().all(|byte| {
             byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']')
         })
+}
+
+/// Rules name methods as they are, in capitals (RFC 9110 §9.1), and some apps read `post` as `POST`. TRACE
+/// would send back what only the app may see.
+fn check_method(method: &Method) -> Result<(), &'static str> {
+    if *method == Method::TRACE {
+        return Err("TRACE is not served");
+    }
+    if method
+        .as_str()
+        .bytes()
+        .any(|byte| byte.is_ascii_lowercase())
+    {
+        return Err("methods are written in capitals");
+    }
+    Ok(())
 }
 
 /// The only coding of a message that both sides read alike is `chunked` (RFC 9112 §6.1).

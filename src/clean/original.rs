@@ -4,7 +4,8 @@
 //! `X-Original-URL` in ingress-nginx, `X-Forwarded-Uri` and `X-Forwarded-Method` in Traefik and Caddy.
 //! A proxy overwrites its own spelling and passes the others on, so that a client behind Traefik can
 //! send an `X-Original-URI` of its choice (the class of CVE-2026-40575). So no spelling wins: all that
-//! came are kept, and each must pass. A further one can only make the judgement stricter.
+//! came are kept, and each must pass beside the question that is always asked, whether somebody is
+//! signed in.
 
 use http::{HeaderMap, Method};
 

@@ -7,7 +7,8 @@
 //! - the **surface** is what is forwarded: escapes of unreserved characters decoded (RFC 3986 §6.2.2.2),
 //!   hex digits of the others upper case, everything else byte for byte;
 //! - the **deep** reading is what the most eager upstream could make of it: escapes decoded until nothing
-//!   changes, backslashes turned into slashes, `;` parameters cut from each segment, slashes merged.
+//!   changes, cut at a query or fragment that comes out, backslashes turned into slashes, `;` parameters
+//!   cut from each segment, slashes merged.
 //!   Escapes of bytes beyond ASCII stay; no rule depends on how they are spelled.
 //!
 //! Both must fall under the same rule, or the path is ambiguous. Dot segments in either reading,
@@ -142,7 +143,9 @@ fn decode_unreserved(path: &str) -> Result<Cow<'_, str>, PathError> {
 fn read_deep(surface: &str) -> Result<String, PathError> {
     let decoded = decode_fully(surface)?;
     let mut deep = String::with_capacity(decoded.len());
-    let mut segments = decoded.split(['/', '\\']).skip(1).peekable();
+    // Whoever decodes before splitting off the query serves what stands before it.
+    let path = decoded.split(['?', '#']).next().unwrap_or_default();
+    let mut segments = path.split(['/', '\\']).skip(1).peekable();
     while let Some(segment) = segments.next() {
         let name = segment.split(';').next().unwrap_or_default();
         if is_dot_segment(name) {
@@ -248,8 +251,8 @@ mod tests {
             ("/100%25", "/100%25", Some("/100%")),
             ("/%25c3%25a9", "/%25c3%25a9", Some("/%C3%A9")),
             ("/%c3%2561", "/%C3%2561", Some("/%C3a")),
-            ("/what%3F", "/what%3F", Some("/what?")),
-            ("/a%23b", "/a%23b", Some("/a#b")),
+            ("/what%3F", "/what%3F", Some("/what")),
+            ("/a%23b", "/a%23b", Some("/a")),
             ("/ADMIN", "/ADMIN", None),
         ] {
             let expected = (surface.to_owned(), deep.map(str::to_owned));

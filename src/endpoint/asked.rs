@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use http::HeaderName;
 use url::form_urlencoded;
 
 use crate::{
@@ -24,7 +23,7 @@ impl Asked {
     /// Reads the query. Only a person can log in: a script that follows a redirect here, or a browser that
     /// loads pages ahead, gets 401 and no cookie.
     pub(super) fn read(request: &CleanRequest, site: &Site) -> Result<Self, Reject> {
-        let asked = parameter(request.query(), "rd").or_else(|| redirect_header(request));
+        let asked = parameter(request.query(), "rd");
         let return_to = site.checked(asked.as_deref());
         if request.audience() != Audience::Navigation {
             return Err(Reject::SignIn {
@@ -51,21 +50,6 @@ pub(super) fn parameter<'a>(query: Option<&'a str>, name: &str) -> Option<Cow<'a
     form_urlencoded::parse(query?.as_bytes())
         .find_map(|(key, value)| (key == name).then_some(value))
 }
-
-/// The way back as nginx snippets written for oauth2-proxy tell it
-/// (`proxy_set_header X-Auth-Request-Redirect $request_uri`). Checked like `rd`, so that it matters
-/// little who wrote it.
-fn redirect_header(request: &CleanRequest) -> Option<Cow<'_, str>> {
-    request
-        .head
-        .headers
-        .get(REDIRECT)?
-        .to_str()
-        .ok()
-        .map(Cow::Borrowed)
-}
-
-const REDIRECT: HeaderName = HeaderName::from_static("x-auth-request-redirect");
 
 #[cfg(test)]
 mod tests {

@@ -31,40 +31,34 @@ pub(super) fn serve(gate: &Gate, request: &CleanRequest, record: &mut Record) ->
         Ok(told) => told,
         Err(judgement) => return refuse(gate, judgement, &request.original, session, record),
     };
-    record.verdict = if told.is_some() { "pass" } else { "public" };
+    record.verdict = "pass";
     let mut response = reply::empty(StatusCode::ACCEPTED);
-    if let Some(session) = told {
-        gate.identity_headers.write(session, response.headers_mut());
-        for cookie in gate.sessions.renew(session, visit.present, now) {
-            response.headers_mut().append(SET_COOKIE, cookie);
-        }
+    gate.identity_headers.write(told, response.headers_mut());
+    for cookie in gate.sessions.renew(told, visit.present, now) {
+        response.headers_mut().append(SET_COOKIE, cookie);
     }
     response
 }
 
-/// Judges every reading of what is asked. Gives whom the upstream is told of: nobody as soon as one
-/// reading is public.
+/// Judges every reading of what is asked. Each can only add to what is always asked here, a session: a
+/// client can send the spelling that the proxy does not overwrite, so no header makes a path public.
 fn judge<'a>(
     gate: &Gate,
     asked: &Original,
     session: Option<&'a Session>,
-) -> Result<Option<&'a Session>, Judgement> {
-    if asked.targets.is_empty() {
-        let visitor = gate.providers.visitor(session);
-        return decide(Access::Login, visitor)
-            .map(|permit| permit.told())
-            .map_err(Judgement::Refused);
-    }
-    let mut told = session;
+) -> Result<&'a Session, Judgement> {
     for target in &asked.targets {
         let path = target.split('?').next().unwrap_or_default();
         let path = CanonicalPath::parse(path).map_err(|_| Judgement::Ambiguous)?;
         for method in &asked.methods {
-            let permit = gate.judge(method, &path.surface, path.deep.as_deref(), session)?;
-            told = told.and_then(|_| permit.told());
+            gate.judge(method, &path.surface, path.deep.as_deref(), session)?;
         }
     }
-    Ok(told)
+    let visitor = gate.providers.visitor(session);
+    decide(Access::Login, visitor)
+        .map_err(Judgement::Refused)?
+        .told()
+        .ok_or(Judgement::Refused(Refusal::NotSignedIn))
 }
 
 fn refuse(

@@ -8,6 +8,7 @@ use crate::{
     body::Body,
     clean::CleanRequest,
     clock,
+    decide::Visitor,
     gate::Gate,
     observe::Record,
     site::with_switch,
@@ -20,8 +21,10 @@ pub(super) async fn serve(
 ) -> Result<Response<Body>, Reject> {
     let asked = Asked::read(request, &gate.site)?;
     let visit = gate.sessions.visit(&request.head.headers, clock::now());
-    if let Some(session) = visit.session.filter(|_| !asked.switch) {
-        record.user = Some(session.identity.user().clone());
+    let session = visit.session.filter(|_| !asked.switch);
+    // Somebody barred is led back, too: the page there says why.
+    if !matches!(gate.providers.visitor(session.as_ref()), Visitor::Nobody) {
+        record.user = session.map(|session| session.identity.user().clone());
         return Ok(reply::redirect(StatusCode::FOUND, asked.return_to.as_str()));
     }
     if let [(provider, _)] = gate.site.providers.as_slice() {

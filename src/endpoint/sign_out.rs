@@ -59,7 +59,8 @@ pub(super) fn serve(
     let provider_logout = provider_logout(
         gate,
         visit.session.as_ref(),
-        hint.as_ref(),
+        // A script must not read the ID token; without it the provider asks the person.
+        hint.as_ref().filter(|_| audience != Audience::Program),
         return_to.as_ref(),
     );
     let mut response = match (audience, provider_logout) {
@@ -76,11 +77,10 @@ pub(super) fn serve(
         (_, Some(logout_url)) => reply::redirect(onward(method), logout_url.as_str()),
         (_, None) => landing(gate, method, return_to.as_ref()),
     };
-    let cookies = gate.sessions.end(visit.present);
-    for cookie in cookies
-        .into_iter()
-        .chain([gate.sessions.cookies().expire_logout_hint()])
-    {
+    let cookies = gate.sessions.cookies();
+    // Without the login cookie the back button does not sign in again.
+    let others = [cookies.expire_logout_hint(), cookies.expire_login()];
+    for cookie in gate.sessions.end(visit.present).into_iter().chain(others) {
         response.headers_mut().append(SET_COOKIE, cookie);
     }
     Ok(response)

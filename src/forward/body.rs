@@ -4,7 +4,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
 };
@@ -21,7 +21,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::{hop, upstream::Lease};
-use crate::clean::identity::ReservedNames;
+use crate::clean::{forwarding, identity::ReservedNames};
 
 /// A request's body on its way to the upstream. Trailers that name an identity, or what frames or routes
 /// the message (RFC 9110 §6.5.1), are left out.
@@ -33,7 +33,27 @@ pub struct RequestBody {
 
 struct Moving {
     body: Incoming,
-    frames: Arc<AtomicU64>,
+    upload: Arc<Upload>,
+}
+
+/// How far a request's body has come, seen from outside.
+#[derive(Default)]
+pub(super) struct Upload {
+    frames: AtomicU64,
+    ended: AtomicBool,
+}
+
+impl Upload {
+    /// The frames that have gone by, so that a wait can tell a long body from a silent one.
+    pub(super) fn frames(&self) -> u64 {
+        self.frames.load(Ordering::Relaxed)
+    }
+
+    /// Whether all of it has gone by. Before, its connection is good for nothing else: an answer may come
+    /// and end while the upload still runs.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
 }
 
 impl RequestBody {
@@ -41,14 +61,14 @@ impl RequestBody {
     pub fn new(body: Incoming, reserved: Arc<ReservedNames>) -> Self {
         let body = (!body.is_end_stream()).then(|| Moving {
             body,
-            frames: Arc::default(),
+            upload: Arc::default(),
         });
         Self { body, reserved }
     }
 
-    /// Counts the frames that have gone by, so that a wait can tell a long body from a silent one.
-    pub(super) fn progress(&self) -> Option<Arc<AtomicU64>> {
-        self.body.as_ref().map(|moving| Arc::clone(&moving.frames))
+    /// Follows the body on its way; none where there is nothing to come.
+    pub(super) fn upload(&self) -> Option<Arc<Upload>> {
+        self.body.as_ref().map(|moving| Arc::clone(&moving.upload))
     }
 
     /// Another body as empty as this one; none when this one is not empty.
@@ -72,11 +92,15 @@ impl Body for RequestBody {
             return Poll::Ready(None);
         };
         let frame = ready!(Pin::new(&mut moving.body).poll_frame(context));
-        moving.frames.fetch_add(1, Ordering::Relaxed);
+        moving.upload.frames.fetch_add(1, Ordering::Relaxed);
+        if frame.is_none() || moving.body.is_end_stream() {
+            moving.upload.ended.store(true, Ordering::Relaxed);
+        }
         Poll::Ready(frame.map(|frame| {
             frame.map(|frame| match frame.into_trailers() {
                 Ok(mut trailers) => {
                     self.reserved.strip(&mut trailers);
+                    forwarding::strip(&mut trailers);
                     strip_trailers(&mut trailers);
                     Frame::trailers(trailers)
                 }
@@ -103,11 +127,16 @@ impl Body for RequestBody {
 pub struct UpstreamBody {
     body: Incoming,
     lease: Option<Lease>,
+    upload: Option<Arc<Upload>>,
 }
 
 impl UpstreamBody {
-    pub(super) fn new(body: Incoming, lease: Option<Lease>) -> Self {
-        let mut this = Self { body, lease };
+    pub(super) fn new(body: Incoming, lease: Lease, upload: Option<Arc<Upload>>) -> Self {
+        let mut this = Self {
+            body,
+            lease: Some(lease),
+            upload,
+        };
         this.give_back_at_end();
         this
     }
@@ -119,7 +148,8 @@ impl UpstreamBody {
     }
 
     fn give_back(&mut self) {
-        if let Some(lease) = self.lease.take() {
+        let is_idle = self.upload.as_ref().is_none_or(|upload| upload.has_ended());
+        if let Some(lease) = self.lease.take().filter(|_| is_idle) {
             lease.give_back();
         }
     }

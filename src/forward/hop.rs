@@ -73,7 +73,10 @@ pub fn upgrade_asked(headers: &HeaderMap) -> Option<HeaderValue> {
     let text = upgrade.to_str().ok()?;
     let speaks_http = text.split(',').any(|protocol| {
         let name = protocol.trim().split('/').next().unwrap_or_default();
+        let is_token =
+            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         name.is_empty()
+            || !name.bytes().all(is_token)
             || ["h2c", "h2", "http", "tls"]
                 .iter()
                 .any(|http| name.eq_ignore_ascii_case(http))

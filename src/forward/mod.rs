@@ -7,12 +7,7 @@ mod tunnel;
 mod upstream;
 pub mod websocket;
 
-use std::{
-    io,
-    pin::pin,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{io, pin::pin, sync::Arc, time::Duration};
 
 use http::{
     HeaderValue, Method, Request, Response, StatusCode, Version,
@@ -21,7 +16,10 @@ use http::{
 use hyper::{body::Incoming, client::conn::TrySendError};
 use tokio::time::timeout;
 
-use self::upstream::{LONG_IDLE, Lease};
+use self::{
+    body::Upload,
+    upstream::{LONG_IDLE, Lease},
+};
 pub use self::{
     body::{RequestBody, UpstreamBody},
     identity::IdentityHeaders,
@@ -110,7 +108,8 @@ impl Forwarder {
         request: Request<RequestBody>,
         client_upgrade: Option<hyper::upgrade::OnUpgrade>,
     ) -> Result<Response<Body>, ForwardError> {
-        let (response, lease) = self.answer_in_time(request).await?;
+        let upload = request.body().upload();
+        let (response, lease) = self.answer_in_time(request, upload.as_deref()).await?;
         let (mut head, body) = response.into_parts();
         cookies.strip_from_response(&mut head.headers);
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -131,7 +130,7 @@ impl Forwarder {
         }
         hop::strip(&mut head.headers);
         head.version = Version::HTTP_11;
-        let body = Body::Upstream(UpstreamBody::new(body, Some(lease)));
+        let body = Body::Upstream(UpstreamBody::new(body, lease, upload));
         Ok(Response::from_parts(head, body))
     }
 
@@ -140,17 +139,15 @@ impl Forwarder {
     async fn answer_in_time(
         &self,
         request: Request<RequestBody>,
+        upload: Option<&Upload>,
     ) -> Result<(Response<Incoming>, Lease), ForwardError> {
-        let progress = request.body().progress();
         let mut round_trip = pin!(self.round_trip(request));
         let mut seen = 0;
         loop {
             if let Ok(answer) = timeout(self.timeout, &mut round_trip).await {
                 return answer;
             }
-            let now = progress
-                .as_ref()
-                .map_or(seen, |moved| moved.load(Ordering::Relaxed));
+            let now = upload.map_or(seen, Upload::frames);
             if now == seen {
                 return Err(ForwardError::TimedOut);
             }

@@ -21,6 +21,9 @@ use crate::config::UpstreamAddress;
 
 /// How long a connection may take to be made, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection that was given back may take to settle. It takes one turn of its task; whatever
+/// takes longer is not worth the wait.
+const SETTLE_TIMEOUT: Duration = Duration::from_millis(50);
 /// An idle connection older than this is closed: longer than a burst's pauses, shorter than what most
 /// servers and firewalls keep.
 const IDLE_LIFETIME: Duration = Duration::from_mins(1);
@@ -102,8 +105,10 @@ impl Upstream {
     /// A connection that is ready for a request: one that idles, else a fresh one.
     pub(super) async fn lease(self: &Arc<Self>) -> io::Result<Lease> {
         while let Some(Idle { mut sender, since }) = self.pop() {
-            // A connection given back is ready, or about to be: its answer was read to the end.
-            if sender.is_ready() || sender.ready().await.is_ok() {
+            // A connection given back is ready, or about to be: both bodies were carried to their end.
+            if sender.is_ready()
+                || matches!(timeout(SETTLE_TIMEOUT, sender.ready()).await, Ok(Ok(())))
+            {
                 let upstream = Arc::clone(self);
                 return Ok(Lease {
                     sender,

@@ -1,6 +1,15 @@
 //! One connection: TLS where it is ours, HTTP/1.1 or HTTP/2, until it ends.
 
-use std::{convert::Infallible, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
 
 use hyper::{Request, Response, body::Incoming, service::Service};
 use hyper_util::{
@@ -79,26 +88,50 @@ async fn serve_http<S>(worker: Arc<Worker>, stream: S, address: Option<std::net:
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let begun = Arc::new(AtomicBool::new(false));
     let service = Requests {
         worker: Arc::clone(&worker),
         peer: Peer { address, tls },
+        begun: Arc::clone(&begun),
     };
     let connection = worker
         .protocol
         .serve_connection_with_upgrades(TokioIo::new(stream), service);
-    let ended = worker
+    let watched = worker
         .drain
-        .watch(connection, auto::UpgradeableConnection::graceful_shutdown)
-        .await;
-    if let Err(error) = ended {
-        tracing::debug!(%error, "connection ended");
+        .watch(connection, auto::UpgradeableConnection::graceful_shutdown);
+    match until_silent(watched, &begun).await {
+        Some(Ok(())) => {}
+        Some(Err(error)) => tracing::debug!(%error, "connection ended"),
+        None => tracing::debug!("connection without a request"),
     }
+}
+
+/// Drives a connection to its end, or ends it where its first request does not come in time: until then
+/// it is not known which protocol is spoken, and no protocol's own timer runs.
+async fn until_silent<C: Future>(connection: C, begun: &AtomicBool) -> Option<C::Output> {
+    let mut connection = std::pin::pin!(connection);
+    let mut patience = Some(Box::pin(tokio::time::sleep(HEAD_TIMEOUT)));
+    std::future::poll_fn(|context| {
+        if let Poll::Ready(output) = connection.as_mut().poll(context) {
+            return Poll::Ready(Some(output));
+        }
+        if begun.load(Ordering::Relaxed) {
+            patience = None;
+        }
+        match &mut patience {
+            Some(sleep) => sleep.as_mut().poll(context).map(|()| None),
+            None => Poll::Pending,
+        }
+    })
+    .await
 }
 
 /// The gate as hyper calls it.
 struct Requests {
     worker: Arc<Worker>,
     peer: Peer,
+    begun: Arc<AtomicBool>,
 }
 
 impl Service<Request<Incoming>> for Requests {
@@ -108,6 +141,7 @@ impl Service<Request<Incoming>> for Requests {
 
     /// The future lives in a box of its own, so that an idle connection does not keep its size.
     fn call(&self, request: Request<Incoming>) -> Self::Future {
+        self.begun.store(true, Ordering::Relaxed);
         let (worker, peer) = (Arc::clone(&self.worker), self.peer);
         Box::pin(async move {
             Ok(worker

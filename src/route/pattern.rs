@@ -122,7 +122,7 @@ impl Segment {
                     at += 2;
                     Token::Byte(byte)
                 }
-                b'#' => return Err("write `%23` for `#`".to_owned()),
+                b'#' => return Err("a path ends before `#`; use `*` there".to_owned()),
                 _ => Token::Byte(byte),
             });
         }
@@ -156,7 +156,7 @@ fn refuse_unmatchable(tokens: &[Token]) -> Result<(), String> {
             Token::Byte(byte) if byte.is_ascii_control() => {
                 return Err("a path with control characters is refused".to_owned());
             }
-            Token::Byte(byte @ (b'/' | b'\\' | b';')) => {
+            Token::Byte(byte @ (b'/' | b'\\' | b';' | b'?' | b'#')) => {
                 return Err(format!(
                     "a path with {:?} inside a segment is read in two ways; use `*` there",
                     char::from(*byte)

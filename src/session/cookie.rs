@@ -216,6 +216,11 @@ impl Cookies {
         self.write(&self.login, value, "/", max_age)
     }
 
+    /// `Set-Cookie` that expires the login cookie.
+    pub fn expire_login(&self) -> HeaderValue {
+        self.write_login("", Duration::ZERO)
+    }
+
     /// `Set-Cookie` of the logout hint; none when it does not fit into one cookie.
     pub fn write_logout_hint(&self, sealed: &str, max_age: Duration) -> Option<HeaderValue> {
         (self.logout_hint.len() + 1 + sealed.len() <= MAX_COOKIE)

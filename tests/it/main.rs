@@ -20,6 +20,7 @@ mod paths;
 mod proxy_bodies;
 mod proxy_protocols;
 mod redirects;
+mod regression;
 mod session;
 mod spoofing;
 mod support;
