@@ -76,7 +76,7 @@ struct Options {
     #[arg(long, default_value_t = 11)]
     rounds: usize,
     /// Requests in each run.
-    #[arg(long, default_value_t = 12_000)]
+    #[arg(long, default_value_t = 10_000)]
     requests: usize,
     /// Kept-alive connections.
     #[arg(long, default_value_t = 64)]
