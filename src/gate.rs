@@ -81,7 +81,8 @@ impl Gate {
         record.client = request.client.address;
 
         if let Some(endpoint) = self.own_endpoint(&request)? {
-            return endpoint::serve(&endpoint, self, request, record).await;
+            // Boxed, so that its size is not that of every request.
+            return Box::pin(endpoint::serve(&endpoint, self, request, record)).await;
         }
 
         let now = clock::now();

@@ -191,7 +191,7 @@ fn content_length(head: &[u8]) -> Option<usize> {
 const CONTENT_LENGTH: &[u8] = b"content-length:";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const POLL_TIMEOUT: Duration = Duration::from_secs(1);
-const RUN_LIMIT: Duration = Duration::from_secs(15);
+const RUN_LIMIT: Duration = Duration::from_secs(45);
 
 #[cfg(test)]
 mod tests {

@@ -29,6 +29,7 @@ use clap::{Args, Parser};
 
 use crate::{
     compare::{Bench, Effort},
+    load::Load,
     machine::Cores,
     report::{Footprint, JUDGED, Report},
     request::Requests,
@@ -43,6 +44,20 @@ use crate::{
 enum Command {
     /// Compares sidegate with nginx and prints Markdown.
     Compare(Options),
+    /// Sends requests to a sidegate that runs already, for a profiler to watch.
+    Load {
+        /// Where it listens.
+        address: SocketAddr,
+        /// Its configuration: the sessions are sealed with its secret.
+        #[arg(long)]
+        config: PathBuf,
+        /// How many requests.
+        #[arg(long, default_value_t = 100_000)]
+        requests: usize,
+        /// Kept-alive connections.
+        #[arg(long, default_value_t = 64)]
+        connections: usize,
+    },
     /// Answers every request on ADDRESS with the same bytes.
     Respond {
         /// Where to listen.
@@ -61,7 +76,7 @@ struct Options {
     #[arg(long, default_value_t = 11)]
     rounds: usize,
     /// Requests in each run.
-    #[arg(long, default_value_t = 12_000)]
+    #[arg(long, default_value_t = 10_000)]
     requests: usize,
     /// Kept-alive connections.
     #[arg(long, default_value_t = 64)]
@@ -74,6 +89,12 @@ struct Options {
 fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Compare(options) => compare(&options),
+        Command::Load {
+            address,
+            config,
+            requests,
+            connections,
+        } => send(address, &config, requests, connections),
         Command::Respond { address, role } => upstream::serve(address, role).map_err(Into::into),
     };
     match result {
@@ -83,6 +104,24 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn send(
+    address: SocketAddr,
+    config: &Path,
+    requests: usize,
+    connections: usize,
+) -> Result<(), Box<dyn Error>> {
+    let traffic = Traffic::new(&Mint::new(config)?)?;
+    let mut load = Load::connect(address, connections)?;
+    let run = load.run(&traffic.usual, 0, requests)?;
+    println!(
+        "{:.1} s, p50 {} µs, p99 {} µs",
+        run.wall.as_secs_f64(),
+        run.percentile(50).as_micros(),
+        run.percentile(99).as_micros(),
+    );
+    Ok(())
 }
 
 fn compare(options: &Options) -> Result<(), Box<dyn Error>> {

@@ -31,22 +31,25 @@ fn value(source: &HeaderSource, session: &Session) -> Option<HeaderValue> {
     match source {
         HeaderSource::User => encode(identity.user()),
         HeaderSource::UserId => {
-            let subject = identity.subject.as_str();
-            let mut id = String::with_capacity(identity.provider.bytes().len() + 1 + subject.len());
-            id.push_str(&identity.provider);
-            id.push(':');
+            let (provider, subject) = (identity.provider.bytes(), identity.subject.bytes());
+            let mut id = Vec::with_capacity(provider.len() + 1 + subject.len());
+            id.extend_from_slice(provider);
+            id.push(b':');
             push_escaped(&mut id, subject, is_plain);
             own(id)
         }
         HeaderSource::Email => encode(identity.email.as_ref()?),
         HeaderSource::Name => encode(identity.name.as_ref()?),
         HeaderSource::Groups => {
-            let mut joined = String::new();
+            let length = identity.groups.iter().map(|group| group.bytes().len() + 1);
+            let mut joined = Vec::with_capacity(length.sum());
             for (place, group) in identity.groups.iter().enumerate() {
                 if place > 0 {
-                    joined.push(',');
+                    joined.push(b',');
                 }
-                push_escaped(&mut joined, group, |byte| is_plain(byte) && byte != b',');
+                push_escaped(&mut joined, group.bytes(), |byte| {
+                    is_plain(byte) && byte != b','
+                });
             }
             (!joined.is_empty()).then(|| own(joined))?
         }
@@ -54,8 +57,8 @@ fn value(source: &HeaderSource, session: &Session) -> Option<HeaderValue> {
         // An address is percent-encoded as it is; encoding `%` again would break it.
         HeaderSource::Picture => {
             let picture = identity.picture.as_ref()?;
-            let mut text = String::with_capacity(picture.bytes().len());
-            push_escaped(&mut text, picture, |byte| byte.is_ascii_graphic());
+            let mut text = Vec::with_capacity(picture.bytes().len());
+            push_escaped(&mut text, picture.bytes(), |byte| byte.is_ascii_graphic());
             own(text)
         }
         HeaderSource::Claim(path) => {
@@ -76,17 +79,17 @@ fn encode(text: &Text) -> Option<HeaderValue> {
         return None;
     }
     let edge_spaces = bytes.first() == Some(&b' ') || bytes.last() == Some(&b' ');
-    if !edge_spaces && bytes.iter().all(|byte| is_plain(*byte)) {
+    if !edge_spaces && all(bytes, is_plain) {
         return HeaderValue::from_maybe_shared(bytes.clone()).ok();
     }
-    let mut encoded = String::with_capacity(bytes.len() * 3);
-    push_escaped(&mut encoded, text, |byte| {
+    let mut encoded = Vec::with_capacity(bytes.len() * 3);
+    push_escaped(&mut encoded, bytes, |byte| {
         is_plain(byte) && !(edge_spaces && byte == b' ')
     });
     own(encoded)
 }
 
-fn own(text: String) -> Option<HeaderValue> {
+fn own(text: Vec<u8>) -> Option<HeaderValue> {
     HeaderValue::from_maybe_shared(Bytes::from(text)).ok()
 }
 
@@ -94,15 +97,25 @@ fn is_plain(byte: u8) -> bool {
     matches!(byte, b' '..=b'~') && byte != b'%'
 }
 
-fn push_escaped(into: &mut String, text: &str, keep: impl Fn(u8) -> bool) {
+/// Whether `keep` holds for each byte. Without an early end, so that the compiler can look at many at once.
+fn all(bytes: &[u8], keep: impl Fn(u8) -> bool) -> bool {
+    bytes.iter().fold(true, |kept, byte| kept & keep(*byte))
+}
+
+fn push_escaped(into: &mut Vec<u8>, text: &[u8], keep: impl Fn(u8) -> bool) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    for byte in text.bytes() {
+    if all(text, &keep) {
+        return into.extend_from_slice(text);
+    }
+    for &byte in text {
         if keep(byte) {
-            into.push(char::from(byte));
+            into.push(byte);
         } else {
-            into.push('%');
-            into.push(char::from(HEX[usize::from(byte >> 4)]));
-            into.push(char::from(HEX[usize::from(byte & 15)]));
+            into.extend([
+                b'%',
+                HEX[usize::from(byte >> 4)],
+                HEX[usize::from(byte & 15)],
+            ]);
         }
     }
 }

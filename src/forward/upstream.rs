@@ -122,7 +122,7 @@ impl Upstream {
 
     /// A fresh connection.
     pub(super) async fn connect(self: &Arc<Self>) -> io::Result<Lease> {
-        let sender = timeout(CONNECT_TIMEOUT, self.dial())
+        let sender = timeout(CONNECT_TIMEOUT, Box::pin(self.dial()))
             .await
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         Ok(Lease {

@@ -30,8 +30,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may take to send a request's head, the idle time before it included. Longer than
 /// the minute that load balancers keep idle connections, so that theirs, not ours, ends first.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
-/// A request's head: lines and bytes.
-const MAX_HEADERS: usize = 128;
+/// A request's head in bytes. Its lines are left at hyper's own limit (100): any limit that is set makes it
+/// allocate room for so many, twice, on each request.
 const MAX_HEAD_BYTES: u16 = u16::MAX;
 /// HTTP/2: streams at once on one connection, and bytes in flight of one stream and of all.
 const MAX_STREAMS: u32 = 256;
@@ -45,7 +45,6 @@ pub fn protocol() -> auto::Builder<TokioExecutor> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD_BYTES.into());
     builder
         .http2()
@@ -62,8 +61,13 @@ pub fn protocol() -> auto::Builder<TokioExecutor> {
 pub async fn serve(worker: Arc<Worker>, stream: Stream, address: Option<std::net::SocketAddr>) {
     let address = address.map(|address| address.ip().to_canonical());
     match (stream, worker.tls.clone()) {
-        (Stream::Tcp(stream), Some(tls)) => serve_tls(worker, &tls, stream, address).await,
-        (Stream::Unix(stream), Some(tls)) => serve_tls(worker, &tls, stream, address).await,
+        // Boxed, so that a connection without TLS does not keep its size.
+        (Stream::Tcp(stream), Some(tls)) => {
+            Box::pin(serve_tls(worker, &tls, stream, address)).await;
+        }
+        (Stream::Unix(stream), Some(tls)) => {
+            Box::pin(serve_tls(worker, &tls, stream, address)).await;
+        }
         (Stream::Tcp(stream), None) => serve_http(worker, stream, address, false).await,
         (Stream::Unix(stream), None) => serve_http(worker, stream, address, false).await,
     }

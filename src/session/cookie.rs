@@ -127,7 +127,7 @@ impl Cookies {
         if all.next().is_none() && !pieces(first.as_bytes()).any(is_ours) {
             return;
         }
-        let mut kept = Vec::new();
+        let mut kept = Vec::with_capacity(first.len());
         for header in headers.get_all(COOKIE) {
             let mut behind_ours = false;
             let mut is_first = true;

@@ -237,7 +237,7 @@ fn decode(sealed: &str) -> Option<Vec<u8>> {
     if sealed.len() > MAX_SEALED {
         return None;
     }
-    let envelope = URL_SAFE_NO_PAD.decode(sealed).ok()?;
+    let envelope = base64_simd::URL_SAFE_NO_PAD.decode_to_vec(sealed).ok()?;
     (envelope.len() >= OVERHEAD && envelope[0] == VERSION).then_some(envelope)
 }
 
