@@ -47,7 +47,7 @@ impl Gate {
     pub async fn handle(
         &self,
         request: Request<Incoming>,
-        peer: Peer,
+        peer: &Peer,
         ids: &RequestIds,
         forwarder: &Forwarder,
     ) -> Response<Body> {
@@ -70,7 +70,7 @@ impl Gate {
     async fn road(
         &self,
         request: Request<Incoming>,
-        peer: Peer,
+        peer: &Peer,
         forwarder: &Forwarder,
         record: &mut Record,
     ) -> Result<Response<Body>, Reject> {

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 use super::{
+    Peer,
     client::{self, Client, X_FORWARDED_FOR, X_FORWARDED_PROTO},
     names::NameSet,
 };
@@ -84,31 +85,26 @@ pub fn strip(headers: &mut HeaderMap) {
 /// Where nothing is known (a Unix socket's peer that forwards nothing) the header is absent.
 pub fn rebuild(
     headers: &mut HeaderMap,
-    peer: Option<IpAddr>,
+    peer: &Peer,
     client: &Client,
     trusted: &[IpNet],
     host: Option<HeaderValue>,
 ) {
-    let peer = peer.map(|address| address.to_canonical());
-    let chain = if client.peer_is_trusted {
+    let (chain, client_address) = if client.peer_is_trusted {
         let mut chain: Vec<_> = client::believed(headers, trusted).collect();
         chain.reverse();
-        chain.extend(peer);
+        chain.extend(peer.address());
         let is_misspelt = |name: &HeaderName| {
             let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
             !name.as_str().bytes().all(plain) || CONTRADICTING.contains(name.as_str())
         };
         FORWARDING.remove(headers, is_misspelt);
-        addresses(&chain)
+        let client_address = client.address.and_then(|address| addresses(&[address]));
+        (addresses(&chain), client_address)
     } else {
         strip(headers);
-        peer.and_then(|peer| addresses(&[peer]))
-    };
-    let client_address = match client.address {
-        // Mostly the same text, which is shared then.
-        Some(address) if Some(address) == peer && !client.peer_is_trusted => chain.clone(),
-        Some(address) => addresses(&[address]),
-        None => None,
+        // The peer is the client.
+        (peer.header().cloned(), peer.header().cloned())
     };
     let proto = HeaderValue::from_static(if client.is_https { "https" } else { "http" });
     for (name, value) in [
@@ -171,7 +167,7 @@ mod tests {
         let mut headers = headers(lines);
         let client = client::resolve(peer, false, &headers, &trusted);
         let host = HeaderValue::from_static("app.example.com");
-        rebuild(&mut headers, peer, &client, &trusted, Some(host));
+        rebuild(&mut headers, &Peer::new(peer, false), &client, &trusted, Some(host));
         let mut lines: Vec<_> = headers
             .iter()
             .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
@@ -267,7 +263,7 @@ mod tests {
             let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
             headers.insert(name, HeaderValue::from_static("evil"));
             let client = client::resolve(Some(peer), true, &headers, &[]);
-            rebuild(&mut headers, Some(peer), &client, &[], None);
+            rebuild(&mut headers, &Peer::new(Some(peer), false), &client, &[], None);
             prop_assert!(!headers.values().any(|value| value == "evil"));
         }
     }

@@ -23,6 +23,8 @@ use self::{client::Client, identity::ReservedNames, original::Original, path::Ca
 use crate::{answer::audience::Audience, forward::hop};
 
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// What a request usually gets on its way: forwarding and identity headers, room for which is made once.
+const ADDED_HEADERS: usize = 12;
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A request after cleaning: no reserved header, no disbelieved forwarding header, one path. Only
@@ -57,12 +59,38 @@ fn forwarded_host(headers: &HeaderMap, client: &Client) -> Option<HeaderValue> {
 struct Cleaned;
 
 /// What the connection says of its peer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Peer {
     /// The socket's address; none for a Unix socket.
-    pub address: Option<IpAddr>,
+    address: Option<IpAddr>,
+    /// The same as a header has it: made once for all of the connection's requests.
+    header: Option<HeaderValue>,
     /// Whether the connection is ours to decrypt.
-    pub tls: bool,
+    tls: bool,
+}
+
+impl Peer {
+    /// An IPv4 address that came over an IPv6 socket is an IPv4 address.
+    pub fn new(address: Option<IpAddr>, tls: bool) -> Self {
+        let address = address.map(|address| address.to_canonical());
+        let header =
+            address.and_then(|address| HeaderValue::try_from(address.to_string()).ok());
+        Self {
+            address,
+            header,
+            tls,
+        }
+    }
+
+    /// The socket's address; none for a Unix socket.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
+    /// The address as a header has it.
+    pub fn header(&self) -> Option<&HeaderValue> {
+        self.header.as_ref()
+    }
 }
 
 /// How requests are cleaned; from the configuration.
@@ -79,7 +107,7 @@ impl Cleaning {
     pub fn clean(
         &self,
         request: Request<Incoming>,
-        peer: Peer,
+        peer: &Peer,
         id: HeaderValue,
     ) -> Result<CleanRequest, Cow<'static, str>> {
         let (mut head, body) = request.into_parts();
@@ -100,7 +128,8 @@ impl Cleaning {
         self.reserved.strip(&mut head.headers);
         let host = forwarded_host(&head.headers, &client);
         let trusted = &self.trusted_proxies;
-        forwarding::rebuild(&mut head.headers, peer.address, &client, trusted, host);
+        head.headers.reserve(ADDED_HEADERS);
+        forwarding::rebuild(&mut head.headers, peer, &client, trusted, host);
         if !(client.peer_is_trusted && head.headers.contains_key(X_REQUEST_ID)) {
             head.headers.insert(X_REQUEST_ID, id);
         }

@@ -59,7 +59,7 @@ pub fn protocol() -> auto::Builder<TokioExecutor> {
 
 /// Serves one connection to its end.
 pub async fn serve(worker: Arc<Worker>, stream: Stream, address: Option<std::net::SocketAddr>) {
-    let address = address.map(|address| address.ip().to_canonical());
+    let address = address.map(|address| address.ip());
     match (stream, worker.tls.clone()) {
         // Boxed, so that a connection without TLS does not keep its size.
         (Stream::Tcp(stream), Some(tls)) => {
@@ -95,7 +95,7 @@ where
     let begun = Arc::new(AtomicBool::new(false));
     let service = Requests {
         worker: Arc::clone(&worker),
-        peer: Peer { address, tls },
+        peer: Arc::new(Peer::new(address, tls)),
         begun: Arc::clone(&begun),
     };
     let connection = worker
@@ -134,7 +134,7 @@ async fn until_silent<C: Future>(connection: C, begun: &AtomicBool) -> Option<C:
 /// The gate as hyper calls it.
 struct Requests {
     worker: Arc<Worker>,
-    peer: Peer,
+    peer: Arc<Peer>,
     begun: Arc<AtomicBool>,
 }
 
@@ -146,11 +146,11 @@ impl Service<Request<Incoming>> for Requests {
     /// The future lives in a box of its own, so that an idle connection does not keep its size.
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.begun.store(true, Ordering::Relaxed);
-        let (worker, peer) = (Arc::clone(&self.worker), self.peer);
+        let (worker, peer) = (Arc::clone(&self.worker), Arc::clone(&self.peer));
         Box::pin(async move {
             Ok(worker
                 .gate
-                .handle(request, peer, &worker.ids, &worker.forwarder)
+                .handle(request, &peer, &worker.ids, &worker.forwarder)
                 .await)
         })
     }

@@ -91,13 +91,13 @@ fn publishes(configured: &str, published: &str) -> bool {
 
 /// The placeholder stands for any tenant; which ones may pass, the allow list says.
 fn issues(published: &str, iss: &str) -> bool {
-    if published == iss {
-        return true;
+    match (Issuer::read(published), Issuer::read(iss)) {
+        // The placeholder itself is nobody's name.
+        (Some(ours), Some(theirs)) if ours.tenant == PLACEHOLDER => {
+            ours.authority == theirs.authority && is_guid(theirs.tenant)
+        }
+        _ => published == iss && !published.contains(PLACEHOLDER),
     }
-    let (Some(ours), Some(theirs)) = (Issuer::read(published), Issuer::read(iss)) else {
-        return false;
-    };
-    ours.authority == theirs.authority && ours.tenant == PLACEHOLDER && is_guid(theirs.tenant)
 }
 
 /// `AUTHORITY/TENANT/v2.0`

@@ -39,7 +39,8 @@ pub(in crate::provider) const KIND: Kind = Kind {
             pkce: true,
             scope_separator: " ",
             further_scope: None,
-            switch_account: &[],
+            // OpenID Connect's word for it; who does not know it ignores it (RFC 6749 §3.1).
+            switch_account: &[("prompt", "select_account")],
             issuer: None,
             // An address counts only where the operator says what vouches for it.
             names: ClaimNames {

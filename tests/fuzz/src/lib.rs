@@ -10,7 +10,7 @@ use http::{
 };
 use ipnet::IpNet;
 use sidegate::{
-    clean::{client, forwarding, identity::ReservedNames, path::CanonicalPath},
+    clean::{Peer, client, forwarding, identity::ReservedNames, path::CanonicalPath},
     config::{HostPattern, PublicUrl, Secret, SessionConfig},
     login::return_to::ReturnRules,
     route::PathPattern,
@@ -180,7 +180,7 @@ pub fn client_address(data: &[u8]) {
         assert_eq!(client.address, peer);
         assert!(!client.peer_is_trusted && !client.is_https);
     }
-    forwarding::rebuild(&mut headers, peer, &client, &TRUSTED, None);
+    forwarding::rebuild(&mut headers, &Peer::new(peer, false), &client, &TRUSTED, None);
     assert!(!headers.contains_key("x_forwarded_for") && !headers.contains_key("x-original-url"));
     let chain: Vec<IpAddr> = headers
         .get_all(&name)
