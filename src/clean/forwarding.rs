@@ -167,7 +167,13 @@ mod tests {
         let mut headers = headers(lines);
         let client = client::resolve(peer, false, &headers, &trusted);
         let host = HeaderValue::from_static("app.example.com");
-        rebuild(&mut headers, &Peer::new(peer, false), &client, &trusted, Some(host));
+        rebuild(
+            &mut headers,
+            &Peer::new(peer, false),
+            &client,
+            &trusted,
+            Some(host),
+        );
         let mut lines: Vec<_> = headers
             .iter()
             .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))

@@ -73,8 +73,7 @@ impl Peer {
     /// An IPv4 address that came over an IPv6 socket is an IPv4 address.
     pub fn new(address: Option<IpAddr>, tls: bool) -> Self {
         let address = address.map(|address| address.to_canonical());
-        let header =
-            address.and_then(|address| HeaderValue::try_from(address.to_string()).ok());
+        let header = address.and_then(|address| HeaderValue::try_from(address.to_string()).ok());
         Self {
             address,
             header,

@@ -180,7 +180,13 @@ pub fn client_address(data: &[u8]) {
         assert_eq!(client.address, peer);
         assert!(!client.peer_is_trusted && !client.is_https);
     }
-    forwarding::rebuild(&mut headers, &Peer::new(peer, false), &client, &TRUSTED, None);
+    forwarding::rebuild(
+        &mut headers,
+        &Peer::new(peer, false),
+        &client,
+        &TRUSTED,
+        None,
+    );
     assert!(!headers.contains_key("x_forwarded_for") && !headers.contains_key("x-original-url"));
     let chain: Vec<IpAddr> = headers
         .get_all(&name)
