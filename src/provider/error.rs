@@ -26,6 +26,16 @@ pub enum ProviderError {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// The discovery document is of another issuer (Discovery §4.3).
+    #[error(
+        "discovery: the provider's issuer is \"{published}\", the configured one \"{configured}\""
+    )]
+    OtherIssuer {
+        /// As the configuration has it.
+        configured: String,
+        /// As the document has it, printable and cut short.
+        published: String,
+    },
     /// The token endpoint said no (RFC 6749 §5.2).
     #[error("token endpoint refused: {code}{}", .description.as_deref().map(|text| format!(" ({text})")).unwrap_or_default())]
     Refused {

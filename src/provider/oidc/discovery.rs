@@ -11,7 +11,9 @@ use tokio::{
 use url::Url;
 
 use super::{
-    super::{Call, HttpClient, ProviderError, http::HttpError, http::endpoint_url},
+    super::{
+        Call, HttpClient, ProviderError, error::printable, http::HttpError, http::endpoint_url,
+    },
     metadata::Metadata,
 };
 use crate::{config::ProviderConfig, random};
@@ -123,6 +125,17 @@ impl Discovery {
         let http = |error| ProviderError::Http { call, error };
         let url = self.url().ok_or_else(|| http(HttpError::ForbiddenUrl))?;
         let document = self.http.fetch_json(&url, None).await.map_err(http)?;
+        // Often a slash at the end: both are shown, since the eye misses it.
+        match document.get("issuer").and_then(serde_json::Value::as_str) {
+            Some(published) if !(self.publishes)(&self.issuer, published) => {
+                let published = printable(published, 200).unwrap_or_default();
+                return Err(ProviderError::OtherIssuer {
+                    configured: self.issuer.clone(),
+                    published,
+                });
+            }
+            _ => {}
+        }
         Metadata::read(
             |published| (self.publishes)(&self.issuer, published),
             document,
