@@ -94,7 +94,7 @@ async fn spoof(
 ) -> Vec<Seen> {
     let before = upstream.count();
     let all = spoofed();
-    for some in all.chunks(60) {
+    for some in all.chunks(45) {
         let mut request = format!(
             "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n",
             house.address
