@@ -96,6 +96,7 @@ fn session(number: u32, size: Size) -> Session {
             name: Some("Ada Lovelace".into()),
             picture: None,
             groups,
+            memberships: Vec::new(),
             claims: Vec::new(),
         },
         tokens: Tokens::default(),

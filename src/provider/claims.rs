@@ -48,6 +48,11 @@ impl ClaimNames {
 
     /// As the operator says, where they say something.
     fn overlaid(mut self, paths: &ClaimPaths) -> Self {
+        // What vouches for the kind's own address says nothing of another claim: people write what they
+        // like into most of them.
+        if paths.email.as_ref().is_some_and(|path| *path != self.email) {
+            self.email_verified.clear();
+        }
         for (name, path) in [
             (&mut self.subject, &paths.subject),
             (&mut self.login, &paths.user),
@@ -230,6 +235,10 @@ pub fn kept(
 /// The value at `path`: keys and list indices joined by dots. A key that has dots itself
 /// (`https://example.com/roles`) is found too; the longest fitting key wins.
 pub fn find<'v>(claims: &'v Map<String, Value>, path: &str) -> Option<&'v Value> {
+    // No path; an answer may have a member without a name all the same.
+    if path.is_empty() {
+        return None;
+    }
     if let Some(value) = claims.get(path) {
         return Some(value);
     }

@@ -333,3 +333,34 @@ fn what_is_kept_is_named_and_bounded() {
     assert_eq!(kept(reported.clone(), &allow).len(), 17);
     assert_eq!(kept(reported, &Allow::Anyone), []);
 }
+
+/// A profile field that anybody fills in as they like must not inherit the vouching of the real address.
+#[test]
+fn what_vouches_for_one_claim_vouches_for_no_other() {
+    let email = |paths: ClaimPaths| {
+        let config = ProviderConfig {
+            claims: paths,
+            ..ProviderConfig::for_test("corp", "")
+        };
+        let claims = json!({
+            "sub": "1", "email": "me@evil.example", "email_verified": true,
+            "blog": "ceo@corp.example", "": true,
+        });
+        let rules = ClaimRules::new(&config, ClaimNames::standard(), &[]);
+        let identity = rules.identity(&object(claims)).unwrap();
+        identity.email.map(|email| email.to_string())
+    };
+    let moved = |email_verified: Option<&str>| ClaimPaths {
+        email: Some("blog".to_owned()),
+        email_verified: email_verified.map(str::to_owned),
+        ..ClaimPaths::default()
+    };
+    assert_eq!(
+        email(ClaimPaths::default()).as_deref(),
+        Some("me@evil.example")
+    );
+    assert_eq!(email(moved(None)), None);
+    assert_eq!(email(moved(Some(""))), None);
+    // Unless the operator says so.
+    assert!(email(moved(Some("email_verified"))).is_some());
+}

@@ -165,8 +165,10 @@ fn is_vouched(value: &Value) -> bool {
 fn check(config: &ProviderConfig) -> Vec<Objection> {
     let mut objections = Vec::new();
     let issuer = config.endpoint("issuer").and_then(Issuer::read);
-    let is_open =
-        issuer.is_some_and(|issuer| !is_guid(issuer.tenant) && !issuer.tenant.contains('.'));
+    let is_open = issuer.is_some_and(|issuer| {
+        let is_named = is_guid(issuer.tenant) || issuer.tenant.contains('.');
+        !is_named || issuer.tenant.eq_ignore_ascii_case(CONSUMERS)
+    });
     let tenants = config
         .allow
         .lists()

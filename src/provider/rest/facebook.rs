@@ -63,12 +63,22 @@ pub(in crate::provider) const KIND: Kind = Kind {
     check: |config| {
         let is_by_address = |list: &AllowList| matches!(list.key.as_str(), "emails" | "domains");
         let admits_nobody = config.allow.lists().iter().any(is_by_address);
-        let objection = Objection {
+        let by_address = Objection {
             key: "allow",
             problem: "Facebook vouches for no address, so `emails` and `domains` let nobody pass",
             hint: "write users, with the ids that X-User-Id shows behind the colon",
         };
-        admits_nobody.then_some(objection).into_iter().collect()
+        // `users` are ids there; a name that somebody chose must not pass for one.
+        let by_name = Objection {
+            key: "claims",
+            problem: "Facebook has no login names, so `claims.user` names nobody",
+            hint: "take `user` out; X-User shows the id, X-User-Name the name",
+        };
+        let objections = [
+            admits_nobody.then_some(by_address),
+            config.claims.user.is_some().then_some(by_name),
+        ];
+        objections.into_iter().flatten().collect()
     },
     build: |config, headers, http| {
         let dialect = Dialect {

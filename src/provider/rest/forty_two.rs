@@ -144,16 +144,17 @@ fn is_home(claims: &Map<String, Value>) -> impl Fn(&&Value) -> bool {
 
 /// Whether an enrolment has neither ended nor been ended. A date that cannot be read has passed.
 fn is_running(enrolment: &Value, now: Timestamp) -> bool {
-    ["end_at", "blackholed_at"]
-        .iter()
-        .all(|name| match enrolment.get(*name) {
-            None | Some(Value::Null) => true,
-            Some(Value::String(date)) => OffsetDateTime::parse(date, &Rfc3339)
-                .ok()
-                .and_then(|date| u64::try_from(date.unix_timestamp()).ok())
-                .is_some_and(|date| date > now.0),
-            Some(_) => false,
-        })
+    let holds = |name: &str, fits: &dyn Fn(u64) -> bool| match enrolment.get(name) {
+        None | Some(Value::Null) => true,
+        Some(Value::String(date)) => OffsetDateTime::parse(date, &Rfc3339)
+            .ok()
+            .and_then(|date| u64::try_from(date.unix_timestamp()).ok())
+            .is_some_and(fits),
+        Some(_) => false,
+    };
+    holds("begin_at", &|date| date <= now.0)
+        && holds("end_at", &|date| date > now.0)
+        && holds("blackholed_at", &|date| date > now.0)
 }
 
 fn fault(reply: &Reply) -> Option<ProviderError> {
