@@ -280,6 +280,7 @@ fn app_pieces(headers: &HeaderMap) -> Vec<Vec<u8>> {
                 b"__Host-sidegate_4",
                 b"__Host-sidegate_login",
                 b"__Secure-sidegate_hint",
+                b"__Secure-sidegate_provider",
             ]
             .contains(&name);
             !(piece.is_empty() || is_own && piece.len() > name.len())
