@@ -1,7 +1,7 @@
 //! sidegate: a login in front of any web app.
 //!
-//! A reverse proxy that sends a browser without a session to an OpenID Connect provider, keeps the
-//! session in a sealed cookie, decides who may pass, and tells the app who the user is in headers.
+//! A reverse proxy that sends a browser without a session to an identity provider, keeps the session in
+//! a sealed cookie, decides who may pass, and tells the app who the user is in headers.
 //!
 //! # The road of a request
 //!
