@@ -143,14 +143,16 @@ fn decode_unreserved(path: &str) -> Result<Cow<'_, str>, PathError> {
 fn read_deep(surface: &str) -> Result<String, PathError> {
     let decoded = decode_fully(surface)?;
     let mut deep = String::with_capacity(decoded.len());
+    // Beyond an escaped query too: whoever resolves dots first and decodes later goes up from there.
+    let cut_off = |segment: &'_ str| segment.find([';', '?', '#']).unwrap_or(segment.len());
+    if (decoded.split(['/', '\\'])).any(|segment| is_dot_segment(&segment[..cut_off(segment)])) {
+        return Err(PathError::DotSegment);
+    }
     // Whoever decodes before splitting off the query serves what stands before it.
     let path = decoded.split(['?', '#']).next().unwrap_or_default();
     let mut segments = path.split(['/', '\\']).skip(1).peekable();
     while let Some(segment) = segments.next() {
         let name = segment.split(';').next().unwrap_or_default();
-        if is_dot_segment(name) {
-            return Err(PathError::DotSegment);
-        }
         // Only the last segment may be empty: what ends in a slash goes on doing so.
         if !name.is_empty() || segments.peek().is_none() {
             deep.push('/');
@@ -281,6 +283,10 @@ mod tests {
             "/public/%5c..%5cadmin",
             "/public/%255c..%255cadmin",
             "/.;a",
+            "/public%3F/../admin",
+            "/public%23/%2e%2e/admin",
+            "/public%253F/..%3Bx/admin",
+            "/public/..%3Fx/admin",
         ] {
             let read = CanonicalPath::parse(path);
             assert_eq!(read, Err(PathError::DotSegment), "{path}");
@@ -370,7 +376,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn readings_hold_what_they_promise(path in r"(/|//|\\|;|\.|\.\.|%2e|%2F|%5C|%25|%3b|[a-c0-9%]){0,12}") {
+        fn readings_hold_what_they_promise(path in r"(/|//|\\|;|\.|\.\.|%2e|%2F|%5C|%25|%3b|%3F|%23|[a-c0-9%]){0,12}") {
             let path = format!("/{path}");
             if let Ok(read) = CanonicalPath::parse(&path) {
                 let again = CanonicalPath::parse(&read.surface).unwrap();

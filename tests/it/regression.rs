@@ -73,6 +73,24 @@ async fn an_escaped_question_mark_does_not_change_the_rule() {
     assert_eq!(upstream.count(), 0);
 }
 
+/// Whoever resolves dots before decoding goes up from behind the question mark, too.
+#[tokio::test]
+async fn dots_behind_an_escaped_question_mark_are_refused() {
+    let (house, upstream, _provider) =
+        standard_with(|plan| plan.route("/public/**", "public")).await;
+    for path in [
+        "/public/a%3F/../../admin",
+        "/public/%23/%2e%2e/../admin",
+        "/public/%253F/..%2F../admin",
+        "/public/..%3F/admin",
+    ] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n");
+        let answer = raw::exchange(&house, request.as_bytes()).await;
+        assert_eq!(raw::status(&answer), 400, "{path}: {answer}");
+    }
+    assert_eq!(upstream.count(), 0);
+}
+
 /// Behind nginx a client sends the spelling that the snippet does not overwrite.
 #[tokio::test]
 async fn no_header_makes_a_path_public_for_forward_auth() {
