@@ -79,6 +79,16 @@ impl Reject {
                 "Signing in went well, but your account carries more data than fits into cookies, a long \
                  list of groups for instance. The people who run this app can help.",
             ),
+            Self::Unavailable(_) => Explanation::new(
+                (
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "session_unavailable",
+                    UNAVAILABLE,
+                ),
+                "One moment",
+                "You may well be signed in, but that cannot be checked right now. Nothing is lost: try again in \
+                 a moment.",
+            ),
             Self::BadGateway => Explanation::new(
                 (StatusCode::BAD_GATEWAY, "bad_gateway", UNAVAILABLE),
                 "The app does not answer",

@@ -23,7 +23,7 @@ pub(super) async fn serve(
     record.verdict = "callback";
     let headers = &request.head.headers;
     let now = clock::now();
-    let visit = gate.sessions.visit(headers, now);
+    let visit = gate.sessions.visit(headers, now).await?;
     let callback = Callback {
         provider,
         query: request.query().unwrap_or_default(),
@@ -47,10 +47,7 @@ pub(super) async fn serve(
             Err(error) => return Err(error.into()),
         };
     record.user = Some(session.identity.user().clone());
-    let cookies = gate
-        .sessions
-        .write(&session, visit.present, now)
-        .map_err(|_| Reject::SessionTooLarge)?;
+    let cookies = gate.sessions.begin(&session, &visit, now).await?;
     let hint = gate
         .sessions
         .write_logout_hint(&session.identity.provider, id_token.as_deref());

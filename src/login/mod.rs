@@ -28,13 +28,13 @@ pub use self::{
 };
 use crate::{
     clock::Timestamp,
-    config::{HeaderSource, HeadersConfig, PublicUrl},
+    config::PublicUrl,
     provider::{
         AuthorizeRequest, Call, CodeGrant, Grant, Profile, Provider, ProviderError, Providers,
         allow, error::printable, http::HttpError,
     },
     random,
-    session::{Session, Tokens, seal::KeyRing},
+    session::{KeepTokens, Session, seal::KeyRing},
     text::Text,
 };
 
@@ -46,26 +46,6 @@ pub struct Logins {
     public_url: Url,
     keep: KeepTokens,
     redemptions: Redemptions,
-}
-
-/// The tokens that a session must keep; every other would only make its cookie larger.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct KeepTokens {
-    /// A header carries the access token.
-    pub access: bool,
-    /// A header carries the ID token.
-    pub id: bool,
-}
-
-impl KeepTokens {
-    /// What the configured headers carry.
-    pub fn of(headers: &HeadersConfig) -> Self {
-        let carries = |wanted| headers.identity.iter().any(|(_, source)| *source == wanted);
-        Self {
-            access: carries(HeaderSource::AccessToken),
-            id: carries(HeaderSource::IdToken),
-        }
-    }
 }
 
 /// Fresh random bytes for one login.
@@ -351,21 +331,18 @@ impl RedemptionOfCode {
     }
 
     fn signed_in(&self, grant: Grant) -> SignedIn {
+        let id_token = grant.tokens.id.clone();
+        let begun = Session::begin(self.session_id, self.login_id, self.now, grant.identity);
+        let profile = self.provider.profile();
         let session = Session {
-            id: self.session_id,
-            login_id: self.login_id,
-            created_at: self.now,
-            seen_at: self.now,
-            identity: grant.identity,
-            tokens: Tokens {
-                access: Some(grant.tokens.access).filter(|_| self.keep.access),
-                id: grant.tokens.id.clone().filter(|_| self.keep.id),
-            },
+            provider_fingerprint: profile.fingerprint,
+            tokens: self
+                .keep
+                .of_grant(grant.tokens, profile.refresh, self.now, self.session_id[0]),
+            provider_session: grant.provider_session,
+            ..begun
         };
-        SignedIn {
-            session,
-            id_token: grant.tokens.id,
-        }
+        SignedIn { session, id_token }
     }
 }
 

@@ -67,6 +67,7 @@ impl Checker<'_> {
         let claims = self.claims(table, kind);
         let allow = self.allow(table, kind);
         let deny_message = self.deny_message(table);
+        let refresh = self.flag(table, "refresh", true);
         named?;
         Some(ProviderConfig {
             name: name.to_owned(),
@@ -82,6 +83,7 @@ impl Checker<'_> {
             claims: claims?,
             allow: allow?,
             deny_message: deny_message.ok()?,
+            refresh: refresh?,
         })
     }
 
