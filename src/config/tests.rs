@@ -214,7 +214,7 @@ fn reads_every_key_of_a_provider() {
         Allow::for_test(&[
             ("emails", &["Ann@example.com"]),
             ("domains", &[".example.com"]),
-            ("users", &["ann", "7"]),
+            ("users", &["Ann", "7"]),
             ("groups", &["eng, ops"]),
             ("claims.https://example.com/level", &["3", "x"]),
             ("claims.staff", &["true"]),

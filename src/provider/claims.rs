@@ -223,7 +223,7 @@ pub fn kept(
             let fits = |entry: &&String| {
                 memberships
                     .iter()
-                    .any(|(key, has)| key.as_str() == list.key && allow::same(key, has, entry))
+                    .any(|(key, has)| key.as_str() == list.key && allow::same(list, has, entry))
             };
             let entries = list.entries.iter().filter(|entry| entry.len() <= MAX_GROUP);
             let named = entries.filter(fits).take(MAX_KEPT);

@@ -45,6 +45,8 @@ pub struct Kind {
     pub required_scope: Option<&'static str>,
     /// The keys of `allow` beside `emails`, `domains`, `users` and `claims`, which every kind takes.
     pub allow: &'static [&'static str],
+    /// Whether login names that differ by case alone are one and the same.
+    pub logins_ignore_case: bool,
     /// Whether the configuration must say where claims stand (`claims = { … }`).
     pub claims_by_hand: bool,
     /// What does not go together in a configuration whose keys are each right by themselves.

@@ -28,6 +28,7 @@ pub(in crate::provider) const KIND: Kind = Kind {
     scopes: &["openid", "profile", "email"],
     required_scope: Some("openid"),
     allow: &["groups"],
+    logins_ignore_case: true,
     claims_by_hand: false,
     check: |_| Vec::new(),
     build: |config, headers, http| super::build(config, &FLAVOUR, headers, http),

@@ -48,6 +48,7 @@ pub(in crate::provider) const KIND: Kind = Kind {
     scopes: &["openid", "profile", "email"],
     required_scope: Some("openid"),
     allow: &["hosted_domains", "groups"],
+    logins_ignore_case: false,
     claims_by_hand: false,
     check,
     build: |config, headers, http| super::build(config, &FLAVOUR, headers, http),

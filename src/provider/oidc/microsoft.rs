@@ -46,6 +46,7 @@ pub(in crate::provider) const KIND: Kind = Kind {
     scopes: &["openid", "profile", "email"],
     required_scope: Some("openid"),
     allow: &["tenants", "groups"],
+    logins_ignore_case: true,
     claims_by_hand: false,
     check,
     build: |config, headers, http| super::build(config, &FLAVOUR, headers, http),

@@ -56,6 +56,7 @@ pub(super) const KIND: Kind = Kind {
     scopes: &["openid", "profile", "email"],
     required_scope: Some("openid"),
     allow: &["groups"],
+    logins_ignore_case: false,
     claims_by_hand: false,
     check: |_| Vec::new(),
     build: |config, headers, http| build(config, &Flavour::STANDARD, headers, http),

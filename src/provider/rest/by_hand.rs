@@ -30,6 +30,7 @@ pub(in crate::provider) const KIND: Kind = Kind {
     scopes: &[],
     required_scope: None,
     allow: &["groups"],
+    logins_ignore_case: false,
     claims_by_hand: true,
     check,
     build: |config, headers, http| {

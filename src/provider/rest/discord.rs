@@ -57,6 +57,7 @@ pub(in crate::provider) const KIND: Kind = Kind {
     scopes: &["identify", "email"],
     required_scope: None,
     allow: &["guilds"],
+    logins_ignore_case: true,
     claims_by_hand: false,
     check: |_| Vec::new(),
     build: |config, headers, http| {

@@ -59,6 +59,7 @@ pub(in crate::provider) const KIND: Kind = Kind {
     scopes: &["public_profile", "email"],
     required_scope: None,
     allow: &[],
+    logins_ignore_case: false,
     claims_by_hand: false,
     check: |config| {
         let is_by_address = |list: &AllowList| matches!(list.key.as_str(), "emails" | "domains");

@@ -46,6 +46,7 @@ pub(in crate::provider) const KIND: Kind = Kind {
     scopes: &["public"],
     required_scope: None,
     allow: &["campus", "cursus", "staff", "kind", "groups"],
+    logins_ignore_case: true,
     claims_by_hand: false,
     check: |_| Vec::new(),
     build: |config, headers, http| {

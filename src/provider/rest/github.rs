@@ -73,6 +73,7 @@ pub(in crate::provider) const KIND: Kind = Kind {
     scopes: &["read:user", "user:email"],
     required_scope: None,
     allow: &["orgs", "teams"],
+    logins_ignore_case: true,
     claims_by_hand: false,
     check,
     build: |config, headers, http| {
