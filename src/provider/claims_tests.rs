@@ -21,7 +21,7 @@ fn rules(groups: &str, wanted: &[&str], named: &[&str]) -> ClaimRules {
     ClaimRules::new(&config, ClaimNames::standard(), &sources)
 }
 
-fn object(value: Value) -> Map<String, Value> {
+pub(super) fn object(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(members) => members,
         other => panic!("{other}"),
@@ -305,17 +305,6 @@ fn the_login_is_somebody_and_its_case_counts_where_the_kind_says_so() {
         let claims = json!({ "sub": "1", "preferred_username": other, "name": "joe" });
         assert_eq!(kept_of(caseless(), claims), []);
     }
-}
-
-#[test]
-fn a_list_by_path_does_not_make_an_address_vouched_for() {
-    let lists: &[(&str, &[&str])] = &[("claims.email", &["a@x.example"])];
-    let has = |verified| {
-        let claims = json!({ "sub": "1", "email": "a@x.example", "email_verified": verified });
-        !memberships(lists, claims).is_empty()
-    };
-    assert!(has(true));
-    assert!(!has(false));
 }
 
 #[test]
