@@ -84,6 +84,22 @@ fn bad_files_get_their_reports() {
     }
 }
 
+/// Each warning on a line; `UPDATE_REPORTS=1` writes them anew, as it does the reports.
+#[test]
+fn files_that_pass_get_their_warnings() {
+    let update = std::env::var_os("UPDATE_REPORTS").is_some();
+    for path in toml_files("tests/config/warned") {
+        let warnings = load(Some(&path), &environment()).unwrap().warnings;
+        let actual: String = warnings.iter().map(|line| format!("{line}\n")).collect();
+        let expected = path.with_extension("warnings");
+        if update {
+            fs::write(&expected, &actual).unwrap();
+        }
+        let expected = fs::read_to_string(&expected).unwrap_or_default();
+        assert_eq!(actual, expected, "{}", path.display());
+    }
+}
+
 #[test]
 fn no_report_shows_a_secret() {
     for path in toml_files("tests/config/bad") {
