@@ -216,6 +216,11 @@ fn explain_login(error: &LoginError) -> Explanation {
     let status = error.status();
     let (code, grpc, title) = match (status, error.fault()) {
         (StatusCode::NOT_FOUND, _) => ("not_found", UNIMPLEMENTED, "Nothing here"),
+        (StatusCode::TOO_MANY_REQUESTS, _) => (
+            "too_many_logins",
+            RESOURCE_EXHAUSTED,
+            "Please wait a moment",
+        ),
         (StatusCode::SERVICE_UNAVAILABLE, _) => (
             "provider_unavailable",
             UNAVAILABLE,
@@ -235,6 +240,8 @@ fn login_links(error: &LoginError, site: &Site) -> Vec<Link> {
         None => site.sign_in("/"),
     };
     let mut links = vec![match error {
+        // An empty address is the page's own: a code that was not redeemed is still good.
+        LoginError::TooMany { .. } => return vec![Link::new("Try again", String::new())],
         LoginError::UnknownProvider => return vec![Link::new("Sign in", path)],
         _ if error.is_outage() => Link::new("Try again", path),
         _ => Link::new("Sign in again", path),
@@ -249,6 +256,7 @@ fn login_links(error: &LoginError, site: &Site) -> Vec<Link> {
 const INVALID_ARGUMENT: u8 = 3;
 const DEADLINE_EXCEEDED: u8 = 4;
 const PERMISSION_DENIED: u8 = 7;
+const RESOURCE_EXHAUSTED: u8 = 8;
 const UNIMPLEMENTED: u8 = 12;
 const INTERNAL: u8 = 13;
 const UNAVAILABLE: u8 = 14;

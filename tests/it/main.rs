@@ -27,3 +27,4 @@ mod session;
 mod spoofing;
 mod support;
 mod support_works;
+mod throttle;
