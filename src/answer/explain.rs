@@ -7,7 +7,7 @@ use http::StatusCode;
 use super::{Account, Link, Reject, audience::Audience};
 use crate::{
     login::{Fault, LoginError},
-    provider::allow::Denied,
+    provider::{allow::Denied, kind::Switch},
     site::{Site, with_switch},
 };
 
@@ -104,6 +104,7 @@ impl Reject {
             provider: site
                 .provider(denial.provider)
                 .map_or(denial.provider, |face| &face.label),
+            stays: matches!(denial.switch(site), Switch::SignOutFirst { .. }),
         })
     }
 
@@ -183,10 +184,23 @@ impl Denial<'_> {
         )
     }
 
-    /// Each asks the provider anew, or it would take the same account again without a word.
+    fn switch(&self, site: &Site) -> Switch {
+        site.provider(self.provider)
+            .map_or(Switch::Asks, |face| face.switch)
+    }
+
+    /// Each asks the provider anew, or it would take the same account again without a word. Where it
+    /// does so all the same, nothing here promises another one.
     fn links(&self, site: &Site) -> Vec<Link> {
-        let start = site.start(self.provider, self.return_to);
-        let mut links = vec![Link::new("Use another account", with_switch(&start))];
+        let start = with_switch(&site.start(self.provider, self.return_to));
+        let mut links = match self.switch(site) {
+            Switch::Asks => vec![Link::new("Use another account", start)],
+            Switch::SignOutFirst { page } => page
+                .map(|page| Link::beside("Open the provider's page", page.to_owned()))
+                .into_iter()
+                .chain([Link::new("Sign in again", start)])
+                .collect(),
+        };
         if site.only_provider().is_none() {
             let chooser = with_switch(&site.sign_in(self.return_to));
             links.push(Link::new("Sign in another way", chooser));

@@ -15,7 +15,7 @@ use crate::{
     body::Body,
     decide::Barred,
     login::{LoginError, StartAgain},
-    provider::allow::Denied,
+    provider::{allow::Denied, kind::Switch},
     site::Site,
 };
 
@@ -308,6 +308,25 @@ fn a_refused_account_is_named_to_its_owner_and_can_be_changed() {
         assert!(body.contains("href=\"/oauth2/sign_out?provider=corp\">Sign out"));
         assert!(!body.contains("Sign in another way"));
         assert!(body.contains("0123"));
+    }
+}
+
+/// A provider that cannot be asked for another account would take the same one again without a word.
+#[test]
+fn nobody_is_promised_another_account_by_a_provider_that_has_no_way_to_ask() {
+    for (page, offered) in [(Some("https://intra.example/"), true), (None, false)] {
+        let mut site = site();
+        site.providers[0].switch = Switch::SignOutFirst { page };
+        for reject in [barred("ada"), Reject::from(not_allowed())] {
+            let response = render(&reject, Navigation, &site, "0123");
+            let body = text(response.into_body()).replace("&#38;", "&");
+            assert!(!body.contains("Use another account"), "{body}");
+            assert!(body.contains("sign out there first"), "{body}");
+            let again = "href=\"/oauth2/start/corp?rd=%2Fdeep%3Fx%3D1&switch=1\">Sign in again";
+            assert!(body.contains(again), "{body}");
+            let beside = "href=\"https://intra.example/\" target=\"_blank\"";
+            assert_eq!(body.contains(beside), offered, "{body}");
+        }
     }
 }
 

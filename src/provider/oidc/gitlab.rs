@@ -2,8 +2,10 @@
 //! belongs to whoever holds it now, so a renamed group's path can come to others.
 
 use super::{
-    super::kind::Kind, AUTHORIZE_URL, END_SESSION_URL, JWKS_URL, TOKEN_URL, USERINFO_URL,
-    flavour::Flavour, issuer,
+    super::kind::{Kind, Switch},
+    AUTHORIZE_URL, END_SESSION_URL, JWKS_URL, TOKEN_URL, USERINFO_URL,
+    flavour::Flavour,
+    issuer,
 };
 
 /// GitLab.
@@ -30,6 +32,7 @@ pub(in crate::provider) const KIND: Kind = Kind {
     allow: &["groups"],
     logins_ignore_case: true,
     claims_by_hand: false,
+    switch: Switch::Asks,
     check: |_| Vec::new(),
     build: |config, headers, http| super::build(config, &FLAVOUR, headers, http),
 };

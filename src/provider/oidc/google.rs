@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::{
     super::{
         claims,
-        kind::{Endpoint, Kind, Objection},
+        kind::{Endpoint, Kind, Objection, Switch},
         oauth::ClientAuthentication,
     },
     AUTHORIZE_URL, END_SESSION_URL, JWKS_URL, TOKEN_URL, USERINFO_URL,
@@ -50,6 +50,7 @@ pub(in crate::provider) const KIND: Kind = Kind {
     allow: &["hosted_domains", "groups"],
     logins_ignore_case: false,
     claims_by_hand: false,
+    switch: Switch::Asks,
     check,
     build: |config, headers, http| super::build(config, &FLAVOUR, headers, http),
 };

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::{
     super::{
         ProviderError,
-        kind::{Kind, Objection},
+        kind::{Kind, Objection, Switch},
         oauth::ClientAuthentication,
     },
     AUTHORIZE_URL, END_SESSION_URL, IdTokenError, JWKS_URL, TOKEN_URL, USERINFO_URL,
@@ -48,6 +48,7 @@ pub(in crate::provider) const KIND: Kind = Kind {
     allow: &["tenants", "groups"],
     logins_ignore_case: true,
     claims_by_hand: false,
+    switch: Switch::Asks,
     check,
     build: |config, headers, http| super::build(config, &FLAVOUR, headers, http),
 };

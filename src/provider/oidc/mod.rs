@@ -35,7 +35,7 @@ use super::{
     Profile, Provider, ProviderError,
     claims::{ClaimNames, ClaimRules},
     http::endpoint_url,
-    kind::{Endpoint, Kind},
+    kind::{Endpoint, Kind, Switch},
     oauth::{ClientAuthentication, OAuthClient, TokenEndpoint},
 };
 use crate::config::{HeaderSource, ProviderConfig};
@@ -58,6 +58,7 @@ pub(super) const KIND: Kind = Kind {
     allow: &["groups"],
     logins_ignore_case: false,
     claims_by_hand: false,
+    switch: Switch::Asks,
     check: |_| Vec::new(),
     build: |config, headers, http| build(config, &Flavour::STANDARD, headers, http),
 };
