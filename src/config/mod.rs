@@ -8,6 +8,8 @@ mod duration;
 mod env;
 mod keys;
 mod load;
+#[cfg(test)]
+mod manual_tests;
 mod mask;
 #[cfg(test)]
 mod provider_tests;
