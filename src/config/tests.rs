@@ -90,13 +90,13 @@ fn files_that_pass_get_their_warnings() {
     let update = std::env::var_os("UPDATE_REPORTS").is_some();
     for path in toml_files("tests/config/warned") {
         let warnings = load(Some(&path), &environment()).unwrap().warnings;
-        let actual: String = warnings.iter().map(|line| format!("{line}\n")).collect();
         let expected = path.with_extension("warnings");
         if update {
-            fs::write(&expected, &actual).unwrap();
+            fs::write(&expected, warnings.join("\n") + "\n").unwrap();
         }
         let expected = fs::read_to_string(&expected).unwrap_or_default();
-        assert_eq!(actual, expected, "{}", path.display());
+        let expected: Vec<&str> = expected.lines().filter(|line| !line.is_empty()).collect();
+        assert_eq!(warnings, expected, "{}", path.display());
     }
 }
 

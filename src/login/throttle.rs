@@ -120,8 +120,8 @@ mod tests {
 
     use super::*;
 
-    fn client(text: &str) -> Option<IpAddr> {
-        Some(text.parse().unwrap())
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
     }
 
     #[test]
@@ -153,8 +153,8 @@ mod tests {
 
     #[test]
     fn who_shares_a_bucket() {
-        let key = |text: &str| client(text).and_then(key);
-        assert_eq!(key("192.0.2.1"), client("192.0.2.1"));
+        let key = |text: &str| key(address(text));
+        assert_eq!(key("192.0.2.1"), Some(address("192.0.2.1")));
         assert_ne!(key("192.0.2.1"), key("192.0.2.2"));
         assert_eq!(key("::ffff:192.0.2.1"), key("192.0.2.1"));
         assert_eq!(key("2001:db8:1:2:3:4:5:6"), key("2001:db8:1:2::"));
@@ -167,7 +167,7 @@ mod tests {
     #[tokio::test]
     async fn each_client_has_a_bucket_of_its_own() {
         let (throttle, now) = (Throttle::new(), Instant::now());
-        let (one, other) = (client("192.0.2.1"), client("2001:db8::1"));
+        let (one, other) = (Some(address("192.0.2.1")), Some(address("2001:db8::1")));
         for _ in 0..BURST {
             throttle.take(one, now).await.unwrap();
         }
@@ -175,7 +175,7 @@ mod tests {
         assert!(throttle.take(other, now).await.is_ok());
         for _ in 0..2 * BURST {
             assert!(throttle.take(None, now).await.is_ok());
-            assert!(throttle.take(client("::1"), now).await.is_ok());
+            assert!(throttle.take(Some(address("::1")), now).await.is_ok());
         }
         throttle.give_back(one).await;
         assert!(throttle.take(one, now).await.is_ok());
