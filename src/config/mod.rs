@@ -8,6 +8,8 @@ mod duration;
 mod env;
 mod keys;
 mod load;
+#[cfg(test)]
+mod manual_tests;
 mod mask;
 #[cfg(test)]
 mod provider_tests;
@@ -257,8 +259,29 @@ impl Allow {
         let list = |(key, entries): &(&str, &[&str])| AllowList {
             key: (*key).to_owned(),
             entries: entries.iter().map(ToString::to_string).collect(),
+            ignores_case: AllowList::always_ignores_case(key),
         };
         Self::Lists(lists.iter().map(list).collect())
+    }
+
+    /// The same as a provider of `kind` has them.
+    pub(crate) fn for_kind(kind: &Kind, lists: &[(&str, &[&str])]) -> Self {
+        let allow = Self::for_test(lists);
+        if kind.logins_ignore_case {
+            allow.with_caseless("users")
+        } else {
+            allow
+        }
+    }
+
+    /// The same, but the list `key` is compared without regard to case.
+    pub(crate) fn with_caseless(mut self, key: &str) -> Self {
+        if let Self::Lists(lists) = &mut self {
+            for list in lists.iter_mut().filter(|list| list.key == key) {
+                list.ignores_case = true;
+            }
+        }
+        self
     }
 }
 
@@ -315,8 +338,21 @@ impl Allow {
 pub struct AllowList {
     /// `emails`, `domains`, `users`, `groups`, `orgs`, …, or `claims.` and a path.
     pub key: String,
-    /// What one of must fit.
+    /// What one of must fit. In lower case where the list ignores case.
     pub entries: Vec<String>,
+    /// Whether names that differ by case alone are one name.
+    pub ignores_case: bool,
+}
+
+impl AllowList {
+    /// Whether the list of that key names what ignores case wherever it comes from. Login names are not
+    /// among it: that is for each kind to say.
+    fn always_ignores_case(key: &str) -> bool {
+        matches!(
+            key,
+            "domains" | "hosted_domains" | "orgs" | "teams" | "tenants"
+        )
+    }
 }
 
 /// `[headers]`

@@ -1,5 +1,7 @@
 //! The callback: a provider sent the browser back, and the login ends here.
 
+use std::time::Instant;
+
 use http::{Response, StatusCode, header::SET_COOKIE};
 
 use super::start;
@@ -29,6 +31,8 @@ pub(super) async fn serve(
         query: request.query().unwrap_or_default(),
         browser: gate.sessions.cookies().find(headers).login,
         session: visit.session.as_ref(),
+        client: request.client.address,
+        arrived: Instant::now(),
     };
     let (session, id_token, return_to) =
         match gate.logins.finish(&callback, now, random::bytes()).await {

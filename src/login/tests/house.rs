@@ -159,6 +159,8 @@ pub(super) fn callback<'a>(trip: &'a Trip, query: &'a str) -> Callback<'a> {
         query,
         browser: Some(&trip.cookie),
         session: None,
+        client: None,
+        arrived: Instant::now(),
     }
 }
 

@@ -35,7 +35,7 @@ use super::{
     Profile, Provider, ProviderError, RenewedTokens,
     claims::{ClaimNames, ClaimRules},
     http::endpoint_url,
-    kind::{Endpoint, Kind},
+    kind::{Endpoint, Kind, Switch},
     oauth::{ClientAuthentication, OAuthClient, TokenEndpoint},
 };
 use crate::{
@@ -50,18 +50,13 @@ pub(super) const KIND: Kind = Kind {
     name: "oidc",
     label: "",
     mark: "",
-    endpoints: &[
-        issuer(None, ""),
-        AUTHORIZE_URL,
-        TOKEN_URL,
-        JWKS_URL,
-        USERINFO_URL,
-        END_SESSION_URL,
-    ],
+    endpoints: &told_by(issuer(None, "")),
     scopes: &["openid", "profile", "email"],
     required_scope: Some("openid"),
     allow: &["groups"],
+    logins_ignore_case: false,
     claims_by_hand: false,
+    switch: Switch::Asks,
     check: |_| Vec::new(),
     build: |config, headers, http| build(config, &Flavour::STANDARD, headers, http),
 };
@@ -85,11 +80,17 @@ const fn told(key: &'static str) -> Endpoint {
     }
 }
 
-const AUTHORIZE_URL: Endpoint = told("authorize_url");
-const TOKEN_URL: Endpoint = told("token_url");
-const JWKS_URL: Endpoint = told("jwks_url");
-const USERINFO_URL: Endpoint = told("userinfo_url");
-const END_SESSION_URL: Endpoint = told("end_session_url");
+/// The issuer, and what its document tells.
+const fn told_by(issuer: Endpoint) -> [Endpoint; 6] {
+    [
+        issuer,
+        told("authorize_url"),
+        told("token_url"),
+        told("jwks_url"),
+        told("userinfo_url"),
+        told("end_session_url"),
+    ]
+}
 
 fn build(
     config: &ProviderConfig,

@@ -268,3 +268,26 @@ fn list<'v>(claims: &'v Map<String, Value>, name: &str) -> &'v [Value] {
         _ => &[],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            kind::{KINDS, Kind, Switch},
+            scripted::Scripted,
+        },
+        testing::{anyone, parameters},
+    };
+
+    /// What a page promises, the authorization request asks for.
+    #[tokio::test]
+    async fn kinds_that_can_switch_accounts_ask_for_it() {
+        let server = Scripted::start().await;
+        let has_issuer = |kind: &Kind| kind.endpoints.iter().any(|known| known.key == "issuer");
+        for kind in KINDS.iter().filter(|kind| !has_issuer(kind)) {
+            let provider = anyone(kind, &server);
+            let asks = parameters(&provider, true).await != parameters(&provider, false).await;
+            assert_eq!(asks, kind.switch == Switch::Asks, "{kind:?}");
+        }
+    }
+}
