@@ -18,6 +18,13 @@ impl Text {
         Self(buffer.slice_ref(part.as_bytes()))
     }
 
+    /// As [`slice_of`](Self::slice_of), for bytes that may be no UTF-8: then none.
+    pub fn checked_slice_of(buffer: &Bytes, part: &[u8]) -> Option<Self> {
+        // Nearly always, and told at once.
+        let is_text = part.is_ascii() || std::str::from_utf8(part).is_ok();
+        is_text.then(|| Self(buffer.slice_ref(part)))
+    }
+
     /// The text itself.
     ///
     /// # Panics
@@ -77,6 +84,15 @@ mod tests {
         assert_eq!(part.as_str(), "é");
         assert_eq!(part.bytes().as_ptr(), buffer[1..].as_ptr());
         assert_eq!(format!("{part} {part:?}"), "é \"é\"");
+    }
+
+    #[test]
+    fn what_is_no_text_is_refused() {
+        let buffer = Bytes::from_static(b"h\xc3\xa9\xffo");
+        let checked = |from: usize, to| Text::checked_slice_of(&buffer, &buffer[from..to]);
+        assert_eq!(checked(0, 3).unwrap().as_str(), "h\u{e9}");
+        assert_eq!(checked(0, 1).unwrap().as_str(), "h");
+        assert!(checked(0, 2).is_none() && checked(2, 3).is_none() && checked(3, 5).is_none());
     }
 
     #[test]

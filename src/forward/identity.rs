@@ -42,7 +42,9 @@ fn value(source: &HeaderSource, session: &Session) -> Option<HeaderValue> {
         HeaderSource::Name => encode(identity.name.as_ref()?),
         HeaderSource::Groups => {
             let length = identity.groups.iter().map(|group| group.bytes().len() + 1);
-            let mut joined = Vec::with_capacity(length.sum());
+            let length: usize = length.sum();
+            // As many commas as groups but one: a buffer that is full becomes the value without another.
+            let mut joined = Vec::with_capacity(length.saturating_sub(1));
             for (place, group) in identity.groups.iter().enumerate() {
                 if place > 0 {
                     joined.push(b',');
@@ -97,9 +99,17 @@ fn is_plain(byte: u8) -> bool {
     matches!(byte, b' '..=b'~') && byte != b'%'
 }
 
-/// Whether `keep` holds for each byte. Without an early end, so that the compiler can look at many at once.
+/// Whether `keep`, which holds for letters, holds for each byte. Looks at sixteen at a time, which the compiler
+/// makes one step.
 fn all(bytes: &[u8], keep: impl Fn(u8) -> bool) -> bool {
-    bytes.iter().fold(true, |kept, byte| kept & keep(*byte))
+    let whole = |chunk: &[u8; 16]| chunk.iter().fold(true, |kept, byte| kept & keep(*byte));
+    if let Some(last) = bytes.last_chunk() {
+        bytes.as_chunks().0.iter().all(whole) && whole(last)
+    } else {
+        let mut padded = [b'a'; 16];
+        padded[..bytes.len()].copy_from_slice(bytes);
+        whole(&padded)
+    }
 }
 
 fn push_escaped(into: &mut Vec<u8>, text: &[u8], keep: impl Fn(u8) -> bool) {

@@ -25,14 +25,9 @@ impl RequestId {
     /// As `X-Request-Id` has it.
     pub fn header(self) -> HeaderValue {
         let mut text = [0; 32];
-        for (number, digits) in [self.process, self.count]
-            .into_iter()
-            .zip(text.chunks_mut(16))
-        {
-            for (byte, pair) in number.to_be_bytes().into_iter().zip(digits.chunks_mut(2)) {
-                pair[0] = HEX[usize::from(byte >> 4)];
-                pair[1] = HEX[usize::from(byte & 15)];
-            }
+        let bytes = [self.process.to_be_bytes(), self.count.to_be_bytes()];
+        for (pair, byte) in text.as_chunks_mut().0.iter_mut().zip(bytes.as_flattened()) {
+            *pair = HEX_PAIRS[usize::from(*byte)];
         }
         HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("-"))
     }
@@ -44,7 +39,17 @@ impl fmt::Display for RequestId {
     }
 }
 
-const HEX: &[u8; 16] = b"0123456789abcdef";
+/// The two digits of each byte.
+const HEX_PAIRS: [[u8; 2]; 256] = {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < pairs.len() {
+        pairs[byte] = [HEX[byte >> 4], HEX[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
 
 /// Names requests: a random number per worker, and a count. Unique, not secret.
 #[derive(Debug)]
@@ -81,7 +86,8 @@ impl Default for RequestIds {
 /// leaves a line too.
 #[derive(Debug)]
 pub struct Record {
-    line: Option<Line>,
+    /// Boxed: most gates write no access lines, and each request in flight keeps a record.
+    line: Option<Box<Line>>,
     /// The name of the request.
     pub id: RequestId,
     /// Who is signed in.
@@ -106,10 +112,12 @@ struct Line {
 impl Record {
     /// Begins a record. Where access lines are off, nothing is copied.
     pub fn begin(id: RequestId, method: &Method, path: &str) -> Self {
-        let line = tracing::enabled!(target: TARGET, tracing::Level::INFO).then(|| Line {
-            method: method.clone(),
-            path: path.to_owned(),
-            began: Instant::now(),
+        let line = tracing::enabled!(target: TARGET, tracing::Level::INFO).then(|| {
+            Box::new(Line {
+                method: method.clone(),
+                path: path.to_owned(),
+                began: Instant::now(),
+            })
         });
         Self {
             line,

@@ -24,18 +24,18 @@ pub fn encode(session: &Session) -> Vec<u8> {
         created_at: session.created_at.0,
         seen_after: session.seen_at.0.wrapping_sub(session.created_at.0),
         generation: session.generation,
-        provider: &identity.provider,
-        subject: &identity.subject,
-        login: identity.login.as_deref(),
-        email: identity.email.as_deref(),
-        name: identity.name.as_deref(),
-        picture: identity.picture.as_deref(),
-        access_token: session.tokens.access.as_deref(),
-        id_token: session.tokens.id.as_deref(),
-        refresh_token: session.tokens.refresh.as_deref(),
+        provider: identity.provider.bytes(),
+        subject: identity.subject.bytes(),
+        login: bytes_of(identity.login.as_ref()),
+        email: bytes_of(identity.email.as_ref()),
+        name: bytes_of(identity.name.as_ref()),
+        picture: bytes_of(identity.picture.as_ref()),
+        access_token: bytes_of(session.tokens.access.as_ref()),
+        id_token: bytes_of(session.tokens.id.as_ref()),
+        refresh_token: bytes_of(session.tokens.refresh.as_ref()),
         expires_at: session.tokens.expires_at.map(|end| end.0),
         refresh_at: session.tokens.refresh_at.map(|due| due.0),
-        provider_session: session.provider_session.as_deref(),
+        provider_session: bytes_of(session.provider_session.as_ref()),
         groups: identity.groups.len() as u64,
         memberships: identity.memberships.len() as u64,
         claims: identity.claims.len() as u64,
@@ -61,19 +61,23 @@ pub fn decode(plain: &Bytes) -> Option<Session> {
     let (login_id, rest) = rest.split_first_chunk()?;
     let (provider_fingerprint, rest) = rest.split_first_chunk()?;
     let (head, mut rest) = postcard::take_from_bytes::<Head<'_>>(rest).ok()?;
-    let text = |part: &str| Text::slice_of(plain, part);
+    let text = |part: &[u8]| Text::checked_slice_of(plain, part);
+    let optional = |part: Option<&[u8]>| match part {
+        None => Some(None),
+        Some(part) => text(part).map(Some),
+    };
 
     let mut groups = list(head.groups, rest)?;
     for _ in 0..head.groups {
-        let (group, after) = postcard::take_from_bytes::<&str>(rest).ok()?;
-        groups.push(text(group));
+        let (group, after) = postcard::take_from_bytes::<&[u8]>(rest).ok()?;
+        groups.push(text(group)?);
         rest = after;
     }
     let mut pairs = |count| {
         let mut pairs = list(count, rest)?;
         for _ in 0..count {
-            let ((key, value), after) = postcard::take_from_bytes::<(&str, &str)>(rest).ok()?;
-            pairs.push((text(key), text(value)));
+            let ((key, value), after) = postcard::take_from_bytes::<(&[u8], &[u8])>(rest).ok()?;
+            pairs.push((text(key)?, text(value)?));
             rest = after;
         }
         Some(pairs)
@@ -89,49 +93,54 @@ pub fn decode(plain: &Bytes) -> Option<Session> {
         seen_at: Timestamp(head.created_at.wrapping_add(head.seen_after)),
         generation: head.generation,
         identity: Identity {
-            provider: text(head.provider),
-            subject: text(head.subject),
-            login: head.login.map(text),
-            email: head.email.map(text),
-            name: head.name.map(text),
-            picture: head.picture.map(text),
+            provider: text(head.provider)?,
+            subject: text(head.subject)?,
+            login: optional(head.login)?,
+            email: optional(head.email)?,
+            name: optional(head.name)?,
+            picture: optional(head.picture)?,
             groups,
             memberships,
             claims,
         },
         tokens: Tokens {
-            access: head.access_token.map(text),
-            id: head.id_token.map(text),
-            refresh: head.refresh_token.map(text),
+            access: optional(head.access_token)?,
+            id: optional(head.id_token)?,
+            refresh: optional(head.refresh_token)?,
             expires_at: head.expires_at.map(Timestamp),
             refresh_at: head.refresh_at.map(Timestamp),
         },
-        provider_session: head.provider_session.map(text),
+        provider_session: optional(head.provider_session)?,
         further,
     })
 }
 
+/// Strings as their bytes, which are encoded alike: a [`Text`] checks them when it is made, and once is enough.
 #[derive(Serialize, Deserialize)]
 struct Head<'a> {
     created_at: u64,
     /// Seconds from `created_at` to `seen_at`: one to three bytes instead of five.
     seen_after: u64,
     generation: u64,
-    provider: &'a str,
-    subject: &'a str,
-    login: Option<&'a str>,
-    email: Option<&'a str>,
-    name: Option<&'a str>,
-    picture: Option<&'a str>,
-    access_token: Option<&'a str>,
-    id_token: Option<&'a str>,
-    refresh_token: Option<&'a str>,
+    provider: &'a [u8],
+    subject: &'a [u8],
+    login: Option<&'a [u8]>,
+    email: Option<&'a [u8]>,
+    name: Option<&'a [u8]>,
+    picture: Option<&'a [u8]>,
+    access_token: Option<&'a [u8]>,
+    id_token: Option<&'a [u8]>,
+    refresh_token: Option<&'a [u8]>,
     expires_at: Option<u64>,
     refresh_at: Option<u64>,
-    provider_session: Option<&'a str>,
+    provider_session: Option<&'a [u8]>,
     groups: u64,
     memberships: u64,
     claims: u64,
+}
+
+fn bytes_of(text: Option<&Text>) -> Option<&[u8]> {
+    text.map(|text| text.bytes().as_ref())
 }
 
 fn append<T: Serialize + ?Sized>(bytes: &mut Vec<u8>, value: &T) {
@@ -222,8 +231,8 @@ mod tests {
             created_at: 0,
             seen_after: 0,
             generation: 0,
-            provider: "",
-            subject: "",
+            provider: b"",
+            subject: b"",
             login: None,
             email: None,
             name: None,

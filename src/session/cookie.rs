@@ -121,18 +121,17 @@ impl Cookies {
     /// several headers (HTTP/2 may split them, RFC 9113 §8.2.3) become one; the header goes when nothing
     /// is left.
     pub fn strip_from_request(&self, headers: &mut HeaderMap) {
-        let mut all = headers.get_all(COOKIE).iter();
-        let Some(first) = all.next() else { return };
-        let is_ours = |piece: &[u8]| self.own(piece).is_some();
-        if all.next().is_none() && !pieces(first.as_bytes()).any(is_ours) {
-            return;
-        }
-        let mut kept = Vec::with_capacity(first.len());
+        let mut kept = Vec::new();
+        let mut any_is_ours = false;
+        let mut count = 0;
         for header in headers.get_all(COOKIE) {
+            count += 1;
+            kept.reserve(header.len() + 2);
             let mut behind_ours = false;
             let mut is_first = true;
             for piece in pieces(header.as_bytes()) {
-                if is_ours(piece) {
+                if self.own(piece).is_some() {
+                    any_is_ours = true;
                     behind_ours = true;
                     continue;
                 }
@@ -147,14 +146,17 @@ impl Cookies {
                 } else if !kept.is_empty() {
                     kept.extend(b"; ");
                 }
-                kept.extend(piece);
+                kept.extend_from_slice(piece);
                 is_first = false;
             }
+        }
+        if count == 0 || count == 1 && !any_is_ours {
+            return;
         }
         let nothing_left = kept
             .iter()
             .all(|byte| *byte == b';' || byte.is_ascii_whitespace());
-        match HeaderValue::from_maybe_shared(bytes::Bytes::from(kept)) {
+        match HeaderValue::from_bytes(&kept) {
             Ok(value) if !nothing_left => headers.insert(COOKIE, value),
             _ => headers.remove(COOKIE),
         };
@@ -283,6 +285,10 @@ impl Cookies {
     /// Which own cookie the piece of a `Cookie` header is, and its value.
     fn own<'a>(&self, piece: &'a [u8]) -> Option<(Own, &'a [u8])> {
         let piece = piece.trim_ascii_start();
+        let first = piece.first();
+        if first != self.session.as_bytes().first() && first != self.provider.as_bytes().first() {
+            return None;
+        }
         // Over https most own names begin so.
         if let Some(rest) = piece.strip_prefix(self.session.as_bytes()) {
             match rest {
