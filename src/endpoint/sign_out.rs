@@ -39,7 +39,7 @@ pub(super) fn serve(
     record.verdict = "sign_out";
     let headers = &request.head.headers;
     let method = &request.head.method;
-    let audience = request.audience();
+    let audience = request.audience;
     let visit = gate.sessions.visit(headers, clock::now());
     record.user = visit
         .session
