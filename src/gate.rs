@@ -109,7 +109,7 @@ impl Gate {
             let now = clock::now();
             let visit = self.sessions.visit(&request.head.headers, now);
             let session = visit.session.as_ref();
-            record.user = session.map(|session| session.identity.user().clone());
+            record.note_user(session.map(|session| session.identity.user()));
 
             let path = request.path();
             let permit = self

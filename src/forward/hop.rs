@@ -24,7 +24,7 @@ const PROTECTED: [HeaderName; 6] = [
 ];
 
 /// The hop's own fields.
-const HOP: [HeaderName; 8] = [
+static HOP: [HeaderName; 8] = [
     CONNECTION,
     KEEP_ALIVE,
     PROXY_CONNECTION,
@@ -41,7 +41,9 @@ const HOP: [HeaderName; 8] = [
 pub struct Noted(u16);
 
 impl Noted {
-    /// Beside those of [`HOP`].
+    /// Those of [`HOP`].
+    const OWN: u16 = 0xff;
+    /// Beside them.
     const TE: u16 = 1 << 8;
     const EXPECT: u16 = 1 << 9;
     const SET_COOKIE: u16 = 1 << 10;
@@ -111,6 +113,9 @@ pub fn strip(headers: &mut HeaderMap) {
 
 /// As [`strip`]; `noted` is what `headers` have, or had before some were removed.
 pub fn strip_noted(headers: &mut HeaderMap, noted: Noted) {
+    if noted.0 & (Noted::OWN | Noted::TE) == 0 {
+        return;
+    }
     if noted.has(1) {
         strip_nominated(headers);
     }
