@@ -69,7 +69,7 @@ where
 fn answer(request: &Request<Incoming>, gate: &Gate) -> Response<Body> {
     match request.uri().path() {
         "/ping" => health::ping(),
-        "/ready" => health::ready(&gate.providers),
+        "/ready" => health::ready(gate),
         _ => {
             let mut response = Response::new(Body::from("there is /ping and /ready\n"));
             *response.status_mut() = StatusCode::NOT_FOUND;

@@ -2,20 +2,31 @@
 
 use std::{io, sync::Arc};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    runtime::Handle,
+    signal::unix::{SignalKind, signal},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin,
     clean::{Cleaning, identity::ReservedNames},
-    config::{Config, ListenAddress},
+    config::{Config, ListenAddress, SessionConfig, StoreConfig},
     forward::IdentityHeaders,
     gate::Gate,
     listen::{self, Listener, Recipe, WorkerHandle},
-    login::{KeepTokens, Logins, return_to::ReturnRules},
+    login::{Logins, return_to::ReturnRules},
     provider::{HttpClient, Providers},
     route::Routes,
-    session::{Lifetimes, Sessions, cookie::Cookies, seal::KeyRing},
+    session::{
+        KeepTokens, Keeping, Lifetimes, Sessions,
+        cookie::Cookies,
+        refresh::Refresher,
+        revocation::Revocations,
+        seal::KeyRing,
+        store::{Memory, Store},
+    },
     site::{ProviderFace, Site},
     trust,
 };
@@ -47,7 +58,16 @@ pub async fn run(config: Config) -> io::Result<()> {
         config.upstream_timeout,
         config.shutdown_grace,
     );
-    let gate = Arc::new(build(config, providers));
+    let revocations = Arc::new(Revocations::new(config.session.lifetime));
+    let refresher = Arc::new(Refresher::new(
+        Arc::clone(&providers),
+        Arc::clone(&revocations),
+        KeepTokens::of(&config.headers),
+        config.session.provider_grace,
+        Handle::current(),
+    ));
+    let gate = build(config, providers, revocations, Arc::clone(&refresher));
+    let gate = Arc::new(gate);
     let recipe = Recipe {
         gate: Arc::clone(&gate),
         upstream,
@@ -75,12 +95,21 @@ pub async fn run(config: Config) -> io::Result<()> {
     if let Some(workers) = Arc::into_inner(workers) {
         let _ = tokio::task::spawn_blocking(|| WorkerHandle::finish_all(workers)).await;
     }
+    // Bounded by the limits of what it waits for; a second signal does not wait.
+    if timeout(grace, refresher.finish()).await.is_err() {
+        tracing::warn!("the grace is over; renewals that still ran are lost");
+    }
     tracing::info!("stopped");
     Ok(())
 }
 
 /// Puts the gate together. Nothing here can fail: the configuration was checked.
-fn build(config: Config, providers: Arc<Providers>) -> Gate {
+fn build(
+    config: Config,
+    providers: Arc<Providers>,
+    revocations: Arc<Revocations>,
+    refresher: Arc<Refresher>,
+) -> Gate {
     let keys = Arc::new(KeyRing::new(
         &config.session.secrets,
         config.public_url.authority(),
@@ -93,6 +122,7 @@ fn build(config: Config, providers: Arc<Providers>) -> Gate {
         lifetime: config.session.lifetime,
         idle_timeout: config.session.idle_timeout,
     };
+    let keeping = keeping(&config.session, lifetimes);
     let reserved = ReservedNames::new(config.headers.identity.iter().map(|(name, _)| name));
     let site = Site {
         providers: faces,
@@ -113,10 +143,21 @@ fn build(config: Config, providers: Arc<Providers>) -> Gate {
             trusted_proxies: config.trusted_proxies,
         },
         routes: Routes::new(config.routes),
-        sessions: Sessions::new(keys, cookies, lifetimes),
+        sessions: Sessions::new(keys, cookies, lifetimes, keeping, revocations, refresher),
         identity_headers: IdentityHeaders::new(config.headers.identity),
         providers,
         site,
+    }
+}
+
+fn keeping(config: &SessionConfig, lifetimes: Lifetimes) -> Keeping {
+    match &config.store {
+        StoreConfig::Cookie => Keeping::Cookie { shared: None },
+        StoreConfig::Memory => {
+            let store: Arc<dyn Store> = Arc::new(Memory::new(config.max_sessions, lifetimes));
+            Keeping::Store(store)
+        }
+        StoreConfig::Redis(_) => todo!("REDIS"),
     }
 }
 

@@ -69,24 +69,7 @@ mod tests {
     use crate::{clock::Timestamp, session::Identity};
 
     fn session() -> Session {
-        Session {
-            id: [1; 16],
-            login_id: [2; 16],
-            created_at: Timestamp(0),
-            seen_at: Timestamp(0),
-            identity: Identity {
-                provider: "corp".into(),
-                subject: "1".into(),
-                login: None,
-                email: None,
-                name: None,
-                picture: None,
-                groups: Vec::new(),
-                memberships: Vec::new(),
-                claims: Vec::new(),
-            },
-            tokens: crate::session::Tokens::default(),
-        }
+        Session::begin([1; 16], [2; 16], Timestamp(0), Identity::of("corp", "1"))
     }
 
     fn barred() -> Barred {

@@ -33,7 +33,7 @@ pub struct Gate {
     pub cleaning: Cleaning,
     /// The rules.
     pub routes: Routes,
-    /// Sessions in cookies.
+    /// Sessions: found, kept, renewed, ended.
     pub sessions: Sessions,
     /// Logins begun and ended.
     pub logins: Logins,
@@ -107,8 +107,8 @@ impl Gate {
         // A block, so that nothing of it is kept while the upstream answers.
         let (answer, renewal) = {
             let now = clock::now();
-            let visit = self.sessions.visit(&request.head.headers, now);
-            let session = visit.session.as_ref();
+            let visit = self.sessions.visit(&request.head.headers, now).await;
+            let session = visit.as_ref().ok().and_then(|visit| visit.session.as_ref());
             record.note_user(session.map(|session| session.identity.user()));
 
             let path = request.path();
@@ -119,7 +119,12 @@ impl Gate {
                     request.deep_path.as_deref(),
                     session,
                 )
-                .map_err(|judgement| self.reject(judgement, &request))?;
+                .map_err(|judgement| match (judgement, &visit) {
+                    (Judgement::Refused(Refusal::NotSignedIn), Err(unavailable)) => {
+                        Reject::Unavailable(unavailable.clone())
+                    }
+                    (judgement, _) => self.reject(judgement, &request),
+                })?;
             record.verdict = if permit.told().is_some() {
                 "pass"
             } else {
@@ -129,9 +134,9 @@ impl Gate {
             if permit.told().is_some() && self.is_foreign_upgrade(&request) {
                 return Err(Reject::Forbidden("an upgrade asked for by another site"));
             }
-            let renewal = match permit.told() {
-                Some(session) => self.sessions.renew(session, visit.present, now),
-                None => Vec::new(),
+            let renewal = match &visit {
+                Ok(visit) if permit.told().is_some() => self.sessions.renew(visit, now),
+                _ => Vec::new(),
             };
             let cookies = self.sessions.cookies();
             let answer = forwarder.send(wait, &permit, &self.identity_headers, cookies, request);

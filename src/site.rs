@@ -5,6 +5,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use crate::{
     config::{ProviderConfig, PublicUrl},
     login::return_to::{ReturnRules, ReturnTo},
+    provider::kind::Switch,
 };
 
 /// The gate as users see it.
@@ -31,6 +32,8 @@ pub struct ProviderFace {
     pub mark: &'static str,
     /// The path below the public origin that it sends browsers back to.
     pub callback_path: String,
+    /// How somebody who may not pass comes back as somebody else.
+    pub switch: Switch,
     /// What somebody who may not pass reads, in the operator's words.
     pub deny_message: Option<String>,
 }
@@ -42,8 +45,21 @@ impl From<&ProviderConfig> for ProviderFace {
             label: config.label.clone(),
             mark: config.kind.mark,
             callback_path: config.callback_path.clone(),
+            switch: switch(config),
             deny_message: config.deny_message.clone(),
         }
+    }
+}
+
+fn switch(config: &ProviderConfig) -> Switch {
+    let mut endpoints = config.kind.endpoints.iter();
+    let is_at_home = endpoints.any(|endpoint| {
+        endpoint.key == "authorize_url" && config.endpoint(endpoint.key) == endpoint.default
+    });
+    if is_at_home {
+        config.kind.switch
+    } else {
+        config.kind.switch.elsewhere()
     }
 }
 
@@ -156,6 +172,7 @@ impl Site {
             label: (*name).to_owned(),
             mark: "",
             callback_path: format!("{prefix}/callback/{name}"),
+            switch: Switch::Asks,
             deny_message: None,
         };
         Self {

@@ -1,15 +1,16 @@
 //! Session cookies, minted by sidegate's own code under the configuration of the sidegate that is
 //! measured, so that it opens them as its own.
 
-use std::{error::Error, path::Path, sync::Arc};
+use std::{error::Error, path::Path, time::Duration};
 
 use sidegate::{
     clock,
     config::{self, Environment},
+    random,
     session::{
-        Identity, Lifetimes, Session, Sessions, Tokens,
+        Identity, Session, codec,
         cookie::{Cookies, SessionCookies},
-        seal::KeyRing,
+        seal::{KeyRing, Purpose},
     },
 };
 
@@ -27,7 +28,10 @@ pub const USER: &str = "ada.lovelace";
 
 /// Makes session cookies.
 pub struct Mint {
-    sessions: Sessions,
+    keys: KeyRing,
+    cookies: Cookies,
+    max_age: Duration,
+    provider_fingerprint: [u8; 8],
 }
 
 impl Mint {
@@ -37,30 +41,31 @@ impl Mint {
             .map_err(|report| report.render(false))?
             .config;
         let host = config.public_url.authority();
+        let provider = config.providers.first().ok_or("no provider is configured")?;
         Ok(Self {
-            sessions: Sessions::new(
-                Arc::new(KeyRing::new(&config.session.secrets, host)),
-                Cookies::new(&config.session, &config.public_url, &config.prefix),
-                Lifetimes {
-                    lifetime: config.session.lifetime,
-                    idle_timeout: config.session.idle_timeout,
-                },
-            ),
+            provider_fingerprint: provider.fingerprint(),
+            keys: KeyRing::new(&config.session.secrets, host),
+            cookies: Cookies::new(&config.session, &config.public_url, &config.prefix),
+            max_age: config.session.idle_timeout,
         })
     }
 
     /// A thousand cookies (`NAME=VALUE`), each of a session of its own.
     pub fn cookies(&self, size: Size) -> Result<Vec<String>, Box<dyn Error>> {
         (0..COUNT)
-            .map(|number| self.cookie(&session(number, size)))
+            .map(|number| self.cookie(&session(number, size, self.provider_fingerprint)))
             .collect()
     }
 
     fn cookie(&self, session: &Session) -> Result<String, Box<dyn Error>> {
+        let plain = codec::encode(session);
+        let sealed = self
+            .keys
+            .seal(Purpose::Session, b"", &plain, random::bytes());
         let written = self
-            .sessions
-            .write(session, SessionCookies::default(), clock::now())
-            .map_err(|_| "the session does not fit into cookies")?;
+            .cookies
+            .write_session(&sealed, self.max_age, SessionCookies::default())
+            .ok_or("the session does not fit into cookies")?;
         let pairs: Result<Vec<&str>, _> = written
             .iter()
             .map(|value| {
@@ -73,7 +78,7 @@ impl Mint {
     }
 }
 
-fn session(number: u32, size: Size) -> Session {
+fn session(number: u32, size: Size, provider_fingerprint: [u8; 8]) -> Session {
     let mut id = [0; 16];
     id[..4].copy_from_slice(&number.to_be_bytes());
     let now = clock::now();
@@ -83,23 +88,16 @@ fn session(number: u32, size: Size) -> Session {
             (0..57).map(|group| format!("{group:08x}-4f0b-4c55-9a2f-{number:012x}").into()),
         );
     }
+    let identity = Identity {
+        login: Some(USER.into()),
+        email: Some("ada.lovelace@example.com".into()),
+        name: Some("Ada Lovelace".into()),
+        groups,
+        ..Identity::of("corp", &format!("{number:08x}-6d0e-4f0b-9c55-0a2f4b1f7d11"))
+    };
     Session {
-        id,
-        login_id: id,
-        created_at: now,
-        seen_at: now,
-        identity: Identity {
-            provider: "corp".into(),
-            subject: format!("{number:08x}-6d0e-4f0b-9c55-0a2f4b1f7d11").into(),
-            login: Some(USER.into()),
-            email: Some("ada.lovelace@example.com".into()),
-            name: Some("Ada Lovelace".into()),
-            picture: None,
-            groups,
-            memberships: Vec::new(),
-            claims: Vec::new(),
-        },
-        tokens: Tokens::default(),
+        provider_fingerprint,
+        ..Session::begin(id, id, now, identity)
     }
 }
 

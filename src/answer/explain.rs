@@ -7,7 +7,7 @@ use http::StatusCode;
 use super::{Account, Link, Reject, audience::Audience};
 use crate::{
     login::{Fault, LoginError},
-    provider::allow::Denied,
+    provider::{allow::Denied, kind::Switch},
     site::{Site, with_switch},
 };
 
@@ -79,6 +79,16 @@ impl Reject {
                 "Signing in went well, but your account carries more data than fits into cookies, a long \
                  list of groups for instance. The people who run this app can help.",
             ),
+            Self::Unavailable(_) => Explanation::new(
+                (
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "session_unavailable",
+                    UNAVAILABLE,
+                ),
+                "One moment",
+                "You may well be signed in, but that cannot be checked right now. Nothing is lost: try again in \
+                 a moment.",
+            ),
             Self::BadGateway => Explanation::new(
                 (StatusCode::BAD_GATEWAY, "bad_gateway", UNAVAILABLE),
                 "The app does not answer",
@@ -104,6 +114,7 @@ impl Reject {
             provider: site
                 .provider(denial.provider)
                 .map_or(denial.provider, |face| &face.label),
+            stays: matches!(denial.switch(site), Switch::SignOutFirst { .. }),
         })
     }
 
@@ -183,10 +194,23 @@ impl Denial<'_> {
         )
     }
 
-    /// Each asks the provider anew, or it would take the same account again without a word.
+    fn switch(&self, site: &Site) -> Switch {
+        site.provider(self.provider)
+            .map_or(Switch::Asks, |face| face.switch)
+    }
+
+    /// Each asks the provider anew, or it would take the same account again without a word. Where it
+    /// does so all the same, nothing here promises another one.
     fn links(&self, site: &Site) -> Vec<Link> {
-        let start = site.start(self.provider, self.return_to);
-        let mut links = vec![Link::new("Use another account", with_switch(&start))];
+        let start = with_switch(&site.start(self.provider, self.return_to));
+        let mut links = match self.switch(site) {
+            Switch::Asks => vec![Link::new("Use another account", start)],
+            Switch::SignOutFirst { page } => page
+                .map(|page| Link::beside("Open the provider's page", page.to_owned()))
+                .into_iter()
+                .chain([Link::new("Sign in again", start)])
+                .collect(),
+        };
         if site.only_provider().is_none() {
             let chooser = with_switch(&site.sign_in(self.return_to));
             links.push(Link::new("Sign in another way", chooser));
@@ -216,6 +240,11 @@ fn explain_login(error: &LoginError) -> Explanation {
     let status = error.status();
     let (code, grpc, title) = match (status, error.fault()) {
         (StatusCode::NOT_FOUND, _) => ("not_found", UNIMPLEMENTED, "Nothing here"),
+        (StatusCode::TOO_MANY_REQUESTS, _) => (
+            "too_many_logins",
+            RESOURCE_EXHAUSTED,
+            "Please wait a moment",
+        ),
         (StatusCode::SERVICE_UNAVAILABLE, _) => (
             "provider_unavailable",
             UNAVAILABLE,
@@ -235,6 +264,8 @@ fn login_links(error: &LoginError, site: &Site) -> Vec<Link> {
         None => site.sign_in("/"),
     };
     let mut links = vec![match error {
+        // An empty address is the page's own: a code that was not redeemed is still good.
+        LoginError::TooMany { .. } => return vec![Link::new("Try again", String::new())],
         LoginError::UnknownProvider => return vec![Link::new("Sign in", path)],
         _ if error.is_outage() => Link::new("Try again", path),
         _ => Link::new("Sign in again", path),
@@ -249,6 +280,7 @@ fn login_links(error: &LoginError, site: &Site) -> Vec<Link> {
 const INVALID_ARGUMENT: u8 = 3;
 const DEADLINE_EXCEEDED: u8 = 4;
 const PERMISSION_DENIED: u8 = 7;
+const RESOURCE_EXHAUSTED: u8 = 8;
 const UNIMPLEMENTED: u8 = 12;
 const INTERNAL: u8 = 13;
 const UNAVAILABLE: u8 = 14;

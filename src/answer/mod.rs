@@ -17,7 +17,11 @@ pub use render::{render, return_address};
 
 use std::borrow::Cow;
 
-use crate::{decide::Barred, login::LoginError};
+use crate::{
+    decide::Barred,
+    login::LoginError,
+    session::{KeepError, Unavailable},
+};
 
 /// Why a request is answered by the gate and not by the upstream. The one error of the request path.
 #[derive(Debug)]
@@ -51,10 +55,27 @@ pub enum Reject {
     },
     /// The session does not fit into cookies.
     SessionTooLarge,
+    /// Whether somebody is signed in cannot be found out now.
+    Unavailable(Unavailable),
     /// The upstream cannot be reached or broke off before it answered.
     BadGateway,
     /// The upstream did not answer in time.
     GatewayTimeout,
+}
+
+impl From<Unavailable> for Reject {
+    fn from(unavailable: Unavailable) -> Self {
+        Self::Unavailable(unavailable)
+    }
+}
+
+impl From<KeepError> for Reject {
+    fn from(error: KeepError) -> Self {
+        match error {
+            KeepError::TooLarge => Self::SessionTooLarge,
+            KeepError::Store(error) => Self::Unavailable(Unavailable::Store(error)),
+        }
+    }
 }
 
 impl From<LoginError> for Reject {
@@ -75,6 +96,7 @@ impl Reject {
             Self::Login(_) => "login_failed",
             Self::ConfirmSignOut { .. } => "confirm_sign_out",
             Self::SessionTooLarge => "session_too_large",
+            Self::Unavailable(_) => "unavailable",
             Self::BadGateway => "bad_gateway",
             Self::GatewayTimeout => "gateway_timeout",
         }
@@ -89,6 +111,7 @@ impl Reject {
             }
             Self::BadRequest(sentence) => Some(sentence.clone().into_owned()),
             Self::Login(error) => Some(error.to_string()),
+            Self::Unavailable(unavailable) => Some(unavailable.to_string()),
             _ => None,
         }
     }

@@ -66,6 +66,8 @@ pub struct Account<'a> {
     pub user: &'a str,
     /// What people call the provider.
     pub provider: &'a str,
+    /// Whether the provider takes this account until they sign out there.
+    pub stays: bool,
 }
 
 /// A link that looks like a button.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use url::Url;
 
 use super::{Notice, Reject, audience::Audience, reply};
-use crate::{body::Body, site::Site};
+use crate::{body::Body, login::LoginError, site::Site};
 
 /// The answer to a refusal. Never cacheable, never sets a cookie.
 pub fn render(
@@ -96,6 +96,12 @@ fn advise(reject: &Reject, site: &Site, response: &mut Response<Body>) {
         let challenge = HeaderValue::try_from(challenge)
             .expect("an authority is ASCII without quotes or control characters");
         headers.insert(WWW_AUTHENTICATE, challenge);
+    }
+    if let Reject::Login(error) = reject
+        && let LoginError::TooMany { wait } = **error
+    {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS));

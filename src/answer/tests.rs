@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -13,7 +15,7 @@ use crate::{
     body::Body,
     decide::Barred,
     login::{LoginError, StartAgain},
-    provider::allow::Denied,
+    provider::{allow::Denied, kind::Switch},
     site::Site,
 };
 
@@ -63,12 +65,19 @@ fn every_reject() -> Vec<Reject> {
         Reject::GatewayTimeout,
         Reject::from(LoginError::UnknownProvider),
         Reject::from(LoginError::State),
+        Reject::from(too_many()),
         Reject::from(LoginError::OtherBrowser(again())),
         Reject::from(answered("access_denied")),
         Reject::from(answered("server_error")),
         Reject::from(answered("invalid_scope")),
         Reject::from(not_allowed()),
     ]
+}
+
+fn too_many() -> LoginError {
+    LoginError::TooMany {
+        wait: Duration::from_millis(1_200),
+    }
 }
 
 fn again() -> StartAgain {
@@ -118,7 +127,7 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
 #[test]
 fn each_refusal_has_its_status() {
     let statuses = [
-        401, 403, 403, 400, 404, 405, 403, 500, 502, 504, 404, 400, 400, 403, 503, 502, 403,
+        401, 403, 403, 400, 404, 405, 403, 500, 502, 504, 404, 400, 429, 400, 403, 503, 502, 403,
     ];
     assert_eq!(every_reject().len(), statuses.len());
     for (reject, status) in every_reject().iter().zip(statuses) {
@@ -176,6 +185,26 @@ fn a_program_learns_where_to_sign_in() {
         "https://app.example/oauth2/sign_in?rd=%2Fa%3Fb%3D1"
     );
     assert_eq!(body["request_id"], "0123");
+}
+
+#[test]
+fn too_many_logins_are_told_when_to_try_again() {
+    let too_many = Reject::from(too_many());
+    for audience in [Navigation, Program] {
+        let (status, headers, body) = answer(&too_many, audience);
+        assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(
+            header(&headers, "retry-after"),
+            "2",
+            "whole seconds, upwards"
+        );
+        assert_eq!(body.contains("too_many_logins"), audience == Program);
+        // The same address again: the code is not spent.
+        assert_eq!(
+            body.contains(r#"href="">Try again"#),
+            audience == Navigation
+        );
+    }
 }
 
 #[test]
@@ -279,6 +308,25 @@ fn a_refused_account_is_named_to_its_owner_and_can_be_changed() {
         assert!(body.contains("href=\"/oauth2/sign_out?provider=corp\">Sign out"));
         assert!(!body.contains("Sign in another way"));
         assert!(body.contains("0123"));
+    }
+}
+
+/// A provider that cannot be asked for another account would take the same one again without a word.
+#[test]
+fn nobody_is_promised_another_account_by_a_provider_that_has_no_way_to_ask() {
+    for (page, offered) in [(Some("https://intra.example/"), true), (None, false)] {
+        let mut site = site();
+        site.providers[0].switch = Switch::SignOutFirst { page };
+        for reject in [barred("ada"), Reject::from(not_allowed())] {
+            let response = render(&reject, Navigation, &site, "0123");
+            let body = text(response.into_body()).replace("&#38;", "&");
+            assert!(!body.contains("Use another account"), "{body}");
+            assert!(body.contains("sign out there first"), "{body}");
+            let again = "href=\"/oauth2/start/corp?rd=%2Fdeep%3Fx%3D1&switch=1\">Sign in again";
+            assert!(body.contains(again), "{body}");
+            let beside = "href=\"https://intra.example/\" target=\"_blank\"";
+            assert_eq!(body.contains(beside), offered, "{body}");
+        }
     }
 }
 

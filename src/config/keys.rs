@@ -81,6 +81,9 @@ const SESSION: &[Key] = &[
     value("lifetime"),
     value("idle_timeout"),
     value("cookie_name"),
+    value("max_sessions"),
+    value("shared"),
+    value("provider_grace"),
 ];
 
 static PROVIDER_TABLE: LazyLock<Shape> = LazyLock::new(|| Shape::Table(&PROVIDER));
@@ -104,6 +107,7 @@ static PROVIDER: LazyLock<Vec<Key>> = LazyLock::new(|| {
         key("claims", Shape::Table(CLAIMS)),
         key("allow", Shape::TextOrTable(&ALLOW)),
         value("deny_message"),
+        value("refresh"),
     ];
     let endpoints = KINDS.iter().flat_map(|kind| kind.endpoints);
     add_values(&mut keys, endpoints.map(|endpoint| endpoint.key));

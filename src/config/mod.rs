@@ -8,6 +8,8 @@ mod duration;
 mod env;
 mod keys;
 mod load;
+#[cfg(test)]
+mod manual_tests;
 mod mask;
 #[cfg(test)]
 mod provider_tests;
@@ -19,6 +21,7 @@ mod tests;
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
+use aws_lc_rs::digest;
 use http::{HeaderName, Method, Uri};
 use ipnet::IpNet;
 use url::Url;
@@ -145,6 +148,25 @@ pub struct SessionConfig {
     pub idle_timeout: Duration,
     /// The session cookie's name, without prefix; two gates on one host need two names.
     pub cookie_name: String,
+    /// Where sessions are kept.
+    pub store: StoreConfig,
+    /// How many sessions the store "memory" holds; beyond, those that were not used for longest end.
+    pub max_sessions: u64,
+    /// What replicas share where the store is the cookie: an address of Redis.
+    pub shared: Option<Secret>,
+    /// How long a session outlives its access token while the provider cannot be asked.
+    pub provider_grace: Duration,
+}
+
+/// `session.store`
+#[derive(Debug)]
+pub enum StoreConfig {
+    /// In the browser's cookie, sealed.
+    Cookie,
+    /// In this process.
+    Memory,
+    /// In Redis, at this address; a secret, because it may hold a password.
+    Redis(Secret),
 }
 
 /// `[providers.NAME]`
@@ -174,6 +196,8 @@ pub struct ProviderConfig {
     pub callback_path: String,
     /// Where things stand in the provider's answer, where the operator says so.
     pub claims: ClaimPaths,
+    /// Whether sessions are renewed at the provider while they last, where it gives a refresh token.
+    pub refresh: bool,
     /// Who may pass.
     pub allow: Allow,
     /// What somebody who may not pass reads, in the operator's words.
@@ -184,6 +208,24 @@ impl ProviderConfig {
     /// The address of one of the kind's endpoints.
     pub fn endpoint(&self, key: &str) -> Option<&str> {
         self.endpoints.get(key).map(String::as_str)
+    }
+
+    /// Names what this table means beside its name: the kind, its addresses, the client and where the subject
+    /// stands. A session that was made under another meaning is of somebody else who happens to have the
+    /// same name.
+    pub fn fingerprint(&self) -> [u8; 8] {
+        let mut context = digest::Context::new(&digest::SHA256);
+        let endpoints = self.endpoints.iter();
+        let endpoints = endpoints.flat_map(|(key, address)| [*key, address.as_str()]);
+        let parts = [self.kind.name, self.client_id.as_str()];
+        let subject = self.claims.subject.as_deref();
+        for part in parts.into_iter().chain(endpoints).chain(subject) {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part.as_bytes());
+        }
+        let digest = context.finish();
+        let first = digest.as_ref().first_chunk();
+        *first.expect("SHA-256 has 32 bytes")
     }
 }
 
@@ -205,6 +247,7 @@ impl ProviderConfig {
             claims: ClaimPaths::default(),
             allow: Allow::Anyone,
             deny_message: None,
+            refresh: true,
         }
     }
 }
@@ -216,8 +259,29 @@ impl Allow {
         let list = |(key, entries): &(&str, &[&str])| AllowList {
             key: (*key).to_owned(),
             entries: entries.iter().map(ToString::to_string).collect(),
+            ignores_case: AllowList::always_ignores_case(key),
         };
         Self::Lists(lists.iter().map(list).collect())
+    }
+
+    /// The same as a provider of `kind` has them.
+    pub(crate) fn for_kind(kind: &Kind, lists: &[(&str, &[&str])]) -> Self {
+        let allow = Self::for_test(lists);
+        if kind.logins_ignore_case {
+            allow.with_caseless("users")
+        } else {
+            allow
+        }
+    }
+
+    /// The same, but the list `key` is compared without regard to case.
+    pub(crate) fn with_caseless(mut self, key: &str) -> Self {
+        if let Self::Lists(lists) = &mut self {
+            for list in lists.iter_mut().filter(|list| list.key == key) {
+                list.ignores_case = true;
+            }
+        }
+        self
     }
 }
 
@@ -274,8 +338,21 @@ impl Allow {
 pub struct AllowList {
     /// `emails`, `domains`, `users`, `groups`, `orgs`, …, or `claims.` and a path.
     pub key: String,
-    /// What one of must fit.
+    /// What one of must fit. In lower case where the list ignores case.
     pub entries: Vec<String>,
+    /// Whether names that differ by case alone are one name.
+    pub ignores_case: bool,
+}
+
+impl AllowList {
+    /// Whether the list of that key names what ignores case wherever it comes from. Login names are not
+    /// among it: that is for each kind to say.
+    fn always_ignores_case(key: &str) -> bool {
+        matches!(
+            key,
+            "domains" | "hosted_domains" | "orgs" | "teams" | "tenants"
+        )
+    }
 }
 
 /// `[headers]`

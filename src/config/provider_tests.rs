@@ -153,11 +153,40 @@ fn entries_are_kept_as_text_and_some_in_lower_case() {
             ("teams", &["acme/ops"]),
             ("users", &["ann"])
         ])
+        .with_caseless("users")
     );
     assert_eq!(
         allow("[providers.google]\nallow = { hosted_domains = [\"Example.COM\"] }"),
         Allow::for_test(&[("hosted_domains", &["example.com"])])
     );
+}
+
+/// Where `Ann` and `ann` can be two people, a list that names one must not admit the other.
+#[test]
+fn login_names_ignore_case_where_the_kind_does() {
+    let users = |kind: &Kind, more: &str| {
+        let allow = "allow = { users = [\"Ann\"] }";
+        let source = whole(kind, "https://a.example").replace("allow = \"anyone\"", allow) + more;
+        provider(&source).map(|provider| provider.allow)
+    };
+    let exact = Allow::for_test(&[("users", &["Ann"])]);
+    let caseless = Allow::for_test(&[("users", &["ann"])]).with_caseless("users");
+    for (name, expected) in [
+        ("42", &caseless),
+        ("github", &caseless),
+        ("gitlab", &caseless),
+        ("discord", &caseless),
+        ("facebook", &exact),
+        ("oidc", &exact),
+        ("oauth2", &exact),
+    ] {
+        let kind = crate::provider::kind::find(name).unwrap();
+        assert_eq!(users(kind, "").as_ref(), Ok(expected), "{name}");
+    }
+    // What the kind knows of its login names it does not know of another claim.
+    let kind = crate::provider::kind::find("gitlab").unwrap();
+    let moved = users(kind, "claims = { user = \"nickname\" }");
+    assert_eq!(moved.as_ref(), Ok(&exact));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Whole configurations: files that pass, files that do not with the reports they get, and the manual.
+//! Whole configurations: files that pass, and files that do not with the reports they get.
 
 use std::{
     fs,
@@ -7,11 +7,11 @@ use std::{
 
 use super::*;
 
-fn root() -> PathBuf {
+pub(super) fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn environment() -> Environment {
+pub(super) fn environment() -> Environment {
     environment_of(&[
         ("CLIENT_SECRET", "from the environment"),
         ("DISCORD_CLIENT_SECRET", "s"),
@@ -31,7 +31,7 @@ fn environment() -> Environment {
     ])
 }
 
-fn environment_of(pairs: &[(&str, &str)]) -> Environment {
+pub(super) fn environment_of(pairs: &[(&str, &str)]) -> Environment {
     pairs
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
@@ -81,6 +81,22 @@ fn bad_files_get_their_reports() {
         }
         let expected = fs::read_to_string(&expected).unwrap_or_default();
         assert_eq!(actual, expected, "{}:\n{actual}", path.display());
+    }
+}
+
+/// Each warning on a line; `UPDATE_REPORTS=1` writes them anew, as it does the reports.
+#[test]
+fn files_that_pass_get_their_warnings() {
+    let update = std::env::var_os("UPDATE_REPORTS").is_some();
+    for path in toml_files("tests/config/warned") {
+        let warnings = load(Some(&path), &environment()).unwrap().warnings;
+        let expected = path.with_extension("warnings");
+        if update {
+            fs::write(&expected, warnings.join("\n") + "\n").unwrap();
+        }
+        let expected = fs::read_to_string(&expected).unwrap_or_default();
+        let expected: Vec<&str> = expected.lines().filter(|line| !line.is_empty()).collect();
+        assert_eq!(warnings, expected, "{}", path.display());
     }
 }
 
@@ -214,7 +230,7 @@ fn reads_every_key_of_a_provider() {
         Allow::for_test(&[
             ("emails", &["Ann@example.com"]),
             ("domains", &[".example.com"]),
-            ("users", &["ann", "7"]),
+            ("users", &["Ann", "7"]),
             ("groups", &["eng, ops"]),
             ("claims.https://example.com/level", &["3", "x"]),
             ("claims.staff", &["true"]),
@@ -372,71 +388,4 @@ fn problems_of_the_environment_name_the_variable() {
     }
     assert_eq!(report.len(), 4, "{text}");
     assert!(!text.contains("hunter"), "{text}");
-}
-
-/// The manual passes as it is shipped, passes with every example uncommented, and leaves out no key.
-#[test]
-fn the_manual_is_right_and_whole() {
-    let manual = fs::read_to_string(root().join("config.example.toml")).unwrap();
-    load(
-        Some(&root().join("config.example.toml")),
-        &Environment::new(),
-    )
-    .unwrap();
-
-    let folder = tempfile::tempdir().unwrap();
-    for file in ["tls.crt", "tls.key"] {
-        fs::write(folder.path().join(file), "PEM").unwrap();
-    }
-    fs::write(
-        folder.path().join("session.secret"),
-        "Yq0Zp2sVbN5mK8xR1tW4uC7eF3hJ6lA9\n",
-    )
-    .unwrap();
-    let is_example = |line: &str| line.starts_with('#') && !line.starts_with("# ") && line != "#";
-    let uncommented: Vec<&str> = manual
-        .lines()
-        .map(|line| if is_example(line) { &line[1..] } else { line })
-        .collect();
-    let path = folder.path().join("sidegate.toml");
-    fs::write(&path, uncommented.join("\n")).unwrap();
-    let config = load(Some(&path), &environment()).unwrap().config;
-    assert_eq!((config.session.secrets.len(), config.routes.len()), (2, 2));
-
-    let mut names = Vec::new();
-    collect_names("SIDEGATE", &keys::ROOT, &mut names);
-    for name in names {
-        assert!(manual.contains(&name), "{name} is not in the manual");
-    }
-}
-
-/// The environment names of every key, of a provider's without the provider, and of the first route's.
-fn collect_names(start: &str, keys: &[keys::Key], names: &mut Vec<String>) {
-    let separator = if start == "SIDEGATE" { "_" } else { "__" };
-    for key in keys {
-        let name = format!("{start}{separator}{}", key.name.to_ascii_uppercase());
-        collect_shape(name, &key.shape, names);
-    }
-}
-
-fn collect_shape(name: String, shape: &keys::Shape, names: &mut Vec<String>) {
-    match shape {
-        keys::Shape::Later => {}
-        keys::Shape::Value => names.push(name),
-        keys::Shape::Secret | keys::Shape::Secrets => {
-            collect_names(&name, keys::SECRET_SOURCE, names);
-            names.push(name);
-        }
-        keys::Shape::Table(inner) => collect_names(&name, inner, names),
-        keys::Shape::TextOrTable(inner) => {
-            collect_names(&name, inner, names);
-            names.push(name);
-        }
-        keys::Shape::Named(_, inner) => match inner {
-            keys::Shape::Value => names.push(format!("{name}__")),
-            // Whichever provider shows it.
-            inner => collect_shape(String::new(), inner, names),
-        },
-        keys::Shape::Tables(inner) => collect_names(&format!("{name}__0"), inner, names),
-    }
 }

@@ -15,7 +15,8 @@ use super::provider::DemoProviderConfig;
 use crate::{
     config::{
         Access, Allow, ClaimPaths, Config, HeaderSource, HeadersConfig, ListenAddress,
-        ProviderConfig, PublicUrl, RouteConfig, Secret, SessionConfig, UpstreamAddress,
+        ProviderConfig, PublicUrl, RouteConfig, Secret, SessionConfig, StoreConfig,
+        UpstreamAddress,
     },
     provider::kind,
     route::PathPattern,
@@ -93,6 +94,10 @@ impl Plan {
                 lifetime: Duration::from_hours(7 * 24),
                 idle_timeout: Duration::from_hours(12),
                 cookie_name: "sidegate_demo".to_owned(),
+                store: StoreConfig::Cookie,
+                max_sessions: 1,
+                shared: None,
+                provider_grace: Duration::from_hours(1),
             },
             providers: vec![self.gate_provider()],
             headers: identity_headers(),
@@ -121,6 +126,7 @@ impl Plan {
             claims: ClaimPaths::default(),
             allow: Allow::Anyone,
             deny_message: None,
+            refresh: true,
         }
     }
 

@@ -20,10 +20,17 @@ use crate::{
     session::Session,
 };
 
-pub(super) fn serve(gate: &Gate, request: &CleanRequest, record: &mut Record) -> Response<Body> {
+pub(super) async fn serve(
+    gate: &Gate,
+    request: &CleanRequest,
+    record: &mut Record,
+) -> Response<Body> {
     let headers = &request.head.headers;
     let now = clock::now();
-    let visit = gate.sessions.visit(headers, now);
+    let visit = match gate.sessions.visit(headers, now).await {
+        Ok(visit) => visit,
+        Err(unavailable) => return answer(gate, &unavailable.into(), record),
+    };
     let session = visit.session.as_ref();
     record.user = session.map(|session| session.identity.user().clone());
 
@@ -34,7 +41,7 @@ pub(super) fn serve(gate: &Gate, request: &CleanRequest, record: &mut Record) ->
     record.verdict = "pass";
     let mut response = reply::empty(StatusCode::ACCEPTED);
     gate.identity_headers.write(told, response.headers_mut());
-    for cookie in gate.sessions.renew(told, visit.present, now) {
+    for cookie in gate.sessions.renew(&visit, now) {
         response.headers_mut().append(SET_COOKIE, cookie);
     }
     response
@@ -77,10 +84,14 @@ fn refuse(
         },
         Judgement::Ambiguous => Reject::Forbidden("ambiguous path"),
     };
+    answer(gate, &reject, record)
+}
+
+fn answer(gate: &Gate, reject: &Reject, record: &mut Record) -> Response<Body> {
     record.verdict = reject.verdict();
     record.detail = reject.detail();
     answer::render(
-        &reject,
+        reject,
         Audience::Program,
         &gate.site,
         &record.id.to_string(),

@@ -1,5 +1,7 @@
 //! The callback: a provider sent the browser back, and the login ends here.
 
+use std::time::Instant;
+
 use http::{Response, StatusCode, header::SET_COOKIE};
 
 use super::start;
@@ -23,12 +25,14 @@ pub(super) async fn serve(
     record.verdict = "callback";
     let headers = &request.head.headers;
     let now = clock::now();
-    let visit = gate.sessions.visit(headers, now);
+    let visit = gate.sessions.visit(headers, now).await?;
     let callback = Callback {
         provider,
         query: request.query().unwrap_or_default(),
         browser: gate.sessions.cookies().find(headers).login,
         session: visit.session.as_ref(),
+        client: request.client.address,
+        arrived: Instant::now(),
     };
     let (session, id_token, return_to) =
         match gate.logins.finish(&callback, now, random::bytes()).await {
@@ -47,10 +51,7 @@ pub(super) async fn serve(
             Err(error) => return Err(error.into()),
         };
     record.user = Some(session.identity.user().clone());
-    let cookies = gate
-        .sessions
-        .write(&session, visit.present, now)
-        .map_err(|_| Reject::SessionTooLarge)?;
+    let cookies = gate.sessions.begin(&session, &visit, now).await?;
     let hint = gate
         .sessions
         .write_logout_hint(&session.identity.provider, id_token.as_deref());

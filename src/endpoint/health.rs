@@ -2,21 +2,26 @@
 
 use http::{Response, StatusCode};
 
-use crate::{answer::reply, body::Body, provider::Providers};
+use crate::{answer::reply, body::Body, gate::Gate};
 
 /// The process answers. Says nothing of providers: restarting the gate does not mend them.
 pub fn ping() -> Response<Body> {
     reply::text(StatusCode::OK, "OK\n")
 }
 
-/// Whether somebody could sign in, and which providers are not there (by name alone).
-pub fn ready(providers: &Providers) -> Response<Body> {
-    let (status, word) = if providers.ready() {
+/// Whether sessions can be found and somebody could sign in, and which providers are not there (by name alone).
+pub fn ready(gate: &Gate) -> Response<Body> {
+    let providers = &gate.providers;
+    let has_store = gate.sessions.is_ready();
+    let (status, word) = if has_store && providers.ready() {
         (StatusCode::OK, "ready\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
     };
     let mut text = word.to_owned();
+    if !has_store {
+        text.push_str("waiting for the session store\n");
+    }
     for provider in providers.iter().filter(|provider| !provider.is_ready()) {
         text.push_str("waiting for provider ");
         text.push_str(&provider.profile().name);

@@ -112,12 +112,12 @@ pub async fn serve(
         }
         Endpoint::SignOut => {
             allow(method, &[Method::GET, Method::POST], "GET, POST")?;
-            sign_out::serve(gate, &request, record)
+            sign_out::serve(gate, &request, record).await
         }
-        Endpoint::Auth => Ok(auth::serve(gate, &request, record)),
+        Endpoint::Auth => Ok(auth::serve(gate, &request, record).await),
         Endpoint::Userinfo => {
             allow(method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
-            Ok(userinfo::serve(gate, &request, record))
+            Ok(userinfo::serve(gate, &request, record).await)
         }
         Endpoint::Ping => {
             allow(method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
@@ -125,7 +125,7 @@ pub async fn serve(
         }
         Endpoint::Ready => {
             allow(method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
-            Ok(health::ready(&gate.providers))
+            Ok(health::ready(gate))
         }
         Endpoint::Unknown => Err(Reject::NotFound),
     }

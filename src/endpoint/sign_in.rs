@@ -21,7 +21,7 @@ pub(super) async fn serve(
 ) -> Result<Response<Body>, Reject> {
     let asked = Asked::read(request, &gate.site)?;
     let headers = &request.head.headers;
-    let visit = gate.sessions.visit(headers, clock::now());
+    let visit = gate.sessions.visit(headers, clock::now()).await?;
     // Whose provider is gone is nobody: led back, they would be sent here again, and so on.
     let is_somebody = !matches!(
         gate.providers.visitor(visit.session.as_ref()),

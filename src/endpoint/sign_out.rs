@@ -31,7 +31,7 @@ use crate::{
     session::LogoutHint,
 };
 
-pub(super) fn serve(
+pub(super) async fn serve(
     gate: &Gate,
     request: &CleanRequest,
     record: &mut Record,
@@ -40,7 +40,12 @@ pub(super) fn serve(
     let headers = &request.head.headers;
     let method = &request.head.method;
     let audience = request.audience;
-    let visit = gate.sessions.visit(headers, clock::now());
+    let now = clock::now();
+    // Whoever wants to leave may, also while nobody can say who it is.
+    let visit = match gate.sessions.visit(headers, now).await {
+        Ok(visit) => visit,
+        Err(_) => gate.sessions.glance(headers),
+    };
     record.user = visit
         .session
         .as_ref()
@@ -87,7 +92,8 @@ pub(super) fn serve(
     let cookies = gate.sessions.cookies();
     // Without the login cookie the back button does not sign in again.
     let others = [cookies.expire_logout_hint(), cookies.expire_login()];
-    for cookie in gate.sessions.end(visit.present).into_iter().chain(others) {
+    let ended = gate.sessions.end(&visit, now).await;
+    for cookie in ended.into_iter().chain(others) {
         response.headers_mut().append(SET_COOKIE, cookie);
     }
     Ok(response)

@@ -1,5 +1,7 @@
 //! `PREFIX/start[/PROVIDER]`: begins a login.
 
+use std::time::Instant;
+
 use http::{Response, StatusCode, header::SET_COOKIE};
 
 use super::asked::Asked;
@@ -62,6 +64,9 @@ pub(super) async fn begin(
     record: &mut Record,
 ) -> Result<Response<Body>, Reject> {
     record.verdict = "login";
+    gate.logins
+        .admit(request.client.address, Instant::now())
+        .await?;
     let cookies = gate.sessions.cookies();
     let browser = cookies.find(&request.head.headers).login;
     let (now, random) = (clock::now(), LoginRandom::draw());

@@ -14,13 +14,22 @@ use crate::{
     session::Identity,
 };
 
-pub(super) fn serve(gate: &Gate, request: &CleanRequest, record: &mut Record) -> Response<Body> {
-    let visit = gate.sessions.visit(&request.head.headers, clock::now());
-    let visitor = gate.providers.visitor(visit.session.as_ref());
+pub(super) async fn serve(
+    gate: &Gate,
+    request: &CleanRequest,
+    record: &mut Record,
+) -> Response<Body> {
+    let visit = gate
+        .sessions
+        .visit(&request.head.headers, clock::now())
+        .await;
+    let session = visit.as_ref().ok().and_then(|visit| visit.session.as_ref());
+    let visitor = gate.providers.visitor(session);
     let Visitor::Admitted(session) = visitor else {
         let headers = &request.head.headers;
         let return_to = answer::return_address(Audience::Program, headers, "/", &gate.site);
         let reject = match visitor {
+            _ if visit.is_err() => Reject::from(visit.err().expect("it is one")),
             Visitor::Barred(barred) => Reject::Barred {
                 barred: Box::new(barred),
                 return_to,
@@ -76,15 +85,9 @@ mod tests {
     #[test]
     fn says_who_and_leaves_out_what_is_not_known() {
         let identity = Identity {
-            provider: "corp".into(),
-            subject: "42".into(),
-            login: None,
             email: Some("zoë@example.com".into()),
-            name: None,
-            picture: None,
             groups: vec!["a,b".into(), "c".into()],
-            memberships: Vec::new(),
-            claims: Vec::new(),
+            ..Identity::of("corp", "42")
         };
         assert_eq!(
             serde_json::to_value(Userinfo::of(&identity)).unwrap(),

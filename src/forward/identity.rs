@@ -135,33 +135,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{
-        clock::Timestamp,
-        session::{Identity, Tokens},
-    };
+    use crate::{clock::Timestamp, session::Identity};
 
     fn session() -> Session {
-        Session {
-            id: [1; 16],
-            login_id: [2; 16],
-            created_at: Timestamp(0),
-            seen_at: Timestamp(0),
-            identity: Identity {
-                provider: "corp".into(),
-                subject: "4711".into(),
-                login: Some("ada".into()),
-                email: Some("ada@example.com".into()),
-                name: Some("Zoë 100%".into()),
-                picture: Some("https://img.example/a%20b?s=1".into()),
-                groups: vec!["eng".into(), "a,admin".into()],
-                memberships: Vec::new(),
-                claims: vec![("campus.0.name".into(), "Paris".into())],
-            },
-            tokens: Tokens {
-                access: Some("token".into()),
-                id: None,
-            },
-        }
+        let identity = Identity {
+            login: Some("ada".into()),
+            email: Some("ada@example.com".into()),
+            name: Some("Zoë 100%".into()),
+            picture: Some("https://img.example/a%20b?s=1".into()),
+            groups: vec!["eng".into(), "a,admin".into()],
+            claims: vec![("campus.0.name".into(), "Paris".into())],
+            ..Identity::of("corp", "4711")
+        };
+        let mut session = Session::begin([1; 16], [2; 16], Timestamp(0), identity);
+        session.tokens.access = Some("token".into());
+        session
     }
 
     fn written(source: HeaderSource, session: &Session) -> Option<String> {

@@ -1,5 +1,7 @@
 //! Why a login did not come to its end, whose fault that is, and what the person reads.
 
+use std::time::Duration;
+
 use http::StatusCode;
 
 use super::return_to::ReturnTo;
@@ -20,6 +22,12 @@ pub enum LoginError {
     /// There is no state, or not one that this gate made.
     #[error("state is missing or not ours")]
     State,
+    /// Too many logins from one address that led nowhere.
+    #[error("too many logins from this address that led nowhere")]
+    TooMany {
+        /// How long until the next.
+        wait: Duration,
+    },
     /// The state was made for another provider's callback: a mix-up, or an attempt at one.
     #[error("state belongs to another provider's callback")]
     OtherProvider,
@@ -92,6 +100,7 @@ impl LoginError {
             Self::UnknownProvider
             | Self::Callback(_)
             | Self::State
+            | Self::TooMany { .. }
             | Self::OtherProvider
             | Self::OtherBrowser(_)
             | Self::Expired(_)
@@ -108,6 +117,7 @@ impl LoginError {
     pub fn status(&self) -> StatusCode {
         match (self, self.fault()) {
             (Self::UnknownProvider, _) => StatusCode::NOT_FOUND,
+            (Self::TooMany { .. }, _) => StatusCode::TOO_MANY_REQUESTS,
             (_, Fault::Browser) => StatusCode::BAD_REQUEST,
             (_, Fault::User) => StatusCode::FORBIDDEN,
             (_, Fault::Provider) if self.is_outage() => StatusCode::SERVICE_UNAVAILABLE,
@@ -130,6 +140,10 @@ impl LoginError {
             Self::UnknownProvider => "There is no such way to sign in here.",
             Self::Callback(_) | Self::State | Self::OtherProvider => {
                 "This address does not belong to a sign-in that began here. Please start again."
+            }
+            Self::TooMany { .. } => {
+                "Many sign-ins were begun from your network lately and did not come to an end. Please \
+                 wait a few seconds and try again."
             }
             Self::OtherBrowser(_) => {
                 "This sign-in did not begin in this browser, or the browser does not keep cookies. \
@@ -167,7 +181,11 @@ impl LoginError {
     /// Where a new login may begin.
     pub fn start_again(&self) -> Option<&StartAgain> {
         match self {
-            Self::UnknownProvider | Self::Callback(_) | Self::State | Self::OtherProvider => None,
+            Self::UnknownProvider
+            | Self::Callback(_)
+            | Self::State
+            | Self::TooMany { .. }
+            | Self::OtherProvider => None,
             Self::OtherBrowser(again)
             | Self::Expired(again)
             | Self::Spent(again)
@@ -211,6 +229,13 @@ mod tests {
         for (error, fault, status) in [
             (LoginError::UnknownProvider, Fault::Browser, 404),
             (LoginError::State, Fault::Browser, 400),
+            (
+                LoginError::TooMany {
+                    wait: Duration::from_secs(3),
+                },
+                Fault::Browser,
+                429,
+            ),
             (answered("access_denied"), Fault::User, 403),
             (answered("login_required"), Fault::User, 403),
             (answered("server_error"), Fault::Provider, 503),

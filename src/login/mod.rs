@@ -9,9 +9,14 @@ mod callback;
 mod error;
 mod redemption;
 pub mod return_to;
+mod throttle;
 pub mod transaction;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::time::timeout;
 use url::Url;
@@ -20,6 +25,7 @@ use self::{
     callback::CallbackQuery,
     redemption::{Redemptions, SignedIn},
     return_to::{ReturnRules, ReturnTo},
+    throttle::Throttle,
     transaction::{Browser, LoginSecrets, Transaction, pkce_challenge},
 };
 pub use self::{
@@ -28,13 +34,13 @@ pub use self::{
 };
 use crate::{
     clock::Timestamp,
-    config::{HeaderSource, HeadersConfig, PublicUrl},
+    config::PublicUrl,
     provider::{
         AuthorizeRequest, Call, CodeGrant, Grant, Profile, Provider, ProviderError, Providers,
         allow, error::printable, http::HttpError,
     },
     random,
-    session::{Session, Tokens, seal::KeyRing},
+    session::{KeepTokens, Session, seal::KeyRing},
     text::Text,
 };
 
@@ -46,26 +52,7 @@ pub struct Logins {
     public_url: Url,
     keep: KeepTokens,
     redemptions: Redemptions,
-}
-
-/// The tokens that a session must keep; every other would only make its cookie larger.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct KeepTokens {
-    /// A header carries the access token.
-    pub access: bool,
-    /// A header carries the ID token.
-    pub id: bool,
-}
-
-impl KeepTokens {
-    /// What the configured headers carry.
-    pub fn of(headers: &HeadersConfig) -> Self {
-        let carries = |wanted| headers.identity.iter().any(|(_, source)| *source == wanted);
-        Self {
-            access: carries(HeaderSource::AccessToken),
-            id: carries(HeaderSource::IdToken),
-        }
-    }
+    throttle: Arc<Throttle>,
 }
 
 /// Fresh random bytes for one login.
@@ -126,6 +113,10 @@ pub struct Callback<'a> {
     pub browser: Option<&'a str>,
     /// The session that the request carries.
     pub session: Option<&'a Session>,
+    /// Whose address it comes from.
+    pub client: Option<IpAddr>,
+    /// When it came.
+    pub arrived: Instant,
 }
 
 impl Logins {
@@ -144,7 +135,14 @@ impl Logins {
             public_url: public_url.url.clone(),
             keep,
             redemptions: Redemptions::new(),
+            throttle: Arc::new(Throttle::new()),
         }
+    }
+
+    /// Whether `client` may begin a login, or redeem a code, now; each time counts.
+    pub async fn admit(&self, client: Option<IpAddr>, arrived: Instant) -> Result<(), LoginError> {
+        let taken = self.throttle.take(client, arrived).await;
+        taken.map_err(|wait| LoginError::TooMany { wait })
     }
 
     /// Sends a browser to `provider`. `browser` is its login cookie's value, where it has one.
@@ -240,6 +238,12 @@ impl Logins {
             .map_err(|error| provider_failed(&again, error))?;
         let code = answer
             .map_err(|error| answered(error, query.error_description.as_deref(), again.clone()))?;
+        // A reload spends nothing.
+        if !self.redemptions.knows(transaction.id)
+            && let Err(error) = self.admit(callback.client, callback.arrived).await
+        {
+            return signed_in_elsewhere().ok_or(error);
+        }
         let redemption = RedemptionOfCode {
             provider: provider.clone(),
             code: code.clone().into_owned(),
@@ -250,6 +254,8 @@ impl Logins {
             keep: self.keep,
             again: again.clone(),
             now,
+            client: callback.client,
+            throttle: self.throttle.clone(),
         };
         let outcome = self
             .redemptions
@@ -321,6 +327,8 @@ struct RedemptionOfCode {
     keep: KeepTokens,
     again: StartAgain,
     now: Timestamp,
+    client: Option<IpAddr>,
+    throttle: Arc<Throttle>,
 }
 
 impl RedemptionOfCode {
@@ -340,6 +348,8 @@ impl RedemptionOfCode {
                 error: HttpError::Timeout,
             }))
             .map_err(|error| provider_failed(&self.again, error))?;
+        // Whoever it is, it is somebody.
+        self.throttle.give_back(self.client).await;
         allow::check(&self.provider.profile().allow, &grant.identity).map_err(|denied| {
             LoginError::NotAllowed {
                 user: grant.identity.user().clone(),
@@ -351,21 +361,18 @@ impl RedemptionOfCode {
     }
 
     fn signed_in(&self, grant: Grant) -> SignedIn {
+        let id_token = grant.tokens.id.clone();
+        let begun = Session::begin(self.session_id, self.login_id, self.now, grant.identity);
+        let profile = self.provider.profile();
         let session = Session {
-            id: self.session_id,
-            login_id: self.login_id,
-            created_at: self.now,
-            seen_at: self.now,
-            identity: grant.identity,
-            tokens: Tokens {
-                access: Some(grant.tokens.access).filter(|_| self.keep.access),
-                id: grant.tokens.id.clone().filter(|_| self.keep.id),
-            },
+            provider_fingerprint: profile.fingerprint,
+            tokens: self
+                .keep
+                .of_grant(grant.tokens, profile.refresh, self.now, self.session_id[0]),
+            provider_session: grant.provider_session,
+            ..begun
         };
-        SignedIn {
-            session,
-            id_token: grant.tokens.id,
-        }
+        SignedIn { session, id_token }
     }
 }
 

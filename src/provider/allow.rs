@@ -59,7 +59,7 @@ fn fits(list: &AllowList, identity: &Identity) -> Result<(), Denied> {
         ),
         key => (
             any(&|entry| {
-                let has = |(of, is): &(Text, Text)| of.as_str() == key && same(key, is, entry);
+                let has = |(of, is): &(Text, Text)| of.as_str() == key && same(list, is, entry);
                 identity.memberships.iter().any(has)
             }),
             "Your account is not one of those that may use this.",
@@ -74,14 +74,13 @@ fn fits(list: &AllowList, identity: &Identity) -> Result<(), Denied> {
     })
 }
 
-/// Whether what somebody has is the `entry` that a list of `key` names. Names that their providers keep
-/// without regard to case are compared so; all else is exact.
-pub(super) fn same(key: &str, has: &str, entry: &str) -> bool {
-    match key {
-        "users" | "orgs" | "teams" | "hosted_domains" | "tenants" => {
-            has.eq_ignore_ascii_case(entry)
-        }
-        _ => has == entry,
+/// Whether what somebody has is the `entry` that `list` names. Names that their providers keep without
+/// regard to case are compared so; all else is exact.
+pub(super) fn same(list: &AllowList, has: &str, entry: &str) -> bool {
+    if list.ignores_case {
+        has.eq_ignore_ascii_case(entry)
+    } else {
+        has == entry
     }
 }
 

@@ -4,6 +4,8 @@
 //! not fit (control characters, a second `@`, too long) is left out, because header lines and allow
 //! lists are made of it; only without a usable subject there is no identity at all.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use super::allow;
@@ -75,6 +77,9 @@ impl ClaimNames {
 pub struct ClaimRules {
     provider: Text,
     names: ClaimNames,
+    /// Where addresses stand, each with what vouches for it: the one that counts first, then the kind's
+    /// own where the operator names another.
+    addresses: Vec<(String, String)>,
     /// Paths that the configuration's headers carry.
     wanted: Vec<String>,
     /// Who may pass: what it names is kept where there is too much of something.
@@ -101,9 +106,17 @@ impl ClaimRules {
             .collect();
         wanted.sort();
         wanted.dedup();
+        let address = |names: &ClaimNames| (names.email.clone(), names.email_verified.clone());
+        let own = address(&names);
+        let names = names.overlaid(&config.claims);
+        let mut addresses = vec![address(&names)];
+        if own.0 != names.email {
+            addresses.push(own);
+        }
         Self {
             provider: Text::from(config.name.as_str()),
-            names: names.overlaid(&config.claims),
+            names,
+            addresses,
             wanted,
             allow: config.allow.clone(),
         }
@@ -124,32 +137,68 @@ impl ClaimRules {
         self.identity_with(claims, Vec::new())
     }
 
+    /// `identity`, read from `claims`, with what `previous` had of which they say nothing at all: a
+    /// provider that names fewer claims at a renewal has not taken them back. What they say otherwise
+    /// (an address no longer vouched for, no groups) is taken at their word.
+    pub fn completed_by(
+        &self,
+        identity: Identity,
+        claims: &Map<String, Value>,
+        previous: &Identity,
+    ) -> Identity {
+        let silent = |path: &str| find(claims, path).is_none();
+        let keep = |path: &str, new: Option<Text>, old: &Option<Text>| {
+            if silent(path) { old.clone() } else { new }
+        };
+        let names = &self.names;
+        let silent_of_list = |key: &str| match key {
+            "users" => silent(&names.login),
+            key => key.strip_prefix("claims.").is_none_or(silent),
+        };
+        let pairs =
+            |new: Vec<(Text, Text)>, old: &[(Text, Text)], is_silent: &dyn Fn(&str) -> bool| {
+                let kept = old.iter().filter(|(key, _)| is_silent(key)).cloned();
+                let said = new.into_iter().filter(|(key, _)| !is_silent(key));
+                said.chain(kept).collect()
+            };
+        Identity {
+            login: keep(&names.login, identity.login, &previous.login),
+            email: keep(&names.email, identity.email, &previous.email),
+            name: keep(&names.name, identity.name, &previous.name),
+            picture: keep(&names.picture, identity.picture, &previous.picture),
+            groups: if silent(&names.groups) {
+                previous.groups.clone()
+            } else {
+                identity.groups
+            },
+            memberships: pairs(identity.memberships, &previous.memberships, &silent_of_list),
+            claims: pairs(identity.claims, &previous.claims, &silent),
+            provider: identity.provider,
+            subject: identity.subject,
+        }
+    }
+
     /// Who `claims` speak of, with what the provider `reported` of them for its own allow lists.
     pub fn identity_with(
         &self,
         claims: &Map<String, Value>,
         reported: Vec<(Text, Text)>,
     ) -> Result<Identity, ClaimError> {
-        let text = |path: &str, limit| {
-            let text = scalar(find(claims, path)?)?;
-            (fits(&text, limit) && !text.trim().is_empty()).then(|| Text::from(text))
-        };
-        let verified = find(claims, &self.names.email_verified).is_some_and(is_true);
-        let email = text(&self.names.email, MAX_EMAIL).filter(|email| verified && is_email(email));
+        let text = |path: &str, limit| text(claims, path, limit);
+        let open = self.without_unvouched(claims);
         let claims_wanted = self.wanted.iter().filter_map(|path| {
-            let text = header_text(find(claims, path)?)?;
+            let text = header_text(find(&open, path)?)?;
             Some((Text::from(path.as_str()), Text::from(text)))
         });
         let login = text(&self.names.login, MAX_NAME);
         let known = login.clone().map(|login| (Text::from("users"), login));
-        let claimed = self.claimed(claims, email.is_some());
-        let memberships = known.into_iter().chain(claimed).chain(reported);
+        let memberships = known.into_iter().chain(self.claimed(&open)).chain(reported);
         Ok(Identity {
             provider: self.provider.clone(),
             subject: text(&self.names.subject, MAX_SUBJECT).ok_or(ClaimError::Subject)?,
             memberships: kept(memberships, &self.allow),
             login,
-            email,
+            email: vouched_address(claims, &self.names.email, &self.names.email_verified),
             name: text(&self.names.name, MAX_NAME),
             picture: text(&self.names.picture, MAX_PICTURE),
             groups: self.groups(claims),
@@ -157,18 +206,38 @@ impl ClaimRules {
         })
     }
 
-    /// What stands at the paths of the lists `claims.PATH`. The address is left out where nobody vouches
-    /// for it: a list by path must not admit whom `emails` would not.
-    fn claimed(
-        &self,
-        claims: &Map<String, Value>,
-        vouched: bool,
-    ) -> impl Iterator<Item = (Text, Text)> {
+    /// The claims as lists and headers see them by path: an address for which nobody vouches is null. A
+    /// list by path must not admit whom `emails` would not, nor a header show what `email` would not. What
+    /// is taken out is the value and not a name of it, so that no path above, below or beside leads there.
+    fn without_unvouched<'c>(&self, claims: &'c Map<String, Value>) -> Cow<'c, Map<String, Value>> {
+        let unvouched: Vec<&Value> = self
+            .addresses
+            .iter()
+            .filter(|(email, verified)| vouched_address(claims, email, verified).is_none())
+            .filter_map(|(email, _)| find(claims, email))
+            .collect();
+        if unvouched.is_empty() {
+            Cow::Borrowed(claims)
+        } else {
+            Cow::Owned(copy_without(claims, &unvouched))
+        }
+    }
+
+    /// Whether what stands at `path` may be, hold or lie within an address.
+    pub fn meets_address(&self, path: &str) -> bool {
+        let is_below = |path: &str, other: &str| {
+            path.strip_prefix(other)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        self.addresses
+            .iter()
+            .any(|(email, _)| is_below(path, email) || is_below(email, path))
+    }
+
+    /// What stands at the paths of the lists `claims.PATH`.
+    fn claimed(&self, claims: &Map<String, Value>) -> impl Iterator<Item = (Text, Text)> {
         let lists = self.allow.lists().iter().filter_map(move |list| {
             let path = list.key.strip_prefix("claims.")?;
-            if path == self.names.email && !vouched {
-                return None;
-            }
             Some((list.key.as_str(), find(claims, path)?))
         });
         lists.flat_map(|(key, value)| {
@@ -223,7 +292,7 @@ pub fn kept(
             let fits = |entry: &&String| {
                 memberships
                     .iter()
-                    .any(|(key, has)| key.as_str() == list.key && allow::same(key, has, entry))
+                    .any(|(key, has)| key.as_str() == list.key && allow::same(list, has, entry))
             };
             let entries = list.entries.iter().filter(|entry| entry.len() <= MAX_GROUP);
             let named = entries.filter(fits).take(MAX_KEPT);
@@ -260,6 +329,40 @@ fn below<'v>(value: &'v Value, path: &str) -> Option<&'v Value> {
             rest.map_or(Some(element), |rest| below(element, rest))
         }
         _ => None,
+    }
+}
+
+/// What stands at `path`, if it is text, or a number, that a header line can hold and that is not too long.
+fn text(claims: &Map<String, Value>, path: &str, limit: usize) -> Option<Text> {
+    let text = scalar(find(claims, path)?)?;
+    (fits(&text, limit) && !text.trim().is_empty()).then(|| Text::from(text))
+}
+
+/// The address at `email`, if what stands at `verified` vouches for it.
+fn vouched_address(claims: &Map<String, Value>, email: &str, verified: &str) -> Option<Text> {
+    let is_vouched = find(claims, verified).is_some_and(is_true);
+    text(claims, email, MAX_EMAIL).filter(|email| is_vouched && is_email(email))
+}
+
+/// The same claims with null in the place of each of these values, which are the map's own.
+fn copy_without(claims: &Map<String, Value>, hidden: &[&Value]) -> Map<String, Value> {
+    claims
+        .iter()
+        .map(|(name, value)| (name.clone(), value_without(value, hidden)))
+        .collect()
+}
+
+fn value_without(value: &Value, hidden: &[&Value]) -> Value {
+    if hidden.iter().any(|hidden| std::ptr::eq(*hidden, value)) {
+        return Value::Null;
+    }
+    match value {
+        Value::Object(members) => Value::Object(copy_without(members, hidden)),
+        Value::Array(list) => list
+            .iter()
+            .map(|value| value_without(value, hidden))
+            .collect(),
+        other => other.clone(),
     }
 }
 
@@ -352,6 +455,9 @@ const MAX_GROUP_BYTES: usize = 6 * 1024;
 /// Entries kept of one list beside groups.
 const MAX_KEPT: usize = 16;
 
+#[cfg(test)]
+#[path = "claims_address_tests.rs"]
+mod address_tests;
 #[cfg(test)]
 #[path = "claims_tests.rs"]
 mod tests;

@@ -65,10 +65,15 @@ impl ProviderError {
         }
     }
 
-    /// Whether the code is no good any more (RFC 6749 §5.2).
+    /// Whether the code or the refresh token is no good any more (RFC 6749 §5.2).
     pub fn is_invalid_grant(&self) -> bool {
         // GitHub has words of its own.
-        let spent = |code: &str| matches!(code, "invalid_grant" | "bad_verification_code");
+        let spent = |code: &str| {
+            matches!(
+                code,
+                "invalid_grant" | "bad_verification_code" | "bad_refresh_token"
+            )
+        };
         matches!(self, Self::Refused { code, .. } if spent(code))
     }
 

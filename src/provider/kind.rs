@@ -45,8 +45,12 @@ pub struct Kind {
     pub required_scope: Option<&'static str>,
     /// The keys of `allow` beside `emails`, `domains`, `users` and `claims`, which every kind takes.
     pub allow: &'static [&'static str],
+    /// Whether login names that differ by case alone are one and the same.
+    pub logins_ignore_case: bool,
     /// Whether the configuration must say where claims stand (`claims = { … }`).
     pub claims_by_hand: bool,
+    /// Whether it can be asked for another account.
+    pub switch: Switch,
     /// What does not go together in a configuration whose keys are each right by themselves.
     pub check: fn(&ProviderConfig) -> Vec<Objection>,
     /// Builds one of it.
@@ -56,6 +60,29 @@ pub struct Kind {
 impl std::fmt::Debug for Kind {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(self.name)
+    }
+}
+
+/// How somebody who is signed in at a provider comes back as somebody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch {
+    /// The provider is asked for another account, and offers one.
+    Asks,
+    /// It has no parameter for that and takes whoever is signed in: they sign out there first.
+    SignOutFirst {
+        /// Where they do that, if it is known.
+        page: Option<&'static str>,
+    },
+}
+
+impl Switch {
+    /// The same for a provider that stands elsewhere: the page is not that one's.
+    #[must_use]
+    pub fn elsewhere(self) -> Self {
+        match self {
+            Self::Asks => Self::Asks,
+            Self::SignOutFirst { .. } => Self::SignOutFirst { page: None },
+        }
     }
 }
 

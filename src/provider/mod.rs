@@ -76,6 +76,21 @@ pub trait Provider: Send + Sync {
         grant: &'a CodeGrant<'a>,
     ) -> BoxFuture<'a, Result<Grant, ProviderError>>;
 
+    /// Renews the tokens (RFC 6749 §6). A provider that rotates refresh tokens takes the old one for spent
+    /// from here on: call it once, and lose nothing of the answer.
+    fn renew<'a>(
+        &'a self,
+        refresh_token: &'a str,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<GrantTokens, ProviderError>>;
+
+    /// Who holds tokens that were renewed. An identity of another subject is possible and for the caller to
+    /// refuse.
+    fn identify<'a>(
+        &'a self,
+        renewed: &'a RenewedTokens<'a>,
+    ) -> BoxFuture<'a, Result<Identity, ProviderError>>;
+
     /// The address to ask whether the provider is there at all, without a login. None where there is none.
     fn probe(&self) -> Option<Url> {
         None
@@ -105,6 +120,10 @@ pub struct Profile {
     pub callback_path: String,
     /// Who may pass.
     pub allow: Allow,
+    /// Names what the table means beside its name: see [`ProviderConfig::fingerprint`].
+    pub fingerprint: [u8; 8],
+    /// Whether sessions are renewed here, and so keep their refresh token.
+    pub refresh: bool,
 }
 
 impl Profile {
@@ -114,6 +133,8 @@ impl Profile {
             label: config.label.clone(),
             callback_path: config.callback_path.clone(),
             allow: config.allow.clone(),
+            fingerprint: config.fingerprint(),
+            refresh: config.refresh,
         }
     }
 }
@@ -152,6 +173,18 @@ pub struct Grant {
     pub identity: Identity,
     /// With what.
     pub tokens: GrantTokens,
+    /// The provider's name for its own session (`sid`), where it has one.
+    pub provider_session: Option<Text>,
+}
+
+/// Tokens that were renewed, and whose they were.
+pub struct RenewedTokens<'a> {
+    /// The new ones.
+    pub tokens: &'a GrantTokens,
+    /// Who held the old ones, as last known: what the provider does not say again stands.
+    pub previous: &'a Identity,
+    /// When they were renewed.
+    pub now: Timestamp,
 }
 
 /// The tokens of one answer.
@@ -179,6 +212,14 @@ pub struct LogoutRequest<'a> {
 /// The configured providers, in the file's order.
 pub struct Providers(Vec<Arc<dyn Provider>>);
 
+#[cfg(test)]
+impl Providers {
+    /// Of one provider.
+    pub(crate) fn for_test(provider: Arc<dyn Provider>) -> Self {
+        Self(vec![provider])
+    }
+}
+
 impl Providers {
     /// Builds each provider. Nothing is fetched yet; see [`upkeep`](Self::upkeep).
     pub fn new(configs: &[ProviderConfig], headers: &HeadersConfig, http: &HttpClient) -> Self {
@@ -204,6 +245,10 @@ impl Providers {
             return Visitor::Nobody;
         };
         match self.find(&session.identity.provider) {
+            // The same name may mean another server or another client since, and its subjects other people.
+            Some(provider) if provider.profile().fingerprint != session.provider_fingerprint => {
+                Visitor::Nobody
+            }
             None => Visitor::Nobody,
             Some(provider) => match allow::check(&provider.profile().allow, &session.identity) {
                 Ok(()) => Visitor::Admitted(session),

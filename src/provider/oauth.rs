@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use oauth2::{
     AuthType, AuthUrl, AuthorizationCode, Client, ClientId, ClientSecret, CsrfToken,
-    ExtraTokenFields, PkceCodeVerifier, RedirectUrl, RequestTokenError, Scope,
+    ExtraTokenFields, PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError, Scope,
     StandardRevocableToken, StandardTokenResponse, TokenResponse, TokenUrl,
     basic::{
         BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse,
@@ -43,6 +43,12 @@ pub(super) struct OAuthClient {
     pkce: bool,
     /// What the operator adds to the authorization request.
     authorize_params: Vec<(String, String)>,
+}
+
+/// What tokens are asked for with.
+enum Spent<'a> {
+    Code(&'a CodeGrant<'a>),
+    RefreshToken(&'a str),
 }
 
 /// The token endpoint.
@@ -133,22 +139,46 @@ impl OAuthClient {
         with_params(authorization.url().0, &self.authorize_params)
     }
 
-    /// Exchanges the code (RFC 6749 §4.1.3). A code works once, so it is never sent twice, but where the
-    /// provider turns the client away before it looks at the code: then the other secret has its turn.
+    /// Exchanges the code (RFC 6749 §4.1.3).
     pub(super) async fn exchange(
         &self,
         http: &HttpClient,
         endpoint: &TokenEndpoint<'_>,
         grant: &CodeGrant<'_>,
     ) -> Result<GrantTokens, ProviderError> {
+        let spent = Spent::Code(grant);
+        self.spend(http, endpoint, &spent, grant.now).await
+    }
+
+    /// Renews tokens (RFC 6749 §6). Asks for no scopes, so that those of the login stand.
+    pub(super) async fn refresh(
+        &self,
+        http: &HttpClient,
+        endpoint: &TokenEndpoint<'_>,
+        refresh_token: &str,
+        now: Timestamp,
+    ) -> Result<GrantTokens, ProviderError> {
+        let spent = Spent::RefreshToken(refresh_token);
+        self.spend(http, endpoint, &spent, now).await
+    }
+
+    /// What is spent works once, so it is never sent twice, but where the provider turns the client away
+    /// before it looks at it: then the other secret has its turn.
+    async fn spend(
+        &self,
+        http: &HttpClient,
+        endpoint: &TokenEndpoint<'_>,
+        spent: &Spent<'_>,
+        now: Timestamp,
+    ) -> Result<GrantTokens, ProviderError> {
         let first = self.working.load(Ordering::Relaxed);
-        let mut outcome = self.exchange_as(first, http, endpoint, grant).await;
+        let mut outcome = self.spend_as(first, http, endpoint, spent, now).await;
         for other in (0..self.secrets.len()).filter(|&other| other != first) {
             match &outcome {
                 Err(error) if error.is_invalid_client() => {}
                 _ => break,
             }
-            outcome = self.exchange_as(other, http, endpoint, grant).await;
+            outcome = self.spend_as(other, http, endpoint, spent, now).await;
             if outcome.is_ok() {
                 self.working.store(other, Ordering::Relaxed);
                 tracing::warn!(
@@ -162,12 +192,13 @@ impl OAuthClient {
         outcome
     }
 
-    async fn exchange_as(
+    async fn spend_as(
         &self,
         secret: usize,
         http: &HttpClient,
         endpoint: &TokenEndpoint<'_>,
-        grant: &CodeGrant<'_>,
+        spent: &Spent<'_>,
+        now: Timestamp,
     ) -> Result<GrantTokens, ProviderError> {
         let mut client = StandardClient::new(self.id.clone())
             .set_token_uri(TokenUrl::from_url(endpoint.url.clone()))
@@ -181,22 +212,30 @@ impl OAuthClient {
         }
         // Owned, so that the future is `Send` whatever the lifetimes.
         let call = |request| call(http.clone(), request);
-        let mut request = client
-            .exchange_code(AuthorizationCode::new(grant.code.to_owned()))
-            .set_redirect_uri(redirect_url(grant.redirect_uri));
-        if self.pkce {
-            let verifier = PkceCodeVerifier::new(grant.pkce_verifier.to_owned());
-            request = request.set_pkce_verifier(verifier);
-        }
         let secret = secret.map_or("", |secret| secret.secret().as_str());
-        let answer = request
-            .request_async(&call)
-            .await
+        let (answer, private) = match spent {
+            Spent::Code(grant) => {
+                let mut request = client
+                    .exchange_code(AuthorizationCode::new(grant.code.to_owned()))
+                    .set_redirect_uri(redirect_url(grant.redirect_uri));
+                if self.pkce {
+                    let verifier = PkceCodeVerifier::new(grant.pkce_verifier.to_owned());
+                    request = request.set_pkce_verifier(verifier);
+                }
+                let private = [grant.code, grant.pkce_verifier, secret];
+                (request.request_async(&call).await, private)
+            }
+            Spent::RefreshToken(token) => {
+                let token_sent = RefreshToken::new((*token).to_owned());
+                let request = client.exchange_refresh_token(&token_sent);
+                (request.request_async(&call).await, [*token, secret, ""])
+            }
+        };
+        let answer = answer
             .map_err(provider_error)
-            .map_err(|error| discreet(error, &[grant.code, grant.pkce_verifier, secret]))?;
+            .map_err(|error| discreet(error, &private))?;
         if let Some(end) = answer.extra_fields().secret_valid_until {
-            self.secret_end
-                .note(Timestamp(end), grant.now, &self.provider);
+            self.secret_end.note(Timestamp(end), now, &self.provider);
         }
         Ok(GrantTokens {
             access: Text::from(answer.access_token().secret().as_str()),
@@ -204,7 +243,7 @@ impl OAuthClient {
                 .refresh_token()
                 .map(|token| Text::from(token.secret().as_str())),
             id: answer.extra_fields().id_token.as_deref().map(Text::from),
-            expires: answer.expires_in().map(|life| grant.now.after(life)),
+            expires: answer.expires_in().map(|life| now.after(life)),
         })
     }
 }

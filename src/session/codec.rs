@@ -1,7 +1,8 @@
 //! A session as bytes: compact, versioned, opened without copying. Pure.
 //!
 //! The layout is a version byte, the two ids, a postcard head, then the groups and the claims as a run
-//! of postcard strings whose numbers stand in the head. Decoding allocates the two lists and nothing
+//! of postcard strings whose numbers stand in the head. What follows is for versions to come: it is kept as it
+//! is, so that a gate of an older version passes a session on without loss. Decoding allocates the two lists and nothing
 //! else: each string becomes a [`Text`] slice of the opened buffer. The cookie rides on every request,
 //! so a few bytes saved here are saved millions of times.
 
@@ -18,9 +19,11 @@ pub fn encode(session: &Session) -> Vec<u8> {
     bytes.push(VERSION);
     bytes.extend(session.id);
     bytes.extend(session.login_id);
+    bytes.extend(session.provider_fingerprint);
     let head = Head {
         created_at: session.created_at.0,
         seen_after: session.seen_at.0.wrapping_sub(session.created_at.0),
+        generation: session.generation,
         provider: identity.provider.bytes(),
         subject: identity.subject.bytes(),
         login: bytes_of(identity.login.as_ref()),
@@ -29,6 +32,10 @@ pub fn encode(session: &Session) -> Vec<u8> {
         picture: bytes_of(identity.picture.as_ref()),
         access_token: bytes_of(session.tokens.access.as_ref()),
         id_token: bytes_of(session.tokens.id.as_ref()),
+        refresh_token: bytes_of(session.tokens.refresh.as_ref()),
+        expires_at: session.tokens.expires_at.map(|end| end.0),
+        refresh_at: session.tokens.refresh_at.map(|due| due.0),
+        provider_session: bytes_of(session.provider_session.as_ref()),
         groups: identity.groups.len() as u64,
         memberships: identity.memberships.len() as u64,
         claims: identity.claims.len() as u64,
@@ -40,6 +47,7 @@ pub fn encode(session: &Session) -> Vec<u8> {
     for (key, value) in identity.memberships.iter().chain(&identity.claims) {
         append(&mut bytes, &(key.as_str(), value.as_str()));
     }
+    bytes.extend_from_slice(&session.further);
     bytes
 }
 
@@ -51,6 +59,7 @@ pub fn decode(plain: &Bytes) -> Option<Session> {
     }
     let (id, rest) = rest.split_first_chunk()?;
     let (login_id, rest) = rest.split_first_chunk()?;
+    let (provider_fingerprint, rest) = rest.split_first_chunk()?;
     let (head, mut rest) = postcard::take_from_bytes::<Head<'_>>(rest).ok()?;
     let text = |part: &[u8]| Text::checked_slice_of(plain, part);
     let optional = |part: Option<&[u8]>| match part {
@@ -75,14 +84,14 @@ pub fn decode(plain: &Bytes) -> Option<Session> {
     };
     let memberships = pairs(head.memberships)?;
     let claims = pairs(head.claims)?;
-    if !rest.is_empty() {
-        return None;
-    }
+    let further = plain.slice(plain.len() - rest.len()..);
     Some(Session {
         id: *id,
         login_id: *login_id,
+        provider_fingerprint: *provider_fingerprint,
         created_at: Timestamp(head.created_at),
         seen_at: Timestamp(head.created_at.wrapping_add(head.seen_after)),
+        generation: head.generation,
         identity: Identity {
             provider: text(head.provider)?,
             subject: text(head.subject)?,
@@ -97,7 +106,12 @@ pub fn decode(plain: &Bytes) -> Option<Session> {
         tokens: Tokens {
             access: optional(head.access_token)?,
             id: optional(head.id_token)?,
+            refresh: optional(head.refresh_token)?,
+            expires_at: head.expires_at.map(Timestamp),
+            refresh_at: head.refresh_at.map(Timestamp),
         },
+        provider_session: optional(head.provider_session)?,
+        further,
     })
 }
 
@@ -107,6 +121,7 @@ struct Head<'a> {
     created_at: u64,
     /// Seconds from `created_at` to `seen_at`: one to three bytes instead of five.
     seen_after: u64,
+    generation: u64,
     provider: &'a [u8],
     subject: &'a [u8],
     login: Option<&'a [u8]>,
@@ -115,6 +130,10 @@ struct Head<'a> {
     picture: Option<&'a [u8]>,
     access_token: Option<&'a [u8]>,
     id_token: Option<&'a [u8]>,
+    refresh_token: Option<&'a [u8]>,
+    expires_at: Option<u64>,
+    refresh_at: Option<u64>,
+    provider_session: Option<&'a [u8]>,
     groups: u64,
     memberships: u64,
     claims: u64,
@@ -148,30 +167,23 @@ mod tests {
     };
 
     fn typical() -> Session {
+        let identity = Identity {
+            login: Some("ada.love".into()),
+            email: Some("ada.lovelace@example.com".into()),
+            name: Some("Ada Lovelace, MA".into()),
+            groups: vec!["admins".into(), "engineering".into(), "staff".into()],
+            ..Identity::of("corp", "8f3c1c3e-6d0e-4f0b-9c55-0a2f4b1f7d11")
+        };
         Session {
-            id: [1; 16],
-            login_id: [2; 16],
-            created_at: Timestamp(1_795_000_000),
             seen_at: Timestamp(1_795_086_400),
-            identity: Identity {
-                provider: "corp".into(),
-                subject: "8f3c1c3e-6d0e-4f0b-9c55-0a2f4b1f7d11".into(),
-                login: Some("ada.love".into()),
-                email: Some("ada.lovelace@example.com".into()),
-                name: Some("Ada Lovelace, MA".into()),
-                picture: None,
-                groups: vec!["admins".into(), "engineering".into(), "staff".into()],
-                memberships: Vec::new(),
-                claims: Vec::new(),
-            },
-            tokens: Tokens::default(),
+            ..Session::begin([1; 16], [2; 16], Timestamp(1_795_000_000), identity)
         }
     }
 
     #[test]
     fn a_typical_session_is_small() {
         let plain = encode(&typical());
-        assert!(plain.len() < 180, "{} bytes", plain.len());
+        assert!(plain.len() < 190, "{} bytes", plain.len());
         let ring = KeyRing::new(&[Secret::new("one".to_owned())], "app.example.com");
         let sealed = ring.seal(Purpose::Session, b"", &plain, [0; 12]);
         assert!(sealed.len() < 300, "{} characters", sealed.len());
@@ -199,19 +211,26 @@ mod tests {
             let cut = Bytes::copy_from_slice(&plain[..length]);
             assert!(decode(&cut).is_none(), "cut at {length}");
         }
-        let trailing = [&plain[..], b"\0"].concat();
-        assert!(decode(&Bytes::from(trailing)).is_none());
         let foreign = [&[VERSION + 1], &plain[1..]].concat();
         assert!(decode(&Bytes::from(foreign)).is_none());
     }
 
     #[test]
+    fn what_a_newer_version_adds_is_passed_on() {
+        let newer = [&encode(&typical())[..], b"news"].concat();
+        let session = decode(&Bytes::from(newer.clone())).unwrap();
+        assert_eq!(session.further, "news");
+        assert_eq!(encode(&session), newer);
+    }
+
+    #[test]
     fn refuses_lists_that_claim_to_be_longer_than_the_text() {
         let mut bytes = vec![VERSION];
-        bytes.extend([0; 32]);
+        bytes.extend([0; 40]);
         let head = Head {
             created_at: 0,
             seen_after: 0,
+            generation: 0,
             provider: b"",
             subject: b"",
             login: None,
@@ -220,6 +239,10 @@ mod tests {
             picture: None,
             access_token: None,
             id_token: None,
+            refresh_token: None,
+            expires_at: None,
+            refresh_at: None,
+            provider_session: None,
             groups: u64::MAX,
             memberships: 0,
             claims: 0,
@@ -250,21 +273,32 @@ mod tests {
     proptest! {
         #[test]
         fn round_trip(
-            id: [u8; 16],
-            login_id: [u8; 16],
-            created_at: u64,
-            seen_at: u64,
+            (id, login_id, provider_fingerprint) in any::<([u8; 16], [u8; 16], [u8; 8])>(),
+            (created_at, seen_at, generation) in any::<(u64, u64, u64)>(),
             identity in identities(),
-            access in option::of(text()),
-            id_token in option::of(text()),
+            (access, id_token) in (option::of(text()), option::of(text())),
+            refresh in option::of(text()),
+            (expires_at, refresh_at) in any::<(Option<u64>, Option<u64>)>(),
+            provider_session in option::of(text()),
+            further: Vec<u8>,
         ) {
             let session = Session {
                 id,
                 login_id,
+                provider_fingerprint,
                 created_at: Timestamp(created_at),
                 seen_at: Timestamp(seen_at),
+                generation,
                 identity,
-                tokens: Tokens { access, id: id_token },
+                tokens: Tokens {
+                    access,
+                    id: id_token,
+                    refresh,
+                    expires_at: expires_at.map(Timestamp),
+                    refresh_at: refresh_at.map(Timestamp),
+                },
+                provider_session,
+                further: further.into(),
             };
             let decoded = decode(&Bytes::from(encode(&session)));
             prop_assert!(decoded == Some(session));

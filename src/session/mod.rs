@@ -2,12 +2,23 @@
 
 pub mod codec;
 pub mod cookie;
+mod place;
+pub mod refresh;
+pub mod revocation;
 pub mod seal;
 mod sessions;
+pub mod store;
+pub mod ticket;
+mod tokens;
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
-pub use sessions::{LogoutHint, Sessions, TooLarge, Visit};
+use bytes::Bytes;
+
+pub use self::{
+    sessions::{KeepError, Keeping, LogoutHint, Sessions, Unavailable, Visit},
+    tokens::{KeepTokens, Tokens},
+};
 
 use crate::{clock::Timestamp, text::Text};
 
@@ -35,7 +46,25 @@ pub struct Identity {
     pub claims: Vec<(Text, Text)>,
 }
 
+/// How exactly the idle end is kept where the time of the last request stands in the cookie.
+const RENEWAL: Duration = Duration::from_mins(1);
+
 impl Identity {
+    /// Somebody of whom no more is known.
+    pub fn of(provider: &str, subject: &str) -> Self {
+        Self {
+            provider: provider.into(),
+            subject: subject.into(),
+            login: None,
+            email: None,
+            name: None,
+            picture: None,
+            groups: Vec::new(),
+            memberships: Vec::new(),
+            claims: Vec::new(),
+        }
+    }
+
     /// The name an app shows: login, else email, else subject.
     pub fn user(&self) -> &Text {
         self.login
@@ -45,36 +74,49 @@ impl Identity {
     }
 }
 
-/// Tokens kept because something in the configuration needs them; none otherwise.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Tokens {
-    /// For the upstream, when a header carries it.
-    pub access: Option<Text>,
-    /// For the upstream, when a header carries it.
-    pub id: Option<Text>,
-}
-
-impl fmt::Debug for Tokens {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Tokens(…)")
-    }
-}
-
-/// What the session cookie holds.
+/// A login and what became of it: sealed into the browser's cookie, or into a record of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     /// New at each login; names the session in logs by a hash only.
     pub id: [u8; 16],
     /// The login that made it, so that a reloaded callback is known.
     pub login_id: [u8; 16],
+    /// Whose word it rests on: see [`Profile::fingerprint`](crate::provider::Profile::fingerprint).
+    pub provider_fingerprint: [u8; 8],
     /// When the login ended. The absolute end counts from here.
     pub created_at: Timestamp,
-    /// When the cookie was last sealed. The idle end counts from here.
+    /// When the session was last used, as far as is known. The idle end counts from here.
     pub seen_at: Timestamp,
+    /// How often its tokens were renewed: of two copies of a session, the higher one is in force.
+    pub generation: u64,
     /// Who.
     pub identity: Identity,
     /// With what.
     pub tokens: Tokens,
+    /// The provider's own name for its session (`sid`, OpenID Connect Front-Channel Logout 1.0 §3), by which it
+    /// says that it has ended.
+    pub provider_session: Option<Text>,
+    /// What a newer version of the gate has written beside; kept as it is, so that it is there when that
+    /// version reads the session again.
+    pub further: Bytes,
+}
+
+impl Session {
+    /// A session that begins `now`, with a login.
+    pub fn begin(id: [u8; 16], login_id: [u8; 16], now: Timestamp, identity: Identity) -> Self {
+        Self {
+            id,
+            login_id,
+            provider_fingerprint: [0; 8],
+            created_at: now,
+            seen_at: now,
+            generation: 0,
+            identity,
+            tokens: Tokens::default(),
+            provider_session: None,
+            further: Bytes::new(),
+        }
+    }
 }
 
 /// The two ends of a session, from the configuration.
@@ -93,10 +135,10 @@ impl Session {
             || now >= self.seen_at.after(lifetimes.idle_timeout)
     }
 
-    /// Whether the cookie should be sealed anew at `now` to move the idle end: after a tenth of the
-    /// idle time, so that a busy session costs a `Set-Cookie` once in a while and an idle one ends
-    /// between 0.9 and 1.0 of its time.
+    /// Whether the cookie should be sealed anew at `now` to move the idle end: after a tenth of the idle
+    /// time or a minute, whichever is shorter, so that a busy session costs a `Set-Cookie` once in a while
+    /// and an idle one ends at most that much early.
     pub fn wants_renewal(&self, lifetimes: Lifetimes, now: Timestamp) -> bool {
-        now.since(self.seen_at) >= lifetimes.idle_timeout / 10
+        now.since(self.seen_at) >= (lifetimes.idle_timeout / 10).min(RENEWAL)
     }
 }

@@ -32,6 +32,10 @@ pub enum Purpose {
     Login,
     /// The ID token kept for signing out.
     LogoutHint,
+    /// The cookie of a session that is kept in a store.
+    Ticket,
+    /// A renewed session on its way to other replicas.
+    Successor,
 }
 
 /// The keys of `session.secret`: the first seals, all open.
@@ -45,6 +49,14 @@ pub struct KeyRing {
 /// Names one secret of a ring for as long as the process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyIndex(usize);
+
+impl KeyIndex {
+    /// Whether it is the one that seals: what another sealed should be sealed anew, so that the other can be
+    /// dropped one day.
+    pub fn is_first(self) -> bool {
+        self.0 == 0
+    }
+}
 
 /// A sealed text that was opened. No `Debug`: it may be a token.
 #[derive(Clone, PartialEq, Eq)]
@@ -180,13 +192,21 @@ impl KeyRing {
 
 impl Purpose {
     /// In the order of the discriminants, which index what is prepared per purpose.
-    const ALL: [Self; 3] = [Self::Session, Self::Login, Self::LogoutHint];
+    const ALL: [Self; 5] = [
+        Self::Session,
+        Self::Login,
+        Self::LogoutHint,
+        Self::Ticket,
+        Self::Successor,
+    ];
 
     const fn label(self) -> &'static str {
         match self {
             Self::Session => "session",
             Self::Login => "login",
             Self::LogoutHint => "logout hint",
+            Self::Ticket => "ticket",
+            Self::Successor => "successor",
         }
     }
 }

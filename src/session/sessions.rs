@@ -7,15 +7,34 @@ use http::{HeaderMap, HeaderValue};
 use super::{
     Lifetimes, Session, codec,
     cookie::{Cookies, SessionCookies},
+    place::Place,
+    refresh::{Refresher, Settled},
+    revocation::{Revocation, Revocations, Target},
     seal::{KeyRing, Purpose},
+    store::{Id, Record, Store, StoreError},
+    ticket::Ticket,
 };
 use crate::{clock::Timestamp, random};
 
-/// Sessions kept in the cookie itself, sealed.
+/// Opens, keeps, renews and ends sessions.
 pub struct Sessions {
     keys: Arc<KeyRing>,
     cookies: Cookies,
     lifetimes: Lifetimes,
+    keeping: Keeping,
+    revocations: Arc<Revocations>,
+    refresher: Arc<Refresher>,
+}
+
+/// Where sessions are kept.
+pub enum Keeping {
+    /// In the cookie, sealed.
+    Cookie {
+        /// Through which replicas learn of renewals.
+        shared: Option<Arc<dyn Store>>,
+    },
+    /// In a store; the cookie is a ticket.
+    Store(Arc<dyn Store>),
 }
 
 /// What a request's cookies say.
@@ -24,6 +43,36 @@ pub struct Visit {
     pub session: Option<Session>,
     /// The session cookies that came, so that an answer can expire what it does not write.
     pub present: SessionCookies,
+    /// Whatever its session is worth.
+    carried: Option<Carried>,
+    /// What the browser holds is not what it should hold.
+    is_outdated: bool,
+}
+
+/// What a session cookie that opened was.
+enum Carried {
+    Session(Id),
+    Ticket(Ticket),
+}
+
+impl Carried {
+    fn id(&self) -> &Id {
+        match self {
+            Self::Session(id) => id,
+            Self::Ticket(ticket) => ticket.id(),
+        }
+    }
+}
+
+/// Why it cannot be said now who visits. The text is for the log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unavailable {
+    /// The store does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The session is due for a renewal for too long.
+    #[error("the session's token is over, and its provider cannot be asked for another")]
+    Provider,
 }
 
 /// What signing out at the provider needs, kept apart from the session because nothing else needs it.
@@ -34,17 +83,32 @@ pub struct LogoutHint {
     pub id_token: String,
 }
 
-/// The session does not fit into five cookies.
+/// Why a session cannot be kept.
 #[derive(Debug)]
-pub struct TooLarge;
+pub enum KeepError {
+    /// It does not fit into five cookies.
+    TooLarge,
+    /// The store does not answer.
+    Store(StoreError),
+}
 
 impl Sessions {
     /// `keys` seal and open, `cookies` name, `lifetimes` end.
-    pub fn new(keys: Arc<KeyRing>, cookies: Cookies, lifetimes: Lifetimes) -> Self {
+    pub fn new(
+        keys: Arc<KeyRing>,
+        cookies: Cookies,
+        lifetimes: Lifetimes,
+        keeping: Keeping,
+        revocations: Arc<Revocations>,
+        refresher: Arc<Refresher>,
+    ) -> Self {
         Self {
             keys,
             cookies,
             lifetimes,
+            keeping,
+            revocations,
+            refresher,
         }
     }
 
@@ -53,59 +117,222 @@ impl Sessions {
         &self.cookies
     }
 
-    /// Who visits. Whatever does not open, or has ended, is nobody.
-    pub fn visit(&self, headers: &HeaderMap, now: Timestamp) -> Visit {
-        let found = self.cookies.find(headers);
-        let session = found
-            .session
-            .as_deref()
-            .and_then(|sealed| self.keys.open(Purpose::Session, b"", sealed))
-            .and_then(|plain| codec::decode(&plain))
-            .filter(|session| !session.has_ended(self.lifetimes, now));
-        Visit {
-            session,
-            present: found.session_cookies,
+    /// What has ended before its time.
+    pub fn revocations(&self) -> &Arc<Revocations> {
+        &self.revocations
+    }
+
+    /// Whether sessions can be found and kept.
+    pub fn is_ready(&self) -> bool {
+        match &self.keeping {
+            // Shared or not, a cookie opens by itself.
+            Keeping::Cookie { .. } => true,
+            Keeping::Store(store) => store.is_ready(),
         }
     }
 
-    /// `Set-Cookie` values that store `session` and expire every stale sibling that came.
-    pub fn write(
+    /// Who visits. Whatever does not open, or has ended, is nobody. Waits for nothing where the session is at hand
+    /// and not overdue for renewal.
+    ///
+    /// # Errors
+    /// When there may be a session, and whether there is cannot be found out now. That is not nobody: signing
+    /// in anew would not help.
+    pub async fn visit(&self, headers: &HeaderMap, now: Timestamp) -> Result<Visit, Unavailable> {
+        let found = self.cookies.find(headers);
+        let mut visit = Visit::of(found.session_cookies);
+        let Some(sealed) = found.session.as_deref() else {
+            return Ok(visit);
+        };
+        let Some((session, place)) = self.open(sealed, &mut visit, now).await? else {
+            return Ok(visit);
+        };
+        if session.has_ended(self.lifetimes, now) || self.revocations.has_revoked(&session) {
+            return Ok(visit);
+        }
+        match self.refresher.settle(session, &place, now).await {
+            Settled::Stands(session) => visit.session = Some(session),
+            Settled::Renewed(session) => {
+                visit.is_outdated |= matches!(self.keeping, Keeping::Cookie { .. });
+                visit.session = Some(session);
+            }
+            Settled::Ended => {}
+            Settled::Unknown => return Err(Unavailable::Provider),
+        }
+        Ok(visit)
+    }
+
+    /// What came, without a look at what it is worth: enough to end it.
+    pub fn glance(&self, headers: &HeaderMap) -> Visit {
+        let found = self.cookies.find(headers);
+        let mut visit = Visit::of(found.session_cookies);
+        if let Some(sealed) = found.session.as_deref() {
+            visit.carried = match &self.keeping {
+                Keeping::Cookie { .. } => self
+                    .open_cookie(sealed, &mut visit)
+                    .map(|session| Carried::Session(session.id)),
+                Keeping::Store(_) => self.open_ticket(sealed, &mut visit).map(Carried::Ticket),
+            };
+        }
+        visit
+    }
+
+    async fn open(
+        &self,
+        sealed: &str,
+        visit: &mut Visit,
+        now: Timestamp,
+    ) -> Result<Option<(Session, Place)>, StoreError> {
+        match &self.keeping {
+            Keeping::Cookie { shared } => {
+                let Some(session) = self.open_cookie(sealed, visit) else {
+                    return Ok(None);
+                };
+                visit.carried = Some(Carried::Session(session.id));
+                let place = match shared {
+                    None => Place::Cookie,
+                    Some(store) => Place::Shared {
+                        store: Arc::clone(store),
+                        keys: Arc::clone(&self.keys),
+                    },
+                };
+                Ok(Some((session, place)))
+            }
+            Keeping::Store(store) => {
+                let Some(ticket) = self.open_ticket(sealed, visit) else {
+                    return Ok(None);
+                };
+                visit.carried = Some(Carried::Ticket(ticket.clone()));
+                let found = match store.at_hand(ticket.id(), now) {
+                    Some(found) => Some(found),
+                    None => store.load(ticket.id(), now).await?,
+                };
+                let Some(found) = found else {
+                    return Ok(None);
+                };
+                let plain = ticket.open(&found.record.sealed);
+                let Some(mut session) = plain.and_then(|plain| codec::decode(&plain)) else {
+                    return Ok(None);
+                };
+                session.seen_at = session.seen_at.max(found.seen_at);
+                let store = Arc::clone(store);
+                Ok(Some((session, Place::Record { store, ticket })))
+            }
+        }
+    }
+
+    fn open_cookie(&self, sealed: &str, visit: &mut Visit) -> Option<Session> {
+        let opened = self.keys.open_with_key(Purpose::Session, b"", sealed)?;
+        visit.is_outdated = !opened.key.is_first();
+        codec::decode(&opened.plain)
+    }
+
+    fn open_ticket(&self, sealed: &str, visit: &mut Visit) -> Option<Ticket> {
+        let opened = self.keys.open_with_key(Purpose::Ticket, b"", sealed)?;
+        visit.is_outdated = !opened.key.is_first();
+        Ticket::from_bytes(&opened.plain)
+    }
+
+    /// Keeps a session that has just begun, in the place of the one that `visit` came with. Gives the `Set-Cookie`
+    /// values; they expire every stale sibling that came.
+    pub async fn begin(
+        &self,
+        session: &Session,
+        visit: &Visit,
+        now: Timestamp,
+    ) -> Result<Vec<HeaderValue>, KeepError> {
+        let Keeping::Store(store) = &self.keeping else {
+            return self
+                .write(session, visit.present, now)
+                .ok_or(KeepError::TooLarge);
+        };
+        let ticket = Ticket::new(session.id, random::bytes());
+        let record = Record {
+            generation: session.generation,
+            sealed: ticket.seal(&codec::encode(session), random::bytes()),
+        };
+        let end = session.created_at.after(self.lifetimes.lifetime);
+        store
+            .create(&session.id, record, end, now)
+            .await
+            .map_err(KeepError::Store)?;
+        if let Some(Carried::Ticket(earlier)) = &visit.carried {
+            // It ends by itself otherwise, only later.
+            let _ = store.remove(earlier.id()).await;
+        }
+        Ok(self.write_ticket(&ticket, session, visit.present, now))
+    }
+
+    /// `Set-Cookie` values that bring the browser's cookie up to date, when it is time for that.
+    pub fn renew(&self, visit: &Visit, now: Timestamp) -> Vec<HeaderValue> {
+        let Some(session) = &visit.session else {
+            return Vec::new();
+        };
+        match (&self.keeping, &visit.carried) {
+            (Keeping::Store(_), Some(Carried::Ticket(ticket))) if visit.is_outdated => {
+                self.write_ticket(ticket, session, visit.present, now)
+            }
+            (Keeping::Store(_), _) => Vec::new(),
+            (Keeping::Cookie { .. }, _) => {
+                if !visit.is_outdated && !session.wants_renewal(self.lifetimes, now) {
+                    return Vec::new();
+                }
+                let renewed = Session {
+                    seen_at: now,
+                    ..session.clone()
+                };
+                self.write(&renewed, visit.present, now).unwrap_or_default()
+            }
+        }
+    }
+
+    /// Ends the session that came, in every copy of its cookie, and gives the `Set-Cookie` values that end it in
+    /// this browser.
+    pub async fn end(&self, visit: &Visit, now: Timestamp) -> Vec<HeaderValue> {
+        if let Some(carried) = &visit.carried {
+            self.revocations.revoke(Revocation {
+                target: Target::Session(*carried.id()),
+                not_before: now,
+            });
+            if let Keeping::Store(store) = &self.keeping
+                && let Err(error) = store.remove(carried.id()).await
+            {
+                // The revocation holds without.
+                tracing::warn!(%error, "a session that was signed out cannot be removed");
+            }
+        }
+        self.cookies.expire_session(visit.present)
+    }
+
+    /// `Set-Cookie` values that store `session` in the cookie itself; none when it does not fit.
+    fn write(
         &self,
         session: &Session,
         present: SessionCookies,
         now: Timestamp,
-    ) -> Result<Vec<HeaderValue>, TooLarge> {
+    ) -> Option<Vec<HeaderValue>> {
         let plain = codec::encode(session);
         let sealed = self
             .keys
             .seal(Purpose::Session, b"", &plain, random::bytes());
         let end = session.created_at.after(self.lifetimes.lifetime);
         let max_age = end.since(now).min(self.lifetimes.idle_timeout);
-        self.cookies
-            .write_session(&sealed, max_age, present)
-            .ok_or(TooLarge)
+        self.cookies.write_session(&sealed, max_age, present)
     }
 
-    /// `Set-Cookie` values that move the idle end, when it is time for that.
-    pub fn renew(
+    /// The ticket stays good for the whole lifetime; the idle end is the store's to keep.
+    fn write_ticket(
         &self,
+        ticket: &Ticket,
         session: &Session,
         present: SessionCookies,
         now: Timestamp,
     ) -> Vec<HeaderValue> {
-        if !session.wants_renewal(self.lifetimes, now) {
-            return Vec::new();
-        }
-        let renewed = Session {
-            seen_at: now,
-            ..session.clone()
-        };
-        self.write(&renewed, present, now).unwrap_or_default()
-    }
-
-    /// `Set-Cookie` values that end the session in this browser.
-    pub fn end(&self, present: SessionCookies) -> Vec<HeaderValue> {
-        self.cookies.expire_session(present)
+        let sealed = self
+            .keys
+            .seal(Purpose::Ticket, b"", &ticket.to_bytes(), random::bytes());
+        let end = session.created_at.after(self.lifetimes.lifetime);
+        let cookies = self.cookies.write_session(&sealed, end.since(now), present);
+        cookies.expect("a ticket fits into a cookie")
     }
 
     /// `Set-Cookie` that keeps `id_token` for signing out, or that forgets an earlier one where the
@@ -135,6 +362,17 @@ impl Sessions {
             provider: provider.to_owned(),
             id_token: id_token.to_owned(),
         })
+    }
+}
+
+impl Visit {
+    fn of(present: SessionCookies) -> Self {
+        Self {
+            session: None,
+            present,
+            carried: None,
+            is_outdated: false,
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod allow_lists;
 mod answers;
+mod check_online;
 mod command_line;
 mod deploy;
 mod endpoints;
@@ -26,3 +27,4 @@ mod session;
 mod spoofing;
 mod support;
 mod support_works;
+mod throttle;

@@ -275,7 +275,6 @@ async fn a_large_session_is_split_and_leaves_nothing_behind() {
 
     // A smaller session takes the parts' place.
     provider.user("groups", json!(["few"]));
-    later().await;
     browser.follow("/oauth2/start?rd=/small").await;
     assert_eq!(own_cookies(&browser), ["sidegate"]);
     assert_eq!(
@@ -285,7 +284,6 @@ async fn a_large_session_is_split_and_leaves_nothing_behind() {
 
     // And the other way round.
     provider.user("groups", json!(groups));
-    later().await;
     browser.follow("/oauth2/start?rd=/large").await;
     assert!(!own_cookies(&browser).contains(&"sidegate".to_owned()));
     assert_eq!(browser.get("/").await.status, StatusCode::OK);
@@ -293,11 +291,6 @@ async fn a_large_session_is_split_and_leaves_nothing_behind() {
     // Signing out leaves no part.
     browser.fetch(Method::POST, "/oauth2/sign_out").send().await;
     assert_eq!(own_cookies(&browser), Vec::<String>::new());
-}
-
-/// Logins are dated by the second, and one that began while another ended is taken for a second tab of it.
-async fn later() {
-    tokio::time::sleep(Duration::from_millis(1_100)).await;
 }
 
 /// The names of the session's cookies, parts included.
@@ -316,7 +309,6 @@ async fn each_login_makes_a_new_session() {
     let browser = house.browser();
     browser.sign_in("/").await;
     let first = browser.cookie("sidegate");
-    later().await;
     browser.follow("/oauth2/start?rd=/again").await;
     let second = browser.cookie("sidegate");
     assert!(first.is_some() && second.is_some(), "{first:?} {second:?}");
@@ -333,7 +325,6 @@ async fn a_planted_session_does_not_survive_the_login() {
 
     provider.user("sub", json!("ada-1815"));
     let ada = house.browser();
-    later().await;
     ada.plant("sidegate", &planted);
     let seen = ada.follow("/oauth2/start?rd=/mine").await.seen();
     assert_eq!(seen.header("x-user-id"), Some("script:ada-1815"));

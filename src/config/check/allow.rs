@@ -15,16 +15,6 @@ use crate::provider::kind::{KINDS, Kind};
 /// The lists that every kind has, beside `claims`.
 const EVERYWHERE: [&str; 3] = ["emails", "domains", "users"];
 
-/// Lists of names that providers keep without regard to case; their entries are kept in lower case.
-const CASELESS: [&str; 6] = [
-    "domains",
-    "hosted_domains",
-    "orgs",
-    "teams",
-    "tenants",
-    "users",
-];
-
 /// Bytes of one entry; what a provider reports beyond that is dropped too.
 const LONGEST_ENTRY: usize = 255;
 
@@ -73,6 +63,11 @@ impl Checker<'_> {
                     .hint(format!("write {say}")),
             );
         }
+        if logins_ignore_case(kind, table) {
+            for list in lists.iter_mut().filter(|list| list.key == "users") {
+                list.ignore_case();
+            }
+        }
         complete.then_some(Allow::Lists(lists))
     }
 
@@ -97,18 +92,17 @@ impl Checker<'_> {
             let entry = read(text).map_err(|hint| {
                 Problem::new(origin, format!("`{text}` does not fit in `{key}`")).hint(hint)
             });
-            entries.push(self.found(entry).map(|entry| {
-                if CASELESS.contains(&key) {
-                    entry.to_lowercase()
-                } else {
-                    entry
-                }
-            }));
+            entries.push(self.found(entry));
         }
-        Some(AllowList {
+        let mut list = AllowList {
             key: key.to_owned(),
             entries: entries.into_iter().collect::<Option<_>>()?,
-        })
+            ignores_case: false,
+        };
+        if AllowList::always_ignores_case(key) {
+            list.ignore_case();
+        }
+        Some(list)
     }
 
     /// `claims`: for each path a list. `realm_access.roles` without quotes is a table in a table to TOML,
@@ -178,6 +172,23 @@ impl Checker<'_> {
             .collect();
         entries.into_iter().collect()
     }
+}
+
+impl AllowList {
+    fn ignore_case(&mut self) {
+        self.ignores_case = true;
+        for entry in &mut self.entries {
+            entry.make_ascii_lowercase();
+        }
+    }
+}
+
+/// Whether `users` names what ignores case. What the kind knows of its login names it does not know of
+/// another claim that the operator takes for them.
+fn logins_ignore_case(kind: Option<&Kind>, table: &Node) -> bool {
+    let claims = table.get("claims");
+    let is_moved = claims.is_some_and(|claims| claims.get("user").is_some());
+    kind.is_some_and(|kind| kind.logins_ignore_case) && !is_moved
 }
 
 /// Whether a kind has a list; one that is not known is not held against the list as well.

@@ -86,6 +86,24 @@ impl Checker<'_> {
     }
 }
 
+/// A header's name as people write it.
+fn as_written(name: &HeaderName) -> String {
+    let words = name.as_str().split('-').map(|word| {
+        let (first, rest) = word.split_at(word.len().min(1));
+        first.to_ascii_uppercase() + rest
+    });
+    words.collect::<Vec<_>>().join("-")
+}
+
+impl HeadersConfig {
+    /// The name of the first header that has this source.
+    pub(super) fn name_of(&self, source: &HeaderSource) -> Option<String> {
+        let mut identity = self.identity.iter();
+        let (name, _) = identity.find(|(_, other)| other == source)?;
+        Some(as_written(name))
+    }
+}
+
 fn sidegate_preset() -> Vec<(HeaderName, HeaderSource)> {
     vec![
         (HeaderName::from_static("x-user"), HeaderSource::User),

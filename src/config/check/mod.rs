@@ -17,7 +17,8 @@ mod session;
 use std::path::Path;
 
 use super::{
-    Config, ListenAddress, PublicUrl, TlsFiles, UpstreamAddress,
+    Config, HeaderSource, HeadersConfig, ListenAddress, ProviderConfig, PublicUrl, TlsFiles,
+    UpstreamAddress,
     env::Environment,
     keys,
     raw::{Node, Origin},
@@ -78,6 +79,9 @@ impl<'a> Checker<'a> {
             upstream.as_ref(),
         );
         self.check_scheme(root, flat(&tls), public_url.as_ref());
+        if let (Some(providers), Some(headers)) = (&providers, &headers) {
+            self.check_names(providers, headers);
+        }
         if !self.problems.is_empty() {
             return None;
         }
@@ -224,6 +228,19 @@ impl<'a> Checker<'a> {
                 Problem::new(&origin, "the upstream is the gate's own address")
                     .hint("requests would go round in circles; name the app's address"),
             );
+        }
+    }
+
+    /// Login names are each provider's own: `ann` of one and `ann` of another are two people.
+    fn check_names(&mut self, providers: &[ProviderConfig], headers: &HeadersConfig) {
+        if let (Some(user), [_, _, ..]) = (headers.name_of(&HeaderSource::User), providers) {
+            let instead = match headers.name_of(&HeaderSource::UserId) {
+                Some(id) => format!("know people by {id}"),
+                None => "know people by a header whose source is \"user_id\"".to_owned(),
+            };
+            self.warnings.push(format!(
+                "{user} can be the same for two people of two providers: show it, and {instead}"
+            ));
         }
     }
 

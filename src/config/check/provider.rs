@@ -67,6 +67,7 @@ impl Checker<'_> {
         let claims = self.claims(table, kind);
         let allow = self.allow(table, kind);
         let deny_message = self.deny_message(table);
+        let refresh = self.flag(table, "refresh", true);
         named?;
         Some(ProviderConfig {
             name: name.to_owned(),
@@ -82,6 +83,7 @@ impl Checker<'_> {
             claims: claims?,
             allow: allow?,
             deny_message: deny_message.ok()?,
+            refresh: refresh?,
         })
     }
 
@@ -93,25 +95,44 @@ impl Checker<'_> {
                 .map_or(&table.key_origin, |node| &node.origin);
             self.problem(Problem::new(origin, objection.problem).hint(objection.hint));
         }
-        if let Some(other) = others
-            .iter()
-            .find(|other| other.callback_path == provider.callback_path)
-        {
-            let origin = table
-                .get("callback_path")
-                .map_or(&table.key_origin, |node| &node.origin);
-            let message = format!("`callback_path` is also that of `{}`", other.name);
-            self.problem(Problem::new(origin, message).hint(
-                "each provider comes back to a path of its own, so that none can pass its answer \
-                 for another's",
-            ));
-        }
+        self.check_callback_beside(table, provider, others);
         if let Some(other) = others.iter().find(|other| other.label == provider.label) {
             self.warnings.push(format!(
                 "the sign-in buttons of {} and {} both say {}: give one a label",
                 other.name, provider.name, provider.label
             ));
         }
+    }
+
+    /// A slash at the end is no difference: proxies and providers add and drop one, and the answer would
+    /// come to the other.
+    fn check_callback_beside(
+        &mut self,
+        table: &Node,
+        provider: &ProviderConfig,
+        others: &[ProviderConfig],
+    ) {
+        let bare = |path: &str| path.trim_end_matches('/').to_owned();
+        let path = &provider.callback_path;
+        let Some(other) = others
+            .iter()
+            .find(|other| bare(&other.callback_path) == bare(path))
+        else {
+            return;
+        };
+        let origin = table
+            .get("callback_path")
+            .map_or(&table.key_origin, |node| &node.origin);
+        let message = if other.callback_path == *path {
+            format!("`callback_path` is also that of `{}`", other.name)
+        } else {
+            let name = &other.name;
+            format!("`callback_path` differs from that of `{name}` by a slash at the end alone")
+        };
+        self.problem(Problem::new(origin, message).hint(
+            "each provider comes back to a path of its own, so that none can pass its answer \
+             for another's",
+        ));
     }
 
     fn provider_name(&mut self, name: &str, table: &Node) -> Option<()> {

@@ -123,6 +123,25 @@ impl Checker<'_> {
         number
     }
 
+    /// Yes or no, or the default; the environment has it as text.
+    pub(super) fn flag(&mut self, table: &Node, key: &str, default: bool) -> Option<bool> {
+        let Some(node) = table.get(key) else {
+            return Some(default);
+        };
+        let flag = match (&node.value, &node.origin) {
+            (Value::Boolean(flag), _) => Some(*flag),
+            (Value::Text(text), Origin::Variable(_)) => text.trim().parse().ok(),
+            _ => None,
+        };
+        if flag.is_none() {
+            self.problem(
+                Problem::new(&node.origin, format!("`{key}` is true or false"))
+                    .hint(format!("write {key} = {default}, without quotes")),
+            );
+        }
+        flag
+    }
+
     /// A duration, or the default.
     pub(super) fn duration(&mut self, table: &Node, key: &str, default: &str) -> Option<Duration> {
         let Some(node) = table.get(key) else {

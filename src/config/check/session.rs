@@ -6,11 +6,11 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{
     super::{
-        Secret, SessionConfig, keys,
+        Secret, SessionConfig, StoreConfig, keys,
         raw::{Node, Origin},
         report::Problem,
     },
-    Checker,
+    Checker, Reported,
 };
 
 impl Checker<'_> {
@@ -36,44 +36,85 @@ impl Checker<'_> {
         let lifetime = self.lifetime(table);
         let idle_timeout = self.idle_timeout(table, lifetime);
         let cookie_name = self.cookie_name(table);
-        store?;
+        let shared = self.shared(table, store.as_ref());
+        let max_sessions = self.max_sessions(table);
+        let provider_grace = self.duration(table, "provider_grace", "1h");
         Some(SessionConfig {
             secrets: secrets?,
             ephemeral,
             lifetime: lifetime?,
             idle_timeout: idle_timeout?,
             cookie_name: cookie_name?,
+            store: store?,
+            shared: shared.ok()?,
+            max_sessions: max_sessions?,
+            provider_grace: provider_grace?,
         })
     }
 
-    /// There is one store so far, so that nothing is kept of the choice.
-    fn store(&mut self, table: &Node) -> Option<()> {
+    fn store(&mut self, table: &Node) -> Option<StoreConfig> {
         let Some(node) = table.get("store") else {
-            return Some(());
+            return Some(StoreConfig::Cookie);
         };
         let text = self.text(node, "store")?;
-        let hint =
-            "\"cookie\" needs no store at all: the session is sealed in the browser's cookie";
-        // Not the address itself: it may hold a password.
-        let promised = match text.split(':').next().unwrap_or(text) {
-            "cookie" if text == "cookie" => return Some(()),
-            "memory" => Some("memory"),
-            "redis" | "rediss" => Some("redis"),
-            _ => None,
-        };
-        let problem = match (promised, keys::nearest(text, ["cookie"])) {
-            (Some(name), _) => Problem::new(
-                &node.origin,
-                format!("the store \"{name}\" is not available in this version"),
-            )
-            .hint(hint),
-            (None, Some(_)) => {
-                Problem::new(&node.origin, "unknown session store").hint("did you mean \"cookie\"?")
+        match text {
+            "cookie" => return Some(StoreConfig::Cookie),
+            "memory" => return Some(StoreConfig::Memory),
+            text if is_redis(text) => {
+                return Some(StoreConfig::Redis(Secret::new(text.to_owned())));
             }
-            (None, None) => Problem::new(&node.origin, "unknown session store").hint(hint),
+            _ => {}
+        }
+        let near = keys::nearest(text, ["cookie", "memory"]);
+        let hint = near.map_or_else(
+            || "\"cookie\", \"memory\" or an address such as \"redis://cache:6379\"".to_owned(),
+            |near| format!("did you mean \"{near}\"?"),
+        );
+        // Not the text itself: it may hold a password.
+        self.problem(Problem::new(&node.origin, "unknown session store").hint(hint));
+        None
+    }
+
+    fn shared(
+        &mut self,
+        table: &Node,
+        store: Option<&StoreConfig>,
+    ) -> Result<Option<Secret>, Reported> {
+        let Some(node) = table.get("shared") else {
+            return Ok(None);
+        };
+        let text = self.text(node, "shared").ok_or(Reported)?;
+        let problem = match store.ok_or(Reported)? {
+            StoreConfig::Cookie if is_redis(text) => {
+                return Ok(Some(Secret::new(text.to_owned())));
+            }
+            StoreConfig::Cookie => Problem::new(&node.origin, "`shared` is an address of Redis")
+                .hint("write shared = \"redis://cache:6379\""),
+            StoreConfig::Redis(_) => Problem::new(&node.origin, "`shared` has nothing to add")
+                .hint("the store is shared already; leave `shared` out"),
+            StoreConfig::Memory => {
+                Problem::new(&node.origin, "`shared` does not go with this store").hint(
+                    "sessions in memory are of one process; choose the store \"cookie\" or Redis",
+                )
+            }
         };
         self.problem(problem);
-        None
+        Err(Reported)
+    }
+
+    fn max_sessions(&mut self, table: &Node) -> Option<u64> {
+        let Some(node) = table.get("max_sessions") else {
+            return Some(100_000);
+        };
+        let number = self.integer(node, "max_sessions")?;
+        let number = u64::try_from(number).ok().filter(|number| *number > 0);
+        if number.is_none() {
+            self.problem(
+                Problem::new(&node.origin, "`max_sessions` is at least 1")
+                    .hint("each takes a kilobyte or two; leave it out for 100000"),
+            );
+        }
+        number
     }
 
     fn lifetime(&mut self, table: &Node) -> Option<Duration> {
@@ -135,6 +176,11 @@ impl Checker<'_> {
 
 /// RFC 6265bis §5.6 lets browsers cut longer lifetimes.
 const LONGEST_COOKIE: Duration = Duration::from_hours(400 * 24);
+
+/// Whether `text` begins as an address of Redis does.
+fn is_redis(text: &str) -> bool {
+    text.starts_with("redis://") || text.starts_with("rediss://")
+}
 
 /// RFC 9110 §5.6.2; what a cookie's name is made of (RFC 6265 §4.1.1).
 fn is_token(text: &str) -> bool {

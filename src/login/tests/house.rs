@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::super::*;
 use crate::{
     clock,
-    config::{Allow, HostPattern, ProviderConfig, Secret},
+    config::{Allow, HeadersConfig, HostPattern, ProviderConfig, Secret},
     provider::{
         HttpClient,
         scripted::{Answer, Scripted, TestKey},
@@ -159,6 +159,8 @@ pub(super) fn callback<'a>(trip: &'a Trip, query: &'a str) -> Callback<'a> {
         query,
         browser: Some(&trip.cookie),
         session: None,
+        client: None,
+        arrived: Instant::now(),
     }
 }
 
@@ -187,22 +189,5 @@ pub(super) fn already(finished: Result<Finished, LoginError>) -> String {
 }
 
 pub(super) fn session(provider: &str, login_id: [u8; 16], created_at: Timestamp) -> Session {
-    Session {
-        id: [1; 16],
-        login_id,
-        created_at,
-        seen_at: created_at,
-        identity: Identity {
-            provider: Text::from(provider),
-            subject: Text::from("1"),
-            login: None,
-            email: None,
-            name: None,
-            picture: None,
-            groups: Vec::new(),
-            memberships: Vec::new(),
-            claims: Vec::new(),
-        },
-        tokens: Tokens::default(),
-    }
+    Session::begin([1; 16], login_id, created_at, Identity::of(provider, "1"))
 }

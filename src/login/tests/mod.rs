@@ -344,6 +344,66 @@ async fn who_leaves_while_the_provider_thinks_is_signed_in_on_return() {
     assert_eq!(house.redemptions(), 1);
 }
 
+/// Codes that are worth nothing are counted by the client that brings them, and real logins are not.
+#[tokio::test]
+async fn junk_codes_are_bounded_and_logins_are_not() {
+    let house = House::new(Allow::Anyone).await;
+    let client = Some([192, 0, 2, 1].into());
+    let arrived = Instant::now();
+    let good = house.simple().await;
+
+    for _ in 0..200 {
+        let trip = house.simple().await;
+        house.grant(&trip, |_| {});
+        let query = house.query(&trip, &[("code", "c")]);
+        house.logins.admit(client, arrived).await.unwrap();
+        let callback = Callback {
+            client,
+            arrived,
+            ..callback(&trip, &query)
+        };
+        signed_in(house.finish(&callback).await);
+        // A reload asks nobody and costs nothing.
+        signed_in(house.finish(&callback).await);
+    }
+    let asked = house.redemptions();
+    assert_eq!(asked, 200);
+    house.server.answer("/token", Answer::status(400));
+    let mut turned_away = None;
+    for _ in 0..200 {
+        let trip = house.simple().await;
+        let query = house.query(&trip, &[("code", "junk")]);
+        let callback = Callback {
+            client,
+            arrived,
+            ..callback(&trip, &query)
+        };
+        let error = failed(house.finish(&callback).await);
+        if matches!(error, LoginError::TooMany { .. }) {
+            turned_away = Some((trip, query));
+            break;
+        }
+    }
+    assert!(house.redemptions() < asked + 100);
+    // Whoever was turned away can come again with the same code, and others need not wait.
+    let (trip, query) = turned_away.expect("a bound");
+    house.grant(&trip, |_| {});
+    let later = Callback {
+        client,
+        arrived: arrived + Duration::from_secs(10),
+        ..callback(&trip, &query)
+    };
+    signed_in(house.finish(&later).await);
+    house.grant(&good, |_| {});
+    let query = house.query(&good, &[("code", "c")]);
+    let other = Callback {
+        client: Some([192, 0, 2, 2].into()),
+        arrived,
+        ..callback(&good, &query)
+    };
+    signed_in(house.finish(&other).await);
+}
+
 #[tokio::test]
 async fn a_provider_that_is_down_is_told_so_and_recovers() {
     let house = House::new(Allow::Anyone).await;

@@ -1,10 +1,7 @@
 //! GitLab, at gitlab.com or by itself. Groups are told at userinfo alone, by their full paths; a path
 //! belongs to whoever holds it now, so a renamed group's path can come to others.
 
-use super::{
-    super::kind::Kind, AUTHORIZE_URL, END_SESSION_URL, JWKS_URL, TOKEN_URL, USERINFO_URL,
-    flavour::Flavour, issuer,
-};
+use super::{super::kind::Kind, flavour::Flavour, issuer, told_by};
 
 /// GitLab.
 pub(in crate::provider) const KIND: Kind = Kind {
@@ -17,20 +14,10 @@ pub(in crate::provider) const KIND: Kind = Kind {
         r##"<path fill="#fca327" d="M12 21 2.5 10 1.5 14zM12 21 21.5 10l1 4z"/>"##,
         r##"<path fill="#e2432a" d="M2.5 10h4L4.7 3.5zM21.5 10h-4l1.8-6.5z"/></svg>"##,
     ),
-    endpoints: &[
-        issuer(Some("https://gitlab.com"), ""),
-        AUTHORIZE_URL,
-        TOKEN_URL,
-        JWKS_URL,
-        USERINFO_URL,
-        END_SESSION_URL,
-    ],
-    scopes: &["openid", "profile", "email"],
-    required_scope: Some("openid"),
-    allow: &["groups"],
-    claims_by_hand: false,
-    check: |_| Vec::new(),
+    endpoints: &told_by(issuer(Some("https://gitlab.com"), "")),
+    logins_ignore_case: true,
     build: |config, headers, http| super::build(config, &FLAVOUR, headers, http),
+    ..super::KIND
 };
 
 /// It knows how to ask for a password again, and not how to offer a choice of accounts.

@@ -9,9 +9,8 @@ use super::{
         kind::{Endpoint, Kind, Objection},
         oauth::ClientAuthentication,
     },
-    AUTHORIZE_URL, END_SESSION_URL, JWKS_URL, TOKEN_URL, USERINFO_URL,
     flavour::{Flavour, GroupSource, Reported},
-    google_groups, issuer,
+    google_groups, issuer, told_by,
 };
 use crate::{
     config::{Allow, ProviderConfig},
@@ -29,28 +28,23 @@ pub(in crate::provider) const KIND: Kind = Kind {
         r##"<path stroke="#34a853" d="M4.75 15.4a8 8 0 0 0 12.4 2.7"/>"##,
         r##"<path stroke="#4285f4" d="M17.15 18.1A8 8 0 0 0 20 12h-8"/></svg>"##,
     ),
-    endpoints: &[
-        issuer(Some("https://accounts.google.com"), ""),
-        AUTHORIZE_URL,
-        TOKEN_URL,
-        JWKS_URL,
-        USERINFO_URL,
-        END_SESSION_URL,
-        Endpoint {
-            key: GROUPS_URL,
-            default: Some(
-                "https://cloudidentity.googleapis.com/v1/groups/-/memberships:searchTransitiveGroups",
-            ),
-            below_base: Some("/v1/groups/-/memberships:searchTransitiveGroups"),
-            optional: true,
-        },
-    ],
-    scopes: &["openid", "profile", "email"],
-    required_scope: Some("openid"),
+    endpoints: &{
+        let [issuer, authorize, token, jwks, userinfo, end_session] =
+            told_by(issuer(Some("https://accounts.google.com"), ""));
+        [
+            issuer,
+            authorize,
+            token,
+            jwks,
+            userinfo,
+            end_session,
+            GROUPS,
+        ]
+    },
     allow: &["hosted_domains", "groups"],
-    claims_by_hand: false,
     check,
     build: |config, headers, http| super::build(config, &FLAVOUR, headers, http),
+    ..super::KIND
 };
 
 const FLAVOUR: Flavour = Flavour {
@@ -74,6 +68,15 @@ const FLAVOUR: Flavour = Flavour {
 };
 
 const GROUPS_URL: &str = "groups_url";
+
+const GROUPS: Endpoint = Endpoint {
+    key: GROUPS_URL,
+    default: Some(
+        "https://cloudidentity.googleapis.com/v1/groups/-/memberships:searchTransitiveGroups",
+    ),
+    below_base: Some("/v1/groups/-/memberships:searchTransitiveGroups"),
+    optional: true,
+};
 
 /// Google speaks for an address that is its own, or that belongs to a Workspace domain. It verified any
 /// other once, and whose it is today it does not know.

@@ -18,7 +18,7 @@ fn expected() -> Expected<'static> {
         issues: |issuer, iss| issuer == iss,
         client_id: "us",
         algorithms: &[Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA],
-        nonce: "n-1",
+        nonce: Some("n-1"),
         access_token: ACCESS_TOKEN,
         now: Timestamp(NOW),
     }

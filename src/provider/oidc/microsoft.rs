@@ -13,9 +13,9 @@ use super::{
         kind::{Kind, Objection},
         oauth::ClientAuthentication,
     },
-    AUTHORIZE_URL, END_SESSION_URL, IdTokenError, JWKS_URL, TOKEN_URL, USERINFO_URL,
+    IdTokenError,
     flavour::{Flavour, Reported},
-    issuer,
+    issuer, told_by,
 };
 use crate::{
     config::{Allow, ProviderConfig},
@@ -32,23 +32,15 @@ pub(in crate::provider) const KIND: Kind = Kind {
         r##"<path fill="#00a4ef" d="M2 12.5h9.5V22H2z"/>"##,
         r##"<path fill="#ffb900" d="M12.5 12.5H22V22h-9.5z"/></svg>"##,
     ),
-    endpoints: &[
-        issuer(
-            Some("https://login.microsoftonline.com/common/v2.0"),
-            "/common/v2.0",
-        ),
-        AUTHORIZE_URL,
-        TOKEN_URL,
-        JWKS_URL,
-        USERINFO_URL,
-        END_SESSION_URL,
-    ],
-    scopes: &["openid", "profile", "email"],
-    required_scope: Some("openid"),
+    endpoints: &told_by(issuer(
+        Some("https://login.microsoftonline.com/common/v2.0"),
+        "/common/v2.0",
+    )),
     allow: &["tenants", "groups"],
-    claims_by_hand: false,
+    logins_ignore_case: true,
     check,
     build: |config, headers, http| super::build(config, &FLAVOUR, headers, http),
+    ..super::KIND
 };
 
 const FLAVOUR: Flavour = Flavour {

@@ -32,31 +32,31 @@ pub(super) use self::{
 };
 use super::{
     AuthorizeRequest, BoxFuture, Call, CodeGrant, Grant, GrantTokens, HttpClient, LogoutRequest,
-    Profile, Provider, ProviderError,
+    Profile, Provider, ProviderError, RenewedTokens,
     claims::{ClaimNames, ClaimRules},
     http::endpoint_url,
-    kind::{Endpoint, Kind},
+    kind::{Endpoint, Kind, Switch},
     oauth::{ClientAuthentication, OAuthClient, TokenEndpoint},
 };
-use crate::config::{HeaderSource, ProviderConfig};
+use crate::{
+    clock::Timestamp,
+    config::{HeaderSource, ProviderConfig},
+    session::Identity,
+    text::Text,
+};
 
 /// Any OpenID Connect provider.
 pub(super) const KIND: Kind = Kind {
     name: "oidc",
     label: "",
     mark: "",
-    endpoints: &[
-        issuer(None, ""),
-        AUTHORIZE_URL,
-        TOKEN_URL,
-        JWKS_URL,
-        USERINFO_URL,
-        END_SESSION_URL,
-    ],
+    endpoints: &told_by(issuer(None, "")),
     scopes: &["openid", "profile", "email"],
     required_scope: Some("openid"),
     allow: &["groups"],
+    logins_ignore_case: false,
     claims_by_hand: false,
+    switch: Switch::Asks,
     check: |_| Vec::new(),
     build: |config, headers, http| build(config, &Flavour::STANDARD, headers, http),
 };
@@ -80,11 +80,17 @@ const fn told(key: &'static str) -> Endpoint {
     }
 }
 
-const AUTHORIZE_URL: Endpoint = told("authorize_url");
-const TOKEN_URL: Endpoint = told("token_url");
-const JWKS_URL: Endpoint = told("jwks_url");
-const USERINFO_URL: Endpoint = told("userinfo_url");
-const END_SESSION_URL: Endpoint = told("end_session_url");
+/// The issuer, and what its document tells.
+const fn told_by(issuer: Endpoint) -> [Endpoint; 6] {
+    [
+        issuer,
+        told("authorize_url"),
+        told("token_url"),
+        told("jwks_url"),
+        told("userinfo_url"),
+        told("end_session_url"),
+    ]
+}
 
 fn build(
     config: &ProviderConfig,
@@ -152,25 +158,76 @@ impl Oidc {
 
     async fn exchange(&self, grant: &CodeGrant<'_>) -> Result<Grant, ProviderError> {
         let metadata = self.discovery.obtain().await?;
-        let endpoint = TokenEndpoint {
+        let endpoint = self.token_endpoint(&metadata);
+        let tokens = self.client.exchange(&self.http, &endpoint, grant).await?;
+        let claims = self
+            .id_token_claims(&metadata, &tokens, Some(grant.nonce), grant.now)
+            .await?;
+        let provider_session = claims.get("sid").and_then(Value::as_str).map(Text::from);
+        let identity = self.identity(&metadata, claims, &tokens.access).await?;
+        Ok(Grant {
+            identity,
+            tokens,
+            provider_session,
+        })
+    }
+
+    /// Who it is by an ID token's `claims`, and by what further places have.
+    async fn identity(
+        &self,
+        metadata: &Metadata,
+        mut claims: Map<String, Value>,
+        access_token: &str,
+    ) -> Result<Identity, ProviderError> {
+        let reported = (self.flavour.read)(&mut claims)?;
+        let mut claims = self.completed(metadata, claims, access_token).await?;
+        self.add_groups(&mut claims, access_token).await?;
+        self.check_whole(&claims)?;
+        Ok(self.rules.identity_with(&claims, reported)?)
+    }
+
+    /// Who it is after a renewal. Many providers give no new ID token then; what userinfo does not say either
+    /// stands as it was.
+    async fn identity_again(&self, renewed: &RenewedTokens<'_>) -> Result<Identity, ProviderError> {
+        let metadata = self.discovery.obtain().await?;
+        let RenewedTokens {
+            tokens,
+            previous,
+            now,
+        } = renewed;
+        if tokens.id.is_some() {
+            let claims = self.id_token_claims(&metadata, tokens, None, *now).await?;
+            return self.identity(&metadata, claims, &tokens.access).await;
+        }
+        let Some(url) = &metadata.userinfo_endpoint else {
+            return Ok((*previous).clone());
+        };
+        let call = Call::Userinfo;
+        let userinfo = self.http.fetch_json(url, Some(&tokens.access)).await;
+        let userinfo = userinfo.map_err(|error| ProviderError::Http { call, error })?;
+        let Value::Object(mut claims) = userinfo else {
+            let problem = "not an object";
+            return Err(ProviderError::Answer { call, problem });
+        };
+        claims.retain(|name, _| !self.flavour.not_in_userinfo.contains(&name.as_str()));
+        self.add_groups(&mut claims, &tokens.access).await?;
+        let identity = self.rules.identity_with(&claims, Vec::new())?;
+        Ok(self.rules.completed_by(identity, &claims, previous))
+    }
+
+    fn token_endpoint<'m>(&self, metadata: &'m Metadata) -> TokenEndpoint<'m> {
+        TokenEndpoint {
             url: &metadata.token_endpoint,
             authentication: self.authentication.unwrap_or(metadata.authentication),
-        };
-        let tokens = self.client.exchange(&self.http, &endpoint, grant).await?;
-        let mut claims = self.id_token_claims(&metadata, grant, &tokens).await?;
-        let reported = (self.flavour.read)(&mut claims)?;
-        let mut claims = self.completed(&metadata, claims, &tokens.access).await?;
-        self.add_groups(&mut claims, &tokens.access).await?;
-        self.check_whole(&claims)?;
-        let identity = self.rules.identity_with(&claims, reported)?;
-        Ok(Grant { identity, tokens })
+        }
     }
 
     async fn id_token_claims(
         &self,
         metadata: &Metadata,
-        grant: &CodeGrant<'_>,
         tokens: &GrantTokens,
+        nonce: Option<&str>,
+        now: Timestamp,
     ) -> Result<Map<String, Value>, ProviderError> {
         let token = tokens.id.as_deref().ok_or(IdTokenError::Missing)?;
         let expected = Expected {
@@ -178,9 +235,9 @@ impl Oidc {
             issues: self.flavour.issues,
             client_id: self.client.id(),
             algorithms: &metadata.algorithms,
-            nonce: grant.nonce,
+            nonce,
             access_token: &tokens.access,
-            now: grant.now,
+            now,
         };
         let keys = self.keys.keys(&metadata.jwks_uri).await?;
         match verify(token, &keys, &expected) {
@@ -347,6 +404,27 @@ impl Provider for Oidc {
         grant: &'a CodeGrant<'a>,
     ) -> BoxFuture<'a, Result<Grant, ProviderError>> {
         Box::pin(self.exchange(grant))
+    }
+
+    fn renew<'a>(
+        &'a self,
+        refresh_token: &'a str,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<GrantTokens, ProviderError>> {
+        Box::pin(async move {
+            let metadata = self.discovery.obtain().await?;
+            let endpoint = self.token_endpoint(&metadata);
+            self.client
+                .refresh(&self.http, &endpoint, refresh_token, now)
+                .await
+        })
+    }
+
+    fn identify<'a>(
+        &'a self,
+        renewed: &'a RenewedTokens<'a>,
+    ) -> BoxFuture<'a, Result<Identity, ProviderError>> {
+        Box::pin(self.identity_again(renewed))
     }
 
     fn probe(&self) -> Option<Url> {

@@ -35,7 +35,7 @@ pub(super) fn moved(
                 Some((endpoint.key, format!("{}{path}", server.origin())))
             })
             .collect(),
-        allow: Allow::for_test(lists),
+        allow: Allow::for_kind(kind, lists),
         ..ProviderConfig::for_test("corp", "")
     }
 }
@@ -361,7 +361,7 @@ async fn lists_by_path_and_by_login_deny() {
     server.answer("/userinfo", Answer::json(&userinfo.to_string()));
     let token = key.sign(&claims(&server));
     for (list, good, bad) in [
-        ("users", "jane", "joe"),
+        ("users", "Jane", "jane"),
         ("claims.org.id", "7", "8"),
         ("groups", "", "ops"),
     ] {

@@ -20,6 +20,8 @@ use crate::{
 pub(super) struct Uses {
     login: bool,
     email: bool,
+    /// Whether the endpoint is believed for an address.
+    email_asked: bool,
     name: bool,
     picture: bool,
     /// A header tells them.
@@ -52,6 +54,7 @@ impl Uses {
                 || header(HeaderSource::Email)
                 || asks("emails")
                 || asks("domains"),
+            email_asked: true,
             name: header(HeaderSource::Name),
             picture: header(HeaderSource::Picture),
             groups: header(HeaderSource::Groups),
@@ -65,7 +68,7 @@ impl Uses {
     /// Without the claims that only the ID token, or another place, is believed for.
     pub(super) fn without(mut self, claims: &[&str]) -> Self {
         if claims.contains(&"email") {
-            self.email = false;
+            self.email_asked = false;
         }
         if claims.contains(&"groups") {
             (self.groups, self.groups_allow) = (false, false);
@@ -84,11 +87,13 @@ impl Uses {
         let lacks = |path: &str| claims::find(token, path).is_none_or(Value::is_null);
         let standard = |claim: &str| metadata.may_have(claim) && lacks(claim);
         // An address without a word on whether it is verified is half an answer.
-        let email = standard(&names.email) || standard(&names.email_verified);
+        let half = standard(&names.email) || standard(&names.email_verified);
+        let mut paths = rules.wanted().iter().chain(&self.claims_allow);
+        let uses_email = self.email || paths.any(|path| rules.meets_address(path));
         // `claims_supported` rarely lists what an operator had added, so groups are always asked for.
         let groups = lacks(&names.groups);
         if (self.login && standard(&names.login))
-            || (self.email && email)
+            || (self.email_asked && uses_email && half)
             || (self.groups_allow && groups)
             || rules.wanted().iter().any(|path| lacks(path))
             || self.claims_allow.iter().any(|path| lacks(path))
@@ -226,6 +231,14 @@ mod tests {
             lack(lists(&["a@b"], &[]), &[], None, &unverified),
             Lack::Identity
         );
+        // A path that meets the address needs the word on it too.
+        let email = HeaderSource::Claim("email".to_owned());
+        assert_eq!(
+            lack(anyone(), std::slice::from_ref(&email), None, &unverified),
+            Lack::Identity
+        );
+        let by_path = Allow::for_test(&[("claims.email", &["a@b"])]);
+        assert_eq!(lack(by_path, &[], None, &unverified), Lack::Identity);
         let full = json!({
             "sub": "1", "email": "a@b", "email_verified": false, "preferred_username": "a", "name": "A",
             "picture": "p", "groups": [], "a": { "b": 0 },

@@ -8,7 +8,7 @@ use super::{
     super::{
         Call, ProviderError,
         claims::ClaimNames,
-        kind::{Endpoint, Kind, Objection},
+        kind::{Endpoint, Kind, Objection, Switch},
         oauth::ClientAuthentication,
     },
     Bearer, Dialect, Directory, Person, Rest,
@@ -30,7 +30,9 @@ pub(in crate::provider) const KIND: Kind = Kind {
     scopes: &[],
     required_scope: None,
     allow: &["groups"],
+    logins_ignore_case: false,
     claims_by_hand: true,
+    switch: Switch::Asks,
     check,
     build: |config, headers, http| {
         let nowhere = String::new;

@@ -79,7 +79,7 @@ async fn what_the_operator_does_not_say_is_not_there() {
 async fn each_list_lets_pass_and_denies() {
     let server = server().await;
     for (key, good, bad) in [
-        ("users", "jo", "7"),
+        ("users", "Jo", "jo"),
         ("groups", "b", "c"),
         ("emails", "jo@x.example", "joe@x.example"),
         ("domains", "x.example", "y.example"),

@@ -6,7 +6,12 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::{
-    super::{Call, ProviderError, claims::ClaimNames, kind::Kind, oauth::ClientAuthentication},
+    super::{
+        Call, ProviderError,
+        claims::ClaimNames,
+        kind::{Kind, Switch},
+        oauth::ClientAuthentication,
+    },
     Bearer, Dialect, Directory, Person, Rest,
     api::Api,
     asks_for, endpoint, known, text,
@@ -57,7 +62,9 @@ pub(in crate::provider) const KIND: Kind = Kind {
     scopes: &["identify", "email"],
     required_scope: None,
     allow: &["guilds"],
+    logins_ignore_case: true,
     claims_by_hand: false,
+    switch: Switch::Asks,
     check: |_| Vec::new(),
     build: |config, headers, http| {
         let guilds = asks_for(&config.allow, &["guilds"]);

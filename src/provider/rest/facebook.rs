@@ -17,7 +17,7 @@ use super::{
         claims::ClaimNames,
         graph_error::{self, GraphError},
         http::HttpError,
-        kind::{Kind, Objection},
+        kind::{Kind, Objection, Switch},
         oauth::ClientAuthentication,
     },
     Bearer, Dialect, Directory, Person, Rest,
@@ -59,7 +59,9 @@ pub(in crate::provider) const KIND: Kind = Kind {
     scopes: &["public_profile", "email"],
     required_scope: None,
     allow: &[],
+    logins_ignore_case: false,
     claims_by_hand: false,
+    switch: Switch::Asks,
     check: |config| {
         let is_by_address = |list: &AllowList| matches!(list.key.as_str(), "emails" | "domains");
         let admits_nobody = config.allow.lists().iter().any(is_by_address);

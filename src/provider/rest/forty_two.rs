@@ -11,7 +11,12 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use url::Url;
 
 use super::{
-    super::{Call, ProviderError, claims::ClaimNames, kind::Kind, oauth::ClientAuthentication},
+    super::{
+        Call, ProviderError,
+        claims::ClaimNames,
+        kind::{Kind, Switch},
+        oauth::ClientAuthentication,
+    },
     Bearer, Dialect, Directory, Person, Rest,
     api::{Api, Reply, answer},
     endpoint, known, list,
@@ -46,7 +51,11 @@ pub(in crate::provider) const KIND: Kind = Kind {
     scopes: &["public"],
     required_scope: None,
     allow: &["campus", "cursus", "staff", "kind", "groups"],
+    logins_ignore_case: true,
     claims_by_hand: false,
+    switch: Switch::SignOutFirst {
+        page: Some("https://profile.intra.42.fr/"),
+    },
     check: |_| Vec::new(),
     build: |config, headers, http| {
         let me = endpoint(config, "userinfo_url");

@@ -15,7 +15,7 @@ use super::{
         Call, ProviderError,
         claims::ClaimNames,
         http::HttpError,
-        kind::{Kind, Objection},
+        kind::{Kind, Objection, Switch},
         oauth::ClientAuthentication,
     },
     Bearer, Dialect, Directory, Person, Rest,
@@ -73,7 +73,9 @@ pub(in crate::provider) const KIND: Kind = Kind {
     scopes: &["read:user", "user:email"],
     required_scope: None,
     allow: &["orgs", "teams"],
+    logins_ignore_case: true,
     claims_by_hand: false,
+    switch: Switch::Asks,
     check,
     build: |config, headers, http| {
         let orgs = asks_for(&config.allow, &["orgs"]);

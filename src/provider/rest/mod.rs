@@ -18,7 +18,8 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::{
-    AuthorizeRequest, BoxFuture, CodeGrant, Grant, HttpClient, Profile, Provider, ProviderError,
+    AuthorizeRequest, BoxFuture, CodeGrant, Grant, GrantTokens, HttpClient, Profile, Provider,
+    ProviderError, RenewedTokens,
     claims::{ClaimNames, ClaimRules},
     http::endpoint_url,
     kind::Endpoint,
@@ -27,6 +28,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     config::{Allow, HeaderSource, ProviderConfig},
+    session::Identity,
     text::Text,
 };
 
@@ -121,25 +123,38 @@ impl<D: Directory> Rest<D> {
     }
 
     async fn exchange(&self, grant: &CodeGrant<'_>) -> Result<Grant, ProviderError> {
-        let endpoint = TokenEndpoint {
-            url: &self.token_url,
-            authentication: self.authentication,
-        };
+        let endpoint = self.token_endpoint();
         let mut tokens = self.client.exchange(&self.http, &endpoint, grant).await?;
         // Nobody has checked it, and nobody is to take it for checked.
         tokens.id = None;
+        let identity = self.holder(&tokens.access, grant.now).await?;
+        Ok(Grant {
+            identity,
+            tokens,
+            provider_session: None,
+        })
+    }
+
+    /// Who holds the token `access`.
+    async fn holder(&self, access: &str, now: Timestamp) -> Result<Identity, ProviderError> {
         let bearer = Bearer {
-            token: &tokens.access,
+            token: access,
             client_secret: self.client.secret(),
-            now: grant.now,
+            now,
         };
         let person = self.directory.find(&bearer).await?;
         let reported = person.memberships.into_iter();
         let reported = reported.map(|(key, entry)| (Text::from(key), Text::from(entry)));
-        let identity = self
+        Ok(self
             .rules
-            .identity_with(&person.claims, reported.collect())?;
-        Ok(Grant { identity, tokens })
+            .identity_with(&person.claims, reported.collect())?)
+    }
+
+    fn token_endpoint(&self) -> TokenEndpoint<'_> {
+        TokenEndpoint {
+            url: &self.token_url,
+            authentication: self.authentication,
+        }
     }
 }
 
@@ -179,6 +194,29 @@ impl<D: Directory> Provider for Rest<D> {
         grant: &'a CodeGrant<'a>,
     ) -> BoxFuture<'a, Result<Grant, ProviderError>> {
         Box::pin(self.exchange(grant))
+    }
+
+    fn renew<'a>(
+        &'a self,
+        refresh_token: &'a str,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<GrantTokens, ProviderError>> {
+        Box::pin(async move {
+            let endpoint = self.token_endpoint();
+            let mut tokens = self
+                .client
+                .refresh(&self.http, &endpoint, refresh_token, now)
+                .await?;
+            tokens.id = None;
+            Ok(tokens)
+        })
+    }
+
+    fn identify<'a>(
+        &'a self,
+        renewed: &'a RenewedTokens<'a>,
+    ) -> BoxFuture<'a, Result<Identity, ProviderError>> {
+        Box::pin(self.holder(&renewed.tokens.access, renewed.now))
     }
 
     fn probe(&self) -> Option<Url> {
@@ -228,5 +266,28 @@ fn list<'v>(claims: &'v Map<String, Value>, name: &str) -> &'v [Value] {
     match claims.get(name) {
         Some(Value::Array(list)) => list,
         _ => &[],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            kind::{KINDS, Kind, Switch},
+            scripted::Scripted,
+        },
+        testing::{anyone, parameters},
+    };
+
+    /// What a page promises, the authorization request asks for.
+    #[tokio::test]
+    async fn kinds_that_can_switch_accounts_ask_for_it() {
+        let server = Scripted::start().await;
+        let has_issuer = |kind: &Kind| kind.endpoints.iter().any(|known| known.key == "issuer");
+        for kind in KINDS.iter().filter(|kind| !has_issuer(kind)) {
+            let provider = anyone(kind, &server);
+            let asks = parameters(&provider, true).await != parameters(&provider, false).await;
+            assert_eq!(asks, kind.switch == Switch::Asks, "{kind:?}");
+        }
     }
 }

@@ -89,7 +89,7 @@ pub(super) async fn rule(
     key: &str,
     entries: &[&str],
 ) -> Option<String> {
-    let allow = Allow::for_test(&[(key, entries)]);
+    let allow = Allow::for_kind(kind, &[(key, entries)]);
     let provider = build(&config(kind, server, allow.clone()), &[]);
     let identity = identity(&provider).await;
     allow::check(&allow, &identity)

@@ -10,6 +10,10 @@ fn cookies(public_url: &str) -> Cookies {
         lifetime: Duration::from_secs(1),
         idle_timeout: Duration::from_secs(1),
         cookie_name: "sidegate".to_owned(),
+        store: crate::config::StoreConfig::Cookie,
+        max_sessions: 1,
+        shared: None,
+        provider_grace: Duration::ZERO,
     };
     let public_url = PublicUrl {
         url: public_url.parse().unwrap(),

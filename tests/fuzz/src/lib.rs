@@ -87,6 +87,10 @@ pub fn cookie(data: &[u8]) {
             ephemeral: false,
             lifetime: Duration::ZERO,
             idle_timeout: Duration::ZERO,
+            store: sidegate::config::StoreConfig::Cookie,
+            max_sessions: 1,
+            shared: None,
+            provider_grace: Duration::ZERO,
             cookie_name: "sidegate".to_owned(),
         };
         Cookies::new(&session, &public_url(), "/oauth2")

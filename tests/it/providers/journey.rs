@@ -144,7 +144,16 @@ async fn denied(case: &Case, house: &House, upstream: &Upstream, key: &str) -> R
 
 /// The link of the page leads to the provider, which is asked for another account.
 async fn another_account(browser: &Browser, page: &Reply, case: &Case) -> Result<(), String> {
-    let mut reply = browser.get(&link(page, "Use another account")).await;
+    let text = page.text();
+    if case.can_switch == text.contains("sign out there first") {
+        return Err(format!("how to use another account: {}", words(&text)));
+    }
+    let offer = if case.can_switch {
+        "Use another account"
+    } else {
+        "Sign in again"
+    };
+    let mut reply = browser.get(&link(page, offer)).await;
     while reply.location().path() != case.authorize {
         reply = browser.get(reply.location().as_str()).await;
     }

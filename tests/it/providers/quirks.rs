@@ -11,22 +11,44 @@ use super::{
     house, sign_in,
 };
 use crate::support::{
-    House, Upstream,
+    House, Reply, Upstream,
     provider::now,
     raw,
     servers::{Fault, OAuthServer, SECRET, forty_two, header},
 };
 
-#[tokio::test]
-async fn every_request_names_its_agent_and_nothing_of_the_browsers() {
-    for case in [
+/// One of each kind that speaks plain OAuth 2.0.
+async fn plain_cases() -> [Case; 5] {
+    [
         cases::forty_two().await,
         cases::github().await,
         cases::facebook().await,
         cases::discord().await,
         cases::oauth2().await,
-    ] {
-        let (house, _upstream) = house(&case, "\"anyone\"", "").await;
+    ]
+}
+
+/// A house that anyone of the case's provider may enter.
+async fn open_house(case: &Case) -> (House, Upstream) {
+    house(case, "\"anyone\"", "").await
+}
+
+fn assert_let_in(reply: &Reply, what: &str) {
+    assert_eq!(reply.status, StatusCode::OK, "{what}: {}", reply.text());
+}
+
+/// Nobody is let in, it is not the person's fault, and the log has the `reason`.
+async fn assert_outage(house: &House, upstream: &Upstream, reply: &Reply, reason: &str) {
+    assert_turned_away(reply, upstream, reason);
+    assert!(reply.status.is_server_error(), "{}", reply.status);
+    let line = house.access_line("/oauth2/callback/one").await.to_string();
+    assert!(line.contains(reason), "the log says why: {line}");
+}
+
+#[tokio::test]
+async fn every_request_names_its_agent_and_nothing_of_the_browsers() {
+    for case in plain_cases().await {
+        let (house, _upstream) = open_house(&case).await;
         sign_in(&house).await.seen();
         for call in case.backend.plain().all_calls() {
             if call.path == case.authorize {
@@ -47,14 +69,8 @@ async fn every_request_names_its_agent_and_nothing_of_the_browsers() {
 
 #[tokio::test]
 async fn a_lifetime_may_be_anything() {
-    for case in [
-        cases::forty_two().await,
-        cases::github().await,
-        cases::facebook().await,
-        cases::discord().await,
-        cases::oauth2().await,
-    ] {
-        let (house, _upstream) = house(&case, "\"anyone\"", "").await;
+    for case in plain_cases().await {
+        let (house, _upstream) = open_house(&case).await;
         for lifetime in [
             Value::Null,
             json!(5),
@@ -69,13 +85,7 @@ async fn a_lifetime_may_be_anything() {
             let seen = Instant::now();
             server.set(|quirks| quirks.token = json!({ "expires_in": lifetime }));
             let reply = sign_in(&house).await;
-            let text = reply.text();
-            assert_eq!(
-                reply.status,
-                StatusCode::OK,
-                "{} expires_in {lifetime}: {text}",
-                case.kind
-            );
+            assert_let_in(&reply, &format!("{} expires_in {lifetime}", case.kind));
             // A house of 42's keeps to two requests a second.
             assert!(seen.elapsed() < Duration::from_secs(4));
         }
@@ -85,7 +95,7 @@ async fn a_lifetime_may_be_anything() {
 #[tokio::test]
 async fn a_token_answer_must_have_a_token() {
     let case = cases::oauth2().await;
-    let (house, upstream) = house(&case, "\"anyone\"", "").await;
+    let (house, upstream) = open_house(&case).await;
     for token in [
         json!(""),
         Value::Null,
@@ -103,7 +113,7 @@ async fn a_token_answer_must_have_a_token() {
 #[tokio::test]
 async fn the_type_of_a_token_is_written_in_any_case() {
     let case = cases::oauth2().await;
-    let (house, _upstream) = house(&case, "\"anyone\"", "").await;
+    let (house, _upstream) = open_house(&case).await;
     for kind in ["bearer", "Bearer", "BEARER"] {
         let server = case.backend.plain();
         server.set(|quirks| quirks.token = json!({ "token_type": kind }));
@@ -123,12 +133,7 @@ async fn too_many_requests_is_a_short_wait() {
         case.backend.plain().fault("/v2/me", 1, fault);
         let begin = Instant::now();
         let reply = sign_in(&house).await;
-        assert_eq!(
-            reply.status,
-            StatusCode::OK,
-            "{retry_after:?}: {}",
-            reply.text()
-        );
+        assert_let_in(&reply, &format!("{retry_after:?}"));
         assert!(begin.elapsed() < Duration::from_secs(6));
         assert_eq!(case.backend.calls("/oauth/token").len(), 1);
     }
@@ -137,7 +142,7 @@ async fn too_many_requests_is_a_short_wait() {
 #[tokio::test]
 async fn too_many_requests_for_long_is_an_outage_and_nobodys_fault() {
     let case = cases::forty_two().await;
-    let (house, upstream) = house(&case, "\"anyone\"", "").await;
+    let (house, upstream) = open_house(&case).await;
     let fault = forty_two::too_many().header("retry-after", "3600");
     case.backend.plain().fault("/v2/me", 50, fault);
     let begin = Instant::now();
@@ -146,16 +151,13 @@ async fn too_many_requests_for_long_is_an_outage_and_nobodys_fault() {
         begin.elapsed() < Duration::from_secs(10),
         "nobody waits an hour"
     );
-    assert_turned_away(&reply, &upstream, "429");
-    assert!(reply.status.is_server_error(), "{}", reply.status);
-    let line = house.access_line("/oauth2/callback/one").await.to_string();
-    assert!(line.contains("429"), "the log says why: {line}");
+    assert_outage(&house, &upstream, &reply, "429").await;
 }
 
 #[tokio::test]
 async fn the_limit_of_forty_two_is_kept_by_all_logins_together() {
     let case = cases::forty_two().await;
-    let (house, _upstream) = house(&case, "\"anyone\"", "").await;
+    let (house, _upstream) = open_house(&case).await;
     let server = case.backend.plain();
     server.set(|quirks| quirks.rate = Some(2));
     let logins = (0..6).map(|_| {
@@ -173,7 +175,7 @@ async fn the_limit_of_forty_two_is_kept_by_all_logins_together() {
 async fn a_secret_about_to_expire_is_told_in_the_log() {
     for (left, warns) in [(2 * 86_400, true), (27 * 86_400, false)] {
         let case = cases::forty_two().await;
-        let (house, _upstream) = house(&case, "\"anyone\"", "").await;
+        let (house, _upstream) = open_house(&case).await;
         let server = case.backend.plain();
         server.set(|quirks| quirks.token = json!({ "secret_valid_until": now() + left }));
         sign_in(&house).await.seen();
@@ -185,7 +187,7 @@ async fn a_secret_about_to_expire_is_told_in_the_log() {
         assert_eq!(line.is_some(), warns, "{left} s left: {log}");
     }
     let case = cases::forty_two().await;
-    let (house, _upstream) = house(&case, "\"anyone\"", "").await;
+    let (house, _upstream) = open_house(&case).await;
     for odd in [Value::Null, json!("soon"), json!(-5), json!(1e300)] {
         let server = case.backend.plain();
         server.set(|quirks| quirks.token = json!({ "secret_valid_until": odd }));
@@ -217,14 +219,7 @@ async fn of_two_secrets_the_second_is_tried_where_the_first_is_refused() {
         let secrets = format!("[\"canary-old-secret\", \"{SECRET}\"]");
         let (house, _upstream) = with_secrets(&case, &secrets).await;
         for _ in 0..2 {
-            let reply = sign_in(&house).await;
-            assert_eq!(
-                reply.status,
-                StatusCode::OK,
-                "{}: {}",
-                case.kind,
-                reply.text()
-            );
+            assert_let_in(&sign_in(&house).await, case.kind);
         }
         assert!(!house.process.log().contains("canary-old-secret"));
     }
@@ -239,19 +234,7 @@ async fn no_good_secret_is_the_operators_fault() {
     ] {
         let (house, upstream) = with_secrets(&case, "[\"wrong-1\", \"wrong-2\"]").await;
         let reply = sign_in(&house).await;
-        assert_turned_away(&reply, &upstream, case.kind);
-        assert!(
-            reply.status.is_server_error(),
-            "{}: {}",
-            case.kind,
-            reply.status
-        );
-        let line = house.access_line("/oauth2/callback/one").await.to_string();
-        assert!(
-            line.contains("client"),
-            "{}: the log names the fault: {line}",
-            case.kind
-        );
+        assert_outage(&house, &upstream, &reply, "client").await;
     }
 }
 
@@ -264,7 +247,7 @@ async fn facebooks_errors_are_objects() {
         }})
     };
     let case = cases::facebook().await;
-    let (house, upstream) = house(&case, "\"anyone\"", "").await;
+    let (house, upstream) = open_house(&case).await;
     for (path, code) in [
         ("/v25.0/oauth/access_token", 100),
         ("/v25.0/oauth/access_token", 4),
@@ -298,7 +281,7 @@ async fn settle(server: &OAuthServer, path: &str) {
 #[tokio::test]
 async fn no_address_is_no_obstacle() {
     let case = cases::facebook().await;
-    let (house, _upstream) = house(&case, "\"anyone\"", "").await;
+    let (house, _upstream) = open_house(&case).await;
     case.backend
         .plain()
         .change("/v25.0/me", &json!({ "email": null }));
@@ -313,7 +296,7 @@ async fn a_large_answer_is_read_and_an_endless_one_is_not() {
         (cases::forty_two().await, "/v2/me"),
         (cases::oauth2().await, "/me"),
     ] {
-        let (house, upstream) = house(&case, "\"anyone\"", "").await;
+        let (house, upstream) = open_house(&case).await;
         let server = case.backend.plain();
         let project = json!({ "id": 1, "slug": "libft", "validated?": true, "final_mark": 125 });
         let projects = vec![project.clone(); 2_000];
@@ -341,7 +324,7 @@ async fn an_answer_that_is_none_lets_nobody_in() {
         (cases::facebook().await, "/v25.0/me"),
         (cases::oauth2().await, "/me"),
     ] {
-        let (house, upstream) = house(&case, "\"anyone\"", "").await;
+        let (house, upstream) = open_house(&case).await;
         for fault in [
             Fault::json(StatusCode::NOT_FOUND, &json!({})),
             Fault::json(StatusCode::OK, &json!({})),
@@ -367,7 +350,7 @@ async fn an_answer_that_is_none_lets_nobody_in() {
 #[tokio::test]
 async fn what_else_a_callback_carries_does_not_matter() {
     for case in [cases::forty_two().await, cases::facebook().await] {
-        let (house, upstream) = house(&case, "\"anyone\"", "").await;
+        let (house, upstream) = open_house(&case).await;
         let server = case.backend.plain();
         let more = ["session_state", "scope", "authuser", "client_info"];
         server.set(|quirks| quirks.response = more.map(|name| (name, "x".to_owned())).into());

@@ -81,6 +81,8 @@ pub struct Behaviour {
     pub pages: BTreeMap<String, Value>,
     /// Whether a page with a button comes before the browser is sent back.
     pub asks_first: bool,
+    /// Seconds by which the clock of its `Date` is ahead.
+    pub clock_offset: i64,
 }
 
 impl Default for Behaviour {
@@ -106,6 +108,7 @@ impl Default for Behaviour {
             client_secret: CLIENT_SECRET.to_owned(),
             pages: BTreeMap::new(),
             asks_first: false,
+            clock_offset: 0,
         }
     }
 }

@@ -78,7 +78,7 @@ impl ScriptedProvider {
         let state = Arc::new(Mutex::new(State::default()));
         let shared = Arc::clone(&state);
         let server =
-            Server::prepare(move |request: Request<Incoming>| answer(Arc::clone(&shared), request));
+            Server::prepare(move |request: Request<Incoming>| dated(Arc::clone(&shared), request));
         Self {
             address: server.address,
             server,
@@ -125,6 +125,21 @@ impl ScriptedProvider {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no panic inside")
     }
+}
+
+/// The answer, dated by the provider's own clock.
+async fn dated(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Answer {
+    let mut answer = answer(Arc::clone(&state), request).await;
+    let offset = state
+        .lock()
+        .expect("no panic inside")
+        .behaviour
+        .clock_offset;
+    let date = UNIX_EPOCH + Duration::from_secs(now().saturating_add_signed(offset));
+    let date = httpdate::fmt_http_date(date);
+    let date = date.parse().expect("a date is a header value");
+    answer.headers_mut().insert("date", date);
+    answer
 }
 
 async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Answer {

@@ -1,0 +1,129 @@
+//! Where one session is kept, seen by whoever renews it.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    Session, codec,
+    seal::{KeyRing, Purpose},
+    store::{Id, Record, Store, StoreError},
+    ticket::Ticket,
+};
+use crate::{clock::Timestamp, random};
+
+/// A session's place.
+#[derive(Clone)]
+pub(super) enum Place {
+    /// In the browser's cookie alone.
+    Cookie,
+    /// In the browser's cookie; what it was renewed to is shared with other replicas for a while.
+    Shared {
+        store: Arc<dyn Store>,
+        keys: Arc<KeyRing>,
+    },
+    /// In a store.
+    Record {
+        store: Arc<dyn Store>,
+        ticket: Ticket,
+    },
+}
+
+/// What has become of a session at its place.
+pub(super) enum Latest {
+    /// Nothing, as far as the place knows.
+    Same,
+    /// It was renewed.
+    Newer(Box<Session>),
+    /// It was removed.
+    Gone,
+}
+
+impl Place {
+    /// What has become of `session` by now, whatever was known a moment ago.
+    pub(super) async fn latest(
+        &self,
+        session: &Session,
+        now: Timestamp,
+    ) -> Result<Latest, StoreError> {
+        let Some(store) = self.store() else {
+            return Ok(Latest::Same);
+        };
+        let found = store.reload(&session.id, now).await?;
+        let newer = match &found {
+            None if matches!(self, Self::Record { .. }) => return Ok(Latest::Gone),
+            None => None,
+            Some(found) => self.open(&session.id, &found.record),
+        };
+        let newer = newer.filter(|newer| newer.generation > session.generation);
+        Ok(newer.map_or(Latest::Same, |newer| Latest::Newer(Box::new(newer))))
+    }
+
+    /// Keeps a renewed session. False where it was removed meanwhile: then it has ended.
+    pub(super) async fn keep(&self, session: &Session, now: Timestamp) -> Result<bool, StoreError> {
+        let plain = codec::encode(session);
+        let generation = session.generation;
+        match self {
+            Self::Cookie => Ok(true),
+            Self::Shared { store, keys } => {
+                let sealed = keys.seal(Purpose::Successor, &session.id, &plain, random::bytes());
+                let record = Record {
+                    generation,
+                    sealed: sealed.into(),
+                };
+                let end = now.after(SUCCESSOR_KEPT);
+                store.create(&session.id, record, end, now).await?;
+                Ok(true)
+            }
+            Self::Record { store, ticket } => {
+                let sealed = ticket.seal(&plain, random::bytes());
+                let record = Record { generation, sealed };
+                store.replace(&session.id, record, now).await
+            }
+        }
+    }
+
+    /// Removes the session.
+    pub(super) async fn remove(&self, id: &Id) -> Result<(), StoreError> {
+        match self.store() {
+            Some(store) => store.remove(id).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Grants or prolongs the right to renew the session. Alone, nobody contests it.
+    pub(super) async fn lease(&self, id: &Id, holder: &Id) -> Result<bool, StoreError> {
+        match self.store() {
+            Some(store) => store.lease(id, holder).await,
+            None => Ok(true),
+        }
+    }
+
+    /// Gives that right back.
+    pub(super) async fn release(&self, id: &Id, holder: &Id) {
+        if let Some(store) = self.store() {
+            store.release(id, holder).await;
+        }
+    }
+
+    fn store(&self) -> Option<&Arc<dyn Store>> {
+        match self {
+            Self::Cookie => None,
+            Self::Shared { store, .. } | Self::Record { store, .. } => Some(store),
+        }
+    }
+
+    fn open(&self, id: &Id, record: &Record) -> Option<Session> {
+        let plain = match self {
+            Self::Cookie => return None,
+            Self::Shared { keys, .. } => {
+                let sealed = std::str::from_utf8(&record.sealed).ok()?;
+                keys.open(Purpose::Successor, id, sealed)?
+            }
+            Self::Record { ticket, .. } => ticket.open(&record.sealed)?,
+        };
+        codec::decode(&plain)
+    }
+}
+
+/// How long a cookie that was replaced by a renewed one is good for. Each answer to it brings the renewed one,
+/// so it has to outlast answers that got lost, not people.
+pub(super) const SUCCESSOR_KEPT: Duration = Duration::from_hours(1);

@@ -1,0 +1,229 @@
+//! One renewal, from the lease to what is kept of it.
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use tokio::time::{interval, sleep, timeout};
+
+use super::{Progress, Shared, breaker::backoff};
+use crate::{
+    clock,
+    clock::Timestamp,
+    provider::{Call, GrantTokens, Provider, ProviderError, RenewedTokens, http::HttpError},
+    random,
+    session::{
+        Session,
+        place::{Latest, Place},
+        revocation::{Revocation, Target},
+        store::{Id, LEASE, StoreError},
+    },
+};
+
+/// A renewal under way; owns all it needs.
+pub(super) struct Renewal {
+    pub(super) shared: Arc<Shared>,
+    pub(super) session: Session,
+    pub(super) place: Place,
+    /// Counts from 1.
+    pub(super) attempt: u32,
+}
+
+/// Why the provider's answer is not waited for.
+enum Held {
+    /// Somebody else has done it.
+    Outcome(Progress),
+    /// The right to ask is ours.
+    Ours,
+}
+
+impl Renewal {
+    /// Runs to its end; never longer than its parts' limits allow.
+    pub(super) async fn run(self) -> Progress {
+        let holder: Id = random::bytes();
+        let progress = match self.hold(&holder).await {
+            Ok(Held::Outcome(progress)) => return progress,
+            Ok(Held::Ours) => self.renew_holding(&holder).await,
+            Err(error) => Err(error),
+        };
+        progress.unwrap_or_else(|error| {
+            tracing::warn!(%error, "a session cannot be renewed now");
+            self.later()
+        })
+    }
+
+    /// Waits for the right to ask the provider, or for somebody else's outcome.
+    async fn hold(&self, holder: &Id) -> Result<Held, StoreError> {
+        let waiting = async {
+            while !self.place.lease(&self.session.id, holder).await? {
+                sleep(LOSERS_LOOK).await;
+                if let Some(progress) = self.settled_elsewhere().await? {
+                    return Ok(Held::Outcome(progress));
+                }
+            }
+            // Whoever had the lease before may have been done with it.
+            if let Some(progress) = self.settled_elsewhere().await? {
+                self.place.release(&self.session.id, holder).await;
+                return Ok(Held::Outcome(progress));
+            }
+            Ok(Held::Ours)
+        };
+        let late = || StoreError("another replica holds the renewal".to_owned());
+        timeout(LONGEST_HOLD, waiting).await.map_err(|_| late())?
+    }
+
+    async fn settled_elsewhere(&self) -> Result<Option<Progress>, StoreError> {
+        let latest = self.place.latest(&self.session, clock::now()).await?;
+        Ok(match latest {
+            Latest::Same => None,
+            Latest::Newer(newer) => Some(Progress::Renewed(Arc::from(newer))),
+            Latest::Gone => Some(Progress::Ended),
+        })
+    }
+
+    /// Asks the provider, and prolongs the lease while it thinks.
+    async fn renew_holding(&self, holder: &Id) -> Result<Progress, StoreError> {
+        let mut renewing = pin!(self.renew());
+        let mut beat = interval(LEASE / 3);
+        let outcome = loop {
+            tokio::select! {
+                outcome = &mut renewing => break outcome,
+                _ = beat.tick() => {
+                    // Lost or not, the token is on its way: the answer is worth more than the lease.
+                    let _ = self.place.lease(&self.session.id, holder).await;
+                }
+            }
+        };
+        self.place.release(&self.session.id, holder).await;
+        outcome
+    }
+
+    async fn renew(&self) -> Result<Progress, StoreError> {
+        let name = &*self.session.identity.provider;
+        let (Some(provider), Some(refresh_token)) = (
+            self.shared.providers.find(name),
+            self.session.tokens.refresh.as_deref(),
+        ) else {
+            return Ok(Progress::Ended);
+        };
+        if self.shared.revocations.has_revoked(&self.session) {
+            return Ok(Progress::Ended);
+        }
+        if let Err(retry_at) = self.shared.breakers.admit(name, clock::now()) {
+            return Ok(Progress::Failed(retry_at));
+        }
+        let asked = timeout(LONGEST_CALL, provider.renew(refresh_token, clock::now())).await;
+        let outcome = asked.unwrap_or(Err(timed_out()));
+        let now = clock::now();
+        match outcome {
+            Ok(tokens) => {
+                self.shared.breakers.succeeded(name);
+                self.keep(&**provider, tokens, now).await
+            }
+            Err(error) if error.is_invalid_grant() => {
+                self.shared.breakers.succeeded(name);
+                self.refused(&error, now).await
+            }
+            Err(error) => {
+                if error.is_outage() {
+                    self.shared.breakers.failed(name, now);
+                }
+                tracing::warn!(provider = name, %error, attempt = self.attempt, "renewal failed");
+                Ok(self.later())
+            }
+        }
+    }
+
+    /// Keeps what the provider gave: first of all the tokens, whatever the identity turns out to be.
+    async fn keep(
+        &self,
+        provider: &dyn Provider,
+        mut granted: GrantTokens,
+        now: Timestamp,
+    ) -> Result<Progress, StoreError> {
+        let renewed = RenewedTokens {
+            tokens: &granted,
+            previous: &self.session.identity,
+            now,
+        };
+        let identity = timeout(LONGEST_CALL, provider.identify(&renewed)).await;
+        let identity = match identity.unwrap_or(Err(timed_out())) {
+            Ok(identity) if identity.subject != self.session.identity.subject => {
+                tracing::error!(
+                    provider = provider.profile().name,
+                    "a renewal names another subject: the session ends"
+                );
+                return self.end(now).await;
+            }
+            Ok(identity) => identity,
+            Err(error) => {
+                // The tokens are good; who it is stands until the next renewal.
+                let provider = &provider.profile().name;
+                tracing::warn!(provider, %error, "renewed without asking who it is");
+                self.session.identity.clone()
+            }
+        };
+        // RFC 6749 §6: no new one means that the old one stays.
+        let old = &self.session.tokens;
+        granted.refresh = granted.refresh.or_else(|| old.refresh.clone());
+        granted.id = granted.id.or_else(|| old.id.clone());
+        let [jitter] = random::bytes();
+        let tokens = self.shared.keep.of_grant(granted, true, now, jitter);
+        let renewed = Session {
+            generation: self.session.generation + 1,
+            seen_at: now,
+            identity,
+            tokens,
+            ..self.session.clone()
+        };
+        // A token that cannot be kept now is lost for good, so this is not given up soon.
+        for attempt in 0.. {
+            match self.place.keep(&renewed, now).await {
+                Ok(true) => break,
+                Ok(false) => return Ok(Progress::Ended),
+                Err(error) if attempt >= KEEP_ATTEMPTS => return Err(error),
+                Err(_) => sleep(backoff(attempt)).await,
+            }
+        }
+        Ok(Progress::Renewed(Arc::new(renewed)))
+    }
+
+    /// The provider says that the grant is no more. Where somebody else has renewed it, that is why.
+    async fn refused(&self, error: &ProviderError, now: Timestamp) -> Result<Progress, StoreError> {
+        if let Some(progress) = self.settled_elsewhere().await? {
+            return Ok(progress);
+        }
+        let provider = &*self.session.identity.provider;
+        tracing::info!(provider, %error, "the provider has ended the session");
+        self.end(now).await
+    }
+
+    /// Ends the session everywhere: in its place, and in every copy of its cookie.
+    async fn end(&self, now: Timestamp) -> Result<Progress, StoreError> {
+        self.shared.revocations.revoke(Revocation {
+            target: Target::Session(self.session.id),
+            not_before: now,
+        });
+        self.place.remove(&self.session.id).await?;
+        Ok(Progress::Ended)
+    }
+
+    fn later(&self) -> Progress {
+        Progress::Failed(clock::now().after(backoff(self.attempt)))
+    }
+}
+
+fn timed_out() -> ProviderError {
+    ProviderError::Http {
+        call: Call::Token,
+        error: HttpError::Timeout,
+    }
+}
+
+/// How long the provider may take for each of tokens and identity, all calls and retries together.
+const LONGEST_CALL: Duration = Duration::from_secs(20);
+/// How long somebody else's renewal is waited for: theirs may take as long as ours, and one lease more where
+/// they died of it.
+const LONGEST_HOLD: Duration = Duration::from_mins(1);
+/// How often those who wait for somebody else's renewal look for its outcome.
+const LOSERS_LOOK: Duration = Duration::from_millis(50);
+/// How often the store is asked again to keep what it could not: about a minute.
+const KEEP_ATTEMPTS: u32 = 6;

@@ -1,0 +1,91 @@
+//! Where sessions are kept, when not in the cookie alone.
+//!
+//! A store holds records under ids and cannot read them: what is in a record is sealed, under a key that is in
+//! the browser's cookie (see [`ticket`](super::ticket)) or under the gate's own. A store also lets one of several
+//! replicas do what only one may: it grants leases.
+
+mod memory;
+
+use bytes::Bytes;
+
+pub use self::memory::Memory;
+use crate::{clock::Timestamp, provider::BoxFuture};
+
+/// The id of a session.
+pub type Id = [u8; 16];
+
+/// A sealed session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// How often the session was renewed; of two records the higher one is in force.
+    pub generation: u64,
+    /// The sealed session.
+    pub sealed: Bytes,
+}
+
+/// A record, and when its session was last used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The record.
+    pub record: Record,
+    /// Before the look-up that found it.
+    pub seen_at: Timestamp,
+}
+
+/// Why a store did not answer. The text is for the log and holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("session store: {0}")]
+pub struct StoreError(pub String);
+
+/// Keeps sealed sessions. Every method answers in bounded time. A look-up counts as use: the idle end moves.
+pub trait Store: Send + Sync {
+    /// The record, where it is at hand without waiting and as good as the truth.
+    fn at_hand(&self, id: &Id, now: Timestamp) -> Option<Found>;
+
+    /// The record, asked for wherever it is. What a recent answer said counts.
+    fn load<'a>(
+        &'a self,
+        id: &'a Id,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Option<Found>, StoreError>>;
+
+    /// The record as it is now, whatever was said before.
+    fn reload<'a>(
+        &'a self,
+        id: &'a Id,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Option<Found>, StoreError>>;
+
+    /// Keeps a new record, until `end` or until it was not used for the idle time.
+    fn create<'a>(
+        &'a self,
+        id: &'a Id,
+        record: Record,
+        end: Timestamp,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Puts a record of a higher generation in the place of one that is there. Whether it was: one that was
+    /// removed meanwhile must not come back.
+    fn replace<'a>(
+        &'a self,
+        id: &'a Id,
+        record: Record,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<bool, StoreError>>;
+
+    /// Removes a record.
+    fn remove<'a>(&'a self, id: &'a Id) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Grants `holder` a lease on `id` for [`LEASE`], or prolongs the one it has. Whether it has it now.
+    fn lease<'a>(&'a self, id: &'a Id, holder: &'a Id) -> BoxFuture<'a, Result<bool, StoreError>>;
+
+    /// Gives a lease back; one that somebody else has by now stays.
+    fn release<'a>(&'a self, id: &'a Id, holder: &'a Id) -> BoxFuture<'a, ()>;
+
+    /// Whether it answers.
+    fn is_ready(&self) -> bool;
+}
+
+/// How long a lease lasts that nobody prolongs: what a replica that dies holds up the others for.
+pub const LEASE: std::time::Duration = std::time::Duration::from_secs(10);

@@ -1,0 +1,141 @@
+//! The tokens of a session: which are kept, and when they are due for renewal. Pure.
+
+use std::{fmt, time::Duration};
+
+use crate::{
+    clock::Timestamp,
+    config::{HeaderSource, HeadersConfig},
+    provider::GrantTokens,
+    text::Text,
+};
+
+/// Tokens kept because something in the configuration needs them; none otherwise.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Tokens {
+    /// For the upstream, when a header carries it.
+    pub access: Option<Text>,
+    /// For the upstream, when a header carries it.
+    pub id: Option<Text>,
+    /// Renews the others and asks the provider whether the user still stands (RFC 6749 §6).
+    pub refresh: Option<Text>,
+    /// When the access token ends. Kept beside a refresh token only.
+    pub expires_at: Option<Timestamp>,
+    /// When a renewal is due: some time before.
+    pub refresh_at: Option<Timestamp>,
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Tokens(…)")
+    }
+}
+
+/// The tokens that a session must keep; every other would only make its cookie larger.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeepTokens {
+    /// A header carries the access token.
+    pub access: bool,
+    /// A header carries the ID token.
+    pub id: bool,
+}
+
+impl KeepTokens {
+    /// What the configured headers carry.
+    pub fn of(headers: &HeadersConfig) -> Self {
+        let carries = |wanted| headers.identity.iter().any(|(_, source)| *source == wanted);
+        Self {
+            access: carries(HeaderSource::AccessToken),
+            id: carries(HeaderSource::IdToken),
+        }
+    }
+
+    /// What is kept of `granted`, and until when; the refresh token only where the provider's table wants
+    /// sessions renewed. `jitter` is a random byte: sessions that began together are not renewed together.
+    pub fn of_grant(
+        self,
+        granted: GrantTokens,
+        refresh: bool,
+        now: Timestamp,
+        jitter: u8,
+    ) -> Tokens {
+        let mut tokens = Tokens {
+            access: Some(granted.access).filter(|_| self.access),
+            id: granted.id.filter(|_| self.id),
+            refresh: granted.refresh.filter(|_| refresh),
+            ..Tokens::default()
+        };
+        if tokens.refresh.is_some() {
+            // RFC 6749 §5.1 lets a provider keep the lifetime to itself.
+            let ends = granted
+                .expires
+                .unwrap_or_else(|| now.after(ASSUMED_LIFETIME));
+            let early = early(ends.since(now), jitter);
+            tokens.refresh_at = Some(Timestamp(ends.0.saturating_sub(early.as_secs())));
+            tokens.expires_at = Some(ends);
+        }
+        tokens
+    }
+}
+
+/// How long before its end a token that lasts `lifetime` is renewed: a fifth of it or a minute, whichever
+/// is shorter, and up to as much again.
+fn early(lifetime: Duration, jitter: u8) -> Duration {
+    let least = (lifetime / 5).min(Duration::from_mins(1));
+    least + least * u32::from(jitter) / 255
+}
+
+/// How long a token is taken to last whose provider does not say.
+const ASSUMED_LIFETIME: Duration = Duration::from_hours(1);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn granted(refresh: bool, expires: Option<u64>) -> GrantTokens {
+        GrantTokens {
+            access: "access".into(),
+            refresh: refresh.then(|| "refresh".into()),
+            id: Some("id".into()),
+            expires: expires.map(Timestamp),
+        }
+    }
+
+    #[test]
+    fn only_what_is_needed_is_kept() {
+        let keep = KeepTokens {
+            access: true,
+            id: false,
+        };
+        let tokens = keep.of_grant(granted(true, Some(3_600)), true, Timestamp(0), 0);
+        assert_eq!(tokens.access.as_deref(), Some("access"));
+        assert_eq!(
+            (tokens.id, tokens.refresh.as_deref()),
+            (None, Some("refresh"))
+        );
+        assert_eq!(tokens.expires_at, Some(Timestamp(3_600)));
+        assert_eq!(tokens.refresh_at, Some(Timestamp(3_540)));
+        for (refresh, wanted) in [(true, false), (false, true)] {
+            let tokens =
+                KeepTokens::default().of_grant(granted(refresh, Some(9)), wanted, Timestamp(0), 0);
+            assert!(tokens == Tokens::default());
+        }
+    }
+
+    #[test]
+    fn a_provider_need_not_say_how_long_a_token_lasts() {
+        let tokens = KeepTokens::default().of_grant(granted(true, None), true, Timestamp(5), 255);
+        assert_eq!(tokens.expires_at, Some(Timestamp(3_605)));
+        assert_eq!(tokens.refresh_at, Some(Timestamp(3_485)));
+    }
+
+    proptest! {
+        #[test]
+        fn a_renewal_is_due_before_the_end_and_not_at_once(lifetime in 1..1_000_000_u64, jitter: u8) {
+            let early = early(Duration::from_secs(lifetime), jitter);
+            prop_assert!(early <= Duration::from_mins(2));
+            prop_assert!(early.as_secs() * 2 < lifetime);
+        }
+    }
+}

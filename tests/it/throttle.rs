@@ -1,0 +1,180 @@
+//! What one client may cost the provider: junk is bounded for each address, and real logins are not.
+
+use http::StatusCode;
+
+use crate::support::{Browser, House, Reply, ScriptedProvider, standard, standard_with};
+
+const CLIENT: &str = "203.0.113.7";
+
+/// A request that a trusted proxy passes on for `client`.
+async fn get(browser: &Browser, client: &str, path: &str) -> Reply {
+    let ask = browser.navigate(path).header("x-forwarded-for", client);
+    ask.send().await
+}
+
+/// The same, with every redirect followed.
+async fn follow(browser: &Browser, client: &str, path: &str) -> Reply {
+    let mut reply = get(browser, client, path).await;
+    while reply.status.is_redirection() {
+        reply = get(browser, client, reply.location().as_str()).await;
+    }
+    reply
+}
+
+/// The callback of a login begun in `browser`, with a code that the provider never gave; or the answer of a
+/// gate that lets no login begin.
+async fn junk(
+    browser: &Browser,
+    client: &str,
+    provider: &ScriptedProvider,
+) -> Result<String, Reply> {
+    let begun = get(browser, client, "/oauth2/start").await;
+    if begun.status != StatusCode::FOUND {
+        return Err(begun);
+    }
+    let location = begun.location();
+    let state = location.query_pairs().find(|(name, _)| name == "state");
+    let (_, state) = state.expect("a state");
+    let query: String = url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs([
+            ("state", &*state),
+            ("code", "junk"),
+            ("iss", &provider.issuer()),
+        ])
+        .finish();
+    Ok(format!("/oauth2/callback/script?{query}"))
+}
+
+/// Sends junk until it is refused, at most `times`; the refusal.
+async fn junk_until_refused(
+    house: &House,
+    client: impl Fn(usize) -> String,
+    provider: &ScriptedProvider,
+    times: usize,
+) -> Option<Reply> {
+    let browser = house.browser();
+    for number in 0..times {
+        let client = client(number);
+        let reply = match junk(&browser, &client, provider).await {
+            Ok(callback) => get(&browser, &client, &callback).await,
+            Err(refused) => refused,
+        };
+        if reply.status == StatusCode::TOO_MANY_REQUESTS {
+            return Some(reply);
+        }
+        assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{}", reply.text());
+    }
+    None
+}
+
+async fn behind_a_proxy() -> (House, crate::support::Upstream, ScriptedProvider) {
+    standard_with(|plan| plan.top("trusted_proxies = [\"127.0.0.1\"]")).await
+}
+
+#[tokio::test]
+async fn junk_from_one_address_is_bounded_and_others_log_in_all_the_same() {
+    let (house, _upstream, provider) = behind_a_proxy().await;
+    let attacker = |_| "6.6.6.6, 203.0.113.7".to_owned();
+    let refused = junk_until_refused(&house, attacker, &provider, 200).await;
+    let refused = refused.expect("a bound");
+    assert!(
+        provider.token_requests() <= 60,
+        "{}",
+        provider.token_requests()
+    );
+    let wait: u64 = refused.header("retry-after").parse().expect("seconds");
+    assert!((1..=10).contains(&wait), "{wait}");
+    assert!(refused.header("content-type").starts_with("text/html"));
+    assert!(refused.text().contains("Try again"), "{}", refused.text());
+
+    // What stands left of the address that the proxy saw is the client's own invention.
+    let other_names = |number| format!("10.0.0.{number}, 203.0.113.7");
+    let asked = provider.token_requests();
+    let refused = junk_until_refused(&house, other_names, &provider, 20).await;
+    assert!(refused.is_some());
+    assert!(provider.token_requests() <= asked + 3);
+
+    let reply = follow(&house.browser(), "203.0.113.8", "/page").await;
+    assert_eq!(reply.seen().target, "/page");
+}
+
+#[tokio::test]
+async fn an_ipv6_network_is_one_client() {
+    let (house, _upstream, provider) = behind_a_proxy().await;
+    let within = |number: usize| format!("2001:db8:1:2:{:x}::{number:x}", number * 7);
+    let refused = junk_until_refused(&house, within, &provider, 200).await;
+    assert!(refused.is_some(), "addresses of one /64 are one client's");
+    let reply = follow(&house.browser(), "2001:db8:1:3::1", "/page").await;
+    assert_eq!(reply.seen().target, "/page");
+}
+
+#[tokio::test]
+async fn a_program_is_told_in_json() {
+    let (house, _upstream, provider) = behind_a_proxy().await;
+    let client = CLIENT;
+    let browser = house.browser();
+    // One login whose code is kept back, and many that waste the rest.
+    let callback = junk(&browser, client, &provider).await;
+    let callback = callback.unwrap_or_else(|reply| panic!("{}", reply.text()));
+    let refused = junk_until_refused(&house, |_| client.to_owned(), &provider, 200).await;
+    assert!(refused.is_some());
+    let ask = browser.bare(http::Method::GET, &callback);
+    let ask = ask.header("x-forwarded-for", client);
+    let reply = ask.header("accept", "application/json").send().await;
+    assert_eq!(reply.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(reply.json()["error"], "too_many_logins");
+    assert!(!reply.header("retry-after").is_empty());
+}
+
+/// An office behind one address: what ends well is not counted.
+#[tokio::test]
+async fn people_behind_one_address_log_in_as_often_as_they_like() {
+    let (house, _upstream, _provider) = behind_a_proxy().await;
+    for person in 0..120 {
+        let path = format!("/page/{person}");
+        let reply = follow(&house.browser(), CLIENT, &path).await;
+        assert_eq!(reply.status, StatusCode::OK, "{person}: {}", reply.text());
+        assert_eq!(reply.seen().target, path);
+    }
+}
+
+#[tokio::test]
+async fn twenty_tabs_at_once_of_one_address_all_arrive() {
+    let (house, _upstream, _provider) = behind_a_proxy().await;
+    let browser = house.browser();
+    // Restored by a fresh browser: each begins a login before any has the cookie.
+    let begin = |tab: usize| {
+        let browser = browser.clone();
+        tokio::spawn(async move {
+            let begun = get(&browser, CLIENT, &format!("/oauth2/start?rd=/page/{tab}")).await;
+            get(&browser, CLIENT, begun.location().as_str())
+                .await
+                .location()
+        })
+    };
+    let begun: Vec<_> = (0..20).map(begin).collect();
+    let mut callbacks = Vec::new();
+    for tab in begun {
+        callbacks.push(tab.await.expect("a tab"));
+    }
+    let end = |callback: url::Url| {
+        let browser = browser.clone();
+        tokio::spawn(async move { follow(&browser, CLIENT, callback.as_str()).await })
+    };
+    let ended: Vec<_> = callbacks.into_iter().map(end).collect();
+    for (tab, reply) in ended.into_iter().enumerate() {
+        let reply = reply.await.expect("a tab");
+        assert_eq!(reply.status, StatusCode::OK, "{tab}: {}", reply.text());
+        assert_eq!(reply.seen().target, format!("/page/{tab}"));
+    }
+}
+
+/// A proxy on this machine that is not named as trusted stands for everybody: one bucket for all would let
+/// any of them lock out the others.
+#[tokio::test]
+async fn nobody_is_counted_by_a_loopback_address() {
+    let (house, _upstream, provider) = standard().await;
+    let claimed = |_| CLIENT.to_owned();
+    let refused = junk_until_refused(&house, claimed, &provider, 120).await;
+    assert!(refused.is_none());
+}
