@@ -124,11 +124,12 @@ impl Sessions {
 
     /// Whether sessions can be found and kept.
     pub fn is_ready(&self) -> bool {
-        match &self.keeping {
-            // Shared or not, a cookie opens by itself.
-            Keeping::Cookie { .. } => true,
-            Keeping::Store(store) => store.is_ready(),
-        }
+        self.revocations.is_known()
+            && match &self.keeping {
+                // Shared or not, a cookie opens by itself.
+                Keeping::Cookie { .. } => true,
+                Keeping::Store(store) => store.is_ready(),
+            }
     }
 
     /// Who visits. Whatever does not open, or has ended, is nobody. Waits for nothing where the session is at hand
@@ -148,6 +149,9 @@ impl Sessions {
         };
         if session.has_ended(self.lifetimes, now) || self.revocations.has_revoked(&session) {
             return Ok(visit);
+        }
+        if !self.revocations.is_known() {
+            return Err(StoreError("what was revoked elsewhere is not known yet".to_owned()).into());
         }
         match self.refresher.settle(session, &place, now).await {
             Settled::Stands(session) => visit.session = Some(session),
