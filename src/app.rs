@@ -68,7 +68,13 @@ pub async fn run(config: Config) -> io::Result<()> {
     ));
     let redis = start_redis(&config, &revocations);
     let store = redis.clone();
-    let gate = build(config, providers, revocations, Arc::clone(&refresher), store);
+    let gate = build(
+        config,
+        providers,
+        revocations,
+        Arc::clone(&refresher),
+        store,
+    );
     let gate = Arc::new(gate);
     let recipe = Recipe {
         gate: Arc::clone(&gate),

@@ -136,7 +136,8 @@ fn secret_value(line: &str) -> Option<usize> {
 fn collect_userinfo(source: &str, spans: &mut Vec<Range<usize>>) {
     for (found, separator) in source.match_indices("://") {
         let start = found + separator.len();
-        let scheme = source[..found].trim_end_matches(|letter: char| letter.is_ascii_alphabetic() || letter == '-');
+        let scheme = source[..found]
+            .trim_end_matches(|letter: char| letter.is_ascii_alphabetic() || letter == '-');
         let scheme = &source[scheme.len()..found];
         let ends: &[char] = if scheme.starts_with("redis") || scheme.starts_with("valkey") {
             &['\n']

@@ -244,7 +244,13 @@ mod tests {
 
     #[test]
     fn says_what_is_wrong_and_repeats_nothing() {
-        for text in ["cookie", "http://a", "redis", "redis-ring://a", "redisss://a"] {
+        for text in [
+            "cookie",
+            "http://a",
+            "redis",
+            "redis-ring://a",
+            "redisss://a",
+        ] {
             assert!(parse(text).is_none(), "{text}");
         }
         for (text, told) in [
@@ -278,7 +284,8 @@ mod tests {
         fn any_password_can_be_written(password in ".{1,20}") {
             let escaped = percent_encoding::utf8_percent_encode(&password, percent_encoding::NON_ALPHANUMERIC);
             let address = address(&format!("redis://:{escaped}@cache"));
-            prop_assert_eq!(address.password.unwrap().expose(), password);
+            let read = address.password.unwrap();
+            prop_assert_eq!(read.expose(), password);
         }
     }
 }

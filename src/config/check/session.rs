@@ -63,9 +63,7 @@ impl Checker<'_> {
             "memory" => return Some(StoreConfig::Memory),
             text => {
                 if let Some(address) = redis_address::parse(text) {
-                    return self
-                        .redis(node, address)
-                        .map(StoreConfig::Redis);
+                    return self.redis(node, address).map(StoreConfig::Redis);
                 }
             }
         }
@@ -96,10 +94,8 @@ impl Checker<'_> {
                 Problem::new(&node.origin, "`shared` is an address of Redis")
                     .hint("write shared = \"redis://cache:6379\"")
             }
-            (StoreConfig::Redis(_), _) => {
-                Problem::new(&node.origin, "`shared` has nothing to add")
-                    .hint("the store is shared already; leave `shared` out")
-            }
+            (StoreConfig::Redis(_), _) => Problem::new(&node.origin, "`shared` has nothing to add")
+                .hint("the store is shared already; leave `shared` out"),
             (StoreConfig::Memory, _) => {
                 Problem::new(&node.origin, "`shared` does not go with this store").hint(
                     "sessions in memory are of one process; choose the store \"cookie\" or Redis",
@@ -115,7 +111,8 @@ impl Checker<'_> {
         node: &Node,
         address: Result<RedisAddress, redis_address::Fault>,
     ) -> Option<RedisAddress> {
-        let address = address.map_err(|(message, hint)| Problem::new(&node.origin, message).hint(hint));
+        let address =
+            address.map_err(|(message, hint)| Problem::new(&node.origin, message).hint(hint));
         self.found(address)
     }
 

@@ -58,7 +58,10 @@ pub(super) fn describe(error: &RedisError) -> String {
         return "connection refused".to_owned();
     }
     let code = error.code().filter(|code| {
-        code.len() <= 20 && code.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+        code.len() <= 20
+            && code
+                .bytes()
+                .all(|byte| byte.is_ascii_uppercase() || byte == b'_')
     });
     match (error.kind(), code) {
         (ErrorKind::AuthenticationFailed, _) => "wrong user or password".to_owned(),
@@ -103,7 +106,9 @@ impl Dialer {
     /// A connection for messages, of which the nodes of a cluster tell each other.
     pub(super) async fn listen(&self) -> Result<PubSub, String> {
         let (host, port) = self.server().await?;
-        let client = self.client(&host, port, true).map_err(|error| describe(&error))?;
+        let client = self
+            .client(&host, port, true)
+            .map_err(|error| describe(&error))?;
         bounded(CONNECT, client.get_async_pubsub()).await
     }
 
@@ -225,12 +230,9 @@ async fn is_writable(connection: &mut MultiplexedConnection) -> RedisResult<()> 
         return Ok(());
     };
     match role.first() {
-        Some(Value::BulkString(role)) if role == b"slave" || role == b"replica" => {
-            Err(RedisError::from((
-                ErrorKind::Server(ServerErrorKind::ReadOnly),
-                "a replica",
-            )))
-        }
+        Some(Value::BulkString(role)) if role == b"slave" || role == b"replica" => Err(
+            RedisError::from((ErrorKind::Server(ServerErrorKind::ReadOnly), "a replica")),
+        ),
         _ => Ok(()),
     }
 }

@@ -155,7 +155,10 @@ mod tests {
     fn an_id_is_in_no_key() {
         let name = Name::of(&[0xab; 16]);
         let key = name.session_key();
-        assert!(key.starts_with("sidegate:{") && key.ends_with("}:session"), "{key}");
+        assert!(
+            key.starts_with("sidegate:{") && key.ends_with("}:session"),
+            "{key}"
+        );
         assert!(!key.contains("abab"));
     }
 

@@ -112,7 +112,9 @@ impl Link {
         let mut why = None;
         loop {
             let Some((number, mut connection)) = self.connection_after(failed).await else {
-                return Err(Failure::Told(why.unwrap_or_else(|| "not connected".to_owned())));
+                return Err(Failure::Told(
+                    why.unwrap_or_else(|| "not connected".to_owned()),
+                ));
             };
             match timeout(COMMAND, connection.send(command)).await {
                 Ok(Ok(value)) => return Ok(value),
@@ -176,7 +178,9 @@ fn is_unknown_script(error: &RedisError) -> bool {
 /// right one.
 fn is_about_connection(error: &RedisError) -> bool {
     match error.kind() {
-        ErrorKind::Io | ErrorKind::ClusterConnectionNotFound | ErrorKind::AuthenticationFailed => true,
+        ErrorKind::Io | ErrorKind::ClusterConnectionNotFound | ErrorKind::AuthenticationFailed => {
+            true
+        }
         ErrorKind::Server(kind) => matches!(
             kind,
             ServerErrorKind::BusyLoading
@@ -220,7 +224,7 @@ impl Keeper {
                 let was_up = matches!(state, State::Up(..));
                 if was_up {
                     *state = State::DownSince(Instant::now());
-                } 
+                }
                 was_up
             });
             if told != Told::Down {

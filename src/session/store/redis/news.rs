@@ -35,11 +35,7 @@ pub(super) struct News {
 
 impl News {
     /// Tells what comes through the queue, each until Redis has it. When stopped, what waits still.
-    pub(super) async fn tell(
-        self,
-        mut queue: mpsc::Receiver<Revocation>,
-        stop: CancellationToken,
-    ) {
+    pub(super) async fn tell(self, mut queue: mpsc::Receiver<Revocation>, stop: CancellationToken) {
         loop {
             let next = tokio::select! {
                 biased;
