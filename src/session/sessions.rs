@@ -124,11 +124,12 @@ impl Sessions {
 
     /// Whether sessions can be found and kept.
     pub fn is_ready(&self) -> bool {
-        match &self.keeping {
-            // Shared or not, a cookie opens by itself.
-            Keeping::Cookie { .. } => true,
-            Keeping::Store(store) => store.is_ready(),
-        }
+        self.revocations.is_known()
+            && match &self.keeping {
+                // Shared or not, a cookie opens by itself.
+                Keeping::Cookie { .. } => true,
+                Keeping::Store(store) => store.is_ready(),
+            }
     }
 
     /// Who visits. Whatever does not open, or has ended, is nobody.
@@ -170,7 +171,7 @@ impl Sessions {
             }
         };
         match session.filter(|session| !self.is_over(session, now)) {
-            Some(session) if refresh::is_due(&session, now) => {
+            Some(session) if !self.revocations.is_known() || refresh::is_due(&session, now) => {
                 Err(Box::new(Pending::new(self, visit, Some(session), now)))
             }
             session => {
@@ -404,6 +405,11 @@ impl<'a> Pending<'a> {
         let Some(session) = session.filter(|session| !sessions.is_over(session, now)) else {
             return Ok(visit);
         };
+        if !sessions.revocations.is_known() {
+            return Err(
+                StoreError("what was revoked elsewhere is not known yet".to_owned()).into(),
+            );
+        }
         match sessions.refresher.settle(session, &place, now).await {
             Settled::Stands(session) => visit.session = Some(session),
             Settled::Renewed(session) => {

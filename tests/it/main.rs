@@ -25,6 +25,7 @@ mod redirects;
 mod regression;
 mod session;
 mod spoofing;
+mod stores;
 mod support;
 mod support_works;
 mod throttle;
