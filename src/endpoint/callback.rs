@@ -75,7 +75,7 @@ pub(super) async fn serve(
 /// way: the planted code is never spent, and the login that begins is this browser's own. Once only, and
 /// only where a login cookie is kept at all, so that it cannot loop.
 fn may_begin_anew(callback: &Callback<'_>, request: &CleanRequest, again: &StartAgain) -> bool {
-    callback.browser.is_some() && !again.was_again && request.audience() == Audience::Navigation
+    callback.browser.is_some() && !again.was_again && request.audience == Audience::Navigation
 }
 
 async fn begin_anew(

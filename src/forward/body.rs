@@ -21,19 +21,24 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::{hop, upstream::Lease};
-use crate::clean::{forwarding, identity::ReservedNames};
+use crate::{
+    clean::{forwarding, identity::ReservedNames},
+    deadline::{Busy, Wait},
+};
 
 /// A request's body on its way to the upstream. Trailers that name an identity, or what frames or routes
 /// the message (RFC 9110 §6.5.1), are left out.
 pub struct RequestBody {
     /// None once it is known that nothing comes.
-    body: Option<Moving>,
-    reserved: Arc<ReservedNames>,
+    body: Option<Box<Moving>>,
 }
 
 struct Moving {
     body: Incoming,
     upload: Arc<Upload>,
+    reserved: Arc<ReservedNames>,
+    /// The answer may be over before: then the client is still sending, and its connection does not rest.
+    _busy: Busy,
 }
 
 /// How far a request's body has come, seen from outside.
@@ -57,13 +62,17 @@ impl Upload {
 }
 
 impl RequestBody {
-    /// `body` as it comes, its trailers held against `reserved`.
-    pub fn new(body: Incoming, reserved: Arc<ReservedNames>) -> Self {
-        let body = (!body.is_end_stream()).then(|| Moving {
-            body,
-            upload: Arc::default(),
+    /// `body` as it comes, its trailers held against `reserved`; `wait` is that of its connection.
+    pub fn new(body: Incoming, reserved: &Arc<ReservedNames>, wait: &Arc<Wait>) -> Self {
+        let body = (!body.is_end_stream()).then(|| {
+            Box::new(Moving {
+                body,
+                upload: Arc::default(),
+                reserved: Arc::clone(reserved),
+                _busy: wait.busy(),
+            })
         });
-        Self { body, reserved }
+        Self { body }
     }
 
     /// Follows the body on its way; none where there is nothing to come.
@@ -73,10 +82,7 @@ impl RequestBody {
 
     /// Another body as empty as this one; none when this one is not empty.
     pub(super) fn empty_copy(&self) -> Option<Self> {
-        self.is_end_stream().then(|| Self {
-            body: None,
-            reserved: Arc::clone(&self.reserved),
-        })
+        self.is_end_stream().then_some(Self { body: None })
     }
 }
 
@@ -99,7 +105,7 @@ impl Body for RequestBody {
         Poll::Ready(frame.map(|frame| {
             frame.map(|frame| match frame.into_trailers() {
                 Ok(mut trailers) => {
-                    self.reserved.strip(&mut trailers);
+                    moving.reserved.strip(&mut trailers);
                     forwarding::strip(&mut trailers);
                     strip_trailers(&mut trailers);
                     Frame::trailers(trailers)
