@@ -20,8 +20,13 @@ use http::{
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::{hop, upstream::Lease};
+use super::{
+    hop,
+    live::{Life, SHORT},
+    upstream::Lease,
+};
 use crate::{
+    body::BodyError,
     clean::{forwarding, identity::ReservedNames},
     deadline::{Busy, Wait},
 };
@@ -37,6 +42,8 @@ struct Moving {
     body: Incoming,
     upload: Arc<Upload>,
     reserved: Arc<ReservedNames>,
+    /// None where it is nobody's.
+    life: Option<Box<Life>>,
     /// The answer may be over before: then the client is still sending, and its connection does not rest.
     _busy: Busy,
 }
@@ -62,13 +69,20 @@ impl Upload {
 }
 
 impl RequestBody {
-    /// `body` as it comes, its trailers held against `reserved`; `wait` is that of its connection.
-    pub fn new(body: Incoming, reserved: &Arc<ReservedNames>, wait: &Arc<Wait>) -> Self {
+    /// `body` as it comes, its trailers held against `reserved`; `wait` is that of its connection. It breaks off
+    /// where `life` ends.
+    pub(super) fn new(
+        body: Incoming,
+        reserved: &Arc<ReservedNames>,
+        wait: &Arc<Wait>,
+        life: impl FnOnce() -> Option<Box<Life>>,
+    ) -> Self {
         let body = (!body.is_end_stream()).then(|| {
             Box::new(Moving {
                 body,
                 upload: Arc::default(),
                 reserved: Arc::clone(reserved),
+                life: life(),
                 _busy: wait.busy(),
             })
         });
@@ -88,30 +102,39 @@ impl RequestBody {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Some(moving) = &mut self.body else {
             return Poll::Ready(None);
         };
-        let frame = ready!(Pin::new(&mut moving.body).poll_frame(context));
+        let polled = Pin::new(&mut moving.body).poll_frame(context);
+        if let Some(life) = &mut moving.life
+            && life.is_over(context, polled.is_pending())
+        {
+            self.body = None;
+            return Poll::Ready(Some(Err(BodyError::SessionOver)));
+        }
+        let frame = ready!(polled);
         moving.upload.frames.fetch_add(1, Ordering::Relaxed);
         if frame.is_none() || moving.body.is_end_stream() {
             moving.upload.ended.store(true, Ordering::Relaxed);
         }
         Poll::Ready(frame.map(|frame| {
-            frame.map(|frame| match frame.into_trailers() {
-                Ok(mut trailers) => {
-                    moving.reserved.strip(&mut trailers);
-                    forwarding::strip(&mut trailers);
-                    strip_trailers(&mut trailers);
-                    Frame::trailers(trailers)
-                }
-                Err(data) => data,
-            })
+            frame
+                .map_err(BodyError::Broken)
+                .map(|frame| match frame.into_trailers() {
+                    Ok(mut trailers) => {
+                        moving.reserved.strip(&mut trailers);
+                        forwarding::strip(&mut trailers);
+                        strip_trailers(&mut trailers);
+                        Frame::trailers(trailers)
+                    }
+                    Err(data) => data,
+                })
         }))
     }
 
@@ -134,11 +157,23 @@ pub struct UpstreamBody {
     body: Incoming,
     lease: Option<Lease>,
     upload: Option<Arc<Upload>>,
+    /// None where it is nobody's, or short.
+    life: Option<Box<Life>>,
 }
 
 impl UpstreamBody {
-    pub(super) fn new(body: Incoming, lease: Lease, upload: Option<Arc<Upload>>) -> Self {
+    pub(super) fn new(
+        body: Incoming,
+        lease: Lease,
+        upload: Option<Arc<Upload>>,
+        life: impl FnOnce() -> Option<Box<Life>>,
+    ) -> Self {
+        let length = body.size_hint().exact();
         let mut this = Self {
+            life: match length {
+                Some(0..=SHORT) => None,
+                _ => life(),
+            },
             body,
             lease: Some(lease),
             upload,
@@ -163,20 +198,28 @@ impl UpstreamBody {
 
 impl Body for UpstreamBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if let Some(life) = &mut self.life
+            && life.is_over(context, polled.is_pending())
+        {
+            self.life = None;
+            self.lease = None;
+            return Poll::Ready(Some(Err(BodyError::SessionOver)));
+        }
+        match ready!(polled) {
             None => {
                 self.give_back();
                 Poll::Ready(None)
             }
             Some(Err(error)) => {
                 self.lease = None;
-                Poll::Ready(Some(Err(error)))
+                Poll::Ready(Some(Err(error.into())))
             }
             Some(Ok(frame)) => {
                 // A server that knows the length does not ask again after the last byte.

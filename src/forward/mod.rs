@@ -3,6 +3,7 @@
 mod body;
 pub mod hop;
 mod identity;
+mod live;
 mod tunnel;
 mod upstream;
 pub mod websocket;
@@ -17,6 +18,7 @@ use hyper::{body::Incoming, client::conn::TrySendError, upgrade::OnUpgrade};
 
 use self::{
     body::Upload,
+    live::Life,
     upstream::{Age, Lease},
 };
 pub use self::{
@@ -30,7 +32,10 @@ use crate::{
     clean::{CleanRequest, identity::ReservedNames},
     deadline::Wait,
     decide::Permit,
-    session::cookie::Cookies,
+    session::{
+        cookie::Cookies,
+        live::{Ends, Owner},
+    },
 };
 
 /// Why the upstream gave no answer. The detail is for the log.
@@ -52,6 +57,7 @@ pub struct Forwarder {
     upstream: Arc<Upstream>,
     tunnels: Tunnels,
     reserved: Arc<ReservedNames>,
+    ends: Ends,
     timeout: Duration,
 }
 
@@ -61,12 +67,14 @@ impl Forwarder {
         upstream: Arc<Upstream>,
         tunnels: Tunnels,
         reserved: Arc<ReservedNames>,
+        ends: Ends,
         timeout: Duration,
     ) -> Self {
         Self {
             upstream,
             tunnels,
             reserved,
+            ends,
             timeout,
         }
     }
@@ -81,6 +89,7 @@ impl Forwarder {
         cookies: &'a Cookies,
         request: Box<CleanRequest>,
     ) -> impl Future<Output = Result<Response<Body>, ForwardError>> + use<'a> {
+        let owner = permit.told().map(Owner::of);
         let (request, upgrade) = self.prepare(wait, permit, identity, cookies, request);
         let upload = request.body().upload();
         // In a box of its own, so that the future of each request stays small.
@@ -103,11 +112,12 @@ impl Forwarder {
                 cookies.strip_from_response(headers);
             }
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                return self.switch(upgrade, response);
+                return self.switch(upgrade, owner, response);
             }
             hop::strip_noted(response.headers_mut(), noted);
             *response.version_mut() = Version::HTTP_11;
-            Ok(response.map(|body| Body::Upstream(UpstreamBody::new(body, lease, upload))))
+            let life = || owner.map(|owner| Life::new(&self.ends, owner));
+            Ok(response.map(|body| Body::Upstream(UpstreamBody::new(body, lease, upload, life))))
         }
     }
 
@@ -155,7 +165,9 @@ impl Forwarder {
         });
         head.version = Version::HTTP_11;
         head.extensions.clear();
-        let body = RequestBody::new(body, &self.reserved, wait);
+        let owner = permit.told();
+        let life = || owner.map(|session| Life::new(&self.ends, Owner::of(session)));
+        let body = RequestBody::new(body, &self.reserved, wait, life);
         (Request::from_parts(head, body), upgrade)
     }
 
@@ -163,6 +175,7 @@ impl Forwarder {
     fn switch(
         &self,
         client: Option<OnUpgrade>,
+        owner: Option<Owner>,
         mut response: Response<Incoming>,
     ) -> Result<Response<Body>, ForwardError> {
         let protocol = response.headers().get(UPGRADE).cloned();
@@ -170,7 +183,8 @@ impl Forwarder {
             return Err(ForwardError::UnaskedUpgrade);
         };
         let upstream = hyper::upgrade::on(&mut response);
-        self.tunnels.open(client, upstream, &protocol);
+        let end = owner.map(|owner| self.ends.of(owner));
+        self.tunnels.open(client, upstream, &protocol, end);
         let headers = response.headers_mut();
         hop::strip(headers);
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));

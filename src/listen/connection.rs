@@ -24,7 +24,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{socket::Stream, worker::Worker};
 use crate::{
-    body::Body,
+    body::{Body, BodyError},
     clean::Peer,
     deadline::{Busy, Wait},
 };
@@ -168,12 +168,12 @@ struct Answer {
 
 impl HttpBody for Answer {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         Pin::new(&mut self.body).poll_frame(context)
     }
 

@@ -120,6 +120,7 @@ async fn run(recipe: Recipe, mut accepted: mpsc::Receiver<Accepted>, open: Arc<A
         Arc::clone(&upstream),
         tunnels.clone(),
         Arc::clone(&recipe.gate.cleaning.reserved),
+        recipe.gate.sessions.ends(),
         recipe.upstream_timeout,
     );
     let worker = Arc::new(Worker {

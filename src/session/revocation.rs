@@ -171,13 +171,28 @@ pub struct Mark {
 impl Mark {
     /// Of a session.
     pub fn of(session: &Session) -> Self {
-        let identity = &session.identity;
-        let sid = session.provider_session.as_deref();
+        Self::new(
+            session.created_at,
+            session.id,
+            &session.identity.provider,
+            &session.identity.subject,
+            session.provider_session.as_deref(),
+        )
+    }
+
+    /// Of a session of which these are known.
+    pub(super) fn new(
+        created_at: Timestamp,
+        id: [u8; 16],
+        provider: &str,
+        subject: &str,
+        sid: Option<&str>,
+    ) -> Self {
         Self {
-            created_at: session.created_at,
-            session: Target::Session(session.id),
-            user: Target::user(&identity.provider, &identity.subject),
-            provider_session: sid.map(|sid| Target::provider_session(&identity.provider, sid)),
+            created_at,
+            session: Target::Session(id),
+            user: Target::user(provider, subject),
+            provider_session: sid.map(|sid| Target::provider_session(provider, sid)),
         }
     }
 

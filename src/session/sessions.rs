@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue};
 use super::{
     Lifetimes, Session, codec,
     cookie::{Cookies, SessionCookies},
+    live::Ends,
     place::Place,
     refresh::{self, Refresher, Settled},
     revocation::{Revocation, Revocations, Target},
@@ -120,6 +121,11 @@ impl Sessions {
     /// What has ended before its time.
     pub fn revocations(&self) -> &Arc<Revocations> {
         &self.revocations
+    }
+
+    /// Knows when they end.
+    pub fn ends(&self) -> Ends {
+        Ends::new(Arc::clone(&self.revocations), self.lifetimes.lifetime)
     }
 
     /// Whether sessions can be found and kept.

@@ -14,6 +14,7 @@ mod deploy;
 mod endpoints;
 mod headers;
 mod journey;
+mod live;
 mod login;
 mod misbehaviour;
 mod operations;
