@@ -68,7 +68,11 @@ async fn ready(house: &House) -> Reply {
 async fn wait_until_ready(house: &House) {
     let end = Instant::now() + Duration::from_secs(20);
     while ready(house).await.status != StatusCode::OK {
-        assert!(Instant::now() < end, "never ready:\n{}", house.process.log());
+        assert!(
+            Instant::now() < end,
+            "never ready:\n{}",
+            house.process.log()
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -138,7 +142,10 @@ async fn a_sign_out_at_one_replica_is_felt_at_all_within_five_seconds() {
         assert_eq!(status(&bob.moved_to(&houses[1])).await, StatusCode::OK);
         // One that starts afterwards knows as well.
         let late = &street.houses(&lines, 1).await[0];
-        assert_eq!(status(&elsewhere.moved_to(late)).await, StatusCode::UNAUTHORIZED);
+        assert_eq!(
+            status(&elsewhere.moved_to(late)).await,
+            StatusCode::UNAUTHORIZED
+        );
         assert_eq!(status(&bob.moved_to(late)).await, StatusCode::OK);
     }
 }
@@ -173,8 +180,14 @@ async fn a_dump_of_the_store_tells_nothing() {
     assert_eq!(redis.keys("*:revocations").await.len(), 1);
     let mut bytes = Vec::new();
     // Everything that was ever written, the deleted included.
-    let folders = [redis.folder().to_owned(), redis.folder().join("appendonlydir")];
-    for entry in folders.iter().flat_map(|folder| std::fs::read_dir(folder).expect("a folder")) {
+    let folders = [
+        redis.folder().to_owned(),
+        redis.folder().join("appendonlydir"),
+    ];
+    for entry in folders
+        .iter()
+        .flat_map(|folder| std::fs::read_dir(folder).expect("a folder"))
+    {
         let path = entry.expect("an entry").path();
         if path.is_file() {
             bytes.extend(std::fs::read(path).expect("a file"));
@@ -182,7 +195,16 @@ async fn a_dump_of_the_store_tells_nothing() {
     }
     let text = String::from_utf8_lossy(&bytes).to_ascii_lowercase();
     assert!(text.contains(":session"), "{text}");
-    for told in ["ada", "bob-1832", "lovelace", "example.com", "engineers", "canary", "eyj", "script"] {
+    for told in [
+        "ada",
+        "bob-1832",
+        "lovelace",
+        "example.com",
+        "engineers",
+        "canary",
+        "eyj",
+        "script",
+    ] {
         assert!(!text.contains(told), "{told}");
     }
 }
@@ -207,10 +229,7 @@ async fn a_record_in_another_sessions_place_does_not_open() {
     assert_eq!(status(&ada.moved_to(fresh)).await, StatusCode::OK);
     let mut damaged = own.clone();
     *damaged.last_mut().expect("a record") ^= 1;
-    for (value, expected) in [
-        (&damaged, StatusCode::UNAUTHORIZED),
-        (&own, StatusCode::OK),
-    ] {
+    for (value, expected) in [(&damaged, StatusCode::UNAUTHORIZED), (&own, StatusCode::OK)] {
         redis.ask_bytes(&[b"SET", bobs.as_bytes(), value]).await;
         let fresh = &street.houses(&store(&redis), 1).await[0];
         assert_eq!(status(&bob.moved_to(fresh)).await, expected);

@@ -92,7 +92,11 @@ async fn redis_killed_and_restarted_logs_nobody_out() {
     let houses = street.houses(&store(&redis), 2).await;
     let mut people = Vec::new();
     for number in 0..8 {
-        people.push(street.signed_in(&houses[0], &format!("user-{number}")).await);
+        people.push(
+            street
+                .signed_in(&houses[0], &format!("user-{number}"))
+                .await,
+        );
     }
     let (busy, quiet) = people.split_at(4);
     let steady: Vec<_> = busy.iter().map(Steady::start).collect();
@@ -117,14 +121,17 @@ async fn redis_killed_and_restarted_logs_nobody_out() {
     for steady in steady {
         let (let_in, put_off) = steady.end().await;
         // A busy session's copy vouches: hardly anybody is put off.
-        assert!(let_in > 100 && put_off <= let_in / 50, "{let_in} in, {put_off} put off");
+        assert!(
+            let_in > 100 && put_off <= let_in / 50,
+            "{let_in} in, {put_off} put off"
+        );
     }
     assert_no_secret(&houses);
 }
 
 #[tokio::test]
 async fn a_redis_that_hangs_holds_nobody_up_for_long() {
-    let redis = RedisServer::start().await;
+    let redis = RedisServer::start_with(&["--enable-debug-command", "yes"]).await;
     let street = Street::new().await;
     let houses = street.houses(&store(&redis), 2).await;
     let ada = street.signed_in(&houses[0], "ada-1815").await;
@@ -135,7 +142,11 @@ async fn a_redis_that_hangs_holds_nobody_up_for_long() {
         let begin = std::time::Instant::now();
         assert_eq!(status(&ada).await, StatusCode::OK);
         assert_eq!(status(&stranger).await, StatusCode::SERVICE_UNAVAILABLE);
-        assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+        assert!(
+            begin.elapsed() < Duration::from_secs(3),
+            "{:?}",
+            begin.elapsed()
+        );
     };
     let (answer, ()) = tokio::join!(sleeping, asking);
     assert!(answer.contains("+OK"), "{answer}");
@@ -161,6 +172,9 @@ async fn a_redis_that_forgets_ends_sessions_and_opens_nothing() {
 pub(super) fn assert_no_secret(houses: &[House]) {
     for house in houses {
         let log = house.process.log();
-        assert!(!log.contains("canary") && !log.contains("panicked"), "{log}");
+        assert!(
+            !log.contains("canary") && !log.contains("panicked"),
+            "{log}"
+        );
     }
 }

@@ -28,9 +28,31 @@ async fn tls_and_a_user_with_few_rights() {
     let port = ports::free_address().port().to_string();
     let rule = format!(">{PASSWORD}");
     let mut redis = RedisServer::prepared(&[
-        "--tls-port", &port, "--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-ca-cert-file", &cert,
-        "--tls-auth-clients", "no", "--requirepass", "of the tests", "--user", "gate", "on", &rule,
-        "~sidegate:*", "&sidegate:*", "+@read", "+@write", "+@scripting", "+@pubsub", "+@connection", "+role", "+time",
+        "--tls-port",
+        &port,
+        "--tls-cert-file",
+        &cert,
+        "--tls-key-file",
+        &key,
+        "--tls-ca-cert-file",
+        &cert,
+        "--tls-auth-clients",
+        "no",
+        "--requirepass",
+        "of the tests",
+        "--user",
+        "gate",
+        "on",
+        &rule,
+        "~sidegate:*",
+        "&sidegate:*",
+        "+@read",
+        "+@write",
+        "+@scripting",
+        "+@pubsub",
+        "+@connection",
+        "+role",
+        "+time",
     ]);
     redis.password("of the tests");
     redis.run().await;
@@ -45,17 +67,27 @@ async fn tls_and_a_user_with_few_rights() {
     let elsewhere = houses[1].browser();
     elsewhere.plant("sidegate", &ada.cookie("sidegate").expect("a session"));
     assert_eq!(status(&elsewhere).await, StatusCode::OK);
-    ada.fetch(http::Method::POST, "/oauth2/sign_out").send().await;
+    ada.fetch(http::Method::POST, "/oauth2/sign_out")
+        .send()
+        .await;
     assert!(until_nobody(&elsewhere).await < Duration::from_secs(5));
 
     // A certificate that nobody vouches for, a password that is wrong.
     let untrusted = street.plan(&lines).start().await;
     let wrong = lines.replace(ESCAPED, "canary-of-another");
-    let wrong = street.plan(&wrong).environment("SSL_CERT_FILE", &cert).start().await;
+    let wrong = street
+        .plan(&wrong)
+        .environment("SSL_CERT_FILE", &cert)
+        .start()
+        .await;
     sleep(Duration::from_secs(1)).await;
     for house in [untrusted, wrong] {
         assert_eq!(ready(&house).await.status, StatusCode::SERVICE_UNAVAILABLE);
-        assert!(house.process.log().contains("Redis is not there"), "{}", house.process.log());
+        assert!(
+            house.process.log().contains("Redis is not there"),
+            "{}",
+            house.process.log()
+        );
         assert_no_secret(&[house]);
     }
     assert_no_secret(&houses);
@@ -65,17 +97,29 @@ async fn tls_and_a_user_with_few_rights() {
 async fn a_cluster() {
     let cluster = RedisCluster::start().await;
     let street = Street::new().await;
-    let houses = street.houses(&format!("store = \"{}\"", cluster.url()), 2).await;
+    let houses = street
+        .houses(&format!("store = \"{}\"", cluster.url()), 2)
+        .await;
     let mut people = Vec::new();
     for number in 0..6 {
-        people.push(street.signed_in(&houses[0], &format!("user-{number}")).await);
+        people.push(
+            street
+                .signed_in(&houses[0], &format!("user-{number}"))
+                .await,
+        );
     }
     for person in &people {
         assert_eq!(status(&person.moved_to(&houses[1])).await, StatusCode::OK);
     }
     let elsewhere = houses[1].browser();
-    elsewhere.plant("sidegate", &people[0].cookie("sidegate").expect("a session"));
-    people[0].fetch(http::Method::POST, "/oauth2/sign_out").send().await;
+    elsewhere.plant(
+        "sidegate",
+        &people[0].cookie("sidegate").expect("a session"),
+    );
+    people[0]
+        .fetch(http::Method::POST, "/oauth2/sign_out")
+        .send()
+        .await;
     assert!(until_nobody(&elsewhere).await < Duration::from_secs(5));
     for person in &people[1..] {
         assert_eq!(status(&person.moved_to(&houses[1])).await, StatusCode::OK);
@@ -87,7 +131,11 @@ async fn sentinels_and_a_failover() {
     let mut master = RedisServer::start().await;
     let port = master.address.port().to_string();
     let replica = RedisServer::start_with(&["--replicaof", "127.0.0.1", &port]).await;
-    while !replica.ask(&["INFO", "replication"]).await.contains("master_link_status:up") {
+    while !replica
+        .ask(&["INFO", "replication"])
+        .await
+        .contains("master_link_status:up")
+    {
         sleep(Duration::from_millis(50)).await;
     }
     let sentinel = ports::free_address();
