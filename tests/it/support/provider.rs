@@ -117,6 +117,11 @@ impl ScriptedProvider {
         change(&mut self.state().behaviour);
     }
 
+    /// How it behaves now.
+    pub fn behaviour(&self) -> Behaviour {
+        self.state().behaviour.clone()
+    }
+
     /// Changes one claim of the user.
     pub fn user(&self, claim: &str, value: Value) {
         self.state().behaviour.user[claim] = value;
