@@ -24,6 +24,7 @@ mod proxy_bodies;
 mod proxy_protocols;
 mod redirects;
 mod regression;
+mod renewal;
 mod session;
 mod spoofing;
 mod stores;
