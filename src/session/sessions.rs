@@ -9,7 +9,7 @@ use super::{
     cookie::{Cookies, SessionCookies},
     live::Ends,
     place::Place,
-    refresh::{self, Refresher, Settled},
+    refresh::{Refresher, Settled},
     revocation::{Revocation, Revocations, Target},
     seal::{KeyRing, Purpose},
     store::{Found, Id, Record, Store, StoreError},
@@ -177,7 +177,9 @@ impl Sessions {
             }
         };
         match session.filter(|session| !self.is_over(session, now)) {
-            Some(session) if !self.revocations.is_known() || refresh::is_due(&session, now) => {
+            Some(session)
+                if !self.revocations.is_known() || self.refresher.is_due(&session, now) =>
+            {
                 Err(Box::new(Pending::new(self, visit, Some(session), now)))
             }
             session => {

@@ -24,6 +24,7 @@ mod proxy_bodies;
 mod proxy_protocols;
 mod redirects;
 mod regression;
+mod renewal;
 mod replicas;
 mod session;
 mod spoofing;
