@@ -2,6 +2,7 @@
 
 pub mod codec;
 pub mod cookie;
+pub mod live;
 mod place;
 pub mod refresh;
 pub mod revocation;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use self::{
-    sessions::{KeepError, Keeping, LogoutHint, Sessions, Unavailable, Visit},
+    sessions::{KeepError, Keeping, LogoutHint, Pending, Sessions, Unavailable, Visit},
     tokens::{KeepTokens, Tokens},
 };
 

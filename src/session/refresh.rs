@@ -148,15 +148,13 @@ impl Refresher {
         self.running.wait().await;
     }
 
-    /// What a session that was opened is worth now. Waits only where its access token is over.
-    pub(super) async fn settle(&self, session: Session, place: &Place, now: Timestamp) -> Settled {
-        if due(&session, now) == Due::No && !self.shared.is_stale(&session, now) {
-            return Settled::Stands(session);
-        }
-        Box::pin(self.settle_due(session, place, now)).await
+    /// Whether [`settle`](Self::settle) has something to say of `session`; otherwise it stands.
+    pub(super) fn concerns(&self, session: &Session, now: Timestamp) -> bool {
+        due(session, now) != Due::No || self.shared.is_stale(session, now)
     }
 
-    async fn settle_due(&self, session: Session, place: &Place, now: Timestamp) -> Settled {
+    /// What a session that was opened is worth now. Waits only where its access token is over.
+    pub(super) async fn settle(&self, session: Session, place: &Place, now: Timestamp) -> Settled {
         let mut session = session;
         let mut is_renewed = false;
         // An old cookie may be several renewals behind.
@@ -303,8 +301,8 @@ const SECOND_COURTESY: Duration = Duration::from_millis(250);
 const FLIGHT_KEPT: Duration = Duration::from_mins(5);
 /// Renewals remembered, so that old cookies get the new one: a kilobyte or two each. A bound, not a target.
 const FLIGHTS: u64 = 50_000;
-/// Renewals that one look follows.
-const LONGEST_CHAIN: usize = 16;
+/// Renewals that one look follows: more than fit into the time that they are remembered.
+const LONGEST_CHAIN: usize = 128;
 
 #[cfg(test)]
 mod tests;
