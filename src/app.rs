@@ -22,6 +22,7 @@ use crate::{
     session::{
         KeepTokens, Keeping, Lifetimes, Sessions,
         cookie::Cookies,
+        farewell::Farewell,
         refresh::Refresher,
         revocation::Revocations,
         seal::KeyRing,
@@ -66,7 +67,14 @@ pub async fn run(config: Config) -> io::Result<()> {
         config.session.provider_grace,
         Handle::current(),
     ));
-    let gate = build(config, providers, revocations, Arc::clone(&refresher));
+    let farewell = Arc::new(Farewell::new(Arc::clone(&providers), Handle::current()));
+    let gate = build(
+        config,
+        providers,
+        revocations,
+        Arc::clone(&refresher),
+        Arc::clone(&farewell),
+    );
     let gate = Arc::new(gate);
     let recipe = Recipe {
         gate: Arc::clone(&gate),
@@ -96,8 +104,9 @@ pub async fn run(config: Config) -> io::Result<()> {
         let _ = tokio::task::spawn_blocking(|| WorkerHandle::finish_all(workers)).await;
     }
     // Bounded by the limits of what it waits for; a second signal does not wait.
-    if timeout(grace, refresher.finish()).await.is_err() {
-        tracing::warn!("the grace is over; renewals that still ran are lost");
+    let finished = async { tokio::join!(refresher.finish(), farewell.finish()) };
+    if timeout(grace, finished).await.is_err() {
+        tracing::warn!("the grace is over; renewals and token revocations that still ran are lost");
     }
     tracing::info!("stopped");
     Ok(())
@@ -109,6 +118,7 @@ fn build(
     providers: Arc<Providers>,
     revocations: Arc<Revocations>,
     refresher: Arc<Refresher>,
+    farewell: Arc<Farewell>,
 ) -> Gate {
     let keys = Arc::new(KeyRing::new(
         &config.session.secrets,
@@ -143,7 +153,15 @@ fn build(
             trusted_proxies: config.trusted_proxies,
         },
         routes: Routes::new(config.routes),
-        sessions: Sessions::new(keys, cookies, lifetimes, keeping, revocations, refresher),
+        sessions: Sessions::new(
+            keys,
+            cookies,
+            lifetimes,
+            keeping,
+            revocations,
+            refresher,
+            farewell,
+        ),
         identity_headers: IdentityHeaders::new(config.headers.identity),
         providers,
         site,

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue};
 use super::{
     Lifetimes, Session, codec,
     cookie::{Cookies, SessionCookies},
+    farewell::Farewell,
     live::Ends,
     place::Place,
     refresh::{Refresher, Settled},
@@ -25,6 +26,7 @@ pub struct Sessions {
     keeping: Keeping,
     revocations: Arc<Revocations>,
     refresher: Arc<Refresher>,
+    farewell: Arc<Farewell>,
 }
 
 /// Where sessions are kept.
@@ -102,6 +104,7 @@ impl Sessions {
         keeping: Keeping,
         revocations: Arc<Revocations>,
         refresher: Arc<Refresher>,
+        farewell: Arc<Farewell>,
     ) -> Self {
         Self {
             keys,
@@ -110,6 +113,7 @@ impl Sessions {
             keeping,
             revocations,
             refresher,
+            farewell,
         }
     }
 
@@ -167,17 +171,19 @@ impl Sessions {
         Ok(visit)
     }
 
-    /// What came, without a look at what it is worth: enough to end it.
-    pub fn glance(&self, headers: &HeaderMap) -> Visit {
+    /// Who visits to end their session: renewing it first would be for nothing. Where it cannot be said who, what
+    /// came is enough.
+    pub async fn last_visit(&self, headers: &HeaderMap, now: Timestamp) -> Visit {
         let found = self.cookies.find(headers);
         let mut visit = Visit::of(found.session_cookies);
-        if let Some(sealed) = found.session.as_deref() {
-            visit.carried = match &self.keeping {
-                Keeping::Cookie { .. } => self
-                    .open_cookie(sealed, &mut visit)
-                    .map(|session| Carried::Session(session.id)),
-                Keeping::Store(_) => self.open_ticket(sealed, &mut visit).map(Carried::Ticket),
-            };
+        let Some(sealed) = found.session.as_deref() else {
+            return visit;
+        };
+        if let Ok(Some((session, _))) = self.open(sealed, &mut visit, now).await
+            && !session.has_ended(self.lifetimes, now)
+            && !self.revocations.has_revoked(&session)
+        {
+            visit.session = Some(session);
         }
         visit
     }
@@ -294,6 +300,9 @@ impl Sessions {
     /// Ends the session that came, in every copy of its cookie, and gives the `Set-Cookie` values that end it in
     /// this browser.
     pub async fn end(&self, visit: &Visit, now: Timestamp) -> Vec<HeaderValue> {
+        if let Some(session) = &visit.session {
+            self.farewell.to(session);
+        }
         if let Some(carried) = &visit.carried {
             self.revocations.revoke(Revocation {
                 target: Target::Session(*carried.id()),

@@ -9,30 +9,36 @@ mod google_groups;
 mod id_token;
 mod jwks;
 mod keys;
+mod logout_token;
 mod metadata;
 mod microsoft;
+mod signed;
 mod userinfo;
 
 use std::sync::Arc;
 
+use aws_lc_rs::digest;
+use moka::{policy::EvictionPolicy, sync::Cache};
 use serde_json::{Map, Value};
 use url::Url;
 
-pub use self::id_token::IdTokenError;
 use self::{
     discovery::Discovery,
     flavour::{Flavour, GroupQuery, GroupSource},
-    id_token::{Expected, verify},
+    id_token::Expected,
     jwks::KeyCache,
+    keys::KeySet,
     metadata::Metadata,
+    signed::{LEEWAY, MAX_AGE, Signer},
     userinfo::{Lack, Uses, is_withheld, merge},
 };
 pub(super) use self::{
     gitlab::KIND as GITLAB, google::KIND as GOOGLE, microsoft::KIND as MICROSOFT,
 };
+pub use self::{id_token::IdTokenError, logout_token::LogoutTokenError};
 use super::{
-    AuthorizeRequest, BoxFuture, Call, CodeGrant, Grant, GrantTokens, HttpClient, LogoutRequest,
-    Profile, Provider, ProviderError, RenewedTokens,
+    AuthorizeRequest, BoxFuture, Call, CodeGrant, Grant, GrantTokens, HttpClient, LogoutClaim,
+    LogoutRequest, Profile, Provider, ProviderError, RenewedTokens,
     claims::{ClaimNames, ClaimRules},
     http::endpoint_url,
     kind::{Endpoint, Kind, Switch},
@@ -41,7 +47,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     config::{HeaderSource, ProviderConfig},
-    session::Identity,
+    session::{Identity, Tokens},
     text::Text,
 };
 
@@ -57,6 +63,7 @@ pub(super) const KIND: Kind = Kind {
     logins_ignore_case: false,
     claims_by_hand: false,
     switch: Switch::Asks,
+    revokes: true,
     check: |_| Vec::new(),
     build: |config, headers, http| build(config, &Flavour::STANDARD, headers, http),
 };
@@ -81,7 +88,7 @@ const fn told(key: &'static str) -> Endpoint {
 }
 
 /// The issuer, and what its document tells.
-const fn told_by(issuer: Endpoint) -> [Endpoint; 6] {
+const fn told_by(issuer: Endpoint) -> [Endpoint; 7] {
     [
         issuer,
         told("authorize_url"),
@@ -89,6 +96,7 @@ const fn told_by(issuer: Endpoint) -> [Endpoint; 6] {
         told("jwks_url"),
         told("userinfo_url"),
         told("end_session_url"),
+        told("revocation_url"),
     ]
 }
 
@@ -115,6 +123,8 @@ pub(super) struct Oidc {
     /// Parameters of every authorization request.
     authorize: Vec<(&'static str, String)>,
     groups: Option<Groups>,
+    /// Logout tokens that have come, by the hashes of their ids, for as long as they would count.
+    logouts: Cache<[u8; 32], ()>,
 }
 
 /// Groups that no claim tells.
@@ -151,6 +161,11 @@ impl Oidc {
             uses: Uses::new(&config.allow, headers).without(flavour.not_in_userinfo),
             flavour,
             authorize: (flavour.authorize)(&config.allow),
+            logouts: Cache::builder()
+                .max_capacity(LOGOUTS)
+                .time_to_live(MAX_AGE + LEEWAY * 2)
+                .eviction_policy(EvictionPolicy::lru())
+                .build(),
             groups,
             http,
         }
@@ -231,23 +246,69 @@ impl Oidc {
     ) -> Result<Map<String, Value>, ProviderError> {
         let token = tokens.id.as_deref().ok_or(IdTokenError::Missing)?;
         let expected = Expected {
+            signer: self.signer(metadata, now),
+            nonce,
+            access_token: &tokens.access,
+        };
+        self.with_keys(metadata, |keys| {
+            let verified = id_token::verify(token, keys, &expected);
+            verified.map_err(|error| (error.into(), error.may_be_rotation()))
+        })
+        .await
+    }
+
+    fn signer<'m>(&'m self, metadata: &'m Metadata, now: Timestamp) -> Signer<'m> {
+        Signer {
             issuer: &metadata.issuer,
             issues: self.flavour.issues,
             client_id: self.client.id(),
             algorithms: &metadata.algorithms,
-            nonce,
-            access_token: &tokens.access,
             now,
-        };
+        }
+    }
+
+    /// Verifies with the provider's keys; once more with newer ones where the error says that they may help.
+    async fn with_keys<T>(
+        &self,
+        metadata: &Metadata,
+        verify: impl Fn(&KeySet) -> Result<T, (ProviderError, bool)> + Send + Sync,
+    ) -> Result<T, ProviderError> {
         let keys = self.keys.keys(&metadata.jwks_uri).await?;
-        match verify(token, &keys, &expected) {
-            Err(error) if error.may_be_rotation() => {
-                match self.keys.newer(&metadata.jwks_uri, &keys).await {
-                    Some(keys) => Ok(verify(token, &keys, &expected)?),
-                    None => Err(error.into()),
-                }
-            }
-            outcome => Ok(outcome?),
+        let error = match verify(&keys) {
+            Ok(verified) => return Ok(verified),
+            Err((error, false)) => return Err(error),
+            Err((error, true)) => error,
+        };
+        match self.keys.newer(&metadata.jwks_uri, &keys).await {
+            Some(keys) => verify(&keys).map_err(|(error, _)| error),
+            None => Err(error),
+        }
+    }
+
+    async fn verify_logout(
+        &self,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<LogoutClaim, ProviderError> {
+        let metadata = self.discovery.obtain().await?;
+        let signer = self.signer(&metadata, now);
+        let subject = &self.rules.names().subject;
+        let verified = self.with_keys(&metadata, |keys| {
+            let verified = logout_token::verify(token, keys, &signer, subject);
+            verified.map_err(|error| {
+                let may_be_rotation =
+                    matches!(error, LogoutTokenError::Token(error) if error.may_be_rotation());
+                (error.into(), may_be_rotation)
+            })
+        });
+        let verified = verified.await?;
+        let id = digest::digest(&digest::SHA256, verified.id.as_bytes());
+        let id = *id.as_ref().first_chunk().expect("SHA-256 has 32 bytes");
+        // Whoever has seen a token must not end what began after it.
+        if self.logouts.entry(id).or_insert(()).is_fresh() {
+            Ok(verified.claim)
+        } else {
+            Err(LogoutTokenError::Replayed.into())
         }
     }
 
@@ -399,6 +460,18 @@ impl Provider for Oidc {
         })
     }
 
+    fn tells_of_logouts(&self) -> bool {
+        true
+    }
+
+    fn logout_token<'a>(
+        &'a self,
+        token: &'a str,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<LogoutClaim, ProviderError>> {
+        Box::pin(self.verify_logout(token, now))
+    }
+
     fn redeem<'a>(
         &'a self,
         grant: &'a CodeGrant<'a>,
@@ -427,6 +500,20 @@ impl Provider for Oidc {
         Box::pin(self.identity_again(renewed))
     }
 
+    fn revoke<'a>(&'a self, tokens: &'a Tokens) -> BoxFuture<'a, Result<(), ProviderError>> {
+        Box::pin(async move {
+            let metadata = self.discovery.obtain().await?;
+            let Some(url) = &metadata.revocation_endpoint else {
+                return Ok(());
+            };
+            let endpoint = TokenEndpoint {
+                url,
+                ..self.token_endpoint(&metadata)
+            };
+            self.client.revoke(&self.http, &endpoint, tokens).await
+        })
+    }
+
     fn probe(&self) -> Option<Url> {
         self.discovery.url()
     }
@@ -450,6 +537,9 @@ impl Provider for Oidc {
         Some(url)
     }
 }
+
+/// Logout tokens remembered. Their signature is the provider's, so nobody else can fill this.
+const LOGOUTS: u64 = 100_000;
 
 #[cfg(test)]
 mod tests;
