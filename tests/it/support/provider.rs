@@ -185,14 +185,16 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Answer 
             server::json(StatusCode::OK, &claims)
         }
         "/revoke" => {
-            let mut state = state.lock().expect("no panic inside");
-            let statuses = state.behaviour.revocation.as_mut().expect("it is offered");
-            let status = if statuses.len() > 1 {
-                statuses.remove(0)
-            } else {
-                statuses[0]
+            let status = {
+                let mut state = state.lock().expect("no panic inside");
+                let statuses = state.behaviour.revocation.as_mut();
+                let statuses = statuses.expect("it is offered");
+                if statuses.len() > 1 {
+                    statuses.remove(0)
+                } else {
+                    statuses[0]
+                }
             };
-            drop(state);
             if status == 0 {
                 return std::future::pending().await;
             }
