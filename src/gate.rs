@@ -107,7 +107,10 @@ impl Gate {
         // A block, so that nothing of it is kept while the upstream answers.
         let (answer, renewal) = {
             let now = clock::now();
-            let visit = self.sessions.visit(&request.head.headers, now).await;
+            let visit = match self.sessions.look(&request.head.headers, now) {
+                Ok(visit) => Ok(visit),
+                Err(pending) => pending.wait().await,
+            };
             let session = visit.as_ref().ok().and_then(|visit| visit.session.as_ref());
             record.note_user(session.map(|session| session.identity.user()));
 

@@ -61,7 +61,7 @@ impl Asked {
     pub(super) fn options(&self) -> LoginOptions {
         LoginOptions {
             switch_account: self.switch,
-            again: false,
+            again: 0,
         }
     }
 }

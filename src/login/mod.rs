@@ -287,7 +287,7 @@ impl Logins {
                 .return_rules
                 .check(&transaction.return_to)
                 .unwrap_or_else(ReturnTo::root),
-            was_again: transaction.options.again,
+            times: transaction.options.again,
         }
     }
 }

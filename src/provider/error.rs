@@ -84,6 +84,21 @@ impl ProviderError {
         matches!(self, Self::Refused { code, .. } if spent(code))
     }
 
+    /// Whether a refresh token is no good any more, or only together with a person: some servers ask for a second
+    /// factor or a consent again, in the words of OpenID Connect Core §3.1.2.6.
+    pub fn ends_grant(&self) -> bool {
+        let needs_person = |code: &str| {
+            matches!(
+                code,
+                "interaction_required"
+                    | "login_required"
+                    | "consent_required"
+                    | "account_selection_required"
+            )
+        };
+        self.is_invalid_grant() || matches!(self, Self::Refused { code, .. } if needs_person(code))
+    }
+
     /// Whether the token endpoint does not take the client's secret (RFC 6749 §5.2). Clients are looked at
     /// before codes, so the code is still good.
     pub fn is_invalid_client(&self) -> bool {

@@ -18,7 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use self::{
-    sessions::{KeepError, Keeping, LogoutHint, Sessions, Unavailable, Visit},
+    sessions::{KeepError, Keeping, LogoutHint, Pending, Sessions, Unavailable, Visit},
     tokens::{KeepTokens, Tokens},
 };
 

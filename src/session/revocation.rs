@@ -70,6 +70,8 @@ pub struct Revocations {
     /// Apart, because a front-channel logout may bring made-up ones without number.
     provider_sessions: Cache<Target, Timestamp>,
     feed: OnceLock<Feed>,
+    /// What other replicas revoked before this one began is known as well.
+    is_known: AtomicBool,
     count: watch::Sender<u64>,
 }
 
@@ -89,6 +91,7 @@ impl Revocations {
             targets: cache(CAPACITY),
             provider_sessions: cache(PROVIDER_SESSIONS),
             feed: OnceLock::new(),
+            is_known: AtomicBool::new(true),
             count: watch::Sender::new(0),
         }
     }
@@ -96,6 +99,22 @@ impl Revocations {
     /// Tells other replicas through `feed` from now on. Only the first call counts.
     pub fn tell(&self, feed: Feed) {
         let _ = self.feed.set(feed);
+    }
+
+    /// What other replicas revoked is still to be [learnt](Self::learn). Until it is, nobody can say that a session
+    /// stands: a replica that has just started must not open what the others closed.
+    pub fn await_news(&self) {
+        self.is_known.store(false, Ordering::Release);
+    }
+
+    /// Everything that is to be known has been learnt.
+    pub fn caught_up(&self) {
+        self.is_known.store(true, Ordering::Release);
+    }
+
+    /// Whether what was revoked is known, here and elsewhere.
+    pub fn is_known(&self) -> bool {
+        self.is_known.load(Ordering::Acquire)
     }
 
     /// Ends sessions, here at once and elsewhere as soon as the feed gets there.

@@ -1,6 +1,9 @@
 // A real OpenID provider (npm `oidc-provider`) for the tests, strict where it can be: PKCE required, refresh tokens
 // rotated, claims of scopes only at userinfo, logout at the provider on. Prints one JSON line with its issuer when it
 // listens, and ends when its standard input does, so that it never outlives the tests.
+//
+// ACCESS_TOKEN_SECONDS is how long its access tokens last. A refresh token that is used twice ends everything that came
+// of it. `/_token_requests` counts; `/_slow?ms=N` makes renewals take so long from then on.
 import http from 'node:http';
 import Provider, { errors } from 'oidc-provider';
 
@@ -27,6 +30,9 @@ const server = http.createServer();
 await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
 const issuer = `http://127.0.0.1:${server.address().port}`;
 let tokenRequests = 0;
+let refusals = 0;
+let slowness = 0;
+const accessTokenSeconds = Number(process.env.ACCESS_TOKEN_SECONDS ?? 300);
 
 const provider = new Provider(issuer, {
   clients: [
@@ -70,8 +76,10 @@ const provider = new Provider(issuer, {
   },
   interactions: { url: (_, interaction) => `/interaction/${interaction.uid}` },
   findAccount: (_, id) => (users[id] ? { accountId: id, claims: () => users[id] } : undefined),
-  ttl: { Session: 3600, Grant: 3600, Interaction: 600, AccessToken: 300, IdToken: 300, RefreshToken: 3600 },
+  ttl: { Session: 3600, Grant: 3600, Interaction: 600, AccessToken: accessTokenSeconds, IdToken: 300, RefreshToken: 3600 },
 });
+
+provider.on('grant.error', () => { refusals += 1; });
 
 // The one port-free part that native clients lack: addresses to return to after logout.
 provider.Client.prototype.postLogoutRedirectUriAllowed = function allowed(value) {
@@ -100,10 +108,18 @@ provider.use(async (ctx, next) => {
     return;
   }
   if (ctx.path === '/_token_requests') {
-    ctx.body = { count: tokenRequests };
+    ctx.body = { count: tokenRequests, refused: refusals };
     return;
   }
-  if (ctx.path === '/token') tokenRequests += 1;
+  if (ctx.path === '/_slow') {
+    slowness = Number(ctx.query.ms);
+    ctx.body = {};
+    return;
+  }
+  if (ctx.path === '/token') {
+    tokenRequests += 1;
+    await new Promise((resolve) => setTimeout(resolve, slowness));
+  }
   if (!ctx.path.startsWith('/interaction/')) {
     await next();
     return;
