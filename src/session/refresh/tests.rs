@@ -50,6 +50,8 @@ impl Rotating {
                 allow: Allow::Anyone,
                 fingerprint: [0; 8],
                 refresh: true,
+                revoke: true,
+                frontchannel_logout: false,
             },
             current: Mutex::new(0),
             calls: AtomicUsize::new(0),

@@ -220,6 +220,23 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Answer 
             lay_over(&mut claims, &behaviour.userinfo);
             server::json(StatusCode::OK, &claims)
         }
+        "/revoke" => {
+            let status = {
+                let mut state = state.lock().expect("no panic inside");
+                let statuses = state.behaviour.revocation.as_mut();
+                let statuses = statuses.expect("it is offered");
+                if statuses.len() > 1 {
+                    statuses.remove(0)
+                } else {
+                    statuses[0]
+                }
+            };
+            if status == 0 {
+                return std::future::pending().await;
+            }
+            let status = StatusCode::from_u16(status).expect("a status");
+            server::full(status, "application/json", "{}")
+        }
         "/logout" => match call.fields.get("post_logout_redirect_uri") {
             Some(next) => server::redirect(next),
             None => server::full(StatusCode::OK, "text/html", "signed out at the provider"),
@@ -273,6 +290,9 @@ fn discovery(root: &str, issuer: &str, behaviour: &Behaviour) -> Answer {
     });
     if behaviour.offers_userinfo {
         document["userinfo_endpoint"] = json!(format!("{root}/userinfo"));
+    }
+    if behaviour.revocation.is_some() {
+        document["revocation_endpoint"] = json!(format!("{root}/revoke"));
     }
     if behaviour.offers_logout {
         document["end_session_endpoint"] = json!(format!("{root}/logout"));
