@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admin,
     clean::{Cleaning, identity::ReservedNames},
+    clock,
     config::{Config, ListenAddress, SessionConfig, StoreConfig},
     forward::IdentityHeaders,
     gate::Gate,
@@ -22,6 +23,7 @@ use crate::{
     session::{
         KeepTokens, Keeping, Lifetimes, Sessions,
         cookie::Cookies,
+        directory::{InProcess, Knowledge, Presence},
         refresh::Refresher,
         revocation::Revocations,
         seal::KeyRing,
@@ -123,6 +125,7 @@ fn build(
         idle_timeout: config.session.idle_timeout,
     };
     let keeping = keeping(&config.session, lifetimes);
+    let presence = presence(&config.session, lifetimes, &revocations);
     let reserved = ReservedNames::new(config.headers.identity.iter().map(|(name, _)| name));
     let site = Site {
         providers: faces,
@@ -143,6 +146,7 @@ fn build(
             trusted_proxies: config.trusted_proxies,
         },
         routes: Routes::new(config.routes),
+        presence,
         sessions: Sessions::new(keys, cookies, lifetimes, keeping, revocations, refresher),
         identity_headers: IdentityHeaders::new(config.headers.identity),
         providers,
@@ -159,6 +163,22 @@ fn keeping(config: &SessionConfig, lifetimes: Lifetimes) -> Keeping {
         }
         StoreConfig::Redis(_) => todo!("REDIS"),
     }
+}
+
+/// Each process lists what it sees itself. A store that ends with the process holds nothing that it has not
+/// seen.
+fn presence(
+    config: &SessionConfig,
+    lifetimes: Lifetimes,
+    revocations: &Arc<Revocations>,
+) -> Presence {
+    let knowledge = match &config.store {
+        StoreConfig::Memory => Knowledge::WholeStore,
+        StoreConfig::Cookie => Knowledge::CookiesSince(clock::now()),
+        StoreConfig::Redis(_) => Knowledge::PartOfStore,
+    };
+    let directory = Arc::new(InProcess::new(config.max_sessions, lifetimes));
+    Presence::new(directory, Arc::clone(revocations), lifetimes, knowledge)
 }
 
 fn bind(address: &ListenAddress) -> io::Result<Listener> {

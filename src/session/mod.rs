@@ -2,6 +2,7 @@
 
 pub mod codec;
 pub mod cookie;
+pub mod directory;
 mod place;
 pub mod refresh;
 pub mod revocation;

@@ -40,12 +40,12 @@ pub enum Target {
 impl Target {
     /// All sessions of a provider's user.
     pub fn user(provider: &str, subject: &str) -> Self {
-        Self::User(hash(b"user", provider, subject))
+        Self::User(user_hash(provider, subject))
     }
 
     /// All sessions that rest on a session at the provider.
     pub fn provider_session(provider: &str, sid: &str) -> Self {
-        Self::ProviderSession(hash(b"sid", provider, sid))
+        Self::ProviderSession(sid_hash(provider, sid))
     }
 }
 
@@ -144,9 +144,9 @@ impl Revocations {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
     created_at: Timestamp,
-    session: Target,
-    user: Target,
-    provider_session: Option<Target>,
+    session: [u8; 16],
+    user: [u8; 16],
+    provider_session: Option<[u8; 16]>,
 }
 
 impl Mark {
@@ -156,10 +156,25 @@ impl Mark {
         let sid = session.provider_session.as_deref();
         Self {
             created_at: session.created_at,
-            session: Target::Session(session.id),
-            user: Target::user(&identity.provider, &identity.subject),
-            provider_session: sid.map(|sid| Target::provider_session(&identity.provider, sid)),
+            session: session.id,
+            user: user_hash(&identity.provider, &identity.subject),
+            provider_session: sid.map(|sid| sid_hash(&identity.provider, sid)),
         }
+    }
+
+    /// The session's id.
+    pub fn session(&self) -> &[u8; 16] {
+        &self.session
+    }
+
+    /// Names the user: see [`Target::User`].
+    pub fn user(&self) -> &[u8; 16] {
+        &self.user
+    }
+
+    /// When it began.
+    pub fn created_at(&self) -> Timestamp {
+        self.created_at
     }
 
     /// Whether the session is over.
@@ -167,12 +182,25 @@ impl Mark {
         let everybody = revocations.everybody.load(Ordering::Relaxed);
         // Zero is nobody: no session began in 1970.
         (everybody > 0 && self.created_at.0 <= everybody)
-            || [Some(self.session), Some(self.user), self.provider_session]
-                .into_iter()
-                .flatten()
-                .filter_map(|target| revocations.targets.get(&target))
-                .any(|not_before| self.created_at <= not_before)
+            || [
+                Some(Target::Session(self.session)),
+                Some(Target::User(self.user)),
+                self.provider_session.map(Target::ProviderSession),
+            ]
+            .into_iter()
+            .flatten()
+            .filter_map(|target| revocations.targets.get(&target))
+            .any(|not_before| self.created_at <= not_before)
     }
+}
+
+/// Names a provider's user.
+pub(super) fn user_hash(provider: &str, subject: &str) -> [u8; 16] {
+    hash(b"user", provider, subject)
+}
+
+fn sid_hash(provider: &str, sid: &str) -> [u8; 16] {
+    hash(b"sid", provider, sid)
 }
 
 fn hash(kind: &[u8], provider: &str, name: &str) -> [u8; 16] {

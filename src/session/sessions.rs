@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderValue};
 
 use super::{
@@ -289,18 +290,30 @@ impl Sessions {
     /// this browser.
     pub async fn end(&self, visit: &Visit, now: Timestamp) -> Vec<HeaderValue> {
         if let Some(carried) = &visit.carried {
-            self.revocations.revoke(Revocation {
-                target: Target::Session(*carried.id()),
-                not_before: now,
-            });
-            if let Keeping::Store(store) = &self.keeping
-                && let Err(error) = store.remove(carried.id()).await
-            {
-                // The revocation holds without.
-                tracing::warn!(%error, "a session that was signed out cannot be removed");
-            }
+            self.revoke(Target::Session(*carried.id()), now).await;
         }
         self.cookies.expire_session(visit.present)
+    }
+
+    /// Ends sessions, whoever holds their cookies: here at once, and elsewhere as soon as it is told.
+    pub async fn revoke(&self, target: Target, now: Timestamp) {
+        self.revocations.revoke(Revocation {
+            target,
+            not_before: now,
+        });
+        if let (Target::Session(id), Keeping::Store(store)) = (target, &self.keeping)
+            && let Err(error) = store.remove(&id).await
+        {
+            // The revocation holds without.
+            tracing::warn!(%error, "a session that has ended cannot be removed");
+        }
+    }
+
+    /// What a form of a page of ours holds, to show that it is of this session's own page: another site cannot
+    /// read it.
+    pub fn form_token(&self, session: &Session) -> String {
+        let token = self.keys.derive("account form", &session.id);
+        URL_SAFE_NO_PAD.encode(token)
     }
 
     /// `Set-Cookie` values that store `session` in the cookie itself; none when it does not fit.
