@@ -1,8 +1,10 @@
 //! The gate's own endpoints, one file each.
 
+pub mod account;
 mod asked;
 mod auth;
 mod callback;
+mod form;
 pub mod health;
 mod sign_in;
 mod sign_out;
@@ -32,6 +34,10 @@ pub enum Endpoint {
     Auth,
     /// `PREFIX/userinfo`
     Userinfo,
+    /// `PREFIX/account`
+    Account,
+    /// `PREFIX/account/sign_out`
+    AccountSignOut,
     /// `/ping`
     Ping,
     /// `/ready`
@@ -68,10 +74,12 @@ impl Endpoint {
                 "sign_out" => Self::SignOut,
                 "auth" => Self::Auth,
                 "userinfo" => Self::Userinfo,
+                "account" => Self::Account,
                 _ => Self::Unknown,
             },
             Some((name, provider)) => match (name, provider_name(provider)) {
                 ("start", Some(provider)) => Self::Start(Some(provider)),
+                ("account", _) if provider == "sign_out" => Self::AccountSignOut,
                 _ => Self::Unknown,
             },
         })
@@ -119,6 +127,14 @@ pub async fn serve(
             allow(method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
             Ok(userinfo::serve(gate, &request, record).await)
         }
+        Endpoint::Account => {
+            allow(method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
+            account::serve(gate, &request, record).await
+        }
+        Endpoint::AccountSignOut => {
+            allow(method, &[Method::POST], "POST")?;
+            account::sign_out(gate, request, record).await
+        }
         Endpoint::Ping => {
             allow(method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
             Ok(health::ping())
@@ -165,6 +181,8 @@ mod tests {
             ("/oauth2/sign_out", Endpoint::SignOut),
             ("/oauth2/auth", Endpoint::Auth),
             ("/oauth2/userinfo", Endpoint::Userinfo),
+            ("/oauth2/account", Endpoint::Account),
+            ("/oauth2/account/sign_out", Endpoint::AccountSignOut),
             ("/ping", Endpoint::Ping),
             ("/ready", Endpoint::Ready),
         ] {
@@ -204,6 +222,9 @@ mod tests {
             "/oauth2/callback/nobody",
             "/oauth2/callback/corp/",
             "/oauth2/sign_in/x",
+            "/oauth2/account/",
+            "/oauth2/account/sign_out/x",
+            "/oauth2/account/sign%5Fout",
         ] {
             assert_eq!(find(path), Some(Endpoint::Unknown), "{path}");
         }

@@ -15,7 +15,7 @@ use super::{
     store::{Id, Record, Store, StoreError},
     ticket::Ticket,
 };
-use crate::{clock::Timestamp, random};
+use crate::{clock::Timestamp, observe::metrics::Tally, random};
 
 /// Opens, keeps, renews and ends sessions.
 pub struct Sessions {
@@ -121,6 +121,19 @@ impl Sessions {
     /// What has ended before its time.
     pub fn revocations(&self) -> &Arc<Revocations> {
         &self.revocations
+    }
+
+    /// How renewals ended.
+    pub fn renewals(&self) -> &Tally<3> {
+        self.refresher.tally()
+    }
+
+    /// How many sessions the store holds, where there is one that can say so.
+    pub fn count(&self) -> Option<u64> {
+        match &self.keeping {
+            Keeping::Cookie { .. } => None,
+            Keeping::Store(store) => store.count(),
+        }
     }
 
     /// Whether sessions can be found and kept.
