@@ -1,8 +1,13 @@
-//! The admin listener: health answers apart from the public port.
+//! The admin listener: health, metrics, and everybody's sessions, apart from the public port. Whoever reaches it may
+//! use it.
+
+mod guard;
+mod metrics;
+mod sessions;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header::ALLOW};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -11,7 +16,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use self::sessions::Problem;
 use crate::{
+    answer::reply,
     body::Body,
     endpoint::health,
     gate::Gate,
@@ -23,7 +30,7 @@ const CONNECTIONS: usize = 64;
 /// How long a connection may take to send a request's head, the idle time before it included.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Serves `/ping` and `/ready` on `listener`, until `stop`.
+/// Serves `/ping`, `/ready`, `/metrics` and `/sessions` on `listener`, until `stop`.
 pub async fn serve(listener: Listener, gate: Arc<Gate>, stop: CancellationToken) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
@@ -41,21 +48,29 @@ pub async fn serve(listener: Listener, gate: Arc<Gate>, stop: CancellationToken)
         let gate = Arc::clone(&gate);
         tokio::spawn(async move {
             match stream {
-                Stream::Tcp(stream) => connection(stream, gate).await,
-                Stream::Unix(stream) => connection(stream, gate).await,
+                Stream::Tcp(stream) => connection(stream, Door::Network, gate).await,
+                Stream::Unix(stream) => connection(stream, Door::File, gate).await,
             }
             drop(place);
         });
     }
 }
 
-async fn connection<S>(stream: S, gate: Arc<Gate>)
+/// How a request got here.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Door {
+    Network,
+    /// A Unix socket, which no browser opens.
+    File,
+}
+
+async fn connection<S>(stream: S, door: Door, gate: Arc<Gate>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(move |request| {
-        let answer = answer(&request, &gate);
-        async move { Ok::<_, Infallible>(answer) }
+        let gate = Arc::clone(&gate);
+        async move { Ok::<_, Infallible>(answer(&request, door, &gate).await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -66,14 +81,40 @@ where
     }
 }
 
-fn answer(request: &Request<Incoming>, gate: &Gate) -> Response<Body> {
-    match request.uri().path() {
-        "/ping" => health::ping(),
-        "/ready" => health::ready(gate),
-        _ => {
-            let mut response = Response::new(Body::from("there is /ping and /ready\n"));
-            *response.status_mut() = StatusCode::NOT_FOUND;
-            response
+async fn answer(request: &Request<Incoming>, door: Door, gate: &Gate) -> Response<Body> {
+    let (headers, uri) = (request.headers(), request.uri());
+    let path = uri.path();
+    match path {
+        "/ping" => return health::ping(),
+        "/ready" => return health::ready(gate),
+        _ => {}
+    }
+    let name = match path.strip_prefix("/sessions") {
+        Some("") => Some(None),
+        Some(rest) => rest.strip_prefix('/').map(Some),
+        None => None,
+    };
+    if path != "/metrics" && name.is_none() {
+        let text = "there is /ping, /ready, /metrics and /sessions\n";
+        return reply::text(StatusCode::NOT_FOUND, text);
+    }
+    // Scrapers ask by whatever name they have been given, and numbers are no secret worth more than that.
+    let is_named = name.is_some() && door == Door::Network;
+    let refused = guard::refuse_pages(headers).and_then(|()| match is_named {
+        true => guard::refuse_names(headers),
+        false => Ok(()),
+    });
+    if let Err(message) = refused {
+        return Problem::new(StatusCode::FORBIDDEN, "forbidden", message).answer();
+    }
+    match name {
+        Some(name) => sessions::serve(request.method(), name, uri.query(), gate).await,
+        None if matches!(*request.method(), Method::GET | Method::HEAD) => metrics::serve(gate),
+        None => {
+            let mut answer = reply::text(StatusCode::METHOD_NOT_ALLOWED, "GET, HEAD\n");
+            let allow = HeaderValue::from_static("GET, HEAD");
+            answer.headers_mut().insert(ALLOW, allow);
+            answer
         }
     }
 }

@@ -33,7 +33,7 @@ use super::{
     revocation::Revocations,
     store::Id,
 };
-use crate::{clock::Timestamp, provider::Providers};
+use crate::{clock::Timestamp, observe::metrics::Tally, provider::Providers};
 
 /// Renews sessions.
 pub struct Refresher {
@@ -51,6 +51,7 @@ struct Shared {
     breakers: Breakers,
     revocations: Arc<Revocations>,
     keep: KeepTokens,
+    tally: Tally<3>,
 }
 
 /// What is to be done with a session before it is believed.
@@ -116,6 +117,7 @@ impl Refresher {
         Self {
             shared: Arc::new(Shared {
                 breakers: Breakers::new(&providers),
+                tally: Tally::new(providers.names(), ["renewed", "ended", "failed"]),
                 providers,
                 revocations,
                 keep,
@@ -129,6 +131,11 @@ impl Refresher {
             runtime,
             running: TaskTracker::new(),
         }
+    }
+
+    /// How renewals ended: "renewed"; "ended", at the provider's word; "failed", to be tried again.
+    pub fn tally(&self) -> &Tally<3> {
+        &self.shared.tally
     }
 
     /// Waits until what runs has ended, so that no token that was just given is lost with the process.

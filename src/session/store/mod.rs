@@ -85,6 +85,11 @@ pub trait Store: Send + Sync {
 
     /// Whether it answers.
     fn is_ready(&self) -> bool;
+
+    /// How many records it holds, about, where that can be said at once.
+    fn count(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// How long a lease lasts that nobody prolongs: what a replica that dies holds up the others for.
