@@ -27,7 +27,7 @@ use crate::{
         refresh::Refresher,
         revocation::Revocations,
         seal::KeyRing,
-        store::{Memory, Store},
+        store::{Memory, Redis, Store},
     },
     site::{ProviderFace, Site},
     trust,
@@ -68,7 +68,15 @@ pub async fn run(config: Config) -> io::Result<()> {
         config.session.provider_grace,
         Handle::current(),
     ));
-    let gate = build(config, providers, revocations, Arc::clone(&refresher));
+    let redis = start_redis(&config, &revocations);
+    let store = redis.clone();
+    let gate = build(
+        config,
+        providers,
+        revocations,
+        Arc::clone(&refresher),
+        store,
+    );
     let gate = Arc::new(gate);
     let recipe = Recipe {
         gate: Arc::clone(&gate),
@@ -101,6 +109,9 @@ pub async fn run(config: Config) -> io::Result<()> {
     if timeout(grace, refresher.finish()).await.is_err() {
         tracing::warn!("the grace is over; renewals that still ran are lost");
     }
+    if let Some(redis) = redis {
+        redis.finish().await;
+    }
     tracing::info!("stopped");
     Ok(())
 }
@@ -111,6 +122,7 @@ fn build(
     providers: Arc<Providers>,
     revocations: Arc<Revocations>,
     refresher: Arc<Refresher>,
+    redis: Option<Arc<Redis>>,
 ) -> Gate {
     let keys = Arc::new(KeyRing::new(
         &config.session.secrets,
@@ -120,11 +132,8 @@ fn build(
     let return_rules = ReturnRules::new(&config.public_url, &config.redirect_hosts, &config.prefix)
         .without(faces.iter().map(|face| face.callback_path.clone()));
     let cookies = Cookies::new(&config.session, &config.public_url, &config.prefix);
-    let lifetimes = Lifetimes {
-        lifetime: config.session.lifetime,
-        idle_timeout: config.session.idle_timeout,
-    };
-    let keeping = keeping(&config.session, lifetimes);
+    let lifetimes = lifetimes(&config.session);
+    let keeping = keeping(&config.session, lifetimes, redis);
     let presence = presence(&config.session, lifetimes, &revocations);
     let reserved = ReservedNames::new(config.headers.identity.iter().map(|(name, _)| name));
     let site = Site {
@@ -154,14 +163,35 @@ fn build(
     }
 }
 
-fn keeping(config: &SessionConfig, lifetimes: Lifetimes) -> Keeping {
-    match &config.store {
-        StoreConfig::Cookie => Keeping::Cookie { shared: None },
-        StoreConfig::Memory => {
-            let store: Arc<dyn Store> = Arc::new(Memory::new(config.max_sessions, lifetimes));
-            Keeping::Store(store)
+fn lifetimes(config: &SessionConfig) -> Lifetimes {
+    Lifetimes {
+        lifetime: config.lifetime,
+        idle_timeout: config.idle_timeout,
+    }
+}
+
+/// Redis, where replicas share one. Gates share it with their own replicas only, however many use it: those with the
+/// same public address and the same cookie.
+fn start_redis(config: &Config, revocations: &Arc<Revocations>) -> Option<Arc<Redis>> {
+    let session = &config.session;
+    let address = match &session.store {
+        StoreConfig::Redis(address) => address,
+        StoreConfig::Cookie => session.shared.as_ref()?,
+        StoreConfig::Memory => return None,
+    };
+    let gate = [config.public_url.authority(), &session.cookie_name];
+    let lifetimes = lifetimes(session);
+    Some(Redis::start(address, gate, lifetimes, revocations))
+}
+
+fn keeping(config: &SessionConfig, lifetimes: Lifetimes, redis: Option<Arc<Redis>>) -> Keeping {
+    let redis = redis.map(|redis| -> Arc<dyn Store> { redis });
+    match (&config.store, redis) {
+        (StoreConfig::Redis(_), Some(redis)) => Keeping::Store(redis),
+        (StoreConfig::Memory, _) => {
+            Keeping::Store(Arc::new(Memory::new(config.max_sessions, lifetimes)))
         }
-        StoreConfig::Redis(_) => todo!("REDIS"),
+        (_, shared) => Keeping::Cookie { shared },
     }
 }
 

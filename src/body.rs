@@ -10,6 +10,17 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::forward::UpstreamBody;
 
+/// Why a body breaks off.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The other side broke it off.
+    #[error(transparent)]
+    Broken(#[from] hyper::Error),
+    /// The session that it was for has ended.
+    #[error("the session has ended")]
+    SessionOver,
+}
+
 /// An answer's body: our own few bytes, or what streams from the upstream.
 #[derive(Default)]
 pub enum Body {
@@ -36,12 +47,12 @@ impl From<&'static str> for Body {
 
 impl HttpBody for Body {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
             Self::Upstream(body) => Pin::new(body).poll_frame(context),

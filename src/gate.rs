@@ -11,8 +11,9 @@ use hyper::body::Incoming;
 use crate::{
     answer::{self, Reject},
     body::Body,
-    clean::{CleanRequest, Cleaning, Peer},
+    clean::{CleanRequest, Cleaning, Peer, Unclean},
     clock,
+    deadline::Wait,
     decide::{Permit, Refusal, decide},
     endpoint::{self, Endpoint},
     forward::{ForwardError, Forwarder, IdentityHeaders},
@@ -44,87 +45,112 @@ pub struct Gate {
     pub identity_headers: IdentityHeaders,
 }
 
+/// A request that was cleaned, or could not be.
+pub struct Begun {
+    request: Result<Box<CleanRequest>, Unclean>,
+    record: Record,
+}
+
 impl Gate {
-    /// Answers a request, always, and logs it, always.
-    pub async fn handle(
-        &self,
-        request: Request<Incoming>,
-        peer: &Peer,
-        ids: &RequestIds,
-        forwarder: &Forwarder,
-    ) -> Response<Body> {
+    /// Begins a request: cleans it, which waits for nothing.
+    pub fn begin(&self, request: Request<Incoming>, peer: &Peer, ids: &RequestIds) -> Begun {
         let id = ids.next();
         let mut record = Record::begin(id, request.method(), request.uri().path());
-        let audience = answer::audience::of(request.method(), request.headers());
-        let response = match self.road(request, peer, forwarder, &mut record).await {
-            Ok(response) => response,
-            Err(reject) => {
-                record.verdict = reject.verdict();
-                record.detail = reject.detail().or_else(|| record.detail.take());
-                answer::render(&reject, audience, &self.site, &id.to_string())
-            }
-        };
-        record.status = Some(response.status());
-        response
+        let request = self.cleaning.clean(request, peer, id.header());
+        if let Ok(request) = &request {
+            record.client = request.client.address;
+        }
+        Begun { request, record }
     }
 
-    /// clean → route → identify → decide → forward. What it cannot pass it rejects; `handle` answers.
+    /// Answers a request, always, and logs it, always. `wait` is the request's, or its connection's.
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an `async fn` keeps what it is given twice, in each request's future"
+    )]
+    pub fn finish<'a>(
+        &'a self,
+        mut begun: Begun,
+        forwarder: &'a Forwarder,
+        wait: &'a Arc<Wait>,
+    ) -> impl Future<Output = Response<Body>> + Send + 'a {
+        async move {
+            let record = &mut begun.record;
+            let (result, audience) = match begun.request {
+                Ok(request) => {
+                    let audience = request.audience;
+                    (self.road(request, forwarder, wait, record).await, audience)
+                }
+                Err(unclean) => (Err(Reject::BadRequest(unclean.sentence)), unclean.audience),
+            };
+            let response = result.unwrap_or_else(|reject| {
+                record.verdict = reject.verdict();
+                record.detail = reject.detail().or_else(|| record.detail.take());
+                answer::render(&reject, audience, &self.site, &record.id.to_string())
+            });
+            record.status = Some(response.status());
+            response
+        }
+    }
+
+    /// route → identify → decide → forward. What it cannot pass it rejects; `finish` answers.
     async fn road(
         &self,
-        request: Request<Incoming>,
-        peer: &Peer,
+        request: Box<CleanRequest>,
         forwarder: &Forwarder,
+        wait: &Arc<Wait>,
         record: &mut Record,
     ) -> Result<Response<Body>, Reject> {
-        let request = self
-            .cleaning
-            .clean(request, peer, record.id.header())
-            .map_err(Reject::BadRequest)?;
-        record.client = request.client.address;
-
         if let Some(endpoint) = self.own_endpoint(&request)? {
             // Boxed, so that its size is not that of every request.
             return Box::pin(endpoint::serve(&endpoint, self, request, record)).await;
         }
 
-        let now = clock::now();
-        let visit = self.sessions.visit(&request.head.headers, now).await;
-        let session = visit.as_ref().ok().and_then(|visit| visit.session.as_ref());
-        record.user = session.map(|session| session.identity.user().clone());
+        // A block, so that nothing of it is kept while the upstream answers.
+        let (answer, renewal) = {
+            let now = clock::now();
+            let visit = match self.sessions.look(&request.head.headers, now) {
+                Ok(visit) => Ok(visit),
+                Err(pending) => pending.wait().await,
+            };
+            let session = visit.as_ref().ok().and_then(|visit| visit.session.as_ref());
+            record.note_user(session.map(|session| session.identity.user()));
 
-        let path = request.path();
-        let permit = self
-            .judge(
-                &request.head.method,
-                path,
-                request.deep_path.as_deref(),
-                session,
-            )
-            .map_err(|judgement| match (judgement, &visit) {
-                (Judgement::Refused(Refusal::NotSignedIn), Err(unavailable)) => {
-                    Reject::Unavailable(unavailable.clone())
-                }
-                (judgement, _) => self.reject(judgement, &request),
-            })?;
-        record.verdict = if permit.told().is_some() {
-            "pass"
-        } else {
-            "public"
-        };
+            let path = request.path();
+            let permit = self
+                .judge(
+                    &request.head.method,
+                    path,
+                    request.deep_path.as_deref(),
+                    session,
+                )
+                .map_err(|judgement| match (judgement, &visit) {
+                    (Judgement::Refused(Refusal::NotSignedIn), Err(unavailable)) => {
+                        Reject::Unavailable(unavailable.clone())
+                    }
+                    (judgement, _) => self.reject(judgement, &request),
+                })?;
+            record.verdict = if permit.told().is_some() {
+                "pass"
+            } else {
+                "public"
+            };
 
-        if permit.told().is_some() && self.is_foreign_upgrade(&request) {
-            return Err(Reject::Forbidden("an upgrade asked for by another site"));
-        }
-        if let Some(session) = permit.told() {
-            let (headers, address) = (&request.head.headers, request.client.address);
-            self.presence.see(session, headers, address, now);
-        }
-        let renewal = match &visit {
-            Ok(visit) if permit.told().is_some() => self.sessions.renew(visit, now),
-            _ => Vec::new(),
+            if permit.told().is_some() && self.is_foreign_upgrade(&request) {
+                return Err(Reject::Forbidden("an upgrade asked for by another site"));
+            }
+            if let Some(session) = permit.told() {
+                let (headers, address) = (&request.head.headers, request.client.address);
+                self.presence.see(session, headers, address, now);
+            }
+            let renewal = match &visit {
+                Ok(visit) if permit.told().is_some() => self.sessions.renew(visit, now),
+                _ => Vec::new(),
+            };
+            let cookies = self.sessions.cookies();
+            let answer = forwarder.send(wait, &permit, &self.identity_headers, cookies, request);
+            (answer, renewal)
         };
-        let cookies = self.sessions.cookies();
-        let answer = forwarder.send(&permit, &self.identity_headers, cookies, request);
         let mut response = answer
             .await
             .map_err(|error| upstream_failed(&error, record))?;
@@ -139,8 +165,11 @@ impl Gate {
     /// Whether a page of another site opens a connection in the visitor's name. Browsers let any page
     /// open a WebSocket, and what comes back is not theirs to hide (RFC 6455 §10.2).
     fn is_foreign_upgrade(&self, request: &CleanRequest) -> bool {
+        if request.upgrade.is_none() {
+            return false;
+        }
         let headers = &request.head.headers;
-        let Some(origin) = headers.get(ORIGIN).filter(|_| request.upgrade.is_some()) else {
+        let Some(origin) = headers.get(ORIGIN) else {
             return false;
         };
         let Ok(origin) = origin.to_str() else {
@@ -178,7 +207,7 @@ impl Gate {
     fn reject(&self, judgement: Judgement, request: &CleanRequest) -> Reject {
         let return_to = || {
             answer::return_address(
-                request.audience(),
+                request.audience,
                 &request.head.headers,
                 request.target(),
                 &self.site,

@@ -1,7 +1,8 @@
-//! Whom the gate believes when it calls out over TLS: providers and an `https` upstream.
+//! Whom the gate believes when it calls out over TLS: providers, an `https` upstream, Redis.
 
 use std::sync::Arc;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 
 /// HTTP/1.1 over TLS, trusting the system's certificate authorities; where it has none (an empty
@@ -24,4 +25,26 @@ pub fn client_config_with(roots: RootCertStore) -> Arc<ClientConfig> {
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Arc::new(config)
+}
+
+/// The system's certificate authorities as PEM (RFC 7468), for a library that makes its own configuration; none where
+/// the system has none.
+pub fn system_roots_as_pem() -> Option<Vec<u8>> {
+    let certificates = rustls_native_certs::load_native_certs().certs;
+    let pem: String = certificates
+        .into_iter()
+        // Systems carry some that cannot be read; they are no reason to trust none.
+        .filter(|certificate| RootCertStore::empty().add(certificate.clone()).is_ok())
+        .map(|certificate| {
+            let body = STANDARD.encode(certificate);
+            format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n")
+        })
+        .collect();
+    (!pem.is_empty()).then(|| pem.into_bytes())
+}
+
+/// Makes aws-lc the cryptography of libraries that do not ask which: there is no other in this process.
+pub fn install_cryptography() {
+    // Only the first call counts.
+    let _ = aws_lc_rs::default_provider().install_default();
 }

@@ -115,27 +115,39 @@ impl Bench<'_> {
         Ok(Comparison { name, triples })
     }
 
-    /// One run on connections of its own, after a warm-up.
     fn measure(
         &self,
         setup: &Setup,
         requests: &Requests,
         first: usize,
     ) -> Result<Sample, Box<dyn Error>> {
-        let count = self.effort.requests;
-        let mut load = Load::connect(setup.address, self.effort.connections)?;
-        load.run(requests, first, WARM_UP * self.effort.connections)?;
+        Sample::take(setup, self.app, self.effort, requests, first)
+    }
+}
+
+impl Sample {
+    /// One run on connections of its own, after a warm-up.
+    pub fn take(
+        setup: &Setup,
+        app: &Process,
+        effort: Effort,
+        requests: &Requests,
+        first: usize,
+    ) -> Result<Self, Box<dyn Error>> {
+        let count = effort.requests;
+        let mut load = Load::connect(setup.address, effort.connections)?;
+        load.run(requests, first, WARM_UP * effort.connections)?;
 
         let usage = Usage::now();
-        let surroundings = self.app.cpu_time() + process::own_cpu_time();
+        let surroundings = app.cpu_time() + process::own_cpu_time();
         let cpu = setup.cpu_time();
         let run = load.run(requests, first, count)?;
         let cpu = setup.cpu_time() - cpu;
-        let surroundings = self.app.cpu_time() + process::own_cpu_time() - surroundings;
+        let surroundings = app.cpu_time() + process::own_cpu_time() - surroundings;
         let foreign = Usage::now().foreign_since(usage, cpu + surroundings);
 
         let wall = run.wall.as_secs_f64();
-        Ok(Sample {
+        Ok(Self {
             cpu: as_f64(cpu) / 1e3 / as_f64(count as u64),
             rate: as_f64(count as u64) / wall,
             p50: microseconds(run.percentile(50)),

@@ -13,7 +13,9 @@ mod report;
 mod request;
 mod session;
 mod setup;
+mod signed_in;
 mod statistics;
+mod stores;
 mod syscalls;
 mod upstream;
 
@@ -44,6 +46,8 @@ use crate::{
 enum Command {
     /// Compares sidegate with nginx and prints Markdown.
     Compare(Options),
+    /// Compares sidegate's session stores with each other, and weighs sessions in memory.
+    Stores(Options),
     /// Sends requests to a sidegate that runs already, for a profiler to watch.
     Load {
         /// Where it listens.
@@ -86,9 +90,25 @@ struct Options {
     seconds: u64,
 }
 
+impl Options {
+    fn effort(&self) -> Effort {
+        Effort {
+            rounds: self.rounds,
+            requests: self.requests,
+            connections: self.connections,
+            deadline: Instant::now() + Duration::from_secs(self.seconds),
+        }
+    }
+}
+
+/// sidegate's own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Compare(options) => compare(&options),
+        Command::Stores(options) => stores::compare(&options.sidegate, options.effort()),
         Command::Load {
             address,
             config,
@@ -125,12 +145,7 @@ fn send(
 }
 
 fn compare(options: &Options) -> Result<(), Box<dyn Error>> {
-    let effort = Effort {
-        rounds: options.rounds,
-        requests: options.requests,
-        connections: options.connections,
-        deadline: Instant::now() + Duration::from_secs(options.seconds),
-    };
+    let effort = options.effort();
     let cores = Cores::choose()?;
     let workplace = Workplace::new()?;
     let app_address = free_address()?;

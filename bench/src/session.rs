@@ -41,7 +41,10 @@ impl Mint {
             .map_err(|report| report.render(false))?
             .config;
         let host = config.public_url.authority();
-        let provider = config.providers.first().ok_or("no provider is configured")?;
+        let provider = config
+            .providers
+            .first()
+            .ok_or("no provider is configured")?;
         Ok(Self {
             provider_fingerprint: provider.fingerprint(),
             keys: KeyRing::new(&config.session.secrets, host),

@@ -27,6 +27,8 @@ pub enum Role {
     App,
     /// 202 with the identity in headers, as a forward-auth endpoint would.
     Auth,
+    /// 200 with the JSON of a token endpoint and of a userinfo endpoint in one.
+    Provider,
 }
 
 /// Answers on `address` until the process is ended.
@@ -156,6 +158,17 @@ fn answer(role: Role) -> Vec<u8> {
             let mut answer = head.into_bytes();
             answer.resize(answer.len() + BODY_LENGTH, b'x');
             answer
+        }
+        Role::Provider => {
+            let body = "{\"access_token\":\"a\",\"token_type\":\"bearer\",\"sub\":\"8f3c1c3e-6d0e-4f0b\",\
+                        \"login\":\"ada.lovelace\",\"email\":\"ada.lovelace@example.com\",\
+                        \"email_verified\":true,\"name\":\"Ada Lovelace\",\
+                        \"groups\":[\"engineering\",\"operations\",\"everyone\"]}";
+            let length = body.len();
+            format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+            )
+            .into_bytes()
         }
         Role::Auth => b"HTTP/1.1 202 Accepted\r\nServer: auth\r\n\
             Date: Sun, 22 Nov 2026 10:00:00 GMT\r\nX-Auth-Request-User: ada.lovelace\r\n\

@@ -100,9 +100,12 @@ async fn answer(request: &Request<Incoming>, door: Door, gate: &Gate) -> Respons
     }
     // Scrapers ask by whatever name they have been given, and numbers are no secret worth more than that.
     let is_named = name.is_some() && door == Door::Network;
-    let refused = guard::refuse_pages(headers).and_then(|()| match is_named {
-        true => guard::refuse_names(headers),
-        false => Ok(()),
+    let refused = guard::refuse_pages(headers).and_then(|()| {
+        if is_named {
+            guard::refuse_names(headers)
+        } else {
+            Ok(())
+        }
     });
     if let Err(message) = refused {
         return Problem::new(StatusCode::FORBIDDEN, "forbidden", message).answer();

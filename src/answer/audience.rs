@@ -5,10 +5,7 @@
 //! absent. The wrong answer hurts either way: a `fetch` that follows a redirect to the provider dies
 //! in CORS, and a person who gets JSON is lost.
 
-use http::{
-    HeaderMap, HeaderName, Method,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, UPGRADE},
-};
+use http::{HeaderMap, HeaderValue, Method, header::ACCEPT};
 
 /// Who reads the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,67 +23,110 @@ pub enum Audience {
 
 /// Fetch Metadata first (`Sec-Fetch-Mode`, `Sec-Fetch-Dest`), `Accept` where it is absent.
 pub fn of(method: &Method, headers: &HeaderMap) -> Audience {
-    if is_grpc(headers) {
-        return Audience::Grpc;
+    let mut signs = Signs::default();
+    for (name, value) in headers {
+        signs.note(name.as_str(), value);
     }
-    let is_person = match headers.get(SEC_FETCH_MODE) {
-        Some(mode) => mode == "navigate" && opens_a_page(headers) && !is_speculative(headers),
-        None => looks_like_a_browser(headers),
-    };
-    match (is_person, *method == Method::GET || *method == Method::HEAD) {
-        (true, true) => Audience::Navigation,
-        (true, false) => Audience::Submission,
-        (false, _) => Audience::Program,
+    signs.audience(method, headers)
+}
+
+/// The headers that tell who reads the answer, noted in one pass over a request: of each the first.
+#[derive(Default)]
+pub struct Signs<'a> {
+    kind: Option<&'a HeaderValue>,
+    mode: Option<&'a HeaderValue>,
+    destination: Option<&'a HeaderValue>,
+    purposes: [Option<&'a HeaderValue>; 2],
+    requested_with: Option<&'a HeaderValue>,
+    authorization: Option<&'a HeaderValue>,
+    upgrades: bool,
+}
+
+impl<'a> Signs<'a> {
+    /// Notes one header.
+    #[inline]
+    pub fn note(&mut self, name: &str, value: &'a HeaderValue) {
+        // By length first, so that most names are told from all of them at once.
+        let sign = match name.len() {
+            7 if name == "purpose" => &mut self.purposes[1],
+            7 if name == "upgrade" => {
+                self.upgrades = true;
+                return;
+            }
+            11 if name == "sec-purpose" => &mut self.purposes[0],
+            12 if name == "content-type" => &mut self.kind,
+            13 if name == "authorization" => &mut self.authorization,
+            14 if name == "sec-fetch-mode" => &mut self.mode,
+            14 if name == "sec-fetch-dest" => &mut self.destination,
+            16 if name == "x-requested-with" => &mut self.requested_with,
+            _ => return,
+        };
+        sign.get_or_insert(value);
     }
-}
 
-/// gRPC over HTTP/2 and gRPC-Web; no form and no plain link can send this type.
-fn is_grpc(headers: &HeaderMap) -> bool {
-    let Some(kind) = text(headers, &CONTENT_TYPE) else {
-        return false;
-    };
-    let essence = kind.split(';').next().unwrap_or_default().trim();
-    let Some((prefix, rest)) = essence.split_at_checked("application/grpc".len()) else {
-        return false;
-    };
-    prefix.eq_ignore_ascii_case("application/grpc")
-        && (rest.is_empty() || rest.starts_with(['+', '-']))
-}
+    /// Who it is. `headers` are those that were noted, all of them.
+    pub fn audience(&self, method: &Method, headers: &HeaderMap) -> Audience {
+        if self.is_grpc() {
+            return Audience::Grpc;
+        }
+        let is_person = match self.mode {
+            Some(mode) => mode == "navigate" && self.opens_a_page() && !self.is_speculative(),
+            None => self.looks_like_a_browser(headers),
+        };
+        match (is_person, *method == Method::GET || *method == Method::HEAD) {
+            (true, true) => Audience::Navigation,
+            (true, false) => Audience::Submission,
+            (false, _) => Audience::Program,
+        }
+    }
 
-/// Windows and frames. A download (`<a download>`) navigates with the destination `empty`: redirected,
-/// it would save the sign-in page under the file's name; `embed` and `object` show no page of ours.
-fn opens_a_page(headers: &HeaderMap) -> bool {
-    headers
-        .get(SEC_FETCH_DEST)
-        .is_none_or(|destination| PAGES.iter().any(|page| destination == page))
-}
+    /// gRPC over HTTP/2 and gRPC-Web; no form and no plain link can send this type.
+    fn is_grpc(&self) -> bool {
+        let Some(kind) = text(self.kind) else {
+            return false;
+        };
+        let essence = kind.split(';').next().unwrap_or_default().trim();
+        let Some((prefix, rest)) = essence.split_at_checked("application/grpc".len()) else {
+            return false;
+        };
+        prefix.eq_ignore_ascii_case("application/grpc")
+            && (rest.is_empty() || rest.starts_with(['+', '-']))
+    }
 
-/// A prefetch or prerender: nobody asked for the page yet, so it must not begin a login.
-fn is_speculative(headers: &HeaderMap) -> bool {
-    [SEC_PURPOSE, PURPOSE]
-        .iter()
-        .filter_map(|name| text(headers, name))
-        .any(|purpose| purpose.to_ascii_lowercase().contains("prefetch"))
-}
+    /// Windows and frames. A download (`<a download>`) navigates with the destination `empty`: redirected,
+    /// it would save the sign-in page under the file's name; `embed` and `object` show no page of ours.
+    fn opens_a_page(&self) -> bool {
+        self.destination
+            .is_none_or(|destination| PAGES.iter().any(|page| destination == page))
+    }
 
-/// The rule for clients that send no Fetch Metadata.
-fn looks_like_a_browser(headers: &HeaderMap) -> bool {
-    let is_script = headers
-        .get(X_REQUESTED_WITH)
-        .is_some_and(|by| by.as_bytes().eq_ignore_ascii_case(b"XMLHttpRequest"));
-    let has_token = text(headers, &AUTHORIZATION)
-        .and_then(|credentials| credentials.get(..7))
-        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer "));
-    !is_script
-        && !has_token
-        && !headers.contains_key(UPGRADE)
-        && !is_speculative(headers)
-        && headers
-            .get_all(ACCEPT)
+    /// A prefetch or prerender: nobody asked for the page yet, so it must not begin a login.
+    fn is_speculative(&self) -> bool {
+        self.purposes
             .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .any(accepts_html)
+            .filter_map(|purpose| text(*purpose))
+            .any(|purpose| purpose.to_ascii_lowercase().contains("prefetch"))
+    }
+
+    /// The rule for clients that send no Fetch Metadata.
+    fn looks_like_a_browser(&self, headers: &HeaderMap) -> bool {
+        let is_script = self
+            .requested_with
+            .is_some_and(|by| by.as_bytes().eq_ignore_ascii_case(b"XMLHttpRequest"));
+        let has_token = text(self.authorization)
+            .and_then(|credentials| credentials.get(..7))
+            .is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer "));
+        !is_script
+            && !has_token
+            && !self.upgrades
+            && !self.is_speculative()
+            && headers
+                .get_all(ACCEPT)
+                .iter()
+                .filter_map(|value| value.to_str().ok())
+                .flat_map(|value| value.split(','))
+                .any(accepts_html)
+    }
 }
 
 /// Whether one media range of `Accept` names HTML and does not refuse it (RFC 9110 §12.4.2: `q=0`).
@@ -106,22 +146,16 @@ fn accepts_html(range: &str) -> bool {
         })
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok()
+fn text(value: Option<&HeaderValue>) -> Option<&str> {
+    value?.to_str().ok()
 }
-
-const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
-const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
-const SEC_PURPOSE: HeaderName = HeaderName::from_static("sec-purpose");
-const PURPOSE: HeaderName = HeaderName::from_static("purpose");
-const X_REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
 
 /// The values of `Sec-Fetch-Dest` behind which a person looks at a page.
 const PAGES: [&str; 4] = ["document", "iframe", "frame", "fencedframe"];
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderName, HeaderValue};
     use proptest::prelude::*;
 
     use super::{Audience::*, *};
@@ -263,7 +297,7 @@ mod tests {
         fn only_get_and_head_navigate(mode in "\\PC{0,12}", accept in "\\PC{0,40}", method in "[A-Z]{1,8}") {
             let mut map = HeaderMap::new();
             if let Ok(value) = HeaderValue::from_str(&mode) {
-                map.insert(SEC_FETCH_MODE, value);
+                map.insert("sec-fetch-mode", value);
             }
             if let Ok(value) = HeaderValue::from_str(&accept) {
                 map.insert(ACCEPT, value);

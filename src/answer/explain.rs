@@ -100,15 +100,7 @@ impl Reject {
                 "The app does not answer",
                 "The app behind this page cannot be reached right now. Try again in a moment.",
             ),
-            Self::GatewayTimeout => Explanation::new(
-                (
-                    StatusCode::GATEWAY_TIMEOUT,
-                    "gateway_timeout",
-                    DEADLINE_EXCEEDED,
-                ),
-                "The app takes too long",
-                "The app behind this page did not answer in time. Try again in a moment.",
-            ),
+            Self::GatewayTimeout => gateway_timeout(),
         }
     }
 
@@ -241,6 +233,18 @@ impl Explanation {
             message: message.into(),
         }
     }
+}
+
+fn gateway_timeout() -> Explanation {
+    Explanation::new(
+        (
+            StatusCode::GATEWAY_TIMEOUT,
+            "gateway_timeout",
+            DEADLINE_EXCEEDED,
+        ),
+        "The app takes too long",
+        "The app behind this page did not answer in time. Try again in a moment.",
+    )
 }
 
 fn explain_login(error: &LoginError) -> Explanation {

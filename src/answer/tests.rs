@@ -85,7 +85,7 @@ fn again() -> StartAgain {
     StartAgain {
         provider: "corp".to_owned(),
         return_to: site().checked(Some("/deep?x=1")),
-        was_again: false,
+        times: 0,
     }
 }
 

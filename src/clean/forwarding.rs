@@ -75,6 +75,11 @@ pub fn strip(headers: &mut HeaderMap) {
     FORWARDING.remove(headers, |_| true);
 }
 
+/// Whether `name`, in lower case, is a forwarding header in some spelling.
+pub fn is_forwarding(name: &str) -> bool {
+    FORWARDING.contains(name)
+}
+
 /// Makes the forwarding headers of a request to the upstream say what the gate knows. `host` is the
 /// authority that the browser asked for.
 ///
@@ -85,6 +90,19 @@ pub fn strip(headers: &mut HeaderMap) {
 /// Where nothing is known (a Unix socket's peer that forwards nothing) the header is absent.
 pub fn rebuild(
     headers: &mut HeaderMap,
+    peer: &Peer,
+    client: &Client,
+    trusted: &[IpNet],
+    host: Option<HeaderValue>,
+) {
+    let any = headers.keys().any(|name| is_forwarding(name.as_str()));
+    rebuild_noted(headers, any, peer, client, trusted, host);
+}
+
+/// As [`rebuild`]; `any` is whether there is a forwarding header, or was one before some were removed.
+pub(super) fn rebuild_noted(
+    headers: &mut HeaderMap,
+    any: bool,
     peer: &Peer,
     client: &Client,
     trusted: &[IpNet],
@@ -102,22 +120,22 @@ pub fn rebuild(
         let client_address = client.address.and_then(|address| addresses(&[address]));
         (addresses(&chain), client_address)
     } else {
-        strip(headers);
+        if any {
+            strip(headers);
+        }
         // The peer is the client.
         (peer.header().cloned(), peer.header().cloned())
     };
     let proto = HeaderValue::from_static(if client.is_https { "https" } else { "http" });
-    for (name, value) in [
-        (X_FORWARDED_FOR, chain),
-        (X_REAL_IP, client_address),
-        (X_FORWARDED_PROTO, Some(proto)),
-        (X_FORWARDED_HOST, host),
-    ] {
-        match value {
-            Some(value) => headers.insert(name, value),
-            None => headers.remove(name),
-        };
-    }
+    let mut set = |name: HeaderName, value: Option<HeaderValue>| match value {
+        Some(value) => _ = headers.insert(name, value),
+        None if any => _ = headers.remove(name),
+        None => {}
+    };
+    set(X_FORWARDED_FOR, chain);
+    set(X_REAL_IP, client_address);
+    set(X_FORWARDED_PROTO, Some(proto));
+    set(X_FORWARDED_HOST, host);
 }
 
 /// The addresses as one list; none for no address.

@@ -12,7 +12,7 @@ use std::{borrow::Cow, marker::PhantomData, net::IpAddr, sync::Arc};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version,
-    header::{HOST, TRANSFER_ENCODING},
+    header::{EXPECT, HOST, TRANSFER_ENCODING},
     request::Parts,
     uri::PathAndQuery,
 };
@@ -20,7 +20,10 @@ use hyper::body::Incoming;
 use ipnet::IpNet;
 
 use self::{client::Client, identity::ReservedNames, original::Original, path::CanonicalPath};
-use crate::{answer::audience::Audience, forward::hop};
+use crate::{
+    answer::audience::{Audience, Signs},
+    forward::hop,
+};
 
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// What a request usually gets on its way: forwarding and identity headers, room for which is made once.
@@ -42,17 +45,40 @@ pub struct CleanRequest {
     pub upgrade: Option<HeaderValue>,
     /// What a trusted proxy asks the forward-auth endpoint to judge.
     pub original: Original,
+    /// Who reads the answer.
+    pub audience: Audience,
     cleaned: PhantomData<Cleaned>,
 }
 
+/// A request that cannot be judged.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unclean {
+    /// Why; may be shown.
+    pub sentence: Cow<'static, str>,
+    /// Who reads the answer.
+    pub audience: Audience,
+}
+
 /// The authority that the browser asked for: a trusted proxy may have put another into `Host`.
-fn forwarded_host(headers: &HeaderMap, client: &Client) -> Option<HeaderValue> {
-    let believed = client
-        .peer_is_trusted
-        .then(|| headers.get(X_FORWARDED_HOST))
-        .flatten();
-    let believed = believed.filter(|host| host.to_str().is_ok_and(is_authority));
-    believed.or_else(|| headers.get(HOST)).cloned()
+fn forwarded_host(headers: &HeaderMap, client: &Client, host: HeaderValue) -> HeaderValue {
+    if !client.peer_is_trusted {
+        return host;
+    }
+    let believed = headers
+        .get(X_FORWARDED_HOST)
+        .filter(|host| host.to_str().is_ok_and(is_authority));
+    believed.cloned().unwrap_or(host)
+}
+
+/// What one pass over the headers finds, so that nothing is looked for that is not there.
+struct Noted {
+    hosts: usize,
+    /// The first of them.
+    host: Option<HeaderValue>,
+    hop: hop::Noted,
+    reserved: bool,
+    forwarding: bool,
+    audience: Audience,
 }
 
 /// Keeps others from making a [`CleanRequest`].
@@ -102,18 +128,24 @@ pub struct Cleaning {
 }
 
 impl Cleaning {
-    /// Cleans a request. `id` becomes its `X-Request-Id`. The error's sentence may be shown.
+    /// Cleans a request. `id` becomes its `X-Request-Id`.
     pub fn clean(
         &self,
         request: Request<Incoming>,
         peer: &Peer,
         id: HeaderValue,
-    ) -> Result<CleanRequest, Cow<'static, str>> {
+    ) -> Result<Box<CleanRequest>, Unclean> {
         let (mut head, body) = request.into_parts();
-        settle_host(&mut head)?;
-        check_framing(&head.headers)?;
-        let deep_path = settle_path(&mut head)?;
-        check_method(&head.method)?;
+        let mut noted = self.note(&head);
+        let audience = noted.audience;
+        let unclean = |sentence| Unclean { sentence, audience };
+        let host = settle_host(&mut head, noted.hosts, noted.host.take());
+        let host = host.map_err(|sentence| unclean(sentence.into()))?;
+        if noted.hop.transfer_encoding() {
+            check_framing(&head.headers).map_err(|sentence| unclean(sentence.into()))?;
+        }
+        let deep_path = settle_path(&mut head).map_err(unclean)?;
+        check_method(&head.method).map_err(|sentence| unclean(sentence.into()))?;
         // Both before `Connection` can nominate away what a trusted proxy says.
         let client = client::resolve(peer.address, peer.tls, &head.headers, &self.trusted_proxies);
         let original = if client.peer_is_trusted {
@@ -121,26 +153,64 @@ impl Cleaning {
         } else {
             Original::default()
         };
-        let upgrade = hop::upgrade_asked(&head.headers);
-        hop::strip(&mut head.headers);
-        hop::strip_expect(&mut head.headers);
-        self.reserved.strip(&mut head.headers);
-        let host = forwarded_host(&head.headers, &client);
+        let upgrade = if noted.hop.upgrade() {
+            hop::upgrade_asked(&head.headers)
+        } else {
+            None
+        };
+        hop::strip_noted(&mut head.headers, noted.hop);
+        if noted.hop.expect() {
+            // Answered by this hop: the body is asked for once the request may pass.
+            head.headers.remove(EXPECT);
+        }
+        if noted.reserved {
+            self.reserved.strip(&mut head.headers);
+        }
+        let host = Some(forwarded_host(&head.headers, &client, host));
         let trusted = &self.trusted_proxies;
         head.headers.reserve(ADDED_HEADERS);
-        forwarding::rebuild(&mut head.headers, peer, &client, trusted, host);
+        let any = noted.forwarding;
+        forwarding::rebuild_noted(&mut head.headers, any, peer, &client, trusted, host);
         if !(client.peer_is_trusted && head.headers.contains_key(X_REQUEST_ID)) {
             head.headers.insert(X_REQUEST_ID, id);
         }
-        Ok(CleanRequest {
+        Ok(Box::new(CleanRequest {
             head,
             body,
             client,
             deep_path,
             upgrade,
             original,
+            audience,
             cleaned: PhantomData,
-        })
+        }))
+    }
+
+    fn note(&self, head: &Parts) -> Noted {
+        let mut noted = Noted {
+            hosts: 0,
+            host: None,
+            hop: hop::Noted::default(),
+            reserved: false,
+            forwarding: false,
+            audience: Audience::Program,
+        };
+        let mut signs = Signs::default();
+        let mut host = None;
+        for (name, value) in &head.headers {
+            if *name == HOST {
+                noted.hosts += 1;
+                host.get_or_insert(value);
+            }
+            let name = name.as_str();
+            noted.hop.note(name);
+            signs.note(name, value);
+            noted.reserved |= self.reserved.contains(name);
+            noted.forwarding |= forwarding::is_forwarding(name);
+        }
+        noted.host = host.cloned();
+        noted.audience = signs.audience(&head.method, &head.headers);
+        noted
     }
 }
 
@@ -162,66 +232,73 @@ impl CleanRequest {
             .path_and_query()
             .map_or("/", PathAndQuery::as_str)
     }
-
-    /// Who reads the answer.
-    pub fn audience(&self) -> Audience {
-        crate::answer::audience::of(&self.head.method, &self.head.headers)
-    }
 }
 
-/// One host, or 400 (RFC 9112 §3.2): two readers of one request must not see two.
-fn settle_host(head: &mut Parts) -> Result<(), &'static str> {
+/// One host, or 400 (RFC 9112 §3.2): two readers of one request must not see two. `host` is the first of
+/// `hosts` that the headers name. Gives the one that counts.
+fn settle_host(
+    head: &mut Parts,
+    hosts: usize,
+    host: Option<HeaderValue>,
+) -> Result<HeaderValue, &'static str> {
     if head.method == Method::CONNECT {
         return Err("CONNECT is not served");
     }
-    let mut hosts = head.headers.get_all(HOST).iter();
-    let (host, another) = (hosts.next(), hosts.next());
-    if another.is_some() {
+    if hosts > 1 {
         return Err("more than one Host header");
     }
-    if let Some(host) = host
+    if let Some(host) = &host
         && !host.to_str().is_ok_and(is_authority)
     {
         return Err("the Host header is malformed");
     }
-    match (head.uri.authority(), host) {
-        (None, Some(_)) => {}
+    let named = match (head.uri.authority(), host) {
+        (None, Some(host)) => return Ok(host),
         (Some(authority), Some(host)) => {
-            if !authority
-                .as_str()
-                .as_bytes()
-                .eq_ignore_ascii_case(host.as_bytes())
-            {
+            let target = authority.as_str().as_bytes();
+            if !target.eq_ignore_ascii_case(host.as_bytes()) {
                 return Err("the Host header and the request target name different hosts");
             }
+            return Ok(host);
         }
         (Some(authority), None) => {
             // HTTP/2 and 3 name the host in the target alone; the upstream speaks HTTP/1.1.
             let host = HeaderValue::from_str(authority.as_str());
             let host = host.ok().filter(|_| is_authority(authority.as_str()));
-            head.headers
-                .insert(HOST, host.ok_or("the request target's host is malformed")?);
+            host.ok_or("the request target's host is malformed")?
         }
         // HTTP/1.0 knows no Host; health checks still speak it.
-        (None, None) if head.version == Version::HTTP_10 => {
-            head.headers.insert(HOST, HeaderValue::from_static(""));
-        }
+        (None, None) if head.version == Version::HTTP_10 => HeaderValue::from_static(""),
         (None, None) => return Err("the Host header is missing"),
-    }
-    Ok(())
+    };
+    head.headers.insert(HOST, named.clone());
+    Ok(named)
 }
 
 fn is_authority(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 255 + 6
-        && text.bytes().all(|byte| {
-            byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']')
-        })
+        && text.bytes().all(|byte| IN_AUTHORITY[usize::from(byte)])
 }
+
+/// Which bytes an authority may have.
+static IN_AUTHORITY: [bool; 256] = {
+    let mut bytes = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        bytes[byte as usize] =
+            byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']');
+        byte += 1;
+    }
+    bytes
+};
 
 /// Rules name methods as they are, in capitals (RFC 9110 §9.1), and some apps read `post` as `POST`. TRACE
 /// would send back what only the app may see.
 fn check_method(method: &Method) -> Result<(), &'static str> {
+    if matches!(*method, Method::GET | Method::POST | Method::HEAD) {
+        return Ok(());
+    }
     if *method == Method::TRACE {
         return Err("TRACE is not served");
     }

@@ -10,8 +10,16 @@ pub(super) struct NameSet {
     /// By the name's length; the last bucket holds the longer ones, too.
     exact: [Vec<Box<str>>; BUCKETS],
     prefixes: Vec<Box<str>>,
-    /// A bit per first byte that occurs. Most headers of a browser are done with here.
-    first: u128,
+    /// Which of the two a name may be that begins with a byte, in any spelling. Most headers of a browser are
+    /// done with here.
+    first: [Beginning; 256],
+}
+
+/// What the names that begin with some byte may be.
+#[derive(Clone, Copy, Debug, Default)]
+struct Beginning {
+    exact: bool,
+    prefix: bool,
 }
 
 impl NameSet {
@@ -23,7 +31,7 @@ impl NameSet {
         let mut set = Self {
             exact: [const { Vec::new() }; BUCKETS],
             prefixes: prefixes.into_iter().map(normalized).collect(),
-            first: 0,
+            first: [Beginning::default(); 256],
         };
         for name in exact {
             let name = normalized(name);
@@ -32,33 +40,34 @@ impl NameSet {
                 bucket.push(name);
             }
         }
-        let firsts = set.exact.iter().flatten().chain(&set.prefixes);
-        set.first = firsts
-            .filter_map(|name| name.bytes().next())
-            .flat_map(spellings)
-            .fold(0, |bits, byte| bits | (1 << byte));
+        for byte in first_bytes(set.exact.iter().flatten()) {
+            set.first[usize::from(byte)].exact = true;
+        }
+        for byte in first_bytes(&set.prefixes) {
+            set.first[usize::from(byte)].prefix = true;
+        }
         set
     }
 
     /// Whether `name`, lower case as [`HeaderName`] holds it, is in the set in some spelling.
+    #[inline]
     pub(super) fn contains(&self, name: &str) -> bool {
-        let Some(first) = name.bytes().next().filter(u8::is_ascii) else {
+        let Some(first) = name.bytes().next() else {
             return false;
         };
-        if self.first & (1 << first) == 0 {
-            return false;
-        }
-        let begins = |member: &str| {
-            name.len() >= member.len()
-                && member.bytes().zip(name.bytes()).all(|(member, byte)| {
-                    member == byte || member == b'-' && !byte.is_ascii_alphanumeric()
-                })
-        };
-        let bucket = &self.exact[name.len().min(BUCKETS - 1)];
-        bucket
+        let may_be = self.first[usize::from(first)];
+        may_be.exact && self.has_exact(name) || may_be.prefix && self.has_prefix(name)
+    }
+
+    fn has_exact(&self, name: &str) -> bool {
+        self.exact[name.len().min(BUCKETS - 1)]
             .iter()
-            .any(|member| member.len() == name.len() && begins(member))
-            || self.prefixes.iter().any(|prefix| begins(prefix))
+            .any(|member| member.len() == name.len() && begins_with(name, member))
+    }
+
+    fn has_prefix(&self, name: &str) -> bool {
+        let mut prefixes = self.prefixes.iter();
+        prefixes.any(|prefix| begins_with(name, prefix))
     }
 
     /// Removes every header whose name is in the set and `also` says so. Allocates nothing where there
@@ -81,6 +90,24 @@ fn normalized(name: &str) -> Box<str> {
             'a'..='z' | '0'..='9' => character,
             _ => '-',
         })
+        .collect()
+}
+
+/// Whether `name` begins with `member` in some spelling.
+fn begins_with(name: &str, member: &str) -> bool {
+    name.len() >= member.len()
+        && member
+            .bytes()
+            .zip(name.bytes())
+            .all(|(member, byte)| member == byte || member == b'-' && !byte.is_ascii_alphanumeric())
+}
+
+/// The bytes that some name begins with, in any spelling.
+fn first_bytes<'a>(names: impl IntoIterator<Item = &'a Box<str>>) -> Vec<u8> {
+    names
+        .into_iter()
+        .filter_map(|name| name.bytes().next())
+        .flat_map(spellings)
         .collect()
 }
 

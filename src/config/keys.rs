@@ -77,12 +77,12 @@ const TLS: &[Key] = &[value("cert"), value("key")];
 
 const SESSION: &[Key] = &[
     key("secret", Shape::Secrets),
-    value("store"),
+    key("store", Shape::TextOrTable(SECRET_SOURCE)),
     value("lifetime"),
     value("idle_timeout"),
     value("cookie_name"),
     value("max_sessions"),
-    value("shared"),
+    key("shared", Shape::TextOrTable(SECRET_SOURCE)),
     value("provider_grace"),
 ];
 

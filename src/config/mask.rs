@@ -131,13 +131,20 @@ fn secret_value(line: &str) -> Option<usize> {
     Some(line.len() - value.trim_start().len())
 }
 
-/// `https://user:password@host` is refused, but shown first.
+/// `https://user:password@host` is refused, but shown first. A password of Redis may hold what ends others, where
+/// nobody escaped it.
 fn collect_userinfo(source: &str, spans: &mut Vec<Range<usize>>) {
     for (found, separator) in source.match_indices("://") {
         let start = found + separator.len();
-        let length = source[start..]
-            .find(['/', '"', '\'', '\n', ' ', '?', '#'])
-            .unwrap_or(source.len() - start);
+        let scheme = source[..found]
+            .trim_end_matches(|letter: char| letter.is_ascii_alphabetic() || letter == '-');
+        let scheme = &source[scheme.len()..found];
+        let ends: &[char] = if scheme.starts_with("redis") || scheme.starts_with("valkey") {
+            &['\n']
+        } else {
+            &['/', '"', '\'', '\n', ' ', '?', '#']
+        };
+        let length = source[start..].find(ends).unwrap_or(source.len() - start);
         if let Some(at) = source[start..start + length].rfind('@') {
             spans.push(start..start + at);
         }
@@ -193,6 +200,14 @@ mod tests {
         assert_eq!(
             masked("upstream = \"http://ann:pw@host/\"\n"),
             "upstream = \"http://******@host/\"\n"
+        );
+    }
+
+    #[test]
+    fn stars_an_address_of_redis_up_to_its_last_at_sign() {
+        assert_eq!(
+            masked("[session]\nstore = \"redis-cluster://ann:p/w#d@x@h1,h2\"\n"),
+            "[session]\nstore = \"redis-cluster://***********@h1,h2\"\n"
         );
     }
 

@@ -14,6 +14,7 @@ mod mask;
 #[cfg(test)]
 mod provider_tests;
 mod raw;
+mod redis_address;
 mod report;
 mod secret;
 #[cfg(test)]
@@ -28,6 +29,7 @@ use url::Url;
 
 pub use env::Environment;
 pub use load::{DEFAULT_FILE, Loaded, load};
+pub use redis_address::{RedisAddress, Topology};
 pub use report::Report;
 pub use secret::Secret;
 
@@ -152,8 +154,8 @@ pub struct SessionConfig {
     pub store: StoreConfig,
     /// How many sessions the store "memory" holds; beyond, those that were not used for longest end.
     pub max_sessions: u64,
-    /// What replicas share where the store is the cookie: an address of Redis.
-    pub shared: Option<Secret>,
+    /// Through which Redis replicas share what they must where the store is the cookie.
+    pub shared: Option<RedisAddress>,
     /// How long a session outlives its access token while the provider cannot be asked.
     pub provider_grace: Duration,
 }
@@ -165,8 +167,8 @@ pub enum StoreConfig {
     Cookie,
     /// In this process.
     Memory,
-    /// In Redis, at this address; a secret, because it may hold a password.
-    Redis(Secret),
+    /// In Redis.
+    Redis(RedisAddress),
 }
 
 /// `[providers.NAME]`

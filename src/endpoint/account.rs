@@ -42,7 +42,7 @@ pub(super) async fn serve(
     gate.presence
         .note(&Sighting::of(session, headers, address, now));
     let sessions = sessions(gate, session, now).await?;
-    let mut response = match request.audience() {
+    let mut response = match request.audience {
         Audience::Navigation | Audience::Submission => {
             reply::form_page(StatusCode::OK, &page(gate, session, &sessions, now))
         }
@@ -59,11 +59,11 @@ pub(super) async fn serve(
 /// Signs out elsewhere: one session, all others, or everywhere.
 pub(super) async fn sign_out(
     gate: &Gate,
-    request: CleanRequest,
+    request: Box<CleanRequest>,
     record: &mut Record,
 ) -> Result<Response<Body>, Reject> {
     record.verdict = "account";
-    let audience = request.audience();
+    let audience = request.audience;
     let headers = &request.head.headers;
     let now = clock::now();
     let visit = gate.sessions.visit(headers, now).await?;

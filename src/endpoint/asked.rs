@@ -27,7 +27,7 @@ impl Asked {
     pub(super) fn read(request: &CleanRequest, site: &Site) -> Result<Self, Reject> {
         let asked = parameter(request.query(), "rd");
         let return_to = site.checked(asked.as_deref());
-        if request.audience() != Audience::Navigation {
+        if request.audience != Audience::Navigation {
             return Err(Reject::SignIn {
                 return_to: return_to.as_str().to_owned(),
             });
@@ -61,7 +61,7 @@ impl Asked {
     pub(super) fn options(&self) -> LoginOptions {
         LoginOptions {
             switch_account: self.switch,
-            again: false,
+            again: 0,
         }
     }
 }

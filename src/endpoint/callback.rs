@@ -75,11 +75,17 @@ pub(super) async fn serve(
 /// Tabs that a browser restores at once begin a login each before any has the cookie; the last one's
 /// stays, and the others come back foreign. Their person has done nothing wrong, and at the provider is
 /// signed in by now, so a second login shows nothing. A callback planted by somebody else leads the same
-/// way: the planted code is never spent, and the login that begins is this browser's own. Once only, and
-/// only where a login cookie is kept at all, so that it cannot loop.
+/// way: the planted code is never spent, and the login that begins is this browser's own. A few times only, as
+/// tabs that begin late may overtake one that begins anew, and only where a login cookie is kept at all, so
+/// that it cannot loop.
 fn may_begin_anew(callback: &Callback<'_>, request: &CleanRequest, again: &StartAgain) -> bool {
-    callback.browser.is_some() && !again.was_again && request.audience() == Audience::Navigation
+    callback.browser.is_some()
+        && again.times < MOST_TIMES
+        && request.audience == Audience::Navigation
 }
+
+/// How often a login begins anew by itself.
+const MOST_TIMES: u8 = 4;
 
 async fn begin_anew(
     gate: &Gate,
@@ -89,7 +95,7 @@ async fn begin_anew(
 ) -> Result<Response<Body>, Reject> {
     let options = LoginOptions {
         switch_account: false,
-        again: true,
+        again: again.times + 1,
     };
     let response = start::begin(
         gate,

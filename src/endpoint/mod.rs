@@ -99,7 +99,7 @@ fn provider_name(segment: &str) -> Option<String> {
 pub async fn serve(
     endpoint: &Endpoint,
     gate: &Gate,
-    request: CleanRequest,
+    request: Box<CleanRequest>,
     record: &mut Record,
 ) -> Result<Response<Body>, Reject> {
     record.verdict = "own";

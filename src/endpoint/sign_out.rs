@@ -39,7 +39,7 @@ pub(super) async fn serve(
     record.verdict = "sign_out";
     let headers = &request.head.headers;
     let method = &request.head.method;
-    let audience = request.audience();
+    let audience = request.audience;
     let now = clock::now();
     // Whoever wants to leave may, also while nobody can say who it is.
     let visit = match gate.sessions.visit(headers, now).await {

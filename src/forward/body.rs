@@ -20,20 +20,32 @@ use http::{
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::{hop, upstream::Lease};
-use crate::clean::{forwarding, identity::ReservedNames};
+use super::{
+    hop,
+    live::{Life, SHORT},
+    upstream::Lease,
+};
+use crate::{
+    body::BodyError,
+    clean::{forwarding, identity::ReservedNames},
+    deadline::{Busy, Wait},
+};
 
 /// A request's body on its way to the upstream. Trailers that name an identity, or what frames or routes
 /// the message (RFC 9110 §6.5.1), are left out.
 pub struct RequestBody {
     /// None once it is known that nothing comes.
-    body: Option<Moving>,
-    reserved: Arc<ReservedNames>,
+    body: Option<Box<Moving>>,
 }
 
 struct Moving {
     body: Incoming,
     upload: Arc<Upload>,
+    reserved: Arc<ReservedNames>,
+    /// None where it is nobody's.
+    life: Option<Box<Life>>,
+    /// The answer may be over before: then the client is still sending, and its connection does not rest.
+    _busy: Busy,
 }
 
 /// How far a request's body has come, seen from outside.
@@ -57,13 +69,24 @@ impl Upload {
 }
 
 impl RequestBody {
-    /// `body` as it comes, its trailers held against `reserved`.
-    pub fn new(body: Incoming, reserved: Arc<ReservedNames>) -> Self {
-        let body = (!body.is_end_stream()).then(|| Moving {
-            body,
-            upload: Arc::default(),
+    /// `body` as it comes, its trailers held against `reserved`; `wait` is that of its connection. It breaks off
+    /// where `life` ends.
+    pub(super) fn new(
+        body: Incoming,
+        reserved: &Arc<ReservedNames>,
+        wait: &Arc<Wait>,
+        life: impl FnOnce() -> Option<Box<Life>>,
+    ) -> Self {
+        let body = (!body.is_end_stream()).then(|| {
+            Box::new(Moving {
+                body,
+                upload: Arc::default(),
+                reserved: Arc::clone(reserved),
+                life: life(),
+                _busy: wait.busy(),
+            })
         });
-        Self { body, reserved }
+        Self { body }
     }
 
     /// Follows the body on its way; none where there is nothing to come.
@@ -73,39 +96,45 @@ impl RequestBody {
 
     /// Another body as empty as this one; none when this one is not empty.
     pub(super) fn empty_copy(&self) -> Option<Self> {
-        self.is_end_stream().then(|| Self {
-            body: None,
-            reserved: Arc::clone(&self.reserved),
-        })
+        self.is_end_stream().then_some(Self { body: None })
     }
 }
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Some(moving) = &mut self.body else {
             return Poll::Ready(None);
         };
-        let frame = ready!(Pin::new(&mut moving.body).poll_frame(context));
+        let polled = Pin::new(&mut moving.body).poll_frame(context);
+        if let Some(life) = &mut moving.life
+            && life.is_over(context, polled.is_pending())
+        {
+            self.body = None;
+            return Poll::Ready(Some(Err(BodyError::SessionOver)));
+        }
+        let frame = ready!(polled);
         moving.upload.frames.fetch_add(1, Ordering::Relaxed);
         if frame.is_none() || moving.body.is_end_stream() {
             moving.upload.ended.store(true, Ordering::Relaxed);
         }
         Poll::Ready(frame.map(|frame| {
-            frame.map(|frame| match frame.into_trailers() {
-                Ok(mut trailers) => {
-                    self.reserved.strip(&mut trailers);
-                    forwarding::strip(&mut trailers);
-                    strip_trailers(&mut trailers);
-                    Frame::trailers(trailers)
-                }
-                Err(data) => data,
-            })
+            frame
+                .map_err(BodyError::Broken)
+                .map(|frame| match frame.into_trailers() {
+                    Ok(mut trailers) => {
+                        moving.reserved.strip(&mut trailers);
+                        forwarding::strip(&mut trailers);
+                        strip_trailers(&mut trailers);
+                        Frame::trailers(trailers)
+                    }
+                    Err(data) => data,
+                })
         }))
     }
 
@@ -128,11 +157,23 @@ pub struct UpstreamBody {
     body: Incoming,
     lease: Option<Lease>,
     upload: Option<Arc<Upload>>,
+    /// None where it is nobody's, or short.
+    life: Option<Box<Life>>,
 }
 
 impl UpstreamBody {
-    pub(super) fn new(body: Incoming, lease: Lease, upload: Option<Arc<Upload>>) -> Self {
+    pub(super) fn new(
+        body: Incoming,
+        lease: Lease,
+        upload: Option<Arc<Upload>>,
+        life: impl FnOnce() -> Option<Box<Life>>,
+    ) -> Self {
+        let length = body.size_hint().exact();
         let mut this = Self {
+            life: match length {
+                Some(0..=SHORT) => None,
+                _ => life(),
+            },
             body,
             lease: Some(lease),
             upload,
@@ -157,20 +198,28 @@ impl UpstreamBody {
 
 impl Body for UpstreamBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if let Some(life) = &mut self.life
+            && life.is_over(context, polled.is_pending())
+        {
+            self.life = None;
+            self.lease = None;
+            return Poll::Ready(Some(Err(BodyError::SessionOver)));
+        }
+        match ready!(polled) {
             None => {
                 self.give_back();
                 Poll::Ready(None)
             }
             Some(Err(error)) => {
                 self.lease = None;
-                Poll::Ready(Some(Err(error)))
+                Poll::Ready(Some(Err(error.into())))
             }
             Some(Ok(frame)) => {
                 // A server that knows the length does not ask again after the last byte.

@@ -3,8 +3,8 @@
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{
-        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST,
-        PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRANSFER_ENCODING, UPGRADE,
+        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, PROXY_AUTHENTICATE,
+        PROXY_AUTHORIZATION, SET_COOKIE, TE, TRANSFER_ENCODING, UPGRADE,
     },
 };
 
@@ -23,8 +23,8 @@ const PROTECTED: [HeaderName; 6] = [
     SET_COOKIE,
 ];
 
-/// The hop's own fields, one bit each in a scan, so that a message without them costs no look-up.
-const HOP: [HeaderName; 8] = [
+/// The hop's own fields.
+static HOP: [HeaderName; 8] = [
     CONNECTION,
     KEEP_ALIVE,
     PROXY_CONNECTION,
@@ -35,24 +35,96 @@ const HOP: [HeaderName; 8] = [
     HTTP2_SETTINGS,
 ];
 
+/// Which of the fields that matter to a hop a message has: one pass over its names, where a look-up for each
+/// would cost more than most messages have to strip. A bit for each of [`HOP`], and some beside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Noted(u16);
+
+impl Noted {
+    /// Those of [`HOP`].
+    const OWN: u16 = 0xff;
+    /// Beside them.
+    const TE: u16 = 1 << 8;
+    const EXPECT: u16 = 1 << 9;
+    const SET_COOKIE: u16 = 1 << 10;
+
+    /// What `headers` have.
+    pub fn of(headers: &HeaderMap) -> Self {
+        let mut noted = Self::default();
+        for name in headers.keys() {
+            noted.note(name.as_str());
+        }
+        noted
+    }
+
+    /// Notes one name.
+    #[inline]
+    pub fn note(&mut self, name: &str) {
+        // By length first, so that most names are told from all of them at once.
+        self.0 |= match name.len() {
+            2 if name == "te" => Self::TE,
+            6 if name == "expect" => Self::EXPECT,
+            7 if name == "upgrade" => 1 << 6,
+            10 => match name {
+                "connection" => 1,
+                "keep-alive" => 1 << 1,
+                "set-cookie" => Self::SET_COOKIE,
+                _ => 0,
+            },
+            14 if name == "http2-settings" => 1 << 7,
+            16 if name == "proxy-connection" => 1 << 2,
+            17 if name == "transfer-encoding" => 1 << 5,
+            18 if name == "proxy-authenticate" => 1 << 3,
+            19 if name == "proxy-authorization" => 1 << 4,
+            _ => 0,
+        };
+    }
+
+    /// Whether there is a `Transfer-Encoding`.
+    pub fn transfer_encoding(self) -> bool {
+        self.has(1 << 5)
+    }
+
+    /// Whether there is an `Upgrade`.
+    pub fn upgrade(self) -> bool {
+        self.has(1 << 6)
+    }
+
+    /// Whether there is an `Expect`.
+    pub fn expect(self) -> bool {
+        self.has(Self::EXPECT)
+    }
+
+    /// Whether there is a `Set-Cookie`.
+    pub fn set_cookie(self) -> bool {
+        self.has(Self::SET_COOKIE)
+    }
+
+    fn has(self, bit: u16) -> bool {
+        self.0 & bit != 0
+    }
+}
+
 /// Removes the hop's own fields and whatever `Connection` nominates. `TE: trailers` stays, since the
 /// next hop may send trailers too; `Trailer` stays, since trailers are passed on.
 pub fn strip(headers: &mut HeaderMap) {
-    strip_nominated(headers);
-    let mut present = 0_u16;
-    let mut has_te = false;
-    for name in headers.keys() {
-        if let Some(place) = HOP.iter().position(|hop| hop == name) {
-            present |= 1 << place;
-        }
-        has_te |= *name == TE;
+    strip_noted(headers, Noted::of(headers));
+}
+
+/// As [`strip`]; `noted` is what `headers` have, or had before some were removed.
+pub fn strip_noted(headers: &mut HeaderMap, noted: Noted) {
+    if noted.0 & (Noted::OWN | Noted::TE) == 0 {
+        return;
+    }
+    if noted.has(1) {
+        strip_nominated(headers);
     }
     for (place, name) in HOP.iter().enumerate() {
-        if present & (1 << place) != 0 {
+        if noted.has(1 << place) {
             headers.remove(name);
         }
     }
-    if has_te {
+    if noted.has(Noted::TE) {
         let wants_trailers = headers.get_all(TE).iter().any(names_trailers);
         headers.remove(TE);
         if wants_trailers {
@@ -84,19 +156,12 @@ pub fn upgrade_asked(headers: &HeaderMap) -> Option<HeaderValue> {
     (nominated && single && !speaks_http).then(|| upgrade.clone())
 }
 
-/// A request's `Expect` is answered by this hop: the body is asked for once the request may pass.
-pub fn strip_expect(headers: &mut HeaderMap) {
-    if headers.contains_key(EXPECT) {
-        headers.remove(EXPECT);
-    }
-}
-
 fn strip_nominated(headers: &mut HeaderMap) {
-    let Some(first) = headers.get(CONNECTION) else {
+    let mut all = headers.get_all(CONNECTION).iter();
+    let Some(first) = all.next() else {
         return;
     };
-    let single = headers.get_all(CONNECTION).iter().count() == 1;
-    if single
+    if all.next().is_none()
         && [&b"keep-alive"[..], b"close"]
             .iter()
             .any(|t| first.as_bytes().eq_ignore_ascii_case(t))
@@ -167,6 +232,22 @@ mod tests {
             map,
             headers(&[("x-three", "3"), ("te", "trailers"), ("trailer", "x-sum")])
         );
+    }
+
+    #[test]
+    fn each_name_has_its_bit() {
+        for (place, name) in HOP.iter().enumerate() {
+            let mut noted = Noted::default();
+            noted.note(name.as_str());
+            assert_eq!(noted, Noted(1 << place), "{name}");
+        }
+        let others = [TE, http::header::EXPECT, SET_COOKIE].map(|name| {
+            let mut noted = Noted::default();
+            noted.note(name.as_str());
+            noted
+        });
+        assert!(others[0].has(Noted::TE) && others[1].expect() && others[2].set_cookie());
+        assert!(Noted(1 << 5).transfer_encoding() && Noted(1 << 6).upgrade());
     }
 
     #[test]

@@ -3,22 +3,23 @@
 mod body;
 pub mod hop;
 mod identity;
+mod live;
 mod tunnel;
 mod upstream;
 pub mod websocket;
 
-use std::{io, pin::pin, sync::Arc, time::Duration};
+use std::{io, pin::Pin, sync::Arc, time::Duration};
 
 use http::{
     HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{CONNECTION, UPGRADE},
 };
-use hyper::{body::Incoming, client::conn::TrySendError};
-use tokio::time::timeout;
+use hyper::{body::Incoming, client::conn::TrySendError, upgrade::OnUpgrade};
 
 use self::{
     body::Upload,
-    upstream::{LONG_IDLE, Lease},
+    live::Life,
+    upstream::{Age, Lease},
 };
 pub use self::{
     body::{RequestBody, UpstreamBody},
@@ -29,8 +30,12 @@ pub use self::{
 use crate::{
     body::Body,
     clean::{CleanRequest, identity::ReservedNames},
+    deadline::Wait,
     decide::Permit,
-    session::cookie::Cookies,
+    session::{
+        cookie::Cookies,
+        live::{Ends, Owner},
+    },
 };
 
 /// Why the upstream gave no answer. The detail is for the log.
@@ -52,6 +57,7 @@ pub struct Forwarder {
     upstream: Arc<Upstream>,
     tunnels: Tunnels,
     reserved: Arc<ReservedNames>,
+    ends: Ends,
     timeout: Duration,
 }
 
@@ -61,91 +67,143 @@ impl Forwarder {
         upstream: Arc<Upstream>,
         tunnels: Tunnels,
         reserved: Arc<ReservedNames>,
+        ends: Ends,
         timeout: Duration,
     ) -> Self {
         Self {
             upstream,
             tunnels,
             reserved,
+            ends,
             timeout,
         }
     }
 
     /// Sends `request` to the upstream and gives its answer. The permit is spent: it says whom the upstream
-    /// is told of, and without one nothing is forwarded.
+    /// is told of, and without one nothing is forwarded. `wait` is the request's, or its connection's.
     pub fn send<'a>(
         &'a self,
+        wait: &'a Arc<Wait>,
         permit: &Permit<'_>,
         identity: &IdentityHeaders,
         cookies: &'a Cookies,
-        request: CleanRequest,
+        request: Box<CleanRequest>,
     ) -> impl Future<Output = Result<Response<Body>, ForwardError>> + use<'a> {
+        let owner = permit.told().map(Owner::of);
+        let (request, upgrade) = self.prepare(wait, permit, identity, cookies, request);
+        let upload = request.body().upload();
+        // In a box of its own, so that the future of each request stays small.
+        let mut exchange: Pin<Box<dyn Future<Output = _> + Send + 'a>> =
+            match self.upstream.at_hand() {
+                Some(mut lease) => {
+                    let spare = (lease.age == Age::Cold).then(|| repeatable(&request));
+                    // Sent before anything waits, so that nothing of the request is kept.
+                    let answer = lease.sender.try_send_request(request);
+                    Box::pin(self.exchange(answer, lease, spare.flatten()))
+                }
+                None => Box::pin(self.send_first(request)),
+            };
+        async move {
+            let exchanged = self.in_time(wait, upload.as_deref(), exchange.as_mut());
+            let (mut response, lease) = exchanged.await?;
+            let headers = response.headers_mut();
+            let noted = hop::Noted::of(headers);
+            if noted.set_cookie() {
+                cookies.strip_from_response(headers);
+            }
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                return self.switch(upgrade, owner, response);
+            }
+            hop::strip_noted(response.headers_mut(), noted);
+            *response.version_mut() = Version::HTTP_11;
+            let life = || owner.map(|owner| Life::new(&self.ends, owner));
+            Ok(response.map(|body| Body::Upstream(UpstreamBody::new(body, lease, upload, life))))
+        }
+    }
+
+    /// Waits for the answer to what was sent on a connection that was at hand; sends it again where that
+    /// connection is being closed.
+    async fn exchange(
+        &self,
+        answer: impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>>,
+        lease: Lease,
+        spare: Option<Box<Request<RequestBody>>>,
+    ) -> Result<(Response<Incoming>, Lease), ForwardError> {
+        let error = match answer.await {
+            Ok(response) => return Ok((response, lease)),
+            Err(error) => error,
+        };
+        drop(lease);
+        let next = another_attempt(error, spare)?;
+        Box::pin(self.send_fresh(next)).await
+    }
+
+    /// Makes a cleaned request the one that the upstream gets, and what the client asks to switch to.
+    fn prepare(
+        &self,
+        wait: &Arc<Wait>,
+        permit: &Permit<'_>,
+        identity: &IdentityHeaders,
+        cookies: &Cookies,
+        request: Box<CleanRequest>,
+    ) -> (Request<RequestBody>, Option<OnUpgrade>) {
         let CleanRequest {
             mut head,
             body,
             upgrade,
             ..
-        } = request;
+        } = *request;
         cookies.strip_from_request(&mut head.headers);
         if let Some(session) = permit.told() {
             identity.write(session, &mut head.headers);
         }
-        let upgrade = upgrade.map(|protocol| {
+        let upgrade = upgrade.and_then(|protocol| {
             head.headers
                 .insert(CONNECTION, HeaderValue::from_static("upgrade"));
             head.headers.insert(UPGRADE, protocol);
-            head.extensions.remove::<hyper::upgrade::OnUpgrade>()
+            head.extensions.remove::<OnUpgrade>()
         });
         head.version = Version::HTTP_11;
         head.extensions.clear();
-        let body = RequestBody::new(body, Arc::clone(&self.reserved));
-        self.exchange(cookies, Request::from_parts(head, body), upgrade.flatten())
+        let owner = permit.told();
+        let life = || owner.map(|session| Life::new(&self.ends, Owner::of(session)));
+        let body = RequestBody::new(body, &self.reserved, wait, life);
+        (Request::from_parts(head, body), upgrade)
     }
 
-    async fn exchange(
+    /// A `101`, passed on where it was asked for.
+    fn switch(
         &self,
-        cookies: &Cookies,
-        request: Request<RequestBody>,
-        client_upgrade: Option<hyper::upgrade::OnUpgrade>,
+        client: Option<OnUpgrade>,
+        owner: Option<Owner>,
+        mut response: Response<Incoming>,
     ) -> Result<Response<Body>, ForwardError> {
-        let upload = request.body().upload();
-        let (response, lease) = self.answer_in_time(request, upload.as_deref()).await?;
-        let (mut head, body) = response.into_parts();
-        cookies.strip_from_response(&mut head.headers);
-        if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            let Some(client) = client_upgrade else {
-                return Err(ForwardError::UnaskedUpgrade);
-            };
-            let protocol = head.headers.get(UPGRADE).cloned();
-            let Some(protocol) = protocol else {
-                return Err(ForwardError::UnaskedUpgrade);
-            };
-            let upstream = hyper::upgrade::on(Response::from_parts(head.clone(), body));
-            self.tunnels.open(client, upstream, &protocol);
-            hop::strip(&mut head.headers);
-            head.headers
-                .insert(CONNECTION, HeaderValue::from_static("upgrade"));
-            head.headers.insert(UPGRADE, protocol);
-            return Ok(Response::from_parts(head, Body::Empty));
-        }
-        hop::strip(&mut head.headers);
-        head.version = Version::HTTP_11;
-        let body = Body::Upstream(UpstreamBody::new(body, lease, upload));
-        Ok(Response::from_parts(head, body))
+        let protocol = response.headers().get(UPGRADE).cloned();
+        let (Some(client), Some(protocol)) = (client, protocol) else {
+            return Err(ForwardError::UnaskedUpgrade);
+        };
+        let upstream = hyper::upgrade::on(&mut response);
+        let end = owner.map(|owner| self.ends.of(owner));
+        self.tunnels.open(client, upstream, &protocol, end);
+        let headers = response.headers_mut();
+        hop::strip(headers);
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, protocol);
+        Ok(response.map(|_| Body::Empty))
     }
 
     /// Waits for the answer's head, as long as the request's body still moves: an upload may take its time,
     /// a silence may not.
-    async fn answer_in_time(
+    async fn in_time<T>(
         &self,
-        request: Request<RequestBody>,
+        wait: &Wait,
         upload: Option<&Upload>,
-    ) -> Result<(Response<Incoming>, Lease), ForwardError> {
-        let mut round_trip = pin!(self.round_trip(request));
+        mut exchange: Pin<&mut (dyn Future<Output = Result<T, ForwardError>> + Send + '_)>,
+    ) -> Result<T, ForwardError> {
         let mut seen = 0;
         loop {
-            if let Ok(answer) = timeout(self.timeout, &mut round_trip).await {
-                return answer;
+            if let Some(exchanged) = wait.within(self.timeout, exchange.as_mut()).await {
+                return exchanged;
             }
             let now = upload.map_or(seen, Upload::frames);
             if now == seen {
@@ -155,51 +213,63 @@ impl Forwarder {
         }
     }
 
-    /// One request, one answer. What was never written is sent again on another connection. A connection
-    /// that idled for long may be closed by the upstream just now: then a request that may be repeated
-    /// (RFC 9110 §9.2.2) and has no body is, once.
-    async fn round_trip(
+    /// Sends a request for which no connection is at hand.
+    async fn send_first(
         &self,
-        mut request: Request<RequestBody>,
+        request: Request<RequestBody>,
     ) -> Result<(Response<Incoming>, Lease), ForwardError> {
         let mut lease = self.upstream.lease().await.map_err(ForwardError::Broken)?;
-        loop {
-            let spare = match lease.idled {
-                Some(idled) if idled >= LONG_IDLE => repeatable(&request),
-                _ => None,
-            };
-            let error = match lease.sender.try_send_request(request).await {
-                Ok(response) => return Ok((response, lease)),
-                Err(error) => error,
-            };
-            let was_fresh = lease.idled.is_none();
-            request = match unsent(error) {
-                Ok(unsent) if !was_fresh => unsent,
-                Ok(_) => return Err(broken("the connection closed at once")),
-                Err(error) => match spare {
-                    Some(head) if !error.is_timeout() => head,
-                    _ => return Err(ForwardError::Broken(io::Error::other(error))),
-                },
-            };
-            lease = self
-                .upstream
-                .connect()
-                .await
-                .map_err(ForwardError::Broken)?;
+        let spare = (lease.age == Age::Cold).then(|| repeatable(&request));
+        let error = match lease.sender.try_send_request(request).await {
+            Ok(response) => return Ok((response, lease)),
+            Err(error) => error,
+        };
+        if lease.age == Age::Fresh {
+            return Err(broken(error));
+        }
+        let next = another_attempt(error, spare.flatten())?;
+        self.send_fresh(next).await
+    }
+
+    /// Sends a request on a connection that has served no other.
+    async fn send_fresh(
+        &self,
+        request: Request<RequestBody>,
+    ) -> Result<(Response<Incoming>, Lease), ForwardError> {
+        let connected = self.upstream.connect().await;
+        let mut lease = connected.map_err(ForwardError::Broken)?;
+        match lease.sender.try_send_request(request).await {
+            Ok(response) => Ok((response, lease)),
+            Err(error) => Err(broken(error)),
         }
     }
 }
 
-fn unsent(
+/// What to send on a fresh connection, after another one failed: what was never written. A connection that
+/// idled for long may be closed by the upstream just now: then a request that may be repeated (RFC 9110
+/// §9.2.2) and has no body, too, for which `spare` stands.
+fn another_attempt(
     mut error: TrySendError<Request<RequestBody>>,
-) -> Result<Request<RequestBody>, hyper::Error> {
-    match error.take_message() {
-        Some(request) => Ok(request),
-        None => Err(error.into_error()),
+    spare: Option<Box<Request<RequestBody>>>,
+) -> Result<Request<RequestBody>, ForwardError> {
+    if let Some(unsent) = error.take_message() {
+        return Ok(unsent);
+    }
+    let error = error.into_error();
+    match spare {
+        Some(spare) if !error.is_timeout() => Ok(*spare),
+        _ => Err(ForwardError::Broken(io::Error::other(error))),
     }
 }
 
-fn repeatable(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+fn broken(mut error: TrySendError<Request<RequestBody>>) -> ForwardError {
+    ForwardError::Broken(match error.take_message() {
+        Some(_) => io::Error::other("the connection closed at once"),
+        None => io::Error::other(error.into_error()),
+    })
+}
+
+fn repeatable(request: &Request<RequestBody>) -> Option<Box<Request<RequestBody>>> {
     if ![Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method()) {
         return None;
     }
@@ -207,9 +277,5 @@ fn repeatable(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     *copy.method_mut() = request.method().clone();
     *copy.uri_mut() = request.uri().clone();
     *copy.headers_mut() = request.headers().clone();
-    Some(copy)
-}
-
-fn broken(detail: &'static str) -> ForwardError {
-    ForwardError::Broken(io::Error::other(detail))
+    Some(Box::new(copy))
 }

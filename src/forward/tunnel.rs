@@ -1,13 +1,14 @@
-//! Upgraded connections: after a `101`, bytes in both directions until either side ends, or the gate stops.
+//! Upgraded connections: after a `101`, bytes in both directions until either side ends, the session that opened them
+//! does, or the gate stops.
 
-use std::{io, time::Duration};
+use std::{future, io, time::Duration};
 
 use http::HeaderValue;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, copy_bidirectional, split},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -16,6 +17,10 @@ use crate::random;
 
 /// "Going away" (RFC 6455 §7.4.1).
 const GOING_AWAY: u16 = 1001;
+/// "Policy violation" (RFC 6455 §7.4.1): what was allowed is so no longer.
+const POLICY_VIOLATION: u16 = 1008;
+/// How long a tunnel may take to close once its session has ended, whatever the peers do.
+const CLOSING_OVER: Duration = Duration::from_secs(3);
 /// How long a peer may take to finish its frame and to answer a close.
 const CLOSING: Duration = Duration::from_secs(2);
 const BUFFER: usize = 16 * 1024;
@@ -28,23 +33,46 @@ pub struct Tunnels {
 }
 
 impl Tunnels {
-    /// Opens a tunnel once both sides have switched to `protocol`.
-    pub(super) fn open(&self, client: OnUpgrade, upstream: OnUpgrade, protocol: &HeaderValue) {
+    /// Opens a tunnel once both sides have switched to `protocol`. It closes after `end` has come.
+    pub(super) fn open(
+        &self,
+        client: OnUpgrade,
+        upstream: OnUpgrade,
+        protocol: &HeaderValue,
+        end: Option<impl Future<Output = ()> + Send + 'static>,
+    ) {
         let is_websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
-        let stop = self.stop.clone();
+        let stop = Stop {
+            gate: self.stop.clone(),
+            tunnel: self.stop.child_token(),
+        };
         self.running.spawn(async move {
             // A side that never switches leaves nothing to carry; its connection closes by itself.
             let Ok((client, upstream)) = tokio::try_join!(client, upstream) else {
                 return;
             };
-            if is_websocket {
-                carry_frames(client, upstream, &stop).await;
-            } else {
-                let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
-                tokio::select! {
-                    _ = copy_bidirectional(&mut client, &mut upstream) => {}
-                    () = stop.cancelled() => {}
+            let carried = async {
+                if is_websocket {
+                    carry_frames(client, upstream, &stop).await;
+                } else {
+                    let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
+                    tokio::select! {
+                        _ = copy_bidirectional(&mut client, &mut upstream) => {}
+                        () = stop.tunnel.cancelled() => {}
+                    }
                 }
+            };
+            let over = async {
+                match end {
+                    Some(end) => end.await,
+                    None => future::pending().await,
+                }
+                stop.tunnel.cancel();
+                sleep(CLOSING_OVER).await;
+            };
+            tokio::select! {
+                () = carried => {}
+                () = over => {}
             }
         });
     }
@@ -57,25 +85,32 @@ impl Tunnels {
     }
 }
 
+/// Why a tunnel closes.
+struct Stop {
+    gate: CancellationToken,
+    /// This one alone, or all of the gate's.
+    tunnel: CancellationToken,
+}
+
+impl Stop {
+    fn code(&self) -> u16 {
+        if self.gate.is_cancelled() {
+            GOING_AWAY
+        } else {
+            POLICY_VIOLATION
+        }
+    }
+}
+
 type Reader = ReadHalf<TokioIo<Upgraded>>;
 type Writer = WriteHalf<TokioIo<Upgraded>>;
 
-async fn carry_frames(client: Upgraded, upstream: Upgraded, stop: &CancellationToken) {
+async fn carry_frames(client: Upgraded, upstream: Upgraded, stop: &Stop) {
     let (mut from_client, mut to_client) = split(TokioIo::new(client));
     let (mut from_upstream, mut to_upstream) = split(TokioIo::new(upstream));
-    let down = carry(
-        &mut from_upstream,
-        &mut to_client,
-        close_frame(GOING_AWAY, None),
-        stop,
-    );
+    let down = carry(&mut from_upstream, &mut to_client, None, stop);
     let mask = Some(random::bytes());
-    let up = carry(
-        &mut from_client,
-        &mut to_upstream,
-        close_frame(GOING_AWAY, mask),
-        stop,
-    );
+    let up = carry(&mut from_client, &mut to_upstream, mask, stop);
     // An error on either side ends both.
     let Ok((down, up)) = tokio::try_join!(down, up) else {
         return;
@@ -90,22 +125,22 @@ async fn carry_frames(client: Upgraded, upstream: Upgraded, stop: &CancellationT
 enum Ended {
     /// The sender has nothing more to say.
     Finished,
-    /// The gate stops, and has told the receiver.
+    /// The tunnel is to close, and the receiver was told.
     Closed,
 }
 
 async fn carry(
     from: &mut Reader,
     to: &mut Writer,
-    close: Vec<u8>,
-    stop: &CancellationToken,
+    mask: Option<[u8; 4]>,
+    stop: &Stop,
 ) -> io::Result<Ended> {
     let mut tracker = FrameTracker::default();
     let mut buffer = vec![0; BUFFER];
     loop {
         let length = tokio::select! {
             biased;
-            () = stop.cancelled() => break,
+            () = stop.tunnel.cancelled() => break,
             length = from.read(&mut buffer) => length?,
         };
         if length == 0 {
@@ -125,7 +160,7 @@ async fn carry(
                 break;
             }
         }
-        to.write_all(&close).await?;
+        to.write_all(&close_frame(stop.code(), mask)).await?;
         to.flush().await
     };
     timeout(CLOSING, finish)

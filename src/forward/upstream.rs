@@ -4,7 +4,7 @@ use std::{
     io,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use hyper::client::conn::http1::{self, SendRequest};
@@ -17,7 +17,10 @@ use tokio::{
 use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 
 use super::body::RequestBody;
-use crate::config::UpstreamAddress;
+use crate::{
+    config::UpstreamAddress,
+    deadline::{Deadlines, Tick},
+};
 
 /// How long a connection may take to be made, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -27,17 +30,20 @@ const SETTLE_TIMEOUT: Duration = Duration::from_millis(50);
 /// An idle connection older than this is closed: longer than a burst's pauses, shorter than what most
 /// servers and firewalls keep.
 const IDLE_LIFETIME: Duration = Duration::from_mins(1);
+/// How many of the idle connections are looked at before waiting for one of them.
+const AT_HAND: usize = 4;
 /// Idle connections kept by one worker. A bound against a leak, not a limit to feel: with fewer, bursts
 /// would connect anew each time.
 const IDLE_CAPACITY: usize = 1024;
 /// An upstream may close a connection that idled for long at the very moment of use; below this, the
 /// chance is not worth a copy of the request's head.
-pub(super) const LONG_IDLE: Duration = Duration::from_secs(1);
+const LONG_IDLE: Duration = Duration::from_secs(1);
 
 /// One worker's connections to one upstream. Workers share none, so nothing here is contended.
 pub struct Upstream {
     target: Target,
     idle: Mutex<Vec<Idle>>,
+    deadlines: Arc<Deadlines>,
 }
 
 enum Target {
@@ -56,16 +62,27 @@ enum Target {
 
 struct Idle {
     sender: SendRequest<RequestBody>,
-    since: Instant,
+    since: Tick,
 }
 
 /// A connection in use. Given back with [`Lease::give_back`] once its answer was read to the end; dropped
 /// otherwise, which closes it.
 pub(super) struct Lease {
     pub(super) sender: SendRequest<RequestBody>,
-    /// How long it had idled; none for a fresh one.
-    pub(super) idled: Option<Duration>,
+    /// Its age, as far as that matters.
+    pub(super) age: Age,
     upstream: Arc<Upstream>,
+}
+
+/// What a connection was before its lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Age {
+    /// It was not there.
+    Fresh,
+    /// It had just served another request.
+    Warm,
+    /// It had idled for so long that the upstream may be closing it.
+    Cold,
 }
 
 impl Upstream {
@@ -73,7 +90,11 @@ impl Upstream {
     ///
     /// # Errors
     /// When the address has no host that TLS can name.
-    pub fn new(address: &UpstreamAddress, tls: &Arc<rustls::ClientConfig>) -> io::Result<Self> {
+    pub fn new(
+        address: &UpstreamAddress,
+        tls: &Arc<rustls::ClientConfig>,
+        deadlines: Arc<Deadlines>,
+    ) -> io::Result<Self> {
         let target = match address {
             UpstreamAddress::Unix(path) => Target::Unix(path.clone()),
             UpstreamAddress::Network(uri) => {
@@ -99,25 +120,43 @@ impl Upstream {
         Ok(Self {
             target,
             idle: Mutex::default(),
+            deadlines,
         })
+    }
+
+    /// A connection that idles and is ready for a request.
+    pub(super) fn at_hand(self: &Arc<Self>) -> Option<Lease> {
+        let mut idle = self.lock();
+        // The latest may still be settling.
+        let latest = idle.iter().rev().take(AT_HAND);
+        let depth = latest.take_while(|idle| !idle.sender.is_ready()).count();
+        let place = idle.len().checked_sub(depth + 1)?;
+        if depth == AT_HAND {
+            return None;
+        }
+        let idle = idle.remove(place);
+        Some(self.reuse(idle))
     }
 
     /// A connection that is ready for a request: one that idles, else a fresh one.
     pub(super) async fn lease(self: &Arc<Self>) -> io::Result<Lease> {
-        while let Some(Idle { mut sender, since }) = self.pop() {
+        while let Some(mut idle) = self.pop() {
             // A connection given back is ready, or about to be: both bodies were carried to their end.
-            if sender.is_ready()
-                || matches!(timeout(SETTLE_TIMEOUT, sender.ready()).await, Ok(Ok(())))
-            {
-                let upstream = Arc::clone(self);
-                return Ok(Lease {
-                    sender,
-                    idled: Some(since.elapsed()),
-                    upstream,
-                });
+            let settled = timeout(SETTLE_TIMEOUT, idle.sender.ready()).await;
+            if matches!(settled, Ok(Ok(()))) {
+                return Ok(self.reuse(idle));
             }
         }
         self.connect().await
+    }
+
+    fn reuse(self: &Arc<Self>, idle: Idle) -> Lease {
+        let is_cold = self.deadlines.now().may_be_after(idle.since, LONG_IDLE);
+        Lease {
+            sender: idle.sender,
+            age: if is_cold { Age::Cold } else { Age::Warm },
+            upstream: Arc::clone(self),
+        }
     }
 
     /// A fresh connection.
@@ -127,15 +166,17 @@ impl Upstream {
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         Ok(Lease {
             sender,
-            idled: None,
+            age: Age::Fresh,
             upstream: Arc::clone(self),
         })
     }
 
     /// Closes what has idled for too long. Called now and then by the worker.
     pub fn sweep(&self) {
-        self.lock()
-            .retain(|idle| idle.since.elapsed() < IDLE_LIFETIME && !idle.sender.is_closed());
+        let now = self.deadlines.now();
+        self.lock().retain(|idle| {
+            !now.may_be_after(idle.since, IDLE_LIFETIME) && !idle.sender.is_closed()
+        });
     }
 
     fn pop(&self) -> Option<Idle> {
@@ -147,7 +188,7 @@ impl Upstream {
         if idle.len() < IDLE_CAPACITY && !sender.is_closed() {
             idle.push(Idle {
                 sender,
-                since: Instant::now(),
+                since: self.deadlines.now(),
             });
         }
     }

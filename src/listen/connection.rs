@@ -3,14 +3,14 @@
 use std::{
     convert::Infallible,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::Poll,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll},
     time::Duration,
 };
 
+use bytes::Bytes;
+use http::Version;
+use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::{Request, Response, body::Incoming, service::Service};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -23,7 +23,11 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::{socket::Stream, worker::Worker};
-use crate::{body::Body, clean::Peer};
+use crate::{
+    body::{Body, BodyError},
+    clean::Peer,
+    deadline::{Busy, Wait},
+};
 
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -41,11 +45,8 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// How HTTP is spoken; the same for every connection.
 pub fn protocol() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(MAX_HEAD_BYTES.into());
+    // The head's timeout is the worker's: see `until_silent`.
+    builder.http1().max_buf_size(MAX_HEAD_BYTES.into());
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -92,11 +93,12 @@ async fn serve_http<S>(worker: Arc<Worker>, stream: S, address: Option<std::net:
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let begun = Arc::new(AtomicBool::new(false));
+    let wait = worker.deadlines.wait(HEAD_TIMEOUT).await;
     let service = Requests {
         worker: Arc::clone(&worker),
-        peer: Arc::new(Peer::new(address, tls)),
-        begun: Arc::clone(&begun),
+        peer: Peer::new(address, tls),
+        wait: Arc::clone(&wait),
+        is_http2: OnceLock::new(),
     };
     let connection = worker
         .protocol
@@ -104,29 +106,20 @@ where
     let watched = worker
         .drain
         .watch(connection, auto::UpgradeableConnection::graceful_shutdown);
-    match until_silent(watched, &begun).await {
+    match until_silent(watched, &wait).await {
         Some(Ok(())) => {}
         Some(Err(error)) => tracing::debug!(%error, "connection ended"),
-        None => tracing::debug!("connection without a request"),
+        None => tracing::debug!("connection without a request for too long"),
     }
 }
 
-/// Drives a connection to its end, or ends it where its first request does not come in time: until then
-/// it is not known which protocol is spoken, and no protocol's own timer runs.
-async fn until_silent<C: Future>(connection: C, begun: &AtomicBool) -> Option<C::Output> {
+/// Drives a connection to its end, or ends it where the head of a request does not come in time.
+async fn until_silent<C: Future>(connection: C, wait: &Wait) -> Option<C::Output> {
     let mut connection = std::pin::pin!(connection);
-    let mut patience = Some(Box::pin(tokio::time::sleep(HEAD_TIMEOUT)));
-    std::future::poll_fn(|context| {
-        if let Poll::Ready(output) = connection.as_mut().poll(context) {
-            return Poll::Ready(Some(output));
-        }
-        if begun.load(Ordering::Relaxed) {
-            patience = None;
-        }
-        match &mut patience {
-            Some(sleep) => sleep.as_mut().poll(context).map(|()| None),
-            None => Poll::Pending,
-        }
+    std::future::poll_fn(|context| match connection.as_mut().poll(context) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending if wait.is_over() => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
     })
     .await
 }
@@ -134,24 +127,61 @@ async fn until_silent<C: Future>(connection: C, begun: &AtomicBool) -> Option<C:
 /// The gate as hyper calls it.
 struct Requests {
     worker: Arc<Worker>,
-    peer: Arc<Peer>,
-    begun: Arc<AtomicBool>,
+    peer: Peer,
+    wait: Arc<Wait>,
+    /// Set by the first request over HTTP/2, whose connections rest as long as they answer pings.
+    is_http2: OnceLock<Busy>,
 }
 
 impl Service<Request<Incoming>> for Requests {
-    type Response = Response<Body>;
+    type Response = Response<Answer>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Answer>, Infallible>> + Send>>;
 
     /// The future lives in a box of its own, so that an idle connection does not keep its size.
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        self.begun.store(true, Ordering::Relaxed);
-        let (worker, peer) = (Arc::clone(&self.worker), Arc::clone(&self.peer));
+        let busy = if request.version() == Version::HTTP_2 {
+            self.is_http2.get_or_init(|| self.wait.busy());
+            None
+        } else {
+            Some(self.wait.busy())
+        };
+        let worker = Arc::clone(&self.worker);
+        let begun = worker.gate.begin(request, &self.peer, &worker.ids);
         Box::pin(async move {
-            Ok(worker
-                .gate
-                .handle(request, &peer, &worker.ids, &worker.forwarder)
-                .await)
+            let wait = match &busy {
+                Some(busy) => Arc::clone(busy.wait()),
+                // Its requests are tasks, and each waits for itself.
+                None => worker.deadlines.wait(HEAD_TIMEOUT).await,
+            };
+            let response = worker.gate.finish(begun, &worker.forwarder, &wait).await;
+            Ok(response.map(|body| Answer { body, _busy: busy }))
         })
+    }
+}
+
+/// An answer's body; until it is gone, its connection does not rest.
+struct Answer {
+    body: Body,
+    _busy: Option<Busy>,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

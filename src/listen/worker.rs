@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{connection, drain::Drain, socket::Accepted};
 use crate::{
+    deadline::Deadlines,
     forward::{Forwarder, Tunnels, Upstream},
     gate::Gate,
     observe::RequestIds,
@@ -36,6 +37,7 @@ pub struct Worker {
     pub(super) protocol: auto::Builder<TokioExecutor>,
     pub(super) tls: Option<TlsAcceptor>,
     pub(super) drain: Drain,
+    pub(super) deadlines: Arc<Deadlines>,
 }
 
 /// What a worker is made of.
@@ -103,7 +105,13 @@ impl Handle {
 }
 
 async fn run(recipe: Recipe, mut accepted: mpsc::Receiver<Accepted>, open: Arc<AtomicUsize>) {
-    let upstream = match Upstream::new(&recipe.upstream, &recipe.upstream_tls) {
+    let deadlines = Deadlines::new();
+    let upstream = Upstream::new(
+        &recipe.upstream,
+        &recipe.upstream_tls,
+        Arc::clone(&deadlines),
+    );
+    let upstream = match upstream {
         Ok(upstream) => Arc::new(upstream),
         Err(error) => return tracing::error!(%error, "the upstream's address cannot be used"),
     };
@@ -112,6 +120,7 @@ async fn run(recipe: Recipe, mut accepted: mpsc::Receiver<Accepted>, open: Arc<A
         Arc::clone(&upstream),
         tunnels.clone(),
         Arc::clone(&recipe.gate.cleaning.reserved),
+        recipe.gate.sessions.ends(),
         recipe.upstream_timeout,
     );
     let worker = Arc::new(Worker {
@@ -121,7 +130,9 @@ async fn run(recipe: Recipe, mut accepted: mpsc::Receiver<Accepted>, open: Arc<A
         protocol: connection::protocol(),
         tls: recipe.tls,
         drain: Drain::default(),
+        deadlines: Arc::clone(&deadlines),
     });
+    let clock = tokio::spawn(async move { deadlines.run().await });
     let sweeper = tokio::spawn(async move {
         loop {
             tokio::time::sleep(SWEEP).await;
@@ -154,6 +165,7 @@ async fn run(recipe: Recipe, mut accepted: mpsc::Receiver<Accepted>, open: Arc<A
         );
     }
     sweeper.abort();
+    clock.abort();
 }
 
 /// Counts a connection down when it ends, however it ends.

@@ -78,8 +78,8 @@ pub struct StartAgain {
     pub provider: String,
     /// Where the browser wanted to go.
     pub return_to: ReturnTo,
-    /// This login had itself taken the place of a failed one.
-    pub was_again: bool,
+    /// How many failed logins this one had itself taken the place of.
+    pub times: u8,
 }
 
 /// Who can do something about it.
@@ -219,7 +219,7 @@ mod tests {
             again: StartAgain {
                 provider: "corp".to_owned(),
                 return_to: ReturnTo::root(),
-                was_again: false,
+                times: 0,
             },
         }
     }

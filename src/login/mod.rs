@@ -333,7 +333,7 @@ impl Logins {
                 .return_rules
                 .check(&transaction.return_to)
                 .unwrap_or_else(ReturnTo::root),
-            was_again: transaction.options.again,
+            times: transaction.options.again,
         }
     }
 }

@@ -41,9 +41,8 @@ pub struct Transaction {
 pub struct LoginOptions {
     /// Ask for another account, even where one is signed in.
     pub switch_account: bool,
-    /// The login takes the place of one that could not be ended; it must not be replaced again without
-    /// a person's doing (loops).
-    pub again: bool,
+    /// How many logins that could not be ended this one takes the place of, without a person's doing.
+    pub again: u8,
 }
 
 /// A browser, known by the value of its login cookie.
@@ -196,7 +195,7 @@ mod tests {
     fn transaction() -> Transaction {
         let options = LoginOptions {
             switch_account: true,
-            again: false,
+            again: 0,
         };
         Transaction::new(
             [1; 16],

@@ -129,6 +129,13 @@ impl Record {
             client: None,
         }
     }
+
+    /// Notes who is signed in, where it will be read.
+    pub fn note_user(&mut self, user: Option<&Text>) {
+        if self.line.is_some() {
+            self.user = user.cloned();
+        }
+    }
 }
 
 impl Drop for Record {

@@ -3,6 +3,7 @@
 pub mod codec;
 pub mod cookie;
 pub mod directory;
+pub mod live;
 mod place;
 pub mod refresh;
 pub mod revocation;
@@ -17,7 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use self::{
-    sessions::{KeepError, Keeping, LogoutHint, Sessions, Unavailable, Visit},
+    sessions::{KeepError, Keeping, LogoutHint, Pending, Sessions, Unavailable, Visit},
     tokens::{KeepTokens, Tokens},
 };
 

@@ -94,6 +94,11 @@ enum Due {
     Overdue,
 }
 
+/// Whether a renewal is due.
+pub(super) fn is_due(session: &Session, now: Timestamp) -> bool {
+    due(session, now) != Due::No
+}
+
 fn due(session: &Session, now: Timestamp) -> Due {
     let tokens = &session.tokens;
     if tokens.refresh.is_none() || tokens.refresh_at.is_none_or(|due| now < due) {
@@ -146,13 +151,6 @@ impl Refresher {
 
     /// What a session that was opened is worth now. Waits only where its access token is over.
     pub(super) async fn settle(&self, session: Session, place: &Place, now: Timestamp) -> Settled {
-        if due(&session, now) == Due::No {
-            return Settled::Stands(session);
-        }
-        Box::pin(self.settle_due(session, place, now)).await
-    }
-
-    async fn settle_due(&self, session: Session, place: &Place, now: Timestamp) -> Settled {
         let mut session = session;
         let mut is_renewed = false;
         // An old cookie may be several renewals behind.

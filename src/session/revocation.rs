@@ -68,6 +68,8 @@ pub struct Revocations {
     everybody: AtomicU64,
     targets: Cache<Target, Timestamp>,
     feed: OnceLock<Feed>,
+    /// What other replicas revoked before this one began is known as well.
+    is_known: AtomicBool,
     count: watch::Sender<u64>,
 }
 
@@ -83,6 +85,7 @@ impl Revocations {
                 .eviction_policy(EvictionPolicy::lru())
                 .build(),
             feed: OnceLock::new(),
+            is_known: AtomicBool::new(true),
             count: watch::Sender::new(0),
         }
     }
@@ -90,6 +93,22 @@ impl Revocations {
     /// Tells other replicas through `feed` from now on. Only the first call counts.
     pub fn tell(&self, feed: Feed) {
         let _ = self.feed.set(feed);
+    }
+
+    /// What other replicas revoked is still to be [learnt](Self::learn). Until it is, nobody can say that a session
+    /// stands: a replica that has just started must not open what the others closed.
+    pub fn await_news(&self) {
+        self.is_known.store(false, Ordering::Release);
+    }
+
+    /// Everything that is to be known has been learnt.
+    pub fn caught_up(&self) {
+        self.is_known.store(true, Ordering::Release);
+    }
+
+    /// Whether what was revoked is known, here and elsewhere.
+    pub fn is_known(&self) -> bool {
+        self.is_known.load(Ordering::Acquire)
     }
 
     /// Ends sessions, here at once and elsewhere as soon as the feed gets there.
@@ -152,13 +171,28 @@ pub struct Mark {
 impl Mark {
     /// Of a session.
     pub fn of(session: &Session) -> Self {
-        let identity = &session.identity;
-        let sid = session.provider_session.as_deref();
+        Self::new(
+            session.created_at,
+            session.id,
+            &session.identity.provider,
+            &session.identity.subject,
+            session.provider_session.as_deref(),
+        )
+    }
+
+    /// Of a session of which these are known.
+    pub(super) fn new(
+        created_at: Timestamp,
+        id: [u8; 16],
+        provider: &str,
+        subject: &str,
+        sid: Option<&str>,
+    ) -> Self {
         Self {
-            created_at: session.created_at,
-            session: session.id,
-            user: user_hash(&identity.provider, &identity.subject),
-            provider_session: sid.map(|sid| sid_hash(&identity.provider, sid)),
+            created_at,
+            session: id,
+            user: user_hash(provider, subject),
+            provider_session: sid.map(|sid| sid_hash(provider, sid)),
         }
     }
 

@@ -8,14 +8,15 @@ use http::{HeaderMap, HeaderValue};
 use super::{
     Lifetimes, Session, codec,
     cookie::{Cookies, SessionCookies},
+    live::Ends,
     place::Place,
-    refresh::{Refresher, Settled},
+    refresh::{self, Refresher, Settled},
     revocation::{Revocation, Revocations, Target},
     seal::{KeyRing, Purpose},
-    store::{Id, Record, Store, StoreError},
+    store::{Found, Id, Record, Store, StoreError},
     ticket::Ticket,
 };
-use crate::{clock::Timestamp, observe::metrics::Tally, random};
+use crate::{clock::Timestamp, observe::metrics::Tally, provider::BoxFuture, random};
 
 /// Opens, keeps, renews and ends sessions.
 pub struct Sessions {
@@ -136,43 +137,72 @@ impl Sessions {
         }
     }
 
+    /// Knows when they end.
+    pub fn ends(&self) -> Ends {
+        Ends::new(Arc::clone(&self.revocations), self.lifetimes.lifetime)
+    }
+
     /// Whether sessions can be found and kept.
     pub fn is_ready(&self) -> bool {
-        match &self.keeping {
-            // Shared or not, a cookie opens by itself.
-            Keeping::Cookie { .. } => true,
-            Keeping::Store(store) => store.is_ready(),
+        self.revocations.is_known()
+            && match &self.keeping {
+                // Shared or not, a cookie opens by itself.
+                Keeping::Cookie { .. } => true,
+                Keeping::Store(store) => store.is_ready(),
+            }
+    }
+
+    /// Who visits. Whatever does not open, or has ended, is nobody.
+    ///
+    /// # Errors
+    /// See [`Pending::wait`].
+    pub async fn visit(&self, headers: &HeaderMap, now: Timestamp) -> Result<Visit, Unavailable> {
+        match self.look(headers, now) {
+            Ok(visit) => Ok(visit),
+            Err(pending) => pending.wait().await,
         }
     }
 
-    /// Who visits. Whatever does not open, or has ended, is nobody. Waits for nothing where the session is at hand
-    /// and not overdue for renewal.
-    ///
-    /// # Errors
-    /// When there may be a session, and whether there is cannot be found out now. That is not nobody: signing
-    /// in anew would not help.
-    pub async fn visit(&self, headers: &HeaderMap, now: Timestamp) -> Result<Visit, Unavailable> {
+    /// Who visits, as far as it can be said without waiting: nearly always. It cannot where the store has to be
+    /// asked, and where a renewal is due.
+    pub fn look(&self, headers: &HeaderMap, now: Timestamp) -> Result<Visit, Box<Pending<'_>>> {
         let found = self.cookies.find(headers);
         let mut visit = Visit::of(found.session_cookies);
         let Some(sealed) = found.session.as_deref() else {
             return Ok(visit);
         };
-        let Some((session, place)) = self.open(sealed, &mut visit, now).await? else {
-            return Ok(visit);
-        };
-        if session.has_ended(self.lifetimes, now) || self.revocations.has_revoked(&session) {
-            return Ok(visit);
-        }
-        match self.refresher.settle(session, &place, now).await {
-            Settled::Stands(session) => visit.session = Some(session),
-            Settled::Renewed(session) => {
-                visit.is_outdated |= matches!(self.keeping, Keeping::Cookie { .. });
-                visit.session = Some(session);
+        let session = match &self.keeping {
+            Keeping::Cookie { .. } => {
+                let session = self.open_cookie(sealed, &mut visit);
+                visit.carried = session.as_ref().map(|session| Carried::Session(session.id));
+                session
             }
-            Settled::Ended => {}
-            Settled::Unknown => return Err(Unavailable::Provider),
+            Keeping::Store(store) => {
+                let Some(ticket) = self.open_ticket(sealed, &mut visit) else {
+                    return Ok(visit);
+                };
+                let found = store.at_hand(ticket.id(), now);
+                let session = found.as_ref().map(|found| open_record(&ticket, found));
+                visit.carried = Some(Carried::Ticket(ticket));
+                match session {
+                    Some(session) => session,
+                    None => return Err(Box::new(Pending::new(self, visit, None, now))),
+                }
+            }
+        };
+        match session.filter(|session| !self.is_over(session, now)) {
+            Some(session) if !self.revocations.is_known() || refresh::is_due(&session, now) => {
+                Err(Box::new(Pending::new(self, visit, Some(session), now)))
+            }
+            session => {
+                visit.session = session;
+                Ok(visit)
+            }
         }
-        Ok(visit)
+    }
+
+    fn is_over(&self, session: &Session, now: Timestamp) -> bool {
+        session.has_ended(self.lifetimes, now) || self.revocations.has_revoked(session)
     }
 
     /// What came, without a look at what it is worth: enough to end it.
@@ -188,50 +218,6 @@ impl Sessions {
             };
         }
         visit
-    }
-
-    async fn open(
-        &self,
-        sealed: &str,
-        visit: &mut Visit,
-        now: Timestamp,
-    ) -> Result<Option<(Session, Place)>, StoreError> {
-        match &self.keeping {
-            Keeping::Cookie { shared } => {
-                let Some(session) = self.open_cookie(sealed, visit) else {
-                    return Ok(None);
-                };
-                visit.carried = Some(Carried::Session(session.id));
-                let place = match shared {
-                    None => Place::Cookie,
-                    Some(store) => Place::Shared {
-                        store: Arc::clone(store),
-                        keys: Arc::clone(&self.keys),
-                    },
-                };
-                Ok(Some((session, place)))
-            }
-            Keeping::Store(store) => {
-                let Some(ticket) = self.open_ticket(sealed, visit) else {
-                    return Ok(None);
-                };
-                visit.carried = Some(Carried::Ticket(ticket.clone()));
-                let found = match store.at_hand(ticket.id(), now) {
-                    Some(found) => Some(found),
-                    None => store.load(ticket.id(), now).await?,
-                };
-                let Some(found) = found else {
-                    return Ok(None);
-                };
-                let plain = ticket.open(&found.record.sealed);
-                let Some(mut session) = plain.and_then(|plain| codec::decode(&plain)) else {
-                    return Ok(None);
-                };
-                session.seen_at = session.seen_at.max(found.seen_at);
-                let store = Arc::clone(store);
-                Ok(Some((session, Place::Record { store, ticket })))
-            }
-        }
     }
 
     fn open_cookie(&self, sealed: &str, visit: &mut Visit) -> Option<Session> {
@@ -389,6 +375,94 @@ impl Sessions {
             id_token: id_token.to_owned(),
         })
     }
+}
+
+/// A visit of which more has to be found out.
+pub struct Pending<'a> {
+    sessions: &'a Sessions,
+    visit: Visit,
+    /// Not yet read from the store where there is none.
+    session: Option<Session>,
+    now: Timestamp,
+}
+
+impl<'a> Pending<'a> {
+    fn new(sessions: &'a Sessions, visit: Visit, session: Option<Session>, now: Timestamp) -> Self {
+        Self {
+            sessions,
+            visit,
+            session,
+            now,
+        }
+    }
+
+    /// Finds it out: asks the store, and waits for a renewal where the access token is over.
+    ///
+    /// # Errors
+    /// When there may be a session, and whether there is cannot be found out now. That is not nobody: signing
+    /// in anew would not help.
+    pub fn wait(self: Box<Self>) -> BoxFuture<'a, Result<Visit, Unavailable>> {
+        Box::pin(self.find_out())
+    }
+
+    async fn find_out(self: Box<Self>) -> Result<Visit, Unavailable> {
+        let Self {
+            sessions,
+            mut visit,
+            mut session,
+            now,
+        } = *self;
+        let place = match (&sessions.keeping, &visit.carried) {
+            (Keeping::Store(store), Some(Carried::Ticket(ticket))) => {
+                if session.is_none() {
+                    let found = store.load(ticket.id(), now).await?;
+                    session = found.and_then(|found| open_record(ticket, &found));
+                }
+                Place::Record {
+                    store: Arc::clone(store),
+                    ticket: ticket.clone(),
+                }
+            }
+            (
+                Keeping::Cookie {
+                    shared: Some(store),
+                },
+                _,
+            ) => Place::Shared {
+                store: Arc::clone(store),
+                keys: Arc::clone(&sessions.keys),
+            },
+            _ => Place::Cookie,
+        };
+        let Some(session) = session.filter(|session| !sessions.is_over(session, now)) else {
+            return Ok(visit);
+        };
+        if !sessions.revocations.is_known() {
+            return Err(
+                StoreError("what was revoked elsewhere is not known yet".to_owned()).into(),
+            );
+        }
+        match sessions.refresher.settle(session, &place, now).await {
+            Settled::Stands(session) => visit.session = Some(session),
+            Settled::Renewed(session) => {
+                visit.is_outdated |= matches!(sessions.keeping, Keeping::Cookie { .. });
+                visit.session = Some(session);
+            }
+            Settled::Ended => {}
+            Settled::Unknown => return Err(Unavailable::Provider),
+        }
+        Ok(visit)
+    }
+}
+
+/// The session in a record; none where the ticket does not open it.
+fn open_record(ticket: &Ticket, found: &Found) -> Option<Session> {
+    let plain = ticket.open(&found.record.sealed)?;
+    let session = codec::decode(&plain)?;
+    Some(Session {
+        seen_at: session.seen_at.max(found.seen_at),
+        ..session
+    })
 }
 
 impl Visit {

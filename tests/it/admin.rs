@@ -1,6 +1,6 @@
 //! The admin listener: everybody's sessions, and metrics.
 
-use std::net::SocketAddr;
+use std::{fmt::Write as _, net::SocketAddr};
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -35,10 +35,10 @@ impl Admin {
         let own = self.address.to_string();
         let mut request = format!("{method} {target} HTTP/1.1\r\nConnection: close\r\n");
         if !headers.iter().any(|(name, _)| *name == "host") {
-            request += &format!("Host: {own}\r\n");
+            let _ = write!(request, "Host: {own}\r\n");
         }
         for (name, value) in headers {
-            request += &format!("{name}: {value}\r\n");
+            let _ = write!(request, "{name}: {value}\r\n");
         }
         request += "\r\n";
         let answer = raw::try_exchange(self.address, false, request.as_bytes()).await;

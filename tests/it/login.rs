@@ -217,6 +217,31 @@ async fn twenty_tabs_restored_in_a_fresh_browser_land_on_their_pages() {
     twenty_tabs(&house.browser(), true).await;
 }
 
+/// Each tab goes on as soon as it can: some begin when others are back already.
+#[tokio::test]
+async fn twenty_tabs_that_overtake_each_other_land_on_their_pages() {
+    let (house, _upstream, _provider) = standard().await;
+    for round in 0..3 {
+        let browser = house.browser();
+        let tabs: Vec<_> = (0..20)
+            .map(|tab| {
+                let browser = browser.clone();
+                tokio::spawn(async move {
+                    let path = format!("/page/{round}/{tab}?tab={tab}");
+                    let callback = browser.up_to_callback(&path).await;
+                    let reply = browser.follow(callback.as_str()).await;
+                    (path, reply)
+                })
+            })
+            .collect();
+        for tab in tabs {
+            let (path, reply) = tab.await.expect("a tab");
+            assert_eq!(reply.status, StatusCode::OK, "{path}: {}", reply.text());
+            assert_eq!(reply.seen().target, path, "each tab lands on its own page");
+        }
+    }
+}
+
 #[tokio::test]
 async fn going_back_to_the_callback_is_harmless() {
     let (house, _upstream, provider) = standard().await;

@@ -209,6 +209,8 @@ async fn secrets_rotate_without_a_logout() {
     let new = plan(&format!("[\"{NEW}\"]")).await;
     let ada = old.browser();
     ada.sign_in("/").await;
+    let away = new.browser();
+    away.plant("sidegate", &ada.cookie("sidegate").expect("a session"));
     assert_eq!(
         ada.moved_to(&both).get("/").await.status,
         StatusCode::OK,
@@ -216,8 +218,13 @@ async fn secrets_rotate_without_a_logout() {
     );
     assert_eq!(
         ada.moved_to(&new).get("/").await.status,
+        StatusCode::OK,
+        "and was sealed anew"
+    );
+    assert_eq!(
+        away.get("/").await.status,
         StatusCode::FOUND,
-        "until it is dropped"
+        "who was away until the old one was dropped signs in again"
     );
     let bob = both.browser();
     bob.sign_in("/").await;

@@ -2,6 +2,7 @@
 
 mod gate;
 mod nginx;
+mod store;
 
 use std::{
     error::Error,
@@ -19,6 +20,7 @@ use crate::{
 
 pub use gate::{gate, gate_configuration};
 pub use nginx::{NginxKind, nginx};
+pub use store::{Kept, gate_keeping};
 
 /// A proxy, with everything it needs to answer a request except the app.
 pub struct Setup {
@@ -87,6 +89,7 @@ pub fn responder(
     let role = match role {
         Role::App => "app",
         Role::Auth => "auth",
+        Role::Provider => "provider",
     };
     let command = [own, "respond", &address.to_string(), role];
     Ok(Process::start(&command, core, log)?)

@@ -6,8 +6,9 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{
     super::{
-        Secret, SessionConfig, StoreConfig, keys,
+        RedisAddress, Secret, SessionConfig, StoreConfig, keys,
         raw::{Node, Origin},
+        redis_address,
         report::Problem,
     },
     Checker, Reported,
@@ -56,16 +57,17 @@ impl Checker<'_> {
         let Some(node) = table.get("store") else {
             return Some(StoreConfig::Cookie);
         };
-        let text = self.text(node, "store")?;
-        match text {
+        let text = self.secret(node, "store")?;
+        match text.expose().trim() {
             "cookie" => return Some(StoreConfig::Cookie),
             "memory" => return Some(StoreConfig::Memory),
-            text if is_redis(text) => {
-                return Some(StoreConfig::Redis(Secret::new(text.to_owned())));
+            text => {
+                if let Some(address) = redis_address::parse(text) {
+                    return self.redis(node, address).map(StoreConfig::Redis);
+                }
             }
-            _ => {}
         }
-        let near = keys::nearest(text, ["cookie", "memory"]);
+        let near = keys::nearest(text.expose(), ["cookie", "memory"]);
         let hint = near.map_or_else(
             || "\"cookie\", \"memory\" or an address such as \"redis://cache:6379\"".to_owned(),
             |near| format!("did you mean \"{near}\"?"),
@@ -79,20 +81,22 @@ impl Checker<'_> {
         &mut self,
         table: &Node,
         store: Option<&StoreConfig>,
-    ) -> Result<Option<Secret>, Reported> {
+    ) -> Result<Option<RedisAddress>, Reported> {
         let Some(node) = table.get("shared") else {
             return Ok(None);
         };
-        let text = self.text(node, "shared").ok_or(Reported)?;
-        let problem = match store.ok_or(Reported)? {
-            StoreConfig::Cookie if is_redis(text) => {
-                return Ok(Some(Secret::new(text.to_owned())));
+        let text = self.secret(node, "shared").ok_or(Reported)?;
+        let problem = match (store.ok_or(Reported)?, redis_address::parse(text.expose())) {
+            (StoreConfig::Cookie, Some(address)) => {
+                return self.redis(node, address).map(Some).ok_or(Reported);
             }
-            StoreConfig::Cookie => Problem::new(&node.origin, "`shared` is an address of Redis")
-                .hint("write shared = \"redis://cache:6379\""),
-            StoreConfig::Redis(_) => Problem::new(&node.origin, "`shared` has nothing to add")
+            (StoreConfig::Cookie, None) => {
+                Problem::new(&node.origin, "`shared` is an address of Redis")
+                    .hint("write shared = \"redis://cache:6379\"")
+            }
+            (StoreConfig::Redis(_), _) => Problem::new(&node.origin, "`shared` has nothing to add")
                 .hint("the store is shared already; leave `shared` out"),
-            StoreConfig::Memory => {
+            (StoreConfig::Memory, _) => {
                 Problem::new(&node.origin, "`shared` does not go with this store").hint(
                     "sessions in memory are of one process; choose the store \"cookie\" or Redis",
                 )
@@ -100,6 +104,16 @@ impl Checker<'_> {
         };
         self.problem(problem);
         Err(Reported)
+    }
+
+    fn redis(
+        &mut self,
+        node: &Node,
+        address: Result<RedisAddress, redis_address::Fault>,
+    ) -> Option<RedisAddress> {
+        let address =
+            address.map_err(|(message, hint)| Problem::new(&node.origin, message).hint(hint));
+        self.found(address)
     }
 
     fn max_sessions(&mut self, table: &Node) -> Option<u64> {
@@ -176,11 +190,6 @@ impl Checker<'_> {
 
 /// RFC 6265bis §5.6 lets browsers cut longer lifetimes.
 const LONGEST_COOKIE: Duration = Duration::from_hours(400 * 24);
-
-/// Whether `text` begins as an address of Redis does.
-fn is_redis(text: &str) -> bool {
-    text.starts_with("redis://") || text.starts_with("rediss://")
-}
 
 /// RFC 9110 §5.6.2; what a cookie's name is made of (RFC 6265 §4.1.1).
 fn is_token(text: &str) -> bool {

@@ -158,7 +158,7 @@ async fn another_tabs_session_stands_in_where_a_login_cannot_go_on() {
     signed_in(house.finish(&with_session).await);
     let options = LoginOptions {
         switch_account: true,
-        again: false,
+        again: 0,
     };
     let switching = house.begin("/", None, options).await;
     assert_eq!(switching.parameter("prompt"), "select_account");

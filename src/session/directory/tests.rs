@@ -42,7 +42,7 @@ fn session(id: u8, subject: &str, created_at: Timestamp) -> Session {
     Session::begin([id; 16], [0; 16], created_at, identity)
 }
 
-fn sighting<'a>(session: &'a Session, address: Option<IpAddr>, now: Timestamp) -> Sighting<'a> {
+fn sighting(session: &Session, address: Option<IpAddr>, now: Timestamp) -> Sighting<'_> {
     Sighting {
         session,
         user_agent: Some("Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0"),

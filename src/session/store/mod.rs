@@ -5,10 +5,11 @@
 //! replicas do what only one may: it grants leases.
 
 mod memory;
+mod redis;
 
 use bytes::Bytes;
 
-pub use self::memory::Memory;
+pub use self::{memory::Memory, redis::Redis};
 use crate::{clock::Timestamp, provider::BoxFuture};
 
 /// The id of a session.

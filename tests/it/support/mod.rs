@@ -12,6 +12,7 @@ pub mod ports;
 pub mod process;
 pub mod provider;
 pub mod raw;
+pub mod redis;
 pub mod server;
 pub mod servers;
 pub mod tls;

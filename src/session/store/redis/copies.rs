@@ -1,0 +1,246 @@
+//! Copies of records in this process, so that a busy session costs no round trip. Ciphertext, like the records.
+//!
+//! A copy is as good as the record while this replica is sure to hear of changes; without that, for a moment only. When
+//! Redis does not answer, one that was compared a short while ago vouches. Pure but for the cache.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use moka::{policy::EvictionPolicy, sync::Cache};
+
+use super::layout::{Name, Stored};
+use crate::{
+    clock::Timestamp,
+    session::store::{Found, Record},
+};
+
+/// The copies.
+pub(super) struct Copies {
+    entries: Cache<Name, Arc<Copy>>,
+    idle_timeout: Duration,
+    /// How often something changed, by names' first bytes: whether what was asked for has changed on the way.
+    changes: Vec<AtomicU64>,
+}
+
+struct Copy {
+    record: Record,
+    end: Timestamp,
+    seen_at: AtomicU64,
+    /// When it was last compared with the record.
+    verified_at: AtomicU64,
+}
+
+/// What copies are worth now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Worth {
+    /// Changes are heard of, all since then: a copy that was compared later is good.
+    SureSince(Timestamp),
+    /// Changes may be missed: a copy is good for a moment.
+    Unsure,
+    /// Nothing better is to be had.
+    Alone,
+}
+
+/// How things stood before Redis was asked.
+#[derive(Clone, Copy)]
+pub(super) struct Before(u64);
+
+impl Copies {
+    pub(super) fn new(idle_timeout: Duration) -> Self {
+        Self {
+            entries: Cache::builder()
+                .max_capacity(CAPACITY)
+                .weigher(|_, copy: &Arc<Copy>| {
+                    let size = copy.record.sealed.len() + OVERHEAD;
+                    size.try_into().unwrap_or(u32::MAX)
+                })
+                .time_to_idle(UNUSED)
+                .eviction_policy(EvictionPolicy::lru())
+                .build(),
+            idle_timeout,
+            changes: (0..=u8::MAX).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    /// A copy, where it is worth that much.
+    pub(super) fn find(&self, name: Name, worth: Worth, now: Timestamp) -> Option<Found> {
+        let copy = self.entries.get(&name)?;
+        let verified_at = Timestamp(copy.verified_at.load(Ordering::Relaxed));
+        let is_good = match worth {
+            Worth::SureSince(since) if verified_at > since => is_within(now, verified_at, BACKSTOP),
+            Worth::SureSince(_) | Worth::Unsure => is_within(now, verified_at, MOMENT),
+            Worth::Alone => is_within(now, verified_at, VOUCHES),
+        };
+        let seen_at = Timestamp(copy.seen_at.load(Ordering::Relaxed));
+        // That it was not used for long is what this replica saw; others may have seen more.
+        if !is_good || has_ended(copy.end, seen_at, self.idle_timeout, now) {
+            return None;
+        }
+        if seen_at < now {
+            copy.seen_at.fetch_max(now.0, Ordering::Relaxed);
+        }
+        Some(Found {
+            record: copy.record.clone(),
+            seen_at,
+        })
+    }
+
+    /// To be called before Redis is asked for what is then [kept](Self::keep).
+    pub(super) fn before(&self, name: Name) -> Before {
+        Before(self.changes_of(name).load(Ordering::SeqCst))
+    }
+
+    /// Keeps a copy of what Redis said, unless it changed on the way here.
+    pub(super) fn keep(&self, name: Name, stored: &Stored, now: Timestamp, before: Before) {
+        if self.before(name).0 != before.0 {
+            return;
+        }
+        let copy = Copy {
+            record: stored.record.clone(),
+            end: stored.end,
+            seen_at: AtomicU64::new(stored.seen_at.max(now).0),
+            verified_at: AtomicU64::new(now.0),
+        };
+        self.entries.insert(name, Arc::new(copy));
+        // It may have changed since the look above.
+        if self.before(name).0 != before.0 {
+            self.entries.invalidate(&name);
+        }
+    }
+
+    /// The record has changed or is gone.
+    pub(super) fn forget(&self, name: Name) {
+        self.changes_of(name).fetch_add(1, Ordering::SeqCst);
+        self.entries.invalidate(&name);
+    }
+
+    /// At `asked_at` Redis had this generation, or nothing.
+    pub(super) fn compare(&self, name: Name, generation: Option<u64>, asked_at: Timestamp) {
+        match self.entries.get(&name) {
+            Some(copy) if Some(copy.record.generation) == generation => {
+                copy.verified_at.fetch_max(asked_at.0, Ordering::Relaxed);
+            }
+            Some(_) => self.forget(name),
+            None => {}
+        }
+    }
+
+    fn changes_of(&self, name: Name) -> &AtomicU64 {
+        &self.changes[usize::from(name.0[0])]
+    }
+}
+
+/// To the second, as a session's own stamps say it.
+pub(super) fn has_ended(
+    end: Timestamp,
+    seen_at: Timestamp,
+    idle_timeout: Duration,
+    now: Timestamp,
+) -> bool {
+    now >= end || now >= seen_at.after(idle_timeout)
+}
+
+/// Whether `then` was at most that long ago. What lies in the future is no news but a clock that was set back; threads
+/// that read it at different moments differ by a second.
+pub(super) fn is_within(now: Timestamp, then: Timestamp, span: Duration) -> bool {
+    then.0 <= now.0 + 1 && now.since(then) <= span
+}
+
+/// How long a copy is good although nothing was heard of a change.
+const BACKSTOP: Duration = Duration::from_mins(1);
+/// How long it is good where changes may be missed; together with what else takes time, less than five seconds.
+const MOMENT: Duration = Duration::from_secs(2);
+/// How long it vouches when Redis does not answer.
+const VOUCHES: Duration = Duration::from_mins(1);
+/// Bytes of copies: of tens of thousands of sessions.
+const CAPACITY: u64 = 64 << 20;
+/// Bytes of a copy beside what is sealed.
+const OVERHEAD: usize = 256;
+/// What was not asked for this long makes room.
+const UNUSED: Duration = Duration::from_mins(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAME: Name = Name([7; 16]);
+    const SURE: Worth = Worth::SureSince(Timestamp(0));
+
+    fn stored(generation: u64) -> Stored {
+        Stored {
+            record: Record {
+                generation,
+                sealed: "sealed".into(),
+            },
+            end: Timestamp(10_000),
+            seen_at: Timestamp(1_000),
+        }
+    }
+
+    fn kept() -> Copies {
+        let copies = Copies::new(Duration::from_mins(30));
+        copies.keep(NAME, &stored(1), Timestamp(1_000), copies.before(NAME));
+        copies
+    }
+
+    fn is_found(copies: &Copies, worth: Worth, now: u64) -> bool {
+        copies.find(NAME, worth, Timestamp(now)).is_some()
+    }
+
+    #[test]
+    fn a_copy_is_good_for_as_long_as_it_is_worth() {
+        for (worth, last) in [
+            (SURE, 1_060),
+            (Worth::SureSince(Timestamp(1_000)), 1_002),
+            (Worth::Unsure, 1_002),
+            (Worth::Alone, 1_060),
+        ] {
+            let copies = kept();
+            assert!(is_found(&copies, worth, last), "{worth:?}");
+            assert!(!is_found(&copies, worth, last + 1), "{worth:?}");
+        }
+        // A clock that was set back.
+        assert!(!is_found(&kept(), SURE, 998));
+    }
+
+    #[test]
+    fn comparing_prolongs_it_and_finds_what_is_no_more() {
+        let copies = kept();
+        copies.compare(NAME, Some(1), Timestamp(1_050));
+        assert!(is_found(&copies, SURE, 1_110));
+        copies.compare(NAME, Some(2), Timestamp(1_110));
+        assert!(!is_found(&copies, SURE, 1_110));
+        let copies = kept();
+        copies.compare(NAME, None, Timestamp(1_000));
+        assert!(!is_found(&copies, SURE, 1_000));
+    }
+
+    #[test]
+    fn what_changes_on_the_way_is_not_kept() {
+        let copies = kept();
+        let before = copies.before(NAME);
+        copies.forget(NAME);
+        copies.keep(NAME, &stored(1), Timestamp(1_000), before);
+        assert!(!is_found(&copies, SURE, 1_000));
+    }
+
+    #[test]
+    fn an_end_is_for_redis_to_say() {
+        let copies = Copies::new(Duration::from_secs(30));
+        copies.keep(NAME, &stored(1), Timestamp(1_000), copies.before(NAME));
+        assert!(is_found(&copies, SURE, 1_029));
+        // Used at 1029: so the idle end moved.
+        assert!(is_found(&copies, SURE, 1_058));
+        copies.compare(NAME, Some(1), Timestamp(1_088));
+        assert!(!is_found(&copies, SURE, 1_088));
+
+        let copies = kept();
+        copies.compare(NAME, Some(1), Timestamp(9_999));
+        assert!(!is_found(&copies, SURE, 10_000));
+    }
+}

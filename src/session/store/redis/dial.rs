@@ -1,0 +1,254 @@
+//! How a connection to Redis is made: which server to ask, and whether it is the right one.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind,
+    IntoConnectionInfo as _, RedisConnectionInfo, RedisError, RedisResult, ServerErrorKind,
+    TlsCertificates, Value,
+    aio::{MultiplexedConnection, PubSub},
+    cluster::ClusterClientBuilder,
+    cluster_async::ClusterConnection,
+};
+use tokio::time::timeout;
+
+use crate::{
+    config::{RedisAddress, Topology},
+    trust,
+};
+
+/// Makes connections to one Redis.
+pub(super) struct Dialer {
+    address: RedisAddress,
+    certificates: TlsCertificates,
+    /// Which of several nodes is asked next.
+    turn: AtomicUsize,
+}
+
+/// A connection that any number of commands may use at once.
+#[derive(Clone)]
+pub(super) enum Connection {
+    Server(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+impl Connection {
+    pub(super) async fn send(&mut self, command: &Cmd) -> RedisResult<Value> {
+        match self {
+            Self::Server(connection) => command.query_async(connection).await,
+            Self::Cluster(connection) => command.query_async(connection).await,
+        }
+    }
+
+    pub(super) fn is_cluster(&self) -> bool {
+        matches!(self, Self::Cluster(_))
+    }
+}
+
+/// What went wrong, in words that hold no secret: nothing that the server said but its code is repeated, because a
+/// server may quote what it was sent.
+pub(super) fn describe(error: &RedisError) -> String {
+    if error.is_timeout() {
+        return NO_ANSWER.to_owned();
+    }
+    if error.is_connection_refusal() {
+        return "connection refused".to_owned();
+    }
+    let code = error.code().filter(|code| {
+        code.len() <= 20
+            && code
+                .bytes()
+                .all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+    });
+    match (error.kind(), code) {
+        (ErrorKind::AuthenticationFailed, _) => "wrong user or password".to_owned(),
+        (ErrorKind::Io, _) => "connection lost".to_owned(),
+        (_, Some(code)) => format!("Redis says {code}"),
+        _ => error.category().to_owned(),
+    }
+}
+
+/// What is said of a server that is silent.
+pub(super) const NO_ANSWER: &str = "no answer in time";
+
+impl Dialer {
+    pub(super) fn new(address: RedisAddress) -> Self {
+        let root_cert = address.tls.then(trust::system_roots_as_pem).flatten();
+        if address.tls {
+            trust::install_cryptography();
+        }
+        Self {
+            certificates: TlsCertificates {
+                client_tls: None,
+                root_cert,
+            },
+            address,
+            turn: AtomicUsize::new(0),
+        }
+    }
+
+    /// A connection for commands.
+    pub(super) async fn connect(&self) -> Result<Connection, String> {
+        if self.address.topology == Topology::Cluster {
+            return bounded(CONNECT * 2, self.connect_cluster())
+                .await
+                .map(Connection::Cluster);
+        }
+        let (host, port) = self.server().await?;
+        let mut connection = bounded(CONNECT, self.connect_to(&host, port, true)).await?;
+        bounded(CONNECT, is_writable(&mut connection)).await?;
+        Ok(Connection::Server(connection))
+    }
+
+    /// A connection for messages, of which the nodes of a cluster tell each other.
+    pub(super) async fn listen(&self) -> Result<PubSub, String> {
+        let (host, port) = self.server().await?;
+        let client = self
+            .client(&host, port, true)
+            .map_err(|error| describe(&error))?;
+        bounded(CONNECT, client.get_async_pubsub()).await
+    }
+
+    async fn connect_cluster(&self) -> RedisResult<ClusterConnection> {
+        let nodes = self.address.nodes.iter();
+        let nodes: RedisResult<Vec<_>> = nodes
+            .map(|(host, port)| self.info(host, *port, true))
+            .collect();
+        let mut builder = ClusterClientBuilder::new(nodes?)
+            .connection_timeout(CONNECT)
+            .response_timeout(CONNECT)
+            .connection_concurrency_limit(IN_FLIGHT)
+            // A key that moved and a failover are followed within one command's time.
+            .retries(4)
+            .min_retry_wait(20)
+            .max_retry_wait(200);
+        if self.address.tls {
+            builder = builder.certs(self.certificates.clone());
+        }
+        builder.build()?.get_async_connection().await
+    }
+
+    /// The server to ask now: of several the next, where sentinels know, the one they name.
+    async fn server(&self) -> Result<(String, u16), String> {
+        let nodes = &self.address.nodes;
+        let Topology::Sentinel(master) = &self.address.topology else {
+            let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+            return Ok(nodes[turn % nodes.len()].clone());
+        };
+        let mut last = String::new();
+        for _ in nodes {
+            let turn = self.turn.load(Ordering::Relaxed);
+            let (host, port) = &nodes[turn % nodes.len()];
+            match self.ask_sentinel(host, *port, master).await {
+                Ok(server) => return Ok(server),
+                Err(error) => last = format!("sentinel: {error}"),
+            }
+            self.turn.fetch_add(1, Ordering::Relaxed);
+        }
+        Err(last)
+    }
+
+    async fn ask_sentinel(
+        &self,
+        host: &str,
+        port: u16,
+        master: &str,
+    ) -> Result<(String, u16), String> {
+        // Sentinels may have the password of the servers, or none.
+        let mut sentinel = match bounded(CONNECT, self.connect_to(host, port, true)).await {
+            Ok(sentinel) => sentinel,
+            Err(_) => bounded(CONNECT, self.connect_to(host, port, false)).await?,
+        };
+        let mut question = redis::cmd("SENTINEL");
+        question.arg("GET-MASTER-ADDR-BY-NAME").arg(master);
+        let asked = question.query_async::<Option<(String, u16)>>(&mut sentinel);
+        bounded(CONNECT, asked)
+            .await?
+            .ok_or_else(|| "knows no master of this name".to_owned())
+    }
+
+    async fn connect_to(
+        &self,
+        host: &str,
+        port: u16,
+        signs_in: bool,
+    ) -> RedisResult<MultiplexedConnection> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT))
+            .set_response_timeout(Some(CONNECT))
+            .set_concurrency_limit(IN_FLIGHT);
+        self.client(host, port, signs_in)?
+            .get_multiplexed_async_connection_with_config(&config)
+            .await
+    }
+
+    fn client(&self, host: &str, port: u16, signs_in: bool) -> RedisResult<Client> {
+        let info = self.info(host, port, signs_in)?;
+        if self.address.tls {
+            Client::build_with_tls(info, self.certificates.clone())
+        } else {
+            Client::open(info)
+        }
+    }
+
+    fn info(&self, host: &str, port: u16, signs_in: bool) -> RedisResult<ConnectionInfo> {
+        let host = host.to_owned();
+        let address = if self.address.tls {
+            ConnectionAddr::TcpTls {
+                host,
+                port,
+                insecure: false,
+                tls_params: None,
+            }
+        } else {
+            ConnectionAddr::Tcp(host, port)
+        };
+        let mut settings = RedisConnectionInfo::default().set_skip_set_lib_name();
+        if signs_in {
+            settings = settings.set_db(self.address.database.into());
+            if let Some(password) = &self.address.password {
+                settings = settings.set_password(password.expose());
+            }
+            if let Some(username) = &self.address.username {
+                settings = settings.set_username(username);
+            }
+        }
+        Ok(address.into_connection_info()?.set_redis_settings(settings))
+    }
+}
+
+/// A server that still reads its data says LOADING; one that is a replica takes no writes. Both are there, and
+/// neither is of use.
+async fn is_writable(connection: &mut MultiplexedConnection) -> RedisResult<()> {
+    redis::cmd("PING").query_async::<Value>(connection).await?;
+    let role = redis::cmd("ROLE").query_async::<Value>(connection).await;
+    // A user that may not ask, or a service that does not know: then the first write tells.
+    let Ok(Value::Array(role)) = role else {
+        return Ok(());
+    };
+    match role.first() {
+        Some(Value::BulkString(role)) if role == b"slave" || role == b"replica" => Err(
+            RedisError::from((ErrorKind::Server(ServerErrorKind::ReadOnly), "a replica")),
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Nothing is waited for longer.
+async fn bounded<T>(
+    limit: Duration,
+    work: impl Future<Output = RedisResult<T>>,
+) -> Result<T, String> {
+    match timeout(limit, work).await {
+        Ok(outcome) => outcome.map_err(|error| describe(&error)),
+        Err(_) => Err(NO_ANSWER.to_owned()),
+    }
+}
+
+/// How long a connection may take, and each step of it.
+const CONNECT: Duration = Duration::from_secs(1);
+/// Commands on their way at once.
+pub(super) const IN_FLIGHT: usize = 1_024;

@@ -1,0 +1,149 @@
+//! What replicas tell each other, heard at once; and whether this one is sure to hear it.
+//!
+//! Each second a replica sends itself a message the way that all others go. One that comes back proves the whole way;
+//! where none came for a while, something was missed, and the connection is made anew.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::StreamExt as _;
+use redis::aio::PubSub;
+use tokio::{
+    sync::Notify,
+    time::{Instant, interval, sleep, timeout},
+};
+
+use super::{
+    copies::{Copies, Worth, is_within},
+    dial::{Dialer, NO_ANSWER, describe},
+    layout::Message,
+    link::Link,
+};
+use crate::{clock, clock::Timestamp, session::revocation::Revocations};
+
+/// Whether news are heard.
+#[derive(Default)]
+pub(super) struct Hearing {
+    /// When the last message to oneself came back.
+    heard_at: AtomicU64,
+    /// Since when nothing was missed; zero while something may be.
+    since: AtomicU64,
+}
+
+impl Hearing {
+    /// What a copy is worth now.
+    pub(super) fn worth(&self, is_up: bool, now: Timestamp) -> Worth {
+        let since = self.since.load(Ordering::Acquire);
+        let heard_at = Timestamp(self.heard_at.load(Ordering::Relaxed));
+        if since > 0 && is_within(now, heard_at, PROVEN) {
+            Worth::SureSince(Timestamp(since))
+        } else if is_up {
+            Worth::Unsure
+        } else {
+            Worth::Alone
+        }
+    }
+}
+
+/// Who listens, to what, and who is told.
+pub(super) struct Listener {
+    pub(super) dialer: Arc<Dialer>,
+    /// Of all replicas.
+    pub(super) channel: String,
+    /// Of this one.
+    pub(super) own_channel: String,
+    pub(super) hearing: Arc<Hearing>,
+    pub(super) copies: Arc<Copies>,
+    pub(super) revocations: Arc<Revocations>,
+    /// Told when something may have been missed.
+    pub(super) missed: Arc<Notify>,
+}
+
+impl Listener {
+    /// Listens for ever, over again where it has to.
+    pub(super) async fn run(self) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let begun = Instant::now();
+            let why = match self.subscribe().await {
+                Ok(messages) => self.hear(messages).await,
+                Err(why) => why,
+            };
+            self.hearing.since.store(0, Ordering::Release);
+            if begun.elapsed() >= STEADY {
+                pause = FIRST_PAUSE;
+            }
+            tracing::debug!(error = why, "not subscribed to Redis; trying again");
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn subscribe(&self) -> Result<PubSub, String> {
+        let mut messages = self.dialer.listen().await?;
+        let channels = [&self.channel, &self.own_channel];
+        match timeout(SUBSCRIBE, messages.subscribe(&channels)).await {
+            Ok(outcome) => outcome.map_err(|error| describe(&error))?,
+            Err(_) => return Err(NO_ANSWER.to_owned()),
+        }
+        Ok(messages)
+    }
+
+    /// Returns, with the reason, when nothing more can be heard.
+    async fn hear(&self, messages: PubSub) -> String {
+        // The sink is what keeps the subscription.
+        let (_sink, mut messages) = messages.split();
+        // What was said before is missed, what is said from here on is not.
+        let mut is_proven = false;
+        loop {
+            let message = match timeout(PROVEN, messages.next()).await {
+                Ok(Some(message)) => message,
+                Ok(None) => return "connection lost".to_owned(),
+                Err(_) => return NO_ANSWER.to_owned(),
+            };
+            if message.get_channel_name() == self.own_channel {
+                let now = clock::now();
+                self.hearing.heard_at.store(now.0, Ordering::Relaxed);
+                if !is_proven {
+                    is_proven = true;
+                    self.hearing.since.store(now.0, Ordering::Release);
+                    self.missed.notify_one();
+                }
+                continue;
+            }
+            match Message::decode(message.get_payload_bytes()) {
+                Some(Message::Changed(name)) => self.copies.forget(name),
+                Some(Message::Revoked(revocation)) => self.revocations.learn(revocation),
+                // A newer version's; what matters can be polled for.
+                None => {}
+            }
+        }
+    }
+}
+
+/// Speaks to oneself, for ever.
+pub(super) async fn beat(link: Arc<Link>, own_channel: String) {
+    let mut beat = interval(BEAT);
+    let mut command = redis::cmd("PUBLISH");
+    command.arg(own_channel).arg("");
+    loop {
+        beat.tick().await;
+        if link.is_up() {
+            // That it did not come back is what counts.
+            let _ = link.send(&command).await;
+        }
+    }
+}
+
+const BEAT: Duration = Duration::from_secs(1);
+/// For how long a message to oneself proves that others would have come.
+const PROVEN: Duration = Duration::from_secs(3);
+const SUBSCRIBE: Duration = Duration::from_secs(1);
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+const STEADY: Duration = Duration::from_secs(10);

@@ -1,0 +1,285 @@
+//! The one connection through which commands go, kept up.
+//!
+//! A keeper makes it, asks it each second whether it lives, and makes another when it does not; again and again, with
+//! growing pauses. Whoever sends a command waits a moment for a connection that is just being made, not for one that
+//! was not there for a while: a request is better refused at once than late. Every command may run twice with
+//! the same outcome, so one whose connection broke is sent again over the next.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
+use tokio::{
+    sync::{Semaphore, mpsc, watch},
+    time::{interval, sleep, timeout},
+};
+
+use super::{
+    dial::{Connection, Dialer, IN_FLIGHT, NO_ANSWER, describe},
+    script::Known,
+};
+use crate::session::store::StoreError;
+
+/// Sends commands.
+pub(super) struct Link {
+    state: watch::Receiver<State>,
+    complaints: mpsc::Sender<Complaint>,
+    permits: Semaphore,
+}
+
+/// Keeps a link's connection.
+pub(super) struct Keeper {
+    dialer: Arc<Dialer>,
+    state: watch::Sender<State>,
+    complaints: mpsc::Receiver<Complaint>,
+}
+
+#[derive(Clone)]
+enum State {
+    /// Counts connections, so that a complaint about an earlier one is known for what it is.
+    Up(u64, Connection),
+    DownSince(Instant),
+}
+
+/// What a command met.
+struct Complaint {
+    number: u64,
+    /// It is broken; otherwise only silent, which may be the command's fault.
+    is_broken: bool,
+}
+
+/// A link that is down, and what brings it up.
+pub(super) fn link(dialer: Arc<Dialer>) -> (Link, Keeper) {
+    let (sender, state) = watch::channel(State::DownSince(Instant::now()));
+    let (complaints, receiver) = mpsc::channel(16);
+    let link = Link {
+        state,
+        complaints,
+        permits: Semaphore::new(IN_FLIGHT),
+    };
+    let keeper = Keeper {
+        dialer,
+        state: sender,
+        complaints: receiver,
+    };
+    (link, keeper)
+}
+
+impl Link {
+    /// Whether there is a connection that answers.
+    pub(super) fn is_up(&self) -> bool {
+        matches!(&*self.state.borrow(), State::Up(..))
+    }
+
+    /// Runs a script, over again where its answer was lost.
+    pub(super) async fn run(
+        &self,
+        script: &Known,
+        key: &str,
+        arguments: &[&[u8]],
+    ) -> Result<Value, StoreError> {
+        let fill = |mut command: Cmd| {
+            command.arg(1).arg(key);
+            for argument in arguments {
+                command.arg(*argument);
+            }
+            command
+        };
+        match self.try_send(&fill(script.by_hash())).await {
+            Err(Failure::Unknown) => self.send(&fill(script.whole())).await,
+            outcome => outcome.map_err(StoreError::from),
+        }
+    }
+
+    /// Sends a command, over again where its answer was lost.
+    pub(super) async fn send(&self, command: &Cmd) -> Result<Value, StoreError> {
+        self.try_send(command).await.map_err(StoreError::from)
+    }
+
+    async fn try_send(&self, command: &Cmd) -> Result<Value, Failure> {
+        let Ok(_permit) = self.permits.try_acquire() else {
+            return Err(Failure::Told("too many commands wait for Redis".to_owned()));
+        };
+        timeout(OVERALL, self.send_until_answered(command))
+            .await
+            .unwrap_or_else(|_| Err(Failure::Told(NO_ANSWER.to_owned())))
+    }
+
+    async fn send_until_answered(&self, command: &Cmd) -> Result<Value, Failure> {
+        let mut failed = 0;
+        let mut why = None;
+        loop {
+            let Some((number, mut connection)) = self.connection_after(failed).await else {
+                return Err(Failure::Told(
+                    why.unwrap_or_else(|| "not connected".to_owned()),
+                ));
+            };
+            match timeout(COMMAND, connection.send(command)).await {
+                Ok(Ok(value)) => return Ok(value),
+                Ok(Err(error)) if is_unknown_script(&error) => return Err(Failure::Unknown),
+                Ok(Err(error)) if !is_about_connection(&error) => {
+                    return Err(Failure::Told(describe(&error)));
+                }
+                Ok(Err(error)) => {
+                    self.complain(number, true);
+                    why = Some(describe(&error));
+                    failed = number;
+                }
+                Err(_) => {
+                    self.complain(number, false);
+                    return Err(Failure::Told(NO_ANSWER.to_owned()));
+                }
+            }
+        }
+    }
+
+    /// A connection that is not the one that failed, or an earlier one.
+    async fn connection_after(&self, failed: u64) -> Option<(u64, Connection)> {
+        let mut state = self.state.clone();
+        let is_settled = |state: &State| match state {
+            State::Up(number, _) => *number > failed,
+            State::DownSince(since) => since.elapsed() >= YOUNG,
+        };
+        let settled = timeout(OVERALL, state.wait_for(is_settled)).await.ok()?;
+        match &*settled.ok()? {
+            State::Up(number, connection) => Some((*number, connection.clone())),
+            State::DownSince(_) => None,
+        }
+    }
+
+    fn complain(&self, number: u64, is_broken: bool) {
+        // Where many wait, one more says nothing new.
+        let _ = self.complaints.try_send(Complaint { number, is_broken });
+    }
+}
+
+enum Failure {
+    /// The server has not seen the script.
+    Unknown,
+    Told(String),
+}
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Unknown => Self("Redis forgets scripts".to_owned()),
+            Failure::Told(why) => Self(why),
+        }
+    }
+}
+
+fn is_unknown_script(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
+}
+
+/// Whether another connection may do better: this one is lost, or leads to a server that is not, or no longer, the
+/// right one.
+fn is_about_connection(error: &RedisError) -> bool {
+    match error.kind() {
+        ErrorKind::Io | ErrorKind::ClusterConnectionNotFound | ErrorKind::AuthenticationFailed => {
+            true
+        }
+        ErrorKind::Server(kind) => matches!(
+            kind,
+            ServerErrorKind::BusyLoading
+                | ServerErrorKind::ReadOnly
+                | ServerErrorKind::MasterDown
+                | ServerErrorKind::ClusterDown
+                | ServerErrorKind::TryAgain
+                | ServerErrorKind::Moved
+                | ServerErrorKind::Ask
+        ),
+        _ => error.is_unrecoverable_error() || error.is_connection_dropped(),
+    }
+}
+
+impl Keeper {
+    /// Keeps the connection for as long as somebody may use it.
+    pub(super) async fn run(mut self) {
+        let mut number = 0;
+        let mut pause = FIRST_PAUSE;
+        let mut told = Told::Nothing;
+        while !self.state.is_closed() {
+            let why = match self.dialer.connect().await {
+                Ok(connection) => {
+                    if told != Told::Up {
+                        tracing::info!("connected to Redis");
+                        told = Told::Up;
+                    }
+                    number += 1;
+                    let begun = Instant::now();
+                    self.state
+                        .send_replace(State::Up(number, connection.clone()));
+                    let why = self.watch_over(number, connection).await;
+                    if begun.elapsed() >= STEADY {
+                        pause = FIRST_PAUSE;
+                    }
+                    why
+                }
+                Err(why) => why,
+            };
+            self.state.send_if_modified(|state| {
+                let was_up = matches!(state, State::Up(..));
+                if was_up {
+                    *state = State::DownSince(Instant::now());
+                }
+                was_up
+            });
+            if told != Told::Down {
+                tracing::warn!(error = why, "Redis is not there; trying again until it is");
+                told = Told::Down;
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            // Those who wait look at how long it has been down.
+            self.state.send_modify(|_| {});
+        }
+    }
+
+    /// Returns, with the reason, when the connection is of no use any more.
+    async fn watch_over(&mut self, number: u64, mut connection: Connection) -> String {
+        let mut beat = interval(BEAT);
+        loop {
+            tokio::select! {
+                complaint = self.complaints.recv() => match complaint {
+                    None => return "nobody uses it".to_owned(),
+                    Some(complaint) if complaint.number < number => continue,
+                    // In a cluster any of many servers may be meant: they are all looked up anew.
+                    Some(complaint) if complaint.is_broken || connection.is_cluster() => {
+                        return "a command met a broken connection".to_owned();
+                    }
+                    Some(_) => {}
+                },
+                _ = beat.tick() => {}
+            }
+            match timeout(BEAT, connection.send(&redis::cmd("PING"))).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return describe(&error),
+                Err(_) => return NO_ANSWER.to_owned(),
+            }
+        }
+    }
+}
+
+/// What the log was told last, so that an outage is two lines.
+#[derive(PartialEq, Eq)]
+enum Told {
+    Nothing,
+    Up,
+    Down,
+}
+
+/// How long one command may take.
+const COMMAND: Duration = Duration::from_millis(500);
+/// How long it may take with waiting for a connection and being sent again.
+const OVERALL: Duration = Duration::from_millis(1_000);
+/// How long an outage is one that may be over in a moment.
+const YOUNG: Duration = Duration::from_millis(500);
+/// How often the connection is asked whether it lives, and how long it may take to say so.
+const BEAT: Duration = Duration::from_secs(1);
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// A connection that lasted this long was a good one.
+const STEADY: Duration = Duration::from_secs(5);

@@ -1,0 +1,332 @@
+//! Sessions in Redis or Valkey, where all replicas see them.
+//!
+//! Redis holds ciphertext under hashed names, and ends what nobody uses. A request of a busy session does not go there:
+//! a copy in this process answers ([`copies`]) for as long as changes are heard of ([`hearing`]), and that it was
+//! used is told in the background ([`touches`]). Revocations go their own way ([`news`]). When Redis does not answer,
+//! a recent copy vouches, and everybody else is asked to come back: never is somebody let in, or out, for want of it.
+
+mod copies;
+mod dial;
+mod hearing;
+mod layout;
+mod link;
+mod news;
+mod script;
+mod touches;
+
+use std::{sync::Arc, time::Duration};
+
+use aws_lc_rs::digest;
+use redis::Value;
+use tokio::{
+    sync::{Notify, mpsc},
+    time::timeout,
+};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
+
+use self::{
+    copies::{Copies, has_ended},
+    dial::Dialer,
+    hearing::{Hearing, Listener},
+    layout::{Message, Name, Stored, hex},
+    link::Link,
+    news::News,
+    touches::Touches,
+};
+use super::{Found, Id, LEASE, Record, Store, StoreError};
+use crate::{
+    clock::Timestamp,
+    config::RedisAddress,
+    provider::BoxFuture,
+    session::{Lifetimes, revocation::Revocations},
+};
+
+/// A store that replicas share.
+pub struct Redis {
+    link: Arc<Link>,
+    copies: Arc<Copies>,
+    hearing: Arc<Hearing>,
+    touches: Arc<Touches>,
+    channel: String,
+    lifetimes: Lifetimes,
+    /// What tells Redis of things, and has to come to its end.
+    telling: TaskTracker,
+    stop: CancellationToken,
+    /// Ends what only listens.
+    _listening: DropGuard,
+}
+
+impl Redis {
+    /// Begins to connect, on the runtime at hand, and goes on for as long as this lives. `gate` tells one gate's replicas
+    /// from those of others that use the same Redis; revocations of these replicas, and no others, are shared.
+    pub fn start(
+        address: &RedisAddress,
+        gate: [&str; 2],
+        lifetimes: Lifetimes,
+        revocations: &Arc<Revocations>,
+    ) -> Arc<Self> {
+        let dialer = Arc::new(Dialer::new(address.clone()));
+        let (link, keeper) = link::link(Arc::clone(&dialer));
+        let link = Arc::new(link);
+        let gate = name_of(gate);
+        let channel = format!("sidegate:{gate}:changes");
+        let own_channel = format!("sidegate:{gate}:beat:{}", hex(&crate::random::bytes::<8>()));
+        let copies = Arc::new(Copies::new(lifetimes.idle_timeout));
+        let hearing = Arc::<Hearing>::default();
+        let touches = Arc::<Touches>::default();
+        let missed = Arc::<Notify>::default();
+        let news = News {
+            link: Arc::clone(&link),
+            key: format!("sidegate:{gate}:revocations"),
+            channel: channel.clone(),
+            revocations: Arc::clone(revocations),
+            lifetime: lifetimes.lifetime + Duration::from_mins(1),
+        };
+        let (feed, queue) = mpsc::channel(WAITING_REVOCATIONS);
+        revocations.await_news();
+        revocations.tell(feed);
+
+        let (telling, stop) = (TaskTracker::new(), CancellationToken::new());
+        telling.spawn(news.clone().tell(queue, stop.clone()));
+        telling.spawn(touches::run(
+            Arc::clone(&touches),
+            Arc::clone(&link),
+            Arc::clone(&copies),
+            lifetimes.idle_timeout,
+            stop.clone(),
+        ));
+        let listening = CancellationToken::new();
+        let listener = Listener {
+            dialer,
+            channel: channel.clone(),
+            own_channel: own_channel.clone(),
+            hearing: Arc::clone(&hearing),
+            copies: Arc::clone(&copies),
+            revocations: Arc::clone(revocations),
+            missed: Arc::clone(&missed),
+        };
+        let beat = hearing::beat(Arc::clone(&link), own_channel);
+        let learn = news.learn(missed);
+        tokio::spawn(listening.clone().run_until_cancelled_owned(async move {
+            tokio::join!(keeper.run(), listener.run(), beat, learn);
+        }));
+        Arc::new(Self {
+            link,
+            copies,
+            hearing,
+            touches,
+            channel,
+            lifetimes,
+            telling,
+            stop,
+            _listening: listening.drop_guard(),
+        })
+    }
+
+    /// Tells Redis what it still has to know, as far as it takes it within a moment.
+    pub async fn finish(&self) {
+        self.stop.cancel();
+        self.telling.close();
+        if timeout(FINISH, self.telling.wait()).await.is_err() {
+            tracing::warn!("Redis is not there: what it should still have been told is lost");
+        }
+    }
+
+    async fn fetch(&self, id: &Id, now: Timestamp) -> Result<Option<Found>, StoreError> {
+        let name = Name::of(id);
+        let before = self.copies.before(name);
+        let mut command = redis::cmd("GET");
+        command.arg(name.session_key());
+        let stored = match self.link.send(&command).await? {
+            Value::BulkString(bytes) => Stored::decode(&bytes)
+                .ok_or_else(|| StoreError("a record that this version cannot read".to_owned()))?,
+            _ => {
+                self.copies.forget(name);
+                return Ok(None);
+            }
+        };
+        let Stored { end, seen_at, .. } = stored;
+        if has_ended(end, seen_at, self.lifetimes.idle_timeout, now) {
+            self.copies.forget(name);
+            return Ok(None);
+        }
+        self.copies.keep(name, &stored, now, before);
+        if seen_at < now {
+            self.touches.add(name, now);
+        }
+        Ok(Some(Found {
+            record: stored.record,
+            seen_at,
+        }))
+    }
+
+    fn copy(&self, id: &Id, now: Timestamp) -> Option<Found> {
+        let name = Name::of(id);
+        let worth = self.hearing.worth(self.link.is_up(), now);
+        let found = self.copies.find(name, worth, now)?;
+        if found.seen_at < now {
+            self.touches.add(name, now);
+        }
+        Some(found)
+    }
+
+    async fn put(
+        &self,
+        id: &Id,
+        record: Record,
+        end: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let name = Name::of(id);
+        let rest = end.since(now).min(self.lifetimes.idle_timeout);
+        if rest.is_zero() {
+            return Ok(());
+        }
+        let before = self.copies.before(name);
+        let stored = Stored {
+            record,
+            end,
+            seen_at: now,
+        };
+        let rest = rest.as_millis().to_string();
+        let generation = stored.record.generation.to_be_bytes();
+        let value = stored.encode();
+        let arguments: [&[u8]; 3] = [&value, &generation, rest.as_bytes()];
+        let answer = self
+            .link
+            .run(&script::CREATE, &name.session_key(), &arguments)
+            .await?;
+        if answer == Value::Int(1) {
+            self.copies.keep(name, &stored, now, before);
+        }
+        Ok(())
+    }
+
+    async fn swap(&self, id: &Id, record: Record, now: Timestamp) -> Result<bool, StoreError> {
+        let name = Name::of(id);
+        let idle = self.lifetimes.idle_timeout.as_secs().to_string();
+        let text = now.0.to_string();
+        let arguments: [&[u8]; 7] = [
+            &record.generation.to_be_bytes(),
+            &record.sealed,
+            &now.0.to_be_bytes(),
+            text.as_bytes(),
+            idle.as_bytes(),
+            self.channel.as_bytes(),
+            &Message::Changed(name).encode(),
+        ];
+        let answer = self
+            .link
+            .run(&script::REPLACE, &name.session_key(), &arguments)
+            .await;
+        self.copies.forget(name);
+        Ok(answer? == Value::Int(1))
+    }
+
+    async fn delete(&self, id: &Id) -> Result<(), StoreError> {
+        let name = Name::of(id);
+        self.copies.forget(name);
+        let message = Message::Changed(name).encode();
+        let arguments: [&[u8]; 2] = [self.channel.as_bytes(), &message];
+        let answer = self
+            .link
+            .run(&script::REMOVE, &name.session_key(), &arguments)
+            .await;
+        // What was on its way here meanwhile.
+        self.copies.forget(name);
+        answer.map(drop)
+    }
+}
+
+impl Store for Redis {
+    fn at_hand(&self, id: &Id, now: Timestamp) -> Option<Found> {
+        self.copy(id, now)
+    }
+
+    /// A copy that was compared with the record within the last minute vouches when Redis does not answer.
+    fn load<'a>(
+        &'a self,
+        id: &'a Id,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Option<Found>, StoreError>> {
+        Box::pin(async move {
+            match self.fetch(id, now).await {
+                Err(error) => {
+                    let vouching = self.copies.find(Name::of(id), copies::Worth::Alone, now);
+                    vouching.map(Some).ok_or(error)
+                }
+                outcome => outcome,
+            }
+        })
+    }
+
+    fn reload<'a>(
+        &'a self,
+        id: &'a Id,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Option<Found>, StoreError>> {
+        Box::pin(self.fetch(id, now))
+    }
+
+    fn create<'a>(
+        &'a self,
+        id: &'a Id,
+        record: Record,
+        end: Timestamp,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(self.put(id, record, end, now))
+    }
+
+    fn replace<'a>(
+        &'a self,
+        id: &'a Id,
+        record: Record,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(self.swap(id, record, now))
+    }
+
+    fn remove<'a>(&'a self, id: &'a Id) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(self.delete(id))
+    }
+
+    fn lease<'a>(&'a self, id: &'a Id, holder: &'a Id) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let key = Name::of(id).lease_key();
+            let lasts = LEASE.as_millis().to_string();
+            let arguments: [&[u8]; 2] = [holder, lasts.as_bytes()];
+            let answer = self.link.run(&script::LEASE, &key, &arguments).await?;
+            Ok(answer == Value::Int(1))
+        })
+    }
+
+    fn release<'a>(&'a self, id: &'a Id, holder: &'a Id) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let key = Name::of(id).lease_key();
+            // It ends by itself otherwise.
+            let _ = self.link.run(&script::RELEASE, &key, &[holder]).await;
+        })
+    }
+
+    fn is_ready(&self) -> bool {
+        self.link.is_up()
+    }
+}
+
+fn name_of(gate: [&str; 2]) -> String {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in gate {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part.as_bytes());
+    }
+    hex(&context.finish().as_ref()[..8])
+}
+
+/// Revocations that may wait for Redis; a hundred bytes each.
+const WAITING_REVOCATIONS: usize = 100_000;
+/// How long a stop waits for what Redis should still be told.
+const FINISH: Duration = Duration::from_secs(2);

@@ -1,0 +1,145 @@
+//! What Redis does in one step: its scripts, and how one is run.
+//!
+//! A script is sent by its hash, and whole where the server does not know it. Each may run twice with the same outcome:
+//! a command whose answer was lost is sent again.
+
+use std::sync::LazyLock;
+
+use redis::{Cmd, Script};
+
+/// A script, and its text for servers that have not seen it.
+pub(super) struct Known {
+    text: &'static str,
+    script: LazyLock<Script>,
+}
+
+impl Known {
+    /// The script by its hash.
+    pub(super) fn by_hash(&self) -> Cmd {
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(self.script.get_hash());
+        command
+    }
+
+    /// The script whole.
+    pub(super) fn whole(&self) -> Cmd {
+        let mut command = redis::cmd("EVAL");
+        command.arg(self.text);
+        command
+    }
+}
+
+macro_rules! known {
+    ($text:expr) => {
+        Known {
+            text: $text,
+            script: LazyLock::new(|| Script::new($text)),
+        }
+    };
+}
+
+/// session key; value, its generation (8 bytes), milliseconds to live. One of a higher generation stays.
+pub(super) static CREATE: Known = known!(
+    r"
+local old = redis.call('GET', KEYS[1])
+if old and struct.unpack('>I8', old, 2) > struct.unpack('>I8', ARGV[2]) then
+    return 0
+end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
+return 1
+"
+);
+
+/// session key; generation, sealed, now (8 bytes), now, idle seconds, channel, message. Whether the record is in force
+/// now: one is there, of a lower generation, or this very one is already.
+pub(super) static REPLACE: Known = known!(
+    r"
+local old = redis.call('GET', KEYS[1])
+if not old then
+    return 0
+end
+if string.sub(old, 2, 9) == ARGV[1] and string.sub(old, 26) == ARGV[2] then
+    return 1
+end
+if struct.unpack('>I8', old, 2) >= struct.unpack('>I8', ARGV[1]) then
+    return 0
+end
+local finish = struct.unpack('>I8', old, 10)
+local now = tonumber(ARGV[4])
+local rest = math.min(tonumber(ARGV[5]), finish - now)
+if rest <= 0 then
+    redis.call('DEL', KEYS[1])
+    return 0
+end
+local seen = string.sub(old, 18, 25)
+if struct.unpack('>I8', seen) < now then
+    seen = ARGV[3]
+end
+local new = string.sub(old, 1, 1) .. ARGV[1] .. string.sub(old, 10, 17) .. seen .. ARGV[2]
+redis.call('SET', KEYS[1], new, 'PX', string.format('%.0f', rest * 1000))
+redis.call('PUBLISH', ARGV[6], ARGV[7])
+return 1
+"
+);
+
+/// session key; channel, message.
+pub(super) static REMOVE: Known = known!(
+    r"
+redis.call('DEL', KEYS[1])
+redis.call('PUBLISH', ARGV[1], ARGV[2])
+return 1
+"
+);
+
+/// session key; now (8 bytes), now, idle seconds. The generation that is there (8 bytes); nothing where none is.
+pub(super) static TOUCH: Known = known!(
+    r"
+local head = redis.call('GETRANGE', KEYS[1], 0, 24)
+if string.len(head) < 25 then
+    return false
+end
+local now = tonumber(ARGV[2])
+if struct.unpack('>I8', head, 18) < now then
+    redis.call('SETRANGE', KEYS[1], 17, ARGV[1])
+    local rest = math.min(tonumber(ARGV[3]), struct.unpack('>I8', head, 10) - now)
+    redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.max(rest, 0) * 1000))
+end
+return string.sub(head, 2, 9)
+"
+);
+
+/// lease key; holder, milliseconds. Whether the holder has it.
+pub(super) static LEASE: Known = known!(
+    r"
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then
+    return 0
+end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"
+);
+
+/// lease key; holder.
+pub(super) static RELEASE: Known = known!(
+    r"
+if redis.call('GET', KEYS[1]) == ARGV[1] then
+    redis.call('DEL', KEYS[1])
+end
+return 1
+"
+);
+
+/// revocations' key; revocation, milliseconds that it counts, channel, message. Ordered by the server's clock, so that
+/// those of the replicas need not agree.
+pub(super) static REVOKE: Known = known!(
+    r"
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZADD', KEYS[1], string.format('%.0f', now), ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now - tonumber(ARGV[2])))
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+redis.call('PUBLISH', ARGV[3], ARGV[4])
+return 1
+"
+);

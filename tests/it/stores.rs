@@ -1,0 +1,279 @@
+//! Every store keeps the same promises: one table of behaviours, run on each, with real servers.
+
+use std::{sync::Arc, time::Duration};
+
+use sidegate::{
+    clock::{self, Timestamp},
+    config::{RedisAddress, Secret, Topology},
+    session::{
+        Lifetimes,
+        revocation::{Revocation, Revocations, Target},
+        store::{Id, Memory, Record, Redis, Store},
+    },
+};
+use tokio::time::sleep;
+
+use crate::support::redis::{RedisCluster, RedisServer};
+
+const LIFETIMES: Lifetimes = Lifetimes {
+    lifetime: Duration::from_hours(9),
+    idle_timeout: Duration::from_hours(1),
+};
+const GATE: [&str; 2] = ["app.test", "sidegate"];
+
+fn at(nodes: &[&RedisServer], topology: Topology) -> RedisAddress {
+    RedisAddress {
+        topology,
+        tls: false,
+        nodes: nodes
+            .iter()
+            .map(|node| (node.address.ip().to_string(), node.address.port()))
+            .collect(),
+        username: None,
+        password: None,
+        database: 0,
+    }
+}
+
+/// A replica's store, connected.
+async fn replica(address: &RedisAddress) -> (Arc<Redis>, Arc<Revocations>) {
+    let revocations = Arc::new(Revocations::new(LIFETIMES.lifetime));
+    let store = Redis::start(address, GATE, LIFETIMES, &revocations);
+    wait_until("the store is connected", || {
+        store.is_ready() && revocations.is_known()
+    })
+    .await;
+    (store, revocations)
+}
+
+async fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    for _ in 0..500 {
+        if is_so() {
+            return;
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    panic!("not within ten seconds: {what}");
+}
+
+fn record(generation: u64, sealed: &'static str) -> Record {
+    Record {
+        generation,
+        sealed: sealed.into(),
+    }
+}
+
+fn id() -> Id {
+    sidegate::random::bytes()
+}
+
+/// What every store promises. `shares` where another process's lease counts.
+async fn keeps_its_promises(store: &dyn Store, shares: bool) {
+    let now = clock::now();
+    let end = now.after(LIFETIMES.lifetime);
+    finds_what_is_there(store, now, end).await;
+    replaces_only_what_is_older(store, now, end).await;
+    ends_to_the_second(store, now).await;
+    removes(store, now, end).await;
+    leases(store, shares).await;
+    assert!(store.is_ready());
+}
+
+async fn finds_what_is_there(store: &dyn Store, now: Timestamp, end: Timestamp) {
+    let (one, other) = (id(), id());
+    assert_eq!(store.load(&one, now).await, Ok(None));
+    assert_eq!(store.reload(&one, now).await, Ok(None));
+    assert!(store.at_hand(&one, now).is_none());
+    store.create(&one, record(0, "a"), end, now).await.unwrap();
+    for found in [
+        store.at_hand(&one, now),
+        store.load(&one, now).await.unwrap(),
+        store.reload(&one, now).await.unwrap(),
+    ] {
+        let found = found.expect("it was just created");
+        assert_eq!((found.record, found.seen_at), (record(0, "a"), now));
+    }
+    assert_eq!(store.load(&other, now).await, Ok(None));
+    // Any bytes, and many of them.
+    let sealed: Vec<u8> = (0..100_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+    let large = Record {
+        generation: u64::from(u32::MAX),
+        sealed: sealed.into(),
+    };
+    store.create(&other, large.clone(), end, now).await.unwrap();
+    assert_eq!(
+        store.reload(&other, now).await.unwrap().unwrap().record,
+        large
+    );
+}
+
+async fn replaces_only_what_is_older(store: &dyn Store, now: Timestamp, end: Timestamp) {
+    let one = id();
+    assert_eq!(store.replace(&one, record(1, "b"), now).await, Ok(false));
+    assert_eq!(store.reload(&one, now).await, Ok(None));
+    store.create(&one, record(1, "a"), end, now).await.unwrap();
+    for (generation, text, is_replaced, left) in [
+        (1, "b", false, "a"),
+        (0, "b", false, "a"),
+        (2, "b", true, "b"),
+        (300, "c", true, "c"),
+        (255, "d", false, "c"),
+        (1 << 33, "e", true, "e"),
+    ] {
+        let replaced = store.replace(&one, record(generation, text), now).await;
+        assert_eq!(replaced, Ok(is_replaced), "{generation}");
+        let found = store.load(&one, now).await.unwrap().unwrap();
+        assert_eq!(found.record.sealed, left, "{generation}");
+    }
+}
+
+async fn ends_to_the_second(store: &dyn Store, now: Timestamp) {
+    let idle = LIFETIMES.idle_timeout;
+    let one = id();
+    let end = now.after(Duration::from_mins(90));
+    store.create(&one, record(0, "a"), end, now).await.unwrap();
+    let almost = Timestamp(now.after(idle).0 - 1);
+    assert!(store.reload(&one, almost).await.unwrap().is_some());
+    // A look counts as use, though it may take a second to be told everywhere.
+    sleep(Duration::from_millis(1_500)).await;
+    let found = store.reload(&one, Timestamp(end.0 - 1)).await.unwrap();
+    assert_eq!(found.expect("it was used").seen_at, almost);
+    for ended in [end, end.after(idle)] {
+        assert_eq!(store.load(&one, ended).await, Ok(None));
+        assert!(store.at_hand(&one, ended).is_none());
+    }
+    let idler = id();
+    let end = now.after(LIFETIMES.lifetime);
+    store
+        .create(&idler, record(0, "a"), end, now)
+        .await
+        .unwrap();
+    assert!(store.at_hand(&idler, now.after(idle)).is_none());
+    assert_eq!(store.load(&idler, now.after(idle)).await, Ok(None));
+}
+
+async fn removes(store: &dyn Store, now: Timestamp, end: Timestamp) {
+    let one = id();
+    store.remove(&one).await.unwrap();
+    store.create(&one, record(0, "a"), end, now).await.unwrap();
+    store.remove(&one).await.unwrap();
+    assert!(store.at_hand(&one, now).is_none());
+    assert_eq!(store.load(&one, now).await, Ok(None));
+    assert_eq!(store.replace(&one, record(9, "b"), now).await, Ok(false));
+    assert_eq!(store.load(&one, now).await, Ok(None));
+}
+
+async fn leases(store: &dyn Store, shares: bool) {
+    let (one, ann, bob) = (id(), id(), id());
+    assert_eq!(store.lease(&one, &ann).await, Ok(true));
+    assert_eq!(store.lease(&one, &ann).await, Ok(true));
+    assert_eq!(store.lease(&one, &bob).await, Ok(!shares));
+    store.release(&one, &bob).await;
+    assert_eq!(store.lease(&one, &bob).await, Ok(!shares));
+    assert_eq!(store.lease(&id(), &bob).await, Ok(true));
+    store.release(&one, &ann).await;
+    assert_eq!(store.lease(&one, &bob).await, Ok(true));
+}
+
+/// What replicas promise each other.
+async fn replicas_agree(address: &RedisAddress) {
+    let ((ann, news), (bob, heard)) = (replica(address).await, replica(address).await);
+    let now = clock::now();
+    let end = now.after(LIFETIMES.lifetime);
+    let one = id();
+    ann.create(&one, record(0, "a"), end, now).await.unwrap();
+    assert_eq!(
+        bob.load(&one, now).await.unwrap().unwrap().record,
+        record(0, "a")
+    );
+    assert!(bob.at_hand(&one, clock::now()).is_some());
+    assert_eq!(ann.replace(&one, record(1, "b"), now).await, Ok(true));
+    wait_until("a replaced record is forgotten", || {
+        bob.at_hand(&one, clock::now())
+            .is_none_or(|found| found.record.generation == 1)
+    })
+    .await;
+    assert_eq!(
+        bob.load(&one, now).await.unwrap().unwrap().record,
+        record(1, "b")
+    );
+    bob.remove(&one).await.unwrap();
+    wait_until("a removed record is forgotten", || {
+        ann.at_hand(&one, clock::now()).is_none()
+    })
+    .await;
+    assert_eq!(ann.load(&one, now).await, Ok(None));
+
+    let mut changes = heard.changes();
+    let target = Target::user("corp", "ada");
+    news.revoke(Revocation {
+        target,
+        not_before: now,
+    });
+    let arrived = tokio::time::timeout(Duration::from_secs(5), changes.changed()).await;
+    assert!(arrived.is_ok(), "a revocation is not heard of");
+    // One that begins later learns what was before it.
+    let (_late, late) = replica(address).await;
+    assert_eq!(*late.changes().borrow(), 1);
+    // Another gate's replicas have nothing to do with it.
+    let others = Arc::new(Revocations::new(LIFETIMES.lifetime));
+    let other = Redis::start(address, ["other.test", "sidegate"], LIFETIMES, &others);
+    wait_until("the other gate is connected", || {
+        other.is_ready() && others.is_known()
+    })
+    .await;
+    assert_eq!(*others.changes().borrow(), 0);
+}
+
+#[tokio::test]
+async fn in_memory() {
+    keeps_its_promises(&Memory::new(1_000, LIFETIMES), false).await;
+}
+
+#[tokio::test]
+async fn in_redis() {
+    let server = RedisServer::start().await;
+    let address = at(&[&server], Topology::Single);
+    keeps_its_promises(&*replica(&address).await.0, true).await;
+    replicas_agree(&address).await;
+    // No id is in Redis, and nothing stays for ever.
+    for key in server.keys("*").await {
+        assert_eq!(
+            key.matches(|letter: char| letter.is_ascii_hexdigit())
+                .count()
+                >= 16,
+            true
+        );
+        let rest = server.ask(&["PTTL", &key]).await;
+        let rest: i64 = rest[1..].lines().next().unwrap().parse().unwrap();
+        assert!(rest > 0 && rest <= 9 * 3_600_000 + 60_000, "{key}: {rest}");
+    }
+}
+
+#[tokio::test]
+async fn in_another_database() {
+    let server = RedisServer::start().await;
+    let mut address = at(&[&server], Topology::Single);
+    address.database = 3;
+    keeps_its_promises(&*replica(&address).await.0, true).await;
+    assert!(server.ask(&["INFO", "keyspace"]).await.contains("db3"));
+    assert!(server.keys("*").await.is_empty());
+}
+
+#[tokio::test]
+async fn in_a_cluster() {
+    let cluster = RedisCluster::start().await;
+    let nodes: Vec<_> = cluster.nodes.iter().collect();
+    let address = at(&nodes, Topology::Cluster);
+    keeps_its_promises(&*replica(&address).await.0, true).await;
+    replicas_agree(&address).await;
+    let (store, _) = replica(&address).await;
+    let now = clock::now();
+    for _ in 0..60 {
+        let end = now.after(LIFETIMES.lifetime);
+        store.create(&id(), record(0, "a"), end, now).await.unwrap();
+    }
+    for node in &cluster.nodes {
+        assert!(!node.keys("*").await.is_empty(), "a node has no share");
+    }
+}
