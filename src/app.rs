@@ -23,7 +23,7 @@ use crate::{
     session::{
         KeepTokens, Keeping, Lifetimes, Sessions,
         cookie::Cookies,
-        directory::{InProcess, Knowledge, Presence},
+        directory::{Directory, InProcess, Knowledge, Presence},
         refresh::Refresher,
         revocation::Revocations,
         seal::KeyRing,
@@ -133,8 +133,14 @@ fn build(
         .without(faces.iter().map(|face| face.callback_path.clone()));
     let cookies = Cookies::new(&config.session, &config.public_url, &config.prefix);
     let lifetimes = lifetimes(&config.session);
+    let directory: Arc<dyn Directory> = match &redis {
+        Some(redis) => Arc::new(redis.directory(Arc::clone(&keys))),
+        None => Arc::new(InProcess::new(config.session.max_sessions, lifetimes)),
+    };
+    let revoked = Arc::clone(&revocations);
+    let knowledge = knowledge(&config.session);
+    let presence = Presence::new(directory, revoked, lifetimes, knowledge);
     let keeping = keeping(&config.session, lifetimes, redis);
-    let presence = presence(&config.session, lifetimes, &revocations);
     let reserved = ReservedNames::new(config.headers.identity.iter().map(|(name, _)| name));
     let site = Site {
         providers: faces,
@@ -195,20 +201,14 @@ fn keeping(config: &SessionConfig, lifetimes: Lifetimes, redis: Option<Arc<Redis
     }
 }
 
-/// Each process lists what it sees itself. A store that ends with the process holds nothing that it has not
-/// seen.
-fn presence(
-    config: &SessionConfig,
-    lifetimes: Lifetimes,
-    revocations: &Arc<Revocations>,
-) -> Presence {
-    let knowledge = match &config.store {
+/// What the list of who is signed in where is worth. Notes on their way to Redis may get lost, and what is in a
+/// cookie may never have been seen; but a store that ends with the process holds nothing that it has not seen.
+fn knowledge(config: &SessionConfig) -> Knowledge {
+    match &config.store {
         StoreConfig::Memory => Knowledge::WholeStore,
         StoreConfig::Cookie => Knowledge::CookiesSince(clock::now()),
         StoreConfig::Redis(_) => Knowledge::PartOfStore,
-    };
-    let directory = Arc::new(InProcess::new(config.max_sessions, lifetimes));
-    Presence::new(directory, Arc::clone(revocations), lifetimes, knowledge)
+    }
 }
 
 fn bind(address: &ListenAddress) -> io::Result<Listener> {

@@ -19,6 +19,7 @@ use moka::{
     policy::EvictionPolicy,
     sync::Cache,
 };
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
 use super::Session;
@@ -160,7 +161,7 @@ impl Revocations {
 }
 
 /// What is needed to know later whether a session was revoked, without the session.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
     created_at: Timestamp,
     session: [u8; 16],

@@ -1,10 +1,13 @@
 //! The account page: who I am, what the app is told, where I am signed in, and signing out elsewhere.
 
+use std::time::{Duration, Instant};
+
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::{
-    Browser, House, Reply, ScriptedProvider, Upstream, browser::Ask, house::Plan, standard_with,
+    Browser, House, Reply, ScriptedProvider, Upstream, browser::Ask, house::Plan,
+    redis::RedisServer, standard_with,
 };
 
 const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
@@ -378,5 +381,65 @@ async fn signing_in_again_and_signing_out_leave_no_ghosts() {
         let reply = phone.fetch(Method::POST, "/oauth2/sign_out").send().await;
         assert_eq!(reply.status, StatusCode::OK);
         assert!(others(&account(&mine).await).is_empty(), "{store}");
+    }
+}
+
+/// Replicas with one Redis list what any of them has seen, and Redis' owner reads none of it.
+#[tokio::test]
+async fn replicas_list_each_others_sessions_and_sign_them_out() {
+    for cookie in [false, true] {
+        let redis = RedisServer::start().await;
+        let upstream = Upstream::start().await;
+        let provider = ScriptedProvider::start().await;
+        let url = redis.url();
+        let line = if cookie {
+            format!("store = \"cookie\"\nshared = \"{url}\"")
+        } else {
+            format!("store = \"{url}\"")
+        };
+        let plan = || {
+            let plan = House::plan().upstream(&upstream).provider(&provider);
+            plan.public_url("http://app.test").session(&line).start()
+        };
+        let (one, two) = (plan().await, plan().await);
+        for house in [&one, &two] {
+            let end = Instant::now() + Duration::from_secs(20);
+            let browser = house.browser();
+            while browser.get("/ready").await.status != StatusCode::OK {
+                assert!(Instant::now() < end, "{}", house.process.log());
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        let (phone, mine) = (one.browser(), two.browser());
+        phone.sign_in("/").await;
+        mine.sign_in("/").await;
+        let end = Instant::now() + Duration::from_secs(5);
+        let mut known = account(&mine).await;
+        while others(&known).is_empty() {
+            assert!(Instant::now() < end, "{known}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            known = account(&mine).await;
+        }
+        let keys = redis.ask(&["KEYS", "sidegate:*:user"]).await;
+        let key = keys.lines().find(|line| line.starts_with("sidegate:"));
+        let key = key
+            .unwrap_or_else(|| panic!("a list in Redis: {keys}"))
+            .trim();
+        let dump = redis.ask(&["HGETALL", key]).await;
+        for told in ["ada", "script", "Browser", "persona"] {
+            assert!(
+                !dump.contains(told) && !keys.contains(told),
+                "{told}: {dump}"
+            );
+        }
+        let reply = form(&mine, &format!("token={}&scope=others", token(&mine).await));
+        assert_eq!(reply.send().await.status, StatusCode::SEE_OTHER);
+        let end = Instant::now() + Duration::from_secs(5);
+        while is_signed_in(&phone).await {
+            assert!(Instant::now() < end, "the other replica hears of it");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert!(is_signed_in(&mine).await);
+        assert!(others(&account(&mine).await).is_empty());
     }
 }

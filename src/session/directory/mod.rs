@@ -12,6 +12,7 @@ use std::{fmt, net::IpAddr, sync::Arc};
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, header::USER_AGENT};
+use serde::{Deserialize, Serialize};
 
 pub use self::in_process::InProcess;
 use super::{
@@ -68,7 +69,7 @@ impl<'a> Sighting<'a> {
 }
 
 /// What is known of a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// Which, and when it began.
     pub mark: Mark,
@@ -81,6 +82,16 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// What a sighting says.
+    pub fn of(sighting: &Sighting<'_>) -> Self {
+        Self {
+            mark: Mark::of(sighting.session),
+            device: device::label(sighting.user_agent),
+            address: sighting.address,
+            seen_at: sighting.now,
+        }
+    }
+
     /// Its name for people and operators.
     pub fn name(&self) -> SessionName {
         SessionName::new(UserKey(*self.mark.user()), self.mark.session())
@@ -95,6 +106,11 @@ impl UserKey {
     /// Of a provider's user.
     pub fn new(provider: &str, subject: &str) -> Self {
         Self(super::revocation::user_hash(provider, subject))
+    }
+
+    /// The hash.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
     }
 
     /// Of whoever that is.
@@ -134,6 +150,11 @@ impl SessionName {
             user: UserKey(*user),
             session: session.try_into().ok()?,
         })
+    }
+
+    /// Names the session alone.
+    pub fn session(&self) -> &[u8; 16] {
+        &self.session
     }
 
     /// Whose session it is.

@@ -9,7 +9,10 @@ mod redis;
 
 use bytes::Bytes;
 
-pub use self::{memory::Memory, redis::Redis};
+pub use self::{
+    memory::Memory,
+    redis::{Redis, RedisDirectory},
+};
 use crate::{clock::Timestamp, provider::BoxFuture};
 
 /// The id of a session.
