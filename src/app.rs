@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admin,
     clean::{Cleaning, identity::ReservedNames},
+    clock,
     config::{Config, ListenAddress, SessionConfig, StoreConfig},
     forward::IdentityHeaders,
     gate::Gate,
@@ -22,6 +23,7 @@ use crate::{
     session::{
         KeepTokens, Keeping, Lifetimes, Sessions,
         cookie::Cookies,
+        directory::{Directory, InProcess, Knowledge, Presence},
         farewell::Farewell,
         refresh::Refresher,
         revocation::Revocations,
@@ -136,6 +138,13 @@ fn build(
         .without(faces.iter().map(|face| face.callback_path.clone()));
     let cookies = Cookies::new(&config.session, &config.public_url, &config.prefix);
     let lifetimes = lifetimes(&config.session);
+    let directory: Arc<dyn Directory> = match &redis {
+        Some(redis) => Arc::new(redis.directory(Arc::clone(&keys))),
+        None => Arc::new(InProcess::new(config.session.max_sessions, lifetimes)),
+    };
+    let revoked = Arc::clone(&revocations);
+    let knowledge = knowledge(&config.session);
+    let presence = Presence::new(directory, revoked, lifetimes, knowledge);
     let keeping = keeping(&config.session, lifetimes, redis);
     let reserved = ReservedNames::new(config.headers.identity.iter().map(|(name, _)| name));
     let site = Site {
@@ -157,6 +166,7 @@ fn build(
             trusted_proxies: config.trusted_proxies,
         },
         routes: Routes::new(config.routes),
+        presence,
         sessions: Sessions::new(
             keys,
             cookies,
@@ -201,6 +211,16 @@ fn keeping(config: &SessionConfig, lifetimes: Lifetimes, redis: Option<Arc<Redis
             Keeping::Store(Arc::new(Memory::new(config.max_sessions, lifetimes)))
         }
         (_, shared) => Keeping::Cookie { shared },
+    }
+}
+
+/// What the list of who is signed in where is worth. Notes on their way to Redis may get lost, and what is in a
+/// cookie may never have been seen; but a store that ends with the process holds nothing that it has not seen.
+fn knowledge(config: &SessionConfig) -> Knowledge {
+    match &config.store {
+        StoreConfig::Memory => Knowledge::WholeStore,
+        StoreConfig::Cookie => Knowledge::CookiesSince(clock::now()),
+        StoreConfig::Redis(_) => Knowledge::PartOfStore,
     }
 }
 

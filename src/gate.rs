@@ -21,7 +21,7 @@ use crate::{
     observe::{Record, RequestIds},
     provider::Providers,
     route::Routes,
-    session::{Session, Sessions},
+    session::{Session, Sessions, directory::Presence},
     site::Site,
 };
 
@@ -35,6 +35,8 @@ pub struct Gate {
     pub routes: Routes,
     /// Sessions: found, kept, renewed, ended.
     pub sessions: Sessions,
+    /// Who is signed in where.
+    pub presence: Presence,
     /// Logins begun and ended.
     pub logins: Logins,
     /// The configured providers.
@@ -136,6 +138,10 @@ impl Gate {
 
             if permit.told().is_some() && self.is_foreign_upgrade(&request) {
                 return Err(Reject::Forbidden("an upgrade asked for by another site"));
+            }
+            if let Some(session) = permit.told() {
+                let (headers, address) = (&request.head.headers, request.client.address);
+                self.presence.see(session, headers, address, now);
             }
             let renewal = match &visit {
                 Ok(visit) if permit.told().is_some() => self.sessions.renew(visit, now),

@@ -69,6 +69,12 @@ impl Reject {
                 "Sign out?",
                 "You came here from another site. Nothing happens until you say so.",
             ),
+            Self::StaleForm => Explanation::new(
+                (StatusCode::FORBIDDEN, "stale_form", PERMISSION_DENIED),
+                "Nothing was changed",
+                "What you sent was from another site, or from a page that is out of date. Look at your account's page \
+                 again, and send it from there.",
+            ),
             Self::SessionTooLarge => Explanation::new(
                 (
                     StatusCode::INTERNAL_SERVER_ERROR,
@@ -94,15 +100,7 @@ impl Reject {
                 "The app does not answer",
                 "The app behind this page cannot be reached right now. Try again in a moment.",
             ),
-            Self::GatewayTimeout => Explanation::new(
-                (
-                    StatusCode::GATEWAY_TIMEOUT,
-                    "gateway_timeout",
-                    DEADLINE_EXCEEDED,
-                ),
-                "The app takes too long",
-                "The app behind this page did not answer in time. Try again in a moment.",
-            ),
+            Self::GatewayTimeout => gateway_timeout(),
         }
     }
 
@@ -162,6 +160,7 @@ impl Reject {
             Self::SignIn { .. } => vec![Link::beside("Sign in", site.sign_in("/"))],
             Self::NotFound => vec![Link::new("Go to the app", "/".to_owned())],
             Self::ConfirmSignOut { .. } => vec![Link::new("Stay signed in", "/".to_owned())],
+            Self::StaleForm => vec![Link::new("Your account", site.path("account"))],
             Self::Login(error) => login_links(error, site),
             // An empty address is the page's own. Following it is a GET, so only a GET's page offers it.
             Self::BadGateway | Self::GatewayTimeout if audience == Audience::Navigation => {
@@ -234,6 +233,18 @@ impl Explanation {
             message: message.into(),
         }
     }
+}
+
+fn gateway_timeout() -> Explanation {
+    Explanation::new(
+        (
+            StatusCode::GATEWAY_TIMEOUT,
+            "gateway_timeout",
+            DEADLINE_EXCEEDED,
+        ),
+        "The app takes too long",
+        "The app behind this page did not answer in time. Try again in a moment.",
+    )
 }
 
 fn explain_login(error: &LoginError) -> Explanation {

@@ -11,8 +11,9 @@ mod render;
 pub mod reply;
 #[cfg(test)]
 mod tests;
+pub mod when;
 
-pub use page::{Account, Choice, Link, Notice, SignInPage};
+pub use page::{Account, AccountPage, AccountSession, Choice, Link, Notice, SignInPage};
 pub use render::{render, return_address};
 
 use std::borrow::Cow;
@@ -53,6 +54,8 @@ pub enum Reject {
         /// Where to go afterwards, checked.
         return_to: Option<String>,
     },
+    /// A form of ours that another site sent, or that is of another session.
+    StaleForm,
     /// The session does not fit into cookies.
     SessionTooLarge,
     /// Whether somebody is signed in cannot be found out now.
@@ -95,6 +98,7 @@ impl Reject {
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::Login(_) => "login_failed",
             Self::ConfirmSignOut { .. } => "confirm_sign_out",
+            Self::StaleForm => "stale_form",
             Self::SessionTooLarge => "session_too_large",
             Self::Unavailable(_) => "unavailable",
             Self::BadGateway => "bad_gateway",

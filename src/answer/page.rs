@@ -31,11 +31,14 @@ pub struct Choice<'a> {
 impl Choice<'_> {
     /// What stands in the place of a mark.
     fn initial(&self) -> String {
-        self.label
-            .chars()
-            .find(|letter| letter.is_alphanumeric())
-            .map_or_else(|| "?".to_owned(), |letter| letter.to_uppercase().collect())
+        initial(self.label)
     }
+}
+
+fn initial(name: &str) -> String {
+    name.chars()
+        .find(|letter| letter.is_alphanumeric())
+        .map_or_else(|| "?".to_owned(), |letter| letter.to_uppercase().collect())
 }
 
 /// A page that tells what happened and offers what to do now.
@@ -58,6 +61,61 @@ pub struct Notice<'a> {
     pub links: Vec<Link>,
     /// Leads to the log line; none where nothing went wrong.
     pub request_id: Option<&'a str>,
+}
+
+/// Who somebody is, what the app is told about them, and where they are signed in.
+#[derive(Template)]
+#[template(path = "account.html")]
+pub struct AccountPage<'a> {
+    /// The app's host.
+    pub host: &'a str,
+    /// The name they know themselves by.
+    pub user: &'a str,
+    /// Their full name.
+    pub name: Option<&'a str>,
+    /// Their address.
+    pub email: Option<&'a str>,
+    /// What people call the provider.
+    pub provider: &'a str,
+    /// Each header that the app gets, and its value; none for a token, which is not shown.
+    pub told: Vec<(String, Option<String>)>,
+    /// Where they are signed in.
+    pub sessions: Vec<AccountSession<'a>>,
+    /// Whether there are no sessions but these.
+    pub is_complete: bool,
+    /// Where the form is sent to.
+    pub action: String,
+    /// Where signing out here is sent to.
+    pub sign_out: String,
+    /// Shows that the form is of this page.
+    pub token: String,
+}
+
+/// One of somebody's sessions.
+pub struct AccountSession<'a> {
+    /// Names it in the form.
+    pub name: String,
+    /// What it is called.
+    pub device: &'a str,
+    /// Where it was last seen.
+    pub address: Option<String>,
+    /// When it began.
+    pub since: String,
+    /// When it was last seen.
+    pub last_seen: String,
+    /// Whether the page was asked for in it.
+    pub is_this: bool,
+}
+
+impl AccountPage<'_> {
+    /// What stands in the place of a picture.
+    fn initial(&self) -> String {
+        initial(self.name.unwrap_or(self.user))
+    }
+
+    fn has_others(&self) -> bool {
+        self.sessions.iter().any(|session| !session.is_this)
+    }
 }
 
 /// Somebody at a provider.

@@ -57,6 +57,7 @@ fn every_reject() -> Vec<Reject> {
         Reject::BadRequest("the path has a dot segment".into()),
         Reject::NotFound,
         Reject::MethodNotAllowed("GET, HEAD"),
+        Reject::StaleForm,
         Reject::ConfirmSignOut {
             return_to: Some("/bye".to_owned()),
         },
@@ -122,6 +123,14 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
     headers
         .get(name)
         .map_or("", |value| value.to_str().unwrap())
+}
+
+#[test]
+fn every_verdict_is_counted_under_its_name() {
+    for reject in every_reject() {
+        let verdict = reject.verdict();
+        assert!(crate::observe::metrics::knows(verdict), "{verdict}");
+    }
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub(super) async fn serve(
         Err(judgement) => return refuse(gate, judgement, &request.original, record),
     };
     record.verdict = "pass";
+    gate.presence
+        .see(told, headers, request.client.address, now);
     let mut response = reply::empty(StatusCode::ACCEPTED);
     gate.identity_headers.write(told, response.headers_mut());
     for cookie in gate.sessions.renew(&visit, now) {

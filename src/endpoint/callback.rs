@@ -14,6 +14,7 @@ use crate::{
     login::{Callback, Finished, LoginError, LoginOptions, StartAgain},
     observe::Record,
     random,
+    session::directory::Sighting,
 };
 
 pub(super) async fn serve(
@@ -52,6 +53,8 @@ pub(super) async fn serve(
         };
     record.user = Some(session.identity.user().clone());
     let cookies = gate.sessions.begin(&session, &visit, now).await?;
+    let begun = Sighting::of(&session, headers, request.client.address, now);
+    gate.presence.begin(&begun, visit.session.as_ref()).await;
     let hint = gate
         .sessions
         .write_logout_hint(&session.identity.provider, id_token.as_deref());

@@ -1,9 +1,11 @@
 //! The gate's own endpoints, one file each.
 
+pub mod account;
 mod asked;
 mod auth;
 mod backchannel_logout;
 mod callback;
+mod form;
 mod frontchannel_logout;
 pub mod health;
 mod sign_in;
@@ -38,6 +40,10 @@ pub enum Endpoint {
     Auth,
     /// `PREFIX/userinfo`
     Userinfo,
+    /// `PREFIX/account`
+    Account,
+    /// `PREFIX/account/sign_out`
+    AccountSignOut,
     /// `/ping`
     Ping,
     /// `/ready`
@@ -74,12 +80,14 @@ impl Endpoint {
                 "sign_out" => Self::SignOut,
                 "auth" => Self::Auth,
                 "userinfo" => Self::Userinfo,
+                "account" => Self::Account,
                 _ => Self::Unknown,
             },
             Some((name, provider)) => match (name, provider_name(provider)) {
                 ("start", Some(provider)) => Self::Start(Some(provider)),
                 ("backchannel_logout", Some(provider)) => Self::BackchannelLogout(provider),
                 ("frontchannel_logout", Some(provider)) => Self::FrontchannelLogout(provider),
+                ("account", _) if provider == "sign_out" => Self::AccountSignOut,
                 _ => Self::Unknown,
             },
         })
@@ -135,6 +143,14 @@ pub async fn serve(
             allow(method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
             Ok(userinfo::serve(gate, &request, record).await)
         }
+        Endpoint::Account => {
+            allow(method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
+            account::serve(gate, &request, record).await
+        }
+        Endpoint::AccountSignOut => {
+            allow(method, &[Method::POST], "POST")?;
+            account::sign_out(gate, request, record).await
+        }
         Endpoint::Ping => {
             allow(method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
             Ok(health::ping())
@@ -189,6 +205,8 @@ mod tests {
             ),
             ("/oauth2/auth", Endpoint::Auth),
             ("/oauth2/userinfo", Endpoint::Userinfo),
+            ("/oauth2/account", Endpoint::Account),
+            ("/oauth2/account/sign_out", Endpoint::AccountSignOut),
             ("/ping", Endpoint::Ping),
             ("/ready", Endpoint::Ready),
         ] {
@@ -231,6 +249,9 @@ mod tests {
             "/oauth2/backchannel_logout",
             "/oauth2/backchannel_logout/",
             "/oauth2/frontchannel_logout/corp/",
+            "/oauth2/account/",
+            "/oauth2/account/sign_out/x",
+            "/oauth2/account/sign%5Fout",
         ] {
             assert_eq!(find(path), Some(Endpoint::Unknown), "{path}");
         }

@@ -105,7 +105,12 @@ fn return_address(gate: &Gate, request: &CleanRequest) -> Option<ReturnTo> {
 
 /// Whether the app itself or the person asks. A GET counts only as a navigation, or from what is no
 /// browser: pages of the app may show pictures whose address somebody else chose.
-fn is_wanted(method: &Method, headers: &HeaderMap, audience: Audience, origin: &str) -> bool {
+pub(super) fn is_wanted(
+    method: &Method,
+    headers: &HeaderMap,
+    audience: Audience,
+    origin: &str,
+) -> bool {
     let is_post = *method == Method::POST;
     if !is_post && audience != Audience::Navigation && !is_plain_client(headers) {
         return false;

@@ -26,6 +26,38 @@ impl IdentityHeaders {
     }
 }
 
+impl IdentityHeaders {
+    /// What [`write`](Self::write) sets, for the person it is about: names as people write them, and no value
+    /// where it is a token.
+    pub fn told(&self, session: &Session) -> Vec<(String, Option<String>)> {
+        let mut told = Vec::new();
+        for (name, source) in &self.0 {
+            let Some(value) = value(source, session) else {
+                continue;
+            };
+            let is_token = matches!(source, HeaderSource::AccessToken | HeaderSource::IdToken);
+            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            told.push((capitalised(name), (!is_token).then_some(value)));
+        }
+        told
+    }
+}
+
+/// `X-User-Id`
+fn capitalised(name: &HeaderName) -> String {
+    let mut begins = true;
+    let letters = name.as_str().chars().map(|letter| {
+        let written = if begins {
+            letter.to_ascii_uppercase()
+        } else {
+            letter
+        };
+        begins = letter == '-';
+        written
+    });
+    letters.collect()
+}
+
 fn value(source: &HeaderSource, session: &Session) -> Option<HeaderValue> {
     let identity = &session.identity;
     match source {
@@ -187,6 +219,19 @@ mod tests {
                 "{source:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_person_is_shown_what_the_app_is_told_but_no_token() {
+        let name = HeaderName::from_static;
+        let headers = IdentityHeaders::new(vec![
+            (name("x-user-id"), HeaderSource::UserId),
+            (name("x-token"), HeaderSource::AccessToken),
+            (name("x-id-token"), HeaderSource::IdToken),
+        ]);
+        let told = headers.told(&session());
+        let id = ("X-User-Id".to_owned(), Some("corp:4711".to_owned()));
+        assert_eq!(told, [id, ("X-Token".to_owned(), None)]);
     }
 
     #[test]

@@ -35,6 +35,7 @@ pub use self::{
 use crate::{
     clock::Timestamp,
     config::PublicUrl,
+    observe::metrics::Tally,
     provider::{
         AuthorizeRequest, Call, CodeGrant, Grant, Profile, Provider, ProviderError, Providers,
         allow, error::printable, http::HttpError,
@@ -53,6 +54,7 @@ pub struct Logins {
     keep: KeepTokens,
     redemptions: Redemptions,
     throttle: Arc<Throttle>,
+    tally: Tally<5>,
 }
 
 /// Fresh random bytes for one login.
@@ -103,6 +105,31 @@ pub enum Finished {
     },
 }
 
+impl Finished {
+    /// How logins end, for whoever counts them.
+    const OUTCOMES: [&'static str; 5] = [
+        "signed_in",
+        "not_allowed",
+        "declined",
+        "invalid",
+        "provider_failed",
+    ];
+}
+
+/// How a login ended; none where it had before.
+fn outcome(finished: &Result<Finished, LoginError>) -> Option<&'static str> {
+    match finished {
+        Ok(Finished::SignedIn { .. }) => Some("signed_in"),
+        Ok(Finished::AlreadySignedIn { .. }) => None,
+        Err(LoginError::NotAllowed { .. }) => Some("not_allowed"),
+        Err(error) => Some(match error.fault() {
+            Fault::User => "declined",
+            Fault::Browser => "invalid",
+            Fault::Provider => "provider_failed",
+        }),
+    }
+}
+
 /// What a callback comes with.
 pub struct Callback<'a> {
     /// The provider that the path names.
@@ -129,6 +156,7 @@ impl Logins {
         keep: KeepTokens,
     ) -> Self {
         Self {
+            tally: Tally::new(providers.names(), Finished::OUTCOMES),
             providers,
             keys,
             return_rules,
@@ -184,8 +212,26 @@ impl Logins {
         })
     }
 
+    /// How many logins came back, and how they ended.
+    pub fn tally(&self) -> &Tally<5> {
+        &self.tally
+    }
+
     /// Takes a browser back. `session_id` must be fresh random bytes.
     pub async fn finish(
+        &self,
+        callback: &Callback<'_>,
+        now: Timestamp,
+        session_id: [u8; 16],
+    ) -> Result<Finished, LoginError> {
+        let finished = self.take_back(callback, now, session_id).await;
+        if let Some(outcome) = outcome(&finished) {
+            self.tally.count(callback.provider, outcome);
+        }
+        finished
+    }
+
+    async fn take_back(
         &self,
         callback: &Callback<'_>,
         now: Timestamp,

@@ -48,8 +48,8 @@ enum AllowedHost {
 }
 
 impl ReturnRules {
-    /// The public origin, the allowed hosts, and the prefix (own endpoints are no place to return to:
-    /// loops). A host that no URL can have allows nothing.
+    /// The public origin, the allowed hosts, and the prefix (own endpoints are no place to return to,
+    /// but for the account's page: loops). A host that no URL can have allows nothing.
     pub fn new(public_url: &PublicUrl, redirect_hosts: &[HostPattern], prefix: &str) -> Self {
         Self {
             public_url: public_url.url.clone(),
@@ -96,7 +96,7 @@ impl ReturnRules {
     }
 
     /// Whether a path of the public origin stays there as a `Location`, and is no own endpoint in either
-    /// reading.
+    /// reading, but for the one that is a page of its own.
     fn is_place_to_return(&self, path: &str) -> bool {
         // `/..//evil` leads to `//evil`, which names a host. Some frameworks decode a `Location`.
         let second = path.get(1..).unwrap_or_default();
@@ -110,9 +110,9 @@ impl ReturnRules {
             return false;
         };
         path.judge(|path| {
-            path.strip_prefix(&self.prefix)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-                || self.callback_paths.iter().any(|own| own == path)
+            path.strip_prefix(&self.prefix).is_some_and(|rest| {
+                (rest.is_empty() || rest.starts_with('/')) && rest != "/account"
+            }) || self.callback_paths.iter().any(|own| own == path)
         }) == Some(false)
     }
 

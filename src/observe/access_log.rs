@@ -140,6 +140,11 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        let verdict = match self.status {
+            Some(_) => self.verdict,
+            None => "client_gone",
+        };
+        super::metrics::REQUESTS.count(verdict, self.status);
         let Some(line) = &self.line else { return };
         // nginx's 499: the client closed the request.
         let status = self.status.map_or(499, |status| status.as_u16());
@@ -152,7 +157,7 @@ impl Drop for Record {
             milliseconds,
             client = self.client.map(tracing::field::display),
             user = self.user.as_deref(),
-            verdict = if self.status.is_some() { self.verdict } else { "client_gone" },
+            verdict,
             detail = self.detail.as_deref(),
             request_id = %self.id,
         );

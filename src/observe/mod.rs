@@ -1,6 +1,7 @@
-//! What operators see: logs, and one line per request.
+//! What operators see: logs, one line per request, and counts.
 
 mod access_log;
 pub mod log;
+pub mod metrics;
 
 pub use access_log::{Record, RequestId, RequestIds};

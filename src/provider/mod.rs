@@ -303,6 +303,11 @@ impl Providers {
         self.0.iter()
     }
 
+    /// Their names, in order.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        self.iter().map(|provider| provider.profile().name.clone())
+    }
+
     /// Whether somebody could sign in: one ready provider is enough, so that an outage of one of
     /// several does not take the gate out of its load balancer.
     pub fn ready(&self) -> bool {

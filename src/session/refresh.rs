@@ -35,7 +35,7 @@ use super::{
     revocation::Revocations,
     store::Id,
 };
-use crate::{clock::Timestamp, provider::Providers};
+use crate::{clock::Timestamp, observe::metrics::Tally, provider::Providers};
 
 /// Renews sessions.
 pub struct Refresher {
@@ -53,6 +53,7 @@ struct Shared {
     keep: KeepTokens,
     /// How long a session outlives its access token while the provider cannot be asked.
     provider_grace: Duration,
+    tally: Tally<3>,
 }
 
 impl Shared {
@@ -127,6 +128,7 @@ impl Refresher {
         Self {
             shared: Arc::new(Shared {
                 breakers: Breakers::new(&providers),
+                tally: Tally::new(providers.names(), ["renewed", "ended", "failed"]),
                 providers,
                 revocations,
                 keep,
@@ -140,6 +142,11 @@ impl Refresher {
             runtime,
             running: TaskTracker::new(),
         }
+    }
+
+    /// How renewals ended: "renewed"; "ended", at the provider's word; "failed", to be tried again.
+    pub fn tally(&self) -> &Tally<3> {
+        &self.shared.tally
     }
 
     /// Waits until what runs has ended, so that no token that was just given is lost with the process.

@@ -19,6 +19,7 @@ use moka::{
     policy::EvictionPolicy,
     sync::Cache,
 };
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
 use super::Session;
@@ -40,12 +41,12 @@ pub enum Target {
 impl Target {
     /// All sessions of a provider's user.
     pub fn user(provider: &str, subject: &str) -> Self {
-        Self::User(hash(b"user", provider, subject))
+        Self::User(user_hash(provider, subject))
     }
 
     /// All sessions that rest on a session at the provider.
     pub fn provider_session(provider: &str, sid: &str) -> Self {
-        Self::ProviderSession(hash(b"sid", provider, sid))
+        Self::ProviderSession(sid_hash(provider, sid))
     }
 }
 
@@ -173,12 +174,12 @@ impl Revocations {
 }
 
 /// What is needed to know later whether a session was revoked, without the session.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
     created_at: Timestamp,
-    session: Target,
-    user: Target,
-    provider_session: Option<Target>,
+    session: [u8; 16],
+    user: [u8; 16],
+    provider_session: Option<[u8; 16]>,
 }
 
 impl Mark {
@@ -203,10 +204,25 @@ impl Mark {
     ) -> Self {
         Self {
             created_at,
-            session: Target::Session(id),
-            user: Target::user(provider, subject),
-            provider_session: sid.map(|sid| Target::provider_session(provider, sid)),
+            session: id,
+            user: user_hash(provider, subject),
+            provider_session: sid.map(|sid| sid_hash(provider, sid)),
         }
+    }
+
+    /// The session's id.
+    pub fn session(&self) -> &[u8; 16] {
+        &self.session
+    }
+
+    /// Names the user: see [`Target::User`].
+    pub fn user(&self) -> &[u8; 16] {
+        &self.user
+    }
+
+    /// When it began.
+    pub fn created_at(&self) -> Timestamp {
+        self.created_at
     }
 
     /// Whether the session is over.
@@ -214,12 +230,25 @@ impl Mark {
         let everybody = revocations.everybody.load(Ordering::Relaxed);
         // Zero is nobody: no session began in 1970.
         (everybody > 0 && self.created_at.0 <= everybody)
-            || [Some(self.session), Some(self.user), self.provider_session]
-                .into_iter()
-                .flatten()
-                .filter_map(|target| revocations.known(&target).get(&target))
-                .any(|not_before| self.created_at <= not_before)
+            || [
+                Some(Target::Session(self.session)),
+                Some(Target::User(self.user)),
+                self.provider_session.map(Target::ProviderSession),
+            ]
+            .into_iter()
+            .flatten()
+            .filter_map(|target| revocations.known(&target).get(&target))
+            .any(|not_before| self.created_at <= not_before)
     }
+}
+
+/// Names a provider's user.
+pub(super) fn user_hash(provider: &str, subject: &str) -> [u8; 16] {
+    hash(b"user", provider, subject)
+}
+
+fn sid_hash(provider: &str, sid: &str) -> [u8; 16] {
+    hash(b"sid", provider, sid)
 }
 
 fn hash(kind: &[u8], provider: &str, name: &str) -> [u8; 16] {

@@ -36,6 +36,8 @@ pub enum Purpose {
     Ticket,
     /// A renewed session on its way to other replicas.
     Successor,
+    /// What is known of a session, for the list of its user's.
+    Directory,
 }
 
 /// The keys of `session.secret`: the first seals, all open.
@@ -192,12 +194,13 @@ impl KeyRing {
 
 impl Purpose {
     /// In the order of the discriminants, which index what is prepared per purpose.
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Session,
         Self::Login,
         Self::LogoutHint,
         Self::Ticket,
         Self::Successor,
+        Self::Directory,
     ];
 
     const fn label(self) -> &'static str {
@@ -207,6 +210,7 @@ impl Purpose {
             Self::LogoutHint => "logout hint",
             Self::Ticket => "ticket",
             Self::Successor => "successor",
+            Self::Directory => "directory",
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderValue};
 
 use super::{
@@ -16,7 +17,7 @@ use super::{
     store::{Found, Id, Record, Store, StoreError},
     ticket::Ticket,
 };
-use crate::{clock::Timestamp, provider::BoxFuture, random};
+use crate::{clock::Timestamp, observe::metrics::Tally, provider::BoxFuture, random};
 
 /// Opens, keeps, renews and ends sessions.
 pub struct Sessions {
@@ -125,6 +126,19 @@ impl Sessions {
     /// What has ended before its time.
     pub fn revocations(&self) -> &Arc<Revocations> {
         &self.revocations
+    }
+
+    /// How renewals ended.
+    pub fn renewals(&self) -> &Tally<3> {
+        self.refresher.tally()
+    }
+
+    /// How many sessions the store holds, where there is one that can say so.
+    pub fn count(&self) -> Option<u64> {
+        match &self.keeping {
+            Keeping::Cookie { .. } => None,
+            Keeping::Store(store) => store.count(),
+        }
     }
 
     /// Knows when they end.
@@ -300,18 +314,30 @@ impl Sessions {
             self.farewell.to(session);
         }
         if let Some(carried) = &visit.carried {
-            self.revocations.revoke(Revocation {
-                target: Target::Session(*carried.id()),
-                not_before: now,
-            });
-            if let Keeping::Store(store) = &self.keeping
-                && let Err(error) = store.remove(carried.id()).await
-            {
-                // The revocation holds without.
-                tracing::warn!(%error, "a session that was signed out cannot be removed");
-            }
+            self.revoke(Target::Session(*carried.id()), now).await;
         }
         self.cookies.expire_session(visit.present)
+    }
+
+    /// Ends sessions, whoever holds their cookies: here at once, and elsewhere as soon as it is told.
+    pub async fn revoke(&self, target: Target, now: Timestamp) {
+        self.revocations.revoke(Revocation {
+            target,
+            not_before: now,
+        });
+        if let (Target::Session(id), Keeping::Store(store)) = (target, &self.keeping)
+            && let Err(error) = store.remove(&id).await
+        {
+            // The revocation holds without.
+            tracing::warn!(%error, "a session that has ended cannot be removed");
+        }
+    }
+
+    /// What a form of a page of ours holds, to show that it is of this session's own page: another site cannot
+    /// read it.
+    pub fn form_token(&self, session: &Session) -> String {
+        let token = self.keys.derive("account form", &session.id);
+        URL_SAFE_NO_PAD.encode(token)
     }
 
     /// `Set-Cookie` values that store `session` in the cookie itself; none when it does not fit.

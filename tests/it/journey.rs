@@ -9,7 +9,7 @@ use std::{
 use crate::{
     providers::several,
     support::{
-        House, ScriptedProvider, Upstream,
+        House, ScriptedProvider, Upstream, arranged,
         house::{self, sidegate},
         node_provider, ports,
         process::Process,
@@ -133,5 +133,26 @@ async fn every_kind_of_provider_is_met_through_the_chooser() {
         count(&folder),
         9,
         "three pages, each in light, dark and narrow"
+    );
+}
+
+#[tokio::test]
+async fn the_account_is_looked_at_and_other_devices_are_signed_out() {
+    let (house, _upstream, _provider) = arranged(
+        |behaviour| behaviour.offers_logout = false,
+        |plan| {
+            plan.tables("[headers]\nset = { X-Api-Token = \"access_token\" }")
+                .session("store = \"memory\"")
+        },
+    )
+    .await;
+    let folder = screens("account");
+    let mut account = node_provider::node("account.mjs");
+    account.arg(house.url("")).arg(&folder).arg(chromium());
+    succeed(account).await;
+    assert_eq!(
+        count(&folder),
+        6,
+        "two pages, each in light, dark and narrow"
     );
 }

@@ -6,6 +6,8 @@
     reason = "the support modules are written as a library"
 )]
 
+mod account;
+mod admin;
 mod allow_lists;
 mod answers;
 mod check_online;

@@ -204,6 +204,14 @@ impl<'a> Checker<'a> {
         admin: Option<&ListenAddress>,
         upstream: Option<&UpstreamAddress>,
     ) {
+        if let Some(ListenAddress::Tcp(address)) = admin
+            && !address.ip().is_loopback()
+        {
+            self.warnings.push(
+                "admin_listen is open to other machines: whoever reaches it can see and end everybody's sessions"
+                    .to_owned(),
+            );
+        }
         let Some(listen) = listen else { return };
         if let Some(admin) = admin
             && listen.iter().any(|public| address::collide(public, admin))

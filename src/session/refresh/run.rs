@@ -44,10 +44,18 @@ impl Renewal {
             Ok(Held::Ours) => self.renew_holding(&holder).await,
             Err(error) => Err(error),
         };
-        progress.unwrap_or_else(|error| {
+        let progress = progress.unwrap_or_else(|error| {
             tracing::warn!(%error, "a session cannot be renewed now");
             self.later()
-        })
+        });
+        let outcome = match &progress {
+            Progress::Renewed(_) => "renewed",
+            Progress::Ended => "ended",
+            Progress::Failed(_) | Progress::Running => "failed",
+        };
+        let provider = &self.session.identity.provider;
+        self.shared.tally.count(provider, outcome);
+        progress
     }
 
     /// Waits for the right to ask the provider, or for somebody else's outcome.

@@ -132,4 +132,9 @@ impl Store for Memory {
     fn is_ready(&self) -> bool {
         true
     }
+
+    fn count(&self) -> Option<u64> {
+        self.entries.run_pending_tasks();
+        Some(self.entries.entry_count())
+    }
 }

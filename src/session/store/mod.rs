@@ -9,7 +9,10 @@ mod redis;
 
 use bytes::Bytes;
 
-pub use self::{memory::Memory, redis::Redis};
+pub use self::{
+    memory::Memory,
+    redis::{Redis, RedisDirectory},
+};
 use crate::{clock::Timestamp, provider::BoxFuture};
 
 /// The id of a session.
@@ -86,6 +89,11 @@ pub trait Store: Send + Sync {
 
     /// Whether it answers.
     fn is_ready(&self) -> bool;
+
+    /// How many records it holds, about, where that can be said at once.
+    fn count(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// How long a lease lasts that nobody prolongs: what a replica that dies holds up the others for.

@@ -7,6 +7,7 @@
 
 mod copies;
 mod dial;
+mod directory;
 mod hearing;
 mod layout;
 mod link;
@@ -27,9 +28,11 @@ use tokio_util::{
     task::TaskTracker,
 };
 
+pub use self::directory::RedisDirectory;
 use self::{
     copies::{Copies, has_ended},
     dial::Dialer,
+    directory::Shelf,
     hearing::{Hearing, Listener},
     layout::{Message, Name, Stored, hex},
     link::Link,
@@ -41,7 +44,7 @@ use crate::{
     clock::Timestamp,
     config::RedisAddress,
     provider::BoxFuture,
-    session::{Lifetimes, revocation::Revocations},
+    session::{Lifetimes, revocation::Revocations, seal::KeyRing},
 };
 
 /// A store that replicas share.
@@ -124,6 +127,19 @@ impl Redis {
             stop,
             _listening: listening.drop_guard(),
         })
+    }
+
+    /// Who is signed in where, as all replicas see it, sealed under `keys`. Call it on the runtime that this was started on.
+    pub fn directory(&self, keys: Arc<KeyRing>) -> RedisDirectory {
+        let shelf = Shelf {
+            link: Arc::clone(&self.link),
+            keys,
+            gate: self.channel.clone(),
+            kept: self.lifetimes.idle_timeout + Duration::from_mins(1),
+        };
+        let (directory, telling) = RedisDirectory::new(shelf, self.stop.clone());
+        self.telling.spawn(telling);
+        directory
     }
 
     /// Tells Redis what it still has to know, as far as it takes it within a moment.

@@ -38,6 +38,15 @@ macro_rules! known {
     };
 }
 
+/// user key; field, entry, milliseconds to live. How many fields there are.
+pub(super) static LIST: Known = known!(
+    r"
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+return redis.call('HLEN', KEYS[1])
+"
+);
+
 /// session key; value, its generation (8 bytes), milliseconds to live. One of a higher generation stays.
 pub(super) static CREATE: Known = known!(
     r"

@@ -1,0 +1,239 @@
+//! `/sessions`: who is signed in where, and ending it, for operators.
+
+use std::borrow::Cow;
+
+use http::{HeaderValue, Method, Response, StatusCode, header::ALLOW};
+use serde::Serialize;
+use url::form_urlencoded;
+
+use crate::{
+    answer::reply,
+    body::Body,
+    clock::{self, Timestamp},
+    endpoint::account::Listed,
+    gate::Gate,
+    session::{
+        directory::{SessionName, UserKey},
+        revocation::Target,
+        store::StoreError,
+    },
+};
+
+/// Why a request is not served.
+#[derive(Debug)]
+pub(super) struct Problem {
+    status: StatusCode,
+    error: &'static str,
+    message: Cow<'static, str>,
+}
+
+impl Problem {
+    pub(super) fn new(
+        status: StatusCode,
+        error: &'static str,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            status,
+            error,
+            message: message.into(),
+        }
+    }
+
+    pub(super) fn answer(&self) -> Response<Body> {
+        #[derive(Serialize)]
+        struct Refusal<'a> {
+            error: &'a str,
+            message: &'a str,
+        }
+        let (error, message) = (self.error, &*self.message);
+        reply::json(self.status, &Refusal { error, message })
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self::new(status, "store_unavailable", error.to_string())
+    }
+}
+
+/// Serves `/sessions` (`name` is none) and `/sessions/NAME`.
+pub(super) async fn serve(
+    method: &Method,
+    name: Option<&str>,
+    query: Option<&str>,
+    gate: &Gate,
+) -> Response<Body> {
+    let now = clock::now();
+    let served = match (method, name) {
+        (&Method::GET, None) => list(query, gate, now).await,
+        (&Method::DELETE, None) => end_several(query, gate, now).await,
+        (&Method::DELETE, Some(name)) => end_one(name, gate, now).await,
+        (_, name) => {
+            let methods = if name.is_none() {
+                "GET, DELETE"
+            } else {
+                "DELETE"
+            };
+            let message = format!("this address takes {methods}");
+            let status = StatusCode::METHOD_NOT_ALLOWED;
+            let mut answer = Problem::new(status, "method_not_allowed", message).answer();
+            let allow = HeaderValue::from_static(methods);
+            answer.headers_mut().insert(ALLOW, allow);
+            return answer;
+        }
+    };
+    served.unwrap_or_else(|problem| problem.answer())
+}
+
+/// Whose sessions are meant.
+#[derive(Debug, PartialEq, Eq)]
+enum Whose {
+    User { provider: String, subject: String },
+    Everybody,
+}
+
+impl Whose {
+    /// Reads exactly one of `user=PROVIDER:SUBJECT` and `all=true`. Anything beside it is a mistake, and a mistake
+    /// must not sign people out.
+    fn read(query: Option<&str>) -> Result<Self, Problem> {
+        let bad = |message| Problem::new(StatusCode::BAD_REQUEST, "bad_request", message);
+        let mut pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+        let (Some((key, value)), None) = (pairs.next(), pairs.next()) else {
+            return Err(bad("say whose: user=PROVIDER:SUBJECT, or all=true"));
+        };
+        match (&*key, value.split_once(':')) {
+            ("user", Some((provider, subject))) if !subject.is_empty() => Ok(Self::User {
+                provider: provider.to_owned(),
+                subject: subject.to_owned(),
+            }),
+            ("user", _) => Err(bad(
+                "a user is PROVIDER:SUBJECT, as the app is told in X-User-Id",
+            )),
+            ("all", _) if value == "true" => Ok(Self::Everybody),
+            _ => Err(bad("say whose: user=PROVIDER:SUBJECT, or all=true")),
+        }
+    }
+}
+
+fn know_provider(provider: &str, gate: &Gate) -> Result<(), Problem> {
+    if gate.providers.find(provider).is_some() {
+        return Ok(());
+    }
+    let names = gate.providers.iter().map(|known| &*known.profile().name);
+    let names: Vec<_> = names.collect();
+    Err(Problem::new(
+        StatusCode::NOT_FOUND,
+        "unknown_provider",
+        format!("no provider has that name; there is {}", names.join(", ")),
+    ))
+}
+
+async fn list(query: Option<&str>, gate: &Gate, now: Timestamp) -> Result<Response<Body>, Problem> {
+    #[derive(Serialize)]
+    struct Answer {
+        user: String,
+        sessions: Vec<Listed>,
+        /// Whether a session that is not listed has ended.
+        complete: bool,
+    }
+    let Whose::User { provider, subject } = Whose::read(query)? else {
+        return Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "bad_request",
+            "sessions are listed by user: user=PROVIDER:SUBJECT",
+        ));
+    };
+    know_provider(&provider, gate)?;
+    let key = UserKey::new(&provider, &subject);
+    let entries = gate.presence.list(&key, now).await?;
+    let answer = Answer {
+        user: format!("{provider}:{subject}"),
+        sessions: entries.iter().map(Listed::from).collect(),
+        complete: gate.presence.is_complete(),
+    };
+    Ok(reply::json(StatusCode::OK, &answer))
+}
+
+#[derive(Serialize)]
+struct SignedOut {
+    signed_out: String,
+}
+
+fn signed_out(whose: String) -> Response<Body> {
+    tracing::info!(whose, "signed out by an operator");
+    reply::json(StatusCode::OK, &SignedOut { signed_out: whose })
+}
+
+async fn end_several(
+    query: Option<&str>,
+    gate: &Gate,
+    now: Timestamp,
+) -> Result<Response<Body>, Problem> {
+    match Whose::read(query)? {
+        Whose::Everybody => {
+            gate.sessions.revoke(Target::Everybody, now).await;
+            Ok(signed_out("everybody".to_owned()))
+        }
+        Whose::User { provider, subject } => {
+            know_provider(&provider, gate)?;
+            let key = UserKey::new(&provider, &subject);
+            // Who asks the store for a list in vain still ends them all.
+            let known = gate.presence.list(&key, now).await.unwrap_or_default();
+            let all = Target::user(&provider, &subject);
+            gate.sessions.revoke(all, now).await;
+            for entry in known {
+                let one = Target::Session(*entry.mark.session());
+                gate.sessions.revoke(one, now).await;
+            }
+            Ok(signed_out(format!("{provider}:{subject}")))
+        }
+    }
+}
+
+async fn end_one(name: &str, gate: &Gate, now: Timestamp) -> Result<Response<Body>, Problem> {
+    let unknown = || {
+        let message = "no session of that id is known here; it may have ended";
+        Problem::new(StatusCode::NOT_FOUND, "unknown_session", message)
+    };
+    let parsed = SessionName::parse(name).ok_or_else(unknown)?;
+    let entry = gate.presence.find(&parsed, now).await?;
+    let entry = entry.ok_or_else(unknown)?;
+    let target = Target::Session(*entry.mark.session());
+    gate.sessions.revoke(target, now).await;
+    gate.presence.forget(&parsed).await;
+    Ok(signed_out(parsed.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exactly_one_thing_is_meant() {
+        let user = |provider: &str, subject: &str| {
+            Some(Whose::User {
+                provider: provider.to_owned(),
+                subject: subject.to_owned(),
+            })
+        };
+        for (query, expected) in [
+            ("user=corp:42", user("corp", "42")),
+            ("user=corp%3Aa%3Ab%20c", user("corp", "a:b c")),
+            ("all=true", Some(Whose::Everybody)),
+            ("", None),
+            ("all", None),
+            ("all=1", None),
+            ("all=false", None),
+            ("user=corp", None),
+            ("user=corp:", None),
+            ("usr=corp:42", None),
+            ("user=corp:1&user=corp:2", None),
+            ("user=corp:1&all=true", None),
+        ] {
+            assert_eq!(Whose::read(Some(query)).ok(), expected, "{query}");
+        }
+        assert!(Whose::read(None).is_err());
+    }
+}

@@ -1,0 +1,321 @@
+//! `PREFIX/account`: who I am, what the app is told about me, where I am signed in; and signing out elsewhere.
+//!
+//! Another site must not sign people out, so a form counts only with the token of this session's own page, and only
+//! where the browser does not say that it comes from elsewhere.
+
+use std::net::IpAddr;
+
+use http::{Method, Response, StatusCode, header::SET_COOKIE};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use subtle::ConstantTimeEq as _;
+
+use super::{form::Form, sign_out::is_wanted};
+use crate::{
+    answer::{AccountPage, AccountSession, Reject, audience::Audience, reply, when},
+    body::Body,
+    clean::CleanRequest,
+    clock::{self, Timestamp},
+    decide::Visitor,
+    gate::Gate,
+    observe::Record,
+    session::{
+        Session, Unavailable, Visit,
+        directory::{Entry, SessionName, Sighting, UserKey},
+        revocation::Target,
+    },
+};
+
+/// Shows it.
+pub(super) async fn serve(
+    gate: &Gate,
+    request: &CleanRequest,
+    record: &mut Record,
+) -> Result<Response<Body>, Reject> {
+    record.verdict = "account";
+    let headers = &request.head.headers;
+    let now = clock::now();
+    let visit = gate.sessions.visit(headers, now).await?;
+    let session = signed_in(gate, &visit)?;
+    record.user = Some(session.identity.user().clone());
+    let address = request.client.address;
+    gate.presence
+        .note(&Sighting::of(session, headers, address, now));
+    let sessions = sessions(gate, session, now).await?;
+    let mut response = match request.audience {
+        Audience::Navigation | Audience::Submission => {
+            reply::form_page(StatusCode::OK, &page(gate, session, &sessions, now))
+        }
+        Audience::Program | Audience::Grpc => {
+            reply::json(StatusCode::OK, &Account::of(gate, session, &sessions))
+        }
+    };
+    for cookie in gate.sessions.renew(&visit, now) {
+        response.headers_mut().append(SET_COOKIE, cookie);
+    }
+    Ok(response)
+}
+
+/// Signs out elsewhere: one session, all others, or everywhere.
+pub(super) async fn sign_out(
+    gate: &Gate,
+    request: Box<CleanRequest>,
+    record: &mut Record,
+) -> Result<Response<Body>, Reject> {
+    record.verdict = "account";
+    let audience = request.audience;
+    let headers = &request.head.headers;
+    let now = clock::now();
+    let visit = gate.sessions.visit(headers, now).await?;
+    let session = signed_in(gate, &visit)?;
+    record.user = Some(session.identity.user().clone());
+    let is_own = is_wanted(&Method::POST, headers, audience, &gate.site.origin());
+    let form = Form::read(request.body).await?;
+    if !is_own || !has_token(gate, session, &form) {
+        return Err(Reject::StaleForm);
+    }
+    match Whose::read(&form)? {
+        Whose::Others => {
+            let others = sessions(gate, session, now).await?;
+            for entry in others.iter().filter(|entry| !is_of(entry, session)) {
+                end(gate, entry, now).await;
+            }
+            let count = others.len().saturating_sub(1);
+            Ok(back(gate, audience, count))
+        }
+        Whose::One(name) if name == SessionName::of(session) => {
+            Ok(leave(gate, &visit, audience, now).await)
+        }
+        // Whatever is not listed has ended, or is somebody else's.
+        Whose::One(name) => {
+            let listed = sessions(gate, session, now).await?;
+            let found = listed.iter().find(|entry| entry.name() == name);
+            if let Some(entry) = found {
+                end(gate, entry, now).await;
+            }
+            Ok(back(gate, audience, usize::from(found.is_some())))
+        }
+        Whose::Everywhere => {
+            let identity = &session.identity;
+            let everything = Target::user(&identity.provider, &identity.subject);
+            gate.sessions.revoke(everything, now).await;
+            Ok(leave(gate, &visit, audience, now).await)
+        }
+    }
+}
+
+/// What a form asks to end.
+#[derive(Debug, PartialEq, Eq)]
+enum Whose {
+    One(SessionName),
+    Others,
+    Everywhere,
+}
+
+impl Whose {
+    fn read(form: &Form) -> Result<Self, Reject> {
+        let whose = match (form.field("session"), form.field("scope")) {
+            (Some(name), None) => SessionName::parse(name).map(Self::One),
+            (None, Some("others")) => Some(Self::Others),
+            (None, Some("everywhere")) => Some(Self::Everywhere),
+            _ => None,
+        };
+        whose.ok_or(Reject::BadRequest(
+            "the form says neither which session nor which scope".into(),
+        ))
+    }
+}
+
+fn signed_in<'a>(gate: &Gate, visit: &'a Visit) -> Result<&'a Session, Reject> {
+    let return_to = gate.site.path("account");
+    match gate.providers.visitor(visit.session.as_ref()) {
+        Visitor::Admitted(session) => Ok(session),
+        Visitor::Nobody => Err(Reject::SignIn { return_to }),
+        Visitor::Barred(barred) => Err(Reject::Barred {
+            barred: Box::new(barred),
+            return_to,
+        }),
+    }
+}
+
+fn has_token(gate: &Gate, session: &Session, form: &Form) -> bool {
+    let expected = gate.sessions.form_token(session);
+    form.field("token")
+        .is_some_and(|token| token.as_bytes().ct_eq(expected.as_bytes()).into())
+}
+
+async fn sessions(gate: &Gate, session: &Session, now: Timestamp) -> Result<Vec<Entry>, Reject> {
+    let listed = gate
+        .presence
+        .list(&UserKey::of(&session.identity), now)
+        .await;
+    listed.map_err(|error| Unavailable::Store(error).into())
+}
+
+fn is_of(entry: &Entry, session: &Session) -> bool {
+    *entry.mark.session() == session.id
+}
+
+async fn end(gate: &Gate, entry: &Entry, now: Timestamp) {
+    let target = Target::Session(*entry.mark.session());
+    gate.sessions.revoke(target, now).await;
+    gate.presence.forget(&entry.name()).await;
+}
+
+/// Back to the page, which shows what is left.
+fn back(gate: &Gate, audience: Audience, signed_out: usize) -> Response<Body> {
+    match audience {
+        Audience::Program | Audience::Grpc => {
+            reply::json(StatusCode::OK, &SignedOut { signed_out })
+        }
+        _ => reply::redirect(StatusCode::SEE_OTHER, &gate.site.path("account")),
+    }
+}
+
+/// Ends this session too, and leads on to where the provider's can be ended.
+async fn leave(gate: &Gate, visit: &Visit, audience: Audience, now: Timestamp) -> Response<Body> {
+    let mut response = match audience {
+        Audience::Program | Audience::Grpc => back(gate, audience, 1),
+        _ => reply::redirect(StatusCode::SEE_OTHER, &gate.site.sign_out(None)),
+    };
+    for cookie in gate.sessions.end(visit, now).await {
+        response.headers_mut().append(SET_COOKIE, cookie);
+    }
+    response
+}
+
+fn page<'a>(
+    gate: &'a Gate,
+    session: &'a Session,
+    sessions: &'a [Entry],
+    now: Timestamp,
+) -> AccountPage<'a> {
+    let identity = &session.identity;
+    let face = gate.site.provider(&identity.provider);
+    AccountPage {
+        host: gate.site.public_url.authority(),
+        user: identity.user(),
+        name: identity.name.as_deref(),
+        email: identity.email.as_deref(),
+        provider: face.map_or(&*identity.provider, |face| &face.label),
+        told: gate.identity_headers.told(session),
+        sessions: sessions
+            .iter()
+            .map(|entry| AccountSession {
+                name: entry.name().to_string(),
+                device: &entry.device,
+                address: entry.address.map(|address| address.to_string()),
+                since: when::date(entry.mark.created_at()),
+                last_seen: when::ago(now.since(entry.seen_at)),
+                is_this: is_of(entry, session),
+            })
+            .collect(),
+        is_complete: gate.presence.is_complete(),
+        action: gate.site.path("account/sign_out"),
+        sign_out: gate.site.sign_out(None),
+        token: gate.sessions.form_token(session),
+    }
+}
+
+/// The same for programs.
+#[derive(Serialize)]
+struct Account<'a> {
+    user: &'a str,
+    id: String,
+    provider: &'a str,
+    /// By header; tokens are left out.
+    told: Map<String, Value>,
+    sessions: Vec<Listed>,
+    /// Whether a session that is not listed has ended.
+    complete: bool,
+    sign_out: SignOut,
+}
+
+/// A session as programs are shown it.
+#[derive(Serialize)]
+pub struct Listed {
+    id: String,
+    device: String,
+    address: Option<IpAddr>,
+    since: String,
+    last_seen: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    this: Option<bool>,
+}
+
+impl From<&Entry> for Listed {
+    fn from(entry: &Entry) -> Self {
+        Self {
+            id: entry.name().to_string(),
+            device: entry.device.to_string(),
+            address: entry.address,
+            since: when::rfc3339(entry.mark.created_at()),
+            last_seen: when::rfc3339(entry.seen_at),
+            this: None,
+        }
+    }
+}
+
+/// Where to post, and what beside `session` or `scope`.
+#[derive(Serialize)]
+struct SignOut {
+    url: String,
+    token: String,
+}
+
+#[derive(Serialize)]
+struct SignedOut {
+    signed_out: usize,
+}
+
+impl<'a> Account<'a> {
+    fn of(gate: &Gate, session: &'a Session, sessions: &[Entry]) -> Self {
+        let identity = &session.identity;
+        let told = gate.identity_headers.told(session).into_iter();
+        Self {
+            user: identity.user(),
+            id: format!("{}:{}", identity.provider, identity.subject),
+            provider: &identity.provider,
+            told: told
+                .filter_map(|(name, value)| Some((name, Value::String(value?))))
+                .collect(),
+            sessions: sessions
+                .iter()
+                .map(|entry| Listed {
+                    this: Some(is_of(entry, session)),
+                    ..entry.into()
+                })
+                .collect(),
+            complete: gate.presence.is_complete(),
+            sign_out: SignOut {
+                url: gate.site.url("account/sign_out"),
+                token: gate.sessions.form_token(session),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Identity;
+
+    #[test]
+    fn a_form_names_one_thing() {
+        let session = Session::begin([1; 16], [2; 16], Timestamp(0), Identity::of("corp", "1"));
+        let name = SessionName::of(&session);
+        let read = |text: &str| Whose::read(&Form::parse(text.as_bytes())).ok();
+        assert_eq!(read(&format!("session={name}")), Some(Whose::One(name)));
+        assert_eq!(read("scope=others"), Some(Whose::Others));
+        assert_eq!(read("scope=everywhere"), Some(Whose::Everywhere));
+        for text in [
+            "",
+            "session=x",
+            "scope=all",
+            "scope=others&scope=everywhere",
+            &format!("session={name}&scope=everywhere"),
+        ] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! The admin listener: everybody's sessions, and metrics.
+
+use std::{fmt::Write as _, net::SocketAddr};
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::support::{
+    Browser, House, ScriptedProvider, Upstream, house::Plan, ports, raw, standard_with,
+};
+
+/// A gate and its admin listener.
+struct Admin {
+    house: House,
+    address: SocketAddr,
+    provider: ScriptedProvider,
+    _upstream: Upstream,
+}
+
+async fn admin(change: impl FnOnce(Plan) -> Plan) -> Admin {
+    let address = ports::free_address();
+    let listen = format!("admin_listen = \"{address}\"");
+    let (house, upstream, provider) = standard_with(|plan| change(plan.top(&listen))).await;
+    Admin {
+        house,
+        address,
+        provider,
+        _upstream: upstream,
+    }
+}
+
+impl Admin {
+    /// The answer's status and body to a request with these further headers.
+    async fn ask(&self, method: &str, target: &str, headers: &[(&str, &str)]) -> (u16, String) {
+        let own = self.address.to_string();
+        let mut request = format!("{method} {target} HTTP/1.1\r\nConnection: close\r\n");
+        if !headers.iter().any(|(name, _)| *name == "host") {
+            let _ = write!(request, "Host: {own}\r\n");
+        }
+        for (name, value) in headers {
+            let _ = write!(request, "{name}: {value}\r\n");
+        }
+        request += "\r\n";
+        let answer = raw::try_exchange(self.address, false, request.as_bytes()).await;
+        let answer = answer.expect("the admin listener answers");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        assert!(
+            !head.to_ascii_lowercase().contains("access-control-"),
+            "no page may read it: {head}"
+        );
+        (raw::status(&answer), body.to_owned())
+    }
+
+    async fn json(&self, method: &str, target: &str, status: u16) -> Value {
+        let (found, body) = self.ask(method, target, &[]).await;
+        assert_eq!(found, status, "{method} {target}: {body}");
+        serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"))
+    }
+
+    async fn signed_in(&self, subject: &str) -> Browser {
+        self.provider.user("sub", json!(subject));
+        let browser = self.house.browser();
+        browser.sign_in("/").await;
+        browser
+    }
+}
+
+async fn is_signed_in(browser: &Browser) -> bool {
+    browser.get("/").await.status == StatusCode::OK
+}
+
+#[tokio::test]
+async fn sessions_are_listed_and_ended_by_user_and_one_by_one() {
+    for store in ["store = \"cookie\"", "store = \"memory\""] {
+        let admin = admin(|plan| plan.session(store)).await;
+        let (ada, ada2) = (admin.signed_in("ada").await, admin.signed_in("ada").await);
+        let bob = admin.signed_in("bob").await;
+        let listed = admin.json("GET", "/sessions?user=script:ada", 200).await;
+        assert_eq!(listed["user"], "script:ada");
+        let sessions = listed["sessions"].as_array().expect("a list");
+        assert_eq!(sessions.len(), 2, "{listed}");
+        for session in sessions {
+            assert_eq!(session["device"], "Browser");
+            assert_eq!(session["address"], "127.0.0.1");
+        }
+        let nobody = admin.json("GET", "/sessions?user=script:eve", 200).await;
+        assert_eq!(nobody["sessions"], json!([]));
+
+        let id = sessions[0]["id"].as_str().expect("an id");
+        admin.json("DELETE", &format!("/sessions/{id}"), 200).await;
+        let left = [is_signed_in(&ada).await, is_signed_in(&ada2).await];
+        assert_eq!(
+            left.iter().filter(|is| **is).count(),
+            1,
+            "{store}: {left:?}"
+        );
+        let again = admin.json("DELETE", &format!("/sessions/{id}"), 404).await;
+        assert_eq!(again["error"], "unknown_session");
+
+        let done = admin.json("DELETE", "/sessions?user=script:ada", 200).await;
+        assert_eq!(done["signed_out"], "script:ada");
+        assert!(
+            !is_signed_in(&ada).await && !is_signed_in(&ada2).await,
+            "{store}"
+        );
+        let listed = admin.json("GET", "/sessions?user=script:ada", 200).await;
+        assert_eq!(listed["sessions"], json!([]));
+        assert!(is_signed_in(&bob).await, "{store}");
+        admin.json("DELETE", "/sessions?all=true", 200).await;
+        assert!(!is_signed_in(&bob).await, "{store}");
+    }
+}
+
+/// The time before which sessions do not count holds for those too that nobody has seen.
+#[tokio::test]
+async fn a_user_is_signed_out_whether_listed_or_not() {
+    let upstream = Upstream::start().await;
+    let provider = ScriptedProvider::start().await;
+    let address = ports::free_address();
+    let plan = || {
+        let plan = House::plan().upstream(&upstream).provider(&provider);
+        let plan = plan.top(&format!("admin_listen = \"{address}\""));
+        plan.public_url("http://app.test").start()
+    };
+    let before = plan().await;
+    let ada = before.browser();
+    ada.sign_in("/").await;
+    drop(before);
+    let after = plan().await;
+    let request = format!(
+        "DELETE /sessions?user=script:ada-1815 HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+    );
+    let answer = raw::try_exchange(address, false, request.as_bytes()).await;
+    assert_eq!(raw::status(&answer.expect("an answer")), 200);
+    assert!(!is_signed_in(&ada.moved_to(&after)).await);
+}
+
+#[tokio::test]
+async fn a_mistake_signs_nobody_out_and_says_what_it_is() {
+    let admin = admin(|plan| plan).await;
+    let ada = admin.signed_in("ada").await;
+    for (method, target, status, error) in [
+        ("GET", "/sessions", 400, "bad_request"),
+        ("GET", "/sessions?all=true", 400, "bad_request"),
+        ("DELETE", "/sessions", 400, "bad_request"),
+        ("DELETE", "/sessions?all=yes", 400, "bad_request"),
+        ("DELETE", "/sessions?usr=script:ada", 400, "bad_request"),
+        ("DELETE", "/sessions?user=ada", 400, "bad_request"),
+        (
+            "DELETE",
+            "/sessions?user=script:ada&all=true",
+            400,
+            "bad_request",
+        ),
+        (
+            "DELETE",
+            "/sessions?user=scrpt:ada",
+            404,
+            "unknown_provider",
+        ),
+        ("DELETE", "/sessions/", 404, "unknown_session"),
+        ("DELETE", "/sessions/x", 404, "unknown_session"),
+        (
+            "POST",
+            "/sessions?user=script:ada",
+            405,
+            "method_not_allowed",
+        ),
+        (
+            "OPTIONS",
+            "/sessions?user=script:ada",
+            405,
+            "method_not_allowed",
+        ),
+        ("GET", "/sessions/x", 405, "method_not_allowed"),
+    ] {
+        let answer = admin.json(method, target, status).await;
+        assert_eq!(answer["error"], error, "{method} {target}");
+        assert!(
+            answer["message"]
+                .as_str()
+                .is_some_and(|text| !text.is_empty())
+        );
+    }
+    assert!(is_signed_in(&ada).await);
+}
+
+#[tokio::test]
+async fn no_page_in_a_browser_reaches_it() {
+    let admin = admin(|plan| plan).await;
+    let ada = admin.signed_in("ada").await;
+    let own = format!("http://{}", admin.address);
+    for header in [
+        ("origin", "http://evil.example"),
+        ("origin", "null"),
+        ("origin", own.as_str()),
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-origin"),
+        ("host", "evil.example:4181"),
+        ("host", "127.0.0.1.evil.example"),
+    ] {
+        for (method, target) in [
+            ("GET", "/sessions?user=script:ada"),
+            ("DELETE", "/sessions?all=true"),
+        ] {
+            let (status, body) = admin.ask(method, target, &[header]).await;
+            assert_eq!(status, 403, "{method} {header:?}: {body}");
+            assert!(!body.contains("device"), "{body}");
+        }
+    }
+    let (status, _) = admin
+        .ask("GET", "/metrics", &[("origin", "http://evil.example")])
+        .await;
+    assert_eq!(status, 403);
+    for host in ["localhost", "[::1]:4181", "10.0.0.7:4181"] {
+        let (status, body) = admin
+            .ask("GET", "/sessions?user=script:ada", &[("host", host)])
+            .await;
+        assert_eq!(status, 200, "{host}: {body}");
+    }
+    assert!(is_signed_in(&ada).await);
+    let public = ada.get("/sessions?user=script:ada").await;
+    assert!(
+        public.seen().target.starts_with("/sessions"),
+        "on the public port it is the app's"
+    );
+}
+
+/// The value of a line of the metrics; none where there is none.
+fn value(text: &str, line: &str) -> Option<u64> {
+    let found = text
+        .lines()
+        .find_map(|text| text.strip_prefix(line)?.strip_prefix(' '));
+    found.map(|value| value.parse().expect("a number"))
+}
+
+#[tokio::test]
+async fn metrics_count_what_happens() {
+    let admin = admin(|plan| plan.session("store = \"memory\"")).await;
+    let ada = admin.signed_in("ada").await;
+    for _ in 0..4 {
+        ada.get("/").await;
+    }
+    ada.get("/oauth2/nothing").await;
+    admin.house.browser().get("/").await;
+    admin
+        .house
+        .browser()
+        .get("/oauth2/callback/script?code=x&state=y")
+        .await;
+    let metrics = async || {
+        let (status, text) = admin
+            .ask("GET", "/metrics", &[("host", "prometheus.local")])
+            .await;
+        assert_eq!(status, 200);
+        text
+    };
+    let text = metrics().await;
+    let version = env!("CARGO_PKG_VERSION");
+    for (line, expected) in [
+        (
+            format!("sidegate_build_info{{version=\"{version}\"}}"),
+            Some(1),
+        ),
+        // One of them the end of the login.
+        (requests("pass", "2xx"), Some(5)),
+        (requests("sign_in", "3xx"), Some(2)),
+        (requests("callback", "3xx"), Some(1)),
+        (requests("not_found", "4xx"), Some(1)),
+        (requests("login_failed", "4xx"), Some(1)),
+        (logins("signed_in"), Some(1)),
+        (logins("invalid"), Some(1)),
+        (logins("not_allowed"), Some(0)),
+        (
+            "sidegate_renewals_total{provider=\"script\",outcome=\"renewed\"}".to_owned(),
+            Some(0),
+        ),
+        ("sidegate_revocations_total".to_owned(), Some(0)),
+        ("sidegate_sessions".to_owned(), Some(1)),
+        ("sidegate_store_ready".to_owned(), Some(1)),
+        (
+            "sidegate_provider_ready{provider=\"script\"}".to_owned(),
+            Some(1),
+        ),
+        (
+            "sidegate_client_secret_valid_until_seconds{provider=\"script\"}".to_owned(),
+            None,
+        ),
+    ] {
+        assert_eq!(value(&text, &line), expected, "{line}\n{text}");
+    }
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (name, _) = line.split_once(['{', ' ']).expect("a name");
+        assert!(text.contains(&format!("# TYPE {name} ")), "{line}");
+    }
+    ada.fetch(Method::POST, "/oauth2/sign_out").send().await;
+    let text = metrics().await;
+    assert_eq!(value(&text, "sidegate_revocations_total"), Some(1));
+    assert_eq!(value(&text, "sidegate_sessions"), Some(0));
+}
+
+fn requests(verdict: &str, status: &str) -> String {
+    format!("sidegate_requests_total{{verdict=\"{verdict}\",status=\"{status}\"}}")
+}
+
+fn logins(outcome: &str) -> String {
+    format!("sidegate_logins_total{{provider=\"script\",outcome=\"{outcome}\"}}")
+}
