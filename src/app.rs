@@ -22,6 +22,7 @@ use crate::{
     session::{
         KeepTokens, Keeping, Lifetimes, Sessions,
         cookie::Cookies,
+        farewell::Farewell,
         refresh::Refresher,
         revocation::Revocations,
         seal::KeyRing,
@@ -66,6 +67,7 @@ pub async fn run(config: Config) -> io::Result<()> {
         config.session.provider_grace,
         Handle::current(),
     ));
+    let farewell = Arc::new(Farewell::new(Arc::clone(&providers), Handle::current()));
     let redis = start_redis(&config, &revocations);
     let store = redis.clone();
     let gate = build(
@@ -73,6 +75,7 @@ pub async fn run(config: Config) -> io::Result<()> {
         providers,
         revocations,
         Arc::clone(&refresher),
+        Arc::clone(&farewell),
         store,
     );
     let gate = Arc::new(gate);
@@ -104,8 +107,9 @@ pub async fn run(config: Config) -> io::Result<()> {
         let _ = tokio::task::spawn_blocking(|| WorkerHandle::finish_all(workers)).await;
     }
     // Bounded by the limits of what it waits for; a second signal does not wait.
-    if timeout(grace, refresher.finish()).await.is_err() {
-        tracing::warn!("the grace is over; renewals that still ran are lost");
+    let finished = async { tokio::join!(refresher.finish(), farewell.finish()) };
+    if timeout(grace, finished).await.is_err() {
+        tracing::warn!("the grace is over; renewals and token revocations that still ran are lost");
     }
     if let Some(redis) = redis {
         redis.finish().await;
@@ -120,6 +124,7 @@ fn build(
     providers: Arc<Providers>,
     revocations: Arc<Revocations>,
     refresher: Arc<Refresher>,
+    farewell: Arc<Farewell>,
     redis: Option<Arc<Redis>>,
 ) -> Gate {
     let keys = Arc::new(KeyRing::new(
@@ -152,7 +157,15 @@ fn build(
             trusted_proxies: config.trusted_proxies,
         },
         routes: Routes::new(config.routes),
-        sessions: Sessions::new(keys, cookies, lifetimes, keeping, revocations, refresher),
+        sessions: Sessions::new(
+            keys,
+            cookies,
+            lifetimes,
+            keeping,
+            revocations,
+            refresher,
+            farewell,
+        ),
         identity_headers: IdentityHeaders::new(config.headers.identity),
         providers,
         site,

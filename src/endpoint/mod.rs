@@ -2,7 +2,9 @@
 
 mod asked;
 mod auth;
+mod backchannel_logout;
 mod callback;
+mod frontchannel_logout;
 pub mod health;
 mod sign_in;
 mod sign_out;
@@ -28,6 +30,10 @@ pub enum Endpoint {
     Callback(String),
     /// `PREFIX/sign_out`
     SignOut,
+    /// `PREFIX/backchannel_logout/PROVIDER`
+    BackchannelLogout(String),
+    /// `PREFIX/frontchannel_logout/PROVIDER`
+    FrontchannelLogout(String),
     /// `PREFIX/auth`
     Auth,
     /// `PREFIX/userinfo`
@@ -72,6 +78,8 @@ impl Endpoint {
             },
             Some((name, provider)) => match (name, provider_name(provider)) {
                 ("start", Some(provider)) => Self::Start(Some(provider)),
+                ("backchannel_logout", Some(provider)) => Self::BackchannelLogout(provider),
+                ("frontchannel_logout", Some(provider)) => Self::FrontchannelLogout(provider),
                 _ => Self::Unknown,
             },
         })
@@ -113,6 +121,14 @@ pub async fn serve(
         Endpoint::SignOut => {
             allow(method, &[Method::GET, Method::POST], "GET, POST")?;
             sign_out::serve(gate, &request, record).await
+        }
+        Endpoint::BackchannelLogout(provider) => {
+            allow(method, &[Method::POST], "POST")?;
+            backchannel_logout::serve(gate, request, provider, record).await
+        }
+        Endpoint::FrontchannelLogout(provider) => {
+            allow(method, &[Method::GET], "GET")?;
+            frontchannel_logout::serve(gate, &request, provider, record).await
         }
         Endpoint::Auth => Ok(auth::serve(gate, &request, record).await),
         Endpoint::Userinfo => {
@@ -163,6 +179,14 @@ mod tests {
                 Endpoint::Callback("corp".to_owned()),
             ),
             ("/oauth2/sign_out", Endpoint::SignOut),
+            (
+                "/oauth2/backchannel_logout/corp",
+                Endpoint::BackchannelLogout("corp".to_owned()),
+            ),
+            (
+                "/oauth2/frontchannel_logout/corp",
+                Endpoint::FrontchannelLogout("corp".to_owned()),
+            ),
             ("/oauth2/auth", Endpoint::Auth),
             ("/oauth2/userinfo", Endpoint::Userinfo),
             ("/ping", Endpoint::Ping),
@@ -204,6 +228,9 @@ mod tests {
             "/oauth2/callback/nobody",
             "/oauth2/callback/corp/",
             "/oauth2/sign_in/x",
+            "/oauth2/backchannel_logout",
+            "/oauth2/backchannel_logout/",
+            "/oauth2/frontchannel_logout/corp/",
         ] {
             assert_eq!(find(path), Some(Endpoint::Unknown), "{path}");
         }

@@ -4,7 +4,11 @@ use std::fmt;
 
 use http::StatusCode;
 
-use super::{claims::ClaimError, http::HttpError, oidc::IdTokenError};
+use super::{
+    claims::ClaimError,
+    http::HttpError,
+    oidc::{IdTokenError, LogoutTokenError},
+};
 
 /// Its `Display` is for the log: no token, code or secret, and the provider's own words only as
 /// printable ASCII, cut short.
@@ -50,6 +54,9 @@ pub enum ProviderError {
     /// The ID token does not hold.
     #[error("ID token: {0}")]
     IdToken(#[from] IdTokenError),
+    /// The logout token does not hold.
+    #[error("logout token: {0}")]
+    LogoutToken(#[from] LogoutTokenError),
     /// The claims do not make an identity.
     #[error("claims: {0}")]
     Claims(#[from] ClaimError),
@@ -131,6 +138,8 @@ pub enum Call {
     Memberships,
     /// Where groups are listed, apart from userinfo.
     Groups,
+    /// Where tokens are taken back.
+    Revocation,
 }
 
 impl fmt::Display for Call {
@@ -143,6 +152,7 @@ impl fmt::Display for Call {
             Self::Emails => "emails endpoint",
             Self::Memberships => "memberships endpoint",
             Self::Groups => "groups endpoint",
+            Self::Revocation => "revocation endpoint",
         })
     }
 }

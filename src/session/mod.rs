@@ -2,6 +2,7 @@
 
 pub mod codec;
 pub mod cookie;
+pub mod farewell;
 pub mod live;
 mod place;
 pub mod refresh;

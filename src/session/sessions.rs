@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue};
 use super::{
     Lifetimes, Session, codec,
     cookie::{Cookies, SessionCookies},
+    farewell::Farewell,
     live::Ends,
     place::Place,
     refresh::{Refresher, Settled},
@@ -25,6 +26,7 @@ pub struct Sessions {
     keeping: Keeping,
     revocations: Arc<Revocations>,
     refresher: Arc<Refresher>,
+    farewell: Arc<Farewell>,
 }
 
 /// Where sessions are kept.
@@ -102,6 +104,7 @@ impl Sessions {
         keeping: Keeping,
         revocations: Arc<Revocations>,
         refresher: Arc<Refresher>,
+        farewell: Arc<Farewell>,
     ) -> Self {
         Self {
             keys,
@@ -110,6 +113,7 @@ impl Sessions {
             keeping,
             revocations,
             refresher,
+            farewell,
         }
     }
 
@@ -178,7 +182,7 @@ impl Sessions {
         };
         match session.filter(|session| !self.is_over(session, now)) {
             Some(session)
-                if !self.revocations.is_known() || self.refresher.is_due(&session, now) =>
+                if !self.revocations.is_known() || self.refresher.concerns(&session, now) =>
             {
                 Err(Box::new(Pending::new(self, visit, Some(session), now)))
             }
@@ -193,18 +197,34 @@ impl Sessions {
         session.has_ended(self.lifetimes, now) || self.revocations.has_revoked(session)
     }
 
-    /// What came, without a look at what it is worth: enough to end it.
-    pub fn glance(&self, headers: &HeaderMap) -> Visit {
+    /// Who visits to end their session: renewing it first would be for nothing. Where it cannot be said who, what
+    /// came is enough.
+    pub async fn last_visit(&self, headers: &HeaderMap, now: Timestamp) -> Visit {
         let found = self.cookies.find(headers);
         let mut visit = Visit::of(found.session_cookies);
-        if let Some(sealed) = found.session.as_deref() {
-            visit.carried = match &self.keeping {
-                Keeping::Cookie { .. } => self
-                    .open_cookie(sealed, &mut visit)
-                    .map(|session| Carried::Session(session.id)),
-                Keeping::Store(_) => self.open_ticket(sealed, &mut visit).map(Carried::Ticket),
-            };
-        }
+        let Some(sealed) = found.session.as_deref() else {
+            return visit;
+        };
+        let session = match &self.keeping {
+            Keeping::Cookie { .. } => {
+                let session = self.open_cookie(sealed, &mut visit);
+                visit.carried = session.as_ref().map(|session| Carried::Session(session.id));
+                session
+            }
+            Keeping::Store(store) => {
+                let Some(ticket) = self.open_ticket(sealed, &mut visit) else {
+                    return visit;
+                };
+                let found = match store.at_hand(ticket.id(), now) {
+                    Some(found) => Some(found),
+                    None => store.load(ticket.id(), now).await.ok().flatten(),
+                };
+                let session = found.and_then(|found| open_record(&ticket, &found));
+                visit.carried = Some(Carried::Ticket(ticket));
+                session
+            }
+        };
+        visit.session = session.filter(|session| !self.is_over(session, now));
         visit
     }
 
@@ -276,6 +296,9 @@ impl Sessions {
     /// Ends the session that came, in every copy of its cookie, and gives the `Set-Cookie` values that end it in
     /// this browser.
     pub async fn end(&self, visit: &Visit, now: Timestamp) -> Vec<HeaderValue> {
+        if let Some(session) = &visit.session {
+            self.farewell.to(session);
+        }
         if let Some(carried) = &visit.carried {
             self.revocations.revoke(Revocation {
                 target: Target::Session(*carried.id()),
@@ -454,3 +477,6 @@ impl Visit {
 
 /// The bytes of the longest ID token that is put into an address: some servers refuse longer ones.
 const LONGEST_HINT: usize = 2_048;
+
+#[cfg(test)]
+mod tests;

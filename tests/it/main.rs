@@ -19,6 +19,7 @@ mod login;
 mod misbehaviour;
 mod operations;
 mod paths;
+mod provider_logout;
 mod providers;
 mod proxy_bodies;
 mod proxy_protocols;

@@ -47,6 +47,15 @@ const provider = new Provider(issuer, {
       redirect_uris: ['http://127.0.0.1/oauth2/callback/npm'],
       post_logout_redirect_uris: ['http://127.0.0.1/', 'http://127.0.0.1/oauth2/sign_out'],
     },
+    {
+      client_id: 'told',
+      client_secret: 'npm-client-secret',
+      application_type: 'native',
+      grant_types: ['authorization_code', 'refresh_token'],
+      redirect_uris: ['http://127.0.0.1/oauth2/callback/npm'],
+      backchannel_logout_uri: 'http://127.0.0.1/oauth2/backchannel_logout/npm',
+      backchannel_logout_session_required: true,
+    },
   ],
   cookies: { keys: ['only for tests'] },
   pkce: { required: () => true, methods: ['S256'] },
@@ -59,6 +68,7 @@ const provider = new Provider(issuer, {
   },
   features: {
     devInteractions: { enabled: false },
+    backchannelLogout: { enabled: true },
     rpInitiatedLogout: {
       enabled: true,
       logoutSource: (ctx, form) => page(ctx, `${form}<button form="op.logoutForm" name="logout" value="yes">Sign out</button>`),
@@ -77,6 +87,14 @@ provider.Client.prototype.postLogoutRedirectUriAllowed = function allowed(value)
   return asked.hostname === '127.0.0.1' && this.postLogoutRedirectUris.includes(`http://127.0.0.1${asked.pathname}`);
 };
 
+// The same for where the client that is told of logouts listens: `/_told?port=` says.
+let toldPort;
+const tell = provider.Client.prototype.backchannelLogout;
+provider.Client.prototype.backchannelLogout = function told(...args) {
+  this.backchannelLogoutUri = `http://127.0.0.1:${toldPort}/oauth2/backchannel_logout/npm`;
+  return tell.apply(this, args);
+};
+
 function page(ctx, body) {
   ctx.type = 'html';
   ctx.body = `<!doctype html><title>provider</title><body>${body}`;
@@ -84,6 +102,11 @@ function page(ctx, body) {
 
 // The interaction: a page that names the users, then the chosen one is logged in and everything asked is granted.
 provider.use(async (ctx, next) => {
+  if (ctx.path === '/_told') {
+    toldPort = ctx.query.port;
+    ctx.body = { port: toldPort };
+    return;
+  }
   if (ctx.path === '/_token_requests') {
     ctx.body = { count: tokenRequests, refused: refusals };
     return;

@@ -6,12 +6,10 @@ use serde_json::{Map, Value};
 use super::{
     Oidc,
     flavour::GroupQuery,
-    id_token::{Expected, IdTokenError, verify},
     metadata::Metadata,
     userinfo::{Lack, is_withheld, merge},
 };
 use crate::{
-    clock::Timestamp,
     provider::{Call, GrantTokens, ProviderError, RenewedTokens, claims::Spoke},
     session::Identity,
 };
@@ -86,35 +84,6 @@ impl Oidc {
         let identity = self.rules.identity_with(&claims, Vec::new())?;
         let rules = &self.rules;
         Ok(rules.completed_by(identity, &claims, previous, Spoke::Userinfo))
-    }
-
-    pub(super) async fn id_token_claims(
-        &self,
-        metadata: &Metadata,
-        tokens: &GrantTokens,
-        nonce: Option<&str>,
-        now: Timestamp,
-    ) -> Result<Map<String, Value>, ProviderError> {
-        let token = tokens.id.as_deref().ok_or(IdTokenError::Missing)?;
-        let expected = Expected {
-            issuer: &metadata.issuer,
-            issues: self.flavour.issues,
-            client_id: self.client.id(),
-            algorithms: &metadata.algorithms,
-            nonce,
-            access_token: &tokens.access,
-            now,
-        };
-        let keys = self.keys.keys(&metadata.jwks_uri).await?;
-        match verify(token, &keys, &expected) {
-            Err(error) if error.may_be_rotation() => {
-                match self.keys.newer(&metadata.jwks_uri, &keys).await {
-                    Some(keys) => Ok(verify(token, &keys, &expected)?),
-                    None => Err(error.into()),
-                }
-            }
-            outcome => Ok(outcome?),
-        }
     }
 
     /// The claims with what userinfo adds, where something is missing.

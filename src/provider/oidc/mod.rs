@@ -10,16 +10,19 @@ mod id_token;
 mod identity;
 mod jwks;
 mod keys;
+mod logout_token;
 mod metadata;
 mod microsoft;
+mod signed;
 mod userinfo;
+mod verification;
 
 use std::sync::Arc;
 
+use moka::sync::Cache;
 use serde_json::Value;
 use url::Url;
 
-pub use self::id_token::IdTokenError;
 use self::{
     discovery::Discovery,
     flavour::{Flavour, GroupSource},
@@ -30,9 +33,10 @@ use self::{
 pub(super) use self::{
     gitlab::KIND as GITLAB, google::KIND as GOOGLE, microsoft::KIND as MICROSOFT,
 };
+pub use self::{id_token::IdTokenError, logout_token::LogoutTokenError};
 use super::{
-    AuthorizeRequest, BoxFuture, CodeGrant, Grant, GrantTokens, HttpClient, LogoutRequest, Profile,
-    Provider, ProviderError, RenewedTokens,
+    AuthorizeRequest, BoxFuture, CodeGrant, Grant, GrantTokens, HttpClient, LogoutClaim,
+    LogoutRequest, Profile, Provider, ProviderError, RenewedTokens,
     claims::{ClaimNames, ClaimRules},
     http::endpoint_url,
     kind::{Endpoint, Kind, Switch},
@@ -41,7 +45,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     config::{HeaderSource, ProviderConfig},
-    session::Identity,
+    session::{Identity, Tokens},
     text::Text,
 };
 
@@ -57,6 +61,7 @@ pub(super) const KIND: Kind = Kind {
     logins_ignore_case: false,
     claims_by_hand: false,
     switch: Switch::Asks,
+    revokes: true,
     check: |_| Vec::new(),
     build: |config, headers, http| build(config, &Flavour::STANDARD, headers, http),
 };
@@ -81,7 +86,7 @@ const fn told(key: &'static str) -> Endpoint {
 }
 
 /// The issuer, and what its document tells.
-const fn told_by(issuer: Endpoint) -> [Endpoint; 6] {
+const fn told_by(issuer: Endpoint) -> [Endpoint; 7] {
     [
         issuer,
         told("authorize_url"),
@@ -89,6 +94,7 @@ const fn told_by(issuer: Endpoint) -> [Endpoint; 6] {
         told("jwks_url"),
         told("userinfo_url"),
         told("end_session_url"),
+        told("revocation_url"),
     ]
 }
 
@@ -115,6 +121,8 @@ pub(super) struct Oidc {
     /// Parameters of every authorization request.
     authorize: Vec<(&'static str, String)>,
     groups: Option<Groups>,
+    /// Logout tokens that have come, by the hashes of their ids, for as long as they would count.
+    logouts: Cache<[u8; 32], ()>,
 }
 
 /// Groups that no claim tells.
@@ -151,6 +159,7 @@ impl Oidc {
             uses: Uses::new(&config.allow, headers).without(flavour.not_in_userinfo),
             flavour,
             authorize: (flavour.authorize)(&config.allow),
+            logouts: verification::logouts(),
             groups,
             http,
         }
@@ -245,6 +254,18 @@ impl Provider for Oidc {
         })
     }
 
+    fn tells_of_logouts(&self) -> bool {
+        true
+    }
+
+    fn logout_token<'a>(
+        &'a self,
+        token: &'a str,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<LogoutClaim, ProviderError>> {
+        Box::pin(self.logout_claim(token, now))
+    }
+
     fn redeem<'a>(
         &'a self,
         grant: &'a CodeGrant<'a>,
@@ -271,6 +292,20 @@ impl Provider for Oidc {
         renewed: &'a RenewedTokens<'a>,
     ) -> BoxFuture<'a, Result<Identity, ProviderError>> {
         Box::pin(self.identity_again(renewed))
+    }
+
+    fn revoke<'a>(&'a self, tokens: &'a Tokens) -> BoxFuture<'a, Result<(), ProviderError>> {
+        Box::pin(async move {
+            let metadata = self.discovery.obtain().await?;
+            let Some(url) = &metadata.revocation_endpoint else {
+                return Ok(());
+            };
+            let endpoint = TokenEndpoint {
+                url,
+                ..self.token_endpoint(&metadata)
+            };
+            self.client.revoke(&self.http, &endpoint, tokens).await
+        })
     }
 
     fn probe(&self) -> Option<Url> {

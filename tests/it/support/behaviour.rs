@@ -83,6 +83,8 @@ pub struct Behaviour {
     pub error: Option<(String, String)>,
     /// The issuer that discovery names, where not the provider's own.
     pub discovered_issuer: Option<String>,
+    /// Whether tokens can be revoked, and what that answers in turn; the last one ever after.
+    pub revocation: Option<Vec<u16>>,
     /// Whether logout at the provider is offered.
     pub offers_logout: bool,
     /// How long the access token is.
@@ -127,6 +129,7 @@ impl Default for Behaviour {
             response_issuer: ResponseIssuer::Right,
             error: None,
             discovered_issuer: None,
+            revocation: None,
             offers_logout: true,
             access_token_length: 40,
             refresh_token_length: 0,

@@ -220,6 +220,23 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Answer 
             lay_over(&mut claims, &behaviour.userinfo);
             server::json(StatusCode::OK, &claims)
         }
+        "/revoke" => {
+            let status = {
+                let mut state = state.lock().expect("no panic inside");
+                let statuses = state.behaviour.revocation.as_mut();
+                let statuses = statuses.expect("it is offered");
+                if statuses.len() > 1 {
+                    statuses.remove(0)
+                } else {
+                    statuses[0]
+                }
+            };
+            if status == 0 {
+                return std::future::pending().await;
+            }
+            let status = StatusCode::from_u16(status).expect("a status");
+            server::full(status, "application/json", "{}")
+        }
         "/logout" => match call.fields.get("post_logout_redirect_uri") {
             Some(next) => server::redirect(next),
             None => server::full(StatusCode::OK, "text/html", "signed out at the provider"),
@@ -273,6 +290,9 @@ fn discovery(root: &str, issuer: &str, behaviour: &Behaviour) -> Answer {
     });
     if behaviour.offers_userinfo {
         document["userinfo_endpoint"] = json!(format!("{root}/userinfo"));
+    }
+    if behaviour.revocation.is_some() {
+        document["revocation_endpoint"] = json!(format!("{root}/revoke"));
     }
     if behaviour.offers_logout {
         document["end_session_endpoint"] = json!(format!("{root}/logout"));
@@ -396,18 +416,11 @@ async fn token(state: &Mutex<State>, issuer: &str, behaviour: &Behaviour, call: 
     };
     if field("grant_type") == "refresh_token" {
         let mut state = state.lock().expect("no panic inside");
-        let spent = field("refresh_token");
-        let Some(at) = state.refresh_tokens.iter().position(|good| good == spent) else {
-            // Used twice, so stolen: nothing that came of it is good any more.
-            state.refresh_tokens.clear();
-            return refuse(StatusCode::BAD_REQUEST, "invalid_grant");
+        let renewed = renewed(&mut state, issuer, behaviour, field("refresh_token"));
+        return match renewed {
+            Some(answer) => server::json(StatusCode::OK, &answer),
+            None => refuse(StatusCode::BAD_REQUEST, "invalid_grant"),
         };
-        let mut answer = token_answer(issuer, behaviour, None, behaviour.renews_id_token);
-        if behaviour.renewal == Renewal::Rotates {
-            state.refresh_tokens.remove(at);
-            answer["refresh_token"] = json!(state.new_refresh_token());
-        }
-        return server::json(StatusCode::OK, &answer);
     }
     // A code is good once (RFC 6749 §4.1.2).
     let code = state
@@ -430,6 +443,21 @@ async fn token(state: &Mutex<State>, issuer: &str, behaviour: &Behaviour, call: 
     let mut state = state.lock().expect("no panic inside");
     answer["refresh_token"] = json!(state.new_refresh_token());
     server::json(StatusCode::OK, &answer)
+}
+
+fn renewed(state: &mut State, issuer: &str, behaviour: &Behaviour, spent: &str) -> Option<Value> {
+    let at = state.refresh_tokens.iter().position(|good| good == spent);
+    let Some(at) = at else {
+        // Used twice, so stolen: nothing that came of it is good any more.
+        state.refresh_tokens.clear();
+        return None;
+    };
+    let mut answer = token_answer(issuer, behaviour, None, behaviour.renews_id_token);
+    if behaviour.renewal == Renewal::Rotates {
+        state.refresh_tokens.remove(at);
+        answer["refresh_token"] = json!(state.new_refresh_token());
+    }
+    Some(answer)
 }
 
 fn token_answer(issuer: &str, behaviour: &Behaviour, nonce: Option<&str>, id_token: bool) -> Value {
