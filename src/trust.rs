@@ -31,15 +31,16 @@ pub fn client_config_with(roots: RootCertStore) -> Arc<ClientConfig> {
 /// the system has none.
 pub fn system_roots_as_pem() -> Option<Vec<u8>> {
     let certificates = rustls_native_certs::load_native_certs().certs;
-    let pem: String = certificates
-        .into_iter()
+    let mut pem = String::new();
+    for certificate in certificates {
         // Systems carry some that cannot be read; they are no reason to trust none.
-        .filter(|certificate| RootCertStore::empty().add(certificate.clone()).is_ok())
-        .map(|certificate| {
-            let body = STANDARD.encode(certificate);
-            format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n")
-        })
-        .collect();
+        if RootCertStore::empty().add(certificate.clone()).is_err() {
+            continue;
+        }
+        pem.push_str("-----BEGIN CERTIFICATE-----\n");
+        STANDARD.encode_string(certificate, &mut pem);
+        pem.push_str("\n-----END CERTIFICATE-----\n");
+    }
     (!pem.is_empty()).then(|| pem.into_bytes())
 }
 

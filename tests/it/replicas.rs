@@ -123,6 +123,24 @@ async fn a_login_at_one_replica_is_one_at_all() {
 }
 
 #[tokio::test]
+async fn a_busy_session_costs_no_round_trip() {
+    let redis = RedisServer::start().await;
+    let street = Street::new().await;
+    let houses = street.houses(&store(&redis), 1).await;
+    let ada = street.signed_in(&houses[0], "ada-1815").await;
+    redis.ask(&["CONFIG", "RESETSTAT"]).await;
+    for _ in 0..300 {
+        assert_eq!(status(&ada).await, StatusCode::OK);
+    }
+    let stats = redis.ask(&["INFO", "commandstats"]).await;
+    let reads = stats.lines().find_map(|line| {
+        let calls = line.strip_prefix("cmdstat_get:calls=")?;
+        calls.split(',').next()?.parse::<u32>().ok()
+    });
+    assert!(reads.unwrap_or(0) < 10, "{stats}");
+}
+
+#[tokio::test]
 async fn a_sign_out_at_one_replica_is_felt_at_all_within_five_seconds() {
     let redis = RedisServer::start().await;
     let street = Street::new().await;

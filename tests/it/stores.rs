@@ -19,6 +19,7 @@ const LIFETIMES: Lifetimes = Lifetimes {
     lifetime: Duration::from_hours(9),
     idle_timeout: Duration::from_hours(1),
 };
+const ANSWERS: &str = "the store answers";
 const GATE: [&str; 2] = ["app.test", "sidegate"];
 
 fn at(nodes: &[&RedisServer], topology: Topology) -> RedisAddress {
@@ -84,11 +85,14 @@ async fn finds_what_is_there(store: &dyn Store, now: Timestamp, end: Timestamp) 
     assert_eq!(store.load(&one, now).await, Ok(None));
     assert_eq!(store.reload(&one, now).await, Ok(None));
     assert!(store.at_hand(&one, now).is_none());
-    store.create(&one, record(0, "a"), end, now).await.unwrap();
+    store
+        .create(&one, record(0, "a"), end, now)
+        .await
+        .expect(ANSWERS);
     for found in [
         store.at_hand(&one, now),
-        store.load(&one, now).await.unwrap(),
-        store.reload(&one, now).await.unwrap(),
+        store.load(&one, now).await.expect(ANSWERS),
+        store.reload(&one, now).await.expect(ANSWERS),
     ] {
         let found = found.expect("it was just created");
         assert_eq!((found.record, found.seen_at), (record(0, "a"), now));
@@ -100,9 +104,17 @@ async fn finds_what_is_there(store: &dyn Store, now: Timestamp, end: Timestamp) 
         generation: u64::from(u32::MAX),
         sealed: sealed.into(),
     };
-    store.create(&other, large.clone(), end, now).await.unwrap();
+    store
+        .create(&other, large.clone(), end, now)
+        .await
+        .expect(ANSWERS);
     assert_eq!(
-        store.reload(&other, now).await.unwrap().unwrap().record,
+        store
+            .reload(&other, now)
+            .await
+            .expect(ANSWERS)
+            .expect("it is there")
+            .record,
         large
     );
 }
@@ -111,7 +123,10 @@ async fn replaces_only_what_is_older(store: &dyn Store, now: Timestamp, end: Tim
     let one = id();
     assert_eq!(store.replace(&one, record(1, "b"), now).await, Ok(false));
     assert_eq!(store.reload(&one, now).await, Ok(None));
-    store.create(&one, record(1, "a"), end, now).await.unwrap();
+    store
+        .create(&one, record(1, "a"), end, now)
+        .await
+        .expect(ANSWERS);
     for (generation, text, is_replaced, left) in [
         (1, "b", false, "a"),
         (0, "b", false, "a"),
@@ -122,7 +137,11 @@ async fn replaces_only_what_is_older(store: &dyn Store, now: Timestamp, end: Tim
     ] {
         let replaced = store.replace(&one, record(generation, text), now).await;
         assert_eq!(replaced, Ok(is_replaced), "{generation}");
-        let found = store.load(&one, now).await.unwrap().unwrap();
+        let found = store
+            .load(&one, now)
+            .await
+            .expect(ANSWERS)
+            .expect("it is there");
         assert_eq!(found.record.sealed, left, "{generation}");
     }
 }
@@ -131,12 +150,18 @@ async fn ends_to_the_second(store: &dyn Store, now: Timestamp) {
     let idle = LIFETIMES.idle_timeout;
     let one = id();
     let end = now.after(Duration::from_mins(90));
-    store.create(&one, record(0, "a"), end, now).await.unwrap();
+    store
+        .create(&one, record(0, "a"), end, now)
+        .await
+        .expect(ANSWERS);
     let almost = Timestamp(now.after(idle).0 - 1);
-    assert!(store.reload(&one, almost).await.unwrap().is_some());
+    assert!(store.reload(&one, almost).await.expect(ANSWERS).is_some());
     // A look counts as use, though it may take a second to be told everywhere.
     sleep(Duration::from_millis(1_500)).await;
-    let found = store.reload(&one, Timestamp(end.0 - 1)).await.unwrap();
+    let found = store
+        .reload(&one, Timestamp(end.0 - 1))
+        .await
+        .expect(ANSWERS);
     assert_eq!(found.expect("it was used").seen_at, almost);
     for ended in [end, end.after(idle)] {
         assert_eq!(store.load(&one, ended).await, Ok(None));
@@ -147,16 +172,19 @@ async fn ends_to_the_second(store: &dyn Store, now: Timestamp) {
     store
         .create(&idler, record(0, "a"), end, now)
         .await
-        .unwrap();
+        .expect(ANSWERS);
     assert!(store.at_hand(&idler, now.after(idle)).is_none());
     assert_eq!(store.load(&idler, now.after(idle)).await, Ok(None));
 }
 
 async fn removes(store: &dyn Store, now: Timestamp, end: Timestamp) {
     let one = id();
-    store.remove(&one).await.unwrap();
-    store.create(&one, record(0, "a"), end, now).await.unwrap();
-    store.remove(&one).await.unwrap();
+    store.remove(&one).await.expect(ANSWERS);
+    store
+        .create(&one, record(0, "a"), end, now)
+        .await
+        .expect(ANSWERS);
+    store.remove(&one).await.expect(ANSWERS);
     assert!(store.at_hand(&one, now).is_none());
     assert_eq!(store.load(&one, now).await, Ok(None));
     assert_eq!(store.replace(&one, record(9, "b"), now).await, Ok(false));
@@ -181,9 +209,15 @@ async fn replicas_agree(address: &RedisAddress) {
     let now = clock::now();
     let end = now.after(LIFETIMES.lifetime);
     let one = id();
-    ann.create(&one, record(0, "a"), end, now).await.unwrap();
+    ann.create(&one, record(0, "a"), end, now)
+        .await
+        .expect(ANSWERS);
     assert_eq!(
-        bob.load(&one, now).await.unwrap().unwrap().record,
+        bob.load(&one, now)
+            .await
+            .expect(ANSWERS)
+            .expect("it is there")
+            .record,
         record(0, "a")
     );
     assert!(bob.at_hand(&one, clock::now()).is_some());
@@ -194,10 +228,14 @@ async fn replicas_agree(address: &RedisAddress) {
     })
     .await;
     assert_eq!(
-        bob.load(&one, now).await.unwrap().unwrap().record,
+        bob.load(&one, now)
+            .await
+            .expect(ANSWERS)
+            .expect("it is there")
+            .record,
         record(1, "b")
     );
-    bob.remove(&one).await.unwrap();
+    bob.remove(&one).await.expect(ANSWERS);
     wait_until("a removed record is forgotten", || {
         ann.at_hand(&one, clock::now()).is_none()
     })
@@ -238,14 +276,15 @@ async fn in_redis() {
     replicas_agree(&address).await;
     // No id is in Redis, and nothing stays for ever.
     for key in server.keys("*").await {
-        assert_eq!(
-            key.matches(|letter: char| letter.is_ascii_hexdigit())
-                .count()
-                >= 16,
-            true
-        );
+        let digits = key.matches(|letter: char| letter.is_ascii_hexdigit());
+        assert!(digits.count() >= 16, "{key}");
         let rest = server.ask(&["PTTL", &key]).await;
-        let rest: i64 = rest[1..].lines().next().unwrap().parse().unwrap();
+        let rest: i64 = rest[1..]
+            .lines()
+            .next()
+            .expect("a number")
+            .parse()
+            .expect("a number");
         assert!(rest > 0 && rest <= 9 * 3_600_000 + 60_000, "{key}: {rest}");
     }
 }
@@ -271,7 +310,10 @@ async fn in_a_cluster() {
     let now = clock::now();
     for _ in 0..60 {
         let end = now.after(LIFETIMES.lifetime);
-        store.create(&id(), record(0, "a"), end, now).await.unwrap();
+        store
+            .create(&id(), record(0, "a"), end, now)
+            .await
+            .expect(ANSWERS);
     }
     for node in &cluster.nodes {
         assert!(!node.keys("*").await.is_empty(), "a node has no share");

@@ -110,7 +110,7 @@ async fn redis_killed_and_restarted_logs_nobody_out() {
         seen.push(reply.status);
         sleep(Duration::from_millis(outage)).await;
         redis.run().await;
-        sleep(Duration::from_millis(2_000)).await;
+        sleep(Duration::from_secs(2)).await;
         for person in &people {
             for house in &houses {
                 assert_eq!(status(&person.moved_to(house)).await, StatusCode::OK);

@@ -147,8 +147,16 @@ async fn a_replica_that_dies_of_a_renewal_holds_the_others_up_for_a_lease() {
             let reply = asked.await.expect("no panic");
             assert_eq!(reply.status, StatusCode::OK, "{lines}: {}", reply.text());
         }
-        let took = begin.elapsed();
-        assert!(took < Duration::from_secs(13), "{lines}: {took:?}");
-        assert_eq!(street.provider.renewals(), 2, "{lines}");
+        // Whoever waited long enough was let in for the grace; then somebody is in time for the lease.
+        while street.provider.renewals() < 2 {
+            for house in &*houses {
+                assert_eq!(ask(house, &cookie).await.status, StatusCode::OK, "{lines}");
+            }
+            let took = begin.elapsed();
+            assert!(took < Duration::from_secs(15), "{lines}: {took:?}");
+        }
+        for house in &*houses {
+            assert_eq!(ask(house, &cookie).await.status, StatusCode::OK, "{lines}");
+        }
     }
 }

@@ -274,7 +274,7 @@ enum Told {
 /// How long one command may take.
 const COMMAND: Duration = Duration::from_millis(500);
 /// How long it may take with waiting for a connection and being sent again.
-const OVERALL: Duration = Duration::from_millis(1_000);
+const OVERALL: Duration = Duration::from_secs(1);
 /// How long an outage is one that may be over in a moment.
 const YOUNG: Duration = Duration::from_millis(500);
 /// How often the connection is asked whether it lives, and how long it may take to say so.

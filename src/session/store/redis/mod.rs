@@ -156,14 +156,12 @@ impl Redis {
         let before = self.copies.before(name);
         let mut command = redis::cmd("GET");
         command.arg(name.session_key());
-        let stored = match self.link.send(&command).await? {
-            Value::BulkString(bytes) => Stored::decode(&bytes)
-                .ok_or_else(|| StoreError("a record that this version cannot read".to_owned()))?,
-            _ => {
-                self.copies.forget(name);
-                return Ok(None);
-            }
+        let Value::BulkString(bytes) = self.link.send(&command).await? else {
+            self.copies.forget(name);
+            return Ok(None);
         };
+        let stored = Stored::decode(&bytes)
+            .ok_or_else(|| StoreError("a record that this version cannot read".to_owned()))?;
         let Stored { end, seen_at, .. } = stored;
         if has_ended(end, seen_at, self.lifetimes.idle_timeout, now) {
             self.copies.forget(name);
