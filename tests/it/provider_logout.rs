@@ -364,7 +364,8 @@ async fn signing_out_has_the_refresh_token_revoked() {
     let reply = browser.fetch(Method::POST, "/oauth2/sign_out").send().await;
     assert_eq!(reply.status, StatusCode::OK);
     let call = revocations(&provider, 1).await.remove(0);
-    assert_eq!(call.fields["token"], "canary-refresh-token");
+    let token = &call.fields["token"];
+    assert!(token.starts_with("canary-refresh-token"), "{token}");
     assert_eq!(call.fields["token_type_hint"], "refresh_token");
     assert!(
         call.headers["authorization"]
