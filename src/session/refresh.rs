@@ -148,8 +148,8 @@ impl Refresher {
         self.running.wait().await;
     }
 
-    /// Whether a session cannot be believed as it is without a look at [`settle`](Self::settle).
-    pub(super) fn is_due(&self, session: &Session, now: Timestamp) -> bool {
+    /// Whether [`settle`](Self::settle) has something to say of `session`; otherwise it stands.
+    pub(super) fn concerns(&self, session: &Session, now: Timestamp) -> bool {
         due(session, now) != Due::No || self.shared.is_stale(session, now)
     }
 
@@ -301,8 +301,8 @@ const SECOND_COURTESY: Duration = Duration::from_millis(250);
 const FLIGHT_KEPT: Duration = Duration::from_mins(5);
 /// Renewals remembered, so that old cookies get the new one: a kilobyte or two each. A bound, not a target.
 const FLIGHTS: u64 = 50_000;
-/// Renewals that one look follows.
-const LONGEST_CHAIN: usize = 16;
+/// Renewals that one look follows: more than fit into the time that they are remembered.
+const LONGEST_CHAIN: usize = 128;
 
 #[cfg(test)]
 mod tests;

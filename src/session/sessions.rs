@@ -182,7 +182,7 @@ impl Sessions {
         };
         match session.filter(|session| !self.is_over(session, now)) {
             Some(session)
-                if !self.revocations.is_known() || self.refresher.is_due(&session, now) =>
+                if !self.revocations.is_known() || self.refresher.concerns(&session, now) =>
             {
                 Err(Box::new(Pending::new(self, visit, Some(session), now)))
             }
@@ -477,3 +477,6 @@ impl Visit {
 
 /// The bytes of the longest ID token that is put into an address: some servers refuse longer ones.
 const LONGEST_HINT: usize = 2_048;
+
+#[cfg(test)]
+mod tests;

@@ -26,6 +26,7 @@ mod proxy_protocols;
 mod redirects;
 mod regression;
 mod renewal;
+mod replicas;
 mod session;
 mod spoofing;
 mod stores;

@@ -218,7 +218,7 @@ async fn a_client_that_goes_away_loses_nothing() {
         let (before, _) = scene.provider.token_requests().await;
         scene.ask_and_leave(&cookie).await;
         // Nobody is there while the provider answers.
-        tokio::time::sleep(Duration::from_millis(1_000)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
         let reply = scene.ask(&cookie).await;
         assert_eq!(reply.status, StatusCode::OK, "{store}");
         assert_eq!(successor(&reply).is_some(), scene.is_cookie);

@@ -525,7 +525,7 @@ async fn who_has_waited_once_for_a_provider_that_is_away_does_not_wait_again() {
     house.provider.says([outage()]);
     let old = session(-1);
     house.settle(&old, &Place::Cookie).await;
-    *house.provider.takes.lock().unwrap() = Duration::from_secs(60);
+    *house.provider.takes.lock().unwrap() = Duration::from_mins(1);
     let later = clock::now().after(Duration::from_secs(3));
     let settled = house.refresher.settle(old.clone(), &Place::Cookie, later);
     let settled = timeout(Duration::from_secs(1), settled).await;

@@ -416,18 +416,11 @@ async fn token(state: &Mutex<State>, issuer: &str, behaviour: &Behaviour, call: 
     };
     if field("grant_type") == "refresh_token" {
         let mut state = state.lock().expect("no panic inside");
-        let spent = field("refresh_token");
-        let Some(at) = state.refresh_tokens.iter().position(|good| good == spent) else {
-            // Used twice, so stolen: nothing that came of it is good any more.
-            state.refresh_tokens.clear();
-            return refuse(StatusCode::BAD_REQUEST, "invalid_grant");
+        let renewed = renewed(&mut state, issuer, behaviour, field("refresh_token"));
+        return match renewed {
+            Some(answer) => server::json(StatusCode::OK, &answer),
+            None => refuse(StatusCode::BAD_REQUEST, "invalid_grant"),
         };
-        let mut answer = token_answer(issuer, behaviour, None, behaviour.renews_id_token);
-        if behaviour.renewal == Renewal::Rotates {
-            state.refresh_tokens.remove(at);
-            answer["refresh_token"] = json!(state.new_refresh_token());
-        }
-        return server::json(StatusCode::OK, &answer);
     }
     // A code is good once (RFC 6749 §4.1.2).
     let code = state
@@ -450,6 +443,21 @@ async fn token(state: &Mutex<State>, issuer: &str, behaviour: &Behaviour, call: 
     let mut state = state.lock().expect("no panic inside");
     answer["refresh_token"] = json!(state.new_refresh_token());
     server::json(StatusCode::OK, &answer)
+}
+
+fn renewed(state: &mut State, issuer: &str, behaviour: &Behaviour, spent: &str) -> Option<Value> {
+    let at = state.refresh_tokens.iter().position(|good| good == spent);
+    let Some(at) = at else {
+        // Used twice, so stolen: nothing that came of it is good any more.
+        state.refresh_tokens.clear();
+        return None;
+    };
+    let mut answer = token_answer(issuer, behaviour, None, behaviour.renews_id_token);
+    if behaviour.renewal == Renewal::Rotates {
+        state.refresh_tokens.remove(at);
+        answer["refresh_token"] = json!(state.new_refresh_token());
+    }
+    Some(answer)
 }
 
 fn token_answer(issuer: &str, behaviour: &Behaviour, nonce: Option<&str>, id_token: bool) -> Value {

@@ -25,7 +25,7 @@ pub static SCRIPT: Script = Script {
         })
     },
     refusal: standard_refusal,
-    spent: spent,
+    spent,
     pages: || vec![("/v2/me", person())],
     view: |_, page| Ok(page),
 };

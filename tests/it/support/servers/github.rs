@@ -17,7 +17,7 @@ pub static SCRIPT: Script = Script {
     scope_separator: ",",
     token_extras: || json!({}),
     refusal,
-    spent: spent,
+    spent,
     pages: || {
         let membership = |id: u32, org: &str, state: &str| {
             json!({
