@@ -38,9 +38,11 @@ fn gate(secrets: &[&str], keeping: Keeping) -> Sessions {
         url: "https://app.example.com".parse().unwrap(),
     };
     let providers = Providers::new(&[], &HeadersConfig::default(), &HttpClient::for_test());
+    let providers = Arc::new(providers);
+    let farewell = Farewell::new(Arc::clone(&providers), Handle::current());
     let revocations = Arc::new(Revocations::new(LIFETIMES.lifetime));
     let refresher = Refresher::new(
-        Arc::new(providers),
+        providers,
         Arc::clone(&revocations),
         KeepTokens::default(),
         Duration::ZERO,
@@ -53,6 +55,7 @@ fn gate(secrets: &[&str], keeping: Keeping) -> Sessions {
         keeping,
         revocations,
         Arc::new(refresher),
+        Arc::new(farewell),
     )
 }
 
