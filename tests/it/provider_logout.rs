@@ -114,7 +114,7 @@ fn bad_tokens(provider: &ScriptedProvider, good: &Value) -> Vec<String> {
         token(provider, &json!({}), Signing::First),
         // An ID token.
         token(
-            &provider,
+            provider,
             &json!({ "sub": "ada", "sid": "s-1", "events": null, "nonce": "n" }),
             Signing::First,
         ),
