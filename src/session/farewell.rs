@@ -93,7 +93,7 @@ async fn revoke(
             let _line = lines.acquire().await;
             timeout(LONGEST_CALL, provider.revoke(tokens)).await
         };
-        let error = match outcome.unwrap_or(Err(timed_out())) {
+        let error = match outcome.unwrap_or_else(|_| Err(timed_out())) {
             Ok(()) => return,
             Err(error) => error,
         };

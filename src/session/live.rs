@@ -38,6 +38,17 @@ impl Owner {
             provider_session: session.provider_session.clone(),
         }
     }
+
+    /// What revocations know it by.
+    fn into_mark(self) -> Mark {
+        Mark::new(
+            self.created_at,
+            self.id,
+            &self.provider,
+            &self.subject,
+            self.provider_session.as_deref(),
+        )
+    }
 }
 
 /// Knows when sessions end.
@@ -66,7 +77,7 @@ impl Ends {
             // One timer is all that costs what is over by then.
             sleep(GRACE).await;
             let end = owner.created_at.after(lifetime);
-            let mark = mark(owner);
+            let mark = owner.into_mark();
             let mut changes = revocations.changes();
             loop {
                 changes.mark_unchanged();
@@ -83,16 +94,6 @@ impl Ends {
             }
         }
     }
-}
-
-fn mark(owner: Owner) -> Mark {
-    Mark::new(
-        owner.created_at,
-        owner.id,
-        &owner.provider,
-        &owner.subject,
-        owner.provider_session.as_deref(),
-    )
 }
 
 /// For how long nothing is watched.

@@ -210,3 +210,31 @@ async fn what_nobody_is_told_of_goes_on() {
     sign_out(&ada).await;
     goes_on(&mut body, Duration::from_secs(3)).await;
 }
+
+#[tokio::test]
+async fn a_renewal_disturbs_nothing() {
+    for store in ["cookie", "memory"] {
+        let (house, upstream, provider) = arranged(
+            |behaviour| {
+                behaviour.offers_logout = false;
+                behaviour.expires_in = json!(2);
+            },
+            |plan| plan.session(&format!("store = \"{store}\"")),
+        )
+        .await;
+        let ada = person(&house, &provider, "ada").await;
+        let mut socket = socket(&house, &ada).await;
+        let mut body = ada.navigate("/_/events").begin().await.into_body();
+        while provider.renewals() < 2 {
+            assert_eq!(ada.get("/").await.status, StatusCode::OK);
+            goes_on(&mut body, Duration::from_millis(300)).await;
+        }
+        goes_on(&mut body, Duration::from_secs(2)).await;
+        websocket::expect_echo(&mut socket, "still here").await;
+        assert_eq!(upstream.aborted(), 0);
+        // It is the same session, whatever became of its tokens.
+        sign_out(&ada).await;
+        assert_eq!(closed(&mut socket).await, CloseCode::Policy);
+        broken_off(&mut body).await;
+    }
+}

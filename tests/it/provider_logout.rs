@@ -32,7 +32,7 @@ async fn status(browser: &Browser) -> StatusCode {
 
 /// A logout token, `changes` laid over it.
 fn token(provider: &ScriptedProvider, changes: &Value, signing: Signing) -> String {
-    let id: String = (0..2).map(|_| format!("{:?}", Instant::now())).collect();
+    let id = format!("{:?}", Instant::now());
     let mut claims = json!({
         "iss": provider.issuer(), "aud": CLIENT_ID, "iat": now(), "exp": now() + 120, "jti": id,
         "events": { EVENT: {} },
@@ -95,15 +95,11 @@ async fn a_logout_token_ends_a_session_or_all_of_a_users() {
     }
 }
 
-#[tokio::test]
-async fn what_is_no_good_logout_token_ends_nothing() {
-    let (house, _upstream, provider) = standard_with(|plan| plan).await;
-    let ada = signed_in(&house, &provider, "ada", "s-1").await;
-    let good = json!({ "sub": "ada", "sid": "s-1" });
+fn bad_tokens(provider: &ScriptedProvider, good: &Value) -> Vec<String> {
     let with = |name: &str, value: Value| {
         let mut changes = good.clone();
         changes[name] = value;
-        token(&provider, &changes, Signing::First)
+        token(provider, &changes, Signing::First)
     };
     let mut bad: Vec<String> = vec![
         with("iss", json!("https://other.example")),
@@ -115,10 +111,10 @@ async fn what_is_no_good_logout_token_ends_nothing() {
         with("events", Value::Null),
         with("events", json!({})),
         with("nonce", json!("n")),
-        token(&provider, &json!({}), Signing::First),
+        token(provider, &json!({}), Signing::First),
         // An ID token.
         token(
-            &provider,
+            provider,
             &json!({ "sub": "ada", "sid": "s-1", "events": null, "nonce": "n" }),
             Signing::First,
         ),
@@ -133,8 +129,17 @@ async fn what_is_no_good_logout_token_ends_nothing() {
         Signing::UnknownKid,
         Signing::Garbage,
     ] {
-        bad.push(token(&provider, &good, signing));
+        bad.push(token(provider, good, signing));
     }
+    bad
+}
+
+#[tokio::test]
+async fn what_is_no_good_logout_token_ends_nothing() {
+    let (house, _upstream, provider) = standard_with(|plan| plan).await;
+    let ada = signed_in(&house, &provider, "ada", "s-1").await;
+    let good = json!({ "sub": "ada", "sid": "s-1" });
+    let bad = bad_tokens(&provider, &good);
     let mut forms: Vec<String> = bad
         .iter()
         .map(|token| format!("logout_token={token}"))
@@ -364,7 +369,8 @@ async fn signing_out_has_the_refresh_token_revoked() {
     let reply = browser.fetch(Method::POST, "/oauth2/sign_out").send().await;
     assert_eq!(reply.status, StatusCode::OK);
     let call = revocations(&provider, 1).await.remove(0);
-    assert_eq!(call.fields["token"], "canary-refresh-token");
+    let token = &call.fields["token"];
+    assert!(token.starts_with("canary-refresh-token"), "{token}");
     assert_eq!(call.fields["token_type_hint"], "refresh_token");
     assert!(
         call.headers["authorization"]
