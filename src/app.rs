@@ -24,6 +24,7 @@ use crate::{
         KeepTokens, Keeping, Lifetimes, Sessions,
         cookie::Cookies,
         directory::{Directory, InProcess, Knowledge, Presence},
+        farewell::Farewell,
         refresh::Refresher,
         revocation::Revocations,
         seal::KeyRing,
@@ -68,6 +69,7 @@ pub async fn run(config: Config) -> io::Result<()> {
         config.session.provider_grace,
         Handle::current(),
     ));
+    let farewell = Arc::new(Farewell::new(Arc::clone(&providers), Handle::current()));
     let redis = start_redis(&config, &revocations);
     let store = redis.clone();
     let gate = build(
@@ -75,6 +77,7 @@ pub async fn run(config: Config) -> io::Result<()> {
         providers,
         revocations,
         Arc::clone(&refresher),
+        Arc::clone(&farewell),
         store,
     );
     let gate = Arc::new(gate);
@@ -106,8 +109,9 @@ pub async fn run(config: Config) -> io::Result<()> {
         let _ = tokio::task::spawn_blocking(|| WorkerHandle::finish_all(workers)).await;
     }
     // Bounded by the limits of what it waits for; a second signal does not wait.
-    if timeout(grace, refresher.finish()).await.is_err() {
-        tracing::warn!("the grace is over; renewals that still ran are lost");
+    let finished = async { tokio::join!(refresher.finish(), farewell.finish()) };
+    if timeout(grace, finished).await.is_err() {
+        tracing::warn!("the grace is over; renewals and token revocations that still ran are lost");
     }
     if let Some(redis) = redis {
         redis.finish().await;
@@ -122,6 +126,7 @@ fn build(
     providers: Arc<Providers>,
     revocations: Arc<Revocations>,
     refresher: Arc<Refresher>,
+    farewell: Arc<Farewell>,
     redis: Option<Arc<Redis>>,
 ) -> Gate {
     let keys = Arc::new(KeyRing::new(
@@ -162,7 +167,15 @@ fn build(
         },
         routes: Routes::new(config.routes),
         presence,
-        sessions: Sessions::new(keys, cookies, lifetimes, keeping, revocations, refresher),
+        sessions: Sessions::new(
+            keys,
+            cookies,
+            lifetimes,
+            keeping,
+            revocations,
+            refresher,
+            farewell,
+        ),
         identity_headers: IdentityHeaders::new(config.headers.identity),
         providers,
         site,

@@ -90,6 +90,19 @@ pub fn form_page(status: StatusCode, form: &impl Template) -> Response<Body> {
     response
 }
 
+/// An empty page that one other origin, and nobody else, may show in a frame.
+pub fn framed(by: &str) -> Response<Body> {
+    let mut response = text(StatusCode::OK, "");
+    let headers = response.headers_mut();
+    let policy = format!("default-src 'none'; frame-ancestors {by}");
+    match HeaderValue::try_from(policy) {
+        Ok(policy) => headers.insert(CONTENT_SECURITY_POLICY, policy),
+        Err(_) => headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+    };
+    headers.insert(RESOURCE_POLICY, HeaderValue::from_static("cross-origin"));
+    response
+}
+
 /// A gRPC status. A response without messages carries it among its headers ("Trailers-Only" in the
 /// protocol's words), so that HTTP/1.1 and gRPC-Web clients read it too. The message is percent-encoded.
 #[expect(

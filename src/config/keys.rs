@@ -108,6 +108,8 @@ static PROVIDER: LazyLock<Vec<Key>> = LazyLock::new(|| {
         key("allow", Shape::TextOrTable(&ALLOW)),
         value("deny_message"),
         value("refresh"),
+        value("revoke"),
+        value("frontchannel_logout"),
     ];
     let endpoints = KINDS.iter().flat_map(|kind| kind.endpoints);
     add_values(&mut keys, endpoints.map(|endpoint| endpoint.key));

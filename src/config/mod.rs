@@ -200,6 +200,10 @@ pub struct ProviderConfig {
     pub claims: ClaimPaths,
     /// Whether sessions are renewed at the provider while they last, where it gives a refresh token.
     pub refresh: bool,
+    /// Whether the provider is asked to take tokens back at sign-out.
+    pub revoke: bool,
+    /// Whether the provider's word through browsers (OpenID Connect Front-Channel Logout 1.0) ends sessions here.
+    pub frontchannel_logout: bool,
     /// Who may pass.
     pub allow: Allow,
     /// What somebody who may not pass reads, in the operator's words.
@@ -217,7 +221,10 @@ impl ProviderConfig {
     /// same name.
     pub fn fingerprint(&self) -> [u8; 8] {
         let mut context = digest::Context::new(&digest::SHA256);
-        let endpoints = self.endpoints.iter();
+        // Where tokens are taken back says nothing of who somebody is.
+        let mut endpoints = self.endpoints.clone();
+        endpoints.remove("revocation_url");
+        let endpoints = endpoints.iter();
         let endpoints = endpoints.flat_map(|(key, address)| [*key, address.as_str()]);
         let parts = [self.kind.name, self.client_id.as_str()];
         let subject = self.claims.subject.as_deref();
@@ -250,6 +257,8 @@ impl ProviderConfig {
             allow: Allow::Anyone,
             deny_message: None,
             refresh: true,
+            revoke: true,
+            frontchannel_logout: false,
         }
     }
 }

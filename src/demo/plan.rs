@@ -127,6 +127,8 @@ impl Plan {
             allow: Allow::Anyone,
             deny_message: None,
             refresh: true,
+            revoke: true,
+            frontchannel_logout: false,
         }
     }
 

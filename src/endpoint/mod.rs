@@ -3,8 +3,10 @@
 pub mod account;
 mod asked;
 mod auth;
+mod backchannel_logout;
 mod callback;
 mod form;
+mod frontchannel_logout;
 pub mod health;
 mod sign_in;
 mod sign_out;
@@ -30,6 +32,10 @@ pub enum Endpoint {
     Callback(String),
     /// `PREFIX/sign_out`
     SignOut,
+    /// `PREFIX/backchannel_logout/PROVIDER`
+    BackchannelLogout(String),
+    /// `PREFIX/frontchannel_logout/PROVIDER`
+    FrontchannelLogout(String),
     /// `PREFIX/auth`
     Auth,
     /// `PREFIX/userinfo`
@@ -80,6 +86,8 @@ impl Endpoint {
             Some((name, provider)) => match (name, provider_name(provider)) {
                 ("start", Some(provider)) => Self::Start(Some(provider)),
                 ("account", _) if provider == "sign_out" => Self::AccountSignOut,
+                ("backchannel_logout", Some(provider)) => Self::BackchannelLogout(provider),
+                ("frontchannel_logout", Some(provider)) => Self::FrontchannelLogout(provider),
                 _ => Self::Unknown,
             },
         })
@@ -121,6 +129,14 @@ pub async fn serve(
         Endpoint::SignOut => {
             allow(method, &[Method::GET, Method::POST], "GET, POST")?;
             sign_out::serve(gate, &request, record).await
+        }
+        Endpoint::BackchannelLogout(provider) => {
+            allow(method, &[Method::POST], "POST")?;
+            backchannel_logout::serve(gate, request, provider, record).await
+        }
+        Endpoint::FrontchannelLogout(provider) => {
+            allow(method, &[Method::GET], "GET")?;
+            frontchannel_logout::serve(gate, &request, provider, record).await
         }
         Endpoint::Auth => Ok(auth::serve(gate, &request, record).await),
         Endpoint::Userinfo => {
@@ -179,6 +195,14 @@ mod tests {
                 Endpoint::Callback("corp".to_owned()),
             ),
             ("/oauth2/sign_out", Endpoint::SignOut),
+            (
+                "/oauth2/backchannel_logout/corp",
+                Endpoint::BackchannelLogout("corp".to_owned()),
+            ),
+            (
+                "/oauth2/frontchannel_logout/corp",
+                Endpoint::FrontchannelLogout("corp".to_owned()),
+            ),
             ("/oauth2/auth", Endpoint::Auth),
             ("/oauth2/userinfo", Endpoint::Userinfo),
             ("/oauth2/account", Endpoint::Account),
@@ -225,6 +249,9 @@ mod tests {
             "/oauth2/account/",
             "/oauth2/account/sign_out/x",
             "/oauth2/account/sign%5Fout",
+            "/oauth2/backchannel_logout",
+            "/oauth2/backchannel_logout/",
+            "/oauth2/frontchannel_logout/corp/",
         ] {
             assert_eq!(find(path), Some(Endpoint::Unknown), "{path}");
         }

@@ -42,10 +42,7 @@ pub(super) async fn serve(
     let audience = request.audience;
     let now = clock::now();
     // Whoever wants to leave may, also while nobody can say who it is.
-    let visit = match gate.sessions.visit(headers, now).await {
-        Ok(visit) => visit,
-        Err(_) => gate.sessions.glance(headers),
-    };
+    let visit = gate.sessions.last_visit(headers, now).await;
     record.user = visit
         .session
         .as_ref()

@@ -4,10 +4,13 @@
 //! not fit (control characters, a second `@`, too long) is left out, because header lines and allow
 //! lists are made of it; only without a usable subject there is no identity at all.
 
+mod renewal;
+
 use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
+pub use self::renewal::Spoke;
 use super::allow;
 use crate::{
     config::{Allow, ClaimPaths, HeaderSource, ProviderConfig},
@@ -135,47 +138,6 @@ impl ClaimRules {
     /// Who `claims` speak of.
     pub fn identity(&self, claims: &Map<String, Value>) -> Result<Identity, ClaimError> {
         self.identity_with(claims, Vec::new())
-    }
-
-    /// `identity`, read from `claims`, with what `previous` had of which they say nothing at all: a
-    /// provider that names fewer claims at a renewal has not taken them back. What they say otherwise
-    /// (an address no longer vouched for, no groups) is taken at their word.
-    pub fn completed_by(
-        &self,
-        identity: Identity,
-        claims: &Map<String, Value>,
-        previous: &Identity,
-    ) -> Identity {
-        let silent = |path: &str| find(claims, path).is_none();
-        let keep = |path: &str, new: Option<Text>, old: &Option<Text>| {
-            if silent(path) { old.clone() } else { new }
-        };
-        let names = &self.names;
-        let silent_of_list = |key: &str| match key {
-            "users" => silent(&names.login),
-            key => key.strip_prefix("claims.").is_none_or(silent),
-        };
-        let pairs =
-            |new: Vec<(Text, Text)>, old: &[(Text, Text)], is_silent: &dyn Fn(&str) -> bool| {
-                let kept = old.iter().filter(|(key, _)| is_silent(key)).cloned();
-                let said = new.into_iter().filter(|(key, _)| !is_silent(key));
-                said.chain(kept).collect()
-            };
-        Identity {
-            login: keep(&names.login, identity.login, &previous.login),
-            email: keep(&names.email, identity.email, &previous.email),
-            name: keep(&names.name, identity.name, &previous.name),
-            picture: keep(&names.picture, identity.picture, &previous.picture),
-            groups: if silent(&names.groups) {
-                previous.groups.clone()
-            } else {
-                identity.groups
-            },
-            memberships: pairs(identity.memberships, &previous.memberships, &silent_of_list),
-            claims: pairs(identity.claims, &previous.claims, &silent),
-            provider: identity.provider,
-            subject: identity.subject,
-        }
     }
 
     /// Who `claims` speak of, with what the provider `reported` of them for its own allow lists.

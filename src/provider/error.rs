@@ -4,7 +4,11 @@ use std::fmt;
 
 use http::StatusCode;
 
-use super::{claims::ClaimError, http::HttpError, oidc::IdTokenError};
+use super::{
+    claims::ClaimError,
+    http::HttpError,
+    oidc::{IdTokenError, LogoutTokenError},
+};
 
 /// Its `Display` is for the log: no token, code or secret, and the provider's own words only as
 /// printable ASCII, cut short.
@@ -50,6 +54,9 @@ pub enum ProviderError {
     /// The ID token does not hold.
     #[error("ID token: {0}")]
     IdToken(#[from] IdTokenError),
+    /// The logout token does not hold.
+    #[error("logout token: {0}")]
+    LogoutToken(#[from] LogoutTokenError),
     /// The claims do not make an identity.
     #[error("claims: {0}")]
     Claims(#[from] ClaimError),
@@ -75,6 +82,21 @@ impl ProviderError {
             )
         };
         matches!(self, Self::Refused { code, .. } if spent(code))
+    }
+
+    /// Whether a refresh token is no good any more, or only together with a person: some servers ask for a second
+    /// factor or a consent again, in the words of OpenID Connect Core §3.1.2.6.
+    pub fn ends_grant(&self) -> bool {
+        let needs_person = |code: &str| {
+            matches!(
+                code,
+                "interaction_required"
+                    | "login_required"
+                    | "consent_required"
+                    | "account_selection_required"
+            )
+        };
+        self.is_invalid_grant() || matches!(self, Self::Refused { code, .. } if needs_person(code))
     }
 
     /// Whether the token endpoint does not take the client's secret (RFC 6749 §5.2). Clients are looked at
@@ -116,6 +138,8 @@ pub enum Call {
     Memberships,
     /// Where groups are listed, apart from userinfo.
     Groups,
+    /// Where tokens are taken back.
+    Revocation,
 }
 
 impl fmt::Display for Call {
@@ -128,6 +152,7 @@ impl fmt::Display for Call {
             Self::Emails => "emails endpoint",
             Self::Memberships => "memberships endpoint",
             Self::Groups => "groups endpoint",
+            Self::Revocation => "revocation endpoint",
         })
     }
 }

@@ -51,6 +51,9 @@ pub struct Kind {
     pub claims_by_hand: bool,
     /// Whether it can be asked for another account.
     pub switch: Switch,
+    /// Whether signing out here takes tokens back at the provider where the configuration says nothing: not where that
+    /// ends the user's other sessions with them.
+    pub revokes: bool,
     /// What does not go together in a configuration whose keys are each right by themselves.
     pub check: fn(&ProviderConfig) -> Vec<Objection>,
     /// Builds one of it.

@@ -25,13 +25,13 @@ use url::Url;
 pub use self::{
     error::{Call, ProviderError},
     http::HttpClient,
-    oidc::IdTokenError,
+    oidc::{IdTokenError, LogoutTokenError},
 };
 use crate::{
     clock::Timestamp,
     config::{Allow, HeaderSource, HeadersConfig, ProviderConfig},
     decide::{Barred, Visitor},
-    session::{Identity, Session},
+    session::{Identity, Session, Tokens},
     text::Text,
 };
 
@@ -91,6 +91,28 @@ pub trait Provider: Send + Sync {
         renewed: &'a RenewedTokens<'a>,
     ) -> BoxFuture<'a, Result<Identity, ProviderError>>;
 
+    /// Whether the provider tells of logouts at all: by logout tokens, or through browsers.
+    fn tells_of_logouts(&self) -> bool {
+        false
+    }
+
+    /// Checks a logout token (OpenID Connect Back-Channel Logout 1.0 §2.6), and that it has not come before.
+    fn logout_token<'a>(
+        &'a self,
+        token: &'a str,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<LogoutClaim, ProviderError>> {
+        let _ = (token, now);
+        Box::pin(async { Err(LogoutTokenError::NotOffered.into()) })
+    }
+
+    /// Takes the tokens of a session that has ended back (RFC 7009), as far as the provider has a way to do that and
+    /// the session the token for it. To do it twice is harmless.
+    fn revoke<'a>(&'a self, tokens: &'a Tokens) -> BoxFuture<'a, Result<(), ProviderError>> {
+        let _ = tokens;
+        Box::pin(async { Ok(()) })
+    }
+
     /// The address to ask whether the provider is there at all, without a login. None where there is none.
     fn probe(&self) -> Option<Url> {
         None
@@ -124,6 +146,10 @@ pub struct Profile {
     pub fingerprint: [u8; 8],
     /// Whether sessions are renewed here, and so keep their refresh token.
     pub refresh: bool,
+    /// Whether it is asked to take tokens back when somebody signs out here.
+    pub revoke: bool,
+    /// Whether its word through browsers ends sessions here.
+    pub frontchannel_logout: bool,
 }
 
 impl Profile {
@@ -135,6 +161,8 @@ impl Profile {
             allow: config.allow.clone(),
             fingerprint: config.fingerprint(),
             refresh: config.refresh,
+            revoke: config.revoke,
+            frontchannel_logout: config.frontchannel_logout,
         }
     }
 }
@@ -197,6 +225,15 @@ pub struct GrantTokens {
     pub id: Option<Text>,
     /// When the access token ends, where the provider says so.
     pub expires: Option<Timestamp>,
+}
+
+/// Whose logout a provider tells of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogoutClaim {
+    /// One session at the provider, by its `sid`.
+    Session(Text),
+    /// All of a user's, by the subject.
+    User(Text),
 }
 
 /// What a provider is told when a session ends.

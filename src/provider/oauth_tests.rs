@@ -51,7 +51,7 @@ async fn exchange(
 }
 
 fn form(seen: &Seen) -> HashMap<String, String> {
-    url::form_urlencoded::parse(seen.body.as_bytes())
+    form_urlencoded::parse(seen.body.as_bytes())
         .into_owned()
         .collect()
 }
@@ -252,7 +252,7 @@ async fn refusals_keep_their_meaning() {
             Answer::text("Retry later").with_status(429),
             ProviderError::Http {
                 call: Call::Token,
-                error: HttpError::Status(http::StatusCode::TOO_MANY_REQUESTS),
+                error: HttpError::Status(StatusCode::TOO_MANY_REQUESTS),
             },
         ),
         (

@@ -3,6 +3,7 @@
 pub mod codec;
 pub mod cookie;
 pub mod directory;
+pub mod farewell;
 pub mod live;
 mod place;
 pub mod refresh;

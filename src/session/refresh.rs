@@ -7,7 +7,9 @@
 //!
 //! A browser that has the old cookie is given the new one with each answer, for a while. Only the provider's word that
 //! the grant is no more ends a session, and only when nobody else has renewed it; whatever else goes wrong is tried
-//! again, later and later, and meanwhile the session goes on.
+//! again, later and later, and meanwhile the session goes on: until its access token is over for longer than the
+//! grace. New tokens are worth nothing until the provider has said whose they are; until then the old ones and the old
+//! identity stand, and only the refresh token, which may be good once, is the new one.
 
 mod breaker;
 mod run;
@@ -39,8 +41,6 @@ use crate::{clock::Timestamp, observe::metrics::Tally, provider::Providers};
 pub struct Refresher {
     shared: Arc<Shared>,
     flights: Cache<(Id, u64), Flight>,
-    /// How long a session outlives its access token while the provider cannot be asked.
-    provider_grace: Duration,
     runtime: Handle,
     running: TaskTracker,
 }
@@ -52,6 +52,17 @@ struct Shared {
     revocations: Arc<Revocations>,
     keep: KeepTokens,
     tally: Tally<3>,
+    /// How long a session outlives its access token while the provider cannot be asked.
+    provider_grace: Duration,
+}
+
+impl Shared {
+    /// Whether the access token of a session that is renewed is over for longer than the grace.
+    fn is_stale(&self, session: &Session, now: Timestamp) -> bool {
+        let tokens = &session.tokens;
+        let last = tokens.expires_at.map(|end| end.after(self.provider_grace));
+        tokens.refresh.is_some() && last.is_some_and(|last| now >= last)
+    }
 }
 
 /// What is to be done with a session before it is believed.
@@ -94,11 +105,6 @@ enum Due {
     Overdue,
 }
 
-/// Whether a renewal is due.
-pub(super) fn is_due(session: &Session, now: Timestamp) -> bool {
-    due(session, now) != Due::No
-}
-
 fn due(session: &Session, now: Timestamp) -> Due {
     let tokens = &session.tokens;
     if tokens.refresh.is_none() || tokens.refresh_at.is_none_or(|due| now < due) {
@@ -126,13 +132,13 @@ impl Refresher {
                 providers,
                 revocations,
                 keep,
+                provider_grace,
             }),
             flights: Cache::builder()
                 .max_capacity(FLIGHTS)
                 .expire_after(Kept)
                 .eviction_policy(EvictionPolicy::lru())
                 .build(),
-            provider_grace,
             runtime,
             running: TaskTracker::new(),
         }
@@ -149,6 +155,11 @@ impl Refresher {
         self.running.wait().await;
     }
 
+    /// Whether [`settle`](Self::settle) has something to say of `session`; otherwise it stands.
+    pub(super) fn concerns(&self, session: &Session, now: Timestamp) -> bool {
+        due(session, now) != Due::No || self.shared.is_stale(session, now)
+    }
+
     /// What a session that was opened is worth now. Waits only where its access token is over.
     pub(super) async fn settle(&self, session: Session, place: &Place, now: Timestamp) -> Settled {
         let mut session = session;
@@ -159,10 +170,10 @@ impl Refresher {
             if due == Due::No {
                 break;
             }
-            let mut flight = self.flight(&session, place, now);
+            let flight = self.flight(&session, place, now);
             let progress = match due {
-                Due::Overdue => arrived(&mut flight).await,
-                _ => flight.borrow().clone(),
+                Due::Overdue => flight.outcome(self.shared.is_stale(&session, now)).await,
+                _ => flight.progress.borrow().clone(),
             };
             match progress {
                 Progress::Renewed(newer) => {
@@ -170,19 +181,12 @@ impl Refresher {
                     is_renewed = true;
                 }
                 Progress::Ended => return Settled::Ended,
-                Progress::Running | Progress::Failed(_) => {
-                    let last = session
-                        .tokens
-                        .expires_at
-                        .map(|end| end.after(self.provider_grace));
-                    if last.is_some_and(|last| now >= last) {
-                        return Settled::Unknown;
-                    }
-                    break;
-                }
+                Progress::Running | Progress::Failed(_) => break,
             }
         }
-        if is_renewed {
+        if self.shared.is_stale(&session, now) {
+            Settled::Unknown
+        } else if is_renewed {
             Settled::Renewed(session)
         } else {
             Settled::Stands(session)
@@ -190,17 +194,12 @@ impl Refresher {
     }
 
     /// The renewal of this generation: the one that runs or ran, else one that begins now.
-    fn flight(
-        &self,
-        session: &Session,
-        place: &Place,
-        now: Timestamp,
-    ) -> watch::Receiver<Progress> {
+    fn flight(&self, session: &Session, place: &Place, now: Timestamp) -> Flight {
         let key = (session.id, session.generation);
         if let Some(flight) = self.flights.get(&key)
             && !flight.may_try_again(now)
         {
-            return flight.progress;
+            return flight;
         }
         let outcome = self.flights.entry(key).and_compute_with(|entry| {
             let earlier = entry.map(moka::Entry::into_value);
@@ -214,9 +213,13 @@ impl Refresher {
         match outcome {
             CompResult::Unchanged(entry)
             | CompResult::Inserted(entry)
-            | CompResult::ReplacedWith(entry) => entry.into_value().progress,
+            | CompResult::ReplacedWith(entry) => entry.into_value(),
             // Nothing is ever removed by hand.
-            CompResult::StillNone(_) | CompResult::Removed(_) => watch::channel(Progress::Ended).1,
+            CompResult::StillNone(_) | CompResult::Removed(_) => Flight {
+                attempt: 0,
+                kept: Duration::ZERO,
+                progress: watch::channel(Progress::Ended).1,
+            },
         }
     }
 
@@ -240,7 +243,7 @@ impl Refresher {
             attempt,
             kept: match place {
                 Place::Cookie | Place::Shared { .. } => SUCCESSOR_KEPT,
-                Place::Record { .. } => PATIENCE * 4,
+                Place::Record { .. } => FLIGHT_KEPT,
             },
             progress,
         }
@@ -255,6 +258,17 @@ impl Expiry<(Id, u64), Flight> for Kept {
     fn expire_after_create(&self, _: &(Id, u64), flight: &Flight, _: Instant) -> Option<Duration> {
         Some(flight.kept)
     }
+
+    /// One that is tried again is a new one.
+    fn expire_after_update(
+        &self,
+        _: &(Id, u64),
+        flight: &Flight,
+        _: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        Some(flight.kept)
+    }
 }
 
 impl Flight {
@@ -266,23 +280,36 @@ impl Flight {
             _ => false,
         }
     }
-}
 
-/// The outcome, waited for as long as a request can.
-async fn arrived(flight: &mut watch::Receiver<Progress>) -> Progress {
-    let has_ended = |progress: &Progress| !matches!(progress, Progress::Running);
-    match timeout(PATIENCE, flight.wait_for(has_ended)).await {
-        Ok(Ok(progress)) => progress.clone(),
-        _ => Progress::Running,
+    /// What became of it, waited for. A session that cannot go on without waits long; the others wait a little, and
+    /// hardly for a provider that has failed once: its outage must not be everybody's delay.
+    async fn outcome(mut self, is_needed: bool) -> Progress {
+        let patience = match (is_needed, self.attempt) {
+            (true, _) => PATIENCE,
+            (false, ..=1) => COURTESY,
+            (false, _) => SECOND_COURTESY,
+        };
+        let has_ended = |progress: &Progress| !matches!(progress, Progress::Running);
+        match timeout(patience, self.progress.wait_for(has_ended)).await {
+            Ok(Ok(progress)) => progress.clone(),
+            _ => Progress::Running,
+        }
     }
 }
 
 /// How long a request waits for a renewal without which it cannot go on.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How long it waits where it can.
+const COURTESY: Duration = Duration::from_secs(5);
+/// The same, when the provider has failed once.
+const SECOND_COURTESY: Duration = Duration::from_millis(250);
+/// How long a renewal is known whose outcome is in a store. Longer than it can take: while it runs, another one must
+/// not begin.
+const FLIGHT_KEPT: Duration = Duration::from_mins(5);
 /// Renewals remembered, so that old cookies get the new one: a kilobyte or two each. A bound, not a target.
 const FLIGHTS: u64 = 50_000;
-/// Renewals that one look follows.
-const LONGEST_CHAIN: usize = 16;
+/// Renewals that one look follows: more than fit into the time that they are remembered.
+const LONGEST_CHAIN: usize = 128;
 
 #[cfg(test)]
 mod tests;

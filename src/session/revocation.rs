@@ -68,6 +68,8 @@ pub struct Revocations {
     any: AtomicBool,
     everybody: AtomicU64,
     targets: Cache<Target, Timestamp>,
+    /// Apart, because a front-channel logout may bring made-up ones without number.
+    provider_sessions: Cache<Target, Timestamp>,
     feed: OnceLock<Feed>,
     /// What other replicas revoked before this one began is known as well.
     is_known: AtomicBool,
@@ -77,14 +79,18 @@ pub struct Revocations {
 impl Revocations {
     /// Remembers each for `lifetime`, the longest that a session can last.
     pub fn new(lifetime: Duration) -> Self {
+        let cache = |capacity| {
+            Cache::builder()
+                .max_capacity(capacity)
+                .time_to_live(lifetime + Duration::from_mins(1))
+                .eviction_policy(EvictionPolicy::lru())
+                .build()
+        };
         Self {
             any: AtomicBool::new(false),
             everybody: AtomicU64::new(0),
-            targets: Cache::builder()
-                .max_capacity(CAPACITY)
-                .time_to_live(lifetime + Duration::from_mins(1))
-                .eviction_policy(EvictionPolicy::lru())
-                .build(),
+            targets: cache(CAPACITY),
+            provider_sessions: cache(PROVIDER_SESSIONS),
             feed: OnceLock::new(),
             is_known: AtomicBool::new(true),
             count: watch::Sender::new(0),
@@ -129,7 +135,7 @@ impl Revocations {
                 self.everybody.fetch_max(not_before.0, Ordering::Relaxed) < not_before.0
             }
             target => {
-                let outcome = self.targets.entry(target).and_compute_with(|known| {
+                let outcome = self.known(&target).entry(target).and_compute_with(|known| {
                     let known = known.map(moka::Entry::into_value);
                     if known.is_none_or(|known| known < not_before) {
                         Op::Put(not_before)
@@ -146,6 +152,13 @@ impl Revocations {
         if is_new {
             self.any.store(true, Ordering::Release);
             self.count.send_modify(|count| *count += 1);
+        }
+    }
+
+    fn known(&self, target: &Target) -> &Cache<Target, Timestamp> {
+        match target {
+            Target::ProviderSession(_) => &self.provider_sessions,
+            _ => &self.targets,
         }
     }
 
@@ -224,7 +237,7 @@ impl Mark {
             ]
             .into_iter()
             .flatten()
-            .filter_map(|target| revocations.targets.get(&target))
+            .filter_map(|target| revocations.known(&target).get(&target))
             .any(|not_before| self.created_at <= not_before)
     }
 }
@@ -252,6 +265,8 @@ fn hash(kind: &[u8], provider: &str, name: &str) -> [u8; 16] {
 /// Revocations remembered: sign-outs of a lifetime, about a hundred bytes each. Beyond, the oldest are forgotten: a
 /// copied cookie of a session that was signed out long ago would count again until its end.
 const CAPACITY: u64 = 1_000_000;
+/// The same for logouts that providers tell of.
+const PROVIDER_SESSIONS: u64 = 250_000;
 
 #[cfg(test)]
 mod tests {

@@ -8,9 +8,10 @@ use http::{HeaderMap, HeaderValue};
 use super::{
     Lifetimes, Session, codec,
     cookie::{Cookies, SessionCookies},
+    farewell::Farewell,
     live::Ends,
     place::Place,
-    refresh::{self, Refresher, Settled},
+    refresh::{Refresher, Settled},
     revocation::{Revocation, Revocations, Target},
     seal::{KeyRing, Purpose},
     store::{Found, Id, Record, Store, StoreError},
@@ -26,6 +27,7 @@ pub struct Sessions {
     keeping: Keeping,
     revocations: Arc<Revocations>,
     refresher: Arc<Refresher>,
+    farewell: Arc<Farewell>,
 }
 
 /// Where sessions are kept.
@@ -103,6 +105,7 @@ impl Sessions {
         keeping: Keeping,
         revocations: Arc<Revocations>,
         refresher: Arc<Refresher>,
+        farewell: Arc<Farewell>,
     ) -> Self {
         Self {
             keys,
@@ -111,6 +114,7 @@ impl Sessions {
             keeping,
             revocations,
             refresher,
+            farewell,
         }
     }
 
@@ -191,7 +195,9 @@ impl Sessions {
             }
         };
         match session.filter(|session| !self.is_over(session, now)) {
-            Some(session) if !self.revocations.is_known() || refresh::is_due(&session, now) => {
+            Some(session)
+                if !self.revocations.is_known() || self.refresher.concerns(&session, now) =>
+            {
                 Err(Box::new(Pending::new(self, visit, Some(session), now)))
             }
             session => {
@@ -205,18 +211,34 @@ impl Sessions {
         session.has_ended(self.lifetimes, now) || self.revocations.has_revoked(session)
     }
 
-    /// What came, without a look at what it is worth: enough to end it.
-    pub fn glance(&self, headers: &HeaderMap) -> Visit {
+    /// Who visits to end their session: renewing it first would be for nothing. Where it cannot be said who, what
+    /// came is enough.
+    pub async fn last_visit(&self, headers: &HeaderMap, now: Timestamp) -> Visit {
         let found = self.cookies.find(headers);
         let mut visit = Visit::of(found.session_cookies);
-        if let Some(sealed) = found.session.as_deref() {
-            visit.carried = match &self.keeping {
-                Keeping::Cookie { .. } => self
-                    .open_cookie(sealed, &mut visit)
-                    .map(|session| Carried::Session(session.id)),
-                Keeping::Store(_) => self.open_ticket(sealed, &mut visit).map(Carried::Ticket),
-            };
-        }
+        let Some(sealed) = found.session.as_deref() else {
+            return visit;
+        };
+        let session = match &self.keeping {
+            Keeping::Cookie { .. } => {
+                let session = self.open_cookie(sealed, &mut visit);
+                visit.carried = session.as_ref().map(|session| Carried::Session(session.id));
+                session
+            }
+            Keeping::Store(store) => {
+                let Some(ticket) = self.open_ticket(sealed, &mut visit) else {
+                    return visit;
+                };
+                let found = match store.at_hand(ticket.id(), now) {
+                    Some(found) => Some(found),
+                    None => store.load(ticket.id(), now).await.ok().flatten(),
+                };
+                let session = found.and_then(|found| open_record(&ticket, &found));
+                visit.carried = Some(Carried::Ticket(ticket));
+                session
+            }
+        };
+        visit.session = session.filter(|session| !self.is_over(session, now));
         visit
     }
 
@@ -288,6 +310,9 @@ impl Sessions {
     /// Ends the session that came, in every copy of its cookie, and gives the `Set-Cookie` values that end it in
     /// this browser.
     pub async fn end(&self, visit: &Visit, now: Timestamp) -> Vec<HeaderValue> {
+        if let Some(session) = &visit.session {
+            self.farewell.to(session);
+        }
         if let Some(carried) = &visit.carried {
             self.revoke(Target::Session(*carried.id()), now).await;
         }
@@ -478,3 +503,6 @@ impl Visit {
 
 /// The bytes of the longest ID token that is put into an address: some servers refuse longer ones.
 const LONGEST_HINT: usize = 2_048;
+
+#[cfg(test)]
+mod tests;

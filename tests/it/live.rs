@@ -41,7 +41,7 @@ async fn socket(house: &House, browser: &Browser) -> websocket::Socket {
 }
 
 /// The close frame's code.
-async fn closed(socket: &mut websocket::Socket) -> CloseCode {
+pub async fn closed(socket: &mut websocket::Socket) -> CloseCode {
     let closing = async {
         loop {
             match socket.next().await {

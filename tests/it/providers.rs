@@ -7,11 +7,15 @@ mod github;
 mod identity;
 mod journey;
 mod quirks;
+mod renewal;
 pub mod several;
 
-use self::cases::Case;
+use serde_json::json;
+
+use self::cases::{Case, Refresh};
 use crate::support::{
     Browser, House, Reply, ScriptedProvider, Upstream,
+    behaviour::Renewal,
     provider::{CLIENT_ID, CLIENT_SECRET, Call},
     servers::{OAuthServer, SECRET},
 };
@@ -38,6 +42,33 @@ impl Backend {
         match self {
             Self::Plain(server) => server.calls(path),
             Self::OpenId(provider) => provider.calls(path),
+        }
+    }
+
+    /// No refresh token of before is good any more.
+    pub fn revoke(&self) {
+        match self {
+            Self::Plain(server) => server.revoke(),
+            Self::OpenId(provider) => provider.revoke(),
+        }
+    }
+
+    /// From now on access tokens last so many seconds, and come with refresh tokens or without.
+    pub fn renew(&self, refresh: Refresh, seconds: u64) {
+        let keeps = refresh == Refresh::Stays;
+        match self {
+            Self::Plain(server) => server.set(|quirks| {
+                quirks.token = json!({ "expires_in": seconds, "refresh_token": "here" });
+                quirks.keeps_refresh_token = keeps;
+            }),
+            Self::OpenId(provider) => provider.set(|behaviour| {
+                behaviour.expires_in = json!(seconds);
+                behaviour.renewal = if keeps {
+                    Renewal::OmitsRefreshToken
+                } else {
+                    Renewal::Rotates
+                };
+            }),
         }
     }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use sidegate::{
     clock::{self, Timestamp},
-    config::{RedisAddress, Secret, Topology},
+    config::{RedisAddress, Topology},
     session::{
         Lifetimes,
         revocation::{Revocation, Revocations, Target},

@@ -1,6 +1,9 @@
 // A real OpenID provider (npm `oidc-provider`) for the tests, strict where it can be: PKCE required, refresh tokens
 // rotated, claims of scopes only at userinfo, logout at the provider on. Prints one JSON line with its issuer when it
 // listens, and ends when its standard input does, so that it never outlives the tests.
+//
+// ACCESS_TOKEN_SECONDS is how long its access tokens last. A refresh token that is used twice ends everything that came
+// of it. `/_token_requests` counts; `/_slow?ms=N` makes renewals take so long from then on.
 import http from 'node:http';
 import Provider, { errors } from 'oidc-provider';
 
@@ -27,6 +30,9 @@ const server = http.createServer();
 await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
 const issuer = `http://127.0.0.1:${server.address().port}`;
 let tokenRequests = 0;
+let refusals = 0;
+let slowness = 0;
+const accessTokenSeconds = Number(process.env.ACCESS_TOKEN_SECONDS ?? 300);
 
 const provider = new Provider(issuer, {
   clients: [
@@ -41,6 +47,15 @@ const provider = new Provider(issuer, {
       redirect_uris: ['http://127.0.0.1/oauth2/callback/npm'],
       post_logout_redirect_uris: ['http://127.0.0.1/', 'http://127.0.0.1/oauth2/sign_out'],
     },
+    {
+      client_id: 'told',
+      client_secret: 'npm-client-secret',
+      application_type: 'native',
+      grant_types: ['authorization_code', 'refresh_token'],
+      redirect_uris: ['http://127.0.0.1/oauth2/callback/npm'],
+      backchannel_logout_uri: 'http://127.0.0.1/oauth2/backchannel_logout/npm',
+      backchannel_logout_session_required: true,
+    },
   ],
   cookies: { keys: ['only for tests'] },
   pkce: { required: () => true, methods: ['S256'] },
@@ -53,6 +68,7 @@ const provider = new Provider(issuer, {
   },
   features: {
     devInteractions: { enabled: false },
+    backchannelLogout: { enabled: true },
     rpInitiatedLogout: {
       enabled: true,
       logoutSource: (ctx, form) => page(ctx, `${form}<button form="op.logoutForm" name="logout" value="yes">Sign out</button>`),
@@ -60,13 +76,23 @@ const provider = new Provider(issuer, {
   },
   interactions: { url: (_, interaction) => `/interaction/${interaction.uid}` },
   findAccount: (_, id) => (users[id] ? { accountId: id, claims: () => users[id] } : undefined),
-  ttl: { Session: 3600, Grant: 3600, Interaction: 600, AccessToken: 300, IdToken: 300, RefreshToken: 3600 },
+  ttl: { Session: 3600, Grant: 3600, Interaction: 600, AccessToken: accessTokenSeconds, IdToken: 300, RefreshToken: 3600 },
 });
+
+provider.on('grant.error', () => { refusals += 1; });
 
 // The one port-free part that native clients lack: addresses to return to after logout.
 provider.Client.prototype.postLogoutRedirectUriAllowed = function allowed(value) {
   const asked = new URL(value);
   return asked.hostname === '127.0.0.1' && this.postLogoutRedirectUris.includes(`http://127.0.0.1${asked.pathname}`);
+};
+
+// The same for where the client that is told of logouts listens: `/_told?port=` says.
+let toldPort;
+const tell = provider.Client.prototype.backchannelLogout;
+provider.Client.prototype.backchannelLogout = function told(...args) {
+  this.backchannelLogoutUri = `http://127.0.0.1:${toldPort}/oauth2/backchannel_logout/npm`;
+  return tell.apply(this, args);
 };
 
 function page(ctx, body) {
@@ -76,11 +102,24 @@ function page(ctx, body) {
 
 // The interaction: a page that names the users, then the chosen one is logged in and everything asked is granted.
 provider.use(async (ctx, next) => {
-  if (ctx.path === '/_token_requests') {
-    ctx.body = { count: tokenRequests };
+  if (ctx.path === '/_told') {
+    toldPort = ctx.query.port;
+    ctx.body = { port: toldPort };
     return;
   }
-  if (ctx.path === '/token') tokenRequests += 1;
+  if (ctx.path === '/_token_requests') {
+    ctx.body = { count: tokenRequests, refused: refusals };
+    return;
+  }
+  if (ctx.path === '/_slow') {
+    slowness = Number(ctx.query.ms);
+    ctx.body = {};
+    return;
+  }
+  if (ctx.path === '/token') {
+    tokenRequests += 1;
+    await new Promise((resolve) => setTimeout(resolve, slowness));
+  }
   if (!ctx.path.startsWith('/interaction/')) {
     await next();
     return;

@@ -68,6 +68,8 @@ impl Checker<'_> {
         let allow = self.allow(table, kind);
         let deny_message = self.deny_message(table);
         let refresh = self.flag(table, "refresh", true);
+        let revoke = self.flag(table, "revoke", kind.is_some_and(|kind| kind.revokes));
+        let frontchannel_logout = self.flag(table, "frontchannel_logout", false);
         named?;
         Some(ProviderConfig {
             name: name.to_owned(),
@@ -84,6 +86,8 @@ impl Checker<'_> {
             allow: allow?,
             deny_message: deny_message.ok()?,
             refresh: refresh?,
+            revoke: revoke?,
+            frontchannel_logout: frontchannel_logout?,
         })
     }
 

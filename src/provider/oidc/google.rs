@@ -29,8 +29,15 @@ pub(in crate::provider) const KIND: Kind = Kind {
         r##"<path stroke="#4285f4" d="M17.15 18.1A8 8 0 0 0 20 12h-8"/></svg>"##,
     ),
     endpoints: &{
-        let [issuer, authorize, token, jwks, userinfo, end_session] =
-            told_by(issuer(Some("https://accounts.google.com"), ""));
+        let [
+            issuer,
+            authorize,
+            token,
+            jwks,
+            userinfo,
+            end_session,
+            revocation,
+        ] = told_by(issuer(Some("https://accounts.google.com"), ""));
         [
             issuer,
             authorize,
@@ -38,12 +45,15 @@ pub(in crate::provider) const KIND: Kind = Kind {
             jwks,
             userinfo,
             end_session,
+            revocation,
             GROUPS,
         ]
     },
     allow: &["hosted_domains", "groups"],
     check,
     build: |config, headers, http| super::build(config, &FLAVOUR, headers, http),
+    // One consent, one grant: to revoke one of its tokens is to revoke those of all of a user's browsers.
+    revokes: false,
     ..super::KIND
 };
 

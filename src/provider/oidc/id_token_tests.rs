@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::*;
-use crate::provider::scripted::TestKey;
+use super::{super::signed::MAX_TOKEN, *};
+use crate::{clock::Timestamp, provider::scripted::TestKey};
 
 const NOW: u64 = 1_800_000_000;
 
@@ -14,13 +14,15 @@ const AT_HASH: &str = "77QmUPtjPfzWtF2AnpK9RQ";
 
 fn expected() -> Expected<'static> {
     Expected {
-        issuer: "https://id.example.com",
-        issues: |issuer, iss| issuer == iss,
-        client_id: "us",
-        algorithms: &[Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA],
+        signer: Signer {
+            issuer: "https://id.example.com",
+            issues: |issuer, iss| issuer == iss,
+            client_id: "us",
+            algorithms: &[Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA],
+            now: Timestamp(NOW),
+        },
         nonce: Some("n-1"),
         access_token: ACCESS_TOKEN,
-        now: Timestamp(NOW),
     }
 }
 

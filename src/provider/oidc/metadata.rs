@@ -19,6 +19,7 @@ pub(super) struct Metadata {
     pub(super) jwks_uri: Url,
     pub(super) userinfo_endpoint: Option<Url>,
     pub(super) end_session_endpoint: Option<Url>,
+    pub(super) revocation_endpoint: Option<Url>,
     /// What ID tokens may be signed with: the provider's list and ours. Never empty.
     pub(super) algorithms: Vec<Algorithm>,
     pub(super) authentication: ClientAuthentication,
@@ -47,6 +48,7 @@ impl Metadata {
                 "jwks_url" => self.jwks_uri = url.clone(),
                 "userinfo_url" => self.userinfo_endpoint = Some(url.clone()),
                 "end_session_url" => self.end_session_endpoint = Some(url.clone()),
+                "revocation_url" => self.revocation_endpoint = Some(url.clone()),
                 _ => {}
             }
         }
@@ -105,6 +107,10 @@ impl Metadata {
                 document.end_session_endpoint.as_deref(),
                 "end_session_endpoint is neither https nor loopback",
             )?,
+            revocation_endpoint: optional(
+                document.revocation_endpoint.as_deref(),
+                "revocation_endpoint is neither https nor loopback",
+            )?,
             algorithms,
             authentication: authentication(
                 document.token_endpoint_auth_methods_supported.as_deref(),
@@ -148,6 +154,7 @@ struct Document {
     id_token_signing_alg_values_supported: Vec<String>,
     userinfo_endpoint: Option<String>,
     end_session_endpoint: Option<String>,
+    revocation_endpoint: Option<String>,
     token_endpoint_auth_methods_supported: Option<Vec<String>>,
     #[serde(default)]
     authorization_response_iss_parameter_supported: bool,
@@ -254,6 +261,7 @@ mod tests {
             "jwks_uri",
             "userinfo_endpoint",
             "end_session_endpoint",
+            "revocation_endpoint",
         ] {
             for bad in ["http://id.example.com/x", "javascript:alert(1)", "/x", ""] {
                 assert!(with(name, json!(bad)).is_err(), "{name} {bad}");

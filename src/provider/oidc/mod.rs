@@ -7,32 +7,36 @@ mod gitlab;
 mod google;
 mod google_groups;
 mod id_token;
+mod identity;
 mod jwks;
 mod keys;
+mod logout_token;
 mod metadata;
 mod microsoft;
+mod signed;
 mod userinfo;
+mod verification;
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use moka::sync::Cache;
+use serde_json::Value;
 use url::Url;
 
-pub use self::id_token::IdTokenError;
 use self::{
     discovery::Discovery,
-    flavour::{Flavour, GroupQuery, GroupSource},
-    id_token::{Expected, verify},
+    flavour::{Flavour, GroupSource},
     jwks::KeyCache,
     metadata::Metadata,
-    userinfo::{Lack, Uses, is_withheld, merge},
+    userinfo::Uses,
 };
 pub(super) use self::{
     gitlab::KIND as GITLAB, google::KIND as GOOGLE, microsoft::KIND as MICROSOFT,
 };
+pub use self::{id_token::IdTokenError, logout_token::LogoutTokenError};
 use super::{
-    AuthorizeRequest, BoxFuture, Call, CodeGrant, Grant, GrantTokens, HttpClient, LogoutRequest,
-    Profile, Provider, ProviderError, RenewedTokens,
+    AuthorizeRequest, BoxFuture, CodeGrant, Grant, GrantTokens, HttpClient, LogoutClaim,
+    LogoutRequest, Profile, Provider, ProviderError, RenewedTokens,
     claims::{ClaimNames, ClaimRules},
     http::endpoint_url,
     kind::{Endpoint, Kind, Switch},
@@ -41,7 +45,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     config::{HeaderSource, ProviderConfig},
-    session::Identity,
+    session::{Identity, Tokens},
     text::Text,
 };
 
@@ -57,6 +61,7 @@ pub(super) const KIND: Kind = Kind {
     logins_ignore_case: false,
     claims_by_hand: false,
     switch: Switch::Asks,
+    revokes: true,
     check: |_| Vec::new(),
     build: |config, headers, http| build(config, &Flavour::STANDARD, headers, http),
 };
@@ -81,7 +86,7 @@ const fn told(key: &'static str) -> Endpoint {
 }
 
 /// The issuer, and what its document tells.
-const fn told_by(issuer: Endpoint) -> [Endpoint; 6] {
+const fn told_by(issuer: Endpoint) -> [Endpoint; 7] {
     [
         issuer,
         told("authorize_url"),
@@ -89,6 +94,7 @@ const fn told_by(issuer: Endpoint) -> [Endpoint; 6] {
         told("jwks_url"),
         told("userinfo_url"),
         told("end_session_url"),
+        told("revocation_url"),
     ]
 }
 
@@ -115,6 +121,8 @@ pub(super) struct Oidc {
     /// Parameters of every authorization request.
     authorize: Vec<(&'static str, String)>,
     groups: Option<Groups>,
+    /// Logout tokens that have come, by the hashes of their ids, for as long as they would count.
+    logouts: Cache<[u8; 32], ()>,
 }
 
 /// Groups that no claim tells.
@@ -151,6 +159,7 @@ impl Oidc {
             uses: Uses::new(&config.allow, headers).without(flavour.not_in_userinfo),
             flavour,
             authorize: (flavour.authorize)(&config.allow),
+            logouts: verification::logouts(),
             groups,
             http,
         }
@@ -164,7 +173,7 @@ impl Oidc {
             .id_token_claims(&metadata, &tokens, Some(grant.nonce), grant.now)
             .await?;
         let provider_session = claims.get("sid").and_then(Value::as_str).map(Text::from);
-        let identity = self.identity(&metadata, claims, &tokens.access).await?;
+        let identity = self.identity(&metadata, claims, &tokens, None).await?;
         Ok(Grant {
             identity,
             tokens,
@@ -172,165 +181,11 @@ impl Oidc {
         })
     }
 
-    /// Who it is by an ID token's `claims`, and by what further places have.
-    async fn identity(
-        &self,
-        metadata: &Metadata,
-        mut claims: Map<String, Value>,
-        access_token: &str,
-    ) -> Result<Identity, ProviderError> {
-        let reported = (self.flavour.read)(&mut claims)?;
-        let mut claims = self.completed(metadata, claims, access_token).await?;
-        self.add_groups(&mut claims, access_token).await?;
-        self.check_whole(&claims)?;
-        Ok(self.rules.identity_with(&claims, reported)?)
-    }
-
-    /// Who it is after a renewal. Many providers give no new ID token then; what userinfo does not say either
-    /// stands as it was.
-    async fn identity_again(&self, renewed: &RenewedTokens<'_>) -> Result<Identity, ProviderError> {
-        let metadata = self.discovery.obtain().await?;
-        let RenewedTokens {
-            tokens,
-            previous,
-            now,
-        } = renewed;
-        if tokens.id.is_some() {
-            let claims = self.id_token_claims(&metadata, tokens, None, *now).await?;
-            return self.identity(&metadata, claims, &tokens.access).await;
-        }
-        let Some(url) = &metadata.userinfo_endpoint else {
-            return Ok((*previous).clone());
-        };
-        let call = Call::Userinfo;
-        let userinfo = self.http.fetch_json(url, Some(&tokens.access)).await;
-        let userinfo = userinfo.map_err(|error| ProviderError::Http { call, error })?;
-        let Value::Object(mut claims) = userinfo else {
-            let problem = "not an object";
-            return Err(ProviderError::Answer { call, problem });
-        };
-        claims.retain(|name, _| !self.flavour.not_in_userinfo.contains(&name.as_str()));
-        self.add_groups(&mut claims, &tokens.access).await?;
-        let identity = self.rules.identity_with(&claims, Vec::new())?;
-        Ok(self.rules.completed_by(identity, &claims, previous))
-    }
-
     fn token_endpoint<'m>(&self, metadata: &'m Metadata) -> TokenEndpoint<'m> {
         TokenEndpoint {
             url: &metadata.token_endpoint,
             authentication: self.authentication.unwrap_or(metadata.authentication),
         }
-    }
-
-    async fn id_token_claims(
-        &self,
-        metadata: &Metadata,
-        tokens: &GrantTokens,
-        nonce: Option<&str>,
-        now: Timestamp,
-    ) -> Result<Map<String, Value>, ProviderError> {
-        let token = tokens.id.as_deref().ok_or(IdTokenError::Missing)?;
-        let expected = Expected {
-            issuer: &metadata.issuer,
-            issues: self.flavour.issues,
-            client_id: self.client.id(),
-            algorithms: &metadata.algorithms,
-            nonce,
-            access_token: &tokens.access,
-            now,
-        };
-        let keys = self.keys.keys(&metadata.jwks_uri).await?;
-        match verify(token, &keys, &expected) {
-            Err(error) if error.may_be_rotation() => {
-                match self.keys.newer(&metadata.jwks_uri, &keys).await {
-                    Some(keys) => Ok(verify(token, &keys, &expected)?),
-                    None => Err(error.into()),
-                }
-            }
-            outcome => Ok(outcome?),
-        }
-    }
-
-    /// The claims with what userinfo adds, where something is missing.
-    async fn completed(
-        &self,
-        metadata: &Metadata,
-        claims: Map<String, Value>,
-        access_token: &str,
-    ) -> Result<Map<String, Value>, ProviderError> {
-        let lack = self.uses.lack(&claims, &self.rules, metadata);
-        let url = match (&metadata.userinfo_endpoint, lack) {
-            (None, _) | (_, Lack::Nothing) => return Ok(claims),
-            (Some(url), _) => url,
-        };
-        let call = Call::Userinfo;
-        let error = match self.http.fetch_json(url, Some(access_token)).await {
-            Ok(mut userinfo) => {
-                if let Value::Object(members) = &mut userinfo {
-                    members
-                        .retain(|name, _| !self.flavour.not_in_userinfo.contains(&name.as_str()));
-                }
-                // §5.3.2: another's answer must not be used. Whoever mixes users up is not to be
-                // believed at all, so this fails the login whatever is missing.
-                let problem = "sub is missing or not the ID token's";
-                return merge(claims, userinfo).ok_or(ProviderError::Answer { call, problem });
-            }
-            Err(error) => ProviderError::Http { call, error },
-        };
-        if lack == Lack::Identity {
-            return Err(error);
-        }
-        tracing::warn!(provider = self.profile.name, %error, "signing in without userinfo");
-        Ok(claims)
-    }
-
-    /// Adds the groups that no claim tells. As with userinfo, a failure ends the login where an allow
-    /// list asks for them.
-    async fn add_groups(
-        &self,
-        claims: &mut Map<String, Value>,
-        access_token: &str,
-    ) -> Result<(), ProviderError> {
-        let Some(groups) = &self.groups else {
-            return Ok(());
-        };
-        let query = GroupQuery {
-            http: &self.http,
-            url: &groups.url,
-            claims,
-            access_token,
-        };
-        match (groups.source.list)(query).await {
-            Ok(names) => {
-                claims.insert(self.rules.names().groups.clone(), names.into());
-            }
-            Err(error) if groups.required => return Err(error),
-            Err(error) => {
-                tracing::warn!(provider = self.profile.name, %error, "signing in without groups");
-            }
-        }
-        Ok(())
-    }
-
-    /// What an allow list asks for and the provider keeps back must not be taken for nothing.
-    fn check_whole(&self, claims: &Map<String, Value>) -> Result<(), ProviderError> {
-        let groups = &self.rules.names().groups;
-        let mut keys = self.profile.allow.lists().iter().map(|list| &*list.key);
-        let is_withheld = |key: &str| match key {
-            "groups" => is_withheld(claims, groups),
-            key => {
-                let path = key.strip_prefix("claims.");
-                path.is_some_and(|path| is_withheld(claims, path))
-            }
-        };
-        if keys.any(is_withheld) {
-            return Err(ProviderError::Answer {
-                call: Call::Token,
-                problem: "the ID token leaves out what the allow list asks for, such as groups, \
-                          because there is too much of it (groups overage)",
-            });
-        }
-        Ok(())
     }
 }
 
@@ -399,6 +254,18 @@ impl Provider for Oidc {
         })
     }
 
+    fn tells_of_logouts(&self) -> bool {
+        true
+    }
+
+    fn logout_token<'a>(
+        &'a self,
+        token: &'a str,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<LogoutClaim, ProviderError>> {
+        Box::pin(self.logout_claim(token, now))
+    }
+
     fn redeem<'a>(
         &'a self,
         grant: &'a CodeGrant<'a>,
@@ -427,6 +294,20 @@ impl Provider for Oidc {
         Box::pin(self.identity_again(renewed))
     }
 
+    fn revoke<'a>(&'a self, tokens: &'a Tokens) -> BoxFuture<'a, Result<(), ProviderError>> {
+        Box::pin(async move {
+            let metadata = self.discovery.obtain().await?;
+            let Some(url) = &metadata.revocation_endpoint else {
+                return Ok(());
+            };
+            let endpoint = TokenEndpoint {
+                url,
+                ..self.token_endpoint(&metadata)
+            };
+            self.client.revoke(&self.http, &endpoint, tokens).await
+        })
+    }
+
     fn probe(&self) -> Option<Url> {
         self.discovery.url()
     }
@@ -451,5 +332,7 @@ impl Provider for Oidc {
     }
 }
 
+#[cfg(test)]
+mod renewal_tests;
 #[cfg(test)]
 mod tests;

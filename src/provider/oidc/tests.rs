@@ -12,7 +12,7 @@ use crate::{
     clock::Timestamp,
     config::Allow,
     provider::{
-        allow,
+        Call, allow,
         http::{HttpError, Limits},
     },
     session::Identity,
@@ -84,7 +84,7 @@ pub(super) async fn asked(
     url.query_pairs().into_owned().collect()
 }
 
-fn provider(server: &Scripted, allow: Allow, headers: &[HeaderSource]) -> Oidc {
+pub(super) fn provider(server: &Scripted, allow: Allow, headers: &[HeaderSource]) -> Oidc {
     let config = ProviderConfig {
         allow,
         ..ProviderConfig::for_test("corp", server.origin())
@@ -106,7 +106,7 @@ fn anyone(server: &Scripted) -> Oidc {
     provider(server, Allow::Anyone, &[])
 }
 
-fn claims(server: &Scripted) -> Value {
+pub(super) fn claims(server: &Scripted) -> Value {
     json!({
         "iss": server.origin(), "sub": "1", "aud": "us", "nonce": "n",
         "exp": NOW + 300, "iat": NOW,
@@ -118,7 +118,7 @@ pub(super) fn give(server: &Scripted, id_token: &str) {
     server.answer("/token", Answer::json(&answer.to_string()));
 }
 
-async fn redeem(provider: &dyn Provider) -> Result<Grant, ProviderError> {
+pub(super) async fn redeem(provider: &dyn Provider) -> Result<Grant, ProviderError> {
     let redirect_uri = Url::parse("https://app.example.com/oauth2/callback/corp").unwrap();
     let grant = CodeGrant {
         code: "c",

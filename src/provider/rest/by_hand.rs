@@ -11,7 +11,7 @@ use super::{
         kind::{Endpoint, Kind, Objection, Switch},
         oauth::ClientAuthentication,
     },
-    Bearer, Dialect, Directory, Person, Rest,
+    Bearer, Dialect, Directory, Person, Rest, Revocation,
     api::Api,
     endpoint,
 };
@@ -26,6 +26,10 @@ pub(in crate::provider) const KIND: Kind = Kind {
         by_hand("authorize_url"),
         by_hand("token_url"),
         by_hand("userinfo_url"),
+        Endpoint {
+            optional: true,
+            ..by_hand("revocation_url")
+        },
     ],
     scopes: &[],
     required_scope: None,
@@ -33,6 +37,7 @@ pub(in crate::provider) const KIND: Kind = Kind {
     logins_ignore_case: false,
     claims_by_hand: true,
     switch: Switch::Asks,
+    revokes: true,
     check,
     build: |config, headers, http| {
         let nowhere = String::new;
@@ -44,6 +49,7 @@ pub(in crate::provider) const KIND: Kind = Kind {
             // OpenID Connect's word for it; who does not know it ignores it (RFC 6749 §3.1).
             switch_account: &[("prompt", "select_account")],
             issuer: None,
+            revocation: Revocation::Standard,
             // An address counts only where the operator says what vouches for it.
             names: ClaimNames {
                 subject: nowhere(),

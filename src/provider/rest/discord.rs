@@ -12,7 +12,7 @@ use super::{
         kind::{Kind, Switch},
         oauth::ClientAuthentication,
     },
-    Bearer, Dialect, Directory, Person, Rest,
+    Bearer, Dialect, Directory, Person, Rest, Revocation,
     api::Api,
     asks_for, endpoint, known, text,
 };
@@ -58,6 +58,11 @@ pub(in crate::provider) const KIND: Kind = Kind {
             "https://discord.com/api/v10/users/@me/guilds",
             "/api/v10/users/@me/guilds",
         ),
+        known(
+            "revocation_url",
+            "https://discord.com/api/oauth2/token/revoke",
+            "/api/oauth2/token/revoke",
+        ),
     ],
     scopes: &["identify", "email"],
     required_scope: None,
@@ -65,6 +70,8 @@ pub(in crate::provider) const KIND: Kind = Kind {
     logins_ignore_case: true,
     claims_by_hand: false,
     switch: Switch::Asks,
+    // One token revoked is every token of the user's, in all browsers.
+    revokes: false,
     check: |_| Vec::new(),
     build: |config, headers, http| {
         let guilds = asks_for(&config.allow, &["guilds"]);
@@ -75,6 +82,7 @@ pub(in crate::provider) const KIND: Kind = Kind {
             further_scope: guilds.then_some("guilds"),
             switch_account: &[("prompt", "consent")],
             issuer: None,
+            revocation: Revocation::Standard,
             names: ClaimNames {
                 subject: "id".to_owned(),
                 login: "username".to_owned(),

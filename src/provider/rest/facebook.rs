@@ -7,7 +7,8 @@
 use std::{fmt::Write, sync::Arc};
 
 use aws_lc_rs::hmac;
-use http::StatusCode;
+use bytes::Bytes;
+use http::{Request, StatusCode, header::AUTHORIZATION};
 use serde_json::Value;
 use url::Url;
 
@@ -20,7 +21,7 @@ use super::{
         kind::{Kind, Objection, Switch},
         oauth::ClientAuthentication,
     },
-    Bearer, Dialect, Directory, Person, Rest,
+    Bearer, Dialect, Directory, Person, Rest, Revocation, Revoking,
     api::{Api, Reply, answer},
     endpoint, known,
 };
@@ -55,6 +56,11 @@ pub(in crate::provider) const KIND: Kind = Kind {
             "https://graph.facebook.com/v25.0/me",
             "/v25.0/me",
         ),
+        known(
+            "revocation_url",
+            "https://graph.facebook.com/v25.0/me/permissions",
+            "/v25.0/me/permissions",
+        ),
     ],
     scopes: &["public_profile", "email"],
     required_scope: None,
@@ -62,6 +68,8 @@ pub(in crate::provider) const KIND: Kind = Kind {
     logins_ignore_case: false,
     claims_by_hand: false,
     switch: Switch::Asks,
+    // There is no way but to take the app's permissions away, in all browsers.
+    revokes: false,
     check: |config| {
         let is_by_address = |list: &AllowList| matches!(list.key.as_str(), "emails" | "domains");
         let admits_nobody = config.allow.lists().iter().any(is_by_address);
@@ -90,6 +98,7 @@ pub(in crate::provider) const KIND: Kind = Kind {
             further_scope: None,
             switch_account: &[("auth_type", "reauthenticate")],
             issuer: None,
+            revocation: Revocation::Own(revocation),
             names: ClaimNames {
                 subject: "id".to_owned(),
                 login: String::new(),
@@ -134,6 +143,18 @@ impl Directory for Graph {
             claims,
         })
     }
+}
+
+/// Takes all of the app's permissions back.
+fn revocation(revoking: &Revoking<'_>) -> Option<http::Result<Request<Bytes>>> {
+    let token = revoking.tokens.access.as_deref()?;
+    let mut url = revoking.url.clone();
+    if let Some(secret) = revoking.client_secret {
+        let proof = proof(secret, token);
+        url.query_pairs_mut().append_pair("appsecret_proof", &proof);
+    }
+    let request = Request::delete(url.as_str()).header(AUTHORIZATION, format!("Bearer {token}"));
+    Some(request.body(Bytes::new()))
 }
 
 /// Shows that whoever calls with the token has the app's secret too.

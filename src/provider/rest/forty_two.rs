@@ -17,7 +17,7 @@ use super::{
         kind::{Kind, Switch},
         oauth::ClientAuthentication,
     },
-    Bearer, Dialect, Directory, Person, Rest,
+    Bearer, Dialect, Directory, Person, Rest, Revocation,
     api::{Api, Reply, answer},
     endpoint, known, list,
     pace::{Limit, Pace},
@@ -56,6 +56,7 @@ pub(in crate::provider) const KIND: Kind = Kind {
     switch: Switch::SignOutFirst {
         page: Some("https://profile.intra.42.fr/"),
     },
+    revokes: false,
     check: |_| Vec::new(),
     build: |config, headers, http| {
         let me = endpoint(config, "userinfo_url");
@@ -74,6 +75,7 @@ pub(in crate::provider) const KIND: Kind = Kind {
             further_scope: None,
             switch_account: &[],
             issuer: None,
+            revocation: Revocation::Standard,
             names: ClaimNames {
                 subject: "id".to_owned(),
                 login: "login".to_owned(),

@@ -6,8 +6,12 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
-use serde_json::Value;
+use bytes::Bytes;
+use http::{
+    Request, StatusCode,
+    header::{ACCEPT, AUTHORIZATION},
+};
+use serde_json::{Value, json};
 use url::Url;
 
 use super::{
@@ -16,9 +20,9 @@ use super::{
         claims::ClaimNames,
         http::HttpError,
         kind::{Kind, Objection, Switch},
-        oauth::ClientAuthentication,
+        oauth::{ClientAuthentication, basic},
     },
-    Bearer, Dialect, Directory, Person, Rest,
+    Bearer, Dialect, Directory, Person, Rest, Revocation, Revoking,
     api::{Api, Reply, answer},
     asks_for, endpoint, known, text,
 };
@@ -69,6 +73,12 @@ pub(in crate::provider) const KIND: Kind = Kind {
             "https://api.github.com/user/teams",
             "/api/v3/user/teams",
         ),
+        // Where the applications are: the client and its token are below.
+        known(
+            "revocation_url",
+            "https://api.github.com/applications",
+            "/api/v3/applications",
+        ),
     ],
     scopes: &["read:user", "user:email"],
     required_scope: None,
@@ -76,6 +86,7 @@ pub(in crate::provider) const KIND: Kind = Kind {
     logins_ignore_case: true,
     claims_by_hand: false,
     switch: Switch::Asks,
+    revokes: true,
     check,
     build: |config, headers, http| {
         let orgs = asks_for(&config.allow, &["orgs"]);
@@ -87,6 +98,7 @@ pub(in crate::provider) const KIND: Kind = Kind {
             further_scope: (orgs || teams).then_some("read:org"),
             switch_account: &[("prompt", "select_account")],
             issuer: issuer(&endpoint(config, "authorize_url")),
+            revocation: Revocation::Own(revocation),
             names: ClaimNames {
                 subject: "id".to_owned(),
                 login: "login".to_owned(),
@@ -119,6 +131,22 @@ pub(in crate::provider) const KIND: Kind = Kind {
         Arc::new(Rest::new(config, headers, http, dialect, directory))
     },
 };
+
+/// Takes one token back ("Delete an app token"); to delete the grant would sign the user out of every browser.
+fn revocation(revoking: &Revoking<'_>) -> Option<http::Result<Request<Bytes>>> {
+    let (token, secret) = (revoking.tokens.access.as_deref()?, revoking.client_secret?);
+    let mut url = revoking.url.clone();
+    let path = url.path_segments_mut();
+    path.ok()?
+        .pop_if_empty()
+        .push(revoking.client_id)
+        .push("token");
+    let body = json!({ "access_token": token }).to_string();
+    let request = Request::delete(url.as_str())
+        .header(AUTHORIZATION, basic(revoking.client_id, secret))
+        .header(ACCEPT, "application/vnd.github+json");
+    Some(request.body(body.into()))
+}
 
 fn check(config: &ProviderConfig) -> Vec<Objection> {
     let is_team = |entry: &String| match entry.split_once('/') {

@@ -14,6 +14,8 @@ mod pace;
 #[cfg(test)]
 mod testing;
 
+use bytes::Bytes;
+use http::Request;
 use serde_json::{Map, Value};
 use url::Url;
 
@@ -23,12 +25,12 @@ use super::{
     claims::{ClaimNames, ClaimRules},
     http::endpoint_url,
     kind::Endpoint,
-    oauth::{ClientAuthentication, OAuthClient, TokenEndpoint},
+    oauth::{ClientAuthentication, OAuthClient, TokenEndpoint, send_revocation},
 };
 use crate::{
     clock::Timestamp,
     config::{Allow, HeaderSource, ProviderConfig},
-    session::Identity,
+    session::{Identity, Tokens},
     text::Text,
 };
 
@@ -39,6 +41,8 @@ struct Rest<D> {
     http: HttpClient,
     authorize_url: Url,
     token_url: Url,
+    revocation_url: Option<Url>,
+    revocation: Revocation,
     authentication: ClientAuthentication,
     switch_account: &'static [(&'static str, &'static str)],
     /// What `iss` says where it is there (RFC 9207).
@@ -61,8 +65,27 @@ struct Dialect {
     switch_account: &'static [(&'static str, &'static str)],
     /// What `iss` says where it is there.
     issuer: Option<String>,
+    /// How it takes tokens back.
+    revocation: Revocation,
     /// Where things stand in what the directory finds.
     names: ClaimNames,
+}
+
+/// How a kind takes tokens back, where it has an address for that.
+#[derive(Clone, Copy)]
+enum Revocation {
+    /// By the standard (RFC 7009).
+    Standard,
+    /// In its own way; none where the session lacks the token that it takes.
+    Own(fn(&Revoking<'_>) -> Option<http::Result<Request<Bytes>>>),
+}
+
+/// What is to be taken back, and where.
+struct Revoking<'a> {
+    url: &'a Url,
+    client_id: &'a str,
+    client_secret: Option<&'a str>,
+    tokens: &'a Tokens,
 }
 
 /// Finds who holds a token.
@@ -112,6 +135,8 @@ impl<D: Directory> Rest<D> {
             http: http.clone(),
             authorize_url: endpoint(config, "authorize_url"),
             token_url: endpoint(config, "token_url"),
+            revocation_url: config.endpoint("revocation_url").and_then(endpoint_url),
+            revocation: dialect.revocation,
             authentication: config
                 .client_authentication
                 .unwrap_or(dialect.authentication),
@@ -219,6 +244,35 @@ impl<D: Directory> Provider for Rest<D> {
         Box::pin(self.holder(&renewed.tokens.access, renewed.now))
     }
 
+    fn revoke<'a>(&'a self, tokens: &'a Tokens) -> BoxFuture<'a, Result<(), ProviderError>> {
+        Box::pin(async move {
+            let Some(url) = &self.revocation_url else {
+                return Ok(());
+            };
+            match self.revocation {
+                Revocation::Standard => {
+                    let endpoint = TokenEndpoint {
+                        url,
+                        ..self.token_endpoint()
+                    };
+                    self.client.revoke(&self.http, &endpoint, tokens).await
+                }
+                Revocation::Own(own) => {
+                    let request = own(&Revoking {
+                        url,
+                        client_id: self.client.id(),
+                        client_secret: self.client.secret(),
+                        tokens,
+                    });
+                    match request {
+                        Some(request) => send_revocation(&self.http, request).await,
+                        None => Ok(()),
+                    }
+                }
+            }
+        })
+    }
+
     fn probe(&self) -> Option<Url> {
         Some(self.authorize_url.clone())
     }
@@ -274,10 +328,77 @@ mod tests {
     use super::{
         super::{
             kind::{KINDS, Kind, Switch},
-            scripted::Scripted,
+            scripted::{Answer, Scripted, Seen},
         },
         testing::{anyone, parameters},
     };
+    use crate::session::Tokens;
+
+    fn tokens(access: Option<&str>, refresh: Option<&str>) -> Tokens {
+        Tokens {
+            access: access.map(Into::into),
+            refresh: refresh.map(Into::into),
+            ..Tokens::default()
+        }
+    }
+
+    /// What `kind` sends to `path` to have `tokens` taken back.
+    async fn revocations(kind: &'static Kind, path: &str, tokens: &Tokens) -> Vec<Seen> {
+        let server = Scripted::start().await;
+        server.answer(path, Answer::status(204));
+        anyone(kind, &server).revoke(tokens).await.unwrap();
+        server.requests(path)
+    }
+
+    #[tokio::test]
+    async fn tokens_are_taken_back_in_each_kinds_way() {
+        let both = tokens(Some("a"), Some("r"));
+        let seen = revocations(&super::discord::KIND, "/api/oauth2/token/revoke", &both).await;
+        assert_eq!(seen[0].body, "token=r&token_type_hint=refresh_token");
+        assert_eq!(seen[0].headers["authorization"], "Basic dXM6c2ho");
+        let access = tokens(Some("a"), None);
+        let seen = revocations(&super::by_hand::KIND, "/revocation_url", &access).await;
+        assert_eq!(seen[0].body, "token=a&token_type_hint=access_token");
+
+        let github = &super::github::KIND;
+        let path = "/api/v3/applications/us/token";
+        let seen = revocations(github, path, &both).await;
+        assert_eq!(seen[0].body, r#"{"access_token":"a"}"#);
+        assert_eq!(seen[0].headers["authorization"], "Basic dXM6c2ho");
+        assert!(
+            revocations(github, path, &tokens(None, Some("r")))
+                .await
+                .is_empty()
+        );
+
+        let facebook = &super::facebook::KIND;
+        let path = "/v25.0/me/permissions";
+        let seen = revocations(facebook, path, &both).await;
+        assert_eq!(seen[0].headers["authorization"], "Bearer a");
+        let query = seen[0].query.as_deref().unwrap_or_default();
+        assert!(query.starts_with("appsecret_proof="), "{query}");
+        assert!(
+            revocations(facebook, path, &tokens(None, None))
+                .await
+                .is_empty()
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_not_known_any_more_is_taken_back() {
+        let server = Scripted::start().await;
+        let path = "/api/oauth2/token/revoke";
+        let discord = anyone(&super::discord::KIND, &server);
+        let spent = tokens(None, Some("r"));
+        let unknown = Answer::json(r#"{"error":"invalid_token"}"#).with_status(400);
+        server.answer(path, unknown);
+        assert_eq!(discord.revoke(&spent).await, Ok(()));
+        for (status, is_outage) in [(503, true), (429, true), (400, false), (401, false)] {
+            server.answer(path, Answer::status(status));
+            let error = discord.revoke(&spent).await.unwrap_err();
+            assert_eq!(error.is_outage(), is_outage, "{status}");
+        }
+    }
 
     /// What a page promises, the authorization request asks for.
     #[tokio::test]

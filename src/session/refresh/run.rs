@@ -11,7 +11,7 @@ use crate::{
     provider::{Call, GrantTokens, Provider, ProviderError, RenewedTokens, http::HttpError},
     random,
     session::{
-        Session,
+        Identity, Session, Tokens,
         place::{Latest, Place},
         revocation::{Revocation, Target},
         store::{Id, LEASE, StoreError},
@@ -105,86 +105,76 @@ impl Renewal {
     }
 
     async fn renew(&self) -> Result<Progress, StoreError> {
-        let name = &*self.session.identity.provider;
-        let (Some(provider), Some(refresh_token)) = (
-            self.shared.providers.find(name),
-            self.session.tokens.refresh.as_deref(),
-        ) else {
+        let session = &self.session;
+        let name = &*session.identity.provider;
+        // The same name may mean another server by now, which is to see no token of this one.
+        let provider = self.shared.providers.find(name);
+        let provider = provider
+            .filter(|provider| provider.profile().fingerprint == session.provider_fingerprint);
+        let (Some(provider), Some(refresh_token)) = (provider, session.tokens.refresh.as_deref())
+        else {
             return Ok(Progress::Ended);
         };
-        if self.shared.revocations.has_revoked(&self.session) {
+        if self.shared.revocations.has_revoked(session) {
             return Ok(Progress::Ended);
         }
         if let Err(retry_at) = self.shared.breakers.admit(name, clock::now()) {
             return Ok(Progress::Failed(retry_at));
         }
         let asked = timeout(LONGEST_CALL, provider.renew(refresh_token, clock::now())).await;
-        let outcome = asked.unwrap_or(Err(timed_out()));
-        let now = clock::now();
-        match outcome {
-            Ok(tokens) => {
+        match asked.unwrap_or(Err(timed_out())) {
+            Ok(tokens) => self.keep(&**provider, tokens).await,
+            Err(error) if error.ends_grant() => {
                 self.shared.breakers.succeeded(name);
-                self.keep(&**provider, tokens, now).await
-            }
-            Err(error) if error.is_invalid_grant() => {
-                self.shared.breakers.succeeded(name);
-                self.refused(&error, now).await
+                self.refused(&error).await
             }
             Err(error) => {
-                if error.is_outage() {
-                    self.shared.breakers.failed(name, now);
-                }
+                self.note_failure(&error);
                 tracing::warn!(provider = name, %error, attempt = self.attempt, "renewal failed");
                 Ok(self.later())
             }
         }
     }
 
-    /// Keeps what the provider gave: first of all the tokens, whatever the identity turns out to be.
+    /// Keeps what the provider gave: whatever the identity turns out to be, the old refresh token may be spent.
     async fn keep(
         &self,
         provider: &dyn Provider,
-        mut granted: GrantTokens,
-        now: Timestamp,
+        granted: GrantTokens,
     ) -> Result<Progress, StoreError> {
+        let name = &*provider.profile().name;
         let renewed = RenewedTokens {
             tokens: &granted,
             previous: &self.session.identity,
-            now,
+            now: clock::now(),
         };
         let identity = timeout(LONGEST_CALL, provider.identify(&renewed)).await;
-        let identity = match identity.unwrap_or(Err(timed_out())) {
+        let now = clock::now();
+        let renewed = match identity.unwrap_or(Err(timed_out())) {
             Ok(identity) if identity.subject != self.session.identity.subject => {
                 tracing::error!(
-                    provider = provider.profile().name,
+                    provider = name,
                     "a renewal names another subject: the session ends"
                 );
                 return self.end(now).await;
             }
-            Ok(identity) => identity,
-            Err(error) => {
-                // The tokens are good; who it is stands until the next renewal.
-                let provider = &provider.profile().name;
-                tracing::warn!(provider, %error, "renewed without asking who it is");
-                self.session.identity.clone()
+            Ok(identity) => {
+                self.shared.breakers.succeeded(name);
+                self.renewed(granted, identity, now)
             }
-        };
-        // RFC 6749 §6: no new one means that the old one stays.
-        let old = &self.session.tokens;
-        granted.refresh = granted.refresh.or_else(|| old.refresh.clone());
-        granted.id = granted.id.or_else(|| old.id.clone());
-        let [jitter] = random::bytes();
-        let tokens = self.shared.keep.of_grant(granted, true, now, jitter);
-        let renewed = Session {
-            generation: self.session.generation + 1,
-            seen_at: now,
-            identity,
-            tokens,
-            ..self.session.clone()
+            Err(error) => {
+                self.note_failure(&error);
+                if !error.is_outage() && self.shared.is_stale(&self.session, now) {
+                    tracing::warn!(provider = name, %error, "the session's user is not known any more");
+                    return self.end(now).await;
+                }
+                tracing::warn!(provider = name, %error, "renewed, but not known for whom");
+                self.unconfirmed(granted, now)
+            }
         };
         // A token that cannot be kept now is lost for good, so this is not given up soon.
         for attempt in 0.. {
-            match self.place.keep(&renewed, now).await {
+            match self.place.keep(&renewed, clock::now()).await {
                 Ok(true) => break,
                 Ok(false) => return Ok(Progress::Ended),
                 Err(error) if attempt >= KEEP_ATTEMPTS => return Err(error),
@@ -194,14 +184,70 @@ impl Renewal {
         Ok(Progress::Renewed(Arc::new(renewed)))
     }
 
+    /// The session of `identity`, with what was granted.
+    fn renewed(&self, granted: GrantTokens, identity: Identity, now: Timestamp) -> Session {
+        let old = &self.session.tokens;
+        let granted = GrantTokens {
+            // RFC 6749 §6: no new one means that the old one stays.
+            refresh: granted.refresh.or_else(|| old.refresh.clone()),
+            id: granted.id.or_else(|| old.id.clone()),
+            ..granted
+        };
+        let [jitter] = random::bytes();
+        Session {
+            identity,
+            tokens: self.shared.keep.of_grant(granted, true, now, jitter),
+            ..self.successor(now)
+        }
+    }
+
+    /// The session as it was, because nobody has said whose the new tokens are: an ID token that does not hold, or a
+    /// place that cannot be asked. Nothing of them is believed or shown to anybody; but the refresh token is the new
+    /// one, or the family would be revoked at the next attempt. The access token's end stays, and with it the end
+    /// of the grace: who cannot be identified any more does not pass for ever.
+    fn unconfirmed(&self, granted: GrantTokens, now: Timestamp) -> Session {
+        let old = self.session.tokens.clone();
+        let end = old.expires_at.unwrap_or(now);
+        // Without a count: sooner as the end draws near, and later and later behind it.
+        let distance = end.since(now).max(now.since(end));
+        let wait = (distance / 2).clamp(SHORTEST_WAIT, LONGEST_WAIT);
+        let tokens = Tokens {
+            refresh: granted.refresh.or(old.refresh),
+            expires_at: Some(end),
+            refresh_at: Some(now.after(wait)),
+            ..old
+        };
+        Session {
+            tokens,
+            ..self.successor(now)
+        }
+    }
+
+    fn successor(&self, now: Timestamp) -> Session {
+        Session {
+            generation: self.session.generation + 1,
+            seen_at: now.max(self.session.seen_at),
+            ..self.session.clone()
+        }
+    }
+
+    fn note_failure(&self, error: &ProviderError) {
+        let provider = &*self.session.identity.provider;
+        if error.is_outage() {
+            self.shared.breakers.failed(provider, clock::now());
+        } else {
+            self.shared.breakers.succeeded(provider);
+        }
+    }
+
     /// The provider says that the grant is no more. Where somebody else has renewed it, that is why.
-    async fn refused(&self, error: &ProviderError, now: Timestamp) -> Result<Progress, StoreError> {
+    async fn refused(&self, error: &ProviderError) -> Result<Progress, StoreError> {
         if let Some(progress) = self.settled_elsewhere().await? {
             return Ok(progress);
         }
         let provider = &*self.session.identity.provider;
         tracing::info!(provider, %error, "the provider has ended the session");
-        self.end(now).await
+        self.end(clock::now()).await
     }
 
     /// Ends the session everywhere: in its place, and in every copy of its cookie.
@@ -233,5 +279,8 @@ const LONGEST_CALL: Duration = Duration::from_secs(20);
 const LONGEST_HOLD: Duration = Duration::from_mins(1);
 /// How often those who wait for somebody else's renewal look for its outcome.
 const LOSERS_LOOK: Duration = Duration::from_millis(50);
+/// How long it takes at least, and at most, until it is asked again who somebody is.
+const SHORTEST_WAIT: Duration = Duration::from_secs(2);
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// How often the store is asked again to keep what it could not: about a minute.
 const KEEP_ATTEMPTS: u32 = 6;

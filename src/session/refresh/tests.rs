@@ -14,8 +14,8 @@ use crate::{
     clock,
     config::Allow,
     provider::{
-        AuthorizeRequest, BoxFuture, Call, CodeGrant, Grant, GrantTokens, Profile, Provider,
-        ProviderError, RenewedTokens, http::HttpError,
+        AuthorizeRequest, BoxFuture, Call, CodeGrant, Grant, GrantTokens, IdTokenError, Profile,
+        Provider, ProviderError, RenewedTokens, http::HttpError,
     },
     session::{
         Identity, Lifetimes, Tokens, codec,
@@ -32,7 +32,10 @@ struct Rotating {
     calls: AtomicUsize,
     says: Mutex<VecDeque<ProviderError>>,
     subject: Mutex<&'static str>,
+    /// Why it cannot say who it is, for so many times.
+    unsure: Mutex<VecDeque<ProviderError>>,
     gives_new: bool,
+    takes: Mutex<Duration>,
     /// The lifetimes of the next tokens; an hour afterwards.
     lasts: Mutex<VecDeque<u64>>,
 }
@@ -47,12 +50,16 @@ impl Rotating {
                 allow: Allow::Anyone,
                 fingerprint: [0; 8],
                 refresh: true,
+                revoke: true,
+                frontchannel_logout: false,
             },
             current: Mutex::new(0),
             calls: AtomicUsize::new(0),
             says: Mutex::default(),
             subject: Mutex::new("1"),
+            unsure: Mutex::default(),
             gives_new: true,
+            takes: Mutex::new(Duration::from_millis(20)),
             lasts: Mutex::default(),
         }
     }
@@ -89,7 +96,8 @@ impl Provider for Rotating {
     ) -> BoxFuture<'a, Result<GrantTokens, ProviderError>> {
         Box::pin(async move {
             self.calls.fetch_add(1, Ordering::SeqCst);
-            sleep(Duration::from_millis(20)).await;
+            let takes = *self.takes.lock().unwrap();
+            sleep(takes).await;
             if let Some(error) = self.says.lock().unwrap().pop_front() {
                 return Err(error);
             }
@@ -116,7 +124,8 @@ impl Provider for Rotating {
         _: &'a RenewedTokens<'a>,
     ) -> BoxFuture<'a, Result<Identity, ProviderError>> {
         let subject = *self.subject.lock().unwrap();
-        Box::pin(async move { Ok(Identity::of("corp", subject)) })
+        let unsure = self.unsure.lock().unwrap().pop_front();
+        Box::pin(async move { unsure.map_or(Ok(Identity::of("corp", subject)), Err) })
     }
 }
 
@@ -426,4 +435,100 @@ async fn what_was_signed_out_meanwhile_does_not_come_back() {
         not_before: clock::now(),
     });
     assert_eq!(house.settle(&old, &Place::Cookie).await, Settled::Ended);
+}
+
+fn bad_id_token() -> ProviderError {
+    ProviderError::IdToken(IdTokenError::Signature)
+}
+
+#[tokio::test]
+async fn tokens_of_nobody_known_change_nothing_but_the_refresh_token() {
+    for error in [bad_id_token(), outage()] {
+        let house = House::new();
+        house.provider.unsure.lock().unwrap().push_back(error);
+        let mut old = session(-1);
+        old.tokens.access = Some("old access".into());
+        let Settled::Renewed(unsure) = house.settle(&old, &Place::Cookie).await else {
+            panic!("not renewed");
+        };
+        assert_eq!(unsure.tokens.refresh.as_deref(), Some("refresh-1"));
+        assert_eq!(unsure.tokens.access, old.tokens.access);
+        assert_eq!(unsure.tokens.expires_at, old.tokens.expires_at);
+        assert_eq!((&unsure.identity, unsure.generation), (&old.identity, 1));
+        // Not again at once, then again, and by then it is known.
+        assert_eq!(
+            house.settle(&unsure, &Place::Cookie).await,
+            Settled::Stands(unsure.clone())
+        );
+        let later = clock::now().after(Duration::from_secs(5));
+        for cookie in [unsure, old] {
+            let sure = house.refresher.settle(cookie, &Place::Cookie, later).await;
+            assert_eq!(generation(sure), 2);
+        }
+        assert_eq!(house.provider.calls(), 2);
+    }
+}
+
+#[tokio::test]
+async fn who_cannot_be_identified_does_not_pass_for_ever() {
+    let house = House::new();
+    let (early, late) = (session(-590), session(-601));
+    house.provider.unsure.lock().unwrap().push_back(outage());
+    // Asked within the grace; when it is over the next attempt is not yet due.
+    let Settled::Renewed(unsure) = house.settle(&early, &Place::Cookie).await else {
+        panic!("not renewed");
+    };
+    let later = clock::now().after(Duration::from_secs(15));
+    let settled = house.refresher.settle(unsure, &Place::Cookie, later).await;
+    assert_eq!(settled, Settled::Unknown);
+    assert!(!house.revocations.has_revoked(&early));
+
+    let house = House::new();
+    house
+        .provider
+        .unsure
+        .lock()
+        .unwrap()
+        .push_back(bad_id_token());
+    assert_eq!(house.settle(&late, &Place::Cookie).await, Settled::Ended);
+    assert!(house.revocations.has_revoked(&late));
+}
+
+#[tokio::test]
+async fn a_second_factor_asked_for_ends_the_session() {
+    let house = House::new();
+    house.provider.says([ProviderError::Refused {
+        code: "interaction_required".to_owned(),
+        description: None,
+    }]);
+    assert_eq!(
+        house.settle(&session(-1), &Place::Cookie).await,
+        Settled::Ended
+    );
+}
+
+#[tokio::test]
+async fn another_server_of_the_same_name_sees_no_token() {
+    let house = House::new();
+    let old = Session {
+        provider_fingerprint: [1; 8],
+        ..session(-1)
+    };
+    assert_eq!(house.settle(&old, &Place::Cookie).await, Settled::Ended);
+    assert_eq!(house.provider.calls(), 0);
+    assert!(!house.revocations.has_revoked(&old));
+}
+
+#[tokio::test]
+async fn who_has_waited_once_for_a_provider_that_is_away_does_not_wait_again() {
+    let house = House::new();
+    house.provider.says([outage()]);
+    let old = session(-1);
+    house.settle(&old, &Place::Cookie).await;
+    *house.provider.takes.lock().unwrap() = Duration::from_mins(1);
+    let later = clock::now().after(Duration::from_secs(3));
+    let settled = house.refresher.settle(old.clone(), &Place::Cookie, later);
+    let settled = timeout(Duration::from_secs(1), settled).await;
+    assert_eq!(settled, Ok(Settled::Stands(old)));
+    assert_eq!(house.provider.calls(), 2);
 }

@@ -1,6 +1,8 @@
 //! Each kind as a row of a table: who signs in there, what the app is told, and what each allow-list looks like that
 //! lets Ada in or keeps her out.
 
+use serde_json::json;
+
 use super::Backend;
 use crate::support::servers::{
     OAuthServer, discord, facebook, forty_two, github,
@@ -26,12 +28,29 @@ pub struct Case {
     pub lists: Vec<List>,
     /// A list that has to stand beside each other one.
     pub beside: Option<(&'static str, &'static str)>,
+    /// Takes from Ada, at the provider, all by which she passes any of the lists, but who she is.
+    pub lose: fn(&Backend),
+    /// Lists that she passes for good, because who she is says so.
+    pub lasting: &'static [&'static str],
+    /// Whether the provider has refresh tokens; plain servers may want to be told to have them.
+    pub refresh: Refresh,
     /// Whether the provider has a way to be asked for another account.
     pub can_switch: bool,
     /// The path of the authorization endpoint.
     pub authorize: &'static str,
     /// The server.
     pub backend: Backend,
+}
+
+/// Whether a kind has refresh tokens.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Refresh {
+    /// It has none.
+    Never,
+    /// Each renewal gives a new one.
+    Rotates,
+    /// The first one stays.
+    Stays,
 }
 
 /// One key of `allow`.
@@ -114,6 +133,15 @@ pub async fn forty_two() -> Case {
             ),
         ],
         beside: None,
+        lose: |backend| {
+            let ended = json!({
+                "email": "gone@other.example", "login": "former", "campus": [], "campus_users": [],
+                "cursus_users": [], "staff?": true, "kind": "external", "groups": [], "pool_year": "2001",
+            });
+            backend.plain().change("/v2/me", &ended);
+        },
+        lasting: &[],
+        refresh: Refresh::Rotates,
         // 42 has no parameter for it.
         can_switch: false,
         authorize: "/oauth/authorize",
@@ -142,6 +170,17 @@ fn github_case(server: OAuthServer, lines: String) -> Case {
         claim: ("claims.company", "Analytical Engines"),
         lists,
         beside: None,
+        lose: |backend| {
+            let server = backend.plain();
+            server.change("/user", &json!({ "login": "former", "company": null }));
+            server.page("/user/emails", json!([]));
+            server.page("/user/memberships/orgs", json!([]));
+            server.page("/user/orgs", json!([]));
+            server.page("/user/teams", json!([]));
+            server.page("/user/memberships/orgs/acme", json!({ "state": "pending" }));
+        },
+        lasting: &[],
+        refresh: Refresh::Rotates,
         can_switch: true,
         authorize: "/login/oauth/authorize",
         backend: Backend::Plain(server),
@@ -190,6 +229,9 @@ pub async fn facebook() -> Case {
             ),
         ],
         beside: None,
+        lose: |_| {},
+        lasting: &[],
+        refresh: Refresh::Never,
         can_switch: true,
         authorize: "/v25.0/dialog/oauth",
         backend: Backend::Plain(server),
@@ -221,6 +263,14 @@ pub async fn discord() -> Case {
         claim: ("claims.global_name", "Ada Lovelace"),
         lists,
         beside: None,
+        lose: |backend| {
+            let server = backend.plain();
+            let changed = json!({ "username": "former", "email": null, "locale": "fr" });
+            server.change("/api/v10/users/@me", &changed);
+            server.page("/api/v10/users/@me/guilds", json!([]));
+        },
+        lasting: &[],
+        refresh: Refresh::Rotates,
         can_switch: true,
         authorize: "/oauth2/authorize",
         backend: Backend::Plain(server),
@@ -256,6 +306,12 @@ pub async fn oauth2() -> Case {
         claim: ("claims.data.office.floors.1", "4"),
         lists,
         beside: None,
+        lose: |backend| {
+            let former = json!({ "data": { "uid": 42, "nick": "former" } });
+            backend.plain().change("/me", &former);
+        },
+        lasting: &[],
+        refresh: Refresh::Rotates,
         can_switch: true,
         authorize: "/authorize",
         backend: Backend::Plain(server),
@@ -286,6 +342,19 @@ pub async fn google() -> Case {
         claim: ("claims.hd", "example.com"),
         lists,
         beside: None,
+        lose: |backend| {
+            let provider = backend.openid();
+            provider.user("email", json!("ada@gone.example"));
+            provider.user("hd", json!("gone.example"));
+            provider.user("given_name", json!("Augusta"));
+            provider.set(|behaviour| {
+                behaviour
+                    .pages
+                    .insert(openid::GROUPS.to_owned(), openid::groups(&[]));
+            });
+        },
+        lasting: &[],
+        refresh: Refresh::Stays,
         can_switch: true,
         authorize: "/authorize",
         backend: Backend::OpenId(provider),
@@ -313,6 +382,16 @@ pub async fn gitlab() -> Case {
         claim: ("claims.groups_direct.0", "acme/platform"),
         lists,
         beside: None,
+        lose: |backend| {
+            backend.openid().set(|behaviour| {
+                behaviour.user["email_verified"] = json!(false);
+                behaviour.user["preferred_username"] = json!("former");
+                behaviour.user["nickname"] = json!("former");
+                behaviour.userinfo = json!({ "groups": [] });
+            });
+        },
+        lasting: &[],
+        refresh: Refresh::Rotates,
         can_switch: true,
         authorize: "/authorize",
         backend: Backend::OpenId(provider),
@@ -349,6 +428,16 @@ pub async fn microsoft() -> Case {
         claim: ("claims.tid", TENANT),
         lists,
         beside: Some(("tenants", "[\"7f9c24e8-3b12-4d9a-9f43-2c1b6d0e5a11\"]")),
+        lose: |backend| {
+            backend.openid().set(|behaviour| {
+                behaviour.user["xms_edov"] = json!(false);
+                behaviour.user["preferred_username"] = json!("former@example.com");
+                behaviour.user["groups"] = json!([]);
+                behaviour.user["roles"] = json!([]);
+            });
+        },
+        lasting: &["tenants"],
+        refresh: Refresh::Rotates,
         can_switch: true,
         authorize: "/authorize",
         backend: Backend::OpenId(provider),
@@ -376,6 +465,15 @@ pub async fn oidc() -> Case {
         claim: ("claims.groups.0", "engineers"),
         lists,
         beside: None,
+        lose: |backend| {
+            backend.openid().set(|behaviour| {
+                behaviour.user["email_verified"] = json!(false);
+                behaviour.user["preferred_username"] = json!("former");
+                behaviour.user["groups"] = json!([]);
+            });
+        },
+        lasting: &[],
+        refresh: Refresh::Rotates,
         can_switch: true,
         authorize: "/authorize",
         backend: Backend::OpenId(provider),

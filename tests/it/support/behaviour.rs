@@ -1,6 +1,6 @@
 //! What the scripted provider can be told to do, correct by default.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -20,6 +20,8 @@ pub enum TokenEndpoint {
     InvalidGrant,
     /// 503 with HTML.
     Unavailable,
+    /// 429 in plain text.
+    TooMany,
     /// 200 with HTML.
     Html,
     /// 200 without an ID token.
@@ -28,6 +30,16 @@ pub enum TokenEndpoint {
     Endless,
     /// A redirect to itself.
     Redirects,
+}
+
+/// What a renewal gives beside the access token.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Renewal {
+    /// A new refresh token, and the old one is good no more; a second use ends everything.
+    #[default]
+    Rotates,
+    /// No new refresh token; the old one stays good.
+    OmitsRefreshToken,
 }
 
 /// What `iss` stands in the authorization response (RFC 9207).
@@ -55,6 +67,8 @@ pub struct Behaviour {
     pub userinfo: Value,
     /// Whether userinfo is offered at all.
     pub offers_userinfo: bool,
+    /// Whether userinfo answers 503.
+    pub userinfo_is_down: bool,
     /// Whether the user's claims stand in the ID token, not only at userinfo.
     pub claims_in_id_token: bool,
     /// How ID tokens are signed.
@@ -69,10 +83,14 @@ pub struct Behaviour {
     pub error: Option<(String, String)>,
     /// The issuer that discovery names, where not the provider's own.
     pub discovered_issuer: Option<String>,
+    /// Whether tokens can be revoked, and what that answers in turn; the last one ever after.
+    pub revocation: Option<Vec<u16>>,
     /// Whether logout at the provider is offered.
     pub offers_logout: bool,
     /// How long the access token is.
     pub access_token_length: usize,
+    /// How long refresh tokens are at least.
+    pub refresh_token_length: usize,
     /// What the issuer has behind the host.
     pub issuer_path: String,
     /// The client secret that is good.
@@ -81,6 +99,14 @@ pub struct Behaviour {
     pub pages: BTreeMap<String, Value>,
     /// Whether a page with a button comes before the browser is sent back.
     pub asks_first: bool,
+    /// How long access tokens last; null leaves it unsaid.
+    pub expires_in: Value,
+    /// What a renewal gives.
+    pub renewal: Renewal,
+    /// Whether a renewal gives an ID token.
+    pub renews_id_token: bool,
+    /// How long the token endpoint thinks.
+    pub token_takes: Duration,
     /// Seconds by which the clock of its `Date` is ahead.
     pub clock_offset: i64,
 }
@@ -95,6 +121,7 @@ impl Default for Behaviour {
             id_token: json!({}),
             userinfo: json!({}),
             offers_userinfo: true,
+            userinfo_is_down: false,
             claims_in_id_token: true,
             signing: Signing::First,
             publishes_second_key_only: false,
@@ -102,12 +129,18 @@ impl Default for Behaviour {
             response_issuer: ResponseIssuer::Right,
             error: None,
             discovered_issuer: None,
+            revocation: None,
             offers_logout: true,
             access_token_length: 40,
+            refresh_token_length: 0,
             issuer_path: String::new(),
             client_secret: CLIENT_SECRET.to_owned(),
             pages: BTreeMap::new(),
             asks_first: false,
+            expires_in: json!(300),
+            renewal: Renewal::Rotates,
+            renews_id_token: true,
+            token_takes: Duration::ZERO,
             clock_offset: 0,
         }
     }

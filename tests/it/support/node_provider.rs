@@ -1,4 +1,4 @@
-//! npm's `oidc-provider`, one for all tests of a run.
+//! npm's `oidc-provider`: one for all tests of a run, and some with tokens of a few seconds.
 
 use std::{
     process::Command,
@@ -8,33 +8,72 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Browser, Reply, house, process::Process};
+use super::{Browser, Reply, house, process::Process, raw};
 
-struct Running {
-    issuer: String,
+/// One of a test's own.
+pub struct NodeProvider {
+    /// Its issuer.
+    pub issuer: String,
     // Its standard input ends with this process, and it with that.
     _process: Process,
 }
 
-static RUNNING: LazyLock<Running> = LazyLock::new(|| {
-    let process = Process::start(node("provider.mjs"));
-    let end = Instant::now() + Duration::from_mins(1);
-    loop {
-        let log = process.log();
-        let issuer = log
-            .lines()
-            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-            .find_map(|line| line["issuer"].as_str().map(str::to_owned));
-        if let Some(issuer) = issuer {
-            return Running {
-                issuer,
-                _process: process,
-            };
+static SHARED: LazyLock<NodeProvider> = LazyLock::new(|| NodeProvider::start(300));
+
+impl NodeProvider {
+    /// Starts one whose access tokens last so many seconds, and waits until it listens.
+    pub fn start(access_token_seconds: u32) -> Self {
+        let mut command = node("provider.mjs");
+        command.env("ACCESS_TOKEN_SECONDS", access_token_seconds.to_string());
+        let process = Process::start(command);
+        let end = Instant::now() + Duration::from_mins(1);
+        loop {
+            let log = process.log();
+            let issuer = log
+                .lines()
+                .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+                .find_map(|line| line["issuer"].as_str().map(str::to_owned));
+            if let Some(issuer) = issuer {
+                return Self {
+                    issuer,
+                    _process: process,
+                };
+            }
+            assert!(Instant::now() < end, "oidc-provider does not start:\n{log}");
+            std::thread::sleep(Duration::from_millis(20));
         }
-        assert!(Instant::now() < end, "oidc-provider does not start:\n{log}");
-        std::thread::sleep(Duration::from_millis(20));
     }
-});
+
+    /// Its table in a configuration, without `allow`, for sessions that are renewed.
+    pub fn renewing_table(&self) -> String {
+        // Core §11: offline access is asked for with a consent, or ignored.
+        table_of(&self.issuer, "\"offline_access\", ")
+            + "authorize_params = { prompt = \"consent\" }\n"
+    }
+
+    /// How often the token endpoint was asked, and how often it said no.
+    pub async fn token_requests(&self) -> (u64, u64) {
+        let counts = self.ask("/_token_requests").await;
+        let count = |name: &str| counts[name].as_u64().expect("a count");
+        (count("count"), count("refused"))
+    }
+
+    /// From now on each token takes so long.
+    pub async fn slow(&self, milliseconds: u64) {
+        self.ask(&format!("/_slow?ms={milliseconds}")).await;
+    }
+
+    async fn ask(&self, path: &str) -> Value {
+        let address = self.issuer.strip_prefix("http://").expect("plain http");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        let address = address.parse().expect("an address");
+        let answer = raw::try_exchange(address, false, request.as_bytes()).await;
+        let answer = answer.expect("the provider answers");
+        let body = answer.split("\r\n\r\n").nth(1).expect("a body");
+        serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"))
+    }
+}
 
 /// Node with a script of `tests/node`.
 pub fn node(script: &str) -> Command {
@@ -52,18 +91,21 @@ pub fn node(script: &str) -> Command {
     command
 }
 
-/// Its issuer.
+/// The issuer of the one that all tests share.
 pub fn issuer() -> &'static str {
-    &RUNNING.issuer
+    &SHARED.issuer
 }
 
 /// Its table in a configuration, without `allow`.
 pub fn table() -> String {
+    table_of(issuer(), "")
+}
+
+fn table_of(issuer: &str, more_scopes: &str) -> String {
     format!(
-        "type = \"oidc\"\nissuer = \"{}\"\nclient_id = \"sidegate\"\n\
+        "type = \"oidc\"\nissuer = \"{issuer}\"\nclient_id = \"sidegate\"\n\
          client_secret = \"npm-client-secret\"\n\
-         scopes = [\"openid\", \"profile\", \"email\", \"groups\"]\n",
-        issuer()
+         scopes = [\"openid\", {more_scopes}\"profile\", \"email\", \"groups\"]\n"
     )
 }
 

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::{
-    behaviour::{Behaviour, ResponseIssuer, TokenEndpoint},
+    behaviour::{Behaviour, Renewal, ResponseIssuer, TokenEndpoint},
     keys,
     server::{self, Answer, Frames, Server},
     servers,
@@ -53,7 +53,19 @@ struct State {
     behaviour: Behaviour,
     calls: Vec<Call>,
     codes: HashMap<String, Code>,
+    /// Those that are good.
+    refresh_tokens: Vec<String>,
     issued: usize,
+}
+
+impl State {
+    fn new_refresh_token(&mut self) -> String {
+        self.issued += 1;
+        let length = self.behaviour.refresh_token_length;
+        let token = format!("canary-refresh-token-{:x<length$}", self.issued);
+        self.refresh_tokens.push(token.clone());
+        token
+    }
 }
 
 /// A running provider.
@@ -105,6 +117,11 @@ impl ScriptedProvider {
         change(&mut self.state().behaviour);
     }
 
+    /// How it behaves now.
+    pub fn behaviour(&self) -> Behaviour {
+        self.state().behaviour.clone()
+    }
+
     /// Changes one claim of the user.
     pub fn user(&self, claim: &str, value: Value) {
         self.state().behaviour.user[claim] = value;
@@ -120,6 +137,22 @@ impl ScriptedProvider {
     /// How often the token endpoint was asked.
     pub fn token_requests(&self) -> usize {
         self.calls("/token").len()
+    }
+
+    /// How often tokens were asked for with a refresh token.
+    pub fn renewals(&self) -> usize {
+        let calls = self.calls("/token");
+        let renews = |call: &&Call| {
+            call.fields
+                .get("grant_type")
+                .is_some_and(|is| is == "refresh_token")
+        };
+        calls.iter().filter(renews).count()
+    }
+
+    /// No refresh token of before is good any more.
+    pub fn revoke(&self) {
+        self.state().refresh_tokens.clear();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -179,10 +212,30 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Answer 
         "/jwks" => jwks(&behaviour),
         "/authorize" => authorize(&state, &issuer, &behaviour, &call),
         "/token" if parts.method == Method::POST => token(&state, &issuer, &behaviour, &call).await,
+        "/userinfo" if behaviour.userinfo_is_down => {
+            server::full(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "not now")
+        }
         "/userinfo" => {
             let mut claims = behaviour.user.clone();
             lay_over(&mut claims, &behaviour.userinfo);
             server::json(StatusCode::OK, &claims)
+        }
+        "/revoke" => {
+            let status = {
+                let mut state = state.lock().expect("no panic inside");
+                let statuses = state.behaviour.revocation.as_mut();
+                let statuses = statuses.expect("it is offered");
+                if statuses.len() > 1 {
+                    statuses.remove(0)
+                } else {
+                    statuses[0]
+                }
+            };
+            if status == 0 {
+                return std::future::pending().await;
+            }
+            let status = StatusCode::from_u16(status).expect("a status");
+            server::full(status, "application/json", "{}")
         }
         "/logout" => match call.fields.get("post_logout_redirect_uri") {
             Some(next) => server::redirect(next),
@@ -237,6 +290,9 @@ fn discovery(root: &str, issuer: &str, behaviour: &Behaviour) -> Answer {
     });
     if behaviour.offers_userinfo {
         document["userinfo_endpoint"] = json!(format!("{root}/userinfo"));
+    }
+    if behaviour.revocation.is_some() {
+        document["revocation_endpoint"] = json!(format!("{root}/revoke"));
     }
     if behaviour.offers_logout {
         document["end_session_endpoint"] = json!(format!("{root}/logout"));
@@ -325,7 +381,15 @@ async fn token(state: &Mutex<State>, issuer: &str, behaviour: &Behaviour, call: 
             &json!({ "error": error, "error_description": description }),
         )
     };
+    tokio::time::sleep(behaviour.token_takes).await;
     match behaviour.token {
+        TokenEndpoint::TooMany => {
+            return server::full(
+                StatusCode::TOO_MANY_REQUESTS,
+                "text/plain",
+                "429 Too Many Requests",
+            );
+        }
         TokenEndpoint::Hangs => return std::future::pending().await,
         TokenEndpoint::ErrorInside200 => return refuse(StatusCode::OK, "bad_verification_code"),
         TokenEndpoint::InvalidGrant => return refuse(StatusCode::BAD_REQUEST, "invalid_grant"),
@@ -350,6 +414,14 @@ async fn token(state: &Mutex<State>, issuer: &str, behaviour: &Behaviour, call: 
             .map(String::as_str)
             .unwrap_or_default()
     };
+    if field("grant_type") == "refresh_token" {
+        let mut state = state.lock().expect("no panic inside");
+        let renewed = renewed(&mut state, issuer, behaviour, field("refresh_token"));
+        return match renewed {
+            Some(answer) => server::json(StatusCode::OK, &answer),
+            None => refuse(StatusCode::BAD_REQUEST, "invalid_grant"),
+        };
+    }
     // A code is good once (RFC 6749 §4.1.2).
     let code = state
         .lock()
@@ -367,18 +439,39 @@ async fn token(state: &Mutex<State>, issuer: &str, behaviour: &Behaviour, call: 
         }
         _ => return refuse(StatusCode::BAD_REQUEST, "invalid_grant"),
     };
+    let mut answer = token_answer(issuer, behaviour, code.nonce.as_deref(), true);
+    let mut state = state.lock().expect("no panic inside");
+    answer["refresh_token"] = json!(state.new_refresh_token());
+    server::json(StatusCode::OK, &answer)
+}
+
+fn renewed(state: &mut State, issuer: &str, behaviour: &Behaviour, spent: &str) -> Option<Value> {
+    let at = state.refresh_tokens.iter().position(|good| good == spent);
+    let Some(at) = at else {
+        // Used twice, so stolen: nothing that came of it is good any more.
+        state.refresh_tokens.clear();
+        return None;
+    };
+    let mut answer = token_answer(issuer, behaviour, None, behaviour.renews_id_token);
+    if behaviour.renewal == Renewal::Rotates {
+        state.refresh_tokens.remove(at);
+        answer["refresh_token"] = json!(state.new_refresh_token());
+    }
+    Some(answer)
+}
+
+fn token_answer(issuer: &str, behaviour: &Behaviour, nonce: Option<&str>, id_token: bool) -> Value {
     let filler = "x".repeat(behaviour.access_token_length);
     let mut answer = json!({
         "access_token": format!("canary-access-token-{filler}"),
-        "refresh_token": "canary-refresh-token",
         "token_type": "Bearer",
-        "expires_in": 300,
+        "expires_in": behaviour.expires_in,
     });
-    if behaviour.token != TokenEndpoint::NoIdToken {
-        let claims = id_token_claims(issuer, behaviour, code.nonce.as_deref());
+    if id_token && behaviour.token != TokenEndpoint::NoIdToken {
+        let claims = id_token_claims(issuer, behaviour, nonce);
         answer["id_token"] = json!(keys::id_token(&claims, behaviour.signing, CLIENT_SECRET));
     }
-    server::json(StatusCode::OK, &answer)
+    answer
 }
 
 fn is_our_client(behaviour: &Behaviour, call: &Call) -> bool {

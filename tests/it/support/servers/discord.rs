@@ -16,6 +16,7 @@ pub static SCRIPT: Script = Script {
     scope_separator: " ",
     token_extras: || json!({ "token_type": "Bearer", "expires_in": 604_800, "refresh_token": "canary-refresh-token" }),
     refusal: standard_refusal,
+    spent: super::standard_spent,
     pages: || {
         let person = json!({
             "id": "80351110224678912", "username": "ada", "discriminator": "0",

@@ -20,6 +20,8 @@ pub static SCRIPT: Script = Script {
     // Facebook does not repeat the scopes.
     token_extras: || json!({ "expires_in": 5_183_944, "scope": null }),
     refusal: |_| error(100, 36_009, "This authorization code has been used."),
+    // Facebook has no refresh tokens.
+    spent: || error(1, 0, "no such grant"),
     pages: || {
         let person = json!({
             "id": "10215000000000001", "name": "Ada Lovelace", "email": "ada@example.com",

@@ -4,7 +4,10 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{Fault, Script, standard_refusal};
-use crate::support::provider::now;
+use crate::support::{
+    provider::now,
+    server::{self, Answer},
+};
 
 /// 42.
 pub static SCRIPT: Script = Script {
@@ -22,9 +25,20 @@ pub static SCRIPT: Script = Script {
         })
     },
     refusal: standard_refusal,
+    spent,
     pages: || vec![("/v2/me", person())],
     view: |_, page| Ok(page),
 };
+
+/// A grant that is over is a 401 here, as a client that is not known.
+fn spent() -> Answer {
+    let body = json!({
+        "error": "invalid_grant",
+        "error_description": "The provided authorization grant is invalid, expired, revoked, does not match the \
+                              redirection URI used in the authorization request, or was issued to another client.",
+    });
+    server::json(StatusCode::UNAUTHORIZED, &body)
+}
 
 /// What is said to whoever asks too often.
 pub fn too_many() -> Fault {

@@ -17,6 +17,7 @@ pub static SCRIPT: Script = Script {
     scope_separator: ",",
     token_extras: || json!({}),
     refusal,
+    spent,
     pages: || {
         let membership = |id: u32, org: &str, state: &str| {
             json!({
@@ -81,6 +82,15 @@ fn refusal(error: &'static str) -> Answer {
     };
     let body = json!({
         "error": error, "error_description": "The code passed is incorrect or expired.",
+        "error_uri": "https://docs.github.com/",
+    });
+    server::json(StatusCode::OK, &body)
+}
+
+fn spent() -> Answer {
+    let body = json!({
+        "error": "bad_refresh_token",
+        "error_description": "The refresh token passed is incorrect or expired.",
         "error_uri": "https://docs.github.com/",
     });
     server::json(StatusCode::OK, &body)

@@ -52,6 +52,8 @@ pub struct Script {
     pub token_extras: fn() -> Value,
     /// A token endpoint's refusal; the error is RFC 6749's.
     pub refusal: fn(&'static str) -> Answer,
+    /// What is said to a refresh token that is good no more.
+    pub spent: fn() -> Answer,
     /// The pages that the API has at first: path, and what stands there.
     pub pages: fn() -> Vec<(&'static str, Value)>,
     /// What a page becomes for whoever asks: cut to the granted scopes, or refused.
@@ -129,6 +131,8 @@ impl Fault {
 pub struct Quirks {
     /// Laid over the token answer; null takes a field away.
     pub token: Value,
+    /// A renewal gives no new refresh token, and the old one stays good.
+    pub keeps_refresh_token: bool,
     /// Token answers are form-encoded whatever is asked for.
     pub form_encoded: bool,
     /// The client secrets that are good.
@@ -154,11 +158,19 @@ struct Code {
     scopes: Vec<String>,
 }
 
+/// What a refresh token is good for.
+struct Refreshing {
+    client_id: String,
+    access: String,
+    scopes: Vec<String>,
+}
+
 struct State {
     quirks: Quirks,
     calls: Vec<Call>,
     codes: HashMap<String, Code>,
     tokens: HashMap<String, Vec<String>>,
+    refresh_tokens: HashMap<String, Refreshing>,
     pages: BTreeMap<String, Vec<Value>>,
     faults: Vec<(String, usize, Fault)>,
     arrivals: Vec<Instant>,
@@ -182,6 +194,7 @@ impl OAuthServer {
         let state = State {
             quirks: Quirks {
                 token: json!({}),
+                keeps_refresh_token: false,
                 form_encoded: false,
                 secrets: vec![SECRET.to_owned()],
                 grants: None,
@@ -194,6 +207,7 @@ impl OAuthServer {
             calls: Vec::new(),
             codes: HashMap::new(),
             tokens: HashMap::new(),
+            refresh_tokens: HashMap::new(),
             pages: pages
                 .into_iter()
                 .map(|(path, page)| (path.to_owned(), vec![page]))
@@ -239,6 +253,21 @@ impl OAuthServer {
         let mut state = self.state();
         let pages = state.pages.get_mut(path).expect("a page of the API");
         lay_over(&mut pages[0], overlay);
+    }
+
+    /// All pages as they stand, to be put back.
+    pub fn all_pages(&self) -> BTreeMap<String, Vec<Value>> {
+        self.state().pages.clone()
+    }
+
+    /// Puts them back.
+    pub fn put_back(&self, pages: BTreeMap<String, Vec<Value>>) {
+        self.state().pages = pages;
+    }
+
+    /// No refresh token of before is good any more.
+    pub fn revoke(&self) {
+        self.state().refresh_tokens.clear();
     }
 
     /// Answers the next `times` requests to `path` so.
@@ -386,6 +415,11 @@ fn with_link(call: &Call, quirks: &Quirks, next: usize, more: bool, page: &Value
     let link = link.parse().expect("a header value");
     answer.headers_mut().insert(LINK, link);
     answer
+}
+
+/// As most servers have it.
+pub fn standard_spent() -> Answer {
+    standard_refusal("invalid_grant")
 }
 
 /// RFC 6749 §5.2, as most servers have it.

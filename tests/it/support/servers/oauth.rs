@@ -14,7 +14,7 @@ use http::{
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{Code, Quirks, Script, State, field, header, scopes};
+use super::{Code, Quirks, Refreshing, Script, State, field, header, scopes};
 use crate::support::{
     provider::{Call, lay_over},
     server::{self, Answer},
@@ -93,8 +93,10 @@ pub(super) fn token(script: &Script, state: &mut State, call: &Call, method: &Me
     let Some(client) = client(script, &state.quirks, call) else {
         return (script.refusal)("invalid_client");
     };
-    if field(call, "grant_type") != "authorization_code" {
-        return (script.refusal)("unsupported_grant_type");
+    match field(call, "grant_type") {
+        "authorization_code" => {}
+        "refresh_token" => return renewed(script, state, call, &client),
+        _ => return (script.refusal)("unsupported_grant_type"),
     }
     // A code is good once (RFC 6749 §4.1.2).
     let code = state.codes.remove(field(call, "code"));
@@ -110,19 +112,77 @@ pub(super) fn token(script: &Script, state: &mut State, call: &Call, method: &Me
     }) else {
         return (script.refusal)("invalid_grant");
     };
+    grant(script, state, call, &client, code.scopes)
+}
+
+/// Both tokens of before die with the first use of the refresh token, unless no new one is given.
+fn renewed(script: &Script, state: &mut State, call: &Call, client: &str) -> Answer {
+    let spent = field(call, "refresh_token");
+    let is_ours = |known: &&Refreshing| known.client_id == client;
+    let Some(known) = state.refresh_tokens.get(spent).filter(is_ours) else {
+        return (script.spent)();
+    };
+    let scopes = known.scopes.clone();
+    if state.quirks.keeps_refresh_token {
+        let mut answer = granted(script, state, client, scopes, false);
+        answer
+            .as_object_mut()
+            .expect("an object")
+            .remove("refresh_token");
+        return encoded(script, state, call, &answer);
+    }
+    let known = state.refresh_tokens.remove(spent).expect("looked up above");
+    state.tokens.remove(&known.access);
+    grant(script, state, call, client, scopes)
+}
+
+fn grant(
+    script: &Script,
+    state: &mut State,
+    call: &Call,
+    client: &str,
+    scopes: Vec<String>,
+) -> Answer {
+    let answer = granted(script, state, client, scopes, true);
+    encoded(script, state, call, &answer)
+}
+
+/// A new access token, and a new refresh token where this server has them.
+fn granted(
+    script: &Script,
+    state: &mut State,
+    client: &str,
+    scopes: Vec<String>,
+    anew: bool,
+) -> Value {
+    state.issued += 1;
     let access = format!("canary-access-token-{}", state.issued);
     let mut answer = json!({
         "access_token": access, "token_type": "bearer",
-        "scope": code.scopes.join(script.scope_separator),
+        "scope": scopes.join(script.scope_separator),
     });
     lay_over(&mut answer, &(script.token_extras)());
     lay_over(&mut answer, &state.quirks.token);
-    state.tokens.insert(access, code.scopes);
+    if anew && answer.get("refresh_token").is_some() {
+        let refresh = format!("canary-refresh-token-{}", state.issued);
+        answer["refresh_token"] = json!(refresh);
+        let refreshing = Refreshing {
+            client_id: client.to_owned(),
+            access: access.clone(),
+            scopes: scopes.clone(),
+        };
+        state.refresh_tokens.insert(refresh, refreshing);
+    }
+    state.tokens.insert(access, scopes);
+    answer
+}
+
+fn encoded(script: &Script, state: &State, call: &Call, answer: &Value) -> Answer {
     let asks_json = header(call, ACCEPT.as_str()).contains("json");
     if state.quirks.form_encoded || script.answers_form && !asks_json {
-        return form_encoded(&answer);
+        return form_encoded(answer);
     }
-    server::json(StatusCode::OK, &answer)
+    server::json(StatusCode::OK, answer)
 }
 
 fn form_encoded(answer: &Value) -> Answer {

@@ -14,6 +14,7 @@ pub static SCRIPT: Script = Script {
     scope_separator: " ",
     token_extras: || json!({ "expires_in": 3600 }),
     refusal: standard_refusal,
+    spent: super::standard_spent,
     pages: || {
         let person = json!({
             "data": {

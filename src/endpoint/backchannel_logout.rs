@@ -1,0 +1,150 @@
+//! `PREFIX/backchannel_logout/PROVIDER`: the provider itself says that somebody has signed out there (OpenID Connect
+//! Back-Channel Logout 1.0).
+//!
+//! It comes from a server, without cookies, from anywhere: what counts is the signature of the token that it brings.
+//! That a session is known here is neither asked nor told: what the token names is over, in every copy.
+
+use std::time::Duration;
+
+use http::{
+    HeaderValue, Response, StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use serde::Serialize;
+use tokio::time::timeout;
+use url::form_urlencoded;
+
+use crate::{
+    answer::{Reject, reply},
+    body::Body,
+    clean::CleanRequest,
+    clock,
+    gate::Gate,
+    observe::Record,
+    provider::{LogoutClaim, Provider, ProviderError},
+    session::revocation::{Revocation, Target},
+};
+
+pub(super) async fn serve(
+    gate: &Gate,
+    request: Box<CleanRequest>,
+    provider: &str,
+    record: &mut Record,
+) -> Result<Response<Body>, Reject> {
+    record.verdict = "backchannel_logout";
+    let provider = gate.providers.find(provider);
+    let provider = provider.filter(|provider| provider.tells_of_logouts());
+    let provider = provider.ok_or(Reject::NotFound)?;
+    let CleanRequest { head, body, .. } = *request;
+    let is_form = head
+        .headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| is_form(kind.as_bytes()));
+    let form = if is_form { read(body).await } else { None };
+    let Some(token) = form.as_deref().and_then(logout_token) else {
+        record.detail = Some("not a form with one logout_token".to_owned());
+        return Ok(refusal(StatusCode::BAD_REQUEST, "invalid_request"));
+    };
+    Ok(match accept(gate, provider.as_ref(), &token).await {
+        Ok(()) => reply::empty(StatusCode::OK),
+        Err(error) => {
+            let response = match &error {
+                ProviderError::LogoutToken(_) => {
+                    refusal(StatusCode::BAD_REQUEST, "invalid_request")
+                }
+                // The token may be good: what to judge it by cannot be had now.
+                _ => unavailable(),
+            };
+            record.detail = Some(error.to_string());
+            response
+        }
+    })
+}
+
+async fn accept(gate: &Gate, provider: &dyn Provider, token: &str) -> Result<(), ProviderError> {
+    let now = clock::now();
+    let name = &provider.profile().name;
+    let target = match provider.logout_token(token, now).await? {
+        LogoutClaim::Session(sid) => Target::provider_session(name, &sid),
+        LogoutClaim::User(subject) => Target::user(name, &subject),
+    };
+    gate.sessions.revocations().revoke(Revocation {
+        target,
+        not_before: now,
+    });
+    Ok(())
+}
+
+fn is_form(kind: &[u8]) -> bool {
+    let essence = kind.split(|byte| *byte == b';').next().unwrap_or_default();
+    essence
+        .trim_ascii()
+        .eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+}
+
+async fn read(body: Incoming) -> Option<bytes::Bytes> {
+    let whole = timeout(PATIENCE, Limited::new(body, LONGEST).collect()).await;
+    Some(whole.ok()?.ok()?.to_bytes())
+}
+
+/// The one token of a form. Of two, two readers might see different ones.
+fn logout_token(form: &[u8]) -> Option<String> {
+    let mut tokens = form_urlencoded::parse(form).filter(|(name, _)| name == "logout_token");
+    match (tokens.next(), tokens.next()) {
+        (Some((_, token)), None) => Some(token.into_owned()),
+        _ => None,
+    }
+}
+
+fn refusal(status: StatusCode, error: &'static str) -> Response<Body> {
+    reply::json(status, &Refusal { error })
+}
+
+fn unavailable() -> Response<Body> {
+    let mut response = refusal(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable");
+    let later = HeaderValue::from_static("10");
+    response.headers_mut().insert(RETRY_AFTER, later);
+    response
+}
+
+/// §2.8: an error as OAuth has it (RFC 6749 §5.2). What is wrong stands in the log.
+#[derive(Serialize)]
+struct Refusal {
+    error: &'static str,
+}
+
+/// Bytes of a form: twice the longest token.
+const LONGEST: usize = 32 * 1024;
+/// How long the form may take to come.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_has_one_token() {
+        for (form, token) in [
+            (&b"logout_token=a.b.c"[..], Some("a.b.c")),
+            (b"x=1&logout_token=a%2Bb&y", Some("a+b")),
+            (b"logout_token=a&logout_token=a", None),
+            (b"token=a", None),
+            (b"", None),
+            (b"\xff\x00&=", None),
+        ] {
+            assert_eq!(logout_token(form).as_deref(), token);
+        }
+    }
+
+    #[test]
+    fn a_form_says_that_it_is_one() {
+        assert!(is_form(b"application/x-www-form-urlencoded"));
+        assert!(is_form(
+            b"Application/X-WWW-Form-Urlencoded ; charset=utf-8"
+        ));
+        assert!(!is_form(b"application/json") && !is_form(b""));
+        assert!(!is_form(b"application/x-www-form-urlencodedx"));
+    }
+}

@@ -1,0 +1,54 @@
+//! `PREFIX/frontchannel_logout/PROVIDER`: the provider's sign-out page loads this in a frame, to say that a session
+//! there is over (OpenID Connect Front-Channel Logout 1.0).
+//!
+//! Browsers send no cookies into another site's frame, so `sid` alone says whose sessions end. Nobody signs that: who
+//! knows a `sid` can end what rests on it, and anybody can have made-up ones remembered. So it is there only where the
+//! operator asks for it, and cannot drive out what else is remembered.
+
+use http::Response;
+use url::Url;
+
+use super::asked::parameter;
+use crate::{
+    answer::{Reject, reply},
+    body::Body,
+    clean::CleanRequest,
+    clock,
+    gate::Gate,
+    observe::Record,
+    session::revocation::{Revocation, Target},
+};
+
+pub(super) async fn serve(
+    gate: &Gate,
+    request: &CleanRequest,
+    provider: &str,
+    record: &mut Record,
+) -> Result<Response<Body>, Reject> {
+    record.verdict = "frontchannel_logout";
+    let provider = gate
+        .providers
+        .find(provider)
+        .filter(|provider| provider.tells_of_logouts() && provider.profile().frontchannel_logout);
+    let provider = provider.ok_or(Reject::NotFound)?;
+    let query = request.query();
+    let (Some(iss), Some(sid)) = (parameter(query, "iss"), parameter(query, "sid")) else {
+        return Err(Reject::BadRequest("iss and sid are missing".into()));
+    };
+    if sid.is_empty() || sid.len() > LONGEST {
+        return Err(Reject::BadRequest("sid is empty or too long".into()));
+    }
+    if let Err(error) = provider.check_issuer(Some(&iss)).await {
+        record.detail = Some(error.to_string());
+        return Err(Reject::BadRequest("iss is not the provider".into()));
+    }
+    gate.sessions.revocations().revoke(Revocation {
+        target: Target::provider_session(&provider.profile().name, &sid),
+        not_before: clock::now(),
+    });
+    let origin = Url::parse(&iss).map(|issuer| issuer.origin().ascii_serialization());
+    Ok(reply::framed(origin.as_deref().unwrap_or("'none'")))
+}
+
+/// Bytes of a `sid`.
+const LONGEST: usize = 1_024;

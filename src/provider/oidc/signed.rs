@@ -1,0 +1,169 @@
+//! Pure: what every token that a provider signs must pass, whatever it is for: signature, issuer, audience, times.
+//!
+//! `jsonwebtoken` verifies the signature; what the token may say is judged here, with the time passed
+//! in. The algorithm is never the token's to choose: it must be on the provider's list and fit the key.
+
+use std::{str::FromStr, time::Duration};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, crypto};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::{
+    super::token_answer::whole_seconds,
+    id_token::IdTokenError,
+    keys::{Key, KeySet, NoKey},
+};
+use crate::clock::Timestamp;
+
+/// Who must have signed, for whom, and how.
+#[derive(Clone, Copy)]
+pub(super) struct Signer<'a> {
+    pub(super) issuer: &'a str,
+    /// Whether an issuer signs as this `iss`.
+    pub(super) issues: fn(issuer: &str, iss: &str) -> bool,
+    pub(super) client_id: &'a str,
+    /// Never empty, asymmetric only.
+    pub(super) algorithms: &'a [Algorithm],
+    pub(super) now: Timestamp,
+}
+
+/// A token that passed.
+#[derive(Debug)]
+pub(super) struct Signed {
+    pub(super) claims: Map<String, Value>,
+    pub(super) algorithm: Algorithm,
+}
+
+/// Verifies `token`; `is_kind` says whether a `typ` is that of its kind (RFC 8725 §3.11).
+pub(super) fn verify(
+    token: &str,
+    keys: &KeySet,
+    signer: &Signer<'_>,
+    is_kind: fn(&str) -> bool,
+) -> Result<Signed, IdTokenError> {
+    if token.len() > MAX_TOKEN {
+        return Err(IdTokenError::TooLarge);
+    }
+    let (message, signature) = token.rsplit_once('.').ok_or(IdTokenError::Malformed)?;
+    let (header, payload) = message.split_once('.').ok_or(IdTokenError::Malformed)?;
+    let header: Header = part(header)?;
+    if header.crit.is_some() {
+        return Err(IdTokenError::Critical);
+    }
+    if !header.typ.as_deref().is_none_or(is_kind) {
+        return Err(IdTokenError::Type);
+    }
+    let algorithm = Algorithm::from_str(&header.alg)
+        .ok()
+        .filter(|algorithm| signer.algorithms.contains(algorithm))
+        .ok_or(IdTokenError::Algorithm)?;
+    let key = keys
+        .choose(header.kid.as_deref(), algorithm)
+        .map_err(|none| match none {
+            NoKey::Unknown => IdTokenError::UnknownKey,
+            NoKey::Ambiguous => IdTokenError::AmbiguousKey,
+        })?;
+    let verified = crypto::verify(signature, message.as_bytes(), &key.public, algorithm);
+    if !verified.is_ok_and(|valid| valid) {
+        return Err(IdTokenError::Signature);
+    }
+    let claims: Map<String, Value> = part(payload)?;
+    check_parties(&claims, signer)?;
+    check_key_issuer(&claims, key, signer)?;
+    check_times(&claims, signer.now)?;
+    Ok(Signed { claims, algorithm })
+}
+
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    kid: Option<String>,
+    typ: Option<String>,
+    crit: Option<Value>,
+}
+
+fn part<T: for<'de> Deserialize<'de>>(encoded: &str) -> Result<T, IdTokenError> {
+    let json = URL_SAFE_NO_PAD
+        .decode(encoded)
+        .map_err(|_| IdTokenError::Malformed)?;
+    serde_json::from_slice(&json).map_err(|_| IdTokenError::Malformed)
+}
+
+fn check_parties(claims: &Map<String, Value>, signer: &Signer<'_>) -> Result<(), IdTokenError> {
+    if !text(claims, "iss").is_some_and(|iss| (signer.issues)(signer.issuer, iss)) {
+        return Err(IdTokenError::Issuer);
+    }
+    let audience: Vec<Option<&str>> = match claims.get("aud") {
+        Some(Value::Array(list)) => list.iter().map(Value::as_str).collect(),
+        Some(single) => vec![single.as_str()],
+        None => Vec::new(),
+    };
+    if !audience.contains(&Some(signer.client_id)) {
+        return Err(IdTokenError::Audience);
+    }
+    // Audiences beside us are trusted only where the provider says that the token was made for us.
+    let only_us = audience.iter().all(|name| *name == Some(signer.client_id));
+    match claims.get("azp") {
+        Some(party) if party.as_str() != Some(signer.client_id) => {
+            return Err(IdTokenError::AuthorizedParty);
+        }
+        None if !only_us => return Err(IdTokenError::AuthorizedParty),
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Where one set of keys serves many issuers, a key may be for one of them alone: it must not sign for
+/// the others.
+fn check_key_issuer(
+    claims: &Map<String, Value>,
+    key: &Key,
+    signer: &Signer<'_>,
+) -> Result<(), IdTokenError> {
+    let iss = text(claims, "iss").unwrap_or_default();
+    match &key.issuer {
+        Some(issuer) if !(signer.issues)(issuer, iss) => Err(IdTokenError::UnknownKey),
+        _ => Ok(()),
+    }
+}
+
+fn check_times(claims: &Map<String, Value>, now: Timestamp) -> Result<(), IdTokenError> {
+    let time = |name: &str| {
+        claims
+            .get(name)
+            .and_then(Value::as_f64)
+            .and_then(whole_seconds)
+    };
+    let expires = time("exp").ok_or(IdTokenError::Expired)?;
+    if now >= Timestamp(expires).after(LEEWAY) {
+        return Err(IdTokenError::Expired);
+    }
+    let issued = time("iat").map(Timestamp).ok_or(IdTokenError::IssuedAt)?;
+    if issued > now.after(LEEWAY) || now.since(issued) > MAX_AGE {
+        return Err(IdTokenError::IssuedAt);
+    }
+    if claims.contains_key("nbf") {
+        let begins = time("nbf").map(Timestamp).ok_or(IdTokenError::NotBefore)?;
+        if begins > now.after(LEEWAY) {
+            return Err(IdTokenError::NotBefore);
+        }
+    }
+    Ok(())
+}
+
+/// The text at `name`.
+pub(super) fn text<'c>(claims: &'c Map<String, Value>, name: &str) -> Option<&'c str> {
+    claims.get(name).and_then(Value::as_str)
+}
+
+/// Large enough for a few hundred groups.
+pub(super) const MAX_TOKEN: usize = 16 * 1024;
+
+/// How far a provider's clock may be off.
+pub(super) const LEEWAY: Duration = Duration::from_mins(1);
+
+/// Tokens are minutes old when they come, and what ties them to their occasion is checked apart; the rest is for slow
+/// clocks.
+pub(super) const MAX_AGE: Duration = Duration::from_hours(1);

@@ -1,0 +1,109 @@
+//! Tokens that the provider signs, held against its keys; against newer ones where it has rotated them.
+
+use aws_lc_rs::digest;
+use moka::{policy::EvictionPolicy, sync::Cache};
+use serde_json::{Map, Value};
+
+use super::{
+    Oidc,
+    id_token::{self, Expected, IdTokenError},
+    keys::KeySet,
+    logout_token::{self, LogoutTokenError},
+    metadata::Metadata,
+    signed::{LEEWAY, MAX_AGE, Signer},
+};
+use crate::{
+    clock::Timestamp,
+    provider::{GrantTokens, LogoutClaim, ProviderError},
+};
+
+/// Logout tokens that have come, by the hashes of their ids, for as long as they would count.
+pub(super) fn logouts() -> Cache<[u8; 32], ()> {
+    Cache::builder()
+        .max_capacity(LOGOUTS)
+        .time_to_live(MAX_AGE + LEEWAY * 2)
+        .eviction_policy(EvictionPolicy::lru())
+        .build()
+}
+
+impl Oidc {
+    /// The claims of the ID token among `tokens`, all checks passed.
+    pub(super) async fn id_token_claims(
+        &self,
+        metadata: &Metadata,
+        tokens: &GrantTokens,
+        nonce: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Map<String, Value>, ProviderError> {
+        let token = tokens.id.as_deref().ok_or(IdTokenError::Missing)?;
+        let expected = Expected {
+            signer: self.signer(metadata, now),
+            nonce,
+            access_token: &tokens.access,
+        };
+        self.with_keys(metadata, |keys| {
+            let verified = id_token::verify(token, keys, &expected);
+            verified.map_err(|error| (error.into(), error.may_be_rotation()))
+        })
+        .await
+    }
+
+    /// Whose logout `token` tells of, all checks passed, that it has not come before included.
+    pub(super) async fn logout_claim(
+        &self,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<LogoutClaim, ProviderError> {
+        let metadata = self.discovery.obtain().await?;
+        let signer = self.signer(&metadata, now);
+        let subject = &self.rules.names().subject;
+        let verified = self.with_keys(&metadata, |keys| {
+            let verified = logout_token::verify(token, keys, &signer, subject);
+            verified.map_err(|error| {
+                let may_be_rotation =
+                    matches!(error, LogoutTokenError::Token(error) if error.may_be_rotation());
+                (error.into(), may_be_rotation)
+            })
+        });
+        let verified = verified.await?;
+        let id = digest::digest(&digest::SHA256, verified.id.as_bytes());
+        let id = *id.as_ref().first_chunk().expect("SHA-256 has 32 bytes");
+        // Whoever has seen a token must not end what began after it.
+        if self.logouts.entry(id).or_insert(()).is_fresh() {
+            Ok(verified.claim)
+        } else {
+            Err(LogoutTokenError::Replayed.into())
+        }
+    }
+
+    fn signer<'m>(&'m self, metadata: &'m Metadata, now: Timestamp) -> Signer<'m> {
+        Signer {
+            issuer: &metadata.issuer,
+            issues: self.flavour.issues,
+            client_id: self.client.id(),
+            algorithms: &metadata.algorithms,
+            now,
+        }
+    }
+
+    /// Verifies with the provider's keys; once more with newer ones where the error says that they may help.
+    async fn with_keys<T>(
+        &self,
+        metadata: &Metadata,
+        verify: impl Fn(&KeySet) -> Result<T, (ProviderError, bool)> + Send + Sync,
+    ) -> Result<T, ProviderError> {
+        let keys = self.keys.keys(&metadata.jwks_uri).await?;
+        let error = match verify(&keys) {
+            Ok(verified) => return Ok(verified),
+            Err((error, false)) => return Err(error),
+            Err((error, true)) => error,
+        };
+        match self.keys.newer(&metadata.jwks_uri, &keys).await {
+            Some(keys) => verify(&keys).map_err(|(error, _)| error),
+            None => Err(error),
+        }
+    }
+}
+
+/// Logout tokens remembered by this process. Their signature is the provider's, so nobody else can fill this.
+const LOGOUTS: u64 = 100_000;

@@ -1,0 +1,144 @@
+//! Farewell: once a session is signed out here, its provider is asked to take the tokens back (RFC 7009).
+//!
+//! It is a courtesy behind the visitor's back: the session has ended already, nobody waits, and what fails is tried
+//! again a few times and then left to the tokens' own end.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    runtime::Handle,
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{Session, Tokens};
+use crate::{
+    provider::{Call, Provider, ProviderError, Providers, http::HttpError},
+    random,
+};
+
+/// Has tokens taken back.
+pub struct Farewell {
+    providers: Arc<Providers>,
+    runtime: Handle,
+    /// How many may still wait.
+    room: Arc<Semaphore>,
+    /// How many may still call at once.
+    lines: Arc<Semaphore>,
+    running: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Farewell {
+    /// Calls are made on `runtime`, which outlives the workers.
+    pub fn new(providers: Arc<Providers>, runtime: Handle) -> Self {
+        Self {
+            providers,
+            runtime,
+            room: Arc::new(Semaphore::new(ROOM)),
+            lines: Arc::new(Semaphore::new(LINES)),
+            running: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// Has the tokens of a session that was signed out taken back, soon.
+    pub(super) fn to(&self, session: &Session) {
+        let tokens = &session.tokens;
+        let name = &*session.identity.provider;
+        let provider = self.providers.find(name).filter(|provider| {
+            let profile = provider.profile();
+            // Tokens go to nobody but who gave them.
+            profile.revoke && profile.fingerprint == session.provider_fingerprint
+        });
+        let Some(provider) = provider else {
+            return;
+        };
+        if tokens.refresh.is_none() && tokens.access.is_none() {
+            return;
+        }
+        let Ok(place) = Arc::clone(&self.room).try_acquire_owned() else {
+            tracing::warn!(provider = name, "too many tokens wait to be revoked");
+            return;
+        };
+        let (provider, tokens) = (Arc::clone(provider), tokens.clone());
+        let (lines, stop) = (Arc::clone(&self.lines), self.stop.clone());
+        self.running.spawn_on(
+            async move {
+                revoke(provider.as_ref(), &tokens, &lines, &stop).await;
+                drop(place);
+            },
+            &self.runtime,
+        );
+    }
+
+    /// Waits until what runs has ended. Pauses are cut short.
+    pub async fn finish(&self) {
+        self.stop.cancel();
+        self.running.close();
+        self.running.wait().await;
+    }
+}
+
+async fn revoke(
+    provider: &dyn Provider,
+    tokens: &Tokens,
+    lines: &Semaphore,
+    stop: &CancellationToken,
+) {
+    let name = &provider.profile().name;
+    for attempt in 1..=ATTEMPTS {
+        let outcome = {
+            let _line = lines.acquire().await;
+            timeout(LONGEST_CALL, provider.revoke(tokens)).await
+        };
+        let error = match outcome.unwrap_or(Err(timed_out())) {
+            Ok(()) => return,
+            Err(error) => error,
+        };
+        if attempt == ATTEMPTS || !error.is_outage() {
+            tracing::warn!(provider = name, %error, attempt, "a token cannot be revoked");
+            return;
+        }
+        tracing::debug!(provider = name, %error, attempt, "a token cannot be revoked now");
+        let [jitter] = random::bytes();
+        tokio::select! {
+            () = sleep(pause(attempt, jitter)) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+}
+
+/// A second, then four, and up to half as much again: those who failed together do not come back together.
+fn pause(attempt: u32, jitter: u8) -> Duration {
+    let pause = Duration::from_secs(1) * 4_u32.pow(attempt - 1);
+    pause + pause * u32::from(jitter) / 510
+}
+
+fn timed_out() -> ProviderError {
+    ProviderError::Http {
+        call: Call::Revocation,
+        error: HttpError::Timeout,
+    }
+}
+
+/// Sessions whose tokens may wait: a few kilobytes each.
+const ROOM: usize = 1_000;
+/// Calls at once.
+const LINES: usize = 16;
+/// How often a token is tried.
+const ATTEMPTS: u32 = 3;
+/// How long a call may take.
+const LONGEST_CALL: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow() {
+        assert_eq!(pause(1, 0), Duration::from_secs(1));
+        assert_eq!(pause(2, 255), Duration::from_secs(6));
+    }
+}

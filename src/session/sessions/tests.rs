@@ -1,0 +1,177 @@
+use std::time::Duration;
+
+use http::header::COOKIE;
+use tokio::runtime::Handle;
+
+use super::*;
+use crate::{
+    config::{HeadersConfig, PublicUrl, Secret, SessionConfig, StoreConfig},
+    provider::{HttpClient, Providers},
+    session::{Identity, KeepTokens, Tokens, store::Memory},
+};
+
+const NOW: Timestamp = Timestamp(1_800_000_000);
+
+const LIFETIMES: Lifetimes = Lifetimes {
+    lifetime: Duration::from_hours(8),
+    idle_timeout: Duration::from_mins(30),
+};
+
+fn gate(secrets: &[&str], keeping: Keeping) -> Sessions {
+    let secrets: Vec<Secret> = secrets
+        .iter()
+        .map(|text| Secret::new((*text).to_owned()))
+        .collect();
+    let keys = Arc::new(KeyRing::new(&secrets, "app.example.com"));
+    let config = SessionConfig {
+        secrets,
+        ephemeral: false,
+        lifetime: LIFETIMES.lifetime,
+        idle_timeout: LIFETIMES.idle_timeout,
+        cookie_name: "sidegate".to_owned(),
+        store: StoreConfig::Cookie,
+        max_sessions: 1,
+        shared: None,
+        provider_grace: Duration::ZERO,
+    };
+    let public_url = PublicUrl {
+        url: "https://app.example.com".parse().unwrap(),
+    };
+    let providers = Providers::new(&[], &HeadersConfig::default(), &HttpClient::for_test());
+    let revocations = Arc::new(Revocations::new(LIFETIMES.lifetime));
+    let providers = Arc::new(providers);
+    let farewell = Farewell::new(Arc::clone(&providers), Handle::current());
+    let refresher = Refresher::new(
+        providers,
+        Arc::clone(&revocations),
+        KeepTokens::default(),
+        Duration::ZERO,
+        Handle::current(),
+    );
+    Sessions::new(
+        keys,
+        Cookies::new(&config, &public_url, "/oauth2"),
+        LIFETIMES,
+        keeping,
+        revocations,
+        Arc::new(refresher),
+        Arc::new(farewell),
+    )
+}
+
+fn in_store(store: &Arc<dyn Store>) -> Keeping {
+    Keeping::Store(Arc::clone(store))
+}
+
+fn store() -> Arc<dyn Store> {
+    Arc::new(Memory::new(10, LIFETIMES))
+}
+
+/// As a newer version has written it.
+fn session() -> Session {
+    Session {
+        further: "news".into(),
+        ..Session::begin([1; 16], [2; 16], NOW, Identity::of("corp", "1"))
+    }
+}
+
+/// The request that a browser makes which was sent these cookies.
+fn bringing(set: &[HeaderValue]) -> HeaderMap {
+    let pairs = set.iter().map(|header| {
+        let text = header.to_str().unwrap();
+        text.split(';').next().unwrap()
+    });
+    let cookies: Vec<&str> = pairs.filter(|pair| !pair.ends_with('=')).collect();
+    [(COOKIE, HeaderValue::from_str(&cookies.join("; ")).unwrap())]
+        .into_iter()
+        .collect()
+}
+
+async fn begun(gate: &Sessions) -> HeaderMap {
+    let visit = gate.visit(&HeaderMap::new(), NOW).await.unwrap();
+    bringing(
+        &gate
+            .begin(&session(), &visit, NOW)
+            .await
+            .unwrap_or_default(),
+    )
+}
+
+async fn found(gate: &Sessions, request: &HeaderMap, after: u64) -> Option<Session> {
+    let visit = gate.visit(request, Timestamp(NOW.0 + after)).await;
+    visit.unwrap().session
+}
+
+#[tokio::test]
+async fn a_new_secret_seals_cookies_and_tickets_anew() {
+    let store = store();
+    let kept: [&dyn Fn() -> Keeping; 2] =
+        [&|| Keeping::Cookie { shared: None }, &|| in_store(&store)];
+    for keeping in kept {
+        let old = begun(&gate(&["old"], keeping())).await;
+        let both = gate(&["new", "old"], keeping());
+        let visit = both.visit(&old, NOW).await.unwrap();
+        assert_eq!(visit.session.as_ref().unwrap().further, "news");
+        let new = bringing(&both.renew(&visit, NOW));
+        let visit = both.visit(&new, NOW).await.unwrap();
+        assert!(both.renew(&visit, NOW).is_empty(), "once");
+        let only = gate(&["new"], keeping());
+        let session = found(&only, &new, 0).await.unwrap();
+        assert_eq!(session.further, "news");
+        assert!(found(&only, &old, 0).await.is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_ticket_is_small_whatever_the_session_holds() {
+    let gate = gate(&["one"], in_store(&store()));
+    let visit = gate.visit(&HeaderMap::new(), NOW).await.unwrap();
+    let large = Session {
+        tokens: Tokens {
+            refresh: Some("x".repeat(4_000).into()),
+            ..Tokens::default()
+        },
+        ..session()
+    };
+    let set = gate.begin(&large, &visit, NOW).await.unwrap_or_default();
+    let request = bringing(&set);
+    let value = request[COOKIE].to_str().unwrap().split_once('=').unwrap().1;
+    assert!(value.len() < 120, "{} characters", value.len());
+}
+
+#[tokio::test]
+async fn in_a_store_both_ends_are_kept_to_the_second() {
+    let minutes = |minutes: u64| minutes * 60;
+    let gate = gate(&["one"], in_store(&store()));
+    let request = begun(&gate).await;
+    // Each look is a use.
+    assert!(found(&gate, &request, minutes(30) - 1).await.is_some());
+    assert!(found(&gate, &request, minutes(60) - 2).await.is_some());
+    assert!(found(&gate, &request, minutes(90) - 2).await.is_none());
+
+    let request = begun(&gate).await;
+    for use_at in (0..minutes(8 * 60)).step_by(600) {
+        assert!(found(&gate, &request, use_at).await.is_some(), "{use_at}");
+    }
+    assert!(found(&gate, &request, minutes(8 * 60) - 1).await.is_some());
+    assert!(found(&gate, &request, minutes(8 * 60)).await.is_none());
+}
+
+#[tokio::test]
+async fn in_a_cookie_the_absolute_end_is_exact_and_the_idle_one_nearly() {
+    let gate = gate(&["one"], Keeping::Cookie { shared: None });
+    let request = begun(&gate).await;
+    assert!(found(&gate, &request, 30 * 60 - 1).await.is_some());
+    assert!(found(&gate, &request, 30 * 60).await.is_none());
+    let mut request = request;
+    for use_at in (0..8 * 3_600).step_by(60) {
+        let now = Timestamp(NOW.0 + use_at);
+        let visit = gate.visit(&request, now).await.unwrap();
+        assert!(visit.session.is_some(), "{use_at}");
+        let set = gate.renew(&visit, now);
+        if !set.is_empty() {
+            request = bringing(&set);
+        }
+    }
+    assert!(found(&gate, &request, 8 * 3_600).await.is_none());
+}

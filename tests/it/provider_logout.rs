@@ -1,0 +1,424 @@
+//! Signing out on both sides. A provider says that somebody has signed out there: by a token from server to server, or
+//! in a frame of its page. And somebody who signs out here has the provider take the tokens back.
+
+use std::time::{Duration, Instant};
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::support::{
+    Browser, House, Reply, ScriptedProvider, Upstream, arranged,
+    house::Plan,
+    keys::{self, Signing},
+    node_provider,
+    provider::{CLIENT_ID, CLIENT_SECRET, Call, lay_over, now},
+    standard_with, websocket,
+};
+
+const ENDPOINT: &str = "/oauth2/backchannel_logout/script";
+const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
+
+async fn signed_in(house: &House, provider: &ScriptedProvider, sub: &str, sid: &str) -> Browser {
+    provider.user("sub", json!(sub));
+    provider.set(|behaviour| behaviour.id_token = json!({ "sid": sid }));
+    let browser = house.browser();
+    browser.sign_in("/").await;
+    browser
+}
+
+async fn status(browser: &Browser) -> StatusCode {
+    browser.fetch(Method::GET, "/").send().await.status
+}
+
+/// A logout token, `changes` laid over it.
+fn token(provider: &ScriptedProvider, changes: &Value, signing: Signing) -> String {
+    let id: String = (0..2).map(|_| format!("{:?}", Instant::now())).collect();
+    let mut claims = json!({
+        "iss": provider.issuer(), "aud": CLIENT_ID, "iat": now(), "exp": now() + 120, "jti": id,
+        "events": { EVENT: {} },
+    });
+    lay_over(&mut claims, changes);
+    keys::id_token(&claims, signing, CLIENT_SECRET)
+}
+
+async fn tell(house: &House, form: &str) -> Reply {
+    // A server: no cookies, no Fetch Metadata.
+    let ask = house.browser();
+    let ask = ask.bare(Method::POST, ENDPOINT);
+    let ask = ask.header("content-type", "application/x-www-form-urlencoded");
+    let reply = ask.body(form.to_owned()).send().await;
+    assert_eq!(reply.header("cache-control"), "no-store");
+    assert_eq!(reply.set_cookies(), Vec::<String>::new());
+    reply
+}
+
+#[tokio::test]
+async fn a_logout_token_ends_a_session_or_all_of_a_users() {
+    for store in ["cookie", "memory"] {
+        let (house, _upstream, provider) =
+            standard_with(|plan| plan.session(&format!("store = \"{store}\""))).await;
+        let ada = signed_in(&house, &provider, "ada", "s-1").await;
+        let again = signed_in(&house, &provider, "ada", "s-2").await;
+        let bob = signed_in(&house, &provider, "bob", "s-3").await;
+        let opened = websocket::open(&house, &ada, "/ws", &[]).await;
+        let (mut socket, _) = opened.unwrap_or_else(|refused| panic!("{refused:?}"));
+        websocket::expect_echo(&mut socket, "hello").await;
+
+        let unknown = token(&provider, &json!({ "sid": "s-0" }), Signing::First);
+        let reply = tell(&house, &format!("logout_token={unknown}")).await;
+        assert_eq!((reply.status, reply.text().as_str()), (StatusCode::OK, ""));
+        assert_eq!(status(&ada).await, StatusCode::OK);
+
+        let one = token(
+            &provider,
+            &json!({ "sid": "s-1", "sub": "ada" }),
+            Signing::First,
+        );
+        let form = format!("logout_token={one}");
+        assert_eq!(tell(&house, &form).await.status, StatusCode::OK);
+        assert_eq!(status(&ada).await, StatusCode::UNAUTHORIZED);
+        assert_eq!(status(&again).await, StatusCode::OK);
+        super::live::closed(&mut socket).await;
+
+        let all = token(&provider, &json!({ "sub": "ada" }), Signing::Elliptic);
+        let form = format!("logout_token={all}");
+        assert_eq!(tell(&house, &form).await.status, StatusCode::OK);
+        assert_eq!(status(&again).await, StatusCode::UNAUTHORIZED);
+        assert_eq!(status(&bob).await, StatusCode::OK);
+
+        // Who signs in again is in, and the old token, seen by somebody, does not end that.
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+        let back = signed_in(&house, &provider, "ada", "s-4").await;
+        let reply = tell(&house, &form).await;
+        assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+        assert_eq!(status(&back).await, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_good_logout_token_ends_nothing() {
+    let (house, _upstream, provider) = standard_with(|plan| plan).await;
+    let ada = signed_in(&house, &provider, "ada", "s-1").await;
+    let good = json!({ "sub": "ada", "sid": "s-1" });
+    let with = |name: &str, value: Value| {
+        let mut changes = good.clone();
+        changes[name] = value;
+        token(&provider, &changes, Signing::First)
+    };
+    let mut bad: Vec<String> = vec![
+        with("iss", json!("https://other.example")),
+        with("aud", json!("other")),
+        with("iat", Value::Null),
+        with("exp", Value::Null),
+        with("exp", json!(now() - 61)),
+        with("jti", Value::Null),
+        with("events", Value::Null),
+        with("events", json!({})),
+        with("nonce", json!("n")),
+        token(&provider, &json!({}), Signing::First),
+        // An ID token.
+        token(
+            &provider,
+            &json!({ "sub": "ada", "sid": "s-1", "events": null, "nonce": "n" }),
+            Signing::First,
+        ),
+    ];
+    for signing in [
+        Signing::None,
+        Signing::NoneWithSignature,
+        Signing::HmacWithPublicKey,
+        Signing::HmacWithClientSecret,
+        Signing::Forged,
+        Signing::Tampered,
+        Signing::UnknownKid,
+        Signing::Garbage,
+    ] {
+        bad.push(token(&provider, &good, signing));
+    }
+    let mut forms: Vec<String> = bad
+        .iter()
+        .map(|token| format!("logout_token={token}"))
+        .collect();
+    let whole = token(&provider, &good, Signing::First);
+    forms.extend([
+        String::new(),
+        "logout_token=".to_owned(),
+        format!("token={whole}"),
+        format!("logout_token={whole}&logout_token={whole}"),
+        format!("logout_token={whole}&padding={}", "x".repeat(40_000)),
+    ]);
+    for form in forms {
+        let reply = tell(&house, &form).await;
+        assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{form}");
+        assert_eq!(
+            reply.json(),
+            json!({ "error": "invalid_request" }),
+            "{form}"
+        );
+    }
+    let form = format!("logout_token={whole}");
+    let ask = house.browser();
+    let json_body = ask
+        .bare(Method::POST, ENDPOINT)
+        .header("content-type", "application/json");
+    assert_eq!(
+        json_body.body(form.clone()).send().await.status,
+        StatusCode::BAD_REQUEST
+    );
+    let get = ask
+        .bare(Method::GET, &format!("{ENDPOINT}?{form}"))
+        .send()
+        .await;
+    assert_eq!(get.status, StatusCode::METHOD_NOT_ALLOWED);
+    for other in [
+        "/oauth2/backchannel_logout/nobody",
+        "/oauth2/backchannel_logout",
+    ] {
+        let reply = ask
+            .bare(Method::POST, other)
+            .body(form.clone())
+            .send()
+            .await;
+        assert_eq!(reply.status, StatusCode::NOT_FOUND);
+    }
+    assert_eq!(status(&ada).await, StatusCode::OK);
+    // None of it took the good one's place.
+    assert_eq!(tell(&house, &form).await.status, StatusCode::OK);
+    assert_eq!(status(&ada).await, StatusCode::UNAUTHORIZED);
+    assert!(
+        !house.process.log().contains(&whole[..40]),
+        "no token in the log"
+    );
+}
+
+#[tokio::test]
+async fn without_keys_the_provider_is_asked_to_come_again() {
+    let upstream = Upstream::start().await;
+    let provider = ScriptedProvider::start_down();
+    let house = House::plan()
+        .upstream(&upstream)
+        .provider(&provider)
+        .start()
+        .await;
+    let form = format!(
+        "logout_token={}",
+        token(&provider, &json!({ "sub": "ada" }), Signing::First)
+    );
+    let reply = tell(&house, &form).await;
+    assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_ne!(reply.header("retry-after"), "");
+}
+
+fn front(iss: &str, sid: &str) -> String {
+    let query = url::form_urlencoded::Serializer::new(String::new())
+        .append_pair("iss", iss)
+        .append_pair("sid", sid)
+        .finish();
+    format!("/oauth2/frontchannel_logout/script?{query}")
+}
+
+#[tokio::test]
+async fn a_frame_of_the_provider_ends_a_session_where_that_is_wanted() {
+    let (house, _upstream, provider) =
+        standard_with(|plan: Plan| plan.provider_line("frontchannel_logout = true")).await;
+    let ada = signed_in(&house, &provider, "ada", "s-1").await;
+    let bob = signed_in(&house, &provider, "bob", "s-2").await;
+    let frame = house.browser();
+    for (iss, sid) in [
+        ("https://other.example", "s-1"),
+        ("", "s-1"),
+        (provider.issuer().as_str(), ""),
+        (provider.issuer().as_str(), "s-0"),
+    ] {
+        frame.bare(Method::GET, &front(iss, sid)).send().await;
+    }
+    let bare = frame
+        .bare(Method::GET, "/oauth2/frontchannel_logout/script")
+        .send()
+        .await;
+    assert_eq!(bare.status, StatusCode::BAD_REQUEST);
+    assert_eq!(status(&ada).await, StatusCode::OK);
+    let address = front(&provider.issuer(), "s-1");
+    let reply = frame
+        .navigate(&address)
+        .header("sec-fetch-site", "cross-site")
+        .send()
+        .await;
+    assert_eq!(reply.status, StatusCode::OK);
+    assert_eq!(reply.header("cache-control"), "no-store");
+    let policy = reply.header("content-security-policy");
+    assert!(
+        policy.ends_with(&format!("frame-ancestors {}", provider.issuer())),
+        "{policy}"
+    );
+    assert_eq!(reply.header("x-frame-options"), "");
+    assert_eq!(status(&ada).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(status(&bob).await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_frame_ends_nothing_unasked() {
+    let (house, _upstream, provider) = standard_with(|plan| plan).await;
+    let ada = signed_in(&house, &provider, "ada", "s-1").await;
+    let reply = house.browser().get(&front(&provider.issuer(), "s-1")).await;
+    assert_eq!(reply.status, StatusCode::NOT_FOUND);
+    assert_eq!(status(&ada).await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn signing_out_at_npms_provider_signs_out_here() {
+    let upstream = Upstream::start().await;
+    let table = node_provider::table().replace("\"sidegate\"", "\"told\"");
+    let table = format!("{table}allow = \"anyone\"\n");
+    let house = House::plan()
+        .upstream(&upstream)
+        .named("npm", &table)
+        .start()
+        .await;
+    let ada = house.browser();
+    let issuer = node_provider::issuer();
+    ada.get(&format!("{issuer}/_told?port={}", house.address.port()))
+        .await;
+    node_provider::sign_in(&ada, "/", "ada").await;
+    let bob = house.browser();
+    node_provider::sign_in(&bob, "/", "bob").await;
+    assert_eq!(status(&ada).await, StatusCode::OK);
+
+    // Another app of the provider's leads here.
+    let page = ada.get(&format!("{issuer}/session/end")).await;
+    let text = page.text();
+    let (_, rest) = text
+        .split_once("name=\"xsrf\" value=\"")
+        .unwrap_or_else(|| panic!("{text}"));
+    let (xsrf, _) = rest.split_once('"').expect("a quoted value");
+    let confirm = ada
+        .navigate(&format!("{issuer}/session/end/confirm"))
+        .method(Method::POST);
+    let confirm = confirm.header("content-type", "application/x-www-form-urlencoded");
+    let reply = confirm.body(format!("xsrf={xsrf}&logout=yes")).send().await;
+    assert!(
+        reply.status.is_redirection() || reply.status == StatusCode::OK,
+        "{}",
+        reply.text()
+    );
+
+    assert_eq!(
+        status(&ada).await,
+        StatusCode::UNAUTHORIZED,
+        "{}",
+        house.process.log()
+    );
+    assert_eq!(status(&bob).await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_provider_without_openid_has_no_such_endpoints() {
+    let upstream = Upstream::start().await;
+    let table = "type = \"github\"\nclient_id = \"x\"\nclient_secret = \"y\"\nallow = \"anyone\"\n\
+                 frontchannel_logout = true\n";
+    let house = House::plan()
+        .upstream(&upstream)
+        .named("hub", table)
+        .start()
+        .await;
+    let browser = house.browser();
+    let back = browser
+        .bare(Method::POST, "/oauth2/backchannel_logout/hub")
+        .send()
+        .await;
+    let front = browser
+        .get("/oauth2/frontchannel_logout/hub?iss=x&sid=y")
+        .await;
+    assert_eq!(
+        (back.status, front.status),
+        (StatusCode::NOT_FOUND, StatusCode::NOT_FOUND)
+    );
+}
+
+/// The calls to the revocation endpoint, once there are so many.
+async fn revocations(provider: &ScriptedProvider, count: usize) -> Vec<Call> {
+    for _ in 0..800 {
+        let calls = provider.calls("/revoke");
+        if calls.len() >= count {
+            return calls;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("only {} revocations", provider.calls("/revoke").len());
+}
+
+async fn revoking(statuses: &[u16], line: &str) -> (House, Upstream, ScriptedProvider, Browser) {
+    let (house, upstream, provider) = arranged(
+        |behaviour| behaviour.revocation = Some(statuses.to_vec()),
+        |plan| plan.provider_line(line),
+    )
+    .await;
+    let browser = house.browser();
+    browser.sign_in("/").await;
+    (house, upstream, provider, browser)
+}
+
+#[tokio::test]
+async fn signing_out_has_the_refresh_token_revoked() {
+    let (house, _upstream, provider, browser) = revoking(&[200], "").await;
+    let reply = browser.fetch(Method::POST, "/oauth2/sign_out").send().await;
+    assert_eq!(reply.status, StatusCode::OK);
+    let call = revocations(&provider, 1).await.remove(0);
+    assert_eq!(call.fields["token"], "canary-refresh-token");
+    assert_eq!(call.fields["token_type_hint"], "refresh_token");
+    assert!(
+        call.headers["authorization"]
+            .as_bytes()
+            .starts_with(b"Basic ")
+    );
+    // Once signed out, there is nothing more to revoke.
+    browser.fetch(Method::POST, "/oauth2/sign_out").send().await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(provider.calls("/revoke").len(), 1);
+    assert!(!house.process.log().contains("canary-refresh"));
+}
+
+#[tokio::test]
+async fn a_revocation_that_fails_is_tried_again_and_nobody_waits() {
+    let (_house, _upstream, provider, browser) = revoking(&[503, 503, 200], "").await;
+    let begin = Instant::now();
+    let reply = browser.fetch(Method::POST, "/oauth2/sign_out").send().await;
+    assert_eq!(reply.status, StatusCode::OK);
+    assert!(begin.elapsed() < Duration::from_millis(500));
+    assert_eq!(status(&browser).await, StatusCode::UNAUTHORIZED);
+    revocations(&provider, 3).await;
+
+    let (_house, _upstream, provider, browser) = revoking(&[400], "").await;
+    browser.fetch(Method::POST, "/oauth2/sign_out").send().await;
+    revocations(&provider, 1).await;
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    assert_eq!(provider.calls("/revoke").len(), 1, "a no is a no");
+}
+
+#[tokio::test]
+async fn a_revocation_that_hangs_delays_nothing() {
+    let (_house, _upstream, provider, browser) = revoking(&[0], "").await;
+    let begin = Instant::now();
+    let reply = browser.fetch(Method::POST, "/oauth2/sign_out").send().await;
+    assert_eq!(reply.status, StatusCode::OK);
+    assert!(begin.elapsed() < Duration::from_millis(500));
+    revocations(&provider, 1).await;
+}
+
+#[tokio::test]
+async fn a_stop_does_not_lose_a_revocation() {
+    let (mut house, _upstream, provider, browser) = revoking(&[503, 200], "").await;
+    browser.fetch(Method::POST, "/oauth2/sign_out").send().await;
+    revocations(&provider, 1).await;
+    house.process.terminate();
+    house.process.ended(Duration::from_secs(20)).await;
+    assert_eq!(provider.calls("/revoke").len(), 2);
+}
+
+#[tokio::test]
+async fn tokens_are_left_alone_where_that_is_wanted() {
+    let (_house, _upstream, provider, browser) = revoking(&[200], "revoke = false").await;
+    browser.fetch(Method::POST, "/oauth2/sign_out").send().await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(provider.calls("/revoke").len(), 0);
+}

@@ -1,0 +1,180 @@
+//! Redis is not there, dies, comes back: nobody is logged out by it, and nobody let in.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use http::{Method, StatusCode, header::RETRY_AFTER};
+use tokio::{task::JoinHandle, time::sleep};
+
+use super::{Street, ready, shared, status, store, wait_until_ready};
+use crate::support::{Browser, House, redis::RedisServer};
+
+/// Somebody who asks again and again.
+pub(super) struct Steady {
+    is_over: Arc<AtomicBool>,
+    asking: JoinHandle<(usize, usize)>,
+}
+
+impl Steady {
+    /// Asks every 20 ms, as a page and as a script, and accepts the app's answer or "come back", nothing else.
+    pub(super) fn start(browser: &Browser) -> Self {
+        let is_over = Arc::<AtomicBool>::default();
+        let (browser, over) = (browser.clone(), Arc::clone(&is_over));
+        let asking = tokio::spawn(async move {
+            let (mut let_in, mut put_off) = (0, 0);
+            while !over.load(Ordering::Relaxed) {
+                for reply in [
+                    browser.get("/").await,
+                    browser.fetch(Method::GET, "/").send().await,
+                ] {
+                    match reply.status {
+                        StatusCode::OK => let_in += 1,
+                        StatusCode::SERVICE_UNAVAILABLE => {
+                            assert!(!reply.header(RETRY_AFTER.as_str()).is_empty());
+                            assert!(reply.set_cookies().is_empty());
+                            put_off += 1;
+                        }
+                        other => panic!("{other}: {}", reply.text()),
+                    }
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+            (let_in, put_off)
+        });
+        Self { is_over, asking }
+    }
+
+    /// How often the app answered, and how often it was to come back.
+    pub(super) async fn end(self) -> (usize, usize) {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.asking.await.expect("only good answers")
+    }
+}
+
+#[tokio::test]
+async fn a_gate_starts_without_redis_and_recovers() {
+    let redis = RedisServer::start().await;
+    let street = Street::new().await;
+    let home = street.houses(&store(&redis), 1).await;
+    let sealed = street.plan("store = \"cookie\"").start().await;
+    for (lines, at) in [
+        (store as fn(&RedisServer) -> String, &home[0]),
+        (shared, &sealed),
+    ] {
+        let ada = street.signed_in(at, "ada-1815").await;
+        let mut absent = RedisServer::prepared(&[]);
+        let house = street.plan(&lines(&absent)).start().await;
+        let reply = ready(&house).await;
+        assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(reply.text().contains("session store"), "{}", reply.text());
+        // Who has a session is not sent to sign in, and not let in either.
+        let here = ada.moved_to(&house);
+        let reply = here.get("/").await;
+        assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(!reply.header(RETRY_AFTER.as_str()).is_empty());
+        assert_eq!(house.browser().get("/").await.status, StatusCode::FOUND);
+        absent.run().await;
+        wait_until_ready(&house).await;
+        let bob = street.signed_in(&house, "bob").await;
+        assert_eq!(status(&bob).await, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn redis_killed_and_restarted_logs_nobody_out() {
+    let mut redis = RedisServer::start().await;
+    let street = Street::new().await;
+    let houses = street.houses(&store(&redis), 2).await;
+    let mut people = Vec::new();
+    for number in 0..8 {
+        people.push(
+            street
+                .signed_in(&houses[0], &format!("user-{number}"))
+                .await,
+        );
+    }
+    let (busy, quiet) = people.split_at(4);
+    let steady: Vec<_> = busy.iter().map(Steady::start).collect();
+    let mut seen = Vec::new();
+    sleep(Duration::from_millis(1_500)).await;
+    for outage in [800, 2_500] {
+        redis.kill();
+        sleep(Duration::from_millis(300)).await;
+        // Whom this replica has not seen cannot be let in now, and is not sent away.
+        let reply = quiet[0].moved_to(&houses[1]).get("/").await;
+        seen.push(reply.status);
+        sleep(Duration::from_millis(outage)).await;
+        redis.run().await;
+        sleep(Duration::from_millis(2_000)).await;
+        for person in &people {
+            for house in &houses {
+                assert_eq!(status(&person.moved_to(house)).await, StatusCode::OK);
+            }
+        }
+    }
+    assert_eq!(seen[0], StatusCode::SERVICE_UNAVAILABLE);
+    for steady in steady {
+        let (let_in, put_off) = steady.end().await;
+        // A busy session's copy vouches: hardly anybody is put off.
+        assert!(
+            let_in > 100 && put_off <= let_in / 50,
+            "{let_in} in, {put_off} put off"
+        );
+    }
+    assert_no_secret(&houses);
+}
+
+#[tokio::test]
+async fn a_redis_that_hangs_holds_nobody_up_for_long() {
+    let redis = RedisServer::start_with(&["--enable-debug-command", "yes"]).await;
+    let street = Street::new().await;
+    let houses = street.houses(&store(&redis), 2).await;
+    let ada = street.signed_in(&houses[0], "ada-1815").await;
+    let stranger = ada.moved_to(&houses[1]);
+    let sleeping = redis.ask(&["DEBUG", "SLEEP", "4"]);
+    let asking = async {
+        sleep(Duration::from_millis(100)).await;
+        let begin = std::time::Instant::now();
+        assert_eq!(status(&ada).await, StatusCode::OK);
+        assert_eq!(status(&stranger).await, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(
+            begin.elapsed() < Duration::from_secs(3),
+            "{:?}",
+            begin.elapsed()
+        );
+    };
+    let (answer, ()) = tokio::join!(sleeping, asking);
+    assert!(answer.contains("+OK"), "{answer}");
+    wait_until_ready(&houses[1]).await;
+    assert_eq!(status(&stranger).await, StatusCode::OK);
+}
+
+/// What is lost when Redis loses everything is lost, and nobody is let in for it.
+#[tokio::test]
+async fn a_redis_that_forgets_ends_sessions_and_opens_nothing() {
+    let redis = RedisServer::start().await;
+    let street = Street::new().await;
+    let houses = street.houses(&store(&redis), 1).await;
+    let ada = street.signed_in(&houses[0], "ada-1815").await;
+    assert_eq!(status(&ada).await, StatusCode::OK);
+    redis.ask(&["FLUSHALL"]).await;
+    let took = super::until_nobody(&ada).await;
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    ada.sign_in("/").await;
+    assert_eq!(status(&ada).await, StatusCode::OK);
+}
+
+pub(super) fn assert_no_secret(houses: &[House]) {
+    for house in houses {
+        let log = house.process.log();
+        assert!(
+            !log.contains("canary") && !log.contains("panicked"),
+            "{log}"
+        );
+    }
+}

@@ -1,0 +1,154 @@
+//! Replicas renew a session once between them, whoever is asked first.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use http::{Method, StatusCode};
+use serde_json::json;
+use tokio::time::sleep;
+
+use super::{Street, shared, store, wait_until_ready};
+use crate::support::{
+    House, Reply, Upstream,
+    behaviour::TokenEndpoint,
+    browser::is_session,
+    node_provider::{self, NodeProvider},
+    ports,
+    redis::RedisServer,
+};
+
+/// Requests at once, over all replicas.
+const AT_ONCE: usize = 200;
+/// Rounds that the environment does not ask for more of.
+const ROUNDS: usize = 12;
+
+/// Asks with this cookie and no jar.
+async fn ask(house: &House, cookie: &str) -> Reply {
+    let browser = house.browser();
+    let ask = browser.fetch(Method::GET, "/");
+    ask.header("cookie", &format!("sidegate={cookie}"))
+        .send()
+        .await
+}
+
+/// The session cookie that an answer brings.
+fn successor(reply: &Reply) -> Option<String> {
+    let set = reply.set_cookies();
+    let set = set.iter().find(|header| is_session(header))?;
+    let (_, rest) = set.split_once('=')?;
+    rest.split(';').next().map(str::to_owned)
+}
+
+async fn rounds(lines: fn(&RedisServer) -> String, rounds: usize) {
+    let redis = RedisServer::start().await;
+    let lines = lines(&redis);
+    let upstream = Upstream::start().await;
+    let provider = NodeProvider::start(4);
+    let table = format!("{}allow = \"anyone\"\n", provider.renewing_table());
+    let public = format!("http://{}", ports::free_address());
+    let mut houses = Vec::new();
+    for _ in 0..3 {
+        let plan = House::plan().upstream(&upstream).named("npm", &table);
+        let house = plan.public_url(&public).session(&lines).start().await;
+        wait_until_ready(&house).await;
+        houses.push(house);
+    }
+    let houses = Arc::new(houses);
+    let browser = houses[0].browser();
+    node_provider::sign_in(&browser, "/", "ada").await.seen();
+    let mut cookie = browser.cookie("sidegate").expect("a session");
+    provider.slow(60).await;
+    for round in 0..rounds {
+        sleep(Duration::from_millis(4_050)).await;
+        let (before, _) = provider.token_requests().await;
+        let asking = (0..AT_ONCE).map(|number| {
+            let (houses, cookie) = (Arc::clone(&houses), cookie.clone());
+            tokio::spawn(async move { ask(&houses[number % 3], &cookie).await })
+        });
+        let mut newest = None;
+        for asked in asking.collect::<Vec<_>>() {
+            let reply = asked.await.expect("no panic");
+            let what = format!("{lines} {round}");
+            assert_eq!(reply.status, StatusCode::OK, "{what}: {}", reply.text());
+            assert_eq!(reply.seen().header("x-user-id"), Some("npm:ada"));
+            newest = successor(&reply).or(newest);
+        }
+        let (after, refused) = provider.token_requests().await;
+        assert_eq!(
+            (after - before, refused),
+            (1, 0),
+            "{lines} {round}: token calls"
+        );
+        cookie = newest.unwrap_or(cookie);
+    }
+    for house in &*houses {
+        let log = house.process.log();
+        assert!(
+            !log.contains("cannot be renewed") && !log.contains("panicked"),
+            "{log}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn one_token_call_renews_a_session_at_all_replicas() {
+    let asked = std::env::var("RENEWAL_ROUNDS").ok();
+    let asked = asked.and_then(|rounds| rounds.parse().ok());
+    rounds(store, asked.unwrap_or(ROUNDS)).await;
+}
+
+#[tokio::test]
+async fn one_token_call_renews_a_cookie_at_all_replicas() {
+    rounds(shared, 3).await;
+}
+
+#[tokio::test]
+async fn a_replica_that_dies_of_a_renewal_holds_the_others_up_for_a_lease() {
+    let redis = RedisServer::start().await;
+    for lines in [store(&redis), shared(&redis)] {
+        let street = Street::new().await;
+        street
+            .provider
+            .set(|behaviour| behaviour.expires_in = json!(2));
+        let mut houses = street.houses(&lines, 3).await;
+        let browser = street.signed_in(&houses[0], "ada-1815").await;
+        let cookie = browser.cookie("sidegate").expect("a session");
+        sleep(Duration::from_millis(2_050)).await;
+        street
+            .provider
+            .set(|behaviour| behaviour.token = TokenEndpoint::Hangs);
+        let dying = houses.remove(0);
+        let (address, public) = (dying.address, dying.public_url.clone());
+        let request = format!(
+            "GET / HTTP/1.1\r\nHost: {}\r\nCookie: sidegate={cookie}\r\nConnection: close\r\n\r\n",
+            public.trim_start_matches("http://")
+        );
+        let asking = tokio::spawn(async move {
+            crate::support::raw::try_exchange(address, false, request.as_bytes()).await
+        });
+        while street.provider.renewals() == 0 {
+            sleep(Duration::from_millis(20)).await;
+        }
+        // kill -9
+        drop(dying);
+        let _ = asking.await;
+        street
+            .provider
+            .set(|behaviour| behaviour.token = TokenEndpoint::Good);
+        let begin = Instant::now();
+        let houses = Arc::new(houses);
+        let asking = (0..20).map(|number| {
+            let (houses, cookie) = (Arc::clone(&houses), cookie.clone());
+            tokio::spawn(async move { ask(&houses[number % 2], &cookie).await })
+        });
+        for asked in asking.collect::<Vec<_>>() {
+            let reply = asked.await.expect("no panic");
+            assert_eq!(reply.status, StatusCode::OK, "{lines}: {}", reply.text());
+        }
+        let took = begin.elapsed();
+        assert!(took < Duration::from_secs(13), "{lines}: {took:?}");
+        assert_eq!(street.provider.renewals(), 2, "{lines}");
+    }
+}

@@ -1,0 +1,176 @@
+//! Redis in its other shapes: behind TLS and a password, in a cluster, watched over by sentinels.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::time::sleep;
+
+use super::{
+    Street,
+    faults::{Steady, assert_no_secret},
+    ready, status, until_nobody, wait_until_ready,
+};
+use crate::support::{
+    ports,
+    process::Process,
+    redis::{RedisCluster, RedisServer},
+    tls,
+};
+
+const PASSWORD: &str = "canary/p@ss#word";
+const ESCAPED: &str = "canary%2Fp%40ss%23word";
+
+#[tokio::test]
+async fn tls_and_a_user_with_few_rights() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (cert, key) = tls::write_files(folder.path());
+    let (cert, key) = (cert.display().to_string(), key.display().to_string());
+    let port = ports::free_address().port().to_string();
+    let rule = format!(">{PASSWORD}");
+    let mut redis = RedisServer::prepared(&[
+        "--tls-port",
+        &port,
+        "--tls-cert-file",
+        &cert,
+        "--tls-key-file",
+        &key,
+        "--tls-ca-cert-file",
+        &cert,
+        "--tls-auth-clients",
+        "no",
+        "--requirepass",
+        "of the tests",
+        "--user",
+        "gate",
+        "on",
+        &rule,
+        "~sidegate:*",
+        "&sidegate:*",
+        "+@read",
+        "+@write",
+        "+@scripting",
+        "+@pubsub",
+        "+@connection",
+        "+role",
+        "+time",
+    ]);
+    redis.password("of the tests");
+    redis.run().await;
+    let street = Street::new().await;
+    let lines = format!("store = \"rediss://gate:{ESCAPED}@localhost:{port}\"");
+    let plan = || street.plan(&lines).environment("SSL_CERT_FILE", &cert);
+    let houses = [plan().start().await, plan().start().await];
+    for house in &houses {
+        wait_until_ready(house).await;
+    }
+    let ada = street.signed_in(&houses[0], "ada-1815").await;
+    let elsewhere = houses[1].browser();
+    elsewhere.plant("sidegate", &ada.cookie("sidegate").expect("a session"));
+    assert_eq!(status(&elsewhere).await, StatusCode::OK);
+    ada.fetch(http::Method::POST, "/oauth2/sign_out")
+        .send()
+        .await;
+    assert!(until_nobody(&elsewhere).await < Duration::from_secs(5));
+
+    // A certificate that nobody vouches for, a password that is wrong.
+    let untrusted = street.plan(&lines).start().await;
+    let wrong = lines.replace(ESCAPED, "canary-of-another");
+    let wrong = street
+        .plan(&wrong)
+        .environment("SSL_CERT_FILE", &cert)
+        .start()
+        .await;
+    sleep(Duration::from_secs(1)).await;
+    for house in [untrusted, wrong] {
+        assert_eq!(ready(&house).await.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(
+            house.process.log().contains("Redis is not there"),
+            "{}",
+            house.process.log()
+        );
+        assert_no_secret(&[house]);
+    }
+    assert_no_secret(&houses);
+}
+
+#[tokio::test]
+async fn a_cluster() {
+    let cluster = RedisCluster::start().await;
+    let street = Street::new().await;
+    let houses = street
+        .houses(&format!("store = \"{}\"", cluster.url()), 2)
+        .await;
+    let mut people = Vec::new();
+    for number in 0..6 {
+        people.push(
+            street
+                .signed_in(&houses[0], &format!("user-{number}"))
+                .await,
+        );
+    }
+    for person in &people {
+        assert_eq!(status(&person.moved_to(&houses[1])).await, StatusCode::OK);
+    }
+    let elsewhere = houses[1].browser();
+    elsewhere.plant(
+        "sidegate",
+        &people[0].cookie("sidegate").expect("a session"),
+    );
+    people[0]
+        .fetch(http::Method::POST, "/oauth2/sign_out")
+        .send()
+        .await;
+    assert!(until_nobody(&elsewhere).await < Duration::from_secs(5));
+    for person in &people[1..] {
+        assert_eq!(status(&person.moved_to(&houses[1])).await, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn sentinels_and_a_failover() {
+    let mut master = RedisServer::start().await;
+    let port = master.address.port().to_string();
+    let replica = RedisServer::start_with(&["--replicaof", "127.0.0.1", &port]).await;
+    while !replica
+        .ask(&["INFO", "replication"])
+        .await
+        .contains("master_link_status:up")
+    {
+        sleep(Duration::from_millis(50)).await;
+    }
+    let sentinel = ports::free_address();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("sentinel.conf");
+    let text = format!(
+        "port {}\nbind 127.0.0.1\ndir {}\nsentinel monitor main 127.0.0.1 {port} 1\n\
+         sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n",
+        sentinel.port(),
+        folder.path().display()
+    );
+    std::fs::write(&file, text).expect("the configuration is written");
+    let mut command = std::process::Command::new("redis-server");
+    command.arg(&file).arg("--sentinel");
+    let _watching = Process::start(command);
+
+    let street = Street::new().await;
+    let lines = format!("store = \"redis-sentinel://127.0.0.1:9,{sentinel}/main/0\"");
+    let houses = street.houses(&lines, 2).await;
+    let ada = street.signed_in(&houses[0], "ada-1815").await;
+    let bob = street.signed_in(&houses[0], "bob").await;
+    // Sentinels learn of replicas by and by.
+    sleep(Duration::from_secs(2)).await;
+    let steady = Steady::start(&ada);
+    sleep(Duration::from_millis(500)).await;
+    master.kill();
+    sleep(Duration::from_secs(1)).await;
+    for house in &houses {
+        wait_until_ready(house).await;
+        assert_eq!(status(&bob.moved_to(house)).await, StatusCode::OK);
+    }
+    let (let_in, put_off) = steady.end().await;
+    assert!(let_in > put_off, "{let_in} in, {put_off} put off");
+    assert!(replica.ask(&["ROLE"]).await.contains("master"));
+    // What is written now is written there.
+    let eve = street.signed_in(&houses[1], "eve").await;
+    assert_eq!(status(&eve.moved_to(&houses[0])).await, StatusCode::OK);
+}
