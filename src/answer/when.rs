@@ -6,13 +6,13 @@ use time::OffsetDateTime;
 
 use crate::clock::Timestamp;
 
-/// `22 November 2026, 07:50 UTC`: a page without scripts cannot know where its reader is.
+/// `22 Nov 2026, 07:50 UTC`: a page without scripts cannot know where its reader is.
 pub fn date(at: Timestamp) -> String {
     let at = utc(at);
     format!(
-        "{} {} {}, {:02}:{:02} UTC",
+        "{} {:.3} {}, {:02}:{:02} UTC",
         at.day(),
-        at.month(),
+        at.month().to_string(),
         at.year(),
         at.hour(),
         at.minute()
@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn times_are_written_for_people_and_programs() {
         let at = Timestamp(1_795_333_805);
-        assert_eq!(date(at), "22 November 2026, 07:50 UTC");
+        assert_eq!(date(at), "22 Nov 2026, 07:50 UTC");
         assert_eq!(rfc3339(at), "2026-11-22T07:50:05Z");
         assert_eq!(rfc3339(Timestamp(0)), "1970-01-01T00:00:00Z");
         assert_eq!(rfc3339(Timestamp(u64::MAX)), "9999-12-31T23:59:59Z");

@@ -77,10 +77,11 @@ pub(super) async fn sign_out(
     match Whose::read(&form)? {
         Whose::Others => {
             let others = sessions(gate, session, now).await?;
+            let mut count = 0;
             for entry in others.iter().filter(|entry| !is_of(entry, session)) {
                 end(gate, entry, now).await;
+                count += 1;
             }
-            let count = others.len().saturating_sub(1);
             Ok(back(gate, audience, count))
         }
         Whose::One(name) if name == SessionName::of(session) => {
@@ -144,12 +145,16 @@ fn has_token(gate: &Gate, session: &Session, form: &Form) -> bool {
         .is_some_and(|token| token.as_bytes().ct_eq(expected.as_bytes()).into())
 }
 
+/// This one first.
 async fn sessions(gate: &Gate, session: &Session, now: Timestamp) -> Result<Vec<Entry>, Reject> {
-    let listed = gate
+    let user = UserKey::of(&session.identity);
+    let mut listed = gate
         .presence
-        .list(&UserKey::of(&session.identity), now)
-        .await;
-    listed.map_err(|error| Unavailable::Store(error).into())
+        .list(&user, now)
+        .await
+        .map_err(Unavailable::Store)?;
+    listed.sort_by_key(|entry| !is_of(entry, session));
+    Ok(listed)
 }
 
 fn is_of(entry: &Entry, session: &Session) -> bool {

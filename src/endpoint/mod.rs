@@ -85,9 +85,9 @@ impl Endpoint {
             },
             Some((name, provider)) => match (name, provider_name(provider)) {
                 ("start", Some(provider)) => Self::Start(Some(provider)),
+                ("account", _) if provider == "sign_out" => Self::AccountSignOut,
                 ("backchannel_logout", Some(provider)) => Self::BackchannelLogout(provider),
                 ("frontchannel_logout", Some(provider)) => Self::FrontchannelLogout(provider),
-                ("account", _) if provider == "sign_out" => Self::AccountSignOut,
                 _ => Self::Unknown,
             },
         })
@@ -246,12 +246,12 @@ mod tests {
             "/oauth2/callback/nobody",
             "/oauth2/callback/corp/",
             "/oauth2/sign_in/x",
-            "/oauth2/backchannel_logout",
-            "/oauth2/backchannel_logout/",
-            "/oauth2/frontchannel_logout/corp/",
             "/oauth2/account/",
             "/oauth2/account/sign_out/x",
             "/oauth2/account/sign%5Fout",
+            "/oauth2/backchannel_logout",
+            "/oauth2/backchannel_logout/",
+            "/oauth2/frontchannel_logout/corp/",
         ] {
             assert_eq!(find(path), Some(Endpoint::Unknown), "{path}");
         }

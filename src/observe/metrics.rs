@@ -48,7 +48,7 @@ pub(crate) fn knows(verdict: &str) -> bool {
 }
 
 /// The verdicts of the access log.
-const VERDICTS: [&str; 21] = [
+const VERDICTS: [&str; 23] = [
     "pass",
     "public",
     "own",
@@ -58,6 +58,8 @@ const VERDICTS: [&str; 21] = [
     "callback",
     "sign_out",
     "account",
+    "backchannel_logout",
+    "frontchannel_logout",
     "forbidden",
     "bad_request",
     "not_found",
