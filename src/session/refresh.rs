@@ -51,7 +51,6 @@ struct Shared {
     breakers: Breakers,
     revocations: Arc<Revocations>,
     keep: KeepTokens,
-    tally: Tally<3>,
     /// How long a session outlives its access token while the provider cannot be asked.
     provider_grace: Duration,
     tally: Tally<3>,
