@@ -34,10 +34,14 @@ pub(super) fn refuse_names(headers: &HeaderMap) -> Result<(), &'static str> {
     let authority = host.and_then(|host| host.parse::<Authority>().ok());
     let is_plain = authority.is_some_and(|authority| {
         let host = authority.host();
+        // What follows a bracket and is no port, the parser lets stand.
+        let after = authority.as_str().rsplit_once(host).map(|(_, after)| after);
+        let is_whole = after.is_some_and(|after| after.is_empty() || after.starts_with(':'));
         let literal = host
             .strip_prefix('[')
             .and_then(|host| host.strip_suffix(']'));
-        host.eq_ignore_ascii_case("localhost") || literal.unwrap_or(host).parse::<IpAddr>().is_ok()
+        let is_address = literal.unwrap_or(host).parse::<IpAddr>().is_ok();
+        is_whole && (is_address || host.eq_ignore_ascii_case("localhost"))
     });
     if is_plain {
         Ok(())

@@ -136,7 +136,8 @@ fn every_verdict_is_counted_under_its_name() {
 #[test]
 fn each_refusal_has_its_status() {
     let statuses = [
-        401, 403, 403, 400, 404, 405, 403, 500, 502, 504, 404, 400, 429, 400, 403, 503, 502, 403,
+        401, 403, 403, 400, 404, 405, 403, 403, 500, 502, 504, 404, 400, 429, 400, 403, 503, 502,
+        403,
     ];
     assert_eq!(every_reject().len(), statuses.len());
     for (reject, status) in every_reject().iter().zip(statuses) {
@@ -375,7 +376,7 @@ fn the_operators_words_come_first_and_the_rule_stays_in_the_log() {
 
 #[test]
 fn signing_out_from_elsewhere_is_confirmed_by_a_post() {
-    let confirm = &every_reject()[6];
+    let confirm = &every_reject()[7];
     let (status, headers, body) = answer(confirm, Navigation);
     assert_eq!(status, StatusCode::OK);
     assert!(
