@@ -57,10 +57,10 @@ fn every_reject() -> Vec<Reject> {
         Reject::BadRequest("the path has a dot segment".into()),
         Reject::NotFound,
         Reject::MethodNotAllowed("GET, HEAD"),
-        Reject::StaleForm,
         Reject::ConfirmSignOut {
             return_to: Some("/bye".to_owned()),
         },
+        Reject::StaleForm,
         Reject::SessionTooLarge,
         Reject::BadGateway,
         Reject::GatewayTimeout,
@@ -136,7 +136,8 @@ fn every_verdict_is_counted_under_its_name() {
 #[test]
 fn each_refusal_has_its_status() {
     let statuses = [
-        401, 403, 403, 400, 404, 405, 403, 500, 502, 504, 404, 400, 429, 400, 403, 503, 502, 403,
+        401, 403, 403, 400, 404, 405, 403, 403, 500, 502, 504, 404, 400, 429, 400, 403, 503, 502,
+        403,
     ];
     assert_eq!(every_reject().len(), statuses.len());
     for (reject, status) in every_reject().iter().zip(statuses) {
