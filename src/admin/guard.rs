@@ -4,12 +4,11 @@
 //! network reaches it too, in the name of any site that is open there. So what a page sends is refused, and what a
 //! site can make its own name lead to (DNS rebinding) has to be asked for by a name that no site has.
 
-use std::net::IpAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use http::{
     HeaderMap, HeaderName,
     header::{HOST, ORIGIN},
-    uri::Authority,
 };
 
 /// Whether the request is nothing that a page sent; else the sentence that says why not.
@@ -31,23 +30,25 @@ pub(super) fn refuse_names(headers: &HeaderMap) -> Result<(), &'static str> {
         (Some(host), None) => host.to_str().ok(),
         _ => None,
     };
-    let authority = host.and_then(|host| host.parse::<Authority>().ok());
-    let is_plain = authority.is_some_and(|authority| {
-        let host = authority.host();
-        // What follows a bracket and is no port, the parser lets stand.
-        let after = authority.as_str().rsplit_once(host).map(|(_, after)| after);
-        let is_whole = after.is_some_and(|after| after.is_empty() || after.starts_with(':'));
-        let literal = host
-            .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'));
-        let is_address = literal.unwrap_or(host).parse::<IpAddr>().is_ok();
-        is_whole && (is_address || host.eq_ignore_ascii_case("localhost"))
-    });
-    if is_plain {
+    if host.is_some_and(is_plain) {
         Ok(())
     } else {
         Err("ask by the listener's IP address or as localhost: a name could be any site's")
     }
+}
+
+/// Whole and literal: nothing before an address, nothing behind it but a port.
+fn is_plain(host: &str) -> bool {
+    host.parse::<SocketAddr>().is_ok()
+        || host.parse::<Ipv4Addr>().is_ok()
+        || host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+            .is_some_and(|host| host.parse::<Ipv6Addr>().is_ok())
+        || {
+            let (name, port) = host.split_once(':').unwrap_or((host, "0"));
+            name.eq_ignore_ascii_case("localhost") && port.parse::<u16>().is_ok()
+        }
 }
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -98,7 +99,9 @@ mod tests {
             ("localhost.evil.example", false),
             ("127.0.0.1.evil.example", false),
             ("[::1].evil.example", false),
-            ("user@127.0.0.1", true),
+            ("user@127.0.0.1", false),
+            ("localhost:4181@evil.example", false),
+            ("localhost:evil", false),
             ("", false),
         ] {
             assert_eq!(

@@ -57,10 +57,10 @@ fn every_reject() -> Vec<Reject> {
         Reject::BadRequest("the path has a dot segment".into()),
         Reject::NotFound,
         Reject::MethodNotAllowed("GET, HEAD"),
-        Reject::StaleForm,
         Reject::ConfirmSignOut {
             return_to: Some("/bye".to_owned()),
         },
+        Reject::StaleForm,
         Reject::SessionTooLarge,
         Reject::BadGateway,
         Reject::GatewayTimeout,
