@@ -54,7 +54,6 @@ struct Shared {
     tally: Tally<3>,
     /// How long a session outlives its access token while the provider cannot be asked.
     provider_grace: Duration,
-    tally: Tally<3>,
 }
 
 impl Shared {

@@ -40,7 +40,6 @@ fn gate(secrets: &[&str], keeping: Keeping) -> Sessions {
     let providers = Providers::new(&[], &HeadersConfig::default(), &HttpClient::for_test());
     let providers = Arc::new(providers);
     let revocations = Arc::new(Revocations::new(LIFETIMES.lifetime));
-    let providers = Arc::new(providers);
     let farewell = Farewell::new(Arc::clone(&providers), Handle::current());
     let refresher = Refresher::new(
         providers,
