@@ -53,6 +53,7 @@ struct Shared {
     keep: KeepTokens,
     /// How long a session outlives its access token while the provider cannot be asked.
     provider_grace: Duration,
+    tally: Tally<3>,
 }
 
 impl Shared {
