@@ -1,23 +1,26 @@
 //! The visitor's session: found in a request, written into an answer.
 
+mod pending;
+
 use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderValue};
 
+pub use self::pending::Pending;
+use self::pending::open_record;
 use super::{
     Lifetimes, Session, codec,
     cookie::{Cookies, SessionCookies},
     farewell::Farewell,
     live::Ends,
-    place::Place,
-    refresh::{Refresher, Settled},
+    refresh::Refresher,
     revocation::{Revocation, Revocations, Target},
     seal::{KeyRing, Purpose},
-    store::{Found, Id, Record, Store, StoreError},
+    store::{Id, Record, Store, StoreError},
     ticket::Ticket,
 };
-use crate::{clock::Timestamp, observe::metrics::Tally, provider::BoxFuture, random};
+use crate::{clock::Timestamp, observe::metrics::Tally, random};
 
 /// Opens, keeps, renews and ends sessions.
 pub struct Sessions {
@@ -400,94 +403,6 @@ impl Sessions {
             id_token: id_token.to_owned(),
         })
     }
-}
-
-/// A visit of which more has to be found out.
-pub struct Pending<'a> {
-    sessions: &'a Sessions,
-    visit: Visit,
-    /// Not yet read from the store where there is none.
-    session: Option<Session>,
-    now: Timestamp,
-}
-
-impl<'a> Pending<'a> {
-    fn new(sessions: &'a Sessions, visit: Visit, session: Option<Session>, now: Timestamp) -> Self {
-        Self {
-            sessions,
-            visit,
-            session,
-            now,
-        }
-    }
-
-    /// Finds it out: asks the store, and waits for a renewal where the access token is over.
-    ///
-    /// # Errors
-    /// When there may be a session, and whether there is cannot be found out now. That is not nobody: signing
-    /// in anew would not help.
-    pub fn wait(self: Box<Self>) -> BoxFuture<'a, Result<Visit, Unavailable>> {
-        Box::pin(self.find_out())
-    }
-
-    async fn find_out(self: Box<Self>) -> Result<Visit, Unavailable> {
-        let Self {
-            sessions,
-            mut visit,
-            mut session,
-            now,
-        } = *self;
-        let place = match (&sessions.keeping, &visit.carried) {
-            (Keeping::Store(store), Some(Carried::Ticket(ticket))) => {
-                if session.is_none() {
-                    let found = store.load(ticket.id(), now).await?;
-                    session = found.and_then(|found| open_record(ticket, &found));
-                }
-                Place::Record {
-                    store: Arc::clone(store),
-                    ticket: ticket.clone(),
-                }
-            }
-            (
-                Keeping::Cookie {
-                    shared: Some(store),
-                },
-                _,
-            ) => Place::Shared {
-                store: Arc::clone(store),
-                keys: Arc::clone(&sessions.keys),
-            },
-            _ => Place::Cookie,
-        };
-        let Some(session) = session.filter(|session| !sessions.is_over(session, now)) else {
-            return Ok(visit);
-        };
-        if !sessions.revocations.is_known() {
-            return Err(
-                StoreError("what was revoked elsewhere is not known yet".to_owned()).into(),
-            );
-        }
-        match sessions.refresher.settle(session, &place, now).await {
-            Settled::Stands(session) => visit.session = Some(session),
-            Settled::Renewed(session) => {
-                visit.is_outdated |= matches!(sessions.keeping, Keeping::Cookie { .. });
-                visit.session = Some(session);
-            }
-            Settled::Ended => {}
-            Settled::Unknown => return Err(Unavailable::Provider),
-        }
-        Ok(visit)
-    }
-}
-
-/// The session in a record; none where the ticket does not open it.
-fn open_record(ticket: &Ticket, found: &Found) -> Option<Session> {
-    let plain = ticket.open(&found.record.sealed)?;
-    let session = codec::decode(&plain)?;
-    Some(Session {
-        seen_at: session.seen_at.max(found.seen_at),
-        ..session
-    })
 }
 
 impl Visit {
