@@ -376,7 +376,7 @@ fn the_operators_words_come_first_and_the_rule_stays_in_the_log() {
 
 #[test]
 fn signing_out_from_elsewhere_is_confirmed_by_a_post() {
-    let confirm = &every_reject()[7];
+    let confirm = &every_reject()[6];
     let (status, headers, body) = answer(confirm, Navigation);
     assert_eq!(status, StatusCode::OK);
     assert!(
