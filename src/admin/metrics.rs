@@ -47,7 +47,7 @@ fn text(gate: &Gate) -> String {
     page.family(
         "sidegate_revocations_total",
         "counter",
-        "Times that sessions were ended before their end, here or by another replica.",
+        "Revocations learnt, here or from another replica; one of a user is one more for each session that is listed.",
     );
     page.line(&[], *gate.sessions.revocations().changes().borrow());
 

@@ -8,6 +8,7 @@
 
 use http::{Response, StatusCode, header::SET_COOKIE};
 
+use super::asked::parameter;
 use crate::{
     answer::{self, Reject, audience::Audience, reply},
     body::Body,
@@ -32,6 +33,12 @@ pub(super) async fn serve(
         Err(unavailable) => return answer(gate, &unavailable.into(), record),
     };
     let session = visit.session.as_ref();
+    if let Some(rule) = FOREIGN_RULES
+        .into_iter()
+        .find(|rule| parameter(request.query(), rule).is_some())
+    {
+        return answer(gate, &Reject::Forbidden(rule), record);
+    }
     record.user = session.map(|session| session.identity.user().clone());
 
     let told = match judge(gate, &request.original, session) {
@@ -48,6 +55,10 @@ pub(super) async fn serve(
     }
     response
 }
+
+/// Rules that oauth2-proxy reads from the address here. Whoever brings them along means to keep people out, so that
+/// to pass over them would let in whom nobody wanted in.
+const FOREIGN_RULES: [&str; 3] = ["allowed_groups", "allowed_emails", "allowed_email_domains"];
 
 /// Judges every reading of what is asked. Each can only add to what is always asked here, a session: a
 /// client can send the spelling that the proxy does not overwrite, so no header makes a path public.

@@ -49,6 +49,8 @@ pub struct Kind {
     pub logins_ignore_case: bool,
     /// Whether the configuration must say where claims stand (`claims = { … }`).
     pub claims_by_hand: bool,
+    /// Whether an app may have no secret (RFC 6749 §2.1); else one is missing where none is configured.
+    pub public_clients: bool,
     /// Whether it can be asked for another account.
     pub switch: Switch,
     /// Whether signing out here takes tokens back at the provider where the configuration says nothing: not where that

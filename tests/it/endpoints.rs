@@ -435,3 +435,17 @@ async fn endpoints_take_the_methods_they_name() {
     }
     assert_eq!(upstream.count(), before);
 }
+
+/// oauth2-proxy's users keep people out by these. To pass over one would let in whom nobody wanted in.
+#[tokio::test]
+async fn forward_auth_does_not_pass_over_rules_that_it_does_not_know() {
+    let (house, _upstream, _provider) = standard().await;
+    let ada = house.browser();
+    ada.sign_in("/").await;
+    let status = async |query: &str| ada.get(&format!("/oauth2/auth{query}")).await.status;
+    assert_eq!(status("").await, StatusCode::ACCEPTED);
+    for rule in ["allowed_groups", "allowed_emails", "allowed_email_domains"] {
+        let refused = status(&format!("?{rule}=engineers")).await;
+        assert_eq!(refused, StatusCode::FORBIDDEN, "{rule}");
+    }
+}

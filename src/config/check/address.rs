@@ -136,7 +136,9 @@ fn listen_address(text: &str, origin: &Origin) -> Result<ListenAddress, Problem>
         Some(("localhost", port)) if is_port(port) => {
             problem.hint(format!("write the address: \"127.0.0.1:{port}\""))
         }
-        _ if is_port(text) => problem.hint(format!("write \"0.0.0.0:{text}\"")),
+        _ if is_port(text) => problem.hint(format!(
+            "write \"127.0.0.1:{text}\" for this machine alone, \"0.0.0.0:{text}\" for every address"
+        )),
         _ if text.starts_with('/') => problem.hint(format!("for a socket write \"unix:{text}\"")),
         _ => problem.hint("write \"0.0.0.0:4180\", \"[::]:4180\" or \"unix:/run/sidegate.sock\""),
     })

@@ -59,7 +59,7 @@ impl Checker<'_> {
         let label = self.label(name, kind, table);
         let endpoints = kind.and_then(|kind| self.endpoints(table, kind));
         let client_id = self.client_id(table);
-        let client_secrets = self.client_secrets(table);
+        let client_secrets = self.client_secrets(name, table, kind);
         let client_authentication = self.client_authentication(table);
         let scopes = self.scopes(table, kind);
         let authorize_params = self.authorize_params(table);
@@ -224,8 +224,20 @@ impl Checker<'_> {
 
     /// None, one, or two while one takes over from the other. The environment's text is one secret: it
     /// may have commas.
-    fn client_secrets(&mut self, table: &Node) -> Option<Vec<Secret>> {
+    fn client_secrets(
+        &mut self,
+        name: &str,
+        table: &Node,
+        kind: Option<&'static Kind>,
+    ) -> Option<Vec<Secret>> {
         let Some(node) = table.get("client_secret") else {
+            if let Some(kind) = kind.filter(|kind| !kind.public_clients) {
+                self.warnings.push(format!(
+                    "providers.{name} has no client_secret: {} gives one to every app, and will refuse each login \
+                     without it",
+                    kind.label
+                ));
+            }
             return Some(Vec::new());
         };
         let Value::List(items) = &node.value else {

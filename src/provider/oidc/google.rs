@@ -54,6 +54,7 @@ pub(in crate::provider) const KIND: Kind = Kind {
     build: |config, headers, http| super::build(config, &FLAVOUR, headers, http),
     // One consent, one grant: to revoke one of its tokens is to revoke those of all of a user's browsers.
     revokes: false,
+    public_clients: false,
     ..super::KIND
 };
 

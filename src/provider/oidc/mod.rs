@@ -60,6 +60,7 @@ pub(super) const KIND: Kind = Kind {
     allow: &["groups"],
     logins_ignore_case: false,
     claims_by_hand: false,
+    public_clients: true,
     switch: Switch::Asks,
     revokes: true,
     check: |_| Vec::new(),

@@ -36,6 +36,7 @@ pub(in crate::provider) const KIND: Kind = Kind {
     allow: &["groups"],
     logins_ignore_case: false,
     claims_by_hand: true,
+    public_clients: true,
     switch: Switch::Asks,
     revokes: true,
     check,

@@ -69,6 +69,7 @@ pub(in crate::provider) const KIND: Kind = Kind {
     allow: &["guilds"],
     logins_ignore_case: true,
     claims_by_hand: false,
+    public_clients: false,
     switch: Switch::Asks,
     // One token revoked is every token of the user's, in all browsers.
     revokes: false,

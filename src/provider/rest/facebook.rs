@@ -67,6 +67,7 @@ pub(in crate::provider) const KIND: Kind = Kind {
     allow: &[],
     logins_ignore_case: false,
     claims_by_hand: false,
+    public_clients: false,
     switch: Switch::Asks,
     // There is no way but to take the app's permissions away, in all browsers.
     revokes: false,

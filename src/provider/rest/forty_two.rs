@@ -53,6 +53,7 @@ pub(in crate::provider) const KIND: Kind = Kind {
     allow: &["campus", "cursus", "staff", "kind", "groups"],
     logins_ignore_case: true,
     claims_by_hand: false,
+    public_clients: false,
     switch: Switch::SignOutFirst {
         page: Some("https://profile.intra.42.fr/"),
     },

@@ -85,6 +85,7 @@ pub(in crate::provider) const KIND: Kind = Kind {
     allow: &["orgs", "teams"],
     logins_ignore_case: true,
     claims_by_hand: false,
+    public_clients: false,
     switch: Switch::Asks,
     revokes: true,
     check,
