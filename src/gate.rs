@@ -254,17 +254,24 @@ fn keep_from_shared_caches(headers: &mut HeaderMap) -> bool {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("private"));
         return true;
     }
-    headers
-        .get_all(CACHE_CONTROL)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|directive| {
-            let directive = directive.trim();
-            ["private", "no-store", "no-cache"]
-                .iter()
-                .any(|kept| directive.eq_ignore_ascii_case(kept))
-        })
+    let says = |wanted: &[&str]| {
+        headers
+            .get_all(CACHE_CONTROL)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .map(|directive| directive.split('=').next().unwrap_or_default().trim())
+            .any(|directive| wanted.iter().any(|one| directive.eq_ignore_ascii_case(one)))
+    };
+    if says(&["private", "no-store"]) {
+        return true;
+    }
+    // `no-cache` alone lets a shared cache store the answer, if only to ask again.
+    let may_be_kept = says(&["no-cache"]) && !says(&["public", "s-maxage"]);
+    if may_be_kept {
+        headers.append(CACHE_CONTROL, HeaderValue::from_static("private"));
+    }
+    may_be_kept
 }
 
 const AMBIGUOUS: &str = "the path can be read in two ways that fall under different rules";

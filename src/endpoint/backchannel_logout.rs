@@ -66,14 +66,19 @@ pub(super) async fn serve(
 async fn accept(gate: &Gate, provider: &dyn Provider, token: &str) -> Result<(), ProviderError> {
     let now = clock::now();
     let name = &provider.profile().name;
-    let target = match provider.logout_token(token, now).await? {
-        LogoutClaim::Session(sid) => Target::provider_session(name, &sid),
-        LogoutClaim::User(subject) => Target::user(name, &subject),
+    let (target, unnamed) = match provider.logout_token(token, now).await? {
+        LogoutClaim::Session { sid, subject } => {
+            let unnamed = subject.map(|subject| Target::unnamed_provider_session(name, &subject));
+            (Target::provider_session(name, &sid), unnamed)
+        }
+        LogoutClaim::User(subject) => (Target::user(name, &subject), None),
     };
-    gate.sessions.revocations().revoke(Revocation {
-        target,
-        not_before: now,
-    });
+    for target in [Some(target), unnamed].into_iter().flatten() {
+        gate.sessions.revocations().revoke(Revocation {
+            target,
+            not_before: now,
+        });
+    }
     Ok(())
 }
 

@@ -5,6 +5,8 @@
 //! knows a `sid` can end what rests on it, and anybody can have made-up ones remembered. So it is there only where the
 //! operator asks for it, and cannot drive out what else is remembered.
 
+use std::time::Instant;
+
 use http::Response;
 use url::Url;
 
@@ -42,6 +44,10 @@ pub(super) async fn serve(
         record.detail = Some(error.to_string());
         return Err(Reject::BadRequest("iss is not the provider".into()));
     }
+    // Anybody can make one up, and each is remembered.
+    gate.logins
+        .admit(request.client.address, Instant::now())
+        .await?;
     gate.sessions.revocations().revoke(Revocation {
         target: Target::provider_session(&provider.profile().name, &sid),
         not_before: clock::now(),

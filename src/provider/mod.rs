@@ -230,8 +230,13 @@ pub struct GrantTokens {
 /// Whose logout a provider tells of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogoutClaim {
-    /// One session at the provider, by its `sid`.
-    Session(Text),
+    /// One session at the provider.
+    Session {
+        /// Its `sid`.
+        sid: Text,
+        /// Whose it is, where that is said: a session of theirs that names none may rest on it.
+        subject: Option<Text>,
+    },
     /// All of a user's, by the subject.
     User(Text),
 }

@@ -265,6 +265,7 @@ impl Sessions {
         visit: &Visit,
         now: Timestamp,
     ) -> Result<Vec<HeaderValue>, KeepError> {
+        self.end_somebody_elses(session, visit, now);
         let Keeping::Store(store) = &self.keeping else {
             return self
                 .write(session, visit.present, now)
@@ -285,6 +286,23 @@ impl Sessions {
             let _ = store.remove(earlier.id()).await;
         }
         Ok(self.write_ticket(&ticket, session, visit.present, now))
+    }
+
+    /// Who signs in as somebody else leaves the earlier session behind for good. One's own is left to end by itself:
+    /// other tabs may be under way with it.
+    fn end_somebody_elses(&self, session: &Session, visit: &Visit, now: Timestamp) {
+        let Some(earlier) = &visit.session else {
+            return;
+        };
+        let of =
+            |session: &Session| Target::user(&session.identity.provider, &session.identity.subject);
+        if of(earlier) != of(session) {
+            self.revocations.revoke(Revocation {
+                target: Target::Session(earlier.id),
+                not_before: now,
+            });
+            self.farewell.to(earlier);
+        }
     }
 
     /// `Set-Cookie` values that bring the browser's cookie up to date, when it is time for that.

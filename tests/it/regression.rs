@@ -180,3 +180,19 @@ async fn trailers_carry_no_forwarding_headers() {
         .collect();
     assert_eq!(names, ["x-sum"]);
 }
+
+/// Who signs in as somebody else leaves the earlier session behind for good.
+#[tokio::test]
+async fn signing_in_as_somebody_else_ends_the_earlier_session() {
+    let (house, _upstream, provider) = standard().await;
+    let browser = house.browser();
+    browser.sign_in("/").await;
+    let copy = house.browser();
+    copy.plant("sidegate", &browser.cookie("sidegate").expect("a session"));
+    assert_eq!(copy.get("/").await.status, StatusCode::OK);
+    provider.user("sub", serde_json::json!("grace-1906"));
+    let again = browser.get("/oauth2/start/script?rd=/").await;
+    browser.follow_from(again).await;
+    assert_eq!(browser.get("/").await.status, StatusCode::OK);
+    assert_eq!(copy.get("/").await.status, StatusCode::FOUND);
+}

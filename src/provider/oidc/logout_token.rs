@@ -3,6 +3,8 @@
 
 use serde_json::Value;
 
+use crate::text::Text;
+
 use super::{
     super::LogoutClaim,
     id_token::IdTokenError,
@@ -62,7 +64,10 @@ pub(super) fn verify(
     let id = named("jti").ok_or(LogoutTokenError::Id)?.to_owned();
     // §2.4: a session, or all of a user's.
     let claim = match (named("sid"), named(subject)) {
-        (Some(session), _) => LogoutClaim::Session(session.into()),
+        (Some(session), subject) => LogoutClaim::Session {
+            sid: session.into(),
+            subject: subject.map(Text::from),
+        },
         (None, Some(subject)) => LogoutClaim::User(subject.into()),
         (None, None) => return Err(LogoutTokenError::Nobody),
     };
@@ -140,12 +145,13 @@ mod tests {
 
     #[test]
     fn a_session_is_named_or_all_of_a_users() {
-        let (session, user) = (
-            LogoutClaim::Session("s-1".into()),
-            LogoutClaim::User("1".into()),
-        );
-        assert_eq!(judged(&claims()), Ok(session.clone()));
-        assert_eq!(judged(&changed(&[("sub", Value::Null)])), Ok(session));
+        let session = |subject: Option<&str>| LogoutClaim::Session {
+            sid: "s-1".into(),
+            subject: subject.map(Text::from),
+        };
+        let user = LogoutClaim::User("1".into());
+        assert_eq!(judged(&claims()), Ok(session(Some("1"))));
+        assert_eq!(judged(&changed(&[("sub", Value::Null)])), Ok(session(None)));
         assert_eq!(judged(&changed(&[("sid", Value::Null)])), Ok(user));
         let nobody = changed(&[("sid", Value::Null), ("sub", json!(""))]);
         assert_eq!(judged(&nobody), Err(LogoutTokenError::Nobody));

@@ -85,15 +85,17 @@ impl<'a> Pending<'a> {
                 StoreError("what was revoked elsewhere is not known yet".to_owned()).into(),
             );
         }
-        match sessions.refresher.settle(session, &place, now).await {
-            Settled::Stands(session) => visit.session = Some(session),
+        let session = match sessions.refresher.settle(session, &place, now).await {
+            Settled::Stands(session) => session,
             Settled::Renewed(session) => {
                 visit.is_outdated |= matches!(sessions.keeping, Keeping::Cookie { .. });
-                visit.session = Some(session);
+                session
             }
-            Settled::Ended => {}
+            Settled::Ended => return Ok(visit),
             Settled::Unknown => return Err(Unavailable::Provider),
-        }
+        };
+        // It may have taken a while, and somebody may have signed out meanwhile.
+        visit.session = Some(session).filter(|session| !sessions.is_over(session, now));
         Ok(visit)
     }
 }
