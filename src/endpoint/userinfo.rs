@@ -19,34 +19,39 @@ pub(super) async fn serve(
     request: &CleanRequest,
     record: &mut Record,
 ) -> Response<Body> {
-    let visit = gate
-        .sessions
-        .visit(&request.head.headers, clock::now())
-        .await;
-    let session = visit.as_ref().ok().and_then(|visit| visit.session.as_ref());
-    let visitor = gate.providers.visitor(session);
-    let Visitor::Admitted(session) = visitor else {
-        let headers = &request.head.headers;
-        let return_to = answer::return_address(Audience::Program, headers, "/", &gate.site);
-        let reject = match visitor {
-            _ if visit.is_err() => Reject::from(visit.err().expect("it is one")),
-            Visitor::Barred(barred) => Reject::Barred {
+    let headers = &request.head.headers;
+    let visit = match gate.sessions.visit(headers, clock::now()).await {
+        Ok(visit) => visit,
+        Err(unavailable) => return refuse(gate, &unavailable.into(), record),
+    };
+    let return_to = || answer::return_address(Audience::Program, headers, "/", &gate.site);
+    let session = match gate.providers.visitor(visit.session.as_ref()) {
+        Visitor::Admitted(session) => session,
+        Visitor::Barred(barred) => {
+            let reject = Reject::Barred {
                 barred: Box::new(barred),
-                return_to,
-            },
-            _ => Reject::SignIn { return_to },
-        };
-        record.detail = reject.detail();
-        record.verdict = reject.verdict();
-        return answer::render(
-            &reject,
-            Audience::Program,
-            &gate.site,
-            &record.id.to_string(),
-        );
+                return_to: return_to(),
+            };
+            return refuse(gate, &reject, record);
+        }
+        Visitor::Nobody => {
+            let return_to = return_to();
+            return refuse(gate, &Reject::SignIn { return_to }, record);
+        }
     };
     record.user = Some(session.identity.user().clone());
     reply::json(StatusCode::OK, &Userinfo::of(&session.identity))
+}
+
+fn refuse(gate: &Gate, reject: &Reject, record: &mut Record) -> Response<Body> {
+    record.detail = reject.detail();
+    record.verdict = reject.verdict();
+    answer::render(
+        reject,
+        Audience::Program,
+        &gate.site,
+        &record.id.to_string(),
+    )
 }
 
 /// The same values as the identity headers, in JSON's own encoding. What is not known is left out.
