@@ -55,6 +55,9 @@ enum Command {
         /// Its configuration: the sessions are sealed with its secret.
         #[arg(long)]
         config: PathBuf,
+        /// Signs in at its provider `corp` instead, wherever it keeps sessions.
+        #[arg(long)]
+        sign_in: bool,
         /// How many requests.
         #[arg(long, default_value_t = 100_000)]
         requests: usize,
@@ -112,9 +115,11 @@ fn main() -> ExitCode {
         Command::Load {
             address,
             config,
+            sign_in,
             requests,
             connections,
-        } => send(address, &config, requests, connections),
+        } => cookies(address, &config, sign_in)
+            .and_then(|cookies| send(address, &cookies, requests, connections)),
         Command::Respond { address, role } => upstream::serve(address, role).map_err(Into::into),
     };
     match result {
@@ -126,15 +131,27 @@ fn main() -> ExitCode {
     }
 }
 
-fn send(
+fn cookies(
     address: SocketAddr,
     config: &Path,
+    sign_in: bool,
+) -> Result<Vec<String>, Box<dyn Error>> {
+    if sign_in {
+        signed_in::cookies(address, WATCHED_SESSIONS)
+    } else {
+        Mint::new(config)?.cookies(Size::Usual)
+    }
+}
+
+fn send(
+    address: SocketAddr,
+    cookies: &[String],
     requests: usize,
     connections: usize,
 ) -> Result<(), Box<dyn Error>> {
-    let traffic = Traffic::new(&Mint::new(config)?)?;
+    let requests_to_send = Requests::new(PATH, cookies);
     let mut load = Load::connect(address, connections)?;
-    let run = load.run(&traffic.usual, 0, requests)?;
+    let run = load.run(&requests_to_send, 0, requests)?;
     println!(
         "{:.1} s, p50 {} µs, p99 {} µs",
         run.wall.as_secs_f64(),
@@ -188,8 +205,8 @@ impl Traffic {
         let cookies = mint.cookies(Size::Usual)?;
         Ok(Self {
             session_cookie: cookies[0].clone(),
-            usual: Requests::new("/projects/7?tab=open", &cookies),
-            long: Requests::new("/projects/7?tab=open", &mint.cookies(Size::Long)?),
+            usual: Requests::new(PATH, &cookies),
+            long: Requests::new(PATH, &mint.cookies(Size::Long)?),
             public: Requests::new("/public/7?tab=open", &cookies),
         })
     }
@@ -285,5 +302,9 @@ fn measure(
     })
 }
 
+/// What is asked for.
+const PATH: &str = "/projects/7?tab=open";
+/// Logins are slow where a profiler watches.
+const WATCHED_SESSIONS: usize = 50;
 /// The filter of the sidegate that is judged: nginx writes no access log either.
 const LOG_OFF: &str = "off";

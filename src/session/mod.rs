@@ -6,6 +6,8 @@ pub mod directory;
 pub mod farewell;
 pub mod live;
 mod place;
+mod recent;
+mod recognition;
 pub mod refresh;
 pub mod revocation;
 pub mod seal;

@@ -276,8 +276,9 @@ fn frame_length(part: &[u8]) -> [u8; 8] {
 
 const VERSION: u8 = 1;
 /// Version, key id, nonce.
-const HEAD: usize = 2 + NONCE_LEN;
-const OVERHEAD: usize = HEAD + 16;
+pub(super) const HEAD: usize = 2 + NONCE_LEN;
+/// The head and the tag, which comes last.
+pub(super) const OVERHEAD: usize = HEAD + 16;
 /// Longer text is refused unread: five cookies hold less, and so does a sane URL.
 const MAX_SEALED: usize = 32 * 1024;
 /// Keeps these keys apart from those that other software may derive from the same secret.

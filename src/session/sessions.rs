@@ -14,6 +14,7 @@ use super::{
     cookie::{Cookies, SessionCookies},
     farewell::Farewell,
     live::Ends,
+    recognition::Recognition,
     refresh::Refresher,
     revocation::{Revocation, Revocations, Target},
     seal::{KeyRing, Purpose},
@@ -31,6 +32,7 @@ pub struct Sessions {
     revocations: Arc<Revocations>,
     refresher: Arc<Refresher>,
     farewell: Arc<Farewell>,
+    tickets: Recognition,
 }
 
 /// Where sessions are kept.
@@ -118,6 +120,7 @@ impl Sessions {
             revocations,
             refresher,
             farewell,
+            tickets: Recognition::default(),
         }
     }
 
@@ -185,15 +188,23 @@ impl Sessions {
                 session
             }
             Keeping::Store(store) => {
-                let Some(ticket) = self.open_ticket(sealed, &mut visit) else {
-                    return Ok(visit);
-                };
-                let found = store.at_hand(ticket.id(), now);
-                let session = found.as_ref().map(|found| open_record(&ticket, found));
-                visit.carried = Some(Carried::Ticket(ticket));
-                match session {
-                    Some(session) => session,
-                    None => return Err(Box::new(Pending::new(self, visit, None, now))),
+                if let Some((ticket, session)) = self.recognize(&**store, sealed, now) {
+                    visit.carried = Some(Carried::Ticket(ticket));
+                    Some(session)
+                } else {
+                    let Some(ticket) = self.open_ticket(sealed, &mut visit) else {
+                        return Ok(visit);
+                    };
+                    let found = store.at_hand(ticket.id(), now);
+                    let session = found.as_ref().map(|found| open_record(&ticket, found));
+                    if !visit.is_outdated {
+                        self.tickets.remember(sealed, &ticket, now);
+                    }
+                    visit.carried = Some(Carried::Ticket(ticket));
+                    match session {
+                        Some(session) => session,
+                        None => return Err(Box::new(Pending::new(self, visit, None, now))),
+                    }
                 }
             }
         };
@@ -249,6 +260,19 @@ impl Sessions {
         let opened = self.keys.open_with_key(Purpose::Session, b"", sealed)?;
         visit.is_outdated = !opened.key.is_first();
         codec::decode(&opened.plain)
+    }
+
+    /// A busy session's, without opening the ticket again. Whoever is not known, or not at hand, is looked at closely.
+    fn recognize(
+        &self,
+        store: &dyn Store,
+        sealed: &str,
+        now: Timestamp,
+    ) -> Option<(Ticket, Session)> {
+        let ticket = self.tickets.presume(sealed, now)?;
+        let found = store.at_hand(ticket.id(), now)?;
+        let session = open_record(&ticket, &found)?;
+        Some((ticket, session))
     }
 
     fn open_ticket(&self, sealed: &str, visit: &mut Visit) -> Option<Ticket> {

@@ -6,7 +6,7 @@
 //! cannot be swapped.
 
 use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 
 use super::store::Id;
 
@@ -14,18 +14,23 @@ use super::store::Id;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Ticket {
     id: Id,
-    key: [u8; 16],
+    key: [u8; KEY],
 }
 
 impl Ticket {
     /// For the session `id`. `key` must be fresh random bytes.
-    pub fn new(id: Id, key: [u8; 16]) -> Self {
+    pub fn new(id: Id, key: [u8; KEY]) -> Self {
         Self { id, key }
     }
 
     /// The session's id.
     pub fn id(&self) -> &Id {
         &self.id
+    }
+
+    /// What opens the record.
+    pub(super) fn key(&self) -> &[u8; KEY] {
+        &self.key
     }
 
     /// As the cookie seals it.
@@ -50,10 +55,10 @@ impl Ticket {
     /// # Panics
     /// When `plain` exceeds the 64 GiB that AES-GCM can seal.
     pub fn seal(&self, plain: &[u8], nonce: [u8; NONCE_LEN]) -> Bytes {
-        let mut sealed = Vec::with_capacity(NONCE_LEN + plain.len() + 16);
+        let mut sealed = Vec::with_capacity(NONCE_LEN + plain.len() + TAG);
         sealed.extend(nonce);
         sealed.extend(plain);
-        let tag = self.key().seal_in_place_separate_tag(
+        let tag = self.cipher().seal_in_place_separate_tag(
             Nonce::assume_unique_for_key(nonce),
             Aad::from(&self.id),
             &mut sealed[NONCE_LEN..],
@@ -64,23 +69,30 @@ impl Ticket {
 
     /// What was sealed; nothing for whatever this ticket did not seal.
     pub fn open(&self, sealed: &[u8]) -> Option<Bytes> {
-        let nonce = Nonce::try_assume_unique_for_key(sealed.get(..NONCE_LEN)?).ok()?;
-        let mut plain = sealed.to_vec();
-        let opened = self
-            .key()
-            .open_in_place(nonce, Aad::from(&self.id), &mut plain[NONCE_LEN..]);
-        let length = opened.ok()?.len();
-        plain.truncate(NONCE_LEN + length);
-        let mut plain = Bytes::from(plain);
-        plain.advance(NONCE_LEN);
-        Some(plain)
+        let (nonce, sealed) = sealed.split_first_chunk()?;
+        let (sealed, tag) = sealed.split_last_chunk::<TAG>()?;
+        let mut plain = vec![0; sealed.len()];
+        self.cipher()
+            .open_separate_gather(
+                Nonce::assume_unique_for_key(*nonce),
+                Aad::from(&self.id),
+                sealed,
+                tag,
+                &mut plain,
+            )
+            .ok()?;
+        Some(plain.into())
     }
 
-    fn key(&self) -> LessSafeKey {
+    fn cipher(&self) -> LessSafeKey {
         let key = UnboundKey::new(&AES_128_GCM, &self.key).expect("16 bytes are a key");
         LessSafeKey::new(key)
     }
 }
+
+/// The bytes of a key.
+pub(super) const KEY: usize = 16;
+const TAG: usize = 16;
 
 #[cfg(test)]
 mod tests {

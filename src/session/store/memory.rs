@@ -1,22 +1,20 @@
 //! Sessions in this process: nothing to set up, gone with the process.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
-
-use moka::{
-    ops::compute::{CompResult, Op},
-    policy::EvictionPolicy,
-    sync::Cache,
-};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Found, Id, Record, Store, StoreError};
-use crate::{clock::Timestamp, provider::BoxFuture, session::Lifetimes};
+use crate::{
+    clock::{self, Timestamp},
+    provider::BoxFuture,
+    session::{
+        Lifetimes,
+        recent::{Recent, Used},
+    },
+};
 
 /// Bounded by a number of sessions; beyond it, those that were not used for longest end.
 pub struct Memory {
-    entries: Cache<Id, Arc<Entry>>,
+    entries: Recent<Entry>,
     lifetimes: Lifetimes,
 }
 
@@ -26,33 +24,40 @@ struct Entry {
     seen_at: AtomicU64,
 }
 
+impl Used for Entry {
+    fn used_at(&self) -> Timestamp {
+        Timestamp(self.seen_at.load(Ordering::Relaxed))
+    }
+}
+
 impl Memory {
-    /// Room for `capacity` sessions of these lifetimes.
+    /// Room for about `capacity` sessions of these lifetimes.
     pub fn new(capacity: u64, lifetimes: Lifetimes) -> Self {
-        let entries = Cache::builder()
-            .max_capacity(capacity)
-            // Sessions end on their own clock; this only takes out what nobody asks for any more.
-            .time_to_idle(lifetimes.idle_timeout * 2)
-            // Frequency would keep yesterday's busy session rather than a login of just now.
-            .eviction_policy(EvictionPolicy::lru())
-            .build();
-        Self { entries, lifetimes }
+        let capacity = usize::try_from(capacity).unwrap_or(usize::MAX);
+        Self {
+            entries: Recent::new(capacity, lifetimes.idle_timeout),
+            lifetimes,
+        }
     }
 
     fn find(&self, id: &Id, now: Timestamp) -> Option<Found> {
-        let entry = self.entries.get(id)?;
-        let seen_at = Timestamp(entry.seen_at.load(Ordering::Relaxed));
-        if now >= entry.end || now >= seen_at.after(self.lifetimes.idle_timeout) {
-            self.entries.invalidate(id);
-            return None;
+        let found = self.entries.read(id, |entry| {
+            let seen_at = entry.used_at();
+            if now >= entry.end || now >= seen_at.after(self.lifetimes.idle_timeout) {
+                return None;
+            }
+            if seen_at < now {
+                entry.seen_at.fetch_max(now.0, Ordering::Relaxed);
+            }
+            Some(Found {
+                record: entry.record.clone(),
+                seen_at,
+            })
+        })?;
+        if found.is_none() {
+            self.entries.remove(id);
         }
-        if seen_at < now {
-            entry.seen_at.fetch_max(now.0, Ordering::Relaxed);
-        }
-        Some(Found {
-            record: entry.record.clone(),
-            seen_at,
-        })
+        found
     }
 }
 
@@ -84,13 +89,12 @@ impl Store for Memory {
         end: Timestamp,
         now: Timestamp,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        let seen_at = AtomicU64::new(now.0);
         let entry = Entry {
             record,
             end,
-            seen_at,
+            seen_at: AtomicU64::new(now.0),
         };
-        self.entries.insert(*id, Arc::new(entry));
+        self.entries.insert(*id, entry, now);
         Box::pin(async { Ok(()) })
     }
 
@@ -100,23 +104,19 @@ impl Store for Memory {
         record: Record,
         now: Timestamp,
     ) -> BoxFuture<'a, Result<bool, StoreError>> {
-        let outcome = self.entries.entry(*id).and_compute_with(|entry| {
-            let old = entry.map(moka::Entry::into_value);
-            match old.filter(|old| old.record.generation < record.generation) {
-                None => Op::Nop,
-                Some(old) => Op::Put(Arc::new(Entry {
-                    record,
-                    end: old.end,
-                    seen_at: AtomicU64::new(old.seen_at.load(Ordering::Relaxed).max(now.0)),
-                })),
+        let is_replaced = self.entries.alter(id, |entry| {
+            let is_newer = entry.record.generation < record.generation;
+            if is_newer {
+                entry.record = record;
+                entry.seen_at.fetch_max(now.0, Ordering::Relaxed);
             }
+            is_newer
         });
-        let is_replaced = matches!(outcome, CompResult::ReplacedWith(_));
-        Box::pin(async move { Ok(is_replaced) })
+        Box::pin(async move { Ok(is_replaced == Some(true)) })
     }
 
     fn remove<'a>(&'a self, id: &'a Id) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.entries.invalidate(id);
+        self.entries.remove(id);
         Box::pin(async { Ok(()) })
     }
 
@@ -134,7 +134,6 @@ impl Store for Memory {
     }
 
     fn count(&self) -> Option<u64> {
-        self.entries.run_pending_tasks();
-        Some(self.entries.entry_count())
+        Some(self.entries.count(clock::now()) as u64)
     }
 }

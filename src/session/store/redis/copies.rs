@@ -4,27 +4,25 @@
 //! Redis does not answer, one that was compared a short while ago vouches. Pure but for the cache.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
-
-use moka::{policy::EvictionPolicy, sync::Cache};
 
 use super::layout::{Name, Stored};
 use crate::{
     clock::Timestamp,
-    session::store::{Found, Record},
+    session::{
+        recent::{Recent, Used},
+        store::{Found, Id, Record},
+    },
 };
 
 /// The copies.
 pub(super) struct Copies {
-    entries: Cache<Name, Arc<Copy>>,
+    entries: Recent<Copy>,
     idle_timeout: Duration,
-    /// How often something changed, by names' first bytes: whether what was asked for has changed on the way.
-    changes: Vec<AtomicU64>,
+    /// How often something changed, by the beginnings of names. Whoever shares a beginning is asked for anew as well.
+    changes: Box<[AtomicU64]>,
 }
 
 struct Copy {
@@ -33,6 +31,18 @@ struct Copy {
     seen_at: AtomicU64,
     /// When it was last compared with the record.
     verified_at: AtomicU64,
+    /// Before Redis was asked.
+    before: Before,
+}
+
+impl Used for Copy {
+    fn used_at(&self) -> Timestamp {
+        Timestamp(self.seen_at.load(Ordering::Relaxed))
+    }
+
+    fn weight(&self) -> usize {
+        self.record.sealed.len() + OVERHEAD
+    }
 }
 
 /// What copies are worth now.
@@ -46,58 +56,63 @@ pub(super) enum Worth {
     Alone,
 }
 
-/// How things stood before Redis was asked.
+/// How often a session had changed, or one that shares the count with it.
 #[derive(Clone, Copy)]
-pub(super) struct Before(u64);
+pub(super) struct Before {
+    place: usize,
+    changes: u64,
+}
 
 impl Copies {
     pub(super) fn new(idle_timeout: Duration) -> Self {
         Self {
-            entries: Cache::builder()
-                .max_capacity(CAPACITY)
-                .weigher(|_, copy: &Arc<Copy>| {
-                    let size = copy.record.sealed.len() + OVERHEAD;
-                    size.try_into().unwrap_or(u32::MAX)
-                })
-                .time_to_idle(UNUSED)
-                .eviction_policy(EvictionPolicy::lru())
-                .build(),
+            entries: Recent::new(CAPACITY, UNUSED.min(idle_timeout)),
             idle_timeout,
-            changes: (0..=u8::MAX).map(|_| AtomicU64::new(0)).collect(),
+            changes: (0..CHANGES).map(|_| AtomicU64::new(0)).collect(),
         }
     }
 
     /// A copy, where it is worth that much.
-    pub(super) fn find(&self, name: Name, worth: Worth, now: Timestamp) -> Option<Found> {
-        let copy = self.entries.get(&name)?;
-        let verified_at = Timestamp(copy.verified_at.load(Ordering::Relaxed));
-        let is_good = match worth {
-            Worth::SureSince(since) if verified_at > since => is_within(now, verified_at, BACKSTOP),
-            Worth::SureSince(_) | Worth::Unsure => is_within(now, verified_at, MOMENT),
-            Worth::Alone => is_within(now, verified_at, VOUCHES),
-        };
-        let seen_at = Timestamp(copy.seen_at.load(Ordering::Relaxed));
-        // That it was not used for long is what this replica saw; others may have seen more.
-        if !is_good || has_ended(copy.end, seen_at, self.idle_timeout, now) {
-            return None;
-        }
-        if seen_at < now {
-            copy.seen_at.fetch_max(now.0, Ordering::Relaxed);
-        }
-        Some(Found {
-            record: copy.record.clone(),
-            seen_at,
-        })
+    pub(super) fn find(&self, id: &Id, worth: Worth, now: Timestamp) -> Option<Found> {
+        self.entries.read(id, |copy| {
+            let verified_at = Timestamp(copy.verified_at.load(Ordering::Relaxed));
+            let is_good = match worth {
+                Worth::SureSince(since) if verified_at > since => {
+                    is_within(now, verified_at, BACKSTOP)
+                }
+                Worth::SureSince(_) | Worth::Unsure => is_within(now, verified_at, MOMENT),
+                Worth::Alone => is_within(now, verified_at, VOUCHES),
+            };
+            let seen_at = copy.used_at();
+            // That it was not used for long is what this replica saw; others may have seen more.
+            if !is_good
+                || self.has_changed(copy.before)
+                || has_ended(copy.end, seen_at, self.idle_timeout, now)
+            {
+                return None;
+            }
+            if seen_at < now {
+                copy.seen_at.fetch_max(now.0, Ordering::Relaxed);
+            }
+            Some(Found {
+                record: copy.record.clone(),
+                seen_at,
+            })
+        })?
     }
 
     /// To be called before Redis is asked for what is then [kept](Self::keep).
     pub(super) fn before(&self, name: Name) -> Before {
-        Before(self.changes_of(name).load(Ordering::SeqCst))
+        let place = place_of(name);
+        Before {
+            place,
+            changes: self.changes[place].load(Ordering::SeqCst),
+        }
     }
 
-    /// Keeps a copy of what Redis said, unless it changed on the way here.
-    pub(super) fn keep(&self, name: Name, stored: &Stored, now: Timestamp, before: Before) {
-        if self.before(name).0 != before.0 {
+    /// Keeps a copy of what Redis said. One that changed on the way here, or changes later, is never found.
+    pub(super) fn keep(&self, id: &Id, stored: &Stored, now: Timestamp, before: Before) {
+        if self.has_changed(before) {
             return;
         }
         let copy = Copy {
@@ -105,34 +120,43 @@ impl Copies {
             end: stored.end,
             seen_at: AtomicU64::new(stored.seen_at.max(now).0),
             verified_at: AtomicU64::new(now.0),
+            before,
         };
-        self.entries.insert(name, Arc::new(copy));
-        // It may have changed since the look above.
-        if self.before(name).0 != before.0 {
-            self.entries.invalidate(&name);
-        }
+        self.entries.insert(*id, copy, now);
     }
 
     /// The record has changed or is gone.
     pub(super) fn forget(&self, name: Name) {
-        self.changes_of(name).fetch_add(1, Ordering::SeqCst);
-        self.entries.invalidate(&name);
+        self.changes[place_of(name)].fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Redis has no record of that id.
+    pub(super) fn remove(&self, id: &Id) {
+        self.entries.remove(id);
     }
 
     /// At `asked_at` Redis had this generation, or nothing.
-    pub(super) fn compare(&self, name: Name, generation: Option<u64>, asked_at: Timestamp) {
-        match self.entries.get(&name) {
-            Some(copy) if Some(copy.record.generation) == generation => {
+    pub(super) fn compare(&self, id: &Id, generation: Option<u64>, asked_at: Timestamp) {
+        let is_same = self.entries.read(id, |copy| {
+            let is_same = Some(copy.record.generation) == generation;
+            if is_same {
                 copy.verified_at.fetch_max(asked_at.0, Ordering::Relaxed);
             }
-            Some(_) => self.forget(name),
-            None => {}
+            is_same
+        });
+        if is_same == Some(false) {
+            self.forget(Name::of(id));
+            self.entries.remove(id);
         }
     }
 
-    fn changes_of(&self, name: Name) -> &AtomicU64 {
-        &self.changes[usize::from(name.0[0])]
+    fn has_changed(&self, before: Before) -> bool {
+        self.changes[before.place].load(Ordering::SeqCst) != before.changes
     }
+}
+
+fn place_of(name: Name) -> usize {
+    usize::from(u16::from_be_bytes([name.0[0], name.0[1]])) % CHANGES
 }
 
 /// To the second, as a session's own stamps say it.
@@ -158,17 +182,19 @@ const MOMENT: Duration = Duration::from_secs(2);
 /// How long it vouches when Redis does not answer.
 const VOUCHES: Duration = Duration::from_mins(1);
 /// Bytes of copies: of tens of thousands of sessions.
-const CAPACITY: u64 = 64 << 20;
+const CAPACITY: usize = 64 << 20;
 /// Bytes of a copy beside what is sealed.
 const OVERHEAD: usize = 256;
 /// What was not asked for this long makes room.
 const UNUSED: Duration = Duration::from_mins(5);
+/// Counts of changes. A change costs one question more for one in so many of the other sessions.
+const CHANGES: usize = 4_096;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const NAME: Name = Name([7; 16]);
+    const ID: Id = [7; 16];
     const SURE: Worth = Worth::SureSince(Timestamp(0));
 
     fn stored(generation: u64) -> Stored {
@@ -184,12 +210,13 @@ mod tests {
 
     fn kept() -> Copies {
         let copies = Copies::new(Duration::from_mins(30));
-        copies.keep(NAME, &stored(1), Timestamp(1_000), copies.before(NAME));
+        let before = copies.before(Name::of(&ID));
+        copies.keep(&ID, &stored(1), Timestamp(1_000), before);
         copies
     }
 
     fn is_found(copies: &Copies, worth: Worth, now: u64) -> bool {
-        copies.find(NAME, worth, Timestamp(now)).is_some()
+        copies.find(&ID, worth, Timestamp(now)).is_some()
     }
 
     #[test]
@@ -211,36 +238,46 @@ mod tests {
     #[test]
     fn comparing_prolongs_it_and_finds_what_is_no_more() {
         let copies = kept();
-        copies.compare(NAME, Some(1), Timestamp(1_050));
+        copies.compare(&ID, Some(1), Timestamp(1_050));
         assert!(is_found(&copies, SURE, 1_110));
-        copies.compare(NAME, Some(2), Timestamp(1_110));
+        copies.compare(&ID, Some(2), Timestamp(1_110));
         assert!(!is_found(&copies, SURE, 1_110));
         let copies = kept();
-        copies.compare(NAME, None, Timestamp(1_000));
+        copies.compare(&ID, None, Timestamp(1_000));
         assert!(!is_found(&copies, SURE, 1_000));
     }
 
     #[test]
     fn what_changes_on_the_way_is_not_kept() {
         let copies = kept();
-        let before = copies.before(NAME);
-        copies.forget(NAME);
-        copies.keep(NAME, &stored(1), Timestamp(1_000), before);
+        let before = copies.before(Name::of(&ID));
+        copies.forget(Name::of(&ID));
+        copies.keep(&ID, &stored(1), Timestamp(1_000), before);
+        assert!(!is_found(&copies, SURE, 1_000));
+    }
+
+    #[test]
+    fn what_changes_later_is_found_no_more() {
+        let copies = kept();
+        copies.forget(Name::of(&[8; 16]));
+        assert!(is_found(&copies, SURE, 1_000));
+        copies.forget(Name::of(&ID));
         assert!(!is_found(&copies, SURE, 1_000));
     }
 
     #[test]
     fn an_end_is_for_redis_to_say() {
         let copies = Copies::new(Duration::from_secs(30));
-        copies.keep(NAME, &stored(1), Timestamp(1_000), copies.before(NAME));
+        let before = copies.before(Name::of(&ID));
+        copies.keep(&ID, &stored(1), Timestamp(1_000), before);
         assert!(is_found(&copies, SURE, 1_029));
         // Used at 1029: so the idle end moved.
         assert!(is_found(&copies, SURE, 1_058));
-        copies.compare(NAME, Some(1), Timestamp(1_088));
+        copies.compare(&ID, Some(1), Timestamp(1_088));
         assert!(!is_found(&copies, SURE, 1_088));
 
         let copies = kept();
-        copies.compare(NAME, Some(1), Timestamp(9_999));
+        copies.compare(&ID, Some(1), Timestamp(9_999));
         assert!(!is_found(&copies, SURE, 10_000));
     }
 }

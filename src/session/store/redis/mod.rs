@@ -157,19 +157,19 @@ impl Redis {
         let mut command = redis::cmd("GET");
         command.arg(name.session_key());
         let Value::BulkString(bytes) = self.link.send(&command).await? else {
-            self.copies.forget(name);
+            self.copies.remove(id);
             return Ok(None);
         };
         let stored = Stored::decode(&bytes)
             .ok_or_else(|| StoreError("a record that this version cannot read".to_owned()))?;
         let Stored { end, seen_at, .. } = stored;
         if has_ended(end, seen_at, self.lifetimes.idle_timeout, now) {
-            self.copies.forget(name);
+            self.copies.remove(id);
             return Ok(None);
         }
-        self.copies.keep(name, &stored, now, before);
+        self.copies.keep(id, &stored, now, before);
         if seen_at < now {
-            self.touches.add(name, now);
+            self.touches.add(id, now);
         }
         Ok(Some(Found {
             record: stored.record,
@@ -178,11 +178,10 @@ impl Redis {
     }
 
     fn copy(&self, id: &Id, now: Timestamp) -> Option<Found> {
-        let name = Name::of(id);
         let worth = self.hearing.worth(self.link.is_up(), now);
-        let found = self.copies.find(name, worth, now)?;
+        let found = self.copies.find(id, worth, now)?;
         if found.seen_at < now {
-            self.touches.add(name, now);
+            self.touches.add(id, now);
         }
         Some(found)
     }
@@ -214,7 +213,7 @@ impl Redis {
             .run(&script::CREATE, &name.session_key(), &arguments)
             .await?;
         if answer == Value::Int(1) {
-            self.copies.keep(name, &stored, now, before);
+            self.copies.keep(id, &stored, now, before);
         }
         Ok(())
     }
@@ -269,7 +268,7 @@ impl Store for Redis {
         Box::pin(async move {
             match self.fetch(id, now).await {
                 Err(error) => {
-                    let vouching = self.copies.find(Name::of(id), copies::Worth::Alone, now);
+                    let vouching = self.copies.find(id, copies::Worth::Alone, now);
                     vouching.map(Some).ok_or(error)
                 }
                 outcome => outcome,

@@ -14,23 +14,23 @@ use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
 use super::{copies::Copies, layout::Name, link::Link, script};
-use crate::{clock, clock::Timestamp};
+use crate::{clock, clock::Timestamp, session::store::Id};
 
 /// Sessions that were used, and when.
 #[derive(Default)]
-pub(super) struct Touches(Mutex<HashMap<Name, Timestamp>>);
+pub(super) struct Touches(Mutex<HashMap<Id, Timestamp>>);
 
 impl Touches {
     /// The session was used.
-    pub(super) fn add(&self, name: Name, now: Timestamp) {
+    pub(super) fn add(&self, id: &Id, now: Timestamp) {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.len() < MOST || waiting.contains_key(&name) {
-            let latest = waiting.entry(name).or_insert(now);
+        if waiting.len() < MOST || waiting.contains_key(id) {
+            let latest = waiting.entry(*id).or_insert(now);
             *latest = now.max(*latest);
         }
     }
 
-    fn take(&self) -> Vec<(Name, Timestamp)> {
+    fn take(&self) -> Vec<(Id, Timestamp)> {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *waiting).into_iter().collect()
     }
@@ -56,10 +56,10 @@ pub(super) async fn run(
             continue;
         }
         for some in touches.take().chunks(AT_ONCE) {
-            join_all(some.iter().map(|(name, seen_at)| async {
-                match touch(&link, *name, *seen_at, idle_timeout).await {
-                    Some((asked_at, generation)) => copies.compare(*name, generation, asked_at),
-                    None => touches.add(*name, *seen_at),
+            join_all(some.iter().map(|(id, seen_at)| async {
+                match touch(&link, Name::of(id), *seen_at, idle_timeout).await {
+                    Some((asked_at, generation)) => copies.compare(id, generation, asked_at),
+                    None => touches.add(id, *seen_at),
                 }
             }))
             .await;

@@ -1,0 +1,273 @@
+//! What was used recently, under random ids: read on each request, so that reading is all but free. Bounded; what was
+//! not used for longest makes room.
+//!
+//! Nothing is written down when something is read, neither a place in a queue nor a time: the values know when they were
+//! used. Order is looked at only where room is needed, for many values at once. Pure.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::Duration,
+};
+
+use super::store::Id;
+use crate::clock::Timestamp;
+
+/// What can be kept.
+pub(super) trait Used {
+    /// When it was used last.
+    fn used_at(&self) -> Timestamp;
+
+    /// How much of the room it takes.
+    fn weight(&self) -> usize {
+        1
+    }
+}
+
+/// The values. Their ids must be random and nobody's choice.
+pub(super) struct Recent<V> {
+    /// Threads that look up different ids rarely meet.
+    shards: Box<[RwLock<Shard<V>>]>,
+    /// In each shard.
+    room: usize,
+    unused: Duration,
+}
+
+struct Shard<V> {
+    values: HashMap<Id, V, BuildHasherDefault<Leading>>,
+    weight: usize,
+    swept_at: Timestamp,
+}
+
+impl<V: Used> Recent<V> {
+    /// Room for about `room` by weight. What was not used for as long as `unused` goes anyway, some time.
+    pub(super) fn new(room: usize, unused: Duration) -> Self {
+        let shards = (room / LEAST_ROOM).clamp(1, MOST_SHARDS);
+        // A power of two, for the mask.
+        let shards = 1 << shards.ilog2();
+        let shard = || Shard {
+            values: HashMap::default(),
+            weight: 0,
+            swept_at: Timestamp(0),
+        };
+        Self {
+            shards: (0..shards).map(|_| RwLock::new(shard())).collect(),
+            room: room.div_ceil(shards),
+            unused,
+        }
+    }
+
+    /// Reads the value of `id`, where there is one.
+    pub(super) fn read<T>(&self, id: &Id, read: impl FnOnce(&V) -> T) -> Option<T> {
+        read_lock(self.shard(id)).values.get(id).map(read)
+    }
+
+    /// Changes the value of `id` in its place, where there is one.
+    pub(super) fn alter<T>(&self, id: &Id, alter: impl FnOnce(&mut V) -> T) -> Option<T> {
+        let mut shard = write_lock(self.shard(id));
+        let value = shard.values.get_mut(id)?;
+        let before = value.weight();
+        let outcome = alter(value);
+        let after = value.weight();
+        shard.weight = shard.weight + after - before;
+        Some(outcome)
+    }
+
+    /// Keeps a value, in the place of an earlier one.
+    pub(super) fn insert(&self, id: Id, value: V, now: Timestamp) {
+        let mut shard = write_lock(self.shard(&id));
+        shard.remove(&id);
+        let weight = value.weight();
+        if shard.weight + weight > self.room || now.since(shard.swept_at) >= BETWEEN_SWEEPS {
+            shard.sweep(self.unused, now);
+        }
+        if shard.weight + weight > self.room {
+            shard.shrink_to((self.room - self.room / 32).saturating_sub(weight));
+        }
+        shard.weight += weight;
+        shard.values.insert(id, value);
+    }
+
+    /// Removes a value.
+    pub(super) fn remove(&self, id: &Id) {
+        write_lock(self.shard(id)).remove(id);
+    }
+
+    /// How many values there are that were used lately.
+    pub(super) fn count(&self, now: Timestamp) -> usize {
+        self.shards
+            .iter()
+            .map(|shard| {
+                let mut shard = write_lock(shard);
+                shard.sweep(self.unused, now);
+                shard.values.len()
+            })
+            .sum()
+    }
+
+    fn shard(&self, id: &Id) -> &RwLock<Shard<V>> {
+        // Other bits than those that find the place in the shard.
+        let place = usize::from(u16::from_ne_bytes([id[4], id[5]]));
+        &self.shards[place & (self.shards.len() - 1)]
+    }
+}
+
+impl<V: Used> Shard<V> {
+    fn remove(&mut self, id: &Id) {
+        if let Some(value) = self.values.remove(id) {
+            self.weight -= value.weight();
+        }
+    }
+
+    /// Removes what was not used lately.
+    fn sweep(&mut self, unused: Duration, now: Timestamp) {
+        self.swept_at = now;
+        let weight = &mut self.weight;
+        self.values.retain(|_, value| {
+            let is_kept = now < value.used_at().after(unused);
+            if !is_kept {
+                *weight -= value.weight();
+            }
+            is_kept
+        });
+    }
+
+    /// Removes what was not used for longest.
+    fn shrink_to(&mut self, weight: usize) {
+        let uses = self.values.iter();
+        let mut uses: Vec<(Timestamp, Id)> =
+            uses.map(|(id, value)| (value.used_at(), *id)).collect();
+        uses.sort_unstable();
+        for (_, id) in uses {
+            if self.weight <= weight {
+                break;
+            }
+            self.remove(&id);
+        }
+    }
+}
+
+/// Of something random the first bytes are as good as a hash of it.
+#[derive(Default)]
+struct Leading(u64);
+
+impl Hasher for Leading {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(leading) = bytes.first_chunk() {
+            self.0 = u64::from_ne_bytes(*leading);
+        }
+    }
+
+    /// The length of what follows, which is always the same.
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// Nothing panics in the middle of a change.
+fn read_lock<V>(shard: &RwLock<Shard<V>>) -> RwLockReadGuard<'_, Shard<V>> {
+    shard.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write_lock<V>(shard: &RwLock<Shard<V>>) -> RwLockWriteGuard<'_, Shard<V>> {
+    shard.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+const MOST_SHARDS: usize = 64;
+/// Smaller ones would be full before all of them are.
+const LEAST_ROOM: usize = 1_024;
+const BETWEEN_SWEEPS: Duration = Duration::from_mins(1);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    struct Value {
+        used_at: u64,
+        weight: usize,
+    }
+
+    impl Used for Value {
+        fn used_at(&self) -> Timestamp {
+            Timestamp(self.used_at)
+        }
+
+        fn weight(&self) -> usize {
+            self.weight
+        }
+    }
+
+    fn id(number: u8) -> Id {
+        [number; 16]
+    }
+
+    fn insert(recent: &Recent<Value>, number: u8, used_at: u64, weight: usize) {
+        let value = Value { used_at, weight };
+        recent.insert(id(number), value, Timestamp(used_at));
+    }
+
+    fn present(recent: &Recent<Value>) -> Vec<u8> {
+        let is_there = |number: &u8| recent.read(&id(*number), |_| ()).is_some();
+        (0..=u8::MAX).filter(is_there).collect()
+    }
+
+    #[test]
+    fn what_was_not_used_for_longest_makes_room() {
+        let recent = Recent::new(3, Duration::from_mins(5));
+        for number in 0..3 {
+            insert(&recent, number, 100 + u64::from(number), 1);
+        }
+        recent.alter(&id(0), |value| value.used_at = 110);
+        insert(&recent, 3, 110, 1);
+        assert_eq!(present(&recent), [0, 2, 3]);
+        // In its own place.
+        insert(&recent, 3, 111, 1);
+        assert_eq!(present(&recent), [0, 2, 3]);
+        insert(&recent, 4, 111, 2);
+        assert_eq!(present(&recent), [3, 4]);
+    }
+
+    #[test]
+    fn what_is_not_used_goes() {
+        let recent = Recent::new(100, Duration::from_mins(5));
+        insert(&recent, 1, 1_000, 1);
+        insert(&recent, 2, 1_299, 1);
+        assert_eq!(recent.count(Timestamp(1_299)), 2);
+        assert_eq!(recent.count(Timestamp(1_300)), 1);
+        insert(&recent, 3, 1_700, 1);
+        assert_eq!(present(&recent), [3]);
+    }
+
+    #[test]
+    fn the_weight_follows_changes() {
+        let recent = Recent::new(10, Duration::from_mins(5));
+        insert(&recent, 1, 1, 4);
+        recent.alter(&id(1), |value| value.weight = 8);
+        insert(&recent, 2, 2, 3);
+        assert_eq!(present(&recent), [2]);
+        recent.remove(&id(2));
+        insert(&recent, 3, 3, 10);
+        assert_eq!(present(&recent), [3]);
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_put_in_is_found_and_the_room_is_kept(ids: std::collections::HashSet<[u8; 16]>, room in 1..200_usize) {
+            let recent = Recent::new(room, Duration::from_mins(5));
+            for id in &ids {
+                recent.insert(*id, Value { used_at: 1, weight: 1 }, Timestamp(1));
+                prop_assert!(recent.read(id, |_| ()).is_some());
+            }
+            let count = recent.count(Timestamp(1));
+            prop_assert!(count <= room);
+            if ids.len() <= room {
+                prop_assert_eq!(count, ids.len());
+            }
+        }
+    }
+}
