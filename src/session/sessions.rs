@@ -188,8 +188,7 @@ impl Sessions {
                 session
             }
             Keeping::Store(store) => {
-                if let Some((ticket, session)) = self.recognize(&**store, sealed, now) {
-                    visit.carried = Some(Carried::Ticket(ticket));
+                if let Some(session) = self.recognize(&**store, sealed, &mut visit, now) {
                     Some(session)
                 } else {
                     let Some(ticket) = self.open_ticket(sealed, &mut visit) else {
@@ -267,12 +266,14 @@ impl Sessions {
         &self,
         store: &dyn Store,
         sealed: &str,
+        visit: &mut Visit,
         now: Timestamp,
-    ) -> Option<(Ticket, Session)> {
+    ) -> Option<Session> {
         let ticket = self.tickets.presume(sealed, now)?;
         let found = store.at_hand(ticket.id(), now)?;
         let session = open_record(&ticket, &found)?;
-        Some((ticket, session))
+        visit.carried = Some(Carried::Ticket(ticket));
+        Some(session)
     }
 
     fn open_ticket(&self, sealed: &str, visit: &mut Visit) -> Option<Ticket> {

@@ -103,9 +103,7 @@ impl<'a> Pending<'a> {
 /// The session in a record; none where the ticket does not open it.
 pub(super) fn open_record(ticket: &Ticket, found: &Found) -> Option<Session> {
     let plain = ticket.open(&found.record.sealed)?;
-    let session = codec::decode(&plain)?;
-    Some(Session {
-        seen_at: session.seen_at.max(found.seen_at),
-        ..session
-    })
+    let mut session = codec::decode(&plain)?;
+    session.seen_at = session.seen_at.max(found.seen_at);
+    Some(session)
 }

@@ -175,3 +175,41 @@ async fn in_a_cookie_the_absolute_end_is_exact_and_the_idle_one_nearly() {
     }
     assert!(found(&gate, &request, 8 * 3_600).await.is_none());
 }
+
+/// The request with another character at `place` of its cookie's value.
+fn forged(request: &HeaderMap, place: usize) -> HeaderMap {
+    let mut cookie = request[COOKIE].as_bytes().to_vec();
+    let place = place + "__Host-sidegate=".len();
+    cookie[place] = if cookie[place] == b'A' { b'B' } else { b'A' };
+    let cookie = HeaderValue::from_bytes(&cookie).unwrap();
+    [(COOKIE, cookie)].into_iter().collect()
+}
+
+#[tokio::test]
+async fn a_busy_sessions_ticket_is_as_hard_to_forge_as_any() {
+    let store = store();
+    let gate = gate(&["one"], in_store(&store));
+    let request = begun(&gate).await;
+    let length = request[COOKIE].len() - "__Host-sidegate=".len();
+    for place in 0..length {
+        assert!(found(&gate, &request, 0).await.is_some());
+        let visit = gate.visit(&forged(&request, place), NOW).await.unwrap();
+        assert!(visit.session.is_none(), "{place}");
+        assert!(visit.carried.is_none(), "{place}");
+    }
+    // Known, and gone.
+    assert!(found(&gate, &request, 0).await.is_some());
+    store.remove(&session().id).await.unwrap();
+    assert!(found(&gate, &request, 0).await.is_none());
+}
+
+#[tokio::test]
+async fn a_busy_session_of_another_gate_is_not_known() {
+    let store = store();
+    let ours = gate(&["one"], in_store(&store));
+    let request = begun(&ours).await;
+    assert!(found(&ours, &request, 0).await.is_some());
+    let theirs = gate(&["two"], in_store(&store));
+    assert!(found(&theirs, &request, 0).await.is_none());
+    assert!(found(&ours, &request, 0).await.is_some());
+}
