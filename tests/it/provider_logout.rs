@@ -95,6 +95,36 @@ async fn a_logout_token_ends_a_session_or_all_of_a_users() {
     }
 }
 
+/// A session whose ID token named no `sid` may rest on any of the user's at the provider: the end of one is its end.
+#[tokio::test]
+async fn a_logout_token_of_one_session_ends_those_that_name_none() {
+    for store in ["cookie", "memory"] {
+        let (house, _upstream, provider) =
+            standard_with(|plan| plan.session(&format!("store = \"{store}\""))).await;
+        let named = signed_in(&house, &provider, "ada", "s-1").await;
+        provider.set(|behaviour| behaviour.id_token = json!({}));
+        let unnamed = house.browser();
+        unnamed.sign_in("/").await;
+        provider.user("sub", json!("bob"));
+        let bob = house.browser();
+        bob.sign_in("/").await;
+
+        // Whose it is, it does not say.
+        let by_sid = token(&provider, &json!({ "sid": "s-2" }), Signing::First);
+        let reply = tell(&house, &format!("logout_token={by_sid}")).await;
+        assert_eq!(reply.status, StatusCode::OK);
+        assert_eq!(status(&unnamed).await, StatusCode::OK, "{store}");
+
+        let of_ada = json!({ "sid": "s-2", "sub": "ada" });
+        let of_ada = token(&provider, &of_ada, Signing::First);
+        let reply = tell(&house, &format!("logout_token={of_ada}")).await;
+        assert_eq!(reply.status, StatusCode::OK);
+        assert_eq!(status(&unnamed).await, StatusCode::UNAUTHORIZED, "{store}");
+        assert_eq!(status(&named).await, StatusCode::OK, "{store}: another one");
+        assert_eq!(status(&bob).await, StatusCode::OK, "{store}: somebody else");
+    }
+}
+
 fn bad_tokens(provider: &ScriptedProvider, good: &Value) -> Vec<String> {
     let with = |name: &str, value: Value| {
         let mut changes = good.clone();
