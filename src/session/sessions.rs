@@ -152,6 +152,14 @@ impl Sessions {
             }
     }
 
+    /// Whether the store is there and refuses the gate.
+    pub fn is_refused(&self) -> bool {
+        match &self.keeping {
+            Keeping::Cookie { shared } => shared.as_ref().is_some_and(|store| store.refuses()),
+            Keeping::Store(store) => store.refuses(),
+        }
+    }
+
     /// Who visits. Whatever does not open, or has ended, is nobody.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! How a connection to Redis is made: which server to ask, and whether it is the right one.
 
 use std::{
+    fmt,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
@@ -48,31 +49,63 @@ impl Connection {
     }
 }
 
-/// What went wrong, in words that hold no secret: nothing that the server said but its code is repeated, because a
-/// server may quote what it was sent.
-pub(super) fn describe(error: &RedisError) -> String {
-    if error.is_timeout() {
-        return NO_ANSWER.to_owned();
+/// What went wrong, in words that hold no secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// Redis is there and refuses who asks, or what is asked: that does not pass by itself.
+    Refusal(&'static str),
+    /// Anything else, which may pass.
+    Other(String),
+}
+
+impl Trouble {
+    /// A server that is silent.
+    pub(super) fn no_answer() -> Self {
+        Self::Other("no answer in time".to_owned())
     }
-    if error.is_connection_refusal() {
-        return "connection refused".to_owned();
-    }
-    let code = error.code().filter(|code| {
-        code.len() <= 20
-            && code
-                .bytes()
-                .all(|byte| byte.is_ascii_uppercase() || byte == b'_')
-    });
-    match (error.kind(), code) {
-        (ErrorKind::AuthenticationFailed, _) => "wrong user or password".to_owned(),
-        (ErrorKind::Io, _) => "connection lost".to_owned(),
-        (_, Some(code)) => format!("Redis says {code}"),
-        _ => error.category().to_owned(),
+
+    pub(super) fn connection_lost() -> Self {
+        Self::Other("connection lost".to_owned())
     }
 }
 
-/// What is said of a server that is silent.
-pub(super) const NO_ANSWER: &str = "no answer in time";
+impl fmt::Display for Trouble {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refusal(why) => write!(
+                formatter,
+                "{why}; see the address in session.store (or session.shared)"
+            ),
+            Self::Other(why) => formatter.write_str(why),
+        }
+    }
+}
+
+/// Nothing that the server said but its code is repeated, because a server may quote what it was sent.
+impl From<&RedisError> for Trouble {
+    fn from(error: &RedisError) -> Self {
+        let code = error.code().filter(|code| {
+            code.len() <= 20
+                && code
+                    .bytes()
+                    .all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+        });
+        match (error.kind(), code) {
+            (_, Some("NOAUTH")) => Self::Refusal("Redis wants a password (NOAUTH)"),
+            (_, Some("NOPERM")) | (ErrorKind::Server(ServerErrorKind::NoPerm), _) => {
+                Self::Refusal("the user may not do in Redis what is needed (NOPERM)")
+            }
+            (ErrorKind::AuthenticationFailed, _) | (_, Some("WRONGPASS")) => {
+                Self::Refusal("Redis does not take the user or password (WRONGPASS)")
+            }
+            _ if error.is_timeout() => Self::no_answer(),
+            _ if error.is_connection_refusal() => Self::Other("connection refused".to_owned()),
+            (ErrorKind::Io, _) => Self::connection_lost(),
+            (_, Some(code)) => Self::Other(format!("Redis says {code}")),
+            _ => Self::Other(error.category().to_owned()),
+        }
+    }
+}
 
 impl Dialer {
     pub(super) fn new(address: RedisAddress) -> Self {
@@ -91,11 +124,13 @@ impl Dialer {
     }
 
     /// A connection for commands.
-    pub(super) async fn connect(&self) -> Result<Connection, String> {
+    pub(super) async fn connect(&self) -> Result<Connection, Trouble> {
         if self.address.topology == Topology::Cluster {
-            return bounded(CONNECT * 2, self.connect_cluster())
-                .await
-                .map(Connection::Cluster);
+            return match bounded(CONNECT * 2, self.connect_cluster()).await {
+                Ok(cluster) => Ok(Connection::Cluster(cluster)),
+                // The library says of several servers only that none will do; one of them says why.
+                Err(trouble) => Err(self.refusal_of_a_node().await.unwrap_or(trouble)),
+            };
         }
         let (host, port) = self.server().await?;
         let mut connection = bounded(CONNECT, self.connect_to(&host, port, true)).await?;
@@ -104,12 +139,26 @@ impl Dialer {
     }
 
     /// A connection for messages, of which the nodes of a cluster tell each other.
-    pub(super) async fn listen(&self) -> Result<PubSub, String> {
+    pub(super) async fn listen(&self) -> Result<PubSub, Trouble> {
         let (host, port) = self.server().await?;
         let client = self
             .client(&host, port, true)
-            .map_err(|error| describe(&error))?;
+            .map_err(|error| Trouble::from(&error))?;
         bounded(CONNECT, client.get_async_pubsub()).await
+    }
+
+    async fn refusal_of_a_node(&self) -> Option<Trouble> {
+        let (host, port) = self.server().await.ok()?;
+        let asked = async {
+            let mut connection = self.connect_to(&host, port, true).await?;
+            redis::cmd("PING")
+                .query_async::<Value>(&mut connection)
+                .await
+        };
+        match bounded(CONNECT, asked).await {
+            Err(trouble @ Trouble::Refusal(_)) => Some(trouble),
+            _ => None,
+        }
     }
 
     async fn connect_cluster(&self) -> RedisResult<ClusterConnection> {
@@ -132,19 +181,20 @@ impl Dialer {
     }
 
     /// The server to ask now: of several the next, where sentinels know, the one they name.
-    async fn server(&self) -> Result<(String, u16), String> {
+    async fn server(&self) -> Result<(String, u16), Trouble> {
         let nodes = &self.address.nodes;
         let Topology::Sentinel(master) = &self.address.topology else {
             let turn = self.turn.fetch_add(1, Ordering::Relaxed);
             return Ok(nodes[turn % nodes.len()].clone());
         };
-        let mut last = String::new();
+        let mut last = Trouble::no_answer();
         for _ in nodes {
             let turn = self.turn.load(Ordering::Relaxed);
             let (host, port) = &nodes[turn % nodes.len()];
             match self.ask_sentinel(host, *port, master).await {
                 Ok(server) => return Ok(server),
-                Err(error) => last = format!("sentinel: {error}"),
+                Err(Trouble::Other(why)) => last = Trouble::Other(format!("sentinel: {why}")),
+                Err(refusal) => last = refusal,
             }
             self.turn.fetch_add(1, Ordering::Relaxed);
         }
@@ -156,7 +206,7 @@ impl Dialer {
         host: &str,
         port: u16,
         master: &str,
-    ) -> Result<(String, u16), String> {
+    ) -> Result<(String, u16), Trouble> {
         // Sentinels may have the password of the servers, or none.
         let mut sentinel = match bounded(CONNECT, self.connect_to(host, port, true)).await {
             Ok(sentinel) => sentinel,
@@ -167,7 +217,7 @@ impl Dialer {
         let asked = question.query_async::<Option<(String, u16)>>(&mut sentinel);
         bounded(CONNECT, asked)
             .await?
-            .ok_or_else(|| "knows no master of this name".to_owned())
+            .ok_or_else(|| Trouble::Other("knows no master of this name".to_owned()))
     }
 
     async fn connect_to(
@@ -241,10 +291,10 @@ async fn is_writable(connection: &mut MultiplexedConnection) -> RedisResult<()> 
 async fn bounded<T>(
     limit: Duration,
     work: impl Future<Output = RedisResult<T>>,
-) -> Result<T, String> {
+) -> Result<T, Trouble> {
     match timeout(limit, work).await {
-        Ok(outcome) => outcome.map_err(|error| describe(&error)),
-        Err(_) => Err(NO_ANSWER.to_owned()),
+        Ok(outcome) => outcome.map_err(|error| Trouble::from(&error)),
+        Err(_) => Err(Trouble::no_answer()),
     }
 }
 
