@@ -115,8 +115,7 @@ pub struct Revocations {
     feeds: OnceLock<[Feed; 2]>,
     /// What other replicas revoked before this one began is known as well.
     is_known: AtomicBool,
-    /// When it was last said that there are too many.
-    said_at: AtomicU64,
+    said: Minutely,
 }
 
 /// Up to when everybody's sessions are over; and how often anybody's were ended.
@@ -124,7 +123,23 @@ struct Everybody {
     not_before: AtomicU64,
     /// As far as that stands for revocations that were forgotten.
     forgotten: AtomicU64,
+    said: Minutely,
     count: watch::Sender<u64>,
+}
+
+/// What would be said too often otherwise, in a flood.
+#[derive(Default)]
+struct Minutely(AtomicU64);
+
+impl Minutely {
+    fn is_due(&self, now: Timestamp) -> bool {
+        let said_at = Timestamp(self.0.load(Ordering::Relaxed));
+        let is_due = now.since(said_at) >= Duration::from_mins(1);
+        if is_due {
+            self.0.store(now.0, Ordering::Relaxed);
+        }
+        is_due
+    }
 }
 
 impl Everybody {
@@ -140,10 +155,16 @@ impl Everybody {
     /// Makes room without letting anybody in again: what is forgotten ended a session that began by then.
     fn end_in_place_of(&self, forgotten: Timestamp) {
         // A replica whose clock is ahead must not end what is yet to begin.
-        let forgotten = forgotten.min(clock::now());
+        let now = clock::now();
+        let forgotten = forgotten.min(now);
         self.forgotten.fetch_max(forgotten.0, Ordering::Relaxed);
         if self.end(forgotten) {
             self.changed();
+        }
+        if self.said.is_due(now) {
+            tracing::error!(
+                "too many revocations: the oldest are forgotten, and every session of before has ended with them"
+            );
         }
     }
 
@@ -164,6 +185,7 @@ impl Revocations {
         let everybody = Arc::new(Everybody {
             not_before: AtomicU64::new(0),
             forgotten: AtomicU64::new(0),
+            said: Minutely::default(),
             count: watch::Sender::new(0),
         });
         let cache = |capacity| {
@@ -188,7 +210,7 @@ impl Revocations {
             capacity,
             feeds: OnceLock::new(),
             is_known: AtomicBool::new(true),
-            said_at: AtomicU64::new(0),
+            said: Minutely::default(),
         }
     }
 
@@ -250,11 +272,8 @@ impl Revocations {
         Ok(())
     }
 
-    /// Once a minute is enough.
     fn say_full(&self, now: Timestamp) {
-        let said_at = Timestamp(self.said_at.load(Ordering::Relaxed));
-        if now.since(said_at) >= Duration::from_mins(1) {
-            self.said_at.store(now.0, Ordering::Relaxed);
+        if self.said.is_due(now) {
             tracing::error!(
                 limit = self.capacity.unsigned,
                 "front-channel logouts are refused: too many are remembered, as made-up ones would be"
