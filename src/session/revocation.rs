@@ -170,7 +170,7 @@ impl Everybody {
 
     /// Whether what this would end has ended for that. Heard of again, it must not drive out a newer one.
     fn covers(&self, not_before: Timestamp) -> bool {
-        not_before.0 < self.forgotten.load(Ordering::Relaxed)
+        not_before.0 <= self.forgotten.load(Ordering::Relaxed)
     }
 }
 
@@ -244,7 +244,8 @@ impl Revocations {
     /// Ends sessions, here at once and elsewhere as soon as the feed gets there.
     pub fn revoke(&self, revocation: Revocation) {
         let is_new = self.learn(revocation);
-        if is_new
+        // What is covered here need not be elsewhere.
+        if (is_new || self.everybody.covers(revocation.not_before))
             && let Some([feed, _]) = self.feeds.get()
             && feed.try_send(revocation).is_err()
         {
@@ -257,6 +258,8 @@ impl Revocations {
     /// # Errors
     /// When too many of those are remembered.
     pub fn revoke_unsigned(&self, revocation: Revocation) -> Result<(), Full> {
+        // Counted exactly: more than there is room for would have to be paid for by everybody.
+        self.unsigned.run_pending_tasks();
         let elsewhere = self.unsigned_elsewhere.load(Ordering::Relaxed);
         let count = self.unsigned.entry_count().max(elsewhere);
         let feed = self.feeds.get().map(|[_, feed]| feed.try_reserve());
