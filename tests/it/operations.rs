@@ -141,7 +141,8 @@ async fn one_request_is_one_line() {
     let line = house.access_line("/nobody").await;
     assert_eq!(line["status"], 401);
     assert!(line["user"].is_null());
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    // Long enough for a line that is one too many.
+    tokio::time::sleep(Duration::from_millis(300)).await;
     for path in ["/page", "/api", "/nobody"] {
         let lines = house.access_lines();
         let count = lines.iter().filter(|line| line["path"] == path).count();
@@ -157,6 +158,77 @@ async fn one_request_is_one_line() {
             "{line}"
         );
     }
+}
+
+/// Lines are written together, and none is forgotten at the end.
+#[tokio::test]
+async fn no_line_is_lost_by_a_stop() {
+    let upstream = Upstream::start().await;
+    let mut house = House::plan()
+        .upstream(&upstream)
+        .top("workers = 3")
+        .route("/**", "public")
+        .start()
+        .await;
+    let tabs: Vec<_> = (0..6)
+        .map(|tab| {
+            let browser = house.browser();
+            tokio::spawn(async move {
+                for number in 0..50 {
+                    let reply = browser.get(&format!("/page/{tab}/{number}")).await;
+                    assert_eq!(reply.status, StatusCode::OK);
+                }
+            })
+        })
+        .collect();
+    for tab in tabs {
+        tab.await.expect("a tab");
+    }
+    house.process.terminate();
+    let status = house.process.ended(Duration::from_secs(10)).await;
+    assert!(status.success(), "{status}");
+    let log = house.process.whole_log();
+    let lines = house.access_lines();
+    for tab in 0..6 {
+        let prefix = format!("/page/{tab}/");
+        let numbers: Vec<_> = lines
+            .iter()
+            .filter_map(|line| line["path"].as_str()?.strip_prefix(&prefix))
+            .collect();
+        let wanted: Vec<_> = (0..50).map(|number| number.to_string()).collect();
+        assert_eq!(numbers, wanted, "tab {tab}");
+    }
+    assert!(log.contains("\"message\":\"stopped\""), "{log}");
+    for line in log.lines() {
+        serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|_| panic!("JSON: {line}"));
+    }
+}
+
+/// A reader that stalls costs lines, later; never an answer.
+#[tokio::test]
+async fn a_log_that_nobody_reads_holds_no_request_up() {
+    let upstream = Upstream::start().await;
+    let mut house = House::plan()
+        .upstream(&upstream)
+        .route("/**", "public")
+        .unread()
+        .start()
+        .await;
+    let browser = house.browser();
+    // More than a pipe takes: 64 KiB.
+    let long = "x".repeat(4000);
+    for number in 0..40 {
+        let reply = browser.get(&format!("/{long}/{number}")).await;
+        assert_eq!(reply.status, StatusCode::OK);
+    }
+    let begin = Instant::now();
+    house.process.terminate();
+    let status = house.process.ended(Duration::from_secs(10)).await;
+    assert!(
+        status.success() && begin.elapsed() < Duration::from_secs(5),
+        "{status} {:?}",
+        begin.elapsed()
+    );
 }
 
 #[tokio::test]
