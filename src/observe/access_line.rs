@@ -52,7 +52,7 @@ struct JsonLine<'a> {
 }
 
 impl AccessLine<'_> {
-    /// Appends the line to `lines` as JSON. It costs a tenth of what it would through `tracing`.
+    /// Appends the line to `lines` as JSON, at a quarter of what it costs through `tracing`.
     pub fn write_json(&self, timestamp: &str, lines: &mut Vec<u8>) {
         let begin = lines.len();
         let mut serializer = Serializer::with_formatter(&mut *lines, Inert);
@@ -96,8 +96,8 @@ impl Formatter for Inert {
         writer: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
-        // Nearly always: what is below the space never comes here.
-        if fragment.bytes().all(|byte| byte < 0x7f) {
+        // Nearly always: what is below the space never comes here. Many bytes are compared at once this way.
+        if fragment.bytes().fold(0, u8::max) < 0x7f {
             return writer.write_all(fragment.as_bytes());
         }
         let mut rest = fragment;

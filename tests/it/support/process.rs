@@ -16,7 +16,7 @@ pub struct Process {
     child: Child,
     output: Arc<Mutex<String>>,
     readers: Vec<JoinHandle<()>>,
-    _unread: Option<ChildStderr>,
+    unread: Option<ChildStderr>,
 }
 
 impl Process {
@@ -28,6 +28,13 @@ impl Process {
     /// As [`Process::start`], but nobody reads its standard error.
     pub fn start_unread(command: Command) -> Self {
         Self::start_read(command, false)
+    }
+
+    /// Begins to read what nobody read so far.
+    pub fn read_at_last(&mut self) {
+        if let Some(stderr) = self.unread.take() {
+            self.readers.push(collect(stderr, &self.output));
+        }
     }
 
     fn start_read(mut command: Command, is_read: bool) -> Self {
@@ -51,7 +58,7 @@ impl Process {
             child,
             output,
             readers,
-            _unread: unread,
+            unread,
         }
     }
 
