@@ -18,6 +18,7 @@ use crate::{
     gate::Gate,
     listen::{self, Listener, Recipe, WorkerHandle},
     login::{Logins, return_to::ReturnRules},
+    observe,
     provider::{HttpClient, Providers},
     route::Routes,
     session::{
@@ -250,6 +251,7 @@ fn stop_on_signal() -> io::Result<CancellationToken> {
                 _ = interrupt.recv() => {}
             }
             if again {
+                observe::log::finish();
                 #[expect(clippy::exit, reason = "whoever signals twice does not want to wait")]
                 std::process::exit(130);
             }

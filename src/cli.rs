@@ -20,7 +20,7 @@ use crate::{
     app,
     config::{self, Allow, Config, Environment, Loaded, UpstreamAddress},
     demo,
-    observe::log,
+    observe::log::{self, LogGuard},
     random,
 };
 
@@ -153,7 +153,10 @@ pub fn main() -> ExitCode {
 }
 
 fn run(loaded: Loaded) -> ExitCode {
-    let _log = log::start(&loaded.config.log);
+    let _log = match start_log(&loaded.config) {
+        Ok(log) => log,
+        Err(code) => return code,
+    };
     for warning in loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -168,7 +171,10 @@ fn run_demo(port: Option<u16>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let _log = log::start(&demo.config.log);
+    let _log = match start_log(&demo.config) {
+        Ok(log) => log,
+        Err(code) => return code,
+    };
     say(&demo.banner);
     let code = serve(demo.config);
     drop(demo.servers);
@@ -190,14 +196,20 @@ fn serve(config: Config) -> ExitCode {
     }
 }
 
+fn start_log(config: &Config) -> Result<LogGuard, ExitCode> {
+    log::start(&config.log).map_err(|error| cannot_start(&error))
+}
+
 fn runtime() -> Result<tokio::runtime::Runtime, ExitCode> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| {
-            complain(&format!("cannot start: {error}\n"));
-            ExitCode::FAILURE
-        })
+        .map_err(|error| cannot_start(&error))
+}
+
+fn cannot_start(error: &io::Error) -> ExitCode {
+    complain(&format!("cannot start: {error}\n"));
+    ExitCode::FAILURE
 }
 
 fn check(file: &ConfigFile, online: bool) -> Result<ExitCode, ExitCode> {

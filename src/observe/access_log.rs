@@ -7,12 +7,13 @@ use std::{
 };
 
 use http::{Method, StatusCode};
-use tracing::info;
+use serde::{Serialize, Serializer};
 
+use super::{
+    access_line::{AccessLine, TARGET},
+    log, metrics,
+};
 use crate::{random, text::Text};
-
-/// The target of access lines in `log` and `RUST_LOG`: `sidegate::access=off` turns them off alone.
-const TARGET: &str = "sidegate::access";
 
 /// The name of a request, told to the upstream, the log and whoever is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +36,13 @@ impl RequestId {
 
 impl fmt::Display for RequestId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{:016x}{:016x}", self.process, self.count)
+        formatter.write_str(std::str::from_utf8(&self.hex()).unwrap_or("-"))
+    }
+}
+
+impl Serialize for RequestId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(std::str::from_utf8(&self.hex()).unwrap_or("-"))
     }
 }
 
@@ -144,22 +151,19 @@ impl Drop for Record {
             Some(_) => self.verdict,
             None => "client_gone",
         };
-        super::metrics::REQUESTS.count(verdict, self.status);
+        metrics::REQUESTS.count(verdict, self.status);
         let Some(line) = &self.line else { return };
-        // nginx's 499: the client closed the request.
-        let status = self.status.map_or(499, |status| status.as_u16());
-        let milliseconds = line.began.elapsed().as_secs_f64() * 1000.0;
-        info!(
-            target: TARGET,
-            method = line.method.as_str(),
-            path = line.path,
-            status,
-            milliseconds,
-            client = self.client.map(tracing::field::display),
-            user = self.user.as_deref(),
+        log::access(&AccessLine {
+            method: line.method.as_str(),
+            path: &line.path,
+            // nginx's 499: the client closed the request.
+            status: self.status.map_or(499, |status| status.as_u16()),
+            milliseconds: line.began.elapsed().as_secs_f64() * 1000.0,
+            client: self.client,
+            user: self.user.as_deref(),
             verdict,
-            detail = self.detail.as_deref(),
-            request_id = %self.id,
-        );
+            detail: self.detail.as_deref(),
+            request_id: self.id,
+        });
     }
 }
