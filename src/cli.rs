@@ -77,12 +77,13 @@ enum Command {
     /// Check the configuration; print a summary, or every problem with its line.
     ///
     /// With --online also ask each provider whether it is there, and compare this machine's clock with
-    /// its own. Exits with 1 when one cannot be reached, does not say what a login needs, or the clocks
-    /// are more than five minutes apart.
+    /// its own; and sign in to Redis, where sessions need one. Exits with 1 when one cannot be reached,
+    /// does not say what a login needs, does not let us in, or the clocks are more than five minutes
+    /// apart.
     Check {
         #[command(flatten)]
         file: ConfigFile,
-        /// Ask the providers too: their discovery documents, or where a login begins.
+        /// Ask the providers too: their discovery documents, or where a login begins; and Redis.
         #[arg(long)]
         online: bool,
     },

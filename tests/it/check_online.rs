@@ -7,6 +7,7 @@ use crate::support::{
     house::sidegate,
     node_provider, ports,
     provider::CLIENT_SECRET,
+    redis::{RedisCluster, RedisServer},
     servers::{OAuthServer, forty_two},
 };
 
@@ -21,6 +22,14 @@ struct Said {
 }
 
 impl Said {
+    /// The one line about `asked`.
+    fn line(&self, asked: &str) -> &str {
+        match self.of(asked)[..] {
+            [line] => line,
+            _ => panic!("not one line about {asked}: {}", self.text),
+        }
+    }
+
     /// The lines about `provider` below `online:`.
     fn of(&self, provider: &str) -> Vec<&str> {
         let (_, online) = self.text.split_once("online:\n").expect("it asked");
@@ -160,6 +169,139 @@ async fn a_clock_ten_minutes_off_is_a_failure_and_one_minute_a_warning() {
         // Two clocks that tick between the question and the answer.
         assert!((seconds - offset.abs()).abs() <= 5, "{line}");
     }
+}
+
+/// The hint is a part of the line: what to look at first.
+#[tokio::test]
+async fn redis_is_asked_where_sessions_need_it() {
+    let corp = ScriptedProvider::start().await;
+    let mut redis = RedisServer::prepared(&["--requirepass", "canary-right"]);
+    redis.password("canary-right");
+    redis.run().await;
+    let with = |key: &str, address: &str| {
+        let shared = key == "session.shared";
+        let cookie = if shared { "store = \"cookie\"\n" } else { "" };
+        let key = key.trim_start_matches("session.");
+        format!(
+            "[session]\n{cookie}{key} = \"{address}\"\n{}",
+            scripted(&corp)
+        )
+    };
+    let at = redis.address;
+    for (key, address, status, start, hint) in [
+        (
+            "session.store",
+            format!("redis://:canary-right@{at}"),
+            0,
+            "ok: Redis answers, after ",
+            "",
+        ),
+        (
+            "session.shared",
+            format!("redis://:canary-right@{at}"),
+            0,
+            "ok: Redis answers, after ",
+            "",
+        ),
+        (
+            "session.store",
+            format!("redis://:canary-wrong@{at}"),
+            1,
+            "failed: wrong user or password; ",
+            "%40",
+        ),
+        (
+            "session.shared",
+            format!("redis://ann:canary-right@{at}"),
+            1,
+            "failed: wrong user or password; ",
+            "%40",
+        ),
+        (
+            "session.store",
+            format!("redis://{at}"),
+            1,
+            "failed: Redis says NOAUTH; ",
+            "asks for a password",
+        ),
+        (
+            "session.store",
+            format!("redis://{}", ports::free_address()),
+            1,
+            "failed: connection refused; ",
+            "whether it runs",
+        ),
+        (
+            "session.store",
+            format!("rediss://:canary-right@{at}"),
+            1,
+            "failed: ",
+            "redis:// is without",
+        ),
+        (
+            "session.store",
+            "redis://nobody.invalid".to_owned(),
+            1,
+            "failed: ",
+            "the host's name",
+        ),
+        // No Redis, but it takes connections and says nothing a Redis would say.
+        (
+            "session.store",
+            format!("redis://{}", corp.server.address),
+            1,
+            "failed: ",
+            "; ",
+        ),
+    ] {
+        let said = check(&with(key, &address), true).await;
+        let line = said.line(key);
+        assert!(
+            line.starts_with(start) && line.contains(hint),
+            "{address}: {line}"
+        );
+        assert_eq!(said.status, Some(status), "{address}: {}", said.text);
+        assert!(said.line("corp").starts_with("ok: "), "{}", said.text);
+        let all = format!("{}{}", said.text, said.complaints);
+        assert!(!all.contains("canary"), "{all}");
+    }
+    let said = check(&with("session.store", &format!("redis://{at}")), false).await;
+    assert_eq!(said.status, Some(0), "{}", said.complaints);
+}
+
+#[tokio::test]
+async fn a_redis_that_is_silent_takes_no_writes_or_is_a_cluster_is_told_apart() {
+    let corp = ScriptedProvider::start().await;
+    let with = |address: &str| format!("[session]\nstore = \"{address}\"\n{}", scripted(&corp));
+
+    // Connections wait in its backlog.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = silent.local_addr().expect("it is bound");
+    let said = check(&with(&format!("redis://{address}")), true).await;
+    let line = said.line("session.store");
+    assert!(line.starts_with("failed: no answer in time; "), "{line}");
+
+    let master = RedisServer::start().await;
+    let port = master.address.port().to_string();
+    let replica = RedisServer::start_with(&["--replicaof", "127.0.0.1", &port]).await;
+    let said = check(&with(&replica.url()), true).await;
+    let line = said.line("session.store");
+    assert!(
+        line.starts_with("failed: ") && line.contains("a replica"),
+        "{line}"
+    );
+
+    let cluster = RedisCluster::start().await;
+    let said = check(&with(&cluster.url()), true).await;
+    let line = said.line("session.store");
+    assert!(line.starts_with("ok: Redis answers, after "), "{line}");
+
+    // A server that is no sentinel cannot say who the master is.
+    let address = format!("redis-sentinel://{}/main", master.address);
+    let said = check(&with(&address), true).await;
+    let line = said.line("session.store");
+    assert!(line.starts_with("failed: sentinel: "), "{line}");
+    assert_eq!(said.status, Some(1), "{}", said.text);
 }
 
 #[tokio::test]

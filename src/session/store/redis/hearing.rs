@@ -20,9 +20,10 @@ use tokio::{
 
 use super::{
     copies::{Copies, Worth, is_within},
-    dial::{Dialer, NO_ANSWER, describe},
+    dial::Dialer,
     layout::Message,
     link::Link,
+    trouble::{NO_ANSWER, describe},
 };
 use crate::{clock, clock::Timestamp, session::revocation::Revocations};
 
@@ -85,7 +86,11 @@ impl Listener {
     }
 
     async fn subscribe(&self) -> Result<PubSub, String> {
-        let mut messages = self.dialer.listen().await?;
+        let mut messages = self
+            .dialer
+            .listen()
+            .await
+            .map_err(|trouble| trouble.to_string())?;
         let channels = [&self.channel, &self.own_channel];
         match timeout(SUBSCRIBE, messages.subscribe(&channels)).await {
             Ok(outcome) => outcome.map_err(|error| describe(&error))?,

@@ -17,8 +17,9 @@ use tokio::{
 };
 
 use super::{
-    dial::{Connection, Dialer, IN_FLIGHT, NO_ANSWER, describe},
+    dial::{Connection, Dialer, IN_FLIGHT},
     script::Known,
+    trouble::{NO_ANSWER, describe},
 };
 use crate::session::store::StoreError;
 
@@ -218,7 +219,7 @@ impl Keeper {
                     }
                     why
                 }
-                Err(why) => why,
+                Err(trouble) => trouble.to_string(),
             };
             self.state.send_if_modified(|state| {
                 let was_up = matches!(state, State::Up(..));
