@@ -8,9 +8,9 @@
 
 use http::{Response, StatusCode, header::SET_COOKIE};
 
-use super::asked::parameter;
+use super::{asked::parameter, refuse};
 use crate::{
-    answer::{self, Reject, audience::Audience, reply},
+    answer::{Reject, reply},
     body::Body,
     clean::{CleanRequest, original::Original, path::CanonicalPath},
     clock,
@@ -30,20 +30,23 @@ pub(super) async fn serve(
     let now = clock::now();
     let visit = match gate.sessions.visit(headers, now).await {
         Ok(visit) => visit,
-        Err(unavailable) => return answer(gate, &unavailable.into(), record),
+        Err(unavailable) => return refuse(gate, &unavailable.into(), record),
     };
     let session = visit.session.as_ref();
     if let Some(rule) = FOREIGN_RULES
         .into_iter()
         .find(|rule| parameter(request.query(), rule).is_some())
     {
-        return answer(gate, &Reject::Forbidden(rule), record);
+        return refuse(gate, &Reject::Forbidden(rule), record);
     }
     record.user = session.map(|session| session.identity.user().clone());
 
     let told = match judge(gate, &request.original, session) {
         Ok(told) => told,
-        Err(judgement) => return refuse(gate, judgement, &request.original, record),
+        Err(judgement) => {
+            let reject = reject_of(judgement, &request.original);
+            return refuse(gate, &reject, record);
+        }
     };
     record.verdict = "pass";
     gate.presence
@@ -81,14 +84,9 @@ fn judge<'a>(
         .ok_or(Judgement::Refused(Refusal::NotSignedIn))
 }
 
-fn refuse(
-    gate: &Gate,
-    judgement: Judgement,
-    asked: &Original,
-    record: &mut Record,
-) -> Response<Body> {
+fn reject_of(judgement: Judgement, asked: &Original) -> Reject {
     let return_to = asked.return_to().to_owned();
-    let reject = match judgement {
+    match judgement {
         Judgement::Refused(Refusal::NotSignedIn) => Reject::SignIn { return_to },
         Judgement::Refused(Refusal::Closed) => Reject::Forbidden("access = \"deny\""),
         Judgement::Refused(Refusal::Barred(barred)) => Reject::Barred {
@@ -96,17 +94,5 @@ fn refuse(
             return_to,
         },
         Judgement::Ambiguous => Reject::Forbidden("ambiguous path"),
-    };
-    answer(gate, &reject, record)
-}
-
-fn answer(gate: &Gate, reject: &Reject, record: &mut Record) -> Response<Body> {
-    record.verdict = reject.verdict();
-    record.detail = reject.detail();
-    answer::render(
-        reject,
-        Audience::Program,
-        &gate.site,
-        &record.id.to_string(),
-    )
+    }
 }
