@@ -4,9 +4,12 @@
 //! only ([`Original`]), and everything it says must pass; without that somebody must be signed in.
 //!
 //! The answer is always 202, 401 or 403, never a redirect: `auth_request` takes anything else for an
-//! error.
+//! error. Where somebody has to sign in, it says at which address; the proxy knows who can go there.
 
-use http::{Response, StatusCode, header::SET_COOKIE};
+use http::{
+    HeaderValue, Response, StatusCode,
+    header::{LOCATION, SET_COOKIE},
+};
 
 use super::{asked::parameter, refuse};
 use crate::{
@@ -19,6 +22,7 @@ use crate::{
     gate::{Gate, Judgement},
     observe::Record,
     session::Session,
+    site::Site,
 };
 
 pub(super) async fn serve(
@@ -45,7 +49,11 @@ pub(super) async fn serve(
         Ok(told) => told,
         Err(judgement) => {
             let reject = reject_of(judgement, &request.original);
-            return refuse(gate, &reject, record);
+            let mut response = refuse(gate, &reject, record);
+            if let Reject::SignIn { return_to } = &reject {
+                point_to_sign_in(&gate.site, return_to, &mut response);
+            }
+            return response;
         }
     };
     record.verdict = "pass";
@@ -82,6 +90,14 @@ fn judge<'a>(
         .map_err(Judgement::Refused)?
         .told()
         .ok_or(Judgement::Refused(Refusal::NotSignedIn))
+}
+
+/// nginx reads headers of this answer and nothing else of it, and cannot escape an address by itself. On a 401 `Location`
+/// leads nobody anywhere (RFC 9110 §10.2.2).
+fn point_to_sign_in(site: &Site, return_to: &str, response: &mut Response<Body>) {
+    if let Ok(address) = HeaderValue::try_from(site.login_url(return_to)) {
+        response.headers_mut().insert(LOCATION, address);
+    }
 }
 
 fn reject_of(judgement: Judgement, asked: &Original) -> Reject {
