@@ -16,6 +16,7 @@ pub(in crate::provider) const KIND: Kind = Kind {
     ),
     endpoints: &told_by(issuer(Some("https://gitlab.com"), "")),
     logins_ignore_case: true,
+    offers_logout: false,
     build: |config, headers, http| super::build(config, &FLAVOUR, headers, http),
     ..super::KIND
 };
