@@ -261,11 +261,16 @@ fn summary(name: &str, config: &Config) -> String {
         let callback = format!("{origin}{}", provider.callback_path);
         _ = writeln!(text, "  {:<10} {callback}", provider.name);
     }
-    _ = writeln!(
-        text,
-        "register as post-logout redirect URI, where the provider has that:\n  {origin}{}/sign_out",
-        config.prefix
-    );
+    let mut comes_back = config.providers.iter().filter(|provider| {
+        provider.kind.offers_logout || provider.endpoint("end_session_url").is_some()
+    });
+    if let Some(first) = comes_back.next() {
+        text.push_str("register as post-logout redirect URI, where the provider has that:\n");
+        for provider in std::iter::once(first).chain(comes_back) {
+            let sign_out = format!("{origin}{}/sign_out", config.prefix);
+            _ = writeln!(text, "  {:<10} {sign_out}", provider.name);
+        }
+    }
     text
 }
 
