@@ -90,6 +90,11 @@ pub trait Store: Send + Sync {
     /// Whether it answers.
     fn is_ready(&self) -> bool;
 
+    /// Whether it is there and refuses the gate: a password that is wrong does not become right by waiting.
+    fn refuses(&self) -> bool {
+        false
+    }
+
     /// How many records it holds, about, where that can be said at once.
     fn count(&self) -> Option<u64> {
         None

@@ -81,16 +81,96 @@ async fn tls_and_a_user_with_few_rights() {
         .start()
         .await;
     sleep(Duration::from_secs(1)).await;
-    for house in [untrusted, wrong] {
+    for (house, told) in [
+        (untrusted, "Redis is not there"),
+        (wrong, "Redis refuses the gate"),
+    ] {
         assert_eq!(ready(&house).await.status, StatusCode::SERVICE_UNAVAILABLE);
         assert!(
-            house.process.log().contains("Redis is not there"),
+            house.process.log().contains(told),
             "{}",
             house.process.log()
         );
         assert_no_secret(&[house]);
     }
     assert_no_secret(&houses);
+}
+
+/// A wrong password does not become right by waiting: whoever reads the log is sent to the setting, not to the server.
+#[tokio::test]
+async fn a_redis_that_refuses_the_gate_is_told_from_one_that_is_not_there() {
+    let mut redis = RedisServer::prepared(&[
+        "--requirepass",
+        "of the tests",
+        "--user",
+        "idler",
+        "on",
+        ">canary-idler",
+        "~*",
+        "&*",
+        "+ping",
+        "+publish",
+    ]);
+    redis.password("of the tests");
+    redis.run().await;
+    let at = redis.address;
+    let street = Street::new().await;
+    for (lines, told) in [
+        (format!("store = \"redis://{at}\""), "NOAUTH"),
+        (
+            format!("store = \"redis://:canary-wrong@{at}\""),
+            "WRONGPASS",
+        ),
+        (
+            format!("store = \"redis-cluster://:canary-wrong@{at}\""),
+            "WRONGPASS",
+        ),
+        (
+            format!("shared = \"redis://ann:canary-wrong@{at}\""),
+            "WRONGPASS",
+        ),
+        (
+            format!("store = \"redis://idler:canary-idler@{at}\""),
+            "NOPERM",
+        ),
+    ] {
+        let house = street.plan(&lines).start().await;
+        let end = std::time::Instant::now() + Duration::from_secs(10);
+        loop {
+            let reply = ready(&house).await;
+            assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE, "{lines}");
+            let log = house.process.log();
+            if reply.text().contains("session.store") && log.contains(told) {
+                assert!(reply.text().contains("refuses"), "{}", reply.text());
+                assert!(!reply.text().contains("canary"), "{}", reply.text());
+                let mut warnings = log.lines().filter(|line| line.contains(told));
+                assert!(warnings.any(|line| line.contains("session.store")), "{log}");
+                assert!(log.contains("Redis refuses"), "{log}");
+                assert!(!log.contains("Redis is not there"), "{log}");
+                break;
+            }
+            assert!(
+                std::time::Instant::now() < end,
+                "{lines}: {}\n{log}",
+                reply.text()
+            );
+            sleep(Duration::from_millis(100)).await;
+        }
+        assert_no_secret(&[house]);
+    }
+    // Once the password is the right one, it goes on by itself.
+    redis
+        .ask(&["CONFIG", "SET", "requirepass", "another"])
+        .await;
+    redis.password("another");
+    let lines = format!("store = \"redis://:of%20the%20tests@{at}\"");
+    let house = street.plan(&lines).start().await;
+    sleep(Duration::from_secs(1)).await;
+    assert!(ready(&house).await.text().contains("session.store"));
+    redis
+        .ask(&["CONFIG", "SET", "requirepass", "of the tests"])
+        .await;
+    wait_until_ready(&house).await;
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ pub async fn ask(address: &RedisAddress) -> Result<Duration, Trouble> {
     };
     timeout(LONGEST, asked)
         .await
-        .unwrap_or(Err(Trouble::Silent))
+        .unwrap_or(Err(Trouble::NoAnswer))
 }
 
 /// Beside what each step may take: many sentinels may each be silent.

@@ -68,9 +68,11 @@ impl Dialer {
     /// A connection for commands.
     pub(super) async fn connect(&self) -> Result<Connection, Trouble> {
         if self.address.topology == Topology::Cluster {
-            return bounded(CONNECT * 2, self.connect_cluster())
-                .await
-                .map(Connection::Cluster);
+            return match bounded(CONNECT * 2, self.connect_cluster()).await {
+                Ok(cluster) => Ok(Connection::Cluster(cluster)),
+                // The library says of several servers only that none will do; one of them says why.
+                Err(trouble) => Err(self.refusal_of_a_node().await.unwrap_or(trouble)),
+            };
         }
         let (host, port) = self.server().await?;
         let mut connection = bounded(CONNECT, self.connect_to(&host, port, true)).await?;
@@ -83,6 +85,20 @@ impl Dialer {
         let (host, port) = self.server().await?;
         let client = self.client(&host, port, true)?;
         bounded(CONNECT, client.get_async_pubsub()).await
+    }
+
+    async fn refusal_of_a_node(&self) -> Option<Trouble> {
+        let (host, port) = self.server().await.ok()?;
+        let asked = async {
+            let mut connection = self.connect_to(&host, port, true).await?;
+            redis::cmd("PING")
+                .query_async::<Value>(&mut connection)
+                .await
+        };
+        match bounded(CONNECT, asked).await {
+            Err(trouble) if trouble.is_refusal() => Some(trouble),
+            _ => None,
+        }
     }
 
     async fn connect_cluster(&self) -> RedisResult<ClusterConnection> {
@@ -111,7 +127,7 @@ impl Dialer {
             let turn = self.turn.fetch_add(1, Ordering::Relaxed);
             return Ok(nodes[turn % nodes.len()].clone());
         };
-        let mut last = Trouble::Silent;
+        let mut last = Trouble::NoAnswer;
         for _ in nodes {
             let turn = self.turn.load(Ordering::Relaxed);
             let (host, port) = &nodes[turn % nodes.len()];
@@ -215,7 +231,7 @@ async fn bounded<T>(
 ) -> Result<T, Trouble> {
     match timeout(limit, work).await {
         Ok(outcome) => Ok(outcome?),
-        Err(_) => Err(Trouble::Silent),
+        Err(_) => Err(Trouble::NoAnswer),
     }
 }
 

@@ -331,6 +331,10 @@ impl Store for Redis {
     fn is_ready(&self) -> bool {
         self.link.is_up()
     }
+
+    fn refuses(&self) -> bool {
+        self.link.refuses()
+    }
 }
 
 fn name_of(gate: [&str; 2]) -> String {

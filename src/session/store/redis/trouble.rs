@@ -3,35 +3,48 @@
 
 use std::fmt;
 
-use redis::{ErrorKind, RedisError};
+use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 /// Why Redis is of no use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trouble {
     /// Nothing came within the time it has.
-    Silent,
+    NoAnswer,
     /// Nobody listens there.
-    Refused,
+    NobodyThere,
     /// The connection did not come about, or broke.
     Lost,
     /// It does not know this user, or this is not the password.
     WrongPassword,
+    /// It wants a password and got none.
+    NoPassword,
+    /// This user may not do what sessions need.
+    NotPermitted,
     /// Its answer was an error with this code.
     Says(String),
     /// The sentinels know no master of the name they were asked for.
     UnknownMaster,
     /// No sentinel was of use; this is the last one's trouble.
     Sentinel(Box<Self>),
-    /// What the client library calls it.
+    /// Anything else.
     Other(String),
 }
 
 impl Trouble {
+    /// Whether Redis is there and refuses who asks, or what is asked: that does not pass by itself.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::WrongPassword | Self::NoPassword | Self::NotPermitted => true,
+            Self::Sentinel(trouble) => trouble.is_refusal(),
+            _ => false,
+        }
+    }
+
     /// What to look at first.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Refused => "see whether it runs, and whether host and port are its own",
-            Self::Silent => {
+            Self::NobodyThere => "see whether it runs, and whether host and port are its own",
+            Self::NoAnswer => {
                 "see host and port, whether a firewall stands between, and whether it speaks TLS: rediss:// is with TLS, \
                  redis:// is without"
             }
@@ -43,9 +56,9 @@ impl Trouble {
                 "see user and password in redis://USER:PASSWORD@HOST; what is neither letter nor digit is written \
                  as in an address, @ as %40"
             }
+            Self::NoPassword => "write redis://:PASSWORD@HOST, or redis://USER:PASSWORD@HOST",
+            Self::NotPermitted => "docs/sessions.md has what a user of its own needs",
             Self::Says(code) => match code.as_str() {
-                "NOAUTH" => "it asks for a password: redis://:PASSWORD@HOST",
-                "NOPERM" => "its ACL does not let this user do what sessions need",
                 "READONLY" => {
                     "this is a replica, which takes no writes: name the server it follows, or the sentinels"
                 }
@@ -67,24 +80,22 @@ impl Trouble {
 impl fmt::Display for Trouble {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Silent => formatter.write_str(NO_ANSWER),
-            Self::Refused => formatter.write_str("connection refused"),
+            Self::NoAnswer => formatter.write_str("no answer in time"),
+            Self::NobodyThere => formatter.write_str("connection refused"),
             Self::Lost => formatter.write_str("connection lost"),
-            Self::WrongPassword => formatter.write_str("wrong user or password"),
+            Self::WrongPassword => {
+                formatter.write_str("Redis does not take the user or password (WRONGPASS)")
+            }
+            Self::NoPassword => formatter.write_str("Redis wants a password (NOAUTH)"),
+            Self::NotPermitted => {
+                formatter.write_str("the user may not do in Redis what is needed (NOPERM)")
+            }
             Self::Says(code) => write!(formatter, "Redis says {code}"),
             Self::UnknownMaster => formatter.write_str("knows no master of this name"),
             Self::Sentinel(trouble) => write!(formatter, "sentinel: {trouble}"),
-            Self::Other(category) => formatter.write_str(category),
+            Self::Other(why) => formatter.write_str(why),
         }
     }
-}
-
-/// What is said of a server that is silent.
-pub(super) const NO_ANSWER: &str = "no answer in time";
-
-/// What went wrong, for the log.
-pub(super) fn describe(error: &RedisError) -> String {
-    Trouble::from(error).to_string()
 }
 
 impl From<RedisError> for Trouble {
@@ -95,12 +106,6 @@ impl From<RedisError> for Trouble {
 
 impl From<&RedisError> for Trouble {
     fn from(error: &RedisError) -> Self {
-        if error.is_timeout() {
-            return Self::Silent;
-        }
-        if error.is_connection_refusal() {
-            return Self::Refused;
-        }
         let code = error.code().filter(|code| {
             code.len() <= 20
                 && code
@@ -108,7 +113,13 @@ impl From<&RedisError> for Trouble {
                     .all(|byte| byte.is_ascii_uppercase() || byte == b'_')
         });
         match (error.kind(), code) {
-            (ErrorKind::AuthenticationFailed, _) => Self::WrongPassword,
+            (_, Some("NOAUTH")) => Self::NoPassword,
+            (_, Some("NOPERM")) | (ErrorKind::Server(ServerErrorKind::NoPerm), _) => {
+                Self::NotPermitted
+            }
+            (ErrorKind::AuthenticationFailed, _) | (_, Some("WRONGPASS")) => Self::WrongPassword,
+            _ if error.is_timeout() => Self::NoAnswer,
+            _ if error.is_connection_refusal() => Self::NobodyThere,
             (ErrorKind::Io, _) => Self::Lost,
             (_, Some(code)) => Self::Says(code.to_owned()),
             _ => Self::Other(error.category().to_owned()),
