@@ -15,7 +15,7 @@ pub(super) struct Problem {
     message: String,
     label: Option<String>,
     /// Another place of the file that belongs to it, and a few words on it.
-    beside: Option<(Range<usize>, &'static str)>,
+    beside: Option<Box<(Range<usize>, &'static str)>>,
     hint: Option<String>,
 }
 
@@ -42,7 +42,7 @@ impl Problem {
     /// Another place of the file to look at.
     pub(super) fn beside(self, place: Range<usize>, label: &'static str) -> Self {
         Self {
-            beside: Some((place, label)),
+            beside: Some(Box::new((place, label))),
             ..self
         }
     }
@@ -145,7 +145,7 @@ impl Report {
                     .label(problem.label.as_deref());
                 let beside = problem
                     .beside
-                    .as_ref()
+                    .as_deref()
                     .map(|(span, label)| AnnotationKind::Context.span(within(span)).label(*label));
                 group.element(
                     Snippet::source(self.source.as_str())
