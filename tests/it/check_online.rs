@@ -171,102 +171,69 @@ async fn a_clock_ten_minutes_off_is_a_failure_and_one_minute_a_warning() {
     }
 }
 
-/// The hint is a part of the line: what to look at first.
-#[tokio::test]
-async fn redis_is_asked_where_sessions_need_it() {
+/// Checks a configuration whose `key` is `address`; the line on it is `start`, with a hint that has `hint`.
+async fn redis_line(key: &str, address: &str, start: &str, hint: &str) {
     let corp = ScriptedProvider::start().await;
+    let address = address.replace("CORP", &corp.server.address.to_string());
+    let name = key.trim_start_matches("session.");
+    let tables = format!("[session]\n{name} = \"{address}\"\n{}", scripted(&corp));
+    let said = check(&tables, true).await;
+    let line = said.line(key);
+    assert!(
+        line.starts_with(start) && line.contains(hint),
+        "{address}: {line}"
+    );
+    let status = i32::from(start.starts_with("failed"));
+    assert_eq!(said.status, Some(status), "{address}: {}", said.text);
+    assert!(said.line("corp").starts_with("ok: "), "{}", said.text);
+    let all = format!("{}{}", said.text, said.complaints);
+    assert!(!all.contains("canary"), "{all}");
+
+    let offline = check(&tables, false).await;
+    assert_eq!(offline.status, Some(0), "{}", offline.complaints);
+}
+
+const ANSWERS: &str = "ok: Redis answers, after ";
+const WRONG: &str = "failed: Redis does not take the user or password (WRONGPASS); ";
+
+#[tokio::test]
+async fn redis_is_signed_in_to_where_sessions_need_it() {
     let mut redis = RedisServer::prepared(&["--requirepass", "canary-right"]);
     redis.password("canary-right");
     redis.run().await;
-    let with = |key: &str, address: &str| {
-        let shared = key == "session.shared";
-        let cookie = if shared { "store = \"cookie\"\n" } else { "" };
-        let key = key.trim_start_matches("session.");
-        format!(
-            "[session]\n{cookie}{key} = \"{address}\"\n{}",
-            scripted(&corp)
-        )
-    };
     let at = redis.address;
-    for (key, address, status, start, hint) in [
-        (
-            "session.store",
-            format!("redis://:canary-right@{at}"),
-            0,
-            "ok: Redis answers, after ",
-            "",
-        ),
-        (
-            "session.shared",
-            format!("redis://:canary-right@{at}"),
-            0,
-            "ok: Redis answers, after ",
-            "",
-        ),
-        (
-            "session.store",
-            format!("redis://:canary-wrong@{at}"),
-            1,
-            "failed: Redis does not take the user or password (WRONGPASS); ",
-            "%40",
-        ),
-        (
-            "session.shared",
-            format!("redis://ann:canary-right@{at}"),
-            1,
-            "failed: Redis does not take the user or password (WRONGPASS); ",
-            "%40",
-        ),
-        (
-            "session.store",
-            format!("redis://{at}"),
-            1,
-            "failed: Redis wants a password (NOAUTH); ",
-            "redis://:PASSWORD@HOST",
-        ),
-        (
-            "session.store",
-            format!("redis://{}", ports::free_address()),
-            1,
-            "failed: connection refused; ",
-            "whether it runs",
-        ),
-        (
-            "session.store",
-            format!("rediss://:canary-right@{at}"),
-            1,
-            "failed: ",
-            "redis:// is without",
-        ),
-        (
-            "session.store",
-            "redis://nobody.invalid".to_owned(),
-            1,
-            "failed: ",
-            "the host's name",
-        ),
-        // No Redis, but it takes connections and says nothing a Redis would say.
-        (
-            "session.store",
-            format!("redis://{}", corp.server.address),
-            1,
-            "failed: ",
-            "; ",
-        ),
-    ] {
-        let said = check(&with(key, &address), true).await;
-        let line = said.line(key);
-        assert!(
-            line.starts_with(start) && line.contains(hint),
-            "{address}: {line}"
-        );
-        assert_eq!(said.status, Some(status), "{address}: {}", said.text);
-        assert!(said.line("corp").starts_with("ok: "), "{}", said.text);
-        let all = format!("{}{}", said.text, said.complaints);
-        assert!(!all.contains("canary"), "{all}");
-    }
-    let said = check(&with("session.store", &format!("redis://{at}")), false).await;
-    assert_eq!(said.status, Some(0), "{}", said.complaints);
+    let (right, wrong) = (
+        format!("redis://:canary-right@{at}"),
+        format!("redis://:canary-wrong@{at}"),
+    );
+    redis_line("session.store", &right, ANSWERS, "").await;
+    redis_line("session.shared", &right, ANSWERS, "").await;
+    redis_line("session.store", &wrong, WRONG, "%40").await;
+    redis_line("session.shared", &wrong, WRONG, "%40").await;
+    let nobody = format!("redis://ann:canary-right@{at}");
+    redis_line("session.store", &nobody, WRONG, "%40").await;
+    let without = format!("redis://{at}");
+    let wants = "failed: Redis wants a password (NOAUTH); ";
+    redis_line("session.store", &without, wants, "redis://:PASSWORD@HOST").await;
+    let over_tls = format!("rediss://:canary-right@{at}");
+    redis_line(
+        "session.store",
+        &over_tls,
+        "failed: ",
+        "redis:// is without",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn where_no_redis_is_the_line_says_what_to_look_at() {
+    let nobody = format!("redis://{}", ports::free_address());
+    let refused = "failed: connection refused; ";
+    redis_line("session.store", &nobody, refused, "whether it runs").await;
+    let unknown = "redis://nobody.invalid";
+    redis_line("session.store", unknown, "failed: ", "the host's name").await;
+    // It takes connections, and says nothing that a Redis would say.
+    redis_line("session.store", "redis://CORP", "failed: ", "; ").await;
 }
 
 #[tokio::test]
