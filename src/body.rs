@@ -13,9 +13,15 @@ use crate::forward::UpstreamBody;
 /// Why a body breaks off.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
-    /// The other side broke it off.
+    /// The client broke it off.
     #[error(transparent)]
-    Broken(#[from] hyper::Error),
+    Client(#[from] hyper::Error),
+    /// The upstream broke it off.
+    #[error(transparent)]
+    Upstream(#[from] std::io::Error),
+    /// It is not as long as was said.
+    #[error("the body is not as long as was said")]
+    Length,
     /// The session that it was for has ended.
     #[error("the session has ended")]
     SessionOver,

@@ -60,7 +60,7 @@ pub(super) async fn serve(
     gate.presence
         .see(told, headers, request.client.address, now);
     let mut response = reply::empty(StatusCode::ACCEPTED);
-    gate.identity_headers.write(told, response.headers_mut());
+    gate.identity_headers.set(told, response.headers_mut());
     for cookie in gate.sessions.renew(&visit, now) {
         response.headers_mut().append(SET_COOKIE, cookie);
     }

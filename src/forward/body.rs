@@ -1,15 +1,17 @@
 //! Bodies on their way: streamed with back-pressure, never collected.
 
 use std::{
+    io,
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::{
     HeaderMap,
     header::{
@@ -17,16 +19,18 @@ use http::{
         SET_COOKIE, TRAILER, TRANSFER_ENCODING,
     },
 };
-use http_body::{Body, Frame, SizeHint};
+use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::{
+    exchange::RunningUpload,
     hop,
+    http1::{BodyReader, Piece, RequestBodyLength},
     live::{Life, SHORT},
     upstream::Lease,
 };
 use crate::{
-    body::BodyError,
+    body::{Body, BodyError},
     clean::{forwarding, identity::ReservedNames},
     deadline::{Busy, Wait},
 };
@@ -48,23 +52,16 @@ struct Moving {
     _busy: Busy,
 }
 
-/// How far a request's body has come, seen from outside.
+/// How far a request's body has come, seen from outside: so that a wait can tell a long body from a silent one.
 #[derive(Default)]
 pub(super) struct Upload {
     frames: AtomicU64,
-    ended: AtomicBool,
 }
 
 impl Upload {
-    /// The frames that have gone by, so that a wait can tell a long body from a silent one.
+    /// The frames that have gone by.
     pub(super) fn frames(&self) -> u64 {
         self.frames.load(Ordering::Relaxed)
-    }
-
-    /// Whether all of it has gone by. Before, its connection is good for nothing else: an answer may come
-    /// and end while the upload still runs.
-    pub(super) fn has_ended(&self) -> bool {
-        self.ended.load(Ordering::Relaxed)
     }
 }
 
@@ -94,13 +91,17 @@ impl RequestBody {
         self.body.as_ref().map(|moving| Arc::clone(&moving.upload))
     }
 
-    /// Another body as empty as this one; none when this one is not empty.
-    pub(super) fn empty_copy(&self) -> Option<Self> {
-        self.is_end_stream().then_some(Self { body: None })
+    /// How it is framed on its way.
+    pub(super) fn length(&self) -> RequestBodyLength {
+        if self.is_end_stream() {
+            return RequestBodyLength::None;
+        }
+        let length = self.size_hint().exact();
+        length.map_or(RequestBodyLength::Unknown, RequestBodyLength::Exactly)
     }
 }
 
-impl Body for RequestBody {
+impl HttpBody for RequestBody {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -120,12 +121,9 @@ impl Body for RequestBody {
         }
         let frame = ready!(polled);
         moving.upload.frames.fetch_add(1, Ordering::Relaxed);
-        if frame.is_none() || moving.body.is_end_stream() {
-            moving.upload.ended.store(true, Ordering::Relaxed);
-        }
         Poll::Ready(frame.map(|frame| {
             frame
-                .map_err(BodyError::Broken)
+                .map_err(BodyError::Client)
                 .map(|frame| match frame.into_trailers() {
                     Ok(mut trailers) => {
                         moving.reserved.strip(&mut trailers);
@@ -154,49 +152,80 @@ impl Body for RequestBody {
 /// An answer's body on its way to the client. Holds the upstream's connection until its end, then gives it
 /// back; dropped before (the client is gone), it closes it, which tells the upstream to stop.
 pub struct UpstreamBody {
-    body: Incoming,
+    body: BodyReader,
     lease: Option<Lease>,
-    upload: Option<Arc<Upload>>,
+    /// The rest of the request, where the answer began before its end.
+    upload: Option<RunningUpload>,
     /// None where it is nobody's, or short.
     life: Option<Box<Life>>,
+    /// Why it broke off, until that is said.
+    broken: Option<io::Error>,
 }
 
 impl UpstreamBody {
-    pub(super) fn new(
-        body: Incoming,
-        lease: Lease,
-        upload: Option<Arc<Upload>>,
+    /// The body of an answer: all of it where it has come already, else as it comes.
+    pub(super) fn begin(
+        body: BodyReader,
+        mut lease: Lease,
+        upload: Option<RunningUpload>,
         life: impl FnOnce() -> Option<Box<Life>>,
-    ) -> Self {
-        let length = body.size_hint().exact();
+    ) -> Body {
+        if upload.is_none()
+            && let Some(whole) = lease.connection.take_whole(&body)
+        {
+            lease.give_back();
+            return Body::Full(whole);
+        }
+        let life = match body.left() {
+            Some(0..=SHORT) => None,
+            _ => life(),
+        };
         let mut this = Self {
-            life: match length {
-                Some(0..=SHORT) => None,
-                _ => life(),
-            },
             body,
             lease: Some(lease),
             upload,
+            life,
+            broken: None,
         };
         this.give_back_at_end();
-        this
+        Body::Upstream(this)
     }
 
     fn give_back_at_end(&mut self) {
-        if self.body.is_end_stream() {
+        if self.body.is_over() {
             self.give_back();
         }
     }
 
+    /// An upload that still runs goes on without the answer, and its connection is good for nothing else.
     fn give_back(&mut self) {
-        let is_idle = self.upload.as_ref().is_none_or(|upload| upload.has_ended());
-        if let Some(lease) = self.lease.take().filter(|_| is_idle) {
-            lease.give_back();
+        let Some(mut lease) = self.lease.take() else {
+            return;
+        };
+        if let Some(upload) = self.upload.take() {
+            let ended = upload.now_or_never();
+            lease.connection.writer = ended.and_then(Result::ok).flatten();
+        }
+        lease.give_back();
+    }
+
+    /// Ends it before its end.
+    fn break_off(&mut self) {
+        self.life = None;
+        self.lease = None;
+        if let Some(upload) = self.upload.take() {
+            upload.abort();
         }
     }
 }
 
-impl Body for UpstreamBody {
+impl Drop for UpstreamBody {
+    fn drop(&mut self) {
+        self.break_off();
+    }
+}
+
+impl HttpBody for UpstreamBody {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -204,43 +233,47 @@ impl Body for UpstreamBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(context);
-        if let Some(life) = &mut self.life
+        let this = &mut *self;
+        let Some(lease) = &mut this.lease else {
+            let broken = this.broken.take();
+            return Poll::Ready(broken.map(|error| Err(BodyError::Upstream(error))));
+        };
+        let polled = lease.connection.poll_body(context, &mut this.body);
+        if let Some(life) = &mut this.life
             && life.is_over(context, polled.is_pending())
         {
-            self.life = None;
-            self.lease = None;
+            this.break_off();
             return Poll::Ready(Some(Err(BodyError::SessionOver)));
         }
-        match ready!(polled) {
-            None => {
-                self.give_back();
-                Poll::Ready(None)
+        let frame = match ready!(polled) {
+            Err(error) => {
+                this.break_off();
+                this.broken = Some(error.into());
+                // The server drops what it has not sent when a body breaks off. One turn later it has sent it,
+                // and the client sees as much as came.
+                context.waker().wake_by_ref();
+                return Poll::Pending;
             }
-            Some(Err(error)) => {
-                self.lease = None;
-                Poll::Ready(Some(Err(error.into())))
-            }
-            Some(Ok(frame)) => {
-                // A server that knows the length does not ask again after the last byte.
-                self.give_back_at_end();
-                Poll::Ready(Some(Ok(match frame.into_trailers() {
-                    Ok(mut trailers) => {
-                        strip_trailers(&mut trailers);
-                        Frame::trailers(trailers)
-                    }
-                    Err(data) => data,
-                })))
-            }
-        }
+            Ok(Piece::Data(data)) => Some(Frame::data(data)),
+            Ok(Piece::End(trailers)) => trailers.map(|mut trailers| {
+                strip_trailers(&mut trailers);
+                Frame::trailers(trailers)
+            }),
+            Ok(Piece::NeedsMore) => None,
+        };
+        // A server that knows the length does not ask again after the last byte.
+        this.give_back_at_end();
+        Poll::Ready(frame.map(Ok))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.is_over()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body
+            .left()
+            .map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 

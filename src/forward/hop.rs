@@ -80,6 +80,11 @@ impl Noted {
         };
     }
 
+    /// Whether there is a `Connection`.
+    pub fn connection(self) -> bool {
+        self.has(1)
+    }
+
     /// Whether there is a `Transfer-Encoding`.
     pub fn transfer_encoding(self) -> bool {
         self.has(1 << 5)

@@ -1,6 +1,5 @@
 //! What the upstream is told of who is there. Pure.
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::{config::HeaderSource, session::Session, text::Text};
@@ -15,31 +14,54 @@ impl IdentityHeaders {
         Self(headers)
     }
 
-    /// Sets each header that `session` has a value for. Names were removed from the request before, so
-    /// that a header is ours or absent, never the client's.
-    pub fn write(&self, session: &Session, headers: &mut HeaderMap) {
+    /// Writes a line for each header that `session` has a value for. Their names were removed from the request
+    /// before, so that a header is ours or absent, never the client's.
+    pub fn write(&self, session: &Session, into: &mut Vec<u8>) {
         for (name, source) in &self.0 {
-            if let Some(value) = value(source, session) {
-                headers.insert(name.clone(), value);
+            let name = name.as_str().as_bytes();
+            let before = into.len();
+            into.extend_from_slice(name);
+            into.extend_from_slice(b": ");
+            let begin = into.len();
+            push_value(source, session, into);
+            if into.len() > begin {
+                into.extend_from_slice(b"\r\n");
+            } else {
+                into.truncate(before);
             }
         }
     }
-}
 
-impl IdentityHeaders {
-    /// What [`write`](Self::write) sets, for the person it is about: names as people write them, and no value
+    /// What [`write`](Self::write) says, as headers of an answer: whoever asked passes them on.
+    pub fn set(&self, session: &Session, headers: &mut HeaderMap) {
+        for (name, _, value) in self.values(session) {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                headers.insert(name, value);
+            }
+        }
+    }
+
+    /// What [`write`](Self::write) says, for the person it is about: names as people write them, and no value
     /// where it is a token.
     pub fn told(&self, session: &Session) -> Vec<(String, Option<String>)> {
-        let mut told = Vec::new();
-        for (name, source) in &self.0 {
-            let Some(value) = value(source, session) else {
-                continue;
-            };
-            let is_token = matches!(source, HeaderSource::AccessToken | HeaderSource::IdToken);
-            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-            told.push((capitalised(name), (!is_token).then_some(value)));
-        }
-        told
+        self.values(session)
+            .map(|(name, source, value)| {
+                let is_token = matches!(source, HeaderSource::AccessToken | HeaderSource::IdToken);
+                let value = String::from_utf8_lossy(&value).into_owned();
+                (capitalised(name), (!is_token).then_some(value))
+            })
+            .collect()
+    }
+
+    fn values(
+        &self,
+        session: &Session,
+    ) -> impl Iterator<Item = (&HeaderName, &HeaderSource, Vec<u8>)> {
+        self.0.iter().filter_map(move |(name, source)| {
+            let mut value = Vec::new();
+            push_value(source, session, &mut value);
+            (!value.is_empty()).then_some((name, source, value))
+        })
     }
 }
 
@@ -58,73 +80,63 @@ fn capitalised(name: &HeaderName) -> String {
     letters.collect()
 }
 
-fn value(source: &HeaderSource, session: &Session) -> Option<HeaderValue> {
+/// Appends what `source` says of the session; nothing where it says nothing.
+fn push_value(source: &HeaderSource, session: &Session, into: &mut Vec<u8>) {
     let identity = &session.identity;
-    match source {
-        HeaderSource::User => encode(identity.user()),
-        HeaderSource::UserId => {
-            let (provider, subject) = (identity.provider.bytes(), identity.subject.bytes());
-            let mut id = Vec::with_capacity(provider.len() + 1 + subject.len());
-            id.extend_from_slice(provider);
-            id.push(b':');
-            push_escaped(&mut id, subject, is_plain);
-            own(id)
+    let optional = |text: &Option<Text>, into: &mut Vec<u8>| {
+        if let Some(text) = text {
+            push_text(text.bytes(), into);
         }
-        HeaderSource::Email => encode(identity.email.as_ref()?),
-        HeaderSource::Name => encode(identity.name.as_ref()?),
+    };
+    match source {
+        HeaderSource::User => push_text(identity.user().bytes(), into),
+        HeaderSource::UserId => {
+            push_text(identity.provider.bytes(), into);
+            into.push(b':');
+            push_text(identity.subject.bytes(), into);
+        }
+        HeaderSource::Email => optional(&identity.email, into),
+        HeaderSource::Name => optional(&identity.name, into),
         HeaderSource::Groups => {
-            let length = identity.groups.iter().map(|group| group.bytes().len() + 1);
-            let length: usize = length.sum();
-            // As many commas as groups but one: a buffer that is full becomes the value without another.
-            let mut joined = Vec::with_capacity(length.saturating_sub(1));
             for (place, group) in identity.groups.iter().enumerate() {
                 if place > 0 {
-                    joined.push(b',');
+                    into.push(b',');
                 }
-                push_escaped(&mut joined, group.bytes(), |byte| {
-                    is_plain(byte) && byte != b','
-                });
+                push_part(group.bytes(), b',', into);
             }
-            (!joined.is_empty()).then(|| own(joined))?
         }
-        HeaderSource::Provider => encode(&identity.provider),
+        HeaderSource::Provider => push_text(identity.provider.bytes(), into),
         // An address is percent-encoded as it is; encoding `%` again would break it.
         HeaderSource::Picture => {
-            let picture = identity.picture.as_ref()?;
-            let mut text = Vec::with_capacity(picture.bytes().len());
-            push_escaped(&mut text, picture.bytes(), |byte| byte.is_ascii_graphic());
-            own(text)
+            if let Some(picture) = &identity.picture {
+                push_escaped(into, picture.bytes(), |byte| byte.is_ascii_graphic());
+            }
         }
         HeaderSource::Claim(path) => {
-            let (_, claim) = identity.claims.iter().find(|(key, _)| **key == **path)?;
-            encode(claim)
+            let claim = identity.claims.iter().find(|(key, _)| **key == **path);
+            if let Some((_, claim)) = claim {
+                push_text(claim.bytes(), into);
+            }
         }
-        HeaderSource::AccessToken => encode(session.tokens.access.as_ref()?),
-        HeaderSource::IdToken => encode(session.tokens.id.as_ref()?),
+        HeaderSource::AccessToken => optional(&session.tokens.access, into),
+        HeaderSource::IdToken => optional(&session.tokens.id, into),
     }
 }
 
-/// A value that no byte of `text` can turn into a second header or a second spelling of another value:
-/// printable ASCII stays, the rest and `%` become percent-encoded UTF-8. Without such bytes (nearly
-/// always) the session's own buffer is shared.
-fn encode(text: &Text) -> Option<HeaderValue> {
-    let bytes = text.bytes();
-    if bytes.is_empty() {
-        return None;
-    }
-    let edge_spaces = bytes.first() == Some(&b' ') || bytes.last() == Some(&b' ');
-    if !edge_spaces && all(bytes, is_plain) {
-        return HeaderValue::from_maybe_shared(bytes.clone()).ok();
-    }
-    let mut encoded = Vec::with_capacity(bytes.len() * 3);
-    push_escaped(&mut encoded, bytes, |byte| {
-        is_plain(byte) && !(edge_spaces && byte == b' ')
+/// Appends a value that no byte of `text` can turn into a second header or a second spelling of another value:
+/// printable ASCII stays, the rest and `%` become percent-encoded UTF-8; so do spaces at its ends, which
+/// readers drop.
+fn push_text(text: &[u8], into: &mut Vec<u8>) {
+    // `%` is never plain: nothing else is set apart.
+    push_part(text, b'%', into);
+}
+
+/// As [`push_text`], with `separator` percent-encoded, too.
+fn push_part(text: &[u8], separator: u8, into: &mut Vec<u8>) {
+    let edge_spaces = text.first() == Some(&b' ') || text.last() == Some(&b' ');
+    push_escaped(into, text, |byte| {
+        is_plain(byte) && byte != separator && !(edge_spaces && byte == b' ')
     });
-    own(encoded)
-}
-
-fn own(text: Vec<u8>) -> Option<HeaderValue> {
-    HeaderValue::from_maybe_shared(Bytes::from(text)).ok()
 }
 
 fn is_plain(byte: u8) -> bool {
@@ -186,11 +198,12 @@ mod tests {
 
     fn written(source: HeaderSource, session: &Session) -> Option<String> {
         let name = HeaderName::from_static("x-test");
-        let mut headers = HeaderMap::new();
-        IdentityHeaders::new(vec![(name.clone(), source)]).write(session, &mut headers);
-        headers
-            .get(name)
-            .map(|value| value.to_str().unwrap().to_owned())
+        let mut line = b"x-before: 1\r\n".to_vec();
+        IdentityHeaders::new(vec![(name, source)]).write(session, &mut line);
+        let line = String::from_utf8(line).unwrap();
+        let line = line.strip_prefix("x-before: 1\r\n").unwrap();
+        let value = line.strip_prefix("x-test: ")?;
+        value.strip_suffix("\r\n").map(str::to_owned)
     }
 
     #[test]
@@ -219,6 +232,17 @@ mod tests {
                 "{source:?}"
             );
         }
+    }
+
+    #[test]
+    fn spaces_at_the_ends_are_not_lost_on_the_way() {
+        let mut session = session();
+        session.identity.subject = "4711 ".into();
+        session.identity.groups = vec![" admin".into(), "eng".into()];
+        let id = written(HeaderSource::UserId, &session).unwrap();
+        assert_eq!(id, "corp:4711%20");
+        let groups = written(HeaderSource::Groups, &session).unwrap();
+        assert_eq!(groups, "%20admin,eng");
     }
 
     #[test]

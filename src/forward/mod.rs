@@ -1,31 +1,40 @@
 //! Forwarding: a request that may pass goes to the upstream, its answer comes back, and both stream.
 
 mod body;
+mod connection;
+mod exchange;
 pub mod hop;
+pub mod http1;
 mod identity;
 mod live;
+mod outgoing;
+mod stream;
 mod tunnel;
 mod upstream;
 pub mod websocket;
 
-use std::{io, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    io,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use http::{
-    HeaderValue, Method, Request, Response, StatusCode, Version,
-    header::{CONNECTION, UPGRADE},
+    HeaderMap, HeaderValue, Response, StatusCode, Version,
+    header::{CONNECTION, CONTENT_LENGTH, UPGRADE},
+    request::Parts,
 };
-use hyper::{body::Incoming, client::conn::TrySendError, upgrade::OnUpgrade};
+use hyper::upgrade::OnUpgrade;
 
-use self::{
-    body::Upload,
-    live::Life,
-    upstream::{Age, Lease},
-};
 pub use self::{
-    body::{RequestBody, UpstreamBody},
-    identity::IdentityHeaders,
-    tunnel::Tunnels,
-    upstream::Upstream,
+    body::UpstreamBody, identity::IdentityHeaders, tunnel::Tunnels, upstream::Upstream,
+};
+use self::{
+    body::{RequestBody, Upload},
+    exchange::{Exchange, exchange},
+    live::Life,
+    outgoing::Outgoing,
 };
 use crate::{
     body::Body,
@@ -90,85 +99,56 @@ impl Forwarder {
         request: Box<CleanRequest>,
     ) -> impl Future<Output = Result<Response<Body>, ForwardError>> + use<'a> {
         let owner = permit.told().map(Owner::of);
-        let (request, upgrade) = self.prepare(wait, permit, identity, cookies, request);
-        let upload = request.body().upload();
-        // In a box of its own, so that the future of each request stays small.
-        let mut exchange: Pin<Box<dyn Future<Output = _> + Send + 'a>> =
-            match self.upstream.at_hand() {
-                Some(mut lease) => {
-                    let spare = (lease.age == Age::Cold).then(|| repeatable(&request));
-                    // Sent before anything waits, so that nothing of the request is kept.
-                    let answer = lease.sender.try_send_request(request);
-                    Box::pin(self.exchange(answer, lease, spare.flatten()))
-                }
-                None => Box::pin(self.send_first(request)),
-            };
-        async move {
-            let exchanged = self.in_time(wait, upload.as_deref(), exchange.as_mut());
-            let (mut response, lease) = exchanged.await?;
-            let headers = response.headers_mut();
-            let noted = hop::Noted::of(headers);
-            if noted.set_cookie() {
-                cookies.strip_from_response(headers);
-            }
-            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                return self.switch(upgrade, owner, response);
-            }
-            hop::strip_noted(response.headers_mut(), noted);
-            *response.version_mut() = Version::HTTP_11;
-            let life = || owner.map(|owner| Life::new(&self.ends, owner));
-            Ok(response.map(|body| Body::Upstream(UpstreamBody::new(body, lease, upload, life))))
-        }
-    }
-
-    /// Waits for the answer to what was sent on a connection that was at hand; sends it again where that
-    /// connection is being closed.
-    async fn exchange(
-        &self,
-        answer: impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>>,
-        lease: Lease,
-        spare: Option<Box<Request<RequestBody>>>,
-    ) -> Result<(Response<Incoming>, Lease), ForwardError> {
-        let error = match answer.await {
-            Ok(response) => return Ok((response, lease)),
-            Err(error) => error,
-        };
-        drop(lease);
-        let next = another_attempt(error, spare)?;
-        Box::pin(self.send_fresh(next)).await
-    }
-
-    /// Makes a cleaned request the one that the upstream gets, and what the client asks to switch to.
-    fn prepare(
-        &self,
-        wait: &Arc<Wait>,
-        permit: &Permit<'_>,
-        identity: &IdentityHeaders,
-        cookies: &Cookies,
-        request: Box<CleanRequest>,
-    ) -> (Request<RequestBody>, Option<OnUpgrade>) {
         let CleanRequest {
             mut head,
             body,
             upgrade,
             ..
         } = *request;
-        cookies.strip_from_request(&mut head.headers);
-        if let Some(session) = permit.told() {
-            identity.write(session, &mut head.headers);
-        }
-        let upgrade = upgrade.and_then(|protocol| {
-            head.headers
-                .insert(CONNECTION, HeaderValue::from_static("upgrade"));
-            head.headers.insert(UPGRADE, protocol);
-            head.extensions.remove::<OnUpgrade>()
-        });
-        head.version = Version::HTTP_11;
-        head.extensions.clear();
-        let owner = permit.told();
-        let life = || owner.map(|session| Life::new(&self.ends, Owner::of(session)));
+        let client = match upgrade {
+            Some(_) => head.extensions.remove::<OnUpgrade>(),
+            None => None,
+        };
+        let life = || owner.clone().map(|owner| Life::new(&self.ends, owner));
         let body = RequestBody::new(body, &self.reserved, wait, life);
-        (Request::from_parts(head, body), upgrade)
+        let upload = body.upload();
+        let mut lease = self.upstream.at_hand();
+        // Written before anything waits, so that nothing of the request is kept.
+        let buffer = match &mut lease {
+            Some(lease) => lease.connection.take_output(),
+            None => Vec::with_capacity(USUAL_HEAD),
+        };
+        let outgoing = write_request(&head, upgrade, permit, identity, cookies, body, buffer);
+        drop(head);
+        async move {
+            let exchange = exchange(
+                &self.upstream,
+                lease,
+                outgoing,
+                upload.clone(),
+                self.timeout,
+            );
+            let exchange = pin!(exchange);
+            let Exchange {
+                mut head,
+                lease,
+                upload,
+            } = self.in_time(wait, upload.as_deref(), exchange).await?;
+            if head.noted.set_cookie() {
+                cookies.strip_from_response(&mut head.headers);
+            }
+            if head.status == StatusCode::SWITCHING_PROTOCOLS {
+                return self.switch(client, owner, head.headers, *lease.connection);
+            }
+            hop::strip_noted(&mut head.headers, head.noted);
+            let life = || owner.map(|owner| Life::new(&self.ends, owner));
+            let body = UpstreamBody::begin(head.body, lease, upload, life);
+            let mut response = answer(head.status, head.headers, body);
+            if let Some(reason) = head.reason {
+                response.extensions_mut().insert(reason);
+            }
+            Ok(response)
+        }
     }
 
     /// A `101`, passed on where it was asked for.
@@ -176,20 +156,25 @@ impl Forwarder {
         &self,
         client: Option<OnUpgrade>,
         owner: Option<Owner>,
-        mut response: Response<Incoming>,
+        mut headers: HeaderMap,
+        connection: connection::Connection,
     ) -> Result<Response<Body>, ForwardError> {
-        let protocol = response.headers().get(UPGRADE).cloned();
-        let (Some(client), Some(protocol)) = (client, protocol) else {
+        let protocol = headers.get(UPGRADE).cloned();
+        let (Some(client), Some(protocol), Some(upstream)) =
+            (client, protocol, connection.into_stream())
+        else {
             return Err(ForwardError::UnaskedUpgrade);
         };
-        let upstream = hyper::upgrade::on(&mut response);
         let end = owner.map(|owner| self.ends.of(owner));
         self.tunnels.open(client, upstream, &protocol, end);
-        let headers = response.headers_mut();
-        hop::strip(headers);
+        hop::strip(&mut headers);
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol);
-        Ok(response.map(|_| Body::Empty))
+        Ok(answer(
+            StatusCode::SWITCHING_PROTOCOLS,
+            headers,
+            Body::Empty,
+        ))
     }
 
     /// Waits for the answer's head, as long as the request's body still moves: an upload may take its time,
@@ -198,7 +183,7 @@ impl Forwarder {
         &self,
         wait: &Wait,
         upload: Option<&Upload>,
-        mut exchange: Pin<&mut (dyn Future<Output = Result<T, ForwardError>> + Send + '_)>,
+        mut exchange: Pin<&mut (impl Future<Output = Result<T, ForwardError>> + Send)>,
     ) -> Result<T, ForwardError> {
         let mut seen = 0;
         loop {
@@ -212,70 +197,43 @@ impl Forwarder {
             seen = now;
         }
     }
-
-    /// Sends a request for which no connection is at hand.
-    async fn send_first(
-        &self,
-        request: Request<RequestBody>,
-    ) -> Result<(Response<Incoming>, Lease), ForwardError> {
-        let mut lease = self.upstream.lease().await.map_err(ForwardError::Broken)?;
-        let spare = (lease.age == Age::Cold).then(|| repeatable(&request));
-        let error = match lease.sender.try_send_request(request).await {
-            Ok(response) => return Ok((response, lease)),
-            Err(error) => error,
-        };
-        if lease.age == Age::Fresh {
-            return Err(broken(error));
-        }
-        let next = another_attempt(error, spare.flatten())?;
-        self.send_fresh(next).await
-    }
-
-    /// Sends a request on a connection that has served no other.
-    async fn send_fresh(
-        &self,
-        request: Request<RequestBody>,
-    ) -> Result<(Response<Incoming>, Lease), ForwardError> {
-        let connected = self.upstream.connect().await;
-        let mut lease = connected.map_err(ForwardError::Broken)?;
-        match lease.sender.try_send_request(request).await {
-            Ok(response) => Ok((response, lease)),
-            Err(error) => Err(broken(error)),
-        }
-    }
 }
 
-/// What to send on a fresh connection, after another one failed: what was never written. A connection that
-/// idled for long may be closed by the upstream just now: then a request that may be repeated (RFC 9110
-/// §9.2.2) and has no body, too, for which `spare` stands.
-fn another_attempt(
-    mut error: TrySendError<Request<RequestBody>>,
-    spare: Option<Box<Request<RequestBody>>>,
-) -> Result<Request<RequestBody>, ForwardError> {
-    if let Some(unsent) = error.take_message() {
-        return Ok(unsent);
+/// Room for a request's head, where there is no buffer of an earlier one.
+const USUAL_HEAD: usize = 2 * 1024;
+
+/// Writes a cleaned request as the upstream gets it, into `buffer`.
+fn write_request(
+    head: &Parts,
+    upgrade: Option<HeaderValue>,
+    permit: &Permit<'_>,
+    identity: &IdentityHeaders,
+    cookies: &Cookies,
+    body: RequestBody,
+    mut buffer: Vec<u8>,
+) -> Outgoing {
+    let (method, target) = (&head.method, head.uri.path_and_query());
+    let into = &mut buffer;
+    let write_cookies =
+        |headers: &HeaderMap, into: &mut Vec<u8>| cookies.write_foreign(headers, into);
+    http1::begin_request(method, target, &head.headers, write_cookies, into);
+    if let Some(session) = permit.told() {
+        identity.write(session, into);
     }
-    let error = error.into_error();
-    match spare {
-        Some(spare) if !error.is_timeout() => Ok(*spare),
-        _ => Err(ForwardError::Broken(io::Error::other(error))),
+    if let Some(protocol) = upgrade {
+        http1::write_header(&CONNECTION, b"upgrade", into);
+        http1::write_header(&UPGRADE, protocol.as_bytes(), into);
     }
+    let length = body.length();
+    let said_so = head.headers.contains_key(CONTENT_LENGTH);
+    http1::end_request(method, length, said_so, into);
+    Outgoing::new(method, buffer, length, body)
 }
 
-fn broken(mut error: TrySendError<Request<RequestBody>>) -> ForwardError {
-    ForwardError::Broken(match error.take_message() {
-        Some(_) => io::Error::other("the connection closed at once"),
-        None => io::Error::other(error.into_error()),
-    })
-}
-
-fn repeatable(request: &Request<RequestBody>) -> Option<Box<Request<RequestBody>>> {
-    if ![Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method()) {
-        return None;
-    }
-    let mut copy = Request::new(request.body().empty_copy()?);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    Some(Box::new(copy))
+fn answer(status: StatusCode, headers: HeaderMap, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.version_mut() = Version::HTTP_11;
+    *response.headers_mut() = headers;
+    response
 }

@@ -7,12 +7,15 @@ use http::HeaderValue;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, copy_bidirectional, split},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional, split},
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::websocket::{FrameTracker, close_frame};
+use super::{
+    stream::Rewound,
+    websocket::{FrameTracker, close_frame},
+};
 use crate::random;
 
 /// "Going away" (RFC 6455 §7.4.1).
@@ -33,11 +36,11 @@ pub struct Tunnels {
 }
 
 impl Tunnels {
-    /// Opens a tunnel once both sides have switched to `protocol`. It closes after `end` has come.
+    /// Opens a tunnel once the client, too, has switched to `protocol`. It closes after `end` has come.
     pub(super) fn open(
         &self,
         client: OnUpgrade,
-        upstream: OnUpgrade,
+        mut upstream: Rewound,
         protocol: &HeaderValue,
         end: Option<impl Future<Output = ()> + Send + 'static>,
     ) {
@@ -47,15 +50,13 @@ impl Tunnels {
             tunnel: self.stop.child_token(),
         };
         self.running.spawn(async move {
-            // A side that never switches leaves nothing to carry; its connection closes by itself.
-            let Ok((client, upstream)) = tokio::try_join!(client, upstream) else {
-                return;
-            };
+            // A client that never switches leaves nothing to carry; its connection closes by itself.
+            let Ok(client) = client.await else { return };
             let carried = async {
                 if is_websocket {
                     carry_frames(client, upstream, &stop).await;
                 } else {
-                    let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
+                    let mut client = TokioIo::new(client);
                     tokio::select! {
                         _ = copy_bidirectional(&mut client, &mut upstream) => {}
                         () = stop.tunnel.cancelled() => {}
@@ -102,12 +103,9 @@ impl Stop {
     }
 }
 
-type Reader = ReadHalf<TokioIo<Upgraded>>;
-type Writer = WriteHalf<TokioIo<Upgraded>>;
-
-async fn carry_frames(client: Upgraded, upstream: Upgraded, stop: &Stop) {
+async fn carry_frames(client: Upgraded, upstream: Rewound, stop: &Stop) {
     let (mut from_client, mut to_client) = split(TokioIo::new(client));
-    let (mut from_upstream, mut to_upstream) = split(TokioIo::new(upstream));
+    let (mut from_upstream, mut to_upstream) = split(upstream);
     let down = carry(&mut from_upstream, &mut to_client, None, stop);
     let mask = Some(random::bytes());
     let up = carry(&mut from_client, &mut to_upstream, mask, stop);
@@ -130,8 +128,8 @@ enum Ended {
 }
 
 async fn carry(
-    from: &mut Reader,
-    to: &mut Writer,
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
     mask: Option<[u8; 4]>,
     stop: &Stop,
 ) -> io::Result<Ended> {
@@ -169,7 +167,7 @@ async fn carry(
     Ok(Ended::Closed)
 }
 
-async fn discard(from: &mut Reader) -> io::Result<()> {
+async fn discard(from: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
     let mut buffer = [0; 1024];
     while from.read(&mut buffer).await? > 0 {}
     Ok(())

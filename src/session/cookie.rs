@@ -117,16 +117,17 @@ impl Cookies {
         found
     }
 
-    /// Takes own cookies out of the request's `Cookie` headers. The app's cookies stay byte for byte;
-    /// several headers (HTTP/2 may split them, RFC 9113 §8.2.3) become one; the header goes when nothing
-    /// is left.
-    pub fn strip_from_request(&self, headers: &mut HeaderMap) {
-        let mut kept = Vec::new();
+    /// Writes into a request's head the `Cookie` line that the app may see: without own cookies. The app's
+    /// cookies stay byte for byte; several headers (HTTP/2 may split them, RFC 9113 §8.2.3) become one;
+    /// there is no line where nothing is left.
+    pub fn write_foreign(&self, headers: &HeaderMap, into: &mut Vec<u8>) {
+        let line = into.len();
+        into.extend_from_slice(b"cookie: ");
+        let value = into.len();
         let mut any_is_ours = false;
         let mut count = 0;
         for header in headers.get_all(COOKIE) {
             count += 1;
-            kept.reserve(header.len() + 2);
             let mut behind_ours = false;
             let mut is_first = true;
             for piece in pieces(header.as_bytes()) {
@@ -142,24 +143,21 @@ impl Cookies {
                     piece
                 };
                 if !is_first {
-                    kept.push(b';');
-                } else if !kept.is_empty() {
-                    kept.extend(b"; ");
+                    into.push(b';');
+                } else if into.len() > value {
+                    into.extend_from_slice(b"; ");
                 }
-                kept.extend_from_slice(piece);
+                into.extend_from_slice(piece);
                 is_first = false;
             }
         }
-        if count == 0 || count == 1 && !any_is_ours {
-            return;
+        let is_as_it_came = count == 1 && !any_is_ours;
+        let is_separator = |byte: &u8| *byte == b';' || byte.is_ascii_whitespace();
+        if !is_as_it_came && into[value..].iter().all(is_separator) {
+            into.truncate(line);
+        } else {
+            into.extend_from_slice(b"\r\n");
         }
-        let nothing_left = kept
-            .iter()
-            .all(|byte| *byte == b';' || byte.is_ascii_whitespace());
-        match HeaderValue::from_bytes(&kept) {
-            Ok(value) if !nothing_left => headers.insert(COOKIE, value),
-            _ => headers.remove(COOKIE),
-        };
     }
 
     /// Takes `Set-Cookie` of own names out of an upstream's response, so that an app cannot set or

@@ -35,3 +35,4 @@ mod stores;
 mod support;
 mod support_works;
 mod throttle;
+mod upstream_answers;

@@ -3,7 +3,7 @@
 
 use std::{net::IpAddr, str, sync::LazyLock, time::Duration};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{COOKIE, SET_COOKIE},
@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use sidegate::{
     clean::{Peer, client, forwarding, identity::ReservedNames, path::CanonicalPath},
     config::{HostPattern, PublicUrl, Secret, SessionConfig},
+    forward::http1::{self, Piece},
     login::return_to::ReturnRules,
     route::PathPattern,
     session::{
@@ -95,7 +96,7 @@ pub fn cookie(data: &[u8]) {
         };
         Cookies::new(&session, &public_url(), "/oauth2")
     });
-    let mut request = headers(&COOKIE, data);
+    let request = headers(&COOKIE, data);
     let found = COOKIES.find(&request);
     let any = found.any;
     for value in COOKIES.expire_session(found.session_cookies) {
@@ -107,12 +108,20 @@ pub fn cookie(data: &[u8]) {
         assert!(session.len() <= data.len());
     }
     let before = app_pieces(&request);
-    let original = request.clone();
-    COOKIES.strip_from_request(&mut request);
-    assert!(!COOKIES.find(&request).any);
-    assert_eq!(app_pieces(&request), before);
-    if !any && original.len() <= 1 {
-        assert_eq!(request, original);
+    let mut line = Vec::new();
+    COOKIES.write_foreign(&request, &mut line);
+    let mut left = HeaderMap::new();
+    if !line.is_empty() {
+        let value = line
+            .strip_prefix(b"cookie: ")
+            .and_then(|line| line.strip_suffix(b"\r\n"));
+        let value = HeaderValue::from_bytes(value.expect("one line")).expect("a value");
+        left.insert(COOKIE, value);
+    }
+    assert!(!COOKIES.find(&left).any);
+    assert_eq!(app_pieces(&left), before);
+    if !any && request.len() == 1 {
+        assert_eq!(left, request);
     }
 
     let mut response = headers(&SET_COOKIE, data);
@@ -291,4 +300,54 @@ fn app_pieces(headers: &HeaderMap) -> Vec<Vec<u8>> {
         })
         .map(<[u8]>::to_vec)
         .collect()
+}
+
+/// An upstream's answer is read alike however its bytes come, and nothing behind it is taken for a part of it.
+pub fn upstream_answer(data: &[u8]) {
+    let (is_head, data) = match data {
+        [b'H', rest @ ..] => (true, rest),
+        data => (false, data),
+    };
+    let whole = read_answer(data, is_head, data.len());
+    for step in [1, 7] {
+        assert_eq!(read_answer(data, is_head, step), whole);
+    }
+}
+
+/// Status, body, trailers and how much was left, where the answer came to its end.
+fn read_answer(
+    data: &[u8],
+    is_head: bool,
+    step: usize,
+) -> Option<(u16, Vec<u8>, Option<HeaderMap>, usize)> {
+    let mut input = BytesMut::new();
+    let mut coming = data.chunks(step.max(1));
+    let mut fill = |input: &mut BytesMut| coming.next().map(|bytes| input.extend_from_slice(bytes));
+    let mut head = loop {
+        match http1::parse(&mut input, is_head).ok()? {
+            Some(head) => break head,
+            None => fill(&mut input)?,
+        }
+    };
+    let mut body = Vec::new();
+    let mut read = 0;
+    loop {
+        let left = head.body.left();
+        match head.body.next(&mut input).ok()? {
+            Piece::Data(data) => {
+                assert!(left.is_none_or(|left| data.len() as u64 <= left));
+                body.extend(data);
+            }
+            Piece::NeedsMore => match fill(&mut input) {
+                Some(()) => {}
+                None => head.body.close().ok()?,
+            },
+            Piece::End(trailers) => {
+                while fill(&mut input).is_some() {}
+                return Some((head.status.as_u16(), body, trailers, input.len()));
+            }
+        }
+        read += 1;
+        assert!(read <= 4 * data.len() + 4);
+    }
 }

@@ -1,0 +1,126 @@
+//! One request and its answer, on one connection or, where that one was being closed, on a second.
+
+use std::{future::poll_fn, io, sync::Arc, task::Poll, time::Duration};
+
+use tokio::{io::WriteHalf, task::JoinHandle, time::timeout};
+
+use super::{
+    ForwardError,
+    body::Upload,
+    connection::ReadError,
+    http1::ResponseHead,
+    outgoing::{Outgoing, SendError},
+    stream::Stream,
+    upstream::{Lease, Upstream},
+};
+
+/// A request whose answer has begun.
+pub(super) struct Exchange {
+    pub(super) head: ResponseHead,
+    pub(super) lease: Lease,
+    /// The rest of the request, where it is not sent yet.
+    pub(super) upload: Option<RunningUpload>,
+}
+
+/// The rest of a request, on its way while its answer is on its own. Gives back the connection's half.
+pub(super) type RunningUpload = JoinHandle<Option<WriteHalf<Stream>>>;
+
+/// Why there is no answer, and whether another connection may give one.
+enum Failure {
+    /// Nothing has come back, nor will.
+    Silent(io::Error),
+    Final(io::Error),
+}
+
+/// Sends a request and reads the head of its answer. `lease` is a connection at hand. What is left of the
+/// request then goes on in a task of its own, as long as it moves within `patience`.
+pub(super) async fn exchange(
+    upstream: &Arc<Upstream>,
+    lease: Option<Lease>,
+    mut outgoing: Outgoing,
+    upload: Option<Arc<Upload>>,
+    patience: Duration,
+) -> Result<Exchange, ForwardError> {
+    let connect = async || upstream.connect().await.map_err(ForwardError::Broken);
+    let mut lease = match lease {
+        Some(lease) => lease,
+        None => Box::pin(connect()).await?,
+    };
+    loop {
+        match converse(&mut lease, &mut outgoing).await {
+            Ok((head, is_sent)) => {
+                let upload = if is_sent {
+                    lease.connection.leave_output(outgoing.into_buffer());
+                    None
+                } else {
+                    let writer = lease.connection.writer.take();
+                    writer.map(|writer| tokio::spawn(send_rest(outgoing, writer, upload, patience)))
+                };
+                return Ok(Exchange {
+                    head,
+                    lease,
+                    upload,
+                });
+            }
+            Err(Failure::Silent(_)) if lease.is_reused && outgoing.rewind() => {
+                lease = Box::pin(connect()).await?;
+            }
+            Err(Failure::Silent(error) | Failure::Final(error)) => {
+                return Err(ForwardError::Broken(error));
+            }
+        }
+    }
+}
+
+/// The answer's head, and whether the request was sent to its end before. An upstream may answer before,
+/// and may stop listening once it has.
+async fn converse(
+    lease: &mut Lease,
+    outgoing: &mut Outgoing,
+) -> Result<(ResponseHead, bool), Failure> {
+    let connection = &mut *lease.connection;
+    let mut is_sent = false;
+    let mut refused = None;
+    poll_fn(|context| {
+        if !is_sent
+            && refused.is_none()
+            && let Some(writer) = &mut connection.writer
+        {
+            match outgoing.poll_send(writer, context) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(())) => is_sent = true,
+                Poll::Ready(Err(SendError::Upstream(error))) => refused = Some(error),
+                Poll::Ready(Err(SendError::Body(error))) => {
+                    return Poll::Ready(Err(Failure::Final(io::Error::other(error))));
+                }
+            }
+        }
+        connection
+            .poll_head(context, outgoing.is_head)
+            .map_ok(|head| (head, is_sent))
+            .map_err(|error| match (error, refused.take()) {
+                (ReadError::Closed, Some(refused)) => Failure::Silent(refused),
+                (error @ ReadError::Malformed(_), _) => Failure::Final(error.into()),
+                (error, _) => Failure::Silent(error.into()),
+            })
+    })
+    .await
+}
+
+async fn send_rest(
+    mut outgoing: Outgoing,
+    mut writer: WriteHalf<Stream>,
+    upload: Option<Arc<Upload>>,
+    patience: Duration,
+) -> Option<WriteHalf<Stream>> {
+    let frames = || upload.as_deref().map_or(0, Upload::frames);
+    loop {
+        let before = frames();
+        let sent = poll_fn(|context| outgoing.poll_send(&mut writer, context));
+        match timeout(patience, sent).await {
+            Ok(sent) => return sent.is_ok().then_some(writer),
+            Err(_) if frames() == before => return None,
+            Err(_) => {}
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! An answer's body, read off the bytes that come, to its end and not further (RFC 9112 §6.3).
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+
+use super::{
+    MalformedResponse,
+    chunked::{Chunk, Chunks},
+};
+
+/// How far a body was read.
+#[derive(Debug, PartialEq, Eq)]
+pub struct BodyReader(Left);
+
+#[derive(Debug, PartialEq, Eq)]
+enum Left {
+    /// So many bytes.
+    Bytes(u64),
+    Chunks(Chunks),
+    /// Whatever comes until the connection closes.
+    UntilClose,
+}
+
+/// What was read next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// More bytes are needed.
+    NeedsMore,
+    /// Some of the body, never empty.
+    Data(Bytes),
+    /// The end. Trailers only where chunks end with them.
+    End(Option<HeaderMap>),
+}
+
+impl BodyReader {
+    /// No body.
+    pub fn empty() -> Self {
+        Self::of_length(0)
+    }
+
+    /// A body of `length` bytes.
+    pub fn of_length(length: u64) -> Self {
+        Self(Left::Bytes(length))
+    }
+
+    /// A body in chunks.
+    pub fn chunked() -> Self {
+        Self(Left::Chunks(Chunks::Size))
+    }
+
+    /// A body that ends with its connection.
+    pub fn until_close() -> Self {
+        Self(Left::UntilClose)
+    }
+
+    /// Whether the end can be told from the bytes.
+    pub fn has_an_end(&self) -> bool {
+        self.0 != Left::UntilClose
+    }
+
+    /// Whether all of it was read.
+    pub fn is_over(&self) -> bool {
+        matches!(self.0, Left::Bytes(0) | Left::Chunks(Chunks::Over))
+    }
+
+    /// How many bytes are left, where that is known.
+    pub fn left(&self) -> Option<u64> {
+        match self.0 {
+            Left::Bytes(left) => Some(left),
+            Left::Chunks(Chunks::Over) => Some(0),
+            Left::Chunks(_) | Left::UntilClose => None,
+        }
+    }
+
+    /// Takes from `input` what can be taken.
+    ///
+    /// # Errors
+    /// When chunks are malformed.
+    pub fn next(&mut self, input: &mut BytesMut) -> Result<Piece, MalformedResponse> {
+        let length = match &mut self.0 {
+            Left::Bytes(0) => return Ok(Piece::End(None)),
+            Left::Bytes(left) => {
+                let length =
+                    usize::try_from(*left).map_or(input.len(), |left| left.min(input.len()));
+                *left -= length as u64;
+                length
+            }
+            Left::Chunks(chunks) => {
+                return chunks.next(input).map(|chunk| match chunk {
+                    Chunk::NeedsMore => Piece::NeedsMore,
+                    Chunk::Data(data) => Piece::Data(data),
+                    Chunk::End(trailers) => Piece::End(trailers),
+                });
+            }
+            Left::UntilClose => input.len(),
+        };
+        Ok(match length {
+            0 => Piece::NeedsMore,
+            length => Piece::Data(input.split_to(length).freeze()),
+        })
+    }
+
+    /// What the end of the connection means, where more was needed.
+    ///
+    /// # Errors
+    /// When the body is cut short by it.
+    pub fn close(&mut self) -> Result<(), MalformedResponse> {
+        match self.0 {
+            Left::UntilClose => {
+                self.0 = Left::Bytes(0);
+                Ok(())
+            }
+            _ if self.is_over() => Ok(()),
+            _ => Err(MalformedResponse::Truncated),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_is_read_to_its_end_and_not_further() {
+        let mut body = BodyReader::of_length(5);
+        let mut input = BytesMut::from("abc");
+        assert_eq!(body.next(&mut input).unwrap(), Piece::Data("abc".into()));
+        assert_eq!(body.next(&mut input).unwrap(), Piece::NeedsMore);
+        assert_eq!(body.close(), Err(MalformedResponse::Truncated));
+        input.extend_from_slice(b"deHTTP");
+        assert_eq!(body.next(&mut input).unwrap(), Piece::Data("de".into()));
+        assert!(body.is_over());
+        assert_eq!(body.next(&mut input).unwrap(), Piece::End(None));
+        assert_eq!(input, "HTTP");
+    }
+
+    #[test]
+    fn the_end_of_the_connection_ends_what_has_no_other_end() {
+        let mut body = BodyReader::until_close();
+        let mut input = BytesMut::from("abc");
+        assert_eq!(body.left(), None);
+        assert_eq!(body.next(&mut input).unwrap(), Piece::Data("abc".into()));
+        assert_eq!(body.close(), Ok(()));
+        assert_eq!(body.next(&mut input).unwrap(), Piece::End(None));
+        assert_eq!(
+            BodyReader::chunked().close(),
+            Err(MalformedResponse::Truncated)
+        );
+    }
+}

@@ -1,0 +1,38 @@
+//! HTTP/1.1 as the upstream hears and speaks it (RFC 9112): a request's head on the way out, an answer's head
+//! on the way back, and where its body ends. Pure: bytes in, bytes out.
+//!
+//! hyper speaks with the clients, whose bytes are an attacker's. This side is the gate's own because it can be
+//! so much smaller: what goes out was parsed and cleaned before, and each answer is read where it is
+//! wanted, by the task that waits for it. Whatever an upstream says that two readers could read in two ways
+//! is an error, and its connection is never used again.
+
+mod body;
+pub mod chunked;
+mod request_head;
+mod response_head;
+
+pub use self::{
+    body::{BodyReader, Piece},
+    request_head::{RequestBodyLength, begin_request, end_request, write_header},
+    response_head::{ResponseHead, parse},
+};
+
+/// Why an answer cannot be read. For the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MalformedResponse {
+    /// Not a head as RFC 9112 §4 has it.
+    #[error("its head is malformed: {0}")]
+    Head(&'static str),
+    /// More than [`response_head::MAX_BYTES`].
+    #[error("its head has more than 64 KiB")]
+    LongHead,
+    /// No length that can be relied on (RFC 9112 §6.3).
+    #[error("its length is unclear: {0}")]
+    Length(&'static str),
+    /// Not the chunked coding (RFC 9112 §7.1).
+    #[error("its chunks are malformed: {0}")]
+    Chunk(&'static str),
+    /// The connection closed in the middle.
+    #[error("it breaks off")]
+    Truncated,
+}

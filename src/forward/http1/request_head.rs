@@ -1,0 +1,149 @@
+//! A request's head as it is sent (RFC 9112 §3). What it is made of was parsed before, so that no byte of it can
+//! end a line; how long its body is, is said by the gate alone.
+
+use http::{
+    HeaderMap, HeaderName, Method,
+    header::{CONTENT_LENGTH, COOKIE, TRANSFER_ENCODING},
+    uri::PathAndQuery,
+};
+
+use super::chunked;
+
+/// How a request's body is framed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestBodyLength {
+    /// There is none.
+    None,
+    /// So many bytes.
+    Exactly(u64),
+    /// Nobody knows: it is sent in chunks.
+    Unknown,
+}
+
+/// Writes the request line and `headers`, all but those that frame the body and but `Cookie`, of which
+/// `write_cookies` writes what the upstream may see.
+pub fn begin_request(
+    method: &Method,
+    target: Option<&PathAndQuery>,
+    headers: &HeaderMap,
+    write_cookies: impl FnOnce(&HeaderMap, &mut Vec<u8>),
+    into: &mut Vec<u8>,
+) {
+    into.extend_from_slice(method.as_str().as_bytes());
+    into.push(b' ');
+    let target = target.map_or("/", PathAndQuery::as_str);
+    // `OPTIONS *` is read as a path of its own.
+    into.extend_from_slice(target.as_bytes());
+    into.extend_from_slice(b" HTTP/1.1\r\n");
+    let mut has_cookies = false;
+    for (name, value) in headers {
+        if *name == COOKIE {
+            has_cookies = true;
+        } else if *name != CONTENT_LENGTH && *name != TRANSFER_ENCODING {
+            write_header(name, value.as_bytes(), into);
+        }
+    }
+    if has_cookies {
+        write_cookies(headers, into);
+    }
+}
+
+/// Writes one line. `value` is a header's value by its type or its making: without CR, LF and NUL.
+#[inline]
+pub fn write_header(name: &HeaderName, value: &[u8], into: &mut Vec<u8>) {
+    let name = name.as_str().as_bytes();
+    into.reserve(name.len() + value.len() + 4);
+    into.extend_from_slice(name);
+    into.extend_from_slice(b": ");
+    into.extend_from_slice(value);
+    into.extend_from_slice(chunked::CRLF);
+}
+
+/// Writes how long the body is, and the empty line. `said_so` is whether the client gave a length: an app may
+/// ask for a `Content-Length: 0` where there is none (RFC 9110 §8.6).
+pub fn end_request(method: &Method, length: RequestBodyLength, said_so: bool, into: &mut Vec<u8>) {
+    match length {
+        RequestBodyLength::None => {
+            if said_so || [Method::POST, Method::PUT, Method::PATCH].contains(method) {
+                into.extend_from_slice(b"content-length: 0\r\n");
+            }
+        }
+        RequestBodyLength::Exactly(length) => {
+            let length = length.to_string();
+            write_header(&CONTENT_LENGTH, length.as_bytes(), into);
+        }
+        RequestBodyLength::Unknown => {
+            into.extend_from_slice(b"transfer-encoding: chunked\r\n");
+        }
+    }
+    into.extend_from_slice(chunked::CRLF);
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written(
+        method: &Method,
+        target: &str,
+        headers: &HeaderMap,
+        length: RequestBodyLength,
+    ) -> String {
+        let target = PathAndQuery::try_from(target).unwrap();
+        let mut bytes = Vec::new();
+        let cookies = |_: &HeaderMap, into: &mut Vec<u8>| into.extend(b"cookie: a=1\r\n");
+        begin_request(method, Some(&target), headers, cookies, &mut bytes);
+        let said_so = headers.contains_key(CONTENT_LENGTH);
+        end_request(method, length, said_so, &mut bytes);
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn the_gate_alone_says_how_long_the_body_is() {
+        let headers: HeaderMap = [("host", "a"), ("cookie", "own=2"), ("content-length", "7")]
+            .into_iter()
+            .chain([("transfer-encoding", "chunked"), ("x-one", "1")])
+            .map(|(name, value)| {
+                let name = HeaderName::from_static(name);
+                (name, HeaderValue::from_static(value))
+            })
+            .collect();
+        let begin = "POST /a?b HTTP/1.1\r\nhost: a\r\nx-one: 1\r\ncookie: a=1\r\n";
+        for (length, end) in [
+            (RequestBodyLength::None, "content-length: 0\r\n\r\n"),
+            (RequestBodyLength::Exactly(12), "content-length: 12\r\n\r\n"),
+            (
+                RequestBodyLength::Unknown,
+                "transfer-encoding: chunked\r\n\r\n",
+            ),
+        ] {
+            let got = written(&Method::POST, "/a?b", &headers, length);
+            assert_eq!(got, format!("{begin}{end}"));
+        }
+    }
+
+    #[test]
+    fn a_get_without_a_body_says_nothing_of_one() {
+        let got = written(
+            &Method::GET,
+            "/",
+            &HeaderMap::new(),
+            RequestBodyLength::None,
+        );
+        assert_eq!(got, "GET / HTTP/1.1\r\n\r\n");
+    }
+
+    proptest! {
+        #[test]
+        fn a_line_stays_a_line(value: Vec<u8>) {
+            let Ok(value) = HeaderValue::from_bytes(&value) else { return Ok(()) };
+            let mut line = Vec::new();
+            write_header(&HeaderName::from_static("x-a"), value.as_bytes(), &mut line);
+            prop_assert_eq!(memchr::memchr_iter(b'\n', &line).collect::<Vec<_>>(), [line.len() - 1]);
+            prop_assert_eq!(memchr::memchr_iter(b'\r', &line).count(), 1);
+        }
+    }
+}
