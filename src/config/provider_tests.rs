@@ -358,7 +358,7 @@ fn a_secret_is_missing_where_every_login_needs_one() {
                 assert!(report.contains("1 problem "), "{report}");
             }
             ("discord" | "gitlab" | "microsoft", Ok(loaded)) => {
-                assert!(about(&loaded.warnings), "{:?}", loaded.warnings)
+                assert!(about(&loaded.warnings), "{:?}", loaded.warnings);
             }
             ("oidc" | "oauth2", Ok(loaded)) => {
                 assert!(!about(&loaded.warnings), "{:?}", loaded.warnings);

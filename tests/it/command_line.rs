@@ -128,6 +128,38 @@ fn where_to_come_back_to_after_a_logout_is_told_for_those_that_can_use_it() {
 }
 
 #[test]
+fn an_address_of_redis_that_cannot_be_read_is_not_shown() {
+    for address in [
+        "redis://:canary@host:1:2",
+        "redis://ann:can/canary@host",
+        "redis://ann:canary@h1,ann:canary@h2",
+        "redis-cluster://h1,ann:canary@h2:port",
+        "redi://ann:a/canary@host",
+        "redis:/:canary@host",
+        "redis://:a@canary\\u0040host:x",
+    ] {
+        for line in [
+            format!("[session]\nstore = \"{address}\""),
+            format!("[session]\nstore = \"cookie\"\nshared = \"{address}\""),
+            // No TOML: a quote is missing.
+            format!("[session]\nstore = \"{address}"),
+        ] {
+            let output = check(&format!("{GOOD}\n{line}\n"));
+            let said = text(&output.stdout) + &text(&output.stderr);
+            assert!(!output.status.success(), "{line}: {said}");
+            assert!(!said.contains("canary"), "{line}: {said}");
+        }
+        let variable = [("SIDEGATE_SESSION__STORE", address)];
+        let output = check_with(GOOD, &variable);
+        let said = text(&output.stdout) + &text(&output.stderr);
+        assert!(
+            !output.status.success() && !said.contains("canary"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
 fn every_problem_is_told_at_once_with_its_line() {
     let output = check(
         "upstraem = \"http://127.0.0.1:8000\"

@@ -467,7 +467,7 @@ async fn tokens_that_a_renewal_brings_after_the_sign_out_are_revoked_too() {
         browser.sign_in("/").await;
         let cookie = browser.cookie("sidegate").expect("a session");
         tokio::time::sleep(Duration::from_millis(2_050)).await;
-        provider.set(|behaviour| behaviour.token_takes = Duration::from_millis(1_000));
+        provider.set(|behaviour| behaviour.token_takes = Duration::from_secs(1));
         let waiting = house.browser();
         waiting.plant("sidegate", &cookie);
         let waiting = tokio::spawn(async move { status(&waiting).await });

@@ -452,10 +452,7 @@ async fn signed_out_meanwhile(store: &str) {
     let reply = browser.fetch(Method::POST, "/oauth2/sign_out").send().await;
     assert_eq!(reply.status, StatusCode::OK, "{store}");
     let (reply, took) = asked.await.expect("no panic");
-    assert!(
-        took > Duration::from_millis(1_000),
-        "{store}: it waited {took:?}"
-    );
+    assert!(took > Duration::from_secs(1), "{store}: it waited {took:?}");
     assert_eq!(reply.status, StatusCode::UNAUTHORIZED, "{store}");
     assert!(!reply.sets_session(), "{store}: no successor");
     assert_eq!(upstream.count(), before, "{store}: the app saw nothing");

@@ -206,6 +206,91 @@ async fn a_cluster() {
     }
 }
 
+/// A third of the sessions, and maybe the revocations, lose their server, and find them again at its replica.
+#[tokio::test]
+async fn a_cluster_and_a_failover() {
+    let mut cluster = RedisCluster::start().await;
+    let street = Street::new().await;
+    let houses = street
+        .houses(&format!("store = \"{}\"", cluster.url()), 2)
+        .await;
+    let replica = cluster.replica_of(0).await;
+    let mut people = Vec::new();
+    // A few more than it takes for each server to have one.
+    for number in 0..10 {
+        people.push(
+            street
+                .signed_in(&houses[0], &format!("user-{number}"))
+                .await,
+        );
+    }
+    let leaver = people.pop().expect("somebody");
+    let left = houses[1].browser();
+    left.plant("sidegate", &leaver.cookie("sidegate").expect("a session"));
+    leaver
+        .fetch(http::Method::POST, "/oauth2/sign_out")
+        .send()
+        .await;
+    assert!(until_nobody(&left).await < Duration::from_secs(5));
+    let lost = cluster.nodes[0].keys("*:session").await;
+    assert!(!lost.is_empty(), "the server that dies holds sessions");
+    // What it was told a moment ago is at its replica.
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(replica.keys("*:session").await, lost);
+
+    let steady: Vec<_> = people.iter().map(Steady::start).collect();
+    sleep(Duration::from_millis(500)).await;
+    cluster.nodes[0].kill();
+    let end = std::time::Instant::now() + Duration::from_secs(30);
+    while !replica.ask(&["ROLE"]).await.contains("master") {
+        assert!(std::time::Instant::now() < end, "{}", replica.log());
+        sleep(Duration::from_millis(100)).await;
+    }
+    for house in &houses {
+        wait_until_ready(house).await;
+        for person in &people {
+            let person = person.moved_to(house);
+            while status(&person).await != StatusCode::OK {
+                assert!(std::time::Instant::now() < end, "{}", house.process.log());
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    // Nobody was sent to sign in meanwhile.
+    for one in steady {
+        let (let_in, put_off) = one.end().await;
+        assert!(let_in > 0, "{let_in} in, {put_off} put off");
+    }
+    assert_eq!(
+        status(&left).await,
+        StatusCode::UNAUTHORIZED,
+        "who signed out stays out"
+    );
+    // One that starts now knows only what it reads there. The dead server is still in its address.
+    let late = street
+        .plan(&format!("store = \"{}\"", cluster.url()))
+        .start()
+        .await;
+    wait_until_ready(&late).await;
+    assert_eq!(
+        status(&left.moved_to(&late)).await,
+        StatusCode::UNAUTHORIZED
+    );
+    for person in &people {
+        assert_eq!(status(&person.moved_to(&late)).await, StatusCode::OK);
+    }
+    // What is written now is written there, and a sign-out is heard of.
+    let eve = street.signed_in(&houses[1], "eve").await;
+    let elsewhere = eve.moved_to(&houses[0]);
+    assert_eq!(status(&elsewhere).await, StatusCode::OK);
+    let copy = houses[0].browser();
+    copy.plant("sidegate", &eve.cookie("sidegate").expect("a session"));
+    eve.fetch(http::Method::POST, "/oauth2/sign_out")
+        .send()
+        .await;
+    assert!(until_nobody(&copy).await < Duration::from_secs(5));
+}
+
 #[tokio::test]
 async fn sentinels_and_a_failover() {
     let mut master = RedisServer::start().await;

@@ -124,7 +124,12 @@ impl Listener {
             }
             match Message::decode(message.get_payload_bytes()) {
                 Some(Message::Changed(name)) => self.copies.forget(name),
-                Some(Message::Revoked(revocation)) => self.revocations.learn(revocation),
+                Some(Message::Revoked(revocation)) => {
+                    self.revocations.learn(revocation);
+                }
+                Some(Message::RevokedUnsigned(revocation)) => {
+                    self.revocations.learn_unsigned(revocation);
+                }
                 // A newer version's; what matters can be polled for.
                 None => {}
             }
