@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use http::{HeaderValue, Method, StatusCode};
+use http::{Method, StatusCode};
 use tracing::info;
 
 use crate::{random, text::Text};
@@ -23,13 +23,13 @@ pub struct RequestId {
 
 impl RequestId {
     /// As `X-Request-Id` has it.
-    pub fn header(self) -> HeaderValue {
+    pub fn hex(self) -> [u8; 32] {
         let mut text = [0; 32];
         let bytes = [self.process.to_be_bytes(), self.count.to_be_bytes()];
         for (pair, byte) in text.as_chunks_mut().0.iter_mut().zip(bytes.as_flattened()) {
             *pair = HEX_PAIRS[usize::from(*byte)];
         }
-        HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("-"))
+        text
     }
 }
 
