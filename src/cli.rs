@@ -77,12 +77,13 @@ enum Command {
     /// Check the configuration; print a summary, or every problem with its line.
     ///
     /// With --online also ask each provider whether it is there, and compare this machine's clock with
-    /// its own. Exits with 1 when one cannot be reached, does not say what a login needs, or the clocks
-    /// are more than five minutes apart.
+    /// its own; and sign in to Redis, where sessions need one. Exits with 1 when one cannot be reached,
+    /// does not say what a login needs, does not let us in, or the clocks are more than five minutes
+    /// apart.
     Check {
         #[command(flatten)]
         file: ConfigFile,
-        /// Ask the providers too: their discovery documents, or where a login begins.
+        /// Ask the providers too: their discovery documents, or where a login begins; and Redis.
         #[arg(long)]
         online: bool,
     },
@@ -272,11 +273,16 @@ fn summary(name: &str, config: &Config) -> String {
         let callback = format!("{origin}{}", provider.callback_path);
         _ = writeln!(text, "  {:<10} {callback}", provider.name);
     }
-    _ = writeln!(
-        text,
-        "register as post-logout redirect URI, where the provider has that:\n  {origin}{}/sign_out",
-        config.prefix
-    );
+    let mut comes_back = config.providers.iter().filter(|provider| {
+        provider.kind.offers_logout || provider.endpoint("end_session_url").is_some()
+    });
+    if let Some(first) = comes_back.next() {
+        text.push_str("register as post-logout redirect URI, where the provider has that:\n");
+        for provider in std::iter::once(first).chain(comes_back) {
+            let sign_out = format!("{origin}{}/sign_out", config.prefix);
+            _ = writeln!(text, "  {:<10} {sign_out}", provider.name);
+        }
+    }
     text
 }
 

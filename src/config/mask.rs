@@ -90,8 +90,9 @@ fn collect_address(node: &Node, spans: &mut Vec<Range<usize>>) {
             // An escape of TOML may stand for an `@`, and then the file's text has none.
             let is_plain = span.len() == text.len() + 2;
             if may_hide && !(is_read && is_plain) {
-                let scheme = if is_plain { scheme_of(text) } else { 0 };
-                spans.push(span.start + scheme..span.end);
+                // Its opening quote comes first.
+                let shown = if is_plain { 1 + scheme_of(text) } else { 0 };
+                spans.push(span.start + shown..span.end);
             }
         }
         Value::List(items) => items.iter().for_each(|item| collect_address(item, spans)),
@@ -99,11 +100,11 @@ fn collect_address(node: &Node, spans: &mut Vec<Range<usize>>) {
     }
 }
 
-/// How far an opening quote and a scheme with its `://` reach; nothing where there is no scheme.
+/// How far a scheme with its `://` reaches; nothing where there is no scheme.
 fn scheme_of(text: &str) -> usize {
     let is_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"-+.".contains(&byte);
     match text.split_once("://") {
-        Some((scheme, _)) if scheme.bytes().all(is_scheme) => 1 + scheme.len() + "://".len(),
+        Some((scheme, _)) if scheme.bytes().all(is_scheme) => scheme.len() + "://".len(),
         _ => 0,
     }
 }
@@ -159,8 +160,14 @@ fn collect_by_name(source: &str, spans: &mut Vec<Range<usize>>) {
 fn secret_value(line: &str) -> Option<usize> {
     let lower = line.to_ascii_lowercase();
     if is_about_redis(&lower) && lower.contains(['@', '\\']) {
-        let sign = lower.find("://").map(|sign| sign + "://".len());
-        return sign.or_else(|| lower.find('=').map(|sign| sign + 1));
+        // Behind the scheme, where it is one: a password may hold what looks like its end.
+        let equals = lower.find('=')? + 1;
+        let value = lower[equals..].trim_start();
+        let text = value.trim_start_matches(['"', '\'']);
+        return Some(match scheme_of(text) {
+            0 => equals,
+            scheme => line.len() - text.len() + scheme,
+        });
     }
     let word = ["secret", "passw", "token", "key", "credential"]
         .into_iter()

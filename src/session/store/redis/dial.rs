@@ -1,7 +1,6 @@
 //! How a connection to Redis is made: which server to ask, and whether it is the right one.
 
 use std::{
-    fmt,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
@@ -16,6 +15,7 @@ use redis::{
 };
 use tokio::time::timeout;
 
+use super::trouble::Trouble;
 use crate::{
     config::{RedisAddress, Topology},
     trust,
@@ -46,64 +46,6 @@ impl Connection {
 
     pub(super) fn is_cluster(&self) -> bool {
         matches!(self, Self::Cluster(_))
-    }
-}
-
-/// What went wrong, in words that hold no secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
-    /// Redis is there and refuses who asks, or what is asked: that does not pass by itself.
-    Refusal(&'static str),
-    /// Anything else, which may pass.
-    Other(String),
-}
-
-impl Trouble {
-    /// A server that is silent.
-    pub(super) fn no_answer() -> Self {
-        Self::Other("no answer in time".to_owned())
-    }
-
-    pub(super) fn connection_lost() -> Self {
-        Self::Other("connection lost".to_owned())
-    }
-}
-
-impl fmt::Display for Trouble {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refusal(why) => write!(
-                formatter,
-                "{why}; see the address in session.store (or session.shared)"
-            ),
-            Self::Other(why) => formatter.write_str(why),
-        }
-    }
-}
-
-/// Nothing that the server said but its code is repeated, because a server may quote what it was sent.
-impl From<&RedisError> for Trouble {
-    fn from(error: &RedisError) -> Self {
-        let code = error.code().filter(|code| {
-            code.len() <= 20
-                && code
-                    .bytes()
-                    .all(|byte| byte.is_ascii_uppercase() || byte == b'_')
-        });
-        match (error.kind(), code) {
-            (_, Some("NOAUTH")) => Self::Refusal("Redis wants a password (NOAUTH)"),
-            (_, Some("NOPERM")) | (ErrorKind::Server(ServerErrorKind::NoPerm), _) => {
-                Self::Refusal("the user may not do in Redis what is needed (NOPERM)")
-            }
-            (ErrorKind::AuthenticationFailed, _) | (_, Some("WRONGPASS")) => {
-                Self::Refusal("Redis does not take the user or password (WRONGPASS)")
-            }
-            _ if error.is_timeout() => Self::no_answer(),
-            _ if error.is_connection_refusal() => Self::Other("connection refused".to_owned()),
-            (ErrorKind::Io, _) => Self::connection_lost(),
-            (_, Some(code)) => Self::Other(format!("Redis says {code}")),
-            _ => Self::Other(error.category().to_owned()),
-        }
     }
 }
 
@@ -141,9 +83,7 @@ impl Dialer {
     /// A connection for messages, of which the nodes of a cluster tell each other.
     pub(super) async fn listen(&self) -> Result<PubSub, Trouble> {
         let (host, port) = self.server().await?;
-        let client = self
-            .client(&host, port, true)
-            .map_err(|error| Trouble::from(&error))?;
+        let client = self.client(&host, port, true)?;
         bounded(CONNECT, client.get_async_pubsub()).await
     }
 
@@ -156,7 +96,7 @@ impl Dialer {
                 .await
         };
         match bounded(CONNECT, asked).await {
-            Err(trouble @ Trouble::Refusal(_)) => Some(trouble),
+            Err(trouble) if trouble.is_refusal() => Some(trouble),
             _ => None,
         }
     }
@@ -187,18 +127,17 @@ impl Dialer {
             let turn = self.turn.fetch_add(1, Ordering::Relaxed);
             return Ok(nodes[turn % nodes.len()].clone());
         };
-        let mut last = Trouble::no_answer();
+        let mut last = Trouble::NoAnswer;
         for _ in nodes {
             let turn = self.turn.load(Ordering::Relaxed);
             let (host, port) = &nodes[turn % nodes.len()];
             match self.ask_sentinel(host, *port, master).await {
                 Ok(server) => return Ok(server),
-                Err(Trouble::Other(why)) => last = Trouble::Other(format!("sentinel: {why}")),
-                Err(refusal) => last = refusal,
+                Err(trouble) => last = trouble,
             }
             self.turn.fetch_add(1, Ordering::Relaxed);
         }
-        Err(last)
+        Err(Trouble::Sentinel(Box::new(last)))
     }
 
     async fn ask_sentinel(
@@ -215,9 +154,7 @@ impl Dialer {
         let mut question = redis::cmd("SENTINEL");
         question.arg("GET-MASTER-ADDR-BY-NAME").arg(master);
         let asked = question.query_async::<Option<(String, u16)>>(&mut sentinel);
-        bounded(CONNECT, asked)
-            .await?
-            .ok_or_else(|| Trouble::Other("knows no master of this name".to_owned()))
+        bounded(CONNECT, asked).await?.ok_or(Trouble::UnknownMaster)
     }
 
     async fn connect_to(
@@ -293,8 +230,8 @@ async fn bounded<T>(
     work: impl Future<Output = RedisResult<T>>,
 ) -> Result<T, Trouble> {
     match timeout(limit, work).await {
-        Ok(outcome) => outcome.map_err(|error| Trouble::from(&error)),
-        Err(_) => Err(Trouble::no_answer()),
+        Ok(outcome) => Ok(outcome?),
+        Err(_) => Err(Trouble::NoAnswer),
     }
 }
 

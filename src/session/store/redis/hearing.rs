@@ -20,9 +20,10 @@ use tokio::{
 
 use super::{
     copies::{Copies, Worth, is_within},
-    dial::{Dialer, Trouble},
+    dial::Dialer,
     layout::Message,
     link::Link,
+    trouble::Trouble,
 };
 use crate::{clock, clock::Timestamp, session::revocation::Revocations};
 
@@ -79,9 +80,9 @@ impl Listener {
             if begun.elapsed() >= STEADY {
                 pause = FIRST_PAUSE;
             }
-            if matches!(why, Trouble::Refusal(_)) && !is_told {
+            if why.is_refusal() && !is_told {
                 is_told = true;
-                tracing::warn!(error = %why, "Redis refuses a subscription; trying again until it does not");
+                tracing::warn!(error = %why, "Redis refuses a subscription, see session.store (or session.shared); trying again until it does not");
             }
             tracing::debug!(error = %why, "not subscribed to Redis; trying again");
             sleep(pause).await;
@@ -93,8 +94,8 @@ impl Listener {
         let mut messages = self.dialer.listen().await?;
         let channels = [&self.channel, &self.own_channel];
         match timeout(SUBSCRIBE, messages.subscribe(&channels)).await {
-            Ok(outcome) => outcome.map_err(|error| Trouble::from(&error))?,
-            Err(_) => return Err(Trouble::no_answer()),
+            Ok(outcome) => outcome?,
+            Err(_) => return Err(Trouble::NoAnswer),
         }
         Ok(messages)
     }
@@ -108,8 +109,8 @@ impl Listener {
         loop {
             let message = match timeout(PROVEN, messages.next()).await {
                 Ok(Some(message)) => message,
-                Ok(None) => return Trouble::connection_lost(),
-                Err(_) => return Trouble::no_answer(),
+                Ok(None) => return Trouble::Lost,
+                Err(_) => return Trouble::NoAnswer,
             };
             if message.get_channel_name() == self.own_channel {
                 let now = clock::now();

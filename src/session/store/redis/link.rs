@@ -20,8 +20,9 @@ use tokio::{
 };
 
 use super::{
-    dial::{Connection, Dialer, IN_FLIGHT, Trouble},
+    dial::{Connection, Dialer, IN_FLIGHT},
     script::Known,
+    trouble::Trouble,
 };
 use crate::session::store::StoreError;
 
@@ -116,7 +117,7 @@ impl Link {
         };
         timeout(OVERALL, self.send_until_answered(command))
             .await
-            .unwrap_or_else(|_| Err(Failure::Told(Trouble::no_answer().to_string())))
+            .unwrap_or_else(|_| Err(Failure::Told(Trouble::NoAnswer.to_string())))
     }
 
     async fn send_until_answered(&self, command: &Cmd) -> Result<Value, Failure> {
@@ -143,7 +144,7 @@ impl Link {
                 }
                 Err(_) => {
                     self.complain(number, false);
-                    return Err(Failure::Told(Trouble::no_answer().to_string()));
+                    return Err(Failure::Told(Trouble::NoAnswer.to_string()));
                 }
             }
         }
@@ -165,8 +166,8 @@ impl Link {
 
     /// Once for each connection is enough: a user with too few rights is refused at every command.
     fn note(&self, trouble: &Trouble) {
-        if matches!(trouble, Trouble::Refusal(_)) && !self.refuses.swap(true, Ordering::Relaxed) {
-            tracing::warn!(error = %trouble, "Redis refuses a command");
+        if trouble.is_refusal() && !self.refuses.swap(true, Ordering::Relaxed) {
+            tracing::warn!(error = %trouble, "Redis refuses a command, see session.store (or session.shared)");
         }
     }
 
@@ -249,7 +250,7 @@ impl Keeper {
                 }
                 was_up
             });
-            let is_refusal = matches!(why, Trouble::Refusal(_));
+            let is_refusal = why.is_refusal();
             self.refuses.store(is_refusal, Ordering::Relaxed);
             let tells = if is_refusal {
                 Told::Refused
@@ -258,7 +259,7 @@ impl Keeper {
             };
             if told != tells {
                 if is_refusal {
-                    tracing::warn!(error = %why, "Redis refuses the gate; trying again until it does not");
+                    tracing::warn!(error = %why, "Redis refuses the gate, see session.store (or session.shared); trying again until it does not");
                 } else {
                     tracing::warn!(error = %why, "Redis is not there; trying again until it is");
                 }
@@ -290,7 +291,7 @@ impl Keeper {
             match timeout(BEAT, connection.send(&redis::cmd("PING"))).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => return Trouble::from(&error),
-                Err(_) => return Trouble::no_answer(),
+                Err(_) => return Trouble::NoAnswer,
             }
         }
     }

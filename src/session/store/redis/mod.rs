@@ -5,6 +5,7 @@
 //! used is told in the background ([`touches`]). Revocations go their own way ([`news`]). When Redis does not answer,
 //! a recent copy vouches, and everybody else is asked to come back: never is somebody let in, or out, for want of it.
 
+mod ask;
 mod copies;
 mod dial;
 mod directory;
@@ -14,6 +15,7 @@ mod link;
 mod news;
 mod script;
 mod touches;
+mod trouble;
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,7 +30,7 @@ use tokio_util::{
     task::TaskTracker,
 };
 
-pub use self::directory::RedisDirectory;
+pub use self::{ask::ask, directory::RedisDirectory, trouble::Trouble};
 use self::{
     copies::{Copies, has_ended},
     dial::Dialer,
