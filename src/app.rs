@@ -18,6 +18,7 @@ use crate::{
     gate::Gate,
     listen::{self, Listener, Recipe, WorkerHandle},
     login::{Logins, return_to::ReturnRules},
+    observe,
     provider::{HttpClient, Providers},
     route::Routes,
     session::{
@@ -62,14 +63,15 @@ pub async fn run(config: Config) -> io::Result<()> {
         config.shutdown_grace,
     );
     let revocations = Arc::new(Revocations::new(config.session.lifetime));
+    let farewell = Arc::new(Farewell::new(Arc::clone(&providers), Handle::current()));
     let refresher = Arc::new(Refresher::new(
         Arc::clone(&providers),
         Arc::clone(&revocations),
+        Arc::clone(&farewell),
         KeepTokens::of(&config.headers),
         config.session.provider_grace,
         Handle::current(),
     ));
-    let farewell = Arc::new(Farewell::new(Arc::clone(&providers), Handle::current()));
     let redis = start_redis(&config, &revocations);
     let store = redis.clone();
     let gate = build(
@@ -109,7 +111,11 @@ pub async fn run(config: Config) -> io::Result<()> {
         let _ = tokio::task::spawn_blocking(|| WorkerHandle::finish_all(workers)).await;
     }
     // Bounded by the limits of what it waits for; a second signal does not wait.
-    let finished = async { tokio::join!(refresher.finish(), farewell.finish()) };
+    // One after the other: a renewal may bring tokens that are to be taken back.
+    let finished = async {
+        refresher.finish().await;
+        farewell.finish().await;
+    };
     if timeout(grace, finished).await.is_err() {
         tracing::warn!("the grace is over; renewals and token revocations that still ran are lost");
     }
@@ -245,6 +251,7 @@ fn stop_on_signal() -> io::Result<CancellationToken> {
                 _ = interrupt.recv() => {}
             }
             if again {
+                observe::log::finish();
                 #[expect(clippy::exit, reason = "whoever signals twice does not want to wait")]
                 std::process::exit(130);
             }

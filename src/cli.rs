@@ -20,7 +20,7 @@ use crate::{
     app,
     config::{self, Allow, Config, Environment, Loaded, UpstreamAddress},
     demo,
-    observe::log,
+    observe::log::{self, LogGuard},
     random,
 };
 
@@ -77,12 +77,13 @@ enum Command {
     /// Check the configuration; print a summary, or every problem with its line.
     ///
     /// With --online also ask each provider whether it is there, and compare this machine's clock with
-    /// its own. Exits with 1 when one cannot be reached, does not say what a login needs, or the clocks
-    /// are more than five minutes apart.
+    /// its own; and sign in to Redis, where sessions need one. Exits with 1 when one cannot be reached,
+    /// does not say what a login needs, does not let us in, or the clocks are more than five minutes
+    /// apart.
     Check {
         #[command(flatten)]
         file: ConfigFile,
-        /// Ask the providers too: their discovery documents, or where a login begins.
+        /// Ask the providers too: their discovery documents, or where a login begins; and Redis.
         #[arg(long)]
         online: bool,
     },
@@ -153,7 +154,10 @@ pub fn main() -> ExitCode {
 }
 
 fn run(loaded: Loaded) -> ExitCode {
-    let _log = log::start(&loaded.config.log);
+    let _log = match start_log(&loaded.config) {
+        Ok(log) => log,
+        Err(code) => return code,
+    };
     for warning in loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -168,7 +172,10 @@ fn run_demo(port: Option<u16>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let _log = log::start(&demo.config.log);
+    let _log = match start_log(&demo.config) {
+        Ok(log) => log,
+        Err(code) => return code,
+    };
     say(&demo.banner);
     let code = serve(demo.config);
     drop(demo.servers);
@@ -190,14 +197,20 @@ fn serve(config: Config) -> ExitCode {
     }
 }
 
+fn start_log(config: &Config) -> Result<LogGuard, ExitCode> {
+    log::start(&config.log).map_err(|error| cannot_start(&error))
+}
+
 fn runtime() -> Result<tokio::runtime::Runtime, ExitCode> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| {
-            complain(&format!("cannot start: {error}\n"));
-            ExitCode::FAILURE
-        })
+        .map_err(|error| cannot_start(&error))
+}
+
+fn cannot_start(error: &io::Error) -> ExitCode {
+    complain(&format!("cannot start: {error}\n"));
+    ExitCode::FAILURE
 }
 
 fn check(file: &ConfigFile, online: bool) -> Result<ExitCode, ExitCode> {
@@ -260,11 +273,16 @@ fn summary(name: &str, config: &Config) -> String {
         let callback = format!("{origin}{}", provider.callback_path);
         _ = writeln!(text, "  {:<10} {callback}", provider.name);
     }
-    _ = writeln!(
-        text,
-        "register as post-logout redirect URI, where the provider has that:\n  {origin}{}/sign_out",
-        config.prefix
-    );
+    let mut comes_back = config.providers.iter().filter(|provider| {
+        provider.kind.offers_logout || provider.endpoint("end_session_url").is_some()
+    });
+    if let Some(first) = comes_back.next() {
+        text.push_str("register as post-logout redirect URI, where the provider has that:\n");
+        for provider in std::iter::once(first).chain(comes_back) {
+            let sign_out = format!("{origin}{}/sign_out", config.prefix);
+            _ = writeln!(text, "  {:<10} {sign_out}", provider.name);
+        }
+    }
     text
 }
 

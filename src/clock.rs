@@ -24,13 +24,17 @@ impl Timestamp {
 }
 
 /// Reads the system's clock.
+pub fn now() -> Timestamp {
+    Timestamp(since_epoch().as_secs())
+}
+
+/// The system's clock as finely as it goes, for what people read; nothing is decided by it.
 #[expect(
     clippy::disallowed_methods,
     reason = "the one place that reads the clock"
 )]
-pub fn now() -> Timestamp {
-    let since_epoch = SystemTime::now()
+pub fn since_epoch() -> Duration {
+    SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    Timestamp(since_epoch.as_secs())
+        .unwrap_or_default()
 }

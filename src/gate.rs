@@ -56,7 +56,7 @@ impl Gate {
     pub fn begin(&self, request: Request<Incoming>, peer: &Peer, ids: &RequestIds) -> Begun {
         let id = ids.next();
         let mut record = Record::begin(id, request.method(), request.uri().path());
-        let request = self.cleaning.clean(request, peer, id.header());
+        let request = self.cleaning.clean(request, peer, id);
         if let Ok(request) = &request {
             record.client = request.client.address;
         }

@@ -84,6 +84,11 @@ impl Site {
         with_return(self.path("sign_in"), return_to)
     }
 
+    /// As [`sign_in`](Self::sign_in), for whoever may be on another host: the whole address.
+    pub fn login_url(&self, return_to: &str) -> String {
+        format!("{}{}", self.origin(), self.sign_in(return_to))
+    }
+
     /// The path that ends the session, and leads on to `return_to` if there is one.
     pub fn sign_out(&self, return_to: Option<&str>) -> String {
         let path = self.path("sign_out");

@@ -25,9 +25,7 @@ pub fn render(
         }
         (Audience::Program, _) => {
             let login_url = match reject {
-                Reject::SignIn { return_to } => {
-                    Some(format!("{}{}", site.origin(), site.sign_in(return_to)))
-                }
+                Reject::SignIn { return_to } => Some(site.login_url(return_to)),
                 _ => None,
             };
             let refusal = Refusal {

@@ -1,3 +1,6 @@
+mod markup;
+mod refused_account;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -304,77 +307,6 @@ fn only_a_get_is_offered_to_be_tried_again() {
 }
 
 #[test]
-fn a_refused_account_is_named_to_its_owner_and_can_be_changed() {
-    for reject in [barred("ada"), Reject::from(not_allowed())] {
-        let (status, _, body) = answer(&reject, Navigation);
-        let body = body.replace("&#38;", "&");
-        assert_eq!(status, StatusCode::FORBIDDEN);
-        assert!(
-            body.contains("signed in as <strong>ada</strong> at Corp & Co."),
-            "{body}"
-        );
-        let switch = "href=\"/oauth2/start/corp?rd=%2Fdeep%3Fx%3D1&switch=1\">Use another account";
-        assert!(body.contains(switch), "{body}");
-        assert!(body.contains("href=\"/oauth2/sign_out?provider=corp\">Sign out"));
-        assert!(!body.contains("Sign in another way"));
-        assert!(body.contains("0123"));
-    }
-}
-
-/// A provider that cannot be asked for another account would take the same one again without a word.
-#[test]
-fn nobody_is_promised_another_account_by_a_provider_that_has_no_way_to_ask() {
-    for (page, offered) in [(Some("https://intra.example/"), true), (None, false)] {
-        let mut site = site();
-        site.providers[0].switch = Switch::SignOutFirst { page };
-        for reject in [barred("ada"), Reject::from(not_allowed())] {
-            let response = render(&reject, Navigation, &site, "0123");
-            let body = text(response.into_body()).replace("&#38;", "&");
-            assert!(!body.contains("Use another account"), "{body}");
-            assert!(body.contains("sign out there first"), "{body}");
-            let again = "href=\"/oauth2/start/corp?rd=%2Fdeep%3Fx%3D1&switch=1\">Sign in again";
-            assert!(body.contains(again), "{body}");
-            let beside = "href=\"https://intra.example/\" target=\"_blank\"";
-            assert_eq!(body.contains(beside), offered, "{body}");
-        }
-    }
-}
-
-#[test]
-fn where_there_are_several_ways_a_refused_account_may_take_another() {
-    let site = Site::for_test("/oauth2", &["corp", "hub"]);
-    for reject in [barred("ada"), Reject::from(not_allowed())] {
-        let response = render(&reject, Navigation, &site, "0123");
-        let body = text(response.into_body()).replace("&#38;", "&");
-        let chooser = "href=\"/oauth2/sign_in?rd=%2Fdeep%3Fx%3D1&switch=1\">Sign in another way";
-        assert!(body.contains(chooser), "{body}");
-    }
-}
-
-#[test]
-fn the_operators_words_come_first_and_the_rule_stays_in_the_log() {
-    let mut site = site();
-    for (operators, message) in [
-        (None, "Your groups may not pass."),
-        (Some("Ask <ops>."), "Ask <ops>."),
-    ] {
-        site.providers[0].deny_message = operators.map(str::to_owned);
-        for reject in [barred("ada"), Reject::from(not_allowed())] {
-            let body = text(render(&reject, Program, &site, "0123").into_body());
-            assert!(!body.contains("secret rule"), "{body}");
-            let body: Value = serde_json::from_str(&body).unwrap();
-            assert_eq!(body["error"], "forbidden");
-            assert_eq!(body["message"], message);
-            let page = text(render(&reject, Navigation, &site, "0123").into_body());
-            let escaped = message.replace('<', "&#60;").replace('>', "&#62;");
-            assert!(page.contains(&escaped) && !page.contains("<ops>"), "{page}");
-            let detail = reject.detail().unwrap();
-            assert!(detail.starts_with("corp: allow.secret rule"), "{detail}");
-        }
-    }
-}
-
-#[test]
 fn signing_out_from_elsewhere_is_confirmed_by_a_post() {
     let confirm = &every_reject()[6];
     let (status, headers, body) = answer(confirm, Navigation);
@@ -434,39 +366,6 @@ fn a_failed_login_begins_anew_where_it_wanted_to_go() {
     );
 }
 
-#[test]
-fn a_provider_is_quoted_as_text_and_to_people_only() {
-    let reject = Reject::from(answered("access_denied"));
-    let page = answer(&reject, Navigation).2;
-    assert!(
-        page.contains("The provider says") && page.contains("alert(1)"),
-        "{page}"
-    );
-    assert!(!page.contains("<script"), "{page}");
-    assert!(!answer(&reject, Program).2.contains("alert"));
-}
-
-#[test]
-fn hostile_names_stay_text() {
-    const HOSTILE: &str = "<script>alert(1)</script>\"'&";
-    let choices = vec![Choice {
-        label: HOSTILE,
-        mark: "",
-        href: site().start(HOSTILE, HOSTILE),
-        is_last_used: false,
-    }];
-    let page = SignInPage {
-        host: "app.example",
-        choices,
-    };
-    let response: Response<Body> = reply::page(StatusCode::OK, &page);
-    let chooser = text(response.into_body());
-    for page in [chooser, answer(&barred(HOSTILE), Navigation).2] {
-        assert!(!page.contains("<script"), "{page}");
-        assert!(!page.contains("\"'&"), "{page}");
-    }
-}
-
 proptest! {
     #[test]
     fn whatever_was_asked_for_comes_back(target in "/\\PC{0,60}") {
@@ -474,12 +373,5 @@ proptest! {
         let location = site().public_url.url.join(&path).unwrap();
         let back = location.query_pairs().next().map(|(_, value)| value.into_owned());
         prop_assert_eq!(back.as_deref().unwrap_or("/"), target);
-    }
-
-    #[test]
-    fn a_name_never_becomes_markup(name in "\\PC{0,40}") {
-        let page = answer(&barred(&name), Navigation).2;
-        let shown = page.split_once("signed in as <strong>").unwrap().1.split_once("</strong>").unwrap().0;
-        prop_assert!(!shown.contains(['<', '>', '"', '\'']));
     }
 }

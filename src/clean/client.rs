@@ -113,8 +113,8 @@ fn parse_address(entry: &[u8]) -> Option<IpAddr> {
     Some(address.to_canonical())
 }
 
-pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(super) static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 #[cfg(test)]
 mod tests {
@@ -193,7 +193,7 @@ mod tests {
     fn bytes_that_are_no_text_harm_only_what_stands_left_of_them() {
         let mut headers = HeaderMap::new();
         let value = HeaderValue::from_bytes(b"\xff, 198.51.100.1").unwrap();
-        headers.insert(X_FORWARDED_FOR, value);
+        headers.insert(&X_FORWARDED_FOR, value);
         let client = resolve("10.0.0.9".parse().ok(), false, &headers, &trusted());
         assert_eq!(client.address, "198.51.100.1".parse().ok());
     }

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 use super::{
-    Peer,
+    Peer, X_FORWARDED_HOST,
     client::{self, Client, X_FORWARDED_FOR, X_FORWARDED_PROTO},
     names::NameSet,
 };
@@ -80,62 +80,99 @@ pub fn is_forwarding(name: &str) -> bool {
     FORWARDING.contains(name)
 }
 
-/// Makes the forwarding headers of a request to the upstream say what the gate knows. `host` is the
-/// authority that the browser asked for.
-///
-/// - `X-Forwarded-For`: the peer alone, or what a trusted peer's list proves with the peer appended;
-/// - `X-Real-IP`: the client;
-/// - `X-Forwarded-Proto` and `X-Forwarded-Host`: scheme and authority as the browser sees them.
-///
-/// Where nothing is known (a Unix socket's peer that forwards nothing) the header is absent.
-pub fn rebuild(
-    headers: &mut HeaderMap,
-    peer: &Peer,
-    client: &Client,
-    trusted: &[IpNet],
+/// What the upstream is told of the way that a request came, instead of what others said of it. Where nothing
+/// is known (a Unix socket's peer that forwards nothing) there is no line.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Forwarding {
+    /// `X-Forwarded-For`: the peer alone, or what a trusted peer's list proves with the peer appended.
+    chain: Option<HeaderValue>,
+    /// `X-Real-IP`: the client.
+    client: Option<HeaderValue>,
+    /// `X-Forwarded-Proto`: the scheme as the browser sees it.
+    is_https: bool,
+    /// `X-Forwarded-Host`: the authority as the browser sees it.
     host: Option<HeaderValue>,
-) {
-    let any = headers.keys().any(|name| is_forwarding(name.as_str()));
-    rebuild_noted(headers, any, peer, client, trusted, host);
 }
 
-/// As [`rebuild`]; `any` is whether there is a forwarding header, or was one before some were removed.
-pub(super) fn rebuild_noted(
-    headers: &mut HeaderMap,
-    any: bool,
-    peer: &Peer,
-    client: &Client,
-    trusted: &[IpNet],
-    host: Option<HeaderValue>,
-) {
-    let (chain, client_address) = if client.peer_is_trusted {
-        let mut chain: Vec<_> = client::believed(headers, trusted).collect();
-        chain.reverse();
-        chain.extend(peer.address());
-        let is_misspelt = |name: &HeaderName| {
-            let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-            !name.as_str().bytes().all(plain) || CONTRADICTING.contains(name.as_str())
+impl Forwarding {
+    /// Takes the forwarding headers out of a request, but for what of a trusted peer's says nothing else than the
+    /// gate, and gives what the gate knows. `host` is the authority that the browser asked for.
+    pub fn rebuild(
+        headers: &mut HeaderMap,
+        peer: &Peer,
+        client: &Client,
+        trusted: &[IpNet],
+        host: Option<HeaderValue>,
+    ) -> Self {
+        let any = headers.keys().any(|name| is_forwarding(name.as_str()));
+        Self::rebuild_noted(headers, any, peer, client, trusted, host)
+    }
+
+    /// As [`rebuild`](Self::rebuild); `any` is whether there is a forwarding header, or was one before some were
+    /// removed.
+    pub(super) fn rebuild_noted(
+        headers: &mut HeaderMap,
+        any: bool,
+        peer: &Peer,
+        client: &Client,
+        trusted: &[IpNet],
+        host: Option<HeaderValue>,
+    ) -> Self {
+        let (chain, client_address) = if client.peer_is_trusted {
+            let mut chain: Vec<_> = client::believed(headers, trusted).collect();
+            chain.reverse();
+            chain.extend(peer.address());
+            let client_address = client.address.and_then(|address| addresses(&[address]));
+            (addresses(&chain), client_address)
+        } else {
+            // The peer is the client.
+            (peer.header().cloned(), peer.header().cloned())
         };
-        FORWARDING.remove(headers, is_misspelt);
-        let client_address = client.address.and_then(|address| addresses(&[address]));
-        (addresses(&chain), client_address)
-    } else {
-        if any {
+        if any && client.peer_is_trusted {
+            FORWARDING.remove(headers, is_ours_or_misspelt);
+        } else if any {
             strip(headers);
         }
-        // The peer is the client.
-        (peer.header().cloned(), peer.header().cloned())
-    };
-    let proto = HeaderValue::from_static(if client.is_https { "https" } else { "http" });
-    let mut set = |name: HeaderName, value: Option<HeaderValue>| match value {
-        Some(value) => _ = headers.insert(name, value),
-        None if any => _ = headers.remove(name),
-        None => {}
-    };
-    set(X_FORWARDED_FOR, chain);
-    set(X_REAL_IP, client_address);
-    set(X_FORWARDED_PROTO, Some(proto));
-    set(X_FORWARDED_HOST, host);
+        Self {
+            chain,
+            client: client_address,
+            is_https: client.is_https,
+            host,
+        }
+    }
+
+    /// Its lines: names and values.
+    pub fn lines(&self) -> impl Iterator<Item = (&HeaderName, &[u8])> {
+        let proto: &[u8] = if self.is_https { b"https" } else { b"http" };
+        [
+            (
+                &X_FORWARDED_FOR,
+                self.chain.as_ref().map(HeaderValue::as_bytes),
+            ),
+            (&X_REAL_IP, self.client.as_ref().map(HeaderValue::as_bytes)),
+            (&X_FORWARDED_PROTO, Some(proto)),
+            (
+                &X_FORWARDED_HOST,
+                self.host.as_ref().map(HeaderValue::as_bytes),
+            ),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+    }
+}
+
+/// Whether a trusted peer's header must go: it is written anew, in another spelling, or contradicts.
+fn is_ours_or_misspelt(name: &HeaderName) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    [
+        &X_FORWARDED_FOR,
+        &X_REAL_IP,
+        &X_FORWARDED_PROTO,
+        &X_FORWARDED_HOST,
+    ]
+    .contains(&name)
+        || !name.as_str().bytes().all(plain)
+        || CONTRADICTING.contains(name.as_str())
 }
 
 /// The addresses as one list; none for no address.
@@ -157,8 +194,7 @@ static FORWARDING: LazyLock<NameSet> = LazyLock::new(|| {
 static CONTRADICTING: LazyLock<NameSet> =
     LazyLock::new(|| NameSet::new(CONTRADICTING_NAMES.iter().copied(), ["x-original-"]));
 
-const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+static X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 #[cfg(test)]
 mod tests {
@@ -185,16 +221,17 @@ mod tests {
         let mut headers = headers(lines);
         let client = client::resolve(peer, false, &headers, &trusted);
         let host = HeaderValue::from_static("app.example.com");
-        rebuild(
+        let forwarding = Forwarding::rebuild(
             &mut headers,
             &Peer::new(peer, false),
             &client,
             &trusted,
             Some(host),
         );
-        let mut lines: Vec<_> = headers
-            .iter()
-            .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+        let left = headers.iter().map(|(name, value)| (name, value.as_bytes()));
+        let mut lines: Vec<_> = left
+            .chain(forwarding.lines())
+            .map(|(name, value)| (name.to_string(), str::from_utf8(value).unwrap().to_owned()))
             .collect();
         lines.sort_unstable();
         lines
@@ -287,8 +324,10 @@ mod tests {
             let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
             headers.insert(name, HeaderValue::from_static("evil"));
             let client = client::resolve(Some(peer), true, &headers, &[]);
-            rebuild(&mut headers, &Peer::new(Some(peer), false), &client, &[], None);
-            prop_assert!(!headers.values().any(|value| value == "evil"));
+            let peer = Peer::new(Some(peer), false);
+            let forwarding = Forwarding::rebuild(&mut headers, &peer, &client, &[], None);
+            prop_assert!(headers.is_empty());
+            prop_assert!(forwarding.lines().all(|(_, value)| value != b"evil"));
         }
     }
 }

@@ -19,16 +19,19 @@ use http::{
 use hyper::body::Incoming;
 use ipnet::IpNet;
 
-use self::{client::Client, identity::ReservedNames, original::Original, path::CanonicalPath};
+use self::{
+    client::Client, forwarding::Forwarding, identity::ReservedNames, original::Original,
+    path::CanonicalPath,
+};
 use crate::{
     answer::audience::{Audience, Signs},
     forward::hop,
+    observe::RequestId,
 };
 
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-/// What a request usually gets on its way: forwarding and identity headers, room for which is made once.
-const ADDED_HEADERS: usize = 12;
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// The header that names a request.
+pub static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A request after cleaning: no reserved header, no disbelieved forwarding header, one path. Only
 /// [`Cleaning::clean`] makes one.
@@ -47,6 +50,10 @@ pub struct CleanRequest {
     pub original: Original,
     /// Who reads the answer.
     pub audience: Audience,
+    /// What the upstream is told of the way that it came.
+    pub forwarding: Forwarding,
+    /// Its name; none where a trusted proxy has named it.
+    pub id: Option<RequestId>,
     cleaned: PhantomData<Cleaned>,
 }
 
@@ -65,7 +72,7 @@ fn forwarded_host(headers: &HeaderMap, client: &Client, host: HeaderValue) -> He
         return host;
     }
     let believed = headers
-        .get(X_FORWARDED_HOST)
+        .get(&X_FORWARDED_HOST)
         .filter(|host| host.to_str().is_ok_and(is_authority));
     believed.cloned().unwrap_or(host)
 }
@@ -78,6 +85,7 @@ struct Noted {
     hop: hop::Noted,
     reserved: bool,
     forwarding: bool,
+    request_id: bool,
     audience: Audience,
 }
 
@@ -128,12 +136,12 @@ pub struct Cleaning {
 }
 
 impl Cleaning {
-    /// Cleans a request. `id` becomes its `X-Request-Id`.
+    /// Cleans a request. `id` becomes its `X-Request-Id` where no trusted proxy has given it one.
     pub fn clean(
         &self,
         request: Request<Incoming>,
         peer: &Peer,
-        id: HeaderValue,
+        id: RequestId,
     ) -> Result<Box<CleanRequest>, Unclean> {
         let (mut head, body) = request.into_parts();
         let mut noted = self.note(&head);
@@ -168,11 +176,12 @@ impl Cleaning {
         }
         let host = Some(forwarded_host(&head.headers, &client, host));
         let trusted = &self.trusted_proxies;
-        head.headers.reserve(ADDED_HEADERS);
         let any = noted.forwarding;
-        forwarding::rebuild_noted(&mut head.headers, any, peer, &client, trusted, host);
-        if !(client.peer_is_trusted && head.headers.contains_key(X_REQUEST_ID)) {
-            head.headers.insert(X_REQUEST_ID, id);
+        let forwarding =
+            Forwarding::rebuild_noted(&mut head.headers, any, peer, &client, trusted, host);
+        let is_named = noted.request_id && client.peer_is_trusted;
+        if noted.request_id && !is_named {
+            head.headers.remove(&X_REQUEST_ID);
         }
         Ok(Box::new(CleanRequest {
             head,
@@ -182,6 +191,8 @@ impl Cleaning {
             upgrade,
             original,
             audience,
+            forwarding,
+            id: (!is_named).then_some(id),
             cleaned: PhantomData,
         }))
     }
@@ -193,6 +204,7 @@ impl Cleaning {
             hop: hop::Noted::default(),
             reserved: false,
             forwarding: false,
+            request_id: false,
             audience: Audience::Program,
         };
         let mut signs = Signs::default();
@@ -207,6 +219,7 @@ impl Cleaning {
             signs.note(name, value);
             noted.reserved |= self.reserved.contains(name);
             noted.forwarding |= forwarding::is_forwarding(name);
+            noted.request_id |= name == X_REQUEST_ID.as_str();
         }
         noted.host = host.cloned();
         noted.audience = signs.audience(&head.method, &head.headers);

@@ -1,5 +1,6 @@
 //! Asks each provider whether it is there, before anybody needs it: no login is begun and nothing secret
-//! is sent. The answer's `Date` tells whether this machine's clock can judge what providers sign.
+//! is sent. The answer's `Date` tells whether this machine's clock can judge what providers sign. Redis is
+//! asked, too, where sessions need it.
 
 use std::{fmt, time::Duration};
 
@@ -10,16 +11,18 @@ use url::Url;
 
 use crate::{
     clock::{self, Timestamp},
-    config::Config,
+    config::{Config, RedisAddress, SessionConfig, StoreConfig},
     provider::{AuthorizeRequest, HttpClient, Provider, Providers, http::HttpError},
+    session::store,
     trust,
 };
 
-/// What came of one provider.
+/// What came of one provider, or of Redis.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Finding {
     grade: Grade,
-    provider: String,
+    /// The provider's name, or the key that names Redis.
+    asked: String,
     text: String,
 }
 
@@ -31,7 +34,7 @@ enum Grade {
 }
 
 impl Finding {
-    /// Whether logins will not work like this.
+    /// Whether logins or sessions will not work like this.
     pub(super) fn is_failure(&self) -> bool {
         self.grade == Grade::Failure
     }
@@ -44,12 +47,43 @@ impl fmt::Display for Finding {
             Grade::Warning => "warning",
             Grade::Failure => "failed",
         };
-        write!(formatter, "{:<10} {grade}: {}", self.provider, self.text)
+        write!(formatter, "{:<10} {grade}: {}", self.asked, self.text)
     }
 }
 
-/// Asks all providers at once; the client bounds how long each may take.
+/// Asks all at once; each may take a bounded time.
 pub(super) async fn ask(config: &Config) -> Vec<Finding> {
+    let (mut found, redis) = tokio::join!(ask_providers(config), ask_redis(&config.session));
+    found.extend(redis);
+    found
+}
+
+async fn ask_redis(session: &SessionConfig) -> Option<Finding> {
+    let (key, address) = redis_of(session)?;
+    let (grade, text) = match store::ask(address).await {
+        Ok(after) => {
+            let text = format!("Redis answers, after {} ms", after.as_millis());
+            (Grade::Fine, text)
+        }
+        // The address is not repeated: who forgot to escape a password may have written it where a host stands.
+        Err(trouble) => (Grade::Failure, format!("{trouble}; {}", trouble.hint())),
+    };
+    Some(Finding {
+        grade,
+        asked: key.to_owned(),
+        text,
+    })
+}
+
+/// The Redis that replicas share, and the key that names it.
+fn redis_of(session: &SessionConfig) -> Option<(&'static str, &RedisAddress)> {
+    match &session.store {
+        StoreConfig::Redis(address) => Some(("session.store", address)),
+        _ => Some(("session.shared", session.shared.as_ref()?)),
+    }
+}
+
+async fn ask_providers(config: &Config) -> Vec<Finding> {
     let http = HttpClient::new(trust::client_config());
     let providers = Providers::new(&config.providers, &config.headers, &http);
     let mut asked = JoinSet::new();
@@ -73,7 +107,7 @@ async fn findings(provider: &dyn Provider, callback: &Url, http: &HttpClient) ->
     let name = &provider.profile().name;
     let finding = |grade, text| Finding {
         grade,
-        provider: name.clone(),
+        asked: name.clone(),
         text,
     };
     let Some(url) = provider.probe() else {

@@ -133,13 +133,22 @@ impl Variable<'_> {
         rest: &[String],
     ) -> Result<(), Problem> {
         match (shape, rest) {
-            (Shape::Value | Shape::Secret | Shape::Secrets | Shape::TextOrTable(_), []) => {
-                self.put_value(table, name)
-            }
+            (
+                Shape::Value
+                | Shape::Secret
+                | Shape::Secrets
+                | Shape::Address
+                | Shape::TextOrTable(_),
+                [],
+            ) => self.put_value(table, name),
             (Shape::Table(keys), rest) => self.put(self.inner_table(table, name)?, keys, rest),
             (Shape::TextOrTable(keys), rest) => {
                 self.replace_text(table, name)?;
                 self.put(self.inner_table(table, name)?, keys, rest)
+            }
+            (Shape::Address, rest) => {
+                self.replace_text(table, name)?;
+                self.put(self.inner_table(table, name)?, SECRET_SOURCE, rest)
             }
             (Shape::Secrets, [number, rest @ ..]) if is_number(number) => {
                 self.put_numbered_secret(table, name, number, rest)

@@ -25,6 +25,8 @@ pub(super) enum Shape {
     Secret,
     /// A secret, or a list of them.
     Secrets,
+    /// As a secret, but most of it may be shown: a word, or an address that may hold a password.
+    Address,
     /// A table with these keys.
     Table(&'static [Key]),
     /// Text, or a table with these keys.
@@ -77,12 +79,12 @@ const TLS: &[Key] = &[value("cert"), value("key")];
 
 const SESSION: &[Key] = &[
     key("secret", Shape::Secrets),
-    key("store", Shape::TextOrTable(SECRET_SOURCE)),
+    key("store", Shape::Address),
     value("lifetime"),
     value("idle_timeout"),
     value("cookie_name"),
     value("max_sessions"),
-    key("shared", Shape::TextOrTable(SECRET_SOURCE)),
+    key("shared", Shape::Address),
     value("provider_grace"),
 ];
 
@@ -208,6 +210,7 @@ fn check_shape(node: &Node, shape: &'static Shape, place: &str, problems: &mut P
             }
             _ => {}
         },
+        Shape::Address => check_table(node, SECRET_SOURCE, place, problems),
         Shape::TextOrTable(keys) => check_table(node, keys, place, problems),
         Shape::Table(keys) => match node.value {
             Value::Table(_) => check_table(node, keys, place, problems),

@@ -75,7 +75,7 @@ fn collect_shape(name: String, shape: &keys::Shape, names: &mut Vec<String>) {
     match shape {
         keys::Shape::Later => {}
         keys::Shape::Value => names.push(name),
-        keys::Shape::Secret | keys::Shape::Secrets => {
+        keys::Shape::Secret | keys::Shape::Secrets | keys::Shape::Address => {
             collect_names(&name, keys::SECRET_SOURCE, names);
             names.push(name);
         }

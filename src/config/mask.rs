@@ -9,6 +9,7 @@ use std::ops::Range;
 use super::{
     keys::{Key, ROOT, Shape},
     raw::{Node, Origin, Value},
+    redis_address,
 };
 
 /// `source` with its secrets starred. Same length in bytes, same lines.
@@ -37,6 +38,10 @@ fn collect_shape(node: &Node, shape: &'static Shape, spans: &mut Vec<Range<usize
         Shape::Value => {}
         Shape::Later => collect_all(node, spans),
         Shape::Secret | Shape::Secrets => collect_secret(node, spans),
+        Shape::Address => match &node.value {
+            Value::Table(_) => collect_secret(node, spans),
+            _ => collect_address(node, spans),
+        },
         Shape::Table(keys) | Shape::TextOrTable(keys) => collect_table(node, keys, spans),
         Shape::Named(_, inner) => {
             for (_, entry) in node.entries() {
@@ -69,6 +74,38 @@ fn collect_secret(node: &Node, spans: &mut Vec<Range<usize>>) {
             }
         }
         _ => collect_all(node, spans),
+    }
+}
+
+/// Of an address that can be read the user and the password stand before an `@` ([`collect_userinfo`] stars them).
+/// Where it cannot be read, nobody knows what is what: then all of it is starred behind the scheme.
+fn collect_address(node: &Node, spans: &mut Vec<Range<usize>>) {
+    match &node.value {
+        Value::Text(text) => {
+            let may_hide = text.contains('@') || text.contains("://:");
+            let is_read = redis_address::parse(text).is_some_and(|address| address.is_ok());
+            let Origin::File(span) = &node.origin else {
+                return;
+            };
+            // An escape of TOML may stand for an `@`, and then the file's text has none.
+            let is_plain = span.len() == text.len() + 2;
+            if may_hide && !(is_read && is_plain) {
+                // Its opening quote comes first.
+                let shown = if is_plain { 1 + scheme_of(text) } else { 0 };
+                spans.push(span.start + shown..span.end);
+            }
+        }
+        Value::List(items) => items.iter().for_each(|item| collect_address(item, spans)),
+        _ => collect_all(node, spans),
+    }
+}
+
+/// How far a scheme with its `://` reaches; nothing where there is no scheme.
+fn scheme_of(text: &str) -> usize {
+    let is_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"-+.".contains(&byte);
+    match text.split_once("://") {
+        Some((scheme, _)) if scheme.bytes().all(is_scheme) => scheme.len() + "://".len(),
+        _ => 0,
     }
 }
 
@@ -122,6 +159,16 @@ fn collect_by_name(source: &str, spans: &mut Vec<Range<usize>>) {
 /// Where a line's value begins, if the line speaks of a secret.
 fn secret_value(line: &str) -> Option<usize> {
     let lower = line.to_ascii_lowercase();
+    if is_about_redis(&lower) && lower.contains(['@', '\\']) {
+        // Behind the scheme, where it is one: a password may hold what looks like its end.
+        let equals = lower.find('=')? + 1;
+        let value = lower[equals..].trim_start();
+        let text = value.trim_start_matches(['"', '\'']);
+        return Some(match scheme_of(text) {
+            0 => equals,
+            scheme => line.len() - text.len() + scheme,
+        });
+    }
     let word = ["secret", "passw", "token", "key", "credential"]
         .into_iter()
         .filter_map(|word| lower.find(word))
@@ -131,18 +178,27 @@ fn secret_value(line: &str) -> Option<usize> {
     Some(line.len() - value.trim_start().len())
 }
 
+/// Whether a line may hold an address of Redis, however it is misspelt.
+fn is_about_redis(lower: &str) -> bool {
+    let key = lower.trim_start().trim_start_matches(['"', '\'']);
+    let key = key.strip_prefix("session.").unwrap_or(key);
+    ["store", "shared"].iter().any(|name| key.starts_with(name))
+        || ["redis", "valkey"].iter().any(|name| lower.contains(name))
+}
+
 /// `https://user:password@host` is refused, but shown first. A password of Redis may hold what ends others, where
 /// nobody escaped it.
 fn collect_userinfo(source: &str, spans: &mut Vec<Range<usize>>) {
     for (found, separator) in source.match_indices("://") {
         let start = found + separator.len();
-        let scheme = source[..found]
-            .trim_end_matches(|letter: char| letter.is_ascii_alphabetic() || letter == '-');
-        let scheme = &source[scheme.len()..found];
-        let ends: &[char] = if scheme.starts_with("redis") || scheme.starts_with("valkey") {
+        let scheme = source[..found].trim_end_matches(|letter: char| {
+            letter.is_ascii_alphanumeric() || matches!(letter, '-' | '+' | '.')
+        });
+        let scheme = source[scheme.len()..found].to_ascii_lowercase();
+        let ends: &[char] = if scheme.contains("redis") || scheme.contains("valkey") {
             &['\n']
         } else {
-            &['/', '"', '\'', '\n', ' ', '?', '#']
+            &['"', '\'', '\n', ' ']
         };
         let length = source[start..].find(ends).unwrap_or(source.len() - start);
         if let Some(at) = source[start..start + length].rfind('@') {
@@ -204,11 +260,61 @@ mod tests {
     }
 
     #[test]
-    fn stars_an_address_of_redis_up_to_its_last_at_sign() {
+    fn stars_an_address_of_redis_up_to_its_last_at_sign_or_whole() {
         assert_eq!(
-            masked("[session]\nstore = \"redis-cluster://ann:p/w#d@x@h1,h2\"\n"),
+            masked("[session]\nstore = \"redis-cluster://ann:p%40w@d@h1,h2\"\n"),
             "[session]\nstore = \"redis-cluster://***********@h1,h2\"\n"
         );
+        assert_eq!(
+            masked("[session]\nstore = \"redis-cluster://ann:p/w#d@x@h1,h2\"\n"),
+            "[session]\nstore = \"redis-cluster://*****************\"\n"
+        );
+    }
+
+    #[test]
+    fn stars_all_of_an_address_that_cannot_be_read() {
+        for address in [
+            "redis://:hunter2@host:1:2",
+            "redis://ann:hun/hunter2@host",
+            "redis://ann:x@hunter2@host/a/b",
+            "redis://:hunter2@h1,:hunter2@h2,redis://:hunter2@h3",
+            "redis-cluster://h1,ann:hunter2@h2:port,h3",
+            "redis:/:hunter2@host",
+            "redis:hunter2@host",
+            "redi://ann:a/hunter2@host",
+            "https+redis://ann:a?hunter2#@host",
+            "ann:hunter2@host:6379",
+            "redis://host:6379@ann:hunter2",
+            "redis://:hunter2",
+        ] {
+            for key in ["store", "shared"] {
+                let whole = format!("[session]\n{key} = \"{address}\"\n");
+                assert!(!masked(&whole).contains("hunter"), "{}", masked(&whole));
+                let dotted = format!("session.{key} = '{address}' # ann@host\n");
+                assert!(!masked(&dotted).contains("hunter"), "{}", masked(&dotted));
+                let listed = format!("[session]\n{key} = [\n\"{address}\",\n'{address}']\n");
+                assert!(!masked(&listed).contains("hunter"), "{}", masked(&listed));
+                let named = format!("[session]\n{key} = {{ env = \"{address}\" }}\n");
+                assert!(!masked(&named).contains("hunter"), "{}", masked(&named));
+            }
+        }
+        for shown in ["cookei", "redis://cache:6379/x", "redis-cluster://h1,h2"] {
+            let source = format!("[session]\nstore = \"{shown}\"\n");
+            assert_eq!(masked(&source), source);
+        }
+    }
+
+    #[test]
+    fn stars_an_address_that_is_written_with_escapes() {
+        for value in [
+            r#""redis://:hunter2\u0040host""#,
+            r#""redis://:a@hunter2\u0040host""#,
+            "\"\"\"redis://:hunter2\nhunter3@host\"\"\"",
+        ] {
+            let source = format!("[session]\nstore = {value}\n");
+            assert!(raw::parse(&source).is_ok(), "{source}");
+            assert!(!masked(&source).contains("hunter"), "{}", masked(&source));
+        }
     }
 
     #[test]
@@ -225,6 +331,31 @@ mod tests {
             let masked = masked(&source);
             prop_assert_eq!(masked.len(), source.len());
             prop_assert_eq!(masked.lines().count(), source.lines().count());
+        }
+
+        /// Whatever is wrong with the address: what stands before an `@` is not shown, in TOML or in what is none.
+        #[test]
+        fn no_password_of_redis_is_left(
+            scheme in "(redis|rediss|valkey|redis-cluster|rediss-sentinel|redi|Redis|x[+]redis|http)(://|:/|:|//)",
+            user in "[a-z]{0,4}",
+            password in "[A-Z0-9/:?#,@%. é]{6,24}",
+            hosts in "[a-z0-9.:,/@%\\[\\]]{0,20}",
+            key in "(store|shared)",
+            broken: bool,
+        ) {
+            // A part of it that is long enough to be nothing else.
+            let secret = format!("Q{password}Q");
+            let end = if broken { "\n[oops" } else { "" };
+            let source = format!("[session]\n{key} = \"{scheme}{user}:{secret}@{hosts}\"{end}\n");
+            prop_assert_eq!(raw::parse(&source).is_err(), broken);
+            let masked = masked(&source);
+            prop_assert_eq!(masked.len(), source.len());
+            let letters: Vec<char> = secret.chars().collect();
+            for part in letters.windows(3) {
+                let part: String = part.iter().collect();
+                let is_shown = masked.contains(&part);
+                prop_assert!(!is_shown || hosts.contains(&part) || part.chars().all(|c| "/:.,".contains(c)), "{}", masked);
+            }
         }
 
         #[test]

@@ -19,6 +19,7 @@ mod report;
 mod secret;
 #[cfg(test)]
 mod tests;
+mod twice;
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 

@@ -21,7 +21,7 @@ fn provider(table: &str) -> Result<ProviderConfig, String> {
 /// A table of a kind with what no kind does without, whose `base_url` is `base`.
 fn whole(kind: &Kind, base: &str) -> String {
     let mut table = format!(
-        "[providers.{}]\nclient_id = \"app\"\nallow = \"anyone\"\n",
+        "[providers.{}]\nclient_id = \"app\"\nclient_secret = \"s\"\nallow = \"anyone\"\n",
         kind.name
     );
     if kind
@@ -72,7 +72,7 @@ fn base_url_moves_every_address_and_keeps_its_path() {
 fn kinds_that_know_their_addresses_need_none() {
     for kind in KINDS.iter().filter(|kind| !kind.label.is_empty()) {
         let source = format!(
-            "[providers.x]\ntype = \"{}\"\nclient_id = \"app\"\nallow = \"anyone\"",
+            "[providers.x]\ntype = \"{}\"\nclient_id = \"app\"\nclient_secret = \"s\"\nallow = \"anyone\"",
             kind.name
         );
         let provider = provider(&source).unwrap();
@@ -88,7 +88,7 @@ fn kinds_that_know_their_addresses_need_none() {
 #[test]
 fn an_address_of_its_own_goes_before_base_url() {
     let provider = provider(
-        "[providers.github]\nclient_id = \"app\"\nallow = { users = \"ann\" }\n\
+        "[providers.github]\nclient_id = \"app\"\nclient_secret = \"s\"\nallow = { users = \"ann\" }\n\
          base_url = \"https://git.example.com\"\nteams_url = \"https://api.example.com/teams?x=y\"",
     )
     .unwrap();
@@ -131,7 +131,7 @@ fn keys_of_another_kind_are_refused() {
 #[test]
 fn entries_are_kept_as_text_and_some_in_lower_case() {
     let allow = |table: &str| {
-        let source = format!("{table}\nclient_id = \"app\"");
+        let source = format!("{table}\nclient_id = \"app\"\nclient_secret = \"s\"");
         provider(&source).unwrap().allow
     };
     assert_eq!(
@@ -250,7 +250,7 @@ fn callback_paths_have_one_reading_and_are_nobody_elses() {
 fn buttons_that_say_the_same_are_warned_of() {
     let table = |name: &str| {
         format!(
-            "[providers.{name}]\ntype = \"{}\"\nclient_id = \"app\"\nallow = \"anyone\"\n",
+            "[providers.{name}]\ntype = \"{}\"\nclient_id = \"app\"\nclient_secret = \"s\"\nallow = \"anyone\"\n",
             KINDS[0].name
         )
     };
@@ -266,12 +266,14 @@ fn buttons_that_say_the_same_are_warned_of() {
 #[test]
 fn two_secrets_at_most_and_a_message_that_fits() {
     let with = |line: &str| provider(&(whole(KINDS[0], "https://a.example") + line));
-    let secrets = with("client_secret = [\"new\", \"old\"]")
-        .unwrap()
-        .client_secrets;
+    let of = |secrets: &str| {
+        let one = whole(KINDS[0], "https://a.example");
+        provider(&one.replace("\"s\"", secrets))
+    };
+    let secrets = of("[\"new\", \"old\"]").unwrap().client_secrets;
     let secrets: Vec<_> = secrets.iter().map(Secret::expose).collect();
     assert_eq!(secrets, ["new", "old"]);
-    assert!(with("client_secret = [\"a\", \"b\", \"c\"]").is_err());
+    assert!(of("[\"a\", \"b\", \"c\"]").is_err());
     assert!(with(&format!("deny_message = \"{}\"", "é".repeat(500))).is_ok());
     assert!(with(&format!("deny_message = \"{}\"", "é".repeat(501))).is_err());
 }
@@ -336,4 +338,84 @@ fn the_environment_has_a_name_for_each() {
             ("staff", &["true"]),
         ])
     );
+}
+
+/// No code is redeemed without, so that nobody could ever sign in; elsewhere an app may be a public client.
+#[test]
+fn a_secret_is_missing_where_every_login_needs_one() {
+    for kind in KINDS {
+        let table = whole(kind, "https://login.example.com");
+        let without = table.replace("client_secret = \"s\"\n", "");
+        assert_ne!(table, without);
+        let outcome = loaded(&without);
+        let about = |warnings: &[String]| {
+            let mut warnings = warnings.iter();
+            warnings.any(|warning| warning.contains("has no client_secret"))
+        };
+        match (kind.name, outcome) {
+            ("42" | "google" | "github" | "facebook", Err(report)) => {
+                assert!(report.contains("`client_secret` is missing"), "{report}");
+                assert!(report.contains("1 problem "), "{report}");
+            }
+            ("discord" | "gitlab" | "microsoft", Ok(loaded)) => {
+                assert!(about(&loaded.warnings), "{:?}", loaded.warnings);
+            }
+            ("oidc" | "oauth2", Ok(loaded)) => {
+                assert!(!about(&loaded.warnings), "{:?}", loaded.warnings);
+            }
+            (name, outcome) => panic!("{name}: {outcome:?}"),
+        }
+    }
+    let environment = Environment::from([(
+        "SIDEGATE_PROVIDERS__GITHUB__CLIENT_SECRET".to_owned(),
+        "s".to_owned(),
+    )]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sidegate.toml");
+    fs::write(
+        &path,
+        "upstream = \"http://127.0.0.1:8000\"\npublic_url = \"https://app.example.com\"\n\
+         [providers.github]\nclient_id = \"app\"\nallow = \"anyone\"\n",
+    )
+    .unwrap();
+    assert!(load(Some(&path), &environment).is_ok());
+}
+
+#[test]
+fn lists_with_few_values_take_no_others() {
+    let with = |allow: &str| {
+        provider(&format!(
+            "[providers.42]\nclient_id = \"app\"\nclient_secret = \"s\"\nallow = {{ {allow} }}\n"
+        ))
+    };
+    for good in [
+        "staff = true",
+        "staff = [true, false]",
+        "staff = \"true\"",
+        "kind = [\"student\", \"admin\", \"external\"]",
+        // For kinds that 42 thinks of later.
+        "claims = { kind = [\"teacher\"] }",
+    ] {
+        assert!(with(good).is_ok(), "{good}");
+    }
+    for (bad, hint) in [
+        ("staff = \"yes\"", "it is true or false"),
+        ("staff = 1", "it is true or false"),
+        ("staff = \"True\"", "did you mean \"true\"?"),
+        ("kind = \"students\"", "did you mean \"student\"?"),
+        (
+            "kind = [\"admin\", \"Student\"]",
+            "did you mean \"student\"?",
+        ),
+        (
+            "kind = \"teacher\"",
+            "it is one of student, admin, external;",
+        ),
+    ] {
+        let report = with(bad).unwrap_err();
+        assert!(
+            report.contains(hint) && report.contains("1 problem "),
+            "{bad}: {report}"
+        );
+    }
 }

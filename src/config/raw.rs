@@ -11,7 +11,7 @@ use toml::{
 };
 use zeroize::Zeroizing;
 
-use super::report::Problem;
+use super::{report::Problem, twice::Twice};
 
 /// Where something stands, so that a report can point at it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,18 +119,29 @@ pub(super) fn parse(source: &str) -> Result<Node, Vec<Problem>> {
             origin: whole,
         });
     }
-    let mut problems: Vec<Problem> = errors.iter().map(syntax_problem).collect();
+    let mut problems: Vec<Problem> = Vec::new();
+    let mut doubled: Vec<Twice> = Vec::new();
+    for error in &errors {
+        match error.span().filter(|_| is_about_twice(error)) {
+            Some(place) if doubled.iter().any(|table| table.explains(place.start)) => {}
+            Some(place) => doubled.push(Twice::at(source, place)),
+            None => problems.push(syntax_problem(error)),
+        }
+    }
+    problems.extend(doubled.into_iter().map(Twice::problem));
     problems.dedup_by(|later, earlier| later.origin == earlier.origin);
     Err(problems)
+}
+
+fn is_about_twice(error: &toml::de::Error) -> bool {
+    error.message().contains("duplicate")
 }
 
 fn syntax_problem(error: &toml::de::Error) -> Problem {
     let origin = error.span().map_or(Origin::Nowhere, Origin::File);
     let message = error.message();
     let problem = Problem::new(&origin, format!("this is not TOML: {message}"));
-    if message.contains("duplicate") {
-        problem.hint("a key or table may be written once; join the two")
-    } else if message.contains("string") {
+    if message.contains("string") {
         problem.hint("text stands in double quotes: key = \"value\"")
     } else {
         problem

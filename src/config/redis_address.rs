@@ -66,6 +66,16 @@ fn parse_rest(kind: &str, tls: bool, rest: &str) -> Result<RedisAddress, Fault> 
         Some((user, hosts)) => (Some(user), hosts),
         None => (None, authority),
     };
+    // Read as one password it would be a wrong one, and the log would not say why.
+    if user
+        .and_then(|user| user.split_once('@'))
+        .is_some_and(|(_, rest)| rest.contains(','))
+    {
+        return Err((
+            "the address of Redis names a user at more than one host",
+            "write it once, before the first host; in a password write , as %2C and @ as %40",
+        ));
+    }
     if path.contains('@') {
         return Err((
             "the address of Redis has an @ after a slash",
@@ -262,6 +272,7 @@ mod tests {
             ("redis://a?tls=1", "parameters"),
             ("redis://:pa#s@a", "parameters"),
             ("redis://:pa/s@a", "@ after a slash"),
+            ("redis-cluster://:pa@a,:pa@b", "more than one host"),
             ("redis://ann@a", "without a password"),
             ("redis://:100%@a", "cannot be read"),
             ("redis-cluster://a/1", "names a database"),

@@ -1,6 +1,6 @@
 //! Problems, and how they are shown: file, line, caret and a hint. Pure.
 
-use std::{fmt, path::Path};
+use std::{fmt, ops::Range, path::Path};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
@@ -14,6 +14,8 @@ pub(super) struct Problem {
     pub(super) origin: Origin,
     message: String,
     label: Option<String>,
+    /// Another place of the file that belongs to it, and a few words on it.
+    beside: Option<Box<(Range<usize>, &'static str)>>,
     hint: Option<String>,
 }
 
@@ -24,6 +26,7 @@ impl Problem {
             origin: origin.clone(),
             message: message.into(),
             label: None,
+            beside: None,
             hint: None,
         }
     }
@@ -32,6 +35,14 @@ impl Problem {
     pub(super) fn label(self, label: impl Into<String>) -> Self {
         Self {
             label: Some(label.into()),
+            ..self
+        }
+    }
+
+    /// Another place of the file to look at.
+    pub(super) fn beside(self, place: Range<usize>, label: &'static str) -> Self {
+        Self {
+            beside: Some(Box::new((place, label))),
             ..self
         }
     }
@@ -126,14 +137,21 @@ impl Report {
             .elements(Vec::<annotate_snippets::Element<'a>>::new());
         group = match &problem.origin {
             Origin::File(span) => {
-                let span = span.start.min(self.source.len())..span.end.min(self.source.len());
+                let within = |span: &Range<usize>| {
+                    span.start.min(self.source.len())..span.end.min(self.source.len())
+                };
                 let caret = AnnotationKind::Primary
-                    .span(span)
+                    .span(within(span))
                     .label(problem.label.as_deref());
+                let beside = problem
+                    .beside
+                    .as_deref()
+                    .map(|(span, label)| AnnotationKind::Context.span(within(span)).label(*label));
                 group.element(
                     Snippet::source(self.source.as_str())
                         .path(self.file.as_str())
-                        .annotation(caret),
+                        .annotation(caret)
+                        .annotations(beside),
                 )
             }
             Origin::Variable(name) => group.element(annotate_snippets::Origin::path(format!(

@@ -4,13 +4,16 @@
 //! only ([`Original`]), and everything it says must pass; without that somebody must be signed in.
 //!
 //! The answer is always 202, 401 or 403, never a redirect: `auth_request` takes anything else for an
-//! error.
+//! error. Where somebody has to sign in, it says at which address; the proxy knows who can go there.
 
-use http::{Response, StatusCode, header::SET_COOKIE};
+use http::{
+    HeaderValue, Response, StatusCode,
+    header::{LOCATION, SET_COOKIE},
+};
 
-use super::asked::parameter;
+use super::{asked::parameter, refuse};
 use crate::{
-    answer::{self, Reject, audience::Audience, reply},
+    answer::{Reject, reply},
     body::Body,
     clean::{CleanRequest, original::Original, path::CanonicalPath},
     clock,
@@ -19,6 +22,7 @@ use crate::{
     gate::{Gate, Judgement},
     observe::Record,
     session::Session,
+    site::Site,
 };
 
 pub(super) async fn serve(
@@ -30,20 +34,27 @@ pub(super) async fn serve(
     let now = clock::now();
     let visit = match gate.sessions.visit(headers, now).await {
         Ok(visit) => visit,
-        Err(unavailable) => return answer(gate, &unavailable.into(), record),
+        Err(unavailable) => return refuse(gate, &unavailable.into(), record),
     };
     let session = visit.session.as_ref();
     if let Some(rule) = FOREIGN_RULES
         .into_iter()
         .find(|rule| parameter(request.query(), rule).is_some())
     {
-        return answer(gate, &Reject::Forbidden(rule), record);
+        return refuse(gate, &Reject::Forbidden(rule), record);
     }
     record.user = session.map(|session| session.identity.user().clone());
 
     let told = match judge(gate, &request.original, session) {
         Ok(told) => told,
-        Err(judgement) => return refuse(gate, judgement, &request.original, record),
+        Err(judgement) => {
+            let reject = reject_of(judgement, &request.original);
+            let mut response = refuse(gate, &reject, record);
+            if let Reject::SignIn { return_to } = &reject {
+                point_to_sign_in(&gate.site, return_to, &mut response);
+            }
+            return response;
+        }
     };
     record.verdict = "pass";
     gate.presence
@@ -81,14 +92,17 @@ fn judge<'a>(
         .ok_or(Judgement::Refused(Refusal::NotSignedIn))
 }
 
-fn refuse(
-    gate: &Gate,
-    judgement: Judgement,
-    asked: &Original,
-    record: &mut Record,
-) -> Response<Body> {
+/// nginx reads headers of this answer and nothing else of it, and cannot escape an address by itself. On a 401 `Location`
+/// leads nobody anywhere (RFC 9110 §10.2.2).
+fn point_to_sign_in(site: &Site, return_to: &str, response: &mut Response<Body>) {
+    if let Ok(address) = HeaderValue::try_from(site.login_url(return_to)) {
+        response.headers_mut().insert(LOCATION, address);
+    }
+}
+
+fn reject_of(judgement: Judgement, asked: &Original) -> Reject {
     let return_to = asked.return_to().to_owned();
-    let reject = match judgement {
+    match judgement {
         Judgement::Refused(Refusal::NotSignedIn) => Reject::SignIn { return_to },
         Judgement::Refused(Refusal::Closed) => Reject::Forbidden("access = \"deny\""),
         Judgement::Refused(Refusal::Barred(barred)) => Reject::Barred {
@@ -96,17 +110,5 @@ fn refuse(
             return_to,
         },
         Judgement::Ambiguous => Reject::Forbidden("ambiguous path"),
-    };
-    answer(gate, &reject, record)
-}
-
-fn answer(gate: &Gate, reject: &Reject, record: &mut Record) -> Response<Body> {
-    record.verdict = reject.verdict();
-    record.detail = reject.detail();
-    answer::render(
-        reject,
-        Audience::Program,
-        &gate.site,
-        &record.id.to_string(),
-    )
+    }
 }

@@ -18,7 +18,11 @@ use crate::{
     clock,
     gate::Gate,
     observe::Record,
-    session::revocation::{Revocation, Target},
+    session::{
+        Unavailable,
+        revocation::{Full, Revocation, Target},
+        store::StoreError,
+    },
 };
 
 pub(super) async fn serve(
@@ -48,10 +52,14 @@ pub(super) async fn serve(
     gate.logins
         .admit(request.client.address, Instant::now())
         .await?;
-    gate.sessions.revocations().revoke(Revocation {
-        target: Target::provider_session(&provider.profile().name, &sid),
-        not_before: clock::now(),
-    });
+    gate.sessions
+        .revocations()
+        .revoke_unsigned(Revocation {
+            target: Target::provider_session(&provider.profile().name, &sid),
+            not_before: clock::now(),
+        })
+        .map_err(|Full| StoreError("too many front-channel logouts are remembered".to_owned()))
+        .map_err(Unavailable::from)?;
     let origin = Url::parse(&iss).map(|issuer| issuer.origin().ascii_serialization());
     Ok(reply::framed(origin.as_deref().unwrap_or("'none'")))
 }

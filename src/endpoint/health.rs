@@ -20,7 +20,11 @@ pub fn ready(gate: &Gate) -> Response<Body> {
     };
     let mut text = word.to_owned();
     if !has_store {
-        text.push_str("waiting for the session store\n");
+        text.push_str(if gate.sessions.is_refused() {
+            "the session store refuses the user or password in session.store (or session.shared)\n"
+        } else {
+            "waiting for the session store\n"
+        });
     }
     for provider in providers.iter().filter(|provider| !provider.is_ready()) {
         text.push_str("waiting for provider ");

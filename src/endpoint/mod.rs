@@ -17,7 +17,12 @@ use http::{Method, Response};
 use percent_encoding::percent_decode_str;
 
 use crate::{
-    answer::Reject, body::Body, clean::CleanRequest, gate::Gate, observe::Record, site::Site,
+    answer::{self, Reject, audience::Audience},
+    body::Body,
+    clean::CleanRequest,
+    gate::Gate,
+    observe::Record,
+    site::Site,
 };
 
 /// Which own endpoint a path names.
@@ -101,6 +106,18 @@ fn provider_name(segment: &str) -> Option<String> {
     }
     let name = percent_decode_str(segment).decode_utf8().ok()?;
     Some(name.into_owned())
+}
+
+/// Refuses what only programs ask for, proxies and scripts: whatever the request looks like, they get a status and JSON.
+fn refuse(gate: &Gate, reject: &Reject, record: &mut Record) -> Response<Body> {
+    record.verdict = reject.verdict();
+    record.detail = reject.detail();
+    answer::render(
+        reject,
+        Audience::Program,
+        &gate.site,
+        &record.id.to_string(),
+    )
 }
 
 /// Serves an own endpoint.

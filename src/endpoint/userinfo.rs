@@ -3,6 +3,7 @@
 use http::{Response, StatusCode};
 use serde::Serialize;
 
+use super::refuse;
 use crate::{
     answer::{self, Reject, audience::Audience, reply},
     body::Body,
@@ -41,17 +42,6 @@ pub(super) async fn serve(
     };
     record.user = Some(session.identity.user().clone());
     reply::json(StatusCode::OK, &Userinfo::of(&session.identity))
-}
-
-fn refuse(gate: &Gate, reject: &Reject, record: &mut Record) -> Response<Body> {
-    record.detail = reject.detail();
-    record.verdict = reject.verdict();
-    answer::render(
-        reject,
-        Audience::Program,
-        &gate.site,
-        &record.id.to_string(),
-    )
 }
 
 /// The same values as the identity headers, in JSON's own encoding. What is not known is left out.

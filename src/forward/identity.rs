@@ -133,14 +133,12 @@ fn push_text(text: &[u8], into: &mut Vec<u8>) {
 
 /// As [`push_text`], with `separator` percent-encoded, too.
 fn push_part(text: &[u8], separator: u8, into: &mut Vec<u8>) {
-    let edge_spaces = text.first() == Some(&b' ') || text.last() == Some(&b' ');
-    push_escaped(into, text, |byte| {
-        is_plain(byte) && byte != separator && !(edge_spaces && byte == b' ')
-    });
-}
-
-fn is_plain(byte: u8) -> bool {
-    matches!(byte, b' '..=b'~') && byte != b'%'
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'%' && byte != separator;
+    if text.first() == Some(&b' ') || text.last() == Some(&b' ') {
+        push_escaped(into, text, |byte| is_plain(byte) && byte != b' ');
+    } else {
+        push_escaped(into, text, is_plain);
+    }
 }
 
 /// Whether `keep`, which holds for letters, holds for each byte. Looks at sixteen at a time, which the compiler

@@ -33,15 +33,18 @@ pub use self::{
 use self::{
     body::{RequestBody, Upload},
     exchange::{Exchange, exchange},
+    http1::RequestBodyLength,
     live::Life,
     outgoing::Outgoing,
 };
 use crate::{
     body::Body,
-    clean::{CleanRequest, identity::ReservedNames},
+    clean::{CleanRequest, X_REQUEST_ID, forwarding::Forwarding, identity::ReservedNames},
     deadline::Wait,
     decide::Permit,
+    observe::RequestId,
     session::{
+        Session,
         cookie::Cookies,
         live::{Ends, Owner},
     },
@@ -103,6 +106,8 @@ impl Forwarder {
             mut head,
             body,
             upgrade,
+            forwarding,
+            id,
             ..
         } = *request;
         let client = match upgrade {
@@ -114,12 +119,21 @@ impl Forwarder {
         let upload = body.upload();
         let mut lease = self.upstream.at_hand();
         // Written before anything waits, so that nothing of the request is kept.
-        let buffer = match &mut lease {
+        let mut buffer = match &mut lease {
             Some(lease) => lease.connection.take_output(),
             None => Vec::with_capacity(USUAL_HEAD),
         };
-        let outgoing = write_request(&head, upgrade, permit, identity, cookies, body, buffer);
-        drop(head);
+        let length = body.length();
+        let told = RequestHead {
+            head: &head,
+            upgrade: upgrade.as_ref(),
+            forwarding: &forwarding,
+            id,
+            session: permit.told(),
+        };
+        told.write(identity, cookies, length, &mut buffer);
+        let outgoing = Outgoing::new(&head.method, buffer, length, body);
+        drop((head, forwarding, upgrade));
         async move {
             let exchange = exchange(
                 &self.upstream,
@@ -202,32 +216,50 @@ impl Forwarder {
 /// Room for a request's head, where there is no buffer of an earlier one.
 const USUAL_HEAD: usize = 2 * 1024;
 
-/// Writes a cleaned request as the upstream gets it, into `buffer`.
-fn write_request(
-    head: &Parts,
-    upgrade: Option<HeaderValue>,
-    permit: &Permit<'_>,
-    identity: &IdentityHeaders,
-    cookies: &Cookies,
-    body: RequestBody,
-    mut buffer: Vec<u8>,
-) -> Outgoing {
-    let (method, target) = (&head.method, head.uri.path_and_query());
-    let into = &mut buffer;
-    let write_cookies =
-        |headers: &HeaderMap, into: &mut Vec<u8>| cookies.write_foreign(headers, into);
-    http1::begin_request(method, target, &head.headers, write_cookies, into);
-    if let Some(session) = permit.told() {
-        identity.write(session, into);
+/// What the upstream is told before a request's body.
+struct RequestHead<'a> {
+    /// The client's own words, as far as they were left.
+    head: &'a Parts,
+    /// The protocol to switch to.
+    upgrade: Option<&'a HeaderValue>,
+    forwarding: &'a Forwarding,
+    id: Option<RequestId>,
+    session: Option<&'a Session>,
+}
+
+impl RequestHead<'_> {
+    fn write(
+        &self,
+        identity: &IdentityHeaders,
+        cookies: &Cookies,
+        length: RequestBodyLength,
+        into: &mut Vec<u8>,
+    ) {
+        let Parts {
+            method,
+            uri,
+            headers,
+            ..
+        } = self.head;
+        let write_cookies =
+            |headers: &HeaderMap, into: &mut Vec<u8>| cookies.write_foreign(headers, into);
+        http1::begin_request(method, uri.path_and_query(), headers, write_cookies, into);
+        for (name, value) in self.forwarding.lines() {
+            http1::write_header(name, value, into);
+        }
+        if let Some(id) = self.id {
+            http1::write_header(&X_REQUEST_ID, &id.hex(), into);
+        }
+        if let Some(session) = self.session {
+            identity.write(session, into);
+        }
+        if let Some(protocol) = self.upgrade {
+            http1::write_header(&CONNECTION, b"upgrade", into);
+            http1::write_header(&UPGRADE, protocol.as_bytes(), into);
+        }
+        let said_so = headers.contains_key(CONTENT_LENGTH);
+        http1::end_request(method, length, said_so, into);
     }
-    if let Some(protocol) = upgrade {
-        http1::write_header(&CONNECTION, b"upgrade", into);
-        http1::write_header(&UPGRADE, protocol.as_bytes(), into);
-    }
-    let length = body.length();
-    let said_so = head.headers.contains_key(CONTENT_LENGTH);
-    http1::end_request(method, length, said_so, into);
-    Outgoing::new(method, buffer, length, body)
 }
 
 fn answer(status: StatusCode, headers: HeaderMap, body: Body) -> Response<Body> {

@@ -6,7 +6,7 @@
 //! address signs in as often as it likes, and only what leads nowhere is counted.
 
 use std::{
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -62,6 +62,11 @@ fn key(client: IpAddr) -> Option<IpAddr> {
     }
     Some(match client {
         IpAddr::V4(_) => client,
+        // Behind a NAT64 the whole of IPv4 is in one network (RFC 6052 §2.1): 64:ff9b::/96, and then the address.
+        IpAddr::V6(address) if address.segments()[..6] == NAT64 => {
+            let [.., a, b, c, d] = address.octets();
+            Ipv4Addr::new(a, b, c, d).into()
+        }
         IpAddr::V6(address) => {
             let network = address.to_bits() & (u128::MAX << 64);
             Ipv6Addr::from_bits(network).into()
@@ -98,6 +103,9 @@ impl Bucket {
         }
     }
 }
+
+/// The well-known prefix of addresses that stand for IPv4 ones (RFC 6052 §2.1).
+const NAT64: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
 
 /// What beginning a login and redeeming its code take together.
 const LOGIN_TAKES: u32 = 2;
@@ -157,6 +165,13 @@ mod tests {
         assert_eq!(key("192.0.2.1"), Some(address("192.0.2.1")));
         assert_ne!(key("192.0.2.1"), key("192.0.2.2"));
         assert_eq!(key("::ffff:192.0.2.1"), key("192.0.2.1"));
+        assert_eq!(key("64:ff9b::192.0.2.1"), key("192.0.2.1"));
+        assert_ne!(key("64:ff9b::192.0.2.1"), key("64:ff9b::192.0.2.2"));
+        // Not what a proxy on this machine is called: it is somebody else's claim, and counts.
+        assert!(key("64:ff9b::127.0.0.1").is_some());
+        // Only the first /96 of that network.
+        assert_eq!(key("64:ff9b::1:192.0.2.1"), key("64:ff9b::1:192.0.2.2"));
+        assert_eq!(key("64:ff9b:1::192.0.2.1"), key("64:ff9b:1::192.0.2.2"));
         assert_eq!(key("2001:db8:1:2:3:4:5:6"), key("2001:db8:1:2::"));
         assert_ne!(key("2001:db8:1:2::"), key("2001:db8:1:3::"));
         for nobody in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {

@@ -6,13 +6,14 @@ use std::{
     time::Instant,
 };
 
-use http::{HeaderValue, Method, StatusCode};
-use tracing::info;
+use http::{Method, StatusCode};
+use serde::{Serialize, Serializer};
 
+use super::{
+    access_line::{AccessLine, TARGET},
+    log, metrics,
+};
 use crate::{random, text::Text};
-
-/// The target of access lines in `log` and `RUST_LOG`: `sidegate::access=off` turns them off alone.
-const TARGET: &str = "sidegate::access";
 
 /// The name of a request, told to the upstream, the log and whoever is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,19 +24,25 @@ pub struct RequestId {
 
 impl RequestId {
     /// As `X-Request-Id` has it.
-    pub fn header(self) -> HeaderValue {
+    pub fn hex(self) -> [u8; 32] {
         let mut text = [0; 32];
         let bytes = [self.process.to_be_bytes(), self.count.to_be_bytes()];
         for (pair, byte) in text.as_chunks_mut().0.iter_mut().zip(bytes.as_flattened()) {
             *pair = HEX_PAIRS[usize::from(*byte)];
         }
-        HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("-"))
+        text
     }
 }
 
 impl fmt::Display for RequestId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{:016x}{:016x}", self.process, self.count)
+        formatter.write_str(std::str::from_utf8(&self.hex()).unwrap_or("-"))
+    }
+}
+
+impl Serialize for RequestId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(std::str::from_utf8(&self.hex()).unwrap_or("-"))
     }
 }
 
@@ -144,22 +151,19 @@ impl Drop for Record {
             Some(_) => self.verdict,
             None => "client_gone",
         };
-        super::metrics::REQUESTS.count(verdict, self.status);
+        metrics::REQUESTS.count(verdict, self.status);
         let Some(line) = &self.line else { return };
-        // nginx's 499: the client closed the request.
-        let status = self.status.map_or(499, |status| status.as_u16());
-        let milliseconds = line.began.elapsed().as_secs_f64() * 1000.0;
-        info!(
-            target: TARGET,
-            method = line.method.as_str(),
-            path = line.path,
-            status,
-            milliseconds,
-            client = self.client.map(tracing::field::display),
-            user = self.user.as_deref(),
+        log::access(&AccessLine {
+            method: line.method.as_str(),
+            path: &line.path,
+            // nginx's 499: the client closed the request.
+            status: self.status.map_or(499, |status| status.as_u16()),
+            milliseconds: line.began.elapsed().as_secs_f64() * 1000.0,
+            client: self.client,
+            user: self.user.as_deref(),
             verdict,
-            detail = self.detail.as_deref(),
-            request_id = %self.id,
-        );
+            detail: self.detail.as_deref(),
+            request_id: self.id,
+        });
     }
 }

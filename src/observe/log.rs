@@ -1,31 +1,60 @@
 //! Logs: text for a person at a terminal, JSON lines for everything else, on standard error.
 
-use std::io::{self, IsTerminal};
+use std::{
+    cell::{OnceCell, RefCell},
+    io::{self, IsTerminal},
+    sync::OnceLock,
+    time::Duration,
+};
 
 use tracing::{Level, Metadata};
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
     EnvFilter, Layer, filter::filter_fn, fmt, layer::SubscriberExt, util::SubscriberInitExt,
 };
 
-/// Lines that may wait for a slow reader. Beyond it lines are lost, never requests delayed.
-const WAITING_LINES: usize = 32_768;
+use super::{
+    access_line::{AccessLine, Stamp},
+    outlet::{Haste, Outlet, Queue},
+};
+use crate::clock;
+
+/// How long the end waits for a reader that takes its time.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The log of this process, once started.
+static LOG: OnceLock<Log> = OnceLock::new();
+
+struct Log {
+    outlet: Outlet,
+    /// Whether lines are text for a person.
+    is_text: bool,
+}
 
 /// Keeps the log's writer alive; when dropped, what waits is written.
 #[must_use]
-pub struct LogGuard(#[expect(dead_code, reason = "held for its drop")] WorkerGuard);
+pub struct LogGuard(());
+
+impl Drop for LogGuard {
+    fn drop(&mut self) {
+        finish();
+    }
+}
 
 /// Starts logging with `filter` (a `tracing` filter), unless `RUST_LOG` says otherwise. What is below the
 /// filter costs a comparison.
-pub fn start(filter: &str) -> LogGuard {
+///
+/// # Errors
+/// When the system has no thread to give.
+pub fn start(filter: &str) -> io::Result<LogGuard> {
     let filter = EnvFilter::try_from_default_env()
         .or_else(|_| EnvFilter::try_new(filter))
         .unwrap_or_else(|_| EnvFilter::new("info"));
-    let (writer, guard) = NonBlockingBuilder::default()
-        .buffered_lines_limit(WAITING_LINES)
-        .finish(io::stderr());
-    let lines = fmt::layer().with_writer(writer);
-    let lines = if io::stderr().is_terminal() {
+    let is_text = io::stderr().is_terminal();
+    let outlet = Outlet::start(io::stderr(), tell_lost)?;
+    // Started twice only inside tests; the first stays.
+    let _ = LOG.set(Log { outlet, is_text });
+    let lines = fmt::layer().with_writer(|| DiagnosticLine);
+    let lines = if is_text {
         lines.with_target(false).boxed()
     } else {
         lines
@@ -35,12 +64,76 @@ pub fn start(filter: &str) -> LogGuard {
             .with_span_list(false)
             .boxed()
     };
-    // Started twice only inside tests; the first stays.
     let _ = tracing_subscriber::registry()
         .with(filter)
         .with(lines.with_filter(filter_fn(is_fit_to_print)))
         .try_init();
-    LogGuard(guard)
+    Ok(LogGuard(()))
+}
+
+/// Writes what waits, within a moment. What is logged later is lost.
+pub fn finish() {
+    if let Some(log) = LOG.get() {
+        log.outlet.finish(PATIENCE);
+    }
+}
+
+/// Writes the line of a request. The filter was asked when the request began.
+pub(super) fn access(line: &AccessLine<'_>) {
+    match LOG.get() {
+        Some(log) if !log.is_text => log.with_own(|own| {
+            own.queue.push(Haste::Soon, |lines| {
+                let mut stamp = own.stamp.borrow_mut();
+                line.write_json(stamp.at(clock::since_epoch()), lines);
+            });
+        }),
+        _ => line.tell(),
+    }
+}
+
+/// What a thread keeps of the log.
+struct Own {
+    queue: Queue,
+    stamp: RefCell<Stamp>,
+}
+
+thread_local! {
+    static OWN: OnceCell<Own> = const { OnceCell::new() };
+}
+
+impl Log {
+    fn with_own(&self, act: impl Fn(&Own)) {
+        let own = || Own {
+            queue: self.outlet.queue(),
+            stamp: RefCell::new(Stamp::new()),
+        };
+        // A thread that is ending has no more than this line.
+        OWN.try_with(|kept| act(kept.get_or_init(own)))
+            .unwrap_or_else(|_| act(&own()));
+    }
+}
+
+/// Takes the lines of `tracing`, each in one piece. They are few, and what went wrong is wanted at once.
+struct DiagnosticLine;
+
+impl io::Write for DiagnosticLine {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if let Some(log) = LOG.get() {
+            log.with_own(|own| own.queue.push(Haste::Now, |lines| lines.extend(line)));
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn tell_lost(lines: u64) {
+    tracing::warn!(
+        lines,
+        "log lines are lost: they were not read as fast as written"
+    );
 }
 
 /// Libraries print whole header blocks at their finer levels, cookies and tokens among them. Those levels

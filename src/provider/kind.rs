@@ -45,12 +45,17 @@ pub struct Kind {
     pub required_scope: Option<&'static str>,
     /// The keys of `allow` beside `emails`, `domains`, `users` and `claims`, which every kind takes.
     pub allow: &'static [&'static str],
+    /// Those of them that have but a few values: what else stands there was mistyped, and would fit nobody.
+    pub closed: &'static [(&'static str, &'static [&'static str])],
     /// Whether login names that differ by case alone are one and the same.
     pub logins_ignore_case: bool,
     /// Whether the configuration must say where claims stand (`claims = { … }`).
     pub claims_by_hand: bool,
-    /// Whether an app may have no secret (RFC 6749 §2.1); else one is missing where none is configured.
-    pub public_clients: bool,
+    /// Whether an app has a secret.
+    pub secret: Secrecy,
+    /// Whether it may offer a logout that leads back here (OpenID Connect RP-Initiated Logout); what an address in the
+    /// configuration says goes before that.
+    pub offers_logout: bool,
     /// Whether it can be asked for another account.
     pub switch: Switch,
     /// Whether signing out here takes tokens back at the provider where the configuration says nothing: not where that
@@ -62,10 +67,29 @@ pub struct Kind {
     pub build: fn(&ProviderConfig, &[&HeaderSource], &HttpClient) -> Arc<dyn Provider>,
 }
 
+impl Kind {
+    /// All that an entry of the list `key` can be, where that is known.
+    pub fn values(&self, key: &str) -> Option<&'static [&'static str]> {
+        let known = self.closed.iter().find(|(closed, _)| *closed == key);
+        known.map(|(_, values)| *values)
+    }
+}
+
 impl std::fmt::Debug for Kind {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(self.name)
     }
+}
+
+/// Whether an app has a secret at a kind of provider (RFC 6749 §2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secrecy {
+    /// Every app has one, and no code is redeemed without it.
+    Always,
+    /// An app has one unless somebody has said otherwise at the provider.
+    Usually,
+    /// Apps with and without are alike.
+    Optional,
 }
 
 /// How somebody who is signed in at a provider comes back as somebody else.

@@ -31,6 +31,7 @@ use tokio_util::task::TaskTracker;
 use self::{breaker::Breakers, run::Renewal};
 use super::{
     KeepTokens, Session,
+    farewell::Farewell,
     place::{Place, SUCCESSOR_KEPT},
     revocation::Revocations,
     store::Id,
@@ -50,6 +51,7 @@ struct Shared {
     providers: Arc<Providers>,
     breakers: Breakers,
     revocations: Arc<Revocations>,
+    farewell: Arc<Farewell>,
     keep: KeepTokens,
     /// How long a session outlives its access token while the provider cannot be asked.
     provider_grace: Duration,
@@ -121,6 +123,7 @@ impl Refresher {
     pub fn new(
         providers: Arc<Providers>,
         revocations: Arc<Revocations>,
+        farewell: Arc<Farewell>,
         keep: KeepTokens,
         provider_grace: Duration,
         runtime: Handle,
@@ -131,6 +134,7 @@ impl Refresher {
                 tally: Tally::new(providers.names(), ["renewed", "ended", "failed"]),
                 providers,
                 revocations,
+                farewell,
                 keep,
                 provider_grace,
             }),
@@ -158,6 +162,24 @@ impl Refresher {
     /// Whether [`settle`](Self::settle) has something to say of `session`; otherwise it stands.
     pub(super) fn concerns(&self, session: &Session, now: Timestamp) -> bool {
         due(session, now) != Due::No || self.shared.is_stale(session, now)
+    }
+
+    /// What `session` was renewed to, as far as it is known here: a browser that signs out may do so with an older
+    /// cookie.
+    pub(super) fn newest(&self, session: &Session) -> Option<Arc<Session>> {
+        let mut newest = None;
+        let mut generation = session.generation;
+        for _ in 0..LONGEST_CHAIN {
+            let Some(flight) = self.flights.get(&(session.id, generation)) else {
+                break;
+            };
+            let Progress::Renewed(renewed) = &*flight.progress.borrow() else {
+                break;
+            };
+            generation = renewed.generation;
+            newest = Some(Arc::clone(renewed));
+        }
+        newest
     }
 
     /// What a session that was opened is worth now. Waits only where its access token is over.
@@ -232,10 +254,22 @@ impl Refresher {
             place: place.clone(),
             attempt,
         };
+        let shared = Arc::clone(&self.shared);
         self.running.spawn_on(
             async move {
                 let progress = renewal.run().await;
+                let renewed = match &progress {
+                    Progress::Renewed(renewed) => Some(Arc::clone(renewed)),
+                    _ => None,
+                };
                 sender.send_replace(progress);
+                // Told before it is looked: whoever signs out looks for what was told after they have revoked. So one
+                // of both finds the tokens that came meanwhile.
+                if let Some(renewed) = renewed
+                    && shared.revocations.has_revoked(&renewed)
+                {
+                    shared.farewell.to(&renewed);
+                }
             },
             &self.runtime,
         );

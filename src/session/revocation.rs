@@ -4,10 +4,15 @@
 //! sessions in cookies, of which no list exists, as well as for those in a store. It is needed for as long as a session
 //! may last, and then forgotten. This is what one process knows, looked at on each request without waiting;
 //! replicas tell each other through a [`Feed`].
+//!
+//! What is remembered has a bound. Revocations that somebody vouches for (the user, an admin, a provider that signed) are
+//! never let go of without their sessions: beyond the bound the oldest are forgotten, and with them ends every session
+//! of before. A logout in a frame is signed by nobody, so strangers can make up any number: those are apart, and beyond
+//! their bound refused. So nothing that was accepted comes undone, and nobody's flood ends anybody else's session.
 
 use std::{
     sync::{
-        OnceLock,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -15,6 +20,7 @@ use std::{
 
 use aws_lc_rs::digest;
 use moka::{
+    notification::RemovalCause,
     ops::compute::{CompResult, Op},
     policy::EvictionPolicy,
     sync::Cache,
@@ -23,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
 use super::Session;
-use crate::clock::Timestamp;
+use crate::{clock, clock::Timestamp};
 
 /// Whose sessions have ended. Names are hashes: a list of them says nothing of anybody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -67,44 +73,156 @@ pub struct Revocation {
 /// Carries revocations to other replicas; what is taken is delivered, however long it takes.
 pub type Feed = mpsc::Sender<Revocation>;
 
+/// Too many revocations that nobody vouches for are remembered; this one is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+/// How many revocations are remembered, about a hundred bytes each.
+#[derive(Clone, Copy, Debug)]
+pub struct Capacity {
+    /// Those that somebody vouches for: the sign-outs of a lifetime.
+    pub vouched: u64,
+    /// Those that nobody signed. A tenth more may slip in from other replicas.
+    pub unsigned: u64,
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        Self {
+            vouched: 1_000_000,
+            unsigned: 250_000,
+        }
+    }
+}
+
+impl Capacity {
+    /// What is refused beyond the bound is counted a little late.
+    pub(super) fn unsigned_at_most(self) -> u64 {
+        self.unsigned + self.unsigned / 10
+    }
+}
+
 /// What this process knows to be over.
 pub struct Revocations {
     /// Nothing ever was: the usual case, and one look.
     any: AtomicBool,
-    everybody: AtomicU64,
-    targets: Cache<Target, Timestamp>,
-    /// Apart, because a front-channel logout may bring made-up ones without number.
-    provider_sessions: Cache<Target, Timestamp>,
-    feed: OnceLock<Feed>,
+    everybody: Arc<Everybody>,
+    vouched: Cache<Target, Timestamp>,
+    unsigned: Cache<Target, Timestamp>,
+    /// How many of the latter the replicas' common memory holds, as far as is known.
+    unsigned_elsewhere: AtomicU64,
+    capacity: Capacity,
+    feeds: OnceLock<[Feed; 2]>,
     /// What other replicas revoked before this one began is known as well.
     is_known: AtomicBool,
+    said: Minutely,
+}
+
+/// Up to when everybody's sessions are over; and how often anybody's were ended.
+struct Everybody {
+    not_before: AtomicU64,
+    /// As far as that stands for revocations that were forgotten.
+    forgotten: AtomicU64,
+    said: Minutely,
     count: watch::Sender<u64>,
+}
+
+/// What would be said too often otherwise, in a flood.
+#[derive(Default)]
+struct Minutely(AtomicU64);
+
+impl Minutely {
+    fn is_due(&self, now: Timestamp) -> bool {
+        let said_at = Timestamp(self.0.load(Ordering::Relaxed));
+        let is_due = now.since(said_at) >= Duration::from_mins(1);
+        if is_due {
+            self.0.store(now.0, Ordering::Relaxed);
+        }
+        is_due
+    }
+}
+
+impl Everybody {
+    /// Whether that is news.
+    fn end(&self, not_before: Timestamp) -> bool {
+        self.not_before.fetch_max(not_before.0, Ordering::Relaxed) < not_before.0
+    }
+
+    fn changed(&self) {
+        self.count.send_modify(|count| *count += 1);
+    }
+
+    /// Makes room without letting anybody in again: what is forgotten ended a session that began by then.
+    fn end_in_place_of(&self, forgotten: Timestamp) {
+        // A replica whose clock is ahead must not end what is yet to begin.
+        let now = clock::now();
+        let forgotten = forgotten.min(now);
+        self.forgotten.fetch_max(forgotten.0, Ordering::Relaxed);
+        if self.end(forgotten) {
+            self.changed();
+        }
+        if self.said.is_due(now) {
+            tracing::error!(
+                "too many revocations: the oldest are forgotten, and every session of before has ended with them"
+            );
+        }
+    }
+
+    /// Whether what this would end has ended for that. Heard of again, it must not drive out a newer one.
+    fn covers(&self, not_before: Timestamp) -> bool {
+        not_before.0 <= self.forgotten.load(Ordering::Relaxed)
+    }
 }
 
 impl Revocations {
     /// Remembers each for `lifetime`, the longest that a session can last.
     pub fn new(lifetime: Duration) -> Self {
+        Self::bounded(lifetime, Capacity::default())
+    }
+
+    /// As [`new`](Self::new), and so many of them.
+    pub fn bounded(lifetime: Duration, capacity: Capacity) -> Self {
+        let everybody = Arc::new(Everybody {
+            not_before: AtomicU64::new(0),
+            forgotten: AtomicU64::new(0),
+            said: Minutely::default(),
+            count: watch::Sender::new(0),
+        });
         let cache = |capacity| {
+            let everybody = Arc::clone(&everybody);
             Cache::builder()
                 .max_capacity(capacity)
                 .time_to_live(lifetime + Duration::from_mins(1))
                 .eviction_policy(EvictionPolicy::lru())
+                .eviction_listener(move |_, not_before, cause| {
+                    if cause == RemovalCause::Size {
+                        everybody.end_in_place_of(not_before);
+                    }
+                })
                 .build()
         };
         Self {
             any: AtomicBool::new(false),
-            everybody: AtomicU64::new(0),
-            targets: cache(CAPACITY),
-            provider_sessions: cache(PROVIDER_SESSIONS),
-            feed: OnceLock::new(),
+            vouched: cache(capacity.vouched),
+            unsigned: cache(capacity.unsigned_at_most()),
+            everybody,
+            unsigned_elsewhere: AtomicU64::new(0),
+            capacity,
+            feeds: OnceLock::new(),
             is_known: AtomicBool::new(true),
-            count: watch::Sender::new(0),
+            said: Minutely::default(),
         }
     }
 
-    /// Tells other replicas through `feed` from now on. Only the first call counts.
-    pub fn tell(&self, feed: Feed) {
-        let _ = self.feed.set(feed);
+    /// Tells other replicas from now on: `vouched` of what somebody vouches for, `unsigned` of the rest, so that neither
+    /// waits for the other. Only the first call counts.
+    pub fn tell(&self, vouched: Feed, unsigned: Feed) {
+        let _ = self.feeds.set([vouched, unsigned]);
+    }
+
+    /// How many are remembered.
+    pub fn capacity(&self) -> Capacity {
+        self.capacity
     }
 
     /// What other replicas revoked is still to be [learnt](Self::learn). Until it is, nobody can say that a session
@@ -125,46 +243,89 @@ impl Revocations {
 
     /// Ends sessions, here at once and elsewhere as soon as the feed gets there.
     pub fn revoke(&self, revocation: Revocation) {
-        self.learn(revocation);
-        if let Some(feed) = self.feed.get()
+        let is_new = self.learn(revocation);
+        // What is covered here need not be elsewhere.
+        if (is_new || self.everybody.covers(revocation.not_before))
+            && let Some([feed, _]) = self.feeds.get()
             && feed.try_send(revocation).is_err()
         {
             tracing::error!("a revocation cannot be told to the other replicas: too many wait");
         }
     }
 
-    /// Takes note of what another replica revoked. Old news change nothing.
-    pub fn learn(&self, Revocation { target, not_before }: Revocation) {
-        let is_new = match target {
-            Target::Everybody => {
-                self.everybody.fetch_max(not_before.0, Ordering::Relaxed) < not_before.0
-            }
-            target => {
-                let outcome = self.known(&target).entry(target).and_compute_with(|known| {
-                    let known = known.map(moka::Entry::into_value);
-                    if known.is_none_or(|known| known < not_before) {
-                        Op::Put(not_before)
-                    } else {
-                        Op::Nop
-                    }
-                });
-                matches!(
-                    outcome,
-                    CompResult::Inserted(_) | CompResult::ReplacedWith(_)
-                )
-            }
+    /// The same for what nobody signed.
+    ///
+    /// # Errors
+    /// When too many of those are remembered.
+    pub fn revoke_unsigned(&self, revocation: Revocation) -> Result<(), Full> {
+        // Counted exactly: more than there is room for would have to be paid for by everybody.
+        self.unsigned.run_pending_tasks();
+        let elsewhere = self.unsigned_elsewhere.load(Ordering::Relaxed);
+        let count = self.unsigned.entry_count().max(elsewhere);
+        let feed = self.feeds.get().map(|[_, feed]| feed.try_reserve());
+        let (Ok(place), true) = (feed.transpose(), count < self.capacity.unsigned) else {
+            self.say_full(revocation.not_before);
+            return Err(Full);
         };
-        if is_new {
-            self.any.store(true, Ordering::Release);
-            self.count.send_modify(|count| *count += 1);
+        if self.learn_unsigned(revocation)
+            && let Some(place) = place
+        {
+            place.send(revocation);
+        }
+        Ok(())
+    }
+
+    fn say_full(&self, now: Timestamp) {
+        if self.said.is_due(now) {
+            tracing::error!(
+                limit = self.capacity.unsigned,
+                "front-channel logouts are refused: too many are remembered, as made-up ones would be"
+            );
         }
     }
 
-    fn known(&self, target: &Target) -> &Cache<Target, Timestamp> {
-        match target {
-            Target::ProviderSession(_) => &self.provider_sessions,
-            _ => &self.targets,
+    /// So many of what nobody signed are in the replicas' common memory.
+    pub fn note_unsigned_elsewhere(&self, count: u64) {
+        self.unsigned_elsewhere.store(count, Ordering::Relaxed);
+    }
+
+    /// Takes note of what another replica revoked. Old news change nothing, and it is said so.
+    pub fn learn(&self, revocation: Revocation) -> bool {
+        let is_new = match revocation.target {
+            Target::Everybody => self.everybody.end(revocation.not_before),
+            _ => self.learn_in(&self.vouched, revocation),
+        };
+        self.learnt(is_new)
+    }
+
+    /// The same for what nobody signed.
+    pub fn learn_unsigned(&self, revocation: Revocation) -> bool {
+        self.learnt(self.learn_in(&self.unsigned, revocation))
+    }
+
+    fn learn_in(&self, known: &Cache<Target, Timestamp>, revocation: Revocation) -> bool {
+        let Revocation { target, not_before } = revocation;
+        if self.everybody.covers(not_before) {
+            return false;
         }
+        let outcome = known.entry(target).and_compute_with(|known| match known {
+            // Whoever signs out again and again ends nothing more.
+            Some(_) if matches!(target, Target::Session(_)) => Op::Nop,
+            Some(known) if *known.value() >= not_before => Op::Nop,
+            _ => Op::Put(not_before),
+        });
+        matches!(
+            outcome,
+            CompResult::Inserted(_) | CompResult::ReplacedWith(_)
+        )
+    }
+
+    fn learnt(&self, is_new: bool) -> bool {
+        if is_new {
+            self.any.store(true, Ordering::Release);
+            self.everybody.changed();
+        }
+        is_new
     }
 
     /// Whether `session` is over.
@@ -174,7 +335,7 @@ impl Revocations {
 
     /// Changes whenever something was revoked.
     pub fn changes(&self) -> watch::Receiver<u64> {
-        self.count.subscribe()
+        self.everybody.count.subscribe()
     }
 }
 
@@ -236,18 +397,21 @@ impl Mark {
 
     /// Whether the session is over.
     pub fn is_revoked(&self, revocations: &Revocations) -> bool {
-        let everybody = revocations.everybody.load(Ordering::Relaxed);
+        let everybody = revocations.everybody.not_before.load(Ordering::Relaxed);
+        let Revocations {
+            vouched, unsigned, ..
+        } = revocations;
+        let provider_session = Target::ProviderSession(self.provider_session);
+        let began_by = |known: Option<Timestamp>| {
+            known.is_some_and(|not_before| self.created_at <= not_before)
+        };
         // Zero is nobody: no session began in 1970.
         (everybody > 0 && self.created_at.0 <= everybody)
             // An id is nobody else's, whatever the clocks of the replicas say.
-            || revocations.targets.contains_key(&Target::Session(self.session))
-            || [
-                Target::User(self.user),
-                Target::ProviderSession(self.provider_session),
-            ]
-            .into_iter()
-            .filter_map(|target| revocations.known(&target).get(&target))
-            .any(|not_before| self.created_at <= not_before)
+            || vouched.contains_key(&Target::Session(self.session))
+            || began_by(vouched.get(&Target::User(self.user)))
+            || began_by(vouched.get(&provider_session))
+            || began_by(unsigned.get(&provider_session))
     }
 }
 
@@ -276,100 +440,5 @@ fn hash(kind: &[u8], provider: &str, name: &str) -> [u8; 16] {
     *first.expect("SHA-256 has 32 bytes")
 }
 
-/// Revocations remembered: sign-outs of a lifetime, about a hundred bytes each. Beyond, the oldest are forgotten: a
-/// copied cookie of a session that was signed out long ago would count again until its end.
-const CAPACITY: u64 = 1_000_000;
-/// The same for logouts that providers tell of.
-const PROVIDER_SESSIONS: u64 = 250_000;
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::session::Identity;
-
-    fn session(subject: &str, created_at: u64) -> Session {
-        let identity = Identity::of("corp", subject);
-        Session {
-            provider_session: Some("sid-1".into()),
-            ..Session::begin([7; 16], [2; 16], Timestamp(created_at), identity)
-        }
-    }
-
-    fn revoked(target: Target, not_before: u64) -> Revocations {
-        let revocations = Revocations::new(Duration::from_hours(1));
-        revocations.revoke(Revocation {
-            target,
-            not_before: Timestamp(not_before),
-        });
-        revocations
-    }
-
-    #[test]
-    fn each_target_ends_its_sessions_and_no_others() {
-        for target in [
-            Target::Session([7; 16]),
-            Target::user("corp", "ada"),
-            Target::provider_session("corp", "sid-1"),
-            Target::Everybody,
-        ] {
-            let revocations = revoked(target, 100);
-            assert!(revocations.has_revoked(&session("ada", 99)), "{target:?}");
-            assert!(revocations.has_revoked(&session("ada", 100)), "{target:?}");
-            let is_one = target == Target::Session([7; 16]);
-            assert_eq!(
-                revocations.has_revoked(&session("ada", 101)),
-                is_one,
-                "{target:?}"
-            );
-        }
-        for target in [
-            Target::Session([8; 16]),
-            Target::user("corp", "bob"),
-            Target::user("corpa", "da"),
-            Target::provider_session("other", "sid-1"),
-        ] {
-            let revocations = revoked(target, 100);
-            assert!(!revocations.has_revoked(&session("ada", 1)), "{target:?}");
-        }
-    }
-
-    #[test]
-    fn nothing_revoked_is_nothing_ended() {
-        let revocations = Revocations::new(Duration::from_hours(1));
-        assert!(!revocations.has_revoked(&session("ada", 0)));
-    }
-
-    #[test]
-    fn an_older_revocation_does_not_undo_a_newer_one() {
-        for target in [Target::Session([7; 16]), Target::Everybody] {
-            let revocations = revoked(target, 100);
-            let changes = revocations.changes();
-            let not_before = Timestamp(50);
-            revocations.learn(Revocation { target, not_before });
-            assert!(revocations.has_revoked(&session("ada", 100)));
-            assert!(!changes.has_changed().unwrap());
-        }
-    }
-
-    #[tokio::test]
-    async fn what_is_revoked_here_goes_out_and_what_is_learnt_does_not() {
-        let revocations = Revocations::new(Duration::from_hours(1));
-        let (feed, mut out) = mpsc::channel(8);
-        revocations.tell(feed);
-        let here = Revocation {
-            target: Target::Session([1; 16]),
-            not_before: Timestamp(1),
-        };
-        let elsewhere = Revocation {
-            target: Target::Session([2; 16]),
-            ..here
-        };
-        let mut changes = revocations.changes();
-        revocations.learn(elsewhere);
-        revocations.revoke(here);
-        assert!(changes.has_changed().unwrap());
-        assert_eq!(*changes.borrow_and_update(), 2);
-        assert_eq!(out.recv().await, Some(here));
-        assert!(out.try_recv().is_err());
-    }
-}
+mod tests;

@@ -1,5 +1,6 @@
 //! The visitor's session: found in a request, written into an answer.
 
+mod logout_hint;
 mod pending;
 
 use std::sync::Arc;
@@ -7,8 +8,8 @@ use std::sync::Arc;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderValue};
 
-pub use self::pending::Pending;
 use self::pending::open_record;
+pub use self::{logout_hint::LogoutHint, pending::Pending};
 use super::{
     Lifetimes, Session, codec,
     cookie::{Cookies, SessionCookies},
@@ -84,14 +85,6 @@ pub enum Unavailable {
     Provider,
 }
 
-/// What signing out at the provider needs, kept apart from the session because nothing else needs it.
-pub struct LogoutHint {
-    /// The provider's name in the configuration.
-    pub provider: String,
-    /// The ID token, for `id_token_hint` (RP-Initiated Logout 1.0 §2).
-    pub id_token: String,
-}
-
 /// Why a session cannot be kept.
 #[derive(Debug)]
 pub enum KeepError {
@@ -160,6 +153,14 @@ impl Sessions {
                 Keeping::Cookie { .. } => true,
                 Keeping::Store(store) => store.is_ready(),
             }
+    }
+
+    /// Whether the store is there and refuses the gate.
+    pub fn is_refused(&self) -> bool {
+        match &self.keeping {
+            Keeping::Cookie { shared } => shared.as_ref().is_some_and(|store| store.refuses()),
+            Keeping::Store(store) => store.refuses(),
+        }
     }
 
     /// Who visits. Whatever does not open, or has ended, is nobody.
@@ -322,12 +323,19 @@ impl Sessions {
         let of =
             |session: &Session| Target::user(&session.identity.provider, &session.identity.subject);
         if of(earlier) != of(session) {
-            self.revocations.revoke(Revocation {
-                target: Target::Session(earlier.id),
-                not_before: now,
-            });
-            self.farewell.to(earlier);
+            self.mark(Target::Session(earlier.id), now);
+            self.dismiss(earlier);
         }
+    }
+
+    /// Has the tokens of a session that was revoked taken back: the newest, for they may just have been renewed.
+    fn dismiss(&self, session: &Session) {
+        let newest = self.refresher.newest(session);
+        self.farewell.to(newest.as_deref().unwrap_or(session));
+    }
+
+    fn mark(&self, target: Target, not_before: Timestamp) {
+        self.revocations.revoke(Revocation { target, not_before });
     }
 
     /// `Set-Cookie` values that bring the browser's cookie up to date, when it is time for that.
@@ -356,23 +364,30 @@ impl Sessions {
     /// Ends the session that came, in every copy of its cookie, and gives the `Set-Cookie` values that end it in
     /// this browser.
     pub async fn end(&self, visit: &Visit, now: Timestamp) -> Vec<HeaderValue> {
-        if let Some(session) = &visit.session {
-            self.farewell.to(session);
+        let carried = visit.carried.as_ref().map(Carried::id);
+        if let Some(id) = carried {
+            self.mark(Target::Session(*id), now);
         }
-        if let Some(carried) = &visit.carried {
-            self.revoke(Target::Session(*carried.id()), now).await;
+        if let Some(session) = &visit.session {
+            self.dismiss(session);
+        }
+        if let Some(id) = carried {
+            self.remove(id).await;
         }
         self.cookies.expire_session(visit.present)
     }
 
     /// Ends sessions, whoever holds their cookies: here at once, and elsewhere as soon as it is told.
     pub async fn revoke(&self, target: Target, now: Timestamp) {
-        self.revocations.revoke(Revocation {
-            target,
-            not_before: now,
-        });
-        if let (Target::Session(id), Keeping::Store(store)) = (target, &self.keeping)
-            && let Err(error) = store.remove(&id).await
+        self.mark(target, now);
+        if let Target::Session(id) = &target {
+            self.remove(id).await;
+        }
+    }
+
+    async fn remove(&self, id: &Id) {
+        if let Keeping::Store(store) = &self.keeping
+            && let Err(error) = store.remove(id).await
         {
             // The revocation holds without.
             tracing::warn!(%error, "a session that has ended cannot be removed");
@@ -417,35 +432,6 @@ impl Sessions {
         let cookies = self.cookies.write_session(&sealed, end.since(now), present);
         cookies.expect("a ticket fits into a cookie")
     }
-
-    /// `Set-Cookie` that keeps `id_token` for signing out, or that forgets an earlier one where the
-    /// token is too long to stand in an address.
-    pub fn write_logout_hint(&self, provider: &str, id_token: Option<&str>) -> HeaderValue {
-        id_token
-            .filter(|token| token.len() <= LONGEST_HINT)
-            .and_then(|token| {
-                let plain = format!("{provider}\n{token}");
-                let sealed =
-                    self.keys
-                        .seal(Purpose::LogoutHint, b"", plain.as_bytes(), random::bytes());
-                self.cookies
-                    .write_logout_hint(&sealed, self.lifetimes.lifetime)
-            })
-            .unwrap_or_else(|| self.cookies.expire_logout_hint())
-    }
-
-    /// The hint that came with a request to sign out.
-    pub fn logout_hint(&self, headers: &HeaderMap) -> Option<LogoutHint> {
-        let found = self.cookies.find(headers);
-        let plain = self
-            .keys
-            .open(Purpose::LogoutHint, b"", found.logout_hint?)?;
-        let (provider, id_token) = std::str::from_utf8(&plain).ok()?.split_once('\n')?;
-        Some(LogoutHint {
-            provider: provider.to_owned(),
-            id_token: id_token.to_owned(),
-        })
-    }
 }
 
 impl Visit {
@@ -458,9 +444,6 @@ impl Visit {
         }
     }
 }
-
-/// The bytes of the longest ID token that is put into an address: some servers refuse longer ones.
-const LONGEST_HINT: usize = 2_048;
 
 #[cfg(test)]
 mod tests;

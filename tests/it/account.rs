@@ -443,3 +443,58 @@ async fn replicas_list_each_others_sessions_and_sign_them_out() {
         assert!(others(&account(&mine).await).is_empty());
     }
 }
+
+/// Whoever signs in without end fills neither Redis nor the page: the sessions not seen for longest go off the list.
+#[tokio::test]
+async fn a_list_in_redis_has_a_bound() {
+    let redis = RedisServer::start().await;
+    let url = redis.url();
+    let (house, _upstream, _provider) =
+        standard_with(|plan| plan.session(&format!("store = \"{url}\""))).await;
+    let end = Instant::now() + Duration::from_secs(20);
+    while house.browser().get("/ready").await.status != StatusCode::OK {
+        assert!(Instant::now() < end, "{}", house.process.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let listed = async || {
+        let keys = redis.ask(&["KEYS", "sidegate:*:user"]).await;
+        let key = keys.lines().find(|line| line.starts_with("sidegate:"));
+        let answer = redis.ask(&["HLEN", key.unwrap_or_default().trim()]).await;
+        let line = answer.lines().next().unwrap_or_default().to_owned();
+        line.trim_start_matches(':').parse::<usize>().unwrap_or(0)
+    };
+    let first = house.browser();
+    first.sign_in("/").await;
+    let mut most = 0;
+    let mut last = first.clone();
+    for number in 0..115 {
+        last = house.browser();
+        last.sign_in("/").await;
+        if number % 5 == 0 {
+            most = most.max(listed().await);
+        }
+    }
+    // Notes are written behind the answers.
+    let wait = Instant::now() + Duration::from_secs(10);
+    while listed().await > 100 {
+        assert!(Instant::now() < wait, "room is made");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!((60..=101).contains(&most), "{most}");
+    let now = listed().await;
+    assert!((50..=100).contains(&now), "{now}");
+    let account = account(&last).await;
+    assert!(sessions(&account).len() <= 100, "{account}");
+    // Off the list is not out: what it no longer names is still good.
+    assert!(is_signed_in(&first).await);
+    let this = sessions(&account)
+        .into_iter()
+        .filter(|session| session["this"] == true);
+    assert_eq!(this.count(), 1, "{account}");
+    let everywhere = format!("token={}&scope=everywhere", token(&last).await);
+    form(&last, &everywhere).send().await;
+    assert!(
+        !is_signed_in(&first).await,
+        "everywhere is everywhere, listed or not"
+    );
+}

@@ -1,12 +1,23 @@
 //! The admin listener: everybody's sessions, and metrics.
 
-use std::{fmt::Write as _, net::SocketAddr};
+use std::{
+    fmt::Write as _,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::{
-    Browser, House, ScriptedProvider, Upstream, house::Plan, ports, raw, standard_with,
+    Browser, House, ScriptedProvider, Upstream,
+    behaviour::TokenEndpoint,
+    house::Plan,
+    ports,
+    provider::now,
+    raw,
+    servers::{OAuthServer, SECRET, forty_two},
+    standard_with,
 };
 
 /// A gate and its admin listener.
@@ -297,6 +308,72 @@ async fn metrics_count_what_happens() {
     let text = metrics().await;
     assert_eq!(value(&text, "sidegate_revocations_total"), Some(1));
     assert_eq!(value(&text, "sidegate_sessions"), Some(0));
+}
+
+/// 42 says in each token answer until when the client's secret is good.
+#[tokio::test]
+async fn metrics_tell_when_a_client_secret_ends() {
+    let server = OAuthServer::start(&forty_two::SCRIPT).await;
+    let end = now() + 9 * 86_400;
+    server.set(|quirks| quirks.token = json!({ "secret_valid_until": end }));
+    let table = format!(
+        "type = \"42\"\nbase_url = \"{}\"\nclient_id = \"client-one\"\nclient_secret = \"{SECRET}\"\n\
+         allow = \"anyone\"\n",
+        server.url()
+    );
+    let admin = admin(|plan| plan.named("intra", &table)).await;
+    let line = "sidegate_client_secret_valid_until_seconds{provider=\"intra\"}";
+    let (_, text) = admin.ask("GET", "/metrics", &[]).await;
+    assert_eq!(value(&text, line), None, "it was not said yet");
+    let start = "/oauth2/start/intra?rd=/page";
+    admin.house.browser().follow(start).await.seen();
+    let (_, text) = admin.ask("GET", "/metrics", &[]).await;
+    assert_eq!(value(&text, line), Some(end), "{text}");
+}
+
+#[tokio::test]
+async fn metrics_count_renewals_by_how_they_ended() {
+    for store in ["store = \"cookie\"", "store = \"memory\""] {
+        let admin = admin(|plan| plan.session(store)).await;
+        let over = || tokio::time::sleep(Duration::from_millis(2_050));
+        let counts = async || {
+            let (_, text) = admin.ask("GET", "/metrics", &[]).await;
+            ["renewed", "failed", "ended"].map(|outcome| {
+                let labels = format!("{{provider=\"script\",outcome=\"{outcome}\"}}");
+                value(&text, &format!("sidegate_renewals_total{labels}"))
+            })
+        };
+        admin
+            .provider
+            .set(|behaviour| behaviour.expires_in = json!(2));
+        let ada = admin.signed_in("ada").await;
+        assert_eq!(counts().await, [Some(0), Some(0), Some(0)], "{store}");
+        for round in 1..=2 {
+            over().await;
+            for _ in 0..3 {
+                assert!(is_signed_in(&ada).await, "{store}");
+            }
+            assert_eq!(counts().await, [Some(round), Some(0), Some(0)], "{store}");
+        }
+        admin
+            .provider
+            .set(|behaviour| behaviour.token = TokenEndpoint::Unavailable);
+        over().await;
+        assert!(is_signed_in(&ada).await, "{store}: an outage ends nothing");
+        let [renewed, failed, ended] = counts().await;
+        assert_eq!((renewed, ended), (Some(2), Some(0)), "{store}");
+        assert!(failed >= Some(1), "{store}: {failed:?}");
+        admin
+            .provider
+            .set(|behaviour| behaviour.token = TokenEndpoint::InvalidGrant);
+        let end = Instant::now() + Duration::from_secs(20);
+        while is_signed_in(&ada).await {
+            assert!(Instant::now() < end, "{store}: the provider's no is heard");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let [renewed, _, ended] = counts().await;
+        assert_eq!((renewed, ended), (Some(2), Some(1)), "{store}");
+    }
 }
 
 fn requests(verdict: &str, status: &str) -> String {

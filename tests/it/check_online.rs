@@ -7,6 +7,7 @@ use crate::support::{
     house::sidegate,
     node_provider, ports,
     provider::CLIENT_SECRET,
+    redis::{RedisCluster, RedisServer},
     servers::{OAuthServer, forty_two},
 };
 
@@ -21,6 +22,14 @@ struct Said {
 }
 
 impl Said {
+    /// The one line about `asked`.
+    fn line(&self, asked: &str) -> &str {
+        match self.of(asked)[..] {
+            [line] => line,
+            _ => panic!("not one line about {asked}: {}", self.text),
+        }
+    }
+
     /// The lines about `provider` below `online:`.
     fn of(&self, provider: &str) -> Vec<&str> {
         let (_, online) = self.text.split_once("online:\n").expect("it asked");
@@ -160,6 +169,106 @@ async fn a_clock_ten_minutes_off_is_a_failure_and_one_minute_a_warning() {
         // Two clocks that tick between the question and the answer.
         assert!((seconds - offset.abs()).abs() <= 5, "{line}");
     }
+}
+
+/// Checks a configuration whose `key` is `address`; the line on it is `start`, with a hint that has `hint`.
+async fn redis_line(key: &str, address: &str, start: &str, hint: &str) {
+    let corp = ScriptedProvider::start().await;
+    let address = address.replace("CORP", &corp.server.address.to_string());
+    let name = key.trim_start_matches("session.");
+    let tables = format!("[session]\n{name} = \"{address}\"\n{}", scripted(&corp));
+    let said = check(&tables, true).await;
+    let line = said.line(key);
+    assert!(
+        line.starts_with(start) && line.contains(hint),
+        "{address}: {line}"
+    );
+    let status = i32::from(start.starts_with("failed"));
+    assert_eq!(said.status, Some(status), "{address}: {}", said.text);
+    assert!(said.line("corp").starts_with("ok: "), "{}", said.text);
+    let all = format!("{}{}", said.text, said.complaints);
+    assert!(!all.contains("canary"), "{all}");
+
+    let offline = check(&tables, false).await;
+    assert_eq!(offline.status, Some(0), "{}", offline.complaints);
+}
+
+const ANSWERS: &str = "ok: Redis answers, after ";
+const WRONG: &str = "failed: Redis does not take the user or password (WRONGPASS); ";
+
+#[tokio::test]
+async fn redis_is_signed_in_to_where_sessions_need_it() {
+    let mut redis = RedisServer::prepared(&["--requirepass", "canary-right"]);
+    redis.password("canary-right");
+    redis.run().await;
+    let at = redis.address;
+    let (right, wrong) = (
+        format!("redis://:canary-right@{at}"),
+        format!("redis://:canary-wrong@{at}"),
+    );
+    redis_line("session.store", &right, ANSWERS, "").await;
+    redis_line("session.shared", &right, ANSWERS, "").await;
+    redis_line("session.store", &wrong, WRONG, "%40").await;
+    redis_line("session.shared", &wrong, WRONG, "%40").await;
+    let nobody = format!("redis://ann:canary-right@{at}");
+    redis_line("session.store", &nobody, WRONG, "%40").await;
+    let without = format!("redis://{at}");
+    let wants = "failed: Redis wants a password (NOAUTH); ";
+    redis_line("session.store", &without, wants, "redis://:PASSWORD@HOST").await;
+    let over_tls = format!("rediss://:canary-right@{at}");
+    redis_line(
+        "session.store",
+        &over_tls,
+        "failed: ",
+        "redis:// is without",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn where_no_redis_is_the_line_says_what_to_look_at() {
+    let nobody = format!("redis://{}", ports::free_address());
+    let refused = "failed: connection refused; ";
+    redis_line("session.store", &nobody, refused, "whether it runs").await;
+    let unknown = "redis://nobody.invalid";
+    redis_line("session.store", unknown, "failed: ", "the host's name").await;
+    // It takes connections, and says nothing that a Redis would say.
+    redis_line("session.store", "redis://CORP", "failed: ", "; ").await;
+}
+
+#[tokio::test]
+async fn a_redis_that_is_silent_takes_no_writes_or_is_a_cluster_is_told_apart() {
+    let corp = ScriptedProvider::start().await;
+    let with = |address: &str| format!("[session]\nstore = \"{address}\"\n{}", scripted(&corp));
+
+    // Connections wait in its backlog.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = silent.local_addr().expect("it is bound");
+    let said = check(&with(&format!("redis://{address}")), true).await;
+    let line = said.line("session.store");
+    assert!(line.starts_with("failed: no answer in time; "), "{line}");
+
+    let master = RedisServer::start().await;
+    let port = master.address.port().to_string();
+    let replica = RedisServer::start_with(&["--replicaof", "127.0.0.1", &port]).await;
+    let said = check(&with(&replica.url()), true).await;
+    let line = said.line("session.store");
+    assert!(
+        line.starts_with("failed: ") && line.contains("a replica"),
+        "{line}"
+    );
+
+    let cluster = RedisCluster::start().await;
+    let said = check(&with(&cluster.url()), true).await;
+    let line = said.line("session.store");
+    assert!(line.starts_with("ok: Redis answers, after "), "{line}");
+
+    // A server that is no sentinel cannot say who the master is.
+    let address = format!("redis-sentinel://{}/main", master.address);
+    let said = check(&with(&address), true).await;
+    let line = said.line("session.store");
+    assert!(line.starts_with("failed: sentinel: "), "{line}");
+    assert_eq!(said.status, Some(1), "{}", said.text);
 }
 
 #[tokio::test]

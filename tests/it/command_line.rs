@@ -91,6 +91,74 @@ fn a_good_file_is_summed_up() {
     assert!(!all.contains("canary"), "{all}");
 }
 
+/// Whoever looks for a field that their provider does not have looks for long.
+#[test]
+fn where_to_come_back_to_after_a_logout_is_told_for_those_that_can_use_it() {
+    let table = |kind: &str, more: &str| {
+        format!(
+            "[providers.{kind}]\nclient_id = \"app\"\nclient_secret = \"canary-secret\"\nallow = \"anyone\"\n{more}"
+        )
+    };
+    let said = |tables: &[String]| {
+        let top =
+            "upstream = \"http://127.0.0.1:8000\"\npublic_url = \"https://app.example.com\"\n";
+        let output = check(&format!("{top}{}", tables.concat()));
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let none =
+        ["42", "google", "github", "facebook", "gitlab", "discord"].map(|kind| table(kind, ""));
+    let all = said(&none);
+    assert!(!all.contains("post-logout"), "{all}");
+
+    let tenant = "issuer = \"https://login.microsoftonline.com/11111111-2222-3333-4444-555555555555/v2.0\"\n";
+    let mixed = said(&[
+        table("github", ""),
+        table("microsoft", tenant),
+        table(
+            "gitlab",
+            "end_session_url = \"https://gitlab.com/sign-out\"\n",
+        ),
+        table("oidc", "issuer = \"https://login.example.com\"\n"),
+    ]);
+    let (_, after) = mixed.split_once("post-logout").expect("for some of them");
+    let told: Vec<&str> = after.lines().skip(1).map(str::trim).collect();
+    let line = |name: &str| format!("{name:<10} https://app.example.com/oauth2/sign_out");
+    assert_eq!(told, ["microsoft", "gitlab", "oidc"].map(line), "{mixed}");
+}
+
+#[test]
+fn an_address_of_redis_that_cannot_be_read_is_not_shown() {
+    for address in [
+        "redis://:canary@host:1:2",
+        "redis://ann:can/canary@host",
+        "redis://ann:canary@h1,ann:canary@h2",
+        "redis-cluster://h1,ann:canary@h2:port",
+        "redi://ann:a/canary@host",
+        "redis:/:canary@host",
+        "redis://:a@canary\\u0040host:x",
+    ] {
+        for line in [
+            format!("[session]\nstore = \"{address}\""),
+            format!("[session]\nstore = \"cookie\"\nshared = \"{address}\""),
+            // No TOML: a quote is missing.
+            format!("[session]\nstore = \"{address}"),
+        ] {
+            let output = check(&format!("{GOOD}\n{line}\n"));
+            let said = text(&output.stdout) + &text(&output.stderr);
+            assert!(!output.status.success(), "{line}: {said}");
+            assert!(!said.contains("canary"), "{line}: {said}");
+        }
+        let variable = [("SIDEGATE_SESSION__STORE", address)];
+        let output = check_with(GOOD, &variable);
+        let said = text(&output.stdout) + &text(&output.stderr);
+        assert!(
+            !output.status.success() && !said.contains("canary"),
+            "{said}"
+        );
+    }
+}
+
 #[test]
 fn every_problem_is_told_at_once_with_its_line() {
     let output = check(

@@ -239,6 +239,11 @@ async fn auth_answers_202_with_who_it_is() {
         "never a redirect, a navigation's headers or not"
     );
     assert!(nobody.set_cookies().is_empty());
+    assert_eq!(
+        nobody.header("location"),
+        house.url("/oauth2/sign_in"),
+        "what a proxy may make a redirect of"
+    );
     browser.sign_in("/").await;
     let before = upstream.count();
     for method in [Method::GET, Method::HEAD] {

@@ -141,7 +141,8 @@ async fn one_request_is_one_line() {
     let line = house.access_line("/nobody").await;
     assert_eq!(line["status"], 401);
     assert!(line["user"].is_null());
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    // Long enough for a line that is one too many.
+    tokio::time::sleep(Duration::from_millis(300)).await;
     for path in ["/page", "/api", "/nobody"] {
         let lines = house.access_lines();
         let count = lines.iter().filter(|line| line["path"] == path).count();
@@ -157,6 +158,101 @@ async fn one_request_is_one_line() {
             "{line}"
         );
     }
+}
+
+/// Lines are written together, and none is forgotten at the end.
+#[tokio::test]
+async fn no_line_is_lost_by_a_stop() {
+    let upstream = Upstream::start().await;
+    let mut house = House::plan()
+        .upstream(&upstream)
+        .top("workers = 3")
+        .route("/**", "public")
+        .start()
+        .await;
+    let tabs: Vec<_> = (0..6)
+        .map(|tab| {
+            let browser = house.browser();
+            tokio::spawn(async move {
+                for number in 0..50 {
+                    let reply = browser.get(&format!("/page/{tab}/{number}")).await;
+                    assert_eq!(reply.status, StatusCode::OK);
+                }
+            })
+        })
+        .collect();
+    for tab in tabs {
+        tab.await.expect("a tab");
+    }
+    house.process.terminate();
+    let status = house.process.ended(Duration::from_secs(10)).await;
+    assert!(status.success(), "{status}");
+    let log = house.process.whole_log();
+    let lines = house.access_lines();
+    // A tab's connections are of several workers, and their lines may be written in any order.
+    for tab in 0..6 {
+        let prefix = format!("/page/{tab}/");
+        let mut numbers: Vec<u32> = lines
+            .iter()
+            .filter_map(|line| line["path"].as_str()?.strip_prefix(&prefix)?.parse().ok())
+            .collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, (0..50).collect::<Vec<_>>(), "tab {tab}");
+    }
+    assert!(log.contains("\"message\":\"stopped\""), "{log}");
+    for line in log.lines() {
+        serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|_| panic!("JSON: {line}"));
+    }
+}
+
+/// A reader that stalls costs lines, and how many is told; never an answer, nor much memory.
+#[tokio::test]
+async fn a_log_that_nobody_reads_holds_nothing_up() {
+    const REQUESTS: u64 = 800;
+    let upstream = Upstream::start().await;
+    let plan = || {
+        House::plan()
+            .upstream(&upstream)
+            .top("workers = 1")
+            .route("/**", "public")
+            .unread()
+    };
+    // Ten times what a pipe takes.
+    let ask = async |house: &House, requests| {
+        let browser = house.browser();
+        let long = "x".repeat(8_000);
+        for number in 0..requests {
+            let reply = browser.get(&format!("/{long}/{number}")).await;
+            assert_eq!(reply.status, StatusCode::OK);
+        }
+    };
+    let mut unread = plan().start().await;
+    ask(&unread, 80).await;
+    let begin = Instant::now();
+    unread.process.terminate();
+    let status = unread.process.ended(Duration::from_secs(10)).await;
+    assert!(
+        status.success() && begin.elapsed() < Duration::from_secs(5),
+        "{status} {:?}",
+        begin.elapsed()
+    );
+
+    let mut late = plan().start().await;
+    ask(&late, REQUESTS).await;
+    late.process.read_at_last();
+    let lost = late
+        .process
+        .wait_for("count of lost lines", |line| {
+            let line: serde_json::Value = serde_json::from_str(line).ok()?;
+            line["lines"].as_u64()
+        })
+        .await;
+    let arrived = late.access_lines();
+    let arrived = arrived.iter().filter(|line| line["path"] != "/ping");
+    assert!(lost > 0);
+    assert_eq!(arrived.count() as u64 + lost, REQUESTS);
+    late.browser().get("/after").await;
+    late.access_line("/after").await;
 }
 
 #[tokio::test]
@@ -194,6 +290,11 @@ async fn rust_log_decides_what_is_said() {
     assert_eq!(quiet.access_lines().len(), 0, "{}", quiet.process.log());
     let by_file = plan().top("log = \"warn\"").start().await;
     by_file.browser().get("/x").await;
+    let without = plan()
+        .top("log = \"info,sidegate::access=off\"")
+        .start()
+        .await;
+    without.browser().get("/x").await;
     let both = plan()
         .top("log = \"warn\"")
         .environment("RUST_LOG", "info")
@@ -202,6 +303,8 @@ async fn rust_log_decides_what_is_said() {
     both.browser().get("/x").await;
     both.access_line("/x").await;
     assert_eq!(by_file.access_lines().len(), 0);
+    assert_eq!(without.access_lines().len(), 0);
+    assert!(without.process.log().contains("listening"));
 }
 
 /// Everything secret that a login, its use and its end bring forth, and none of it in the log.

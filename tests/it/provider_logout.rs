@@ -95,6 +95,36 @@ async fn a_logout_token_ends_a_session_or_all_of_a_users() {
     }
 }
 
+/// A session whose ID token named no `sid` may rest on any of the user's at the provider: the end of one is its end.
+#[tokio::test]
+async fn a_logout_token_of_one_session_ends_those_that_name_none() {
+    for store in ["cookie", "memory"] {
+        let (house, _upstream, provider) =
+            standard_with(|plan| plan.session(&format!("store = \"{store}\""))).await;
+        let named = signed_in(&house, &provider, "ada", "s-1").await;
+        provider.set(|behaviour| behaviour.id_token = json!({}));
+        let unnamed = house.browser();
+        unnamed.sign_in("/").await;
+        provider.user("sub", json!("bob"));
+        let bob = house.browser();
+        bob.sign_in("/").await;
+
+        // Whose it is, it does not say.
+        let by_sid = token(&provider, &json!({ "sid": "s-2" }), Signing::First);
+        let reply = tell(&house, &format!("logout_token={by_sid}")).await;
+        assert_eq!(reply.status, StatusCode::OK);
+        assert_eq!(status(&unnamed).await, StatusCode::OK, "{store}");
+
+        let of_ada = json!({ "sid": "s-2", "sub": "ada" });
+        let of_ada = token(&provider, &of_ada, Signing::First);
+        let reply = tell(&house, &format!("logout_token={of_ada}")).await;
+        assert_eq!(reply.status, StatusCode::OK);
+        assert_eq!(status(&unnamed).await, StatusCode::UNAUTHORIZED, "{store}");
+        assert_eq!(status(&named).await, StatusCode::OK, "{store}: another one");
+        assert_eq!(status(&bob).await, StatusCode::OK, "{store}: somebody else");
+    }
+}
+
 fn bad_tokens(provider: &ScriptedProvider, good: &Value) -> Vec<String> {
     let with = |name: &str, value: Value| {
         let mut changes = good.clone();
@@ -419,6 +449,79 @@ async fn a_stop_does_not_lose_a_revocation() {
     house.process.terminate();
     house.process.ended(Duration::from_secs(20)).await;
     assert_eq!(provider.calls("/revoke").len(), 2);
+}
+
+/// Somebody signs out while the provider is about to give new tokens: nobody will ever use these.
+#[tokio::test]
+async fn tokens_that_a_renewal_brings_after_the_sign_out_are_revoked_too() {
+    for store in ["cookie", "memory"] {
+        let (house, _upstream, provider) = arranged(
+            |behaviour| {
+                behaviour.revocation = Some(vec![200]);
+                behaviour.expires_in = json!(2);
+            },
+            |plan| plan.session(&format!("store = \"{store}\"")),
+        )
+        .await;
+        let browser = house.browser();
+        browser.sign_in("/").await;
+        let cookie = browser.cookie("sidegate").expect("a session");
+        tokio::time::sleep(Duration::from_millis(2_050)).await;
+        provider.set(|behaviour| behaviour.token_takes = Duration::from_secs(1));
+        let waiting = house.browser();
+        waiting.plant("sidegate", &cookie);
+        let waiting = tokio::spawn(async move { status(&waiting).await });
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!(provider.renewals(), 1, "{store}: it is under way");
+        browser.fetch(Method::POST, "/oauth2/sign_out").send().await;
+        assert_eq!(
+            waiting.await.expect("no panic"),
+            StatusCode::UNAUTHORIZED,
+            "{store}"
+        );
+        let calls = revocations(&provider, 2).await;
+        let tokens: Vec<_> = calls
+            .iter()
+            .map(|call| call.fields["token"].clone())
+            .collect();
+        let [old, new] = &tokens[..] else {
+            panic!("{store}: {} revocations", tokens.len());
+        };
+        assert!(
+            old.ends_with("-2") && new.ends_with("-3"),
+            "{store}: {tokens:?}"
+        );
+    }
+}
+
+/// A browser may sign out with the cookie of before a renewal: the tokens of after it are what counts.
+#[tokio::test]
+async fn who_signs_out_with_an_old_cookie_has_the_newest_tokens_revoked() {
+    let (house, _upstream, provider) = arranged(
+        |behaviour| {
+            behaviour.revocation = Some(vec![200]);
+            behaviour.expires_in = json!(2);
+        },
+        |plan| plan,
+    )
+    .await;
+    let browser = house.browser();
+    browser.sign_in("/").await;
+    let old = browser.cookie("sidegate").expect("a session");
+    tokio::time::sleep(Duration::from_millis(2_050)).await;
+    assert_eq!(status(&browser).await, StatusCode::OK);
+    assert_eq!(provider.renewals(), 1);
+    browser.plant("sidegate", &old);
+    browser.fetch(Method::POST, "/oauth2/sign_out").send().await;
+    let token = revocations(&provider, 1).await.remove(0).fields["token"].clone();
+    let spent = provider.calls("/token");
+    let spent = spent
+        .iter()
+        .filter_map(|call| call.fields.get("refresh_token"));
+    assert!(
+        spent.clone().count() == 1 && spent.clone().all(|spent| *spent != token),
+        "{token}"
+    );
 }
 
 #[tokio::test]

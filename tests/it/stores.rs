@@ -1,5 +1,7 @@
 //! Every store keeps the same promises: one table of behaviours, run on each, with real servers.
 
+mod revocations;
+
 use std::{sync::Arc, time::Duration};
 
 use sidegate::{
@@ -38,7 +40,14 @@ fn at(nodes: &[&RedisServer], topology: Topology) -> RedisAddress {
 
 /// A replica's store, connected.
 async fn replica(address: &RedisAddress) -> (Arc<Redis>, Arc<Revocations>) {
-    let revocations = Arc::new(Revocations::new(LIFETIMES.lifetime));
+    replica_with(address, Revocations::new(LIFETIMES.lifetime)).await
+}
+
+async fn replica_with(
+    address: &RedisAddress,
+    revocations: Revocations,
+) -> (Arc<Redis>, Arc<Revocations>) {
+    let revocations = Arc::new(revocations);
     let store = Redis::start(address, GATE, LIFETIMES, &revocations);
     wait_until("the store is connected", || {
         store.is_ready() && revocations.is_known()

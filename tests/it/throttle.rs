@@ -126,6 +126,49 @@ async fn a_program_is_told_in_json() {
     assert!(!reply.header("retry-after").is_empty());
 }
 
+/// Anybody can make up a `sid`, and each is remembered: they are counted like logins that lead nowhere.
+#[tokio::test]
+async fn front_channel_logouts_count_against_the_client() {
+    let (house, _upstream, provider) = standard_with(|plan| {
+        plan.top("trusted_proxies = [\"127.0.0.1\"]")
+            .provider_line("frontchannel_logout = true")
+    })
+    .await;
+    let browser = house.browser();
+    let issuer: String =
+        url::form_urlencoded::byte_serialize(provider.issuer().as_bytes()).collect();
+    let path = |iss: &str, sid: usize| {
+        format!("/oauth2/frontchannel_logout/script?iss={iss}&sid=made-up-{sid}")
+    };
+    // What is refused for what it says is not remembered, and takes nothing.
+    for number in 0..100 {
+        let reply = get(
+            &browser,
+            CLIENT,
+            &path("https%3A%2F%2Fother.example", number),
+        )
+        .await;
+        assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+    }
+    let mut let_through = 0;
+    let refused = loop {
+        let reply = get(&browser, CLIENT, &path(&issuer, let_through)).await;
+        if reply.status != StatusCode::OK {
+            break reply;
+        }
+        let_through += 1;
+        assert!(let_through <= 120, "there is a bound");
+    };
+    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_ne!(refused.header("retry-after"), "");
+    assert!(let_through >= 20, "a few are nothing: {let_through}");
+    // It is the same bucket that logins take from, and each client has its own.
+    let login = get(&browser, CLIENT, "/oauth2/start").await;
+    assert_eq!(login.status, StatusCode::TOO_MANY_REQUESTS);
+    let other = get(&browser, "203.0.113.8", &path(&issuer, 0)).await;
+    assert_eq!(other.status, StatusCode::OK);
+}
+
 /// An office behind one address: what ends well is not counted.
 #[tokio::test]
 async fn people_behind_one_address_log_in_as_often_as_they_like() {

@@ -122,9 +122,8 @@ async fn what_comes_behind_an_answer_is_nobodys_answer() {
         format!(
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfine\r\n0\r\n\r\n{POISON}"
         ),
-        format!(
-            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfine\r\n0\r\n\r\n"
-        ),
+        "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfine\r\n0\r\n\r\n"
+            .to_owned(),
     ] {
         let said = first.clone();
         let scripted = Scripted::start(move |mut connection| {
@@ -178,7 +177,7 @@ async fn chunks_count_and_a_length_beside_them_does_not() {
     let reply = scripted.browser().get("/").await;
     assert_eq!(reply.text(), "hello");
     assert_ne!(
-        reply.headers.get("content-length").map(|v| v.as_bytes()),
+        reply.headers.get("content-length").map(http::HeaderValue::as_bytes),
         Some(&b"3"[..])
     );
 }

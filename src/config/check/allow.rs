@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        Allow, AllowList,
+        Allow, AllowList, keys,
         raw::{Node, Origin, Value},
         report::Problem,
     },
@@ -39,7 +39,7 @@ impl Checker<'_> {
             if key == "claims" {
                 complete &= self.claim_lists(entry, "claims", &mut lists).is_some();
             } else if has_list(kind, key) {
-                match self.allow_list(entry, key) {
+                match self.allow_list(entry, key, kind) {
                     Some(list) => lists.push(list),
                     None => complete = false,
                 }
@@ -71,7 +71,12 @@ impl Checker<'_> {
         complete.then_some(Allow::Lists(lists))
     }
 
-    fn allow_list(&mut self, node: &Node, key: &str) -> Option<AllowList> {
+    fn allow_list(
+        &mut self,
+        node: &Node,
+        key: &str,
+        kind: Option<&'static Kind>,
+    ) -> Option<AllowList> {
         let read = match key {
             "emails" => email,
             "domains" => domain,
@@ -89,7 +94,8 @@ impl Checker<'_> {
         }
         let mut entries = Vec::new();
         for (text, origin) in &items {
-            let entry = read(text).map_err(|hint| {
+            let entry = read(text).and_then(|entry| one_of_the_known(entry, key, kind));
+            let entry = entry.map_err(|hint| {
                 Problem::new(origin, format!("`{text}` does not fit in `{key}`")).hint(hint)
             });
             entries.push(self.found(entry));
@@ -131,7 +137,7 @@ impl Checker<'_> {
                 complete &= self.claim_lists(entry, &key, lists).is_some();
                 continue;
             } else {
-                match self.allow_list(entry, &key) {
+                match self.allow_list(entry, &key, None) {
                     Some(list) => lists.push(list),
                     None => complete = false,
                 }
@@ -210,6 +216,26 @@ fn ways(kind: Option<&Kind>) -> String {
     format!(
         "allow = {{ … }} with lists of {} or claims; or allow = \"anyone\" for whoever can sign in there",
         keys.join(", ")
+    )
+}
+
+/// Checks an entry of a list that has but a few values.
+fn one_of_the_known(entry: String, key: &str, kind: Option<&Kind>) -> Result<String, String> {
+    let Some(values) = kind.and_then(|kind| kind.values(key)) else {
+        return Ok(entry);
+    };
+    if values.contains(&entry.as_str()) {
+        return Ok(entry);
+    }
+    Err(
+        match (keys::nearest(&entry, values.iter().copied()), values) {
+            (Some(nearest), _) => format!("did you mean \"{nearest}\"?"),
+            (None, [yes, no]) => format!("it is {yes} or {no}"),
+            (None, _) => format!(
+                "it is one of {}; what else an account says can be asked for in claims = {{ … }}",
+                values.join(", ")
+            ),
+        },
     )
 }
 

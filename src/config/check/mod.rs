@@ -9,6 +9,7 @@ mod endpoint;
 mod header;
 mod provider;
 mod read;
+mod regex;
 mod request;
 mod route;
 mod secret;

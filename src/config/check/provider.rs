@@ -9,7 +9,7 @@ use super::{
     },
     Checker, Reported,
 };
-use crate::provider::kind::{self, KINDS, Kind};
+use crate::provider::kind::{self, KINDS, Kind, Secrecy};
 
 impl Checker<'_> {
     pub(super) fn providers(&mut self, root: &Node, prefix: &str) -> Option<Vec<ProviderConfig>> {
@@ -231,14 +231,7 @@ impl Checker<'_> {
         kind: Option<&'static Kind>,
     ) -> Option<Vec<Secret>> {
         let Some(node) = table.get("client_secret") else {
-            if let Some(kind) = kind.filter(|kind| !kind.public_clients) {
-                self.warnings.push(format!(
-                    "providers.{name} has no client_secret: {} gives one to every app, and will refuse each login \
-                     without it",
-                    kind.label
-                ));
-            }
-            return Some(Vec::new());
+            return self.without_secret(name, table, kind);
         };
         let Value::List(items) = &node.value else {
             return self
@@ -262,6 +255,32 @@ impl Checker<'_> {
             .map(|item| self.secret(item, "client_secret"))
             .collect();
         secrets.into_iter().collect()
+    }
+
+    /// No secret at all: of no use where every login needs one, and seldom meant where most apps have one.
+    fn without_secret(
+        &mut self,
+        name: &str,
+        table: &Node,
+        kind: Option<&'static Kind>,
+    ) -> Option<Vec<Secret>> {
+        let (label, secrecy) =
+            kind.map_or(("", Secrecy::Optional), |kind| (kind.label, kind.secret));
+        match secrecy {
+            Secrecy::Always => {
+                let example = format!(
+                    "client_secret = {{ file = \"…\" }} or {{ env = \"…\" }}: {label} gives one to every app, and refuses \
+                     each login without it"
+                );
+                self.required(table, "client_secret", &example)?;
+            }
+            Secrecy::Usually => self.warnings.push(format!(
+                "providers.{name} has no client_secret: {label} will refuse each login, unless the app is a public \
+                 client there"
+            )),
+            Secrecy::Optional => {}
+        }
+        Some(Vec::new())
     }
 
     fn client_authentication(

@@ -8,7 +8,7 @@ use super::{
         raw::{Node, Value},
         report::Problem,
     },
-    Checker,
+    Checker, regex,
 };
 use crate::route::PathPattern;
 
@@ -57,7 +57,10 @@ impl Checker<'_> {
     fn path(&mut self, table: &Node, prefix: Option<&str>) -> Option<PathPattern> {
         let node = self.required(table, "path", "path = \"/public/**\"")?;
         let text = self.text(node, "path")?;
-        let problem = if text.starts_with('/') {
+        let problem = if let Some(hint) = regex::hint(text) {
+            let message = format!("`{text}` looks like a regular expression");
+            Problem::new(&node.origin, message).hint(hint)
+        } else if text.starts_with('/') {
             let own = prefix.filter(|prefix| {
                 text.strip_prefix(prefix)
                     .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

@@ -1,7 +1,11 @@
 //! GitLab, at gitlab.com or by itself. Groups are told at userinfo alone, by their full paths; a path
 //! belongs to whoever holds it now, so a renamed group's path can come to others.
 
-use super::{super::kind::Kind, flavour::Flavour, issuer, told_by};
+use super::{
+    super::kind::{Kind, Secrecy},
+    flavour::Flavour,
+    issuer, told_by,
+};
 
 /// GitLab.
 pub(in crate::provider) const KIND: Kind = Kind {
@@ -16,6 +20,8 @@ pub(in crate::provider) const KIND: Kind = Kind {
     ),
     endpoints: &told_by(issuer(Some("https://gitlab.com"), "")),
     logins_ignore_case: true,
+    secret: Secrecy::Usually,
+    offers_logout: false,
     build: |config, headers, http| super::build(config, &FLAVOUR, headers, http),
     ..super::KIND
 };

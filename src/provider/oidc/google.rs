@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::{
     super::{
         claims,
-        kind::{Endpoint, Kind, Objection},
+        kind::{Endpoint, Kind, Objection, Secrecy},
         oauth::ClientAuthentication,
     },
     flavour::{Flavour, GroupSource, Reported},
@@ -54,7 +54,8 @@ pub(in crate::provider) const KIND: Kind = Kind {
     build: |config, headers, http| super::build(config, &FLAVOUR, headers, http),
     // One consent, one grant: to revoke one of its tokens is to revoke those of all of a user's browsers.
     revokes: false,
-    public_clients: false,
+    secret: Secrecy::Always,
+    offers_logout: false,
     ..super::KIND
 };
 

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::{
     super::{
         ProviderError,
-        kind::{Kind, Objection},
+        kind::{Kind, Objection, Secrecy},
         oauth::ClientAuthentication,
     },
     IdTokenError,
@@ -38,6 +38,7 @@ pub(in crate::provider) const KIND: Kind = Kind {
     )),
     allow: &["tenants", "groups"],
     logins_ignore_case: true,
+    secret: Secrecy::Usually,
     check,
     build: |config, headers, http| super::build(config, &FLAVOUR, headers, http),
     ..super::KIND

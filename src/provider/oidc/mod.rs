@@ -39,7 +39,7 @@ use super::{
     LogoutRequest, Profile, Provider, ProviderError, RenewedTokens,
     claims::{ClaimNames, ClaimRules},
     http::endpoint_url,
-    kind::{Endpoint, Kind, Switch},
+    kind::{Endpoint, Kind, Secrecy, Switch},
     oauth::{ClientAuthentication, OAuthClient, TokenEndpoint},
 };
 use crate::{
@@ -58,9 +58,11 @@ pub(super) const KIND: Kind = Kind {
     scopes: &["openid", "profile", "email"],
     required_scope: Some("openid"),
     allow: &["groups"],
+    closed: &[],
     logins_ignore_case: false,
     claims_by_hand: false,
-    public_clients: true,
+    secret: Secrecy::Optional,
+    offers_logout: true,
     switch: Switch::Asks,
     revokes: true,
     check: |_| Vec::new(),

@@ -9,7 +9,7 @@ use super::{
     super::{
         Call, ProviderError,
         claims::ClaimNames,
-        kind::{Kind, Switch},
+        kind::{Kind, Secrecy, Switch},
         oauth::ClientAuthentication,
     },
     Bearer, Dialect, Directory, Person, Rest, Revocation,
@@ -67,9 +67,11 @@ pub(in crate::provider) const KIND: Kind = Kind {
     scopes: &["identify", "email"],
     required_scope: None,
     allow: &["guilds"],
+    closed: &[],
     logins_ignore_case: true,
     claims_by_hand: false,
-    public_clients: false,
+    secret: Secrecy::Usually,
+    offers_logout: false,
     switch: Switch::Asks,
     // One token revoked is every token of the user's, in all browsers.
     revokes: false,

@@ -14,7 +14,7 @@ use super::{
     super::{
         Call, ProviderError,
         claims::ClaimNames,
-        kind::{Kind, Switch},
+        kind::{Kind, Secrecy, Switch},
         oauth::ClientAuthentication,
     },
     Bearer, Dialect, Directory, Person, Rest, Revocation,
@@ -51,9 +51,14 @@ pub(in crate::provider) const KIND: Kind = Kind {
     scopes: &["public"],
     required_scope: None,
     allow: &["campus", "cursus", "staff", "kind", "groups"],
+    closed: &[
+        ("staff", &["true", "false"]),
+        ("kind", &["student", "admin", "external"]),
+    ],
     logins_ignore_case: true,
     claims_by_hand: false,
-    public_clients: false,
+    secret: Secrecy::Always,
+    offers_logout: false,
     switch: Switch::SignOutFirst {
         page: Some("https://profile.intra.42.fr/"),
     },

@@ -156,6 +156,7 @@ impl Renewal {
                     provider = name,
                     "a renewal names another subject: the session ends"
                 );
+                self.shared.farewell.to(&self.unconfirmed(granted, now));
                 return self.end(now).await;
             }
             Ok(identity) => {
@@ -166,6 +167,7 @@ impl Renewal {
                 self.note_failure(&error);
                 if !error.is_outage() && self.shared.is_stale(&self.session, now) {
                     tracing::warn!(provider = name, %error, "the session's user is not known any more");
+                    self.shared.farewell.to(&self.unconfirmed(granted, now));
                     return self.end(now).await;
                 }
                 tracing::warn!(provider = name, %error, "renewed, but not known for whom");
@@ -176,7 +178,11 @@ impl Renewal {
         for attempt in 0.. {
             match self.place.keep(&renewed, clock::now()).await {
                 Ok(true) => break,
-                Ok(false) => return Ok(Progress::Ended),
+                Ok(false) => {
+                    // Signed out meanwhile, perhaps at another replica: nobody else knows of these tokens.
+                    self.shared.farewell.to(&renewed);
+                    return Ok(Progress::Ended);
+                }
                 Err(error) if attempt >= KEEP_ATTEMPTS => return Err(error),
                 Err(_) => sleep(backoff(attempt)).await,
             }

@@ -154,9 +154,11 @@ impl House {
         let provider = Arc::new(provider);
         let revocations = Arc::new(Revocations::new(Duration::from_hours(1)));
         let providers = Arc::new(Providers::for_test(provider.clone()));
+        let farewell = Arc::new(Farewell::new(providers.clone(), Handle::current()));
         let refresher = Refresher::new(
             providers,
             revocations.clone(),
+            farewell,
             KeepTokens::default(),
             Duration::from_mins(10),
             Handle::current(),

@@ -40,10 +40,11 @@ fn gate(secrets: &[&str], keeping: Keeping) -> Sessions {
     let providers = Providers::new(&[], &HeadersConfig::default(), &HttpClient::for_test());
     let providers = Arc::new(providers);
     let revocations = Arc::new(Revocations::new(LIFETIMES.lifetime));
-    let farewell = Farewell::new(Arc::clone(&providers), Handle::current());
+    let farewell = Arc::new(Farewell::new(Arc::clone(&providers), Handle::current()));
     let refresher = Refresher::new(
         providers,
         Arc::clone(&revocations),
+        Arc::clone(&farewell),
         KeepTokens::default(),
         Duration::ZERO,
         Handle::current(),
@@ -55,7 +56,7 @@ fn gate(secrets: &[&str], keeping: Keeping) -> Sessions {
         keeping,
         revocations,
         Arc::new(refresher),
-        Arc::new(farewell),
+        farewell,
     )
 }
 

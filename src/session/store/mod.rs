@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 pub use self::{
     memory::Memory,
-    redis::{Redis, RedisDirectory},
+    redis::{Redis, RedisDirectory, Trouble, ask},
 };
 use crate::{clock::Timestamp, provider::BoxFuture};
 
@@ -89,6 +89,11 @@ pub trait Store: Send + Sync {
 
     /// Whether it answers.
     fn is_ready(&self) -> bool;
+
+    /// Whether it is there and refuses the gate: a password that is wrong does not become right by waiting.
+    fn refuses(&self) -> bool {
+        false
+    }
 
     /// How many records it holds, about, where that can be said at once.
     fn count(&self) -> Option<u64> {

@@ -10,7 +10,7 @@ use http::{
 };
 use ipnet::IpNet;
 use sidegate::{
-    clean::{Peer, client, forwarding, identity::ReservedNames, path::CanonicalPath},
+    clean::{Peer, client, forwarding::Forwarding, identity::ReservedNames, path::CanonicalPath},
     config::{HostPattern, PublicUrl, Secret, SessionConfig},
     forward::http1::{self, Piece},
     login::return_to::ReturnRules,
@@ -193,18 +193,13 @@ pub fn client_address(data: &[u8]) {
         assert_eq!(client.address, peer);
         assert!(!client.peer_is_trusted && !client.is_https);
     }
-    forwarding::rebuild(
-        &mut headers,
-        &Peer::new(peer, false),
-        &client,
-        &TRUSTED,
-        None,
-    );
-    assert!(!headers.contains_key("x_forwarded_for") && !headers.contains_key("x-original-url"));
-    let chain: Vec<IpAddr> = headers
-        .get_all(&name)
-        .iter()
-        .flat_map(|list| list.to_str().expect("ASCII").split(", "))
+    let peer_address = Peer::new(peer, false);
+    let forwarding = Forwarding::rebuild(&mut headers, &peer_address, &client, &TRUSTED, None);
+    assert!(headers.is_empty());
+    let chain: Vec<IpAddr> = forwarding
+        .lines()
+        .filter(|(told, _)| **told == name)
+        .flat_map(|(_, list)| str::from_utf8(list).expect("ASCII").split(", "))
         .map(|entry| entry.parse().expect("an address"))
         .collect();
     assert_eq!(

@@ -431,6 +431,78 @@ async fn a_gate_that_is_stopped_waits_for_a_renewal_that_nobody_waits_for() {
     assert_eq!(provider.calls("/userinfo").len() + provider.renewals(), 1);
 }
 
+/// Somebody signs out in one tab while another one waits for the renewal: that one must not pass.
+async fn signed_out_meanwhile(store: &str) {
+    let (house, upstream, provider) = scene(store, |_| {}, |plan| plan).await;
+    let browser = house.browser();
+    browser.sign_in("/").await;
+    let cookie = browser.cookie("sidegate").expect("a session");
+    sleep(OVER).await;
+    provider.set(|behaviour| behaviour.token_takes = Duration::from_millis(1_500));
+    let before = upstream.count();
+    let waiting = house.browser();
+    waiting.plant("sidegate", &cookie);
+    let asked = tokio::spawn(async move {
+        let begin = Instant::now();
+        let reply = waiting.fetch(Method::GET, "/").send().await;
+        (reply, begin.elapsed())
+    });
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(provider.renewals(), 1, "{store}: the renewal is under way");
+    let reply = browser.fetch(Method::POST, "/oauth2/sign_out").send().await;
+    assert_eq!(reply.status, StatusCode::OK, "{store}");
+    let (reply, took) = asked.await.expect("no panic");
+    assert!(took > Duration::from_secs(1), "{store}: it waited {took:?}");
+    assert_eq!(reply.status, StatusCode::UNAUTHORIZED, "{store}");
+    assert!(!reply.sets_session(), "{store}: no successor");
+    assert_eq!(upstream.count(), before, "{store}: the app saw nothing");
+}
+
+#[tokio::test]
+async fn who_waits_for_a_renewal_of_a_session_that_is_signed_out_does_not_pass() {
+    tokio::join!(
+        signed_out_meanwhile("cookie"),
+        signed_out_meanwhile("memory")
+    );
+}
+
+/// A cookie that a shared cache may keep is everybody's.
+#[tokio::test]
+async fn a_successor_goes_only_into_answers_that_no_shared_cache_keeps() {
+    let (house, _upstream, provider) = scene("cookie", |_| {}, |plan| plan).await;
+    let browser = house.browser();
+    browser.sign_in("/").await;
+    let old = browser.cookie("sidegate").expect("a session");
+    sleep(OVER).await;
+    provider.set(|behaviour| behaviour.expires_in = json!(300));
+    for (said, told) in [
+        ("", Some("private")),
+        ("no-cache", Some("no-cache, private")),
+        (
+            "No-Cache, must-revalidate",
+            Some("No-Cache, must-revalidate, private"),
+        ),
+        ("private, max-age=60", Some("private, max-age=60")),
+        ("no-store", Some("no-store")),
+        ("max-age=60", None),
+        ("public", None),
+        ("no-cache, public", None),
+        ("no-cache, s-maxage=60", None),
+    ] {
+        // The old cookie again: each answer to it would bring the new one.
+        browser.plant("sidegate", &old);
+        let query = url::form_urlencoded::byte_serialize(said.as_bytes());
+        let path = format!("/_/cached?as={}", query.collect::<String>());
+        let reply = browser.get(&path).await;
+        assert_eq!(reply.status, StatusCode::OK, "{said}");
+        assert_eq!(reply.sets_session(), told.is_some(), "{said}");
+        let lines = reply.headers.get_all("cache-control").iter();
+        let lines: Vec<_> = lines.filter_map(|line| line.to_str().ok()).collect();
+        assert_eq!(lines.join(", "), told.unwrap_or(said), "{said}");
+    }
+    assert_eq!(provider.renewals(), 1, "one renewal for all of them");
+}
+
 /// As Keycloak has it.
 fn keycloak(behaviour: &mut Behaviour) {
     behaviour.access_token_length = 1_180;

@@ -81,16 +81,96 @@ async fn tls_and_a_user_with_few_rights() {
         .start()
         .await;
     sleep(Duration::from_secs(1)).await;
-    for house in [untrusted, wrong] {
+    for (house, told) in [
+        (untrusted, "Redis is not there"),
+        (wrong, "Redis refuses the gate"),
+    ] {
         assert_eq!(ready(&house).await.status, StatusCode::SERVICE_UNAVAILABLE);
         assert!(
-            house.process.log().contains("Redis is not there"),
+            house.process.log().contains(told),
             "{}",
             house.process.log()
         );
         assert_no_secret(&[house]);
     }
     assert_no_secret(&houses);
+}
+
+/// A wrong password does not become right by waiting: whoever reads the log is sent to the setting, not to the server.
+#[tokio::test]
+async fn a_redis_that_refuses_the_gate_is_told_from_one_that_is_not_there() {
+    let mut redis = RedisServer::prepared(&[
+        "--requirepass",
+        "of the tests",
+        "--user",
+        "idler",
+        "on",
+        ">canary-idler",
+        "~*",
+        "&*",
+        "+ping",
+        "+publish",
+    ]);
+    redis.password("of the tests");
+    redis.run().await;
+    let at = redis.address;
+    let street = Street::new().await;
+    for (lines, told) in [
+        (format!("store = \"redis://{at}\""), "NOAUTH"),
+        (
+            format!("store = \"redis://:canary-wrong@{at}\""),
+            "WRONGPASS",
+        ),
+        (
+            format!("store = \"redis-cluster://:canary-wrong@{at}\""),
+            "WRONGPASS",
+        ),
+        (
+            format!("shared = \"redis://ann:canary-wrong@{at}\""),
+            "WRONGPASS",
+        ),
+        (
+            format!("store = \"redis://idler:canary-idler@{at}\""),
+            "NOPERM",
+        ),
+    ] {
+        let house = street.plan(&lines).start().await;
+        let end = std::time::Instant::now() + Duration::from_secs(10);
+        loop {
+            let reply = ready(&house).await;
+            assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE, "{lines}");
+            let log = house.process.log();
+            if reply.text().contains("session.store") && log.contains(told) {
+                assert!(reply.text().contains("refuses"), "{}", reply.text());
+                assert!(!reply.text().contains("canary"), "{}", reply.text());
+                let mut warnings = log.lines().filter(|line| line.contains(told));
+                assert!(warnings.any(|line| line.contains("session.store")), "{log}");
+                assert!(log.contains("Redis refuses"), "{log}");
+                assert!(!log.contains("Redis is not there"), "{log}");
+                break;
+            }
+            assert!(
+                std::time::Instant::now() < end,
+                "{lines}: {}\n{log}",
+                reply.text()
+            );
+            sleep(Duration::from_millis(100)).await;
+        }
+        assert_no_secret(&[house]);
+    }
+    // Once the password is the right one, it goes on by itself.
+    redis
+        .ask(&["CONFIG", "SET", "requirepass", "another"])
+        .await;
+    redis.password("another");
+    let lines = format!("store = \"redis://:of%20the%20tests@{at}\"");
+    let house = street.plan(&lines).start().await;
+    sleep(Duration::from_secs(1)).await;
+    assert!(ready(&house).await.text().contains("session.store"));
+    redis
+        .ask(&["CONFIG", "SET", "requirepass", "of the tests"])
+        .await;
+    wait_until_ready(&house).await;
 }
 
 #[tokio::test]
@@ -124,6 +204,91 @@ async fn a_cluster() {
     for person in &people[1..] {
         assert_eq!(status(&person.moved_to(&houses[1])).await, StatusCode::OK);
     }
+}
+
+/// A third of the sessions, and maybe the revocations, lose their server, and find them again at its replica.
+#[tokio::test]
+async fn a_cluster_and_a_failover() {
+    let mut cluster = RedisCluster::start().await;
+    let street = Street::new().await;
+    let houses = street
+        .houses(&format!("store = \"{}\"", cluster.url()), 2)
+        .await;
+    let replica = cluster.replica_of(0).await;
+    let mut people = Vec::new();
+    // A few more than it takes for each server to have one.
+    for number in 0..10 {
+        people.push(
+            street
+                .signed_in(&houses[0], &format!("user-{number}"))
+                .await,
+        );
+    }
+    let leaver = people.pop().expect("somebody");
+    let left = houses[1].browser();
+    left.plant("sidegate", &leaver.cookie("sidegate").expect("a session"));
+    leaver
+        .fetch(http::Method::POST, "/oauth2/sign_out")
+        .send()
+        .await;
+    assert!(until_nobody(&left).await < Duration::from_secs(5));
+    let lost = cluster.nodes[0].keys("*:session").await;
+    assert!(!lost.is_empty(), "the server that dies holds sessions");
+    // What it was told a moment ago is at its replica.
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(replica.keys("*:session").await, lost);
+
+    let steady: Vec<_> = people.iter().map(Steady::start).collect();
+    sleep(Duration::from_millis(500)).await;
+    cluster.nodes[0].kill();
+    let end = std::time::Instant::now() + Duration::from_secs(30);
+    while !replica.ask(&["ROLE"]).await.contains("master") {
+        assert!(std::time::Instant::now() < end, "{}", replica.log());
+        sleep(Duration::from_millis(100)).await;
+    }
+    for house in &houses {
+        wait_until_ready(house).await;
+        for person in &people {
+            let person = person.moved_to(house);
+            while status(&person).await != StatusCode::OK {
+                assert!(std::time::Instant::now() < end, "{}", house.process.log());
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    // Nobody was sent to sign in meanwhile.
+    for one in steady {
+        let (let_in, put_off) = one.end().await;
+        assert!(let_in > 0, "{let_in} in, {put_off} put off");
+    }
+    assert_eq!(
+        status(&left).await,
+        StatusCode::UNAUTHORIZED,
+        "who signed out stays out"
+    );
+    // One that starts now knows only what it reads there. The dead server is still in its address.
+    let late = street
+        .plan(&format!("store = \"{}\"", cluster.url()))
+        .start()
+        .await;
+    wait_until_ready(&late).await;
+    assert_eq!(
+        status(&left.moved_to(&late)).await,
+        StatusCode::UNAUTHORIZED
+    );
+    for person in &people {
+        assert_eq!(status(&person.moved_to(&late)).await, StatusCode::OK);
+    }
+    // What is written now is written there, and a sign-out is heard of.
+    let eve = street.signed_in(&houses[1], "eve").await;
+    let elsewhere = eve.moved_to(&houses[0]);
+    assert_eq!(status(&elsewhere).await, StatusCode::OK);
+    let copy = houses[0].browser();
+    copy.plant("sidegate", &eve.cookie("sidegate").expect("a session"));
+    eve.fetch(http::Method::POST, "/oauth2/sign_out")
+        .send()
+        .await;
+    assert!(until_nobody(&copy).await < Duration::from_secs(5));
 }
 
 #[tokio::test]

@@ -51,6 +51,15 @@ impl Browser {
         }
     }
 
+    /// The same browser and jar, for which the public host leads to something in front of the house, within TLS.
+    pub fn led_to(&self, front: SocketAddr) -> Self {
+        let authority = self.home.authority().to_owned();
+        Self {
+            hosts: Arc::new(HashMap::from([(authority, (front, true))])),
+            ..self.clone()
+        }
+    }
+
     /// The jar.
     pub fn jar(&self) -> MutexGuard<'_, Jar> {
         self.jar.lock().expect("no tab panics inside")

@@ -43,6 +43,7 @@ pub struct Plan {
     environment: Vec<(String, String)>,
     tls: bool,
     listen: Option<String>,
+    unread: bool,
 }
 
 impl Plan {
@@ -149,6 +150,12 @@ impl Plan {
         self
     }
 
+    /// Nobody reads its log.
+    pub fn unread(mut self) -> Self {
+        self.unread = true;
+        self
+    }
+
     /// Writes the configuration, starts the binary and waits until it answers.
     pub async fn start(self) -> House {
         let address = ports::free_address();
@@ -171,8 +178,13 @@ impl Plan {
         let mut command = sidegate();
         command.args(["run", "-c"]).arg(&file);
         command.envs(self.environment.iter().cloned());
+        let process = if self.unread {
+            Process::start_unread(command)
+        } else {
+            Process::start(command)
+        };
         let mut house = House {
-            process: Process::start(command),
+            process,
             address,
             public_url,
             tls: self.tls,

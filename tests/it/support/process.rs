@@ -2,8 +2,9 @@
 
 use std::{
     io::{BufRead, BufReader},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ChildStderr, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -14,11 +15,29 @@ const START: Duration = Duration::from_secs(20);
 pub struct Process {
     child: Child,
     output: Arc<Mutex<String>>,
+    readers: Vec<JoinHandle<()>>,
+    unread: Option<ChildStderr>,
 }
 
 impl Process {
     /// Starts `command` with both outputs collected and its standard input held open.
-    pub fn start(mut command: Command) -> Self {
+    pub fn start(command: Command) -> Self {
+        Self::start_read(command, true)
+    }
+
+    /// As [`Process::start`], but nobody reads its standard error.
+    pub fn start_unread(command: Command) -> Self {
+        Self::start_read(command, false)
+    }
+
+    /// Begins to read what nobody read so far.
+    pub fn read_at_last(&mut self) {
+        if let Some(stderr) = self.unread.take() {
+            self.readers.push(collect(stderr, &self.output));
+        }
+    }
+
+    fn start_read(mut command: Command, is_read: bool) -> Self {
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -26,14 +45,34 @@ impl Process {
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
         let output = Arc::new(Mutex::new(String::new()));
-        collect(child.stdout.take().expect("piped above"), &output);
-        collect(child.stderr.take().expect("piped above"), &output);
-        Self { child, output }
+        let stdout = child.stdout.take().expect("piped above");
+        let stderr = child.stderr.take().expect("piped above");
+        let mut readers = vec![collect(stdout, &output)];
+        let unread = if is_read {
+            readers.push(collect(stderr, &output));
+            None
+        } else {
+            Some(stderr)
+        };
+        Self {
+            child,
+            output,
+            readers,
+            unread,
+        }
     }
 
     /// What it wrote so far.
     pub fn log(&self) -> String {
         self.output.lock().expect("no writer panics").clone()
+    }
+
+    /// All that it wrote, once it has ended.
+    pub fn whole_log(&mut self) -> String {
+        for reader in self.readers.drain(..) {
+            reader.join().expect("a reader does not panic");
+        }
+        self.log()
     }
 
     /// The process id.
@@ -118,7 +157,10 @@ impl Drop for Process {
     }
 }
 
-fn collect(from: impl std::io::Read + Send + 'static, output: &Arc<Mutex<String>>) {
+fn collect(
+    from: impl std::io::Read + Send + 'static,
+    output: &Arc<Mutex<String>>,
+) -> JoinHandle<()> {
     let output = Arc::clone(output);
     std::thread::spawn(move || {
         let mut reader = BufReader::new(from);
@@ -133,5 +175,5 @@ fn collect(from: impl std::io::Read + Send + 'static, output: &Arc<Mutex<String>
                 .push_str(&String::from_utf8_lossy(&line));
             line.clear();
         }
-    });
+    })
 }

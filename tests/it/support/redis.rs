@@ -232,6 +232,50 @@ impl RedisCluster {
         Self { nodes }
     }
 
+    /// Starts a copy of one of them, which takes its place when it dies, and waits until it is one.
+    pub async fn replica_of(&self, index: usize) -> RedisServer {
+        let master = &self.nodes[index];
+        let bus = ports::free_address().port().to_string();
+        let arguments = ["--cluster-enabled", "yes", "--cluster-port", &bus];
+        let replica = RedisServer::start_with(&arguments).await;
+        let port = replica.address.port().to_string();
+        for node in &self.nodes {
+            node.ask(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus])
+                .await;
+        }
+        for node in self.nodes.iter().chain([&replica]) {
+            let timeout = ["CONFIG", "SET", "cluster-node-timeout", "2000"];
+            node.ask(&timeout).await;
+        }
+        let answer = master.ask(&["CLUSTER", "MYID"]).await;
+        let id = answer.lines().nth(1).expect("an id").to_owned();
+        let end = Instant::now() + Duration::from_secs(30);
+        // Refused until it has heard of its master.
+        while !replica
+            .ask(&["CLUSTER", "REPLICATE", &id])
+            .await
+            .starts_with("+OK")
+        {
+            assert!(Instant::now() < end, "no replica:\n{}", replica.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        for node in self.nodes.iter().chain([&replica]) {
+            loop {
+                let link = replica.ask(&["INFO", "replication"]).await;
+                let nodes = node.ask(&["CLUSTER", "NODES"]).await;
+                let is_known = nodes.lines().any(|line| {
+                    line.contains("slave") && line.contains(&id) && line.contains(&port)
+                });
+                if link.contains("master_link_status:up") && is_known {
+                    break;
+                }
+                assert!(Instant::now() < end, "no replica: {link}\n{nodes}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        replica
+    }
+
     /// Its address as the configuration writes it.
     pub fn url(&self) -> String {
         let mut url = "redis-cluster://".to_owned();

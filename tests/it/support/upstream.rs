@@ -149,6 +149,7 @@ async fn answer(record: Arc<Record>, request: Request<Incoming>) -> Answer {
         "/_/trailers" => with_trailers(),
         "/_/mirror" => mirror(request),
         "/_/headers" => odd_headers(),
+        "/_/cached" => cached(query.get("as").map(String::as_str).unwrap_or_default()),
         "/_/status" => {
             let code = u16::try_from(number("code")).expect("a status");
             let status = StatusCode::from_u16(code).expect("a status");
@@ -311,6 +312,16 @@ fn mirror(request: Request<Incoming>) -> Answer {
         }
     });
     Response::new(body.boxed())
+}
+
+/// Says of caches what it is told to; nothing of them without.
+fn cached(directives: &str) -> Answer {
+    let mut answer = server::full(StatusCode::OK, "text/plain", "here");
+    if !directives.is_empty() {
+        let directives = directives.parse().expect("a header value");
+        answer.headers_mut().insert("cache-control", directives);
+    }
+    answer
 }
 
 /// What a careless or hostile app might answer.

@@ -15,6 +15,7 @@ use redis::{
 };
 use tokio::time::timeout;
 
+use super::trouble::Trouble;
 use crate::{
     config::{RedisAddress, Topology},
     trust,
@@ -48,32 +49,6 @@ impl Connection {
     }
 }
 
-/// What went wrong, in words that hold no secret: nothing that the server said but its code is repeated, because a
-/// server may quote what it was sent.
-pub(super) fn describe(error: &RedisError) -> String {
-    if error.is_timeout() {
-        return NO_ANSWER.to_owned();
-    }
-    if error.is_connection_refusal() {
-        return "connection refused".to_owned();
-    }
-    let code = error.code().filter(|code| {
-        code.len() <= 20
-            && code
-                .bytes()
-                .all(|byte| byte.is_ascii_uppercase() || byte == b'_')
-    });
-    match (error.kind(), code) {
-        (ErrorKind::AuthenticationFailed, _) => "wrong user or password".to_owned(),
-        (ErrorKind::Io, _) => "connection lost".to_owned(),
-        (_, Some(code)) => format!("Redis says {code}"),
-        _ => error.category().to_owned(),
-    }
-}
-
-/// What is said of a server that is silent.
-pub(super) const NO_ANSWER: &str = "no answer in time";
-
 impl Dialer {
     pub(super) fn new(address: RedisAddress) -> Self {
         let root_cert = address.tls.then(trust::system_roots_as_pem).flatten();
@@ -91,11 +66,13 @@ impl Dialer {
     }
 
     /// A connection for commands.
-    pub(super) async fn connect(&self) -> Result<Connection, String> {
+    pub(super) async fn connect(&self) -> Result<Connection, Trouble> {
         if self.address.topology == Topology::Cluster {
-            return bounded(CONNECT * 2, self.connect_cluster())
-                .await
-                .map(Connection::Cluster);
+            return match bounded(CONNECT * 2, self.connect_cluster()).await {
+                Ok(cluster) => Ok(Connection::Cluster(cluster)),
+                // The library says of several servers only that none will do; one of them says why.
+                Err(trouble) => Err(self.refusal_of_a_node().await.unwrap_or(trouble)),
+            };
         }
         let (host, port) = self.server().await?;
         let mut connection = bounded(CONNECT, self.connect_to(&host, port, true)).await?;
@@ -104,12 +81,24 @@ impl Dialer {
     }
 
     /// A connection for messages, of which the nodes of a cluster tell each other.
-    pub(super) async fn listen(&self) -> Result<PubSub, String> {
+    pub(super) async fn listen(&self) -> Result<PubSub, Trouble> {
         let (host, port) = self.server().await?;
-        let client = self
-            .client(&host, port, true)
-            .map_err(|error| describe(&error))?;
+        let client = self.client(&host, port, true)?;
         bounded(CONNECT, client.get_async_pubsub()).await
+    }
+
+    async fn refusal_of_a_node(&self) -> Option<Trouble> {
+        let (host, port) = self.server().await.ok()?;
+        let asked = async {
+            let mut connection = self.connect_to(&host, port, true).await?;
+            redis::cmd("PING")
+                .query_async::<Value>(&mut connection)
+                .await
+        };
+        match bounded(CONNECT, asked).await {
+            Err(trouble) if trouble.is_refusal() => Some(trouble),
+            _ => None,
+        }
     }
 
     async fn connect_cluster(&self) -> RedisResult<ClusterConnection> {
@@ -132,23 +121,23 @@ impl Dialer {
     }
 
     /// The server to ask now: of several the next, where sentinels know, the one they name.
-    async fn server(&self) -> Result<(String, u16), String> {
+    async fn server(&self) -> Result<(String, u16), Trouble> {
         let nodes = &self.address.nodes;
         let Topology::Sentinel(master) = &self.address.topology else {
             let turn = self.turn.fetch_add(1, Ordering::Relaxed);
             return Ok(nodes[turn % nodes.len()].clone());
         };
-        let mut last = String::new();
+        let mut last = Trouble::NoAnswer;
         for _ in nodes {
             let turn = self.turn.load(Ordering::Relaxed);
             let (host, port) = &nodes[turn % nodes.len()];
             match self.ask_sentinel(host, *port, master).await {
                 Ok(server) => return Ok(server),
-                Err(error) => last = format!("sentinel: {error}"),
+                Err(trouble) => last = trouble,
             }
             self.turn.fetch_add(1, Ordering::Relaxed);
         }
-        Err(last)
+        Err(Trouble::Sentinel(Box::new(last)))
     }
 
     async fn ask_sentinel(
@@ -156,7 +145,7 @@ impl Dialer {
         host: &str,
         port: u16,
         master: &str,
-    ) -> Result<(String, u16), String> {
+    ) -> Result<(String, u16), Trouble> {
         // Sentinels may have the password of the servers, or none.
         let mut sentinel = match bounded(CONNECT, self.connect_to(host, port, true)).await {
             Ok(sentinel) => sentinel,
@@ -165,9 +154,7 @@ impl Dialer {
         let mut question = redis::cmd("SENTINEL");
         question.arg("GET-MASTER-ADDR-BY-NAME").arg(master);
         let asked = question.query_async::<Option<(String, u16)>>(&mut sentinel);
-        bounded(CONNECT, asked)
-            .await?
-            .ok_or_else(|| "knows no master of this name".to_owned())
+        bounded(CONNECT, asked).await?.ok_or(Trouble::UnknownMaster)
     }
 
     async fn connect_to(
@@ -241,10 +228,10 @@ async fn is_writable(connection: &mut MultiplexedConnection) -> RedisResult<()> 
 async fn bounded<T>(
     limit: Duration,
     work: impl Future<Output = RedisResult<T>>,
-) -> Result<T, String> {
+) -> Result<T, Trouble> {
     match timeout(limit, work).await {
-        Ok(outcome) => outcome.map_err(|error| describe(&error)),
-        Err(_) => Err(NO_ANSWER.to_owned()),
+        Ok(outcome) => Ok(outcome?),
+        Err(_) => Err(Trouble::NoAnswer),
     }
 }
 

@@ -20,9 +20,10 @@ use tokio::{
 
 use super::{
     copies::{Copies, Worth, is_within},
-    dial::{Dialer, NO_ANSWER, describe},
+    dial::Dialer,
     layout::Message,
     link::Link,
+    trouble::Trouble,
 };
 use crate::{clock, clock::Timestamp, session::revocation::Revocations};
 
@@ -68,6 +69,7 @@ impl Listener {
     /// Listens for ever, over again where it has to.
     pub(super) async fn run(self) {
         let mut pause = FIRST_PAUSE;
+        let mut is_told = false;
         loop {
             let begun = Instant::now();
             let why = match self.subscribe().await {
@@ -78,24 +80,28 @@ impl Listener {
             if begun.elapsed() >= STEADY {
                 pause = FIRST_PAUSE;
             }
-            tracing::debug!(error = why, "not subscribed to Redis; trying again");
+            if why.is_refusal() && !is_told {
+                is_told = true;
+                tracing::warn!(error = %why, "Redis refuses a subscription, see session.store (or session.shared); trying again until it does not");
+            }
+            tracing::debug!(error = %why, "not subscribed to Redis; trying again");
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
-    async fn subscribe(&self) -> Result<PubSub, String> {
+    async fn subscribe(&self) -> Result<PubSub, Trouble> {
         let mut messages = self.dialer.listen().await?;
         let channels = [&self.channel, &self.own_channel];
         match timeout(SUBSCRIBE, messages.subscribe(&channels)).await {
-            Ok(outcome) => outcome.map_err(|error| describe(&error))?,
-            Err(_) => return Err(NO_ANSWER.to_owned()),
+            Ok(outcome) => outcome?,
+            Err(_) => return Err(Trouble::NoAnswer),
         }
         Ok(messages)
     }
 
     /// Returns, with the reason, when nothing more can be heard.
-    async fn hear(&self, messages: PubSub) -> String {
+    async fn hear(&self, messages: PubSub) -> Trouble {
         // The sink is what keeps the subscription.
         let (_sink, mut messages) = messages.split();
         // What was said before is missed, what is said from here on is not.
@@ -103,8 +109,8 @@ impl Listener {
         loop {
             let message = match timeout(PROVEN, messages.next()).await {
                 Ok(Some(message)) => message,
-                Ok(None) => return "connection lost".to_owned(),
-                Err(_) => return NO_ANSWER.to_owned(),
+                Ok(None) => return Trouble::Lost,
+                Err(_) => return Trouble::NoAnswer,
             };
             if message.get_channel_name() == self.own_channel {
                 let now = clock::now();
@@ -118,7 +124,12 @@ impl Listener {
             }
             match Message::decode(message.get_payload_bytes()) {
                 Some(Message::Changed(name)) => self.copies.forget(name),
-                Some(Message::Revoked(revocation)) => self.revocations.learn(revocation),
+                Some(Message::Revoked(revocation)) => {
+                    self.revocations.learn(revocation);
+                }
+                Some(Message::RevokedUnsigned(revocation)) => {
+                    self.revocations.learn_unsigned(revocation);
+                }
                 // A newer version's; what matters can be polled for.
                 None => {}
             }

@@ -87,6 +87,8 @@ pub(super) enum Message {
     Changed(Name),
     /// Sessions were revoked.
     Revoked(Revocation),
+    /// The same, but nobody signed it.
+    RevokedUnsigned(Revocation),
 }
 
 impl Message {
@@ -94,6 +96,9 @@ impl Message {
         match self {
             Self::Changed(name) => [&b"c"[..], &name.0].concat(),
             Self::Revoked(revocation) => [&b"r"[..], &encode_revocation(revocation)].concat(),
+            Self::RevokedUnsigned(revocation) => {
+                [&b"f"[..], &encode_revocation(revocation)].concat()
+            }
         }
     }
 
@@ -103,6 +108,7 @@ impl Message {
         match kind {
             b'c' => Some(Self::Changed(Name(rest.try_into().ok()?))),
             b'r' => decode_revocation(rest).map(Self::Revoked),
+            b'f' => decode_revocation(rest).map(Self::RevokedUnsigned),
             _ => None,
         }
     }
@@ -177,8 +183,9 @@ mod tests {
             ] {
                 let revocation = Revocation { target, not_before };
                 prop_assert_eq!(decode_revocation(&encode_revocation(&revocation)), Some(revocation));
-                let message = Message::Revoked(revocation);
-                prop_assert_eq!(Message::decode(&message.encode()), Some(message));
+                for message in [Message::Revoked(revocation), Message::RevokedUnsigned(revocation)] {
+                    prop_assert_eq!(Message::decode(&message.encode()), Some(message));
+                }
             }
             let message = Message::Changed(Name(name));
             prop_assert_eq!(Message::decode(&message.encode()), Some(message));

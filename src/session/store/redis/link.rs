@@ -6,7 +6,10 @@
 //! the same outcome, so one whose connection broke is sent again over the next.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -17,8 +20,9 @@ use tokio::{
 };
 
 use super::{
-    dial::{Connection, Dialer, IN_FLIGHT, NO_ANSWER, describe},
+    dial::{Connection, Dialer, IN_FLIGHT},
     script::Known,
+    trouble::Trouble,
 };
 use crate::session::store::StoreError;
 
@@ -27,6 +31,7 @@ pub(super) struct Link {
     state: watch::Receiver<State>,
     complaints: mpsc::Sender<Complaint>,
     permits: Semaphore,
+    refuses: Arc<AtomicBool>,
 }
 
 /// Keeps a link's connection.
@@ -34,6 +39,7 @@ pub(super) struct Keeper {
     dialer: Arc<Dialer>,
     state: watch::Sender<State>,
     complaints: mpsc::Receiver<Complaint>,
+    refuses: Arc<AtomicBool>,
 }
 
 #[derive(Clone)]
@@ -58,11 +64,13 @@ pub(super) fn link(dialer: Arc<Dialer>) -> (Link, Keeper) {
         state,
         complaints,
         permits: Semaphore::new(IN_FLIGHT),
+        refuses: Arc::default(),
     };
     let keeper = Keeper {
         dialer,
         state: sender,
         complaints: receiver,
+        refuses: Arc::clone(&link.refuses),
     };
     (link, keeper)
 }
@@ -71,6 +79,11 @@ impl Link {
     /// Whether there is a connection that answers.
     pub(super) fn is_up(&self) -> bool {
         matches!(&*self.state.borrow(), State::Up(..))
+    }
+
+    /// Whether it was Redis itself that refused the last time: who asks, or what was asked.
+    pub(super) fn refuses(&self) -> bool {
+        self.refuses.load(Ordering::Relaxed)
     }
 
     /// Runs a script, over again where its answer was lost.
@@ -104,7 +117,7 @@ impl Link {
         };
         timeout(OVERALL, self.send_until_answered(command))
             .await
-            .unwrap_or_else(|_| Err(Failure::Told(NO_ANSWER.to_owned())))
+            .unwrap_or_else(|_| Err(Failure::Told(Trouble::NoAnswer.to_string())))
     }
 
     async fn send_until_answered(&self, command: &Cmd) -> Result<Value, Failure> {
@@ -120,16 +133,18 @@ impl Link {
                 Ok(Ok(value)) => return Ok(value),
                 Ok(Err(error)) if is_unknown_script(&error) => return Err(Failure::Unknown),
                 Ok(Err(error)) if !is_about_connection(&error) => {
-                    return Err(Failure::Told(describe(&error)));
+                    let trouble = Trouble::from(&error);
+                    self.note(&trouble);
+                    return Err(Failure::Told(trouble.to_string()));
                 }
                 Ok(Err(error)) => {
                     self.complain(number, true);
-                    why = Some(describe(&error));
+                    why = Some(Trouble::from(&error).to_string());
                     failed = number;
                 }
                 Err(_) => {
                     self.complain(number, false);
-                    return Err(Failure::Told(NO_ANSWER.to_owned()));
+                    return Err(Failure::Told(Trouble::NoAnswer.to_string()));
                 }
             }
         }
@@ -146,6 +161,13 @@ impl Link {
         match &*settled.ok()? {
             State::Up(number, connection) => Some((*number, connection.clone())),
             State::DownSince(_) => None,
+        }
+    }
+
+    /// Once for each connection is enough: a user with too few rights is refused at every command.
+    fn note(&self, trouble: &Trouble) {
+        if trouble.is_refusal() && !self.refuses.swap(true, Ordering::Relaxed) {
+            tracing::warn!(error = %trouble, "Redis refuses a command, see session.store (or session.shared)");
         }
     }
 
@@ -208,6 +230,7 @@ impl Keeper {
                         tracing::info!("connected to Redis");
                         told = Told::Up;
                     }
+                    self.refuses.store(false, Ordering::Relaxed);
                     number += 1;
                     let begun = Instant::now();
                     self.state
@@ -227,9 +250,20 @@ impl Keeper {
                 }
                 was_up
             });
-            if told != Told::Down {
-                tracing::warn!(error = why, "Redis is not there; trying again until it is");
-                told = Told::Down;
+            let is_refusal = why.is_refusal();
+            self.refuses.store(is_refusal, Ordering::Relaxed);
+            let tells = if is_refusal {
+                Told::Refused
+            } else {
+                Told::Down
+            };
+            if told != tells {
+                if is_refusal {
+                    tracing::warn!(error = %why, "Redis refuses the gate, see session.store (or session.shared); trying again until it does not");
+                } else {
+                    tracing::warn!(error = %why, "Redis is not there; trying again until it is");
+                }
+                told = tells;
             }
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -239,16 +273,16 @@ impl Keeper {
     }
 
     /// Returns, with the reason, when the connection is of no use any more.
-    async fn watch_over(&mut self, number: u64, mut connection: Connection) -> String {
+    async fn watch_over(&mut self, number: u64, mut connection: Connection) -> Trouble {
         let mut beat = interval(BEAT);
         loop {
             tokio::select! {
                 complaint = self.complaints.recv() => match complaint {
-                    None => return "nobody uses it".to_owned(),
+                    None => return Trouble::Other("nobody uses it".to_owned()),
                     Some(complaint) if complaint.number < number => continue,
                     // In a cluster any of many servers may be meant: they are all looked up anew.
                     Some(complaint) if complaint.is_broken || connection.is_cluster() => {
-                        return "a command met a broken connection".to_owned();
+                        return Trouble::Other("a command met a broken connection".to_owned());
                     }
                     Some(_) => {}
                 },
@@ -256,8 +290,8 @@ impl Keeper {
             }
             match timeout(BEAT, connection.send(&redis::cmd("PING"))).await {
                 Ok(Ok(_)) => {}
-                Ok(Err(error)) => return describe(&error),
-                Err(_) => return NO_ANSWER.to_owned(),
+                Ok(Err(error)) => return Trouble::from(&error),
+                Err(_) => return Trouble::NoAnswer,
             }
         }
     }
@@ -269,6 +303,7 @@ enum Told {
     Nothing,
     Up,
     Down,
+    Refused,
 }
 
 /// How long one command may take.

@@ -5,6 +5,7 @@
 //! used is told in the background ([`touches`]). Revocations go their own way ([`news`]). When Redis does not answer,
 //! a recent copy vouches, and everybody else is asked to come back: never is somebody let in, or out, for want of it.
 
+mod ask;
 mod copies;
 mod dial;
 mod directory;
@@ -14,6 +15,7 @@ mod link;
 mod news;
 mod script;
 mod touches;
+mod trouble;
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,7 +30,7 @@ use tokio_util::{
     task::TaskTracker,
 };
 
-pub use self::directory::RedisDirectory;
+pub use self::{ask::ask, directory::RedisDirectory, trouble::Trouble};
 use self::{
     copies::{Copies, has_ended},
     dial::Dialer,
@@ -36,7 +38,7 @@ use self::{
     hearing::{Hearing, Listener},
     layout::{Message, Name, Stored, hex},
     link::Link,
-    news::News,
+    news::{Kind, News},
     touches::Touches,
 };
 use super::{Found, Id, LEASE, Record, Store, StoreError};
@@ -81,19 +83,23 @@ impl Redis {
         let hearing = Arc::<Hearing>::default();
         let touches = Arc::<Touches>::default();
         let missed = Arc::<Notify>::default();
-        let news = News {
+        let news = [Kind::Vouched, Kind::Unsigned].map(|kind| News {
             link: Arc::clone(&link),
-            key: format!("sidegate:{gate}:revocations"),
+            key: format!("sidegate:{gate}:revocations{}", kind.suffix()),
+            kind,
             channel: channel.clone(),
             revocations: Arc::clone(revocations),
             lifetime: lifetimes.lifetime + Duration::from_mins(1),
-        };
+        });
         let (feed, queue) = mpsc::channel(WAITING_REVOCATIONS);
+        let (unsigned_feed, unsigned_queue) = mpsc::channel(WAITING_UNSIGNED);
         revocations.await_news();
-        revocations.tell(feed);
+        revocations.tell(feed, unsigned_feed);
 
         let (telling, stop) = (TaskTracker::new(), CancellationToken::new());
-        telling.spawn(news.clone().tell(queue, stop.clone()));
+        for (news, queue) in news.iter().zip([queue, unsigned_queue]) {
+            telling.spawn(news.clone().tell(queue, stop.clone()));
+        }
         telling.spawn(touches::run(
             Arc::clone(&touches),
             Arc::clone(&link),
@@ -112,7 +118,7 @@ impl Redis {
             missed: Arc::clone(&missed),
         };
         let beat = hearing::beat(Arc::clone(&link), own_channel);
-        let learn = news.learn(missed);
+        let learn = news::learn(news, missed);
         tokio::spawn(listening.clone().run_until_cancelled_owned(async move {
             tokio::join!(keeper.run(), listener.run(), beat, learn);
         }));
@@ -328,6 +334,10 @@ impl Store for Redis {
     fn is_ready(&self) -> bool {
         self.link.is_up()
     }
+
+    fn refuses(&self) -> bool {
+        self.link.refuses()
+    }
 }
 
 fn name_of(gate: [&str; 2]) -> String {
@@ -341,5 +351,7 @@ fn name_of(gate: [&str; 2]) -> String {
 
 /// Revocations that may wait for Redis; a hundred bytes each.
 const WAITING_REVOCATIONS: usize = 100_000;
+/// The same of those that nobody signed; beyond, they are refused.
+const WAITING_UNSIGNED: usize = 10_000;
 /// How long a stop waits for what Redis should still be told.
 const FINISH: Duration = Duration::from_secs(2);

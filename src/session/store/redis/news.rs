@@ -1,11 +1,13 @@
 //! Revocations, told to the other replicas and learnt from them.
 //!
-//! They stand in one sorted set, by when Redis took them. One that was told is in the set or still tried; those of
-//! others are heard of at once and looked for every two seconds. So none is lost to a message that is.
+//! They stand in two sorted sets, those that nobody signed apart, numbered in the order in which Redis took them. One that
+//! was told is in its set or still tried; those of others are heard of at once and looked for every two seconds. So none
+//! is lost to a message that is. A look reads on behind the newest one that is known, however many there are; where that
+//! one is not where it was, the set is another's (a failover, a restart) or was let go of, and all of it is read again.
 
 use std::{sync::Arc, time::Duration};
 
-use redis::{Cmd, FromRedisValue as _, Value};
+use redis::{FromRedisValue as _, Value};
 use tokio::{
     sync::{Notify, mpsc},
     time::{interval, sleep},
@@ -22,15 +24,42 @@ use crate::session::{
     store::StoreError,
 };
 
-/// The set of all revocations of one gate's replicas.
+/// Which revocations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// That somebody vouches for.
+    Vouched,
+    /// That nobody signed.
+    Unsigned,
+}
+
+impl Kind {
+    /// What follows the key's name.
+    pub(super) fn suffix(self) -> &'static str {
+        match self {
+            Self::Vouched => "",
+            Self::Unsigned => ":unsigned",
+        }
+    }
+}
+
+/// A set of revocations of one gate's replicas.
 #[derive(Clone)]
 pub(super) struct News {
     pub(super) link: Arc<Link>,
+    pub(super) kind: Kind,
     pub(super) key: String,
     pub(super) channel: String,
     pub(super) revocations: Arc<Revocations>,
     /// For how long one counts.
     pub(super) lifetime: Duration,
+}
+
+/// How far a set was read: its newest member then, and that one's number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Mark {
+    member: Vec<u8>,
+    number: u64,
 }
 
 impl News {
@@ -56,101 +85,145 @@ impl News {
         }
     }
 
-    async fn tell_one(&self, revocation: &Revocation) -> Result<Value, StoreError> {
-        let (member, message) = (
-            encode_revocation(revocation),
-            Message::Revoked(*revocation).encode(),
-        );
-        let lifetime = self.lifetime.as_millis().to_string();
-        let arguments: [&[u8]; 4] = [
+    async fn tell_one(&self, revocation: &Revocation) -> Result<(), StoreError> {
+        let capacity = self.revocations.capacity();
+        let (message, most, surplus) = match self.kind {
+            Kind::Vouched => {
+                let most = capacity.vouched;
+                (Message::Revoked(*revocation), most, most.div_ceil(100))
+            }
+            Kind::Unsigned => {
+                let most = capacity.unsigned_at_most();
+                (Message::RevokedUnsigned(*revocation), most, 0)
+            }
+        };
+        let (member, message) = (encode_revocation(revocation), message.encode());
+        let [lifetime, most, surplus] = [self.lifetime.as_millis(), most.into(), surplus.into()]
+            .map(|number| number.to_string());
+        let arguments: [&[u8]; 6] = [
             &member,
             lifetime.as_bytes(),
             self.channel.as_bytes(),
             &message,
+            most.as_bytes(),
+            surplus.as_bytes(),
         ];
-        self.link.run(&script::REVOKE, &self.key, &arguments).await
+        let answer = self
+            .link
+            .run(&script::REVOKE, &self.key, &arguments)
+            .await?;
+        match answer {
+            Value::Int(0) => tracing::error!(
+                "a front-channel logout is not told to the other replicas: too many are remembered"
+            ),
+            Value::Int(2) => tracing::error!(
+                limit = capacity.vouched,
+                "too many revocations: the oldest are forgotten, and every session of before has ended with them"
+            ),
+            _ => {}
+        }
+        Ok(())
     }
 
-    /// Learns all at first and whenever something may have been missed, and looks for new ones in between.
-    pub(super) async fn learn(self, missed: Arc<Notify>) {
-        let mut beat = interval(BEAT);
-        let mut newest = None;
+    /// Learns what is behind `mark`, or all. Gives how far that is.
+    async fn learn_behind(&self, mark: Option<&Mark>) -> Result<Option<Mark>, StoreError> {
+        if let Some(mark) = mark
+            && let Some(newest) = self.read_on(Some(mark)).await?
+        {
+            return Ok(Some(newest));
+        }
+        self.read_on(None).await
+    }
+
+    /// Learns what is behind `mark`, or all. None where the mark is not there; or where there is nothing at all.
+    async fn read_on(&self, mark: Option<&Mark>) -> Result<Option<Mark>, StoreError> {
+        let mut newest = mark.cloned();
+        // From the mark itself: that it is still there shows that nothing was put in its place.
+        let mut from = mark.map_or_else(|| "-inf".to_owned(), |mark| mark.number.to_string());
+        let mut is_there = mark.is_none();
         loop {
-            let may_miss = tokio::select! {
-                () = missed.notified() => true,
-                _ = beat.tick() => false,
-            };
-            let outcome = match newest {
-                Some(newest) if !may_miss => self.learn_since(newest).await,
-                _ => self.learn_all().await,
-            };
-            match outcome {
-                Ok(found) => {
-                    newest = Some(found);
-                    self.revocations.caught_up();
+            let page = self.page(&from).await?;
+            is_there = is_there || page.iter().any(|member| Some(member) == mark);
+            if !is_there {
+                return Ok(None);
+            }
+            for revocation in page.iter().filter_map(|one| decode_revocation(&one.member)) {
+                match self.kind {
+                    Kind::Vouched => self.revocations.learn(revocation),
+                    Kind::Unsigned => self.revocations.learn_unsigned(revocation),
+                };
+            }
+            let is_last = page.len() < PAGE;
+            newest = page.into_iter().last().or(newest);
+            match &newest {
+                // Inclusive: an earlier version gave the same number to what came within a millisecond.
+                Some(newest) if !is_last && from != newest.number.to_string() => {
+                    from = newest.number.to_string();
                 }
-                Err(error) => {
-                    tracing::debug!(%error, "revocations of other replicas cannot be learnt");
-                    // All over again: how long it lasts is not known.
-                    newest = None;
-                }
+                Some(newest) if !is_last => from = format!("({}", newest.number),
+                _ => return Ok(newest),
             }
         }
     }
 
-    /// The newest first: what is added meanwhile shifts others down, where they are met again and not missed.
-    async fn learn_all(&self) -> Result<u64, StoreError> {
-        let mut newest = 0;
-        for start in (0..).step_by(PAGE) {
-            let mut command = redis::cmd("ZREVRANGE");
-            command.arg(&self.key).arg(start).arg(start + PAGE - 1);
-            let (count, latest) = self.learn_page(command).await?;
-            newest = newest.max(latest);
-            if count < PAGE {
-                break;
-            }
-        }
-        Ok(newest)
-    }
-
-    async fn learn_since(&self, newest: u64) -> Result<u64, StoreError> {
-        // A failover may lead to a server whose clock is behind.
-        let overlap = u64::try_from(OVERLAP.as_millis()).unwrap_or(u64::MAX);
-        let mut command = redis::cmd("ZREVRANGEBYSCORE");
-        command
-            .arg(&self.key)
-            .arg("+inf")
-            .arg(newest.saturating_sub(overlap));
-        let (_, latest) = self.learn_page(command).await?;
-        Ok(latest.max(newest))
-    }
-
-    async fn learn_page(&self, mut command: Cmd) -> Result<(usize, u64), StoreError> {
-        command.arg("WITHSCORES");
+    async fn page(&self, from: &str) -> Result<Vec<Mark>, StoreError> {
+        let mut command = redis::cmd("ZRANGEBYSCORE");
+        command.arg(&self.key).arg(from).arg("+inf");
+        command.arg("WITHSCORES").arg("LIMIT").arg(0).arg(PAGE);
         let answer = self.link.send(&command).await?;
         let page = Vec::<(Vec<u8>, f64)>::from_redis_value(answer);
         let page = page.map_err(|_| StoreError("revocations are no list".to_owned()))?;
-        let mut newest = 0;
-        for (member, score) in &page {
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "milliseconds since 1970"
-            )]
-            let score = *score as u64;
-            newest = newest.max(score);
-            if let Some(revocation) = decode_revocation(member) {
-                self.revocations.learn(revocation);
-            }
-        }
-        Ok((page.len(), newest))
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "milliseconds since 1970"
+        )]
+        let mark = |(member, number)| Mark {
+            member,
+            number: number as u64,
+        };
+        Ok(page.into_iter().map(mark).collect())
     }
+
+    async fn count(&self) -> Result<u64, StoreError> {
+        let mut command = redis::cmd("ZCARD");
+        command.arg(&self.key);
+        match self.link.send(&command).await? {
+            Value::Int(count) => Ok(count.unsigned_abs()),
+            _ => Err(StoreError("revocations are no list".to_owned())),
+        }
+    }
+}
+
+/// Learns all at first, and what is new from then on: every two seconds, and when something may have been missed.
+pub(super) async fn learn([vouched, unsigned]: [News; 2], missed: Arc<Notify>) {
+    let mut beat = interval(BEAT);
+    let mut marks = [None, None];
+    loop {
+        tokio::select! {
+            () = missed.notified() => {}
+            _ = beat.tick() => {}
+        }
+        if let Err(error) = learn_both([&vouched, &unsigned], &mut marks).await {
+            tracing::debug!(%error, "revocations of other replicas cannot be learnt");
+        }
+    }
+}
+
+async fn learn_both(
+    [vouched, unsigned]: [&News; 2],
+    [mark, unsigned_mark]: &mut [Option<Mark>; 2],
+) -> Result<(), StoreError> {
+    *mark = vouched.learn_behind(mark.as_ref()).await?;
+    *unsigned_mark = unsigned.learn_behind(unsigned_mark.as_ref()).await?;
+    let revocations = &vouched.revocations;
+    revocations.note_unsigned_elsewhere(unsigned.count().await?);
+    revocations.caught_up();
+    Ok(())
 }
 
 /// How often new ones are looked for. With what a look may take, less than five seconds.
 const BEAT: Duration = Duration::from_secs(2);
-/// How far back.
-const OVERLAP: Duration = Duration::from_mins(1);
 /// Revocations asked for at once.
 const PAGE: usize = 2_000;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);

@@ -139,16 +139,43 @@ return 1
 "
 );
 
-/// revocations' key; revocation, milliseconds that it counts, channel, message. Ordered by the server's clock, so that
-/// those of the replicas need not agree.
+/// revocations' key; revocation, milliseconds that it counts, channel, message, how many there may be, how many of the
+/// oldest are let go of then. 1; 2 where it made room; 0 where there is none.
+///
+/// Each has a number of its own, above all before: readers go on where they were. It is the server's clock, so that
+/// those of the replicas need not agree, and goes on where a failover finds a clock that is behind. The oldest go with
+/// every session of before, as far back as their replicas' clocks and this one say.
 pub(super) static REVOKE: Known = known!(
     r"
+local whole = function(number) return string.format('%.0f', number) end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('ZADD', KEYS[1], string.format('%.0f', now), ARGV[1])
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now - tonumber(ARGV[2])))
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', whole(now - tonumber(ARGV[2])))
+local newest = redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+local number = math.max(now, newest[2] and tonumber(newest[2]) + 1 or 0)
+local outcome = 1
+if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[5]) then
+    local surplus = tonumber(ARGV[6])
+    if surplus == 0 then
+        return 0
+    end
+    local last = 0
+    for _, old in ipairs(redis.call('ZRANGE', KEYS[1], 0, surplus - 1)) do
+        if string.len(old) == 25 then
+            last = math.max(last, (struct.unpack('>I8', old, 18)))
+        end
+    end
+    last = math.min(last, tonumber(time[1]))
+    local all = 'e' .. string.rep('\0', 16) .. struct.pack('>I8', last)
+    redis.call('ZREMRANGEBYRANK', KEYS[1], 0, surplus - 1)
+    redis.call('ZADD', KEYS[1], 'NX', whole(number), all)
+    redis.call('PUBLISH', ARGV[3], 'r' .. all)
+    number = number + 1
+    outcome = 2
+end
+redis.call('ZADD', KEYS[1], 'NX', whole(number), ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 redis.call('PUBLISH', ARGV[3], ARGV[4])
-return 1
+return outcome
 "
 );

@@ -1,0 +1,145 @@
+//! A line of the access log. Pure: what is known of a request becomes bytes.
+//!
+//! Path and user are a stranger's words. In JSON everything that could end the line, or that a terminal
+//! would obey, is escaped; for a person at a terminal `tracing` quotes it.
+
+use std::{fmt::Write as _, io, net::IpAddr, time::Duration};
+
+use serde::Serialize;
+use serde_json::{Serializer, ser::Formatter};
+use tracing::info;
+
+use super::RequestId;
+use crate::{answer::when, clock::Timestamp};
+
+/// The target of access lines in `log` and `RUST_LOG`: `sidegate::access=off` turns them off alone.
+pub const TARGET: &str = "sidegate::access";
+
+/// What a line says of a request.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct AccessLine<'a> {
+    /// The request's method.
+    pub method: &'a str,
+    /// Its path, without the query, which may hold secrets.
+    pub path: &'a str,
+    /// The answer's status.
+    pub status: u16,
+    /// How long it took until the answer's head, or until the client went away.
+    pub milliseconds: f64,
+    /// The client's address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<IpAddr>,
+    /// Who is signed in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<&'a str>,
+    /// What the gate decided.
+    pub verdict: &'a str,
+    /// What a person debugging needs beside the verdict.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<&'a str>,
+    /// The name of the request.
+    pub request_id: RequestId,
+}
+
+/// A line as `tracing` would write it, fields, order and all: users have one parser for both.
+#[derive(Serialize)]
+struct JsonLine<'a> {
+    timestamp: &'a str,
+    level: &'static str,
+    #[serde(flatten)]
+    line: &'a AccessLine<'a>,
+    target: &'static str,
+}
+
+impl AccessLine<'_> {
+    /// Appends the line to `lines` as JSON, at a quarter of what it costs through `tracing`.
+    pub fn write_json(&self, timestamp: &str, lines: &mut Vec<u8>) {
+        let begin = lines.len();
+        let mut serializer = Serializer::with_formatter(&mut *lines, Inert);
+        let line = JsonLine {
+            timestamp,
+            level: "INFO",
+            line: self,
+            target: TARGET,
+        };
+        // Memory takes everything, and none of the fields can fail; half a line would be worse than none.
+        match line.serialize(&mut serializer) {
+            Ok(()) => lines.push(b'\n'),
+            Err(_) => lines.truncate(begin),
+        }
+    }
+
+    /// Hands the line to `tracing`, which makes text of it.
+    pub fn tell(&self) {
+        info!(
+            target: TARGET,
+            method = self.method,
+            path = self.path,
+            status = self.status,
+            milliseconds = self.milliseconds,
+            client = self.client.map(tracing::field::display),
+            user = self.user,
+            verdict = self.verdict,
+            detail = self.detail,
+            request_id = %self.request_id,
+        );
+    }
+}
+
+/// Compact JSON that is safe to print: beside what JSON has to escape also DEL and the control characters
+/// beyond ASCII, among which a terminal finds a second ESC `[`.
+struct Inert;
+
+impl Formatter for Inert {
+    fn write_string_fragment<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        // Nearly always: what is below the space never comes here. Many bytes are compared at once this way.
+        if fragment.bytes().fold(0, u8::max) < 0x7f {
+            return writer.write_all(fragment.as_bytes());
+        }
+        let mut rest = fragment;
+        while let Some(place) = rest.find(char::is_control) {
+            let (plain, control) = rest.split_at(place);
+            let mut following = control.chars();
+            let code = following.next().map_or(0, u32::from);
+            write!(writer, "{plain}\\u{code:04x}")?;
+            rest = following.as_str();
+        }
+        writer.write_all(rest.as_bytes())
+    }
+}
+
+/// The time of day as lines begin with it. All but its fraction is made once a second.
+#[derive(Debug)]
+pub struct Stamp {
+    second: Option<u64>,
+    text: String,
+}
+
+impl Stamp {
+    /// One that has seen no time yet.
+    pub const fn new() -> Self {
+        Self {
+            second: None,
+            text: String::new(),
+        }
+    }
+
+    /// `2026-11-22T07:50:00.000123Z`, in UTC.
+    pub fn at(&mut self, since_epoch: Duration) -> &str {
+        if self.second != Some(since_epoch.as_secs()) {
+            self.second = Some(since_epoch.as_secs());
+            self.text = when::rfc3339(Timestamp(since_epoch.as_secs()));
+        }
+        // Up to the second; the rest is the last one's fraction, or the zone.
+        self.text.truncate("2026-11-22T07:50:00".len());
+        _ = write!(self.text, ".{:06}Z", since_epoch.subsec_micros());
+        &self.text
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,217 @@
+use super::*;
+use crate::session::Identity;
+
+fn session(subject: &str, created_at: u64) -> Session {
+    let identity = Identity::of("corp", subject);
+    Session {
+        provider_session: Some("sid-1".into()),
+        ..Session::begin([7; 16], [2; 16], Timestamp(created_at), identity)
+    }
+}
+
+fn revoked(target: Target, not_before: u64) -> Revocations {
+    let revocations = Revocations::new(Duration::from_hours(1));
+    revocations.revoke(Revocation {
+        target,
+        not_before: Timestamp(not_before),
+    });
+    revocations
+}
+
+#[test]
+fn each_target_ends_its_sessions_and_no_others() {
+    for target in [
+        Target::Session([7; 16]),
+        Target::user("corp", "ada"),
+        Target::provider_session("corp", "sid-1"),
+        Target::Everybody,
+    ] {
+        let revocations = revoked(target, 100);
+        assert!(revocations.has_revoked(&session("ada", 99)), "{target:?}");
+        assert!(revocations.has_revoked(&session("ada", 100)), "{target:?}");
+        let is_one = target == Target::Session([7; 16]);
+        assert_eq!(
+            revocations.has_revoked(&session("ada", 101)),
+            is_one,
+            "{target:?}"
+        );
+    }
+    for target in [
+        Target::Session([8; 16]),
+        Target::user("corp", "bob"),
+        Target::user("corpa", "da"),
+        Target::provider_session("other", "sid-1"),
+    ] {
+        let revocations = revoked(target, 100);
+        assert!(!revocations.has_revoked(&session("ada", 1)), "{target:?}");
+    }
+}
+
+#[test]
+fn nothing_revoked_is_nothing_ended() {
+    let revocations = Revocations::new(Duration::from_hours(1));
+    assert!(!revocations.has_revoked(&session("ada", 0)));
+}
+
+#[test]
+fn an_older_revocation_does_not_undo_a_newer_one() {
+    for target in [Target::Session([7; 16]), Target::Everybody] {
+        let revocations = revoked(target, 100);
+        let changes = revocations.changes();
+        let not_before = Timestamp(50);
+        revocations.learn(Revocation { target, not_before });
+        assert!(revocations.has_revoked(&session("ada", 100)));
+        assert!(!changes.has_changed().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn what_is_revoked_here_goes_out_and_what_is_learnt_does_not() {
+    let revocations = Revocations::new(Duration::from_hours(1));
+    let (feed, mut out) = mpsc::channel(8);
+    let (unsigned_feed, mut unsigned_out) = mpsc::channel(1);
+    revocations.tell(feed, unsigned_feed);
+    let here = Revocation {
+        target: Target::Session([1; 16]),
+        not_before: Timestamp(1),
+    };
+    let elsewhere = Revocation {
+        target: Target::Session([2; 16]),
+        ..here
+    };
+    let mut changes = revocations.changes();
+    revocations.learn(elsewhere);
+    revocations.revoke(here);
+    assert!(changes.has_changed().unwrap());
+    assert_eq!(*changes.borrow_and_update(), 2);
+    assert_eq!(out.recv().await, Some(here));
+    assert!(out.try_recv().is_err());
+
+    // Neither waits for the other, and what was told is not told again.
+    revocations.revoke(here);
+    let frame = |sid: &str| Revocation {
+        target: Target::provider_session("corp", sid),
+        ..here
+    };
+    assert_eq!(revocations.revoke_unsigned(frame("1")), Ok(()));
+    assert_eq!(revocations.revoke_unsigned(frame("2")), Err(Full));
+    revocations.revoke(frame("2"));
+    assert_eq!(out.recv().await, Some(frame("2")));
+    assert_eq!(unsigned_out.recv().await, Some(frame("1")));
+    assert!(unsigned_out.try_recv().is_err());
+}
+
+fn small() -> Revocations {
+    let capacity = Capacity {
+        vouched: 100,
+        unsigned: 50,
+    };
+    Revocations::bounded(Duration::from_hours(1), capacity)
+}
+
+#[test]
+fn a_flood_of_what_nobody_signed_is_refused_and_drives_nothing_out() {
+    let revocations = small();
+    let not_before = Timestamp(1_000);
+    let frame = |sid: &str| Revocation {
+        target: Target::provider_session("corp", sid),
+        not_before,
+    };
+    let own = Target::Session([7; 16]);
+    revocations.revoke(Revocation {
+        target: own,
+        not_before,
+    });
+    assert_eq!(revocations.revoke_unsigned(frame("sid-1")), Ok(()));
+    let mut refused = 0;
+    for number in 0..2_000 {
+        refused += usize::from(
+            revocations
+                .revoke_unsigned(frame(&number.to_string()))
+                .is_err(),
+        );
+    }
+    assert_eq!(refused, 2_000 - 49);
+    assert!(
+        revocations.has_revoked(&session("ada", 1_000)),
+        "signed out"
+    );
+    let framed = Session {
+        id: [8; 16],
+        ..session("bob", 900)
+    };
+    assert!(
+        revocations.has_revoked(&framed),
+        "the frame that was accepted"
+    );
+    let other = Session {
+        provider_session: Some("sid-2".into()),
+        ..framed
+    };
+    assert!(
+        !revocations.has_revoked(&other),
+        "nobody else's session ended"
+    );
+    // Where others remember as many, it is the same.
+    let revocations = small();
+    revocations.note_unsigned_elsewhere(50);
+    assert_eq!(revocations.revoke_unsigned(frame("sid-1")), Err(Full));
+}
+
+#[test]
+fn beyond_the_bound_whoever_signed_out_stays_out() {
+    let revocations = small();
+    for number in 0..150_u8 {
+        revocations.revoke(Revocation {
+            target: Target::Session([number; 16]),
+            not_before: Timestamp(1_000 + u64::from(number)),
+        });
+        revocations.vouched.run_pending_tasks();
+    }
+    for number in 0..150_u8 {
+        let signed_out = Session {
+            id: [number; 16],
+            ..session("ada", 500 + u64::from(number))
+        };
+        assert!(revocations.has_revoked(&signed_out), "{number}");
+    }
+    // Hearing of the oldest again, from other replicas, drives out nobody else's.
+    for number in 0..150_u8 {
+        revocations.learn(Revocation {
+            target: Target::Session([number; 16]),
+            not_before: Timestamp(1_000 + u64::from(number)),
+        });
+        revocations.vouched.run_pending_tasks();
+    }
+    let fresh = Session {
+        id: [200; 16],
+        ..session("ada", 1_100)
+    };
+    assert!(
+        !revocations.has_revoked(&fresh),
+        "of after what was forgotten"
+    );
+    let old = Session {
+        created_at: Timestamp(1_000),
+        ..fresh
+    };
+    assert!(revocations.has_revoked(&old), "of before");
+}
+
+#[test]
+fn a_clock_that_is_ahead_ends_nobody_for_good() {
+    let revocations = small();
+    for number in 0..150_u8 {
+        revocations.revoke(Revocation {
+            target: Target::Session([number; 16]),
+            not_before: Timestamp(u64::MAX),
+        });
+    }
+    revocations.vouched.run_pending_tasks();
+    let soon = clock::now().after(Duration::from_secs(5));
+    let fresh = Session {
+        id: [200; 16],
+        ..session("ada", soon.0)
+    };
+    assert!(!revocations.has_revoked(&fresh));
+}

@@ -1,0 +1,128 @@
+//! Why Redis is of no use right now, in words that hold no secret: nothing that the server said but its code is
+//! repeated, because a server may quote what it was sent.
+
+use std::fmt;
+
+use redis::{ErrorKind, RedisError, ServerErrorKind};
+
+/// Why Redis is of no use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Nothing came within the time it has.
+    NoAnswer,
+    /// Nobody listens there.
+    NobodyThere,
+    /// The connection did not come about, or broke.
+    Lost,
+    /// It does not know this user, or this is not the password.
+    WrongPassword,
+    /// It wants a password and got none.
+    NoPassword,
+    /// This user may not do what sessions need.
+    NotPermitted,
+    /// Its answer was an error with this code.
+    Says(String),
+    /// The sentinels know no master of the name they were asked for.
+    UnknownMaster,
+    /// No sentinel was of use; this is the last one's trouble.
+    Sentinel(Box<Self>),
+    /// Anything else.
+    Other(String),
+}
+
+impl Trouble {
+    /// Whether Redis is there and refuses who asks, or what is asked: that does not pass by itself.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::WrongPassword | Self::NoPassword | Self::NotPermitted => true,
+            Self::Sentinel(trouble) => trouble.is_refusal(),
+            _ => false,
+        }
+    }
+
+    /// What to look at first.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::NobodyThere => "see whether it runs, and whether host and port are its own",
+            Self::NoAnswer => {
+                "see host and port, whether a firewall stands between, and whether it speaks TLS: rediss:// is with TLS, \
+                 redis:// is without"
+            }
+            Self::Lost => {
+                "see whether the host's name is right, and whether it speaks TLS: rediss:// is with TLS and a \
+                 certificate that is trusted here, redis:// is without"
+            }
+            Self::WrongPassword => {
+                "see user and password in redis://USER:PASSWORD@HOST; what is neither letter nor digit is written \
+                 as in an address, @ as %40"
+            }
+            Self::NoPassword => "write redis://:PASSWORD@HOST, or redis://USER:PASSWORD@HOST",
+            Self::NotPermitted => "docs/sessions.md has what a user of its own needs",
+            Self::Says(code) => match code.as_str() {
+                "READONLY" => {
+                    "this is a replica, which takes no writes: name the server it follows, or the sentinels"
+                }
+                "LOADING" => "it still reads its data: ask again in a while",
+                "CLUSTERDOWN" | "MOVED" => "see `redis-cli cluster info`",
+                _ => "its own log says more",
+            },
+            Self::UnknownMaster => {
+                "the name stands after the slash in redis-sentinel://S1,S2/MASTER; `redis-cli sentinel masters` tells it"
+            }
+            Self::Sentinel(trouble) => trouble.hint(),
+            Self::Other(_) => {
+                "see host, user and password in the address, and the server's own log"
+            }
+        }
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoAnswer => formatter.write_str("no answer in time"),
+            Self::NobodyThere => formatter.write_str("connection refused"),
+            Self::Lost => formatter.write_str("connection lost"),
+            Self::WrongPassword => {
+                formatter.write_str("Redis does not take the user or password (WRONGPASS)")
+            }
+            Self::NoPassword => formatter.write_str("Redis wants a password (NOAUTH)"),
+            Self::NotPermitted => {
+                formatter.write_str("the user may not do in Redis what is needed (NOPERM)")
+            }
+            Self::Says(code) => write!(formatter, "Redis says {code}"),
+            Self::UnknownMaster => formatter.write_str("knows no master of this name"),
+            Self::Sentinel(trouble) => write!(formatter, "sentinel: {trouble}"),
+            Self::Other(why) => formatter.write_str(why),
+        }
+    }
+}
+
+impl From<RedisError> for Trouble {
+    fn from(error: RedisError) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&RedisError> for Trouble {
+    fn from(error: &RedisError) -> Self {
+        let code = error.code().filter(|code| {
+            code.len() <= 20
+                && code
+                    .bytes()
+                    .all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+        });
+        match (error.kind(), code) {
+            (_, Some("NOAUTH")) => Self::NoPassword,
+            (_, Some("NOPERM")) | (ErrorKind::Server(ServerErrorKind::NoPerm), _) => {
+                Self::NotPermitted
+            }
+            (ErrorKind::AuthenticationFailed, _) | (_, Some("WRONGPASS")) => Self::WrongPassword,
+            _ if error.is_timeout() => Self::NoAnswer,
+            _ if error.is_connection_refusal() => Self::NobodyThere,
+            (ErrorKind::Io, _) => Self::Lost,
+            (_, Some(code)) => Self::Says(code.to_owned()),
+            _ => Self::Other(error.category().to_owned()),
+        }
+    }
+}
