@@ -177,7 +177,10 @@ async fn chunks_count_and_a_length_beside_them_does_not() {
     let reply = scripted.browser().get("/").await;
     assert_eq!(reply.text(), "hello");
     assert_ne!(
-        reply.headers.get("content-length").map(http::HeaderValue::as_bytes),
+        reply
+            .headers
+            .get("content-length")
+            .map(http::HeaderValue::as_bytes),
         Some(&b"3"[..])
     );
 }
