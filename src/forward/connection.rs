@@ -176,7 +176,9 @@ impl Connection {
 
     /// Reads some bytes; none at the end.
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.input.capacity() - self.input.len() < self.next_read / 2 {
+        // From the beginning of the buffer, where it is free: what was just used is in the processor's cache.
+        let at_beginning = self.input.is_empty() && self.input.try_reclaim(self.next_read);
+        if !at_beginning && self.input.capacity() - self.input.len() < self.next_read / 2 {
             self.input.reserve(self.next_read);
         }
         let room = self.input.capacity() - self.input.len();

@@ -34,42 +34,54 @@ enum Failure {
 
 /// Sends a request and reads the head of its answer. `lease` is a connection at hand. What is left of the
 /// request then goes on in a task of its own, as long as it moves within `patience`.
-pub(super) async fn exchange(
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an `async fn` keeps what it is given twice, in each request's future"
+)]
+pub(super) fn exchange(
     upstream: &Arc<Upstream>,
     lease: Option<Lease>,
     mut outgoing: Outgoing,
     upload: Option<Arc<Upload>>,
     patience: Duration,
-) -> Result<Exchange, ForwardError> {
-    let connect = async || upstream.connect().await.map_err(ForwardError::Broken);
-    let mut lease = match lease {
-        Some(lease) => lease,
-        None => Box::pin(connect()).await?,
-    };
-    loop {
-        match converse(&mut lease, &mut outgoing).await {
-            Ok((head, is_sent)) => {
-                let upload = if is_sent {
-                    lease.connection.leave_output(outgoing.into_buffer());
-                    None
-                } else {
-                    let writer = lease.connection.writer.take();
-                    writer.map(|writer| tokio::spawn(send_rest(outgoing, writer, upload, patience)))
-                };
-                return Ok(Exchange {
-                    head,
-                    lease,
-                    upload,
-                });
-            }
-            Err(Failure::Silent(_)) if lease.is_reused && outgoing.rewind() => {
-                lease = Box::pin(connect()).await?;
-            }
-            Err(Failure::Silent(error) | Failure::Final(error)) => {
-                return Err(ForwardError::Broken(error));
+) -> impl Future<Output = Result<Exchange, ForwardError>> + Send {
+    async move {
+        let mut lease = match lease {
+            Some(lease) => lease,
+            None => connect(upstream).await?,
+        };
+        loop {
+            match converse(&mut lease, &mut outgoing).await {
+                Ok((head, is_sent)) => {
+                    let upload = if is_sent {
+                        lease.connection.leave_output(outgoing.into_buffer());
+                        None
+                    } else {
+                        let writer = lease.connection.writer.take();
+                        let rest = |writer| send_rest(outgoing, writer, upload, patience);
+                        writer.map(|writer| tokio::spawn(rest(writer)))
+                    };
+                    return Ok(Exchange {
+                        head,
+                        lease,
+                        upload,
+                    });
+                }
+                Err(Failure::Silent(_)) if lease.is_reused && outgoing.rewind() => {
+                    lease = connect(upstream).await?;
+                }
+                Err(Failure::Silent(error) | Failure::Final(error)) => {
+                    return Err(ForwardError::Broken(error));
+                }
             }
         }
     }
+}
+
+/// A fresh connection. Boxed, since few requests need one.
+async fn connect(upstream: &Arc<Upstream>) -> Result<Lease, ForwardError> {
+    let connected = Box::pin(upstream.connect()).await;
+    connected.map_err(ForwardError::Broken)
 }
 
 /// The answer's head, and whether the request was sent to its end before. An upstream may answer before,

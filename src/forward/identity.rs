@@ -133,7 +133,7 @@ fn push_text(text: &[u8], into: &mut Vec<u8>) {
 
 /// As [`push_text`], with `separator` percent-encoded, too.
 fn push_part(text: &[u8], separator: u8, into: &mut Vec<u8>) {
-    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'%' && byte != separator;
+    let is_plain = |byte: u8| IS_PLAIN[usize::from(byte)] && byte != separator;
     if text.first() == Some(&b' ') || text.last() == Some(&b' ') {
         push_escaped(into, text, |byte| is_plain(byte) && byte != b' ');
     } else {
@@ -141,22 +141,20 @@ fn push_part(text: &[u8], separator: u8, into: &mut Vec<u8>) {
     }
 }
 
-/// Whether `keep`, which holds for letters, holds for each byte. Looks at sixteen at a time, which the compiler
-/// makes one step.
-fn all(bytes: &[u8], keep: impl Fn(u8) -> bool) -> bool {
-    let whole = |chunk: &[u8; 16]| chunk.iter().fold(true, |kept, byte| kept & keep(*byte));
-    if let Some(last) = bytes.last_chunk() {
-        bytes.as_chunks().0.iter().all(whole) && whole(last)
-    } else {
-        let mut padded = [b'a'; 16];
-        padded[..bytes.len()].copy_from_slice(bytes);
-        whole(&padded)
+/// Printable ASCII but `%`. A table: most values are too short for more than a byte at a time.
+static IS_PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = b' ';
+    while byte <= b'~' {
+        plain[byte as usize] = byte != b'%';
+        byte += 1;
     }
-}
+    plain
+};
 
 fn push_escaped(into: &mut Vec<u8>, text: &[u8], keep: impl Fn(u8) -> bool) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    if all(text, &keep) {
+    if text.iter().all(|byte| keep(*byte)) {
         return into.extend_from_slice(text);
     }
     for &byte in text {

@@ -13,16 +13,11 @@ mod tunnel;
 mod upstream;
 pub mod websocket;
 
-use std::{
-    io,
-    pin::{Pin, pin},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, pin::Pin, sync::Arc, time::Duration};
 
 use http::{
     HeaderMap, HeaderValue, Response, StatusCode, Version,
-    header::{CONNECTION, CONTENT_LENGTH, UPGRADE},
+    header::{CONNECTION, UPGRADE},
     request::Parts,
 };
 use hyper::upgrade::OnUpgrade;
@@ -134,20 +129,22 @@ impl Forwarder {
         told.write(identity, cookies, length, &mut buffer);
         let outgoing = Outgoing::new(&head.method, buffer, length, body);
         drop((head, forwarding, upgrade));
+        let exchange = exchange(
+            &self.upstream,
+            lease,
+            outgoing,
+            upload.clone(),
+            self.timeout,
+        );
+        // In a box of its own, so that the future of each request stays small.
+        let mut exchange = Box::pin(exchange);
         async move {
-            let exchange = exchange(
-                &self.upstream,
-                lease,
-                outgoing,
-                upload.clone(),
-                self.timeout,
-            );
-            let exchange = pin!(exchange);
+            let exchanged = self.in_time(wait, upload.as_deref(), exchange.as_mut());
             let Exchange {
                 mut head,
                 lease,
                 upload,
-            } = self.in_time(wait, upload.as_deref(), exchange).await?;
+            } = exchanged.await?;
             if head.noted.set_cookie() {
                 cookies.strip_from_response(&mut head.headers);
             }
@@ -257,8 +254,7 @@ impl RequestHead<'_> {
             http1::write_header(&CONNECTION, b"upgrade", into);
             http1::write_header(&UPGRADE, protocol.as_bytes(), into);
         }
-        let said_so = headers.contains_key(CONTENT_LENGTH);
-        http1::end_request(method, length, said_so, into);
+        http1::end_request(method, length, headers, into);
     }
 }
 

@@ -22,7 +22,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{socket::Stream, worker::Worker};
+use super::{flat::Flat, socket::Stream, worker::Worker};
 use crate::{
     body::{Body, BodyError},
     clean::Peer,
@@ -102,7 +102,7 @@ where
     };
     let connection = worker
         .protocol
-        .serve_connection_with_upgrades(TokioIo::new(stream), service);
+        .serve_connection_with_upgrades(TokioIo::new(Flat(stream)), service);
     let watched = worker
         .drain
         .watch(connection, auto::UpgradeableConnection::graceful_shutdown);

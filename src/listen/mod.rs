@@ -5,6 +5,7 @@
 
 mod connection;
 mod drain;
+mod flat;
 mod socket;
 pub mod tls;
 mod worker;

@@ -59,12 +59,19 @@ pub fn write_header(name: &HeaderName, value: &[u8], into: &mut Vec<u8>) {
     into.extend_from_slice(chunked::CRLF);
 }
 
-/// Writes how long the body is, and the empty line. `said_so` is whether the client gave a length: an app may
-/// ask for a `Content-Length: 0` where there is none (RFC 9110 §8.6).
-pub fn end_request(method: &Method, length: RequestBodyLength, said_so: bool, into: &mut Vec<u8>) {
+/// Writes how long the body is, and the empty line. Where there is none, an app may ask for a length all the same
+/// (RFC 9110 §8.6): of a method that has a body as a rule, or where the client, whose `headers` these are, said one.
+pub fn end_request(
+    method: &Method,
+    length: RequestBodyLength,
+    headers: &HeaderMap,
+    into: &mut Vec<u8>,
+) {
     match length {
         RequestBodyLength::None => {
-            if said_so || [Method::POST, Method::PUT, Method::PATCH].contains(method) {
+            let never = [Method::GET, Method::HEAD].contains(method);
+            let always = [Method::POST, Method::PUT, Method::PATCH].contains(method);
+            if always || !never && headers.contains_key(CONTENT_LENGTH) {
                 into.extend_from_slice(b"content-length: 0\r\n");
             }
         }
@@ -96,8 +103,7 @@ mod tests {
         let mut bytes = Vec::new();
         let cookies = |_: &HeaderMap, into: &mut Vec<u8>| into.extend(b"cookie: a=1\r\n");
         begin_request(method, Some(&target), headers, cookies, &mut bytes);
-        let said_so = headers.contains_key(CONTENT_LENGTH);
-        end_request(method, length, said_so, &mut bytes);
+        end_request(method, length, headers, &mut bytes);
         String::from_utf8(bytes).unwrap()
     }
 
