@@ -16,7 +16,7 @@ use crate::{
     deadline::Wait,
     decide::{Permit, Refusal, decide},
     endpoint::{self, Endpoint},
-    forward::{ForwardError, Forwarder, IdentityHeaders},
+    forward::{ForwardError, Forwarder, IdentityHeaders, OwnCookies},
     login::Logins,
     observe::{Record, RequestIds},
     provider::Providers,
@@ -147,8 +147,11 @@ impl Gate {
                 Ok(visit) if permit.told().is_some() => self.sessions.renew(visit, now),
                 _ => Vec::new(),
             };
-            let cookies = self.sessions.cookies();
-            let answer = forwarder.send(wait, &permit, &self.identity_headers, cookies, request);
+            let own = OwnCookies {
+                cookies: self.sessions.cookies(),
+                only: visit.as_ref().ok().and_then(|visit| visit.only),
+            };
+            let answer = forwarder.send(wait, &permit, &self.identity_headers, own, request);
             (answer, renewal)
         };
         let mut response = answer

@@ -40,7 +40,7 @@ use crate::{
     observe::RequestId,
     session::{
         Session,
-        cookie::Cookies,
+        cookie::{Cookies, Span},
         live::{Ends, Owner},
     },
 };
@@ -57,6 +57,15 @@ pub enum ForwardError {
     /// An answer that cannot be passed on.
     #[error("the upstream switched protocols unasked")]
     UnaskedUpgrade,
+}
+
+/// The cookies that stay here.
+#[derive(Clone, Copy)]
+pub struct OwnCookies<'a> {
+    /// Knows them.
+    pub cookies: &'a Cookies,
+    /// Where the request's only one stands.
+    pub only: Option<Span>,
 }
 
 /// Forwards to one upstream, for one worker.
@@ -93,7 +102,7 @@ impl Forwarder {
         wait: &'a Arc<Wait>,
         permit: &Permit<'_>,
         identity: &IdentityHeaders,
-        cookies: &'a Cookies,
+        own: OwnCookies<'a>,
         request: Box<CleanRequest>,
     ) -> impl Future<Output = Result<Response<Body>, ForwardError>> + use<'a> {
         let owner = permit.told().map(Owner::of);
@@ -126,7 +135,7 @@ impl Forwarder {
             id,
             session: permit.told(),
         };
-        told.write(identity, cookies, length, &mut buffer);
+        told.write(identity, own, length, &mut buffer);
         let outgoing = Outgoing::new(&head.method, buffer, length, body);
         drop((head, forwarding, upgrade));
         let exchange = exchange(
@@ -146,7 +155,7 @@ impl Forwarder {
                 upload,
             } = exchanged.await?;
             if head.noted.set_cookie() {
-                cookies.strip_from_response(&mut head.headers);
+                own.cookies.strip_from_response(&mut head.headers);
             }
             if head.status == StatusCode::SWITCHING_PROTOCOLS {
                 return self.switch(client, owner, head.headers, *lease.connection);
@@ -228,7 +237,7 @@ impl RequestHead<'_> {
     fn write(
         &self,
         identity: &IdentityHeaders,
-        cookies: &Cookies,
+        own: OwnCookies<'_>,
         length: RequestBodyLength,
         into: &mut Vec<u8>,
     ) {
@@ -238,8 +247,9 @@ impl RequestHead<'_> {
             headers,
             ..
         } = self.head;
-        let write_cookies =
-            |headers: &HeaderMap, into: &mut Vec<u8>| cookies.write_foreign(headers, into);
+        let write_cookies = |headers: &HeaderMap, into: &mut Vec<u8>| {
+            own.cookies.write_foreign(headers, own.only, into);
+        };
         http1::begin_request(method, uri.path_and_query(), headers, write_cookies, into);
         for (name, value) in self.forwarding.lines() {
             http1::write_header(name, value, into);

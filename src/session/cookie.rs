@@ -38,17 +38,26 @@ pub struct Cookies {
 pub struct Found<'a> {
     /// The sealed session, its parts joined; none when absent, incomplete or there twice. The unsplit
     /// cookie wins over parts: whoever of the two is stale, only one of them opens by itself.
-    pub session: Option<Cow<'a, str>>,
+    pub session: Option<Cow<'a, [u8]>>,
     /// Whether any own cookie (a session, a part, a stale sibling, a login) was there.
     pub any: bool,
     /// Which session cookies were there, whatever they are worth.
     pub session_cookies: SessionCookies,
+    /// Where the only own cookie stands in the only header: nearly always there is one of each.
+    pub only: Option<Span>,
     /// The login cookie's value.
     pub login: Option<&'a str>,
     /// The sealed logout hint.
     pub logout_hint: Option<&'a str>,
     /// The provider of the last login, as anybody may have written it.
     pub provider: Option<&'a str>,
+}
+
+/// Where a piece of a `Cookie` header begins and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    start: usize,
+    end: usize,
 }
 
 /// Which of `NAME`, `NAME_0` … `NAME_4` a request carried, so that those not written now are expired.
@@ -85,11 +94,17 @@ impl Cookies {
         let mut login = Once::Absent;
         let mut logout_hint = Once::Absent;
         let mut provider = Once::Absent;
+        let mut headers_seen = 0;
         for header in headers.get_all(COOKIE) {
-            for piece in pieces(header.as_bytes()) {
+            headers_seen += 1;
+            let header = header.as_bytes();
+            for piece in pieces(header) {
                 let Some((own, value)) = self.own(piece) else {
                     continue;
                 };
+                let start = piece.as_ptr().addr() - header.as_ptr().addr();
+                let end = start + piece.len();
+                found.only = (!found.any).then_some(Span { start, end });
                 found.any = true;
                 match own {
                     Own::Session => {
@@ -106,23 +121,44 @@ impl Cookies {
                 }
             }
         }
+        if headers_seen > 1 {
+            found.only = None;
+        }
         found.session = match session {
             Once::Seen(value) => Some(Cow::Borrowed(value)),
             Once::Twice => None,
             Once::Absent => join(&parts).map(Cow::Owned),
         };
-        found.login = login.value();
-        found.logout_hint = logout_hint.value();
-        found.provider = provider.value();
+        found.login = login.text();
+        found.logout_hint = logout_hint.text();
+        found.provider = provider.text();
         found
     }
 
     /// Writes into a request's head the `Cookie` line that the app may see: without own cookies. The app's
     /// cookies stay byte for byte; several headers (HTTP/2 may split them, RFC 9113 §8.2.3) become one;
-    /// there is no line where nothing is left.
-    pub fn write_foreign(&self, headers: &HeaderMap, into: &mut Vec<u8>) {
+    /// there is no line where nothing is left. `only` is what [`find`](Self::find) found in these `headers`.
+    pub fn write_foreign(&self, headers: &HeaderMap, only: Option<Span>, into: &mut Vec<u8>) {
         let line = into.len();
         into.extend_from_slice(b"cookie: ");
+        let value = into.len();
+        let is_as_it_came = match (only, headers.get(COOKIE)) {
+            (Some(only), Some(header)) => {
+                only.write_others(header.as_bytes(), into);
+                false
+            }
+            _ => self.write_others(headers, into),
+        };
+        let is_separator = |byte: &u8| *byte == b';' || byte.is_ascii_whitespace();
+        if !is_as_it_came && into[value..].iter().all(is_separator) {
+            into.truncate(line);
+        } else {
+            into.extend_from_slice(b"\r\n");
+        }
+    }
+
+    /// Writes what is not ours of all headers, as one. Whether that is one header as it came.
+    fn write_others(&self, headers: &HeaderMap, into: &mut Vec<u8>) -> bool {
         let value = into.len();
         let mut any_is_ours = false;
         let mut count = 0;
@@ -151,13 +187,7 @@ impl Cookies {
                 is_first = false;
             }
         }
-        let is_as_it_came = count == 1 && !any_is_ours;
-        let is_separator = |byte: &u8| *byte == b';' || byte.is_ascii_whitespace();
-        if !is_as_it_came && into[value..].iter().all(is_separator) {
-            into.truncate(line);
-        } else {
-            into.extend_from_slice(b"\r\n");
-        }
+        count == 1 && !any_is_ours
     }
 
     /// Takes `Set-Cookie` of own names out of an upstream's response, so that an app cannot set or
@@ -342,6 +372,22 @@ impl Cookies {
     }
 }
 
+impl Span {
+    /// Writes what stands before and behind.
+    fn write_others(self, header: &[u8], into: &mut Vec<u8>) {
+        let (before, behind) = (&header[..self.start], &header[self.end..]);
+        match before.split_last() {
+            // The separator before goes with ours.
+            Some((_, before)) => {
+                into.extend_from_slice(before);
+                into.extend_from_slice(behind);
+            }
+            // The space behind it, too.
+            None => into.extend_from_slice(behind.get(1..).unwrap_or_default().trim_ascii_start()),
+        }
+    }
+}
+
 impl SessionCookies {
     const WHOLE: u8 = 1 << MAX_PARTS;
 
@@ -385,28 +431,32 @@ enum Own {
 #[derive(Clone, Copy)]
 enum Once<'a> {
     Absent,
-    Seen(&'a str),
+    Seen(&'a [u8]),
     Twice,
 }
 
 impl<'a> Once<'a> {
     fn see(&mut self, value: &'a [u8]) {
-        *self = match (&self, str::from_utf8(value)) {
-            (Self::Absent, Ok(value)) => Self::Seen(value),
+        *self = match self {
+            Self::Absent => Self::Seen(value),
             _ => Self::Twice,
         };
     }
 
-    fn value(self) -> Option<&'a str> {
+    fn value(self) -> Option<&'a [u8]> {
         match self {
             Self::Seen(value) => Some(value),
             Self::Absent | Self::Twice => None,
         }
     }
+
+    fn text(self) -> Option<&'a str> {
+        str::from_utf8(self.value()?).ok()
+    }
 }
 
 /// The parts as one text: two or more, without a gap, and nothing behind the gap.
-fn join(parts: &[Once<'_>; MAX_PARTS]) -> Option<String> {
+fn join(parts: &[Once<'_>; MAX_PARTS]) -> Option<Vec<u8>> {
     let count = parts
         .iter()
         .rposition(|part| !matches!(part, Once::Absent))?

@@ -51,7 +51,7 @@ impl Default for Recognition {
 
 impl Recognition {
     /// The ticket in `sealed`, where all but its key is known for sure: it counts only with a record that it opens.
-    pub(super) fn presume(&self, sealed: &str, now: Timestamp) -> Option<Ticket> {
+    pub(super) fn presume(&self, sealed: &[u8], now: Timestamp) -> Option<Ticket> {
         let envelope = Envelope::read(sealed)?;
         self.known.read(envelope.sealed_id(), |known| {
             if !bool::from(known.frame.ct_eq(&envelope.frame())) {
@@ -66,7 +66,7 @@ impl Recognition {
     }
 
     /// Remembers that `sealed` was opened, and was this ticket.
-    pub(super) fn remember(&self, sealed: &str, ticket: &Ticket, now: Timestamp) {
+    pub(super) fn remember(&self, sealed: &[u8], ticket: &Ticket, now: Timestamp) {
         let Some(envelope) = Envelope::read(sealed) else {
             return;
         };
@@ -84,12 +84,12 @@ impl Recognition {
 struct Envelope([u8; LENGTH]);
 
 impl Envelope {
-    fn read(sealed: &str) -> Option<Self> {
+    fn read(sealed: &[u8]) -> Option<Self> {
         if sealed.len() != TEXT_LENGTH {
             return None;
         }
         let mut bytes = [0; LENGTH];
-        let read = URL_SAFE_NO_PAD.decode(sealed.as_bytes(), bytes.as_mut_slice().as_out());
+        let read = URL_SAFE_NO_PAD.decode(sealed, bytes.as_mut_slice().as_out());
         (read.ok()?.len() == LENGTH).then_some(Self(bytes))
     }
 
@@ -154,9 +154,9 @@ mod tests {
             let recognition = Recognition::default();
             let ticket = Ticket::new(id, key);
             let text = sealed(&ticket, nonce);
-            prop_assert!(recognition.presume(&text, NOW).is_none());
-            recognition.remember(&text, &ticket, NOW);
-            prop_assert!(recognition.presume(&text, NOW) == Some(ticket));
+            prop_assert!(recognition.presume(text.as_bytes(), NOW).is_none());
+            recognition.remember(text.as_bytes(), &ticket, NOW);
+            prop_assert!(recognition.presume(text.as_bytes(), NOW) == Some(ticket));
         }
 
         #[test]
@@ -164,11 +164,11 @@ mod tests {
             let recognition = Recognition::default();
             let ticket = Ticket::new([1; 16], [2; 16]);
             let text = sealed(&ticket, [3; 12]);
-            recognition.remember(&text, &ticket, NOW);
+            recognition.remember(text.as_bytes(), &ticket, NOW);
             let mut bytes = general_purpose::URL_SAFE_NO_PAD.decode(&text).unwrap();
             bytes[flip] ^= mask;
             let forged = general_purpose::URL_SAFE_NO_PAD.encode(bytes);
-            let presumed = recognition.presume(&forged, NOW);
+            let presumed = recognition.presume(forged.as_bytes(), NOW);
             let key = HEAD + 16..HEAD + 32;
             if key.contains(&flip) {
                 // Another key, which opens no record of this session's.
@@ -181,7 +181,7 @@ mod tests {
 
         #[test]
         fn any_text_is_read_without_harm(text: String) {
-            prop_assert!(Recognition::default().presume(&text, NOW).is_none());
+            prop_assert!(Recognition::default().presume(text.as_bytes(), NOW).is_none());
         }
     }
 
@@ -190,8 +190,8 @@ mod tests {
         let recognition = Recognition::default();
         let ticket = Ticket::new([1; 16], [2; 16]);
         let text = sealed(&ticket, [3; 12]);
-        recognition.remember(&text, &ticket, NOW);
-        let envelope = Envelope::read(&text).unwrap();
+        recognition.remember(text.as_bytes(), &ticket, NOW);
+        let envelope = Envelope::read(text.as_bytes()).unwrap();
         let rest = recognition
             .known
             .read(envelope.sealed_id(), |known| known.rest_of_key);

@@ -112,14 +112,25 @@ impl KeyRing {
 
     /// What was sealed; nothing for whatever was not sealed by one of the keys for this purpose, host
     /// and binding.
-    pub fn open(&self, purpose: Purpose, binding: &[u8], sealed: &str) -> Option<Bytes> {
+    pub fn open(
+        &self,
+        purpose: Purpose,
+        binding: &[u8],
+        sealed: impl AsRef<[u8]>,
+    ) -> Option<Bytes> {
         self.open_with_key(purpose, binding, sealed)
             .map(|opened| opened.plain)
     }
 
     /// As [`open`](Self::open), and which secret had sealed it: what else was derived from that secret
     /// can be derived again although another one seals by now.
-    pub fn open_with_key(&self, purpose: Purpose, binding: &[u8], sealed: &str) -> Option<Opened> {
+    pub fn open_with_key(
+        &self,
+        purpose: Purpose,
+        binding: &[u8],
+        sealed: impl AsRef<[u8]>,
+    ) -> Option<Opened> {
+        let sealed = sealed.as_ref();
         let mut envelope = decode(sealed)?;
         let id = envelope[1];
         // Two secrets share an id once in 256 times. A failed attempt leaves the buffer in any state,
@@ -257,7 +268,7 @@ impl hkdf::KeyType for OneByte {
 }
 
 /// The envelope, if the text can be one. Strict base64url: one text per envelope, no other spelling.
-fn decode(sealed: &str) -> Option<Vec<u8>> {
+fn decode(sealed: &[u8]) -> Option<Vec<u8>> {
     if sealed.len() > MAX_SEALED {
         return None;
     }

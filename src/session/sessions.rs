@@ -12,7 +12,7 @@ use self::pending::open_record;
 pub use self::{logout_hint::LogoutHint, pending::Pending};
 use super::{
     Lifetimes, Session, codec,
-    cookie::{Cookies, SessionCookies},
+    cookie::{Cookies, Found, SessionCookies, Span},
     farewell::Farewell,
     live::Ends,
     recognition::Recognition,
@@ -53,6 +53,8 @@ pub struct Visit {
     pub session: Option<Session>,
     /// The session cookies that came, so that an answer can expire what it does not write.
     pub present: SessionCookies,
+    /// Where the only own cookie stands.
+    pub only: Option<Span>,
     /// Whatever its session is worth.
     carried: Option<Carried>,
     /// What the browser holds is not what it should hold.
@@ -178,7 +180,7 @@ impl Sessions {
     /// asked, and where a renewal is due.
     pub fn look(&self, headers: &HeaderMap, now: Timestamp) -> Result<Visit, Box<Pending<'_>>> {
         let found = self.cookies.find(headers);
-        let mut visit = Visit::of(found.session_cookies);
+        let mut visit = Visit::of(&found);
         let Some(sealed) = found.session.as_deref() else {
             return Ok(visit);
         };
@@ -229,7 +231,7 @@ impl Sessions {
     /// came is enough.
     pub async fn last_visit(&self, headers: &HeaderMap, now: Timestamp) -> Visit {
         let found = self.cookies.find(headers);
-        let mut visit = Visit::of(found.session_cookies);
+        let mut visit = Visit::of(&found);
         let Some(sealed) = found.session.as_deref() else {
             return visit;
         };
@@ -256,7 +258,7 @@ impl Sessions {
         visit
     }
 
-    fn open_cookie(&self, sealed: &str, visit: &mut Visit) -> Option<Session> {
+    fn open_cookie(&self, sealed: &[u8], visit: &mut Visit) -> Option<Session> {
         let opened = self.keys.open_with_key(Purpose::Session, b"", sealed)?;
         visit.is_outdated = !opened.key.is_first();
         codec::decode(&opened.plain)
@@ -266,7 +268,7 @@ impl Sessions {
     fn recognize(
         &self,
         store: &dyn Store,
-        sealed: &str,
+        sealed: &[u8],
         visit: &mut Visit,
         now: Timestamp,
     ) -> Option<Session> {
@@ -277,7 +279,7 @@ impl Sessions {
         Some(session)
     }
 
-    fn open_ticket(&self, sealed: &str, visit: &mut Visit) -> Option<Ticket> {
+    fn open_ticket(&self, sealed: &[u8], visit: &mut Visit) -> Option<Ticket> {
         let opened = self.keys.open_with_key(Purpose::Ticket, b"", sealed)?;
         visit.is_outdated = !opened.key.is_first();
         Ticket::from_bytes(&opened.plain)
@@ -435,10 +437,11 @@ impl Sessions {
 }
 
 impl Visit {
-    fn of(present: SessionCookies) -> Self {
+    fn of(found: &Found<'_>) -> Self {
         Self {
             session: None,
-            present,
+            present: found.session_cookies,
+            only: found.only,
             carried: None,
             is_outdated: false,
         }

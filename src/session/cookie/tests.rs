@@ -1,7 +1,10 @@
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
-use crate::config::Secret;
+use crate::{
+    config::Secret,
+    session::seal::{KeyRing, Purpose},
+};
 
 fn cookies(public_url: &str) -> Cookies {
     let session = SessionConfig {
@@ -40,13 +43,17 @@ fn response(lines: &[&str]) -> HeaderMap {
 }
 
 fn session_of(lines: &[&str]) -> Option<String> {
-    https().find(&request(lines)).session.map(Cow::into_owned)
+    let session = https().find(&request(lines)).session?.into_owned();
+    Some(String::from_utf8(session).unwrap())
 }
 
 /// What the app sees of the request's cookies: the value of the one line that is written.
 fn foreign(cookies: &Cookies, headers: &HeaderMap) -> Option<String> {
     let mut lines = Vec::new();
-    cookies.write_foreign(headers, &mut lines);
+    cookies.write_foreign(headers, cookies.find(headers).only, &mut lines);
+    let mut looked_for = Vec::new();
+    cookies.write_foreign(headers, None, &mut looked_for);
+    assert_eq!(lines, looked_for);
     let lines = String::from_utf8(lines).unwrap();
     (!lines.is_empty()).then(|| {
         let value = lines.strip_prefix("cookie: ").unwrap();
@@ -61,7 +68,7 @@ fn finds_own_cookies_among_others() {
         "__Host-sidegate_login=binding; __Secure-sidegate_hint=hint; __Secure-sidegate_provider=hub",
     ]);
     let found = https().find(&headers);
-    assert!(found.session == Some(Cow::Borrowed("sealed")));
+    assert!(found.session == Some(Cow::Borrowed(b"sealed")));
     assert!(matches!(found.session, Some(Cow::Borrowed(_))));
     assert_eq!(found.login, Some("binding"));
     assert_eq!(found.logout_hint, Some("hint"));
@@ -74,7 +81,7 @@ fn finds_own_cookies_over_plain_http() {
     let headers =
         request(&["sidegate=sealed; sidegate_login=l; sidegate_hint=h; __Host-sidegate=x"]);
     let found = cookies("http://localhost:4180").find(&headers);
-    assert!(found.session.as_deref() == Some("sealed"));
+    assert!(found.session.as_deref() == Some(b"sealed"));
     assert_eq!((found.login, found.logout_hint), (Some("l"), Some("h")));
 }
 
@@ -137,12 +144,15 @@ fn joins_parts_only_when_all_are_there() {
 }
 
 #[test]
-fn bytes_that_are_no_text_are_no_session() {
+fn bytes_that_are_no_text_are_no_login_and_open_nothing() {
     let mut headers = HeaderMap::new();
-    let line = HeaderValue::from_bytes(b"__Host-sidegate=\xff; b=2").unwrap();
-    headers.insert(COOKIE, line);
+    let line = b"__Host-sidegate=\xff; __Host-sidegate_login=\xff; b=2";
+    headers.insert(COOKIE, HeaderValue::from_bytes(line).unwrap());
     let found = https().find(&headers);
-    assert!(found.session.is_none() && found.any);
+    assert!(found.login.is_none() && found.any);
+    let keys = KeyRing::new(&[Secret::new("one".to_owned())], "app.example.com");
+    let sealed = found.session.unwrap();
+    assert!(keys.open(Purpose::Session, b"", &*sealed).is_none());
 }
 
 #[test]
@@ -347,7 +357,7 @@ proptest! {
                 headers.append(COOKIE, pair.parse().unwrap());
             }
             let found = cookies.find(&headers);
-            prop_assert!(found.session.as_deref() == Some(&sealed[..]));
+            prop_assert!(found.session.as_deref() == Some(sealed.as_bytes()));
         }
     }
 

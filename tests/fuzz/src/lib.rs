@@ -98,7 +98,7 @@ pub fn cookie(data: &[u8]) {
     });
     let request = headers(&COOKIE, data);
     let found = COOKIES.find(&request);
-    let any = found.any;
+    let (any, only) = (found.any, found.only);
     for value in COOKIES.expire_session(found.session_cookies) {
         assert!(value.as_bytes().starts_with(b"__Host-sidegate"));
     }
@@ -109,7 +109,10 @@ pub fn cookie(data: &[u8]) {
     }
     let before = app_pieces(&request);
     let mut line = Vec::new();
-    COOKIES.write_foreign(&request, &mut line);
+    COOKIES.write_foreign(&request, only, &mut line);
+    let mut looked_for = Vec::new();
+    COOKIES.write_foreign(&request, None, &mut looked_for);
+    assert_eq!(line, looked_for);
     let mut left = HeaderMap::new();
     if !line.is_empty() {
         let value = line
