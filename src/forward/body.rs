@@ -11,7 +11,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
 use http::{
     HeaderMap,
     header::{
@@ -203,8 +202,7 @@ impl UpstreamBody {
             return;
         };
         if let Some(upload) = self.upload.take() {
-            let ended = upload.now_or_never();
-            lease.connection.writer = ended.and_then(Result::ok).flatten();
+            lease.connection.writer = upload.finish();
         }
         lease.give_back();
     }

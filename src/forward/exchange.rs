@@ -1,8 +1,9 @@
 //! One request and its answer, on one connection or, where that one was being closed, on a second.
 
-use std::{future::poll_fn, io, sync::Arc, task::Poll, time::Duration};
+use std::{convert::Infallible, future::poll_fn, io, sync::Arc, task::Poll, time::Duration};
 
-use tokio::{io::WriteHalf, task::JoinHandle, time::timeout};
+use futures_util::FutureExt as _;
+use tokio::{io::WriteHalf, sync::oneshot, task::JoinHandle, time::timeout};
 
 use super::{
     ForwardError,
@@ -22,8 +23,38 @@ pub(super) struct Exchange {
     pub(super) upload: Option<RunningUpload>,
 }
 
-/// The rest of a request, on its way while its answer is on its own. Gives back the connection's half.
-pub(super) type RunningUpload = JoinHandle<Option<WriteHalf<Stream>>>;
+/// The rest of a request, on its way while its answer is on its own. Let go of, it goes on as long as it moves.
+pub(super) struct RunningUpload {
+    /// Gives back the connection's half.
+    task: JoinHandle<Option<WriteHalf<Stream>>>,
+    /// Dropped with the answer's end.
+    _answer: oneshot::Sender<Infallible>,
+}
+
+impl RunningUpload {
+    fn start(
+        outgoing: Outgoing,
+        writer: WriteHalf<Stream>,
+        upload: Option<Arc<Upload>>,
+        patience: Duration,
+    ) -> Self {
+        let (answer, answered) = oneshot::channel();
+        Self {
+            task: tokio::spawn(send_rest(outgoing, writer, upload, patience, answered)),
+            _answer: answer,
+        }
+    }
+
+    /// The connection's half, where all is sent.
+    pub(super) fn finish(self) -> Option<WriteHalf<Stream>> {
+        self.task.now_or_never()?.ok()?
+    }
+
+    /// Ends it where it is.
+    pub(super) fn abort(self) {
+        self.task.abort();
+    }
+}
 
 /// Why there is no answer, and whether another connection may give one.
 enum Failure {
@@ -33,7 +64,7 @@ enum Failure {
 }
 
 /// Sends a request and reads the head of its answer. `lease` is a connection at hand. What is left of the
-/// request then goes on in a task of its own, as long as it moves within `patience`.
+/// request then goes on in a task of its own; once the answer is over, as long as it moves within `patience`.
 #[expect(
     clippy::manual_async_fn,
     reason = "an `async fn` keeps what it is given twice, in each request's future"
@@ -58,8 +89,8 @@ pub(super) fn exchange(
                         None
                     } else {
                         let writer = lease.connection.writer.take();
-                        let rest = |writer| send_rest(outgoing, writer, upload, patience);
-                        writer.map(|writer| tokio::spawn(rest(writer)))
+                        writer
+                            .map(|writer| RunningUpload::start(outgoing, writer, upload, patience))
                     };
                     return Ok(Exchange {
                         head,
@@ -124,15 +155,21 @@ async fn send_rest(
     mut writer: WriteHalf<Stream>,
     upload: Option<Arc<Upload>>,
     patience: Duration,
+    answered: oneshot::Receiver<Infallible>,
 ) -> Option<WriteHalf<Stream>> {
     let frames = || upload.as_deref().map_or(0, Upload::frames);
-    loop {
-        let before = frames();
-        let sent = poll_fn(|context| outgoing.poll_send(&mut writer, context));
-        match timeout(patience, sent).await {
-            Ok(sent) => return sent.is_ok().then_some(writer),
-            Err(_) if frames() == before => return None,
-            Err(_) => {}
-        }
-    }
+    let mut sent = poll_fn(|context| outgoing.poll_send(&mut writer, context));
+    // As long as the answer lasts, both sides may take their time: they may be talking with each other.
+    let sent = tokio::select! {
+        sent = &mut sent => sent,
+        _ = answered => loop {
+            let before = frames();
+            match timeout(patience, &mut sent).await {
+                Ok(sent) => break sent,
+                Err(_) if frames() == before => return None,
+                Err(_) => {}
+            }
+        },
+    };
+    sent.ok().map(|()| writer)
 }

@@ -77,6 +77,7 @@ impl Scripted {
         let house = House::plan()
             .upstream_at(&format!("http://{address}"))
             .top("workers = 1")
+            .top("upstream_timeout = \"3s\"")
             .route("/**", "public")
             .start()
             .await;
@@ -360,6 +361,38 @@ async fn an_upload_goes_on_after_its_answer() {
         sleep(Duration::from_millis(20)).await;
     }
     panic!("{} of {length} bytes arrived", heard.load(Ordering::SeqCst));
+}
+
+/// Two that talk with each other may be silent for long.
+#[tokio::test]
+async fn an_upload_may_rest_while_its_answer_lasts() {
+    let scripted = Scripted::start(|mut connection| async move {
+        if connection.read_head().await {
+            connection
+                .say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+                .await;
+            let mut heard = Vec::new();
+            while !heard.ends_with(b"0\r\n\r\n") {
+                match connection.stream.read_u8().await {
+                    Ok(byte) => heard.push(byte),
+                    Err(_) => return,
+                }
+            }
+            connection.say("4\r\nover\r\n0\r\n\r\n").await;
+        }
+    })
+    .await;
+    let request = "POST / HTTP/1.1\r\nHost: app\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n";
+    let mut stream = scripted.house.connect().await;
+    stream.write_all(request.as_bytes()).await.expect("written");
+    let answer = raw::read_until(&mut stream, "hello", Duration::from_secs(5)).await;
+    assert_eq!(raw::status(&answer), 200, "{answer}");
+    // Longer than the upstream may take to begin.
+    sleep(Duration::from_secs(5)).await;
+    let rest = b"3\r\ntwo\r\n0\r\n\r\n";
+    stream.write_all(rest).await.expect("written");
+    let answer = raw::read_until(&mut stream, "over", Duration::from_secs(5)).await;
+    assert!(answer.contains("over"), "{answer}");
 }
 
 #[tokio::test]
