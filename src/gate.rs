@@ -57,9 +57,11 @@ impl Gate {
         let id = ids.next();
         let mut record = Record::begin(id, request.method(), request.uri().path());
         let request = self.cleaning.clean(request, peer, id);
-        if let Ok(request) = &request {
-            record.client = request.client.address;
-        }
+        record.client = match &request {
+            Ok(request) => request.client.address,
+            // Who could not be resolved is known by its connection.
+            Err(_) => peer.address(),
+        };
         Begun { request, record }
     }
 

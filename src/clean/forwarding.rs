@@ -31,6 +31,7 @@ pub const FORWARDING_NAMES: &[&str] = &[
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
+    "x-request-id",
     "x-scheme",
     "x-url-scheme",
     "x-rewrite-url",
@@ -161,7 +162,8 @@ impl Forwarding {
     }
 }
 
-/// Whether a trusted peer's header must go: it is written anew, in another spelling, or contradicts.
+/// Whether a trusted peer's header must go: it is written anew, in another spelling, or contradicts. Its name for
+/// the request stays.
 fn is_ours_or_misspelt(name: &HeaderName) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     [

@@ -85,7 +85,6 @@ struct Noted {
     hop: hop::Noted,
     reserved: bool,
     forwarding: bool,
-    request_id: bool,
     audience: Audience,
 }
 
@@ -154,7 +153,7 @@ impl Cleaning {
         }
         let deep_path = settle_path(&mut head).map_err(unclean)?;
         check_method(&head.method).map_err(|sentence| unclean(sentence.into()))?;
-        // Both before `Connection` can nominate away what a trusted proxy says.
+        // All before `Connection` can nominate away what a trusted proxy says.
         let client = client::resolve(peer.address, peer.tls, &head.headers, &self.trusted_proxies);
         let original = if client.peer_is_trusted {
             Original::read(&head.headers)
@@ -166,6 +165,11 @@ impl Cleaning {
         } else {
             None
         };
+        let host = Some(forwarded_host(&head.headers, &client, host));
+        let trusted = &self.trusted_proxies;
+        let any = noted.forwarding;
+        let forwarding =
+            Forwarding::rebuild_noted(&mut head.headers, any, peer, &client, trusted, host);
         hop::strip_noted(&mut head.headers, noted.hop);
         if noted.hop.expect() {
             // Answered by this hop: the body is asked for once the request may pass.
@@ -174,15 +178,8 @@ impl Cleaning {
         if noted.reserved {
             self.reserved.strip(&mut head.headers);
         }
-        let host = Some(forwarded_host(&head.headers, &client, host));
-        let trusted = &self.trusted_proxies;
-        let any = noted.forwarding;
-        let forwarding =
-            Forwarding::rebuild_noted(&mut head.headers, any, peer, &client, trusted, host);
-        let is_named = noted.request_id && client.peer_is_trusted;
-        if noted.request_id && !is_named {
-            head.headers.remove(&X_REQUEST_ID);
-        }
+        // Of an untrusted peer none is left.
+        let is_named = any && head.headers.contains_key(&X_REQUEST_ID);
         Ok(Box::new(CleanRequest {
             head,
             body,
@@ -204,7 +201,6 @@ impl Cleaning {
             hop: hop::Noted::default(),
             reserved: false,
             forwarding: false,
-            request_id: false,
             audience: Audience::Program,
         };
         let mut signs = Signs::default();
@@ -219,7 +215,6 @@ impl Cleaning {
             signs.note(name, value);
             noted.reserved |= self.reserved.contains(name);
             noted.forwarding |= forwarding::is_forwarding(name);
-            noted.request_id |= name == X_REQUEST_ID.as_str();
         }
         noted.host = host.cloned();
         noted.audience = signs.audience(&head.method, &head.headers);

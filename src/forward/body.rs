@@ -22,7 +22,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::{
-    exchange::RunningUpload,
+    exchange::{RunningUpload, UploadEnd},
     hop,
     http1::{BodyReader, Piece, RequestBodyLength},
     live::{Life, SHORT},
@@ -198,13 +198,27 @@ impl UpstreamBody {
 
     /// An upload that still runs goes on without the answer, and its connection is good for nothing else.
     fn give_back(&mut self) {
-        let Some(mut lease) = self.lease.take() else {
-            return;
-        };
-        if let Some(upload) = self.upload.take() {
-            lease.connection.writer = upload.finish();
+        self.upload = None;
+        if let Some(lease) = self.lease.take() {
+            lease.give_back();
         }
-        lease.give_back();
+    }
+
+    /// Looks after the rest of the request. Whether it broke off, and the answer with it.
+    fn follow_upload(&mut self, context: &mut Context<'_>) -> bool {
+        let (Some(upload), Some(lease)) = (&mut self.upload, &mut self.lease) else {
+            return false;
+        };
+        let Poll::Ready(end) = upload.poll_end(context) else {
+            return false;
+        };
+        self.upload = None;
+        match end {
+            UploadEnd::Sent(writer) => lease.connection.writer = Some(writer),
+            UploadEnd::Refused => {}
+            UploadEnd::BrokenOff => return true,
+        }
+        false
     }
 
     /// Ends it before its end.
@@ -232,6 +246,10 @@ impl HttpBody for UpstreamBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
+        if this.follow_upload(context) {
+            this.break_off();
+            return Poll::Ready(Some(Err(BodyError::Length)));
+        }
         let Some(lease) = &mut this.lease else {
             let broken = this.broken.take();
             return Poll::Ready(broken.map(|error| Err(BodyError::Upstream(error))));

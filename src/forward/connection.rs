@@ -1,13 +1,17 @@
 //! One connection to the upstream: what is written, what was read and not yet taken.
 
 use std::{
+    future::poll_fn,
     io,
     pin::{Pin, pin},
     task::{Context, Poll, Waker, ready},
 };
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead as _, ReadBuf, ReadHalf, WriteHalf, split};
+use tokio::{
+    io::{AsyncRead as _, ReadBuf, ReadHalf, WriteHalf, split},
+    task::unconstrained,
+};
 use tokio_util::io::poll_read_buf;
 
 use super::{
@@ -80,10 +84,12 @@ impl Connection {
     /// taken for the next answer. Forgets, too, which task waited last.
     pub(super) fn is_quiet(&mut self) -> bool {
         let mut byte = [0];
-        let mut context = Context::from_waker(Waker::noop());
-        let polled =
-            Pin::new(&mut self.reader).poll_read(&mut context, &mut ReadBuf::new(&mut byte));
-        polled.is_pending()
+        let mut byte = ReadBuf::new(&mut byte);
+        let read = poll_fn(|context| Pin::new(&mut self.reader).poll_read(context, &mut byte));
+        // A task that has used up its turn would be told "nothing yet" of any connection.
+        let read = pin!(unconstrained(read));
+        read.poll(&mut Context::from_waker(Waker::noop()))
+            .is_pending()
     }
 
     /// Makes it ready for another request; none where it cannot serve one.

@@ -1,8 +1,15 @@
 //! One request and its answer, on one connection or, where that one was being closed, on a second.
 
-use std::{convert::Infallible, future::poll_fn, io, sync::Arc, task::Poll, time::Duration};
+use std::{
+    convert::Infallible,
+    future::poll_fn,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use futures_util::FutureExt as _;
 use tokio::{io::WriteHalf, sync::oneshot, task::JoinHandle, time::timeout};
 
 use super::{
@@ -25,8 +32,7 @@ pub(super) struct Exchange {
 
 /// The rest of a request, on its way while its answer is on its own. Let go of, it goes on as long as it moves.
 pub(super) struct RunningUpload {
-    /// Gives back the connection's half.
-    task: JoinHandle<Option<WriteHalf<Stream>>>,
+    task: JoinHandle<UploadEnd>,
     /// Dropped with the answer's end.
     _answer: oneshot::Sender<Infallible>,
 }
@@ -45,15 +51,26 @@ impl RunningUpload {
         }
     }
 
-    /// The connection's half, where all is sent.
-    pub(super) fn finish(self) -> Option<WriteHalf<Stream>> {
-        self.task.now_or_never()?.ok()?
+    /// How it has ended. Wakes the task of `context` when it does.
+    pub(super) fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<UploadEnd> {
+        let ended = Pin::new(&mut self.task).poll(context);
+        ended.map(|ended| ended.unwrap_or(UploadEnd::BrokenOff))
     }
 
     /// Ends it where it is.
     pub(super) fn abort(self) {
         self.task.abort();
     }
+}
+
+/// How a request that outlasts the beginning of its answer came to its end.
+pub(super) enum UploadEnd {
+    /// All is sent. With the connection's half.
+    Sent(WriteHalf<Stream>),
+    /// The upstream has heard enough; what it says is still an answer.
+    Refused,
+    /// The client sends no more. What the upstream has is no request, and it may wait for the rest for ever.
+    BrokenOff,
 }
 
 /// Why there is no answer, and whether another connection may give one.
@@ -156,7 +173,7 @@ async fn send_rest(
     upload: Option<Arc<Upload>>,
     patience: Duration,
     answered: oneshot::Receiver<Infallible>,
-) -> Option<WriteHalf<Stream>> {
+) -> UploadEnd {
     let frames = || upload.as_deref().map_or(0, Upload::frames);
     let mut sent = poll_fn(|context| outgoing.poll_send(&mut writer, context));
     // As long as the answer lasts, both sides may take their time: they may be talking with each other.
@@ -166,10 +183,14 @@ async fn send_rest(
             let before = frames();
             match timeout(patience, &mut sent).await {
                 Ok(sent) => break sent,
-                Err(_) if frames() == before => return None,
+                Err(_) if frames() == before => return UploadEnd::BrokenOff,
                 Err(_) => {}
             }
         },
     };
-    sent.ok().map(|()| writer)
+    match sent {
+        Ok(()) => UploadEnd::Sent(writer),
+        Err(SendError::Upstream(_)) => UploadEnd::Refused,
+        Err(SendError::Body(_)) => UploadEnd::BrokenOff,
+    }
 }

@@ -158,7 +158,7 @@ impl Drop for Record {
             path: &line.path,
             // nginx's 499: the client closed the request.
             status: self.status.map_or(499, |status| status.as_u16()),
-            milliseconds: line.began.elapsed().as_secs_f64() * 1000.0,
+            milliseconds: (line.began.elapsed().as_secs_f64() * 1e6).round() / 1e3,
             client: self.client,
             user: self.user.as_deref(),
             verdict,

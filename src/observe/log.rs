@@ -46,9 +46,13 @@ impl Drop for LogGuard {
 /// # Errors
 /// When the system has no thread to give.
 pub fn start(filter: &str) -> io::Result<LogGuard> {
-    let filter = EnvFilter::try_from_default_env()
-        .or_else(|_| EnvFilter::try_new(filter))
-        .unwrap_or_else(|_| EnvFilter::new("info"));
+    // Set to nothing, as compose does with what the environment lacks, it says nothing.
+    let wanted = std::env::var(EnvFilter::DEFAULT_ENV).ok();
+    let wanted = wanted.filter(|wanted| !wanted.trim().is_empty());
+    let filter = wanted
+        .and_then(|wanted| EnvFilter::try_new(wanted).ok())
+        .or_else(|| EnvFilter::try_new(filter).ok())
+        .unwrap_or_else(|| EnvFilter::new("info"));
     let is_text = io::stderr().is_terminal();
     let outlet = Outlet::start(io::stderr(), tell_lost)?;
     // Started twice only inside tests; the first stays.

@@ -196,3 +196,35 @@ async fn signing_in_as_somebody_else_ends_the_earlier_session() {
     assert_eq!(browser.get("/").await.status, StatusCode::OK);
     assert_eq!(copy.get("/").await.status, StatusCode::FOUND);
 }
+
+/// The name that the gate gives to a request is the only one that arrives, and what a trusted proxy says cannot be
+/// nominated away.
+#[tokio::test]
+async fn a_request_has_one_name_and_a_trusted_proxys_word_stays() {
+    let (house, upstream, _provider) =
+        standard_with(|plan| plan.route("/public/**", "public")).await;
+    let request = "POST /public/a HTTP/1.1\r\nHost: app\r\nX-Request-Id: evil\r\nX_Request_Id: evil\r\n\
+                   x.request.id: evil\r\nTransfer-Encoding: chunked\r\nTrailer: x-request-id\r\n\
+                   Connection: close\r\n\r\n0\r\nX-Request-Id: evil\r\nX-Fine: 1\r\n\r\n";
+    let answer = raw::exchange(&house, request.as_bytes()).await;
+    assert_eq!(raw::status(&answer), 200, "{answer}");
+    let seen = upstream.seen().pop().expect("a request");
+    assert!(!format!("{seen:?}").contains("evil"), "{seen:?}");
+    assert_eq!(seen.all("x-request-id").len(), 1);
+
+    let trusting = |plan: crate::support::house::Plan| {
+        plan.top("trusted_proxies = [\"127.0.0.1\"]")
+            .route("/public/**", "public")
+    };
+    let (house, upstream, _provider) = standard_with(trusting).await;
+    let request = "GET /public/a HTTP/1.1\r\nHost: app\r\nX-Forwarded-For: 198.51.100.7\r\n\
+                   X-Forwarded-Host: shop.example\r\nX-Request-Id: theirs\r\n\
+                   Connection: close, x-forwarded-for, x-forwarded-host, x-request-id\r\n\r\n";
+    let answer = raw::exchange(&house, request.as_bytes()).await;
+    assert_eq!(raw::status(&answer), 200, "{answer}");
+    let seen = upstream.seen().pop().expect("a request");
+    let chain = seen.header("x-forwarded-for").expect("a chain");
+    assert!(chain.starts_with("198.51.100.7"), "{chain}");
+    assert_eq!(seen.header("x-forwarded-host"), Some("shop.example"));
+    assert!(seen.header("x-request-id").is_some());
+}

@@ -363,6 +363,86 @@ async fn an_upload_goes_on_after_its_answer() {
     panic!("{} of {length} bytes arrived", heard.load(Ordering::SeqCst));
 }
 
+/// An app that waits for the rest of a request would wait for ever, and the gate with it.
+#[tokio::test]
+async fn who_leaves_in_the_middle_of_a_request_leaves_nothing_behind() {
+    let ended = Arc::<AtomicUsize>::default();
+    let count = Arc::clone(&ended);
+    let scripted = Scripted::start(move |mut connection| {
+        let count = Arc::clone(&count);
+        async move {
+            if connection.read_head().await {
+                connection
+                    .say("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc")
+                    .await;
+                let mut rest = Vec::new();
+                let _ = connection.stream.read_to_end(&mut rest).await;
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    })
+    .await;
+    let bodies = [
+        ("Content-Length: 1000\r\n\r\nxxxxxxxxxx", ""),
+        ("Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", ""),
+        ("Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", "zz\r\n"),
+    ];
+    for (body, rest) in bodies {
+        let request = format!("POST / HTTP/1.1\r\nHost: app\r\n{body}");
+        let mut stream = scripted.house.connect().await;
+        stream.write_all(request.as_bytes()).await.expect("written");
+        let answer = raw::read_until(&mut stream, "abc", Duration::from_secs(5)).await;
+        assert_eq!(raw::status(&answer), 200, "{answer}");
+        stream.write_all(rest.as_bytes()).await.expect("written");
+    }
+    for _ in 0..250 {
+        if ended.load(Ordering::SeqCst) == bodies.len() {
+            return;
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    panic!("{} of {} ended", ended.load(Ordering::SeqCst), bodies.len());
+}
+
+/// More connections than a task may look at in one turn.
+#[tokio::test]
+async fn of_many_idle_connections_none_is_taken_that_has_spoken() {
+    const MANY: usize = 300;
+    let together = Arc::new(tokio::sync::Barrier::new(MANY));
+    let scripted = Scripted::start(move |mut connection| {
+        let together = Arc::clone(&together);
+        async move {
+            let speaks = connection.number < MANY;
+            while connection.read_head().await {
+                if speaks {
+                    together.wait().await;
+                }
+                connection.say(OK).await;
+                if speaks {
+                    sleep(Duration::from_millis(300)).await;
+                    connection.say(POISON).await;
+                }
+            }
+        }
+    })
+    .await;
+    let held = (0..MANY).map(|_| {
+        let browser = scripted.browser();
+        tokio::spawn(async move { browser.get("/held").await.text() })
+    });
+    for reply in held.collect::<Vec<_>>() {
+        assert_eq!(reply.await.expect("no panic"), "fine");
+    }
+    sleep(Duration::from_millis(1_500)).await;
+    for method in [Method::POST, Method::GET, Method::POST] {
+        let reply = scripted.browser().fetch(method, "/after").send().await;
+        assert_eq!(
+            (reply.status, reply.text()),
+            (StatusCode::OK, "fine".to_owned())
+        );
+    }
+}
+
 /// Two that talk with each other may be silent for long.
 #[tokio::test]
 async fn an_upload_may_rest_while_its_answer_lasts() {

@@ -265,6 +265,9 @@ fn domain(text: &str) -> Result<String, String> {
     if let Some((_, domain)) = text.rsplit_once('@') {
         return Err(format!("write the domain alone: \"{domain}\""));
     }
+    if text == "*" {
+        return Err("for everybody who can sign in write allow = \"anyone\"".to_owned());
+    }
     if let Some(domain) = text.strip_prefix('*') {
         return Err(format!("a leading dot means subdomains: \"{domain}\""));
     }

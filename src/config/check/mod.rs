@@ -185,12 +185,26 @@ impl<'a> Checker<'a> {
             return None;
         }
         // A lone word is taken for a target, so that a mistyped level would silence the log.
-        let is_level = LEVELS.iter().any(|level| level.eq_ignore_ascii_case(text));
-        let meant = keys::nearest(text, LEVELS).filter(|_| !is_level);
-        if let Some(level) = meant {
+        let is_level = |word: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
+        let is_directive = |word: &str| {
+            word.contains(['=', '[']) && !word.contains(char::is_whitespace)
+                || word.contains("::")
+                || ["sidegate", "hyper", "rustls", "redis"].contains(&word)
+        };
+        let words = text.split(',').map(str::trim);
+        if let Some(word) = words
+            .into_iter()
+            .find(|word| !is_level(word) && !is_directive(word))
+        {
+            let hint = match keys::nearest(word, LEVELS) {
+                Some(level) => format!("did you mean \"{level}\"?"),
+                None => format!(
+                    "one of {}; or pairs like \"warn,sidegate=debug\"",
+                    LEVELS.join(", ")
+                ),
+            };
             self.problem(
-                Problem::new(&node.origin, format!("`{text}` is no log level"))
-                    .hint(format!("did you mean \"{level}\"?")),
+                Problem::new(&node.origin, format!("`{word}` is no log level")).hint(hint),
             );
             return None;
         }

@@ -32,7 +32,10 @@ pub fn begin_request(
     into.extend_from_slice(method.as_str().as_bytes());
     into.push(b' ');
     let target = target.map_or("/", PathAndQuery::as_str);
-    // `OPTIONS *` is read as a path of its own.
+    // `http://app?query` has no path, which means `/` (RFC 9110 §4.2.3).
+    if target.starts_with('?') {
+        into.push(b'/');
+    }
     into.extend_from_slice(target.as_bytes());
     into.extend_from_slice(b" HTTP/1.1\r\n");
     let mut has_cookies = false;
@@ -129,6 +132,13 @@ mod tests {
             let got = written(&Method::POST, "/a?b", &headers, length);
             assert_eq!(got, format!("{begin}{end}"));
         }
+    }
+
+    #[test]
+    fn a_target_begins_with_its_path() {
+        let headers = HeaderMap::new();
+        let got = written(&Method::GET, "?a=/b", &headers, RequestBodyLength::None);
+        assert_eq!(got, "GET /?a=/b HTTP/1.1\r\n\r\n");
     }
 
     #[test]

@@ -193,11 +193,31 @@ async fn the_app_never_sees_what_a_client_says_of_itself() {
     }
     let all = format!("{:?}", seen.headers);
     assert!(!all.contains("mallory"), "{all}");
-    let cookie = seen.header("cookie").unwrap_or_default();
-    assert!(
-        cookie.contains("theme=dark") && !cookie.contains("__Host-sidegate="),
-        "{cookie}"
-    );
+    assert_eq!(seen.header("cookie"), Some("theme=dark"));
+    // In parts and with a login under way, too; wherever they stand.
+    for (others, left) in [
+        ("a=1", Some("a=1; theme=dark")),
+        (
+            "a=1; __Host-sidegate_login=l; b=2",
+            Some("a=1; b=2; theme=dark"),
+        ),
+        (
+            "__Host-sidegate_0=s; __Host-sidegate_1=s",
+            Some("theme=dark"),
+        ),
+        (
+            "a=1; __Host-sidegate_0=s; __Host-sidegate_1=s; x__Host-sidegate=3",
+            Some("a=1; x__Host-sidegate=3; theme=dark"),
+        ),
+        (
+            "a=1; __Host-sidegate_0=s; b=2; __Host-sidegate_1=s; c=3",
+            None,
+        ),
+    ] {
+        let ask = browser.bare(Method::GET, "/app").header("cookie", others);
+        let seen = ask.send().await.seen();
+        assert_eq!(seen.header("cookie"), left, "{others}");
+    }
 
     // Nor does a path of its own choice change what is asked about.
     let asked = browser
