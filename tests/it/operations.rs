@@ -302,6 +302,10 @@ async fn rust_log_decides_what_is_said() {
         .await;
     both.browser().get("/x").await;
     both.access_line("/x").await;
+    // As compose has it where the environment names none.
+    let unset = plan().environment("RUST_LOG", "").start().await;
+    unset.browser().get("/x").await;
+    unset.access_line("/x").await;
     assert_eq!(by_file.access_lines().len(), 0);
     assert_eq!(without.access_lines().len(), 0);
     assert!(without.process.log().contains("listening"));
