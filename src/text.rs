@@ -5,7 +5,7 @@ use std::{fmt, ops::Deref};
 use bytes::Bytes;
 
 /// An immutable UTF-8 string that is a slice of a shared buffer: a session opened from its cookie
-/// is one allocation, and each header value made of it is none.
+/// is one allocation, and its headers are written from it without another.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Text(Bytes);
 

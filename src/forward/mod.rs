@@ -1,4 +1,8 @@
 //! Forwarding: a request that may pass goes to the upstream, its answer comes back, and both stream.
+//!
+//! [`http1`] knows how both are written, `upstream` keeps the connections. A request is written whole but for its
+//! body (`RequestHead`) and sent as an `outgoing`; an `exchange` is that and the head of its answer. Bodies
+//! stream behind (`body`), and a `101` opens a `tunnel`.
 
 mod body;
 mod connection;

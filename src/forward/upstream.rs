@@ -27,6 +27,7 @@ const IDLE_LIFETIME: Duration = Duration::from_mins(1);
 /// Idle connections kept by one worker. A bound against a leak, not a limit to feel: with fewer, bursts
 /// would connect anew each time.
 const IDLE_CAPACITY: usize = 1024;
+
 /// One worker's connections to one upstream. Workers share none, so nothing here is contended.
 pub struct Upstream {
     target: Target,

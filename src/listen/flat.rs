@@ -93,7 +93,8 @@ mod tests {
             let mut read = Vec::new();
             far.read_to_end(&mut read).await.unwrap();
             let whole = parts.concat();
-            assert!(written == whole.len() || written > 0);
+            // What is not small may take more than one write.
+            assert!(written == whole.len() || whole.len() > SMALL && written > 0);
             assert_eq!(read, whole[..written]);
         }
     }

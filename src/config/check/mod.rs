@@ -191,11 +191,8 @@ impl<'a> Checker<'a> {
                 || word.contains("::")
                 || ["sidegate", "hyper", "rustls", "redis"].contains(&word)
         };
-        let words = text.split(',').map(str::trim);
-        if let Some(word) = words
-            .into_iter()
-            .find(|word| !is_level(word) && !is_directive(word))
-        {
+        let mut words = text.split(',').map(str::trim);
+        if let Some(word) = words.find(|word| !is_level(word) && !is_directive(word)) {
             let hint = match keys::nearest(word, LEVELS) {
                 Some(level) => format!("did you mean \"{level}\"?"),
                 None => format!(
