@@ -76,12 +76,13 @@ pub struct Comparison {
 }
 
 impl Bench<'_> {
-    /// Measures `target` in triples.
+    /// Measures `target` in triples. `requests` gives new ones for each: a cookie that is older than a minute is written
+    /// anew, once to a browser, but to every request of a load generator that does not take it.
     pub fn compare(
         &self,
         name: &'static str,
         target: &Setup,
-        requests: &Requests,
+        requests: impl Fn() -> Result<Requests, Box<dyn Error>>,
     ) -> Result<Comparison, Box<dyn Error>> {
         eprint!("{name} ");
         let mut triples = Vec::new();
@@ -95,10 +96,11 @@ impl Bench<'_> {
             if round % 2 == 1 {
                 order.reverse();
             }
+            let requests = requests()?;
             let mut triple = Vec::with_capacity(3);
             for setup in order {
                 let first = round * self.effort.requests;
-                let sample = self.measure(setup, requests, first);
+                let sample = self.measure(setup, &requests, first);
                 triple.push(sample.map_err(|error| format!("{name}, {}: {error}", setup.name))?);
             }
             let [first, middle, last] = triple[..] else {

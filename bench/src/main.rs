@@ -175,41 +175,16 @@ fn compare(options: &Options) -> Result<(), Box<dyn Error>> {
     let setups = Setups::start(&options.sidegate, app_address, cores, &workplace)?;
 
     let mint = Mint::new(&gate_configuration(LOG_OFF, &workplace))?;
-    let traffic = Traffic::new(&mint)?;
-    setups.inspect(&traffic.session_cookie)?;
+    setups.inspect(&mint.cookies(Size::Usual)?[0])?;
     let bench = Bench {
         plain: &setups.plain,
         auth_request: &setups.auth_request,
         app: &app,
         effort,
     };
-    let report = measure(&bench, &setups, &traffic, &workplace)?;
+    let report = measure(&bench, &setups, &mint, &workplace)?;
     println!("{report}");
     Ok(())
-}
-
-/// What is sent.
-struct Traffic {
-    /// One of the cookies of `usual`.
-    session_cookie: String,
-    /// With a session cookie as most users have it.
-    usual: Requests,
-    /// With the session cookie of somebody in many groups.
-    long: Requests,
-    /// For a path that asks for no session.
-    public: Requests,
-}
-
-impl Traffic {
-    fn new(mint: &Mint) -> Result<Self, Box<dyn Error>> {
-        let cookies = mint.cookies(Size::Usual)?;
-        Ok(Self {
-            session_cookie: cookies[0].clone(),
-            usual: Requests::new(PATH, &cookies),
-            long: Requests::new(PATH, &mint.cookies(Size::Long)?),
-            public: Requests::new("/public/7?tab=open", &cookies),
-        })
-    }
 }
 
 /// Everything that is compared. All of it stays up; only the requests change their target.
@@ -265,15 +240,15 @@ impl Setups {
 fn measure(
     bench: &Bench<'_>,
     setups: &Setups,
-    traffic: &Traffic,
+    mint: &Mint,
     workplace: &Workplace,
 ) -> Result<Report, Box<dyn Error>> {
-    let Traffic {
-        usual,
-        long,
-        public,
-        ..
-    } = traffic;
+    let requests = |path, size| Ok(Requests::new(path, &mint.cookies(size)?));
+    // With a session cookie as most users have it, and as somebody in many groups has it.
+    let usual = || requests(PATH, Size::Usual);
+    let long = || requests(PATH, Size::Long);
+    // A path that asks for no session.
+    let public = || requests("/public/7?tab=open", Size::Usual);
     let control = bench.compare("nginx, again (control)", &setups.plain, usual)?;
     let comparisons = vec![
         bench.compare(JUDGED, &setups.gate, usual)?,
@@ -282,6 +257,7 @@ fn measure(
         bench.compare("nginx, access log", &setups.logging, usual)?,
         bench.compare("sidegate, access log", &setups.logging_gate, usual)?,
     ];
+    let counted = usual()?;
     let footprints = setups
         .all()
         .into_iter()
@@ -289,13 +265,13 @@ fn measure(
             name: setup.name,
             at_start: setup.memory_at_start,
             at_end: setup.memory(),
-            calls: syscalls::count(setup, usual, bench.effort.connections, workplace)
+            calls: syscalls::count(setup, &counted, bench.effort.connections, workplace)
                 .map_err(|error| error.to_string()),
         })
         .collect();
     Ok(Report {
         effort: bench.effort,
-        request_lengths: (usual.length(), long.length()),
+        request_lengths: (counted.length(), long()?.length()),
         control,
         comparisons,
         footprints,

@@ -1,9 +1,12 @@
 //! What it costs to keep sessions elsewhere than in the cookie: CPU of hot sessions beside cookie mode, and
 //! memory of many sessions at rest.
+//!
+//! A store also works between requests, and not in each short run: it is told what sessions were used. So beside the ratios of
+//! pairs of runs stands that of all CPU from the first run to the last, pauses included.
 
 use std::{
     error::Error,
-    fs,
+    fmt, fs,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -21,6 +24,7 @@ use sidegate::{
 use crate::{
     compare::{Effort, Sample},
     machine::{self, Cores, as_f64},
+    process::Process,
     request::Requests,
     setup::{Kept, Setup, Workplace, free_address, gate_keeping, responder},
     signed_in,
@@ -45,8 +49,8 @@ pub fn compare(sidegate: &Path, effort: Effort) -> Result<(), Box<dyn Error>> {
         cores.load,
         &workplace.path("provider.log"),
     )?;
-    let start = |kept, name| -> Result<Hot, Box<dyn Error>> {
-        let setup = gate_keeping(
+    let start = |kept, name| {
+        gate_keeping(
             kept,
             name,
             sidegate,
@@ -54,10 +58,7 @@ pub fn compare(sidegate: &Path, effort: Effort) -> Result<(), Box<dyn Error>> {
             provider_address,
             cores,
             &workplace,
-        )?;
-        let cookies = signed_in::cookies(setup.address, SESSIONS)?;
-        let requests = Requests::new("/projects/7?tab=open", &cookies);
-        Ok(Hot { setup, requests })
+        )
     };
     let cookie = start(Kept::Cookie, "cookie")?;
     let others = [
@@ -72,36 +73,12 @@ pub fn compare(sidegate: &Path, effort: Effort) -> Result<(), Box<dyn Error>> {
         effort.connections,
         effort.requests
     );
-    println!("| store | CPU µs/request | / cookie | head of a request |\n|---|---|---|---|");
+    println!(
+        "| store | CPU µs/request | / cookie, pairs of runs | / cookie, pauses included | head of a request |\n\
+         |---|---|---|---|---|"
+    );
     for other in &others {
-        let mut ratios = Vec::new();
-        let mut costs = Vec::new();
-        for round in 0..effort.rounds {
-            if Instant::now() > effort.deadline {
-                break;
-            }
-            machine::wait_for_quiet();
-            let take = |hot: &Hot| {
-                let first = round * effort.requests;
-                Sample::take(&hot.setup, &app, effort, &hot.requests, first)
-            };
-            let (base, sample) = if round % 2 == 0 {
-                let base = take(&cookie)?;
-                (base, take(other)?)
-            } else {
-                let sample = take(other)?;
-                (take(&cookie)?, sample)
-            };
-            ratios.push(sample.cpu / base.cpu);
-            costs.push(sample.cpu);
-        }
-        println!(
-            "| {} | {} | {} | {} B |",
-            other.setup.name,
-            Spread::of(costs),
-            Spread::of(ratios),
-            other.requests.length(),
-        );
+        println!("{}", Row::measure(&cookie, other, &app, effort)?);
     }
     println!("\n| {AT_REST} sessions at rest in memory | resident bytes each |\n|---|---|");
     println!("| identity only | {:.0} |", at_rest(false)?);
@@ -112,10 +89,90 @@ pub fn compare(sidegate: &Path, effort: Effort) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A setup and requests of its own sessions.
-struct Hot {
-    setup: Setup,
+/// A setup beside cookie mode.
+struct Row {
+    name: &'static str,
+    costs: Vec<f64>,
+    ratios: Vec<f64>,
+    /// CPU of both, cookie mode's first, while sessions were hot: runs, warm-ups, and what is done between them.
+    whole: [u64; 2],
+    head: usize,
+}
+
+impl Row {
+    fn measure(
+        cookie: &Setup,
+        other: &Setup,
+        app: &Process,
+        effort: Effort,
+    ) -> Result<Self, Box<dyn Error>> {
+        let mut row = Self {
+            name: other.name,
+            costs: Vec::new(),
+            ratios: Vec::new(),
+            whole: [0; 2],
+            head: 0,
+        };
+        let both = [cookie, other];
+        let mut rounds = 0..effort.rounds;
+        while !rounds.is_empty() && Instant::now() < effort.deadline {
+            let hot = [Hot::sign_in(cookie)?, Hot::sign_in(other)?];
+            row.head = hot[1].requests.length();
+            let (begun, until) = (both.map(Setup::cpu_time), Instant::now() + FRESH);
+            for round in rounds.by_ref() {
+                machine::wait_for_quiet();
+                let mut samples = [None; 2];
+                for place in if round % 2 == 0 { [0, 1] } else { [1, 0] } {
+                    let Hot { setup, requests } = &hot[place];
+                    let first = round * effort.requests;
+                    let sample = Sample::take(setup, app, effort, requests, first)?;
+                    samples[place] = Some(sample.cpu);
+                }
+                let [Some(base), Some(cost)] = samples else {
+                    unreachable!("both were taken")
+                };
+                row.ratios.push(cost / base);
+                row.costs.push(cost);
+                if Instant::now() > until.min(effort.deadline) {
+                    break;
+                }
+            }
+            let ended = both.map(Setup::cpu_time);
+            for place in 0..2 {
+                row.whole[place] += ended[place] - begun[place];
+            }
+        }
+        Ok(row)
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [cookie, whole] = self.whole.map(as_f64);
+        write!(
+            formatter,
+            "| {} | {} | {} | {:.2} | {} B |",
+            self.name,
+            Spread::of(self.costs.iter().copied()),
+            Spread::of(self.ratios.iter().copied()),
+            whole / cookie,
+            self.head,
+        )
+    }
+}
+
+/// A setup and requests of sessions that have just begun.
+struct Hot<'a> {
+    setup: &'a Setup,
     requests: Requests,
+}
+
+impl<'a> Hot<'a> {
+    fn sign_in(setup: &'a Setup) -> Result<Self, Box<dyn Error>> {
+        let cookies = signed_in::cookies(setup.address, SESSIONS)?;
+        let requests = Requests::new("/projects/7?tab=open", &cookies);
+        Ok(Self { setup, requests })
+    }
 }
 
 /// Resident bytes of this process for each of many sessions in the store that sidegate has.
@@ -187,3 +244,6 @@ fn resident() -> Result<u64, Box<dyn Error>> {
 /// Hot sessions: as many as one worker of a busy app sees in a minute.
 const SESSIONS: usize = 1_000;
 const AT_REST: u32 = 100_000;
+/// How long sessions are asked for. After a minute cookie mode writes the cookie anew: once to a browser, but to every request
+/// of a load generator that does not take it.
+const FRESH: Duration = Duration::from_secs(45);

@@ -81,7 +81,7 @@ impl Redis {
         let own_channel = format!("sidegate:{gate}:beat:{}", hex(&crate::random::bytes::<8>()));
         let copies = Arc::new(Copies::new(lifetimes.idle_timeout));
         let hearing = Arc::<Hearing>::default();
-        let touches = Arc::<Touches>::default();
+        let touches = Arc::new(Touches::new(lifetimes.idle_timeout));
         let missed = Arc::<Notify>::default();
         let news = [Kind::Vouched, Kind::Unsigned].map(|kind| News {
             link: Arc::clone(&link),

@@ -1,10 +1,12 @@
-//! Idle ends moved in the background: no request waits for it, and a busy session is said to be busy once a second.
+//! Idle ends moved in the background: no request waits for it, and a busy session is said to be busy once in a while.
 //!
-//! The answer also says whether the copy here is still what Redis has.
+//! What is used after a pause is told at once, and then no oftener than [`pause`] asks for; the last use is always told. So
+//! what Redis knows lags behind by one pause while a session is busy, and no more by the time its idle end
+//! comes near. The answer also says whether the copy here is still what Redis has.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -17,23 +19,76 @@ use super::{copies::Copies, layout::Name, link::Link, script};
 use crate::{clock, clock::Timestamp, session::store::Id};
 
 /// Sessions that were used, and when.
-#[derive(Default)]
-pub(super) struct Touches(Mutex<HashMap<Id, Timestamp>>);
+pub(super) struct Touches {
+    uses: Mutex<HashMap<Id, Uses>>,
+    pause: Duration,
+}
+
+#[derive(Clone, Copy)]
+struct Uses {
+    latest: Timestamp,
+    /// The latest that Redis was told of.
+    told: Option<Timestamp>,
+}
 
 impl Touches {
-    /// The session was used.
-    pub(super) fn add(&self, id: &Id, now: Timestamp) {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.len() < MOST || waiting.contains_key(id) {
-            let latest = waiting.entry(*id).or_insert(now);
-            *latest = now.max(*latest);
+    pub(super) fn new(idle_timeout: Duration) -> Self {
+        Self {
+            uses: Mutex::default(),
+            pause: pause(idle_timeout),
         }
     }
 
-    fn take(&self) -> Vec<(Id, Timestamp)> {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *waiting).into_iter().collect()
+    /// The session was used.
+    pub(super) fn add(&self, id: &Id, now: Timestamp) {
+        let mut uses = self.lock();
+        if let Some(uses) = uses.get_mut(id) {
+            uses.latest = now.max(uses.latest);
+        } else if uses.len() < MOST {
+            let unknown = Uses {
+                latest: now,
+                told: None,
+            };
+            uses.insert(*id, unknown);
+        }
     }
+
+    /// Uses that it is time to tell. What is not used any more is forgotten.
+    fn due(&self, now: Timestamp) -> Vec<(Id, Timestamp)> {
+        let mut due = Vec::new();
+        self.lock().retain(|id, uses| {
+            let is_early = uses.told.is_some_and(|told| now < told.after(self.pause));
+            let is_told = Some(uses.latest) == uses.told;
+            if !is_early && !is_told {
+                due.push((*id, uses.latest));
+            }
+            is_early || !is_told
+        });
+        due
+    }
+
+    /// Uses that were not told yet, due or not.
+    fn untold(&self) -> Vec<(Id, Timestamp)> {
+        let untold = |(id, uses): (&Id, &Uses)| {
+            (Some(uses.latest) != uses.told).then_some((*id, uses.latest))
+        };
+        self.lock().iter().filter_map(untold).collect()
+    }
+
+    fn told(&self, id: &Id, seen_at: Timestamp) {
+        if let Some(uses) = self.lock().get_mut(id) {
+            uses.told = Some(seen_at);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Id, Uses>> {
+        self.uses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How far what Redis knows of a busy session may lag behind: what an outage of this replica can cost of the idle time.
+fn pause(idle_timeout: Duration) -> Duration {
+    (idle_timeout / 8).clamp(BEAT, LONGEST_PAUSE)
 }
 
 /// Tells Redis, until stopped; then once more.
@@ -55,11 +110,18 @@ pub(super) async fn run(
         if !link.is_up() {
             continue;
         }
-        for some in touches.take().chunks(AT_ONCE) {
+        let uses = if is_over {
+            touches.untold()
+        } else {
+            touches.due(clock::now())
+        };
+        for some in uses.chunks(AT_ONCE) {
             join_all(some.iter().map(|(id, seen_at)| async {
-                match touch(&link, Name::of(id), *seen_at, idle_timeout).await {
-                    Some((asked_at, generation)) => copies.compare(id, generation, asked_at),
-                    None => touches.add(id, *seen_at),
+                if let Some((asked_at, generation)) =
+                    touch(&link, Name::of(id), *seen_at, idle_timeout).await
+                {
+                    touches.told(id, *seen_at);
+                    copies.compare(id, generation, asked_at);
                 }
             }))
             .await;
@@ -86,9 +148,78 @@ async fn touch(
     Some((asked_at, generation))
 }
 
-/// How often Redis is told.
+/// How often it is looked what to tell.
 const BEAT: Duration = Duration::from_secs(1);
+/// Well below what a copy is good for without having been compared, so that busy ones are never asked for anew.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Commands sent together.
 const AT_ONCE: usize = 64;
 /// Sessions whose use is remembered; of those beyond, the next use is.
 const MOST: usize = 100_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: Id = [7; 16];
+
+    fn touches() -> Touches {
+        Touches::new(Duration::from_mins(30))
+    }
+
+    fn due(touches: &Touches, now: u64) -> Option<u64> {
+        touches.due(Timestamp(now)).first().map(|(_, at)| at.0)
+    }
+
+    #[test]
+    fn a_use_after_a_pause_is_told_at_once_and_others_when_it_is_time() {
+        let touches = touches();
+        touches.add(&ID, Timestamp(1_000));
+        assert_eq!(due(&touches, 1_000), Some(1_000));
+        // Redis did not answer.
+        assert_eq!(due(&touches, 1_001), Some(1_000));
+        touches.told(&ID, Timestamp(1_000));
+        for now in 1_001..1_010 {
+            touches.add(&ID, Timestamp(now));
+            assert_eq!(due(&touches, now), None, "{now}");
+        }
+        assert_eq!(due(&touches, 1_010), Some(1_009));
+        touches.told(&ID, Timestamp(1_009));
+        assert_eq!(due(&touches, 1_019), None);
+        touches.add(&ID, Timestamp(1_030));
+        assert_eq!(due(&touches, 1_030), Some(1_030));
+    }
+
+    #[test]
+    fn a_use_while_redis_is_told_of_an_earlier_one_is_told_too() {
+        let touches = touches();
+        touches.add(&ID, Timestamp(1_000));
+        assert_eq!(due(&touches, 1_000), Some(1_000));
+        touches.add(&ID, Timestamp(1_001));
+        touches.told(&ID, Timestamp(1_000));
+        assert_eq!(due(&touches, 1_005), None);
+        assert_eq!(touches.untold(), [(ID, Timestamp(1_001))]);
+        assert_eq!(due(&touches, 1_010), Some(1_001));
+    }
+
+    #[test]
+    fn what_is_told_and_used_no_more_is_forgotten() {
+        let touches = touches();
+        touches.add(&ID, Timestamp(1_000));
+        due(&touches, 1_000);
+        touches.told(&ID, Timestamp(1_000));
+        due(&touches, 1_009);
+        assert_eq!(touches.lock().len(), 1);
+        assert!(touches.untold().is_empty());
+        due(&touches, 1_010);
+        assert!(touches.lock().is_empty());
+    }
+
+    #[test]
+    fn the_lag_fits_the_idle_timeout() {
+        for (idle, lag) in [(3, 1), (40, 5), (1_800, 10)] {
+            let idle = Duration::from_secs(idle);
+            assert_eq!(pause(idle), Duration::from_secs(lag));
+        }
+    }
+}
