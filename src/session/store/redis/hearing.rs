@@ -37,13 +37,13 @@ pub(super) struct Hearing {
 }
 
 impl Hearing {
-    /// What a copy is worth now.
-    pub(super) fn worth(&self, is_up: bool, now: Timestamp) -> Worth {
+    /// What a copy is worth now. `is_up` says whether Redis answers, which matters only where news are not heard.
+    pub(super) fn worth(&self, is_up: impl FnOnce() -> bool, now: Timestamp) -> Worth {
         let since = self.since.load(Ordering::Acquire);
         let heard_at = Timestamp(self.heard_at.load(Ordering::Relaxed));
         if since > 0 && is_within(now, heard_at, PROVEN) {
             Worth::SureSince(Timestamp(since))
-        } else if is_up {
+        } else if is_up() {
             Worth::Unsure
         } else {
             Worth::Alone

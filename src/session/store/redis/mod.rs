@@ -184,7 +184,7 @@ impl Redis {
     }
 
     fn copy(&self, id: &Id, now: Timestamp) -> Option<Found> {
-        let worth = self.hearing.worth(self.link.is_up(), now);
+        let worth = self.hearing.worth(|| self.link.is_up(), now);
         let found = self.copies.find(id, worth, now)?;
         if found.seen_at < now {
             self.touches.add(id, now);
