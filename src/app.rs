@@ -45,9 +45,12 @@ pub async fn run(config: Config) -> io::Result<()> {
     let listeners = config
         .listen
         .iter()
-        .map(bind)
+        .map(|address| bind("listen", address))
         .collect::<io::Result<Vec<_>>>()?;
-    let admin_listener = config.admin_listen.as_ref().map(bind).transpose()?;
+    let admin_listen = config.admin_listen.as_ref();
+    let admin_listener = admin_listen
+        .map(|address| bind("admin_listen", address))
+        .transpose()?;
     let tls = config.tls.as_ref().map(listen::tls::acceptor).transpose()?;
     let outbound_tls = trust::client_config();
     let http = HttpClient::new(Arc::clone(&outbound_tls));
@@ -230,10 +233,9 @@ fn knowledge(config: &SessionConfig) -> Knowledge {
     }
 }
 
-fn bind(address: &ListenAddress) -> io::Result<Listener> {
-    Listener::bind(address).map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
-    })
+fn bind(key: &str, address: &ListenAddress) -> io::Result<Listener> {
+    Listener::bind(address)
+        .map_err(|error| io::Error::new(error.kind(), listen::refusal(key, address, &error)))
 }
 
 /// A token that SIGTERM and SIGINT cancel.

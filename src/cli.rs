@@ -18,7 +18,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     app,
-    config::{self, Allow, Config, Environment, Loaded, UpstreamAddress},
+    config::{self, Allow, Config, Environment, Loaded, Report, UpstreamAddress},
     demo,
     observe::log::{self, LogGuard},
     random,
@@ -86,13 +86,20 @@ enum Command {
         /// Ask the providers too: their discovery documents, or where a login begins; and Redis.
         #[arg(long)]
         online: bool,
+        /// Pass where secrets are not on this machine, as in CI: note which, and check all else.
+        ///
+        /// A secret here is what stands in `{ env = … }`, `{ file = … }` or `tls`. One that is here is checked all
+        /// the same.
+        #[arg(long, conflicts_with = "online")]
+        without_secrets: bool,
     },
     /// Print a fresh session secret: 32 random bytes as base64url.
     Secret,
     /// Ask a running gate whether it is alive; for a container's HEALTHCHECK.
     ///
-    /// Asks /ping at `admin_listen`, else at the first `listen` address, or at the address given. Exits
-    /// with 0 when the answer is 200 within two seconds, and with 1 otherwise.
+    /// Asks /ping at `admin_listen`, else at the first `listen` address (over TLS where `tls` is set,
+    /// whatever the certificate says), or at the address given. Exits with 0 when the answer is 200 within
+    /// two seconds, and with 1 otherwise.
     Health {
         #[command(flatten)]
         file: ConfigFile,
@@ -118,12 +125,11 @@ struct ConfigFile {
 impl ConfigFile {
     /// The configuration, or its report on stderr.
     fn load(&self) -> Result<Loaded, ExitCode> {
-        config::load(self.config.as_deref(), &environment()).map_err(|report| {
-            let stderr = io::stderr();
-            let colour = stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            complain(&report.render(colour));
-            ExitCode::from(EXIT_CONFIGURATION)
-        })
+        config::load(self.config.as_deref(), &environment()).map_err(|report| refuse(&report))
+    }
+
+    fn load_without_secrets(&self) -> Result<Loaded, Report> {
+        config::load_without_secrets(self.config.as_deref(), &environment())
     }
 
     fn name(&self) -> String {
@@ -135,11 +141,23 @@ impl ConfigFile {
     }
 }
 
+fn refuse(report: &Report) -> ExitCode {
+    let stderr = io::stderr();
+    let colour = stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    complain(&report.render(colour));
+    ExitCode::from(EXIT_CONFIGURATION)
+}
+
 /// Does what the command line asks.
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(file) => file.load().map(run),
-        Command::Check { file, online } => check(&file, online),
+        Command::Check {
+            file,
+            without_secrets: true,
+            ..
+        } => check_without_secrets(&file),
+        Command::Check { file, online, .. } => check(&file, online),
         Command::Secret => {
             say(&format!(
                 "{}\n",
@@ -214,15 +232,18 @@ fn cannot_start(error: &io::Error) -> ExitCode {
 }
 
 fn check(file: &ConfigFile, online: bool) -> Result<ExitCode, ExitCode> {
-    let Loaded { config, warnings } = file.load()?;
-    for warning in warnings {
-        complain(&format!("warning: {warning}\n"));
-    }
-    say(&summary(&file.name(), &config));
+    let loaded = file.load().inspect_err(|_| {
+        if file.load_without_secrets().is_ok() {
+            complain(
+                "nothing is wrong but that secrets are not here; where none should be, as in CI, use --without-secrets\n",
+            );
+        }
+    })?;
+    sum_up(file, &loaded);
     if !online {
         return Ok(ExitCode::SUCCESS);
     }
-    let findings = runtime()?.block_on(online::ask(&config));
+    let findings = runtime()?.block_on(online::ask(&loaded.config));
     say("online:\n");
     for finding in &findings {
         say(&format!("  {finding}\n"));
@@ -232,6 +253,24 @@ fn check(file: &ConfigFile, online: bool) -> Result<ExitCode, ExitCode> {
     } else {
         ExitCode::SUCCESS
     })
+}
+
+fn check_without_secrets(file: &ConfigFile) -> Result<ExitCode, ExitCode> {
+    let loaded = file
+        .load_without_secrets()
+        .map_err(|report| refuse(&report))?;
+    sum_up(file, &loaded);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn sum_up(file: &ConfigFile, loaded: &Loaded) {
+    for warning in &loaded.warnings {
+        complain(&format!("warning: {warning}\n"));
+    }
+    for absent in &loaded.absent {
+        complain(&format!("note: {absent}\n"));
+    }
+    say(&summary(&file.name(), &loaded.config));
 }
 
 /// What the configuration comes to, and what is left to do: register the callbacks.

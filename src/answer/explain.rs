@@ -44,6 +44,14 @@ impl Reject {
                 "Closed",
                 "This page is closed to everybody.",
             ),
+            Self::ForeignRule { parameter, list } => Explanation::new(
+                (StatusCode::FORBIDDEN, "forbidden", PERMISSION_DENIED),
+                "A rule that is not read here",
+                format!(
+                    "Nobody passes while the address asked for has `{parameter}`: take it out, and say who may pass \
+                     with `allow = {{ {list} = [\"…\"] }}` below [providers.NAME] in the configuration."
+                ),
+            ),
             Self::BadRequest(sentence) => Explanation::new(
                 (StatusCode::BAD_REQUEST, "bad_request", INVALID_ARGUMENT),
                 "This request cannot be served",

@@ -41,6 +41,13 @@ pub enum Reject {
         /// Path and query of the request, for the way back with another account.
         return_to: String,
     },
+    /// The forward-auth question brings a rule along that is not known there, and what keeps the same people out.
+    ForeignRule {
+        /// The parameter.
+        parameter: &'static str,
+        /// The list of `allow`.
+        list: &'static str,
+    },
     /// The request cannot be judged; the sentence says why.
     BadRequest(Cow<'static, str>),
     /// No own endpoint of that name.
@@ -92,7 +99,7 @@ impl Reject {
     pub fn verdict(&self) -> &'static str {
         match self {
             Self::SignIn { .. } => "sign_in",
-            Self::Forbidden(_) | Self::Barred { .. } => "forbidden",
+            Self::Forbidden(_) | Self::ForeignRule { .. } | Self::Barred { .. } => "forbidden",
             Self::BadRequest(_) => "bad_request",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed(_) => "method_not_allowed",
@@ -110,6 +117,9 @@ impl Reject {
     pub fn detail(&self) -> Option<String> {
         match self {
             Self::Forbidden(rule) => Some((*rule).to_owned()),
+            Self::ForeignRule { parameter, list } => {
+                Some(format!("{parameter} in the address; use allow.{list}"))
+            }
             Self::Barred { barred, .. } => {
                 Some(format!("{}: allow.{}", barred.provider, barred.denied.rule))
             }

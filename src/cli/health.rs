@@ -1,6 +1,8 @@
 //! Asks a running gate whether it is alive, with nothing but a socket: a container's health check runs
 //! every few seconds and should cost next to nothing.
 
+mod own_tls;
+
 use std::{
     io::{self, Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs},
@@ -9,6 +11,8 @@ use std::{
     time::Duration,
 };
 
+use rustls::pki_types::ServerName;
+
 use crate::config::{Config, ListenAddress};
 
 /// Where to ask, and for which path.
@@ -16,6 +20,8 @@ use crate::config::{Config, ListenAddress};
 pub(super) struct Target {
     place: Place,
     path: String,
+    /// As whom it is asked where it speaks TLS.
+    tls: Option<ServerName<'static>>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -30,26 +36,18 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Target {
     /// The gate that runs with this configuration: its admin listener, which never speaks TLS, else its
-    /// first public one.
+    /// first public one, which does where `tls` is set.
     pub(super) fn of(config: &Config) -> Result<Self, String> {
-        let address = match (&config.admin_listen, &config.tls) {
-            (Some(admin), _) => Some(admin),
-            (None, Some(_)) => {
-                return Err(
-                    "the listener speaks TLS; set admin_listen for health checks, \
-                            such as \"127.0.0.1:4181\""
-                        .to_owned(),
-                );
-            }
-            (None, None) => config.listen.first(),
-        };
+        let address = config.admin_listen.as_ref().or(config.listen.first());
         let place = match address.ok_or("nothing listens")? {
             ListenAddress::Tcp(address) => Place::Network(reachable(*address).to_string()),
             ListenAddress::Unix(path) => Place::Unix(path.clone()),
         };
+        let speaks_tls = config.admin_listen.is_none() && config.tls.is_some();
         Ok(Self {
             place,
             path: "/ping".to_owned(),
+            tls: speaks_tls.then(|| own_tls::name_of(&config.public_url)),
         })
     }
 
@@ -59,12 +57,14 @@ impl Target {
             return Ok(Self {
                 place: Place::Unix(PathBuf::from(path)),
                 path: "/ping".to_owned(),
+                tls: None,
             });
         }
         let url = url::Url::parse(address).map_err(|error| format!("--url: {error}"))?;
         if url.scheme() != "http" {
             return Err(
-                "--url begins with http:// or unix:; with TLS set admin_listen and ask there"
+                "--url begins with http:// or unix:; where the gate itself speaks TLS leave it out, and the \
+                 configuration says where to ask"
                     .to_owned(),
             );
         }
@@ -76,6 +76,7 @@ impl Target {
                 "/" => "/ping".to_owned(),
                 path => path.to_owned(),
             },
+            tls: None,
         })
     }
 
@@ -86,15 +87,22 @@ impl Target {
                 let stream = connect(address)?;
                 limit(stream.set_read_timeout(Some(TIMEOUT)))?;
                 limit(stream.set_write_timeout(Some(TIMEOUT)))?;
-                self.exchange(stream, address)
+                self.exchange_with(stream, address)
             }
             Place::Unix(path) => {
                 let stream = UnixStream::connect(path)
                     .map_err(|error| format!("{}: {error}", path.display()))?;
                 limit(stream.set_read_timeout(Some(TIMEOUT)))?;
                 limit(stream.set_write_timeout(Some(TIMEOUT)))?;
-                self.exchange(stream, "localhost")
+                self.exchange_with(stream, "localhost")
             }
+        }
+    }
+
+    fn exchange_with(&self, stream: impl Read + Write, host: &str) -> Result<(), String> {
+        match &self.tls {
+            Some(name) => self.exchange(own_tls::begin(stream, name.clone())?, host),
+            None => self.exchange(stream, host),
         }
     }
 

@@ -65,8 +65,11 @@ async fn ask_redis(session: &SessionConfig) -> Option<Finding> {
             let text = format!("Redis answers, after {} ms", after.as_millis());
             (Grade::Fine, text)
         }
-        // The address is not repeated: who forgot to escape a password may have written it where a host stands.
-        Err(trouble) => (Grade::Failure, format!("{trouble}; {}", trouble.hint())),
+        // Hosts and ports alone: an address with an @ where no password ends was refused before.
+        Err((asked, trouble)) => {
+            let text = format!("{asked}: {trouble}; {}", trouble.hint());
+            (Grade::Failure, text)
+        }
     };
     Some(Finding {
         grade,
@@ -117,7 +120,7 @@ async fn findings(provider: &dyn Provider, callback: &Url, http: &HttpClient) ->
     let host = url.authority();
     let (reached, clock) = match reach(&url, http).await {
         Ok(reached) => reached,
-        Err(error) => return vec![finding(Grade::Failure, error.to_string())],
+        Err(error) => return vec![finding(Grade::Failure, unreachable(&url, &error))],
     };
     // For a provider with a discovery document this reads it, which says more than that it is there.
     let request = AuthorizeRequest {
@@ -139,6 +142,21 @@ async fn findings(provider: &dyn Provider, callback: &Url, http: &HttpClient) ->
         findings.push(finding(grade, format!("{text} {host}'s")));
     }
     findings
+}
+
+/// Why nothing came, with the port: the address may not say it, and a firewall asks for it.
+fn unreachable(url: &Url, error: &HttpError) -> String {
+    let host = url.host_str().unwrap_or_default();
+    let place = match url.port_or_known_default() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    };
+    match error {
+        HttpError::Connect { kind, .. } => format!("no connection to {place}: {kind}"),
+        HttpError::Tls { reason, .. } => format!("TLS with {place}: {reason}"),
+        HttpError::Resolve(_) => format!("{place}: the host's name does not resolve"),
+        other => format!("{place}: {other}"),
+    }
 }
 
 /// How long an answer took, whatever it says, and what is wrong with the clock.
@@ -247,7 +265,34 @@ mod tests {
         let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
         drop(listener);
         let error = reach(&url, &HttpClient::for_test()).await.unwrap_err();
-        assert!(error.to_string().starts_with("no connection to 127.0.0.1"));
+        let start = format!("no connection to {}: ", url.authority());
+        let text = unreachable(&url, &error);
+        assert!(text.starts_with(&start), "{text}");
+    }
+
+    /// The port is told also where the address leaves it out.
+    #[test]
+    fn whoever_does_not_answer_is_told_with_its_port() {
+        let url = Url::parse("https://login.example.com/").unwrap();
+        for (error, text) in [
+            (
+                HttpError::ConnectTimeout,
+                "login.example.com:443: no connection in time",
+            ),
+            (
+                HttpError::Resolve("login.example.com".to_owned()),
+                "login.example.com:443: the host's name does not resolve",
+            ),
+            (
+                HttpError::Tls {
+                    host: "login.example.com".to_owned(),
+                    reason: "it ended".to_owned(),
+                },
+                "TLS with login.example.com:443: it ended",
+            ),
+        ] {
+            assert_eq!(unreachable(&url, &error), text);
+        }
     }
 
     #[tokio::test]

@@ -5,10 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
 use super::{
-    Config, Environment, Report,
+    Config, Environment, Report, Secret,
     check::Checker,
     env,
     raw::{self, Node, Origin},
@@ -26,6 +27,8 @@ pub struct Loaded {
     pub config: Config,
     /// What works, but the operator should know; each a sentence for the log.
     pub warnings: Vec<String>,
+    /// Secrets that are not here, each a sentence; none where all must be here.
+    pub absent: Vec<String>,
 }
 
 /// Reads `file`, or [`DEFAULT_FILE`] where none is named, and lays the environment over it. The default
@@ -34,6 +37,27 @@ pub struct Loaded {
 /// # Errors
 /// Everything that is wrong, at once.
 pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Loaded, Report> {
+    read(file, environment, None)
+}
+
+/// As [`load`], on a machine that need not have the secrets, as one that checks a change before it goes anywhere. What
+/// comes out is to look at, and not to serve with: something that nobody knows stands in for each secret that is not here.
+///
+/// # Errors
+/// Everything that is wrong, at once.
+pub fn load_without_secrets(
+    file: Option<&Path>,
+    environment: &Environment,
+) -> Result<Loaded, Report> {
+    let stand_in = Secret::new(URL_SAFE_NO_PAD.encode(random::bytes::<32>()));
+    read(file, environment, Some(&stand_in))
+}
+
+fn read(
+    file: Option<&Path>,
+    environment: &Environment,
+    stand_in: Option<&Secret>,
+) -> Result<Loaded, Report> {
     let mut path = file.map_or_else(|| PathBuf::from(DEFAULT_FILE), Path::to_path_buf);
     let source = match std::fs::read_to_string(&path) {
         Ok(source) => Zeroizing::new(source),
@@ -53,22 +77,22 @@ pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Loaded, Re
     };
     let mut problems = Problems::default();
     env::overlay(&mut root, environment, &mut problems);
-    check(&path, &source, &root, environment, problems)
+    let folder = path.parent().unwrap_or_else(|| Path::new(""));
+    let checker = Checker::new(environment, stand_in, folder, problems);
+    check(&path, &source, &root, checker)
 }
 
 fn check(
     path: &Path,
     source: &str,
     root: &Node,
-    environment: &Environment,
-    problems: Problems,
+    mut checker: Checker<'_>,
 ) -> Result<Loaded, Report> {
-    let folder = path.parent().unwrap_or_else(|| Path::new(""));
-    let mut checker = Checker::new(environment, folder, problems);
     match checker.check(root, &random::bytes()) {
         Some(config) => Ok(Loaded {
             config,
             warnings: checker.warnings,
+            absent: checker.absent,
         }),
         None => Err(Report::new(path, source, Some(root), checker.problems)),
     }

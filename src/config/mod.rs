@@ -20,6 +20,7 @@ mod secret;
 #[cfg(test)]
 mod tests;
 mod twice;
+mod unquoted;
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -29,7 +30,7 @@ use ipnet::IpNet;
 use url::Url;
 
 pub use env::Environment;
-pub use load::{DEFAULT_FILE, Loaded, load};
+pub use load::{DEFAULT_FILE, Loaded, load, load_without_secrets};
 pub use redis_address::{RedisAddress, Topology};
 pub use report::Report;
 pub use secret::Secret;

@@ -11,7 +11,7 @@ use toml::{
 };
 use zeroize::Zeroizing;
 
-use super::{report::Problem, twice::Twice};
+use super::{report::Problem, twice::Twice, unquoted::Unquoted};
 
 /// Where something stands, so that a report can point at it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,7 +125,7 @@ pub(super) fn parse(source: &str) -> Result<Node, Vec<Problem>> {
         match error.span().filter(|_| is_about_twice(error)) {
             Some(place) if doubled.iter().any(|table| table.explains(place.start)) => {}
             Some(place) => doubled.push(Twice::at(source, place)),
-            None => problems.push(syntax_problem(error)),
+            None => problems.push(syntax_problem(source, error)),
         }
     }
     problems.extend(doubled.into_iter().map(Twice::problem));
@@ -137,9 +137,16 @@ fn is_about_twice(error: &toml::de::Error) -> bool {
     error.message().contains("duplicate")
 }
 
-fn syntax_problem(error: &toml::de::Error) -> Problem {
-    let origin = error.span().map_or(Origin::Nowhere, Origin::File);
+fn syntax_problem(source: &str, error: &toml::de::Error) -> Problem {
     let message = error.message();
+    let place = error.span();
+    let unquoted = place
+        .as_ref()
+        .and_then(|place| Unquoted::at(source, place.start, message));
+    if let Some(unquoted) = unquoted {
+        return unquoted.problem();
+    }
+    let origin = place.map_or(Origin::Nowhere, Origin::File);
     let problem = Problem::new(&origin, format!("this is not TOML: {message}"));
     if message.contains("string") {
         problem.hint("text stands in double quotes: key = \"value\"")

@@ -139,7 +139,9 @@ fn all_problems_come_at_once() {
 #[test]
 fn reads_every_key() {
     let path = root().join("tests/config/good/everything.toml");
-    let Loaded { config, warnings } = load(Some(&path), &environment()).unwrap();
+    let Loaded {
+        config, warnings, ..
+    } = load(Some(&path), &environment()).unwrap();
     assert_eq!(warnings, Vec::<String>::new());
     assert_eq!(config.listen.len(), 3);
     assert_eq!(
@@ -248,7 +250,9 @@ fn reads_every_key_of_a_provider() {
 #[test]
 fn defaults_are_as_documented() {
     let path = root().join("tests/config/good/smallest.toml");
-    let Loaded { config, warnings } = load(Some(&path), &environment()).unwrap();
+    let Loaded {
+        config, warnings, ..
+    } = load(Some(&path), &environment()).unwrap();
     assert_eq!(
         config.listen,
         [ListenAddress::Tcp(([0, 0, 0, 0], 4180).into())]
@@ -352,7 +356,9 @@ fn the_environment_is_enough() {
         ("SIDEGATE_HEADERS__SET__X_MAIL", "email"),
     ];
     // No default file stands in the package's root, where tests run.
-    let Loaded { config, warnings } = load(None, &environment_of(&settings)).unwrap();
+    let Loaded {
+        config, warnings, ..
+    } = load(None, &environment_of(&settings)).unwrap();
     assert_eq!(warnings, Vec::<String>::new());
     assert_eq!((config.workers, config.listen.len()), (3, 2));
     assert_eq!(config.session.secrets.len(), 2);

@@ -37,11 +37,11 @@ pub(super) async fn serve(
         Err(unavailable) => return refuse(gate, &unavailable.into(), record),
     };
     let session = visit.session.as_ref();
-    if let Some(rule) = FOREIGN_RULES
+    if let Some((parameter, list)) = FOREIGN_RULES
         .into_iter()
-        .find(|rule| parameter(request.query(), rule).is_some())
+        .find(|(rule, _)| parameter(request.query(), rule).is_some())
     {
-        return refuse(gate, &Reject::Forbidden(rule), record);
+        return refuse(gate, &Reject::ForeignRule { parameter, list }, record);
     }
     record.user = session.map(|session| session.identity.user().clone());
 
@@ -68,8 +68,12 @@ pub(super) async fn serve(
 }
 
 /// Rules that oauth2-proxy reads from the address here. Whoever brings them along means to keep people out, so that
-/// to pass over them would let in whom nobody wanted in.
-const FOREIGN_RULES: [&str; 3] = ["allowed_groups", "allowed_emails", "allowed_email_domains"];
+/// to pass over them would let in whom nobody wanted in. Beside each the list of `allow` that says the same.
+const FOREIGN_RULES: [(&str, &str); 3] = [
+    ("allowed_groups", "groups"),
+    ("allowed_emails", "emails"),
+    ("allowed_email_domains", "domains"),
+];
 
 /// Judges every reading of what is asked. Each can only add to what is always asked here, a session: a
 /// client can send the spelling that the proxy does not overwrite, so no header makes a path public.

@@ -6,6 +6,7 @@
 mod connection;
 mod drain;
 mod flat;
+mod refusal;
 mod socket;
 pub mod tls;
 mod worker;
@@ -15,6 +16,7 @@ use std::{io, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 pub use self::{
+    refusal::refusal,
     socket::{Accepted, Listener, Stream},
     worker::{Handle as WorkerHandle, Recipe},
 };

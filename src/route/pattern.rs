@@ -94,6 +94,19 @@ impl PathPattern {
         }
     }
 
+    /// Whether every path that fits `other` fits this, too, as far as the patterns' shapes tell: "yes" is sure.
+    pub fn covers(&self, other: &Self) -> bool {
+        covers(
+            &self.segments,
+            &other.segments,
+            |segment| *segment == Segment::AnyNumber,
+            |ours, theirs| {
+                let is_run = |token: &Token| *token == Token::Run;
+                covers(&ours.tokens(), &theirs.tokens(), is_run, Token::covers)
+            },
+        )
+    }
+
     /// The pattern as written.
     pub fn as_str(&self) -> &str {
         &self.written
@@ -140,6 +153,14 @@ impl Segment {
         }
     }
 
+    fn tokens(&self) -> Vec<Token> {
+        match self {
+            Self::AnyNumber => vec![Token::Run],
+            Self::Literal(bytes) => bytes.iter().map(|byte| Token::Byte(*byte)).collect(),
+            Self::Glob(tokens) => tokens.clone(),
+        }
+    }
+
     fn matches(&self, name: &[u8]) -> bool {
         match self {
             Self::AnyNumber => true,
@@ -147,6 +168,38 @@ impl Segment {
             Self::Glob(tokens) => glob_matches(tokens, name),
         }
     }
+}
+
+impl Token {
+    /// Where both are no [`Run`](Self::Run). A byte beyond ASCII is a part of a character only.
+    fn covers(&self, other: &Self) -> bool {
+        self == other || matches!((self, other), (Self::One, Self::Byte(byte)) if byte.is_ascii())
+    }
+}
+
+/// Whether `wanted` takes in whatever `given` stands for, part by part: what `is_run` says of stands for any number
+/// of parts, another one for whatever `fits`.
+fn covers<T>(
+    wanted: &[T],
+    given: &[T],
+    is_run: impl Fn(&T) -> bool,
+    fits: impl Fn(&T, &T) -> bool,
+) -> bool {
+    // Which beginnings of `given` the parts of `wanted` so far can take in.
+    let mut taken = vec![false; given.len() + 1];
+    taken[0] = true;
+    for part in wanted {
+        if is_run(part) {
+            let first = taken.iter().position(|taken| *taken);
+            taken[first.unwrap_or(given.len() + 1)..].fill(true);
+            continue;
+        }
+        for (at, other) in given.iter().enumerate().rev() {
+            taken[at + 1] = taken[at] && !is_run(other) && fits(part, other);
+        }
+        taken[0] = false;
+    }
+    taken[given.len()]
 }
 
 /// Refuses what no path has in both of its readings.

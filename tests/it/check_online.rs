@@ -119,7 +119,7 @@ async fn one_that_is_down_is_told_and_does_not_hide_the_others() {
     assert!(said.of("corp")[0].starts_with("ok: "), "{}", said.text);
     let lines = said.of("gone");
     assert!(
-        matches!(&lines[..], [line] if line.starts_with("failed: ") && line.contains("127.0.0.1")),
+        matches!(&lines[..], [line] if line.starts_with("failed: ") && line.contains(&nobody.to_string())),
         "{}",
         said.text
     );
@@ -171,16 +171,22 @@ async fn a_clock_ten_minutes_off_is_a_failure_and_one_minute_a_warning() {
     }
 }
 
-/// Checks a configuration whose `key` is `address`; the line on it is `start`, with a hint that has `hint`.
+/// Checks a configuration whose `key` is `address`; the line on it is `start`, in which HERE is host and port, with a
+/// hint that has `hint`.
 async fn redis_line(key: &str, address: &str, start: &str, hint: &str) {
     let corp = ScriptedProvider::start().await;
     let address = address.replace("CORP", &corp.server.address.to_string());
+    let here = address
+        .rsplit(['/', '@'])
+        .next()
+        .expect("behind the scheme");
+    let start = start.replace("HERE", here);
     let name = key.trim_start_matches("session.");
     let tables = format!("[session]\n{name} = \"{address}\"\n{}", scripted(&corp));
     let said = check(&tables, true).await;
     let line = said.line(key);
     assert!(
-        line.starts_with(start) && line.contains(hint),
+        line.starts_with(&start) && line.contains(hint),
         "{address}: {line}"
     );
     let status = i32::from(start.starts_with("failed"));
@@ -194,7 +200,7 @@ async fn redis_line(key: &str, address: &str, start: &str, hint: &str) {
 }
 
 const ANSWERS: &str = "ok: Redis answers, after ";
-const WRONG: &str = "failed: Redis does not take the user or password (WRONGPASS); ";
+const WRONG: &str = "failed: HERE: Redis does not take the user or password (WRONGPASS); ";
 
 #[tokio::test]
 async fn redis_is_signed_in_to_where_sessions_need_it() {
@@ -213,7 +219,7 @@ async fn redis_is_signed_in_to_where_sessions_need_it() {
     let nobody = format!("redis://ann:canary-right@{at}");
     redis_line("session.store", &nobody, WRONG, "%40").await;
     let without = format!("redis://{at}");
-    let wants = "failed: Redis wants a password (NOAUTH); ";
+    let wants = "failed: HERE: Redis wants a password (NOAUTH); ";
     redis_line("session.store", &without, wants, "redis://:PASSWORD@HOST").await;
     let over_tls = format!("rediss://:canary-right@{at}");
     redis_line(
@@ -228,12 +234,13 @@ async fn redis_is_signed_in_to_where_sessions_need_it() {
 #[tokio::test]
 async fn where_no_redis_is_the_line_says_what_to_look_at() {
     let nobody = format!("redis://{}", ports::free_address());
-    let refused = "failed: connection refused; ";
+    let refused = "failed: HERE: connection refused; ";
     redis_line("session.store", &nobody, refused, "whether it runs").await;
     let unknown = "redis://nobody.invalid";
-    redis_line("session.store", unknown, "failed: ", "the host's name").await;
+    let start = "failed: nobody.invalid:6379: ";
+    redis_line("session.store", unknown, start, "the host's name").await;
     // It takes connections, and says nothing that a Redis would say.
-    redis_line("session.store", "redis://CORP", "failed: ", "; ").await;
+    redis_line("session.store", "redis://CORP", "failed: HERE: ", "; ").await;
 }
 
 #[tokio::test]
@@ -246,7 +253,8 @@ async fn a_redis_that_is_silent_takes_no_writes_or_is_a_cluster_is_told_apart() 
     let address = silent.local_addr().expect("it is bound");
     let said = check(&with(&format!("redis://{address}")), true).await;
     let line = said.line("session.store");
-    assert!(line.starts_with("failed: no answer in time; "), "{line}");
+    let start = format!("failed: {address}: no answer in time; ");
+    assert!(line.starts_with(&start), "{line}");
 
     let master = RedisServer::start().await;
     let port = master.address.port().to_string();
@@ -267,7 +275,26 @@ async fn a_redis_that_is_silent_takes_no_writes_or_is_a_cluster_is_told_apart() 
     let address = format!("redis-sentinel://{}/main", master.address);
     let said = check(&with(&address), true).await;
     let line = said.line("session.store");
-    assert!(line.starts_with("failed: sentinel: "), "{line}");
+    let start = format!("failed: {}: sentinel: ", master.address);
+    assert!(line.starts_with(&start), "{line}");
+    assert_eq!(said.status, Some(1), "{}", said.text);
+
+    // Each by the other's scheme.
+    let address = cluster.url().replace("redis-cluster://", "redis://");
+    let address = address.split(',').next().expect("a node");
+    let said = check(&with(address), true).await;
+    let line = said.line("session.store");
+    let is_told = line.starts_with("failed: ") && line.contains("write redis-cluster://");
+    assert!(is_told, "{line}");
+    assert_eq!(said.status, Some(1), "{}", said.text);
+    let address = format!("redis-cluster://{}", master.address);
+    let said = check(&with(&address), true).await;
+    let line = said.line("session.store");
+    let start = format!(
+        "failed: {}: this Redis is no cluster; write redis://",
+        master.address
+    );
+    assert!(line.starts_with(&start), "{line}");
     assert_eq!(said.status, Some(1), "{}", said.text);
 }
 

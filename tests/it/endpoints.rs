@@ -447,10 +447,18 @@ async fn forward_auth_does_not_pass_over_rules_that_it_does_not_know() {
     let (house, _upstream, _provider) = standard().await;
     let ada = house.browser();
     ada.sign_in("/").await;
-    let status = async |query: &str| ada.get(&format!("/oauth2/auth{query}")).await.status;
-    assert_eq!(status("").await, StatusCode::ACCEPTED);
-    for rule in ["allowed_groups", "allowed_emails", "allowed_email_domains"] {
-        let refused = status(&format!("?{rule}=engineers")).await;
-        assert_eq!(refused, StatusCode::FORBIDDEN, "{rule}");
+    let answer = async |query: &str| ada.get(&format!("/oauth2/auth{query}")).await;
+    assert_eq!(answer("").await.status, StatusCode::ACCEPTED);
+    for (rule, instead) in [
+        ("allowed_groups", "groups"),
+        ("allowed_emails", "emails"),
+        ("allowed_email_domains", "domains"),
+    ] {
+        let refused = answer(&format!("?{rule}=engineers")).await;
+        assert_eq!(refused.status, StatusCode::FORBIDDEN, "{rule}");
+        // The only one who reads it is whoever looks why nobody passes.
+        let text = refused.text();
+        let instead = format!("allow = {{ {instead} = [");
+        assert!(text.contains(rule) && text.contains(&instead), "{text}");
     }
 }

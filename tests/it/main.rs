@@ -12,6 +12,7 @@ mod allow_lists;
 mod answers;
 mod check_online;
 mod command_line;
+mod command_line_start;
 mod deploy;
 mod endpoints;
 mod headers;

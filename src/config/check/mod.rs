@@ -18,8 +18,8 @@ mod session;
 use std::path::Path;
 
 use super::{
-    Config, HeaderSource, HeadersConfig, ListenAddress, ProviderConfig, PublicUrl, TlsFiles,
-    UpstreamAddress,
+    Config, HeaderSource, HeadersConfig, ListenAddress, ProviderConfig, PublicUrl, Secret,
+    TlsFiles, UpstreamAddress,
     env::Environment,
     keys,
     raw::{Node, Origin},
@@ -29,10 +29,14 @@ use super::{
 /// What a check may look at besides the tree, and where it puts what it finds.
 pub(super) struct Checker<'a> {
     environment: &'a Environment,
+    /// Stands in for a secret that is not on this machine, where one may be missing.
+    stand_in: Option<&'a Secret>,
     /// Relative paths of the file are taken from here.
     folder: &'a Path,
     pub(super) problems: Problems,
     pub(super) warnings: Vec<String>,
+    /// What was missing and is not checked, each a sentence.
+    pub(super) absent: Vec<String>,
 }
 
 /// The problem is on the list already.
@@ -45,12 +49,19 @@ fn flat<T>(checked: &Result<Option<T>, Reported>) -> Option<&T> {
 
 impl<'a> Checker<'a> {
     /// Begins with the problems found so far.
-    pub(super) fn new(environment: &'a Environment, folder: &'a Path, problems: Problems) -> Self {
+    pub(super) fn new(
+        environment: &'a Environment,
+        stand_in: Option<&'a Secret>,
+        folder: &'a Path,
+        problems: Problems,
+    ) -> Self {
         Self {
             environment,
+            stand_in,
             folder,
             problems,
             warnings: Vec::new(),
+            absent: Vec::new(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -167,12 +168,22 @@ impl Checker<'_> {
         let node = self.required(table, key, hint)?;
         let path = self.text(node, key)?;
         let path = self.resolve(path, &node.origin);
-        match File::open(&path) {
-            Ok(_) => Some(path),
-            Err(error) => {
-                self.problem(unreadable(&node.origin, &path, &error));
-                None
-            }
+        if let Err(error) = File::open(&path) {
+            self.unreadable(node, key, &path, &error);
+            self.stand_in?;
+        }
+        Some(path)
+    }
+
+    /// A file that holds a secret, or goes with one, cannot be read: a problem, unless none need be here.
+    pub(super) fn unreadable(&mut self, node: &Node, key: &str, path: &Path, error: &io::Error) {
+        let why = why_unreadable(error);
+        let path = path.display();
+        if self.stand_in.is_some() {
+            self.absent
+                .push(format!("{key} is not checked: {path}: {why}"));
+        } else {
+            self.problem(Problem::new(&node.origin, format!("cannot read {path}")).hint(why));
         }
     }
 
@@ -186,15 +197,12 @@ impl Checker<'_> {
     }
 }
 
-/// A file cannot be read.
-pub(super) fn unreadable(origin: &Origin, path: &Path, error: &std::io::Error) -> Problem {
-    use std::io::ErrorKind;
-    let why = match error.kind() {
+fn why_unreadable(error: &io::Error) -> &'static str {
+    match error.kind() {
         ErrorKind::NotFound => "there is no such file",
         ErrorKind::PermissionDenied => "this user may not read it",
         ErrorKind::IsADirectory => "it is a folder",
         ErrorKind::InvalidData => "it is not text",
         _ => "it cannot be read",
-    };
-    Problem::new(origin, format!("cannot read {}", path.display())).hint(why)
+    }
 }

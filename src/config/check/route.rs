@@ -5,7 +5,7 @@ use http::Method;
 use super::{
     super::{
         Access, RouteConfig, keys,
-        raw::{Node, Value},
+        raw::{Node, Origin, Value},
         report::Problem,
     },
     Checker, regex,
@@ -22,20 +22,23 @@ impl Checker<'_> {
             return None;
         }
         let mut routes: Vec<RouteConfig> = Vec::new();
+        let mut places = Vec::new();
         let mut complete = true;
         for table in list.items() {
             let Some(route) = self.route(table, prefix) else {
                 complete = false;
                 continue;
             };
-            if routes.iter().any(|earlier| hides(earlier, &route)) {
-                let origin = table.get("path").map_or(&table.origin, |node| &node.origin);
-                self.problem(
-                    Problem::new(origin, "no request reaches this route")
-                        .hint("an earlier one has the same path, and the first that matches wins"),
-                );
+            let path = table.get("path").unwrap_or(table);
+            if let Some((earlier, place)) = routes
+                .iter()
+                .zip(&places)
+                .find(|(earlier, _)| hides(earlier, &route))
+            {
+                self.problem(dead(&path.origin, &route, earlier, place));
             }
             routes.push(route);
+            places.push(path.origin.clone());
         }
         complete.then_some(routes)
     }
@@ -151,7 +154,25 @@ impl Checker<'_> {
 /// Own endpoints that do not live under the prefix.
 const OWN_PATHS: [&str; 2] = ["/ping", "/ready"];
 
-/// Whether whatever falls under `later` has fallen under `earlier` already, as far as equal paths tell.
+/// A route behind one that takes all its requests, the place of whose path is `place`.
+fn dead(origin: &Origin, route: &RouteConfig, earlier: &RouteConfig, place: &Origin) -> Problem {
+    let path = earlier.path.as_str();
+    let hint = if path == route.path.as_str() {
+        "an earlier one has the same path, and the first that matches wins: take one of them out"
+            .to_owned()
+    } else {
+        format!(
+            "the first that matches wins, and \"{path}\" comes earlier: put this one before it, or take it out"
+        )
+    };
+    let problem = Problem::new(origin, "no request reaches this route").hint(hint);
+    match place {
+        Origin::File(span) => problem.beside(span.clone(), "takes them all"),
+        Origin::Nowhere | Origin::Variable(_) => problem,
+    }
+}
+
+/// Whether whatever falls under `later` has fallen under `earlier` already.
 fn hides(earlier: &RouteConfig, later: &RouteConfig) -> bool {
     let covers = |method: &Method| {
         earlier.methods.contains(method)
@@ -159,5 +180,5 @@ fn hides(earlier: &RouteConfig, later: &RouteConfig) -> bool {
     };
     let every_method = earlier.methods.is_empty()
         || (!later.methods.is_empty() && later.methods.iter().all(covers));
-    earlier.path.as_str() == later.path.as_str() && every_method
+    earlier.path.covers(&later.path) && every_method
 }

@@ -11,7 +11,7 @@ use super::{
         raw::{Node, Origin, Value},
         report::Problem,
     },
-    Checker, read,
+    Checker,
 };
 
 impl Checker<'_> {
@@ -20,8 +20,8 @@ impl Checker<'_> {
         let secret = match &node.value {
             Value::Text(text) => Secret::new(text.to_string()),
             Value::Table(_) => match (node.get("env"), node.get("file")) {
-                (Some(name), None) => self.secret_in_environment(name)?,
-                (None, Some(path)) => self.secret_in_file(path)?,
+                (Some(name), None) => self.secret_in_environment(name, key)?,
+                (None, Some(path)) => self.secret_in_file(path, key)?,
                 _ => {
                     self.problem(
                         Problem::new(&node.origin, format!("`{key}` has not exactly one source"))
@@ -93,7 +93,7 @@ impl Checker<'_> {
         complete.then(|| secrets.into_iter().map(|(secret, _)| secret).collect())
     }
 
-    fn secret_in_environment(&mut self, node: &Node) -> Option<Secret> {
+    fn secret_in_environment(&mut self, node: &Node, key: &str) -> Option<Secret> {
         let name = self.text(node, "env")?;
         if !is_variable_name(name) {
             self.problem(
@@ -102,26 +102,37 @@ impl Checker<'_> {
             );
             return None;
         }
-        let value = self.environment.get(name);
-        if value.is_none() {
-            self.problem(
-                Problem::new(&node.origin, format!("the environment has no {name}"))
-                    .hint("set it for this process, or name another variable"),
-            );
+        if let Some(value) = self.environment.get(name) {
+            return Some(Secret::new(value.trim().to_owned()));
         }
-        value.map(|value| Secret::new(value.trim().to_owned()))
+        let message = format!("the environment has no {name}");
+        if let Some(stand_in) = self.stand_in {
+            self.absent.push(format!("{key} is not checked: {message}"));
+            return Some(stand_in.clone());
+        }
+        self.problem(
+            Problem::new(&node.origin, message)
+                .hint("set it for this process, or name another variable"),
+        );
+        None
     }
 
-    fn secret_in_file(&mut self, node: &Node) -> Option<Secret> {
+    fn secret_in_file(&mut self, node: &Node, key: &str) -> Option<Secret> {
         let path = self.text(node, "file")?;
         let path = self.resolve(path, &node.origin);
         match fs::read_to_string(&path).map(Zeroizing::new) {
             Ok(content) => Some(Secret::new(content.trim().to_owned())),
             Err(error) => {
-                self.problem(read::unreadable(&node.origin, &path, &error));
-                None
+                self.unreadable(node, key, &path, &error);
+                self.stand_in.cloned()
             }
         }
+    }
+
+    /// Whether this is not the secret itself, because that is not on this machine.
+    pub(super) fn stands_in(&self, secret: &Secret) -> bool {
+        self.stand_in
+            .is_some_and(|stand_in| stand_in.expose() == secret.expose())
     }
 }
 

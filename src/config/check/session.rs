@@ -58,6 +58,9 @@ impl Checker<'_> {
             return Some(StoreConfig::Cookie);
         };
         let text = self.secret(node, "store")?;
+        if self.stands_in(&text) {
+            return Some(StoreConfig::Cookie);
+        }
         match text.expose().trim() {
             "cookie" => return Some(StoreConfig::Cookie),
             "memory" => return Some(StoreConfig::Memory),
@@ -86,6 +89,9 @@ impl Checker<'_> {
             return Ok(None);
         };
         let text = self.secret(node, "shared").ok_or(Reported)?;
+        if self.stands_in(&text) {
+            return Ok(None);
+        }
         let problem = match (store.ok_or(Reported)?, redis_address::parse(text.expose())) {
             (StoreConfig::Cookie, Some(address)) => {
                 return self.redis(node, address).map(Some).ok_or(Reported);

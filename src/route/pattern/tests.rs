@@ -200,3 +200,45 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn covers_what_it_takes_in_and_nothing_else() {
+    for (earlier, later, covers) in [
+        ("/**", "/", true),
+        ("/**", "/a/**", true),
+        ("/a/**", "/a", true),
+        ("/a/**", "/a/b/*", true),
+        ("/a/**", "/**/a", false),
+        ("/a/*", "/a/b", true),
+        ("/a/*", "/a/", true),
+        ("/a/*", "/a/**", false),
+        ("/a/*", "/a/b/c", false),
+        ("/a/b", "/a/*", false),
+        ("/**/x", "/a/*/x", true),
+        ("/**/x", "/a/x/b", false),
+        ("/a*", "/a*b", true),
+        ("/a*b", "/a*", false),
+        ("/?", "/a", true),
+        ("/?", "/*", false),
+        ("/*?", "/?a", true),
+        ("/a%20b", "/a b", true),
+        ("/A", "/a", false),
+    ] {
+        let pattern = |text| PathPattern::parse(text).unwrap();
+        let is_covered = pattern(earlier).covers(&pattern(later));
+        assert_eq!(is_covered, covers, "{earlier} before {later}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_covered_never_fits_the_other_alone(
+        earlier in "(/([ab*?é]{0,3}|\\*\\*)){1,4}", later in "(/([ab*?é]{0,3}|\\*\\*)){1,4}", path in "(/[abé]{0,3}){1,4}",
+    ) {
+        if let (Ok(earlier), Ok(later)) = (PathPattern::parse(&earlier), PathPattern::parse(&later))
+            && earlier.covers(&later) && later.matches(&path)
+        {
+            prop_assert!(earlier.matches(&path));
+        }
+    }
+}

@@ -10,17 +10,25 @@ use crate::config::RedisAddress;
 /// Connects as the store does, and waits for an answer: how long that took. Nothing is written.
 ///
 /// # Errors
-/// Why a session could not be kept there.
-pub async fn ask(address: &RedisAddress) -> Result<Duration, Trouble> {
+/// Who was asked (`HOST:PORT`), and why a session could not be kept there.
+pub async fn ask(address: &RedisAddress) -> Result<Duration, (String, Trouble)> {
     let started = Instant::now();
+    let dialer = Dialer::new(address.clone());
     let asked = async {
-        let mut connection = Dialer::new(address.clone()).connect().await?;
+        let mut connection = dialer.connect().await?;
         connection.send(&redis::cmd("PING")).await?;
-        Ok(started.elapsed())
+        let took = started.elapsed();
+        dialer.check_is_alone(&mut connection).await?;
+        Ok(took)
     };
-    timeout(LONGEST, asked)
-        .await
-        .unwrap_or(Err(Trouble::NoAnswer))
+    match timeout(LONGEST, asked).await {
+        Ok(Ok(took)) => Ok(took),
+        Ok(Err(trouble)) => Err((dialer.asked(&trouble).await, trouble)),
+        Err(_) => {
+            let trouble = Trouble::NoAnswer;
+            Err((dialer.asked(&trouble).await, trouble))
+        }
+    }
 }
 
 /// Beside what each step may take: many sentinels may each be silent.

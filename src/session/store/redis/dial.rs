@@ -71,7 +71,7 @@ impl Dialer {
             return match bounded(CONNECT * 2, self.connect_cluster()).await {
                 Ok(cluster) => Ok(Connection::Cluster(cluster)),
                 // The library says of several servers only that none will do; one of them says why.
-                Err(trouble) => Err(self.refusal_of_a_node().await.unwrap_or(trouble)),
+                Err(trouble) => Err(self.trouble_of_a_node().await.unwrap_or(trouble)),
             };
         }
         let (host, port) = self.server().await?;
@@ -87,18 +87,50 @@ impl Dialer {
         bounded(CONNECT, client.get_async_pubsub()).await
     }
 
-    async fn refusal_of_a_node(&self) -> Option<Trouble> {
+    async fn trouble_of_a_node(&self) -> Option<Trouble> {
         let (host, port) = self.server().await.ok()?;
         let asked = async {
             let mut connection = self.connect_to(&host, port, true).await?;
             redis::cmd("PING")
                 .query_async::<Value>(&mut connection)
-                .await
+                .await?;
+            Ok(standing(&mut connection).await)
         };
         match bounded(CONNECT, asked).await {
-            Err(trouble) if trouble.is_refusal() => Some(trouble),
+            Ok(Standing::Alone) => Some(Trouble::NoCluster),
+            Err(trouble) if trouble.is_refusal() || trouble == Trouble::NobodyThere => {
+                Some(trouble)
+            }
             _ => None,
         }
+    }
+
+    /// Whether what is asked as one server is one, as far as it says.
+    pub(super) async fn check_is_alone(&self, connection: &mut Connection) -> Result<(), Trouble> {
+        let Connection::Server(connection) = connection else {
+            return Ok(());
+        };
+        match timeout(CONNECT, standing(connection)).await {
+            Ok(Standing::OneOfSeveral) => Err(Trouble::Cluster),
+            _ => Ok(()),
+        }
+    }
+
+    /// Who was asked, or is asked next: `HOST:PORT`, several parted by commas.
+    pub(super) async fn asked(&self, trouble: &Trouble) -> String {
+        let sentinel = matches!(trouble, Trouble::Sentinel(_));
+        let nodes = match &self.address.topology {
+            Topology::Sentinel(_) if !sentinel => match self.server().await {
+                Ok(master) => vec![master],
+                Err(_) => self.address.nodes.clone(),
+            },
+            _ => self.address.nodes.clone(),
+        };
+        let names = nodes.iter().map(|(host, port)| match host.contains(':') {
+            true => format!("[{host}]:{port}"),
+            false => format!("{host}:{port}"),
+        });
+        names.collect::<Vec<_>>().join(", ")
     }
 
     async fn connect_cluster(&self) -> RedisResult<ClusterConnection> {
@@ -221,6 +253,34 @@ async fn is_writable(connection: &mut MultiplexedConnection) -> RedisResult<()> 
             RedisError::from((ErrorKind::Server(ServerErrorKind::ReadOnly), "a replica")),
         ),
         _ => Ok(()),
+    }
+}
+
+/// How a server stands to others, in its own words.
+enum Standing {
+    /// It is no node of any cluster.
+    Alone,
+    /// It has no share, or not all, of a cluster's keys.
+    OneOfSeveral,
+    /// It has all keys of a cluster, or may not say.
+    Enough,
+}
+
+async fn standing(connection: &mut MultiplexedConnection) -> Standing {
+    let mut question = redis::cmd("CLUSTER");
+    question.arg("INFO");
+    match question.query_async::<String>(connection).await {
+        Ok(info) => {
+            let has_all = info.contains("cluster_state:ok") && info.contains("cluster_size:1\r");
+            if has_all {
+                Standing::Enough
+            } else {
+                Standing::OneOfSeveral
+            }
+        }
+        // "This instance has cluster support disabled", and from services that do not know the command.
+        Err(error) if error.code() == Some("ERR") => Standing::Alone,
+        Err(_) => Standing::Enough,
     }
 }
 

@@ -22,6 +22,10 @@ pub enum Trouble {
     NotPermitted,
     /// Its answer was an error with this code.
     Says(String),
+    /// Asked as a cluster, and it is a server by itself.
+    NoCluster,
+    /// Asked as a server by itself, and it is a node of a cluster.
+    Cluster,
     /// The sentinels know no master of the name they were asked for.
     UnknownMaster,
     /// No sentinel was of use; this is the last one's trouble.
@@ -63,9 +67,14 @@ impl Trouble {
                     "this is a replica, which takes no writes: name the server it follows, or the sentinels"
                 }
                 "LOADING" => "it still reads its data: ask again in a while",
-                "CLUSTERDOWN" | "MOVED" => "see `redis-cli cluster info`",
+                "MOVED" => IS_CLUSTER,
+                "CLUSTERDOWN" => "see `redis-cli cluster info`",
                 _ => "its own log says more",
             },
+            Self::NoCluster => {
+                "write redis:// (with TLS rediss://) in the place of redis-cluster://"
+            }
+            Self::Cluster => IS_CLUSTER,
             Self::UnknownMaster => {
                 "the name stands after the slash in redis-sentinel://S1,S2/MASTER; `redis-cli sentinel masters` tells it"
             }
@@ -91,12 +100,17 @@ impl fmt::Display for Trouble {
                 formatter.write_str("the user may not do in Redis what is needed (NOPERM)")
             }
             Self::Says(code) => write!(formatter, "Redis says {code}"),
+            Self::NoCluster => formatter.write_str("this Redis is no cluster"),
+            Self::Cluster => formatter.write_str("this Redis is a node of a cluster"),
             Self::UnknownMaster => formatter.write_str("knows no master of this name"),
             Self::Sentinel(trouble) => write!(formatter, "sentinel: {trouble}"),
             Self::Other(why) => formatter.write_str(why),
         }
     }
 }
+
+const IS_CLUSTER: &str =
+    "for a cluster write redis-cluster:// (with TLS rediss-cluster://) in the place of redis://";
 
 impl From<RedisError> for Trouble {
     fn from(error: RedisError) -> Self {
