@@ -125,11 +125,16 @@ pub(super) fn parse(source: &str) -> Result<Node, Vec<Problem>> {
         match error.span().filter(|_| is_about_twice(error)) {
             Some(place) if doubled.iter().any(|table| table.explains(place.start)) => {}
             Some(place) => doubled.push(Twice::at(source, place)),
-            None => problems.push(syntax_problem(source, error)),
+            None => {
+                let problem = syntax_problem(source, error);
+                // One value may go wrong in several ways.
+                if problems.iter().all(|other| other.origin != problem.origin) {
+                    problems.push(problem);
+                }
+            }
         }
     }
     problems.extend(doubled.into_iter().map(Twice::problem));
-    problems.dedup_by(|later, earlier| later.origin == earlier.origin);
     Err(problems)
 }
 
