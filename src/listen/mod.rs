@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{
     refusal::refusal,
-    socket::{Accepted, Listener, Stream},
+    socket::{Accepted, Listener, Stream, allow_open_files},
     worker::{Handle as WorkerHandle, Recipe},
 };
 

@@ -13,6 +13,7 @@ mod answers;
 mod check_online;
 mod command_line;
 mod command_line_start;
+mod connections;
 mod deploy;
 mod endpoints;
 mod headers;
