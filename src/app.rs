@@ -43,15 +43,8 @@ use crate::{
 pub async fn run(config: Config) -> io::Result<()> {
     let stop = stop_on_signal()?;
     listen::allow_open_files();
-    let listeners = config
-        .listen
-        .iter()
-        .map(|address| bind("listen", address))
-        .collect::<io::Result<Vec<_>>>()?;
-    let admin_listen = config.admin_listen.as_ref();
-    let admin_listener = admin_listen
-        .map(|address| bind("admin_listen", address))
-        .transpose()?;
+    let listeners = bind("listen", &config.listen)?;
+    let admin_listener = bind("admin_listen", &config.admin_listen)?.pop();
     let tls = config.tls.as_ref().map(listen::tls::acceptor).transpose()?;
     let outbound_tls = trust::client_config();
     let http = HttpClient::new(Arc::clone(&outbound_tls));
@@ -234,9 +227,15 @@ fn knowledge(config: &SessionConfig) -> Knowledge {
     }
 }
 
-fn bind(key: &str, address: &ListenAddress) -> io::Result<Listener> {
-    Listener::bind(address)
-        .map_err(|error| io::Error::new(error.kind(), listen::refusal(key, address, &error)))
+fn bind<'c>(
+    key: &str,
+    addresses: impl IntoIterator<Item = &'c ListenAddress>,
+) -> io::Result<Vec<Listener>> {
+    let bind = |address: &ListenAddress| {
+        Listener::bind(address)
+            .map_err(|error| io::Error::new(error.kind(), listen::refusal(key, address, &error)))
+    };
+    addresses.into_iter().map(bind).collect()
 }
 
 /// A token that SIGTERM and SIGINT cancel.

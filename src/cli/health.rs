@@ -38,7 +38,10 @@ impl Target {
     /// The gate that runs with this configuration: its admin listener, which never speaks TLS, else its
     /// first public one, which does where `tls` is set.
     pub(super) fn of(config: &Config) -> Result<Self, String> {
-        let address = config.admin_listen.as_ref().or(config.listen.first());
+        let address = config
+            .admin_listen
+            .as_ref()
+            .or_else(|| config.listen.first());
         let place = match address.ok_or("nothing listens")? {
             ListenAddress::Tcp(address) => Place::Network(reachable(*address).to_string()),
             ListenAddress::Unix(path) => Place::Unix(path.clone()),

@@ -102,7 +102,9 @@ impl PathPattern {
             |segment| *segment == Segment::AnyNumber,
             |ours, theirs| {
                 let is_run = |token: &Token| *token == Token::Run;
-                covers(&ours.tokens(), &theirs.tokens(), is_run, Token::covers)
+                covers(&ours.tokens(), &theirs.tokens(), is_run, |ours, theirs| {
+                    ours.covers(*theirs)
+                })
             },
         )
     }
@@ -172,7 +174,7 @@ impl Segment {
 
 impl Token {
     /// Where both are no [`Run`](Self::Run). A byte beyond ASCII is a part of a character only.
-    fn covers(&self, other: &Self) -> bool {
+    fn covers(self, other: Self) -> bool {
         self == other || matches!((self, other), (Self::One, Self::Byte(byte)) if byte.is_ascii())
     }
 }

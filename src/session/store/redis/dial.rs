@@ -126,9 +126,12 @@ impl Dialer {
             },
             _ => self.address.nodes.clone(),
         };
-        let names = nodes.iter().map(|(host, port)| match host.contains(':') {
-            true => format!("[{host}]:{port}"),
-            false => format!("{host}:{port}"),
+        let names = nodes.iter().map(|(host, port)| {
+            if host.contains(':') {
+                format!("[{host}]:{port}")
+            } else {
+                format!("{host}:{port}")
+            }
         });
         names.collect::<Vec<_>>().join(", ")
     }
