@@ -22,7 +22,7 @@ use crate::{
     provider::{HttpClient, Providers},
     route::Routes,
     session::{
-        KeepTokens, Keeping, Lifetimes, Sessions,
+        KeepTokens, Keeping, Lifetimes, SessionParts, Sessions,
         cookie::Cookies,
         directory::{Directory, InProcess, Knowledge, Presence},
         farewell::Farewell,
@@ -173,7 +173,7 @@ fn build(
         },
         routes: Routes::new(config.routes),
         presence,
-        sessions: Sessions::new(
+        sessions: Sessions::new(SessionParts {
             keys,
             cookies,
             lifetimes,
@@ -181,7 +181,7 @@ fn build(
             revocations,
             refresher,
             farewell,
-        ),
+        }),
         identity_headers: IdentityHeaders::new(config.headers.identity),
         providers,
         site,
