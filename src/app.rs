@@ -42,6 +42,7 @@ use crate::{
 /// When a socket cannot be bound, a certificate cannot be read, or a worker cannot be started.
 pub async fn run(config: Config) -> io::Result<()> {
     let stop = stop_on_signal()?;
+    listen::allow_open_files();
     let listeners = config
         .listen
         .iter()
