@@ -17,6 +17,7 @@ mod endpoints;
 mod headers;
 mod journey;
 mod live;
+mod logging;
 mod login;
 mod misbehaviour;
 mod operations;
