@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use crate::{
     answer::{self, Reject},
     body::Body,
+    body::BodyError,
     clean::{CleanRequest, Cleaning, Peer, Unclean},
     clock,
     deadline::Wait,
@@ -285,6 +286,13 @@ fn upstream_failed(error: &ForwardError, record: &mut Record) -> Reject {
     record.detail = Some(error.to_string());
     match error {
         ForwardError::TimedOut => Reject::GatewayTimeout,
+        // Where it was asked from is gone with the request.
+        ForwardError::Incomplete(BodyError::SessionOver) => Reject::SignIn {
+            return_to: "/".to_owned(),
+        },
+        ForwardError::Incomplete(_) => {
+            Reject::BadRequest("its body is malformed, or was not sent to its end".into())
+        }
         ForwardError::Broken(_) | ForwardError::UnaskedUpgrade => Reject::BadGateway,
     }
 }

@@ -77,7 +77,7 @@ pub(super) enum UploadEnd {
 enum Failure {
     /// Nothing has come back, nor will.
     Silent(io::Error),
-    Final(io::Error),
+    Final(ForwardError),
 }
 
 /// Sends a request and reads the head of its answer. `lease` is a connection at hand. What is left of the
@@ -118,9 +118,8 @@ pub(super) fn exchange(
                 Err(Failure::Silent(_)) if lease.is_reused && outgoing.rewind() => {
                     lease = connect(upstream).await?;
                 }
-                Err(Failure::Silent(error) | Failure::Final(error)) => {
-                    return Err(ForwardError::Broken(error));
-                }
+                Err(Failure::Silent(error)) => return Err(ForwardError::Broken(error)),
+                Err(Failure::Final(error)) => return Err(error),
             }
         }
     }
@@ -151,7 +150,7 @@ async fn converse(
                 Poll::Ready(Ok(())) => is_sent = true,
                 Poll::Ready(Err(SendError::Upstream(error))) => refused = Some(error),
                 Poll::Ready(Err(SendError::Body(error))) => {
-                    return Poll::Ready(Err(Failure::Final(io::Error::other(error))));
+                    return Poll::Ready(Err(Failure::Final(ForwardError::Incomplete(error))));
                 }
             }
         }
@@ -160,7 +159,9 @@ async fn converse(
             .map_ok(|head| (head, is_sent))
             .map_err(|error| match (error, refused.take()) {
                 (ReadError::Closed, Some(refused)) => Failure::Silent(refused),
-                (error @ ReadError::Malformed(_), _) => Failure::Final(error.into()),
+                (error @ ReadError::Malformed(_), _) => {
+                    Failure::Final(ForwardError::Broken(error.into()))
+                }
                 (error, _) => Failure::Silent(error.into()),
             })
     })

@@ -37,7 +37,7 @@ use self::{
     outgoing::Outgoing,
 };
 use crate::{
-    body::Body,
+    body::{Body, BodyError},
     clean::{CleanRequest, X_REQUEST_ID, forwarding::Forwarding, identity::ReservedNames},
     deadline::Wait,
     decide::Permit,
@@ -55,6 +55,9 @@ pub enum ForwardError {
     /// No connection, or it broke off before an answer.
     #[error("no answer from the upstream: {0}")]
     Broken(io::Error),
+    /// The client's body broke off before there was an answer.
+    #[error("no whole request: {0}")]
+    Incomplete(BodyError),
     /// No answer in time.
     #[error("the upstream did not answer in time")]
     TimedOut,

@@ -8,10 +8,11 @@ use http::{Method, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
 use tokio_tungstenite::tungstenite::{Message, protocol::frame::coding::CloseCode};
 
 use crate::support::{
-    Browser, House, ScriptedProvider, Upstream, arranged, h2, house::Plan, websocket,
+    Browser, House, ScriptedProvider, Upstream, arranged, h2, house::Plan, raw, websocket,
 };
 
 /// What is promised.
@@ -175,6 +176,30 @@ async fn signing_out_breaks_off_a_long_download() {
     next_event(&mut body).await.expect("a beginning");
     sign_out(&ada).await;
     broken_off(&mut body).await;
+    upstream
+        .wait_until("the end", |upstream| upstream.aborted() == 1)
+        .await;
+}
+
+#[tokio::test]
+async fn signing_out_breaks_off_a_long_upload() {
+    let (house, upstream, provider) = house(|plan| plan).await;
+    let ada = person(&house, &provider, "ada").await;
+    let mut stream = house.connect().await;
+    let request = format!(
+        "POST /late HTTP/1.1\r\nHost: {}\r\nCookie: {}\r\nAccept: application/json\r\nContent-Length: 1000\r\n\r\nbegun",
+        house.address,
+        ada.cookies("/"),
+    );
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    upstream
+        .wait_until("the upload", |upstream| {
+            upstream.seen().iter().any(|seen| seen.method == "POST")
+        })
+        .await;
+    sign_out(&ada).await;
+    let answer = raw::read_until(&mut stream, "\r\n\r\n", SOON).await;
+    assert_eq!(raw::status(&answer), 401, "{answer}");
     upstream
         .wait_until("the end", |upstream| upstream.aborted() == 1)
         .await;

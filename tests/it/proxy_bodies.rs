@@ -145,6 +145,32 @@ async fn a_body_is_passed_on_while_it_comes() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_none_is_the_clients_fault() {
+    let (house, _upstream, _provider) = standard().await;
+    let browser = house.browser();
+    browser.sign_in("/").await;
+    for (what, framing, body) in [
+        ("no size", "Transfer-Encoding: chunked\r\n", "zz\r\nx\r\n"),
+        (
+            "a size too long",
+            "Transfer-Encoding: chunked\r\n",
+            "ffffffffffffffffff\r\nx\r\n",
+        ),
+        (
+            "a chunk that does not end",
+            "Transfer-Encoding: chunked\r\n",
+            "1\r\nxy\r\n0\r\n\r\n",
+        ),
+    ] {
+        let mut request = head(&house, &browser, "POST /x", framing);
+        request.extend_from_slice(body.as_bytes());
+        let answer = raw::exchange(&house, &request).await;
+        assert_eq!(raw::status(&answer), 400, "{what}: {answer}");
+        assert!(answer.contains("body"), "{what}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn events_arrive_when_they_happen() {
     let (house, upstream, _provider) = standard().await;
     let browser = house.browser();
