@@ -97,7 +97,6 @@ pub async fn run(config: Config) -> io::Result<()> {
     let workers = Arc::new(workers);
 
     if let Some(listener) = admin_listener {
-        tracing::info!(address = listener.place(), "admin listening");
         tokio::spawn(admin::serve(listener, gate, stop.clone()));
     }
     let mut acceptors = tokio::task::JoinSet::new();

@@ -48,7 +48,7 @@ pub struct Gate {
 
 /// A request that was cleaned, or could not be.
 pub struct Begun {
-    request: Result<Box<CleanRequest>, Unclean>,
+    request: Result<Box<CleanRequest>, Box<Unclean>>,
     record: Record,
 }
 

@@ -147,7 +147,7 @@ impl Cleaning {
         request: Request<Incoming>,
         peer: &Peer,
         id: RequestId,
-    ) -> Result<Box<CleanRequest>, Unclean> {
+    ) -> Result<Box<CleanRequest>, Box<Unclean>> {
         let (mut head, body) = request.into_parts();
         let mut noted = self.note(&head);
         let audience = noted.audience;
@@ -157,10 +157,12 @@ impl Cleaning {
         } else {
             None
         };
-        let unclean = |sentence| Unclean {
-            sentence,
-            audience,
-            given_id: given_id.clone(),
+        let unclean = |sentence| {
+            Box::new(Unclean {
+                sentence,
+                audience,
+                given_id: given_id.clone(),
+            })
         };
         let host = settle_host(&mut head, noted.hosts, noted.host.take());
         let host = host.map_err(|sentence| unclean(sentence.into()))?;
