@@ -1,6 +1,6 @@
 //! The whole gate, built from a configuration, run until it is told to stop.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::{
     runtime::Handle,
@@ -22,7 +22,7 @@ use crate::{
     provider::{HttpClient, Providers},
     route::Routes,
     session::{
-        KeepTokens, Keeping, Lifetimes, Sessions,
+        KeepTokens, Keeping, Lifetimes, SessionParts, Sessions,
         cookie::Cookies,
         directory::{Directory, InProcess, Knowledge, Presence},
         farewell::Farewell,
@@ -42,6 +42,7 @@ use crate::{
 /// When a socket cannot be bound, a certificate cannot be read, or a worker cannot be started.
 pub async fn run(config: Config) -> io::Result<()> {
     let stop = stop_on_signal()?;
+    listen::allow_open_files();
     let listeners = config
         .listen
         .iter()
@@ -110,7 +111,16 @@ pub async fn run(config: Config) -> io::Result<()> {
     if let Some(workers) = Arc::into_inner(workers) {
         let _ = tokio::task::spawn_blocking(|| WorkerHandle::finish_all(workers)).await;
     }
-    // Bounded by the limits of what it waits for; a second signal does not wait.
+    finish(&refresher, &farewell, grace).await;
+    if let Some(redis) = redis {
+        redis.finish().await;
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Finishes what runs in the background, within `grace`; a second signal does not wait.
+async fn finish(refresher: &Refresher, farewell: &Farewell, grace: Duration) {
     // One after the other: a renewal may bring tokens that are to be taken back.
     let finished = async {
         refresher.finish().await;
@@ -119,11 +129,6 @@ pub async fn run(config: Config) -> io::Result<()> {
     if timeout(grace, finished).await.is_err() {
         tracing::warn!("the grace is over; renewals and token revocations that still ran are lost");
     }
-    if let Some(redis) = redis {
-        redis.finish().await;
-    }
-    tracing::info!("stopped");
-    Ok(())
 }
 
 /// Puts the gate together. Nothing here can fail: the configuration was checked.
@@ -173,7 +178,7 @@ fn build(
         },
         routes: Routes::new(config.routes),
         presence,
-        sessions: Sessions::new(
+        sessions: Sessions::new(SessionParts {
             keys,
             cookies,
             lifetimes,
@@ -181,7 +186,7 @@ fn build(
             revocations,
             refresher,
             farewell,
-        ),
+        }),
         identity_headers: IdentityHeaders::new(config.headers.identity),
         providers,
         site,

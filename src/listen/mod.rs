@@ -15,7 +15,7 @@ use std::{io, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 pub use self::{
-    socket::{Accepted, Listener, Stream},
+    socket::{Accepted, Listener, Stream, allow_open_files},
     worker::{Handle as WorkerHandle, Recipe},
 };
 

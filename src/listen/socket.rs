@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
@@ -16,6 +17,19 @@ use crate::config::ListenAddress;
 const BACKLOG: i32 = 1024;
 /// Whoever runs as the gate's user or group may connect: the proxy in front.
 const UNIX_MODE: u32 = 0o660;
+
+/// Lets this process have as many open files as it may. Unasked it has as many as programs of long ago can bear, 1,024
+/// mostly; with two for each request under way, strangers who only connect would use them up.
+pub fn allow_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, limit = limit.current, "no more open files than the system gives unasked");
+    }
+}
 
 /// A bound socket.
 pub enum Listener {

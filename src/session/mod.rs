@@ -21,7 +21,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use self::{
-    sessions::{KeepError, Keeping, LogoutHint, Pending, Sessions, Unavailable, Visit},
+    sessions::{
+        KeepError, Keeping, LogoutHint, Pending, SessionParts, Sessions, Unavailable, Visit,
+    },
     tokens::{KeepTokens, Tokens},
 };
 

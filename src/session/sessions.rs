@@ -1,6 +1,7 @@
 //! The visitor's session: found in a request, written into an answer.
 
 mod logout_hint;
+mod opening;
 mod pending;
 
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderValue};
 
-use self::pending::open_record;
+use self::opening::NotAtHand;
 pub use self::{logout_hint::LogoutHint, pending::Pending};
 use super::{
     Lifetimes, Session, codec,
@@ -34,6 +35,24 @@ pub struct Sessions {
     refresher: Arc<Refresher>,
     farewell: Arc<Farewell>,
     tickets: Recognition,
+}
+
+/// What [`Sessions`] is put together from.
+pub struct SessionParts {
+    /// Seal and open what a cookie holds.
+    pub keys: Arc<KeyRing>,
+    /// The names of own cookies.
+    pub cookies: Cookies,
+    /// When sessions end by themselves.
+    pub lifetimes: Lifetimes,
+    /// Where they are kept.
+    pub keeping: Keeping,
+    /// What has ended before its time.
+    pub revocations: Arc<Revocations>,
+    /// Has their tokens renewed.
+    pub refresher: Arc<Refresher>,
+    /// Has the tokens of those that end taken back.
+    pub farewell: Arc<Farewell>,
 }
 
 /// Where sessions are kept.
@@ -97,16 +116,17 @@ pub enum KeepError {
 }
 
 impl Sessions {
-    /// `keys` seal and open, `cookies` name, `lifetimes` end.
-    pub fn new(
-        keys: Arc<KeyRing>,
-        cookies: Cookies,
-        lifetimes: Lifetimes,
-        keeping: Keeping,
-        revocations: Arc<Revocations>,
-        refresher: Arc<Refresher>,
-        farewell: Arc<Farewell>,
-    ) -> Self {
+    /// From its parts; no ticket is known yet.
+    pub fn new(parts: SessionParts) -> Self {
+        let SessionParts {
+            keys,
+            cookies,
+            lifetimes,
+            keeping,
+            revocations,
+            refresher,
+            farewell,
+        } = parts;
         Self {
             keys,
             cookies,
@@ -184,31 +204,8 @@ impl Sessions {
         let Some(sealed) = found.session.as_deref() else {
             return Ok(visit);
         };
-        let session = match &self.keeping {
-            Keeping::Cookie { .. } => {
-                let session = self.open_cookie(sealed, &mut visit);
-                visit.carried = session.as_ref().map(|session| Carried::Session(session.id));
-                session
-            }
-            Keeping::Store(store) => {
-                if let Some(session) = self.recognize(&**store, sealed, &mut visit, now) {
-                    Some(session)
-                } else {
-                    let Some(ticket) = self.open_ticket(sealed, &mut visit) else {
-                        return Ok(visit);
-                    };
-                    let found = store.at_hand(ticket.id(), now);
-                    let session = found.as_ref().map(|found| open_record(&ticket, found));
-                    if !visit.is_outdated {
-                        self.tickets.remember(sealed, &ticket, now);
-                    }
-                    visit.carried = Some(Carried::Ticket(ticket));
-                    match session {
-                        Some(session) => session,
-                        None => return Err(Box::new(Pending::new(self, visit, None, now))),
-                    }
-                }
-            }
+        let Ok(session) = self.open(sealed, &mut visit, now) else {
+            return Err(Box::new(Pending::new(self, visit, None, now)));
         };
         match session.filter(|session| !self.is_over(session, now)) {
             Some(session)
@@ -235,54 +232,12 @@ impl Sessions {
         let Some(sealed) = found.session.as_deref() else {
             return visit;
         };
-        let session = match &self.keeping {
-            Keeping::Cookie { .. } => {
-                let session = self.open_cookie(sealed, &mut visit);
-                visit.carried = session.as_ref().map(|session| Carried::Session(session.id));
-                session
-            }
-            Keeping::Store(store) => {
-                let Some(ticket) = self.open_ticket(sealed, &mut visit) else {
-                    return visit;
-                };
-                let found = match store.at_hand(ticket.id(), now) {
-                    Some(found) => Some(found),
-                    None => store.load(ticket.id(), now).await.ok().flatten(),
-                };
-                let session = found.and_then(|found| open_record(&ticket, &found));
-                visit.carried = Some(Carried::Ticket(ticket));
-                session
-            }
+        let session = match self.open(sealed, &mut visit, now) {
+            Ok(session) => session,
+            Err(NotAtHand) => self.load(&visit, now).await.ok().flatten(),
         };
         visit.session = session.filter(|session| !self.is_over(session, now));
         visit
-    }
-
-    fn open_cookie(&self, sealed: &[u8], visit: &mut Visit) -> Option<Session> {
-        let opened = self.keys.open_with_key(Purpose::Session, b"", sealed)?;
-        visit.is_outdated = !opened.key.is_first();
-        codec::decode(&opened.plain)
-    }
-
-    /// A busy session's, without opening the ticket again. Whoever is not known, or not at hand, is looked at closely.
-    fn recognize(
-        &self,
-        store: &dyn Store,
-        sealed: &[u8],
-        visit: &mut Visit,
-        now: Timestamp,
-    ) -> Option<Session> {
-        let ticket = self.tickets.presume(sealed, now)?;
-        let found = store.at_hand(ticket.id(), now)?;
-        let session = open_record(&ticket, &found)?;
-        visit.carried = Some(Carried::Ticket(ticket));
-        Some(session)
-    }
-
-    fn open_ticket(&self, sealed: &[u8], visit: &mut Visit) -> Option<Ticket> {
-        let opened = self.keys.open_with_key(Purpose::Ticket, b"", sealed)?;
-        visit.is_outdated = !opened.key.is_first();
-        Ticket::from_bytes(&opened.plain)
     }
 
     /// Keeps a session that has just begun, in the place of the one that `visit` came with. Gives the `Set-Cookie`

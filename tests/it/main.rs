@@ -12,6 +12,7 @@ mod allow_lists;
 mod answers;
 mod check_online;
 mod command_line;
+mod connections;
 mod deploy;
 mod endpoints;
 mod headers;

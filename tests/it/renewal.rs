@@ -1,6 +1,10 @@
 //! Sessions are renewed at the provider: once, whoever asks, and without anybody noticing.
 
+mod cookies;
 mod faults;
+mod identity;
+mod meanwhile;
+mod scene;
 
 use std::{
     sync::Arc,

@@ -274,3 +274,35 @@ async fn idle_sessions_end_and_used_ones_do_not() {
     assert_eq!(status(&ada).await, StatusCode::UNAUTHORIZED);
     assert!(redis.keys("*:session").await.is_empty());
 }
+
+/// When Redis says that the only session was used last, in seconds.
+async fn last_use(redis: &RedisServer) -> u64 {
+    let keys = redis.keys("*:session").await;
+    let record = redis.value(&keys[0]).await;
+    u64::from_be_bytes(record[17..25].try_into().expect("eight bytes"))
+}
+
+#[tokio::test]
+async fn redis_learns_of_a_use_after_a_pause_at_once_and_of_the_last_one_for_sure() {
+    let redis = RedisServer::start().await;
+    let street = Street::new().await;
+    let mut houses = street.houses(&store(&redis), 1).await;
+    let ada = street.signed_in(&houses[0], "ada-1815").await;
+    let begun = last_use(&redis).await;
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    assert_eq!(status(&ada).await, StatusCode::OK);
+    let end = Instant::now() + Duration::from_secs(5);
+    while last_use(&redis).await == begun {
+        assert!(Instant::now() < end, "never told");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let told = last_use(&redis).await;
+    // Busy now: it is told in a while, and before the replica ends.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    assert_eq!(status(&ada).await, StatusCode::OK);
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    assert_eq!(last_use(&redis).await, told);
+    houses[0].process.terminate();
+    houses[0].process.ended(Duration::from_secs(10)).await;
+    assert!(last_use(&redis).await > told);
+}

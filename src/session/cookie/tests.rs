@@ -1,6 +1,12 @@
+use std::{borrow::Cow, time::Duration};
+
+use http::{
+    HeaderMap, HeaderValue,
+    header::{COOKIE, SET_COOKIE},
+};
 use proptest::{collection::vec, prelude::*};
 
-use super::*;
+use super::{find::pieces, write::MAX_COOKIE, *};
 use crate::{
     config::Secret,
     session::seal::{KeyRing, Purpose},

@@ -6,13 +6,7 @@ use super::{Carried, Keeping, Sessions, Unavailable, Visit};
 use crate::{
     clock::Timestamp,
     provider::BoxFuture,
-    session::{
-        Session, codec,
-        place::Place,
-        refresh::Settled,
-        store::{Found, StoreError},
-        ticket::Ticket,
-    },
+    session::{Session, place::Place, refresh::Settled, store::StoreError},
 };
 
 /// A visit of which more has to be found out.
@@ -55,17 +49,14 @@ impl<'a> Pending<'a> {
             mut session,
             now,
         } = *self;
+        if session.is_none() {
+            session = sessions.load(&visit, now).await?;
+        }
         let place = match (&sessions.keeping, &visit.carried) {
-            (Keeping::Store(store), Some(Carried::Ticket(ticket))) => {
-                if session.is_none() {
-                    let found = store.load(ticket.id(), now).await?;
-                    session = found.and_then(|found| open_record(ticket, &found));
-                }
-                Place::Record {
-                    store: Arc::clone(store),
-                    ticket: ticket.clone(),
-                }
-            }
+            (Keeping::Store(store), Some(Carried::Ticket(ticket))) => Place::Record {
+                store: Arc::clone(store),
+                ticket: ticket.clone(),
+            },
             (
                 Keeping::Cookie {
                     shared: Some(store),
@@ -98,12 +89,4 @@ impl<'a> Pending<'a> {
         visit.session = Some(session).filter(|session| !sessions.is_over(session, now));
         Ok(visit)
     }
-}
-
-/// The session in a record; none where the ticket does not open it.
-pub(super) fn open_record(ticket: &Ticket, found: &Found) -> Option<Session> {
-    let plain = ticket.open(&found.record.sealed)?;
-    let mut session = codec::decode(&plain)?;
-    session.seen_at = session.seen_at.max(found.seen_at);
-    Some(session)
 }

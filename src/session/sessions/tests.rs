@@ -49,15 +49,15 @@ fn gate(secrets: &[&str], keeping: Keeping) -> Sessions {
         Duration::ZERO,
         Handle::current(),
     );
-    Sessions::new(
+    Sessions::new(SessionParts {
         keys,
-        Cookies::new(&config, &public_url, "/oauth2"),
-        LIFETIMES,
+        cookies: Cookies::new(&config, &public_url, "/oauth2"),
+        lifetimes: LIFETIMES,
         keeping,
         revocations,
-        Arc::new(refresher),
+        refresher: Arc::new(refresher),
         farewell,
-    )
+    })
 }
 
 fn in_store(store: &Arc<dyn Store>) -> Keeping {

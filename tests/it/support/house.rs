@@ -44,6 +44,7 @@ pub struct Plan {
     tls: bool,
     listen: Option<String>,
     unread: bool,
+    open_files: Option<u32>,
 }
 
 impl Plan {
@@ -156,6 +157,12 @@ impl Plan {
         self
     }
 
+    /// How many open files it begins with; it may have more if it asks.
+    pub fn open_files(mut self, limit: u32) -> Self {
+        self.open_files = Some(limit);
+        self
+    }
+
     /// Writes the configuration, starts the binary and waits until it answers.
     pub async fn start(self) -> House {
         let address = ports::free_address();
@@ -176,6 +183,11 @@ impl Plan {
         let text = self.toml(address, &public_url, directory.path());
         std::fs::write(&file, &text).expect("the configuration is written");
         let mut command = sidegate();
+        if let Some(limit) = self.open_files {
+            let binary = std::mem::replace(&mut command, Command::new("sh"));
+            let line = format!("ulimit -S -n {limit}; exec \"$0\" \"$@\"");
+            command.args(["-c", &line]).arg(binary.get_program());
+        }
         command.args(["run", "-c"]).arg(&file);
         command.envs(self.environment.iter().cloned());
         let process = if self.unread {

@@ -1,0 +1,180 @@
+//! Finds own cookies in a request.
+//!
+//! A `Cookie` header is read as RFC 6265 §5.4 has browsers write it: pieces between semicolons, a name up
+//! to the first `=`, no quoting and no trimming behind the name. A piece is ours only by the exact name:
+//! browsers match the `__Host-` prefix in any case and let a nameless cookie imitate a named one
+//! (RFC 6265bis §5.7), so whatever is merely similar was written by somebody else.
+
+use std::{borrow::Cow, str};
+
+use http::{HeaderMap, header::COOKIE};
+use memchr::memchr_iter;
+
+use super::{Cookies, MAX_PARTS, SessionCookies, Span};
+
+/// What the `Cookie` headers of one request say, in one pass. No `Debug`: the values are credentials.
+#[derive(Default, PartialEq, Eq)]
+pub struct Found<'a> {
+    /// The sealed session, its parts joined; none when absent, incomplete or there twice. The unsplit
+    /// cookie wins over parts: whoever of the two is stale, only one of them opens by itself.
+    pub session: Option<Cow<'a, [u8]>>,
+    /// Whether any own cookie (a session, a part, a stale sibling, a login) was there.
+    pub any: bool,
+    /// Which session cookies were there, whatever they are worth.
+    pub session_cookies: SessionCookies,
+    /// Where the only own cookie stands in the only header: nearly always there is one of each.
+    pub only: Option<Span>,
+    /// The login cookie's value.
+    pub login: Option<&'a str>,
+    /// The sealed logout hint.
+    pub logout_hint: Option<&'a str>,
+    /// The provider of the last login, as anybody may have written it.
+    pub provider: Option<&'a str>,
+}
+
+impl Cookies {
+    /// Own cookies in the request. Names are exact and case-sensitive; a name that comes twice counts
+    /// as absent (cookie tossing).
+    pub fn find<'a>(&self, headers: &'a HeaderMap) -> Found<'a> {
+        let mut found = Found::default();
+        let mut session = Once::Absent;
+        let mut parts = [Once::Absent; MAX_PARTS];
+        let mut login = Once::Absent;
+        let mut logout_hint = Once::Absent;
+        let mut provider = Once::Absent;
+        let mut headers_seen = 0;
+        for header in headers.get_all(COOKIE) {
+            headers_seen += 1;
+            let header = header.as_bytes();
+            for piece in pieces(header) {
+                let Some((own, value)) = self.own(piece) else {
+                    continue;
+                };
+                let start = piece.as_ptr().addr() - header.as_ptr().addr();
+                let end = start + piece.len();
+                found.only = (!found.any).then_some(Span { start, end });
+                found.any = true;
+                match own {
+                    Own::Session => {
+                        found.session_cookies.insert_whole();
+                        session.see(value);
+                    }
+                    Own::Part(index) => {
+                        found.session_cookies.insert_part(index);
+                        parts[index].see(value);
+                    }
+                    Own::Login => login.see(value),
+                    Own::LogoutHint => logout_hint.see(value),
+                    Own::Provider => provider.see(value),
+                }
+            }
+        }
+        if headers_seen > 1 {
+            found.only = None;
+        }
+        found.session = match session {
+            Once::Seen(value) => Some(Cow::Borrowed(value)),
+            Once::Twice => None,
+            Once::Absent => join(&parts).map(Cow::Owned),
+        };
+        found.login = login.text();
+        found.logout_hint = logout_hint.text();
+        found.provider = provider.text();
+        found
+    }
+
+    /// Which own cookie the piece of a `Cookie` header is, and its value.
+    pub(super) fn own<'a>(&self, piece: &'a [u8]) -> Option<(Own, &'a [u8])> {
+        let piece = piece.trim_ascii_start();
+        let first = piece.first();
+        if first != self.session.as_bytes().first() && first != self.provider.as_bytes().first() {
+            return None;
+        }
+        // Over https most own names begin so.
+        if let Some(rest) = piece.strip_prefix(self.session.as_bytes()) {
+            match rest {
+                [b'=', value @ ..] => return Some((Own::Session, value)),
+                [b'_', digit @ b'0'..=b'4', b'=', value @ ..] => {
+                    return Some((Own::Part(usize::from(digit - b'0')), value));
+                }
+                _ => {
+                    if let Some(value) = rest.strip_prefix(b"_login=") {
+                        return Some((Own::Login, value));
+                    }
+                }
+            }
+        }
+        for (name, own) in [
+            (&self.logout_hint, Own::LogoutHint),
+            (&self.provider, Own::Provider),
+        ] {
+            if let Some([b'=', value @ ..]) = piece.strip_prefix(name.as_bytes()) {
+                return Some((own, value));
+            }
+        }
+        None
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Own {
+    Session,
+    Part(usize),
+    Login,
+    LogoutHint,
+    Provider,
+}
+
+/// A value that must come once. Two cookies of one name were set for two paths or domains, and nothing
+/// in the header tells which one is ours.
+#[derive(Clone, Copy)]
+enum Once<'a> {
+    Absent,
+    Seen(&'a [u8]),
+    Twice,
+}
+
+impl<'a> Once<'a> {
+    fn see(&mut self, value: &'a [u8]) {
+        *self = match self {
+            Self::Absent => Self::Seen(value),
+            _ => Self::Twice,
+        };
+    }
+
+    fn value(self) -> Option<&'a [u8]> {
+        match self {
+            Self::Seen(value) => Some(value),
+            Self::Absent | Self::Twice => None,
+        }
+    }
+
+    fn text(self) -> Option<&'a str> {
+        str::from_utf8(self.value()?).ok()
+    }
+}
+
+/// The parts as one text: two or more, without a gap, and nothing behind the gap.
+fn join(parts: &[Once<'_>; MAX_PARTS]) -> Option<Vec<u8>> {
+    let count = parts
+        .iter()
+        .rposition(|part| !matches!(part, Once::Absent))?
+        + 1;
+    if count < 2 {
+        return None;
+    }
+    let values: Option<Vec<_>> = parts[..count].iter().map(|part| part.value()).collect();
+    Some(values?.concat())
+}
+
+/// What stands between the semicolons, spaces included.
+pub(super) fn pieces(header: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut start = 0;
+    memchr_iter(b';', header)
+        .chain([header.len()])
+        .map(move |end| {
+            let piece = &header[start..end];
+            start = end + 1;
+            piece
+        })
+}

@@ -1,0 +1,86 @@
+//! Own cookies: their names, how they are found in a request, taken out of what the upstream sees and sets,
+//! and written into a response. Pure.
+
+mod cut;
+mod find;
+mod write;
+
+pub use self::{cut::Span, find::Found};
+
+use crate::config::{PublicUrl, SessionConfig};
+
+/// The names and attributes of own cookies, fixed at start.
+/// Over https: `__Host-NAME` (Secure, Path=/); over plain http, which cannot have it, `NAME`.
+/// The logout hint is `__Secure-NAME_hint` with `Path=PREFIX/sign_out`, the last choice of provider
+/// `__Secure-NAME_provider` with `Path=PREFIX`, so that they ride on no other request.
+#[derive(Clone, Debug)]
+pub struct Cookies {
+    /// Begins the names of the parts and of the login cookie, too.
+    session: String,
+    login: String,
+    logout_hint: String,
+    logout_hint_path: String,
+    provider: String,
+    provider_path: String,
+    secure: bool,
+}
+
+/// Which of `NAME`, `NAME_0` … `NAME_4` a request carried, so that those not written now are expired.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionCookies(u8);
+
+impl Cookies {
+    /// From `session.cookie_name` (a token, RFC 9110 §5.6.2), the public URL's scheme, and the prefix.
+    pub fn new(session: &SessionConfig, public_url: &PublicUrl, prefix: &str) -> Self {
+        let name = &session.cookie_name;
+        let secure = public_url.is_https();
+        let (host, secured) = if secure {
+            ("__Host-", "__Secure-")
+        } else {
+            ("", "")
+        };
+        Self {
+            session: format!("{host}{name}"),
+            login: format!("{host}{name}_login"),
+            logout_hint: format!("{secured}{name}_hint"),
+            logout_hint_path: format!("{prefix}/sign_out"),
+            provider: format!("{secured}{name}_provider"),
+            provider_path: prefix.to_owned(),
+            secure,
+        }
+    }
+}
+
+impl SessionCookies {
+    const WHOLE: u8 = 1 << MAX_PARTS;
+
+    /// Whether the request carried none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    fn insert_whole(&mut self) {
+        self.0 |= Self::WHOLE;
+    }
+
+    fn has_whole(self) -> bool {
+        self.0 & Self::WHOLE != 0
+    }
+
+    fn insert_part(&mut self, index: usize) {
+        self.0 |= 1 << index;
+    }
+
+    fn has_part(self, index: usize) -> bool {
+        self.0 & (1 << index) != 0
+    }
+
+    fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+}
+
+const MAX_PARTS: usize = 5;
+
+#[cfg(test)]
+mod tests;

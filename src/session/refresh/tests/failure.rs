@@ -1,0 +1,206 @@
+//! Renewals that fail: what ends a session, and what only puts the next attempt off.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::house::{House, generation, invalid_grant, outage, record, session};
+use crate::{
+    clock,
+    provider::{IdTokenError, ProviderError},
+    session::{
+        Session,
+        place::Place,
+        refresh::Settled,
+        revocation::{Revocation, Target},
+    },
+};
+
+#[tokio::test]
+async fn the_providers_no_ends_the_session_everywhere() {
+    let house = House::new();
+    house.provider.says([invalid_grant()]);
+    let old = session(-1);
+    let place = record(&old).await;
+    assert_eq!(house.settle(&old, &place).await, Settled::Ended);
+    assert!(house.revocations.has_revoked(&old));
+    let Place::Record { store, .. } = &place else {
+        unreachable!("a record");
+    };
+    assert_eq!(store.reload(&old.id, clock::now()).await, Ok(None));
+    assert_eq!(house.settle(&old, &place).await, Settled::Ended);
+    assert_eq!(house.provider.calls(), 1);
+}
+
+#[tokio::test]
+async fn an_outage_ends_nothing_until_the_grace_is_over() {
+    let house = House::new();
+    house.provider.says([outage(), outage(), outage()]);
+    let old = session(-1);
+    assert_eq!(
+        house.settle(&old, &Place::Cookie).await,
+        Settled::Stands(old.clone())
+    );
+    // Not again at once.
+    assert_eq!(
+        house.settle(&old, &Place::Cookie).await,
+        Settled::Stands(old.clone())
+    );
+    assert_eq!(house.provider.calls(), 1);
+    let late = Session {
+        id: [9; 16],
+        ..session(-601)
+    };
+    assert_eq!(house.settle(&late, &Place::Cookie).await, Settled::Unknown);
+    assert!(!house.revocations.has_revoked(&late));
+}
+
+#[tokio::test]
+async fn what_failed_is_tried_again_after_a_while() {
+    let house = House::new();
+    house.provider.says([outage()]);
+    let old = session(-1);
+    assert_eq!(
+        house.settle(&old, &Place::Cookie).await,
+        Settled::Stands(old.clone())
+    );
+    let later = clock::now().after(Duration::from_secs(3));
+    assert_eq!(
+        generation(house.refresher.settle(old, &Place::Cookie, later).await),
+        1
+    );
+}
+
+#[tokio::test]
+async fn another_subject_ends_the_session() {
+    let house = House::new();
+    *house.provider.subject.lock().unwrap() = "2";
+    assert_eq!(
+        house.settle(&session(-1), &Place::Cookie).await,
+        Settled::Ended
+    );
+}
+
+#[tokio::test]
+async fn what_was_signed_out_meanwhile_does_not_come_back() {
+    let house = House::new();
+    let old = session(50);
+    let place = record(&old).await;
+    assert_eq!(
+        house.settle(&old, &place).await,
+        Settled::Stands(old.clone())
+    );
+    place.remove(&old.id).await.unwrap();
+    house.quiet().await;
+    assert_eq!(house.settle(&old, &place).await, Settled::Ended);
+    let Place::Record { store, .. } = &place else {
+        unreachable!("a record");
+    };
+    assert_eq!(store.reload(&old.id, clock::now()).await, Ok(None));
+
+    let old = Session {
+        id: [7; 16],
+        ..session(-1)
+    };
+    house.revocations.revoke(Revocation {
+        target: Target::Session(old.id),
+        not_before: clock::now(),
+    });
+    assert_eq!(house.settle(&old, &Place::Cookie).await, Settled::Ended);
+}
+
+fn bad_id_token() -> ProviderError {
+    ProviderError::IdToken(IdTokenError::Signature)
+}
+
+#[tokio::test]
+async fn tokens_of_nobody_known_change_nothing_but_the_refresh_token() {
+    for error in [bad_id_token(), outage()] {
+        let house = House::new();
+        house.provider.unsure.lock().unwrap().push_back(error);
+        let mut old = session(-1);
+        old.tokens.access = Some("old access".into());
+        let Settled::Renewed(unsure) = house.settle(&old, &Place::Cookie).await else {
+            panic!("not renewed");
+        };
+        assert_eq!(unsure.tokens.refresh.as_deref(), Some("refresh-1"));
+        assert_eq!(unsure.tokens.access, old.tokens.access);
+        assert_eq!(unsure.tokens.expires_at, old.tokens.expires_at);
+        assert_eq!((&unsure.identity, unsure.generation), (&old.identity, 1));
+        // Not again at once, then again, and by then it is known.
+        assert_eq!(
+            house.settle(&unsure, &Place::Cookie).await,
+            Settled::Stands(unsure.clone())
+        );
+        let later = clock::now().after(Duration::from_secs(5));
+        for cookie in [unsure, old] {
+            let sure = house.refresher.settle(cookie, &Place::Cookie, later).await;
+            assert_eq!(generation(sure), 2);
+        }
+        assert_eq!(house.provider.calls(), 2);
+    }
+}
+
+#[tokio::test]
+async fn who_cannot_be_identified_does_not_pass_for_ever() {
+    let house = House::new();
+    let (early, late) = (session(-590), session(-601));
+    house.provider.unsure.lock().unwrap().push_back(outage());
+    // Asked within the grace; when it is over the next attempt is not yet due.
+    let Settled::Renewed(unsure) = house.settle(&early, &Place::Cookie).await else {
+        panic!("not renewed");
+    };
+    let later = clock::now().after(Duration::from_secs(15));
+    let settled = house.refresher.settle(unsure, &Place::Cookie, later).await;
+    assert_eq!(settled, Settled::Unknown);
+    assert!(!house.revocations.has_revoked(&early));
+
+    let house = House::new();
+    house
+        .provider
+        .unsure
+        .lock()
+        .unwrap()
+        .push_back(bad_id_token());
+    assert_eq!(house.settle(&late, &Place::Cookie).await, Settled::Ended);
+    assert!(house.revocations.has_revoked(&late));
+}
+
+#[tokio::test]
+async fn a_second_factor_asked_for_ends_the_session() {
+    let house = House::new();
+    house.provider.says([ProviderError::Refused {
+        code: "interaction_required".to_owned(),
+        description: None,
+    }]);
+    assert_eq!(
+        house.settle(&session(-1), &Place::Cookie).await,
+        Settled::Ended
+    );
+}
+
+#[tokio::test]
+async fn another_server_of_the_same_name_sees_no_token() {
+    let house = House::new();
+    let old = Session {
+        provider_fingerprint: [1; 8],
+        ..session(-1)
+    };
+    assert_eq!(house.settle(&old, &Place::Cookie).await, Settled::Ended);
+    assert_eq!(house.provider.calls(), 0);
+    assert!(!house.revocations.has_revoked(&old));
+}
+
+#[tokio::test]
+async fn who_has_waited_once_for_a_provider_that_is_away_does_not_wait_again() {
+    let house = House::new();
+    house.provider.says([outage()]);
+    let old = session(-1);
+    house.settle(&old, &Place::Cookie).await;
+    *house.provider.takes.lock().unwrap() = Duration::from_mins(1);
+    let later = clock::now().after(Duration::from_secs(3));
+    let settled = house.refresher.settle(old.clone(), &Place::Cookie, later);
+    let settled = timeout(Duration::from_secs(1), settled).await;
+    assert_eq!(settled, Ok(Settled::Stands(old)));
+    assert_eq!(house.provider.calls(), 2);
+}

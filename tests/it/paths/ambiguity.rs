@@ -1,0 +1,179 @@
+//! Requests that two readers read in two ways, by host, length or size, are refused.
+
+use http::StatusCode;
+
+use super::house;
+use crate::support::{h2, raw};
+
+#[tokio::test]
+async fn a_host_that_contradicts_the_target_is_refused() {
+    let (house, upstream, _provider) = house().await;
+    let at = house.address;
+    for (request, fine) in [
+        (
+            format!("GET http://{at}/public/x HTTP/1.1\r\nHost: {at}\r\n"),
+            true,
+        ),
+        (
+            format!("GET http://public.example/public/x HTTP/1.1\r\nHost: {at}\r\n"),
+            false,
+        ),
+        (
+            format!("GET http://{at}/public/x HTTP/1.1\r\nHost: evil.example\r\n"),
+            false,
+        ),
+        (
+            format!("GET http://user@{at}/public/x HTTP/1.1\r\nHost: {at}\r\n"),
+            false,
+        ),
+        ("GET /public/x HTTP/1.1\r\n".to_owned(), false),
+        (
+            format!("GET /public/x HTTP/1.1\r\nHost: {at}\r\nHost: evil.example\r\n"),
+            false,
+        ),
+        (format!("GET /public/x HTTP/1.1\r\nHost: {at}/x\r\n"), false),
+        (format!("GET public/x HTTP/1.1\r\nHost: {at}\r\n"), false),
+        (format!("GET * HTTP/1.1\r\nHost: {at}\r\n"), false),
+        (
+            format!("CONNECT evil.example:443 HTTP/1.1\r\nHost: {at}\r\n"),
+            false,
+        ),
+        (format!("CONNECT {at} HTTP/1.1\r\nHost: {at}\r\n"), false),
+    ] {
+        let before = upstream.count();
+        let answer = raw::exchange(
+            &house,
+            format!("{request}Connection: close\r\n\r\n").as_bytes(),
+        )
+        .await;
+        let status = raw::status(&answer);
+        if fine {
+            assert_eq!(status, 200, "{request}: {answer}");
+            let seen = upstream.seen().pop().expect("a request");
+            assert_eq!(seen.target, "/public/x");
+        } else {
+            assert!((400..500).contains(&status), "{request}: {answer}");
+            assert_eq!(upstream.count(), before, "{request}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn over_http2_host_and_authority_agree() {
+    let (house, upstream, _provider) = house().await;
+    let mut client = h2::connect(&house).await;
+    let url = house.url("/public/two");
+    let response = h2::send(
+        &mut client,
+        h2::request("GET", &url, &[("host", "evil.example")]),
+    )
+    .await;
+    let status = response.status();
+    if status == StatusCode::OK {
+        let seen = upstream.seen().pop().expect("a request");
+        assert_eq!(
+            seen.header("host"),
+            Some(house.address.to_string().as_str()),
+            "the authority wins"
+        );
+    } else {
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+    }
+}
+
+#[tokio::test]
+async fn smuggling_is_refused() {
+    let (house, upstream, _provider) = house().await;
+    let at = house.address;
+    let tail = "0\r\n\r\nGET /public/smuggled HTTP/1.1\r\nHost: x\r\n\r\n";
+    for (name, head) in [
+        ("two lengths", "Content-Length: 4\r\nContent-Length: 5\r\n"),
+        ("a list of lengths", "Content-Length: 4, 5\r\n"),
+        ("a signed length", "Content-Length: +4\r\n"),
+        (
+            "a space before the colon",
+            "Transfer-Encoding : chunked\r\n",
+        ),
+        ("a folded header", "X-Fold: a\r\n b\r\n"),
+        ("an unknown coding", "Transfer-Encoding: xchunked\r\n"),
+        (
+            "chunked twice removed",
+            "Transfer-Encoding: chunked, identity\r\n",
+        ),
+        ("a NUL in a value", "X-Nul: a\0b\r\n"),
+        ("a name with a space", "X Y: 1\r\n"),
+        (
+            "a bare CR in a value",
+            "X-Cr: a\rTransfer-Encoding: chunked\r\n",
+        ),
+    ] {
+        let request = format!("POST /public/x HTTP/1.1\r\nHost: {at}\r\n{head}\r\n{tail}");
+        let before = upstream.count();
+        let answer = raw::exchange(&house, request.as_bytes()).await;
+        assert!(
+            raw::status(&answer) == 400 || answer.is_empty(),
+            "{name}: {answer}"
+        );
+        assert_eq!(
+            answer.matches("HTTP/1.1 ").count().max(1),
+            1,
+            "{name}: one answer, then closed: {answer}"
+        );
+        assert_eq!(upstream.count(), before, "{name}");
+    }
+}
+
+/// RFC 9112 §6.3: the coding wins over the length, or the request is refused; the connection is closed either way.
+#[tokio::test]
+async fn both_lengths_are_one_request_at_most() {
+    let (house, upstream, _provider) = house().await;
+    let request = format!(
+        "POST /public/x HTTP/1.1\r\nHost: {}\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n\
+         0\r\n\r\nGET /public/smuggled HTTP/1.1\r\nHost: x\r\n\r\n",
+        house.address
+    );
+    let answer = raw::exchange(&house, request.as_bytes()).await;
+    assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+    if raw::status(&answer) != 400 {
+        let seen = upstream.seen();
+        assert_eq!(seen.len(), 1, "{seen:?}");
+        assert_eq!(
+            (seen[0].body_length, seen[0].header("content-length")),
+            (0, None)
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_refused() {
+    let (house, upstream, _provider) = house().await;
+    let at = house.address;
+    let long = "a".repeat(100_000);
+    for request in [
+        format!("GET /public/{long} HTTP/1.1\r\nHost: {at}\r\n"),
+        format!(
+            "GET /public/x HTTP/1.1\r\nHost: {at}\r\nAuthorization: Bearer {long}{long}{long}{long}{long}\r\n"
+        ),
+        format!(
+            "GET /public/x HTTP/1.1\r\nHost: {at}\r\n{}",
+            "X-Many: 1\r\n".repeat(2_000)
+        ),
+    ] {
+        let answer = raw::try_exchange(
+            house.address,
+            false,
+            format!("{request}Connection: close\r\n\r\n").as_bytes(),
+        )
+        .await
+        // Closing while we still send is an answer too.
+        .unwrap_or_default();
+        let status = raw::status(&answer);
+        assert!(
+            [0, 400, 414, 431].contains(&status),
+            "{status}: {}",
+            &request[..40]
+        );
+    }
+    assert_eq!(upstream.count(), 0);
+    assert_eq!(house.browser().get("/ping").await.status, StatusCode::OK);
+}
