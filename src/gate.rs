@@ -48,7 +48,7 @@ pub struct Gate {
 
 /// A request that was cleaned, or could not be.
 pub struct Begun {
-    request: Result<Box<CleanRequest>, Unclean>,
+    request: Result<Box<CleanRequest>, Box<Unclean>>,
     record: Record,
 }
 
@@ -57,11 +57,11 @@ impl Gate {
     pub fn begin(&self, request: Request<Incoming>, peer: &Peer, ids: &RequestIds) -> Begun {
         let id = ids.next();
         let mut record = Record::begin(id, request.method(), request.uri().path());
-        let request = self.cleaning.clean(request, peer, id);
-        record.client = match &request {
-            Ok(request) => request.client.address,
+        let mut request = self.cleaning.clean(request, peer, id);
+        (record.client, record.given_id) = match &mut request {
+            Ok(request) => (request.client.address, request.given_id.take()),
             // Who could not be resolved is known by its connection.
-            Err(_) => peer.address(),
+            Err(unclean) => (peer.address(), unclean.given_id.take()),
         };
         Begun { request, record }
     }
@@ -89,7 +89,7 @@ impl Gate {
             let response = result.unwrap_or_else(|reject| {
                 record.verdict = reject.verdict();
                 record.detail = reject.detail().or_else(|| record.detail.take());
-                answer::render(&reject, audience, &self.site, &record.id.to_string())
+                answer::render(&reject, audience, &self.site, &record.request_id())
             });
             record.status = Some(response.status());
             response
@@ -117,7 +117,7 @@ impl Gate {
                 Err(pending) => pending.wait().await,
             };
             let session = visit.as_ref().ok().and_then(|visit| visit.session.as_ref());
-            record.note_user(session.map(|session| session.identity.user()));
+            record.note_identity(session.map(|session| &session.identity));
 
             let path = request.path();
             let permit = self

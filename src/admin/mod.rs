@@ -32,6 +32,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Serves `/ping`, `/ready`, `/metrics` and `/sessions` on `listener`, until `stop`.
 pub async fn serve(listener: Listener, gate: Arc<Gate>, stop: CancellationToken) {
+    tracing::info!(address = listener.place(), "admin listening");
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(place) = Arc::clone(&room).acquire_owned().await else {

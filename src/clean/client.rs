@@ -29,7 +29,7 @@ pub struct Client {
 /// may be the client's.
 pub fn resolve(peer: Option<IpAddr>, tls: bool, headers: &HeaderMap, trusted: &[IpNet]) -> Client {
     let peer = peer.map(|address| address.to_canonical());
-    let peer_is_trusted = peer.map_or(!trusted.is_empty(), |peer| is_trusted(peer, trusted));
+    let peer_is_trusted = trusts(peer, trusted);
     if !peer_is_trusted {
         return Client {
             address: peer,
@@ -64,6 +64,11 @@ pub(super) fn believed<'a>(
             behind_proxy = is_trusted(*address, trusted);
             is_believed
         })
+}
+
+/// Whether the forwarding headers of `peer` are believed; none is a Unix socket's.
+pub(super) fn trusts(peer: Option<IpAddr>, trusted: &[IpNet]) -> bool {
+    peer.map_or(!trusted.is_empty(), |peer| is_trusted(peer, trusted))
 }
 
 fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {

@@ -7,6 +7,7 @@ pub mod identity;
 mod names;
 pub mod original;
 pub mod path;
+mod request_id;
 
 use std::{borrow::Cow, marker::PhantomData, net::IpAddr, sync::Arc};
 
@@ -27,6 +28,7 @@ use crate::{
     answer::audience::{Audience, Signs},
     forward::hop,
     observe::RequestId,
+    text::Text,
 };
 
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -54,6 +56,8 @@ pub struct CleanRequest {
     pub forwarding: Forwarding,
     /// Its name; none where a trusted proxy has named it.
     pub id: Option<RequestId>,
+    /// The name that a trusted proxy has given it, as its headers have it.
+    pub given_id: Option<Text>,
     cleaned: PhantomData<Cleaned>,
 }
 
@@ -64,6 +68,8 @@ pub struct Unclean {
     pub sentence: Cow<'static, str>,
     /// Who reads the answer.
     pub audience: Audience,
+    /// The name that a trusted proxy has given the request.
+    pub given_id: Option<Text>,
 }
 
 /// The authority that the browser asked for: a trusted proxy may have put another into `Host`.
@@ -141,11 +147,23 @@ impl Cleaning {
         request: Request<Incoming>,
         peer: &Peer,
         id: RequestId,
-    ) -> Result<Box<CleanRequest>, Unclean> {
+    ) -> Result<Box<CleanRequest>, Box<Unclean>> {
         let (mut head, body) = request.into_parts();
         let mut noted = self.note(&head);
         let audience = noted.audience;
-        let unclean = |sentence| Unclean { sentence, audience };
+        // Before anything is refused: what is, has a name too.
+        let given_id = if noted.forwarding && client::trusts(peer.address, &self.trusted_proxies) {
+            request_id::given(&head.headers)
+        } else {
+            None
+        };
+        let unclean = |sentence| {
+            Box::new(Unclean {
+                sentence,
+                audience,
+                given_id: given_id.clone(),
+            })
+        };
         let host = settle_host(&mut head, noted.hosts, noted.host.take());
         let host = host.map_err(|sentence| unclean(sentence.into()))?;
         if noted.hop.transfer_encoding() {
@@ -178,8 +196,11 @@ impl Cleaning {
         if noted.reserved {
             self.reserved.strip(&mut head.headers);
         }
-        // Of an untrusted peer none is left.
-        let is_named = any && head.headers.contains_key(&X_REQUEST_ID);
+        let given_id = given_id.filter(|_| head.headers.contains_key(&X_REQUEST_ID));
+        if any && given_id.is_none() {
+            // Of an untrusted peer none is left; this is one that no log could name.
+            head.headers.remove(&X_REQUEST_ID);
+        }
         Ok(Box::new(CleanRequest {
             head,
             body,
@@ -189,7 +210,8 @@ impl Cleaning {
             original,
             audience,
             forwarding,
-            id: (!is_named).then_some(id),
+            id: given_id.is_none().then_some(id),
+            given_id,
             cleaned: PhantomData,
         }))
     }

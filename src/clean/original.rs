@@ -41,6 +41,12 @@ impl Original {
         Self { targets, methods }
     }
 
+    /// The one method that is told, for the log.
+    pub fn method(&self) -> Option<&Method> {
+        let (first, rest) = self.methods.split_first()?;
+        rest.iter().all(|method| method == first).then_some(first)
+    }
+
     /// The first target, for the way back after a login.
     pub fn return_to(&self) -> &str {
         self.targets.first().map_or("/", String::as_str)
@@ -108,6 +114,25 @@ mod tests {
         assert_eq!(methods(&[("x-original-uri", "/a")]), EVERY_METHOD);
         let odd = [("x-original-uri", "/a"), ("x-original-method", "no method")];
         assert_eq!(methods(&odd), EVERY_METHOD);
+    }
+
+    #[test]
+    fn a_method_is_named_where_it_is_the_only_one() {
+        for (lines, expected) in [
+            (&[("x-original-uri", "/a")][..], None),
+            (&[("x-original-method", "PUT")], Some(Method::PUT)),
+            (
+                &[("x-original-method", "PUT"), ("x-forwarded-method", "PUT")],
+                Some(Method::PUT),
+            ),
+            (
+                &[("x-original-method", "PUT"), ("x-forwarded-method", "GET")],
+                None,
+            ),
+        ] {
+            assert_eq!(read(lines).method(), expected.as_ref(), "{lines:?}");
+        }
+        assert_eq!(Original::default().method(), None);
     }
 
     #[test]

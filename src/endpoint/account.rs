@@ -37,7 +37,7 @@ pub(super) async fn serve(
     let now = clock::now();
     let visit = gate.sessions.visit(headers, now).await?;
     let session = signed_in(gate, &visit)?;
-    record.user = Some(session.identity.user().clone());
+    record.note_identity(Some(&session.identity));
     let address = request.client.address;
     gate.presence
         .note(&Sighting::of(session, headers, address, now));
@@ -68,7 +68,7 @@ pub(super) async fn sign_out(
     let now = clock::now();
     let visit = gate.sessions.visit(headers, now).await?;
     let session = signed_in(gate, &visit)?;
-    record.user = Some(session.identity.user().clone());
+    record.note_identity(Some(&session.identity));
     let is_own = is_wanted(&Method::POST, headers, audience, &gate.site.origin());
     let form = Form::read(request.body).await?;
     if !is_own || !has_token(gate, session, &form) {

@@ -30,7 +30,10 @@ pub(super) async fn serve(
     request: &CleanRequest,
     record: &mut Record,
 ) -> Response<Body> {
-    let headers = &request.head.headers;
+    let (headers, original) = (&request.head.headers, &request.original);
+    if let Some(target) = original.targets.first() {
+        record.note_original(original.method(), target);
+    }
     let now = clock::now();
     let visit = match gate.sessions.visit(headers, now).await {
         Ok(visit) => visit,
@@ -43,12 +46,12 @@ pub(super) async fn serve(
     {
         return refuse(gate, &Reject::ForeignRule { parameter, list }, record);
     }
-    record.user = session.map(|session| session.identity.user().clone());
+    record.note_identity(session.map(|session| &session.identity));
 
-    let told = match judge(gate, &request.original, session) {
+    let told = match judge(gate, original, session, record) {
         Ok(told) => told,
         Err(judgement) => {
-            let reject = reject_of(judgement, &request.original);
+            let reject = reject_of(judgement, original);
             let mut response = refuse(gate, &reject, record);
             if let Reject::SignIn { return_to } = &reject {
                 point_to_sign_in(&gate.site, return_to, &mut response);
@@ -81,19 +84,32 @@ fn judge<'a>(
     gate: &Gate,
     asked: &Original,
     session: Option<&'a Session>,
+    record: &mut Record,
 ) -> Result<&'a Session, Judgement> {
     for target in &asked.targets {
-        let path = target.split('?').next().unwrap_or_default();
-        let path = CanonicalPath::parse(path).map_err(|_| Judgement::Ambiguous)?;
-        for method in &asked.methods {
-            gate.judge(method, &path.surface, path.deep.as_deref(), session)?;
-        }
+        judge_target(gate, asked, target, session)
+            // Of several, the line has the one that was refused.
+            .inspect_err(|_| record.note_original(asked.method(), target))?;
     }
     let visitor = gate.providers.visitor(session);
     decide(Access::Login, visitor)
         .map_err(Judgement::Refused)?
         .told()
         .ok_or(Judgement::Refused(Refusal::NotSignedIn))
+}
+
+fn judge_target(
+    gate: &Gate,
+    asked: &Original,
+    target: &str,
+    session: Option<&Session>,
+) -> Result<(), Judgement> {
+    let path = target.split('?').next().unwrap_or_default();
+    let path = CanonicalPath::parse(path).map_err(|_| Judgement::Ambiguous)?;
+    for method in &asked.methods {
+        gate.judge(method, &path.surface, path.deep.as_deref(), session)?;
+    }
+    Ok(())
 }
 
 /// nginx reads headers of this answer and nothing else of it, and cannot escape an address by itself. On a 401 `Location`

@@ -51,7 +51,7 @@ pub(super) async fn serve(
             }
             Err(error) => return Err(error.into()),
         };
-    record.user = Some(session.identity.user().clone());
+    record.note_identity(Some(&session.identity));
     let cookies = gate.sessions.begin(&session, &visit, now).await?;
     let begun = Sighting::of(&session, headers, request.client.address, now);
     gate.presence.begin(&begun, visit.session.as_ref()).await;

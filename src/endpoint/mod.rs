@@ -112,12 +112,7 @@ fn provider_name(segment: &str) -> Option<String> {
 fn refuse(gate: &Gate, reject: &Reject, record: &mut Record) -> Response<Body> {
     record.verdict = reject.verdict();
     record.detail = reject.detail();
-    answer::render(
-        reject,
-        Audience::Program,
-        &gate.site,
-        &record.id.to_string(),
-    )
+    answer::render(reject, Audience::Program, &gate.site, &record.request_id())
 }
 
 /// Serves an own endpoint.

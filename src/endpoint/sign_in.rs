@@ -28,7 +28,7 @@ pub(super) async fn serve(
         Visitor::Nobody
     );
     if let Some(session) = visit.session.filter(|_| is_somebody && !asked.switch) {
-        record.user = Some(session.identity.user().clone());
+        record.note_identity(Some(&session.identity));
         return Ok(reply::redirect(StatusCode::FOUND, asked.return_to.as_str()));
     }
     if let Some(face) = asked.provider(&gate.site) {

@@ -43,10 +43,8 @@ pub(super) async fn serve(
     let now = clock::now();
     // Whoever wants to leave may, also while nobody can say who it is.
     let visit = gate.sessions.last_visit(headers, now).await;
-    record.user = visit
-        .session
-        .as_ref()
-        .map(|session| session.identity.user().clone());
+    let identity = visit.session.as_ref().map(|session| &session.identity);
+    record.note_identity(identity);
     let hint = gate.sessions.logout_hint(headers);
     let return_to = return_address(gate, request);
 

@@ -40,7 +40,7 @@ pub(super) async fn serve(
             return refuse(gate, &Reject::SignIn { return_to }, record);
         }
     };
-    record.user = Some(session.identity.user().clone());
+    record.note_identity(Some(&session.identity));
     reply::json(StatusCode::OK, &Userinfo::of(&session.identity))
 }
 

@@ -7,9 +7,8 @@ use std::{fmt::Write as _, io, net::IpAddr, time::Duration};
 
 use serde::Serialize;
 use serde_json::{Serializer, ser::Formatter};
-use tracing::info;
+use tracing::Level;
 
-use super::RequestId;
 use crate::{answer::when, clock::Timestamp};
 
 /// The target of access lines in `log` and `RUST_LOG`: `sidegate::access=off` turns them off alone.
@@ -32,13 +31,22 @@ pub struct AccessLine<'a> {
     /// Who is signed in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<&'a str>,
+    /// By which provider.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<&'a str>,
+    /// The method of the request that a proxy asks about, where that tells one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub original_method: Option<&'a str>,
+    /// Its path, without the query.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub original_path: Option<&'a str>,
     /// What the gate decided.
     pub verdict: &'a str,
     /// What a person debugging needs beside the verdict.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<&'a str>,
     /// The name of the request.
-    pub request_id: RequestId,
+    pub request_id: &'a str,
 }
 
 /// A line as `tracing` would write it, fields, order and all: users have one parser for both.
@@ -51,14 +59,33 @@ struct JsonLine<'a> {
     target: &'static str,
 }
 
+/// What went wrong whatever the status says: a gRPC client is told by another one, under 200.
+const WENT_WRONG: [&str; 5] = [
+    "login_failed",
+    "unavailable",
+    "bad_gateway",
+    "gateway_timeout",
+    "session_too_large",
+];
+
 impl AccessLine<'_> {
+    /// WARN for what a person on call looks for: something broke, or somebody could not log in. A refusal that is the
+    /// answer it should be is INFO.
+    pub fn level(&self) -> Level {
+        if self.status >= 500 || WENT_WRONG.contains(&self.verdict) {
+            Level::WARN
+        } else {
+            Level::INFO
+        }
+    }
+
     /// Appends the line to `lines` as JSON, at a quarter of what it costs through `tracing`.
     pub fn write_json(&self, timestamp: &str, lines: &mut Vec<u8>) {
         let begin = lines.len();
         let mut serializer = Serializer::with_formatter(&mut *lines, Inert);
         let line = JsonLine {
             timestamp,
-            level: "INFO",
+            level: self.level().as_str(),
             line: self,
             target: TARGET,
         };
@@ -71,18 +98,32 @@ impl AccessLine<'_> {
 
     /// Hands the line to `tracing`, which makes text of it.
     pub fn tell(&self) {
-        info!(
-            target: TARGET,
-            method = self.method,
-            path = self.path,
-            status = self.status,
-            milliseconds = self.milliseconds,
-            client = self.client.map(tracing::field::display),
-            user = self.user,
-            verdict = self.verdict,
-            detail = self.detail,
-            request_id = %self.request_id,
-        );
+        // A level belongs to the place in the code.
+        macro_rules! tell_at {
+            ($level:expr) => {
+                tracing::event!(
+                    target: TARGET,
+                    $level,
+                    method = self.method,
+                    path = self.path,
+                    status = self.status,
+                    milliseconds = self.milliseconds,
+                    client = self.client.map(tracing::field::display),
+                    user = self.user,
+                    provider = self.provider,
+                    original_method = self.original_method,
+                    original_path = self.original_path,
+                    verdict = self.verdict,
+                    detail = self.detail,
+                    request_id = self.request_id,
+                )
+            };
+        }
+        if self.level() == Level::WARN {
+            tell_at!(Level::WARN);
+        } else {
+            tell_at!(Level::INFO);
+        }
     }
 }
 

@@ -1,19 +1,20 @@
 //! One request, one line. Filled as facts are found; decisions never read it.
 
 use std::{
+    borrow::Cow,
     fmt,
     sync::atomic::{AtomicU64, Ordering},
     time::Instant,
 };
 
 use http::{Method, StatusCode};
-use serde::{Serialize, Serializer};
+use tracing::Level;
 
 use super::{
     access_line::{AccessLine, TARGET},
     log, metrics,
 };
-use crate::{random, text::Text};
+use crate::{random, session::Identity, text::Text};
 
 /// The name of a request, told to the upstream, the log and whoever is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,12 +38,6 @@ impl RequestId {
 impl fmt::Display for RequestId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(std::str::from_utf8(&self.hex()).unwrap_or("-"))
-    }
-}
-
-impl Serialize for RequestId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(std::str::from_utf8(&self.hex()).unwrap_or("-"))
     }
 }
 
@@ -95,10 +90,9 @@ impl Default for RequestIds {
 pub struct Record {
     /// Boxed: most gates write no access lines, and each request in flight keeps a record.
     line: Option<Box<Line>>,
-    /// The name of the request.
-    pub id: RequestId,
-    /// Who is signed in.
-    pub user: Option<Text>,
+    id: RequestId,
+    /// The name that a trusted proxy has given it, which takes the place of its own.
+    pub given_id: Option<Text>,
     /// What the gate decided.
     pub verdict: &'static str,
     /// The answer's status; none when the client went away before.
@@ -114,22 +108,29 @@ struct Line {
     method: Method,
     path: String,
     began: Instant,
+    /// Who is signed in, and by which provider.
+    user: Option<(Text, Text)>,
+    /// Method and path of the request that a proxy asks about.
+    original: Option<(Option<Method>, String)>,
 }
 
 impl Record {
     /// Begins a record. Where access lines are off, nothing is copied.
     pub fn begin(id: RequestId, method: &Method, path: &str) -> Self {
-        let line = tracing::enabled!(target: TARGET, tracing::Level::INFO).then(|| {
+        // Any request may go wrong yet.
+        let line = tracing::enabled!(target: TARGET, Level::WARN).then(|| {
             Box::new(Line {
                 method: method.clone(),
                 path: path.to_owned(),
                 began: Instant::now(),
+                user: None,
+                original: None,
             })
         });
         Self {
             line,
             id,
-            user: None,
+            given_id: None,
             verdict: "none",
             status: None,
             detail: None,
@@ -137,10 +138,26 @@ impl Record {
         }
     }
 
+    /// The name of the request, as the upstream is told it.
+    pub fn request_id(&self) -> Cow<'_, str> {
+        match &self.given_id {
+            Some(given) => Cow::Borrowed(given),
+            None => Cow::Owned(self.id.to_string()),
+        }
+    }
+
     /// Notes who is signed in, where it will be read.
-    pub fn note_user(&mut self, user: Option<&Text>) {
-        if self.line.is_some() {
-            self.user = user.cloned();
+    pub fn note_identity(&mut self, identity: Option<&Identity>) {
+        if let Some(line) = &mut self.line {
+            line.user = identity.map(|who| (who.user().clone(), who.provider.clone()));
+        }
+    }
+
+    /// Notes which request a proxy asks about, where it will be read. The query, which may hold secrets, is left out.
+    pub fn note_original(&mut self, method: Option<&Method>, target: &str) {
+        if let Some(line) = &mut self.line {
+            let path = target.split(['?', '#']).next().unwrap_or_default();
+            line.original = Some((method.cloned(), path.to_owned()));
         }
     }
 }
@@ -153,17 +170,31 @@ impl Drop for Record {
         };
         metrics::REQUESTS.count(verdict, self.status);
         let Some(line) = &self.line else { return };
-        log::access(&AccessLine {
+        let user = line.user.as_ref();
+        let original = line.original.as_ref();
+        // Not `request_id`, which would cost every line an allocation.
+        let own_id = self.id.hex();
+        let request_id = match &self.given_id {
+            Some(given) => given,
+            None => std::str::from_utf8(&own_id).unwrap_or("-"),
+        };
+        let told = AccessLine {
             method: line.method.as_str(),
             path: &line.path,
             // nginx's 499: the client closed the request.
             status: self.status.map_or(499, |status| status.as_u16()),
             milliseconds: (line.began.elapsed().as_secs_f64() * 1e6).round() / 1e3,
             client: self.client,
-            user: self.user.as_deref(),
+            user: user.map(|(user, _)| &**user),
+            provider: user.map(|(_, provider)| &**provider),
+            original_method: original.and_then(|(method, _)| Some(method.as_ref()?.as_str())),
+            original_path: original.map(|(_, path)| path.as_str()),
             verdict,
             detail: self.detail.as_deref(),
-            request_id: self.id,
-        });
+            request_id,
+        };
+        if told.level() == Level::WARN || tracing::enabled!(target: TARGET, Level::INFO) {
+            log::access(&told);
+        }
     }
 }

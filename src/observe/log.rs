@@ -14,6 +14,7 @@ use tracing_subscriber::{
 
 use super::{
     access_line::{AccessLine, Stamp},
+    filter,
     outlet::{Haste, Outlet, Queue},
 };
 use crate::clock;
@@ -40,18 +41,23 @@ impl Drop for LogGuard {
     }
 }
 
-/// Starts logging with `filter` (a `tracing` filter), unless `RUST_LOG` says otherwise. What is below the
+/// Starts logging with `configured` (a `tracing` filter), unless `RUST_LOG` says otherwise. What is below the
 /// filter costs a comparison.
 ///
 /// # Errors
 /// When the system has no thread to give.
-pub fn start(filter: &str) -> io::Result<LogGuard> {
+pub fn start(configured: &str) -> io::Result<LogGuard> {
     // Set to nothing, as compose does with what the environment lacks, it says nothing.
-    let wanted = std::env::var(EnvFilter::DEFAULT_ENV).ok();
-    let wanted = wanted.filter(|wanted| !wanted.trim().is_empty());
-    let filter = wanted
-        .and_then(|wanted| EnvFilter::try_new(wanted).ok())
-        .or_else(|| EnvFilter::try_new(filter).ok())
+    let wanted = std::env::var_os(EnvFilter::DEFAULT_ENV)
+        .map(|wanted| wanted.to_string_lossy().into_owned())
+        .filter(|wanted| !wanted.trim().is_empty());
+    let (filter, flaw) = match wanted.as_deref().map(filter::read) {
+        Some(Ok(filter)) => (Some(filter), None),
+        Some(Err(flaw)) => (None, Some(flaw)),
+        None => (None, None),
+    };
+    let filter = filter
+        .or_else(|| EnvFilter::try_new(configured).ok())
         .unwrap_or_else(|| EnvFilter::new("info"));
     let is_text = io::stderr().is_terminal();
     let outlet = Outlet::start(io::stderr(), tell_lost)?;
@@ -72,6 +78,10 @@ pub fn start(filter: &str) -> io::Result<LogGuard> {
         .with(filter)
         .with(lines.with_filter(filter_fn(is_fit_to_print)))
         .try_init();
+    if let Some(flaw) = flaw {
+        let wanted = wanted.unwrap_or_default();
+        tracing::warn!("RUST_LOG = {wanted:?} does not count ({flaw}); log = {configured:?} does");
+    }
     Ok(LogGuard(()))
 }
 

@@ -118,6 +118,7 @@ impl<const OUTCOMES: usize> Tally<OUTCOMES> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::documented;
 
     #[test]
     fn requests_are_counted_by_verdict_and_class() {
@@ -137,6 +138,13 @@ mod tests {
                 ("other", "none", 1),
             ]
         );
+    }
+
+    #[test]
+    fn every_verdict_is_explained() {
+        let told = documented("## Verdicts");
+        // No request's verdict, but what metrics call one that they do not know.
+        assert_eq!(told, VERDICTS[..OTHER]);
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod endpoints;
 mod headers;
 mod journey;
 mod live;
+mod logging;
 mod login;
 mod misbehaviour;
 mod operations;

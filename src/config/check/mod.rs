@@ -25,6 +25,7 @@ use super::{
     raw::{Node, Origin},
     report::{Problem, Problems},
 };
+use crate::observe::filter::{self, Flaw, LEVELS};
 
 /// What a check may look at besides the tree, and where it puts what it finds.
 pub(super) struct Checker<'a> {
@@ -183,40 +184,29 @@ impl<'a> Checker<'a> {
     }
 
     fn log(&mut self, root: &Node) -> Option<String> {
-        const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
         let Some(node) = root.get("log") else {
             return Some("info".to_owned());
         };
         let text = self.text(node, "log")?;
-        if let Err(error) = tracing_subscriber::EnvFilter::try_new(text) {
-            self.problem(
+        let problem = match filter::read(text) {
+            Ok(_) => return Some(text.to_owned()),
+            Err(Flaw::Syntax(error)) => {
                 Problem::new(&node.origin, format!("`{text}` is no log filter: {error}"))
-                    .hint("a level such as \"info\", or \"warn,sidegate=debug\""),
-            );
-            return None;
-        }
-        // A lone word is taken for a target, so that a mistyped level would silence the log.
-        let is_level = |word: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
-        let is_directive = |word: &str| {
-            word.contains(['=', '[']) && !word.contains(char::is_whitespace)
-                || word.contains("::")
-                || ["sidegate", "hyper", "rustls", "redis"].contains(&word)
+                    .hint("a level such as \"info\", or \"warn,sidegate=debug\"")
+            }
+            Err(Flaw::Word(word)) => {
+                let hint = match keys::nearest(&word, LEVELS) {
+                    Some(level) => format!("did you mean \"{level}\"?"),
+                    None => format!(
+                        "one of {}; or pairs like \"warn,sidegate=debug\"",
+                        LEVELS.join(", ")
+                    ),
+                };
+                Problem::new(&node.origin, format!("`{word}` is no log level")).hint(hint)
+            }
         };
-        let mut words = text.split(',').map(str::trim);
-        if let Some(word) = words.find(|word| !is_level(word) && !is_directive(word)) {
-            let hint = match keys::nearest(word, LEVELS) {
-                Some(level) => format!("did you mean \"{level}\"?"),
-                None => format!(
-                    "one of {}; or pairs like \"warn,sidegate=debug\"",
-                    LEVELS.join(", ")
-                ),
-            };
-            self.problem(
-                Problem::new(&node.origin, format!("`{word}` is no log level")).hint(hint),
-            );
-            return None;
-        }
-        Some(text.to_owned())
+        self.problem(problem);
+        None
     }
 
     /// Contradictions between the places to listen on and to forward to.

@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 use tracing_subscriber::fmt::{format::Writer, time::FormatTime};
 
 use super::*;
-use crate::observe::RequestIds;
+use crate::observe::documented;
 
 const TIME: &str = "2026-11-22T07:50:00.000123Z";
+const ID: &str = "0123456789abcdef0123456789abcdef";
 
 /// What `tracing` wrote.
 #[derive(Clone, Default)]
@@ -84,9 +85,12 @@ fn line<'a>(path: &'a str, user: Option<&'a str>, detail: Option<&'a str>) -> Ac
         milliseconds: 0.25,
         client: Some(Ipv4Addr::LOCALHOST.into()),
         user,
+        provider: None,
+        original_method: None,
+        original_path: None,
         verdict: "pass",
         detail,
-        request_id: RequestIds::new().next(),
+        request_id: ID,
     }
 }
 
@@ -98,10 +102,70 @@ fn a_line_has_these_fields_in_this_order() {
         format!(
             "{{\"timestamp\":\"{TIME}\",\"level\":\"INFO\",\"method\":\"GET\",\"path\":\"/a\\\"b\",\"status\":200,\
              \"milliseconds\":0.25,\"client\":\"127.0.0.1\",\"user\":\"ada\",\"verdict\":\"pass\",\
-             \"request_id\":\"{}\",\"target\":\"sidegate::access\"}}\n",
-            line.request_id
+             \"request_id\":\"{ID}\",\"target\":\"sidegate::access\"}}\n"
         )
     );
+}
+
+#[test]
+fn a_line_about_another_request_says_which() {
+    let line = AccessLine {
+        provider: Some("corp"),
+        original_method: Some("PUT"),
+        original_path: Some("/page\u{1b}"),
+        ..line("/oauth2/auth", Some("ada"), None)
+    };
+    let text = json_line(&line);
+    let expected = r#""user":"ada","provider":"corp","original_method":"PUT","original_path":"/page\u001b","verdict""#;
+    assert!(text.contains(expected), "{text}");
+    assert_eq!(text, through_tracing(&line));
+}
+
+#[test]
+fn every_field_is_explained() {
+    let line = AccessLine {
+        provider: Some("corp"),
+        original_method: Some("PUT"),
+        original_path: Some("/page"),
+        ..line("/oauth2/auth", Some("ada"), Some("why"))
+    };
+    let text = json_line(&line);
+    let keys = text.split(['{', ',']).filter_map(|part| {
+        let (key, _) = part.strip_prefix('"')?.split_once("\":")?;
+        Some(key)
+    });
+    let keys: Vec<_> = keys.collect();
+    assert_eq!(documented("## The fields of a request's line"), keys);
+}
+
+#[test]
+fn what_went_wrong_is_a_warning() {
+    for (status, verdict, level) in [
+        (200, "pass", "INFO"),
+        (500, "pass", "WARN"),
+        (503, "own", "WARN"),
+        (302, "sign_in", "INFO"),
+        (401, "sign_in", "INFO"),
+        (403, "forbidden", "INFO"),
+        (400, "bad_request", "INFO"),
+        (499, "client_gone", "INFO"),
+        (400, "login_failed", "WARN"),
+        (403, "login_failed", "WARN"),
+        // As gRPC's clients get them.
+        (200, "bad_gateway", "WARN"),
+        (200, "gateway_timeout", "WARN"),
+        (200, "unavailable", "WARN"),
+        (200, "login_failed", "WARN"),
+    ] {
+        let line = AccessLine {
+            status,
+            verdict,
+            ..line("/", None, None)
+        };
+        let value: Value = serde_json::from_str(&json_line(&line)).unwrap();
+        assert_eq!(value["level"], level, "{status} {verdict}");
+        assert_eq!(json_line(&line), through_tracing(&line));
+    }
 }
 
 #[test]
@@ -181,13 +245,13 @@ proptest! {
         prop_assert!(!content.contains(char::is_control), "{content:?}");
         let mut expected = json!({
             "timestamp": TIME,
-            "level": "INFO",
+            "level": if status >= 500 { "WARN" } else { "INFO" },
             "method": "GET",
             "path": path,
             "status": status,
             "milliseconds": milliseconds,
             "verdict": "pass",
-            "request_id": line.request_id.to_string(),
+            "request_id": ID,
             "target": "sidegate::access",
         });
         let optional = [("client", address.map(|address| address.to_string())), ("user", user), ("detail", detail)];
