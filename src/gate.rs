@@ -10,8 +10,7 @@ use hyper::body::Incoming;
 
 use crate::{
     answer::{self, Reject},
-    body::Body,
-    body::BodyError,
+    body::{Body, BodyError},
     clean::{CleanRequest, Cleaning, Peer, Unclean},
     clock,
     deadline::Wait,

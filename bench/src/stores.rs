@@ -148,6 +148,9 @@ impl Row {
 
 impl fmt::Display for Row {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.ratios.is_empty() {
+            return write!(formatter, "| {} | not measured: out of time |", self.name);
+        }
         let [cookie, whole] = self.whole.map(as_f64);
         write!(
             formatter,
