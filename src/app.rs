@@ -45,7 +45,8 @@ pub async fn run(config: Config) -> io::Result<()> {
     listen::allow_open_files();
     let listeners = bind("listen", &config.listen)?;
     let admin_listener = bind("admin_listen", &config.admin_listen)?.pop();
-    let tls = config.tls.as_ref().map(listen::tls::acceptor).transpose()?;
+    let tls = config.tls.as_ref().map(listen::tls::acceptor);
+    let tls = tls.transpose()?;
     let outbound_tls = trust::client_config();
     let http = HttpClient::new(Arc::clone(&outbound_tls));
     let providers = Arc::new(Providers::new(&config.providers, &config.headers, &http));

@@ -331,7 +331,7 @@ fn health(file: &ConfigFile, url: Option<&str>) -> Result<ExitCode, ExitCode> {
         // Docker reserves every status of a HEALTHCHECK but 0 and 1.
         None => health::Target::of(&file.load().map_err(|_| ExitCode::FAILURE)?.config),
     };
-    match target.and_then(|target| target.ask()) {
+    match target.and_then(health::Target::ask) {
         Ok(()) => {
             say("ok\n");
             Ok(ExitCode::SUCCESS)

@@ -58,10 +58,17 @@ fn path_and_query(target: &str) -> &str {
     if target.starts_with('/') {
         return target;
     }
-    let after_scheme = target.split_once("://").map_or("", |(_, rest)| rest);
-    match after_scheme.find(['/', '?']) {
-        Some(place) => &after_scheme[place..],
-        None => "",
+    let Some((scheme, rest)) = target.split_once("://") else {
+        return "";
+    };
+    // Otherwise the URL stands in a query or a fragment, whose words are nobody's path.
+    let is_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+    if !scheme.bytes().all(is_scheme) {
+        return "";
+    }
+    match rest.find(['/', '?', '#']) {
+        Some(place) if !rest[place..].starts_with('#') => &rest[place..],
+        _ => "",
     }
 }
 
@@ -106,6 +113,21 @@ mod tests {
         let expected = ["/public/x", "/public/y?b=2", "/admin?a=1", "/other"];
         assert_eq!(original.targets, expected);
         assert_eq!(original.methods, [Method::GET, Method::POST]);
+    }
+
+    #[test]
+    fn of_a_url_in_a_query_or_fragment_nothing_is_a_path() {
+        for (target, expected) in [
+            ("https://app.example", ""),
+            ("https://app.example?a=1", "?a=1"),
+            ("https://app.example/a#b", "/a#b"),
+            ("https://app.example#b/c", ""),
+            ("q?next=https://app.example/reset/secret", ""),
+            ("#https://app.example/secret", ""),
+            ("a b://app.example/secret", ""),
+        ] {
+            assert_eq!(path_and_query(target), expected, "{target}");
+        }
     }
 
     #[test]

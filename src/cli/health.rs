@@ -8,6 +8,8 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs},
     os::unix::net::UnixStream,
     path::PathBuf,
+    sync::mpsc,
+    thread,
     time::Duration,
 };
 
@@ -83,20 +85,21 @@ impl Target {
         })
     }
 
-    /// Asks. Anything but 200 is a failure, with its reason.
-    pub(super) fn ask(&self) -> Result<(), String> {
+    /// Asks, within two seconds in all. Anything but 200 is a failure, with its reason.
+    pub(super) fn ask(self) -> Result<(), String> {
+        // Limits of single reads would let an answer drip for ever.
+        let (sender, outcome) = mpsc::channel();
+        thread::spawn(move || sender.send(self.begin()));
+        let outcome = outcome.recv_timeout(TIMEOUT);
+        outcome.unwrap_or_else(|_| Err(format!("no answer within {} seconds", TIMEOUT.as_secs())))
+    }
+
+    fn begin(&self) -> Result<(), String> {
         match &self.place {
-            Place::Network(address) => {
-                let stream = connect(address)?;
-                limit(stream.set_read_timeout(Some(TIMEOUT)))?;
-                limit(stream.set_write_timeout(Some(TIMEOUT)))?;
-                self.exchange_with(stream, address)
-            }
+            Place::Network(address) => self.exchange_with(connect(address)?, address),
             Place::Unix(path) => {
                 let stream = UnixStream::connect(path)
                     .map_err(|error| format!("{}: {error}", path.display()))?;
-                limit(stream.set_read_timeout(Some(TIMEOUT)))?;
-                limit(stream.set_write_timeout(Some(TIMEOUT)))?;
                 self.exchange_with(stream, "localhost")
             }
         }
@@ -155,17 +158,13 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-fn limit(result: io::Result<()>) -> Result<(), String> {
-    result.map_err(|error| failed(&error))
-}
-
 fn failed(error: &io::Error) -> String {
     format!("no answer: {error}")
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{net::TcpListener, os::unix::net::UnixListener, thread};
+    use std::{net::TcpListener, os::unix::net::UnixListener};
 
     use super::*;
 
@@ -195,6 +194,23 @@ mod tests {
             );
             server.join().unwrap();
         }
+    }
+
+    #[test]
+    fn an_answer_that_drips_is_none() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let server = thread::spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            for byte in b"HTTP/1.1 200" {
+                // Nobody reads any more at the end.
+                let _ = stream.write_all(&[*byte]);
+                thread::sleep(TIMEOUT / 8);
+            }
+        });
+        let error = Target::parse(&url).unwrap().ask().unwrap_err();
+        assert!(error.contains("within 2 seconds"), "{error}");
+        server.join().unwrap();
     }
 
     #[test]

@@ -37,8 +37,12 @@ fn the_manual_is_right_and_whole() {
     .unwrap();
 
     let folder = tempfile::tempdir().unwrap();
-    for file in ["tls.crt", "tls.key"] {
-        fs::write(folder.path().join(file), "PEM").unwrap();
+    let own = rcgen::generate_simple_self_signed(["app.example.com".to_owned()]).unwrap();
+    for (file, pem) in [
+        ("tls.crt", own.cert.pem()),
+        ("tls.key", own.signing_key.serialize_pem()),
+    ] {
+        fs::write(folder.path().join(file), pem).unwrap();
     }
     fs::write(
         folder.path().join("session.secret"),

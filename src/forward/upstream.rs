@@ -1,7 +1,7 @@
 //! Connections to the upstream: TCP, TLS or a Unix socket, kept alive and used again.
 
 use std::{
-    io,
+    fmt, io,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -47,6 +47,17 @@ enum Target {
         connector: TlsConnector,
     },
     Unix(PathBuf),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } | Self::Tls { host, port, .. } => {
+                write!(formatter, "{host}:{port}")
+            }
+            Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
+        }
+    }
 }
 
 struct Idle {
@@ -120,7 +131,9 @@ impl Upstream {
     pub(super) async fn connect(self: &Arc<Self>) -> io::Result<Lease> {
         let stream = timeout(CONNECT_TIMEOUT, Box::pin(self.dial()))
             .await
-            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            // Whoever reads it asks first where the upstream was looked for.
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.target)))?;
         Ok(Lease {
             connection: Box::new(Connection::new(stream)),
             is_reused: false,

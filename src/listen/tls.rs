@@ -1,35 +1,84 @@
 //! TLS on the listener.
 
-use std::{io, path::Path, sync::Arc};
+use std::{fmt::Display, io, path::Path, sync::Arc};
 
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
-        ServerConfig,
+        Error, ServerConfig,
         crypto::aws_lc_rs,
-        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+        pki_types::{
+            CertificateDer, PrivateKeyDer,
+            pem::{self, PemObject},
+        },
     },
 };
 
 use crate::config::TlsFiles;
 
-/// Reads certificate and key. The error names the file.
-pub fn acceptor(files: &TlsFiles) -> io::Result<TlsAcceptor> {
+/// Why TLS cannot be spoken with these files.
+#[derive(Debug)]
+pub struct Flaw {
+    /// Whether it is the key's; otherwise the certificate's.
+    pub is_of_key: bool,
+    /// What is wrong, and where.
+    pub what: String,
+    /// What to do.
+    pub hint: &'static str,
+}
+
+/// Reads certificate and key.
+///
+/// # Errors
+/// When one of them cannot be read, or they do not belong together.
+pub fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, Flaw> {
     let chain = CertificateDer::pem_file_iter(&files.cert)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| named(&files.cert, &error))?;
-    let key =
-        PrivateKeyDer::from_pem_file(&files.key).map_err(|error| named(&files.key, &error))?;
-    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .map_err(|error| Flaw::of_certificate(&files.cert, &error))?;
+    if chain.is_empty() {
+        return Err(Flaw::of_certificate(&files.cert, &pem::Error::NoItemsFound));
+    }
+    let key = PrivateKeyDer::from_pem_file(&files.key)
+        .map_err(|error| Flaw::of_key(&files.key, &error))?;
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(|error| named(&files.cert, &error))?;
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key));
+    let mut config = config.map_err(|error| match error {
+        Error::InconsistentKeys(_) => Flaw {
+            is_of_key: true,
+            what: format!(
+                "the key in {} does not belong to the certificate in {}",
+                files.key.display(),
+                files.cert.display()
+            ),
+            hint: "take both from the same issuance; where there is a chain, the server's own certificate comes first",
+        },
+        error => Flaw::of_certificate(&files.cert, &error),
+    })?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-fn named(path: &Path, error: &dyn std::fmt::Display) -> io::Error {
-    io::Error::other(format!("{}: {error}", path.display()))
+impl Flaw {
+    fn of_certificate(path: &Path, error: &dyn Display) -> Self {
+        Self {
+            is_of_key: false,
+            what: format!("no certificate in {}: {error}", path.display()),
+            hint: "it is PEM, and begins with -----BEGIN CERTIFICATE-----",
+        }
+    }
+
+    fn of_key(path: &Path, error: &dyn Display) -> Self {
+        Self {
+            is_of_key: true,
+            what: format!("no private key in {}: {error}", path.display()),
+            hint: "it is PEM without a password, and begins with -----BEGIN PRIVATE KEY-----, or RSA or EC before PRIVATE",
+        }
+    }
+}
+
+impl From<Flaw> for io::Error {
+    fn from(flaw: Flaw) -> Self {
+        Self::other(flaw.what)
+    }
 }

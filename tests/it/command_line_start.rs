@@ -113,3 +113,47 @@ async fn health_asks_a_listener_that_speaks_tls() {
         assert!(String::from_utf8_lossy(&sick.stderr).contains("not healthy: "));
     }
 }
+
+/// What `run` could not use, `check` says, with the line and what to do.
+#[test]
+fn certificate_and_key_are_looked_into() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (cert, key) = tls::write_files(directory.path());
+    let foreign = directory.path().join("foreign.pem");
+    let other = rcgen::KeyPair::generate().expect("a key");
+    std::fs::write(&foreign, other.serialize_pem()).expect("written");
+    let junk = directory.path().join("junk.pem");
+    std::fs::write(&junk, "junk").expect("written");
+    for (cert, key, said) in [
+        (&cert, &key, None),
+        (
+            &cert,
+            &foreign,
+            Some("does not belong to the certificate in"),
+        ),
+        (&cert, &junk, Some("no private key in")),
+        (&junk, &key, Some("no certificate in")),
+        (&key, &cert, Some("no certificate in")),
+    ] {
+        let files = format!(
+            "tls = {{ cert = \"{}\", key = \"{}\" }}",
+            cert.display(),
+            key.display()
+        );
+        let file = directory.path().join("test.toml");
+        std::fs::write(&file, format!("{files}\n{GOOD}")).expect("the file is written");
+        let output = sidegate().args(["check", "-c"]).arg(&file).output();
+        let output = output.expect("it runs");
+        let text = String::from_utf8_lossy(&output.stderr);
+        match said {
+            None => assert_eq!(output.status.code(), Some(0), "{text}"),
+            Some(said) => {
+                assert_eq!(output.status.code(), Some(2), "{text}");
+                assert!(
+                    text.contains(said) && text.contains("test.toml:1:"),
+                    "{text}"
+                );
+            }
+        }
+    }
+}

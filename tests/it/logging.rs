@@ -61,6 +61,11 @@ async fn warn_means_problems_only() {
         "bad_gateway",
     ];
     assert_eq!(verdicts, expected.map(Some));
+    let detail = lines[3]["detail"].as_str().expect("a detail");
+    assert!(
+        detail.contains("127.0.0.1:"),
+        "where it was looked for: {detail}"
+    );
 
     let (house, upstream, _provider) = standard_with(|base| plan(base, "info")).await;
     work(&house, &upstream).await;

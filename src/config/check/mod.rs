@@ -25,7 +25,10 @@ use super::{
     raw::{Node, Origin},
     report::{Problem, Problems},
 };
-use crate::observe::filter::{self, Flaw, LEVELS};
+use crate::{
+    listen::tls,
+    observe::filter::{self, Flaw, LEVELS},
+};
 
 /// What a check may look at besides the tree, and where it puts what it finds.
 pub(super) struct Checker<'a> {
@@ -134,10 +137,19 @@ impl<'a> Checker<'a> {
         let hint = "tls = { cert = \"/etc/sidegate/tls.crt\", key = \"/etc/sidegate/tls.key\" }";
         let cert = self.readable_file(table, "cert", hint);
         let key = self.readable_file(table, "key", hint);
-        match (cert, key) {
-            (Some(cert), Some(key)) => Ok(Some(TlsFiles { cert, key })),
-            _ => Err(Reported),
+        let (Some(cert), Some(key)) = (cert, key) else {
+            return Err(Reported);
+        };
+        let files = TlsFiles { cert, key };
+        // Where they need not be here, they are not looked at.
+        let are_here = files.cert.exists() && files.key.exists();
+        if let (true, Err(flaw)) = (are_here, tls::acceptor(&files)) {
+            let which = if flaw.is_of_key { "key" } else { "cert" };
+            let origin = &table.get(which).unwrap_or(table).origin;
+            self.problem(Problem::new(origin, flaw.what).hint(flaw.hint));
+            return Err(Reported);
         }
+        Ok(Some(files))
     }
 
     fn prefix(&mut self, root: &Node) -> Option<String> {

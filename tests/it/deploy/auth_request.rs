@@ -170,6 +170,7 @@ async fn the_app_never_sees_what_a_client_says_of_itself() {
             "X_User",
             "x.user",
             "X_User_Email",
+            "X-Request-Id",
         ] {
             ask = ask.header(name, "mallory");
         }
