@@ -57,27 +57,39 @@ impl Place {
         Ok(newer.map_or(Latest::Same, |newer| Latest::Newer(Box::new(newer))))
     }
 
-    /// Keeps a renewed session. False where it was removed meanwhile: then it has ended.
-    pub(super) async fn keep(&self, session: &Session, now: Timestamp) -> Result<bool, StoreError> {
+    /// A renewed session as its place keeps it; none where the cookie is all there is.
+    pub(super) fn seal(&self, session: &Session) -> Option<Record> {
         let plain = codec::encode(session);
-        let generation = session.generation;
+        let sealed = match self {
+            Self::Cookie => return None,
+            Self::Shared { keys, .. } => keys
+                .seal(Purpose::Successor, &session.id, &plain, random::bytes())
+                .into(),
+            Self::Record { ticket, .. } => ticket.seal(&plain, random::bytes()),
+        };
+        Some(Record {
+            generation: session.generation,
+            sealed,
+        })
+    }
+
+    /// Keeps a renewed session. False where it was removed meanwhile, or one as new or newer is there. It can be said again
+    /// where the answer was lost.
+    pub(super) async fn keep(
+        &self,
+        id: &Id,
+        record: &Record,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let record = record.clone();
         match self {
             Self::Cookie => Ok(true),
-            Self::Shared { store, keys } => {
-                let sealed = keys.seal(Purpose::Successor, &session.id, &plain, random::bytes());
-                let record = Record {
-                    generation,
-                    sealed: sealed.into(),
-                };
+            Self::Shared { store, .. } => {
                 let end = now.after(SUCCESSOR_KEPT);
-                store.create(&session.id, record, end, now).await?;
+                store.create(id, record, end, now).await?;
                 Ok(true)
             }
-            Self::Record { store, ticket } => {
-                let sealed = ticket.seal(&plain, random::bytes());
-                let record = Record { generation, sealed };
-                store.replace(&session.id, record, now).await
-            }
+            Self::Record { store, .. } => store.replace(id, record, now).await,
         }
     }
 

@@ -14,7 +14,7 @@ use crate::{
         Identity, Session, Tokens,
         place::{Latest, Place},
         revocation::{Revocation, Target},
-        store::{Id, LEASE, StoreError},
+        store::{Id, LEASE, Record, StoreError},
     },
 };
 
@@ -174,20 +174,34 @@ impl Renewal {
                 self.unconfirmed(granted, now)
             }
         };
+        let Some(record) = self.place.seal(&renewed) else {
+            return Ok(Progress::Renewed(Arc::new(renewed)));
+        };
+        let renewed = Arc::new(renewed);
         // A token that cannot be kept now is lost for good, so this is not given up soon.
-        for attempt in 0.. {
-            match self.place.keep(&renewed, clock::now()).await {
-                Ok(true) => break,
-                Ok(false) => {
-                    // Signed out meanwhile, perhaps at another replica: nobody else knows of these tokens.
-                    self.shared.farewell.to(&renewed);
-                    return Ok(Progress::Ended);
-                }
-                Err(error) if attempt >= KEEP_ATTEMPTS => return Err(error),
-                Err(_) => sleep(backoff(attempt)).await,
+        let mut attempt = 0;
+        loop {
+            match self.put(&renewed, &record).await {
+                Err(_) if attempt < KEEP_ATTEMPTS => sleep(backoff(attempt)).await,
+                outcome => return outcome,
             }
+            attempt += 1;
         }
-        Ok(Progress::Renewed(Arc::new(renewed)))
+    }
+
+    /// Puts the renewed session in its place.
+    async fn put(&self, renewed: &Arc<Session>, record: &Record) -> Result<Progress, StoreError> {
+        let id = &renewed.id;
+        if self.place.keep(id, record, clock::now()).await? {
+            return Ok(Progress::Renewed(Arc::clone(renewed)));
+        }
+        // An earlier attempt may have been heard and its answer lost; then what is there is what was to be kept.
+        if let Some(newer @ Progress::Renewed(_)) = self.settled_elsewhere().await? {
+            return Ok(newer);
+        }
+        // Signed out meanwhile, perhaps at another replica: nobody else knows of these tokens.
+        self.shared.farewell.to(renewed);
+        Ok(Progress::Ended)
     }
 
     /// The session of `identity`, with what was granted.

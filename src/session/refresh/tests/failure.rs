@@ -1,16 +1,22 @@
 //! Renewals that fail: what ends a session, and what only puts the next attempt off.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use tokio::time::timeout;
 
-use super::house::{House, generation, invalid_grant, outage, record, session};
+use super::{
+    deaf::Deaf,
+    house::{House, generation, invalid_grant, outage, record, session},
+};
 use crate::{
     clock,
     provider::{IdTokenError, ProviderError},
     session::{
         Session,
-        place::Place,
+        place::{Latest, Place},
         refresh::Settled,
         revocation::{Revocation, Target},
     },
@@ -107,6 +113,29 @@ async fn what_was_signed_out_meanwhile_does_not_come_back() {
         not_before: clock::now(),
     });
     assert_eq!(house.settle(&old, &Place::Cookie).await, Settled::Ended);
+}
+
+/// The store has the new tokens, but the gate was not told so and asks again: nobody has signed out.
+#[tokio::test]
+async fn an_answer_of_the_store_that_gets_lost_ends_nothing() {
+    let house = House::new();
+    let old = session(-1);
+    let Place::Record { store, ticket } = record(&old).await else {
+        unreachable!("a record");
+    };
+    let place = Place::Record {
+        store: Arc::new(Deaf {
+            inner: store,
+            has_lost: AtomicBool::new(false),
+        }),
+        ticket,
+    };
+    assert_eq!(generation(house.settle(&old, &place).await), 1);
+    assert_eq!(house.provider.calls(), 1);
+    assert!(matches!(
+        place.latest(&old, clock::now()).await,
+        Ok(Latest::Newer(newer)) if newer.generation == 1
+    ));
 }
 
 fn bad_id_token() -> ProviderError {

@@ -1,5 +1,6 @@
 //! Renewals that succeed: one call for all who ask, and nobody waits longer than they must.
 
+mod deaf;
 mod failure;
 mod house;
 
@@ -121,7 +122,8 @@ async fn a_no_that_somebody_elses_renewal_explains_ends_nothing() {
         tokens: session(3_000).tokens,
         ..old.clone()
     };
-    assert_eq!(place.keep(&newer, clock::now()).await, Ok(true));
+    let record = place.seal(&newer).unwrap();
+    assert_eq!(place.keep(&newer.id, &record, clock::now()).await, Ok(true));
     // This process has not heard of it: its copy is the old one.
     assert_eq!(house.settle(&old, &place).await, Settled::Renewed(newer));
     assert_eq!(house.provider.calls(), 0);

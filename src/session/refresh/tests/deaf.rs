@@ -1,0 +1,81 @@
+//! A store that does what it is asked, and whose first answer to a replacement is lost.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use crate::{
+    clock::Timestamp,
+    provider::BoxFuture,
+    session::store::{Found, Id, Record, Store, StoreError},
+};
+
+pub(super) struct Deaf {
+    pub(super) inner: Arc<dyn Store>,
+    pub(super) has_lost: AtomicBool,
+}
+
+impl Store for Deaf {
+    fn at_hand(&self, id: &Id, now: Timestamp) -> Option<Found> {
+        self.inner.at_hand(id, now)
+    }
+
+    fn load<'a>(
+        &'a self,
+        id: &'a Id,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Option<Found>, StoreError>> {
+        self.inner.load(id, now)
+    }
+
+    fn reload<'a>(
+        &'a self,
+        id: &'a Id,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Option<Found>, StoreError>> {
+        self.inner.reload(id, now)
+    }
+
+    fn create<'a>(
+        &'a self,
+        id: &'a Id,
+        record: Record,
+        end: Timestamp,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.inner.create(id, record, end, now)
+    }
+
+    fn replace<'a>(
+        &'a self,
+        id: &'a Id,
+        record: Record,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let outcome = self.inner.replace(id, record, now).await;
+            if self.has_lost.swap(true, Ordering::SeqCst) {
+                outcome
+            } else {
+                Err(StoreError("no answer in time".to_owned()))
+            }
+        })
+    }
+
+    fn remove<'a>(&'a self, id: &'a Id) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.inner.remove(id)
+    }
+
+    fn lease<'a>(&'a self, id: &'a Id, holder: &'a Id) -> BoxFuture<'a, Result<bool, StoreError>> {
+        self.inner.lease(id, holder)
+    }
+
+    fn release<'a>(&'a self, id: &'a Id, holder: &'a Id) -> BoxFuture<'a, ()> {
+        self.inner.release(id, holder)
+    }
+
+    fn is_ready(&self) -> bool {
+        true
+    }
+}
