@@ -194,7 +194,7 @@ fn at_rest(with_tokens: bool) -> Result<f64, Box<dyn Error>> {
         let ticket = Ticket::new(session.id, session.id);
         let record = Record {
             generation: 0,
-            sealed: ticket.seal(&codec::encode(&session), [7; 12]),
+            sealed: ticket.seal(&codec::encode(&session), [7; 16]),
         };
         runtime.block_on(store.create(&session.id, record, now.after(day), now))?;
     }

@@ -7,7 +7,6 @@ pub mod farewell;
 pub mod live;
 mod place;
 mod recent;
-mod recognition;
 pub mod refresh;
 pub mod revocation;
 pub mod seal;

@@ -32,8 +32,6 @@ pub enum Purpose {
     Login,
     /// The ID token kept for signing out.
     LogoutHint,
-    /// The cookie of a session that is kept in a store.
-    Ticket,
     /// A renewed session on its way to other replicas.
     Successor,
     /// What is known of a session, for the list of its user's.
@@ -78,8 +76,11 @@ impl KeyRing {
     pub fn new(secrets: &[Secret], host: &str) -> Self {
         let (first, others) = secrets.split_first().expect("at least one secret");
         Self {
-            first: SecretKeys::new(first),
-            others: others.iter().map(SecretKeys::new).collect(),
+            first: SecretKeys::new(first, host),
+            others: others
+                .iter()
+                .map(|secret| SecretKeys::new(secret, host))
+                .collect(),
             context: Purpose::ALL.map(|purpose| {
                 let mut context = vec![VERSION];
                 push_framed(&mut context, purpose.label().as_bytes());
@@ -183,6 +184,18 @@ impl KeyRing {
         bytes
     }
 
+    /// What seals [tickets](super::ticket): a key, and its id.
+    pub(super) fn ticket_key(&self) -> (u8, &TicketKey) {
+        (self.first.id, &self.first.ticket)
+    }
+
+    /// What may have sealed a ticket that names this id: two secrets share one once in 256 times.
+    pub(super) fn ticket_keys(&self, id: u8) -> impl Iterator<Item = (KeyIndex, &TicketKey)> {
+        let all = self.all().enumerate();
+        all.filter(move |(_, keys)| keys.id == id)
+            .map(|(index, keys)| (KeyIndex(index), &keys.ticket))
+    }
+
     fn all(&self) -> impl Iterator<Item = &SecretKeys> {
         std::iter::once(&self.first).chain(&self.others)
     }
@@ -205,11 +218,10 @@ impl KeyRing {
 
 impl Purpose {
     /// In the order of the discriminants, which index what is prepared per purpose.
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 5] = [
         Self::Session,
         Self::Login,
         Self::LogoutHint,
-        Self::Ticket,
         Self::Successor,
         Self::Directory,
     ];
@@ -219,7 +231,6 @@ impl Purpose {
             Self::Session => "session",
             Self::Login => "login",
             Self::LogoutHint => "logout hint",
-            Self::Ticket => "ticket",
             Self::Successor => "successor",
             Self::Directory => "directory",
         }
@@ -231,15 +242,16 @@ struct SecretKeys {
     id: u8,
     sealing: [LessSafeKey; Purpose::ALL.len()],
     derivation: hmac::Key,
+    ticket: TicketKey,
 }
 
+/// Of one secret, for one host.
+pub(super) type TicketKey = [u8; 16];
+
 impl SecretKeys {
-    fn new(secret: &Secret) -> Self {
+    fn new(secret: &Secret, host: &str) -> Self {
         let root = hkdf::Salt::new(hkdf::HKDF_SHA256, SALT).extract(secret.expose().as_bytes());
-        let mut id = [0];
-        root.expand(&[b"key id"], OneByte)
-            .and_then(|material| material.fill(&mut id))
-            .expect("HKDF yields up to 8,160 bytes");
+        let id: [u8; 1] = expand(&root, &[b"key id"]);
         let sealing = Purpose::ALL.map(|purpose| {
             let info = [b"seal ", purpose.label().as_bytes()];
             let material = root
@@ -255,15 +267,24 @@ impl SecretKeys {
             id: id[0],
             sealing,
             derivation,
+            ticket: expand(&root, &[b"seal ticket ", host.as_bytes()]),
         }
     }
 }
 
-struct OneByte;
+fn expand<const N: usize>(root: &hkdf::Prk, info: &[&[u8]]) -> [u8; N] {
+    let mut bytes = [0; N];
+    root.expand(info, Length(N))
+        .and_then(|material| material.fill(&mut bytes))
+        .expect("HKDF yields up to 8,160 bytes");
+    bytes
+}
 
-impl hkdf::KeyType for OneByte {
+struct Length(usize);
+
+impl hkdf::KeyType for Length {
     fn len(&self) -> usize {
-        1
+        self.0
     }
 }
 
@@ -287,9 +308,9 @@ fn frame_length(part: &[u8]) -> [u8; 8] {
 
 const VERSION: u8 = 1;
 /// Version, key id, nonce.
-pub(super) const HEAD: usize = 2 + NONCE_LEN;
+const HEAD: usize = 2 + NONCE_LEN;
 /// The head and the tag, which comes last.
-pub(super) const OVERHEAD: usize = HEAD + 16;
+const OVERHEAD: usize = HEAD + 16;
 /// Longer text is refused unread: five cookies hold less, and so does a sane URL.
 const MAX_SEALED: usize = 32 * 1024;
 /// Keeps these keys apart from those that other software may derive from the same secret.
@@ -365,10 +386,10 @@ mod tests {
 
     #[test]
     fn secrets_that_share_a_key_id_are_all_tried() {
-        let id = SecretKeys::new(&Secret::new("0".to_owned())).id;
+        let id = |text: &str| SecretKeys::new(&Secret::new(text.to_owned()), HOST).id;
         let twin = (1..=10_000)
             .map(|number: u32| number.to_string())
-            .find(|text| SecretKeys::new(&Secret::new(text.clone())).id == id)
+            .find(|text| id(text) == id("0"))
             .expect("one in 256 shares it");
         let sealed = ring(&[&twin], HOST).seal(Purpose::Session, b"", b"plain", NONCE);
         let opened = ring(&["0", &twin], HOST).open_with_key(Purpose::Session, b"", &sealed);

@@ -1,5 +1,8 @@
 //! The visitor's session: found in a request, written into an answer.
 
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 mod logout_hint;
 mod opening;
 mod pending;
@@ -16,7 +19,6 @@ use super::{
     cookie::{Cookies, Found, SessionCookies, Span},
     farewell::Farewell,
     live::Ends,
-    recognition::Recognition,
     refresh::Refresher,
     revocation::{Revocation, Revocations, Target},
     seal::{KeyRing, Purpose},
@@ -34,7 +36,6 @@ pub struct Sessions {
     revocations: Arc<Revocations>,
     refresher: Arc<Refresher>,
     farewell: Arc<Farewell>,
-    tickets: Recognition,
 }
 
 /// What [`Sessions`] is put together from.
@@ -116,7 +117,7 @@ pub enum KeepError {
 }
 
 impl Sessions {
-    /// From its parts; no ticket is known yet.
+    /// From its parts.
     pub fn new(parts: SessionParts) -> Self {
         let SessionParts {
             keys,
@@ -135,7 +136,6 @@ impl Sessions {
             revocations,
             refresher,
             farewell,
-            tickets: Recognition::default(),
         }
     }
 
@@ -382,11 +382,9 @@ impl Sessions {
         present: SessionCookies,
         now: Timestamp,
     ) -> Vec<HeaderValue> {
-        let sealed = self
-            .keys
-            .seal(Purpose::Ticket, b"", &ticket.to_bytes(), random::bytes());
+        let text = ticket.to_cookie(&self.keys, random::bytes());
         let end = session.created_at.after(self.lifetimes.lifetime);
-        let cookies = self.cookies.write_session(&sealed, end.since(now), present);
+        let cookies = self.cookies.write_session(&text, end.since(now), present);
         cookies.expect("a ticket fits into a cookie")
     }
 }

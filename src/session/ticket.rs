@@ -1,14 +1,26 @@
 //! The ticket: what the cookie holds where sessions are kept in a store. Pure.
 //!
 //! It names a record and is the only place of the key that opens it, so that the store's owner, or a thief of its
-//! dump, holds nothing but ciphertext. The ticket itself is sealed like any cookie: an id that was not given out
-//! never reaches the store. The key is the record's alone and its id is bound into it, so that records
-//! cannot be swapped.
+//! dump, holds nothing but ciphertext. The key is the record's alone and its id is bound into it, so that records
+//! cannot be swapped. The ticket itself is sealed like any cookie, under a key of the [secret's](super::seal) and the
+//! host's: an id that was not given out never reaches the store, and a cookie does not open what a thief has of the store.
+//!
+//! ```text
+//! record: nonce (16) ‖ ciphertext ‖ tag (16)
+//! cookie: base64url, without padding, of version (1) ‖ key id (1) ‖ nonce (16) ‖ ciphertext of id and key (32) ‖ tag (16)
+//! ```
+//!
+//! Both are AEGIS-128L (draft-irtf-cfrg-aegis-aead), with random nonces. It has no key schedule: with AES-GCM, to set up a key that
+//! opens one session's records alone would take longer, in each request, than to open the record.
 
-use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aegis::aegis128l::Aegis128L;
+use base64_simd::{AsOut as _, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 
-use super::store::Id;
+use super::{
+    seal::{KeyIndex, KeyRing},
+    store::Id,
+};
 
 /// Names a record and opens it. No `Debug`: it is the key.
 #[derive(Clone, PartialEq, Eq)]
@@ -28,42 +40,51 @@ impl Ticket {
         &self.id
     }
 
-    /// What opens the record.
-    pub(super) fn key(&self) -> &[u8; KEY] {
-        &self.key
+    /// As the cookie holds it. `nonce` must be fresh random bytes each time.
+    pub fn to_cookie(&self, keys: &KeyRing, nonce: Nonce) -> String {
+        let (key_id, key) = keys.ticket_key();
+        let mut plain = [0; TICKET];
+        plain[..ID].copy_from_slice(&self.id);
+        plain[ID..].copy_from_slice(&self.key);
+        let tag = Aegis128L::<TAG>::new(key, &nonce).encrypt_in_place(&mut plain, b"");
+        URL_SAFE_NO_PAD.encode_to_string([&[VERSION, key_id], &nonce[..], &plain, &tag].concat())
     }
 
-    /// As the cookie seals it.
-    pub fn to_bytes(&self) -> [u8; 32] {
-        let mut bytes = [0; 32];
-        bytes[..16].copy_from_slice(&self.id);
-        bytes[16..].copy_from_slice(&self.key);
-        bytes
-    }
-
-    /// What [`to_bytes`](Self::to_bytes) made; none of any other length.
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (id, key) = bytes.split_first_chunk()?;
-        Some(Self {
-            id: *id,
-            key: key.try_into().ok()?,
+    /// The ticket in a cookie, and which secret had sealed it; none where none of `keys` has.
+    pub fn of_cookie(text: &[u8], keys: &KeyRing) -> Option<(Self, KeyIndex)> {
+        if text.len() != TEXT {
+            return None;
+        }
+        let mut envelope = [0; ENVELOPE];
+        let read = URL_SAFE_NO_PAD.decode(text, envelope.as_mut_slice().as_out());
+        if read.ok()?.len() != ENVELOPE {
+            return None;
+        }
+        let ([version, key_id], rest) = envelope.split_first_chunk()?;
+        let (nonce, rest) = rest.split_first_chunk()?;
+        let (sealed, tag) = rest.split_first_chunk::<TICKET>()?;
+        let tag = tag.first_chunk::<TAG>()?;
+        if *version != VERSION {
+            return None;
+        }
+        keys.ticket_keys(*key_id).find_map(|(index, key)| {
+            let mut plain = *sealed;
+            let opened = Aegis128L::new(key, nonce).decrypt_in_place(&mut plain, tag, b"");
+            opened.ok()?;
+            let (id, key) = plain.split_first_chunk()?;
+            let ticket = Self::new(*id, *key.first_chunk()?);
+            Some((ticket, index))
         })
     }
 
     /// Seals a record. `nonce` must be fresh random bytes each time.
-    ///
-    /// # Panics
-    /// When `plain` exceeds the 64 GiB that AES-GCM can seal.
-    pub fn seal(&self, plain: &[u8], nonce: [u8; NONCE_LEN]) -> Bytes {
-        let mut sealed = Vec::with_capacity(NONCE_LEN + plain.len() + TAG);
+    pub fn seal(&self, plain: &[u8], nonce: Nonce) -> Bytes {
+        let mut sealed = Vec::with_capacity(nonce.len() + plain.len() + TAG);
         sealed.extend(nonce);
         sealed.extend(plain);
-        let tag = self.cipher().seal_in_place_separate_tag(
-            Nonce::assume_unique_for_key(nonce),
-            Aad::from(&self.id),
-            &mut sealed[NONCE_LEN..],
-        );
-        sealed.extend(tag.expect("at most 64 GiB").as_ref());
+        let tag = Aegis128L::<TAG>::new(&self.key, &nonce)
+            .encrypt_in_place(&mut sealed[nonce.len()..], &self.id);
+        sealed.extend(tag);
         sealed.into()
     }
 
@@ -73,39 +94,79 @@ impl Ticket {
         let (sealed, tag) = sealed.split_last_chunk::<TAG>()?;
         // A buffer with room to spare is ready to be shared, which the session's texts do at once.
         let mut plain = Vec::with_capacity(sealed.len() + 1);
-        plain.resize(sealed.len(), 0);
-        self.cipher()
-            .open_separate_gather(
-                Nonce::assume_unique_for_key(*nonce),
-                Aad::from(&self.id),
-                sealed,
-                tag,
-                &mut plain,
-            )
+        plain.extend(sealed);
+        Aegis128L::<TAG>::new(&self.key, nonce)
+            .decrypt_in_place(&mut plain, tag, &self.id)
             .ok()?;
         Some(plain.into())
     }
-
-    fn cipher(&self) -> LessSafeKey {
-        let key = UnboundKey::new(&AES_128_GCM, &self.key).expect("16 bytes are a key");
-        LessSafeKey::new(key)
-    }
 }
 
-/// The bytes of a key.
-pub(super) const KEY: usize = 16;
+/// Random bytes, fresh for each sealing.
+pub type Nonce = [u8; 16];
+
+const VERSION: u8 = 1;
+const ID: usize = size_of::<Id>();
+/// The bytes of a record's key.
+const KEY: usize = 16;
+const TICKET: usize = ID + KEY;
 const TAG: usize = 16;
+const ENVELOPE: usize = 2 + size_of::<Nonce>() + TICKET + TAG;
+/// Characters.
+const TEXT: usize = ENVELOPE / 3 * 4;
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::Secret;
+
+    fn ring(secrets: &[&str], host: &str) -> KeyRing {
+        let secret = |text: &&str| Secret::new((*text).to_owned());
+        let secrets: Vec<_> = secrets.iter().map(secret).collect();
+        KeyRing::new(&secrets, host)
+    }
+
+    fn keys() -> KeyRing {
+        ring(&["one"], HOST)
+    }
+
+    const HOST: &str = "app.example.com";
+
+    #[test]
+    fn a_cookie_opens_by_secret_and_host() {
+        let ticket = Ticket::new([1; 16], [2; 16]);
+        let cookie = ticket.to_cookie(&keys(), [3; 16]);
+        let opened_by = |secrets: &[&str], host| {
+            let (opened, key) = Ticket::of_cookie(cookie.as_bytes(), &ring(secrets, host))?;
+            assert!(opened == ticket);
+            Some(key.is_first())
+        };
+        assert_eq!(opened_by(&["one"], HOST), Some(true));
+        assert_eq!(opened_by(&["two", "one"], HOST), Some(false));
+        assert_eq!(opened_by(&["two"], HOST), None);
+        assert_eq!(opened_by(&["one"], "b.example.com"), None);
+    }
+
+    #[test]
+    fn secrets_that_share_a_key_id_are_all_tried() {
+        let id = |text: &str| ring(&[text], HOST).ticket_key().0;
+        let twin = (1..=10_000)
+            .map(|number: u32| number.to_string())
+            .find(|text| id(text) == id("0"))
+            .expect("one in 256 shares it");
+        let ticket = Ticket::new([1; 16], [2; 16]);
+        let cookie = ticket.to_cookie(&ring(&[&twin], HOST), [3; 16]);
+        let (opened, key) =
+            Ticket::of_cookie(cookie.as_bytes(), &ring(&["0", &twin], HOST)).unwrap();
+        assert!(opened == ticket && !key.is_first());
+    }
 
     #[test]
     fn a_record_opens_with_its_own_ticket_only() {
         let ticket = Ticket::new([1; 16], [2; 16]);
-        let sealed = ticket.seal(b"session", [3; 12]);
+        let sealed = ticket.seal(b"session", [3; 16]);
         assert_eq!(ticket.open(&sealed).unwrap(), "session");
         assert!(Ticket::new([1; 16], [9; 16]).open(&sealed).is_none());
         assert!(Ticket::new([9; 16], [2; 16]).open(&sealed).is_none());
@@ -113,9 +174,34 @@ mod tests {
 
     proptest! {
         #[test]
-        fn round_trip(id: [u8; 16], key: [u8; 16], nonce: [u8; 12], plain: Vec<u8>, flip: usize) {
-            let ticket = Ticket::from_bytes(&Ticket::new(id, key).to_bytes()).unwrap();
-            prop_assert!(ticket == Ticket::new(id, key));
+        fn a_cookie_is_the_ticket(id: [u8; 16], key: [u8; 16], nonce: [u8; 16]) {
+            let ticket = Ticket::new(id, key);
+            let text = ticket.to_cookie(&keys(), nonce);
+            prop_assert!(text.len() == TEXT && text.len() < 100);
+            let (opened, _) = Ticket::of_cookie(text.as_bytes(), &keys()).unwrap();
+            prop_assert!(opened == ticket);
+        }
+
+        #[test]
+        fn any_other_text_is_none(id: [u8; 16], at in 0..TEXT, byte: u8) {
+            let mut text = Ticket::new(id, [2; 16]).to_cookie(&keys(), [3; 16]).into_bytes();
+            prop_assume!(text[at] != byte);
+            text[at] = byte;
+            prop_assert!(Ticket::of_cookie(&text, &keys()).is_none());
+        }
+
+        #[test]
+        fn any_changed_bit_is_noticed(at in 0..ENVELOPE, bit in 0..8_u8) {
+            let text = Ticket::new([1; 16], [2; 16]).to_cookie(&keys(), [3; 16]);
+            let mut envelope = URL_SAFE_NO_PAD.decode_to_vec(text).unwrap();
+            envelope[at] ^= 1 << bit;
+            let changed = URL_SAFE_NO_PAD.encode_to_string(envelope);
+            prop_assert!(Ticket::of_cookie(changed.as_bytes(), &keys()).is_none());
+        }
+
+        #[test]
+        fn records_round_trip(id: [u8; 16], key: [u8; 16], nonce: [u8; 16], plain: Vec<u8>, flip: usize) {
+            let ticket = Ticket::new(id, key);
             let mut sealed = ticket.seal(&plain, nonce).to_vec();
             prop_assert_eq!(ticket.open(&sealed).unwrap(), plain);
             let place = flip % sealed.len();
@@ -125,7 +211,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_read_without_harm(bytes: Vec<u8>) {
-            prop_assert_eq!(Ticket::from_bytes(&bytes).is_some(), bytes.len() == 32);
+            prop_assert!(Ticket::of_cookie(&bytes, &keys()).is_none());
             prop_assert!(Ticket::new([0; 16], [0; 16]).open(&bytes).is_none());
         }
     }

@@ -4,6 +4,7 @@ mod revocations;
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use sidegate::{
     clock::{self, Timestamp},
     config::{RedisAddress, Topology},
@@ -89,17 +90,28 @@ async fn keeps_its_promises(store: &dyn Store, shares: bool) {
     assert!(store.is_ready());
 }
 
+/// What is sealed in a record that is at hand, and when its session was last used before.
+fn at_hand(store: &dyn Store, id: &Id, now: Timestamp) -> Option<(Bytes, Timestamp)> {
+    let mut found = None;
+    let is_at_hand = store.at_hand(id, now, &mut |sealed, seen_at| {
+        found = Some((Bytes::copy_from_slice(sealed), seen_at));
+    });
+    assert_eq!(is_at_hand, found.is_some());
+    found
+}
+
 async fn finds_what_is_there(store: &dyn Store, now: Timestamp, end: Timestamp) {
     let (one, other) = (id(), id());
     assert_eq!(store.load(&one, now).await, Ok(None));
     assert_eq!(store.reload(&one, now).await, Ok(None));
-    assert!(store.at_hand(&one, now).is_none());
+    assert_eq!(at_hand(store, &one, now), None);
     store
         .create(&one, record(0, "a"), end, now)
         .await
         .expect(ANSWERS);
+    let sealed = record(0, "a").sealed;
+    assert_eq!(at_hand(store, &one, now), Some((sealed, now)));
     for found in [
-        store.at_hand(&one, now),
         store.load(&one, now).await.expect(ANSWERS),
         store.reload(&one, now).await.expect(ANSWERS),
     ] {
@@ -174,7 +186,7 @@ async fn ends_to_the_second(store: &dyn Store, now: Timestamp) {
     assert_eq!(found.expect("it was used").seen_at, almost);
     for ended in [end, end.after(idle)] {
         assert_eq!(store.load(&one, ended).await, Ok(None));
-        assert!(store.at_hand(&one, ended).is_none());
+        assert_eq!(at_hand(store, &one, ended), None);
     }
     let idler = id();
     let end = now.after(LIFETIMES.lifetime);
@@ -182,7 +194,7 @@ async fn ends_to_the_second(store: &dyn Store, now: Timestamp) {
         .create(&idler, record(0, "a"), end, now)
         .await
         .expect(ANSWERS);
-    assert!(store.at_hand(&idler, now.after(idle)).is_none());
+    assert_eq!(at_hand(store, &idler, now.after(idle)), None);
     assert_eq!(store.load(&idler, now.after(idle)).await, Ok(None));
 }
 
@@ -194,7 +206,7 @@ async fn removes(store: &dyn Store, now: Timestamp, end: Timestamp) {
         .await
         .expect(ANSWERS);
     store.remove(&one).await.expect(ANSWERS);
-    assert!(store.at_hand(&one, now).is_none());
+    assert_eq!(at_hand(store, &one, now), None);
     assert_eq!(store.load(&one, now).await, Ok(None));
     assert_eq!(store.replace(&one, record(9, "b"), now).await, Ok(false));
     assert_eq!(store.load(&one, now).await, Ok(None));
@@ -229,11 +241,10 @@ async fn replicas_agree(address: &RedisAddress) {
             .record,
         record(0, "a")
     );
-    assert!(bob.at_hand(&one, clock::now()).is_some());
+    assert!(at_hand(&*bob, &one, clock::now()).is_some());
     assert_eq!(ann.replace(&one, record(1, "b"), now).await, Ok(true));
     wait_until("a replaced record is forgotten", || {
-        bob.at_hand(&one, clock::now())
-            .is_none_or(|found| found.record.generation == 1)
+        at_hand(&*bob, &one, clock::now()).is_none_or(|(sealed, _)| sealed == record(1, "b").sealed)
     })
     .await;
     assert_eq!(
@@ -246,7 +257,7 @@ async fn replicas_agree(address: &RedisAddress) {
     );
     bob.remove(&one).await.expect(ANSWERS);
     wait_until("a removed record is forgotten", || {
-        ann.at_hand(&one, clock::now()).is_none()
+        at_hand(&*ann, &one, clock::now()).is_none()
     })
     .await;
     assert_eq!(ann.load(&one, now).await, Ok(None));

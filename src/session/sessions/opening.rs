@@ -6,7 +6,7 @@ use crate::{
     session::{
         Session, codec,
         seal::Purpose,
-        store::{Found, Store, StoreError},
+        store::{Store, StoreError},
         ticket::Ticket,
     },
 };
@@ -26,11 +26,13 @@ impl Sessions {
         match &self.keeping {
             Keeping::Cookie { .. } => Ok(self.open_cookie(sealed, visit)),
             Keeping::Store(store) => {
-                let known = self.recognize(&**store, sealed, visit, now);
-                if known.is_some() {
-                    return Ok(known);
-                }
-                self.open_record_at_hand(&**store, sealed, visit, now)
+                let Some((ticket, key)) = Ticket::of_cookie(sealed, &self.keys) else {
+                    return Ok(None);
+                };
+                visit.is_outdated = !key.is_first();
+                let session = open_at_hand(&**store, &ticket, now);
+                visit.carried = Some(Carried::Ticket(ticket));
+                session
             }
         }
     }
@@ -47,7 +49,7 @@ impl Sessions {
             return Ok(None);
         };
         let found = store.load(ticket.id(), now).await?;
-        Ok(found.and_then(|found| open_record(ticket, &found)))
+        Ok(found.and_then(|found| open_record(ticket, &found.record.sealed, found.seen_at)))
     }
 
     fn open_cookie(&self, sealed: &[u8], visit: &mut Visit) -> Option<Session> {
@@ -57,52 +59,29 @@ impl Sessions {
         visit.carried = Some(Carried::Session(session.id));
         Some(session)
     }
+}
 
-    fn open_record_at_hand(
-        &self,
-        store: &dyn Store,
-        sealed: &[u8],
-        visit: &mut Visit,
-        now: Timestamp,
-    ) -> Result<Option<Session>, NotAtHand> {
-        let Some(ticket) = self.open_ticket(sealed, visit) else {
-            return Ok(None);
-        };
-        let found = store.at_hand(ticket.id(), now);
-        let session = found.map(|found| open_record(&ticket, &found));
-        if !visit.is_outdated {
-            self.tickets.remember(sealed, &ticket, now);
-        }
-        visit.carried = Some(Carried::Ticket(ticket));
-        session.ok_or(NotAtHand)
-    }
-
-    /// A busy session's, without opening the ticket again. Whoever is not known, or not at hand, is looked at closely.
-    fn recognize(
-        &self,
-        store: &dyn Store,
-        sealed: &[u8],
-        visit: &mut Visit,
-        now: Timestamp,
-    ) -> Option<Session> {
-        let ticket = self.tickets.presume(sealed, now)?;
-        let found = store.at_hand(ticket.id(), now)?;
-        let session = open_record(&ticket, &found)?;
-        visit.carried = Some(Carried::Ticket(ticket));
-        Some(session)
-    }
-
-    fn open_ticket(&self, sealed: &[u8], visit: &mut Visit) -> Option<Ticket> {
-        let opened = self.keys.open_with_key(Purpose::Ticket, b"", sealed)?;
-        visit.is_outdated = !opened.key.is_first();
-        Ticket::from_bytes(&opened.plain)
+/// The session in the record that a ticket names, opened where it lies.
+fn open_at_hand(
+    store: &dyn Store,
+    ticket: &Ticket,
+    now: Timestamp,
+) -> Result<Option<Session>, NotAtHand> {
+    let mut session = None;
+    let is_at_hand = store.at_hand(ticket.id(), now, &mut |sealed, seen_at| {
+        session = open_record(ticket, sealed, seen_at);
+    });
+    if is_at_hand {
+        Ok(session)
+    } else {
+        Err(NotAtHand)
     }
 }
 
 /// The session in a record; none where the ticket does not open it.
-fn open_record(ticket: &Ticket, found: &Found) -> Option<Session> {
-    let plain = ticket.open(&found.record.sealed)?;
+fn open_record(ticket: &Ticket, sealed: &[u8], seen_at: Timestamp) -> Option<Session> {
+    let plain = ticket.open(sealed)?;
     let mut session = codec::decode(&plain)?;
-    session.seen_at = session.seen_at.max(found.seen_at);
+    session.seen_at = session.seen_at.max(seen_at);
     Some(session)
 }

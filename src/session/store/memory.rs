@@ -40,7 +40,12 @@ impl Memory {
         }
     }
 
-    fn find(&self, id: &Id, now: Timestamp) -> Option<Found> {
+    fn find<T>(
+        &self,
+        id: &Id,
+        now: Timestamp,
+        read: impl FnOnce(&Record, Timestamp) -> T,
+    ) -> Option<T> {
         let found = self.entries.read(id, |entry| {
             let seen_at = entry.used_at();
             if now >= entry.end || now >= seen_at.after(self.lifetimes.idle_timeout) {
@@ -49,10 +54,7 @@ impl Memory {
             if seen_at < now {
                 entry.seen_at.fetch_max(now.0, Ordering::Relaxed);
             }
-            Some(Found {
-                record: entry.record.clone(),
-                seen_at,
-            })
+            Some(read(&entry.record, seen_at))
         })?;
         if found.is_none() {
             self.entries.remove(id);
@@ -62,8 +64,9 @@ impl Memory {
 }
 
 impl Store for Memory {
-    fn at_hand(&self, id: &Id, now: Timestamp) -> Option<Found> {
-        self.find(id, now)
+    fn at_hand(&self, id: &Id, now: Timestamp, read: &mut dyn FnMut(&[u8], Timestamp)) -> bool {
+        let found = self.find(id, now, |record, seen_at| read(&record.sealed, seen_at));
+        found.is_some()
     }
 
     fn load<'a>(
@@ -71,7 +74,7 @@ impl Store for Memory {
         id: &'a Id,
         now: Timestamp,
     ) -> BoxFuture<'a, Result<Option<Found>, StoreError>> {
-        Box::pin(async move { Ok(self.find(id, now)) })
+        Box::pin(async move { Ok(self.find(id, now, Found::of)) })
     }
 
     fn reload<'a>(

@@ -36,6 +36,15 @@ pub struct Found {
     pub seen_at: Timestamp,
 }
 
+impl Found {
+    fn of(record: &Record, seen_at: Timestamp) -> Self {
+        Self {
+            record: record.clone(),
+            seen_at,
+        }
+    }
+}
+
 /// Why a store did not answer. The text is for the log and holds no secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("session store: {0}")]
@@ -43,8 +52,9 @@ pub struct StoreError(pub String);
 
 /// Keeps sealed sessions. Every method answers in bounded time. A look-up counts as use: the idle end moves.
 pub trait Store: Send + Sync {
-    /// The record, where it is at hand without waiting and as good as the truth.
-    fn at_hand(&self, id: &Id, now: Timestamp) -> Option<Found>;
+    /// Lets `read` see the record's sealed session, and when it was last used before, where the record is at hand without
+    /// waiting and as good as the truth. Whether it was. `read` should be quick: it holds up changes.
+    fn at_hand(&self, id: &Id, now: Timestamp, read: &mut dyn FnMut(&[u8], Timestamp)) -> bool;
 
     /// The record, asked for wherever it is. What a recent answer said counts.
     fn load<'a>(

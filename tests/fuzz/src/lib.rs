@@ -19,6 +19,7 @@ use sidegate::{
         codec,
         cookie::{Cookies, SessionCookies},
         seal::{KeyRing, Purpose},
+        ticket::Ticket,
     },
 };
 use url::Url;
@@ -68,6 +69,8 @@ pub fn seal(data: &[u8]) {
     if let Ok(text) = str::from_utf8(data) {
         assert!(RING.open(Purpose::Session, b"", text).is_none());
     }
+    assert!(Ticket::of_cookie(data, &RING).is_none());
+    assert!(Ticket::new([1; 16], [2; 16]).open(data).is_none());
     let sealed = RING.seal(Purpose::Login, data, data, [0; 12]);
     assert!(
         RING.open(Purpose::Login, data, &sealed).as_deref() == Some(data) || data.len() > 24_000

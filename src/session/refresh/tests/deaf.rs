@@ -17,8 +17,8 @@ pub(super) struct Deaf {
 }
 
 impl Store for Deaf {
-    fn at_hand(&self, id: &Id, now: Timestamp) -> Option<Found> {
-        self.inner.at_hand(id, now)
+    fn at_hand(&self, id: &Id, now: Timestamp, read: &mut dyn FnMut(&[u8], Timestamp)) -> bool {
+        self.inner.at_hand(id, now, read)
     }
 
     fn load<'a>(

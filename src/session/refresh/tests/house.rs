@@ -222,7 +222,7 @@ pub(super) async fn record(session: &Session) -> Place {
     let ticket = Ticket::new(session.id, [3; 16]);
     let record = Record {
         generation: session.generation,
-        sealed: ticket.seal(&codec::encode(session), [4; 12]),
+        sealed: ticket.seal(&codec::encode(session), [4; 16]),
     };
     let now = clock::now();
     let end = now.after(lifetimes.lifetime);

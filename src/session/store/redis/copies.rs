@@ -13,7 +13,7 @@ use crate::{
     clock::Timestamp,
     session::{
         recent::{Recent, Used},
-        store::{Found, Id, Record},
+        store::{Id, Record},
     },
 };
 
@@ -73,7 +73,13 @@ impl Copies {
     }
 
     /// A copy, where it is worth that much.
-    pub(super) fn find(&self, id: &Id, worth: Worth, now: Timestamp) -> Option<Found> {
+    pub(super) fn find<T>(
+        &self,
+        id: &Id,
+        worth: Worth,
+        now: Timestamp,
+        read: impl FnOnce(&Record, Timestamp) -> T,
+    ) -> Option<T> {
         self.entries.read(id, |copy| {
             let verified_at = Timestamp(copy.verified_at.load(Ordering::Relaxed));
             let is_good = match worth {
@@ -94,10 +100,7 @@ impl Copies {
             if seen_at < now {
                 copy.seen_at.fetch_max(now.0, Ordering::Relaxed);
             }
-            Some(Found {
-                record: copy.record.clone(),
-                seen_at,
-            })
+            Some(read(&copy.record, seen_at))
         })?
     }
 
@@ -216,7 +219,7 @@ mod tests {
     }
 
     fn is_found(copies: &Copies, worth: Worth, now: u64) -> bool {
-        copies.find(&ID, worth, Timestamp(now)).is_some()
+        copies.find(&ID, worth, Timestamp(now), |_, _| ()).is_some()
     }
 
     #[test]

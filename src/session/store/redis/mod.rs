@@ -183,10 +183,17 @@ impl Redis {
         }))
     }
 
-    fn copy(&self, id: &Id, now: Timestamp) -> Option<Found> {
+    fn copy<T>(
+        &self,
+        id: &Id,
+        now: Timestamp,
+        read: impl FnOnce(&Record, Timestamp) -> T,
+    ) -> Option<T> {
         let worth = self.hearing.worth(|| self.link.is_up(), now);
-        let found = self.copies.find(id, worth, now)?;
-        if found.seen_at < now {
+        let (found, seen_at) = self.copies.find(id, worth, now, |record, seen_at| {
+            (read(record, seen_at), seen_at)
+        })?;
+        if seen_at < now {
             self.touches.add(id, now);
         }
         Some(found)
@@ -261,8 +268,9 @@ impl Redis {
 }
 
 impl Store for Redis {
-    fn at_hand(&self, id: &Id, now: Timestamp) -> Option<Found> {
-        self.copy(id, now)
+    fn at_hand(&self, id: &Id, now: Timestamp, read: &mut dyn FnMut(&[u8], Timestamp)) -> bool {
+        let found = self.copy(id, now, |record, seen_at| read(&record.sealed, seen_at));
+        found.is_some()
     }
 
     /// A copy that was compared with the record within the last minute vouches when Redis does not answer.
@@ -274,7 +282,7 @@ impl Store for Redis {
         Box::pin(async move {
             match self.fetch(id, now).await {
                 Err(error) => {
-                    let vouching = self.copies.find(id, copies::Worth::Alone, now);
+                    let vouching = self.copies.find(id, copies::Worth::Alone, now, Found::of);
                     vouching.map(Some).ok_or(error)
                 }
                 outcome => outcome,
