@@ -22,7 +22,7 @@ use crate::{
     provider::{HttpClient, Providers},
     route::Routes,
     session::{
-        KeepTokens, Keeping, Lifetimes, SessionParts, Sessions,
+        KeepTokens, Keeping, Lifetimes, Sessions,
         cookie::Cookies,
         directory::{Directory, InProcess, Knowledge, Presence},
         farewell::Farewell,
@@ -175,7 +175,7 @@ fn build(
         },
         routes: Routes::new(config.routes),
         presence,
-        sessions: Sessions::new(SessionParts {
+        sessions: Sessions {
             keys,
             cookies,
             lifetimes,
@@ -183,7 +183,7 @@ fn build(
             revocations,
             refresher,
             farewell,
-        }),
+        },
         identity_headers: IdentityHeaders::new(config.headers.identity),
         providers,
         site,

@@ -150,7 +150,7 @@ impl Gate {
                 _ => Vec::new(),
             };
             let own = OwnCookies {
-                cookies: self.sessions.cookies(),
+                cookies: &self.sessions.cookies,
                 only: visit.as_ref().ok().and_then(|visit| visit.only),
             };
             let answer = forwarder.send(wait, &permit, &self.identity_headers, own, request);

@@ -49,7 +49,7 @@ fn text(gate: &Gate) -> String {
         "counter",
         "Revocations learnt, here or from another replica; one of a user is one more for each session that is listed.",
     );
-    page.line(&[], *gate.sessions.revocations().changes().borrow());
+    page.line(&[], *gate.sessions.revocations.changes().borrow());
 
     if let Some(count) = gate.sessions.count() {
         page.family("sidegate_sessions", "gauge", "Sessions in the store.");

@@ -74,7 +74,7 @@ async fn accept(gate: &Gate, provider: &dyn Provider, token: &str) -> Result<(),
         LogoutClaim::User(subject) => (Target::user(name, &subject), None),
     };
     for target in [Some(target), unnamed].into_iter().flatten() {
-        gate.sessions.revocations().revoke(Revocation {
+        gate.sessions.revocations.revoke(Revocation {
             target,
             not_before: now,
         });

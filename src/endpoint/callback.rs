@@ -30,7 +30,7 @@ pub(super) async fn serve(
     let callback = Callback {
         provider,
         query: request.query().unwrap_or_default(),
-        browser: gate.sessions.cookies().find(headers).login,
+        browser: gate.sessions.cookies.find(headers).login,
         session: visit.session.as_ref(),
         client: request.client.address,
         arrived: Instant::now(),
@@ -62,7 +62,7 @@ pub(super) async fn serve(
     // Where there is nothing to choose, there is nothing to remember.
     let choice = match gate.site.only_provider() {
         Some(_) => None,
-        None => Some(gate.sessions.cookies().write_provider(provider)),
+        None => Some(gate.sessions.cookies.write_provider(provider)),
     };
     for cookie in cookies.into_iter().chain([hint]).chain(choice) {
         response.headers_mut().append(SET_COOKIE, cookie);

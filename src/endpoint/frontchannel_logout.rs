@@ -53,7 +53,7 @@ pub(super) async fn serve(
         .admit(request.client.address, Instant::now())
         .await?;
     gate.sessions
-        .revocations()
+        .revocations
         .revoke_unsigned(Revocation {
             target: Target::provider_session(&provider.profile().name, &sid),
             not_before: clock::now(),

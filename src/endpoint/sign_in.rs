@@ -34,7 +34,7 @@ pub(super) async fn serve(
     if let Some(face) = asked.provider(&gate.site) {
         return start::begin_at(gate, request, face, &asked, record).await;
     }
-    let last_used = gate.sessions.cookies().find(headers).provider;
+    let last_used = gate.sessions.cookies.find(headers).provider;
     let page = SignInPage {
         host: gate.site.public_url.authority(),
         choices: choices(&gate.site, &asked, last_used),

@@ -84,7 +84,7 @@ pub(super) async fn serve(
         (_, Some(logout_url)) => reply::redirect(onward(method), logout_url.as_str()),
         (_, None) => landing(gate, method, return_to.as_ref()),
     };
-    let cookies = gate.sessions.cookies();
+    let cookies = &gate.sessions.cookies;
     // Without the login cookie the back button does not sign in again.
     let others = [cookies.expire_logout_hint(), cookies.expire_login()];
     let ended = gate.sessions.end(&visit, now).await;

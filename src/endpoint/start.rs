@@ -67,7 +67,7 @@ pub(super) async fn begin(
     gate.logins
         .admit(request.client.address, Instant::now())
         .await?;
-    let cookies = gate.sessions.cookies();
+    let cookies = &gate.sessions.cookies;
     let browser = cookies.find(&request.head.headers).login;
     let (now, random) = (clock::now(), LoginRandom::draw());
     let begun = gate

@@ -20,9 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use self::{
-    sessions::{
-        KeepError, Keeping, LogoutHint, Pending, SessionParts, Sessions, Unavailable, Visit,
-    },
+    sessions::{KeepError, Keeping, LogoutHint, Pending, Sessions, Unavailable, Visit},
     tokens::{KeepTokens, Tokens},
 };
 

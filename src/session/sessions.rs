@@ -29,20 +29,9 @@ use crate::{clock::Timestamp, observe::metrics::Tally, random};
 
 /// Opens, keeps, renews and ends sessions.
 pub struct Sessions {
-    keys: Arc<KeyRing>,
-    cookies: Cookies,
-    lifetimes: Lifetimes,
-    keeping: Keeping,
-    revocations: Arc<Revocations>,
-    refresher: Arc<Refresher>,
-    farewell: Arc<Farewell>,
-}
-
-/// What [`Sessions`] is put together from.
-pub struct SessionParts {
     /// Seal and open what a cookie holds.
     pub keys: Arc<KeyRing>,
-    /// The names of own cookies.
+    /// Own cookies: names, and how they are stripped.
     pub cookies: Cookies,
     /// When sessions end by themselves.
     pub lifetimes: Lifetimes,
@@ -117,38 +106,6 @@ pub enum KeepError {
 }
 
 impl Sessions {
-    /// From its parts.
-    pub fn new(parts: SessionParts) -> Self {
-        let SessionParts {
-            keys,
-            cookies,
-            lifetimes,
-            keeping,
-            revocations,
-            refresher,
-            farewell,
-        } = parts;
-        Self {
-            keys,
-            cookies,
-            lifetimes,
-            keeping,
-            revocations,
-            refresher,
-            farewell,
-        }
-    }
-
-    /// Own cookies: names, and how they are stripped.
-    pub fn cookies(&self) -> &Cookies {
-        &self.cookies
-    }
-
-    /// What has ended before its time.
-    pub fn revocations(&self) -> &Arc<Revocations> {
-        &self.revocations
-    }
-
     /// How renewals ended.
     pub fn renewals(&self) -> &Tally<3> {
         self.refresher.tally()

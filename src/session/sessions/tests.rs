@@ -49,7 +49,7 @@ fn gate(secrets: &[&str], keeping: Keeping) -> Sessions {
         Duration::ZERO,
         Handle::current(),
     );
-    Sessions::new(SessionParts {
+    Sessions {
         keys,
         cookies: Cookies::new(&config, &public_url, "/oauth2"),
         lifetimes: LIFETIMES,
@@ -57,7 +57,7 @@ fn gate(secrets: &[&str], keeping: Keeping) -> Sessions {
         revocations,
         refresher: Arc::new(refresher),
         farewell,
-    })
+    }
 }
 
 fn in_store(store: &Arc<dyn Store>) -> Keeping {
