@@ -33,6 +33,8 @@ enum Place {
     Unix(PathBuf),
 }
 
+const HUNG_UP: &str = "hung up without an answer; where the gate itself speaks TLS leave --url out, and the configuration says where to ask";
+
 /// For connecting, for each write and for each read.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -122,7 +124,11 @@ impl Target {
         let mut start = [0; 12];
         stream
             .read_exact(&mut start)
-            .map_err(|error| failed(&error))?;
+            .map_err(|error| match error.kind() {
+                // What a TLS listener does to whoever speaks plainly.
+                io::ErrorKind::UnexpectedEof if self.tls.is_none() => HUNG_UP.to_owned(),
+                _ => failed(&error),
+            })?;
         match start.strip_prefix(b"HTTP/1.") {
             Some([_, b' ', b'2', b'0', b'0']) => Ok(()),
             Some([_, b' ', status @ ..]) => Err(format!(
@@ -194,6 +200,16 @@ mod tests {
             );
             server.join().unwrap();
         }
+    }
+
+    #[test]
+    fn who_hangs_up_may_speak_tls() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let server = thread::spawn(move || answer(listener.accept().unwrap().0, ""));
+        let error = Target::parse(&url).unwrap().ask().unwrap_err();
+        assert!(error.contains("leave --url out"), "{error}");
+        server.join().unwrap();
     }
 
     #[test]

@@ -59,7 +59,7 @@ pub enum ForwardError {
     #[error("no whole request: {0}")]
     Incomplete(BodyError),
     /// No answer in time.
-    #[error("the upstream did not answer in time")]
+    #[error("the upstream did not answer within `upstream_timeout`")]
     TimedOut,
     /// An answer that cannot be passed on.
     #[error("the upstream switched protocols unasked")]
