@@ -18,7 +18,10 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     app,
-    config::{self, Allow, Config, Environment, Loaded, Report, UpstreamAddress},
+    config::{
+        self, Allow, Config, Environment, Loaded, RedisAddress, Report, SessionConfig, StoreConfig,
+        UpstreamAddress, redis_address,
+    },
     demo,
     observe::log::{self, LogGuard},
     random,
@@ -274,6 +277,19 @@ fn sum_up(file: &ConfigFile, loaded: &Loaded) {
 }
 
 /// What the configuration comes to, and what is left to do: register the callbacks.
+/// Where sessions are kept.
+fn sessions_are(session: &SessionConfig) -> String {
+    let at = |redis: &RedisAddress| redis_address::names(&redis.nodes);
+    match (&session.store, &session.shared) {
+        (StoreConfig::Cookie, None) => "in the cookie".to_owned(),
+        (StoreConfig::Cookie, Some(redis)) => {
+            format!("in the cookie, shared through Redis at {}", at(redis))
+        }
+        (StoreConfig::Memory, _) => "in memory".to_owned(),
+        (StoreConfig::Redis(redis), _) => format!("in Redis at {}", at(redis)),
+    }
+}
+
 fn summary(name: &str, config: &Config) -> String {
     let mut text = format!("ok: {name}\n");
     let mut line = |key: &str, value: &str| {
@@ -290,6 +306,7 @@ fn summary(name: &str, config: &Config) -> String {
         UpstreamAddress::Network(uri) => line("upstream", uri.to_string().trim_end_matches('/')),
         UpstreamAddress::Unix(path) => line("upstream", &format!("unix:{}", path.display())),
     }
+    line("sessions", &sessions_are(&config.session));
     for provider in &config.providers {
         let who = match provider.allow {
             Allow::Anyone => ", open to anyone who can sign in there",

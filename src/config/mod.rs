@@ -14,7 +14,7 @@ mod mask;
 #[cfg(test)]
 mod provider_tests;
 mod raw;
-mod redis_address;
+pub mod redis_address;
 mod report;
 mod secret;
 #[cfg(test)]

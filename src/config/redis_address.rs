@@ -25,6 +25,18 @@ pub struct RedisAddress {
     pub database: u16,
 }
 
+/// `HOST:PORT` of each, parted by commas.
+pub fn names(nodes: &[(String, u16)]) -> String {
+    let names = nodes.iter().map(|(host, port)| {
+        if host.contains(':') {
+            format!("[{host}]:{port}")
+        } else {
+            format!("{host}:{port}")
+        }
+    });
+    names.collect::<Vec<_>>().join(", ")
+}
+
 /// How several servers stand to each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Topology {
@@ -84,10 +96,7 @@ fn parse_rest(kind: &str, tls: bool, rest: &str) -> Result<RedisAddress, Fault> 
     }
     let default_port = if kind == "sentinel" { 26_379 } else { 6_379 };
     let nodes = hosts.split(',').map(|node| parse_node(node, default_port));
-    let nodes: Vec<_> = nodes.collect::<Option<_>>().ok_or((
-        "the address of Redis names no host",
-        "write redis://HOST:PORT; an IPv6 address stands in brackets",
-    ))?;
+    let nodes: Vec<_> = nodes.collect::<Result<_, _>>()?;
     if nodes.len() > MOST_NODES {
         return Err((
             "the address of Redis names too many hosts",
@@ -140,14 +149,18 @@ fn parse_path(kind: &str, path: &str) -> Result<(Topology, u16), Fault> {
     }
 }
 
-fn parse_node(text: &str, default_port: u16) -> Option<(String, u16)> {
+fn parse_node(text: &str, default_port: u16) -> Result<(String, u16), Fault> {
+    let no_host = (
+        "the address of Redis names no host",
+        "write redis://HOST:PORT; an IPv6 address stands in brackets",
+    );
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
-            let (host, port) = rest.split_once(']')?;
-            host.parse::<std::net::Ipv6Addr>().ok()?;
+            let (host, port) = rest.split_once(']').ok_or(no_host)?;
+            host.parse::<std::net::Ipv6Addr>().map_err(|_| no_host)?;
             let port = match port {
                 "" => None,
-                port => Some(port.strip_prefix(':')?),
+                port => Some(port.strip_prefix(':').ok_or(no_host)?),
             };
             (host, port)
         }
@@ -158,10 +171,16 @@ fn parse_node(text: &str, default_port: u16) -> Option<(String, u16)> {
     };
     let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte);
     if host.is_empty() || !host.bytes().all(is_host) {
-        return None;
+        return Err(no_host);
     }
-    let port = port.map_or(Some(default_port), |port| port.parse().ok())?;
-    (port > 0).then(|| (host.to_owned(), port))
+    let port = port.map_or(Ok(default_port), str::parse);
+    match port {
+        Ok(port) if port > 0 => Ok((host.to_owned(), port)),
+        _ => Err((
+            "the address of Redis names a port that cannot be",
+            "a port is a number from 1 to 65535; an IPv6 address stands in brackets",
+        )),
+    }
 }
 
 fn parse_user(user: &str) -> Result<(Option<String>, Option<Secret>), Fault> {
@@ -265,8 +284,12 @@ mod tests {
         }
         for (text, told) in [
             ("redis://", "no host"),
-            ("redis://a:b", "no host"),
-            ("redis://a:0", "no host"),
+            ("redis://:1", "no host"),
+            ("redis://[::1", "no host"),
+            ("redis://a:b", "a port"),
+            ("redis://a:0", "a port"),
+            ("redis://a:65536", "a port"),
+            ("redis://[::1]:", "a port"),
             ("redis://a,b", "several hosts"),
             ("redis://a/x", "database's number"),
             ("redis://a?tls=1", "parameters"),

@@ -35,7 +35,7 @@ pub(super) async fn serve(
         client: request.client.address,
         arrived: Instant::now(),
     };
-    let (session, id_token, return_to) =
+    let (mut session, id_token, return_to) =
         match gate.logins.finish(&callback, now, random::bytes()).await {
             Ok(Finished::SignedIn {
                 session,
@@ -52,6 +52,7 @@ pub(super) async fn serve(
             Err(error) => return Err(error.into()),
         };
     record.note_identity(Some(&session.identity));
+    let now = gate.sessions.outlast_revocations(&mut session, now).await;
     let cookies = gate.sessions.begin(&session, &visit, now).await?;
     let begun = Sighting::of(&session, headers, request.client.address, now);
     gate.presence.begin(&begun, visit.session.as_ref()).await;

@@ -74,7 +74,7 @@ impl<V: Used> Recent<V> {
         Some(outcome)
     }
 
-    /// Keeps a value, in the place of an earlier one.
+    /// Keeps a value, in the place of an earlier one, unless it is larger than all of the room.
     pub(super) fn insert(&self, id: Id, value: V, now: Timestamp) {
         let mut shard = write_lock(self.shard(&id));
         shard.remove(&id);
@@ -85,8 +85,11 @@ impl<V: Used> Recent<V> {
         if shard.weight + weight > self.room {
             shard.shrink_to((self.room - self.room / 32).saturating_sub(weight));
         }
-        shard.weight += weight;
-        shard.values.insert(id, value);
+        // Alone it would take more than all of the room.
+        if weight <= self.room {
+            shard.weight += weight;
+            shard.values.insert(id, value);
+        }
     }
 
     /// Removes a value.
@@ -230,6 +233,16 @@ mod tests {
         assert_eq!(present(&recent), [0, 2, 3]);
         insert(&recent, 4, 111, 2);
         assert_eq!(present(&recent), [3, 4]);
+    }
+
+    #[test]
+    fn what_is_larger_than_the_room_is_not_kept() {
+        let recent = Recent::new(10, Duration::from_mins(5));
+        insert(&recent, 1, 1, 4);
+        insert(&recent, 2, 2, 11);
+        assert!(present(&recent).is_empty());
+        insert(&recent, 3, 3, 10);
+        assert_eq!(present(&recent), [3]);
     }
 
     #[test]

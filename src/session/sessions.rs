@@ -1,16 +1,14 @@
 //! The visitor's session: found in a request, written into an answer.
 
-#[cfg(test)]
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 mod logout_hint;
 mod opening;
 mod pending;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderValue};
+use tokio::time::sleep;
 
 use self::opening::NotAtHand;
 pub use self::{logout_hint::LogoutHint, pending::Pending};
@@ -25,7 +23,11 @@ use super::{
     store::{Id, Record, Store, StoreError},
     ticket::Ticket,
 };
-use crate::{clock::Timestamp, observe::metrics::Tally, random};
+use crate::{
+    clock::{self, Timestamp},
+    observe::metrics::Tally,
+    random,
+};
 
 /// Opens, keeps, renews and ends sessions.
 pub struct Sessions {
@@ -197,6 +199,18 @@ impl Sessions {
         visit
     }
 
+    /// Lets a session that is about to begin begin after every revocation there is, and says when that is. Times are whole
+    /// seconds and a revocation counts to the end of its own: without this, who is signed out could not sign in again at once.
+    pub async fn outlast_revocations(&self, session: &mut Session, now: Timestamp) -> Timestamp {
+        if !self.revocations.has_revoked(session) {
+            return now;
+        }
+        sleep(Duration::from_secs(1)).await;
+        let now = clock::now();
+        (session.created_at, session.seen_at) = (now, now);
+        now
+    }
+
     /// Keeps a session that has just begun, in the place of the one that `visit` came with. Gives the `Set-Cookie`
     /// values; they expire every stale sibling that came.
     pub async fn begin(
@@ -304,7 +318,7 @@ impl Sessions {
             && let Err(error) = store.remove(id).await
         {
             // The revocation holds without.
-            tracing::warn!(%error, "a session that has ended cannot be removed");
+            tracing::warn!(%error, "a session that has ended counts no more, but could not be removed from the store");
         }
     }
 

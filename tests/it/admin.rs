@@ -122,6 +122,21 @@ async fn sessions_are_listed_and_ended_by_user_and_one_by_one() {
     }
 }
 
+/// Times are whole seconds, and what began in that of a revocation does not count.
+#[tokio::test]
+async fn who_was_just_signed_out_can_sign_in_at_once() {
+    for store in ["store = \"cookie\"", "store = \"memory\""] {
+        let admin = admin(|plan| plan.session(store)).await;
+        for target in ["/sessions?user=script:ada", "/sessions?all=true"] {
+            let earlier = admin.signed_in("ada").await;
+            admin.json("DELETE", target, 200).await;
+            let ada = admin.signed_in("ada").await;
+            assert!(is_signed_in(&ada).await, "{store} {target}");
+            assert!(!is_signed_in(&earlier).await, "{store} {target}");
+        }
+    }
+}
+
 /// The time before which sessions do not count holds for those too that nobody has seen.
 #[tokio::test]
 async fn a_user_is_signed_out_whether_listed_or_not() {

@@ -232,6 +232,49 @@ async fn redis_is_signed_in_to_where_sessions_need_it() {
 }
 
 #[tokio::test]
+async fn a_redis_that_lets_in_and_takes_nothing_is_told() {
+    let redis = RedisServer::start().await;
+    let (at, not_permitted) = (
+        redis.address,
+        "failed: HERE: the user may not do in Redis what is needed (NOPERM); ",
+    );
+    let enough =
+        "~sidegate:* &sidegate:* +@read +@write +@scripting +@pubsub +@connection +role +time";
+    for (name, rules) in [
+        ("whole", enough.to_owned()),
+        ("mute", format!("{enough} -@pubsub")),
+        ("still", format!("{enough} -@write")),
+        ("timeless", format!("{enough} -time")),
+        ("elsewhere", enough.replace("~sidegate:", "~other:")),
+    ] {
+        let mut command = vec!["ACL", "SETUSER", name, "on", ">canary-right", "-@all"];
+        command.extend(rules.split(' '));
+        let done = redis.ask(&command).await;
+        assert!(done.starts_with("+OK"), "{rules}: {done}");
+        let address = format!("redis://{name}:canary-right@{at}");
+        if name == "whole" {
+            redis_line("session.store", &address, ANSWERS, "").await;
+        } else {
+            redis_line("session.store", &address, not_permitted, "+@write").await;
+        }
+    }
+    redis.ask(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    let full = "failed: HERE: Redis says OOM; ";
+    redis_line("session.shared", &redis.url(), full, "maxmemory").await;
+    redis.ask(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    let corp = ScriptedProvider::start().await;
+    let tables = format!(
+        "[session]\nstore = \"{}/99\"\n{}",
+        redis.url(),
+        scripted(&corp)
+    );
+    let said = check(&tables, true).await;
+    let line = said.line("session.store");
+    assert!(line.contains("database of the number"), "{line}");
+    assert_eq!(redis.keys("*").await, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn where_no_redis_is_the_line_says_what_to_look_at() {
     let nobody = format!("redis://{}", ports::free_address());
     let refused = "failed: HERE: connection refused; ";

@@ -2,12 +2,18 @@
 
 use std::time::Duration;
 
+use redis::cmd;
 use tokio::time::{Instant, timeout};
 
-use super::{dial::Dialer, trouble::Trouble};
-use crate::config::RedisAddress;
+use super::{
+    dial::{Connection, Dialer},
+    layout::Name,
+    trouble::Trouble,
+};
+use crate::{config::RedisAddress, random};
 
-/// Connects as the store does, and waits for an answer: how long that took. Nothing is written.
+/// Connects as the store does, waits for an answer, and does once what sessions need; what it writes is gone a second later.
+/// How long the answer took.
 ///
 /// # Errors
 /// Who was asked (`HOST:PORT`), and why a session could not be kept there.
@@ -16,9 +22,10 @@ pub async fn ask(address: &RedisAddress) -> Result<Duration, (String, Trouble)> 
     let dialer = Dialer::new(address.clone());
     let asked = async {
         let mut connection = dialer.connect().await?;
-        connection.send(&redis::cmd("PING")).await?;
+        connection.send(&cmd("PING")).await?;
         let took = started.elapsed();
         dialer.check_is_alone(&mut connection).await?;
+        try_out(&dialer, &mut connection).await?;
         Ok(took)
     };
     match timeout(LONGEST, asked).await {
@@ -31,5 +38,24 @@ pub async fn ask(address: &RedisAddress) -> Result<Duration, (String, Trouble)> 
     }
 }
 
+/// One command of each kind, by itself: of those in a script Redis does not say that a user may not do them.
+async fn try_out(dialer: &Dialer, connection: &mut Connection) -> Result<(), Trouble> {
+    let key = Name::of(&random::bytes()).session_key();
+    for command in [
+        cmd("SET").arg(&key).arg("").arg("PX").arg(1_000),
+        cmd("GET").arg(&key),
+        cmd("EVAL").arg("return 1").arg(1).arg(&key),
+        cmd("DEL").arg(&key),
+        &mut cmd("TIME"),
+        cmd("PUBLISH").arg(CHANNEL).arg(""),
+    ] {
+        connection.send(command).await?;
+    }
+    dialer.listen().await?.subscribe(CHANNEL).await?;
+    Ok(())
+}
+
+/// Where nobody listens for long.
+const CHANNEL: &str = "sidegate:check";
 /// Beside what each step may take: many sentinels may each be silent.
 const LONGEST: Duration = Duration::from_secs(10);

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::trouble::Trouble;
 use crate::{
-    config::{RedisAddress, Topology},
+    config::{RedisAddress, Topology, redis_address},
     trust,
 };
 
@@ -126,14 +126,7 @@ impl Dialer {
             },
             _ => self.address.nodes.clone(),
         };
-        let names = nodes.iter().map(|(host, port)| {
-            if host.contains(':') {
-                format!("[{host}]:{port}")
-            } else {
-                format!("{host}:{port}")
-            }
-        });
-        names.collect::<Vec<_>>().join(", ")
+        redis_address::names(&nodes)
     }
 
     async fn connect_cluster(&self) -> RedisResult<ClusterConnection> {

@@ -61,13 +61,19 @@ impl Trouble {
                  as in an address, @ as %40"
             }
             Self::NoPassword => "write redis://:PASSWORD@HOST, or redis://USER:PASSWORD@HOST",
-            Self::NotPermitted => "docs/sessions.md has what a user of its own needs",
+            Self::NotPermitted => {
+                "the user needs ~sidegate:* &sidegate:* +@read +@write +@scripting +@pubsub +@connection +role +time"
+            }
             Self::Says(code) => match code.as_str() {
                 "READONLY" => {
                     "this is a replica, which takes no writes: name the server it follows, or the sentinels"
                 }
                 "LOADING" => "it still reads its data: ask again in a while",
                 "MOVED" => IS_CLUSTER,
+                "OOM" => "it is full and throws nothing away: see its maxmemory",
+                "ERR" => {
+                    "see whether it has a database of the number that ends the address; its own log may say more"
+                }
                 "CLUSTERDOWN" => "see `redis-cli cluster info`",
                 _ => "its own log says more",
             },
@@ -78,7 +84,12 @@ impl Trouble {
             Self::UnknownMaster => {
                 "the name stands after the slash in redis-sentinel://S1,S2/MASTER; `redis-cli sentinel masters` tells it"
             }
-            Self::Sentinel(trouble) => trouble.hint(),
+            Self::Sentinel(trouble) => match &**trouble {
+                Self::Says(_) => {
+                    "see whether it is a sentinel: they listen on 26379 as a rule, servers on 6379"
+                }
+                trouble => trouble.hint(),
+            },
             Self::Other(_) => {
                 "see host, user and password in the address, and the server's own log"
             }
