@@ -345,8 +345,15 @@ fn summary(name: &str, config: &Config) -> String {
 fn health(file: &ConfigFile, url: Option<&str>) -> Result<ExitCode, ExitCode> {
     let target = match url {
         Some(url) => health::Target::parse(url),
-        // Docker reserves every status of a HEALTHCHECK but 0 and 1.
-        None => health::Target::of(&file.load().map_err(|_| ExitCode::FAILURE)?.config),
+        // Who asks from another shell need not have the secrets.
+        None => match file.load_without_secrets() {
+            Ok(loaded) => health::Target::of(&loaded.config),
+            Err(report) => {
+                refuse(&report);
+                // Docker reserves every status of a HEALTHCHECK but 0 and 1.
+                return Err(ExitCode::FAILURE);
+            }
+        },
     };
     match target.and_then(health::Target::ask) {
         Ok(()) => {

@@ -26,6 +26,7 @@ pub(super) async fn serve(
     record.verdict = "callback";
     let headers = &request.head.headers;
     let now = clock::now();
+    let revocations = *gate.sessions.revocations.changes().borrow();
     let visit = gate.sessions.visit(headers, now).await?;
     let callback = Callback {
         provider,
@@ -52,7 +53,10 @@ pub(super) async fn serve(
             Err(error) => return Err(error.into()),
         };
     record.note_identity(Some(&session.identity));
-    let now = gate.sessions.outlast_revocations(&mut session, now).await;
+    let now = gate
+        .sessions
+        .outlast_revocations(revocations, &mut session, now)
+        .await;
     let cookies = gate.sessions.begin(&session, &visit, now).await?;
     let begun = Sighting::of(&session, headers, request.client.address, now);
     gate.presence.begin(&begun, visit.session.as_ref()).await;

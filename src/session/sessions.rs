@@ -199,10 +199,17 @@ impl Sessions {
         visit
     }
 
-    /// Lets a session that is about to begin begin after every revocation there is, and says when that is. Times are whole
-    /// seconds and a revocation counts to the end of its own: without this, who is signed out could not sign in again at once.
-    pub async fn outlast_revocations(&self, session: &mut Session, now: Timestamp) -> Timestamp {
-        if !self.revocations.has_revoked(session) {
+    /// Lets a session that is about to begin begin after the revocations that there were when its browser came back, `known` in
+    /// number, and says when that is. Times are whole seconds and a revocation counts to the end of its own: without
+    /// this, who is signed out could not sign in again at once. One that came later may be meant for this login, and ends it.
+    pub async fn outlast_revocations(
+        &self,
+        known: u64,
+        session: &mut Session,
+        now: Timestamp,
+    ) -> Timestamp {
+        let is_of_before = *self.revocations.changes().borrow() == known;
+        if !is_of_before || !self.revocations.has_revoked(session) {
             return now;
         }
         sleep(Duration::from_secs(1)).await;

@@ -114,6 +114,16 @@ async fn health_asks_a_listener_that_speaks_tls() {
     }
 }
 
+#[tokio::test]
+async fn health_wants_no_secret() {
+    let house = House::plan().start().await;
+    let listen = format!("listen = \"{}\"", house.address);
+    let secret = "session.secret = { env = \"NOWHERE_IN_THIS_SHELL\" }";
+    let healthy = health(&format!("{listen}\n{secret}")).await;
+    let said = String::from_utf8_lossy(&healthy.stderr);
+    assert_eq!(healthy.status.code(), Some(0), "{said}");
+}
+
 /// What `run` could not use, `check` says, with the line and what to do.
 #[test]
 fn certificate_and_key_are_looked_into() {

@@ -95,6 +95,7 @@ fn at_hand(store: &dyn Store, id: &Id, now: Timestamp) -> Option<(Bytes, Timesta
     let mut found = None;
     let is_at_hand = store.at_hand(id, now, &mut |sealed, seen_at| {
         found = Some((Bytes::copy_from_slice(sealed), seen_at));
+        true
     });
     assert_eq!(is_at_hand, found.is_some());
     found
@@ -194,6 +195,8 @@ async fn ends_to_the_second(store: &dyn Store, now: Timestamp) {
         .create(&idler, record(0, "a"), end, now)
         .await
         .expect(ANSWERS);
+    // What nobody can make anything of was not used.
+    assert!(!store.at_hand(&idler, almost, &mut |_, _| false));
     assert_eq!(at_hand(store, &idler, now.after(idle)), None);
     assert_eq!(store.load(&idler, now.after(idle)).await, Ok(None));
 }

@@ -32,7 +32,7 @@ impl Sessions {
                 visit.is_outdated = !key.is_first();
                 let session = open_at_hand(&**store, &ticket, now);
                 visit.carried = Some(Carried::Ticket(ticket));
-                session
+                session.map(Some).ok_or(NotAtHand)
             }
         }
     }
@@ -61,21 +61,14 @@ impl Sessions {
     }
 }
 
-/// The session in the record that a ticket names, opened where it lies.
-fn open_at_hand(
-    store: &dyn Store,
-    ticket: &Ticket,
-    now: Timestamp,
-) -> Result<Option<Session>, NotAtHand> {
+/// The session in the record that a ticket names, opened where it lies. Of one that does not open the store has the last word.
+fn open_at_hand(store: &dyn Store, ticket: &Ticket, now: Timestamp) -> Option<Session> {
     let mut session = None;
-    let is_at_hand = store.at_hand(ticket.id(), now, &mut |sealed, seen_at| {
+    store.at_hand(ticket.id(), now, &mut |sealed, seen_at| {
         session = open_record(ticket, sealed, seen_at);
+        session.is_some()
     });
-    if is_at_hand {
-        Ok(session)
-    } else {
-        Err(NotAtHand)
-    }
+    session
 }
 
 /// The session in a record; none where the ticket does not open it.

@@ -214,3 +214,30 @@ async fn a_busy_session_of_another_gate_is_not_known() {
     assert!(found(&theirs, &request, 0).await.is_none());
     assert!(found(&ours, &request, 0).await.is_some());
 }
+
+#[tokio::test]
+async fn a_login_outlasts_what_was_revoked_before_it_and_nothing_else() {
+    let gate = gate(&["one"], Keeping::Cookie { shared: None });
+    let known = || *gate.revocations.changes().borrow();
+    let revoke = || gate.mark(Target::user("corp", "1"), clock::now());
+    let begin = || Session {
+        created_at: clock::now(),
+        ..session()
+    };
+
+    let before = known();
+    revoke();
+    let mut overtaken = begin();
+    let now = overtaken.created_at;
+    assert_eq!(
+        gate.outlast_revocations(before, &mut overtaken, now).await,
+        now
+    );
+    assert_eq!(overtaken.created_at, now);
+
+    let mut later = begin();
+    let now = gate.outlast_revocations(known(), &mut later, now).await;
+    assert!(later.created_at == now && later.seen_at == now);
+    assert!(!gate.revocations.has_revoked(&later));
+    assert!(gate.revocations.has_revoked(&overtaken));
+}

@@ -44,29 +44,39 @@ impl Memory {
         &self,
         id: &Id,
         now: Timestamp,
-        read: impl FnOnce(&Record, Timestamp) -> T,
+        read: impl FnOnce(&Record, Timestamp) -> Option<T>,
     ) -> Option<T> {
         let found = self.entries.read(id, |entry| {
             let seen_at = entry.used_at();
             if now >= entry.end || now >= seen_at.after(self.lifetimes.idle_timeout) {
-                return None;
+                return Err(Ended);
             }
-            if seen_at < now {
+            let read = read(&entry.record, seen_at);
+            if read.is_some() && seen_at < now {
                 entry.seen_at.fetch_max(now.0, Ordering::Relaxed);
             }
-            Some(read(&entry.record, seen_at))
+            Ok(read)
         })?;
-        if found.is_none() {
+        if found.is_err() {
             self.entries.remove(id);
         }
-        found
+        found.ok().flatten()
     }
 }
 
+struct Ended;
+
 impl Store for Memory {
-    fn at_hand(&self, id: &Id, now: Timestamp, read: &mut dyn FnMut(&[u8], Timestamp)) -> bool {
-        let found = self.find(id, now, |record, seen_at| read(&record.sealed, seen_at));
-        found.is_some()
+    fn at_hand(
+        &self,
+        id: &Id,
+        now: Timestamp,
+        read: &mut dyn FnMut(&[u8], Timestamp) -> bool,
+    ) -> bool {
+        self.find(id, now, |record, seen_at| {
+            read(&record.sealed, seen_at).then_some(())
+        })
+        .is_some()
     }
 
     fn load<'a>(
@@ -74,7 +84,9 @@ impl Store for Memory {
         id: &'a Id,
         now: Timestamp,
     ) -> BoxFuture<'a, Result<Option<Found>, StoreError>> {
-        Box::pin(async move { Ok(self.find(id, now, Found::of)) })
+        Box::pin(async move {
+            Ok(self.find(id, now, |record, seen_at| Some(Found::of(record, seen_at))))
+        })
     }
 
     fn reload<'a>(

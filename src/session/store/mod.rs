@@ -53,8 +53,14 @@ pub struct StoreError(pub String);
 /// Keeps sealed sessions. Every method answers in bounded time. A look-up counts as use: the idle end moves.
 pub trait Store: Send + Sync {
     /// Lets `read` see the record's sealed session, and when it was last used before, where the record is at hand without
-    /// waiting and as good as the truth. Whether it was. `read` should be quick: it holds up changes.
-    fn at_hand(&self, id: &Id, now: Timestamp, read: &mut dyn FnMut(&[u8], Timestamp)) -> bool;
+    /// waiting and as good as the truth. Whether it was and `read` took it: what it does not take was not used. `read` should be
+    /// quick, for it holds up changes.
+    fn at_hand(
+        &self,
+        id: &Id,
+        now: Timestamp,
+        read: &mut dyn FnMut(&[u8], Timestamp) -> bool,
+    ) -> bool;
 
     /// The record, asked for wherever it is. What a recent answer said counts.
     fn load<'a>(

@@ -17,7 +17,12 @@ pub(super) struct Deaf {
 }
 
 impl Store for Deaf {
-    fn at_hand(&self, id: &Id, now: Timestamp, read: &mut dyn FnMut(&[u8], Timestamp)) -> bool {
+    fn at_hand(
+        &self,
+        id: &Id,
+        now: Timestamp,
+        read: &mut dyn FnMut(&[u8], Timestamp) -> bool,
+    ) -> bool {
         self.inner.at_hand(id, now, read)
     }
 

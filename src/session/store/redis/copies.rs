@@ -78,7 +78,7 @@ impl Copies {
         id: &Id,
         worth: Worth,
         now: Timestamp,
-        read: impl FnOnce(&Record, Timestamp) -> T,
+        read: impl FnOnce(&Record, Timestamp) -> Option<T>,
     ) -> Option<T> {
         self.entries.read(id, |copy| {
             let verified_at = Timestamp(copy.verified_at.load(Ordering::Relaxed));
@@ -97,10 +97,11 @@ impl Copies {
             {
                 return None;
             }
+            let read = read(&copy.record, seen_at)?;
             if seen_at < now {
                 copy.seen_at.fetch_max(now.0, Ordering::Relaxed);
             }
-            Some(read(&copy.record, seen_at))
+            Some(read)
         })?
     }
 
@@ -219,7 +220,9 @@ mod tests {
     }
 
     fn is_found(copies: &Copies, worth: Worth, now: u64) -> bool {
-        copies.find(&ID, worth, Timestamp(now), |_, _| ()).is_some()
+        copies
+            .find(&ID, worth, Timestamp(now), |_, _| Some(()))
+            .is_some()
     }
 
     #[test]

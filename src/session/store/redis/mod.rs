@@ -187,11 +187,11 @@ impl Redis {
         &self,
         id: &Id,
         now: Timestamp,
-        read: impl FnOnce(&Record, Timestamp) -> T,
+        read: impl FnOnce(&Record, Timestamp) -> Option<T>,
     ) -> Option<T> {
         let worth = self.hearing.worth(|| self.link.is_up(), now);
         let (found, seen_at) = self.copies.find(id, worth, now, |record, seen_at| {
-            (read(record, seen_at), seen_at)
+            Some((read(record, seen_at)?, seen_at))
         })?;
         if seen_at < now {
             self.touches.add(id, now);
@@ -268,9 +268,16 @@ impl Redis {
 }
 
 impl Store for Redis {
-    fn at_hand(&self, id: &Id, now: Timestamp, read: &mut dyn FnMut(&[u8], Timestamp)) -> bool {
-        let found = self.copy(id, now, |record, seen_at| read(&record.sealed, seen_at));
-        found.is_some()
+    fn at_hand(
+        &self,
+        id: &Id,
+        now: Timestamp,
+        read: &mut dyn FnMut(&[u8], Timestamp) -> bool,
+    ) -> bool {
+        self.copy(id, now, |record, seen_at| {
+            read(&record.sealed, seen_at).then_some(())
+        })
+        .is_some()
     }
 
     /// A copy that was compared with the record within the last minute vouches when Redis does not answer.
@@ -282,7 +289,11 @@ impl Store for Redis {
         Box::pin(async move {
             match self.fetch(id, now).await {
                 Err(error) => {
-                    let vouching = self.copies.find(id, copies::Worth::Alone, now, Found::of);
+                    let vouching =
+                        self.copies
+                            .find(id, copies::Worth::Alone, now, |record, seen_at| {
+                                Some(Found::of(record, seen_at))
+                            });
                     vouching.map(Some).ok_or(error)
                 }
                 outcome => outcome,
