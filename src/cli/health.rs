@@ -35,7 +35,7 @@ enum Place {
 
 const HUNG_UP: &str = "hung up without an answer; where the gate itself speaks TLS leave --url out, and the configuration says where to ask";
 
-/// For connecting, for each write and for each read.
+/// For connecting, and for all of it.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Target {

@@ -40,6 +40,7 @@ impl Memory {
         }
     }
 
+    /// What `read` makes of a record that has not ended. One of which nothing can be made was not used.
     fn find<T>(
         &self,
         id: &Id,

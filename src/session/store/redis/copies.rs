@@ -72,7 +72,7 @@ impl Copies {
         }
     }
 
-    /// A copy, where it is worth that much.
+    /// What `read` makes of a copy, where it is worth that much. One of which nothing can be made was not used.
     pub(super) fn find<T>(
         &self,
         id: &Id,
