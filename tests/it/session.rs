@@ -74,10 +74,10 @@ async fn the_cookie_tells_nothing() {
         .decode(&value)
         .unwrap_or_else(|_| value.clone().into_bytes());
     let text = String::from_utf8_lossy(&bytes);
-    assert!(
-        !text.contains("ada") && !text.contains("engineers"),
-        "{text}"
-    );
+    // Long words alone: three letters stand in random bytes now and then.
+    for told in ["ada-1815", "Lovelace", "example.com", "engineers"] {
+        assert!(!text.contains(told), "{told}: {text}");
+    }
 }
 
 #[tokio::test]
