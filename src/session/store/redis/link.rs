@@ -81,6 +81,11 @@ impl Link {
         matches!(&*self.state.borrow(), State::Up(..))
     }
 
+    /// Whether there has been none for so long that it is no matter of a moment.
+    pub(super) fn is_away(&self) -> bool {
+        matches!(&*self.state.borrow(), State::DownSince(since) if since.elapsed() >= AWAY)
+    }
+
     /// Whether it was Redis itself that refused the last time: who asks, or what was asked.
     pub(super) fn refuses(&self) -> bool {
         self.refuses.load(Ordering::Relaxed)
@@ -312,6 +317,8 @@ const COMMAND: Duration = Duration::from_millis(500);
 const OVERALL: Duration = Duration::from_secs(1);
 /// How long an outage is one that may be over in a moment.
 const YOUNG: Duration = Duration::from_millis(500);
+/// From when on an outage is likely to outlast a login at the provider. A restart or a failover does not.
+const AWAY: Duration = Duration::from_secs(3);
 /// How often the connection is asked whether it lives, and how long it may take to say so.
 const BEAT: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);

@@ -354,6 +354,10 @@ impl Store for Redis {
         self.link.is_up()
     }
 
+    fn is_away(&self) -> bool {
+        self.link.is_away()
+    }
+
     fn refuses(&self) -> bool {
         self.link.refuses()
     }
