@@ -96,15 +96,7 @@ impl Reject {
                 "You may well be signed in, but that cannot be checked right now. Nothing is lost: try again in \
                  a moment.",
             ),
-            Self::NotKept(_) => Explanation::new(
-                (
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "login_unavailable",
-                    UNAVAILABLE,
-                ),
-                "Signing in is not possible right now",
-                "Who signs in cannot be remembered at the moment, through no fault of yours. Try again in a moment.",
-            ),
+            Self::NotKept(_) => not_kept(),
             Self::BadGateway => Explanation::new(
                 (StatusCode::BAD_GATEWAY, "bad_gateway", UNAVAILABLE),
                 "The app does not answer",
@@ -245,6 +237,18 @@ impl Explanation {
             message: message.into(),
         }
     }
+}
+
+fn not_kept() -> Explanation {
+    Explanation::new(
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "login_unavailable",
+            UNAVAILABLE,
+        ),
+        "Signing in is not possible right now",
+        "Who signs in cannot be remembered at the moment, through no fault of yours. Try again in a moment.",
+    )
 }
 
 fn gateway_timeout() -> Explanation {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 pub use self::{
     memory::Memory,
-    redis::{Redis, RedisDirectory, Trouble, ask},
+    redis::{Answer, Redis, RedisDirectory, Trouble, ask},
 };
 use crate::{clock::Timestamp, provider::BoxFuture};
 

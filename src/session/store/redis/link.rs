@@ -21,6 +21,7 @@ use tokio::{
 
 use super::{
     dial::{Connection, Dialer, IN_FLIGHT},
+    eviction,
     script::Known,
     trouble::Trouble,
 };
@@ -240,6 +241,9 @@ impl Keeper {
                     let begun = Instant::now();
                     self.state
                         .send_replace(State::Up(number, connection.clone()));
+                    if number == 1 {
+                        self.look_at_eviction(connection.clone()).await;
+                    }
                     let why = self.watch_over(number, connection).await;
                     if begun.elapsed() >= STEADY {
                         pause = FIRST_PAUSE;
@@ -274,6 +278,17 @@ impl Keeper {
             pause = (pause * 2).min(LONGEST_PAUSE);
             // Those who wait look at how long it has been down.
             self.state.send_modify(|_| {});
+        }
+    }
+
+    /// Says at the first connection what will log people out one day.
+    async fn look_at_eviction(&self, mut connection: Connection) {
+        let policy = timeout(BEAT, eviction::policy(&mut connection)).await;
+        if let Ok(Some(policy)) = policy {
+            tracing::warn!(
+                policy,
+                "when Redis is full it throws sessions away, and who was signed out; set maxmemory-policy noeviction"
+            );
         }
     }
 
