@@ -14,13 +14,17 @@
 //! Nonces are random and of 96 bits. NIST SP 800-38D §8.3 allows 2^32 of them per key; a key serves one
 //! purpose, so a secret lasts for four thousand million sealed sessions.
 
+mod secret_keys;
+
 use aws_lc_rs::{
-    aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
-    hkdf, hmac,
+    aead::{Aad, NONCE_LEN, Nonce},
+    hmac,
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::{Buf as _, Bytes};
 
+use self::secret_keys::SecretKeys;
+pub(super) use self::secret_keys::TicketKey;
 use crate::config::Secret;
 
 /// What a sealed text is for. Bound into it, so that one kind never opens as another.
@@ -237,57 +241,6 @@ impl Purpose {
     }
 }
 
-/// What one secret yields, ready for use.
-struct SecretKeys {
-    id: u8,
-    sealing: [LessSafeKey; Purpose::ALL.len()],
-    derivation: hmac::Key,
-    ticket: TicketKey,
-}
-
-/// Of one secret, for one host.
-pub(super) type TicketKey = [u8; 16];
-
-impl SecretKeys {
-    fn new(secret: &Secret, host: &str) -> Self {
-        let root = hkdf::Salt::new(hkdf::HKDF_SHA256, SALT).extract(secret.expose().as_bytes());
-        let id: [u8; 1] = expand(&root, &[b"key id"]);
-        let sealing = Purpose::ALL.map(|purpose| {
-            let info = [b"seal ", purpose.label().as_bytes()];
-            let material = root
-                .expand(&info, &AES_256_GCM)
-                .expect("HKDF yields up to 8,160 bytes");
-            LessSafeKey::new(UnboundKey::from(material))
-        });
-        let derivation = root
-            .expand(&[b"derive"], hmac::HMAC_SHA256)
-            .map(hmac::Key::from)
-            .expect("HKDF yields up to 8,160 bytes");
-        Self {
-            id: id[0],
-            sealing,
-            derivation,
-            ticket: expand(&root, &[b"seal ticket ", host.as_bytes()]),
-        }
-    }
-}
-
-fn expand<const N: usize>(root: &hkdf::Prk, info: &[&[u8]]) -> [u8; N] {
-    let mut bytes = [0; N];
-    root.expand(info, Length(N))
-        .and_then(|material| material.fill(&mut bytes))
-        .expect("HKDF yields up to 8,160 bytes");
-    bytes
-}
-
-struct Length(usize);
-
-impl hkdf::KeyType for Length {
-    fn len(&self) -> usize {
-        self.0
-    }
-}
-
 /// The envelope, if the text can be one. Strict base64url: one text per envelope, no other spelling.
 fn decode(sealed: &[u8]) -> Option<Vec<u8>> {
     if sealed.len() > MAX_SEALED {
@@ -313,153 +266,6 @@ const HEAD: usize = 2 + NONCE_LEN;
 const OVERHEAD: usize = HEAD + 16;
 /// Longer text is refused unread: five cookies hold less, and so does a sane URL.
 const MAX_SEALED: usize = 32 * 1024;
-/// Keeps these keys apart from those that other software may derive from the same secret.
-const SALT: &[u8] = b"sidegate seal 1";
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const NONCE: [u8; 12] = [7; 12];
-    const HOST: &str = "app.example.com";
-
-    fn ring(secrets: &[&str], host: &str) -> KeyRing {
-        let secrets: Vec<_> = secrets
-            .iter()
-            .map(|text| Secret::new((*text).to_owned()))
-            .collect();
-        KeyRing::new(&secrets, host)
-    }
-
-    #[test]
-    fn opens_what_it_sealed() {
-        let ring = ring(&["one"], HOST);
-        let sealed = ring.seal(Purpose::Session, b"", b"plain", NONCE);
-        let opened = ring.open(Purpose::Session, b"", &sealed);
-        assert_eq!(opened.as_deref(), Some(&b"plain"[..]));
-        assert_eq!(sealed.len(), (OVERHEAD + 5) * 4_usize / 3 + 1);
-    }
-
-    #[test]
-    fn opens_only_for_its_purpose_host_and_binding() {
-        let ours = ring(&["one"], HOST);
-        let sealed = ours.seal(Purpose::Login, b"cookie", b"plain", NONCE);
-        assert!(ours.open(Purpose::Login, b"cookie", &sealed).is_some());
-        assert!(ours.open(Purpose::Session, b"cookie", &sealed).is_none());
-        assert!(ours.open(Purpose::Login, b"", &sealed).is_none());
-        assert!(ours.open(Purpose::Login, b"cookie2", &sealed).is_none());
-        let elsewhere = ring(&["one"], "b.example.com");
-        assert!(elsewhere.open(Purpose::Login, b"cookie", &sealed).is_none());
-        let stranger = ring(&["two"], HOST);
-        assert!(stranger.open(Purpose::Login, b"cookie", &sealed).is_none());
-    }
-
-    #[test]
-    fn host_and_binding_do_not_run_into_each_other() {
-        let sealed = ring(&["one"], "ab").seal(Purpose::Session, b"c", b"plain", NONCE);
-        assert!(
-            ring(&["one"], "a")
-                .open(Purpose::Session, b"bc", &sealed)
-                .is_none()
-        );
-    }
-
-    #[test]
-    fn every_secret_opens_wherever_it_stands() {
-        let old = ring(&["old"], HOST).seal(Purpose::Session, b"", b"plain", NONCE);
-        let both = ring(&["new", "old"], HOST);
-        assert!(both.open(Purpose::Session, b"", &old).is_some());
-        let new = both.seal(Purpose::Session, b"", b"plain", NONCE);
-        assert!(
-            ring(&["old"], HOST)
-                .open(Purpose::Session, b"", &new)
-                .is_none()
-        );
-        assert!(
-            ring(&["older", "old", "new"], HOST)
-                .open(Purpose::Session, b"", &new)
-                .is_some()
-        );
-    }
-
-    #[test]
-    fn secrets_that_share_a_key_id_are_all_tried() {
-        let id = |text: &str| SecretKeys::new(&Secret::new(text.to_owned()), HOST).id;
-        let twin = (1..=10_000)
-            .map(|number: u32| number.to_string())
-            .find(|text| id(text) == id("0"))
-            .expect("one in 256 shares it");
-        let sealed = ring(&[&twin], HOST).seal(Purpose::Session, b"", b"plain", NONCE);
-        let opened = ring(&["0", &twin], HOST).open_with_key(Purpose::Session, b"", &sealed);
-        let expected = Opened {
-            plain: Bytes::from_static(b"plain"),
-            key: KeyIndex(1),
-        };
-        assert!(opened == Some(expected));
-    }
-
-    #[test]
-    fn a_derivation_survives_a_rotation() {
-        let before = ring(&["old"], HOST);
-        let sealed = before.seal(Purpose::Login, b"", b"", NONCE);
-        let after = ring(&["new", "old"], HOST);
-        let opened = after.open_with_key(Purpose::Login, b"", &sealed).unwrap();
-        assert_eq!(
-            after.derive_with(opened.key, "pkce", b"id"),
-            before.derive("pkce", b"id")
-        );
-        assert_ne!(after.derive("pkce", b"id"), before.derive("pkce", b"id"));
-        assert_ne!(before.derive("pkce", b"id"), before.derive("pkc", b"eid"));
-    }
-
-    #[test]
-    fn refuses_other_spellings_of_the_same_envelope() {
-        let ring = ring(&["one"], HOST);
-        let sealed = ring.seal(Purpose::Session, b"", b"p", NONCE);
-        for text in [
-            format!("{sealed}="),
-            format!("{sealed}=="),
-            format!(" {sealed}"),
-            format!("{sealed}\n"),
-            sealed[..sealed.len() - 1].to_owned(),
-            String::new(),
-            "A".repeat(MAX_SEALED + 1),
-        ] {
-            assert_eq!(ring.open(Purpose::Session, b"", &text), None, "{text}");
-        }
-        // 31 bytes leave bits of the last character unused: they must be zero.
-        let (last, head) = (
-            sealed.as_bytes()[sealed.len() - 1],
-            &sealed[..sealed.len() - 1],
-        );
-        let twin = format!("{head}{}", char::from(last + 1));
-        assert_eq!(ring.open(Purpose::Session, b"", &twin), None);
-    }
-
-    proptest! {
-        #[test]
-        fn round_trip(plain: Vec<u8>, binding: Vec<u8>, nonce: [u8; 12], secret: String) {
-            let ring = ring(&[&secret], HOST);
-            let sealed = ring.seal(Purpose::LogoutHint, &binding, &plain, nonce);
-            let opened = ring.open(Purpose::LogoutHint, &binding, &sealed);
-            prop_assert_eq!(opened.as_deref(), Some(&plain[..]));
-        }
-
-        #[test]
-        fn any_changed_bit_is_noticed(plain: [u8; 20], at in 0_usize..50, bit in 0..8_u8) {
-            let ring = ring(&["one"], HOST);
-            let sealed = ring.seal(Purpose::Session, b"", &plain, NONCE);
-            let mut envelope = URL_SAFE_NO_PAD.decode(sealed).unwrap();
-            envelope[at] ^= 1 << bit;
-            let changed = URL_SAFE_NO_PAD.encode(envelope);
-            prop_assert_eq!(ring.open(Purpose::Session, b"", &changed), None);
-        }
-
-        #[test]
-        fn garbage_never_opens(sealed: String) {
-            prop_assert_eq!(ring(&["one"], HOST).open(Purpose::Session, b"", &sealed), None);
-        }
-    }
-}
+pub(super) mod tests;
