@@ -5,12 +5,15 @@
 //! lists are made of it; only without a usable subject there is no identity at all.
 
 mod renewal;
+mod value;
 
 use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-pub use self::renewal::Spoke;
+pub(super) use self::value::is_true;
+use self::value::{copy_without, fits, group_names, header_text, is_email, text, values};
+pub use self::{renewal::Spoke, value::find};
 use super::allow;
 use crate::{
     config::{Allow, ClaimPaths, HeaderSource, ProviderConfig},
@@ -149,7 +152,7 @@ impl ClaimRules {
         let text = |path: &str, limit| text(claims, path, limit);
         let open = self.without_unvouched(claims);
         let claims_wanted = self.wanted.iter().filter_map(|path| {
-            let text = header_text(find(&open, path)?)?;
+            let text = header_text(find(&open, path)?, MAX_CLAIM)?;
             Some((Text::from(path.as_str()), Text::from(text)))
         });
         let login = text(&self.names.login, MAX_NAME);
@@ -263,139 +266,10 @@ pub fn kept(
         .collect()
 }
 
-/// The value at `path`: keys and list indices joined by dots. A key that has dots itself
-/// (`https://example.com/roles`) is found too; the longest fitting key wins.
-pub fn find<'v>(claims: &'v Map<String, Value>, path: &str) -> Option<&'v Value> {
-    // No path; an answer may have a member without a name all the same.
-    if path.is_empty() {
-        return None;
-    }
-    if let Some(value) = claims.get(path) {
-        return Some(value);
-    }
-    path.rmatch_indices('.').find_map(|(dot, _)| {
-        let (key, rest) = (&path[..dot], &path[dot + 1..]);
-        below(claims.get(key)?, rest)
-    })
-}
-
-fn below<'v>(value: &'v Value, path: &str) -> Option<&'v Value> {
-    match value {
-        Value::Object(members) => find(members, path),
-        Value::Array(list) => {
-            let (index, rest) = match path.split_once('.') {
-                Some((index, rest)) => (index, Some(rest)),
-                None => (path, None),
-            };
-            let element = list.get(index.parse::<usize>().ok()?)?;
-            rest.map_or(Some(element), |rest| below(element, rest))
-        }
-        _ => None,
-    }
-}
-
-/// What stands at `path`, if it is text, or a number, that a header line can hold and that is not too long.
-fn text(claims: &Map<String, Value>, path: &str, limit: usize) -> Option<Text> {
-    let text = scalar(find(claims, path)?)?;
-    (fits(&text, limit) && !text.trim().is_empty()).then(|| Text::from(text))
-}
-
 /// The address at `email`, if what stands at `verified` vouches for it.
 fn vouched_address(claims: &Map<String, Value>, email: &str, verified: &str) -> Option<Text> {
     let is_vouched = find(claims, verified).is_some_and(is_true);
     text(claims, email, MAX_EMAIL).filter(|email| is_vouched && is_email(email))
-}
-
-/// The same claims with null in the place of each of these values, which are the map's own.
-fn copy_without(claims: &Map<String, Value>, hidden: &[&Value]) -> Map<String, Value> {
-    claims
-        .iter()
-        .map(|(name, value)| (name.clone(), value_without(value, hidden)))
-        .collect()
-}
-
-fn value_without(value: &Value, hidden: &[&Value]) -> Value {
-    if hidden.iter().any(|hidden| std::ptr::eq(*hidden, value)) {
-        return Value::Null;
-    }
-    match value {
-        Value::Object(members) => Value::Object(copy_without(members, hidden)),
-        Value::Array(list) => list
-            .iter()
-            .map(|value| value_without(value, hidden))
-            .collect(),
-        other => other.clone(),
-    }
-}
-
-/// Text or a number in decimal: ids are numbers at some providers. A number that JSON's reader could
-/// only keep as a float is refused, because two ids would become one.
-fn scalar(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) if number.is_u64() || number.is_i64() => Some(number.to_string()),
-        _ => None,
-    }
-}
-
-/// What a list can name: text, whole numbers and truth, alone or in a list. An object is no name.
-fn values(value: &Value) -> Vec<String> {
-    let one = |value: &Value| match value {
-        Value::Bool(truth) => Some(truth.to_string()),
-        other => scalar(other),
-    };
-    match value {
-        Value::Array(list) => list.iter().filter_map(one).collect(),
-        single => one(single).into_iter().collect(),
-    }
-}
-
-/// A claim as a header carries it: text, number or truth as it is, lists and objects as JSON.
-fn header_text(value: &Value) -> Option<String> {
-    let text = match value {
-        Value::Null => return None,
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    (!text.is_empty() && fits(&text, MAX_CLAIM)).then_some(text)
-}
-
-/// Some providers write truth as text. Whatever else is there is no vouching.
-pub(super) fn is_true(value: &Value) -> bool {
-    match value {
-        Value::Bool(truth) => *truth,
-        Value::String(text) => text == "true",
-        _ => false,
-    }
-}
-
-fn group_names(value: &Value) -> Vec<String> {
-    match value {
-        Value::Array(list) => list.iter().filter_map(scalar).collect(),
-        Value::Object(members) => members.keys().cloned().collect(),
-        single => scalar(single).into_iter().collect(),
-    }
-}
-
-/// One local part, one `@`, one domain, and nothing that could make two readers see two addresses
-/// (`a@evil.example@corp.example` has passed for both).
-fn is_email(text: &str) -> bool {
-    let strange = |letter: char| {
-        letter.is_whitespace() || letter.is_control() || "\"'<>()[],;:\\".contains(letter)
-    };
-    match text.split_once('@') {
-        Some((local, domain)) => {
-            !local.is_empty()
-                && !domain.is_empty()
-                && !domain.contains('@')
-                && !text.contains(strange)
-        }
-        None => false,
-    }
-}
-
-fn fits(text: &str, limit: usize) -> bool {
-    text.len() <= limit && !text.contains(char::is_control)
 }
 
 /// Core §2: `sub` must not exceed 255 characters.
