@@ -18,6 +18,8 @@ pub mod redis_address;
 mod report;
 mod secret;
 #[cfg(test)]
+mod session_tests;
+#[cfg(test)]
 mod tests;
 mod twice;
 mod unquoted;
