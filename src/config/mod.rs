@@ -6,6 +6,8 @@
 mod check;
 mod duration;
 mod env;
+#[cfg(test)]
+mod file_tests;
 mod keys;
 mod load;
 #[cfg(test)]

@@ -83,10 +83,7 @@ impl Checker<'_> {
                     })
                     .collect(),
             ),
-            Value::Text(text) => Some(vec![Item {
-                text,
-                origin: node.origin.clone(),
-            }]),
+            Value::Text(_) => Some(vec![self.list_item(node, key)?]),
             Value::List(items) => {
                 let texts: Vec<_> = items.iter().map(|item| self.list_item(item, key)).collect();
                 texts.into_iter().collect()
