@@ -159,12 +159,31 @@ async fn list(query: Option<&str>, gate: &Gate, now: Timestamp) -> Result<Respon
 #[derive(Serialize)]
 struct SignedOut {
     signed_out: String,
+    /// What is still to come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pending: Option<&'static str>,
 }
 
-fn signed_out(whose: String) -> Response<Body> {
-    tracing::info!(whose, "signed out by an operator");
-    reply::json(StatusCode::OK, &SignedOut { signed_out: whose })
+/// 202 where other replicas do not know yet: who has to be out everywhere by now must not take it for done.
+fn signed_out(whose: String, gate: &Gate) -> Response<Body> {
+    let (status, pending) = if gate.sessions.reaches_replicas() {
+        (StatusCode::OK, None)
+    } else {
+        (StatusCode::ACCEPTED, Some(PENDING))
+    };
+    tracing::info!(whose, pending, "signed out by an operator");
+    let signed_out = whose;
+    reply::json(
+        status,
+        &SignedOut {
+            signed_out,
+            pending,
+        },
+    )
 }
+
+const PENDING: &str = "Redis does not answer: it holds at this replica, and at the others as soon as Redis is back; \
+     it is lost if this replica ends before";
 
 async fn end_several(
     query: Option<&str>,
@@ -174,7 +193,7 @@ async fn end_several(
     match Whose::read(query)? {
         Whose::Everybody => {
             gate.sessions.revoke(Target::Everybody, now).await;
-            Ok(signed_out("everybody".to_owned()))
+            Ok(signed_out("everybody".to_owned(), gate))
         }
         Whose::User { provider, subject } => {
             know_provider(&provider, gate)?;
@@ -187,7 +206,7 @@ async fn end_several(
                 let one = Target::Session(*entry.mark.session());
                 gate.sessions.revoke(one, now).await;
             }
-            Ok(signed_out(format!("{provider}:{subject}")))
+            Ok(signed_out(format!("{provider}:{subject}"), gate))
         }
     }
 }
@@ -203,7 +222,7 @@ async fn end_one(name: &str, gate: &Gate, now: Timestamp) -> Result<Response<Bod
     let target = Target::Session(*entry.mark.session());
     gate.sessions.revoke(target, now).await;
     gate.presence.forget(&parsed).await;
-    Ok(signed_out(parsed.to_string()))
+    Ok(signed_out(parsed.to_string(), gate))
 }
 
 #[cfg(test)]

@@ -96,6 +96,7 @@ impl Reject {
                 "You may well be signed in, but that cannot be checked right now. Nothing is lost: try again in \
                  a moment.",
             ),
+            Self::NotKept(_) => not_kept(),
             Self::BadGateway => Explanation::new(
                 (StatusCode::BAD_GATEWAY, "bad_gateway", UNAVAILABLE),
                 "The app does not answer",
@@ -164,7 +165,9 @@ impl Reject {
             Self::StaleForm => vec![Link::new("Your account", site.path("account"))],
             Self::Login(error) => login_links(error, site),
             // An empty address is the page's own. Following it is a GET, so only a GET's page offers it.
-            Self::BadGateway | Self::GatewayTimeout if audience == Audience::Navigation => {
+            Self::Unavailable(_) | Self::NotKept(_) | Self::BadGateway | Self::GatewayTimeout
+                if audience == Audience::Navigation =>
+            {
                 vec![Link::new("Try again", String::new())]
             }
             _ => Vec::new(),
@@ -234,6 +237,18 @@ impl Explanation {
             message: message.into(),
         }
     }
+}
+
+fn not_kept() -> Explanation {
+    Explanation::new(
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "login_unavailable",
+            UNAVAILABLE,
+        ),
+        "Signing in is not possible right now",
+        "Who signs in cannot be remembered at the moment, through no fault of yours. Try again in a moment.",
+    )
 }
 
 fn gateway_timeout() -> Explanation {

@@ -21,7 +21,7 @@ use std::borrow::Cow;
 use crate::{
     decide::Barred,
     login::LoginError,
-    session::{KeepError, Unavailable},
+    session::{KeepError, Unavailable, store::StoreError},
 };
 
 /// Why a request is answered by the gate and not by the upstream. The one error of the request path.
@@ -67,6 +67,8 @@ pub enum Reject {
     SessionTooLarge,
     /// Whether somebody is signed in cannot be found out now.
     Unavailable(Unavailable),
+    /// Whoever signs in cannot be kept signed in now.
+    NotKept(StoreError),
     /// The upstream cannot be reached or broke off before it answered.
     BadGateway,
     /// The upstream did not answer in time.
@@ -83,7 +85,7 @@ impl From<KeepError> for Reject {
     fn from(error: KeepError) -> Self {
         match error {
             KeepError::TooLarge => Self::SessionTooLarge,
-            KeepError::Store(error) => Self::Unavailable(Unavailable::Store(error)),
+            KeepError::Store(error) => Self::NotKept(error),
         }
     }
 }
@@ -107,7 +109,7 @@ impl Reject {
             Self::ConfirmSignOut { .. } => "confirm_sign_out",
             Self::StaleForm => "stale_form",
             Self::SessionTooLarge => "session_too_large",
-            Self::Unavailable(_) => "unavailable",
+            Self::Unavailable(_) | Self::NotKept(_) => "unavailable",
             Self::BadGateway => "bad_gateway",
             Self::GatewayTimeout => "gateway_timeout",
         }
@@ -126,6 +128,7 @@ impl Reject {
             Self::BadRequest(sentence) => Some(sentence.clone().into_owned()),
             Self::Login(error) => Some(error.to_string()),
             Self::Unavailable(unavailable) => Some(unavailable.to_string()),
+            Self::NotKept(error) => Some(error.to_string()),
             _ => None,
         }
     }

@@ -19,6 +19,7 @@ use crate::{
     decide::Barred,
     login::{LoginError, StartAgain},
     provider::{allow::Denied, kind::Switch},
+    session::store::StoreError,
     site::Site,
 };
 
@@ -65,6 +66,7 @@ fn every_reject() -> Vec<Reject> {
         },
         Reject::StaleForm,
         Reject::SessionTooLarge,
+        Reject::NotKept(StoreError("secret rule".to_owned())),
         Reject::BadGateway,
         Reject::GatewayTimeout,
         Reject::from(LoginError::UnknownProvider),
@@ -139,8 +141,8 @@ fn every_verdict_is_counted_under_its_name() {
 #[test]
 fn each_refusal_has_its_status() {
     let statuses = [
-        401, 403, 403, 400, 404, 405, 403, 403, 500, 502, 504, 404, 400, 429, 400, 403, 503, 502,
-        403,
+        401, 403, 403, 400, 404, 405, 403, 403, 500, 503, 502, 504, 404, 400, 429, 400, 403, 503,
+        502, 403,
     ];
     assert_eq!(every_reject().len(), statuses.len());
     for (reject, status) in every_reject().iter().zip(statuses) {

@@ -58,24 +58,36 @@ pub(super) async fn ask(config: &Config) -> Vec<Finding> {
     found
 }
 
-async fn ask_redis(session: &SessionConfig) -> Option<Finding> {
-    let (key, address) = redis_of(session)?;
-    let (grade, text) = match store::ask(address).await {
-        Ok(after) => {
-            let text = format!("Redis answers, after {} ms", after.as_millis());
-            (Grade::Fine, text)
+async fn ask_redis(session: &SessionConfig) -> Vec<Finding> {
+    let Some((key, address)) = redis_of(session) else {
+        return Vec::new();
+    };
+    let finding = |grade, text| Finding {
+        grade,
+        asked: key.to_owned(),
+        text,
+    };
+    match store::ask(address).await {
+        Ok(store::Answer { took, eviction }) => {
+            let text = format!("Redis answers, after {} ms", took.as_millis());
+            let evicts = eviction.map(|policy| {
+                let text = format!(
+                    "when Redis is full it throws sessions away, and who was signed out with them (maxmemory-policy \
+                     {policy}); set maxmemory-policy noeviction; where Redis is somebody's cache as well, use another one"
+                );
+                finding(Grade::Warning, text)
+            });
+            [finding(Grade::Fine, text)]
+                .into_iter()
+                .chain(evicts)
+                .collect()
         }
         // Hosts and ports alone: an address with an @ where no password ends was refused before.
         Err((asked, trouble)) => {
             let text = format!("{asked}: {trouble}; {}", trouble.hint());
-            (Grade::Failure, text)
+            vec![finding(Grade::Failure, text)]
         }
-    };
-    Some(Finding {
-        grade,
-        asked: key.to_owned(),
-        text,
-    })
+    }
 }
 
 /// The Redis that replicas share, and the key that names it.

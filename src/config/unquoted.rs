@@ -28,11 +28,10 @@ impl<'s> Unquoted<'s> {
         };
         // An entry of a list that begins on an earlier line.
         let is_entry = line.trim_start().starts_with('{');
-        let (key, from) = match line.find('=') {
-            Some(sign) if is_key(line[..sign].trim()) => (line[..sign].trim(), sign + 1),
+        let (key, from) = match line.split_once('=') {
+            Some((key, _)) if is_key(key.trim()) => (key.trim(), key.len() + 1),
             Some(_) if !is_entry => return None,
-            Some(_) => ("", 0),
-            None => ("", 0),
+            _ => ("", 0),
         };
         let to = line.find(" #").map_or(line.len(), |sign| sign.max(from));
         let whole = within(line, from..to);
@@ -47,14 +46,15 @@ impl<'s> Unquoted<'s> {
             return Some(unquoted(key, whole));
         }
         let item = item_at(line, whole.clone(), at - start);
-        // Within a table that stands on one line.
-        let sign = line[item.start..item.end.min(at - start).max(item.start)].find('=');
-        let inner = sign.map(|sign| line[item.start..item.start + sign].trim());
-        let (inner, item) = match (inner.filter(|inner| is_key(inner)), sign) {
-            (Some(inner), Some(sign)) => (inner, item.start + sign + 1..item.end),
-            _ => ("", item),
+        // Within a table that stands on one line, what was read of it begins with a key.
+        let read = line.get(item.start..(at - start).min(line.len()));
+        let (inner, from) = match read.and_then(|read| read.split_once('=')) {
+            Some((inner, _)) if item != whole && is_key(inner.trim()) => {
+                (inner.trim(), item.start + inner.len() + 1)
+            }
+            _ => ("", item.start),
         };
-        let range = within(line, item);
+        let range = within(line, from..item.end);
         let is_text = !matches!(
             line[range.clone()].chars().next(),
             None | Some('"' | '\'' | '[' | '{')
@@ -170,6 +170,7 @@ mod tests {
                 "student",
             ),
             ("allow={kind=student}", "student", "student"),
+            ("path = a=b", "b", "a=b"),
             ("path = /a/{b}/c", "/a", "/a/{b}/c"),
             ("routes = [\n  { path = /a },\n]", "/a", "/a"),
             ("routes = [{ path = /a, access = \"x\" }]", "/a", "/a"),

@@ -64,6 +64,7 @@ pub(super) async fn begin(
     record: &mut Record,
 ) -> Result<Response<Body>, Reject> {
     record.verdict = "login";
+    gate.sessions.expect_to_keep()?;
     gate.logins
         .admit(request.client.address, Instant::now())
         .await?;

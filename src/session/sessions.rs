@@ -136,6 +136,33 @@ impl Sessions {
             }
     }
 
+    /// Whether what ends here is heard of by every replica at once.
+    pub fn reaches_replicas(&self) -> bool {
+        match &self.keeping {
+            Keeping::Cookie { shared } => shared.as_ref().is_none_or(|store| store.is_ready()),
+            Keeping::Store(store) => store.is_ready(),
+        }
+    }
+
+    /// Whether whoever begins to sign in now could be kept signed in, as far as one knows.
+    ///
+    /// # Errors
+    /// When the store has not answered for some seconds. In a shorter outage the login goes on: it takes a while, too.
+    pub fn expect_to_keep(&self) -> Result<(), KeepError> {
+        let needed = match &self.keeping {
+            // A session that nobody can say was not revoked is of no use.
+            Keeping::Cookie { shared } => shared.as_ref().filter(|_| !self.revocations.is_known()),
+            Keeping::Store(store) => Some(store),
+        };
+        match needed {
+            Some(store) if store.is_away() => {
+                let why = "no session can be kept for now".to_owned();
+                Err(KeepError::Store(StoreError(why)))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether the store is there and refuses the gate.
     pub fn is_refused(&self) -> bool {
         match &self.keeping {

@@ -16,6 +16,7 @@ use crate::support::{
     ports,
     provider::now,
     raw,
+    redis::RedisServer,
     servers::{OAuthServer, SECRET, forty_two},
     standard_with,
 };
@@ -119,6 +120,34 @@ async fn sessions_are_listed_and_ended_by_user_and_one_by_one() {
         assert!(is_signed_in(&bob).await, "{store}");
         admin.json("DELETE", "/sessions?all=true", 200).await;
         assert!(!is_signed_in(&bob).await, "{store}");
+    }
+}
+
+/// Who signs somebody out has to know whether they are out everywhere.
+#[tokio::test]
+async fn what_other_replicas_are_still_to_be_told_is_said() {
+    let mut redis = RedisServer::start().await;
+    for keeping in ["store = ", "store = \"cookie\"\nshared = "] {
+        let lines = format!("{keeping}\"{}\"", redis.url());
+        let admin = admin(|plan| plan.session(&lines)).await;
+        let until = async |expected: u16| {
+            let end = Instant::now() + Duration::from_secs(20);
+            loop {
+                let (status, body) = admin.ask("DELETE", "/sessions?user=script:ada", &[]).await;
+                assert!([200, 202].contains(&status), "{body}");
+                assert_eq!(body.contains("pending"), status == 202, "{body}");
+                if status == expected {
+                    return;
+                }
+                assert!(Instant::now() < end, "{keeping}: always {status}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        until(200).await;
+        redis.kill();
+        until(202).await;
+        redis.run().await;
+        until(200).await;
     }
 }
 

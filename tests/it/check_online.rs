@@ -1,9 +1,16 @@
 //! `sidegate check --online`: what an operator learns before anybody tries to log in.
 
-use std::{path::Path, process::Output};
+use std::{
+    path::Path,
+    process::Output,
+    time::{Duration, Instant},
+};
+
+use http::StatusCode;
+use tokio::time::sleep;
 
 use crate::support::{
-    ScriptedProvider,
+    House, ScriptedProvider,
     house::sidegate,
     node_provider, ports,
     provider::CLIENT_SECRET,
@@ -272,6 +279,40 @@ async fn a_redis_that_lets_in_and_takes_nothing_is_told() {
     let line = said.line("session.store");
     assert!(line.contains("database of the number"), "{line}");
     assert_eq!(redis.keys("*").await, Vec::<String>::new());
+}
+
+/// Found when Redis is full, it is too late: people are logged out, and a sign-out is forgotten.
+#[tokio::test]
+async fn a_redis_that_throws_sessions_away_is_told() {
+    let redis = RedisServer::start().await;
+    let corp = ScriptedProvider::start().await;
+    let store = format!("store = \"{}\"", redis.url());
+    let tables = format!("[session]\n{store}\n{}", scripted(&corp));
+    let set = async |key, value| redis.ask(&["CONFIG", "SET", key, value]).await;
+    set("maxmemory-policy", "allkeys-lru").await;
+    for (maxmemory, is_told) in [("0", false), ("100mb", true)] {
+        set("maxmemory", maxmemory).await;
+        let said = check(&tables, true).await;
+        assert_eq!(said.status, Some(0), "{}", said.text);
+        let lines = said.of("session.store");
+        assert!(lines[0].starts_with(ANSWERS), "{}", said.text);
+        let is_warned = lines[1..].iter().any(|line| {
+            line.starts_with("warning: when Redis is full") && line.contains("noeviction")
+        });
+        assert_eq!(is_warned, is_told, "{}", said.text);
+        let house = House::plan().provider(&corp).session(&store).start().await;
+        let end = Instant::now() + Duration::from_secs(20);
+        while house.browser().get("/ready").await.status != StatusCode::OK {
+            assert!(Instant::now() < end, "{}", house.process.log());
+            sleep(Duration::from_millis(20)).await;
+        }
+        let is_logged = || house.process.log().contains("allkeys-lru");
+        while is_told && !is_logged() {
+            assert!(Instant::now() < end, "{}", house.process.log());
+            sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(is_logged(), is_told);
+    }
 }
 
 #[tokio::test]

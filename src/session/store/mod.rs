@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 pub use self::{
     memory::Memory,
-    redis::{Redis, RedisDirectory, Trouble, ask},
+    redis::{Answer, Redis, RedisDirectory, Trouble, ask},
 };
 use crate::{clock::Timestamp, provider::BoxFuture};
 
@@ -105,6 +105,11 @@ pub trait Store: Send + Sync {
 
     /// Whether it answers.
     fn is_ready(&self) -> bool;
+
+    /// Whether it has not answered for some seconds: what needs it in the end is better not begun.
+    fn is_away(&self) -> bool {
+        false
+    }
 
     /// Whether it is there and refuses the gate: a password that is wrong does not become right by waiting.
     fn refuses(&self) -> bool {

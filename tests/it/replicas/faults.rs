@@ -5,14 +5,14 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use http::{Method, StatusCode, header::RETRY_AFTER};
 use tokio::{task::JoinHandle, time::sleep};
 
 use super::{Street, ready, shared, status, store, wait_until_ready};
-use crate::support::{Browser, House, redis::RedisServer};
+use crate::support::{Browser, House, Reply, redis::RedisServer};
 
 /// Somebody who asks again and again.
 pub(super) struct Steady {
@@ -85,6 +85,51 @@ async fn a_gate_starts_without_redis_and_recovers() {
     }
 }
 
+/// A login that cannot be kept is not begun, so that nobody goes to the provider for nothing; one that was under way
+/// when Redis went is not lost.
+#[tokio::test]
+async fn who_cannot_be_kept_signed_in_is_told_before_the_provider_asks() {
+    let mut redis = RedisServer::start().await;
+    let street = Street::new().await;
+    let house = &street.houses(&store(&redis), 1).await[0];
+    let under_way = house.browser();
+    let callback = under_way.up_to_callback("/deep?x=1").await;
+    redis.kill();
+    let told = |reply: &Reply| {
+        assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(!reply.header(RETRY_AFTER.as_str()).is_empty());
+        let text = reply.text();
+        assert!(text.contains("Signing in is not possible"), "{text}");
+        assert!(text.contains(r#"href="">Try again"#), "{text}");
+    };
+    told(&under_way.get(callback.as_str()).await);
+    let end = Instant::now() + Duration::from_secs(10);
+    let late = house.browser();
+    let mut reply = late.follow("/").await;
+    while reply.status != StatusCode::SERVICE_UNAVAILABLE || reply.url.path() != "/oauth2/sign_in" {
+        assert!(Instant::now() < end, "{}: {}", reply.url, reply.text());
+        sleep(Duration::from_millis(200)).await;
+        reply = late.follow("/").await;
+    }
+    told(&reply);
+    let asked = street.provider.calls("/authorize").len();
+    assert_eq!(
+        late.follow("/").await.status,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+    assert_eq!(street.provider.calls("/authorize").len(), asked);
+    redis.run().await;
+    wait_until_ready(house).await;
+    // The page's link leads to where it stands.
+    let redeemed = street.provider.token_requests();
+    let reply = under_way.get(callback.as_str()).await;
+    assert_eq!(reply.location().path(), "/deep", "{}", reply.text());
+    assert_eq!(status(&under_way).await, StatusCode::OK);
+    assert_eq!(street.provider.token_requests(), redeemed);
+    late.sign_in("/").await;
+    assert_eq!(status(&late).await, StatusCode::OK);
+}
+
 #[tokio::test]
 async fn redis_killed_and_restarted_logs_nobody_out() {
     let mut redis = RedisServer::start().await;
@@ -139,7 +184,7 @@ async fn a_redis_that_hangs_holds_nobody_up_for_long() {
     let sleeping = redis.ask(&["DEBUG", "SLEEP", "4"]);
     let asking = async {
         sleep(Duration::from_millis(100)).await;
-        let begin = std::time::Instant::now();
+        let begin = Instant::now();
         assert_eq!(status(&ada).await, StatusCode::OK);
         assert_eq!(status(&stranger).await, StatusCode::SERVICE_UNAVAILABLE);
         assert!(

@@ -7,17 +7,25 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     dial::{Connection, Dialer},
+    eviction,
     layout::Name,
     trouble::Trouble,
 };
 use crate::{config::RedisAddress, random};
 
+/// A Redis that would serve.
+pub struct Answer {
+    /// How long it took.
+    pub took: Duration,
+    /// By which policy it throws sessions away when it is full, if it does.
+    pub eviction: Option<String>,
+}
+
 /// Connects as the store does, waits for an answer, and does once what sessions need; what it writes is gone a second later.
-/// How long the answer took.
 ///
 /// # Errors
 /// Who was asked (`HOST:PORT`), and why a session could not be kept there.
-pub async fn ask(address: &RedisAddress) -> Result<Duration, (String, Trouble)> {
+pub async fn ask(address: &RedisAddress) -> Result<Answer, (String, Trouble)> {
     let started = Instant::now();
     let dialer = Dialer::new(address.clone());
     let asked = async {
@@ -26,10 +34,11 @@ pub async fn ask(address: &RedisAddress) -> Result<Duration, (String, Trouble)> 
         let took = started.elapsed();
         dialer.check_is_alone(&mut connection).await?;
         try_out(&dialer, &mut connection).await?;
-        Ok(took)
+        let eviction = eviction::policy(&mut connection).await;
+        Ok(Answer { took, eviction })
     };
     match timeout(LONGEST, asked).await {
-        Ok(Ok(took)) => Ok(took),
+        Ok(Ok(answer)) => Ok(answer),
         Ok(Err(trouble)) => Err((dialer.asked(&trouble).await, trouble)),
         Err(_) => {
             let trouble = Trouble::NoAnswer;

@@ -21,6 +21,7 @@ use tokio::{
 
 use super::{
     dial::{Connection, Dialer, IN_FLIGHT},
+    eviction,
     script::Known,
     trouble::Trouble,
 };
@@ -79,6 +80,11 @@ impl Link {
     /// Whether there is a connection that answers.
     pub(super) fn is_up(&self) -> bool {
         matches!(&*self.state.borrow(), State::Up(..))
+    }
+
+    /// Whether there has been none for so long that it is no matter of a moment.
+    pub(super) fn is_away(&self) -> bool {
+        matches!(&*self.state.borrow(), State::DownSince(since) if since.elapsed() >= AWAY)
     }
 
     /// Whether it was Redis itself that refused the last time: who asks, or what was asked.
@@ -235,6 +241,9 @@ impl Keeper {
                     let begun = Instant::now();
                     self.state
                         .send_replace(State::Up(number, connection.clone()));
+                    if number == 1 {
+                        self.look_at_eviction(connection.clone()).await;
+                    }
                     let why = self.watch_over(number, connection).await;
                     if begun.elapsed() >= STEADY {
                         pause = FIRST_PAUSE;
@@ -269,6 +278,17 @@ impl Keeper {
             pause = (pause * 2).min(LONGEST_PAUSE);
             // Those who wait look at how long it has been down.
             self.state.send_modify(|_| {});
+        }
+    }
+
+    /// Says at the first connection what will log people out one day.
+    async fn look_at_eviction(&self, mut connection: Connection) {
+        let policy = timeout(BEAT, eviction::policy(&mut connection)).await;
+        if let Ok(Some(policy)) = policy {
+            tracing::warn!(
+                policy,
+                "when Redis is full it throws sessions away, and who was signed out; set maxmemory-policy noeviction"
+            );
         }
     }
 
@@ -312,6 +332,8 @@ const COMMAND: Duration = Duration::from_millis(500);
 const OVERALL: Duration = Duration::from_secs(1);
 /// How long an outage is one that may be over in a moment.
 const YOUNG: Duration = Duration::from_millis(500);
+/// From when on an outage is likely to outlast a login at the provider. A restart or a failover does not.
+const AWAY: Duration = Duration::from_secs(3);
 /// How often the connection is asked whether it lives, and how long it may take to say so.
 const BEAT: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);

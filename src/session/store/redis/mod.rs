@@ -9,6 +9,7 @@ mod ask;
 mod copies;
 mod dial;
 mod directory;
+mod eviction;
 mod hearing;
 mod layout;
 mod link;
@@ -30,7 +31,11 @@ use tokio_util::{
     task::TaskTracker,
 };
 
-pub use self::{ask::ask, directory::RedisDirectory, trouble::Trouble};
+pub use self::{
+    ask::{Answer, ask},
+    directory::RedisDirectory,
+    trouble::Trouble,
+};
 use self::{
     copies::{Copies, has_ended},
     dial::Dialer,
@@ -352,6 +357,10 @@ impl Store for Redis {
 
     fn is_ready(&self) -> bool {
         self.link.is_up()
+    }
+
+    fn is_away(&self) -> bool {
+        self.link.is_away()
     }
 
     fn refuses(&self) -> bool {
