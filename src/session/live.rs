@@ -82,7 +82,7 @@ impl Ends {
             loop {
                 changes.mark_unchanged();
                 let left = end.since(clock::now());
-                if left.is_zero() || mark.is_revoked(&revocations) {
+                if left.is_zero() || revocations.has_revoked_mark(&mark) {
                     return;
                 }
                 tokio::select! {

@@ -10,6 +10,8 @@
 //! of before. A logout in a frame is signed by nobody, so strangers can make up any number: those are apart, and beyond
 //! their bound refused. So nothing that was accepted comes undone, and nobody's flood ends anybody else's session.
 
+mod target;
+
 use std::{
     sync::{
         Arc, OnceLock,
@@ -18,48 +20,18 @@ use std::{
     time::Duration,
 };
 
-use aws_lc_rs::digest;
 use moka::{
     notification::RemovalCause,
     ops::compute::{CompResult, Op},
     policy::EvictionPolicy,
     sync::Cache,
 };
-use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
+pub(super) use self::target::user_hash;
+pub use self::target::{Mark, Target};
 use super::Session;
 use crate::{clock, clock::Timestamp};
-
-/// Whose sessions have ended. Names are hashes: a list of them says nothing of anybody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Target {
-    /// One session, by its id.
-    Session([u8; 16]),
-    /// All sessions of a user, by provider and subject.
-    User([u8; 16]),
-    /// All sessions of one session at the provider, by provider and `sid`.
-    ProviderSession([u8; 16]),
-    /// All sessions.
-    Everybody,
-}
-
-impl Target {
-    /// All sessions of a provider's user.
-    pub fn user(provider: &str, subject: &str) -> Self {
-        Self::User(user_hash(provider, subject))
-    }
-
-    /// All sessions of a provider's user that do not name the session at the provider on which they rest.
-    pub fn unnamed_provider_session(provider: &str, subject: &str) -> Self {
-        Self::ProviderSession(unnamed_hash(provider, subject))
-    }
-
-    /// All sessions that rest on a session at the provider.
-    pub fn provider_session(provider: &str, sid: &str) -> Self {
-        Self::ProviderSession(sid_hash(provider, sid))
-    }
-}
 
 /// Sessions of `target` that began at `not_before` or earlier are over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -330,114 +302,29 @@ impl Revocations {
 
     /// Whether `session` is over.
     pub fn has_revoked(&self, session: &Session) -> bool {
-        self.any.load(Ordering::Acquire) && Mark::of(session).is_revoked(self)
+        self.any.load(Ordering::Acquire) && self.has_revoked_mark(&Mark::of(session))
+    }
+
+    /// Whether the session of this mark is over.
+    pub fn has_revoked_mark(&self, mark: &Mark) -> bool {
+        let everybody = self.everybody.not_before.load(Ordering::Relaxed);
+        let began_by = |known: Option<Timestamp>| {
+            known.is_some_and(|not_before| mark.created_at() <= not_before)
+        };
+        let provider_session = mark.provider_session();
+        // Zero is nobody: no session began in 1970.
+        (everybody > 0 && mark.created_at().0 <= everybody)
+            // An id is nobody else's, whatever the clocks of the replicas say.
+            || self.vouched.contains_key(&Target::Session(*mark.session()))
+            || began_by(self.vouched.get(&Target::User(*mark.user())))
+            || began_by(self.vouched.get(&provider_session))
+            || began_by(self.unsigned.get(&provider_session))
     }
 
     /// Changes whenever something was revoked.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.everybody.count.subscribe()
     }
-}
-
-/// What is needed to know later whether a session was revoked, without the session.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mark {
-    created_at: Timestamp,
-    session: [u8; 16],
-    user: [u8; 16],
-    /// By its name, or what stands for it.
-    provider_session: [u8; 16],
-}
-
-impl Mark {
-    /// Of a session.
-    pub fn of(session: &Session) -> Self {
-        Self::new(
-            session.created_at,
-            session.id,
-            &session.identity.provider,
-            &session.identity.subject,
-            session.provider_session.as_deref(),
-        )
-    }
-
-    /// Of a session of which these are known.
-    pub(super) fn new(
-        created_at: Timestamp,
-        id: [u8; 16],
-        provider: &str,
-        subject: &str,
-        sid: Option<&str>,
-    ) -> Self {
-        Self {
-            created_at,
-            session: id,
-            user: user_hash(provider, subject),
-            provider_session: sid.map_or_else(
-                || unnamed_hash(provider, subject),
-                |sid| sid_hash(provider, sid),
-            ),
-        }
-    }
-
-    /// The session's id.
-    pub fn session(&self) -> &[u8; 16] {
-        &self.session
-    }
-
-    /// Names the user: see [`Target::User`].
-    pub fn user(&self) -> &[u8; 16] {
-        &self.user
-    }
-
-    /// When it began.
-    pub fn created_at(&self) -> Timestamp {
-        self.created_at
-    }
-
-    /// Whether the session is over.
-    pub fn is_revoked(&self, revocations: &Revocations) -> bool {
-        let everybody = revocations.everybody.not_before.load(Ordering::Relaxed);
-        let Revocations {
-            vouched, unsigned, ..
-        } = revocations;
-        let provider_session = Target::ProviderSession(self.provider_session);
-        let began_by = |known: Option<Timestamp>| {
-            known.is_some_and(|not_before| self.created_at <= not_before)
-        };
-        // Zero is nobody: no session began in 1970.
-        (everybody > 0 && self.created_at.0 <= everybody)
-            // An id is nobody else's, whatever the clocks of the replicas say.
-            || vouched.contains_key(&Target::Session(self.session))
-            || began_by(vouched.get(&Target::User(self.user)))
-            || began_by(vouched.get(&provider_session))
-            || began_by(unsigned.get(&provider_session))
-    }
-}
-
-/// Names a provider's user.
-pub(super) fn user_hash(provider: &str, subject: &str) -> [u8; 16] {
-    hash(b"user", provider, subject)
-}
-
-/// Stands for the session at the provider of a user's session that names none.
-fn unnamed_hash(provider: &str, subject: &str) -> [u8; 16] {
-    hash(b"no sid", provider, subject)
-}
-
-fn sid_hash(provider: &str, sid: &str) -> [u8; 16] {
-    hash(b"sid", provider, sid)
-}
-
-fn hash(kind: &[u8], provider: &str, name: &str) -> [u8; 16] {
-    let mut context = digest::Context::new(&digest::SHA256);
-    for part in [kind, provider.as_bytes(), name.as_bytes()] {
-        context.update(&(part.len() as u64).to_be_bytes());
-        context.update(part);
-    }
-    let digest = context.finish();
-    let first = digest.as_ref().first_chunk();
-    *first.expect("SHA-256 has 32 bytes")
 }
 
 #[cfg(test)]

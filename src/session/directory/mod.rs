@@ -254,7 +254,8 @@ impl Presence {
     pub async fn list(&self, user: &UserKey, now: Timestamp) -> Result<Vec<Entry>, StoreError> {
         let mut entries = self.directory.list(user).await?;
         entries.retain(|entry| {
-            !has_ended(entry, self.lifetimes, now) && !entry.mark.is_revoked(&self.revocations)
+            !has_ended(entry, self.lifetimes, now)
+                && !self.revocations.has_revoked_mark(&entry.mark)
         });
         entries.sort_by_key(|entry| std::cmp::Reverse((entry.seen_at, entry.mark.created_at())));
         Ok(entries)

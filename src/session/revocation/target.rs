@@ -1,0 +1,123 @@
+//! How revocations name sessions, and how a session is known to be one of those. Names are hashes: a list of them says
+//! nothing of anybody.
+
+use aws_lc_rs::digest;
+use serde::{Deserialize, Serialize};
+
+use crate::{clock::Timestamp, session::Session};
+
+/// Whose sessions have ended. Names are hashes: a list of them says nothing of anybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// One session, by its id.
+    Session([u8; 16]),
+    /// All sessions of a user, by provider and subject.
+    User([u8; 16]),
+    /// All sessions of one session at the provider, by provider and `sid`.
+    ProviderSession([u8; 16]),
+    /// All sessions.
+    Everybody,
+}
+
+impl Target {
+    /// All sessions of a provider's user.
+    pub fn user(provider: &str, subject: &str) -> Self {
+        Self::User(user_hash(provider, subject))
+    }
+
+    /// All sessions of a provider's user that do not name the session at the provider on which they rest.
+    pub fn unnamed_provider_session(provider: &str, subject: &str) -> Self {
+        Self::ProviderSession(unnamed_hash(provider, subject))
+    }
+
+    /// All sessions that rest on a session at the provider.
+    pub fn provider_session(provider: &str, sid: &str) -> Self {
+        Self::ProviderSession(sid_hash(provider, sid))
+    }
+}
+
+/// What is needed to know later whether a session was revoked, without the session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    created_at: Timestamp,
+    session: [u8; 16],
+    user: [u8; 16],
+    /// By its name, or what stands for it.
+    provider_session: [u8; 16],
+}
+
+impl Mark {
+    /// Of a session.
+    pub fn of(session: &Session) -> Self {
+        Self::new(
+            session.created_at,
+            session.id,
+            &session.identity.provider,
+            &session.identity.subject,
+            session.provider_session.as_deref(),
+        )
+    }
+
+    /// Of a session of which these are known.
+    pub(in crate::session) fn new(
+        created_at: Timestamp,
+        id: [u8; 16],
+        provider: &str,
+        subject: &str,
+        sid: Option<&str>,
+    ) -> Self {
+        Self {
+            created_at,
+            session: id,
+            user: user_hash(provider, subject),
+            provider_session: sid.map_or_else(
+                || unnamed_hash(provider, subject),
+                |sid| sid_hash(provider, sid),
+            ),
+        }
+    }
+
+    /// The session's id.
+    pub fn session(&self) -> &[u8; 16] {
+        &self.session
+    }
+
+    /// Names the user: see [`Target::User`].
+    pub fn user(&self) -> &[u8; 16] {
+        &self.user
+    }
+
+    pub(super) fn provider_session(&self) -> Target {
+        Target::ProviderSession(self.provider_session)
+    }
+
+    /// When it began.
+    pub fn created_at(&self) -> Timestamp {
+        self.created_at
+    }
+}
+
+/// Names a provider's user.
+pub(in crate::session) fn user_hash(provider: &str, subject: &str) -> [u8; 16] {
+    hash(b"user", provider, subject)
+}
+
+/// Stands for the session at the provider of a user's session that names none.
+fn unnamed_hash(provider: &str, subject: &str) -> [u8; 16] {
+    hash(b"no sid", provider, subject)
+}
+
+fn sid_hash(provider: &str, sid: &str) -> [u8; 16] {
+    hash(b"sid", provider, sid)
+}
+
+fn hash(kind: &[u8], provider: &str, name: &str) -> [u8; 16] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in [kind, provider.as_bytes(), name.as_bytes()] {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    let digest = context.finish();
+    let first = digest.as_ref().first_chunk();
+    *first.expect("SHA-256 has 32 bytes")
+}
