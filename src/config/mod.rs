@@ -6,6 +6,8 @@
 mod check;
 mod duration;
 mod env;
+#[cfg(test)]
+mod file_tests;
 mod keys;
 mod load;
 #[cfg(test)]
@@ -17,6 +19,8 @@ mod raw;
 pub mod redis_address;
 mod report;
 mod secret;
+#[cfg(test)]
+mod session_tests;
 #[cfg(test)]
 mod tests;
 mod twice;

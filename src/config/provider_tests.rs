@@ -5,7 +5,7 @@ use std::fs;
 use super::*;
 use crate::provider::kind::KINDS;
 
-fn loaded(providers: &str) -> Result<Loaded, String> {
+pub(super) fn loaded(providers: &str) -> Result<Loaded, String> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sidegate.toml");
     let gate = "upstream = \"http://127.0.0.1:8000\"\npublic_url = \"https://app.example.com\"\n";
@@ -357,10 +357,10 @@ fn a_secret_is_missing_where_every_login_needs_one() {
                 assert!(report.contains("`client_secret` is missing"), "{report}");
                 assert!(report.contains("1 problem "), "{report}");
             }
-            ("discord" | "gitlab" | "microsoft", Ok(loaded)) => {
+            ("discord" | "gitlab" | "microsoft" | "oauth2", Ok(loaded)) => {
                 assert!(about(&loaded.warnings), "{:?}", loaded.warnings);
             }
-            ("oidc" | "oauth2", Ok(loaded)) => {
+            ("oidc", Ok(loaded)) => {
                 assert!(!about(&loaded.warnings), "{:?}", loaded.warnings);
             }
             (name, outcome) => panic!("{name}: {outcome:?}"),

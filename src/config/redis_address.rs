@@ -6,7 +6,7 @@
 
 use percent_encoding::percent_decode_str;
 
-use super::Secret;
+use super::{Secret, keys};
 
 /// Where Redis is.
 #[derive(Clone, Debug)]
@@ -54,16 +54,34 @@ pub(super) type Fault = (&'static str, &'static str);
 /// Reads an address; none where the text does not begin as one.
 pub(super) fn parse(text: &str) -> Option<Result<RedisAddress, Fault>> {
     let (scheme, rest) = text.trim().split_once("://")?;
-    let (brand, kind) = scheme.split_once('-').unwrap_or((scheme, ""));
-    let tls = match brand {
-        "redis" | "valkey" => false,
-        "rediss" | "valkeys" => true,
-        _ => return None,
-    };
-    if !matches!(kind, "" | "cluster" | "sentinel") {
+    if !SCHEMES.contains(&scheme) {
         return None;
     }
+    let (brand, kind) = scheme.split_once('-').unwrap_or((scheme, ""));
+    let tls = matches!(brand, "rediss" | "valkeys");
     Some(parse_rest(kind, tls, rest))
+}
+
+/// Every scheme of an address.
+const SCHEMES: [&str; 12] = [
+    "redis",
+    "rediss",
+    "valkey",
+    "valkeys",
+    "redis-cluster",
+    "rediss-cluster",
+    "valkey-cluster",
+    "valkeys-cluster",
+    "redis-sentinel",
+    "rediss-sentinel",
+    "valkey-sentinel",
+    "valkeys-sentinel",
+];
+
+/// The scheme that was likely meant by what stands before the first colon, where [`parse`] knows none.
+pub(super) fn nearest_scheme(text: &str) -> Option<&'static str> {
+    let (scheme, _) = text.trim().split_once(':')?;
+    keys::nearest(scheme, SCHEMES)
 }
 
 fn parse_rest(kind: &str, tls: bool, rest: &str) -> Result<RedisAddress, Fault> {

@@ -299,35 +299,6 @@ fn defaults_are_as_documented() {
 }
 
 #[test]
-fn secrets_are_read_from_files_beside_the_configuration() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("sidegate.toml");
-    let source = fs::read_to_string(root().join("tests/config/good/smallest.toml")).unwrap();
-    fs::write(
-        &path,
-        source.replace(
-            "{ env = \"CLIENT_SECRET\" }",
-            "{ file = \"client.secret\" }",
-        ),
-    )
-    .unwrap();
-    let client_secret = folder.path().join("client.secret");
-
-    let missing = load(Some(&path), &environment()).unwrap_err().to_string();
-    assert!(missing.contains("there is no such file"), "{missing}");
-    fs::write(&client_secret, " \n").unwrap();
-    let empty = load(Some(&path), &environment()).unwrap_err().to_string();
-    assert!(empty.contains("`client_secret` is empty"), "{empty}");
-    fs::write(&client_secret, "hunter2\r\n").unwrap();
-    let loaded = load(Some(&path), &environment()).unwrap();
-    assert_eq!(
-        loaded.config.providers[0].client_secrets[0].expose(),
-        "hunter2"
-    );
-    assert!(!format!("{loaded:?}").contains("hunter"));
-}
-
-#[test]
 fn the_environment_is_enough() {
     let settings = [
         ("SIDEGATE_UPSTREAM", "http://127.0.0.1:8000"),

@@ -9,8 +9,10 @@ use super::{duration, raw::Origin, report::Problem};
 
 /// A value without quotes.
 pub(super) struct Unquoted<'s> {
-    /// Empty within a list.
+    /// Empty for an item of a list.
     key: &'s str,
+    /// Whether a key of the line speaks of a secret.
+    is_secret: bool,
     text: &'s str,
     place: Range<usize>,
 }
@@ -24,15 +26,18 @@ impl<'s> Unquoted<'s> {
             let is_key_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
             !key.is_empty() && key.bytes().all(is_key_byte)
         };
-        let (key, from) = match line.find('=') {
-            Some(sign) if is_key(line[..sign].trim()) => (line[..sign].trim(), sign + 1),
-            Some(_) => return None,
-            None => ("", 0),
+        // An entry of a list that begins on an earlier line.
+        let is_entry = line.trim_start().starts_with('{');
+        let (key, from) = match line.split_once('=') {
+            Some((key, _)) if is_key(key.trim()) => (key.trim(), key.len() + 1),
+            Some(_) if !is_entry => return None,
+            _ => ("", 0),
         };
         let to = line.find(" #").map_or(line.len(), |sign| sign.max(from));
         let whole = within(line, from..to);
-        let unquoted = |key, range: Range<usize>| Self {
-            key,
+        let unquoted = |inner: &'s str, range: Range<usize>| Self {
+            key: inner,
+            is_secret: key.contains("secret") || inner.contains("secret"),
             text: &line[range.clone()],
             place: start + range.start..start + range.end,
         };
@@ -40,22 +45,36 @@ impl<'s> Unquoted<'s> {
         if line[whole.clone()].parse::<SocketAddr>().is_ok() {
             return Some(unquoted(key, whole));
         }
-        let range = within(line, item_at(line, whole.clone(), at - start));
+        let item = item_at(line, whole.clone(), at - start);
+        // Within a table that stands on one line, what was read of it begins with a key.
+        let read = line.get(item.start..(at - start).min(line.len()));
+        let (inner, from) = match read.and_then(|read| read.split_once('=')) {
+            Some((inner, _)) if item != whole && is_key(inner.trim()) => {
+                (inner.trim(), item.start + inner.len() + 1)
+            }
+            _ => ("", item.start),
+        };
+        let range = within(line, from..item.end);
         let is_text = !matches!(
             line[range.clone()].chars().next(),
             None | Some('"' | '\'' | '[' | '{')
         );
         (is_text && is_about_a_value(message))
-            .then(|| unquoted(if range == whole { key } else { "" }, range))
+            .then(|| unquoted(if range == whole { key } else { inner }, range))
     }
 
     /// What to write instead. The text is repeated only where it cannot be a secret.
     pub(super) fn problem(&self) -> Problem {
-        let Self { key, text, .. } = self;
+        let Self {
+            key,
+            text,
+            is_secret,
+            ..
+        } = self;
         let is_answer = ["true", "false", "yes", "no", "on", "off"]
             .iter()
             .any(|answer| text.eq_ignore_ascii_case(answer));
-        let shown = if is_plain(text) && !key.contains("secret") {
+        let shown = if is_plain(text) && !is_secret {
             text
         } else {
             "…"
@@ -90,12 +109,19 @@ fn is_about_a_value(message: &str) -> bool {
     .any(|start| message.starts_with(start))
 }
 
-/// The item of a list that `at` is in; the whole range where it is no list.
+/// The item of a list or entry of a table that `at` is in; the whole range where it is neither.
 fn item_at(line: &str, range: Range<usize>, at: usize) -> Range<usize> {
+    // Elsewhere braces are a part of the text, as in an address.
+    let is_whole = line[range.clone()].starts_with(['[', '{']);
+    let (opening, closing): (&[char], &[char]) = if is_whole {
+        (&['[', '{', ','], &[']', '}', ','])
+    } else {
+        (&['[', ','], &[']', ','])
+    };
     let start = line[..at.clamp(range.start, range.end)]
-        .rfind(['[', ','])
+        .rfind(opening)
         .map_or(range.start, |sign| (sign + 1).max(range.start));
-    let length = line[start..range.end].find([',', ']']);
+    let length = line[start..range.end].find(closing);
     start..length.map_or(range.end, |length| start + length)
 }
 
@@ -137,6 +163,17 @@ mod tests {
             ("listen = [\n  1.2.3.4:80,\n]\n", "3.4", "1.2.3.4:80"),
             ("listen = [::]:80", "::", "[::]:80"),
             ("hosts = [.é.example, b]", "é", ".é.example"),
+            ("allow = { emails = [a@b, c] }", "c]", "c"),
+            (
+                "allow = { a = \"x\", kind = student }",
+                "student",
+                "student",
+            ),
+            ("allow={kind=student}", "student", "student"),
+            ("path = a=b", "b", "a=b"),
+            ("path = /a/{b}/c", "/a", "/a/{b}/c"),
+            ("routes = [\n  { path = /a },\n]", "/a", "/a"),
+            ("routes = [{ path = /a, access = \"x\" }]", "/a", "/a"),
         ] {
             assert_eq!(text_at(source, stumbled, float), Some(value), "{source}");
         }

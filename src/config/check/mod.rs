@@ -135,8 +135,8 @@ impl<'a> Checker<'a> {
             return Ok(None);
         };
         let hint = "tls = { cert = \"/etc/sidegate/tls.crt\", key = \"/etc/sidegate/tls.key\" }";
-        let cert = self.readable_file(table, "cert", hint);
-        let key = self.readable_file(table, "key", hint);
+        let cert = self.readable_file(table, "tls", "cert", hint);
+        let key = self.readable_file(table, "tls", "key", hint);
         let (Some(cert), Some(key)) = (cert, key) else {
             return Err(Reported);
         };

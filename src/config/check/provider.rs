@@ -233,9 +233,10 @@ impl Checker<'_> {
         let Some(node) = table.get("client_secret") else {
             return self.without_secret(name, table, kind);
         };
+        let place = keys::below("providers", name);
         let Value::List(items) = &node.value else {
             return self
-                .secret(node, "client_secret")
+                .secret(node, &place, "client_secret")
                 .map(|secret| vec![secret]);
         };
         if items.is_empty() || items.len() > 2 {
@@ -252,7 +253,7 @@ impl Checker<'_> {
         }
         let secrets: Vec<_> = items
             .iter()
-            .map(|item| self.secret(item, "client_secret"))
+            .map(|item| self.secret(item, &place, "client_secret"))
             .collect();
         secrets.into_iter().collect()
     }
@@ -266,6 +267,11 @@ impl Checker<'_> {
     ) -> Option<Vec<Secret>> {
         let (label, secrecy) =
             kind.map_or(("", Secrecy::Optional), |kind| (kind.label, kind.secret));
+        let label = if label.is_empty() {
+            "the server"
+        } else {
+            label
+        };
         match secrecy {
             Secrecy::Always => {
                 let example = format!(

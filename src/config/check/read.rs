@@ -3,13 +3,13 @@
 use std::{
     fs::File,
     io::{self, ErrorKind},
-    path::{Path, PathBuf},
+    path::{self, Path, PathBuf},
     time::Duration,
 };
 
 use super::{
     super::{
-        duration,
+        duration, keys,
         raw::{Node, Origin, Value},
         report::Problem,
     },
@@ -43,7 +43,7 @@ impl Checker<'_> {
     /// Whether a table has another key in the place of `key`: whoever mistyped it has been told so.
     pub(super) fn is_mistyped(&self, table: &Node, key: &str) -> bool {
         table.entries().iter().any(|(name, entry)| {
-            self.problems.point_at(&entry.key_origin) && super::keys::nearest(name, [key]).is_some()
+            self.problems.point_at(&entry.key_origin) && keys::nearest(name, [key]).is_some()
         })
     }
 
@@ -83,10 +83,7 @@ impl Checker<'_> {
                     })
                     .collect(),
             ),
-            Value::Text(text) => Some(vec![Item {
-                text,
-                origin: node.origin.clone(),
-            }]),
+            Value::Text(_) => Some(vec![self.list_item(node, key)?]),
             Value::List(items) => {
                 let texts: Vec<_> = items.iter().map(|item| self.list_item(item, key)).collect();
                 texts.into_iter().collect()
@@ -163,28 +160,53 @@ impl Checker<'_> {
         self.found(parsed)
     }
 
-    /// A file that must be there, named by a key of `table`.
-    pub(super) fn readable_file(&mut self, table: &Node, key: &str, hint: &str) -> Option<PathBuf> {
+    /// A file that must be there, named by a key of `table`, which stands at `place`.
+    pub(super) fn readable_file(
+        &mut self,
+        table: &Node,
+        place: &str,
+        key: &str,
+        hint: &str,
+    ) -> Option<PathBuf> {
         let node = self.required(table, key, hint)?;
         let path = self.text(node, key)?;
         let path = self.resolve(path, &node.origin);
         if let Err(error) = File::open(&path) {
-            self.unreadable(node, key, &path, &error);
+            self.unreadable(node, &keys::below(place, key), &path, &error);
             self.stand_in?;
         }
         Some(path)
     }
 
     /// A file that holds a secret, or goes with one, cannot be read: a problem, unless none need be here.
-    pub(super) fn unreadable(&mut self, node: &Node, key: &str, path: &Path, error: &io::Error) {
+    /// It is told by the whole path that was tried.
+    pub(super) fn unreadable(
+        &mut self,
+        node: &Node,
+        whole_key: &str,
+        path: &Path,
+        error: &io::Error,
+    ) {
         let why = why_unreadable(error);
-        let path = path.display();
+        let whole = path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        let whole = whole.display();
         if self.stand_in.is_some() {
             self.absent
-                .push(format!("{key} is not checked: {path}: {why}"));
-        } else {
-            self.problem(Problem::new(&node.origin, format!("cannot read {path}")).hint(why));
+                .push(format!("{whole_key} is not checked: {whole}: {why}"));
+            return;
         }
+        let is_relative =
+            matches!(&node.value, Value::Text(text) if Path::new(text.as_str()).is_relative());
+        let hint = match (error.kind(), &node.origin) {
+            (ErrorKind::NotFound, Origin::File(_)) if is_relative => {
+                format!("{why}; a relative path is taken from the configuration's folder")
+            }
+            (ErrorKind::NotFound, _) if is_relative => {
+                format!("{why}; a relative path is taken from the working directory")
+            }
+            _ => why.to_owned(),
+        };
+        self.problem(Problem::new(&node.origin, format!("cannot read {whole}")).hint(hint));
     }
 
     /// A relative path of the file is meant from the file's folder, one of the environment from the

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::{
     super::{
-        Secret,
+        Secret, keys,
         mask::is_variable_name,
         raw::{Node, Origin, Value},
         report::Problem,
@@ -15,13 +15,24 @@ use super::{
 };
 
 impl Checker<'_> {
-    /// One secret that is not empty.
-    pub(super) fn secret(&mut self, node: &Node, key: &str) -> Option<Secret> {
+    /// One secret that is not empty: the key of the table `place`.
+    pub(super) fn secret(&mut self, node: &Node, place: &str, key: &str) -> Option<Secret> {
+        self.sourced(node, place, key, "a secret must have a value")
+    }
+
+    /// What a secret is or holds, wherever it comes from. `example` says what to write where it is empty.
+    pub(super) fn sourced(
+        &mut self,
+        node: &Node,
+        place: &str,
+        key: &str,
+        example: &str,
+    ) -> Option<Secret> {
         let secret = match &node.value {
             Value::Text(text) => Secret::new(text.to_string()),
             Value::Table(_) => match (node.get("env"), node.get("file")) {
-                (Some(name), None) => self.secret_in_environment(name, key)?,
-                (None, Some(path)) => self.secret_in_file(path, key)?,
+                (Some(name), None) => self.secret_in_environment(name, &keys::below(place, key))?,
+                (None, Some(path)) => self.secret_in_file(path, &keys::below(place, key))?,
                 _ => {
                     self.problem(
                         Problem::new(&node.origin, format!("`{key}` has not exactly one source"))
@@ -39,10 +50,7 @@ impl Checker<'_> {
             }
         };
         if secret.expose().trim().is_empty() {
-            self.problem(
-                Problem::new(&node.origin, format!("`{key}` is empty"))
-                    .hint("a secret must have a value"),
-            );
+            self.problem(Problem::new(&node.origin, format!("`{key}` is empty")).hint(example));
             return None;
         }
         Some(secret)
@@ -56,7 +64,7 @@ impl Checker<'_> {
         match &node.value {
             Value::List(items) => {
                 for item in items {
-                    let secret = self.secret(item, "secret");
+                    let secret = self.secret(item, "session", "secret");
                     complete &= secret.is_some();
                     secrets.extend(secret.map(|secret| (secret, item.origin.clone())));
                 }
@@ -70,7 +78,7 @@ impl Checker<'_> {
                     .extend(parts.map(|part| (Secret::new(part.to_owned()), node.origin.clone())));
             }
             _ => {
-                let secret = self.secret(node, "secret")?;
+                let secret = self.secret(node, "session", "secret")?;
                 secrets.push((secret, node.origin.clone()));
             }
         }
@@ -93,7 +101,7 @@ impl Checker<'_> {
         complete.then(|| secrets.into_iter().map(|(secret, _)| secret).collect())
     }
 
-    fn secret_in_environment(&mut self, node: &Node, key: &str) -> Option<Secret> {
+    fn secret_in_environment(&mut self, node: &Node, whole_key: &str) -> Option<Secret> {
         let name = self.text(node, "env")?;
         if !is_variable_name(name) {
             self.problem(
@@ -107,7 +115,8 @@ impl Checker<'_> {
         }
         let message = format!("the environment has no {name}");
         if let Some(stand_in) = self.stand_in {
-            self.absent.push(format!("{key} is not checked: {message}"));
+            self.absent
+                .push(format!("{whole_key} is not checked: {message}"));
             return Some(stand_in.clone());
         }
         self.problem(
@@ -117,13 +126,13 @@ impl Checker<'_> {
         None
     }
 
-    fn secret_in_file(&mut self, node: &Node, key: &str) -> Option<Secret> {
+    fn secret_in_file(&mut self, node: &Node, whole_key: &str) -> Option<Secret> {
         let path = self.text(node, "file")?;
         let path = self.resolve(path, &node.origin);
         match fs::read_to_string(&path).map(Zeroizing::new) {
             Ok(content) => Some(Secret::new(content.trim().to_owned())),
             Err(error) => {
-                self.unreadable(node, key, &path, &error);
+                self.unreadable(node, whole_key, &path, &error);
                 self.stand_in.cloned()
             }
         }

@@ -57,7 +57,7 @@ impl Checker<'_> {
         let Some(node) = table.get("store") else {
             return Some(StoreConfig::Cookie);
         };
-        let text = self.secret(node, "store")?;
+        let text = self.sourced(node, "session", "store", STORES)?;
         if self.stands_in(&text) {
             return Some(StoreConfig::Cookie);
         }
@@ -71,10 +71,11 @@ impl Checker<'_> {
             }
         }
         let near = keys::nearest(text.expose(), ["cookie", "memory"]);
-        let hint = near.map_or_else(
-            || "\"cookie\", \"memory\" or an address such as \"redis://cache:6379\"".to_owned(),
-            |near| format!("did you mean \"{near}\"?"),
-        );
+        let hint = match (near, redis_address::nearest_scheme(text.expose())) {
+            (Some(near), _) => format!("did you mean \"{near}\"?"),
+            (None, Some(scheme)) => did_you_mean_scheme(scheme),
+            (None, None) => STORES.to_owned(),
+        };
         // Not the text itself: it may hold a password.
         self.problem(Problem::new(&node.origin, "unknown session store").hint(hint));
         None
@@ -88,7 +89,10 @@ impl Checker<'_> {
         let Some(node) = table.get("shared") else {
             return Ok(None);
         };
-        let text = self.secret(node, "shared").ok_or(Reported)?;
+        let example = "write shared = \"redis://cache:6379\"";
+        let text = self
+            .sourced(node, "session", "shared", example)
+            .ok_or(Reported)?;
         if self.stands_in(&text) {
             return Ok(None);
         }
@@ -97,8 +101,9 @@ impl Checker<'_> {
                 return self.redis(node, address).map(Some).ok_or(Reported);
             }
             (StoreConfig::Cookie, None) => {
+                let scheme = redis_address::nearest_scheme(text.expose());
                 Problem::new(&node.origin, "`shared` is an address of Redis")
-                    .hint("write shared = \"redis://cache:6379\"")
+                    .hint(scheme.map_or_else(|| example.to_owned(), did_you_mean_scheme))
             }
             (StoreConfig::Redis(_), _) => Problem::new(&node.origin, "`shared` has nothing to add")
                 .hint("the store is shared already; leave `shared` out"),
@@ -192,6 +197,14 @@ impl Checker<'_> {
         self.problem(problem);
         None
     }
+}
+
+/// What `store` can be.
+const STORES: &str = "\"cookie\", \"memory\" or an address such as \"redis://cache:6379\"";
+
+/// The scheme alone: what stands behind it may hold a password.
+fn did_you_mean_scheme(scheme: &str) -> String {
+    format!("did you mean \"{scheme}://…\"?")
 }
 
 /// RFC 6265bis §5.6 lets browsers cut longer lifetimes.

@@ -37,7 +37,7 @@ pub(in crate::provider) const KIND: Kind = Kind {
     closed: &[],
     logins_ignore_case: false,
     claims_by_hand: true,
-    secret: Secrecy::Optional,
+    secret: Secrecy::Usually,
     offers_logout: false,
     switch: Switch::Asks,
     revokes: true,

@@ -1,0 +1,61 @@
+//! Files that the configuration names.
+
+use std::{fs, path::Path};
+
+use super::{
+    tests::{environment, environment_of, root},
+    *,
+};
+
+#[test]
+fn secrets_are_read_from_files_beside_the_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sidegate.toml");
+    let source = fs::read_to_string(root().join("tests/config/good/smallest.toml")).unwrap();
+    fs::write(
+        &path,
+        source.replace(
+            "{ env = \"CLIENT_SECRET\" }",
+            "{ file = \"client.secret\" }",
+        ),
+    )
+    .unwrap();
+    let client_secret = folder.path().join("client.secret");
+
+    let missing = load(Some(&path), &environment()).unwrap_err().to_string();
+    assert!(missing.contains("there is no such file"), "{missing}");
+    fs::write(&client_secret, " \n").unwrap();
+    let empty = load(Some(&path), &environment()).unwrap_err().to_string();
+    assert!(empty.contains("`client_secret` is empty"), "{empty}");
+    fs::write(&client_secret, "hunter2\r\n").unwrap();
+    let loaded = load(Some(&path), &environment()).unwrap();
+    assert_eq!(
+        loaded.config.providers[0].client_secrets[0].expose(),
+        "hunter2"
+    );
+    assert!(!format!("{loaded:?}").contains("hunter"));
+}
+
+/// Both are named from the package's root, where tests run.
+#[test]
+fn a_missing_file_is_named_by_the_place_where_it_was_looked_for() {
+    let path = Path::new("tests/config/good/smallest.toml");
+    let variable = "SIDEGATE_PROVIDERS__CORP__CLIENT_SECRET__FILE";
+    let settings = environment_of(&[(variable, "no-such-file")]);
+    let told = load(Some(path), &settings).unwrap_err().to_string();
+    let place = root().join("no-such-file");
+    assert!(
+        told.contains(&format!("cannot read {}\n", place.display())),
+        "{told}"
+    );
+    assert!(told.contains("from the working directory"), "{told}");
+
+    let path = Path::new("tests/config/bad/session.toml");
+    let told = load(Some(path), &environment()).unwrap_err().to_string();
+    let place = root().join("tests/config/bad/no-such-file");
+    assert!(
+        told.contains(&format!("cannot read {}\n", place.display())),
+        "{told}"
+    );
+    assert!(told.contains("from the configuration's folder"), "{told}");
+}
