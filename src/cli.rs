@@ -5,9 +5,9 @@
 
 mod health;
 mod online;
+mod summary;
 
 use std::{
-    fmt::Write as _,
     io::{self, IsTerminal, Write},
     path::PathBuf,
     process::ExitCode,
@@ -18,10 +18,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     app,
-    config::{
-        self, Allow, Config, Environment, Loaded, RedisAddress, Report, SessionConfig, StoreConfig,
-        UpstreamAddress, redis_address,
-    },
+    config::{self, Config, Environment, Loaded, Report},
     demo,
     observe::log::{self, LogGuard},
     random,
@@ -273,73 +270,7 @@ fn sum_up(file: &ConfigFile, loaded: &Loaded) {
     for absent in &loaded.absent {
         complain(&format!("note: {absent}\n"));
     }
-    say(&summary(&file.name(), &loaded.config));
-}
-
-/// What the configuration comes to, and what is left to do: register the callbacks.
-/// Where sessions are kept.
-fn sessions_are(session: &SessionConfig) -> String {
-    let at = |redis: &RedisAddress| redis_address::names(&redis.nodes);
-    match (&session.store, &session.shared) {
-        (StoreConfig::Cookie, None) => "in the cookie".to_owned(),
-        (StoreConfig::Cookie, Some(redis)) => {
-            format!("in the cookie, shared through Redis at {}", at(redis))
-        }
-        (StoreConfig::Memory, _) => "in memory".to_owned(),
-        (StoreConfig::Redis(redis), _) => format!("in Redis at {}", at(redis)),
-    }
-}
-
-fn summary(name: &str, config: &Config) -> String {
-    let mut text = format!("ok: {name}\n");
-    let mut line = |key: &str, value: &str| {
-        _ = writeln!(text, "  {key:<10} {value}");
-    };
-    let listen: Vec<_> = config.listen.iter().map(ToString::to_string).collect();
-    line("listen", &listen.join(", "));
-    if let Some(admin) = &config.admin_listen {
-        line("admin", &admin.to_string());
-    }
-    let origin = config.public_url.url.origin().ascii_serialization();
-    line("public", &origin);
-    match &config.upstream {
-        UpstreamAddress::Network(uri) => line("upstream", uri.to_string().trim_end_matches('/')),
-        UpstreamAddress::Unix(path) => line("upstream", &format!("unix:{}", path.display())),
-    }
-    line("sessions", &sessions_are(&config.session));
-    for provider in &config.providers {
-        let who = match provider.allow {
-            Allow::Anyone => ", open to anyone who can sign in there",
-            Allow::Lists(_) => "",
-        };
-        line(
-            "provider",
-            &format!("{} ({}{who})", provider.name, provider.kind.name),
-        );
-    }
-    line(
-        "routes",
-        &match config.routes.len() {
-            0 => "none: every path asks for a session".to_owned(),
-            many => format!("{many}, then every path asks for a session"),
-        },
-    );
-    text.push_str("register as redirect URI:\n");
-    for provider in &config.providers {
-        let callback = format!("{origin}{}", provider.callback_path);
-        _ = writeln!(text, "  {:<10} {callback}", provider.name);
-    }
-    let mut comes_back = config.providers.iter().filter(|provider| {
-        provider.kind.offers_logout || provider.endpoint("end_session_url").is_some()
-    });
-    if let Some(first) = comes_back.next() {
-        text.push_str("register as post-logout redirect URI, where the provider has that:\n");
-        for provider in std::iter::once(first).chain(comes_back) {
-            let sign_out = format!("{origin}{}/sign_out", config.prefix);
-            _ = writeln!(text, "  {:<10} {sign_out}", provider.name);
-        }
-    }
-    text
+    say(&summary::summary(&file.name(), &loaded.config));
 }
 
 fn health(file: &ConfigFile, url: Option<&str>) -> Result<ExitCode, ExitCode> {
@@ -406,7 +337,7 @@ mod tests {
         fs::write(&file, &AFTER_HELP[from..to]).unwrap();
         let environment = [("CLIENT_SECRET".to_owned(), "s".to_owned())].into();
         let loaded = config::load(Some(&file), &environment).unwrap();
-        let text = summary("sidegate.toml", &loaded.config);
+        let text = summary::summary("sidegate.toml", &loaded.config);
         assert!(text.starts_with("ok: sidegate.toml\n"), "{text}");
         assert!(
             text.contains("https://app.example.com/oauth2/callback/corp\n"),

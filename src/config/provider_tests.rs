@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::*;
-use crate::provider::kind::KINDS;
+use crate::provider::kind::{KINDS, Kind};
 
 pub(super) fn loaded(providers: &str) -> Result<Loaded, String> {
     let folder = tempfile::tempdir().unwrap();

@@ -1,0 +1,73 @@
+//! What `check` says of a configuration that is right.
+
+use std::fmt::Write as _;
+
+use crate::config::{
+    Allow, Config, RedisAddress, SessionConfig, StoreConfig, UpstreamAddress, redis_address,
+};
+
+/// What the configuration comes to, and what is left to do: register the callbacks. `name` is the configuration's.
+pub(super) fn summary(name: &str, config: &Config) -> String {
+    let mut text = format!("ok: {name}\n");
+    let mut line = |key: &str, value: &str| {
+        _ = writeln!(text, "  {key:<10} {value}");
+    };
+    let listen: Vec<_> = config.listen.iter().map(ToString::to_string).collect();
+    line("listen", &listen.join(", "));
+    if let Some(admin) = &config.admin_listen {
+        line("admin", &admin.to_string());
+    }
+    let origin = config.public_url.url.origin().ascii_serialization();
+    line("public", &origin);
+    match &config.upstream {
+        UpstreamAddress::Network(uri) => line("upstream", uri.to_string().trim_end_matches('/')),
+        UpstreamAddress::Unix(path) => line("upstream", &format!("unix:{}", path.display())),
+    }
+    line("sessions", &sessions_are(&config.session));
+    for provider in &config.providers {
+        let who = match provider.allow {
+            Allow::Anyone => ", open to anyone who can sign in there",
+            Allow::Lists(_) => "",
+        };
+        line(
+            "provider",
+            &format!("{} ({}{who})", provider.name, provider.kind.name),
+        );
+    }
+    line(
+        "routes",
+        &match config.routes.len() {
+            0 => "none: every path asks for a session".to_owned(),
+            many => format!("{many}, then every path asks for a session"),
+        },
+    );
+    text.push_str("register as redirect URI:\n");
+    for provider in &config.providers {
+        let callback = format!("{origin}{}", provider.callback_path);
+        _ = writeln!(text, "  {:<10} {callback}", provider.name);
+    }
+    let mut comes_back = config.providers.iter().filter(|provider| {
+        provider.kind.offers_logout || provider.endpoint("end_session_url").is_some()
+    });
+    if let Some(first) = comes_back.next() {
+        text.push_str("register as post-logout redirect URI, where the provider has that:\n");
+        for provider in std::iter::once(first).chain(comes_back) {
+            let sign_out = format!("{origin}{}/sign_out", config.prefix);
+            _ = writeln!(text, "  {:<10} {sign_out}", provider.name);
+        }
+    }
+    text
+}
+
+/// Where sessions are kept.
+fn sessions_are(session: &SessionConfig) -> String {
+    let at = |redis: &RedisAddress| redis_address::names(&redis.nodes);
+    match (&session.store, &session.shared) {
+        (StoreConfig::Cookie, None) => "in the cookie".to_owned(),
+        (StoreConfig::Cookie, Some(redis)) => {
+            format!("in the cookie, shared through Redis at {}", at(redis))
+        }
+        (StoreConfig::Memory, _) => "in memory".to_owned(),
+        (StoreConfig::Redis(redis), _) => format!("in Redis at {}", at(redis)),
+    }
+}

@@ -1,0 +1,203 @@
+//! `[providers.NAME]`, checked.
+
+use std::collections::BTreeMap;
+
+use aws_lc_rs::digest;
+
+use super::Secret;
+use crate::provider::kind::Kind;
+
+/// `[providers.NAME]`
+#[derive(Debug)]
+pub struct ProviderConfig {
+    /// The table's name: part of the user's id and, unless set otherwise, of the callback's path.
+    pub name: String,
+    /// What the sign-in button says.
+    pub label: String,
+    /// What kind of provider.
+    pub kind: &'static Kind,
+    /// The kind's addresses by their keys, as configured, moved by `base_url`, or by default. `issuer` is
+    /// kept exactly as the provider writes it, trailing slash included.
+    pub endpoints: BTreeMap<&'static str, String>,
+    /// The client identifier (RFC 6749 §2.2).
+    pub client_id: String,
+    /// None for a public client; two while a secret is being replaced, tried in order.
+    pub client_secrets: Vec<Secret>,
+    /// How the client proves itself, where the operator says so.
+    pub client_authentication: Option<ClientAuthentication>,
+    /// What is asked for.
+    pub scopes: Vec<String>,
+    /// Further parameters of the authorization request.
+    pub authorize_params: Vec<(String, String)>,
+    /// The path that the provider sends browsers back to, below the public origin: `PREFIX/callback/NAME`,
+    /// or what the operator has registered.
+    pub callback_path: String,
+    /// Where things stand in the provider's answer, where the operator says so.
+    pub claims: ClaimPaths,
+    /// Whether sessions are renewed at the provider while they last, where it gives a refresh token.
+    pub refresh: bool,
+    /// Whether the provider is asked to take tokens back at sign-out.
+    pub revoke: bool,
+    /// Whether the provider's word through browsers (OpenID Connect Front-Channel Logout 1.0) ends sessions here.
+    pub frontchannel_logout: bool,
+    /// Who may pass.
+    pub allow: Allow,
+    /// What somebody who may not pass reads, in the operator's words.
+    pub deny_message: Option<String>,
+}
+
+impl ProviderConfig {
+    /// The address of one of the kind's endpoints.
+    pub fn endpoint(&self, key: &str) -> Option<&str> {
+        self.endpoints.get(key).map(String::as_str)
+    }
+
+    /// Names what this table means beside its name: the kind, its addresses, the client and where the subject
+    /// stands. A session that was made under another meaning is of somebody else who happens to have the
+    /// same name.
+    pub fn fingerprint(&self) -> [u8; 8] {
+        let mut context = digest::Context::new(&digest::SHA256);
+        // Where tokens are taken back says nothing of who somebody is.
+        let mut endpoints = self.endpoints.clone();
+        endpoints.remove("revocation_url");
+        let endpoints = endpoints.iter();
+        let endpoints = endpoints.flat_map(|(key, address)| [*key, address.as_str()]);
+        let parts = [self.kind.name, self.client_id.as_str()];
+        let subject = self.claims.subject.as_deref();
+        for part in parts.into_iter().chain(endpoints).chain(subject) {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part.as_bytes());
+        }
+        let digest = context.finish();
+        let first = digest.as_ref().first_chunk();
+        *first.expect("SHA-256 has 32 bytes")
+    }
+}
+
+/// How a client proves itself to the token endpoint (RFC 6749 §2.3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuthentication {
+    /// The `Authorization` header.
+    Basic,
+    /// Parameters of the body, for providers that do not decode the header as the standard says.
+    Post,
+}
+
+/// `claims = { subject, user, email, email_verified, name, picture, groups }`: where these stand in the
+/// provider's answer, keys and list indices joined by dots. What is not said is where the kind has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClaimPaths {
+    /// The stable id.
+    pub subject: Option<String>,
+    /// The login name.
+    pub user: Option<String>,
+    /// The address.
+    pub email: Option<String>,
+    /// Whether the provider vouches for the address.
+    pub email_verified: Option<String>,
+    /// The full name.
+    pub name: Option<String>,
+    /// The picture's address.
+    pub picture: Option<String>,
+    /// The groups.
+    pub groups: Option<String>,
+}
+
+/// `allow`: who of a provider's users may pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Allow {
+    /// `allow = "anyone"`: whoever the provider lets sign in.
+    Anyone,
+    /// Whoever fits each list that is given; an identity fits a list by one entry. Never empty.
+    Lists(Vec<AllowList>),
+}
+
+impl Allow {
+    /// The lists; none where anyone may pass.
+    pub fn lists(&self) -> &[AllowList] {
+        match self {
+            Self::Anyone => &[],
+            Self::Lists(lists) => lists,
+        }
+    }
+}
+
+/// One list of `allow`. Never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AllowList {
+    /// `emails`, `domains`, `users`, `groups`, `orgs`, …, or `claims.` and a path.
+    pub key: String,
+    /// What one of must fit. In lower case where the list ignores case.
+    pub entries: Vec<String>,
+    /// Whether names that differ by case alone are one name.
+    pub ignores_case: bool,
+}
+
+impl AllowList {
+    /// Whether the list of that key names what ignores case wherever it comes from. Login names are not
+    /// among it: that is for each kind to say.
+    pub(super) fn always_ignores_case(key: &str) -> bool {
+        matches!(
+            key,
+            "domains" | "hosted_domains" | "orgs" | "teams" | "tenants"
+        )
+    }
+}
+
+#[cfg(test)]
+impl ProviderConfig {
+    /// An OpenID provider that anyone may use; tests change what they are about.
+    pub(crate) fn for_test(name: &str, issuer: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            label: name.to_owned(),
+            kind: crate::provider::kind::find("oidc").expect("a kind"),
+            endpoints: [("issuer", issuer.to_owned())].into(),
+            client_id: "us".to_owned(),
+            client_secrets: Vec::new(),
+            client_authentication: None,
+            scopes: vec!["openid".to_owned()],
+            authorize_params: Vec::new(),
+            callback_path: format!("/oauth2/callback/{name}"),
+            claims: ClaimPaths::default(),
+            allow: Allow::Anyone,
+            deny_message: None,
+            refresh: true,
+            revoke: true,
+            frontchannel_logout: false,
+        }
+    }
+}
+
+#[cfg(test)]
+impl Allow {
+    /// `allow = { KEY = [ENTRY, …], … }`
+    pub(crate) fn for_test(lists: &[(&str, &[&str])]) -> Self {
+        let list = |(key, entries): &(&str, &[&str])| AllowList {
+            key: (*key).to_owned(),
+            entries: entries.iter().map(ToString::to_string).collect(),
+            ignores_case: AllowList::always_ignores_case(key),
+        };
+        Self::Lists(lists.iter().map(list).collect())
+    }
+
+    /// The same as a provider of `kind` has them.
+    pub(crate) fn for_kind(kind: &Kind, lists: &[(&str, &[&str])]) -> Self {
+        let allow = Self::for_test(lists);
+        if kind.logins_ignore_case {
+            allow.with_caseless("users")
+        } else {
+            allow
+        }
+    }
+
+    /// The same, but the list `key` is compared without regard to case.
+    pub(crate) fn with_caseless(mut self, key: &str) -> Self {
+        if let Self::Lists(lists) = &mut self {
+            for list in lists.iter_mut().filter(|list| list.key == key) {
+                list.ignores_case = true;
+            }
+        }
+        self
+    }
+}
