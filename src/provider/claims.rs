@@ -292,8 +292,6 @@ const MAX_GROUP_BYTES: usize = 6 * 1024;
 const MAX_KEPT: usize = 16;
 
 #[cfg(test)]
-#[path = "claims_address_tests.rs"]
 mod address_tests;
 #[cfg(test)]
-#[path = "claims_tests.rs"]
 mod tests;

@@ -331,5 +331,4 @@ const MAX_HEAD: usize = 64 * 1024;
 const MAX_ADDRESSES: usize = 4;
 
 #[cfg(test)]
-#[path = "http_tests.rs"]
 mod tests;

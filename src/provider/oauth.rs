@@ -443,5 +443,4 @@ impl std::fmt::Debug for FurtherFields {
 impl ExtraTokenFields for FurtherFields {}
 
 #[cfg(test)]
-#[path = "oauth_tests.rs"]
 mod tests;

@@ -149,5 +149,4 @@ fn is_group(entry: &str) -> bool {
 }
 
 #[cfg(test)]
-#[path = "google_tests.rs"]
 mod tests;

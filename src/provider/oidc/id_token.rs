@@ -135,5 +135,4 @@ fn check_access_token(
 }
 
 #[cfg(test)]
-#[path = "id_token_tests.rs"]
 mod tests;

@@ -186,5 +186,4 @@ fn check(config: &ProviderConfig) -> Vec<Objection> {
 }
 
 #[cfg(test)]
-#[path = "microsoft_tests.rs"]
 mod tests;

@@ -228,5 +228,4 @@ const MAX_PAGES: usize = 10;
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
-#[path = "api_tests.rs"]
 mod tests;

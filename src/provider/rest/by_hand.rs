@@ -118,5 +118,4 @@ impl Directory for Userinfo {
 }
 
 #[cfg(test)]
-#[path = "by_hand_tests.rs"]
 mod tests;

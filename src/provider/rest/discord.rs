@@ -163,5 +163,4 @@ fn avatar(claims: &Map<String, Value>) -> Option<String> {
 const MAX_GUILDS: usize = 200;
 
 #[cfg(test)]
-#[path = "discord_tests.rs"]
 mod tests;

@@ -187,5 +187,4 @@ fn fault(reply: &Reply) -> Option<ProviderError> {
 }
 
 #[cfg(test)]
-#[path = "facebook_tests.rs"]
 mod tests;

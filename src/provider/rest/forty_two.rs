@@ -197,5 +197,4 @@ const LIMITS: &[Limit] = &[
 ];
 
 #[cfg(test)]
-#[path = "forty_two_tests.rs"]
 mod tests;

@@ -280,5 +280,4 @@ fn fault(reply: &Reply) -> Option<ProviderError> {
 }
 
 #[cfg(test)]
-#[path = "github_tests.rs"]
 mod tests;
