@@ -3,17 +3,14 @@
 //! The `oauth2` crate writes the requests and reads the answers; between it and the network stands
 //! [`token_answer`](super::token_answer), so that a provider's way of spelling things never reaches it.
 
+mod revocation;
+
 use std::{
     borrow::Cow,
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use http::{
-    HeaderValue, Request, StatusCode,
-    header::{AUTHORIZATION, CONTENT_TYPE},
-};
 use oauth2::{
     AuthType, AuthUrl, AuthorizationCode, Client, ClientId, ClientSecret, CsrfToken,
     ExtraTokenFields, PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError, Scope,
@@ -25,16 +22,16 @@ use oauth2::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use url::{Url, form_urlencoded};
+use url::Url;
 
+pub(super) use self::revocation::{basic, send_revocation};
 use super::{
     AuthorizeRequest, Call, CodeGrant, GrantTokens, HttpClient, ProviderError,
-    http::HttpError,
     secret_end::SecretEnd,
     token_answer::{TokenRefusal, normalise},
 };
 pub(super) use crate::config::ClientAuthentication;
-use crate::{clock::Timestamp, config::ProviderConfig, session::Tokens, text::Text};
+use crate::{clock::Timestamp, config::ProviderConfig, text::Text};
 
 /// This gate as a client of one provider.
 pub(super) struct OAuthClient {
@@ -198,47 +195,6 @@ impl OAuthClient {
         outcome
     }
 
-    /// Takes tokens back (RFC 7009 §2.1): the refresh token, with which the others go, or else the access token. (The
-    /// crate's own request is for https alone, which loopback is not.)
-    pub(super) async fn revoke(
-        &self,
-        http: &HttpClient,
-        endpoint: &TokenEndpoint<'_>,
-        tokens: &Tokens,
-    ) -> Result<(), ProviderError> {
-        let (hint, token) = match (&tokens.refresh, &tokens.access) {
-            (Some(token), _) => ("refresh_token", token),
-            (None, Some(token)) => ("access_token", token),
-            (None, None) => return Ok(()),
-        };
-        send_revocation(http, self.revocation(endpoint, token, hint)).await
-    }
-
-    fn revocation(
-        &self,
-        endpoint: &TokenEndpoint<'_>,
-        token: &str,
-        hint: &str,
-    ) -> http::Result<Request<Bytes>> {
-        let mut form = form_urlencoded::Serializer::new(String::new());
-        form.append_pair("token", token)
-            .append_pair("token_type_hint", hint);
-        let mut request = Request::post(endpoint.url.as_str())
-            .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
-        match (self.secret(), endpoint.authentication) {
-            (Some(secret), ClientAuthentication::Basic) => {
-                request = request.header(AUTHORIZATION, basic(&self.id, secret));
-            }
-            (secret, _) => {
-                form.append_pair("client_id", &self.id);
-                if let Some(secret) = secret {
-                    form.append_pair("client_secret", secret);
-                }
-            }
-        }
-        request.body(Bytes::from(form.finish()))
-    }
-
     async fn spend_as(
         &self,
         secret: usize,
@@ -293,40 +249,6 @@ impl OAuthClient {
             expires: answer.expires_in().map(|life| now.after(life)),
         })
     }
-}
-
-/// Sends a request that takes a token back. One that is not known any more is as good as taken back (RFC 7009 §2.2);
-/// Google and GitHub say so by an error.
-pub(super) async fn send_revocation(
-    http: &HttpClient,
-    request: http::Result<Request<Bytes>>,
-) -> Result<(), ProviderError> {
-    let failed = |error| ProviderError::Http {
-        call: Call::Revocation,
-        error,
-    };
-    let request = request.map_err(|_| failed(HttpError::ForbiddenUrl))?;
-    let response = http.send(request).await.map_err(failed)?;
-    let is_unknown = || {
-        let error = serde_json::from_slice::<Value>(response.body()).ok();
-        error.is_some_and(|error| error.get("error") == Some(&Value::from("invalid_token")))
-    };
-    match response.status() {
-        status if status.is_success() => Ok(()),
-        StatusCode::NOT_FOUND | StatusCode::UNPROCESSABLE_ENTITY => Ok(()),
-        StatusCode::BAD_REQUEST if is_unknown() => Ok(()),
-        status => Err(failed(HttpError::Status(status))),
-    }
-}
-
-/// RFC 6749 §2.3.1: both are encoded as in a form first.
-pub(super) fn basic(id: &str, secret: &str) -> HeaderValue {
-    let encode =
-        |text: &str| -> String { form_urlencoded::byte_serialize(text.as_bytes()).collect() };
-    let pair = STANDARD.encode(format!("{}:{}", encode(id), encode(secret)));
-    let mut value = HeaderValue::try_from(format!("Basic {pair}")).expect("base64 is header text");
-    value.set_sensitive(true);
-    value
 }
 
 /// `url` with the operator's parameters. What the login itself says there stands: a parameter twice is an

@@ -2,6 +2,9 @@ use std::collections::HashMap;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
+use http::StatusCode;
+use url::form_urlencoded;
+
 use super::*;
 use crate::{
     clock::Timestamp,
