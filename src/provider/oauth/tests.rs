@@ -1,7 +1,6 @@
 use std::collections::HashMap;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-
 use http::StatusCode;
 use url::form_urlencoded;
 
