@@ -12,7 +12,6 @@ mod allow_lists;
 mod answers;
 mod check_online;
 mod command_line;
-mod command_line_start;
 mod connections;
 mod deploy;
 mod endpoints;
