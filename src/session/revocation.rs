@@ -305,6 +305,11 @@ impl Revocations {
         self.any.load(Ordering::Acquire) && self.has_revoked_mark(&Mark::of(session))
     }
 
+    /// Whether the session of this id was ended by itself; whether with others, its record has to say.
+    pub fn has_revoked_id(&self, id: &[u8; 16]) -> bool {
+        self.any.load(Ordering::Acquire) && self.vouched.contains_key(&Target::Session(*id))
+    }
+
     /// Whether the session of this mark is over.
     pub fn has_revoked_mark(&self, mark: &Mark) -> bool {
         let everybody = self.everybody.not_before.load(Ordering::Relaxed);

@@ -48,6 +48,10 @@ impl Sessions {
         else {
             return Ok(None);
         };
+        // Known without asking, and so without a way to have Redis asked again and again.
+        if self.revocations.has_revoked_id(ticket.id()) {
+            return Ok(None);
+        }
         let found = store.load(ticket.id(), now).await?;
         Ok(found.and_then(|found| open_record(ticket, &found.record.sealed, found.seen_at)))
     }

@@ -214,6 +214,20 @@ async fn a_redis_that_forgets_ends_sessions_and_opens_nothing() {
     assert_eq!(status(&ada).await, StatusCode::OK);
 }
 
+/// A copy of a cookie that was signed out is nobody's at once, and Redis is not asked for it.
+#[tokio::test]
+async fn who_signed_out_is_nobody_even_without_redis() {
+    let mut redis = RedisServer::start().await;
+    let street = Street::new().await;
+    let house = &street.houses(&store(&redis), 1).await[0];
+    let ada = street.signed_in(house, "ada-1815").await;
+    let copy = house.browser();
+    copy.plant("sidegate", &ada.cookie("sidegate").expect("a session"));
+    ada.fetch(Method::POST, "/oauth2/sign_out").send().await;
+    redis.kill();
+    assert_eq!(status(&copy).await, StatusCode::UNAUTHORIZED);
+}
+
 pub(super) fn assert_no_secret(houses: &[House]) {
     for house in houses {
         let log = house.process.log();
