@@ -8,9 +8,10 @@
 use std::collections::BTreeMap;
 
 use super::{
-    keys::{self, Key, Names, ROOT, SECRET_SOURCE, Shape},
+    keys::{Key, Names, ROOT, SECRET_SOURCE, Shape},
     raw::{Node, Origin, Value},
     report::{Problem, Problems},
+    spelling,
 };
 
 /// The environment as it was when the process began.
@@ -350,7 +351,7 @@ impl Variable<'_> {
                 ));
             }
         }
-        if let Some(nearest) = keys::nearest(first, names()) {
+        if let Some(nearest) = spelling::nearest(first, names()) {
             let mut meant = vec![nearest.to_owned()];
             meant.extend_from_slice(&path[1..]);
             let meant = meant.join("__").to_ascii_uppercase();

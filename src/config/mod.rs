@@ -22,6 +22,7 @@ mod report;
 mod secret;
 #[cfg(test)]
 mod session_tests;
+mod spelling;
 #[cfg(test)]
 mod tests;
 mod twice;

@@ -6,7 +6,7 @@
 
 use percent_encoding::percent_decode_str;
 
-use super::{Secret, keys};
+use super::{Secret, spelling};
 
 /// Where Redis is.
 #[derive(Clone, Debug)]
@@ -81,7 +81,7 @@ const SCHEMES: [&str; 12] = [
 /// The scheme that was likely meant by what stands before the first colon, where [`parse`] knows none.
 pub(super) fn nearest_scheme(text: &str) -> Option<&'static str> {
     let (scheme, _) = text.trim().split_once(':')?;
-    keys::nearest(scheme, SCHEMES)
+    spelling::nearest(scheme, SCHEMES)
 }
 
 fn parse_rest(kind: &str, tls: bool, rest: &str) -> Result<RedisAddress, Fault> {

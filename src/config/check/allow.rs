@@ -2,9 +2,10 @@
 
 use super::{
     super::{
-        Allow, AllowList, keys,
+        Allow, AllowList,
         raw::{Node, Origin, Value},
         report::Problem,
+        spelling,
     },
     Checker,
     provider::foreign,
@@ -228,7 +229,7 @@ fn one_of_the_known(entry: String, key: &str, kind: Option<&Kind>) -> Result<Str
         return Ok(entry);
     }
     Err(
-        match (keys::nearest(&entry, values.iter().copied()), values) {
+        match (spelling::nearest(&entry, values.iter().copied()), values) {
             (Some(nearest), _) => format!("did you mean \"{nearest}\"?"),
             (None, [yes, no]) => format!("it is {yes} or {no}"),
             (None, _) => format!(

@@ -4,9 +4,10 @@ use http::HeaderName;
 
 use super::{
     super::{
-        HeaderSource, HeadersConfig, keys,
+        HeaderSource, HeadersConfig,
         raw::{Node, Value},
         report::Problem,
+        spelling,
     },
     Checker,
     request::is_claim_path,
@@ -45,7 +46,7 @@ impl Checker<'_> {
             ),
             _ => Problem::new(&node.origin, format!("there is no preset \"{text}\"")),
         };
-        let hint = match keys::nearest(text, ["sidegate", "none"]) {
+        let hint = match spelling::nearest(text, ["sidegate", "none"]) {
             Some(nearest) => format!("did you mean \"{nearest}\"?"),
             None => "\"sidegate\" or \"none\"; `set` adds names of your own".to_owned(),
         };
@@ -196,7 +197,7 @@ fn header_source(text: &str, entry: &Node) -> Result<HeaderSource, Problem> {
         };
     }
     let names: Vec<&str> = SOURCES.iter().map(|(name, _)| *name).collect();
-    Err(match keys::nearest(text, names.iter().copied()) {
+    Err(match spelling::nearest(text, names.iter().copied()) {
         Some(nearest) => problem.hint(format!("did you mean \"{nearest}\"?")),
         None => problem.hint(format!("one of {}, or \"claims.…\"", names.join(", "))),
     })

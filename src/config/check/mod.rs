@@ -24,6 +24,7 @@ use super::{
     keys,
     raw::{Node, Origin},
     report::{Problem, Problems},
+    spelling,
 };
 use crate::{
     listen::tls,
@@ -207,7 +208,7 @@ impl<'a> Checker<'a> {
                     .hint("a level such as \"info\", or \"warn,sidegate=debug\"")
             }
             Err(Flaw::Word(word)) => {
-                let hint = match keys::nearest(&word, LEVELS) {
+                let hint = match spelling::nearest(&word, LEVELS) {
                     Some(level) => format!("did you mean \"{level}\"?"),
                     None => format!(
                         "one of {}; or pairs like \"warn,sidegate=debug\"",

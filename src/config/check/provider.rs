@@ -6,6 +6,7 @@ use super::{
         ClientAuthentication, ProviderConfig, Secret, keys,
         raw::{Node, Origin, Value},
         report::Problem,
+        spelling,
     },
     Checker, Reported,
 };
@@ -173,7 +174,7 @@ impl Checker<'_> {
         } else {
             Problem::new(origin, format!("`type` is missing, and \"{name}\" is none"))
         };
-        let hint = match keys::nearest(kind, KINDS.iter().map(|kind| kind.name)) {
+        let hint = match spelling::nearest(kind, KINDS.iter().map(|kind| kind.name)) {
             Some(nearest) if is_written => format!("did you mean \"{nearest}\"?"),
             Some(nearest) => format!("did you mean type = \"{nearest}\"?"),
             None => format!(

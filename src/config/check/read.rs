@@ -12,6 +12,7 @@ use super::{
         duration, keys,
         raw::{Node, Origin, Value},
         report::Problem,
+        spelling,
     },
     Checker,
 };
@@ -43,7 +44,7 @@ impl Checker<'_> {
     /// Whether a table has another key in the place of `key`: whoever mistyped it has been told so.
     pub(super) fn is_mistyped(&self, table: &Node, key: &str) -> bool {
         table.entries().iter().any(|(name, entry)| {
-            self.problems.point_at(&entry.key_origin) && keys::nearest(name, [key]).is_some()
+            self.problems.point_at(&entry.key_origin) && spelling::nearest(name, [key]).is_some()
         })
     }
 

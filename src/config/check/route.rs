@@ -4,9 +4,10 @@ use http::Method;
 
 use super::{
     super::{
-        Access, RouteConfig, keys,
+        Access, RouteConfig,
         raw::{Node, Origin, Value},
         report::Problem,
+        spelling,
     },
     Checker, regex,
 };
@@ -140,7 +141,7 @@ impl Checker<'_> {
             ),
             _ => Problem::new(&node.origin, format!("there is no access \"{text}\"")),
         };
-        let hint = match keys::nearest(text, ["public", "login", "deny"]) {
+        let hint = match spelling::nearest(text, ["public", "login", "deny"]) {
             Some(nearest) => format!("did you mean \"{nearest}\"?"),
             None => {
                 "\"public\" asks nothing, \"login\" a session, \"deny\" lets nobody pass".to_owned()

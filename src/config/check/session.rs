@@ -6,10 +6,11 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{
     super::{
-        RedisAddress, Secret, SessionConfig, StoreConfig, keys,
+        RedisAddress, Secret, SessionConfig, StoreConfig,
         raw::{Node, Origin},
         redis_address,
         report::Problem,
+        spelling,
     },
     Checker, Reported,
 };
@@ -70,7 +71,7 @@ impl Checker<'_> {
                 }
             }
         }
-        let near = keys::nearest(text.expose(), ["cookie", "memory"]);
+        let near = spelling::nearest(text.expose(), ["cookie", "memory"]);
         let hint = match (near, redis_address::nearest_scheme(text.expose())) {
             (Some(near), _) => format!("did you mean \"{near}\"?"),
             (None, Some(scheme)) => did_you_mean_scheme(scheme),
