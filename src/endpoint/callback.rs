@@ -11,9 +11,8 @@ use crate::{
     clean::CleanRequest,
     clock,
     gate::Gate,
-    login::{Callback, Finished, LoginError, LoginOptions, StartAgain},
+    login::{Callback, Finished, LoginError, LoginOptions, SessionRandom, StartAgain},
     observe::Record,
-    random,
     session::directory::Sighting,
 };
 
@@ -35,34 +34,41 @@ pub(super) async fn serve(
         session: visit.session.as_ref(),
         client: request.client.address,
         arrived: Instant::now(),
+        revocations,
     };
-    let (mut session, id_token, return_to) =
-        match gate.logins.finish(&callback, now, random::bytes()).await {
-            Ok(Finished::SignedIn {
-                session,
-                id_token_for_hint,
-                return_to,
-            }) => (session, id_token_for_hint, return_to),
-            // The back button or a reload: the code is spent, its session is here.
-            Ok(Finished::AlreadySignedIn { return_to }) => {
-                return Ok(reply::redirect(StatusCode::FOUND, return_to.as_str()));
-            }
-            Err(LoginError::OtherBrowser(again)) if may_begin_anew(&callback, request, &again) => {
-                return begin_anew(gate, request, &again, record).await;
-            }
-            Err(error) => return Err(error.into()),
-        };
-    record.note_identity(Some(&session.identity));
-    let now = gate
+    let (signed_in, return_to) = match gate
+        .logins
+        .finish(&callback, now, SessionRandom::draw())
+        .await
+    {
+        Ok(Finished::SignedIn {
+            signed_in,
+            return_to,
+        }) => (signed_in, return_to),
+        // The back button or a reload: the code is spent, its session is here.
+        Ok(Finished::AlreadySignedIn { return_to }) => {
+            return Ok(reply::redirect(StatusCode::FOUND, return_to.as_str()));
+        }
+        Err(LoginError::OtherBrowser(again)) if may_begin_anew(&callback, request, &again) => {
+            return begin_anew(gate, request, &again, record).await;
+        }
+        Err(error) => return Err(error.into()),
+    };
+    record.note_identity(Some(&signed_in.session.identity));
+    let session = signed_in.session.clone();
+    let (session, now) = gate
         .sessions
-        .outlast_revocations(revocations, &mut session, now)
+        .outlast_revocations(signed_in.revocations, session, now)
         .await;
-    let cookies = gate.sessions.begin(&session, &visit, now).await?;
+    let cookies = gate
+        .sessions
+        .begin(&session, signed_in.record_key, &visit, now)
+        .await?;
     let begun = Sighting::of(&session, headers, request.client.address, now);
     gate.presence.begin(&begun, visit.session.as_ref()).await;
     let hint = gate
         .sessions
-        .write_logout_hint(&session.identity.provider, id_token.as_deref());
+        .write_logout_hint(&session.identity.provider, signed_in.id_token.as_deref());
     let mut response = reply::redirect(StatusCode::FOUND, return_to.as_str());
     // Where there is nothing to choose, there is nothing to remember.
     let choice = match gate.site.only_provider() {

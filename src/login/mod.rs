@@ -23,13 +23,14 @@ use url::Url;
 
 use self::{
     callback::CallbackQuery,
-    redemption::{Redemptions, SignedIn},
+    redemption::Redemptions,
     return_to::{ReturnRules, ReturnTo},
     throttle::Throttle,
     transaction::{Browser, LoginSecrets, Transaction, pkce_challenge},
 };
 pub use self::{
     error::{Fault, LoginError, StartAgain},
+    redemption::SignedIn,
     transaction::LoginOptions,
 };
 use crate::{
@@ -42,7 +43,6 @@ use crate::{
     },
     random,
     session::{KeepTokens, Session, seal::KeyRing},
-    text::Text,
 };
 
 /// Begins and ends logins.
@@ -78,6 +78,24 @@ impl LoginRandom {
     }
 }
 
+/// Fresh random bytes for the session that a login comes to.
+pub struct SessionRandom {
+    /// The session's id.
+    pub id: [u8; 16],
+    /// Seals its record.
+    pub record_key: [u8; 16],
+}
+
+impl SessionRandom {
+    /// From the operating system.
+    pub fn draw() -> Self {
+        Self {
+            id: random::bytes(),
+            record_key: random::bytes(),
+        }
+    }
+}
+
 /// A login under way.
 pub struct Begun {
     /// Where the browser goes: the provider.
@@ -91,10 +109,8 @@ pub struct Begun {
 pub enum Finished {
     /// Somebody signed in.
     SignedIn {
-        /// New, not yet in any cookie.
-        session: Box<Session>,
-        /// For `id_token_hint` at logout.
-        id_token_for_hint: Option<Text>,
+        /// Who, and their session.
+        signed_in: Arc<SignedIn>,
         /// Where the browser goes.
         return_to: ReturnTo,
     },
@@ -144,6 +160,8 @@ pub struct Callback<'a> {
     pub client: Option<IpAddr>,
     /// When it came.
     pub arrived: Instant,
+    /// How many revocations were known by then.
+    pub revocations: u64,
 }
 
 impl Logins {
@@ -217,14 +235,14 @@ impl Logins {
         &self.tally
     }
 
-    /// Takes a browser back. `session_id` must be fresh random bytes.
+    /// Takes a browser back.
     pub async fn finish(
         &self,
         callback: &Callback<'_>,
         now: Timestamp,
-        session_id: [u8; 16],
+        random: SessionRandom,
     ) -> Result<Finished, LoginError> {
-        let finished = self.take_back(callback, now, session_id).await;
+        let finished = self.take_back(callback, now, random).await;
         if let Some(outcome) = outcome(&finished) {
             self.tally.count(callback.provider, outcome);
         }
@@ -235,7 +253,7 @@ impl Logins {
         &self,
         callback: &Callback<'_>,
         now: Timestamp,
-        session_id: [u8; 16],
+        random: SessionRandom,
     ) -> Result<Finished, LoginError> {
         let provider = self
             .providers
@@ -295,13 +313,14 @@ impl Logins {
             code: code.clone().into_owned(),
             redirect_uri: self.redirect_uri(provider.profile()),
             secrets: transaction.secrets(&self.keys, Some(key), &browser),
-            session_id,
+            random,
             login_id: transaction.id,
             keep: self.keep,
             again: again.clone(),
             now,
             client: callback.client,
             throttle: self.throttle.clone(),
+            revocations: callback.revocations,
         };
         let outcome = self
             .redemptions
@@ -310,10 +329,8 @@ impl Logins {
         let Some(outcome) = outcome else {
             return signed_in_elsewhere().ok_or_else(|| LoginError::Spent(again.clone()));
         };
-        let signed_in = outcome?;
         Ok(Finished::SignedIn {
-            session: Box::new(signed_in.session.clone()),
-            id_token_for_hint: signed_in.id_token.clone(),
+            signed_in: outcome?,
             return_to: again.return_to.clone(),
         })
     }
@@ -368,13 +385,14 @@ struct RedemptionOfCode {
     code: String,
     redirect_uri: Url,
     secrets: LoginSecrets,
-    session_id: [u8; 16],
+    random: SessionRandom,
     login_id: [u8; 16],
     keep: KeepTokens,
     again: StartAgain,
     now: Timestamp,
     client: Option<IpAddr>,
     throttle: Arc<Throttle>,
+    revocations: u64,
 }
 
 impl RedemptionOfCode {
@@ -408,17 +426,22 @@ impl RedemptionOfCode {
 
     fn signed_in(&self, grant: Grant) -> SignedIn {
         let id_token = grant.tokens.id.clone();
-        let begun = Session::begin(self.session_id, self.login_id, self.now, grant.identity);
+        let begun = Session::begin(self.random.id, self.login_id, self.now, grant.identity);
         let profile = self.provider.profile();
         let session = Session {
             provider_fingerprint: profile.fingerprint,
             tokens: self
                 .keep
-                .of_grant(grant.tokens, profile.refresh, self.now, self.session_id[0]),
+                .of_grant(grant.tokens, profile.refresh, self.now, self.random.id[0]),
             provider_session: grant.provider_session,
             ..begun
         };
-        SignedIn { session, id_token }
+        SignedIn {
+            session,
+            record_key: self.random.record_key,
+            id_token,
+            revocations: self.revocations,
+        }
     }
 }
 

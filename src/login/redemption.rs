@@ -13,11 +13,16 @@ use super::{
 };
 use crate::{session::Session, text::Text};
 
-/// What a redeemed code was worth.
-#[derive(Clone)]
-pub(super) struct SignedIn {
-    pub(super) session: Session,
-    pub(super) id_token: Option<Text>,
+/// What a login came to: the same for a reload, or a second tab with the same callback.
+pub struct SignedIn {
+    /// New, not yet in any cookie.
+    pub session: Session,
+    /// Seals the session's record where there is a store, so that each cookie that this login gives opens it.
+    pub record_key: [u8; 16],
+    /// For `id_token_hint` at logout.
+    pub id_token: Option<Text>,
+    /// How many revocations were known when the code came first. One that came later may be meant for this login.
+    pub revocations: u64,
 }
 
 type Outcome = Result<Arc<SignedIn>, LoginError>;

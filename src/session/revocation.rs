@@ -216,6 +216,10 @@ impl Revocations {
     /// Ends sessions, here at once and elsewhere as soon as the feed gets there.
     pub fn revoke(&self, revocation: Revocation) {
         let is_new = self.learn(revocation);
+        // The second within one second changes nothing, but it may be meant for a login that began between the two.
+        if !is_new && !matches!(revocation.target, Target::Session(_)) {
+            self.everybody.changed();
+        }
         // What is covered here need not be elsewhere.
         if (is_new || self.everybody.covers(revocation.not_before))
             && let Some([feed, _]) = self.feeds.get()
@@ -326,7 +330,7 @@ impl Revocations {
             || began_by(self.unsigned.get(&provider_session))
     }
 
-    /// Changes whenever something was revoked.
+    /// Counts revocations.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.everybody.count.subscribe()
     }

@@ -226,30 +226,39 @@ impl Sessions {
         visit
     }
 
-    /// Lets a session that is about to begin begin after the revocations that there were when its browser came back, `known` in
-    /// number, and says when that is. Times are whole seconds and a revocation counts to the end of its own: without
+    /// Lets a session that is about to begin begin after the revocations that there were when its login came back,
+    /// `known` in number, and says when that is. Times are whole seconds and a revocation counts to the end of its own: without
     /// this, who is signed out could not sign in again at once. One that came later may be meant for this login, and ends it.
     pub async fn outlast_revocations(
         &self,
         known: u64,
-        session: &mut Session,
+        session: Session,
         now: Timestamp,
-    ) -> Timestamp {
-        let is_of_before = *self.revocations.changes().borrow() == known;
-        if !is_of_before || !self.revocations.has_revoked(session) {
-            return now;
+    ) -> (Session, Timestamp) {
+        let changes = self.revocations.changes();
+        let is_latest = || *changes.borrow() == known;
+        if !is_latest() || !self.revocations.has_revoked(&session) {
+            return (session, now);
         }
         sleep(Duration::from_secs(1)).await;
         let now = clock::now();
-        (session.created_at, session.seen_at) = (now, now);
-        now
+        if !is_latest() {
+            return (session, now);
+        }
+        let session = Session {
+            created_at: now,
+            seen_at: now,
+            ..session
+        };
+        (session, now)
     }
 
-    /// Keeps a session that has just begun, in the place of the one that `visit` came with. Gives the `Set-Cookie`
-    /// values; they expire every stale sibling that came.
+    /// Keeps a session that has just begun, in the place of the one that `visit` came with; where there is a store, in a
+    /// record under `record_key`. Gives the `Set-Cookie` values; they expire every stale sibling that came.
     pub async fn begin(
         &self,
         session: &Session,
+        record_key: [u8; 16],
         visit: &Visit,
         now: Timestamp,
     ) -> Result<Vec<HeaderValue>, KeepError> {
@@ -259,7 +268,7 @@ impl Sessions {
                 .write(session, visit.present, now)
                 .ok_or(KeepError::TooLarge);
         };
-        let ticket = Ticket::new(session.id, random::bytes());
+        let ticket = Ticket::new(session.id, record_key);
         let record = Record {
             generation: session.generation,
             sealed: ticket.seal(&codec::encode(session), random::bytes()),
@@ -269,7 +278,9 @@ impl Sessions {
             .create(&session.id, record, end, now)
             .await
             .map_err(KeepError::Store)?;
-        if let Some(Carried::Ticket(earlier)) = &visit.carried {
+        if let Some(Carried::Ticket(earlier)) = &visit.carried
+            && earlier.id() != ticket.id()
+        {
             // It ends by itself otherwise, only later.
             let _ = store.remove(earlier.id()).await;
         }

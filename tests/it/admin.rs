@@ -1,6 +1,7 @@
 //! The admin listener: everybody's sessions, and metrics.
 
 mod metrics;
+mod remembered_logins;
 
 use std::{
     fmt::Write as _,

@@ -138,7 +138,7 @@ impl House {
 
     pub(super) async fn finish(&self, callback: &Callback<'_>) -> Result<Finished, LoginError> {
         self.logins
-            .finish(callback, self.now, random::bytes())
+            .finish(callback, self.now, SessionRandom::draw())
             .await
     }
 
@@ -161,14 +161,16 @@ pub(super) fn callback<'a>(trip: &'a Trip, query: &'a str) -> Callback<'a> {
         session: None,
         client: None,
         arrived: Instant::now(),
+        revocations: 0,
     }
 }
 
 pub(super) fn signed_in(finished: Result<Finished, LoginError>) -> (Session, String) {
     match finished {
         Ok(Finished::SignedIn {
-            session, return_to, ..
-        }) => (*session, return_to.as_str().to_owned()),
+            signed_in,
+            return_to,
+        }) => (signed_in.session.clone(), return_to.as_str().to_owned()),
         Ok(Finished::AlreadySignedIn { .. }) => panic!("already signed in"),
         Err(error) => panic!("{error}"),
     }

@@ -24,18 +24,18 @@ async fn a_browser_goes_and_comes_back_signed_in() {
     let query = house.query(&trip, &[("code", "c")]);
     let finished = house.finish(&callback(&trip, &query)).await;
     let Ok(Finished::SignedIn {
-        session,
-        id_token_for_hint,
+        signed_in,
         return_to,
     }) = finished
     else {
         panic!("must sign in");
     };
+    let (session, id_token) = (&signed_in.session, &signed_in.id_token);
     assert_eq!(return_to.as_str(), "/a?b=%2F&c");
     assert_eq!(session.identity.email.as_deref(), Some("a@x.example"));
     assert_eq!(session.created_at, house.now);
-    assert!(id_token_for_hint.is_some());
-    assert!(session.tokens.access.is_none() && session.tokens.id == id_token_for_hint);
+    assert!(id_token.is_some());
+    assert!(session.tokens.access.is_none() && session.tokens.id == *id_token);
     // The verifier that was sent belongs to the challenge that was shown.
     let sent = house.server.requests("/token").remove(0).body;
     let sent: HashMap<_, _> = url::form_urlencoded::parse(sent.as_bytes())
@@ -114,7 +114,10 @@ async fn a_reload_is_harmless() {
     };
     assert_eq!(already(house.finish(&with_session).await), "/a?b=%2F&c");
     let later = house.now.after(Duration::from_hours(24));
-    let finished = house.logins.finish(&with_session, later, [0; 16]).await;
+    let finished = house
+        .logins
+        .finish(&with_session, later, SessionRandom::draw())
+        .await;
     assert_eq!(already(finished), "/a?b=%2F&c");
     assert!(matches!(
         failed(house.come_back(&trip, "d").await),
@@ -227,7 +230,7 @@ async fn nothing_is_spent_before_the_state_holds() {
     let later = house.now.after(Duration::from_secs(601));
     let finished = house
         .logins
-        .finish(&callback(&trip, &good), later, [0; 16])
+        .finish(&callback(&trip, &good), later, SessionRandom::draw())
         .await;
     assert!(matches!(failed(finished), LoginError::Expired(_)));
 

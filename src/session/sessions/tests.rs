@@ -68,6 +68,8 @@ fn store() -> Arc<dyn Store> {
     Arc::new(Memory::new(10, LIFETIMES))
 }
 
+const RECORD_KEY: [u8; 16] = [3; 16];
+
 /// As a newer version has written it.
 fn session() -> Session {
     Session {
@@ -92,7 +94,7 @@ async fn begun(gate: &Sessions) -> HeaderMap {
     let visit = gate.visit(&HeaderMap::new(), NOW).await.unwrap();
     bringing(
         &gate
-            .begin(&session(), &visit, NOW)
+            .begin(&session(), RECORD_KEY, &visit, NOW)
             .await
             .unwrap_or_default(),
     )
@@ -134,7 +136,10 @@ async fn a_ticket_is_small_whatever_the_session_holds() {
         },
         ..session()
     };
-    let set = gate.begin(&large, &visit, NOW).await.unwrap_or_default();
+    let set = gate
+        .begin(&large, RECORD_KEY, &visit, NOW)
+        .await
+        .unwrap_or_default();
     let request = bringing(&set);
     let value = request[COOKIE].to_str().unwrap().split_once('=').unwrap().1;
     assert!(value.len() < 120, "{} characters", value.len());
@@ -219,25 +224,40 @@ async fn a_busy_session_of_another_gate_is_not_known() {
 async fn a_login_outlasts_what_was_revoked_before_it_and_nothing_else() {
     let gate = gate(&["one"], Keeping::Cookie { shared: None });
     let known = || *gate.revocations.changes().borrow();
-    let revoke = || gate.mark(Target::user("corp", "1"), clock::now());
-    let begin = || Session {
-        created_at: clock::now(),
+    let now = clock::now();
+    let begun = || Session {
+        created_at: now,
         ..session()
     };
+    let outlasting = |known| gate.outlast_revocations(known, begun(), now);
 
     let before = known();
-    revoke();
-    let mut overtaken = begin();
-    let now = overtaken.created_at;
-    assert_eq!(
-        gate.outlast_revocations(before, &mut overtaken, now).await,
-        now
-    );
-    assert_eq!(overtaken.created_at, now);
-
-    let mut later = begin();
-    let now = gate.outlast_revocations(known(), &mut later, now).await;
-    assert!(later.created_at == now && later.seen_at == now);
-    assert!(!gate.revocations.has_revoked(&later));
+    gate.mark(Target::user("corp", "1"), now);
+    let (overtaken, since) = outlasting(before).await;
+    assert_eq!((overtaken.created_at, since), (now, now));
     assert!(gate.revocations.has_revoked(&overtaken));
+
+    let (later, since) = outlasting(known()).await;
+    assert!(since > now && later.created_at == since && later.seen_at == since);
+    assert!(!gate.revocations.has_revoked(&later));
+
+    // While it waits for the next second.
+    let meanwhile = async {
+        tokio::task::yield_now().await;
+        gate.mark(Target::user("corp", "2"), now);
+    };
+    let ((waiting, _), ()) = tokio::join!(outlasting(known()), meanwhile);
+    assert!(gate.revocations.has_revoked(&waiting));
+}
+
+#[tokio::test]
+async fn a_reload_with_the_ticket_to_a_record_that_was_lost_keeps_the_new_one() {
+    let store = store();
+    let gate = gate(&["one"], in_store(&store));
+    let request = begun(&gate).await;
+    store.remove(&session().id).await.unwrap();
+    let visit = gate.visit(&request, NOW).await.unwrap();
+    let set = gate.begin(&session(), RECORD_KEY, &visit, NOW).await;
+    let request = bringing(&set.unwrap_or_default());
+    assert!(found(&gate, &request, 0).await.is_some());
 }
