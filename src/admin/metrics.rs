@@ -51,6 +51,13 @@ fn text(gate: &Gate) -> String {
     );
     page.line(&[], *gate.sessions.revocations.changes().borrow());
 
+    page.family(
+        "sidegate_revocations_waiting",
+        "gauge",
+        "Revocations that other replicas do not know of, for Redis has not taken them yet.",
+    );
+    page.line(&[], gate.sessions.revocations.waiting());
+
     if let Some(count) = gate.sessions.count() {
         page.family("sidegate_sessions", "gauge", "Sessions in the store.");
         page.line(&[], count);

@@ -1,6 +1,6 @@
 //! `/sessions`: who is signed in where, and ending it, for operators.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use http::{HeaderValue, Method, Response, StatusCode, header::ALLOW};
 use serde::Serialize;
@@ -165,8 +165,8 @@ struct SignedOut {
 }
 
 /// 202 where other replicas do not know yet: who has to be out everywhere by now must not take it for done.
-fn signed_out(whose: String, gate: &Gate) -> Response<Body> {
-    let (status, pending) = if gate.sessions.reaches_replicas() {
+async fn signed_out(whose: String, gate: &Gate) -> Response<Body> {
+    let (status, pending) = if gate.sessions.revocations.are_told(TELLING).await {
         (StatusCode::OK, None)
     } else {
         (StatusCode::ACCEPTED, Some(PENDING))
@@ -182,8 +182,10 @@ fn signed_out(whose: String, gate: &Gate) -> Response<Body> {
     )
 }
 
-const PENDING: &str = "Redis does not answer: it holds at this replica, and at the others as soon as Redis is back; \
+const PENDING: &str = "Redis does not take it: it holds at this replica, and at the others as soon as Redis does; \
      it is lost if this replica ends before";
+/// How long Redis has to take it.
+const TELLING: Duration = Duration::from_secs(1);
 
 async fn end_several(
     query: Option<&str>,
@@ -193,7 +195,7 @@ async fn end_several(
     match Whose::read(query)? {
         Whose::Everybody => {
             gate.sessions.revoke(Target::Everybody, now).await;
-            Ok(signed_out("everybody".to_owned(), gate))
+            Ok(signed_out("everybody".to_owned(), gate).await)
         }
         Whose::User { provider, subject } => {
             know_provider(&provider, gate)?;
@@ -206,7 +208,7 @@ async fn end_several(
                 let one = Target::Session(*entry.mark.session());
                 gate.sessions.revoke(one, now).await;
             }
-            Ok(signed_out(format!("{provider}:{subject}"), gate))
+            Ok(signed_out(format!("{provider}:{subject}"), gate).await)
         }
     }
 }
@@ -222,7 +224,7 @@ async fn end_one(name: &str, gate: &Gate, now: Timestamp) -> Result<Response<Bod
     let target = Target::Session(*entry.mark.session());
     gate.sessions.revoke(target, now).await;
     gate.presence.forget(&parsed).await;
-    Ok(signed_out(parsed.to_string(), gate))
+    Ok(signed_out(parsed.to_string(), gate).await)
 }
 
 #[cfg(test)]

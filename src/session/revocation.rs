@@ -11,6 +11,7 @@
 //! their bound refused. So nothing that was accepted comes undone, and nobody's flood ends anybody else's session.
 
 mod target;
+mod telling;
 
 use std::{
     sync::{
@@ -30,6 +31,7 @@ use tokio::sync::{mpsc, watch};
 
 pub(super) use self::target::user_hash;
 pub use self::target::{Mark, Target};
+use self::telling::Telling;
 use super::Session;
 use crate::{clock, clock::Timestamp};
 
@@ -85,6 +87,8 @@ pub struct Revocations {
     unsigned_elsewhere: AtomicU64,
     capacity: Capacity,
     feeds: OnceLock<[Feed; 2]>,
+    /// How far other replicas know of what is vouched for.
+    telling: Telling,
     /// What other replicas revoked before this one began is known as well.
     is_known: AtomicBool,
     said: Minutely,
@@ -181,6 +185,7 @@ impl Revocations {
             unsigned_elsewhere: AtomicU64::new(0),
             capacity,
             feeds: OnceLock::new(),
+            telling: Telling::new(),
             is_known: AtomicBool::new(true),
             said: Minutely::default(),
         }
@@ -223,13 +228,29 @@ impl Revocations {
         // What is covered here need not be elsewhere.
         if (is_new || self.everybody.covers(revocation.not_before))
             && let Some([feed, _]) = self.feeds.get()
-            && feed.try_send(revocation).is_err()
+            && !self.telling.give(|| feed.try_send(revocation).is_ok())
         {
             tracing::error!("a revocation cannot be told to the other replicas: too many wait");
         }
     }
 
-    /// The same for what nobody signed.
+    /// One that came through the feed of what is vouched for has got to where every replica learns of it.
+    pub fn told(&self) {
+        self.telling.take();
+    }
+
+    /// How many came through that feed and have not.
+    pub fn waiting(&self) -> u64 {
+        self.telling.waiting()
+    }
+
+    /// Whether all that were [revoked](Self::revoke) here by now get there `within` a time. True where there are no other
+    /// replicas.
+    pub async fn are_told(&self, within: Duration) -> bool {
+        self.telling.is_done(within).await
+    }
+
+    /// Ends sessions by what nobody signed.
     ///
     /// # Errors
     /// When too many of those are remembered.

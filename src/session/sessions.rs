@@ -136,14 +136,6 @@ impl Sessions {
             }
     }
 
-    /// Whether what ends here is heard of by every replica at once.
-    pub fn reaches_replicas(&self) -> bool {
-        match &self.keeping {
-            Keeping::Cookie { shared } => shared.as_ref().is_none_or(|store| store.is_ready()),
-            Keeping::Store(store) => store.is_ready(),
-        }
-    }
-
     /// Whether whoever begins to sign in now could be kept signed in, as far as one knows.
     ///
     /// # Errors

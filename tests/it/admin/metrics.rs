@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use http::Method;
 use serde_json::json;
 
-use super::{admin, is_signed_in};
+use super::{Admin, admin, is_signed_in};
 use crate::support::{
     behaviour::TokenEndpoint,
     provider::now,
@@ -18,6 +18,12 @@ fn value(text: &str, line: &str) -> Option<u64> {
         .lines()
         .find_map(|text| text.strip_prefix(line)?.strip_prefix(' '));
     found.map(|value| value.parse().expect("a number"))
+}
+
+/// How many revocations other replicas are still to be told.
+pub(super) async fn waiting(admin: &Admin) -> Option<u64> {
+    let (_, text) = admin.ask("GET", "/metrics", &[]).await;
+    value(&text, "sidegate_revocations_waiting")
 }
 
 #[tokio::test]

@@ -82,6 +82,9 @@ impl News {
                 sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
+            if self.kind == Kind::Vouched {
+                self.revocations.told();
+            }
         }
     }
 
