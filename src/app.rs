@@ -137,10 +137,7 @@ fn build(
     farewell: Arc<Farewell>,
     redis: Option<Arc<Redis>>,
 ) -> Gate {
-    let keys = Arc::new(KeyRing::new(
-        &config.session.secrets,
-        config.public_url.authority(),
-    ));
+    let keys = Arc::new(KeyRing::new(&config.session.secrets, &config.gate_name()));
     let faces: Vec<_> = config.providers.iter().map(ProviderFace::from).collect();
     let return_rules = ReturnRules::new(&config.public_url, &config.redirect_hosts, &config.prefix)
         .without(faces.iter().map(|face| face.callback_path.clone()));
@@ -197,8 +194,7 @@ fn lifetimes(config: &SessionConfig) -> Lifetimes {
     }
 }
 
-/// Redis, where replicas share one. Gates share it with their own replicas only, however many use it: those with the
-/// same public address and the same cookie.
+/// Redis, where replicas share one. Gates share it with their own replicas only, however many use it.
 fn start_redis(config: &Config, revocations: &Arc<Revocations>) -> Option<Arc<Redis>> {
     let session = &config.session;
     let address = match &session.store {
@@ -206,9 +202,9 @@ fn start_redis(config: &Config, revocations: &Arc<Revocations>) -> Option<Arc<Re
         StoreConfig::Cookie => session.shared.as_ref()?,
         StoreConfig::Memory => return None,
     };
-    let gate = [config.public_url.authority(), &session.cookie_name];
+    let gate = config.gate_name();
     let lifetimes = lifetimes(session);
-    Some(Redis::start(address, gate, lifetimes, revocations))
+    Some(Redis::start(address, &gate, lifetimes, revocations))
 }
 
 fn keeping(config: &SessionConfig, lifetimes: Lifetimes, redis: Option<Arc<Redis>>) -> Keeping {

@@ -40,14 +40,13 @@ impl Mint {
         let config = config::load(Some(file), &Environment::new())
             .map_err(|report| report.render(false))?
             .config;
-        let host = config.public_url.authority();
         let provider = config
             .providers
             .first()
             .ok_or("no provider is configured")?;
         Ok(Self {
             provider_fingerprint: provider.fingerprint(),
-            keys: KeyRing::new(&config.session.secrets, host),
+            keys: KeyRing::new(&config.session.secrets, &config.gate_name()),
             cookies: Cookies::new(&config.session, &config.public_url, &config.prefix),
             max_age: config.session.idle_timeout,
         })

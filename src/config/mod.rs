@@ -80,6 +80,19 @@ pub struct Config {
     pub routes: Vec<RouteConfig>,
 }
 
+impl Config {
+    /// The gate's name: its replicas have the same public address and the same cookie, and no other gate has both. What is
+    /// sealed, or kept in Redis, is for gates of one name.
+    pub fn gate_name(&self) -> String {
+        // No space stands in either.
+        format!(
+            "{} {}",
+            self.public_url.authority(),
+            self.session.cookie_name
+        )
+    }
+}
+
 /// A place to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListenAddress {

@@ -6,7 +6,7 @@
 //! version (1) ‖ key id (1) ‖ nonce (12) ‖ ciphertext ‖ tag (16)
 //! ```
 //!
-//! under AES-256-GCM. The additional data are version, purpose, host and binding, each framed, so that
+//! under AES-256-GCM. The additional data are version, purpose, gate and binding, each framed, so that
 //! a sealed text opens only as what it was sealed for, where it was sealed for. The key id is derived
 //! from the secret and not from its place in the list: replicas that are handed a new list one after
 //! another keep opening each other's texts.
@@ -72,23 +72,23 @@ pub struct Opened {
 }
 
 impl KeyRing {
-    /// Derives a key per purpose from each secret (HKDF-SHA256, RFC 5869). `host` is the public
-    /// authority, bound into everything sealed.
+    /// Derives a key per purpose from each secret (HKDF-SHA256, RFC 5869). `gate` is
+    /// [its name](crate::config::Config::gate_name), bound into everything sealed.
     ///
     /// # Panics
     /// When `secrets` is empty; the configuration has at least one.
-    pub fn new(secrets: &[Secret], host: &str) -> Self {
+    pub fn new(secrets: &[Secret], gate: &str) -> Self {
         let (first, others) = secrets.split_first().expect("at least one secret");
         Self {
-            first: SecretKeys::new(first, host),
+            first: SecretKeys::new(first, gate),
             others: others
                 .iter()
-                .map(|secret| SecretKeys::new(secret, host))
+                .map(|secret| SecretKeys::new(secret, gate))
                 .collect(),
             context: Purpose::ALL.map(|purpose| {
                 let mut context = vec![VERSION];
                 push_framed(&mut context, purpose.label().as_bytes());
-                push_framed(&mut context, host.as_bytes());
+                push_framed(&mut context, gate.as_bytes());
                 context
             }),
         }
@@ -115,7 +115,7 @@ impl KeyRing {
         URL_SAFE_NO_PAD.encode(envelope)
     }
 
-    /// What was sealed; nothing for whatever was not sealed by one of the keys for this purpose, host
+    /// What was sealed; nothing for whatever was not sealed by one of the keys for this purpose, gate
     /// and binding.
     pub fn open(
         &self,

@@ -3,7 +3,7 @@
 //! It names a record and is the only place of the key that opens it, so that the store's owner, or a thief of its
 //! dump, holds nothing but ciphertext. The key is the record's alone and its id is bound into it, so that records
 //! cannot be swapped. The ticket itself is sealed like any cookie, under a key of the [secret's](super::seal) and the
-//! host's: an id that was not given out never reaches the store, and a cookie does not open what a thief has of the store.
+//! gate's: an id that was not given out never reaches the store, and a cookie does not open what a thief has of the store.
 //!
 //! ```text
 //! record: nonce (16) ‖ ciphertext ‖ tag (16)
@@ -120,24 +120,24 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::session::seal::tests::{HOST, ring, twins};
+    use crate::session::seal::tests::{GATE, ring, twins};
 
     fn keys() -> KeyRing {
-        ring(&["one"], HOST)
+        ring(&["one"], GATE)
     }
 
     #[test]
-    fn a_cookie_opens_by_secret_and_host() {
+    fn a_cookie_opens_by_secret_and_gate() {
         let ticket = Ticket::new([1; 16], [2; 16]);
         let cookie = ticket.to_cookie(&keys(), [3; 16]);
-        let opened_by = |secrets: &[&str], host| {
-            let (opened, key) = Ticket::of_cookie(cookie.as_bytes(), &ring(secrets, host))?;
+        let opened_by = |secrets: &[&str], gate| {
+            let (opened, key) = Ticket::of_cookie(cookie.as_bytes(), &ring(secrets, gate))?;
             assert!(opened == ticket);
             Some(key.is_first())
         };
-        assert_eq!(opened_by(&["one"], HOST), Some(true));
-        assert_eq!(opened_by(&["two", "one"], HOST), Some(false));
-        assert_eq!(opened_by(&["two"], HOST), None);
+        assert_eq!(opened_by(&["one"], GATE), Some(true));
+        assert_eq!(opened_by(&["two", "one"], GATE), Some(false));
+        assert_eq!(opened_by(&["two"], GATE), None);
         assert_eq!(opened_by(&["one"], "b.example.com"), None);
     }
 
@@ -145,9 +145,9 @@ mod tests {
     fn secrets_that_share_a_key_id_are_all_tried() {
         let [one, twin] = twins();
         let ticket = Ticket::new([1; 16], [2; 16]);
-        let cookie = ticket.to_cookie(&ring(&[&twin], HOST), [3; 16]);
+        let cookie = ticket.to_cookie(&ring(&[&twin], GATE), [3; 16]);
         let (opened, key) =
-            Ticket::of_cookie(cookie.as_bytes(), &ring(&[&one, &twin], HOST)).unwrap();
+            Ticket::of_cookie(cookie.as_bytes(), &ring(&[&one, &twin], GATE)).unwrap();
         assert!(opened == ticket && !key.is_first());
     }
 

@@ -184,6 +184,23 @@ async fn a_sign_out_while_redis_is_gone_is_told_when_it_is_back() {
     assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
+/// Two apps of one host, each with its own gate and cookie, may have one secret and one Redis: they are no replicas.
+#[tokio::test]
+async fn a_gate_with_another_cookie_takes_none_of_these_sessions() {
+    let redis = RedisServer::start().await;
+    let street = Street::new().await;
+    for lines in [store(&redis), shared(&redis)] {
+        let ours = &street.houses(&lines, 1).await[0];
+        let others = format!("{lines}\ncookie_name = \"other\"");
+        let theirs = &street.houses(&others, 1).await[0];
+        let ada = street.signed_in(ours, "ada-1815").await;
+        assert_eq!(status(&ada).await, StatusCode::OK);
+        let there = theirs.browser();
+        there.plant("other", &ada.cookie("sidegate").expect("a session"));
+        assert_eq!(status(&there).await, StatusCode::UNAUTHORIZED, "{lines}");
+    }
+}
+
 #[tokio::test]
 async fn a_dump_of_the_store_tells_nothing() {
     let redis = RedisServer::start().await;

@@ -23,7 +23,7 @@ const LIFETIMES: Lifetimes = Lifetimes {
     idle_timeout: Duration::from_hours(1),
 };
 const ANSWERS: &str = "the store answers";
-const GATE: [&str; 2] = ["app.test", "sidegate"];
+const GATE: &str = "app.test sidegate";
 
 fn at(nodes: &[&RedisServer], topology: Topology) -> RedisAddress {
     RedisAddress {
@@ -278,7 +278,7 @@ async fn replicas_agree(address: &RedisAddress) {
     assert_eq!(*late.changes().borrow(), 1);
     // Another gate's replicas have nothing to do with it.
     let others = Arc::new(Revocations::new(LIFETIMES.lifetime));
-    let other = Redis::start(address, ["other.test", "sidegate"], LIFETIMES, &others);
+    let other = Redis::start(address, "other.test sidegate", LIFETIMES, &others);
     wait_until("the other gate is connected", || {
         other.is_ready() && others.is_known()
     })

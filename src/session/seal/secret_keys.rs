@@ -17,11 +17,11 @@ pub(super) struct SecretKeys {
     pub(super) ticket: TicketKey,
 }
 
-/// Of one secret, for one host.
+/// Of one secret, for one gate.
 pub(in crate::session) type TicketKey = [u8; 16];
 
 impl SecretKeys {
-    pub(super) fn new(secret: &Secret, host: &str) -> Self {
+    pub(super) fn new(secret: &Secret, gate: &str) -> Self {
         let root = hkdf::Salt::new(hkdf::HKDF_SHA256, SALT).extract(secret.expose().as_bytes());
         let id: [u8; 1] = expand(&root, &[b"key id"]);
         let sealing = Purpose::ALL.map(|purpose| {
@@ -39,7 +39,7 @@ impl SecretKeys {
             id: id[0],
             sealing,
             derivation,
-            ticket: expand(&root, &[b"seal ticket ", host.as_bytes()]),
+            ticket: expand(&root, &[b"seal ticket ", gate.as_bytes()]),
         }
     }
 }

@@ -74,7 +74,7 @@ impl Redis {
     /// from those of others that use the same Redis; revocations of these replicas, and no others, are shared.
     pub fn start(
         address: &RedisAddress,
-        gate: [&str; 2],
+        gate: &str,
         lifetimes: Lifetimes,
         revocations: &Arc<Revocations>,
     ) -> Arc<Self> {
@@ -368,13 +368,8 @@ impl Store for Redis {
     }
 }
 
-fn name_of(gate: [&str; 2]) -> String {
-    let mut context = digest::Context::new(&digest::SHA256);
-    for part in gate {
-        context.update(&(part.len() as u64).to_be_bytes());
-        context.update(part.as_bytes());
-    }
-    hex(&context.finish().as_ref()[..8])
+fn name_of(gate: &str) -> String {
+    hex(&digest::digest(&digest::SHA256, gate.as_bytes()).as_ref()[..8])
 }
 
 /// Revocations that may wait for Redis; a hundred bytes each.
