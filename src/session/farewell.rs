@@ -73,6 +73,28 @@ impl Farewell {
         );
     }
 
+    /// The same for a session that could not be read when it was signed out: `read` tells whose it was, if ever.
+    pub(super) fn to_whom_it_concerns(
+        self: &Arc<Self>,
+        read: impl Future<Output = Option<Session>> + Send + 'static,
+    ) {
+        let Ok(place) = Arc::clone(&self.room).try_acquire_owned() else {
+            tracing::warn!("too many tokens wait to be revoked");
+            return;
+        };
+        let farewell = Arc::clone(self);
+        self.running.spawn_on(
+            async move {
+                let session = farewell.stop.run_until_cancelled(read).await.flatten();
+                drop(place);
+                if let Some(session) = session {
+                    farewell.to(&session);
+                }
+            },
+            &self.runtime,
+        );
+    }
+
     /// Waits until what runs has ended. Pauses are cut short.
     pub async fn finish(&self) {
         self.stop.cancel();

@@ -1,5 +1,6 @@
 //! The visitor's session: found in a request, written into an answer.
 
+mod ending;
 mod logout_hint;
 mod opening;
 mod pending;
@@ -10,7 +11,6 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderValue};
 use tokio::time::sleep;
 
-use self::opening::NotAtHand;
 pub use self::{logout_hint::LogoutHint, pending::Pending};
 use super::{
     Lifetimes, Session, codec,
@@ -70,6 +70,8 @@ pub struct Visit {
     carried: Option<Carried>,
     /// What the browser holds is not what it should hold.
     is_outdated: bool,
+    /// The store did not say whether there is a session.
+    is_unread: bool,
 }
 
 /// What a session cookie that opened was.
@@ -202,22 +204,6 @@ impl Sessions {
         session.has_ended(self.lifetimes, now) || self.revocations.has_revoked(session)
     }
 
-    /// Who visits to end their session: renewing it first would be for nothing. Where it cannot be said who, what
-    /// came is enough.
-    pub async fn last_visit(&self, headers: &HeaderMap, now: Timestamp) -> Visit {
-        let found = self.cookies.find(headers);
-        let mut visit = Visit::of(&found);
-        let Some(sealed) = found.session.as_deref() else {
-            return visit;
-        };
-        let session = match self.open(sealed, &mut visit, now) {
-            Ok(session) => session,
-            Err(NotAtHand) => self.load(&visit, now).await.ok().flatten(),
-        };
-        visit.session = session.filter(|session| !self.is_over(session, now));
-        visit
-    }
-
     /// Lets a session that is about to begin begin after the revocations that there were when its login came back,
     /// `known` in number, and says when that is. Times are whole seconds and a revocation counts to the end of its own: without
     /// this, who is signed out could not sign in again at once. One that came later may be meant for this login, and ends it.
@@ -293,12 +279,6 @@ impl Sessions {
         }
     }
 
-    /// Has the tokens of a session that was revoked taken back: the newest, for they may just have been renewed.
-    fn dismiss(&self, session: &Session) {
-        let newest = self.refresher.newest(session);
-        self.farewell.to(newest.as_deref().unwrap_or(session));
-    }
-
     fn mark(&self, target: Target, not_before: Timestamp) {
         self.revocations.revoke(Revocation { target, not_before });
     }
@@ -323,39 +303,6 @@ impl Sessions {
                 };
                 self.write(&renewed, visit.present, now).unwrap_or_default()
             }
-        }
-    }
-
-    /// Ends the session that came, in every copy of its cookie, and gives the `Set-Cookie` values that end it in
-    /// this browser.
-    pub async fn end(&self, visit: &Visit, now: Timestamp) -> Vec<HeaderValue> {
-        let carried = visit.carried.as_ref().map(Carried::id);
-        if let Some(id) = carried {
-            self.mark(Target::Session(*id), now);
-        }
-        if let Some(session) = &visit.session {
-            self.dismiss(session);
-        }
-        if let Some(id) = carried {
-            self.remove(id).await;
-        }
-        self.cookies.expire_session(visit.present)
-    }
-
-    /// Ends sessions, whoever holds their cookies: here at once, and elsewhere as soon as it is told.
-    pub async fn revoke(&self, target: Target, now: Timestamp) {
-        self.mark(target, now);
-        if let Target::Session(id) = &target {
-            self.remove(id).await;
-        }
-    }
-
-    async fn remove(&self, id: &Id) {
-        if let Keeping::Store(store) = &self.keeping
-            && let Err(error) = store.remove(id).await
-        {
-            // The revocation holds without.
-            tracing::warn!(%error, "a session that has ended counts no more, but could not be removed from the store");
         }
     }
 
@@ -405,6 +352,7 @@ impl Visit {
             only: found.only,
             carried: None,
             is_outdated: false,
+            is_unread: false,
         }
     }
 }

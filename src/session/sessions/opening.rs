@@ -76,7 +76,7 @@ fn open_at_hand(store: &dyn Store, ticket: &Ticket, now: Timestamp) -> Option<Se
 }
 
 /// The session in a record; none where the ticket does not open it.
-fn open_record(ticket: &Ticket, sealed: &[u8], seen_at: Timestamp) -> Option<Session> {
+pub(super) fn open_record(ticket: &Ticket, sealed: &[u8], seen_at: Timestamp) -> Option<Session> {
     let plain = ticket.open(sealed)?;
     let mut session = codec::decode(&plain)?;
     session.seen_at = session.seen_at.max(seen_at);

@@ -228,6 +228,31 @@ async fn who_signed_out_is_nobody_even_without_redis() {
     assert_eq!(status(&copy).await, StatusCode::UNAUTHORIZED);
 }
 
+/// Also where the replica that was asked could not read whose session it was: the tokens are taken back in the end.
+#[tokio::test]
+async fn a_sign_out_while_redis_is_gone_has_the_tokens_taken_back_later() {
+    let mut redis = RedisServer::start().await;
+    let street = Street::new().await;
+    street
+        .provider
+        .set(|behaviour| behaviour.revocation = Some(vec![200]));
+    let houses = street.houses(&store(&redis), 2).await;
+    let ada = street.signed_in(&houses[0], "ada-1815").await;
+    redis.kill();
+    let elsewhere = ada.moved_to(&houses[1]);
+    let reply = elsewhere.fetch(Method::POST, "/oauth2/sign_out").send();
+    assert_eq!(reply.await.status, StatusCode::OK);
+    redis.run().await;
+    let end = Instant::now() + Duration::from_secs(20);
+    while street.provider.calls("/revoke").is_empty() || !redis.keys("*:session").await.is_empty() {
+        assert!(Instant::now() < end, "never");
+        sleep(Duration::from_millis(50)).await;
+    }
+    let calls = street.provider.calls("/revoke");
+    assert!(calls[0].fields["token"].starts_with("canary-refresh-token"));
+    assert_no_secret(&houses);
+}
+
 pub(super) fn assert_no_secret(houses: &[House]) {
     for house in houses {
         let log = house.process.log();

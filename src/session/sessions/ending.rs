@@ -1,0 +1,107 @@
+//! Sessions are ended: the one that came, or others.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderMap, HeaderValue};
+use tokio::time::sleep;
+
+use super::{Carried, Keeping, Sessions, Visit, opening::open_record};
+use crate::{
+    clock::{self, Timestamp},
+    session::{
+        Session,
+        revocation::Target,
+        store::{Id, Store},
+        ticket::Ticket,
+    },
+};
+
+impl Sessions {
+    /// Who visits to end their session: renewing it first would be for nothing. Where it cannot be said who, what
+    /// came is enough.
+    pub async fn last_visit(&self, headers: &HeaderMap, now: Timestamp) -> Visit {
+        let found = self.cookies.find(headers);
+        let mut visit = Visit::of(&found);
+        let Some(sealed) = found.session.as_deref() else {
+            return visit;
+        };
+        let session = if let Ok(session) = self.open(sealed, &mut visit, now) {
+            session
+        } else {
+            let loaded = self.load(&visit, now).await;
+            visit.is_unread = loaded.is_err();
+            loaded.unwrap_or_default()
+        };
+        visit.session = session.filter(|session| !self.is_over(session, now));
+        visit
+    }
+
+    /// Ends the session that came, in every copy of its cookie, and gives the `Set-Cookie` values that end it in
+    /// this browser.
+    pub async fn end(&self, visit: &Visit, now: Timestamp) -> Vec<HeaderValue> {
+        if let Some(carried) = &visit.carried {
+            self.mark(Target::Session(*carried.id()), now);
+        }
+        if let Some(session) = &visit.session {
+            self.dismiss(session);
+        }
+        match (&self.keeping, &visit.carried) {
+            (Keeping::Store(store), Some(Carried::Ticket(ticket))) if visit.is_unread => {
+                let left = read_and_remove(Arc::clone(store), ticket.clone());
+                self.farewell.to_whom_it_concerns(left);
+            }
+            (_, Some(carried)) => self.remove(carried.id()).await,
+            (_, None) => {}
+        }
+        self.cookies.expire_session(visit.present)
+    }
+
+    /// Ends sessions, whoever holds their cookies: here at once, and elsewhere as soon as it is told.
+    pub async fn revoke(&self, target: Target, now: Timestamp) {
+        self.mark(target, now);
+        if let Target::Session(id) = &target {
+            self.remove(id).await;
+        }
+    }
+
+    async fn remove(&self, id: &Id) {
+        if let Keeping::Store(store) = &self.keeping
+            && let Err(error) = store.remove(id).await
+        {
+            // The revocation holds without.
+            tracing::warn!(%error, "a session that has ended counts no more, but could not be removed from the store");
+        }
+    }
+
+    /// Has the tokens of a session that was revoked taken back: the newest, for they may just have been renewed.
+    pub(super) fn dismiss(&self, session: &Session) {
+        let newest = self.refresher.newest(session);
+        self.farewell.to(newest.as_deref().unwrap_or(session));
+    }
+}
+
+/// The session of a ticket whose store did not answer when it was signed out, and its record with it: as soon as the store
+/// does, or not at all where it stays away for long.
+async fn read_and_remove(store: Arc<dyn Store>, ticket: Ticket) -> Option<Session> {
+    let mut pause = Duration::from_secs(1);
+    for _ in 0..TRIES {
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+        let Ok(found) = store.reload(ticket.id(), clock::now()).await else {
+            continue;
+        };
+        let found = found?;
+        if let Err(error) = store.remove(ticket.id()).await {
+            tracing::debug!(%error, "a session that has ended ends in the store by itself");
+        }
+        return open_record(&ticket, &found.record.sealed, found.seen_at);
+    }
+    tracing::warn!(
+        "the store stayed away: tokens of a session that was signed out are not taken back"
+    );
+    None
+}
+
+/// Some twenty minutes.
+const TRIES: u32 = 25;
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
