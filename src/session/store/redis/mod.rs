@@ -167,9 +167,14 @@ impl Redis {
         let before = self.copies.before(name);
         let mut command = redis::cmd("GET");
         command.arg(name.session_key());
-        let Value::BulkString(bytes) = self.link.send(&command).await? else {
-            self.copies.remove(id);
-            return Ok(None);
+        let bytes = match self.link.send(&command).await? {
+            Value::BulkString(bytes) => bytes,
+            Value::Nil => {
+                self.copies.remove(id);
+                return Ok(None);
+            }
+            // Not the word that there is none, on which somebody is logged out.
+            _ => return Err(StoreError("no answer to the question".to_owned())),
         };
         let stored = Stored::decode(&bytes)
             .ok_or_else(|| StoreError("a record that this version cannot read".to_owned()))?;

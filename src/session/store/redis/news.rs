@@ -5,7 +5,7 @@
 //! is lost to a message that is. A look reads on behind the newest one that is known, however many there are; where that
 //! one is not where it was, the set is another's (a failover, a restart) or was let go of, and all of it is read again.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use redis::{FromRedisValue as _, Value};
 use tokio::{
@@ -60,6 +60,40 @@ pub(super) struct News {
 struct Mark {
     member: Vec<u8>,
     number: u64,
+}
+
+/// Where a page begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Start {
+    Begin,
+    /// At this number.
+    At(u64),
+    /// Behind it.
+    Behind(u64),
+}
+
+impl Start {
+    /// Where the page begins that follows one of which `number` is the last. It may be within those of one number: an
+    /// earlier version gave the same to what came within a millisecond. But it leads on, or the reading would not end.
+    fn next(self, number: u64) -> Result<Self, StoreError> {
+        match self {
+            Self::At(from) if number == from => Ok(Self::Behind(number)),
+            Self::At(from) | Self::Behind(from) if number <= from => {
+                Err(StoreError("revocations are not in order".to_owned()))
+            }
+            _ => Ok(Self::At(number)),
+        }
+    }
+}
+
+impl fmt::Display for Start {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Begin => formatter.write_str("-inf"),
+            Self::At(number) => write!(formatter, "{number}"),
+            Self::Behind(number) => write!(formatter, "({number}"),
+        }
+    }
 }
 
 impl News {
@@ -142,10 +176,10 @@ impl News {
     async fn read_on(&self, mark: Option<&Mark>) -> Result<Option<Mark>, StoreError> {
         let mut newest = mark.cloned();
         // From the mark itself: that it is still there shows that nothing was put in its place.
-        let mut from = mark.map_or_else(|| "-inf".to_owned(), |mark| mark.number.to_string());
+        let mut from = mark.map_or(Start::Begin, |mark| Start::At(mark.number));
         let mut is_there = mark.is_none();
         loop {
-            let page = self.page(&from).await?;
+            let page = self.page(from).await?;
             is_there = is_there || page.iter().any(|member| Some(member) == mark);
             if !is_there {
                 return Ok(None);
@@ -159,19 +193,15 @@ impl News {
             let is_last = page.len() < PAGE;
             newest = page.into_iter().last().or(newest);
             match &newest {
-                // Inclusive: an earlier version gave the same number to what came within a millisecond.
-                Some(newest) if !is_last && from != newest.number.to_string() => {
-                    from = newest.number.to_string();
-                }
-                Some(newest) if !is_last => from = format!("({}", newest.number),
+                Some(newest) if !is_last => from = from.next(newest.number)?,
                 _ => return Ok(newest),
             }
         }
     }
 
-    async fn page(&self, from: &str) -> Result<Vec<Mark>, StoreError> {
+    async fn page(&self, from: Start) -> Result<Vec<Mark>, StoreError> {
         let mut command = redis::cmd("ZRANGEBYSCORE");
-        command.arg(&self.key).arg(from).arg("+inf");
+        command.arg(&self.key).arg(from.to_string()).arg("+inf");
         command.arg("WITHSCORES").arg("LIMIT").arg(0).arg(PAGE);
         let answer = self.link.send(&command).await?;
         let page = Vec::<(Vec<u8>, f64)>::from_redis_value(answer);
@@ -231,3 +261,25 @@ const BEAT: Duration = Duration::from_secs(2);
 const PAGE: usize = 2_000;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_page_leads_on() {
+        use Start::{At, Begin, Behind};
+        for (from, last, expected) in [
+            (Begin, 5, Some(At(5))),
+            (At(5), 9, Some(At(9))),
+            (At(5), 5, Some(Behind(5))),
+            (Behind(5), 9, Some(At(9))),
+            (Behind(5), 5, None),
+            (At(5), 4, None),
+        ] {
+            assert_eq!(from.next(last).ok(), expected, "{from:?} {last}");
+        }
+        let texts = [Begin, At(5), Behind(5)].map(|from| from.to_string());
+        assert_eq!(texts, ["-inf", "5", "(5"]);
+    }
+}
