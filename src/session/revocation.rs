@@ -14,6 +14,7 @@ mod target;
 mod telling;
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -232,6 +233,39 @@ impl Revocations {
         {
             tracing::error!("a revocation cannot be told to the other replicas: too many wait");
         }
+    }
+
+    /// Tells those again that are not among `there`, what the replicas' common memory has by now: it has lost them. Those older
+    /// than `lifetime` are needed no more. How many that were.
+    pub fn tell_again(
+        &self,
+        there: &HashMap<Target, Timestamp>,
+        lifetime: Duration,
+        now: Timestamp,
+    ) -> usize {
+        let Some([feed, _]) = self.feeds.get() else {
+            return 0;
+        };
+        let is_lost = |revocation: &Revocation| {
+            let is_there = there.get(&revocation.target).is_some_and(|not_before| {
+                // Of a session the first counts, whichever time it says.
+                matches!(revocation.target, Target::Session(_))
+                    || *not_before >= revocation.not_before
+            });
+            now.since(revocation.not_before) < lifetime && !is_there
+        };
+        let everybody = Timestamp(self.everybody.not_before.load(Ordering::Relaxed));
+        let everybody = Some((Target::Everybody, everybody))
+            // That which stands for those forgotten was never told.
+            .filter(|(_, not_before)| !self.everybody.covers(*not_before));
+        let known = self.vouched.iter();
+        let known = known.map(|(target, not_before)| (*target, not_before));
+        known
+            .chain(everybody)
+            .map(|(target, not_before)| Revocation { target, not_before })
+            .filter(is_lost)
+            .take_while(|lost| self.telling.give(|| feed.try_send(*lost).is_ok()))
+            .count()
     }
 
     /// One that came through the feed of what is vouched for has got to where every replica learns of it.

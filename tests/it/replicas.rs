@@ -184,6 +184,43 @@ async fn a_sign_out_while_redis_is_gone_is_told_when_it_is_back() {
     assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
+/// A Redis that lost what it was told (emptied, put back to an older state, failed over too soon) opens nothing that was
+/// closed, for as long as one replica lives that knows.
+#[tokio::test]
+async fn a_sign_out_that_redis_forgets_is_told_again() {
+    let redis = RedisServer::start().await;
+    let street = Street::new().await;
+    for lines in [store(&redis), shared(&redis)] {
+        redis.ask(&["FLUSHALL"]).await;
+        let house = &street.houses(&lines, 1).await[0];
+        let ada = street.signed_in(house, "ada-1815").await;
+        let copy = ada.cookie("sidegate").expect("a session");
+        let mut records = Vec::new();
+        for key in redis.keys("*:session").await {
+            records.push((key.clone(), redis.value(&key).await));
+        }
+        ada.fetch(Method::POST, "/oauth2/sign_out").send().await;
+        let is_told = async || !redis.keys("*:revocations").await.is_empty();
+        let end = Instant::now() + Duration::from_secs(20);
+        while !is_told().await {
+            assert!(Instant::now() < end, "{lines}: never told");
+        }
+        // It has been read, too.
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        redis.ask(&["FLUSHALL"]).await;
+        for (key, value) in &records {
+            redis.ask_bytes(&[b"SET", key.as_bytes(), value]).await;
+        }
+        while !is_told().await {
+            assert!(Instant::now() < end, "{lines}: never told again");
+        }
+        let late = &street.houses(&lines, 1).await[0];
+        let browser = late.browser();
+        browser.plant("sidegate", &copy);
+        assert_eq!(status(&browser).await, StatusCode::UNAUTHORIZED, "{lines}");
+    }
+}
+
 /// Two apps of one host, each with its own gate and cookie, may have one secret and one Redis: they are no replicas.
 #[tokio::test]
 async fn a_gate_with_another_cookie_takes_none_of_these_sessions() {

@@ -215,3 +215,42 @@ fn a_clock_that_is_ahead_ends_nobody_for_good() {
     };
     assert!(!revocations.has_revoked(&fresh));
 }
+
+#[test]
+fn what_the_common_memory_lost_is_told_again() {
+    let revocations = Revocations::new(Duration::from_hours(1));
+    let (feed, mut told) = mpsc::channel(10);
+    revocations.tell(feed.clone(), feed);
+    let (ada, bob) = (Target::user("corp", "ada"), Target::user("corp", "bob"));
+    let (one, old) = (Target::Session([1; 16]), Target::Session([9; 16]));
+    for (target, not_before) in [(ada, 100), (bob, 200), (one, 150), (old, 10)] {
+        revocations.learn(Revocation {
+            target,
+            not_before: Timestamp(not_before),
+        });
+    }
+    let mut again = |there: &[(Target, u64)]| -> Vec<u64> {
+        let there = there.iter().map(|(target, at)| (*target, Timestamp(*at)));
+        let there: HashMap<_, _> = there.collect();
+        let count = revocations.tell_again(&there, Duration::from_secs(250), Timestamp(300));
+        let mut targets: Vec<_> = (0..count)
+            .map(|_| told.try_recv().unwrap())
+            .map(|revocation| revocation.not_before.0)
+            .collect();
+        targets.sort_unstable();
+        assert!(told.try_recv().is_err());
+        targets
+    };
+    assert!(again(&[(ada, 100), (bob, 200), (one, 150)]).is_empty());
+    assert_eq!(
+        again(&[]),
+        [100, 150, 200],
+        "the old one ended with its session"
+    );
+    assert_eq!(again(&[(ada, 101), (bob, 199), (one, 20)]), [200]);
+    revocations.learn(Revocation {
+        target: Target::Everybody,
+        not_before: Timestamp(120),
+    });
+    assert_eq!(again(&[(ada, 100), (bob, 200), (one, 150)]), [120]);
+}

@@ -5,7 +5,7 @@
 //! is lost to a message that is. A look reads on behind the newest one that is known, however many there are; where that
 //! one is not where it was, the set is another's (a failover, a restart) or was let go of, and all of it is read again.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use redis::{FromRedisValue as _, Value};
 use tokio::{
@@ -19,9 +19,12 @@ use super::{
     link::Link,
     script,
 };
-use crate::session::{
-    revocation::{Revocation, Revocations},
-    store::StoreError,
+use crate::{
+    clock,
+    session::{
+        revocation::{Revocation, Revocations},
+        store::StoreError,
+    },
 };
 
 /// Which revocations.
@@ -164,16 +167,37 @@ impl News {
 
     /// Learns what is behind `mark`, or all. Gives how far that is.
     async fn learn_behind(&self, mark: Option<&Mark>) -> Result<Option<Mark>, StoreError> {
-        if let Some(mark) = mark
-            && let Some(newest) = self.read_on(Some(mark)).await?
-        {
+        let Some(mark) = mark else {
+            return self.read_on(None, |_| {}).await;
+        };
+        if let Some(newest) = self.read_on(Some(mark), |_| {}).await? {
             return Ok(Some(newest));
         }
-        self.read_on(None).await
+        let mut there = HashMap::new();
+        let newest = self.read_on(None, |revocation| {
+            let not_before = revocation.not_before;
+            let known = there.entry(revocation.target).or_insert(not_before);
+            *known = not_before.max(*known);
+        });
+        let newest = newest.await?;
+        if self.kind == Kind::Vouched {
+            let lost = self
+                .revocations
+                .tell_again(&there, self.lifetime, clock::now());
+            if lost > 0 {
+                tracing::warn!(lost, "Redis has lost revocations, and is told them again");
+            }
+        }
+        Ok(newest)
     }
 
-    /// Learns what is behind `mark`, or all. None where the mark is not there; or where there is nothing at all.
-    async fn read_on(&self, mark: Option<&Mark>) -> Result<Option<Mark>, StoreError> {
+    /// Learns what is behind `mark`, or all, and shows each to `see`. None where the mark is not there; or where there is
+    /// nothing at all.
+    async fn read_on(
+        &self,
+        mark: Option<&Mark>,
+        mut see: impl FnMut(Revocation),
+    ) -> Result<Option<Mark>, StoreError> {
         let mut newest = mark.cloned();
         // From the mark itself: that it is still there shows that nothing was put in its place.
         let mut from = mark.map_or(Start::Begin, |mark| Start::At(mark.number));
@@ -185,6 +209,7 @@ impl News {
                 return Ok(None);
             }
             for revocation in page.iter().filter_map(|one| decode_revocation(&one.member)) {
+                see(revocation);
                 match self.kind {
                     Kind::Vouched => self.revocations.learn(revocation),
                     Kind::Unsigned => self.revocations.learn_unsigned(revocation),
