@@ -68,18 +68,12 @@ async fn ask_redis(session: &SessionConfig) -> Vec<Finding> {
         text,
     };
     match store::ask(address).await {
-        Ok(store::Answer { took, eviction }) => {
+        Ok(store::Answer { took, risks }) => {
             let text = format!("Redis answers, after {} ms", took.as_millis());
-            let evicts = eviction.map(|policy| {
-                let text = format!(
-                    "when Redis is full it throws sessions away, and who was signed out with them (maxmemory-policy \
-                     {policy}); set maxmemory-policy noeviction; where Redis is somebody's cache as well, use another one"
-                );
-                finding(Grade::Warning, text)
-            });
+            let risks = risks.into_iter();
             [finding(Grade::Fine, text)]
                 .into_iter()
-                .chain(evicts)
+                .chain(risks.map(|risk| finding(Grade::Warning, risk.to_string())))
                 .collect()
         }
         // Hosts and ports alone: an address with an @ where no password ends was refused before.

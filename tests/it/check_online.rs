@@ -245,8 +245,7 @@ async fn a_redis_that_lets_in_and_takes_nothing_is_told() {
         redis.address,
         "failed: HERE: the user may not do in Redis what is needed (NOPERM); ",
     );
-    let enough =
-        "~sidegate:* &sidegate:* +@read +@write +@scripting +@pubsub +@connection +role +time";
+    let enough = "~sidegate:* &sidegate:* +@read +@write +@scripting +@pubsub +@connection +role +time +info";
     for (name, rules) in [
         ("whole", enough.to_owned()),
         ("mute", format!("{enough} -@pubsub")),
@@ -279,6 +278,29 @@ async fn a_redis_that_lets_in_and_takes_nothing_is_told() {
     let line = said.line("session.store");
     assert!(line.contains("database of the number"), "{line}");
     assert_eq!(redis.keys("*").await, Vec::<String>::new());
+}
+
+/// What Redis loses is told where it can be asked, and where it cannot, that is.
+#[tokio::test]
+async fn a_redis_that_would_lose_sessions_in_a_crash_is_told() {
+    let redis = RedisServer::start().await;
+    let corp = ScriptedProvider::start().await;
+    let rules = "ACL SETUSER mute on >canary-right ~* &* +@all -info";
+    let command: Vec<&str> = rules.split(' ').collect();
+    assert!(redis.ask(&command).await.starts_with("+OK"));
+    redis.ask(&["CONFIG", "SET", "appendonly", "no"]).await;
+    let mute = format!("redis://mute:canary-right@{}", redis.address);
+    for (address, told) in [
+        (redis.url(), "warning: a crash of Redis loses"),
+        (mute, "warning: whether Redis throws sessions away"),
+    ] {
+        let tables = format!("[session]\nstore = \"{address}\"\n{}", scripted(&corp));
+        let said = check(&tables, true).await;
+        let lines = said.of("session.store");
+        assert!(lines[0].starts_with(ANSWERS), "{}", said.text);
+        assert!(lines[1].starts_with(told), "{}", said.text);
+        assert_eq!((lines.len(), said.status), (2, Some(0)), "{}", said.text);
+    }
 }
 
 /// Found when Redis is full, it is too late: people are logged out, and a sign-out is forgotten.
@@ -321,10 +343,10 @@ async fn where_no_redis_is_the_line_says_what_to_look_at() {
     let refused = "failed: HERE: connection refused; ";
     redis_line("session.store", &nobody, refused, "whether it runs").await;
     let unknown = "redis://nobody.invalid";
-    let start = "failed: nobody.invalid:6379: ";
-    redis_line("session.store", unknown, start, "the host's name").await;
-    // It takes connections, and says nothing that a Redis would say.
-    redis_line("session.store", "redis://CORP", "failed: HERE: ", "; ").await;
+    let start = "failed: nobody.invalid:6379: the host's name does not resolve; ";
+    redis_line("session.store", unknown, start, "is right").await;
+    let other = "failed: HERE: what answers is no Redis; ";
+    redis_line("session.store", "redis://CORP", other, "something else").await;
 }
 
 #[tokio::test]

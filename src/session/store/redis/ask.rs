@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use redis::cmd;
-use tokio::time::{Instant, timeout};
+use tokio::{
+    net::lookup_host,
+    time::{Instant, timeout},
+};
 
 use super::{
     dial::{Connection, Dialer},
-    eviction,
     layout::Name,
+    risk::{Risk, risks},
     trouble::Trouble,
 };
 use crate::{config::RedisAddress, random};
@@ -17,8 +20,8 @@ use crate::{config::RedisAddress, random};
 pub struct Answer {
     /// How long it took.
     pub took: Duration,
-    /// By which policy it throws sessions away when it is full, if it does.
-    pub eviction: Option<String>,
+    /// What in its settings makes it lose things.
+    pub risks: Vec<Risk>,
 }
 
 /// Connects as the store does, waits for an answer, and does once what sessions need; what it writes is gone a second later.
@@ -34,17 +37,34 @@ pub async fn ask(address: &RedisAddress) -> Result<Answer, (String, Trouble)> {
         let took = started.elapsed();
         dialer.check_is_alone(&mut connection).await?;
         try_out(&dialer, &mut connection).await?;
-        let eviction = eviction::policy(&mut connection).await;
-        Ok(Answer { took, eviction })
+        let risks = risks(&mut connection).await;
+        Ok(Answer { took, risks })
     };
     match timeout(LONGEST, asked).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(trouble)) => Err((dialer.asked(&trouble).await, trouble)),
+        Ok(Err(trouble)) => {
+            let trouble = match trouble {
+                Trouble::Lost if !resolves(address).await => Trouble::UnknownHost,
+                trouble => trouble,
+            };
+            Err((dialer.asked(&trouble).await, trouble))
+        }
         Err(_) => {
             let trouble = Trouble::NoAnswer;
             Err((dialer.asked(&trouble).await, trouble))
         }
     }
+}
+
+/// Whether any of the hosts has an address: of one that has none the library says as little as of a connection that broke.
+async fn resolves(address: &RedisAddress) -> bool {
+    for (host, port) in &address.nodes {
+        let found = timeout(LONGEST, lookup_host((host.as_str(), *port))).await;
+        if !matches!(found, Ok(Err(_))) {
+            return true;
+        }
+    }
+    false
 }
 
 /// One command of each kind, by itself: of those in a script Redis does not say that a user may not do them.

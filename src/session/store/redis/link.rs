@@ -21,7 +21,7 @@ use tokio::{
 
 use super::{
     dial::{Connection, Dialer, IN_FLIGHT},
-    eviction,
+    risk::{Risk, risks},
     script::Known,
     trouble::Trouble,
 };
@@ -281,14 +281,13 @@ impl Keeper {
         }
     }
 
-    /// Says at the first connection what will log people out one day.
+    /// Says at the first connection what will log people out one day, without any crash.
     async fn look_at_eviction(&self, mut connection: Connection) {
-        let policy = timeout(BEAT, eviction::policy(&mut connection)).await;
-        if let Ok(Some(policy)) = policy {
-            tracing::warn!(
-                policy,
-                "when Redis is full it throws sessions away, and who was signed out; set maxmemory-policy noeviction"
-            );
+        let risks = timeout(BEAT, risks(&mut connection)).await;
+        for risk in risks.unwrap_or_default() {
+            if let Risk::Evicts(_) = risk {
+                tracing::warn!("{risk}");
+            }
         }
     }
 

@@ -30,6 +30,10 @@ pub enum Trouble {
     UnknownMaster,
     /// No sentinel was of use; this is the last one's trouble.
     Sentinel(Box<Self>),
+    /// What came back is not what a Redis says.
+    NoRedis,
+    /// The name of the host leads nowhere.
+    UnknownHost,
     /// Anything else.
     Other(String),
 }
@@ -62,7 +66,7 @@ impl Trouble {
             }
             Self::NoPassword => "write redis://:PASSWORD@HOST, or redis://USER:PASSWORD@HOST",
             Self::NotPermitted => {
-                "the user needs ~sidegate:* &sidegate:* +@read +@write +@scripting +@pubsub +@connection +role +time"
+                "the user needs ~sidegate:* &sidegate:* +@read +@write +@scripting +@pubsub +@connection +role +time +info"
             }
             Self::Says(code) => match code.as_str() {
                 "READONLY" => {
@@ -90,6 +94,10 @@ impl Trouble {
                 }
                 trouble => trouble.hint(),
             },
+            Self::NoRedis => "see host and port: something else listens there",
+            Self::UnknownHost => {
+                "see whether the host's name is right, and whether it is known here"
+            }
             Self::Other(_) => {
                 "see host, user and password in the address, and the server's own log"
             }
@@ -115,6 +123,8 @@ impl fmt::Display for Trouble {
             Self::Cluster => formatter.write_str("this Redis is a node of a cluster"),
             Self::UnknownMaster => formatter.write_str("knows no master of this name"),
             Self::Sentinel(trouble) => write!(formatter, "sentinel: {trouble}"),
+            Self::NoRedis => formatter.write_str("what answers is no Redis"),
+            Self::UnknownHost => formatter.write_str("the host's name does not resolve"),
             Self::Other(why) => formatter.write_str(why),
         }
     }
@@ -145,6 +155,7 @@ impl From<&RedisError> for Trouble {
             (ErrorKind::AuthenticationFailed, _) | (_, Some("WRONGPASS")) => Self::WrongPassword,
             _ if error.is_timeout() => Self::NoAnswer,
             _ if error.is_connection_refusal() => Self::NobodyThere,
+            (ErrorKind::Parse, _) => Self::NoRedis,
             (ErrorKind::Io, _) => Self::Lost,
             (_, Some(code)) => Self::Says(code.to_owned()),
             _ => Self::Other(error.category().to_owned()),
