@@ -40,6 +40,10 @@ impl Problem {
         }
     }
 
+    fn bad_request(message: &'static str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
+    }
+
     pub(super) fn answer(&self) -> Response<Body> {
         #[derive(Serialize)]
         struct Refusal<'a> {
@@ -98,24 +102,25 @@ impl Whose {
     /// Reads exactly one of `user=PROVIDER:SUBJECT` and `all=true`. Anything beside it is a mistake, and a mistake
     /// must not sign people out.
     fn read(query: Option<&str>) -> Result<Self, Problem> {
-        let bad = |message| Problem::new(StatusCode::BAD_REQUEST, "bad_request", message);
         let mut pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
         let (Some((key, value)), None) = (pairs.next(), pairs.next()) else {
-            return Err(bad("say whose: user=PROVIDER:SUBJECT, or all=true"));
+            return Err(Problem::bad_request(SAY_WHOSE));
         };
         match (&*key, value.split_once(':')) {
             ("user", Some((provider, subject))) if !subject.is_empty() => Ok(Self::User {
                 provider: provider.to_owned(),
                 subject: subject.to_owned(),
             }),
-            ("user", _) => Err(bad(
+            ("user", _) => Err(Problem::bad_request(
                 "a user is PROVIDER:SUBJECT, as the app is told in X-User-Id",
             )),
             ("all", _) if value == "true" => Ok(Self::Everybody),
-            _ => Err(bad("say whose: user=PROVIDER:SUBJECT, or all=true")),
+            _ => Err(Problem::bad_request(SAY_WHOSE)),
         }
     }
 }
+
+const SAY_WHOSE: &str = "say whose: user=PROVIDER:SUBJECT, or all=true";
 
 fn know_provider(provider: &str, gate: &Gate) -> Result<(), Problem> {
     if gate.providers.find(provider).is_some() {
@@ -138,12 +143,12 @@ async fn list(query: Option<&str>, gate: &Gate, now: Timestamp) -> Result<Respon
         /// Whether a session that is not listed has ended.
         complete: bool,
     }
-    let Whose::User { provider, subject } = Whose::read(query)? else {
-        return Err(Problem::new(
-            StatusCode::BAD_REQUEST,
-            "bad_request",
-            "sessions are listed by user: user=PROVIDER:SUBJECT",
-        ));
+    let by_user = || Problem::bad_request("sessions are listed by user: user=PROVIDER:SUBJECT");
+    let Some(query) = query else {
+        return Err(by_user());
+    };
+    let Whose::User { provider, subject } = Whose::read(Some(query))? else {
+        return Err(by_user());
     };
     know_provider(&provider, gate)?;
     let key = UserKey::new(&provider, &subject);

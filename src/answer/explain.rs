@@ -247,7 +247,7 @@ fn not_kept() -> Explanation {
             UNAVAILABLE,
         ),
         "Signing in is not possible right now",
-        "Who signs in cannot be remembered at the moment, through no fault of yours. Try again in a moment.",
+        "We cannot sign anybody in at the moment, through no fault of yours. Try again in a moment.",
     )
 }
 

@@ -122,7 +122,8 @@ impl Whose {
             _ => None,
         };
         whose.ok_or(Reject::BadRequest(
-            "the form says neither which session nor which scope".into(),
+            "the form says neither which `session` nor a `scope` of `others` or `everywhere`"
+                .into(),
         ))
     }
 }

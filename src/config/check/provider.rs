@@ -174,7 +174,9 @@ impl Checker<'_> {
         } else {
             Problem::new(origin, format!("`type` is missing, and \"{name}\" is none"))
         };
-        let hint = match spelling::nearest(kind, KINDS.iter().map(|kind| kind.name)) {
+        let known = KINDS.iter().map(|kind| kind.name);
+        let nearest = other_name(kind).or_else(|| spelling::nearest(kind, known));
+        let hint = match nearest {
             Some(nearest) if is_written => format!("did you mean \"{nearest}\"?"),
             Some(nearest) => format!("did you mean type = \"{nearest}\"?"),
             None => format!(
@@ -355,5 +357,16 @@ fn capitalised(name: &str) -> String {
     match characters.next() {
         Some(first) => first.to_uppercase().chain(characters).collect(),
         None => spaced,
+    }
+}
+
+/// The type that serves a product of this name.
+fn other_name(name: &str) -> Option<&'static str> {
+    match name.to_ascii_lowercase().as_str() {
+        "openid" | "openid-connect" | "keycloak" | "keycloak-oidc" | "okta" | "auth0"
+        | "authentik" | "authelia" | "zitadel" | "dex" | "cognito" => Some("oidc"),
+        "azure" | "azuread" | "entra" | "entra-id" | "office365" => Some("microsoft"),
+        "oauth" => Some("oauth2"),
+        _ => None,
     }
 }

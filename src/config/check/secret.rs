@@ -53,6 +53,14 @@ impl Checker<'_> {
             self.problem(Problem::new(&node.origin, format!("`{key}` is empty")).hint(example));
             return None;
         }
+        if is_placeholder(secret.expose()) {
+            // Not which: it may be a secret all the same.
+            self.warnings.push(format!(
+                "{} looks like a variable of a shell, and is taken as it stands: write {{ env = \"NAME\" }} for what the \
+                 environment has",
+                keys::below(place, key)
+            ));
+        }
         Some(secret)
     }
 
@@ -192,6 +200,17 @@ fn weakness(secret: &str) -> Option<&'static str> {
 
 /// Characters; as base64 or hexadecimal they carry 128 bits at least.
 const SHORTEST: usize = 32;
+
+/// `$NAME` and `${NAME}`, which other programs replace and this one does not.
+fn is_placeholder(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix('$') else {
+        return false;
+    };
+    let braced = rest
+        .strip_prefix('{')
+        .and_then(|rest| rest.strip_suffix('}'));
+    is_variable_name(braced.unwrap_or(rest))
+}
 
 #[cfg(test)]
 mod tests {
