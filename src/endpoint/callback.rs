@@ -1,19 +1,20 @@
 //! The callback: a provider sent the browser back, and the login ends here.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{Response, StatusCode, header::SET_COOKIE};
+use tokio::time::sleep;
 
 use super::start;
 use crate::{
     answer::{Reject, audience::Audience, reply},
     body::Body,
     clean::CleanRequest,
-    clock,
+    clock::{self, Timestamp},
     gate::Gate,
     login::{Callback, Finished, LoginError, LoginOptions, SessionRandom, StartAgain},
     observe::Record,
-    session::directory::Sighting,
+    session::{Session, directory::Sighting},
 };
 
 pub(super) async fn serve(
@@ -25,7 +26,6 @@ pub(super) async fn serve(
     record.verdict = "callback";
     let headers = &request.head.headers;
     let now = clock::now();
-    let revocations = *gate.sessions.revocations.changes().borrow();
     let visit = gate.sessions.visit(headers, now).await?;
     let callback = Callback {
         provider,
@@ -34,42 +34,45 @@ pub(super) async fn serve(
         session: visit.session.as_ref(),
         client: request.client.address,
         arrived: Instant::now(),
-        revocations,
     };
-    let (signed_in, return_to) = match gate
+    let (signed_in, again) = match gate
         .logins
         .finish(&callback, now, SessionRandom::draw())
         .await
     {
-        Ok(Finished::SignedIn {
-            signed_in,
-            return_to,
-        }) => (signed_in, return_to),
+        Ok(Finished::SignedIn { signed_in, again }) => (signed_in, again),
         // The back button or a reload: the code is spent, its session is here.
         Ok(Finished::AlreadySignedIn { return_to }) => {
             return Ok(reply::redirect(StatusCode::FOUND, return_to.as_str()));
         }
         Err(LoginError::OtherBrowser(again)) if may_begin_anew(&callback, request, &again) => {
-            return begin_anew(gate, request, &again, record).await;
+            let why = "the state belongs to another browser";
+            return begin_anew(gate, request, &again, why, record).await;
         }
         Err(error) => return Err(error.into()),
     };
-    record.note_identity(Some(&signed_in.session.identity));
-    let session = signed_in.session.clone();
-    let (session, now) = gate
-        .sessions
-        .outlast_revocations(signed_in.revocations, session, now)
-        .await;
+    let session = &signed_in.session;
+    record.note_identity(Some(&session.identity));
+    if gate.sessions.revocations.has_revoked(session) {
+        if visit.session.is_some() {
+            return Ok(reply::redirect(StatusCode::FOUND, again.return_to.as_str()));
+        }
+        if !may_begin_anew(&callback, request, &again) {
+            return Err(LoginError::Spent(again).into());
+        }
+        outlast_this_second(session, now).await;
+        return begin_anew(gate, request, &again, "signed out meanwhile", record).await;
+    }
     let cookies = gate
         .sessions
-        .begin(&session, signed_in.record_key, &visit, now)
+        .begin(session, signed_in.record_key, &visit, now)
         .await?;
-    let begun = Sighting::of(&session, headers, request.client.address, now);
+    let begun = Sighting::of(session, headers, request.client.address, now);
     gate.presence.begin(&begun, visit.session.as_ref()).await;
     let hint = gate
         .sessions
         .write_logout_hint(&session.identity.provider, signed_in.id_token.as_deref());
-    let mut response = reply::redirect(StatusCode::FOUND, return_to.as_str());
+    let mut response = reply::redirect(StatusCode::FOUND, again.return_to.as_str());
     // Where there is nothing to choose, there is nothing to remember.
     let choice = match gate.site.only_provider() {
         Some(_) => None,
@@ -98,10 +101,20 @@ fn may_begin_anew(callback: &Callback<'_>, request: &CleanRequest, again: &Start
 /// How often a login begins anew by itself.
 const MOST_TIMES: u8 = 4;
 
+/// Whoever was signed out and signs in again within the same second comes back with a session that is over: times are
+/// whole seconds, and a revocation counts to the end of its own. Which came first nobody can tell any more, least of all of
+/// what another replica revoked; so the login begins anew in the next second, and what the provider says then counts.
+async fn outlast_this_second(session: &Session, now: Timestamp) {
+    if session.created_at == now {
+        sleep(Duration::from_secs(1)).await;
+    }
+}
+
 async fn begin_anew(
     gate: &Gate,
     request: &CleanRequest,
     again: &StartAgain,
+    why: &str,
     record: &mut Record,
 ) -> Result<Response<Body>, Reject> {
     let options = LoginOptions {
@@ -117,6 +130,6 @@ async fn begin_anew(
         record,
     )
     .await;
-    record.detail = Some("begun anew: the state belongs to another browser".to_owned());
+    record.detail = Some(format!("begun anew: {why}"));
     response
 }

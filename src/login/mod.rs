@@ -111,8 +111,8 @@ pub enum Finished {
     SignedIn {
         /// Who, and their session.
         signed_in: Arc<SignedIn>,
-        /// Where the browser goes.
-        return_to: ReturnTo,
+        /// Where the browser goes, and how it would begin anew should this session be over already.
+        again: StartAgain,
     },
     /// A reload or the back button: the session is there already and stays.
     AlreadySignedIn {
@@ -160,8 +160,6 @@ pub struct Callback<'a> {
     pub client: Option<IpAddr>,
     /// When it came.
     pub arrived: Instant,
-    /// How many revocations were known by then.
-    pub revocations: u64,
 }
 
 impl Logins {
@@ -320,7 +318,6 @@ impl Logins {
             now,
             client: callback.client,
             throttle: self.throttle.clone(),
-            revocations: callback.revocations,
         };
         let outcome = self
             .redemptions
@@ -331,7 +328,7 @@ impl Logins {
         };
         Ok(Finished::SignedIn {
             signed_in: outcome?,
-            return_to: again.return_to.clone(),
+            again,
         })
     }
 
@@ -392,7 +389,6 @@ struct RedemptionOfCode {
     now: Timestamp,
     client: Option<IpAddr>,
     throttle: Arc<Throttle>,
-    revocations: u64,
 }
 
 impl RedemptionOfCode {
@@ -440,7 +436,6 @@ impl RedemptionOfCode {
             session,
             record_key: self.random.record_key,
             id_token,
-            revocations: self.revocations,
         }
     }
 }

@@ -21,8 +21,6 @@ pub struct SignedIn {
     pub record_key: [u8; 16],
     /// For `id_token_hint` at logout.
     pub id_token: Option<Text>,
-    /// How many revocations were known when the code came first. One that came later may be meant for this login.
-    pub revocations: u64,
 }
 
 type Outcome = Result<Arc<SignedIn>, LoginError>;

@@ -222,10 +222,6 @@ impl Revocations {
     /// Ends sessions, here at once and elsewhere as soon as the feed gets there.
     pub fn revoke(&self, revocation: Revocation) {
         let is_new = self.learn(revocation);
-        // The second within one second changes nothing, but it may be meant for a login that began between the two.
-        if !is_new && !matches!(revocation.target, Target::Session(_)) {
-            self.everybody.changed();
-        }
         // What is covered here need not be elsewhere.
         if (is_new || self.everybody.covers(revocation.not_before))
             && let Some([feed, _]) = self.feeds.get()
@@ -385,7 +381,7 @@ impl Revocations {
             || began_by(self.unsigned.get(&provider_session))
     }
 
-    /// Counts revocations.
+    /// Changes whenever something was revoked.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.everybody.count.subscribe()
     }

@@ -5,11 +5,10 @@ mod logout_hint;
 mod opening;
 mod pending;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderValue};
-use tokio::time::sleep;
 
 pub use self::{logout_hint::LogoutHint, pending::Pending};
 use super::{
@@ -23,11 +22,7 @@ use super::{
     store::{Id, Record, Store, StoreError},
     ticket::Ticket,
 };
-use crate::{
-    clock::{self, Timestamp},
-    observe::metrics::Tally,
-    random,
-};
+use crate::{clock::Timestamp, observe::metrics::Tally, random};
 
 /// Opens, keeps, renews and ends sessions.
 pub struct Sessions {
@@ -202,33 +197,6 @@ impl Sessions {
 
     fn is_over(&self, session: &Session, now: Timestamp) -> bool {
         session.has_ended(self.lifetimes, now) || self.revocations.has_revoked(session)
-    }
-
-    /// Lets a session that is about to begin begin after the revocations that there were when its login came back,
-    /// `known` in number, and says when that is. Times are whole seconds and a revocation counts to the end of its own: without
-    /// this, who is signed out could not sign in again at once. One that came later may be meant for this login, and ends it.
-    pub async fn outlast_revocations(
-        &self,
-        known: u64,
-        session: Session,
-        now: Timestamp,
-    ) -> (Session, Timestamp) {
-        let changes = self.revocations.changes();
-        let is_latest = || *changes.borrow() == known;
-        if !is_latest() || !self.revocations.has_revoked(&session) {
-            return (session, now);
-        }
-        sleep(Duration::from_secs(1)).await;
-        let now = clock::now();
-        if !is_latest() {
-            return (session, now);
-        }
-        let session = Session {
-            created_at: now,
-            seen_at: now,
-            ..session
-        };
-        (session, now)
     }
 
     /// Keeps a session that has just begun, in the place of the one that `visit` came with; where there is a store, in a

@@ -161,16 +161,15 @@ pub(super) fn callback<'a>(trip: &'a Trip, query: &'a str) -> Callback<'a> {
         session: None,
         client: None,
         arrived: Instant::now(),
-        revocations: 0,
     }
 }
 
 pub(super) fn signed_in(finished: Result<Finished, LoginError>) -> (Session, String) {
     match finished {
-        Ok(Finished::SignedIn {
-            signed_in,
-            return_to,
-        }) => (signed_in.session.clone(), return_to.as_str().to_owned()),
+        Ok(Finished::SignedIn { signed_in, again }) => (
+            signed_in.session.clone(),
+            again.return_to.as_str().to_owned(),
+        ),
         Ok(Finished::AlreadySignedIn { .. }) => panic!("already signed in"),
         Err(error) => panic!("{error}"),
     }

@@ -23,15 +23,11 @@ async fn a_browser_goes_and_comes_back_signed_in() {
     house.grant(&trip, |_| {});
     let query = house.query(&trip, &[("code", "c")]);
     let finished = house.finish(&callback(&trip, &query)).await;
-    let Ok(Finished::SignedIn {
-        signed_in,
-        return_to,
-    }) = finished
-    else {
+    let Ok(Finished::SignedIn { signed_in, again }) = finished else {
         panic!("must sign in");
     };
     let (session, id_token) = (&signed_in.session, &signed_in.id_token);
-    assert_eq!(return_to.as_str(), "/a?b=%2F&c");
+    assert_eq!(again.return_to.as_str(), "/a?b=%2F&c");
     assert_eq!(session.identity.email.as_deref(), Some("a@x.example"));
     assert_eq!(session.created_at, house.now);
     assert!(id_token.is_some());

@@ -221,36 +221,6 @@ async fn a_busy_session_of_another_gate_is_not_known() {
 }
 
 #[tokio::test]
-async fn a_login_outlasts_what_was_revoked_before_it_and_nothing_else() {
-    let gate = gate(&["one"], Keeping::Cookie { shared: None });
-    let known = || *gate.revocations.changes().borrow();
-    let now = clock::now();
-    let begun = || Session {
-        created_at: now,
-        ..session()
-    };
-    let outlasting = |known| gate.outlast_revocations(known, begun(), now);
-
-    let before = known();
-    gate.mark(Target::user("corp", "1"), now);
-    let (overtaken, since) = outlasting(before).await;
-    assert_eq!((overtaken.created_at, since), (now, now));
-    assert!(gate.revocations.has_revoked(&overtaken));
-
-    let (later, since) = outlasting(known()).await;
-    assert!(since > now && later.created_at == since && later.seen_at == since);
-    assert!(!gate.revocations.has_revoked(&later));
-
-    // While it waits for the next second.
-    let meanwhile = async {
-        tokio::task::yield_now().await;
-        gate.mark(Target::user("corp", "2"), now);
-    };
-    let ((waiting, _), ()) = tokio::join!(outlasting(known()), meanwhile);
-    assert!(gate.revocations.has_revoked(&waiting));
-}
-
-#[tokio::test]
 async fn a_reload_with_the_ticket_to_a_record_that_was_lost_keeps_the_new_one() {
     let store = store();
     let gate = gate(&["one"], in_store(&store));
