@@ -24,6 +24,8 @@ pub struct Farewell {
     runtime: Handle,
     /// How many may still wait.
     room: Arc<Semaphore>,
+    /// How many may wait that could not be read: apart, for they may wait for long.
+    unread_room: Arc<Semaphore>,
     /// How many may still call at once.
     lines: Arc<Semaphore>,
     running: TaskTracker,
@@ -37,6 +39,7 @@ impl Farewell {
             providers,
             runtime,
             room: Arc::new(Semaphore::new(ROOM)),
+            unread_room: Arc::new(Semaphore::new(UNREAD_ROOM)),
             lines: Arc::new(Semaphore::new(LINES)),
             running: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -78,8 +81,10 @@ impl Farewell {
         self: &Arc<Self>,
         read: impl Future<Output = Option<Session>> + Send + 'static,
     ) {
-        let Ok(place) = Arc::clone(&self.room).try_acquire_owned() else {
-            tracing::warn!("too many tokens wait to be revoked");
+        let Ok(place) = Arc::clone(&self.unread_room).try_acquire_owned() else {
+            tracing::warn!(
+                "too many sessions that were signed out wait to be read: tokens are not taken back"
+            );
             return;
         };
         let farewell = Arc::clone(self);
@@ -147,6 +152,8 @@ fn timed_out() -> ProviderError {
 
 /// Sessions whose tokens may wait: a few kilobytes each.
 const ROOM: usize = 1_000;
+/// Sessions that may wait to be read: some bytes each.
+const UNREAD_ROOM: usize = 10_000;
 /// Calls at once.
 const LINES: usize = 16;
 /// How often a token is tried.

@@ -90,6 +90,8 @@ pub struct Revocations {
     feeds: OnceLock<[Feed; 2]>,
     /// How far other replicas know of what is vouched for.
     telling: Telling,
+    /// Some of those found no place in the queue.
+    untold: AtomicBool,
     /// What other replicas revoked before this one began is known as well.
     is_known: AtomicBool,
     said: Minutely,
@@ -187,6 +189,7 @@ impl Revocations {
             capacity,
             feeds: OnceLock::new(),
             telling: Telling::new(),
+            untold: AtomicBool::new(false),
             is_known: AtomicBool::new(true),
             said: Minutely::default(),
         }
@@ -227,41 +230,52 @@ impl Revocations {
             && let Some([feed, _]) = self.feeds.get()
             && !self.telling.give(|| feed.try_send(revocation).is_ok())
         {
-            tracing::error!("a revocation cannot be told to the other replicas: too many wait");
+            self.untold.store(true, Ordering::Release);
+            tracing::error!(
+                "too many revocations wait for Redis: other replicas learn of this one late"
+            );
         }
     }
 
-    /// Tells those again that are not among `there`, what the replicas' common memory has by now: it has lost them. Those older
-    /// than `lifetime` are needed no more. How many that were.
-    pub fn tell_again(
+    /// What is known here, vouched for or not, and is not among `there`, what the replicas' common memory has: it has lost
+    /// that, or was never told. Those older than `lifetime` are needed no more.
+    pub fn lost(
         &self,
+        vouched: bool,
         there: &HashMap<Target, Timestamp>,
         lifetime: Duration,
         now: Timestamp,
-    ) -> usize {
-        let Some([feed, _]) = self.feeds.get() else {
-            return 0;
-        };
-        let is_lost = |revocation: &Revocation| {
-            let is_there = there.get(&revocation.target).is_some_and(|not_before| {
-                // Of a session the first counts, whichever time it says.
-                matches!(revocation.target, Target::Session(_))
-                    || *not_before >= revocation.not_before
-            });
-            now.since(revocation.not_before) < lifetime && !is_there
+    ) -> Vec<Revocation> {
+        let is_there = |target: &Target, not_before| {
+            // Of a session the first counts, whichever time it says.
+            let is_enough =
+                |known: &Timestamp| matches!(target, Target::Session(_)) || *known >= not_before;
+            there.get(target).is_some_and(is_enough)
         };
         let everybody = Timestamp(self.everybody.not_before.load(Ordering::Relaxed));
-        let everybody = Some((Target::Everybody, everybody))
-            // That which stands for those forgotten was never told.
-            .filter(|(_, not_before)| !self.everybody.covers(*not_before));
-        let known = self.vouched.iter();
-        let known = known.map(|(target, not_before)| (*target, not_before));
+        let known = if vouched {
+            &self.vouched
+        } else {
+            &self.unsigned
+        };
+        let known = known
+            .iter()
+            .map(|(target, not_before)| (*target, not_before));
+        // Who is signed out with everybody needs no word of their own.
+        let known = known.filter(|(_, not_before)| *not_before > everybody);
+        let everybody = (vouched && everybody.0 > 0).then_some((Target::Everybody, everybody));
         known
             .chain(everybody)
+            .filter(|(target, not_before)| {
+                now.since(*not_before) < lifetime && !is_there(target, *not_before)
+            })
             .map(|(target, not_before)| Revocation { target, not_before })
-            .filter(is_lost)
-            .take_while(|lost| self.telling.give(|| feed.try_send(*lost).is_ok()))
-            .count()
+            .collect()
+    }
+
+    /// Whether there were some that could not even wait to be told. Says so once.
+    pub fn take_untold(&self) -> bool {
+        self.untold.swap(false, Ordering::AcqRel)
     }
 
     /// One that came through the feed of what is vouched for has got to where every replica learns of it.

@@ -217,40 +217,63 @@ fn a_clock_that_is_ahead_ends_nobody_for_good() {
 }
 
 #[test]
-fn what_the_common_memory_lost_is_told_again() {
+fn what_the_common_memory_lost_is_found() {
     let revocations = Revocations::new(Duration::from_hours(1));
-    let (feed, mut told) = mpsc::channel(10);
-    revocations.tell(feed.clone(), feed);
     let (ada, bob) = (Target::user("corp", "ada"), Target::user("corp", "bob"));
     let (one, old) = (Target::Session([1; 16]), Target::Session([9; 16]));
-    for (target, not_before) in [(ada, 100), (bob, 200), (one, 150), (old, 10)] {
+    let learn = |target, not_before| {
         revocations.learn(Revocation {
             target,
             not_before: Timestamp(not_before),
         });
+    };
+    for (target, not_before) in [(ada, 100), (bob, 200), (one, 150), (old, 10)] {
+        learn(target, not_before);
     }
-    let mut again = |there: &[(Target, u64)]| -> Vec<u64> {
+    revocations.learn_unsigned(Revocation {
+        target: Target::provider_session("corp", "sid"),
+        not_before: Timestamp(170),
+    });
+    let lost = |vouched, there: &[(Target, u64)]| -> Vec<u64> {
         let there = there.iter().map(|(target, at)| (*target, Timestamp(*at)));
         let there: HashMap<_, _> = there.collect();
-        let count = revocations.tell_again(&there, Duration::from_secs(250), Timestamp(300));
-        let mut targets: Vec<_> = (0..count)
-            .map(|_| told.try_recv().unwrap())
-            .map(|revocation| revocation.not_before.0)
-            .collect();
-        targets.sort_unstable();
-        assert!(told.try_recv().is_err());
-        targets
+        let lost = revocations.lost(vouched, &there, Duration::from_secs(250), Timestamp(300));
+        let mut times: Vec<_> = lost.iter().map(|lost| lost.not_before.0).collect();
+        times.sort_unstable();
+        times
     };
-    assert!(again(&[(ada, 100), (bob, 200), (one, 150)]).is_empty());
+    let all = [(ada, 100), (bob, 200), (one, 150)];
+    assert!(lost(true, &all).is_empty());
+    let three = [100, 150, 200];
+    assert_eq!(lost(true, &[]), three, "the old one ended with its session");
+    assert_eq!(lost(true, &[(ada, 101), (bob, 199), (one, 20)]), [200]);
+    assert_eq!(lost(false, &all), [170]);
+    learn(Target::Everybody, 120);
+    assert_eq!(lost(true, &all), [120]);
     assert_eq!(
-        again(&[]),
-        [100, 150, 200],
-        "the old one ended with its session"
+        lost(true, &[]),
+        [120, 150, 200],
+        "one word for all of before"
     );
-    assert_eq!(again(&[(ada, 101), (bob, 199), (one, 20)]), [200]);
-    revocations.learn(Revocation {
-        target: Target::Everybody,
-        not_before: Timestamp(120),
-    });
-    assert_eq!(again(&[(ada, 100), (bob, 200), (one, 150)]), [120]);
+}
+
+#[tokio::test]
+async fn what_finds_no_place_in_the_queue_is_not_forgotten() {
+    let revocations = Revocations::new(Duration::from_hours(1));
+    let (feed, _queue) = mpsc::channel(1);
+    revocations.tell(feed.clone(), feed);
+    let revoke = |name| {
+        revocations.revoke(Revocation {
+            target: Target::user("corp", name),
+            not_before: Timestamp(100),
+        });
+    };
+    revoke("ada");
+    assert!(!revocations.take_untold());
+    revoke("bob");
+    assert!(revocations.take_untold() && !revocations.take_untold());
+    assert!(!revocations.are_told(Duration::ZERO).await);
+    let there = HashMap::new();
+    let lost = revocations.lost(true, &there, Duration::from_hours(1), Timestamp(101));
+    assert_eq!(lost.len(), 2);
 }

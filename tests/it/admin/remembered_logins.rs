@@ -52,8 +52,10 @@ async fn a_reload_of_the_callback_undoes_no_sign_out() {
             ada.get(callback.as_str()).await;
             assert_eq!(admin.provider.token_requests(), asked, "{store}: a reload");
             assert!(!is_signed_in(&ada).await, "{store} {keeps_session}");
-            // And nothing keeps them from signing in anew.
+            // And nothing keeps them from signing in anew, nor does the old callback put an end to that.
             assert_eq!(ada.follow("/").await.status, StatusCode::OK, "{store}");
+            ada.get(callback.as_str()).await;
+            assert!(is_signed_in(&ada).await, "{store}");
         }
     }
 }

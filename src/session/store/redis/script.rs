@@ -139,6 +139,25 @@ return 1
 "
 );
 
+/// revocations' key; milliseconds that they count, then revocations that were there once. Each that is not gets a number of
+/// its own, above all before. There is room: no more are known than there may be.
+pub(super) static REVOKE_AGAIN: Known = known!(
+    r"
+local whole = function(number) return string.format('%.0f', number) end
+local time = redis.call('TIME')
+local number = time[1] * 1000 + math.floor(time[2] / 1000)
+local newest = redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+if newest[2] then
+    number = math.max(number, tonumber(newest[2]) + 1)
+end
+for index = 2, #ARGV do
+    number = number + redis.call('ZADD', KEYS[1], 'NX', whole(number), ARGV[index])
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+return 1
+"
+);
+
 /// revocations' key; revocation, milliseconds that it counts, channel, message, how many there may be, how many of the
 /// oldest are let go of then. 1; 2 where it made room; 0 where there is none.
 ///
