@@ -54,6 +54,7 @@ pub(super) async fn serve(
     let session = &signed_in.session;
     record.note_identity(Some(&session.identity));
     if gate.sessions.revocations.has_revoked(session) {
+        // An old callback's reload: who has signed in since, as whomever, stays that.
         if visit.session.is_some() {
             return Ok(reply::redirect(StatusCode::FOUND, again.return_to.as_str()));
         }
