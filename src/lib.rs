@@ -31,6 +31,7 @@ pub mod demo;
 pub mod endpoint;
 pub mod forward;
 pub mod gate;
+pub mod limits;
 pub mod listen;
 pub mod login;
 pub mod observe;

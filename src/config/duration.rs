@@ -1,21 +1,30 @@
-//! Durations as people write them: `90s`, `15m`, `12h`, `7d`. Pure.
+//! Durations as people write them: `500ms`, `90s`, `15m`, `12h`, `7d`. Pure.
 //!
 //! A bare number is refused, because it does not say seconds of what.
 
 use std::time::Duration;
 
-/// Reads one whole number with its unit; the error says what to write instead.
+/// Reads whole seconds or more: sessions and their ends know nothing finer.
 pub(super) fn parse(text: &str) -> Result<Duration, String> {
+    match parse_fine(text)? {
+        duration if duration.subsec_nanos() == 0 => Ok(duration),
+        _ => Err(FORM.to_owned()),
+    }
+}
+
+/// Reads one whole number with its unit, milliseconds included; the error says what to write instead.
+pub(super) fn parse_fine(text: &str) -> Result<Duration, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     if number.is_empty() {
         return Err(FORM.to_owned());
     }
-    let seconds_each = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 60 * 60,
-        "d" => 24 * 60 * 60,
+    let milliseconds_each = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60 * 1000,
+        "h" => 60 * 60 * 1000,
+        "d" => 24 * 60 * 60 * 1000,
         "" => {
             return Err(format!(
                 "a unit is missing: \"{number}s\" for seconds, or m, h, d"
@@ -23,22 +32,22 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
         }
         _ => return Err(FORM.to_owned()),
     };
-    let seconds = number
+    let milliseconds = number
         .parse::<u64>()
         .ok()
-        .and_then(|number| number.checked_mul(seconds_each))
-        .filter(|seconds| *seconds <= LONGEST);
-    match seconds {
+        .and_then(|number| number.checked_mul(milliseconds_each))
+        .filter(|milliseconds| *milliseconds <= LONGEST);
+    match milliseconds {
         None => Err("that is longer than ten years".to_owned()),
         Some(0) => Err("it must be more than zero".to_owned()),
-        Some(seconds) => Ok(Duration::from_secs(seconds)),
+        Some(milliseconds) => Ok(Duration::from_millis(milliseconds)),
     }
 }
 
 const FORM: &str = "write a whole number and a unit: \"90s\", \"15m\", \"12h\" or \"7d\"";
 
 /// Nothing here is meant for longer, and sums with a timestamp stay far from overflow.
-const LONGEST: u64 = 10 * 366 * 24 * 60 * 60;
+const LONGEST: u64 = 10 * 366 * 24 * 60 * 60 * 1000;
 
 #[cfg(test)]
 mod tests {
@@ -52,6 +61,8 @@ mod tests {
         assert_eq!(parse("15m"), Ok(Duration::from_mins(15)));
         assert_eq!(parse("12h"), Ok(Duration::from_hours(12)));
         assert_eq!(parse("7d"), Ok(Duration::from_hours(7 * 24)));
+        assert_eq!(parse("2000ms"), Ok(Duration::from_secs(2)));
+        assert_eq!(parse_fine("300ms"), Ok(Duration::from_millis(300)));
     }
 
     #[test]
@@ -68,6 +79,7 @@ mod tests {
             "1w",
             "300x",
             "0s",
+            "300ms",
             "1S",
             "１s",
             "99999999999999999999s",

@@ -73,6 +73,7 @@ pub(super) static ROOT: LazyLock<Vec<Key>> = LazyLock::new(|| {
         key("providers", Shape::Named(Names::Plain, &PROVIDER_TABLE)),
         key("headers", Shape::Table(HEADERS)),
         key("routes", Shape::Tables(ROUTE)),
+        key("limits", Shape::Table(LIMITS)),
     ]
 });
 
@@ -163,6 +164,26 @@ const ROUTE: &[Key] = &[
     value("access"),
     later("allow"),
     later("upstream"),
+];
+
+const LIMITS: &[Key] = &[
+    value("connections"),
+    value("connections_per_client"),
+    value("requests_per_client"),
+    value("handshake_timeout"),
+    value("header_timeout"),
+    value("keep_alive_timeout"),
+    value("request_body_timeout"),
+    value("request_body_rate"),
+    value("response_body_timeout"),
+    value("write_timeout"),
+    value("tunnel_close_timeout"),
+    value("http2_streams"),
+    value("http2_buffer"),
+    value("http2_resets"),
+    value("http2_idle_timeout"),
+    value("http2_max_age"),
+    value("provider_response"),
 ];
 
 const fn value(name: &'static str) -> Key {
@@ -293,6 +314,8 @@ fn home_of(name: &str) -> Option<&'static str> {
         Some("under [headers]")
     } else if has(ROUTE) {
         Some("under [[routes]]")
+    } else if has(LIMITS) {
+        Some("under [limits]")
     } else {
         None
     }

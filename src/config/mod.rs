@@ -41,7 +41,7 @@ pub use redis_address::{RedisAddress, Topology};
 pub use report::Report;
 pub use secret::Secret;
 
-use crate::route::PathPattern;
+use crate::{limits::Limits, route::PathPattern};
 
 /// Everything an operator can decide, checked.
 #[derive(Debug)]
@@ -78,6 +78,8 @@ pub struct Config {
     pub headers: HeadersConfig,
     /// `[[routes]]`, in order; the first that matches wins.
     pub routes: Vec<RouteConfig>,
+    /// `[limits]`
+    pub limits: Limits,
 }
 
 impl Config {

@@ -69,6 +69,10 @@ impl Problems {
         self.0.is_empty()
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// Whether one of them points at this very place.
     pub(super) fn point_at(&self, origin: &Origin) -> bool {
         self.0.iter().any(|problem| problem.origin == *origin)

@@ -18,6 +18,7 @@ use crate::{
         ProviderConfig, PublicUrl, RouteConfig, Secret, SessionConfig, StoreConfig,
         UpstreamAddress,
     },
+    limits::Limits,
     provider::kind,
     route::PathPattern,
 };
@@ -106,6 +107,7 @@ impl Plan {
                 methods: Vec::new(),
                 access: Access::Public,
             }],
+            limits: Limits::default(),
         }
     }
 

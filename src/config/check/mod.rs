@@ -7,6 +7,7 @@ mod address;
 mod allow;
 mod endpoint;
 mod header;
+mod limits;
 mod provider;
 mod read;
 mod regex;
@@ -89,6 +90,7 @@ impl<'a> Checker<'a> {
         let providers = self.providers(root, prefix.as_deref().unwrap_or_default());
         let headers = self.headers(root);
         let routes = self.routes(root, prefix.as_deref());
+        let limits = self.limits(root);
         self.check_addresses(
             root,
             listen.as_deref(),
@@ -119,6 +121,7 @@ impl<'a> Checker<'a> {
             providers: providers?,
             headers: headers?,
             routes: routes?,
+            limits: limits?,
         })
     }
 

@@ -143,9 +143,23 @@ impl Checker<'_> {
 
     /// A duration, or the default.
     pub(super) fn duration(&mut self, table: &Node, key: &str, default: &str) -> Option<Duration> {
-        let Some(node) = table.get(key) else {
-            return duration::parse(default).ok();
-        };
+        match table.get(key) {
+            Some(node) => self.duration_at(node, key, duration::parse),
+            None => duration::parse(default).ok(),
+        }
+    }
+
+    /// A duration, which may be shorter than a second.
+    pub(super) fn fine_duration(&mut self, node: &Node, key: &str) -> Option<Duration> {
+        self.duration_at(node, key, duration::parse_fine)
+    }
+
+    fn duration_at(
+        &mut self,
+        node: &Node,
+        key: &str,
+        parse: fn(&str) -> Result<Duration, String>,
+    ) -> Option<Duration> {
         if let Value::Integer(number) = node.value {
             self.problem(
                 Problem::new(&node.origin, format!("`{key}` lacks its unit")).hint(format!(
@@ -155,7 +169,7 @@ impl Checker<'_> {
             return None;
         }
         let text = self.text(node, key)?;
-        let parsed = duration::parse(text).map_err(|hint| {
+        let parsed = parse(text).map_err(|hint| {
             Problem::new(&node.origin, format!("`{text}` is no duration for `{key}`")).hint(hint)
         });
         self.found(parsed)

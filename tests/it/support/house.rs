@@ -344,9 +344,13 @@ impl House {
     }
 }
 
-/// The binary under test, free of the environment's own configuration.
+/// The binary under test, free of the environment's own configuration: the one that was just built, or `TEST_BINARY`.
 pub fn sidegate() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sidegate"));
+    let built = env!("CARGO_BIN_EXE_sidegate");
+    let mut command = match std::env::var_os("TEST_BINARY") {
+        Some(other) => Command::new(other),
+        None => Command::new(built),
+    };
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("SIDEGATE_") || name == "RUST_LOG" {
             command.env_remove(name);
