@@ -41,4 +41,5 @@ pub mod route;
 pub mod session;
 pub mod site;
 pub mod text;
+pub mod timer;
 pub mod trust;
