@@ -51,13 +51,6 @@ pub struct Wait {
 /// Something goes on. While one of them is left, the wait does not rest.
 pub struct Busy(Arc<Wait>);
 
-impl Busy {
-    /// Whose it is.
-    pub fn wait(&self) -> &Arc<Wait> {
-        &self.0
-    }
-}
-
 impl Tick {
     /// Whether `duration` may have gone by since `earlier`: true where the clock is too coarse to tell.
     pub fn may_be_after(self, earlier: Self, duration: Duration) -> bool {

@@ -13,7 +13,6 @@ use crate::{
     body::{Body, BodyError},
     clean::{CleanRequest, Cleaning, Peer, Unclean},
     clock,
-    deadline::Wait,
     decide::{Permit, Refusal, decide},
     endpoint::{self, Endpoint},
     forward::{ForwardError, Forwarder, IdentityHeaders, OwnCookies},
@@ -23,6 +22,7 @@ use crate::{
     route::Routes,
     session::{Session, Sessions, directory::Presence},
     site::Site,
+    timer::Timer,
 };
 
 /// Everything a request meets, built once at start and shared by all workers.
@@ -65,7 +65,7 @@ impl Gate {
         Begun { request, record }
     }
 
-    /// Answers a request, always, and logs it, always. `wait` is the request's, or its connection's.
+    /// Answers a request, always, and logs it, always. `timer` bounds what it waits for.
     #[expect(
         clippy::manual_async_fn,
         reason = "an `async fn` keeps what it is given twice, in each request's future"
@@ -74,14 +74,14 @@ impl Gate {
         &'a self,
         mut begun: Begun,
         forwarder: &'a Forwarder,
-        wait: &'a Arc<Wait>,
+        timer: Timer,
     ) -> impl Future<Output = Response<Body>> + Send + 'a {
         async move {
             let record = &mut begun.record;
             let (result, audience) = match begun.request {
                 Ok(request) => {
                     let audience = request.audience;
-                    (self.road(request, forwarder, wait, record).await, audience)
+                    (self.road(request, forwarder, timer, record).await, audience)
                 }
                 Err(unclean) => (Err(Reject::BadRequest(unclean.sentence)), unclean.audience),
             };
@@ -100,7 +100,7 @@ impl Gate {
         &self,
         request: Box<CleanRequest>,
         forwarder: &Forwarder,
-        wait: &Arc<Wait>,
+        timer: Timer,
         record: &mut Record,
     ) -> Result<Response<Body>, Reject> {
         if let Some(endpoint) = self.own_endpoint(&request)? {
@@ -153,7 +153,7 @@ impl Gate {
                 cookies: &self.sessions.cookies,
                 only: visit.as_ref().ok().and_then(|visit| visit.only),
             };
-            let answer = forwarder.send(wait, &permit, &self.identity_headers, own, request);
+            let answer = forwarder.send(timer, &permit, &self.identity_headers, own, request);
             (answer, renewal)
         };
         let mut response = answer

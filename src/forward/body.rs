@@ -31,7 +31,7 @@ use super::{
 use crate::{
     body::{Body, BodyError},
     clean::{forwarding, identity::ReservedNames},
-    deadline::{Busy, Wait},
+    timer::Timer,
 };
 
 /// A request's body on its way to the upstream. Trailers that name an identity, or what frames or routes
@@ -47,8 +47,6 @@ struct Moving {
     reserved: Arc<ReservedNames>,
     /// None where it is nobody's.
     life: Option<Box<Life>>,
-    /// The answer may be over before: then the client is still sending, and its connection does not rest.
-    _busy: Busy,
 }
 
 /// How far a request's body has come, seen from outside: so that a wait can tell a long body from a silent one.
@@ -65,12 +63,10 @@ impl Upload {
 }
 
 impl RequestBody {
-    /// `body` as it comes, its trailers held against `reserved`; `wait` is that of its connection. It breaks off
-    /// where `life` ends.
+    /// `body` as it comes, its trailers held against `reserved`. It breaks off where `life` ends.
     pub(super) fn new(
         body: Incoming,
         reserved: &Arc<ReservedNames>,
-        wait: &Arc<Wait>,
         life: impl FnOnce() -> Option<Box<Life>>,
     ) -> Self {
         let body = (!body.is_end_stream()).then(|| {
@@ -79,7 +75,6 @@ impl RequestBody {
                 upload: Arc::default(),
                 reserved: Arc::clone(reserved),
                 life: life(),
-                _busy: wait.busy(),
             })
         });
         Self { body }
@@ -157,6 +152,8 @@ pub struct UpstreamBody {
     upload: Option<RunningUpload>,
     /// None where it is nobody's, or short.
     life: Option<Box<Life>>,
+    /// Given back to its connection at the end.
+    timer: Timer,
     /// Why it broke off, until that is said.
     broken: Option<io::Error>,
 }
@@ -167,6 +164,7 @@ impl UpstreamBody {
         body: BodyReader,
         mut lease: Lease,
         upload: Option<RunningUpload>,
+        timer: Timer,
         life: impl FnOnce() -> Option<Box<Life>>,
     ) -> Body {
         if upload.is_none()
@@ -184,6 +182,7 @@ impl UpstreamBody {
             lease: Some(lease),
             upload,
             life,
+            timer,
             broken: None,
         };
         this.give_back_at_end();
@@ -199,6 +198,7 @@ impl UpstreamBody {
     /// An upload that still runs goes on without the answer, and its connection is good for nothing else.
     fn give_back(&mut self) {
         self.upload = None;
+        self.timer = Timer::default();
         if let Some(lease) = self.lease.take() {
             lease.give_back();
         }
@@ -224,6 +224,7 @@ impl UpstreamBody {
     /// Ends it before its end.
     fn break_off(&mut self) {
         self.life = None;
+        self.timer = Timer::default();
         self.lease = None;
         if let Some(upload) = self.upload.take() {
             upload.abort();

@@ -39,7 +39,6 @@ use self::{
 use crate::{
     body::{Body, BodyError},
     clean::{CleanRequest, X_REQUEST_ID, forwarding::Forwarding, identity::ReservedNames},
-    deadline::Wait,
     decide::Permit,
     observe::RequestId,
     session::{
@@ -47,6 +46,7 @@ use crate::{
         cookie::{Cookies, Span},
         live::{Ends, Owner},
     },
+    timer::Timer,
 };
 
 /// Why the upstream gave no answer. The detail is for the log.
@@ -103,10 +103,11 @@ impl Forwarder {
     }
 
     /// Sends `request` to the upstream and gives its answer. The permit is spent: it says whom the upstream
-    /// is told of, and without one nothing is forwarded. `wait` is the request's, or its connection's.
+    /// is told of, and without one nothing is forwarded. `timer` bounds the wait for the answer, and is let go of
+    /// with the answer's end.
     pub fn send<'a>(
         &'a self,
-        wait: &'a Arc<Wait>,
+        mut timer: Timer,
         permit: &Permit<'_>,
         identity: &IdentityHeaders,
         own: OwnCookies<'a>,
@@ -126,7 +127,7 @@ impl Forwarder {
             None => None,
         };
         let life = || owner.clone().map(|owner| Life::new(&self.ends, owner));
-        let body = RequestBody::new(body, &self.reserved, wait, life);
+        let body = RequestBody::new(body, &self.reserved, life);
         let upload = body.upload();
         let mut lease = self.upstream.at_hand();
         // Written before anything waits, so that nothing of the request is kept.
@@ -155,7 +156,7 @@ impl Forwarder {
         // In a box of its own, so that the future of each request stays small.
         let mut exchange = Box::pin(exchange);
         async move {
-            let exchanged = self.in_time(wait, upload.as_deref(), exchange.as_mut());
+            let exchanged = self.in_time(&mut timer, upload.as_deref(), exchange.as_mut());
             let Exchange {
                 mut head,
                 lease,
@@ -169,7 +170,7 @@ impl Forwarder {
             }
             hop::strip_noted(&mut head.headers, head.noted);
             let life = || owner.map(|owner| Life::new(&self.ends, owner));
-            let body = UpstreamBody::begin(head.body, lease, upload, life);
+            let body = UpstreamBody::begin(head.body, lease, upload, timer, life);
             let mut response = answer(head.status, head.headers, body);
             if let Some(reason) = head.reason {
                 response.extensions_mut().insert(reason);
@@ -208,13 +209,13 @@ impl Forwarder {
     /// a silence may not.
     async fn in_time<T>(
         &self,
-        wait: &Wait,
+        timer: &mut Timer,
         upload: Option<&Upload>,
         mut exchange: Pin<&mut (impl Future<Output = Result<T, ForwardError>> + Send)>,
     ) -> Result<T, ForwardError> {
         let mut seen = 0;
         loop {
-            if let Some(exchanged) = wait.within(self.timeout, exchange.as_mut()).await {
+            if let Some(exchanged) = timer.within(self.timeout, exchange.as_mut()).await {
                 return exchanged;
             }
             let now = upload.map_or(seen, Upload::frames);

@@ -9,15 +9,12 @@ use std::{
 
 use tokio::{
     net::{TcpStream, UnixStream},
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 
 use super::{connection::Connection, stream::Stream};
-use crate::{
-    config::UpstreamAddress,
-    deadline::{Deadlines, Tick},
-};
+use crate::config::UpstreamAddress;
 
 /// How long a connection may take to be made, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,7 +29,6 @@ const IDLE_CAPACITY: usize = 1024;
 pub struct Upstream {
     target: Target,
     idle: Mutex<Vec<Idle>>,
-    deadlines: Arc<Deadlines>,
 }
 
 enum Target {
@@ -62,7 +58,7 @@ impl fmt::Display for Target {
 
 struct Idle {
     connection: Box<Connection>,
-    since: Tick,
+    since: Instant,
 }
 
 /// A connection in use. Given back with [`Lease::give_back`] once its answer was read to the end; dropped
@@ -79,11 +75,7 @@ impl Upstream {
     ///
     /// # Errors
     /// When the address has no host that TLS can name.
-    pub fn new(
-        address: &UpstreamAddress,
-        tls: &Arc<rustls::ClientConfig>,
-        deadlines: Arc<Deadlines>,
-    ) -> io::Result<Self> {
+    pub fn new(address: &UpstreamAddress, tls: &Arc<rustls::ClientConfig>) -> io::Result<Self> {
         let target = match address {
             UpstreamAddress::Unix(path) => Target::Unix(path.clone()),
             UpstreamAddress::Network(uri) => {
@@ -109,7 +101,6 @@ impl Upstream {
         Ok(Self {
             target,
             idle: Mutex::default(),
-            deadlines,
         })
     }
 
@@ -143,9 +134,9 @@ impl Upstream {
 
     /// Closes what has idled for too long. Called now and then by the worker.
     pub fn sweep(&self) {
-        let now = self.deadlines.now();
+        let now = Instant::now();
         self.lock().retain_mut(|idle| {
-            !now.may_be_after(idle.since, IDLE_LIFETIME) && idle.connection.is_quiet()
+            now.duration_since(idle.since) < IDLE_LIFETIME && idle.connection.is_quiet()
         });
     }
 
@@ -177,7 +168,7 @@ impl Lease {
         let Some(connection) = self.connection.settle() else {
             return;
         };
-        let since = self.upstream.deadlines.now();
+        let since = Instant::now();
         let mut idle = self.upstream.lock();
         if idle.len() < IDLE_CAPACITY {
             idle.push(Idle { connection, since });

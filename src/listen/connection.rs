@@ -27,6 +27,7 @@ use crate::{
     body::{Body, BodyError},
     clean::Peer,
     deadline::{Busy, Wait},
+    timer::TimerHome,
 };
 
 /// How long a TLS handshake may take.
@@ -98,6 +99,7 @@ where
         worker: Arc::clone(&worker),
         peer: Peer::new(address, tls),
         wait: Arc::clone(&wait),
+        timers: Arc::default(),
         is_http2: OnceLock::new(),
     };
     let connection = worker
@@ -129,6 +131,7 @@ struct Requests {
     worker: Arc<Worker>,
     peer: Peer,
     wait: Arc<Wait>,
+    timers: Arc<TimerHome>,
     /// Set by the first request over HTTP/2, whose connections rest as long as they answer pings.
     is_http2: OnceLock<Busy>,
 }
@@ -148,13 +151,9 @@ impl Service<Request<Incoming>> for Requests {
         };
         let worker = Arc::clone(&self.worker);
         let begun = worker.gate.begin(request, &self.peer, &worker.ids);
+        let timer = self.timers.take();
         Box::pin(async move {
-            let wait = match &busy {
-                Some(busy) => Arc::clone(busy.wait()),
-                // Its requests are tasks, and each waits for itself.
-                None => worker.deadlines.wait(HEAD_TIMEOUT).await,
-            };
-            let response = worker.gate.finish(begun, &worker.forwarder, &wait).await;
+            let response = worker.gate.finish(begun, &worker.forwarder, timer).await;
             Ok(response.map(|body| Answer { body, _busy: busy }))
         })
     }

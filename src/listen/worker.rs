@@ -106,11 +106,7 @@ impl Handle {
 
 async fn run(recipe: Recipe, mut accepted: mpsc::Receiver<Accepted>, open: Arc<AtomicUsize>) {
     let deadlines = Deadlines::new();
-    let upstream = Upstream::new(
-        &recipe.upstream,
-        &recipe.upstream_tls,
-        Arc::clone(&deadlines),
-    );
+    let upstream = Upstream::new(&recipe.upstream, &recipe.upstream_tls);
     let upstream = match upstream {
         Ok(upstream) => Arc::new(upstream),
         Err(error) => return tracing::error!(%error, "the upstream's address cannot be used"),
