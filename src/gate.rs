@@ -17,7 +17,7 @@ use crate::{
     endpoint::{self, Endpoint},
     forward::{ForwardError, Forwarder, IdentityHeaders, OwnCookies},
     login::Logins,
-    observe::{Record, RequestIds},
+    observe::{Record, RequestIds, Verdict},
     provider::Providers,
     route::Routes,
     session::{Session, Sessions, directory::Presence},
@@ -133,9 +133,9 @@ impl Gate {
                     (judgement, _) => self.reject(judgement, &request),
                 })?;
             record.verdict = if permit.told().is_some() {
-                "pass"
+                Verdict::Pass
             } else {
-                "public"
+                Verdict::Public
             };
 
             if permit.told().is_some() && self.is_foreign_upgrade(&request) {

@@ -21,6 +21,7 @@ use std::borrow::Cow;
 use crate::{
     decide::Barred,
     login::LoginError,
+    observe::Verdict,
     session::{KeepError, Unavailable, store::StoreError},
 };
 
@@ -97,21 +98,23 @@ impl From<LoginError> for Reject {
 }
 
 impl Reject {
-    /// The verdict's name in the log.
-    pub fn verdict(&self) -> &'static str {
+    /// What the log and the metrics call it.
+    pub fn verdict(&self) -> Verdict {
         match self {
-            Self::SignIn { .. } => "sign_in",
-            Self::Forbidden(_) | Self::ForeignRule { .. } | Self::Barred { .. } => "forbidden",
-            Self::BadRequest(_) => "bad_request",
-            Self::NotFound => "not_found",
-            Self::MethodNotAllowed(_) => "method_not_allowed",
-            Self::Login(_) => "login_failed",
-            Self::ConfirmSignOut { .. } => "confirm_sign_out",
-            Self::StaleForm => "stale_form",
-            Self::SessionTooLarge => "session_too_large",
-            Self::Unavailable(_) | Self::NotKept(_) => "unavailable",
-            Self::BadGateway => "bad_gateway",
-            Self::GatewayTimeout => "gateway_timeout",
+            Self::SignIn { .. } => Verdict::SignIn,
+            Self::Forbidden(_) | Self::ForeignRule { .. } | Self::Barred { .. } => {
+                Verdict::Forbidden
+            }
+            Self::BadRequest(_) => Verdict::BadRequest,
+            Self::NotFound => Verdict::NotFound,
+            Self::MethodNotAllowed(_) => Verdict::MethodNotAllowed,
+            Self::Login(_) => Verdict::LoginFailed,
+            Self::ConfirmSignOut { .. } => Verdict::ConfirmSignOut,
+            Self::StaleForm => Verdict::StaleForm,
+            Self::SessionTooLarge => Verdict::SessionTooLarge,
+            Self::Unavailable(_) | Self::NotKept(_) => Verdict::Unavailable,
+            Self::BadGateway => Verdict::BadGateway,
+            Self::GatewayTimeout => Verdict::GatewayTimeout,
         }
     }
 

@@ -18,7 +18,7 @@ use crate::{
     clock::{self, Timestamp},
     decide::Visitor,
     gate::Gate,
-    observe::Record,
+    observe::{Record, Verdict},
     session::{
         Session, Unavailable, Visit,
         directory::{Entry, SessionName, Sighting, UserKey},
@@ -32,7 +32,7 @@ pub(super) async fn serve(
     request: &CleanRequest,
     record: &mut Record,
 ) -> Result<Response<Body>, Reject> {
-    record.verdict = "account";
+    record.verdict = Verdict::Account;
     let headers = &request.head.headers;
     let now = clock::now();
     let visit = gate.sessions.visit(headers, now).await?;
@@ -62,7 +62,7 @@ pub(super) async fn sign_out(
     request: Box<CleanRequest>,
     record: &mut Record,
 ) -> Result<Response<Body>, Reject> {
-    record.verdict = "account";
+    record.verdict = Verdict::Account;
     let audience = request.audience;
     let headers = &request.head.headers;
     let now = clock::now();

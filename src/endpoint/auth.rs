@@ -20,7 +20,7 @@ use crate::{
     config::Access,
     decide::{Refusal, decide},
     gate::{Gate, Judgement},
-    observe::Record,
+    observe::{Record, Verdict},
     session::Session,
     site::Site,
 };
@@ -59,7 +59,7 @@ pub(super) async fn serve(
             return response;
         }
     };
-    record.verdict = "pass";
+    record.verdict = Verdict::Pass;
     gate.presence
         .see(told, headers, request.client.address, now);
     let mut response = reply::empty(StatusCode::ACCEPTED);

@@ -22,7 +22,7 @@ use crate::{
     clean::CleanRequest,
     clock,
     gate::Gate,
-    observe::Record,
+    observe::{Record, Verdict},
     provider::{LogoutClaim, Provider, ProviderError},
     session::revocation::{Revocation, Target},
 };
@@ -33,7 +33,7 @@ pub(super) async fn serve(
     provider: &str,
     record: &mut Record,
 ) -> Result<Response<Body>, Reject> {
-    record.verdict = "backchannel_logout";
+    record.verdict = Verdict::BackchannelLogout;
     let provider = gate.providers.find(provider);
     let provider = provider.filter(|provider| provider.tells_of_logouts());
     let provider = provider.ok_or(Reject::NotFound)?;

@@ -13,7 +13,7 @@ use crate::{
     clock::{self, Timestamp},
     gate::Gate,
     login::{Callback, Finished, LoginError, LoginOptions, SessionRandom, StartAgain},
-    observe::Record,
+    observe::{Record, Verdict},
     session::{Session, directory::Sighting},
 };
 
@@ -23,7 +23,7 @@ pub(super) async fn serve(
     provider: &str,
     record: &mut Record,
 ) -> Result<Response<Body>, Reject> {
-    record.verdict = "callback";
+    record.verdict = Verdict::Callback;
     let headers = &request.head.headers;
     let now = clock::now();
     let visit = gate.sessions.visit(headers, now).await?;

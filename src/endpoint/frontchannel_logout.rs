@@ -17,7 +17,7 @@ use crate::{
     clean::CleanRequest,
     clock,
     gate::Gate,
-    observe::Record,
+    observe::{Record, Verdict},
     session::{
         Unavailable,
         revocation::{Full, Revocation, Target},
@@ -31,7 +31,7 @@ pub(super) async fn serve(
     provider: &str,
     record: &mut Record,
 ) -> Result<Response<Body>, Reject> {
-    record.verdict = "frontchannel_logout";
+    record.verdict = Verdict::FrontchannelLogout;
     let provider = gate
         .providers
         .find(provider)

@@ -21,7 +21,7 @@ use crate::{
     body::Body,
     clean::CleanRequest,
     gate::Gate,
-    observe::Record,
+    observe::{Record, Verdict},
     site::Site,
 };
 
@@ -122,7 +122,7 @@ pub async fn serve(
     request: Box<CleanRequest>,
     record: &mut Record,
 ) -> Result<Response<Body>, Reject> {
-    record.verdict = "own";
+    record.verdict = Verdict::Own;
     let method = &request.head.method;
     match endpoint {
         Endpoint::SignIn => {

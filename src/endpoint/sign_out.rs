@@ -26,7 +26,7 @@ use crate::{
     clock,
     gate::Gate,
     login::return_to::ReturnTo,
-    observe::Record,
+    observe::{Record, Verdict},
     provider::LogoutRequest,
     session::LogoutHint,
 };
@@ -36,7 +36,7 @@ pub(super) async fn serve(
     request: &CleanRequest,
     record: &mut Record,
 ) -> Result<Response<Body>, Reject> {
-    record.verdict = "sign_out";
+    record.verdict = Verdict::SignOut;
     let headers = &request.head.headers;
     let method = &request.head.method;
     let audience = request.audience;

@@ -12,7 +12,7 @@ use crate::{
     clock,
     gate::Gate,
     login::{LoginOptions, LoginRandom, return_to::ReturnTo, transaction::LIFETIME},
-    observe::Record,
+    observe::{Record, Verdict},
     site::ProviderFace,
 };
 
@@ -63,7 +63,7 @@ pub(super) async fn begin(
     options: LoginOptions,
     record: &mut Record,
 ) -> Result<Response<Body>, Reject> {
-    record.verdict = "login";
+    record.verdict = Verdict::Login;
     gate.sessions.expect_to_keep()?;
     gate.logins
         .admit(request.client.address, Instant::now())

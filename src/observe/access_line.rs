@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Serializer, ser::Formatter};
 use tracing::Level;
 
+use super::Verdict;
 use crate::{answer::when, clock::Timestamp};
 
 /// The target of access lines in `log` and `RUST_LOG`: `sidegate::access=off` turns them off alone.
@@ -41,7 +42,7 @@ pub struct AccessLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub original_path: Option<&'a str>,
     /// What the gate decided.
-    pub verdict: &'a str,
+    pub verdict: Verdict,
     /// What a person debugging needs beside the verdict.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<&'a str>,
@@ -59,20 +60,11 @@ struct JsonLine<'a> {
     target: &'static str,
 }
 
-/// What went wrong whatever the status says: a gRPC client is told by another one, under 200.
-const WENT_WRONG: [&str; 5] = [
-    "login_failed",
-    "unavailable",
-    "bad_gateway",
-    "gateway_timeout",
-    "session_too_large",
-];
-
 impl AccessLine<'_> {
     /// WARN for what a person on call looks for: something broke, or somebody could not log in. A refusal that is the
     /// answer it should be is INFO.
     pub fn level(&self) -> Level {
-        if self.status >= 500 || WENT_WRONG.contains(&self.verdict) {
+        if self.status >= 500 || self.verdict.is_failure() {
             Level::WARN
         } else {
             Level::INFO
@@ -113,7 +105,7 @@ impl AccessLine<'_> {
                     provider = self.provider,
                     original_method = self.original_method,
                     original_path = self.original_path,
-                    verdict = self.verdict,
+                    verdict = self.verdict.name(),
                     detail = self.detail,
                     request_id = self.request_id,
                 )

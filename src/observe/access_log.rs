@@ -11,6 +11,7 @@ use http::{Method, StatusCode};
 use tracing::Level;
 
 use super::{
+    Verdict,
     access_line::{AccessLine, TARGET},
     log, metrics,
 };
@@ -94,7 +95,7 @@ pub struct Record {
     /// The name that a trusted proxy has given it, which takes the place of its own.
     pub given_id: Option<Text>,
     /// What the gate decided.
-    pub verdict: &'static str,
+    pub verdict: Verdict,
     /// The answer's status; none when the client went away before.
     pub status: Option<StatusCode>,
     /// What a person debugging needs beside the verdict: the rule that refused, what broke.
@@ -131,7 +132,8 @@ impl Record {
             line,
             id,
             given_id: None,
-            verdict: "none",
+            // Where nothing is decided yet, nobody waits for it any more.
+            verdict: Verdict::ClientGone,
             status: None,
             detail: None,
             client: None,
@@ -166,7 +168,7 @@ impl Drop for Record {
     fn drop(&mut self) {
         let verdict = match self.status {
             Some(_) => self.verdict,
-            None => "client_gone",
+            None => Verdict::ClientGone,
         };
         metrics::REQUESTS.count(verdict, self.status);
         let Some(line) = &self.line else { return };

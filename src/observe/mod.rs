@@ -6,18 +6,24 @@ pub mod filter;
 pub mod log;
 pub mod metrics;
 mod outlet;
+mod verdict;
 
 pub use access_log::{Record, RequestId, RequestIds};
+pub use verdict::Verdict;
 
-/// The names in the first column of a section's table in docs/logging.md.
+/// Name and text of each row of a section's table in a page of the documentation: the first column, which is code, and
+/// the last.
 #[cfg(test)]
-fn documented(section: &str) -> Vec<String> {
+fn documented(page: &str, section: &str) -> Vec<(String, String)> {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let page = std::fs::read_to_string(root.join("docs/logging.md")).unwrap();
+    let page = std::fs::read_to_string(root.join(page)).unwrap();
     let (_, rest) = page.split_once(&format!("\n{section}\n")).unwrap();
     let section = rest.split("\n## ").next().unwrap();
-    let names = section.lines().filter_map(|line| line.strip_prefix("| `"));
-    names
-        .map(|row| row.split('`').next().unwrap().to_owned())
-        .collect()
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    rows.map(|row| {
+        let (name, rest) = row.split_once('`').unwrap();
+        let text = rest.trim_end_matches([' ', '|']).rsplit(" | ").next();
+        (name.to_owned(), text.unwrap().to_owned())
+    })
+    .collect()
 }
