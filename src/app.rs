@@ -16,7 +16,7 @@ use crate::{
     config::{Config, ListenAddress, SessionConfig, StoreConfig},
     forward::IdentityHeaders,
     gate::Gate,
-    listen::{self, Listener, Recipe, WorkerHandle},
+    listen::{self, Acceptor, Admission, Capacity, Listener, Recipe, WorkerHandle},
     login::{Logins, return_to::ReturnRules},
     observe,
     provider::{HttpClient, Providers},
@@ -35,14 +35,14 @@ use crate::{
     trust,
 };
 
-/// Serves until SIGTERM or SIGINT, then finishes what runs, within the grace. A second signal ends at
+/// Serves until SIGTERM, SIGINT or SIGQUIT, then finishes what runs, within the grace. A second signal ends at
 /// once.
 ///
 /// # Errors
 /// When a socket cannot be bound, a certificate cannot be read, or a worker cannot be started.
 pub async fn run(config: Config) -> io::Result<()> {
     let stop = stop_on_signal()?;
-    listen::allow_open_files();
+    let open_files = listen::allow_open_files();
     let listeners = bind("listen", &config.listen)?;
     let admin_listener = bind("admin_listen", &config.admin_listen)?.pop();
     let tls = config.tls.as_ref().map(listen::tls::acceptor);
@@ -54,6 +54,8 @@ pub async fn run(config: Config) -> io::Result<()> {
         tokio::spawn(upkeep);
     }
 
+    let admission = admission(&config, open_files);
+    let limits = Arc::new(config.limits.clone());
     let workers = config.workers;
     let (upstream, upstream_timeout, grace) = (
         config.upstream.clone(),
@@ -88,6 +90,7 @@ pub async fn run(config: Config) -> io::Result<()> {
         upstream_timeout,
         tls,
         grace,
+        limits,
     };
     let workers = (0..workers)
         .map(|number| WorkerHandle::start(number, recipe.clone()))
@@ -97,12 +100,13 @@ pub async fn run(config: Config) -> io::Result<()> {
     if let Some(listener) = admin_listener {
         tokio::spawn(admin::serve(listener, gate, stop.clone()));
     }
-    let mut acceptors = tokio::task::JoinSet::new();
-    for listener in listeners {
-        tracing::info!(address = listener.place(), "listening");
-        acceptors.spawn(listen::accept(listener, Arc::clone(&workers), stop.clone()));
-    }
-    while acceptors.join_next().await.is_some() {}
+    let acceptor = Acceptor {
+        admission,
+        workers: Arc::clone(&workers),
+        is_tls: recipe.tls.is_some(),
+        stop,
+    };
+    accept(acceptor, listeners).await;
 
     tracing::info!("stopping: finishing what runs");
     if let Some(workers) = Arc::into_inner(workers) {
@@ -114,6 +118,34 @@ pub async fn run(config: Config) -> io::Result<()> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Accepts on every listener until the stop.
+async fn accept(acceptor: Acceptor, listeners: Vec<Listener>) {
+    let acceptor = Arc::new(acceptor);
+    let mut acceptors = tokio::task::JoinSet::new();
+    for listener in listeners {
+        tracing::info!(address = listener.place(), "listening");
+        let acceptor = Arc::clone(&acceptor);
+        acceptors.spawn(async move { acceptor.accept(listener).await });
+    }
+    while acceptors.join_next().await.is_some() {}
+}
+
+/// Room for as many connections as are configured, or as there are files and memory for.
+fn admission(config: &Config, open_files: u64) -> Arc<Admission> {
+    let capacity = Capacity::new(&config.limits, open_files, listen::memory_limit());
+    tracing::info!(
+        connections = capacity.connections,
+        per_client = capacity.per_client,
+        "room for connections"
+    );
+    let requests_per_client = usize::try_from(config.limits.requests_per_client);
+    Admission::new(
+        capacity,
+        config.trusted_proxies.clone(),
+        requests_per_client.unwrap_or(usize::MAX),
+    )
 }
 
 /// Finishes what runs in the background, within `grace`; a second signal does not wait.
@@ -239,12 +271,28 @@ fn bind<'c>(
     addresses.into_iter().map(bind).collect()
 }
 
-/// A token that SIGTERM and SIGINT cancel.
+/// A token that SIGTERM, SIGINT and SIGQUIT cancel. Signals that have no meaning here are told of; by default they
+/// would end the process at once.
 fn stop_on_signal() -> io::Result<CancellationToken> {
-    let (mut terminate, mut interrupt) = (
+    let (mut terminate, mut interrupt, mut quit) = (
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
+        signal(SignalKind::quit())?,
     );
+    let others = [
+        (SignalKind::hangup(), "SIGHUP"),
+        (SignalKind::user_defined1(), "SIGUSR1"),
+        (SignalKind::user_defined2(), "SIGUSR2"),
+        (SignalKind::alarm(), "SIGALRM"),
+    ];
+    for (kind, name) in others {
+        let mut other = signal(kind)?;
+        tokio::spawn(async move {
+            while other.recv().await.is_some() {
+                tracing::warn!("{name} changes nothing; restart to read the configuration again");
+            }
+        });
+    }
     let stop = CancellationToken::new();
     let cancel = stop.clone();
     tokio::spawn(async move {
@@ -252,6 +300,7 @@ fn stop_on_signal() -> io::Result<CancellationToken> {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
+                _ = quit.recv() => {}
             }
             if again {
                 observe::log::finish();

@@ -22,6 +22,12 @@ pub enum BodyError {
     /// It is not as long as was said.
     #[error("the body is not as long as was said")]
     Length,
+    /// The client took nothing of it for too long.
+    #[error("the client took nothing for `limits.write_timeout`")]
+    Stalled,
+    /// The gate stops, and it would have no end.
+    #[error("the gate stops")]
+    Stopping,
     /// The session that it was for has ended.
     #[error("the session has ended")]
     SessionOver,

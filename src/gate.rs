@@ -95,6 +95,20 @@ impl Gate {
         }
     }
 
+    /// Answers a request with a refusal whatever it asks for, and logs it.
+    pub fn refuse(&self, mut begun: Begun, reject: &Reject) -> Response<Body> {
+        let record = &mut begun.record;
+        let audience = match &begun.request {
+            Ok(request) => request.audience,
+            Err(unclean) => unclean.audience,
+        };
+        record.verdict = reject.verdict();
+        record.detail = reject.detail();
+        let response = answer::render(reject, audience, &self.site, &record.request_id());
+        record.status = Some(response.status());
+        response
+    }
+
     /// route → identify → decide → forward. What it cannot pass it rejects; `finish` answers.
     async fn road(
         &self,

@@ -25,7 +25,6 @@ pub mod clean;
 pub mod cli;
 pub mod clock;
 pub mod config;
-pub mod deadline;
 pub mod decide;
 pub mod demo;
 pub mod endpoint;

@@ -97,6 +97,7 @@ impl Reject {
                  a moment.",
             ),
             Self::NotKept(_) => not_kept(),
+            Self::TooManyRequests => too_many_requests(),
             Self::BadGateway => Explanation::new(
                 (StatusCode::BAD_GATEWAY, "bad_gateway", UNAVAILABLE),
                 "The app does not answer",
@@ -248,6 +249,18 @@ fn not_kept() -> Explanation {
         ),
         "Signing in is not possible right now",
         "We cannot sign anybody in at the moment, through no fault of yours. Try again in a moment.",
+    )
+}
+
+fn too_many_requests() -> Explanation {
+    Explanation::new(
+        (
+            StatusCode::TOO_MANY_REQUESTS,
+            "too_many_requests",
+            RESOURCE_EXHAUSTED,
+        ),
+        "One at a time",
+        "Too many requests come from your network at once. Try again in a moment.",
     )
 }
 

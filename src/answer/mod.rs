@@ -70,6 +70,8 @@ pub enum Reject {
     Unavailable(Unavailable),
     /// Whoever signs in cannot be kept signed in now.
     NotKept(StoreError),
+    /// The client has as many requests under way as one client may.
+    TooManyRequests,
     /// The upstream cannot be reached or broke off before it answered.
     BadGateway,
     /// The upstream did not answer in time.
@@ -113,6 +115,7 @@ impl Reject {
             Self::StaleForm => Verdict::StaleForm,
             Self::SessionTooLarge => Verdict::SessionTooLarge,
             Self::Unavailable(_) | Self::NotKept(_) => Verdict::Unavailable,
+            Self::TooManyRequests => Verdict::TooManyRequests,
             Self::BadGateway => Verdict::BadGateway,
             Self::GatewayTimeout => Verdict::GatewayTimeout,
         }
@@ -132,6 +135,7 @@ impl Reject {
             Self::Login(error) => Some(error.to_string()),
             Self::Unavailable(unavailable) => Some(unavailable.to_string()),
             Self::NotKept(error) => Some(error.to_string()),
+            Self::TooManyRequests => Some("limits.requests_per_client".to_owned()),
             _ => None,
         }
     }

@@ -1,186 +1,173 @@
-//! One connection: TLS where it is ours, HTTP/1.1 or HTTP/2, until it ends.
+//! One connection: silence until the client speaks, TLS where it is ours, then HTTP/1.1 or HTTP/2 until it ends.
 
-use std::{
-    convert::Infallible,
-    pin::Pin,
-    sync::{Arc, OnceLock},
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc};
 
-use bytes::Bytes;
-use http::Version;
-use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::{Request, Response, body::Incoming, service::Service};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
-};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    time::timeout,
-};
+use bytes::{Bytes, BytesMut};
+use tokio::{io::AsyncReadExt as _, time::timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::{flat::Flat, socket::Stream, worker::Worker};
-use crate::{
-    body::{Body, BodyError},
-    clean::Peer,
-    deadline::{Busy, Wait},
-    timer::TimerHome,
+use super::{
+    admission::Place,
+    client_io::ClientSocket,
+    http1::{self, Parked},
+    http2,
+    service::Requests,
+    socket::Stream,
+    worker::Worker,
 };
+use crate::{clean::Peer, random};
 
-/// How long a TLS handshake may take.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection may take to send a request's head, the idle time before it included. Longer than
-/// the minute that load balancers keep idle connections, so that theirs, not ours, ends first.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
-/// A request's head in bytes. Its lines are left at hyper's own limit (100): any limit that is set makes it
-/// allocate room for so many, twice, on each request.
-const MAX_HEAD_BYTES: u16 = u16::MAX;
-/// HTTP/2: streams at once on one connection, and bytes in flight of one stream and of all.
-const MAX_STREAMS: u32 = 256;
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// What an HTTP/2 connection begins with (RFC 9113 §3.4); no HTTP/1.1 request does.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Room for what a client says first.
+const FIRST_READ: usize = 4 * 1024;
 
-/// How HTTP is spoken; the same for every connection.
-pub fn protocol() -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    // The head's timeout is the worker's: see `until_silent`.
-    builder.http1().max_buf_size(MAX_HEAD_BYTES.into());
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(Some(Duration::from_secs(30)))
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(MAX_HEAD_BYTES.into())
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW);
-    builder
+/// How a connection came to its end.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Ended {
+    /// By HTTP, or by the client between two requests.
+    #[error("closed")]
+    Closed,
+    /// It was idle, and its place was needed.
+    #[error("closed for another one: there are as many as there may be")]
+    Evicted,
+    /// The gate stops.
+    #[error("closed because the gate stops")]
+    Drained,
+    /// See [`crate::limits::Limits`].
+    #[error("no TLS handshake within `limits.handshake_timeout`")]
+    HandshakeTimeout,
+    #[error("no whole request head within `limits.header_timeout`")]
+    HeaderTimeout,
+    #[error("no request within `limits.keep_alive_timeout`")]
+    KeepAliveTimeout,
+    #[error("the client took nothing of its answer for `limits.write_timeout`")]
+    WriteTimeout,
+    #[error("the client reset more streams than `limits.http2_resets`")]
+    TooManyResets,
+    /// What came is no request.
+    #[error("{0}")]
+    Malformed(String),
+    #[error("TLS handshake failed: {0}")]
+    Handshake(io::Error),
+    #[error("lost: {0}")]
+    Lost(io::Error),
+    #[error("{0}")]
+    Http(String),
+}
+
+impl Ended {
+    /// What hyper says of an end.
+    pub(super) fn of_hyper(error: &hyper::Error) -> Self {
+        if error.is_parse() || error.is_parse_too_large() {
+            let mut reason = error.to_string();
+            if let Some(source) = std::error::Error::source(error) {
+                reason = format!("{reason}: {source}");
+            }
+            return Self::Malformed(reason);
+        }
+        Self::Http(error.to_string())
+    }
 }
 
 /// Serves one connection to its end.
-pub async fn serve(worker: Arc<Worker>, stream: Stream, address: Option<std::net::SocketAddr>) {
-    let address = address.map(|address| address.ip());
-    match (stream, worker.tls.clone()) {
+pub(super) async fn serve(
+    worker: Arc<Worker>,
+    stream: Stream,
+    address: Option<SocketAddr>,
+    place: Place,
+) {
+    let address = address.map(|address| address.ip().to_canonical());
+    let ended = match (stream, worker.tls.clone()) {
         // Boxed, so that a connection without TLS does not keep its size.
         (Stream::Tcp(stream), Some(tls)) => {
-            Box::pin(serve_tls(worker, &tls, stream, address)).await;
+            Box::pin(serve_tls(worker, &tls, stream, address, place)).await
         }
         (Stream::Unix(stream), Some(tls)) => {
-            Box::pin(serve_tls(worker, &tls, stream, address)).await;
+            Box::pin(serve_tls(worker, &tls, stream, address, place)).await
         }
-        (Stream::Tcp(stream), None) => serve_http(worker, stream, address, false).await,
-        (Stream::Unix(stream), None) => serve_http(worker, stream, address, false).await,
+        (Stream::Tcp(stream), None) => serve_http(worker, stream, address, false, place).await,
+        (Stream::Unix(stream), None) => serve_http(worker, stream, address, false, place).await,
+    };
+    report(&ended, address);
+}
+
+fn report(ended: &Ended, client: Option<std::net::IpAddr>) {
+    match ended {
+        Ended::Closed => {}
+        // It was answered; whoever sent it asks why.
+        Ended::Malformed(reason) => {
+            tracing::info!(?client, reason, "a request could not be read");
+        }
+        Ended::TooManyResets => {
+            tracing::warn!(client = ?client, "{ended}; the connection is closed");
+        }
+        ended => tracing::debug!(client = ?client, "connection ended: {ended}"),
     }
 }
 
-async fn serve_tls<S>(
+async fn serve_tls<S: ClientSocket>(
     worker: Arc<Worker>,
     tls: &TlsAcceptor,
-    stream: S,
+    mut socket: S,
     address: Option<std::net::IpAddr>,
-) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-        Ok(Ok(stream)) => serve_http(worker, stream, address, true).await,
-        Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
-        Err(_) => tracing::debug!("TLS handshake took too long"),
+    place: Place,
+) -> Ended {
+    let limits = Arc::clone(&worker.limits);
+    match http1::park(&mut socket, &place, limits.header_timeout, &mut false).await {
+        Parked::Readable => {}
+        Parked::Ended(ended) => return ended,
+    }
+    match timeout(limits.handshake_timeout, tls.accept(socket)).await {
+        Ok(Ok(socket)) => serve_http(worker, socket, address, true, place).await,
+        Ok(Err(error)) => Ended::Handshake(error),
+        Err(_) => Ended::HandshakeTimeout,
     }
 }
 
-async fn serve_http<S>(worker: Arc<Worker>, stream: S, address: Option<std::net::IpAddr>, tls: bool)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let wait = worker.deadlines.wait(HEAD_TIMEOUT).await;
-    let service = Requests {
-        worker: Arc::clone(&worker),
-        peer: Peer::new(address, tls),
-        wait: Arc::clone(&wait),
-        timers: Arc::default(),
-        is_http2: OnceLock::new(),
-    };
-    let connection = worker
-        .protocol
-        .serve_connection_with_upgrades(TokioIo::new(Flat(stream)), service);
-    let watched = worker
-        .drain
-        .watch(connection, auto::UpgradeableConnection::graceful_shutdown);
-    match until_silent(watched, &wait).await {
-        Some(Ok(())) => {}
-        Some(Err(error)) => tracing::debug!(%error, "connection ended"),
-        None => tracing::debug!("connection without a request for too long"),
-    }
-}
-
-/// Drives a connection to its end, or ends it where the head of a request does not come in time.
-async fn until_silent<C: Future>(connection: C, wait: &Wait) -> Option<C::Output> {
-    let mut connection = std::pin::pin!(connection);
-    std::future::poll_fn(|context| match connection.as_mut().poll(context) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending if wait.is_over() => Poll::Ready(None),
-        Poll::Pending => Poll::Pending,
-    })
-    .await
-}
-
-/// The gate as hyper calls it.
-struct Requests {
+async fn serve_http<S: ClientSocket>(
     worker: Arc<Worker>,
-    peer: Peer,
-    wait: Arc<Wait>,
-    timers: Arc<TimerHome>,
-    /// Set by the first request over HTTP/2, whose connections rest as long as they answer pings.
-    is_http2: OnceLock<Busy>,
+    mut socket: S,
+    address: Option<std::net::IpAddr>,
+    is_tls: bool,
+    place: Place,
+) -> Ended {
+    let limits = Arc::clone(&worker.limits);
+    match http1::park(&mut socket, &place, limits.header_timeout, &mut false).await {
+        Parked::Readable => {}
+        Parked::Ended(ended) => return ended,
+    }
+    let (first, is_http2) = match timeout(limits.header_timeout, first_bytes(&mut socket)).await {
+        Ok(Ok(first)) => first,
+        Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => return Ended::Closed,
+        Ok(Err(error)) => return Ended::Lost(error),
+        Err(_) => return Ended::HeaderTimeout,
+    };
+    let peer = Peer::new(address, is_tls);
+    let requests = Requests::new(worker, peer, place.requests());
+    if is_http2 {
+        // Not all at one time: connections that began together would begin anew together.
+        let jitter = f64::from(random::bytes::<1>()[0]) / 1024.0;
+        let max_age = limits.http2_max_age.mul_f64(1.0 - jitter);
+        let served = http2::serve(&requests, socket, first, &place, max_age);
+        return Box::pin(served).await;
+    }
+    http1::serve(requests, socket, first, place).await
 }
 
-impl Service<Request<Incoming>> for Requests {
-    type Response = Response<Answer>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Answer>, Infallible>> + Send>>;
-
-    /// The future lives in a box of its own, so that an idle connection does not keep its size.
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let busy = if request.version() == Version::HTTP_2 {
-            self.is_http2.get_or_init(|| self.wait.busy());
-            None
-        } else {
-            Some(self.wait.busy())
-        };
-        let worker = Arc::clone(&self.worker);
-        let begun = worker.gate.begin(request, &self.peer, &worker.ids);
-        let timer = self.timers.take();
-        Box::pin(async move {
-            let response = worker.gate.finish(begun, &worker.forwarder, timer).await;
-            Ok(response.map(|body| Answer { body, _busy: busy }))
-        })
-    }
-}
-
-/// An answer's body; until it is gone, its connection does not rest.
-struct Answer {
-    body: Body,
-    _busy: Option<Busy>,
-}
-
-impl HttpBody for Answer {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+/// What the client says first, and whether that is HTTP/2.
+async fn first_bytes<S: ClientSocket>(socket: &mut S) -> io::Result<(Bytes, bool)> {
+    let mut first = BytesMut::with_capacity(FIRST_READ);
+    loop {
+        if socket.read_buf(&mut first).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let length = first.len().min(PREFACE.len());
+        if first[..length] != PREFACE[..length] {
+            return Ok((first.freeze(), false));
+        }
+        if length == PREFACE.len() {
+            return Ok((first.freeze(), true));
+        }
     }
 }

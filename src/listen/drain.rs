@@ -1,100 +1,76 @@
-//! A polite end: every open connection is told once to finish what it does and take no more.
+//! A stop: every open connection is told once to finish what it does and take no more.
 
 use std::{
     collections::HashMap,
-    pin::Pin,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    task::{Context, Poll, Waker},
+    sync::{Arc, Mutex, PoisonError},
 };
 
-/// One worker's open connections. A connection asks on each of its turns whether the end has begun: one
-/// load, where a notification channel would cost a lock.
+use super::control::{Command, Control};
+
+/// One worker's open connections.
 #[derive(Default)]
-pub struct Drain {
-    begun: AtomicBool,
-    next: AtomicU64,
-    waiting: Mutex<HashMap<u64, Waker>>,
+pub(super) struct Drain(Mutex<Open>);
+
+#[derive(Default)]
+struct Open {
+    has_begun: bool,
+    next: u64,
+    connections: HashMap<u64, Arc<Control>>,
+}
+
+/// A connection's entry; removed when it is dropped.
+pub(super) struct Registration {
+    drain: Arc<Drain>,
+    number: u64,
 }
 
 impl Drain {
-    /// Tells every connection.
-    pub fn begin(&self) {
-        self.begun.store(true, Ordering::Release);
-        let waiting =
-            std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
-        for waker in waiting.into_values() {
-            waker.wake();
+    /// Tells every connection, those that register later included.
+    pub(super) fn begin(&self) {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        open.has_begun = true;
+        for connection in open.connections.values() {
+            connection.send(Command::Drain);
         }
     }
 
-    /// Drives `connection` to its end; `finish` is called once when the drain begins.
-    pub async fn watch<C: Future>(&self, connection: C, finish: impl Fn(Pin<&mut C>)) -> C::Output {
-        let mut connection = std::pin::pin!(connection);
-        let mut place = None;
-        let mut told = false;
-        std::future::poll_fn(|context: &mut Context<'_>| -> Poll<C::Output> {
-            // The task's waker stays the same, so that it is noted once.
-            let _ = place.get_or_insert_with(|| self.note(context.waker()));
-            if !told && self.begun.load(Ordering::Acquire) {
-                told = true;
-                finish(connection.as_mut());
-            }
-            connection.as_mut().poll(context)
-        })
-        .await
-    }
-
-    fn note(&self, waker: &Waker) -> Noted<'_> {
-        let place = self.next.fetch_add(1, Ordering::Relaxed);
-        self.waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(place, waker.clone());
-        Noted { drain: self, place }
+    pub(super) fn register(self: &Arc<Self>, connection: &Arc<Control>) -> Registration {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.has_begun {
+            connection.send(Command::Drain);
+        }
+        let number = open.next;
+        open.next += 1;
+        open.connections.insert(number, Arc::clone(connection));
+        Registration {
+            drain: Arc::clone(self),
+            number,
+        }
     }
 }
 
-struct Noted<'a> {
-    drain: &'a Drain,
-    place: u64,
-}
-
-impl Drop for Noted<'_> {
+impl Drop for Registration {
     fn drop(&mut self) {
-        self.drain
-            .waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&self.place);
+        let mut open = self.drain.0.lock().unwrap_or_else(PoisonError::into_inner);
+        open.connections.remove(&self.number);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, time::Duration};
-
     use super::*;
 
-    #[tokio::test]
-    async fn a_waiting_connection_is_told_once() {
-        let drain = Arc::new(Drain::default());
-        let told = Arc::new(AtomicU64::new(0));
-        let connection = {
-            let (drain, told) = (Arc::clone(&drain), Arc::clone(&told));
-            tokio::spawn(async move {
-                let sleep = tokio::time::sleep(Duration::from_millis(50));
-                drain
-                    .watch(sleep, |_| _ = told.fetch_add(1, Ordering::Relaxed))
-                    .await;
-            })
-        };
-        tokio::task::yield_now().await;
+    #[test]
+    fn every_connection_is_told() {
+        let drain = Arc::<Drain>::default();
+        let [early, gone, late] = [(); 3].map(|()| Arc::<Control>::default());
+        let registration = drain.register(&early);
+        drop(drain.register(&gone));
         drain.begin();
-        connection.await.unwrap();
-        assert_eq!(told.load(Ordering::Relaxed), 1);
-        assert!(drain.waiting.lock().unwrap().is_empty());
+        let _late = drain.register(&late);
+        let commands = [&early, &gone, &late].map(|control| control.get());
+        assert_eq!(commands, [Command::Drain, Command::Serve, Command::Drain]);
+        drop(registration);
+        assert_eq!(drain.0.lock().unwrap().connections.len(), 1);
     }
 }

@@ -3,52 +3,156 @@
 //! One acceptor hands each connection to the worker with the fewest; a kernel's own spreading
 //! (`SO_REUSEPORT`) goes by a hash and leaves some cores idle when connections are few and long.
 
+//! [`admission`] bounds how many connections there are. A connection is nothing but a socket until its client says
+//! something; [`connection`] then finds out what is spoken, [`http1`] and [`http2`] serve it, and call the gate through
+//! [`service`].
+
+mod admission;
+mod capacity;
+mod client_io;
 mod connection;
+mod control;
 mod drain;
-mod flat;
+mod http1;
+mod http2;
 mod refusal;
+mod send_budget;
+mod service;
 mod socket;
 pub mod tls;
 mod worker;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio_util::sync::CancellationToken;
 
+use self::worker::Dispatched;
 pub use self::{
+    admission::{Admission, Count, Full},
+    capacity::{Capacity, memory_limit},
     refusal::refusal,
     socket::{Accepted, Listener, Stream, allow_open_files},
     worker::{Handle as WorkerHandle, Recipe},
 };
+use crate::observe::Throttled;
 
 /// How long accepting pauses when the system has no more file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
+/// What a connection is told that there is no room for.
+const NO_ROOM: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\n\
+    content-length: 48\r\nretry-after: 5\r\ncache-control: no-store\r\nconnection: close\r\n\r\n\
+    There are too many connections. Try again soon.\n";
 
-/// Accepts on `listener` and spreads the connections, until `stop`.
-pub async fn accept(listener: Listener, workers: Arc<Vec<WorkerHandle>>, stop: CancellationToken) {
-    let mut next = 0_usize;
-    loop {
-        let accepted = tokio::select! {
-            () = stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok(connection) => {
-                next = next.wrapping_add(1);
-                let count = workers.len();
-                let turns = (0..count).map(|turn| &workers[(next + turn) % count]);
-                if let Some(worker) = turns.min_by_key(|worker| worker.load()) {
-                    worker.take(connection).await;
+/// Accepts connections and spreads them over the workers.
+pub struct Acceptor {
+    /// Who may connect.
+    pub admission: Arc<Admission>,
+    /// Who serves.
+    pub workers: Arc<Vec<WorkerHandle>>,
+    /// Whether clients speak TLS, in which no refusal can be worded.
+    pub is_tls: bool,
+    /// Ends accepting.
+    pub stop: CancellationToken,
+}
+
+impl Acceptor {
+    /// Accepts on `listener`, until the stop.
+    pub async fn accept(&self, listener: Listener) {
+        let full = Throttled::new(LOG_EVERY);
+        let mut next = 0_usize;
+        loop {
+            let accepted = tokio::select! {
+                () = self.stop.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok(socket) => {
+                    next = next.wrapping_add(1);
+                    if let Some(refused) = self.admit(socket, next, &full) {
+                        refused.refuse(if self.is_tls { b"" } else { NO_ROOM });
+                    }
                 }
-            }
-            Err(error) if is_of_the_peer(&error) => {}
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept connections for the moment");
-                tokio::time::sleep(PAUSE).await;
+                Err(error) if is_of_the_peer(&error) => {}
+                Err(error) => {
+                    // One of ours is worth less than the next one.
+                    self.admission.close_longest_idle();
+                    if let Some(held_back) = full.turn(Instant::now()) {
+                        tracing::warn!(
+                            %error,
+                            held_back,
+                            "cannot accept connections; raise the limit on open files (LimitNOFILE, ulimit -n) or lower \
+                             limits.connections"
+                        );
+                    }
+                    tokio::select! {
+                        () = self.stop.cancelled() => return,
+                        () = tokio::time::sleep(PAUSE) => {}
+                    }
+                }
             }
         }
     }
+
+    /// Hands a connection to the worker with the fewest. Gives it back where there is no room.
+    fn admit(&self, socket: Accepted, turn: usize, full: &Throttled) -> Option<Accepted> {
+        let client = socket.address();
+        let admitted = match self.admission.admit(client) {
+            Ok(admitted) => admitted,
+            Err(whose) => {
+                if let Some(held_back) = full.turn(Instant::now()) {
+                    let limit = whose.key();
+                    tracing::warn!(
+                        ?client,
+                        held_back,
+                        limit,
+                        "a connection was refused: there are as many as there may be, and none is idle; raise {limit}"
+                    );
+                }
+                return Some(socket);
+            }
+        };
+        if let Some(whose) = admitted.evicted
+            && let Some(held_back) = full.turn(Instant::now())
+        {
+            let limit = whose.key();
+            tracing::warn!(
+                ?client,
+                held_back,
+                limit,
+                "an idle connection was closed for a new one: there are as many as there may be; raise {limit}"
+            );
+        }
+        let mut connection = Dispatched {
+            socket,
+            place: admitted.place,
+        };
+        let count = self.workers.len();
+        let turns = (0..count).map(|place| &self.workers[(turn + place) % count]);
+        let mut workers: Vec<_> = turns.collect();
+        workers.sort_by_key(|worker| worker.load());
+        for worker in workers {
+            match worker.dispatch(connection) {
+                Ok(()) => return None,
+                Err(back) => connection = back,
+            }
+        }
+        if let Some(held_back) = full.turn(Instant::now()) {
+            tracing::warn!(
+                held_back,
+                "a connection was refused: no worker takes any; the machine is overloaded"
+            );
+        }
+        Some(connection.socket)
+    }
 }
+
+/// How often the same trouble is told.
+const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// The connection failed before it was accepted; the next one may not.
 fn is_of_the_peer(error: &io::Error) -> bool {

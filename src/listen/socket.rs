@@ -1,14 +1,16 @@
 //! Sockets to accept connections from.
 
 use std::{
-    fs, io,
-    net::SocketAddr,
+    fs,
+    io::{self, Read as _, Write as _},
+    net::{IpAddr, Shutdown, SocketAddr},
     os::unix::fs::{FileTypeExt, PermissionsExt},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::config::ListenAddress;
@@ -18,9 +20,17 @@ const BACKLOG: i32 = 1024;
 /// Whoever runs as the gate's user or group may connect: the proxy in front.
 const UNIX_MODE: u32 = 0o660;
 
-/// Lets this process have as many open files as it may. Unasked it has as many as programs of long ago can bear, 1,024
+/// How long a silent connection goes before the system asks whether its peer is still there, and how often then.
+const KEEP_ALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_mins(1))
+    .with_interval(Duration::from_secs(15))
+    .with_retries(4);
+/// How long sent bytes may go unacknowledged: peers vanish without a word.
+const USER_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// Lets this process have as many open files as it may, and says how many that is. Unasked it has as many as programs of long ago can bear, 1,024
 /// mostly; with two for each request under way, strangers who only connect would use them up.
-pub fn allow_open_files() {
+pub fn allow_open_files() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
@@ -29,6 +39,8 @@ pub fn allow_open_files() {
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!(%error, limit = limit.current, "no more open files than the system gives unasked");
     }
+    // None: without a limit.
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// A bound socket.
@@ -75,7 +87,6 @@ impl Listener {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                stream.set_nodelay(true)?;
                 Ok(Accepted::Tcp(stream.into_std()?, peer))
             }
             Self::Unix(listener, _) => {
@@ -105,6 +116,32 @@ pub enum Stream {
 }
 
 impl Accepted {
+    /// Who connected; none for a Unix socket's peer.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(_, peer) => Some(peer.ip()),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// Closes it with `answer`, as far as the peer takes that at once.
+    pub(super) fn refuse(self, answer: &[u8]) {
+        // Unread bytes would turn the close into a reset, which can overtake the answer.
+        let mut unread = [0; 4096];
+        match self {
+            Self::Tcp(mut stream, _) => {
+                let _ = stream.write_all(answer);
+                let _ = stream.shutdown(Shutdown::Write);
+                let _ = stream.read(&mut unread);
+            }
+            Self::Unix(mut stream) => {
+                let _ = stream.write_all(answer);
+                let _ = stream.shutdown(Shutdown::Write);
+                let _ = stream.read(&mut unread);
+            }
+        }
+    }
+
     /// Binds to the current runtime.
     pub fn into_stream(self) -> io::Result<(Stream, Option<SocketAddr>)> {
         Ok(match self {
@@ -126,6 +163,10 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
         // `[::]` means every address, IPv4 included, whatever the system's default.
         socket.set_only_v6(false)?;
     }
+    // Accepted sockets take these over.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&KEEP_ALIVE)?;
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;

@@ -11,16 +11,19 @@ use std::{
     time::Duration,
 };
 
-use hyper_util::{rt::TokioExecutor, server::conn::auto};
-use tokio::{sync::mpsc, time::timeout};
+use hyper_util::rt::TokioExecutor;
+use tokio::{
+    sync::mpsc::{self, error::TrySendError},
+    time::timeout,
+};
 use tokio_rustls::TlsAcceptor;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{connection, drain::Drain, socket::Accepted};
+use super::{admission::Place, connection, drain::Drain, http1, http2, socket::Accepted};
 use crate::{
-    deadline::Deadlines,
     forward::{Forwarder, Tunnels, Upstream},
     gate::Gate,
+    limits::Limits,
     observe::RequestIds,
 };
 
@@ -28,16 +31,20 @@ use crate::{
 const WAITING_CONNECTIONS: usize = 1024;
 /// How often idle upstream connections are looked at.
 const SWEEP: Duration = Duration::from_secs(10);
+/// How long after a stop has begun answers that have no end go on; WebSockets have as long.
+const CUT_AFTER: Duration = Duration::from_secs(2);
 
 /// What the connections of one thread share.
-pub struct Worker {
+pub(super) struct Worker {
     pub(super) gate: Arc<Gate>,
     pub(super) forwarder: Forwarder,
     pub(super) ids: RequestIds,
-    pub(super) protocol: auto::Builder<TokioExecutor>,
+    pub(super) http1: hyper::server::conn::http1::Builder,
+    pub(super) http2: hyper::server::conn::http2::Builder<TokioExecutor>,
     pub(super) tls: Option<TlsAcceptor>,
-    pub(super) drain: Drain,
-    pub(super) deadlines: Arc<Deadlines>,
+    pub(super) limits: Arc<Limits>,
+    /// Ends answers that have no end, some time after a stop has begun.
+    pub(super) cut: CancellationToken,
 }
 
 /// What a worker is made of.
@@ -55,11 +62,19 @@ pub struct Recipe {
     pub tls: Option<TlsAcceptor>,
     /// How long a stop waits for what runs.
     pub grace: Duration,
+    /// What clients may take.
+    pub limits: Arc<Limits>,
+}
+
+/// A connection on its way to its worker.
+pub(super) struct Dispatched {
+    pub(super) socket: Accepted,
+    pub(super) place: Place,
 }
 
 /// A running worker, as the acceptor sees it.
 pub struct Handle {
-    queue: mpsc::Sender<Accepted>,
+    queue: mpsc::Sender<Dispatched>,
     open: Arc<AtomicUsize>,
     thread: thread::JoinHandle<()>,
 }
@@ -88,11 +103,15 @@ impl Handle {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Hands over a connection.
-    pub async fn take(&self, connection: Accepted) {
+    /// Hands over a connection. Gives it back where the worker has too many that it has not even begun to serve.
+    pub(super) fn dispatch(&self, connection: Dispatched) -> Result<(), Dispatched> {
         self.open.fetch_add(1, Ordering::Relaxed);
-        // Fails only when the worker is gone, and the connection closes with it.
-        let _ = self.queue.send(connection).await;
+        self.queue.try_send(connection).map_err(|error| {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+            match error {
+                TrySendError::Full(connection) | TrySendError::Closed(connection) => connection,
+            }
+        })
     }
 
     /// Lets all of them finish what they have, within the grace, and waits for their end.
@@ -104,8 +123,7 @@ impl Handle {
     }
 }
 
-async fn run(recipe: Recipe, mut accepted: mpsc::Receiver<Accepted>, open: Arc<AtomicUsize>) {
-    let deadlines = Deadlines::new();
+async fn run(recipe: Recipe, mut accepted: mpsc::Receiver<Dispatched>, open: Arc<AtomicUsize>) {
     let upstream = Upstream::new(&recipe.upstream, &recipe.upstream_tls);
     let upstream = match upstream {
         Ok(upstream) => Arc::new(upstream),
@@ -119,16 +137,17 @@ async fn run(recipe: Recipe, mut accepted: mpsc::Receiver<Accepted>, open: Arc<A
         recipe.gate.sessions.ends(),
         recipe.upstream_timeout,
     );
+    let cut = CancellationToken::new();
     let worker = Arc::new(Worker {
         gate: recipe.gate,
         forwarder,
         ids: RequestIds::new(),
-        protocol: connection::protocol(),
+        http1: http1::protocol(),
+        http2: http2::protocol(&recipe.limits),
         tls: recipe.tls,
-        drain: Drain::default(),
-        deadlines: Arc::clone(&deadlines),
+        limits: recipe.limits,
+        cut: cut.clone(),
     });
-    let clock = tokio::spawn(async move { deadlines.run().await });
     let sweeper = tokio::spawn(async move {
         loop {
             tokio::time::sleep(SWEEP).await;
@@ -136,15 +155,17 @@ async fn run(recipe: Recipe, mut accepted: mpsc::Receiver<Accepted>, open: Arc<A
         }
     });
 
+    let drain = Arc::<Drain>::default();
     let connections = TaskTracker::new();
-    while let Some(accepted) = accepted.recv().await {
+    while let Some(Dispatched { socket, place }) = accepted.recv().await {
         let counted = Counted(Arc::clone(&open));
-        match accepted.into_stream() {
+        match socket.into_stream() {
             Ok((stream, address)) => {
                 let worker = Arc::clone(&worker);
+                let registration = drain.register(place.control());
                 connections.spawn(async move {
-                    connection::serve(worker, stream, address).await;
-                    drop(counted);
+                    connection::serve(worker, stream, address, place).await;
+                    drop((registration, counted));
                 });
             }
             Err(error) => tracing::debug!(%error, "connection lost"),
@@ -152,7 +173,11 @@ async fn run(recipe: Recipe, mut accepted: mpsc::Receiver<Accepted>, open: Arc<A
     }
 
     connections.close();
-    worker.drain.begin();
+    drain.begin();
+    let cutter = tokio::spawn(async move {
+        tokio::time::sleep(CUT_AFTER).await;
+        cut.cancel();
+    });
     let drained = async { tokio::join!(connections.wait(), tunnels.close()) };
     if timeout(recipe.grace, drained).await.is_err() {
         tracing::warn!(
@@ -161,7 +186,7 @@ async fn run(recipe: Recipe, mut accepted: mpsc::Receiver<Accepted>, open: Arc<A
         );
     }
     sweeper.abort();
-    clock.abort();
+    cutter.abort();
 }
 
 /// Counts a connection down when it ends, however it ends.

@@ -6,9 +6,11 @@ pub mod filter;
 pub mod log;
 pub mod metrics;
 mod outlet;
+mod throttled;
 mod verdict;
 
 pub use access_log::{Record, RequestId, RequestIds};
+pub use throttled::Throttled;
 pub use verdict::Verdict;
 
 /// Name and text of each row of a section's table in a page of the documentation: the first column, which is code, and

@@ -76,6 +76,8 @@ verdicts! {
     SessionTooLarge = "session_too_large",
     /// Whether somebody is signed in could not be found out, or a login could not be kept: Redis, or the provider at a renewal.
     Unavailable = "unavailable",
+    /// 429: the client has as many requests under way as `limits.requests_per_client` lets it have.
+    TooManyRequests = "too_many_requests",
     /// The app could not be reached, or broke off before its answer; `detail` says how.
     BadGateway = "bad_gateway",
     /// The app did not begin its answer within `upstream_timeout`.

@@ -1,0 +1,444 @@
+//! Who may connect: how many connections there are in all and of each client, and which one closes when there is no
+//! room for another.
+//!
+//! An idle connection costs its client nothing to open anew, so the one that was idle for longest makes room: first
+//! the client's own where the client has too many, else anybody's. Only where all are busy is a new one refused.
+//! The lock is taken when a connection opens, falls silent, speaks again or closes; not by a busy one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
+    net::{IpAddr, Ipv6Addr},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use ipnet::IpNet;
+
+use super::{
+    capacity::Capacity,
+    control::{Command, Control},
+};
+
+/// Connections that were told to close and have not yet closed. A worker that is stuck closes none: then new ones
+/// are refused rather than descriptors used up.
+const MOST_CLOSING: usize = 256;
+
+/// The connections of the process.
+pub struct Admission {
+    capacity: Capacity,
+    trusted_proxies: Vec<IpNet>,
+    requests_per_client: usize,
+    book: Mutex<Book>,
+}
+
+#[derive(Default)]
+struct Book {
+    open: usize,
+    closing: usize,
+    clients: HashMap<IpAddr, Client>,
+    /// By the order in which they fell silent.
+    idle: BTreeMap<u64, (Option<IpAddr>, Arc<Control>)>,
+    idle_of_clients: BTreeSet<(IpAddr, u64)>,
+    next: u64,
+}
+
+struct Client {
+    connections: usize,
+    requests: Arc<AtomicUsize>,
+}
+
+/// Why a connection is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// As many connections as there may be, and none is idle.
+    Gate,
+    /// As many as one client may have, and none of them is idle.
+    Client,
+}
+
+impl Full {
+    /// The key that sets the bound.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Gate => "limits.connections",
+            Self::Client => "limits.connections_per_client",
+        }
+    }
+}
+
+/// What admitting a connection came to.
+pub struct Admitted {
+    /// The place of the new connection.
+    pub place: Place,
+    /// Whether an idle connection had to close for it, and whose limit was met.
+    pub evicted: Option<Full>,
+}
+
+/// The place of one connection; given back when whatever shares it has dropped it: its task, or a tunnel that its
+/// socket has gone to.
+#[derive(Clone)]
+pub struct Place(Arc<Held>);
+
+struct Held {
+    admission: Arc<Admission>,
+    client: Option<IpAddr>,
+    requests: Option<Arc<AtomicUsize>>,
+    control: Arc<Control>,
+    /// Where it stands among the idle ones; [`BUSY`] where it does not. The connection's task alone changes it.
+    idle: AtomicU64,
+}
+
+const BUSY: u64 = u64::MAX;
+
+/// How many connections there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// In all.
+    pub open: usize,
+    /// Of these, without a request under way for a while.
+    pub idle: usize,
+}
+
+impl Admission {
+    /// Room for as many as `capacity` says. `trusted_proxies` stand for many clients and are bounded in all only.
+    pub fn new(
+        capacity: Capacity,
+        trusted_proxies: Vec<IpNet>,
+        requests_per_client: usize,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            capacity,
+            trusted_proxies,
+            requests_per_client,
+            book: Mutex::default(),
+        })
+    }
+
+    /// Admits a connection from `peer` (none for a Unix socket's), which is idle until it says something.
+    pub fn admit(self: &Arc<Self>, peer: Option<IpAddr>) -> Result<Admitted, Full> {
+        let client = peer.and_then(|peer| self.client(peer));
+        let mut book = self.lock();
+        let mut evicted = None;
+        if let Some(client) = client
+            && book.connections_of(client) >= self.capacity.per_client
+        {
+            book.close_idle_of(client).ok_or(Full::Client)?;
+            evicted = Some(Full::Client);
+        }
+        if book.open >= self.capacity.connections {
+            book.close_idle().ok_or(Full::Gate)?;
+            evicted = Some(Full::Gate);
+        }
+        book.open += 1;
+        let requests = client.map(|client| {
+            let client = book.clients.entry(client).or_insert_with(|| Client {
+                connections: 0,
+                requests: Arc::default(),
+            });
+            client.connections += 1;
+            Arc::clone(&client.requests)
+        });
+        let control = Arc::<Control>::default();
+        let idle = book.add_idle(client, &control);
+        drop(book);
+        Ok(Admitted {
+            place: Place(Arc::new(Held {
+                admission: Arc::clone(self),
+                client,
+                requests,
+                control,
+                idle: AtomicU64::new(idle),
+            })),
+            evicted,
+        })
+    }
+
+    /// Closes the connection that was idle for longest. Whether there was one.
+    pub fn close_longest_idle(&self) -> bool {
+        self.lock().close_idle().is_some()
+    }
+
+    /// How many connections there are.
+    pub fn count(&self) -> Count {
+        let book = self.lock();
+        Count {
+            open: book.open,
+            idle: book.idle.len(),
+        }
+    }
+
+    /// Who shares a bound with `peer`: an IPv4 address, or an IPv6 network of the size that one subscriber has at
+    /// least (RFC 6177 §2). None for whom no bound of one client holds.
+    fn client(&self, peer: IpAddr) -> Option<IpAddr> {
+        let peer = peer.to_canonical();
+        let is_exempt = self.trusted_proxies.iter().any(|net| net.contains(&peer))
+            || peer.is_loopback() && !self.capacity.counts_loopback;
+        if is_exempt {
+            return None;
+        }
+        Some(match peer {
+            IpAddr::V4(_) => peer,
+            IpAddr::V6(address) => {
+                Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into()
+            }
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Book {
+    fn connections_of(&self, client: IpAddr) -> usize {
+        self.clients
+            .get(&client)
+            .map_or(0, |client| client.connections)
+    }
+
+    fn add_idle(&mut self, client: Option<IpAddr>, control: &Arc<Control>) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        self.idle.insert(number, (client, Arc::clone(control)));
+        if let Some(client) = client {
+            self.idle_of_clients.insert((client, number));
+        }
+        number
+    }
+
+    /// Takes a connection off the list of idle ones, where it is on it.
+    fn remove_idle(&mut self, number: u64) -> Option<Arc<Control>> {
+        let (client, control) = self.idle.remove(&number)?;
+        if let Some(client) = client {
+            self.idle_of_clients.remove(&(client, number));
+        }
+        Some(control)
+    }
+
+    fn close_idle(&mut self) -> Option<()> {
+        let (&number, &(client, _)) = self.idle.first_key_value()?;
+        self.close(number, client)
+    }
+
+    fn close_idle_of(&mut self, client: IpAddr) -> Option<()> {
+        let mut of_client = self.idle_of_clients.range((client, 0)..=(client, u64::MAX));
+        let &(_, number) = of_client.next()?;
+        self.close(number, Some(client))
+    }
+
+    /// Tells an idle connection to close. Its place is free from now on.
+    fn close(&mut self, number: u64, client: Option<IpAddr>) -> Option<()> {
+        if self.closing >= MOST_CLOSING {
+            return None;
+        }
+        let control = self.remove_idle(number)?;
+        self.release(client);
+        self.closing += 1;
+        control.send(Command::Close);
+        Some(())
+    }
+
+    fn release(&mut self, client: Option<IpAddr>) {
+        self.open -= 1;
+        let Some(client) = client else { return };
+        if let Entry::Occupied(mut entry) = self.clients.entry(client) {
+            entry.get_mut().connections -= 1;
+            if entry.get().connections == 0 {
+                entry.remove();
+            }
+        }
+    }
+}
+
+/// One request of a client, under way; counted down when it is dropped.
+pub(super) struct RequestPlace(Option<Arc<AtomicUsize>>);
+
+impl Place {
+    pub(super) fn control(&self) -> &Arc<Control> {
+        &self.0.control
+    }
+
+    /// What counts the requests of the connection's client.
+    pub(super) fn requests(&self) -> RequestCounter {
+        RequestCounter {
+            requests: self.0.requests.clone(),
+            most: self.0.admission.requests_per_client,
+        }
+    }
+
+    /// The connection has a request under way, so that it makes no room for others. Whether it still has its place:
+    /// one that was told to close meanwhile has none.
+    pub(super) fn set_busy(&self) -> bool {
+        let number = self.0.idle.load(Ordering::Relaxed);
+        if number == BUSY {
+            return true;
+        }
+        let is_left = self.0.admission.lock().remove_idle(number).is_some();
+        if is_left {
+            self.0.idle.store(BUSY, Ordering::Relaxed);
+        }
+        is_left
+    }
+
+    /// The connection fell silent.
+    pub(super) fn set_idle(&self) {
+        if self.0.idle.load(Ordering::Relaxed) == BUSY {
+            let mut book = self.0.admission.lock();
+            let number = book.add_idle(self.0.client, &self.0.control);
+            self.0.idle.store(number, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let number = *self.idle.get_mut();
+        let mut book = self.admission.lock();
+        if number != BUSY && book.remove_idle(number).is_none() {
+            book.closing -= 1;
+        } else {
+            book.release(self.client);
+        }
+    }
+}
+
+/// Counts the requests of one client.
+#[derive(Clone)]
+pub(super) struct RequestCounter {
+    requests: Option<Arc<AtomicUsize>>,
+    most: usize,
+}
+
+impl RequestCounter {
+    /// A place for one more request. None where the client has as many under way as it may.
+    pub(super) fn take(&self) -> Option<RequestPlace> {
+        let Some(requests) = &self.requests else {
+            return Some(RequestPlace(None));
+        };
+        let place = RequestPlace(Some(Arc::clone(requests)));
+        let before = requests.fetch_add(1, Ordering::Relaxed);
+        (before < self.most).then_some(place)
+    }
+}
+
+impl Drop for RequestPlace {
+    fn drop(&mut self) {
+        if let Some(requests) = &self.0 {
+            requests.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Waker};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn admission(connections: usize, per_client: usize) -> Arc<Admission> {
+        let capacity = Capacity {
+            connections,
+            per_client,
+            counts_loopback: false,
+        };
+        let proxies = vec!["192.0.2.0/24".parse().unwrap()];
+        Admission::new(capacity, proxies, 2)
+    }
+
+    fn admit(admission: &Arc<Admission>, address: &str) -> Result<Place, Full> {
+        let admitted = admission.admit(Some(address.parse().unwrap()));
+        admitted.map(|admitted| admitted.place)
+    }
+
+    fn command(place: &Place) -> Command {
+        place.control().poll(&Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn the_longest_idle_makes_room_and_a_busy_one_does_not() {
+        let admission = admission(2, 2);
+        let first = admit(&admission, "198.51.100.1").unwrap();
+        let second = admit(&admission, "198.51.100.2").unwrap();
+        assert!(first.set_busy());
+        let third = admit(&admission, "198.51.100.3").unwrap();
+        assert_eq!(
+            (command(&first), command(&second)),
+            (Command::Serve, Command::Close)
+        );
+        assert!(third.set_busy());
+        assert_eq!(admit(&admission, "198.51.100.4").err(), Some(Full::Gate));
+        first.set_idle();
+        assert!(admit(&admission, "198.51.100.4").is_ok());
+        assert!(!first.set_busy());
+        drop((first, second, third));
+        assert_eq!(admission.count(), Count { open: 0, idle: 0 });
+        assert!(admission.lock().clients.is_empty() && admission.lock().closing == 0);
+    }
+
+    #[test]
+    fn a_client_with_too_many_makes_room_for_itself() {
+        let admission = admission(10, 2);
+        let other = admit(&admission, "198.51.100.9").unwrap();
+        let first = admit(&admission, "2001:db8::1").unwrap();
+        let second = admit(&admission, "2001:db8::2").unwrap();
+        assert!(second.set_busy());
+        let third = admit(&admission, "2001:db8::3").unwrap();
+        assert_eq!(
+            (command(&other), command(&first)),
+            (Command::Serve, Command::Close)
+        );
+        assert!(third.set_busy());
+        assert_eq!(admit(&admission, "2001:db8::4").err(), Some(Full::Client));
+        assert!(admit(&admission, "2001:db8:1::4").is_ok());
+    }
+
+    #[test]
+    fn proxies_stand_for_many() {
+        let admission = admission(10, 1);
+        let places: Vec<_> = ["192.0.2.1", "192.0.2.1", "127.0.0.1", "127.0.0.1", "::1"]
+            .map(|address| admit(&admission, address).unwrap())
+            .into();
+        assert_eq!(admission.count(), Count { open: 5, idle: 5 });
+        assert!((0..9).all(|_| places[0].requests().take().is_some()));
+    }
+
+    #[test]
+    fn requests_of_a_client_are_counted_over_its_connections() {
+        let admission = admission(10, 10);
+        let places = [0, 1].map(|_| admit(&admission, "198.51.100.1").unwrap());
+        let first = places[0].requests().take();
+        let second = places[1].requests().take();
+        assert!(first.is_some() && second.is_some());
+        assert!(places[0].requests().take().is_none());
+        drop(first);
+        assert!(places[1].requests().take().is_some());
+    }
+
+    proptest! {
+        /// Whatever happens, no more than there may be, and nothing is left at the end.
+        #[test]
+        fn books_balance(steps in proptest::collection::vec((0_u8..4, 0_u8..5, 0_usize..8), 0..200)) {
+            let admission = admission(4, 2);
+            let mut places: Vec<Place> = Vec::new();
+            for (step, address, which) in steps {
+                match step {
+                    0 => places.extend(admit(&admission, &format!("198.51.100.{address}"))),
+                    1 if which < places.len() => drop(places.swap_remove(which)),
+                    2 if which < places.len() => _ = places[which].set_busy(),
+                    3 if which < places.len() => places[which].set_idle(),
+                    _ => {}
+                }
+                let count = admission.count();
+                prop_assert!(count.open <= 4 && count.idle <= count.open);
+            }
+            places.clear();
+            let book = admission.lock();
+            prop_assert!(book.open == 0 && book.closing == 0 && book.clients.is_empty());
+            prop_assert!(book.idle.is_empty() && book.idle_of_clients.is_empty());
+        }
+    }
+}

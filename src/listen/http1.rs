@@ -1,0 +1,304 @@
+//! HTTP/1.1 on one connection. Between requests hyper gives the socket back, so that an idle connection is a socket and
+//! a few words, and not hyper's buffers.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use hyper::server::conn::http1::{Builder, UpgradeableConnection};
+use hyper_util::rt::TokioIo;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::{
+    admission::Place,
+    client_io::{ClientIo, ClientSocket, IoState},
+    connection::Ended,
+    control::Command,
+    service::Requests,
+};
+use crate::limits::Limits;
+
+/// A request's head in bytes.
+const MAX_HEAD_BYTES: usize = u16::MAX as usize;
+/// A request's header fields. nginx has no such bound; browsers send some twenty.
+const MAX_FIELDS: usize = 200;
+/// How long an idle connection keeps hyper's state. A busy client asks again before.
+const PARK_AFTER: Duration = Duration::from_secs(1);
+/// How often a connection with a request under way is looked at.
+const BUSY_TICK: Duration = Duration::from_secs(5);
+/// How long idle connections are served once a stop has begun: a request may be on its way to them.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// How HTTP/1.1 is spoken; the same for every connection.
+pub(super) fn protocol() -> Builder {
+    let mut builder = Builder::new();
+    builder
+        // The head's time is kept here: see `Driver::tick`.
+        .header_read_timeout(None)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .max_headers(MAX_FIELDS);
+    builder
+}
+
+/// Serves a connection to its end. `first` was read from it already.
+pub(super) async fn serve<S: ClientSocket>(
+    requests: Requests,
+    mut socket: S,
+    mut first: Bytes,
+    place: Place,
+) -> Ended {
+    let limits = Arc::clone(&requests.worker.limits);
+    let mut is_draining = false;
+    loop {
+        is_draining |= place.control().get() != Command::Serve;
+        let driver = Driver::new(&requests, socket, first, &place, is_draining);
+        // In a box of its own, so that an idle connection does not keep its size.
+        match Box::pin(driver).await {
+            Stopped::Ended(ended) => return ended,
+            Stopped::Idle(idle_socket, rest) => (socket, first) = (idle_socket, rest),
+        }
+        place.set_idle();
+        if !first.is_empty() {
+            continue;
+        }
+        match park(
+            &mut socket,
+            &place,
+            limits.keep_alive_timeout,
+            &mut is_draining,
+        )
+        .await
+        {
+            Parked::Readable => {}
+            Parked::Ended(ended) => return ended,
+        }
+    }
+}
+
+/// How waiting for a client ended.
+pub(super) enum Parked {
+    /// It says something.
+    Readable,
+    /// It said nothing, or there is no room for it.
+    Ended(Ended),
+}
+
+/// Waits until the client says something.
+pub(super) async fn park<S: ClientSocket>(
+    socket: &mut S,
+    place: &Place,
+    limit: Duration,
+    is_draining: &mut bool,
+) -> Parked {
+    let mut timer = std::pin::pin!(tokio::time::sleep(limit));
+    std::future::poll_fn(|context| {
+        match place.control().poll(context) {
+            Command::Close => return Poll::Ready(Parked::Ended(Ended::Evicted)),
+            Command::Drain if !*is_draining => {
+                *is_draining = true;
+                let end = timer.deadline().min(Instant::now() + LINGER);
+                timer.as_mut().reset(end);
+            }
+            _ => {}
+        }
+        if let Poll::Ready(ready) = socket.poll_readable(context) {
+            return Poll::Ready(match ready {
+                Ok(()) => Parked::Readable,
+                Err(error) => Parked::Ended(Ended::Lost(error)),
+            });
+        }
+        let ended = if *is_draining {
+            Ended::Drained
+        } else {
+            Ended::KeepAliveTimeout
+        };
+        timer.as_mut().poll(context).map(|()| Parked::Ended(ended))
+    })
+    .await
+}
+
+/// How hyper's part came to its end.
+enum Stopped<S> {
+    Ended(Ended),
+    /// Nothing is under way. What was read and not yet used, beside.
+    Idle(S, Bytes),
+}
+
+/// hyper's connection and the clock beside it.
+struct Driver<'a, S: ClientSocket> {
+    connection: Option<UpgradeableConnection<TokioIo<ClientIo<S>>, Requests>>,
+    io: Arc<IoState>,
+    limits: Arc<Limits>,
+    place: &'a Place,
+    is_draining: bool,
+    tick: Pin<Box<Sleep>>,
+    /// Since when a head is being received.
+    head_since: Option<Instant>,
+    /// Since when the client takes nothing.
+    blocked_since: Option<Instant>,
+    /// Whether nothing was under way when it was last looked.
+    was_idle: bool,
+}
+
+impl<'a, S: ClientSocket> Driver<'a, S> {
+    fn new(
+        requests: &Requests,
+        socket: S,
+        first: Bytes,
+        place: &'a Place,
+        is_draining: bool,
+    ) -> Self {
+        let io = Arc::new(IoState::new());
+        let requests = requests.with_io(Arc::clone(&io));
+        let limits = Arc::clone(&requests.worker.limits);
+        let socket = TokioIo::new(ClientIo::new(
+            socket,
+            first,
+            Arc::clone(&io),
+            Some(place.clone()),
+        ));
+        let worker = Arc::clone(&requests.worker);
+        let builder = &worker.http1;
+        let connection = if is_draining {
+            builder
+                .clone()
+                .keep_alive(false)
+                .serve_connection(socket, requests)
+        } else {
+            builder.serve_connection(socket, requests)
+        };
+        let now = Instant::now();
+        Self {
+            connection: Some(connection.with_upgrades()),
+            io,
+            tick: Box::pin(sleep_until(now + idle_tick(&limits))),
+            limits,
+            place,
+            is_draining,
+            // Something has come, or it would be parked.
+            head_since: Some(now),
+            blocked_since: None,
+            was_idle: false,
+        }
+    }
+
+    /// hyper's part as it is.
+    fn take(&mut self) -> Stopped<S> {
+        let parts = self
+            .connection
+            .take()
+            .and_then(UpgradeableConnection::into_parts);
+        let Some(parts) = parts else {
+            return Stopped::Ended(Ended::Closed);
+        };
+        let (socket, unread) = parts.io.into_inner().into_parts();
+        // hyper has taken what came first before it read on.
+        let rest = if unread.is_empty() {
+            parts.read_buf
+        } else {
+            unread
+        };
+        Stopped::Idle(socket, rest)
+    }
+
+    /// What time has to say. None: go on, and look again after so long.
+    fn tick(&mut self, now: Instant) -> Result<Duration, Option<Ended>> {
+        let (is_busy, was_idle) = (self.io.is_busy(), self.was_idle);
+        self.was_idle = !is_busy;
+        if self.io.is_write_blocked() && !self.io.take_written() {
+            let since = *self.blocked_since.get_or_insert(now);
+            if now - since >= self.limits.write_timeout {
+                return Err(Some(Ended::WriteTimeout));
+            }
+            return Ok(idle_tick(&self.limits).max(self.limits.write_timeout / 8));
+        }
+        self.blocked_since = None;
+        if is_busy {
+            self.head_since = None;
+            return Ok(BUSY_TICK.min(self.limits.write_timeout / 4));
+        }
+        // However slowly it sends a head, it makes room for others.
+        if was_idle {
+            self.place.set_idle();
+        }
+        if self.io.has_received() {
+            let since = *self.head_since.get_or_insert(now);
+            if now - since >= self.limits.header_timeout {
+                return Err(Some(Ended::HeaderTimeout));
+            }
+            return Ok(idle_tick(&self.limits));
+        }
+        self.head_since = None;
+        if was_idle {
+            Err(None)
+        } else {
+            Ok(idle_tick(&self.limits))
+        }
+    }
+}
+
+/// How often a connection without a request is looked at.
+fn idle_tick(limits: &Limits) -> Duration {
+    PARK_AFTER
+        .min(limits.header_timeout / 4)
+        .min(limits.keep_alive_timeout / 4)
+}
+
+impl<S: ClientSocket> Future for Driver<'_, S> {
+    type Output = Stopped<S>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Stopped<S>> {
+        let this = self.get_mut();
+        loop {
+            let Some(connection) = &mut this.connection else {
+                return Poll::Ready(Stopped::Ended(Ended::Closed));
+            };
+            match Pin::new(&mut *connection).poll(context) {
+                Poll::Ready(Ok(())) => return Poll::Ready(Stopped::Ended(Ended::Closed)),
+                Poll::Ready(Err(error)) => {
+                    return Poll::Ready(Stopped::Ended(Ended::of_hyper(&error)));
+                }
+                Poll::Pending => {}
+            }
+            if this.io.take_begun() {
+                // Told to close just now, it answers this one request.
+                this.place.set_busy();
+            }
+            match this.place.control().poll(context) {
+                Command::Close if !this.io.is_busy() => {
+                    return Poll::Ready(Stopped::Ended(Ended::Evicted));
+                }
+                Command::Drain | Command::Close if !this.is_draining => {
+                    this.is_draining = true;
+                    if this.io.is_busy() {
+                        Pin::new(connection).graceful_shutdown();
+                        continue;
+                    }
+                    if !this.io.is_write_blocked() {
+                        return Poll::Ready(this.take());
+                    }
+                }
+                _ => {}
+            }
+            if this.tick.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            let now = Instant::now();
+            match this.tick(now) {
+                Ok(after) => this.tick.as_mut().reset(now + after),
+                Err(Some(ended)) => return Poll::Ready(Stopped::Ended(ended)),
+                Err(None) => return Poll::Ready(this.take()),
+            }
+        }
+    }
+}
+
+impl<S: ClientSocket> Drop for Driver<'_, S> {
+    fn drop(&mut self) {
+        self.io.end_request();
+    }
+}

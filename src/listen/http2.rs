@@ -1,0 +1,309 @@
+//! HTTP/2 on one connection: how much it may hold, how often its client may change its mind, and when it ends.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use hyper::server::conn::http2::{Builder, Connection};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::{
+    admission::Place,
+    client_io::{ClientIo, ClientSocket, IoState},
+    connection::Ended,
+    control::Command,
+    send_budget::{SendBudget, StreamBudget},
+    service::Requests,
+};
+use crate::{body::Body, limits::Limits};
+
+/// A request's header list in bytes (RFC 9113 §6.5.2).
+const MAX_HEADER_LIST: u32 = u16::MAX as u32;
+/// Bytes of a request's body in flight: of one stream, and of all.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// What h2 buffers of one answer before hyper waits. The bound over all streams is `limits.http2_buffer`.
+const STREAM_SEND_BUFFER: usize = 32 * 1024;
+/// How often a client is asked whether it is still there.
+const PING: Duration = Duration::from_secs(30);
+/// How long a client may take to leave a connection that was asked to end and has no streams.
+const GOAWAY_GRACE: Duration = Duration::from_secs(10);
+/// The window in which resets are counted.
+const RESET_WINDOW: Duration = Duration::from_mins(1);
+const TICK: Duration = Duration::from_secs(1);
+
+/// How HTTP/2 is spoken; the same for every connection.
+pub(super) fn protocol(limits: &Limits) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Some(PING))
+        .max_concurrent_streams(limits.http2_streams)
+        .max_header_list_size(MAX_HEADER_LIST)
+        .max_send_buf_size(STREAM_SEND_BUFFER)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW);
+    builder
+}
+
+/// The streams of one connection.
+pub(super) struct Streams {
+    budget: Arc<SendBudget>,
+    open: AtomicU32,
+    begun: AtomicU32,
+    resets: AtomicU32,
+    answers: Mutex<Vec<StreamAnswer>>,
+}
+
+/// An answer under way, as the connection's clock sees it.
+struct StreamAnswer {
+    body: Weak<Mutex<Option<Body>>>,
+    held: Arc<AtomicUsize>,
+    last_held: usize,
+    stalled_since: Option<Instant>,
+}
+
+/// One stream, from its request to the end of its answer.
+pub(super) struct StreamPlace {
+    streams: Arc<Streams>,
+    is_complete: AtomicBool,
+}
+
+impl Streams {
+    fn new(limits: &Limits) -> Arc<Self> {
+        Arc::new(Self {
+            budget: SendBudget::new(limits.http2_buffer as usize),
+            open: AtomicU32::new(0),
+            begun: AtomicU32::new(0),
+            resets: AtomicU32::new(0),
+            answers: Mutex::default(),
+        })
+    }
+
+    pub(super) fn begin(self: &Arc<Self>) -> StreamPlace {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        StreamPlace {
+            streams: Arc::clone(self),
+            is_complete: AtomicBool::new(false),
+        }
+    }
+
+    fn answers(&self) -> MutexGuard<'_, Vec<StreamAnswer>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes away the bodies of streams whose client has taken nothing for `limit`, and with them their connections to
+    /// the upstream. The streams end when their client asks for more.
+    fn take_stalled(&self, now: Instant, limit: Duration) {
+        self.answers().retain_mut(|answer| {
+            let Some(body) = answer.body.upgrade() else {
+                return false;
+            };
+            let held = answer.held.load(Ordering::Relaxed);
+            if held == 0 || held != answer.last_held {
+                (answer.last_held, answer.stalled_since) = (held, None);
+                return true;
+            }
+            let since = *answer.stalled_since.get_or_insert(now);
+            if now - since < limit {
+                return true;
+            }
+            *body.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            false
+        });
+    }
+}
+
+impl StreamPlace {
+    /// The answer has begun. Its share of what the connection may hold.
+    pub(super) fn answer(&mut self, body: &Arc<Mutex<Option<Body>>>) -> StreamBudget {
+        let budget = self.streams.budget.stream();
+        self.streams.answers().push(StreamAnswer {
+            body: Arc::downgrade(body),
+            held: Arc::clone(budget.held()),
+            last_held: 0,
+            stalled_since: None,
+        });
+        budget
+    }
+
+    /// The answer is whole: ending now is no reset.
+    pub(super) fn complete(&self) {
+        self.is_complete.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for StreamPlace {
+    fn drop(&mut self) {
+        self.streams.open.fetch_sub(1, Ordering::Relaxed);
+        if !self.is_complete.load(Ordering::Relaxed) {
+            self.streams.resets.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Serves a connection to its end. `first` was read from it already.
+pub(super) async fn serve<S: ClientSocket>(
+    requests: &Requests,
+    socket: S,
+    first: Bytes,
+    place: &Place,
+    max_age: Duration,
+) -> Ended {
+    let limits = Arc::clone(&requests.worker.limits);
+    let io = Arc::new(IoState::new());
+    let streams = Streams::new(&limits);
+    let socket = TokioIo::new(ClientIo::new(
+        socket,
+        first,
+        Arc::clone(&io),
+        Some(place.clone()),
+    ));
+    let requests = requests.with_streams(Arc::clone(&streams));
+    let worker = Arc::clone(&requests.worker);
+    let connection = worker.http2.serve_connection(socket, requests);
+    let now = Instant::now();
+    Driver {
+        connection: Box::pin(connection),
+        io,
+        streams,
+        place,
+        is_draining: false,
+        tick: Box::pin(sleep_until(now + tick(&limits))),
+        limits,
+        opened: now,
+        max_age,
+        idle_since: now,
+        blocked_since: None,
+        resets_since: now,
+        seen: 0,
+    }
+    .await
+}
+
+type HyperConnection<S> = Connection<TokioIo<ClientIo<S>>, Requests, TokioExecutor>;
+
+struct Driver<'a, S: ClientSocket> {
+    connection: Pin<Box<HyperConnection<S>>>,
+    io: Arc<IoState>,
+    streams: Arc<Streams>,
+    limits: Arc<Limits>,
+    place: &'a Place,
+    is_draining: bool,
+    tick: Pin<Box<Sleep>>,
+    opened: Instant,
+    max_age: Duration,
+    /// Since when there has been no stream, as far as was looked.
+    idle_since: Instant,
+    blocked_since: Option<Instant>,
+    resets_since: Instant,
+    /// Requests begun when it was last looked.
+    seen: u32,
+}
+
+fn tick(limits: &Limits) -> Duration {
+    TICK.min(limits.header_timeout / 4)
+        .min(limits.write_timeout / 4)
+        .min(limits.http2_idle_timeout / 4)
+        .min(limits.http2_max_age / 4)
+}
+
+impl<S: ClientSocket> Driver<'_, S> {
+    /// What time has to say.
+    fn tick(&mut self, now: Instant) -> Option<Ended> {
+        if self.io.is_write_blocked() && !self.io.take_written() {
+            let since = *self.blocked_since.get_or_insert(now);
+            if now - since >= self.limits.write_timeout {
+                return Some(Ended::WriteTimeout);
+            }
+        } else {
+            self.blocked_since = None;
+        }
+        self.streams.take_stalled(now, self.limits.write_timeout);
+        if now - self.resets_since >= RESET_WINDOW {
+            self.resets_since = now;
+            self.streams.resets.store(0, Ordering::Relaxed);
+        }
+        if self.streams.open.load(Ordering::Relaxed) > 0 || self.streams.budget.is_used() {
+            self.idle_since = now;
+        } else {
+            self.place.set_idle();
+            let idle = now - self.idle_since;
+            if self.seen == 0 && idle >= self.limits.header_timeout {
+                return Some(Ended::HeaderTimeout);
+            }
+            if idle >= self.limits.http2_idle_timeout {
+                self.drain();
+            }
+            let grace = GOAWAY_GRACE.min(self.limits.http2_idle_timeout);
+            if self.is_draining && idle >= grace {
+                return Some(Ended::KeepAliveTimeout);
+            }
+        }
+        if now - self.opened >= self.max_age {
+            self.drain();
+        }
+        None
+    }
+
+    /// Asks the client to open no more streams here (GOAWAY, RFC 9113 §6.8).
+    fn drain(&mut self) {
+        if !self.is_draining {
+            self.is_draining = true;
+            self.connection.as_mut().graceful_shutdown();
+        }
+    }
+}
+
+impl<S: ClientSocket> Future for Driver<'_, S> {
+    type Output = Ended;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Ended> {
+        let this = self.get_mut();
+        loop {
+            match this.connection.as_mut().poll(context) {
+                Poll::Ready(Ok(())) => return Poll::Ready(Ended::Closed),
+                Poll::Ready(Err(error)) => {
+                    return Poll::Ready(Ended::of_hyper(&error));
+                }
+                Poll::Pending => {}
+            }
+            let begun = this.streams.begun.load(Ordering::Relaxed);
+            if begun != this.seen {
+                this.seen = begun;
+                this.place.set_busy();
+            }
+            if this.streams.resets.load(Ordering::Relaxed) > this.limits.http2_resets {
+                return Poll::Ready(Ended::TooManyResets);
+            }
+            match this.place.control().poll(context) {
+                Command::Close if this.streams.open.load(Ordering::Relaxed) == 0 => {
+                    return Poll::Ready(Ended::Evicted);
+                }
+                Command::Drain | Command::Close if !this.is_draining => {
+                    this.drain();
+                    continue;
+                }
+                _ => {}
+            }
+            if this.tick.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            let now = Instant::now();
+            if let Some(ended) = this.tick(now) {
+                return Poll::Ready(ended);
+            }
+            let next = now + tick(&this.limits);
+            this.tick.as_mut().reset(next);
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! How much of answers one HTTP/2 connection may hold while its client does not read.
+//!
+//! Whatever the client's windows allow, hyper takes a body's next piece before there is room for it, and buffers for
+//! each stream. Here each piece counts from when it leaves the body until it is on the wire, over all streams of the
+//! connection; beyond the bound bodies wait.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+
+/// The bytes in flight of one connection.
+pub(super) struct SendBudget {
+    limit: usize,
+    used: AtomicUsize,
+    waiting: Mutex<BTreeMap<u64, Waker>>,
+    next: AtomicUsize,
+}
+
+/// One stream's share.
+pub(super) struct StreamBudget {
+    budget: Arc<SendBudget>,
+    number: u64,
+    /// Its pieces that are not on the wire.
+    held: Arc<AtomicUsize>,
+}
+
+struct Piece {
+    bytes: Bytes,
+    budget: Arc<SendBudget>,
+    held: Arc<AtomicUsize>,
+}
+
+impl SendBudget {
+    pub(super) fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self {
+            limit,
+            used: AtomicUsize::new(0),
+            waiting: Mutex::default(),
+            next: AtomicUsize::new(0),
+        })
+    }
+
+    pub(super) fn stream(self: &Arc<Self>) -> StreamBudget {
+        StreamBudget {
+            budget: Arc::clone(self),
+            number: self.next.fetch_add(1, Ordering::Relaxed) as u64,
+            held: Arc::default(),
+        }
+    }
+
+    /// Whether a part of any answer is not on the wire.
+    pub(super) fn is_used(&self) -> bool {
+        self.used.load(Ordering::Relaxed) > 0
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<u64, Waker>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn release(&self, length: usize) {
+        let before = self.used.fetch_sub(length, Ordering::AcqRel);
+        if before >= self.limit && before - length < self.limit {
+            for waker in std::mem::take(&mut *self.waiting()).into_values() {
+                waker.wake();
+            }
+        }
+    }
+}
+
+impl StreamBudget {
+    /// Ready when there is room for another piece. The task of `context` is woken when there is.
+    pub(super) fn poll_room(&self, context: &Context<'_>) -> Poll<()> {
+        let is_full = || self.budget.used.load(Ordering::Acquire) >= self.budget.limit;
+        if !is_full() {
+            return Poll::Ready(());
+        }
+        self.budget
+            .waiting()
+            .insert(self.number, context.waker().clone());
+        // It may have been released before the waker was there.
+        if is_full() {
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
+    }
+
+    /// Counts a piece until it is dropped, which is when it is on the wire.
+    pub(super) fn hold(&self, bytes: Bytes) -> Bytes {
+        if bytes.is_empty() {
+            return bytes;
+        }
+        self.budget.used.fetch_add(bytes.len(), Ordering::AcqRel);
+        self.held.fetch_add(bytes.len(), Ordering::Relaxed);
+        Bytes::from_owner(Piece {
+            bytes,
+            budget: Arc::clone(&self.budget),
+            held: Arc::clone(&self.held),
+        })
+    }
+
+    /// Bytes of this stream that are not on the wire.
+    pub(super) fn held(&self) -> &Arc<AtomicUsize> {
+        &self.held
+    }
+}
+
+impl Drop for StreamBudget {
+    fn drop(&mut self) {
+        self.budget.waiting().remove(&self.number);
+    }
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        self.held.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+        self.budget.release(self.bytes.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn streams_share_one_bound_and_wait_for_room() {
+        let budget = SendBudget::new(10);
+        let (one, other) = (budget.stream(), budget.stream());
+        let room = |stream: &StreamBudget| stream.poll_room(&Context::from_waker(Waker::noop()));
+        let first = one.hold(Bytes::from_static(b"123456"));
+        assert!(room(&other).is_ready());
+        let second = one.hold(Bytes::from_static(b"123456"));
+        assert_eq!(one.held().load(Ordering::Relaxed), 12);
+        assert!(room(&one).is_pending() && room(&other).is_pending());
+        let waits = tokio::spawn(std::future::poll_fn(move |context| {
+            other.poll_room(context)
+        }));
+        tokio::task::yield_now().await;
+        let part = first.slice(1..2);
+        drop(first);
+        assert!(room(&one).is_pending());
+        drop(part);
+        waits.await.unwrap();
+        drop(second);
+        drop(one);
+        assert!(budget.waiting().is_empty());
+        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+    }
+}

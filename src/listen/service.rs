@@ -1,0 +1,249 @@
+//! The gate as hyper calls it, for each request of one connection.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, header::CONTENT_TYPE};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::{Request, Response, body::Incoming, service::Service};
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+use super::{
+    admission::{RequestCounter, RequestPlace},
+    client_io::IoState,
+    http2::{StreamPlace, Streams},
+    send_budget::StreamBudget,
+    worker::Worker,
+};
+use crate::{
+    answer::Reject,
+    body::{Body, BodyError},
+    clean::Peer,
+    timer::TimerHome,
+};
+
+/// What the requests of one connection share.
+pub(super) struct Requests {
+    pub(super) worker: Arc<Worker>,
+    pub(super) peer: Arc<Peer>,
+    counter: RequestCounter,
+    timer: Arc<TimerHome>,
+    protocol: Protocol,
+}
+
+enum Protocol {
+    Http1(Arc<IoState>),
+    Http2(Arc<Streams>),
+}
+
+impl Requests {
+    pub(super) fn new(worker: Arc<Worker>, peer: Peer, counter: RequestCounter) -> Self {
+        Self {
+            worker,
+            peer: Arc::new(peer),
+            counter,
+            timer: Arc::default(),
+            protocol: Protocol::Http1(Arc::default()),
+        }
+    }
+
+    /// The same over HTTP/1.1, on a socket watched by `io`.
+    pub(super) fn with_io(&self, io: Arc<IoState>) -> Self {
+        self.with(Protocol::Http1(io))
+    }
+
+    /// The same over HTTP/2.
+    pub(super) fn with_streams(&self, streams: Arc<Streams>) -> Self {
+        self.with(Protocol::Http2(streams))
+    }
+
+    fn with(&self, protocol: Protocol) -> Self {
+        Self {
+            worker: Arc::clone(&self.worker),
+            peer: Arc::clone(&self.peer),
+            counter: self.counter.clone(),
+            timer: Arc::clone(&self.timer),
+            protocol,
+        }
+    }
+}
+
+impl Service<Request<Incoming>> for Requests {
+    type Response = Response<Answer>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Answer>, Infallible>> + Send>>;
+
+    /// The future lives in a box of its own, so that a connection does not keep its size.
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let worker = Arc::clone(&self.worker);
+        let (timer, turn) = match &self.protocol {
+            Protocol::Http1(io) => {
+                io.begin_request();
+                (self.timer.take(), Turn::Http1(EndOfRequest(Arc::clone(io))))
+            }
+            // Its requests are tasks, and each has a timer of its own.
+            Protocol::Http2(streams) => {
+                (crate::timer::Timer::default(), Turn::Http2(streams.begin()))
+            }
+        };
+        let place = self.counter.take();
+        let begun = worker.gate.begin(request, &self.peer, &worker.ids);
+        Box::pin(async move {
+            let response = match &place {
+                Some(_) => worker.gate.finish(begun, &worker.forwarder, timer).await,
+                None => worker.gate.refuse(begun, &Reject::TooManyRequests),
+            };
+            let (head, body) = response.into_parts();
+            let cut = match body.size_hint().exact() {
+                None if is_endless(&head.headers) => {
+                    Some(Box::pin(worker.cut.clone().cancelled_owned()))
+                }
+                _ => None,
+            };
+            let (body, end) = match turn {
+                Turn::Http1(end) => (AnswerBody::Http1(body), Some(end)),
+                Turn::Http2(stream) => (AnswerBody::Http2(StreamBody::new(body, stream)), None),
+            };
+            let answer = Answer {
+                body,
+                cut,
+                _end: end,
+                _place: place,
+            };
+            Ok(Response::from_parts(head, answer))
+        })
+    }
+}
+
+/// Whether an answer of this kind goes on for as long as both sides want it to.
+fn is_endless(headers: &HeaderMap) -> bool {
+    let Some(kind) = headers.get(CONTENT_TYPE) else {
+        return false;
+    };
+    let kind = kind.as_bytes();
+    [
+        "text/event-stream",
+        "application/grpc",
+        "multipart/x-mixed-replace",
+    ]
+    .iter()
+    .any(|endless| {
+        kind.get(..endless.len())
+            .is_some_and(|kind| kind.eq_ignore_ascii_case(endless.as_bytes()))
+    })
+}
+
+/// What ends with a request's answer.
+enum Turn {
+    Http1(EndOfRequest),
+    Http2(StreamPlace),
+}
+
+struct EndOfRequest(Arc<IoState>);
+
+impl Drop for EndOfRequest {
+    fn drop(&mut self) {
+        self.0.end_request();
+    }
+}
+
+/// An answer's body, and all that ends with it.
+pub(super) struct Answer {
+    body: AnswerBody,
+    /// The moment of a stop at which an answer without an end is ended.
+    cut: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    _end: Option<EndOfRequest>,
+    _place: Option<RequestPlace>,
+}
+
+enum AnswerBody {
+    Http1(Body),
+    Http2(StreamBody),
+}
+
+/// A body of HTTP/2, which its connection can take away: hyper does not ask a stalled stream for anything.
+struct StreamBody {
+    body: Arc<Mutex<Option<Body>>>,
+    budget: StreamBudget,
+    place: StreamPlace,
+}
+
+impl StreamBody {
+    fn new(body: Body, mut place: StreamPlace) -> Self {
+        let body = Arc::new(Mutex::new(Some(body)));
+        let budget = place.answer(&body);
+        Self {
+            body,
+            budget,
+            place,
+        }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        ready!(self.budget.poll_room(context));
+        let mut body = self.body.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(body) = &mut *body else {
+            return Poll::Ready(Some(Err(BodyError::Stalled)));
+        };
+        let frame = ready!(Pin::new(body).poll_frame(context));
+        if frame.is_none() {
+            self.place.complete();
+        }
+        Poll::Ready(
+            frame.map(|frame| frame.map(|frame| frame.map_data(|bytes| self.budget.hold(bytes)))),
+        )
+    }
+
+    fn with<T>(&self, look: impl FnOnce(&Body) -> T) -> Option<T> {
+        let body = self.body.lock().unwrap_or_else(PoisonError::into_inner);
+        body.as_ref().map(look)
+    }
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        let polled = match &mut this.body {
+            AnswerBody::Http1(body) => Pin::new(body).poll_frame(context),
+            AnswerBody::Http2(body) => body.poll(context),
+        };
+        if polled.is_pending()
+            && let Some(cut) = &mut this.cut
+            && cut.as_mut().poll(context).is_ready()
+        {
+            return Poll::Ready(Some(Err(BodyError::Stopping)));
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.body {
+            AnswerBody::Http1(body) => body.is_end_stream(),
+            AnswerBody::Http2(body) => {
+                let is_over = body.with(HttpBody::is_end_stream).unwrap_or_default();
+                if is_over {
+                    body.place.complete();
+                }
+                is_over
+            }
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.body {
+            AnswerBody::Http1(body) => body.size_hint(),
+            AnswerBody::Http2(body) => body.with(HttpBody::size_hint).unwrap_or_default(),
+        }
+    }
+}
