@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 /// One allocator whatever the C library is.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     sidegate::cli::main()

@@ -1,6 +1,10 @@
 //! One connection: silence until the client speaks, TLS where it is ours, then HTTP/1.1 or HTTP/2 until it ends.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use bytes::{Bytes, BytesMut};
 use tokio::{io::AsyncReadExt as _, time::timeout};
@@ -15,7 +19,7 @@ use super::{
     socket::Stream,
     worker::Worker,
 };
-use crate::{clean::Peer, random};
+use crate::{clean::Peer, limits::Limits};
 
 /// What an HTTP/2 connection begins with (RFC 9113 §3.4); no HTTP/1.1 request does.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -92,7 +96,7 @@ pub(super) async fn serve(
     report(&ended, address);
 }
 
-fn report(ended: &Ended, client: Option<std::net::IpAddr>) {
+fn report(ended: &Ended, client: Option<IpAddr>) {
     match ended {
         Ended::Closed => {}
         // It was answered; whoever sent it asks why.
@@ -110,7 +114,7 @@ async fn serve_tls<S: ClientSocket>(
     worker: Arc<Worker>,
     tls: &TlsAcceptor,
     mut socket: S,
-    address: Option<std::net::IpAddr>,
+    address: Option<IpAddr>,
     place: Place,
 ) -> Ended {
     let limits = Arc::clone(&worker.limits);
@@ -127,32 +131,41 @@ async fn serve_tls<S: ClientSocket>(
 
 async fn serve_http<S: ClientSocket>(
     worker: Arc<Worker>,
-    mut socket: S,
-    address: Option<std::net::IpAddr>,
+    socket: S,
+    address: Option<IpAddr>,
     is_tls: bool,
     place: Place,
 ) -> Ended {
-    let limits = Arc::clone(&worker.limits);
-    match http1::park(&mut socket, &place, limits.header_timeout, &mut false).await {
-        Parked::Readable => {}
-        Parked::Ended(ended) => return ended,
-    }
-    let (first, is_http2) = match timeout(limits.header_timeout, first_bytes(&mut socket)).await {
-        Ok(Ok(first)) => first,
-        Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => return Ended::Closed,
-        Ok(Err(error)) => return Ended::Lost(error),
-        Err(_) => return Ended::HeaderTimeout,
+    let begun = Box::pin(begin(socket, &place, &worker.limits)).await;
+    let (socket, first, is_http2) = match begun {
+        Ok(begun) => begun,
+        Err(ended) => return ended,
     };
     let peer = Peer::new(address, is_tls);
     let requests = Requests::new(worker, peer, place.requests());
     if is_http2 {
-        // Not all at one time: connections that began together would begin anew together.
-        let jitter = f64::from(random::bytes::<1>()[0]) / 1024.0;
-        let max_age = limits.http2_max_age.mul_f64(1.0 - jitter);
-        let served = http2::serve(&requests, socket, first, &place, max_age);
-        return Box::pin(served).await;
+        http2::serve(&requests, socket, first, &place).await
+    } else {
+        http1::serve(requests, socket, first, place).await
     }
-    http1::serve(requests, socket, first, place).await
+}
+
+/// Waits for what the client says first. Whether that is HTTP/2.
+async fn begin<S: ClientSocket>(
+    mut socket: S,
+    place: &Place,
+    limits: &Limits,
+) -> Result<(S, Bytes, bool), Ended> {
+    match http1::park(&mut socket, place, limits.header_timeout, &mut false).await {
+        Parked::Readable => {}
+        Parked::Ended(ended) => return Err(ended),
+    }
+    match timeout(limits.header_timeout, first_bytes(&mut socket)).await {
+        Ok(Ok((first, is_http2))) => Ok((socket, first, is_http2)),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Err(Ended::Closed),
+        Ok(Err(error)) => Err(Ended::Lost(error)),
+        Err(_) => Err(Ended::HeaderTimeout),
+    }
 }
 
 /// What the client says first, and whether that is HTTP/2.

@@ -55,9 +55,9 @@ pub(super) async fn serve<S: ClientSocket>(
     let mut is_draining = false;
     loop {
         is_draining |= place.control().get() != Command::Serve;
-        let driver = Driver::new(&requests, socket, first, &place, is_draining);
         // In a box of its own, so that an idle connection does not keep its size.
-        match Box::pin(driver).await {
+        let driver = Driver::boxed(&requests, socket, first, &place, is_draining);
+        match driver.await {
             Stopped::Ended(ended) => return ended,
             Stopped::Idle(idle_socket, rest) => (socket, first) = (idle_socket, rest),
         }
@@ -145,13 +145,13 @@ struct Driver<'a, S: ClientSocket> {
 }
 
 impl<'a, S: ClientSocket> Driver<'a, S> {
-    fn new(
+    fn boxed(
         requests: &Requests,
         socket: S,
         first: Bytes,
         place: &'a Place,
         is_draining: bool,
-    ) -> Self {
+    ) -> Pin<Box<Self>> {
         let io = Arc::new(IoState::new());
         let requests = requests.with_io(Arc::clone(&io));
         let limits = Arc::clone(&requests.worker.limits);
@@ -172,7 +172,7 @@ impl<'a, S: ClientSocket> Driver<'a, S> {
             builder.serve_connection(socket, requests)
         };
         let now = Instant::now();
-        Self {
+        Box::pin(Self {
             connection: Some(connection.with_upgrades()),
             io,
             tick: Box::pin(sleep_until(now + idle_tick(&limits))),
@@ -183,7 +183,7 @@ impl<'a, S: ClientSocket> Driver<'a, S> {
             head_since: Some(now),
             blocked_since: None,
             was_idle: false,
-        }
+        })
     }
 
     /// hyper's part as it is.
@@ -202,6 +202,8 @@ impl<'a, S: ClientSocket> Driver<'a, S> {
         } else {
             unread
         };
+        // Empty, it would still hold hyper's buffer.
+        let rest = if rest.is_empty() { Bytes::new() } else { rest };
         Stopped::Idle(socket, rest)
     }
 

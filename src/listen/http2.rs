@@ -23,7 +23,7 @@ use super::{
     send_budget::{SendBudget, StreamBudget},
     service::Requests,
 };
-use crate::{body::Body, limits::Limits};
+use crate::{body::Body, limits::Limits, random};
 
 /// A request's header list in bytes (RFC 9113 §6.5.2).
 const MAX_HEADER_LIST: u32 = u16::MAX as u32;
@@ -152,42 +152,39 @@ impl Drop for StreamPlace {
 }
 
 /// Serves a connection to its end. `first` was read from it already.
-pub(super) async fn serve<S: ClientSocket>(
+pub(super) fn serve<'a, S: ClientSocket>(
     requests: &Requests,
     socket: S,
     first: Bytes,
-    place: &Place,
-    max_age: Duration,
-) -> Ended {
-    let limits = Arc::clone(&requests.worker.limits);
+    place: &'a Place,
+) -> Pin<Box<impl Future<Output = Ended> + use<'a, S>>> {
+    let worker = Arc::clone(&requests.worker);
+    let limits = Arc::clone(&worker.limits);
     let io = Arc::new(IoState::new());
     let streams = Streams::new(&limits);
-    let socket = TokioIo::new(ClientIo::new(
-        socket,
-        first,
-        Arc::clone(&io),
-        Some(place.clone()),
-    ));
+    let socket = ClientIo::new(socket, first, Arc::clone(&io), Some(place.clone()));
     let requests = requests.with_streams(Arc::clone(&streams));
-    let worker = Arc::clone(&requests.worker);
-    let connection = worker.http2.serve_connection(socket, requests);
+    let connection = worker
+        .http2
+        .serve_connection(TokioIo::new(socket), requests);
     let now = Instant::now();
-    Driver {
+    // Not all at one time: connections that began together would begin anew together.
+    let jitter = f64::from(random::bytes::<1>()[0]) / 1024.0;
+    Box::pin(Driver {
         connection: Box::pin(connection),
         io,
         streams,
         place,
-        is_draining: false,
+        draining_since: None,
         tick: Box::pin(sleep_until(now + tick(&limits))),
-        limits,
         opened: now,
-        max_age,
+        max_age: limits.http2_max_age.mul_f64(1.0 - jitter),
+        limits,
         idle_since: now,
         blocked_since: None,
         resets_since: now,
         seen: 0,
-    }
-    .await
+    })
 }
 
 type HyperConnection<S> = Connection<TokioIo<ClientIo<S>>, Requests, TokioExecutor>;
@@ -198,7 +195,8 @@ struct Driver<'a, S: ClientSocket> {
     streams: Arc<Streams>,
     limits: Arc<Limits>,
     place: &'a Place,
-    is_draining: bool,
+    /// Since when the client is asked to open no more streams.
+    draining_since: Option<Instant>,
     tick: Pin<Box<Sleep>>,
     opened: Instant,
     max_age: Duration,
@@ -242,23 +240,24 @@ impl<S: ClientSocket> Driver<'_, S> {
                 return Some(Ended::HeaderTimeout);
             }
             if idle >= self.limits.http2_idle_timeout {
-                self.drain();
+                self.drain(now);
             }
-            let grace = GOAWAY_GRACE.min(self.limits.http2_idle_timeout);
-            if self.is_draining && idle >= grace {
+            if let Some(since) = self.draining_since
+                && idle.min(now - since) >= GOAWAY_GRACE
+            {
                 return Some(Ended::KeepAliveTimeout);
             }
         }
         if now - self.opened >= self.max_age {
-            self.drain();
+            self.drain(now);
         }
         None
     }
 
     /// Asks the client to open no more streams here (GOAWAY, RFC 9113 §6.8).
-    fn drain(&mut self) {
-        if !self.is_draining {
-            self.is_draining = true;
+    fn drain(&mut self, now: Instant) {
+        if self.draining_since.is_none() {
+            self.draining_since = Some(now);
             self.connection.as_mut().graceful_shutdown();
         }
     }
@@ -289,8 +288,8 @@ impl<S: ClientSocket> Future for Driver<'_, S> {
                 Command::Close if this.streams.open.load(Ordering::Relaxed) == 0 => {
                     return Poll::Ready(Ended::Evicted);
                 }
-                Command::Drain | Command::Close if !this.is_draining => {
-                    this.drain();
+                Command::Drain | Command::Close if this.draining_since.is_none() => {
+                    this.drain(Instant::now());
                     continue;
                 }
                 _ => {}

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, header::CONTENT_TYPE};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::{Request, Response, body::Incoming, service::Service};
-use tokio_util::sync::WaitForCancellationFutureOwned;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::{
     admission::{RequestCounter, RequestPlace},
@@ -100,10 +100,8 @@ impl Service<Request<Incoming>> for Requests {
             };
             let (head, body) = response.into_parts();
             let cut = match body.size_hint().exact() {
-                None if is_endless(&head.headers) => {
-                    Some(Box::pin(worker.cut.clone().cancelled_owned()))
-                }
-                _ => None,
+                None => Cut::of(&head.headers, &worker.cut),
+                Some(_) => None,
             };
             let (body, end) = match turn {
                 Turn::Http1(end) => (AnswerBody::Http1(body), Some(end)),
@@ -120,22 +118,29 @@ impl Service<Request<Incoming>> for Requests {
     }
 }
 
-/// Whether an answer of this kind goes on for as long as both sides want it to.
-fn is_endless(headers: &HeaderMap) -> bool {
-    let Some(kind) = headers.get(CONTENT_TYPE) else {
-        return false;
-    };
-    let kind = kind.as_bytes();
-    [
-        "text/event-stream",
-        "application/grpc",
-        "multipart/x-mixed-replace",
-    ]
-    .iter()
-    .any(|endless| {
-        kind.get(..endless.len())
-            .is_some_and(|kind| kind.eq_ignore_ascii_case(endless.as_bytes()))
-    })
+/// The moment of a stop at which an answer without an end is ended.
+struct Cut {
+    when: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Whether what has come so far is whole.
+    is_clean: bool,
+}
+
+impl Cut {
+    /// Where an answer of this kind goes on for as long as both sides want it to.
+    fn of(headers: &HeaderMap, stop: &CancellationToken) -> Option<Self> {
+        let kind = headers.get(CONTENT_TYPE)?.as_bytes();
+        let is = |endless: &str| {
+            kind.get(..endless.len())
+                .is_some_and(|kind| kind.eq_ignore_ascii_case(endless.as_bytes()))
+        };
+        // A stream of events may end after any event, and its reader asks again.
+        let is_clean = is("text/event-stream");
+        let is_endless = is_clean || is("application/grpc") || is("multipart/x-mixed-replace");
+        is_endless.then(|| Self {
+            when: Box::pin(stop.clone().cancelled_owned()),
+            is_clean,
+        })
+    }
 }
 
 /// What ends with a request's answer.
@@ -155,8 +160,7 @@ impl Drop for EndOfRequest {
 /// An answer's body, and all that ends with it.
 pub(super) struct Answer {
     body: AnswerBody,
-    /// The moment of a stop at which an answer without an end is ended.
-    cut: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    cut: Option<Cut>,
     _end: Option<EndOfRequest>,
     _place: Option<RequestPlace>,
 }
@@ -214,17 +218,18 @@ impl HttpBody for Answer {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        let polled = match &mut this.body {
+        if let Some(cut) = &mut this.cut
+            && cut.when.as_mut().poll(context).is_ready()
+        {
+            return Poll::Ready(match cut.is_clean {
+                true => None,
+                false => Some(Err(BodyError::Stopping)),
+            });
+        }
+        match &mut this.body {
             AnswerBody::Http1(body) => Pin::new(body).poll_frame(context),
             AnswerBody::Http2(body) => body.poll(context),
-        };
-        if polled.is_pending()
-            && let Some(cut) = &mut this.cut
-            && cut.as_mut().poll(context).is_ready()
-        {
-            return Poll::Ready(Some(Err(BodyError::Stopping)));
         }
-        polled
     }
 
     fn is_end_stream(&self) -> bool {

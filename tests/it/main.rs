@@ -17,6 +17,7 @@ mod deploy;
 mod endpoints;
 mod headers;
 mod journey;
+mod limits;
 mod live;
 mod logging;
 mod login;

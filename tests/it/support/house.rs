@@ -44,7 +44,7 @@ pub struct Plan {
     tls: bool,
     listen: Option<String>,
     unread: bool,
-    open_files: Option<u32>,
+    open_files: Option<(&'static str, u32)>,
 }
 
 impl Plan {
@@ -159,7 +159,13 @@ impl Plan {
 
     /// How many open files it begins with; it may have more if it asks.
     pub fn open_files(mut self, limit: u32) -> Self {
-        self.open_files = Some(limit);
+        self.open_files = Some(("-S", limit));
+        self
+    }
+
+    /// How many open files it may have at most.
+    pub fn descriptors(mut self, limit: u32) -> Self {
+        self.open_files = Some(("-SH", limit));
         self
     }
 
@@ -183,9 +189,9 @@ impl Plan {
         let text = self.toml(address, &public_url, directory.path());
         std::fs::write(&file, &text).expect("the configuration is written");
         let mut command = sidegate();
-        if let Some(limit) = self.open_files {
+        if let Some((which, limit)) = self.open_files {
             let binary = std::mem::replace(&mut command, Command::new("sh"));
-            let line = format!("ulimit -S -n {limit}; exec \"$0\" \"$@\"");
+            let line = format!("ulimit {which} -n {limit}; exec \"$0\" \"$@\"");
             command.args(["-c", &line]).arg(binary.get_program());
         }
         command.args(["run", "-c"]).arg(&file);

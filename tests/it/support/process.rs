@@ -87,13 +87,19 @@ impl Process {
 
     /// Sends SIGTERM.
     pub fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// Sends a signal by its name.
+    pub fn signal(&self, name: &str) {
         // The shell's own `kill`: the program of that name is not on every machine.
         let sent = Command::new("sh")
-            .args(["-c", "kill -TERM \"$0\""])
+            .args(["-c", "kill -\"$1\" \"$0\""])
             .arg(self.id().to_string())
+            .arg(name)
             .status()
             .expect("sh runs");
-        assert!(sent.success(), "SIGTERM reaches {}", self.id());
+        assert!(sent.success(), "SIG{name} reaches {}", self.id());
     }
 
     /// Waits for the end.

@@ -117,6 +117,7 @@ async fn accept(listener: TcpListener, handler: Handler, connections: Arc<Atomic
             });
             // Tests break connections on purpose.
             let _ = hyper::server::conn::http1::Builder::new()
+                .max_headers(1000)
                 .half_close(false)
                 .serve_connection(TokioIo::new(stream), service)
                 .with_upgrades()

@@ -1,0 +1,218 @@
+//! How many connections there may be, and which one makes room.
+
+use std::time::Duration;
+
+use tokio::{io::AsyncWriteExt as _, time::timeout};
+
+use super::{SOON, limited, limited_with, until_closed};
+use crate::support::{House, ScriptedProvider, Stream, Upstream, raw};
+
+const ASK: &[u8] = b"GET /x HTTP/1.1\r\nHost: app\r\n\r\n";
+const BLOCK: &[u8] = b"GET /_/hang HTTP/1.1\r\nHost: app\r\n\r\n";
+
+async fn ask(stream: &mut Stream) -> u16 {
+    stream.write_all(ASK).await.expect("the gate reads");
+    raw::status(&raw::read_until(stream, "}", SOON).await)
+}
+
+async fn blocked(house: &House, upstream: &Upstream, number: usize) -> Stream {
+    let mut stream = house.connect().await;
+    stream.write_all(BLOCK).await.expect("the gate reads");
+    upstream
+        .wait_until("the request", |upstream| upstream.count() >= number)
+        .await;
+    stream
+}
+
+/// Waits for the log to say so.
+async fn told(house: &mut House, words: &str) {
+    let line = |line: &str| line.contains(words).then_some(());
+    house.process.wait_for(words, line).await;
+}
+
+#[tokio::test]
+async fn the_longest_idle_connection_makes_room() {
+    let (mut house, _upstream) = limited("connections = 3").await;
+    let mut oldest = house.connect().await;
+    assert_eq!(ask(&mut oldest).await, 200);
+    let mut silent = house.connect().await;
+    let mut third = house.connect().await;
+    assert_eq!(ask(&mut third).await, 200);
+    // One that has just answered is not idle yet; one that never spoke is.
+    let mut fourth = house.connect().await;
+    assert_eq!(ask(&mut fourth).await, 200);
+    assert_eq!(until_closed(&mut silent).await, "");
+    assert_eq!(ask(&mut oldest).await, 200);
+    assert_eq!(ask(&mut third).await, 200);
+    told(&mut house, "raise limits.connections").await;
+}
+
+#[tokio::test]
+async fn where_all_are_busy_a_new_one_is_refused_with_words() {
+    let (house, upstream) = limited("connections = 2").await;
+    let busy = [
+        blocked(&house, &upstream, 1).await,
+        blocked(&house, &upstream, 2).await,
+    ];
+    let mut refused = house.connect().await;
+    let answer = until_closed(&mut refused).await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(answer.contains("retry-after: 5"), "{answer}");
+    assert!(answer.ends_with("Try again soon.\n"), "{answer}");
+    drop(busy);
+    let mut next = house.connect().await;
+    for _ in 0..200 {
+        if ask(&mut next).await == 200 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        next = house.connect().await;
+    }
+    panic!("nobody is served after the busy ones have gone");
+}
+
+/// An open WebSocket or upload is not idle, and a slow head is.
+#[tokio::test]
+async fn a_head_that_never_ends_makes_room() {
+    let (house, _upstream) = limited("connections = 2").await;
+    let mut slow = [house.connect().await, house.connect().await];
+    for stream in &mut slow {
+        stream.write_all(b"GET / HTTP/1.1\r\n").await.expect("sent");
+    }
+    for _ in 0..4 {
+        assert_eq!(ask(&mut house.connect().await).await, 200);
+    }
+}
+
+#[tokio::test]
+async fn one_client_cannot_take_all_connections() {
+    let (mut house, upstream) = limited("connections = 10\nconnections_per_client = 1").await;
+    let busy = blocked(&house, &upstream, 1).await;
+    let mut refused = house.connect().await;
+    let answer = until_closed(&mut refused).await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    told(&mut house, "limits.connections_per_client").await;
+    drop(busy);
+}
+
+#[tokio::test]
+async fn trusted_proxies_have_no_bound_of_their_own() {
+    let (house, upstream) = limited_with(
+        "connections = 10\nconnections_per_client = 1\nrequests_per_client = 1",
+        |plan| plan.top("trusted_proxies = [\"127.0.0.1\"]"),
+    )
+    .await;
+    let busy = [
+        blocked(&house, &upstream, 1).await,
+        blocked(&house, &upstream, 2).await,
+    ];
+    assert_eq!(ask(&mut house.connect().await).await, 200);
+    drop(busy);
+}
+
+#[tokio::test]
+async fn one_client_has_only_so_many_requests_at_the_app() {
+    let (house, upstream) = limited("connections_per_client = 9\nrequests_per_client = 1").await;
+    let busy = blocked(&house, &upstream, 1).await;
+    let mut second = house.connect().await;
+    second.write_all(ASK).await.expect("sent");
+    let answer = raw::read_until(&mut second, "}", SOON).await;
+    assert!(answer.starts_with("HTTP/1.1 429 "), "{answer}");
+    assert!(
+        answer.to_ascii_lowercase().contains("retry-after: "),
+        "{answer}"
+    );
+    assert_eq!(upstream.count(), 1);
+    let line = house
+        .access_line_where("the refusal", |line| line["status"] == 429)
+        .await;
+    assert_eq!(line["verdict"], "too_many_requests");
+    drop(busy);
+}
+
+/// With few descriptors and many silent strangers people are served, log in, and the orchestrator hears the gate.
+#[tokio::test]
+async fn few_descriptors_and_many_silent_connections_keep_nobody_out() {
+    let upstream = Upstream::start().await;
+    let provider = ScriptedProvider::start().await;
+    let admin = crate::support::ports::free_address();
+    let plan = House::plan()
+        .upstream(&upstream)
+        .provider(&provider)
+        .top(&format!("admin_listen = \"{admin}\""));
+    let house = plan.descriptors(256).start().await;
+    let signed_in = house.browser();
+    signed_in.sign_in("/").await;
+    let mut silent = Vec::new();
+    for _ in 0..400 {
+        silent.push(house.connect().await);
+    }
+    let served = timeout(SOON, signed_in.get("/page")).await;
+    assert_eq!(served.expect("an answer").status, 200);
+    let newcomer = house.browser();
+    timeout(SOON, newcomer.sign_in("/")).await.expect("a login");
+    let ping = b"GET /ping HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let alive = timeout(SOON, raw::try_exchange(admin, false, ping)).await;
+    let alive = alive.expect("in time").expect("an answer");
+    assert_eq!(raw::status(&alive), 200, "{alive}");
+    drop(silent);
+}
+
+/// An idle connection is a socket and little else, and can be used again: with whole requests, parts of them, several
+/// at once, and within TLS.
+#[tokio::test]
+async fn idle_connections_are_used_again() {
+    for is_tls in [false, true] {
+        let (house, _upstream) = limited_with("", |plan| match is_tls {
+            true => plan.tls(),
+            false => plan,
+        })
+        .await;
+        let mut stream = house.connect().await;
+        for _ in 0..2 {
+            assert_eq!(ask(&mut stream).await, 200);
+            // By then hyper has given the socket back.
+            tokio::time::sleep(Duration::from_millis(2_300)).await;
+        }
+        let two = [ASK, ASK].concat();
+        let (begin, rest) = two.split_at(ASK.len() + 9);
+        stream.write_all(begin).await.expect("sent");
+        assert_eq!(
+            raw::status(&raw::read_until(&mut stream, "}", SOON).await),
+            200
+        );
+        tokio::time::sleep(Duration::from_millis(2_300)).await;
+        stream.write_all(rest).await.expect("sent");
+        assert_eq!(
+            raw::status(&raw::read_until(&mut stream, "}", SOON).await),
+            200
+        );
+    }
+}
+
+/// Memory of idle connections, and after them.
+#[tokio::test]
+async fn idle_connections_cost_little_and_leave_nothing() {
+    const MANY: u64 = 2_000;
+    let (house, _upstream) = limited("connections = 5000\nkeep_alive_timeout = \"1m\"").await;
+    let mut first = house.connect().await;
+    assert_eq!(ask(&mut first).await, 200);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let before = house.process.memory_kib("VmRSS");
+    let mut idle = Vec::new();
+    for _ in 0..MANY {
+        let mut stream = house.connect().await;
+        assert_eq!(ask(&mut stream).await, 200);
+        idle.push(stream);
+    }
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let each = house.process.memory_kib("VmRSS").saturating_sub(before) * 1024 / MANY;
+    // hyper alone would hold more than three times as much; bench/ has the exact figure of an optimised build.
+    assert!(each <= 6 * 1024, "{each} bytes for each idle connection");
+    drop(idle);
+    let end = std::time::Instant::now() + Duration::from_secs(30);
+    while house.process.memory_kib("VmRSS") >= 2 * before {
+        assert!(std::time::Instant::now() < end, "memory does not come back");
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+}

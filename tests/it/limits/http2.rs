@@ -1,0 +1,173 @@
+//! What one HTTP/2 connection may hold, and when it ends.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http2::Builder;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::{net::TcpStream, task::JoinHandle};
+
+use super::{SOON, limited};
+use crate::support::{House, h2};
+
+/// A client with windows wide open: what it is sent is bounded by nothing but itself.
+async fn wide_open(house: &House) -> (h2::Client, JoinHandle<hyper::Result<()>>) {
+    let stream = TcpStream::connect(house.address).await.expect("accepted");
+    let (client, connection) = Builder::new(TokioExecutor::new())
+        .initial_stream_window_size((1 << 31) - 1)
+        .initial_connection_window_size((1 << 31) - 1)
+        .handshake(TokioIo::new(stream))
+        .await
+        .expect("an HTTP/2 connection");
+    (client, tokio::spawn(connection))
+}
+
+fn ask(path: &str) -> Request<Full<Bytes>> {
+    h2::request("GET", &format!("http://app{path}"), &[])
+}
+
+/// Answers without end, asked for 100 times on each of five connections, of which nobody reads a byte.
+#[tokio::test]
+async fn a_connection_that_nobody_reads_holds_little() {
+    const CONNECTIONS: u64 = 5;
+    let (house, upstream) = limited("").await;
+    let (mut first, _connection) = wide_open(&house).await;
+    let answer = first.send_request(ask("/x")).await.expect("an answer");
+    answer.into_body().collect().await.expect("whole");
+    let before = house.process.memory_kib("VmRSS");
+    let mut stalled = Vec::new();
+    for number in 1..=CONNECTIONS {
+        let stream = TcpStream::connect(house.address).await.expect("accepted");
+        let mut stream = stalling::Connection::begin(stream).await;
+        for stream_number in 0..100_u32 {
+            stream.ask("/_/drip", 2 * stream_number + 1).await;
+        }
+        stalled.push(stream);
+        let expected = usize::try_from(number * 100).expect("few") + 1;
+        upstream
+            .wait_until("the requests", |upstream| upstream.count() >= expected)
+            .await;
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let each = house.process.memory_kib("VmRSS").saturating_sub(before) / CONNECTIONS;
+    assert!(
+        each <= 4 * 1024,
+        "{each} KiB for a connection that nobody reads"
+    );
+    let answer = first
+        .send_request(ask("/x"))
+        .await
+        .expect("others are served");
+    answer.into_body().collect().await.expect("whole");
+}
+
+#[tokio::test]
+async fn an_idle_connection_ends_by_itself() {
+    let (house, _upstream) = limited("http2_idle_timeout = \"1s\"").await;
+    let (mut client, connection) = wide_open(&house).await;
+    let answer = client.send_request(ask("/x")).await.expect("an answer");
+    answer.into_body().collect().await.expect("whole");
+    let ended = tokio::time::timeout(SOON, connection).await;
+    ended
+        .expect("in time")
+        .expect("no panic")
+        .expect("a polite end");
+    drop(client);
+}
+
+#[tokio::test]
+async fn an_old_connection_ends_and_what_runs_on_it_does_not() {
+    let (house, _upstream) = limited("http2_max_age = \"1s\"").await;
+    let (mut client, _connection) = wide_open(&house).await;
+    let slow = client.send_request(ask("/_/slow?ms=3000"));
+    let answer = slow.await.expect("what runs goes on");
+    answer.into_body().collect().await.expect("whole");
+    let again = tokio::time::timeout(SOON, async {
+        while client.send_request(ask("/x")).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    again.await.expect("the connection takes no more");
+}
+
+#[tokio::test]
+async fn a_client_that_resets_without_end_is_closed() {
+    let (mut house, upstream) = limited("http2_resets = 20").await;
+    let (mut client, connection) = wide_open(&house).await;
+    for number in 1..1000 {
+        if client.ready().await.is_err() {
+            break;
+        }
+        let asked = client.send_request(ask("/_/hang"));
+        let given_up = tokio::time::timeout(Duration::from_millis(20), asked).await;
+        assert!(given_up.is_err() || given_up.is_ok_and(|answer| answer.is_err()));
+        assert!(number < 200, "{number} resets on one connection");
+    }
+    let _ = tokio::time::timeout(SOON, connection)
+        .await
+        .expect("closed");
+    assert!(upstream.count() < 200);
+    let line = |line: &str| line.contains("limits.http2_resets").then_some(());
+    house.process.wait_for("the reason", line).await;
+}
+
+#[tokio::test]
+async fn more_streams_than_may_be_wait_for_their_turn() {
+    let (house, upstream) = limited("http2_streams = 2").await;
+    let (mut client, _connection) = wide_open(&house).await;
+    // By then the client knows the bound.
+    let answer = client.send_request(ask("/x")).await.expect("an answer");
+    answer.into_body().collect().await.expect("whole");
+    let asked: Vec<_> = (0..6)
+        .map(|_| {
+            let mut client = client.clone();
+            tokio::spawn(async move { client.send_request(ask("/_/slow?ms=200")).await })
+        })
+        .collect();
+    for one in asked {
+        let answer = one.await.expect("no panic").expect("an answer");
+        assert_eq!(answer.status(), 200);
+    }
+    assert_eq!(upstream.count(), 7);
+}
+
+/// Frames by hand: a client that asks, opens its windows wide, and reads nothing.
+mod stalling {
+    use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+
+    pub(super) struct Connection(TcpStream);
+
+    impl Connection {
+        pub(super) async fn begin(mut stream: TcpStream) -> Self {
+            let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+            // SETTINGS_INITIAL_WINDOW_SIZE as large as may be, and the connection's window as well.
+            bytes.extend(frame(4, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]));
+            bytes.extend(frame(8, 0, 0, &(0x7fff_ffff_u32 - 65_535).to_be_bytes()));
+            stream.write_all(&bytes).await.expect("sent");
+            Self(stream)
+        }
+
+        pub(super) async fn ask(&mut self, path: &str, stream: u32) {
+            // Static table: GET, http; literals: :path, :authority (RFC 7541 §6).
+            let mut block = vec![0x82, 0x86, 0x04];
+            block.push(u8::try_from(path.len()).expect("short"));
+            block.extend(path.as_bytes());
+            block.extend([0x01, 3]);
+            block.extend(b"app");
+            // END_STREAM and END_HEADERS.
+            let bytes = frame(1, 0x5, stream, &block);
+            self.0.write_all(&bytes).await.expect("sent");
+        }
+    }
+
+    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
+        let mut bytes = length[1..].to_vec();
+        bytes.extend([kind, flags]);
+        bytes.extend(stream.to_be_bytes());
+        bytes.extend(payload);
+        bytes
+    }
+}

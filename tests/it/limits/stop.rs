@@ -1,0 +1,98 @@
+//! A stop: nobody's request is lost, nothing goes on without end, and no signal kills.
+
+use std::time::{Duration, Instant};
+
+use tokio::io::AsyncWriteExt as _;
+
+use super::{SOON, limited, limited_with, until_closed};
+use crate::support::raw;
+
+const ASK: &[u8] = b"GET /x HTTP/1.1\r\nHost: app\r\n\r\n";
+
+/// A request that was on its way when the stop began is answered, and told that the connection ends.
+#[tokio::test]
+async fn kept_connections_are_answered_once_more() {
+    let (mut house, _upstream) = limited("").await;
+    let mut kept = Vec::new();
+    for pause in [0, 2_300] {
+        let mut stream = house.connect().await;
+        stream.write_all(ASK).await.expect("sent");
+        raw::read_until(&mut stream, "}", SOON).await;
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        kept.push(stream);
+    }
+    house.process.terminate();
+    house
+        .process
+        .wait_for("the stop", |line| line.contains("stopping").then_some(()))
+        .await;
+    for stream in &mut kept {
+        stream.write_all(ASK).await.expect("sent");
+    }
+    for stream in &mut kept {
+        let answer = until_closed(stream).await;
+        assert_eq!(raw::status(&answer), 200, "{answer}");
+        assert!(
+            answer.to_ascii_lowercase().contains("connection: close"),
+            "{answer}"
+        );
+    }
+    assert!(house.process.ended(SOON).await.success());
+}
+
+#[tokio::test]
+async fn streams_without_an_end_do_not_hold_a_stop() {
+    let (mut house, upstream) = limited_with("", |plan| plan.top("shutdown_grace = \"1m\"")).await;
+    let mut stream = house.connect().await;
+    let ask = b"GET /_/events HTTP/1.1\r\nHost: app\r\n\r\n";
+    stream.write_all(ask).await.expect("sent");
+    upstream
+        .wait_until("the request", |upstream| upstream.count() == 1)
+        .await;
+    let begin = Instant::now();
+    house.process.terminate();
+    let answer = until_closed(&mut stream).await;
+    // Whole events, and the end of the last chunk.
+    assert!(answer.ends_with("\r\n0\r\n\r\n"), "{answer}");
+    assert!(house.process.ended(SOON).await.success());
+    assert!(
+        begin.elapsed() >= Duration::from_secs(1),
+        "they have a moment"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_with_an_end_has_the_grace() {
+    const BYTES: usize = 40 * 1024 * 1024;
+    let (mut house, _upstream) = limited("").await;
+    let mut stream = house.connect().await;
+    let ask = format!("GET /_/big?bytes={BYTES} HTTP/1.1\r\nHost: app\r\n\r\n");
+    stream.write_all(ask.as_bytes()).await.expect("sent");
+    raw::read_until(&mut stream, "\r\n\r\n", SOON).await;
+    house.process.terminate();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let rest = until_closed(&mut stream).await;
+    assert!(rest.ends_with("\r\n0\r\n\r\n"));
+    assert!(house.process.ended(SOON).await.success());
+}
+
+#[tokio::test]
+async fn signals_without_a_meaning_are_told_and_kill_nobody() {
+    let (mut house, _upstream) = limited("").await;
+    for name in ["HUP", "USR1", "USR2", "ALRM"] {
+        house.process.signal(name);
+        let wanted = format!("SIG{name}");
+        house
+            .process
+            .wait_for(&wanted, |line| line.contains(&wanted).then_some(()))
+            .await;
+    }
+    let answer = raw::exchange(
+        &house,
+        b"GET / HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n",
+    )
+    .await;
+    assert_eq!(raw::status(&answer), 200, "{answer}");
+    house.process.signal("QUIT");
+    assert!(house.process.ended(SOON).await.success());
+}

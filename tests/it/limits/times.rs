@@ -1,0 +1,129 @@
+//! How long a client may take.
+
+use std::time::{Duration, Instant};
+
+use tokio::io::AsyncWriteExt as _;
+
+use super::{SOON, limited, limited_with, until_closed};
+use crate::support::raw;
+
+#[tokio::test]
+async fn a_head_has_a_whole_time_that_trickling_does_not_extend() {
+    let (house, _upstream) = limited("header_timeout = \"1s\"").await;
+    let mut stream = house.connect().await;
+    let begin = Instant::now();
+    for byte in
+        b"GET / HTTP/1.1\r\nHost: app\r\nX-Slow: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+            .iter()
+            .cycle()
+    {
+        if stream.write_all(&[*byte]).await.is_err() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(begin.elapsed() < SOON, "a trickling head goes on");
+    }
+    assert!(begin.elapsed() >= Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn who_never_speaks_is_closed() {
+    for is_tls in [false, true] {
+        let (house, _upstream) = limited_with("header_timeout = \"500ms\"", |plan| match is_tls {
+            true => plan.tls(),
+            false => plan,
+        })
+        .await;
+        let stream = tokio::net::TcpStream::connect(house.address)
+            .await
+            .expect("accepted");
+        let mut stream: crate::support::Stream = Box::new(stream);
+        assert_eq!(until_closed(&mut stream).await, "");
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_has_a_time() {
+    let (house, _upstream) = limited_with("handshake_timeout = \"500ms\"", |plan| plan.tls()).await;
+    let stream = tokio::net::TcpStream::connect(house.address)
+        .await
+        .expect("accepted");
+    let mut stream: crate::support::Stream = Box::new(stream);
+    // The beginning of a record.
+    stream.write_all(&[22, 3, 1]).await.expect("sent");
+    assert_eq!(until_closed(&mut stream).await, "");
+}
+
+#[tokio::test]
+async fn the_pause_between_requests_has_a_time_and_a_request_none_of_it() {
+    let (house, _upstream) = limited("keep_alive_timeout = \"1s\"").await;
+    let mut stream = house.connect().await;
+    let slow = b"GET /_/slow?ms=2500 HTTP/1.1\r\nHost: app\r\n\r\n";
+    stream.write_all(slow).await.expect("sent");
+    assert_eq!(
+        raw::status(&raw::read_until(&mut stream, "\r\n\r\n", SOON).await),
+        200
+    );
+    until_closed(&mut stream).await;
+}
+
+/// Somebody asks for something large and reads nothing: the app's connection is free again.
+#[tokio::test]
+async fn a_client_that_does_not_read_lets_go_of_the_app() {
+    let (house, upstream) = limited("write_timeout = \"1s\"").await;
+    let mut stream = house.connect().await;
+    let ask = b"GET /_/drip HTTP/1.1\r\nHost: app\r\n\r\n";
+    stream.write_all(ask).await.expect("sent");
+    upstream
+        .wait_until("the answer is given up", |upstream| upstream.aborted() == 1)
+        .await;
+    assert!(upstream.sent() > 0);
+    drop(stream);
+}
+
+#[tokio::test]
+async fn a_slow_reader_that_reads_is_served_to_the_end() {
+    const BYTES: usize = 8 * 1024 * 1024;
+    let (house, _upstream) = limited("write_timeout = \"1s\"").await;
+    let mut stream = house.connect().await;
+    let ask =
+        format!("GET /_/big?bytes={BYTES} HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n");
+    stream.write_all(ask.as_bytes()).await.expect("sent");
+    let mut read = 0;
+    let mut buffer = vec![0; 1024 * 1024];
+    loop {
+        let length = tokio::io::AsyncReadExt::read(&mut stream, &mut buffer)
+            .await
+            .expect("the answer goes on");
+        if length == 0 {
+            break;
+        }
+        read += length;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(read > BYTES, "{read}");
+}
+
+/// What the house of other tests relies on.
+#[tokio::test]
+async fn limits_that_cannot_be_are_refused() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(
+        file.path(),
+        "[limits]\nconnections = 0\nheader_timeout = \"soon\"\nconections = 3\n",
+    )
+    .expect("written");
+    let checked = crate::support::house::sidegate()
+        .args(["check", "-c"])
+        .arg(file.path())
+        .output()
+        .expect("it runs");
+    let told = String::from_utf8_lossy(&checked.stderr);
+    for word in [
+        "`connections` cannot be 0",
+        "`soon` is no duration",
+        "did you mean `connections`?",
+    ] {
+        assert!(told.contains(word), "{word} in {told}");
+    }
+}
