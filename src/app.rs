@@ -188,6 +188,7 @@ fn build(
         providers: faces,
         public_url: config.public_url,
         prefix: config.prefix,
+        root_health: config.root_health,
         return_rules,
     };
     Gate {

@@ -97,13 +97,14 @@ enum Command {
     Secret,
     /// Ask a running gate whether it is alive; for a container's HEALTHCHECK.
     ///
-    /// Asks /ping at `admin_listen`, else at the first `listen` address (over TLS where `tls` is set,
+    /// Asks for /ping at `admin_listen`, else for PREFIX/ping at the first `listen` address (over TLS where `tls` is set,
     /// whatever the certificate says), or at the address given. Exits with 0 when the answer is 200 within
     /// two seconds, and with 1 otherwise.
     Health {
         #[command(flatten)]
         file: ConfigFile,
-        /// Ask here instead, without a look at the configuration: `http://HOST:PORT` or `unix:/PATH`.
+        /// Ask here instead, without a look at the configuration: `http://HOST:PORT` or `unix:/PATH`; with a prefix of
+        /// one's own, `http://HOST:PORT/PREFIX/ping`.
         #[arg(long, value_name = "URL")]
         url: Option<String>,
     },

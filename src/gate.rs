@@ -13,14 +13,15 @@ use crate::{
     body::{Body, BodyError},
     clean::{CleanRequest, Cleaning, Peer, Unclean},
     clock,
-    decide::{Permit, Refusal, decide},
+    config::Access,
+    decide::{Refusal, decide},
     endpoint::{self, Endpoint},
     forward::{ForwardError, Forwarder, IdentityHeaders, OwnCookies},
     login::Logins,
     observe::{Record, RequestIds, Verdict},
     provider::Providers,
     route::Routes,
-    session::{Session, Sessions, directory::Presence},
+    session::{Sessions, directory::Presence},
     site::Site,
     timer::Timer,
 };
@@ -122,29 +123,38 @@ impl Gate {
             return Box::pin(endpoint::serve(&endpoint, self, request, record)).await;
         }
 
+        let access = self
+            .access(
+                &request.head.method,
+                request.path(),
+                request.deep_path.as_deref(),
+            )
+            .map_err(|judgement| self.reject(judgement, &request))?;
+
         // A block, so that nothing of it is kept while the upstream answers.
         let (answer, renewal) = {
             let now = clock::now();
-            let visit = match self.sessions.look(&request.head.headers, now) {
-                Ok(visit) => Ok(visit),
-                Err(pending) => pending.wait().await,
+            // Only a route that asks for somebody waits to know who it is. On the others a store, or a provider, that
+            // does not answer holds nothing up, and a picture does not keep a session from its idle end.
+            let visit = match access {
+                Access::Login => Some(match self.sessions.look(&request.head.headers, now) {
+                    Ok(visit) => Ok(visit),
+                    Err(pending) => pending.wait().await,
+                }),
+                Access::Public | Access::Deny => None,
             };
-            let session = visit.as_ref().ok().and_then(|visit| visit.session.as_ref());
+            let found = visit.as_ref().and_then(|visit| visit.as_ref().ok());
+            let session = found.and_then(|visit| visit.session.as_ref());
             record.note_identity(session.map(|session| &session.identity));
 
-            let path = request.path();
-            let permit = self
-                .judge(
-                    &request.head.method,
-                    path,
-                    request.deep_path.as_deref(),
-                    session,
-                )
-                .map_err(|judgement| match (judgement, &visit) {
-                    (Judgement::Refused(Refusal::NotSignedIn), Err(unavailable)) => {
-                        Reject::Unavailable(unavailable.clone())
+            let permit =
+                decide(access, self.providers.visitor(session)).map_err(|refusal| {
+                    match (refusal, &visit) {
+                        (Refusal::NotSignedIn, Some(Err(unavailable))) => {
+                            Reject::Unavailable(unavailable.clone())
+                        }
+                        (refusal, _) => self.reject(Judgement::Refused(refusal), &request),
                     }
-                    (judgement, _) => self.reject(judgement, &request),
                 })?;
             record.verdict = if permit.told().is_some() {
                 Verdict::Pass
@@ -159,13 +169,13 @@ impl Gate {
                 let (headers, address) = (&request.head.headers, request.client.address);
                 self.presence.see(session, headers, address, now);
             }
-            let renewal = match &visit {
-                Ok(visit) if permit.told().is_some() => self.sessions.renew(visit, now),
+            let renewal = match found {
+                Some(visit) if permit.told().is_some() => self.sessions.renew(visit, now),
                 _ => Vec::new(),
             };
             let own = OwnCookies {
                 cookies: &self.sessions.cookies,
-                only: visit.as_ref().ok().and_then(|visit| visit.only),
+                only: found.and_then(|visit| visit.only),
             };
             let answer = forwarder.send(timer, &permit, &self.identity_headers, own, request);
             (answer, renewal)
@@ -208,19 +218,16 @@ impl Gate {
                 .is_none()
     }
 
-    /// Judges a path by its rule. Both readings of the path must fall under the same rule.
-    pub fn judge<'a>(
+    /// The rule of a path. Both readings of the path must fall under the same one.
+    pub fn access(
         &self,
         method: &Method,
         path: &str,
         deep_path: Option<&str>,
-        session: Option<&'a Session>,
-    ) -> Result<Permit<'a>, Judgement> {
-        let access = self
-            .routes
+    ) -> Result<Access, Judgement> {
+        self.routes
             .find(method, path, deep_path)
-            .map_err(|_| Judgement::Ambiguous)?;
-        decide(access, self.providers.visitor(session)).map_err(Judgement::Refused)
+            .map_err(|_| Judgement::Ambiguous)
     }
 
     fn reject(&self, judgement: Judgement, request: &CleanRequest) -> Reject {

@@ -15,6 +15,8 @@ pub struct Site {
     pub public_url: PublicUrl,
     /// Where own endpoints live.
     pub prefix: String,
+    /// Whether `/ping` and `/ready` are own endpoints beside those below the prefix.
+    pub root_health: bool,
     /// What a return address is checked against.
     pub return_rules: ReturnRules,
     /// The providers as users see them, in the file's order.
@@ -184,6 +186,7 @@ impl Site {
             return_rules: ReturnRules::new(&public_url, &[], prefix),
             public_url,
             prefix: prefix.to_owned(),
+            root_health: false,
             providers: providers.iter().map(face).collect(),
         }
     }

@@ -87,7 +87,7 @@ async fn answer(request: &Request<Incoming>, door: Door, gate: &Gate) -> Respons
     let path = uri.path();
     match path {
         "/ping" => return health::ping(),
-        "/ready" => return health::ready(gate),
+        "/ready" => return health::ready_in_detail(gate),
         _ => {}
     }
     let name = match path.strip_prefix("/sessions") {

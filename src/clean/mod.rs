@@ -21,7 +21,7 @@ use hyper::body::Incoming;
 use ipnet::IpNet;
 
 use self::{
-    client::Client, forwarding::Forwarding, identity::ReservedNames, original::Original,
+    client::Client, forwarding::Forwarding, identity::ReservedNames, original::OriginalHeaders,
     path::CanonicalPath,
 };
 use crate::{
@@ -49,7 +49,7 @@ pub struct CleanRequest {
     /// The protocol the client asks to switch to.
     pub upgrade: Option<HeaderValue>,
     /// What a trusted proxy asks the forward-auth endpoint to judge.
-    pub original: Original,
+    pub original: OriginalHeaders,
     /// Who reads the answer.
     pub audience: Audience,
     /// What the upstream is told of the way that it came.
@@ -91,6 +91,8 @@ struct Noted {
     hop: hop::Noted,
     reserved: bool,
     forwarding: bool,
+    /// Whether a proxy may be asking about another request.
+    original: bool,
     audience: Audience,
 }
 
@@ -173,10 +175,10 @@ impl Cleaning {
         check_method(&head.method).map_err(|sentence| unclean(sentence.into()))?;
         // All before `Connection` can nominate away what a trusted proxy says.
         let client = client::resolve(peer.address, peer.tls, &head.headers, &self.trusted_proxies);
-        let original = if client.peer_is_trusted {
-            Original::read(&head.headers)
+        let original = if noted.original && client.peer_is_trusted {
+            OriginalHeaders::keep(&head.headers)
         } else {
-            Original::default()
+            OriginalHeaders::default()
         };
         let upgrade = if noted.hop.upgrade() {
             hop::upgrade_asked(&head.headers)
@@ -223,6 +225,7 @@ impl Cleaning {
             hop: hop::Noted::default(),
             reserved: false,
             forwarding: false,
+            original: false,
             audience: Audience::Program,
         };
         let mut signs = Signs::default();
@@ -236,7 +239,10 @@ impl Cleaning {
             noted.hop.note(name);
             signs.note(name, value);
             noted.reserved |= self.reserved.contains(name);
-            noted.forwarding |= forwarding::is_forwarding(name);
+            if forwarding::is_forwarding(name) {
+                noted.forwarding = true;
+                noted.original |= OriginalHeaders::has(name);
+            }
         }
         noted.host = host.cloned();
         noted.audience = signs.audience(&head.method, &head.headers);

@@ -7,28 +7,46 @@
 //! came are kept, and each must pass beside the question that is always asked, whether somebody is
 //! signed in.
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 
-/// What the headers of a trusted proxy say of the request it asks about.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Original {
-    /// Path and query, one for each header that came; empty, which is no path, where it is not ASCII.
-    pub targets: Vec<String>,
-    /// All methods where none is told: nginx asks by GET whatever the client sent, and a rule for GET
-    /// must not let a POST pass.
-    pub methods: Vec<Method>,
+/// The headers in which a proxy tells of it, as they came. Every request behind a trusted proxy keeps them, and
+/// hardly any has one, so they are read where they are asked for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct OriginalHeaders {
+    targets: Vec<HeaderValue>,
+    methods: Vec<HeaderValue>,
 }
 
-impl Original {
-    /// What the headers of a trusted proxy say; for others it is [`Original::default`].
-    pub fn read(headers: &HeaderMap) -> Self {
-        let targets = TARGETS
+impl OriginalHeaders {
+    /// Those of a trusted proxy; of others none is believed.
+    pub(super) fn keep(headers: &HeaderMap) -> Self {
+        let values = |names: &[&str]| {
+            names
+                .iter()
+                .flat_map(|name| headers.get_all(*name))
+                .cloned()
+                .collect()
+        };
+        Self {
+            targets: values(&TARGETS),
+            methods: values(&METHODS),
+        }
+    }
+
+    /// Whether `name`, in lower case, is one of them.
+    pub(super) fn has(name: &str) -> bool {
+        TARGETS.contains(&name) || METHODS.contains(&name)
+    }
+
+    /// What they say.
+    pub fn read(&self) -> Original {
+        let targets = self
+            .targets
             .iter()
-            .flat_map(|name| headers.get_all(*name))
             .map(|value| path_and_query(value.to_str().unwrap_or_default()).to_owned())
             .collect();
         let mut methods = Vec::new();
-        for value in METHODS.iter().flat_map(|name| headers.get_all(*name)) {
+        for value in &self.methods {
             match Method::from_bytes(value.as_bytes()) {
                 Ok(method) => methods.push(method),
                 // What is no method falls under the rules for all of them.
@@ -38,9 +56,21 @@ impl Original {
         if methods.is_empty() {
             methods.extend(EVERY_METHOD);
         }
-        Self { targets, methods }
+        Original { targets, methods }
     }
+}
 
+/// What a proxy says of the request it asks about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Original {
+    /// Path and query, one for each header that came; empty, which is no path, where it is not ASCII.
+    pub targets: Vec<String>,
+    /// All methods where none is told: nginx asks by GET whatever the client sent, and a rule for GET
+    /// must not let a POST pass.
+    pub methods: Vec<Method>,
+}
+
+impl Original {
     /// The one method that is told, for the log.
     pub fn method(&self) -> Option<&Method> {
         let (first, rest) = self.methods.split_first()?;
@@ -88,8 +118,6 @@ const EVERY_METHOD: [Method; 7] = [
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn read(lines: &[(&'static str, &'static str)]) -> Original {
@@ -97,7 +125,7 @@ mod tests {
         for (name, value) in lines {
             headers.append(*name, HeaderValue::from_static(value));
         }
-        Original::read(&headers)
+        OriginalHeaders::keep(&headers).read()
     }
 
     #[test]
@@ -154,7 +182,8 @@ mod tests {
         ] {
             assert_eq!(read(lines).method(), expected.as_ref(), "{lines:?}");
         }
-        assert_eq!(Original::default().method(), None);
+        assert_eq!(OriginalHeaders::default().read().method(), None);
+        assert_eq!(OriginalHeaders::default().read().targets, [""; 0]);
     }
 
     #[test]
@@ -177,6 +206,6 @@ mod tests {
         }
         let mut headers = HeaderMap::new();
         headers.append("x-original-uri", HeaderValue::from_bytes(b"/\xff").unwrap());
-        assert_eq!(Original::read(&headers).targets, [""]);
+        assert_eq!(OriginalHeaders::keep(&headers).read().targets, [""]);
     }
 }

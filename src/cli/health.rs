@@ -21,7 +21,8 @@ use crate::config::{Config, ListenAddress};
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Target {
     place: Place,
-    path: String,
+    /// The first is asked for; each further one where there is nothing at the one before it.
+    paths: Vec<String>,
     /// As whom it is asked where it speaks TLS.
     tls: Option<ServerName<'static>>,
 }
@@ -34,6 +35,11 @@ enum Place {
 }
 
 const HUNG_UP: &str = "hung up without an answer; where the gate itself speaks TLS leave --url out, and the configuration says where to ask";
+
+const ADMIN_PING: &str = "/ping";
+
+/// How the reason ends where the path is unknown.
+const NOTHING_THERE: &str = "answered 404";
 
 /// For connecting, and for all of it.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -53,17 +59,21 @@ impl Target {
         let speaks_tls = config.admin_listen.is_none() && config.tls.is_some();
         Ok(Self {
             place,
-            path: "/ping".to_owned(),
+            paths: vec![match config.admin_listen {
+                Some(_) => ADMIN_PING.to_owned(),
+                None => format!("{}/ping", config.prefix),
+            }],
             tls: speaks_tls.then(|| own_tls::name_of(&config.public_url)),
         })
     }
 
-    /// `http://HOST:PORT`, with a path other than `/ping` if wanted, or `unix:/PATH`.
+    /// `http://HOST:PORT`, with a path if wanted, or `unix:/PATH`. Without a path it is the public port of a gate whose
+    /// prefix is the default, or its admin listener.
     pub(super) fn parse(address: &str) -> Result<Self, String> {
         if let Some(path) = address.strip_prefix("unix:") {
             return Ok(Self {
                 place: Place::Unix(PathBuf::from(path)),
-                path: "/ping".to_owned(),
+                paths: usual_paths(),
                 tls: None,
             });
         }
@@ -79,9 +89,9 @@ impl Target {
         let port = url.port_or_known_default().ok_or("--url has no port")?;
         Ok(Self {
             place: Place::Network(format!("{host}:{port}")),
-            path: match url.path() {
-                "/" => "/ping".to_owned(),
-                path => path.to_owned(),
+            paths: match url.path() {
+                "/" => usual_paths(),
+                path => vec![path.to_owned()],
             },
             tls: None,
         })
@@ -97,25 +107,48 @@ impl Target {
     }
 
     fn begin(&self) -> Result<(), String> {
+        let mut asked = Err("there is no path to ask for".to_owned());
+        for path in &self.paths {
+            asked = self.begin_at(path);
+            if !asked
+                .as_ref()
+                .is_err_and(|why| why.ends_with(NOTHING_THERE))
+            {
+                break;
+            }
+        }
+        asked
+    }
+
+    fn begin_at(&self, path: &str) -> Result<(), String> {
         match &self.place {
-            Place::Network(address) => self.exchange_with(connect(address)?, address),
-            Place::Unix(path) => {
-                let stream = UnixStream::connect(path)
-                    .map_err(|error| format!("{}: {error}", path.display()))?;
-                self.exchange_with(stream, "localhost")
+            Place::Network(address) => self.exchange_with(connect(address)?, address, path),
+            Place::Unix(socket) => {
+                let stream = UnixStream::connect(socket)
+                    .map_err(|error| format!("{}: {error}", socket.display()))?;
+                self.exchange_with(stream, "localhost", path)
             }
         }
     }
 
-    fn exchange_with(&self, stream: impl Read + Write, host: &str) -> Result<(), String> {
+    fn exchange_with(
+        &self,
+        stream: impl Read + Write,
+        host: &str,
+        path: &str,
+    ) -> Result<(), String> {
         match &self.tls {
-            Some(name) => self.exchange(own_tls::begin(stream, name.clone())?, host),
-            None => self.exchange(stream, host),
+            Some(name) => self.exchange(own_tls::begin(stream, name.clone())?, host, path),
+            None => self.exchange(stream, host, path),
         }
     }
 
-    fn exchange(&self, mut stream: impl Read + Write, host: &str) -> Result<(), String> {
-        let path = &self.path;
+    fn exchange(
+        &self,
+        mut stream: impl Read + Write,
+        host: &str,
+        path: &str,
+    ) -> Result<(), String> {
         let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
         stream
             .write_all(request.as_bytes())
@@ -138,6 +171,11 @@ impl Target {
             _ => Err("the answer is not HTTP".to_owned()),
         }
     }
+}
+
+/// Where a gate says that it lives: below the prefix on its public port, bare on its admin listener.
+fn usual_paths() -> Vec<String> {
+    vec!["/oauth2/ping".to_owned(), ADMIN_PING.to_owned()]
 }
 
 fn connect(address: &str) -> Result<TcpStream, String> {
@@ -177,7 +215,7 @@ mod tests {
     fn answer(mut stream: impl Read + Write, answer: &str) {
         let mut request = [0; 512];
         let length = stream.read(&mut request).unwrap();
-        assert!(request[..length].starts_with(b"GET /ping HTTP/1.1\r\n"));
+        assert!(request[..length].starts_with(b"GET /oauth2/ping HTTP/1.1\r\n"));
         stream.write_all(answer.as_bytes()).unwrap();
     }
 
@@ -200,6 +238,40 @@ mod tests {
             );
             server.join().unwrap();
         }
+    }
+
+    #[test]
+    fn an_admin_listener_is_asked_for_the_bare_path() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let server = thread::spawn(move || {
+            answer(
+                listener.accept().unwrap().0,
+                "HTTP/1.1 404 Not Found\r\n\r\n",
+            );
+            let mut stream = listener.accept().unwrap().0;
+            let mut request = [0; 512];
+            let length = stream.read(&mut request).unwrap();
+            assert!(request[..length].starts_with(b"GET /ping HTTP/1.1\r\n"));
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+        });
+        assert_eq!(Target::parse(&url).unwrap().ask(), Ok(()));
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn a_path_that_was_named_is_the_only_one() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/oauth2/ping", listener.local_addr().unwrap());
+        let server = thread::spawn(move || {
+            answer(
+                listener.accept().unwrap().0,
+                "HTTP/1.1 404 Not Found\r\n\r\n",
+            );
+        });
+        let error = Target::parse(&url).unwrap().ask().unwrap_err();
+        assert_eq!(error, "/oauth2/ping answered 404");
+        server.join().unwrap();
     }
 
     #[test]

@@ -65,6 +65,7 @@ pub(super) static ROOT: LazyLock<Vec<Key>> = LazyLock::new(|| {
         value("upstream_timeout"),
         value("trusted_proxies"),
         value("prefix"),
+        value("root_health"),
         value("redirect_hosts"),
         value("workers"),
         value("log"),

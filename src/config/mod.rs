@@ -62,6 +62,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// Where own endpoints live: begins with `/`, does not end with one.
     pub prefix: String,
+    /// Whether `/ping` and `/ready` are the gate's on the public port, beside those below the prefix.
+    pub root_health: bool,
     /// Hosts beside the public one that a return address may name.
     pub redirect_hosts: Vec<HostPattern>,
     /// Threads that serve requests.

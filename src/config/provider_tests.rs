@@ -219,7 +219,13 @@ fn callback_paths_have_one_reading_and_are_nobody_elses() {
         provider(&source).map(|provider| provider.callback_path)
     };
     let own = format!("/oauth2/callback/{}", KINDS[0].name);
-    for good in ["/oauth/callback/", "/oauth/callback", "/oauth2x", &own] {
+    for good in [
+        "/oauth/callback/",
+        "/oauth/callback",
+        "/oauth2x",
+        "/ping",
+        &own,
+    ] {
         assert_eq!(with(good).as_deref(), Ok(good));
     }
     for bad in [
@@ -237,13 +243,14 @@ fn callback_paths_have_one_reading_and_are_nobody_elses() {
         "/a#b",
         "/a b",
         "/é",
-        "/ping",
         "/oauth2",
         "/oauth2/sign_in",
         "/oauth2/callback/other",
     ] {
         assert!(with(bad).is_err(), "{bad}");
     }
+    let source = whole(KINDS[0], "https://a.example") + "callback_path = '/ping'";
+    assert!(loaded(&format!("root_health = true\n{source}")).is_err());
 }
 
 #[test]

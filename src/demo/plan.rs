@@ -85,6 +85,7 @@ impl Plan {
             upstream_timeout: Duration::from_mins(1),
             trusted_proxies: Vec::new(),
             prefix: "/oauth2".to_owned(),
+            root_health: false,
             redirect_hosts: Vec::new(),
             workers: 1,
             log: "info".to_owned(),

@@ -21,7 +21,6 @@ use crate::{
     decide::{Refusal, decide},
     gate::{Gate, Judgement},
     observe::{Record, Verdict},
-    session::Session,
     site::Site,
 };
 
@@ -30,9 +29,19 @@ pub(super) async fn serve(
     request: &CleanRequest,
     record: &mut Record,
 ) -> Response<Body> {
-    let (headers, original) = (&request.head.headers, &request.original);
+    let (headers, original) = (&request.head.headers, &request.original.read());
     if let Some(target) = original.targets.first() {
         record.note_original(original.method(), target);
+    }
+    if let Some((parameter, list)) = FOREIGN_RULES
+        .into_iter()
+        .find(|(rule, _)| parameter(request.query(), rule).is_some())
+    {
+        return refuse(gate, &Reject::ForeignRule { parameter, list }, record);
+    }
+    // What nobody may see needs nobody to be known, and so waits for no store and no provider.
+    if let Err(judgement) = judge(gate, original, record) {
+        return refuse(gate, &reject_of(judgement, original), record);
     }
     let now = clock::now();
     let visit = match gate.sessions.visit(headers, now).await {
@@ -40,18 +49,16 @@ pub(super) async fn serve(
         Err(unavailable) => return refuse(gate, &unavailable.into(), record),
     };
     let session = visit.session.as_ref();
-    if let Some((parameter, list)) = FOREIGN_RULES
-        .into_iter()
-        .find(|(rule, _)| parameter(request.query(), rule).is_some())
-    {
-        return refuse(gate, &Reject::ForeignRule { parameter, list }, record);
-    }
     record.note_identity(session.map(|session| &session.identity));
 
-    let told = match judge(gate, original, session, record) {
+    // No header makes a path public: a client can send the spelling that the proxy does not overwrite. So beside
+    // all that is asked, somebody must be signed in.
+    let told = decide(Access::Login, gate.providers.visitor(session))
+        .and_then(|permit| permit.told().ok_or(Refusal::NotSignedIn));
+    let told = match told {
         Ok(told) => told,
-        Err(judgement) => {
-            let reject = reject_of(judgement, original);
+        Err(refusal) => {
+            let reject = reject_of(Judgement::Refused(refusal), original);
             let mut response = refuse(gate, &reject, record);
             if let Reject::SignIn { return_to } = &reject {
                 point_to_sign_in(&gate.site, return_to, &mut response);
@@ -78,36 +85,24 @@ const FOREIGN_RULES: [(&str, &str); 3] = [
     ("allowed_email_domains", "domains"),
 ];
 
-/// Judges every reading of what is asked. Each can only add to what is always asked here, a session: a
-/// client can send the spelling that the proxy does not overwrite, so no header makes a path public.
-fn judge<'a>(
-    gate: &Gate,
-    asked: &Original,
-    session: Option<&'a Session>,
-    record: &mut Record,
-) -> Result<&'a Session, Judgement> {
+/// Judges every reading of what is asked by its rule. Each can only add to what is always asked here, a session.
+fn judge(gate: &Gate, asked: &Original, record: &mut Record) -> Result<(), Judgement> {
     for target in &asked.targets {
-        judge_target(gate, asked, target, session)
+        judge_target(gate, asked, target)
             // Of several, the line has the one that was refused.
             .inspect_err(|_| record.note_original(asked.method(), target))?;
     }
-    let visitor = gate.providers.visitor(session);
-    decide(Access::Login, visitor)
-        .map_err(Judgement::Refused)?
-        .told()
-        .ok_or(Judgement::Refused(Refusal::NotSignedIn))
+    Ok(())
 }
 
-fn judge_target(
-    gate: &Gate,
-    asked: &Original,
-    target: &str,
-    session: Option<&Session>,
-) -> Result<(), Judgement> {
+fn judge_target(gate: &Gate, asked: &Original, target: &str) -> Result<(), Judgement> {
     let path = target.split('?').next().unwrap_or_default();
     let path = CanonicalPath::parse(path).map_err(|_| Judgement::Ambiguous)?;
     for method in &asked.methods {
-        gate.judge(method, &path.surface, path.deep.as_deref(), session)?;
+        match gate.access(method, &path.surface, path.deep.as_deref())? {
+            Access::Deny => return Err(Judgement::Refused(Refusal::Closed)),
+            Access::Login | Access::Public => {}
+        }
     }
     Ok(())
 }

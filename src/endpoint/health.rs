@@ -1,4 +1,5 @@
-//! `/ping` and `/ready`: alive, and able to let people in.
+//! `ping` and `ready`: alive, and able to serve people. Below the prefix they say yes or no and nothing else, for anybody
+//! can ask; the admin listener says what is missing.
 
 use http::{Response, StatusCode};
 
@@ -9,27 +10,40 @@ pub fn ping() -> Response<Body> {
     reply::text(StatusCode::OK, "OK\n")
 }
 
-/// Whether sessions can be found and somebody could sign in, and which providers are not there (by name alone).
+/// Whether sessions can be found and kept. A provider that is away keeps people from signing in and nobody else from
+/// anything, so a gate is not taken out of service for it: whoever is signed in would lose the app.
 pub fn ready(gate: &Gate) -> Response<Body> {
-    let providers = &gate.providers;
-    let has_store = gate.sessions.is_ready();
-    let (status, word) = if has_store && providers.ready() {
-        (StatusCode::OK, "ready\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
-    };
+    let (status, word) = readiness(gate);
+    reply::text(status, word)
+}
+
+/// As [`ready`], and what is missing in words: of the store, and which providers are away.
+pub fn ready_in_detail(gate: &Gate) -> Response<Body> {
+    let (status, word) = readiness(gate);
     let mut text = word.to_owned();
-    if !has_store {
+    if !gate.sessions.is_ready() {
         text.push_str(if gate.sessions.is_refused() {
             "the session store refuses the user or password in session.store (or session.shared)\n"
         } else {
             "waiting for the session store\n"
         });
     }
-    for provider in providers.iter().filter(|provider| !provider.is_ready()) {
+    for provider in gate
+        .providers
+        .iter()
+        .filter(|provider| !provider.is_ready())
+    {
         text.push_str("waiting for provider ");
         text.push_str(&provider.profile().name);
-        text.push('\n');
+        text.push_str("; nobody can sign in there yet\n");
     }
     reply::text(status, text)
+}
+
+fn readiness(gate: &Gate) -> (StatusCode, &'static str) {
+    if gate.sessions.is_ready() {
+        (StatusCode::OK, "ready\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+    }
 }

@@ -49,9 +49,9 @@ pub enum Endpoint {
     Account,
     /// `PREFIX/account/sign_out`
     AccountSignOut,
-    /// `/ping`
+    /// `PREFIX/ping`, and `/ping` where `root_health` keeps it
     Ping,
-    /// `/ready`
+    /// `PREFIX/ready`, and `/ready` where `root_health` keeps it
     Ready,
     /// Something else under the prefix.
     Unknown,
@@ -61,8 +61,8 @@ impl Endpoint {
     /// The endpoint that `path` names, if it is an own one. The prefix ends at a segment boundary.
     pub fn find(site: &Site, path: &str) -> Option<Self> {
         match path {
-            "/ping" => return Some(Self::Ping),
-            "/ready" => return Some(Self::Ready),
+            "/ping" if site.root_health => return Some(Self::Ping),
+            "/ready" if site.root_health => return Some(Self::Ready),
             _ => {}
         }
         if let Some(face) = site.provider_by_callback(path) {
@@ -86,6 +86,8 @@ impl Endpoint {
                 "auth" => Self::Auth,
                 "userinfo" => Self::Userinfo,
                 "account" => Self::Account,
+                "ping" => Self::Ping,
+                "ready" => Self::Ready,
                 _ => Self::Unknown,
             },
             Some((name, provider)) => match (name, provider_name(provider)) {
@@ -219,8 +221,8 @@ mod tests {
             ("/oauth2/userinfo", Endpoint::Userinfo),
             ("/oauth2/account", Endpoint::Account),
             ("/oauth2/account/sign_out", Endpoint::AccountSignOut),
-            ("/ping", Endpoint::Ping),
-            ("/ready", Endpoint::Ready),
+            ("/oauth2/ping", Endpoint::Ping),
+            ("/oauth2/ready", Endpoint::Ready),
         ] {
             assert_eq!(find(path), Some(endpoint), "{path}");
         }
@@ -235,11 +237,27 @@ mod tests {
             "/oauth2.php",
             "/x/oauth2/auth",
             "/OAUTH2/auth",
-            "/pingx",
-            "/ping/",
+            "/ping",
+            "/ready",
             "/oauth2%2Fauth",
         ] {
             assert_eq!(find(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_bare_health_paths_are_the_apps_unless_they_are_kept() {
+        let mut site = Site::for_test("/oauth2", &["corp"]);
+        site.root_health = true;
+        for (path, endpoint) in [
+            ("/ping", Some(Endpoint::Ping)),
+            ("/ready", Some(Endpoint::Ready)),
+            ("/oauth2/ping", Some(Endpoint::Ping)),
+            ("/oauth2/ready", Some(Endpoint::Ready)),
+            ("/pingx", None),
+            ("/ping/", None),
+        ] {
+            assert_eq!(Endpoint::find(&site, path), endpoint, "{path}");
         }
     }
 
@@ -251,7 +269,8 @@ mod tests {
             "/oauth2//auth",
             "/oauth2/auth/",
             "/oauth2/Auth",
-            "/oauth2/ping",
+            "/oauth2/ping/",
+            "/oauth2/ready/x",
             "/oauth2/start/",
             "/oauth2/start/a/b",
             "/oauth2/callback/%FF",

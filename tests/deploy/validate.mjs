@@ -77,8 +77,8 @@ function checkPod(documents) {
   expect(gate.image.endsWith(`:${cargo("version")}`), "pod: another version than Cargo.toml's");
   const [port] = gate.ports;
   const probed = ({ httpGet }) => `${httpGet.port} ${httpGet.path}`;
-  expect(probed(gate.livenessProbe) === `${port.name} /ping`, "pod: liveness is not /ping");
-  expect(probed(gate.readinessProbe) === `${port.name} /ready`, "pod: readiness is not /ready");
+  expect(probed(gate.livenessProbe) === `${port.name} /oauth2/ping`, "pod: liveness is not /oauth2/ping");
+  expect(probed(gate.readinessProbe) === `${port.name} /oauth2/ready`, "pod: readiness is not /oauth2/ready");
   expect(one("Service").spec.ports.every(({ targetPort }) => targetPort === port.name), "service: goes around the gate");
 
   const config = one("ConfigMap");

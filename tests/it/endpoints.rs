@@ -35,9 +35,10 @@ async fn sign_out(browser: &Browser, path: &str) -> Reply {
 async fn ping_and_ready_are_for_anybody() {
     let (house, upstream, _provider) = standard().await;
     let browser = house.browser();
-    for path in ["/ping", "/ready"] {
+    for (path, body) in [("/oauth2/ping", "OK\n"), ("/oauth2/ready", "ready\n")] {
         let reply = browser.bare(Method::GET, path).send().await;
         assert_eq!(reply.status, StatusCode::OK, "{path}");
+        assert_eq!(reply.text(), body, "{path}");
         assert_eq!(reply.header("cache-control"), "no-store");
         assert_eq!(
             browser.bare(Method::HEAD, path).send().await.status,
@@ -69,6 +70,73 @@ async fn the_admin_listener_answers_health_and_nothing_of_the_app() {
     }
     assert_eq!(upstream.count(), 0);
     drop(house);
+}
+
+/// An app may have a `/ready` of its own, and a gate in front of it must not stand in for it.
+#[tokio::test]
+async fn the_bare_health_paths_are_the_apps() {
+    let (house, upstream, _provider) = standard_with(|plan| plan.route("/ready", "public")).await;
+    let browser = house.browser();
+    assert_eq!(browser.get("/ready").await.seen().target, "/ready");
+    // By the app's rules: this one asks for a login.
+    let reply = browser.bare(Method::GET, "/ping").send().await;
+    assert_eq!(reply.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(upstream.count(), 1);
+}
+
+/// For who comes from oauth2-proxy, whose probes ask for the bare paths.
+#[tokio::test]
+async fn the_bare_health_paths_can_be_kept() {
+    let (house, upstream, _provider) = standard_with(|plan| plan.top("root_health = true")).await;
+    let browser = house.browser();
+    for path in ["/ping", "/ready", "/oauth2/ping", "/oauth2/ready"] {
+        let reply = browser.bare(Method::GET, path).send().await;
+        assert_eq!(reply.status, StatusCode::OK, "{path}");
+    }
+    assert_eq!(upstream.count(), 0);
+}
+
+/// Strangers learn of neither stores nor providers, and a provider that is away takes nobody out: whoever is signed in
+/// would lose the app.
+#[tokio::test]
+async fn ready_says_yes_or_no_and_the_admin_listener_says_why() {
+    let admin = crate::support::ports::free_address();
+    let provider = ScriptedProvider::start_down();
+    let upstream = crate::support::Upstream::start().await;
+    let plan = crate::support::House::plan()
+        .upstream(&upstream)
+        .provider(&provider);
+    let store = crate::support::ports::free_address();
+    let house = plan
+        .top(&format!("admin_listen = \"{admin}\""))
+        .session(&format!("store = \"redis://{store}\""))
+        .start()
+        .await;
+    let reply = house.browser().get("/oauth2/ready").await;
+    assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(reply.text(), "not ready\n");
+    let (status, why) = house.ask_admin(admin, "/ready").await;
+    assert_eq!(status, 503);
+    assert!(
+        why.contains("session store") && why.contains("provider script"),
+        "{why}"
+    );
+
+    let admin = crate::support::ports::free_address();
+    let house = crate::support::House::plan()
+        .upstream(&upstream)
+        .provider(&provider)
+        .top(&format!("admin_listen = \"{admin}\""))
+        .start()
+        .await;
+    let reply = house.browser().get("/oauth2/ready").await;
+    assert_eq!(
+        (reply.status, reply.text().as_str()),
+        (StatusCode::OK, "ready\n")
+    );
+    let (status, why) = house.ask_admin(admin, "/ready").await;
+    assert_eq!(status, 200);
+    assert!(why.contains("waiting for provider script"), "{why}");
 }
 
 #[tokio::test]
@@ -269,7 +337,7 @@ async fn endpoints_take_the_methods_they_name() {
         "/oauth2/userinfo",
         "/oauth2/callback/script",
         "/oauth2/start",
-        "/ping",
+        "/oauth2/ping",
     ] {
         let reply = browser.fetch(Method::DELETE, path).send().await;
         assert_eq!(reply.status, StatusCode::METHOD_NOT_ALLOWED, "{path}");

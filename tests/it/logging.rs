@@ -361,7 +361,7 @@ async fn what_the_parser_refuses_is_seen_at_debug() {
     }
     let lines = house.access_lines();
     assert!(
-        lines.iter().all(|line| line["path"] == "/ping"),
+        lines.iter().all(|line| line["path"] == "/oauth2/ping"),
         "{lines:?}"
     );
 }

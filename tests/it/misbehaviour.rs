@@ -171,17 +171,17 @@ async fn discovery_that_names_another_issuer_is_not_believed() {
     // A second house that meets the lie first: nothing of the truth is kept from before.
     provider
         .set(|behaviour| behaviour.discovered_issuer = Some("https://other.example".to_owned()));
+    let admin = crate::support::ports::free_address();
     let liar = crate::support::House::plan()
         .upstream(&upstream)
         .provider(&provider)
+        .top(&format!("admin_listen = \"{admin}\""))
         .start()
         .await;
     let page = liar.browser().follow("/").await;
     assert!(page.status.is_server_error(), "{}", page.status);
-    assert_eq!(
-        liar.browser().get("/ready").await.status,
-        StatusCode::SERVICE_UNAVAILABLE
-    );
+    let (_, why) = liar.ask_admin(admin, "/ready").await;
+    assert!(why.contains("waiting for provider script"), "{why}");
     drop(house);
 }
 

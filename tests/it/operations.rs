@@ -29,9 +29,15 @@ async fn sigterm_lets_what_runs_finish() {
         .await;
     // A connection that waits for its next request does not hold the stop up.
     let mut idle = house.connect().await;
-    idle.write_all(format!("GET /ping HTTP/1.1\r\nHost: {}\r\n\r\n", house.address).as_bytes())
-        .await
-        .expect("sent");
+    idle.write_all(
+        format!(
+            "GET /oauth2/ping HTTP/1.1\r\nHost: {}\r\n\r\n",
+            house.address
+        )
+        .as_bytes(),
+    )
+    .await
+    .expect("sent");
     raw::read_until(&mut idle, "\r\n\r\n", Duration::from_secs(5)).await;
 
     let begin = Instant::now();
@@ -248,7 +254,7 @@ async fn a_log_that_nobody_reads_holds_nothing_up() {
         })
         .await;
     let arrived = late.access_lines();
-    let arrived = arrived.iter().filter(|line| line["path"] != "/ping");
+    let arrived = arrived.iter().filter(|line| line["path"] != "/oauth2/ping");
     assert!(lost > 0);
     assert_eq!(arrived.count() as u64 + lost, REQUESTS);
     late.browser().get("/after").await;

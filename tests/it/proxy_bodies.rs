@@ -320,7 +320,7 @@ async fn an_unread_body_does_not_poison_the_connection() {
     let (house, upstream, _provider) = standard().await;
     let mut stream = house.connect().await;
     let nobody = house.browser();
-    let smuggled = "GET /ping HTTP/1.1\r\nHost: x\r\n\r\n";
+    let smuggled = "GET /oauth2/ping HTTP/1.1\r\nHost: x\r\n\r\n";
     let mut request = head(
         &house,
         &nobody,

@@ -400,7 +400,7 @@ async fn a_unix_socket_listens_and_answers() {
         .await
         .expect("the socket is there");
     stream
-        .write_all(b"GET /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .write_all(b"GET /oauth2/ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         .await
         .expect("sent");
     let mut answer = String::new();

@@ -4,6 +4,7 @@ mod cookies;
 mod faults;
 mod identity;
 mod meanwhile;
+mod public_routes;
 mod scene;
 
 use std::{

@@ -62,7 +62,11 @@ impl Street {
 }
 
 async fn ready(house: &House) -> Reply {
-    house.browser().bare(Method::GET, "/ready").send().await
+    house
+        .browser()
+        .bare(Method::GET, "/oauth2/ready")
+        .send()
+        .await
 }
 
 async fn wait_until_ready(house: &House) {

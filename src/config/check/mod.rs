@@ -45,6 +45,26 @@ pub(super) struct Checker<'a> {
     pub(super) absent: Vec<String>,
 }
 
+/// Which paths are the gate's own.
+#[derive(Clone, Copy, Default)]
+struct OwnPaths<'a> {
+    /// Where own endpoints live, if that much is known.
+    prefix: Option<&'a str>,
+    root_health: bool,
+}
+
+impl<'a> OwnPaths<'a> {
+    /// The own path that `path` is, or lies below.
+    fn find(self, path: &str) -> Option<&'a str> {
+        let below = self.prefix.filter(|prefix| {
+            path.strip_prefix(prefix)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        });
+        let mut bare = ["/ping", "/ready"].into_iter();
+        below.or_else(|| bare.find(|own| self.root_health && *own == path))
+    }
+}
+
 /// The problem is on the list already.
 struct Reported;
 
@@ -82,14 +102,19 @@ impl<'a> Checker<'a> {
         let upstream_timeout = self.duration(root, "upstream_timeout", "60s");
         let trusted_proxies = self.trusted_proxies(root);
         let prefix = self.prefix(root);
+        let root_health = self.flag(root, "root_health", false);
         let redirect_hosts = self.redirect_hosts(root);
         let workers = self.workers(root);
         let log = self.log(root);
         let shutdown_grace = self.duration(root, "shutdown_grace", "30s");
         let session = self.session(root, fresh_secret);
-        let providers = self.providers(root, prefix.as_deref().unwrap_or_default());
+        let own = OwnPaths {
+            prefix: prefix.as_deref(),
+            root_health: root_health.unwrap_or_default(),
+        };
+        let providers = self.providers(root, own);
         let headers = self.headers(root);
-        let routes = self.routes(root, prefix.as_deref());
+        let routes = self.routes(root, own);
         let limits = self.limits(root);
         self.check_addresses(
             root,
@@ -113,6 +138,7 @@ impl<'a> Checker<'a> {
             upstream_timeout: upstream_timeout?,
             trusted_proxies: trusted_proxies?,
             prefix: prefix?,
+            root_health: root_health?,
             redirect_hosts: redirect_hosts?,
             workers: workers?,
             log: log?,

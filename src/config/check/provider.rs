@@ -8,12 +8,16 @@ use super::{
         report::Problem,
         spelling,
     },
-    Checker, Reported,
+    Checker, OwnPaths, Reported,
 };
 use crate::provider::kind::{self, KINDS, Kind, Secrecy};
 
 impl Checker<'_> {
-    pub(super) fn providers(&mut self, root: &Node, prefix: &str) -> Option<Vec<ProviderConfig>> {
+    pub(super) fn providers(
+        &mut self,
+        root: &Node,
+        own: OwnPaths<'_>,
+    ) -> Option<Vec<ProviderConfig>> {
         let tables = root.get("providers");
         let is_table = tables.is_none_or(|node| matches!(node.value, Value::Table(_)));
         let entries = tables.map_or(&[][..], Node::entries);
@@ -40,7 +44,7 @@ impl Checker<'_> {
                     .hint("their environment names would be the same; rename one"),
                 );
             }
-            match self.provider(name, table, prefix) {
+            match self.provider(name, table, own) {
                 Some(provider) => {
                     self.check_beside(table, &provider, &providers);
                     providers.push(provider);
@@ -51,7 +55,7 @@ impl Checker<'_> {
         complete.then_some(providers)
     }
 
-    fn provider(&mut self, name: &str, table: &Node, prefix: &str) -> Option<ProviderConfig> {
+    fn provider(&mut self, name: &str, table: &Node, own: OwnPaths<'_>) -> Option<ProviderConfig> {
         if !matches!(table.value, Value::Table(_)) {
             return None;
         }
@@ -64,7 +68,7 @@ impl Checker<'_> {
         let client_authentication = self.client_authentication(table);
         let scopes = self.scopes(table, kind);
         let authorize_params = self.authorize_params(table);
-        let callback_path = self.callback_path(name, table, prefix);
+        let callback_path = self.callback_path(name, table, own);
         let claims = self.claims(table, kind);
         let allow = self.allow(table, kind);
         let deny_message = self.deny_message(table);

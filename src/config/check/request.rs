@@ -6,7 +6,7 @@ use super::{
         raw::{Node, Value},
         report::Problem,
     },
-    Checker,
+    Checker, OwnPaths,
 };
 use crate::{clean::path::CanonicalPath, provider::kind::Kind};
 
@@ -85,23 +85,18 @@ impl Checker<'_> {
         }
     }
 
-    /// `prefix` is empty where it is not known.
     pub(super) fn callback_path(
         &mut self,
         name: &str,
         table: &Node,
-        prefix: &str,
+        own: OwnPaths<'_>,
     ) -> Option<String> {
+        let prefix = own.prefix.unwrap_or_default();
         let default = format!("{prefix}/callback/{name}");
         let Some(node) = table.get("callback_path") else {
             return Some(default);
         };
         let text = self.text(node, "callback_path")?;
-        let is_own = matches!(text, "/ping" | "/ready")
-            || (!prefix.is_empty()
-                && text
-                    .strip_prefix(prefix)
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
         let problem = if text == default {
             return Some(default);
         } else if !is_callback_path(text) {
@@ -112,7 +107,7 @@ impl Checker<'_> {
             .hint(
                 "the path alone as it is registered, without host and query: \"/oauth/callback/\"",
             )
-        } else if is_own {
+        } else if own.find(text).is_some() {
             Problem::new(&node.origin, format!("`{text}` belongs to the gate itself")).hint(
                 format!("under {prefix} a provider's callback is {default}; register that, or leave the prefix"),
             )

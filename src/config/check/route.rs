@@ -9,13 +9,12 @@ use super::{
         report::Problem,
         spelling,
     },
-    Checker, regex,
+    Checker, OwnPaths, regex,
 };
 use crate::route::PathPattern;
 
 impl Checker<'_> {
-    /// `prefix` is where own endpoints live, if that much is known.
-    pub(super) fn routes(&mut self, root: &Node, prefix: Option<&str>) -> Option<Vec<RouteConfig>> {
+    pub(super) fn routes(&mut self, root: &Node, own: OwnPaths<'_>) -> Option<Vec<RouteConfig>> {
         let Some(list) = root.get("routes") else {
             return Some(Vec::new());
         };
@@ -26,7 +25,7 @@ impl Checker<'_> {
         let mut places = Vec::new();
         let mut complete = true;
         for table in list.items() {
-            let Some(route) = self.route(table, prefix) else {
+            let Some(route) = self.route(table, own) else {
                 complete = false;
                 continue;
             };
@@ -44,11 +43,11 @@ impl Checker<'_> {
         complete.then_some(routes)
     }
 
-    fn route(&mut self, table: &Node, prefix: Option<&str>) -> Option<RouteConfig> {
+    fn route(&mut self, table: &Node, own: OwnPaths<'_>) -> Option<RouteConfig> {
         if !matches!(table.value, Value::Table(_)) {
             return None;
         }
-        let path = self.path(table, prefix);
+        let path = self.path(table, own);
         let methods = self.methods(table);
         let access = self.access(table);
         Some(RouteConfig {
@@ -58,19 +57,14 @@ impl Checker<'_> {
         })
     }
 
-    fn path(&mut self, table: &Node, prefix: Option<&str>) -> Option<PathPattern> {
+    fn path(&mut self, table: &Node, own: OwnPaths<'_>) -> Option<PathPattern> {
         let node = self.required(table, "path", "path = \"/public/**\"")?;
         let text = self.text(node, "path")?;
         let problem = if let Some(hint) = regex::hint(text) {
             let message = format!("`{text}` looks like a regular expression");
             Problem::new(&node.origin, message).hint(hint)
         } else if text.starts_with('/') {
-            let own = prefix.filter(|prefix| {
-                text.strip_prefix(prefix)
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            });
-            let own = own.or_else(|| OWN_PATHS.into_iter().find(|own| *own == text));
-            match own {
+            match own.find(text) {
                 Some(own) => {
                     Problem::new(&node.origin, format!("`{own}` belongs to the gate itself"))
                         .hint("no route decides about the gate's own endpoints; take it out")
@@ -151,9 +145,6 @@ impl Checker<'_> {
         None
     }
 }
-
-/// Own endpoints that do not live under the prefix.
-const OWN_PATHS: [&str; 2] = ["/ping", "/ready"];
 
 /// A route behind one that takes all its requests, the place of whose path is `place`.
 fn dead(origin: &Origin, route: &RouteConfig, earlier: &RouteConfig, place: &Origin) -> Problem {

@@ -28,7 +28,7 @@ async fn replicas_list_each_others_sessions_and_sign_them_out() {
         for house in [&one, &two] {
             let end = Instant::now() + Duration::from_secs(20);
             let browser = house.browser();
-            while browser.get("/ready").await.status != StatusCode::OK {
+            while browser.get("/oauth2/ready").await.status != StatusCode::OK {
                 assert!(Instant::now() < end, "{}", house.process.log());
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
@@ -76,7 +76,7 @@ async fn a_list_in_redis_has_a_bound() {
     let (house, _upstream, _provider) =
         standard_with(|plan| plan.session(&format!("store = \"{url}\""))).await;
     let end = Instant::now() + Duration::from_secs(20);
-    while house.browser().get("/ready").await.status != StatusCode::OK {
+    while house.browser().get("/oauth2/ready").await.status != StatusCode::OK {
         assert!(Instant::now() < end, "{}", house.process.log());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -22,7 +22,7 @@ fn stores(redis: &RedisServer) -> [String; 4] {
 
 async fn ready(admin: &Admin) {
     let browser = admin.house.browser();
-    while browser.get("/ready").await.status != StatusCode::OK {
+    while browser.get("/oauth2/ready").await.status != StatusCode::OK {
         sleep(Duration::from_millis(20)).await;
     }
 }

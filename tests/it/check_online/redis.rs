@@ -157,7 +157,7 @@ async fn a_redis_that_throws_sessions_away_is_told() {
         assert_eq!(is_warned, is_told, "{}", said.text);
         let house = House::plan().provider(&corp).session(&store).start().await;
         let end = Instant::now() + Duration::from_secs(20);
-        while house.browser().get("/ready").await.status != StatusCode::OK {
+        while house.browser().get("/oauth2/ready").await.status != StatusCode::OK {
             assert!(Instant::now() < end, "{}", house.process.log());
             sleep(Duration::from_millis(20)).await;
         }

@@ -31,7 +31,7 @@ fn static_binary_serves_in_an_empty_root() {
 
     let mut running = Running(start.spawn().unwrap());
 
-    let (status, _) = running.until_it_answers(gate, "/ping");
+    let (status, _) = running.until_it_answers(gate, "/oauth2/ping");
     assert_eq!(status, 200);
     let health = run(&mut ask_health);
     assert!(health.status.success(), "{}", said(&health));

@@ -175,5 +175,8 @@ async fn what_is_too_large_is_refused() {
         );
     }
     assert_eq!(upstream.count(), 0);
-    assert_eq!(house.browser().get("/ping").await.status, StatusCode::OK);
+    assert_eq!(
+        house.browser().get("/oauth2/ping").await.status,
+        StatusCode::OK
+    );
 }

@@ -105,7 +105,7 @@ async fn the_prefix_ends_at_a_segment() {
 
 #[tokio::test]
 async fn another_prefix_moves_the_endpoints() {
-    let (house, _upstream, provider) = standard_with(|plan| plan.top("prefix = \"/_auth\"")).await;
+    let (house, _upstream, provider) = standard_with(|plan| plan.prefix("/_auth")).await;
     let browser = house.browser();
     assert_eq!(
         browser

@@ -42,6 +42,7 @@ pub struct Plan {
     provider_lines: String,
     environment: Vec<(String, String)>,
     tls: bool,
+    prefix: Option<String>,
     listen: Option<String>,
     unread: bool,
     open_files: Option<(&'static str, u32)>,
@@ -94,6 +95,12 @@ impl Plan {
     pub fn top(mut self, line: &str) -> Self {
         let _ = writeln!(self.top, "{line}");
         self
+    }
+
+    /// Where own endpoints live; `/oauth2` without.
+    pub fn prefix(mut self, prefix: &str) -> Self {
+        self.prefix = Some(prefix.to_owned());
+        self.top(&format!("prefix = \"{prefix}\""))
     }
 
     /// The `listen` line, where it says more than the one address.
@@ -206,6 +213,7 @@ impl Plan {
             address,
             public_url,
             tls: self.tls,
+            prefix: self.prefix.unwrap_or_else(|| "/oauth2".to_owned()),
             _directory: directory,
         };
         house.wait_until_alive(&text).await;
@@ -258,6 +266,7 @@ pub struct House {
     pub public_url: String,
     /// Whether the listener speaks TLS.
     pub tls: bool,
+    prefix: String,
     _directory: TempDir,
 }
 
@@ -282,6 +291,15 @@ impl House {
         format!("{}{path}", self.public_url)
     }
 
+    /// What the admin listener at `address` says at `path`: the status and the body.
+    pub async fn ask_admin(&self, address: SocketAddr, path: &str) -> (u16, String) {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let answer = super::raw::try_exchange(address, false, request.as_bytes()).await;
+        let answer = answer.expect("the admin listener answers");
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+        (super::raw::status(&answer), body.to_owned())
+    }
+
     async fn wait_until_alive(&mut self, configuration: &str) {
         let end = Instant::now() + START;
         loop {
@@ -291,22 +309,26 @@ impl House {
                     self.process.log()
                 );
             }
-            if let Ok(Ok(answer)) = tokio::time::timeout(
-                Duration::from_secs(2),
-                super::raw::try_exchange(
-                    self.address,
-                    self.tls,
-                    b"GET /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-                ),
-            )
-            .await
-                && answer.starts_with("HTTP/1.1 200")
-            {
-                return;
+            let own = format!("{}/ping", self.prefix);
+            // A binary of before answers at the bare path alone.
+            let bare = std::env::var_os("TEST_BINARY").map(|_| "/ping");
+            for path in [own.as_str()].into_iter().chain(bare) {
+                let request =
+                    format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+                if let Ok(Ok(answer)) = tokio::time::timeout(
+                    Duration::from_secs(2),
+                    super::raw::try_exchange(self.address, self.tls, request.as_bytes()),
+                )
+                .await
+                    && answer.starts_with("HTTP/1.1 200")
+                {
+                    return;
+                }
             }
             assert!(
                 Instant::now() < end,
-                "no answer at /ping within {START:?}; log:\n{}",
+                "no answer at {}/ping within {START:?}; log:\n{}",
+                self.prefix,
                 self.process.log()
             );
             tokio::time::sleep(Duration::from_millis(15)).await;
