@@ -5,6 +5,7 @@ mod faults;
 mod identity;
 mod meanwhile;
 mod scene;
+mod stalls;
 
 use std::{
     sync::Arc,
