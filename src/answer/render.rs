@@ -2,7 +2,7 @@
 
 use http::{
     HeaderMap, HeaderValue, Response, StatusCode,
-    header::{ALLOW, REFERER, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{ALLOW, REFERER, REFRESH, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use serde::Serialize;
 use url::Url;
@@ -59,7 +59,7 @@ pub fn render(
             }
         }
     };
-    advise(reject, site, &mut response);
+    advise(reject, audience, site, &mut response);
     response
 }
 
@@ -82,7 +82,7 @@ pub fn return_address(
 }
 
 /// The headers that RFC 9110 asks for beside a status.
-fn advise(reject: &Reject, site: &Site, response: &mut Response<Body>) {
+fn advise(reject: &Reject, audience: Audience, site: &Site, response: &mut Response<Body>) {
     let status = response.status();
     let headers = response.headers_mut();
     if let Reject::MethodNotAllowed(methods) = reject {
@@ -103,6 +103,10 @@ fn advise(reject: &Reject, site: &Site, response: &mut Response<Body>) {
     }
     if status == StatusCode::SERVICE_UNAVAILABLE || matches!(reject, Reject::TooManyRequests) {
         headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS));
+    }
+    // A person waits before this page for what a moment mends; it was asked for without doing anything.
+    if audience == Audience::Navigation && matches!(reject, Reject::Unavailable(_)) {
+        headers.insert(REFRESH, HeaderValue::from_static(RETRY_SECONDS));
     }
 }
 

@@ -28,6 +28,9 @@ pub enum LoginError {
         /// How long until the next.
         wait: Duration,
     },
+    /// More logins ended lately than can be remembered; nothing is spent.
+    #[error("too many logins lately: no room to remember another one")]
+    Crowded,
     /// The state was made for another provider's callback: a mix-up, or an attempt at one.
     #[error("state belongs to another provider's callback")]
     OtherProvider,
@@ -101,6 +104,7 @@ impl LoginError {
             | Self::Callback(_)
             | Self::State
             | Self::TooMany { .. }
+            | Self::Crowded
             | Self::OtherProvider
             | Self::OtherBrowser(_)
             | Self::Expired(_)
@@ -118,6 +122,7 @@ impl LoginError {
         match (self, self.fault()) {
             (Self::UnknownProvider, _) => StatusCode::NOT_FOUND,
             (Self::TooMany { .. }, _) => StatusCode::TOO_MANY_REQUESTS,
+            (Self::Crowded, _) => StatusCode::SERVICE_UNAVAILABLE,
             (_, Fault::Browser) => StatusCode::BAD_REQUEST,
             (_, Fault::User) => StatusCode::FORBIDDEN,
             (_, Fault::Provider) if self.is_outage() => StatusCode::SERVICE_UNAVAILABLE,
@@ -144,6 +149,9 @@ impl LoginError {
             Self::TooMany { .. } => {
                 "Many sign-ins were begun from your network lately and did not come to an end. Please \
                  wait a few seconds and try again."
+            }
+            Self::Crowded => {
+                "Very many people are signing in at the moment. Nothing is lost: please try again in a minute."
             }
             Self::OtherBrowser(_) => {
                 "This sign-in did not begin in this browser, or the browser does not keep cookies. \
@@ -185,6 +193,7 @@ impl LoginError {
             | Self::Callback(_)
             | Self::State
             | Self::TooMany { .. }
+            | Self::Crowded
             | Self::OtherProvider => None,
             Self::OtherBrowser(again)
             | Self::Expired(again)
@@ -236,6 +245,7 @@ mod tests {
                 Fault::Browser,
                 429,
             ),
+            (LoginError::Crowded, Fault::Browser, 503),
             (answered("access_denied"), Fault::User, 403),
             (answered("login_required"), Fault::User, 403),
             (answered("server_error"), Fault::Provider, 503),

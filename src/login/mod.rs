@@ -23,7 +23,7 @@ use url::Url;
 
 use self::{
     callback::CallbackQuery,
-    redemption::Redemptions,
+    redemption::{NotRedeemed, Redemptions},
     return_to::{ReturnRules, ReturnTo},
     throttle::Throttle,
     transaction::{Browser, LoginSecrets, Transaction, pkce_challenge},
@@ -203,6 +203,10 @@ impl Logins {
             .providers
             .find(provider)
             .ok_or(LoginError::UnknownProvider)?;
+        // Nobody should type a password for a login that cannot be ended.
+        if self.redemptions.is_full() {
+            return Err(LoginError::Crowded);
+        }
         let name = &provider.profile().name;
         let browser = browser
             .and_then(Browser::from_cookie)
@@ -323,8 +327,14 @@ impl Logins {
             .redemptions
             .once(transaction.id, code, redemption.run())
             .await;
-        let Some(outcome) = outcome else {
-            return signed_in_elsewhere().ok_or_else(|| LoginError::Spent(again.clone()));
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(why) => {
+                return signed_in_elsewhere().ok_or_else(|| match why {
+                    NotRedeemed::Spent => LoginError::Spent(again.clone()),
+                    NotRedeemed::Full => LoginError::Crowded,
+                });
+            }
         };
         Ok(Finished::SignedIn {
             signed_in: outcome?,

@@ -1,11 +1,20 @@
 //! A code is redeemed once, ever (RFC 6749 §4.1.2), whatever the browser does meanwhile: it may reload,
 //! open the address twice, or go away while the provider is still thinking.
+//!
+//! A login that was redeemed is remembered for as long as its state is good for anything, and never forgotten before:
+//! with no room for another one, logins are refused for a while.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
-use moka::future::Cache;
 use subtle::ConstantTimeEq;
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 
 use super::{
     error::LoginError,
@@ -26,7 +35,17 @@ pub struct SignedIn {
 type Outcome = Result<Arc<SignedIn>, LoginError>;
 
 /// The codes that were redeemed lately, by their logins.
-pub(super) struct Redemptions(Cache<[u8; 16], Redemption>);
+pub(super) struct Redemptions {
+    table: Mutex<Table>,
+    capacity: usize,
+}
+
+#[derive(Default)]
+struct Table {
+    redemptions: HashMap<[u8; 16], Redemption>,
+    /// When each may be forgotten, in that order.
+    ends: VecDeque<(Instant, [u8; 16])>,
+}
 
 #[derive(Clone)]
 struct Redemption {
@@ -41,48 +60,91 @@ enum Progress {
     Over,
 }
 
+/// Why a code was not redeemed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotRedeemed {
+    /// Its login had ended already.
+    Spent,
+    /// There is no room to remember it.
+    Full,
+}
+
 impl Redemptions {
     pub(super) fn new() -> Self {
-        Self(
-            Cache::builder()
-                .max_capacity(CAPACITY)
-                // As long as the login's state is good for anything.
-                .time_to_live(LIFETIME + Duration::from_mins(1))
-                .build(),
-        )
+        Self::bounded(CAPACITY)
+    }
+
+    fn bounded(capacity: usize) -> Self {
+        Self {
+            table: Mutex::default(),
+            capacity,
+        }
     }
 
     /// Whether this login's code was redeemed already.
     pub(super) fn knows(&self, login: [u8; 16]) -> bool {
-        self.0.contains_key(&login)
+        self.table().redemptions.contains_key(&login)
+    }
+
+    /// Whether there is no room for another one now.
+    pub(super) fn is_full(&self) -> bool {
+        self.table().redemptions.len() >= self.capacity
     }
 
     /// The outcome of `redeem`, which runs for the first to come with this login, and to its end even
     /// if nobody waits for it any more. Those who come with the same code share the outcome for a
-    /// while; whoever comes with another code, or later, gets none.
+    /// while.
+    ///
+    /// # Errors
+    /// For whoever comes with another code, or later; and where there is no room, with nothing spent.
     pub(super) async fn once(
         &self,
         login: [u8; 16],
         code: &str,
         redeem: impl Future<Output = Outcome> + Send + 'static,
-    ) -> Option<Outcome> {
+    ) -> Result<Outcome, NotRedeemed> {
         let code = sha256(code.as_bytes());
-        let start = async {
-            Redemption {
-                code,
-                progress: run(redeem),
-            }
-        };
-        let entry = self.0.entry(login).or_insert_with(start).await;
-        let mut redemption = entry.into_value();
+        let mut redemption = self.obtain(login, code, redeem)?;
         if !bool::from(redemption.code.ct_eq(&code)) {
-            return None;
+            return Err(NotRedeemed::Spent);
         }
         let ended = |progress: &Progress| !matches!(progress, Progress::Running);
-        match &*redemption.progress.wait_for(ended).await.ok()? {
-            Progress::Done(outcome) => Some(outcome.clone()),
-            _ => None,
+        match redemption.progress.wait_for(ended).await.as_deref() {
+            Ok(Progress::Done(outcome)) => Ok(outcome.clone()),
+            _ => Err(NotRedeemed::Spent),
         }
+    }
+
+    fn obtain(
+        &self,
+        login: [u8; 16],
+        code: [u8; 32],
+        redeem: impl Future<Output = Outcome> + Send + 'static,
+    ) -> Result<Redemption, NotRedeemed> {
+        let mut table = self.table();
+        if let Some(redemption) = table.redemptions.get(&login) {
+            return Ok(redemption.clone());
+        }
+        if table.redemptions.len() >= self.capacity {
+            return Err(NotRedeemed::Full);
+        }
+        let redemption = Redemption {
+            code,
+            progress: run(redeem),
+        };
+        table.redemptions.insert(login, redemption.clone());
+        table.ends.push_back((Instant::now() + REMEMBERED, login));
+        Ok(redemption)
+    }
+
+    /// What is remembered now.
+    fn table(&self) -> MutexGuard<'_, Table> {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        while let Some((_, login)) = table.ends.pop_front_if(|(end, _)| *end <= now) {
+            table.redemptions.remove(&login);
+        }
+        table
     }
 }
 
@@ -92,15 +154,18 @@ fn run(redeem: impl Future<Output = Outcome> + Send + 'static) -> watch::Receive
     tokio::spawn(async move {
         let outcome = redeem.await;
         sender.send_replace(Progress::Done(outcome));
-        // Ends early where the cache has let go of it.
+        // Ends early where the table has let go of it.
         let _ = timeout(KEPT, sender.closed()).await;
         sender.send_replace(Progress::Over);
     });
     receiver
 }
 
-/// Logins of ten minutes; a bound, not a target.
-const CAPACITY: u64 = 10_000;
+/// Logins of ten minutes, three hundred bytes each: a hundred and fifty in each second.
+const CAPACITY: usize = 100_000;
+
+/// As long as the login's state is good for anything.
+const REMEMBERED: Duration = LIFETIME.saturating_add(Duration::from_mins(1));
 
 /// How long a reload gets the same answer.
 const KEPT: Duration = Duration::from_mins(1);
@@ -127,8 +192,8 @@ mod tests {
         let (redemptions, runs) = (Redemptions::new(), Arc::new(AtomicUsize::new(0)));
         let once = || redemptions.once([1; 16], "code", counted(&runs));
         let (one, two, three) = tokio::join!(once(), once(), once());
-        assert!(one.is_some() && two.is_some() && three.is_some());
-        assert!(once().await.is_some());
+        assert!(one.is_ok() && two.is_ok() && three.is_ok());
+        assert!(once().await.is_ok());
         assert_eq!(runs.load(Ordering::SeqCst), 1);
     }
 
@@ -139,20 +204,20 @@ mod tests {
             redemptions
                 .once([1; 16], "code", counted(&runs))
                 .await
-                .is_some()
+                .is_ok()
         );
         assert!(
             redemptions
                 .once([1; 16], "other", counted(&runs))
                 .await
-                .is_none()
+                .is_err()
         );
         assert_eq!(runs.load(Ordering::SeqCst), 1);
         assert!(
             redemptions
                 .once([2; 16], "other", counted(&runs))
                 .await
-                .is_some()
+                .is_ok()
         );
         assert_eq!(runs.load(Ordering::SeqCst), 2);
     }
@@ -162,7 +227,33 @@ mod tests {
         let (redemptions, runs) = (Redemptions::new(), Arc::new(AtomicUsize::new(0)));
         let once = || redemptions.once([1; 16], "code", counted(&runs));
         assert!(timeout(Duration::from_millis(10), once()).await.is_err());
-        assert!(once().await.is_some());
+        assert!(once().await.is_ok());
         assert_eq!(runs.load(Ordering::SeqCst), 1);
+    }
+
+    /// A code that nobody can say was not spent before is not spent.
+    #[tokio::test(start_paused = true)]
+    async fn what_was_redeemed_is_never_forgotten_for_want_of_room() {
+        let (redemptions, runs) = (Redemptions::bounded(3), Arc::new(AtomicUsize::new(0)));
+        let once = |login: u8| redemptions.once([login; 16], "code", counted(&runs));
+        for login in 0..3 {
+            assert!(!redemptions.is_full());
+            assert!(once(login).await.is_ok());
+        }
+        assert!(redemptions.is_full());
+        for _ in 0..20 {
+            assert_eq!(once(9).await.err(), Some(NotRedeemed::Full));
+        }
+        for login in 0..3 {
+            assert!(redemptions.knows([login; 16]));
+            assert!(once(login).await.is_ok());
+        }
+        assert_eq!(runs.load(Ordering::SeqCst), 3);
+        sleep(KEPT * 2).await;
+        assert_eq!(once(1).await.err(), Some(NotRedeemed::Spent));
+        sleep(REMEMBERED).await;
+        assert!(!redemptions.is_full() && !redemptions.knows([1; 16]));
+        assert!(once(9).await.is_ok());
+        assert_eq!(runs.load(Ordering::SeqCst), 4);
     }
 }

@@ -99,6 +99,16 @@ impl ProviderError {
         self.is_invalid_grant() || matches!(self, Self::Refused { code, .. } if needs_person(code))
     }
 
+    /// Whether a refresh token may have been spent by the renewal that failed so: it was sent, and nothing says that it was
+    /// turned away. A provider that rotates tokens takes a second use for a theft (RFC 9700 §4.14.2).
+    pub fn may_have_spent(&self) -> bool {
+        match self {
+            Self::Http { call, error } => *call == Call::Token && error.may_have_been_heeded(),
+            Self::Answer { call, .. } => *call == Call::Token,
+            _ => false,
+        }
+    }
+
     /// Whether the token endpoint does not take the client's secret (RFC 6749 §5.2). Clients are looked at
     /// before codes, so the code is still good.
     pub fn is_invalid_client(&self) -> bool {

@@ -99,6 +99,19 @@ impl HttpError {
     }
 }
 
+impl HttpError {
+    /// Whether the request may have been heeded all the same: it was sent, and what came of it is not known. A gateway
+    /// that has waited in vain, or lost its server, says nothing of what that one did; 503 says that nobody served.
+    pub fn may_have_been_heeded(&self) -> bool {
+        match self {
+            Self::Timeout | Self::Broken | Self::TooLarge | Self::NotJson => true,
+            Self::Status(StatusCode::SERVICE_UNAVAILABLE) => false,
+            Self::Status(status) => status.is_success() || status.is_server_error(),
+            _ => false,
+        }
+    }
+}
+
 /// Whether a status says "not now" rather than "no".
 pub(super) fn is_busy(status: StatusCode) -> bool {
     status.is_server_error()
@@ -125,6 +138,18 @@ impl HttpClient {
         Self {
             tls: TlsConnector::from(tls),
             limits,
+        }
+    }
+
+    /// The same client, whose calls may take `total`.
+    pub(super) fn within(&self, total: Duration) -> Self {
+        let limits = Limits {
+            total,
+            ..self.limits
+        };
+        Self {
+            limits,
+            ..self.clone()
         }
     }
 

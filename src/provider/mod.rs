@@ -18,13 +18,15 @@ pub(crate) mod scripted;
 mod secret_end;
 mod token_answer;
 
-use std::{pin::Pin, sync::Arc};
+use std::sync::Arc;
 
+pub use futures_util::future::BoxFuture;
 use url::Url;
 
 pub use self::{
     error::{Call, ProviderError},
     http::HttpClient,
+    oauth::RENEWAL_TIMEOUT,
     oidc::{IdTokenError, LogoutTokenError},
 };
 use crate::{
@@ -34,9 +36,6 @@ use crate::{
     session::{Identity, Session, Tokens},
     text::Text,
 };
-
-/// A future behind a pointer: what a trait object's methods return.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A configured identity provider.
 pub trait Provider: Send + Sync {

@@ -8,6 +8,7 @@ mod revocation;
 use std::{
     borrow::Cow,
     sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -162,7 +163,8 @@ impl OAuthClient {
         now: Timestamp,
     ) -> Result<GrantTokens, ProviderError> {
         let spent = Spent::RefreshToken(refresh_token);
-        self.spend(http, endpoint, &spent, now).await
+        let http = http.within(RENEWAL_TIMEOUT);
+        self.spend(&http, endpoint, &spent, now).await
     }
 
     /// What is spent works once, so it is never sent twice, but where the provider turns the client away
@@ -266,6 +268,10 @@ fn with_params(mut url: Url, params: &[(String, String)]) -> Url {
     }
     url
 }
+
+/// How long the answer to a renewal is waited for. Nobody waits with it, so it may take long; and it must, for to give
+/// up is not to know whether the refresh token is spent.
+pub const RENEWAL_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// What only the login says, also to providers that get some of it not at all. `request` and
 /// `request_uri` would replace the others (RFC 9101), `response_mode` the way back.

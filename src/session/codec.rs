@@ -6,6 +6,8 @@
 //! else: each string becomes a [`Text`] slice of the opened buffer. The cookie rides on every request,
 //! so a few bytes saved here are saved millions of times.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +24,8 @@ pub fn encode(session: &Session) -> Vec<u8> {
     bytes.extend(session.provider_fingerprint);
     let head = Head {
         created_at: session.created_at.0,
+        lasts: (session.ends_at).map(|end| end.0.wrapping_sub(session.created_at.0)),
+        idle: session.idle_timeout.map(|idle| idle.as_secs()),
         seen_after: session.seen_at.0.wrapping_sub(session.created_at.0),
         generation: session.generation,
         provider: identity.provider.bytes(),
@@ -90,6 +94,8 @@ pub fn decode(plain: &Bytes) -> Option<Session> {
         login_id: *login_id,
         provider_fingerprint: *provider_fingerprint,
         created_at: Timestamp(head.created_at),
+        ends_at: (head.lasts).map(|lasts| Timestamp(head.created_at.wrapping_add(lasts))),
+        idle_timeout: head.idle.map(Duration::from_secs),
         seen_at: Timestamp(head.created_at.wrapping_add(head.seen_after)),
         generation: head.generation,
         identity: Identity {
@@ -119,6 +125,10 @@ pub fn decode(plain: &Bytes) -> Option<Session> {
 #[derive(Serialize, Deserialize)]
 struct Head<'a> {
     created_at: u64,
+    /// Seconds from `created_at` to the absolute end.
+    lasts: Option<u64>,
+    /// Seconds that it may be idle.
+    idle: Option<u64>,
     /// Seconds from `created_at` to `seen_at`: one to three bytes instead of five.
     seen_after: u64,
     generation: u64,
@@ -175,6 +185,8 @@ mod tests {
             ..Identity::of("corp", "8f3c1c3e-6d0e-4f0b-9c55-0a2f4b1f7d11")
         };
         Session {
+            ends_at: Some(Timestamp(1_795_604_800)),
+            idle_timeout: Some(Duration::from_hours(12)),
             seen_at: Timestamp(1_795_086_400),
             ..Session::begin([1; 16], [2; 16], Timestamp(1_795_000_000), identity)
         }
@@ -229,6 +241,8 @@ mod tests {
         bytes.extend([0; 40]);
         let head = Head {
             created_at: 0,
+            lasts: None,
+            idle: None,
             seen_after: 0,
             generation: 0,
             provider: b"",
@@ -275,6 +289,7 @@ mod tests {
         fn round_trip(
             (id, login_id, provider_fingerprint) in any::<([u8; 16], [u8; 16], [u8; 8])>(),
             (created_at, seen_at, generation) in any::<(u64, u64, u64)>(),
+            (ends_at, idle) in any::<(Option<u64>, Option<u64>)>(),
             identity in identities(),
             (access, id_token) in (option::of(text()), option::of(text())),
             refresh in option::of(text()),
@@ -287,6 +302,8 @@ mod tests {
                 login_id,
                 provider_fingerprint,
                 created_at: Timestamp(created_at),
+                ends_at: ends_at.map(Timestamp),
+                idle_timeout: idle.map(Duration::from_secs),
                 seen_at: Timestamp(seen_at),
                 generation,
                 identity,

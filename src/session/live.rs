@@ -22,6 +22,7 @@ use crate::{
 pub struct Owner {
     id: [u8; 16],
     created_at: Timestamp,
+    ends_at: Option<Timestamp>,
     provider: Text,
     subject: Text,
     provider_session: Option<Text>,
@@ -33,6 +34,7 @@ impl Owner {
         Self {
             id: session.id,
             created_at: session.created_at,
+            ends_at: session.ends_at,
             provider: session.identity.provider.clone(),
             subject: session.identity.subject.clone(),
             provider_session: session.provider_session.clone(),
@@ -77,6 +79,7 @@ impl Ends {
             // One timer is all that costs what is over by then.
             sleep(GRACE).await;
             let end = owner.created_at.after(lifetime);
+            let end = owner.ends_at.map_or(end, |sealed| sealed.min(end));
             let mark = owner.into_mark();
             let mut changes = revocations.changes();
             loop {
@@ -162,5 +165,13 @@ mod tests {
         timeout(GRACE * 2, watch).await.unwrap();
         let watch = ends.of(Owner::of(&session("ada", now)));
         assert!(timeout(GRACE * 2, watch).await.is_err());
+        // Sealed when a lifetime was shorter than today's.
+        let sealed = Session {
+            ends_at: Some(now),
+            ..session("ada", now)
+        };
+        timeout(GRACE * 2, ends.of(Owner::of(&sealed)))
+            .await
+            .unwrap();
     }
 }

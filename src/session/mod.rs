@@ -89,6 +89,11 @@ pub struct Session {
     pub provider_fingerprint: [u8; 8],
     /// When the login ended. The absolute end counts from here.
     pub created_at: Timestamp,
+    /// The latest absolute end that was ever sealed into it, so that a longer `lifetime` brings back nothing that has
+    /// ended, or was signed out and forgotten since. None before it is kept.
+    pub ends_at: Option<Timestamp>,
+    /// The same of the idle end, where the cookie is all there is: a store ends what is idle by itself.
+    pub idle_timeout: Option<Duration>,
     /// When the session was last used, as far as is known. The idle end counts from here.
     pub seen_at: Timestamp,
     /// How often its tokens were renewed: of two copies of a session, the higher one is in force.
@@ -113,6 +118,8 @@ impl Session {
             login_id,
             provider_fingerprint: [0; 8],
             created_at: now,
+            ends_at: None,
+            idle_timeout: None,
             seen_at: now,
             generation: 0,
             identity,
@@ -133,10 +140,17 @@ pub struct Lifetimes {
 }
 
 impl Session {
+    /// Its absolute end: the sealed one or today's configuration's, whichever comes first.
+    pub fn end(&self, lifetimes: Lifetimes) -> Timestamp {
+        let end = self.created_at.after(lifetimes.lifetime);
+        self.ends_at.map_or(end, |sealed| sealed.min(end))
+    }
+
     /// Whether it has reached either of its ends at `now`.
     pub fn has_ended(&self, lifetimes: Lifetimes, now: Timestamp) -> bool {
-        now >= self.created_at.after(lifetimes.lifetime)
-            || now >= self.seen_at.after(lifetimes.idle_timeout)
+        let idle = lifetimes.idle_timeout;
+        let idle = self.idle_timeout.map_or(idle, |sealed| sealed.min(idle));
+        now >= self.end(lifetimes) || now >= self.seen_at.after(idle)
     }
 
     /// Whether the cookie should be sealed anew at `now` to move the idle end: after a tenth of the idle
@@ -144,5 +158,36 @@ impl Session {
     /// and an idle one ends at most that much early.
     pub fn wants_renewal(&self, lifetimes: Lifetimes, now: Timestamp) -> bool {
         now.since(self.seen_at) >= (lifetimes.idle_timeout / 10).min(RENEWAL)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lifetimes(lifetime: u64, idle_timeout: u64) -> Lifetimes {
+        Lifetimes {
+            lifetime: Duration::from_secs(lifetime),
+            idle_timeout: Duration::from_secs(idle_timeout),
+        }
+    }
+
+    #[test]
+    fn of_the_sealed_end_and_todays_the_earlier_counts() {
+        let mut session =
+            Session::begin([1; 16], [2; 16], Timestamp(1_000), Identity::of("c", "1"));
+        assert_eq!(session.end(lifetimes(100, 100)), Timestamp(1_100));
+        session.ends_at = Some(Timestamp(1_050));
+        assert_eq!(session.end(lifetimes(100, 100)), Timestamp(1_050));
+        assert_eq!(session.end(lifetimes(20, 20)), Timestamp(1_020));
+        let has_ended = |session: &Session, lifetimes, after: u64| {
+            session.has_ended(lifetimes, Timestamp(1_000 + after))
+        };
+        assert!(!has_ended(&session, lifetimes(100, 100), 49));
+        assert!(has_ended(&session, lifetimes(100, 100), 50));
+        session.idle_timeout = Some(Duration::from_secs(10));
+        assert!(!has_ended(&session, lifetimes(100, 100), 9));
+        assert!(has_ended(&session, lifetimes(100, 100), 10));
+        assert!(has_ended(&session, lifetimes(100, 5), 5));
     }
 }

@@ -101,10 +101,15 @@ impl Place {
         }
     }
 
-    /// Grants or prolongs the right to renew the session. Alone, nobody contests it.
-    pub(super) async fn lease(&self, id: &Id, holder: &Id) -> Result<bool, StoreError> {
+    /// Grants the right to renew the session for so long, or prolongs it. Alone, nobody contests it.
+    pub(super) async fn lease(
+        &self,
+        id: &Id,
+        holder: &Id,
+        lasts: Duration,
+    ) -> Result<bool, StoreError> {
         match self.store() {
-            Some(store) => store.lease(id, holder).await,
+            Some(store) => store.lease(id, holder, lasts).await,
             None => Ok(true),
         }
     }

@@ -12,6 +12,7 @@
 //! identity stand, and only the refresh token, which may be good once, is the new one.
 
 mod breaker;
+mod flight;
 mod run;
 
 use std::{
@@ -19,29 +20,26 @@ use std::{
     time::{Duration, Instant},
 };
 
-use moka::{
-    Expiry,
-    ops::compute::{CompResult, Op},
-    policy::EvictionPolicy,
-    sync::Cache,
-};
-use tokio::{runtime::Handle, sync::watch, time::timeout};
-use tokio_util::task::TaskTracker;
+use tokio::{runtime::Handle, sync::watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{breaker::Breakers, run::Renewal};
+use self::{
+    breaker::Breakers,
+    flight::{Flight, Flights, Known, Progress},
+    run::{LONGEST_RUN, Renewal},
+};
 use super::{
     KeepTokens, Session,
     farewell::Farewell,
     place::{Place, SUCCESSOR_KEPT},
     revocation::Revocations,
-    store::Id,
 };
 use crate::{clock::Timestamp, observe::metrics::Tally, provider::Providers};
 
 /// Renews sessions.
 pub struct Refresher {
     shared: Arc<Shared>,
-    flights: Cache<(Id, u64), Flight>,
+    flights: Flights,
     runtime: Handle,
     running: TaskTracker,
 }
@@ -56,14 +54,21 @@ struct Shared {
     /// How long a session outlives its access token while the provider cannot be asked.
     provider_grace: Duration,
     tally: Tally<3>,
+    /// Ends the waiting of what has sent nothing yet.
+    stop: CancellationToken,
 }
 
 impl Shared {
-    /// Whether the access token of a session that is renewed is over for longer than the grace.
-    fn is_stale(&self, session: &Session, now: Timestamp) -> bool {
+    /// Until when a session that is renewed can do without: its access token serves, or the grace does.
+    fn serves_until(&self, session: &Session) -> Option<Timestamp> {
         let tokens = &session.tokens;
-        let last = tokens.expires_at.map(|end| end.after(self.provider_grace));
-        tokens.refresh.is_some() && last.is_some_and(|last| now >= last)
+        tokens.refresh.as_ref()?;
+        tokens.expires_at.map(|end| end.after(self.provider_grace))
+    }
+
+    /// Whether that is over.
+    fn is_stale(&self, session: &Session, now: Timestamp) -> bool {
+        self.serves_until(session).is_some_and(|last| now >= last)
     }
 }
 
@@ -78,23 +83,6 @@ pub(super) enum Settled {
     Ended,
     /// It cannot be said: its token is over for longer than the grace, and the provider cannot be asked.
     Unknown,
-}
-
-/// One renewal of one generation of a session, and how often it was tried.
-#[derive(Clone)]
-struct Flight {
-    attempt: u32,
-    kept: Duration,
-    progress: watch::Receiver<Progress>,
-}
-
-#[derive(Clone, Debug)]
-enum Progress {
-    Running,
-    Renewed(Arc<Session>),
-    Ended,
-    /// Not now; again at the earliest then.
-    Failed(Timestamp),
 }
 
 /// Whether a renewal is due.
@@ -137,13 +125,21 @@ impl Refresher {
                 farewell,
                 keep,
                 provider_grace,
+                stop: CancellationToken::new(),
             }),
-            flights: Cache::builder()
-                .max_capacity(FLIGHTS)
-                .expire_after(Kept)
-                .eviction_policy(EvictionPolicy::lru())
-                .build(),
+            flights: Flights::new(FLIGHTS),
             runtime,
+            running: TaskTracker::new(),
+        }
+    }
+
+    /// The same, with room for so many bytes of renewals.
+    #[cfg(test)]
+    fn remembering(&self, bytes: u64) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            flights: Flights::new(bytes),
+            runtime: self.runtime.clone(),
             running: TaskTracker::new(),
         }
     }
@@ -153,8 +149,10 @@ impl Refresher {
         &self.shared.tally
     }
 
-    /// Waits until what runs has ended, so that no token that was just given is lost with the process.
+    /// Waits until what runs has ended, so that no token that was just given is lost with the process. What has sent
+    /// nothing yet is not begun any more.
     pub async fn finish(&self) {
+        self.shared.stop.cancel();
         self.running.close();
         self.running.wait().await;
     }
@@ -167,34 +165,50 @@ impl Refresher {
     /// What `session` was renewed to, as far as it is known here: a browser that signs out may do so with an older
     /// cookie.
     pub(super) fn newest(&self, session: &Session) -> Option<Arc<Session>> {
-        let mut newest = None;
-        let mut generation = session.generation;
-        for _ in 0..LONGEST_CHAIN {
-            let Some(flight) = self.flights.get(&(session.id, generation)) else {
-                break;
-            };
-            let Progress::Renewed(renewed) = &*flight.progress.borrow() else {
-                break;
-            };
-            generation = renewed.generation;
-            newest = Some(Arc::clone(renewed));
-        }
-        newest
+        let flight = self.flights.get(&session.id)?;
+        let renewed = match &*flight.progress.borrow() {
+            Progress::Renewed(renewed) => Arc::clone(renewed),
+            _ => Arc::clone(&flight.session),
+        };
+        (renewed.generation > session.generation).then_some(renewed)
     }
 
-    /// What a session that was opened is worth now. Waits only where its access token is over.
+    /// What a session that was opened is worth now. Waits only where its access token is over, and then for
+    /// [`PATIENCE`] at most, however long the provider thinks: the renewal goes on without whoever asked for it.
     pub(super) async fn settle(&self, session: Session, place: &Place, now: Timestamp) -> Settled {
+        let deadline = Instant::now() + PATIENCE;
         let mut session = session;
-        let mut is_renewed = false;
-        // An old cookie may be several renewals behind.
+        let (mut is_renewed, mut is_spent) = (false, false);
+        // An old cookie leads to what was renewed last, and that may be due.
         for _ in 0..LONGEST_CHAIN {
             let due = due(&session, now);
             if due == Due::No {
                 break;
             }
-            let flight = self.flight(&session, place, now);
+            let start = |earlier| self.start(&session, place, earlier, now);
+            let Known::Flight(flight) = self.flights.obtain(&session, place, now, start) else {
+                is_spent = true;
+                break;
+            };
+            if flight.session.generation > session.generation {
+                session = Session::clone(&flight.session);
+                is_renewed = true;
+                continue;
+            }
             let progress = match due {
-                Due::Overdue => flight.outcome(self.shared.is_stale(&session, now)).await,
+                Due::Overdue if self.shared.is_stale(&session, now) => {
+                    flight.outcome(deadline).await
+                }
+                Due::Overdue => {
+                    // It can do without: only the first to ask wait, hardly where the provider has failed once.
+                    let courtesy = if flight.attempt > 1 {
+                        SECOND_COURTESY
+                    } else {
+                        PATIENCE
+                    };
+                    let deadline = deadline.min(flight.begun + courtesy);
+                    flight.outcome(deadline).await
+                }
                 _ => flight.progress.borrow().clone(),
             };
             match progress {
@@ -203,11 +217,16 @@ impl Refresher {
                     is_renewed = true;
                 }
                 Progress::Ended => return Settled::Ended,
-                Progress::Running | Progress::Failed(_) => break,
+                Progress::Running | Progress::Failed(_) | Progress::Unanswered(_) => break,
             }
         }
         if self.shared.is_stale(&session, now) {
-            Settled::Unknown
+            // Nobody can say any more what its token was renewed to.
+            if is_spent {
+                Settled::Ended
+            } else {
+                Settled::Unknown
+            }
         } else if is_renewed {
             Settled::Renewed(session)
         } else {
@@ -215,37 +234,7 @@ impl Refresher {
         }
     }
 
-    /// The renewal of this generation: the one that runs or ran, else one that begins now.
-    fn flight(&self, session: &Session, place: &Place, now: Timestamp) -> Flight {
-        let key = (session.id, session.generation);
-        if let Some(flight) = self.flights.get(&key)
-            && !flight.may_try_again(now)
-        {
-            return flight;
-        }
-        let outcome = self.flights.entry(key).and_compute_with(|entry| {
-            let earlier = entry.map(moka::Entry::into_value);
-            match earlier {
-                Some(flight) if !flight.may_try_again(now) => Op::Nop,
-                earlier => {
-                    Op::Put(self.start(session, place, earlier.map_or(0, |old| old.attempt)))
-                }
-            }
-        });
-        match outcome {
-            CompResult::Unchanged(entry)
-            | CompResult::Inserted(entry)
-            | CompResult::ReplacedWith(entry) => entry.into_value(),
-            // Nothing is ever removed by hand.
-            CompResult::StillNone(_) | CompResult::Removed(_) => Flight {
-                attempt: 0,
-                kept: Duration::ZERO,
-                progress: watch::channel(Progress::Ended).1,
-            },
-        }
-    }
-
-    fn start(&self, session: &Session, place: &Place, earlier: u32) -> Flight {
+    fn start(&self, session: &Session, place: &Place, earlier: u32, now: Timestamp) -> Flight {
         let (sender, progress) = watch::channel(Progress::Running);
         let attempt = earlier + 1;
         let renewal = Renewal {
@@ -273,77 +262,33 @@ impl Refresher {
             },
             &self.runtime,
         );
+        let kept = match place {
+            Place::Cookie | Place::Shared { .. } => SUCCESSOR_KEPT,
+            Place::Record { .. } => FLIGHT_KEPT,
+        };
+        // As long as its token must not be sent again.
+        let needed = self.shared.serves_until(session).unwrap_or(now).since(now) + LONGEST_RUN;
         Flight {
+            session: Arc::new(session.clone()),
             attempt,
-            kept: match place {
-                Place::Cookie | Place::Shared { .. } => SUCCESSOR_KEPT,
-                Place::Record { .. } => FLIGHT_KEPT,
-            },
+            begun: Instant::now(),
+            kept: kept.max(needed),
             progress,
         }
     }
 }
 
-/// A flight is remembered for as long as somebody may ask for its outcome: those who hold the old cookie, or,
-/// where the record is what counts, those who read it just before.
-struct Kept;
-
-impl Expiry<(Id, u64), Flight> for Kept {
-    fn expire_after_create(&self, _: &(Id, u64), flight: &Flight, _: Instant) -> Option<Duration> {
-        Some(flight.kept)
-    }
-
-    /// One that is tried again is a new one.
-    fn expire_after_update(
-        &self,
-        _: &(Id, u64),
-        flight: &Flight,
-        _: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        Some(flight.kept)
-    }
-}
-
-impl Flight {
-    fn may_try_again(&self, now: Timestamp) -> bool {
-        match &*self.progress.borrow() {
-            Progress::Failed(retry_at) => now >= *retry_at,
-            // Its task is gone without a word: it cannot be waited for.
-            Progress::Running => self.progress.has_changed().is_err(),
-            _ => false,
-        }
-    }
-
-    /// What became of it, waited for. A session that cannot go on without waits long; the others wait a little, and
-    /// hardly for a provider that has failed once: its outage must not be everybody's delay.
-    async fn outcome(mut self, is_needed: bool) -> Progress {
-        let patience = match (is_needed, self.attempt) {
-            (true, _) => PATIENCE,
-            (false, ..=1) => COURTESY,
-            (false, _) => SECOND_COURTESY,
-        };
-        let has_ended = |progress: &Progress| !matches!(progress, Progress::Running);
-        match timeout(patience, self.progress.wait_for(has_ended)).await {
-            Ok(Ok(progress)) => progress.clone(),
-            _ => Progress::Running,
-        }
-    }
-}
-
-/// How long a request waits for a renewal without which it cannot go on.
-const PATIENCE: Duration = Duration::from_secs(15);
-/// How long it waits where it can.
-const COURTESY: Duration = Duration::from_secs(5);
-/// The same, when the provider has failed once.
+/// How long a request waits for a renewal, at most.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// The same where it can do without and the provider has failed once.
 const SECOND_COURTESY: Duration = Duration::from_millis(250);
-/// How long a renewal is known whose outcome is in a store. Longer than it can take: while it runs, another one must
-/// not begin.
+/// How long a renewal is known whose outcome is in a store.
 const FLIGHT_KEPT: Duration = Duration::from_mins(5);
-/// Renewals remembered, so that old cookies get the new one: a kilobyte or two each. A bound, not a target.
-const FLIGHTS: u64 = 50_000;
-/// Renewals that one look follows: more than fit into the time that they are remembered.
-const LONGEST_CHAIN: usize = 128;
+/// Bytes of the renewals that are remembered, so that old cookies get the new one: some twenty thousand sessions. A
+/// bound, not a target.
+const FLIGHTS: u64 = 32 * 1024 * 1024;
+/// Steps of one look: from an old cookie to the session that was renewed last, to what that is renewed to, and one more.
+const LONGEST_CHAIN: usize = 4;
 
 #[cfg(test)]
 mod tests;

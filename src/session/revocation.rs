@@ -79,8 +79,12 @@ impl Capacity {
 
 /// What this process knows to be over.
 pub struct Revocations {
-    /// Nothing ever was: the usual case, and one look.
-    any: AtomicBool,
+    /// Whether a session was ever ended by itself.
+    any_session: AtomicBool,
+    /// The newest not-before of all that end a user's sessions: no session that began later needs a look.
+    newest_of_users: AtomicU64,
+    /// The same of those that end what rests on a session at the provider.
+    newest_of_provider_sessions: AtomicU64,
     everybody: Arc<Everybody>,
     vouched: Cache<Target, Timestamp>,
     unsigned: Cache<Target, Timestamp>,
@@ -181,7 +185,9 @@ impl Revocations {
                 .build()
         };
         Self {
-            any: AtomicBool::new(false),
+            any_session: AtomicBool::new(false),
+            newest_of_users: AtomicU64::new(0),
+            newest_of_provider_sessions: AtomicU64::new(0),
             vouched: cache(capacity.vouched),
             unsigned: cache(capacity.unsigned_at_most()),
             everybody,
@@ -349,6 +355,20 @@ impl Revocations {
         if self.everybody.covers(not_before) {
             return false;
         }
+        // Before it is known: who finds it must have been told to look.
+        match target {
+            Target::Session(_) => self.any_session.store(true, Ordering::Release),
+            Target::User(_) => {
+                _ = self
+                    .newest_of_users
+                    .fetch_max(not_before.0, Ordering::AcqRel)
+            }
+            Target::ProviderSession(_) => {
+                let newest = &self.newest_of_provider_sessions;
+                newest.fetch_max(not_before.0, Ordering::AcqRel);
+            }
+            Target::Everybody => {}
+        }
         let outcome = known.entry(target).and_compute_with(|known| match known {
             // Whoever signs out again and again ends nothing more.
             Some(_) if matches!(target, Target::Session(_)) => Op::Nop,
@@ -363,36 +383,62 @@ impl Revocations {
 
     fn learnt(&self, is_new: bool) -> bool {
         if is_new {
-            self.any.store(true, Ordering::Release);
             self.everybody.changed();
         }
         is_new
     }
 
-    /// Whether `session` is over.
+    /// Whether `session` is over. On each request; nothing is hashed unless something was revoked after it began that
+    /// only a hash can name.
     pub fn has_revoked(&self, session: &Session) -> bool {
-        self.any.load(Ordering::Acquire) && self.has_revoked_mark(&Mark::of(session))
+        let identity = &session.identity;
+        self.has_revoked_any(
+            session.created_at,
+            &session.id,
+            || user_hash(&identity.provider, &identity.subject),
+            || Target::provider_session_of(session),
+        )
     }
 
     /// Whether the session of this id was ended by itself; whether with others, its record has to say.
     pub fn has_revoked_id(&self, id: &[u8; 16]) -> bool {
-        self.any.load(Ordering::Acquire) && self.vouched.contains_key(&Target::Session(*id))
+        self.any_session.load(Ordering::Acquire) && self.vouched.contains_key(&Target::Session(*id))
     }
 
     /// Whether the session of this mark is over.
     pub fn has_revoked_mark(&self, mark: &Mark) -> bool {
+        self.has_revoked_any(
+            mark.created_at(),
+            mark.session(),
+            || *mark.user(),
+            || mark.provider_session(),
+        )
+    }
+
+    fn has_revoked_any(
+        &self,
+        created_at: Timestamp,
+        id: &[u8; 16],
+        user: impl FnOnce() -> [u8; 16],
+        provider_session: impl FnOnce() -> Target,
+    ) -> bool {
         let everybody = self.everybody.not_before.load(Ordering::Relaxed);
-        let began_by = |known: Option<Timestamp>| {
-            known.is_some_and(|not_before| mark.created_at() <= not_before)
-        };
-        let provider_session = mark.provider_session();
         // Zero is nobody: no session began in 1970.
-        (everybody > 0 && mark.created_at().0 <= everybody)
+        let may_be_over = |newest: &AtomicU64| {
+            let newest = newest.load(Ordering::Acquire);
+            newest > 0 && created_at.0 <= newest
+        };
+        let began_by =
+            |known: Option<Timestamp>| known.is_some_and(|not_before| created_at <= not_before);
+        (everybody > 0 && created_at.0 <= everybody)
             // An id is nobody else's, whatever the clocks of the replicas say.
-            || self.vouched.contains_key(&Target::Session(*mark.session()))
-            || began_by(self.vouched.get(&Target::User(*mark.user())))
-            || began_by(self.vouched.get(&provider_session))
-            || began_by(self.unsigned.get(&provider_session))
+            || self.has_revoked_id(id)
+            || (may_be_over(&self.newest_of_users)
+                && began_by(self.vouched.get(&Target::User(user()))))
+            || (may_be_over(&self.newest_of_provider_sessions) && {
+                let target = provider_session();
+                began_by(self.vouched.get(&target)) || began_by(self.unsigned.get(&target))
+            })
     }
 
     /// Changes whenever something was revoked.

@@ -215,11 +215,15 @@ impl Sessions {
                 .ok_or(KeepError::TooLarge);
         };
         let ticket = Ticket::new(session.id, record_key);
+        let end = session.end(self.lifetimes);
+        let sealed = Session {
+            ends_at: Some(end),
+            ..session.clone()
+        };
         let record = Record {
             generation: session.generation,
-            sealed: ticket.seal(&codec::encode(session), random::bytes()),
+            sealed: ticket.seal(&codec::encode(&sealed), random::bytes()),
         };
-        let end = session.created_at.after(self.lifetimes.lifetime);
         store
             .create(&session.id, record, end, now)
             .await
@@ -288,11 +292,15 @@ impl Sessions {
         present: SessionCookies,
         now: Timestamp,
     ) -> Option<Vec<HeaderValue>> {
-        let plain = codec::encode(session);
+        let end = session.end(self.lifetimes);
+        let plain = codec::encode(&Session {
+            ends_at: Some(end),
+            idle_timeout: Some(self.lifetimes.idle_timeout),
+            ..session.clone()
+        });
         let sealed = self
             .keys
             .seal(Purpose::Session, b"", &plain, random::bytes());
-        let end = session.created_at.after(self.lifetimes.lifetime);
         let max_age = end.since(now).min(self.lifetimes.idle_timeout);
         self.cookies.write_session(&sealed, max_age, present)
     }
@@ -306,7 +314,7 @@ impl Sessions {
         now: Timestamp,
     ) -> Vec<HeaderValue> {
         let text = ticket.to_cookie(&self.keys, random::bytes());
-        let end = session.created_at.after(self.lifetimes.lifetime);
+        let end = session.end(self.lifetimes);
         let cookies = self.cookies.write_session(&text, end.since(now), present);
         cookies.expect("a ticket fits into a cookie")
     }

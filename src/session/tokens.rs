@@ -65,12 +65,12 @@ impl KeepTokens {
             ..Tokens::default()
         };
         if tokens.refresh.is_some() {
-            // RFC 6749 §5.1 lets a provider keep the lifetime to itself.
-            let ends = granted
-                .expires
-                .unwrap_or_else(|| now.after(ASSUMED_LIFETIME));
+            // RFC 6749 §5.1 lets a provider keep the lifetime to itself; some write none as 0.
+            let ends = granted.expires.filter(|ends| *ends > now);
+            let ends = ends.unwrap_or_else(|| now.after(ASSUMED_LIFETIME));
             let early = early(ends.since(now), jitter);
-            tokens.refresh_at = Some(Timestamp(ends.0.saturating_sub(early.as_secs())));
+            let due = Timestamp(ends.0.saturating_sub(early.as_secs()));
+            tokens.refresh_at = Some(due.max(now.after(LEAST_AGE)).min(ends));
             tokens.expires_at = Some(ends);
         }
         tokens
@@ -84,6 +84,8 @@ fn early(lifetime: Duration, jitter: u8) -> Duration {
     least + least * u32::from(jitter) / 255
 }
 
+/// No token is renewed that is younger, unless it has ended: who asks for one every second asks too often.
+const LEAST_AGE: Duration = Duration::from_secs(5);
 /// How long a token is taken to last whose provider does not say.
 const ASSUMED_LIFETIME: Duration = Duration::from_hours(1);
 
@@ -128,6 +130,22 @@ mod tests {
         let tokens = KeepTokens::default().of_grant(granted(true, None), true, Timestamp(5), 255);
         assert_eq!(tokens.expires_at, Some(Timestamp(3_605)));
         assert_eq!(tokens.refresh_at, Some(Timestamp(3_485)));
+        // Nor to say it in so many words.
+        let none = KeepTokens::default().of_grant(granted(true, Some(5)), true, Timestamp(5), 255);
+        assert!(none == tokens);
+    }
+
+    #[test]
+    fn what_lasts_no_time_is_renewed_when_it_has_ended() {
+        for (lifetime, due) in [(1, 1), (2, 2), (5, 5), (6, 5), (7, 6), (100, 80)] {
+            let granted = granted(true, Some(1_000 + lifetime));
+            let tokens = KeepTokens::default().of_grant(granted, true, Timestamp(1_000), 0);
+            assert_eq!(
+                tokens.refresh_at,
+                Some(Timestamp(1_000 + due)),
+                "{lifetime}"
+            );
+        }
     }
 
     proptest! {

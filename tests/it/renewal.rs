@@ -1,11 +1,13 @@
 //! Sessions are renewed at the provider: once, whoever asks, and without anybody noticing.
 
 mod cookies;
+mod ends;
 mod faults;
 mod identity;
 mod meanwhile;
 mod public_routes;
 mod scene;
+mod stalls;
 
 use std::{
     sync::Arc,

@@ -18,6 +18,8 @@ use tokio::time::sleep;
 
 use crate::support::redis::{RedisCluster, RedisServer};
 
+const LEASE: Duration = Duration::from_secs(10);
+
 const LIFETIMES: Lifetimes = Lifetimes {
     lifetime: Duration::from_hours(9),
     idle_timeout: Duration::from_hours(1),
@@ -216,15 +218,21 @@ async fn removes(store: &dyn Store, now: Timestamp, end: Timestamp) {
 }
 
 async fn leases(store: &dyn Store, shares: bool) {
-    let (one, ann, bob) = (id(), id(), id());
-    assert_eq!(store.lease(&one, &ann).await, Ok(true));
-    assert_eq!(store.lease(&one, &ann).await, Ok(true));
-    assert_eq!(store.lease(&one, &bob).await, Ok(!shares));
+    let (one, two, ann, bob) = (id(), id(), id(), id());
+    let lease = async |id, holder| store.lease(id, holder, LEASE).await;
+    assert_eq!(lease(&one, &ann).await, Ok(true));
+    assert_eq!(lease(&one, &ann).await, Ok(true));
+    assert_eq!(lease(&one, &bob).await, Ok(!shares));
     store.release(&one, &bob).await;
-    assert_eq!(store.lease(&one, &bob).await, Ok(!shares));
-    assert_eq!(store.lease(&id(), &bob).await, Ok(true));
+    assert_eq!(lease(&one, &bob).await, Ok(!shares));
+    assert_eq!(lease(&two, &bob).await, Ok(true));
     store.release(&one, &ann).await;
-    assert_eq!(store.lease(&one, &bob).await, Ok(true));
+    assert_eq!(lease(&one, &bob).await, Ok(true));
+    // The last word on how long it lasts counts.
+    let soon = Duration::from_millis(20);
+    assert_eq!(store.lease(&one, &bob, soon).await, Ok(true));
+    sleep(soon * 5).await;
+    assert_eq!(lease(&one, &ann).await, Ok(true));
 }
 
 /// What replicas promise each other.

@@ -8,12 +8,12 @@ use std::{
     },
 };
 
+use futures_util::future::BoxFuture;
 use moka::{ops::compute::Op, policy::EvictionPolicy, sync::Cache};
 
 use super::{Directory, Entry, SessionName, Sighting, UserKey, device, has_ended};
 use crate::{
     clock::Timestamp,
-    provider::BoxFuture,
     session::{Lifetimes, revocation::Mark, store::StoreError},
 };
 

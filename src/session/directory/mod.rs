@@ -11,6 +11,7 @@ use std::{fmt, net::IpAddr, sync::Arc};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, header::USER_AGENT};
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +21,7 @@ use super::{
     revocation::{Mark, Revocations},
     store::{Id, StoreError},
 };
-use crate::{clock::Timestamp, provider::BoxFuture};
+use crate::clock::Timestamp;
 
 /// Keeps entries by user.
 ///

@@ -2,14 +2,22 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use tokio::sync::Semaphore;
+
 use crate::{clock::Timestamp, provider::Providers};
 
-/// One breaker per provider.
-pub(super) struct Breakers(HashMap<String, Mutex<Breaker>>);
+/// What stands between renewals and each provider.
+pub(super) struct Breakers(HashMap<String, Guard>);
+
+struct Guard {
+    breaker: Mutex<Breaker>,
+    /// The calls that it gets at once: one that stalls takes no more sockets than these.
+    lines: Arc<Semaphore>,
+}
 
 /// Open after several failures in a row; lets one call through at a time until one succeeds.
 #[derive(Debug, Default)]
@@ -21,7 +29,11 @@ struct Breaker {
 impl Breakers {
     pub(super) fn new(providers: &Providers) -> Self {
         let names = providers.iter().map(|provider| &provider.profile().name);
-        Self(names.map(|name| (name.clone(), Mutex::default())).collect())
+        let guard = || Guard {
+            breaker: Mutex::default(),
+            lines: Arc::new(Semaphore::new(LINES)),
+        };
+        Self(names.map(|name| (name.clone(), guard())).collect())
     }
 
     /// Whether `provider` may be called now; else, when.
@@ -41,10 +53,15 @@ impl Breakers {
     }
 
     fn with<T>(&self, provider: &str, work: impl FnOnce(&mut Breaker) -> T) -> Option<T> {
-        let breaker = self.0.get(provider)?;
+        let breaker = &self.0.get(provider)?.breaker;
         Some(work(
             &mut breaker.lock().unwrap_or_else(PoisonError::into_inner),
         ))
+    }
+
+    /// The calls to `provider` that may run at once.
+    pub(super) fn lines(&self, provider: &str) -> Option<Arc<Semaphore>> {
+        Some(Arc::clone(&self.0.get(provider)?.lines))
     }
 }
 
@@ -76,7 +93,9 @@ pub(super) fn backoff(times: u32) -> Duration {
 
 /// Failures in a row that speak of the provider and not of chance.
 const THRESHOLD: u32 = 5;
-/// How long one look may take.
+/// Renewals that one provider gets at once.
+const LINES: usize = 64;
+/// How long others wait for what one look finds.
 const PROBE: Duration = Duration::from_secs(20);
 
 #[cfg(test)]

@@ -1,8 +1,18 @@
 //! One renewal, from the lease to what is kept of it.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use tokio::time::{interval, sleep, timeout};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{interval, sleep, timeout},
+};
 
 use super::{Progress, Shared, breaker::backoff};
 use crate::{
@@ -36,13 +46,16 @@ enum Held {
 }
 
 impl Renewal {
-    /// Runs to its end; never longer than its parts' limits allow.
+    /// Runs to its end; never longer than [`LONGEST_RUN`].
     pub(super) async fn run(self) -> Progress {
         let holder: Id = random::bytes();
-        let progress = match self.hold(&holder).await {
-            Ok(Held::Outcome(progress)) => return progress,
-            Ok(Held::Ours) => self.renew_holding(&holder).await,
-            Err(error) => Err(error),
+        // What has sent nothing yet holds no stop up.
+        let stop = &self.shared.stop;
+        let progress = match stop.run_until_cancelled(self.hold(&holder)).await {
+            None => Ok(self.later()),
+            Some(Ok(Held::Outcome(progress))) => return progress,
+            Some(Ok(Held::Ours)) => self.renew_holding(&holder).await,
+            Some(Err(error)) => Err(error),
         };
         let progress = progress.unwrap_or_else(|error| {
             tracing::warn!(%error, "a session cannot be renewed now");
@@ -51,7 +64,7 @@ impl Renewal {
         let outcome = match &progress {
             Progress::Renewed(_) => "renewed",
             Progress::Ended => "ended",
-            Progress::Failed(_) | Progress::Running => "failed",
+            Progress::Failed(_) | Progress::Unanswered(_) | Progress::Running => "failed",
         };
         let provider = &self.session.identity.provider;
         self.shared.tally.count(provider, outcome);
@@ -61,8 +74,11 @@ impl Renewal {
     /// Waits for the right to ask the provider, or for somebody else's outcome.
     async fn hold(&self, holder: &Id) -> Result<Held, StoreError> {
         let waiting = async {
-            while !self.place.lease(&self.session.id, holder).await? {
-                sleep(LOSERS_LOOK).await;
+            let mut pause = FIRST_LOOK;
+            while !self.place.lease(&self.session.id, holder, LEASE).await? {
+                sleep(pause).await;
+                // A provider that stalls is waited for by every replica, and Redis asked by each of them.
+                pause = (pause * 2).min(LONGEST_LOOK);
                 if let Some(progress) = self.settled_elsewhere().await? {
                     return Ok(Held::Outcome(progress));
                 }
@@ -87,24 +103,37 @@ impl Renewal {
         })
     }
 
-    /// Asks the provider, and prolongs the lease while it thinks.
+    /// Asks the provider, and prolongs the lease meanwhile.
     async fn renew_holding(&self, holder: &Id) -> Result<Progress, StoreError> {
-        let mut renewing = pin!(self.renew());
+        let is_sent = AtomicBool::new(false);
+        let mut renewing = pin!(self.renew(holder, &is_sent));
         let mut beat = interval(LEASE / 3);
         let outcome = loop {
             tokio::select! {
                 outcome = &mut renewing => break outcome,
                 _ = beat.tick() => {
+                    let lasts = if is_sent.load(Ordering::Relaxed) { self.reserved() } else { LEASE };
                     // Lost or not, the token is on its way: the answer is worth more than the lease.
-                    let _ = self.place.lease(&self.session.id, holder).await;
+                    let _ = self.place.lease(&self.session.id, holder, lasts).await;
                 }
             }
         };
-        self.place.release(&self.session.id, holder).await;
+        // Unanswered, the lease stays, so that no other replica sends the token either.
+        if !matches!(outcome, Ok(Progress::Unanswered(_))) {
+            self.place.release(&self.session.id, holder).await;
+        }
         outcome
     }
 
-    async fn renew(&self) -> Result<Progress, StoreError> {
+    /// How long the lease lasts of which the token was sent: while the session can do without, nobody is to send it
+    /// again, not even when this process dies.
+    fn reserved(&self) -> Duration {
+        let serves_until = self.shared.serves_until(&self.session);
+        let rest = serves_until.map(|last| last.since(clock::now()));
+        rest.unwrap_or_default().max(LEASE)
+    }
+
+    async fn renew(&self, holder: &Id, is_sent: &AtomicBool) -> Result<Progress, StoreError> {
         let session = &self.session;
         let name = &*session.identity.provider;
         // The same name may mean another server by now, which is to see no token of this one.
@@ -118,22 +147,47 @@ impl Renewal {
         if self.shared.revocations.has_revoked(session) {
             return Ok(Progress::Ended);
         }
+        let Some(_line) = self.line(name).await else {
+            return Ok(self.later());
+        };
         if let Err(retry_at) = self.shared.breakers.admit(name, clock::now()) {
             return Ok(Progress::Failed(retry_at));
         }
-        let asked = timeout(LONGEST_CALL, provider.renew(refresh_token, clock::now())).await;
+        is_sent.store(true, Ordering::Relaxed);
+        if !(self.place.lease(&session.id, holder, self.reserved())).await? {
+            return Err(StoreError("another replica renews it".to_owned()));
+        }
+        let asked = timeout(LONGEST_RENEWAL, provider.renew(refresh_token, clock::now())).await;
         match asked.unwrap_or(Err(timed_out())) {
-            Ok(tokens) => self.keep(&**provider, tokens).await,
+            Ok(tokens) => {
+                let kept = self.keep(&**provider, tokens).await;
+                Ok(kept.unwrap_or_else(|error| {
+                    tracing::error!(provider = name, %error, "renewed tokens are lost: they cannot be kept");
+                    self.unanswered()
+                }))
+            }
             Err(error) if error.ends_grant() => {
                 self.shared.breakers.succeeded(name);
                 self.refused(&error).await
             }
             Err(error) => {
                 self.note_failure(&error);
-                tracing::warn!(provider = name, %error, attempt = self.attempt, "renewal failed");
-                Ok(self.later())
+                let may_be_spent = error.may_have_spent();
+                tracing::warn!(provider = name, %error, attempt = self.attempt, may_be_spent, "renewal failed");
+                Ok(if may_be_spent {
+                    self.unanswered()
+                } else {
+                    self.later()
+                })
             }
         }
+    }
+
+    /// One of the few calls that a provider gets at once; none where they are all taken for long, or the gate stops.
+    async fn line(&self, provider: &str) -> Option<OwnedSemaphorePermit> {
+        let lines = self.shared.breakers.lines(provider)?;
+        let free = self.shared.stop.run_until_cancelled(lines.acquire_owned());
+        timeout(LONGEST_QUEUE, free).await.ok()??.ok()
     }
 
     /// Keeps what the provider gave: whatever the identity turns out to be, the old refresh token may be spent.
@@ -280,8 +334,17 @@ impl Renewal {
         Ok(Progress::Ended)
     }
 
+    /// Nothing was spent: it is tried again soon.
     fn later(&self) -> Progress {
         Progress::Failed(clock::now().after(backoff(self.attempt)))
+    }
+
+    /// The refresh token may be spent, and then a second use would end the session at the provider, with all that came of
+    /// its login. So it is not sent again for as long as the session can do without; then it is the last hope.
+    fn unanswered(&self) -> Progress {
+        let soon = clock::now().after(backoff(self.attempt));
+        let serves_until = self.shared.serves_until(&self.session);
+        Progress::Unanswered(serves_until.map_or(soon, |last| last.max(soon)))
     }
 }
 
@@ -292,15 +355,23 @@ fn timed_out() -> ProviderError {
     }
 }
 
-/// How long the provider may take for each of tokens and identity, all calls and retries together.
+/// How long the provider may take to renew, all calls together: its addresses, and the one answer that counts, for
+/// which [the call itself](crate::provider::RENEWAL_TIMEOUT) waits two minutes.
+const LONGEST_RENEWAL: Duration = Duration::from_secs(150);
+/// How long it may take to say whose the new tokens are, all calls and retries together.
 const LONGEST_CALL: Duration = Duration::from_secs(20);
+/// How long a renewal waits for its turn, where the provider is slow.
+const LONGEST_QUEUE: Duration = Duration::from_mins(1);
 /// How long somebody else's renewal is waited for: theirs may take as long as ours, and one lease more where
 /// they died of it.
-const LONGEST_HOLD: Duration = Duration::from_mins(1);
-/// How often those who wait for somebody else's renewal look for its outcome.
-const LOSERS_LOOK: Duration = Duration::from_millis(50);
+const LONGEST_HOLD: Duration = Duration::from_mins(5);
+/// How soon, and how seldom, those who wait for somebody else's renewal look for its outcome.
+const FIRST_LOOK: Duration = Duration::from_millis(50);
+const LONGEST_LOOK: Duration = Duration::from_secs(5);
+/// No renewal takes longer: what is above, and what it takes to keep it.
+pub(super) const LONGEST_RUN: Duration = Duration::from_mins(15);
 /// How long it takes at least, and at most, until it is asked again who somebody is.
 const SHORTEST_WAIT: Duration = Duration::from_secs(2);
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
-/// How often the store is asked again to keep what it could not: about a minute.
-const KEEP_ATTEMPTS: u32 = 6;
+/// How often the store is asked again to keep what it could not: about five minutes.
+const KEEP_ATTEMPTS: u32 = 10;

@@ -30,6 +30,16 @@ impl Target {
         Self::ProviderSession(unnamed_hash(provider, subject))
     }
 
+    /// All sessions that rest on the same session at the provider as `session` does; or, where it names none, those of
+    /// its user that name none.
+    pub(super) fn provider_session_of(session: &Session) -> Self {
+        let identity = &session.identity;
+        match session.provider_session.as_deref() {
+            Some(sid) => Self::provider_session(&identity.provider, sid),
+            None => Self::unnamed_provider_session(&identity.provider, &identity.subject),
+        }
+    }
+
     /// All sessions that rest on a session at the provider.
     pub fn provider_session(provider: &str, sid: &str) -> Self {
         Self::ProviderSession(sid_hash(provider, sid))

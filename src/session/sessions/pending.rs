@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
+
 use super::{Carried, Keeping, Sessions, Unavailable, Visit};
 use crate::{
     clock::Timestamp,
-    provider::BoxFuture,
     session::{Session, place::Place, refresh::Settled, store::StoreError},
 };
 

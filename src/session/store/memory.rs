@@ -1,11 +1,15 @@
 //! Sessions in this process: nothing to set up, gone with the process.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use futures_util::future::BoxFuture;
 
 use super::{Found, Id, Record, Store, StoreError};
 use crate::{
     clock::{self, Timestamp},
-    provider::BoxFuture,
     session::{
         Lifetimes,
         recent::{Recent, Used},
@@ -137,7 +141,12 @@ impl Store for Memory {
     }
 
     /// One process needs none: a renewal runs once in it anyway.
-    fn lease<'a>(&'a self, _: &'a Id, _: &'a Id) -> BoxFuture<'a, Result<bool, StoreError>> {
+    fn lease<'a>(
+        &'a self,
+        _: &'a Id,
+        _: &'a Id,
+        _: Duration,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
         Box::pin(async { Ok(true) })
     }
 

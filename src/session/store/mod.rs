@@ -7,13 +7,16 @@
 mod memory;
 mod redis;
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 
 pub use self::{
     memory::Memory,
     redis::{Answer, Redis, RedisDirectory, Trouble, ask},
 };
-use crate::{clock::Timestamp, provider::BoxFuture};
+use crate::clock::Timestamp;
 
 /// The id of a session.
 pub type Id = [u8; 16];
@@ -97,8 +100,13 @@ pub trait Store: Send + Sync {
     /// Removes a record.
     fn remove<'a>(&'a self, id: &'a Id) -> BoxFuture<'a, Result<(), StoreError>>;
 
-    /// Grants `holder` a lease on `id` for [`LEASE`], or prolongs the one it has. Whether it has it now.
-    fn lease<'a>(&'a self, id: &'a Id, holder: &'a Id) -> BoxFuture<'a, Result<bool, StoreError>>;
+    /// Grants `holder` a lease on `id`, or sets anew how long the one it has lasts. Whether it has it now.
+    fn lease<'a>(
+        &'a self,
+        id: &'a Id,
+        holder: &'a Id,
+        lasts: Duration,
+    ) -> BoxFuture<'a, Result<bool, StoreError>>;
 
     /// Gives a lease back; one that somebody else has by now stays.
     fn release<'a>(&'a self, id: &'a Id, holder: &'a Id) -> BoxFuture<'a, ()>;
@@ -122,5 +130,6 @@ pub trait Store: Send + Sync {
     }
 }
 
-/// How long a lease lasts that nobody prolongs: what a replica that dies holds up the others for.
-pub const LEASE: std::time::Duration = std::time::Duration::from_secs(10);
+/// How long a lease lasts that nobody prolongs: what a replica that dies before it has sent anything holds up the others
+/// for.
+pub const LEASE: Duration = Duration::from_secs(10);

@@ -25,8 +25,13 @@ impl Outage {
     async fn set(self, provider: &ScriptedProvider, is_on: bool) {
         match (self, is_on) {
             (Self::Token(fault), true) => provider.set(|behaviour| behaviour.token = fault),
-            (Self::Token(_), false) => {
+            (Self::Token(fault), false) => {
                 provider.set(|behaviour| behaviour.token = TokenEndpoint::Good);
+                if fault == TokenEndpoint::Hangs {
+                    // Whoever comes back from that has lost what was asked before.
+                    provider.server.down();
+                    provider.server.up().await;
+                }
             }
             (Self::Userinfo, is_on) => {
                 provider.set(|behaviour| behaviour.userinfo_is_down = is_on);

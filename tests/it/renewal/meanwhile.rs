@@ -21,12 +21,12 @@ async fn a_gate_that_is_stopped_finishes_what_it_renews() {
     let old = browser.cookie("sidegate").expect("a session");
     sleep(OVER).await;
     provider.set(|behaviour| {
-        behaviour.token_takes = Duration::from_millis(1_500);
+        behaviour.token_takes = Duration::from_millis(700);
         behaviour.expires_in = json!(300);
     });
     let asking = browser.clone();
     let asked = tokio::spawn(async move { asking.get("/").await });
-    sleep(Duration::from_millis(400)).await;
+    sleep(Duration::from_millis(200)).await;
     assert_eq!(provider.renewals(), 1);
     house.process.terminate();
     let reply = asked.await.expect("no panic");

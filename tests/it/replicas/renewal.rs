@@ -104,59 +104,144 @@ async fn one_token_call_renews_a_cookie_at_all_replicas() {
     rounds(shared, 3).await;
 }
 
+/// What a replica had sent when it died may be spent: the others send it when nothing else serves any more.
 #[tokio::test]
-async fn a_replica_that_dies_of_a_renewal_holds_the_others_up_for_a_lease() {
+async fn a_replica_that_dies_of_a_renewal_leaves_the_token_unsent_while_it_can() {
     let redis = RedisServer::start().await;
-    for lines in [store(&redis), shared(&redis)] {
-        let street = Street::new().await;
-        street
-            .provider
-            .set(|behaviour| behaviour.expires_in = json!(2));
-        let mut houses = street.houses(&lines, 3).await;
-        let browser = street.signed_in(&houses[0], "ada-1815").await;
-        let cookie = browser.cookie("sidegate").expect("a session");
-        sleep(Duration::from_millis(2_050)).await;
-        street
-            .provider
-            .set(|behaviour| behaviour.token = TokenEndpoint::Hangs);
-        let dying = houses.remove(0);
-        let (address, public) = (dying.address, dying.public_url.clone());
-        let request = format!(
-            "GET / HTTP/1.1\r\nHost: {}\r\nCookie: sidegate={cookie}\r\nConnection: close\r\n\r\n",
-            public.trim_start_matches("http://")
-        );
-        let asking = tokio::spawn(async move {
-            crate::support::raw::try_exchange(address, false, request.as_bytes()).await
-        });
-        while street.provider.renewals() == 0 {
-            sleep(Duration::from_millis(20)).await;
+    tokio::join!(died(store(&redis)), died(shared(&redis)));
+}
+
+async fn died(lines: String) {
+    let street = Street::new().await;
+    street
+        .provider
+        .set(|behaviour| behaviour.expires_in = json!(2));
+    let lines = format!("{lines}\nprovider_grace = \"12s\"");
+    let mut houses = street.houses(&lines, 3).await;
+    let browser = street.signed_in(&houses[0], "ada-1815").await;
+    let signed_in = Instant::now();
+    let cookie = browser.cookie("sidegate").expect("a session");
+    sleep(Duration::from_millis(2_050)).await;
+    street
+        .provider
+        .set(|behaviour| behaviour.token = TokenEndpoint::Hangs);
+    let dying = houses.remove(0);
+    let (address, public) = (dying.address, dying.public_url.clone());
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: {}\r\nCookie: sidegate={cookie}\r\nConnection: close\r\n\r\n",
+        public.trim_start_matches("http://")
+    );
+    let asking = tokio::spawn(async move {
+        crate::support::raw::try_exchange(address, false, request.as_bytes()).await
+    });
+    while street.provider.renewals() == 0 {
+        sleep(Duration::from_millis(20)).await;
+    }
+    // kill -9
+    drop(dying);
+    let _ = asking.await;
+    street
+        .provider
+        .set(|behaviour| behaviour.token = TokenEndpoint::Good);
+    while signed_in.elapsed() < Duration::from_secs(12) {
+        for house in &houses {
+            let reply = ask(house, &cookie).await;
+            assert_eq!(reply.status, StatusCode::OK, "{lines}: {}", reply.text());
         }
-        // kill -9
-        drop(dying);
-        let _ = asking.await;
+        assert_eq!(street.provider.renewals(), 1, "{lines}: not sent again");
+        sleep(Duration::from_millis(300)).await;
+    }
+    let begin = Instant::now();
+    while street.provider.renewals() < 2 {
+        for house in &houses {
+            let status = ask(house, &cookie).await.status;
+            assert_ne!(status, StatusCode::UNAUTHORIZED, "{lines}");
+        }
+        let took = begin.elapsed();
+        assert!(took < Duration::from_secs(40), "{lines}: {took:?}");
+    }
+    for house in &houses {
+        let begin = Instant::now();
+        loop {
+            match ask(house, &cookie).await.status {
+                StatusCode::OK => break,
+                StatusCode::SERVICE_UNAVAILABLE => {}
+                other => panic!("{lines}: {other}"),
+            }
+            assert!(begin.elapsed() < Duration::from_secs(20), "{lines}");
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+/// Who is asked, where, and what is told of them.
+async fn served(
+    street: &Street,
+    houses: &[House],
+    cookies: &[String],
+    lasts: Duration,
+    what: &str,
+) {
+    let begin = Instant::now();
+    while begin.elapsed() < lasts {
+        for cookie in cookies {
+            for house in houses {
+                let asked = Instant::now();
+                let reply = ask(house, cookie).await;
+                assert_eq!(reply.status, StatusCode::OK, "{what}: {}", reply.text());
+                let took = asked.elapsed();
+                assert!(took < Duration::from_secs(3), "{what}: {took:?}");
+            }
+        }
+        sleep(Duration::from_millis(500)).await;
+    }
+    assert_eq!(
+        street.provider.renewals(),
+        cookies.len(),
+        "{what}: each token is sent once"
+    );
+}
+
+async fn stalled(lines: String, fault: Option<TokenEndpoint>) {
+    let street = Street::new().await;
+    street
+        .provider
+        .set(|behaviour| behaviour.expires_in = json!(2));
+    let houses = street
+        .houses(&format!("{lines}\nprovider_grace = \"1m\""), 2)
+        .await;
+    let mut cookies = Vec::new();
+    for _ in 0..3 {
+        let browser = street.signed_in(&houses[0], "ada-1815").await;
+        cookies.push(browser.cookie("sidegate").expect("a session"));
+    }
+    sleep(Duration::from_millis(2_050)).await;
+    let what = format!("{lines} {fault:?}");
+    if let Some(fault) = fault {
+        street.provider.set(|behaviour| behaviour.token = fault);
+        for cookie in &cookies {
+            ask(&houses[0], cookie).await;
+        }
         street
             .provider
             .set(|behaviour| behaviour.token = TokenEndpoint::Good);
-        let begin = Instant::now();
-        let houses = Arc::new(houses);
-        let asking = (0..20).map(|number| {
-            let (houses, cookie) = (Arc::clone(&houses), cookie.clone());
-            tokio::spawn(async move { ask(&houses[number % 2], &cookie).await })
+        served(&street, &houses, &cookies, Duration::from_secs(6), &what).await;
+    } else {
+        street.provider.set(|behaviour| {
+            behaviour.token_held_back = Duration::from_secs(13);
+            behaviour.expires_in = json!(300);
         });
-        for asked in asking.collect::<Vec<_>>() {
-            let reply = asked.await.expect("no panic");
-            assert_eq!(reply.status, StatusCode::OK, "{lines}: {}", reply.text());
-        }
-        // Whoever waited long enough was let in for the grace; then somebody is in time for the lease.
-        while street.provider.renewals() < 2 {
-            for house in &*houses {
-                assert_eq!(ask(house, &cookie).await.status, StatusCode::OK, "{lines}");
-            }
-            let took = begin.elapsed();
-            assert!(took < Duration::from_secs(15), "{lines}: {took:?}");
-        }
-        for house in &*houses {
-            assert_eq!(ask(house, &cookie).await.status, StatusCode::OK, "{lines}");
-        }
+        served(&street, &houses, &cookies, Duration::from_secs(18), &what).await;
     }
+}
+
+#[tokio::test]
+async fn a_provider_that_stalls_or_breaks_off_is_asked_once_by_all_replicas() {
+    let redis = RedisServer::start().await;
+    tokio::join!(
+        stalled(store(&redis), None),
+        stalled(shared(&redis), None),
+        stalled(store(&redis), Some(TokenEndpoint::BreaksOff)),
+        stalled(shared(&redis), Some(TokenEndpoint::BreaksOff)),
+    );
 }

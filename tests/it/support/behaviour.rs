@@ -22,6 +22,12 @@ pub enum TokenEndpoint {
     Unavailable,
     /// 429 in plain text.
     TooMany,
+    /// Does what it was asked for, and the connection ends before it could say so.
+    BreaksOff,
+    /// The connection ends, and nothing was done.
+    BreaksOffUndone,
+    /// 502 of a proxy in front, when all was done.
+    BadGateway,
     /// 200 with HTML.
     Html,
     /// 200 without an ID token.
@@ -107,6 +113,8 @@ pub struct Behaviour {
     pub renews_id_token: bool,
     /// How long the token endpoint thinks.
     pub token_takes: Duration,
+    /// How long an answer of the token endpoint is held back when all is done, whether or not it is waited for.
+    pub token_held_back: Duration,
     /// Seconds by which the clock of its `Date` is ahead.
     pub clock_offset: i64,
 }
@@ -141,6 +149,7 @@ impl Default for Behaviour {
             renewal: Renewal::Rotates,
             renews_id_token: true,
             token_takes: Duration::ZERO,
+            token_held_back: Duration::ZERO,
             clock_offset: 0,
         }
     }

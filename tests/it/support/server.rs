@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    io,
     net::SocketAddr,
     pin::Pin,
     sync::{
@@ -113,7 +114,13 @@ async fn accept(listener: TcpListener, handler: Handler, connections: Arc<Atomic
         open.spawn(async move {
             let service = service_fn(move |request| {
                 let answer = handler(request);
-                async move { Ok::<_, Infallible>(answer.await) }
+                async move {
+                    let answer = answer.await;
+                    match answer.extensions().get::<BreaksOff>() {
+                        Some(BreaksOff) => Err(io::Error::from(io::ErrorKind::ConnectionReset)),
+                        None => Ok(answer),
+                    }
+                }
             });
             // Tests break connections on purpose.
             let _ = hyper::server::conn::http1::Builder::new()
@@ -139,6 +146,16 @@ pub fn full(status: StatusCode, content_type: &str, body: impl Into<Bytes>) -> A
 pub fn json(status: StatusCode, value: &Value) -> Answer {
     full(status, "application/json", value.to_string())
 }
+
+/// No answer: the connection ends.
+pub fn break_off() -> Answer {
+    let mut answer = full(StatusCode::OK, "text/plain", "");
+    answer.extensions_mut().insert(BreaksOff);
+    answer
+}
+
+#[derive(Clone, Copy)]
+struct BreaksOff;
 
 /// A redirect.
 pub fn redirect(location: &str) -> Answer {

@@ -1,13 +1,17 @@
 //! A store that does what it is asked, and whose first answer to a replacement is lost.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
+
+use futures_util::future::BoxFuture;
 
 use crate::{
     clock::Timestamp,
-    provider::BoxFuture,
     session::store::{Found, Id, Record, Store, StoreError},
 };
 
@@ -72,8 +76,13 @@ impl Store for Deaf {
         self.inner.remove(id)
     }
 
-    fn lease<'a>(&'a self, id: &'a Id, holder: &'a Id) -> BoxFuture<'a, Result<bool, StoreError>> {
-        self.inner.lease(id, holder)
+    fn lease<'a>(
+        &'a self,
+        id: &'a Id,
+        holder: &'a Id,
+        lasts: Duration,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        self.inner.lease(id, holder, lasts)
     }
 
     fn release<'a>(&'a self, id: &'a Id, holder: &'a Id) -> BoxFuture<'a, ()> {

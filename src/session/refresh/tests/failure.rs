@@ -5,15 +5,16 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::timeout;
+use http::StatusCode;
+use tokio::time::{sleep, timeout};
 
 use super::{
     deaf::Deaf,
-    house::{House, generation, invalid_grant, outage, record, session},
+    house::{House, generation, invalid_grant, outage, record, session, unanswered},
 };
 use crate::{
     clock,
-    provider::{IdTokenError, ProviderError},
+    provider::{IdTokenError, ProviderError, http::HttpError},
     session::{
         Session,
         place::{Latest, Place},
@@ -77,6 +78,60 @@ async fn what_failed_is_tried_again_after_a_while() {
     );
 }
 
+/// To send it again might be to use it twice.
+#[tokio::test]
+async fn what_was_not_answered_is_not_sent_again_while_something_serves() {
+    for error in [
+        HttpError::Timeout,
+        HttpError::Broken,
+        HttpError::TooLarge,
+        HttpError::Status(StatusCode::GATEWAY_TIMEOUT),
+    ] {
+        let house = House::new();
+        house.provider.says([unanswered(error)]);
+        let old = session(-1);
+        let after = |seconds| clock::now().after(Duration::from_secs(seconds));
+        for later in [0, 3, 300, 590] {
+            let settled = house
+                .refresher
+                .settle(old.clone(), &Place::Cookie, after(later));
+            assert_eq!(settled.await, Settled::Stands(old.clone()), "{later}");
+        }
+        assert_eq!(house.provider.calls(), 1);
+        let settled = house.refresher.settle(old, &Place::Cookie, after(601));
+        assert_eq!(generation(settled.await), 1);
+    }
+}
+
+/// Who brings a cookie whose renewal is forgotten goes on with it for as long as it serves, and signs in then.
+#[tokio::test]
+async fn a_token_whose_renewal_is_forgotten_for_want_of_room_is_not_sent_again() {
+    let house = House::new();
+    let refresher = house.refresher.remembering(10_000);
+    let renewed = async |number: u8, now| {
+        let old = Session {
+            id: [number; 16],
+            ..session(-1)
+        };
+        *house.provider.current.lock().unwrap() = 0;
+        let settled = refresher.settle(old, &Place::Cookie, now).await;
+        while !refresher.running.is_empty() {
+            sleep(Duration::from_millis(1)).await;
+        }
+        settled
+    };
+    let now = clock::now();
+    for number in 0..50 {
+        renewed(number, now).await;
+    }
+    refresher.flights.settle_down();
+    assert_eq!(house.provider.calls(), 50);
+    assert!(matches!(renewed(0, now).await, Settled::Stands(_)));
+    let later = now.after(Duration::from_mins(10));
+    assert_eq!(renewed(1, later).await, Settled::Ended);
+    assert_eq!(house.provider.calls(), 50);
+}
+
 #[tokio::test]
 async fn another_subject_ends_the_session() {
     let house = House::new();
@@ -130,6 +185,8 @@ async fn an_answer_of_the_store_that_gets_lost_ends_nothing() {
         }),
         ticket,
     };
+    house.settle(&old, &place).await;
+    house.quiet().await;
     assert_eq!(generation(house.settle(&old, &place).await), 1);
     assert_eq!(house.provider.calls(), 1);
     assert!(matches!(

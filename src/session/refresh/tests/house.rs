@@ -144,7 +144,15 @@ pub(super) fn invalid_grant() -> ProviderError {
 pub(super) fn outage() -> ProviderError {
     ProviderError::Http {
         call: Call::Token,
-        error: HttpError::Timeout,
+        error: HttpError::ConnectTimeout,
+    }
+}
+
+/// It was sent, and nobody knows what became of it.
+pub(super) fn unanswered(error: HttpError) -> ProviderError {
+    ProviderError::Http {
+        call: Call::Token,
+        error,
     }
 }
 

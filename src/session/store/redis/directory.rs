@@ -8,13 +8,13 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use redis::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{layout::hex, link::Link, script};
 use crate::{
-    provider::BoxFuture,
     random,
     session::{
         directory::{Directory, Entry, SessionName, Sighting, UserKey},

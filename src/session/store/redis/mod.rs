@@ -21,6 +21,7 @@ mod trouble;
 use std::{sync::Arc, time::Duration};
 
 use aws_lc_rs::digest;
+use futures_util::future::BoxFuture;
 use redis::Value;
 use tokio::{
     sync::{Notify, mpsc},
@@ -46,11 +47,10 @@ use self::{
     news::{Kind, News},
     touches::Touches,
 };
-use super::{Found, Id, LEASE, Record, Store, StoreError};
+use super::{Found, Id, Record, Store, StoreError};
 use crate::{
     clock::Timestamp,
     config::RedisAddress,
-    provider::BoxFuture,
     session::{Lifetimes, revocation::Revocations, seal::KeyRing},
 };
 
@@ -343,10 +343,15 @@ impl Store for Redis {
         Box::pin(self.delete(id))
     }
 
-    fn lease<'a>(&'a self, id: &'a Id, holder: &'a Id) -> BoxFuture<'a, Result<bool, StoreError>> {
+    fn lease<'a>(
+        &'a self,
+        id: &'a Id,
+        holder: &'a Id,
+        lasts: Duration,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
         Box::pin(async move {
             let key = Name::of(id).lease_key();
-            let lasts = LEASE.as_millis().to_string();
+            let lasts = lasts.as_millis().to_string();
             let arguments: [&[u8]; 2] = [holder, lasts.as_bytes()];
             let answer = self.link.run(&script::LEASE, &key, &arguments).await?;
             Ok(answer == Value::Int(1))

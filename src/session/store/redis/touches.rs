@@ -18,9 +18,10 @@ use tokio_util::sync::CancellationToken;
 use super::{copies::Copies, layout::Name, link::Link, script};
 use crate::{clock, clock::Timestamp, session::store::Id};
 
-/// Sessions that were used, and when.
+/// Sessions that were used, and when. In shards by their ids, which are random: each has a lock of its own, so that no
+/// request waits for one that walks all of them.
 pub(super) struct Touches {
-    uses: Mutex<HashMap<Id, Uses>>,
+    shards: [Mutex<HashMap<Id, Uses>>; SHARDS],
     pause: Duration,
 }
 
@@ -34,17 +35,17 @@ struct Uses {
 impl Touches {
     pub(super) fn new(idle_timeout: Duration) -> Self {
         Self {
-            uses: Mutex::default(),
+            shards: std::array::from_fn(|_| Mutex::default()),
             pause: pause(idle_timeout),
         }
     }
 
     /// The session was used.
     pub(super) fn add(&self, id: &Id, now: Timestamp) {
-        let mut uses = self.lock();
+        let mut uses = self.shard_of(id);
         if let Some(uses) = uses.get_mut(id) {
             uses.latest = now.max(uses.latest);
-        } else if uses.len() < MOST {
+        } else if uses.len() < MOST / SHARDS {
             let unknown = Uses {
                 latest: now,
                 told: None,
@@ -56,14 +57,16 @@ impl Touches {
     /// Uses that it is time to tell. What is not used any more is forgotten.
     fn due(&self, now: Timestamp) -> Vec<(Id, Timestamp)> {
         let mut due = Vec::new();
-        self.lock().retain(|id, uses| {
-            let is_early = uses.told.is_some_and(|told| now < told.after(self.pause));
-            let is_told = Some(uses.latest) == uses.told;
-            if !is_early && !is_told {
-                due.push((*id, uses.latest));
-            }
-            is_early || !is_told
-        });
+        for shard in &self.shards {
+            lock(shard).retain(|id, uses| {
+                let is_early = uses.told.is_some_and(|told| now < told.after(self.pause));
+                let is_told = Some(uses.latest) == uses.told;
+                if !is_early && !is_told {
+                    due.push((*id, uses.latest));
+                }
+                is_early || !is_told
+            });
+        }
         due
     }
 
@@ -72,18 +75,26 @@ impl Touches {
         let untold = |(id, uses): (&Id, &Uses)| {
             (Some(uses.latest) != uses.told).then_some((*id, uses.latest))
         };
-        self.lock().iter().filter_map(untold).collect()
+        let mut all = Vec::new();
+        for shard in &self.shards {
+            all.extend(lock(shard).iter().filter_map(untold));
+        }
+        all
     }
 
     fn told(&self, id: &Id, seen_at: Timestamp) {
-        if let Some(uses) = self.lock().get_mut(id) {
+        if let Some(uses) = self.shard_of(id).get_mut(id) {
             uses.told = Some(seen_at);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Id, Uses>> {
-        self.uses.lock().unwrap_or_else(PoisonError::into_inner)
+    fn shard_of(&self, id: &Id) -> MutexGuard<'_, HashMap<Id, Uses>> {
+        lock(&self.shards[usize::from(id[0]) % SHARDS])
     }
+}
+
+fn lock(shard: &Mutex<HashMap<Id, Uses>>) -> MutexGuard<'_, HashMap<Id, Uses>> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How far what Redis knows of a busy session may lag behind: what an outage of this replica can cost of the idle time.
@@ -156,6 +167,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const AT_ONCE: usize = 64;
 /// Sessions whose use is remembered; of those beyond, the next use is.
 const MOST: usize = 100_000;
+const SHARDS: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -209,10 +221,25 @@ mod tests {
         due(&touches, 1_000);
         touches.told(&ID, Timestamp(1_000));
         due(&touches, 1_009);
-        assert_eq!(touches.lock().len(), 1);
+        assert_eq!(touches.shard_of(&ID).len(), 1);
         assert!(touches.untold().is_empty());
         due(&touches, 1_010);
-        assert!(touches.lock().is_empty());
+        assert!(touches.shard_of(&ID).is_empty());
+    }
+
+    /// A walk over all of them holds up few.
+    #[test]
+    fn while_some_are_looked_at_others_are_added() {
+        let touches = touches();
+        let id = |first: u8| [first; 16];
+        let held = touches.shard_of(&id(0));
+        for first in 1..=63 {
+            touches.add(&id(first), Timestamp(1_000));
+        }
+        drop(held);
+        touches.add(&id(0), Timestamp(1_000));
+        assert_eq!(touches.due(Timestamp(1_000)).len(), 64);
+        assert_eq!(touches.untold().len(), 64);
     }
 
     #[test]

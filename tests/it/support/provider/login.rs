@@ -93,6 +93,18 @@ pub(super) async fn token(
     behaviour: &Behaviour,
     call: &Call,
 ) -> Answer {
+    let answer = made(state, issuer, behaviour, call).await;
+    tokio::time::sleep(behaviour.token_held_back).await;
+    match behaviour.token {
+        TokenEndpoint::BreaksOff => server::break_off(),
+        TokenEndpoint::BadGateway => {
+            server::full(StatusCode::BAD_GATEWAY, "text/html", "<h1>Bad Gateway")
+        }
+        _ => answer,
+    }
+}
+
+async fn made(state: &Mutex<State>, issuer: &str, behaviour: &Behaviour, call: &Call) -> Answer {
     // Some providers repeat what they were given, and some write HTML.
     let given = call
         .fields
@@ -115,6 +127,7 @@ pub(super) async fn token(
                 "429 Too Many Requests",
             );
         }
+        TokenEndpoint::BreaksOffUndone => return server::break_off(),
         TokenEndpoint::Hangs => return std::future::pending().await,
         TokenEndpoint::ErrorInside200 => return refuse(StatusCode::OK, "bad_verification_code"),
         TokenEndpoint::InvalidGrant => return refuse(StatusCode::BAD_REQUEST, "invalid_grant"),
@@ -128,7 +141,10 @@ pub(super) async fn token(
         TokenEndpoint::Html => return server::full(StatusCode::OK, "text/html", "<h1>Hello"),
         TokenEndpoint::Endless => return endless(),
         TokenEndpoint::Redirects => return server::redirect("/token"),
-        TokenEndpoint::Good | TokenEndpoint::NoIdToken => {}
+        TokenEndpoint::Good
+        | TokenEndpoint::NoIdToken
+        | TokenEndpoint::BreaksOff
+        | TokenEndpoint::BadGateway => {}
     }
     if !is_our_client(behaviour, call) {
         return refuse(StatusCode::UNAUTHORIZED, "invalid_client");
