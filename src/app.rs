@@ -18,7 +18,7 @@ use crate::{
     gate::Gate,
     listen::{self, Listener, Recipe, WorkerHandle},
     login::{Logins, return_to::ReturnRules},
-    observe,
+    observe::{self, metrics::Metrics},
     provider::{HttpClient, Providers},
     route::Routes,
     session::{
@@ -182,6 +182,7 @@ fn build(
             farewell,
         },
         identity_headers: IdentityHeaders::new(config.headers.identity),
+        metrics: Metrics::default(),
         providers,
         site,
     }

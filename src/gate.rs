@@ -1,16 +1,16 @@
 //! The road of a request, top to bottom.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response,
     header::{CACHE_CONTROL, HOST, ORIGIN, SET_COOKIE},
 };
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 
 use crate::{
     answer::{self, Reject},
-    body::{Body, BodyError},
+    body::{Body, BodyError, Recorded},
     clean::{CleanRequest, Cleaning, Peer, Unclean},
     clock,
     deadline::Wait,
@@ -18,7 +18,7 @@ use crate::{
     endpoint::{self, Endpoint},
     forward::{ForwardError, Forwarder, IdentityHeaders, OwnCookies},
     login::Logins,
-    observe::{Record, RequestIds, Verdict},
+    observe::{Handover, Record, Recorder, Verdict, metrics::Metrics},
     provider::Providers,
     route::Routes,
     session::{Session, Sessions, directory::Presence},
@@ -43,6 +43,8 @@ pub struct Gate {
     pub providers: Arc<Providers>,
     /// What the upstream is told.
     pub identity_headers: IdentityHeaders,
+    /// What is counted.
+    pub metrics: Metrics,
 }
 
 /// A request that was cleaned, or could not be.
@@ -53,10 +55,12 @@ pub struct Begun {
 
 impl Gate {
     /// Begins a request: cleans it, which waits for nothing.
-    pub fn begin(&self, request: Request<Incoming>, peer: &Peer, ids: &RequestIds) -> Begun {
-        let id = ids.next();
-        let mut record = Record::begin(id, request.method(), request.uri().path());
-        let mut request = self.cleaning.clean(request, peer, id);
+    pub fn begin(&self, mut request: Request<Incoming>, peer: &Peer, recorder: &Recorder) -> Begun {
+        let mut record = recorder.begin(request.method(), request.uri().path());
+        if !request.body().is_end_stream() {
+            request.extensions_mut().insert(record.received());
+        }
+        let mut request = self.cleaning.clean(request, peer, record.id());
         (record.client, record.given_id) = match &mut request {
             Ok(request) => (request.client.address, request.given_id.take()),
             // Who could not be resolved is known by its connection.
@@ -65,7 +69,7 @@ impl Gate {
         Begun { request, record }
     }
 
-    /// Answers a request, always, and logs it, always. `wait` is the request's, or its connection's.
+    /// Answers a request, always, and logs it, always, with the answer's last byte. `wait` is the request's, or its connection's.
     #[expect(
         clippy::manual_async_fn,
         reason = "an `async fn` keeps what it is given twice, in each request's future"
@@ -75,7 +79,7 @@ impl Gate {
         mut begun: Begun,
         forwarder: &'a Forwarder,
         wait: &'a Arc<Wait>,
-    ) -> impl Future<Output = Response<Body>> + Send + 'a {
+    ) -> impl Future<Output = Response<Recorded>> + Send + 'a {
         async move {
             let record = &mut begun.record;
             let (result, audience) = match begun.request {
@@ -85,13 +89,20 @@ impl Gate {
                 }
                 Err(unclean) => (Err(Reject::BadRequest(unclean.sentence)), unclean.audience),
             };
-            let response = result.unwrap_or_else(|reject| {
+            let mut response = result.unwrap_or_else(|reject| {
                 record.verdict = reject.verdict();
                 record.detail = reject.detail().or_else(|| record.detail.take());
+                record.remedy = reject.remedy();
                 answer::render(&reject, audience, &self.site, &record.request_id())
             });
-            record.status = Some(response.status());
-            response
+            record.note_answer(response.status());
+            match response.extensions_mut().remove::<Handover>() {
+                None => response.map(|body| Recorded::new(body, begun.record)),
+                Some(tunnel) => {
+                    tunnel.give(begun.record);
+                    response.map(Recorded::unrecorded)
+                }
+            }
         }
     }
 
@@ -156,9 +167,13 @@ impl Gate {
             let answer = forwarder.send(wait, &permit, &self.identity_headers, own, request);
             (answer, renewal)
         };
-        let mut response = answer
-            .await
-            .map_err(|error| upstream_failed(&error, record))?;
+        let asked = Instant::now();
+        let answered = answer.await;
+        let is_reused = answered.as_ref().ok().map(|answered| answered.is_reused);
+        record.note_upstream(asked.elapsed(), is_reused);
+        let mut response = answered
+            .map_err(|error| upstream_failed(&error, record))?
+            .response;
         if !renewal.is_empty() && keep_from_shared_caches(response.headers_mut()) {
             for cookie in renewal {
                 response.headers_mut().append(SET_COOKIE, cookie);

@@ -32,6 +32,7 @@ use crate::{
     body::{Body, BodyError},
     clean::{forwarding, identity::ReservedNames},
     deadline::{Busy, Wait},
+    observe::Received,
 };
 
 /// A request's body on its way to the upstream. Trailers that name an identity, or what frames or routes
@@ -45,6 +46,7 @@ struct Moving {
     body: Incoming,
     upload: Arc<Upload>,
     reserved: Arc<ReservedNames>,
+    received: Received,
     /// None where it is nobody's.
     life: Option<Box<Life>>,
     /// The answer may be over before: then the client is still sending, and its connection does not rest.
@@ -71,6 +73,7 @@ impl RequestBody {
         body: Incoming,
         reserved: &Arc<ReservedNames>,
         wait: &Arc<Wait>,
+        received: Option<Received>,
         life: impl FnOnce() -> Option<Box<Life>>,
     ) -> Self {
         let body = (!body.is_end_stream()).then(|| {
@@ -78,6 +81,7 @@ impl RequestBody {
                 body,
                 upload: Arc::default(),
                 reserved: Arc::clone(reserved),
+                received: received.unwrap_or_default(),
                 life: life(),
                 _busy: wait.busy(),
             })
@@ -120,6 +124,10 @@ impl HttpBody for RequestBody {
         }
         let frame = ready!(polled);
         moving.upload.frames.fetch_add(1, Ordering::Relaxed);
+        if let Some(Ok(frame)) = &frame {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            moving.received.add(length as u64);
+        }
         Poll::Ready(frame.map(|frame| {
             frame
                 .map_err(BodyError::Client)

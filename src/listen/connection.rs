@@ -24,7 +24,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{flat::Flat, socket::Stream, worker::Worker};
 use crate::{
-    body::{Body, BodyError},
+    body::{BodyError, Recorded},
     clean::Peer,
     deadline::{Busy, Wait},
 };
@@ -147,7 +147,7 @@ impl Service<Request<Incoming>> for Requests {
             Some(self.wait.busy())
         };
         let worker = Arc::clone(&self.worker);
-        let begun = worker.gate.begin(request, &self.peer, &worker.ids);
+        let begun = worker.gate.begin(request, &self.peer, &worker.recorder);
         Box::pin(async move {
             let wait = match &busy {
                 Some(busy) => Arc::clone(busy.wait()),
@@ -162,7 +162,7 @@ impl Service<Request<Incoming>> for Requests {
 
 /// An answer's body; until it is gone, its connection does not rest.
 struct Answer {
-    body: Body,
+    body: Recorded,
     _busy: Option<Busy>,
 }
 

@@ -21,7 +21,7 @@ use crate::{
     deadline::Deadlines,
     forward::{Forwarder, Tunnels, Upstream},
     gate::Gate,
-    observe::RequestIds,
+    observe::Recorder,
 };
 
 /// Accepted connections that may wait for their worker.
@@ -33,7 +33,7 @@ const SWEEP: Duration = Duration::from_secs(10);
 pub struct Worker {
     pub(super) gate: Arc<Gate>,
     pub(super) forwarder: Forwarder,
-    pub(super) ids: RequestIds,
+    pub(super) recorder: Recorder,
     pub(super) protocol: auto::Builder<TokioExecutor>,
     pub(super) tls: Option<TlsAcceptor>,
     pub(super) drain: Drain,
@@ -123,10 +123,11 @@ async fn run(recipe: Recipe, mut accepted: mpsc::Receiver<Accepted>, open: Arc<A
         recipe.gate.sessions.ends(),
         recipe.upstream_timeout,
     );
+    let recorder = recipe.gate.metrics.recorder();
     let worker = Arc::new(Worker {
         gate: recipe.gate,
         forwarder,
-        ids: RequestIds::new(),
+        recorder,
         protocol: connection::protocol(),
         tls: recipe.tls,
         drain: Drain::default(),

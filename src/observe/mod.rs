@@ -2,13 +2,19 @@
 
 mod access_line;
 mod access_log;
+mod ended;
 pub mod filter;
+mod handover;
 pub mod log;
 pub mod metrics;
 mod outlet;
+mod throttled;
 mod verdict;
 
-pub use access_log::{Record, RequestId, RequestIds};
+pub use access_log::{Received, Record, Recorder, RequestId};
+pub use ended::Ended;
+pub use handover::{Handover, handover};
+pub use throttled::Throttled;
 pub use verdict::Verdict;
 
 /// Name and text of each row of a section's table in a page of the documentation: the first column, which is code, and

@@ -45,6 +45,7 @@ pub struct Plan {
     listen: Option<String>,
     unread: bool,
     open_files: Option<u32>,
+    log_to: Option<&'static str>,
 }
 
 impl Plan {
@@ -163,6 +164,12 @@ impl Plan {
         self
     }
 
+    /// Its log goes to this file.
+    pub fn log_to(mut self, file: &'static str) -> Self {
+        self.log_to = Some(file);
+        self
+    }
+
     /// Writes the configuration, starts the binary and waits until it answers.
     pub async fn start(self) -> House {
         let address = ports::free_address();
@@ -187,6 +194,12 @@ impl Plan {
             let binary = std::mem::replace(&mut command, Command::new("sh"));
             let line = format!("ulimit -S -n {limit}; exec \"$0\" \"$@\"");
             command.args(["-c", &line]).arg(binary.get_program());
+        }
+        if let Some(log) = self.log_to {
+            let binary = std::mem::replace(&mut command, Command::new("sh"));
+            let line = format!("exec \"$0\" \"$@\" 2>{log}");
+            command.args(["-c", &line]).arg(binary.get_program());
+            command.args(binary.get_args());
         }
         command.args(["run", "-c"]).arg(&file);
         command.envs(self.environment.iter().cloned());
