@@ -17,6 +17,7 @@ use super::{connection::Connection, stream::Stream};
 use crate::{
     config::UpstreamAddress,
     deadline::{Deadlines, Tick},
+    observe::metrics,
 };
 
 /// How long a connection may take to be made, TLS included.
@@ -33,6 +34,7 @@ pub struct Upstream {
     target: Target,
     idle: Mutex<Vec<Idle>>,
     deadlines: Arc<Deadlines>,
+    metrics: metrics::Upstream,
 }
 
 enum Target {
@@ -83,6 +85,7 @@ impl Upstream {
         address: &UpstreamAddress,
         tls: &Arc<rustls::ClientConfig>,
         deadlines: Arc<Deadlines>,
+        metrics: metrics::Upstream,
     ) -> io::Result<Self> {
         let target = match address {
             UpstreamAddress::Unix(path) => Target::Unix(path.clone()),
@@ -110,6 +113,7 @@ impl Upstream {
             target,
             idle: Mutex::default(),
             deadlines,
+            metrics,
         })
     }
 
@@ -117,7 +121,9 @@ impl Upstream {
     pub(super) fn at_hand(self: &Arc<Self>) -> Option<Lease> {
         loop {
             let mut idle = self.lock().pop()?;
+            self.metrics.stirs();
             if idle.connection.is_quiet() {
+                self.metrics.reused();
                 return Some(Lease {
                     connection: idle.connection,
                     is_reused: true,
@@ -129,13 +135,15 @@ impl Upstream {
 
     /// A fresh connection.
     pub(super) async fn connect(self: &Arc<Self>) -> io::Result<Lease> {
+        self.metrics.dialled();
         let stream = timeout(CONNECT_TIMEOUT, Box::pin(self.dial()))
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            .inspect_err(|error| self.metrics.failed(error.into()))
             // Whoever reads it asks first where the upstream was looked for.
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.target)))?;
         Ok(Lease {
-            connection: Box::new(Connection::new(stream)),
+            connection: Box::new(Connection::new(stream, self.metrics.open())),
             is_reused: false,
             upstream: Arc::clone(self),
         })
@@ -145,7 +153,11 @@ impl Upstream {
     pub fn sweep(&self) {
         let now = self.deadlines.now();
         self.lock().retain_mut(|idle| {
-            !now.may_be_after(idle.since, IDLE_LIFETIME) && idle.connection.is_quiet()
+            let stays = !now.may_be_after(idle.since, IDLE_LIFETIME) && idle.connection.is_quiet();
+            if !stays {
+                self.metrics.stirs();
+            }
+            stays
         });
     }
 
@@ -174,12 +186,16 @@ impl Upstream {
 impl Lease {
     /// Keeps the connection for the next request, if it can serve one.
     pub(super) fn give_back(self) {
+        if self.connection.has_unasked_bytes() {
+            self.upstream.metrics.unasked();
+        }
         let Some(connection) = self.connection.settle() else {
             return;
         };
         let since = self.upstream.deadlines.now();
         let mut idle = self.upstream.lock();
         if idle.len() < IDLE_CAPACITY {
+            self.upstream.metrics.rests();
             idle.push(Idle { connection, since });
         }
     }

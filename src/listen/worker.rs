@@ -21,7 +21,7 @@ use crate::{
     deadline::Deadlines,
     forward::{Forwarder, Tunnels, Upstream},
     gate::Gate,
-    observe::Recorder,
+    observe::{Recorder, metrics},
 };
 
 /// Accepted connections that may wait for their worker.
@@ -110,6 +110,7 @@ async fn run(recipe: Recipe, mut accepted: mpsc::Receiver<Accepted>, open: Arc<A
         &recipe.upstream,
         &recipe.upstream_tls,
         Arc::clone(&deadlines),
+        recipe.gate.metrics.upstream.clone(),
     );
     let upstream = match upstream {
         Ok(upstream) => Arc::new(upstream),
@@ -143,7 +144,8 @@ async fn run(recipe: Recipe, mut accepted: mpsc::Receiver<Accepted>, open: Arc<A
 
     let connections = TaskTracker::new();
     while let Some(accepted) = accepted.recv().await {
-        let counted = Counted(Arc::clone(&open));
+        worker.gate.metrics.connections.opened();
+        let counted = Counted(Arc::clone(&open), worker.gate.metrics.connections.clone());
         match accepted.into_stream() {
             Ok((stream, address)) => {
                 let worker = Arc::clone(&worker);
@@ -170,10 +172,11 @@ async fn run(recipe: Recipe, mut accepted: mpsc::Receiver<Accepted>, open: Arc<A
 }
 
 /// Counts a connection down when it ends, however it ends.
-struct Counted(Arc<AtomicUsize>);
+struct Counted(Arc<AtomicUsize>, metrics::Connections);
 
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+        self.1.closed();
     }
 }
