@@ -18,7 +18,7 @@ use crate::{
     gate::Gate,
     listen::{self, Acceptor, Admission, Capacity, Listener, Recipe, WorkerHandle},
     login::{Logins, return_to::ReturnRules},
-    observe,
+    observe::{self, metrics::Metrics},
     provider::{HttpClient, Providers},
     route::Routes,
     session::{
@@ -54,7 +54,8 @@ pub async fn run(config: Config) -> io::Result<()> {
         tokio::spawn(upkeep);
     }
 
-    let admission = admission(&config, open_files);
+    let metrics = Metrics::default();
+    let admission = admission(&config, open_files, &metrics);
     let limits = Arc::new(config.limits.clone());
     let workers = config.workers;
     let (upstream, upstream_timeout, grace) = (
@@ -81,6 +82,7 @@ pub async fn run(config: Config) -> io::Result<()> {
         Arc::clone(&refresher),
         Arc::clone(&farewell),
         store,
+        metrics,
     );
     let gate = Arc::new(gate);
     let recipe = Recipe {
@@ -133,7 +135,7 @@ async fn accept(acceptor: Acceptor, listeners: Vec<Listener>) {
 }
 
 /// Room for as many connections as are configured, or as there are files and memory for.
-fn admission(config: &Config, open_files: u64) -> Arc<Admission> {
+fn admission(config: &Config, open_files: u64, metrics: &Metrics) -> Arc<Admission> {
     let capacity = Capacity::new(&config.limits, open_files, listen::memory_limit());
     tracing::info!(
         connections = capacity.connections,
@@ -145,6 +147,7 @@ fn admission(config: &Config, open_files: u64) -> Arc<Admission> {
         capacity,
         config.trusted_proxies.clone(),
         requests_per_client.unwrap_or(usize::MAX),
+        metrics.connections.clone(),
     )
 }
 
@@ -168,6 +171,7 @@ fn build(
     refresher: Arc<Refresher>,
     farewell: Arc<Farewell>,
     redis: Option<Arc<Redis>>,
+    metrics: Metrics,
 ) -> Gate {
     let keys = Arc::new(KeyRing::new(&config.session.secrets, &config.gate_name()));
     let faces: Vec<_> = config.providers.iter().map(ProviderFace::from).collect();
@@ -215,6 +219,7 @@ fn build(
             farewell,
         },
         identity_headers: IdentityHeaders::new(config.headers.identity),
+        metrics,
         providers,
         site,
     }

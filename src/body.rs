@@ -1,5 +1,7 @@
 //! The one body type of every answer.
 
+mod recorded;
+
 use std::{
     pin::Pin,
     task::{Context, Poll},
@@ -8,7 +10,8 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use crate::forward::UpstreamBody;
+pub use self::recorded::Recorded;
+use crate::{forward::UpstreamBody, observe::Ended};
 
 /// Why a body breaks off.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +34,20 @@ pub enum BodyError {
     /// The session that it was for has ended.
     #[error("the session has ended")]
     SessionOver,
+}
+
+impl BodyError {
+    /// Who broke it off.
+    pub fn ended(&self) -> Ended {
+        match self {
+            // An answer's length is checked where it is read. What is too short here is the request that it answers.
+            Self::Client(_) | Self::Length => Ended::Client,
+            Self::Upstream(_) => Ended::App,
+            Self::SessionOver => Ended::Session,
+            Self::Stalled => Ended::Limit,
+            Self::Stopping => Ended::Stop,
+        }
+    }
 }
 
 /// An answer's body: our own few bytes, or what streams from the upstream.

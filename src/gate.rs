@@ -1,16 +1,16 @@
 //! The road of a request, top to bottom.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response,
     header::{CACHE_CONTROL, HOST, ORIGIN, SET_COOKIE},
 };
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 
 use crate::{
-    answer::{self, Reject},
-    body::{Body, BodyError},
+    answer::{self, Reject, audience::Audience},
+    body::{Body, BodyError, Recorded},
     clean::{CleanRequest, Cleaning, Peer, Unclean},
     clock,
     config::Access,
@@ -18,7 +18,7 @@ use crate::{
     endpoint::{self, Endpoint},
     forward::{ForwardError, Forwarder, IdentityHeaders, OwnCookies},
     login::Logins,
-    observe::{Record, RequestIds, Verdict},
+    observe::{Handover, Record, Recorder, Verdict, metrics::Metrics},
     provider::Providers,
     route::Routes,
     session::{Sessions, directory::Presence},
@@ -44,6 +44,8 @@ pub struct Gate {
     pub providers: Arc<Providers>,
     /// What the upstream is told.
     pub identity_headers: IdentityHeaders,
+    /// What is counted.
+    pub metrics: Metrics,
 }
 
 /// A request that was cleaned, or could not be.
@@ -54,10 +56,12 @@ pub struct Begun {
 
 impl Gate {
     /// Begins a request: cleans it, which waits for nothing.
-    pub fn begin(&self, request: Request<Incoming>, peer: &Peer, ids: &RequestIds) -> Begun {
-        let id = ids.next();
-        let mut record = Record::begin(id, request.method(), request.uri().path());
-        let mut request = self.cleaning.clean(request, peer, id);
+    pub fn begin(&self, mut request: Request<Incoming>, peer: &Peer, recorder: &Recorder) -> Begun {
+        let mut record = recorder.begin(request.method(), request.uri().path());
+        if !request.body().is_end_stream() {
+            request.extensions_mut().insert(record.received());
+        }
+        let mut request = self.cleaning.clean(request, peer, record.id());
         (record.client, record.given_id) = match &mut request {
             Ok(request) => (request.client.address, request.given_id.take()),
             // Who could not be resolved is known by its connection.
@@ -66,7 +70,7 @@ impl Gate {
         Begun { request, record }
     }
 
-    /// Answers a request, always, and logs it, always. `timer` bounds what it waits for.
+    /// Answers a request, always, and logs it, always, with the answer's last byte. `timer` bounds what it waits for.
     #[expect(
         clippy::manual_async_fn,
         reason = "an `async fn` keeps what it is given twice, in each request's future"
@@ -76,7 +80,7 @@ impl Gate {
         mut begun: Begun,
         forwarder: &'a Forwarder,
         timer: Timer,
-    ) -> impl Future<Output = Response<Body>> + Send + 'a {
+    ) -> impl Future<Output = Response<Recorded>> + Send + 'a {
         async move {
             let record = &mut begun.record;
             let (result, audience) = match begun.request {
@@ -86,28 +90,39 @@ impl Gate {
                 }
                 Err(unclean) => (Err(Reject::BadRequest(unclean.sentence)), unclean.audience),
             };
-            let response = result.unwrap_or_else(|reject| {
-                record.verdict = reject.verdict();
-                record.detail = reject.detail().or_else(|| record.detail.take());
-                answer::render(&reject, audience, &self.site, &record.request_id())
-            });
-            record.status = Some(response.status());
-            response
+            let mut response =
+                result.unwrap_or_else(|reject| self.render(&reject, audience, record));
+            record.note_answer(response.status());
+            match response.extensions_mut().remove::<Handover>() {
+                None => response.map(|body| Recorded::new(body, begun.record)),
+                Some(tunnel) => {
+                    tunnel.give(begun.record);
+                    response.map(Recorded::unrecorded)
+                }
+            }
         }
     }
 
     /// Answers a request with a refusal whatever it asks for, and logs it.
-    pub fn refuse(&self, mut begun: Begun, reject: &Reject) -> Response<Body> {
-        let record = &mut begun.record;
-        let audience = match &begun.request {
+    pub fn refuse(&self, begun: Begun, reject: &Reject) -> Response<Recorded> {
+        let Begun {
+            request,
+            mut record,
+        } = begun;
+        let audience = match &request {
             Ok(request) => request.audience,
             Err(unclean) => unclean.audience,
         };
+        let response = self.render(reject, audience, &mut record);
+        record.note_answer(response.status());
+        response.map(|body| Recorded::new(body, record))
+    }
+
+    fn render(&self, reject: &Reject, audience: Audience, record: &mut Record) -> Response<Body> {
         record.verdict = reject.verdict();
-        record.detail = reject.detail();
-        let response = answer::render(reject, audience, &self.site, &record.request_id());
-        record.status = Some(response.status());
-        response
+        record.detail = reject.detail().or_else(|| record.detail.take());
+        record.remedy = reject.remedy();
+        answer::render(reject, audience, &self.site, &record.request_id())
     }
 
     /// route → identify → decide → forward. What it cannot pass it rejects; `finish` answers.
@@ -180,9 +195,13 @@ impl Gate {
             let answer = forwarder.send(timer, &permit, &self.identity_headers, own, request);
             (answer, renewal)
         };
-        let mut response = answer
-            .await
-            .map_err(|error| upstream_failed(&error, record))?;
+        let asked = Instant::now();
+        let answered = answer.await;
+        let is_reused = answered.as_ref().ok().map(|answered| answered.is_reused);
+        record.note_upstream(asked.elapsed(), is_reused);
+        let mut response = answered
+            .map_err(|error| upstream_failed(&error, record))?
+            .response;
         if !renewal.is_empty() && keep_from_shared_caches(response.headers_mut()) {
             for cookie in renewal {
                 response.headers_mut().append(SET_COOKIE, cookie);

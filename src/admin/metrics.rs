@@ -1,146 +1,161 @@
 //! `/metrics`: what is counted and what is the case, in Prometheus' text format (version 0.0.4).
-//!
-//! Written by hand: a dozen lines of text without a registry, whose maps and locks each request would pass.
 
-use std::fmt::{self, Display, Write as _};
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, prometheus_text},
+    metrics::{
+        MetricType,
+        counter::ConstCounter,
+        gauge::{ConstGauge, Gauge},
+    },
+    registry::Registry,
+};
 
-use crate::{answer::reply, body::Body, gate::Gate, observe::metrics::REQUESTS};
+use crate::{answer::reply, body::Body, gate::Gate, observe};
 
-pub(super) fn serve(gate: &Gate) -> Response<Body> {
-    let mut response = reply::text(StatusCode::OK, text(gate));
-    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    response.headers_mut().insert(CONTENT_TYPE, kind);
-    response
-}
+/// All that a scraper is told.
+pub(super) struct Exposition(Registry);
 
-fn text(gate: &Gate) -> String {
-    let mut page = Page::default();
-    page.family("sidegate_build_info", "gauge", "Which sidegate this is.");
-    page.line(&[("version", env!("CARGO_PKG_VERSION"))], 1);
-
-    page.family(
-        "sidegate_requests_total",
-        "counter",
-        "Requests, by what was decided and by the class of the answer's status.",
-    );
-    for (verdict, class, count) in REQUESTS.counts() {
-        page.line(&[("verdict", verdict), ("status", class)], count);
+impl Exposition {
+    pub(super) fn new(gate: &Arc<Gate>) -> Self {
+        let mut registry = Registry::default();
+        let build = Gauge::<u64, AtomicU64>::default();
+        build.set(1);
+        registry
+            .sub_registry_with_label(("version".into(), env!("CARGO_PKG_VERSION").into()))
+            .register("sidegate_build_info", "Which sidegate this is", build);
+        gate.metrics.register(&mut registry);
+        registry.register_collector(Box::new(State(Arc::clone(gate))));
+        Self(registry)
     }
-    page.family(
-        "sidegate_logins_total",
-        "counter",
-        "Logins that came back from a provider, by how they ended.",
-    );
-    for (provider, outcome, count) in gate.logins.tally().counts() {
-        page.line(&[("provider", provider), ("outcome", outcome)], count);
-    }
-    page.family(
-        "sidegate_renewals_total",
-        "counter",
-        "Renewals of a session at its provider, by how they ended.",
-    );
-    for (provider, outcome, count) in gate.sessions.renewals().counts() {
-        page.line(&[("provider", provider), ("outcome", outcome)], count);
-    }
-    page.family(
-        "sidegate_revocations_total",
-        "counter",
-        "Revocations learnt, here or from another replica; one of a user is one more for each session that is listed.",
-    );
-    page.line(&[], *gate.sessions.revocations.changes().borrow());
 
-    page.family(
-        "sidegate_revocations_waiting",
-        "gauge",
-        "Revocations that other replicas do not know of, for Redis has not taken them yet.",
-    );
-    page.line(&[], gate.sessions.revocations.waiting());
-
-    if let Some(count) = gate.sessions.count() {
-        page.family("sidegate_sessions", "gauge", "Sessions in the store.");
-        page.line(&[], count);
-    }
-    page.family(
-        "sidegate_store_ready",
-        "gauge",
-        "Whether sessions can be found and kept.",
-    );
-    page.line(&[], u8::from(gate.sessions.is_ready()));
-    providers(&mut page, gate);
-    page.0
-}
-
-fn providers(page: &mut Page, gate: &Gate) {
-    page.family(
-        "sidegate_provider_ready",
-        "gauge",
-        "Whether a login can begin at this provider.",
-    );
-    for provider in gate.providers.iter() {
-        let name = [("provider", provider.profile().name.as_str())];
-        page.line(&name, u8::from(provider.is_ready()));
-    }
-    page.family(
-        "sidegate_client_secret_valid_until_seconds",
-        "gauge",
-        "When the client secret ends, where the provider has said so, in seconds since 1970.",
-    );
-    for provider in gate.providers.iter() {
-        if let Some(end) = provider.secret_valid_until() {
-            let name = [("provider", provider.profile().name.as_str())];
-            page.line(&name, end.0);
+    pub(super) fn serve(&self) -> Response<Body> {
+        let mut text = String::new();
+        if prometheus_text::encode(&mut text, &self.0).is_err() {
+            // Writing into a string does not fail.
+            return reply::text(StatusCode::INTERNAL_SERVER_ERROR, "no metrics\n");
         }
+        let mut response = reply::text(StatusCode::OK, text);
+        let kind = HeaderValue::from_static(prometheus_text::CONTENT_TYPE);
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+        response
     }
 }
 
-/// The text so far, and the family that lines belong to.
-#[derive(Default)]
-struct Page(String, &'static str);
+/// No labels.
+const NONE: [(&str, &str); 0] = [];
 
-impl Page {
-    fn family(&mut self, name: &'static str, kind: &str, help: &str) {
-        self.1 = name;
-        self.write(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
+/// What the gate knows when it is asked.
+struct State(Arc<Gate>);
+
+impl fmt::Debug for State {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("State")
     }
+}
 
-    fn line(&mut self, labels: &[(&str, &str)], value: impl Display) {
-        self.0.push_str(self.1);
-        for (place, (name, label)) in labels.iter().enumerate() {
-            let joint = if place == 0 { '{' } else { ',' };
-            self.write(format_args!("{joint}{name}=\"{}\"", escaped(label)));
+impl Collector for State {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let gate = &self.0;
+        let mut page = Page(&mut encoder);
+        page.counts(
+            "sidegate_logins",
+            "Logins that came back from a provider, by how they ended.",
+            gate.logins.tally().counts().map(labelled),
+        )?;
+        page.counts(
+            "sidegate_renewals",
+            "Renewals of a session at its provider, by how they ended.",
+            gate.sessions.renewals().counts().map(labelled),
+        )?;
+        let revocations = &gate.sessions.revocations;
+        page.counts(
+            "sidegate_revocations",
+            "Revocations learnt, here or from another replica; one of a user is one more for each session that is listed.",
+            [(NONE, *revocations.changes().borrow())],
+        )?;
+        page.gauges(
+            "sidegate_revocations_waiting",
+            "Revocations that other replicas do not know of, for Redis has not taken them yet.",
+            [(NONE, revocations.waiting())],
+        )?;
+        let count = gate.sessions.count();
+        page.gauges(
+            "sidegate_sessions",
+            "Sessions in the store, where it can say.",
+            count.map(|count| (NONE, count)),
+        )?;
+        page.gauges(
+            "sidegate_store_ready",
+            "Whether sessions can be found and kept.",
+            [(NONE, u64::from(gate.sessions.is_ready()))],
+        )?;
+        let providers = || gate.providers.iter();
+        page.gauges(
+            "sidegate_provider_ready",
+            "Whether a login can begin at this provider.",
+            providers().map(|provider| {
+                let name = provider.profile().name.as_str();
+                ([("provider", name)], u64::from(provider.is_ready()))
+            }),
+        )?;
+        page.gauges(
+            "sidegate_client_secret_valid_until_seconds",
+            "When the client secret ends, where the provider has said so, in seconds since 1970.",
+            providers().filter_map(|provider| {
+                let name = provider.profile().name.as_str();
+                Some(([("provider", name)], provider.secret_valid_until()?.0))
+            }),
+        )?;
+        page.counts(
+            "sidegate_log_lines_lost",
+            "Lines of the log that were not read in time, or could not be written.",
+            [(NONE, observe::log::lost())],
+        )
+    }
+}
+
+fn labelled<'a>(
+    (provider, outcome, count): (&'a str, &'static str, u64),
+) -> ([(&'static str, &'a str); 2], u64) {
+    ([("provider", provider), ("outcome", outcome)], count)
+}
+
+/// Writes families whose values are known when they are asked for.
+struct Page<'a, 'e>(&'a mut DescriptorEncoder<'e>);
+
+impl Page<'_, '_> {
+    fn counts<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (L, u64)>,
+    ) -> fmt::Result {
+        let kind = MetricType::Counter;
+        let mut family = self.0.encode_descriptor(name, help, None, kind)?;
+        for (labels, value) in values {
+            ConstCounter::new(value).encode(family.encode_family(&labels)?)?;
         }
-        let close = if labels.is_empty() { "" } else { "}" };
-        self.write(format_args!("{close} {value}\n"));
+        Ok(())
     }
 
-    fn write(&mut self, text: fmt::Arguments<'_>) {
-        // Writing into a string does not fail.
-        let _ = self.0.write_fmt(text);
-    }
-}
-
-fn escaped(label: &str) -> String {
-    label
-        .replace('\\', "\\\\")
-        .replace('"', "\\\"")
-        .replace('\n', "\\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_are_written_as_prometheus_reads_them() {
-        let mut page = Page::default();
-        page.family("x_total", "counter", "What x is.");
-        page.line(&[], 1);
-        page.line(&[("a", "b"), ("c", "q\"\\\n")], 2);
-        assert_eq!(
-            page.0,
-            "# HELP x_total What x is.\n# TYPE x_total counter\nx_total 1\nx_total{a=\"b\",c=\"q\\\"\\\\\\n\"} 2\n"
-        );
+    fn gauges<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (L, u64)>,
+    ) -> fmt::Result {
+        let kind = MetricType::Gauge;
+        let mut family = self.0.encode_descriptor(name, help, None, kind)?;
+        for (labels, value) in values {
+            ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
     }
 }

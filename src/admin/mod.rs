@@ -4,56 +4,136 @@
 mod guard;
 mod metrics;
 mod sessions;
+mod write_timeout;
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, header::ALLOW};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::Semaphore,
+    task::{AbortHandle, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
 
-use self::sessions::Problem;
+use self::{metrics::Exposition, sessions::Problem, write_timeout::WriteTimeout};
 use crate::{
     answer::reply,
     body::Body,
     endpoint::health,
     gate::Gate,
     listen::{Listener, Stream},
+    observe::Throttled,
 };
 
-/// Health checks at once. A scrape takes a millisecond; more than this is no scrape.
+/// Connections at once. A scrape takes a millisecond; more than this is no scrape.
 const CONNECTIONS: usize = 64;
 /// How long a connection may take to send a request's head, the idle time before it included.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a client may take to read the next piece of its answer.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long accepting pauses when the system has no more file descriptors.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How often that is told.
+const TELL: Duration = Duration::from_secs(10);
 
 /// Serves `/ping`, `/ready`, `/metrics` and `/sessions` on `listener`, until `stop`.
 pub async fn serve(listener: Listener, gate: Arc<Gate>, stop: CancellationToken) {
     tracing::info!(address = listener.place(), "admin listening");
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let exposition = Arc::new(Exposition::new(&gate));
+    let refusals = Throttled::new(TELL);
+    let mut connections = JoinSet::new();
+    let mut open = Open::default();
     loop {
-        let Ok(place) = Arc::clone(&room).acquire_owned().await else {
-            return;
-        };
         let accepted = tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => break,
             accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
         };
-        let Ok((stream, _)) = accepted.and_then(crate::listen::Accepted::into_stream) else {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            continue;
-        };
-        let gate = Arc::clone(&gate);
-        tokio::spawn(async move {
-            match stream {
-                Stream::Tcp(stream) => connection(stream, Door::Network, gate).await,
-                Stream::Unix(stream) => connection(stream, Door::File, gate).await,
+        match accepted.and_then(crate::listen::Accepted::into_stream) {
+            Ok((stream, _)) => {
+                let service = Service {
+                    gate: Arc::clone(&gate),
+                    exposition: Arc::clone(&exposition),
+                };
+                open.add(connections.spawn(service.serve(stream)));
             }
-            drop(place);
+            Err(error) => {
+                if let Some(held_back) = refusals.turn(Instant::now()) {
+                    tracing::warn!(
+                        %error,
+                        held_back,
+                        "admin_listen cannot accept connections for the moment; raise the limit on open files if it was reached"
+                    );
+                }
+                tokio::select! {
+                    () = stop.cancelled() => break,
+                    () = tokio::time::sleep(PAUSE) => {}
+                }
+            }
+        }
+    }
+    // Whoever asks whether the gate stops is answered until it has.
+    connections.detach_all();
+}
+
+/// The open connections, the oldest first.
+#[derive(Default)]
+struct Open(VecDeque<AbortHandle>);
+
+impl Open {
+    /// Adds one. The oldest makes room for it where there are too many: a health check that is new gets its answer,
+    /// however many others say nothing or read nothing.
+    fn add(&mut self, connection: AbortHandle) {
+        if self.0.len() >= CONNECTIONS {
+            self.0.retain(|open| !open.is_finished());
+        }
+        if self.0.len() >= CONNECTIONS
+            && let Some(oldest) = self.0.pop_front()
+        {
+            oldest.abort();
+        }
+        self.0.push_back(connection);
+    }
+}
+
+/// What answers on one connection.
+struct Service {
+    gate: Arc<Gate>,
+    exposition: Arc<Exposition>,
+}
+
+impl Service {
+    async fn serve(self, stream: Stream) {
+        match stream {
+            Stream::Tcp(stream) => self.connection(stream, Door::Network).await,
+            Stream::Unix(stream) => self.connection(stream, Door::File).await,
+        }
+    }
+
+    async fn connection<S>(self, stream: S, door: Door)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let this = Arc::new(self);
+        let service = service_fn(move |request| {
+            let this = Arc::clone(&this);
+            async move { Ok::<_, Infallible>(this.answer(&request, door).await) }
         });
+        let stream = WriteTimeout::new(stream, WRITE_TIMEOUT);
+        let served = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .serve_connection(TokioIo::new(stream), service);
+        if let Err(error) = served.await {
+            tracing::debug!(%error, "admin connection ended");
+        }
     }
 }
 
@@ -65,60 +145,48 @@ enum Door {
     File,
 }
 
-async fn connection<S>(stream: S, door: Door, gate: Arc<Gate>)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let service = service_fn(move |request| {
-        let gate = Arc::clone(&gate);
-        async move { Ok::<_, Infallible>(answer(&request, door, &gate).await) }
-    });
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = served.await {
-        tracing::debug!(%error, "admin connection ended");
-    }
-}
-
-async fn answer(request: &Request<Incoming>, door: Door, gate: &Gate) -> Response<Body> {
-    let (headers, uri) = (request.headers(), request.uri());
-    let path = uri.path();
-    match path {
-        "/ping" => return health::ping(),
-        "/ready" => return health::ready_in_detail(gate),
-        _ => {}
-    }
-    let name = match path.strip_prefix("/sessions") {
-        Some("") => Some(None),
-        Some(rest) => rest.strip_prefix('/').map(Some),
-        None => None,
-    };
-    if path != "/metrics" && name.is_none() {
-        let text = "there is /ping, /ready, /metrics and /sessions\n";
-        return reply::text(StatusCode::NOT_FOUND, text);
-    }
-    // Scrapers ask by whatever name they have been given, and numbers are no secret worth more than that.
-    let is_named = name.is_some() && door == Door::Network;
-    let refused = guard::refuse_pages(headers).and_then(|()| {
-        if is_named {
-            guard::refuse_names(headers)
-        } else {
-            Ok(())
+impl Service {
+    async fn answer(&self, request: &Request<Incoming>, door: Door) -> Response<Body> {
+        let gate = &*self.gate;
+        let (headers, uri) = (request.headers(), request.uri());
+        let path = uri.path();
+        match path {
+            "/ping" => return health::ping(),
+            "/ready" => return health::ready_in_detail(gate),
+            _ => {}
         }
-    });
-    if let Err(message) = refused {
-        return Problem::new(StatusCode::FORBIDDEN, "forbidden", message).answer();
-    }
-    match name {
-        Some(name) => sessions::serve(request.method(), name, uri.query(), gate).await,
-        None if matches!(*request.method(), Method::GET | Method::HEAD) => metrics::serve(gate),
-        None => {
-            let mut answer = reply::text(StatusCode::METHOD_NOT_ALLOWED, "GET, HEAD\n");
-            let allow = HeaderValue::from_static("GET, HEAD");
-            answer.headers_mut().insert(ALLOW, allow);
-            answer
+        let name = match path.strip_prefix("/sessions") {
+            Some("") => Some(None),
+            Some(rest) => rest.strip_prefix('/').map(Some),
+            None => None,
+        };
+        if path != "/metrics" && name.is_none() {
+            let text = "there is /ping, /ready, /metrics and /sessions\n";
+            return reply::text(StatusCode::NOT_FOUND, text);
+        }
+        // Scrapers ask by whatever name they have been given, and numbers are no secret worth more than that.
+        let is_named = name.is_some() && door == Door::Network;
+        let refused = guard::refuse_pages(headers).and_then(|()| {
+            if is_named {
+                guard::refuse_names(headers)
+            } else {
+                Ok(())
+            }
+        });
+        if let Err(message) = refused {
+            return Problem::new(StatusCode::FORBIDDEN, "forbidden", message).answer();
+        }
+        match name {
+            Some(name) => sessions::serve(request.method(), name, uri.query(), gate).await,
+            None if matches!(*request.method(), Method::GET | Method::HEAD) => {
+                self.exposition.serve()
+            }
+            None => {
+                let mut answer = reply::text(StatusCode::METHOD_NOT_ALLOWED, "GET, HEAD\n");
+                let allow = HeaderValue::from_static("GET, HEAD");
+                answer.headers_mut().insert(ALLOW, allow);
+                answer
+            }
         }
     }
 }

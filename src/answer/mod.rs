@@ -7,6 +7,7 @@
 pub mod audience;
 mod explain;
 mod page;
+mod remedy;
 mod render;
 pub mod reply;
 #[cfg(test)]

@@ -114,6 +114,7 @@ fn provider_name(segment: &str) -> Option<String> {
 fn refuse(gate: &Gate, reject: &Reject, record: &mut Record) -> Response<Body> {
     record.verdict = reject.verdict();
     record.detail = reject.detail();
+    record.remedy = reject.remedy();
     answer::render(reject, Audience::Program, &gate.site, &record.request_id())
 }
 

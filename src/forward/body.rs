@@ -31,6 +31,7 @@ use super::{
 use crate::{
     body::{Body, BodyError},
     clean::{forwarding, identity::ReservedNames},
+    observe::Received,
     timer::Timer,
 };
 
@@ -45,6 +46,7 @@ struct Moving {
     body: Incoming,
     upload: Arc<Upload>,
     reserved: Arc<ReservedNames>,
+    received: Received,
     /// None where it is nobody's.
     life: Option<Box<Life>>,
 }
@@ -67,6 +69,7 @@ impl RequestBody {
     pub(super) fn new(
         body: Incoming,
         reserved: &Arc<ReservedNames>,
+        received: Option<Received>,
         life: impl FnOnce() -> Option<Box<Life>>,
     ) -> Self {
         let body = (!body.is_end_stream()).then(|| {
@@ -74,6 +77,7 @@ impl RequestBody {
                 body,
                 upload: Arc::default(),
                 reserved: Arc::clone(reserved),
+                received: received.unwrap_or_default(),
                 life: life(),
             })
         });
@@ -115,6 +119,10 @@ impl HttpBody for RequestBody {
         }
         let frame = ready!(polled);
         moving.upload.frames.fetch_add(1, Ordering::Relaxed);
+        if let Some(Ok(frame)) = &frame {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            moving.received.add(length as u64);
+        }
         Poll::Ready(frame.map(|frame| {
             frame
                 .map_err(BodyError::Client)

@@ -18,6 +18,7 @@ use super::{
     http1::{self, BodyReader, MalformedResponse, Piece, ResponseHead},
     stream::{Rewound, Stream},
 };
+use crate::observe::metrics::OpenConnection;
 
 /// What is read at first at one go; more where that is not enough.
 const FIRST_READ: usize = 8 * 1024;
@@ -40,6 +41,8 @@ pub(super) struct Connection {
     output: Vec<u8>,
     /// Whether it can serve no other request.
     is_last: bool,
+    /// Counts it as open.
+    _open: OpenConnection,
 }
 
 /// Why there is no answer.
@@ -67,7 +70,8 @@ impl From<ReadError> for io::Error {
 }
 
 impl Connection {
-    pub(super) fn new(stream: Stream) -> Self {
+    /// `open` counts it while it lasts.
+    pub(super) fn new(stream: Stream, open: OpenConnection) -> Self {
         let (reader, writer) = split(stream);
         Self {
             reader,
@@ -77,7 +81,13 @@ impl Connection {
             interim: 0,
             output: Vec::new(),
             is_last: false,
+            _open: open,
         }
+    }
+
+    /// Whether more has come than was asked for.
+    pub(super) fn has_unasked_bytes(&self) -> bool {
+        !self.input.is_empty()
     }
 
     /// Whether it is open and says nothing, as an idle connection must. Bytes that nobody asked for would be

@@ -6,6 +6,7 @@
 
 mod body;
 mod connection;
+mod counted;
 mod exchange;
 pub mod hop;
 pub mod http1;
@@ -40,7 +41,7 @@ use crate::{
     body::{Body, BodyError},
     clean::{CleanRequest, X_REQUEST_ID, forwarding::Forwarding, identity::ReservedNames},
     decide::Permit,
-    observe::RequestId,
+    observe::{Received, RequestId, handover},
     session::{
         Session,
         cookie::{Cookies, Span},
@@ -64,6 +65,14 @@ pub enum ForwardError {
     /// An answer that cannot be passed on.
     #[error("the upstream switched protocols unasked")]
     UnaskedUpgrade,
+}
+
+/// An answer of the upstream.
+pub struct Forwarded {
+    /// The answer, its body on its way.
+    pub response: Response<Body>,
+    /// Whether the connection had served another request before.
+    pub is_reused: bool,
 }
 
 /// The cookies that stay here.
@@ -112,7 +121,7 @@ impl Forwarder {
         identity: &IdentityHeaders,
         own: OwnCookies<'a>,
         request: Box<CleanRequest>,
-    ) -> impl Future<Output = Result<Response<Body>, ForwardError>> + use<'a> {
+    ) -> impl Future<Output = Result<Forwarded, ForwardError>> + use<'a> {
         let owner = permit.told().map(Owner::of);
         let CleanRequest {
             mut head,
@@ -126,8 +135,9 @@ impl Forwarder {
             Some(_) => head.extensions.remove::<OnUpgrade>(),
             None => None,
         };
+        let received = head.extensions.remove::<Received>();
         let life = || owner.clone().map(|owner| Life::new(&self.ends, owner));
-        let body = RequestBody::new(body, &self.reserved, life);
+        let body = RequestBody::new(body, &self.reserved, received, life);
         let upload = body.upload();
         let mut lease = self.upstream.at_hand();
         // Written before anything waits, so that nothing of the request is kept.
@@ -162,11 +172,16 @@ impl Forwarder {
                 lease,
                 upload,
             } = exchanged.await?;
+            let is_reused = lease.is_reused;
             if head.noted.set_cookie() {
                 own.cookies.strip_from_response(&mut head.headers);
             }
             if head.status == StatusCode::SWITCHING_PROTOCOLS {
-                return self.switch(client, owner, head.headers, *lease.connection);
+                let response = self.switch(client, owner, head.headers, *lease.connection)?;
+                return Ok(Forwarded {
+                    response,
+                    is_reused,
+                });
             }
             hop::strip_noted(&mut head.headers, head.noted);
             let life = || owner.map(|owner| Life::new(&self.ends, owner));
@@ -175,7 +190,10 @@ impl Forwarder {
             if let Some(reason) = head.reason {
                 response.extensions_mut().insert(reason);
             }
-            Ok(response)
+            Ok(Forwarded {
+                response,
+                is_reused,
+            })
         }
     }
 
@@ -194,15 +212,14 @@ impl Forwarder {
             return Err(ForwardError::UnaskedUpgrade);
         };
         let end = owner.map(|owner| self.ends.of(owner));
-        self.tunnels.open(client, upstream, &protocol, end);
+        let (handover, record) = handover();
+        self.tunnels.open(client, upstream, &protocol, end, record);
         hop::strip(&mut headers);
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol);
-        Ok(answer(
-            StatusCode::SWITCHING_PROTOCOLS,
-            headers,
-            Body::Empty,
-        ))
+        let mut response = answer(StatusCode::SWITCHING_PROTOCOLS, headers, Body::Empty);
+        response.extensions_mut().insert(handover);
+        Ok(response)
     }
 
     /// Waits for the answer's head, as long as the request's body still moves: an upload may take its time,

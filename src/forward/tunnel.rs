@@ -8,15 +8,20 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional, split},
+    sync::oneshot,
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    counted::Counted,
     stream::Rewound,
     websocket::{FrameTracker, close_frame},
 };
-use crate::random;
+use crate::{
+    observe::{self, Record},
+    random,
+};
 
 /// "Going away" (RFC 6455 §7.4.1).
 const GOING_AWAY: u16 = 1001;
@@ -36,13 +41,15 @@ pub struct Tunnels {
 }
 
 impl Tunnels {
-    /// Opens a tunnel once the client, too, has switched to `protocol`. It closes after `end` has come.
+    /// Opens a tunnel once the client, too, has switched to `protocol`. It closes after `end` has come. `record` comes
+    /// with the answer's head, and ends with the tunnel.
     pub(super) fn open(
         &self,
         client: OnUpgrade,
-        mut upstream: Rewound,
+        upstream: Rewound,
         protocol: &HeaderValue,
         end: Option<impl Future<Output = ()> + Send + 'static>,
+        record: oneshot::Receiver<Record>,
     ) {
         let is_websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
         let stop = Stop {
@@ -52,9 +59,11 @@ impl Tunnels {
         self.running.spawn(async move {
             // A client that never switches leaves nothing to carry; its connection closes by itself.
             let Ok(client) = client.await else { return };
+            let record = record.await;
+            let mut upstream = Counted::new(upstream);
             let carried = async {
                 if is_websocket {
-                    carry_frames(client, upstream, &stop).await;
+                    carry_frames(client, &mut upstream, &stop).await;
                 } else {
                     let mut client = TokioIo::new(client);
                     tokio::select! {
@@ -75,6 +84,13 @@ impl Tunnels {
                 () = carried => {}
                 () = over => {}
             }
+            if let Ok(mut record) = record {
+                record.received().add(upstream.written);
+                record.note_sent(upstream.read);
+                if let Some(ended) = stop.ended() {
+                    record.note_end(ended);
+                }
+            }
         });
     }
 
@@ -94,6 +110,17 @@ struct Stop {
 }
 
 impl Stop {
+    /// Why the gate closed it; none where a peer did.
+    fn ended(&self) -> Option<observe::Ended> {
+        if self.gate.is_cancelled() {
+            Some(observe::Ended::Stop)
+        } else {
+            self.tunnel
+                .is_cancelled()
+                .then_some(observe::Ended::Session)
+        }
+    }
+
     fn code(&self) -> u16 {
         if self.gate.is_cancelled() {
             GOING_AWAY
@@ -103,7 +130,7 @@ impl Stop {
     }
 }
 
-async fn carry_frames(client: Upgraded, upstream: Rewound, stop: &Stop) {
+async fn carry_frames(client: Upgraded, upstream: &mut Counted<Rewound>, stop: &Stop) {
     let (mut from_client, mut to_client) = split(TokioIo::new(client));
     let (mut from_upstream, mut to_upstream) = split(upstream);
     let down = carry(&mut from_upstream, &mut to_client, None, stop);

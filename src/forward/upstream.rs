@@ -14,7 +14,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 
 use super::{connection::Connection, stream::Stream};
-use crate::config::UpstreamAddress;
+use crate::{config::UpstreamAddress, observe::metrics};
 
 /// How long a connection may take to be made, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -29,6 +29,7 @@ const IDLE_CAPACITY: usize = 1024;
 pub struct Upstream {
     target: Target,
     idle: Mutex<Vec<Idle>>,
+    metrics: metrics::Upstream,
 }
 
 enum Target {
@@ -75,7 +76,11 @@ impl Upstream {
     ///
     /// # Errors
     /// When the address has no host that TLS can name.
-    pub fn new(address: &UpstreamAddress, tls: &Arc<rustls::ClientConfig>) -> io::Result<Self> {
+    pub fn new(
+        address: &UpstreamAddress,
+        tls: &Arc<rustls::ClientConfig>,
+        metrics: metrics::Upstream,
+    ) -> io::Result<Self> {
         let target = match address {
             UpstreamAddress::Unix(path) => Target::Unix(path.clone()),
             UpstreamAddress::Network(uri) => {
@@ -101,6 +106,7 @@ impl Upstream {
         Ok(Self {
             target,
             idle: Mutex::default(),
+            metrics,
         })
     }
 
@@ -108,7 +114,9 @@ impl Upstream {
     pub(super) fn at_hand(self: &Arc<Self>) -> Option<Lease> {
         loop {
             let mut idle = self.lock().pop()?;
+            self.metrics.stirs();
             if idle.connection.is_quiet() {
+                self.metrics.reused();
                 return Some(Lease {
                     connection: idle.connection,
                     is_reused: true,
@@ -120,13 +128,15 @@ impl Upstream {
 
     /// A fresh connection.
     pub(super) async fn connect(self: &Arc<Self>) -> io::Result<Lease> {
+        self.metrics.dialled();
         let stream = timeout(CONNECT_TIMEOUT, Box::pin(self.dial()))
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            .inspect_err(|error| self.metrics.failed(error.into()))
             // Whoever reads it asks first where the upstream was looked for.
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.target)))?;
         Ok(Lease {
-            connection: Box::new(Connection::new(stream)),
+            connection: Box::new(Connection::new(stream, self.metrics.open())),
             is_reused: false,
             upstream: Arc::clone(self),
         })
@@ -136,7 +146,12 @@ impl Upstream {
     pub fn sweep(&self) {
         let now = Instant::now();
         self.lock().retain_mut(|idle| {
-            now.duration_since(idle.since) < IDLE_LIFETIME && idle.connection.is_quiet()
+            let stays =
+                now.duration_since(idle.since) < IDLE_LIFETIME && idle.connection.is_quiet();
+            if !stays {
+                self.metrics.stirs();
+            }
+            stays
         });
     }
 
@@ -165,12 +180,16 @@ impl Upstream {
 impl Lease {
     /// Keeps the connection for the next request, if it can serve one.
     pub(super) fn give_back(self) {
+        if self.connection.has_unasked_bytes() {
+            self.upstream.metrics.unasked();
+        }
         let Some(connection) = self.connection.settle() else {
             return;
         };
         let since = Instant::now();
         let mut idle = self.upstream.lock();
         if idle.len() < IDLE_CAPACITY {
+            self.upstream.metrics.rests();
             idle.push(Idle { connection, since });
         }
     }

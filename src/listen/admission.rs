@@ -20,6 +20,7 @@ use super::{
     capacity::Capacity,
     control::{Command, Control},
 };
+use crate::observe::metrics::{Connections, Shortage};
 
 /// Connections that were told to close and have not yet closed. A worker that is stuck closes none: then new ones
 /// are refused rather than descriptors used up.
@@ -30,11 +31,13 @@ pub struct Admission {
     capacity: Capacity,
     trusted_proxies: Vec<IpNet>,
     requests_per_client: usize,
+    metrics: Connections,
     book: Mutex<Book>,
 }
 
 #[derive(Default)]
 struct Book {
+    metrics: Connections,
     open: usize,
     closing: usize,
     clients: HashMap<IpAddr, Client>,
@@ -66,6 +69,13 @@ impl Full {
             Self::Client => "limits.connections_per_client",
         }
     }
+
+    fn shortage(self) -> Shortage {
+        match self {
+            Self::Gate => Shortage::Connections,
+            Self::Client => Shortage::ConnectionsPerClient,
+        }
+    }
 }
 
 /// What admitting a connection came to.
@@ -93,12 +103,12 @@ struct Held {
 const BUSY: u64 = u64::MAX;
 
 /// How many connections there are.
+#[cfg(test)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Count {
-    /// In all.
-    pub open: usize,
+struct Count {
+    open: usize,
     /// Of these, without a request under way for a while.
-    pub idle: usize,
+    idle: usize,
 }
 
 impl Admission {
@@ -107,17 +117,36 @@ impl Admission {
         capacity: Capacity,
         trusted_proxies: Vec<IpNet>,
         requests_per_client: usize,
+        metrics: Connections,
     ) -> Arc<Self> {
+        let book = Book {
+            metrics: metrics.clone(),
+            ..Book::default()
+        };
         Arc::new(Self {
             capacity,
             trusted_proxies,
             requests_per_client,
-            book: Mutex::default(),
+            metrics,
+            book: Mutex::new(book),
         })
     }
 
     /// Admits a connection from `peer` (none for a Unix socket's), which is idle until it says something.
     pub fn admit(self: &Arc<Self>, peer: Option<IpAddr>) -> Result<Admitted, Full> {
+        let admitted = self.try_admit(peer);
+        match &admitted {
+            Ok(admitted) => {
+                if let Some(whose) = admitted.evicted {
+                    self.metrics.evicted(whose.shortage());
+                }
+            }
+            Err(whose) => self.metrics.refused(whose.shortage()),
+        }
+        admitted
+    }
+
+    fn try_admit(self: &Arc<Self>, peer: Option<IpAddr>) -> Result<Admitted, Full> {
         let client = peer.and_then(|peer| self.client(peer));
         let mut book = self.lock();
         let mut evicted = None;
@@ -132,6 +161,7 @@ impl Admission {
             evicted = Some(Full::Gate);
         }
         book.open += 1;
+        self.metrics.opened();
         let requests = client.map(|client| {
             let client = book.clients.entry(client).or_insert_with(|| Client {
                 connections: 0,
@@ -155,13 +185,16 @@ impl Admission {
         })
     }
 
-    /// Closes the connection that was idle for longest. Whether there was one.
-    pub fn close_longest_idle(&self) -> bool {
-        self.lock().close_idle().is_some()
+    /// Closes the connection that was idle for longest, where there is one: there are no more open files.
+    pub fn close_longest_idle(&self) {
+        if self.lock().close_idle().is_some() {
+            self.metrics.evicted(Shortage::OpenFiles);
+        }
     }
 
     /// How many connections there are.
-    pub fn count(&self) -> Count {
+    #[cfg(test)]
+    fn count(&self) -> Count {
         let book = self.lock();
         Count {
             open: book.open,
@@ -202,6 +235,7 @@ impl Book {
         let number = self.next;
         self.next += 1;
         self.idle.insert(number, (client, Arc::clone(control)));
+        self.metrics.rests();
         if let Some(client) = client {
             self.idle_of_clients.insert((client, number));
         }
@@ -211,6 +245,7 @@ impl Book {
     /// Takes a connection off the list of idle ones, where it is on it.
     fn remove_idle(&mut self, number: u64) -> Option<Arc<Control>> {
         let (client, control) = self.idle.remove(&number)?;
+        self.metrics.stirs();
         if let Some(client) = client {
             self.idle_of_clients.remove(&(client, number));
         }
@@ -295,6 +330,7 @@ impl Place {
 impl Drop for Held {
     fn drop(&mut self) {
         let number = *self.idle.get_mut();
+        self.admission.metrics.closed();
         let mut book = self.admission.lock();
         if number != BUSY && book.remove_idle(number).is_none() {
             book.closing -= 1;
@@ -346,7 +382,7 @@ mod tests {
             counts_loopback: false,
         };
         let proxies = vec!["192.0.2.0/24".parse().unwrap()];
-        Admission::new(capacity, proxies, 2)
+        Admission::new(capacity, proxies, 2, Connections::default())
     }
 
     fn admit(admission: &Arc<Admission>, address: &str) -> Result<Place, Full> {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use http::StatusCode;
 use tokio::{io::AsyncReadExt as _, time::timeout};
 use tokio_rustls::TlsAcceptor;
 
@@ -19,7 +20,7 @@ use super::{
     socket::Stream,
     worker::Worker,
 };
-use crate::{clean::Peer, limits::Limits};
+use crate::{clean::Peer, limits::Limits, observe::metrics::Limit};
 
 /// What an HTTP/2 connection begins with (RFC 9113 §3.4); no HTTP/1.1 request does.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -50,8 +51,13 @@ pub(super) enum Ended {
     #[error("the client reset more streams than `limits.http2_resets`")]
     TooManyResets,
     /// What came is no request.
-    #[error("{0}")]
-    Malformed(String),
+    #[error("{reason}")]
+    Malformed {
+        /// What it was answered with.
+        status: StatusCode,
+        /// What hyper says of it.
+        reason: String,
+    },
     #[error("TLS handshake failed: {0}")]
     Handshake(io::Error),
     #[error("lost: {0}")]
@@ -68,9 +74,28 @@ impl Ended {
             if let Some(source) = std::error::Error::source(error) {
                 reason = format!("{reason}: {source}");
             }
-            return Self::Malformed(reason);
+            let status = if error.is_parse_too_large() {
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+            } else {
+                StatusCode::BAD_REQUEST
+            };
+            return Self::Malformed { status, reason };
         }
         Self::Http(error.to_string())
+    }
+}
+
+impl Ended {
+    /// The limit that was reached.
+    fn limit(&self) -> Option<Limit> {
+        match self {
+            Self::HandshakeTimeout => Some(Limit::HandshakeTimeout),
+            Self::HeaderTimeout => Some(Limit::HeaderTimeout),
+            Self::KeepAliveTimeout => Some(Limit::KeepAliveTimeout),
+            Self::WriteTimeout => Some(Limit::WriteTimeout),
+            Self::TooManyResets => Some(Limit::Http2Resets),
+            _ => None,
+        }
     }
 }
 
@@ -82,6 +107,7 @@ pub(super) async fn serve(
     place: Place,
 ) {
     let address = address.map(|address| address.ip().to_canonical());
+    let observer = Arc::clone(&worker);
     let ended = match (stream, worker.tls.clone()) {
         // Boxed, so that a connection without TLS does not keep its size.
         (Stream::Tcp(stream), Some(tls)) => {
@@ -93,20 +119,21 @@ pub(super) async fn serve(
         (Stream::Tcp(stream), None) => serve_http(worker, stream, address, false, place).await,
         (Stream::Unix(stream), None) => serve_http(worker, stream, address, false, place).await,
     };
-    report(&ended, address);
+    report(&ended, address, &observer);
 }
 
-fn report(ended: &Ended, client: Option<IpAddr>) {
+fn report(ended: &Ended, client: Option<IpAddr>, worker: &Worker) {
+    if let Some(limit) = ended.limit() {
+        worker.gate.metrics.limits.hit(limit);
+    }
     match ended {
         Ended::Closed => {}
         // It was answered; whoever sent it asks why.
-        Ended::Malformed(reason) => {
-            tracing::info!(?client, reason, "a request could not be read");
-        }
+        Ended::Malformed { status, reason } => worker.recorder.refused(client, *status, reason),
         Ended::TooManyResets => {
-            tracing::warn!(client = ?client, "{ended}; the connection is closed");
+            tracing::warn!(?client, "{ended}; the connection is closed");
         }
-        ended => tracing::debug!(client = ?client, "connection ended: {ended}"),
+        ended => tracing::debug!(?client, "connection ended: {ended}"),
     }
 }
 

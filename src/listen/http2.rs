@@ -23,7 +23,7 @@ use super::{
     send_budget::{SendBudget, StreamBudget},
     service::Requests,
 };
-use crate::{body::Body, limits::Limits, random};
+use crate::{body::Recorded, limits::Limits, observe, random};
 
 /// A request's header list in bytes (RFC 9113 §6.5.2).
 const MAX_HEADER_LIST: u32 = u16::MAX as u32;
@@ -65,7 +65,7 @@ pub(super) struct Streams {
 
 /// An answer under way, as the connection's clock sees it.
 struct StreamAnswer {
-    body: Weak<Mutex<Option<Body>>>,
+    body: Weak<Mutex<Option<Recorded>>>,
     held: Arc<AtomicUsize>,
     last_held: usize,
     stalled_since: Option<Instant>,
@@ -117,7 +117,10 @@ impl Streams {
             if now - since < limit {
                 return true;
             }
-            *body.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            let taken = body.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(mut taken) = taken {
+                taken.note_end(observe::Ended::Limit);
+            }
             false
         });
     }
@@ -125,7 +128,7 @@ impl Streams {
 
 impl StreamPlace {
     /// The answer has begun. Its share of what the connection may hold.
-    pub(super) fn answer(&mut self, body: &Arc<Mutex<Option<Body>>>) -> StreamBudget {
+    pub(super) fn answer(&mut self, body: &Arc<Mutex<Option<Recorded>>>) -> StreamBudget {
         let budget = self.streams.budget.stream();
         self.streams.answers().push(StreamAnswer {
             body: Arc::downgrade(body),

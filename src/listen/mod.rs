@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::worker::Dispatched;
 pub use self::{
-    admission::{Admission, Count, Full},
+    admission::Admission,
     capacity::{Capacity, memory_limit},
     refusal::refusal,
     socket::{Accepted, Listener, Stream, allow_open_files},

@@ -22,8 +22,9 @@ use super::{
 };
 use crate::{
     answer::Reject,
-    body::{Body, BodyError},
+    body::{BodyError, Recorded},
     clean::Peer,
+    observe::{Ended, metrics::Limit},
     timer::TimerHome,
 };
 
@@ -92,11 +93,13 @@ impl Service<Request<Incoming>> for Requests {
             }
         };
         let place = self.counter.take();
-        let begun = worker.gate.begin(request, &self.peer, &worker.ids);
+        let begun = worker.gate.begin(request, &self.peer, &worker.recorder);
         Box::pin(async move {
-            let response = match &place {
-                Some(_) => worker.gate.finish(begun, &worker.forwarder, timer).await,
-                None => worker.gate.refuse(begun, &Reject::TooManyRequests),
+            let response = if place.is_some() {
+                worker.gate.finish(begun, &worker.forwarder, timer).await
+            } else {
+                worker.gate.metrics.limits.hit(Limit::RequestsPerClient);
+                worker.gate.refuse(begun, &Reject::TooManyRequests)
             };
             let (head, body) = response.into_parts();
             let cut = match body.size_hint().exact() {
@@ -105,7 +108,10 @@ impl Service<Request<Incoming>> for Requests {
             };
             let (body, end) = match turn {
                 Turn::Http1(end) => (AnswerBody::Http1(body), Some(end)),
-                Turn::Http2(stream) => (AnswerBody::Http2(StreamBody::new(body, stream)), None),
+                Turn::Http2(stream) => (
+                    AnswerBody::Http2(Box::new(StreamBody::new(body, stream))),
+                    None,
+                ),
             };
             let answer = Answer {
                 body,
@@ -165,20 +171,36 @@ pub(super) struct Answer {
     _place: Option<RequestPlace>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "the usual one is the large one")]
 enum AnswerBody {
-    Http1(Body),
-    Http2(StreamBody),
+    Http1(Recorded),
+    Http2(Box<StreamBody>),
+}
+
+impl AnswerBody {
+    /// Says who breaks it off.
+    fn note_end(&mut self, ended: Ended) {
+        match self {
+            Self::Http1(body) => body.note_end(ended),
+            Self::Http2(stream) => {
+                let mut body = stream.body.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(body) = &mut *body {
+                    body.note_end(ended);
+                }
+            }
+        }
+    }
 }
 
 /// A body of HTTP/2, which its connection can take away: hyper does not ask a stalled stream for anything.
 struct StreamBody {
-    body: Arc<Mutex<Option<Body>>>,
+    body: Arc<Mutex<Option<Recorded>>>,
     budget: StreamBudget,
     place: StreamPlace,
 }
 
 impl StreamBody {
-    fn new(body: Body, mut place: StreamPlace) -> Self {
+    fn new(body: Recorded, mut place: StreamPlace) -> Self {
         let body = Arc::new(Mutex::new(Some(body)));
         let budget = place.answer(&body);
         Self {
@@ -203,7 +225,7 @@ impl StreamBody {
         )
     }
 
-    fn with<T>(&self, look: impl FnOnce(&Body) -> T) -> Option<T> {
+    fn with<T>(&self, look: impl FnOnce(&Recorded) -> T) -> Option<T> {
         let body = self.body.lock().unwrap_or_else(PoisonError::into_inner);
         body.as_ref().map(look)
     }
@@ -221,10 +243,9 @@ impl HttpBody for Answer {
         if let Some(cut) = &mut this.cut
             && cut.when.as_mut().poll(context).is_ready()
         {
-            return Poll::Ready(match cut.is_clean {
-                true => None,
-                false => Some(Err(BodyError::Stopping)),
-            });
+            let is_clean = cut.is_clean;
+            this.body.note_end(Ended::Stop);
+            return Poll::Ready((!is_clean).then_some(Err(BodyError::Stopping)));
         }
         match &mut this.body {
             AnswerBody::Http1(body) => Pin::new(body).poll_frame(context),

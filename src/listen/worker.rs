@@ -24,7 +24,7 @@ use crate::{
     forward::{Forwarder, Tunnels, Upstream},
     gate::Gate,
     limits::Limits,
-    observe::RequestIds,
+    observe::Recorder,
 };
 
 /// Accepted connections that may wait for their worker.
@@ -38,7 +38,7 @@ const CUT_AFTER: Duration = Duration::from_secs(2);
 pub(super) struct Worker {
     pub(super) gate: Arc<Gate>,
     pub(super) forwarder: Forwarder,
-    pub(super) ids: RequestIds,
+    pub(super) recorder: Recorder,
     pub(super) http1: hyper::server::conn::http1::Builder,
     pub(super) http2: hyper::server::conn::http2::Builder<TokioExecutor>,
     pub(super) tls: Option<TlsAcceptor>,
@@ -124,7 +124,11 @@ impl Handle {
 }
 
 async fn run(recipe: Recipe, mut accepted: mpsc::Receiver<Dispatched>, open: Arc<AtomicUsize>) {
-    let upstream = Upstream::new(&recipe.upstream, &recipe.upstream_tls);
+    let upstream = Upstream::new(
+        &recipe.upstream,
+        &recipe.upstream_tls,
+        recipe.gate.metrics.upstream.clone(),
+    );
     let upstream = match upstream {
         Ok(upstream) => Arc::new(upstream),
         Err(error) => return tracing::error!(%error, "the upstream's address cannot be used"),
@@ -138,10 +142,11 @@ async fn run(recipe: Recipe, mut accepted: mpsc::Receiver<Dispatched>, open: Arc
         recipe.upstream_timeout,
     );
     let cut = CancellationToken::new();
+    let recorder = recipe.gate.metrics.recorder();
     let worker = Arc::new(Worker {
         gate: recipe.gate,
         forwarder,
-        ids: RequestIds::new(),
+        recorder,
         http1: http1::protocol(),
         http2: http2::protocol(&recipe.limits),
         tls: recipe.tls,

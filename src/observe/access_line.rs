@@ -9,23 +9,44 @@ use serde::Serialize;
 use serde_json::{Serializer, ser::Formatter};
 use tracing::Level;
 
-use super::Verdict;
+use super::{Ended, Verdict};
 use crate::{answer::when, clock::Timestamp};
 
 /// The target of access lines in `log` and `RUST_LOG`: `sidegate::access=off` turns them off alone.
 pub const TARGET: &str = "sidegate::access";
 
-/// What a line says of a request.
+/// What a line says of a request. What is not known is left out.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct AccessLine<'a> {
-    /// The request's method.
-    pub method: &'a str,
+    /// The request's method; none where it was refused before it was a request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<&'a str>,
     /// Its path, without the query, which may hold secrets.
-    pub path: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<&'a str>,
     /// The answer's status.
     pub status: u16,
     /// How long it took until the answer's head, or until the client went away.
-    pub milliseconds: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub milliseconds: Option<f64>,
+    /// How long it took in all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total_milliseconds: Option<f64>,
+    /// How long the app took until its answer began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream_milliseconds: Option<f64>,
+    /// Whether the connection to the app had served another request before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream_reused: Option<bool>,
+    /// Bytes of the request's body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_received: Option<u64>,
+    /// Bytes of the answer's body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_sent: Option<u64>,
+    /// Who broke it off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Ended>,
     /// The client's address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<IpAddr>,
@@ -46,8 +67,39 @@ pub struct AccessLine<'a> {
     /// What a person debugging needs beside the verdict.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<&'a str>,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<&'static str>,
     /// The name of the request.
-    pub request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<&'a str>,
+}
+
+impl Default for AccessLine<'_> {
+    /// A line that knows nothing.
+    fn default() -> Self {
+        Self {
+            method: None,
+            path: None,
+            status: 0,
+            milliseconds: None,
+            total_milliseconds: None,
+            upstream_milliseconds: None,
+            upstream_reused: None,
+            bytes_received: None,
+            bytes_sent: None,
+            ended: None,
+            client: None,
+            user: None,
+            provider: None,
+            original_method: None,
+            original_path: None,
+            verdict: Verdict::ClientGone,
+            detail: None,
+            remedy: None,
+            request_id: None,
+        }
+    }
 }
 
 /// A line as `tracing` would write it, fields, order and all: users have one parser for both.
@@ -64,7 +116,7 @@ impl AccessLine<'_> {
     /// WARN for what a person on call looks for: something broke, or somebody could not log in. A refusal that is the
     /// answer it should be is INFO.
     pub fn level(&self) -> Level {
-        if self.status >= 500 || self.verdict.is_failure() {
+        if self.status >= 500 || self.verdict.is_failure() || self.ended == Some(Ended::App) {
             Level::WARN
         } else {
             Level::INFO
@@ -100,6 +152,12 @@ impl AccessLine<'_> {
                     path = self.path,
                     status = self.status,
                     milliseconds = self.milliseconds,
+                    total_milliseconds = self.total_milliseconds,
+                    upstream_milliseconds = self.upstream_milliseconds,
+                    upstream_reused = self.upstream_reused,
+                    bytes_received = self.bytes_received,
+                    bytes_sent = self.bytes_sent,
+                    ended = self.ended.map(Ended::name),
                     client = self.client.map(tracing::field::display),
                     user = self.user,
                     provider = self.provider,
@@ -107,6 +165,7 @@ impl AccessLine<'_> {
                     original_path = self.original_path,
                     verdict = self.verdict.name(),
                     detail = self.detail,
+                    remedy = self.remedy,
                     request_id = self.request_id,
                 )
             };

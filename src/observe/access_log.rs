@@ -1,19 +1,25 @@
-//! One request, one line. Filled as facts are found; decisions never read it.
+//! One request, one line, written when the request is over: its answer's last byte is on its way, or it was broken off.
+//! Filled as facts are found; decisions never read it.
 
 use std::{
     borrow::Cow,
     fmt,
-    sync::atomic::{AtomicU64, Ordering},
-    time::Instant,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use http::{Method, StatusCode};
 use tracing::Level;
 
 use super::{
-    Verdict,
+    Ended, Verdict,
     access_line::{AccessLine, TARGET},
-    log, metrics,
+    log,
+    metrics::{Counted, Requests},
 };
 use crate::{random, session::Identity, text::Text};
 
@@ -54,61 +60,140 @@ const HEX_PAIRS: [[u8; 2]; 256] = {
     pairs
 };
 
-/// Names requests: a random number per worker, and a count. Unique, not secret.
+/// Names the requests of one worker and records them: a random number per worker, and a count. Names are unique, not
+/// secret.
 #[derive(Debug)]
-pub struct RequestIds {
+pub struct Recorder {
     process: u64,
     count: AtomicU64,
+    requests: Arc<Requests>,
 }
 
-impl RequestIds {
-    /// A fresh row of names.
-    pub fn new() -> Self {
+impl Recorder {
+    /// A fresh row of names; what is recorded is counted in `requests`.
+    pub(super) fn new(requests: Arc<Requests>) -> Self {
         Self {
             process: u64::from_be_bytes(random::bytes()),
             count: AtomicU64::new(0),
+            requests,
         }
     }
 
-    /// The next name.
-    pub fn next(&self) -> RequestId {
-        RequestId {
-            process: self.process,
-            count: self.count.fetch_add(1, Ordering::Relaxed),
+    /// Begins a record. Where access lines are off, nothing is copied.
+    pub fn begin(&self, method: &Method, path: &str) -> Record {
+        // Any request may go wrong yet.
+        let line = tracing::enabled!(target: TARGET, Level::WARN).then(|| {
+            Box::new(Line {
+                method: method.clone(),
+                path: path.to_owned(),
+                user: None,
+                original: None,
+            })
+        });
+        Record {
+            line,
+            requests: Arc::clone(&self.requests),
+            began: Instant::now(),
+            id: RequestId {
+                process: self.process,
+                count: self.count.fetch_add(1, Ordering::Relaxed),
+            },
+            given_id: None,
+            // Where nothing is decided yet, nobody waits for it any more.
+            verdict: Verdict::ClientGone,
+            status: None,
+            answered: None,
+            detail: None,
+            remedy: None,
+            client: None,
+            upstream: None,
+            received: None,
+            sent: 0,
+            ended: None,
+            has_body: *method != Method::HEAD,
+        }
+    }
+
+    /// Records what was refused with `status` before it was a request: no method, no path, no name. `reason` is for the
+    /// log; it may hold what a stranger sent.
+    pub fn refused(&self, client: Option<IpAddr>, status: StatusCode, reason: &str) {
+        let verdict = Verdict::BadRequest;
+        self.requests.count(Counted {
+            verdict,
+            status: Some(status),
+            total: Duration::ZERO,
+            upstream: None,
+            received: 0,
+            sent: 0,
+        });
+        if tracing::enabled!(target: TARGET, Level::INFO) {
+            log::access(&AccessLine {
+                status: status.as_u16(),
+                client,
+                verdict,
+                detail: Some(reason),
+                ..AccessLine::default()
+            });
         }
     }
 }
 
-impl Default for RequestIds {
-    fn default() -> Self {
-        Self::new()
+/// Counts the bytes of a request's body, wherever that is read. Travels in the request's extensions.
+#[derive(Clone, Debug, Default)]
+pub struct Received(Arc<AtomicU64>);
+
+impl Received {
+    /// Counts `bytes` more.
+    pub fn add(&self, bytes: u64) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
-/// What is known of a request. Its line is written when it is dropped, so that a client that went away
+/// What the app had to do with a request.
+#[derive(Clone, Copy, Debug)]
+struct UpstreamUse {
+    /// Until its answer began, or until it was clear that none comes.
+    time: Duration,
+    /// Whether the connection had served another request before; none where there was no answer.
+    is_reused: Option<bool>,
+}
+
+/// What is known of a request. It is counted, and its line written, when it is dropped, so that a client that went away
 /// leaves a line too.
 #[derive(Debug)]
 pub struct Record {
-    /// Boxed: most gates write no access lines, and each request in flight keeps a record.
+    /// Boxed: some gates write no access lines, and each request in flight keeps a record.
     line: Option<Box<Line>>,
+    requests: Arc<Requests>,
+    began: Instant,
     id: RequestId,
     /// The name that a trusted proxy has given it, which takes the place of its own.
     pub given_id: Option<Text>,
     /// What the gate decided.
     pub verdict: Verdict,
-    /// The answer's status; none when the client went away before.
-    pub status: Option<StatusCode>,
+    /// The answer's status; none while there is no answer.
+    status: Option<StatusCode>,
+    /// From the beginning to the answer's head.
+    answered: Option<Duration>,
     /// What a person debugging needs beside the verdict: the rule that refused, what broke.
     pub detail: Option<String>,
+    /// What to do about it.
+    pub remedy: Option<&'static str>,
     /// The client's address.
-    pub client: Option<std::net::IpAddr>,
+    pub client: Option<IpAddr>,
+    upstream: Option<UpstreamUse>,
+    /// None where the request has no body.
+    received: Option<Received>,
+    sent: u64,
+    ended: Option<Ended>,
+    /// Whether an answer may have a body at all.
+    has_body: bool,
 }
 
 #[derive(Debug)]
 struct Line {
     method: Method,
     path: String,
-    began: Instant,
     /// Who is signed in, and by which provider.
     user: Option<(Text, Text)>,
     /// Method and path of the request that a proxy asks about.
@@ -116,28 +201,9 @@ struct Line {
 }
 
 impl Record {
-    /// Begins a record. Where access lines are off, nothing is copied.
-    pub fn begin(id: RequestId, method: &Method, path: &str) -> Self {
-        // Any request may go wrong yet.
-        let line = tracing::enabled!(target: TARGET, Level::WARN).then(|| {
-            Box::new(Line {
-                method: method.clone(),
-                path: path.to_owned(),
-                began: Instant::now(),
-                user: None,
-                original: None,
-            })
-        });
-        Self {
-            line,
-            id,
-            given_id: None,
-            // Where nothing is decided yet, nobody waits for it any more.
-            verdict: Verdict::ClientGone,
-            status: None,
-            detail: None,
-            client: None,
-        }
+    /// The gate's own name of the request.
+    pub fn id(&self) -> RequestId {
+        self.id
     }
 
     /// The name of the request, as the upstream is told it.
@@ -162,15 +228,72 @@ impl Record {
             line.original = Some((method.cloned(), path.to_owned()));
         }
     }
+
+    /// Notes how long the app took until its answer began, and whether its connection had served another request before
+    /// (none where there was no answer).
+    pub fn note_upstream(&mut self, time: Duration, is_reused: Option<bool>) {
+        self.upstream = Some(UpstreamUse { time, is_reused });
+    }
+
+    /// What counts the bytes of the request's body.
+    pub fn received(&mut self) -> Received {
+        self.received.get_or_insert_default().clone()
+    }
+
+    /// Notes that the answer's head is there.
+    pub fn note_answer(&mut self, status: StatusCode) {
+        self.status = Some(status);
+        self.answered = Some(self.began.elapsed());
+        let never = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED];
+        self.has_body &= !never.contains(&status) && !status.is_informational();
+    }
+
+    /// Whether the answer may have a body, by method and status (RFC 9110 §6.4.1). What has none is complete with its
+    /// head.
+    pub fn has_body(&self) -> bool {
+        self.has_body
+    }
+
+    /// Notes that the client was sent `bytes` more of the answer's body.
+    pub fn note_sent(&mut self, bytes: u64) {
+        self.sent += bytes;
+    }
+
+    /// Notes who broke the request off. The first to say so knows best.
+    pub fn note_end(&mut self, ended: Ended) {
+        self.ended.get_or_insert(ended);
+    }
+
+    /// Counts the request; tells how many bytes its client sent.
+    fn count(&self, verdict: Verdict, total: Duration) -> u64 {
+        let received = self.received.as_ref();
+        let received = received.map_or(0, |received| received.0.load(Ordering::Relaxed));
+        let upstream = self
+            .upstream
+            .filter(|upstream| upstream.is_reused.is_some());
+        self.requests.count(Counted {
+            verdict,
+            status: self.status,
+            total,
+            upstream: upstream.map(|upstream| upstream.time),
+            received,
+            sent: self.sent,
+        });
+        received
+    }
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
-        let verdict = match self.status {
-            Some(_) => self.verdict,
-            None => Verdict::ClientGone,
+        let (verdict, ended) = match self.status {
+            Some(_) => (self.verdict, self.ended),
+            None => {
+                let ended = self.ended.unwrap_or(Ended::Client);
+                (Verdict::ClientGone, Some(ended))
+            }
         };
-        metrics::REQUESTS.count(verdict, self.status);
+        let total = self.began.elapsed();
+        let received = self.count(verdict, total);
         let Some(line) = &self.line else { return };
         let user = line.user.as_ref();
         let original = line.original.as_ref();
@@ -181,11 +304,17 @@ impl Drop for Record {
             None => std::str::from_utf8(&own_id).unwrap_or("-"),
         };
         let told = AccessLine {
-            method: line.method.as_str(),
-            path: &line.path,
+            method: Some(line.method.as_str()),
+            path: Some(&line.path),
             // nginx's 499: the client closed the request.
             status: self.status.map_or(499, |status| status.as_u16()),
-            milliseconds: (line.began.elapsed().as_secs_f64() * 1e6).round() / 1e3,
+            milliseconds: Some(milliseconds(self.answered.unwrap_or(total))),
+            total_milliseconds: Some(milliseconds(total)),
+            upstream_milliseconds: self.upstream.map(|upstream| milliseconds(upstream.time)),
+            upstream_reused: self.upstream.and_then(|upstream| upstream.is_reused),
+            bytes_received: Some(received),
+            bytes_sent: Some(self.sent),
+            ended,
             client: self.client,
             user: user.map(|(user, _)| &**user),
             provider: user.map(|(_, provider)| &**provider),
@@ -193,10 +322,16 @@ impl Drop for Record {
             original_path: original.map(|(_, path)| path.as_str()),
             verdict,
             detail: self.detail.as_deref(),
-            request_id,
+            remedy: self.remedy,
+            request_id: Some(request_id),
         };
         if told.level() == Level::WARN || tracing::enabled!(target: TARGET, Level::INFO) {
             log::access(&told);
         }
     }
+}
+
+/// To the microsecond.
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
 }

@@ -92,6 +92,11 @@ pub fn finish() {
     }
 }
 
+/// How many lines were lost, see [`Outlet::lost`].
+pub fn lost() -> u64 {
+    LOG.get().map_or(0, |log| log.outlet.lost())
+}
+
 /// Writes the line of a request. The filter was asked when the request began.
 pub(super) fn access(line: &AccessLine<'_>) {
     match LOG.get() {
@@ -146,7 +151,8 @@ impl io::Write for DiagnosticLine {
 fn tell_lost(lines: u64) {
     tracing::warn!(
         lines,
-        "log lines are lost: they were not read as fast as written"
+        "log lines are lost: they were not read as fast as written, or could not be written; see that the log's reader \
+         keeps up and its disk is not full"
     );
 }
 

@@ -2,14 +2,18 @@
 
 mod access_line;
 mod access_log;
+mod ended;
 pub mod filter;
+mod handover;
 pub mod log;
 pub mod metrics;
 mod outlet;
 mod throttled;
 mod verdict;
 
-pub use access_log::{Record, RequestId, RequestIds};
+pub use access_log::{Received, Record, Recorder, RequestId};
+pub use ended::Ended;
+pub use handover::{Handover, handover};
 pub use throttled::Throttled;
 pub use verdict::Verdict;
 

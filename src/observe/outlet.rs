@@ -51,6 +51,8 @@ struct Shared {
     queues: Mutex<Vec<Arc<Mutex<Vec<u8>>>>>,
     /// Lines that nobody will see, since this was last told.
     lost: AtomicU64,
+    /// All lines that nobody will see.
+    lost_in_all: AtomicU64,
     call: Mutex<Call>,
     called: Condvar,
     ended: Condvar,
@@ -92,6 +94,11 @@ impl Outlet {
         }
     }
 
+    /// How many lines nobody will see: they were not read in time, or could not be written.
+    pub fn lost(&self) -> u64 {
+        self.0.lost_in_all.load(Ordering::Relaxed)
+    }
+
     /// Writes what waits and ends the writer; gives up after `patience`, for a reader may never read.
     pub fn finish(&self, patience: Duration) {
         let mut call = locked(&self.0.call);
@@ -110,7 +117,7 @@ impl Queue {
         let mut lines = locked(&self.lines);
         let before = lines.len();
         if before >= BOUND {
-            self.shared.lost.fetch_add(1, Ordering::Relaxed);
+            self.shared.lose(1);
             return;
         }
         write(&mut lines);
@@ -132,6 +139,11 @@ impl Shared {
             call.haste = Some(haste);
             self.called.notify_one();
         }
+    }
+
+    fn lose(&self, lines: u64) {
+        self.lost.fetch_add(lines, Ordering::Relaxed);
+        self.lost_in_all.fetch_add(lines, Ordering::Relaxed);
     }
 
     /// Waits for lines, and then for their company. Tells whether these are the last.
@@ -203,7 +215,7 @@ impl Shared {
             // After a jam.
             spare.shrink_to(2 * BATCH);
         }
-        self.lost.fetch_add(lost, Ordering::Relaxed);
+        self.lose(lost);
         wrote && lost == 0
     }
 }

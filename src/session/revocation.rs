@@ -359,9 +359,8 @@ impl Revocations {
         match target {
             Target::Session(_) => self.any_session.store(true, Ordering::Release),
             Target::User(_) => {
-                _ = self
-                    .newest_of_users
-                    .fetch_max(not_before.0, Ordering::AcqRel)
+                let newest = &self.newest_of_users;
+                newest.fetch_max(not_before.0, Ordering::AcqRel);
             }
             Target::ProviderSession(_) => {
                 let newest = &self.newest_of_provider_sessions;

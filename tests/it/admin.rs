@@ -11,6 +11,7 @@ use std::{
 
 use http::StatusCode;
 use serde_json::{Value, json};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 use crate::support::{
     Browser, House, ScriptedProvider, Upstream, house::Plan, ports, raw, redis::RedisServer,
@@ -291,4 +292,26 @@ async fn no_page_in_a_browser_reaches_it() {
         public.seen().target.starts_with("/sessions"),
         "on the public port it is the app's"
     );
+}
+
+/// Whoever holds connections and says nothing, or asks and reads nothing, keeps no orchestrator from its answer.
+#[tokio::test]
+async fn silent_connections_keep_nobody_from_the_admin_listener() {
+    let mut admin = admin(|plan| plan).await;
+    let mut held = Vec::new();
+    for number in 0..200 {
+        let mut connection = TcpStream::connect(admin.address).await.expect("connected");
+        if number % 2 == 1 {
+            let ask = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(20);
+            connection.write_all(&ask).await.expect("sent");
+        }
+        held.push(connection);
+    }
+    let ping = tokio::time::timeout(Duration::from_secs(8), admin.ask("GET", "/ping", &[]));
+    let (status, _) = ping.await.expect("an answer in time");
+    assert_eq!(status, 200);
+    admin.house.process.terminate();
+    let ended = admin.house.process.ended(Duration::from_secs(8)).await;
+    assert!(ended.success(), "{ended}");
+    drop(held);
 }

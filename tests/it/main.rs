@@ -28,6 +28,7 @@ mod provider_logout;
 mod providers;
 mod proxy_bodies;
 mod proxy_protocols;
+mod records;
 mod redirects;
 mod regression;
 mod renewal;

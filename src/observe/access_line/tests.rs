@@ -79,18 +79,16 @@ fn text_line(line: &AccessLine<'_>) -> String {
 
 fn line<'a>(path: &'a str, user: Option<&'a str>, detail: Option<&'a str>) -> AccessLine<'a> {
     AccessLine {
-        method: "GET",
-        path,
+        method: Some("GET"),
+        path: Some(path),
         status: 200,
-        milliseconds: 0.25,
+        milliseconds: Some(0.25),
         client: Some(Ipv4Addr::LOCALHOST.into()),
         user,
-        provider: None,
-        original_method: None,
-        original_path: None,
         verdict: Verdict::Pass,
         detail,
-        request_id: ID,
+        request_id: Some(ID),
+        ..AccessLine::default()
     }
 }
 
@@ -124,9 +122,16 @@ fn a_line_about_another_request_says_which() {
 #[test]
 fn every_field_is_explained() {
     let line = AccessLine {
+        total_milliseconds: Some(5.0),
+        upstream_milliseconds: Some(0.125),
+        upstream_reused: Some(true),
+        bytes_received: Some(3),
+        bytes_sent: Some(70_000),
+        ended: Some(Ended::Session),
         provider: Some("corp"),
         original_method: Some("PUT"),
         original_path: Some("/page"),
+        remedy: Some("what to do"),
         ..line("/oauth2/auth", Some("ada"), Some("why"))
     };
     let text = json_line(&line);
@@ -138,6 +143,7 @@ fn every_field_is_explained() {
     let told = documented("docs/logging.md", "## The fields of a request's line");
     let told: Vec<_> = told.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(told, keys);
+    assert_eq!(text, through_tracing(&line));
 }
 
 #[test]
@@ -174,7 +180,7 @@ fn what_went_wrong_is_a_warning() {
 fn no_number_makes_a_line_that_is_not_json() {
     for milliseconds in [f64::NAN, f64::INFINITY, 0.0, 1e300, 1e-300] {
         let line = AccessLine {
-            milliseconds,
+            milliseconds: Some(milliseconds),
             ..line("/", None, None)
         };
         assert_eq!(json_line(&line), through_tracing(&line));
@@ -241,7 +247,7 @@ proptest! {
     ) {
         // serde_json reads other fractions almost as they are.
         let milliseconds = f64::from(eighths) / 8.0;
-        let line = AccessLine { status, milliseconds, client: address, ..line(&path, user.as_deref(), detail.as_deref()) };
+        let line = AccessLine { status, milliseconds: Some(milliseconds), client: address, ..line(&path, user.as_deref(), detail.as_deref()) };
         let text = json_line(&line);
         let content = text.strip_suffix('\n').unwrap();
         prop_assert!(!content.contains(char::is_control), "{content:?}");
@@ -272,7 +278,7 @@ proptest! {
         detail in prop::option::of(words()),
         milliseconds in 0.0..1e9,
     ) {
-        let line = AccessLine { milliseconds, ..line(&path, user.as_deref(), detail.as_deref()) };
+        let line = AccessLine { milliseconds: Some(milliseconds), ..line(&path, user.as_deref(), detail.as_deref()) };
         let mut expected = through_tracing(&line);
         // Those that it leaves to the terminal.
         for code in 0x7f..0xa0 {

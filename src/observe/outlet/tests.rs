@@ -1,4 +1,7 @@
-use std::{sync::mpsc, time::Instant};
+use std::{
+    sync::{atomic::AtomicBool, mpsc},
+    time::Instant,
+};
 
 use super::*;
 
@@ -131,6 +134,7 @@ fn a_slow_reader_holds_nobody_up_and_is_told_what_is_lost() {
     outlet.finish(PATIENCE);
     let lost: u64 = told.try_iter().sum();
     assert_eq!(reader.lines().len() as u64 + lost, many as u64);
+    assert_eq!(outlet.lost(), lost);
     assert!(lost >= many as u64 / 4, "{lost} of {many}");
 }
 
@@ -164,6 +168,46 @@ fn a_torn_line_takes_no_other_with_it() {
     assert_eq!(destination.write(b"four\n"), 1);
     assert_eq!(destination.write(b"five\nsix six\n"), 0);
     assert_eq!(reader.lines(), ["one 1", "two 22", "t", "five", "six six"]);
+}
+
+#[test]
+fn a_full_disk_costs_lines_and_is_told_once_there_is_room() {
+    #[derive(Clone, Default)]
+    struct Disk {
+        reader: Reader,
+        has_room: Arc<AtomicBool>,
+        refused: Arc<AtomicU64>,
+    }
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.has_room.load(Ordering::SeqCst) {
+                return self.reader.write(bytes);
+            }
+            self.refused.fetch_add(1, Ordering::SeqCst);
+            Err(io::ErrorKind::StorageFull.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let disk = Disk::default();
+    let (tell, told) = mpsc::channel();
+    let outlet = Outlet::start(disk.clone(), move |lines| tell.send(lines).unwrap()).unwrap();
+    let queue = outlet.queue();
+    say(&queue, Haste::Now, "lost");
+    say(&queue, Haste::Now, "lost");
+    let end = Instant::now() + PATIENCE;
+    while outlet.lost() < 2 {
+        assert!(Instant::now() < end, "nobody counts");
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert!(disk.refused.load(Ordering::SeqCst) > 0 && told.try_recv().is_err());
+    disk.has_room.store(true, Ordering::SeqCst);
+    say(&queue, Haste::Now, "arrives");
+    assert_eq!(told.recv_timeout(PATIENCE), Ok(2));
+    outlet.finish(PATIENCE);
+    assert_eq!(disk.reader.lines(), ["arrives"]);
+    assert_eq!(outlet.lost(), 2);
 }
 
 #[test]

@@ -83,12 +83,64 @@ async fn metrics_count_what_happens() {
     }
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let (name, _) = line.split_once(['{', ' ']).expect("a name");
-        assert!(text.contains(&format!("# TYPE {name} ")), "{line}");
+        let family = ["_bucket", "_sum", "_count"]
+            .iter()
+            .find_map(|suffix| name.strip_suffix(suffix))
+            .unwrap_or(name);
+        assert!(text.contains(&format!("# TYPE {family} ")), "{line}");
     }
+    // As many durations as requests.
+    let durations = "sidegate_request_duration_seconds_count{verdict=\"pass\",status=\"2xx\"}";
+    assert_eq!(value(&text, durations), Some(5), "{text}");
+    let within =
+        "sidegate_request_duration_seconds_bucket{verdict=\"pass\",status=\"2xx\",le=\"300\"}";
+    assert_eq!(value(&text, within), Some(5), "{text}");
+    assert!(
+        value(&text, "sidegate_response_bytes_total") > Some(0),
+        "{text}"
+    );
+    assert!(value(&text, "sidegate_connections") > Some(0), "{text}");
     ada.fetch(Method::POST, "/oauth2/sign_out").send().await;
     let text = metrics().await;
     assert_eq!(value(&text, "sidegate_revocations_total"), Some(1));
     assert_eq!(value(&text, "sidegate_sessions"), Some(0));
+}
+
+/// docs/metrics.md has every metric that the gate has, by the same words.
+#[tokio::test]
+async fn every_metric_is_documented() {
+    let admin = admin(|plan| plan).await;
+    let (_, text) = admin.ask("GET", "/metrics", &[]).await;
+    let told = |prefix: &'static str| {
+        let lines = text
+            .lines()
+            .filter_map(move |line| line.strip_prefix(prefix));
+        lines.map(|line| line.split_once(' ').expect("a name and more"))
+    };
+    let mut served: Vec<_> = told("# HELP ")
+        .zip(told("# TYPE "))
+        .map(|((name, meaning), (_, kind))| [name, kind, meaning].map(str::to_owned))
+        .collect();
+    let page = crate::support::house::root().join("docs/metrics.md");
+    let page = std::fs::read_to_string(page).expect("the page");
+    let mut documented: Vec<_> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `sidegate_")?.strip_suffix(" |"))
+        .map(|row| {
+            let cells: Vec<_> = row
+                .split('|')
+                .map(|cell| cell.trim_matches([' ', '`']))
+                .collect();
+            [
+                format!("sidegate_{}", cells[0]),
+                cells[1].to_owned(),
+                cells[3].to_owned(),
+            ]
+        })
+        .collect();
+    served.sort();
+    documented.sort();
+    assert_eq!(documented, served);
 }
 
 /// 42 says in each token answer until when the client's secret is good.

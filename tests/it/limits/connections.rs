@@ -163,11 +163,8 @@ async fn few_descriptors_and_many_silent_connections_keep_nobody_out() {
 #[tokio::test]
 async fn idle_connections_are_used_again() {
     for is_tls in [false, true] {
-        let (house, _upstream) = limited_with("", |plan| match is_tls {
-            true => plan.tls(),
-            false => plan,
-        })
-        .await;
+        let (house, _upstream) =
+            limited_with("", |plan| if is_tls { plan.tls() } else { plan }).await;
         let mut stream = house.connect().await;
         for _ in 0..2 {
             assert_eq!(ask(&mut stream).await, 200);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt as _;
 
 use super::{SOON, limited, limited_with, until_closed};
-use crate::support::raw;
+use crate::support::{house::Plan, raw};
 
 #[tokio::test]
 async fn a_head_has_a_whole_time_that_trickling_does_not_extend() {
@@ -29,9 +29,8 @@ async fn a_head_has_a_whole_time_that_trickling_does_not_extend() {
 #[tokio::test]
 async fn who_never_speaks_is_closed() {
     for is_tls in [false, true] {
-        let (house, _upstream) = limited_with("header_timeout = \"500ms\"", |plan| match is_tls {
-            true => plan.tls(),
-            false => plan,
+        let (house, _upstream) = limited_with("header_timeout = \"500ms\"", |plan| {
+            if is_tls { plan.tls() } else { plan }
         })
         .await;
         let stream = tokio::net::TcpStream::connect(house.address)
@@ -44,7 +43,7 @@ async fn who_never_speaks_is_closed() {
 
 #[tokio::test]
 async fn a_handshake_has_a_time() {
-    let (house, _upstream) = limited_with("handshake_timeout = \"500ms\"", |plan| plan.tls()).await;
+    let (house, _upstream) = limited_with("handshake_timeout = \"500ms\"", Plan::tls).await;
     let stream = tokio::net::TcpStream::connect(house.address)
         .await
         .expect("accepted");

@@ -46,6 +46,7 @@ pub struct Plan {
     listen: Option<String>,
     unread: bool,
     open_files: Option<(&'static str, u32)>,
+    log_to: Option<&'static str>,
 }
 
 impl Plan {
@@ -176,6 +177,12 @@ impl Plan {
         self
     }
 
+    /// Its log goes to this file.
+    pub fn log_to(mut self, file: &'static str) -> Self {
+        self.log_to = Some(file);
+        self
+    }
+
     /// Writes the configuration, starts the binary and waits until it answers.
     pub async fn start(self) -> House {
         let address = ports::free_address();
@@ -200,6 +207,12 @@ impl Plan {
             let binary = std::mem::replace(&mut command, Command::new("sh"));
             let line = format!("ulimit {which} -n {limit}; exec \"$0\" \"$@\"");
             command.args(["-c", &line]).arg(binary.get_program());
+        }
+        if let Some(log) = self.log_to {
+            let binary = std::mem::replace(&mut command, Command::new("sh"));
+            let line = format!("exec \"$0\" \"$@\" 2>{log}");
+            command.args(["-c", &line]).arg(binary.get_program());
+            command.args(binary.get_args());
         }
         command.args(["run", "-c"]).arg(&file);
         command.envs(self.environment.iter().cloned());

@@ -1,0 +1,63 @@
+//! What an operator can do about a refusal. For the log alone.
+
+use super::Reject;
+use crate::login::LoginError;
+
+impl Reject {
+    /// What to do about it, where it is more than an everyday answer.
+    pub fn remedy(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Forbidden(_) => "if this should be open, change the route's access",
+            Self::ForeignRule { .. } => "move the rule from the address into allow",
+            Self::Barred { .. } => ALLOW,
+            Self::Login(error) => return login(error),
+            Self::SessionTooLarge => {
+                "set session.store to \"memory\" or Redis, or ask the provider for fewer claims"
+            }
+            Self::Unavailable(_) | Self::NotKept(_) => {
+                "see that the session store and the provider can be reached; /ready on admin_listen names what is missing"
+            }
+            Self::TooManyRequests => {
+                "raise limits.requests_per_client; if it is a proxy, name it in trusted_proxies"
+            }
+            Self::BadGateway => "see that the app runs and listens at upstream",
+            Self::GatewayTimeout => {
+                "see why the app is slow, or raise upstream_timeout if it may take so long"
+            }
+            Self::SignIn { .. }
+            | Self::BadRequest(_)
+            | Self::NotFound
+            | Self::MethodNotAllowed(_)
+            | Self::ConfirmSignOut { .. }
+            | Self::StaleForm => return None,
+        })
+    }
+}
+
+const ALLOW: &str = "if they should pass, name them, or a group of theirs, in allow";
+
+fn login(error: &LoginError) -> Option<&'static str> {
+    Some(match error {
+        LoginError::UnknownProvider => "see that the link names a table under [providers]",
+        LoginError::TooMany { .. } => {
+            "if many people share this address behind a proxy, name the proxy in trusted_proxies"
+        }
+        LoginError::Crowded => {
+            "if nobody attacks, add replicas: each remembers a bounded number of logins for some minutes"
+        }
+        LoginError::OtherBrowser(_) => {
+            "if it happens to everybody, see that public_url is the address that browsers use"
+        }
+        LoginError::State | LoginError::OtherProvider => {
+            "if it happens to everybody, see that all replicas have the same session.secret"
+        }
+        LoginError::Answered { .. } => {
+            "see that client_id, the redirect address and the scopes are registered at the provider"
+        }
+        LoginError::NotAllowed { .. } => ALLOW,
+        LoginError::Provider { .. } => {
+            "run sidegate check --online, which asks the provider, and see [providers] of the configuration"
+        }
+        LoginError::Callback(_) | LoginError::Expired(_) | LoginError::Spent(_) => return None,
+    })
+}

@@ -1,0 +1,95 @@
+//! An answer's body that keeps the record of its request until the last byte.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use super::{Body, BodyError};
+use crate::observe::{Ended, Record};
+
+/// A body and the record that ends with it. Dropped before its end, it was broken off: by its client, unless somebody
+/// says otherwise.
+pub struct Recorded {
+    body: Body,
+    /// None where the record goes on elsewhere, with a tunnel.
+    record: Option<Record>,
+}
+
+impl Recorded {
+    /// `record` has seen the answer's head.
+    pub fn new(body: Body, record: Record) -> Self {
+        let mut this = Self {
+            body,
+            record: Some(record),
+        };
+        this.complete_at_end();
+        this
+    }
+
+    /// A body whose request's record goes on elsewhere.
+    pub fn unrecorded(body: Body) -> Self {
+        Self { body, record: None }
+    }
+
+    /// Says who breaks it off, before it is dropped unfinished. The first to say so counts; one that is complete stays so.
+    pub fn note_end(&mut self, ended: Ended) {
+        if let Some(record) = &mut self.record {
+            record.note_end(ended);
+        }
+    }
+
+    /// Lets go of the record once all of the body is on its way.
+    fn complete_at_end(&mut self) {
+        let is_over = match &self.record {
+            Some(record) => !record.has_body() || self.body.is_end_stream(),
+            None => false,
+        };
+        if is_over {
+            self.record = None;
+        }
+    }
+}
+
+impl Drop for Recorded {
+    fn drop(&mut self) {
+        self.note_end(Ended::Client);
+    }
+}
+
+impl HttpBody for Recorded {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        let frame = ready!(Pin::new(&mut this.body).poll_frame(context));
+        match (&frame, &mut this.record) {
+            (Some(Ok(frame)), Some(record)) => {
+                if let Some(data) = frame.data_ref() {
+                    record.note_sent(data.len() as u64);
+                }
+                // A server that knows the length does not ask again after the last byte.
+                this.complete_at_end();
+            }
+            (Some(Err(error)), Some(record)) => record.note_end(error.ended()),
+            (None, record) => *record = None,
+            (_, None) => {}
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

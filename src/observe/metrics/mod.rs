@@ -1,0 +1,58 @@
+//! What is counted, in Prometheus' terms.
+//!
+//! Handles are resolved once: what a request counts lies in arrays, by verdict and class of status, and each worker has
+//! arrays of its own. So a count is one relaxed addition that no other core wants, without map and lock; whoever scrapes
+//! adds the workers up.
+
+mod connections;
+mod duration;
+mod label;
+mod limits;
+mod requests;
+mod tally;
+mod upstream;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::registry::Registry;
+
+use self::requests::Exported;
+pub(super) use self::requests::{Counted, Requests};
+pub use self::{
+    connections::{Connections, Shortage},
+    limits::{Limit, LimitHits},
+    tally::Tally,
+    upstream::{DialFailure, OpenConnection, Upstream},
+};
+use super::Recorder;
+
+/// The counts of one gate. Cheap to share; each field is a handle that may be cloned and kept where it is counted.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// Connections of clients.
+    pub connections: Connections,
+    /// Connections to the app.
+    pub upstream: Upstream,
+    /// Limits that were hit.
+    pub limits: LimitHits,
+    workers: Arc<Mutex<Vec<Arc<Requests>>>>,
+}
+
+impl Metrics {
+    /// What one worker records its requests with.
+    pub fn recorder(&self) -> Recorder {
+        let requests = Arc::<Requests>::default();
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.push(Arc::clone(&requests));
+        Recorder::new(requests)
+    }
+
+    /// Adds every metric to `registry`.
+    pub fn register(&self, registry: &mut Registry) {
+        let requests = Exported::new(Arc::clone(&self.workers));
+        registry.register_collector(Box::new(requests));
+        self.connections.register(registry);
+        self.upstream.register(registry);
+        self.limits.register(registry);
+    }
+}
