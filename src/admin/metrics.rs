@@ -83,7 +83,7 @@ impl Collector for State {
         page.gauges(
             "sidegate_revocations_waiting",
             "Revocations that other replicas do not know of, for Redis has not taken them yet.",
-            [(NONE, revocations.waiting() as u64)],
+            [(NONE, revocations.waiting())],
         )?;
         let count = gate.sessions.count();
         page.gauges(

@@ -130,7 +130,7 @@ impl Renewal {
             }
             Err(error) => {
                 self.note_failure(&error);
-                tracing::warn!(provider = name, %error, attempt = self.attempt, "renewal failed");
+                tracing::warn!(provider = name, %error, attempt = self.attempt, remedy = error.remedy(), "renewal failed");
                 Ok(self.later())
             }
         }
@@ -166,11 +166,11 @@ impl Renewal {
             Err(error) => {
                 self.note_failure(&error);
                 if !error.is_outage() && self.shared.is_stale(&self.session, now) {
-                    tracing::warn!(provider = name, %error, "the session's user is not known any more");
+                    tracing::warn!(provider = name, %error, remedy = error.remedy(), "the session's user is not known any more");
                     self.shared.farewell.to(&self.unconfirmed(granted, now));
                     return self.end(now).await;
                 }
-                tracing::warn!(provider = name, %error, "renewed, but not known for whom");
+                tracing::warn!(provider = name, %error, remedy = error.remedy(), "renewed, but not known for whom");
                 self.unconfirmed(granted, now)
             }
         };
