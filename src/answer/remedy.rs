@@ -55,9 +55,7 @@ fn login(error: &LoginError) -> Option<&'static str> {
             "see that client_id, the redirect address and the scopes are registered at the provider"
         }
         LoginError::NotAllowed { .. } => ALLOW,
-        LoginError::Provider { .. } => {
-            "run sidegate check --online, which asks the provider, and see [providers] of the configuration"
-        }
+        LoginError::Provider { error, .. } => error.remedy(),
         LoginError::Callback(_) | LoginError::Expired(_) | LoginError::Spent(_) => return None,
     })
 }

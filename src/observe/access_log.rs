@@ -265,14 +265,14 @@ impl Record {
     }
 
     /// Counts the request; tells how many bytes its client sent.
-    fn count(&self, verdict: Verdict, total: Duration) -> u64 {
+    fn count(&self, total: Duration) -> u64 {
         let received = self.received.as_ref();
         let received = received.map_or(0, |received| received.0.load(Ordering::Relaxed));
         let upstream = self
             .upstream
             .filter(|upstream| upstream.is_reused.is_some());
         self.requests.count(Counted {
-            verdict,
+            verdict: self.verdict,
             status: self.status,
             total,
             upstream: upstream.map(|upstream| upstream.time),
@@ -285,15 +285,12 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        let (verdict, ended) = match self.status {
-            Some(_) => (self.verdict, self.ended),
-            None => {
-                let ended = self.ended.unwrap_or(Ended::Client);
-                (Verdict::ClientGone, Some(ended))
-            }
-        };
+        if self.status.is_none() {
+            self.verdict = Verdict::ClientGone;
+            self.note_end(Ended::Client);
+        }
         let total = self.began.elapsed();
-        let received = self.count(verdict, total);
+        let received = self.count(total);
         let Some(line) = &self.line else { return };
         let user = line.user.as_ref();
         let original = line.original.as_ref();
@@ -314,13 +311,13 @@ impl Drop for Record {
             upstream_reused: self.upstream.and_then(|upstream| upstream.is_reused),
             bytes_received: Some(received),
             bytes_sent: Some(self.sent),
-            ended,
+            ended: self.ended,
             client: self.client,
             user: user.map(|(user, _)| &**user),
             provider: user.map(|(_, provider)| &**provider),
             original_method: original.and_then(|(method, _)| Some(method.as_ref()?.as_str())),
             original_path: original.map(|(_, path)| path.as_str()),
-            verdict,
+            verdict: self.verdict,
             detail: self.detail.as_deref(),
             remedy: self.remedy,
             request_id: Some(request_id),

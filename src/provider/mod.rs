@@ -12,6 +12,7 @@ pub mod http;
 pub mod kind;
 mod oauth;
 mod oidc;
+mod remedy;
 mod rest;
 #[cfg(test)]
 pub(crate) mod scripted;

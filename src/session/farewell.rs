@@ -125,7 +125,7 @@ async fn revoke(
             Err(error) => error,
         };
         if attempt == ATTEMPTS || !error.is_outage() {
-            tracing::warn!(provider = name, %error, attempt, "a token cannot be revoked");
+            tracing::warn!(provider = name, %error, attempt, remedy = error.remedy(), "a token cannot be revoked");
             return;
         }
         tracing::debug!(provider = name, %error, attempt, "a token cannot be revoked now");

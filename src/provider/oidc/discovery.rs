@@ -112,7 +112,7 @@ impl Discovery {
             Err(error) => {
                 // Once per kind of failure, not once per try.
                 if last_failure.as_ref().is_none_or(|(_, last)| *last != error) {
-                    tracing::warn!(provider = self.provider, %error, "provider is not ready");
+                    tracing::warn!(provider = self.provider, %error, remedy = error.remedy(), "provider is not ready");
                 }
                 *last_failure = Some((Instant::now(), error.clone()));
                 Err(error)

@@ -121,7 +121,7 @@ impl Oidc {
         if lack == Lack::Identity {
             return Err(error);
         }
-        tracing::warn!(provider = self.profile.name, %error, "going on without userinfo");
+        tracing::warn!(provider = self.profile.name, %error, remedy = error.remedy(), "going on without userinfo");
         let whole = false;
         Ok(Completed { claims, whole })
     }
@@ -148,7 +148,7 @@ impl Oidc {
             }
             Err(error) if groups.required => return Err(error),
             Err(error) => {
-                tracing::warn!(provider = self.profile.name, %error, "signing in without groups");
+                tracing::warn!(provider = self.profile.name, %error, remedy = error.remedy(), "signing in without groups");
             }
         }
         Ok(())

@@ -94,7 +94,10 @@ impl KeyCache {
             Err(error) => Err(ProviderError::Http { call, error }),
         };
         let keys = outcome
-            .inspect_err(|error| tracing::warn!(%error, host = url.host_str(), "no new keys"))
+            .inspect_err(|error| {
+                let remedy = error.remedy();
+                tracing::warn!(%error, host = url.host_str(), remedy, "no new keys");
+            })
             .map(Arc::new)?;
         self.current.store(Some(Arc::new(Fetched {
             url: url.clone(),

@@ -173,7 +173,14 @@ impl Renewal {
             Err(error) => {
                 self.note_failure(&error);
                 let may_be_spent = error.may_have_spent();
-                tracing::warn!(provider = name, %error, attempt = self.attempt, may_be_spent, "renewal failed");
+                tracing::warn!(
+                    provider = name,
+                    %error,
+                    attempt = self.attempt,
+                    may_be_spent,
+                    remedy = error.remedy(),
+                    "renewal failed"
+                );
                 Ok(if may_be_spent {
                     self.unanswered()
                 } else {
@@ -220,11 +227,11 @@ impl Renewal {
             Err(error) => {
                 self.note_failure(&error);
                 if !error.is_outage() && self.shared.is_stale(&self.session, now) {
-                    tracing::warn!(provider = name, %error, "the session's user is not known any more");
+                    tracing::warn!(provider = name, %error, remedy = error.remedy(), "the session's user is not known any more");
                     self.shared.farewell.to(&self.unconfirmed(granted, now));
                     return self.end(now).await;
                 }
-                tracing::warn!(provider = name, %error, "renewed, but not known for whom");
+                tracing::warn!(provider = name, %error, remedy = error.remedy(), "renewed, but not known for whom");
                 self.unconfirmed(granted, now)
             }
         };

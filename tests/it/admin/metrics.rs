@@ -99,7 +99,8 @@ async fn metrics_count_what_happens() {
         value(&text, "sidegate_response_bytes_total") > Some(0),
         "{text}"
     );
-    assert!(value(&text, "sidegate_connections") > Some(0), "{text}");
+    let accepted = value(&text, "sidegate_connections_accepted_total");
+    assert!(accepted > Some(0), "{text}");
     ada.fetch(Method::POST, "/oauth2/sign_out").send().await;
     let text = metrics().await;
     assert_eq!(value(&text, "sidegate_revocations_total"), Some(1));
