@@ -48,7 +48,11 @@ pub async fn run(config: Config) -> io::Result<()> {
     let tls = config.tls.as_ref().map(listen::tls::acceptor);
     let tls = tls.transpose()?;
     let outbound_tls = trust::client_config();
-    let http = HttpClient::new(Arc::clone(&outbound_tls));
+    let http = HttpClient::new(
+        Arc::clone(&outbound_tls),
+        config.proxies.clone(),
+        config.limits.provider_response,
+    );
     let providers = Arc::new(Providers::new(&config.providers, &config.headers, &http));
     for upkeep in providers.upkeep() {
         tokio::spawn(upkeep);

@@ -76,8 +76,8 @@ enum Command {
     Run(ConfigFile),
     /// Check the configuration; print a summary, or every problem with its line.
     ///
-    /// With --online also ask each provider whether it is there, and compare this machine's clock with
-    /// its own; and sign in to Redis, where sessions need one. Exits with 1 when one cannot be reached,
+    /// With --online also ask each provider whether it is there and takes the client's secret (with a code that
+    /// nobody has, so that nothing is spent), and compare this machine's clock with its own; and sign in to Redis, where sessions need one. Exits with 1 when one cannot be reached,
     /// does not say what a login needs, does not let us in, or the clocks are more than five minutes
     /// apart.
     Check {

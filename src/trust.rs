@@ -3,17 +3,43 @@
 use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, pem::PemObject},
+};
 
 /// HTTP/1.1 over TLS, trusting the system's certificate authorities; where it has none (an empty
 /// container), Mozilla's as compiled in.
 pub fn client_config() -> Arc<ClientConfig> {
+    client_config_trusting(&[])
+}
+
+/// As [`client_config`], trusting `further` authorities beside those.
+pub fn client_config_trusting(further: &[CertificateDer<'static>]) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
+    roots.add_parsable_certificates(further.iter().cloned());
     client_config_with(roots)
+}
+
+/// The certificates of a file that names authorities, as PEM (RFC 7468). The error says what is wrong with it.
+pub fn authorities(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, &'static str> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let certificates = certificates.map_err(|_| "it is not PEM")?;
+    if certificates.is_empty() {
+        return Err("there is no certificate in it");
+    }
+    let mut roots = RootCertStore::empty();
+    for certificate in &certificates {
+        roots
+            .add(certificate.clone())
+            .map_err(|_| "a certificate in it cannot be read")?;
+    }
+    Ok(certificates)
 }
 
 /// HTTP/1.1 over TLS, trusting `roots`.

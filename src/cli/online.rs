@@ -1,5 +1,5 @@
-//! Asks each provider whether it is there, before anybody needs it: no login is begun and nothing secret
-//! is sent. The answer's `Date` tells whether this machine's clock can judge what providers sign. Redis is
+//! Asks each provider whether it is there, before anybody needs it, and whether it takes the client: no login is begun
+//! and nothing is spent, but the client's secret goes where each login sends it. The answer's `Date` tells whether this machine's clock can judge what providers sign. Redis is
 //! asked, too, where sessions need it.
 
 use std::{fmt, time::Duration};
@@ -11,8 +11,11 @@ use url::Url;
 
 use crate::{
     clock::{self, Timestamp},
-    config::{Config, RedisAddress, SessionConfig, StoreConfig},
-    provider::{AuthorizeRequest, HttpClient, Provider, Providers, http::HttpError},
+    config::{ClientAuthentication, Config, RedisAddress, SessionConfig, StoreConfig},
+    provider::{
+        AuthorizeRequest, ClientTrial, HttpClient, Inspection, Provider, ProviderError, Providers,
+        http::HttpError,
+    },
     session::store,
     trust,
 };
@@ -93,11 +96,15 @@ fn redis_of(session: &SessionConfig) -> Option<(&'static str, &RedisAddress)> {
 }
 
 async fn ask_providers(config: &Config) -> Vec<Finding> {
-    let http = HttpClient::new(trust::client_config());
+    let http = HttpClient::new(
+        trust::client_config(),
+        config.proxies.clone(),
+        config.limits.provider_response,
+    );
     let providers = Providers::new(&config.providers, &config.headers, &http);
     let mut asked = JoinSet::new();
     for (index, (provider, table)) in providers.iter().zip(&config.providers).enumerate() {
-        let (provider, http) = (provider.clone(), http.clone());
+        let (provider, http) = (provider.clone(), http.of(table));
         let callback = config.public_url.url.join(&table.callback_path);
         asked.spawn(async move {
             let findings = match callback {
@@ -123,10 +130,11 @@ async fn findings(provider: &dyn Provider, callback: &Url, http: &HttpClient) ->
         let text = "has no address that could be asked".to_owned();
         return vec![finding(Grade::Fine, text)];
     };
-    let host = url.authority();
+    let place = http.place_of(&url);
+    let host = place.authority();
     let (reached, clock) = match reach(&url, http).await {
         Ok(reached) => reached,
-        Err(error) => return vec![finding(Grade::Failure, unreachable(&url, &error))],
+        Err(error) => return vec![finding(Grade::Failure, unreachable(&place, &error))],
     };
     // For a provider with a discovery document this reads it, which says more than that it is there.
     let request = AuthorizeRequest {
@@ -137,7 +145,9 @@ async fn findings(provider: &dyn Provider, callback: &Url, http: &HttpClient) ->
         switch_account: false,
     };
     if let Err(error) = provider.authorize(&request).await {
-        return vec![finding(Grade::Failure, format!("{host}: {error}"))];
+        let remedy = error.specific_remedy().map(|remedy| format!("; {remedy}"));
+        let text = format!("{host}: {error}{}", remedy.unwrap_or_default());
+        return vec![finding(Grade::Failure, text)];
     }
     let milliseconds = reached.as_millis();
     let mut findings = vec![finding(
@@ -147,7 +157,71 @@ async fn findings(provider: &dyn Provider, callback: &Url, http: &HttpClient) ->
     if let Some((grade, text)) = clock {
         findings.push(finding(grade, format!("{text} {host}'s")));
     }
+    let inspected = provider.inspect(callback).await;
+    findings.extend(said_of(&inspected).map(|(grade, text)| finding(grade, text)));
     findings
+}
+
+/// What a look at a provider says of logins.
+fn said_of(inspected: &Inspection) -> impl Iterator<Item = (Grade, String)> {
+    let keys = inspected.keys.iter().map(|error| {
+        let remedy = error.specific_remedy().map(|remedy| format!("; {remedy}"));
+        let text = format!("{error}{}", remedy.unwrap_or_default());
+        (Grade::Failure, text)
+    });
+    let trials = &inspected.trials;
+    let one_works = trials.iter().any(|trial| trial.outcome.is_ok());
+    let count = trials.len();
+    let trials = trials.iter().enumerate().map(move |(index, trial)| {
+        let which = if count > 1 {
+            format!("client secret {} of {count}", index + 1)
+        } else {
+            "the client with its secret".to_owned()
+        };
+        said_of_client(&which, trial, one_works)
+    });
+    let scopes = inspected.unlisted_scopes.iter().map(|scope| {
+        let text = format!(
+            "scope \"{scope}\" is not among the provider's scopes_supported: where a login ends with invalid_scope, take it \
+             out of scopes"
+        );
+        (Grade::Warning, text)
+    });
+    keys.chain(trials).chain(scopes)
+}
+
+fn said_of_client(which: &str, trial: &ClientTrial, one_works: bool) -> (Grade, String) {
+    let error = match &trial.outcome {
+        Ok(()) => return (Grade::Fine, format!("takes {which}")),
+        Err(error) => error,
+    };
+    // While one secret takes over from another, one of the two is enough.
+    let refused = if one_works {
+        Grade::Warning
+    } else {
+        Grade::Failure
+    };
+    match trial.other_way {
+        Some(way) => {
+            let way = match way {
+                ClientAuthentication::Basic => "basic",
+                ClientAuthentication::Post => "post",
+            };
+            let text = format!(
+                "does not take {which} in this way ({error}), but does with client_auth = \"{way}\": write that"
+            );
+            (refused, text)
+        }
+        None if error.is_invalid_client() => {
+            let text = format!("does not take {which} ({error}): see client_id and client_secret");
+            (refused, text)
+        }
+        None if matches!(error, ProviderError::Http { .. }) => (refused, error.to_string()),
+        None => (
+            Grade::Warning,
+            format!("does not say whether it takes {which}: {error}"),
+        ),
+    }
 }
 
 /// Why nothing came, with the port: the address may not say it, and a firewall asks for it.
@@ -158,6 +232,9 @@ fn unreachable(url: &Url, error: &HttpError) -> String {
         None => host.to_owned(),
     };
     match error {
+        HttpError::Connect { host: proxy, kind } if proxy != host.trim_matches(['[', ']']) => {
+            format!("no connection to the proxy {proxy}: {kind}")
+        }
         HttpError::Connect { kind, .. } => format!("no connection to {place}: {kind}"),
         HttpError::Tls { reason, .. } => format!("TLS with {place}: {reason}"),
         HttpError::Resolve(_) => format!("{place}: the host's name does not resolve"),
@@ -176,7 +253,7 @@ async fn reach(url: &Url, http: &HttpClient) -> Result<Reached, HttpError> {
     let clock = match http.send(request).await {
         Ok(response) => date(response.headers()).and_then(|date| judge(date, before, clock::now())),
         // It did answer; a sign-in page may be long.
-        Err(HttpError::TooLarge) => None,
+        Err(HttpError::TooLarge { .. }) => None,
         Err(error) => return Err(error),
     };
     Ok((started.elapsed(), clock))
@@ -237,11 +314,14 @@ mod tests {
     #[tokio::test]
     async fn a_provider_that_answers_is_fine() {
         let server = Scripted::start().await;
-        server.answer(DOCUMENT, Answer::json(&server.metadata().to_string()));
+        server.publish(&[]);
+        let invalid_grant = Answer::json(r#"{"error":"invalid_grant"}"#).with_status(400);
+        server.answer("/token", invalid_grant);
         let lines = lines(&server).await;
         let start = format!("corp       ok: {} answers, after ", server.authority());
         assert!(
-            matches!(&lines[..], [line] if line.starts_with(&start)),
+            matches!(&lines[..], [line, client] if line.starts_with(&start)
+                && client == "corp       ok: takes the client with its secret"),
             "{lines:?}"
         );
     }
@@ -309,7 +389,7 @@ mod tests {
         server.answer(DOCUMENT, document.header("date", &old));
         let lines = lines(&server).await;
         assert!(
-            matches!(&lines[..], [_, line] if line.starts_with("corp       failed: this machine's clock")),
+            lines[1].starts_with("corp       failed: this machine's clock"),
             "{lines:?}"
         );
     }

@@ -64,6 +64,7 @@ pub(super) static ROOT: LazyLock<Vec<Key>> = LazyLock::new(|| {
         value("upstream"),
         value("upstream_timeout"),
         value("trusted_proxies"),
+        key("proxy_url", Shape::Address),
         value("prefix"),
         value("root_health"),
         value("redirect_hosts"),
@@ -100,6 +101,9 @@ static PROVIDER: LazyLock<Vec<Key>> = LazyLock::new(|| {
         value("type"),
         value("label"),
         value("base_url"),
+        value("internal_url"),
+        value("insecure_http"),
+        value("ca"),
         value("client_id"),
         key("client_secret", Shape::Secrets),
         value("client_auth"),
@@ -319,6 +323,38 @@ fn home_of(name: &str) -> Option<&'static str> {
         Some("under [limits]")
     } else {
         None
+    }
+}
+
+/// Whether there is a key of this name anywhere; of a dotted one, the last part counts. Whoever reads a text that is no
+/// TOML knows from it that the word is no part of a value.
+pub(super) fn is_known(name: &str) -> bool {
+    let name = last_part(name);
+    any_key(&ROOT, &mut |key| key.name == name)
+}
+
+/// Whether what such a key holds may be shown, wherever it stands.
+pub(super) fn is_open(name: &str) -> bool {
+    let name = last_part(name);
+    let is_closed = |key: &Key| !matches!(key.shape, Shape::Value) && key.name == name;
+    is_known(name) && !any_key(&ROOT, &mut |key| is_closed(key))
+}
+
+fn last_part(name: &str) -> &str {
+    name.rsplit('.').next().unwrap_or(name).trim()
+}
+
+fn any_key(keys: &'static [Key], is_it: &mut dyn FnMut(&Key) -> bool) -> bool {
+    keys.iter()
+        .any(|key| is_it(key) || any_key(keys_below(&key.shape), is_it))
+}
+
+fn keys_below(shape: &'static Shape) -> &'static [Key] {
+    match shape {
+        Shape::Table(keys) | Shape::TextOrTable(keys) | Shape::Tables(keys) => keys,
+        Shape::Named(_, inner) => keys_below(inner),
+        Shape::Secret | Shape::Secrets | Shape::Address => SECRET_SOURCE,
+        Shape::Value | Shape::Later => &[],
     }
 }
 

@@ -73,7 +73,7 @@ fn read(
     };
     let mut root = match raw::parse(&source) {
         Ok(root) => root,
-        Err(problems) => return Err(Report::new(&path, &source, None, problems.into())),
+        Err(problems) => return Err(Report::new(&path, &source, problems.into())),
     };
     let mut problems = Problems::default();
     env::overlay(&mut root, environment, &mut problems);
@@ -94,7 +94,7 @@ fn check(
             warnings: checker.warnings,
             absent: checker.absent,
         }),
-        None => Err(Report::new(path, source, Some(root), checker.problems)),
+        None => Err(Report::new(path, source, checker.problems)),
     }
 }
 
@@ -112,5 +112,5 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Report {
     let message = format!("cannot read the configuration: {why}");
     let mut problems = Problems::default();
     problems.add(Problem::new(&Origin::Nowhere, message).hint(hint));
-    Report::new(path, "", None, problems)
+    Report::new(path, "", problems)
 }

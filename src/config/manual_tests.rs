@@ -40,6 +40,7 @@ fn the_manual_is_right_and_whole() {
     let own = rcgen::generate_simple_self_signed(["app.example.com".to_owned()]).unwrap();
     for (file, pem) in [
         ("tls.crt", own.cert.pem()),
+        ("corp-ca.pem", own.cert.pem()),
         ("tls.key", own.signing_key.serialize_pem()),
     ] {
         fs::write(folder.path().join(file), pem).unwrap();

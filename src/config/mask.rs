@@ -1,26 +1,25 @@
 //! Hides secrets in the file's text before a report quotes its lines. Pure.
 //!
 //! A caret snippet prints whole lines, and a secret may stand beside what is wrong. So every secret is
-//! starred first, with as many bytes as it had, that spans stay true. Where the file is no TOML, nothing
-//! tells values from keys; then whatever follows a key that sounds secret is starred.
+//! starred first, with as many bytes as it had, that spans stay true. What the file says is looked at, whatever the
+//! environment says instead. A file that is no TOML is not shown at all: nothing tells its values from its keys.
 
 use std::ops::Range;
 
 use super::{
     keys::{Key, ROOT, Shape},
-    raw::{Node, Origin, Value},
+    raw::{self, Node, Origin, Value},
     redis_address,
 };
 
-/// `source` with its secrets starred. Same length in bytes, same lines.
-pub(super) fn mask(source: &str, tree: Option<&Node>) -> String {
+/// `source` with its secrets starred; none where it is no TOML. Same length in bytes, same lines.
+pub(super) fn mask(source: &str) -> Option<String> {
+    let tree = raw::parse(source).ok()?;
     let mut spans = Vec::new();
-    match tree {
-        Some(tree) => collect_table(tree, &ROOT, &mut spans),
-        None => collect_by_name(source, &mut spans),
-    }
+    collect_table(&tree, &ROOT, &mut spans);
     collect_userinfo(source, &mut spans);
-    star(source, &spans)
+    collect_comments(source, &tree, &mut spans);
+    Some(star(source, &spans))
 }
 
 fn collect_table(table: &Node, keys: &'static [Key], spans: &mut Vec<Range<usize>>) {
@@ -35,6 +34,8 @@ fn collect_table(table: &Node, keys: &'static [Key], spans: &mut Vec<Range<usize
 
 fn collect_shape(node: &Node, shape: &'static Shape, spans: &mut Vec<Range<usize>>) {
     match shape {
+        // A table there is a mistake, and what it holds may be a secret that was meant for another key.
+        Shape::Value if matches!(node.value, Value::Table(_)) => collect_all(node, spans),
         Shape::Value => {}
         Shape::Later => collect_all(node, spans),
         Shape::Secret | Shape::Secrets => collect_secret(node, spans),
@@ -42,17 +43,29 @@ fn collect_shape(node: &Node, shape: &'static Shape, spans: &mut Vec<Range<usize
             Value::Table(_) => collect_secret(node, spans),
             _ => collect_address(node, spans),
         },
-        Shape::Table(keys) | Shape::TextOrTable(keys) => collect_table(node, keys, spans),
-        Shape::Named(_, inner) => {
-            for (_, entry) in node.entries() {
-                collect_shape(entry, inner, spans);
+        Shape::TextOrTable(keys) => collect_table(node, keys, spans),
+        // Anything else where a table belongs may be a secret in the wrong place.
+        Shape::Table(keys) => match node.value {
+            Value::Table(_) => collect_table(node, keys, spans),
+            _ => collect_all(node, spans),
+        },
+        Shape::Named(_, inner) => match &node.value {
+            Value::Table(entries) => entries
+                .iter()
+                .for_each(|(_, entry)| collect_shape(entry, inner, spans)),
+            _ => collect_all(node, spans),
+        },
+        Shape::Tables(keys) => match &node.value {
+            Value::List(items) => {
+                for item in items {
+                    match item.value {
+                        Value::Table(_) => collect_table(item, keys, spans),
+                        _ => collect_all(item, spans),
+                    }
+                }
             }
-        }
-        Shape::Tables(keys) => {
-            for item in node.items() {
-                collect_table(item, keys, spans);
-            }
-        }
+            _ => collect_all(node, spans),
+        },
     }
 }
 
@@ -82,8 +95,8 @@ fn collect_secret(node: &Node, spans: &mut Vec<Range<usize>>) {
 fn collect_address(node: &Node, spans: &mut Vec<Range<usize>>) {
     match &node.value {
         Value::Text(text) => {
-            let may_hide = text.contains('@') || text.contains("://:");
             let is_read = redis_address::parse(text).is_some_and(|address| address.is_ok());
+            let may_hide = text.contains('@') || (!is_read && has_odd_port(text));
             let Origin::File(span) = &node.origin else {
                 return;
             };
@@ -98,6 +111,17 @@ fn collect_address(node: &Node, spans: &mut Vec<Range<usize>>) {
         Value::List(items) => items.iter().for_each(|item| collect_address(item, spans)),
         _ => collect_all(node, spans),
     }
+}
+
+/// Whether something behind a colon is no port: then the address may lack its `@`, and that be a password.
+fn has_odd_port(text: &str) -> bool {
+    let hosts = text.split_once("://").map_or("", |(_, hosts)| hosts);
+    let is_number = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    hosts.split(',').any(|host| {
+        let host = host.split(['/', '?']).next().unwrap_or_default();
+        let port = host.rsplit_once(':').map(|(_, port)| port);
+        host.starts_with(':') || port.is_some_and(|port| !is_number(port.trim_end_matches(']')))
+    })
 }
 
 /// How far a scheme with its `://` reaches; nothing where there is no scheme.
@@ -132,58 +156,43 @@ pub(super) fn is_variable_name(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// For a file that is no TOML: stars what follows `=` where the line's key sounds secret, to the line's
-/// end, and to the closing quotes where the text goes over several lines.
-fn collect_by_name(source: &str, spans: &mut Vec<Range<usize>>) {
-    let mut start = 0;
-    let mut open: Option<&str> = None;
-    for line in source.split_inclusive('\n') {
-        let end = start + line.len();
-        if let Some(quotes) = open {
-            spans.push(start..end);
-            if line.contains(quotes) {
-                open = None;
+/// Comments: where a secret was replaced, the old one often stands behind the new.
+fn collect_comments(source: &str, tree: &Node, spans: &mut Vec<Range<usize>>) {
+    let mut texts = Vec::new();
+    collect_texts(tree, &mut texts);
+    texts.sort_by_key(|text| text.start);
+    let mut texts = texts.into_iter().peekable();
+    let mut at = 0;
+    while let Some(found) = source[at..].find('#') {
+        let sign = at + found;
+        while texts.next_if(|text| text.end <= sign).is_some() {}
+        at = match texts.peek() {
+            Some(text) if text.start <= sign => text.end,
+            _ => {
+                let end = source[sign..].find('\n').unwrap_or(source.len() - sign) + sign;
+                spans.push(sign + 1..end);
+                end
             }
-        } else if let Some(value) = secret_value(line) {
-            spans.push(start + value..end);
-            open = ["\"\"\"", "'''", "["].into_iter().find_map(|opening| {
-                let closing = if opening == "[" { "]" } else { opening };
-                let rest = line[value..].trim_start().strip_prefix(opening)?;
-                (!rest.contains(closing)).then_some(closing)
-            });
+        };
+    }
+}
+
+/// Keys and values: in these a `#` is a letter.
+fn collect_texts(node: &Node, texts: &mut Vec<Range<usize>>) {
+    if let Origin::File(span) = &node.key_origin {
+        texts.push(span.clone());
+    }
+    match &node.value {
+        Value::List(items) => items.iter().for_each(|item| collect_texts(item, texts)),
+        Value::Table(entries) => entries
+            .iter()
+            .for_each(|(_, entry)| collect_texts(entry, texts)),
+        Value::Text(_) | Value::Integer(_) | Value::Boolean(_) | Value::Other(_) => {
+            if let Origin::File(span) = &node.origin {
+                texts.push(span.clone());
+            }
         }
-        start = end;
     }
-}
-
-/// Where a line's value begins, if the line speaks of a secret.
-fn secret_value(line: &str) -> Option<usize> {
-    let lower = line.to_ascii_lowercase();
-    if is_about_redis(&lower) && lower.contains(['@', '\\']) {
-        // Behind the scheme, where it is one: a password may hold what looks like its end.
-        let equals = lower.find('=')? + 1;
-        let value = lower[equals..].trim_start();
-        let text = value.trim_start_matches(['"', '\'']);
-        return Some(match scheme_of(text) {
-            0 => equals,
-            scheme => line.len() - text.len() + scheme,
-        });
-    }
-    let word = ["secret", "passw", "token", "key", "credential"]
-        .into_iter()
-        .filter_map(|word| lower.find(word))
-        .min()?;
-    let sign = word + lower[word..].find(['=', ':', '"', '\''])?;
-    let value = &line[sign + 1..];
-    Some(line.len() - value.trim_start().len())
-}
-
-/// Whether a line may hold an address of Redis, however it is misspelt.
-fn is_about_redis(lower: &str) -> bool {
-    let key = lower.trim_start().trim_start_matches(['"', '\'']);
-    let key = key.strip_prefix("session.").unwrap_or(key);
-    ["store", "shared"].iter().any(|name| key.starts_with(name))
-        || ["redis", "valkey"].iter().any(|name| lower.contains(name))
 }
 
 /// `https://user:password@host` is refused, but shown first. A password of Redis may hold what ends others, where
@@ -228,10 +237,10 @@ fn star(source: &str, spans: &[Range<usize>]) -> String {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{super::raw, *};
+    use super::*;
 
     fn masked(source: &str) -> String {
-        mask(source, raw::parse(source).ok().as_ref())
+        mask(source).unwrap()
     }
 
     #[test]
@@ -318,22 +327,52 @@ mod tests {
     }
 
     #[test]
-    fn stars_by_name_where_the_file_is_no_toml() {
-        let source = "a = [\n[providers.a]\nclient_secret = \"hunter2\nsecret = \"\"\"\nhunter3\n\"\"\"\n\
-                      corp = { client_secret = \"hunter4\" \n";
-        assert!(raw::parse(source).is_err());
-        assert!(!masked(source).contains("hunter"));
+    fn nothing_is_shown_of_what_is_no_toml() {
+        for source in [
+            "client_secrt = \"hunter2",
+            "a = [\nb = 1\n",
+            "a = 1\na = 2\n",
+        ] {
+            assert_eq!(mask(source), None, "{source}");
+        }
+    }
+
+    #[test]
+    fn stars_what_stands_where_it_does_not_belong() {
+        for source in [
+            "session = \"hunter2\"\n",
+            "providers = \"hunter2\"\n",
+            "providers = [\"hunter2\"]\n",
+            "routes = [\"hunter2\"]\n",
+            "routes = \"hunter2\"\n",
+            "upstream = { client_secret = \"hunter2\" }\n",
+            "[providers.a]\nclient_id = { value = \"hunter2\" }\n",
+            "proxy_url = \"http://ann:hunter2@proxy:3128\"\n",
+            "proxy_url = \"http://ann:hunter2\"\n",
+        ] {
+            assert!(!masked(source).contains("hunter"), "{}", masked(source));
+        }
+    }
+
+    #[test]
+    fn stars_comments_and_no_letter_that_looks_like_one() {
+        assert_eq!(
+            masked("# old: x\nlabel = \"a # b\" # c\n\"k#\" = 'v#' #\nlog = \"#\"#é\n"),
+            "#*******\nlabel = \"***** \" #**\n\"k#\" = '**' #\nlog = \"#\"#**\n"
+                .replace("\"***** \"", "\"*****\""),
+        );
     }
 
     proptest! {
         #[test]
         fn keeps_the_length(source in "[a-zé=\"'\\[\\]{}:/@ \n]{0,80}") {
-            let masked = masked(&source);
-            prop_assert_eq!(masked.len(), source.len());
-            prop_assert_eq!(masked.lines().count(), source.lines().count());
+            if let Some(masked) = mask(&source) {
+                prop_assert_eq!(masked.len(), source.len());
+                prop_assert_eq!(masked.lines().count(), source.lines().count());
+            }
         }
 
-        /// Whatever is wrong with the address: what stands before an `@` is not shown, in TOML or in what is none.
+        /// Whatever is wrong with the address: what stands before an `@` is not shown.
         #[test]
         fn no_password_of_redis_is_left(
             scheme in "(redis|rediss|valkey|redis-cluster|rediss-sentinel|redi|Redis|x[+]redis|http)(://|:/|:|//)",
@@ -341,13 +380,10 @@ mod tests {
             password in "[A-Z0-9/:?#,@%. é]{6,24}",
             hosts in "[a-z0-9.:,/@%\\[\\]]{0,20}",
             key in "(store|shared)",
-            broken: bool,
         ) {
             // A part of it that is long enough to be nothing else.
             let secret = format!("Q{password}Q");
-            let end = if broken { "\n[oops" } else { "" };
-            let source = format!("[session]\n{key} = \"{scheme}{user}:{secret}@{hosts}\"{end}\n");
-            prop_assert_eq!(raw::parse(&source).is_err(), broken);
+            let source = format!("[session]\n{key} = \"{scheme}{user}:{secret}@{hosts}\"\n");
             let masked = masked(&source);
             prop_assert_eq!(masked.len(), source.len());
             let letters: Vec<char> = secret.chars().collect();

@@ -41,7 +41,7 @@ pub use redis_address::{RedisAddress, Topology};
 pub use report::Report;
 pub use secret::Secret;
 
-use crate::{limits::Limits, route::PathPattern};
+use crate::{limits::Limits, provider::http::Proxies, route::PathPattern};
 
 /// Everything an operator can decide, checked.
 #[derive(Debug)]
@@ -82,6 +82,8 @@ pub struct Config {
     pub routes: Vec<RouteConfig>,
     /// `[limits]`
     pub limits: Limits,
+    /// The proxies that calls to providers go through: `proxy_url`, or what the environment says.
+    pub proxies: Proxies,
 }
 
 impl Config {

@@ -3,9 +3,14 @@
 use std::collections::BTreeMap;
 
 use aws_lc_rs::digest;
+use rustls::pki_types::CertificateDer;
+use url::Url;
 
 use super::Secret;
-use crate::provider::kind::Kind;
+use crate::provider::{
+    http::{Internal, PlainHttp},
+    kind::Kind,
+};
 
 /// `[providers.NAME]`
 #[derive(Debug)]
@@ -19,6 +24,12 @@ pub struct ProviderConfig {
     /// The kind's addresses by their keys, as configured, moved by `base_url`, or by default. `issuer` is
     /// kept exactly as the provider writes it, trailing slash included.
     pub endpoints: BTreeMap<&'static str, String>,
+    /// Where the gate reaches the issuer, where that is not where browsers do.
+    pub internal_url: Option<Url>,
+    /// Whether plain http is spoken beyond loopback, too: in a network that is the operator's alone.
+    pub insecure_http: bool,
+    /// Authorities that are believed beside the system's when this provider is called.
+    pub authorities: Vec<CertificateDer<'static>>,
     /// The client identifier (RFC 6749 §2.2).
     pub client_id: String,
     /// None for a public client; two while a secret is being replaced, tried in order.
@@ -52,19 +63,51 @@ impl ProviderConfig {
         self.endpoints.get(key).map(String::as_str)
     }
 
-    /// Names what this table means beside its name: the kind, its addresses, the client and where the subject
+    /// Where this provider may be spoken to in plain http, by the operator's word.
+    pub fn plain_http(&self) -> PlainHttp {
+        if self.insecure_http {
+            PlainHttp::Anywhere
+        } else {
+            PlainHttp::Loopback
+        }
+    }
+
+    /// Where it may be by the provider's own word: not below an https issuer, whose document could have the gate ask
+    /// whatever listens on this machine.
+    pub fn published_plain_http(&self) -> PlainHttp {
+        let issuer = self.endpoint("issuer").unwrap_or_default();
+        if self.insecure_http || issuer.starts_with("http:") {
+            self.plain_http()
+        } else {
+            PlainHttp::Never
+        }
+    }
+
+    /// The issuer's place in the operator's network, where it has one of its own there.
+    pub fn internal(&self) -> Option<Internal> {
+        let issuer = Url::parse(self.endpoint("issuer")?).ok()?;
+        Some(Internal::new(&issuer, self.internal_url.as_ref()?))
+    }
+
+    /// Names what this table means beside its name: the kind, who signs people in, the client and where the subject
     /// stands. A session that was made under another meaning is of somebody else who happens to have the
-    /// same name.
+    /// same name. All else may change, by the operator or by an upgrade, and logs nobody out.
     pub fn fingerprint(&self) -> [u8; 8] {
         let mut context = digest::Context::new(&digest::SHA256);
-        // Where tokens are taken back says nothing of who somebody is.
-        let mut endpoints = self.endpoints.clone();
-        endpoints.remove("revocation_url");
-        let endpoints = endpoints.iter();
-        let endpoints = endpoints.flat_map(|(key, address)| [*key, address.as_str()]);
+        let origin = |key: &str| {
+            let url = Url::parse(self.endpoint(key)?).ok()?;
+            Some(url.origin().ascii_serialization())
+        };
+        let authority = match self.endpoint("issuer") {
+            Some(issuer) => vec![issuer.to_owned()],
+            None => ["authorize_url", "token_url", "userinfo_url"]
+                .map(|key| origin(key).unwrap_or_default())
+                .to_vec(),
+        };
         let parts = [self.kind.name, self.client_id.as_str()];
+        let authority = authority.iter().map(String::as_str);
         let subject = self.claims.subject.as_deref();
-        for part in parts.into_iter().chain(endpoints).chain(subject) {
+        for part in parts.into_iter().chain(authority).chain(subject) {
             context.update(&(part.len() as u64).to_be_bytes());
             context.update(part.as_bytes());
         }
@@ -153,6 +196,9 @@ impl ProviderConfig {
             label: name.to_owned(),
             kind: crate::provider::kind::find("oidc").expect("a kind"),
             endpoints: [("issuer", issuer.to_owned())].into(),
+            internal_url: None,
+            insecure_http: false,
+            authorities: Vec::new(),
             client_id: "us".to_owned(),
             client_secrets: Vec::new(),
             client_authentication: None,
@@ -199,5 +245,79 @@ impl Allow {
             }
         }
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::kind;
+
+    #[test]
+    fn a_fingerprint_is_of_who_signs_people_in_and_as_whom() {
+        let issuer = "https://id.example.com";
+        let config = || ProviderConfig::for_test("corp", issuer);
+        let same = [
+            ProviderConfig {
+                endpoints: [
+                    ("issuer", issuer.to_owned()),
+                    ("token_url", "https://elsewhere.example/token".to_owned()),
+                    ("revocation_url", "https://id.example.com/revoke".to_owned()),
+                ]
+                .into(),
+                ..config()
+            },
+            ProviderConfig {
+                internal_url: Url::parse("https://inside.example").ok(),
+                insecure_http: true,
+                ..config()
+            },
+        ];
+        for other in same {
+            assert_eq!(other.fingerprint(), config().fingerprint(), "{other:?}");
+        }
+        let others = [
+            ProviderConfig::for_test("corp", "https://id.example.com/"),
+            ProviderConfig {
+                client_id: "them".to_owned(),
+                ..config()
+            },
+            ProviderConfig {
+                kind: kind::find("gitlab").expect("a kind"),
+                ..config()
+            },
+            ProviderConfig {
+                claims: ClaimPaths {
+                    subject: Some("oid".to_owned()),
+                    ..ClaimPaths::default()
+                },
+                ..config()
+            },
+        ];
+        for other in others {
+            assert_ne!(other.fingerprint(), config().fingerprint(), "{other:?}");
+        }
+    }
+
+    /// A version in a path goes up with an upgrade of the gate.
+    #[test]
+    fn without_an_issuer_the_origins_count() {
+        let of = |origin: &str, version: &str| {
+            let at = |path: &str| format!("{origin}/{version}/{path}");
+            ProviderConfig {
+                kind: kind::find("oauth2").expect("a kind"),
+                endpoints: [
+                    ("authorize_url", at("authorize")),
+                    ("token_url", at("token")),
+                    ("userinfo_url", at("me")),
+                ]
+                .into(),
+                ..ProviderConfig::for_test("corp", "")
+            }
+            .fingerprint()
+        };
+        let first = of("https://graph.example.com", "v25.0");
+        assert_eq!(first, of("https://graph.example.com", "v26.0"));
+        assert_ne!(first, of("https://graph.example.net", "v25.0"));
     }
 }

@@ -4,10 +4,7 @@ use std::{fmt, ops::Range, path::Path};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
-use super::{
-    mask,
-    raw::{Node, Origin},
-};
+use super::{mask, raw::Origin};
 
 /// One thing to change.
 pub(super) struct Problem {
@@ -89,14 +86,17 @@ impl From<Vec<Problem>> for Problems {
 pub struct Report {
     /// The file as the operator named it.
     file: String,
-    /// The file's text with secrets masked, byte for byte as long as the original.
-    source: String,
+    /// The file's text with secrets masked, byte for byte as long as the original. None where the file is no TOML:
+    /// nothing tells then what is a secret, so none of it is shown.
+    source: Option<String>,
+    /// Where each line of the file begins.
+    lines: Vec<usize>,
     problems: Vec<Problem>,
 }
 
 impl Report {
-    /// The problems of `source`; `tree` tells where its secrets stand, if it could be read so far.
-    pub(super) fn new(file: &Path, source: &str, tree: Option<&Node>, problems: Problems) -> Self {
+    /// The problems of `source`.
+    pub(super) fn new(file: &Path, source: &str, problems: Problems) -> Self {
         let mut problems = problems.0;
         problems.sort_by_key(|problem| match &problem.origin {
             Origin::File(span) => (0, span.start, String::new()),
@@ -105,7 +105,10 @@ impl Report {
         });
         Self {
             file: file.display().to_string(),
-            source: mask::mask(source, tree),
+            source: mask::mask(source),
+            lines: std::iter::once(0)
+                .chain(source.match_indices('\n').map(|(at, _)| at + 1))
+                .collect(),
             problems,
         }
     }
@@ -141,9 +144,11 @@ impl Report {
             .elements(Vec::<annotate_snippets::Element<'a>>::new());
         group = match &problem.origin {
             Origin::File(span) => {
-                let within = |span: &Range<usize>| {
-                    span.start.min(self.source.len())..span.end.min(self.source.len())
+                let Some(source) = self.source.as_deref() else {
+                    return self.without_lines(group, problem, span);
                 };
+                let within =
+                    |span: &Range<usize>| span.start.min(source.len())..span.end.min(source.len());
                 let caret = AnnotationKind::Primary
                     .span(within(span))
                     .label(problem.label.as_deref());
@@ -152,7 +157,7 @@ impl Report {
                     .as_deref()
                     .map(|(span, label)| AnnotationKind::Context.span(within(span)).label(*label));
                 group.element(
-                    Snippet::source(self.source.as_str())
+                    Snippet::source(source)
                         .path(self.file.as_str())
                         .annotation(caret)
                         .annotations(beside),
@@ -163,10 +168,37 @@ impl Report {
             ))),
             Origin::Nowhere => group.element(annotate_snippets::Origin::path(self.file.as_str())),
         };
-        match &problem.hint {
-            Some(hint) => group.element(Level::HELP.message(hint.as_str())),
-            None => group,
+        with_hint(group, problem)
+    }
+
+    /// Line and column alone.
+    fn without_lines<'a>(
+        &'a self,
+        group: Group<'a>,
+        problem: &'a Problem,
+        span: &Range<usize>,
+    ) -> Group<'a> {
+        let (line, column) = self.place(span.start);
+        let place = annotate_snippets::Origin::path(self.file.as_str());
+        let mut group = group.element(place.line(line).char_column(column));
+        if let Some((before, label)) = problem.beside.as_deref() {
+            let (line, _) = self.place(before.start);
+            group = group.element(Level::NOTE.message(format!("{label}: line {line}")));
         }
+        with_hint(group, problem)
+    }
+
+    /// Line and column of a byte, both from 1 on. Columns are bytes: without the text nothing else is known.
+    fn place(&self, at: usize) -> (usize, usize) {
+        let line = self.lines.partition_point(|start| *start <= at).max(1);
+        (line, at - self.lines[line - 1] + 1)
+    }
+}
+
+fn with_hint<'a>(group: Group<'a>, problem: &'a Problem) -> Group<'a> {
+    match &problem.hint {
+        Some(hint) => group.element(Level::HELP.message(hint.as_str())),
+        None => group,
     }
 }
 

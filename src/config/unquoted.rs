@@ -5,14 +5,14 @@ use std::{net::SocketAddr, ops::Range};
 
 use ipnet::IpNet;
 
-use super::{duration, raw::Origin, report::Problem};
+use super::{duration, keys, raw::Origin, report::Problem};
 
 /// A value without quotes.
 pub(super) struct Unquoted<'s> {
     /// Empty for an item of a list.
     key: &'s str,
-    /// Whether a key of the line speaks of a secret.
-    is_secret: bool,
+    /// Whether the key is one of ours whose value may be shown.
+    is_open: bool,
     text: &'s str,
     place: Range<usize>,
 }
@@ -37,7 +37,7 @@ impl<'s> Unquoted<'s> {
         let whole = within(line, from..to);
         let unquoted = |inner: &'s str, range: Range<usize>| Self {
             key: inner,
-            is_secret: key.contains("secret") || inner.contains("secret"),
+            is_open: keys::is_open(key) && (inner.is_empty() || keys::is_open(inner)),
             text: &line[range.clone()],
             place: start + range.start..start + range.end,
         };
@@ -66,15 +66,12 @@ impl<'s> Unquoted<'s> {
     /// What to write instead. The text is repeated only where it cannot be a secret.
     pub(super) fn problem(&self) -> Problem {
         let Self {
-            key,
-            text,
-            is_secret,
-            ..
+            key, text, is_open, ..
         } = self;
         let is_answer = ["true", "false", "yes", "no", "on", "off"]
             .iter()
             .any(|answer| text.eq_ignore_ascii_case(answer));
-        let shown = if is_plain(text) && !is_secret {
+        let shown = if is_plain(text) && *is_open {
             text
         } else {
             "…"
@@ -84,7 +81,9 @@ impl<'s> Unquoted<'s> {
             _ if is_answer => {
                 "write true or false, in lower case; text stands in double quotes".to_owned()
             }
-            (_, "") => format!("text stands in double quotes: \"{shown}\""),
+            (_, key) if !keys::is_known(key) => {
+                format!("text stands in double quotes: \"{shown}\"")
+            }
             (_, key) => format!("text stands in double quotes: {key} = \"{shown}\""),
         };
         let origin = Origin::File(self.place.clone());

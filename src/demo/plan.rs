@@ -19,7 +19,7 @@ use crate::{
         UpstreamAddress,
     },
     limits::Limits,
-    provider::kind,
+    provider::{http::Proxies, kind},
     route::PathPattern,
 };
 
@@ -109,6 +109,7 @@ impl Plan {
                 access: Access::Public,
             }],
             limits: Limits::default(),
+            proxies: Proxies::default(),
         }
     }
 
@@ -118,6 +119,9 @@ impl Plan {
             label: "Demo provider".to_owned(),
             kind: kind::OIDC,
             endpoints: [("issuer", self.issuer.clone())].into(),
+            internal_url: None,
+            insecure_http: false,
+            authorities: Vec::new(),
             client_id: CLIENT_ID.to_owned(),
             client_secrets: vec![self.client_secret.clone()],
             client_authentication: None,

@@ -4,7 +4,7 @@
 //! It comes from a server, without cookies, from anywhere: what counts is the signature of the token that it brings.
 //! That a session is known here is neither asked nor told: what the token names is over, in every copy.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{
     HeaderValue, Response, StatusCode,
@@ -37,7 +37,9 @@ pub(super) async fn serve(
     let provider = gate.providers.find(provider);
     let provider = provider.filter(|provider| provider.tells_of_logouts());
     let provider = provider.ok_or(Reject::NotFound)?;
-    let CleanRequest { head, body, .. } = *request;
+    let CleanRequest {
+        head, body, client, ..
+    } = *request;
     let is_form = head
         .headers
         .get(CONTENT_TYPE)
@@ -47,15 +49,23 @@ pub(super) async fn serve(
         record.detail = Some("not a form with one logout_token".to_owned());
         return Ok(refusal(StatusCode::BAD_REQUEST, "invalid_request"));
     };
+    // Anybody can bring one, and judging it may cost calls to the provider; good ones cost nothing.
+    if let Err(error) = gate.logins.admit(client.address, Instant::now()).await {
+        record.detail = Some(error.to_string());
+        return Ok(later(StatusCode::TOO_MANY_REQUESTS));
+    }
     Ok(match accept(gate, provider.as_ref(), &token).await {
-        Ok(()) => reply::empty(StatusCode::OK),
+        Ok(()) => {
+            gate.logins.give_back(client.address).await;
+            reply::empty(StatusCode::OK)
+        }
         Err(error) => {
             let response = match &error {
                 ProviderError::LogoutToken(_) => {
                     refusal(StatusCode::BAD_REQUEST, "invalid_request")
                 }
                 // The token may be good: what to judge it by cannot be had now.
-                _ => unavailable(),
+                _ => later(StatusCode::SERVICE_UNAVAILABLE),
             };
             record.detail = Some(error.to_string());
             response
@@ -107,8 +117,8 @@ fn refusal(status: StatusCode, error: &'static str) -> Response<Body> {
     reply::json(status, &Refusal { error })
 }
 
-fn unavailable() -> Response<Body> {
-    let mut response = refusal(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable");
+fn later(status: StatusCode) -> Response<Body> {
+    let mut response = refusal(status, "temporarily_unavailable");
     let later = HeaderValue::from_static("10");
     response.headers_mut().insert(RETRY_AFTER, later);
     response
@@ -120,7 +130,7 @@ struct Refusal {
     error: &'static str,
 }
 
-/// Bytes of a form: twice the longest token.
+/// Bytes of a form: many times the longest logout token.
 const LONGEST: usize = 32 * 1024;
 /// How long the form may take to come.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -6,7 +6,11 @@ use http::StatusCode;
 
 use super::return_to::ReturnTo;
 use crate::{
-    provider::{ProviderError, allow::Denied, error::is_outage_code},
+    provider::{
+        ProviderError,
+        allow::Denied,
+        error::{Misfit, is_outage_code},
+    },
     text::Text,
 };
 
@@ -65,7 +69,7 @@ pub enum LoginError {
         again: StartAgain,
     },
     /// The provider cannot be used: down, or misbehaving.
-    #[error("provider {}: {error}", again.provider)]
+    #[error("provider {}: {error}{}", again.provider, .error.specific_remedy().map(|remedy| format!("; {remedy}")).unwrap_or_default())]
     Provider {
         /// What is wrong.
         error: ProviderError,
@@ -172,9 +176,9 @@ impl LoginError {
             Self::Provider { error, .. } if error.is_invalid_grant() => {
                 "The provider no longer accepts this sign-in. Please start again."
             }
-            Self::Answered { .. } | Self::Provider { .. } => {
-                "The provider's answer cannot be used. Please tell whoever runs this site."
-            }
+            Self::Answered { code, .. } if code == "invalid_scope" => misfit(Misfit::Scope),
+            Self::Provider { error, .. } => error.misfit().map_or(UNUSABLE, misfit),
+            Self::Answered { .. } => UNUSABLE,
         }
     }
 
@@ -201,6 +205,33 @@ impl LoginError {
             | Self::Answered { again, .. }
             | Self::NotAllowed { again, .. }
             | Self::Provider { again, .. } => Some(again),
+        }
+    }
+}
+
+const UNUSABLE: &str = "The provider's answer cannot be used. Please tell whoever runs this site.";
+
+/// What does not fit, for people: enough to tell whoever runs the site. The log says what to try.
+fn misfit(misfit: Misfit) -> &'static str {
+    match misfit {
+        Misfit::Secret => {
+            "This site could not prove to the provider who it is: its client secret is wrong, or sent in the \
+             wrong way. Please tell whoever runs this site."
+        }
+        Misfit::Scope => {
+            "This site asks the provider for a scope that it does not get there. Please tell whoever runs \
+             this site."
+        }
+        Misfit::Issuer => {
+            "The provider calls itself by another issuer than this site knows it by. Please tell whoever runs \
+             this site."
+        }
+        Misfit::Clock => {
+            "This site's clock and the provider's are too far apart. Please tell whoever runs this site."
+        }
+        Misfit::TooLarge => {
+            "The provider says more about your account than this site takes. Please ask whoever runs this site \
+             to raise limits.provider_response, or to have the provider send fewer groups."
         }
     }
 }

@@ -189,6 +189,11 @@ impl Logins {
         taken.map_err(|wait| LoginError::TooMany { wait })
     }
 
+    /// Gives back what [`admit`](Self::admit) took from somebody who proved to be welcome.
+    pub async fn give_back(&self, client: Option<IpAddr>) {
+        self.throttle.give_back(client).await;
+    }
+
     /// Sends a browser to `provider`. `browser` is its login cookie's value, where it has one.
     pub async fn begin(
         &self,

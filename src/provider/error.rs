@@ -72,6 +72,47 @@ impl ProviderError {
         }
     }
 
+    /// What of the gate's own setup is wrong, where the provider's answer tells.
+    pub fn misfit(&self) -> Option<Misfit> {
+        match self {
+            _ if self.is_invalid_client() => Some(Misfit::Secret),
+            Self::Refused { code, .. } if code == "invalid_scope" => Some(Misfit::Scope),
+            Self::OtherIssuer { .. } | Self::Issuer | Self::IdToken(IdTokenError::Issuer) => {
+                Some(Misfit::Issuer)
+            }
+            Self::IdToken(
+                IdTokenError::Expired | IdTokenError::IssuedAt | IdTokenError::NotBefore,
+            ) => Some(Misfit::Clock),
+            Self::Http {
+                error: HttpError::TooLarge { .. },
+                ..
+            } => Some(Misfit::TooLarge),
+            _ => None,
+        }
+    }
+
+    /// What whoever runs the gate can try, for the log.
+    pub fn specific_remedy(&self) -> Option<&'static str> {
+        if let Some(misfit) = self.misfit() {
+            return Some(misfit.remedy());
+        }
+        let Self::Http { error, .. } = self else {
+            return None;
+        };
+        match error {
+            HttpError::Tls { .. } => {
+                Some("where an own authority signed its certificate, name that by ca")
+            }
+            HttpError::Proxy { status, .. }
+                if *status == StatusCode::PROXY_AUTHENTICATION_REQUIRED =>
+            {
+                Some("put user and password into proxy_url")
+            }
+            HttpError::Proxy { .. } => Some("see NO_PROXY, or what the proxy allows"),
+            _ => None,
+        }
+    }
+
     /// Whether the code or the refresh token is no good any more (RFC 6749 §5.2).
     pub fn is_invalid_grant(&self) -> bool {
         // GitHub has words of its own.
@@ -122,6 +163,39 @@ impl ProviderError {
                 *call == Call::Token && *error == HttpError::Status(StatusCode::UNAUTHORIZED)
             }
             _ => false,
+        }
+    }
+}
+
+/// What of the gate's setup does not fit the provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misfit {
+    /// The client's id or secret, or how it is sent.
+    Secret,
+    /// A scope that the provider does not know, or does not give to this client.
+    Scope,
+    /// The issuer's name.
+    Issuer,
+    /// One of the two clocks.
+    Clock,
+    /// The provider says more than we take.
+    TooLarge,
+}
+
+impl Misfit {
+    /// For the log.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::Secret => {
+                "see client_id and client_secret, or try client_auth = \"post\" or \"basic\": `sidegate check --online` tries \
+                 them"
+            }
+            Self::Scope => "take it out of scopes, or allow it to this client at the provider",
+            Self::Issuer => "write issuer as the provider does, to the slash at its end",
+            Self::Clock => "set the clocks: `sidegate check --online` says how far apart they are",
+            Self::TooLarge => {
+                "raise limits.provider_response, or have the provider send less (groups, claims, keys)"
+            }
         }
     }
 }
@@ -182,6 +256,46 @@ pub(crate) fn printable(text: &str, limit: usize) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_told_by_its_class() {
+        let refused = |code: &str| ProviderError::Refused {
+            code: code.to_owned(),
+            description: None,
+        };
+        let http = |call, error| ProviderError::Http { call, error };
+        for (error, misfit) in [
+            (refused("invalid_client"), Some(Misfit::Secret)),
+            (
+                refused("incorrect_client_credentials"),
+                Some(Misfit::Secret),
+            ),
+            (refused("invalid_scope"), Some(Misfit::Scope)),
+            (refused("invalid_grant"), None),
+            (ProviderError::Issuer, Some(Misfit::Issuer)),
+            (IdTokenError::Issuer.into(), Some(Misfit::Issuer)),
+            (IdTokenError::Expired.into(), Some(Misfit::Clock)),
+            (IdTokenError::IssuedAt.into(), Some(Misfit::Clock)),
+            (IdTokenError::Signature.into(), None),
+            (
+                http(Call::Keys, HttpError::TooLarge { limit: 1 }),
+                Some(Misfit::TooLarge),
+            ),
+            (http(Call::Token, HttpError::Timeout), None),
+        ] {
+            assert_eq!(error.misfit(), misfit, "{error}");
+            assert_eq!(error.specific_remedy().is_some(), misfit.is_some(), "{error}");
+        }
+        let tls = HttpError::Tls {
+            host: "id".to_owned(),
+            reason: "UnknownIssuer".to_owned(),
+        };
+        assert!(
+            http(Call::Token, tls)
+                .specific_remedy()
+                .is_some_and(|text| text.ends_with("ca"))
+        );
+    }
 
     #[test]
     fn foreign_words_are_cut_to_printable_ascii() {

@@ -4,38 +4,50 @@
 //! balancer may drop an idle connection at any time, which for a code that works once would lose the
 //! login. Nothing is retried here for the same reason.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+mod address;
+mod dial;
+mod error;
+mod proxy;
+
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Request, Response, StatusCode, Uri,
-    header::{ACCEPT, AUTHORIZATION, HOST, USER_AGENT},
-    uri::Scheme,
+    HeaderName, HeaderValue, Request, Response, StatusCode, Uri,
+    header::{ACCEPT, AUTHORIZATION, HOST, PROXY_AUTHORIZATION, USER_AGENT},
 };
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, pki_types::ServerName};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpStream, lookup_host},
-    time::{Instant, timeout},
-};
+use rustls::ClientConfig;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 use url::Url;
+
+pub(super) use self::error::is_busy;
+pub use self::{
+    address::{Internal, PlainHttp, endpoint_url},
+    error::HttpError,
+    proxy::{BadVariable, Proxies, Proxy},
+};
+use crate::{config::ProviderConfig, trust};
 
 /// Speaks HTTP/1.1 to providers. Cheap to clone.
 #[derive(Clone)]
 pub struct HttpClient {
     tls: TlsConnector,
     limits: Limits,
+    proxies: Arc<Proxies>,
+    plain: PlainHttp,
+    /// Where the provider is reached, where that is not where its addresses say.
+    internal: Option<Arc<Internal>>,
 }
 
 /// What a call may cost.
 #[derive(Clone, Copy)]
 pub(super) struct Limits {
-    /// Name resolution, TCP and TLS together.
+    /// Name resolution, TCP, a proxy and TLS together.
     pub(super) connect: Duration,
     /// Everything, the body included.
     pub(super) total: Duration,
@@ -43,101 +55,28 @@ pub(super) struct Limits {
     pub(super) body: usize,
 }
 
-/// Why a call came to nothing. Holds no path, no query and nothing of a body: those may be secret.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HttpError {
-    /// Neither https nor loopback, or not a URL to call at all.
-    #[error("the address is neither https nor plain http to loopback")]
-    ForbiddenUrl,
-    /// The name does not resolve.
-    #[error("{0} does not resolve")]
-    Resolve(String),
-    /// No connection.
-    #[error("no connection to {host}: {kind}")]
-    Connect {
-        /// Whom we called.
-        host: String,
-        /// What the system said.
-        kind: io::ErrorKind,
-    },
-    /// The TLS handshake failed, an untrusted certificate included.
-    #[error("TLS with {host}: {reason}")]
-    Tls {
-        /// Whom we called.
-        host: String,
-        /// What rustls said.
-        reason: String,
-    },
-    /// The connection took too long to come about.
-    #[error("no connection in time")]
-    ConnectTimeout,
-    /// Connected, but the answer took too long.
-    #[error("no answer in time")]
-    Timeout,
-    /// The answer's body exceeds the cap.
-    #[error("the answer is too large")]
-    TooLarge,
-    /// The connection broke, or what came is not HTTP.
-    #[error("the exchange broke off")]
-    Broken,
-    /// An answer, but not with the status that was needed. Redirects end here.
-    #[error("the answer has status {}", .0.as_u16())]
-    Status(StatusCode),
-    /// An answer, but not JSON.
-    #[error("the answer is not JSON")]
-    NotJson,
-}
-
-impl HttpError {
-    /// Whether trying again later may help: the network's or the server's state, not its opinion.
-    pub fn is_outage(&self) -> bool {
-        match self {
-            Self::ForbiddenUrl | Self::TooLarge | Self::NotJson => false,
-            Self::Status(status) => is_busy(*status),
-            _ => true,
-        }
-    }
-}
-
-impl HttpError {
-    /// Whether the request may have been heeded all the same: it was sent, and what came of it is not known. A gateway
-    /// that has waited in vain, or lost its server, says nothing of what that one did; 503 says that nobody served.
-    pub fn may_have_been_heeded(&self) -> bool {
-        match self {
-            Self::Timeout | Self::Broken | Self::TooLarge | Self::NotJson => true,
-            Self::Status(StatusCode::SERVICE_UNAVAILABLE) => false,
-            Self::Status(status) => status.is_success() || status.is_server_error(),
-            _ => false,
-        }
-    }
-}
-
-/// Whether a status says "not now" rather than "no".
-pub(super) fn is_busy(status: StatusCode) -> bool {
-    status.is_server_error()
-        || matches!(
-            status,
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
-        )
-}
-
 impl HttpClient {
-    /// Calls over `tls` ([`crate::trust`]).
-    pub fn new(tls: Arc<ClientConfig>) -> Self {
-        Self::with(
-            tls,
-            Limits {
-                connect: Duration::from_secs(3),
-                total: Duration::from_secs(10),
-                body: 1024 * 1024,
-            },
-        )
+    /// Calls over `tls` ([`crate::trust`]) and through `proxies`; takes answers of up to `provider_response` bytes
+    /// (`limits.provider_response`).
+    pub fn new(tls: Arc<ClientConfig>, proxies: Proxies, provider_response: u32) -> Self {
+        let limits = Limits {
+            connect: Duration::from_secs(5),
+            total: Duration::from_secs(10),
+            body: usize::try_from(provider_response).unwrap_or(usize::MAX),
+        };
+        Self {
+            proxies: Arc::new(proxies),
+            ..Self::with(tls, limits)
+        }
     }
 
     pub(super) fn with(tls: Arc<ClientConfig>, limits: Limits) -> Self {
         Self {
             tls: TlsConnector::from(tls),
             limits,
+            proxies: Arc::default(),
+            plain: PlainHttp::Loopback,
+            internal: None,
         }
     }
 
@@ -153,9 +92,23 @@ impl HttpClient {
         }
     }
 
+    /// The client for one provider: its own authorities, its place in the operator's network, and whether it may be
+    /// spoken to in plain http.
+    #[must_use]
+    pub fn of(&self, config: &ProviderConfig) -> Self {
+        let mut client = self.clone();
+        client.plain = config.plain_http();
+        client.internal = config.internal().map(Arc::new);
+        if !config.authorities.is_empty() {
+            let tls = trust::client_config_trusting(&config.authorities);
+            client.tls = TlsConnector::from(tls);
+        }
+        client
+    }
+
     #[cfg(test)]
     pub(crate) fn for_test() -> Self {
-        Self::new(crate::trust::client_config())
+        Self::new(trust::client_config(), Proxies::default(), 1024 * 1024)
     }
 
     /// Fetches a JSON document. Anything but status 200 is an error.
@@ -187,14 +140,29 @@ impl HttpClient {
             .unwrap_or(Err(HttpError::Timeout))
     }
 
+    /// Where a call to `url` goes.
+    pub fn place_of(&self, url: &Url) -> Url {
+        let inside = self.internal.as_ref();
+        inside
+            .and_then(|internal| internal.inside(url))
+            .unwrap_or_else(|| url.clone())
+    }
+
     async fn exchange(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let target = Target::of(request.uri())?;
-        let request = origin_form(request, &target)?;
-        let stream = timeout(self.limits.connect, self.connect(&target))
+        let named = Url::parse(&request.uri().to_string()).map_err(|_| HttpError::ForbiddenUrl)?;
+        let place = self.place_of(&named);
+        if !address::may_call(&place, self.plain) {
+            return Err(HttpError::ForbiddenUrl);
+        }
+        let proxy = self.proxies.proxy_for(&place);
+        let request = written(request, &named, &place, proxy)?;
+        let dialed = dial::dial(&place, proxy, &self.tls, self.limits.connect);
+        let stream = timeout(self.limits.connect, dialed)
             .await
             .unwrap_or(Err(HttpError::ConnectTimeout))?;
         let (mut sender, connection) = http1::Builder::new()
             .max_buf_size(MAX_HEAD)
+            .max_headers(MAX_FIELDS)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|_| HttpError::Broken)?;
@@ -204,135 +172,44 @@ impl HttpClient {
             .await
             .map_err(|_| HttpError::Broken)?
             .into_parts();
-        let body = Limited::new(body, self.limits.body)
-            .collect()
-            .await
-            .map_err(|error| {
-                if error.is::<LengthLimitError>() {
-                    HttpError::TooLarge
-                } else {
-                    HttpError::Broken
-                }
-            })?;
+        let limit = self.limits.body;
+        let body = Limited::new(body, limit).collect().await.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                HttpError::TooLarge { limit }
+            } else {
+                HttpError::Broken
+            }
+        })?;
         Ok(Response::from_parts(head, body.to_bytes()))
     }
-
-    async fn connect(&self, target: &Target) -> Result<Box<dyn Stream>, HttpError> {
-        let tcp = self.connect_tcp(target).await?;
-        if target.plain {
-            return Ok(Box::new(tcp));
-        }
-        let name =
-            ServerName::try_from(target.host.clone()).map_err(|_| HttpError::ForbiddenUrl)?;
-        let tls = self
-            .tls
-            .connect(name, tcp)
-            .await
-            .map_err(|error| HttpError::Tls {
-                host: target.host.clone(),
-                reason: error.to_string(),
-            })?;
-        Ok(Box::new(tls))
-    }
-
-    /// Tries each address for its share of the time, so that a dead IPv6 route leaves some for IPv4.
-    async fn connect_tcp(&self, target: &Target) -> Result<TcpStream, HttpError> {
-        let deadline = Instant::now() + self.limits.connect;
-        let mut addresses: Vec<SocketAddr> = lookup_host((target.host.as_str(), target.port))
-            .await
-            .map_err(|_| HttpError::Resolve(target.host.clone()))?
-            // `localhost` is a name like any other to a resolver; plain http must not leave the machine.
-            .filter(|address| !target.plain || address.ip().is_loopback())
-            .collect();
-        addresses.truncate(MAX_ADDRESSES);
-        let mut kind = io::ErrorKind::AddrNotAvailable;
-        let mut left = u32::try_from(addresses.len()).expect("truncated to a few");
-        for address in addresses {
-            let share = deadline.saturating_duration_since(Instant::now()) / left;
-            left -= 1;
-            match timeout(share, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => {
-                    // A latency hint; the exchange works without.
-                    let _ = stream.set_nodelay(true);
-                    return Ok(stream);
-                }
-                Ok(Err(error)) => kind = error.kind(),
-                Err(_) => kind = io::ErrorKind::TimedOut,
-            }
-        }
-        Err(HttpError::Connect {
-            host: target.host.clone(),
-            kind,
-        })
-    }
 }
 
-/// A URL that a provider's endpoint may have: https, or plain http to loopback; no credentials in it.
-pub fn endpoint_url(text: &str) -> Option<Url> {
-    let mut url = Url::parse(text).ok()?;
-    let has_credentials = !url.username().is_empty() || url.password().is_some();
-    let allowed = match url.scheme() {
-        "https" => url.has_host(),
-        "http" => url.host_str().is_some_and(is_loopback),
-        _ => false,
+/// The request as whoever is at `place` takes it, with our own headers: an origin server by its path, a proxy for
+/// plain http whole (RFC 9112 §3.2). Either way it is for the host that it was `named` for: a provider that is asked
+/// at another address answers with its public one all the same.
+fn written(
+    mut request: Request<Bytes>,
+    named: &Url,
+    place: &Url,
+    proxy: Option<&Proxy>,
+) -> Result<Request<Bytes>, HttpError> {
+    let header = |text: &str| HeaderValue::try_from(text).map_err(|_| HttpError::ForbiddenUrl);
+    let forwards = proxy.filter(|_| place.scheme() == "http");
+    let target = match forwards {
+        Some(_) => place.as_str(),
+        None => address::path_and_query(place),
     };
-    url.set_fragment(None);
-    (allowed && !has_credentials).then_some(url)
-}
-
-fn is_loopback(host: &str) -> bool {
-    match bare(host).parse::<std::net::IpAddr>() {
-        Ok(address) => address.is_loopback(),
-        Err(_) => host.eq_ignore_ascii_case("localhost"),
-    }
-}
-
-/// A host without the brackets that a URL puts around IPv6.
-fn bare(host: &str) -> &str {
-    host.strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-        .unwrap_or(host)
-}
-
-/// Whom to call.
-struct Target {
-    host: String,
-    port: u16,
-    plain: bool,
-}
-
-impl Target {
-    fn of(uri: &Uri) -> Result<Self, HttpError> {
-        let host = uri.host().ok_or(HttpError::ForbiddenUrl)?;
-        let plain = match uri.scheme() {
-            Some(scheme) if *scheme == Scheme::HTTPS => false,
-            Some(scheme) if *scheme == Scheme::HTTP && is_loopback(host) => true,
-            _ => return Err(HttpError::ForbiddenUrl),
-        };
-        Ok(Self {
-            host: bare(host).to_owned(),
-            port: uri.port_u16().unwrap_or(if plain { 80 } else { 443 }),
-            plain,
-        })
-    }
-}
-
-/// The request as an origin server takes it (RFC 9112 §3.2.1), with our own headers.
-fn origin_form(mut request: Request<Bytes>, target: &Target) -> Result<Request<Bytes>, HttpError> {
-    let uri = request.uri();
-    let host = uri.host().ok_or(HttpError::ForbiddenUrl)?;
-    let default_port = if target.plain { 80 } else { 443 };
-    let host = if target.port == default_port {
-        HeaderValue::try_from(host)
-    } else {
-        HeaderValue::try_from(format!("{host}:{}", target.port))
-    }
-    .map_err(|_| HttpError::ForbiddenUrl)?;
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let path = path.parse().map_err(|_| HttpError::ForbiddenUrl)?;
-    *request.uri_mut() = path;
+    *request.uri_mut() = Uri::try_from(target).map_err(|_| HttpError::ForbiddenUrl)?;
     let headers = request.headers_mut();
-    headers.insert(HOST, host);
+    if let Some(authorization) = forwards.and_then(|proxy| proxy.authorization.as_ref()) {
+        headers.insert(PROXY_AUTHORIZATION, authorization.clone());
+    }
+    headers.insert(HOST, header(named.authority())?);
+    if named.origin() != place.origin() {
+        // What the server would hear from the proxy that browsers come through.
+        headers.insert(FORWARDED_HOST, header(named.authority())?);
+        headers.insert(FORWARDED_PROTO, header(named.scheme())?);
+    }
     headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
     // Some APIs have a media type of their own.
     headers
@@ -341,19 +218,17 @@ fn origin_form(mut request: Request<Bytes>, target: &Target) -> Result<Request<B
     Ok(request)
 }
 
-/// What HTTP runs over: TCP, or TLS on it.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// GitHub and 42 refuse a request without one.
 const AGENT: &str = concat!("sidegate/", env!("CARGO_PKG_VERSION"));
 
 /// Bytes that an answer's status line and headers may take.
-const MAX_HEAD: usize = 64 * 1024;
+const MAX_HEAD: usize = 128 * 1024;
 
-/// Addresses of one name that are tried.
-const MAX_ADDRESSES: usize = 4;
+/// Fields of an answer's head.
+const MAX_FIELDS: usize = 256;
 
 #[cfg(test)]
 mod tests;

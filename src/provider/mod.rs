@@ -32,7 +32,7 @@ pub use self::{
 };
 use crate::{
     clock::Timestamp,
-    config::{Allow, HeaderSource, HeadersConfig, ProviderConfig},
+    config::{Allow, ClientAuthentication, HeaderSource, HeadersConfig, ProviderConfig},
     decide::{Barred, Visitor},
     session::{Identity, Session, Tokens},
     text::Text,
@@ -123,12 +123,39 @@ pub trait Provider: Send + Sync {
         None
     }
 
+    /// Looks whether logins will work, before anybody tries: at the keys, and whether the provider takes the client, which
+    /// it tells for a code that nobody has. Begins no login and spends nothing.
+    fn inspect<'a>(&'a self, redirect_uri: &'a Url) -> BoxFuture<'a, Inspection> {
+        let _ = redirect_uri;
+        Box::pin(async { Inspection::default() })
+    }
+
     /// Where a browser ends its session at the provider (OpenID Connect RP-Initiated Logout 1.0 §2).
     /// None where the provider offers no such place.
     fn end_session(&self, request: &LogoutRequest<'_>) -> Option<Url> {
         let _ = request;
         None
     }
+}
+
+/// What came of a look at a provider.
+#[derive(Debug, Default)]
+pub struct Inspection {
+    /// Why its keys cannot be had, where it has some and they cannot.
+    pub keys: Option<ProviderError>,
+    /// What it says to the client: with each secret in turn, or once without one.
+    pub trials: Vec<ClientTrial>,
+    /// Scopes that are asked for, and that the provider does not list among those it knows.
+    pub unlisted_scopes: Vec<String>,
+}
+
+/// What a provider says to the client, with one secret or none.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ClientTrial {
+    /// That it takes it; or why not, or why that cannot be told.
+    pub outcome: Result<(), ProviderError>,
+    /// The way in which it does take the secret, where it is not the one in use.
+    pub other_way: Option<ClientAuthentication>,
 }
 
 /// What every provider has, from its table in the configuration.
@@ -270,7 +297,7 @@ impl Providers {
         Self(
             configs
                 .iter()
-                .map(|config| (config.kind.build)(config, &sources, http))
+                .map(|config| (config.kind.build)(config, &sources, &http.of(config)))
                 .collect(),
         )
     }

@@ -4,6 +4,7 @@
 //! [`token_answer`](super::token_answer), so that a provider's way of spelling things never reaches it.
 
 mod revocation;
+mod trial;
 
 use std::{
     borrow::Cow,
@@ -111,6 +112,11 @@ impl OAuthClient {
     /// When the secret ends, where the provider has said so.
     pub(super) fn secret_valid_until(&self) -> Option<Timestamp> {
         self.secret_end.get()
+    }
+
+    /// What is asked for.
+    pub(super) fn scopes(&self) -> impl Iterator<Item = &str> {
+        self.scopes.iter().map(|scope| scope.as_str())
     }
 
     pub(super) fn id(&self) -> &str {

@@ -7,6 +7,9 @@ use super::{Call, ProviderError, http::HttpError};
 impl ProviderError {
     /// What to do about it.
     pub fn remedy(&self) -> &'static str {
+        if let Some(specific) = self.specific_remedy() {
+            return specific;
+        }
         match self {
             Self::Http { error, .. } => http(error),
             Self::OtherIssuer { .. } => {
@@ -32,18 +35,12 @@ fn http(error: &HttpError) -> &'static str {
         HttpError::Connect { .. } | HttpError::ConnectTimeout => {
             "see that the gate may connect there: its network, a firewall, a proxy"
         }
-        HttpError::Tls { .. } => {
-            "see that the provider's certificate is of an authority that this machine trusts"
-        }
         HttpError::Status(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
             "see that the client and its scopes have this permission at the provider"
         }
         HttpError::Status(StatusCode::NOT_FOUND) => "see that the address is the provider's",
         HttpError::Status(StatusCode::TOO_MANY_REQUESTS) => {
             "the provider has had enough for now; if it goes on, ask it for a larger quota"
-        }
-        HttpError::TooLarge => {
-            "ask the provider for fewer claims or groups: the answer is larger than the gate takes"
         }
         _ => "see whether the provider works; the gate goes on trying",
     }
@@ -79,6 +76,6 @@ mod tests {
         };
         let unknown = http(HttpError::Resolve("idp".to_owned()));
         assert!(unknown.remedy().contains("name"));
-        assert!(http(HttpError::TooLarge).remedy().contains("fewer"));
+        assert!(http(HttpError::TooLarge { limit: 9 }).remedy().contains("provider_response"));
     }
 }

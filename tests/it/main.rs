@@ -25,6 +25,7 @@ mod misbehaviour;
 mod operations;
 mod paths;
 mod provider_logout;
+mod provider_reach;
 mod providers;
 mod proxy_bodies;
 mod proxy_protocols;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use url::Url;
+
 use super::{
     super::{raw::Node, report::Problem},
     Checker, Reported,
@@ -17,6 +19,7 @@ impl Checker<'_> {
         &mut self,
         table: &Node,
         kind: &'static Kind,
+        insecure_http: bool,
     ) -> Option<BTreeMap<&'static str, String>> {
         let own = |kind: &Kind, key: &str| kind.endpoints.iter().any(|known| known.key == key);
         for (key, node) in table.entries() {
@@ -24,13 +27,13 @@ impl Checker<'_> {
                 self.problem(foreign(key, node, kind, |kind| own(kind, key)));
             }
         }
-        let base = self.base_url(table, kind);
+        let base = self.base_url(table, kind, insecure_http);
         let mut endpoints = BTreeMap::new();
         let mut missing = Vec::new();
         let mut complete = base.is_ok();
         for endpoint in kind.endpoints {
             if let Some(node) = table.get(endpoint.key) {
-                match self.endpoint(node, endpoint.key) {
+                match self.endpoint(node, endpoint.key, insecure_http) {
                     Some(address) => _ = endpoints.insert(endpoint.key, address),
                     None => complete = false,
                 }
@@ -56,7 +59,12 @@ impl Checker<'_> {
         complete.then_some(endpoints)
     }
 
-    fn base_url(&mut self, table: &Node, kind: &Kind) -> Result<Option<String>, Reported> {
+    fn base_url(
+        &mut self,
+        table: &Node,
+        kind: &Kind,
+        insecure_http: bool,
+    ) -> Result<Option<String>, Reported> {
         let Some(node) = table.get("base_url") else {
             return Ok(None);
         };
@@ -68,22 +76,47 @@ impl Checker<'_> {
             self.problem(foreign("base_url", node, kind, is_moved));
             return Err(Reported);
         }
-        self.endpoint(node, "base_url").map(Some).ok_or(Reported)
+        self.endpoint(node, "base_url", insecure_http)
+            .map(Some)
+            .ok_or(Reported)
     }
 
-    fn endpoint(&mut self, node: &Node, key: &str) -> Option<String> {
+    /// Where the gate reaches the issuer by another address than browsers do.
+    pub(super) fn internal_url(
+        &mut self,
+        table: &Node,
+        kind: Option<&'static Kind>,
+        insecure_http: bool,
+    ) -> Result<Option<Url>, Reported> {
+        let Some(node) = table.get("internal_url") else {
+            return Ok(None);
+        };
+        let has_issuer = |kind: &Kind| kind.endpoints.iter().any(|known| known.key == "issuer");
+        if let Some(kind) = kind.filter(|kind| !has_issuer(kind)) {
+            self.problem(foreign("internal_url", node, kind, has_issuer));
+            return Err(Reported);
+        }
+        let text = self.endpoint(node, "internal_url", insecure_http);
+        let url = text.and_then(|text| Url::parse(&text).ok());
+        url.map(Some).ok_or(Reported)
+    }
+
+    fn endpoint(&mut self, node: &Node, key: &str, insecure_http: bool) -> Option<String> {
         let text = self.text(node, key)?;
         // What is not an endpoint itself is a beginning, which nothing may stand behind.
-        let is_beginning = matches!(key, "issuer" | "base_url");
+        let is_beginning = matches!(key, "issuer" | "base_url" | "internal_url");
         let url = if is_beginning {
             web_url(text, &node.origin, key)
         } else {
             web_address(text, &node.origin, key)
         };
         let url = self.found(url)?;
-        let problem = if url.scheme() == "http" && !is_loopback(url.host().as_ref()) {
-            Problem::new(&node.origin, format!("`{key}` must begin with https://"))
-                .hint("whoever is on the way could sign in as anybody; http is for localhost alone")
+        let is_open = url.scheme() == "http" && !is_loopback(url.host().as_ref());
+        let problem = if is_open && !insecure_http {
+            Problem::new(&node.origin, format!("`{key}` must begin with https://")).hint(
+                "whoever is on the way could sign in as anybody; http is for localhost alone, or with \
+                 `insecure_http = true` in a network that is yours alone, as in compose",
+            )
         } else if let Some((issuer, _)) = text.split_once("/.well-known/").filter(|_| is_beginning)
         {
             let message = format!("`{key}` is the address before /.well-known");

@@ -8,6 +8,7 @@ mod allow;
 mod endpoint;
 mod header;
 mod limits;
+mod outbound;
 mod provider;
 mod read;
 mod regex;
@@ -116,6 +117,7 @@ impl<'a> Checker<'a> {
         let headers = self.headers(root);
         let routes = self.routes(root, own);
         let limits = self.limits(root);
+        let proxies = self.proxies(root);
         self.check_addresses(
             root,
             listen.as_deref(),
@@ -148,6 +150,7 @@ impl<'a> Checker<'a> {
             headers: headers?,
             routes: routes?,
             limits: limits?,
+            proxies: proxies?,
         })
     }
 

@@ -62,7 +62,11 @@ impl Checker<'_> {
         let named = self.provider_name(name, table);
         let kind = self.provider_type(name, table);
         let label = self.label(name, kind, table);
-        let endpoints = kind.and_then(|kind| self.endpoints(table, kind));
+        let insecure_http = self.insecure_http(name, table);
+        let endpoints =
+            kind.and_then(|kind| self.endpoints(table, kind, insecure_http.unwrap_or(false)));
+        let internal_url = self.internal_url(table, kind, insecure_http.unwrap_or(false));
+        let authorities = self.authorities(name, table);
         let client_id = self.client_id(table);
         let client_secrets = self.client_secrets(name, table, kind);
         let client_authentication = self.client_authentication(table);
@@ -81,6 +85,9 @@ impl Checker<'_> {
             label: label?,
             kind: kind?,
             endpoints: endpoints?,
+            internal_url: internal_url.ok()?,
+            insecure_http: insecure_http?,
+            authorities: authorities?,
             client_id: client_id?,
             client_secrets: client_secrets?,
             client_authentication: client_authentication.ok()?,

@@ -12,9 +12,11 @@ use url::Url;
 
 use super::{
     super::{
-        Call, HttpClient, ProviderError, error::printable, http::HttpError, http::endpoint_url,
+        Call, HttpClient, ProviderError,
+        error::printable,
+        http::{HttpError, Internal, PlainHttp, endpoint_url},
     },
-    metadata::Metadata,
+    metadata::{Metadata, Reader},
 };
 use crate::{config::ProviderConfig, random};
 
@@ -26,6 +28,11 @@ pub(super) struct Discovery {
     publishes: fn(&str, &str) -> bool,
     /// Addresses that the configuration sets by themselves.
     endpoints: Vec<(&'static str, Url)>,
+    /// Where the configuration may lead in plain http, and where the document may.
+    plain: [PlainHttp; 2],
+    internal: Option<Internal>,
+    /// The configuration says all that a login takes, and nothing is fetched.
+    is_configured: bool,
     http: HttpClient,
     current: ArcSwapOption<Metadata>,
     /// The last try that failed: when it ended, and how. The lock makes tries single file.
@@ -38,16 +45,24 @@ impl Discovery {
         publishes: fn(&str, &str) -> bool,
         http: HttpClient,
     ) -> Self {
-        let endpoints = config.endpoints.iter();
+        let plain = config.plain_http();
+        let endpoints: Vec<_> = config
+            .endpoints
+            .iter()
+            .filter_map(|(key, url)| Some((*key, endpoint_url(url, plain)?)))
+            .collect();
+        let issuer = config.endpoint("issuer").unwrap_or_default();
+        let configured = Metadata::configured(issuer, &endpoints).map(Arc::new);
         Self {
             provider: config.name.clone(),
-            issuer: config.endpoint("issuer").unwrap_or_default().to_owned(),
+            issuer: issuer.to_owned(),
             publishes,
-            endpoints: endpoints
-                .filter_map(|(key, url)| Some((*key, endpoint_url(url)?)))
-                .collect(),
+            endpoints,
+            plain: [plain, config.published_plain_http()],
+            internal: config.internal(),
+            is_configured: configured.is_some(),
             http,
-            current: ArcSwapOption::empty(),
+            current: ArcSwapOption::new(configured),
             last_failure: Mutex::new(None),
         }
     }
@@ -56,7 +71,18 @@ impl Discovery {
     pub(super) fn url(&self) -> Option<Url> {
         // §4.1: one trailing slash goes before the path is appended.
         let issuer = self.issuer.strip_suffix('/').unwrap_or(&self.issuer);
-        endpoint_url(&format!("{issuer}/.well-known/openid-configuration"))
+        let [configured, _] = self.plain;
+        // With an internal address the issuer's own is a name alone, which nobody calls.
+        let plain = match self.internal {
+            Some(_) => PlainHttp::Anywhere,
+            None => configured,
+        };
+        endpoint_url(&format!("{issuer}/.well-known/openid-configuration"), plain)
+    }
+
+    /// Whether a document is fetched at all.
+    pub(super) fn is_fetched(&self) -> bool {
+        !self.is_configured
     }
 
     /// The last good document.
@@ -125,6 +151,7 @@ impl Discovery {
         let http = |error| ProviderError::Http { call, error };
         let url = self.url().ok_or_else(|| http(HttpError::ForbiddenUrl))?;
         let document = self.http.fetch_json(&url, None).await.map_err(http)?;
+        let [_, published_plain] = self.plain;
         // Often a slash at the end: both are shown, since the eye misses it.
         match document.get("issuer").and_then(serde_json::Value::as_str) {
             Some(published) if !(self.publishes)(&self.issuer, published) => {
@@ -136,12 +163,14 @@ impl Discovery {
             }
             _ => {}
         }
-        Metadata::read(
-            |published| (self.publishes)(&self.issuer, published),
-            document,
-        )
-        .map(|metadata| metadata.moved(&self.endpoints))
-        .map_err(|problem| ProviderError::Answer { call, problem })
+        let reader = Reader {
+            is_ours: &|published| (self.publishes)(&self.issuer, published),
+            endpoints: &self.endpoints,
+            plain: published_plain,
+            internal: self.internal.as_ref(),
+        };
+        Metadata::read(&document, &reader)
+            .map_err(|problem| ProviderError::Answer { call, problem })
     }
 }
 

@@ -3,10 +3,10 @@
 
 use aws_lc_rs::digest;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::Algorithm;
 use serde_json::{Map, Value};
 
 use super::{
+    algorithm::Algorithm,
     keys::KeySet,
     signed::{self, Signed, Signer, text},
 };
@@ -122,7 +122,9 @@ fn check_access_token(
     };
     let hash = match algorithm {
         Algorithm::RS384 | Algorithm::PS384 | Algorithm::ES384 => &digest::SHA384,
-        Algorithm::RS512 | Algorithm::PS512 | Algorithm::EdDSA => &digest::SHA512,
+        Algorithm::RS512 | Algorithm::PS512 | Algorithm::ES512 | Algorithm::EdDSA => {
+            &digest::SHA512
+        }
         _ => &digest::SHA256,
     };
     let digest = digest::digest(hash, access_token.as_bytes());

@@ -1,13 +1,15 @@
 //! Pure: a discovery document (OpenID Connect Discovery 1.0 §3) becomes [`Metadata`], or is refused.
 
-use std::str::FromStr;
-
-use jsonwebtoken::Algorithm;
-use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
 
-use super::super::{http::endpoint_url, oauth::ClientAuthentication};
+use super::{
+    super::{
+        http::{Internal, PlainHttp, endpoint_url},
+        oauth::ClientAuthentication,
+    },
+    algorithm::Algorithm,
+};
 
 /// What a provider publishes about itself, as far as we use it.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,6 +31,20 @@ pub(super) struct Metadata {
     pub(super) switch_prompt: Option<&'static str>,
     /// The claims that the provider says it knows; none where it does not say.
     pub(super) claims: Option<Vec<String>>,
+    /// The scopes that the provider says it knows; none where it does not say.
+    pub(super) scopes: Option<Vec<String>>,
+}
+
+/// What a document is read with.
+pub(super) struct Reader<'a> {
+    /// Whether the document may call its issuer so.
+    pub(super) is_ours: &'a dyn Fn(&str) -> bool,
+    /// Addresses that the configuration sets by themselves, by their keys.
+    pub(super) endpoints: &'a [(&'static str, Url)],
+    /// Where the document may lead in plain http.
+    pub(super) plain: PlainHttp,
+    /// Where the provider is in the operator's network.
+    pub(super) internal: Option<&'a Internal>,
 }
 
 impl Metadata {
@@ -39,86 +55,171 @@ impl Metadata {
             .is_none_or(|claims| claims.iter().any(|known| known == claim))
     }
 
-    /// With the addresses that the configuration sets by themselves.
-    pub(super) fn moved(mut self, endpoints: &[(&'static str, Url)]) -> Self {
-        for (key, url) in endpoints {
-            match *key {
-                "authorize_url" => self.authorization_endpoint = url.clone(),
-                "token_url" => self.token_endpoint = url.clone(),
-                "jwks_url" => self.jwks_uri = url.clone(),
-                "userinfo_url" => self.userinfo_endpoint = Some(url.clone()),
-                "end_session_url" => self.end_session_endpoint = Some(url.clone()),
-                "revocation_url" => self.revocation_endpoint = Some(url.clone()),
-                _ => {}
-            }
-        }
-        self
+    /// What the configuration alone says, where it says all that a login takes; the rest is as the standard has it where
+    /// a document is silent.
+    pub(super) fn configured(issuer: &str, endpoints: &[(&'static str, Url)]) -> Option<Self> {
+        let set = |member: &Member| member.set(endpoints);
+        Some(Self {
+            issuer: issuer.to_owned(),
+            authorization_endpoint: set(&AUTHORIZATION)?,
+            token_endpoint: set(&TOKEN)?,
+            jwks_uri: set(&KEYS)?,
+            userinfo_endpoint: set(&USERINFO),
+            end_session_endpoint: set(&END_SESSION),
+            revocation_endpoint: set(&REVOCATION),
+            // A key fits one kind of them, and often says which one.
+            algorithms: Algorithm::ALL.to_vec(),
+            authentication: authentication(None),
+            sends_iss: false,
+            switch_prompt: switch_prompt(None),
+            claims: None,
+            scopes: None,
+        })
     }
 
-    /// Reads a document whose issuer `is_ours`. The error says what is wrong with it.
-    pub(super) fn read(
-        is_ours: impl Fn(&str) -> bool,
-        document: Value,
-    ) -> Result<Self, &'static str> {
-        let document: Document =
-            serde_json::from_value(document).map_err(|_| "not a discovery document")?;
+    /// Reads a document. The error says what is wrong with it.
+    pub(super) fn read(document: &Value, reader: &Reader<'_>) -> Result<Self, &'static str> {
+        if !document.is_object() {
+            return Err("not a discovery document");
+        }
+        let issuer = text(document, &ISSUER)?.ok_or(ISSUER.missing)?;
         // §4.3: another issuer's document would let that issuer sign in users.
-        if !is_ours(&document.issuer) {
+        if !(reader.is_ours)(issuer) {
             return Err("issuer is not the configured one");
         }
-        let required = |url: &str, problem| endpoint_url(url).ok_or(problem);
-        let optional = |url: Option<&str>, problem| {
-            url.map(|url| endpoint_url(url).ok_or(problem)).transpose()
+        let optional = |member: &Member| reader.endpoint(document, member);
+        let required = |member: &Member| optional(member)?.ok_or(member.missing);
+        // Where browsers go, whatever name the document has for it.
+        let outside = |url: Url| match reader.internal.and_then(|inside| inside.outside(&url)) {
+            Some(public) => public,
+            None => url,
         };
-        if !document
-            .response_types_supported
-            .iter()
-            .any(|kind| kind == "code")
-        {
+        let types = texts(document, &RESPONSE_TYPES)?.ok_or(RESPONSE_TYPES.missing)?;
+        if !types.iter().any(|kind| kind == "code") {
             return Err("response_types_supported lacks code");
         }
-        let algorithms: Vec<Algorithm> = document
-            .id_token_signing_alg_values_supported
+        let signing = texts(document, &SIGNING)?.ok_or(SIGNING.missing)?;
+        let algorithms: Vec<Algorithm> = signing
             .iter()
-            .filter_map(|name| Algorithm::from_str(name).ok())
-            .filter(|algorithm| ALGORITHMS.contains(algorithm))
+            .filter_map(|name| Algorithm::named(name))
             .collect();
         if algorithms.is_empty() {
             return Err(
                 "id_token_signing_alg_values_supported has no asymmetric algorithm we know",
             );
         }
+        let methods = texts(document, &AUTH_METHODS)?;
+        let prompts = texts(document, &PROMPTS)?;
         Ok(Self {
-            issuer: document.issuer,
-            authorization_endpoint: required(
-                &document.authorization_endpoint,
-                "authorization_endpoint is neither https nor loopback",
-            )?,
-            token_endpoint: required(
-                &document.token_endpoint,
-                "token_endpoint is neither https nor loopback",
-            )?,
-            jwks_uri: required(&document.jwks_uri, "jwks_uri is neither https nor loopback")?,
-            userinfo_endpoint: optional(
-                document.userinfo_endpoint.as_deref(),
-                "userinfo_endpoint is neither https nor loopback",
-            )?,
-            end_session_endpoint: optional(
-                document.end_session_endpoint.as_deref(),
-                "end_session_endpoint is neither https nor loopback",
-            )?,
-            revocation_endpoint: optional(
-                document.revocation_endpoint.as_deref(),
-                "revocation_endpoint is neither https nor loopback",
-            )?,
+            issuer: issuer.to_owned(),
+            authorization_endpoint: outside(required(&AUTHORIZATION)?),
+            token_endpoint: required(&TOKEN)?,
+            jwks_uri: required(&KEYS)?,
+            userinfo_endpoint: optional(&USERINFO)?,
+            end_session_endpoint: optional(&END_SESSION)?.map(outside),
+            revocation_endpoint: optional(&REVOCATION)?,
             algorithms,
-            authentication: authentication(
-                document.token_endpoint_auth_methods_supported.as_deref(),
-            ),
-            sends_iss: document.authorization_response_iss_parameter_supported,
-            switch_prompt: switch_prompt(document.prompt_values_supported.as_deref()),
-            claims: document.claims_supported,
+            authentication: authentication(methods.as_deref()),
+            sends_iss: document.get("authorization_response_iss_parameter_supported")
+                == Some(&Value::Bool(true)),
+            switch_prompt: switch_prompt(prompts.as_deref()),
+            claims: texts(document, &CLAIMS)?,
+            scopes: texts(document, &SCOPES)?,
         })
+    }
+}
+
+impl Reader<'_> {
+    /// The operator's address, or the document's.
+    fn endpoint(&self, document: &Value, member: &Member) -> Result<Option<Url>, &'static str> {
+        if let Some(url) = member.set(self.endpoints) {
+            return Ok(Some(url));
+        }
+        let Some(text) = text(document, member)? else {
+            return Ok(None);
+        };
+        // The operator has named the place in the network, and how it is spoken to there.
+        let is_internal = |url: &Url| {
+            self.internal
+                .is_some_and(|place| place.outside(url).is_some())
+        };
+        endpoint_url(text, self.plain)
+            .or_else(|| endpoint_url(text, PlainHttp::Anywhere).filter(is_internal))
+            .map(Some)
+            .ok_or(member.forbidden)
+    }
+}
+
+/// A member of the document, and what may be wrong with it.
+struct Member {
+    name: &'static str,
+    /// The key that sets it instead; empty where none does.
+    key: &'static str,
+    missing: &'static str,
+    wrong: &'static str,
+    forbidden: &'static str,
+}
+
+impl Member {
+    fn set(&self, endpoints: &[(&'static str, Url)]) -> Option<Url> {
+        let mut endpoints = endpoints.iter();
+        endpoints.find_map(|(key, url)| (*key == self.key).then(|| url.clone()))
+    }
+}
+
+macro_rules! member {
+    ($name:literal, $wanted:literal) => {
+        member!($name, $wanted, "")
+    };
+    ($name:literal, $wanted:literal, $key:literal) => {
+        Member {
+            name: $name,
+            key: $key,
+            missing: concat!("the document has no ", $name),
+            wrong: concat!($name, " is not ", $wanted),
+            forbidden: concat!(
+                $name,
+                " is not an https address; name one by ",
+                $key,
+                ", or allow plain http by insecure_http"
+            ),
+        }
+    };
+}
+
+const ISSUER: Member = member!("issuer", "text");
+const AUTHORIZATION: Member = member!("authorization_endpoint", "text", "authorize_url");
+const TOKEN: Member = member!("token_endpoint", "text", "token_url");
+const KEYS: Member = member!("jwks_uri", "text", "jwks_url");
+const USERINFO: Member = member!("userinfo_endpoint", "text", "userinfo_url");
+const END_SESSION: Member = member!("end_session_endpoint", "text", "end_session_url");
+const REVOCATION: Member = member!("revocation_endpoint", "text", "revocation_url");
+const RESPONSE_TYPES: Member = member!("response_types_supported", "a list of texts");
+const SIGNING: Member = member!("id_token_signing_alg_values_supported", "a list of texts");
+const AUTH_METHODS: Member = member!("token_endpoint_auth_methods_supported", "a list of texts");
+const PROMPTS: Member = member!("prompt_values_supported", "a list of texts");
+const CLAIMS: Member = member!("claims_supported", "a list of texts");
+const SCOPES: Member = member!("scopes_supported", "a list of texts");
+
+/// Text, where it is there.
+fn text<'d>(document: &'d Value, member: &Member) -> Result<Option<&'d str>, &'static str> {
+    match document.get(member.name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(member.wrong),
+    }
+}
+
+/// A list of texts, where it is there.
+fn texts(document: &Value, member: &Member) -> Result<Option<Vec<String>>, &'static str> {
+    match document.get(member.name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Array(items)) => {
+            let text = |item: &Value| item.as_str().map(str::to_owned);
+            let texts: Option<Vec<String>> = items.iter().map(text).collect();
+            texts.map(Some).ok_or(member.wrong)
+        }
+        Some(_) => Err(member.wrong),
     }
 }
 
@@ -144,37 +245,6 @@ fn switch_prompt(values: Option<&[String]>) -> Option<&'static str> {
         .find(|wanted| values.iter().any(|value| value == wanted))
 }
 
-#[derive(Deserialize)]
-struct Document {
-    issuer: String,
-    authorization_endpoint: String,
-    token_endpoint: String,
-    jwks_uri: String,
-    response_types_supported: Vec<String>,
-    id_token_signing_alg_values_supported: Vec<String>,
-    userinfo_endpoint: Option<String>,
-    end_session_endpoint: Option<String>,
-    revocation_endpoint: Option<String>,
-    token_endpoint_auth_methods_supported: Option<Vec<String>>,
-    #[serde(default)]
-    authorization_response_iss_parameter_supported: bool,
-    prompt_values_supported: Option<Vec<String>>,
-    claims_supported: Option<Vec<String>>,
-}
-
-/// What we verify: public keys only. With a shared secret, whoever can check a token can make one.
-const ALGORITHMS: [Algorithm; 9] = [
-    Algorithm::RS256,
-    Algorithm::RS384,
-    Algorithm::RS512,
-    Algorithm::PS256,
-    Algorithm::PS384,
-    Algorithm::PS512,
-    Algorithm::ES256,
-    Algorithm::ES384,
-    Algorithm::EdDSA,
-];
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -195,19 +265,36 @@ mod tests {
         })
     }
 
-    fn read(document: Value) -> Result<Metadata, &'static str> {
-        Metadata::read(|published| published == ISSUER, document)
+    fn reader() -> Reader<'static> {
+        Reader {
+            is_ours: &|published| published == ISSUER,
+            endpoints: &[],
+            plain: PlainHttp::Never,
+            internal: None,
+        }
+    }
+
+    fn laid_over(members: &Value) -> Value {
+        let mut document = document();
+        for (name, value) in members.as_object().unwrap() {
+            document[name] = value.clone();
+        }
+        document
+    }
+
+    fn read(document: &Value) -> Result<Metadata, &'static str> {
+        Metadata::read(document, &reader())
     }
 
     fn with(name: &str, value: Value) -> Result<Metadata, &'static str> {
         let mut document = document();
         document[name] = value;
-        read(document)
+        read(&document)
     }
 
     #[test]
     fn reads_a_document_with_its_defaults() {
-        let metadata = read(document()).unwrap();
+        let metadata = read(&document()).unwrap();
         assert_eq!(metadata.algorithms, [Algorithm::RS256, Algorithm::ES256]);
         assert_eq!(metadata.authentication, ClientAuthentication::Basic);
         assert_eq!(metadata.userinfo_endpoint, None);
@@ -242,14 +329,14 @@ mod tests {
             assert!(with(name, Value::Null).is_err(), "{name}");
             let mut document = document();
             document.as_object_mut().unwrap().remove(name);
-            assert!(read(document).is_err(), "{name}");
+            assert!(read(&document).is_err(), "{name}");
         }
         assert!(with("response_types_supported", json!(["id_token"])).is_err());
         for weak in [json!([]), json!(["none"]), json!(["HS256"])] {
             assert!(with("id_token_signing_alg_values_supported", weak).is_err());
         }
         for not_a_document in [json!([]), json!("x"), json!(null)] {
-            assert!(read(not_a_document).is_err());
+            assert!(read(&not_a_document).is_err());
         }
     }
 
@@ -266,7 +353,14 @@ mod tests {
             for bad in ["http://id.example.com/x", "javascript:alert(1)", "/x", ""] {
                 assert!(with(name, json!(bad)).is_err(), "{name} {bad}");
             }
-            assert!(with(name, json!("http://127.0.0.1:9/x")).is_ok(), "{name}");
+            // Whatever listens on this machine is not an https issuer's to name.
+            let local = json!({ name: "http://127.0.0.1:2375/x" });
+            let document = laid_over(&local);
+            assert!(read(&document).is_err(), "{name}");
+            for plain in [PlainHttp::Loopback, PlainHttp::Anywhere] {
+                let reader = Reader { plain, ..reader() };
+                assert!(Metadata::read(&document, &reader).is_ok(), "{name}");
+            }
         }
     }
 
@@ -300,5 +394,78 @@ mod tests {
         );
         assert_eq!(chosen(json!(["none", "login", "consent"])), Some("login"));
         assert_eq!(chosen(json!(["none"])), None);
+    }
+
+    #[test]
+    fn what_is_missing_is_named_unless_the_operator_names_it() {
+        for (name, key) in [
+            ("issuer", ""),
+            ("authorization_endpoint", "authorize_url"),
+            ("token_endpoint", "token_url"),
+            ("jwks_uri", "jwks_url"),
+            ("response_types_supported", ""),
+            ("id_token_signing_alg_values_supported", ""),
+        ] {
+            let document = laid_over(&json!({ name: null }));
+            let problem = read(&document).unwrap_err();
+            assert_eq!(problem, format!("the document has no {name}"));
+            let problem = read(&laid_over(&json!({ name: 7 }))).unwrap_err();
+            assert!(problem.starts_with(name), "{problem}");
+            if !key.is_empty() {
+                let url = Url::parse("https://id.example.com/set").unwrap();
+                let reader = Reader {
+                    endpoints: &[(key, url)],
+                    ..reader()
+                };
+                assert!(Metadata::read(&document, &reader).is_ok(), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn browsers_are_sent_to_the_public_name_whatever_the_document_calls_it() {
+        let (issuer, inside) = ("https://id.example.com/", "http://keycloak:8080");
+        let place = Internal::new(&Url::parse(issuer).unwrap(), &Url::parse(inside).unwrap());
+        let document = laid_over(&json!({
+            "authorization_endpoint": "http://keycloak:8080/authorize",
+            "end_session_endpoint": "http://keycloak:8080/logout?x=1",
+            "token_endpoint": "http://keycloak:8080/token",
+        }));
+        let reader = Reader {
+            internal: Some(&place),
+            ..reader()
+        };
+        let metadata = Metadata::read(&document, &reader).unwrap();
+        assert_eq!(
+            metadata.authorization_endpoint.as_str(),
+            "https://id.example.com/authorize"
+        );
+        let end = metadata.end_session_endpoint.unwrap();
+        assert_eq!(end.as_str(), "https://id.example.com/logout?x=1");
+        assert_eq!(
+            metadata.token_endpoint.as_str(),
+            "http://keycloak:8080/token"
+        );
+        let elsewhere = laid_over(&json!({ "token_endpoint": "http://keycloak:8081/token" }));
+        assert!(Metadata::read(&elsewhere, &reader).is_err());
+    }
+
+    #[test]
+    fn all_that_a_login_takes_may_be_configured() {
+        let url = |path: &str| Url::parse(&format!("https://id.example.com{path}")).unwrap();
+        let mut endpoints = vec![
+            ("authorize_url", url("/a")),
+            ("token_url", url("/t")),
+            ("jwks_url", url("/k")),
+        ];
+        let metadata = Metadata::configured(ISSUER, &endpoints).unwrap();
+        assert_eq!(metadata.issuer, ISSUER);
+        assert_eq!(metadata.userinfo_endpoint, None);
+        assert!(metadata.algorithms.contains(&Algorithm::RS256) && !metadata.sends_iss);
+        endpoints.push(("userinfo_url", url("/u")));
+        let metadata = Metadata::configured(ISSUER, &endpoints).unwrap();
+        assert_eq!(metadata.userinfo_endpoint, Some(url("/u")));
+        endpoints.remove(0);
+        assert_eq!(Metadata::configured(ISSUER, &endpoints), None);
     }
 }

@@ -1,6 +1,7 @@
 //! Any OpenID Connect provider: discovery, the code exchange, the ID token, and userinfo where the
 //! token leaves something open.
 
+mod algorithm;
 mod discovery;
 mod flavour;
 mod gitlab;
@@ -21,12 +22,13 @@ use std::sync::Arc;
 
 use moka::sync::Cache;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use url::Url;
 
 use self::{
     discovery::Discovery,
     flavour::{Flavour, GroupSource},
-    jwks::KeyCache,
+    jwks::{Caller, KeyCache},
     metadata::Metadata,
     userinfo::Uses,
 };
@@ -35,8 +37,8 @@ pub(super) use self::{
 };
 pub use self::{id_token::IdTokenError, logout_token::LogoutTokenError};
 use super::{
-    AuthorizeRequest, BoxFuture, CodeGrant, Grant, GrantTokens, HttpClient, LogoutClaim,
-    LogoutRequest, Profile, Provider, ProviderError, RenewedTokens,
+    AuthorizeRequest, BoxFuture, CodeGrant, Grant, GrantTokens, HttpClient, Inspection,
+    LogoutClaim, LogoutRequest, Profile, Provider, ProviderError, RenewedTokens,
     claims::{ClaimNames, ClaimRules},
     http::endpoint_url,
     kind::{Endpoint, Kind, Secrecy, Switch},
@@ -126,6 +128,8 @@ pub(super) struct Oidc {
     groups: Option<Groups>,
     /// Logout tokens that have come, by the hashes of their ids, for as long as they would count.
     logouts: Cache<[u8; 32], ()>,
+    /// Those who bring a logout token and may wait for keys: nobody knows yet whether they are the provider.
+    strangers: Semaphore,
 }
 
 /// Groups that no claim tells.
@@ -163,6 +167,7 @@ impl Oidc {
             flavour,
             authorize: (flavour.authorize)(&config.allow),
             logouts: verification::logouts(),
+            strangers: Semaphore::new(verification::STRANGERS),
             groups,
             http,
         }
@@ -202,7 +207,7 @@ impl Groups {
             .iter()
             .any(|header| **header == HeaderSource::Groups)
             && config.scopes.iter().any(|scope| scope == source.scope);
-        let url = endpoint_url(config.endpoint(source.endpoint)?)?;
+        let url = endpoint_url(config.endpoint(source.endpoint)?, config.plain_http())?;
         (required || told).then_some(Self {
             source,
             url,
@@ -221,7 +226,10 @@ impl Provider for Oidc {
     }
 
     fn upkeep(&self) -> Option<BoxFuture<'static, ()>> {
-        Some(Box::pin(self.discovery.clone().upkeep()))
+        let discovery = self.discovery.clone();
+        discovery
+            .is_fetched()
+            .then(|| Box::pin(discovery.upkeep()) as BoxFuture<'static, ()>)
     }
 
     fn authorize<'a>(
@@ -312,7 +320,34 @@ impl Provider for Oidc {
     }
 
     fn probe(&self) -> Option<Url> {
-        self.discovery.url()
+        if self.discovery.is_fetched() {
+            return self.discovery.url();
+        }
+        // Where browsers go may be out of the gate's own reach; the keys must be within.
+        Some(self.discovery.current()?.jwks_uri.clone())
+    }
+
+    fn inspect<'a>(&'a self, redirect_uri: &'a Url) -> BoxFuture<'a, Inspection> {
+        Box::pin(async move {
+            let Ok(metadata) = self.discovery.obtain().await else {
+                return Inspection::default();
+            };
+            let endpoint = self.token_endpoint(&metadata);
+            let (keys, trials) = tokio::join!(
+                self.keys.keys(&metadata.jwks_uri, Caller::Login),
+                self.client.try_secrets(&self.http, &endpoint, redirect_uri),
+            );
+            let listed = metadata.scopes.as_ref();
+            let is_unlisted = |scope: &&str| {
+                listed.is_some_and(|listed| listed.iter().all(|known| known != scope))
+            };
+            let unlisted = self.client.scopes().filter(is_unlisted);
+            Inspection {
+                keys: keys.err(),
+                trials,
+                unlisted_scopes: unlisted.map(str::to_owned).collect(),
+            }
+        })
     }
 
     fn end_session(&self, request: &LogoutRequest<'_>) -> Option<Url> {

@@ -155,8 +155,11 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    use super::*;
-    use crate::{config::ProviderConfig, provider::claims::ClaimNames};
+    use super::{super::metadata::Reader, *};
+    use crate::{
+        config::ProviderConfig,
+        provider::{claims::ClaimNames, http::PlainHttp},
+    };
 
     fn object(value: &Value) -> Map<String, Value> {
         value.as_object().unwrap().clone()
@@ -187,7 +190,13 @@ mod tests {
         if let Some(known) = known {
             document["claims_supported"] = known;
         }
-        let metadata = Metadata::read(|_| true, document).unwrap();
+        let reader = Reader {
+            is_ours: &|_| true,
+            endpoints: &[],
+            plain: PlainHttp::Never,
+            internal: None,
+        };
+        let metadata = Metadata::read(&document, &reader).unwrap();
         uses.lack(&object(token), &rules, &metadata)
     }
 

@@ -6,7 +6,9 @@ use serde_json::{Map, Value};
 
 use super::{
     Oidc,
+    algorithm::Algorithm,
     id_token::{self, Expected, IdTokenError},
+    jwks::Caller,
     keys::KeySet,
     logout_token::{self, LogoutTokenError},
     metadata::Metadata,
@@ -14,7 +16,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    provider::{GrantTokens, LogoutClaim, ProviderError},
+    provider::{Call, GrantTokens, LogoutClaim, ProviderError, http::HttpError},
 };
 
 /// Logout tokens that have come, by the hashes of their ids, for as long as they would count.
@@ -41,7 +43,7 @@ impl Oidc {
             nonce,
             access_token: &tokens.access,
         };
-        self.with_keys(metadata, |keys| {
+        self.with_keys(metadata, Caller::Login, |keys| {
             let verified = id_token::verify(token, keys, &expected);
             verified.map_err(|error| (error.into(), error.may_be_rotation()))
         })
@@ -54,10 +56,28 @@ impl Oidc {
         token: &str,
         now: Timestamp,
     ) -> Result<LogoutClaim, ProviderError> {
+        let subject = &self.rules.names().subject;
+        // What is no logout token for us has nobody asked for anything.
+        let known = self.discovery.current();
+        let signer = match &known {
+            Some(metadata) => self.signer(metadata, now),
+            None => Signer {
+                issuer: "",
+                issues: |_, _| true,
+                client_id: self.client.id(),
+                algorithms: &Algorithm::ALL,
+                now,
+            },
+        };
+        logout_token::look(token, &signer, subject)?;
+        let crowded = |_| ProviderError::Http {
+            call: Call::Keys,
+            error: HttpError::Crowded,
+        };
+        let _place = self.strangers.try_acquire().map_err(crowded)?;
         let metadata = self.discovery.obtain().await?;
         let signer = self.signer(&metadata, now);
-        let subject = &self.rules.names().subject;
-        let verified = self.with_keys(&metadata, |keys| {
+        let verified = self.with_keys(&metadata, Caller::Stranger, |keys| {
             let verified = logout_token::verify(token, keys, &signer, subject);
             verified.map_err(|error| {
                 let may_be_rotation =
@@ -90,20 +110,25 @@ impl Oidc {
     async fn with_keys<T>(
         &self,
         metadata: &Metadata,
+        caller: Caller,
         verify: impl Fn(&KeySet) -> Result<T, (ProviderError, bool)> + Send + Sync,
     ) -> Result<T, ProviderError> {
-        let keys = self.keys.keys(&metadata.jwks_uri).await?;
+        let keys = self.keys.keys(&metadata.jwks_uri, caller).await?;
         let error = match verify(&keys) {
             Ok(verified) => return Ok(verified),
             Err((error, false)) => return Err(error),
             Err((error, true)) => error,
         };
-        match self.keys.newer(&metadata.jwks_uri, &keys).await {
+        match self.keys.newer(&metadata.jwks_uri, &keys, caller).await {
             Some(keys) => verify(&keys).map_err(|(error, _)| error),
             None => Err(error),
         }
     }
 }
+
+/// Those who wait at once for what judges a logout token. With the keys at hand nobody waits; where they must be fetched,
+/// so many cannot keep a login waiting, and a provider that tells of more at once is asked to come again.
+pub(super) const STRANGERS: usize = 16;
 
 /// Logout tokens remembered by this process. Their signature is the provider's, so nobody else can fill this.
 const LOGOUTS: u64 = 100_000;

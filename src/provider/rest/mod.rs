@@ -20,8 +20,8 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::{
-    AuthorizeRequest, BoxFuture, CodeGrant, Grant, GrantTokens, HttpClient, Profile, Provider,
-    ProviderError, RenewedTokens,
+    AuthorizeRequest, BoxFuture, CodeGrant, Grant, GrantTokens, HttpClient, Inspection, Profile,
+    Provider, ProviderError, RenewedTokens,
     claims::{ClaimNames, ClaimRules},
     http::endpoint_url,
     kind::Endpoint,
@@ -135,7 +135,9 @@ impl<D: Directory> Rest<D> {
             http: http.clone(),
             authorize_url: endpoint(config, "authorize_url"),
             token_url: endpoint(config, "token_url"),
-            revocation_url: config.endpoint("revocation_url").and_then(endpoint_url),
+            revocation_url: config
+                .endpoint("revocation_url")
+                .and_then(|text| endpoint_url(text, config.plain_http())),
             revocation: dialect.revocation,
             authentication: config
                 .client_authentication
@@ -277,6 +279,17 @@ impl<D: Directory> Provider for Rest<D> {
         Some(self.authorize_url.clone())
     }
 
+    fn inspect<'a>(&'a self, redirect_uri: &'a Url) -> BoxFuture<'a, Inspection> {
+        Box::pin(async move {
+            let endpoint = self.token_endpoint();
+            let trials = self.client.try_secrets(&self.http, &endpoint, redirect_uri);
+            Inspection {
+                trials: trials.await,
+                ..Inspection::default()
+            }
+        })
+    }
+
     fn secret_valid_until(&self) -> Option<Timestamp> {
         self.client.secret_valid_until()
     }
@@ -286,7 +299,7 @@ impl<D: Directory> Provider for Rest<D> {
 fn endpoint(config: &ProviderConfig, key: &str) -> Url {
     config
         .endpoint(key)
-        .and_then(endpoint_url)
+        .and_then(|text| endpoint_url(text, config.plain_http()))
         .expect("the configuration has a checked address for each endpoint of its kind")
 }
 

@@ -31,7 +31,7 @@ async fn redis_line(key: &str, address: &str, start: &str, hint: &str) {
     );
     let status = i32::from(start.starts_with("failed"));
     assert_eq!(said.status, Some(status), "{address}: {}", said.text);
-    assert!(said.line("corp").starts_with("ok: "), "{}", said.text);
+    assert!(said.of("corp")[0].starts_with("ok: "), "{}", said.text);
     let all = format!("{}{}", said.text, said.complaints);
     assert!(!all.contains("canary"), "{all}");
 

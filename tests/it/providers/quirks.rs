@@ -306,8 +306,8 @@ async fn a_large_answer_is_read_and_an_endless_one_is_not() {
         browser.follow("/page").await.seen();
         assert!(browser.cookies("/page").len() < 2_000, "none of it is kept");
         let before = upstream.count();
-        let projects = vec![project; 20_000];
-        assert!(json!(projects).to_string().len() > 1_048_576);
+        let projects = vec![project; 40_000];
+        assert!(json!(projects).to_string().len() > 2_097_152);
         server.change(path, &json!({ "projects_users": projects }));
         let reply = sign_in(&house).await;
         assert!(reply.status.is_server_error(), "{}", reply.status);

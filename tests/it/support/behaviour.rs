@@ -117,6 +117,16 @@ pub struct Behaviour {
     pub token_held_back: Duration,
     /// Seconds by which the clock of its `Date` is ahead.
     pub clock_offset: i64,
+    /// The scheme of its own addresses.
+    pub scheme: &'static str,
+    /// Laid over the discovery document; null takes a member away.
+    pub discovery: Value,
+    /// Published beside the keys that sign.
+    pub further_keys: Vec<Value>,
+    /// Where alone it takes the client's secret: `basic` or `post`; one of both where nothing is said.
+    pub client_auth: Option<&'static str>,
+    /// Whether the key set hangs.
+    pub keys_hang: bool,
 }
 
 impl Default for Behaviour {
@@ -151,6 +161,11 @@ impl Default for Behaviour {
             token_takes: Duration::ZERO,
             token_held_back: Duration::ZERO,
             clock_offset: 0,
+            scheme: "http",
+            discovery: json!({}),
+            further_keys: Vec::new(),
+            client_auth: None,
+            keys_hang: false,
         }
     }
 }

@@ -2,6 +2,10 @@
 
 use std::sync::LazyLock;
 
+use aws_lc_rs::{
+    rand::SystemRandom,
+    signature::{ECDSA_P521_SHA512_FIXED_SIGNING, EcdsaKeyPair},
+};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, PublicKeyData, RsaKeySize};
@@ -69,6 +73,37 @@ impl Key {
     }
 }
 
+/// Elliptic, of the largest curve.
+static P521: LazyLock<EcdsaKeyPair> = LazyLock::new(|| {
+    EcdsaKeyPair::generate(&ECDSA_P521_SHA512_FIXED_SIGNING).expect("a P-521 key")
+});
+
+/// The public key of what [`Signing::Es512`] signs with.
+pub fn p521_jwk() -> Value {
+    let point = aws_lc_rs::signature::KeyPair::public_key(&*P521).as_ref();
+    let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    json!({
+        "kty": "EC", "crv": "P-521", "alg": "ES512", "use": "sig", "kid": "p521",
+        "x": encode(&point[1..67]), "y": encode(&point[67..]),
+    })
+}
+
+/// A key of an algorithm that signs nothing here.
+pub fn another_jwk(id: usize) -> Value {
+    let mut jwk = FIRST.jwk();
+    jwk["kid"] = json!(format!("another-{id}"));
+    jwk
+}
+
+fn es512(claims: &Value) -> String {
+    let header = json!({ "alg": "ES512", "kid": "p521", "typ": "JWT" });
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let message = format!("{}.{}", part(&header), part(claims));
+    let signature = P521.sign(&SystemRandom::new(), message.as_bytes());
+    let signature = URL_SAFE_NO_PAD.encode(signature.expect("a signature"));
+    format!("{message}.{signature}")
+}
+
 /// How an ID token is signed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Signing {
@@ -79,6 +114,8 @@ pub enum Signing {
     Second,
     /// With the elliptic key.
     Elliptic,
+    /// With the key of the largest curve, which few libraries know.
+    Es512,
     /// `alg: none`, no signature.
     None,
     /// `alg: none` in the header, with a signature of the first key.
@@ -103,6 +140,7 @@ pub fn id_token(claims: &Value, signing: Signing, client_secret: &str) -> String
         Signing::First => FIRST.sign(FIRST.id, claims),
         Signing::Second => SECOND.sign(SECOND.id, claims),
         Signing::Elliptic => ELLIPTIC.sign(ELLIPTIC.id, claims),
+        Signing::Es512 => es512(claims),
         Signing::None => unsigned(claims, ""),
         Signing::NoneWithSignature => {
             let good = FIRST.sign(FIRST.id, claims);

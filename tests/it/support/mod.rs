@@ -2,6 +2,7 @@
 //! and two providers: npm's strict one, and one that misbehaves on command.
 
 pub mod behaviour;
+pub mod between;
 pub mod browser;
 pub mod h2;
 pub mod house;

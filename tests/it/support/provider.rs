@@ -36,6 +36,21 @@ pub struct Call {
     pub headers: http::HeaderMap,
 }
 
+impl Call {
+    /// The header of that name; empty where there is none.
+    pub fn header(&self, name: &str) -> &str {
+        let value = self.headers.get(name);
+        value
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    }
+
+    /// Whom it was for.
+    pub fn host(&self) -> &str {
+        self.header("host")
+    }
+}
+
 struct Code {
     nonce: Option<String>,
     challenge: String,
@@ -171,11 +186,6 @@ async fn dated(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Answer {
 
 async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Answer {
     let (parts, body) = request.into_parts();
-    let host = parts
-        .headers
-        .get("host")
-        .and_then(|host| host.to_str().ok());
-    let root = format!("http://{}", host.unwrap_or_default());
     let path = parts.uri.path().to_owned();
     let body = body
         .collect()
@@ -195,6 +205,7 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Answer 
         state.calls.push(call.clone());
         state.behaviour.clone()
     };
+    let root = format!("{}://{}", behaviour.scheme, call.host());
     let issuer = format!("{root}{}", behaviour.issuer_path);
     if let Some(page) = behaviour.pages.get(&path) {
         return page_of(page, &call);
@@ -203,6 +214,7 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Answer 
         return discovery(&root, &issuer, &behaviour);
     }
     match path.as_str() {
+        "/jwks" if behaviour.keys_hang => std::future::pending().await,
         "/jwks" => jwks(&behaviour),
         "/authorize" => login::authorize(&state, &issuer, &behaviour, &call),
         "/token" if parts.method == Method::POST => {
@@ -277,7 +289,7 @@ fn discovery(root: &str, issuer: &str, behaviour: &Behaviour) -> Answer {
         "jwks_uri": format!("{root}/jwks"),
         "response_types_supported": ["code"],
         "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": ["RS256", "ES256"],
+        "id_token_signing_alg_values_supported": ["RS256", "ES256", "ES512"],
         "code_challenge_methods_supported": ["S256"],
         "scopes_supported": ["openid", "profile", "email", "groups"],
         "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
@@ -293,15 +305,18 @@ fn discovery(root: &str, issuer: &str, behaviour: &Behaviour) -> Answer {
     if behaviour.offers_logout {
         document["end_session_endpoint"] = json!(format!("{root}/logout"));
     }
+    lay_over(&mut document, &behaviour.discovery);
     server::json(StatusCode::OK, &document)
 }
 
 fn jwks(behaviour: &Behaviour) -> Answer {
-    let keys = if behaviour.publishes_second_key_only {
+    let mut keys = if behaviour.publishes_second_key_only {
         json!([keys::SECOND.jwk()])
     } else {
-        json!([keys::FIRST.jwk(), keys::ELLIPTIC.jwk()])
+        json!([keys::FIRST.jwk(), keys::ELLIPTIC.jwk(), keys::p521_jwk()])
     };
+    let list = keys.as_array_mut().expect("a list");
+    list.extend(behaviour.further_keys.iter().cloned());
     server::json(StatusCode::OK, &json!({ "keys": keys }))
 }
 

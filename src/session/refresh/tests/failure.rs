@@ -84,7 +84,7 @@ async fn what_was_not_answered_is_not_sent_again_while_something_serves() {
     for error in [
         HttpError::Timeout,
         HttpError::Broken,
-        HttpError::TooLarge,
+        HttpError::TooLarge { limit: 9 },
         HttpError::Status(StatusCode::GATEWAY_TIMEOUT),
     ] {
         let house = House::new();

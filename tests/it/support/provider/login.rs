@@ -226,6 +226,11 @@ fn is_our_client(behaviour: &Behaviour, call: &Call) -> bool {
         .fields
         .get("client_secret")
         .is_some_and(|value| value == secret);
+    match behaviour.client_auth {
+        Some("basic") => return by_header && !by_form,
+        Some(_) => return by_form && !by_header,
+        None => {}
+    }
     // RFC 6749 §2.3: one method in each request.
     by_header != by_form
 }
