@@ -27,6 +27,7 @@ mod provider_logout;
 mod providers;
 mod proxy_bodies;
 mod proxy_protocols;
+mod public_name;
 mod redirects;
 mod regression;
 mod renewal;
