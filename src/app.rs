@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin,
-    clean::{Cleaning, identity::ReservedNames},
+    clean::{Cleaning, identity::ReservedNames, origin::PublicOrigin},
     clock,
     config::{Config, ListenAddress, SessionConfig, StoreConfig},
     forward::IdentityHeaders,
@@ -210,6 +210,7 @@ fn build(
         cleaning: Cleaning {
             reserved: Arc::new(reserved),
             trusted_proxies: config.trusted_proxies,
+            public_origin: PublicOrigin::new(&site.public_url),
         },
         routes: Routes::new(config.routes),
         presence,

@@ -4,18 +4,18 @@ use std::{sync::Arc, time::Instant};
 
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response,
-    header::{CACHE_CONTROL, HOST, ORIGIN, SET_COOKIE},
+    header::{CACHE_CONTROL, ORIGIN, SET_COOKIE},
 };
 use hyper::body::{Body as _, Incoming};
 
 use crate::{
     answer::{self, Reject, audience::Audience},
     body::{Body, BodyError, Recorded},
-    clean::{CleanRequest, Cleaning, Peer, Unclean},
+    clean::{CleanRequest, Cleaning, Peer, Unclean, origin::WebOrigin},
     clock,
     config::Access,
     decide::{Refusal, decide},
-    endpoint::{self, Endpoint},
+    endpoint::{self, Endpoint, public_name},
     forward::{ForwardError, Forwarder, IdentityHeaders, OwnCookies},
     login::Logins,
     observe::{Handover, Record, Recorder, Verdict, metrics::Metrics},
@@ -162,15 +162,22 @@ impl Gate {
             let session = found.and_then(|visit| visit.session.as_ref());
             record.note_identity(session.map(|session| &session.identity));
 
-            let permit =
-                decide(access, self.providers.visitor(session)).map_err(|refusal| {
-                    match (refusal, &visit) {
-                        (Refusal::NotSignedIn, Some(Err(unavailable))) => {
-                            Reject::Unavailable(unavailable.clone())
-                        }
-                        (refusal, _) => self.reject(Judgement::Refused(refusal), &request),
+            let permit = match (decide(access, self.providers.visitor(session)), &visit) {
+                (Ok(permit), _) => permit,
+                (Err(Refusal::NotSignedIn), Some(Err(unavailable))) => {
+                    return Err(Reject::Unavailable(unavailable.clone()));
+                }
+                (Err(refusal), _) => {
+                    let elsewhere = (refusal == Refusal::NotSignedIn)
+                        .then(|| public_name::lead_there(self, &request))
+                        .flatten();
+                    if let Some(elsewhere) = elsewhere {
+                        record.verdict = Verdict::SignIn;
+                        return Ok(elsewhere);
                     }
-                })?;
+                    return Err(self.reject(Judgement::Refused(refusal), &request));
+                }
+            };
             record.verdict = if permit.told().is_some() {
                 Verdict::Pass
             } else {
@@ -216,20 +223,18 @@ impl Gate {
         if request.upgrade.is_none() {
             return false;
         }
-        let headers = &request.head.headers;
-        let Some(origin) = headers.get(ORIGIN) else {
+        let mut origins = request.head.headers.get_all(ORIGIN).iter();
+        let Some(origin) = origins.next() else {
             return false;
         };
-        let Ok(origin) = origin.to_str() else {
+        let one = origin.to_str().ok().filter(|_| origins.next().is_none());
+        let Some(origin) = one.and_then(WebOrigin::parse) else {
             return true;
         };
-        let authority = origin.split_once("://").map(|(_, authority)| authority);
-        let is_own = authority.is_some_and(|authority| {
-            headers
-                .get(HOST)
-                .is_some_and(|host| host.as_bytes() == authority.as_bytes())
-        });
-        !is_own
+        let seen = request.forwarding.seen();
+        let own = seen.host.to_str().ok();
+        let own = own.and_then(|host| WebOrigin::of_authority(seen.is_https, host));
+        own.as_ref() != Some(&origin)
             && self
                 .site
                 .return_rules

@@ -81,6 +81,15 @@ pub fn is_forwarding(name: &str) -> bool {
     FORWARDING.contains(name)
 }
 
+/// The scheme and the authority as the browser sees them.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Whether it is `https`.
+    pub is_https: bool,
+    /// The authority.
+    pub host: HeaderValue,
+}
+
 /// What the upstream is told of the way that a request came, instead of what others said of it. Where nothing
 /// is known (a Unix socket's peer that forwards nothing) there is no line.
 #[derive(Debug, PartialEq, Eq)]
@@ -89,24 +98,22 @@ pub struct Forwarding {
     chain: Option<HeaderValue>,
     /// `X-Real-IP`: the client.
     client: Option<HeaderValue>,
-    /// `X-Forwarded-Proto`: the scheme as the browser sees it.
-    is_https: bool,
-    /// `X-Forwarded-Host`: the authority as the browser sees it.
-    host: Option<HeaderValue>,
+    /// `X-Forwarded-Proto` and `X-Forwarded-Host`.
+    seen: Seen,
 }
 
 impl Forwarding {
     /// Takes the forwarding headers out of a request, but for what of a trusted peer's says nothing else than the
-    /// gate, and gives what the gate knows. `host` is the authority that the browser asked for.
+    /// gate, and gives what the gate knows.
     pub fn rebuild(
         headers: &mut HeaderMap,
         peer: &Peer,
         client: &Client,
         trusted: &[IpNet],
-        host: Option<HeaderValue>,
+        seen: Seen,
     ) -> Self {
         let any = headers.keys().any(|name| is_forwarding(name.as_str()));
-        Self::rebuild_noted(headers, any, peer, client, trusted, host)
+        Self::rebuild_noted(headers, any, peer, client, trusted, seen)
     }
 
     /// As [`rebuild`](Self::rebuild); `any` is whether there is a forwarding header, or was one before some were
@@ -117,7 +124,7 @@ impl Forwarding {
         peer: &Peer,
         client: &Client,
         trusted: &[IpNet],
-        host: Option<HeaderValue>,
+        seen: Seen,
     ) -> Self {
         let (chain, client_address) = if client.peer_is_trusted {
             let mut chain: Vec<_> = client::believed(headers, trusted).collect();
@@ -137,14 +144,22 @@ impl Forwarding {
         Self {
             chain,
             client: client_address,
-            is_https: client.is_https,
-            host,
+            seen,
         }
+    }
+
+    /// The scheme and the authority as the browser sees them.
+    pub fn seen(&self) -> &Seen {
+        &self.seen
     }
 
     /// Its lines: names and values.
     pub fn lines(&self) -> impl Iterator<Item = (&HeaderName, &[u8])> {
-        let proto: &[u8] = if self.is_https { b"https" } else { b"http" };
+        let proto: &[u8] = if self.seen.is_https {
+            b"https"
+        } else {
+            b"http"
+        };
         [
             (
                 &X_FORWARDED_FOR,
@@ -152,10 +167,7 @@ impl Forwarding {
             ),
             (&X_REAL_IP, self.client.as_ref().map(HeaderValue::as_bytes)),
             (&X_FORWARDED_PROTO, Some(proto)),
-            (
-                &X_FORWARDED_HOST,
-                self.host.as_ref().map(HeaderValue::as_bytes),
-            ),
+            (&X_FORWARDED_HOST, Some(self.seen.host.as_bytes())),
         ]
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?)))
@@ -222,13 +234,16 @@ mod tests {
         let peer = peer.map(|peer| peer.parse().unwrap());
         let mut headers = headers(lines);
         let client = client::resolve(peer, false, &headers, &trusted);
-        let host = HeaderValue::from_static("app.example.com");
+        let seen = Seen {
+            is_https: client.is_https,
+            host: HeaderValue::from_static("app.example.com"),
+        };
         let forwarding = Forwarding::rebuild(
             &mut headers,
             &Peer::new(peer, false),
             &client,
             &trusted,
-            Some(host),
+            seen,
         );
         let left = headers.iter().map(|(name, value)| (name, value.as_bytes()));
         let mut lines: Vec<_> = left
@@ -327,7 +342,9 @@ mod tests {
             headers.insert(name, HeaderValue::from_static("evil"));
             let client = client::resolve(Some(peer), true, &headers, &[]);
             let peer = Peer::new(Some(peer), false);
-            let forwarding = Forwarding::rebuild(&mut headers, &peer, &client, &[], None);
+            let host = HeaderValue::from_static("app.example.com");
+            let seen = Seen { is_https: true, host };
+            let forwarding = Forwarding::rebuild(&mut headers, &peer, &client, &[], seen);
             prop_assert!(headers.is_empty());
             prop_assert!(forwarding.lines().all(|(_, value)| value != b"evil"));
         }

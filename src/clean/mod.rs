@@ -5,6 +5,7 @@ pub mod client;
 pub mod forwarding;
 pub mod identity;
 mod names;
+pub mod origin;
 pub mod original;
 pub mod path;
 mod request_id;
@@ -21,7 +22,11 @@ use hyper::body::Incoming;
 use ipnet::IpNet;
 
 use self::{
-    client::Client, forwarding::Forwarding, identity::ReservedNames, original::OriginalHeaders,
+    client::Client,
+    forwarding::{Forwarding, Seen},
+    identity::ReservedNames,
+    origin::PublicOrigin,
+    original::OriginalHeaders,
     path::CanonicalPath,
 };
 use crate::{
@@ -52,6 +57,8 @@ pub struct CleanRequest {
     pub original: OriginalHeaders,
     /// Who reads the answer.
     pub audience: Audience,
+    /// Whether it came for `public_url`, and not for another name that leads here.
+    pub is_for_public_url: bool,
     /// What the upstream is told of the way that it came.
     pub forwarding: Forwarding,
     /// Its name; none where a trusted proxy has named it.
@@ -140,6 +147,8 @@ pub struct Cleaning {
     pub reserved: Arc<ReservedNames>,
     /// The peers whose forwarding headers are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// What users type.
+    pub public_origin: PublicOrigin,
 }
 
 impl Cleaning {
@@ -185,11 +194,21 @@ impl Cleaning {
         } else {
             None
         };
-        let host = Some(forwarded_host(&head.headers, &client, host));
+        let host = forwarded_host(&head.headers, &client, host);
+        let is_for_public_url = self.public_origin.is_named_by(&host);
+        // Where it came for `public_url`, that is what the browser sees, whatever the last hop was: TLS may have ended in
+        // front without a word. An app that took the hop's scheme would refuse its own forms, or redirect for ever.
+        let (is_https, host) = if is_for_public_url {
+            let public = &self.public_origin;
+            (public.is_https, public.authority.clone())
+        } else {
+            (client.is_https, host)
+        };
         let trusted = &self.trusted_proxies;
         let any = noted.forwarding;
+        let seen = Seen { is_https, host };
         let forwarding =
-            Forwarding::rebuild_noted(&mut head.headers, any, peer, &client, trusted, host);
+            Forwarding::rebuild_noted(&mut head.headers, any, peer, &client, trusted, seen);
         hop::strip_noted(&mut head.headers, noted.hop);
         if noted.hop.expect() {
             // Answered by this hop: the body is asked for once the request may pass.
@@ -211,6 +230,7 @@ impl Cleaning {
             upgrade,
             original,
             audience,
+            is_for_public_url,
             forwarding,
             id: given_id.is_none().then_some(id),
             given_id,
@@ -278,7 +298,12 @@ fn settle_host(
     host: Option<HeaderValue>,
 ) -> Result<HeaderValue, &'static str> {
     if head.method == Method::CONNECT {
-        return Err("CONNECT is not served");
+        let is_extended = head.extensions.get::<hyper::ext::Protocol>().is_some();
+        return Err(if is_extended {
+            "WebSockets and their like are not served over HTTP/2 (RFC 8441); open them over HTTP/1.1"
+        } else {
+            "CONNECT is not served"
+        });
     }
     if hosts > 1 {
         return Err("more than one Host header");

@@ -8,6 +8,7 @@ mod callback;
 mod form;
 mod frontchannel_logout;
 pub mod health;
+pub mod public_name;
 mod sign_in;
 mod sign_out;
 mod start;

@@ -2,7 +2,7 @@
 
 use http::{Response, StatusCode};
 
-use super::{asked::Asked, start};
+use super::{asked::Asked, public_name, start};
 use crate::{
     answer::{Choice, Reject, SignInPage, reply},
     body::Body,
@@ -19,6 +19,9 @@ pub(super) async fn serve(
     request: &CleanRequest,
     record: &mut Record,
 ) -> Result<Response<Body>, Reject> {
+    if let Some(elsewhere) = public_name::lead_there(gate, request) {
+        return Ok(elsewhere);
+    }
     let asked = Asked::read(request, &gate.site)?;
     let headers = &request.head.headers;
     let visit = gate.sessions.visit(headers, clock::now()).await?;

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use http::{Response, StatusCode, header::SET_COOKIE};
 
-use super::asked::Asked;
+use super::{asked::Asked, public_name};
 use crate::{
     answer::{Reject, reply},
     body::Body,
@@ -22,6 +22,9 @@ pub(super) async fn serve(
     provider: Option<&str>,
     record: &mut Record,
 ) -> Result<Response<Body>, Reject> {
+    if let Some(elsewhere) = public_name::lead_there(gate, request) {
+        return Ok(elsewhere);
+    }
     let asked = Asked::read(request, &gate.site)?;
     let chosen = match provider {
         Some(name) => Some(gate.site.provider(name).ok_or(Reject::NotFound)?),

@@ -30,6 +30,7 @@ mod providers;
 mod proxy_bodies;
 mod proxy_protocols;
 mod records;
+mod public_name;
 mod redirects;
 mod regression;
 mod renewal;

@@ -19,6 +19,8 @@ mod session;
 
 use std::path::Path;
 
+use ipnet::IpNet;
+
 use super::{
     Config, HeaderSource, HeadersConfig, ListenAddress, ProviderConfig, PublicUrl, Secret,
     TlsFiles, UpstreamAddress,
@@ -124,7 +126,12 @@ impl<'a> Checker<'a> {
             flat(&admin_listen),
             upstream.as_ref(),
         );
-        self.check_scheme(root, flat(&tls), public_url.as_ref());
+        self.check_scheme(
+            root,
+            flat(&tls),
+            public_url.as_ref(),
+            trusted_proxies.as_deref(),
+        );
         if let (Some(providers), Some(headers)) = (&providers, &headers) {
             self.check_names(providers, headers);
         }
@@ -315,10 +322,22 @@ impl<'a> Checker<'a> {
         root: &Node,
         tls: Option<&TlsFiles>,
         public_url: Option<&PublicUrl>,
+        trusted_proxies: Option<&[IpNet]>,
     ) {
-        let Some(public_url) = public_url.filter(|public_url| !public_url.is_https()) else {
+        let Some(public_url) = public_url else {
             return;
         };
+        if public_url.is_https() {
+            let in_front = trusted_proxies.is_some_and(<[_]>::is_empty);
+            if root.get("tls").is_none() && in_front {
+                self.warnings.push(
+                    "public_url begins with https, and neither tls nor trusted_proxies is set: name the proxy that ends \
+                     TLS in trusted_proxies, or all its clients count as one and have its address in the log"
+                        .to_owned(),
+                );
+            }
+            return;
+        }
         if tls.is_some() {
             let origin = root
                 .get("public_url")

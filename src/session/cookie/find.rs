@@ -28,6 +28,10 @@ pub struct Found<'a> {
     pub login: Option<&'a str>,
     /// The sealed logout hint.
     pub logout_hint: Option<&'a str>,
+    /// Which address the browser was led to `public_url` for, a moment ago.
+    pub led: Option<&'a str>,
+    /// The sealed name of somebody who has signed in here before.
+    pub known: Option<&'a str>,
     /// The provider of the last login, as anybody may have written it.
     pub provider: Option<&'a str>,
 }
@@ -42,6 +46,7 @@ impl Cookies {
         let mut login = Once::Absent;
         let mut logout_hint = Once::Absent;
         let mut provider = Once::Absent;
+        let (mut led, mut known) = (Once::Absent, Once::Absent);
         let mut headers_seen = 0;
         for header in headers.get_all(COOKIE) {
             headers_seen += 1;
@@ -66,6 +71,8 @@ impl Cookies {
                     Own::Login => login.see(value),
                     Own::LogoutHint => logout_hint.see(value),
                     Own::Provider => provider.see(value),
+                    Own::Led => led.see(value),
+                    Own::Known => known.see(value),
                 }
             }
         }
@@ -80,6 +87,8 @@ impl Cookies {
         found.login = login.text();
         found.logout_hint = logout_hint.text();
         found.provider = provider.text();
+        found.led = led.text();
+        found.known = known.text();
         found
     }
 
@@ -101,12 +110,16 @@ impl Cookies {
                     if let Some(value) = rest.strip_prefix(b"_login=") {
                         return Some((Own::Login, value));
                     }
+                    if let Some(value) = rest.strip_prefix(b"_led=") {
+                        return Some((Own::Led, value));
+                    }
                 }
             }
         }
         for (name, own) in [
             (&self.logout_hint, Own::LogoutHint),
             (&self.provider, Own::Provider),
+            (&self.known, Own::Known),
         ] {
             if let Some([b'=', value @ ..]) = piece.strip_prefix(name.as_bytes()) {
                 return Some((own, value));
@@ -123,6 +136,8 @@ pub(super) enum Own {
     Login,
     LogoutHint,
     Provider,
+    Led,
+    Known,
 }
 
 /// A value that must come once. Two cookies of one name were set for two paths or domains, and nothing

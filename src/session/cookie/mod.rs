@@ -12,7 +12,8 @@ use crate::config::{PublicUrl, SessionConfig};
 /// The names and attributes of own cookies, fixed at start.
 /// Over https: `__Host-NAME` (Secure, Path=/); over plain http, which cannot have it, `NAME`.
 /// The logout hint is `__Secure-NAME_hint` with `Path=PREFIX/sign_out`, the last choice of provider
-/// `__Secure-NAME_provider` with `Path=PREFIX`, so that they ride on no other request.
+/// `__Secure-NAME_provider` with `Path=PREFIX` like the name of who has signed in before, `__Secure-NAME_known`, so that
+/// they ride on no other request.
 #[derive(Clone, Debug)]
 pub struct Cookies {
     /// Begins the names of the parts and of the login cookie, too.
@@ -20,8 +21,10 @@ pub struct Cookies {
     login: String,
     logout_hint: String,
     logout_hint_path: String,
+    led: String,
+    known: String,
     provider: String,
-    provider_path: String,
+    prefix: String,
     secure: bool,
 }
 
@@ -45,7 +48,9 @@ impl Cookies {
             logout_hint: format!("{secured}{name}_hint"),
             logout_hint_path: format!("{prefix}/sign_out"),
             provider: format!("{secured}{name}_provider"),
-            provider_path: prefix.to_owned(),
+            led: format!("{host}{name}_led"),
+            known: format!("{secured}{name}_known"),
+            prefix: prefix.to_owned(),
             secure,
         }
     }

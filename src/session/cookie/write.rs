@@ -77,7 +77,17 @@ impl Cookies {
 
     /// `Set-Cookie` that remembers the provider of a login. `name` is a configured one.
     pub fn write_provider(&self, name: &str) -> HeaderValue {
-        self.write(&self.provider, name, &self.provider_path, LONGEST_MEMORY)
+        self.write(&self.provider, name, &self.prefix, LONGEST_MEMORY)
+    }
+
+    /// `Set-Cookie` that remembers who has signed in, sealed.
+    pub fn write_known(&self, sealed: &str) -> HeaderValue {
+        self.write(&self.known, sealed, &self.prefix, LONGEST_MEMORY)
+    }
+
+    /// `Set-Cookie` that says for which address the browser was led to `public_url`.
+    pub fn write_led(&self, mark: &str) -> HeaderValue {
+        self.write(&self.led, mark, "/", LED)
     }
 
     fn expire(&self, present: SessionCookies, values: &mut Vec<HeaderValue>) {
@@ -112,6 +122,9 @@ impl Cookies {
 
 /// Name, `=` and value. Browsers take 4,096 bytes (RFC 6265bis §5.6); some proxies count the attributes.
 pub(super) const MAX_COOKIE: usize = 3_800;
+
+/// Longer than a redirect takes, and no longer than it takes to notice another one.
+const LED: Duration = Duration::from_secs(10);
 
 /// No browser keeps a cookie longer than 400 days (RFC 6265bis §5.5).
 const LONGEST_MEMORY: Duration = Duration::from_hours(400 * 24);

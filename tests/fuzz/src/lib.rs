@@ -10,7 +10,12 @@ use http::{
 };
 use ipnet::IpNet;
 use sidegate::{
-    clean::{Peer, client, forwarding::Forwarding, identity::ReservedNames, path::CanonicalPath},
+    clean::{
+        Peer, client,
+        forwarding::{Forwarding, Seen},
+        identity::ReservedNames,
+        path::CanonicalPath,
+    },
     config::{HostPattern, PublicUrl, Secret, SessionConfig},
     forward::http1::{self, Piece},
     login::return_to::ReturnRules,
@@ -200,7 +205,11 @@ pub fn client_address(data: &[u8]) {
         assert!(!client.peer_is_trusted && !client.is_https);
     }
     let peer_address = Peer::new(peer, false);
-    let forwarding = Forwarding::rebuild(&mut headers, &peer_address, &client, &TRUSTED, None);
+    let seen = Seen {
+        is_https: client.is_https,
+        host: HeaderValue::from_static("app.example"),
+    };
+    let forwarding = Forwarding::rebuild(&mut headers, &peer_address, &client, &TRUSTED, seen);
     assert!(headers.is_empty());
     let chain: Vec<IpAddr> = forwarding
         .lines()
