@@ -14,7 +14,7 @@ use crate::{
     clean::{Cleaning, identity::ReservedNames},
     clock,
     config::{Config, ListenAddress, SessionConfig, StoreConfig},
-    forward::IdentityHeaders,
+    forward::{IdentityHeaders, UpstreamTarget},
     gate::Gate,
     listen::{self, Listener, Recipe, WorkerHandle},
     login::{Logins, return_to::ReturnRules},
@@ -55,9 +55,19 @@ pub async fn run(config: Config) -> io::Result<()> {
     }
 
     let workers = config.workers;
-    let (upstream, upstream_timeout, grace) = (
-        config.upstream.clone(),
+    let upstream_tls = match &config.upstream_ca {
+        Some(file) => trust::client_config_with(trust::roots_from(file)?),
+        None => Arc::clone(&outbound_tls),
+    };
+    let upstream = Arc::new(UpstreamTarget::new(
+        &config.upstream,
+        &upstream_tls,
+        config.upstream_reuse,
         config.upstream_timeout,
+    )?);
+    let (upstream_timeout, limits, grace) = (
+        config.upstream_timeout,
+        config.limits.clone(),
         config.shutdown_grace,
     );
     let revocations = Arc::new(Revocations::new(config.session.lifetime));
@@ -84,8 +94,8 @@ pub async fn run(config: Config) -> io::Result<()> {
     let recipe = Recipe {
         gate: Arc::clone(&gate),
         upstream,
-        upstream_tls: outbound_tls,
         upstream_timeout,
+        limits,
         tls,
         grace,
     };

@@ -69,6 +69,10 @@ pub enum Reject {
     Unavailable(Unavailable),
     /// Whoever signs in cannot be kept signed in now.
     NotKept(StoreError),
+    /// The client did not send its body in time.
+    RequestTimeout,
+    /// The client went away before it had sent all of its request. Nobody reads the answer.
+    ClientGone,
     /// The upstream cannot be reached or broke off before it answered.
     BadGateway,
     /// The upstream did not answer in time.
@@ -102,7 +106,8 @@ impl Reject {
         match self {
             Self::SignIn { .. } => "sign_in",
             Self::Forbidden(_) | Self::ForeignRule { .. } | Self::Barred { .. } => "forbidden",
-            Self::BadRequest(_) => "bad_request",
+            Self::BadRequest(_) | Self::RequestTimeout => "bad_request",
+            Self::ClientGone => "client_gone",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::Login(_) => "login_failed",

@@ -41,6 +41,7 @@ fn the_manual_is_right_and_whole() {
     for (file, pem) in [
         ("tls.crt", own.cert.pem()),
         ("tls.key", own.signing_key.serialize_pem()),
+        ("app-ca.pem", own.cert.pem()),
     ] {
         fs::write(folder.path().join(file), pem).unwrap();
     }

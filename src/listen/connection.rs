@@ -27,6 +27,7 @@ use crate::{
     body::{Body, BodyError},
     clean::Peer,
     deadline::{Busy, Wait},
+    forward::{ClientConnection, Downstream},
     timer::TimerHome,
 };
 
@@ -100,6 +101,7 @@ where
         peer: Peer::new(address, tls),
         wait: Arc::clone(&wait),
         timers: Arc::default(),
+        client: Arc::default(),
         is_http2: OnceLock::new(),
     };
     let connection = worker
@@ -132,6 +134,7 @@ struct Requests {
     peer: Peer,
     wait: Arc<Wait>,
     timers: Arc<TimerHome>,
+    client: Arc<ClientConnection>,
     /// Set by the first request over HTTP/2, whose connections rest as long as they answer pings.
     is_http2: OnceLock<Busy>,
 }
@@ -152,8 +155,16 @@ impl Service<Request<Incoming>> for Requests {
         let worker = Arc::clone(&self.worker);
         let begun = worker.gate.begin(request, &self.peer, &worker.ids);
         let timer = self.timers.take();
+        let downstream = if busy.is_some() {
+            Downstream::http1(timer, Arc::clone(&self.client))
+        } else {
+            Downstream::http2(timer)
+        };
         Box::pin(async move {
-            let response = worker.gate.finish(begun, &worker.forwarder, timer).await;
+            let response = worker
+                .gate
+                .finish(begun, &worker.forwarder, downstream)
+                .await;
             Ok(response.map(|body| Answer { body, _busy: busy }))
         })
     }

@@ -19,15 +19,16 @@ use tokio_util::task::TaskTracker;
 use super::{connection, drain::Drain, socket::Accepted};
 use crate::{
     deadline::Deadlines,
-    forward::{Forwarder, Tunnels, Upstream},
+    forward::{Forwarder, Tunnels, Upstream, UpstreamTarget},
     gate::Gate,
+    limits::Limits,
     observe::RequestIds,
 };
 
 /// Accepted connections that may wait for their worker.
 const WAITING_CONNECTIONS: usize = 1024;
 /// How often idle upstream connections are looked at.
-const SWEEP: Duration = Duration::from_secs(10);
+const SWEEP: Duration = Duration::from_secs(2);
 
 /// What the connections of one thread share.
 pub struct Worker {
@@ -45,12 +46,12 @@ pub struct Worker {
 pub struct Recipe {
     /// The gate, shared by all.
     pub gate: Arc<Gate>,
-    /// The upstream's address and how TLS to it is spoken.
-    pub upstream: crate::config::UpstreamAddress,
-    /// See [`Upstream::new`].
-    pub upstream_tls: Arc<rustls::ClientConfig>,
+    /// Where the app is.
+    pub upstream: Arc<UpstreamTarget>,
     /// How long the upstream may take to begin its answer.
     pub upstream_timeout: Duration,
+    /// See [`Forwarder::new`].
+    pub limits: Limits,
     /// TLS on the listener.
     pub tls: Option<TlsAcceptor>,
     /// How long a stop waits for what runs.
@@ -106,11 +107,7 @@ impl Handle {
 
 async fn run(recipe: Recipe, mut accepted: mpsc::Receiver<Accepted>, open: Arc<AtomicUsize>) {
     let deadlines = Deadlines::new();
-    let upstream = Upstream::new(&recipe.upstream, &recipe.upstream_tls);
-    let upstream = match upstream {
-        Ok(upstream) => Arc::new(upstream),
-        Err(error) => return tracing::error!(%error, "the upstream's address cannot be used"),
-    };
+    let upstream = Arc::new(Upstream::new(recipe.upstream));
     let tunnels = Tunnels::default();
     let forwarder = Forwarder::new(
         Arc::clone(&upstream),
@@ -118,6 +115,7 @@ async fn run(recipe: Recipe, mut accepted: mpsc::Receiver<Accepted>, open: Arc<A
         Arc::clone(&recipe.gate.cleaning.reserved),
         recipe.gate.sessions.ends(),
         recipe.upstream_timeout,
+        &recipe.limits,
     );
     let worker = Arc::new(Worker {
         gate: recipe.gate,
