@@ -14,7 +14,7 @@ use crate::{
     clean::{Cleaning, identity::ReservedNames, origin::PublicOrigin},
     clock,
     config::{Config, ListenAddress, SessionConfig, StoreConfig},
-    forward::IdentityHeaders,
+    forward::{IdentityHeaders, UpstreamTarget},
     gate::Gate,
     listen::{self, Acceptor, Admission, Capacity, Listener, Recipe, WorkerHandle},
     login::{Logins, return_to::ReturnRules},
@@ -60,11 +60,21 @@ pub async fn run(config: Config) -> io::Result<()> {
 
     let metrics = Metrics::default();
     let admission = admission(&config, open_files, &metrics);
-    let limits = Arc::new(config.limits.clone());
     let workers = config.workers;
-    let (upstream, upstream_timeout, grace) = (
-        config.upstream.clone(),
+    let upstream_tls = match &config.upstream_ca {
+        Some(file) => trust::client_config_with(trust::roots_from(file)?),
+        None => Arc::clone(&outbound_tls),
+    };
+    let upstream = Arc::new(UpstreamTarget::new(
+        &config.upstream,
+        &upstream_tls,
+        config.upstream_reuse,
         config.upstream_timeout,
+        metrics.upstream.clone(),
+    )?);
+    let (upstream_timeout, limits, grace) = (
+        config.upstream_timeout,
+        Arc::new(config.limits.clone()),
         config.shutdown_grace,
     );
     let revocations = Arc::new(Revocations::new(config.session.lifetime));
@@ -92,11 +102,10 @@ pub async fn run(config: Config) -> io::Result<()> {
     let recipe = Recipe {
         gate: Arc::clone(&gate),
         upstream,
-        upstream_tls: outbound_tls,
         upstream_timeout,
+        limits,
         tls,
         grace,
-        limits,
     };
     let workers = (0..workers)
         .map(|number| WorkerHandle::start(number, recipe.clone()))

@@ -16,14 +16,13 @@ use crate::{
     config::Access,
     decide::{Refusal, decide},
     endpoint::{self, Endpoint, public_name},
-    forward::{ForwardError, Forwarder, IdentityHeaders, OwnCookies},
+    forward::{Downstream, ForwardError, Forwarder, IdentityHeaders, OwnCookies},
     login::Logins,
     observe::{Handover, Record, Recorder, Verdict, metrics::Metrics},
     provider::Providers,
     route::Routes,
     session::{Sessions, directory::Presence},
     site::Site,
-    timer::Timer,
 };
 
 /// Everything a request meets, built once at start and shared by all workers.
@@ -70,7 +69,7 @@ impl Gate {
         Begun { request, record }
     }
 
-    /// Answers a request, always, and logs it, always, with the answer's last byte. `timer` bounds what it waits for.
+    /// Answers a request, always, and logs it, always, with the answer's last byte. `downstream` is its client's side.
     #[expect(
         clippy::manual_async_fn,
         reason = "an `async fn` keeps what it is given twice, in each request's future"
@@ -79,14 +78,17 @@ impl Gate {
         &'a self,
         mut begun: Begun,
         forwarder: &'a Forwarder,
-        timer: Timer,
+        downstream: Downstream,
     ) -> impl Future<Output = Response<Recorded>> + Send + 'a {
         async move {
             let record = &mut begun.record;
             let (result, audience) = match begun.request {
                 Ok(request) => {
                     let audience = request.audience;
-                    (self.road(request, forwarder, timer, record).await, audience)
+                    (
+                        self.road(request, forwarder, downstream, record).await,
+                        audience,
+                    )
                 }
                 Err(unclean) => (Err(Reject::BadRequest(unclean.sentence)), unclean.audience),
             };
@@ -130,7 +132,7 @@ impl Gate {
         &self,
         request: Box<CleanRequest>,
         forwarder: &Forwarder,
-        timer: Timer,
+        downstream: Downstream,
         record: &mut Record,
     ) -> Result<Response<Body>, Reject> {
         if let Some(endpoint) = self.own_endpoint(&request)? {
@@ -199,7 +201,7 @@ impl Gate {
                 cookies: &self.sessions.cookies,
                 only: found.and_then(|visit| visit.only),
             };
-            let answer = forwarder.send(timer, &permit, &self.identity_headers, own, request);
+            let answer = forwarder.send(downstream, &permit, &self.identity_headers, own, request);
             (answer, renewal)
         };
         let asked = Instant::now();
@@ -334,6 +336,8 @@ fn upstream_failed(error: &ForwardError, record: &mut Record) -> Reject {
         ForwardError::Incomplete(BodyError::SessionOver) => Reject::SignIn {
             return_to: "/".to_owned(),
         },
+        ForwardError::Incomplete(BodyError::TooSlow) => Reject::RequestTimeout,
+        ForwardError::Incomplete(BodyError::ClientGone(_)) => Reject::ClientGone,
         ForwardError::Incomplete(_) => {
             Reject::BadRequest("its body is malformed, or was not sent to its end".into())
         }

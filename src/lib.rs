@@ -33,6 +33,7 @@ pub mod gate;
 pub mod limits;
 pub mod listen;
 pub mod login;
+pub mod net;
 pub mod observe;
 pub mod provider;
 pub mod random;

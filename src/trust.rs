@@ -1,6 +1,6 @@
 //! Whom the gate believes when it calls out over TLS: providers, an `https` upstream, Redis.
 
-use std::sync::Arc;
+use std::{io, path::Path, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustls::{
@@ -53,6 +53,29 @@ pub fn client_config_with(roots: RootCertStore) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
+/// The certificate authorities in a PEM file (RFC 7468), and no others.
+///
+/// # Errors
+/// When the file cannot be read, or holds no certificate that can be one of an authority.
+pub fn roots_from(file: &Path) -> io::Result<RootCertStore> {
+    let refused = |what: &dyn std::fmt::Display| {
+        let text = format!("no certificate authority in {}: {what}", file.display());
+        io::Error::new(io::ErrorKind::InvalidInput, text)
+    };
+    let certificates = CertificateDer::pem_file_iter(file).map_err(|error| refused(&error))?;
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates {
+        let certificate = certificate.map_err(|error| refused(&error))?;
+        roots.add(certificate).map_err(|error| refused(&error))?;
+    }
+    if roots.is_empty() {
+        return Err(refused(
+            &"it is PEM, and begins with -----BEGIN CERTIFICATE-----",
+        ));
+    }
+    Ok(roots)
+}
+
 /// The system's certificate authorities as PEM (RFC 7468), for a library that makes its own configuration; none where
 /// the system has none.
 pub fn system_roots_as_pem() -> Option<Vec<u8>> {
@@ -74,4 +97,34 @@ pub fn system_roots_as_pem() -> Option<Vec<u8>> {
 pub fn install_cryptography() {
     // Only the first call counts.
     let _ = aws_lc_rs::default_provider().install_default();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_authorities_is_one_or_says_why_not() {
+        let own = rcgen::generate_simple_self_signed(["app".to_owned()]).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.pem");
+        let pem = own.cert.pem();
+        for (text, count) in [
+            (pem.clone(), Some(1)),
+            (pem.repeat(2), Some(2)),
+            (String::new(), None),
+            ("no PEM".to_owned(), None),
+            (own.signing_key.serialize_pem(), None),
+            (pem.replace("MII", "AAA"), None),
+        ] {
+            std::fs::write(&path, &text).unwrap();
+            let roots = roots_from(&path).map(|roots| roots.len());
+            match (roots, count) {
+                (Ok(roots), Some(count)) => assert_eq!(roots, count),
+                (Err(error), None) => assert!(error.to_string().contains("ca.pem"), "{error}"),
+                (roots, _) => panic!("{roots:?} of {text}"),
+            }
+        }
+        assert!(roots_from(&folder.path().join("nothing")).is_err());
+    }
 }

@@ -50,6 +50,16 @@ impl Reject {
                 "This request cannot be served",
                 format!("It was refused before anybody looked at it: {sentence}."),
             ),
+            Self::RequestTimeout => Explanation::new(
+                (StatusCode::REQUEST_TIMEOUT, "request_timeout", CANCELLED),
+                "It took too long to arrive",
+                "What you sent did not arrive to its end in time. Check your connection, then send it again.",
+            ),
+            Self::ClientGone => Explanation::new(
+                (client_closed_request(), "client_gone", CANCELLED),
+                "It did not arrive",
+                "The connection broke off before all of the request had arrived. Send it again.",
+            ),
             Self::NotFound => Explanation::new(
                 (StatusCode::NOT_FOUND, "not_found", UNIMPLEMENTED),
                 "Nothing here",
@@ -328,6 +338,12 @@ fn login_links(error: &LoginError, site: &Site) -> Vec<Link> {
     links
 }
 
+/// nginx's 499, which no standard has: for the log.
+fn client_closed_request() -> StatusCode {
+    StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)
+}
+
+const CANCELLED: u8 = 1;
 const INVALID_ARGUMENT: u8 = 3;
 const DEADLINE_EXCEEDED: u8 = 4;
 const PERMISSION_DENIED: u8 = 7;

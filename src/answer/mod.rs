@@ -73,6 +73,10 @@ pub enum Reject {
     NotKept(StoreError),
     /// The client has as many requests under way as one client may.
     TooManyRequests,
+    /// The client did not send its body in time.
+    RequestTimeout,
+    /// The client went away before it had sent all of its request. Nobody reads the answer.
+    ClientGone,
     /// The upstream cannot be reached or broke off before it answered.
     BadGateway,
     /// The upstream did not answer in time.
@@ -108,7 +112,8 @@ impl Reject {
             Self::Forbidden(_) | Self::ForeignRule { .. } | Self::Barred { .. } => {
                 Verdict::Forbidden
             }
-            Self::BadRequest(_) => Verdict::BadRequest,
+            Self::BadRequest(_) | Self::RequestTimeout => Verdict::BadRequest,
+            Self::ClientGone => Verdict::ClientGone,
             Self::NotFound => Verdict::NotFound,
             Self::MethodNotAllowed(_) => Verdict::MethodNotAllowed,
             Self::Login(_) => Verdict::LoginFailed,

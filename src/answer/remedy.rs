@@ -26,6 +26,8 @@ impl Reject {
             }
             Self::SignIn { .. }
             | Self::BadRequest(_)
+            | Self::RequestTimeout
+            | Self::ClientGone
             | Self::NotFound
             | Self::MethodNotAllowed(_)
             | Self::ConfirmSignOut { .. }

@@ -59,6 +59,8 @@ fn every_reject() -> Vec<Reject> {
         barred("ada"),
         Reject::Forbidden("secret rule"),
         Reject::BadRequest("the path has a dot segment".into()),
+        Reject::RequestTimeout,
+        Reject::ClientGone,
         Reject::NotFound,
         Reject::MethodNotAllowed("GET, HEAD"),
         Reject::ConfirmSignOut {
@@ -133,8 +135,8 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
 #[test]
 fn each_refusal_has_its_status() {
     let statuses = [
-        401, 403, 403, 400, 404, 405, 403, 403, 500, 503, 502, 504, 404, 400, 429, 400, 403, 503,
-        502, 403,
+        401, 403, 403, 400, 408, 499, 404, 405, 403, 403, 500, 503, 502, 504, 404, 400, 429, 400,
+        403, 503, 502, 403,
     ];
     assert_eq!(every_reject().len(), statuses.len());
     for (reject, status) in every_reject().iter().zip(statuses) {
@@ -302,7 +304,7 @@ fn only_a_get_is_offered_to_be_tried_again() {
 
 #[test]
 fn signing_out_from_elsewhere_is_confirmed_by_a_post() {
-    let confirm = &every_reject()[6];
+    let confirm = &every_reject()[8];
     let (status, headers, body) = answer(confirm, Navigation);
     assert_eq!(status, StatusCode::OK);
     assert!(

@@ -63,6 +63,8 @@ pub(super) static ROOT: LazyLock<Vec<Key>> = LazyLock::new(|| {
         value("public_url"),
         value("upstream"),
         value("upstream_timeout"),
+        value("upstream_ca"),
+        value("upstream_reuse"),
         value("trusted_proxies"),
         key("proxy_url", Shape::Address),
         value("prefix"),

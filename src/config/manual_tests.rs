@@ -42,6 +42,7 @@ fn the_manual_is_right_and_whole() {
         ("tls.crt", own.cert.pem()),
         ("corp-ca.pem", own.cert.pem()),
         ("tls.key", own.signing_key.serialize_pem()),
+        ("app-ca.pem", own.cert.pem()),
     ] {
         fs::write(folder.path().join(file), pem).unwrap();
     }

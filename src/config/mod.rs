@@ -58,6 +58,10 @@ pub struct Config {
     pub upstream: UpstreamAddress,
     /// How long the upstream may take to begin its answer.
     pub upstream_timeout: Duration,
+    /// The authorities that sign the certificate of an `https` upstream; the system's where there is none.
+    pub upstream_ca: Option<PathBuf>,
+    /// Whether a connection to the upstream may serve more than one request.
+    pub upstream_reuse: bool,
     /// The peers whose forwarding headers are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Where own endpoints live: begins with `/`, does not end with one.

@@ -83,6 +83,8 @@ impl Plan {
             },
             upstream: UpstreamAddress::Network(upstream.expect("a socket address is an authority")),
             upstream_timeout: Duration::from_mins(1),
+            upstream_ca: None,
+            upstream_reuse: true,
             trusted_proxies: Vec::new(),
             prefix: "/oauth2".to_owned(),
             root_health: false,

@@ -5,9 +5,10 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -20,12 +21,14 @@ use http::{
 };
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use super::{
     exchange::{RunningUpload, UploadEnd},
     hop,
     http1::{BodyReader, Piece, RequestBodyLength},
     live::{Life, SHORT},
+    pace::{LeastPace, Pace},
     upstream::Lease,
 };
 use crate::{
@@ -49,15 +52,25 @@ struct Moving {
     received: Received,
     /// None where it is nobody's.
     life: Option<Box<Life>>,
+    pace: Pace,
+    /// Bounds the wait for the client. Of its own, since it may outlast the answer.
+    timer: Timer,
 }
 
-/// How far a request's body has come, seen from outside: so that a wait can tell a long body from a silent one.
+/// A request's body, seen from outside.
 #[derive(Default)]
 pub(super) struct Upload {
     frames: AtomicU64,
+    /// Whether its answer is under way: then both sides may take their time, for they may be talking with each other.
+    is_answered: AtomicBool,
 }
 
 impl Upload {
+    /// Says whether its answer is under way.
+    pub(super) fn set_answered(&self, is_answered: bool) {
+        self.is_answered.store(is_answered, Ordering::Relaxed);
+    }
+
     /// The frames that have gone by.
     pub(super) fn frames(&self) -> u64 {
         self.frames.load(Ordering::Relaxed)
@@ -65,10 +78,12 @@ impl Upload {
 }
 
 impl RequestBody {
-    /// `body` as it comes, its trailers held against `reserved`. It breaks off where `life` ends.
+    /// `body` as it comes, its trailers held against `reserved`. It breaks off where `life` ends, and where the client
+    /// does not keep the `least` pace.
     pub(super) fn new(
         body: Incoming,
         reserved: &Arc<ReservedNames>,
+        least: LeastPace,
         received: Option<Received>,
         life: impl FnOnce() -> Option<Box<Life>>,
     ) -> Self {
@@ -79,6 +94,8 @@ impl RequestBody {
                 reserved: Arc::clone(reserved),
                 received: received.unwrap_or_default(),
                 life: life(),
+                pace: Pace::new(least),
+                timer: Timer::default(),
             })
         });
         Self { body }
@@ -96,6 +113,37 @@ impl RequestBody {
         }
         let length = self.size_hint().exact();
         length.map_or(RequestBodyLength::Unknown, RequestBodyLength::Exactly)
+    }
+}
+
+impl Moving {
+    /// The client is waited for. Ready when it is too slow.
+    fn poll_too_slow(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.upload.is_answered.load(Ordering::Relaxed) {
+            self.pace.rest();
+            self.timer.clear();
+            return Poll::Pending;
+        }
+        if !self.pace.is_waiting() {
+            self.timer.set_at(self.pace.wait(Instant::now()));
+        }
+        loop {
+            ready!(self.timer.poll_elapsed(context));
+            let now = Instant::now();
+            if self.pace.judge(now).is_err() {
+                return Poll::Ready(());
+            }
+            self.timer.set_at(self.pace.wait(now));
+        }
+    }
+
+    /// Something has come.
+    fn note(&mut self, frame: Option<&Result<Frame<Bytes>, hyper::Error>>) {
+        if self.pace.is_waiting() {
+            let data = frame.and_then(|frame| frame.as_ref().ok()?.data_ref());
+            self.pace.moved(data.map_or(0, Bytes::len), Instant::now());
+            self.timer.clear();
+        }
     }
 }
 
@@ -117,7 +165,12 @@ impl HttpBody for RequestBody {
             self.body = None;
             return Poll::Ready(Some(Err(BodyError::SessionOver)));
         }
-        let frame = ready!(polled);
+        let Poll::Ready(frame) = polled else {
+            ready!(moving.poll_too_slow(context));
+            self.body = None;
+            return Poll::Ready(Some(Err(BodyError::TooSlow)));
+        };
+        moving.note(frame.as_ref());
         moving.upload.frames.fetch_add(1, Ordering::Relaxed);
         if let Some(Ok(frame)) = &frame {
             let length = frame.data_ref().map_or(0, Bytes::len);
@@ -125,7 +178,7 @@ impl HttpBody for RequestBody {
         }
         Poll::Ready(frame.map(|frame| {
             frame
-                .map_err(BodyError::Client)
+                .map_err(|error| BodyError::of_client(error))
                 .map(|frame| match frame.into_trailers() {
                     Ok(mut trailers) => {
                         moving.reserved.strip(&mut trailers);
@@ -160,8 +213,11 @@ pub struct UpstreamBody {
     upload: Option<RunningUpload>,
     /// None where it is nobody's, or short.
     life: Option<Box<Life>>,
-    /// Given back to its connection at the end.
+    /// Bounds the wait for the upstream. Given back to its connection at the end.
     timer: Timer,
+    patience: Duration,
+    /// How much of the request had gone by when the wait began.
+    uploaded: u64,
     /// Why it broke off, until that is said.
     broken: Option<io::Error>,
 }
@@ -172,7 +228,7 @@ impl UpstreamBody {
         body: BodyReader,
         mut lease: Lease,
         upload: Option<RunningUpload>,
-        timer: Timer,
+        (timer, patience): (Timer, Duration),
         life: impl FnOnce() -> Option<Box<Life>>,
     ) -> Body {
         if upload.is_none()
@@ -191,6 +247,8 @@ impl UpstreamBody {
             upload,
             life,
             timer,
+            patience,
+            uploaded: 0,
             broken: None,
         };
         this.give_back_at_end();
@@ -227,6 +285,17 @@ impl UpstreamBody {
             UploadEnd::BrokenOff => return true,
         }
         false
+    }
+
+    /// The upstream is waited for: ready when it has been silent for too long. A request that still moves is no
+    /// silence.
+    fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let uploaded = self.upload.as_ref().map_or(0, RunningUpload::frames);
+        if !self.timer.is_set() || uploaded != self.uploaded {
+            self.uploaded = uploaded;
+            self.timer.set(self.patience);
+        }
+        self.timer.poll_elapsed(context)
     }
 
     /// Ends it before its end.
@@ -270,7 +339,19 @@ impl HttpBody for UpstreamBody {
             this.break_off();
             return Poll::Ready(Some(Err(BodyError::SessionOver)));
         }
-        let frame = match ready!(polled) {
+        let Poll::Ready(polled) = polled else {
+            ready!(this.poll_silence(context));
+            if let Some(lease) = &this.lease {
+                tracing::warn!(
+                    upstream = %lease.upstream.target,
+                    "the app did not continue its answer within limits.response_body_timeout; it is broken off"
+                );
+            }
+            this.break_off();
+            return Poll::Ready(Some(Err(BodyError::Silent)));
+        };
+        this.timer.clear();
+        let frame = match polled {
             Err(error) => {
                 this.break_off();
                 this.broken = Some(error.into());
@@ -284,7 +365,6 @@ impl HttpBody for UpstreamBody {
                 strip_trailers(&mut trailers);
                 Frame::trailers(trailers)
             }),
-            Ok(Piece::NeedsMore) => None,
         };
         // A server that knows the length does not ask again after the last byte.
         this.give_back_at_end();

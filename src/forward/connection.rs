@@ -11,6 +11,7 @@ use bytes::BytesMut;
 use tokio::{
     io::{AsyncRead as _, ReadBuf, ReadHalf, WriteHalf, split},
     task::unconstrained,
+    time::Instant,
 };
 use tokio_util::io::poll_read_buf;
 
@@ -22,8 +23,6 @@ use crate::observe::metrics::OpenConnection;
 
 /// What is read at first at one go; more where that is not enough.
 const FIRST_READ: usize = 8 * 1024;
-/// What is read at most at one go.
-const LARGEST_READ: usize = 256 * 1024;
 /// What an idle connection keeps of its buffers.
 const KEPT_ROOM: usize = 16 * 1024;
 /// Interim answers before the final one (RFC 9110 §15.2).
@@ -35,7 +34,11 @@ pub(super) struct Connection {
     /// None while somebody else still writes.
     pub(super) writer: Option<WriteHalf<Stream>>,
     input: BytesMut,
+    /// How much of the input was no whole head when it was read last.
+    seen: usize,
     next_read: usize,
+    /// What is read at most at one go, and so the largest piece of a body: as whoever the answer is for has it.
+    pub(super) largest_read: usize,
     interim: u8,
     /// Room for a request's head.
     output: Vec<u8>,
@@ -43,6 +46,44 @@ pub(super) struct Connection {
     is_last: bool,
     /// Counts it as open.
     _open: OpenConnection,
+    /// Whether it belongs to one client: who that is may have been said once for all of its requests.
+    pub(super) is_private: bool,
+    /// When it is too old for another request, so that the app's name is resolved anew now and then.
+    expires: Instant,
+}
+
+/// What an idle connection is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Idleness {
+    /// It is open and says nothing, as it must.
+    Quiet,
+    /// The upstream has closed it, or says that it is about to: `408` (RFC 9110 §15.5.9) is how some servers do.
+    Closed,
+    /// There are bytes that nobody asked for. They would be taken for the next answer.
+    Unsolicited,
+}
+
+impl Idleness {
+    /// By the first bytes that are there.
+    fn of(bytes: &[u8]) -> Self {
+        let says_timeout = bytes.starts_with(b"HTTP/1.") && bytes.get(8..12) == Some(b" 408");
+        match bytes {
+            [] => Self::Closed,
+            _ if says_timeout => Self::Closed,
+            _ => Self::Unsolicited,
+        }
+    }
+}
+
+/// Whether a connection can serve another request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// It can.
+    Ready,
+    /// It cannot, and nothing is wrong with that.
+    Spent,
+    /// There are bytes behind the answer that belong to none.
+    Unsolicited,
 }
 
 /// Why there is no answer.
@@ -70,49 +111,86 @@ impl From<ReadError> for io::Error {
 }
 
 impl Connection {
-    /// `open` counts it while it lasts.
-    pub(super) fn new(stream: Stream, open: OpenConnection) -> Self {
+    /// It serves no new request once it `expires`. `open` counts it while it lasts.
+    pub(super) fn new(stream: Stream, expires: Instant, open: OpenConnection) -> Self {
         let (reader, writer) = split(stream);
         Self {
             reader,
             writer: Some(writer),
             input: BytesMut::new(),
+            seen: 0,
             next_read: FIRST_READ,
+            largest_read: FIRST_READ,
             interim: 0,
             output: Vec::new(),
             is_last: false,
             _open: open,
+            is_private: false,
+            expires,
         }
     }
 
-    /// Whether more has come than was asked for.
-    pub(super) fn has_unasked_bytes(&self) -> bool {
-        !self.input.is_empty()
-    }
-
-    /// Whether it is open and says nothing, as an idle connection must. Bytes that nobody asked for would be
-    /// taken for the next answer. Forgets, too, which task waited last.
-    pub(super) fn is_quiet(&mut self) -> bool {
-        let mut byte = [0];
-        let mut byte = ReadBuf::new(&mut byte);
-        let read = poll_fn(|context| Pin::new(&mut self.reader).poll_read(context, &mut byte));
+    /// What it is like, as far as the runtime has heard. Forgets, too, which task waited last.
+    pub(super) fn idleness(&mut self) -> Idleness {
+        let mut bytes = [0; 12];
+        let mut bytes = ReadBuf::new(&mut bytes);
+        let read = poll_fn(|context| Pin::new(&mut self.reader).poll_read(context, &mut bytes));
         // A task that has used up its turn would be told "nothing yet" of any connection.
         let read = pin!(unconstrained(read));
-        read.poll(&mut Context::from_waker(Waker::noop()))
-            .is_pending()
+        match read.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Pending => Idleness::Quiet,
+            Poll::Ready(Ok(())) => Idleness::of(bytes.filled()),
+            Poll::Ready(Err(_)) => Idleness::Closed,
+        }
     }
 
-    /// Makes it ready for another request; none where it cannot serve one.
-    pub(super) fn settle(mut self: Box<Self>) -> Option<Box<Self>> {
-        if self.is_last || !self.input.is_empty() || self.writer.is_none() {
-            return None;
+    /// What it is like by the kernel's word: the runtime may not have heard yet that the upstream has closed it. A
+    /// call to the kernel, for requests that cannot be sent again.
+    pub(super) fn idleness_now(mut self: Box<Self>) -> (Box<Self>, Idleness) {
+        let heard = self.idleness();
+        let Some(writer) = self.writer.take() else {
+            return (self, Idleness::Closed);
+        };
+        // Only the whole stream can be asked.
+        let stream = self.reader.unsplit(writer);
+        let mut bytes = [0; 12];
+        let peeked = stream.peek(&mut bytes).map(|length| &bytes[..length]);
+        let (reader, writer) = split(stream);
+        self.reader = reader;
+        self.writer = Some(writer);
+        let idleness = match (heard, peeked) {
+            (Idleness::Quiet, Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                Idleness::Quiet
+            }
+            (Idleness::Quiet, Err(_)) => Idleness::Closed,
+            (Idleness::Quiet, Ok(bytes)) => Idleness::of(bytes),
+            (heard, _) => heard,
+        };
+        (self, idleness)
+    }
+
+    /// Whether it is too old for another request.
+    pub(super) fn is_expired(&self, now: Instant) -> bool {
+        now >= self.expires
+    }
+
+    /// Makes it ready for another request.
+    pub(super) fn settle(&mut self) -> Settled {
+        if self.is_last || self.writer.is_none() {
+            return Settled::Spent;
+        }
+        if !self.input.is_empty() {
+            return match Idleness::of(&self.input) {
+                Idleness::Unsolicited => Settled::Unsolicited,
+                Idleness::Quiet | Idleness::Closed => Settled::Spent,
+            };
         }
         if self.input.capacity() > KEPT_ROOM {
             self.input = BytesMut::new();
         }
         self.next_read = FIRST_READ;
         self.interim = 0;
-        Some(self)
+        Settled::Ready
     }
 
     /// An empty buffer, with the room of the last one that was left here.
@@ -136,7 +214,8 @@ impl Connection {
     ) -> Poll<Result<ResponseHead, ReadError>> {
         loop {
             if !self.input.is_empty()
-                && let Some(head) = http1::parse(&mut self.input, is_head)?
+                && http1::is_worth_reading(&self.input, self.seen)
+                && let Some(head) = self.parse(is_head)?
             {
                 if !head.status.is_informational()
                     || head.status == http::StatusCode::SWITCHING_PROTOCOLS
@@ -161,6 +240,15 @@ impl Connection {
         }
     }
 
+    fn parse(&mut self, is_head: bool) -> Result<Option<ResponseHead>, MalformedResponse> {
+        let head = http1::parse(&mut self.input, is_head)?;
+        self.seen = match head {
+            Some(_) => 0,
+            None => self.input.len(),
+        };
+        Ok(head)
+    }
+
     /// Reads the next piece of a body.
     pub(super) fn poll_body(
         &mut self,
@@ -168,9 +256,8 @@ impl Connection {
         body: &mut BodyReader,
     ) -> Poll<Result<Piece, ReadError>> {
         loop {
-            match body.next(&mut self.input)? {
-                Piece::NeedsMore => {}
-                piece => return Poll::Ready(Ok(piece)),
+            if let Some(piece) = body.next(&mut self.input)? {
+                return Poll::Ready(Ok(piece));
             }
             if ready!(self.poll_fill(context))? == 0 {
                 body.close()?;
@@ -201,8 +288,59 @@ impl Connection {
         let reader = pin!(&mut self.reader);
         let length = ready!(poll_read_buf(reader, context, &mut self.input))?;
         if length == room {
-            self.next_read = (self.next_read * 2).min(LARGEST_READ);
+            self.next_read = (self.next_read * 2).min(self.largest_read);
         }
         Poll::Ready(Ok(length))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write as _, net::TcpListener};
+
+    use tokio::{io::AsyncReadExt as _, net::TcpStream};
+
+    use super::*;
+    use crate::observe::metrics;
+
+    #[test]
+    fn a_farewell_is_no_answer_too_many() {
+        for (bytes, idleness) in [
+            (&b""[..], Idleness::Closed),
+            (b"HTTP/1.1 408 Request Timeout\r\n", Idleness::Closed),
+            (b"HTTP/1.0 408", Idleness::Closed),
+            (b"HTTP/1.1 200 OK\r\n", Idleness::Unsolicited),
+            (b"HTTP/1.1 4", Idleness::Unsolicited),
+            (b"0\r\n\r\n", Idleness::Unsolicited),
+        ] {
+            assert_eq!(Idleness::of(bytes), idleness);
+        }
+    }
+
+    /// The runtime hears of what comes when its task next waits; until then only the kernel knows.
+    #[tokio::test]
+    async fn a_connection_that_was_closed_this_very_moment_is_seen_to_be() {
+        for last in [&b""[..], b"HTTP/1.1 200 OK\r\n"] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let (mut peer, _) = listener.accept().unwrap();
+            peer.write_all(b"answer").unwrap();
+            let mut answer = [0; 64];
+            assert_eq!(stream.read(&mut answer).await.unwrap(), 6);
+            let expires = Instant::now();
+            let connection = Box::new(Connection::new(
+                Stream::Tcp(stream),
+                expires,
+                metrics::Upstream::default().open(),
+            ));
+            let (mut connection, idleness) = connection.idleness_now();
+            assert_eq!(idleness, Idleness::Quiet);
+            peer.write_all(last).unwrap();
+            drop(peer);
+            assert_eq!(connection.idleness(), Idleness::Quiet, "not heard yet");
+            let (_, idleness) = connection.idleness_now();
+            assert_eq!(idleness, Idleness::of(last));
+        }
     }
 }

@@ -47,6 +47,7 @@ impl Noted {
     const TE: u16 = 1 << 8;
     const EXPECT: u16 = 1 << 9;
     const SET_COOKIE: u16 = 1 << 10;
+    const WWW_AUTHENTICATE: u16 = 1 << 11;
 
     /// What `headers` have.
     pub fn of(headers: &HeaderMap) -> Self {
@@ -72,7 +73,11 @@ impl Noted {
                 _ => 0,
             },
             14 if name == "http2-settings" => 1 << 7,
-            16 if name == "proxy-connection" => 1 << 2,
+            16 => match name {
+                "proxy-connection" => 1 << 2,
+                "www-authenticate" => Self::WWW_AUTHENTICATE,
+                _ => 0,
+            },
             17 if name == "transfer-encoding" => 1 << 5,
             18 if name == "proxy-authenticate" => 1 << 3,
             19 if name == "proxy-authorization" => 1 << 4,
@@ -103,6 +108,11 @@ impl Noted {
     /// Whether there is a `Set-Cookie`.
     pub fn set_cookie(self) -> bool {
         self.has(Self::SET_COOKIE)
+    }
+
+    /// Whether there is a `WWW-Authenticate` or a `Proxy-Authenticate`.
+    pub fn authenticate(self) -> bool {
+        self.has(Self::WWW_AUTHENTICATE | 1 << 3)
     }
 
     fn has(self, bit: u16) -> bool {
@@ -159,6 +169,14 @@ pub fn upgrade_asked(headers: &HeaderMap) -> Option<HeaderValue> {
                 .any(|http| name.eq_ignore_ascii_case(http))
     });
     (nominated && single && !speaks_http).then(|| upgrade.clone())
+}
+
+/// Whether the protocol that a `101` switches to is the one thing that was asked for, or among them (RFC 9110 §7.8).
+/// Anything else would open a tunnel that neither the client nor the gate has agreed to.
+pub fn is_upgrade_offered(chosen: &HeaderValue, offered: &HeaderValue) -> bool {
+    let mut chosen = tokens(chosen).peekable();
+    chosen.peek().is_some()
+        && chosen.all(|one| tokens(offered).any(|other| other.eq_ignore_ascii_case(one)))
 }
 
 fn strip_nominated(headers: &mut HeaderMap) {
@@ -246,12 +264,19 @@ mod tests {
             noted.note(name.as_str());
             assert_eq!(noted, Noted(1 << place), "{name}");
         }
-        let others = [TE, http::header::EXPECT, SET_COOKIE].map(|name| {
+        let others = [
+            TE,
+            http::header::EXPECT,
+            SET_COOKIE,
+            http::header::WWW_AUTHENTICATE,
+        ]
+        .map(|name| {
             let mut noted = Noted::default();
             noted.note(name.as_str());
             noted
         });
         assert!(others[0].has(Noted::TE) && others[1].expect() && others[2].set_cookie());
+        assert!(others[3].authenticate() && Noted(1 << 3).authenticate());
         assert!(Noted(1 << 5).transfer_encoding() && Noted(1 << 6).upgrade());
     }
 
@@ -295,6 +320,32 @@ mod tests {
         assert!(asked("websocket", "keep-alive").is_none());
         for smuggled in ["h2c", "H2C", "websocket, h2c", "HTTP/2.0", "TLS/1.0", ""] {
             assert!(asked(smuggled, "upgrade").is_none(), "{smuggled}");
+        }
+    }
+
+    #[test]
+    fn only_what_was_offered_may_be_chosen() {
+        for (chosen, offered, is_offered) in [
+            ("websocket", "websocket", true),
+            ("WebSocket", "websocket", true),
+            ("b", "a, b", true),
+            ("b, a", "a, b", true),
+            ("h2c", "websocket", false),
+            ("websocket, h2c", "websocket", false),
+            ("websocket/13", "websocket", false),
+            ("web", "websocket", false),
+            ("", "websocket", false),
+            (",", "websocket", false),
+        ] {
+            let (chosen, offered) = (
+                HeaderValue::from_static(chosen),
+                HeaderValue::from_static(offered),
+            );
+            assert_eq!(
+                is_upgrade_offered(&chosen, &offered),
+                is_offered,
+                "{chosen:?}"
+            );
         }
     }
 

@@ -7,47 +7,56 @@
 mod body;
 mod connection;
 mod counted;
+mod downstream;
 mod exchange;
 pub mod hop;
 pub mod http1;
 mod identity;
 mod live;
 mod outgoing;
+mod pace;
 mod stream;
 mod tunnel;
 mod upstream;
 pub mod websocket;
 
-use std::{io, pin::Pin, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use http::{
     HeaderMap, HeaderValue, Response, StatusCode, Version,
-    header::{CONNECTION, UPGRADE},
+    header::{AUTHORIZATION, CONNECTION, PROXY_AUTHENTICATE, UPGRADE, WWW_AUTHENTICATE},
     request::Parts,
 };
 use hyper::upgrade::OnUpgrade;
 
-pub use self::{
-    body::UpstreamBody, identity::IdentityHeaders, tunnel::Tunnels, upstream::Upstream,
-};
 use self::{
-    body::{RequestBody, Upload},
-    exchange::{Exchange, exchange},
+    body::RequestBody,
+    downstream::{User, binds_connection},
+    exchange::{Exchange, Terms, exchange},
     http1::RequestBodyLength,
     live::Life,
-    outgoing::Outgoing,
+    outgoing::{Outgoing, is_repeatable},
+    pace::LeastPace,
+    tunnel::TunnelTimes,
+};
+pub use self::{
+    body::UpstreamBody,
+    downstream::{ClientConnection, Downstream},
+    identity::IdentityHeaders,
+    tunnel::Tunnels,
+    upstream::{Upstream, UpstreamTarget},
 };
 use crate::{
     body::{Body, BodyError},
     clean::{CleanRequest, X_REQUEST_ID, forwarding::Forwarding, identity::ReservedNames},
     decide::Permit,
+    limits::Limits,
     observe::{Received, RequestId, handover},
     session::{
         Session,
         cookie::{Cookies, Span},
         live::{Ends, Owner},
     },
-    timer::Timer,
 };
 
 /// Why the upstream gave no answer. The detail is for the log.
@@ -63,7 +72,7 @@ pub enum ForwardError {
     #[error("the upstream did not answer within `upstream_timeout`")]
     TimedOut,
     /// An answer that cannot be passed on.
-    #[error("the upstream switched protocols unasked")]
+    #[error("the upstream switched protocols unasked, or to one that was not offered")]
     UnaskedUpgrade,
 }
 
@@ -91,16 +100,20 @@ pub struct Forwarder {
     reserved: Arc<ReservedNames>,
     ends: Ends,
     timeout: Duration,
+    least_pace: LeastPace,
+    body_timeout: Duration,
+    tunnel_times: TunnelTimes,
 }
 
 impl Forwarder {
-    /// `timeout` bounds the wait for the head of an answer, not its body.
+    /// `timeout` bounds the wait for the head of an answer; what follows is bounded by `limits`.
     pub fn new(
         upstream: Arc<Upstream>,
         tunnels: Tunnels,
         reserved: Arc<ReservedNames>,
         ends: Ends,
         timeout: Duration,
+        limits: &Limits,
     ) -> Self {
         Self {
             upstream,
@@ -108,15 +121,24 @@ impl Forwarder {
             reserved,
             ends,
             timeout,
+            least_pace: LeastPace {
+                timeout: limits.request_body_timeout,
+                rate: limits.request_body_rate,
+            },
+            body_timeout: limits.response_body_timeout,
+            tunnel_times: TunnelTimes {
+                close: limits.tunnel_close_timeout,
+                write: limits.write_timeout,
+            },
         }
     }
 
     /// Sends `request` to the upstream and gives its answer. The permit is spent: it says whom the upstream
-    /// is told of, and without one nothing is forwarded. `timer` bounds the wait for the answer, and is let go of
+    /// is told of, and without one nothing is forwarded. `downstream` is the client's side of the request, let go of
     /// with the answer's end.
     pub fn send<'a>(
         &'a self,
-        mut timer: Timer,
+        downstream: Downstream,
         permit: &Permit<'_>,
         identity: &IdentityHeaders,
         own: OwnCookies<'a>,
@@ -129,23 +151,29 @@ impl Forwarder {
             upgrade,
             forwarding,
             id,
+            client,
             ..
         } = *request;
-        let client = match upgrade {
-            Some(_) => head.extensions.remove::<OnUpgrade>(),
-            None => None,
-        };
-        let received = head.extensions.remove::<Received>();
+        let asked = upgrade.as_ref().and_then(|protocol| {
+            let client = head.extensions.remove::<OnUpgrade>()?;
+            // Boxed, since few requests ask.
+            Some(Box::new((client, protocol.clone())))
+        });
+        let user = User::new(client.address, owner.as_ref());
+        let place = downstream.place_of(user);
         let life = || owner.clone().map(|owner| Life::new(&self.ends, owner));
-        let body = RequestBody::new(body, &self.reserved, received, life);
+        let received = head.extensions.remove::<Received>();
+        let body = RequestBody::new(body, &self.reserved, self.least_pace, received, life);
         let upload = body.upload();
-        let mut lease = self.upstream.at_hand();
+        let length = body.length();
+        let mut lease = self
+            .upstream
+            .checkout(place.as_ref(), is_repeatable(&head.method, length));
         // Written before anything waits, so that nothing of the request is kept.
         let mut buffer = match &mut lease {
             Some(lease) => lease.connection.take_output(),
             None => Vec::with_capacity(USUAL_HEAD),
         };
-        let length = body.length();
         let told = RequestHead {
             head: &head,
             upgrade: upgrade.as_ref(),
@@ -155,29 +183,34 @@ impl Forwarder {
         };
         told.write(identity, own, length, &mut buffer);
         let outgoing = Outgoing::new(&head.method, buffer, length, body);
+        let terms = Terms {
+            upstream: &self.upstream,
+            patience: self.timeout,
+            place,
+            is_private: binds_connection(&head.headers, &AUTHORIZATION),
+            largest_read: downstream.largest_piece(),
+        };
         drop((head, forwarding, upgrade));
-        let exchange = exchange(
-            &self.upstream,
-            lease,
-            outgoing,
-            upload.clone(),
-            self.timeout,
-        );
+        let exchange = exchange(terms, lease, outgoing, upload, downstream.timer);
         // In a box of its own, so that the future of each request stays small.
-        let mut exchange = Box::pin(exchange);
+        let exchange = Box::pin(exchange);
         async move {
-            let exchanged = self.in_time(&mut timer, upload.as_deref(), exchange.as_mut());
+            let (exchange, timer) = exchange.await?;
             let Exchange {
                 mut head,
-                lease,
+                mut lease,
                 upload,
-            } = exchanged.await?;
+            } = exchange;
             let is_reused = lease.is_reused;
+            if head.noted.authenticate() {
+                lease.connection.is_private |= binds_connection(&head.headers, &WWW_AUTHENTICATE)
+                    || binds_connection(&head.headers, &PROXY_AUTHENTICATE);
+            }
             if head.noted.set_cookie() {
                 own.cookies.strip_from_response(&mut head.headers);
             }
             if head.status == StatusCode::SWITCHING_PROTOCOLS {
-                let response = self.switch(client, owner, head.headers, *lease.connection)?;
+                let response = self.switch(asked, owner, head.headers, *lease.connection)?;
                 return Ok(Forwarded {
                     response,
                     is_reused,
@@ -185,7 +218,8 @@ impl Forwarder {
             }
             hop::strip_noted(&mut head.headers, head.noted);
             let life = || owner.map(|owner| Life::new(&self.ends, owner));
-            let body = UpstreamBody::begin(head.body, lease, upload, timer, life);
+            let body =
+                UpstreamBody::begin(head.body, lease, upload, (timer, self.body_timeout), life);
             let mut response = answer(head.status, head.headers, body);
             if let Some(reason) = head.reason {
                 response.extensions_mut().insert(reason);
@@ -197,50 +231,39 @@ impl Forwarder {
         }
     }
 
-    /// A `101`, passed on where it was asked for.
+    /// A `101`, passed on where it was asked for, and to a protocol that was.
     fn switch(
         &self,
-        client: Option<OnUpgrade>,
+        asked: Option<Box<(OnUpgrade, HeaderValue)>>,
         owner: Option<Owner>,
         mut headers: HeaderMap,
         connection: connection::Connection,
     ) -> Result<Response<Body>, ForwardError> {
-        let protocol = headers.get(UPGRADE).cloned();
-        let (Some(client), Some(protocol), Some(upstream)) =
-            (client, protocol, connection.into_stream())
-        else {
+        let mut chosen = headers.get_all(UPGRADE).iter().cloned();
+        let (Some(asked), Some(protocol), None, Some(upstream)) = (
+            asked,
+            chosen.next(),
+            chosen.next(),
+            connection.into_stream(),
+        ) else {
             return Err(ForwardError::UnaskedUpgrade);
         };
+        drop(chosen);
+        let (client, offered) = *asked;
+        if !hop::is_upgrade_offered(&protocol, &offered) {
+            return Err(ForwardError::UnaskedUpgrade);
+        }
         let end = owner.map(|owner| self.ends.of(owner));
+        let times = self.tunnel_times;
         let (handover, record) = handover();
-        self.tunnels.open(client, upstream, &protocol, end, record);
+        self.tunnels
+            .open(client, upstream, &protocol, times, end, record);
         hop::strip(&mut headers);
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol);
         let mut response = answer(StatusCode::SWITCHING_PROTOCOLS, headers, Body::Empty);
         response.extensions_mut().insert(handover);
         Ok(response)
-    }
-
-    /// Waits for the answer's head, as long as the request's body still moves: an upload may take its time,
-    /// a silence may not.
-    async fn in_time<T>(
-        &self,
-        timer: &mut Timer,
-        upload: Option<&Upload>,
-        mut exchange: Pin<&mut (impl Future<Output = Result<T, ForwardError>> + Send)>,
-    ) -> Result<T, ForwardError> {
-        let mut seen = 0;
-        loop {
-            if let Some(exchanged) = timer.within(self.timeout, exchange.as_mut()).await {
-                return exchanged;
-            }
-            let now = upload.map_or(seen, Upload::frames);
-            if now == seen {
-                return Err(ForwardError::TimedOut);
-            }
-            seen = now;
-        }
     }
 }
 

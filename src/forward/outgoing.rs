@@ -36,6 +36,10 @@ pub(super) struct Outgoing {
     has_begun: bool,
     /// Whether it may be sent again although the upstream may have seen it.
     is_repeatable: bool,
+    /// Whether all there is was sent, and the client is to send more.
+    waits_for_client: bool,
+    /// How many bytes were sent.
+    sent: u64,
     /// Whether the answer has no body.
     pub(super) is_head: bool,
 }
@@ -51,6 +55,13 @@ pub(super) enum SendError {
 
 /// A body that is not as long as was promised.
 const BROKEN_OFF: SendError = SendError::Body(BodyError::Length);
+
+/// Whether a request may be sent twice although its upstream may have seen it (RFC 9110 §9.2.2). What else an app
+/// can take twice is not for a proxy to know.
+pub(super) fn is_repeatable(method: &Method, length: RequestBodyLength) -> bool {
+    length == RequestBodyLength::None
+        && [Method::GET, Method::HEAD, Method::OPTIONS].contains(method)
+}
 
 impl Outgoing {
     /// `head` is the whole head, which says that `length` is that of `body`.
@@ -73,9 +84,9 @@ impl Outgoing {
             body: has_body.then_some(body),
             left,
             has_begun: false,
-            // RFC 9110 §9.2.2; what may be sent twice by itself, too, is not for a proxy to know.
-            is_repeatable: !has_body
-                && [Method::GET, Method::HEAD, Method::OPTIONS].contains(method),
+            is_repeatable: is_repeatable(method, length),
+            waits_for_client: false,
+            sent: 0,
             is_head: *method == Method::HEAD,
         }
     }
@@ -89,6 +100,16 @@ impl Outgoing {
         may
     }
 
+    /// Whether the client is to send more before anything can go on.
+    pub(super) fn waits_for_client(&self) -> bool {
+        self.waits_for_client
+    }
+
+    /// How many bytes were sent.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent
+    }
+
     /// The buffer that the head was in.
     pub(super) fn into_buffer(self) -> Vec<u8> {
         self.before
@@ -100,6 +121,7 @@ impl Outgoing {
         writer: &mut WriteHalf<Stream>,
         context: &mut Context<'_>,
     ) -> Poll<Result<(), SendError>> {
+        self.waits_for_client = false;
         loop {
             let more = self.poll_piece(context)?;
             ready!(self.poll_write(writer, context)).map_err(SendError::Upstream)?;
@@ -107,6 +129,7 @@ impl Outgoing {
                 return Poll::Ready(Ok(()));
             }
             if more.is_pending() {
+                self.waits_for_client = true;
                 return Poll::Pending;
             }
         }
@@ -181,6 +204,7 @@ impl Outgoing {
             }
             self.has_begun = true;
             self.written += length;
+            self.sent += length as u64;
             if self.is_written() && !self.piece.is_empty() {
                 self.before.clear();
                 self.piece = Bytes::new();

@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::{Buf as _, BytesMut};
+use rustix::net::{RecvFlags, recv};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
@@ -21,6 +22,26 @@ pub enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
     /// A Unix socket.
     Unix(UnixStream),
+}
+
+impl Stream {
+    /// What lies ready at the socket, and stays there; nothing at the end of the connection. Between two answers
+    /// within TLS the one thing to come is a farewell, so whatever lies there is the end, too.
+    ///
+    /// # Errors
+    /// `WouldBlock` where nothing does and the connection is open.
+    pub(super) fn peek(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        let (length, _) = match self {
+            Self::Tcp(stream) => recv(stream, bytes, flags)?,
+            Self::Unix(stream) => recv(stream, bytes, flags)?,
+            Self::Tls(stream) => {
+                recv(stream.get_ref().0, bytes, flags)?;
+                (0, 0)
+            }
+        };
+        Ok(length)
+    }
 }
 
 /// Calls the same method of whatever carries the bytes.

@@ -1,13 +1,18 @@
 //! Upgraded connections: after a `101`, bytes in both directions until either side ends, the session that opened them
 //! does, or the gate stops.
 
-use std::{future, io, time::Duration};
+use std::{
+    future, io,
+    pin::{Pin, pin},
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use http::HeaderValue;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional, split},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split},
     sync::oneshot,
     time::{sleep, timeout},
 };
@@ -48,10 +53,11 @@ impl Tunnels {
         client: OnUpgrade,
         upstream: Rewound,
         protocol: &HeaderValue,
+        times: TunnelTimes,
         end: Option<impl Future<Output = ()> + Send + 'static>,
         record: oneshot::Receiver<Record>,
     ) {
-        let is_websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
+        let has_frames = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
         let stop = Stop {
             gate: self.stop.clone(),
             tunnel: self.stop.child_token(),
@@ -61,17 +67,7 @@ impl Tunnels {
             let Ok(client) = client.await else { return };
             let record = record.await;
             let mut upstream = Counted::new(upstream);
-            let carried = async {
-                if is_websocket {
-                    carry_frames(client, &mut upstream, &stop).await;
-                } else {
-                    let mut client = TokioIo::new(client);
-                    tokio::select! {
-                        _ = copy_bidirectional(&mut client, &mut upstream) => {}
-                        () = stop.tunnel.cancelled() => {}
-                    }
-                }
-            };
+            let carried = carry_both(client, &mut upstream, has_frames, times, &stop);
             let over = async {
                 match end {
                     Some(end) => end.await,
@@ -102,6 +98,15 @@ impl Tunnels {
     }
 }
 
+/// How long a tunnel waits for its ends.
+#[derive(Clone, Copy)]
+pub(super) struct TunnelTimes {
+    /// For the other side to move, once one side has closed.
+    pub(super) close: Duration,
+    /// For the client to take what was sent.
+    pub(super) write: Duration,
+}
+
 /// Why a tunnel closes.
 struct Stop {
     gate: CancellationToken,
@@ -130,23 +135,67 @@ impl Stop {
     }
 }
 
-async fn carry_frames(client: Upgraded, upstream: &mut Counted<Rewound>, stop: &Stop) {
+async fn carry_both(
+    client: Upgraded,
+    upstream: &mut Counted<Rewound>,
+    has_frames: bool,
+    times: TunnelTimes,
+    stop: &Stop,
+) {
     let (mut from_client, mut to_client) = split(TokioIo::new(client));
     let (mut from_upstream, mut to_upstream) = split(upstream);
-    let down = carry(&mut from_upstream, &mut to_client, None, stop);
-    let mask = Some(random::bytes());
-    let up = carry(&mut from_client, &mut to_upstream, mask, stop);
-    // An error on either side ends both.
-    let Ok((down, up)) = tokio::try_join!(down, up) else {
-        return;
+    let frames = |mask| has_frames.then(|| (FrameTracker::default(), mask));
+    let (down, up) = (frames(None), frames(Some(random::bytes())));
+    let moved = AtomicU64::new(0);
+    let ended = {
+        let (down_times, up_times) = (Some(times.write), None);
+        let down = carry(
+            &mut from_upstream,
+            &mut to_client,
+            down,
+            (down_times, &moved),
+            stop,
+        );
+        let up = carry(
+            &mut from_client,
+            &mut to_upstream,
+            up,
+            (up_times, &moved),
+            stop,
+        );
+        let (mut down, mut up) = (pin!(down), pin!(up));
+        tokio::select! {
+            ended = &mut down => join(ended, up, &moved, times.close).await,
+            ended = &mut up => join(ended, down, &moved, times.close).await,
+        }
     };
-    if matches!((down, up), (Ended::Closed, _) | (_, Ended::Closed)) {
+    if let Ok(Ended::Closed) = ended {
         // The client answers a close with a close, then with the end of the connection.
         let _ = timeout(CLOSING, discard(&mut from_client)).await;
     }
 }
 
+/// How both directions ended, of which one has already: an error on either side ends both, and a side that does not
+/// move any more once the other has closed has nothing to say either.
+async fn join(
+    first: io::Result<Ended>,
+    mut other: Pin<&mut impl Future<Output = io::Result<Ended>>>,
+    moved: &AtomicU64,
+    limit: Duration,
+) -> io::Result<Ended> {
+    let first = first?;
+    loop {
+        let before = moved.load(Ordering::Relaxed);
+        match timeout(limit, other.as_mut()).await {
+            Ok(ended) => return ended.map(|ended| first.max(ended)),
+            Err(_) if moved.load(Ordering::Relaxed) == before => return Err(timed_out()),
+            Err(_) => {}
+        }
+    }
+}
+
 /// How one direction came to its end.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Ended {
     /// The sender has nothing more to say.
     Finished,
@@ -154,13 +203,16 @@ enum Ended {
     Closed,
 }
 
+/// Carries one direction to its end. `frames` are WebSocket's, where there are some, with the mask of its sender;
+/// each write may take so long, and counts as a move.
 async fn carry(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
-    mask: Option<[u8; 4]>,
+    frames: Option<(FrameTracker, Option<[u8; 4]>)>,
+    (limit, moved): (Option<Duration>, &AtomicU64),
     stop: &Stop,
 ) -> io::Result<Ended> {
-    let mut tracker = FrameTracker::default();
+    let (mut tracker, mask) = frames.unzip();
     let mut buffer = vec![0; BUFFER];
     loop {
         let length = tokio::select! {
@@ -172,10 +224,23 @@ async fn carry(
             to.shutdown().await?;
             return Ok(Ended::Finished);
         }
-        tracker.follow(&buffer[..length]);
-        to.write_all(&buffer[..length]).await?;
-        to.flush().await?;
+        if let Some(tracker) = &mut tracker {
+            tracker.follow(&buffer[..length]);
+        }
+        let write = async {
+            to.write_all(&buffer[..length]).await?;
+            to.flush().await
+        };
+        match limit {
+            Some(limit) => timeout(limit, write).await.map_err(|_| timed_out())??,
+            None => write.await?,
+        }
+        moved.fetch_add(1, Ordering::Relaxed);
     }
+    let (Some(mut tracker), Some(mask)) = (tracker, mask) else {
+        // What has no frames has no way to say farewell.
+        return Err(io::ErrorKind::ConnectionAborted.into());
+    };
     let finish = async {
         while !tracker.is_between_frames() {
             let length = from.read(&mut buffer).await?;
@@ -188,10 +253,12 @@ async fn carry(
         to.write_all(&close_frame(stop.code(), mask)).await?;
         to.flush().await
     };
-    timeout(CLOSING, finish)
-        .await
-        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    timeout(CLOSING, finish).await.map_err(|_| timed_out())??;
     Ok(Ended::Closed)
+}
+
+fn timed_out() -> io::Error {
+    io::ErrorKind::TimedOut.into()
 }
 
 async fn discard(from: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {

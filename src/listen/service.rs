@@ -24,8 +24,9 @@ use crate::{
     answer::Reject,
     body::{BodyError, Recorded},
     clean::Peer,
+    forward::{ClientConnection, Downstream},
     observe::{Ended, metrics::Limit},
-    timer::TimerHome,
+    timer::{Timer, TimerHome},
 };
 
 /// What the requests of one connection share.
@@ -34,6 +35,7 @@ pub(super) struct Requests {
     pub(super) peer: Arc<Peer>,
     counter: RequestCounter,
     timer: Arc<TimerHome>,
+    connection: Arc<ClientConnection>,
     protocol: Protocol,
 }
 
@@ -49,6 +51,7 @@ impl Requests {
             peer: Arc::new(peer),
             counter,
             timer: Arc::default(),
+            connection: Arc::default(),
             protocol: Protocol::Http1(Arc::default()),
         }
     }
@@ -69,6 +72,7 @@ impl Requests {
             peer: Arc::clone(&self.peer),
             counter: self.counter.clone(),
             timer: Arc::clone(&self.timer),
+            connection: Arc::clone(&self.connection),
             protocol,
         }
     }
@@ -82,21 +86,29 @@ impl Service<Request<Incoming>> for Requests {
     /// The future lives in a box of its own, so that a connection does not keep its size.
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let worker = Arc::clone(&self.worker);
-        let (timer, turn) = match &self.protocol {
+        let (downstream, turn) = match &self.protocol {
             Protocol::Http1(io) => {
                 io.begin_request();
-                (self.timer.take(), Turn::Http1(EndOfRequest(Arc::clone(io))))
+                let connection = Arc::clone(&self.connection);
+                (
+                    Downstream::http1(self.timer.take(), connection),
+                    Turn::Http1(EndOfRequest(Arc::clone(io))),
+                )
             }
             // Its requests are tasks, and each has a timer of its own.
-            Protocol::Http2(streams) => {
-                (crate::timer::Timer::default(), Turn::Http2(streams.begin()))
-            }
+            Protocol::Http2(streams) => (
+                Downstream::http2(Timer::default()),
+                Turn::Http2(streams.begin()),
+            ),
         };
         let place = self.counter.take();
         let begun = worker.gate.begin(request, &self.peer, &worker.recorder);
         Box::pin(async move {
             let response = if place.is_some() {
-                worker.gate.finish(begun, &worker.forwarder, timer).await
+                worker
+                    .gate
+                    .finish(begun, &worker.forwarder, downstream)
+                    .await
             } else {
                 worker.gate.metrics.limits.hit(Limit::RequestsPerClient);
                 worker.gate.refuse(begun, &Reject::TooManyRequests)

@@ -21,7 +21,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{admission::Place, connection, drain::Drain, http1, http2, socket::Accepted};
 use crate::{
-    forward::{Forwarder, Tunnels, Upstream},
+    forward::{Forwarder, Tunnels, Upstream, UpstreamTarget},
     gate::Gate,
     limits::Limits,
     observe::Recorder,
@@ -30,7 +30,7 @@ use crate::{
 /// Accepted connections that may wait for their worker.
 const WAITING_CONNECTIONS: usize = 1024;
 /// How often idle upstream connections are looked at.
-const SWEEP: Duration = Duration::from_secs(10);
+const SWEEP: Duration = Duration::from_secs(2);
 /// How long after a stop has begun answers that have no end go on; WebSockets have as long.
 const CUT_AFTER: Duration = Duration::from_secs(2);
 
@@ -52,18 +52,16 @@ pub(super) struct Worker {
 pub struct Recipe {
     /// The gate, shared by all.
     pub gate: Arc<Gate>,
-    /// The upstream's address and how TLS to it is spoken.
-    pub upstream: crate::config::UpstreamAddress,
-    /// See [`Upstream::new`].
-    pub upstream_tls: Arc<rustls::ClientConfig>,
+    /// Where the app is.
+    pub upstream: Arc<UpstreamTarget>,
     /// How long the upstream may take to begin its answer.
     pub upstream_timeout: Duration,
+    /// What clients, and the app, may take.
+    pub limits: Arc<Limits>,
     /// TLS on the listener.
     pub tls: Option<TlsAcceptor>,
     /// How long a stop waits for what runs.
     pub grace: Duration,
-    /// What clients may take.
-    pub limits: Arc<Limits>,
 }
 
 /// A connection on its way to its worker.
@@ -124,15 +122,7 @@ impl Handle {
 }
 
 async fn run(recipe: Recipe, mut accepted: mpsc::Receiver<Dispatched>, open: Arc<AtomicUsize>) {
-    let upstream = Upstream::new(
-        &recipe.upstream,
-        &recipe.upstream_tls,
-        recipe.gate.metrics.upstream.clone(),
-    );
-    let upstream = match upstream {
-        Ok(upstream) => Arc::new(upstream),
-        Err(error) => return tracing::error!(%error, "the upstream's address cannot be used"),
-    };
+    let upstream = Arc::new(Upstream::new(recipe.upstream));
     let tunnels = Tunnels::default();
     let forwarder = Forwarder::new(
         Arc::clone(&upstream),
@@ -140,6 +130,7 @@ async fn run(recipe: Recipe, mut accepted: mpsc::Receiver<Dispatched>, open: Arc
         Arc::clone(&recipe.gate.cleaning.reserved),
         recipe.gate.sessions.ends(),
         recipe.upstream_timeout,
+        &recipe.limits,
     );
     let cut = CancellationToken::new();
     let recorder = recipe.gate.metrics.recorder();

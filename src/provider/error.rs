@@ -284,7 +284,11 @@ mod tests {
             (http(Call::Token, HttpError::Timeout), None),
         ] {
             assert_eq!(error.misfit(), misfit, "{error}");
-            assert_eq!(error.specific_remedy().is_some(), misfit.is_some(), "{error}");
+            assert_eq!(
+                error.specific_remedy().is_some(),
+                misfit.is_some(),
+                "{error}"
+            );
         }
         let tls = HttpError::Tls {
             host: "id".to_owned(),

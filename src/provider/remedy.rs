@@ -76,6 +76,10 @@ mod tests {
         };
         let unknown = http(HttpError::Resolve("idp".to_owned()));
         assert!(unknown.remedy().contains("name"));
-        assert!(http(HttpError::TooLarge { limit: 9 }).remedy().contains("provider_response"));
+        assert!(
+            http(HttpError::TooLarge { limit: 9 })
+                .remedy()
+                .contains("provider_response")
+        );
     }
 }

@@ -41,6 +41,11 @@ impl Owner {
         }
     }
 
+    /// Provider and subject.
+    pub fn identity(&self) -> (Text, Text) {
+        (self.provider.clone(), self.subject.clone())
+    }
+
     /// What revocations know it by.
     fn into_mark(self) -> Mark {
         Mark::new(

@@ -17,7 +17,7 @@ mod route;
 mod secret;
 mod session;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
@@ -33,6 +33,7 @@ use super::{
 use crate::{
     listen::tls,
     observe::filter::{self, Flaw, LEVELS},
+    trust,
 };
 
 /// What a check may look at besides the tree, and where it puts what it finds.
@@ -103,6 +104,8 @@ impl<'a> Checker<'a> {
         let public_url = self.public_url(root);
         let upstream = self.upstream(root);
         let upstream_timeout = self.duration(root, "upstream_timeout", "60s");
+        let upstream_ca = self.upstream_ca(root, upstream.as_ref());
+        let upstream_reuse = self.flag(root, "upstream_reuse", true);
         let trusted_proxies = self.trusted_proxies(root);
         let prefix = self.prefix(root);
         let root_health = self.flag(root, "root_health", false);
@@ -145,6 +148,8 @@ impl<'a> Checker<'a> {
             public_url: public_url?,
             upstream: upstream?,
             upstream_timeout: upstream_timeout?,
+            upstream_ca: upstream_ca.ok()?,
+            upstream_reuse: upstream_reuse?,
             trusted_proxies: trusted_proxies?,
             prefix: prefix?,
             root_health: root_health?,
@@ -190,6 +195,45 @@ impl<'a> Checker<'a> {
             return Err(Reported);
         }
         Ok(Some(files))
+    }
+
+    fn upstream_ca(
+        &mut self,
+        root: &Node,
+        upstream: Option<&UpstreamAddress>,
+    ) -> Result<Option<PathBuf>, Reported> {
+        let Some(node) = root.get("upstream_ca") else {
+            return Ok(None);
+        };
+        let hint = "upstream_ca = \"/etc/sidegate/app-ca.pem\"";
+        let file = self.readable_file(root, "", "upstream_ca", hint);
+        let file = file.ok_or(Reported)?;
+        let problem = match upstream {
+            Some(UpstreamAddress::Network(uri)) if uri.scheme_str() == Some("https") => {
+                // Where it need not be here, it is not looked at.
+                let read = file.exists().then(|| trust::roots_from(&file));
+                let error = read.and_then(Result::err);
+                error.map(|error| {
+                    Problem::new(&node.origin, error.to_string())
+                        .hint("it is PEM, and holds the certificate of the authority that signed the app's")
+                })
+            }
+            Some(_) => {
+                self.warnings.push(
+                    "upstream_ca is not used: `upstream` is reached without TLS; write it with https://".to_owned(),
+                );
+                None
+            }
+            // Its own problem was told.
+            None => None,
+        };
+        match problem {
+            Some(problem) => {
+                self.problem(problem);
+                Err(Reported)
+            }
+            None => Ok(Some(file)),
+        }
     }
 
     fn prefix(&mut self, root: &Node) -> Option<String> {

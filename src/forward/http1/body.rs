@@ -3,10 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 
-use super::{
-    MalformedResponse,
-    chunked::{Chunk, Chunks},
-};
+use super::{MalformedResponse, chunked::Chunks};
 
 /// How far a body was read.
 #[derive(Debug, PartialEq, Eq)]
@@ -24,8 +21,6 @@ enum Left {
 /// What was read next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Piece {
-    /// More bytes are needed.
-    NeedsMore,
     /// Some of the body, never empty.
     Data(Bytes),
     /// The end. Trailers only where chunks end with them.
@@ -72,32 +67,23 @@ impl BodyReader {
         }
     }
 
-    /// Takes from `input` what can be taken.
+    /// Takes from `input` what can be taken; none where more bytes are needed.
     ///
     /// # Errors
     /// When chunks are malformed.
-    pub fn next(&mut self, input: &mut BytesMut) -> Result<Piece, MalformedResponse> {
+    pub fn next(&mut self, input: &mut BytesMut) -> Result<Option<Piece>, MalformedResponse> {
         let length = match &mut self.0 {
-            Left::Bytes(0) => return Ok(Piece::End(None)),
+            Left::Bytes(0) => return Ok(Some(Piece::End(None))),
             Left::Bytes(left) => {
                 let length =
                     usize::try_from(*left).map_or(input.len(), |left| left.min(input.len()));
                 *left -= length as u64;
                 length
             }
-            Left::Chunks(chunks) => {
-                return chunks.next(input).map(|chunk| match chunk {
-                    Chunk::NeedsMore => Piece::NeedsMore,
-                    Chunk::Data(data) => Piece::Data(data),
-                    Chunk::End(trailers) => Piece::End(trailers),
-                });
-            }
+            Left::Chunks(chunks) => return chunks.next(input),
             Left::UntilClose => input.len(),
         };
-        Ok(match length {
-            0 => Piece::NeedsMore,
-            length => Piece::Data(input.split_to(length).freeze()),
-        })
+        Ok((length > 0).then(|| Piece::Data(input.split_to(length).freeze())))
     }
 
     /// What the end of the connection means, where more was needed.
@@ -124,13 +110,19 @@ mod tests {
     fn a_length_is_read_to_its_end_and_not_further() {
         let mut body = BodyReader::of_length(5);
         let mut input = BytesMut::from("abc");
-        assert_eq!(body.next(&mut input).unwrap(), Piece::Data("abc".into()));
-        assert_eq!(body.next(&mut input).unwrap(), Piece::NeedsMore);
+        assert_eq!(
+            body.next(&mut input).unwrap(),
+            Some(Piece::Data("abc".into()))
+        );
+        assert_eq!(body.next(&mut input).unwrap(), None);
         assert_eq!(body.close(), Err(MalformedResponse::Truncated));
         input.extend_from_slice(b"deHTTP");
-        assert_eq!(body.next(&mut input).unwrap(), Piece::Data("de".into()));
+        assert_eq!(
+            body.next(&mut input).unwrap(),
+            Some(Piece::Data("de".into()))
+        );
         assert!(body.is_over());
-        assert_eq!(body.next(&mut input).unwrap(), Piece::End(None));
+        assert_eq!(body.next(&mut input).unwrap(), Some(Piece::End(None)));
         assert_eq!(input, "HTTP");
     }
 
@@ -139,9 +131,12 @@ mod tests {
         let mut body = BodyReader::until_close();
         let mut input = BytesMut::from("abc");
         assert_eq!(body.left(), None);
-        assert_eq!(body.next(&mut input).unwrap(), Piece::Data("abc".into()));
+        assert_eq!(
+            body.next(&mut input).unwrap(),
+            Some(Piece::Data("abc".into()))
+        );
         assert_eq!(body.close(), Ok(()));
-        assert_eq!(body.next(&mut input).unwrap(), Piece::End(None));
+        assert_eq!(body.next(&mut input).unwrap(), Some(Piece::End(None)));
         assert_eq!(
             BodyReader::chunked().close(),
             Err(MalformedResponse::Truncated)

@@ -2,10 +2,10 @@
 
 use std::io::Write as _;
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::MalformedResponse;
+use super::{MalformedResponse, Piece};
 
 /// A chunk's first line, extensions included.
 const MAX_LINE: usize = 4 * 1024;
@@ -33,28 +33,17 @@ pub enum Chunks {
     Over,
 }
 
-/// What was read next.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Chunk {
-    /// More bytes are needed.
-    NeedsMore,
-    /// Some of the body, never empty.
-    Data(Bytes),
-    /// The end. Mostly without trailers.
-    End(Option<HeaderMap>),
-}
-
 impl Chunks {
-    /// Takes from `input` what can be taken.
+    /// Takes from `input` what can be taken; none where more bytes are needed.
     ///
     /// # Errors
     /// When `input` is not the chunked coding.
-    pub fn next(&mut self, input: &mut BytesMut) -> Result<Chunk, MalformedResponse> {
+    pub fn next(&mut self, input: &mut BytesMut) -> Result<Option<Piece>, MalformedResponse> {
         loop {
             match self {
                 Self::Size => {
                     let Some(end) = line_end(input, MAX_LINE)? else {
-                        return Ok(Chunk::NeedsMore);
+                        return Ok(None);
                     };
                     let size = chunk_size(&input[..end])?;
                     input.advance(end + CRLF.len());
@@ -66,7 +55,7 @@ impl Chunks {
                 }
                 Self::Data(left) => {
                     if input.is_empty() {
-                        return Ok(Chunk::NeedsMore);
+                        return Ok(None);
                     }
                     let length =
                         usize::try_from(*left).map_or(input.len(), |left| left.min(input.len()));
@@ -74,11 +63,11 @@ impl Chunks {
                     if *left == 0 {
                         *self = Self::DataEnd;
                     }
-                    return Ok(Chunk::Data(input.split_to(length).freeze()));
+                    return Ok(Some(Piece::Data(input.split_to(length).freeze())));
                 }
                 Self::DataEnd => {
                     let Some(end) = input.get(..CRLF.len()) else {
-                        return Ok(Chunk::NeedsMore);
+                        return Ok(None);
                     };
                     if end != CRLF {
                         return Err(MalformedResponse::Chunk("data without its line end"));
@@ -88,13 +77,13 @@ impl Chunks {
                 }
                 Self::Trailers => {
                     let Some((trailers, length)) = trailers(input)? else {
-                        return Ok(Chunk::NeedsMore);
+                        return Ok(None);
                     };
                     input.advance(length);
                     *self = Self::Over;
-                    return Ok(Chunk::End(trailers));
+                    return Ok(Some(Piece::End(trailers)));
                 }
-                Self::Over => return Ok(Chunk::End(None)),
+                Self::Over => return Ok(Some(Piece::End(None))),
             }
         }
     }
@@ -193,9 +182,9 @@ mod tests {
             at = cut;
             loop {
                 match chunks.next(&mut buffer)? {
-                    Chunk::NeedsMore => break,
-                    Chunk::Data(data) => body.extend(data),
-                    Chunk::End(trailers) => {
+                    None => break,
+                    Some(Piece::Data(data)) => body.extend(data),
+                    Some(Piece::End(trailers)) => {
                         let left = buffer.len() + input.len() - at;
                         return Ok((body, trailers, left));
                     }

@@ -14,7 +14,7 @@ mod response_head;
 pub use self::{
     body::{BodyReader, Piece},
     request_head::{RequestBodyLength, begin_request, end_request, write_header},
-    response_head::{ResponseHead, parse},
+    response_head::{ResponseHead, is_worth_reading, parse},
 };
 
 /// Why an answer cannot be read. For the log.

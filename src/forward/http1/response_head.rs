@@ -14,7 +14,7 @@ use crate::forward::hop;
 /// The longest head that is read.
 pub const MAX_BYTES: usize = 64 * 1024;
 /// The most fields that are read.
-const MAX_FIELDS: usize = 128;
+const MAX_FIELDS: usize = 256;
 
 /// What an answer begins with.
 #[derive(Debug)]
@@ -95,7 +95,20 @@ fn read(response: &Response<'_, '_>, is_head: bool) -> Result<ResponseHead, Malf
     })
 }
 
-/// Where the body ends (RFC 9112 §6.3). A length beside chunks does not count, and is taken out.
+/// Whether a head that was not whole when it had `seen` bytes is worth reading again: its end has come, or so much
+/// more that the mistake in it is found in time. So a head that comes byte by byte is not read from its beginning
+/// with each of them.
+pub fn is_worth_reading(input: &[u8], seen: usize) -> bool {
+    // The end may have begun before.
+    let new = &input[seen.saturating_sub(3).min(input.len())..];
+    let may_end = |at: usize| matches!(new.get(at + 1..), Some([b'\n', ..] | [b'\r', b'\n', ..]));
+    input.len() >= seen.saturating_mul(2)
+        || input.len() >= MAX_BYTES
+        || memchr::memchr_iter(b'\n', new).any(may_end)
+}
+
+/// Where the body ends (RFC 9112 §6.3). A length beside chunks, or of what has no body, does not count and is taken
+/// out; but a `304` and an answer to `HEAD` say with it what a `GET` would get.
 fn body(
     status: StatusCode,
     is_head: bool,
@@ -127,6 +140,10 @@ fn body(
         return Ok(BodyReader::chunked());
     }
     let length = content_length(headers)?;
+    if status.is_informational() || status == StatusCode::NO_CONTENT {
+        // RFC 9110 §8.6: never in these, and clients of HTTP/2 take it for a mistake.
+        headers.remove(CONTENT_LENGTH);
+    }
     Ok(match length {
         _ if has_none => BodyReader::empty(),
         Some(length) => BodyReader::of_length(length),
@@ -183,7 +200,7 @@ fn said(error: httparse::Error) -> &'static str {
         httparse::Error::HeaderName => "a field's name",
         httparse::Error::HeaderValue => "a field's value",
         httparse::Error::Status => "its status line",
-        httparse::Error::TooManyHeaders => "more than 128 fields",
+        httparse::Error::TooManyHeaders => "more than 256 fields",
         httparse::Error::Version => "it is not HTTP/1",
         httparse::Error::NewLine | httparse::Error::Token => "a character that has no place there",
     }
@@ -273,6 +290,38 @@ mod tests {
     }
 
     #[test]
+    fn what_never_has_a_body_says_no_length() {
+        for (status, is_kept) in [
+            ("204 No Content", false),
+            ("101 Up", false),
+            ("304 Same", true),
+        ] {
+            let head = whole(&format!("HTTP/1.1 {status}\r\ncontent-length: 7\r\n\r\n"));
+            assert_eq!(
+                head.headers.contains_key(CONTENT_LENGTH),
+                is_kept,
+                "{status}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_head_is_read_again_once_its_end_has_come() {
+        let head = b"HTTP/1.1 200 OK\r\nserver: x\r\n\r\n";
+        for seen in 1..head.len() {
+            assert!(is_worth_reading(head, seen), "{seen}");
+        }
+        let reads = (1..head.len()).filter(|end| is_worth_reading(&head[..*end], end - 1));
+        assert!(reads.count() <= 2);
+        // Bare line feeds end a head, too.
+        assert!(is_worth_reading(b"HTTP/1.1 200 OK\na: b\n\n", 21));
+        assert!(!is_worth_reading(b"HTTP/1.1 200 OK\na: b\n", 20));
+        // A mistake is found although no end comes.
+        assert!(is_worth_reading(&[b'x'; 200], 100));
+        assert!(is_worth_reading(&vec![b'x'; MAX_BYTES], MAX_BYTES - 1));
+    }
+
+    #[test]
     fn an_answer_to_head_has_no_body() {
         let mut input = BytesMut::from("HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n");
         let head = parse(&mut input, true).unwrap().unwrap();
@@ -347,6 +396,28 @@ mod tests {
                     prop_assert_eq!(&buffer[..], bytes);
                 }
             }
+        }
+
+        #[test]
+        fn a_head_is_found_at_the_same_byte_however_it_comes(
+            text in "HTTP/1.1 200 OK\r?\n(a: [b-d]{0,9}\r?\n){0,4}\r?\nrest",
+            step in 1..9_usize,
+        ) {
+            let whole = parsed(&text).map(|head| head.map(|head| head.headers));
+            let mut input = BytesMut::new();
+            let mut seen = 0;
+            let mut found = Ok(None);
+            for piece in text.as_bytes().chunks(step) {
+                input.extend_from_slice(piece);
+                if seen == 0 || is_worth_reading(&input, seen) {
+                    found = parse(&mut input, false).map(|head| head.map(|head| head.headers));
+                    seen = input.len();
+                }
+                if !matches!(found, Ok(None)) {
+                    break;
+                }
+            }
+            prop_assert_eq!(found, whole);
         }
 
         #[test]

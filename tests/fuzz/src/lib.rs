@@ -344,15 +344,15 @@ fn read_answer(
     loop {
         let left = head.body.left();
         match head.body.next(&mut input).ok()? {
-            Piece::Data(data) => {
+            Some(Piece::Data(data)) => {
                 assert!(left.is_none_or(|left| data.len() as u64 <= left));
                 body.extend(data);
             }
-            Piece::NeedsMore => match fill(&mut input) {
+            None => match fill(&mut input) {
                 Some(()) => {}
                 None => head.body.close().ok()?,
             },
-            Piece::End(trailers) => {
+            Some(Piece::End(trailers)) => {
                 while fill(&mut input).is_some() {}
                 return Some((head.status.as_u16(), body, trailers, input.len()));
             }

@@ -7,7 +7,7 @@ use crate::support::raw;
 
 #[tokio::test]
 async fn what_cannot_be_read_is_answered_with_words_and_leaves_a_line() {
-    let (house, upstream) = limited("").await;
+    let (mut house, upstream) = limited("").await;
     for (request, status, word) in [
         (
             "GET /<a> b HTTP/1.1\r\nHost: app\r\n\r\n",
@@ -35,10 +35,13 @@ async fn what_cannot_be_read_is_answered_with_words_and_leaves_a_line() {
         }
     }
     assert_eq!(upstream.count(), 0);
-    let line = house
-        .access_line_where("the refusal", |line| line["verdict"] == "bad_request")
-        .await;
+    let line = |line: &str| {
+        let line: serde_json::Value = serde_json::from_str(line).ok()?;
+        (line["verdict"] == "bad_request").then_some(line)
+    };
+    let line = house.process.wait_for("a line of the refusal", line).await;
     assert_eq!(line["client"], "127.0.0.1");
+    assert_eq!(line["status"], 400);
     assert!(line["detail"].is_string(), "{line}");
 }
 

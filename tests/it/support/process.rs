@@ -133,6 +133,23 @@ impl Process {
         }
     }
 
+    /// Waits until it holds less memory than `kibibytes`. The allocator gives pages back some seconds after they were
+    /// freed.
+    pub async fn shrinks_below(&self, kibibytes: u64) {
+        let end = Instant::now() + Duration::from_secs(30);
+        loop {
+            let now = self.memory_kib("VmRSS");
+            if now < kibibytes {
+                return;
+            }
+            assert!(
+                Instant::now() < end,
+                "{now} KiB of memory, where less than {kibibytes} were expected"
+            );
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+    }
+
     /// A field of `/proc/PID/status` in KiB, such as `VmHWM`.
     pub fn memory_kib(&self, field: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))

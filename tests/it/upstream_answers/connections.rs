@@ -7,8 +7,9 @@ use tokio::{sync::Barrier, time::sleep};
 
 use super::{
     OK,
-    scripted::{Script, Scripted},
+    scripted::{Connection, Script, Scripted},
 };
+use crate::support::house::Plan;
 
 const POISON: &str = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
 
@@ -120,4 +121,71 @@ async fn a_connection_closed_at_the_moment_of_use_loses_no_get_and_repeats_no_po
     let reply = browser.fetch(Method::POST, "/5").body("once").send().await;
     assert_eq!(reply.status, StatusCode::BAD_GATEWAY);
     assert_eq!(asked("/5"), 1);
+}
+
+/// An app that closes an idle connection says so, or what was left of an older answer comes: neither is meant for the
+/// request that was just sent.
+#[tokio::test]
+async fn what_a_closing_connection_says_is_nobodys_answer() {
+    for last in [
+        "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 4\r\n\r\nlate",
+        "0\r\n\r\n",
+        "HTTP/1.1 2",
+    ] {
+        let scripted = Scripted::play(move |number| match number {
+            0 => Script::default().answer(OK).answer(last),
+            _ => Script::default().answer(OK).answer(last).repeated(),
+        })
+        .await;
+        let browser = scripted.browser();
+        assert_eq!(browser.get("/1").await.text(), "fine");
+        let reply = browser.get("/2").await;
+        assert_eq!(
+            (reply.status, reply.text()),
+            (StatusCode::OK, "fine".to_owned()),
+            "{last:?}"
+        );
+        assert_eq!(scripted.connections(), 2);
+    }
+    // To a request on a fresh connection, and to one that cannot be sent again, it is the answer.
+    let late = "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    let scripted = Scripted::play(move |number| match number {
+        0 => Script::default().answer(OK).answer(late),
+        _ => Script::default().answer(late),
+    })
+    .await;
+    let browser = scripted.browser();
+    assert_eq!(browser.get("/1").await.text(), "fine");
+    let reply = browser.fetch(Method::POST, "/2").body("once").send().await;
+    assert_eq!(reply.status, StatusCode::REQUEST_TIMEOUT);
+    assert_eq!(browser.get("/3").await.status, StatusCode::REQUEST_TIMEOUT);
+}
+
+/// One answer too many is a race that the gate may lose; so it is told, and the race is not run again.
+#[tokio::test]
+async fn an_app_that_loses_count_is_told_of_and_its_connections_are_not_used_again() {
+    let scripted = Scripted::play(|number| match number {
+        0 => Script::default().answer(&format!("{OK}{POISON}")),
+        _ => Script::default().answer(OK).repeated(),
+    })
+    .await;
+    let browser = scripted.browser();
+    for expected in 1..=4 {
+        assert_eq!(browser.get("/").await.text(), "fine");
+        assert_eq!(scripted.connections(), expected);
+    }
+    let log = scripted.house.process.log();
+    assert_eq!(log.matches("upstream_reuse = false").count(), 1, "{log}");
+}
+
+#[tokio::test]
+async fn without_reuse_each_request_has_a_connection_of_its_own() {
+    let script = |connection: Connection| Script::default().answer(OK).repeated().play(connection);
+    let plan = |plan: Plan| plan.top("upstream_reuse = false");
+    let scripted = Scripted::start_with(script, plan).await;
+    let browser = scripted.browser();
+    for expected in 1..=3 {
+        assert_eq!(browser.get("/").await.text(), "fine");
+        assert_eq!(scripted.connections(), expected);
+    }
 }

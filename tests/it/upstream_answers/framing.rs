@@ -6,6 +6,7 @@ use super::{
     OK,
     scripted::{Script, Scripted},
 };
+use crate::support::{h2, raw};
 
 #[tokio::test]
 async fn chunks_count_and_a_length_beside_them_does_not() {
@@ -95,4 +96,40 @@ async fn a_head_may_come_byte_by_byte() {
     })
     .await;
     assert_eq!(scripted.browser().get("/").await.text(), "fine");
+}
+
+#[tokio::test]
+async fn two_hundred_and_fifty_fields_pass() {
+    let fields = |count: usize| {
+        (0..count).fold(String::new(), |fields, number| {
+            fields + &format!("X-Field-{number}: {number}\r\n")
+        })
+    };
+    for (count, status) in [(250, 200), (257, 502)] {
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n{}\r\n",
+            fields(count)
+        );
+        let scripted = Scripted::play(move |_| Script::default().answer(&answer)).await;
+        let ask = b"GET / HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n";
+        let answer = raw::exchange(&scripted.house, ask).await;
+        assert_eq!(raw::status(&answer), status, "{answer}");
+        let passed = answer.to_lowercase().matches("x-field-").count();
+        assert_eq!(passed, if status == 200 { count } else { 0 });
+    }
+}
+
+/// RFC 9110 §8.6; clients of HTTP/2 take it for a mistake.
+#[tokio::test]
+async fn what_has_no_content_has_no_length() {
+    let answer = "HTTP/1.1 204 No Content\r\nContent-Length: 7\r\n\r\n";
+    let scripted = Scripted::play(|_| Script::default().answer(answer).repeated()).await;
+    let mut client = h2::connect(&scripted.house).await;
+    let reply = h2::send(
+        &mut client,
+        h2::request("GET", &scripted.house.url("/"), &[]),
+    )
+    .await;
+    assert_eq!(reply.status(), StatusCode::NO_CONTENT);
+    assert!(!reply.headers().contains_key("content-length"));
 }

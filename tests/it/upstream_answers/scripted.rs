@@ -14,7 +14,7 @@ use tokio::{
     time::sleep,
 };
 
-use crate::support::{House, browser::Browser};
+use crate::support::{House, browser::Browser, house::Plan};
 
 /// An upstream that does with each connection what its script says.
 pub struct Scripted {
@@ -58,6 +58,17 @@ impl Scripted {
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        Self::start_with(script, |plan| plan).await
+    }
+
+    /// As [`Scripted::start`], with something more in the house's plan.
+    pub async fn start_with<F>(
+        script: impl Fn(Connection) -> F + Send + 'static,
+        change: impl FnOnce(Plan) -> Plan,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
         let address = listener.local_addr().expect("an address");
         let connections = Arc::<AtomicUsize>::default();
@@ -74,13 +85,12 @@ impl Scripted {
                 }));
             }
         });
-        let house = House::plan()
+        let plan = House::plan()
             .upstream_at(&format!("http://{address}"))
             .top("workers = 1")
             .top("upstream_timeout = \"3s\"")
-            .route("/**", "public")
-            .start()
-            .await;
+            .route("/**", "public");
+        let house = change(plan).start().await;
         Self {
             house,
             connections,
@@ -154,7 +164,7 @@ impl Script {
         self
     }
 
-    async fn play(self, mut connection: Connection) {
+    pub async fn play(self, mut connection: Connection) {
         loop {
             for step in &self.steps {
                 match step {

@@ -1,0 +1,171 @@
+//! What forwarding knows of the client connection that a request came on.
+
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::connection::Connection;
+use crate::{session::live::Owner, text::Text, timer::Timer};
+
+/// The largest piece of a body that is read at one go: for a client that takes one answer at a time, and for one
+/// that may ask for many and read none of them.
+const LARGEST_PIECE: usize = 256 * 1024;
+const LARGEST_MULTIPLEXED_PIECE: usize = 16 * 1024;
+
+/// The client's side of one request.
+pub struct Downstream {
+    /// Bounds what is waited for.
+    pub timer: Timer,
+    /// The connection, where it has one request at a time.
+    connection: Option<Arc<ClientConnection>>,
+}
+
+impl Downstream {
+    /// A request over HTTP/1: the only one of its connection at this time.
+    pub fn http1(timer: Timer, connection: Arc<ClientConnection>) -> Self {
+        Self {
+            timer,
+            connection: Some(connection),
+        }
+    }
+
+    /// A request over HTTP/2: one among many.
+    pub fn http2(timer: Timer) -> Self {
+        Self {
+            timer,
+            connection: None,
+        }
+    }
+
+    /// What is read of an answer's body at most at one go.
+    pub(super) fn largest_piece(&self) -> usize {
+        if self.connection.is_some() {
+            LARGEST_PIECE
+        } else {
+            LARGEST_MULTIPLEXED_PIECE
+        }
+    }
+
+    /// Where a private connection to the upstream may wait for the next request of `user`.
+    pub(super) fn place_of(&self, user: User) -> Option<Place> {
+        let connection = Arc::clone(self.connection.as_ref()?);
+        Some(Place { connection, user })
+    }
+}
+
+/// One HTTP/1 connection of a client, of which there is one for as long as that is open. It keeps the one upstream
+/// connection that is its own, and closes it with itself.
+///
+/// NTLM and Negotiate (RFC 4559) authenticate a connection and not a request: whoever comes next on it is taken for
+/// the one who logged in.
+#[derive(Default)]
+pub struct ClientConnection(Mutex<Option<(User, Box<Connection>)>>);
+
+impl ClientConnection {
+    /// Whether an upstream connection waits here, which would be lost with this.
+    pub fn is_bound(&self) -> bool {
+        self.lock().is_some()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(User, Box<Connection>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Who a request is from, as far as the gate knows. A proxy in front may send requests of many people over one
+/// connection.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct User {
+    address: Option<IpAddr>,
+    /// Provider and subject, where somebody is signed in.
+    identity: Option<(Text, Text)>,
+}
+
+impl User {
+    pub(super) fn new(address: Option<IpAddr>, owner: Option<&Owner>) -> Self {
+        Self {
+            address,
+            identity: owner.map(Owner::identity),
+        }
+    }
+}
+
+/// Where one user's private connection waits.
+#[derive(Clone)]
+pub(super) struct Place {
+    connection: Arc<ClientConnection>,
+    user: User,
+}
+
+impl Place {
+    /// The connection that waits here. Another user's is closed.
+    pub(super) fn take(&self) -> Option<Box<Connection>> {
+        let (user, connection) = self.connection.lock().take()?;
+        (user == self.user).then_some(connection)
+    }
+
+    /// Has `connection` wait here.
+    pub(super) fn keep(self, connection: Box<Connection>) {
+        *self.connection.lock() = Some((self.user, connection));
+    }
+}
+
+/// Whether a field `name` of `headers` speaks of an authentication that holds for the connection and not for the
+/// request: `Authorization`, `WWW-Authenticate` and their like for proxies.
+pub(super) fn binds_connection(headers: &HeaderMap, name: &HeaderName) -> bool {
+    headers.get_all(name).iter().any(names_bound_scheme)
+}
+
+/// A challenge's scheme stands at its beginning, and several may stand in one field (RFC 9110 §11.6.1). Where a comma
+/// is part of a quoted text, one scheme too many is found, which does no harm.
+fn names_bound_scheme(value: &HeaderValue) -> bool {
+    value
+        .as_bytes()
+        .split(|byte| *byte == b',')
+        .any(|challenge| {
+            let scheme = challenge
+                .trim_ascii_start()
+                .split(|byte| byte.is_ascii_whitespace())
+                .next()
+                .unwrap_or_default();
+            [&b"ntlm"[..], b"negotiate"]
+                .iter()
+                .any(|bound| scheme.eq_ignore_ascii_case(bound))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schemes_of_connections_are_told_from_those_of_requests() {
+        for (value, is_bound) in [
+            ("NTLM", true),
+            ("ntlm TlRMTVNTUAAB", true),
+            ("Negotiate YII=", true),
+            ("  negotiate", true),
+            ("Basic realm=\"a\", NTLM", true),
+            ("Basic realm=\"a, Negotiate b\"", true),
+            ("Basic realm=\"Negotiate\"", false),
+            ("Bearer ntlm", false),
+            ("NTLMv2", false),
+            ("", false),
+        ] {
+            assert_eq!(
+                names_bound_scheme(&HeaderValue::from_static(value)),
+                is_bound,
+                "{value}"
+            );
+        }
+        let mut headers = HeaderMap::new();
+        let name = http::header::WWW_AUTHENTICATE;
+        assert!(!binds_connection(&headers, &name));
+        headers.append(&name, HeaderValue::from_static("Basic realm=a"));
+        headers.append(&name, HeaderValue::from_static("NTLM"));
+        assert!(binds_connection(&headers, &name));
+    }
+}

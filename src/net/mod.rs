@@ -1,0 +1,3 @@
+//! Connections that the gate opens.
+
+pub mod dial;
