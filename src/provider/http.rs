@@ -170,7 +170,13 @@ impl HttpClient {
         let (head, body) = sender
             .send_request(request.map(Full::new))
             .await
-            .map_err(|_| HttpError::Broken)?
+            .map_err(|error| {
+                if error.is_parse_too_large() {
+                    HttpError::HeadTooLarge
+                } else {
+                    HttpError::Broken
+                }
+            })?
             .into_parts();
         let limit = self.limits.body;
         let body = Limited::new(body, limit).collect().await.map_err(|error| {

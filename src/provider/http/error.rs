@@ -51,6 +51,9 @@ pub enum HttpError {
         /// The cap, in bytes.
         limit: usize,
     },
+    /// The answer's head is longer than any honest one, or has more fields.
+    #[error("the answer's head has more than 128 KiB or 256 fields, which no key changes")]
+    HeadTooLarge,
     /// The connection broke, or what came is not HTTP.
     #[error("the exchange broke off")]
     Broken,
@@ -69,7 +72,9 @@ impl HttpError {
     /// Whether trying again later may help: the network's or the server's state, not its opinion.
     pub fn is_outage(&self) -> bool {
         match self {
-            Self::ForbiddenUrl | Self::TooLarge { .. } | Self::NotJson => false,
+            Self::ForbiddenUrl | Self::TooLarge { .. } | Self::HeadTooLarge | Self::NotJson => {
+                false
+            }
             Self::Status(status) | Self::Proxy { status, .. } => is_busy(*status),
             _ => true,
         }

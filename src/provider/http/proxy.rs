@@ -11,7 +11,7 @@ use url::{Host, Url};
 
 use super::address::is_loopback;
 
-/// Which proxy serves which call. Cheap to clone is not needed: the client shares it.
+/// Which proxy serves which call.
 #[derive(Clone, Debug, Default)]
 pub struct Proxies {
     https: Option<Proxy>,

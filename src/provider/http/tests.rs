@@ -132,3 +132,28 @@ async fn tls_is_verified() {
     assert!(refused(distrusting.fetch_json(&named, None).await));
     server.abort();
 }
+
+#[tokio::test]
+async fn a_large_head_is_read_and_a_larger_one_is_told() {
+    let server = Scripted::start().await;
+    let fields = |count, length| {
+        let value = "x".repeat(length);
+        (0..count).fold(Answer::json("{}"), |answer, _| {
+            answer.header("x-many", &value)
+        })
+    };
+    for (answer, fits) in [
+        (fields(200, 10), true),
+        (fields(1, 100_000), true),
+        (fields(300, 10), false),
+        (fields(1, 200_000), false),
+    ] {
+        server.answer("/", answer);
+        let fetched = fetch(server.url("/").as_str()).await;
+        if fits {
+            assert!(fetched.is_ok(), "{fetched:?}");
+        } else {
+            assert_eq!(fetched, Err(HttpError::HeadTooLarge));
+        }
+    }
+}
