@@ -9,7 +9,7 @@ use http::{
 use hyper::body::Incoming;
 
 use crate::{
-    answer::{self, Reject},
+    answer::{self, Reject, audience::Audience},
     body::{Body, BodyError},
     clean::{CleanRequest, Cleaning, Peer, Unclean, origin::WebOrigin},
     clock,
@@ -23,7 +23,7 @@ use crate::{
     provider::Providers,
     route::Routes,
     session::{Sessions, directory::Presence},
-    site::Site,
+    site::{LONGEST_RETURN, Site},
 };
 
 /// Everything a request meets, built once at start and shared by all workers.
@@ -232,8 +232,11 @@ impl Gate {
         };
         match judgement {
             Judgement::Ambiguous => Reject::BadRequest(AMBIGUOUS.into()),
-            Judgement::Refused(Refusal::NotSignedIn) => Reject::SignIn {
-                return_to: return_to(),
+            Judgement::Refused(Refusal::NotSignedIn) => match return_to() {
+                long if request.audience == Audience::Navigation && long.len() > LONGEST_RETURN => {
+                    Reject::AddressTooLong
+                }
+                return_to => Reject::SignIn { return_to },
             },
             Judgement::Refused(Refusal::Closed) => Reject::Forbidden("access = \"deny\""),
             Judgement::Refused(Refusal::Barred(barred)) => Reject::Barred {

@@ -38,6 +38,12 @@ impl Reject {
                 "You are not signed in, so what you sent did not arrive. Sign in in a new tab, then come \
                  back to this one and reload it: your browser offers to send it again.",
             ),
+            Self::AddressTooLong => Explanation::new(
+                (StatusCode::UNAUTHORIZED, "login_required", UNAUTHENTICATED),
+                "Sign in first",
+                "You are not signed in, and this address is too long to be kept while you sign in. Sign in in a new tab, \
+                 then come back to this one and reload it.",
+            ),
             // Who is barred was told above.
             Self::Forbidden(_) | Self::Barred { .. } => Explanation::new(
                 (StatusCode::FORBIDDEN, "forbidden", PERMISSION_DENIED),
@@ -159,7 +165,9 @@ impl Reject {
             return denial.links(site);
         }
         match self {
-            Self::SignIn { .. } => vec![Link::beside("Sign in", site.sign_in("/"))],
+            Self::SignIn { .. } | Self::AddressTooLong => {
+                vec![Link::beside("Sign in", site.sign_in("/"))]
+            }
             Self::NotFound => vec![Link::new("Go to the app", "/".to_owned())],
             Self::ConfirmSignOut { .. } => vec![Link::new("Stay signed in", "/".to_owned())],
             Self::StaleForm => vec![Link::new("Your account", site.path("account"))],

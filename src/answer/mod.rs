@@ -22,6 +22,7 @@ use crate::{
     decide::Barred,
     login::LoginError,
     session::{KeepError, Unavailable, store::StoreError},
+    site::LONGEST_RETURN,
 };
 
 /// Why a request is answered by the gate and not by the upstream. The one error of the request path.
@@ -32,6 +33,8 @@ pub enum Reject {
         /// Path and query of the request, for the way back.
         return_to: String,
     },
+    /// Nobody is signed in, and the address asked for is too long to be kept through a login.
+    AddressTooLong,
     /// Closed to everybody, whoever is signed in; the rule, for the log.
     Forbidden(&'static str),
     /// Whoever is signed in may not pass. `return_to` is path and query asked for.
@@ -100,7 +103,7 @@ impl Reject {
     /// The verdict's name in the log.
     pub fn verdict(&self) -> &'static str {
         match self {
-            Self::SignIn { .. } => "sign_in",
+            Self::SignIn { .. } | Self::AddressTooLong => "sign_in",
             Self::Forbidden(_) | Self::ForeignRule { .. } | Self::Barred { .. } => "forbidden",
             Self::BadRequest(_) => "bad_request",
             Self::NotFound => "not_found",
@@ -118,6 +121,9 @@ impl Reject {
     /// What only the log may say.
     pub fn detail(&self) -> Option<String> {
         match self {
+            Self::AddressTooLong => Some(format!(
+                "the address has more than {LONGEST_RETURN} bytes and cannot be come back to"
+            )),
             Self::Forbidden(rule) => Some((*rule).to_owned()),
             Self::ForeignRule { parameter, list } => {
                 Some(format!("{parameter} in the address; use allow.{list}"))

@@ -17,6 +17,7 @@ use crate::{
     clean::CleanRequest,
     clock,
     gate::Gate,
+    login::LoginClient,
     observe::Record,
     session::{
         Unavailable,
@@ -49,9 +50,11 @@ pub(super) async fn serve(
         return Err(Reject::BadRequest("iss is not the provider".into()));
     }
     // Anybody can make one up, and each is remembered.
-    gate.logins
-        .admit(request.client.address, Instant::now())
-        .await?;
+    let client = LoginClient {
+        address: request.client.address,
+        known: None,
+    };
+    gate.logins.admit_logout(&client, Instant::now())?;
     gate.sessions
         .revocations
         .revoke_unsigned(Revocation {

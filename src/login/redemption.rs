@@ -52,11 +52,6 @@ impl Redemptions {
         )
     }
 
-    /// Whether this login's code was redeemed already.
-    pub(super) fn knows(&self, login: [u8; 16]) -> bool {
-        self.0.contains_key(&login)
-    }
-
     /// The outcome of `redeem`, which runs for the first to come with this login, and to its end even
     /// if nobody waits for it any more. Those who come with the same code share the outcome for a
     /// while; whoever comes with another code, or later, gets none.
