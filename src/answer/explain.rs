@@ -32,15 +32,11 @@ impl Reject {
             return denial.explain(site);
         }
         match self {
-            Self::SignIn { .. } => Explanation::new(
-                (StatusCode::UNAUTHORIZED, "login_required", UNAUTHENTICATED),
-                "Sign in first",
+            Self::SignIn { .. } => sign_in_first(
                 "You are not signed in, so what you sent did not arrive. Sign in in a new tab, then come \
                  back to this one and reload it: your browser offers to send it again.",
             ),
-            Self::AddressTooLong => Explanation::new(
-                (StatusCode::UNAUTHORIZED, "login_required", UNAUTHENTICATED),
-                "Sign in first",
+            Self::AddressTooLong => sign_in_first(
                 "You are not signed in, and this address is too long to be kept while you sign in. Sign in in a new tab, \
                  then come back to this one and reload it.",
             ),
@@ -245,6 +241,14 @@ impl Explanation {
             message: message.into(),
         }
     }
+}
+
+fn sign_in_first(message: &'static str) -> Explanation {
+    Explanation::new(
+        (StatusCode::UNAUTHORIZED, "login_required", UNAUTHENTICATED),
+        "Sign in first",
+        message,
+    )
 }
 
 fn not_kept() -> Explanation {

@@ -17,7 +17,7 @@ use crate::{
     clean::CleanRequest,
     clock,
     gate::Gate,
-    login::LoginClient,
+    login::{LoginClient, LoginError},
     observe::Record,
     session::{
         Unavailable,
@@ -54,7 +54,9 @@ pub(super) async fn serve(
         address: request.client.address,
         known: None,
     };
-    gate.logins.admit_logout(&client, Instant::now())?;
+    gate.logins
+        .admit_logout(&client, Instant::now())
+        .map_err(|wait| LoginError::TooMany { wait })?;
     gate.sessions
         .revocations
         .revoke_unsigned(Revocation {

@@ -11,7 +11,10 @@ use crate::{
     clean::CleanRequest,
     clock,
     gate::Gate,
-    login::{LoginClient, LoginOptions, LoginRandom, return_to::ReturnTo, transaction::LIFETIME},
+    login::{
+        LoginClient, LoginError, LoginOptions, LoginRandom, return_to::ReturnTo,
+        transaction::LIFETIME,
+    },
     observe::Record,
     site::ProviderFace,
 };
@@ -79,7 +82,9 @@ pub(super) async fn begin(
     record.verdict = "login";
     gate.sessions.expect_to_keep()?;
     let client = login_client(gate, request);
-    gate.logins.admit(&client, Instant::now())?;
+    gate.logins
+        .admit(&client, Instant::now())
+        .map_err(|wait| LoginError::TooMany { wait })?;
     let options = LoginOptions {
         is_known: client.known.is_some(),
         ..options

@@ -188,15 +188,19 @@ impl Logins {
 
     /// Whether `client` may begin a login now; each time counts. It buys one code's redemption, so that a callback of
     /// this login always passes.
-    pub fn admit(&self, client: &LoginClient, arrived: Instant) -> Result<(), LoginError> {
-        let taken = self.throttle.take(client, arrived);
-        taken.map_err(|wait| LoginError::TooMany { wait })
+    ///
+    /// # Errors
+    /// How long until the next may begin.
+    pub fn admit(&self, client: &LoginClient, arrived: Instant) -> Result<(), Duration> {
+        self.throttle.take(client, arrived)
     }
 
     /// Whether `client` may say now that somebody has signed out at the provider; each time counts.
-    pub fn admit_logout(&self, client: &LoginClient, arrived: Instant) -> Result<(), LoginError> {
-        let taken = self.logouts.take(client, arrived);
-        taken.map_err(|wait| LoginError::TooMany { wait })
+    ///
+    /// # Errors
+    /// How long until it may again.
+    pub fn admit_logout(&self, client: &LoginClient, arrived: Instant) -> Result<(), Duration> {
+        self.logouts.take(client, arrived)
     }
 
     /// Who has signed in here before, by the cookie that says so.

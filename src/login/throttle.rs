@@ -210,7 +210,7 @@ impl<K: Copy + Eq + Hash + Range> Table<K> {
             Place::Own(key) => self.buckets.get(key).copied(),
             Place::Shared(index) => self.shared[*index],
         };
-        bucket.unwrap_or(Bucket::full(now))
+        bucket.unwrap_or_else(|| Bucket::full(now))
     }
 
     /// Throws out what is full, at most once a second: it is a walk through all of them.
