@@ -22,7 +22,7 @@ use crate::{
     provider::Providers,
     route::Routes,
     session::{Sessions, directory::Presence},
-    site::Site,
+    site::{LONGEST_RETURN, Site},
 };
 
 /// Everything a request meets, built once at start and shared by all workers.
@@ -267,8 +267,11 @@ impl Gate {
         };
         match judgement {
             Judgement::Ambiguous => Reject::BadRequest(AMBIGUOUS.into()),
-            Judgement::Refused(Refusal::NotSignedIn) => Reject::SignIn {
-                return_to: return_to(),
+            Judgement::Refused(Refusal::NotSignedIn) => match return_to() {
+                long if request.audience == Audience::Navigation && long.len() > LONGEST_RETURN => {
+                    Reject::AddressTooLong
+                }
+                return_to => Reject::SignIn { return_to },
             },
             Judgement::Refused(Refusal::Closed) => Reject::Forbidden("access = \"deny\""),
             Judgement::Refused(Refusal::Barred(barred)) => Reject::Barred {

@@ -156,8 +156,9 @@ pub fn with_switch(path: &str) -> String {
     format!("{path}{joint}switch=1")
 }
 
-/// The bytes of the longest return address that [`ReturnRules`] accept.
-const LONGEST_RETURN: usize = 2_048;
+/// The bytes of the longest return address that a login carries: it rides in `state`, and providers take addresses of so
+/// many bytes and no more.
+pub const LONGEST_RETURN: usize = 2_048;
 
 /// All but RFC 3986's unreserved characters, so that a decoded query value is the same bytes again
 /// whether or not the reader takes `+` for a space.

@@ -15,6 +15,9 @@ pub enum Audience {
     /// A browser going to a page by a method that a redirect would change (a form's POST): a page, but no
     /// redirect.
     Submission,
+    /// A page of another site shows this in a frame, seen or unseen: a page, but no redirect, which would begin a login
+    /// that nobody asked for. The own cookies do not ride into such a frame.
+    Framed,
     /// fetch, XHR, images, WebSockets, API clients: a status and JSON.
     Program,
     /// gRPC: HTTP 200 and a `grpc-status`.
@@ -36,7 +39,8 @@ pub struct Signs<'a> {
     kind: Option<&'a HeaderValue>,
     mode: Option<&'a HeaderValue>,
     destination: Option<&'a HeaderValue>,
-    purposes: [Option<&'a HeaderValue>; 2],
+    site: Option<&'a HeaderValue>,
+    purposes: [Option<&'a HeaderValue>; 4],
     requested_with: Option<&'a HeaderValue>,
     authorization: Option<&'a HeaderValue>,
     upgrades: bool,
@@ -48,7 +52,9 @@ impl<'a> Signs<'a> {
     pub fn note(&mut self, name: &str, value: &'a HeaderValue) {
         // By length first, so that most names are told from all of them at once.
         let sign = match name.len() {
+            5 if name == "x-moz" => &mut self.purposes[3],
             7 if name == "purpose" => &mut self.purposes[1],
+            9 if name == "x-purpose" => &mut self.purposes[2],
             7 if name == "upgrade" => {
                 self.upgrades = true;
                 return;
@@ -58,6 +64,7 @@ impl<'a> Signs<'a> {
             13 if name == "authorization" => &mut self.authorization,
             14 if name == "sec-fetch-mode" => &mut self.mode,
             14 if name == "sec-fetch-dest" => &mut self.destination,
+            14 if name == "sec-fetch-site" => &mut self.site,
             16 if name == "x-requested-with" => &mut self.requested_with,
             _ => return,
         };
@@ -74,6 +81,7 @@ impl<'a> Signs<'a> {
             None => self.looks_like_a_browser(headers),
         };
         match (is_person, *method == Method::GET || *method == Method::HEAD) {
+            (true, _) if self.is_in_anothers_frame() => Audience::Framed,
             (true, true) => Audience::Navigation,
             (true, false) => Audience::Submission,
             (false, _) => Audience::Program,
@@ -100,12 +108,21 @@ impl<'a> Signs<'a> {
             .is_none_or(|destination| PAGES.iter().any(|page| destination == page))
     }
 
+    /// Whether a page of another site shows it.
+    fn is_in_anothers_frame(&self) -> bool {
+        let is_top = self
+            .destination
+            .is_none_or(|destination| destination == "document");
+        !is_top && self.site.is_some_and(|site| site == "cross-site")
+    }
+
     /// A prefetch or prerender: nobody asked for the page yet, so it must not begin a login.
     fn is_speculative(&self) -> bool {
         self.purposes
             .iter()
             .filter_map(|purpose| text(*purpose))
-            .any(|purpose| purpose.to_ascii_lowercase().contains("prefetch"))
+            .map(str::to_ascii_lowercase)
+            .any(|purpose| SPECULATIVE.iter().any(|word| purpose.contains(word)))
     }
 
     /// The rule for clients that send no Fetch Metadata.
@@ -150,6 +167,18 @@ fn text(value: Option<&HeaderValue>) -> Option<&str> {
     value?.to_str().ok()
 }
 
+/// Whether a request is sent ahead of a person's wish, and must change nothing.
+pub fn is_speculative(headers: &HeaderMap) -> bool {
+    let mut signs = Signs::default();
+    for (name, value) in headers {
+        signs.note(name.as_str(), value);
+    }
+    signs.is_speculative()
+}
+
+/// What browsers write into `Sec-Purpose`, and wrote into `Purpose`, `X-Purpose` and `X-Moz` before: Safari says `preview`.
+const SPECULATIVE: [&str; 3] = ["prefetch", "prerender", "preview"];
+
 /// The values of `Sec-Fetch-Dest` behind which a person looks at a page.
 const PAGES: [&str; 4] = ["document", "iframe", "frame", "fencedframe"];
 
@@ -177,11 +206,44 @@ mod tests {
     fn fetch_metadata_decides_where_it_is_there() {
         let mode = |mode| ("sec-fetch-mode", mode);
         let dest = |dest| ("sec-fetch-dest", dest);
+        let site = |site| ("sec-fetch-site", site);
         let table: &[(&[(&str, &str)], Audience)] = &[
             (&[mode("navigate"), dest("document")], Navigation),
             (&[mode("navigate"), dest("iframe")], Navigation),
             (&[mode("navigate"), dest("frame")], Navigation),
             (&[mode("navigate")], Navigation),
+            (
+                &[mode("navigate"), dest("iframe"), site("cross-site")],
+                Framed,
+            ),
+            (
+                &[mode("navigate"), dest("frame"), site("cross-site")],
+                Framed,
+            ),
+            (
+                &[mode("navigate"), dest("fencedframe"), site("cross-site")],
+                Framed,
+            ),
+            (
+                &[mode("navigate"), dest("object"), site("cross-site")],
+                Program,
+            ),
+            (
+                &[mode("navigate"), dest("iframe"), site("same-site")],
+                Navigation,
+            ),
+            (
+                &[mode("navigate"), dest("iframe"), site("same-origin")],
+                Navigation,
+            ),
+            (
+                &[mode("navigate"), dest("document"), site("cross-site")],
+                Navigation,
+            ),
+            (
+                &[mode("no-cors"), dest("image"), site("cross-site")],
+                Program,
+            ),
             (&[mode("navigate"), dest("empty")], Program),
             (&[mode("navigate"), dest("object")], Program),
             (&[mode("navigate"), dest("embed")], Program),
@@ -246,6 +308,9 @@ mod tests {
             ("authorization", "bearer abc"),
             ("upgrade", "websocket"),
             ("purpose", "prefetch"),
+            ("x-purpose", "prefetch"),
+            ("x-purpose", "preview"),
+            ("x-moz", "prefetch"),
         ] {
             assert_eq!(
                 of(&Method::GET, &headers(&[HTML, line])),

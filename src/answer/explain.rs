@@ -32,11 +32,13 @@ impl Reject {
             return denial.explain(site);
         }
         match self {
-            Self::SignIn { .. } => Explanation::new(
-                (StatusCode::UNAUTHORIZED, "login_required", UNAUTHENTICATED),
-                "Sign in first",
+            Self::SignIn { .. } => sign_in_first(
                 "You are not signed in, so what you sent did not arrive. Sign in in a new tab, then come \
                  back to this one and reload it: your browser offers to send it again.",
+            ),
+            Self::AddressTooLong => sign_in_first(
+                "You are not signed in, and this address is too long to be kept while you sign in. Sign in in a new tab, \
+                 then come back to this one and reload it.",
             ),
             // Who is barred was told above.
             Self::Forbidden(_) | Self::Barred { .. } => Explanation::new(
@@ -170,7 +172,9 @@ impl Reject {
             return denial.links(site);
         }
         match self {
-            Self::SignIn { .. } => vec![Link::beside("Sign in", site.sign_in("/"))],
+            Self::SignIn { .. } | Self::AddressTooLong => {
+                vec![Link::beside("Sign in", site.sign_in("/"))]
+            }
             Self::NotFound => vec![Link::new("Go to the app", "/".to_owned())],
             Self::ConfirmSignOut { .. } => vec![Link::new("Stay signed in", "/".to_owned())],
             Self::StaleForm => vec![Link::new("Your account", site.path("account"))],
@@ -248,6 +252,14 @@ impl Explanation {
             message: message.into(),
         }
     }
+}
+
+fn sign_in_first(message: &'static str) -> Explanation {
+    Explanation::new(
+        (StatusCode::UNAUTHORIZED, "login_required", UNAUTHENTICATED),
+        "Sign in first",
+        message,
+    )
 }
 
 fn not_kept() -> Explanation {

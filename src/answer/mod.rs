@@ -24,6 +24,7 @@ use crate::{
     login::LoginError,
     observe::Verdict,
     session::{KeepError, Unavailable, store::StoreError},
+    site::LONGEST_RETURN,
 };
 
 /// Why a request is answered by the gate and not by the upstream. The one error of the request path.
@@ -34,6 +35,8 @@ pub enum Reject {
         /// Path and query of the request, for the way back.
         return_to: String,
     },
+    /// Nobody is signed in, and the address asked for is too long to be kept through a login.
+    AddressTooLong,
     /// Closed to everybody, whoever is signed in; the rule, for the log.
     Forbidden(&'static str),
     /// Whoever is signed in may not pass. `return_to` is path and query asked for.
@@ -108,7 +111,7 @@ impl Reject {
     /// What the log and the metrics call it.
     pub fn verdict(&self) -> Verdict {
         match self {
-            Self::SignIn { .. } => Verdict::SignIn,
+            Self::SignIn { .. } | Self::AddressTooLong => Verdict::SignIn,
             Self::Forbidden(_) | Self::ForeignRule { .. } | Self::Barred { .. } => {
                 Verdict::Forbidden
             }
@@ -130,6 +133,9 @@ impl Reject {
     /// What only the log may say.
     pub fn detail(&self) -> Option<String> {
         match self {
+            Self::AddressTooLong => Some(format!(
+                "the address has more than {LONGEST_RETURN} bytes and cannot be come back to"
+            )),
             Self::Forbidden(rule) => Some((*rule).to_owned()),
             Self::ForeignRule { parameter, list } => {
                 Some(format!("{parameter} in the address; use allow.{list}"))

@@ -25,6 +25,7 @@ impl Reject {
                 "see why the app is slow, or raise upstream_timeout if it may take so long"
             }
             Self::SignIn { .. }
+            | Self::AddressTooLong
             | Self::BadRequest(_)
             | Self::RequestTimeout
             | Self::ClientGone
@@ -50,7 +51,7 @@ fn login(error: &LoginError) -> Option<&'static str> {
         LoginError::OtherBrowser(_) => {
             "if it happens to everybody, see that public_url is the address that browsers use"
         }
-        LoginError::State | LoginError::OtherProvider => {
+        LoginError::State | LoginError::OtherProvider | LoginError::OtherIssuer(_) => {
             "if it happens to everybody, see that all replicas have the same session.secret"
         }
         LoginError::Answered { .. } => {

@@ -39,7 +39,7 @@ pub fn render(
             };
             reply::json(explanation.status, &refusal)
         }
-        (Audience::Navigation | Audience::Submission, _) => {
+        (Audience::Navigation | Audience::Submission | Audience::Framed, _) => {
             let mut notice = Notice {
                 host: site.public_url.authority(),
                 title: explanation.title,

@@ -33,7 +33,7 @@ impl WebOrigin {
         Some(Self {
             is_https,
             host: host.to_ascii_lowercase(),
-            port: port.unwrap_or(default_port(is_https)),
+            port: port.unwrap_or_else(|| default_port(is_https)),
         })
     }
 }
@@ -83,7 +83,7 @@ impl PublicOrigin {
         let named = authority.to_str().ok().and_then(split);
         named.is_some_and(|(host, port)| {
             host.eq_ignore_ascii_case(&self.origin.host)
-                && port.unwrap_or(default_port(self.is_https)) == self.origin.port
+                && port.unwrap_or_else(|| default_port(self.is_https)) == self.origin.port
         })
     }
 }

@@ -271,7 +271,8 @@ fn defaults_are_as_documented() {
     assert_eq!(config.session.cookie_name, "sidegate");
     assert!(config.session.ephemeral);
     assert_eq!(config.session.secrets[0].expose().len(), 43);
-    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    // That the secret is not set, and that nothing is said of the proxy that ends TLS.
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
     let provider = &config.providers[0];
     assert_eq!(
         (provider.label.as_str(), &provider.claims.groups),
@@ -304,6 +305,7 @@ fn the_environment_is_enough() {
         ("SIDEGATE_UPSTREAM", "http://127.0.0.1:8000"),
         ("SIDEGATE_PUBLIC_URL", "https://app.example.com"),
         ("SIDEGATE_WORKERS", "3"),
+        ("SIDEGATE_TRUSTED_PROXIES", "10.0.0.0/8"),
         ("SIDEGATE_LISTEN", "127.0.0.1:4180, unix:/run/gate.sock"),
         (
             "SIDEGATE_SESSION__SECRET",

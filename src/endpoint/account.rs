@@ -43,7 +43,7 @@ pub(super) async fn serve(
         .note(&Sighting::of(session, headers, address, now));
     let sessions = sessions(gate, session, now).await?;
     let mut response = match request.audience {
-        Audience::Navigation | Audience::Submission => {
+        Audience::Navigation | Audience::Submission | Audience::Framed => {
             reply::form_page(StatusCode::OK, &page(gate, session, &sessions, now))
         }
         Audience::Program | Audience::Grpc => {

@@ -8,7 +8,7 @@ use crate::{
     answer::{Reject, audience::Audience},
     clean::CleanRequest,
     login::{LoginOptions, return_to::ReturnTo},
-    site::{ProviderFace, Site, with_switch},
+    site::{LONGEST_RETURN, ProviderFace, Site, with_switch},
 };
 
 /// What a request for a login says.
@@ -17,6 +17,8 @@ pub(super) struct Asked {
     pub(super) return_to: ReturnTo,
     /// Whether somebody wants to be asked for the account anew.
     pub(super) switch: bool,
+    /// Whether the address to come back to is more than a login carries.
+    is_too_long: bool,
     /// The name of a provider, as it was written.
     provider: Option<String>,
 }
@@ -33,10 +35,22 @@ impl Asked {
             });
         }
         Ok(Self {
+            is_too_long: asked.is_some_and(|asked| asked.len() > LONGEST_RETURN),
             return_to,
             switch: parameter(request.query(), "switch").is_some(),
             provider: parameter(request.query(), "provider").map(Cow::into_owned),
         })
+    }
+
+    /// Whether the login would come back to where it was asked to.
+    ///
+    /// # Errors
+    /// When the address is longer than a login carries: a person is told, in the place of ending somewhere else.
+    pub(super) fn check_length(&self) -> Result<(), Reject> {
+        if self.is_too_long {
+            return Err(Reject::AddressTooLong);
+        }
+        Ok(())
     }
 
     /// The provider where the login begins without a choice: the one named, or the only one. A name
@@ -62,6 +76,7 @@ impl Asked {
         LoginOptions {
             switch_account: self.switch,
             again: 0,
+            is_known: false,
         }
     }
 }
@@ -71,6 +86,7 @@ impl Asked {
     pub(super) fn for_test(provider: Option<&str>, switch: bool) -> Self {
         Self {
             return_to: ReturnTo::root(),
+            is_too_long: false,
             switch,
             provider: provider.map(str::to_owned),
         }

@@ -22,6 +22,7 @@ use crate::{
     clean::CleanRequest,
     clock,
     gate::Gate,
+    login::{LoginClient, LoginError},
     observe::{Record, Verdict},
     provider::{LogoutClaim, Provider, ProviderError},
     session::revocation::{Revocation, Target},
@@ -50,13 +51,17 @@ pub(super) async fn serve(
         return Ok(refusal(StatusCode::BAD_REQUEST, "invalid_request"));
     };
     // Anybody can bring one, and judging it may cost calls to the provider; good ones cost nothing.
-    if let Err(error) = gate.logins.admit(client.address, Instant::now()).await {
-        record.detail = Some(error.to_string());
+    let client = LoginClient {
+        address: client.address,
+        known: None,
+    };
+    if let Err(wait) = gate.logins.admit_logout(&client, Instant::now()) {
+        record.detail = Some(LoginError::TooMany { wait }.to_string());
         return Ok(later(StatusCode::TOO_MANY_REQUESTS));
     }
     Ok(match accept(gate, provider.as_ref(), &token).await {
         Ok(()) => {
-            gate.logins.give_back(client.address).await;
+            gate.logins.give_back_logout(&client);
             reply::empty(StatusCode::OK)
         }
         Err(error) => {

@@ -1,6 +1,6 @@
 //! The callback: a provider sent the browser back, and the login ends here.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{Response, StatusCode, header::SET_COOKIE};
 use tokio::time::sleep;
@@ -32,8 +32,7 @@ pub(super) async fn serve(
         query: request.query().unwrap_or_default(),
         browser: gate.sessions.cookies.find(headers).login,
         session: visit.session.as_ref(),
-        client: request.client.address,
-        arrived: Instant::now(),
+        client: start::login_client(gate, request),
     };
     let (signed_in, again) = match gate
         .logins
@@ -79,7 +78,9 @@ pub(super) async fn serve(
         Some(_) => None,
         None => Some(gate.sessions.cookies.write_provider(provider)),
     };
-    for cookie in cookies.into_iter().chain([hint]).chain(choice) {
+    let remembered = gate.logins.remember(session);
+    let known = gate.sessions.cookies.write_known(&remembered);
+    for cookie in cookies.into_iter().chain([hint, known]).chain(choice) {
         response.headers_mut().append(SET_COOKIE, cookie);
     }
     Ok(response)
@@ -121,6 +122,7 @@ async fn begin_anew(
     let options = LoginOptions {
         switch_account: false,
         again: again.times + 1,
+        is_known: false,
     };
     let response = start::begin(
         gate,

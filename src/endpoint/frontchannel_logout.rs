@@ -17,6 +17,7 @@ use crate::{
     clean::CleanRequest,
     clock,
     gate::Gate,
+    login::{LoginClient, LoginError},
     observe::{Record, Verdict},
     session::{
         Unavailable,
@@ -49,9 +50,13 @@ pub(super) async fn serve(
         return Err(Reject::BadRequest("iss is not the provider".into()));
     }
     // Anybody can make one up, and each is remembered.
+    let client = LoginClient {
+        address: request.client.address,
+        known: None,
+    };
     gate.logins
-        .admit(request.client.address, Instant::now())
-        .await?;
+        .admit_logout(&client, Instant::now())
+        .map_err(|wait| LoginError::TooMany { wait })?;
     gate.sessions
         .revocations
         .revoke_unsigned(Revocation {

@@ -34,6 +34,7 @@ pub(super) async fn serve(
         record.note_identity(Some(&session.identity));
         return Ok(reply::redirect(StatusCode::FOUND, asked.return_to.as_str()));
     }
+    asked.check_length()?;
     if let Some(face) = asked.provider(&gate.site) {
         return start::begin_at(gate, request, face, &asked, record).await;
     }

@@ -20,7 +20,11 @@ use url::Url;
 
 use super::asked::parameter;
 use crate::{
-    answer::{Link, Notice, Reject, audience::Audience, reply},
+    answer::{
+        Link, Notice, Reject,
+        audience::{self, Audience},
+        reply,
+    },
     body::Body,
     clean::CleanRequest,
     clock,
@@ -29,6 +33,7 @@ use crate::{
     observe::{Record, Verdict},
     provider::LogoutRequest,
     session::LogoutHint,
+    site::LONGEST_RETURN,
 };
 
 pub(super) async fn serve(
@@ -131,11 +136,12 @@ pub(super) fn is_wanted(
     }
 }
 
-/// Whether nothing hints at a browser: no Fetch Metadata, no page it came from, no particular type asked
+/// Whether nothing hints at a browser: no request ahead of a wish, no Fetch Metadata, no page it came from, no particular type asked
 /// for (browsers ask for `image/…` when a page shows a picture).
 fn is_plain_client(headers: &HeaderMap) -> bool {
     let is_absent = |name: &HeaderName| !headers.contains_key(name);
-    is_absent(&SEC_FETCH_SITE)
+    !audience::is_speculative(headers)
+        && is_absent(&SEC_FETCH_SITE)
         && is_absent(&ORIGIN)
         && is_absent(&REFERER)
         && headers
@@ -154,7 +160,10 @@ fn provider_logout(
     gate.providers.find(provider)?.end_session(&LogoutRequest {
         id_token_hint: hint.map(|hint| hint.id_token.as_str()),
         post_logout_redirect_uri: &Url::parse(&gate.site.url("sign_out")).ok()?,
-        state: return_to.map(ReturnTo::as_str),
+        // The provider carries it no further than a login would.
+        state: return_to
+            .map(ReturnTo::as_str)
+            .filter(|address| address.len() <= LONGEST_RETURN),
     })
 }
 

@@ -11,7 +11,10 @@ use crate::{
     clean::CleanRequest,
     clock,
     gate::Gate,
-    login::{LoginOptions, LoginRandom, return_to::ReturnTo, transaction::LIFETIME},
+    login::{
+        LoginClient, LoginError, LoginOptions, LoginRandom, return_to::ReturnTo,
+        transaction::LIFETIME,
+    },
     observe::{Record, Verdict},
     site::ProviderFace,
 };
@@ -26,6 +29,7 @@ pub(super) async fn serve(
         return Ok(elsewhere);
     }
     let asked = Asked::read(request, &gate.site)?;
+    asked.check_length()?;
     let chosen = match provider {
         Some(name) => Some(gate.site.provider(name).ok_or(Reject::NotFound)?),
         None => asked.provider(&gate.site),
@@ -57,6 +61,15 @@ pub(super) async fn begin_at(
     .await
 }
 
+/// Who asks, as far as it is counted.
+pub(super) fn login_client(gate: &Gate, request: &CleanRequest) -> LoginClient {
+    let found = gate.sessions.cookies.find(&request.head.headers);
+    LoginClient {
+        address: request.client.address,
+        known: found.known.and_then(|cookie| gate.logins.known(cookie)),
+    }
+}
+
 /// Sends the browser to `provider`, with the cookie that binds the login to it.
 pub(super) async fn begin(
     gate: &Gate,
@@ -68,9 +81,14 @@ pub(super) async fn begin(
 ) -> Result<Response<Body>, Reject> {
     record.verdict = Verdict::Login;
     gate.sessions.expect_to_keep()?;
+    let client = login_client(gate, request);
     gate.logins
-        .admit(request.client.address, Instant::now())
-        .await?;
+        .admit(&client, Instant::now())
+        .map_err(|wait| LoginError::TooMany { wait })?;
+    let options = LoginOptions {
+        is_known: client.known.is_some(),
+        ..options
+    };
     let cookies = &gate.sessions.cookies;
     let browser = cookies.find(&request.head.headers).login;
     let (now, random) = (clock::now(), LoginRandom::draw());

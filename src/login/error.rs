@@ -38,6 +38,12 @@ pub enum LoginError {
     /// The state was made for another provider's callback: a mix-up, or an attempt at one.
     #[error("state belongs to another provider's callback")]
     OtherProvider,
+    /// `iss` (RFC 9207) is not the provider's, or is missing where the provider promised it. Anybody can write an address,
+    /// so the provider is not blamed.
+    #[error(
+        "iss in the callback is not the issuer of the configuration, or is missing though the provider promises it (RFC 9207)"
+    )]
+    OtherIssuer(StartAgain),
     /// The state was made for another browser: cookies are off, several tabs began at once without
     /// one, or somebody planted their own login here.
     #[error("state belongs to another browser")]
@@ -110,6 +116,7 @@ impl LoginError {
             | Self::TooMany { .. }
             | Self::Crowded
             | Self::OtherProvider
+            | Self::OtherIssuer(_)
             | Self::OtherBrowser(_)
             | Self::Expired(_)
             | Self::Spent(_) => Fault::Browser,
@@ -157,6 +164,10 @@ impl LoginError {
             Self::Crowded => {
                 "Very many people are signing in at the moment. Nothing is lost: please try again in a minute."
             }
+            Self::OtherIssuer(_) => {
+                "This answer is not from where the sign-in began. Please start again; if it happens again, tell whoever \
+                 runs this site."
+            }
             Self::OtherBrowser(_) => {
                 "This sign-in did not begin in this browser, or the browser does not keep cookies. \
                  Please start again."
@@ -199,7 +210,8 @@ impl LoginError {
             | Self::TooMany { .. }
             | Self::Crowded
             | Self::OtherProvider => None,
-            Self::OtherBrowser(again)
+            Self::OtherIssuer(again)
+            | Self::OtherBrowser(again)
             | Self::Expired(again)
             | Self::Spent(again)
             | Self::Answered { again, .. }

@@ -7,13 +7,13 @@
 
 mod callback;
 mod error;
+mod known;
 mod redemption;
 pub mod return_to;
 mod throttle;
 pub mod transaction;
 
 use std::{
-    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -30,7 +30,9 @@ use self::{
 };
 pub use self::{
     error::{Fault, LoginError, StartAgain},
+    known::KnownUser,
     redemption::SignedIn,
+    throttle::LoginClient,
     transaction::LoginOptions,
 };
 use crate::{
@@ -54,6 +56,8 @@ pub struct Logins {
     keep: KeepTokens,
     redemptions: Redemptions,
     throttle: Arc<Throttle>,
+    /// Of front-channel logouts. Apart: pages of other sites may cause these, and must not spend what logins need.
+    logouts: Throttle,
     tally: Tally<5>,
 }
 
@@ -156,10 +160,8 @@ pub struct Callback<'a> {
     pub browser: Option<&'a str>,
     /// The session that the request carries.
     pub session: Option<&'a Session>,
-    /// Whose address it comes from.
-    pub client: Option<IpAddr>,
-    /// When it came.
-    pub arrived: Instant,
+    /// Who comes.
+    pub client: LoginClient,
 }
 
 impl Logins {
@@ -180,18 +182,41 @@ impl Logins {
             keep,
             redemptions: Redemptions::new(),
             throttle: Arc::new(Throttle::new()),
+            logouts: Throttle::new(),
         }
     }
 
-    /// Whether `client` may begin a login, or redeem a code, now; each time counts.
-    pub async fn admit(&self, client: Option<IpAddr>, arrived: Instant) -> Result<(), LoginError> {
-        let taken = self.throttle.take(client, arrived).await;
-        taken.map_err(|wait| LoginError::TooMany { wait })
+    /// Whether `client` may begin a login now; each time counts. It buys one code's redemption, so that a callback of
+    /// this login always passes.
+    ///
+    /// # Errors
+    /// How long until the next may begin.
+    pub fn admit(&self, client: &LoginClient, arrived: Instant) -> Result<(), Duration> {
+        self.throttle.take(client, arrived)
     }
 
-    /// Gives back what [`admit`](Self::admit) took from somebody who proved to be welcome.
-    pub async fn give_back(&self, client: Option<IpAddr>) {
-        self.throttle.give_back(client).await;
+    /// Whether `client` may say now that somebody has signed out at the provider; each time counts.
+    ///
+    /// # Errors
+    /// How long until it may again.
+    pub fn admit_logout(&self, client: &LoginClient, arrived: Instant) -> Result<(), Duration> {
+        self.logouts.take(client, arrived)
+    }
+
+    /// Who has signed in here before, by the cookie that says so.
+    pub fn known(&self, cookie: &str) -> Option<KnownUser> {
+        KnownUser::open(&self.keys, cookie)
+    }
+
+    /// The value of the cookie that knows whose session this is.
+    pub fn remember(&self, session: &Session) -> String {
+        let identity = &session.identity;
+        KnownUser::of(&identity.provider, &identity.subject).seal(&self.keys, random::bytes())
+    }
+
+    /// Gives back what [`admit_logout`](Self::admit_logout) took from a provider that had something to say.
+    pub fn give_back_logout(&self, client: &LoginClient) {
+        self.logouts.give_back(client);
     }
 
     /// Sends a browser to `provider`. `browser` is its login cookie's value, where it has one.
@@ -306,15 +331,12 @@ impl Logins {
         provider
             .check_issuer(query.iss.as_deref())
             .await
-            .map_err(|error| provider_failed(&again, error))?;
+            .map_err(|error| match error {
+                ProviderError::Issuer => LoginError::OtherIssuer(again.clone()),
+                error => provider_failed(&again, error),
+            })?;
         let code = answer
             .map_err(|error| answered(error, query.error_description.as_deref(), again.clone()))?;
-        // A reload spends nothing.
-        if !self.redemptions.knows(transaction.id)
-            && let Err(error) = self.admit(callback.client, callback.arrived).await
-        {
-            return signed_in_elsewhere().ok_or(error);
-        }
         let redemption = RedemptionOfCode {
             provider: provider.clone(),
             code: code.clone().into_owned(),
@@ -325,7 +347,13 @@ impl Logins {
             keep: self.keep,
             again: again.clone(),
             now,
-            client: callback.client,
+            client: LoginClient {
+                known: callback
+                    .client
+                    .known
+                    .filter(|_| transaction.options.is_known),
+                ..callback.client
+            },
             throttle: self.throttle.clone(),
         };
         let outcome = self
@@ -402,7 +430,7 @@ struct RedemptionOfCode {
     keep: KeepTokens,
     again: StartAgain,
     now: Timestamp,
-    client: Option<IpAddr>,
+    client: LoginClient,
     throttle: Arc<Throttle>,
 }
 
@@ -424,7 +452,7 @@ impl RedemptionOfCode {
             }))
             .map_err(|error| provider_failed(&self.again, error))?;
         // Whoever it is, it is somebody.
-        self.throttle.give_back(self.client).await;
+        self.throttle.give_back(&self.client);
         allow::check(&self.provider.profile().allow, &grant.identity).map_err(|denied| {
             LoginError::NotAllowed {
                 user: grant.identity.user().clone(),

@@ -81,11 +81,6 @@ impl Redemptions {
         }
     }
 
-    /// Whether this login's code was redeemed already.
-    pub(super) fn knows(&self, login: [u8; 16]) -> bool {
-        self.table().redemptions.contains_key(&login)
-    }
-
     /// Whether there is no room for another one now.
     pub(super) fn is_full(&self) -> bool {
         self.table().redemptions.len() >= self.capacity

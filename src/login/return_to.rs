@@ -67,7 +67,7 @@ impl ReturnRules {
         self
     }
 
-    /// Checks `address` (already decoded from a query). At most 2,048 bytes. Query kept byte for byte
+    /// Checks `address` (already decoded from a query). At most 8,192 bytes. Query kept byte for byte
     /// where it is ASCII, fragment dropped.
     pub fn check(&self, address: &str) -> Option<ReturnTo> {
         if address.len() > MAX_LENGTH || !is_plain_form(address) {
@@ -188,7 +188,8 @@ fn query_as_written(address: &str) -> Option<&str> {
     query.is_ascii().then_some(query)
 }
 
-const MAX_LENGTH: usize = 2_048;
+/// More than a login carries: whoever is signed in by now is led to a long address all the same.
+const MAX_LENGTH: usize = 8_192;
 
 #[cfg(test)]
 mod tests;

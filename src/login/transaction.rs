@@ -43,6 +43,8 @@ pub struct LoginOptions {
     pub switch_account: bool,
     /// How many logins that could not be ended this one takes the place of, without a person's doing.
     pub again: u8,
+    /// Whether it was counted as somebody's who has signed in before, and not as its address's.
+    pub is_known: bool,
 }
 
 /// A browser, known by the value of its login cookie.
@@ -171,7 +173,7 @@ pub const LIFETIME: Duration = Duration::from_mins(10);
 /// A return address of 2,048 bytes and the rest, in base64.
 const MAX_STATE: usize = 4 * 1024;
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 #[cfg(test)]
 mod tests {
@@ -196,6 +198,7 @@ mod tests {
         let options = LoginOptions {
             switch_account: true,
             again: 0,
+            is_known: false,
         };
         Transaction::new(
             [1; 16],
@@ -232,7 +235,7 @@ mod tests {
         let theirs = transaction().seal(&keys(&["b"]), [9; 12]);
         assert_eq!(Transaction::open(&ours, &theirs).map(|_| ()), None);
         let future = Transaction {
-            format: 2,
+            format: FORMAT + 1,
             ..transaction()
         }
         .seal(&ours, [9; 12]);

@@ -40,6 +40,8 @@ pub enum Purpose {
     Successor,
     /// What is known of a session, for the list of its user's.
     Directory,
+    /// The name of somebody who has signed in before.
+    KnownUser,
 }
 
 /// The keys of `session.secret`: the first seals, all open.
@@ -222,12 +224,13 @@ impl KeyRing {
 
 impl Purpose {
     /// In the order of the discriminants, which index what is prepared per purpose.
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Session,
         Self::Login,
         Self::LogoutHint,
         Self::Successor,
         Self::Directory,
+        Self::KnownUser,
     ];
 
     const fn label(self) -> &'static str {
@@ -237,6 +240,7 @@ impl Purpose {
             Self::LogoutHint => "logout hint",
             Self::Successor => "successor",
             Self::Directory => "directory",
+            Self::KnownUser => "known user",
         }
     }
 }

@@ -72,6 +72,16 @@ async fn a_newcomer_signs_in_at_the_demo() {
     );
 }
 
+/// Such a page must not keep its visitor, and everybody behind the same address, from signing in.
+#[tokio::test]
+async fn a_page_with_hidden_frames_spends_nobodys_logins() {
+    let (house, _upstream, _provider) =
+        standard_with(|plan| plan.top("trusted_proxies = [\"127.0.0.1\"]")).await;
+    let mut frames = node_provider::node("frames.mjs");
+    frames.arg(house.url("")).arg(chromium()).arg("203.0.113.7");
+    succeed(frames).await;
+}
+
 #[tokio::test]
 async fn every_page_is_fit_to_be_seen() {
     let other = ScriptedProvider::start().await;

@@ -282,8 +282,70 @@ async fn a_long_address_is_not_carried_along() {
     let long = format!("/{}", "x".repeat(9_000));
     let browser = house.browser();
     let reply = browser.follow(&format!("/oauth2/start?rd={long}")).await;
-    assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
-    assert!(browser.cookies("/").len() < 4_096);
+    assert_eq!(reply.status, StatusCode::UNAUTHORIZED, "{}", reply.text());
+    assert!(reply.text().contains("too long"), "{}", reply.text());
+    assert_eq!(browser.cookies("/"), "");
     let fetch = house.browser().fetch(Method::GET, &long).send().await;
     assert_eq!(fetch.status, StatusCode::UNAUTHORIZED);
+}
+
+/// A deep link comes back, or the page says that it is too long to: it never ends at the front page without a word.
+#[tokio::test]
+async fn a_long_deep_link_comes_back_or_the_page_says_why_not() {
+    let (house, _upstream, _provider) = standard().await;
+    for length in [100, 1_000, 2_000, 3_000, 8_000] {
+        let link = format!("/deep?q={}", "x".repeat(length));
+        for path in [
+            link.clone(),
+            format!("/oauth2/sign_in?rd={link}"),
+            format!("/oauth2/start?rd={link}"),
+        ] {
+            let browser = house.browser();
+            let reply = browser.follow(&path).await;
+            if length <= 2_000 {
+                assert_eq!(reply.seen().target, link);
+                continue;
+            }
+            assert_eq!(reply.status, StatusCode::UNAUTHORIZED, "{length}");
+            let text = reply.text();
+            assert!(
+                text.contains("too long to be kept while you sign in"),
+                "{text}"
+            );
+            assert!(text.contains("/oauth2/sign_in"), "{text}");
+            // As it says: signed in elsewhere, the same address is reached by a reload.
+            browser.sign_in("/").await;
+            if !path.starts_with("/oauth2/start") {
+                assert_eq!(browser.follow(&path).await.seen().target, link, "{length}");
+            }
+        }
+    }
+}
+
+/// Browsers, and what makes links quicker, fetch ahead of a person's wish: that neither signs out nor in.
+#[tokio::test]
+async fn what_is_fetched_ahead_neither_signs_out_nor_begins_a_login() {
+    let (house, _upstream, _provider) = standard().await;
+    for (name, value) in [
+        ("sec-purpose", "prefetch"),
+        ("sec-purpose", "prefetch;prerender"),
+        ("purpose", "prefetch"),
+        ("x-purpose", "prefetch"),
+        ("x-purpose", "preview"),
+        ("x-moz", "prefetch"),
+    ] {
+        let browser = house.browser();
+        let begun = browser.bare(Method::GET, "/oauth2/start");
+        let begun = begun.header("accept", "text/html").header(name, value);
+        let begun = begun.send().await;
+        assert_eq!(begun.status, StatusCode::UNAUTHORIZED, "{name}");
+        browser.sign_in("/").await;
+        for accept in ["*/*", "text/html"] {
+            let ask = browser.bare(Method::GET, "/oauth2/sign_out");
+            let ask = ask.header("accept", accept).header(name, value);
+            ask.send().await;
+            let page = browser.fetch(Method::GET, "/").send().await;
+            assert_eq!(page.status, StatusCode::OK, "{name} {accept}");
+        }
+    }
 }

@@ -110,20 +110,152 @@ async fn an_ipv6_network_is_one_client() {
 
 #[tokio::test]
 async fn a_program_is_told_in_json() {
-    let (house, _upstream, provider) = behind_a_proxy().await;
+    let (house, _upstream, provider) = standard_with(|plan| {
+        plan.top("trusted_proxies = [\"127.0.0.1\"]")
+            .provider_line("frontchannel_logout = true")
+    })
+    .await;
     let client = CLIENT;
     let browser = house.browser();
-    // One login whose code is kept back, and many that waste the rest.
-    let callback = junk(&browser, client, &provider).await;
-    let callback = callback.unwrap_or_else(|reply| panic!("{}", reply.text()));
-    let refused = junk_until_refused(&house, |_| client.to_owned(), &provider, 200).await;
+    let path = |sid: usize| {
+        let issuer = provider.issuer();
+        let query: String = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs([("iss", issuer.as_str()), ("sid", &sid.to_string())])
+            .finish();
+        format!("/oauth2/frontchannel_logout/script?{query}")
+    };
+    for sid in 0..200 {
+        let ask = browser.bare(http::Method::GET, &path(sid));
+        let ask = ask.header("x-forwarded-for", client);
+        let reply = ask.header("accept", "application/json").send().await;
+        if reply.status != StatusCode::OK {
+            assert_eq!(reply.status, StatusCode::TOO_MANY_REQUESTS);
+            assert_eq!(reply.json()["error"], "too_many_logins");
+            assert!(!reply.header("retry-after").is_empty());
+            return;
+        }
+    }
+    panic!("there is a bound");
+}
+
+/// What an <iframe> of a page of another site sends in Chromium, and what else pages send without a person's doing.
+const BY_PAGES: [&[(&str, &str)]; 6] = [
+    &[
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-mode", "navigate"),
+        ("sec-fetch-dest", "iframe"),
+        ("sec-fetch-storage-access", "none"),
+        ("upgrade-insecure-requests", "1"),
+        ("accept", "text/html,application/xhtml+xml,*/*;q=0.8"),
+    ],
+    &[
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-mode", "navigate"),
+        ("sec-fetch-dest", "object"),
+        ("accept", "text/html,application/xhtml+xml,*/*;q=0.8"),
+    ],
+    &[
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-mode", "no-cors"),
+        ("sec-fetch-dest", "image"),
+        ("accept", "image/avif,image/webp,*/*;q=0.8"),
+    ],
+    &[
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-mode", "cors"),
+        ("sec-fetch-dest", "empty"),
+        ("accept", "text/html"),
+    ],
+    &[
+        ("sec-fetch-site", "none"),
+        ("sec-fetch-mode", "navigate"),
+        ("sec-fetch-dest", "document"),
+        ("sec-purpose", "prefetch;prerender"),
+    ],
+    &[("x-moz", "prefetch"), ("accept", "text/html")],
+];
+
+/// A page of another site with ninety hidden frames must not keep its visitor, and everybody behind the same address,
+/// from signing in.
+#[tokio::test]
+async fn pages_of_other_sites_spend_nobodys_logins() {
+    let (house, _upstream, provider) = behind_a_proxy().await;
+    let browser = house.browser();
+    for headers in BY_PAGES {
+        for path in [
+            "/",
+            "/oauth2/sign_in",
+            "/oauth2/start",
+            "/oauth2/start/script",
+        ] {
+            for number in 0..25 {
+                let mut ask = browser.bare(http::Method::GET, path);
+                for (name, value) in headers {
+                    ask = ask.header(name, value);
+                }
+                let reply = ask.header("x-forwarded-for", CLIENT).send().await;
+                assert_eq!(
+                    reply.status,
+                    StatusCode::UNAUTHORIZED,
+                    "{number} {path} {headers:?}"
+                );
+                assert!(reply.set_cookies().is_empty(), "{path} {headers:?}");
+                if reply.header("content-type").starts_with("text/html") {
+                    assert_eq!(reply.header("x-frame-options"), "DENY");
+                }
+            }
+        }
+    }
+    assert_eq!(provider.calls("/authorize").len(), 0);
+    let reply = follow(&house.browser(), CLIENT, "/page").await;
+    assert_eq!(reply.seen().target, "/page");
+}
+
+/// One who wastes the logins of an office's address holds up neither who was here before nor a login that has begun.
+#[tokio::test]
+async fn who_shares_the_address_of_somebody_that_sends_junk_is_not_locked_out() {
+    let (house, _upstream, provider) = behind_a_proxy().await;
+    let ada = house.browser();
+    follow(&ada, CLIENT, "/page").await;
+    let bob = house.browser();
+    let begun = get(&bob, CLIENT, "/oauth2/start?rd=%2Fpage").await;
+    let back = get(&bob, CLIENT, begun.location().as_str())
+        .await
+        .location();
+
+    let refused = junk_until_refused(&house, |_| CLIENT.to_owned(), &provider, 200).await;
     assert!(refused.is_some());
-    let ask = browser.bare(http::Method::GET, &callback);
-    let ask = ask.header("x-forwarded-for", client);
-    let reply = ask.header("accept", "application/json").send().await;
-    assert_eq!(reply.status, StatusCode::TOO_MANY_REQUESTS);
-    assert_eq!(reply.json()["error"], "too_many_logins");
-    assert!(!reply.header("retry-after").is_empty());
+    let stranger = get(&house.browser(), CLIENT, "/oauth2/start").await;
+    assert_eq!(stranger.status, StatusCode::TOO_MANY_REQUESTS);
+
+    let reply = follow(&bob, CLIENT, back.as_str()).await;
+    assert_eq!(reply.seen().target, "/page");
+    // Again and again, with the session gone and what remembers them still there.
+    for _ in 0..3 {
+        let out = ada
+            .fetch(http::Method::POST, "/oauth2/sign_out")
+            .send()
+            .await;
+        assert_eq!(out.status, StatusCode::OK, "{}", out.text());
+        let reply = follow(&ada, CLIENT, "/page").await;
+        assert_eq!(reply.seen().target, "/page");
+    }
+    // What remembers them opens nothing, is seen below the prefix alone, and never by the app.
+    let seen = follow(&ada, CLIENT, "/page").await.seen();
+    assert!(!seen.header("cookie").unwrap_or_default().contains("known"));
+    assert!(ada.cookies("/oauth2/start").contains("sidegate_known="));
+    assert!(!ada.cookies("/page").contains("sidegate_known="));
+}
+
+/// A /48 has 65,536 networks of one subscriber's size: whoever has one has no more logins than some subscribers.
+#[tokio::test]
+async fn a_site_with_many_networks_is_bounded_too() {
+    let (house, _upstream, provider) = behind_a_proxy().await;
+    let within = |number: usize| format!("2001:db8:7:{number:x}::1");
+    let refused = junk_until_refused(&house, within, &provider, 200).await;
+    assert!(refused.is_some());
+    let reply = follow(&house.browser(), "2001:db8:8::1", "/page").await;
+    assert_eq!(reply.seen().target, "/page");
 }
 
 /// Anybody can make up a `sid`, and each is remembered: they are counted like logins that lead nowhere.
@@ -162,9 +294,9 @@ async fn front_channel_logouts_count_against_the_client() {
     assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
     assert_ne!(refused.header("retry-after"), "");
     assert!(let_through >= 20, "a few are nothing: {let_through}");
-    // It is the same bucket that logins take from, and each client has its own.
+    // Any page can have frames that cause these, and they take nothing from logins.
     let login = get(&browser, CLIENT, "/oauth2/start").await;
-    assert_eq!(login.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(login.status, StatusCode::FOUND);
     let other = get(&browser, "203.0.113.8", &path(&issuer, 0)).await;
     assert_eq!(other.status, StatusCode::OK);
 }

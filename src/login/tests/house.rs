@@ -159,8 +159,10 @@ pub(super) fn callback<'a>(trip: &'a Trip, query: &'a str) -> Callback<'a> {
         query,
         browser: Some(&trip.cookie),
         session: None,
-        client: None,
-        arrived: Instant::now(),
+        client: LoginClient {
+            address: None,
+            known: None,
+        },
     }
 }
 
