@@ -40,7 +40,7 @@ verdicts! {
     Pass = "pass",
     /// The route asks nobody, and the app was told of nobody.
     Public = "public",
-    /// One of the gate's own addresses answered: `/ping`, `/ready`, the page to sign in, `/oauth2/userinfo`.
+    /// One of the gate's own addresses answered: `/oauth2/ping`, `/oauth2/ready`, the page to sign in, `/oauth2/userinfo`.
     Own = "own",
     /// Nobody is signed in: a browser was sent to the login, a program got 401.
     SignIn = "sign_in",
