@@ -1,6 +1,7 @@
 //! What one client, and all of them together, may take: each bound with a small value, and who is served meanwhile.
 
 mod connections;
+mod documented;
 mod http2;
 mod malformed;
 mod stop;
