@@ -55,16 +55,7 @@ pub async fn run(config: Config) -> io::Result<()> {
     }
 
     let workers = config.workers;
-    let upstream_tls = match &config.upstream_ca {
-        Some(file) => trust::client_config_with(trust::roots_from(file)?),
-        None => Arc::clone(&outbound_tls),
-    };
-    let upstream = Arc::new(UpstreamTarget::new(
-        &config.upstream,
-        &upstream_tls,
-        config.upstream_reuse,
-        config.upstream_timeout,
-    )?);
+    let upstream = Arc::new(upstream(&config, &outbound_tls)?);
     let (upstream_timeout, limits, grace) = (
         config.upstream_timeout,
         config.limits.clone(),
@@ -136,6 +127,20 @@ async fn finish(refresher: &Refresher, farewell: &Farewell, grace: Duration) {
     if timeout(grace, finished).await.is_err() {
         tracing::warn!("the grace is over; renewals and token revocations that still ran are lost");
     }
+}
+
+/// Where the app is. `tls` is the system's trust, for where the app has no authority of its own.
+fn upstream(config: &Config, tls: &Arc<rustls::ClientConfig>) -> io::Result<UpstreamTarget> {
+    let own = match &config.upstream_ca {
+        Some(file) => Some(trust::client_config_with(trust::roots_from(file)?)),
+        None => None,
+    };
+    UpstreamTarget::new(
+        &config.upstream,
+        own.as_ref().unwrap_or(tls),
+        config.upstream_reuse,
+        config.upstream_timeout,
+    )
 }
 
 /// Puts the gate together. Nothing here can fail: the configuration was checked.
