@@ -54,25 +54,16 @@ pub async fn run(config: Config) -> io::Result<()> {
         config.limits.provider_response,
     );
     let providers = Arc::new(Providers::new(&config.providers, &config.headers, &http));
-    for upkeep in providers.upkeep() {
-        tokio::spawn(upkeep);
-    }
+    providers
+        .upkeep()
+        .into_iter()
+        .for_each(|upkeep| _ = tokio::spawn(upkeep));
 
     let metrics = Metrics::default();
     let admission = admission(&config, open_files, &metrics);
-    let workers = config.workers;
-    let upstream_tls = match &config.upstream_ca {
-        Some(file) => trust::client_config_with(trust::roots_from(file)?),
-        None => Arc::clone(&outbound_tls),
-    };
-    let upstream = Arc::new(UpstreamTarget::new(
-        &config.upstream,
-        &upstream_tls,
-        config.upstream_reuse,
-        config.upstream_timeout,
-        metrics.upstream.clone(),
-    )?);
-    let (upstream_timeout, limits, grace) = (
+    let upstream = Arc::new(upstream(&config, &outbound_tls, &metrics)?);
+    let (workers, upstream_timeout, limits, grace) = (
+        config.workers,
         config.upstream_timeout,
         Arc::new(config.limits.clone()),
         config.shutdown_grace,
@@ -174,6 +165,25 @@ async fn finish(refresher: &Refresher, farewell: &Farewell, grace: Duration) {
     if timeout(grace, finished).await.is_err() {
         tracing::warn!("the grace is over; renewals and token revocations that still ran are lost");
     }
+}
+
+/// Where the app is. `tls` is the system's trust, for where the app has no authority of its own.
+fn upstream(
+    config: &Config,
+    tls: &Arc<rustls::ClientConfig>,
+    metrics: &Metrics,
+) -> io::Result<UpstreamTarget> {
+    let own = match &config.upstream_ca {
+        Some(file) => Some(trust::client_config_with(trust::roots_from(file)?)),
+        None => None,
+    };
+    UpstreamTarget::new(
+        &config.upstream,
+        own.as_ref().unwrap_or(tls),
+        config.upstream_reuse,
+        config.upstream_timeout,
+        metrics.upstream.clone(),
+    )
 }
 
 /// Puts the gate together. Nothing here can fail: the configuration was checked.

@@ -52,16 +52,8 @@ impl Reject {
                 "This request cannot be served",
                 format!("It was refused before anybody looked at it: {sentence}."),
             ),
-            Self::RequestTimeout => Explanation::new(
-                (StatusCode::REQUEST_TIMEOUT, "request_timeout", CANCELLED),
-                "It took too long to arrive",
-                "What you sent did not arrive to its end in time. Check your connection, then send it again.",
-            ),
-            Self::ClientGone => Explanation::new(
-                (client_closed_request(), "client_gone", CANCELLED),
-                "It did not arrive",
-                "The connection broke off before all of the request had arrived. Send it again.",
-            ),
+            Self::RequestTimeout => request_timeout(),
+            Self::ClientGone => client_gone(),
             Self::NotFound => Explanation::new(
                 (StatusCode::NOT_FOUND, "not_found", UNIMPLEMENTED),
                 "Nothing here",
@@ -348,6 +340,22 @@ fn login_links(error: &LoginError, site: &Site) -> Vec<Link> {
         links.push(Link::new("Sign in another way", chooser));
     }
     links
+}
+
+fn request_timeout() -> Explanation {
+    Explanation::new(
+        (StatusCode::REQUEST_TIMEOUT, "request_timeout", CANCELLED),
+        "It took too long to arrive",
+        "What you sent did not arrive to its end in time. Check your connection, then send it again.",
+    )
+}
+
+fn client_gone() -> Explanation {
+    Explanation::new(
+        (client_closed_request(), "client_gone", CANCELLED),
+        "It did not arrive",
+        "The connection broke off before all of the request had arrived. Send it again.",
+    )
 }
 
 /// nginx's 499, which no standard has: for the log.

@@ -178,7 +178,7 @@ impl HttpBody for RequestBody {
         }
         Poll::Ready(frame.map(|frame| {
             frame
-                .map_err(|error| BodyError::of_client(error))
+                .map_err(BodyError::of_client)
                 .map(|frame| match frame.into_trailers() {
                     Ok(mut trailers) => {
                         moving.reserved.strip(&mut trailers);

@@ -128,7 +128,7 @@ fn names_bound_scheme(value: &HeaderValue) -> bool {
         .any(|challenge| {
             let scheme = challenge
                 .trim_ascii_start()
-                .split(|byte| byte.is_ascii_whitespace())
+                .split(u8::is_ascii_whitespace)
                 .next()
                 .unwrap_or_default();
             [&b"ntlm"[..], b"negotiate"]

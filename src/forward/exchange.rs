@@ -116,15 +116,14 @@ impl Terms<'_> {
         at_hand: Option<Lease>,
         timer: &mut Timer,
     ) -> Result<Lease, ForwardError> {
-        let mut lease = match at_hand {
-            Some(lease) => lease,
-            None => {
-                // Boxed, since few requests need one.
-                let mut connecting = Box::pin(self.upstream.connect());
-                let connected = timer.within(self.patience, connecting.as_mut()).await;
-                let connected = connected.ok_or(ForwardError::TimedOut)?;
-                connected.map_err(ForwardError::Broken)?
-            }
+        let mut lease = if let Some(lease) = at_hand {
+            lease
+        } else {
+            // Boxed, since few requests need one.
+            let mut connecting = Box::pin(self.upstream.connect());
+            let connected = timer.within(self.patience, connecting.as_mut()).await;
+            let connected = connected.ok_or(ForwardError::TimedOut)?;
+            connected.map_err(ForwardError::Broken)?
         };
         lease.place.clone_from(&self.place);
         lease.connection.is_private |= self.is_private;

@@ -210,8 +210,8 @@ impl Forwarder {
                 own.cookies.strip_from_response(&mut head.headers);
             }
             if head.status == StatusCode::SWITCHING_PROTOCOLS {
-                let response = self.switch(asked, owner, head.headers, *lease.connection)?;
-                return Ok(Forwarded {
+                let switched = self.switch(asked, owner, head.headers, *lease.connection);
+                return switched.map(|response| Forwarded {
                     response,
                     is_reused,
                 });

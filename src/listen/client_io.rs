@@ -90,8 +90,9 @@ impl IoState {
         self.received.store(false, Ordering::Relaxed);
     }
 
-    /// Its answer's body is at its end, though it may not have left yet.
+    /// Its answer's body is at its end, though it may not have left yet. What came until now was its own body.
     pub(super) fn end_request(&self) {
+        self.received.store(false, Ordering::Relaxed);
         self.is_busy.store(false, Ordering::Relaxed);
     }
 
@@ -108,7 +109,7 @@ impl IoState {
         self.is_write_blocked.load(Ordering::Relaxed)
     }
 
-    /// Whether bytes came since the last request's head.
+    /// Whether bytes came since the last request ended.
     pub(super) fn has_received(&self) -> bool {
         self.received.load(Ordering::Relaxed)
     }

@@ -44,7 +44,10 @@ use crate::{
         allow, error::printable, http::HttpError,
     },
     random,
-    session::{KeepTokens, Session, seal::KeyRing},
+    session::{
+        KeepTokens, Session,
+        seal::{KeyIndex, KeyRing},
+    },
 };
 
 /// Begins and ends logins.
@@ -229,10 +232,7 @@ impl Logins {
         now: Timestamp,
         random: &LoginRandom,
     ) -> Result<Begun, LoginError> {
-        let provider = self
-            .providers
-            .find(provider)
-            .ok_or(LoginError::UnknownProvider)?;
+        let provider = self.provider(provider)?;
         // Nobody should type a password for a login that cannot be ended.
         if self.redemptions.is_full() {
             return Err(LoginError::Crowded);
@@ -281,22 +281,36 @@ impl Logins {
         finished
     }
 
+    #[expect(clippy::result_large_err, reason = "whoever calls has the same error")]
+    fn provider(&self, name: &str) -> Result<&Arc<dyn Provider>, LoginError> {
+        let provider = self.providers.find(name);
+        provider.ok_or(LoginError::UnknownProvider)
+    }
+
+    /// The login that `query` ends: begun here, and with `provider`. The secret that sealed it beside.
+    #[expect(clippy::result_large_err, reason = "whoever calls has the same error")]
+    fn begun(
+        &self,
+        provider: &dyn Provider,
+        query: &CallbackQuery<'_>,
+    ) -> Result<(Transaction, KeyIndex), LoginError> {
+        let state = query.state.as_deref().ok_or(LoginError::State)?;
+        let (transaction, key) = Transaction::open(&self.keys, state).ok_or(LoginError::State)?;
+        if transaction.provider != provider.profile().name {
+            return Err(LoginError::OtherProvider);
+        }
+        Ok((transaction, key))
+    }
+
     async fn take_back(
         &self,
         callback: &Callback<'_>,
         now: Timestamp,
         random: SessionRandom,
     ) -> Result<Finished, LoginError> {
-        let provider = self
-            .providers
-            .find(callback.provider)
-            .ok_or(LoginError::UnknownProvider)?;
+        let provider = self.provider(callback.provider)?;
         let query = CallbackQuery::parse(callback.query).map_err(LoginError::Callback)?;
-        let state = query.state.as_deref().ok_or(LoginError::State)?;
-        let (transaction, key) = Transaction::open(&self.keys, state).ok_or(LoginError::State)?;
-        if transaction.provider != provider.profile().name {
-            return Err(LoginError::OtherProvider);
-        }
+        let (transaction, key) = self.begun(provider.as_ref(), &query)?;
         let again = self.again(&transaction);
         let session = callback.session;
         if session.is_some_and(|session| session.login_id == transaction.id) {

@@ -174,7 +174,7 @@ async fn an_app_that_loses_count_is_told_of_and_its_connections_are_not_used_aga
         assert_eq!(browser.get("/").await.text(), "fine");
         assert_eq!(scripted.connections(), expected);
     }
-    let log = scripted.house.process.log();
+    let log = scripted.log_with("upstream_reuse = false").await;
     assert_eq!(log.matches("upstream_reuse = false").count(), 1, "{log}");
 }
 

@@ -107,6 +107,18 @@ impl Scripted {
         self.house.browser()
     }
 
+    /// The log, once `text` stands in it: lines are written behind the answer.
+    pub async fn log_with(&self, text: &str) -> String {
+        for _ in 0..500 {
+            let log = self.house.process.log();
+            if log.contains(text) {
+                return log;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        panic!("no {text} in:\n{}", self.house.process.log());
+    }
+
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }

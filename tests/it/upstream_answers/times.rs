@@ -138,8 +138,7 @@ async fn an_app_that_does_not_continue_its_answer_is_not_waited_for_without_end(
             answer.contains("begun") && !answer.ends_with("0\r\n\r\n"),
             "{answer}"
         );
-        let log = scripted.house.process.log();
-        assert!(log.contains("limits.response_body_timeout"), "{log}");
+        scripted.log_with("limits.response_body_timeout").await;
     }
     // One that goes on slowly is waited for.
     let script = |connection: Connection| {
