@@ -45,8 +45,7 @@ pub async fn run(config: Config) -> io::Result<()> {
     let open_files = listen::allow_open_files();
     let listeners = bind("listen", &config.listen)?;
     let admin_listener = bind("admin_listen", &config.admin_listen)?.pop();
-    let tls = config.tls.as_ref().map(listen::tls::acceptor);
-    let tls = tls.transpose()?;
+    let tls = config.tls.as_ref().map(listen::tls::acceptor).transpose()?;
     let outbound_tls = trust::client_config();
     let http = HttpClient::new(
         Arc::clone(&outbound_tls),
@@ -79,14 +78,13 @@ pub async fn run(config: Config) -> io::Result<()> {
         Handle::current(),
     ));
     let redis = start_redis(&config, &revocations);
-    let store = redis.clone();
     let gate = build(
         config,
         providers,
         revocations,
         Arc::clone(&refresher),
         Arc::clone(&farewell),
-        store,
+        redis.clone(),
         metrics,
     );
     let gate = Arc::new(gate);

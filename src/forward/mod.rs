@@ -159,8 +159,7 @@ impl Forwarder {
             // Boxed, since few requests ask.
             Some(Box::new((client, protocol.clone())))
         });
-        let user = User::new(client.address, owner.as_ref());
-        let place = downstream.place_of(user);
+        let place = downstream.place_of(User::new(client.address, owner.as_ref()));
         let life = || owner.clone().map(|owner| Life::new(&self.ends, owner));
         let received = head.extensions.remove::<Received>();
         let body = RequestBody::new(body, &self.reserved, self.least_pace, received, life);
@@ -191,9 +190,8 @@ impl Forwarder {
             largest_read: downstream.largest_piece(),
         };
         drop((head, forwarding, upgrade));
-        let exchange = exchange(terms, lease, outgoing, upload, downstream.timer);
         // In a box of its own, so that the future of each request stays small.
-        let exchange = Box::pin(exchange);
+        let exchange = Box::pin(exchange(terms, lease, outgoing, upload, downstream.timer));
         async move {
             let (exchange, timer) = exchange.await?;
             let Exchange {
