@@ -18,7 +18,10 @@ use crate::{
     endpoint::{self, Endpoint, public_name},
     forward::{Downstream, ForwardError, Forwarder, IdentityHeaders, OwnCookies},
     login::Logins,
-    observe::{Handover, Record, Recorder, Verdict, metrics::Metrics},
+    observe::{
+        Handover, Record, Recorder, Verdict,
+        metrics::{Limit, Metrics},
+    },
     provider::Providers,
     route::Routes,
     session::{Sessions, directory::Presence},
@@ -121,6 +124,9 @@ impl Gate {
     }
 
     fn render(&self, reject: &Reject, audience: Audience, record: &mut Record) -> Response<Body> {
+        if let Reject::RequestTimeout = reject {
+            self.metrics.limits.hit(Limit::RequestBodyTimeout);
+        }
         record.verdict = reject.verdict();
         record.detail = reject.detail().or_else(|| record.detail.take());
         record.remedy = reject.remedy();

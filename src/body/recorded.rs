@@ -78,7 +78,10 @@ impl HttpBody for Recorded {
                 // A server that knows the length does not ask again after the last byte.
                 this.complete_at_end();
             }
-            (Some(Err(error)), Some(record)) => record.note_end(error.ended()),
+            (Some(Err(error)), Some(record)) => {
+                record.note_end(error.ended());
+                record.detail.get_or_insert_with(|| error.to_string());
+            }
             (None, record) => *record = None,
             (_, None) => {}
         }

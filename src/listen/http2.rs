@@ -22,8 +22,14 @@ use super::{
     control::Command,
     send_budget::{SendBudget, StreamBudget},
     service::Requests,
+    worker::Worker,
 };
-use crate::{body::Recorded, limits::Limits, observe, random};
+use crate::{
+    body::Recorded,
+    limits::Limits,
+    observe::{self, metrics::Limit},
+    random,
+};
 
 /// A request's header list in bytes (RFC 9113 §6.5.2).
 const MAX_HEADER_LIST: u32 = u16::MAX as u32;
@@ -102,8 +108,9 @@ impl Streams {
     }
 
     /// Takes away the bodies of streams whose client has taken nothing for `limit`, and with them their connections to
-    /// the upstream. The streams end when their client asks for more.
-    fn take_stalled(&self, now: Instant, limit: Duration) {
+    /// the upstream. The streams end when their client asks for more. How many there were.
+    fn take_stalled(&self, now: Instant, limit: Duration) -> usize {
+        let mut stalled = 0;
         self.answers().retain_mut(|answer| {
             let Some(body) = answer.body.upgrade() else {
                 return false;
@@ -120,9 +127,11 @@ impl Streams {
             let taken = body.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(mut taken) = taken {
                 taken.note_end(observe::Ended::Limit);
+                stalled += 1;
             }
             false
         });
+        stalled
     }
 }
 
@@ -182,7 +191,7 @@ pub(super) fn serve<'a, S: ClientSocket>(
         tick: Box::pin(sleep_until(now + tick(&limits))),
         opened: now,
         max_age: limits.http2_max_age.mul_f64(1.0 - jitter),
-        limits,
+        worker,
         idle_since: now,
         blocked_since: None,
         resets_since: now,
@@ -196,7 +205,7 @@ struct Driver<'a, S: ClientSocket> {
     connection: Pin<Box<HyperConnection<S>>>,
     io: Arc<IoState>,
     streams: Arc<Streams>,
-    limits: Arc<Limits>,
+    worker: Arc<Worker>,
     place: &'a Place,
     /// Since when the client is asked to open no more streams.
     draining_since: Option<Instant>,
@@ -223,13 +232,18 @@ impl<S: ClientSocket> Driver<'_, S> {
     fn tick(&mut self, now: Instant) -> Option<Ended> {
         if self.io.is_write_blocked() && !self.io.take_written() {
             let since = *self.blocked_since.get_or_insert(now);
-            if now - since >= self.limits.write_timeout {
+            if now - since >= self.worker.limits.write_timeout {
                 return Some(Ended::WriteTimeout);
             }
         } else {
             self.blocked_since = None;
         }
-        self.streams.take_stalled(now, self.limits.write_timeout);
+        let stalled = self
+            .streams
+            .take_stalled(now, self.worker.limits.write_timeout);
+        for _ in 0..stalled {
+            self.hit(Limit::WriteTimeout);
+        }
         if now - self.resets_since >= RESET_WINDOW {
             self.resets_since = now;
             self.streams.resets.store(0, Ordering::Relaxed);
@@ -239,11 +253,11 @@ impl<S: ClientSocket> Driver<'_, S> {
         } else {
             self.place.set_idle();
             let idle = now - self.idle_since;
-            if self.seen == 0 && idle >= self.limits.header_timeout {
+            if self.seen == 0 && idle >= self.worker.limits.header_timeout {
                 return Some(Ended::HeaderTimeout);
             }
-            if idle >= self.limits.http2_idle_timeout {
-                self.drain(now);
+            if idle >= self.worker.limits.http2_idle_timeout {
+                self.drain(now, Limit::Http2IdleTimeout);
             }
             if let Some(since) = self.draining_since
                 && idle.min(now - since) >= GOAWAY_GRACE
@@ -252,17 +266,27 @@ impl<S: ClientSocket> Driver<'_, S> {
             }
         }
         if now - self.opened >= self.max_age {
-            self.drain(now);
+            self.drain(now, Limit::Http2MaxAge);
         }
         None
     }
 
     /// Asks the client to open no more streams here (GOAWAY, RFC 9113 §6.8).
-    fn drain(&mut self, now: Instant) {
+    fn go_away(&mut self, now: Instant) {
+        self.draining_since = Some(now);
+        self.connection.as_mut().graceful_shutdown();
+    }
+
+    /// The same for a limit that was reached.
+    fn drain(&mut self, now: Instant, limit: Limit) {
         if self.draining_since.is_none() {
-            self.draining_since = Some(now);
-            self.connection.as_mut().graceful_shutdown();
+            self.hit(limit);
+            self.go_away(now);
         }
+    }
+
+    fn hit(&self, limit: Limit) {
+        self.worker.gate.metrics.limits.hit(limit);
     }
 }
 
@@ -284,7 +308,7 @@ impl<S: ClientSocket> Future for Driver<'_, S> {
                 this.seen = begun;
                 this.place.set_busy();
             }
-            if this.streams.resets.load(Ordering::Relaxed) > this.limits.http2_resets {
+            if this.streams.resets.load(Ordering::Relaxed) > this.worker.limits.http2_resets {
                 return Poll::Ready(Ended::TooManyResets);
             }
             match this.place.control().poll(context) {
@@ -292,7 +316,7 @@ impl<S: ClientSocket> Future for Driver<'_, S> {
                     return Poll::Ready(Ended::Evicted);
                 }
                 Command::Drain | Command::Close if this.draining_since.is_none() => {
-                    this.drain(Instant::now());
+                    this.go_away(Instant::now());
                     continue;
                 }
                 _ => {}
@@ -304,7 +328,7 @@ impl<S: ClientSocket> Future for Driver<'_, S> {
             if let Some(ended) = this.tick(now) {
                 return Poll::Ready(ended);
             }
-            let next = now + tick(&this.limits);
+            let next = now + tick(&this.worker.limits);
             this.tick.as_mut().reset(next);
         }
     }

@@ -126,6 +126,7 @@ impl Service<Request<Incoming>> for Requests {
                 ),
             };
             let answer = Answer {
+                worker,
                 body,
                 cut,
                 _end: end,
@@ -177,6 +178,7 @@ impl Drop for EndOfRequest {
 
 /// An answer's body, and all that ends with it.
 pub(super) struct Answer {
+    worker: Arc<Worker>,
     body: AnswerBody,
     cut: Option<Cut>,
     _end: Option<EndOfRequest>,
@@ -259,10 +261,15 @@ impl HttpBody for Answer {
             this.body.note_end(Ended::Stop);
             return Poll::Ready((!is_clean).then_some(Err(BodyError::Stopping)));
         }
-        match &mut this.body {
+        let polled = match &mut this.body {
             AnswerBody::Http1(body) => Pin::new(body).poll_frame(context),
             AnswerBody::Http2(body) => body.poll(context),
+        };
+        if let Poll::Ready(Some(Err(BodyError::Silent))) = &polled {
+            let limits = &this.worker.gate.metrics.limits;
+            limits.hit(Limit::ResponseBodyTimeout);
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -126,3 +126,19 @@ async fn limits_that_cannot_be_are_refused() {
         assert!(told.contains(word), "{word} in {told}");
     }
 }
+
+/// What comes of a request's body is no beginning of the next head.
+#[tokio::test]
+async fn a_connection_rests_after_an_upload_as_after_any_request() {
+    let (house, _upstream) = limited("header_timeout = \"600ms\"").await;
+    let mut stream = house.connect().await;
+    let head = b"POST /x HTTP/1.1\r\nHost: app\r\nContent-Length: 4\r\n\r\n";
+    for _ in 0..2 {
+        stream.write_all(head).await.expect("sent");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        stream.write_all(b"body").await.expect("sent");
+        let answer = raw::read_until(&mut stream, "}", SOON).await;
+        assert_eq!(raw::status(&answer), 200, "{answer}");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+}
