@@ -8,7 +8,7 @@ use std::time::Duration;
 pub struct Limits {
     /// Client connections in all. None: derived at start from the limits on open files and on memory.
     pub connections: Option<u32>,
-    /// Client connections of one address. None: a quarter of [`Limits::connections`].
+    /// Client connections of one address. None: half of [`Limits::connections`].
     pub connections_per_client: Option<u32>,
     /// Requests of one address that are at the upstream at once.
     pub requests_per_client: u32,
