@@ -26,6 +26,11 @@ pub fn ready(gate: &Gate) -> Response<Body> {
             "waiting for the session store\n"
         });
     }
+    if gate.sessions.secrets_differ() {
+        text.push_str(
+            "another replica seals sessions with a secret that this one does not have: give all replicas the same session.secret\n",
+        );
+    }
     for provider in providers.iter().filter(|provider| !provider.is_ready()) {
         text.push_str("waiting for provider ");
         text.push_str(&provider.profile().name);

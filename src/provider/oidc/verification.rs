@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    provider::{GrantTokens, LogoutClaim, ProviderError},
+    provider::{GrantTokens, Logout, ProviderError},
 };
 
 /// Logout tokens that have come, by the hashes of their ids, for as long as they would count.
@@ -53,7 +53,7 @@ impl Oidc {
         &self,
         token: &str,
         now: Timestamp,
-    ) -> Result<LogoutClaim, ProviderError> {
+    ) -> Result<Logout, ProviderError> {
         let metadata = self.discovery.obtain().await?;
         let signer = self.signer(&metadata, now);
         let subject = &self.rules.names().subject;
@@ -68,9 +68,13 @@ impl Oidc {
         let verified = verified.await?;
         let id = digest::digest(&digest::SHA256, verified.id.as_bytes());
         let id = *id.as_ref().first_chunk().expect("SHA-256 has 32 bytes");
-        // Whoever has seen a token must not end what began after it.
+        // Whoever has seen a token must not end what began after it: not here, and elsewhere no more than the clocks may
+        // differ by.
         if self.logouts.entry(id).or_insert(()).is_fresh() {
-            Ok(verified.claim)
+            Ok(Logout {
+                claim: verified.claim,
+                not_before: verified.issued_at.after(LEEWAY).min(now),
+            })
         } else {
             Err(LogoutTokenError::Replayed.into())
         }
