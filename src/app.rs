@@ -264,7 +264,9 @@ fn start_redis(config: &Config, revocations: &Arc<Revocations>) -> Option<Arc<Re
     };
     let gate = config.gate_name();
     let lifetimes = lifetimes(session);
-    Some(Redis::start(address, &gate, lifetimes, revocations))
+    let secrets = KeyRing::new(&session.secrets, &gate).fingerprints();
+    let redis = Redis::start(address, &gate, lifetimes, revocations, secrets);
+    Some(redis)
 }
 
 fn keeping(config: &SessionConfig, lifetimes: Lifetimes, redis: Option<Arc<Redis>>) -> Keeping {

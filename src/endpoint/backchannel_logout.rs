@@ -81,7 +81,8 @@ pub(super) async fn serve(
 async fn accept(gate: &Gate, provider: &dyn Provider, token: &str) -> Result<(), ProviderError> {
     let now = clock::now();
     let name = &provider.profile().name;
-    let (target, unnamed) = match provider.logout_token(token, now).await? {
+    let logout = provider.logout_token(token, now).await?;
+    let (target, unnamed) = match logout.claim {
         LogoutClaim::Session { sid, subject } => {
             let unnamed = subject.map(|subject| Target::unnamed_provider_session(name, &subject));
             (Target::provider_session(name, &sid), unnamed)
@@ -91,7 +92,7 @@ async fn accept(gate: &Gate, provider: &dyn Provider, token: &str) -> Result<(),
     for target in [Some(target), unnamed].into_iter().flatten() {
         gate.sessions.revocations.revoke(Revocation {
             target,
-            not_before: now,
+            not_before: logout.not_before,
         });
     }
     Ok(())

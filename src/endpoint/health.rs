@@ -28,6 +28,11 @@ pub fn ready_in_detail(gate: &Gate) -> Response<Body> {
             "waiting for the session store\n"
         });
     }
+    if gate.sessions.secrets_differ() {
+        text.push_str(
+            "another replica seals sessions with a secret that this one does not have: give all replicas the same session.secret\n",
+        );
+    }
     for provider in gate
         .providers
         .iter()

@@ -101,7 +101,7 @@ pub trait Provider: Send + Sync {
         &'a self,
         token: &'a str,
         now: Timestamp,
-    ) -> BoxFuture<'a, Result<LogoutClaim, ProviderError>> {
+    ) -> BoxFuture<'a, Result<Logout, ProviderError>> {
         let _ = (token, now);
         Box::pin(async { Err(LogoutTokenError::NotOffered.into()) })
     }
@@ -252,6 +252,15 @@ pub struct GrantTokens {
     pub id: Option<Text>,
     /// When the access token ends, where the provider says so.
     pub expires: Option<Timestamp>,
+}
+
+/// A logout that a provider tells of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logout {
+    /// Whose.
+    pub claim: LogoutClaim,
+    /// Sessions that began by then have ended. A token that comes late, or again, ends nothing that began well after it.
+    pub not_before: Timestamp,
 }
 
 /// Whose logout a provider tells of.

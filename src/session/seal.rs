@@ -64,6 +64,9 @@ impl KeyIndex {
     }
 }
 
+/// Names a secret; nothing of it can be told from that.
+pub type Fingerprint = [u8; 16];
+
 /// A sealed text that was opened. No `Debug`: it may be a token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Opened {
@@ -172,6 +175,14 @@ impl KeyRing {
     /// that shares the secret.
     pub fn derive(&self, label: &str, input: &[u8]) -> [u8; 32] {
         self.derive_with(KeyIndex(0), label, input)
+    }
+
+    /// What each secret is known by where it must not be known itself; the first is that of the one that seals.
+    pub fn fingerprints(&self) -> Vec<Fingerprint> {
+        let indices = (0..=self.others.len()).map(KeyIndex);
+        let derived = indices.map(|index| self.derive_with(index, "replicas", b""));
+        let first = |bytes: [u8; 32]| *bytes.first_chunk().expect("it has 32 bytes");
+        derived.map(first).collect()
     }
 
     /// As [`derive`](Self::derive), from the secret that sealed something earlier: a login that began

@@ -160,6 +160,16 @@ impl Sessions {
         }
     }
 
+    /// Whether another replica seals sessions with a secret that this one does not have: who signs in there is nobody here.
+    pub fn secrets_differ(&self) -> bool {
+        match &self.keeping {
+            Keeping::Cookie { shared } => {
+                shared.as_ref().is_some_and(|store| store.secrets_differ())
+            }
+            Keeping::Store(store) => store.secrets_differ(),
+        }
+    }
+
     /// Who visits. Whatever does not open, or has ended, is nobody.
     ///
     /// # Errors
@@ -233,6 +243,11 @@ impl Sessions {
         {
             // It ends by itself otherwise, only later.
             let _ = store.remove(earlier.id()).await;
+            if let Some(earlier) = &visit.session
+                && rests_on_another_grant(earlier, session)
+            {
+                self.dismiss(earlier);
+            }
         }
         Ok(self.write_ticket(&ticket, session, visit.present, now))
     }
@@ -318,6 +333,20 @@ impl Sessions {
         let cookies = self.cookies.write_session(&text, end.since(now), present);
         cookies.expect("a ticket fits into a cookie")
     }
+}
+
+/// Whether the tokens of `earlier`, which nobody holds any more, can be taken back and `session`, of the same user, keeps
+/// its own. Many providers take back all that they gave one user for one app: so only where they name two
+/// sessions of their own.
+fn rests_on_another_grant(earlier: &Session, session: &Session) -> bool {
+    let is_same_user = earlier.identity.provider == session.identity.provider
+        && earlier.identity.subject == session.identity.subject;
+    let sids = earlier
+        .provider_session
+        .as_ref()
+        .zip(session.provider_session.as_ref());
+    // Of somebody else's it is done already.
+    is_same_user && sids.is_some_and(|(earlier, new)| earlier != new)
 }
 
 impl Visit {

@@ -2,6 +2,7 @@
 
 mod faults;
 mod renewal;
+mod secrets;
 mod topologies;
 
 use std::{

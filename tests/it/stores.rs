@@ -51,7 +51,7 @@ async fn replica_with(
     revocations: Revocations,
 ) -> (Arc<Redis>, Arc<Revocations>) {
     let revocations = Arc::new(revocations);
-    let store = Redis::start(address, GATE, LIFETIMES, &revocations);
+    let store = Redis::start(address, GATE, LIFETIMES, &revocations, Vec::new());
     wait_until("the store is connected", || {
         store.is_ready() && revocations.is_known()
     })
@@ -286,7 +286,13 @@ async fn replicas_agree(address: &RedisAddress) {
     assert_eq!(*late.changes().borrow(), 1);
     // Another gate's replicas have nothing to do with it.
     let others = Arc::new(Revocations::new(LIFETIMES.lifetime));
-    let other = Redis::start(address, "other.test sidegate", LIFETIMES, &others);
+    let other = Redis::start(
+        address,
+        "other.test sidegate",
+        LIFETIMES,
+        &others,
+        Vec::new(),
+    );
     wait_until("the other gate is connected", || {
         other.is_ready() && others.is_known()
     })

@@ -3,10 +3,10 @@
 
 use serde_json::{Map, Value};
 
-use crate::text::Text;
+use crate::{clock::Timestamp, text::Text};
 
 use super::{
-    super::LogoutClaim,
+    super::{LogoutClaim, token_answer::whole_seconds},
     id_token::IdTokenError,
     keys::KeySet,
     signed::{self, Signer, text},
@@ -43,6 +43,7 @@ pub enum LogoutTokenError {
 pub(super) struct LogoutToken {
     pub(super) claim: LogoutClaim,
     pub(super) id: String,
+    pub(super) issued_at: Timestamp,
 }
 
 /// Verifies `token`. `subject` is the claim that has the stable id of a user.
@@ -95,7 +96,15 @@ fn read(claims: &Map<String, Value>, subject: &str) -> Result<LogoutToken, Logou
         (None, Some(subject)) => LogoutClaim::User(subject.into()),
         (None, None) => return Err(LogoutTokenError::Nobody),
     };
-    Ok(LogoutToken { claim, id })
+    // That it is there is checked with those of every token.
+    let issued_at = claims.get("iat").and_then(Value::as_f64);
+    let issued_at = issued_at.and_then(whole_seconds).map(Timestamp);
+    let issued_at = issued_at.ok_or(IdTokenError::IssuedAt)?;
+    Ok(LogoutToken {
+        claim,
+        id,
+        issued_at,
+    })
 }
 
 /// Its own type is recommended only (§2.4), and some providers write the general one. What tells it from an ID token

@@ -37,8 +37,8 @@ pub(super) use self::{
 };
 pub use self::{id_token::IdTokenError, logout_token::LogoutTokenError};
 use super::{
-    AuthorizeRequest, BoxFuture, CodeGrant, Grant, GrantTokens, HttpClient, Inspection,
-    LogoutClaim, LogoutRequest, Profile, Provider, ProviderError, RenewedTokens,
+    AuthorizeRequest, BoxFuture, CodeGrant, Grant, GrantTokens, HttpClient, Inspection, Logout,
+    LogoutRequest, Profile, Provider, ProviderError, RenewedTokens,
     claims::{ClaimNames, ClaimRules},
     http::endpoint_url,
     kind::{Endpoint, Kind, Secrecy, Switch},
@@ -273,7 +273,7 @@ impl Provider for Oidc {
         &'a self,
         token: &'a str,
         now: Timestamp,
-    ) -> BoxFuture<'a, Result<LogoutClaim, ProviderError>> {
+    ) -> BoxFuture<'a, Result<Logout, ProviderError>> {
         Box::pin(self.logout_claim(token, now))
     }
 

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    provider::{Call, GrantTokens, LogoutClaim, ProviderError, http::HttpError},
+    provider::{Call, GrantTokens, Logout, ProviderError, http::HttpError},
 };
 
 /// Logout tokens that have come, by the hashes of their ids, for as long as they would count.
@@ -55,7 +55,7 @@ impl Oidc {
         &self,
         token: &str,
         now: Timestamp,
-    ) -> Result<LogoutClaim, ProviderError> {
+    ) -> Result<Logout, ProviderError> {
         let subject = &self.rules.names().subject;
         // What is no logout token for us has nobody asked for anything.
         let known = self.discovery.current();
@@ -88,9 +88,13 @@ impl Oidc {
         let verified = verified.await?;
         let id = digest::digest(&digest::SHA256, verified.id.as_bytes());
         let id = *id.as_ref().first_chunk().expect("SHA-256 has 32 bytes");
-        // Whoever has seen a token must not end what began after it.
+        // Whoever has seen a token must not end what began after it: not here, and elsewhere no more than the clocks may
+        // differ by.
         if self.logouts.entry(id).or_insert(()).is_fresh() {
-            Ok(verified.claim)
+            Ok(Logout {
+                claim: verified.claim,
+                not_before: verified.issued_at.after(LEEWAY).min(now),
+            })
         } else {
             Err(LogoutTokenError::Replayed.into())
         }

@@ -124,6 +124,11 @@ pub trait Store: Send + Sync {
         false
     }
 
+    /// Whether a replica that shares it is known to seal with a secret that this one does not have.
+    fn secrets_differ(&self) -> bool {
+        false
+    }
+
     /// How many records it holds, about, where that can be said at once.
     fn count(&self) -> Option<u64> {
         None

@@ -115,6 +115,28 @@ async fn a_logout_token_of_one_session_ends_those_that_name_none() {
     }
 }
 
+/// Whoever has seen a token, and brings it to a replica that has not, ends nothing that began well after it.
+#[tokio::test]
+async fn a_logout_token_that_comes_late_ends_what_was_there_when_it_was_made() {
+    let (house, _upstream, provider) = standard_with(|plan| plan).await;
+    let ada = signed_in(&house, &provider, "ada", "s-1").await;
+    for claims in [
+        json!({ "sub": "ada" }),
+        json!({ "sub": "ada", "sid": "s-1" }),
+    ] {
+        let mut changes = claims.clone();
+        changes["iat"] = json!(now() - 90);
+        let late = token(&provider, &changes, Signing::First);
+        let reply = tell(&house, &format!("logout_token={late}")).await;
+        assert_eq!(reply.status, StatusCode::OK, "{claims}");
+        assert_eq!(status(&ada).await, StatusCode::OK, "{claims}");
+    }
+    let prompt = token(&provider, &json!({ "sub": "ada" }), Signing::First);
+    let reply = tell(&house, &format!("logout_token={prompt}")).await;
+    assert_eq!(reply.status, StatusCode::OK);
+    assert_eq!(status(&ada).await, StatusCode::UNAUTHORIZED);
+}
+
 fn bad_tokens(provider: &ScriptedProvider, good: &Value) -> Vec<String> {
     let with = |name: &str, value: Value| {
         let mut changes = good.clone();

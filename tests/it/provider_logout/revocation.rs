@@ -172,3 +172,37 @@ async fn tokens_are_left_alone_where_that_is_wanted() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(provider.calls("/revoke").len(), 0);
 }
+
+/// Who signs in again holds the new session alone; the old tokens go, unless the new ones may go with them.
+#[tokio::test]
+async fn signing_in_again_has_the_earlier_refresh_token_revoked_where_another_session_rests_on_it()
+{
+    for (sids, is_revoked) in [
+        ([json!("s-1"), json!("s-2")], true),
+        ([json!("s-1"), json!("s-1")], false),
+        ([json!(null), json!(null)], false),
+    ] {
+        let (house, _upstream, provider) = arranged(
+            |behaviour| behaviour.revocation = Some(vec![200]),
+            |plan| plan.session("store = \"memory\""),
+        )
+        .await;
+        let [first, second] = &sids;
+        provider.set(|behaviour| behaviour.id_token = json!({ "sid": first }));
+        let browser = house.browser();
+        browser.sign_in("/").await;
+        provider.set(|behaviour| behaviour.id_token = json!({ "sid": second }));
+        browser.follow("/oauth2/start?rd=/again").await.seen();
+        if is_revoked {
+            let call = revocations(&provider, 1).await.remove(0);
+            let issued = &call.fields["token"];
+            // Two logins give two codes and two tokens: the first is numbered 2.
+            assert!(issued.starts_with("canary-refresh-token-2"), "{issued}");
+        } else {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        let expected = usize::from(is_revoked);
+        assert_eq!(provider.calls("/revoke").len(), expected, "{sids:?}");
+        assert_eq!(status(&browser).await, StatusCode::OK);
+    }
+}

@@ -30,6 +30,7 @@ impl Outage {
                 if fault == TokenEndpoint::Hangs {
                     // Whoever comes back from that has lost what was asked before.
                     provider.server.down();
+                    sleep(Duration::from_millis(200)).await;
                     provider.server.up().await;
                 }
             }

@@ -15,6 +15,7 @@ mod link;
 mod news;
 mod risk;
 mod script;
+mod secrets;
 mod touches;
 mod trouble;
 
@@ -45,13 +46,18 @@ use self::{
     layout::{Message, Name, Stored, hex},
     link::Link,
     news::{Kind, News},
+    secrets::Secrets,
     touches::Touches,
 };
 use super::{Found, Id, Record, Store, StoreError};
 use crate::{
     clock::Timestamp,
     config::RedisAddress,
-    session::{Lifetimes, revocation::Revocations, seal::KeyRing},
+    session::{
+        Lifetimes,
+        revocation::Revocations,
+        seal::{Fingerprint, KeyRing},
+    },
 };
 
 /// A store that replicas share.
@@ -60,6 +66,7 @@ pub struct Redis {
     copies: Arc<Copies>,
     hearing: Arc<Hearing>,
     touches: Arc<Touches>,
+    secrets: Arc<Secrets>,
     channel: String,
     lifetimes: Lifetimes,
     /// What tells Redis of things, and has to come to its end.
@@ -71,12 +78,14 @@ pub struct Redis {
 
 impl Redis {
     /// Begins to connect, on the runtime at hand, and goes on for as long as this lives. `gate` tells one gate's replicas
-    /// from those of others that use the same Redis; revocations of these replicas, and no others, are shared.
+    /// from those of others that use the same Redis; revocations of these replicas, and no others, are shared. `secrets` are those of [`KeyRing::fingerprints`], compared with
+    /// the other replicas'.
     pub fn start(
         address: &RedisAddress,
         gate: &str,
         lifetimes: Lifetimes,
         revocations: &Arc<Revocations>,
+        secrets: Vec<Fingerprint>,
     ) -> Arc<Self> {
         let dialer = Arc::new(Dialer::new(address.clone()));
         let (link, keeper) = link::link(Arc::clone(&dialer));
@@ -87,6 +96,8 @@ impl Redis {
         let copies = Arc::new(Copies::new(lifetimes.idle_timeout));
         let hearing = Arc::<Hearing>::default();
         let touches = Arc::new(Touches::new(lifetimes.idle_timeout));
+        let secrets = Arc::new(Secrets::new(secrets));
+        let secrets_key = format!("sidegate:{gate}:secrets");
         let missed = Arc::<Notify>::default();
         let news = [Kind::Vouched, Kind::Unsigned].map(|kind| News {
             link: Arc::clone(&link),
@@ -125,14 +136,16 @@ impl Redis {
         };
         let beat = hearing::beat(Arc::clone(&link), own_channel);
         let learn = news::learn(news, missed);
+        let compare = secrets::compare(Arc::clone(&secrets), Arc::clone(&link), secrets_key);
         tokio::spawn(listening.clone().run_until_cancelled_owned(async move {
-            tokio::join!(keeper.run(), listener.run(), beat, learn);
+            tokio::join!(keeper.run(), listener.run(), beat, learn, compare);
         }));
         Arc::new(Self {
             link,
             copies,
             hearing,
             touches,
+            secrets,
             channel,
             lifetimes,
             telling,
@@ -376,6 +389,10 @@ impl Store for Redis {
 
     fn refuses(&self) -> bool {
         self.link.refuses()
+    }
+
+    fn secrets_differ(&self) -> bool {
+        self.secrets.differ()
     }
 }
 

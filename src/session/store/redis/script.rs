@@ -139,6 +139,19 @@ return 1
 "
 );
 
+/// secrets' key; what this replica seals with, milliseconds that it counts. What replicas sealed with lately, a few of them.
+pub(super) static SECRETS: Known = known!(
+    r"
+local whole = function(number) return string.format('%.0f', number) end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', whole(now - tonumber(ARGV[2])))
+redis.call('ZADD', KEYS[1], whole(now), ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return redis.call('ZRANGE', KEYS[1], 0, 15)
+"
+);
+
 /// revocations' key; milliseconds that they count, then revocations that were there once. Each that is not gets a number of
 /// its own, above all before. There is room: no more are known than there may be.
 pub(super) static REVOKE_AGAIN: Known = known!(

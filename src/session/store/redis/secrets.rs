@@ -1,0 +1,100 @@
+//! Whether replicas that share a Redis share their secrets too. What one of them seals is nobody's cookie to another that
+//! has not its secret: people would be signed in and out by turns, and nothing would say why.
+//!
+//! Each says every few seconds by which secret it seals, and looks whether it has those of the others. While secrets are
+//! changed one replica after another that is so, for then each has both. What is said is a keyed hash that only the secret
+//! yields; whoever reads it in Redis learns nothing.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use redis::Value;
+use tokio::time::interval;
+
+use super::{link::Link, script};
+use crate::session::seal::Fingerprint;
+
+/// What this replica knows of the others' secrets.
+pub(super) struct Secrets {
+    /// Of its own: the first seals.
+    own: Vec<Fingerprint>,
+    differ: AtomicBool,
+}
+
+impl Secrets {
+    pub(super) fn new(own: Vec<Fingerprint>) -> Self {
+        Self {
+            own,
+            differ: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether another replica seals by a secret that this one has not, as far as is known.
+    pub(super) fn differ(&self) -> bool {
+        self.differ.load(Ordering::Relaxed)
+    }
+
+    /// By these secrets replicas seal. Whether that changes what is known.
+    fn note(&self, sealing: &[&[u8]]) -> bool {
+        let is_own = |secret: &&[u8]| self.own.iter().any(|own| own == *secret);
+        let differ = !sealing.iter().all(is_own);
+        self.differ.swap(differ, Ordering::Relaxed) != differ
+    }
+}
+
+/// Says so, and looks, for ever.
+pub(super) async fn compare(secrets: Arc<Secrets>, link: Arc<Link>, key: String) {
+    let counts = COUNTS.as_millis().to_string();
+    let mut beat = interval(BEAT);
+    loop {
+        beat.tick().await;
+        let Some(first) = secrets.own.first().filter(|_| link.is_up()) else {
+            continue;
+        };
+        let arguments: [&[u8]; 2] = [first, counts.as_bytes()];
+        let Ok(Value::Array(sealing)) = link.run(&script::SECRETS, &key, &arguments).await else {
+            continue;
+        };
+        let texts = sealing.iter().filter_map(|value| match value {
+            Value::BulkString(bytes) => Some(&**bytes),
+            _ => None,
+        });
+        if !secrets.note(&texts.collect::<Vec<_>>()) {
+            continue;
+        }
+        if secrets.differ() {
+            tracing::error!(
+                "another replica on the same Redis seals sessions with a secret that this one does not have: who signs in \
+                 at one is nobody at the other; give all replicas the same session.secret"
+            );
+        } else {
+            tracing::info!("all replicas on the same Redis have each other's secrets");
+        }
+    }
+}
+
+const BEAT: Duration = Duration::from_secs(2);
+/// For how long a replica that is gone is still counted.
+const COUNTS: Duration = Duration::from_secs(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_has_to_have_what_the_others_seal_with() {
+        let (old, new) = ([1; 16], [2; 16]);
+        let secrets = Secrets::new(vec![old, new]);
+        assert!(!secrets.note(&[&old]) && !secrets.differ());
+        assert!(!secrets.note(&[&old, &new]) && !secrets.differ());
+        let other = [3; 16];
+        assert!(secrets.note(&[&old, &other]) && secrets.differ());
+        assert!(!secrets.note(&[&other]) && secrets.differ());
+        assert!(secrets.note(&[&new]) && !secrets.differ());
+    }
+}
