@@ -14,7 +14,7 @@ use http::{Method, StatusCode};
 use serde_json::json;
 
 use crate::support::{
-    Browser, House, Reply, ScriptedProvider, Upstream, house::Plan, ports, redis::RedisServer,
+    Browser, House, ScriptedProvider, Upstream, house::Plan, ports, redis::RedisServer,
 };
 
 /// One app, one provider, and the address that all replicas serve.
@@ -40,6 +40,7 @@ impl Street {
             .provider(&self.provider)
             .public_url(&format!("http://{}", self.public))
             .session(lines)
+            .admin()
     }
 
     /// Several replicas.
@@ -62,17 +63,14 @@ impl Street {
     }
 }
 
-async fn ready(house: &House) -> Reply {
-    house
-        .browser()
-        .bare(Method::GET, "/oauth2/ready")
-        .send()
-        .await
+/// Whether a house is ready, and what it waits for.
+async fn ready(house: &House) -> (u16, String) {
+    house.ready_in_detail().await
 }
 
 async fn wait_until_ready(house: &House) {
     let end = Instant::now() + Duration::from_secs(20);
-    while ready(house).await.status != StatusCode::OK {
+    while ready(house).await.0 != 200 {
         assert!(
             Instant::now() < end,
             "never ready:\n{}",

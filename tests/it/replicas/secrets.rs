@@ -18,7 +18,7 @@ async fn house(street: &Street, lines: &str, secret: &str) -> House {
 }
 
 async fn says(house: &House) -> bool {
-    super::ready(house).await.text().contains(SAID)
+    super::ready(house).await.1.contains(SAID)
 }
 
 async fn differ(lines: String) {

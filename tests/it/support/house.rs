@@ -43,6 +43,7 @@ pub struct Plan {
     environment: Vec<(String, String)>,
     tls: bool,
     prefix: Option<String>,
+    admin: Option<SocketAddr>,
     listen: Option<String>,
     unread: bool,
     open_files: Option<(&'static str, u32)>,
@@ -153,6 +154,13 @@ impl Plan {
         self
     }
 
+    /// Has an admin listener, for [`House::ready_in_detail`].
+    pub fn admin(mut self) -> Self {
+        let address = ports::free_address();
+        self.admin = Some(address);
+        self.top(&format!("admin_listen = \"{address}\""))
+    }
+
     /// Serves TLS with the tests' certificate; the public address becomes `https://localhost:PORT`.
     pub fn tls(mut self) -> Self {
         self.tls = true;
@@ -226,6 +234,7 @@ impl Plan {
             address,
             public_url,
             tls: self.tls,
+            admin: self.admin,
             prefix: self.prefix.unwrap_or_else(|| "/oauth2".to_owned()),
             _directory: directory,
         };
@@ -280,6 +289,7 @@ pub struct House {
     /// Whether the listener speaks TLS.
     pub tls: bool,
     prefix: String,
+    admin: Option<SocketAddr>,
     _directory: TempDir,
 }
 
@@ -311,6 +321,12 @@ impl House {
         let answer = answer.expect("the admin listener answers");
         let (_, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
         (super::raw::status(&answer), body.to_owned())
+    }
+
+    /// Whether it is ready, and what it waits for: the status and the body.
+    pub async fn ready_in_detail(&self) -> (u16, String) {
+        let admin = self.admin.expect("a house with an admin listener");
+        self.ask_admin(admin, "/ready").await
     }
 
     async fn wait_until_alive(&mut self, configuration: &str) {
