@@ -79,6 +79,7 @@ mod tests {
             denied: Denied {
                 rule: "groups".to_owned(),
                 sentence: "Your groups may not pass.",
+                held: crate::provider::allow::Held::NotKept,
             },
         }
     }

@@ -21,6 +21,7 @@ use std::borrow::Cow;
 use crate::{
     decide::Barred,
     login::LoginError,
+    provider::allow::Denied,
     session::{KeepError, Unavailable, store::StoreError},
 };
 
@@ -123,7 +124,8 @@ impl Reject {
                 Some(format!("{parameter} in the address; use allow.{list}"))
             }
             Self::Barred { barred, .. } => {
-                Some(format!("{}: allow.{}", barred.provider, barred.denied.rule))
+                let Denied { rule, held, .. } = &barred.denied;
+                Some(format!("{}: allow.{rule}: {held}", barred.provider))
             }
             Self::BadRequest(sentence) => Some(sentence.clone().into_owned()),
             Self::Login(error) => Some(error.to_string()),

@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use super::{
+    HeaderSource,
     keys::{Key, ROOT, Shape},
     raw::{Node, Origin, Value},
     redis_address,
@@ -36,6 +37,10 @@ fn collect_table(table: &Node, keys: &'static [Key], spans: &mut Vec<Range<usize
 fn collect_shape(node: &Node, shape: &'static Shape, spans: &mut Vec<Range<usize>>) {
     match shape {
         Shape::Value => {}
+        Shape::HeaderSource => match &node.value {
+            Value::Text(text) if HeaderSource::read(text).is_some() => {}
+            _ => collect_all(node, spans),
+        },
         Shape::Later => collect_all(node, spans),
         Shape::Secret | Shape::Secrets => collect_secret(node, spans),
         Shape::Address => match &node.value {

@@ -24,6 +24,7 @@ pub struct Owner {
     created_at: Timestamp,
     provider: Text,
     subject: Text,
+    token_subject: Option<Text>,
     provider_session: Option<Text>,
 }
 
@@ -35,6 +36,7 @@ impl Owner {
             created_at: session.created_at,
             provider: session.identity.provider.clone(),
             subject: session.identity.subject.clone(),
+            token_subject: session.identity.notes.token_subject.clone(),
             provider_session: session.provider_session.clone(),
         }
     }
@@ -46,6 +48,7 @@ impl Owner {
             self.id,
             &self.provider,
             &self.subject,
+            self.token_subject.as_deref(),
             self.provider_session.as_deref(),
         )
     }

@@ -391,6 +391,9 @@ impl Revocations {
             // An id is nobody else's, whatever the clocks of the replicas say.
             || self.vouched.contains_key(&Target::Session(*mark.session()))
             || began_by(self.vouched.get(&Target::User(*mark.user())))
+            || mark
+                .token_subject()
+                .is_some_and(|user| began_by(self.vouched.get(&user)))
             || began_by(self.vouched.get(&provider_session))
             || began_by(self.unsigned.get(&provider_session))
     }

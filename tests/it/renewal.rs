@@ -6,6 +6,8 @@ mod identity;
 mod meanwhile;
 mod scene;
 
+pub use scene::OVER;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},

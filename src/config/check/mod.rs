@@ -19,7 +19,7 @@ mod session;
 use std::path::Path;
 
 use super::{
-    Config, HeaderSource, HeadersConfig, ListenAddress, ProviderConfig, PublicUrl, Secret,
+    Config, HeaderSource, HeadersConfig, ListenAddress, ProviderConfig, PublicUrl, Room, Secret,
     TlsFiles, UpstreamAddress,
     env::Environment,
     keys,
@@ -87,7 +87,7 @@ impl<'a> Checker<'a> {
         let log = self.log(root);
         let shutdown_grace = self.duration(root, "shutdown_grace", "30s");
         let session = self.session(root, fresh_secret);
-        let providers = self.providers(root, prefix.as_deref().unwrap_or_default());
+        let mut providers = self.providers(root, prefix.as_deref().unwrap_or_default());
         let headers = self.headers(root);
         let routes = self.routes(root, prefix.as_deref());
         let limits = self.limits(root);
@@ -100,6 +100,11 @@ impl<'a> Checker<'a> {
         self.check_scheme(root, flat(&tls), public_url.as_ref());
         if let (Some(providers), Some(headers)) = (&providers, &headers) {
             self.check_names(providers, headers);
+        }
+        if let (Some(session), Some(headers)) = (&session, &headers) {
+            for provider in providers.iter_mut().flatten() {
+                provider.room = Room::of(&session.store, headers.max_bytes);
+            }
         }
         if !self.problems.is_empty() {
             return None;

@@ -9,7 +9,7 @@ use super::{
     super::LogoutClaim,
     id_token::IdTokenError,
     keys::KeySet,
-    signed::{self, Signer, text},
+    signed::{self, Signer, TokenKind, text},
 };
 
 /// Why a logout token is refused.
@@ -45,14 +45,19 @@ pub(super) struct LogoutToken {
     pub(super) id: String,
 }
 
-/// Verifies `token`. `subject` is the claim that has the stable id of a user.
+/// Verifies `token`. `is_subject` says whether sessions have its `sub` as their subject, or beside another claim: of a
+/// user's claims a logout token has no other (§2.4).
 pub(super) fn verify(
     token: &str,
     keys: &KeySet,
     signer: &Signer<'_>,
-    subject: &str,
+    is_subject: bool,
 ) -> Result<LogoutToken, LogoutTokenError> {
-    let claims = signed::verify(token, keys, signer, is_logout)?.claims;
+    // It comes from anywhere.
+    if token.len() > LONGEST {
+        return Err(IdTokenError::TooLarge.into());
+    }
+    let claims = signed::verify(token, keys, signer, &KIND)?.claims;
     let event = claims.get("events").and_then(|events| events.get(EVENT));
     if !event.is_some_and(Value::is_object) {
         return Err(LogoutTokenError::Events);
@@ -63,16 +68,27 @@ pub(super) fn verify(
     let named = |name| text(&claims, name).filter(|value| !value.is_empty());
     let id = named("jti").ok_or(LogoutTokenError::Id)?.to_owned();
     // §2.4: a session, or all of a user's.
-    let claim = match (named("sid"), named(subject)) {
-        (Some(session), subject) => LogoutClaim::Session {
+    let claim = match (named("sid"), named("sub")) {
+        (Some(session), sub) => LogoutClaim::Session {
             sid: session.into(),
-            subject: subject.map(Text::from),
+            sub: sub.map(Text::from),
         },
-        (None, Some(subject)) => LogoutClaim::User(subject.into()),
+        (None, Some(sub)) => LogoutClaim::User {
+            sub: sub.into(),
+            is_subject,
+        },
         (None, None) => return Err(LogoutTokenError::Nobody),
     };
     Ok(LogoutToken { claim, id })
 }
+
+const KIND: TokenKind = TokenKind {
+    is_kind: is_logout,
+    check_parties: signed::check_audience,
+};
+
+/// Bytes of a logout token: it lists no groups.
+const LONGEST: usize = 16 * 1024;
 
 /// Its own type is recommended only (§2.4), and some providers write the general one. What tells it from an ID token
 /// is checked besides.
@@ -140,16 +156,19 @@ mod tests {
     fn judged(claims: &Value) -> Result<LogoutClaim, LogoutTokenError> {
         let key = TestKey::ec("k");
         let token = typed(&key, Some("logout+jwt"), claims);
-        verify(&token, &set(&key), &signer(), "sub").map(|token| token.claim)
+        verify(&token, &set(&key), &signer(), true).map(|token| token.claim)
     }
 
     #[test]
     fn a_session_is_named_or_all_of_a_users() {
         let session = |subject: Option<&str>| LogoutClaim::Session {
             sid: "s-1".into(),
-            subject: subject.map(Text::from),
+            sub: subject.map(Text::from),
         };
-        let user = LogoutClaim::User("1".into());
+        let user = LogoutClaim::User {
+            sub: "1".into(),
+            is_subject: true,
+        };
         assert_eq!(judged(&claims()), Ok(session(Some("1"))));
         assert_eq!(judged(&changed(&[("sub", Value::Null)])), Ok(session(None)));
         assert_eq!(judged(&changed(&[("sid", Value::Null)])), Ok(user));
@@ -201,13 +220,13 @@ mod tests {
         }
         let (key, other) = (TestKey::ec("k"), TestKey::ec("k"));
         let token = typed(&key, None, &claims());
-        let outcome = verify(&token, &set(&other), &signer(), "sub");
+        let outcome = verify(&token, &set(&other), &signer(), true);
         assert_eq!(outcome, Err(IdTokenError::Signature.into()));
         let (message, _) = token.rsplit_once('.').unwrap();
         let payload = message.split_once('.').unwrap().1;
         // {"alg":"none"}
         let unsigned = format!("eyJhbGciOiJub25lIn0.{payload}.");
-        let outcome = verify(&unsigned, &set(&key), &signer(), "sub");
+        let outcome = verify(&unsigned, &set(&key), &signer(), true);
         assert_eq!(outcome, Err(IdTokenError::Algorithm.into()));
     }
 
@@ -216,7 +235,7 @@ mod tests {
         let key = TestKey::ed("k");
         let judged = |kind| {
             let token = typed(&key, kind, &claims());
-            verify(&token, &set(&key), &signer(), "sub").map(|_| ())
+            verify(&token, &set(&key), &signer(), true).map(|_| ())
         };
         for kind in [
             None,
@@ -240,7 +259,7 @@ mod tests {
             &typed(&key, Some("JWT"), &claims),
             &set(&key),
             &signer(),
-            "sub",
+            true,
         );
         assert_eq!(outcome, Err(LogoutTokenError::Events));
         claims["events"] = json!({ EVENT: {} });
@@ -248,7 +267,7 @@ mod tests {
             &typed(&key, Some("JWT"), &claims),
             &set(&key),
             &signer(),
-            "sub",
+            true,
         );
         assert_eq!(outcome, Err(LogoutTokenError::Nonce));
     }
@@ -256,19 +275,33 @@ mod tests {
     #[test]
     fn another_claim_may_be_the_subject() {
         let key = TestKey::ec("k");
-        let claims = changed(&[("sid", Value::Null), ("oid", json!("o-1"))]);
+        let claims = changed(&[("sid", Value::Null)]);
         let token = typed(&key, None, &claims);
-        let found = verify(&token, &set(&key), &signer(), "oid").unwrap();
-        assert_eq!(found.claim, LogoutClaim::User("o-1".into()));
-        let outcome = verify(&token, &set(&key), &signer(), "uid");
-        assert_eq!(outcome, Err(LogoutTokenError::Nobody));
+        let found = verify(&token, &set(&key), &signer(), false).unwrap();
+        let user = LogoutClaim::User {
+            sub: "1".into(),
+            is_subject: false,
+        };
+        assert_eq!(found.claim, user);
+    }
+
+    #[test]
+    fn one_that_is_too_long_is_not_looked_at() {
+        let key = TestKey::ec("k");
+        let token = typed(
+            &key,
+            None,
+            &changed(&[("padding", json!("x".repeat(LONGEST)))]),
+        );
+        let outcome = verify(&token, &set(&key), &signer(), true);
+        assert_eq!(outcome, Err(IdTokenError::TooLarge.into()));
     }
 
     proptest! {
         #[test]
         fn whatever_comes_is_refused(token in r"[ -~é.]{0,200}") {
             let keys = KeySet::read(&json!({ "keys": [] })).unwrap();
-            prop_assert!(verify(&token, &keys, &signer(), "sub").is_err());
+            prop_assert!(verify(&token, &keys, &signer(), true).is_err());
         }
 
         #[test]
@@ -278,7 +311,7 @@ mod tests {
             let at = at % bytes.len();
             bytes[at] ^= flip;
             if let Ok(changed) = String::from_utf8(bytes) {
-                prop_assert!(verify(&changed, &set(&key), &signer(), "sub").is_err());
+                prop_assert!(verify(&changed, &set(&key), &signer(), true).is_err());
             }
         }
 
@@ -286,7 +319,7 @@ mod tests {
         fn no_claims_but_good_ones_pass(name in "(iss|aud|iat|exp|jti|events|nonce)", value in "[a-z]{0,6}") {
             let key = TestKey::ed("k");
             let token = typed(&key, None, &changed(&[(&name, json!(value))]));
-            let outcome = verify(&token, &set(&key), &signer(), "sub");
+            let outcome = verify(&token, &set(&key), &signer(), true);
             prop_assert!(outcome.is_err() || (name == "jti" && !value.is_empty()) || value == "us");
         }
     }

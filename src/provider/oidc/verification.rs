@@ -5,7 +5,7 @@ use moka::{policy::EvictionPolicy, sync::Cache};
 use serde_json::{Map, Value};
 
 use super::{
-    Oidc,
+    Oidc, access_token,
     id_token::{self, Expected, IdTokenError},
     keys::KeySet,
     logout_token::{self, LogoutTokenError},
@@ -48,6 +48,24 @@ impl Oidc {
         .await
     }
 
+    /// The claims of an access token of this provider's, all checks passed.
+    pub(super) async fn access_token_claims(
+        &self,
+        metadata: &Metadata,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<Map<String, Value>, ProviderError> {
+        let signer = self.signer(metadata, now);
+        self.with_keys(metadata, |keys| {
+            let verified = access_token::verify(token, keys, &signer);
+            verified.map_err(|error| {
+                let may_be_rotation = error.may_be_rotation();
+                (ProviderError::AccessToken(error), may_be_rotation)
+            })
+        })
+        .await
+    }
+
     /// Whose logout `token` tells of, all checks passed, that it has not come before included.
     pub(super) async fn logout_claim(
         &self,
@@ -56,9 +74,9 @@ impl Oidc {
     ) -> Result<LogoutClaim, ProviderError> {
         let metadata = self.discovery.obtain().await?;
         let signer = self.signer(&metadata, now);
-        let subject = &self.rules.names().subject;
+        let is_subject = self.has_sub_for_subject();
         let verified = self.with_keys(&metadata, |keys| {
-            let verified = logout_token::verify(token, keys, &signer, subject);
+            let verified = logout_token::verify(token, keys, &signer, is_subject);
             verified.map_err(|error| {
                 let may_be_rotation =
                     matches!(error, LogoutTokenError::Token(error) if error.may_be_rotation());

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::{super::signed::MAX_TOKEN, *};
+use super::*;
 use crate::{clock::Timestamp, provider::scripted::TestKey};
 
 const NOW: u64 = 1_800_000_000;
@@ -309,8 +309,9 @@ fn what_is_no_token_is_refused() {
     ] {
         assert_eq!(judge(&key, bad), Err(IdTokenError::Malformed), "{bad}");
     }
-    let large = with("padding", json!("x".repeat(MAX_TOKEN)));
-    assert_eq!(judged(&large), Err(IdTokenError::TooLarge));
+    // 300 groups by their ids, and more; the answer that it came in has a cap.
+    let large = with("padding", json!("x".repeat(100_000)));
+    assert!(judged(&large).is_ok());
 }
 
 proptest! {
