@@ -208,7 +208,7 @@ fn build(
     let knowledge = knowledge(&config.session);
     let presence = Presence::new(directory, revoked, lifetimes, knowledge);
     let keeping = keeping(&config.session, lifetimes, redis);
-    let reserved = ReservedNames::new(config.headers.identity.iter().map(|(name, _)| name));
+    let reserved = ReservedNames::new(&config.headers.names());
     let site = Site {
         providers: faces,
         public_url: config.public_url,
@@ -240,7 +240,7 @@ fn build(
             refresher,
             farewell,
         },
-        identity_headers: IdentityHeaders::new(config.headers.identity),
+        identity_headers: IdentityHeaders::new(config.headers),
         metrics,
         providers,
         site,

@@ -25,7 +25,7 @@ pub enum Visitor<'a> {
     /// Somebody whom the provider's allow lists admit.
     Admitted(&'a Session),
     /// Somebody whom they no longer admit: lists may become stricter while sessions live.
-    Barred(Barred),
+    Barred(Box<Barred>),
 }
 
 /// Somebody who is signed in and may not pass.
@@ -47,7 +47,7 @@ pub enum Refusal {
     /// The route is closed to everybody.
     Closed,
     /// Whoever is signed in may not pass.
-    Barred(Barred),
+    Barred(Box<Barred>),
 }
 
 /// Judges a request by its route's rule and by who is there.
@@ -79,6 +79,7 @@ mod tests {
             denied: Denied {
                 rule: "groups".to_owned(),
                 sentence: "Your groups may not pass.",
+                held: crate::provider::allow::Held::NotKept,
             },
         }
     }
@@ -88,7 +89,7 @@ mod tests {
         let session = session();
         for visitor in [
             Visitor::Nobody,
-            Visitor::Barred(barred()),
+            Visitor::Barred(Box::new(barred())),
             Visitor::Admitted(&session),
         ] {
             assert_eq!(decide(Access::Deny, visitor).unwrap_err(), Refusal::Closed);
@@ -100,8 +101,8 @@ mod tests {
         let refused = |visitor| decide(Access::Login, visitor).unwrap_err();
         assert_eq!(refused(Visitor::Nobody), Refusal::NotSignedIn);
         assert_eq!(
-            refused(Visitor::Barred(barred())),
-            Refusal::Barred(barred())
+            refused(Visitor::Barred(Box::new(barred()))),
+            Refusal::Barred(Box::new(barred()))
         );
         let session = session();
         let permit = decide(Access::Login, Visitor::Admitted(&session)).unwrap();
@@ -113,7 +114,7 @@ mod tests {
         let session = session();
         for visitor in [
             Visitor::Nobody,
-            Visitor::Barred(barred()),
+            Visitor::Barred(Box::new(barred())),
             Visitor::Admitted(&session),
         ] {
             assert!(decide(Access::Public, visitor).unwrap().told().is_none());

@@ -281,7 +281,7 @@ impl Gate {
             },
             Judgement::Refused(Refusal::Closed) => Reject::Forbidden("access = \"deny\""),
             Judgement::Refused(Refusal::Barred(barred)) => Reject::Barred {
-                barred: Box::new(barred),
+                barred,
                 return_to: return_to(),
             },
         }

@@ -7,7 +7,10 @@ use http::StatusCode;
 use super::{Account, Link, Reject, audience::Audience};
 use crate::{
     login::{Fault, LoginError},
-    provider::{allow::Denied, kind::Switch},
+    provider::{
+        allow::{Denied, Held},
+        kind::Switch,
+    },
     site::{Site, with_switch},
 };
 
@@ -150,6 +153,12 @@ impl Reject {
         }
     }
 
+    /// What a person has where the list looked that lets them not pass.
+    pub(super) fn held(&self) -> Option<&Held> {
+        let denial = self.denial()?;
+        Some(&denial.denied.held)
+    }
+
     /// What the provider itself says, to be shown as its words.
     pub(super) fn providers_words(&self) -> Option<&str> {
         match self {
@@ -191,8 +200,8 @@ struct Denial<'a> {
 }
 
 impl Denial<'_> {
-    /// The operator's words where there are some: they know whom to ask. Never the rule, which would
-    /// tell a stranger what to forge.
+    /// The operator's words where there are some: they know whom to ask. Else the list's, and what the person's own
+    /// account has there. Never the rule, which would tell a stranger what to forge.
     fn explain(&self, site: &Site) -> Explanation {
         let operators_words = site
             .provider(self.provider)
@@ -200,8 +209,15 @@ impl Denial<'_> {
         Explanation::new(
             (StatusCode::FORBIDDEN, "forbidden", PERMISSION_DENIED),
             "No access",
-            operators_words.map_or(Cow::Borrowed(self.denied.sentence), Cow::Owned),
+            operators_words.map_or_else(|| self.words(), Cow::Owned),
         )
+    }
+
+    fn words(&self) -> Cow<'static, str> {
+        match self.denied.held.sentence() {
+            Some(held) => Cow::Owned(format!("{} {held}", self.denied.sentence)),
+            None => Cow::Borrowed(self.denied.sentence),
+        }
     }
 
     fn switch(&self, site: &Site) -> Switch {

@@ -23,6 +23,7 @@ use crate::{
     decide::Barred,
     login::LoginError,
     observe::Verdict,
+    provider::allow::Denied,
     session::{KeepError, Unavailable, store::StoreError},
     site::LONGEST_RETURN,
 };
@@ -141,7 +142,8 @@ impl Reject {
                 Some(format!("{parameter} in the address; use allow.{list}"))
             }
             Self::Barred { barred, .. } => {
-                Some(format!("{}: allow.{}", barred.provider, barred.denied.rule))
+                let Denied { rule, held, .. } = &barred.denied;
+                Some(format!("{}: allow.{rule}: {held}", barred.provider))
             }
             Self::BadRequest(sentence) => Some(sentence.clone().into_owned()),
             Self::Login(error) => Some(error.to_string()),

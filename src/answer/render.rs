@@ -8,7 +8,7 @@ use serde::Serialize;
 use url::Url;
 
 use super::{Notice, Reject, audience::Audience, reply};
-use crate::{body::Body, login::LoginError, site::Site};
+use crate::{body::Body, login::LoginError, provider::allow::Held, site::Site};
 
 /// The answer to a refusal. Never cacheable, never sets a cookie.
 pub fn render(
@@ -35,6 +35,7 @@ pub fn render(
                     _ => &explanation.message,
                 },
                 login_url,
+                held: reject.held().and_then(HeldJson::of),
                 request_id,
             };
             reply::json(explanation.status, &refusal)
@@ -117,7 +118,38 @@ struct Refusal<'a> {
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     login_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held: Option<HeldJson<'a>>,
     request_id: &'a str,
+}
+
+/// What somebody who may not pass has where the list looked: their own data.
+#[derive(Serialize)]
+struct HeldJson<'a> {
+    /// Whether the provider said nothing there.
+    absent: bool,
+    /// How many names.
+    count: usize,
+    /// The first of them.
+    names: &'a [String],
+}
+
+impl<'a> HeldJson<'a> {
+    fn of(held: &'a Held) -> Option<Self> {
+        match held {
+            Held::NotKept | Held::Unvouched { .. } => None,
+            Held::Absent { .. } => Some(Self {
+                absent: true,
+                count: 0,
+                names: &[],
+            }),
+            Held::Names { first, count, .. } => Some(Self {
+                absent: false,
+                count: *count,
+                names: first,
+            }),
+        }
+    }
 }
 
 const RETRY_SECONDS: &str = "5";

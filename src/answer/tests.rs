@@ -18,7 +18,10 @@ use crate::{
     body::Body,
     decide::Barred,
     login::{LoginError, StartAgain},
-    provider::{allow::Denied, kind::Switch},
+    provider::{
+        allow::{Denied, Held},
+        kind::Switch,
+    },
     session::store::StoreError,
     site::Site,
 };
@@ -42,6 +45,7 @@ fn barred(user: &str) -> Reject {
 
 fn denied() -> Denied {
     Denied {
+        held: Held::NotKept,
         rule: "secret rule".to_owned(),
         sentence: "Your groups may not pass.",
     }

@@ -48,6 +48,7 @@ const NAMES: &[&str] = &[
     "x-user-email",
     "x-user-name",
     "x-user-groups",
+    "x-user-groups-missing",
     "x-user-provider",
     "x-user-assertion",
     "x-user-picture",

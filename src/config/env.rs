@@ -33,12 +33,7 @@ pub(super) fn overlay(root: &mut Node, environment: &Environment, problems: &mut
     let mut named_by_secrets = Vec::new();
     collect_secret_variables(root, &mut named_by_secrets);
     for (name, value) in environment {
-        // …SECRET__ENV, or …SECRET__0__ENV.
-        let secret = name.strip_suffix("__ENV").map(|name| {
-            let name = name.trim_end_matches(|letter: char| letter.is_ascii_digit());
-            name.trim_end_matches('_')
-        });
-        if secret.is_some_and(|name| name.ends_with("SECRET")) && is_ours(name, value) {
+        if is_ours(name, value) && names_a_source(&ROOT, &segments(name)) {
             named_by_secrets.push(value.clone());
         }
     }
@@ -84,6 +79,27 @@ fn is_service_link(name: &str, value: &str) -> bool {
             .any(|part| name.ends_with(&format!("{protocol}{part}")))
     });
     is_single && (is_host || (is_port && (has_scheme || is_part)))
+}
+
+/// Whether a variable of this path says where a value comes from: `…__ENV` of any key that takes `{ env = … }`.
+/// What it names is no key, whatever it begins with.
+fn names_a_source(keys: &'static [Key], path: &[String]) -> bool {
+    let Some((first, rest)) = path.split_first() else {
+        return false;
+    };
+    let key = keys.iter().find(|key| key.name == first);
+    key.is_some_and(|key| is_source(&key.shape, rest))
+}
+
+fn is_source(shape: &'static Shape, rest: &[String]) -> bool {
+    match (shape, rest) {
+        (Shape::Secret | Shape::Secrets | Shape::Address, [source]) => source == "env",
+        (Shape::Secrets, [number, source]) => is_number(number) && source == "env",
+        (Shape::Table(keys) | Shape::TextOrTable(keys), rest)
+        | (Shape::Tables(keys), [_, rest @ ..]) => names_a_source(keys, rest),
+        (Shape::Named(_, inner), [_, rest @ ..]) => is_source(inner, rest),
+        _ => false,
+    }
 }
 
 /// The variables that the file's `{ env = "SIDEGATE_…" }` name: no keys, whatever they begin with.
@@ -136,6 +152,7 @@ impl Variable<'_> {
         match (shape, rest) {
             (
                 Shape::Value
+                | Shape::HeaderSource
                 | Shape::Secret
                 | Shape::Secrets
                 | Shape::Address
@@ -172,7 +189,7 @@ impl Variable<'_> {
                 self.put(self.item(table, name, number)?, keys, rest)
             }
             (Shape::Named(..) | Shape::Tables(_), []) => Err(self.names_a_table(&[])),
-            (Shape::Value | Shape::Later, _) => Err(self.unknown(&[], rest)),
+            (Shape::Value | Shape::HeaderSource | Shape::Later, _) => Err(self.unknown(&[], rest)),
         }
     }
 
@@ -345,7 +362,7 @@ impl Variable<'_> {
         {
             let rest = left[key.name.len() + 1..].to_ascii_uppercase();
             let table = key.name.to_ascii_uppercase();
-            if !matches!(key.shape, Shape::Value) {
+            if !matches!(key.shape, Shape::Value | Shape::HeaderSource) {
                 return problem.hint(format!(
                     "levels are joined by two underscores: {start}{table}__{rest}"
                 ));

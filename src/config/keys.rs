@@ -26,6 +26,8 @@ pub(super) enum Shape {
     Secret,
     /// A secret, or a list of them.
     Secrets,
+    /// What a header carries. A literal, which is refused, may be a secret: it is never shown.
+    HeaderSource,
     /// As a secret, but most of it may be shown: a word, or an address that may hold a password.
     Address,
     /// A table with these keys.
@@ -121,6 +123,8 @@ static PROVIDER: LazyLock<Vec<Key>> = LazyLock::new(|| {
         value("refresh"),
         value("revoke"),
         value("frontchannel_logout"),
+        value("userinfo"),
+        value("claims_from"),
     ];
     let endpoints = KINDS.iter().flat_map(|kind| kind.endpoints);
     add_values(&mut keys, endpoints.map(|endpoint| endpoint.key));
@@ -162,7 +166,8 @@ fn add_values(keys: &mut Vec<Key>, names: impl Iterator<Item = &'static str>) {
 
 const HEADERS: &[Key] = &[
     value("preset"),
-    key("set", Shape::Named(Names::Header, &Shape::Value)),
+    value("max_bytes"),
+    key("set", Shape::Named(Names::Header, &Shape::HeaderSource)),
 ];
 
 const ROUTE: &[Key] = &[
@@ -222,7 +227,7 @@ fn check_table(table: &Node, keys: &'static [Key], place: &str, problems: &mut P
 
 fn check_shape(node: &Node, shape: &'static Shape, place: &str, problems: &mut Problems) {
     match shape {
-        Shape::Value => {}
+        Shape::Value | Shape::HeaderSource => {}
         Shape::Later => problems.add(
             Problem::new(
                 &node.key_origin,
@@ -252,7 +257,7 @@ fn check_shape(node: &Node, shape: &'static Shape, place: &str, problems: &mut P
                 }
             } else {
                 let header = match inner {
-                    Shape::Value => format!("[{place}]"),
+                    Shape::Value | Shape::HeaderSource => format!("[{place}]"),
                     _ => format!("[{place}.NAME]"),
                 };
                 problems.add(not_a_table(node, place, &header));
@@ -356,7 +361,7 @@ fn keys_below(shape: &'static Shape) -> &'static [Key] {
         Shape::Table(keys) | Shape::TextOrTable(keys) | Shape::Tables(keys) => keys,
         Shape::Named(_, inner) => keys_below(inner),
         Shape::Secret | Shape::Secrets | Shape::Address => SECRET_SOURCE,
-        Shape::Value | Shape::Later => &[],
+        Shape::Value | Shape::HeaderSource | Shape::Later => &[],
     }
 }
 

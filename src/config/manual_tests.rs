@@ -80,7 +80,7 @@ fn collect_names(start: &str, keys: &[keys::Key], names: &mut Vec<String>) {
 fn collect_shape(name: String, shape: &keys::Shape, names: &mut Vec<String>) {
     match shape {
         keys::Shape::Later => {}
-        keys::Shape::Value => names.push(name),
+        keys::Shape::Value | keys::Shape::HeaderSource => names.push(name),
         keys::Shape::Secret | keys::Shape::Secrets | keys::Shape::Address => {
             collect_names(&name, keys::SECRET_SOURCE, names);
             names.push(name);
@@ -91,7 +91,7 @@ fn collect_shape(name: String, shape: &keys::Shape, names: &mut Vec<String>) {
             names.push(name);
         }
         keys::Shape::Named(_, inner) => match inner {
-            keys::Shape::Value => names.push(format!("{name}__")),
+            keys::Shape::Value | keys::Shape::HeaderSource => names.push(format!("{name}__")),
             // Whichever provider shows it.
             inner => collect_shape(String::new(), inner, names),
         },

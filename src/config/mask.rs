@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use super::{
+    HeaderSource,
     keys::{Key, ROOT, Shape},
     raw::{self, Node, Origin, Value},
     redis_address,
@@ -37,6 +38,10 @@ fn collect_shape(node: &Node, shape: &'static Shape, spans: &mut Vec<Range<usize
         // A table there is a mistake, and what it holds may be a secret that was meant for another key.
         Shape::Value if matches!(node.value, Value::Table(_)) => collect_all(node, spans),
         Shape::Value => {}
+        Shape::HeaderSource => match &node.value {
+            Value::Text(text) if HeaderSource::read(text).is_some() => {}
+            _ => collect_all(node, spans),
+        },
         Shape::Later => collect_all(node, spans),
         Shape::Secret | Shape::Secrets => collect_secret(node, spans),
         Shape::Address => match &node.value {

@@ -36,7 +36,7 @@ use url::Url;
 
 pub use env::Environment;
 pub use load::{DEFAULT_FILE, Loaded, load, load_without_secrets};
-pub use provider::{Allow, AllowList, ClaimPaths, ClientAuthentication, ProviderConfig};
+pub use provider::{Allow, AllowList, ClaimPaths, ClientAuthentication, ProviderConfig, Room};
 pub use redis_address::{RedisAddress, Topology};
 pub use report::Report;
 pub use secret::Secret;
@@ -203,10 +203,39 @@ pub enum StoreConfig {
 }
 
 /// `[headers]`
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct HeadersConfig {
     /// What `preset` and `set` come to: each header once, its value's source beside it.
     pub identity: Vec<(HeaderName, HeaderSource)>,
+    /// The longest value of any of them, in bytes as it is sent.
+    pub max_bytes: usize,
+}
+
+impl Default for HeadersConfig {
+    /// No headers. What fits into one header: most servers take 8 KiB for a line.
+    fn default() -> Self {
+        Self {
+            identity: Vec::new(),
+            max_bytes: 8_192,
+        }
+    }
+}
+
+impl HeadersConfig {
+    /// Every name that these headers write: their own, and those that say what is missing from them.
+    pub fn names(&self) -> Vec<HeaderName> {
+        let own = self.identity.iter().map(|(name, _)| name.clone());
+        let counts = self
+            .identity
+            .iter()
+            .filter_map(|(name, _)| missing_name(name));
+        own.chain(counts).collect()
+    }
+}
+
+/// The header that says how much is missing from the header `name`: `X-User-Groups-Missing`.
+pub fn missing_name(name: &HeaderName) -> Option<HeaderName> {
+    HeaderName::from_bytes(format!("{name}-missing").as_bytes()).ok()
 }
 
 /// Where a header's value comes from.

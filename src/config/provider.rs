@@ -6,7 +6,7 @@ use aws_lc_rs::digest;
 use rustls::pki_types::CertificateDer;
 use url::Url;
 
-use super::Secret;
+use super::{HeadersConfig, Secret, StoreConfig};
 use crate::provider::{
     http::{Internal, PlainHttp},
     kind::Kind,
@@ -45,6 +45,12 @@ pub struct ProviderConfig {
     pub callback_path: String,
     /// Where things stand in the provider's answer, where the operator says so.
     pub claims: ClaimPaths,
+    /// Whether userinfo is asked for what the ID token lacks.
+    pub userinfo: bool,
+    /// Whether claims are taken from the access token, too.
+    pub claims_from_access_token: bool,
+    /// How much of what the provider says a session has room for.
+    pub room: Room,
     /// Whether sessions are renewed at the provider while they last, where it gives a refresh token.
     pub refresh: bool,
     /// Whether the provider is asked to take tokens back at sign-out.
@@ -114,6 +120,40 @@ impl ProviderConfig {
         let digest = context.finish();
         let first = digest.as_ref().first_chunk();
         *first.expect("SHA-256 has 32 bytes")
+    }
+}
+
+/// How much of somebody's groups and claims a session holds. What is beyond is counted, and the app is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes of groups' names that no rule names; those that a rule names are always kept.
+    pub groups: usize,
+    /// Bytes of the claims that headers carry, all of them together.
+    pub claims: usize,
+    /// The longest value of a header (`headers.max_bytes`).
+    pub header: usize,
+}
+
+impl Room {
+    /// In a cookie, each about two of the five that a session may take: proxies in front refuse a `Cookie` line of more
+    /// than 8 KiB by default. A store takes what the provider says; the cap on its answer bounds that.
+    pub fn of(store: &StoreConfig, header: usize) -> Self {
+        let bytes = match store {
+            StoreConfig::Cookie => 6 * 1024,
+            StoreConfig::Memory | StoreConfig::Redis(_) => usize::MAX,
+        };
+        Self {
+            groups: bytes,
+            claims: bytes,
+            header,
+        }
+    }
+}
+
+impl Default for Room {
+    /// As the defaults of `session.store` and `headers.max_bytes` make it.
+    fn default() -> Self {
+        Self::of(&StoreConfig::Cookie, HeadersConfig::default().max_bytes)
     }
 }
 
@@ -206,6 +246,9 @@ impl ProviderConfig {
             authorize_params: Vec::new(),
             callback_path: format!("/oauth2/callback/{name}"),
             claims: ClaimPaths::default(),
+            userinfo: true,
+            claims_from_access_token: false,
+            room: Room::default(),
             allow: Allow::Anyone,
             deny_message: None,
             refresh: true,

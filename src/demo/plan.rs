@@ -15,7 +15,7 @@ use super::provider::DemoProviderConfig;
 use crate::{
     config::{
         Access, Allow, ClaimPaths, Config, HeaderSource, HeadersConfig, ListenAddress,
-        ProviderConfig, PublicUrl, RouteConfig, Secret, SessionConfig, StoreConfig,
+        ProviderConfig, PublicUrl, Room, RouteConfig, Secret, SessionConfig, StoreConfig,
         UpstreamAddress,
     },
     limits::Limits,
@@ -133,6 +133,9 @@ impl Plan {
             authorize_params: Vec::new(),
             callback_path: "/oauth2/callback/demo".to_owned(),
             claims: ClaimPaths::default(),
+            userinfo: true,
+            claims_from_access_token: false,
+            room: Room::default(),
             allow: Allow::Anyone,
             deny_message: None,
             refresh: true,
@@ -199,6 +202,7 @@ fn identity_headers() -> HeadersConfig {
         identity: identity
             .map(|(name, source)| (HeaderName::from_static(name), source))
             .to_vec(),
+        ..HeadersConfig::default()
     }
 }
 

@@ -133,10 +133,7 @@ fn signed_in<'a>(gate: &Gate, visit: &'a Visit) -> Result<&'a Session, Reject> {
     match gate.providers.visitor(visit.session.as_ref()) {
         Visitor::Admitted(session) => Ok(session),
         Visitor::Nobody => Err(Reject::SignIn { return_to }),
-        Visitor::Barred(barred) => Err(Reject::Barred {
-            barred: Box::new(barred),
-            return_to,
-        }),
+        Visitor::Barred(barred) => Err(Reject::Barred { barred, return_to }),
     }
 }
 

@@ -120,10 +120,7 @@ fn reject_of(judgement: Judgement, asked: &Original) -> Reject {
     match judgement {
         Judgement::Refused(Refusal::NotSignedIn) => Reject::SignIn { return_to },
         Judgement::Refused(Refusal::Closed) => Reject::Forbidden("access = \"deny\""),
-        Judgement::Refused(Refusal::Barred(barred)) => Reject::Barred {
-            barred: Box::new(barred),
-            return_to,
-        },
+        Judgement::Refused(Refusal::Barred(barred)) => Reject::Barred { barred, return_to },
         Judgement::Ambiguous => Reject::Forbidden("ambiguous path"),
     }
 }

@@ -83,11 +83,18 @@ async fn accept(gate: &Gate, provider: &dyn Provider, token: &str) -> Result<(),
     let name = &provider.profile().name;
     let logout = provider.logout_token(token, now).await?;
     let (target, unnamed) = match logout.claim {
-        LogoutClaim::Session { sid, subject } => {
-            let unnamed = subject.map(|subject| Target::unnamed_provider_session(name, &subject));
+        LogoutClaim::Session { sid, sub } => {
+            let unnamed = sub.map(|sub| Target::unnamed_provider_session(name, &sub));
             (Target::provider_session(name, &sid), unnamed)
         }
-        LogoutClaim::User(subject) => (Target::user(name, &subject), None),
+        LogoutClaim::User { sub, is_subject } => {
+            let target = if is_subject {
+                Target::user(name, &sub)
+            } else {
+                Target::token_subject(name, &sub)
+            };
+            (target, None)
+        }
     };
     for target in [Some(target), unnamed].into_iter().flatten() {
         gate.sessions.revocations.revoke(Revocation {

@@ -63,6 +63,16 @@ pub(super) async fn serve(
         outlast_this_second(session, now).await;
         return begin_anew(gate, request, &again, "signed out meanwhile", record).await;
     }
+    let missing = gate.identity_headers.missing(session);
+    if !missing.is_empty() {
+        tracing::warn!(
+            provider,
+            user = &**session.identity.user(),
+            missing = missing.join(", "),
+            "the app is not told all of what the provider says: raise headers.max_bytes, or keep sessions in a store \
+             (session.store)"
+        );
+    }
     let cookies = gate
         .sessions
         .begin(session, signed_in.record_key, &visit, now)

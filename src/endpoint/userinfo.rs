@@ -30,7 +30,7 @@ pub(super) async fn serve(
         Visitor::Admitted(session) => session,
         Visitor::Barred(barred) => {
             let reject = Reject::Barred {
-                barred: Box::new(barred),
+                barred,
                 return_to: return_to(),
             };
             return refuse(gate, &reject, record);
@@ -57,6 +57,14 @@ struct Userinfo<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     picture: Option<&'a str>,
     groups: Vec<&'a str>,
+    /// How many more there are, where the session had no room for all.
+    #[serde(skip_serializing_if = "is_zero")]
+    groups_missing: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 impl<'a> Userinfo<'a> {
@@ -69,6 +77,7 @@ impl<'a> Userinfo<'a> {
             name: identity.name.as_deref(),
             picture: identity.picture.as_deref(),
             groups: identity.groups.iter().map(|group| &**group).collect(),
+            groups_missing: identity.notes.omitted_groups,
         }
     }
 }

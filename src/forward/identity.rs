@@ -1,42 +1,110 @@
 //! What the upstream is told of who is there. Pure.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
 
-use crate::{config::HeaderSource, session::Session, text::Text};
+use crate::{
+    config::{HeaderSource, HeadersConfig, missing_name},
+    session::Session,
+    text::Text,
+};
 
 /// The identity headers, with their names made ready at start.
 #[derive(Debug)]
-pub struct IdentityHeaders(Vec<(HeaderName, HeaderSource)>);
+pub struct IdentityHeaders {
+    headers: Vec<Header>,
+    /// Bytes of one value: servers refuse a request whose header is too long for them, and a person with it.
+    max_bytes: usize,
+}
 
-impl IdentityHeaders {
-    /// Each header once, its value's source beside it.
-    pub fn new(headers: Vec<(HeaderName, HeaderSource)>) -> Self {
-        Self(headers)
+#[derive(Debug)]
+struct Header {
+    name: HeaderName,
+    source: HeaderSource,
+    /// The header that says how much of this one is missing.
+    missing: Option<HeaderName>,
+}
+
+impl Header {
+    fn is_token(&self) -> bool {
+        matches!(
+            self.source,
+            HeaderSource::AccessToken | HeaderSource::IdToken
+        )
     }
 
-    /// Writes a line for each header that `session` has a value for. Their names were removed from the request
-    /// before, so that a header is ours or absent, never the client's.
+    /// Appends the value of `session`, of which there may be none, and says how much is missing: groups, or the whole
+    /// value, which counts as one.
+    fn push(&self, session: &Session, max_bytes: usize, into: &mut Vec<u8>) -> usize {
+        let begin = into.len();
+        let notes = &session.identity.notes;
+        if self.source == HeaderSource::Groups {
+            let left_out = push_groups(&session.identity.groups, max_bytes, into);
+            return left_out
+                .saturating_add(usize::try_from(notes.omitted_groups).unwrap_or(usize::MAX));
+        }
+        push_value(&self.source, session, into);
+        // A token by itself is nothing that the header can hold (RFC 9110 §11.6.2, RFC 6750 §2.1).
+        if self.is_token() && self.name == AUTHORIZATION && into.len() > begin {
+            into.splice(begin..begin, *b"Bearer ");
+        }
+        if into.len() - begin > max_bytes {
+            into.truncate(begin);
+            return 1;
+        }
+        match &self.source {
+            HeaderSource::Claim(path) => {
+                let is_omitted = notes
+                    .omitted_claims
+                    .iter()
+                    .any(|omitted| **omitted == **path);
+                usize::from(is_omitted)
+            }
+            _ => 0,
+        }
+    }
+}
+
+impl IdentityHeaders {
+    /// Each header of the configuration once.
+    pub fn new(config: HeadersConfig) -> Self {
+        let headers = config.identity.into_iter();
+        let headers = headers.map(|(name, source)| Header {
+            missing: missing_name(&name),
+            name,
+            source,
+        });
+        Self {
+            headers: headers.collect(),
+            max_bytes: config.max_bytes,
+        }
+    }
+
+    /// Writes a line for each header that `session` has a value for, and one that counts what is missing from it, if
+    /// anything is. Their names were removed from the request before, so that a header is ours or absent, never the
+    /// client's.
     pub fn write(&self, session: &Session, into: &mut Vec<u8>) {
-        for (name, source) in &self.0 {
-            let name = name.as_str().as_bytes();
+        for header in &self.headers {
             let before = into.len();
-            into.extend_from_slice(name);
+            into.extend_from_slice(header.name.as_str().as_bytes());
             into.extend_from_slice(b": ");
             let begin = into.len();
-            push_value(source, session, into);
+            let missing = header.push(session, self.max_bytes, into);
             if into.len() > begin {
                 into.extend_from_slice(b"\r\n");
             } else {
                 into.truncate(before);
+            }
+            if let (1.., Some(name)) = (missing, &header.missing) {
+                into.extend_from_slice(format!("{name}: {missing}\r\n").as_bytes());
             }
         }
     }
 
     /// What [`write`](Self::write) says, as headers of an answer: whoever asked passes them on.
     pub fn set(&self, session: &Session, headers: &mut HeaderMap) {
-        for (name, _, value) in self.values(session) {
-            if let Ok(value) = HeaderValue::try_from(value) {
-                headers.insert(name, value);
+        for line in self.lines(session) {
+            if let Ok(value) = HeaderValue::try_from(line.value) {
+                headers.insert(line.name, value);
             }
         }
     }
@@ -44,25 +112,75 @@ impl IdentityHeaders {
     /// What [`write`](Self::write) says, for the person it is about: names as people write them, and no value
     /// where it is a token.
     pub fn told(&self, session: &Session) -> Vec<(String, Option<String>)> {
-        self.values(session)
-            .map(|(name, source, value)| {
-                let is_token = matches!(source, HeaderSource::AccessToken | HeaderSource::IdToken);
-                let value = String::from_utf8_lossy(&value).into_owned();
-                (capitalised(name), (!is_token).then_some(value))
+        let lines = self.lines(session).into_iter();
+        lines
+            .map(|line| {
+                let value = String::from_utf8_lossy(&line.value).into_owned();
+                (capitalised(line.name), (!line.is_token).then_some(value))
             })
             .collect()
     }
 
-    fn values(
-        &self,
-        session: &Session,
-    ) -> impl Iterator<Item = (&HeaderName, &HeaderSource, Vec<u8>)> {
-        self.0.iter().filter_map(move |(name, source)| {
-            let mut value = Vec::new();
-            push_value(source, session, &mut value);
-            (!value.is_empty()).then_some((name, source, value))
-        })
+    /// The headers of which something is missing, and how much, as `X-User-Groups: 80`.
+    pub fn missing(&self, session: &Session) -> Vec<String> {
+        let mut value = Vec::new();
+        let mut missing = Vec::new();
+        for header in &self.headers {
+            value.clear();
+            let count = header.push(session, self.max_bytes, &mut value);
+            if count > 0 {
+                missing.push(format!("{}: {count}", capitalised(&header.name)));
+            }
+        }
+        missing
     }
+
+    fn lines(&self, session: &Session) -> Vec<Line<'_>> {
+        let mut lines = Vec::with_capacity(self.headers.len());
+        for header in &self.headers {
+            let mut value = Vec::new();
+            let missing = header.push(session, self.max_bytes, &mut value);
+            if !value.is_empty() {
+                lines.push(Line {
+                    name: &header.name,
+                    value,
+                    is_token: header.is_token(),
+                });
+            }
+            if let (1.., Some(name)) = (missing, &header.missing) {
+                lines.push(Line {
+                    name,
+                    value: missing.to_string().into_bytes(),
+                    is_token: false,
+                });
+            }
+        }
+        lines
+    }
+}
+
+/// One header as it is sent.
+struct Line<'h> {
+    name: &'h HeaderName,
+    value: Vec<u8>,
+    is_token: bool,
+}
+
+/// Appends the groups that fit into `max_bytes`, and says how many do not.
+fn push_groups(groups: &[Text], max_bytes: usize, into: &mut Vec<u8>) -> usize {
+    let begin = into.len();
+    for (place, group) in groups.iter().enumerate() {
+        let end = into.len();
+        if place > 0 {
+            into.push(b',');
+        }
+        push_part(group.bytes(), b',', into);
+        if into.len() - begin > max_bytes {
+            into.truncate(end);
+            return groups.len() - place;
+        }
+    }
+    0
 }
 
 /// `X-User-Id`
@@ -97,14 +215,7 @@ fn push_value(source: &HeaderSource, session: &Session, into: &mut Vec<u8>) {
         }
         HeaderSource::Email => optional(&identity.email, into),
         HeaderSource::Name => optional(&identity.name, into),
-        HeaderSource::Groups => {
-            for (place, group) in identity.groups.iter().enumerate() {
-                if place > 0 {
-                    into.push(b',');
-                }
-                push_part(group.bytes(), b',', into);
-            }
-        }
+        HeaderSource::Groups => _ = push_groups(&identity.groups, usize::MAX, into),
         HeaderSource::Provider => push_text(identity.provider.bytes(), into),
         // An address is percent-encoded as it is; encoding `%` again would break it.
         HeaderSource::Picture => {
@@ -192,10 +303,18 @@ mod tests {
         session
     }
 
+    fn headers(identity: &[(&'static str, HeaderSource)]) -> IdentityHeaders {
+        let identity = identity.iter().cloned();
+        let identity = identity.map(|(name, source)| (HeaderName::from_static(name), source));
+        IdentityHeaders::new(HeadersConfig {
+            identity: identity.collect(),
+            ..HeadersConfig::default()
+        })
+    }
+
     fn written(source: HeaderSource, session: &Session) -> Option<String> {
-        let name = HeaderName::from_static("x-test");
         let mut line = b"x-before: 1\r\n".to_vec();
-        IdentityHeaders::new(vec![(name, source)]).write(session, &mut line);
+        headers(&[("x-test", source)]).write(session, &mut line);
         let line = String::from_utf8(line).unwrap();
         let line = line.strip_prefix("x-before: 1\r\n").unwrap();
         let value = line.strip_prefix("x-test: ")?;
@@ -243,15 +362,74 @@ mod tests {
 
     #[test]
     fn a_person_is_shown_what_the_app_is_told_but_no_token() {
-        let name = HeaderName::from_static;
-        let headers = IdentityHeaders::new(vec![
-            (name("x-user-id"), HeaderSource::UserId),
-            (name("x-token"), HeaderSource::AccessToken),
-            (name("x-id-token"), HeaderSource::IdToken),
+        let headers = headers(&[
+            ("x-user-id", HeaderSource::UserId),
+            ("x-token", HeaderSource::AccessToken),
+            ("x-id-token", HeaderSource::IdToken),
         ]);
         let told = headers.told(&session());
         let id = ("X-User-Id".to_owned(), Some("corp:4711".to_owned()));
         assert_eq!(told, [id, ("X-Token".to_owned(), None)]);
+    }
+
+    #[test]
+    fn a_token_in_authorization_says_what_it_is() {
+        let headers = headers(&[
+            ("authorization", HeaderSource::AccessToken),
+            ("x-token", HeaderSource::AccessToken),
+        ]);
+        let mut lines = Vec::new();
+        headers.write(&session(), &mut lines);
+        assert_eq!(lines, b"authorization: Bearer token\r\nx-token: token\r\n");
+        let mut none = Vec::new();
+        let mut session = session();
+        session.tokens.access = None;
+        headers.write(&session, &mut none);
+        assert_eq!(none, b"");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted() {
+        let headers = headers(&[
+            ("x-groups", HeaderSource::Groups),
+            ("x-long", HeaderSource::Claim("long".to_owned())),
+            ("x-lost", HeaderSource::Claim("lost".to_owned())),
+            ("x-none", HeaderSource::Claim("none".to_owned())),
+        ]);
+        let mut session = session();
+        session.identity.groups = (0..1_000)
+            .map(|number| format!("g{number:09}").into())
+            .collect();
+        session.identity.claims = vec![("long".into(), "x".repeat(8_193).into())];
+        session.identity.notes.omitted_claims = vec!["lost".into()];
+        session.identity.notes.omitted_groups = 7;
+        let mut lines = Vec::new();
+        headers.write(&session, &mut lines);
+        let lines = String::from_utf8(lines).unwrap();
+        // Eleven bytes each, the first ten.
+        let fit = (8_192 + 1) / 11;
+        let lines: Vec<&str> = lines.lines().collect();
+        assert_eq!(lines.len(), 4, "{lines:?}");
+        assert_eq!(lines[0].len(), "x-groups: ".len() + fit * 11 - 1);
+        assert_eq!(lines[1], format!("x-groups-missing: {}", 1_007 - fit));
+        assert_eq!(lines[2..], ["x-long-missing: 1", "x-lost-missing: 1"]);
+        let told: Vec<String> = headers
+            .told(&session)
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
+        let names = [
+            "X-Groups",
+            "X-Groups-Missing",
+            "X-Long-Missing",
+            "X-Lost-Missing",
+        ];
+        assert_eq!(told, names);
+        let expected = format!("X-Groups: {}", 1_007 - fit);
+        assert_eq!(
+            headers.missing(&session),
+            [&*expected, "X-Long: 1", "X-Lost: 1"]
+        );
     }
 
     #[test]

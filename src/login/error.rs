@@ -65,7 +65,7 @@ pub enum LoginError {
         again: StartAgain,
     },
     /// The provider says who it is, and that somebody may not pass.
-    #[error("{}: allow.{} denies {user}", again.provider, denied.rule)]
+    #[error("{}: allow.{} denies {user}: {}", again.provider, denied.rule, denied.held)]
     NotAllowed {
         /// As whom they are signed in at the provider.
         user: Text,

@@ -41,7 +41,9 @@ use crate::{
     observe::metrics::Tally,
     provider::{
         AuthorizeRequest, Call, CodeGrant, Grant, Profile, Provider, ProviderError, Providers,
-        allow, error::printable, http::HttpError,
+        allow::{self, Denied},
+        error::printable,
+        http::HttpError,
     },
     random,
     session::{
@@ -468,9 +470,14 @@ impl RedemptionOfCode {
         // Whoever it is, it is somebody.
         self.throttle.give_back(&self.client);
         allow::check(&self.provider.profile().allow, &grant.identity).map_err(|denied| {
+            // The answer knows more than a session would.
+            let held = grant.evidence.of(&denied.rule).cloned();
             LoginError::NotAllowed {
                 user: grant.identity.user().clone(),
-                denied,
+                denied: Denied {
+                    held: held.unwrap_or(denied.held),
+                    ..denied
+                },
                 again: self.again.clone(),
             }
         })?;

@@ -4,6 +4,8 @@
 //! one of these people who is also in one of these groups. A list that is not given asks for nothing,
 //! and lists of which none is given let nobody pass.
 
+use std::fmt;
+
 use crate::{
     config::{Allow, AllowList},
     session::Identity,
@@ -17,7 +19,109 @@ pub struct Denied {
     pub rule: String,
     /// What the person reads.
     pub sentence: &'static str,
+    /// What they have where the list looked.
+    pub held: Held,
 }
+
+/// What somebody has where a list of `allow` looks. The commonest error of a setup is a list that looks where the
+/// provider says nothing, so this is told, to the log by its `Display`, and to the person it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// Nobody knows any more: a session keeps of a list only what was on it.
+    NotKept,
+    /// The provider said nothing there.
+    Absent {
+        /// The path of the claim.
+        claim: String,
+    },
+    /// An address is there, and nothing vouches for it.
+    Unvouched {
+        /// The path of the claim that would.
+        by: String,
+    },
+    /// So many names.
+    Names {
+        /// The path of the claim; none where another place lists them.
+        claim: Option<String>,
+        /// The first of them, each cut short.
+        first: Vec<String>,
+        /// How many in all.
+        count: usize,
+    },
+}
+
+impl Held {
+    /// The names, as many as are told.
+    pub(super) fn names(
+        claim: Option<&str>,
+        names: impl ExactSizeIterator<Item = impl AsRef<str>>,
+    ) -> Self {
+        let count = names.len();
+        let shown = |name: &str| {
+            let plain = name.chars().filter(|letter| !letter.is_control());
+            plain.take(LONGEST_TOLD).collect()
+        };
+        let first = names.take(MOST_TOLD).map(|name| shown(name.as_ref()));
+        Self::Names {
+            claim: claim.map(str::to_owned),
+            first: first.collect(),
+            count,
+        }
+    }
+
+    /// What the person reads of it: their own data, and nothing of the rule.
+    pub fn sentence(&self) -> Option<String> {
+        match self {
+            Self::NotKept | Self::Unvouched { .. } => None,
+            Self::Absent { .. } => Some("Your provider said nothing about that.".to_owned()),
+            Self::Names { count: 0, .. } => Some("Your provider named none for you.".to_owned()),
+            Self::Names { first, count, .. } => {
+                let more = match count.saturating_sub(first.len()) {
+                    0 => String::new(),
+                    more => format!(" and {more} more"),
+                };
+                Some(format!("Your provider named {}{more}.", first.join(", ")))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotKept => {
+                formatter.write_str("what the provider said there is not known any more")
+            }
+            Self::Absent { claim } => write!(formatter, "the claim \"{claim}\" is absent"),
+            Self::Unvouched { by } => write!(
+                formatter,
+                "there is an address, and \"{by}\" does not vouch for it"
+            ),
+            Self::Names {
+                claim,
+                first,
+                count,
+            } => {
+                match claim {
+                    Some(claim) => write!(formatter, "the claim \"{claim}\" holds ")?,
+                    None => formatter.write_str("the provider lists ")?,
+                }
+                match count {
+                    0 => formatter.write_str("nothing"),
+                    count if *count > first.len() => {
+                        write!(formatter, "{count}, the first {}: ", first.len())?;
+                        formatter.write_str(&first.join(", "))
+                    }
+                    count => write!(formatter, "{count}: {}", first.join(", ")),
+                }
+            }
+        }
+    }
+}
+
+/// Names that are told at most, and characters of each.
+const MOST_TOLD: usize = 20;
+const LONGEST_TOLD: usize = 100;
 
 /// Whether `identity` may pass.
 pub fn check(allow: &Allow, identity: &Identity) -> Result<(), Denied> {
@@ -25,6 +129,7 @@ pub fn check(allow: &Allow, identity: &Identity) -> Result<(), Denied> {
         return Err(Denied {
             rule: "allow".to_owned(),
             sentence: "Nobody is allowed to sign in here this way yet.",
+            held: Held::NotKept,
         });
     }
     allow
@@ -71,7 +176,22 @@ fn fits(list: &AllowList, identity: &Identity) -> Result<(), Denied> {
     Err(Denied {
         rule: list.key.clone(),
         sentence,
+        held: held(&list.key, identity),
     })
+}
+
+/// What a session still knows of where the list `key` looks.
+fn held(key: &str, identity: &Identity) -> Held {
+    let one = |text: &Option<Text>| match text {
+        Some(text) => Held::names(None, [text.as_str()].into_iter()),
+        None => Held::NotKept,
+    };
+    match key {
+        "groups" => Held::names(None, identity.groups.iter().map(Text::as_str)),
+        "emails" | "domains" => one(&identity.email),
+        "users" => one(&identity.login),
+        _ => Held::NotKept,
+    }
 }
 
 /// Whether what somebody has is the `entry` that `list` names. Names that their providers keep without
@@ -116,6 +236,7 @@ mod tests {
             groups: groups.iter().copied().map(Text::from).collect(),
             memberships: Vec::new(),
             claims: Vec::new(),
+            notes: crate::session::Notes::default(),
         }
     }
 
@@ -216,6 +337,25 @@ mod tests {
                 "{bad:?}"
             );
         }
+    }
+
+    #[test]
+    fn what_somebody_has_is_told_and_bounded() {
+        let names: Vec<String> = (0..300).map(|number| format!("g{number}")).collect();
+        let many = Held::names(Some("groups"), names.iter());
+        let line = many.to_string();
+        assert!(
+            line.starts_with("the claim \"groups\" holds 300, the first 20: g0, g1,"),
+            "{line}"
+        );
+        assert!(line.ends_with(", g19"), "{line}");
+        assert!(many.sentence().unwrap().ends_with("g19 and 280 more."));
+        let long = Held::names(None, ["x\ny".repeat(9_999)].iter());
+        assert!(long.to_string().len() < 150 && !long.to_string().contains('\n'));
+        let none = Held::names(Some("groups"), std::iter::empty::<&str>());
+        assert_eq!(none.to_string(), "the claim \"groups\" holds nothing");
+        let denied = check(&lists(&[], &[], &["ops"]), &identity(None, &["dev"])).unwrap_err();
+        assert_eq!(denied.held.to_string(), "the provider lists 1: dev");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! not fit (control characters, a second `@`, too long) is left out, because header lines and allow
 //! lists are made of it; only without a usable subject there is no identity at all.
 
+mod evidence;
 mod renewal;
 mod value;
 
@@ -12,12 +13,12 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 
 pub(super) use self::value::is_true;
-use self::value::{copy_without, fits, group_names, header_text, is_email, text, values};
-pub use self::{renewal::Spoke, value::find};
+use self::value::{copy_without, count, fits, group_names, header_text, is_email, text, values};
+pub use self::{evidence::Evidence, renewal::Spoke, value::find};
 use super::allow;
 use crate::{
-    config::{Allow, ClaimPaths, HeaderSource, ProviderConfig},
-    session::Identity,
+    config::{Allow, ClaimPaths, HeaderSource, ProviderConfig, Room},
+    session::{Identity, Notes},
     text::Text,
 };
 
@@ -83,6 +84,8 @@ impl ClaimNames {
 pub struct ClaimRules {
     provider: Text,
     names: ClaimNames,
+    /// Those of them that the operator says.
+    by_hand: ClaimPaths,
     /// Where addresses stand, each with what vouches for it: the one that counts first, then the kind's
     /// own where the operator names another.
     addresses: Vec<(String, String)>,
@@ -90,6 +93,8 @@ pub struct ClaimRules {
     wanted: Vec<String>,
     /// Who may pass: what it names is kept where there is too much of something.
     allow: Allow,
+    /// How much is kept.
+    room: Room,
 }
 
 /// Why claims do not make an identity.
@@ -122,10 +127,29 @@ impl ClaimRules {
         Self {
             provider: Text::from(config.name.as_str()),
             names,
+            by_hand: config.claims.clone(),
             addresses,
             wanted,
             allow: config.allow.clone(),
+            room: config.room,
         }
+    }
+
+    /// Whether the operator says that something stands at `path`. What a provider publishes of its claims says nothing of
+    /// those: it lists the standard ones, and rarely what an administrator has added.
+    pub fn is_by_hand(&self, path: &str) -> bool {
+        let ClaimPaths {
+            subject,
+            user,
+            email,
+            email_verified,
+            name,
+            picture,
+            groups,
+        } = &self.by_hand;
+        [subject, user, email, email_verified, name, picture, groups]
+            .iter()
+            .any(|said| said.as_deref() == Some(path))
     }
 
     /// Where things stand.
@@ -151,10 +175,8 @@ impl ClaimRules {
     ) -> Result<Identity, ClaimError> {
         let text = |path: &str, limit| text(claims, path, limit);
         let open = self.without_unvouched(claims);
-        let claims_wanted = self.wanted.iter().filter_map(|path| {
-            let text = header_text(find(&open, path)?, MAX_CLAIM)?;
-            Some((Text::from(path.as_str()), Text::from(text)))
-        });
+        let (groups, omitted_groups) = self.groups(claims);
+        let (carried, omitted_claims) = self.carried(&open);
         let login = text(&self.names.login, MAX_NAME);
         let known = login.clone().map(|login| (Text::from("users"), login));
         let memberships = known.into_iter().chain(self.claimed(&open)).chain(reported);
@@ -166,9 +188,32 @@ impl ClaimRules {
             email: vouched_address(claims, &self.names.email, &self.names.email_verified),
             name: text(&self.names.name, MAX_NAME),
             picture: text(&self.names.picture, MAX_PICTURE),
-            groups: self.groups(claims),
-            claims: claims_wanted.collect(),
+            groups,
+            claims: carried,
+            notes: Notes {
+                omitted_groups,
+                omitted_claims,
+                ..Notes::default()
+            },
         })
+    }
+
+    /// The claims that headers carry, and the paths of those that do not fit.
+    fn carried(&self, claims: &Map<String, Value>) -> (Vec<(Text, Text)>, Vec<Text>) {
+        let (mut carried, mut omitted) = (Vec::new(), Vec::new());
+        let mut room = self.room.claims;
+        for path in &self.wanted {
+            let Some(text) = find(claims, path).and_then(header_text) else {
+                continue;
+            };
+            if fits(&text, room) {
+                room -= text.len();
+                carried.push((Text::from(path.as_str()), Text::from(text)));
+            } else {
+                omitted.push(Text::from(path.as_str()));
+            }
+        }
+        (carried, omitted)
     }
 
     /// The claims as lists and headers see them by path: an address for which nobody vouches is null. A
@@ -211,30 +256,32 @@ impl ClaimRules {
         })
     }
 
-    /// The groups, bounded: a session lives in a cookie. Where there are too many, those that the
-    /// allow list names come first, so that the bound never locks anybody out.
-    fn groups(&self, claims: &Map<String, Value>) -> Vec<Text> {
-        let mut groups = find(claims, &self.names.groups)
-            .map(group_names)
-            .unwrap_or_default();
+    /// The groups, and how many more the provider named. Where not all of them fit, or may not fit into a header, those
+    /// that the allow list names come first, and those are always kept: no bound locks anybody out.
+    fn groups(&self, claims: &Map<String, Value>) -> (Vec<Text>, u32) {
+        let Some(value) = find(claims, &self.names.groups) else {
+            return (Vec::new(), 0);
+        };
+        let mut groups = group_names(value);
+        let empty = groups.iter().filter(|group| group.is_empty()).count();
         groups.retain(|group| !group.is_empty() && fits(group, MAX_GROUP));
-        let bytes: usize = groups.iter().map(String::len).sum();
-        if groups.len() > MAX_GROUPS || bytes > MAX_GROUP_BYTES {
+        let bytes: usize = groups.iter().map(|group| group.len() + 1).sum();
+        // In a header a byte may take three.
+        if bytes > self.room.groups || bytes > self.room.header / 3 {
             // Stable, so that the provider's order is kept within each half.
             groups.sort_by_key(|group| !self.names_group(group));
-            let mut room = MAX_GROUP_BYTES;
-            let kept = groups
-                .iter()
-                .take(MAX_GROUPS)
-                .take_while(|group| {
-                    let left = room.checked_sub(group.len());
-                    room = left.unwrap_or(0);
-                    left.is_some()
-                })
-                .count();
-            groups.truncate(kept);
         }
-        groups.into_iter().map(Text::from).collect()
+        let mut room = self.room.groups;
+        let kept = groups.iter().take_while(|group| {
+            let left = room.checked_sub(group.len());
+            room = left.unwrap_or(0);
+            left.is_some() || self.names_group(group)
+        });
+        let kept = kept.count();
+        groups.truncate(kept);
+        let omitted = count(value).saturating_sub(empty + kept);
+        let omitted = u32::try_from(omitted).unwrap_or(u32::MAX);
+        (groups.into_iter().map(Text::from).collect(), omitted)
     }
 
     fn names_group(&self, group: &String) -> bool {
@@ -280,14 +327,8 @@ const MAX_EMAIL: usize = 254;
 const MAX_NAME: usize = 255;
 /// Addresses of pictures; `data:` URLs are longer and no use in a header.
 const MAX_PICTURE: usize = 1024;
-/// One claim that a header carries.
-const MAX_CLAIM: usize = 2048;
-/// One group's name, or one entry of a list.
-const MAX_GROUP: usize = 255;
-/// Groups of one identity.
-const MAX_GROUPS: usize = 200;
-/// All their names together: about two cookies.
-const MAX_GROUP_BYTES: usize = 6 * 1024;
+/// One group's name, or one entry of a list: names of directories are long.
+const MAX_GROUP: usize = 1024;
 /// Entries kept of one list beside groups.
 const MAX_KEPT: usize = 16;
 

@@ -54,6 +54,9 @@ pub enum ProviderError {
     /// The ID token does not hold.
     #[error("ID token: {0}")]
     IdToken(#[from] IdTokenError),
+    /// The access token that claims are to be taken from does not hold.
+    #[error("access token (claims_from): {0}")]
+    AccessToken(IdTokenError),
     /// The logout token does not hold.
     #[error("logout token: {0}")]
     LogoutToken(#[from] LogoutTokenError),

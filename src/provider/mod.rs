@@ -25,6 +25,7 @@ pub use futures_util::future::BoxFuture;
 use url::Url;
 
 pub use self::{
+    claims::Evidence,
     error::{Call, ProviderError},
     http::HttpClient,
     oauth::RENEWAL_TIMEOUT,
@@ -230,6 +231,8 @@ pub struct Grant {
     pub tokens: GrantTokens,
     /// The provider's name for its own session (`sid`), where it has one.
     pub provider_session: Option<Text>,
+    /// What the allow lists looked at.
+    pub evidence: Evidence,
 }
 
 /// Tokens that were renewed, and whose they were.
@@ -271,10 +274,15 @@ pub enum LogoutClaim {
         /// Its `sid`.
         sid: Text,
         /// Whose it is, where that is said: a session of theirs that names none may rest on it.
-        subject: Option<Text>,
+        sub: Option<Text>,
     },
-    /// All of a user's, by the subject.
-    User(Text),
+    /// All of a user's.
+    User {
+        /// By the `sub` of the provider's tokens.
+        sub: Text,
+        /// Whether sessions have it as their subject, or another claim, and `sub` [beside](crate::session::Notes).
+        is_subject: bool,
+    },
 }
 
 /// What a provider is told when a session ends.
@@ -330,11 +338,11 @@ impl Providers {
             None => Visitor::Nobody,
             Some(provider) => match allow::check(&provider.profile().allow, &session.identity) {
                 Ok(()) => Visitor::Admitted(session),
-                Err(denied) => Visitor::Barred(Barred {
+                Err(denied) => Visitor::Barred(Box::new(Barred {
                     user: session.identity.user().clone(),
                     provider: session.identity.provider.clone(),
                     denied,
-                }),
+                })),
             },
         }
     }

@@ -125,10 +125,15 @@ fn success(members: &Map<String, Value>) -> Result<Map<String, Value>, TokenRefu
     let access_token = token(members, "access_token").ok_or(TokenRefusal::Malformed(
         "access_token is missing or unusable",
     ))?;
-    let token_type = members.get("token_type").and_then(Value::as_str);
-    // Any other type needs proofs that we do not make (RFC 6749 §7.1: must not be used then).
-    if !token_type.is_some_and(|kind| kind.eq_ignore_ascii_case("bearer")) {
-        return Err(TokenRefusal::Malformed("token_type is not bearer"));
+    match members.get("token_type") {
+        // RFC 6749 §5.1 requires it, and some servers leave it out. What they give is a bearer token: a token of any
+        // other type is of no use without the proofs that its type asks for.
+        None | Some(Value::Null) => {
+            tracing::debug!("a token without token_type is taken for a bearer token");
+        }
+        Some(Value::String(kind)) if kind.eq_ignore_ascii_case("bearer") => {}
+        // Any other type needs proofs that we do not make (RFC 6749 §7.1: must not be used then).
+        Some(_) => return Err(TokenRefusal::Malformed("token_type is not bearer")),
     }
     let mut clean = Map::new();
     clean.insert("access_token".to_owned(), access_token.into());
@@ -139,7 +144,9 @@ fn success(members: &Map<String, Value>) -> Result<Map<String, Value>, TokenRefu
         }
     }
     for name in ["expires_in", "secret_valid_until"] {
-        if let Some(seconds) = members.get(name).and_then(seconds) {
+        // A token that is over when it comes is of no use to anybody: servers write 0 for "not known" or "never".
+        let seconds = members.get(name).and_then(seconds);
+        if let Some(seconds) = seconds.filter(|seconds| *seconds > 0) {
             clean.insert(name.to_owned(), seconds.into());
         }
     }
@@ -230,6 +237,17 @@ mod tests {
     }
 
     #[test]
+    fn a_token_without_a_type_is_a_bearer_token() {
+        for body in [
+            r#"{"access_token":"a"}"#,
+            r#"{"access_token":"a","token_type":null}"#,
+            "access_token=a",
+        ] {
+            assert_eq!(at(200, body).unwrap()["token_type"], "bearer", "{body}");
+        }
+    }
+
+    #[test]
     fn an_error_is_an_error_with_any_status() {
         let body = r#"{"error":"bad_verification_code","error_description":"It <expired>.\r\n"}"#;
         for status in [200, 400, 401] {
@@ -304,7 +322,9 @@ mod tests {
             let clean = with(&format!(r#""expires_in":{spelled}"#));
             assert_eq!(clean["expires_in"], 3600, "{spelled}");
         }
-        for useless in ["null", "-1", "\"soon\"", "{}", "\"\"", "true"] {
+        for useless in [
+            "null", "-1", "0", "0.0", "0.9", "\"0\"", "\"soon\"", "{}", "\"\"", "true",
+        ] {
             let clean = with(&format!(r#""expires_in":{useless}"#));
             assert!(!clean.contains_key("expires_in"), "{useless}");
         }
@@ -332,7 +352,8 @@ mod tests {
             r#"{"access_token":"a b","token_type":"bearer"}"#,
             r#"{"access_token":"a\r\nx: y","token_type":"bearer"}"#,
             r#"{"access_token":1,"token_type":"bearer"}"#,
-            r#"{"access_token":"a"}"#,
+            r#"{"access_token":"a","token_type":""}"#,
+            r#"{"access_token":"a","token_type":1}"#,
             r#"{"access_token":"a","token_type":"mac"}"#,
             r#"{"access_token":"a","token_type":"DPoP"}"#,
             "{}",

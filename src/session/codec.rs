@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Identity, Session, Tokens};
+use super::{Identity, Notes, Session, Tokens};
 use crate::{clock::Timestamp, text::Text};
 
 /// The bytes of a session; first byte is the format's version.
@@ -51,6 +51,7 @@ pub fn encode(session: &Session) -> Vec<u8> {
     for (key, value) in identity.memberships.iter().chain(&identity.claims) {
         append(&mut bytes, &(key.as_str(), value.as_str()));
     }
+    append(&mut bytes, &NotesParts::of(&identity.notes));
     bytes.extend_from_slice(&session.further);
     bytes
 }
@@ -88,6 +89,15 @@ pub fn decode(plain: &Bytes) -> Option<Session> {
     };
     let memberships = pairs(head.memberships)?;
     let claims = pairs(head.claims)?;
+    let (notes, rest) = postcard::take_from_bytes::<NotesParts<'_>>(rest).ok()?;
+    let texts = |parts: Vec<&[u8]>| parts.into_iter().map(text).collect::<Option<Vec<Text>>>();
+    let notes = Notes {
+        omitted_groups: notes.omitted_groups,
+        omitted_claims: texts(notes.omitted_claims)?,
+        told_beside: texts(notes.told_beside)?,
+        userinfo_told: notes.userinfo_told,
+        token_subject: optional(notes.token_subject)?,
+    };
     let further = plain.slice(plain.len() - rest.len()..);
     Some(Session {
         id: *id,
@@ -108,6 +118,7 @@ pub fn decode(plain: &Bytes) -> Option<Session> {
             groups,
             memberships,
             claims,
+            notes,
         },
         tokens: Tokens {
             access: optional(head.access_token)?,
@@ -149,6 +160,31 @@ struct Head<'a> {
     claims: u64,
 }
 
+/// [`Notes`], with strings as their bytes. Five bytes where nothing is noted.
+#[derive(Serialize, Deserialize)]
+struct NotesParts<'a> {
+    omitted_groups: u32,
+    #[serde(borrow)]
+    omitted_claims: Vec<&'a [u8]>,
+    #[serde(borrow)]
+    told_beside: Vec<&'a [u8]>,
+    userinfo_told: bool,
+    token_subject: Option<&'a [u8]>,
+}
+
+impl<'a> NotesParts<'a> {
+    fn of(notes: &'a Notes) -> Self {
+        let bytes = |texts: &'a [Text]| texts.iter().map(|text| &**text.bytes()).collect();
+        Self {
+            omitted_groups: notes.omitted_groups,
+            omitted_claims: bytes(&notes.omitted_claims),
+            told_beside: bytes(&notes.told_beside),
+            userinfo_told: notes.userinfo_told,
+            token_subject: bytes_of(notes.token_subject.as_ref()),
+        }
+    }
+}
+
 fn bytes_of(text: Option<&Text>) -> Option<&[u8]> {
     text.map(|text| text.bytes().as_ref())
 }
@@ -164,7 +200,7 @@ fn list<T>(count: u64, rest: &[u8]) -> Option<Vec<T>> {
     (count <= rest.len()).then(|| Vec::with_capacity(count))
 }
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 #[cfg(test)]
 mod tests {
@@ -195,7 +231,7 @@ mod tests {
     #[test]
     fn a_typical_session_is_small() {
         let plain = encode(&typical());
-        assert!(plain.len() < 190, "{} bytes", plain.len());
+        assert!(plain.len() < 200, "{} bytes", plain.len());
         let ring = KeyRing::new(&[Secret::new("one".to_owned())], "app.example.com");
         let sealed = ring.seal(Purpose::Session, b"", &plain, [0; 12]);
         assert!(sealed.len() < 300, "{} characters", sealed.len());
@@ -279,8 +315,12 @@ mod tests {
             groups in vec(text(), 0..5),
             memberships in vec((text(), text()), 0..5),
             claims in vec((text(), text()), 0..5),
+            (omitted_groups, userinfo_told) in any::<(u32, bool)>(),
+            (omitted_claims, told_beside) in (vec(text(), 0..3), vec(text(), 0..3)),
+            token_subject in option::of(text()),
         ) -> Identity {
-            Identity { provider, subject, login, email, name, picture, groups, memberships, claims }
+            let notes = Notes { omitted_groups, omitted_claims, told_beside, userinfo_told, token_subject };
+            Identity { provider, subject, login, email, name, picture, groups, memberships, claims, notes }
         }
     }
 

@@ -25,6 +25,7 @@ pub struct Owner {
     ends_at: Option<Timestamp>,
     provider: Text,
     subject: Text,
+    token_subject: Option<Text>,
     provider_session: Option<Text>,
 }
 
@@ -37,6 +38,7 @@ impl Owner {
             ends_at: session.ends_at,
             provider: session.identity.provider.clone(),
             subject: session.identity.subject.clone(),
+            token_subject: session.identity.notes.token_subject.clone(),
             provider_session: session.provider_session.clone(),
         }
     }
@@ -53,6 +55,7 @@ impl Owner {
             self.id,
             &self.provider,
             &self.subject,
+            self.token_subject.as_deref(),
             self.provider_session.as_deref(),
         )
     }

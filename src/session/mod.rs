@@ -48,6 +48,24 @@ pub struct Identity {
     pub memberships: Vec<(Text, Text)>,
     /// The claims that the configuration asks for: (path below the claims, value as header text).
     pub claims: Vec<(Text, Text)>,
+    /// What is known of how all that was said.
+    pub notes: Notes,
+}
+
+/// What is known of how a provider said who somebody is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// How many groups the provider named beyond those that the session holds.
+    pub omitted_groups: u32,
+    /// The paths of claims that the configuration asks for and that did not fit.
+    pub omitted_claims: Vec<Text>,
+    /// The paths about which the ID token of the login was silent, and another place spoke. Where only the other place
+    /// speaks later, its silence means that what it told is gone.
+    pub told_beside: Vec<Text>,
+    /// Whether userinfo was that place.
+    pub userinfo_told: bool,
+    /// The token's `sub`, where another claim is the subject: the provider tells of logouts by it.
+    pub token_subject: Option<Text>,
 }
 
 /// How exactly the idle end is kept where the time of the last request stands in the cookie.
@@ -66,6 +84,7 @@ impl Identity {
             groups: Vec::new(),
             memberships: Vec::new(),
             claims: Vec::new(),
+            notes: Notes::default(),
         }
     }
 

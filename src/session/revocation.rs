@@ -395,6 +395,7 @@ impl Revocations {
             session.created_at,
             &session.id,
             || user_hash(&identity.provider, &identity.subject),
+            || Target::token_subject_of(session),
             || Target::provider_session_of(session),
         )
     }
@@ -410,6 +411,7 @@ impl Revocations {
             mark.created_at(),
             mark.session(),
             || *mark.user(),
+            || mark.token_subject(),
             || mark.provider_session(),
         )
     }
@@ -419,6 +421,7 @@ impl Revocations {
         created_at: Timestamp,
         id: &[u8; 16],
         user: impl FnOnce() -> [u8; 16],
+        token_subject: impl FnOnce() -> Option<Target>,
         provider_session: impl FnOnce() -> Target,
     ) -> bool {
         let everybody = self.everybody.not_before.load(Ordering::Relaxed);
@@ -433,7 +436,9 @@ impl Revocations {
             // An id is nobody else's, whatever the clocks of the replicas say.
             || self.has_revoked_id(id)
             || (may_be_over(&self.newest_of_users)
-                && began_by(self.vouched.get(&Target::User(user()))))
+                && (began_by(self.vouched.get(&Target::User(user())))
+                    || token_subject()
+                        .is_some_and(|target| began_by(self.vouched.get(&target)))))
             || (may_be_over(&self.newest_of_provider_sessions) && {
                 let target = provider_session();
                 began_by(self.vouched.get(&target)) || began_by(self.unsigned.get(&target))

@@ -45,6 +45,55 @@ client_secret = \"canary-secret\"
 allow = { domains = [\"example.com\"] }
 ";
 
+/// Whatever somebody sets a header to and should not may be a secret.
+#[test]
+fn a_constant_that_is_refused_is_not_shown() {
+    for value in [
+        "Bearer canary-constant",
+        "canary-constant",
+        "claims.canary-constant.",
+    ] {
+        let output = check(&format!(
+            "{GOOD}\n[headers]\nset = {{ X-Key = \"{value}\" }}\n"
+        ));
+        assert!(!output.status.success());
+        let told = text(&output.stderr) + &text(&output.stdout);
+        assert!(told.contains("X-Key"), "{told}");
+        assert!(!told.contains("canary-constant"), "{told}");
+    }
+    let variable = [("SIDEGATE_HEADERS__SET__X_KEY", "canary-constant")];
+    let output = check_with(GOOD, &variable);
+    let told = text(&output.stderr) + &text(&output.stdout);
+    assert!(
+        !output.status.success() && !told.contains("canary-constant"),
+        "{told}"
+    );
+}
+
+/// A variable may be named as a source whatever it begins with, for every key that takes one.
+#[test]
+fn a_source_is_no_key() {
+    let sources: &[(&str, &str)] = &[
+        ("SIDEGATE_SESSION__STORE__ENV", "SIDEGATE_REDIS_URL"),
+        ("SIDEGATE_REDIS_URL", "redis://127.0.0.1:9"),
+    ];
+    let output = check_with(GOOD, sources);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let shared: &[(&str, &str)] = &[
+        ("SIDEGATE_SESSION__SHARED__ENV", "SIDEGATE_REDIS_URL"),
+        ("SIDEGATE_REDIS_URL", "redis://127.0.0.1:9"),
+    ];
+    let output = check_with(GOOD, shared);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    // What is no source names nothing.
+    let other: &[(&str, &str)] = &[
+        ("SIDEGATE_HEADERS__SET__ENV", "SIDEGATE_REDIS_URL"),
+        ("SIDEGATE_REDIS_URL", "redis://127.0.0.1:9"),
+    ];
+    let output = check_with(GOOD, other);
+    assert!(text(&output.stderr).contains("SIDEGATE_REDIS_URL"));
+}
+
 #[test]
 fn help_teaches() {
     let help = run(&["--help"]);

@@ -11,6 +11,7 @@ mod admin;
 mod allow_lists;
 mod answers;
 mod check_online;
+mod claims;
 mod command_line;
 mod connections;
 mod deploy;

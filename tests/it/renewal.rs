@@ -9,6 +9,8 @@ mod public_routes;
 mod scene;
 mod stalls;
 
+pub use scene::OVER;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},

@@ -1,10 +1,12 @@
 //! `[headers]`
 
+use std::ops::RangeInclusive;
+
 use http::HeaderName;
 
 use super::{
     super::{
-        HeaderSource, HeadersConfig,
+        HeaderSource, HeadersConfig, missing_name,
         raw::{Node, Value},
         report::Problem,
         spelling,
@@ -18,9 +20,11 @@ impl Checker<'_> {
         let Some(table) = root.get("headers") else {
             return Some(HeadersConfig {
                 identity: sidegate_preset(),
+                ..HeadersConfig::default()
             });
         };
         let preset = self.preset(table);
+        let max_bytes = self.max_bytes(table);
         let set = self.set(table);
         let mut identity = preset?;
         for (name, source) in set? {
@@ -29,7 +33,51 @@ impl Checker<'_> {
                 None => identity.push((name, source)),
             }
         }
-        Some(HeadersConfig { identity })
+        self.check_counts(table, &identity);
+        Some(HeadersConfig {
+            identity,
+            max_bytes: max_bytes?,
+        })
+    }
+
+    fn max_bytes(&mut self, table: &Node) -> Option<usize> {
+        let Some(node) = table.get("max_bytes") else {
+            return Some(HeadersConfig::default().max_bytes);
+        };
+        let number = self.integer(node, "max_bytes")?;
+        let bytes = usize::try_from(number)
+            .ok()
+            .filter(|bytes| MAX_BYTES.contains(bytes));
+        if bytes.is_none() {
+            self.problem(
+                Problem::new(&node.origin, format!("`max_bytes` cannot be {number}")).hint(
+                    format!(
+                        "from {} to {}: what the app's server takes in one header",
+                        MAX_BYTES.start(),
+                        MAX_BYTES.end()
+                    ),
+                ),
+            );
+        }
+        bytes
+    }
+
+    /// The header that counts what another one leaves out is the gate's to write.
+    fn check_counts(&mut self, table: &Node, identity: &[(HeaderName, HeaderSource)]) {
+        let counts = identity.iter().filter_map(|(name, _)| missing_name(name));
+        let counts: Vec<HeaderName> = counts.collect();
+        let set = table.get("set").map_or(&[][..], Node::entries);
+        for (key, entry) in set {
+            if counts
+                .iter()
+                .any(|count| count.as_str().eq_ignore_ascii_case(key))
+            {
+                self.problem(
+                    Problem::new(&entry.key_origin, format!("`{key}` cannot be set"))
+                        .hint("it says how much of another header is missing; choose another name"),
+                );
+            }
+        }
     }
 
     fn preset(&mut self, table: &Node) -> Option<Vec<(HeaderName, HeaderSource)>> {
@@ -77,7 +125,7 @@ impl Checker<'_> {
             }
             let name = self.found(header_name(key, entry));
             let text = self.text(entry, key);
-            let source = text.and_then(|text| self.found(header_source(text, entry)));
+            let source = text.and_then(|text| self.found(header_source(text, key, entry)));
             match (name, source) {
                 (Some(name), Some(source)) => set.push((name, source)),
                 _ => complete = false,
@@ -86,6 +134,9 @@ impl Checker<'_> {
         complete.then_some(set)
     }
 }
+
+/// What `max_bytes` may be. Servers rarely take more than the upper end in all headers together.
+const MAX_BYTES: RangeInclusive<usize> = 1_024..=262_144;
 
 /// A header's name as people write it.
 fn as_written(name: &HeaderName) -> String {
@@ -170,31 +221,43 @@ fn header_name(key: &str, entry: &Node) -> Result<HeaderName, Problem> {
         .map_err(|_| problem.hint("a header's name is letters, digits and dashes"))
 }
 
-fn header_source(text: &str, entry: &Node) -> Result<HeaderSource, Problem> {
-    const SOURCES: [(&str, HeaderSource); 9] = [
-        ("user", HeaderSource::User),
-        ("user_id", HeaderSource::UserId),
-        ("email", HeaderSource::Email),
-        ("name", HeaderSource::Name),
-        ("groups", HeaderSource::Groups),
-        ("provider", HeaderSource::Provider),
-        ("picture", HeaderSource::Picture),
-        ("access_token", HeaderSource::AccessToken),
-        ("id_token", HeaderSource::IdToken),
-    ];
-    if let Some((_, source)) = SOURCES.iter().find(|(name, _)| *name == text) {
-        return Ok(source.clone());
+const SOURCES: [(&str, HeaderSource); 9] = [
+    ("user", HeaderSource::User),
+    ("user_id", HeaderSource::UserId),
+    ("email", HeaderSource::Email),
+    ("name", HeaderSource::Name),
+    ("groups", HeaderSource::Groups),
+    ("provider", HeaderSource::Provider),
+    ("picture", HeaderSource::Picture),
+    ("access_token", HeaderSource::AccessToken),
+    ("id_token", HeaderSource::IdToken),
+];
+
+impl HeaderSource {
+    /// The source of this name. Anything else is a literal, and may be a secret.
+    pub(in crate::config) fn read(text: &str) -> Option<Self> {
+        let mut sources = SOURCES.iter();
+        if let Some((_, source)) = sources.find(|(name, _)| *name == text) {
+            return Some(source.clone());
+        }
+        let path = text.strip_prefix("claims.")?;
+        is_claim_path(path).then(|| Self::Claim(path.to_owned()))
+    }
+}
+
+/// `key` is the header's name. What it was set to is not repeated: people write constants, which may be secrets.
+fn header_source(text: &str, key: &str, entry: &Node) -> Result<HeaderSource, Problem> {
+    if let Some(source) = HeaderSource::read(text) {
+        return Ok(source);
     }
     let problem = Problem::new(
         &entry.origin,
-        format!("`{text}` is nothing a header can show"),
+        format!("`{key}` is set to nothing a header can show"),
     );
-    if let Some(path) = text.strip_prefix("claims.") {
-        return if is_claim_path(path) {
-            Ok(HeaderSource::Claim(path.to_owned()))
-        } else {
-            Err(problem.hint("names and numbers joined by dots, as in \"claims.campus.0.name\""))
-        };
+    if text.starts_with("claims.") {
+        return Err(
+            problem.hint("names and numbers joined by dots, as in \"claims.campus.0.name\"")
+        );
     }
     let names: Vec<&str> = SOURCES.iter().map(|(name, _)| *name).collect();
     Err(match spelling::nearest(text, names.iter().copied()) {

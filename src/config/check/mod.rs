@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 
 use super::{
-    Config, HeaderSource, HeadersConfig, ListenAddress, ProviderConfig, PublicUrl, Secret,
+    Config, HeaderSource, HeadersConfig, ListenAddress, ProviderConfig, PublicUrl, Room, Secret,
     TlsFiles, UpstreamAddress,
     env::Environment,
     keys,
@@ -118,7 +118,7 @@ impl<'a> Checker<'a> {
             prefix: prefix.as_deref(),
             root_health: root_health.unwrap_or_default(),
         };
-        let providers = self.providers(root, own);
+        let mut providers = self.providers(root, own);
         let headers = self.headers(root);
         let routes = self.routes(root, own);
         let limits = self.limits(root);
@@ -137,6 +137,11 @@ impl<'a> Checker<'a> {
         );
         if let (Some(providers), Some(headers)) = (&providers, &headers) {
             self.check_names(providers, headers);
+        }
+        if let (Some(session), Some(headers)) = (&session, &headers) {
+            for provider in providers.iter_mut().flatten() {
+                provider.room = Room::of(&session.store, headers.max_bytes);
+            }
         }
         if !self.problems.is_empty() {
             return None;

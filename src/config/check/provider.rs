@@ -3,7 +3,7 @@
 
 use super::{
     super::{
-        ClientAuthentication, ProviderConfig, Secret, keys,
+        ClientAuthentication, ProviderConfig, Room, Secret, keys,
         raw::{Node, Origin, Value},
         report::Problem,
         spelling,
@@ -74,6 +74,7 @@ impl Checker<'_> {
         let authorize_params = self.authorize_params(table);
         let callback_path = self.callback_path(name, table, own);
         let claims = self.claims(table, kind);
+        let sources = self.claim_sources(table, kind);
         let allow = self.allow(table, kind);
         let deny_message = self.deny_message(table);
         let refresh = self.flag(table, "refresh", true);
@@ -95,6 +96,10 @@ impl Checker<'_> {
             authorize_params: authorize_params?,
             callback_path: callback_path?,
             claims: claims?,
+            userinfo: sources.as_ref()?.userinfo,
+            claims_from_access_token: sources?.access_token,
+            // Known when the whole file is.
+            room: Room::default(),
             allow: allow?,
             deny_message: deny_message.ok()?,
             refresh: refresh?,
@@ -112,10 +117,28 @@ impl Checker<'_> {
             self.problem(Problem::new(origin, objection.problem).hint(objection.hint));
         }
         self.check_callback_beside(table, provider, others);
+        self.warn_of_addresses_for_users(provider);
         if let Some(other) = others.iter().find(|other| other.label == provider.label) {
             self.warnings.push(format!(
                 "the sign-in buttons of {} and {} both say {}: give one a label",
                 other.name, provider.name, provider.label
+            ));
+        }
+    }
+
+    /// Login names are what people chose at many providers, and somebody may have chosen another's address.
+    fn warn_of_addresses_for_users(&mut self, provider: &ProviderConfig) {
+        let mut lists = provider.allow.lists().iter();
+        let users = lists.find(|list| list.key == "users");
+        let address = users.and_then(|list| list.entries.iter().find(|entry| entry.contains('@')));
+        if let Some(address) = address
+            && provider.claims.user.is_none()
+            && provider.kind.label.is_empty()
+        {
+            self.warnings.push(format!(
+                "providers.{}: `users` names login names, and nobody vouches that the address \"{address}\" is that \
+                 person's where people choose them; `emails` names verified addresses",
+                provider.name
             ));
         }
     }
@@ -323,6 +346,59 @@ impl Checker<'_> {
         }
     }
 
+    /// Where claims come from, beside the ID token: for the types whose provider signs one.
+    fn claim_sources(&mut self, table: &Node, kind: Option<&'static Kind>) -> Option<ClaimSources> {
+        let userinfo = self.flag(table, "userinfo", true)?;
+        let default = ClaimSources {
+            userinfo,
+            access_token: false,
+        };
+        let signs = |kind: &Kind| kind.endpoints.iter().any(|end| end.key == "issuer");
+        for key in ["userinfo", "claims_from"] {
+            if let (Some(node), Some(kind)) = (table.get(key), kind)
+                && !signs(kind)
+            {
+                self.problem(foreign(key, node, kind, signs));
+                return None;
+            }
+        }
+        let Some(node) = table.get("claims_from") else {
+            return Some(default);
+        };
+        let items = self.list(node, "claims_from")?;
+        for item in &items {
+            if !CLAIM_SOURCES.contains(&item.text) {
+                let problem =
+                    Problem::new(&item.origin, format!("no claims come from `{}`", item.text));
+                let hint = match spelling::nearest(item.text, CLAIM_SOURCES) {
+                    Some(nearest) => format!("did you mean \"{nearest}\"?"),
+                    None => format!("some of {}", CLAIM_SOURCES.join(", ")),
+                };
+                self.problem(problem.hint(hint));
+                return None;
+            }
+        }
+        let names = |source: &str| items.iter().any(|item| item.text == source);
+        let sources = ClaimSources {
+            userinfo: names("userinfo"),
+            access_token: names("access_token"),
+        };
+        let problem = if !names("id_token") {
+            Problem::new(&node.origin, "`claims_from` leaves out the ID token")
+                .hint("who somebody is stands there; begin the list with \"id_token\"")
+        } else if table.get("userinfo").is_some() && sources.userinfo != userinfo {
+            Problem::new(
+                &node.origin,
+                "`claims_from` and `userinfo` contradict each other",
+            )
+            .hint("take one of them out")
+        } else {
+            return Some(sources);
+        };
+        self.problem(problem);
+        None
+    }
+
     fn deny_message(&mut self, table: &Node) -> Result<Option<String>, Reported> {
         const LONGEST: usize = 500;
         let Some(node) = table.get("deny_message") else {
@@ -340,6 +416,14 @@ impl Checker<'_> {
         Err(Reported)
     }
 }
+
+/// Where claims come from beside the ID token.
+struct ClaimSources {
+    userinfo: bool,
+    access_token: bool,
+}
+
+const CLAIM_SOURCES: [&str; 3] = ["id_token", "userinfo", "access_token"];
 
 /// The types that `fits` picks, as a sentence lists them.
 pub(super) fn type_names(fits: impl Fn(&Kind) -> bool) -> String {

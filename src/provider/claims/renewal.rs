@@ -2,12 +2,15 @@
 //!
 //! Silence means one of two things: the place that speaks has never known it, or it is gone. A group that
 //! somebody has lost must be felt, and one that only the login's ID token knew must not be lost. So the login notes,
-//! in the session, what userinfo told.
+//! in the session, what another place than the ID token told ([`Notes::told_beside`]).
 
 use serde_json::{Map, Value};
 
 use super::{ClaimRules, find};
-use crate::{session::Identity, text::Text};
+use crate::{
+    session::{Identity, Notes},
+    text::Text,
+};
 
 /// Who speaks at a renewal, where not both do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,30 +21,7 @@ pub enum Spoke {
     Userinfo,
 }
 
-/// Notes what userinfo told, among the memberships; no list has this name.
-const USERINFO: &str = "@userinfo";
-
 impl ClaimRules {
-    /// `identity`, with a note of what an ID token was silent about and userinfo told: `whole` is what both said
-    /// together. Where userinfo alone speaks later, its silence about that means that it is gone.
-    pub fn noting_userinfo(
-        &self,
-        mut identity: Identity,
-        token_silent: &[String],
-        whole: &Map<String, Value>,
-    ) -> Identity {
-        let told: Vec<&str> = token_silent
-            .iter()
-            .map(String::as_str)
-            .filter(|path| find(whole, path).is_some())
-            .collect();
-        if !told.is_empty() {
-            let told = Text::from(told.join("\n"));
-            identity.memberships.push((Text::from(USERINFO), told));
-        }
-        identity
-    }
-
     /// What decides about somebody, or is told to the app, and `token` is silent about.
     pub fn silent_in(&self, token: &Map<String, Value>) -> Vec<String> {
         let names = &self.names;
@@ -70,19 +50,14 @@ impl ClaimRules {
         spoke: Spoke,
     ) -> Identity {
         let names = &self.names;
-        let noted = previous
-            .memberships
-            .iter()
-            .filter(|(key, _)| key.as_str() == USERINFO);
-        let noted: Vec<&str> = noted.flat_map(|(_, told)| told.split('\n')).collect();
-        let stands = |path: &str| {
-            find(claims, path).is_none() && (spoke == Spoke::Token || !noted.contains(&path))
-        };
+        let notes = &previous.notes;
+        let is_noted = |path: &str| notes.told_beside.iter().any(|told| told.as_str() == path);
+        let stands =
+            |path: &str| find(claims, path).is_none() && (spoke == Spoke::Token || !is_noted(path));
         let keep = |path: &str, new: Option<Text>, old: &Option<Text>| {
             if stands(path) { old.clone() } else { new }
         };
         let list_stands = |key: &str| match key {
-            USERINFO => true,
             "users" => stands(&names.login),
             // A vendor's own are read from the ID token.
             key => key
@@ -95,8 +70,30 @@ impl ClaimRules {
                 let said = new.into_iter().filter(|(key, _)| !stands(key));
                 said.chain(kept).collect()
             };
+        let groups_stand = stands(&names.groups);
+        let omitted = |identity: &Identity, of: bool| {
+            let paths = identity.notes.omitted_claims.clone().into_iter();
+            paths.filter(move |path| stands(path) == of)
+        };
+        let new_notes = Notes {
+            omitted_groups: if groups_stand {
+                notes.omitted_groups
+            } else {
+                identity.notes.omitted_groups
+            },
+            omitted_claims: omitted(&identity, false)
+                .chain(omitted(previous, true))
+                .collect(),
+            told_beside: notes.told_beside.clone(),
+            userinfo_told: notes.userinfo_told,
+            token_subject: identity
+                .notes
+                .token_subject
+                .clone()
+                .or_else(|| notes.token_subject.clone()),
+        };
         // The same address and no word about it: what vouched for it was said elsewhere.
-        let unsaid = stands(&names.email_verified) && !noted.contains(&names.email.as_str());
+        let unsaid = stands(&names.email_verified) && !is_noted(&names.email);
         let same = find(claims, &names.email).and_then(Value::as_str) == previous.email.as_deref();
         let email = if unsaid && same {
             previous.email.clone()
@@ -108,13 +105,14 @@ impl ClaimRules {
             email,
             name: keep(&names.name, identity.name, &previous.name),
             picture: keep(&names.picture, identity.picture, &previous.picture),
-            groups: if stands(&names.groups) {
+            groups: if groups_stand {
                 previous.groups.clone()
             } else {
                 identity.groups
             },
             memberships: pairs(identity.memberships, &previous.memberships, &list_stands),
             claims: pairs(identity.claims, &previous.claims, &stands),
+            notes: new_notes,
             provider: identity.provider,
             subject: identity.subject,
         }

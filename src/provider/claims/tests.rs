@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::config::{Allow, ClaimPaths};
+use crate::config::{Allow, ClaimPaths, StoreConfig};
 
 fn rules(groups: &str, wanted: &[&str], named: &[&str]) -> ClaimRules {
     let config = ProviderConfig {
@@ -183,22 +183,72 @@ fn groups_come_in_three_shapes() {
 }
 
 #[test]
-fn many_groups_are_cut_but_never_those_that_matter() {
+fn many_groups_are_cut_and_counted_but_never_those_that_matter() {
     let many: Vec<String> = (0..1000).map(|number| format!("group-{number}")).collect();
     let claims = object(json!({ "sub": "1", "groups": many }));
     let identity = rules("groups", &[], &["group-999"])
         .identity(&claims)
         .unwrap();
-    assert_eq!(identity.groups.len(), MAX_GROUPS);
+    let bytes: usize = identity.groups.iter().map(|group| group.len()).sum();
+    assert!(bytes <= Room::default().groups && identity.groups.len() > 600);
+    let held = identity.groups.len() + identity.notes.omitted_groups as usize;
+    assert_eq!(held, 1000);
     assert_eq!(identity.groups[0].as_str(), "group-999");
     assert_eq!(identity.groups[1].as_str(), "group-0");
-    let long: Vec<String> = (0..100)
+    // However many a rule names.
+    let named: Vec<String> = (0..100)
         .map(|number| format!("{number}{}", "x".repeat(200)))
         .collect();
-    let claims = object(json!({ "sub": "1", "groups": long }));
+    let entries: Vec<&str> = named.iter().map(String::as_str).collect();
+    let claims = object(json!({ "sub": "1", "groups": named }));
+    let identity = rules("groups", &[], &entries).identity(&claims).unwrap();
+    assert_eq!(
+        (identity.groups.len(), identity.notes.omitted_groups),
+        (100, 0)
+    );
+}
+
+#[test]
+fn a_store_has_room_for_all() {
+    let config = ProviderConfig {
+        room: Room::of(&StoreConfig::Memory, 8_192),
+        ..ProviderConfig::for_test("corp", "")
+    };
+    let header = HeaderSource::Claim("long".to_owned());
+    let rules = ClaimRules::new(&config, ClaimNames::standard(), &[&header]);
+    let many: Vec<String> = (0..2000).map(|number| format!("group-{number}")).collect();
+    let claims = object(json!({ "sub": "1", "groups": many, "long": "x".repeat(100_000) }));
+    let identity = rules.identity(&claims).unwrap();
+    assert_eq!(identity.groups.len(), 2000);
+    assert_eq!(identity.claims[0].1.len(), 100_000);
+    assert_eq!(identity.notes, Notes::default());
+}
+
+#[test]
+fn what_is_no_name_is_counted() {
+    let groups = json!(["a", null, "", "b\n", { "c": 1 }, "x".repeat(1_025)]);
+    let claims = object(json!({ "sub": "1", "groups": groups }));
     let identity = rules("groups", &[], &[]).identity(&claims).unwrap();
-    let bytes: usize = identity.groups.iter().map(|group| group.len()).sum();
-    assert!(bytes <= MAX_GROUP_BYTES && identity.groups.len() > 20);
+    assert_eq!(
+        (identity.groups.len(), identity.notes.omitted_groups),
+        (1, 3)
+    );
+}
+
+#[test]
+fn claims_that_do_not_fit_are_named() {
+    let claims =
+        object(json!({ "sub": "1", "a": "x".repeat(5_000), "b": "y".repeat(5_000), "c": "z" }));
+    let identity = rules("groups", &["a", "b", "c"], &[])
+        .identity(&claims)
+        .unwrap();
+    let carried: Vec<&str> = identity
+        .claims
+        .iter()
+        .map(|(path, _)| path.as_str())
+        .collect();
+    assert_eq!(carried, ["a", "c"]);
+    assert_eq!(identity.notes.omitted_claims, [Text::from("b")]);
 }
 
 #[test]
@@ -325,9 +375,11 @@ fn what_is_kept_is_named_and_bounded() {
         pair("tenants", "acme"),
         pair("guilds", &long),
     ];
-    assert_eq!(kept(reported.clone(), &allow), [pair("orgs", "Acme")]);
+    // However long it is; of many of one list, any that fits lets somebody pass.
+    let named = [pair("orgs", "Acme"), pair("guilds", &long)];
+    assert_eq!(kept(reported.clone(), &allow), named);
     reported.extend(names.iter().map(|name| pair("campus", name)));
-    assert_eq!(kept(reported.clone(), &allow).len(), 17);
+    assert_eq!(kept(reported.clone(), &allow).len(), 18);
     assert_eq!(kept(reported, &Allow::Anyone), []);
 }
 

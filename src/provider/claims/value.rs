@@ -86,13 +86,13 @@ pub(super) fn values(value: &Value) -> Vec<String> {
 }
 
 /// A claim as a header carries it: text, number or truth as it is, lists and objects as JSON.
-pub(super) fn header_text(value: &Value, limit: usize) -> Option<String> {
+pub(super) fn header_text(value: &Value) -> Option<String> {
     let text = match value {
         Value::Null => return None,
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    (!text.is_empty() && fits(&text, limit)).then_some(text)
+    (!text.is_empty()).then_some(text)
 }
 
 /// Some providers write truth as text. Whatever else is there is no vouching.
@@ -101,6 +101,16 @@ pub(in crate::provider) fn is_true(value: &Value) -> bool {
         Value::Bool(truth) => *truth,
         Value::String(text) => text == "true",
         _ => false,
+    }
+}
+
+/// How many there are, whether they are names or not.
+pub(super) fn count(value: &Value) -> usize {
+    match value {
+        Value::Null => 0,
+        Value::Array(list) => list.iter().filter(|value| !value.is_null()).count(),
+        Value::Object(members) => members.len(),
+        _ => 1,
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::{
     algorithm::Algorithm,
     keys::KeySet,
-    signed::{self, Signed, Signer, text},
+    signed::{self, Signed, Signer, TokenKind, text},
 };
 
 /// What an ID token must agree with.
@@ -92,7 +92,7 @@ pub(super) fn verify(
     keys: &KeySet,
     expected: &Expected<'_>,
 ) -> Result<Map<String, Value>, IdTokenError> {
-    let Signed { claims, algorithm } = signed::verify(token, keys, &expected.signer, is_jwt)?;
+    let Signed { claims, algorithm } = signed::verify(token, keys, &expected.signer, &KIND)?;
     match text(&claims, "sub") {
         Some(subject) if !subject.is_empty() => {}
         _ => return Err(IdTokenError::Subject),
@@ -103,6 +103,11 @@ pub(super) fn verify(
     check_access_token(&claims, algorithm, expected.access_token)?;
     Ok(claims)
 }
+
+const KIND: TokenKind = TokenKind {
+    is_kind: is_jwt,
+    check_parties: signed::check_audience,
+};
 
 /// A logout token or an access token of the same issuer must not pass for an ID token.
 fn is_jwt(kind: &str) -> bool {

@@ -1,7 +1,11 @@
-//! Who it is: the ID token's claims, completed by userinfo and by where groups are listed; at a login, and again at a
+//! Who it is: the ID token's claims, completed by the access token's where the table says so, by userinfo and by where groups are listed; at a login, and again at a
 //! renewal, where much of it may not be said again.
 
+use std::sync::atomic::Ordering;
+
+use http::StatusCode;
 use serde_json::{Map, Value};
+use url::Url;
 
 use super::{
     Oidc,
@@ -10,48 +14,96 @@ use super::{
     userinfo::{Lack, is_withheld, merge},
 };
 use crate::{
-    provider::{Call, GrantTokens, ProviderError, RenewedTokens, claims::Spoke},
+    clock::Timestamp,
+    provider::{
+        Call, Evidence, GrantTokens, ProviderError, RenewedTokens,
+        claims::{Spoke, find},
+        http::HttpError,
+    },
     session::Identity,
+    text::Text,
 };
+
+const OTHER_USERINFO: &str = "sub is missing or not the ID token's";
+const OTHER_ACCESS_TOKEN: &str = "the access token's sub is missing or not the ID token's";
 
 /// Claims of an ID token, with what userinfo adds.
 struct Completed {
     claims: Map<String, Value>,
     /// Userinfo was asked, or need not be.
     whole: bool,
+    /// It has answered.
+    answered: bool,
 }
 
 impl Oidc {
-    /// Who it is by an ID token's `claims`, and by what further places have. `previous` is who it was before a
-    /// renewal.
+    /// Who it is by an ID token's `claims`, and by what further places have; and what the allow lists looked at.
+    /// `previous` is who it was before a renewal.
     pub(super) async fn identity(
         &self,
         metadata: &Metadata,
         mut claims: Map<String, Value>,
         tokens: &GrantTokens,
         previous: Option<&Identity>,
-    ) -> Result<Identity, ProviderError> {
+        now: Timestamp,
+    ) -> Result<(Identity, Evidence), ProviderError> {
         let reported = (self.flavour.read)(&mut claims)?;
+        let token_subject = self.token_subject(&claims);
         let silent = self.rules.silent_in(&claims);
-        let Completed { mut claims, whole } =
-            self.completed(metadata, claims, &tokens.access).await?;
-        let spoken = claims.clone();
+        if self.reads_access_token {
+            let further = self
+                .access_token_claims(metadata, &tokens.access, now)
+                .await?;
+            claims = self.merged(claims, further.into(), Call::Token, OTHER_ACCESS_TOKEN)?;
+        }
+        let silent_still = self.rules.silent_in(&claims);
+        let Completed {
+            mut claims,
+            whole,
+            answered,
+        } = self
+            .completed(metadata, claims, &tokens.access, previous)
+            .await?;
+        let told = |paths: &[String]| -> Vec<Text> {
+            let told = paths.iter().filter(|path| find(&claims, path).is_some());
+            told.map(|path| Text::from(path.as_str())).collect()
+        };
+        let told_beside = told(&silent);
+        let userinfo_told = answered && !told(&silent_still).is_empty();
         self.add_groups(&mut claims, &tokens.access).await?;
         self.check_whole(&claims)?;
-        let identity = self.rules.identity_with(&claims, reported)?;
-        Ok(match previous {
+        let evidence = self.rules.evidence(&claims, &reported);
+        let mut identity = self.rules.identity_with(&claims, reported)?;
+        identity.notes.token_subject = token_subject;
+        let identity = match previous {
             Some(previous) if !whole => {
                 self.rules
                     .completed_by(identity, &claims, previous, Spoke::Token)
             }
             // Nobody asks later where nothing is renewed.
             _ if tokens.refresh.is_none() && previous.is_none() => identity,
-            _ => self.rules.noting_userinfo(identity, &silent, &spoken),
-        })
+            _ => {
+                identity.notes.told_beside = told_beside;
+                identity.notes.userinfo_told = userinfo_told;
+                identity
+            }
+        };
+        Ok((identity, evidence))
     }
 
-    /// Who it is after a renewal. Many providers give no new ID token then; what userinfo does not say either
-    /// stands as it was, where it was not from userinfo that it was known.
+    /// `sub`, where sessions have another claim for their subject. The provider tells of logouts by it.
+    fn token_subject(&self, claims: &Map<String, Value>) -> Option<Text> {
+        let sub = claims.get("sub").and_then(Value::as_str)?;
+        (!self.has_sub_for_subject()).then(|| Text::from(sub))
+    }
+
+    fn userinfo_url<'m>(&self, metadata: &'m Metadata) -> Option<&'m Url> {
+        let url = metadata.userinfo_endpoint.as_ref();
+        url.filter(|_| self.asks_userinfo)
+    }
+
+    /// Who it is after a renewal. Many providers give no new ID token then; what no other place says either
+    /// stands as it was, where it was from the ID token that it was known.
     pub(super) async fn identity_again(
         &self,
         renewed: &RenewedTokens<'_>,
@@ -64,26 +116,95 @@ impl Oidc {
         } = renewed;
         if tokens.id.is_some() {
             let claims = self.id_token_claims(&metadata, tokens, None, *now).await?;
-            return self
-                .identity(&metadata, claims, tokens, Some(previous))
-                .await;
+            let (identity, _) = self
+                .identity(&metadata, claims, tokens, Some(previous), *now)
+                .await?;
+            return Ok(identity);
         }
-        let Some(url) = &metadata.userinfo_endpoint else {
-            return Ok((*previous).clone());
+        let signed = if self.reads_access_token {
+            let claims = self.access_token_claims(&metadata, &tokens.access, *now);
+            Some(self.believed(claims.await?))
+        } else {
+            None
         };
-        let call = Call::Userinfo;
-        let userinfo = self.http.fetch_json(url, Some(&tokens.access)).await;
-        let userinfo = userinfo.map_err(|error| ProviderError::Http { call, error })?;
-        let Value::Object(mut claims) = userinfo else {
-            let problem = "not an object";
-            return Err(ProviderError::Answer { call, problem });
+        let userinfo = self.userinfo_again(&metadata, tokens, previous).await?;
+        let mut claims = match (signed, userinfo) {
+            (None, None) => return Ok((*previous).clone()),
+            (Some(claims), None) | (None, Some(claims)) => claims,
+            (Some(signed), Some(userinfo)) => {
+                self.merged(signed, userinfo.into(), Call::Userinfo, OTHER_USERINFO)?
+            }
         };
-        claims.retain(|name, _| !self.flavour.not_in_userinfo.contains(&name.as_str()));
         self.add_groups(&mut claims, &tokens.access).await?;
         self.check_whole(&claims)?;
         let identity = self.rules.identity_with(&claims, Vec::new())?;
         let rules = &self.rules;
         Ok(rules.completed_by(identity, &claims, previous, Spoke::Userinfo))
+    }
+
+    /// What userinfo says at a renewal without an ID token; nothing where it is not asked, or refuses as ever.
+    async fn userinfo_again(
+        &self,
+        metadata: &Metadata,
+        tokens: &GrantTokens,
+        previous: &Identity,
+    ) -> Result<Option<Map<String, Value>>, ProviderError> {
+        let Some(url) = self.userinfo_url(metadata) else {
+            return Ok(None);
+        };
+        let call = Call::Userinfo;
+        match self.http.fetch_json(url, Some(&tokens.access)).await {
+            Ok(Value::Object(claims)) => Ok(Some(self.believed(claims))),
+            Ok(_) => {
+                let problem = "not an object";
+                Err(ProviderError::Answer { call, problem })
+            }
+            Err(error) if self.passes_over(&error, Some(previous)) => Ok(None),
+            Err(error) => Err(ProviderError::Http { call, error }),
+        }
+    }
+
+    /// Whether a refusal of userinfo is no outage: the token endpoint has said who it is, and userinfo is a further
+    /// place that is closed to this client, or not there. Not so where it has told something before: then that is not
+    /// known any more, and neither does it go away in silence nor stay for good.
+    fn passes_over(&self, error: &HttpError, previous: Option<&Identity>) -> bool {
+        let is_refusal = matches!(
+            error,
+            HttpError::Status(
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND
+            )
+        );
+        let passes = is_refusal && previous.is_none_or(|previous| !previous.notes.userinfo_told);
+        if passes && !self.refusal_is_told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                provider = self.profile.name,
+                %error,
+                "userinfo refuses, and the ID token is enough; `userinfo = false` asks it no more"
+            );
+        }
+        passes
+    }
+
+    /// Without what only the ID token, or another place, is believed for.
+    fn believed(&self, mut claims: Map<String, Value>) -> Map<String, Value> {
+        claims.retain(|name, _| !self.flavour.not_in_userinfo.contains(&name.as_str()));
+        claims
+    }
+
+    /// `claims` with what only `further` has. §5.3.2: another's answer must not be used. Whoever mixes users up is not
+    /// to be believed at all, so this fails the login whatever is missing.
+    fn merged(
+        &self,
+        claims: Map<String, Value>,
+        further: Value,
+        call: Call,
+        problem: &'static str,
+    ) -> Result<Map<String, Value>, ProviderError> {
+        let further = match further {
+            Value::Object(members) => Value::Object(self.believed(members)),
+            other => other,
+        };
+        merge(claims, further).ok_or(ProviderError::Answer { call, problem })
     }
 
     /// The claims with what userinfo adds, where something is missing.
@@ -92,38 +213,35 @@ impl Oidc {
         metadata: &Metadata,
         claims: Map<String, Value>,
         access_token: &str,
+        previous: Option<&Identity>,
     ) -> Result<Completed, ProviderError> {
+        let unasked = |claims, whole| Completed {
+            claims,
+            whole,
+            answered: false,
+        };
         let lack = self.uses.lack(&claims, &self.rules, metadata);
-        let url = match (&metadata.userinfo_endpoint, lack) {
-            (None, _) | (_, Lack::Nothing) => {
-                let whole = true;
-                return Ok(Completed { claims, whole });
-            }
+        let url = match (self.userinfo_url(metadata), lack) {
+            (None, _) | (_, Lack::Nothing) => return Ok(unasked(claims, true)),
             (Some(url), _) => url,
         };
         let call = Call::Userinfo;
         let error = match self.http.fetch_json(url, Some(access_token)).await {
-            Ok(mut userinfo) => {
-                if let Value::Object(members) = &mut userinfo {
-                    members
-                        .retain(|name, _| !self.flavour.not_in_userinfo.contains(&name.as_str()));
-                }
-                // §5.3.2: another's answer must not be used. Whoever mixes users up is not to be
-                // believed at all, so this fails the login whatever is missing.
-                let problem = "sub is missing or not the ID token's";
-                let claims =
-                    merge(claims, userinfo).ok_or(ProviderError::Answer { call, problem })?;
-                let whole = true;
-                return Ok(Completed { claims, whole });
+            Ok(userinfo) => {
+                return Ok(Completed {
+                    claims: self.merged(claims, userinfo, call, OTHER_USERINFO)?,
+                    whole: true,
+                    answered: true,
+                });
             }
+            Err(error) if self.passes_over(&error, previous) => return Ok(unasked(claims, true)),
             Err(error) => ProviderError::Http { call, error },
         };
         if lack == Lack::Identity {
             return Err(error);
         }
         tracing::warn!(provider = self.profile.name, %error, remedy = error.remedy(), "going on without userinfo");
-        let whole = false;
-        Ok(Completed { claims, whole })
+        Ok(unasked(claims, false))
     }
 
     /// Adds the groups that no claim tells. As with userinfo, a failure ends the login where an allow

@@ -9,7 +9,7 @@ use super::{
     super::{LogoutClaim, token_answer::whole_seconds},
     id_token::IdTokenError,
     keys::KeySet,
-    signed::{self, Signer, text},
+    signed::{self, Signer, TokenKind, text},
 };
 
 /// Why a logout token is refused.
@@ -46,27 +46,28 @@ pub(super) struct LogoutToken {
     pub(super) issued_at: Timestamp,
 }
 
-/// Verifies `token`. `subject` is the claim that has the stable id of a user.
+/// Verifies `token`. `is_subject` says whether sessions have its `sub` as their subject, or beside another claim: of a
+/// user's claims a logout token has no other (§2.4).
 pub(super) fn verify(
     token: &str,
     keys: &KeySet,
     signer: &Signer<'_>,
-    subject: &str,
+    is_subject: bool,
 ) -> Result<LogoutToken, LogoutTokenError> {
     check_length(token)?;
-    let claims = signed::verify(token, keys, signer, is_logout)?.claims;
-    read(&claims, subject)
+    let claims = signed::verify(token, keys, signer, &KIND)?.claims;
+    read(&claims, is_subject)
 }
 
 /// What is wrong with `token` already by what it says, whoever signed it. Nothing wrong is no reason to believe it.
 pub(super) fn look(
     token: &str,
     signer: &Signer<'_>,
-    subject: &str,
+    is_subject: bool,
 ) -> Result<(), LogoutTokenError> {
     check_length(token)?;
-    let claims = signed::unverified(token, signer, is_logout)?;
-    read(&claims, subject).map(|_| ())
+    let claims = signed::unverified(token, signer, &KIND)?;
+    read(&claims, is_subject).map(|_| ())
 }
 
 /// It comes from anywhere.
@@ -77,7 +78,7 @@ fn check_length(token: &str) -> Result<(), LogoutTokenError> {
     Ok(())
 }
 
-fn read(claims: &Map<String, Value>, subject: &str) -> Result<LogoutToken, LogoutTokenError> {
+fn read(claims: &Map<String, Value>, is_subject: bool) -> Result<LogoutToken, LogoutTokenError> {
     let event = claims.get("events").and_then(|events| events.get(EVENT));
     if !event.is_some_and(Value::is_object) {
         return Err(LogoutTokenError::Events);
@@ -88,12 +89,15 @@ fn read(claims: &Map<String, Value>, subject: &str) -> Result<LogoutToken, Logou
     let named = |name| text(claims, name).filter(|value| !value.is_empty());
     let id = named("jti").ok_or(LogoutTokenError::Id)?.to_owned();
     // §2.4: a session, or all of a user's.
-    let claim = match (named("sid"), named(subject)) {
-        (Some(session), subject) => LogoutClaim::Session {
+    let claim = match (named("sid"), named("sub")) {
+        (Some(session), sub) => LogoutClaim::Session {
             sid: session.into(),
-            subject: subject.map(Text::from),
+            sub: sub.map(Text::from),
         },
-        (None, Some(subject)) => LogoutClaim::User(subject.into()),
+        (None, Some(sub)) => LogoutClaim::User {
+            sub: sub.into(),
+            is_subject,
+        },
         (None, None) => return Err(LogoutTokenError::Nobody),
     };
     // That it is there is checked with those of every token.
@@ -107,6 +111,14 @@ fn read(claims: &Map<String, Value>, subject: &str) -> Result<LogoutToken, Logou
     })
 }
 
+const KIND: TokenKind = TokenKind {
+    is_kind: is_logout,
+    check_parties: signed::check_audience,
+};
+
+/// Bytes of a logout token: it lists no groups.
+const LONGEST: usize = 16 * 1024;
+
 /// Its own type is recommended only (§2.4), and some providers write the general one. What tells it from an ID token
 /// is checked besides.
 fn is_logout(kind: &str) -> bool {
@@ -114,9 +126,6 @@ fn is_logout(kind: &str) -> bool {
         .iter()
         .any(|known| kind.eq_ignore_ascii_case(known))
 }
-
-/// Bytes of a logout token: it lists no groups.
-const LONGEST: usize = 16 * 1024;
 
 /// The member of `events` (§2.4).
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
@@ -175,16 +184,19 @@ mod tests {
     fn judged(claims: &Value) -> Result<LogoutClaim, LogoutTokenError> {
         let key = TestKey::ec("k");
         let token = typed(&key, Some("logout+jwt"), claims);
-        verify(&token, &set(&key), &signer(), "sub").map(|token| token.claim)
+        verify(&token, &set(&key), &signer(), true).map(|token| token.claim)
     }
 
     #[test]
     fn a_session_is_named_or_all_of_a_users() {
         let session = |subject: Option<&str>| LogoutClaim::Session {
             sid: "s-1".into(),
-            subject: subject.map(Text::from),
+            sub: subject.map(Text::from),
         };
-        let user = LogoutClaim::User("1".into());
+        let user = LogoutClaim::User {
+            sub: "1".into(),
+            is_subject: true,
+        };
         assert_eq!(judged(&claims()), Ok(session(Some("1"))));
         assert_eq!(judged(&changed(&[("sub", Value::Null)])), Ok(session(None)));
         assert_eq!(judged(&changed(&[("sid", Value::Null)])), Ok(user));
@@ -236,13 +248,13 @@ mod tests {
         }
         let (key, other) = (TestKey::ec("k"), TestKey::ec("k"));
         let token = typed(&key, None, &claims());
-        let outcome = verify(&token, &set(&other), &signer(), "sub");
+        let outcome = verify(&token, &set(&other), &signer(), true);
         assert_eq!(outcome, Err(IdTokenError::Signature.into()));
         let (message, _) = token.rsplit_once('.').unwrap();
         let payload = message.split_once('.').unwrap().1;
         // {"alg":"none"}
         let unsigned = format!("eyJhbGciOiJub25lIn0.{payload}.");
-        let outcome = verify(&unsigned, &set(&key), &signer(), "sub");
+        let outcome = verify(&unsigned, &set(&key), &signer(), true);
         assert_eq!(outcome, Err(IdTokenError::Algorithm.into()));
     }
 
@@ -251,7 +263,7 @@ mod tests {
         let key = TestKey::ed("k");
         let judged = |kind| {
             let token = typed(&key, kind, &claims());
-            verify(&token, &set(&key), &signer(), "sub").map(|_| ())
+            verify(&token, &set(&key), &signer(), true).map(|_| ())
         };
         for kind in [
             None,
@@ -275,7 +287,7 @@ mod tests {
             &typed(&key, Some("JWT"), &claims),
             &set(&key),
             &signer(),
-            "sub",
+            true,
         );
         assert_eq!(outcome, Err(LogoutTokenError::Events));
         claims["events"] = json!({ EVENT: {} });
@@ -283,7 +295,7 @@ mod tests {
             &typed(&key, Some("JWT"), &claims),
             &set(&key),
             &signer(),
-            "sub",
+            true,
         );
         assert_eq!(outcome, Err(LogoutTokenError::Nonce));
     }
@@ -291,19 +303,33 @@ mod tests {
     #[test]
     fn another_claim_may_be_the_subject() {
         let key = TestKey::ec("k");
-        let claims = changed(&[("sid", Value::Null), ("oid", json!("o-1"))]);
+        let claims = changed(&[("sid", Value::Null)]);
         let token = typed(&key, None, &claims);
-        let found = verify(&token, &set(&key), &signer(), "oid").unwrap();
-        assert_eq!(found.claim, LogoutClaim::User("o-1".into()));
-        let outcome = verify(&token, &set(&key), &signer(), "uid");
-        assert_eq!(outcome, Err(LogoutTokenError::Nobody));
+        let found = verify(&token, &set(&key), &signer(), false).unwrap();
+        let user = LogoutClaim::User {
+            sub: "1".into(),
+            is_subject: false,
+        };
+        assert_eq!(found.claim, user);
+    }
+
+    #[test]
+    fn one_that_is_too_long_is_not_looked_at() {
+        let key = TestKey::ec("k");
+        let token = typed(
+            &key,
+            None,
+            &changed(&[("padding", json!("x".repeat(LONGEST)))]),
+        );
+        let outcome = verify(&token, &set(&key), &signer(), true);
+        assert_eq!(outcome, Err(IdTokenError::TooLarge.into()));
     }
 
     proptest! {
         #[test]
         fn whatever_comes_is_refused(token in r"[ -~é.]{0,200}") {
             let keys = KeySet::read(&json!({ "keys": [] })).unwrap();
-            prop_assert!(verify(&token, &keys, &signer(), "sub").is_err());
+            prop_assert!(verify(&token, &keys, &signer(), true).is_err());
         }
 
         #[test]
@@ -313,7 +339,7 @@ mod tests {
             let at = at % bytes.len();
             bytes[at] ^= flip;
             if let Ok(changed) = String::from_utf8(bytes) {
-                prop_assert!(verify(&changed, &set(&key), &signer(), "sub").is_err());
+                prop_assert!(verify(&changed, &set(&key), &signer(), true).is_err());
             }
         }
 
@@ -321,7 +347,7 @@ mod tests {
         fn no_claims_but_good_ones_pass(name in "(iss|aud|iat|exp|jti|events|nonce)", value in "[a-z]{0,6}") {
             let key = TestKey::ed("k");
             let token = typed(&key, None, &changed(&[(&name, json!(value))]));
-            let outcome = verify(&token, &set(&key), &signer(), "sub");
+            let outcome = verify(&token, &set(&key), &signer(), true);
             prop_assert!(outcome.is_err() || (name == "jti" && !value.is_empty()) || value == "us");
         }
     }

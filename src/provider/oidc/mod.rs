@@ -1,6 +1,7 @@
 //! Any OpenID Connect provider: discovery, the code exchange, the ID token, and userinfo where the
 //! token leaves something open.
 
+mod access_token;
 mod algorithm;
 mod discovery;
 mod flavour;
@@ -18,7 +19,7 @@ mod signed;
 mod userinfo;
 mod verification;
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use moka::sync::Cache;
 use serde_json::Value;
@@ -126,6 +127,12 @@ pub(super) struct Oidc {
     /// Parameters of every authorization request.
     authorize: Vec<(&'static str, String)>,
     groups: Option<Groups>,
+    /// Whether userinfo is asked at all.
+    asks_userinfo: bool,
+    /// Whether it was said that userinfo refuses.
+    refusal_is_told: AtomicBool,
+    /// Whether claims are taken from the access token, too.
+    reads_access_token: bool,
     /// Logout tokens that have come, by the hashes of their ids, for as long as they would count.
     logouts: Cache<[u8; 32], ()>,
     /// Those who bring a logout token and may wait for keys: nobody knows yet whether they are the provider.
@@ -168,6 +175,9 @@ impl Oidc {
             authorize: (flavour.authorize)(&config.allow),
             logouts: verification::logouts(),
             strangers: Semaphore::new(verification::STRANGERS),
+            asks_userinfo: config.userinfo,
+            refusal_is_told: AtomicBool::new(false),
+            reads_access_token: config.claims_from_access_token,
             groups,
             http,
         }
@@ -181,12 +191,20 @@ impl Oidc {
             .id_token_claims(&metadata, &tokens, Some(grant.nonce), grant.now)
             .await?;
         let provider_session = claims.get("sid").and_then(Value::as_str).map(Text::from);
-        let identity = self.identity(&metadata, claims, &tokens, None).await?;
+        let (identity, evidence) = self
+            .identity(&metadata, claims, &tokens, None, grant.now)
+            .await?;
         Ok(Grant {
             identity,
             tokens,
             provider_session,
+            evidence,
         })
+    }
+
+    /// Whether sessions have the tokens' `sub` as their subject, and not another claim.
+    fn has_sub_for_subject(&self) -> bool {
+        self.rules.names().subject == "sub"
     }
 
     fn token_endpoint<'m>(&self, metadata: &'m Metadata) -> TokenEndpoint<'m> {

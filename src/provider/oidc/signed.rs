@@ -35,12 +35,20 @@ pub(super) struct Signed {
     pub(super) algorithm: Algorithm,
 }
 
-/// Verifies `token`, whose length is bounded by the answer or the form that it comes in; `is_kind` says whether a `typ` is that of its kind (RFC 8725 §3.11).
+/// What tells tokens of one kind from those of another that the provider signs, too.
+pub(super) struct TokenKind {
+    /// Whether a `typ` is that of its kind (RFC 8725 §3.11).
+    pub(super) is_kind: fn(&str) -> bool,
+    /// Whether the claims say that it was made for this client.
+    pub(super) check_parties: fn(&Map<String, Value>, client_id: &str) -> Result<(), IdTokenError>,
+}
+
+/// Verifies `token`. Its length is bounded by the answer or the form that it comes in.
 pub(super) fn verify(
     token: &str,
     keys: &KeySet,
     signer: &Signer<'_>,
-    is_kind: fn(&str) -> bool,
+    kind: &TokenKind,
 ) -> Result<Signed, IdTokenError> {
     let Parts {
         message,
@@ -48,7 +56,7 @@ pub(super) fn verify(
         signature,
         kid,
         algorithm,
-    } = Parts::read(token, signer, is_kind)?;
+    } = Parts::read(token, signer, kind)?;
     let key = keys
         .choose(kid.as_deref(), algorithm)
         .map_err(|none| match none {
@@ -64,7 +72,8 @@ pub(super) fn verify(
         return Err(IdTokenError::Signature);
     }
     let claims: Map<String, Value> = part(payload)?;
-    check_parties(&claims, signer)?;
+    check_issuer(&claims, signer)?;
+    (kind.check_parties)(&claims, signer.client_id)?;
     check_key_issuer(&claims, key, signer)?;
     check_times(&claims, signer.now)?;
     Ok(Signed { claims, algorithm })
@@ -75,11 +84,12 @@ pub(super) fn verify(
 pub(super) fn unverified(
     token: &str,
     signer: &Signer<'_>,
-    is_kind: fn(&str) -> bool,
+    kind: &TokenKind,
 ) -> Result<Map<String, Value>, IdTokenError> {
-    let parts = Parts::read(token, signer, is_kind)?;
+    let parts = Parts::read(token, signer, kind)?;
     let claims: Map<String, Value> = part(parts.payload)?;
-    check_parties(&claims, signer)?;
+    check_issuer(&claims, signer)?;
+    (kind.check_parties)(&claims, signer.client_id)?;
     check_times(&claims, signer.now)?;
     Ok(claims)
 }
@@ -94,18 +104,14 @@ struct Parts<'t> {
 }
 
 impl<'t> Parts<'t> {
-    fn read(
-        token: &'t str,
-        signer: &Signer<'_>,
-        is_kind: fn(&str) -> bool,
-    ) -> Result<Self, IdTokenError> {
+    fn read(token: &'t str, signer: &Signer<'_>, kind: &TokenKind) -> Result<Self, IdTokenError> {
         let (message, signature) = token.rsplit_once('.').ok_or(IdTokenError::Malformed)?;
         let (header, payload) = message.split_once('.').ok_or(IdTokenError::Malformed)?;
         let header: Header = part(header)?;
         if header.crit.is_some() {
             return Err(IdTokenError::Critical);
         }
-        if !header.typ.as_deref().is_none_or(is_kind) {
+        if !header.typ.as_deref().is_none_or(kind.is_kind) {
             return Err(IdTokenError::Type);
         }
         let algorithm = Algorithm::named(&header.alg)
@@ -136,22 +142,36 @@ fn part<T: for<'de> Deserialize<'de>>(encoded: &str) -> Result<T, IdTokenError> 
     serde_json::from_slice(&json).map_err(|_| IdTokenError::Malformed)
 }
 
-fn check_parties(claims: &Map<String, Value>, signer: &Signer<'_>) -> Result<(), IdTokenError> {
-    if !text(claims, "iss").is_some_and(|iss| (signer.issues)(signer.issuer, iss)) {
-        return Err(IdTokenError::Issuer);
+fn check_issuer(claims: &Map<String, Value>, signer: &Signer<'_>) -> Result<(), IdTokenError> {
+    if text(claims, "iss").is_some_and(|iss| (signer.issues)(signer.issuer, iss)) {
+        Ok(())
+    } else {
+        Err(IdTokenError::Issuer)
     }
-    let audience: Vec<Option<&str>> = match claims.get("aud") {
+}
+
+/// Whom `aud` names.
+pub(super) fn audience(claims: &Map<String, Value>) -> Vec<Option<&str>> {
+    match claims.get("aud") {
         Some(Value::Array(list)) => list.iter().map(Value::as_str).collect(),
         Some(single) => vec![single.as_str()],
         None => Vec::new(),
-    };
-    if !audience.contains(&Some(signer.client_id)) {
+    }
+}
+
+/// Core §3.1.3.7, 3 to 5, for tokens that a client is the audience of.
+pub(super) fn check_audience(
+    claims: &Map<String, Value>,
+    client_id: &str,
+) -> Result<(), IdTokenError> {
+    let audience = audience(claims);
+    if !audience.contains(&Some(client_id)) {
         return Err(IdTokenError::Audience);
     }
     // Audiences beside us are trusted only where the provider says that the token was made for us.
-    let only_us = audience.iter().all(|name| *name == Some(signer.client_id));
+    let only_us = audience.iter().all(|name| *name == Some(client_id));
     match claims.get("azp") {
-        Some(party) if party.as_str() != Some(signer.client_id) => {
+        Some(party) if party.as_str() != Some(client_id) => {
             return Err(IdTokenError::AuthorizedParty);
         }
         None if !only_us => return Err(IdTokenError::AuthorizedParty),

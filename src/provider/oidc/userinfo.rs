@@ -85,12 +85,14 @@ impl Uses {
     ) -> Lack {
         let names = rules.names();
         let lacks = |path: &str| claims::find(token, path).is_none_or(Value::is_null);
-        let standard = |claim: &str| metadata.may_have(claim) && lacks(claim);
+        // `claims_supported` lists standard claims, and rarely what an operator had added.
+        let standard =
+            |claim: &str| (rules.is_by_hand(claim) || metadata.may_have(claim)) && lacks(claim);
         // An address without a word on whether it is verified is half an answer.
         let half = standard(&names.email) || standard(&names.email_verified);
         let mut paths = rules.wanted().iter().chain(&self.claims_allow);
         let uses_email = self.email || paths.any(|path| rules.meets_address(path));
-        // `claims_supported` rarely lists what an operator had added, so groups are always asked for.
+        // Groups are nearly always something that was added.
         let groups = lacks(&names.groups);
         if (self.login && standard(&names.login))
             || (self.email_asked && uses_email && half)

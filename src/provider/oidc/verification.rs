@@ -5,7 +5,7 @@ use moka::{policy::EvictionPolicy, sync::Cache};
 use serde_json::{Map, Value};
 
 use super::{
-    Oidc,
+    Oidc, access_token,
     algorithm::Algorithm,
     id_token::{self, Expected, IdTokenError},
     jwks::Caller,
@@ -50,13 +50,31 @@ impl Oidc {
         .await
     }
 
+    /// The claims of an access token of this provider's, all checks passed.
+    pub(super) async fn access_token_claims(
+        &self,
+        metadata: &Metadata,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<Map<String, Value>, ProviderError> {
+        let signer = self.signer(metadata, now);
+        self.with_keys(metadata, Caller::Login, |keys| {
+            let verified = access_token::verify(token, keys, &signer);
+            verified.map_err(|error| {
+                let may_be_rotation = error.may_be_rotation();
+                (ProviderError::AccessToken(error), may_be_rotation)
+            })
+        })
+        .await
+    }
+
     /// Whose logout `token` tells of, all checks passed, that it has not come before included.
     pub(super) async fn logout_claim(
         &self,
         token: &str,
         now: Timestamp,
     ) -> Result<Logout, ProviderError> {
-        let subject = &self.rules.names().subject;
+        let is_subject = self.has_sub_for_subject();
         // What is no logout token for us has nobody asked for anything.
         let known = self.discovery.current();
         let signer = match &known {
@@ -69,7 +87,7 @@ impl Oidc {
                 now,
             },
         };
-        logout_token::look(token, &signer, subject)?;
+        logout_token::look(token, &signer, is_subject)?;
         let crowded = |_| ProviderError::Http {
             call: Call::Keys,
             error: HttpError::Crowded,
@@ -78,7 +96,7 @@ impl Oidc {
         let metadata = self.discovery.obtain().await?;
         let signer = self.signer(&metadata, now);
         let verified = self.with_keys(&metadata, Caller::Stranger, |keys| {
-            let verified = logout_token::verify(token, keys, &signer, subject);
+            let verified = logout_token::verify(token, keys, &signer, is_subject);
             verified.map_err(|error| {
                 let may_be_rotation =
                     matches!(error, LogoutTokenError::Token(error) if error.may_be_rotation());

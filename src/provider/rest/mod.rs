@@ -22,7 +22,7 @@ use url::Url;
 use super::{
     AuthorizeRequest, BoxFuture, CodeGrant, Grant, GrantTokens, HttpClient, Inspection, Profile,
     Provider, ProviderError, RenewedTokens,
-    claims::{ClaimNames, ClaimRules},
+    claims::{ClaimNames, ClaimRules, Evidence},
     http::endpoint_url,
     kind::Endpoint,
     oauth::{ClientAuthentication, OAuthClient, TokenEndpoint, send_revocation},
@@ -154,16 +154,21 @@ impl<D: Directory> Rest<D> {
         let mut tokens = self.client.exchange(&self.http, &endpoint, grant).await?;
         // Nobody has checked it, and nobody is to take it for checked.
         tokens.id = None;
-        let identity = self.holder(&tokens.access, grant.now).await?;
+        let (identity, evidence) = self.holder(&tokens.access, grant.now).await?;
         Ok(Grant {
             identity,
             tokens,
             provider_session: None,
+            evidence,
         })
     }
 
-    /// Who holds the token `access`.
-    async fn holder(&self, access: &str, now: Timestamp) -> Result<Identity, ProviderError> {
+    /// Who holds the token `access`, and what the allow lists looked at.
+    async fn holder(
+        &self,
+        access: &str,
+        now: Timestamp,
+    ) -> Result<(Identity, Evidence), ProviderError> {
         let bearer = Bearer {
             token: access,
             client_secret: self.client.secret(),
@@ -172,9 +177,10 @@ impl<D: Directory> Rest<D> {
         let person = self.directory.find(&bearer).await?;
         let reported = person.memberships.into_iter();
         let reported = reported.map(|(key, entry)| (Text::from(key), Text::from(entry)));
-        Ok(self
-            .rules
-            .identity_with(&person.claims, reported.collect())?)
+        let reported: Vec<(Text, Text)> = reported.collect();
+        let evidence = self.rules.evidence(&person.claims, &reported);
+        let identity = self.rules.identity_with(&person.claims, reported)?;
+        Ok((identity, evidence))
     }
 
     fn token_endpoint(&self) -> TokenEndpoint<'_> {
@@ -243,7 +249,10 @@ impl<D: Directory> Provider for Rest<D> {
         &'a self,
         renewed: &'a RenewedTokens<'a>,
     ) -> BoxFuture<'a, Result<Identity, ProviderError>> {
-        Box::pin(self.holder(&renewed.tokens.access, renewed.now))
+        Box::pin(async {
+            let (identity, _) = self.holder(&renewed.tokens.access, renewed.now).await?;
+            Ok(identity)
+        })
     }
 
     fn revoke<'a>(&'a self, tokens: &'a Tokens) -> BoxFuture<'a, Result<(), ProviderError>> {

@@ -25,7 +25,13 @@ impl Target {
         Self::User(user_hash(provider, subject))
     }
 
-    /// All sessions of a provider's user that do not name the session at the provider on which they rest.
+    /// All sessions of a provider's user, by the `sub` of its tokens, where another claim is the subject.
+    pub fn token_subject(provider: &str, sub: &str) -> Self {
+        Self::User(token_subject_hash(provider, sub))
+    }
+
+    /// All sessions of a provider's user, by the `sub` of its tokens, that do not name the session at the provider on
+    /// which they rest.
     pub fn unnamed_provider_session(provider: &str, subject: &str) -> Self {
         Self::ProviderSession(unnamed_hash(provider, subject))
     }
@@ -34,10 +40,19 @@ impl Target {
     /// its user that name none.
     pub(super) fn provider_session_of(session: &Session) -> Self {
         let identity = &session.identity;
-        match session.provider_session.as_deref() {
-            Some(sid) => Self::provider_session(&identity.provider, sid),
-            None => Self::unnamed_provider_session(&identity.provider, &identity.subject),
+        if let Some(sid) = session.provider_session.as_deref() {
+            return Self::provider_session(&identity.provider, sid);
         }
+        let sub = identity.notes.token_subject.as_deref();
+        let sub = sub.unwrap_or(&identity.subject);
+        Self::unnamed_provider_session(&identity.provider, sub)
+    }
+
+    /// All sessions of the user of `session`, by the `sub` of its tokens, where another claim is the subject.
+    pub(super) fn token_subject_of(session: &Session) -> Option<Self> {
+        let identity = &session.identity;
+        let sub = identity.notes.token_subject.as_deref()?;
+        Some(Self::token_subject(&identity.provider, sub))
     }
 
     /// All sessions that rest on a session at the provider.
@@ -52,6 +67,8 @@ pub struct Mark {
     created_at: Timestamp,
     session: [u8; 16],
     user: [u8; 16],
+    /// The same user as the provider's tokens know them, where another claim is the subject.
+    token_subject: Option<[u8; 16]>,
     /// By its name, or what stands for it.
     provider_session: [u8; 16],
 }
@@ -64,6 +81,7 @@ impl Mark {
             session.id,
             &session.identity.provider,
             &session.identity.subject,
+            session.identity.notes.token_subject.as_deref(),
             session.provider_session.as_deref(),
         )
     }
@@ -74,14 +92,16 @@ impl Mark {
         id: [u8; 16],
         provider: &str,
         subject: &str,
+        token_subject: Option<&str>,
         sid: Option<&str>,
     ) -> Self {
         Self {
             created_at,
             session: id,
             user: user_hash(provider, subject),
+            token_subject: token_subject.map(|sub| token_subject_hash(provider, sub)),
             provider_session: sid.map_or_else(
-                || unnamed_hash(provider, subject),
+                || unnamed_hash(provider, token_subject.unwrap_or(subject)),
                 |sid| sid_hash(provider, sid),
             ),
         }
@@ -97,6 +117,10 @@ impl Mark {
         &self.user
     }
 
+    pub(super) fn token_subject(&self) -> Option<Target> {
+        self.token_subject.map(Target::User)
+    }
+
     pub(super) fn provider_session(&self) -> Target {
         Target::ProviderSession(self.provider_session)
     }
@@ -110,6 +134,12 @@ impl Mark {
 /// Names a provider's user.
 pub(in crate::session) fn user_hash(provider: &str, subject: &str) -> [u8; 16] {
     hash(b"user", provider, subject)
+}
+
+/// Names a provider's user by the `sub` of its tokens. Apart from [`user_hash`]: what is a subject for one may be a `sub`
+/// for another.
+fn token_subject_hash(provider: &str, sub: &str) -> [u8; 16] {
+    hash(b"sub", provider, sub)
 }
 
 /// Stands for the session at the provider of a user's session that names none.

@@ -137,6 +137,40 @@ async fn a_logout_token_that_comes_late_ends_what_was_there_when_it_was_made() {
     assert_eq!(status(&ada).await, StatusCode::UNAUTHORIZED);
 }
 
+/// A logout token knows a user by `sub` alone, also where another claim is the subject here.
+#[tokio::test]
+async fn a_logout_token_ends_sessions_whose_subject_is_another_claim() {
+    for store in ["cookie", "memory"] {
+        let (house, _upstream, provider) = standard_with(|plan| {
+            plan.session(&format!("store = \"{store}\""))
+                .provider_line("claims = { subject = \"employee\" }")
+        })
+        .await;
+        let by = |employee: &str| provider.user("employee", json!(employee));
+        by("e-1");
+        let ada = signed_in(&house, &provider, "ada", "s-1").await;
+        provider.set(|behaviour| behaviour.id_token = json!({}));
+        let unnamed = house.browser();
+        unnamed.sign_in("/").await;
+        // Whose subject is another's `sub`.
+        by("ada");
+        let bob = signed_in(&house, &provider, "bob", "s-2").await;
+
+        let one = json!({ "sid": "s-9", "sub": "ada" });
+        let one = token(&provider, &one, Signing::First);
+        let reply = tell(&house, &format!("logout_token={one}")).await;
+        assert_eq!(reply.status, StatusCode::OK);
+        assert_eq!(status(&unnamed).await, StatusCode::UNAUTHORIZED, "{store}");
+        assert_eq!(status(&ada).await, StatusCode::OK, "{store}");
+
+        let all = token(&provider, &json!({ "sub": "ada" }), Signing::First);
+        let reply = tell(&house, &format!("logout_token={all}")).await;
+        assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
+        assert_eq!(status(&ada).await, StatusCode::UNAUTHORIZED, "{store}");
+        assert_eq!(status(&bob).await, StatusCode::OK, "{store}");
+    }
+}
+
 fn bad_tokens(provider: &ScriptedProvider, good: &Value) -> Vec<String> {
     let with = |name: &str, value: Value| {
         let mut changes = good.clone();

@@ -51,7 +51,12 @@ async fn rounds(lines: fn(&RedisServer) -> String, rounds: usize) {
     let mut houses = Vec::new();
     for _ in 0..3 {
         let plan = House::plan().upstream(&upstream).named("npm", &table);
-        let house = plan.public_url(&public).session(&lines).start().await;
+        let house = plan
+            .public_url(&public)
+            .session(&lines)
+            .admin()
+            .start()
+            .await;
         wait_until_ready(&house).await;
         houses.push(house);
     }

@@ -75,6 +75,14 @@ pub struct Behaviour {
     pub offers_userinfo: bool,
     /// Whether userinfo answers 503.
     pub userinfo_is_down: bool,
+    /// What userinfo refuses with.
+    pub userinfo_refuses: Option<u16>,
+    /// What the document says of claims; null leaves it unsaid.
+    pub claims_supported: Value,
+    /// The claims of access tokens that are JWTs; null makes them opaque. Standard ones are laid under.
+    pub access_token: Value,
+    /// What `token_type` says; null leaves it unsaid.
+    pub token_type: Value,
     /// Whether the user's claims stand in the ID token, not only at userinfo.
     pub claims_in_id_token: bool,
     /// How ID tokens are signed.
@@ -140,6 +148,10 @@ impl Default for Behaviour {
             userinfo: json!({}),
             offers_userinfo: true,
             userinfo_is_down: false,
+            userinfo_refuses: None,
+            claims_supported: Value::Null,
+            access_token: Value::Null,
+            token_type: json!("Bearer"),
             claims_in_id_token: true,
             signing: Signing::First,
             publishes_second_key_only: false,

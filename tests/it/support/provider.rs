@@ -223,6 +223,11 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Answer 
         "/userinfo" if behaviour.userinfo_is_down => {
             server::full(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "not now")
         }
+        "/userinfo" if behaviour.userinfo_refuses.is_some() => {
+            let status = behaviour.userinfo_refuses.unwrap_or_default();
+            let status = StatusCode::from_u16(status).expect("a status");
+            server::full(status, "text/plain", "not for you")
+        }
         "/userinfo" => {
             let mut claims = behaviour.user.clone();
             lay_over(&mut claims, &behaviour.userinfo);
@@ -296,6 +301,9 @@ fn discovery(root: &str, issuer: &str, behaviour: &Behaviour) -> Answer {
         "authorization_response_iss_parameter_supported":
             behaviour.response_issuer != ResponseIssuer::Unsupported,
     });
+    if !behaviour.claims_supported.is_null() {
+        document["claims_supported"] = behaviour.claims_supported.clone();
+    }
     if behaviour.offers_userinfo {
         document["userinfo_endpoint"] = json!(format!("{root}/userinfo"));
     }

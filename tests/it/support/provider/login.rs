@@ -203,11 +203,25 @@ fn renewed(state: &mut State, issuer: &str, behaviour: &Behaviour, spent: &str) 
 
 fn token_answer(issuer: &str, behaviour: &Behaviour, nonce: Option<&str>, id_token: bool) -> Value {
     let filler = "x".repeat(behaviour.access_token_length);
+    let access_token = if behaviour.access_token.is_null() {
+        format!("canary-access-token-{filler}")
+    } else {
+        let now = now();
+        // As Keycloak has it.
+        let mut claims = json!({
+            "iss": issuer, "aud": "account", "azp": CLIENT_ID, "typ": "Bearer", "sub": behaviour.user["sub"],
+            "iat": now, "exp": now + 300,
+        });
+        lay_over(&mut claims, &behaviour.access_token);
+        keys::id_token(&claims, behaviour.signing, CLIENT_SECRET)
+    };
     let mut answer = json!({
-        "access_token": format!("canary-access-token-{filler}"),
-        "token_type": "Bearer",
+        "access_token": access_token,
         "expires_in": behaviour.expires_in,
     });
+    if !behaviour.token_type.is_null() {
+        answer["token_type"] = behaviour.token_type.clone();
+    }
     if id_token && behaviour.token != TokenEndpoint::NoIdToken {
         let claims = id_token_claims(issuer, behaviour, nonce);
         answer["id_token"] = json!(keys::id_token(&claims, behaviour.signing, CLIENT_SECRET));

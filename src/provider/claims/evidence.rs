@@ -1,0 +1,127 @@
+//! Pure: what the allow lists found in a provider's answer, to be told where they let nobody pass.
+
+use serde_json::{Map, Value};
+
+use super::{ClaimRules, find, value::group_names, values, vouched_address};
+use crate::{provider::allow::Held, text::Text};
+
+/// What each allow list looked at, by the list's key. No part of a session: it is told at the login alone.
+#[derive(Debug, Default)]
+pub struct Evidence(Vec<(String, Held)>);
+
+impl Evidence {
+    /// What the list `key` looked at.
+    pub fn of(&self, key: &str) -> Option<&Held> {
+        let mut found = self.0.iter();
+        found.find(|(of, _)| of == key).map(|(_, held)| held)
+    }
+}
+
+impl ClaimRules {
+    /// What the allow lists see in `claims`, and in what the provider `reported` for its own lists.
+    pub fn evidence(&self, claims: &Map<String, Value>, reported: &[(Text, Text)]) -> Evidence {
+        let open = self.without_unvouched(claims);
+        let lists = self.allow.lists().iter();
+        let looked = lists.map(|list| {
+            let names = &self.names;
+            let held = match list.key.as_str() {
+                "groups" => named(claims, &names.groups, group_names),
+                "users" => named(claims, &names.login, values),
+                "emails" | "domains" => self.address_held(claims),
+                key => {
+                    if let Some(path) = key.strip_prefix("claims.") {
+                        named(&open, path, values)
+                    } else {
+                        let own: Vec<&str> = reported
+                            .iter()
+                            .filter(|(of, _)| of.as_str() == key)
+                            .map(|(_, name)| name.as_str())
+                            .collect();
+                        Held::names(None, own.into_iter())
+                    }
+                }
+            };
+            (list.key.clone(), held)
+        });
+        Evidence(looked.collect())
+    }
+
+    fn address_held(&self, claims: &Map<String, Value>) -> Held {
+        let (email, verified) = (&self.names.email, &self.names.email_verified);
+        match vouched_address(claims, email, verified) {
+            Some(address) => Held::names(Some(email), [address.as_str()].into_iter()),
+            None if find(claims, email).is_none_or(Value::is_null) => Held::Absent {
+                claim: email.clone(),
+            },
+            None => Held::Unvouched {
+                by: verified.clone(),
+            },
+        }
+    }
+}
+
+fn named(claims: &Map<String, Value>, path: &str, names: fn(&Value) -> Vec<String>) -> Held {
+    match find(claims, path) {
+        None | Some(Value::Null) => Held::Absent {
+            claim: path.to_owned(),
+        },
+        Some(value) => Held::names(Some(path), names(value).into_iter()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        config::{Allow, ProviderConfig},
+        provider::claims::ClaimNames,
+    };
+
+    #[test]
+    fn each_list_tells_what_it_looked_at() {
+        let lists: &[(&str, &[&str])] = &[
+            ("groups", &["ops"]),
+            ("emails", &["a@b.example"]),
+            ("users", &["ada"]),
+            ("claims.department.name", &["eng"]),
+            ("orgs", &["acme"]),
+        ];
+        let config = ProviderConfig {
+            allow: Allow::for_test(lists),
+            ..ProviderConfig::for_test("corp", "")
+        };
+        let rules = ClaimRules::new(&config, ClaimNames::standard(), &[]);
+        let told = |claims: Value, reported: &[(Text, Text)]| {
+            let evidence = rules.evidence(claims.as_object().unwrap(), reported);
+            let told = lists.iter().map(|(key, _)| evidence.of(key).unwrap());
+            told.map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            told(json!({ "sub": "1" }), &[]),
+            [
+                "the claim \"groups\" is absent",
+                "the claim \"email\" is absent",
+                "the claim \"preferred_username\" is absent",
+                "the claim \"department.name\" is absent",
+                "the provider lists nothing",
+            ]
+        );
+        let claims = json!({
+            "sub": "1", "groups": ["a", "b"], "email": "x@y.example", "email_verified": false,
+            "preferred_username": "eve", "department": { "name": [] },
+        });
+        let reported = [("orgs".into(), "other".into())];
+        assert_eq!(
+            told(claims, &reported),
+            [
+                "the claim \"groups\" holds 2: a, b",
+                "there is an address, and \"email_verified\" does not vouch for it",
+                "the claim \"preferred_username\" holds 1: eve",
+                "the claim \"department.name\" holds nothing",
+                "the provider lists 1: other",
+            ]
+        );
+    }
+}
