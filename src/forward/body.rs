@@ -24,6 +24,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::{
+    downstream::OpenBody,
     exchange::{RunningUpload, UploadEnd},
     hop,
     http1::{BodyReader, Piece, RequestBodyLength},
@@ -50,6 +51,8 @@ struct Moving {
     upload: Arc<Upload>,
     reserved: Arc<ReservedNames>,
     received: Received,
+    /// Until it was read to its end.
+    open: Option<OpenBody>,
     /// None where it is nobody's.
     life: Option<Box<Life>>,
     pace: Pace,
@@ -85,6 +88,7 @@ impl RequestBody {
         reserved: &Arc<ReservedNames>,
         least: LeastPace,
         received: Option<Received>,
+        open: Option<OpenBody>,
         life: impl FnOnce() -> Option<Box<Life>>,
     ) -> Self {
         let body = (!body.is_end_stream()).then(|| {
@@ -93,6 +97,7 @@ impl RequestBody {
                 upload: Arc::default(),
                 reserved: Arc::clone(reserved),
                 received: received.unwrap_or_default(),
+                open,
                 life: life(),
                 pace: Pace::new(least),
                 timer: Timer::default(),
@@ -175,6 +180,9 @@ impl HttpBody for RequestBody {
         if let Some(Ok(frame)) = &frame {
             let length = frame.data_ref().map_or(0, Bytes::len);
             moving.received.add(length as u64);
+        }
+        if frame.is_none() || moving.body.is_end_stream() {
+            moving.open.take().into_iter().for_each(OpenBody::end);
         }
         Poll::Ready(frame.map(|frame| {
             frame

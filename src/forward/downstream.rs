@@ -2,7 +2,10 @@
 
 use std::{
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -49,6 +52,15 @@ impl Downstream {
         }
     }
 
+    /// What is to be told when all of the request's body was read.
+    pub(super) fn open_body(&self) -> Option<OpenBody> {
+        let connection = self.connection.as_ref()?;
+        Some(OpenBody {
+            number: connection.open_body.load(Ordering::Relaxed),
+            connection: Arc::clone(connection),
+        })
+    }
+
     /// Where a private connection to the upstream may wait for the next request of `user`.
     pub(super) fn place_of(&self, user: User) -> Option<Place> {
         let connection = Arc::clone(self.connection.as_ref()?);
@@ -62,7 +74,12 @@ impl Downstream {
 /// NTLM and Negotiate (RFC 4559) authenticate a connection and not a request: whoever comes next on it is taken for
 /// the one who logged in.
 #[derive(Default)]
-pub struct ClientConnection(Mutex<Option<(User, Box<Connection>)>>);
+pub struct ClientConnection {
+    bound: Mutex<Option<(User, Box<Connection>)>>,
+    /// The number of the request whose body has not been read to its end, as far as is known; 0 where there is none.
+    open_body: AtomicU64,
+    requests: AtomicU64,
+}
 
 impl ClientConnection {
     /// Whether an upstream connection waits here, which would be lost with this.
@@ -70,8 +87,35 @@ impl ClientConnection {
         self.lock().is_some()
     }
 
+    /// A request has come; `is_empty` where it has no body.
+    pub fn begin_request(&self, is_empty: bool) {
+        let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
+        let open = if is_empty { 0 } else { number };
+        self.open_body.store(open, Ordering::Relaxed);
+    }
+
+    /// Whether more of a request's body may come. True, too, where somebody else than the forwarder has read it, or
+    /// nobody has: when in doubt, what comes next is not a request.
+    pub fn has_open_body(&self) -> bool {
+        self.open_body.load(Ordering::Relaxed) != 0
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<(User, Box<Connection>)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.bound.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The body of one request, not read to its end.
+pub(super) struct OpenBody {
+    connection: Arc<ClientConnection>,
+    number: u64,
+}
+
+impl OpenBody {
+    /// It was read to its end. The next request may have come meanwhile, with a body of its own.
+    pub(super) fn end(self) {
+        let body = &self.connection.open_body;
+        let _ = body.compare_exchange(self.number, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
 

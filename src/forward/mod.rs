@@ -136,6 +136,10 @@ impl Forwarder {
     /// Sends `request` to the upstream and gives its answer. The permit is spent: it says whom the upstream
     /// is told of, and without one nothing is forwarded. `downstream` is the client's side of the request, let go of
     /// with the answer's end.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "what it takes apart is let go of before it waits"
+    )]
     pub fn send<'a>(
         &'a self,
         downstream: Downstream,
@@ -162,7 +166,14 @@ impl Forwarder {
         let place = downstream.place_of(User::new(client.address, owner.as_ref()));
         let life = || owner.clone().map(|owner| Life::new(&self.ends, owner));
         let received = head.extensions.remove::<Received>();
-        let body = RequestBody::new(body, &self.reserved, self.least_pace, received, life);
+        let body = RequestBody::new(
+            body,
+            &self.reserved,
+            self.least_pace,
+            received,
+            downstream.open_body(),
+            life,
+        );
         let upload = body.upload();
         let length = body.length();
         let mut lease = self

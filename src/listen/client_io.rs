@@ -105,6 +105,11 @@ impl IoState {
         self.has_begun.load(Ordering::Relaxed) && self.has_begun.swap(false, Ordering::Relaxed)
     }
 
+    /// Whether the last answer has left whole, and no request has come since.
+    pub(super) fn is_settled(&self) -> bool {
+        self.is_settled.load(Ordering::Relaxed)
+    }
+
     pub(super) fn is_write_blocked(&self) -> bool {
         self.is_write_blocked.load(Ordering::Relaxed)
     }

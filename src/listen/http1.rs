@@ -20,7 +20,7 @@ use super::{
     control::Command,
     service::Requests,
 };
-use crate::limits::Limits;
+use crate::{forward::ClientConnection, limits::Limits};
 
 /// A request's head in bytes.
 const MAX_HEAD_BYTES: usize = u16::MAX as usize;
@@ -132,6 +132,7 @@ enum Stopped<S> {
 struct Driver<'a, S: ClientSocket> {
     connection: Option<UpgradeableConnection<TokioIo<ClientIo<S>>, Requests>>,
     io: Arc<IoState>,
+    client: Arc<ClientConnection>,
     limits: Arc<Limits>,
     place: &'a Place,
     is_draining: bool,
@@ -140,6 +141,8 @@ struct Driver<'a, S: ClientSocket> {
     head_since: Option<Instant>,
     /// Since when the client takes nothing.
     blocked_since: Option<Instant>,
+    /// Since when nothing is under way, as far as was looked.
+    idle_since: Option<Instant>,
     /// Whether nothing was under way when it was last looked.
     was_idle: bool,
 }
@@ -154,6 +157,7 @@ impl<'a, S: ClientSocket> Driver<'a, S> {
     ) -> Pin<Box<Self>> {
         let io = Arc::new(IoState::new());
         let requests = requests.with_io(Arc::clone(&io));
+        let client = Arc::clone(&requests.connection);
         let limits = Arc::clone(&requests.worker.limits);
         let socket = TokioIo::new(ClientIo::new(
             socket,
@@ -175,6 +179,7 @@ impl<'a, S: ClientSocket> Driver<'a, S> {
         Box::pin(Self {
             connection: Some(connection.with_upgrades()),
             io,
+            client,
             tick: Box::pin(sleep_until(now + idle_tick(&limits))),
             limits,
             place,
@@ -182,6 +187,7 @@ impl<'a, S: ClientSocket> Driver<'a, S> {
             // Something has come, or it would be parked.
             head_since: Some(now),
             blocked_since: None,
+            idle_since: None,
             was_idle: false,
         })
     }
@@ -220,12 +226,20 @@ impl<'a, S: ClientSocket> Driver<'a, S> {
         }
         self.blocked_since = None;
         if is_busy {
-            self.head_since = None;
+            (self.head_since, self.idle_since) = (None, None);
             return Ok(BUSY_TICK.min(self.limits.write_timeout / 4));
         }
         // However slowly it sends a head, it makes room for others.
         if was_idle {
             self.place.set_idle();
+        }
+        let idle_since = *self.idle_since.get_or_insert(now);
+        // While hyper has bytes to write, or a request's body to read, it alone knows where the next message begins.
+        if !self.is_between_messages() {
+            if now - idle_since >= self.limits.keep_alive_timeout {
+                return Err(Some(Ended::KeepAliveTimeout));
+            }
+            return Ok(idle_tick(&self.limits));
         }
         if self.io.has_received() {
             let since = *self.head_since.get_or_insert(now);
@@ -240,6 +254,12 @@ impl<'a, S: ClientSocket> Driver<'a, S> {
         } else {
             Ok(idle_tick(&self.limits))
         }
+    }
+
+    /// Whether the last answer has left whole and its request has come whole, so that nothing is lost with hyper's state
+    /// but what [`Self::take`] saves.
+    fn is_between_messages(&self) -> bool {
+        self.io.is_settled() && !self.client.has_open_body()
     }
 }
 
@@ -280,9 +300,13 @@ impl<S: ClientSocket> Future for Driver<'_, S> {
                         Pin::new(connection).graceful_shutdown();
                         continue;
                     }
-                    if !this.io.is_write_blocked() {
+                    if this.is_between_messages() {
                         return Poll::Ready(this.take());
                     }
+                    if let Some(connection) = &mut this.connection {
+                        Pin::new(connection).graceful_shutdown();
+                    }
+                    continue;
                 }
                 _ => {}
             }

@@ -35,7 +35,7 @@ pub(super) struct Requests {
     pub(super) peer: Arc<Peer>,
     counter: RequestCounter,
     timer: Arc<TimerHome>,
-    connection: Arc<ClientConnection>,
+    pub(super) connection: Arc<ClientConnection>,
     protocol: Protocol,
 }
 
@@ -90,6 +90,7 @@ impl Service<Request<Incoming>> for Requests {
             Protocol::Http1(io) => {
                 io.begin_request();
                 let connection = Arc::clone(&self.connection);
+                connection.begin_request(request.body().is_end_stream());
                 (
                     Downstream::http1(self.timer.take(), connection),
                     Turn::Http1(EndOfRequest(Arc::clone(io))),

@@ -4,6 +4,7 @@ mod connections;
 mod documented;
 mod http2;
 mod malformed;
+mod parking;
 mod stop;
 mod times;
 
