@@ -43,9 +43,13 @@ fn collect(folder: &Path, root: &Path, into: &mut Vec<Bound>) {
 fn read(file: &str, text: &str, into: &mut Vec<Bound>) {
     let text = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
     let mut meaning = String::new();
+    let mut is_used = false;
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
         if let Some(comment) = line.strip_prefix("/// ") {
+            if std::mem::take(&mut is_used) {
+                meaning.clear();
+            }
             if !meaning.is_empty() {
                 meaning.push(' ');
             }
@@ -59,6 +63,7 @@ fn read(file: &str, text: &str, into: &mut Vec<Bound>) {
             meaning.clear();
             continue;
         };
+        is_used = true;
         let mut declared = declared.to_owned();
         while !declared.ends_with(';') {
             let Some(more) = lines.next() else { break };
