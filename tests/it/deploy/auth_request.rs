@@ -166,6 +166,7 @@ async fn the_app_never_sees_what_a_client_says_of_itself() {
             "X-User-Email",
             "X-User-Name",
             "X-User-Groups",
+            "X-User-Groups-Missing",
             "X-User-Provider",
             "X_User",
             "x.user",
