@@ -71,6 +71,15 @@ async fn where_all_are_busy_a_new_one_is_refused_with_words() {
     panic!("nobody is served after the busy ones have gone");
 }
 
+/// Asks on a fresh connection until there is an answer: the one before may not be known to have gone yet.
+async fn served(house: &House) {
+    let end = std::time::Instant::now() + SOON;
+    while ask(&mut house.connect().await).await != 200 {
+        assert!(std::time::Instant::now() < end, "nobody is served");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 /// An open WebSocket or upload is not idle, and a slow head is.
 #[tokio::test]
 async fn a_head_that_never_ends_makes_room() {
@@ -80,7 +89,7 @@ async fn a_head_that_never_ends_makes_room() {
         stream.write_all(b"GET / HTTP/1.1\r\n").await.expect("sent");
     }
     for _ in 0..4 {
-        assert_eq!(ask(&mut house.connect().await).await, 200);
+        served(&house).await;
     }
 }
 

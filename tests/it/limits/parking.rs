@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpSocket},
+    net::TcpListener,
 };
 
 use super::{SOON, limited_with};
@@ -82,45 +82,6 @@ async fn the_rest_of_a_body_is_no_request() {
             "{length}: {rest}"
         );
     }
-}
-
-/// A client that reads slowly, of what hyper has taken whole already, is served to the last byte; what it asks then is
-/// answered behind that.
-#[tokio::test]
-async fn what_is_not_yet_written_is_not_lost() {
-    const BYTES: usize = 24 * 1024 * 1024;
-    let (house, _upstream) = limited_with("", |plan| plan).await;
-    let socket = TcpSocket::new_v4().expect("a socket");
-    socket.set_recv_buffer_size(4096).expect("an option");
-    let stream = socket.connect(house.address).await.expect("accepted");
-    let mut stream: Stream = Box::new(stream);
-    let ask = format!("GET /_/exact?bytes={BYTES} HTTP/1.1\r\nHost: app\r\n\r\n");
-    stream.write_all(ask.as_bytes()).await.expect("sent");
-    let head = raw::read_until(&mut stream, "\r\n\r\n", SOON).await;
-    let (_, begun) = head.split_once("\r\n\r\n").expect("a head");
-    let mut left = BYTES - begun.len();
-    let mut buffer = vec![0; 64 * 1024];
-    // So slowly that the end waits in the gate for some seconds.
-    while left > 0 {
-        let room = left.min(buffer.len());
-        let length = stream
-            .read(&mut buffer[..room])
-            .await
-            .expect("the answer goes on");
-        assert!(length > 0, "{left} bytes are missing");
-        assert!(
-            buffer[..length].iter().all(|byte| *byte == b'x'),
-            "another answer inside"
-        );
-        left -= length;
-        if left < 6 * 1024 * 1024 {
-            tokio::time::sleep(Duration::from_millis(40)).await;
-        }
-    }
-    let next = b"GET /next HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n";
-    stream.write_all(next).await.expect("sent");
-    let answer = read_all(&mut stream).await;
-    assert_eq!(raw::status(&answer), 200, "{answer}");
 }
 
 async fn read_all(stream: &mut Stream) -> String {

@@ -144,10 +144,6 @@ async fn answer(record: Arc<Record>, request: Request<Incoming>) -> Answer {
         "/_/upgrade-ignored" => server::full(StatusCode::OK, "text/plain", "not a tunnel"),
         "/_/hang" => hang(&record).await,
         "/_/big" => big(&record, number("bytes")),
-        "/_/exact" => {
-            let bytes = usize::try_from(number("bytes")).unwrap_or(usize::MAX);
-            server::full(StatusCode::OK, "text/plain", vec![b'x'; bytes])
-        }
         "/_/drip" => big(&record, u64::MAX),
         "/_/events" => events(&record),
         "/_/trailers" => with_trailers(),
