@@ -213,7 +213,8 @@ impl<'a, S: ClientSocket> Driver<'a, S> {
         Stopped::Idle(socket, rest)
     }
 
-    /// What time has to say. None: go on, and look again after so long.
+    /// What time has to say: after how long to look again, or how it ends. Without an end, nothing is under way, and hyper
+    /// gives the socket back.
     fn tick(&mut self, now: Instant) -> Result<Duration, Option<Ended>> {
         let (is_busy, was_idle) = (self.io.is_busy(), self.was_idle);
         self.was_idle = !is_busy;
@@ -325,6 +326,6 @@ impl<S: ClientSocket> Future for Driver<'_, S> {
 
 impl<S: ClientSocket> Drop for Driver<'_, S> {
     fn drop(&mut self) {
-        self.io.end_request();
+        self.io.leave();
     }
 }
