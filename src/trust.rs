@@ -1,6 +1,6 @@
 //! Whom the gate believes when it calls out over TLS: providers, an `https` upstream, Redis.
 
-use std::{io, path::Path, sync::Arc};
+use std::{fs, io, path::Path, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustls::{
@@ -62,17 +62,10 @@ pub fn roots_from(file: &Path) -> io::Result<RootCertStore> {
         let text = format!("no certificate authority in {}: {what}", file.display());
         io::Error::new(io::ErrorKind::InvalidInput, text)
     };
-    let certificates = CertificateDer::pem_file_iter(file).map_err(|error| refused(&error))?;
+    let pem = fs::read(file).map_err(|error| refused(&error))?;
+    let certificates = authorities(&pem).map_err(|what| refused(&what))?;
     let mut roots = RootCertStore::empty();
-    for certificate in certificates {
-        let certificate = certificate.map_err(|error| refused(&error))?;
-        roots.add(certificate).map_err(|error| refused(&error))?;
-    }
-    if roots.is_empty() {
-        return Err(refused(
-            &"it is PEM, and begins with -----BEGIN CERTIFICATE-----",
-        ));
-    }
+    roots.add_parsable_certificates(certificates);
     Ok(roots)
 }
 
@@ -117,7 +110,7 @@ mod tests {
             (own.signing_key.serialize_pem(), None),
             (pem.replace("MII", "AAA"), None),
         ] {
-            std::fs::write(&path, &text).unwrap();
+            fs::write(&path, &text).unwrap();
             let roots = roots_from(&path).map(|roots| roots.len());
             match (roots, count) {
                 (Ok(roots), Some(count)) => assert_eq!(roots, count),
