@@ -53,10 +53,9 @@ pub async fn run(config: Config) -> io::Result<()> {
         config.limits.provider_response,
     );
     let providers = Arc::new(Providers::new(&config.providers, &config.headers, &http));
-    providers
-        .upkeep()
-        .into_iter()
-        .for_each(|upkeep| _ = tokio::spawn(upkeep));
+    for upkeep in providers.upkeep() {
+        tokio::spawn(upkeep);
+    }
 
     let metrics = Metrics::default();
     let admission = admission(&config, open_files, &metrics);

@@ -39,7 +39,6 @@ pub(super) enum Ended {
     /// The gate stops.
     #[error("closed because the gate stops")]
     Drained,
-    /// See [`crate::limits::Limits`].
     #[error("no TLS handshake within `limits.handshake_timeout`")]
     HandshakeTimeout,
     #[error("no whole request head within `limits.header_timeout`")]
@@ -83,9 +82,7 @@ impl Ended {
         }
         Self::Http(error.to_string())
     }
-}
 
-impl Ended {
     /// The limit that was reached.
     fn limit(&self) -> Option<Limit> {
         match self {

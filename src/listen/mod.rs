@@ -2,7 +2,7 @@
 //!
 //! One acceptor hands each connection to the worker with the fewest; a kernel's own spreading
 //! (`SO_REUSEPORT`) goes by a hash and leaves some cores idle when connections are few and long.
-
+//!
 //! [`admission`] bounds how many connections there are. A connection is nothing but a socket until its client says
 //! something; [`connection`] then finds out what is spoken, [`http1`] and [`http2`] serve it, and call the gate through
 //! [`service`].

@@ -232,7 +232,8 @@ impl StreamBody {
             return Poll::Ready(Some(Err(BodyError::Stalled)));
         };
         let frame = ready!(Pin::new(body).poll_frame(context));
-        if frame.is_none() {
+        // What breaks off at the other end is not the client's reset.
+        if !matches!(frame, Some(Ok(_))) {
             self.place.complete();
         }
         Poll::Ready(

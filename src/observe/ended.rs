@@ -13,7 +13,7 @@ pub enum Ended {
     Session,
     /// The gate: a limit was reached.
     Limit,
-    /// The gate: it stops.
+    /// The gate: it stops, and this would have no end.
     Stop,
 }
 
