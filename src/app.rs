@@ -13,7 +13,7 @@ use crate::{
     admin,
     clean::{Cleaning, identity::ReservedNames, origin::PublicOrigin},
     clock,
-    config::{Config, ListenAddress, SessionConfig, StoreConfig},
+    config::{Config, HeaderSource, HeadersConfig, ListenAddress, SessionConfig, StoreConfig},
     forward::{IdentityHeaders, UpstreamTarget},
     gate::Gate,
     listen::{self, Acceptor, Admission, Capacity, Listener, Recipe, WorkerHandle},
@@ -22,7 +22,7 @@ use crate::{
     provider::{HttpClient, Providers},
     route::Routes,
     session::{
-        KeepTokens, Keeping, Lifetimes, Sessions,
+        Keeping, Lifetimes, Sessions,
         cookie::Cookies,
         directory::{Directory, InProcess, Knowledge, Presence},
         farewell::Farewell,
@@ -32,6 +32,7 @@ use crate::{
         store::{Memory, Redis, Store},
     },
     site::{ProviderFace, Site},
+    tokens::KeepTokens,
     trust,
 };
 
@@ -72,7 +73,7 @@ pub async fn run(config: Config) -> io::Result<()> {
         Arc::clone(&providers),
         Arc::clone(&revocations),
         Arc::clone(&farewell),
-        KeepTokens::of(&config.headers),
+        keep_tokens(&config.headers),
         config.session.provider_grace,
         Handle::current(),
     ));
@@ -221,7 +222,7 @@ fn build(
             Arc::clone(&keys),
             site.return_rules.clone(),
             &site.public_url,
-            KeepTokens::of(&config.headers),
+            keep_tokens(&config.headers),
         ),
         cleaning: Cleaning {
             reserved: Arc::new(reserved),
@@ -243,6 +244,15 @@ fn build(
         metrics,
         providers,
         site,
+    }
+}
+
+/// The tokens that a header carries.
+fn keep_tokens(headers: &HeadersConfig) -> KeepTokens {
+    let carries = |wanted| headers.identity.iter().any(|(_, source)| *source == wanted);
+    KeepTokens {
+        access: carries(HeaderSource::AccessToken),
+        id: carries(HeaderSource::IdToken),
     }
 }
 

@@ -66,7 +66,7 @@ pub fn decide(access: Access, visitor: Visitor<'_>) -> Result<Permit<'_>, Refusa
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{clock::Timestamp, session::Identity};
+    use crate::{clock::Timestamp, identity::Identity};
 
     fn session() -> Session {
         Session::begin([1; 16], [2; 16], Timestamp(0), Identity::of("corp", "1"))

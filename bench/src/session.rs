@@ -6,9 +6,10 @@ use std::{error::Error, path::Path, time::Duration};
 use sidegate::{
     clock,
     config::{self, Environment},
+    identity::Identity,
     random,
     session::{
-        Identity, Session, codec,
+        Session, codec,
         cookie::{Cookies, SessionCookies},
         seal::{KeyRing, Purpose},
     },

@@ -14,11 +14,13 @@ use std::{
 
 use sidegate::{
     clock,
+    identity::Identity,
     session::{
-        Identity, Lifetimes, Session, Tokens, codec,
+        Lifetimes, Session, codec,
         store::{Memory, Record, Store},
         ticket::Ticket,
     },
+    tokens::Tokens,
 };
 
 use crate::{

@@ -301,7 +301,7 @@ impl<'a> Account<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::Identity;
+    use crate::identity::Identity;
 
     #[test]
     fn a_form_names_one_thing() {

@@ -11,8 +11,8 @@ use crate::{
     clock,
     decide::Visitor,
     gate::Gate,
+    identity::Identity,
     observe::Record,
-    session::Identity,
 };
 
 pub(super) async fn serve(

@@ -286,7 +286,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{clock::Timestamp, session::Identity};
+    use crate::{clock::Timestamp, identity::Identity};
 
     fn session() -> Session {
         let identity = Identity {

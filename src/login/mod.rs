@@ -47,9 +47,10 @@ use crate::{
     },
     random,
     session::{
-        KeepTokens, Session,
+        Session,
         seal::{KeyIndex, KeyRing},
     },
+    tokens::KeepTokens,
 };
 
 /// Begins and ends logins.

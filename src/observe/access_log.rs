@@ -21,7 +21,7 @@ use super::{
     log,
     metrics::{Counted, Requests},
 };
-use crate::{random, session::Identity, text::Text};
+use crate::{identity::Identity, random, text::Text};
 
 /// The name of a request, told to the upstream, the log and whoever is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::fmt;
 
 use crate::{
     config::{Allow, AllowList},
-    session::Identity,
+    identity::Identity,
     text::Text,
 };
 
@@ -236,7 +236,7 @@ mod tests {
             groups: groups.iter().copied().map(Text::from).collect(),
             memberships: Vec::new(),
             claims: Vec::new(),
-            notes: crate::session::Notes::default(),
+            notes: crate::identity::Notes::default(),
         }
     }
 

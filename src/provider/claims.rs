@@ -18,7 +18,7 @@ pub use self::{evidence::Evidence, renewal::Spoke, value::find};
 use super::allow;
 use crate::{
     config::{Allow, ClaimPaths, HeaderSource, ProviderConfig, Room},
-    session::{Identity, Notes},
+    identity::{Identity, Notes},
     text::Text,
 };
 

@@ -21,7 +21,7 @@ mod token_answer;
 
 use std::sync::Arc;
 
-pub use futures_util::future::BoxFuture;
+use futures_util::future::BoxFuture;
 use url::Url;
 
 pub use self::{
@@ -35,8 +35,11 @@ use crate::{
     clock::Timestamp,
     config::{Allow, ClientAuthentication, HeaderSource, HeadersConfig, ProviderConfig},
     decide::{Barred, Visitor},
-    session::{Identity, Session, Tokens},
+    identity::Identity,
+    session::Session,
     text::Text,
+    tokens::GrantTokens,
+    tokens::Tokens,
 };
 
 /// A configured identity provider.
@@ -245,18 +248,6 @@ pub struct RenewedTokens<'a> {
     pub now: Timestamp,
 }
 
-/// The tokens of one answer.
-pub struct GrantTokens {
-    /// The access token.
-    pub access: Text,
-    /// The refresh token, where one was given.
-    pub refresh: Option<Text>,
-    /// The ID token as signed, checked.
-    pub id: Option<Text>,
-    /// When the access token ends, where the provider says so.
-    pub expires: Option<Timestamp>,
-}
-
 /// A logout that a provider tells of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Logout {
@@ -280,7 +271,7 @@ pub enum LogoutClaim {
     User {
         /// By the `sub` of the provider's tokens.
         sub: Text,
-        /// Whether sessions have it as their subject, or another claim, and `sub` [beside](crate::session::Notes).
+        /// Whether sessions have it as their subject, or another claim, and `sub` [beside](crate::identity::Notes).
         is_subject: bool,
     },
 }

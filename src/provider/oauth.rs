@@ -28,12 +28,12 @@ use url::Url;
 
 pub(super) use self::revocation::{basic, send_revocation};
 use super::{
-    AuthorizeRequest, Call, CodeGrant, GrantTokens, HttpClient, ProviderError,
+    AuthorizeRequest, Call, CodeGrant, HttpClient, ProviderError,
     secret_end::SecretEnd,
     token_answer::{TokenRefusal, normalise},
 };
 pub(super) use crate::config::ClientAuthentication;
-use crate::{clock::Timestamp, config::ProviderConfig, text::Text};
+use crate::{clock::Timestamp, config::ProviderConfig, text::Text, tokens::GrantTokens};
 
 /// This gate as a client of one provider.
 pub(super) struct OAuthClient {

@@ -11,8 +11,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Identity, Notes, Session, Tokens};
-use crate::{clock::Timestamp, text::Text};
+use super::Session;
+use crate::{
+    clock::Timestamp,
+    identity::{Identity, Notes},
+    text::Text,
+    tokens::Tokens,
+};
 
 /// The bytes of a session; first byte is the format's version.
 pub fn encode(session: &Session) -> Vec<u8> {

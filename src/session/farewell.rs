@@ -12,10 +12,11 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Session, Tokens};
+use super::Session;
 use crate::{
     provider::{Call, Provider, ProviderError, Providers, http::HttpError},
     random,
+    tokens::Tokens,
 };
 
 /// Has tokens taken back.

@@ -119,9 +119,9 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::session::{
-        Identity,
-        revocation::{Revocation, Target},
+    use crate::{
+        identity::Identity,
+        session::revocation::{Revocation, Target},
     };
 
     fn session(subject: &str, created_at: Timestamp) -> Session {

@@ -29,12 +29,12 @@ use self::{
     run::{LONGEST_RUN, Renewal},
 };
 use super::{
-    KeepTokens, Session,
+    Session,
     farewell::Farewell,
     place::{Place, SUCCESSOR_KEPT},
     revocation::Revocations,
 };
-use crate::{clock::Timestamp, observe::metrics::Tally, provider::Providers};
+use crate::{clock::Timestamp, observe::metrics::Tally, provider::Providers, tokens::KeepTokens};
 
 /// Renews sessions.
 pub struct Refresher {

@@ -8,11 +8,11 @@ use super::super::*;
 use crate::{
     clock,
     config::{Allow, HeadersConfig, HostPattern, ProviderConfig, Secret},
+    identity::Identity,
     provider::{
         HttpClient,
         scripted::{Answer, Scripted, TestKey},
     },
-    session::Identity,
 };
 
 pub(super) struct House {

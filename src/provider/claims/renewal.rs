@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{ClaimRules, find};
 use crate::{
-    session::{Identity, Notes},
+    identity::{Identity, Notes},
     text::Text,
 };
 

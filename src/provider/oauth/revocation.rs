@@ -13,7 +13,7 @@ use super::{OAuthClient, TokenEndpoint};
 use crate::{
     config::ClientAuthentication,
     provider::{Call, HttpClient, ProviderError, http::HttpError},
-    session::Tokens,
+    tokens::Tokens,
 };
 
 impl OAuthClient {

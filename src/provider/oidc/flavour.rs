@@ -4,8 +4,9 @@
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::super::{BoxFuture, HttpClient, ProviderError, oauth::ClientAuthentication};
+use super::super::{HttpClient, ProviderError, oauth::ClientAuthentication};
 use crate::{config::Allow, text::Text};
+use futures_util::future::BoxFuture;
 
 /// One vendor's OpenID Connect.
 pub(super) struct Flavour {

@@ -15,13 +15,14 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
+    identity::Identity,
     provider::{
-        Call, Evidence, GrantTokens, ProviderError, RenewedTokens,
+        Call, Evidence, ProviderError, RenewedTokens,
         claims::{Spoke, find},
         http::HttpError,
     },
-    session::Identity,
     text::Text,
+    tokens::GrantTokens,
 };
 
 const OTHER_USERINFO: &str = "sub is missing or not the ID token's";

@@ -38,19 +38,22 @@ pub(super) use self::{
 };
 pub use self::{id_token::IdTokenError, logout_token::LogoutTokenError};
 use super::{
-    AuthorizeRequest, BoxFuture, CodeGrant, Grant, GrantTokens, HttpClient, Inspection, Logout,
-    LogoutRequest, Profile, Provider, ProviderError, RenewedTokens,
+    AuthorizeRequest, CodeGrant, Grant, HttpClient, Inspection, Logout, LogoutRequest, Profile,
+    Provider, ProviderError, RenewedTokens,
     claims::{ClaimNames, ClaimRules},
     http::endpoint_url,
     kind::{Endpoint, Kind, Secrecy, Switch},
     oauth::{ClientAuthentication, OAuthClient, TokenEndpoint},
 };
+use crate::tokens::GrantTokens;
 use crate::{
     clock::Timestamp,
     config::{HeaderSource, ProviderConfig},
-    session::{Identity, Tokens},
+    identity::Identity,
     text::Text,
+    tokens::Tokens,
 };
+use futures_util::future::BoxFuture;
 
 /// Any OpenID Connect provider.
 pub(super) const KIND: Kind = Kind {

@@ -11,11 +11,11 @@ use super::{
 use crate::{
     clock::Timestamp,
     config::Allow,
+    identity::Identity,
     provider::{
         Call, allow,
         http::{HttpError, Limits},
     },
-    session::Identity,
 };
 
 pub(super) const NOW: u64 = 1_800_000_000;

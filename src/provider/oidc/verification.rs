@@ -16,7 +16,8 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    provider::{Call, GrantTokens, Logout, ProviderError, http::HttpError},
+    provider::{Call, Logout, ProviderError, http::HttpError},
+    tokens::GrantTokens,
 };
 
 /// Logout tokens that have come, by the hashes of their ids, for as long as they would count.

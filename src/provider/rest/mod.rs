@@ -20,19 +20,22 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::{
-    AuthorizeRequest, BoxFuture, CodeGrant, Grant, GrantTokens, HttpClient, Inspection, Profile,
-    Provider, ProviderError, RenewedTokens,
+    AuthorizeRequest, CodeGrant, Grant, HttpClient, Inspection, Profile, Provider, ProviderError,
+    RenewedTokens,
     claims::{ClaimNames, ClaimRules, Evidence},
     http::endpoint_url,
     kind::Endpoint,
     oauth::{ClientAuthentication, OAuthClient, TokenEndpoint, send_revocation},
 };
+use crate::tokens::GrantTokens;
 use crate::{
     clock::Timestamp,
     config::{Allow, HeaderSource, ProviderConfig},
-    session::{Identity, Tokens},
+    identity::Identity,
     text::Text,
+    tokens::Tokens,
 };
+use futures_util::future::BoxFuture;
 
 /// A provider of plain OAuth 2.0.
 struct Rest<D> {
@@ -354,7 +357,7 @@ mod tests {
         },
         testing::{anyone, parameters},
     };
-    use crate::session::Tokens;
+    use crate::tokens::Tokens;
 
     fn tokens(access: Option<&str>, refresh: Option<&str>) -> Tokens {
         Tokens {

@@ -8,13 +8,13 @@ use url::Url;
 use crate::{
     clock::Timestamp,
     config::{Allow, HeaderSource, ProviderConfig, Secret},
+    identity::Identity,
     provider::{
         AuthorizeRequest, CodeGrant, Grant, HttpClient, Provider, ProviderError, allow,
         http::Limits,
         kind::Kind,
         scripted::{Answer, Scripted},
     },
-    session::Identity,
 };
 
 pub(super) const NOW: u64 = 1_800_000_000;

@@ -17,11 +17,11 @@ use serde::{Deserialize, Serialize};
 
 pub use self::in_process::InProcess;
 use super::{
-    Identity, Lifetimes, RENEWAL, Session,
+    Lifetimes, RENEWAL, Session,
     revocation::{Mark, Revocations},
     store::{Id, StoreError},
 };
-use crate::clock::Timestamp;
+use crate::{clock::Timestamp, identity::Identity};
 
 /// Keeps entries by user.
 ///

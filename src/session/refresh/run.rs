@@ -18,14 +18,16 @@ use super::{Progress, Shared, breaker::backoff};
 use crate::{
     clock,
     clock::Timestamp,
-    provider::{Call, GrantTokens, Provider, ProviderError, RenewedTokens, http::HttpError},
+    identity::Identity,
+    provider::{Call, Provider, ProviderError, RenewedTokens, http::HttpError},
     random,
     session::{
-        Identity, Session, Tokens,
+        Session,
         place::{Latest, Place},
         revocation::{Revocation, Target},
         store::{Id, LEASE, Record, StoreError},
     },
+    tokens::{GrantTokens, Tokens},
 };
 
 /// A renewal under way; owns all it needs.

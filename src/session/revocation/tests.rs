@@ -1,5 +1,5 @@
 use super::*;
-use crate::session::Identity;
+use crate::identity::Identity;
 
 fn session(subject: &str, created_at: u64) -> Session {
     let identity = Identity::of("corp", subject);

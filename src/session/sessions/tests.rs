@@ -6,8 +6,10 @@ use tokio::runtime::Handle;
 use super::*;
 use crate::{
     config::{HeadersConfig, PublicUrl, Secret, SessionConfig, StoreConfig},
+    identity::Identity,
     provider::{HttpClient, Providers},
-    session::{Identity, KeepTokens, Tokens, store::Memory},
+    session::store::Memory,
+    tokens::{KeepTokens, Tokens},
 };
 
 const NOW: Timestamp = Timestamp(1_800_000_000);

@@ -5,8 +5,9 @@ use std::time::Duration;
 use sidegate::{
     clock::{self, Timestamp},
     config::Topology,
+    identity::Identity,
     session::{
-        Identity, Session,
+        Session,
         revocation::{Capacity, Revocation, Revocations, Target},
     },
 };

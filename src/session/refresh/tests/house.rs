@@ -15,12 +15,13 @@ use url::Url;
 use crate::{
     clock::{self, Timestamp},
     config::Allow,
+    identity::Identity,
     provider::{
-        AuthorizeRequest, BoxFuture, Call, CodeGrant, Grant, GrantTokens, Profile, Provider,
-        ProviderError, Providers, RenewedTokens, http::HttpError,
+        AuthorizeRequest, Call, CodeGrant, Grant, Profile, Provider, ProviderError, Providers,
+        RenewedTokens, http::HttpError,
     },
     session::{
-        Identity, KeepTokens, Lifetimes, Session, Tokens, codec,
+        Lifetimes, Session, codec,
         farewell::Farewell,
         place::Place,
         refresh::{Refresher, Settled},
@@ -28,7 +29,9 @@ use crate::{
         store::{Memory, Record, Store},
         ticket::Ticket,
     },
+    tokens::{GrantTokens, KeepTokens, Tokens},
 };
+use futures_util::future::BoxFuture;
 
 /// Rotates refresh tokens: each is good once, then everything is revoked. Its answers can be told.
 pub(super) struct Rotating {

@@ -2,12 +2,19 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{
-    clock::Timestamp,
-    config::{HeaderSource, HeadersConfig},
-    provider::GrantTokens,
-    text::Text,
-};
+use crate::{clock::Timestamp, text::Text};
+
+/// The tokens of one answer.
+pub struct GrantTokens {
+    /// The access token.
+    pub access: Text,
+    /// The refresh token, where one was given.
+    pub refresh: Option<Text>,
+    /// The ID token as signed, checked.
+    pub id: Option<Text>,
+    /// When the access token ends, where the provider says so.
+    pub expires: Option<Timestamp>,
+}
 
 /// Tokens kept because something in the configuration needs them; none otherwise.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -40,15 +47,6 @@ pub struct KeepTokens {
 }
 
 impl KeepTokens {
-    /// What the configured headers carry.
-    pub fn of(headers: &HeadersConfig) -> Self {
-        let carries = |wanted| headers.identity.iter().any(|(_, source)| *source == wanted);
-        Self {
-            access: carries(HeaderSource::AccessToken),
-            id: carries(HeaderSource::IdToken),
-        }
-    }
-
     /// What is kept of `granted`, and until when; the refresh token only where the provider's table wants
     /// sessions renewed. `jitter` is a random byte: sessions that began together are not renewed together.
     pub fn of_grant(
