@@ -1,29 +1,33 @@
 //! May this request pass? One pure function; its "yes" is a [`Permit`], and forwarding needs one.
 
-use crate::{config::Access, provider::allow::Denied, session::Session, text::Text};
+use crate::{
+    access::{Principal, allow::Denied},
+    config::Access,
+    text::Text,
+};
 
 /// The proof that a request may pass. Only [`decide`] makes one, and only
 /// [`forward`](crate::forward::Forwarder::send) takes it, so nothing reaches the upstream without a
 /// decision.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Permit<'a> {
-    told: Option<&'a Session>,
+    principal: Option<Principal<'a>>,
 }
 
 impl<'a> Permit<'a> {
     /// Whom the upstream is told of; nobody on a public route.
-    pub fn told(&self) -> Option<&'a Session> {
-        self.told
+    pub fn principal(&self) -> Option<Principal<'a>> {
+        self.principal
     }
 }
 
-/// Who is there.
+/// What today's configuration makes of who is there.
 #[derive(Debug, Clone)]
-pub enum Visitor<'a> {
+pub enum Standing<'a> {
     /// Nobody, or somebody whose provider is no longer configured.
     Nobody,
     /// Somebody whom the provider's allow lists admit.
-    Admitted(&'a Session),
+    Admitted(Principal<'a>),
     /// Somebody whom they no longer admit: lists may become stricter while sessions live.
     Barred(Box<Barred>),
 }
@@ -41,7 +45,7 @@ pub struct Barred {
 
 /// Why a request may not pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
+pub enum Deny {
     /// The route asks for somebody, and nobody is signed in.
     NotSignedIn,
     /// The route is closed to everybody.
@@ -51,14 +55,17 @@ pub enum Refusal {
 }
 
 /// Judges a request by its route's rule and by who is there.
-pub fn decide(access: Access, visitor: Visitor<'_>) -> Result<Permit<'_>, Refusal> {
-    match (access, visitor) {
-        (Access::Deny, _) => Err(Refusal::Closed),
-        (Access::Public, _) => Ok(Permit { told: None }),
-        (Access::Login, Visitor::Nobody) => Err(Refusal::NotSignedIn),
-        (Access::Login, Visitor::Barred(barred)) => Err(Refusal::Barred(barred)),
-        (Access::Login, Visitor::Admitted(session)) => Ok(Permit {
-            told: Some(session),
+///
+/// # Errors
+/// Why it may not pass.
+pub fn decide(access: Access, standing: Standing<'_>) -> Result<Permit<'_>, Deny> {
+    match (access, standing) {
+        (Access::Deny, _) => Err(Deny::Closed),
+        (Access::Public, _) => Ok(Permit { principal: None }),
+        (Access::Login, Standing::Nobody) => Err(Deny::NotSignedIn),
+        (Access::Login, Standing::Barred(barred)) => Err(Deny::Barred(barred)),
+        (Access::Login, Standing::Admitted(principal)) => Ok(Permit {
+            principal: Some(principal),
         }),
     }
 }
@@ -66,7 +73,7 @@ pub fn decide(access: Access, visitor: Visitor<'_>) -> Result<Permit<'_>, Refusa
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{clock::Timestamp, identity::Identity};
+    use crate::{clock::Timestamp, identity::Identity, session::Session};
 
     fn session() -> Session {
         Session::begin([1; 16], [2; 16], Timestamp(0), Identity::of("corp", "1"))
@@ -79,7 +86,7 @@ mod tests {
             denied: Denied {
                 rule: "groups".to_owned(),
                 sentence: "Your groups may not pass.",
-                held: crate::provider::allow::Held::NotKept,
+                held: crate::access::allow::Held::NotKept,
             },
         }
     }
@@ -87,37 +94,42 @@ mod tests {
     #[test]
     fn a_closed_route_is_closed_to_everybody() {
         let session = session();
-        for visitor in [
-            Visitor::Nobody,
-            Visitor::Barred(Box::new(barred())),
-            Visitor::Admitted(&session),
+        for standing in [
+            Standing::Nobody,
+            Standing::Barred(Box::new(barred())),
+            Standing::Admitted(session.principal()),
         ] {
-            assert_eq!(decide(Access::Deny, visitor).unwrap_err(), Refusal::Closed);
+            assert_eq!(decide(Access::Deny, standing).unwrap_err(), Deny::Closed);
         }
     }
 
     #[test]
     fn a_login_route_asks_for_somebody_admitted_and_tells_who_it_is() {
-        let refused = |visitor| decide(Access::Login, visitor).unwrap_err();
-        assert_eq!(refused(Visitor::Nobody), Refusal::NotSignedIn);
+        let refused = |standing| decide(Access::Login, standing).unwrap_err();
+        assert_eq!(refused(Standing::Nobody), Deny::NotSignedIn);
         assert_eq!(
-            refused(Visitor::Barred(Box::new(barred()))),
-            Refusal::Barred(Box::new(barred()))
+            refused(Standing::Barred(Box::new(barred()))),
+            Deny::Barred(Box::new(barred()))
         );
         let session = session();
-        let permit = decide(Access::Login, Visitor::Admitted(&session)).unwrap();
-        assert_eq!(permit.told().unwrap().id, [1; 16]);
+        let permit = decide(Access::Login, Standing::Admitted(session.principal())).unwrap();
+        assert_eq!(permit.principal().unwrap().identity.subject.as_str(), "1");
     }
 
     #[test]
     fn a_public_route_tells_nobody() {
         let session = session();
-        for visitor in [
-            Visitor::Nobody,
-            Visitor::Barred(Box::new(barred())),
-            Visitor::Admitted(&session),
+        for standing in [
+            Standing::Nobody,
+            Standing::Barred(Box::new(barred())),
+            Standing::Admitted(session.principal()),
         ] {
-            assert!(decide(Access::Public, visitor).unwrap().told().is_none());
+            assert!(
+                decide(Access::Public, standing)
+                    .unwrap()
+                    .principal()
+                    .is_none()
+            );
         }
     }
 }

@@ -9,12 +9,13 @@ use http::{
 use hyper::body::{Body as _, Incoming};
 
 use crate::{
+    access::allow,
     answer::{self, Reject, audience::Audience},
     body::{Body, BodyError, Recorded},
     clean::{CleanRequest, Cleaning, Peer, Unclean, origin::WebOrigin},
     clock,
     config::Access,
-    decide::{Refusal, decide},
+    decide::{Barred, Deny, Standing, decide},
     endpoint::{self, Endpoint, public_name},
     forward::{Downstream, ForwardError, Forwarder, IdentityHeaders, OwnCookies},
     login::Logins,
@@ -24,7 +25,7 @@ use crate::{
     },
     provider::Providers,
     route::Routes,
-    session::{Sessions, directory::Presence},
+    session::{Session, Sessions, directory::Presence, live::Owner},
     site::{LONGEST_RETURN, Site},
 };
 
@@ -170,44 +171,47 @@ impl Gate {
             let session = found.and_then(|visit| visit.session.as_ref());
             record.note_identity(session.map(|session| &session.identity));
 
-            let permit = match (decide(access, self.providers.visitor(session)), &visit) {
+            let permit = match (decide(access, self.standing(session)), &visit) {
                 (Ok(permit), _) => permit,
-                (Err(Refusal::NotSignedIn), Some(Err(unavailable))) => {
+                (Err(Deny::NotSignedIn), Some(Err(unavailable))) => {
                     return Err(Reject::Unavailable(unavailable.clone()));
                 }
                 (Err(refusal), _) => {
-                    let elsewhere = (refusal == Refusal::NotSignedIn)
+                    let elsewhere = (refusal == Deny::NotSignedIn)
                         .then(|| public_name::lead_there(self, &request))
                         .flatten();
                     if let Some(elsewhere) = elsewhere {
                         record.verdict = Verdict::SignIn;
                         return Ok(elsewhere);
                     }
-                    return Err(self.reject(Judgement::Refused(refusal), &request));
+                    return Err(self.reject(Judgement::Denied(refusal), &request));
                 }
             };
-            record.verdict = if permit.told().is_some() {
+            record.verdict = if permit.principal().is_some() {
                 Verdict::Pass
             } else {
                 Verdict::Public
             };
 
-            if permit.told().is_some() && self.is_foreign_upgrade(&request) {
+            if permit.principal().is_some() && self.is_foreign_upgrade(&request) {
                 return Err(Reject::Forbidden("an upgrade asked for by another site"));
             }
-            if let Some(session) = permit.told() {
+            let admitted = session.filter(|_| permit.principal().is_some());
+            if let Some(session) = admitted {
                 let (headers, address) = (&request.head.headers, request.client.address);
                 self.presence.see(session, headers, address, now);
             }
             let renewal = match found {
-                Some(visit) if permit.told().is_some() => self.sessions.renew(visit, now),
+                Some(visit) if permit.principal().is_some() => self.sessions.renew(visit, now),
                 _ => Vec::new(),
             };
             let own = OwnCookies {
                 cookies: &self.sessions.cookies,
                 only: found.and_then(|visit| visit.only),
             };
-            let answer = forwarder.send(downstream, &permit, &self.identity_headers, own, request);
+            let owner = admitted.map(Owner::of);
+            let identity_headers = &self.identity_headers;
+            let answer = forwarder.send(downstream, permit, owner, identity_headers, own, request);
             (answer, renewal)
         };
         let asked = Instant::now();
@@ -262,6 +266,30 @@ impl Gate {
             .map_err(|_| Judgement::Ambiguous)
     }
 
+    /// What today's configuration makes of whoever `session` is of: its provider may be gone, and its lists may have
+    /// become stricter since the login.
+    pub fn standing<'a>(&self, session: Option<&'a Session>) -> Standing<'a> {
+        let Some(session) = session else {
+            return Standing::Nobody;
+        };
+        let identity = &session.identity;
+        match self.providers.find(&identity.provider) {
+            // The same name may mean another server or another client since, and its subjects other people.
+            Some(provider) if provider.profile().fingerprint != session.provider_fingerprint => {
+                Standing::Nobody
+            }
+            None => Standing::Nobody,
+            Some(provider) => match allow::check(&provider.profile().allow, identity) {
+                Ok(()) => Standing::Admitted(session.principal()),
+                Err(denied) => Standing::Barred(Box::new(Barred {
+                    user: identity.user().clone(),
+                    provider: identity.provider.clone(),
+                    denied,
+                })),
+            },
+        }
+    }
+
     fn reject(&self, judgement: Judgement, request: &CleanRequest) -> Reject {
         let return_to = || {
             answer::return_address(
@@ -273,14 +301,14 @@ impl Gate {
         };
         match judgement {
             Judgement::Ambiguous => Reject::BadRequest(AMBIGUOUS.into()),
-            Judgement::Refused(Refusal::NotSignedIn) => match return_to() {
+            Judgement::Denied(Deny::NotSignedIn) => match return_to() {
                 long if request.audience == Audience::Navigation && long.len() > LONGEST_RETURN => {
                     Reject::AddressTooLong
                 }
                 return_to => Reject::SignIn { return_to },
             },
-            Judgement::Refused(Refusal::Closed) => Reject::Forbidden("access = \"deny\""),
-            Judgement::Refused(Refusal::Barred(barred)) => Reject::Barred {
+            Judgement::Denied(Deny::Closed) => Reject::Forbidden("access = \"deny\""),
+            Judgement::Denied(Deny::Barred(barred)) => Reject::Barred {
                 barred,
                 return_to: return_to(),
             },
@@ -304,7 +332,7 @@ pub enum Judgement {
     /// Two readings of the path fall under two rules.
     Ambiguous,
     /// The rule says no.
-    Refused(Refusal),
+    Denied(Deny),
 }
 
 /// Whether an answer can carry a cookie of ours. A cache that several people share would hand the cookie

@@ -17,6 +17,7 @@
 //! at any [`provider`]. [`config`] is what an operator decides, [`app`] builds the gate from it, [`cli`]
 //! is the command line, [`demo`] a login to try.
 
+pub mod access;
 pub mod admin;
 pub mod answer;
 pub mod app;

@@ -6,11 +6,9 @@ use http::StatusCode;
 
 use super::{Account, Link, Reject, audience::Audience};
 use crate::{
+    access::allow::{Denied, Held},
     login::{Fault, LoginError},
-    provider::{
-        allow::{Denied, Held},
-        kind::Switch,
-    },
+    provider::kind::Switch,
     site::{Site, with_switch},
 };
 

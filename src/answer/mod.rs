@@ -20,10 +20,10 @@ pub use render::{render, return_address};
 use std::borrow::Cow;
 
 use crate::{
+    access::allow::Denied,
     decide::Barred,
     login::LoginError,
     observe::Verdict,
-    provider::allow::Denied,
     session::{KeepError, Unavailable, store::StoreError},
     site::LONGEST_RETURN,
 };

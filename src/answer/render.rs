@@ -8,7 +8,7 @@ use serde::Serialize;
 use url::Url;
 
 use super::{Notice, Reject, audience::Audience, reply};
-use crate::{body::Body, login::LoginError, provider::allow::Held, site::Site};
+use crate::{access::allow::Held, body::Body, login::LoginError, site::Site};
 
 /// The answer to a refusal. Never cacheable, never sets a cookie.
 pub fn render(

@@ -15,13 +15,11 @@ use super::{
     render, reply, return_address,
 };
 use crate::{
+    access::allow::{Denied, Held},
     body::Body,
     decide::Barred,
     login::{LoginError, StartAgain},
-    provider::{
-        allow::{Denied, Held},
-        kind::Switch,
-    },
+    provider::kind::Switch,
     session::store::StoreError,
     site::Site,
 };

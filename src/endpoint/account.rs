@@ -16,7 +16,7 @@ use crate::{
     body::Body,
     clean::CleanRequest,
     clock::{self, Timestamp},
-    decide::Visitor,
+    decide::Standing,
     gate::Gate,
     observe::{Record, Verdict},
     session::{
@@ -130,10 +130,11 @@ impl Whose {
 
 fn signed_in<'a>(gate: &Gate, visit: &'a Visit) -> Result<&'a Session, Reject> {
     let return_to = gate.site.path("account");
-    match gate.providers.visitor(visit.session.as_ref()) {
-        Visitor::Admitted(session) => Ok(session),
-        Visitor::Nobody => Err(Reject::SignIn { return_to }),
-        Visitor::Barred(barred) => Err(Reject::Barred { barred, return_to }),
+    let session = visit.session.as_ref();
+    match (gate.standing(session), session) {
+        (Standing::Admitted(_), Some(session)) => Ok(session),
+        (Standing::Barred(barred), _) => Err(Reject::Barred { barred, return_to }),
+        _ => Err(Reject::SignIn { return_to }),
     }
 }
 
@@ -201,7 +202,7 @@ fn page<'a>(
         name: identity.name.as_deref(),
         email: identity.email.as_deref(),
         provider: face.map_or(&*identity.provider, |face| &face.label),
-        told: gate.identity_headers.told(session),
+        told: gate.identity_headers.told(session.principal()),
         sessions: sessions
             .iter()
             .map(|entry| AccountSession {
@@ -274,7 +275,7 @@ struct SignedOut {
 impl<'a> Account<'a> {
     fn of(gate: &Gate, session: &'a Session, sessions: &[Entry]) -> Self {
         let identity = &session.identity;
-        let told = gate.identity_headers.told(session).into_iter();
+        let told = gate.identity_headers.told(session.principal()).into_iter();
         Self {
             user: identity.user(),
             id: format!("{}:{}", identity.provider, identity.subject),

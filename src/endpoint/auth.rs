@@ -18,7 +18,7 @@ use crate::{
     clean::{CleanRequest, original::Original, path::CanonicalPath},
     clock,
     config::Access,
-    decide::{Refusal, decide},
+    decide::{Deny, decide},
     gate::{Gate, Judgement},
     observe::{Record, Verdict},
     site::Site,
@@ -53,12 +53,11 @@ pub(super) async fn serve(
 
     // No header makes a path public: a client can send the spelling that the proxy does not overwrite. So beside
     // all that is asked, somebody must be signed in.
-    let told = decide(Access::Login, gate.providers.visitor(session))
-        .and_then(|permit| permit.told().ok_or(Refusal::NotSignedIn));
-    let told = match told {
-        Ok(told) => told,
-        Err(refusal) => {
-            let reject = reject_of(Judgement::Refused(refusal), original);
+    let permit = decide(Access::Login, gate.standing(session));
+    let (principal, session) = match permit.map(|permit| permit.principal()) {
+        Ok(principal) => (principal, session),
+        Err(deny) => {
+            let reject = reject_of(Judgement::Denied(deny), original);
             let mut response = refuse(gate, &reject, record);
             if let Reject::SignIn { return_to } = &reject {
                 point_to_sign_in(&gate.site, return_to, &mut response);
@@ -67,10 +66,14 @@ pub(super) async fn serve(
         }
     };
     record.verdict = Verdict::Pass;
-    gate.presence
-        .see(told, headers, request.client.address, now);
+    if let Some(session) = session {
+        let address = request.client.address;
+        gate.presence.see(session, headers, address, now);
+    }
     let mut response = reply::empty(StatusCode::ACCEPTED);
-    gate.identity_headers.set(told, response.headers_mut());
+    if let Some(principal) = principal {
+        gate.identity_headers.set(principal, response.headers_mut());
+    }
     for cookie in gate.sessions.renew(&visit, now) {
         response.headers_mut().append(SET_COOKIE, cookie);
     }
@@ -100,7 +103,7 @@ fn judge_target(gate: &Gate, asked: &Original, target: &str) -> Result<(), Judge
     let path = CanonicalPath::parse(path).map_err(|_| Judgement::Ambiguous)?;
     for method in &asked.methods {
         match gate.access(method, &path.surface, path.deep.as_deref())? {
-            Access::Deny => return Err(Judgement::Refused(Refusal::Closed)),
+            Access::Deny => return Err(Judgement::Denied(Deny::Closed)),
             Access::Login | Access::Public => {}
         }
     }
@@ -118,9 +121,9 @@ fn point_to_sign_in(site: &Site, return_to: &str, response: &mut Response<Body>)
 fn reject_of(judgement: Judgement, asked: &Original) -> Reject {
     let return_to = asked.return_to().to_owned();
     match judgement {
-        Judgement::Refused(Refusal::NotSignedIn) => Reject::SignIn { return_to },
-        Judgement::Refused(Refusal::Closed) => Reject::Forbidden("access = \"deny\""),
-        Judgement::Refused(Refusal::Barred(barred)) => Reject::Barred { barred, return_to },
+        Judgement::Denied(Deny::NotSignedIn) => Reject::SignIn { return_to },
+        Judgement::Denied(Deny::Closed) => Reject::Forbidden("access = \"deny\""),
+        Judgement::Denied(Deny::Barred(barred)) => Reject::Barred { barred, return_to },
         Judgement::Ambiguous => Reject::Forbidden("ambiguous path"),
     }
 }

@@ -63,7 +63,7 @@ pub(super) async fn serve(
         outlast_this_second(session, now).await;
         return begin_anew(gate, request, &again, "signed out meanwhile", record).await;
     }
-    let missing = gate.identity_headers.missing(session);
+    let missing = gate.identity_headers.missing(session.principal());
     if !missing.is_empty() {
         tracing::warn!(
             provider,

@@ -8,7 +8,7 @@ use crate::{
     body::Body,
     clean::CleanRequest,
     clock,
-    decide::Visitor,
+    decide::Standing,
     gate::Gate,
     observe::Record,
     site::Site,
@@ -26,10 +26,7 @@ pub(super) async fn serve(
     let headers = &request.head.headers;
     let visit = gate.sessions.visit(headers, clock::now()).await?;
     // Whose provider is gone is nobody: led back, they would be sent here again, and so on.
-    let is_somebody = !matches!(
-        gate.providers.visitor(visit.session.as_ref()),
-        Visitor::Nobody
-    );
+    let is_somebody = !matches!(gate.standing(visit.session.as_ref()), Standing::Nobody);
     if let Some(session) = visit.session.filter(|_| is_somebody && !asked.switch) {
         record.note_identity(Some(&session.identity));
         return Ok(reply::redirect(StatusCode::FOUND, asked.return_to.as_str()));

@@ -9,7 +9,7 @@ use crate::{
     body::Body,
     clean::CleanRequest,
     clock,
-    decide::Visitor,
+    decide::Standing,
     gate::Gate,
     identity::Identity,
     observe::Record,
@@ -26,22 +26,22 @@ pub(super) async fn serve(
         Err(unavailable) => return refuse(gate, &unavailable.into(), record),
     };
     let return_to = || answer::return_address(Audience::Program, headers, "/", &gate.site);
-    let session = match gate.providers.visitor(visit.session.as_ref()) {
-        Visitor::Admitted(session) => session,
-        Visitor::Barred(barred) => {
+    let principal = match gate.standing(visit.session.as_ref()) {
+        Standing::Admitted(principal) => principal,
+        Standing::Barred(barred) => {
             let reject = Reject::Barred {
                 barred,
                 return_to: return_to(),
             };
             return refuse(gate, &reject, record);
         }
-        Visitor::Nobody => {
+        Standing::Nobody => {
             let return_to = return_to();
             return refuse(gate, &Reject::SignIn { return_to }, record);
         }
     };
-    record.note_identity(Some(&session.identity));
-    reply::json(StatusCode::OK, &Userinfo::of(&session.identity))
+    record.note_identity(Some(principal.identity));
+    reply::json(StatusCode::OK, &Userinfo::of(principal.identity))
 }
 
 /// The same values as the identity headers, in JSON's own encoding. What is not known is left out.

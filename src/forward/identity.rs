@@ -3,8 +3,8 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
 
 use crate::{
+    access::Principal,
     config::{HeaderSource, HeadersConfig, missing_name},
-    session::Session,
     text::Text,
 };
 
@@ -32,17 +32,17 @@ impl Header {
         )
     }
 
-    /// Appends the value of `session`, of which there may be none, and says how much is missing: groups, or the whole
+    /// Appends the value of the principal, of which there may be none, and says how much is missing: groups, or the whole
     /// value, which counts as one.
-    fn push(&self, session: &Session, max_bytes: usize, into: &mut Vec<u8>) -> usize {
+    fn push(&self, principal: Principal<'_>, max_bytes: usize, into: &mut Vec<u8>) -> usize {
         let begin = into.len();
-        let notes = &session.identity.notes;
+        let notes = &principal.identity.notes;
         if self.source == HeaderSource::Groups {
-            let left_out = push_groups(&session.identity.groups, max_bytes, into);
+            let left_out = push_groups(&principal.identity.groups, max_bytes, into);
             return left_out
                 .saturating_add(usize::try_from(notes.omitted_groups).unwrap_or(usize::MAX));
         }
-        push_value(&self.source, session, into);
+        push_value(&self.source, principal, into);
         // A token by itself is nothing that the header can hold (RFC 9110 §11.6.2, RFC 6750 §2.1).
         if self.is_token() && self.name == AUTHORIZATION && into.len() > begin {
             into.splice(begin..begin, *b"Bearer ");
@@ -79,16 +79,16 @@ impl IdentityHeaders {
         }
     }
 
-    /// Writes a line for each header that `session` has a value for, and one that counts what is missing from it, if
+    /// Writes a line for each header that the principal has a value for, and one that counts what is missing from it, if
     /// anything is. Their names were removed from the request before, so that a header is ours or absent, never the
     /// client's.
-    pub fn write(&self, session: &Session, into: &mut Vec<u8>) {
+    pub fn write(&self, principal: Principal<'_>, into: &mut Vec<u8>) {
         for header in &self.headers {
             let before = into.len();
             into.extend_from_slice(header.name.as_str().as_bytes());
             into.extend_from_slice(b": ");
             let begin = into.len();
-            let missing = header.push(session, self.max_bytes, into);
+            let missing = header.push(principal, self.max_bytes, into);
             if into.len() > begin {
                 into.extend_from_slice(b"\r\n");
             } else {
@@ -101,8 +101,8 @@ impl IdentityHeaders {
     }
 
     /// What [`write`](Self::write) says, as headers of an answer: whoever asked passes them on.
-    pub fn set(&self, session: &Session, headers: &mut HeaderMap) {
-        for line in self.lines(session) {
+    pub fn set(&self, principal: Principal<'_>, headers: &mut HeaderMap) {
+        for line in self.lines(principal) {
             if let Ok(value) = HeaderValue::try_from(line.value) {
                 headers.insert(line.name, value);
             }
@@ -111,8 +111,8 @@ impl IdentityHeaders {
 
     /// What [`write`](Self::write) says, for the person it is about: names as people write them, and no value
     /// where it is a token.
-    pub fn told(&self, session: &Session) -> Vec<(String, Option<String>)> {
-        let lines = self.lines(session).into_iter();
+    pub fn told(&self, principal: Principal<'_>) -> Vec<(String, Option<String>)> {
+        let lines = self.lines(principal).into_iter();
         lines
             .map(|line| {
                 let value = String::from_utf8_lossy(&line.value).into_owned();
@@ -122,12 +122,12 @@ impl IdentityHeaders {
     }
 
     /// The headers of which something is missing, and how much, as `X-User-Groups: 80`.
-    pub fn missing(&self, session: &Session) -> Vec<String> {
+    pub fn missing(&self, principal: Principal<'_>) -> Vec<String> {
         let mut value = Vec::new();
         let mut missing = Vec::new();
         for header in &self.headers {
             value.clear();
-            let count = header.push(session, self.max_bytes, &mut value);
+            let count = header.push(principal, self.max_bytes, &mut value);
             if count > 0 {
                 missing.push(format!("{}: {count}", capitalised(&header.name)));
             }
@@ -135,11 +135,11 @@ impl IdentityHeaders {
         missing
     }
 
-    fn lines(&self, session: &Session) -> Vec<Line<'_>> {
+    fn lines(&self, principal: Principal<'_>) -> Vec<Line<'_>> {
         let mut lines = Vec::with_capacity(self.headers.len());
         for header in &self.headers {
             let mut value = Vec::new();
-            let missing = header.push(session, self.max_bytes, &mut value);
+            let missing = header.push(principal, self.max_bytes, &mut value);
             if !value.is_empty() {
                 lines.push(Line {
                     name: &header.name,
@@ -199,8 +199,8 @@ fn capitalised(name: &HeaderName) -> String {
 }
 
 /// Appends what `source` says of the session; nothing where it says nothing.
-fn push_value(source: &HeaderSource, session: &Session, into: &mut Vec<u8>) {
-    let identity = &session.identity;
+fn push_value(source: &HeaderSource, principal: Principal<'_>, into: &mut Vec<u8>) {
+    let identity = &principal.identity;
     let optional = |text: &Option<Text>, into: &mut Vec<u8>| {
         if let Some(text) = text {
             push_text(text.bytes(), into);
@@ -229,8 +229,8 @@ fn push_value(source: &HeaderSource, session: &Session, into: &mut Vec<u8>) {
                 push_text(claim.bytes(), into);
             }
         }
-        HeaderSource::AccessToken => optional(&session.tokens.access, into),
-        HeaderSource::IdToken => optional(&session.tokens.id, into),
+        HeaderSource::AccessToken => optional(&principal.tokens.access, into),
+        HeaderSource::IdToken => optional(&principal.tokens.id, into),
     }
 }
 
@@ -286,7 +286,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{clock::Timestamp, identity::Identity};
+    use crate::{clock::Timestamp, identity::Identity, session::Session};
 
     fn session() -> Session {
         let identity = Identity {
@@ -314,7 +314,7 @@ mod tests {
 
     fn written(source: HeaderSource, session: &Session) -> Option<String> {
         let mut line = b"x-before: 1\r\n".to_vec();
-        headers(&[("x-test", source)]).write(session, &mut line);
+        headers(&[("x-test", source)]).write(session.principal(), &mut line);
         let line = String::from_utf8(line).unwrap();
         let line = line.strip_prefix("x-before: 1\r\n").unwrap();
         let value = line.strip_prefix("x-test: ")?;
@@ -367,7 +367,7 @@ mod tests {
             ("x-token", HeaderSource::AccessToken),
             ("x-id-token", HeaderSource::IdToken),
         ]);
-        let told = headers.told(&session());
+        let told = headers.told(session().principal());
         let id = ("X-User-Id".to_owned(), Some("corp:4711".to_owned()));
         assert_eq!(told, [id, ("X-Token".to_owned(), None)]);
     }
@@ -379,12 +379,12 @@ mod tests {
             ("x-token", HeaderSource::AccessToken),
         ]);
         let mut lines = Vec::new();
-        headers.write(&session(), &mut lines);
+        headers.write(session().principal(), &mut lines);
         assert_eq!(lines, b"authorization: Bearer token\r\nx-token: token\r\n");
         let mut none = Vec::new();
         let mut session = session();
         session.tokens.access = None;
-        headers.write(&session, &mut none);
+        headers.write(session.principal(), &mut none);
         assert_eq!(none, b"");
     }
 
@@ -404,7 +404,7 @@ mod tests {
         session.identity.notes.omitted_claims = vec!["lost".into()];
         session.identity.notes.omitted_groups = 7;
         let mut lines = Vec::new();
-        headers.write(&session, &mut lines);
+        headers.write(session.principal(), &mut lines);
         let lines = String::from_utf8(lines).unwrap();
         // Eleven bytes each, the first ten.
         let fit = (8_192 + 1) / 11;
@@ -414,7 +414,7 @@ mod tests {
         assert_eq!(lines[1], format!("x-groups-missing: {}", 1_007 - fit));
         assert_eq!(lines[2..], ["x-long-missing: 1", "x-lost-missing: 1"]);
         let told: Vec<String> = headers
-            .told(&session)
+            .told(session.principal())
             .into_iter()
             .map(|(name, _)| name)
             .collect();
@@ -427,7 +427,7 @@ mod tests {
         assert_eq!(told, names);
         let expected = format!("X-Groups: {}", 1_007 - fit);
         assert_eq!(
-            headers.missing(&session),
+            headers.missing(session.principal()),
             [&*expected, "X-Long: 1", "X-Lost: 1"]
         );
     }

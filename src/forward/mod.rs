@@ -47,13 +47,13 @@ pub use self::{
     upstream::{Upstream, UpstreamTarget},
 };
 use crate::{
+    access::Principal,
     body::{Body, BodyError},
     clean::{CleanRequest, X_REQUEST_ID, forwarding::Forwarding, identity::ReservedNames},
     decide::Permit,
     limits::Limits,
     observe::{Received, RequestId, handover},
     session::{
-        Session,
         cookie::{Cookies, Span},
         live::{Ends, Owner},
     },
@@ -134,7 +134,7 @@ impl Forwarder {
     }
 
     /// Sends `request` to the upstream and gives its answer. The permit is spent: it says whom the upstream
-    /// is told of, and without one nothing is forwarded. `downstream` is the client's side of the request, let go of
+    /// is told of, and without one nothing is forwarded. `owner` is whose session the answer ends with. `downstream` is the client's side of the request, let go of
     /// with the answer's end.
     #[expect(
         clippy::too_many_lines,
@@ -143,12 +143,12 @@ impl Forwarder {
     pub fn send<'a>(
         &'a self,
         downstream: Downstream,
-        permit: &Permit<'_>,
+        permit: Permit<'_>,
+        owner: Option<Owner>,
         identity: &IdentityHeaders,
         own: OwnCookies<'a>,
         request: Box<CleanRequest>,
     ) -> impl Future<Output = Result<Forwarded, ForwardError>> + use<'a> {
-        let owner = permit.told().map(Owner::of);
         let CleanRequest {
             mut head,
             body,
@@ -189,7 +189,7 @@ impl Forwarder {
             upgrade: upgrade.as_ref(),
             forwarding: &forwarding,
             id,
-            session: permit.told(),
+            principal: permit.principal(),
         };
         told.write(identity, own, length, &mut buffer);
         let outgoing = Outgoing::new(&head.method, buffer, length, body);
@@ -287,7 +287,7 @@ struct RequestHead<'a> {
     upgrade: Option<&'a HeaderValue>,
     forwarding: &'a Forwarding,
     id: Option<RequestId>,
-    session: Option<&'a Session>,
+    principal: Option<Principal<'a>>,
 }
 
 impl RequestHead<'_> {
@@ -314,8 +314,8 @@ impl RequestHead<'_> {
         if let Some(id) = self.id {
             http1::write_header(&X_REQUEST_ID, &id.hex(), into);
         }
-        if let Some(session) = self.session {
-            identity.write(session, into);
+        if let Some(principal) = self.principal {
+            identity.write(principal, into);
         }
         if let Some(protocol) = self.upgrade {
             http1::write_header(&CONNECTION, b"upgrade", into);

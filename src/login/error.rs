@@ -6,9 +6,9 @@ use http::StatusCode;
 
 use super::return_to::ReturnTo;
 use crate::{
+    access::allow::Denied,
     provider::{
         ProviderError,
-        allow::Denied,
         error::{Misfit, is_outage_code},
     },
     text::Text,

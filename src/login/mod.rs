@@ -36,14 +36,13 @@ pub use self::{
     transaction::LoginOptions,
 };
 use crate::{
+    access::{allow, allow::Denied},
     clock::Timestamp,
     config::PublicUrl,
     observe::metrics::Tally,
     provider::{
         AuthorizeRequest, Call, CodeGrant, Grant, Profile, Provider, ProviderError, Providers,
-        allow::{self, Denied},
-        error::printable,
-        http::HttpError,
+        error::printable, http::HttpError,
     },
     random,
     session::{

@@ -15,8 +15,8 @@ use serde_json::{Map, Value};
 pub(super) use self::value::is_true;
 use self::value::{copy_without, count, fits, group_names, header_text, is_email, text, values};
 pub use self::{evidence::Evidence, renewal::Spoke, value::find};
-use super::allow;
 use crate::{
+    access::allow,
     config::{Allow, ClaimPaths, HeaderSource, ProviderConfig, Room},
     identity::{Identity, Notes},
     text::Text,

@@ -4,7 +4,6 @@
 //! that implements the trait (with `oauth` for the protocol, [`claims`] for the answer) and one line
 //! in `build`. Who may pass is [`allow`]'s to say, after the provider said who it is.
 
-pub mod allow;
 pub mod claims;
 pub(crate) mod error;
 mod graph_error;
@@ -34,9 +33,7 @@ pub use self::{
 use crate::{
     clock::Timestamp,
     config::{Allow, ClientAuthentication, HeaderSource, HeadersConfig, ProviderConfig},
-    decide::{Barred, Visitor},
     identity::Identity,
-    session::Session,
     text::Text,
     tokens::GrantTokens,
     tokens::Tokens,
@@ -313,29 +310,6 @@ impl Providers {
     /// The provider of that name.
     pub fn find(&self, name: &str) -> Option<&Arc<dyn Provider>> {
         self.iter().find(|provider| provider.profile().name == name)
-    }
-
-    /// Who `session` is of, by today's configuration: its provider may be gone, and its lists may have
-    /// become stricter since the login.
-    pub fn visitor<'a>(&self, session: Option<&'a Session>) -> Visitor<'a> {
-        let Some(session) = session else {
-            return Visitor::Nobody;
-        };
-        match self.find(&session.identity.provider) {
-            // The same name may mean another server or another client since, and its subjects other people.
-            Some(provider) if provider.profile().fingerprint != session.provider_fingerprint => {
-                Visitor::Nobody
-            }
-            None => Visitor::Nobody,
-            Some(provider) => match allow::check(&provider.profile().allow, &session.identity) {
-                Ok(()) => Visitor::Admitted(session),
-                Err(denied) => Visitor::Barred(Box::new(Barred {
-                    user: session.identity.user().clone(),
-                    provider: session.identity.provider.clone(),
-                    denied,
-                })),
-            },
-        }
     }
 
     /// All of them, in order.

@@ -20,7 +20,7 @@ use bytes::Bytes;
 
 pub use self::sessions::{KeepError, Keeping, LogoutHint, Pending, Sessions, Unavailable, Visit};
 
-use crate::{clock::Timestamp, identity::Identity, text::Text, tokens::Tokens};
+use crate::{access::Principal, clock::Timestamp, identity::Identity, text::Text, tokens::Tokens};
 
 /// How exactly the idle end is kept where the time of the last request stands in the cookie.
 const RENEWAL: Duration = Duration::from_mins(1);
@@ -87,6 +87,14 @@ pub struct Lifetimes {
 }
 
 impl Session {
+    /// Whom it proves.
+    pub fn principal(&self) -> Principal<'_> {
+        Principal {
+            identity: &self.identity,
+            tokens: &self.tokens,
+        }
+    }
+
     /// Its absolute end: the sealed one or today's configuration's, whichever comes first.
     pub fn end(&self, lifetimes: Lifetimes) -> Timestamp {
         let end = self.created_at.after(lifetimes.lifetime);

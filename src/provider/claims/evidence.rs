@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{ClaimRules, find, value::group_names, values, vouched_address};
-use crate::{provider::allow::Held, text::Text};
+use crate::{access::allow::Held, text::Text};
 
 /// What each allow list looked at, by the list's key. No part of a session: it is told at the login alone.
 #[derive(Debug, Default)]

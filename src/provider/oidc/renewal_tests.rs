@@ -3,14 +3,11 @@
 use serde_json::json;
 
 use super::{
-    super::{
-        allow,
-        scripted::{Answer, Scripted, TestKey},
-    },
+    super::scripted::{Answer, Scripted, TestKey},
     tests::{NOW, claims, provider, redeem},
     *,
 };
-use crate::config::Allow;
+use crate::{access::allow, config::Allow};
 
 /// A login, in which the ID token and userinfo say this.
 struct SignedIn {

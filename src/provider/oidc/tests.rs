@@ -9,11 +9,12 @@ use super::{
     *,
 };
 use crate::{
+    access::allow,
     clock::Timestamp,
     config::Allow,
     identity::Identity,
     provider::{
-        Call, allow,
+        Call,
         http::{HttpError, Limits},
     },
 };

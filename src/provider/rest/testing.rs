@@ -6,11 +6,12 @@ use serde_json::Value;
 use url::Url;
 
 use crate::{
+    access::allow,
     clock::Timestamp,
     config::{Allow, HeaderSource, ProviderConfig, Secret},
     identity::Identity,
     provider::{
-        AuthorizeRequest, CodeGrant, Grant, HttpClient, Provider, ProviderError, allow,
+        AuthorizeRequest, CodeGrant, Grant, HttpClient, Provider, ProviderError,
         http::Limits,
         kind::Kind,
         scripted::{Answer, Scripted},

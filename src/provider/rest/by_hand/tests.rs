@@ -5,8 +5,9 @@ use super::{
     *,
 };
 use crate::{
+    access::allow,
     config::{Allow, ClaimPaths, ProviderConfig},
-    provider::{allow, scripted::Scripted},
+    provider::scripted::Scripted,
 };
 
 const KIND: &Kind = &super::KIND;

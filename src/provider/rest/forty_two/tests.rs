@@ -146,7 +146,7 @@ async fn quick(server: &Scripted, key: &str, entry: &str) -> Option<String> {
         ..config(KIND, server, allow.clone())
     };
     let identity = identity(&build(&config, &[])).await;
-    crate::provider::allow::check(&allow, &identity)
+    crate::access::allow::check(&allow, &identity)
         .err()
         .map(|denied| denied.rule)
 }

@@ -52,7 +52,7 @@ pub enum Held {
 
 impl Held {
     /// The names, as many as are told.
-    pub(super) fn names(
+    pub(crate) fn names(
         claim: Option<&str>,
         names: impl ExactSizeIterator<Item = impl AsRef<str>>,
     ) -> Self {
@@ -196,7 +196,7 @@ fn held(key: &str, identity: &Identity) -> Held {
 
 /// Whether what somebody has is the `entry` that `list` names. Names that their providers keep without
 /// regard to case are compared so; all else is exact.
-pub(super) fn same(list: &AllowList, has: &str, entry: &str) -> bool {
+pub(crate) fn same(list: &AllowList, has: &str, entry: &str) -> bool {
     if list.ignores_case {
         has.eq_ignore_ascii_case(entry)
     } else {
