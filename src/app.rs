@@ -13,14 +13,17 @@ use crate::{
     admin,
     clean::{Cleaning, identity::ReservedNames, origin::PublicOrigin},
     clock,
-    config::{Config, ListenAddress, SessionConfig, StoreConfig},
+    config::Config,
     forward::{IdentityHeaders, UpstreamTarget},
     gate::Gate,
+    listen::settings::ListenAddress,
     listen::{self, Acceptor, Admission, Capacity, Listener, Recipe, WorkerHandle},
     login::{Logins, return_to::ReturnRules},
     observe::{self, metrics::Metrics},
     provider::{HttpClient, Providers},
     route::Routes,
+    session::settings::SessionSettings,
+    session::settings::StoreSettings,
     session::{
         KeepTokens, Keeping, Lifetimes, Sessions,
         cookie::Cookies,
@@ -246,7 +249,7 @@ fn build(
     }
 }
 
-fn lifetimes(config: &SessionConfig) -> Lifetimes {
+fn lifetimes(config: &SessionSettings) -> Lifetimes {
     Lifetimes {
         lifetime: config.lifetime,
         idle_timeout: config.idle_timeout,
@@ -257,9 +260,9 @@ fn lifetimes(config: &SessionConfig) -> Lifetimes {
 fn start_redis(config: &Config, revocations: &Arc<Revocations>) -> Option<Arc<Redis>> {
     let session = &config.session;
     let address = match &session.store {
-        StoreConfig::Redis(address) => address,
-        StoreConfig::Cookie => session.shared.as_ref()?,
-        StoreConfig::Memory => return None,
+        StoreSettings::Redis(address) => address,
+        StoreSettings::Cookie => session.shared.as_ref()?,
+        StoreSettings::Memory => return None,
     };
     let gate = config.gate_name();
     let lifetimes = lifetimes(session);
@@ -268,11 +271,11 @@ fn start_redis(config: &Config, revocations: &Arc<Revocations>) -> Option<Arc<Re
     Some(redis)
 }
 
-fn keeping(config: &SessionConfig, lifetimes: Lifetimes, redis: Option<Arc<Redis>>) -> Keeping {
+fn keeping(config: &SessionSettings, lifetimes: Lifetimes, redis: Option<Arc<Redis>>) -> Keeping {
     let redis = redis.map(|redis| -> Arc<dyn Store> { redis });
     match (&config.store, redis) {
-        (StoreConfig::Redis(_), Some(redis)) => Keeping::Store(redis),
-        (StoreConfig::Memory, _) => {
+        (StoreSettings::Redis(_), Some(redis)) => Keeping::Store(redis),
+        (StoreSettings::Memory, _) => {
             Keeping::Store(Arc::new(Memory::new(config.max_sessions, lifetimes)))
         }
         (_, shared) => Keeping::Cookie { shared },
@@ -281,11 +284,11 @@ fn keeping(config: &SessionConfig, lifetimes: Lifetimes, redis: Option<Arc<Redis
 
 /// What the list of who is signed in where is worth. Notes on their way to Redis may get lost, and what is in a
 /// cookie may never have been seen; but a store that ends with the process holds nothing that it has not seen.
-fn knowledge(config: &SessionConfig) -> Knowledge {
+fn knowledge(config: &SessionSettings) -> Knowledge {
     match &config.store {
-        StoreConfig::Memory => Knowledge::WholeStore,
-        StoreConfig::Cookie => Knowledge::CookiesSince(clock::now()),
-        StoreConfig::Redis(_) => Knowledge::PartOfStore,
+        StoreSettings::Memory => Knowledge::WholeStore,
+        StoreSettings::Cookie => Knowledge::CookiesSince(clock::now()),
+        StoreSettings::Redis(_) => Knowledge::PartOfStore,
     }
 }
 

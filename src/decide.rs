@@ -1,6 +1,6 @@
 //! May this request pass? One pure function; its "yes" is a [`Permit`], and forwarding needs one.
 
-use crate::{config::Access, provider::allow::Denied, session::Session, text::Text};
+use crate::{provider::allow::Denied, route::Access, session::Session, text::Text};
 
 /// The proof that a request may pass. Only [`decide`] makes one, and only
 /// [`forward`](crate::forward::Forwarder::send) takes it, so nothing reaches the upstream without a

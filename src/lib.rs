@@ -17,6 +17,7 @@
 //! at any [`provider`]. [`config`] is what an operator decides, [`app`] builds the gate from it, [`cli`]
 //! is the command line, [`demo`] a login to try.
 
+pub mod access;
 pub mod admin;
 pub mod answer;
 pub mod app;
@@ -30,16 +31,21 @@ pub mod demo;
 pub mod endpoint;
 pub mod forward;
 pub mod gate;
+pub mod identity_headers;
 pub mod limits;
 pub mod listen;
 pub mod login;
 pub mod net;
 pub mod observe;
 pub mod provider;
+pub mod public_url;
 pub mod random;
+pub mod redis;
 pub mod route;
+pub mod secret;
 pub mod session;
 pub mod site;
+mod spelling;
 pub mod text;
 pub mod timer;
 pub mod trust;

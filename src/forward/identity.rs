@@ -3,9 +3,8 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
 
 use crate::{
-    config::{HeaderSource, HeadersConfig, missing_name},
-    session::Session,
-    text::Text,
+    identity_headers::HeaderSettings, identity_headers::HeaderSource,
+    identity_headers::missing_name, session::Session, text::Text,
 };
 
 /// The identity headers, with their names made ready at start.
@@ -66,7 +65,7 @@ impl Header {
 
 impl IdentityHeaders {
     /// Each header of the configuration once.
-    pub fn new(config: HeadersConfig) -> Self {
+    pub fn new(config: HeaderSettings) -> Self {
         let headers = config.identity.into_iter();
         let headers = headers.map(|(name, source)| Header {
             missing: missing_name(&name),
@@ -306,9 +305,9 @@ mod tests {
     fn headers(identity: &[(&'static str, HeaderSource)]) -> IdentityHeaders {
         let identity = identity.iter().cloned();
         let identity = identity.map(|(name, source)| (HeaderName::from_static(name), source));
-        IdentityHeaders::new(HeadersConfig {
+        IdentityHeaders::new(HeaderSettings {
             identity: identity.collect(),
-            ..HeadersConfig::default()
+            ..HeaderSettings::default()
         })
     }
 

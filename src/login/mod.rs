@@ -37,7 +37,6 @@ pub use self::{
 };
 use crate::{
     clock::Timestamp,
-    config::PublicUrl,
     observe::metrics::Tally,
     provider::{
         AuthorizeRequest, Call, CodeGrant, Grant, Profile, Provider, ProviderError, Providers,
@@ -45,6 +44,7 @@ use crate::{
         error::printable,
         http::HttpError,
     },
+    public_url::PublicUrl,
     random,
     session::{
         KeepTokens, Session,

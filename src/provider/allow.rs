@@ -6,11 +6,7 @@
 
 use std::fmt;
 
-use crate::{
-    config::{Allow, AllowList},
-    session::Identity,
-    text::Text,
-};
+use crate::{access::Allow, access::AllowList, session::Identity, text::Text};
 
 /// Who may not pass, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]

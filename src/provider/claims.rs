@@ -17,7 +17,11 @@ use self::value::{copy_without, count, fits, group_names, header_text, is_email,
 pub use self::{evidence::Evidence, renewal::Spoke, value::find};
 use super::allow;
 use crate::{
-    config::{Allow, ClaimPaths, HeaderSource, ProviderConfig, Room},
+    access::Allow,
+    identity_headers::HeaderSource,
+    provider::settings::ClaimPaths,
+    provider::settings::ProviderSettings,
+    provider::settings::Room,
     session::{Identity, Notes},
     text::Text,
 };
@@ -107,7 +111,7 @@ pub enum ClaimError {
 
 impl ClaimRules {
     /// Rules for the provider of `config`, whose answer has things where `names` says.
-    pub fn new(config: &ProviderConfig, names: ClaimNames, headers: &[&HeaderSource]) -> Self {
+    pub fn new(config: &ProviderSettings, names: ClaimNames, headers: &[&HeaderSource]) -> Self {
         let mut wanted: Vec<String> = headers
             .iter()
             .filter_map(|source| match source {

@@ -17,6 +17,7 @@ mod rest;
 #[cfg(test)]
 pub(crate) mod scripted;
 mod secret_end;
+pub mod settings;
 mod token_answer;
 
 use std::sync::Arc;
@@ -32,9 +33,13 @@ pub use self::{
     oidc::{IdTokenError, LogoutTokenError},
 };
 use crate::{
+    access::Allow,
     clock::Timestamp,
-    config::{Allow, ClientAuthentication, HeaderSource, HeadersConfig, ProviderConfig},
     decide::{Barred, Visitor},
+    identity_headers::HeaderSettings,
+    identity_headers::HeaderSource,
+    provider::settings::ClientAuthentication,
+    provider::settings::ProviderSettings,
     session::{Identity, Session, Tokens},
     text::Text,
 };
@@ -170,7 +175,7 @@ pub struct Profile {
     pub callback_path: String,
     /// Who may pass.
     pub allow: Allow,
-    /// Names what the table means beside its name: see [`ProviderConfig::fingerprint`].
+    /// Names what the table means beside its name: see [`ProviderSettings::fingerprint`].
     pub fingerprint: [u8; 8],
     /// Whether sessions are renewed here, and so keep their refresh token.
     pub refresh: bool,
@@ -181,7 +186,7 @@ pub struct Profile {
 }
 
 impl Profile {
-    fn of(config: &ProviderConfig) -> Self {
+    fn of(config: &ProviderSettings) -> Self {
         Self {
             name: config.name.clone(),
             label: config.label.clone(),
@@ -308,7 +313,7 @@ impl Providers {
 
 impl Providers {
     /// Builds each provider. Nothing is fetched yet; see [`upkeep`](Self::upkeep).
-    pub fn new(configs: &[ProviderConfig], headers: &HeadersConfig, http: &HttpClient) -> Self {
+    pub fn new(configs: &[ProviderSettings], headers: &HeaderSettings, http: &HttpClient) -> Self {
         let sources: Vec<&HeaderSource> =
             headers.identity.iter().map(|(_, source)| source).collect();
         Self(

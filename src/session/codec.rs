@@ -208,7 +208,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::Secret,
+        secret::Secret,
         session::seal::{KeyRing, Purpose},
     };
 

@@ -3,10 +3,8 @@
 use std::{fmt, time::Duration};
 
 use crate::{
-    clock::Timestamp,
-    config::{HeaderSource, HeadersConfig},
-    provider::GrantTokens,
-    text::Text,
+    clock::Timestamp, identity_headers::HeaderSettings, identity_headers::HeaderSource,
+    provider::GrantTokens, text::Text,
 };
 
 /// Tokens kept because something in the configuration needs them; none otherwise.
@@ -41,7 +39,7 @@ pub struct KeepTokens {
 
 impl KeepTokens {
     /// What the configured headers carry.
-    pub fn of(headers: &HeadersConfig) -> Self {
+    pub fn of(headers: &HeaderSettings) -> Self {
         let carries = |wanted| headers.identity.iter().any(|(_, source)| *source == wanted);
         Self {
             access: carries(HeaderSource::AccessToken),

@@ -47,7 +47,8 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    config::{HeaderSource, ProviderConfig},
+    identity_headers::HeaderSource,
+    provider::settings::ProviderSettings,
     session::{Identity, Tokens},
     text::Text,
 };
@@ -105,7 +106,7 @@ const fn told_by(issuer: Endpoint) -> [Endpoint; 7] {
 }
 
 fn build(
-    config: &ProviderConfig,
+    config: &ProviderSettings,
     flavour: &'static Flavour,
     headers: &[&HeaderSource],
     http: &HttpClient,
@@ -149,7 +150,7 @@ struct Groups {
 
 impl Oidc {
     fn new(
-        config: &ProviderConfig,
+        config: &ProviderSettings,
         flavour: &'static Flavour,
         headers: &[&HeaderSource],
         http: HttpClient,
@@ -218,7 +219,11 @@ impl Oidc {
 impl Groups {
     /// Asked for where an allow list names groups. Where only a header tells them, the operator must have
     /// asked for the scope: it is a sensitive one, and headers tell groups by default.
-    fn new(config: &ProviderConfig, flavour: &Flavour, headers: &[&HeaderSource]) -> Option<Self> {
+    fn new(
+        config: &ProviderSettings,
+        flavour: &Flavour,
+        headers: &[&HeaderSource],
+    ) -> Option<Self> {
         let source = flavour.groups?;
         let required = config.allow.lists().iter().any(|list| list.key == "groups");
         let told = headers

@@ -10,7 +10,7 @@ use super::{
     tests::{NOW, claims, provider, redeem},
     *,
 };
-use crate::config::Allow;
+use crate::access::Allow;
 
 /// A login, in which the ID token and userinfo say this.
 struct SignedIn {

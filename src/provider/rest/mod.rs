@@ -28,8 +28,10 @@ use super::{
     oauth::{ClientAuthentication, OAuthClient, TokenEndpoint, send_revocation},
 };
 use crate::{
+    access::Allow,
     clock::Timestamp,
-    config::{Allow, HeaderSource, ProviderConfig},
+    identity_headers::HeaderSource,
+    provider::settings::ProviderSettings,
     session::{Identity, Tokens},
     text::Text,
 };
@@ -113,7 +115,7 @@ struct Person {
 
 impl<D: Directory> Rest<D> {
     fn new(
-        config: &ProviderConfig,
+        config: &ProviderSettings,
         headers: &[&HeaderSource],
         http: &HttpClient,
         dialect: Dialect,
@@ -305,7 +307,7 @@ impl<D: Directory> Provider for Rest<D> {
 }
 
 /// The address that the configuration has for `key`.
-fn endpoint(config: &ProviderConfig, key: &str) -> Url {
+fn endpoint(config: &ProviderSettings, key: &str) -> Url {
     config
         .endpoint(key)
         .and_then(|text| endpoint_url(text, config.plain_http()))

@@ -5,8 +5,12 @@ use tokio::runtime::Handle;
 
 use super::*;
 use crate::{
-    config::{HeadersConfig, PublicUrl, Secret, SessionConfig, StoreConfig},
+    identity_headers::HeaderSettings,
     provider::{HttpClient, Providers},
+    public_url::PublicUrl,
+    secret::Secret,
+    session::settings::SessionSettings,
+    session::settings::StoreSettings,
     session::{Identity, KeepTokens, Tokens, store::Memory},
 };
 
@@ -23,13 +27,13 @@ fn gate(secrets: &[&str], keeping: Keeping) -> Sessions {
         .map(|text| Secret::new((*text).to_owned()))
         .collect();
     let keys = Arc::new(KeyRing::new(&secrets, "app.example.com"));
-    let config = SessionConfig {
+    let config = SessionSettings {
         secrets,
         ephemeral: false,
         lifetime: LIFETIMES.lifetime,
         idle_timeout: LIFETIMES.idle_timeout,
         cookie_name: "sidegate".to_owned(),
-        store: StoreConfig::Cookie,
+        store: StoreSettings::Cookie,
         max_sessions: 1,
         shared: None,
         provider_grace: Duration::ZERO,
@@ -37,7 +41,7 @@ fn gate(secrets: &[&str], keeping: Keeping) -> Sessions {
     let public_url = PublicUrl {
         url: "https://app.example.com".parse().unwrap(),
     };
-    let providers = Providers::new(&[], &HeadersConfig::default(), &HttpClient::for_test());
+    let providers = Providers::new(&[], &HeaderSettings::default(), &HttpClient::for_test());
     let providers = Arc::new(providers);
     let revocations = Arc::new(Revocations::new(LIFETIMES.lifetime));
     let farewell = Arc::new(Farewell::new(Arc::clone(&providers), Handle::current()));

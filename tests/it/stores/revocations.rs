@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sidegate::{
     clock::{self, Timestamp},
-    config::Topology,
+    redis::address::Topology,
     session::{
         Identity, Session,
         revocation::{Capacity, Revocation, Revocations, Target},

@@ -5,7 +5,9 @@ use super::{
     *,
 };
 use crate::{
-    config::{Allow, ClaimPaths, ProviderConfig},
+    access::Allow,
+    provider::settings::ClaimPaths,
+    provider::settings::ProviderSettings,
     provider::{allow, scripted::Scripted},
 };
 
@@ -23,9 +25,9 @@ async fn server() -> Scripted {
     server
 }
 
-fn by_hand(server: &Scripted, allow: Allow) -> ProviderConfig {
+fn by_hand(server: &Scripted, allow: Allow) -> ProviderSettings {
     let path = |name: &str| Some(format!("data.{name}"));
-    ProviderConfig {
+    ProviderSettings {
         scopes: vec!["profile".to_owned()],
         claims: ClaimPaths {
             subject: path("uid"),

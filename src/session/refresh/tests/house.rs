@@ -13,8 +13,8 @@ use tokio::{runtime::Handle, time::sleep};
 use url::Url;
 
 use crate::{
+    access::Allow,
     clock::{self, Timestamp},
-    config::Allow,
     provider::{
         AuthorizeRequest, BoxFuture, Call, CodeGrant, Grant, GrantTokens, Profile, Provider,
         ProviderError, Providers, RenewedTokens, http::HttpError,

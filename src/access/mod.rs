@@ -1,0 +1,5 @@
+//! Rules of who may pass. Pure.
+
+mod rule;
+
+pub use rule::{Allow, AllowList};
