@@ -13,10 +13,14 @@ use crate::{
     admin,
     clean::{Cleaning, identity::ReservedNames, origin::PublicOrigin},
     clock,
-    config::{Config, HeaderSource, HeadersConfig, ListenAddress, SessionConfig, StoreConfig},
+    config::Config,
     forward::{IdentityHeaders, UpstreamTarget},
     gate::Gate,
-    listen::{self, Acceptor, Admission, Capacity, Listener, Recipe, WorkerHandle},
+    identity_headers::{HeaderSettings, HeaderSource},
+    listen::{
+        self, Acceptor, Admission, Capacity, Listener, Recipe, WorkerHandle,
+        settings::ListenAddress,
+    },
     login::{Logins, return_to::ReturnRules},
     observe::{self, metrics::Metrics},
     provider::{HttpClient, Providers},
@@ -29,6 +33,7 @@ use crate::{
         refresh::Refresher,
         revocation::Revocations,
         seal::KeyRing,
+        settings::{SessionSettings, StoreSettings},
         store::{Memory, Redis, Store},
     },
     site::{ProviderFace, Site},
@@ -248,7 +253,7 @@ fn build(
 }
 
 /// The tokens that a header carries.
-fn keep_tokens(headers: &HeadersConfig) -> KeepTokens {
+fn keep_tokens(headers: &HeaderSettings) -> KeepTokens {
     let carries = |wanted| headers.identity.iter().any(|(_, source)| *source == wanted);
     KeepTokens {
         access: carries(HeaderSource::AccessToken),
@@ -256,7 +261,7 @@ fn keep_tokens(headers: &HeadersConfig) -> KeepTokens {
     }
 }
 
-fn lifetimes(config: &SessionConfig) -> Lifetimes {
+fn lifetimes(config: &SessionSettings) -> Lifetimes {
     Lifetimes {
         lifetime: config.lifetime,
         idle_timeout: config.idle_timeout,
@@ -267,9 +272,9 @@ fn lifetimes(config: &SessionConfig) -> Lifetimes {
 fn start_redis(config: &Config, revocations: &Arc<Revocations>) -> Option<Arc<Redis>> {
     let session = &config.session;
     let address = match &session.store {
-        StoreConfig::Redis(address) => address,
-        StoreConfig::Cookie => session.shared.as_ref()?,
-        StoreConfig::Memory => return None,
+        StoreSettings::Redis(address) => address,
+        StoreSettings::Cookie => session.shared.as_ref()?,
+        StoreSettings::Memory => return None,
     };
     let gate = config.gate_name();
     let lifetimes = lifetimes(session);
@@ -278,11 +283,11 @@ fn start_redis(config: &Config, revocations: &Arc<Revocations>) -> Option<Arc<Re
     Some(redis)
 }
 
-fn keeping(config: &SessionConfig, lifetimes: Lifetimes, redis: Option<Arc<Redis>>) -> Keeping {
+fn keeping(config: &SessionSettings, lifetimes: Lifetimes, redis: Option<Arc<Redis>>) -> Keeping {
     let redis = redis.map(|redis| -> Arc<dyn Store> { redis });
     match (&config.store, redis) {
-        (StoreConfig::Redis(_), Some(redis)) => Keeping::Store(redis),
-        (StoreConfig::Memory, _) => {
+        (StoreSettings::Redis(_), Some(redis)) => Keeping::Store(redis),
+        (StoreSettings::Memory, _) => {
             Keeping::Store(Arc::new(Memory::new(config.max_sessions, lifetimes)))
         }
         (_, shared) => Keeping::Cookie { shared },
@@ -291,11 +296,11 @@ fn keeping(config: &SessionConfig, lifetimes: Lifetimes, redis: Option<Arc<Redis
 
 /// What the list of who is signed in where is worth. Notes on their way to Redis may get lost, and what is in a
 /// cookie may never have been seen; but a store that ends with the process holds nothing that it has not seen.
-fn knowledge(config: &SessionConfig) -> Knowledge {
+fn knowledge(config: &SessionSettings) -> Knowledge {
     match &config.store {
-        StoreConfig::Memory => Knowledge::WholeStore,
-        StoreConfig::Cookie => Knowledge::CookiesSince(clock::now()),
-        StoreConfig::Redis(_) => Knowledge::PartOfStore,
+        StoreSettings::Memory => Knowledge::WholeStore,
+        StoreSettings::Cookie => Knowledge::CookiesSince(clock::now()),
+        StoreSettings::Redis(_) => Knowledge::PartOfStore,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     access::{Principal, allow::Denied},
-    config::Access,
+    route::Access,
     text::Text,
 };
 

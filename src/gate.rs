@@ -14,7 +14,6 @@ use crate::{
     body::{Body, BodyError, Recorded},
     clean::{CleanRequest, Cleaning, Peer, Unclean, origin::WebOrigin},
     clock,
-    config::Access,
     decide::{Barred, Deny, Standing, decide},
     endpoint::{self, Endpoint, public_name},
     forward::{Downstream, ForwardError, Forwarder, IdentityHeaders, OwnCookies},
@@ -24,7 +23,7 @@ use crate::{
         metrics::{Limit, Metrics},
     },
     provider::Providers,
-    route::Routes,
+    route::{Access, Routes},
     session::{Session, Sessions, directory::Presence, live::Owner},
     site::{LONGEST_RETURN, Site},
 };

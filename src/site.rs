@@ -3,9 +3,10 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::{
-    config::{ProviderConfig, PublicUrl},
     login::return_to::{ReturnRules, ReturnTo},
     provider::kind::Switch,
+    provider::settings::ProviderSettings,
+    public_url::PublicUrl,
 };
 
 /// The gate as users see it.
@@ -40,8 +41,8 @@ pub struct ProviderFace {
     pub deny_message: Option<String>,
 }
 
-impl From<&ProviderConfig> for ProviderFace {
-    fn from(config: &ProviderConfig) -> Self {
+impl From<&ProviderSettings> for ProviderFace {
+    fn from(config: &ProviderSettings) -> Self {
         Self {
             name: config.name.clone(),
             label: config.label.clone(),
@@ -53,7 +54,7 @@ impl From<&ProviderConfig> for ProviderFace {
     }
 }
 
-fn switch(config: &ProviderConfig) -> Switch {
+fn switch(config: &ProviderSettings) -> Switch {
     let mut endpoints = config.kind.endpoints.iter();
     let is_at_home = endpoints.any(|endpoint| {
         endpoint.key == "authorize_url" && config.endpoint(endpoint.key) == endpoint.default

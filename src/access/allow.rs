@@ -7,7 +7,7 @@
 use std::fmt;
 
 use crate::{
-    config::{Allow, AllowList},
+    access::{Allow, AllowList},
     identity::Identity,
     text::Text,
 };

@@ -2,5 +2,9 @@
 
 pub mod allow;
 mod principal;
+mod rule;
 
-pub use principal::Principal;
+pub use self::{
+    principal::Principal,
+    rule::{Allow, AllowList},
+};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use http::HeaderValue;
 
-use crate::config::PublicUrl;
+use crate::public_url::PublicUrl;
 
 /// An origin of `https` or `http`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use std::{
 
 use rustls::pki_types::ServerName;
 
-use crate::config::{Config, ListenAddress};
+use crate::{config::Config, listen::settings::ListenAddress};
 
 /// Where to ask, and for which path.
 #[derive(Debug, PartialEq, Eq)]

@@ -11,11 +11,15 @@ use url::Url;
 
 use crate::{
     clock::{self, Timestamp},
-    config::{ClientAuthentication, Config, RedisAddress, SessionConfig, StoreConfig},
+    config::Config,
+    provider::settings::ClientAuthentication,
     provider::{
         AuthorizeRequest, ClientTrial, HttpClient, Inspection, Provider, ProviderError, Providers,
         http::HttpError,
     },
+    redis::address::RedisAddress,
+    session::settings::SessionSettings,
+    session::settings::StoreSettings,
     session::store,
     trust,
 };
@@ -61,7 +65,7 @@ pub(super) async fn ask(config: &Config) -> Vec<Finding> {
     found
 }
 
-async fn ask_redis(session: &SessionConfig) -> Vec<Finding> {
+async fn ask_redis(session: &SessionSettings) -> Vec<Finding> {
     let Some((key, address)) = redis_of(session) else {
         return Vec::new();
     };
@@ -88,9 +92,9 @@ async fn ask_redis(session: &SessionConfig) -> Vec<Finding> {
 }
 
 /// The Redis that replicas share, and the key that names it.
-fn redis_of(session: &SessionConfig) -> Option<(&'static str, &RedisAddress)> {
+fn redis_of(session: &SessionSettings) -> Option<(&'static str, &RedisAddress)> {
     match &session.store {
-        StoreConfig::Redis(address) => Some(("session.store", address)),
+        StoreSettings::Redis(address) => Some(("session.store", address)),
         _ => Some(("session.shared", session.shared.as_ref()?)),
     }
 }
@@ -295,14 +299,15 @@ const FAR_APART: Duration = Duration::from_mins(5);
 mod tests {
     use super::*;
     use crate::{
-        config::{HeadersConfig, ProviderConfig},
+        identity_headers::HeaderSettings,
         provider::scripted::{Answer, Scripted},
+        provider::settings::ProviderSettings,
     };
 
     async fn lines(server: &Scripted) -> Vec<String> {
         let http = HttpClient::for_test();
-        let configs = [ProviderConfig::for_test("corp", server.origin())];
-        let providers = Providers::new(&configs, &HeadersConfig::default(), &http);
+        let configs = [ProviderSettings::for_test("corp", server.origin())];
+        let providers = Providers::new(&configs, &HeaderSettings::default(), &http);
         let callback = Url::parse("https://app.example.com/oauth2/callback/corp").unwrap();
         let provider = providers.find("corp").unwrap();
         let findings = findings(provider.as_ref(), &callback, &http).await;

@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 
-use crate::config::{
-    Allow, Config, RedisAddress, SessionConfig, StoreConfig, UpstreamAddress, redis_address,
+use crate::{
+    access::Allow, config::Config, forward::settings::UpstreamAddress,
+    redis::address as redis_address, redis::address::RedisAddress,
+    session::settings::SessionSettings, session::settings::StoreSettings,
 };
 
 /// What the configuration comes to, and what is left to do: register the callbacks. `name` is the configuration's.
@@ -60,14 +62,14 @@ pub(super) fn summary(name: &str, config: &Config) -> String {
 }
 
 /// Where sessions are kept.
-fn sessions_are(session: &SessionConfig) -> String {
+fn sessions_are(session: &SessionSettings) -> String {
     let at = |redis: &RedisAddress| redis_address::names(&redis.nodes);
     match (&session.store, &session.shared) {
-        (StoreConfig::Cookie, None) => "in the cookie".to_owned(),
-        (StoreConfig::Cookie, Some(redis)) => {
+        (StoreSettings::Cookie, None) => "in the cookie".to_owned(),
+        (StoreSettings::Cookie, Some(redis)) => {
             format!("in the cookie, shared through Redis at {}", at(redis))
         }
-        (StoreConfig::Memory, _) => "in memory".to_owned(),
-        (StoreConfig::Redis(redis), _) => format!("in Redis at {}", at(redis)),
+        (StoreSettings::Memory, _) => "in memory".to_owned(),
+        (StoreSettings::Redis(redis), _) => format!("in Redis at {}", at(redis)),
     }
 }

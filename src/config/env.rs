@@ -11,8 +11,8 @@ use super::{
     keys::{Key, Names, ROOT, SECRET_SOURCE, Shape},
     raw::{Node, Origin, Value},
     report::{Problem, Problems},
-    spelling,
 };
+use crate::spelling;
 
 /// The environment as it was when the process began.
 pub type Environment = BTreeMap<String, String>;

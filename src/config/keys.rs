@@ -8,9 +8,8 @@ use std::sync::LazyLock;
 use super::{
     raw::{Node, Value},
     report::{Problem, Problems},
-    spelling,
 };
-use crate::provider::kind::KINDS;
+use crate::{provider::kind::KINDS, spelling};
 
 /// A key of a table.
 pub(super) struct Key {

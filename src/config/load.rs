@@ -9,13 +9,13 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
 use super::{
-    Config, Environment, Report, Secret,
+    Config, Environment, Report,
     check::Checker,
     env,
     raw::{self, Node, Origin},
     report::{Problem, Problems},
 };
-use crate::random;
+use crate::{random, secret::Secret};
 
 /// The file that is read when none is named.
 pub const DEFAULT_FILE: &str = "sidegate.toml";

@@ -7,11 +7,10 @@
 use std::ops::Range;
 
 use super::{
-    HeaderSource,
     keys::{Key, ROOT, Shape},
     raw::{self, Node, Origin, Value},
-    redis_address,
 };
+use crate::{identity_headers::HeaderSource, redis::address as redis_address};
 
 /// `source` with its secrets starred; none where it is no TOML. Same length in bytes, same lines.
 pub(super) fn mask(source: &str) -> Option<String> {

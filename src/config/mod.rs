@@ -13,35 +13,36 @@ mod load;
 #[cfg(test)]
 mod manual_tests;
 mod mask;
-mod provider;
 #[cfg(test)]
 mod provider_tests;
 mod raw;
-pub mod redis_address;
 mod report;
-mod secret;
 #[cfg(test)]
 mod session_tests;
-mod spelling;
 #[cfg(test)]
 mod tests;
 mod twice;
 mod unquoted;
 
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
-use http::{HeaderName, Method, Uri};
 use ipnet::IpNet;
-use url::Url;
 
 pub use env::Environment;
 pub use load::{DEFAULT_FILE, Loaded, load, load_without_secrets};
-pub use provider::{Allow, AllowList, ClaimPaths, ClientAuthentication, ProviderConfig, Room};
-pub use redis_address::{RedisAddress, Topology};
 pub use report::Report;
-pub use secret::Secret;
 
-use crate::{limits::Limits, provider::http::Proxies, route::PathPattern};
+use crate::{
+    forward::settings::UpstreamAddress,
+    identity_headers::HeaderSettings,
+    limits::Limits,
+    listen::settings::{ListenAddress, TlsFiles},
+    login::return_to::HostPattern,
+    provider::{http::Proxies, settings::ProviderSettings},
+    public_url::PublicUrl,
+    route::RouteSettings,
+    session::settings::SessionSettings,
+};
 
 /// Everything an operator can decide, checked.
 #[derive(Debug)]
@@ -77,13 +78,13 @@ pub struct Config {
     /// How long a stop waits for what runs.
     pub shutdown_grace: Duration,
     /// `[session]`
-    pub session: SessionConfig,
+    pub session: SessionSettings,
     /// `[providers.NAME]`, in the file's order.
-    pub providers: Vec<ProviderConfig>,
+    pub providers: Vec<ProviderSettings>,
     /// `[headers]`
-    pub headers: HeadersConfig,
+    pub headers: HeaderSettings,
     /// `[[routes]]`, in order; the first that matches wins.
-    pub routes: Vec<RouteConfig>,
+    pub routes: Vec<RouteSettings>,
     /// `[limits]`
     pub limits: Limits,
     /// The proxies that calls to providers go through: `proxy_url`, or what the environment says.
@@ -101,186 +102,4 @@ impl Config {
             self.session.cookie_name
         )
     }
-}
-
-/// A place to listen on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ListenAddress {
-    /// `0.0.0.0:4180`
-    Tcp(SocketAddr),
-    /// `unix:/run/sidegate.sock`
-    Unix(PathBuf),
-}
-
-impl fmt::Display for ListenAddress {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(formatter),
-            Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
-        }
-    }
-}
-
-/// `tls = { cert, key }`: PEM files.
-#[derive(Clone, Debug)]
-pub struct TlsFiles {
-    /// The certificate chain, leaf first.
-    pub cert: PathBuf,
-    /// The private key.
-    pub key: PathBuf,
-}
-
-/// The origin users see (RFC 6454): redirect URIs, cookies and return addresses hang on it, never on
-/// a request's `Host`.
-#[derive(Clone, Debug)]
-pub struct PublicUrl {
-    /// `https` or `http`, host, port; the path is `/`.
-    pub url: Url,
-}
-
-impl PublicUrl {
-    /// Whether browsers reach the gate over TLS.
-    pub fn is_https(&self) -> bool {
-        self.url.scheme() == "https"
-    }
-
-    /// Host, and port where it is not the scheme's default.
-    pub fn authority(&self) -> &str {
-        self.url.authority()
-    }
-}
-
-/// Where the app listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum UpstreamAddress {
-    /// `http://HOST:PORT` or `https://HOST:PORT`; no path.
-    Network(Uri),
-    /// `unix:/run/app.sock`, spoken to in plain HTTP/1.1.
-    Unix(PathBuf),
-}
-
-/// One entry of `redirect_hosts`, lower case.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HostPattern {
-    /// `app.example.com` or `app.example.com:8443`: this authority.
-    Exact(String),
-    /// `.example.com`, dot included: any host below it, with the scheme's default port.
-    Subdomains(String),
-}
-
-/// `[session]`
-#[derive(Debug)]
-pub struct SessionConfig {
-    /// The first seals, all open. Never empty.
-    pub secrets: Vec<Secret>,
-    /// The secret was made at start, so that sessions end with the process.
-    pub ephemeral: bool,
-    /// From login to the absolute end.
-    pub lifetime: Duration,
-    /// From the last request to the idle end.
-    pub idle_timeout: Duration,
-    /// The session cookie's name, without prefix; two gates on one host need two names.
-    pub cookie_name: String,
-    /// Where sessions are kept.
-    pub store: StoreConfig,
-    /// How many sessions the store "memory" holds; beyond, those that were not used for longest end.
-    pub max_sessions: u64,
-    /// Through which Redis replicas share what they must where the store is the cookie.
-    pub shared: Option<RedisAddress>,
-    /// How long a session outlives its access token while the provider cannot be asked.
-    pub provider_grace: Duration,
-}
-
-/// `session.store`
-#[derive(Debug)]
-pub enum StoreConfig {
-    /// In the browser's cookie, sealed.
-    Cookie,
-    /// In this process.
-    Memory,
-    /// In Redis.
-    Redis(RedisAddress),
-}
-
-/// `[headers]`
-#[derive(Debug)]
-pub struct HeadersConfig {
-    /// What `preset` and `set` come to: each header once, its value's source beside it.
-    pub identity: Vec<(HeaderName, HeaderSource)>,
-    /// The longest value of any of them, in bytes as it is sent.
-    pub max_bytes: usize,
-}
-
-impl Default for HeadersConfig {
-    /// No headers. What fits into one header: most servers take 8 KiB for a line.
-    fn default() -> Self {
-        Self {
-            identity: Vec::new(),
-            max_bytes: 8_192,
-        }
-    }
-}
-
-impl HeadersConfig {
-    /// Every name that these headers write: their own, and those that say what is missing from them.
-    pub fn names(&self) -> Vec<HeaderName> {
-        let own = self.identity.iter().map(|(name, _)| name.clone());
-        let counts = self
-            .identity
-            .iter()
-            .filter_map(|(name, _)| missing_name(name));
-        own.chain(counts).collect()
-    }
-}
-
-/// The header that says how much is missing from the header `name`: `X-User-Groups-Missing`.
-pub fn missing_name(name: &HeaderName) -> Option<HeaderName> {
-    HeaderName::from_bytes(format!("{name}-missing").as_bytes()).ok()
-}
-
-/// Where a header's value comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HeaderSource {
-    /// The name an app shows: login, else email, else subject.
-    User,
-    /// `PROVIDER:SUBJECT`
-    UserId,
-    /// The address, only when verified.
-    Email,
-    /// The full name.
-    Name,
-    /// Joined by commas; commas inside escaped.
-    Groups,
-    /// The provider's name in the configuration.
-    Provider,
-    /// The picture's address.
-    Picture,
-    /// `claims.a.b.0`: keys and indices below the claims, as written without `claims.`.
-    Claim(String),
-    /// The access token.
-    AccessToken,
-    /// The ID token as the provider signed it.
-    IdToken,
-}
-
-/// `[[routes]]`
-#[derive(Debug)]
-pub struct RouteConfig {
-    /// Which paths.
-    pub path: PathPattern,
-    /// Which methods; all when empty. GET includes HEAD.
-    pub methods: Vec<Method>,
-    /// What is asked of a visitor.
-    pub access: Access,
-}
-
-/// What a route asks of a visitor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// Nothing. Who is signed in is not told either.
-    Public,
-    /// A session.
-    Login,
-    /// Nobody passes.
-    Deny,
 }

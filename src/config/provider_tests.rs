@@ -3,7 +3,14 @@
 use std::fs;
 
 use super::*;
-use crate::provider::kind::{KINDS, Kind};
+use crate::{
+    access::Allow,
+    provider::{
+        kind::{KINDS, Kind},
+        settings::ClientAuthentication,
+    },
+    secret::Secret,
+};
 
 pub(super) fn loaded(providers: &str) -> Result<Loaded, String> {
     let folder = tempfile::tempdir().unwrap();
@@ -14,7 +21,7 @@ pub(super) fn loaded(providers: &str) -> Result<Loaded, String> {
 }
 
 /// One provider, its table given whole.
-fn provider(table: &str) -> Result<ProviderConfig, String> {
+fn provider(table: &str) -> Result<ProviderSettings, String> {
     loaded(table).map(|loaded| loaded.config.providers.into_iter().next().unwrap())
 }
 

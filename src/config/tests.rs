@@ -5,7 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use http::{HeaderName, Method};
+
 use super::*;
+use crate::{
+    access::Allow, identity_headers::HeaderSource, provider::settings::ClientAuthentication,
+    route::Access, secret::Secret,
+};
 
 pub(super) fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

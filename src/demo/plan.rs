@@ -13,14 +13,24 @@ use url::Url;
 
 use super::provider::DemoProviderConfig;
 use crate::{
-    config::{
-        Access, Allow, ClaimPaths, Config, HeaderSource, HeadersConfig, ListenAddress,
-        ProviderConfig, PublicUrl, Room, RouteConfig, Secret, SessionConfig, StoreConfig,
-        UpstreamAddress,
-    },
+    access::Allow,
+    config::Config,
+    forward::settings::UpstreamAddress,
+    identity_headers::HeaderSettings,
+    identity_headers::HeaderSource,
     limits::Limits,
+    listen::settings::ListenAddress,
+    provider::settings::ClaimPaths,
+    provider::settings::ProviderSettings,
+    provider::settings::Room,
     provider::{http::Proxies, kind},
+    public_url::PublicUrl,
+    route::Access,
     route::PathPattern,
+    route::RouteSettings,
+    secret::Secret,
+    session::settings::SessionSettings,
+    session::settings::StoreSettings,
 };
 
 /// Everything that was decided before anything serves.
@@ -92,20 +102,20 @@ impl Plan {
             workers: 1,
             log: "info".to_owned(),
             shutdown_grace: Duration::from_secs(2),
-            session: SessionConfig {
+            session: SessionSettings {
                 secrets: vec![self.session_secret.clone()],
                 ephemeral: true,
                 lifetime: Duration::from_hours(7 * 24),
                 idle_timeout: Duration::from_hours(12),
                 cookie_name: "sidegate_demo".to_owned(),
-                store: StoreConfig::Cookie,
+                store: StoreSettings::Cookie,
                 max_sessions: 1,
                 shared: None,
                 provider_grace: Duration::from_hours(1),
             },
             providers: vec![self.gate_provider()],
             headers: identity_headers(),
-            routes: vec![RouteConfig {
+            routes: vec![RouteSettings {
                 path: PathPattern::parse("/public/**").expect("the pattern is a good one"),
                 methods: Vec::new(),
                 access: Access::Public,
@@ -115,8 +125,8 @@ impl Plan {
         }
     }
 
-    fn gate_provider(&self) -> ProviderConfig {
-        ProviderConfig {
+    fn gate_provider(&self) -> ProviderSettings {
+        ProviderSettings {
             name: "demo".to_owned(),
             label: "Demo provider".to_owned(),
             kind: kind::OIDC,
@@ -189,7 +199,7 @@ impl Plan {
 }
 
 /// The preset `sidegate`.
-fn identity_headers() -> HeadersConfig {
+fn identity_headers() -> HeaderSettings {
     let identity = [
         ("x-user", HeaderSource::User),
         ("x-user-id", HeaderSource::UserId),
@@ -198,11 +208,11 @@ fn identity_headers() -> HeadersConfig {
         ("x-user-groups", HeaderSource::Groups),
         ("x-user-provider", HeaderSource::Provider),
     ];
-    HeadersConfig {
+    HeaderSettings {
         identity: identity
             .map(|(name, source)| (HeaderName::from_static(name), source))
             .to_vec(),
-        ..HeadersConfig::default()
+        ..HeaderSettings::default()
     }
 }
 

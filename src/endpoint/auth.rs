@@ -17,10 +17,10 @@ use crate::{
     body::Body,
     clean::{CleanRequest, original::Original, path::CanonicalPath},
     clock,
-    config::Access,
     decide::{Deny, decide},
     gate::{Gate, Judgement},
     observe::{Record, Verdict},
+    route::Access,
     site::Site,
 };
 

@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
 
 use crate::{
     access::Principal,
-    config::{HeaderSource, HeadersConfig, missing_name},
+    identity_headers::{HeaderSettings, HeaderSource, missing_name},
     text::Text,
 };
 
@@ -66,7 +66,7 @@ impl Header {
 
 impl IdentityHeaders {
     /// Each header of the configuration once.
-    pub fn new(config: HeadersConfig) -> Self {
+    pub fn new(config: HeaderSettings) -> Self {
         let headers = config.identity.into_iter();
         let headers = headers.map(|(name, source)| Header {
             missing: missing_name(&name),
@@ -306,9 +306,9 @@ mod tests {
     fn headers(identity: &[(&'static str, HeaderSource)]) -> IdentityHeaders {
         let identity = identity.iter().cloned();
         let identity = identity.map(|(name, source)| (HeaderName::from_static(name), source));
-        IdentityHeaders::new(HeadersConfig {
+        IdentityHeaders::new(HeaderSettings {
             identity: identity.collect(),
-            ..HeadersConfig::default()
+            ..HeaderSettings::default()
         })
     }
 

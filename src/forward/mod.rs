@@ -15,6 +15,7 @@ mod identity;
 mod live;
 mod outgoing;
 mod pace;
+pub mod settings;
 mod stream;
 mod tunnel;
 mod upstream;

@@ -22,7 +22,7 @@ use super::{
     downstream::Place,
     stream::Stream,
 };
-use crate::{config::UpstreamAddress, net::dial, observe::metrics, random};
+use crate::{forward::settings::UpstreamAddress, net::dial, observe::metrics, random};
 
 /// How long a connection may take to be made, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

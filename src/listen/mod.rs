@@ -18,6 +18,7 @@ mod http2;
 mod refusal;
 mod send_budget;
 mod service;
+pub mod settings;
 mod socket;
 pub mod tls;
 mod worker;

@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind};
 
-use crate::config::ListenAddress;
+use crate::listen::settings::ListenAddress;
 
 /// What to tell an operator whose `key` names `address`.
 pub fn refusal(key: &str, address: &ListenAddress, error: &io::Error) -> String {

@@ -13,7 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-use crate::config::ListenAddress;
+use crate::listen::settings::ListenAddress;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;

@@ -14,7 +14,7 @@ use tokio_rustls::{
     },
 };
 
-use crate::config::TlsFiles;
+use crate::listen::settings::TlsFiles;
 
 /// Why TLS cannot be spoken with these files.
 #[derive(Debug)]

@@ -41,7 +41,7 @@ impl KnownUser {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Secret;
+    use crate::secret::Secret;
 
     #[test]
     fn a_user_is_known_again_and_nobody_elses_word_counts() {

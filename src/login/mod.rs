@@ -38,12 +38,12 @@ pub use self::{
 use crate::{
     access::{allow, allow::Denied},
     clock::Timestamp,
-    config::PublicUrl,
     observe::metrics::Tally,
     provider::{
         AuthorizeRequest, Call, CodeGrant, Grant, Profile, Provider, ProviderError, Providers,
         error::printable, http::HttpError,
     },
+    public_url::PublicUrl,
     random,
     session::{
         Session,

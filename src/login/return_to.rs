@@ -7,10 +7,7 @@
 
 use url::{Origin, Url};
 
-use crate::{
-    clean::path::CanonicalPath,
-    config::{HostPattern, PublicUrl},
-};
+use crate::{clean::path::CanonicalPath, public_url::PublicUrl};
 
 /// An address that a redirect may name: a path of the public origin, or an absolute URL on an allowed
 /// host. The only constructors are the checks in [`ReturnRules`].
@@ -27,6 +24,15 @@ impl ReturnTo {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// One entry of `redirect_hosts`, lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostPattern {
+    /// `app.example.com` or `app.example.com:8443`: this authority.
+    Exact(String),
+    /// `.example.com`, dot included: any host below it, with the scheme's default port.
+    Subdomains(String),
 }
 
 /// What return addresses are checked against.

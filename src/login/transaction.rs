@@ -180,7 +180,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::Secret;
+    use crate::secret::Secret;
 
     fn keys(secrets: &[&str]) -> KeyRing {
         let secrets: Vec<Secret> = secrets

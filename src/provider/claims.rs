@@ -16,9 +16,10 @@ pub(super) use self::value::is_true;
 use self::value::{copy_without, count, fits, group_names, header_text, is_email, text, values};
 pub use self::{evidence::Evidence, renewal::Spoke, value::find};
 use crate::{
-    access::allow,
-    config::{Allow, ClaimPaths, HeaderSource, ProviderConfig, Room},
+    access::{Allow, allow},
     identity::{Identity, Notes},
+    identity_headers::HeaderSource,
+    provider::settings::{ClaimPaths, ProviderSettings, Room},
     text::Text,
 };
 
@@ -107,7 +108,7 @@ pub enum ClaimError {
 
 impl ClaimRules {
     /// Rules for the provider of `config`, whose answer has things where `names` says.
-    pub fn new(config: &ProviderConfig, names: ClaimNames, headers: &[&HeaderSource]) -> Self {
+    pub fn new(config: &ProviderSettings, names: ClaimNames, headers: &[&HeaderSource]) -> Self {
         let mut wanted: Vec<String> = headers
             .iter()
             .filter_map(|source| match source {

@@ -31,7 +31,7 @@ pub use self::{
     error::HttpError,
     proxy::{BadVariable, Proxies, Proxy},
 };
-use crate::{config::ProviderConfig, trust};
+use crate::{provider::settings::ProviderSettings, trust};
 
 /// Speaks HTTP/1.1 to providers. Cheap to clone.
 #[derive(Clone)]
@@ -95,7 +95,7 @@ impl HttpClient {
     /// The client for one provider: its own authorities, its place in the operator's network, and whether it may be
     /// spoken to in plain http.
     #[must_use]
-    pub fn of(&self, config: &ProviderConfig) -> Self {
+    pub fn of(&self, config: &ProviderSettings) -> Self {
         let mut client = self.clone();
         client.plain = config.plain_http();
         client.internal = config.internal().map(Arc::new);

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::{HttpClient, Provider, oidc, rest};
-use crate::config::{HeaderSource, ProviderConfig};
+use crate::{identity_headers::HeaderSource, provider::settings::ProviderSettings};
 
 /// Every kind that `type` may name, in the order that a hint lists them.
 pub const KINDS: &[&Kind] = &[
@@ -62,9 +62,9 @@ pub struct Kind {
     /// ends the user's other sessions with them.
     pub revokes: bool,
     /// What does not go together in a configuration whose keys are each right by themselves.
-    pub check: fn(&ProviderConfig) -> Vec<Objection>,
+    pub check: fn(&ProviderSettings) -> Vec<Objection>,
     /// Builds one of it.
-    pub build: fn(&ProviderConfig, &[&HeaderSource], &HttpClient) -> Arc<dyn Provider>,
+    pub build: fn(&ProviderSettings, &[&HeaderSource], &HttpClient) -> Arc<dyn Provider>,
 }
 
 impl Kind {
@@ -137,4 +137,17 @@ pub struct Endpoint {
     pub below_base: Option<&'static str>,
     /// Whether a login works without it.
     pub optional: bool,
+}
+
+#[cfg(test)]
+impl Kind {
+    /// `allow = { KEY = [ENTRY, …], … }` as a provider of this kind has it.
+    pub(crate) fn allow_for_test(&self, lists: &[(&str, &[&str])]) -> crate::access::Allow {
+        let allow = crate::access::Allow::for_test(lists);
+        if self.logins_ignore_case {
+            allow.with_caseless("users")
+        } else {
+            allow
+        }
+    }
 }

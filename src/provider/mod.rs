@@ -16,6 +16,7 @@ mod rest;
 #[cfg(test)]
 pub(crate) mod scripted;
 mod secret_end;
+pub mod settings;
 mod token_answer;
 
 use std::sync::Arc;
@@ -31,12 +32,13 @@ pub use self::{
     oidc::{IdTokenError, LogoutTokenError},
 };
 use crate::{
+    access::Allow,
     clock::Timestamp,
-    config::{Allow, ClientAuthentication, HeaderSource, HeadersConfig, ProviderConfig},
     identity::Identity,
+    identity_headers::{HeaderSettings, HeaderSource},
+    provider::settings::{ClientAuthentication, ProviderSettings},
     text::Text,
-    tokens::GrantTokens,
-    tokens::Tokens,
+    tokens::{GrantTokens, Tokens},
 };
 
 /// A configured identity provider.
@@ -170,7 +172,7 @@ pub struct Profile {
     pub callback_path: String,
     /// Who may pass.
     pub allow: Allow,
-    /// Names what the table means beside its name: see [`ProviderConfig::fingerprint`].
+    /// Names what the table means beside its name: see [`ProviderSettings::fingerprint`].
     pub fingerprint: [u8; 8],
     /// Whether sessions are renewed here, and so keep their refresh token.
     pub refresh: bool,
@@ -181,7 +183,7 @@ pub struct Profile {
 }
 
 impl Profile {
-    fn of(config: &ProviderConfig) -> Self {
+    fn of(config: &ProviderSettings) -> Self {
         Self {
             name: config.name.clone(),
             label: config.label.clone(),
@@ -296,7 +298,7 @@ impl Providers {
 
 impl Providers {
     /// Builds each provider. Nothing is fetched yet; see [`upkeep`](Self::upkeep).
-    pub fn new(configs: &[ProviderConfig], headers: &HeadersConfig, http: &HttpClient) -> Self {
+    pub fn new(configs: &[ProviderSettings], headers: &HeaderSettings, http: &HttpClient) -> Self {
         let sources: Vec<&HeaderSource> =
             headers.identity.iter().map(|(_, source)| source).collect();
         Self(

@@ -32,8 +32,10 @@ use super::{
     secret_end::SecretEnd,
     token_answer::{TokenRefusal, normalise},
 };
-pub(super) use crate::config::ClientAuthentication;
-use crate::{clock::Timestamp, config::ProviderConfig, text::Text, tokens::GrantTokens};
+pub(super) use crate::provider::settings::ClientAuthentication;
+use crate::{
+    clock::Timestamp, provider::settings::ProviderSettings, text::Text, tokens::GrantTokens,
+};
 
 /// This gate as a client of one provider.
 pub(super) struct OAuthClient {
@@ -63,7 +65,7 @@ pub(super) struct TokenEndpoint<'a> {
 }
 
 impl OAuthClient {
-    pub(super) fn new(config: &ProviderConfig) -> Self {
+    pub(super) fn new(config: &ProviderSettings) -> Self {
         Self {
             provider: config.name.clone(),
             id: ClientId::new(config.client_id.clone()),

@@ -6,11 +6,31 @@ use http::Method;
 
 pub use pattern::PathPattern;
 
-use crate::config::{Access, RouteConfig};
+/// `[[routes]]`
+#[derive(Debug)]
+pub struct RouteSettings {
+    /// Which paths.
+    pub path: PathPattern,
+    /// Which methods; all when empty. GET includes HEAD.
+    pub methods: Vec<Method>,
+    /// What is asked of a visitor.
+    pub access: Access,
+}
+
+/// What a route asks of a visitor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Nothing. Who is signed in is not told either.
+    Public,
+    /// A session.
+    Login,
+    /// Nobody passes.
+    Deny,
+}
 
 /// The routes in order. What fits none asks for a login.
 #[derive(Debug)]
-pub struct Routes(Vec<RouteConfig>);
+pub struct Routes(Vec<RouteSettings>);
 
 /// Two readings of one path fall under two rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +38,7 @@ pub struct Ambiguous;
 
 impl Routes {
     /// The routes in the file's order.
-    pub fn new(routes: Vec<RouteConfig>) -> Self {
+    pub fn new(routes: Vec<RouteSettings>) -> Self {
         Self(routes)
     }
 
@@ -60,7 +80,7 @@ mod tests {
         Routes::new(
             rules
                 .iter()
-                .map(|(path, methods, access)| RouteConfig {
+                .map(|(path, methods, access)| RouteSettings {
                     path: PathPattern::parse(path).unwrap(),
                     methods: methods.to_vec(),
                     access: *access,

@@ -213,7 +213,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::Secret,
+        secret::Secret,
         session::seal::{KeyRing, Purpose},
     };
 

@@ -11,6 +11,7 @@ pub mod refresh;
 pub mod revocation;
 pub mod seal;
 mod sessions;
+pub mod settings;
 pub mod store;
 pub mod ticket;
 

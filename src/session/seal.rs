@@ -25,7 +25,7 @@ use bytes::{Buf as _, Bytes};
 
 use self::secret_keys::SecretKeys;
 pub(super) use self::secret_keys::TicketKey;
-use crate::config::Secret;
+use crate::secret::Secret;
 
 /// What a sealed text is for. Bound into it, so that one kind never opens as another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

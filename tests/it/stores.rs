@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use sidegate::{
     clock::{self, Timestamp},
-    config::{RedisAddress, Topology},
+    redis::address::{RedisAddress, Topology},
     session::{
         Lifetimes,
         revocation::{Revocation, Revocations, Target},

@@ -17,7 +17,7 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
-use crate::config::PublicUrl;
+use crate::public_url::PublicUrl;
 
 /// The name that browsers ask for.
 pub(super) fn name_of(public_url: &PublicUrl) -> ServerName<'static> {

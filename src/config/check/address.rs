@@ -8,11 +8,14 @@ use url::{Host, Url};
 
 use super::{
     super::{
-        HostPattern, ListenAddress, PublicUrl, UpstreamAddress,
         raw::{Node, Origin},
         report::Problem,
     },
     Checker, Reported,
+};
+use crate::{
+    forward::settings::UpstreamAddress, listen::settings::ListenAddress,
+    login::return_to::HostPattern, public_url::PublicUrl,
 };
 
 impl Checker<'_> {

@@ -2,16 +2,18 @@
 
 use super::{
     super::{
-        Allow, AllowList,
         raw::{Node, Origin, Value},
         report::Problem,
-        spelling,
     },
     Checker,
     provider::foreign,
     request::is_claim_path,
 };
-use crate::provider::kind::{KINDS, Kind};
+use crate::{
+    access::{Allow, AllowList},
+    provider::kind::{KINDS, Kind},
+    spelling,
+};
 
 /// The lists that every kind has, beside `claims`.
 const EVERYWHERE: [&str; 3] = ["emails", "domains", "users"];

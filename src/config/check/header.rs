@@ -6,21 +6,23 @@ use http::HeaderName;
 
 use super::{
     super::{
-        HeaderSource, HeadersConfig, missing_name,
         raw::{Node, Value},
         report::Problem,
-        spelling,
     },
     Checker,
     request::is_claim_path,
 };
+use crate::{
+    identity_headers::{HeaderSettings, HeaderSource, missing_name},
+    spelling,
+};
 
 impl Checker<'_> {
-    pub(super) fn headers(&mut self, root: &Node) -> Option<HeadersConfig> {
+    pub(super) fn headers(&mut self, root: &Node) -> Option<HeaderSettings> {
         let Some(table) = root.get("headers") else {
-            return Some(HeadersConfig {
+            return Some(HeaderSettings {
                 identity: sidegate_preset(),
-                ..HeadersConfig::default()
+                ..HeaderSettings::default()
             });
         };
         let preset = self.preset(table);
@@ -34,7 +36,7 @@ impl Checker<'_> {
             }
         }
         self.check_counts(table, &identity);
-        Some(HeadersConfig {
+        Some(HeaderSettings {
             identity,
             max_bytes: max_bytes?,
         })
@@ -42,7 +44,7 @@ impl Checker<'_> {
 
     fn max_bytes(&mut self, table: &Node) -> Option<usize> {
         let Some(node) = table.get("max_bytes") else {
-            return Some(HeadersConfig::default().max_bytes);
+            return Some(HeaderSettings::default().max_bytes);
         };
         let number = self.integer(node, "max_bytes")?;
         let bytes = usize::try_from(number)
@@ -147,7 +149,7 @@ fn as_written(name: &HeaderName) -> String {
     words.collect::<Vec<_>>().join("-")
 }
 
-impl HeadersConfig {
+impl HeaderSettings {
     /// The name of the first header that has this source.
     pub(super) fn name_of(&self, source: &HeaderSource) -> Option<String> {
         let mut identity = self.identity.iter();

@@ -22,18 +22,23 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 
 use super::{
-    Config, HeaderSource, HeadersConfig, ListenAddress, ProviderConfig, PublicUrl, Room, Secret,
-    TlsFiles, UpstreamAddress,
+    Config,
     env::Environment,
     keys,
     raw::{Node, Origin},
     report::{Problem, Problems},
-    spelling,
 };
 use crate::{
+    forward::settings::UpstreamAddress,
+    identity_headers::{HeaderSettings, HeaderSource},
+    listen::settings::{ListenAddress, TlsFiles},
     listen::tls,
     observe::filter::{self, Flaw, LEVELS},
-    trust,
+    provider::settings::{ProviderSettings, Room},
+    public_url::PublicUrl,
+    secret::Secret,
+    session::settings::StoreSettings,
+    spelling, trust,
 };
 
 /// What a check may look at besides the tree, and where it puts what it finds.
@@ -140,7 +145,12 @@ impl<'a> Checker<'a> {
         }
         if let (Some(session), Some(headers)) = (&session, &headers) {
             for provider in providers.iter_mut().flatten() {
-                provider.room = Room::of(&session.store, headers.max_bytes);
+                provider.room = match session.store {
+                    StoreSettings::Cookie => Room::in_cookie(headers.max_bytes),
+                    StoreSettings::Memory | StoreSettings::Redis(_) => {
+                        Room::in_store(headers.max_bytes)
+                    }
+                };
             }
         }
         if !self.problems.is_empty() {
@@ -354,7 +364,7 @@ impl<'a> Checker<'a> {
     }
 
     /// Login names are each provider's own: `ann` of one and `ann` of another are two people.
-    fn check_names(&mut self, providers: &[ProviderConfig], headers: &HeadersConfig) {
+    fn check_names(&mut self, providers: &[ProviderSettings], headers: &HeaderSettings) {
         if let (Some(user), [_, _, ..]) = (headers.name_of(&HeaderSource::User), providers) {
             let instead = match headers.name_of(&HeaderSource::UserId) {
                 Some(id) => format!("know people by {id}"),

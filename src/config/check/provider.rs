@@ -3,21 +3,25 @@
 
 use super::{
     super::{
-        ClientAuthentication, ProviderConfig, Room, Secret, keys,
+        keys,
         raw::{Node, Origin, Value},
         report::Problem,
-        spelling,
     },
     Checker, OwnPaths, Reported,
 };
-use crate::provider::kind::{self, KINDS, Kind, Secrecy};
+use crate::{
+    provider::kind::{self, KINDS, Kind, Secrecy},
+    provider::settings::{ClientAuthentication, ProviderSettings, Room},
+    secret::Secret,
+    spelling,
+};
 
 impl Checker<'_> {
     pub(super) fn providers(
         &mut self,
         root: &Node,
         own: OwnPaths<'_>,
-    ) -> Option<Vec<ProviderConfig>> {
+    ) -> Option<Vec<ProviderSettings>> {
         let tables = root.get("providers");
         let is_table = tables.is_none_or(|node| matches!(node.value, Value::Table(_)));
         let entries = tables.map_or(&[][..], Node::entries);
@@ -55,7 +59,12 @@ impl Checker<'_> {
         complete.then_some(providers)
     }
 
-    fn provider(&mut self, name: &str, table: &Node, own: OwnPaths<'_>) -> Option<ProviderConfig> {
+    fn provider(
+        &mut self,
+        name: &str,
+        table: &Node,
+        own: OwnPaths<'_>,
+    ) -> Option<ProviderSettings> {
         if !matches!(table.value, Value::Table(_)) {
             return None;
         }
@@ -81,7 +90,7 @@ impl Checker<'_> {
         let revoke = self.flag(table, "revoke", kind.is_some_and(|kind| kind.revokes));
         let frontchannel_logout = self.flag(table, "frontchannel_logout", false);
         named?;
-        Some(ProviderConfig {
+        Some(ProviderSettings {
             name: name.to_owned(),
             label: label?,
             kind: kind?,
@@ -109,7 +118,12 @@ impl Checker<'_> {
     }
 
     /// What is right by itself, but not with its kind, or beside another provider.
-    fn check_beside(&mut self, table: &Node, provider: &ProviderConfig, others: &[ProviderConfig]) {
+    fn check_beside(
+        &mut self,
+        table: &Node,
+        provider: &ProviderSettings,
+        others: &[ProviderSettings],
+    ) {
         for objection in (provider.kind.check)(provider) {
             let origin = table
                 .get(objection.key)
@@ -127,7 +141,7 @@ impl Checker<'_> {
     }
 
     /// Login names are what people chose at many providers, and somebody may have chosen another's address.
-    fn warn_of_addresses_for_users(&mut self, provider: &ProviderConfig) {
+    fn warn_of_addresses_for_users(&mut self, provider: &ProviderSettings) {
         let mut lists = provider.allow.lists().iter();
         let users = lists.find(|list| list.key == "users");
         let address = users.and_then(|list| list.entries.iter().find(|entry| entry.contains('@')));
@@ -148,8 +162,8 @@ impl Checker<'_> {
     fn check_callback_beside(
         &mut self,
         table: &Node,
-        provider: &ProviderConfig,
-        others: &[ProviderConfig],
+        provider: &ProviderSettings,
+        others: &[ProviderSettings],
     ) {
         let bare = |path: &str| path.trim_end_matches('/').to_owned();
         let path = &provider.callback_path;

@@ -12,10 +12,10 @@ use super::{
         duration, keys,
         raw::{Node, Origin, Value},
         report::Problem,
-        spelling,
     },
     Checker,
 };
+use crate::spelling;
 
 /// One entry of a list.
 pub(super) struct Item<'n> {

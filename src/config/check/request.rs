@@ -2,13 +2,12 @@
 
 use super::{
     super::{
-        ClaimPaths,
         raw::{Node, Value},
         report::Problem,
     },
     Checker, OwnPaths,
 };
-use crate::{clean::path::CanonicalPath, provider::kind::Kind};
+use crate::{clean::path::CanonicalPath, provider::kind::Kind, provider::settings::ClaimPaths};
 
 impl Checker<'_> {
     pub(super) fn scopes(&mut self, table: &Node, kind: Option<&Kind>) -> Option<Vec<String>> {

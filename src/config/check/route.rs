@@ -4,24 +4,26 @@ use http::Method;
 
 use super::{
     super::{
-        Access, RouteConfig,
         raw::{Node, Origin, Value},
         report::Problem,
-        spelling,
     },
     Checker, OwnPaths, regex,
 };
-use crate::route::PathPattern;
+use crate::{
+    route::PathPattern,
+    route::{Access, RouteSettings},
+    spelling,
+};
 
 impl Checker<'_> {
-    pub(super) fn routes(&mut self, root: &Node, own: OwnPaths<'_>) -> Option<Vec<RouteConfig>> {
+    pub(super) fn routes(&mut self, root: &Node, own: OwnPaths<'_>) -> Option<Vec<RouteSettings>> {
         let Some(list) = root.get("routes") else {
             return Some(Vec::new());
         };
         if !matches!(list.value, Value::List(_)) {
             return None;
         }
-        let mut routes: Vec<RouteConfig> = Vec::new();
+        let mut routes: Vec<RouteSettings> = Vec::new();
         let mut places = Vec::new();
         let mut complete = true;
         for table in list.items() {
@@ -43,14 +45,14 @@ impl Checker<'_> {
         complete.then_some(routes)
     }
 
-    fn route(&mut self, table: &Node, own: OwnPaths<'_>) -> Option<RouteConfig> {
+    fn route(&mut self, table: &Node, own: OwnPaths<'_>) -> Option<RouteSettings> {
         if !matches!(table.value, Value::Table(_)) {
             return None;
         }
         let path = self.path(table, own);
         let methods = self.methods(table);
         let access = self.access(table);
-        Some(RouteConfig {
+        Some(RouteSettings {
             path: path?,
             methods: methods?,
             access: access?,
@@ -147,7 +149,12 @@ impl Checker<'_> {
 }
 
 /// A route behind one that takes all its requests, the place of whose path is `place`.
-fn dead(origin: &Origin, route: &RouteConfig, earlier: &RouteConfig, place: &Origin) -> Problem {
+fn dead(
+    origin: &Origin,
+    route: &RouteSettings,
+    earlier: &RouteSettings,
+    place: &Origin,
+) -> Problem {
     let path = earlier.path.as_str();
     let hint = if path == route.path.as_str() {
         "an earlier one has the same path, and the first that matches wins: take one of them out"
@@ -165,7 +172,7 @@ fn dead(origin: &Origin, route: &RouteConfig, earlier: &RouteConfig, place: &Ori
 }
 
 /// Whether whatever falls under `later` has fallen under `earlier` already.
-fn hides(earlier: &RouteConfig, later: &RouteConfig) -> bool {
+fn hides(earlier: &RouteSettings, later: &RouteSettings) -> bool {
     let covers = |method: &Method| {
         earlier.methods.contains(method)
             || (*method == Method::HEAD && earlier.methods.contains(&Method::GET))

@@ -6,13 +6,14 @@ use zeroize::Zeroizing;
 
 use super::{
     super::{
-        Secret, keys,
+        keys,
         mask::is_variable_name,
         raw::{Node, Origin, Value},
         report::Problem,
     },
     Checker,
 };
+use crate::secret::Secret;
 
 impl Checker<'_> {
     /// One secret that is not empty: the key of the table `place`.

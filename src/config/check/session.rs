@@ -6,13 +6,17 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{
     super::{
-        RedisAddress, Secret, SessionConfig, StoreConfig,
         raw::{Node, Origin},
-        redis_address,
         report::Problem,
-        spelling,
     },
     Checker, Reported,
+};
+use crate::{
+    redis::address as redis_address,
+    redis::address::RedisAddress,
+    secret::Secret,
+    session::settings::{SessionSettings, StoreSettings},
+    spelling,
 };
 
 impl Checker<'_> {
@@ -20,7 +24,7 @@ impl Checker<'_> {
         &mut self,
         root: &Node,
         fresh_secret: &[u8; 32],
-    ) -> Option<SessionConfig> {
+    ) -> Option<SessionSettings> {
         let nothing = Node::empty_table(Origin::Nowhere);
         let table = root.get("session").unwrap_or(&nothing);
         let secrets = match table.get("secret") {
@@ -41,7 +45,7 @@ impl Checker<'_> {
         let shared = self.shared(table, store.as_ref());
         let max_sessions = self.max_sessions(table);
         let provider_grace = self.duration(table, "provider_grace", "1h");
-        Some(SessionConfig {
+        Some(SessionSettings {
             secrets: secrets?,
             ephemeral,
             lifetime: lifetime?,
@@ -54,20 +58,20 @@ impl Checker<'_> {
         })
     }
 
-    fn store(&mut self, table: &Node) -> Option<StoreConfig> {
+    fn store(&mut self, table: &Node) -> Option<StoreSettings> {
         let Some(node) = table.get("store") else {
-            return Some(StoreConfig::Cookie);
+            return Some(StoreSettings::Cookie);
         };
         let text = self.sourced(node, "session", "store", STORES)?;
         if self.stands_in(&text) {
-            return Some(StoreConfig::Cookie);
+            return Some(StoreSettings::Cookie);
         }
         match text.expose().trim() {
-            "cookie" => return Some(StoreConfig::Cookie),
-            "memory" => return Some(StoreConfig::Memory),
+            "cookie" => return Some(StoreSettings::Cookie),
+            "memory" => return Some(StoreSettings::Memory),
             text => {
                 if let Some(address) = redis_address::parse(text) {
-                    return self.redis(node, address).map(StoreConfig::Redis);
+                    return self.redis(node, address).map(StoreSettings::Redis);
                 }
             }
         }
@@ -85,7 +89,7 @@ impl Checker<'_> {
     fn shared(
         &mut self,
         table: &Node,
-        store: Option<&StoreConfig>,
+        store: Option<&StoreSettings>,
     ) -> Result<Option<RedisAddress>, Reported> {
         let Some(node) = table.get("shared") else {
             return Ok(None);
@@ -98,17 +102,19 @@ impl Checker<'_> {
             return Ok(None);
         }
         let problem = match (store.ok_or(Reported)?, redis_address::parse(text.expose())) {
-            (StoreConfig::Cookie, Some(address)) => {
+            (StoreSettings::Cookie, Some(address)) => {
                 return self.redis(node, address).map(Some).ok_or(Reported);
             }
-            (StoreConfig::Cookie, None) => {
+            (StoreSettings::Cookie, None) => {
                 let scheme = redis_address::nearest_scheme(text.expose());
                 Problem::new(&node.origin, "`shared` is an address of Redis")
                     .hint(scheme.map_or_else(|| example.to_owned(), did_you_mean_scheme))
             }
-            (StoreConfig::Redis(_), _) => Problem::new(&node.origin, "`shared` has nothing to add")
-                .hint("the store is shared already; leave `shared` out"),
-            (StoreConfig::Memory, _) => {
+            (StoreSettings::Redis(_), _) => {
+                Problem::new(&node.origin, "`shared` has nothing to add")
+                    .hint("the store is shared already; leave `shared` out")
+            }
+            (StoreSettings::Memory, _) => {
                 Problem::new(&node.origin, "`shared` does not go with this store").hint(
                     "sessions in memory are of one process; choose the store \"cookie\" or Redis",
                 )

@@ -44,7 +44,7 @@ use super::{
     page::{self, Message},
     server::{self, Request, Response},
 };
-use crate::config::Secret;
+use crate::secret::Secret;
 
 /// What the provider knows of itself and of the one application that it serves.
 #[derive(Debug)]

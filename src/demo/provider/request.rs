@@ -171,7 +171,7 @@ pub(super) const SCOPES: [&str; 5] = ["openid", "profile", "email", "groups", "o
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Secret;
+    use crate::secret::Secret;
 
     const GOOD: &str = "client_id=gate&redirect_uri=http://localhost/back&response_type=code&scope=openid+email+magic\
                         &code_challenge_method=S256&code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&state=s";

@@ -15,8 +15,8 @@ use url::{Url, form_urlencoded};
 
 use super::{DemoProviderConfig, serve, vault::challenge_of};
 use crate::{
-    config::Secret,
     demo::tests::{json, send, text},
+    secret::Secret,
 };
 
 const VERIFIER: &str = "a-verifier-that-is-at-least-43-characters-long";

@@ -6,13 +6,17 @@ use serde_json::{Value, json};
 
 use super::super::*;
 use crate::{
+    access::Allow,
     clock,
-    config::{Allow, HeadersConfig, HostPattern, ProviderConfig, Secret},
     identity::Identity,
+    identity_headers::HeaderSettings,
+    login::return_to::HostPattern,
     provider::{
         HttpClient,
         scripted::{Answer, Scripted, TestKey},
+        settings::ProviderSettings,
     },
+    secret::Secret,
 };
 
 pub(super) struct House {
@@ -40,14 +44,14 @@ impl House {
         let server = Scripted::start().await;
         let key = TestKey::ec("k");
         server.publish(&[&key]);
-        let config = |name: &str| ProviderConfig {
+        let config = |name: &str| ProviderSettings {
             allow: allow.clone(),
-            ..ProviderConfig::for_test(name, server.origin())
+            ..ProviderSettings::for_test(name, server.origin())
         };
         let configs = [
             config("corp"),
             config("other"),
-            ProviderConfig {
+            ProviderSettings {
                 callback_path: "/oauth/callback/".to_owned(),
                 ..config("registered")
             },
@@ -55,8 +59,11 @@ impl House {
         let public_url = PublicUrl {
             url: Url::parse("https://app.example.com").unwrap(),
         };
-        let providers =
-            Providers::new(&configs, &HeadersConfig::default(), &HttpClient::for_test());
+        let providers = Providers::new(
+            &configs,
+            &HeaderSettings::default(),
+            &HttpClient::for_test(),
+        );
         let keys = KeyRing::new(&[Secret::new("s".repeat(43))], public_url.authority());
         let logins = Logins::new(
             Arc::new(providers),

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use self::house::{House, already, callback, failed, session, signed_in};
 use super::*;
-use crate::{config::Allow, provider::scripted::Answer};
+use crate::{access::Allow, provider::scripted::Answer};
 
 #[tokio::test]
 async fn a_browser_goes_and_comes_back_signed_in() {

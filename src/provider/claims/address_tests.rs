@@ -2,14 +2,14 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::{tests::object, *};
-use crate::config::{Allow, ClaimPaths};
+use crate::{access::Allow, provider::settings::ClaimPaths};
 
 /// What a header of `path` and a list of `claims.PATH` see of `claims`, whose address stands at `email`.
 fn seen(paths: ClaimPaths, path: &str, claims: Value) -> (Option<String>, bool) {
-    let config = ProviderConfig {
+    let config = ProviderSettings {
         allow: Allow::for_test(&[(&format!("claims.{path}"), &["a@x.example"])]),
         claims: paths,
-        ..ProviderConfig::for_test("corp", "")
+        ..ProviderSettings::for_test("corp", "")
     };
     let header = HeaderSource::Claim(path.to_owned());
     let rules = ClaimRules::new(&config, ClaimNames::standard(), &[&header]);

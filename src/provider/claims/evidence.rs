@@ -75,8 +75,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::{Allow, ProviderConfig},
-        provider::claims::ClaimNames,
+        access::Allow, provider::claims::ClaimNames, provider::settings::ProviderSettings,
     };
 
     #[test]
@@ -88,9 +87,9 @@ mod tests {
             ("claims.department.name", &["eng"]),
             ("orgs", &["acme"]),
         ];
-        let config = ProviderConfig {
+        let config = ProviderSettings {
             allow: Allow::for_test(lists),
-            ..ProviderConfig::for_test("corp", "")
+            ..ProviderSettings::for_test("corp", "")
         };
         let rules = ClaimRules::new(&config, ClaimNames::standard(), &[]);
         let told = |claims: Value, reported: &[(Text, Text)]| {

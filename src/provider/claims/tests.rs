@@ -2,16 +2,16 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::config::{Allow, ClaimPaths, StoreConfig};
+use crate::{access::Allow, provider::settings::ClaimPaths};
 
 fn rules(groups: &str, wanted: &[&str], named: &[&str]) -> ClaimRules {
-    let config = ProviderConfig {
+    let config = ProviderSettings {
         allow: Allow::for_test(&[("groups", named)]),
         claims: ClaimPaths {
             groups: Some(groups.to_owned()),
             ..ClaimPaths::default()
         },
-        ..ProviderConfig::for_test("corp", "")
+        ..ProviderSettings::for_test("corp", "")
     };
     let sources: Vec<HeaderSource> = wanted
         .iter()
@@ -210,9 +210,9 @@ fn many_groups_are_cut_and_counted_but_never_those_that_matter() {
 
 #[test]
 fn a_store_has_room_for_all() {
-    let config = ProviderConfig {
-        room: Room::of(&StoreConfig::Memory, 8_192),
-        ..ProviderConfig::for_test("corp", "")
+    let config = ProviderSettings {
+        room: Room::in_store(8_192),
+        ..ProviderSettings::for_test("corp", "")
     };
     let header = HeaderSource::Claim("long".to_owned());
     let rules = ClaimRules::new(&config, ClaimNames::standard(), &[&header]);
@@ -304,9 +304,9 @@ fn memberships(lists: &[(&str, &[&str])], claims: Value) -> Vec<(String, String)
 }
 
 fn kept_of(allow: Allow, claims: Value) -> Vec<(String, String)> {
-    let config = ProviderConfig {
+    let config = ProviderSettings {
         allow,
-        ..ProviderConfig::for_test("corp", "")
+        ..ProviderSettings::for_test("corp", "")
     };
     let rules = ClaimRules::new(&config, ClaimNames::standard(), &[]);
     let identity = rules.identity(&object(claims)).unwrap();
@@ -387,9 +387,9 @@ fn what_is_kept_is_named_and_bounded() {
 #[test]
 fn what_vouches_for_one_claim_vouches_for_no_other() {
     let email = |paths: ClaimPaths| {
-        let config = ProviderConfig {
+        let config = ProviderSettings {
             claims: paths,
-            ..ProviderConfig::for_test("corp", "")
+            ..ProviderSettings::for_test("corp", "")
         };
         let claims = json!({
             "sub": "1", "email": "me@evil.example", "email_verified": true,

@@ -11,7 +11,7 @@ use url::form_urlencoded;
 
 use super::{OAuthClient, TokenEndpoint};
 use crate::{
-    config::ClientAuthentication,
+    provider::settings::ClientAuthentication,
     provider::{Call, HttpClient, ProviderError, http::HttpError},
     tokens::Tokens,
 };

@@ -7,22 +7,22 @@ use url::form_urlencoded;
 use super::*;
 use crate::{
     clock::Timestamp,
-    config::Secret,
     provider::{
         http::HttpError,
         scripted::{Answer, Scripted, Seen},
     },
+    secret::Secret,
 };
 
 fn client(secret: Option<&str>) -> OAuthClient {
-    OAuthClient::new(&ProviderConfig {
+    OAuthClient::new(&ProviderSettings {
         client_id: "my app".to_owned(),
         client_secrets: secret
             .map(|text| Secret::new(text.to_owned()))
             .into_iter()
             .collect(),
         scopes: vec!["openid".to_owned(), "email".to_owned()],
-        ..ProviderConfig::for_test("test", "")
+        ..ProviderSettings::for_test("test", "")
     })
 }
 
@@ -100,11 +100,11 @@ fn the_operators_parameters_are_added_but_never_replace_the_logins() {
         ("prompt", "none"),
         ("x", "2"),
     ];
-    let client = OAuthClient::new(&ProviderConfig {
+    let client = OAuthClient::new(&ProviderSettings {
         authorize_params: params
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into(),
-        ..ProviderConfig::for_test("test", "")
+        ..ProviderSettings::for_test("test", "")
     });
     let endpoint = Url::parse("https://id.example.com/auth?x=1").unwrap();
     let request = AuthorizeRequest {
@@ -172,11 +172,11 @@ async fn a_secret_goes_into_the_header_or_the_body_but_never_both() {
 #[tokio::test]
 async fn the_other_secret_has_its_turn_only_where_the_client_is_turned_away() {
     let server = Scripted::start().await;
-    let client = OAuthClient::new(&ProviderConfig {
+    let client = OAuthClient::new(&ProviderSettings {
         client_secrets: ["old", "new"]
             .map(|text| Secret::new(text.to_owned()))
             .into(),
-        ..ProviderConfig::for_test("test", "")
+        ..ProviderSettings::for_test("test", "")
     });
     let (url, http) = (server.url("/token"), HttpClient::for_test());
     let endpoint = TokenEndpoint {

@@ -18,7 +18,7 @@ use super::{
     },
     metadata::{Metadata, Reader},
 };
-use crate::{config::ProviderConfig, random};
+use crate::{provider::settings::ProviderSettings, random};
 
 /// One provider's document.
 pub(super) struct Discovery {
@@ -41,7 +41,7 @@ pub(super) struct Discovery {
 
 impl Discovery {
     pub(super) fn new(
-        config: &ProviderConfig,
+        config: &ProviderSettings,
         publishes: fn(&str, &str) -> bool,
         http: HttpClient,
     ) -> Self {
@@ -193,7 +193,7 @@ mod tests {
 
     fn discovery(server: &Scripted) -> Arc<Discovery> {
         Arc::new(Discovery::new(
-            &ProviderConfig::for_test("corp", server.origin()),
+            &ProviderSettings::for_test("corp", server.origin()),
             |configured, published| configured == published,
             HttpClient::for_test(),
         ))

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::super::{HttpClient, ProviderError, oauth::ClientAuthentication};
-use crate::{config::Allow, text::Text};
+use crate::{access::Allow, text::Text};
 use futures_util::future::BoxFuture;
 
 /// One vendor's OpenID Connect.

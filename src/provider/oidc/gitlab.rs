@@ -41,7 +41,7 @@ mod tests {
         *,
     };
     use crate::{
-        config::HeaderSource,
+        identity_headers::HeaderSource,
         provider::scripted::{Answer, Scripted, TestKey},
     };
 

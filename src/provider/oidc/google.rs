@@ -12,10 +12,7 @@ use super::{
     flavour::{Flavour, GroupSource, Reported},
     google_groups, issuer, told_by,
 };
-use crate::{
-    config::{Allow, ProviderConfig},
-    text::Text,
-};
+use crate::{access::Allow, provider::settings::ProviderSettings, text::Text};
 
 /// Google.
 pub(in crate::provider) const KIND: Kind = Kind {
@@ -122,7 +119,7 @@ fn authorize(allow: &Allow) -> Vec<(&'static str, String)> {
     }
 }
 
-fn check(config: &ProviderConfig) -> Vec<Objection> {
+fn check(config: &ProviderSettings) -> Vec<Objection> {
     let mut objections = Vec::new();
     for list in config.allow.lists() {
         match list.key.as_str() {

@@ -17,10 +17,7 @@ use super::{
     flavour::{Flavour, Reported},
     issuer, told_by,
 };
-use crate::{
-    config::{Allow, ProviderConfig},
-    text::Text,
-};
+use crate::{access::Allow, provider::settings::ProviderSettings, text::Text};
 
 /// Microsoft Entra ID.
 pub(in crate::provider) const KIND: Kind = Kind {
@@ -155,7 +152,7 @@ fn is_vouched(value: &Value) -> bool {
 
 /// Where any tenant's users can sign in, lists of anything else are lists of what strangers may call
 /// themselves.
-fn check(config: &ProviderConfig) -> Vec<Objection> {
+fn check(config: &ProviderSettings) -> Vec<Objection> {
     let mut objections = Vec::new();
     let issuer = config.endpoint("issuer").and_then(Issuer::read);
     let is_open = issuer.is_some_and(|issuer| {

@@ -45,13 +45,13 @@ use super::{
     kind::{Endpoint, Kind, Secrecy, Switch},
     oauth::{ClientAuthentication, OAuthClient, TokenEndpoint},
 };
-use crate::tokens::GrantTokens;
 use crate::{
     clock::Timestamp,
-    config::{HeaderSource, ProviderConfig},
     identity::Identity,
+    identity_headers::HeaderSource,
+    provider::settings::ProviderSettings,
     text::Text,
-    tokens::Tokens,
+    tokens::{GrantTokens, Tokens},
 };
 use futures_util::future::BoxFuture;
 
@@ -108,7 +108,7 @@ const fn told_by(issuer: Endpoint) -> [Endpoint; 7] {
 }
 
 fn build(
-    config: &ProviderConfig,
+    config: &ProviderSettings,
     flavour: &'static Flavour,
     headers: &[&HeaderSource],
     http: &HttpClient,
@@ -152,7 +152,7 @@ struct Groups {
 
 impl Oidc {
     fn new(
-        config: &ProviderConfig,
+        config: &ProviderSettings,
         flavour: &'static Flavour,
         headers: &[&HeaderSource],
         http: HttpClient,
@@ -221,7 +221,11 @@ impl Oidc {
 impl Groups {
     /// Asked for where an allow list names groups. Where only a header tells them, the operator must have
     /// asked for the scope: it is a sensitive one, and headers tell groups by default.
-    fn new(config: &ProviderConfig, flavour: &Flavour, headers: &[&HeaderSource]) -> Option<Self> {
+    fn new(
+        config: &ProviderSettings,
+        flavour: &Flavour,
+        headers: &[&HeaderSource],
+    ) -> Option<Self> {
         let source = flavour.groups?;
         let required = config.allow.lists().iter().any(|list| list.key == "groups");
         let told = headers

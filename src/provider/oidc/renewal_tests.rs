@@ -7,7 +7,7 @@ use super::{
     tests::{NOW, claims, provider, redeem},
     *,
 };
-use crate::{access::allow, config::Allow};
+use crate::access::{Allow, allow};
 
 /// A login, in which the ID token and userinfo say this.
 struct SignedIn {

@@ -9,9 +9,8 @@ use super::{
     *,
 };
 use crate::{
-    access::allow,
+    access::{Allow, allow},
     clock::Timestamp,
-    config::Allow,
     identity::Identity,
     provider::{
         Call,
@@ -26,9 +25,9 @@ pub(super) fn moved(
     kind: &'static Kind,
     server: &Scripted,
     lists: &[(&str, &[&str])],
-) -> ProviderConfig {
+) -> ProviderSettings {
     let endpoints = kind.endpoints.iter();
-    ProviderConfig {
+    ProviderSettings {
         kind,
         endpoints: endpoints
             .filter_map(|endpoint| {
@@ -36,14 +35,14 @@ pub(super) fn moved(
                 Some((endpoint.key, format!("{}{path}", server.origin())))
             })
             .collect(),
-        allow: Allow::for_kind(kind, lists),
-        ..ProviderConfig::for_test("corp", "")
+        allow: kind.allow_for_test(lists),
+        ..ProviderSettings::for_test("corp", "")
     }
 }
 
 /// Who signs in with a token of these claims, or why nobody does.
 pub(super) async fn signed_in(
-    config: &ProviderConfig,
+    config: &ProviderSettings,
     headers: &[HeaderSource],
     server: &Scripted,
     id_token: &str,
@@ -56,7 +55,7 @@ pub(super) async fn signed_in(
 
 /// The list that keeps somebody out; none where they may pass.
 pub(super) async fn barred(
-    config: &ProviderConfig,
+    config: &ProviderSettings,
     server: &Scripted,
     id_token: &str,
 ) -> Option<String> {
@@ -70,7 +69,7 @@ pub(super) async fn barred(
 
 /// The parameters that a browser is sent away with.
 pub(super) async fn asked(
-    config: &ProviderConfig,
+    config: &ProviderSettings,
     switch_account: bool,
 ) -> HashMap<String, String> {
     let provider = (config.kind.build)(config, &[], &HttpClient::for_test());
@@ -86,9 +85,9 @@ pub(super) async fn asked(
 }
 
 pub(super) fn provider(server: &Scripted, allow: Allow, headers: &[HeaderSource]) -> Oidc {
-    let config = ProviderConfig {
+    let config = ProviderSettings {
         allow,
-        ..ProviderConfig::for_test("corp", server.origin())
+        ..ProviderSettings::for_test("corp", server.origin())
     };
     let headers: Vec<&HeaderSource> = headers.iter().collect();
     let limits = Limits {

@@ -10,10 +10,7 @@
 use serde_json::{Map, Value};
 
 use super::{super::claims::ClaimRules, metadata::Metadata};
-use crate::{
-    config::{Allow, HeaderSource},
-    provider::claims,
-};
+use crate::{access::Allow, identity_headers::HeaderSource, provider::claims};
 
 /// What of an identity the configuration uses.
 #[derive(Debug)]
@@ -159,7 +156,7 @@ mod tests {
 
     use super::{super::metadata::Reader, *};
     use crate::{
-        config::ProviderConfig,
+        provider::settings::ProviderSettings,
         provider::{claims::ClaimNames, http::PlainHttp},
     };
 
@@ -179,9 +176,9 @@ mod tests {
     fn lack(allow: Allow, headers: &[HeaderSource], known: Option<Value>, token: &Value) -> Lack {
         let headers: Vec<&HeaderSource> = headers.iter().collect();
         let uses = Uses::new(&allow, &headers);
-        let config = ProviderConfig {
+        let config = ProviderSettings {
             allow,
-            ..ProviderConfig::for_test("corp", "")
+            ..ProviderSettings::for_test("corp", "")
         };
         let rules = ClaimRules::new(&config, ClaimNames::standard(), &headers);
         let mut document = json!({

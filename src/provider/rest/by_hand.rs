@@ -15,7 +15,7 @@ use super::{
     api::Api,
     endpoint,
 };
-use crate::config::{AllowList, ProviderConfig};
+use crate::{access::AllowList, provider::settings::ProviderSettings};
 
 /// Any plain OAuth 2.0.
 pub(in crate::provider) const KIND: Kind = Kind {
@@ -78,7 +78,7 @@ pub(in crate::provider) const KIND: Kind = Kind {
 };
 
 /// An address that nothing vouches for admits nobody.
-fn check(config: &ProviderConfig) -> Vec<Objection> {
+fn check(config: &ProviderSettings) -> Vec<Objection> {
     let is_by_address = |list: &AllowList| matches!(list.key.as_str(), "emails" | "domains");
     let is_vouched_for = config.claims.email.is_some() && config.claims.email_verified.is_some();
     let admits_nobody = config.allow.lists().iter().any(is_by_address) && !is_vouched_for;

@@ -25,7 +25,7 @@ use super::{
     api::{Api, Reply, answer},
     endpoint, known,
 };
-use crate::config::AllowList;
+use crate::access::AllowList;
 
 /// Facebook.
 pub(in crate::provider) const KIND: Kind = Kind {

@@ -26,7 +26,7 @@ use super::{
     api::{Api, Reply, answer},
     asks_for, endpoint, known, text,
 };
-use crate::config::ProviderConfig;
+use crate::provider::settings::ProviderSettings;
 
 /// GitHub.
 pub(in crate::provider) const KIND: Kind = Kind {
@@ -151,7 +151,7 @@ fn revocation(revoking: &Revoking<'_>) -> Option<http::Result<Request<Bytes>>> {
     Some(request.body(body.into()))
 }
 
-fn check(config: &ProviderConfig) -> Vec<Objection> {
+fn check(config: &ProviderSettings) -> Vec<Objection> {
     let is_team = |entry: &String| match entry.split_once('/') {
         Some((org, slug)) => !org.is_empty() && !slug.is_empty() && !slug.contains('/'),
         None => entry.bytes().all(|byte| byte.is_ascii_digit()),

@@ -27,13 +27,14 @@ use super::{
     kind::Endpoint,
     oauth::{ClientAuthentication, OAuthClient, TokenEndpoint, send_revocation},
 };
-use crate::tokens::GrantTokens;
 use crate::{
+    access::Allow,
     clock::Timestamp,
-    config::{Allow, HeaderSource, ProviderConfig},
     identity::Identity,
+    identity_headers::HeaderSource,
+    provider::settings::ProviderSettings,
     text::Text,
-    tokens::Tokens,
+    tokens::{GrantTokens, Tokens},
 };
 use futures_util::future::BoxFuture;
 
@@ -116,7 +117,7 @@ struct Person {
 
 impl<D: Directory> Rest<D> {
     fn new(
-        config: &ProviderConfig,
+        config: &ProviderSettings,
         headers: &[&HeaderSource],
         http: &HttpClient,
         dialect: Dialect,
@@ -308,7 +309,7 @@ impl<D: Directory> Provider for Rest<D> {
 }
 
 /// The address that the configuration has for `key`.
-fn endpoint(config: &ProviderConfig, key: &str) -> Url {
+fn endpoint(config: &ProviderSettings, key: &str) -> Url {
     config
         .endpoint(key)
         .and_then(|text| endpoint_url(text, config.plain_http()))

@@ -6,38 +6,40 @@ use serde_json::Value;
 use url::Url;
 
 use crate::{
-    access::allow,
+    access::{Allow, allow},
     clock::Timestamp,
-    config::{Allow, HeaderSource, ProviderConfig, Secret},
     identity::Identity,
+    identity_headers::HeaderSource,
     provider::{
         AuthorizeRequest, CodeGrant, Grant, HttpClient, Provider, ProviderError,
         http::Limits,
         kind::Kind,
         scripted::{Answer, Scripted},
+        settings::ProviderSettings,
     },
+    secret::Secret,
 };
 
 pub(super) const NOW: u64 = 1_800_000_000;
 
 /// As the configuration would have it with `base_url` at `server`.
-pub(super) fn config(kind: &'static Kind, server: &Scripted, allow: Allow) -> ProviderConfig {
+pub(super) fn config(kind: &'static Kind, server: &Scripted, allow: Allow) -> ProviderSettings {
     let endpoints = kind.endpoints.iter().map(|endpoint| {
         let path = endpoint.below_base.unwrap_or(endpoint.key);
         let path = path.trim_start_matches('/');
         (endpoint.key, server.url(&format!("/{path}")).to_string())
     });
-    ProviderConfig {
+    ProviderSettings {
         kind,
         endpoints: endpoints.collect(),
         client_secrets: vec![Secret::new("shh".to_owned())],
         scopes: kind.scopes.iter().map(ToString::to_string).collect(),
         allow,
-        ..ProviderConfig::for_test("corp", "")
+        ..ProviderSettings::for_test("corp", "")
     }
 }
 
-pub(super) fn build(config: &ProviderConfig, headers: &[HeaderSource]) -> Arc<dyn Provider> {
+pub(super) fn build(config: &ProviderSettings, headers: &[HeaderSource]) -> Arc<dyn Provider> {
     let limits = Limits {
         connect: Duration::from_secs(2),
         total: Duration::from_secs(5),
@@ -90,7 +92,7 @@ pub(super) async fn rule(
     key: &str,
     entries: &[&str],
 ) -> Option<String> {
-    let allow = Allow::for_kind(kind, &[(key, entries)]);
+    let allow = kind.allow_for_test(&[(key, entries)]);
     let provider = build(&config(kind, server, allow.clone()), &[]);
     let identity = identity(&provider).await;
     allow::check(&allow, &identity)

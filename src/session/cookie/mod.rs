@@ -7,7 +7,7 @@ mod write;
 
 pub use self::{cut::Span, find::Found};
 
-use crate::config::{PublicUrl, SessionConfig};
+use crate::{public_url::PublicUrl, session::settings::SessionSettings};
 
 /// The names and attributes of own cookies, fixed at start.
 /// Over https: `__Host-NAME` (Secure, Path=/); over plain http, which cannot have it, `NAME`.
@@ -34,7 +34,7 @@ pub struct SessionCookies(u8);
 
 impl Cookies {
     /// From `session.cookie_name` (a token, RFC 9110 §5.6.2), the public URL's scheme, and the prefix.
-    pub fn new(session: &SessionConfig, public_url: &PublicUrl, prefix: &str) -> Self {
+    pub fn new(session: &SessionSettings, public_url: &PublicUrl, prefix: &str) -> Self {
         let name = &session.cookie_name;
         let secure = public_url.is_https();
         let (host, secured) = if secure {

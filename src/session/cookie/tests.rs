@@ -8,18 +8,18 @@ use proptest::{collection::vec, prelude::*};
 
 use super::{find::pieces, write::MAX_COOKIE, *};
 use crate::{
-    config::Secret,
+    secret::Secret,
     session::seal::{KeyRing, Purpose},
 };
 
 fn cookies(public_url: &str) -> Cookies {
-    let session = SessionConfig {
+    let session = SessionSettings {
         secrets: vec![Secret::new("one".to_owned())],
         ephemeral: false,
         lifetime: Duration::from_secs(1),
         idle_timeout: Duration::from_secs(1),
         cookie_name: "sidegate".to_owned(),
-        store: crate::config::StoreConfig::Cookie,
+        store: crate::session::settings::StoreSettings::Cookie,
         max_sessions: 1,
         shared: None,
         provider_grace: Duration::ZERO,

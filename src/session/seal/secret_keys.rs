@@ -7,7 +7,7 @@ use aws_lc_rs::{
 };
 
 use super::Purpose;
-use crate::config::Secret;
+use crate::secret::Secret;
 
 /// What one secret yields, ready for use.
 pub(super) struct SecretKeys {

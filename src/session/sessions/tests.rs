@@ -5,10 +5,15 @@ use tokio::runtime::Handle;
 
 use super::*;
 use crate::{
-    config::{HeadersConfig, PublicUrl, Secret, SessionConfig, StoreConfig},
     identity::Identity,
+    identity_headers::HeaderSettings,
     provider::{HttpClient, Providers},
-    session::store::Memory,
+    public_url::PublicUrl,
+    secret::Secret,
+    session::{
+        settings::{SessionSettings, StoreSettings},
+        store::Memory,
+    },
     tokens::{KeepTokens, Tokens},
 };
 
@@ -25,13 +30,13 @@ fn gate(secrets: &[&str], keeping: Keeping) -> Sessions {
         .map(|text| Secret::new((*text).to_owned()))
         .collect();
     let keys = Arc::new(KeyRing::new(&secrets, "app.example.com"));
-    let config = SessionConfig {
+    let config = SessionSettings {
         secrets,
         ephemeral: false,
         lifetime: LIFETIMES.lifetime,
         idle_timeout: LIFETIMES.idle_timeout,
         cookie_name: "sidegate".to_owned(),
-        store: StoreConfig::Cookie,
+        store: StoreSettings::Cookie,
         max_sessions: 1,
         shared: None,
         provider_grace: Duration::ZERO,
@@ -39,7 +44,7 @@ fn gate(secrets: &[&str], keeping: Keeping) -> Sessions {
     let public_url = PublicUrl {
         url: "https://app.example.com".parse().unwrap(),
     };
-    let providers = Providers::new(&[], &HeadersConfig::default(), &HttpClient::for_test());
+    let providers = Providers::new(&[], &HeaderSettings::default(), &HttpClient::for_test());
     let providers = Arc::new(providers);
     let revocations = Arc::new(Revocations::new(LIFETIMES.lifetime));
     let farewell = Arc::new(Farewell::new(Arc::clone(&providers), Handle::current()));

@@ -16,10 +16,12 @@ use sidegate::{
         identity::ReservedNames,
         path::CanonicalPath,
     },
-    config::{HostPattern, PublicUrl, Secret, SessionConfig},
     forward::http1::{self, Piece},
-    login::return_to::ReturnRules,
+    login::return_to::{HostPattern, ReturnRules},
+    public_url::PublicUrl,
     route::PathPattern,
+    secret::Secret,
+    session::settings::{SessionSettings, StoreSettings},
     session::{
         codec,
         cookie::{Cookies, SessionCookies},
@@ -91,12 +93,12 @@ pub fn seal(data: &[u8]) {
 /// No own cookie is left for the upstream, and everything else is.
 pub fn cookie(data: &[u8]) {
     static COOKIES: LazyLock<Cookies> = LazyLock::new(|| {
-        let session = SessionConfig {
+        let session = SessionSettings {
             secrets: Vec::new(),
             ephemeral: false,
             lifetime: Duration::ZERO,
             idle_timeout: Duration::ZERO,
-            store: sidegate::config::StoreConfig::Cookie,
+            store: StoreSettings::Cookie,
             max_sessions: 1,
             shared: None,
             provider_grace: Duration::ZERO,

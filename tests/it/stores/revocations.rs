@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use sidegate::{
     clock::{self, Timestamp},
-    config::Topology,
     identity::Identity,
+    redis::address::Topology,
     session::{
         Session,
         revocation::{Capacity, Revocation, Revocations, Target},

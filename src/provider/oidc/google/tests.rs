@@ -11,7 +11,7 @@ use super::{
     *,
 };
 use crate::{
-    config::HeaderSource,
+    identity_headers::HeaderSource,
     provider::{
         Call, ProviderError,
         http::HttpError,
@@ -277,9 +277,9 @@ async fn who_has_no_workspace_domain_has_no_groups() {
 #[test]
 fn lists_that_cannot_work_are_refused() {
     let objects = |lists: &[(&str, &[&str])]| {
-        let config = ProviderConfig {
+        let config = ProviderSettings {
             allow: Allow::for_test(lists),
-            ..ProviderConfig::for_test("google", "")
+            ..ProviderSettings::for_test("google", "")
         };
         !check(&config).is_empty()
     };

@@ -6,7 +6,7 @@ use super::{
     *,
 };
 use crate::{
-    config::HeaderSource,
+    identity_headers::HeaderSource,
     provider::scripted::{Answer, Scripted, TestKey},
 };
 
@@ -230,9 +230,9 @@ fn documents_of_other_issuers_are_refused() {
 #[test]
 fn an_open_issuer_needs_tenants() {
     let objects = |issuer: &str, allow: Allow| {
-        let config = ProviderConfig {
+        let config = ProviderSettings {
             allow,
-            ..ProviderConfig::for_test("microsoft", issuer)
+            ..ProviderSettings::for_test("microsoft", issuer)
         };
         !check(&config).is_empty()
     };

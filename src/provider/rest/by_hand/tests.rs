@@ -5,9 +5,11 @@ use super::{
     *,
 };
 use crate::{
-    access::allow,
-    config::{Allow, ClaimPaths, ProviderConfig},
-    provider::scripted::Scripted,
+    access::{Allow, allow},
+    provider::{
+        scripted::Scripted,
+        settings::{ClaimPaths, ProviderSettings},
+    },
 };
 
 const KIND: &Kind = &super::KIND;
@@ -24,9 +26,9 @@ async fn server() -> Scripted {
     server
 }
 
-fn by_hand(server: &Scripted, allow: Allow) -> ProviderConfig {
+fn by_hand(server: &Scripted, allow: Allow) -> ProviderSettings {
     let path = |name: &str| Some(format!("data.{name}"));
-    ProviderConfig {
+    ProviderSettings {
         scopes: vec!["profile".to_owned()],
         claims: ClaimPaths {
             subject: path("uid"),

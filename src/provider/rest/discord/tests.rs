@@ -7,8 +7,9 @@ use super::{
     *,
 };
 use crate::{
-    config::{Allow, ClientAuthentication as Authentication},
+    access::Allow,
     provider::scripted::{Answer, Scripted},
+    provider::settings::ClientAuthentication as Authentication,
 };
 
 const KIND: &Kind = &super::KIND;

@@ -7,8 +7,9 @@ use super::{
     *,
 };
 use crate::{
-    config::{Allow, Secret},
+    access::Allow,
     provider::scripted::{Answer, Scripted},
+    secret::Secret,
 };
 
 const KIND: &Kind = &super::KIND;

@@ -8,11 +8,13 @@ use super::{
     *,
 };
 use crate::{
-    config::{Allow, HeaderSource, Secret},
+    access::Allow,
+    identity_headers::HeaderSource,
     provider::{
         http::HttpError,
         scripted::{Answer, Scripted},
     },
+    secret::Secret,
 };
 
 const KIND: &Kind = &super::KIND;
@@ -141,7 +143,7 @@ async fn each_list_lets_pass_and_denies() {
 /// [`rule`], without waiting: each under a client id of its own.
 async fn quick(server: &Scripted, key: &str, entry: &str) -> Option<String> {
     let allow = Allow::for_test(&[(key, &[entry])]);
-    let config = crate::config::ProviderConfig {
+    let config = crate::provider::settings::ProviderSettings {
         client_id: format!("{key} {entry}"),
         ..config(KIND, server, allow.clone())
     };
@@ -268,7 +270,7 @@ async fn all_logins_of_an_application_share_one_pace() {
 #[tokio::test]
 async fn the_next_secret_takes_over() {
     let server = server_with(&person()).await;
-    let two = crate::config::ProviderConfig {
+    let two = crate::provider::settings::ProviderSettings {
         client_secrets: ["expired", "next"]
             .map(|text| Secret::new(text.to_owned()))
             .into(),

@@ -8,8 +8,9 @@ use super::{
     *,
 };
 use crate::{
-    config::{Allow, ProviderConfig},
+    access::Allow,
     provider::scripted::{Answer, Scripted},
+    provider::settings::ProviderSettings,
 };
 
 const KIND: &Kind = &super::KIND;
@@ -156,7 +157,7 @@ async fn each_list_lets_pass_and_denies() {
 #[tokio::test]
 async fn scopes_are_what_the_lists_need() {
     let server = server().await;
-    let scope = async |config: &ProviderConfig| {
+    let scope = async |config: &ProviderSettings| {
         parameters(&build(config, &[]), false).await.remove("scope")
     };
     let anyone = config(KIND, &server, Allow::Anyone);

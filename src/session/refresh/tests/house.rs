@@ -13,8 +13,8 @@ use tokio::{runtime::Handle, time::sleep};
 use url::Url;
 
 use crate::{
+    access::Allow,
     clock::{self, Timestamp},
-    config::Allow,
     identity::Identity,
     provider::{
         AuthorizeRequest, Call, CodeGrant, Grant, Profile, Provider, ProviderError, Providers,

@@ -14,7 +14,7 @@ use super::{
     risk::{Risk, risks},
     trouble::Trouble,
 };
-use crate::{config::RedisAddress, random};
+use crate::{random, redis::address::RedisAddress};
 
 /// A Redis that would serve.
 pub struct Answer {

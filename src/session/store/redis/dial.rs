@@ -17,8 +17,7 @@ use tokio::time::timeout;
 
 use super::trouble::Trouble;
 use crate::{
-    config::{RedisAddress, Topology, redis_address},
-    trust,
+    redis::address as redis_address, redis::address::RedisAddress, redis::address::Topology, trust,
 };
 
 /// Makes connections to one Redis.

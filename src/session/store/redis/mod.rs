@@ -52,7 +52,7 @@ use self::{
 use super::{Found, Id, Record, Store, StoreError};
 use crate::{
     clock::Timestamp,
-    config::RedisAddress,
+    redis::address::RedisAddress,
     session::{
         Lifetimes,
         revocation::Revocations,

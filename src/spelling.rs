@@ -2,7 +2,7 @@
 
 /// The candidate that `word` most likely means, where one is near enough: a third of its letters may
 /// be wrong, and one always.
-pub(super) fn nearest<'a>(
+pub(crate) fn nearest<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {

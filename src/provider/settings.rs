@@ -6,15 +6,15 @@ use aws_lc_rs::digest;
 use rustls::pki_types::CertificateDer;
 use url::Url;
 
-use super::{HeadersConfig, Secret, StoreConfig};
-use crate::provider::{
+use super::{
     http::{Internal, PlainHttp},
     kind::Kind,
 };
+use crate::{access::Allow, identity_headers::HeaderSettings, secret::Secret};
 
 /// `[providers.NAME]`
 #[derive(Debug)]
-pub struct ProviderConfig {
+pub struct ProviderSettings {
     /// The table's name: part of the user's id and, unless set otherwise, of the callback's path.
     pub name: String,
     /// What the sign-in button says.
@@ -63,7 +63,7 @@ pub struct ProviderConfig {
     pub deny_message: Option<String>,
 }
 
-impl ProviderConfig {
+impl ProviderSettings {
     /// The address of one of the kind's endpoints.
     pub fn endpoint(&self, key: &str) -> Option<&str> {
         self.endpoints.get(key).map(String::as_str)
@@ -136,15 +136,21 @@ pub struct Room {
 
 impl Room {
     /// In a cookie, each about two of the five that a session may take: proxies in front refuse a `Cookie` line of more
-    /// than 8 KiB by default. A store takes what the provider says; the cap on its answer bounds that.
-    pub fn of(store: &StoreConfig, header: usize) -> Self {
-        let bytes = match store {
-            StoreConfig::Cookie => 6 * 1024,
-            StoreConfig::Memory | StoreConfig::Redis(_) => usize::MAX,
-        };
+    /// than 8 KiB by default.
+    pub fn in_cookie(header: usize) -> Self {
+        let bytes = 6 * 1024;
         Self {
             groups: bytes,
             claims: bytes,
+            header,
+        }
+    }
+
+    /// A store takes what the provider says; the cap on its answer bounds that.
+    pub fn in_store(header: usize) -> Self {
+        Self {
+            groups: usize::MAX,
+            claims: usize::MAX,
             header,
         }
     }
@@ -153,7 +159,7 @@ impl Room {
 impl Default for Room {
     /// As the defaults of `session.store` and `headers.max_bytes` make it.
     fn default() -> Self {
-        Self::of(&StoreConfig::Cookie, HeadersConfig::default().max_bytes)
+        Self::in_cookie(HeaderSettings::default().max_bytes)
     }
 }
 
@@ -186,49 +192,8 @@ pub struct ClaimPaths {
     pub groups: Option<String>,
 }
 
-/// `allow`: who of a provider's users may pass.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Allow {
-    /// `allow = "anyone"`: whoever the provider lets sign in.
-    Anyone,
-    /// Whoever fits each list that is given; an identity fits a list by one entry. Never empty.
-    Lists(Vec<AllowList>),
-}
-
-impl Allow {
-    /// The lists; none where anyone may pass.
-    pub fn lists(&self) -> &[AllowList] {
-        match self {
-            Self::Anyone => &[],
-            Self::Lists(lists) => lists,
-        }
-    }
-}
-
-/// One list of `allow`. Never empty.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AllowList {
-    /// `emails`, `domains`, `users`, `groups`, `orgs`, …, or `claims.` and a path.
-    pub key: String,
-    /// What one of must fit. In lower case where the list ignores case.
-    pub entries: Vec<String>,
-    /// Whether names that differ by case alone are one name.
-    pub ignores_case: bool,
-}
-
-impl AllowList {
-    /// Whether the list of that key names what ignores case wherever it comes from. Login names are not
-    /// among it: that is for each kind to say.
-    pub(super) fn always_ignores_case(key: &str) -> bool {
-        matches!(
-            key,
-            "domains" | "hosted_domains" | "orgs" | "teams" | "tenants"
-        )
-    }
-}
-
 #[cfg(test)]
-impl ProviderConfig {
+impl ProviderSettings {
     /// An OpenID provider that anyone may use; tests change what they are about.
     pub(crate) fn for_test(name: &str, issuer: &str) -> Self {
         Self {
@@ -259,39 +224,6 @@ impl ProviderConfig {
 }
 
 #[cfg(test)]
-impl Allow {
-    /// `allow = { KEY = [ENTRY, …], … }`
-    pub(crate) fn for_test(lists: &[(&str, &[&str])]) -> Self {
-        let list = |(key, entries): &(&str, &[&str])| AllowList {
-            key: (*key).to_owned(),
-            entries: entries.iter().map(ToString::to_string).collect(),
-            ignores_case: AllowList::always_ignores_case(key),
-        };
-        Self::Lists(lists.iter().map(list).collect())
-    }
-
-    /// The same as a provider of `kind` has them.
-    pub(crate) fn for_kind(kind: &Kind, lists: &[(&str, &[&str])]) -> Self {
-        let allow = Self::for_test(lists);
-        if kind.logins_ignore_case {
-            allow.with_caseless("users")
-        } else {
-            allow
-        }
-    }
-
-    /// The same, but the list `key` is compared without regard to case.
-    pub(crate) fn with_caseless(mut self, key: &str) -> Self {
-        if let Self::Lists(lists) = &mut self {
-            for list in lists.iter_mut().filter(|list| list.key == key) {
-                list.ignores_case = true;
-            }
-        }
-        self
-    }
-}
-
-#[cfg(test)]
 mod tests {
     use super::*;
     use crate::provider::kind;
@@ -299,9 +231,9 @@ mod tests {
     #[test]
     fn a_fingerprint_is_of_who_signs_people_in_and_as_whom() {
         let issuer = "https://id.example.com";
-        let config = || ProviderConfig::for_test("corp", issuer);
+        let config = || ProviderSettings::for_test("corp", issuer);
         let same = [
-            ProviderConfig {
+            ProviderSettings {
                 endpoints: [
                     ("issuer", issuer.to_owned()),
                     ("token_url", "https://elsewhere.example/token".to_owned()),
@@ -310,7 +242,7 @@ mod tests {
                 .into(),
                 ..config()
             },
-            ProviderConfig {
+            ProviderSettings {
                 internal_url: Url::parse("https://inside.example").ok(),
                 insecure_http: true,
                 ..config()
@@ -320,16 +252,16 @@ mod tests {
             assert_eq!(other.fingerprint(), config().fingerprint(), "{other:?}");
         }
         let others = [
-            ProviderConfig::for_test("corp", "https://id.example.com/"),
-            ProviderConfig {
+            ProviderSettings::for_test("corp", "https://id.example.com/"),
+            ProviderSettings {
                 client_id: "them".to_owned(),
                 ..config()
             },
-            ProviderConfig {
+            ProviderSettings {
                 kind: kind::find("gitlab").expect("a kind"),
                 ..config()
             },
-            ProviderConfig {
+            ProviderSettings {
                 claims: ClaimPaths {
                     subject: Some("oid".to_owned()),
                     ..ClaimPaths::default()
@@ -347,7 +279,7 @@ mod tests {
     fn without_an_issuer_the_origins_count() {
         let of = |origin: &str, version: &str| {
             let at = |path: &str| format!("{origin}/{version}/{path}");
-            ProviderConfig {
+            ProviderSettings {
                 kind: kind::find("oauth2").expect("a kind"),
                 endpoints: [
                     ("authorize_url", at("authorize")),
@@ -355,7 +287,7 @@ mod tests {
                     ("userinfo_url", at("me")),
                 ]
                 .into(),
-                ..ProviderConfig::for_test("corp", "")
+                ..ProviderSettings::for_test("corp", "")
             }
             .fingerprint()
         };

@@ -6,7 +6,7 @@
 
 use percent_encoding::percent_decode_str;
 
-use super::{Secret, spelling};
+use crate::{secret::Secret, spelling};
 
 /// Where Redis is.
 #[derive(Clone, Debug)]
@@ -49,10 +49,10 @@ pub enum Topology {
 }
 
 /// Why an address is none: what is wrong, and a hint.
-pub(super) type Fault = (&'static str, &'static str);
+pub(crate) type Fault = (&'static str, &'static str);
 
 /// Reads an address; none where the text does not begin as one.
-pub(super) fn parse(text: &str) -> Option<Result<RedisAddress, Fault>> {
+pub(crate) fn parse(text: &str) -> Option<Result<RedisAddress, Fault>> {
     let (scheme, rest) = text.trim().split_once("://")?;
     if !SCHEMES.contains(&scheme) {
         return None;
@@ -79,7 +79,7 @@ const SCHEMES: [&str; 12] = [
 ];
 
 /// The scheme that was likely meant by what stands before the first colon, where [`parse`] knows none.
-pub(super) fn nearest_scheme(text: &str) -> Option<&'static str> {
+pub(crate) fn nearest_scheme(text: &str) -> Option<&'static str> {
     let (scheme, _) = text.trim().split_once(':')?;
     spelling::nearest(scheme, SCHEMES)
 }

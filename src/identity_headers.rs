@@ -1,0 +1,64 @@
+//! Which headers say who somebody is, and where their values come from. A leaf.
+
+use http::HeaderName;
+
+/// `[headers]`
+#[derive(Debug)]
+pub struct HeaderSettings {
+    /// What `preset` and `set` come to: each header once, its value's source beside it.
+    pub identity: Vec<(HeaderName, HeaderSource)>,
+    /// The longest value of any of them, in bytes as it is sent.
+    pub max_bytes: usize,
+}
+
+impl Default for HeaderSettings {
+    /// No headers. What fits into one header: most servers take 8 KiB for a line.
+    fn default() -> Self {
+        Self {
+            identity: Vec::new(),
+            max_bytes: 8_192,
+        }
+    }
+}
+
+impl HeaderSettings {
+    /// Every name that these headers write: their own, and those that say what is missing from them.
+    pub fn names(&self) -> Vec<HeaderName> {
+        let own = self.identity.iter().map(|(name, _)| name.clone());
+        let counts = self
+            .identity
+            .iter()
+            .filter_map(|(name, _)| missing_name(name));
+        own.chain(counts).collect()
+    }
+}
+
+/// The header that says how much is missing from the header `name`: `X-User-Groups-Missing`.
+pub fn missing_name(name: &HeaderName) -> Option<HeaderName> {
+    HeaderName::from_bytes(format!("{name}-missing").as_bytes()).ok()
+}
+
+/// Where a header's value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HeaderSource {
+    /// The name an app shows: login, else email, else subject.
+    User,
+    /// `PROVIDER:SUBJECT`
+    UserId,
+    /// The address, only when verified.
+    Email,
+    /// The full name.
+    Name,
+    /// Joined by commas; commas inside escaped.
+    Groups,
+    /// The provider's name in the configuration.
+    Provider,
+    /// The picture's address.
+    Picture,
+    /// `claims.a.b.0`: keys and indices below the claims, as written without `claims.`.
+    Claim(String),
+    /// The access token.
+    AccessToken,
+    /// The ID token as the provider signed it.
+    IdToken,
+}

@@ -1,0 +1,3 @@
+//! Redis, whatever is kept in it.
+
+pub mod address;
