@@ -11,13 +11,14 @@ use std::{
     io::{self, IsTerminal, Write},
     path::PathBuf,
     process::ExitCode,
+    sync::Arc,
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    app,
+    app::{self, ReloadFrom},
     config::{self, Config, Environment, Loaded, Report},
     demo,
     observe::log::{self, LogGuard},
@@ -125,6 +126,15 @@ struct ConfigFile {
 
 impl ConfigFile {
     /// The configuration, or its report on stderr.
+    /// Reads it again, in the environment of the start.
+    fn source(&self, loaded: &Loaded) -> ReloadFrom {
+        let (file, environment) = (self.config.clone(), environment());
+        ReloadFrom {
+            load: Arc::new(move || config::load(file.as_deref(), &environment)),
+            files: loaded.files.clone(),
+        }
+    }
+
     fn load(&self) -> Result<Loaded, ExitCode> {
         config::load(self.config.as_deref(), &environment()).map_err(|report| refuse(&report))
     }
@@ -152,7 +162,10 @@ fn refuse(report: &Report) -> ExitCode {
 /// Does what the command line asks.
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Run(file) => file.load().map(run),
+        Command::Run(file) => file.load().map(|loaded| {
+            let source = file.source(&loaded);
+            run(loaded, source)
+        }),
         Command::Check {
             file,
             without_secrets: true,
@@ -172,7 +185,7 @@ pub fn main() -> ExitCode {
     result.unwrap_or_else(|code| code)
 }
 
-fn run(loaded: Loaded) -> ExitCode {
+fn run(loaded: Loaded, source: ReloadFrom) -> ExitCode {
     let _log = match start_log(&loaded.config) {
         Ok(log) => log,
         Err(code) => return code,
@@ -180,7 +193,7 @@ fn run(loaded: Loaded) -> ExitCode {
     for warning in loaded.warnings {
         tracing::warn!("{warning}");
     }
-    serve(loaded.config)
+    serve(loaded.config, Some(source))
 }
 
 fn run_demo(port: Option<u16>) -> ExitCode {
@@ -196,18 +209,18 @@ fn run_demo(port: Option<u16>) -> ExitCode {
         Err(code) => return code,
     };
     say(&demo.banner);
-    let code = serve(demo.config);
+    let code = serve(demo.config, None);
     drop(demo.servers);
     code
 }
 
 /// Serves until a signal. The acceptor and what runs in the background share this thread.
-fn serve(config: Config) -> ExitCode {
+fn serve(config: Config, source: Option<ReloadFrom>) -> ExitCode {
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(code) => return code,
     };
-    match runtime.block_on(app::run(config)) {
+    match runtime.block_on(app::run(config, source)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&format!("{error}\n"));

@@ -3,51 +3,31 @@
 use std::{sync::Arc, time::Instant};
 
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Response,
+    HeaderMap, HeaderValue, Request, Response,
     header::{CACHE_CONTROL, ORIGIN, SET_COOKIE},
 };
 use hyper::body::{Body as _, Incoming};
 
 use crate::{
-    access::allow,
     answer::{self, Reject, audience::Audience},
     body::{Body, BodyError, Recorded},
-    clean::{CleanRequest, Cleaning, Peer, Unclean, origin::WebOrigin},
+    clean::{CleanRequest, Peer, Unclean, origin::WebOrigin},
     clock,
-    decide::{Barred, Deny, Standing, decide},
+    decide::{Deny, decide},
     endpoint::{self, Endpoint, public_name},
-    forward::{Downstream, ForwardError, Forwarder, IdentityHeaders, OwnCookies},
-    login::Logins,
-    observe::{
-        Handover, Record, Recorder, Verdict,
-        metrics::{Limit, Metrics},
-    },
-    provider::Providers,
-    route::{Access, Routes},
-    session::{Session, Sessions, directory::Presence, live::Owner},
-    site::{LONGEST_RETURN, Site},
+    forward::{Downstream, ForwardError, Forwarder, OwnCookies, Tunnels, Upstream},
+    observe::{Handover, Record, Recorder, Verdict, metrics::Limit},
+    route::{Access, Ambiguous},
+    session::live::Owner,
+    site::LONGEST_RETURN,
+    snapshot::Snapshot,
 };
 
-/// Everything a request meets, built once at start and shared by all workers.
+/// One worker's road under one configuration.
 pub struct Gate {
-    /// The public face: addresses, return rules, labels.
-    pub site: Site,
-    /// What makes a request safe to believe.
-    pub cleaning: Cleaning,
-    /// The rules.
-    pub routes: Routes,
-    /// Sessions: found, kept, renewed, ended.
-    pub sessions: Sessions,
-    /// Who is signed in where.
-    pub presence: Presence,
-    /// Logins begun and ended.
-    pub logins: Logins,
-    /// The configured providers.
-    pub providers: Arc<Providers>,
-    /// What the upstream is told.
-    pub identity_headers: IdentityHeaders,
-    /// What is counted.
-    pub metrics: Metrics,
+    /// What that configuration decides.
+    pub snapshot: Arc<Snapshot>,
+    forwarder: Forwarder,
 }
 
 /// A request that was cleaned, or could not be.
@@ -57,13 +37,34 @@ pub struct Begun {
 }
 
 impl Gate {
+    /// Of `snapshot`, leading to `upstream`, the worker's connections to the app.
+    pub fn new(snapshot: Arc<Snapshot>, upstream: Arc<Upstream>, tunnels: Tunnels) -> Self {
+        let forwarder = Forwarder::new(
+            upstream,
+            tunnels,
+            Arc::clone(&snapshot.cleaning.reserved),
+            snapshot.sessions.ends(),
+            snapshot.upstream_timeout,
+            &snapshot.limits,
+        );
+        Self {
+            snapshot,
+            forwarder,
+        }
+    }
+
+    /// The worker's connections to the app.
+    pub fn upstream(&self) -> &Arc<Upstream> {
+        self.forwarder.upstream()
+    }
+
     /// Begins a request: cleans it, which waits for nothing.
     pub fn begin(&self, mut request: Request<Incoming>, peer: &Peer, recorder: &Recorder) -> Begun {
         let mut record = recorder.begin(request.method(), request.uri().path());
         if !request.body().is_end_stream() {
             request.extensions_mut().insert(record.received());
         }
-        let mut request = self.cleaning.clean(request, peer, record.id());
+        let mut request = self.snapshot.cleaning.clean(request, peer, record.id());
         (record.client, record.given_id) = match &mut request {
             Ok(request) => (request.client.address, request.given_id.take()),
             // Who could not be resolved is known by its connection.
@@ -80,7 +81,6 @@ impl Gate {
     pub fn finish<'a>(
         &'a self,
         mut begun: Begun,
-        forwarder: &'a Forwarder,
         downstream: Downstream,
     ) -> impl Future<Output = Response<Recorded>> + Send + 'a {
         async move {
@@ -88,10 +88,7 @@ impl Gate {
             let (result, audience) = match begun.request {
                 Ok(request) => {
                     let audience = request.audience;
-                    (
-                        self.road(request, forwarder, downstream, record).await,
-                        audience,
-                    )
+                    (self.road(request, downstream, record).await, audience)
                 }
                 Err(unclean) => (Err(Reject::BadRequest(unclean.sentence)), unclean.audience),
             };
@@ -108,7 +105,7 @@ impl Gate {
         }
     }
 
-    /// Answers a request with a refusal whatever it asks for, and logs it.
+    /// Answers a request with a deny whatever it asks for, and logs it.
     pub fn refuse(&self, begun: Begun, reject: &Reject) -> Response<Recorded> {
         let Begun {
             request,
@@ -125,34 +122,34 @@ impl Gate {
 
     fn render(&self, reject: &Reject, audience: Audience, record: &mut Record) -> Response<Body> {
         if let Reject::RequestTimeout = reject {
-            self.metrics.limits.hit(Limit::RequestBodyTimeout);
+            self.snapshot.metrics.limits.hit(Limit::RequestBodyTimeout);
         }
         record.verdict = reject.verdict();
         record.detail = reject.detail().or_else(|| record.detail.take());
         record.remedy = reject.remedy();
-        answer::render(reject, audience, &self.site, &record.request_id())
+        answer::render(reject, audience, &self.snapshot.site, &record.request_id())
     }
 
     /// route → identify → decide → forward. What it cannot pass it rejects; `finish` answers.
     async fn road(
         &self,
         request: Box<CleanRequest>,
-        forwarder: &Forwarder,
         downstream: Downstream,
         record: &mut Record,
     ) -> Result<Response<Body>, Reject> {
         if let Some(endpoint) = self.own_endpoint(&request)? {
             // Boxed, so that its size is not that of every request.
-            return Box::pin(endpoint::serve(&endpoint, self, request, record)).await;
+            return Box::pin(endpoint::serve(&endpoint, &self.snapshot, request, record)).await;
         }
 
         let access = self
+            .snapshot
             .access(
                 &request.head.method,
                 request.path(),
                 request.deep_path.as_deref(),
             )
-            .map_err(|judgement| self.reject(judgement, &request))?;
+            .map_err(|Ambiguous| Reject::BadRequest(AMBIGUOUS.into()))?;
 
         // A block, so that nothing of it is kept while the upstream answers.
         let (answer, renewal) = {
@@ -160,30 +157,32 @@ impl Gate {
             // Only a route that asks for somebody waits to know who it is. On the others a store, or a provider, that
             // does not answer holds nothing up, and a picture does not keep a session from its idle end.
             let visit = match access {
-                Access::Login => Some(match self.sessions.look(&request.head.headers, now) {
-                    Ok(visit) => Ok(visit),
-                    Err(pending) => pending.wait().await,
-                }),
+                Access::Login => Some(
+                    match self.snapshot.sessions.look(&request.head.headers, now) {
+                        Ok(visit) => Ok(visit),
+                        Err(pending) => pending.wait().await,
+                    },
+                ),
                 Access::Public | Access::Deny => None,
             };
             let found = visit.as_ref().and_then(|visit| visit.as_ref().ok());
             let session = found.and_then(|visit| visit.session.as_ref());
             record.note_identity(session.map(|session| &session.identity));
 
-            let permit = match (decide(access, self.standing(session)), &visit) {
+            let permit = match (decide(access, self.snapshot.standing(session)), &visit) {
                 (Ok(permit), _) => permit,
                 (Err(Deny::NotSignedIn), Some(Err(unavailable))) => {
                     return Err(Reject::Unavailable(unavailable.clone()));
                 }
-                (Err(refusal), _) => {
-                    let elsewhere = (refusal == Deny::NotSignedIn)
-                        .then(|| public_name::lead_there(self, &request))
+                (Err(deny), _) => {
+                    let elsewhere = (deny == Deny::NotSignedIn)
+                        .then(|| public_name::lead_there(&self.snapshot, &request))
                         .flatten();
                     if let Some(elsewhere) = elsewhere {
                         record.verdict = Verdict::SignIn;
                         return Ok(elsewhere);
                     }
-                    return Err(self.reject(Judgement::Denied(refusal), &request));
+                    return Err(self.reject(deny, &request));
                 }
             };
             record.verdict = if permit.principal().is_some() {
@@ -198,19 +197,23 @@ impl Gate {
             let admitted = session.filter(|_| permit.principal().is_some());
             if let Some(session) = admitted {
                 let (headers, address) = (&request.head.headers, request.client.address);
-                self.presence.see(session, headers, address, now);
+                self.snapshot.presence.see(session, headers, address, now);
             }
             let renewal = match found {
-                Some(visit) if permit.principal().is_some() => self.sessions.renew(visit, now),
+                Some(visit) if permit.principal().is_some() => {
+                    self.snapshot.sessions.renew(visit, now)
+                }
                 _ => Vec::new(),
             };
             let own = OwnCookies {
-                cookies: &self.sessions.cookies,
+                cookies: &self.snapshot.sessions.cookies,
                 only: found.and_then(|visit| visit.only),
             };
             let owner = admitted.map(Owner::of);
-            let identity_headers = &self.identity_headers;
-            let answer = forwarder.send(downstream, permit, owner, identity_headers, own, request);
+            let identity_headers = &self.snapshot.identity_headers;
+            let answer =
+                self.forwarder
+                    .send(downstream, permit, owner, identity_headers, own, request);
             (answer, renewal)
         };
         let asked = Instant::now();
@@ -247,67 +250,31 @@ impl Gate {
         let own = own.and_then(|host| WebOrigin::of_authority(seen.is_https, host));
         own.as_ref() != Some(&origin)
             && self
+                .snapshot
                 .site
                 .return_rules
                 .check(&format!("{origin}/"))
                 .is_none()
     }
 
-    /// The rule of a path. Both readings of the path must fall under the same one.
-    pub fn access(
-        &self,
-        method: &Method,
-        path: &str,
-        deep_path: Option<&str>,
-    ) -> Result<Access, Judgement> {
-        self.routes
-            .find(method, path, deep_path)
-            .map_err(|_| Judgement::Ambiguous)
-    }
-
-    /// What today's configuration makes of whoever `session` is of: its provider may be gone, and its lists may have
-    /// become stricter since the login.
-    pub fn standing<'a>(&self, session: Option<&'a Session>) -> Standing<'a> {
-        let Some(session) = session else {
-            return Standing::Nobody;
-        };
-        let identity = &session.identity;
-        match self.providers.find(&identity.provider) {
-            // The same name may mean another server or another client since, and its subjects other people.
-            Some(provider) if provider.profile().fingerprint != session.provider_fingerprint => {
-                Standing::Nobody
-            }
-            None => Standing::Nobody,
-            Some(provider) => match allow::check(&provider.profile().allow, identity) {
-                Ok(()) => Standing::Admitted(session.principal()),
-                Err(denied) => Standing::Barred(Box::new(Barred {
-                    user: identity.user().clone(),
-                    provider: identity.provider.clone(),
-                    denied,
-                })),
-            },
-        }
-    }
-
-    fn reject(&self, judgement: Judgement, request: &CleanRequest) -> Reject {
+    fn reject(&self, deny: Deny, request: &CleanRequest) -> Reject {
         let return_to = || {
             answer::return_address(
                 request.audience,
                 &request.head.headers,
                 request.target(),
-                &self.site,
+                &self.snapshot.site,
             )
         };
-        match judgement {
-            Judgement::Ambiguous => Reject::BadRequest(AMBIGUOUS.into()),
-            Judgement::Denied(Deny::NotSignedIn) => match return_to() {
+        match deny {
+            Deny::NotSignedIn => match return_to() {
                 long if request.audience == Audience::Navigation && long.len() > LONGEST_RETURN => {
                     Reject::AddressTooLong
                 }
                 return_to => Reject::SignIn { return_to },
             },
-            Judgement::Denied(Deny::Closed) => Reject::Forbidden("access = \"deny\""),
-            Judgement::Denied(Deny::Barred(barred)) => Reject::Barred {
+            Deny::Closed => Reject::Forbidden("access = \"deny\""),
+            Deny::Barred(barred) => Reject::Barred {
                 barred,
                 return_to: return_to(),
             },
@@ -315,23 +282,14 @@ impl Gate {
     }
 
     fn own_endpoint(&self, request: &CleanRequest) -> Result<Option<Endpoint>, Reject> {
-        let own = Endpoint::find(&self.site, request.path());
+        let own = Endpoint::find(&self.snapshot.site, request.path());
         match &request.deep_path {
-            Some(deep) if Endpoint::find(&self.site, deep) != own => {
+            Some(deep) if Endpoint::find(&self.snapshot.site, deep) != own => {
                 Err(Reject::BadRequest(AMBIGUOUS.into()))
             }
             _ => Ok(own),
         }
     }
-}
-
-/// Why a path was not let through.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Judgement {
-    /// Two readings of the path fall under two rules.
-    Ambiguous,
-    /// The rule says no.
-    Denied(Deny),
 }
 
 /// Whether an answer can carry a cookie of ours. A cache that several people share would hand the cookie

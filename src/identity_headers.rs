@@ -3,7 +3,7 @@
 use http::HeaderName;
 
 /// `[headers]`
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct HeaderSettings {
     /// What `preset` and `set` come to: each header once, its value's source beside it.
     pub identity: Vec<(HeaderName, HeaderSource)>,

@@ -46,6 +46,7 @@ pub mod route;
 pub mod secret;
 pub mod session;
 pub mod site;
+pub mod snapshot;
 mod spelling;
 pub mod text;
 pub mod timer;

@@ -4,7 +4,7 @@ use url::Url;
 
 /// The origin users see (RFC 6454): redirect URIs, cookies and return addresses hang on it, never on
 /// a request's `Host`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicUrl {
     /// `https` or `http`, host, port; the path is `/`.
     pub url: Url,

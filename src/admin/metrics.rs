@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, atomic::AtomicU64},
 };
 
+use arc_swap::ArcSwap;
 use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 use prometheus_client::{
     collector::Collector,
@@ -17,21 +18,21 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{answer::reply, body::Body, gate::Gate, observe};
+use crate::{answer::reply, body::Body, observe, snapshot::Snapshot};
 
 /// All that a scraper is told.
 pub(super) struct Exposition(Registry);
 
 impl Exposition {
-    pub(super) fn new(gate: &Arc<Gate>) -> Self {
+    pub(super) fn new(current: &Arc<ArcSwap<Snapshot>>) -> Self {
         let mut registry = Registry::default();
         let build = Gauge::<u64, AtomicU64>::default();
         build.set(1);
         registry
             .sub_registry_with_label(("version".into(), env!("CARGO_PKG_VERSION").into()))
             .register("sidegate_build_info", "Which sidegate this is", build);
-        gate.metrics.register(&mut registry);
-        registry.register_collector(Box::new(State(Arc::clone(gate))));
+        current.load().metrics.register(&mut registry);
+        registry.register_collector(Box::new(State(Arc::clone(current))));
         Self(registry)
     }
 
@@ -52,7 +53,7 @@ impl Exposition {
 const NONE: [(&str, &str); 0] = [];
 
 /// What the gate knows when it is asked.
-struct State(Arc<Gate>);
+struct State(Arc<ArcSwap<Snapshot>>);
 
 impl fmt::Debug for State {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -62,19 +63,19 @@ impl fmt::Debug for State {
 
 impl Collector for State {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let gate = &self.0;
+        let snapshot = self.0.load();
         let mut page = Page(&mut encoder);
         page.counts(
             "sidegate_logins",
             "Logins that came back from a provider, by how they ended.",
-            gate.logins.tally().counts().map(labelled),
+            snapshot.logins.tally().counts().iter().map(labelled),
         )?;
         page.counts(
             "sidegate_renewals",
             "Renewals of a session at its provider, by how they ended.",
-            gate.sessions.renewals().counts().map(labelled),
+            snapshot.sessions.renewals().counts().iter().map(labelled),
         )?;
-        let revocations = &gate.sessions.revocations;
+        let revocations = &snapshot.sessions.revocations;
         page.counts(
             "sidegate_revocations",
             "Revocations learnt, here or from another replica; one of a user is one more for each session that is listed.",
@@ -85,7 +86,7 @@ impl Collector for State {
             "Revocations that other replicas do not know of, for Redis has not taken them yet.",
             [(NONE, revocations.waiting())],
         )?;
-        let count = gate.sessions.count();
+        let count = snapshot.sessions.count();
         page.gauges(
             "sidegate_sessions",
             "Sessions in the store, where it can say.",
@@ -94,9 +95,9 @@ impl Collector for State {
         page.gauges(
             "sidegate_store_ready",
             "Whether sessions can be found and kept.",
-            [(NONE, u64::from(gate.sessions.is_ready()))],
+            [(NONE, u64::from(snapshot.sessions.is_ready()))],
         )?;
-        let providers = || gate.providers.iter();
+        let providers = || snapshot.providers.iter();
         page.gauges(
             "sidegate_provider_ready",
             "Whether a login can begin at this provider.",
@@ -122,9 +123,12 @@ impl Collector for State {
 }
 
 fn labelled<'a>(
-    (provider, outcome, count): (&'a str, &'static str, u64),
+    (provider, outcome, count): &'a (String, &'static str, u64),
 ) -> ([(&'static str, &'a str); 2], u64) {
-    ([("provider", provider), ("outcome", outcome)], count)
+    (
+        [("provider", provider.as_str()), ("outcome", outcome)],
+        *count,
+    )
 }
 
 /// Writes families whose values are known when they are asked for.

@@ -3,6 +3,7 @@
 
 mod guard;
 mod metrics;
+mod reload;
 mod sessions;
 mod write_timeout;
 
@@ -13,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header::ALLOW};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -27,9 +29,9 @@ use crate::{
     answer::reply,
     body::Body,
     endpoint::health,
-    gate::Gate,
     listen::{Listener, Stream},
     observe::Throttled,
+    snapshot::Snapshot,
 };
 
 /// Connections at once. A scrape takes a millisecond; more than this is no scrape.
@@ -43,10 +45,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How often that is told.
 const TELL: Duration = Duration::from_secs(10);
 
-/// Serves `/ping`, `/ready`, `/metrics` and `/sessions` on `listener`, until `stop`.
-pub async fn serve(listener: Listener, gate: Arc<Gate>, stop: CancellationToken) {
+/// Serves `/ping`, `/ready`, `/metrics`, `/reload` and `/sessions` on `listener`, until `stop`.
+pub async fn serve(listener: Listener, current: Arc<ArcSwap<Snapshot>>, stop: CancellationToken) {
     tracing::info!(address = listener.place(), "admin listening");
-    let exposition = Arc::new(Exposition::new(&gate));
+    let exposition = Arc::new(Exposition::new(&current));
     let refusals = Throttled::new(TELL);
     let mut connections = JoinSet::new();
     let mut open = Open::default();
@@ -59,7 +61,7 @@ pub async fn serve(listener: Listener, gate: Arc<Gate>, stop: CancellationToken)
         match accepted.and_then(crate::listen::Accepted::into_stream) {
             Ok((stream, _)) => {
                 let service = Service {
-                    gate: Arc::clone(&gate),
+                    current: Arc::clone(&current),
                     exposition: Arc::clone(&exposition),
                 };
                 open.add(connections.spawn(service.serve(stream)));
@@ -105,7 +107,7 @@ impl Open {
 
 /// What answers on one connection.
 struct Service {
-    gate: Arc<Gate>,
+    current: Arc<ArcSwap<Snapshot>>,
     exposition: Arc<Exposition>,
 }
 
@@ -147,12 +149,12 @@ enum Door {
 
 impl Service {
     async fn answer(&self, request: &Request<Incoming>, door: Door) -> Response<Body> {
-        let gate = &*self.gate;
+        let snapshot = self.current.load_full();
         let (headers, uri) = (request.headers(), request.uri());
         let path = uri.path();
         match path {
             "/ping" => return health::ping(),
-            "/ready" => return health::ready_in_detail(gate),
+            "/ready" => return health::ready_in_detail(&snapshot),
             _ => {}
         }
         let name = match path.strip_prefix("/sessions") {
@@ -160,8 +162,8 @@ impl Service {
             Some(rest) => rest.strip_prefix('/').map(Some),
             None => None,
         };
-        if path != "/metrics" && name.is_none() {
-            let text = "there is /ping, /ready, /metrics and /sessions\n";
+        if !matches!(path, "/metrics" | "/reload") && name.is_none() {
+            let text = "there is /ping, /ready, /metrics, /reload and /sessions\n";
             return reply::text(StatusCode::NOT_FOUND, text);
         }
         // Scrapers ask by whatever name they have been given, and numbers are no secret worth more than that.
@@ -177,9 +179,13 @@ impl Service {
             return Problem::new(StatusCode::FORBIDDEN, "forbidden", message).answer();
         }
         match name {
-            Some(name) => sessions::serve(request.method(), name, uri.query(), gate).await,
+            Some(name) => sessions::serve(request.method(), name, uri.query(), &snapshot).await,
             None if matches!(*request.method(), Method::GET | Method::HEAD) => {
-                self.exposition.serve()
+                if path == "/reload" {
+                    reload::serve(&snapshot.metrics.reloads.last())
+                } else {
+                    self.exposition.serve()
+                }
             }
             None => {
                 let mut answer = reply::text(StatusCode::METHOD_NOT_ALLOWED, "GET, HEAD\n");

@@ -11,12 +11,12 @@ use crate::{
     body::Body,
     clock::{self, Timestamp},
     endpoint::account::Listed,
-    gate::Gate,
     session::{
         directory::{SessionName, UserKey},
         revocation::Target,
         store::StoreError,
     },
+    snapshot::Snapshot,
 };
 
 /// Why a request is not served.
@@ -67,13 +67,13 @@ pub(super) async fn serve(
     method: &Method,
     name: Option<&str>,
     query: Option<&str>,
-    gate: &Gate,
+    snapshot: &Snapshot,
 ) -> Response<Body> {
     let now = clock::now();
     let served = match (method, name) {
-        (&Method::GET, None) => list(query, gate, now).await,
-        (&Method::DELETE, None) => end_several(query, gate, now).await,
-        (&Method::DELETE, Some(name)) => end_one(name, gate, now).await,
+        (&Method::GET, None) => list(query, snapshot, now).await,
+        (&Method::DELETE, None) => end_several(query, snapshot, now).await,
+        (&Method::DELETE, Some(name)) => end_one(name, snapshot, now).await,
         (_, name) => {
             let methods = if name.is_none() {
                 "GET, DELETE"
@@ -122,11 +122,14 @@ impl Whose {
 
 const SAY_WHOSE: &str = "say whose: user=PROVIDER:SUBJECT, or all=true";
 
-fn know_provider(provider: &str, gate: &Gate) -> Result<(), Problem> {
-    if gate.providers.find(provider).is_some() {
+fn know_provider(provider: &str, snapshot: &Snapshot) -> Result<(), Problem> {
+    if snapshot.providers.find(provider).is_some() {
         return Ok(());
     }
-    let names = gate.providers.iter().map(|known| &*known.profile().name);
+    let names = snapshot
+        .providers
+        .iter()
+        .map(|known| &*known.profile().name);
     let names: Vec<_> = names.collect();
     Err(Problem::new(
         StatusCode::NOT_FOUND,
@@ -135,7 +138,11 @@ fn know_provider(provider: &str, gate: &Gate) -> Result<(), Problem> {
     ))
 }
 
-async fn list(query: Option<&str>, gate: &Gate, now: Timestamp) -> Result<Response<Body>, Problem> {
+async fn list(
+    query: Option<&str>,
+    snapshot: &Snapshot,
+    now: Timestamp,
+) -> Result<Response<Body>, Problem> {
     #[derive(Serialize)]
     struct Answer {
         user: String,
@@ -150,13 +157,13 @@ async fn list(query: Option<&str>, gate: &Gate, now: Timestamp) -> Result<Respon
     let Whose::User { provider, subject } = Whose::read(Some(query))? else {
         return Err(by_user());
     };
-    know_provider(&provider, gate)?;
+    know_provider(&provider, snapshot)?;
     let key = UserKey::new(&provider, &subject);
-    let entries = gate.presence.list(&key, now).await?;
+    let entries = snapshot.presence.list(&key, now).await?;
     let answer = Answer {
         user: format!("{provider}:{subject}"),
         sessions: entries.iter().map(Listed::from).collect(),
-        complete: gate.presence.is_complete(),
+        complete: snapshot.presence.is_complete(),
     };
     Ok(reply::json(StatusCode::OK, &answer))
 }
@@ -170,8 +177,8 @@ struct SignedOut {
 }
 
 /// 202 where other replicas do not know yet: who has to be out everywhere by now must not take it for done.
-async fn signed_out(whose: String, gate: &Gate) -> Response<Body> {
-    let (status, pending) = if gate.sessions.revocations.are_told(TELLING).await {
+async fn signed_out(whose: String, snapshot: &Snapshot) -> Response<Body> {
+    let (status, pending) = if snapshot.sessions.revocations.are_told(TELLING).await {
         (StatusCode::OK, None)
     } else {
         (StatusCode::ACCEPTED, Some(PENDING))
@@ -194,42 +201,46 @@ const TELLING: Duration = Duration::from_secs(1);
 
 async fn end_several(
     query: Option<&str>,
-    gate: &Gate,
+    snapshot: &Snapshot,
     now: Timestamp,
 ) -> Result<Response<Body>, Problem> {
     match Whose::read(query)? {
         Whose::Everybody => {
-            gate.sessions.revoke(Target::Everybody, now).await;
-            Ok(signed_out("everybody".to_owned(), gate).await)
+            snapshot.sessions.revoke(Target::Everybody, now).await;
+            Ok(signed_out("everybody".to_owned(), snapshot).await)
         }
         Whose::User { provider, subject } => {
-            know_provider(&provider, gate)?;
+            know_provider(&provider, snapshot)?;
             let key = UserKey::new(&provider, &subject);
             // Who asks the store for a list in vain still ends them all.
-            let known = gate.presence.list(&key, now).await.unwrap_or_default();
+            let known = snapshot.presence.list(&key, now).await.unwrap_or_default();
             let all = Target::user(&provider, &subject);
-            gate.sessions.revoke(all, now).await;
+            snapshot.sessions.revoke(all, now).await;
             for entry in known {
                 let one = Target::Session(*entry.mark.session());
-                gate.sessions.revoke(one, now).await;
+                snapshot.sessions.revoke(one, now).await;
             }
-            Ok(signed_out(format!("{provider}:{subject}"), gate).await)
+            Ok(signed_out(format!("{provider}:{subject}"), snapshot).await)
         }
     }
 }
 
-async fn end_one(name: &str, gate: &Gate, now: Timestamp) -> Result<Response<Body>, Problem> {
+async fn end_one(
+    name: &str,
+    snapshot: &Snapshot,
+    now: Timestamp,
+) -> Result<Response<Body>, Problem> {
     let unknown = || {
         let message = "no session of that id is known here; it may have ended";
         Problem::new(StatusCode::NOT_FOUND, "unknown_session", message)
     };
     let parsed = SessionName::parse(name).ok_or_else(unknown)?;
-    let entry = gate.presence.find(&parsed, now).await?;
+    let entry = snapshot.presence.find(&parsed, now).await?;
     let entry = entry.ok_or_else(unknown)?;
     let target = Target::Session(*entry.mark.session());
-    gate.sessions.revoke(target, now).await;
-    gate.presence.forget(&parsed).await;
-    Ok(signed_out(parsed.to_string(), gate).await)
+    snapshot.sessions.revoke(target, now).await;
+    snapshot.presence.forget(&parsed).await;
+    Ok(signed_out(parsed.to_string(), snapshot).await)
 }
 
 #[cfg(test)]

@@ -27,6 +27,8 @@ pub struct Loaded {
     pub config: Config,
     /// What works, but the operator should know; each a sentence for the log.
     pub warnings: Vec<String>,
+    /// The files that it came from: its own, those of secrets, certificates and authorities.
+    pub files: Vec<PathBuf>,
     /// Secrets that are not here, each a sentence; none where all must be here.
     pub absent: Vec<String>,
 }
@@ -88,10 +90,12 @@ fn check(
     root: &Node,
     mut checker: Checker<'_>,
 ) -> Result<Loaded, Report> {
+    checker.files.push(path.to_path_buf());
     match checker.check(root, &random::bytes()) {
         Some(config) => Ok(Loaded {
             config,
             warnings: checker.warnings,
+            files: checker.files,
             absent: checker.absent,
         }),
         None => Err(Report::new(path, source, checker.problems)),

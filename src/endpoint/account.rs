@@ -17,40 +17,41 @@ use crate::{
     clean::CleanRequest,
     clock::{self, Timestamp},
     decide::Standing,
-    gate::Gate,
     observe::{Record, Verdict},
     session::{
         Session, Unavailable, Visit,
         directory::{Entry, SessionName, Sighting, UserKey},
         revocation::Target,
     },
+    snapshot::Snapshot,
 };
 
 /// Shows it.
 pub(super) async fn serve(
-    gate: &Gate,
+    snapshot: &Snapshot,
     request: &CleanRequest,
     record: &mut Record,
 ) -> Result<Response<Body>, Reject> {
     record.verdict = Verdict::Account;
     let headers = &request.head.headers;
     let now = clock::now();
-    let visit = gate.sessions.visit(headers, now).await?;
-    let session = signed_in(gate, &visit)?;
+    let visit = snapshot.sessions.visit(headers, now).await?;
+    let session = signed_in(snapshot, &visit)?;
     record.note_identity(Some(&session.identity));
     let address = request.client.address;
-    gate.presence
+    snapshot
+        .presence
         .note(&Sighting::of(session, headers, address, now));
-    let sessions = sessions(gate, session, now).await?;
+    let sessions = sessions(snapshot, session, now).await?;
     let mut response = match request.audience {
         Audience::Navigation | Audience::Submission | Audience::Framed => {
-            reply::form_page(StatusCode::OK, &page(gate, session, &sessions, now))
+            reply::form_page(StatusCode::OK, &page(snapshot, session, &sessions, now))
         }
         Audience::Program | Audience::Grpc => {
-            reply::json(StatusCode::OK, &Account::of(gate, session, &sessions))
+            reply::json(StatusCode::OK, &Account::of(snapshot, session, &sessions))
         }
     };
-    for cookie in gate.sessions.renew(&visit, now) {
+    for cookie in snapshot.sessions.renew(&visit, now) {
         response.headers_mut().append(SET_COOKIE, cookie);
     }
     Ok(response)
@@ -58,7 +59,7 @@ pub(super) async fn serve(
 
 /// Signs out elsewhere: one session, all others, or everywhere.
 pub(super) async fn sign_out(
-    gate: &Gate,
+    snapshot: &Snapshot,
     request: Box<CleanRequest>,
     record: &mut Record,
 ) -> Result<Response<Body>, Reject> {
@@ -66,41 +67,41 @@ pub(super) async fn sign_out(
     let audience = request.audience;
     let headers = &request.head.headers;
     let now = clock::now();
-    let visit = gate.sessions.visit(headers, now).await?;
-    let session = signed_in(gate, &visit)?;
+    let visit = snapshot.sessions.visit(headers, now).await?;
+    let session = signed_in(snapshot, &visit)?;
     record.note_identity(Some(&session.identity));
-    let is_own = is_wanted(&Method::POST, headers, audience, &gate.site.origin());
+    let is_own = is_wanted(&Method::POST, headers, audience, &snapshot.site.origin());
     let form = Form::read(request.body).await?;
-    if !is_own || !has_token(gate, session, &form) {
+    if !is_own || !has_token(snapshot, session, &form) {
         return Err(Reject::StaleForm);
     }
     match Whose::read(&form)? {
         Whose::Others => {
-            let others = sessions(gate, session, now).await?;
+            let others = sessions(snapshot, session, now).await?;
             let mut count = 0;
             for entry in others.iter().filter(|entry| !is_of(entry, session)) {
-                end(gate, entry, now).await;
+                end(snapshot, entry, now).await;
                 count += 1;
             }
-            Ok(back(gate, audience, count))
+            Ok(back(snapshot, audience, count))
         }
         Whose::One(name) if name == SessionName::of(session) => {
-            Ok(leave(gate, &visit, audience, now).await)
+            Ok(leave(snapshot, &visit, audience, now).await)
         }
         // Whatever is not listed has ended, or is somebody else's.
         Whose::One(name) => {
-            let listed = sessions(gate, session, now).await?;
+            let listed = sessions(snapshot, session, now).await?;
             let found = listed.iter().find(|entry| entry.name() == name);
             if let Some(entry) = found {
-                end(gate, entry, now).await;
+                end(snapshot, entry, now).await;
             }
-            Ok(back(gate, audience, usize::from(found.is_some())))
+            Ok(back(snapshot, audience, usize::from(found.is_some())))
         }
         Whose::Everywhere => {
             let identity = &session.identity;
             let everything = Target::user(&identity.provider, &identity.subject);
-            gate.sessions.revoke(everything, now).await;
-            Ok(leave(gate, &visit, audience, now).await)
+            snapshot.sessions.revoke(everything, now).await;
+            Ok(leave(snapshot, &visit, audience, now).await)
         }
     }
 }
@@ -128,26 +129,30 @@ impl Whose {
     }
 }
 
-fn signed_in<'a>(gate: &Gate, visit: &'a Visit) -> Result<&'a Session, Reject> {
-    let return_to = gate.site.path("account");
+fn signed_in<'a>(snapshot: &Snapshot, visit: &'a Visit) -> Result<&'a Session, Reject> {
+    let return_to = snapshot.site.path("account");
     let session = visit.session.as_ref();
-    match (gate.standing(session), session) {
+    match (snapshot.standing(session), session) {
         (Standing::Admitted(_), Some(session)) => Ok(session),
         (Standing::Barred(barred), _) => Err(Reject::Barred { barred, return_to }),
         _ => Err(Reject::SignIn { return_to }),
     }
 }
 
-fn has_token(gate: &Gate, session: &Session, form: &Form) -> bool {
-    let expected = gate.sessions.form_token(session);
+fn has_token(snapshot: &Snapshot, session: &Session, form: &Form) -> bool {
+    let expected = snapshot.sessions.form_token(session);
     form.field("token")
         .is_some_and(|token| token.as_bytes().ct_eq(expected.as_bytes()).into())
 }
 
 /// This one first.
-async fn sessions(gate: &Gate, session: &Session, now: Timestamp) -> Result<Vec<Entry>, Reject> {
+async fn sessions(
+    snapshot: &Snapshot,
+    session: &Session,
+    now: Timestamp,
+) -> Result<Vec<Entry>, Reject> {
     let user = UserKey::of(&session.identity);
-    let mut listed = gate
+    let mut listed = snapshot
         .presence
         .list(&user, now)
         .await
@@ -160,49 +165,54 @@ fn is_of(entry: &Entry, session: &Session) -> bool {
     *entry.mark.session() == session.id
 }
 
-async fn end(gate: &Gate, entry: &Entry, now: Timestamp) {
+async fn end(snapshot: &Snapshot, entry: &Entry, now: Timestamp) {
     let target = Target::Session(*entry.mark.session());
-    gate.sessions.revoke(target, now).await;
-    gate.presence.forget(&entry.name()).await;
+    snapshot.sessions.revoke(target, now).await;
+    snapshot.presence.forget(&entry.name()).await;
 }
 
 /// Back to the page, which shows what is left.
-fn back(gate: &Gate, audience: Audience, signed_out: usize) -> Response<Body> {
+fn back(snapshot: &Snapshot, audience: Audience, signed_out: usize) -> Response<Body> {
     match audience {
         Audience::Program | Audience::Grpc => {
             reply::json(StatusCode::OK, &SignedOut { signed_out })
         }
-        _ => reply::redirect(StatusCode::SEE_OTHER, &gate.site.path("account")),
+        _ => reply::redirect(StatusCode::SEE_OTHER, &snapshot.site.path("account")),
     }
 }
 
 /// Ends this session too, and leads on to where the provider's can be ended.
-async fn leave(gate: &Gate, visit: &Visit, audience: Audience, now: Timestamp) -> Response<Body> {
+async fn leave(
+    snapshot: &Snapshot,
+    visit: &Visit,
+    audience: Audience,
+    now: Timestamp,
+) -> Response<Body> {
     let mut response = match audience {
-        Audience::Program | Audience::Grpc => back(gate, audience, 1),
-        _ => reply::redirect(StatusCode::SEE_OTHER, &gate.site.sign_out(None)),
+        Audience::Program | Audience::Grpc => back(snapshot, audience, 1),
+        _ => reply::redirect(StatusCode::SEE_OTHER, &snapshot.site.sign_out(None)),
     };
-    for cookie in gate.sessions.end(visit, now).await {
+    for cookie in snapshot.sessions.end(visit, now).await {
         response.headers_mut().append(SET_COOKIE, cookie);
     }
     response
 }
 
 fn page<'a>(
-    gate: &'a Gate,
+    snapshot: &'a Snapshot,
     session: &'a Session,
     sessions: &'a [Entry],
     now: Timestamp,
 ) -> AccountPage<'a> {
     let identity = &session.identity;
-    let face = gate.site.provider(&identity.provider);
+    let face = snapshot.site.provider(&identity.provider);
     AccountPage {
-        host: gate.site.public_url.authority(),
+        host: snapshot.site.public_url.authority(),
         user: identity.user(),
         name: identity.name.as_deref(),
         email: identity.email.as_deref(),
         provider: face.map_or(&*identity.provider, |face| &face.label),
-        told: gate.identity_headers.told(session.principal()),
+        told: snapshot.identity_headers.told(session.principal()),
         sessions: sessions
             .iter()
             .map(|entry| AccountSession {
@@ -214,10 +224,10 @@ fn page<'a>(
                 is_this: is_of(entry, session),
             })
             .collect(),
-        is_complete: gate.presence.is_complete(),
-        action: gate.site.path("account/sign_out"),
-        sign_out: gate.site.sign_out(None),
-        token: gate.sessions.form_token(session),
+        is_complete: snapshot.presence.is_complete(),
+        action: snapshot.site.path("account/sign_out"),
+        sign_out: snapshot.site.sign_out(None),
+        token: snapshot.sessions.form_token(session),
     }
 }
 
@@ -273,9 +283,12 @@ struct SignedOut {
 }
 
 impl<'a> Account<'a> {
-    fn of(gate: &Gate, session: &'a Session, sessions: &[Entry]) -> Self {
+    fn of(snapshot: &Snapshot, session: &'a Session, sessions: &[Entry]) -> Self {
         let identity = &session.identity;
-        let told = gate.identity_headers.told(session.principal()).into_iter();
+        let told = snapshot
+            .identity_headers
+            .told(session.principal())
+            .into_iter();
         Self {
             user: identity.user(),
             id: format!("{}:{}", identity.provider, identity.subject),
@@ -290,10 +303,10 @@ impl<'a> Account<'a> {
                     ..entry.into()
                 })
                 .collect(),
-            complete: gate.presence.is_complete(),
+            complete: snapshot.presence.is_complete(),
             sign_out: SignOut {
-                url: gate.site.url("account/sign_out"),
-                token: gate.sessions.form_token(session),
+                url: snapshot.site.url("account/sign_out"),
+                token: snapshot.sessions.form_token(session),
             },
         }
     }

@@ -18,14 +18,14 @@ use crate::{
     clean::{CleanRequest, original::Original, path::CanonicalPath},
     clock,
     decide::{Deny, decide},
-    gate::{Gate, Judgement},
     observe::{Record, Verdict},
-    route::Access,
+    route::{Access, Ambiguous},
     site::Site,
+    snapshot::Snapshot,
 };
 
 pub(super) async fn serve(
-    gate: &Gate,
+    snapshot: &Snapshot,
     request: &CleanRequest,
     record: &mut Record,
 ) -> Response<Body> {
@@ -37,30 +37,30 @@ pub(super) async fn serve(
         .into_iter()
         .find(|(rule, _)| parameter(request.query(), rule).is_some())
     {
-        return refuse(gate, &Reject::ForeignRule { parameter, list }, record);
+        return refuse(snapshot, &Reject::ForeignRule { parameter, list }, record);
     }
     // What nobody may see needs nobody to be known, and so waits for no store and no provider.
-    if let Err(judgement) = judge(gate, original, record) {
-        return refuse(gate, &reject_of(judgement, original), record);
+    if let Err(judgement) = judge(snapshot, original, record) {
+        return refuse(snapshot, &reject_of(judgement, original), record);
     }
     let now = clock::now();
-    let visit = match gate.sessions.visit(headers, now).await {
+    let visit = match snapshot.sessions.visit(headers, now).await {
         Ok(visit) => visit,
-        Err(unavailable) => return refuse(gate, &unavailable.into(), record),
+        Err(unavailable) => return refuse(snapshot, &unavailable.into(), record),
     };
     let session = visit.session.as_ref();
     record.note_identity(session.map(|session| &session.identity));
 
     // No header makes a path public: a client can send the spelling that the proxy does not overwrite. So beside
     // all that is asked, somebody must be signed in.
-    let permit = decide(Access::Login, gate.standing(session));
+    let permit = decide(Access::Login, snapshot.standing(session));
     let (principal, session) = match permit.map(|permit| permit.principal()) {
         Ok(principal) => (principal, session),
         Err(deny) => {
             let reject = reject_of(Judgement::Denied(deny), original);
-            let mut response = refuse(gate, &reject, record);
+            let mut response = refuse(snapshot, &reject, record);
             if let Reject::SignIn { return_to } = &reject {
-                point_to_sign_in(&gate.site, return_to, &mut response);
+                point_to_sign_in(&snapshot.site, return_to, &mut response);
             }
             return response;
         }
@@ -68,13 +68,15 @@ pub(super) async fn serve(
     record.verdict = Verdict::Pass;
     if let Some(session) = session {
         let address = request.client.address;
-        gate.presence.see(session, headers, address, now);
+        snapshot.presence.see(session, headers, address, now);
     }
     let mut response = reply::empty(StatusCode::ACCEPTED);
     if let Some(principal) = principal {
-        gate.identity_headers.set(principal, response.headers_mut());
+        snapshot
+            .identity_headers
+            .set(principal, response.headers_mut());
     }
-    for cookie in gate.sessions.renew(&visit, now) {
+    for cookie in snapshot.sessions.renew(&visit, now) {
         response.headers_mut().append(SET_COOKIE, cookie);
     }
     response
@@ -89,20 +91,21 @@ const FOREIGN_RULES: [(&str, &str); 3] = [
 ];
 
 /// Judges every reading of what is asked by its rule. Each can only add to what is always asked here, a session.
-fn judge(gate: &Gate, asked: &Original, record: &mut Record) -> Result<(), Judgement> {
+fn judge(snapshot: &Snapshot, asked: &Original, record: &mut Record) -> Result<(), Judgement> {
     for target in &asked.targets {
-        judge_target(gate, asked, target)
+        judge_target(snapshot, asked, target)
             // Of several, the line has the one that was refused.
             .inspect_err(|_| record.note_original(asked.method(), target))?;
     }
     Ok(())
 }
 
-fn judge_target(gate: &Gate, asked: &Original, target: &str) -> Result<(), Judgement> {
+fn judge_target(snapshot: &Snapshot, asked: &Original, target: &str) -> Result<(), Judgement> {
     let path = target.split('?').next().unwrap_or_default();
     let path = CanonicalPath::parse(path).map_err(|_| Judgement::Ambiguous)?;
     for method in &asked.methods {
-        match gate.access(method, &path.surface, path.deep.as_deref())? {
+        let access = snapshot.access(method, &path.surface, path.deep.as_deref());
+        match access.map_err(|Ambiguous| Judgement::Ambiguous)? {
             Access::Deny => return Err(Judgement::Denied(Deny::Closed)),
             Access::Login | Access::Public => {}
         }
@@ -126,4 +129,13 @@ fn reject_of(judgement: Judgement, asked: &Original) -> Reject {
         Judgement::Denied(Deny::Barred(barred)) => Reject::Barred { barred, return_to },
         Judgement::Ambiguous => Reject::Forbidden("ambiguous path"),
     }
+}
+
+/// Why what was asked about may not pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Judgement {
+    /// Two readings of the path fall under two rules.
+    Ambiguous,
+    /// The rule says no.
+    Denied(Deny),
 }

@@ -21,21 +21,21 @@ use crate::{
     body::Body,
     clean::CleanRequest,
     clock,
-    gate::Gate,
     login::{LoginClient, LoginError},
     observe::{Record, Verdict},
     provider::{LogoutClaim, Provider, ProviderError},
     session::revocation::{Revocation, Target},
+    snapshot::Snapshot,
 };
 
 pub(super) async fn serve(
-    gate: &Gate,
+    snapshot: &Snapshot,
     request: Box<CleanRequest>,
     provider: &str,
     record: &mut Record,
 ) -> Result<Response<Body>, Reject> {
     record.verdict = Verdict::BackchannelLogout;
-    let provider = gate.providers.find(provider);
+    let provider = snapshot.providers.find(provider);
     let provider = provider.filter(|provider| provider.tells_of_logouts());
     let provider = provider.ok_or(Reject::NotFound)?;
     let CleanRequest {
@@ -55,13 +55,13 @@ pub(super) async fn serve(
         address: client.address,
         known: None,
     };
-    if let Err(wait) = gate.logins.admit_logout(&client, Instant::now()) {
+    if let Err(wait) = snapshot.logins.admit_logout(&client, Instant::now()) {
         record.detail = Some(LoginError::TooMany { wait }.to_string());
         return Ok(later(StatusCode::TOO_MANY_REQUESTS));
     }
-    Ok(match accept(gate, provider.as_ref(), &token).await {
+    Ok(match accept(snapshot, provider.as_ref(), &token).await {
         Ok(()) => {
-            gate.logins.give_back_logout(&client);
+            snapshot.logins.give_back_logout(&client);
             reply::empty(StatusCode::OK)
         }
         Err(error) => {
@@ -78,7 +78,11 @@ pub(super) async fn serve(
     })
 }
 
-async fn accept(gate: &Gate, provider: &dyn Provider, token: &str) -> Result<(), ProviderError> {
+async fn accept(
+    snapshot: &Snapshot,
+    provider: &dyn Provider,
+    token: &str,
+) -> Result<(), ProviderError> {
     let now = clock::now();
     let name = &provider.profile().name;
     let logout = provider.logout_token(token, now).await?;
@@ -97,7 +101,7 @@ async fn accept(gate: &Gate, provider: &dyn Provider, token: &str) -> Result<(),
         }
     };
     for target in [Some(target), unnamed].into_iter().flatten() {
-        gate.sessions.revocations.revoke(Revocation {
+        snapshot.sessions.revocations.revoke(Revocation {
             target,
             not_before: logout.not_before,
         });

@@ -11,14 +11,14 @@ use crate::{
     body::Body,
     clean::CleanRequest,
     clock::{self, Timestamp},
-    gate::Gate,
     login::{Callback, Finished, LoginError, LoginOptions, SessionRandom, StartAgain},
     observe::{Record, Verdict},
     session::{Session, directory::Sighting},
+    snapshot::Snapshot,
 };
 
 pub(super) async fn serve(
-    gate: &Gate,
+    snapshot: &Snapshot,
     request: &CleanRequest,
     provider: &str,
     record: &mut Record,
@@ -26,15 +26,15 @@ pub(super) async fn serve(
     record.verdict = Verdict::Callback;
     let headers = &request.head.headers;
     let now = clock::now();
-    let visit = gate.sessions.visit(headers, now).await?;
+    let visit = snapshot.sessions.visit(headers, now).await?;
     let callback = Callback {
         provider,
         query: request.query().unwrap_or_default(),
-        browser: gate.sessions.cookies.find(headers).login,
+        browser: snapshot.sessions.cookies.find(headers).login,
         session: visit.session.as_ref(),
-        client: start::login_client(gate, request),
+        client: start::login_client(snapshot, request),
     };
-    let (signed_in, again) = match gate
+    let (signed_in, again) = match snapshot
         .logins
         .finish(&callback, now, SessionRandom::draw())
         .await
@@ -46,13 +46,13 @@ pub(super) async fn serve(
         }
         Err(LoginError::OtherBrowser(again)) if may_begin_anew(&callback, request, &again) => {
             let why = "the state belongs to another browser";
-            return begin_anew(gate, request, &again, why, record).await;
+            return begin_anew(snapshot, request, &again, why, record).await;
         }
         Err(error) => return Err(error.into()),
     };
     let session = &signed_in.session;
     record.note_identity(Some(&session.identity));
-    if gate.sessions.revocations.has_revoked(session) {
+    if snapshot.sessions.revocations.has_revoked(session) {
         // An old callback's reload: who has signed in since, as whomever, stays that.
         if visit.session.is_some() {
             return Ok(reply::redirect(StatusCode::FOUND, again.return_to.as_str()));
@@ -61,9 +61,9 @@ pub(super) async fn serve(
             return Err(LoginError::Spent(again).into());
         }
         outlast_this_second(session, now).await;
-        return begin_anew(gate, request, &again, "signed out meanwhile", record).await;
+        return begin_anew(snapshot, request, &again, "signed out meanwhile", record).await;
     }
-    let missing = gate.identity_headers.missing(session.principal());
+    let missing = snapshot.identity_headers.missing(session.principal());
     if !missing.is_empty() {
         tracing::warn!(
             provider,
@@ -73,23 +73,26 @@ pub(super) async fn serve(
              (session.store)"
         );
     }
-    let cookies = gate
+    let cookies = snapshot
         .sessions
         .begin(session, signed_in.record_key, &visit, now)
         .await?;
     let begun = Sighting::of(session, headers, request.client.address, now);
-    gate.presence.begin(&begun, visit.session.as_ref()).await;
-    let hint = gate
+    snapshot
+        .presence
+        .begin(&begun, visit.session.as_ref())
+        .await;
+    let hint = snapshot
         .sessions
         .write_logout_hint(&session.identity.provider, signed_in.id_token.as_deref());
     let mut response = reply::redirect(StatusCode::FOUND, again.return_to.as_str());
     // Where there is nothing to choose, there is nothing to remember.
-    let choice = match gate.site.only_provider() {
+    let choice = match snapshot.site.only_provider() {
         Some(_) => None,
-        None => Some(gate.sessions.cookies.write_provider(provider)),
+        None => Some(snapshot.sessions.cookies.write_provider(provider)),
     };
-    let remembered = gate.logins.remember(session);
-    let known = gate.sessions.cookies.write_known(&remembered);
+    let remembered = snapshot.logins.remember(session);
+    let known = snapshot.sessions.cookies.write_known(&remembered);
     for cookie in cookies.into_iter().chain([hint, known]).chain(choice) {
         response.headers_mut().append(SET_COOKIE, cookie);
     }
@@ -123,7 +126,7 @@ async fn outlast_this_second(session: &Session, now: Timestamp) {
 }
 
 async fn begin_anew(
-    gate: &Gate,
+    snapshot: &Snapshot,
     request: &CleanRequest,
     again: &StartAgain,
     why: &str,
@@ -135,7 +138,7 @@ async fn begin_anew(
         is_known: false,
     };
     let response = start::begin(
-        gate,
+        snapshot,
         request,
         &again.provider,
         &again.return_to,

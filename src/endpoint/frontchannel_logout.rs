@@ -16,7 +16,6 @@ use crate::{
     body::Body,
     clean::CleanRequest,
     clock,
-    gate::Gate,
     login::{LoginClient, LoginError},
     observe::{Record, Verdict},
     session::{
@@ -24,16 +23,17 @@ use crate::{
         revocation::{Full, Revocation, Target},
         store::StoreError,
     },
+    snapshot::Snapshot,
 };
 
 pub(super) async fn serve(
-    gate: &Gate,
+    snapshot: &Snapshot,
     request: &CleanRequest,
     provider: &str,
     record: &mut Record,
 ) -> Result<Response<Body>, Reject> {
     record.verdict = Verdict::FrontchannelLogout;
-    let provider = gate
+    let provider = snapshot
         .providers
         .find(provider)
         .filter(|provider| provider.tells_of_logouts() && provider.profile().frontchannel_logout);
@@ -54,10 +54,12 @@ pub(super) async fn serve(
         address: request.client.address,
         known: None,
     };
-    gate.logins
+    snapshot
+        .logins
         .admit_logout(&client, Instant::now())
         .map_err(|wait| LoginError::TooMany { wait })?;
-    gate.sessions
+    snapshot
+        .sessions
         .revocations
         .revoke_unsigned(Revocation {
             target: Target::provider_session(&provider.profile().name, &sid),

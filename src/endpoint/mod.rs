@@ -21,9 +21,9 @@ use crate::{
     answer::{self, Reject, audience::Audience},
     body::Body,
     clean::CleanRequest,
-    gate::Gate,
     observe::{Record, Verdict},
     site::Site,
+    snapshot::Snapshot,
 };
 
 /// Which own endpoint a path names.
@@ -112,17 +112,22 @@ fn provider_name(segment: &str) -> Option<String> {
 }
 
 /// Refuses what only programs ask for, proxies and scripts: whatever the request looks like, they get a status and JSON.
-fn refuse(gate: &Gate, reject: &Reject, record: &mut Record) -> Response<Body> {
+fn refuse(snapshot: &Snapshot, reject: &Reject, record: &mut Record) -> Response<Body> {
     record.verdict = reject.verdict();
     record.detail = reject.detail();
     record.remedy = reject.remedy();
-    answer::render(reject, Audience::Program, &gate.site, &record.request_id())
+    answer::render(
+        reject,
+        Audience::Program,
+        &snapshot.site,
+        &record.request_id(),
+    )
 }
 
 /// Serves an own endpoint.
 pub async fn serve(
     endpoint: &Endpoint,
-    gate: &Gate,
+    snapshot: &Snapshot,
     request: Box<CleanRequest>,
     record: &mut Record,
 ) -> Result<Response<Body>, Reject> {
@@ -131,41 +136,41 @@ pub async fn serve(
     match endpoint {
         Endpoint::SignIn => {
             allow(method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
-            sign_in::serve(gate, &request, record).await
+            sign_in::serve(snapshot, &request, record).await
         }
         Endpoint::Start(provider) => {
             allow(method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
-            start::serve(gate, &request, provider.as_deref(), record).await
+            start::serve(snapshot, &request, provider.as_deref(), record).await
         }
         Endpoint::Callback(provider) => {
             // A HEAD would spend the code and lose the session.
             allow(method, &[Method::GET], "GET")?;
-            callback::serve(gate, &request, provider, record).await
+            callback::serve(snapshot, &request, provider, record).await
         }
         Endpoint::SignOut => {
             allow(method, &[Method::GET, Method::POST], "GET, POST")?;
-            sign_out::serve(gate, &request, record).await
+            sign_out::serve(snapshot, &request, record).await
         }
         Endpoint::BackchannelLogout(provider) => {
             allow(method, &[Method::POST], "POST")?;
-            backchannel_logout::serve(gate, request, provider, record).await
+            backchannel_logout::serve(snapshot, request, provider, record).await
         }
         Endpoint::FrontchannelLogout(provider) => {
             allow(method, &[Method::GET], "GET")?;
-            frontchannel_logout::serve(gate, &request, provider, record).await
+            frontchannel_logout::serve(snapshot, &request, provider, record).await
         }
-        Endpoint::Auth => Ok(auth::serve(gate, &request, record).await),
+        Endpoint::Auth => Ok(auth::serve(snapshot, &request, record).await),
         Endpoint::Userinfo => {
             allow(method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
-            Ok(userinfo::serve(gate, &request, record).await)
+            Ok(userinfo::serve(snapshot, &request, record).await)
         }
         Endpoint::Account => {
             allow(method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
-            account::serve(gate, &request, record).await
+            account::serve(snapshot, &request, record).await
         }
         Endpoint::AccountSignOut => {
             allow(method, &[Method::POST], "POST")?;
-            account::sign_out(gate, request, record).await
+            account::sign_out(snapshot, request, record).await
         }
         Endpoint::Ping => {
             allow(method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
@@ -173,7 +178,7 @@ pub async fn serve(
         }
         Endpoint::Ready => {
             allow(method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
-            Ok(health::ready(gate))
+            Ok(health::ready(snapshot))
         }
         Endpoint::Unknown => Err(Reject::NotFound),
     }

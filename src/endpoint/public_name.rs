@@ -9,7 +9,7 @@ use crate::{
     answer::{audience::Audience, reply},
     body::Body,
     clean::CleanRequest,
-    gate::Gate,
+    snapshot::Snapshot,
 };
 
 /// A redirect to the same address below `public_url`, whatever host the request names; none where it came for
@@ -17,16 +17,16 @@ use crate::{
 ///
 /// None either where the browser was led there a moment ago: then something in front writes another `Host`, and to lead
 /// it there again would never end. A cookie tells: a browser that really comes from another name does not bring it.
-pub fn lead_there(gate: &Gate, request: &CleanRequest) -> Option<Response<Body>> {
+pub fn lead_there(snapshot: &Snapshot, request: &CleanRequest) -> Option<Response<Body>> {
     if request.is_for_public_url || request.audience != Audience::Navigation {
         return None;
     }
-    let (target, cookies) = (request.target(), &gate.sessions.cookies);
+    let (target, cookies) = (request.target(), &snapshot.sessions.cookies);
     let mark = mark_of(target);
     if cookies.find(&request.head.headers).led == Some(&mark) {
         return None;
     }
-    let there = format!("{}{target}", gate.site.origin());
+    let there = format!("{}{target}", snapshot.site.origin());
     let mut response = reply::redirect(StatusCode::FOUND, &there);
     let cookie = cookies.write_led(&mark);
     response.headers_mut().append(SET_COOKIE, cookie);

@@ -9,36 +9,36 @@ use crate::{
     clean::CleanRequest,
     clock,
     decide::Standing,
-    gate::Gate,
     observe::Record,
     site::Site,
+    snapshot::Snapshot,
 };
 
 pub(super) async fn serve(
-    gate: &Gate,
+    snapshot: &Snapshot,
     request: &CleanRequest,
     record: &mut Record,
 ) -> Result<Response<Body>, Reject> {
-    if let Some(elsewhere) = public_name::lead_there(gate, request) {
+    if let Some(elsewhere) = public_name::lead_there(snapshot, request) {
         return Ok(elsewhere);
     }
-    let asked = Asked::read(request, &gate.site)?;
+    let asked = Asked::read(request, &snapshot.site)?;
     let headers = &request.head.headers;
-    let visit = gate.sessions.visit(headers, clock::now()).await?;
+    let visit = snapshot.sessions.visit(headers, clock::now()).await?;
     // Whose provider is gone is nobody: led back, they would be sent here again, and so on.
-    let is_somebody = !matches!(gate.standing(visit.session.as_ref()), Standing::Nobody);
+    let is_somebody = !matches!(snapshot.standing(visit.session.as_ref()), Standing::Nobody);
     if let Some(session) = visit.session.filter(|_| is_somebody && !asked.switch) {
         record.note_identity(Some(&session.identity));
         return Ok(reply::redirect(StatusCode::FOUND, asked.return_to.as_str()));
     }
     asked.check_length()?;
-    if let Some(face) = asked.provider(&gate.site) {
-        return start::begin_at(gate, request, face, &asked, record).await;
+    if let Some(face) = asked.provider(&snapshot.site) {
+        return start::begin_at(snapshot, request, face, &asked, record).await;
     }
-    let last_used = gate.sessions.cookies.find(headers).provider;
+    let last_used = snapshot.sessions.cookies.find(headers).provider;
     let page = SignInPage {
-        host: gate.site.public_url.authority(),
-        choices: choices(&gate.site, &asked, last_used),
+        host: snapshot.site.public_url.authority(),
+        choices: choices(&snapshot.site, &asked, last_used),
     };
     Ok(reply::page(StatusCode::OK, &page))
 }

@@ -28,16 +28,16 @@ use crate::{
     body::Body,
     clean::CleanRequest,
     clock,
-    gate::Gate,
     login::return_to::ReturnTo,
     observe::{Record, Verdict},
     provider::LogoutRequest,
     session::LogoutHint,
     site::LONGEST_RETURN,
+    snapshot::Snapshot,
 };
 
 pub(super) async fn serve(
-    gate: &Gate,
+    snapshot: &Snapshot,
     request: &CleanRequest,
     record: &mut Record,
 ) -> Result<Response<Body>, Reject> {
@@ -47,17 +47,17 @@ pub(super) async fn serve(
     let audience = request.audience;
     let now = clock::now();
     // Whoever wants to leave may, also while nobody can say who it is.
-    let visit = gate.sessions.last_visit(headers, now).await;
+    let visit = snapshot.sessions.last_visit(headers, now).await;
     let identity = visit.session.as_ref().map(|session| &session.identity);
     record.note_identity(identity);
-    let hint = gate.sessions.logout_hint(headers);
-    let return_to = return_address(gate, request);
+    let hint = snapshot.sessions.logout_hint(headers);
+    let return_to = return_address(snapshot, request);
 
-    if !is_wanted(method, headers, audience, &gate.site.origin()) {
+    if !is_wanted(method, headers, audience, &snapshot.site.origin()) {
         let nobody = visit.session.is_none() && hint.is_none();
         // The way back from the provider comes from another site, and ends nothing.
         return if nobody && audience == Audience::Navigation {
-            Ok(landing(gate, method, return_to.as_ref()))
+            Ok(landing(snapshot, method, return_to.as_ref()))
         } else {
             let return_to = return_to.map(|address| address.as_str().to_owned());
             Err(Reject::ConfirmSignOut { return_to })
@@ -74,7 +74,7 @@ pub(super) async fn serve(
     // A script must not read the ID token; without it the provider asks the person.
     let hint = hint.as_ref().filter(|_| audience != Audience::Program);
     let provider_logout =
-        provider.and_then(|name| provider_logout(gate, name, hint, return_to.as_ref()));
+        provider.and_then(|name| provider_logout(snapshot, name, hint, return_to.as_ref()));
     let mut response = match (audience, provider_logout) {
         (Audience::Program | Audience::Grpc, logout_url) => {
             let logout_url = logout_url.map(String::from);
@@ -87,12 +87,12 @@ pub(super) async fn serve(
             )
         }
         (_, Some(logout_url)) => reply::redirect(onward(method), logout_url.as_str()),
-        (_, None) => landing(gate, method, return_to.as_ref()),
+        (_, None) => landing(snapshot, method, return_to.as_ref()),
     };
-    let cookies = &gate.sessions.cookies;
+    let cookies = &snapshot.sessions.cookies;
     // Without the login cookie the back button does not sign in again.
     let others = [cookies.expire_logout_hint(), cookies.expire_login()];
-    let ended = gate.sessions.end(&visit, now).await;
+    let ended = snapshot.sessions.end(&visit, now).await;
     for cookie in ended.into_iter().chain(others) {
         response.headers_mut().append(SET_COOKIE, cookie);
     }
@@ -100,10 +100,10 @@ pub(super) async fn serve(
 }
 
 /// `rd`, or `state` on the way back from the provider. Anybody may write either, and both are checked.
-fn return_address(gate: &Gate, request: &CleanRequest) -> Option<ReturnTo> {
+fn return_address(snapshot: &Snapshot, request: &CleanRequest) -> Option<ReturnTo> {
     let query = request.query();
     let asked = parameter(query, "rd").or_else(|| parameter(query, "state"))?;
-    gate.site.return_rules.check(&asked)
+    snapshot.site.return_rules.check(&asked)
 }
 
 /// Whether the app itself or the person asks. A GET counts only as a navigation, or from what is no
@@ -151,36 +151,39 @@ fn is_plain_client(headers: &HeaderMap) -> bool {
 
 /// The address that ends the session at `provider`.
 fn provider_logout(
-    gate: &Gate,
+    snapshot: &Snapshot,
     provider: &str,
     hint: Option<&LogoutHint>,
     return_to: Option<&ReturnTo>,
 ) -> Option<Url> {
     let hint = hint.filter(|hint| hint.provider == provider);
-    gate.providers.find(provider)?.end_session(&LogoutRequest {
-        id_token_hint: hint.map(|hint| hint.id_token.as_str()),
-        post_logout_redirect_uri: &Url::parse(&gate.site.url("sign_out")).ok()?,
-        // The provider carries it no further than a login would.
-        state: return_to
-            .map(ReturnTo::as_str)
-            .filter(|address| address.len() <= LONGEST_RETURN),
-    })
+    snapshot
+        .providers
+        .find(provider)?
+        .end_session(&LogoutRequest {
+            id_token_hint: hint.map(|hint| hint.id_token.as_str()),
+            post_logout_redirect_uri: &Url::parse(&snapshot.site.url("sign_out")).ok()?,
+            // The provider carries it no further than a login would.
+            state: return_to
+                .map(ReturnTo::as_str)
+                .filter(|address| address.len() <= LONGEST_RETURN),
+        })
 }
 
 /// Where it ends without a provider: the address asked for, or a page that says so.
-fn landing(gate: &Gate, method: &Method, return_to: Option<&ReturnTo>) -> Response<Body> {
+fn landing(snapshot: &Snapshot, method: &Method, return_to: Option<&ReturnTo>) -> Response<Body> {
     match return_to {
         Some(return_to) => reply::redirect(onward(method), return_to.as_str()),
         None => reply::page(
             StatusCode::OK,
             &Notice {
-                host: gate.site.public_url.authority(),
+                host: snapshot.site.public_url.authority(),
                 title: "Signed out",
                 message: "You are signed out of this app.",
                 account: None,
                 quote: None,
                 form: None,
-                links: vec![Link::new("Sign in again", gate.site.sign_in("/"))],
+                links: vec![Link::new("Sign in again", snapshot.site.sign_in("/"))],
                 request_id: None,
             },
         ),

@@ -10,48 +10,48 @@ use crate::{
     body::Body,
     clean::CleanRequest,
     clock,
-    gate::Gate,
     login::{
         LoginClient, LoginError, LoginOptions, LoginRandom, return_to::ReturnTo,
         transaction::LIFETIME,
     },
     observe::{Record, Verdict},
     site::ProviderFace,
+    snapshot::Snapshot,
 };
 
 pub(super) async fn serve(
-    gate: &Gate,
+    snapshot: &Snapshot,
     request: &CleanRequest,
     provider: Option<&str>,
     record: &mut Record,
 ) -> Result<Response<Body>, Reject> {
-    if let Some(elsewhere) = public_name::lead_there(gate, request) {
+    if let Some(elsewhere) = public_name::lead_there(snapshot, request) {
         return Ok(elsewhere);
     }
-    let asked = Asked::read(request, &gate.site)?;
+    let asked = Asked::read(request, &snapshot.site)?;
     asked.check_length()?;
     let chosen = match provider {
-        Some(name) => Some(gate.site.provider(name).ok_or(Reject::NotFound)?),
-        None => asked.provider(&gate.site),
+        Some(name) => Some(snapshot.site.provider(name).ok_or(Reject::NotFound)?),
+        None => asked.provider(&snapshot.site),
     };
     if let Some(face) = chosen {
-        return begin_at(gate, request, face, &asked, record).await;
+        return begin_at(snapshot, request, face, &asked, record).await;
     }
-    let chooser = gate.site.sign_in(asked.return_to.as_str());
+    let chooser = snapshot.site.sign_in(asked.return_to.as_str());
     let chooser = asked.with_its_switch(chooser);
     Ok(reply::redirect(StatusCode::FOUND, &chooser))
 }
 
 /// Begins what was asked for at the provider that was chosen.
 pub(super) async fn begin_at(
-    gate: &Gate,
+    snapshot: &Snapshot,
     request: &CleanRequest,
     provider: &ProviderFace,
     asked: &Asked,
     record: &mut Record,
 ) -> Result<Response<Body>, Reject> {
     begin(
-        gate,
+        snapshot,
         request,
         &provider.name,
         &asked.return_to,
@@ -62,17 +62,17 @@ pub(super) async fn begin_at(
 }
 
 /// Who asks, as far as it is counted.
-pub(super) fn login_client(gate: &Gate, request: &CleanRequest) -> LoginClient {
-    let found = gate.sessions.cookies.find(&request.head.headers);
+pub(super) fn login_client(snapshot: &Snapshot, request: &CleanRequest) -> LoginClient {
+    let found = snapshot.sessions.cookies.find(&request.head.headers);
     LoginClient {
         address: request.client.address,
-        known: found.known.and_then(|cookie| gate.logins.known(cookie)),
+        known: found.known.and_then(|cookie| snapshot.logins.known(cookie)),
     }
 }
 
 /// Sends the browser to `provider`, with the cookie that binds the login to it.
 pub(super) async fn begin(
-    gate: &Gate,
+    snapshot: &Snapshot,
     request: &CleanRequest,
     provider: &str,
     return_to: &ReturnTo,
@@ -80,19 +80,20 @@ pub(super) async fn begin(
     record: &mut Record,
 ) -> Result<Response<Body>, Reject> {
     record.verdict = Verdict::Login;
-    gate.sessions.expect_to_keep()?;
-    let client = login_client(gate, request);
-    gate.logins
+    snapshot.sessions.expect_to_keep()?;
+    let client = login_client(snapshot, request);
+    snapshot
+        .logins
         .admit(&client, Instant::now())
         .map_err(|wait| LoginError::TooMany { wait })?;
     let options = LoginOptions {
         is_known: client.known.is_some(),
         ..options
     };
-    let cookies = &gate.sessions.cookies;
+    let cookies = &snapshot.sessions.cookies;
     let browser = cookies.find(&request.head.headers).login;
     let (now, random) = (clock::now(), LoginRandom::draw());
-    let begun = gate
+    let begun = snapshot
         .logins
         .begin(provider, return_to, browser, options, now, &random)
         .await?;

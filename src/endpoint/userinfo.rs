@@ -10,34 +10,34 @@ use crate::{
     clean::CleanRequest,
     clock,
     decide::Standing,
-    gate::Gate,
     identity::Identity,
     observe::Record,
+    snapshot::Snapshot,
 };
 
 pub(super) async fn serve(
-    gate: &Gate,
+    snapshot: &Snapshot,
     request: &CleanRequest,
     record: &mut Record,
 ) -> Response<Body> {
     let headers = &request.head.headers;
-    let visit = match gate.sessions.visit(headers, clock::now()).await {
+    let visit = match snapshot.sessions.visit(headers, clock::now()).await {
         Ok(visit) => visit,
-        Err(unavailable) => return refuse(gate, &unavailable.into(), record),
+        Err(unavailable) => return refuse(snapshot, &unavailable.into(), record),
     };
-    let return_to = || answer::return_address(Audience::Program, headers, "/", &gate.site);
-    let principal = match gate.standing(visit.session.as_ref()) {
+    let return_to = || answer::return_address(Audience::Program, headers, "/", &snapshot.site);
+    let principal = match snapshot.standing(visit.session.as_ref()) {
         Standing::Admitted(principal) => principal,
         Standing::Barred(barred) => {
             let reject = Reject::Barred {
                 barred,
                 return_to: return_to(),
             };
-            return refuse(gate, &reject, record);
+            return refuse(snapshot, &reject, record);
         }
         Standing::Nobody => {
             let return_to = return_to();
-            return refuse(gate, &Reject::SignIn { return_to }, record);
+            return refuse(snapshot, &Reject::SignIn { return_to }, record);
         }
     };
     record.note_identity(Some(principal.identity));

@@ -134,6 +134,11 @@ impl Forwarder {
         }
     }
 
+    /// The connections it forwards over.
+    pub fn upstream(&self) -> &Arc<Upstream> {
+        &self.upstream
+    }
+
     /// Sends `request` to the upstream and gives its answer. The permit is spent: it says whom the upstream
     /// is told of, and without one nothing is forwarded. `owner` is whose session the answer ends with. `downstream` is the client's side of the request, let go of
     /// with the answer's end.

@@ -251,6 +251,11 @@ impl Upstream {
         }
     }
 
+    /// Whether these are connections to `target`.
+    pub fn is_of(&self, target: &Arc<UpstreamTarget>) -> bool {
+        Arc::ptr_eq(&self.target, target)
+    }
+
     /// A connection that idles: the private one at `place`, or else one of all. One for a request that cannot be sent
     /// again is looked at twice.
     pub(super) fn checkout(

@@ -14,6 +14,7 @@ use std::{
     },
 };
 
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 
 use super::{
@@ -29,7 +30,7 @@ const MOST_CLOSING: usize = 256;
 /// The connections of the process.
 pub struct Admission {
     capacity: Capacity,
-    trusted_proxies: Vec<IpNet>,
+    trusted_proxies: ArcSwap<Vec<IpNet>>,
     requests_per_client: usize,
     metrics: Connections,
     book: Mutex<Book>,
@@ -125,11 +126,16 @@ impl Admission {
         };
         Arc::new(Self {
             capacity,
-            trusted_proxies,
+            trusted_proxies: ArcSwap::from_pointee(trusted_proxies),
             requests_per_client,
             metrics,
             book: Mutex::new(book),
         })
+    }
+
+    /// Takes these for proxies from here on.
+    pub fn trust(&self, trusted_proxies: Vec<IpNet>) {
+        self.trusted_proxies.store(Arc::new(trusted_proxies));
     }
 
     /// Admits a connection from `peer` (none for a Unix socket's), which is idle until it says something.
@@ -206,7 +212,11 @@ impl Admission {
     /// least (RFC 6177 §2). None for whom no bound of one client holds.
     fn client(&self, peer: IpAddr) -> Option<IpAddr> {
         let peer = peer.to_canonical();
-        let is_exempt = self.trusted_proxies.iter().any(|net| net.contains(&peer))
+        let is_exempt = self
+            .trusted_proxies
+            .load()
+            .iter()
+            .any(|net| net.contains(&peer))
             || peer.is_loopback() && !self.capacity.counts_loopback;
         if is_exempt {
             return None;

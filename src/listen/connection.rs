@@ -7,94 +7,25 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::StatusCode;
 use tokio::{io::AsyncReadExt as _, time::timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::{
     admission::Place,
     client_io::ClientSocket,
+    context::Worker,
+    ended::Ended,
     http1::{self, Parked},
     http2,
     service::Requests,
     socket::Stream,
-    worker::Worker,
 };
-use crate::{clean::Peer, limits::Limits, observe::metrics::Limit};
+use crate::{clean::Peer, limits::Limits};
 
 /// What an HTTP/2 connection begins with (RFC 9113 §3.4); no HTTP/1.1 request does.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Room for what a client says first.
 const FIRST_READ: usize = 4 * 1024;
-
-/// How a connection came to its end.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Ended {
-    /// By HTTP, or by the client between two requests.
-    #[error("closed")]
-    Closed,
-    /// It was idle, and its place was needed.
-    #[error("closed for another one: there are as many as there may be")]
-    Evicted,
-    /// The gate stops.
-    #[error("closed because the gate stops")]
-    Drained,
-    #[error("no TLS handshake within `limits.handshake_timeout`")]
-    HandshakeTimeout,
-    #[error("no whole request head within `limits.header_timeout`")]
-    HeaderTimeout,
-    #[error("no request within `limits.keep_alive_timeout`")]
-    KeepAliveTimeout,
-    #[error("the client took nothing of its answer for `limits.write_timeout`")]
-    WriteTimeout,
-    #[error("the client reset more streams than `limits.http2_resets`")]
-    TooManyResets,
-    /// What came is no request.
-    #[error("{reason}")]
-    Malformed {
-        /// What it was answered with.
-        status: StatusCode,
-        /// What hyper says of it.
-        reason: String,
-    },
-    #[error("TLS handshake failed: {0}")]
-    Handshake(io::Error),
-    #[error("lost: {0}")]
-    Lost(io::Error),
-    #[error("{0}")]
-    Http(String),
-}
-
-impl Ended {
-    /// What hyper says of an end.
-    pub(super) fn of_hyper(error: &hyper::Error) -> Self {
-        if error.is_parse() || error.is_parse_too_large() {
-            let mut reason = error.to_string();
-            if let Some(source) = std::error::Error::source(error) {
-                reason = format!("{reason}: {source}");
-            }
-            let status = if error.is_parse_too_large() {
-                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
-            } else {
-                StatusCode::BAD_REQUEST
-            };
-            return Self::Malformed { status, reason };
-        }
-        Self::Http(error.to_string())
-    }
-
-    /// The limit that was reached.
-    fn limit(&self) -> Option<Limit> {
-        match self {
-            Self::HandshakeTimeout => Some(Limit::HandshakeTimeout),
-            Self::HeaderTimeout => Some(Limit::HeaderTimeout),
-            Self::KeepAliveTimeout => Some(Limit::KeepAliveTimeout),
-            Self::WriteTimeout => Some(Limit::WriteTimeout),
-            Self::TooManyResets => Some(Limit::Http2Resets),
-            _ => None,
-        }
-    }
-}
 
 /// Serves one connection to its end.
 pub(super) async fn serve(
@@ -105,7 +36,8 @@ pub(super) async fn serve(
 ) {
     let address = address.map(|address| address.ip().to_canonical());
     let observer = Arc::clone(&worker);
-    let ended = match (stream, worker.tls.clone()) {
+    let tls = worker.current().tls.clone();
+    let ended = match (stream, tls) {
         // Boxed, so that a connection without TLS does not keep its size.
         (Stream::Tcp(stream), Some(tls)) => {
             Box::pin(serve_tls(worker, &tls, stream, address, place)).await
@@ -121,7 +53,7 @@ pub(super) async fn serve(
 
 fn report(ended: &Ended, client: Option<IpAddr>, worker: &Worker) {
     if let Some(limit) = ended.limit() {
-        worker.gate.metrics.limits.hit(limit);
+        worker.metrics.limits.hit(limit);
     }
     match ended {
         Ended::Closed => {}
@@ -141,7 +73,7 @@ async fn serve_tls<S: ClientSocket>(
     address: Option<IpAddr>,
     place: Place,
 ) -> Ended {
-    let limits = Arc::clone(&worker.limits);
+    let limits = worker.limits();
     match http1::park(&mut socket, &place, limits.header_timeout, &mut false).await {
         Parked::Readable => {}
         Parked::Ended(ended) => return ended,
@@ -160,7 +92,7 @@ async fn serve_http<S: ClientSocket>(
     is_tls: bool,
     place: Place,
 ) -> Ended {
-    let begun = Box::pin(begin(socket, &place, &worker.limits)).await;
+    let begun = Box::pin(begin(socket, &place, &worker.limits())).await;
     let (socket, first, is_http2) = match begun {
         Ok(begun) => begun,
         Err(ended) => return ended,

@@ -16,8 +16,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::{
     admission::Place,
     client_io::{ClientIo, ClientSocket, IoState},
-    connection::Ended,
     control::Command,
+    ended::Ended,
     service::Requests,
 };
 use crate::{forward::ClientConnection, limits::Limits};
@@ -51,7 +51,7 @@ pub(super) async fn serve<S: ClientSocket>(
     mut first: Bytes,
     place: Place,
 ) -> Ended {
-    let limits = Arc::clone(&requests.worker.limits);
+    let limits = requests.worker.limits();
     let mut is_draining = false;
     loop {
         is_draining |= place.control().get() != Command::Serve;
@@ -158,7 +158,7 @@ impl<'a, S: ClientSocket> Driver<'a, S> {
         let io = Arc::new(IoState::new());
         let requests = requests.with_io(Arc::clone(&io));
         let client = Arc::clone(&requests.connection);
-        let limits = Arc::clone(&requests.worker.limits);
+        let limits = requests.worker.limits();
         let socket = TokioIo::new(ClientIo::new(
             socket,
             first,

@@ -2,10 +2,7 @@
 
 use std::{
     pin::Pin,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
     time::Duration,
 };
@@ -18,18 +15,13 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::{
     admission::Place,
     client_io::{ClientIo, ClientSocket, IoState},
-    connection::Ended,
+    context::Worker,
     control::Command,
-    send_budget::{SendBudget, StreamBudget},
+    ended::Ended,
     service::Requests,
-    worker::Worker,
+    streams::Streams,
 };
-use crate::{
-    body::Recorded,
-    limits::Limits,
-    observe::{self, metrics::Limit},
-    random,
-};
+use crate::{limits::Limits, observe::metrics::Limit, random};
 
 /// A request's header list in bytes (RFC 9113 §6.5.2).
 const MAX_HEADER_LIST: u32 = u16::MAX as u32;
@@ -60,109 +52,6 @@ pub(super) fn protocol(limits: &Limits) -> Builder<TokioExecutor> {
     builder
 }
 
-/// The streams of one connection.
-pub(super) struct Streams {
-    budget: Arc<SendBudget>,
-    open: AtomicU32,
-    begun: AtomicU32,
-    resets: AtomicU32,
-    answers: Mutex<Vec<StreamAnswer>>,
-}
-
-/// An answer under way, as the connection's clock sees it.
-struct StreamAnswer {
-    body: Weak<Mutex<Option<Recorded>>>,
-    held: Arc<AtomicUsize>,
-    last_held: usize,
-    stalled_since: Option<Instant>,
-}
-
-/// One stream, from its request to the end of its answer.
-pub(super) struct StreamPlace {
-    streams: Arc<Streams>,
-    is_complete: AtomicBool,
-}
-
-impl Streams {
-    fn new(limits: &Limits) -> Arc<Self> {
-        Arc::new(Self {
-            budget: SendBudget::new(limits.http2_buffer as usize),
-            open: AtomicU32::new(0),
-            begun: AtomicU32::new(0),
-            resets: AtomicU32::new(0),
-            answers: Mutex::default(),
-        })
-    }
-
-    pub(super) fn begin(self: &Arc<Self>) -> StreamPlace {
-        self.open.fetch_add(1, Ordering::Relaxed);
-        self.begun.fetch_add(1, Ordering::Relaxed);
-        StreamPlace {
-            streams: Arc::clone(self),
-            is_complete: AtomicBool::new(false),
-        }
-    }
-
-    fn answers(&self) -> MutexGuard<'_, Vec<StreamAnswer>> {
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes away the bodies of streams whose client has taken nothing for `limit`, and with them their connections to
-    /// the upstream. The streams end when their client asks for more. How many there were.
-    fn take_stalled(&self, now: Instant, limit: Duration) -> usize {
-        let mut stalled = 0;
-        self.answers().retain_mut(|answer| {
-            let Some(body) = answer.body.upgrade() else {
-                return false;
-            };
-            let held = answer.held.load(Ordering::Relaxed);
-            if held == 0 || held != answer.last_held {
-                (answer.last_held, answer.stalled_since) = (held, None);
-                return true;
-            }
-            let since = *answer.stalled_since.get_or_insert(now);
-            if now - since < limit {
-                return true;
-            }
-            let taken = body.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some(mut taken) = taken {
-                taken.note_end(observe::Ended::Limit);
-                stalled += 1;
-            }
-            false
-        });
-        stalled
-    }
-}
-
-impl StreamPlace {
-    /// The answer has begun. Its share of what the connection may hold.
-    pub(super) fn answer(&mut self, body: &Arc<Mutex<Option<Recorded>>>) -> StreamBudget {
-        let budget = self.streams.budget.stream();
-        self.streams.answers().push(StreamAnswer {
-            body: Arc::downgrade(body),
-            held: Arc::clone(budget.held()),
-            last_held: 0,
-            stalled_since: None,
-        });
-        budget
-    }
-
-    /// The answer is whole: ending now is no reset.
-    pub(super) fn complete(&self) {
-        self.is_complete.store(true, Ordering::Relaxed);
-    }
-}
-
-impl Drop for StreamPlace {
-    fn drop(&mut self) {
-        self.streams.open.fetch_sub(1, Ordering::Relaxed);
-        if !self.is_complete.load(Ordering::Relaxed) {
-            self.streams.resets.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
 /// Serves a connection to its end. `first` was read from it already.
 pub(super) fn serve<'a, S: ClientSocket>(
     requests: &Requests,
@@ -171,12 +60,13 @@ pub(super) fn serve<'a, S: ClientSocket>(
     place: &'a Place,
 ) -> Pin<Box<impl Future<Output = Ended> + use<'a, S>>> {
     let worker = Arc::clone(&requests.worker);
-    let limits = Arc::clone(&worker.limits);
+    let current = worker.current();
+    let limits = Arc::clone(&current.limits);
     let io = Arc::new(IoState::new());
     let streams = Streams::new(&limits);
     let socket = ClientIo::new(socket, first, Arc::clone(&io), Some(place.clone()));
     let requests = requests.with_streams(Arc::clone(&streams));
-    let connection = worker
+    let connection = current
         .http2
         .serve_connection(TokioIo::new(socket), requests);
     let now = Instant::now();
@@ -192,6 +82,7 @@ pub(super) fn serve<'a, S: ClientSocket>(
         opened: now,
         max_age: limits.http2_max_age.mul_f64(1.0 - jitter),
         worker,
+        limits,
         idle_since: now,
         blocked_since: None,
         resets_since: now,
@@ -206,6 +97,7 @@ struct Driver<'a, S: ClientSocket> {
     io: Arc<IoState>,
     streams: Arc<Streams>,
     worker: Arc<Worker>,
+    limits: Arc<Limits>,
     place: &'a Place,
     /// Since when the client is asked to open no more streams.
     draining_since: Option<Instant>,
@@ -232,15 +124,13 @@ impl<S: ClientSocket> Driver<'_, S> {
     fn tick(&mut self, now: Instant) -> Option<Ended> {
         if self.io.is_write_blocked() && !self.io.take_written() {
             let since = *self.blocked_since.get_or_insert(now);
-            if now - since >= self.worker.limits.write_timeout {
+            if now - since >= self.limits.write_timeout {
                 return Some(Ended::WriteTimeout);
             }
         } else {
             self.blocked_since = None;
         }
-        let stalled = self
-            .streams
-            .take_stalled(now, self.worker.limits.write_timeout);
+        let stalled = self.streams.take_stalled(now, self.limits.write_timeout);
         for _ in 0..stalled {
             self.hit(Limit::WriteTimeout);
         }
@@ -253,10 +143,10 @@ impl<S: ClientSocket> Driver<'_, S> {
         } else {
             self.place.set_idle();
             let idle = now - self.idle_since;
-            if self.seen == 0 && idle >= self.worker.limits.header_timeout {
+            if self.seen == 0 && idle >= self.limits.header_timeout {
                 return Some(Ended::HeaderTimeout);
             }
-            if idle >= self.worker.limits.http2_idle_timeout {
+            if idle >= self.limits.http2_idle_timeout {
                 self.drain(now, Limit::Http2IdleTimeout);
             }
             if let Some(since) = self.draining_since
@@ -286,7 +176,7 @@ impl<S: ClientSocket> Driver<'_, S> {
     }
 
     fn hit(&self, limit: Limit) {
-        self.worker.gate.metrics.limits.hit(limit);
+        self.worker.metrics.limits.hit(limit);
     }
 }
 
@@ -308,7 +198,7 @@ impl<S: ClientSocket> Future for Driver<'_, S> {
                 this.seen = begun;
                 this.place.set_busy();
             }
-            if this.streams.resets.load(Ordering::Relaxed) > this.worker.limits.http2_resets {
+            if this.streams.resets.load(Ordering::Relaxed) > this.limits.http2_resets {
                 return Poll::Ready(Ended::TooManyResets);
             }
             match this.place.control().poll(context) {
@@ -328,7 +218,7 @@ impl<S: ClientSocket> Future for Driver<'_, S> {
             if let Some(ended) = this.tick(now) {
                 return Poll::Ready(ended);
             }
-            let next = now + tick(&this.worker.limits);
+            let next = now + tick(&this.limits);
             this.tick.as_mut().reset(next);
         }
     }

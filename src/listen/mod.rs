@@ -11,8 +11,10 @@ mod admission;
 mod capacity;
 mod client_io;
 mod connection;
+mod context;
 mod control;
 mod drain;
+mod ended;
 mod http1;
 mod http2;
 mod refusal;
@@ -20,12 +22,16 @@ mod send_budget;
 mod service;
 pub mod settings;
 mod socket;
+mod streams;
 pub mod tls;
 mod worker;
 
 use std::{
     io,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -37,7 +43,7 @@ pub use self::{
     capacity::{Capacity, memory_limit},
     refusal::refusal,
     socket::{Accepted, Listener, Stream, allow_open_files},
-    worker::{Handle as WorkerHandle, Recipe},
+    worker::{Handle as WorkerHandle, WorkerConfig},
 };
 use crate::observe::Throttled;
 
@@ -56,7 +62,7 @@ pub struct Acceptor {
     /// Who serves.
     pub workers: Arc<Vec<WorkerHandle>>,
     /// Whether clients speak TLS, in which no refusal can be worded.
-    pub is_tls: bool,
+    pub is_tls: Arc<AtomicBool>,
     /// Ends accepting.
     pub stop: CancellationToken,
 }
@@ -75,7 +81,8 @@ impl Acceptor {
                 Ok(socket) => {
                     next = next.wrapping_add(1);
                     if let Some(refused) = self.admit(socket, next, &full) {
-                        refused.refuse(if self.is_tls { b"" } else { NO_ROOM });
+                        let is_tls = self.is_tls.load(Ordering::Relaxed);
+                        refused.refuse(if is_tls { b"" } else { NO_ROOM });
                     }
                 }
                 Err(error) if is_of_the_peer(&error) => {}

@@ -16,9 +16,9 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use super::{
     admission::{RequestCounter, RequestPlace},
     client_io::IoState,
-    http2::{StreamPlace, Streams},
+    context::Worker,
     send_budget::StreamBudget,
-    worker::Worker,
+    streams::{StreamPlace, Streams},
 };
 use crate::{
     answer::Reject,
@@ -103,16 +103,15 @@ impl Service<Request<Incoming>> for Requests {
             ),
         };
         let place = self.counter.take();
-        let begun = worker.gate.begin(request, &self.peer, &worker.recorder);
+        // The one configuration under which it is answered, whatever comes meanwhile.
+        let current = worker.current();
+        let begun = current.gate.begin(request, &self.peer, &worker.recorder);
         Box::pin(async move {
             let response = if place.is_some() {
-                worker
-                    .gate
-                    .finish(begun, &worker.forwarder, downstream)
-                    .await
+                current.gate.finish(begun, downstream).await
             } else {
-                worker.gate.metrics.limits.hit(Limit::RequestsPerClient);
-                worker.gate.refuse(begun, &Reject::TooManyRequests)
+                worker.metrics.limits.hit(Limit::RequestsPerClient);
+                current.gate.refuse(begun, &Reject::TooManyRequests)
             };
             let (head, body) = response.into_parts();
             let cut = match body.size_hint().exact() {
@@ -268,7 +267,7 @@ impl HttpBody for Answer {
             AnswerBody::Http2(body) => body.poll(context),
         };
         if let Poll::Ready(Some(Err(BodyError::Silent))) = &polled {
-            let limits = &this.worker.gate.metrics.limits;
+            let limits = &this.worker.metrics.limits;
             limits.hit(Limit::ResponseBodyTimeout);
         }
         polled

@@ -11,20 +11,29 @@ use std::{
     time::Duration,
 };
 
-use hyper_util::rt::TokioExecutor;
+use arc_swap::ArcSwap;
 use tokio::{
-    sync::mpsc::{self, error::TrySendError},
+    sync::{
+        mpsc::{self, error::TrySendError},
+        oneshot,
+    },
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{admission::Place, connection, drain::Drain, http1, http2, socket::Accepted};
+use super::{
+    admission::Place,
+    connection,
+    context::{Current, Worker},
+    drain::Drain,
+    http1, http2,
+    socket::Accepted,
+};
 use crate::{
-    forward::{Forwarder, Tunnels, Upstream, UpstreamTarget},
+    forward::{Tunnels, Upstream},
     gate::Gate,
-    limits::Limits,
-    observe::Recorder,
+    snapshot::Snapshot,
 };
 
 /// Accepted connections that may wait for their worker.
@@ -34,34 +43,13 @@ const SWEEP: Duration = Duration::from_secs(2);
 /// How long after a stop has begun answers that have no end go on; WebSockets have as long.
 const CUT_AFTER: Duration = Duration::from_secs(2);
 
-/// What the connections of one thread share.
-pub(super) struct Worker {
-    pub(super) gate: Arc<Gate>,
-    pub(super) forwarder: Forwarder,
-    pub(super) recorder: Recorder,
-    pub(super) http1: hyper::server::conn::http1::Builder,
-    pub(super) http2: hyper::server::conn::http2::Builder<TokioExecutor>,
-    pub(super) tls: Option<TlsAcceptor>,
-    pub(super) limits: Arc<Limits>,
-    /// Ends answers that have no end, some time after a stop has begun.
-    pub(super) cut: CancellationToken,
-}
-
-/// What a worker is made of.
+/// What a worker serves by.
 #[derive(Clone)]
-pub struct Recipe {
-    /// The gate, shared by all.
-    pub gate: Arc<Gate>,
-    /// Where the app is.
-    pub upstream: Arc<UpstreamTarget>,
-    /// How long the upstream may take to begin its answer.
-    pub upstream_timeout: Duration,
-    /// What clients, and the app, may take.
-    pub limits: Arc<Limits>,
+pub struct WorkerConfig {
+    /// What the configuration decides.
+    pub snapshot: Arc<Snapshot>,
     /// TLS on the listener.
     pub tls: Option<TlsAcceptor>,
-    /// How long a stop waits for what runs.
-    pub grace: Duration,
 }
 
 /// A connection on its way to its worker.
@@ -70,27 +58,40 @@ pub(super) struct Dispatched {
     pub(super) place: Place,
 }
 
+/// Another configuration on its way, and who waits until it is in force.
+type Adoption = (WorkerConfig, oneshot::Sender<()>);
+
 /// A running worker, as the acceptor sees it.
 pub struct Handle {
     queue: mpsc::Sender<Dispatched>,
+    adoptions: mpsc::Sender<Adoption>,
     open: Arc<AtomicUsize>,
     thread: thread::JoinHandle<()>,
 }
 
 impl Handle {
-    /// Starts worker number `number`.
-    pub fn start(number: usize, recipe: Recipe) -> io::Result<Self> {
+    /// Starts worker number `number`. A stop of the gate lets what runs go on for `grace`.
+    ///
+    /// # Errors
+    /// When the system has no thread to give.
+    pub fn start(number: usize, config: WorkerConfig, grace: Duration) -> io::Result<Self> {
         let (queue, accepted) = mpsc::channel(WAITING_CONNECTIONS);
+        let (adoptions, adopted) = mpsc::channel(1);
         let open = Arc::<AtomicUsize>::default();
-        let count = Arc::clone(&open);
+        let inbox = Inbox {
+            accepted,
+            adopted,
+            open: Arc::clone(&open),
+        };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         let thread = thread::Builder::new()
             .name(format!("worker-{number}"))
-            .spawn(move || runtime.block_on(run(recipe, accepted, count)))?;
+            .spawn(move || runtime.block_on(run(config, inbox, grace)))?;
         Ok(Self {
             queue,
+            adoptions,
             open,
             thread,
         })
@@ -112,6 +113,16 @@ impl Handle {
         })
     }
 
+    /// Answers every request that comes from here on by `config`. Those under way end as they began. Returns when it
+    /// is so.
+    pub async fn adopt(&self, config: WorkerConfig) {
+        let (done, is_done) = oneshot::channel();
+        // A worker that is gone serves nobody by the old one either.
+        if self.adoptions.send((config, done)).await.is_ok() {
+            let _ = is_done.await;
+        }
+    }
+
     /// Lets all of them finish what they have, within the grace, and waits for their end.
     pub fn finish_all(workers: Vec<Self>) {
         let threads: Vec<_> = workers.into_iter().map(|worker| worker.thread).collect();
@@ -121,40 +132,71 @@ impl Handle {
     }
 }
 
-async fn run(recipe: Recipe, mut accepted: mpsc::Receiver<Dispatched>, open: Arc<AtomicUsize>) {
-    let upstream = Arc::new(Upstream::new(recipe.upstream));
+/// What comes to a worker.
+struct Inbox {
+    accepted: mpsc::Receiver<Dispatched>,
+    adopted: mpsc::Receiver<Adoption>,
+    open: Arc<AtomicUsize>,
+}
+
+/// The gate of one thread under `config`. Connections to the app that `earlier` has are kept where it is the same app.
+fn gate(config: &WorkerConfig, earlier: Option<&Gate>, tunnels: &Tunnels) -> Gate {
+    let target = &config.snapshot.upstream;
+    let upstream = earlier
+        .map(Gate::upstream)
+        .filter(|upstream| upstream.is_of(target))
+        .map_or_else(|| Arc::new(Upstream::new(Arc::clone(target))), Arc::clone);
+    Gate::new(Arc::clone(&config.snapshot), upstream, tunnels.clone())
+}
+
+fn current(config: WorkerConfig, earlier: Option<&Gate>, tunnels: &Tunnels) -> Current {
+    let limits = Arc::clone(&config.snapshot.limits);
+    Current {
+        gate: gate(&config, earlier, tunnels),
+        http2: http2::protocol(&limits),
+        tls: config.tls,
+        limits,
+    }
+}
+
+async fn run(config: WorkerConfig, mut inbox: Inbox, grace: Duration) {
     let tunnels = Tunnels::default();
-    let forwarder = Forwarder::new(
-        Arc::clone(&upstream),
-        tunnels.clone(),
-        Arc::clone(&recipe.gate.cleaning.reserved),
-        recipe.gate.sessions.ends(),
-        recipe.upstream_timeout,
-        &recipe.limits,
-    );
     let cut = CancellationToken::new();
-    let recorder = recipe.gate.metrics.recorder();
+    let metrics = Arc::clone(&config.snapshot.metrics);
     let worker = Arc::new(Worker {
-        gate: recipe.gate,
-        forwarder,
-        recorder,
+        current: ArcSwap::from_pointee(current(config, None, &tunnels)),
+        recorder: metrics.recorder(),
+        metrics,
         http1: http1::protocol(),
-        http2: http2::protocol(&recipe.limits),
-        tls: recipe.tls,
-        limits: recipe.limits,
         cut: cut.clone(),
     });
+    let swept = Arc::clone(&worker);
     let sweeper = tokio::spawn(async move {
         loop {
             tokio::time::sleep(SWEEP).await;
-            upstream.sweep();
+            swept.current().gate.upstream().sweep();
         }
     });
 
     let drain = Arc::<Drain>::default();
     let connections = TaskTracker::new();
-    while let Some(Dispatched { socket, place }) = accepted.recv().await {
-        let counted = Counted(Arc::clone(&open));
+    loop {
+        let Dispatched { socket, place } = tokio::select! {
+            biased;
+            Some((config, done)) = inbox.adopted.recv() => {
+                let earlier = worker.current();
+                let current = current(config, Some(&earlier.gate), &tunnels);
+                worker.current.store(Arc::new(current));
+                // Nobody may wait for it any more.
+                let _ = done.send(());
+                continue;
+            }
+            dispatched = inbox.accepted.recv() => match dispatched {
+                Some(dispatched) => dispatched,
+                None => break,
+            },
+        };
+        let counted = Counted(Arc::clone(&inbox.open));
         match socket.into_stream() {
             Ok((stream, address)) => {
                 let worker = Arc::clone(&worker);
@@ -175,7 +217,7 @@ async fn run(recipe: Recipe, mut accepted: mpsc::Receiver<Dispatched>, open: Arc
         cut.cancel();
     });
     let drained = async { tokio::join!(connections.wait(), tunnels.close()) };
-    if timeout(recipe.grace, drained).await.is_err() {
+    if timeout(grace, drained).await.is_err() {
         tracing::warn!(
             open = connections.len(),
             "the grace is over; closing what still runs"

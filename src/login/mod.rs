@@ -59,11 +59,27 @@ pub struct Logins {
     return_rules: ReturnRules,
     public_url: Url,
     keep: KeepTokens,
+    state: Arc<LoginState>,
+}
+
+/// What is known of logins whatever the configuration becomes.
+pub struct LoginState {
     redemptions: Redemptions,
     throttle: Arc<Throttle>,
     /// Of front-channel logouts. Apart: pages of other sites may cause these, and must not spend what logins need.
     logouts: Throttle,
     tally: Tally<5>,
+}
+
+impl Default for LoginState {
+    fn default() -> Self {
+        Self {
+            redemptions: Redemptions::new(),
+            throttle: Arc::new(Throttle::new()),
+            logouts: Throttle::new(),
+            tally: Tally::new(Finished::OUTCOMES),
+        }
+    }
 }
 
 /// Fresh random bytes for one login.
@@ -177,17 +193,16 @@ impl Logins {
         return_rules: ReturnRules,
         public_url: &PublicUrl,
         keep: KeepTokens,
+        state: Arc<LoginState>,
     ) -> Self {
+        state.tally.add(providers.names());
         Self {
-            tally: Tally::new(providers.names(), Finished::OUTCOMES),
             providers,
             keys,
             return_rules,
             public_url: public_url.url.clone(),
             keep,
-            redemptions: Redemptions::new(),
-            throttle: Arc::new(Throttle::new()),
-            logouts: Throttle::new(),
+            state,
         }
     }
 
@@ -197,7 +212,7 @@ impl Logins {
     /// # Errors
     /// How long until the next may begin.
     pub fn admit(&self, client: &LoginClient, arrived: Instant) -> Result<(), Duration> {
-        self.throttle.take(client, arrived)
+        self.state.throttle.take(client, arrived)
     }
 
     /// Whether `client` may say now that somebody has signed out at the provider; each time counts.
@@ -205,7 +220,7 @@ impl Logins {
     /// # Errors
     /// How long until it may again.
     pub fn admit_logout(&self, client: &LoginClient, arrived: Instant) -> Result<(), Duration> {
-        self.logouts.take(client, arrived)
+        self.state.logouts.take(client, arrived)
     }
 
     /// Who has signed in here before, by the cookie that says so.
@@ -221,7 +236,7 @@ impl Logins {
 
     /// Gives back what [`admit_logout`](Self::admit_logout) took from a provider that had something to say.
     pub fn give_back_logout(&self, client: &LoginClient) {
-        self.logouts.give_back(client);
+        self.state.logouts.give_back(client);
     }
 
     /// Sends a browser to `provider`. `browser` is its login cookie's value, where it has one.
@@ -236,7 +251,7 @@ impl Logins {
     ) -> Result<Begun, LoginError> {
         let provider = self.provider(provider)?;
         // Nobody should type a password for a login that cannot be ended.
-        if self.redemptions.is_full() {
+        if self.state.redemptions.is_full() {
             return Err(LoginError::Crowded);
         }
         let name = &provider.profile().name;
@@ -266,7 +281,7 @@ impl Logins {
 
     /// How many logins came back, and how they ended.
     pub fn tally(&self) -> &Tally<5> {
-        &self.tally
+        &self.state.tally
     }
 
     /// Takes a browser back.
@@ -278,7 +293,7 @@ impl Logins {
     ) -> Result<Finished, LoginError> {
         let finished = self.take_back(callback, now, random).await;
         if let Some(outcome) = outcome(&finished) {
-            self.tally.count(callback.provider, outcome);
+            self.state.tally.count(callback.provider, outcome);
         }
         finished
     }
@@ -370,9 +385,10 @@ impl Logins {
                     .filter(|_| transaction.options.is_known),
                 ..callback.client
             },
-            throttle: self.throttle.clone(),
+            throttle: self.state.throttle.clone(),
         };
         let outcome = self
+            .state
             .redemptions
             .once(transaction.id, code, redemption.run())
             .await;

@@ -29,7 +29,7 @@ pub use self::{
     error::{Call, ProviderError},
     http::HttpClient,
     oauth::RENEWAL_TIMEOUT,
-    oidc::{IdTokenError, LogoutTokenError},
+    oidc::{IdTokenError, Learnt, LogoutTokenError},
 };
 use crate::{
     access::Allow,
@@ -49,6 +49,16 @@ pub trait Provider: Send + Sync {
     /// Whether a login can begin now.
     fn is_ready(&self) -> bool {
         true
+    }
+
+    /// What it has learnt of its server, for the provider that takes its place when the configuration changes.
+    fn learnt(&self) -> Option<Learnt> {
+        None
+    }
+
+    /// Goes on with what the provider in whose place it stands has learnt, where it is of the same server.
+    fn resume(&self, learnt: Learnt) {
+        drop(learnt);
     }
 
     /// Keeps what the provider publishes fresh, for as long as it is polled. None where nothing is
@@ -297,6 +307,23 @@ impl Providers {
 }
 
 impl Providers {
+    /// None at all.
+    pub fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Goes on with what `earlier` has learnt of the same servers.
+    pub fn resume(&self, earlier: &Self) {
+        for (provider, earlier) in self
+            .iter()
+            .filter_map(|provider| Some((provider, earlier.find(&provider.profile().name)?)))
+        {
+            if let Some(learnt) = earlier.learnt() {
+                provider.resume(learnt);
+            }
+        }
+    }
+
     /// Builds each provider. Nothing is fetched yet; see [`upkeep`](Self::upkeep).
     pub fn new(configs: &[ProviderSettings], headers: &HeaderSettings, http: &HttpClient) -> Self {
         let sources: Vec<&HeaderSource> =

@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 use crate::{secret::Secret, spelling};
 
 /// Where Redis is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisAddress {
     /// How its servers stand to each other.
     pub topology: Topology,

@@ -7,7 +7,7 @@ use http::Method;
 pub use pattern::PathPattern;
 
 /// `[[routes]]`
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RouteSettings {
     /// Which paths.
     pub path: PathPattern,

@@ -5,6 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use tokio::{
     runtime::Handle,
     sync::Semaphore,
@@ -21,7 +22,7 @@ use crate::{
 
 /// Has tokens taken back.
 pub struct Farewell {
-    providers: Arc<Providers>,
+    providers: ArcSwap<Providers>,
     runtime: Handle,
     /// How many may still wait.
     room: Arc<Semaphore>,
@@ -37,7 +38,7 @@ impl Farewell {
     /// Calls are made on `runtime`, which outlives the workers.
     pub fn new(providers: Arc<Providers>, runtime: Handle) -> Self {
         Self {
-            providers,
+            providers: ArcSwap::new(providers),
             runtime,
             room: Arc::new(Semaphore::new(ROOM)),
             unread_room: Arc::new(Semaphore::new(UNREAD_ROOM)),
@@ -47,11 +48,17 @@ impl Farewell {
         }
     }
 
+    /// Asks `providers` from here on.
+    pub fn adopt(&self, providers: Arc<Providers>) {
+        self.providers.store(providers);
+    }
+
     /// Has the tokens of a session that was signed out taken back, soon.
     pub(super) fn to(&self, session: &Session) {
         let tokens = &session.tokens;
         let name = &*session.identity.provider;
-        let provider = self.providers.find(name).filter(|provider| {
+        let providers = self.providers.load();
+        let provider = providers.find(name).filter(|provider| {
             let profile = provider.profile();
             // Tokens go to nobody but who gave them.
             profile.revoke && profile.fingerprint == session.provider_fingerprint

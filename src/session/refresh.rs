@@ -20,6 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use tokio::{runtime::Handle, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -44,15 +45,22 @@ pub struct Refresher {
     running: TaskTracker,
 }
 
+/// What one configuration says of renewals.
+pub struct RefreshPolicy {
+    /// Who renews.
+    pub providers: Arc<Providers>,
+    /// The tokens that sessions keep.
+    pub keep: KeepTokens,
+    /// How long a session outlives its access token while the provider cannot be asked.
+    pub provider_grace: Duration,
+}
+
 /// What every renewal needs.
 struct Shared {
-    providers: Arc<Providers>,
+    policy: ArcSwap<RefreshPolicy>,
     breakers: Breakers,
     revocations: Arc<Revocations>,
     farewell: Arc<Farewell>,
-    keep: KeepTokens,
-    /// How long a session outlives its access token while the provider cannot be asked.
-    provider_grace: Duration,
     tally: Tally<3>,
     /// Ends the waiting of what has sent nothing yet.
     stop: CancellationToken,
@@ -63,7 +71,8 @@ impl Shared {
     fn serves_until(&self, session: &Session) -> Option<Timestamp> {
         let tokens = &session.tokens;
         tokens.refresh.as_ref()?;
-        tokens.expires_at.map(|end| end.after(self.provider_grace))
+        let grace = self.policy.load().provider_grace;
+        tokens.expires_at.map(|end| end.after(grace))
     }
 
     /// Whether that is over.
@@ -109,28 +118,32 @@ fn due(session: &Session, now: Timestamp) -> Due {
 impl Refresher {
     /// Renewals run on `runtime`, which outlives the workers.
     pub fn new(
-        providers: Arc<Providers>,
+        policy: RefreshPolicy,
         revocations: Arc<Revocations>,
         farewell: Arc<Farewell>,
-        keep: KeepTokens,
-        provider_grace: Duration,
         runtime: Handle,
     ) -> Self {
+        let tally = Tally::new(["renewed", "ended", "failed"]);
+        tally.add(policy.providers.names());
         Self {
             shared: Arc::new(Shared {
-                breakers: Breakers::new(&providers),
-                tally: Tally::new(providers.names(), ["renewed", "ended", "failed"]),
-                providers,
+                breakers: Breakers::default(),
+                tally,
+                policy: ArcSwap::from_pointee(policy),
                 revocations,
                 farewell,
-                keep,
-                provider_grace,
                 stop: CancellationToken::new(),
             }),
             flights: Flights::new(FLIGHTS),
             runtime,
             running: TaskTracker::new(),
         }
+    }
+
+    /// Renewals begin under `policy` from here on. Those that run end under the one they began with.
+    pub fn adopt(&self, policy: RefreshPolicy) {
+        self.shared.tally.add(policy.providers.names());
+        self.shared.policy.store(Arc::new(policy));
     }
 
     /// The same, with room for so many bytes of renewals.
@@ -238,6 +251,7 @@ impl Refresher {
         let (sender, progress) = watch::channel(Progress::Running);
         let attempt = earlier + 1;
         let renewal = Renewal {
+            policy: self.shared.policy.load_full(),
             shared: Arc::clone(&self.shared),
             session: session.clone(),
             place: place.clone(),

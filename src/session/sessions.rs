@@ -43,6 +43,7 @@ pub struct Sessions {
 }
 
 /// Where sessions are kept.
+#[derive(Clone)]
 pub enum Keeping {
     /// In the cookie, sealed.
     Cookie {

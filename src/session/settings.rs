@@ -28,7 +28,7 @@ pub struct SessionSettings {
 }
 
 /// `session.store`
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreSettings {
     /// In the browser's cookie, sealed.
     Cookie,

@@ -34,6 +34,7 @@ mod public_name;
 mod records;
 mod redirects;
 mod regression;
+mod reload;
 mod renewal;
 mod replicas;
 mod session;

@@ -50,6 +50,8 @@ pub(super) struct Checker<'a> {
     folder: &'a Path,
     pub(super) problems: Problems,
     pub(super) warnings: Vec<String>,
+    /// The files that were read, so that they can be watched.
+    pub(super) files: Vec<PathBuf>,
     /// What was missing and is not checked, each a sentence.
     pub(super) absent: Vec<String>,
 }
@@ -96,6 +98,7 @@ impl<'a> Checker<'a> {
             folder,
             problems,
             warnings: Vec::new(),
+            files: Vec::new(),
             absent: Vec::new(),
         }
     }

@@ -226,11 +226,13 @@ impl Checker<'_> {
 
     /// A relative path of the file is meant from the file's folder, one of the environment from the
     /// working directory.
-    pub(super) fn resolve(&self, path: &str, origin: &Origin) -> PathBuf {
-        match origin {
+    pub(super) fn resolve(&mut self, path: &str, origin: &Origin) -> PathBuf {
+        let path = match origin {
             Origin::File(_) => self.folder.join(path),
             Origin::Nowhere | Origin::Variable(_) => PathBuf::from(path),
-        }
+        };
+        self.files.push(path.clone());
+        path
     }
 }
 

@@ -78,6 +78,7 @@ impl House {
                 access: false,
                 id: true,
             },
+            Arc::default(),
         );
         Self {
             server,

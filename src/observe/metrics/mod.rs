@@ -8,6 +8,7 @@ mod connections;
 mod duration;
 mod label;
 mod limits;
+mod reloads;
 mod requests;
 mod tally;
 mod upstream;
@@ -21,6 +22,7 @@ pub(super) use self::requests::{Counted, Requests};
 pub use self::{
     connections::{Connections, Shortage},
     limits::{Limit, LimitHits},
+    reloads::{LastReload, Reloads},
     tally::Tally,
     upstream::{DialFailure, OpenConnection, Upstream},
 };
@@ -35,6 +37,8 @@ pub struct Metrics {
     pub upstream: Upstream,
     /// Limits that were hit.
     pub limits: LimitHits,
+    /// Readings of the configuration.
+    pub reloads: Reloads,
     workers: Arc<Mutex<Vec<Arc<Requests>>>>,
 }
 
@@ -54,5 +58,6 @@ impl Metrics {
         self.connections.register(registry);
         self.upstream.register(registry);
         self.limits.register(registry);
+        self.reloads.register(registry);
     }
 }

@@ -1,29 +1,40 @@
 //! Counts by provider and outcome.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    PoisonError, RwLock,
+    atomic::{AtomicU64, Ordering},
+};
 
 /// Counts by provider and outcome.
 pub struct Tally<const OUTCOMES: usize> {
     outcomes: [&'static str; OUTCOMES],
-    providers: Vec<(String, [AtomicU64; OUTCOMES])>,
+    /// A provider that is gone from the configuration keeps its row: counters only grow.
+    rows: RwLock<Vec<(String, [AtomicU64; OUTCOMES])>>,
 }
 
 impl<const OUTCOMES: usize> Tally<OUTCOMES> {
-    /// Of these providers and these outcomes.
-    pub fn new(
-        providers: impl IntoIterator<Item = String>,
-        outcomes: [&'static str; OUTCOMES],
-    ) -> Self {
-        let zeros = |name| (name, [const { AtomicU64::new(0) }; OUTCOMES]);
+    /// Of these outcomes, and of no provider yet.
+    pub fn new(outcomes: [&'static str; OUTCOMES]) -> Self {
         Self {
             outcomes,
-            providers: providers.into_iter().map(zeros).collect(),
+            rows: RwLock::default(),
+        }
+    }
+
+    /// Gives each of these providers a row of zeros, unless it has one.
+    pub fn add(&self, providers: impl IntoIterator<Item = String>) {
+        let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
+        for name in providers {
+            if rows.iter().all(|(known, _)| *known != name) {
+                rows.push((name, [const { AtomicU64::new(0) }; OUTCOMES]));
+            }
         }
     }
 
     /// Counts one. A name or an outcome that is none of those is not counted.
     pub fn count(&self, provider: &str, outcome: &str) {
-        let row = self.providers.iter().find(|(name, _)| name == provider);
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        let row = rows.iter().find(|(name, _)| name == provider);
         let place = self.outcomes.iter().position(|known| *known == outcome);
         if let (Some((_, row)), Some(place)) = (row, place) {
             row[place].fetch_add(1, Ordering::Relaxed);
@@ -31,12 +42,14 @@ impl<const OUTCOMES: usize> Tally<OUTCOMES> {
     }
 
     /// Each provider and outcome, and how often.
-    pub fn counts(&self) -> impl Iterator<Item = (&str, &'static str, u64)> {
-        self.providers.iter().flat_map(|(name, row)| {
+    pub fn counts(&self) -> Vec<(String, &'static str, u64)> {
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        let counts = rows.iter().flat_map(|(name, row)| {
             let counts = row.iter().map(|count| count.load(Ordering::Relaxed));
-            let rows = self.outcomes.iter().zip(counts);
-            rows.map(|(outcome, count)| (name.as_str(), *outcome, count))
-        })
+            let outcomes = self.outcomes.iter().zip(counts);
+            outcomes.map(|(outcome, count)| (name.clone(), *outcome, count))
+        });
+        counts.collect()
     }
 }
 
@@ -46,11 +59,21 @@ mod tests {
 
     #[test]
     fn a_tally_has_every_row_from_the_start() {
-        let tally = Tally::new(["hub".to_owned()], ["good", "bad"]);
+        let tally = Tally::new(["good", "bad"]);
+        tally.add(["hub".to_owned()]);
         tally.count("hub", "bad");
         tally.count("hub", "odd");
         tally.count("nobody", "good");
-        let counts: Vec<_> = tally.counts().collect();
-        assert_eq!(counts, [("hub", "good", 0), ("hub", "bad", 1)]);
+        tally.add(["hub".to_owned(), "corp".to_owned()]);
+        let rows = [
+            ("hub", "good", 0),
+            ("hub", "bad", 1),
+            ("corp", "good", 0),
+            ("corp", "bad", 0),
+        ];
+        assert_eq!(
+            tally.counts(),
+            rows.map(|(name, outcome, count)| (name.to_owned(), outcome, count))
+        );
     }
 }

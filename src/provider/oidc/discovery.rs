@@ -39,6 +39,15 @@ pub(super) struct Discovery {
     last_failure: Mutex<Option<(Instant, ProviderError)>>,
 }
 
+/// What decides how a document is read: the issuer, the addresses of the configuration, where plain http is spoken, and
+/// where the issuer is reached.
+pub(super) type Terms<'a> = (
+    &'a str,
+    &'a [(&'static str, Url)],
+    [PlainHttp; 2],
+    &'a Option<Internal>,
+);
+
 impl Discovery {
     pub(super) fn new(
         config: &ProviderSettings,
@@ -65,6 +74,23 @@ impl Discovery {
             current: ArcSwapOption::new(configured),
             last_failure: Mutex::new(None),
         }
+    }
+
+    /// The last good document, for another that looks at the same place in the same way.
+    pub(super) fn learnt(&self) -> Option<(Arc<Metadata>, Terms<'_>)> {
+        Some((self.current()?, self.terms()))
+    }
+
+    /// Goes on with `metadata`, which was read on the same terms, until a fetch brings another.
+    pub(super) fn resume(&self, metadata: Arc<Metadata>) {
+        if self.current.load().is_none() {
+            self.current.store(Some(metadata));
+        }
+    }
+
+    /// What decides how a document is read.
+    pub(super) fn terms(&self) -> Terms<'_> {
+        (&self.issuer, &self.endpoints, self.plain, &self.internal)
     }
 
     /// Where the document is.

@@ -47,7 +47,8 @@ pub(super) enum Caller {
     Stranger,
 }
 
-struct Fetched {
+/// Keys, where they are, and when they came.
+pub(super) struct Fetched {
     url: Url,
     keys: Arc<KeySet>,
     at: Instant,
@@ -59,6 +60,18 @@ impl KeyCache {
             http,
             current: ArcSwapOption::empty(),
             tries: Mutex::default(),
+        }
+    }
+
+    /// The keys that are held, for another cache of the same provider.
+    pub(super) fn held_now(&self) -> Option<Arc<Fetched>> {
+        self.current.load_full()
+    }
+
+    /// Holds them until they are too old.
+    pub(super) fn resume(&self, fetched: Arc<Fetched>) {
+        if self.current.load().is_none() {
+            self.current.store(Some(fetched));
         }
     }
 

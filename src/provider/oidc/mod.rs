@@ -12,6 +12,7 @@ mod id_token;
 mod identity;
 mod jwks;
 mod keys;
+mod learnt;
 mod logout_token;
 mod metadata;
 mod microsoft;
@@ -36,7 +37,7 @@ use self::{
 pub(super) use self::{
     gitlab::KIND as GITLAB, google::KIND as GOOGLE, microsoft::KIND as MICROSOFT,
 };
-pub use self::{id_token::IdTokenError, logout_token::LogoutTokenError};
+pub use self::{id_token::IdTokenError, learnt::Learnt, logout_token::LogoutTokenError};
 use super::{
     AuthorizeRequest, CodeGrant, Grant, HttpClient, Inspection, Logout, LogoutRequest, Profile,
     Provider, ProviderError, RenewedTokens,
@@ -248,6 +249,14 @@ impl Provider for Oidc {
 
     fn is_ready(&self) -> bool {
         self.discovery.current().is_some()
+    }
+
+    fn learnt(&self) -> Option<Learnt> {
+        Learnt::of(self)
+    }
+
+    fn resume(&self, learnt: Learnt) {
+        learnt.tell(self);
     }
 
     fn upkeep(&self) -> Option<BoxFuture<'static, ()>> {

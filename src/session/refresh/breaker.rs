@@ -8,10 +8,11 @@ use std::{
 
 use tokio::sync::Semaphore;
 
-use crate::{clock::Timestamp, provider::Providers};
+use crate::clock::Timestamp;
 
-/// What stands between renewals and each provider.
-pub(super) struct Breakers(HashMap<String, Guard>);
+/// What stands between renewals and each provider. One for each name that was ever configured.
+#[derive(Default)]
+pub(super) struct Breakers(Mutex<HashMap<String, Arc<Guard>>>);
 
 struct Guard {
     breaker: Mutex<Breaker>,
@@ -27,19 +28,9 @@ struct Breaker {
 }
 
 impl Breakers {
-    pub(super) fn new(providers: &Providers) -> Self {
-        let names = providers.iter().map(|provider| &provider.profile().name);
-        let guard = || Guard {
-            breaker: Mutex::default(),
-            lines: Arc::new(Semaphore::new(LINES)),
-        };
-        Self(names.map(|name| (name.clone(), guard())).collect())
-    }
-
     /// Whether `provider` may be called now; else, when.
     pub(super) fn admit(&self, provider: &str, now: Timestamp) -> Result<(), Timestamp> {
         self.with(provider, |breaker| breaker.admit(now))
-            .unwrap_or(Ok(()))
     }
 
     /// A call was answered, whatever with.
@@ -52,16 +43,28 @@ impl Breakers {
         self.with(provider, |breaker| breaker.fail(now));
     }
 
-    fn with<T>(&self, provider: &str, work: impl FnOnce(&mut Breaker) -> T) -> Option<T> {
-        let breaker = &self.0.get(provider)?.breaker;
-        Some(work(
-            &mut breaker.lock().unwrap_or_else(PoisonError::into_inner),
-        ))
+    fn with<T>(&self, provider: &str, work: impl FnOnce(&mut Breaker) -> T) -> T {
+        let guard = self.guard(provider);
+        let mut breaker = guard.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        work(&mut breaker)
+    }
+
+    fn guard(&self, provider: &str) -> Arc<Guard> {
+        let mut guards = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(guard) = guards.get(provider) {
+            return Arc::clone(guard);
+        }
+        let guard = Arc::new(Guard {
+            breaker: Mutex::default(),
+            lines: Arc::new(Semaphore::new(LINES)),
+        });
+        guards.insert(provider.to_owned(), Arc::clone(&guard));
+        guard
     }
 
     /// The calls to `provider` that may run at once.
-    pub(super) fn lines(&self, provider: &str) -> Option<Arc<Semaphore>> {
-        Some(Arc::clone(&self.0.get(provider)?.lines))
+    pub(super) fn lines(&self, provider: &str) -> Arc<Semaphore> {
+        Arc::clone(&self.guard(provider).lines)
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::{
     time::{interval, sleep, timeout},
 };
 
-use super::{Progress, Shared, breaker::backoff};
+use super::{Progress, RefreshPolicy, Shared, breaker::backoff};
 use crate::{
     clock,
     clock::Timestamp,
@@ -33,6 +33,8 @@ use crate::{
 /// A renewal under way; owns all it needs.
 pub(super) struct Renewal {
     pub(super) shared: Arc<Shared>,
+    /// The one it began under.
+    pub(super) policy: Arc<RefreshPolicy>,
     pub(super) session: Session,
     pub(super) place: Place,
     /// Counts from 1.
@@ -139,7 +141,7 @@ impl Renewal {
         let session = &self.session;
         let name = &*session.identity.provider;
         // The same name may mean another server by now, which is to see no token of this one.
-        let provider = self.shared.providers.find(name);
+        let provider = self.policy.providers.find(name);
         let provider = provider
             .filter(|provider| provider.profile().fingerprint == session.provider_fingerprint);
         let (Some(provider), Some(refresh_token)) = (provider, session.tokens.refresh.as_deref())
@@ -194,7 +196,7 @@ impl Renewal {
 
     /// One of the few calls that a provider gets at once; none where they are all taken for long, or the gate stops.
     async fn line(&self, provider: &str) -> Option<OwnedSemaphorePermit> {
-        let lines = self.shared.breakers.lines(provider)?;
+        let lines = self.shared.breakers.lines(provider);
         let free = self.shared.stop.run_until_cancelled(lines.acquire_owned());
         timeout(LONGEST_QUEUE, free).await.ok()??.ok()
     }
@@ -279,7 +281,7 @@ impl Renewal {
         let [jitter] = random::bytes();
         Session {
             identity,
-            tokens: self.shared.keep.of_grant(granted, true, now, jitter),
+            tokens: self.policy.keep.of_grant(granted, true, now, jitter),
             ..self.successor(now)
         }
     }

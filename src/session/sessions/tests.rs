@@ -10,6 +10,7 @@ use crate::{
     provider::{HttpClient, Providers},
     public_url::PublicUrl,
     secret::Secret,
+    session::refresh::RefreshPolicy,
     session::{
         settings::{SessionSettings, StoreSettings},
         store::Memory,
@@ -49,11 +50,13 @@ fn gate(secrets: &[&str], keeping: Keeping) -> Sessions {
     let revocations = Arc::new(Revocations::new(LIFETIMES.lifetime));
     let farewell = Arc::new(Farewell::new(Arc::clone(&providers), Handle::current()));
     let refresher = Refresher::new(
-        providers,
+        RefreshPolicy {
+            providers,
+            keep: KeepTokens::default(),
+            provider_grace: Duration::ZERO,
+        },
         Arc::clone(&revocations),
         Arc::clone(&farewell),
-        KeepTokens::default(),
-        Duration::ZERO,
         Handle::current(),
     );
     Sessions {

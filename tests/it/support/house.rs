@@ -236,7 +236,7 @@ impl Plan {
             tls: self.tls,
             admin: self.admin,
             prefix: self.prefix.unwrap_or_else(|| "/oauth2".to_owned()),
-            _directory: directory,
+            directory,
         };
         house.wait_until_alive(&text).await;
         house
@@ -290,13 +290,39 @@ pub struct House {
     pub tls: bool,
     prefix: String,
     admin: Option<SocketAddr>,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl House {
     /// A house to be.
     pub fn plan() -> Plan {
         Plan::default()
+    }
+
+    /// The text of its configuration, with `from` replaced by `to`, takes the file's place at once.
+    pub fn rewrite(&self, from: &str, to: &str) {
+        let file = self.configuration();
+        let text = std::fs::read_to_string(&file).expect("the configuration");
+        assert!(text.contains(from), "{from} is not in:\n{text}");
+        let next = self.directory().join("next.toml");
+        std::fs::write(&next, text.replace(from, to)).expect("written");
+        std::fs::rename(&next, &file).expect("moved over");
+    }
+
+    /// The file of its configuration.
+    pub fn configuration(&self) -> PathBuf {
+        self.directory().join("sidegate.toml")
+    }
+
+    /// A folder of its own, which goes with it.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// What its admin listener says at `path`: the status and the body.
+    pub async fn admin_says(&self, path: &str) -> (u16, String) {
+        let admin = self.admin.expect("a house with an admin listener");
+        self.ask_admin(admin, path).await
     }
 
     /// A browser that has never been here.
@@ -325,8 +351,7 @@ impl House {
 
     /// Whether it is ready, and what it waits for: the status and the body.
     pub async fn ready_in_detail(&self) -> (u16, String) {
-        let admin = self.admin.expect("a house with an admin listener");
-        self.ask_admin(admin, "/ready").await
+        self.admin_says("/ready").await
     }
 
     async fn wait_until_alive(&mut self, configuration: &str) {

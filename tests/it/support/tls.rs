@@ -5,7 +5,12 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, ServerName, UnixTime},
+};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -35,6 +40,81 @@ pub fn write_files(directory: &Path) -> (PathBuf, PathBuf) {
     std::fs::write(&cert, &CERTIFICATE.cert_pem).expect("the certificate is written");
     std::fs::write(&key, &CERTIFICATE.key_pem).expect("the key is written");
     (cert, key)
+}
+
+/// Puts another certificate, which no client here trusts, in the place of the one in `directory`: by a moved link, as
+/// Kubernetes does. Gives the certificate as clients see it.
+pub fn swap_files(directory: &Path) -> Vec<u8> {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let fresh = directory.join("fresh");
+    std::fs::create_dir(&fresh).expect("a folder");
+    for (name, text) in [
+        ("key.pem", made.signing_key.serialize_pem()),
+        ("cert.pem", made.cert.pem()),
+    ] {
+        std::fs::write(fresh.join(name), text).expect("written");
+        let link = directory.join("link");
+        std::os::unix::fs::symlink(fresh.join(name), &link).expect("a link");
+        std::fs::rename(&link, directory.join(name)).expect("moved over");
+    }
+    made.cert.der().to_vec()
+}
+
+/// The certificate that a server at `stream` shows, whoever signed it.
+pub async fn certificate(stream: TcpStream) -> Option<Vec<u8>> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .expect("the default versions")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+        .with_no_client_auth();
+    let name = ServerName::try_from("localhost").expect("a name");
+    let connected = TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await
+        .ok()?;
+    let (_, session) = connected.get_ref();
+    Some(session.peer_certificates()?.first()?.to_vec())
+}
+
+/// Takes any certificate, to look at it.
+#[derive(Debug)]
+struct Anybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
 }
 
 /// Begins TLS as `localhost`'s client that offers `protocols` (ALPN).

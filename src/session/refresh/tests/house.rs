@@ -24,7 +24,7 @@ use crate::{
         Lifetimes, Session, codec,
         farewell::Farewell,
         place::Place,
-        refresh::{Refresher, Settled},
+        refresh::{RefreshPolicy, Refresher, Settled},
         revocation::Revocations,
         store::{Memory, Record, Store},
         ticket::Ticket,
@@ -172,11 +172,13 @@ impl House {
         let providers = Arc::new(Providers::for_test(provider.clone()));
         let farewell = Arc::new(Farewell::new(providers.clone(), Handle::current()));
         let refresher = Refresher::new(
-            providers,
+            RefreshPolicy {
+                providers,
+                keep: KeepTokens::default(),
+                provider_grace: Duration::from_mins(10),
+            },
             revocations.clone(),
             farewell,
-            KeepTokens::default(),
-            Duration::from_mins(10),
             Handle::current(),
         );
         Self {

@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 use redis::Value;
 use tokio::sync::mpsc;
@@ -32,7 +33,7 @@ pub struct RedisDirectory {
 /// Where entries are, and how they are sealed.
 pub(super) struct Shelf {
     pub(super) link: Arc<Link>,
-    pub(super) keys: Arc<KeyRing>,
+    pub(super) keys: Arc<ArcSwap<KeyRing>>,
     /// Tells one gate's users from another's.
     pub(super) gate: String,
     /// For how long a user is remembered who is not seen.
@@ -55,7 +56,7 @@ impl RedisDirectory {
 impl Shelf {
     fn user_key(&self, user: &UserKey) -> String {
         let input = [self.gate.as_bytes(), user.bytes()].concat();
-        let name = self.keys.derive("directory", &input);
+        let name = self.keys.load().derive("directory", &input);
         format!("sidegate:{{{}}}:user", hex(&name[..16]))
     }
 
@@ -111,12 +112,14 @@ impl Shelf {
         let binding = field.as_bytes();
         Ok(self
             .keys
+            .load()
             .seal(Purpose::Directory, binding, &plain, random::bytes()))
     }
 
     fn open(&self, field: &str, sealed: &str) -> Option<Entry> {
         let plain = self
             .keys
+            .load()
             .open(Purpose::Directory, field.as_bytes(), sealed)?;
         let rest = plain.strip_prefix(&[VERSION])?;
         postcard::from_bytes(rest).ok()

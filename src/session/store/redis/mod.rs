@@ -21,6 +21,7 @@ mod trouble;
 
 use std::{sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::digest;
 use futures_util::future::BoxFuture;
 use redis::Value;
@@ -155,7 +156,7 @@ impl Redis {
     }
 
     /// Who is signed in where, as all replicas see it, sealed under `keys`. Call it on the runtime that this was started on.
-    pub fn directory(&self, keys: Arc<KeyRing>) -> RedisDirectory {
+    pub fn directory(&self, keys: Arc<ArcSwap<KeyRing>>) -> RedisDirectory {
         let shelf = Shelf {
             link: Arc::clone(&self.link),
             keys,
@@ -165,6 +166,11 @@ impl Redis {
         let (directory, telling) = RedisDirectory::new(shelf, self.stop.clone());
         self.telling.spawn(telling);
         directory
+    }
+
+    /// Compares these with the other replicas' from here on.
+    pub fn adopt_secrets(&self, secrets: Vec<Fingerprint>) {
+        self.secrets.adopt(secrets);
     }
 
     /// Tells Redis what it still has to know, as far as it takes it within a moment.

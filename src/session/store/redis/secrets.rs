@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use redis::Value;
 use tokio::time::interval;
 
@@ -22,16 +23,21 @@ use crate::session::seal::Fingerprint;
 /// What this replica knows of the others' secrets.
 pub(super) struct Secrets {
     /// Of its own: the first seals.
-    own: Vec<Fingerprint>,
+    own: ArcSwap<Vec<Fingerprint>>,
     differ: AtomicBool,
 }
 
 impl Secrets {
     pub(super) fn new(own: Vec<Fingerprint>) -> Self {
         Self {
-            own,
+            own: ArcSwap::from_pointee(own),
             differ: AtomicBool::new(false),
         }
+    }
+
+    /// Its own are these from here on.
+    pub(super) fn adopt(&self, own: Vec<Fingerprint>) {
+        self.own.store(Arc::new(own));
     }
 
     /// Whether another replica seals by a secret that this one has not, as far as is known.
@@ -41,7 +47,8 @@ impl Secrets {
 
     /// By these secrets replicas seal. Whether that changes what is known.
     fn note(&self, sealing: &[&[u8]]) -> bool {
-        let is_own = |secret: &&[u8]| self.own.iter().any(|own| own == *secret);
+        let own = self.own.load();
+        let is_own = |secret: &&[u8]| own.iter().any(|own| own == *secret);
         let differ = !sealing.iter().all(is_own);
         self.differ.swap(differ, Ordering::Relaxed) != differ
     }
@@ -53,10 +60,11 @@ pub(super) async fn compare(secrets: Arc<Secrets>, link: Arc<Link>, key: String)
     let mut beat = interval(BEAT);
     loop {
         beat.tick().await;
-        let Some(first) = secrets.own.first().filter(|_| link.is_up()) else {
+        let first = secrets.own.load().first().copied();
+        let Some(first) = first.filter(|_| link.is_up()) else {
             continue;
         };
-        let arguments: [&[u8]; 2] = [first, counts.as_bytes()];
+        let arguments: [&[u8]; 2] = [&first, counts.as_bytes()];
         let Ok(Value::Array(sealing)) = link.run(&script::SECRETS, &key, &arguments).await else {
             continue;
         };

@@ -1,0 +1,129 @@
+//! The whole gate, built from a configuration, run until it is told to stop.
+//!
+//! [`Services`] live as long as the process. [`build`] makes a [`Snapshot`] of a configuration and of them, and
+//! [`reload`] puts another in its place.
+
+mod build;
+mod listeners;
+mod reload;
+mod services;
+mod signals;
+mod watch;
+
+use std::{io, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use tokio::time::timeout;
+
+pub use self::reload::ReloadFrom;
+use self::{
+    listeners::Listeners, reload::Reloads, services::Services, signals::Signals, watch::Watch,
+};
+use crate::{
+    admin,
+    config::Config,
+    listen::{self, Admission, Capacity, WorkerConfig, WorkerHandle},
+    observe::metrics::Metrics,
+    session::{farewell::Farewell, refresh::Refresher},
+};
+
+/// Serves until SIGTERM, SIGINT or SIGQUIT, then finishes what runs, within the grace. A second signal ends at
+/// once. On SIGHUP, and when one of its files changes, the configuration is read again from `source`, if there is one.
+///
+/// # Errors
+/// When a socket cannot be bound, a certificate cannot be read, or a worker cannot be started.
+pub async fn run(config: Config, source: Option<ReloadFrom>) -> io::Result<()> {
+    let mut signals = Signals::take()?;
+    let stop = signals.stop();
+    let open_files = listen::allow_open_files();
+    let metrics = Arc::<Metrics>::default();
+    let admission = admission(&config, open_files, &metrics);
+    let mut listeners = Listeners::new(Arc::clone(&admission), stop.clone());
+    let opened = listeners.bind(&config.listen)?;
+    let admin_listener = match &config.admin_listen {
+        Some(address) => Some(listeners::bind("admin_listen", address)?),
+        None => None,
+    };
+    let tls = config.tls.as_ref().map(listen::tls::acceptor).transpose()?;
+
+    let services = Services::start(&config, Arc::clone(&metrics));
+    let snapshot = Arc::new(build::snapshot(&config, &services, None)?);
+    let current = Arc::new(ArcSwap::new(Arc::clone(&snapshot)));
+    let grace = config.shutdown_grace;
+    let worker = WorkerConfig { snapshot, tls };
+    let workers = (0..config.workers)
+        .map(|number| WorkerHandle::start(number, worker.clone(), grace))
+        .collect::<io::Result<Vec<_>>>()?;
+    let workers = Arc::new(workers);
+    if let Some(listener) = admin_listener {
+        let (current, stop) = (Arc::clone(&current), stop.clone());
+        tokio::spawn(admin::serve(listener, current, stop));
+    }
+    listeners.open(opened, &workers, worker.tls.is_some());
+
+    let files = source.as_ref().map(|source| source.files.clone());
+    let mut watch = Watch::new(files.unwrap_or_default());
+    let mut reloads = Reloads {
+        source,
+        running: config,
+        services: &services,
+        current,
+        admission,
+        listeners,
+        workers,
+    };
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            () = signals.hangup() => {}
+            () = watch.changed() => {}
+        }
+        if let Some(files) = reloads.reload().await {
+            watch.follow(files);
+        }
+    }
+
+    let Reloads {
+        listeners, workers, ..
+    } = reloads;
+    listeners.close().await;
+    tracing::info!("stopping: finishing what runs");
+    if let Some(workers) = Arc::into_inner(workers) {
+        let _ = tokio::task::spawn_blocking(|| WorkerHandle::finish_all(workers)).await;
+    }
+    finish(&services.refresher, &services.farewell, grace).await;
+    if let Some(redis) = &services.redis {
+        redis.finish().await;
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Room for as many connections as are configured, or as there are files and memory for.
+fn admission(config: &Config, open_files: u64, metrics: &Metrics) -> Arc<Admission> {
+    let capacity = Capacity::new(&config.limits, open_files, listen::memory_limit());
+    tracing::info!(
+        connections = capacity.connections,
+        per_client = capacity.per_client,
+        "room for connections"
+    );
+    let requests_per_client = usize::try_from(config.limits.requests_per_client);
+    Admission::new(
+        capacity,
+        config.trusted_proxies.clone(),
+        requests_per_client.unwrap_or(usize::MAX),
+        metrics.connections.clone(),
+    )
+}
+
+/// Finishes what runs in the background, within `grace`; a second signal does not wait.
+async fn finish(refresher: &Refresher, farewell: &Farewell, grace: Duration) {
+    // One after the other: a renewal may bring tokens that are to be taken back.
+    let finished = async {
+        refresher.finish().await;
+        farewell.finish().await;
+    };
+    if timeout(grace, finished).await.is_err() {
+        tracing::warn!("the grace is over; renewals and token revocations that still ran are lost");
+    }
+}

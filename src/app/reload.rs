@@ -1,0 +1,155 @@
+//! Another configuration in the place of the one that runs.
+//!
+//! It is read, checked and built whole before anything changes; whatever goes wrong changes nothing. Requests that are
+//! under way end under the configuration they began with.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use arc_swap::ArcSwap;
+
+use super::{
+    build::{self, Earlier},
+    listeners::Listeners,
+    services::Services,
+};
+use crate::{
+    config::{Config, Loaded, Report},
+    listen::{self, Admission, WorkerConfig, WorkerHandle},
+    snapshot::Snapshot,
+};
+
+/// Where a configuration is read from again.
+pub struct ReloadFrom {
+    /// Reads it.
+    pub load: Arc<dyn Fn() -> Result<Loaded, Report> + Send + Sync>,
+    /// The files that it came from.
+    pub files: Vec<PathBuf>,
+}
+
+/// All that a reload changes.
+pub(super) struct Reloads<'s> {
+    pub(super) source: Option<ReloadFrom>,
+    /// The configuration that runs.
+    pub(super) running: Config,
+    pub(super) services: &'s Services,
+    pub(super) current: Arc<ArcSwap<Snapshot>>,
+    pub(super) admission: Arc<Admission>,
+    pub(super) listeners: Listeners,
+    pub(super) workers: Arc<Vec<WorkerHandle>>,
+}
+
+impl Reloads<'_> {
+    /// Reads the configuration again and works by it, or says why not. Gives the files that it came from, if it could be
+    /// read.
+    pub(super) async fn reload(&mut self) -> Option<Vec<PathBuf>> {
+        let Some(source) = &self.source else {
+            tracing::warn!("there is no configuration to read again");
+            return None;
+        };
+        let load = Arc::clone(&source.load);
+        let loaded = tokio::task::spawn_blocking(move || load()).await;
+        let outcomes = &self.services.metrics.reloads;
+        let loaded = match loaded {
+            Ok(Ok(loaded)) => loaded,
+            Ok(Err(report)) => {
+                outcomes.refused(report.to_string());
+                tracing::error!(
+                    report = %report,
+                    "the configuration has errors; nothing has changed, and the earlier one is in force"
+                );
+                return None;
+            }
+            Err(error) => {
+                outcomes.refused(error.to_string());
+                tracing::error!(%error, "the configuration could not be read");
+                return None;
+            }
+        };
+        let files = loaded.files.clone();
+        match self.adopt(loaded).await {
+            Ok(kept) => self.services.metrics.reloads.applied(kept),
+            Err(error) => {
+                self.services.metrics.reloads.refused(error.to_string());
+                tracing::error!(
+                    %error,
+                    "the configuration cannot be put in force; nothing has changed, and the earlier one is in force"
+                );
+            }
+        }
+        Some(files)
+    }
+
+    /// Puts it in force. Gives the keys that a reload does not change and that have changed.
+    async fn adopt(&mut self, loaded: Loaded) -> io::Result<Vec<&'static str>> {
+        let mut config = loaded.config;
+        let kept = keep_until_restart(&mut config, &self.running);
+        let opened = self.listeners.bind(&config.listen)?;
+        let tls = config.tls.as_ref().map(listen::tls::acceptor).transpose()?;
+        let is_tls = tls.is_some();
+        let earlier = self.current.load_full();
+        let earlier = Earlier {
+            config: &self.running,
+            snapshot: &earlier,
+        };
+        let snapshot = build::snapshot(&config, self.services, Some(earlier))?;
+        let snapshot = Arc::new(snapshot);
+
+        // Nothing fails from here on.
+        for warning in loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        self.admission.trust(config.trusted_proxies.clone());
+        build::adopt(&config, &snapshot, self.services);
+        for worker in &*self.workers {
+            let (snapshot, tls) = (Arc::clone(&snapshot), tls.clone());
+            worker.adopt(WorkerConfig { snapshot, tls }).await;
+        }
+        self.current.store(snapshot);
+        self.listeners.open(opened, &self.workers, is_tls);
+        self.listeners.retain(&config.listen);
+        self.running = config;
+        tracing::info!("the configuration was read again and is in force");
+        if !kept.is_empty() {
+            tracing::warn!(
+                keys = kept.join(", "),
+                "these keys have changed and wait for a restart; until then their earlier values are in force"
+            );
+        }
+        Ok(kept)
+    }
+}
+
+/// Puts the running values of what a reload does not change into `new`, and says which differed: what threads,
+/// stores and names hang on.
+fn keep_until_restart(new: &mut Config, running: &Config) -> Vec<&'static str> {
+    let mut kept = Vec::new();
+    macro_rules! keep {
+        ($($key:literal: $($field:ident).+;)*) => {
+            $(if new.$($field).+ != running.$($field).+ {
+                new.$($field).+ = running.$($field).+.clone();
+                kept.push($key);
+            })*
+        };
+    }
+    keep! {
+        "workers": workers;
+        "log": log;
+        "shutdown_grace": shutdown_grace;
+        "admin_listen": admin_listen;
+        "public_url": public_url;
+        "session.store": session.store;
+        "session.shared": session.shared;
+        "session.max_sessions": session.max_sessions;
+        "session.cookie_name": session.cookie_name;
+        "session.lifetime": session.lifetime;
+        "session.idle_timeout": session.idle_timeout;
+        "limits.connections": limits.connections;
+        "limits.connections_per_client": limits.connections_per_client;
+        "limits.requests_per_client": limits.requests_per_client;
+    }
+    // Without a secret in the file each reading makes one of its own.
+    if new.session.ephemeral && running.session.ephemeral {
+        new.session.secrets.clone_from(&running.session.secrets);
+    }
+    kept
+}

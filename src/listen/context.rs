@@ -1,0 +1,44 @@
+//! What the connections of one thread share.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use hyper_util::rt::TokioExecutor;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    gate::Gate,
+    limits::Limits,
+    observe::{Recorder, metrics::Metrics},
+};
+
+/// One thread's part of all its connections.
+pub(super) struct Worker {
+    pub(super) current: ArcSwap<Current>,
+    pub(super) recorder: Recorder,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) http1: hyper::server::conn::http1::Builder,
+    /// Ends answers that have no end, some time after a stop has begun.
+    pub(super) cut: CancellationToken,
+}
+
+/// What the configuration of the moment comes to in one thread.
+pub(super) struct Current {
+    pub(super) gate: Gate,
+    pub(super) http2: hyper::server::conn::http2::Builder<TokioExecutor>,
+    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) limits: Arc<Limits>,
+}
+
+impl Worker {
+    /// What serves from here on. No other core counts this handle, so to take it costs next to nothing.
+    pub(super) fn current(&self) -> Arc<Current> {
+        self.current.load_full()
+    }
+
+    /// What clients may take, as of now.
+    pub(super) fn limits(&self) -> Arc<Limits> {
+        Arc::clone(&self.current.load().limits)
+    }
+}

@@ -1,0 +1,76 @@
+//! How a connection came to its end.
+
+use std::io;
+
+use http::StatusCode;
+
+use crate::observe::metrics::Limit;
+
+/// How a connection came to its end.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Ended {
+    /// By HTTP, or by the client between two requests.
+    #[error("closed")]
+    Closed,
+    /// It was idle, and its place was needed.
+    #[error("closed for another one: there are as many as there may be")]
+    Evicted,
+    /// The gate stops.
+    #[error("closed because the gate stops")]
+    Drained,
+    #[error("no TLS handshake within `limits.handshake_timeout`")]
+    HandshakeTimeout,
+    #[error("no whole request head within `limits.header_timeout`")]
+    HeaderTimeout,
+    #[error("no request within `limits.keep_alive_timeout`")]
+    KeepAliveTimeout,
+    #[error("the client took nothing of its answer for `limits.write_timeout`")]
+    WriteTimeout,
+    #[error("the client reset more streams than `limits.http2_resets`")]
+    TooManyResets,
+    /// What came is no request.
+    #[error("{reason}")]
+    Malformed {
+        /// What it was answered with.
+        status: StatusCode,
+        /// What hyper says of it.
+        reason: String,
+    },
+    #[error("TLS handshake failed: {0}")]
+    Handshake(io::Error),
+    #[error("lost: {0}")]
+    Lost(io::Error),
+    #[error("{0}")]
+    Http(String),
+}
+
+impl Ended {
+    /// What hyper says of an end.
+    pub(super) fn of_hyper(error: &hyper::Error) -> Self {
+        if error.is_parse() || error.is_parse_too_large() {
+            let mut reason = error.to_string();
+            if let Some(source) = std::error::Error::source(error) {
+                reason = format!("{reason}: {source}");
+            }
+            let status = if error.is_parse_too_large() {
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+            } else {
+                StatusCode::BAD_REQUEST
+            };
+            return Self::Malformed { status, reason };
+        }
+        Self::Http(error.to_string())
+    }
+
+    /// The limit that was reached.
+    pub(super) fn limit(&self) -> Option<Limit> {
+        match self {
+            Self::HandshakeTimeout => Some(Limit::HandshakeTimeout),
+            Self::HeaderTimeout => Some(Limit::HeaderTimeout),
+            Self::KeepAliveTimeout => Some(Limit::KeepAliveTimeout),
+            Self::WriteTimeout => Some(Limit::WriteTimeout),
+            Self::TooManyResets => Some(Limit::Http2Resets),
+            _ => None,
+        }
+    }
+}

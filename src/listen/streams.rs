@@ -1,0 +1,120 @@
+//! The streams of one HTTP/2 connection: how many there are, what their answers hold, and which of them stand still.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::send_budget::{SendBudget, StreamBudget};
+use crate::{body::Recorded, limits::Limits, observe};
+
+/// The streams of one connection.
+pub(super) struct Streams {
+    pub(super) budget: Arc<SendBudget>,
+    /// Under way now.
+    pub(super) open: AtomicU32,
+    /// Ever begun.
+    pub(super) begun: AtomicU32,
+    /// Reset by the client, in the window that runs.
+    pub(super) resets: AtomicU32,
+    answers: Mutex<Vec<StreamAnswer>>,
+}
+
+/// An answer under way, as the connection's clock sees it.
+struct StreamAnswer {
+    body: Weak<Mutex<Option<Recorded>>>,
+    held: Arc<AtomicUsize>,
+    last_held: usize,
+    stalled_since: Option<Instant>,
+}
+
+/// One stream, from its request to the end of its answer.
+pub(super) struct StreamPlace {
+    streams: Arc<Streams>,
+    is_complete: AtomicBool,
+}
+
+impl Streams {
+    pub(super) fn new(limits: &Limits) -> Arc<Self> {
+        Arc::new(Self {
+            budget: SendBudget::new(limits.http2_buffer as usize),
+            open: AtomicU32::new(0),
+            begun: AtomicU32::new(0),
+            resets: AtomicU32::new(0),
+            answers: Mutex::default(),
+        })
+    }
+
+    pub(super) fn begin(self: &Arc<Self>) -> StreamPlace {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        StreamPlace {
+            streams: Arc::clone(self),
+            is_complete: AtomicBool::new(false),
+        }
+    }
+
+    fn answers(&self) -> MutexGuard<'_, Vec<StreamAnswer>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes away the bodies of streams whose client has taken nothing for `limit`, and with them their connections to
+    /// the upstream. The streams end when their client asks for more. How many there were.
+    pub(super) fn take_stalled(&self, now: Instant, limit: Duration) -> usize {
+        let mut stalled = 0;
+        self.answers().retain_mut(|answer| {
+            let Some(body) = answer.body.upgrade() else {
+                return false;
+            };
+            let held = answer.held.load(Ordering::Relaxed);
+            if held == 0 || held != answer.last_held {
+                (answer.last_held, answer.stalled_since) = (held, None);
+                return true;
+            }
+            let since = *answer.stalled_since.get_or_insert(now);
+            if now - since < limit {
+                return true;
+            }
+            let taken = body.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(mut taken) = taken {
+                taken.note_end(observe::Ended::Limit);
+                stalled += 1;
+            }
+            false
+        });
+        stalled
+    }
+}
+
+impl StreamPlace {
+    /// The answer has begun. Its share of what the connection may hold.
+    pub(super) fn answer(&mut self, body: &Arc<Mutex<Option<Recorded>>>) -> StreamBudget {
+        let budget = self.streams.budget.stream();
+        self.streams.answers().push(StreamAnswer {
+            body: Arc::downgrade(body),
+            held: Arc::clone(budget.held()),
+            last_held: 0,
+            stalled_since: None,
+        });
+        budget
+    }
+
+    /// The answer is whole: ending now is no reset.
+    pub(super) fn complete(&self) {
+        self.is_complete.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for StreamPlace {
+    fn drop(&mut self) {
+        self.streams.open.fetch_sub(1, Ordering::Relaxed);
+        if !self.is_complete.load(Ordering::Relaxed) {
+            self.streams.resets.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
