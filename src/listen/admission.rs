@@ -10,12 +10,14 @@ use std::{
     net::{IpAddr, Ipv6Addr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
+use tokio::{sync::Notify, time::timeout};
 
 use super::{
     capacity::Capacity,
@@ -23,9 +25,12 @@ use super::{
 };
 use crate::observe::metrics::{Connections, Shortage};
 
-/// Connections that were told to close and have not yet closed. A worker that is stuck closes none: then new ones
-/// are refused rather than descriptors used up.
+/// Connections that were told to close and have not yet closed; half of all, where that is less. A worker that is stuck
+/// closes none: then new ones are refused rather than descriptors used up.
 const MOST_CLOSING: usize = 256;
+/// How long a new connection waits for one of those to close. Workers that live close one within a moment, so that a burst
+/// of silent connections is accepted as fast as it can be closed, and whoever speaks gets in.
+const CLOSE_PATIENCE: Duration = Duration::from_millis(50);
 
 /// The connections of the process.
 pub struct Admission {
@@ -34,10 +39,15 @@ pub struct Admission {
     requests_per_client: usize,
     metrics: Connections,
     book: Mutex<Book>,
+    /// A connection that was told to close has closed.
+    closed: Notify,
+    /// Nothing closed when that was last waited for: it is not waited for again until something has.
+    is_stuck: AtomicBool,
 }
 
 #[derive(Default)]
 struct Book {
+    most_closing: usize,
     metrics: Connections,
     open: usize,
     closing: usize,
@@ -76,6 +86,21 @@ impl Full {
             Self::Gate => Shortage::Connections,
             Self::Client => Shortage::ConnectionsPerClient,
         }
+    }
+}
+
+/// Why no connection makes room.
+enum NoRoom {
+    /// None is idle.
+    Busy(Full),
+    /// Too many are closing for others already.
+    Closing(Full),
+}
+
+impl NoRoom {
+    fn whose(self) -> Full {
+        let (Self::Busy(whose) | Self::Closing(whose)) = self;
+        whose
     }
 }
 
@@ -121,6 +146,7 @@ impl Admission {
         metrics: Connections,
     ) -> Arc<Self> {
         let book = Book {
+            most_closing: MOST_CLOSING.min(capacity.connections / 2).max(1),
             metrics: metrics.clone(),
             ..Book::default()
         };
@@ -130,6 +156,8 @@ impl Admission {
             requests_per_client,
             metrics,
             book: Mutex::new(book),
+            closed: Notify::new(),
+            is_stuck: AtomicBool::new(false),
         })
     }
 
@@ -138,9 +166,14 @@ impl Admission {
         self.trusted_proxies.store(Arc::new(trusted_proxies));
     }
 
-    /// Admits a connection from `peer` (none for a Unix socket's), which is idle until it says something.
-    pub fn admit(self: &Arc<Self>, peer: Option<IpAddr>) -> Result<Admitted, Full> {
-        let admitted = self.try_admit(peer);
+    /// Admits a connection from `peer` (none for a Unix socket's), which is idle until it says something. Waits a moment
+    /// where others are closing.
+    pub async fn admit(self: &Arc<Self>, peer: Option<IpAddr>) -> Result<Admitted, Full> {
+        let mut admitted = self.try_admit(peer);
+        while matches!(admitted, Err(NoRoom::Closing(_))) && self.sees_a_close().await {
+            admitted = self.try_admit(peer);
+        }
+        let admitted = admitted.map_err(NoRoom::whose);
         match &admitted {
             Ok(admitted) => {
                 if let Some(whose) = admitted.evicted {
@@ -152,18 +185,33 @@ impl Admission {
         admitted
     }
 
-    fn try_admit(self: &Arc<Self>, peer: Option<IpAddr>) -> Result<Admitted, Full> {
+    /// Waits until a connection that was told to close has closed, but not for long. Whether one has.
+    async fn sees_a_close(&self) -> bool {
+        if self.is_stuck.load(Ordering::Relaxed) {
+            return false;
+        }
+        let is_seen = timeout(CLOSE_PATIENCE, self.closed.notified())
+            .await
+            .is_ok();
+        if !is_seen {
+            self.is_stuck.store(true, Ordering::Relaxed);
+        }
+        is_seen
+    }
+
+    fn try_admit(self: &Arc<Self>, peer: Option<IpAddr>) -> Result<Admitted, NoRoom> {
         let client = peer.and_then(|peer| self.client(peer));
         let mut book = self.lock();
         let mut evicted = None;
         if let Some(client) = client
             && book.connections_of(client) >= self.capacity.per_client
         {
-            book.close_idle_of(client).ok_or(Full::Client)?;
+            book.close_idle_of(client)
+                .map_err(|why| why(Full::Client))?;
             evicted = Some(Full::Client);
         }
         if book.open >= self.capacity.connections {
-            book.close_idle().ok_or(Full::Gate)?;
+            book.close_idle().map_err(|why| why(Full::Gate))?;
             evicted = Some(Full::Gate);
         }
         book.open += 1;
@@ -193,7 +241,7 @@ impl Admission {
 
     /// Closes the connection that was idle for longest, where there is one: there are no more open files.
     pub fn close_longest_idle(&self) {
-        if self.lock().close_idle().is_some() {
+        if self.lock().close_idle().is_ok() {
             self.metrics.evicted(Shortage::OpenFiles);
         }
     }
@@ -262,27 +310,32 @@ impl Book {
         Some(control)
     }
 
-    fn close_idle(&mut self) -> Option<()> {
-        let (&number, &(client, _)) = self.idle.first_key_value()?;
+    fn close_idle(&mut self) -> Result<(), fn(Full) -> NoRoom> {
+        let Some((&number, &(client, _))) = self.idle.first_key_value() else {
+            return Err(NoRoom::Busy);
+        };
         self.close(number, client)
     }
 
-    fn close_idle_of(&mut self, client: IpAddr) -> Option<()> {
+    fn close_idle_of(&mut self, client: IpAddr) -> Result<(), fn(Full) -> NoRoom> {
         let mut of_client = self.idle_of_clients.range((client, 0)..=(client, u64::MAX));
-        let &(_, number) = of_client.next()?;
+        let Some(&(_, number)) = of_client.next() else {
+            return Err(NoRoom::Busy);
+        };
         self.close(number, Some(client))
     }
 
     /// Tells an idle connection to close. Its place is free from now on.
-    fn close(&mut self, number: u64, client: Option<IpAddr>) -> Option<()> {
-        if self.closing >= MOST_CLOSING {
-            return None;
+    fn close(&mut self, number: u64, client: Option<IpAddr>) -> Result<(), fn(Full) -> NoRoom> {
+        if self.closing >= self.most_closing {
+            return Err(NoRoom::Closing);
         }
-        let control = self.remove_idle(number)?;
-        self.release(client);
-        self.closing += 1;
-        control.send(Command::Close);
-        Some(())
+        if let Some(control) = self.remove_idle(number) {
+            self.release(client);
+            self.closing += 1;
+            control.send(Command::Close);
+        }
+        Ok(())
     }
 
     fn release(&mut self, client: Option<IpAddr>) {
@@ -344,6 +397,8 @@ impl Drop for Held {
         let mut book = self.admission.lock();
         if number != BUSY && book.remove_idle(number).is_none() {
             book.closing -= 1;
+            self.admission.is_stuck.store(false, Ordering::Relaxed);
+            self.admission.closed.notify_one();
         } else {
             book.release(self.client);
         }
@@ -396,8 +451,10 @@ mod tests {
     }
 
     fn admit(admission: &Arc<Admission>, address: &str) -> Result<Place, Full> {
-        let admitted = admission.admit(Some(address.parse().unwrap()));
-        admitted.map(|admitted| admitted.place)
+        let admitted = admission.try_admit(Some(address.parse().unwrap()));
+        admitted
+            .map(|admitted| admitted.place)
+            .map_err(NoRoom::whose)
     }
 
     fn command(place: &Place) -> Command {
@@ -417,10 +474,11 @@ mod tests {
         );
         assert!(third.set_busy());
         assert_eq!(admit(&admission, "198.51.100.4").err(), Some(Full::Gate));
+        drop(second);
         first.set_idle();
         assert!(admit(&admission, "198.51.100.4").is_ok());
         assert!(!first.set_busy());
-        drop((first, second, third));
+        drop((first, third));
         assert_eq!(admission.count(), Count { open: 0, idle: 0 });
         assert!(admission.lock().clients.is_empty() && admission.lock().closing == 0);
     }
@@ -440,6 +498,34 @@ mod tests {
         assert!(third.set_busy());
         assert_eq!(admit(&admission, "2001:db8::4").err(), Some(Full::Client));
         assert!(admit(&admission, "2001:db8:1::4").is_ok());
+    }
+
+    /// No more than half may be closing at once; the next one waits for a close, and not in vain for ever.
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_waits_for_closes_and_not_for_a_stuck_worker() {
+        let admission = admission(4, 9);
+        let ask = || admission.admit(Some("198.51.100.1".parse().unwrap()));
+        let mut places = Vec::new();
+        for _ in 0..6 {
+            places.push(ask().await.ok().unwrap().place);
+        }
+        let begun = tokio::time::Instant::now();
+        assert_eq!(ask().await.err(), Some(Full::Gate));
+        assert_eq!(begun.elapsed(), CLOSE_PATIENCE);
+        assert_eq!(ask().await.err(), Some(Full::Gate));
+        assert_eq!(
+            begun.elapsed(),
+            CLOSE_PATIENCE,
+            "a stuck worker is waited for once"
+        );
+        drop(places.remove(0));
+        assert!(ask().await.is_ok());
+        let second = places.remove(0);
+        let (admitted, ()) = tokio::join!(ask(), async {
+            tokio::task::yield_now().await;
+            drop(second);
+        });
+        assert!(admitted.is_ok());
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! One connection: silence until the client speaks, TLS where it is ours, then HTTP/1.1 or HTTP/2 until it ends.
 
 use std::{
+    future::poll_fn,
     io,
     net::{IpAddr, SocketAddr},
+    pin::pin,
     sync::Arc,
+    task::Poll,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -14,6 +17,7 @@ use super::{
     admission::Place,
     client_io::ClientSocket,
     context::Worker,
+    control::Command,
     ended::Ended,
     http1::{self, Parked},
     http2,
@@ -78,11 +82,23 @@ async fn serve_tls<S: ClientSocket>(
         Parked::Readable => {}
         Parked::Ended(ended) => return ended,
     }
-    match timeout(limits.handshake_timeout, tls.accept(socket)).await {
-        Ok(Ok(socket)) => serve_http(worker, socket, address, true, place).await,
-        Ok(Err(error)) => Ended::Handshake(error),
-        Err(_) => Ended::HandshakeTimeout,
+    let handshake = timeout(limits.handshake_timeout, tls.accept(socket));
+    match unless_evicted(&place, handshake).await {
+        Ok(Ok(Ok(socket))) => serve_http(worker, socket, address, true, place).await,
+        Ok(Ok(Err(error))) => Ended::Handshake(error),
+        Ok(Err(_)) => Ended::HandshakeTimeout,
+        Err(ended) => ended,
     }
+}
+
+/// Waits for a client that has begun to speak, unless the connection's place is needed first.
+async fn unless_evicted<T>(place: &Place, work: impl Future<Output = T>) -> Result<T, Ended> {
+    let mut work = pin!(work);
+    poll_fn(|context| match place.control().poll(context) {
+        Command::Close => Poll::Ready(Err(Ended::Evicted)),
+        Command::Serve | Command::Drain => work.as_mut().poll(context).map(Ok),
+    })
+    .await
 }
 
 async fn serve_http<S: ClientSocket>(
@@ -116,7 +132,8 @@ async fn begin<S: ClientSocket>(
         Parked::Readable => {}
         Parked::Ended(ended) => return Err(ended),
     }
-    match timeout(limits.header_timeout, first_bytes(&mut socket)).await {
+    let first = timeout(limits.header_timeout, first_bytes(&mut socket));
+    match unless_evicted(place, first).await? {
         Ok(Ok((first, is_http2))) => Ok((socket, first, is_http2)),
         Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Err(Ended::Closed),
         Ok(Err(error)) => Err(Ended::Lost(error)),

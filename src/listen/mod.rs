@@ -80,7 +80,7 @@ impl Acceptor {
             match accepted {
                 Ok(socket) => {
                     next = next.wrapping_add(1);
-                    if let Some(refused) = self.admit(socket, next, &full) {
+                    if let Some(refused) = self.admit(socket, next, &full).await {
                         let is_tls = self.is_tls.load(Ordering::Relaxed);
                         refused.refuse(if is_tls { b"" } else { NO_ROOM });
                     }
@@ -107,9 +107,9 @@ impl Acceptor {
     }
 
     /// Hands a connection to the worker with the fewest. Gives it back where there is no room.
-    fn admit(&self, socket: Accepted, turn: usize, full: &Throttled) -> Option<Accepted> {
+    async fn admit(&self, socket: Accepted, turn: usize, full: &Throttled) -> Option<Accepted> {
         let client = socket.address();
-        let admitted = match self.admission.admit(client) {
+        let admitted = match self.admission.admit(client).await {
             Ok(admitted) => admitted,
             Err(whose) => {
                 if let Some(held_back) = full.turn(Instant::now()) {

@@ -1,4 +1,5 @@
-//! One way to open a TCP connection by name: to the app, to a provider.
+//! One way to open a TCP connection by name: to the app, to a provider. Redis' library connects by itself, to all
+//! addresses at once, and takes [`PROBES`] from here.
 //!
 //! A name with several addresses is tried as RFC 8305 ("Happy Eyeballs") has it: the families in turn, the next
 //! address a quarter of a second after the one before or as soon as that fails, and the first that answers is
@@ -22,6 +23,10 @@ const MAX_ADDRESSES: usize = 16;
 const KEEP_ALIVE: Duration = Duration::from_mins(1);
 /// How often it is asked.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
+/// How a silent connection is asked for a sign of life.
+pub const PROBES: TcpKeepalive = TcpKeepalive::new()
+    .with_time(KEEP_ALIVE)
+    .with_interval(KEEP_ALIVE_INTERVAL);
 
 /// Connects to the first of the host's addresses that answers. The caller bounds the time.
 ///
@@ -75,10 +80,7 @@ pub async fn first_of(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
 /// When the system does not take the options.
 pub fn watch(stream: &TcpStream, user_timeout: Duration) -> io::Result<()> {
     let socket = SockRef::from(stream);
-    let probes = TcpKeepalive::new()
-        .with_time(KEEP_ALIVE)
-        .with_interval(KEEP_ALIVE_INTERVAL);
-    socket.set_tcp_keepalive(&probes)?;
+    socket.set_tcp_keepalive(&PROBES)?;
     socket.set_tcp_user_timeout(Some(user_timeout))
 }
 

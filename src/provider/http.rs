@@ -156,7 +156,7 @@ impl HttpClient {
         }
         let proxy = self.proxies.proxy_for(&place);
         let request = written(request, &named, &place, proxy)?;
-        let dialed = dial::dial(&place, proxy, &self.tls, self.limits.connect);
+        let dialed = dial::dial(&place, proxy, &self.tls);
         let stream = timeout(self.limits.connect, dialed)
             .await
             .unwrap_or(Err(HttpError::ConnectTimeout))?;

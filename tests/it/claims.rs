@@ -135,19 +135,20 @@ async fn userinfo_that_refuses_is_no_outage() {
             let (house, _upstream, provider) = arranged(
                 |behaviour| {
                     behaviour.userinfo_refuses = Some(status);
-                    behaviour.id_token = json!({ "groups": null });
+                    behaviour.id_token = json!({ "groups": null, "preferred_username": null });
                     behaviour.renews_id_token = renews_id_token;
                     behaviour.expires_in = json!(2);
                 },
                 |plan| plan,
             )
             .await;
+            // Without a name for people: what the ID token says is enough.
             let browser = house.browser();
             let seen = browser.sign_in("/").await.seen();
-            assert_eq!(seen.header("x-user"), Some("ada"), "{status}");
+            assert_eq!(seen.header("x-user"), Some("ada@example.com"), "{status}");
             tokio::time::sleep(crate::renewal::OVER).await;
             let seen = browser.get("/").await.seen();
-            assert_eq!(seen.header("x-user"), Some("ada"), "{status}");
+            assert_eq!(seen.header("x-user"), Some("ada@example.com"), "{status}");
             assert!(provider.renewals() > 0);
             let log = house.process.log();
             assert_eq!(log.matches("userinfo refuses").count(), 1, "{log}");

@@ -356,3 +356,35 @@ async fn in_a_cluster() {
         assert!(!node.keys("*").await.is_empty(), "a node has no share");
     }
 }
+
+/// The timers of this process's connections to `port`, as the system writes them.
+fn timers(port: u16) -> Vec<String> {
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux");
+    let peer = format!(":{port:04X}");
+    table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter(|line| line.len() > 5 && line[2].ends_with(&peer) && line[3] == "01")
+        .map(|line| line[5].to_owned())
+        .collect()
+}
+
+/// A server that vanishes without a word is noticed by the system's probes: each connection has a timer for them.
+#[tokio::test]
+async fn silent_connections_are_probed() {
+    let server = RedisServer::start().await;
+    let cluster = RedisCluster::start().await;
+    let nodes: Vec<_> = cluster.nodes.iter().collect();
+    let single = replica(&at(&[&server], Topology::Single)).await;
+    let many = replica(&at(&nodes, Topology::Cluster)).await;
+    for server in nodes.into_iter().chain([&server]) {
+        let port = server.address.port();
+        wait_until("every connection has a timer", || {
+            // Another timer runs while bytes are on their way.
+            let timers = timers(port);
+            !timers.is_empty() && timers.iter().all(|timer| timer.starts_with("02:"))
+        })
+        .await;
+    }
+    drop((single, many));
+}

@@ -1,6 +1,6 @@
 //! A connection to a provider: straight, or through a proxy (RFC 9110 §9.3.6); within TLS where it speaks that.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -13,14 +13,14 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpStream, lookup_host},
-    time::{Instant, timeout},
+    net::TcpStream,
 };
 use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 use url::{Host, Url};
 
 use super::{AGENT, HttpError, MAX_HEAD, address::is_loopback, proxy::Proxy};
+use crate::net::dial;
 
 /// What HTTP runs over: TCP, TLS on it, or a tunnel.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -32,7 +32,6 @@ pub(super) async fn dial(
     url: &Url,
     proxy: Option<&Proxy>,
     tls: &TlsConnector,
-    patience: Duration,
 ) -> Result<Box<dyn Stream>, HttpError> {
     let host = host_of(url)?;
     let port = url.port_or_known_default().ok_or(HttpError::ForbiddenUrl)?;
@@ -40,14 +39,14 @@ pub(super) async fn dial(
     let Some(proxy) = proxy else {
         // `localhost` is a name like any other to a resolver; plain http to it must not leave the machine.
         let stays = is_plain && is_loopback(url);
-        let tcp = connect(&host, port, stays, patience).await?;
+        let tcp = connect(&host, port, stays).await?;
         return if is_plain {
             Ok(Box::new(tcp))
         } else {
             begin_tls(tls, &host, tcp).await
         };
     };
-    let tcp = connect(&proxy.host, proxy.port, false, patience).await?;
+    let tcp = connect(&proxy.host, proxy.port, false).await?;
     let stream: Box<dyn Stream> = if proxy.tls {
         begin_tls(tls, &proxy.host, tcp).await?
     } else {
@@ -124,40 +123,46 @@ async fn tunnel(
     Ok(Box::new(TokioIo::new(tunnel)))
 }
 
-/// Tries each address for its share of the time, so that a dead IPv6 route leaves some for IPv4.
-async fn connect(
-    host: &str,
-    port: u16,
-    stays_here: bool,
-    patience: Duration,
-) -> Result<TcpStream, HttpError> {
-    let deadline = Instant::now() + patience;
-    let mut addresses: Vec<SocketAddr> = lookup_host((host, port))
+/// Connects as to anybody; what `stays_here` only to this machine's own addresses.
+async fn connect(host: &str, port: u16, stays_here: bool) -> Result<TcpStream, HttpError> {
+    let mut addresses = dial::resolve(host, port)
         .await
-        .map_err(|_| HttpError::Resolve(host.to_owned()))?
-        .filter(|address| !stays_here || address.ip().is_loopback())
-        .collect();
-    addresses.truncate(MAX_ADDRESSES);
-    let mut kind = io::ErrorKind::AddrNotAvailable;
-    let mut left = u32::try_from(addresses.len()).expect("truncated to a few");
-    for address in addresses {
-        let share = deadline.saturating_duration_since(Instant::now()) / left;
-        left -= 1;
-        match timeout(share, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => {
-                // A latency hint; the exchange works without.
-                let _ = stream.set_nodelay(true);
-                return Ok(stream);
-            }
-            Ok(Err(error)) => kind = error.kind(),
-            Err(_) => kind = io::ErrorKind::TimedOut,
-        }
+        .map_err(|_| HttpError::Resolve(host.to_owned()))?;
+    if stays_here {
+        addresses.retain(|address| address.ip().is_loopback());
     }
-    Err(HttpError::Connect {
-        host: host.to_owned(),
-        kind,
-    })
+    let connected = async {
+        let stream = dial::first_of(addresses).await?;
+        dial::watch(&stream, USER_TIMEOUT)?;
+        Ok(stream)
+    };
+    connected
+        .await
+        .map_err(|error: io::Error| HttpError::Connect {
+            host: host.to_owned(),
+            kind: error.kind(),
+        })
 }
 
-/// Addresses of one name that are tried.
-const MAX_ADDRESSES: usize = 4;
+/// How long a provider may leave bytes unacknowledged.
+const USER_TIMEOUT: Duration = Duration::from_mins(1);
+
+#[cfg(test)]
+mod tests {
+    use socket2::SockRef;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_provider_that_vanishes_is_noticed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        for stays_here in [true, false] {
+            let stream = connect("127.0.0.1", port, stays_here).await.unwrap();
+            let socket = SockRef::from(&stream);
+            assert!(socket.keepalive().unwrap());
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(USER_TIMEOUT));
+        }
+    }
+}

@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
-use tokio::{io::AsyncWriteExt as _, time::timeout};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
 
 use super::{SOON, limited, limited_with, until_closed};
-use crate::support::{House, ScriptedProvider, Stream, Upstream, raw};
+use crate::support::{House, ScriptedProvider, Stream, Upstream, house::Plan, raw};
 
 const ASK: &[u8] = b"GET /x HTTP/1.1\r\nHost: app\r\n\r\n";
 const BLOCK: &[u8] = b"GET /_/hang HTTP/1.1\r\nHost: app\r\n\r\n";
@@ -165,6 +169,67 @@ async fn few_descriptors_and_many_silent_connections_keep_nobody_out() {
     let alive = alive.expect("in time").expect("an answer");
     assert_eq!(raw::status(&alive), 200, "{alive}");
     drop(silent);
+}
+
+/// Strangers who open connections and say nothing, or next to nothing, make room for each other, however fast they come; whoever
+/// speaks gets in.
+#[tokio::test]
+async fn a_burst_of_silent_connections_keeps_nobody_out() {
+    // What the system keeps for a listener that does not accept.
+    const BURST: usize = 1_000;
+    let upstream = Upstream::start().await;
+    let provider = ScriptedProvider::start().await;
+    let plan = House::plan().upstream(&upstream).provider(&provider);
+    let house = plan.tables("[limits]\nconnections = 200").start().await;
+    let signed_in = house.browser();
+    signed_in.sign_in("/").await;
+    let request = format!(
+        "GET /page HTTP/1.1\r\nHost: {0}\r\nCookie: {1}\r\nConnection: close\r\n\r\n",
+        house.address,
+        signed_in.cookies("/page")
+    );
+    let mut silent = Vec::new();
+    // The second kind begins as HTTP/2 does, and says no more.
+    for first in ["", "PRI *", ""] {
+        // All of it is there at once when the gate comes to it, and who speaks is the last.
+        house.process.signal("STOP");
+        for _ in 0..BURST {
+            let mut stream = TcpStream::connect(house.address).await.expect("queued");
+            stream.write_all(first.as_bytes()).await.expect("queued");
+            silent.push(stream);
+        }
+        let mut speaker = house.connect().await;
+        speaker.write_all(request.as_bytes()).await.expect("queued");
+        house.process.signal("CONT");
+        let answer = until_closed(&mut speaker).await;
+        assert_eq!(raw::status(&answer), 200, "{first}: {answer}");
+        let next = raw::exchange(&house, request.as_bytes()).await;
+        assert_eq!(raw::status(&next), 200, "{next}");
+    }
+}
+
+/// Nobody keeps a place by beginning to speak: not with half of a TLS handshake, nor of HTTP/2's first line.
+#[tokio::test]
+async fn who_only_begins_to_speak_makes_room() {
+    for is_tls in [true, false] {
+        let change = |plan: Plan| if is_tls { plan.tls() } else { plan };
+        let (house, _upstream) = limited_with("connections = 2", change).await;
+        let mut begun = Vec::new();
+        for _ in 0..5 {
+            let mut stream = TcpStream::connect(house.address).await.expect("accepted");
+            let first: &[u8] = if is_tls { b"\x16\x03\x01" } else { b"PRI *" };
+            stream.write_all(first).await.expect("sent");
+            // It is heard, and then its end is seen or another one's.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            begun.push(stream);
+        }
+        for stream in &mut begun[..3] {
+            let read = timeout(Duration::from_secs(4), stream.read(&mut [0; 64])).await;
+            let read = read.expect("closed before its time for a head or a handshake is over");
+            assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+        }
+        assert_eq!(ask(&mut house.connect().await).await, 200);
+    }
 }
 
 /// An idle connection is a socket and little else, and can be used again: with whole requests, parts of them, several

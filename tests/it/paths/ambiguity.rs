@@ -125,21 +125,31 @@ async fn smuggling_is_refused() {
 /// is no request.
 #[tokio::test]
 async fn of_both_lengths_the_coding_wins_and_nothing_comes_behind() {
-    let (house, upstream, _provider) = house().await;
-    let request = format!(
-        "POST /public/x HTTP/1.1\r\nHost: {}\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n\
-         0\r\n\r\nGET /public/smuggled HTTP/1.1\r\nHost: x\r\n\r\n",
-        house.address
-    );
-    let answer = raw::exchange(&house, request.as_bytes()).await;
-    assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
-    assert_eq!(raw::status(&answer), 200, "{answer}");
-    let seen = upstream.seen();
-    assert_eq!(seen.len(), 1, "{seen:?}");
-    assert_eq!(
-        (seen[0].body_length, seen[0].header("content-length")),
-        (0, None)
-    );
+    for lengths in [
+        "Content-Length: 4\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked\r\nContent-Length: 4",
+        "Transfer-Encoding: chunked\r\nContent-Length: 4, 9",
+    ] {
+        let (house, upstream, _provider) = house().await;
+        let request = format!(
+            "POST /public/x HTTP/1.1\r\nHost: {}\r\n{lengths}\r\n\r\n\
+             0\r\n\r\nGET /public/smuggled HTTP/1.1\r\nHost: x\r\n\r\n",
+            house.address
+        );
+        let answer = raw::exchange(&house, request.as_bytes()).await;
+        assert_eq!(
+            answer.matches("HTTP/1.1 ").count(),
+            1,
+            "{lengths}: {answer}"
+        );
+        assert_eq!(raw::status(&answer), 200, "{lengths}: {answer}");
+        let seen = upstream.seen();
+        assert_eq!(seen.len(), 1, "{lengths}: {seen:?}");
+        assert_eq!(
+            (seen[0].body_length, seen[0].header("content-length")),
+            (0, None)
+        );
+    }
 }
 
 #[tokio::test]

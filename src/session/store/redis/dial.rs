@@ -12,12 +12,15 @@ use redis::{
     aio::{MultiplexedConnection, PubSub},
     cluster::ClusterClientBuilder,
     cluster_async::ClusterConnection,
+    io::tcp::TcpSettings,
 };
 use tokio::time::timeout;
 
 use super::trouble::Trouble;
 use crate::{
-    redis::address as redis_address, redis::address::RedisAddress, redis::address::Topology, trust,
+    net::dial::PROBES,
+    redis::address::{self as redis_address, RedisAddress, Topology},
+    trust,
 };
 
 /// Makes connections to one Redis.
@@ -137,6 +140,7 @@ impl Dialer {
             .connection_timeout(CONNECT)
             .response_timeout(CONNECT)
             .connection_concurrency_limit(IN_FLIGHT)
+            .tcp_settings(tcp_settings())
             // A key that moved and a failover are followed within one command's time.
             .retries(4)
             .min_retry_wait(20)
@@ -230,8 +234,19 @@ impl Dialer {
                 settings = settings.set_username(username);
             }
         }
-        Ok(address.into_connection_info()?.set_redis_settings(settings))
+        let info = address.into_connection_info()?;
+        Ok(info
+            .set_redis_settings(settings)
+            .set_tcp_settings(tcp_settings()))
     }
+}
+
+/// Commands are not held back for company, and a server that has vanished is noticed.
+fn tcp_settings() -> TcpSettings {
+    TcpSettings::default()
+        .set_nodelay(true)
+        .set_keepalive(PROBES)
+        .set_user_timeout(USER_TIMEOUT)
 }
 
 /// A server that still reads its data says LOADING; one that is a replica takes no writes. Both are there, and
@@ -290,6 +305,8 @@ async fn bounded<T>(
     }
 }
 
+/// How long a server may leave bytes unacknowledged.
+const USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a connection may take, and each step of it.
 const CONNECT: Duration = Duration::from_secs(1);
 /// Commands on their way at once.
