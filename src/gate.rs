@@ -22,8 +22,7 @@ use crate::{
         metrics::{Limit, Metrics},
     },
     provider::Providers,
-    route::Access,
-    route::Routes,
+    route::{Access, Routes},
     session::{Sessions, directory::Presence},
     site::{LONGEST_RETURN, Site},
 };

@@ -9,7 +9,7 @@ use super::{
     raw::{Node, Value},
     report::{Problem, Problems},
 };
-use crate::{provider::kind::KINDS, spelling};
+use crate::{provider::catalog::KINDS, spelling};
 
 /// A key of a table.
 pub(super) struct Key {

@@ -16,21 +16,18 @@ use crate::{
     access::Allow,
     config::Config,
     forward::settings::UpstreamAddress,
-    identity_headers::HeaderSettings,
-    identity_headers::HeaderSource,
+    identity_headers::{HeaderSettings, HeaderSource},
     limits::Limits,
     listen::settings::ListenAddress,
-    provider::settings::ClaimPaths,
-    provider::settings::ProviderSettings,
-    provider::settings::Room,
-    provider::{http::Proxies, kind},
+    provider::{
+        catalog,
+        http::Proxies,
+        settings::{ClaimPaths, ProviderSettings, Room},
+    },
     public_url::PublicUrl,
-    route::Access,
-    route::PathPattern,
-    route::RouteSettings,
+    route::{Access, PathPattern, RouteSettings},
     secret::Secret,
-    session::settings::SessionSettings,
-    session::settings::StoreSettings,
+    session::settings::{SessionSettings, StoreSettings},
 };
 
 /// Everything that was decided before anything serves.
@@ -129,7 +126,7 @@ impl Plan {
         ProviderSettings {
             name: "demo".to_owned(),
             label: "Demo provider".to_owned(),
-            kind: kind::OIDC,
+            kind: &catalog::OIDC,
             endpoints: [("issuer", self.issuer.clone())].into(),
             internal_url: None,
             insecure_http: false,

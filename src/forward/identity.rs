@@ -3,8 +3,9 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
 
 use crate::{
-    identity_headers::HeaderSettings, identity_headers::HeaderSource,
-    identity_headers::missing_name, session::Session, text::Text,
+    identity_headers::{HeaderSettings, HeaderSource, missing_name},
+    session::Session,
+    text::Text,
 };
 
 /// The identity headers, with their names made ready at start.

@@ -6,7 +6,11 @@
 
 use std::fmt;
 
-use crate::{access::Allow, access::AllowList, session::Identity, text::Text};
+use crate::{
+    access::{Allow, AllowList},
+    session::Identity,
+    text::Text,
+};
 
 /// Who may not pass, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,9 +19,7 @@ use super::allow;
 use crate::{
     access::Allow,
     identity_headers::HeaderSource,
-    provider::settings::ClaimPaths,
-    provider::settings::ProviderSettings,
-    provider::settings::Room,
+    provider::settings::{ClaimPaths, ProviderSettings, Room},
     session::{Identity, Notes},
     text::Text,
 };

@@ -5,6 +5,8 @@
 //! in `build`. Who may pass is [`allow`]'s to say, after the provider said who it is.
 
 pub mod allow;
+mod build;
+pub mod catalog;
 pub mod claims;
 pub(crate) mod error;
 mod graph_error;
@@ -26,6 +28,7 @@ pub use futures_util::future::BoxFuture;
 use url::Url;
 
 pub use self::{
+    build::check,
     claims::Evidence,
     error::{Call, ProviderError},
     http::HttpClient,
@@ -36,10 +39,8 @@ use crate::{
     access::Allow,
     clock::Timestamp,
     decide::{Barred, Visitor},
-    identity_headers::HeaderSettings,
-    identity_headers::HeaderSource,
-    provider::settings::ClientAuthentication,
-    provider::settings::ProviderSettings,
+    identity_headers::{HeaderSettings, HeaderSource},
+    provider::settings::{ClientAuthentication, ProviderSettings},
     session::{Identity, Session, Tokens},
     text::Text,
 };
@@ -319,7 +320,7 @@ impl Providers {
         Self(
             configs
                 .iter()
-                .map(|config| (config.kind.build)(config, &sources, &http.of(config)))
+                .map(|config| build::build(config, &sources, &http.of(config)))
                 .collect(),
         )
     }

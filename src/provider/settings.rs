@@ -199,7 +199,7 @@ impl ProviderSettings {
         Self {
             name: name.to_owned(),
             label: name.to_owned(),
-            kind: crate::provider::kind::find("oidc").expect("a kind"),
+            kind: &super::catalog::OIDC,
             endpoints: [("issuer", issuer.to_owned())].into(),
             internal_url: None,
             insecure_http: false,
@@ -226,7 +226,7 @@ impl ProviderSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::kind;
+    use crate::provider::catalog;
 
     #[test]
     fn a_fingerprint_is_of_who_signs_people_in_and_as_whom() {
@@ -258,7 +258,7 @@ mod tests {
                 ..config()
             },
             ProviderSettings {
-                kind: kind::find("gitlab").expect("a kind"),
+                kind: &catalog::GITLAB,
                 ..config()
             },
             ProviderSettings {
@@ -280,7 +280,7 @@ mod tests {
         let of = |origin: &str, version: &str| {
             let at = |path: &str| format!("{origin}/{version}/{path}");
             ProviderSettings {
-                kind: kind::find("oauth2").expect("a kind"),
+                kind: &catalog::OAUTH2,
                 endpoints: [
                     ("authorize_url", at("authorize")),
                     ("token_url", at("token")),

@@ -3,8 +3,10 @@
 use std::{fmt, time::Duration};
 
 use crate::{
-    clock::Timestamp, identity_headers::HeaderSettings, identity_headers::HeaderSource,
-    provider::GrantTokens, text::Text,
+    clock::Timestamp,
+    identity_headers::{HeaderSettings, HeaderSource},
+    provider::GrantTokens,
+    text::Text,
 };
 
 /// Tokens kept because something in the configuration needs them; none otherwise.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     access::{Allow, AllowList},
-    provider::kind::{KINDS, Kind},
+    provider::{catalog::KINDS, kind::Kind},
     spelling,
 };
 

@@ -10,7 +10,10 @@ use super::{
     address::{is_loopback, web_address, web_url},
     provider::foreign,
 };
-use crate::provider::kind::{Endpoint, KINDS, Kind};
+use crate::provider::{
+    catalog::KINDS,
+    kind::{Endpoint, Kind},
+};
 
 impl Checker<'_> {
     /// The addresses by their keys, each kept as it is written: an issuer is compared letter by letter

@@ -31,8 +31,10 @@ use super::{
 use crate::{
     forward::settings::UpstreamAddress,
     identity_headers::{HeaderSettings, HeaderSource},
-    listen::settings::{ListenAddress, TlsFiles},
-    listen::tls,
+    listen::{
+        settings::{ListenAddress, TlsFiles},
+        tls,
+    },
     observe::filter::{self, Flaw, LEVELS},
     provider::settings::{ProviderSettings, Room},
     public_url::PublicUrl,

@@ -10,8 +10,12 @@ use super::{
     Checker, OwnPaths, Reported,
 };
 use crate::{
-    provider::kind::{self, KINDS, Kind, Secrecy},
-    provider::settings::{ClientAuthentication, ProviderSettings, Room},
+    provider::{
+        self,
+        catalog::{self, KINDS},
+        kind::{Kind, Secrecy},
+        settings::{ClientAuthentication, ProviderSettings, Room},
+    },
     secret::Secret,
     spelling,
 };
@@ -124,7 +128,7 @@ impl Checker<'_> {
         provider: &ProviderSettings,
         others: &[ProviderSettings],
     ) {
-        for objection in (provider.kind.check)(provider) {
+        for objection in provider::check(provider) {
             let origin = table
                 .get(objection.key)
                 .map_or(&table.key_origin, |node| &node.origin);
@@ -211,7 +215,7 @@ impl Checker<'_> {
             Some(node) => (self.text(node, "type")?, &node.origin),
             None => (name, &table.key_origin),
         };
-        if let Some(kind) = kind::find(kind) {
+        if let Some(kind) = catalog::find(kind) {
             return Some(kind);
         }
         let is_written = table.get("type").is_some();

@@ -7,7 +7,10 @@ use super::{
     },
     Checker, OwnPaths,
 };
-use crate::{clean::path::CanonicalPath, provider::kind::Kind, provider::settings::ClaimPaths};
+use crate::{
+    clean::path::CanonicalPath,
+    provider::{kind::Kind, settings::ClaimPaths},
+};
 
 impl Checker<'_> {
     pub(super) fn scopes(&mut self, table: &Node, kind: Option<&Kind>) -> Option<Vec<String>> {

@@ -10,8 +10,7 @@ use super::{
     Checker, OwnPaths, regex,
 };
 use crate::{
-    route::PathPattern,
-    route::{Access, RouteSettings},
+    route::{Access, PathPattern, RouteSettings},
     spelling,
 };
 

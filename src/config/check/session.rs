@@ -12,8 +12,7 @@ use super::{
     Checker, Reported,
 };
 use crate::{
-    redis::address as redis_address,
-    redis::address::RedisAddress,
+    redis::{address as redis_address, address::RedisAddress},
     secret::Secret,
     session::settings::{SessionSettings, StoreSettings},
     spelling,

@@ -10,10 +10,10 @@ use crate::{
     clock,
     identity_headers::HeaderSettings,
     login::return_to::HostPattern,
-    provider::settings::ProviderSettings,
     provider::{
         HttpClient,
         scripted::{Answer, Scripted, TestKey},
+        settings::ProviderSettings,
     },
     secret::Secret,
     session::Identity,

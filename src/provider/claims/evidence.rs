@@ -75,7 +75,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        access::Allow, provider::claims::ClaimNames, provider::settings::ProviderSettings,
+        access::Allow,
+        provider::{claims::ClaimNames, settings::ProviderSettings},
     };
 
     #[test]

@@ -11,8 +11,7 @@ use url::form_urlencoded;
 
 use super::{OAuthClient, TokenEndpoint};
 use crate::{
-    provider::settings::ClientAuthentication,
-    provider::{Call, HttpClient, ProviderError, http::HttpError},
+    provider::{Call, HttpClient, ProviderError, http::HttpError, settings::ClientAuthentication},
     session::Tokens,
 };
 

@@ -9,12 +9,12 @@ use crate::{
     access::Allow,
     clock::Timestamp,
     identity_headers::HeaderSource,
-    provider::settings::ProviderSettings,
     provider::{
-        AuthorizeRequest, CodeGrant, Grant, HttpClient, Provider, ProviderError, allow,
+        AuthorizeRequest, CodeGrant, Grant, HttpClient, Provider, ProviderError, allow, build,
         http::Limits,
         kind::Kind,
         scripted::{Answer, Scripted},
+        settings::ProviderSettings,
     },
     secret::Secret,
     session::Identity,
@@ -50,7 +50,7 @@ pub(super) fn build(config: &ProviderSettings, headers: &[HeaderSource]) -> Arc<
         limits,
     );
     let headers: Vec<&HeaderSource> = headers.iter().collect();
-    (config.kind.build)(config, &headers, &http)
+    build::build(config, &headers, &http)
 }
 
 pub(super) fn anyone(kind: &'static Kind, server: &Scripted) -> Arc<dyn Provider> {

@@ -9,9 +9,11 @@ use crate::{
     provider::{HttpClient, Providers},
     public_url::PublicUrl,
     secret::Secret,
-    session::settings::SessionSettings,
-    session::settings::StoreSettings,
-    session::{Identity, KeepTokens, Tokens, store::Memory},
+    session::{
+        Identity, KeepTokens, Tokens,
+        settings::{SessionSettings, StoreSettings},
+        store::Memory,
+    },
 };
 
 const NOW: Timestamp = Timestamp(1_800_000_000);

@@ -1,17 +1,15 @@
 use serde_json::{Value, json};
 
-use super::{
-    super::testing::{answer as script, build, config, identity, parameters, refused},
-    *,
-};
+use super::super::testing::{answer as script, build, config, identity, parameters, refused};
 use crate::{
     access::Allow,
-    provider::settings::ClaimPaths,
-    provider::settings::ProviderSettings,
-    provider::{allow, scripted::Scripted},
+    provider::{
+        allow,
+        catalog::OAUTH2,
+        scripted::Scripted,
+        settings::{ClaimPaths, ProviderSettings},
+    },
 };
-
-const KIND: &Kind = &super::KIND;
 
 async fn server() -> Scripted {
     let server = Scripted::start().await;
@@ -38,7 +36,7 @@ fn by_hand(server: &Scripted, allow: Allow) -> ProviderSettings {
             picture: path("photo"),
             groups: path("teams"),
         },
-        ..config(KIND, server, allow)
+        ..config(&OAUTH2, server, allow)
     }
 }
 

@@ -17,7 +17,11 @@ use tokio::time::timeout;
 
 use super::trouble::Trouble;
 use crate::{
-    redis::address as redis_address, redis::address::RedisAddress, redis::address::Topology, trust,
+    redis::{
+        address as redis_address,
+        address::{RedisAddress, Topology},
+    },
+    trust,
 };
 
 /// Makes connections to one Redis.
