@@ -8,27 +8,29 @@ mod duration;
 mod env;
 #[cfg(test)]
 mod file_tests;
-mod keys;
+mod json_schema;
 mod load;
+mod manual;
 #[cfg(test)]
 mod manual_tests;
 mod mask;
+mod problem;
 #[cfg(test)]
 mod provider_tests;
-mod raw;
 mod report;
+mod schema;
 #[cfg(test)]
 mod session_tests;
 #[cfg(test)]
 mod tests;
-mod twice;
-mod unquoted;
+mod tree;
 
 use std::{path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 
 pub use env::Environment;
+pub use json_schema::json_schema;
 pub use load::{DEFAULT_FILE, Loaded, load, load_without_secrets};
 pub use report::Report;
 

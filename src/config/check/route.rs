@@ -4,53 +4,47 @@ use http::Method;
 
 use super::{
     super::{
-        raw::{Node, Origin, Value},
-        report::Problem,
+        problem::{Origin, Problem},
+        schema::Kind,
     },
-    Checker, OwnPaths, regex,
+    OwnPaths, Reader, Table, regex,
 };
-use crate::{
-    route::{Access, PathPattern, RouteSettings},
-    spelling,
-};
+use crate::route::{Access, PathPattern, RouteSettings};
 
-impl Checker<'_> {
-    pub(super) fn routes(&mut self, root: &Node, own: OwnPaths<'_>) -> Option<Vec<RouteSettings>> {
-        let Some(list) = root.get("routes") else {
-            return Some(Vec::new());
-        };
-        if !matches!(list.value, Value::List(_)) {
-            return None;
-        }
+impl Reader<'_> {
+    pub(super) fn routes(
+        &mut self,
+        root: &Table<'_>,
+        own: OwnPaths<'_>,
+    ) -> Option<Vec<RouteSettings>> {
         let mut routes: Vec<RouteSettings> = Vec::new();
         let mut places = Vec::new();
         let mut complete = true;
-        for table in list.items() {
+        for table in &self.tables(root, "routes") {
             let Some(route) = self.route(table, own) else {
                 complete = false;
                 continue;
             };
-            let path = table.get("path").unwrap_or(table);
+            let origin = table.origin("path");
             if let Some((earlier, place)) = routes
                 .iter()
                 .zip(&places)
                 .find(|(earlier, _)| hides(earlier, &route))
             {
-                self.problem(dead(&path.origin, &route, earlier, place));
+                self.problem(dead(&origin, &route, earlier, place));
             }
             routes.push(route);
-            places.push(path.origin.clone());
+            places.push(origin);
         }
         complete.then_some(routes)
     }
 
-    fn route(&mut self, table: &Node, own: OwnPaths<'_>) -> Option<RouteSettings> {
-        if !matches!(table.value, Value::Table(_)) {
-            return None;
-        }
+    fn route(&mut self, table: &Table<'_>, own: OwnPaths<'_>) -> Option<RouteSettings> {
         let path = self.path(table, own);
         let methods = self.methods(table);
         let access = self.access(table);
+        table.later("allow");
+        table.later("upstream");
         Some(RouteSettings {
             path: path?,
             methods: methods?,
@@ -58,8 +52,8 @@ impl Checker<'_> {
         })
     }
 
-    fn path(&mut self, table: &Node, own: OwnPaths<'_>) -> Option<PathPattern> {
-        let node = self.required(table, "path", "path = \"/public/**\"")?;
+    fn path(&mut self, table: &Table<'_>, own: OwnPaths<'_>) -> Option<PathPattern> {
+        let node = self.required(table, "path", Kind::Text, "path = \"/public/**\"")?;
         let text = self.text(node, "path")?;
         let problem = if let Some(hint) = regex::hint(text) {
             let message = format!("`{text}` looks like a regular expression");
@@ -84,8 +78,8 @@ impl Checker<'_> {
         None
     }
 
-    fn methods(&mut self, table: &Node) -> Option<Vec<Method>> {
-        let Some(node) = table.get("methods") else {
+    fn methods(&mut self, table: &Table<'_>) -> Option<Vec<Method>> {
+        let Some(node) = table.get("methods", Kind::Texts) else {
             return Some(Vec::new());
         };
         let items = self.list(node, "methods")?;
@@ -121,29 +115,23 @@ impl Checker<'_> {
         complete.then_some(methods)
     }
 
-    fn access(&mut self, table: &Node) -> Option<Access> {
-        let Some(node) = table.get("access") else {
-            return Some(Access::Login);
-        };
-        let text = self.text(node, "access")?;
-        let problem = match text {
-            "public" => return Some(Access::Public),
-            "login" => return Some(Access::Login),
-            "deny" => return Some(Access::Deny),
-            "optional" | "api" => Problem::new(
-                &node.origin,
-                format!("access = \"{text}\" is not available in this version"),
-            ),
-            _ => Problem::new(&node.origin, format!("there is no access \"{text}\"")),
-        };
-        let hint = match spelling::nearest(text, ["public", "login", "deny"]) {
-            Some(nearest) => format!("did you mean \"{nearest}\"?"),
-            None => {
-                "\"public\" asks nothing, \"login\" a session, \"deny\" lets nobody pass".to_owned()
-            }
-        };
-        self.problem(problem.hint(hint));
-        None
+    fn access(&mut self, table: &Table<'_>) -> Option<Access> {
+        let meanings = [
+            ("public", Access::Public),
+            ("login", Access::Login),
+            ("deny", Access::Deny),
+        ];
+        let access = self.word(table, "access", &meanings, Some("login"), |text| {
+            let message = match text {
+                "optional" | "api" => {
+                    format!("access = \"{text}\" is not available in this version")
+                }
+                _ => format!("there is no access \"{text}\""),
+            };
+            let hint = "\"public\" asks nothing, \"login\" a session, \"deny\" lets nobody pass";
+            (message, hint)
+        });
+        access.ok().flatten()
     }
 }
 
