@@ -94,6 +94,11 @@ enum Command {
         #[arg(long, conflicts_with = "online")]
         without_secrets: bool,
     },
+    /// Print the JSON Schema of the configuration, for editors: completion, explanations, and mistakes underlined.
+    ///
+    /// Save it beside the configuration as sidegate.schema.json, and begin the configuration with the line
+    /// `#:schema ./sidegate.schema.json`. Editors with taplo (Even Better TOML) take it.
+    Schema,
     /// Print a fresh session secret: 32 random bytes as base64url.
     Secret,
     /// Ask a running gate whether it is alive; for a container's HEALTHCHECK.
@@ -172,6 +177,10 @@ pub fn main() -> ExitCode {
             ..
         } => check_without_secrets(&file),
         Command::Check { file, online, .. } => check(&file, online),
+        Command::Schema => {
+            say(&format!("{:#}\n", config::json_schema()));
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Secret => {
             say(&format!(
                 "{}\n",

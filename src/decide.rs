@@ -1,23 +1,31 @@
 //! May this request pass? One pure function; its "yes" is a [`Permit`], and forwarding needs one.
 
+use std::net::IpAddr;
+
 use crate::{
-    access::{Principal, allow::Denied},
-    route::Access,
+    access::{Fit, Principal, allow::Denied},
+    route::{Access, Route},
     text::Text,
 };
 
-/// The proof that a request may pass. Only [`decide`] makes one, and only
-/// [`forward`](crate::forward::Forwarder::send) takes it, so nothing reaches the upstream without a
-/// decision.
+/// The proof that a request may pass, as whom, and by which route. Only [`decide`] makes one, and only
+/// [`forward`](crate::forward::Forwarder::send) takes it, so nothing reaches an upstream without a decision, or another
+/// than the one that the route names.
 #[derive(Clone, Copy, Debug)]
 pub struct Permit<'a> {
     principal: Option<Principal<'a>>,
+    route: &'a Route,
 }
 
 impl<'a> Permit<'a> {
     /// Whom the upstream is told of; nobody on a public route.
     pub fn principal(&self) -> Option<Principal<'a>> {
         self.principal
+    }
+
+    /// By which route.
+    pub fn route(&self) -> &'a Route {
+        self.route
     }
 }
 
@@ -41,6 +49,17 @@ pub struct Barred {
     pub provider: Text,
     /// The rule and the sentence.
     pub denied: Denied,
+    /// The route that says no; none where it is the provider's own `allow`.
+    pub route: Option<RouteDenial>,
+}
+
+/// A route that says no.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteDenial {
+    /// How operators know it.
+    pub name: String,
+    /// What people read, in the operator's words.
+    pub message: Option<String>,
 }
 
 /// Why a request may not pass.
@@ -50,23 +69,68 @@ pub enum Deny {
     NotSignedIn,
     /// The route is closed to everybody.
     Closed,
+    /// The route is closed to where the request comes from, whoever it is.
+    Elsewhere(Box<(RouteDenial, Denied)>),
     /// Whoever is signed in may not pass.
     Barred(Box<Barred>),
 }
 
-/// Judges a request by its route's rule and by who is there.
+/// Judges a request by its route, by who is there, and by where they come from.
 ///
 /// # Errors
 /// Why it may not pass.
-pub fn decide(access: Access, standing: Standing<'_>) -> Result<Permit<'_>, Deny> {
-    match (access, standing) {
-        (Access::Deny, _) => Err(Deny::Closed),
-        (Access::Public, _) => Ok(Permit { principal: None }),
-        (Access::Login, Standing::Nobody) => Err(Deny::NotSignedIn),
-        (Access::Login, Standing::Barred(barred)) => Err(Deny::Barred(barred)),
-        (Access::Login, Standing::Admitted(principal)) => Ok(Permit {
-            principal: Some(principal),
-        }),
+pub fn decide<'a>(
+    route: &'a Route,
+    standing: Standing<'a>,
+    client: Option<IpAddr>,
+) -> Result<Permit<'a>, Deny> {
+    let permit = |principal| Ok(Permit { principal, route });
+    if route.access == Access::Deny {
+        return Err(Deny::Closed);
+    }
+    let principal = match standing {
+        Standing::Admitted(principal) => Some(principal),
+        Standing::Nobody => None,
+        Standing::Barred(barred) => match route.access {
+            // Nobody in particular may pass there.
+            Access::Public | Access::Optional => None,
+            Access::Login | Access::Api | Access::Deny => return Err(Deny::Barred(barred)),
+        },
+    };
+    let principal = principal.filter(|_| route.access.asks_who());
+    match (route.requirements.judge(principal, client), principal) {
+        (Fit::Fits, Some(principal)) => permit(Some(principal)),
+        (Fit::Fits | Fit::NeedsPrincipal, None) => match route.access {
+            // What they ask of people they ask of whoever is told.
+            Access::Public | Access::Optional => permit(None),
+            Access::Login | Access::Api | Access::Deny => Err(Deny::NotSignedIn),
+        },
+        (Fit::Denied(_), Some(_))
+            if route.access == Access::Optional && !is_elsewhere(route, client) =>
+        {
+            permit(None)
+        }
+        (Fit::Denied(denied), Some(principal)) => Err(Deny::Barred(Box::new(Barred {
+            user: principal.identity.user().clone(),
+            provider: principal.identity.provider.clone(),
+            denied,
+            route: Some(denial(route)),
+        }))),
+        (Fit::Denied(denied), None) => Err(Deny::Elsewhere(Box::new((denial(route), denied)))),
+        // Who is there is known.
+        (Fit::NeedsPrincipal, Some(_)) => Err(Deny::NotSignedIn),
+    }
+}
+
+/// Whether nobody at all passes from there.
+fn is_elsewhere(route: &Route, client: Option<IpAddr>) -> bool {
+    matches!(route.requirements.judge(None, client), Fit::Denied(_))
+}
+
+fn denial(route: &Route) -> RouteDenial {
+    RouteDenial {
+        name: route.name.clone(),
+        message: route.deny_message.clone(),
     }
 }
 
@@ -74,6 +138,10 @@ pub fn decide(access: Access, standing: Standing<'_>) -> Result<Permit<'_>, Deny
 mod tests {
     use super::*;
     use crate::{clock::Timestamp, identity::Identity, session::Session};
+
+    fn route(access: Access) -> Route {
+        Route::for_test("/**", &[], access)
+    }
 
     fn session() -> Session {
         Session::begin([1; 16], [2; 16], Timestamp(0), Identity::of("corp", "1"))
@@ -88,6 +156,7 @@ mod tests {
                 sentence: "Your groups may not pass.",
                 held: crate::access::allow::Held::NotKept,
             },
+            route: None,
         }
     }
 
@@ -99,20 +168,24 @@ mod tests {
             Standing::Barred(Box::new(barred())),
             Standing::Admitted(session.principal()),
         ] {
-            assert_eq!(decide(Access::Deny, standing).unwrap_err(), Deny::Closed);
+            assert_eq!(
+                decide(&route(Access::Deny), standing, None).unwrap_err(),
+                Deny::Closed
+            );
         }
     }
 
     #[test]
     fn a_login_route_asks_for_somebody_admitted_and_tells_who_it_is() {
-        let refused = |standing| decide(Access::Login, standing).unwrap_err();
+        let route = route(Access::Login);
+        let refused = |standing| decide(&route, standing, None).unwrap_err();
         assert_eq!(refused(Standing::Nobody), Deny::NotSignedIn);
         assert_eq!(
             refused(Standing::Barred(Box::new(barred()))),
             Deny::Barred(Box::new(barred()))
         );
         let session = session();
-        let permit = decide(Access::Login, Standing::Admitted(session.principal())).unwrap();
+        let permit = decide(&route, Standing::Admitted(session.principal()), None).unwrap();
         assert_eq!(permit.principal().unwrap().identity.subject.as_str(), "1");
     }
 
@@ -125,7 +198,7 @@ mod tests {
             Standing::Admitted(session.principal()),
         ] {
             assert!(
-                decide(Access::Public, standing)
+                decide(&route(Access::Public), standing, None)
                     .unwrap()
                     .principal()
                     .is_none()

@@ -12,13 +12,13 @@ use crate::{
     answer::{self, Reject, audience::Audience},
     body::{Body, BodyError, Recorded},
     clean::{CleanRequest, Peer, Unclean, origin::WebOrigin},
-    clock,
-    decide::{Deny, decide},
+    clock::{self, Timestamp},
+    decide::Deny,
     endpoint::{self, Endpoint, public_name},
     forward::{Downstream, ForwardError, Forwarder, OwnCookies, Tunnels, Upstream},
     observe::{Handover, Record, Recorder, Verdict, metrics::Limit},
-    route::{Access, Ambiguous},
-    session::live::Owner,
+    route::{Access, NoRoute, Route, Target},
+    session::{Visit, live::Owner},
     site::LONGEST_RETURN,
     snapshot::Snapshot,
 };
@@ -78,11 +78,11 @@ impl Gate {
         clippy::manual_async_fn,
         reason = "an `async fn` keeps what it is given twice, in each request's future"
     )]
-    pub fn finish<'a>(
-        &'a self,
+    pub fn finish(
+        &self,
         mut begun: Begun,
         downstream: Downstream,
-    ) -> impl Future<Output = Response<Recorded>> + Send + 'a {
+    ) -> impl Future<Output = Response<Recorded>> + Send + '_ {
         async move {
             let record = &mut begun.record;
             let (result, audience) = match begun.request {
@@ -142,74 +142,37 @@ impl Gate {
             return Box::pin(endpoint::serve(&endpoint, &self.snapshot, request, record)).await;
         }
 
-        let access = self
-            .snapshot
-            .access(
-                &request.head.method,
-                request.path(),
-                request.deep_path.as_deref(),
-            )
-            .map_err(|Ambiguous| Reject::BadRequest(AMBIGUOUS.into()))?;
-
+        let route = self.route(&request)?;
         // A block, so that nothing of it is kept while the upstream answers.
         let (answer, renewal) = {
             let now = clock::now();
-            // Only a route that asks for somebody waits to know who it is. On the others a store, or a provider, that
-            // does not answer holds nothing up, and a picture does not keep a session from its idle end.
-            let visit = match access {
-                Access::Login => Some(
-                    match self.snapshot.sessions.look(&request.head.headers, now) {
-                        Ok(visit) => Ok(visit),
-                        Err(pending) => pending.wait().await,
-                    },
-                ),
-                Access::Public | Access::Deny => None,
-            };
+            let (headers, client) = (&request.head.headers, request.client.address);
+            let visit = self.snapshot.visit(route, headers, now).await;
             let found = visit.as_ref().and_then(|visit| visit.as_ref().ok());
             let session = found.and_then(|visit| visit.session.as_ref());
             record.note_identity(session.map(|session| &session.identity));
 
-            let permit = match (decide(access, self.snapshot.standing(session)), &visit) {
+            let permit = match (self.snapshot.judge(route, session, client), &visit) {
                 (Ok(permit), _) => permit,
                 (Err(Deny::NotSignedIn), Some(Err(unavailable))) => {
                     return Err(Reject::Unavailable(unavailable.clone()));
                 }
-                (Err(deny), _) => {
-                    let elsewhere = (deny == Deny::NotSignedIn)
-                        .then(|| public_name::lead_there(&self.snapshot, &request))
-                        .flatten();
-                    if let Some(elsewhere) = elsewhere {
-                        record.verdict = Verdict::SignIn;
-                        return Ok(elsewhere);
-                    }
-                    return Err(self.reject(deny, &request));
-                }
+                (Err(deny), _) => return self.denied(deny, route, &request, record),
             };
-            record.verdict = if permit.principal().is_some() {
+            let permitted = found.filter(|_| permit.principal().is_some());
+            record.verdict = if permitted.is_some() {
                 Verdict::Pass
             } else {
                 Verdict::Public
             };
-
-            if permit.principal().is_some() && self.is_foreign_upgrade(&request) {
-                return Err(Reject::Forbidden("an upgrade asked for by another site"));
-            }
-            let admitted = session.filter(|_| permit.principal().is_some());
-            if let Some(session) = admitted {
-                let (headers, address) = (&request.head.headers, request.client.address);
-                self.snapshot.presence.see(session, headers, address, now);
-            }
-            let renewal = match found {
-                Some(visit) if permit.principal().is_some() => {
-                    self.snapshot.sessions.renew(visit, now)
-                }
-                _ => Vec::new(),
+            let (owner, renewal) = match permitted {
+                Some(visit) => self.accompany(visit, &request, now)?,
+                None => (None, Vec::new()),
             };
             let own = OwnCookies {
                 cookies: &self.snapshot.sessions.cookies,
                 only: found.and_then(|visit| visit.only),
             };
-            let owner = admitted.map(Owner::of);
             let identity_headers = &self.snapshot.identity_headers;
             let answer =
                 self.forwarder
@@ -229,6 +192,61 @@ impl Gate {
             }
         }
         Ok(response)
+    }
+
+    /// The route that `request` falls under.
+    fn route(&self, request: &CleanRequest) -> Result<&Route, Reject> {
+        let target = Target {
+            host: request.forwarding.seen().host.to_str().ok(),
+            is_for_public_url: request.is_for_public_url,
+            method: &request.head.method,
+            path: request.path(),
+            deep_path: request.deep_path.as_deref(),
+        };
+        self.snapshot
+            .routes
+            .find(&target)
+            .map_err(|no_route| match no_route {
+                NoRoute::Ambiguous => Reject::BadRequest(AMBIGUOUS.into()),
+                NoRoute::Misdirected => Reject::Misdirected,
+            })
+    }
+
+    /// What goes with a request that may pass as somebody: it is noted where they are, and their cookie is renewed. Whose
+    /// session the answer ends with, and the cookies.
+    fn accompany(
+        &self,
+        visit: &Visit,
+        request: &CleanRequest,
+        now: Timestamp,
+    ) -> Result<(Option<Owner>, Vec<HeaderValue>), Reject> {
+        if self.is_foreign_upgrade(request) {
+            return Err(Reject::Forbidden("an upgrade asked for by another site"));
+        }
+        if let Some(session) = &visit.session {
+            let (headers, address) = (&request.head.headers, request.client.address);
+            self.snapshot.presence.see(session, headers, address, now);
+        }
+        let owner = visit.session.as_ref().map(Owner::of);
+        Ok((owner, self.snapshot.sessions.renew(visit, now)))
+    }
+
+    /// Answers a request that may not pass. Whoever only has to sign in is led to the gate's own name first.
+    fn denied(
+        &self,
+        deny: Deny,
+        route: &Route,
+        request: &CleanRequest,
+        record: &mut Record,
+    ) -> Result<Response<Body>, Reject> {
+        if deny == Deny::NotSignedIn
+            && route.access != Access::Api
+            && let Some(elsewhere) = public_name::lead_there(&self.snapshot, request)
+        {
+            record.verdict = Verdict::SignIn;
+            return Ok(elsewhere);
+        }
+        Err(self.reject(deny, route, request))
     }
 
     /// Whether a page of another site opens a connection in the visitor's name. Browsers let any page
@@ -257,7 +275,7 @@ impl Gate {
                 .is_none()
     }
 
-    fn reject(&self, deny: Deny, request: &CleanRequest) -> Reject {
+    fn reject(&self, deny: Deny, route: &Route, request: &CleanRequest) -> Reject {
         let return_to = || {
             answer::return_address(
                 request.audience,
@@ -267,6 +285,8 @@ impl Gate {
             )
         };
         match deny {
+            // A program is led nowhere, whatever its request looks like.
+            Deny::NotSignedIn if route.access == Access::Api => Reject::Unauthorized,
             Deny::NotSignedIn => match return_to() {
                 long if request.audience == Audience::Navigation && long.len() > LONGEST_RETURN => {
                     Reject::AddressTooLong
@@ -274,6 +294,7 @@ impl Gate {
                 return_to => Reject::SignIn { return_to },
             },
             Deny::Closed => Reject::Forbidden("access = \"deny\""),
+            Deny::Elsewhere(denied) => Reject::Elsewhere(denied),
             Deny::Barred(barred) => Reject::Barred {
                 barred,
                 return_to: return_to(),

@@ -4,8 +4,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::{
     login::return_to::{ReturnRules, ReturnTo},
-    provider::kind::Switch,
-    provider::settings::ProviderSettings,
+    provider::{kind::Switch, settings::ProviderSettings},
     public_url::PublicUrl,
 };
 

@@ -4,22 +4,23 @@
 //! What has to outlive a configuration (sessions in a store, revocations, renewals, throttles, counters) is shared by
 //! the snapshots, each of which holds a handle to it.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use http::Method;
+use http::HeaderMap;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     access::allow,
     clean::Cleaning,
-    decide::{Barred, Standing},
+    clock::Timestamp,
+    decide::{Barred, Deny, Permit, Standing, decide},
     forward::{IdentityHeaders, UpstreamTarget},
     limits::Limits,
     login::Logins,
     observe::metrics::Metrics,
     provider::Providers,
-    route::{Access, Ambiguous, Routes},
-    session::{Session, Sessions, directory::Presence},
+    route::{Route, Routes},
+    session::{Session, Sessions, Unavailable, Visit, directory::Presence},
     site::Site,
 };
 
@@ -54,17 +55,34 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The rule of a path. Both readings of the path must fall under the same one.
+    /// Who visits, where `route` asks for somebody. Only then a store, or a provider, that does not answer holds anything
+    /// up, and a picture does not keep a session from its idle end.
+    pub async fn visit(
+        &self,
+        route: &Route,
+        headers: &HeaderMap,
+        now: Timestamp,
+    ) -> Option<Result<Visit, Unavailable>> {
+        if !route.access.asks_who() {
+            return None;
+        }
+        Some(match self.sessions.look(headers, now) {
+            Ok(visit) => Ok(visit),
+            Err(pending) => pending.wait().await,
+        })
+    }
+
+    /// May a request of `session`, from `client`, pass by `route`? The one judgement for every door.
     ///
     /// # Errors
-    /// Where they do not.
-    pub fn access(
+    /// Why it may not.
+    pub fn judge<'a>(
         &self,
-        method: &Method,
-        path: &str,
-        deep_path: Option<&str>,
-    ) -> Result<Access, Ambiguous> {
-        self.routes.find(method, path, deep_path)
+        route: &'a Route,
+        session: Option<&'a Session>,
+        client: Option<IpAddr>,
+    ) -> Result<Permit<'a>, Deny> {
+        decide(route, self.standing(session), client)
     }
 
     /// What this configuration makes of whoever `session` is of: its provider may be gone, and its lists may have
@@ -86,6 +104,7 @@ impl Snapshot {
                     user: identity.user().clone(),
                     provider: identity.provider.clone(),
                     denied,
+                    route: None,
                 })),
             },
         }

@@ -138,7 +138,11 @@ pub fn check(allow: &Allow, identity: &Identity) -> Result<(), Denied> {
         .try_for_each(|list| fits(list, identity))
 }
 
-fn fits(list: &AllowList, identity: &Identity) -> Result<(), Denied> {
+/// Whether `identity` is on `list`.
+///
+/// # Errors
+/// That it is not, and what it holds there.
+pub fn fits(list: &AllowList, identity: &Identity) -> Result<(), Denied> {
     let any = |fits: &dyn Fn(&str) -> bool| list.entries.iter().any(|entry| fits(entry));
     let email = identity.email.as_deref();
     let (is_in, sentence) = match list.key.as_str() {

@@ -2,9 +2,11 @@
 
 pub mod allow;
 mod principal;
+mod requirement;
 mod rule;
 
 pub use self::{
     principal::Principal,
+    requirement::{Fit, Requirement, Requirements},
     rule::{Allow, AllowList},
 };

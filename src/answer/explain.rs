@@ -7,6 +7,7 @@ use http::StatusCode;
 use super::{Account, Link, Reject, audience::Audience};
 use crate::{
     access::allow::{Denied, Held},
+    decide::RouteDenial,
     login::{Fault, LoginError},
     provider::kind::Switch,
     site::{Site, with_switch},
@@ -41,6 +42,11 @@ impl Reject {
                 "You are not signed in, and this address is too long to be kept while you sign in. Sign in in a new tab, \
                  then come back to this one and reload it.",
             ),
+            Self::Unauthorized => {
+                sign_in_first("This is for programs: they come with a session, or with a token.")
+            }
+            Self::Elsewhere(denied) => explain_elsewhere(denied),
+            Self::Misdirected => misdirected(),
             // Who is barred was told above.
             Self::Forbidden(_) | Self::Barred { .. } => Explanation::new(
                 (StatusCode::FORBIDDEN, "forbidden", PERMISSION_DENIED),
@@ -81,26 +87,8 @@ impl Reject {
                 "What you sent was from another site, or from a page that is out of date. Look at your account's page \
                  again, and send it from there.",
             ),
-            Self::SessionTooLarge => Explanation::new(
-                (
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "session_too_large",
-                    INTERNAL,
-                ),
-                "This account does not fit",
-                "Signing in went well, but your account carries more data than fits into cookies, a long \
-                 list of groups for instance. The people who run this app can help.",
-            ),
-            Self::Unavailable(_) => Explanation::new(
-                (
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "session_unavailable",
-                    UNAVAILABLE,
-                ),
-                "One moment",
-                "You may well be signed in, but that cannot be checked right now. Nothing is lost: try again in \
-                 a moment.",
-            ),
+            Self::SessionTooLarge => session_too_large(),
+            Self::Unavailable(_) => session_unavailable(),
             Self::NotKept(_) => not_kept(),
             Self::TooManyRequests => too_many_requests(),
             Self::BadGateway => Explanation::new(
@@ -132,6 +120,10 @@ impl Reject {
                 user: &barred.user,
                 provider: &barred.provider,
                 denied: &barred.denied,
+                message: barred
+                    .route
+                    .as_ref()
+                    .and_then(|route| route.message.as_deref()),
                 return_to,
             }),
             Self::Login(error) => match &**error {
@@ -143,6 +135,7 @@ impl Reject {
                     user,
                     provider: &again.provider,
                     denied,
+                    message: None,
                     return_to: again.return_to.as_str(),
                 }),
                 _ => None,
@@ -194,6 +187,8 @@ struct Denial<'a> {
     user: &'a str,
     provider: &'a str,
     denied: &'a Denied,
+    /// The route's own words.
+    message: Option<&'a str>,
     return_to: &'a str,
 }
 
@@ -201,9 +196,11 @@ impl Denial<'_> {
     /// The operator's words where there are some: they know whom to ask. Else the list's, and what the person's own
     /// account has there. Never the rule, which would tell a stranger what to forge.
     fn explain(&self, site: &Site) -> Explanation {
-        let operators_words = site
-            .provider(self.provider)
-            .and_then(|face| face.deny_message.clone());
+        let providers = || {
+            site.provider(self.provider)
+                .and_then(|face| face.deny_message.clone())
+        };
+        let operators_words = self.message.map(str::to_owned).or_else(providers);
         Explanation::new(
             (StatusCode::FORBIDDEN, "forbidden", PERMISSION_DENIED),
             "No access",
@@ -258,6 +255,53 @@ impl Explanation {
             message: message.into(),
         }
     }
+}
+
+fn explain_elsewhere((route, denied): &(RouteDenial, Denied)) -> Explanation {
+    let words = route.message.clone().map(Cow::Owned);
+    Explanation::new(
+        (StatusCode::FORBIDDEN, "forbidden", PERMISSION_DENIED),
+        "No access",
+        words.unwrap_or(Cow::Borrowed(denied.sentence)),
+    )
+}
+
+fn misdirected() -> Explanation {
+    Explanation::new(
+        (
+            StatusCode::MISDIRECTED_REQUEST,
+            "misdirected",
+            INVALID_ARGUMENT,
+        ),
+        "Not here",
+        "There is nothing under this name. See whether the address is right.",
+    )
+}
+
+fn session_too_large() -> Explanation {
+    Explanation::new(
+        (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "session_too_large",
+            INTERNAL,
+        ),
+        "This account does not fit",
+        "Signing in went well, but your account carries more data than fits into cookies, a long \
+         list of groups for instance. The people who run this app can help.",
+    )
+}
+
+fn session_unavailable() -> Explanation {
+    Explanation::new(
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "session_unavailable",
+            UNAVAILABLE,
+        ),
+        "One moment",
+        "You may well be signed in, but that cannot be checked right now. Nothing is lost: try again in \
+         a moment.",
+    )
 }
 
 fn sign_in_first(message: &'static str) -> Explanation {

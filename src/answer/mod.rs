@@ -21,7 +21,7 @@ use std::borrow::Cow;
 
 use crate::{
     access::allow::Denied,
-    decide::Barred,
+    decide::{Barred, RouteDenial},
     login::LoginError,
     observe::Verdict,
     session::{KeepError, Unavailable, store::StoreError},
@@ -36,6 +36,12 @@ pub enum Reject {
         /// Path and query of the request, for the way back.
         return_to: String,
     },
+    /// Nobody is signed in, and the route is for programs: nobody is led to the login.
+    Unauthorized,
+    /// The route is closed to where the request comes from, whoever it is.
+    Elsewhere(Box<(RouteDenial, Denied)>),
+    /// The request came for a host that is nobody's here.
+    Misdirected,
     /// Nobody is signed in, and the address asked for is too long to be kept through a login.
     AddressTooLong,
     /// Closed to everybody, whoever is signed in; the rule, for the log.
@@ -112,10 +118,12 @@ impl Reject {
     /// What the log and the metrics call it.
     pub fn verdict(&self) -> Verdict {
         match self {
-            Self::SignIn { .. } | Self::AddressTooLong => Verdict::SignIn,
-            Self::Forbidden(_) | Self::ForeignRule { .. } | Self::Barred { .. } => {
-                Verdict::Forbidden
-            }
+            Self::SignIn { .. } | Self::AddressTooLong | Self::Unauthorized => Verdict::SignIn,
+            Self::Forbidden(_)
+            | Self::ForeignRule { .. }
+            | Self::Barred { .. }
+            | Self::Elsewhere(_) => Verdict::Forbidden,
+            Self::Misdirected => Verdict::Misdirected,
             Self::BadRequest(_) | Self::RequestTimeout => Verdict::BadRequest,
             Self::ClientGone => Verdict::ClientGone,
             Self::NotFound => Verdict::NotFound,
@@ -143,7 +151,17 @@ impl Reject {
             }
             Self::Barred { barred, .. } => {
                 let Denied { rule, held, .. } = &barred.denied;
-                Some(format!("{}: allow.{rule}: {held}", barred.provider))
+                Some(match &barred.route {
+                    Some(route) => format!("{}: allow.{rule}: {held}", route.name),
+                    None => format!("{}: allow.{rule}: {held}", barred.provider),
+                })
+            }
+            Self::Elsewhere(denied) => {
+                let (route, Denied { rule, held, .. }) = &**denied;
+                Some(format!("{}: allow.{rule}: {held}", route.name))
+            }
+            Self::Misdirected => {
+                Some("the host is neither public_url's nor any route's".to_owned())
             }
             Self::BadRequest(sentence) => Some(sentence.clone().into_owned()),
             Self::Login(error) => Some(error.to_string()),

@@ -162,7 +162,7 @@ impl Link {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::kind::KINDS;
+    use crate::provider::catalog::KINDS;
 
     #[test]
     fn the_chooser_shows_marks_and_what_was_used_last() {

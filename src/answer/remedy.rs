@@ -10,6 +10,12 @@ impl Reject {
             Self::Forbidden(_) => "if this should be open, change the route's access",
             Self::ForeignRule { .. } => "move the rule from the address into allow",
             Self::Barred { .. } => ALLOW,
+            Self::Elsewhere(_) => {
+                "if they should pass, add their network to the route's networks; behind a proxy, name it in trusted_proxies"
+            }
+            Self::Misdirected => {
+                "if the gate should serve this host, give a route with it, or write it as public_url"
+            }
             Self::Login(error) => return login(error),
             Self::SessionTooLarge => {
                 "set session.store to \"memory\" or Redis, or ask the provider for fewer claims"
@@ -25,6 +31,7 @@ impl Reject {
                 "see why the app is slow, or raise upstream_timeout if it may take so long"
             }
             Self::SignIn { .. }
+            | Self::Unauthorized
             | Self::AddressTooLong
             | Self::BadRequest(_)
             | Self::RequestTimeout

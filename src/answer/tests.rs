@@ -33,6 +33,7 @@ fn site() -> Site {
 fn barred(user: &str) -> Reject {
     Reject::Barred {
         barred: Box::new(Barred {
+            route: None,
             user: user.into(),
             provider: "corp".into(),
             denied: denied(),

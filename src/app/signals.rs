@@ -51,7 +51,7 @@ impl Signals {
                 }
                 if again {
                     observe::log::finish();
-                    #[expect(clippy::exit, reason = "whoever signals twice does not want to wait")]
+                    // Whoever signals twice does not want to wait.
                     std::process::exit(130);
                 }
                 cancel.cancel();

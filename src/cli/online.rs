@@ -12,15 +12,15 @@ use url::Url;
 use crate::{
     clock::{self, Timestamp},
     config::Config,
-    provider::settings::ClientAuthentication,
     provider::{
         AuthorizeRequest, ClientTrial, HttpClient, Inspection, Provider, ProviderError, Providers,
-        http::HttpError,
+        http::HttpError, settings::ClientAuthentication,
     },
     redis::address::RedisAddress,
-    session::settings::SessionSettings,
-    session::settings::StoreSettings,
-    session::store,
+    session::{
+        settings::{SessionSettings, StoreSettings},
+        store,
+    },
     trust,
 };
 
@@ -300,8 +300,10 @@ mod tests {
     use super::*;
     use crate::{
         identity_headers::HeaderSettings,
-        provider::scripted::{Answer, Scripted},
-        provider::settings::ProviderSettings,
+        provider::{
+            scripted::{Answer, Scripted},
+            settings::ProviderSettings,
+        },
     };
 
     async fn lines(server: &Scripted) -> Vec<String> {

@@ -3,9 +3,11 @@
 use std::fmt::Write as _;
 
 use crate::{
-    access::Allow, config::Config, forward::settings::UpstreamAddress,
-    redis::address as redis_address, redis::address::RedisAddress,
-    session::settings::SessionSettings, session::settings::StoreSettings,
+    access::Allow,
+    config::Config,
+    forward::settings::UpstreamAddress,
+    redis::{address as redis_address, address::RedisAddress},
+    session::settings::{SessionSettings, StoreSettings},
 };
 
 /// What the configuration comes to, and what is left to do: register the callbacks. `name` is the configuration's.

@@ -19,23 +19,17 @@ pub(super) fn parse_fine(text: &str) -> Result<Duration, String> {
     if number.is_empty() {
         return Err(FORM.to_owned());
     }
-    let milliseconds_each = match unit {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60 * 1000,
-        "h" => 60 * 60 * 1000,
-        "d" => 24 * 60 * 60 * 1000,
-        "" => {
-            return Err(format!(
-                "a unit is missing: \"{number}s\" for seconds, or m, h, d"
-            ));
-        }
-        _ => return Err(FORM.to_owned()),
-    };
+    if unit.is_empty() {
+        return Err(format!(
+            "a unit is missing: \"{number}s\" for seconds, or m, h, d"
+        ));
+    }
+    let known = UNITS.iter().find(|(name, _)| *name == unit);
+    let (_, milliseconds_each) = known.ok_or_else(|| FORM.to_owned())?;
     let milliseconds = number
         .parse::<u64>()
         .ok()
-        .and_then(|number| number.checked_mul(milliseconds_each))
+        .and_then(|number| number.checked_mul(*milliseconds_each))
         .filter(|milliseconds| *milliseconds <= LONGEST);
     match milliseconds {
         None => Err("that is longer than ten years".to_owned()),
@@ -43,6 +37,24 @@ pub(super) fn parse_fine(text: &str) -> Result<Duration, String> {
         Some(milliseconds) => Ok(Duration::from_millis(milliseconds)),
     }
 }
+
+/// As it is written in the largest unit that it is a whole number of.
+pub(super) fn written(duration: Duration) -> String {
+    let milliseconds = duration.as_millis();
+    let units = UNITS.iter().rev();
+    let fits = |(_, each): &&(&str, u64)| milliseconds.is_multiple_of(u128::from(*each));
+    let (unit, each) = units.clone().find(fits).unwrap_or(&UNITS[0]);
+    format!("{}{unit}", milliseconds / u128::from(*each))
+}
+
+/// The units, and the milliseconds of each.
+const UNITS: [(&str, u64); 5] = [
+    ("ms", 1),
+    ("s", 1000),
+    ("m", 60 * 1000),
+    ("h", 60 * 60 * 1000),
+    ("d", 24 * 60 * 60 * 1000),
+];
 
 const FORM: &str = "write a whole number and a unit: \"90s\", \"15m\", \"12h\" or \"7d\"";
 
@@ -63,6 +75,9 @@ mod tests {
         assert_eq!(parse("7d"), Ok(Duration::from_hours(7 * 24)));
         assert_eq!(parse("2000ms"), Ok(Duration::from_secs(2)));
         assert_eq!(parse_fine("300ms"), Ok(Duration::from_millis(300)));
+        for text in ["300ms", "90s", "75s", "5m", "1h", "7d"] {
+            assert_eq!(written(parse_fine(text).unwrap()), text);
+        }
     }
 
     #[test]

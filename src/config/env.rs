@@ -8,9 +8,9 @@
 use std::collections::BTreeMap;
 
 use super::{
-    keys::{Key, Names, ROOT, SECRET_SOURCE, Shape},
-    raw::{Node, Origin, Value},
-    report::{Problem, Problems},
+    problem::{Origin, Problem, Problems},
+    schema::{Keys, Kind, Names, Shape},
+    tree::{Node, Value},
 };
 use crate::spelling;
 
@@ -29,11 +29,16 @@ pub(super) fn says_anything(environment: &Environment) -> bool {
 }
 
 /// Lays the environment over the tree.
-pub(super) fn overlay(root: &mut Node, environment: &Environment, problems: &mut Problems) {
+pub(super) fn overlay(
+    root: &mut Node,
+    keys: &Keys,
+    environment: &Environment,
+    problems: &mut Problems,
+) {
     let mut named_by_secrets = Vec::new();
     collect_secret_variables(root, &mut named_by_secrets);
     for (name, value) in environment {
-        if is_ours(name, value) && names_a_source(&ROOT, &segments(name)) {
+        if is_ours(name, value) && names_a_source(keys, &segments(name)) {
             named_by_secrets.push(value.clone());
         }
     }
@@ -49,7 +54,7 @@ pub(super) fn overlay(root: &mut Node, environment: &Environment, problems: &mut
     });
     for (segments, name, value) in settings {
         let variable = Variable { name, value };
-        if let Err(problem) = variable.put(root, &ROOT, &segments) {
+        if let Err(problem) = variable.put(root, keys, &segments) {
             problems.add(problem);
         }
     }
@@ -83,21 +88,20 @@ fn is_service_link(name: &str, value: &str) -> bool {
 
 /// Whether a variable of this path says where a value comes from: `…__ENV` of any key that takes `{ env = … }`.
 /// What it names is no key, whatever it begins with.
-fn names_a_source(keys: &'static [Key], path: &[String]) -> bool {
+fn names_a_source(keys: &Keys, path: &[String]) -> bool {
     let Some((first, rest)) = path.split_first() else {
         return false;
     };
-    let key = keys.iter().find(|key| key.name == first);
+    let key = keys.find(first);
     key.is_some_and(|key| is_source(&key.shape, rest))
 }
 
-fn is_source(shape: &'static Shape, rest: &[String]) -> bool {
+fn is_source(shape: &Shape, rest: &[String]) -> bool {
     match (shape, rest) {
-        (Shape::Secret | Shape::Secrets | Shape::Address, [source]) => source == "env",
-        (Shape::Secrets, [number, source]) => is_number(number) && source == "env",
-        (Shape::Table(keys) | Shape::TextOrTable(keys), rest)
-        | (Shape::Tables(keys), [_, rest @ ..]) => names_a_source(keys, rest),
-        (Shape::Named(_, inner), [_, rest @ ..]) => is_source(inner, rest),
+        (Shape::Value(Kind::Secrets | Kind::Address), [source]) => source == "env",
+        (Shape::Value(Kind::Secrets), [number, source]) => is_number(number) && source == "env",
+        (Shape::Table(keys) | Shape::WordOrTable(_, keys), rest)
+        | (Shape::Tables(keys) | Shape::Named(keys), [_, rest @ ..]) => names_a_source(keys, rest),
         _ => false,
     }
 }
@@ -123,11 +127,11 @@ struct Variable<'a> {
 
 impl Variable<'_> {
     /// Walks down from `table`, whose keys are `keys`, along `path`.
-    fn put(&self, table: &mut Node, keys: &'static [Key], path: &[String]) -> Result<(), Problem> {
+    fn put(&self, table: &mut Node, keys: &Keys, path: &[String]) -> Result<(), Problem> {
         let Some((first, rest)) = path.split_first() else {
             return Err(self.names_a_table(keys));
         };
-        let Some(key) = keys.iter().find(|key| key.name == first) else {
+        let Some(key) = keys.find(first) else {
             return Err(self.unknown(keys, path));
         };
         if matches!(key.shape, Shape::Later) {
@@ -146,50 +150,48 @@ impl Variable<'_> {
         &self,
         table: &mut Node,
         name: &str,
-        shape: &'static Shape,
+        shape: &Shape,
         rest: &[String],
     ) -> Result<(), Problem> {
+        let is_sourced = |kind: &Kind| matches!(kind, Kind::Secrets | Kind::Address);
         match (shape, rest) {
-            (
-                Shape::Value
-                | Shape::HeaderSource
-                | Shape::Secret
-                | Shape::Secrets
-                | Shape::Address
-                | Shape::TextOrTable(_),
-                [],
-            ) => self.put_value(table, name),
+            (Shape::Value(_) | Shape::WordOrTable(..), []) => self.put_value(table, name),
             (Shape::Table(keys), rest) => self.put(self.inner_table(table, name)?, keys, rest),
-            (Shape::TextOrTable(keys), rest) => {
+            (Shape::WordOrTable(_, keys), rest) => {
                 self.replace_text(table, name)?;
                 self.put(self.inner_table(table, name)?, keys, rest)
             }
-            (Shape::Address, rest) => {
-                self.replace_text(table, name)?;
-                self.put(self.inner_table(table, name)?, SECRET_SOURCE, rest)
-            }
-            (Shape::Secrets, [number, rest @ ..]) if is_number(number) => {
+            (Shape::Value(Kind::Secrets), [number, rest @ ..]) if is_number(number) => {
                 self.put_numbered_secret(table, name, number, rest)
             }
-            (Shape::Secret | Shape::Secrets, rest) => {
+            (Shape::Value(kind), rest) if is_sourced(kind) => {
                 self.replace_file_value(table, name)?;
-                self.put(self.inner_table(table, name)?, SECRET_SOURCE, rest)
+                self.put(self.inner_table(table, name)?, &Keys::of_source(), rest)
             }
-            (Shape::Named(Names::Path, inner), levels @ [_, ..]) => {
+            (Shape::Map(Names::Path, _), levels @ [_, ..]) => {
                 let named = self.inner_table(table, name)?;
                 let chosen = spelling(named, &levels.join("."), Names::Path);
-                self.put_at(named, &chosen, inner, &[])
+                self.put_value(named, &chosen)
             }
-            (Shape::Named(names, inner), [chosen, rest @ ..]) => {
+            (Shape::Map(names, _), [chosen]) => {
                 let named = self.inner_table(table, name)?;
                 let chosen = spelling(named, chosen, *names);
-                self.put_at(named, &chosen, inner, rest)
+                self.put_value(named, &chosen)
+            }
+            (Shape::Named(keys), [chosen, rest @ ..]) => {
+                let named = self.inner_table(table, name)?;
+                let chosen = spelling(named, chosen, Names::Plain);
+                self.put(self.inner_table(named, &chosen)?, keys, rest)
             }
             (Shape::Tables(keys), [number, rest @ ..]) => {
                 self.put(self.item(table, name, number)?, keys, rest)
             }
-            (Shape::Named(..) | Shape::Tables(_), []) => Err(self.names_a_table(&[])),
-            (Shape::Value | Shape::HeaderSource | Shape::Later, _) => Err(self.unknown(&[], rest)),
+            (Shape::Map(..) | Shape::Named(_) | Shape::Tables(_), []) => {
+                Err(self.names_a_table(&Keys::default()))
+            }
+            (Shape::Value(_) | Shape::Map(..) | Shape::Later, _) => {
+                Err(self.unknown(&Keys::default(), rest))
+            }
         }
     }
 
@@ -284,7 +286,7 @@ impl Variable<'_> {
             return Err(self.contradicts(other));
         }
         if !rest.is_empty() {
-            return self.put(item, SECRET_SOURCE, rest);
+            return self.put(item, &Keys::of_source(), rest);
         }
         *item = Node::variable(self.name, self.value);
         Ok(())
@@ -333,21 +335,21 @@ impl Variable<'_> {
         Problem::new(&self.origin(), message).hint("the file has something else in its place")
     }
 
-    fn names_a_table(&self, keys: &[Key]) -> Problem {
+    fn names_a_table(&self, keys: &Keys) -> Problem {
         let message = format!("{} names a table, which has no value of its own", self.name);
         let problem = Problem::new(&self.origin(), message);
-        match keys.first() {
+        match keys.names().first() {
             Some(key) => problem.hint(format!(
                 "name a key in it: {}__{}",
                 self.name,
-                key.name.to_ascii_uppercase()
+                key.to_ascii_uppercase()
             )),
             None => problem.hint(format!("go on with two underscores: {}__…", self.name)),
         }
     }
 
     /// `path` is what is left of the name, its first segment the unknown one.
-    fn unknown(&self, keys: &[Key], path: &[String]) -> Problem {
+    fn unknown(&self, keys: &Keys, path: &[String]) -> Problem {
         let problem = Problem::new(&self.origin(), format!("unknown variable {}", self.name));
         let left = path.join("__");
         let known = self.name.len().saturating_sub(left.len());
@@ -355,31 +357,39 @@ impl Variable<'_> {
         let Some(first) = path.first() else {
             return problem.hint("there is nothing of that name in the configuration");
         };
-        let names = || keys.iter().map(|key| key.name);
+        let names = keys.names();
         if let Some(key) = keys
-            .iter()
+            .all()
             .find(|key| first.starts_with(&format!("{}_", key.name)))
         {
             let rest = left[key.name.len() + 1..].to_ascii_uppercase();
             let table = key.name.to_ascii_uppercase();
-            if !matches!(key.shape, Shape::Value | Shape::HeaderSource) {
+            if !is_leaf(&key.shape) {
                 return problem.hint(format!(
                     "levels are joined by two underscores: {start}{table}__{rest}"
                 ));
             }
         }
-        if let Some(nearest) = spelling::nearest(first, names()) {
+        if let Some(nearest) = spelling::nearest(first, names.iter().copied()) {
             let mut meant = vec![nearest.to_owned()];
             meant.extend_from_slice(&path[1..]);
             let meant = meant.join("__").to_ascii_uppercase();
             return problem.hint(format!("did you mean {start}{meant}?"));
         }
-        let known: Vec<_> = names().map(str::to_ascii_uppercase).collect();
+        let known: Vec<_> = names.iter().map(|name| name.to_ascii_uppercase()).collect();
         if known.is_empty() {
             problem.hint("there is nothing of that name in the configuration")
         } else {
             problem.hint(format!("after {start} comes one of {}", known.join(", ")))
         }
+    }
+}
+
+/// Whether nothing stands below a key of this shape.
+fn is_leaf(shape: &Shape) -> bool {
+    match shape {
+        Shape::Value(kind) => !matches!(kind, Kind::Secrets | Kind::Address),
+        _ => false,
     }
 }
 

@@ -10,10 +10,10 @@ use zeroize::Zeroizing;
 
 use super::{
     Config, Environment, Report,
-    check::Checker,
-    env,
-    raw::{self, Node, Origin},
-    report::{Problem, Problems},
+    check::Reader,
+    env, mask,
+    problem::{Origin, Problem, Problems},
+    tree,
 };
 use crate::{random, secret::Secret};
 
@@ -73,32 +73,29 @@ fn read(
             }
         }
     };
-    let mut root = match raw::parse(&source) {
+    let mut root = match tree::parse(&source) {
         Ok(root) => root,
-        Err(problems) => return Err(Report::new(&path, &source, problems.into())),
+        Err(problems) => return Err(Report::new(&path, &source, None, problems.into())),
     };
+    let keys = Reader::describe();
     let mut problems = Problems::default();
-    env::overlay(&mut root, environment, &mut problems);
+    env::overlay(&mut root, &keys, environment, &mut problems);
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
-    let checker = Checker::new(environment, stand_in, folder, problems);
-    check(&path, &source, &root, checker)
-}
-
-fn check(
-    path: &Path,
-    source: &str,
-    root: &Node,
-    mut checker: Checker<'_>,
-) -> Result<Loaded, Report> {
-    checker.files.push(path.to_path_buf());
-    match checker.check(root, &random::bytes()) {
+    let mut reader = Reader::new(environment, stand_in, folder, problems);
+    reader.files.push(path.clone());
+    match reader.check(&root, &keys, &random::bytes()) {
         Some(config) => Ok(Loaded {
             config,
-            warnings: checker.warnings,
-            files: checker.files,
-            absent: checker.absent,
+            warnings: reader.warnings,
+            files: reader.files,
+            absent: reader.absent,
         }),
-        None => Err(Report::new(path, source, checker.problems)),
+        None => Err(Report::new(
+            &path,
+            &source,
+            mask::mask(&source, &keys),
+            reader.problems,
+        )),
     }
 }
 
@@ -116,5 +113,5 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Report {
     let message = format!("cannot read the configuration: {why}");
     let mut problems = Problems::default();
     problems.add(Problem::new(&Origin::Nowhere, message).hint(hint));
-    Report::new(path, "", problems)
+    Report::new(path, "", None, problems)
 }

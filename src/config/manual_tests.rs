@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::{
+    schema::{Kind, Shape},
     tests::{environment, environment_of, root},
     *,
 };
@@ -26,10 +27,26 @@ fn the_migrated_file_passes() {
     }
 }
 
+fn manual() -> String {
+    fs::read_to_string(root().join("config.example.toml")).unwrap()
+}
+
+/// The manual with every example in force.
+pub(super) fn uncommented() -> String {
+    let is_example = |line: &str| {
+        line.starts_with('#') && !line.starts_with("# ") && !line.starts_with("#:") && line != "#"
+    };
+    let manual = manual();
+    let lines = manual
+        .lines()
+        .map(|line| if is_example(line) { &line[1..] } else { line });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// The manual passes as it is shipped, passes with every example uncommented, and leaves out no key.
 #[test]
 fn the_manual_is_right_and_whole() {
-    let manual = fs::read_to_string(root().join("config.example.toml")).unwrap();
+    let manual = manual();
     load(
         Some(&root().join("config.example.toml")),
         &Environment::new(),
@@ -51,50 +68,39 @@ fn the_manual_is_right_and_whole() {
         "Yq0Zp2sVbN5mK8xR1tW4uC7eF3hJ6lA9\n",
     )
     .unwrap();
-    let is_example = |line: &str| line.starts_with('#') && !line.starts_with("# ") && line != "#";
-    let uncommented: Vec<&str> = manual
-        .lines()
-        .map(|line| if is_example(line) { &line[1..] } else { line })
-        .collect();
     let path = folder.path().join("sidegate.toml");
-    fs::write(&path, uncommented.join("\n")).unwrap();
+    fs::write(&path, uncommented()).unwrap();
     let config = load(Some(&path), &environment()).unwrap().config;
     assert_eq!((config.session.secrets.len(), config.routes.len()), (2, 2));
 
     let mut names = Vec::new();
-    collect_names("SIDEGATE", &keys::ROOT, &mut names);
+    collect_names("SIDEGATE_", &check::Reader::describe(), &mut names);
     for name in names {
         assert!(manual.contains(&name), "{name} is not in the manual");
     }
 }
 
 /// The environment names of every key, of a provider's without the provider, and of the first route's.
-fn collect_names(start: &str, keys: &[keys::Key], names: &mut Vec<String>) {
-    let separator = if start == "SIDEGATE" { "_" } else { "__" };
-    for key in keys {
-        let name = format!("{start}{separator}{}", key.name.to_ascii_uppercase());
-        collect_shape(name, &key.shape, names);
-    }
-}
-
-fn collect_shape(name: String, shape: &keys::Shape, names: &mut Vec<String>) {
-    match shape {
-        keys::Shape::Later => {}
-        keys::Shape::Value | keys::Shape::HeaderSource => names.push(name),
-        keys::Shape::Secret | keys::Shape::Secrets | keys::Shape::Address => {
-            collect_names(&name, keys::SECRET_SOURCE, names);
-            names.push(name);
-        }
-        keys::Shape::Table(inner) => collect_names(&name, inner, names),
-        keys::Shape::TextOrTable(inner) => {
-            collect_names(&name, inner, names);
-            names.push(name);
-        }
-        keys::Shape::Named(_, inner) => match inner {
-            keys::Shape::Value | keys::Shape::HeaderSource => names.push(format!("{name}__")),
+fn collect_names(start: &str, keys: &schema::Keys, names: &mut Vec<String>) {
+    for key in keys.all() {
+        let name = format!("{start}{}", key.name.to_ascii_uppercase());
+        let below = format!("{name}__");
+        match key.shape {
+            Shape::Later => {}
+            Shape::Value(Kind::Secrets | Kind::Address) => {
+                collect_names(&below, &schema::Keys::of_source(), names);
+                names.push(name);
+            }
+            Shape::Value(_) => names.push(name),
+            Shape::Table(inner) => collect_names(&below, &inner, names),
+            Shape::WordOrTable(_, inner) => {
+                collect_names(&below, &inner, names);
+                names.push(name);
+            }
+            Shape::Map(..) => names.push(below),
             // Whichever provider shows it.
-            inner => collect_shape(String::new(), inner, names),
-        },
-        keys::Shape::Tables(inner) => collect_names(&format!("{name}__0"), inner, names),
+            Shape::Named(inner) => collect_names("__", &inner, names),
+            Shape::Tables(inner) => collect_names(&format!("{name}__0__"), &inner, names),
+        }
     }
 }

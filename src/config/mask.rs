@@ -7,24 +7,25 @@
 use std::ops::Range;
 
 use super::{
-    keys::{Key, ROOT, Shape},
-    raw::{self, Node, Origin, Value},
+    problem::Origin,
+    schema::{Keys, Kind, Shape},
+    tree::{self, Node, Value},
 };
 use crate::{identity_headers::HeaderSource, redis::address as redis_address};
 
 /// `source` with its secrets starred; none where it is no TOML. Same length in bytes, same lines.
-pub(super) fn mask(source: &str) -> Option<String> {
-    let tree = raw::parse(source).ok()?;
+pub(super) fn mask(source: &str, keys: &Keys) -> Option<String> {
+    let tree = tree::parse(source).ok()?;
     let mut spans = Vec::new();
-    collect_table(&tree, &ROOT, &mut spans);
+    collect_table(&tree, keys, &mut spans);
     collect_userinfo(source, &mut spans);
     collect_comments(source, &tree, &mut spans);
     Some(star(source, &spans))
 }
 
-fn collect_table(table: &Node, keys: &'static [Key], spans: &mut Vec<Range<usize>>) {
+fn collect_table(table: &Node, keys: &Keys, spans: &mut Vec<Range<usize>>) {
     for (name, node) in table.entries() {
-        match keys.iter().find(|key| key.name == name) {
+        match keys.find(name) {
             // A mistyped `client_secret` holds a secret all the same.
             None => collect_all(node, spans),
             Some(key) => collect_shape(node, &key.shape, spans),
@@ -32,44 +33,45 @@ fn collect_table(table: &Node, keys: &'static [Key], spans: &mut Vec<Range<usize
     }
 }
 
-fn collect_shape(node: &Node, shape: &'static Shape, spans: &mut Vec<Range<usize>>) {
-    match shape {
-        // A table there is a mistake, and what it holds may be a secret that was meant for another key.
-        Shape::Value if matches!(node.value, Value::Table(_)) => collect_all(node, spans),
-        Shape::Value => {}
-        Shape::HeaderSource => match &node.value {
-            Value::Text(text) if HeaderSource::read(text).is_some() => {}
-            _ => collect_all(node, spans),
-        },
-        Shape::Later => collect_all(node, spans),
-        Shape::Secret | Shape::Secrets => collect_secret(node, spans),
-        Shape::Address => match &node.value {
-            Value::Table(_) => collect_secret(node, spans),
-            _ => collect_address(node, spans),
-        },
-        Shape::TextOrTable(keys) => collect_table(node, keys, spans),
-        // Anything else where a table belongs may be a secret in the wrong place.
-        Shape::Table(keys) => match node.value {
-            Value::Table(_) => collect_table(node, keys, spans),
-            _ => collect_all(node, spans),
-        },
-        Shape::Named(_, inner) => match &node.value {
-            Value::Table(entries) => entries
-                .iter()
-                .for_each(|(_, entry)| collect_shape(entry, inner, spans)),
-            _ => collect_all(node, spans),
-        },
-        Shape::Tables(keys) => match &node.value {
-            Value::List(items) => {
-                for item in items {
-                    match item.value {
-                        Value::Table(_) => collect_table(item, keys, spans),
-                        _ => collect_all(item, spans),
-                    }
+/// Whatever stands where something else belongs may be a secret that was meant for another key.
+fn collect_shape(node: &Node, shape: &Shape, spans: &mut Vec<Range<usize>>) {
+    match (shape, &node.value) {
+        (Shape::Value(kind), _) => collect_value(node, kind, spans),
+        (Shape::WordOrTable(..), Value::Text(_)) => {}
+        (
+            Shape::Table(keys) | Shape::WordOrTable(_, keys) | Shape::Named(keys),
+            Value::Table(entries),
+        ) => match shape {
+            Shape::Named(keys) => {
+                let inner = Shape::Table(keys.clone());
+                for (_, entry) in entries {
+                    collect_shape(entry, &inner, spans);
                 }
             }
-            _ => collect_all(node, spans),
+            _ => collect_table(node, keys, spans),
         },
+        (Shape::Map(_, kind), Value::Table(entries)) => {
+            for (_, entry) in entries {
+                collect_value(entry, kind, spans);
+            }
+        }
+        (Shape::Tables(keys), Value::List(items)) => {
+            let inner = Shape::Table(keys.clone());
+            for item in items {
+                collect_shape(item, &inner, spans);
+            }
+        }
+        _ => collect_all(node, spans),
+    }
+}
+
+fn collect_value(node: &Node, kind: &Kind, spans: &mut Vec<Range<usize>>) {
+    match (kind, &node.value) {
+        (Kind::HeaderSource, Value::Text(text)) if HeaderSource::read(text).is_some() => {}
+        (Kind::Address, Value::Text(text)) if is_open_address(node, text) => {}
+        (Kind::Secrets | Kind::Address, _) => collect_secret(node, spans),
+        (Kind::HeaderSource, _) | (_, Value::Table(_)) => collect_all(node, spans),
+        _ => {}
     }
 }
 
@@ -94,47 +96,16 @@ fn collect_secret(node: &Node, spans: &mut Vec<Range<usize>>) {
     }
 }
 
-/// Of an address that can be read the user and the password stand before an `@` ([`collect_userinfo`] stars them).
-/// Where it cannot be read, nobody knows what is what: then all of it is starred behind the scheme.
-fn collect_address(node: &Node, spans: &mut Vec<Range<usize>>) {
-    match &node.value {
-        Value::Text(text) => {
-            let is_read = redis_address::parse(text).is_some_and(|address| address.is_ok());
-            let may_hide = text.contains('@') || (!is_read && has_odd_port(text));
-            let Origin::File(span) = &node.origin else {
-                return;
-            };
-            // An escape of TOML may stand for an `@`, and then the file's text has none.
-            let is_plain = span.len() == text.len() + 2;
-            if may_hide && !(is_read && is_plain) {
-                // Its opening quote comes first.
-                let shown = if is_plain { 1 + scheme_of(text) } else { 0 };
-                spans.push(span.start + shown..span.end);
-            }
-        }
-        Value::List(items) => items.iter().for_each(|item| collect_address(item, spans)),
-        _ => collect_all(node, spans),
-    }
-}
-
-/// Whether something behind a colon is no port: then the address may lack its `@`, and that be a password.
-fn has_odd_port(text: &str) -> bool {
-    let hosts = text.split_once("://").map_or("", |(_, hosts)| hosts);
-    let is_number = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
-    hosts.split(',').any(|host| {
-        let host = host.split(['/', '?']).next().unwrap_or_default();
-        let port = host.rsplit_once(':').map(|(_, port)| port);
-        host.starts_with(':') || port.is_some_and(|port| !is_number(port.trim_end_matches(']')))
-    })
-}
-
-/// How far a scheme with its `://` reaches; nothing where there is no scheme.
-fn scheme_of(text: &str) -> usize {
-    let is_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"-+.".contains(&byte);
-    match text.split_once("://") {
-        Some((scheme, _)) if scheme.bytes().all(is_scheme) => scheme.len() + "://".len(),
-        _ => 0,
-    }
+/// Whether text may be shown that may hold a password: a word, or an address of Redis without a user. Of any other nobody
+/// knows what is what.
+fn is_open_address(node: &Node, text: &str) -> bool {
+    let is_word = text.bytes().all(|byte| byte.is_ascii_alphabetic());
+    // An escape of TOML may stand for an `@`, and then the file's text is another.
+    let is_plain = matches!(&node.origin, Origin::File(span) if span.len() == text.len() + 2);
+    let address = redis_address::parse(text).and_then(Result::ok);
+    let is_bare =
+        address.is_some_and(|address| address.username.is_none() && address.password.is_none());
+    is_word || (is_plain && is_bare && !text.contains('@'))
 }
 
 fn collect_all(node: &Node, spans: &mut Vec<Range<usize>>) {
@@ -199,22 +170,13 @@ fn collect_texts(node: &Node, texts: &mut Vec<Range<usize>>) {
     }
 }
 
-/// `https://user:password@host` is refused, but shown first. A password of Redis may hold what ends others, where
-/// nobody escaped it.
+/// `https://user:password@host` is refused, but shown first.
 fn collect_userinfo(source: &str, spans: &mut Vec<Range<usize>>) {
     for (found, separator) in source.match_indices("://") {
         let start = found + separator.len();
-        let scheme = source[..found].trim_end_matches(|letter: char| {
-            letter.is_ascii_alphanumeric() || matches!(letter, '-' | '+' | '.')
-        });
-        let scheme = source[scheme.len()..found].to_ascii_lowercase();
-        let ends: &[char] = if scheme.contains("redis") || scheme.contains("valkey") {
-            &['\n']
-        } else {
-            &['"', '\'', '\n', ' ']
-        };
-        let length = source[start..].find(ends).unwrap_or(source.len() - start);
-        if let Some(at) = source[start..start + length].rfind('@') {
+        let rest = &source[start..];
+        let length = rest.find(['"', '\'', '\n', ' ']).unwrap_or(rest.len());
+        if let Some(at) = rest[..length].rfind('@') {
             spans.push(start..start + at);
         }
     }
@@ -241,10 +203,10 @@ fn star(source: &str, spans: &[Range<usize>]) -> String {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{super::check::Reader, *};
 
     fn masked(source: &str) -> String {
-        mask(source).unwrap()
+        mask(source, &Reader::describe()).unwrap()
     }
 
     #[test]
@@ -273,20 +235,10 @@ mod tests {
     }
 
     #[test]
-    fn stars_an_address_of_redis_up_to_its_last_at_sign_or_whole() {
-        assert_eq!(
-            masked("[session]\nstore = \"redis-cluster://ann:p%40w@d@h1,h2\"\n"),
-            "[session]\nstore = \"redis-cluster://***********@h1,h2\"\n"
-        );
-        assert_eq!(
-            masked("[session]\nstore = \"redis-cluster://ann:p/w#d@x@h1,h2\"\n"),
-            "[session]\nstore = \"redis-cluster://*****************\"\n"
-        );
-    }
-
-    #[test]
-    fn stars_all_of_an_address_that_cannot_be_read() {
+    fn stars_all_of_an_address_that_may_hold_a_password() {
         for address in [
+            "redis://:hunter2@host",
+            "redis://host:6379/hunter2",
             "redis://:hunter2@host:1:2",
             "redis://ann:hun/hunter2@host",
             "redis://ann:x@hunter2@host/a/b",
@@ -311,7 +263,7 @@ mod tests {
                 assert!(!masked(&named).contains("hunter"), "{}", masked(&named));
             }
         }
-        for shown in ["cookei", "redis://cache:6379/x", "redis-cluster://h1,h2"] {
+        for shown in ["cookei", "redis://cache:6379/1", "redis-cluster://h1,h2"] {
             let source = format!("[session]\nstore = \"{shown}\"\n");
             assert_eq!(masked(&source), source);
         }
@@ -325,7 +277,7 @@ mod tests {
             "\"\"\"redis://:hunter2\nhunter3@host\"\"\"",
         ] {
             let source = format!("[session]\nstore = {value}\n");
-            assert!(raw::parse(&source).is_ok(), "{source}");
+            assert!(tree::parse(&source).is_ok(), "{source}");
             assert!(!masked(&source).contains("hunter"), "{}", masked(&source));
         }
     }
@@ -337,7 +289,7 @@ mod tests {
             "a = [\nb = 1\n",
             "a = 1\na = 2\n",
         ] {
-            assert_eq!(mask(source), None, "{source}");
+            assert_eq!(mask(source, &Reader::describe()), None, "{source}");
         }
     }
 
@@ -370,7 +322,7 @@ mod tests {
     proptest! {
         #[test]
         fn keeps_the_length(source in "[a-zé=\"'\\[\\]{}:/@ \n]{0,80}") {
-            if let Some(masked) = mask(&source) {
+            if let Some(masked) = mask(&source, &Reader::describe()) {
                 prop_assert_eq!(masked.len(), source.len());
                 prop_assert_eq!(masked.lines().count(), source.lines().count());
             }

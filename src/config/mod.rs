@@ -8,27 +8,29 @@ mod duration;
 mod env;
 #[cfg(test)]
 mod file_tests;
-mod keys;
+mod json_schema;
 mod load;
+mod manual;
 #[cfg(test)]
 mod manual_tests;
 mod mask;
+mod problem;
 #[cfg(test)]
 mod provider_tests;
-mod raw;
 mod report;
+mod schema;
 #[cfg(test)]
 mod session_tests;
 #[cfg(test)]
 mod tests;
-mod twice;
-mod unquoted;
+mod tree;
 
 use std::{path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 
 pub use env::Environment;
+pub use json_schema::json_schema;
 pub use load::{DEFAULT_FILE, Loaded, load, load_without_secrets};
 pub use report::Report;
 
@@ -40,7 +42,7 @@ use crate::{
     login::return_to::HostPattern,
     provider::{http::Proxies, settings::ProviderSettings},
     public_url::PublicUrl,
-    route::RouteSettings,
+    route::Route,
     session::settings::SessionSettings,
 };
 
@@ -84,7 +86,7 @@ pub struct Config {
     /// `[headers]`
     pub headers: HeaderSettings,
     /// `[[routes]]`, in order; the first that matches wins.
-    pub routes: Vec<RouteSettings>,
+    pub routes: Vec<Route>,
     /// `[limits]`
     pub limits: Limits,
     /// The proxies that calls to providers go through: `proxy_url`, or what the environment says.

@@ -6,7 +6,8 @@ use super::*;
 use crate::{
     access::Allow,
     provider::{
-        kind::{KINDS, Kind},
+        catalog::{self, KINDS},
+        kind::Kind,
         settings::ClientAuthentication,
     },
     secret::Secret,
@@ -187,11 +188,11 @@ fn login_names_ignore_case_where_the_kind_does() {
         ("oidc", &exact),
         ("oauth2", &exact),
     ] {
-        let kind = crate::provider::kind::find(name).unwrap();
+        let kind = catalog::find(name).unwrap();
         assert_eq!(users(kind, "").as_ref(), Ok(expected), "{name}");
     }
     // What the kind knows of its login names it does not know of another claim.
-    let kind = crate::provider::kind::find("gitlab").unwrap();
+    let kind = catalog::find("gitlab").unwrap();
     let moved = users(kind, "claims = { user = \"nickname\" }");
     assert_eq!(moved.as_ref(), Ok(&exact));
 }

@@ -4,83 +4,7 @@ use std::{fmt, ops::Range, path::Path};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
-use super::{mask, raw::Origin};
-
-/// One thing to change.
-pub(super) struct Problem {
-    pub(super) origin: Origin,
-    message: String,
-    label: Option<String>,
-    /// Another place of the file that belongs to it, and a few words on it.
-    beside: Option<Box<(Range<usize>, &'static str)>>,
-    hint: Option<String>,
-}
-
-impl Problem {
-    /// What is wrong, and where. The message never quotes what may be secret.
-    pub(super) fn new(origin: &Origin, message: impl Into<String>) -> Self {
-        Self {
-            origin: origin.clone(),
-            message: message.into(),
-            label: None,
-            beside: None,
-            hint: None,
-        }
-    }
-
-    /// A few words beside the caret.
-    pub(super) fn label(self, label: impl Into<String>) -> Self {
-        Self {
-            label: Some(label.into()),
-            ..self
-        }
-    }
-
-    /// Another place of the file to look at.
-    pub(super) fn beside(self, place: Range<usize>, label: &'static str) -> Self {
-        Self {
-            beside: Some(Box::new((place, label))),
-            ..self
-        }
-    }
-
-    /// What to do about it.
-    pub(super) fn hint(self, hint: impl Into<String>) -> Self {
-        Self {
-            hint: Some(hint.into()),
-            ..self
-        }
-    }
-}
-
-/// Problems as they are found.
-#[derive(Default)]
-pub(super) struct Problems(Vec<Problem>);
-
-impl Problems {
-    pub(super) fn add(&mut self, problem: Problem) {
-        self.0.push(problem);
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub(super) fn count(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether one of them points at this very place.
-    pub(super) fn point_at(&self, origin: &Origin) -> bool {
-        self.0.iter().any(|problem| problem.origin == *origin)
-    }
-}
-
-impl From<Vec<Problem>> for Problems {
-    fn from(problems: Vec<Problem>) -> Self {
-        Self(problems)
-    }
-}
+use super::problem::{Origin, Problem, Problems};
 
 /// Everything that is wrong with a configuration. `Display` is the plain text; it shows no secret.
 pub struct Report {
@@ -95,8 +19,13 @@ pub struct Report {
 }
 
 impl Report {
-    /// The problems of `source`.
-    pub(super) fn new(file: &Path, source: &str, problems: Problems) -> Self {
+    /// The problems of `source`, of which `masked` may be shown.
+    pub(super) fn new(
+        file: &Path,
+        source: &str,
+        masked: Option<String>,
+        problems: Problems,
+    ) -> Self {
         let mut problems = problems.0;
         problems.sort_by_key(|problem| match &problem.origin {
             Origin::File(span) => (0, span.start, String::new()),
@@ -105,7 +34,7 @@ impl Report {
         });
         Self {
             file: file.display().to_string(),
-            source: mask::mask(source),
+            source: masked,
             lines: std::iter::once(0)
                 .chain(source.match_indices('\n').map(|(at, _)| at + 1))
                 .collect(),
@@ -180,11 +109,7 @@ impl Report {
     ) -> Group<'a> {
         let (line, column) = self.place(span.start);
         let place = annotate_snippets::Origin::path(self.file.as_str());
-        let mut group = group.element(place.line(line).char_column(column));
-        if let Some((before, label)) = problem.beside.as_deref() {
-            let (line, _) = self.place(before.start);
-            group = group.element(Level::NOTE.message(format!("{label}: line {line}")));
-        }
+        let group = group.element(place.line(line).char_column(column));
         with_hint(group, problem)
     }
 

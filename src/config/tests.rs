@@ -98,7 +98,8 @@ fn files_that_pass_get_their_warnings() {
         let warnings = load(Some(&path), &environment()).unwrap().warnings;
         let expected = path.with_extension("warnings");
         if update {
-            fs::write(&expected, warnings.join("\n") + "\n").unwrap();
+            let end = if warnings.is_empty() { "" } else { "\n" };
+            fs::write(&expected, warnings.join("\n") + end).unwrap();
         }
         let expected = fs::read_to_string(&expected).unwrap_or_default();
         let expected: Vec<&str> = expected.lines().filter(|line| !line.is_empty()).collect();

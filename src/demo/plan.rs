@@ -16,21 +16,18 @@ use crate::{
     access::Allow,
     config::Config,
     forward::settings::UpstreamAddress,
-    identity_headers::HeaderSettings,
-    identity_headers::HeaderSource,
+    identity_headers::{HeaderSettings, HeaderSource},
     limits::Limits,
     listen::settings::ListenAddress,
-    provider::settings::ClaimPaths,
-    provider::settings::ProviderSettings,
-    provider::settings::Room,
-    provider::{http::Proxies, kind},
+    provider::{
+        catalog,
+        http::Proxies,
+        settings::{ClaimPaths, ProviderSettings, Room},
+    },
     public_url::PublicUrl,
-    route::Access,
-    route::PathPattern,
-    route::RouteSettings,
+    route::{Access, PathPattern, Route},
     secret::Secret,
-    session::settings::SessionSettings,
-    session::settings::StoreSettings,
+    session::settings::{SessionSettings, StoreSettings},
 };
 
 /// Everything that was decided before anything serves.
@@ -115,10 +112,11 @@ impl Plan {
             },
             providers: vec![self.gate_provider()],
             headers: identity_headers(),
-            routes: vec![RouteSettings {
-                path: PathPattern::parse("/public/**").expect("the pattern is a good one"),
-                methods: Vec::new(),
+            routes: vec![Route {
+                name: "routes[0]".to_owned(),
+                path: Some(PathPattern::parse("/public/**").expect("the pattern is a good one")),
                 access: Access::Public,
+                ..Route::login()
             }],
             limits: Limits::default(),
             proxies: Proxies::default(),
@@ -129,7 +127,7 @@ impl Plan {
         ProviderSettings {
             name: "demo".to_owned(),
             label: "Demo provider".to_owned(),
-            kind: kind::OIDC,
+            kind: &catalog::OIDC,
             endpoints: [("issuer", self.issuer.clone())].into(),
             internal_url: None,
             insecure_http: false,
@@ -147,6 +145,7 @@ impl Plan {
             claims_from_access_token: false,
             room: Room::default(),
             allow: Allow::Anyone,
+            route_lists: Vec::new(),
             deny_message: None,
             refresh: true,
             revoke: true,

@@ -17,9 +17,9 @@ use crate::{
     body::Body,
     clean::{CleanRequest, original::Original, path::CanonicalPath},
     clock,
-    decide::{Deny, decide},
+    decide::Deny,
     observe::{Record, Verdict},
-    route::{Access, Ambiguous},
+    route::{Access, Route, Target},
     site::Site,
     snapshot::Snapshot,
 };
@@ -40,9 +40,10 @@ pub(super) async fn serve(
         return refuse(snapshot, &Reject::ForeignRule { parameter, list }, record);
     }
     // What nobody may see needs nobody to be known, and so waits for no store and no provider.
-    if let Err(judgement) = judge(snapshot, original, record) {
-        return refuse(snapshot, &reject_of(judgement, original), record);
-    }
+    let routes = match routes(snapshot, request, original, record) {
+        Ok(routes) => routes,
+        Err(judgement) => return refuse(snapshot, &reject_of(judgement, original), record),
+    };
     let now = clock::now();
     let visit = match snapshot.sessions.visit(headers, now).await {
         Ok(visit) => visit,
@@ -53,7 +54,11 @@ pub(super) async fn serve(
 
     // No header makes a path public: a client can send the spelling that the proxy does not overwrite. So beside
     // all that is asked, somebody must be signed in.
-    let permit = decide(Access::Login, snapshot.standing(session));
+    let client = request.client.address;
+    let permit = routes
+        .iter()
+        .try_for_each(|route| snapshot.judge(route, session, client).map(drop))
+        .and_then(|()| snapshot.judge(snapshot.routes.fallback(), session, client));
     let (principal, session) = match permit.map(|permit| permit.principal()) {
         Ok(principal) => (principal, session),
         Err(deny) => {
@@ -90,25 +95,45 @@ const FOREIGN_RULES: [(&str, &str); 3] = [
     ("allowed_email_domains", "domains"),
 ];
 
-/// Judges every reading of what is asked by its rule. Each can only add to what is always asked here, a session.
-fn judge(snapshot: &Snapshot, asked: &Original, record: &mut Record) -> Result<(), Judgement> {
+/// The routes of every reading of what is asked. Each can only add to what is always asked here, a session.
+fn routes<'s>(
+    snapshot: &'s Snapshot,
+    request: &CleanRequest,
+    asked: &Original,
+    record: &mut Record,
+) -> Result<Vec<&'s Route>, Judgement> {
+    let mut routes = Vec::new();
     for target in &asked.targets {
-        judge_target(snapshot, asked, target)
+        routes_of(snapshot, request, asked, target, &mut routes)
             // Of several, the line has the one that was refused.
             .inspect_err(|_| record.note_original(asked.method(), target))?;
     }
-    Ok(())
+    Ok(routes)
 }
 
-fn judge_target(snapshot: &Snapshot, asked: &Original, target: &str) -> Result<(), Judgement> {
+fn routes_of<'s>(
+    snapshot: &'s Snapshot,
+    request: &CleanRequest,
+    asked: &Original,
+    target: &str,
+    routes: &mut Vec<&'s Route>,
+) -> Result<(), Judgement> {
     let path = target.split('?').next().unwrap_or_default();
     let path = CanonicalPath::parse(path).map_err(|_| Judgement::Ambiguous)?;
     for method in &asked.methods {
-        let access = snapshot.access(method, &path.surface, path.deep.as_deref());
-        match access.map_err(|Ambiguous| Judgement::Ambiguous)? {
-            Access::Deny => return Err(Judgement::Denied(Deny::Closed)),
-            Access::Login | Access::Public => {}
+        let target = Target {
+            host: request.forwarding.seen().host.to_str().ok(),
+            is_for_public_url: request.is_for_public_url,
+            method,
+            path: &path.surface,
+            deep_path: path.deep.as_deref(),
+        };
+        let route = snapshot.routes.find(&target);
+        let route = route.map_err(|_| Judgement::Ambiguous)?;
+        if route.access == Access::Deny {
+            return Err(Judgement::Denied(Deny::Closed));
         }
+        routes.push(route);
     }
     Ok(())
 }
@@ -126,6 +151,7 @@ fn reject_of(judgement: Judgement, asked: &Original) -> Reject {
     match judgement {
         Judgement::Denied(Deny::NotSignedIn) => Reject::SignIn { return_to },
         Judgement::Denied(Deny::Closed) => Reject::Forbidden("access = \"deny\""),
+        Judgement::Denied(Deny::Elsewhere(denied)) => Reject::Elsewhere(denied),
         Judgement::Denied(Deny::Barred(barred)) => Reject::Barred { barred, return_to },
         Judgement::Ambiguous => Reject::Forbidden("ambiguous path"),
     }

@@ -58,6 +58,8 @@ verdicts! {
     BackchannelLogout = "backchannel_logout",
     /// The same through the browser.
     FrontchannelLogout = "frontchannel_logout",
+    /// 421: routes go by hosts, and the request came for a host that neither a route nor `public_url` names.
+    Misdirected = "misdirected",
     /// 403: `allow` does not name who is signed in, or the route is closed; `detail` says which of them.
     Forbidden = "forbidden",
     /// 400: the request cannot be judged, a path that can be read in two ways for instance.

@@ -93,7 +93,7 @@ pub struct ClaimRules {
     /// Paths that the configuration's headers carry.
     wanted: Vec<String>,
     /// Who may pass: what it names is kept where there is too much of something.
-    allow: Allow,
+    facts: Allow,
     /// How much is kept.
     room: Room,
 }
@@ -131,7 +131,7 @@ impl ClaimRules {
             by_hand: config.claims.clone(),
             addresses,
             wanted,
-            allow: config.allow.clone(),
+            facts: config.facts(),
             room: config.room,
         }
     }
@@ -184,7 +184,7 @@ impl ClaimRules {
         Ok(Identity {
             provider: self.provider.clone(),
             subject: text(&self.names.subject, MAX_SUBJECT).ok_or(ClaimError::Subject)?,
-            memberships: kept(memberships, &self.allow),
+            memberships: kept(memberships, &self.facts),
             login,
             email: vouched_address(claims, &self.names.email, &self.names.email_verified),
             name: text(&self.names.name, MAX_NAME),
@@ -247,7 +247,7 @@ impl ClaimRules {
 
     /// What stands at the paths of the lists `claims.PATH`.
     fn claimed(&self, claims: &Map<String, Value>) -> impl Iterator<Item = (Text, Text)> {
-        let lists = self.allow.lists().iter().filter_map(move |list| {
+        let lists = self.facts.lists().iter().filter_map(move |list| {
             let path = list.key.strip_prefix("claims.")?;
             Some((list.key.as_str(), find(claims, path)?))
         });
@@ -286,7 +286,7 @@ impl ClaimRules {
     }
 
     fn names_group(&self, group: &String) -> bool {
-        let mut lists = self.allow.lists().iter();
+        let mut lists = self.facts.lists().iter();
         lists.any(|list| list.key == "groups" && list.entries.contains(group))
     }
 }

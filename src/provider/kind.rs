@@ -1,35 +1,33 @@
-//! The kinds of provider: for each, what is known of it before anybody asks. A new kind is one file with
-//! its [`Kind`], and one line in [`KINDS`].
+//! What there is to know of a kind of provider. A leaf.
 
-use std::sync::Arc;
-
-use super::{HttpClient, Provider, oidc, rest};
-use crate::{identity_headers::HeaderSource, provider::settings::ProviderSettings};
-
-/// Every kind that `type` may name, in the order that a hint lists them.
-pub const KINDS: &[&Kind] = &[
-    &rest::forty_two::KIND,
-    &oidc::GOOGLE,
-    &rest::github::KIND,
-    &rest::facebook::KIND,
-    &oidc::GITLAB,
-    &oidc::MICROSOFT,
-    &rest::discord::KIND,
-    OIDC,
-    &rest::by_hand::KIND,
-];
-
-/// Any OpenID Connect provider.
-pub const OIDC: &Kind = &oidc::KIND;
-
-/// The kind that `type` names.
-pub fn find(name: &str) -> Option<&'static Kind> {
-    KINDS.iter().copied().find(|kind| kind.name == name)
+/// Which kind, for the one place that builds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Id {
+    /// 42's intra.
+    FortyTwo,
+    /// Google.
+    Google,
+    /// GitHub.
+    GitHub,
+    /// Facebook Login.
+    Facebook,
+    /// GitLab, at gitlab.com or elsewhere.
+    GitLab,
+    /// Microsoft Entra ID.
+    Microsoft,
+    /// Discord.
+    Discord,
+    /// Any OpenID Connect provider.
+    Oidc,
+    /// Any server of plain OAuth 2.0.
+    OAuth2,
 }
 
 /// What is known of a kind of provider. The configuration is checked against it, and the login knows
 /// nothing else of it.
 pub struct Kind {
+    /// Which it is.
+    pub id: Id,
     /// What `type` says.
     pub name: &'static str,
     /// What the sign-in button says where the configuration says nothing; empty for kinds that are
@@ -61,10 +59,6 @@ pub struct Kind {
     /// Whether signing out here takes tokens back at the provider where the configuration says nothing: not where that
     /// ends the user's other sessions with them.
     pub revokes: bool,
-    /// What does not go together in a configuration whose keys are each right by themselves.
-    pub check: fn(&ProviderSettings) -> Vec<Objection>,
-    /// Builds one of it.
-    pub build: fn(&ProviderSettings, &[&HeaderSource], &HttpClient) -> Arc<dyn Provider>,
 }
 
 impl Kind {

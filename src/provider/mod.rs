@@ -4,6 +4,8 @@
 //! that implements the trait (with `oauth` for the protocol, [`claims`] for the answer) and one line
 //! in `build`. Who may pass is [`allow`]'s to say, after the provider said who it is.
 
+mod build;
+pub mod catalog;
 pub mod claims;
 pub(crate) mod error;
 mod graph_error;
@@ -25,6 +27,7 @@ use futures_util::future::BoxFuture;
 use url::Url;
 
 pub use self::{
+    build::check,
     claims::Evidence,
     error::{Call, ProviderError},
     http::HttpClient,
@@ -331,7 +334,7 @@ impl Providers {
         Self(
             configs
                 .iter()
-                .map(|config| (config.kind.build)(config, &sources, &http.of(config)))
+                .map(|config| build::build(config, &sources, &http.of(config)))
                 .collect(),
         )
     }

@@ -10,7 +10,11 @@ use super::{
     http::{Internal, PlainHttp},
     kind::Kind,
 };
-use crate::{access::Allow, identity_headers::HeaderSettings, secret::Secret};
+use crate::{
+    access::{Allow, AllowList},
+    identity_headers::HeaderSettings,
+    secret::Secret,
+};
 
 /// `[providers.NAME]`
 #[derive(Debug)]
@@ -59,11 +63,39 @@ pub struct ProviderSettings {
     pub frontchannel_logout: bool,
     /// Who may pass.
     pub allow: Allow,
+    /// Lists of routes: what sessions have to know of people beside what `allow` asks.
+    pub route_lists: Vec<AllowList>,
     /// What somebody who may not pass reads, in the operator's words.
     pub deny_message: Option<String>,
 }
 
 impl ProviderSettings {
+    /// What has to be found out of people: what `allow` asks, and what routes ask. Each list once.
+    pub fn facts(&self) -> Allow {
+        let mut lists = self.allow.lists().to_vec();
+        for asked in &self.route_lists {
+            let Some(list) = lists.iter_mut().find(|list| list.key == asked.key) else {
+                lists.push(asked.clone());
+                continue;
+            };
+            for entry in &asked.entries {
+                let entry = if list.ignores_case {
+                    entry.to_ascii_lowercase()
+                } else {
+                    entry.clone()
+                };
+                if !list.entries.contains(&entry) {
+                    list.entries.push(entry);
+                }
+            }
+        }
+        if lists.is_empty() {
+            Allow::Anyone
+        } else {
+            Allow::Lists(lists)
+        }
+    }
+
     /// The address of one of the kind's endpoints.
     pub fn endpoint(&self, key: &str) -> Option<&str> {
         self.endpoints.get(key).map(String::as_str)
@@ -199,7 +231,7 @@ impl ProviderSettings {
         Self {
             name: name.to_owned(),
             label: name.to_owned(),
-            kind: crate::provider::kind::find("oidc").expect("a kind"),
+            kind: &super::catalog::OIDC,
             endpoints: [("issuer", issuer.to_owned())].into(),
             internal_url: None,
             insecure_http: false,
@@ -215,6 +247,7 @@ impl ProviderSettings {
             claims_from_access_token: false,
             room: Room::default(),
             allow: Allow::Anyone,
+            route_lists: Vec::new(),
             deny_message: None,
             refresh: true,
             revoke: true,
@@ -226,7 +259,7 @@ impl ProviderSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::kind;
+    use crate::provider::catalog;
 
     #[test]
     fn a_fingerprint_is_of_who_signs_people_in_and_as_whom() {
@@ -258,7 +291,7 @@ mod tests {
                 ..config()
             },
             ProviderSettings {
-                kind: kind::find("gitlab").expect("a kind"),
+                kind: &catalog::GITLAB,
                 ..config()
             },
             ProviderSettings {
@@ -280,7 +313,7 @@ mod tests {
         let of = |origin: &str, version: &str| {
             let at = |path: &str| format!("{origin}/{version}/{path}");
             ProviderSettings {
-                kind: kind::find("oauth2").expect("a kind"),
+                kind: &catalog::OAUTH2,
                 endpoints: [
                     ("authorize_url", at("authorize")),
                     ("token_url", at("token")),

@@ -78,7 +78,7 @@ pub struct Opened {
 
 impl KeyRing {
     /// Derives a key per purpose from each secret (HKDF-SHA256, RFC 5869). `gate` is
-    /// [its name](crate::config::Config::gate_name), bound into everything sealed.
+    /// its name (public authority and cookie), bound into everything sealed.
     ///
     /// # Panics
     /// When `secrets` is empty; the configuration has at least one.

@@ -3,7 +3,7 @@
 mod start;
 mod without_secrets;
 
-use std::{collections::HashSet, path::Path, process::Output};
+use std::{collections::HashSet, fs, path::Path, process::Output};
 
 use crate::support::house::sidegate;
 
@@ -25,7 +25,7 @@ fn check(toml: &str) -> Output {
 fn check_with(toml: &str, environment: &[(&str, &str)]) -> Output {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("test.toml");
-    std::fs::write(&file, toml).expect("the file is written");
+    fs::write(&file, toml).expect("the file is written");
     let mut command = sidegate();
     command
         .args(["check", "-c"])
@@ -103,7 +103,7 @@ fn help_teaches() {
         assert!(help.contains(word), "{word} in:\n{help}");
     }
     assert!(help.lines().all(|line| line.chars().count() <= 100));
-    for command in ["run", "check", "demo", "secret"] {
+    for command in ["run", "check", "demo", "schema", "secret"] {
         assert!(run(&[command, "--help"]).status.success());
     }
 }
@@ -382,7 +382,7 @@ fn the_environment_has_every_key() {
 fn secrets_may_stand_in_files_and_variables() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("secret");
-    std::fs::write(&file, "from-a-file\n").expect("written");
+    fs::write(&file, "from-a-file\n").expect("written");
     let by_file = GOOD.replace(
         "\"canary-secret\"",
         &format!("{{ file = \"{}\" }}", file.display()),
@@ -404,7 +404,7 @@ fn secrets_may_stand_in_files_and_variables() {
 fn a_bad_file_does_not_start() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("bad.toml");
-    std::fs::write(&file, "listen = 7\n").expect("written");
+    fs::write(&file, "listen = 7\n").expect("written");
     let output = sidegate()
         .args(["run", "-c"])
         .arg(&file)
@@ -414,6 +414,25 @@ fn a_bad_file_does_not_start() {
     let output = run(&["run", "-c", "/not/there.toml"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("/not/there.toml"));
+}
+
+/// An editor finds every key in it; what each takes is held against files beside the code that reads them.
+#[test]
+fn the_schema_is_for_editors() {
+    let output = run(&["schema"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let schema: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    assert_eq!(schema["$schema"], "http://json-schema.org/draft-07/schema#");
+    assert_eq!(schema["additionalProperties"], false);
+    let lifetime = &schema["properties"]["session"]["properties"]["lifetime"];
+    assert_eq!(
+        (&lifetime["type"], &lifetime["default"]),
+        (&"string".into(), &"7d".into())
+    );
+    assert!(lifetime["description"].is_string(), "{lifetime}");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example.toml");
+    let manual = fs::read_to_string(file).expect("the example");
+    assert!(manual.starts_with("#:schema ./sidegate.schema.json\n"));
 }
 
 #[test]

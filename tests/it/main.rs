@@ -37,6 +37,7 @@ mod regression;
 mod reload;
 mod renewal;
 mod replicas;
+mod routes;
 mod session;
 mod spoofing;
 mod stores;

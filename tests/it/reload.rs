@@ -210,7 +210,7 @@ async fn what_was_learnt_of_a_provider_is_kept() {
     let (house, _upstream, provider) = house(|plan| plan.allow("\"anyone\"")).await;
     person(&house, &provider, "ada").await;
     provider.set(|behaviour| {
-        behaviour.discovered_issuer = Some("https://elsewhere.example".to_owned())
+        behaviour.discovered_issuer = Some("https://elsewhere.example".to_owned());
     });
     change(
         &house,

@@ -8,19 +8,19 @@ use url::{Host, Url};
 
 use super::{
     super::{
-        raw::{Node, Origin},
-        report::Problem,
+        problem::{Origin, Problem},
+        schema::Kind,
     },
-    Checker, Reported,
+    Reader, Reported, Table,
 };
 use crate::{
     forward::settings::UpstreamAddress, listen::settings::ListenAddress,
     login::return_to::HostPattern, public_url::PublicUrl,
 };
 
-impl Checker<'_> {
-    pub(super) fn listen(&mut self, root: &Node) -> Option<Vec<ListenAddress>> {
-        let Some(node) = root.get("listen") else {
+impl Reader<'_> {
+    pub(super) fn listen(&mut self, root: &Table<'_>) -> Option<Vec<ListenAddress>> {
+        let Some(node) = root.get("listen", Kind::Texts.or("0.0.0.0:4180")) else {
             return Some(vec![ListenAddress::Tcp(DEFAULT_LISTEN)]);
         };
         let items = self.list(node, "listen")?;
@@ -50,27 +50,24 @@ impl Checker<'_> {
         complete.then_some(addresses)
     }
 
-    pub(super) fn admin_listen(&mut self, root: &Node) -> Result<Option<ListenAddress>, Reported> {
-        let Some(node) = root.get("admin_listen") else {
-            return Ok(None);
-        };
-        let text = self.text(node, "admin_listen").ok_or(Reported)?;
-        self.found(listen_address(text, &node.origin))
-            .map(Some)
-            .ok_or(Reported)
+    pub(super) fn admin_listen(
+        &mut self,
+        root: &Table<'_>,
+    ) -> Result<Option<ListenAddress>, Reported> {
+        self.optional(root, "admin_listen", listen_address)
     }
 
-    pub(super) fn public_url(&mut self, root: &Node) -> Option<PublicUrl> {
+    pub(super) fn public_url(&mut self, root: &Table<'_>) -> Option<PublicUrl> {
         let example = "public_url = \"https://app.example.com\", the address that users type";
-        let node = self.required(root, "public_url", example)?;
+        let node = self.required(root, "public_url", Kind::Text, example)?;
         let text = self.text(node, "public_url")?;
         let url = self.found(origin_url(text, &node.origin, "public_url"))?;
         Some(PublicUrl { url })
     }
 
-    pub(super) fn upstream(&mut self, root: &Node) -> Option<UpstreamAddress> {
+    pub(super) fn upstream(&mut self, root: &Table<'_>) -> Option<UpstreamAddress> {
         let example = "upstream = \"http://127.0.0.1:8000\", where the app listens";
-        let node = self.required(root, "upstream", example)?;
+        let node = self.required(root, "upstream", Kind::Text, example)?;
         let text = self.text(node, "upstream")?;
         if let Some(path) = text.strip_prefix("unix:") {
             return self
@@ -88,16 +85,8 @@ impl Checker<'_> {
         }
     }
 
-    pub(super) fn trusted_proxies(&mut self, root: &Node) -> Option<Vec<IpNet>> {
-        let Some(node) = root.get("trusted_proxies") else {
-            return Some(Vec::new());
-        };
-        let items = self.list(node, "trusted_proxies")?;
-        let networks: Vec<_> = items
-            .iter()
-            .map(|item| self.found(network(item.text, &item.origin)))
-            .collect();
-        let networks: Vec<IpNet> = networks.into_iter().collect::<Option<_>>()?;
+    pub(super) fn trusted_proxies(&mut self, root: &Table<'_>) -> Option<Vec<IpNet>> {
+        let networks = self.texts(root, "trusted_proxies", network)?;
         if networks.iter().any(|network| network.prefix_len() == 0) {
             self.warnings.push(
                 "trusted_proxies holds every address: any client can claim to be any other"
@@ -107,16 +96,8 @@ impl Checker<'_> {
         Some(networks)
     }
 
-    pub(super) fn redirect_hosts(&mut self, root: &Node) -> Option<Vec<HostPattern>> {
-        let Some(node) = root.get("redirect_hosts") else {
-            return Some(Vec::new());
-        };
-        let items = self.list(node, "redirect_hosts")?;
-        let patterns: Vec<_> = items
-            .iter()
-            .map(|item| self.found(host_pattern(item.text, &item.origin)))
-            .collect();
-        patterns.into_iter().collect()
+    pub(super) fn redirect_hosts(&mut self, root: &Table<'_>) -> Option<Vec<HostPattern>> {
+        self.texts(root, "redirect_hosts", host_pattern)
     }
 }
 
@@ -243,7 +224,7 @@ fn is_host_name(name: &str) -> bool {
         })
 }
 
-fn network(text: &str, origin: &Origin) -> Result<IpNet, Problem> {
+pub(super) fn network(text: &str, origin: &Origin) -> Result<IpNet, Problem> {
     if let Ok(address) = text.parse::<std::net::IpAddr>() {
         return Ok(IpNet::from(address));
     }

@@ -2,16 +2,17 @@
 
 use super::{
     super::{
-        raw::{Node, Origin, Value},
-        report::Problem,
+        problem::{Origin, Problem},
+        schema::{Kind as Form, Names},
+        tree::{Node, Value},
     },
-    Checker,
+    Reader, Table,
     provider::foreign,
     request::is_claim_path,
 };
 use crate::{
     access::{Allow, AllowList},
-    provider::kind::{KINDS, Kind},
+    provider::{catalog::KINDS, kind::Kind},
     spelling,
 };
 
@@ -21,10 +22,19 @@ const EVERYWHERE: [&str; 3] = ["emails", "domains", "users"];
 /// Bytes of one entry; what a provider reports beyond that is dropped too.
 const LONGEST_ENTRY: usize = 255;
 
-impl Checker<'_> {
-    pub(super) fn allow(&mut self, table: &Node, kind: Option<&'static Kind>) -> Option<Allow> {
+impl Reader<'_> {
+    pub(super) fn allow(
+        &mut self,
+        table: &Table<'_>,
+        kind: Option<&'static Kind>,
+    ) -> Option<Allow> {
         let say = ways(kind);
-        let node = self.required(table, "allow", &say)?;
+        let (written, inner) = table.word_or_table("allow", vec!["anyone"]);
+        let claims = ask_for_lists(&inner);
+        let Some(node) = written else {
+            self.missing(table, "allow", &say);
+            return None;
+        };
         match &node.value {
             Value::Text(text) if text.as_str() == "anyone" => return Some(Allow::Anyone),
             Value::Table(_) => {}
@@ -36,29 +46,7 @@ impl Checker<'_> {
                 return None;
             }
         }
-        let mut lists = Vec::new();
-        let mut complete = true;
-        for (key, entry) in node.entries() {
-            if key == "claims" {
-                complete &= self.claim_lists(entry, "claims", &mut lists).is_some();
-            } else if has_list(kind, key) {
-                match self.allow_list(entry, key, kind) {
-                    Some(list) => lists.push(list),
-                    None => complete = false,
-                }
-            } else {
-                complete = false;
-                if let Some(kind) = kind
-                    && KINDS
-                        .iter()
-                        .any(|other| other.allow.contains(&key.as_str()))
-                {
-                    self.problem(foreign(key, entry, kind, |kind| {
-                        kind.allow.contains(&key.as_str())
-                    }));
-                }
-            }
-        }
+        let (mut lists, mut complete) = self.allow_lists(node, claims, kind);
         if complete && lists.is_empty() {
             complete = false;
             self.problem(
@@ -72,6 +60,41 @@ impl Checker<'_> {
             }
         }
         complete.then_some(Allow::Lists(lists))
+    }
+
+    /// The lists of a table: those of `kind`, or of any where that is not known. Whether all of them could be read.
+    pub(super) fn allow_lists(
+        &mut self,
+        node: &Node,
+        claims: &[(String, Node)],
+        kind: Option<&'static Kind>,
+    ) -> (Vec<AllowList>, bool) {
+        let mut lists = Vec::new();
+        let mut complete = true;
+        for (key, entry) in node.entries() {
+            if key == "claims" {
+                let read = self.claim_lists(entry, claims, "claims", &mut lists);
+                complete &= read.is_some();
+            } else if has_list(kind, key) {
+                match self.allow_list(entry, key, kind) {
+                    Some(list) => lists.push(list),
+                    None => complete = false,
+                }
+            } else {
+                // Whoever asked for another key there says what is wrong with it.
+                complete &= kind.is_none();
+                if let Some(kind) = kind
+                    && KINDS
+                        .iter()
+                        .any(|other| other.allow.contains(&key.as_str()))
+                {
+                    self.problem(foreign(key, entry, kind, |kind| {
+                        kind.allow.contains(&key.as_str())
+                    }));
+                }
+            }
+        }
+        (lists, complete)
     }
 
     fn allow_list(
@@ -116,11 +139,17 @@ impl Checker<'_> {
 
     /// `claims`: for each path a list. `realm_access.roles` without quotes is a table in a table to TOML,
     /// and means the same.
-    fn claim_lists(&mut self, node: &Node, key: &str, lists: &mut Vec<AllowList>) -> Option<()> {
+    fn claim_lists(
+        &mut self,
+        node: &Node,
+        entries: &[(String, Node)],
+        key: &str,
+        lists: &mut Vec<AllowList>,
+    ) -> Option<()> {
         if !matches!(node.value, Value::Table(_)) {
             return None;
         }
-        if node.entries().is_empty() {
+        if entries.is_empty() {
             self.problem(
                 Problem::new(&node.origin, format!("`{key}` is an empty table"))
                     .hint("fill it, or take the key out"),
@@ -128,7 +157,7 @@ impl Checker<'_> {
             return None;
         }
         let mut complete = true;
-        for (path, entry) in node.entries() {
+        for (path, entry) in entries {
             let key = format!("{key}.{path}");
             let problem = if !is_claim_path(path) {
                 Problem::new(&entry.key_origin, format!("`{path}` is no path to a claim"))
@@ -137,7 +166,9 @@ impl Checker<'_> {
                 Problem::new(&entry.key_origin, format!("`{key}` is written twice"))
                     .hint("join the two lists")
             } else if matches!(entry.value, Value::Table(_)) {
-                complete &= self.claim_lists(entry, &key, lists).is_some();
+                complete &= self
+                    .claim_lists(entry, entry.entries(), &key, lists)
+                    .is_some();
                 continue;
             } else {
                 match self.allow_list(entry, &key, None) {
@@ -184,7 +215,7 @@ impl Checker<'_> {
 }
 
 impl AllowList {
-    fn ignore_case(&mut self) {
+    pub(super) fn ignore_case(&mut self) {
         self.ignores_case = true;
         for entry in &mut self.entries {
             entry.make_ascii_lowercase();
@@ -192,16 +223,27 @@ impl AllowList {
     }
 }
 
+/// Asks a table for every list that there is. The entries of `claims`.
+pub(super) fn ask_for_lists<'n>(table: &Table<'n>) -> &'n [(String, Node)] {
+    for key in EVERYWHERE
+        .iter()
+        .chain(KINDS.iter().flat_map(|kind| kind.allow))
+    {
+        table.get(key, Form::Scalars);
+    }
+    table.map("claims", Names::Path, Form::Scalars)
+}
+
 /// Whether `users` names what ignores case. What the kind knows of its login names it does not know of
 /// another claim that the operator takes for them.
-fn logins_ignore_case(kind: Option<&Kind>, table: &Node) -> bool {
-    let claims = table.get("claims");
+fn logins_ignore_case(kind: Option<&Kind>, table: &Table<'_>) -> bool {
+    let claims = table.node.get("claims");
     let is_moved = claims.is_some_and(|claims| claims.get("user").is_some());
     kind.is_some_and(|kind| kind.logins_ignore_case) && !is_moved
 }
 
 /// Whether a kind has a list; one that is not known is not held against the list as well.
-fn has_list(kind: Option<&Kind>, key: &str) -> bool {
+pub(super) fn has_list(kind: Option<&Kind>, key: &str) -> bool {
     let known = |kind: &Kind| kind.allow.contains(&key);
     EVERYWHERE.contains(&key) || kind.map_or_else(|| KINDS.iter().any(|kind| known(kind)), known)
 }

@@ -5,34 +5,44 @@ use std::collections::BTreeMap;
 use url::Url;
 
 use super::{
-    super::{raw::Node, report::Problem},
-    Checker, Reported,
+    super::{problem::Problem, schema::Kind as Form, tree::Node},
+    Reader, Reported, Table,
     address::{is_loopback, web_address, web_url},
     provider::foreign,
 };
-use crate::provider::kind::{Endpoint, KINDS, Kind};
+use crate::provider::{
+    catalog::KINDS,
+    kind::{Endpoint, Kind},
+};
 
-impl Checker<'_> {
+impl Reader<'_> {
     /// The addresses by their keys, each kept as it is written: an issuer is compared letter by letter
     /// with what the provider says (OpenID Connect Discovery §4.3).
     pub(super) fn endpoints(
         &mut self,
-        table: &Node,
-        kind: &'static Kind,
+        table: &Table<'_>,
+        kind: Option<&'static Kind>,
         insecure_http: bool,
     ) -> Option<BTreeMap<&'static str, String>> {
+        let every = KINDS.iter().flat_map(|kind| kind.endpoints);
+        let written = every.map(|endpoint| (endpoint.key, table.get(endpoint.key, Form::Text)));
+        let written: BTreeMap<&str, Option<&Node>> = written.collect();
+        let base = table.get("base_url", Form::Text);
+        let kind = kind?;
         let own = |kind: &Kind, key: &str| kind.endpoints.iter().any(|known| known.key == key);
-        for (key, node) in table.entries() {
-            if !own(kind, key) && KINDS.iter().any(|kind| own(kind, key)) {
+        for (key, node) in &written {
+            if let Some(node) = node
+                && !own(kind, key)
+            {
                 self.problem(foreign(key, node, kind, |kind| own(kind, key)));
             }
         }
-        let base = self.base_url(table, kind, insecure_http);
+        let base = self.base_url(base, kind, insecure_http);
         let mut endpoints = BTreeMap::new();
         let mut missing = Vec::new();
         let mut complete = base.is_ok();
         for endpoint in kind.endpoints {
-            if let Some(node) = table.get(endpoint.key) {
+            if let Some(node) = written[endpoint.key] {
                 match self.endpoint(node, endpoint.key, insecure_http) {
                     Some(address) => _ = endpoints.insert(endpoint.key, address),
                     None => complete = false,
@@ -61,11 +71,11 @@ impl Checker<'_> {
 
     fn base_url(
         &mut self,
-        table: &Node,
+        node: Option<&Node>,
         kind: &Kind,
         insecure_http: bool,
     ) -> Result<Option<String>, Reported> {
-        let Some(node) = table.get("base_url") else {
+        let Some(node) = node else {
             return Ok(None);
         };
         let is_moved = |kind: &Kind| {
@@ -84,11 +94,11 @@ impl Checker<'_> {
     /// Where the gate reaches the issuer by another address than browsers do.
     pub(super) fn internal_url(
         &mut self,
-        table: &Node,
+        table: &Table<'_>,
         kind: Option<&'static Kind>,
         insecure_http: bool,
     ) -> Result<Option<Url>, Reported> {
-        let Some(node) = table.get("internal_url") else {
+        let Some(node) = table.get("internal_url", Form::Text) else {
             return Ok(None);
         };
         let has_issuer = |kind: &Kind| kind.endpoints.iter().any(|known| known.key == "issuer");
@@ -140,14 +150,14 @@ fn below(base: &str, endpoint: &Endpoint) -> Option<String> {
     }
 }
 
-fn missing_endpoints(table: &Node, missing: &[&str]) -> Problem {
+fn missing_endpoints(table: &Table<'_>, missing: &[&str]) -> Problem {
     let names: Vec<String> = missing.iter().map(|key| format!("`{key}`")).collect();
     let (verb, example) = match missing {
         [key] => ("is", format!("write {key} = \"https://…\"")),
         _ => ("are", "write each as an address, https://…".to_owned()),
     };
     Problem::new(
-        &table.key_origin,
+        &table.node.key_origin,
         format!("{} {verb} missing", names.join(", ")),
     )
     .hint(format!("{example}, as the provider's documentation has it"))

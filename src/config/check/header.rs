@@ -6,10 +6,11 @@ use http::HeaderName;
 
 use super::{
     super::{
-        raw::{Node, Value},
-        report::Problem,
+        problem::Problem,
+        schema::{Kind, Names},
+        tree::Node,
     },
-    Checker,
+    Reader, Table,
     request::is_claim_path,
 };
 use crate::{
@@ -17,17 +18,18 @@ use crate::{
     spelling,
 };
 
-impl Checker<'_> {
-    pub(super) fn headers(&mut self, root: &Node) -> Option<HeaderSettings> {
-        let Some(table) = root.get("headers") else {
-            return Some(HeaderSettings {
-                identity: sidegate_preset(),
-                ..HeaderSettings::default()
-            });
-        };
-        let preset = self.preset(table);
-        let max_bytes = self.max_bytes(table);
-        let set = self.set(table);
+impl Reader<'_> {
+    pub(super) fn headers(&mut self, root: &Table<'_>) -> Option<HeaderSettings> {
+        let table = root.table("headers");
+        let preset = self.preset(&table);
+        let why = format!(
+            "from {} to {}: what the app's server takes in one header",
+            MAX_BYTES.start(),
+            MAX_BYTES.end()
+        );
+        let max_bytes = self.number(&table, "max_bytes", MAX_BYTES, 8_192_u32, &why);
+        let entries = table.map("set", Names::Header, Kind::HeaderSource);
+        let set = self.set(entries);
         let mut identity = preset?;
         for (name, source) in set? {
             match identity.iter_mut().find(|(other, _)| *other == name) {
@@ -35,40 +37,17 @@ impl Checker<'_> {
                 None => identity.push((name, source)),
             }
         }
-        self.check_counts(table, &identity);
+        self.check_counts(entries, &identity);
         Some(HeaderSettings {
             identity,
-            max_bytes: max_bytes?,
+            max_bytes: max_bytes? as usize,
         })
     }
 
-    fn max_bytes(&mut self, table: &Node) -> Option<usize> {
-        let Some(node) = table.get("max_bytes") else {
-            return Some(HeaderSettings::default().max_bytes);
-        };
-        let number = self.integer(node, "max_bytes")?;
-        let bytes = usize::try_from(number)
-            .ok()
-            .filter(|bytes| MAX_BYTES.contains(bytes));
-        if bytes.is_none() {
-            self.problem(
-                Problem::new(&node.origin, format!("`max_bytes` cannot be {number}")).hint(
-                    format!(
-                        "from {} to {}: what the app's server takes in one header",
-                        MAX_BYTES.start(),
-                        MAX_BYTES.end()
-                    ),
-                ),
-            );
-        }
-        bytes
-    }
-
     /// The header that counts what another one leaves out is the gate's to write.
-    fn check_counts(&mut self, table: &Node, identity: &[(HeaderName, HeaderSource)]) {
+    fn check_counts(&mut self, set: &[(String, Node)], identity: &[(HeaderName, HeaderSource)]) {
         let counts = identity.iter().filter_map(|(name, _)| missing_name(name));
         let counts: Vec<HeaderName> = counts.collect();
-        let set = table.get("set").map_or(&[][..], Node::entries);
         for (key, entry) in set {
             if counts
                 .iter()
@@ -82,39 +61,26 @@ impl Checker<'_> {
         }
     }
 
-    fn preset(&mut self, table: &Node) -> Option<Vec<(HeaderName, HeaderSource)>> {
-        let Some(node) = table.get("preset") else {
-            return Some(sidegate_preset());
-        };
-        let text = self.text(node, "preset")?;
-        let problem = match text {
-            "sidegate" => return Some(sidegate_preset()),
-            "none" => return Some(Vec::new()),
-            "oauth2-proxy" | "remote" | "grafana" => Problem::new(
-                &node.origin,
-                format!("the preset \"{text}\" is not available in this version"),
-            ),
-            _ => Problem::new(&node.origin, format!("there is no preset \"{text}\"")),
-        };
-        let hint = match spelling::nearest(text, ["sidegate", "none"]) {
-            Some(nearest) => format!("did you mean \"{nearest}\"?"),
-            None => "\"sidegate\" or \"none\"; `set` adds names of your own".to_owned(),
-        };
-        self.problem(problem.hint(hint));
-        None
+    fn preset(&mut self, table: &Table<'_>) -> Option<Vec<(HeaderName, HeaderSource)>> {
+        let meanings = [("sidegate", sidegate_preset()), ("none", Vec::new())];
+        let preset = self.word(table, "preset", &meanings, Some("sidegate"), |text| {
+            let message = match text {
+                "oauth2-proxy" | "remote" | "grafana" => {
+                    format!("the preset \"{text}\" is not available in this version")
+                }
+                _ => format!("there is no preset \"{text}\""),
+            };
+            let hint = "\"sidegate\" or \"none\"; `set` adds names of your own";
+            (message, hint)
+        });
+        preset.ok().flatten()
     }
 
-    fn set(&mut self, table: &Node) -> Option<Vec<(HeaderName, HeaderSource)>> {
-        let Some(node) = table.get("set") else {
-            return Some(Vec::new());
-        };
-        if !matches!(node.value, Value::Table(_)) {
-            return None;
-        }
+    fn set(&mut self, entries: &[(String, Node)]) -> Option<Vec<(HeaderName, HeaderSource)>> {
         let mut set = Vec::new();
         let mut complete = true;
-        for (index, (key, entry)) in node.entries().iter().enumerate() {
-            let earlier = &node.entries()[..index];
+        for (index, (key, entry)) in entries.iter().enumerate() {
+            let earlier = &entries[..index];
             if earlier
                 .iter()
                 .any(|(other, _)| other.eq_ignore_ascii_case(key))
@@ -138,7 +104,7 @@ impl Checker<'_> {
 }
 
 /// What `max_bytes` may be. Servers rarely take more than the upper end in all headers together.
-const MAX_BYTES: RangeInclusive<usize> = 1_024..=262_144;
+const MAX_BYTES: RangeInclusive<i64> = 1_024..=262_144;
 
 /// A header's name as people write it.
 fn as_written(name: &HeaderName) -> String {

@@ -24,15 +24,17 @@ use ipnet::IpNet;
 use super::{
     Config,
     env::Environment,
-    keys,
-    raw::{Node, Origin},
-    report::{Problem, Problems},
+    problem::{Origin, Problem, Problems},
+    schema::{Keys, Kind},
+    tree::Node,
 };
 use crate::{
     forward::settings::UpstreamAddress,
     identity_headers::{HeaderSettings, HeaderSource},
-    listen::settings::{ListenAddress, TlsFiles},
-    listen::tls,
+    listen::{
+        settings::{ListenAddress, TlsFiles},
+        tls,
+    },
     observe::filter::{self, Flaw, LEVELS},
     provider::settings::{ProviderSettings, Room},
     public_url::PublicUrl,
@@ -42,18 +44,29 @@ use crate::{
 };
 
 /// What a check may look at besides the tree, and where it puts what it finds.
-pub(super) struct Checker<'a> {
+pub(super) struct Reader<'a> {
     environment: &'a Environment,
     /// Stands in for a secret that is not on this machine, where one may be missing.
     stand_in: Option<&'a Secret>,
     /// Relative paths of the file are taken from here.
     folder: &'a Path,
+    /// Whether the keys alone are wanted: then each table that the operator names is there once.
+    describes: bool,
     pub(super) problems: Problems,
     pub(super) warnings: Vec<String>,
     /// The files that were read, so that they can be watched.
     pub(super) files: Vec<PathBuf>,
     /// What was missing and is not checked, each a sentence.
     pub(super) absent: Vec<String>,
+}
+
+/// A table that is read: what is written in it, and what is asked of it. It is asked for every key in every run, whatever
+/// stands there: so it becomes known which keys there are.
+pub(super) struct Table<'n> {
+    node: &'n Node,
+    keys: Keys,
+    /// Its name as a header shows it; empty at the top.
+    place: String,
 }
 
 /// Which paths are the gate's own.
@@ -84,7 +97,7 @@ fn flat<T>(checked: &Result<Option<T>, Reported>) -> Option<&T> {
     checked.as_ref().ok()?.as_ref()
 }
 
-impl<'a> Checker<'a> {
+impl<'a> Reader<'a> {
     /// Begins with the problems found so far.
     pub(super) fn new(
         environment: &'a Environment,
@@ -96,6 +109,7 @@ impl<'a> Checker<'a> {
             environment,
             stand_in,
             folder,
+            describes: false,
             problems,
             warnings: Vec::new(),
             files: Vec::new(),
@@ -103,9 +117,36 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// The keys that are asked for, and what may stand at each.
+    pub(super) fn describe() -> Keys {
+        let environment = Environment::new();
+        let mut reader = Reader {
+            describes: true,
+            ..Reader::new(&environment, None, Path::new(""), Problems::default())
+        };
+        let keys = Keys::default();
+        let nothing = Node::empty_table(Origin::Nowhere);
+        reader.all(&nothing, keys.clone(), &[0; 32]);
+        keys
+    }
+
     /// Checks everything. `fresh_secret` seals sessions where none is configured.
-    pub(super) fn check(&mut self, root: &Node, fresh_secret: &[u8; 32]) -> Option<Config> {
-        keys::check(root, &mut self.problems);
+    pub(super) fn check(
+        &mut self,
+        root: &Node,
+        keys: &Keys,
+        fresh_secret: &[u8; 32],
+    ) -> Option<Config> {
+        keys.check(root, "", keys, &mut self.problems);
+        self.all(root, Keys::default(), fresh_secret)
+    }
+
+    fn all(&mut self, root: &Node, keys: Keys, fresh_secret: &[u8; 32]) -> Option<Config> {
+        let root = &Table {
+            node: root,
+            keys,
+            place: String::new(),
+        };
         let listen = self.listen(root);
         let tls = self.tls(root);
         let admin_listen = self.admin_listen(root);
@@ -115,11 +156,11 @@ impl<'a> Checker<'a> {
         let upstream_ca = self.upstream_ca(root, upstream.as_ref());
         let upstream_reuse = self.flag(root, "upstream_reuse", true);
         let trusted_proxies = self.trusted_proxies(root);
-        let prefix = self.prefix(root);
+        let prefix = self.read(root, "prefix", "/oauth2", prefix);
         let root_health = self.flag(root, "root_health", false);
         let redirect_hosts = self.redirect_hosts(root);
         let workers = self.workers(root);
-        let log = self.log(root);
+        let log = self.read(root, "log", "info", log_filter);
         let shutdown_grace = self.duration(root, "shutdown_grace", "30s");
         let session = self.session(root, fresh_secret);
         let own = OwnPaths {
@@ -143,18 +184,14 @@ impl<'a> Checker<'a> {
             public_url.as_ref(),
             trusted_proxies.as_deref(),
         );
+        if let (Some(providers), Some(routes)) = (&mut providers, &routes) {
+            self.connect(root, routes, providers);
+        }
         if let (Some(providers), Some(headers)) = (&providers, &headers) {
             self.check_names(providers, headers);
         }
         if let (Some(session), Some(headers)) = (&session, &headers) {
-            for provider in providers.iter_mut().flatten() {
-                provider.room = match session.store {
-                    StoreSettings::Cookie => Room::in_cookie(headers.max_bytes),
-                    StoreSettings::Memory | StoreSettings::Redis(_) => {
-                        Room::in_store(headers.max_bytes)
-                    }
-                };
-            }
+            set_rooms(providers.iter_mut().flatten(), &session.store, headers);
         }
         if !self.problems.is_empty() {
             return None;
@@ -193,14 +230,21 @@ impl<'a> Checker<'a> {
         result.map_err(|problem| self.problem(problem)).ok()
     }
 
-    fn tls(&mut self, root: &Node) -> Result<Option<TlsFiles>, Reported> {
-        let Some(table) = root.get("tls") else {
+    fn tls(&mut self, root: &Table<'_>) -> Result<Option<TlsFiles>, Reported> {
+        let table = root.table("tls");
+        let cert = table.get("cert", Kind::Text);
+        let key = table.get("key", Kind::Text);
+        if root.node.get("tls").is_none() {
             return Ok(None);
+        }
+        let example = "tls = { cert = \"/etc/sidegate/tls.crt\", key = \"/etc/sidegate/tls.key\" }";
+        let mut file = |key, node: Option<&Node>| {
+            if node.is_none() {
+                self.missing(&table, key, example);
+            }
+            self.readable_file(&table, key, node?)
         };
-        let hint = "tls = { cert = \"/etc/sidegate/tls.crt\", key = \"/etc/sidegate/tls.key\" }";
-        let cert = self.readable_file(table, "tls", "cert", hint);
-        let key = self.readable_file(table, "tls", "key", hint);
-        let (Some(cert), Some(key)) = (cert, key) else {
+        let (Some(cert), Some(key)) = (file("cert", cert), file("key", key)) else {
             return Err(Reported);
         };
         let files = TlsFiles { cert, key };
@@ -208,8 +252,7 @@ impl<'a> Checker<'a> {
         let are_here = files.cert.exists() && files.key.exists();
         if let (true, Err(flaw)) = (are_here, tls::acceptor(&files)) {
             let which = if flaw.is_of_key { "key" } else { "cert" };
-            let origin = &table.get(which).unwrap_or(table).origin;
-            self.problem(Problem::new(origin, flaw.what).hint(flaw.hint));
+            self.problem(Problem::new(&table.origin(which), flaw.what).hint(flaw.hint));
             return Err(Reported);
         }
         Ok(Some(files))
@@ -217,116 +260,45 @@ impl<'a> Checker<'a> {
 
     fn upstream_ca(
         &mut self,
-        root: &Node,
+        root: &Table<'_>,
         upstream: Option<&UpstreamAddress>,
     ) -> Result<Option<PathBuf>, Reported> {
-        let Some(node) = root.get("upstream_ca") else {
+        let Some(node) = root.get("upstream_ca", Kind::Text) else {
             return Ok(None);
         };
-        let hint = "upstream_ca = \"/etc/sidegate/app-ca.pem\"";
-        let file = self.readable_file(root, "", "upstream_ca", hint);
+        let file = self.readable_file(root, "upstream_ca", node);
         let file = file.ok_or(Reported)?;
-        let problem = match upstream {
+        match upstream {
             Some(UpstreamAddress::Network(uri)) if uri.scheme_str() == Some("https") => {
                 // Where it need not be here, it is not looked at.
-                let read = file.exists().then(|| trust::roots_from(&file));
-                let error = read.and_then(Result::err);
-                error.map(|error| {
-                    Problem::new(&node.origin, error.to_string())
-                        .hint("it is PEM, and holds the certificate of the authority that signed the app's")
-                })
+                if let Some(Err(error)) = file.exists().then(|| trust::roots_from(&file)) {
+                    self.problem(Problem::new(&node.origin, error.to_string()).hint(
+                        "it is PEM, and holds the certificate of the authority that signed the app's",
+                    ));
+                    return Err(Reported);
+                }
             }
-            Some(_) => {
-                self.warnings.push(
-                    "upstream_ca is not used: `upstream` is reached without TLS; write it with https://".to_owned(),
-                );
-                None
-            }
-            // Its own problem was told.
-            None => None,
-        };
-        match problem {
-            Some(problem) => {
-                self.problem(problem);
-                Err(Reported)
-            }
-            None => Ok(Some(file)),
-        }
-    }
-
-    fn prefix(&mut self, root: &Node) -> Option<String> {
-        let Some(node) = root.get("prefix") else {
-            return Some("/oauth2".to_owned());
-        };
-        let text = self.text(node, "prefix")?;
-        let is_segment = |segment: &str| {
-            !matches!(segment, "" | "." | "..")
-                && segment
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
-        };
-        let is_path = text
-            .strip_prefix('/')
-            .is_some_and(|rest| rest.split('/').all(is_segment));
-        if is_path {
-            return Some(text.to_owned());
-        }
-        self.problem(
-            Problem::new(&node.origin, format!("`{text}` cannot be the prefix")).hint(
-                "it begins with / and does not end with one; between the slashes stand letters, \
-                 digits and -._~, as in \"/oauth2\"",
+            Some(_) => self.warnings.push(
+                "upstream_ca is not used: `upstream` is reached without TLS; write it with https://".to_owned(),
             ),
-        );
-        None
-    }
-
-    fn workers(&mut self, root: &Node) -> Option<usize> {
-        let Some(node) = root.get("workers") else {
-            return Some(std::thread::available_parallelism().map_or(1, usize::from));
-        };
-        let number = self.integer(node, "workers")?;
-        let workers = usize::try_from(number)
-            .ok()
-            .filter(|workers| (1..=1024).contains(workers));
-        if workers.is_none() {
-            self.problem(
-                Problem::new(&node.origin, format!("{number} workers cannot be"))
-                    .hint("from 1 to 1024; leave the key out for one per core"),
-            );
+            // Its own problem was told.
+            None => {}
         }
-        workers
+        Ok(Some(file))
     }
 
-    fn log(&mut self, root: &Node) -> Option<String> {
-        let Some(node) = root.get("log") else {
-            return Some("info".to_owned());
-        };
-        let text = self.text(node, "log")?;
-        let problem = match filter::read(text) {
-            Ok(_) => return Some(text.to_owned()),
-            Err(Flaw::Syntax(error)) => {
-                Problem::new(&node.origin, format!("`{text}` is no log filter: {error}"))
-                    .hint("a level such as \"info\", or \"warn,sidegate=debug\"")
-            }
-            Err(Flaw::Word(word)) => {
-                let hint = match spelling::nearest(&word, LEVELS) {
-                    Some(level) => format!("did you mean \"{level}\"?"),
-                    None => format!(
-                        "one of {}; or pairs like \"warn,sidegate=debug\"",
-                        LEVELS.join(", ")
-                    ),
-                };
-                Problem::new(&node.origin, format!("`{word}` is no log level")).hint(hint)
-            }
-        };
-        self.problem(problem);
-        None
+    fn workers(&mut self, root: &Table<'_>) -> Option<usize> {
+        let why = "from 1 to 1024; leave the key out for one per core";
+        let workers = self.optional_number::<u32>(root, "workers", 1..=1024, why);
+        let each_core = || std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = workers.ok()?;
+        Some(workers.map_or_else(each_core, |workers| workers as usize))
     }
 
     /// Contradictions between the places to listen on and to forward to.
     fn check_addresses(
         &mut self,
-        root: &Node,
+        root: &Table<'_>,
         listen: Option<&[ListenAddress]>,
         admin: Option<&ListenAddress>,
         upstream: Option<&UpstreamAddress>,
@@ -343,9 +315,7 @@ impl<'a> Checker<'a> {
         if let Some(admin) = admin
             && listen.iter().any(|public| address::collide(public, admin))
         {
-            let origin = root
-                .get("admin_listen")
-                .map_or(Origin::Nowhere, |node| node.origin.clone());
+            let origin = root.origin("admin_listen");
             self.problem(
                 Problem::new(&origin, "`admin_listen` is also a public address")
                     .hint("give it a port of its own, such as \"127.0.0.1:4181\""),
@@ -356,9 +326,7 @@ impl<'a> Checker<'a> {
                 .iter()
                 .any(|public| address::leads_to(upstream, public))
         {
-            let origin = root
-                .get("upstream")
-                .map_or(Origin::Nowhere, |node| node.origin.clone());
+            let origin = root.origin("upstream");
             self.problem(
                 Problem::new(&origin, "the upstream is the gate's own address")
                     .hint("requests would go round in circles; name the app's address"),
@@ -381,7 +349,7 @@ impl<'a> Checker<'a> {
 
     fn check_scheme(
         &mut self,
-        root: &Node,
+        root: &Table<'_>,
         tls: Option<&TlsFiles>,
         public_url: Option<&PublicUrl>,
         trusted_proxies: Option<&[IpNet]>,
@@ -391,7 +359,7 @@ impl<'a> Checker<'a> {
         };
         if public_url.is_https() {
             let in_front = trusted_proxies.is_some_and(<[_]>::is_empty);
-            if root.get("tls").is_none() && in_front {
+            if root.node.get("tls").is_none() && in_front {
                 self.warnings.push(
                     "public_url begins with https, and neither tls nor trusted_proxies is set: name the proxy that ends \
                      TLS in trusted_proxies, or all its clients count as one and have its address in the log"
@@ -401,9 +369,7 @@ impl<'a> Checker<'a> {
             return;
         }
         if tls.is_some() {
-            let origin = root
-                .get("public_url")
-                .map_or(Origin::Nowhere, |node| node.origin.clone());
+            let origin = root.origin("public_url");
             self.problem(
                 Problem::new(&origin, "`tls` is set, but `public_url` begins with http")
                     .hint("browsers come over TLS, so write https://"),
@@ -413,6 +379,63 @@ impl<'a> Checker<'a> {
                 "public_url begins with http: sessions travel in the clear; use https outside of tests"
                     .to_owned(),
             );
+        }
+    }
+}
+
+/// What a session has room for hangs on where it is kept.
+fn set_rooms<'a>(
+    providers: impl Iterator<Item = &'a mut ProviderSettings>,
+    store: &StoreSettings,
+    headers: &HeaderSettings,
+) {
+    let room = match store {
+        StoreSettings::Cookie => Room::in_cookie(headers.max_bytes),
+        StoreSettings::Memory | StoreSettings::Redis(_) => Room::in_store(headers.max_bytes),
+    };
+    for provider in providers {
+        provider.room = room;
+    }
+}
+
+fn prefix(text: &str, origin: &Origin) -> Result<String, Problem> {
+    let is_segment = |segment: &str| {
+        !matches!(segment, "" | "." | "..")
+            && segment
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
+    };
+    let is_path = text
+        .strip_prefix('/')
+        .is_some_and(|rest| rest.split('/').all(is_segment));
+    if is_path {
+        return Ok(text.to_owned());
+    }
+    Err(
+        Problem::new(origin, format!("`{text}` cannot be the prefix")).hint(
+            "it begins with / and does not end with one; between the slashes stand letters, \
+             digits and -._~, as in \"/oauth2\"",
+        ),
+    )
+}
+
+fn log_filter(text: &str, origin: &Origin) -> Result<String, Problem> {
+    match filter::read(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(Flaw::Syntax(error)) => Err(Problem::new(
+            origin,
+            format!("`{text}` is no log filter: {error}"),
+        )
+        .hint("a level such as \"info\", or \"warn,sidegate=debug\"")),
+        Err(Flaw::Word(word)) => {
+            let hint = match spelling::nearest(&word, LEVELS) {
+                Some(level) => format!("did you mean \"{level}\"?"),
+                None => format!(
+                    "one of {}; or pairs like \"warn,sidegate=debug\"",
+                    LEVELS.join(", ")
+                ),
+            };
+            Err(Problem::new(origin, format!("`{word}` is no log level")).hint(hint))
         }
     }
 }

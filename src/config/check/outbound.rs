@@ -6,23 +6,22 @@ use rustls::pki_types::CertificateDer;
 
 use super::{
     super::{
-        keys,
-        raw::{Node, Origin},
-        report::Problem,
+        problem::{Origin, Problem},
+        schema::Kind,
     },
-    Checker,
+    Reader, Table,
 };
 use crate::{
     provider::http::{BadVariable, Proxies, Proxy},
     trust,
 };
 
-impl Checker<'_> {
+impl Reader<'_> {
     /// `proxy_url` goes before what the environment says. No message repeats either: they may hold a password.
-    pub(super) fn proxies(&mut self, root: &Node) -> Option<Proxies> {
+    pub(super) fn proxies(&mut self, root: &Table<'_>) -> Option<Proxies> {
         let environment = self.environment;
         let variable = |name: &str| environment.get(name).cloned();
-        let Some(node) = root.get("proxy_url") else {
+        let Some(node) = root.get("proxy_url", Kind::Address) else {
             return match Proxies::of_environment(variable) {
                 Ok(proxies) => Some(proxies),
                 Err(BadVariable(name)) => {
@@ -32,7 +31,7 @@ impl Checker<'_> {
                 }
             };
         };
-        let text = self.sourced(node, "", "proxy_url", EXAMPLE)?;
+        let text = self.sourced(node, root, "proxy_url", EXAMPLE)?;
         if self.stands_in(&text) {
             return Some(Proxies::default());
         }
@@ -43,7 +42,7 @@ impl Checker<'_> {
         Some(Proxies::one(proxy, variable))
     }
 
-    pub(super) fn insecure_http(&mut self, name: &str, table: &Node) -> Option<bool> {
+    pub(super) fn insecure_http(&mut self, name: &str, table: &Table<'_>) -> Option<bool> {
         let insecure = self.flag(table, "insecure_http", false)?;
         if insecure {
             self.warnings.push(format!(
@@ -57,10 +56,9 @@ impl Checker<'_> {
     /// The certificates of `ca`; none where there is no such key.
     pub(super) fn authorities(
         &mut self,
-        name: &str,
-        table: &Node,
+        table: &Table<'_>,
     ) -> Option<Vec<CertificateDer<'static>>> {
-        let Some(node) = table.get("ca") else {
+        let Some(node) = table.get("ca", Kind::Text) else {
             return Some(Vec::new());
         };
         let path = self.text(node, "ca")?;
@@ -68,8 +66,7 @@ impl Checker<'_> {
         let pem = match fs::read(&path) {
             Ok(pem) => pem,
             Err(error) => {
-                let place = keys::below("providers", name);
-                self.unreadable(node, &keys::below(&place, "ca"), &path, &error);
+                self.unreadable(node, &table.whole("ca"), &path, &error);
                 return self.stand_in.map(|_| Vec::new());
             }
         };

@@ -3,46 +3,50 @@
 
 use super::{
     super::{
-        keys,
-        raw::{Node, Origin, Value},
-        report::Problem,
+        problem::{Origin, Problem},
+        schema::Kind as Form,
+        tree::{Node, Value},
     },
-    Checker, OwnPaths, Reported,
+    OwnPaths, Reader, Reported, Table,
 };
 use crate::{
-    provider::kind::{self, KINDS, Kind, Secrecy},
-    provider::settings::{ClientAuthentication, ProviderSettings, Room},
+    provider::{
+        self,
+        catalog::{self, KINDS},
+        kind::{Kind, Secrecy},
+        settings::{ClientAuthentication, ProviderSettings, Room},
+    },
     secret::Secret,
     spelling,
 };
 
-impl Checker<'_> {
+impl Reader<'_> {
     pub(super) fn providers(
         &mut self,
-        root: &Node,
+        root: &Table<'_>,
         own: OwnPaths<'_>,
     ) -> Option<Vec<ProviderSettings>> {
-        let tables = root.get("providers");
-        let is_table = tables.is_none_or(|node| matches!(node.value, Value::Table(_)));
-        let entries = tables.map_or(&[][..], Node::entries);
-        if entries.is_empty() && is_table {
-            let origin = tables.map_or(Origin::Nowhere, |node| node.key_origin.clone());
+        let tables = self.named(root, "providers");
+        let written = root.node.get("providers");
+        let is_table = written.is_none_or(|node| matches!(node.value, Value::Table(_)));
+        if tables.is_empty() && is_table && written.is_none_or(|node| node.entries().is_empty()) {
+            let origin = written.map_or(Origin::Nowhere, |node| node.key_origin.clone());
             self.problem(Problem::new(&origin, "no provider is configured").hint(
                 "begin a table such as [providers.corp] with type, client_id, client_secret and allow",
             ));
         }
         let mut providers = Vec::new();
-        let mut complete = !entries.is_empty();
-        for (index, (name, table)) in entries.iter().enumerate() {
+        let mut complete = !tables.is_empty();
+        for (index, (name, table)) in tables.iter().enumerate() {
             let folded = name.replace('-', "_");
-            if entries[..index]
+            if tables[..index]
                 .iter()
                 .any(|(other, _)| other.replace('-', "_") == folded)
             {
                 complete = false;
                 self.problem(
                     Problem::new(
-                        &table.key_origin,
+                        &table.node.key_origin,
                         "two providers' names differ by - and _ alone",
                     )
                     .hint("their environment names would be the same; rename one"),
@@ -62,20 +66,16 @@ impl Checker<'_> {
     fn provider(
         &mut self,
         name: &str,
-        table: &Node,
+        table: &Table<'_>,
         own: OwnPaths<'_>,
     ) -> Option<ProviderSettings> {
-        if !matches!(table.value, Value::Table(_)) {
-            return None;
-        }
         let named = self.provider_name(name, table);
         let kind = self.provider_type(name, table);
-        let label = self.label(name, kind, table);
+        let label = self.optional(table, "label", label);
         let insecure_http = self.insecure_http(name, table);
-        let endpoints =
-            kind.and_then(|kind| self.endpoints(table, kind, insecure_http.unwrap_or(false)));
+        let endpoints = self.endpoints(table, kind, insecure_http.unwrap_or(false));
         let internal_url = self.internal_url(table, kind, insecure_http.unwrap_or(false));
-        let authorities = self.authorities(name, table);
+        let authorities = self.authorities(table);
         let client_id = self.client_id(table);
         let client_secrets = self.client_secrets(name, table, kind);
         let client_authentication = self.client_authentication(table);
@@ -85,14 +85,14 @@ impl Checker<'_> {
         let claims = self.claims(table, kind);
         let sources = self.claim_sources(table, kind);
         let allow = self.allow(table, kind);
-        let deny_message = self.deny_message(table);
+        let deny_message = self.optional(table, "deny_message", deny_message);
         let refresh = self.flag(table, "refresh", true);
         let revoke = self.flag(table, "revoke", kind.is_some_and(|kind| kind.revokes));
         let frontchannel_logout = self.flag(table, "frontchannel_logout", false);
         named?;
         Some(ProviderSettings {
             name: name.to_owned(),
-            label: label?,
+            label: label.ok()?.unwrap_or_else(|| default_label(name, kind)),
             kind: kind?,
             endpoints: endpoints?,
             internal_url: internal_url.ok()?,
@@ -110,6 +110,8 @@ impl Checker<'_> {
             // Known when the whole file is.
             room: Room::default(),
             allow: allow?,
+            // Known when the whole file is.
+            route_lists: Vec::new(),
             deny_message: deny_message.ok()?,
             refresh: refresh?,
             revoke: revoke?,
@@ -120,14 +122,13 @@ impl Checker<'_> {
     /// What is right by itself, but not with its kind, or beside another provider.
     fn check_beside(
         &mut self,
-        table: &Node,
+        table: &Table<'_>,
         provider: &ProviderSettings,
         others: &[ProviderSettings],
     ) {
-        for objection in (provider.kind.check)(provider) {
-            let origin = table
-                .get(objection.key)
-                .map_or(&table.key_origin, |node| &node.origin);
+        for objection in provider::check(provider) {
+            let origin = table.node.get(objection.key);
+            let origin = origin.map_or(&table.node.key_origin, |node| &node.origin);
             self.problem(Problem::new(origin, objection.problem).hint(objection.hint));
         }
         self.check_callback_beside(table, provider, others);
@@ -161,7 +162,7 @@ impl Checker<'_> {
     /// come to the other.
     fn check_callback_beside(
         &mut self,
-        table: &Node,
+        table: &Table<'_>,
         provider: &ProviderSettings,
         others: &[ProviderSettings],
     ) {
@@ -173,9 +174,8 @@ impl Checker<'_> {
         else {
             return;
         };
-        let origin = table
-            .get("callback_path")
-            .map_or(&table.key_origin, |node| &node.origin);
+        let origin = table.node.get("callback_path");
+        let origin = origin.map_or(&table.node.key_origin, |node| &node.origin);
         let message = if other.callback_path == *path {
             format!("`callback_path` is also that of `{}`", other.name)
         } else {
@@ -188,7 +188,7 @@ impl Checker<'_> {
         ));
     }
 
-    fn provider_name(&mut self, name: &str, table: &Node) -> Option<()> {
+    fn provider_name(&mut self, name: &str, table: &Table<'_>) -> Option<()> {
         let is_name = (1..=64).contains(&name.len())
             && name
                 .bytes()
@@ -198,7 +198,7 @@ impl Checker<'_> {
         }
         self.problem(
             Problem::new(
-                &table.key_origin,
+                &table.node.key_origin,
                 format!("`{name}` cannot be a provider's name"),
             )
             .hint("lower-case letters, digits, - and _: it is part of the callback's address"),
@@ -206,15 +206,19 @@ impl Checker<'_> {
         None
     }
 
-    fn provider_type(&mut self, name: &str, table: &Node) -> Option<&'static Kind> {
-        let (kind, origin) = match table.get("type") {
+    fn provider_type(&mut self, name: &str, table: &Table<'_>) -> Option<&'static Kind> {
+        let written = table.get(
+            "type",
+            Form::Word(KINDS.iter().map(|kind| kind.name).collect()),
+        );
+        let (kind, origin) = match written {
             Some(node) => (self.text(node, "type")?, &node.origin),
-            None => (name, &table.key_origin),
+            None => (name, &table.node.key_origin),
         };
-        if let Some(kind) = kind::find(kind) {
+        if let Some(kind) = catalog::find(kind) {
             return Some(kind);
         }
-        let is_written = table.get("type").is_some();
+        let is_written = written.is_some();
         let problem = if is_written {
             Problem::new(origin, format!("there is no provider type \"{kind}\""))
         } else if self.is_mistyped(table, "type") {
@@ -237,27 +241,9 @@ impl Checker<'_> {
         None
     }
 
-    fn label(&mut self, name: &str, kind: Option<&Kind>, table: &Node) -> Option<String> {
-        let Some(node) = table.get("label") else {
-            return Some(match kind {
-                Some(kind) if !kind.label.is_empty() => kind.label.to_owned(),
-                _ => capitalised(name),
-            });
-        };
-        let text = self.text(node, "label")?;
-        if text.chars().count() <= 64 && !text.chars().any(char::is_control) {
-            return Some(text.to_owned());
-        }
-        self.problem(
-            Problem::new(&node.origin, "`label` does not fit on a button")
-                .hint("one line of at most 64 characters"),
-        );
-        None
-    }
-
-    fn client_id(&mut self, table: &Node) -> Option<String> {
+    fn client_id(&mut self, table: &Table<'_>) -> Option<String> {
         let example = "client_id = \"…\", which the provider gave when the app was registered";
-        let node = self.required(table, "client_id", example)?;
+        let node = self.required(table, "client_id", Form::Text, example)?;
         let text = self.text(node, "client_id")?;
         // RFC 6749 appendix A.1.
         if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
@@ -278,16 +264,15 @@ impl Checker<'_> {
     fn client_secrets(
         &mut self,
         name: &str,
-        table: &Node,
+        table: &Table<'_>,
         kind: Option<&'static Kind>,
     ) -> Option<Vec<Secret>> {
-        let Some(node) = table.get("client_secret") else {
+        let Some(node) = table.get("client_secret", Form::Secrets) else {
             return self.without_secret(name, table, kind);
         };
-        let place = keys::below("providers", name);
         let Value::List(items) = &node.value else {
             return self
-                .secret(node, &place, "client_secret")
+                .secret(node, table, "client_secret")
                 .map(|secret| vec![secret]);
         };
         if items.is_empty() || items.len() > 2 {
@@ -304,7 +289,7 @@ impl Checker<'_> {
         }
         let secrets: Vec<_> = items
             .iter()
-            .map(|item| self.secret(item, &place, "client_secret"))
+            .map(|item| self.secret(item, table, "client_secret"))
             .collect();
         secrets.into_iter().collect()
     }
@@ -313,7 +298,7 @@ impl Checker<'_> {
     fn without_secret(
         &mut self,
         name: &str,
-        table: &Node,
+        table: &Table<'_>,
         kind: Option<&'static Kind>,
     ) -> Option<Vec<Secret>> {
         let (label, secrecy) =
@@ -329,7 +314,8 @@ impl Checker<'_> {
                     "client_secret = {{ file = \"…\" }} or {{ env = \"…\" }}: {label} gives one to every app, and refuses \
                      each login without it"
                 );
-                self.required(table, "client_secret", &example)?;
+                self.missing(table, "client_secret", &example);
+                return None;
             }
             Secrecy::Usually => self.warnings.push(format!(
                 "providers.{name} has no client_secret: {label} will refuse each login, unless the app is a public \
@@ -342,41 +328,43 @@ impl Checker<'_> {
 
     fn client_authentication(
         &mut self,
-        table: &Node,
+        table: &Table<'_>,
     ) -> Result<Option<ClientAuthentication>, Reported> {
-        let Some(node) = table.get("client_auth") else {
-            return Ok(None);
-        };
-        match self.text(node, "client_auth").ok_or(Reported)? {
-            "basic" => Ok(Some(ClientAuthentication::Basic)),
-            "post" => Ok(Some(ClientAuthentication::Post)),
-            other => {
-                let message = format!("\"{other}\" is no way for a client to prove itself");
-                self.problem(Problem::new(&node.origin, message).hint(
-                    "\"basic\" sends the secret in the Authorization header, \"post\" in the body",
-                ));
-                Err(Reported)
-            }
-        }
+        let meanings = [
+            ("basic", ClientAuthentication::Basic),
+            ("post", ClientAuthentication::Post),
+        ];
+        self.word(table, "client_auth", &meanings, None, |other| {
+            let message = format!("\"{other}\" is no way for a client to prove itself");
+            let hint =
+                "\"basic\" sends the secret in the Authorization header, \"post\" in the body";
+            (message, hint)
+        })
     }
 
     /// Where claims come from, beside the ID token: for the types whose provider signs one.
-    fn claim_sources(&mut self, table: &Node, kind: Option<&'static Kind>) -> Option<ClaimSources> {
+    fn claim_sources(
+        &mut self,
+        table: &Table<'_>,
+        kind: Option<&'static Kind>,
+    ) -> Option<ClaimSources> {
         let userinfo = self.flag(table, "userinfo", true)?;
         let default = ClaimSources {
             userinfo,
             access_token: false,
         };
         let signs = |kind: &Kind| kind.endpoints.iter().any(|end| end.key == "issuer");
-        for key in ["userinfo", "claims_from"] {
-            if let (Some(node), Some(kind)) = (table.get(key), kind)
+        let written = table.get("claims_from", Form::Texts);
+        let userinfo_written = table.node.get("userinfo");
+        for (key, node) in [("userinfo", userinfo_written), ("claims_from", written)] {
+            if let (Some(node), Some(kind)) = (node, kind)
                 && !signs(kind)
             {
                 self.problem(foreign(key, node, kind, signs));
                 return None;
             }
         }
-        let Some(node) = table.get("claims_from") else {
+        let Some(node) = written else {
             return Some(default);
         };
         let items = self.list(node, "claims_from")?;
@@ -400,7 +388,7 @@ impl Checker<'_> {
         let problem = if !names("id_token") {
             Problem::new(&node.origin, "`claims_from` leaves out the ID token")
                 .hint("who somebody is stands there; begin the list with \"id_token\"")
-        } else if table.get("userinfo").is_some() && sources.userinfo != userinfo {
+        } else if userinfo_written.is_some() && sources.userinfo != userinfo {
             Problem::new(
                 &node.origin,
                 "`claims_from` and `userinfo` contradict each other",
@@ -412,23 +400,34 @@ impl Checker<'_> {
         self.problem(problem);
         None
     }
+}
 
-    fn deny_message(&mut self, table: &Node) -> Result<Option<String>, Reported> {
-        const LONGEST: usize = 500;
-        let Some(node) = table.get("deny_message") else {
-            return Ok(None);
-        };
-        let text = self.text(node, "deny_message").ok_or(Reported)?.trim();
-        let is_strange = |letter: char| letter.is_control() && letter != '\n';
-        if text.chars().count() <= LONGEST && !text.contains(is_strange) {
-            return Ok(Some(text.to_owned()));
-        }
-        self.problem(
-            Problem::new(&node.origin, "`deny_message` does not fit on the page")
-                .hint("plain text of at most 500 characters"),
-        );
-        Err(Reported)
+fn label(text: &str, origin: &Origin) -> Result<String, Problem> {
+    if text.chars().count() <= 64 && !text.chars().any(char::is_control) {
+        return Ok(text.to_owned());
     }
+    Err(Problem::new(origin, "`label` does not fit on a button")
+        .hint("one line of at most 64 characters"))
+}
+
+fn default_label(name: &str, kind: Option<&Kind>) -> String {
+    match kind {
+        Some(kind) if !kind.label.is_empty() => kind.label.to_owned(),
+        _ => capitalised(name),
+    }
+}
+
+pub(super) fn deny_message(text: &str, origin: &Origin) -> Result<String, Problem> {
+    const LONGEST: usize = 500;
+    let is_strange = |letter: char| letter.is_control() && letter != '\n';
+    let text = text.trim();
+    if text.chars().count() <= LONGEST && !text.contains(is_strange) {
+        return Ok(text.to_owned());
+    }
+    Err(
+        Problem::new(origin, "`deny_message` does not fit on the page")
+            .hint("plain text of at most 500 characters"),
+    )
 }
 
 /// Where claims come from beside the ID token.

@@ -2,17 +2,21 @@
 
 use super::{
     super::{
-        raw::{Node, Value},
-        report::Problem,
+        problem::Problem,
+        schema::{Kind as Form, Names},
+        tree::{Node, Value},
     },
-    Checker, OwnPaths,
+    OwnPaths, Reader, Table,
 };
-use crate::{clean::path::CanonicalPath, provider::kind::Kind, provider::settings::ClaimPaths};
+use crate::{
+    clean::path::CanonicalPath,
+    provider::{kind::Kind, settings::ClaimPaths},
+};
 
-impl Checker<'_> {
-    pub(super) fn scopes(&mut self, table: &Node, kind: Option<&Kind>) -> Option<Vec<String>> {
+impl Reader<'_> {
+    pub(super) fn scopes(&mut self, table: &Table<'_>, kind: Option<&Kind>) -> Option<Vec<String>> {
         let mut scopes = Vec::new();
-        match table.get("scopes") {
+        match table.get("scopes", Form::Texts) {
             None => scopes.extend(kind?.scopes.iter().map(ToString::to_string)),
             Some(node) => {
                 for item in self.list(node, "scopes")? {
@@ -43,13 +47,8 @@ impl Checker<'_> {
         Some(scopes)
     }
 
-    pub(super) fn authorize_params(&mut self, table: &Node) -> Option<Vec<(String, String)>> {
-        let Some(node) = table.get("authorize_params") else {
-            return Some(Vec::new());
-        };
-        let Value::Table(entries) = &node.value else {
-            return None;
-        };
+    pub(super) fn authorize_params(&mut self, table: &Table<'_>) -> Option<Vec<(String, String)>> {
+        let entries = table.map("authorize_params", Names::Plain, Form::Scalar);
         let mut params = Vec::new();
         let mut complete = true;
         for (name, entry) in entries {
@@ -87,12 +86,12 @@ impl Checker<'_> {
     pub(super) fn callback_path(
         &mut self,
         name: &str,
-        table: &Node,
+        table: &Table<'_>,
         own: OwnPaths<'_>,
     ) -> Option<String> {
         let prefix = own.prefix.unwrap_or_default();
         let default = format!("{prefix}/callback/{name}");
-        let Some(node) = table.get("callback_path") else {
+        let Some(node) = table.get("callback_path", Form::Text) else {
             return Some(default);
         };
         let text = self.text(node, "callback_path")?;
@@ -118,32 +117,14 @@ impl Checker<'_> {
     }
 
     /// Where the provider's answer has things.
-    pub(super) fn claims(&mut self, table: &Node, kind: Option<&Kind>) -> Option<ClaimPaths> {
-        let nothing = Node::empty_table(table.key_origin.clone());
-        let written = table.get("claims");
-        if written.is_some_and(|node| !matches!(node.value, Value::Table(_))) {
-            return None;
-        }
-        let claims = written.unwrap_or(&nothing);
+    pub(super) fn claims(&mut self, table: &Table<'_>, kind: Option<&Kind>) -> Option<ClaimPaths> {
+        let claims = table.table("claims");
         let mut complete = true;
-        if kind?.claims_by_hand && claims.get("subject").is_none() {
-            complete = self.is_mistyped(claims, "subject");
-            if !complete {
-                self.problem(
-                    Problem::new(&claims.key_origin, "`claims.subject` is missing").hint(
-                        "say where the answer has an id that stays the same, as in \
-                         claims = { subject = \"id\", user = \"login\" }",
-                    ),
-                );
-            }
-        }
-        let mut path = |key: &str| match claims.get(key) {
-            None => None,
-            Some(node) => {
-                let path = self.claim_path(node, key);
-                complete &= path.is_some();
-                path
-            }
+        let mut path = |key: &'static str| {
+            let node = claims.get(key, Form::Text)?;
+            let path = self.claim_path(node, key);
+            complete &= path.is_some();
+            path
         };
         let paths = ClaimPaths {
             subject: path("subject"),
@@ -154,6 +135,19 @@ impl Checker<'_> {
             picture: path("picture"),
             groups: path("groups"),
         };
+        if kind?.claims_by_hand
+            && claims.node.get("subject").is_none()
+            && !self.is_mistyped(&claims, "subject")
+        {
+            complete = false;
+            let place = if claims.is_written() { &claims } else { table };
+            self.problem(
+                Problem::new(&place.node.key_origin, "`claims.subject` is missing").hint(
+                    "say where the answer has an id that stays the same, as in \
+                     claims = { subject = \"id\", user = \"login\" }",
+                ),
+            );
+        }
         complete.then_some(paths)
     }
 

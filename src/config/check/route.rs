@@ -4,64 +4,88 @@ use http::Method;
 
 use super::{
     super::{
-        raw::{Node, Origin, Value},
-        report::Problem,
+        problem::{Origin, Problem},
+        schema::Kind,
+        tree::Value,
     },
-    Checker, OwnPaths, regex,
+    OwnPaths, Reader, Reported, Table,
+    address::network,
+    allow,
+    provider::deny_message,
+    regex,
 };
 use crate::{
-    route::PathPattern,
-    route::{Access, RouteSettings},
-    spelling,
+    access::{AllowList, Requirement, Requirements},
+    provider::settings::ProviderSettings,
+    route::{Access, HostPattern, PathPattern, Route},
 };
 
-impl Checker<'_> {
-    pub(super) fn routes(&mut self, root: &Node, own: OwnPaths<'_>) -> Option<Vec<RouteSettings>> {
-        let Some(list) = root.get("routes") else {
-            return Some(Vec::new());
-        };
-        if !matches!(list.value, Value::List(_)) {
-            return None;
-        }
-        let mut routes: Vec<RouteSettings> = Vec::new();
+impl Reader<'_> {
+    pub(super) fn routes(&mut self, root: &Table<'_>, own: OwnPaths<'_>) -> Option<Vec<Route>> {
+        let mut routes: Vec<Route> = Vec::new();
         let mut places = Vec::new();
         let mut complete = true;
-        for table in list.items() {
-            let Some(route) = self.route(table, own) else {
+        for (number, table) in self.tables(root, "routes").iter().enumerate() {
+            let Some(route) = self.route(table, number, own) else {
                 complete = false;
                 continue;
             };
-            let path = table.get("path").unwrap_or(table);
+            let origin = table.origin("path");
             if let Some((earlier, place)) = routes
                 .iter()
                 .zip(&places)
                 .find(|(earlier, _)| hides(earlier, &route))
             {
-                self.problem(dead(&path.origin, &route, earlier, place));
+                self.problem(dead(&origin, &route, earlier, place));
             }
             routes.push(route);
-            places.push(path.origin.clone());
+            places.push(origin);
         }
         complete.then_some(routes)
     }
 
-    fn route(&mut self, table: &Node, own: OwnPaths<'_>) -> Option<RouteSettings> {
-        if !matches!(table.value, Value::Table(_)) {
-            return None;
-        }
+    fn route(&mut self, table: &Table<'_>, number: usize, own: OwnPaths<'_>) -> Option<Route> {
+        let host = self.host(table);
         let path = self.path(table, own);
         let methods = self.methods(table);
         let access = self.access(table);
-        Some(RouteSettings {
-            path: path?,
+        let requirements = self.requirements(table, access.as_ref());
+        let deny_message = self.optional(table, "deny_message", deny_message);
+        table.later("upstream");
+        let (host, path) = (host.ok()?, path.ok()?);
+        Some(Route {
+            name: format!("routes[{number}]"),
+            host,
+            path,
             methods: methods?,
             access: access?,
+            requirements: requirements?,
+            deny_message: deny_message.ok()?,
+            upstream: 0,
         })
     }
 
-    fn path(&mut self, table: &Node, own: OwnPaths<'_>) -> Option<PathPattern> {
-        let node = self.required(table, "path", "path = \"/public/**\"")?;
-        let text = self.text(node, "path")?;
+    fn host(&mut self, table: &Table<'_>) -> Result<Option<HostPattern>, Reported> {
+        self.optional(table, "host", |text, origin| {
+            HostPattern::parse(text)
+                .map_err(|hint| Problem::new(origin, format!("`{text}` is no host")).hint(hint))
+        })
+    }
+
+    fn path(
+        &mut self,
+        table: &Table<'_>,
+        own: OwnPaths<'_>,
+    ) -> Result<Option<PathPattern>, Reported> {
+        let Some(node) = table.get("path", Kind::Text) else {
+            // A host alone is enough; without either a route would be for everything.
+            if table.node.get("host").is_none() {
+                self.missing(table, "path", "path = \"/public/**\"");
+                return Err(Reported);
+            }
+            return Ok(None);
+        };
+        let text = self.text(node, "path").ok_or(Reported)?;
         let problem = if let Some(hint) = regex::hint(text) {
             let message = format!("`{text}` looks like a regular expression");
             Problem::new(&node.origin, message).hint(hint)
@@ -72,7 +96,7 @@ impl Checker<'_> {
                         .hint("no route decides about the gate's own endpoints; take it out")
                 }
                 None => match PathPattern::parse(text) {
-                    Ok(pattern) => return Some(pattern),
+                    Ok(pattern) => return Ok(Some(pattern)),
                     Err(hint) => Problem::new(&node.origin, format!("`{text}` is no path pattern"))
                         .hint(hint),
                 },
@@ -82,11 +106,111 @@ impl Checker<'_> {
                 .hint(format!("it begins with a slash: \"/{text}\""))
         };
         self.problem(problem);
-        None
+        Err(Reported)
     }
 
-    fn methods(&mut self, table: &Node) -> Option<Vec<Method>> {
-        let Some(node) = table.get("methods") else {
+    /// `allow` and `any`.
+    fn requirements(&mut self, table: &Table<'_>, access: Option<&Access>) -> Option<Requirements> {
+        let all = match table.node.get("allow") {
+            Some(node) if !matches!(node.value, Value::Table(_)) => {
+                self.problem(
+                    Problem::new(&node.origin, "`allow` of a route is a table of lists").hint(
+                        "write allow = { groups = [\"admins\"] }; without it everybody may pass who may sign in",
+                    ),
+                );
+                None
+            }
+            _ => self.requirement(&table.table("allow")),
+        };
+        let any: Vec<_> = self
+            .tables(table, "any")
+            .iter()
+            .map(|table| self.requirement(table))
+            .collect();
+        let any: Option<Vec<_>> = any.into_iter().collect();
+        let requirements = Requirements {
+            all: all?,
+            any: any?,
+        };
+        let problem = match access? {
+            Access::Deny if !requirements.is_empty() => Some((
+                "nobody passes where access = \"deny\", whoever is on a list",
+                "take the lists out, or write access = \"login\"",
+            )),
+            Access::Public if requirements.asks_who() => Some((
+                "nobody is asked who they are where access = \"public\"",
+                "networks may stand there; for lists of people write access = \"login\"",
+            )),
+            _ => None,
+        };
+        if let Some((message, hint)) = problem {
+            let origin = table.node.get("allow").or_else(|| table.node.get("any"));
+            let origin = origin.map_or(&table.node.origin, |node| &node.origin);
+            self.problem(Problem::new(origin, message).hint(hint));
+            return None;
+        }
+        Some(requirements)
+    }
+
+    fn requirement(&mut self, table: &Table<'_>) -> Option<Requirement> {
+        let claims = allow::ask_for_lists(table);
+        let providers = self.texts(table, "providers", |text, _| Ok(text.to_owned()));
+        let networks = self.texts(table, "networks", network);
+        let (mut lists, complete) = self.allow_lists(table.node, claims, None);
+        for list in lists.iter_mut().filter(|list| list.key == "users") {
+            // Which names are one and the same was for the provider to say, at the login.
+            list.ignore_case();
+        }
+        let requirement = Requirement {
+            lists,
+            providers: providers?,
+            networks: networks?,
+        };
+        if complete && table.is_written() && requirement == Requirement::default() {
+            self.problem(
+                Problem::new(&table.node.origin, "it is empty, and asks for nothing")
+                    .hint("write { groups = [\"admins\"] }, or take it out"),
+            );
+            return None;
+        }
+        complete.then_some(requirement)
+    }
+
+    /// Tells each provider what routes have to know of its people, and the operator of a provider that is not there.
+    pub(super) fn connect(
+        &mut self,
+        root: &Table<'_>,
+        routes: &[Route],
+        providers: &mut [ProviderSettings],
+    ) {
+        for route in routes {
+            let requirements = &route.requirements;
+            let each = std::iter::once(&requirements.all).chain(&requirements.any);
+            for name in each.flat_map(|requirement| &requirement.providers) {
+                if providers.iter().all(|provider| provider.name != *name) {
+                    let place = format!("{}.allow.providers", route.name);
+                    self.problem(
+                        Problem::new(
+                            &root.origin("routes"),
+                            format!("{place} names \"{name}\", and there is no such provider"),
+                        )
+                        .hint("it is the NAME of [providers.NAME]"),
+                    );
+                }
+            }
+            for provider in &mut *providers {
+                let known = |list: &&AllowList| {
+                    list.key.starts_with("claims.")
+                        || allow::has_list(Some(provider.kind), &list.key)
+                };
+                let lists: Vec<_> = requirements.lists().filter(known).cloned().collect();
+                provider.route_lists.extend(lists);
+            }
+        }
+    }
+
+    fn methods(&mut self, table: &Table<'_>) -> Option<Vec<Method>> {
+        let Some(node) = table.get("methods", Kind::Texts) else {
             return Some(Vec::new());
         };
         let items = self.list(node, "methods")?;
@@ -122,41 +246,35 @@ impl Checker<'_> {
         complete.then_some(methods)
     }
 
-    fn access(&mut self, table: &Node) -> Option<Access> {
-        let Some(node) = table.get("access") else {
-            return Some(Access::Login);
-        };
-        let text = self.text(node, "access")?;
-        let problem = match text {
-            "public" => return Some(Access::Public),
-            "login" => return Some(Access::Login),
-            "deny" => return Some(Access::Deny),
-            "optional" | "api" => Problem::new(
-                &node.origin,
-                format!("access = \"{text}\" is not available in this version"),
-            ),
-            _ => Problem::new(&node.origin, format!("there is no access \"{text}\"")),
-        };
-        let hint = match spelling::nearest(text, ["public", "login", "deny"]) {
-            Some(nearest) => format!("did you mean \"{nearest}\"?"),
-            None => {
-                "\"public\" asks nothing, \"login\" a session, \"deny\" lets nobody pass".to_owned()
-            }
-        };
-        self.problem(problem.hint(hint));
-        None
+    fn access(&mut self, table: &Table<'_>) -> Option<Access> {
+        let meanings = [
+            ("public", Access::Public),
+            ("optional", Access::Optional),
+            ("login", Access::Login),
+            ("api", Access::Api),
+            ("deny", Access::Deny),
+        ];
+        let access = self.word(table, "access", &meanings, Some("login"), |text| {
+            let message = format!("there is no access \"{text}\"");
+            let hint = "\"public\" asks nothing, \"optional\" tells the app who is signed in, \"login\" asks for a session, \
+                        \"api\" does so without leading anybody to the login, \"deny\" lets nobody pass";
+            (message, hint)
+        });
+        access.ok().flatten()
     }
 }
 
 /// A route behind one that takes all its requests, the place of whose path is `place`.
-fn dead(
-    origin: &Origin,
-    route: &RouteSettings,
-    earlier: &RouteSettings,
-    place: &Origin,
-) -> Problem {
-    let path = earlier.path.as_str();
-    let hint = if path == route.path.as_str() {
+fn dead(origin: &Origin, route: &Route, earlier: &Route, place: &Origin) -> Problem {
+    let shown = |route: &Route| {
+        let path = route.path.as_ref().map_or("/**", PathPattern::as_str);
+        match &route.host {
+            Some(host) => format!("{host}{path}"),
+            None => path.to_owned(),
+        }
+    };
+    let path = shown(earlier);
+    let hint = if path == shown(route) {
         "an earlier one has the same path, and the first that matches wins: take one of them out"
             .to_owned()
     } else {
@@ -172,12 +290,18 @@ fn dead(
 }
 
 /// Whether whatever falls under `later` has fallen under `earlier` already.
-fn hides(earlier: &RouteSettings, later: &RouteSettings) -> bool {
+fn hides(earlier: &Route, later: &Route) -> bool {
     let covers = |method: &Method| {
         earlier.methods.contains(method)
             || (*method == Method::HEAD && earlier.methods.contains(&Method::GET))
     };
     let every_method = earlier.methods.is_empty()
         || (!later.methods.is_empty() && later.methods.iter().all(covers));
-    earlier.path.covers(&later.path) && every_method
+    let every_host = earlier.host.is_none() || earlier.host == later.host;
+    let every_path = match (&earlier.path, &later.path) {
+        (None, _) => true,
+        (Some(earlier), Some(later)) => earlier.covers(later),
+        (Some(_), None) => false,
+    };
+    every_host && every_path && every_method
 }

@@ -6,34 +6,33 @@ use zeroize::Zeroizing;
 
 use super::{
     super::{
-        keys,
         mask::is_variable_name,
-        raw::{Node, Origin, Value},
-        report::Problem,
+        problem::{Origin, Problem},
+        tree::{Node, Value},
     },
-    Checker,
+    Reader, Table,
 };
 use crate::secret::Secret;
 
-impl Checker<'_> {
-    /// One secret that is not empty: the key of the table `place`.
-    pub(super) fn secret(&mut self, node: &Node, place: &str, key: &str) -> Option<Secret> {
-        self.sourced(node, place, key, "a secret must have a value")
+impl Reader<'_> {
+    /// One secret that is not empty.
+    pub(super) fn secret(&mut self, node: &Node, table: &Table<'_>, key: &str) -> Option<Secret> {
+        self.sourced(node, table, key, "a secret must have a value")
     }
 
     /// What a secret is or holds, wherever it comes from. `example` says what to write where it is empty.
     pub(super) fn sourced(
         &mut self,
         node: &Node,
-        place: &str,
+        table: &Table<'_>,
         key: &str,
         example: &str,
     ) -> Option<Secret> {
         let secret = match &node.value {
             Value::Text(text) => Secret::new(text.to_string()),
             Value::Table(_) => match (node.get("env"), node.get("file")) {
-                (Some(name), None) => self.secret_in_environment(name, &keys::below(place, key))?,
-                (None, Some(path)) => self.secret_in_file(path, &keys::below(place, key))?,
+                (Some(name), None) => self.secret_in_environment(name, &table.whole(key))?,
+                (None, Some(path)) => self.secret_in_file(path, &table.whole(key))?,
                 _ => {
                     self.problem(
                         Problem::new(&node.origin, format!("`{key}` has not exactly one source"))
@@ -59,21 +58,25 @@ impl Checker<'_> {
             self.warnings.push(format!(
                 "{} looks like a variable of a shell, and is taken as it stands: write {{ env = \"NAME\" }} for what the \
                  environment has",
-                keys::below(place, key)
+                table.whole(key)
             ));
         }
         Some(secret)
     }
 
     /// One or several secrets that sessions can be sealed with. `None` also where a list is empty.
-    pub(super) fn session_secrets(&mut self, node: &Node) -> Option<Vec<Secret>> {
+    pub(super) fn session_secrets(
+        &mut self,
+        node: &Node,
+        table: &Table<'_>,
+    ) -> Option<Vec<Secret>> {
         let mut secrets = Vec::new();
         let mut complete = true;
         let from_environment = matches!(node.origin, Origin::Variable(_));
         match &node.value {
             Value::List(items) => {
                 for item in items {
-                    let secret = self.secret(item, "session", "secret");
+                    let secret = self.secret(item, table, "secret");
                     complete &= secret.is_some();
                     secrets.extend(secret.map(|secret| (secret, item.origin.clone())));
                 }
@@ -87,7 +90,7 @@ impl Checker<'_> {
                     .extend(parts.map(|part| (Secret::new(part.to_owned()), node.origin.clone())));
             }
             _ => {
-                let secret = self.secret(node, "session", "secret")?;
+                let secret = self.secret(node, table, "secret")?;
                 secrets.push((secret, node.origin.clone()));
             }
         }

@@ -6,32 +6,32 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{
     super::{
-        raw::{Node, Origin},
-        report::Problem,
+        problem::{Origin, Problem},
+        schema::Kind,
+        tree::Node,
     },
-    Checker, Reported,
+    Reader, Reported, Table,
 };
 use crate::{
-    redis::address as redis_address,
-    redis::address::RedisAddress,
+    redis::{address as redis_address, address::RedisAddress},
     secret::Secret,
     session::settings::{SessionSettings, StoreSettings},
     spelling,
 };
 
-impl Checker<'_> {
+impl Reader<'_> {
     pub(super) fn session(
         &mut self,
-        root: &Node,
+        root: &Table<'_>,
         fresh_secret: &[u8; 32],
     ) -> Option<SessionSettings> {
-        let nothing = Node::empty_table(Origin::Nowhere);
-        let table = root.get("session").unwrap_or(&nothing);
-        let secrets = match table.get("secret") {
-            Some(node) => self.session_secrets(node),
+        let table = &root.table("session");
+        let written = table.get("secret", Kind::Secrets);
+        let secrets = match written {
+            Some(node) => self.session_secrets(node, table),
             None => Some(vec![Secret::new(URL_SAFE_NO_PAD.encode(fresh_secret))]),
         };
-        let ephemeral = table.get("secret").is_none();
+        let ephemeral = written.is_none();
         if ephemeral {
             self.warnings.push(
                 "session.secret is not set: sessions end with this process, and no replica shares them"
@@ -41,9 +41,10 @@ impl Checker<'_> {
         let store = self.store(table);
         let lifetime = self.lifetime(table);
         let idle_timeout = self.idle_timeout(table, lifetime);
-        let cookie_name = self.cookie_name(table);
+        let cookie_name = self.read(table, "cookie_name", "sidegate", cookie_name);
         let shared = self.shared(table, store.as_ref());
-        let max_sessions = self.max_sessions(table);
+        let why = "each takes a kilobyte or two; leave it out for 100000";
+        let max_sessions = self.number(table, "max_sessions", 1..=i64::MAX, 100_000_u64, why);
         let provider_grace = self.duration(table, "provider_grace", "1h");
         Some(SessionSettings {
             secrets: secrets?,
@@ -58,11 +59,11 @@ impl Checker<'_> {
         })
     }
 
-    fn store(&mut self, table: &Node) -> Option<StoreSettings> {
-        let Some(node) = table.get("store") else {
+    fn store(&mut self, table: &Table<'_>) -> Option<StoreSettings> {
+        let Some(node) = table.get("store", Kind::Address.or("cookie")) else {
             return Some(StoreSettings::Cookie);
         };
-        let text = self.sourced(node, "session", "store", STORES)?;
+        let text = self.sourced(node, table, "store", STORES)?;
         if self.stands_in(&text) {
             return Some(StoreSettings::Cookie);
         }
@@ -88,15 +89,15 @@ impl Checker<'_> {
 
     fn shared(
         &mut self,
-        table: &Node,
+        table: &Table<'_>,
         store: Option<&StoreSettings>,
     ) -> Result<Option<RedisAddress>, Reported> {
-        let Some(node) = table.get("shared") else {
+        let Some(node) = table.get("shared", Kind::Address) else {
             return Ok(None);
         };
         let example = "write shared = \"redis://cache:6379\"";
         let text = self
-            .sourced(node, "session", "shared", example)
+            .sourced(node, table, "shared", example)
             .ok_or(Reported)?;
         if self.stands_in(&text) {
             return Ok(None);
@@ -134,29 +135,12 @@ impl Checker<'_> {
         self.found(address)
     }
 
-    fn max_sessions(&mut self, table: &Node) -> Option<u64> {
-        let Some(node) = table.get("max_sessions") else {
-            return Some(100_000);
-        };
-        let number = self.integer(node, "max_sessions")?;
-        let number = u64::try_from(number).ok().filter(|number| *number > 0);
-        if number.is_none() {
-            self.problem(
-                Problem::new(&node.origin, "`max_sessions` is at least 1")
-                    .hint("each takes a kilobyte or two; leave it out for 100000"),
-            );
-        }
-        number
-    }
-
-    fn lifetime(&mut self, table: &Node) -> Option<Duration> {
+    fn lifetime(&mut self, table: &Table<'_>) -> Option<Duration> {
         let lifetime = self.duration(table, "lifetime", "7d")?;
         if lifetime <= LONGEST_COOKIE {
             return Some(lifetime);
         }
-        let origin = table
-            .get("lifetime")
-            .map_or(Origin::Nowhere, |node| node.origin.clone());
+        let origin = table.origin("lifetime");
         self.problem(
             Problem::new(&origin, "`lifetime` is too long")
                 .hint("browsers keep a cookie for 400 days at most: \"400d\""),
@@ -164,15 +148,15 @@ impl Checker<'_> {
         None
     }
 
-    fn idle_timeout(&mut self, table: &Node, lifetime: Option<Duration>) -> Option<Duration> {
+    fn idle_timeout(&mut self, table: &Table<'_>, lifetime: Option<Duration>) -> Option<Duration> {
         let idle_timeout = self.duration(table, "idle_timeout", "12h")?;
         let Some(lifetime) = lifetime else {
             return Some(idle_timeout);
         };
-        match table.get("idle_timeout") {
-            Some(node) if idle_timeout > lifetime => {
+        match table.origin("idle_timeout") {
+            origin @ (Origin::File(_) | Origin::Variable(_)) if idle_timeout > lifetime => {
                 self.problem(
-                    Problem::new(&node.origin, "`idle_timeout` is longer than `lifetime`").hint(
+                    Problem::new(&origin, "`idle_timeout` is longer than `lifetime`").hint(
                         "a session ends at its lifetime however busy it is; make one longer or the \
                          other shorter",
                     ),
@@ -183,26 +167,22 @@ impl Checker<'_> {
             _ => Some(idle_timeout.min(lifetime)),
         }
     }
+}
 
-    fn cookie_name(&mut self, table: &Node) -> Option<String> {
-        let Some(node) = table.get("cookie_name") else {
-            return Some("sidegate".to_owned());
-        };
-        let text = self.text(node, "cookie_name")?;
-        let prefixed = ["__host-", "__secure-"]
-            .into_iter()
-            .any(|prefix| text.to_ascii_lowercase().starts_with(prefix));
-        let problem = if prefixed {
-            Problem::new(&node.origin, "`cookie_name` has a prefix")
-                .hint("leave it out; the gate puts __Host- before it wherever it can")
-        } else if !is_token(text) || text.len() > 64 {
-            Problem::new(&node.origin, format!("`{text}` is no cookie's name"))
-                .hint("letters, digits, - and _ are safe; at most 64")
-        } else {
-            return Some(text.to_owned());
-        };
-        self.problem(problem);
-        None
+fn cookie_name(text: &str, origin: &Origin) -> Result<String, Problem> {
+    let prefixed = ["__host-", "__secure-"]
+        .into_iter()
+        .any(|prefix| text.to_ascii_lowercase().starts_with(prefix));
+    if prefixed {
+        Err(Problem::new(origin, "`cookie_name` has a prefix")
+            .hint("leave it out; the gate puts __Host- before it wherever it can"))
+    } else if !is_token(text) || text.len() > 64 {
+        Err(
+            Problem::new(origin, format!("`{text}` is no cookie's name"))
+                .hint("letters, digits, - and _ are safe; at most 64"),
+        )
+    } else {
+        Ok(text.to_owned())
     }
 }
 

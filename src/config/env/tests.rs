@@ -10,15 +10,20 @@ fn environment(pairs: &[(&str, &str)]) -> Environment {
 }
 
 fn overlaid(source: &str, pairs: &[(&str, &str)]) -> (Node, String) {
-    let mut root = crate::config::raw::parse(source)
+    let mut root = crate::config::tree::parse(source)
         .ok()
         .expect("the test's TOML is right");
     let mut problems = Problems::default();
-    overlay(&mut root, &environment(pairs), &mut problems);
+    overlay(
+        &mut root,
+        &crate::config::check::Reader::describe(),
+        &environment(pairs),
+        &mut problems,
+    );
     let text = if problems.is_empty() {
         String::new()
     } else {
-        crate::config::Report::new("test.toml".as_ref(), source, problems).to_string()
+        crate::config::Report::new("test.toml".as_ref(), source, None, problems).to_string()
     };
     (root, text)
 }

@@ -21,7 +21,7 @@ impl ClaimRules {
     /// What the allow lists see in `claims`, and in what the provider `reported` for its own lists.
     pub fn evidence(&self, claims: &Map<String, Value>, reported: &[(Text, Text)]) -> Evidence {
         let open = self.without_unvouched(claims);
-        let lists = self.allow.lists().iter();
+        let lists = self.facts.lists().iter();
         let looked = lists.map(|list| {
             let names = &self.names;
             let held = match list.key.as_str() {
@@ -75,7 +75,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        access::Allow, provider::claims::ClaimNames, provider::settings::ProviderSettings,
+        access::Allow,
+        provider::{claims::ClaimNames, settings::ProviderSettings},
     };
 
     #[test]

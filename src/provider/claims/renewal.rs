@@ -25,7 +25,7 @@ impl ClaimRules {
     /// What decides about somebody, or is told to the app, and `token` is silent about.
     pub fn silent_in(&self, token: &Map<String, Value>) -> Vec<String> {
         let names = &self.names;
-        let lists = self.allow.lists().iter();
+        let lists = self.facts.lists().iter();
         let lists = lists.filter_map(|list| list.key.strip_prefix("claims."));
         let mut paths: Vec<String> = [&names.groups, &names.email, &names.login]
             .into_iter()

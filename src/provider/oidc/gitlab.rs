@@ -1,33 +1,10 @@
 //! GitLab, at gitlab.com or by itself. Groups are told at userinfo alone, by their full paths; a path
 //! belongs to whoever holds it now, so a renamed group's path can come to others.
 
-use super::{
-    super::kind::{Kind, Secrecy},
-    flavour::Flavour,
-    issuer, told_by,
-};
-
-/// GitLab.
-pub(in crate::provider) const KIND: Kind = Kind {
-    name: "gitlab",
-    label: "GitLab",
-    mark: concat!(
-        r#"<svg viewBox="0 0 24 24" aria-hidden="true">"#,
-        r##"<path fill="#e2432a" d="M12 21 6.5 10h11z"/>"##,
-        r##"<path fill="#fc6d27" d="M12 21 6.5 10H2.5zM12 21 17.5 10h4z"/>"##,
-        r##"<path fill="#fca327" d="M12 21 2.5 10 1.5 14zM12 21 21.5 10l1 4z"/>"##,
-        r##"<path fill="#e2432a" d="M2.5 10h4L4.7 3.5zM21.5 10h-4l1.8-6.5z"/></svg>"##,
-    ),
-    endpoints: &told_by(issuer(Some("https://gitlab.com"), "")),
-    logins_ignore_case: true,
-    secret: Secrecy::Usually,
-    offers_logout: false,
-    build: |config, headers, http| super::build(config, &FLAVOUR, headers, http),
-    ..super::KIND
-};
+use super::flavour::Flavour;
 
 /// It knows how to ask for a password again, and not how to offer a choice of accounts.
-const FLAVOUR: Flavour = Flavour {
+pub(super) const FLAVOUR: Flavour = Flavour {
     switch_prompt: Some("login"),
     ..Flavour::STANDARD
 };
@@ -36,13 +13,13 @@ const FLAVOUR: Flavour = Flavour {
 mod tests {
     use serde_json::json;
 
-    use super::{
-        super::tests::{NOW, asked, barred, moved, signed_in},
-        *,
-    };
+    use super::super::tests::{NOW, asked, barred, moved, signed_in};
     use crate::{
         identity_headers::HeaderSource,
-        provider::scripted::{Answer, Scripted, TestKey},
+        provider::{
+            catalog,
+            scripted::{Answer, Scripted, TestKey},
+        },
     };
 
     async fn gitlab() -> (Scripted, String) {
@@ -64,10 +41,10 @@ mod tests {
     #[tokio::test]
     async fn groups_are_full_paths_from_userinfo() {
         let (server, token) = gitlab().await;
-        let config = moved(&KIND, &server, &[("groups", &["acme/eng"])]);
+        let config = moved(&catalog::GITLAB, &server, &[("groups", &["acme/eng"])]);
         assert_eq!(barred(&config, &server, &token).await, None);
         for other in ["eng", "direct", "acme/eng/x", "acme/"] {
-            let config = moved(&KIND, &server, &[("groups", &[other])]);
+            let config = moved(&catalog::GITLAB, &server, &[("groups", &[other])]);
             let barred = barred(&config, &server, &token).await;
             assert_eq!(barred.as_deref(), Some("groups"), "{other}");
         }
@@ -79,13 +56,21 @@ mod tests {
     #[tokio::test]
     async fn userinfo_is_asked_only_for_what_is_used() {
         let (server, token) = gitlab().await;
-        let config = moved(&KIND, &server, &[("emails", &["jane@corp.example"])]);
+        let config = moved(
+            &catalog::GITLAB,
+            &server,
+            &[("emails", &["jane@corp.example"])],
+        );
         assert_eq!(barred(&config, &server, &token).await, None);
         assert!(server.requests("/userinfo").is_empty());
         let headers = [HeaderSource::Groups];
         let identity = signed_in(&config, &headers, &server, &token).await.unwrap();
         assert_eq!(identity.groups.len(), 2);
-        let config = moved(&KIND, &server, &[("emails", &["joe@corp.example"])]);
+        let config = moved(
+            &catalog::GITLAB,
+            &server,
+            &[("emails", &["joe@corp.example"])],
+        );
         assert_eq!(
             barred(&config, &server, &token).await.as_deref(),
             Some("emails")

@@ -4,59 +4,13 @@
 use serde_json::{Map, Value};
 
 use super::{
-    super::{
-        claims,
-        kind::{Endpoint, Kind, Objection, Secrecy},
-        oauth::ClientAuthentication,
-    },
+    super::{claims, kind::Objection, oauth::ClientAuthentication},
     flavour::{Flavour, GroupSource, Reported},
-    google_groups, issuer, told_by,
+    google_groups,
 };
 use crate::{access::Allow, provider::settings::ProviderSettings, text::Text};
 
-/// Google.
-pub(in crate::provider) const KIND: Kind = Kind {
-    name: "google",
-    label: "Google",
-    mark: concat!(
-        r#"<svg viewBox="0 0 24 24" aria-hidden="true" fill="none" stroke-width="4">"#,
-        r##"<path stroke="#ea4335" d="M18.1 6.9A8 8 0 0 0 4.75 8.6"/>"##,
-        r##"<path stroke="#fbbc05" d="M4.75 8.6a8 8 0 0 0 0 6.8"/>"##,
-        r##"<path stroke="#34a853" d="M4.75 15.4a8 8 0 0 0 12.4 2.7"/>"##,
-        r##"<path stroke="#4285f4" d="M17.15 18.1A8 8 0 0 0 20 12h-8"/></svg>"##,
-    ),
-    endpoints: &{
-        let [
-            issuer,
-            authorize,
-            token,
-            jwks,
-            userinfo,
-            end_session,
-            revocation,
-        ] = told_by(issuer(Some("https://accounts.google.com"), ""));
-        [
-            issuer,
-            authorize,
-            token,
-            jwks,
-            userinfo,
-            end_session,
-            revocation,
-            GROUPS,
-        ]
-    },
-    allow: &["hosted_domains", "groups"],
-    check,
-    build: |config, headers, http| super::build(config, &FLAVOUR, headers, http),
-    // One consent, one grant: to revoke one of its tokens is to revoke those of all of a user's browsers.
-    revokes: false,
-    secret: Secrecy::Always,
-    offers_logout: false,
-    ..super::KIND
-};
-
-const FLAVOUR: Flavour = Flavour {
+pub(super) const FLAVOUR: Flavour = Flavour {
     // Their documents allow both; the one without a scheme is older.
     issues: |published, iss| {
         published == iss
@@ -70,21 +24,10 @@ const FLAVOUR: Flavour = Flavour {
     authorize,
     groups: Some(GroupSource {
         scope: "https://www.googleapis.com/auth/cloud-identity.groups.readonly",
-        endpoint: GROUPS_URL,
+        endpoint: "groups_url",
         list: |query| Box::pin(google_groups::list(query)),
     }),
     ..Flavour::STANDARD
-};
-
-const GROUPS_URL: &str = "groups_url";
-
-const GROUPS: Endpoint = Endpoint {
-    key: GROUPS_URL,
-    default: Some(
-        "https://cloudidentity.googleapis.com/v1/groups/-/memberships:searchTransitiveGroups",
-    ),
-    below_base: Some("/v1/groups/-/memberships:searchTransitiveGroups"),
-    optional: true,
 };
 
 /// Google speaks for an address that is its own, or that belongs to a Workspace domain. It verified any
@@ -119,7 +62,7 @@ fn authorize(allow: &Allow) -> Vec<(&'static str, String)> {
     }
 }
 
-fn check(config: &ProviderSettings) -> Vec<Objection> {
+pub(in crate::provider) fn check(config: &ProviderSettings) -> Vec<Objection> {
     let mut objections = Vec::new();
     for list in config.allow.lists() {
         match list.key.as_str() {

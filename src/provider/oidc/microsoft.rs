@@ -8,40 +8,13 @@
 use serde_json::{Map, Value};
 
 use super::{
-    super::{
-        ProviderError,
-        kind::{Kind, Objection, Secrecy},
-        oauth::ClientAuthentication,
-    },
+    super::{ProviderError, kind::Objection, oauth::ClientAuthentication},
     IdTokenError,
     flavour::{Flavour, Reported},
-    issuer, told_by,
 };
 use crate::{access::Allow, provider::settings::ProviderSettings, text::Text};
 
-/// Microsoft Entra ID.
-pub(in crate::provider) const KIND: Kind = Kind {
-    name: "microsoft",
-    label: "Microsoft",
-    mark: concat!(
-        r#"<svg viewBox="0 0 24 24" aria-hidden="true">"#,
-        r##"<path fill="#f25022" d="M2 2h9.5v9.5H2z"/><path fill="#7fba00" d="M12.5 2H22v9.5h-9.5z"/>"##,
-        r##"<path fill="#00a4ef" d="M2 12.5h9.5V22H2z"/>"##,
-        r##"<path fill="#ffb900" d="M12.5 12.5H22V22h-9.5z"/></svg>"##,
-    ),
-    endpoints: &told_by(issuer(
-        Some("https://login.microsoftonline.com/common/v2.0"),
-        "/common/v2.0",
-    )),
-    allow: &["tenants", "groups"],
-    logins_ignore_case: true,
-    secret: Secrecy::Usually,
-    check,
-    build: |config, headers, http| super::build(config, &FLAVOUR, headers, http),
-    ..super::KIND
-};
-
-const FLAVOUR: Flavour = Flavour {
+pub(super) const FLAVOUR: Flavour = Flavour {
     publishes,
     issues,
     read,
@@ -152,7 +125,7 @@ fn is_vouched(value: &Value) -> bool {
 
 /// Where any tenant's users can sign in, lists of anything else are lists of what strangers may call
 /// themselves.
-fn check(config: &ProviderSettings) -> Vec<Objection> {
+pub(in crate::provider) fn check(config: &ProviderSettings) -> Vec<Objection> {
     let mut objections = Vec::new();
     let issuer = config.endpoint("issuer").and_then(Issuer::read);
     let is_open = issuer.is_some_and(|issuer| {

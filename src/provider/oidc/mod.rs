@@ -6,7 +6,7 @@ mod algorithm;
 mod discovery;
 mod flavour;
 mod gitlab;
-mod google;
+pub(super) mod google;
 mod google_groups;
 mod id_token;
 mod identity;
@@ -15,7 +15,7 @@ mod keys;
 mod learnt;
 mod logout_token;
 mod metadata;
-mod microsoft;
+pub(super) mod microsoft;
 mod signed;
 mod userinfo;
 mod verification;
@@ -34,16 +34,13 @@ use self::{
     metadata::Metadata,
     userinfo::Uses,
 };
-pub(super) use self::{
-    gitlab::KIND as GITLAB, google::KIND as GOOGLE, microsoft::KIND as MICROSOFT,
-};
 pub use self::{id_token::IdTokenError, learnt::Learnt, logout_token::LogoutTokenError};
 use super::{
     AuthorizeRequest, CodeGrant, Grant, HttpClient, Inspection, Logout, LogoutRequest, Profile,
     Provider, ProviderError, RenewedTokens,
     claims::{ClaimNames, ClaimRules},
     http::endpoint_url,
-    kind::{Endpoint, Kind, Secrecy, Switch},
+    kind::Id,
     oauth::{ClientAuthentication, OAuthClient, TokenEndpoint},
 };
 use crate::{
@@ -56,64 +53,17 @@ use crate::{
 };
 use futures_util::future::BoxFuture;
 
-/// Any OpenID Connect provider.
-pub(super) const KIND: Kind = Kind {
-    name: "oidc",
-    label: "",
-    mark: "",
-    endpoints: &told_by(issuer(None, "")),
-    scopes: &["openid", "profile", "email"],
-    required_scope: Some("openid"),
-    allow: &["groups"],
-    closed: &[],
-    logins_ignore_case: false,
-    claims_by_hand: false,
-    secret: Secrecy::Optional,
-    offers_logout: true,
-    switch: Switch::Asks,
-    revokes: true,
-    check: |_| Vec::new(),
-    build: |config, headers, http| build(config, &Flavour::STANDARD, headers, http),
-};
-
-const fn issuer(default: Option<&'static str>, below_base: &'static str) -> Endpoint {
-    Endpoint {
-        key: "issuer",
-        default,
-        below_base: Some(below_base),
-        optional: false,
-    }
-}
-
-/// An address that the document tells, and the configuration may tell instead.
-const fn told(key: &'static str) -> Endpoint {
-    Endpoint {
-        key,
-        default: None,
-        below_base: None,
-        optional: true,
-    }
-}
-
-/// The issuer, and what its document tells.
-const fn told_by(issuer: Endpoint) -> [Endpoint; 7] {
-    [
-        issuer,
-        told("authorize_url"),
-        told("token_url"),
-        told("jwks_url"),
-        told("userinfo_url"),
-        told("end_session_url"),
-        told("revocation_url"),
-    ]
-}
-
-fn build(
+pub(super) fn build(
     config: &ProviderSettings,
-    flavour: &'static Flavour,
     headers: &[&HeaderSource],
     http: &HttpClient,
 ) -> Arc<dyn Provider> {
+    let flavour = match config.kind.id {
+        Id::Google => &google::FLAVOUR,
+        Id::GitLab => &gitlab::FLAVOUR,
+        Id::Microsoft => &microsoft::FLAVOUR,
+        _ => &Flavour::STANDARD,
+    };
     Arc::new(Oidc::new(config, flavour, headers, http.clone()))
 }
 
@@ -174,7 +124,7 @@ impl Oidc {
             discovery: Arc::new(Discovery::new(config, flavour.publishes, http.clone())),
             keys: KeyCache::new(http.clone()),
             rules: ClaimRules::new(config, names, headers),
-            uses: Uses::new(&config.allow, headers).without(flavour.not_in_userinfo),
+            uses: Uses::new(&config.facts(), headers).without(flavour.not_in_userinfo),
             flavour,
             authorize: (flavour.authorize)(&config.allow),
             logouts: verification::logouts(),
@@ -228,7 +178,11 @@ impl Groups {
         headers: &[&HeaderSource],
     ) -> Option<Self> {
         let source = flavour.groups?;
-        let required = config.allow.lists().iter().any(|list| list.key == "groups");
+        let required = config
+            .facts()
+            .lists()
+            .iter()
+            .any(|list| list.key == "groups");
         let told = headers
             .iter()
             .any(|header| **header == HeaderSource::Groups)

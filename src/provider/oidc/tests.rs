@@ -8,6 +8,7 @@ use super::{
     super::scripted::{Answer, Scripted, TestKey},
     *,
 };
+use crate::provider::catalog;
 use crate::{
     access::{Allow, allow},
     clock::Timestamp,
@@ -22,7 +23,7 @@ pub(super) const NOW: u64 = 1_800_000_000;
 
 /// A vendor's table whose `base_url` is a scripted server, with these lists.
 pub(super) fn moved(
-    kind: &'static Kind,
+    kind: &'static crate::provider::kind::Kind,
     server: &Scripted,
     lists: &[(&str, &[&str])],
 ) -> ProviderSettings {
@@ -49,7 +50,7 @@ pub(super) async fn signed_in(
 ) -> Result<Identity, ProviderError> {
     give(server, id_token);
     let headers: Vec<&HeaderSource> = headers.iter().collect();
-    let provider = (config.kind.build)(config, &headers, &HttpClient::for_test());
+    let provider = build(config, &headers, &HttpClient::for_test());
     Ok(redeem(provider.as_ref()).await?.identity)
 }
 
@@ -72,7 +73,7 @@ pub(super) async fn asked(
     config: &ProviderSettings,
     switch_account: bool,
 ) -> HashMap<String, String> {
-    let provider = (config.kind.build)(config, &[], &HttpClient::for_test());
+    let provider = build(config, &[], &HttpClient::for_test());
     let request = AuthorizeRequest {
         redirect_uri: &Url::parse("https://app.example.com/back").unwrap(),
         state: "s",
@@ -336,7 +337,7 @@ async fn addresses_may_be_set_by_themselves() {
     let server = Scripted::start().await;
     let key = TestKey::ec("a");
     server.publish(&[&key]);
-    let mut config = moved(&KIND, &server, &[]);
+    let mut config = moved(&catalog::OIDC, &server, &[]);
     config.allow = Allow::Anyone;
     config
         .endpoints
@@ -365,13 +366,13 @@ async fn lists_by_path_and_by_login_deny() {
         ("claims.org.id", "7", "8"),
         ("groups", "", "ops"),
     ] {
-        let denied = moved(&KIND, &server, &[(list, &[bad])]);
+        let denied = moved(&catalog::OIDC, &server, &[(list, &[bad])]);
         assert_eq!(
             barred(&denied, &server, &token).await.as_deref(),
             Some(list)
         );
         if !good.is_empty() {
-            let passes = moved(&KIND, &server, &[(list, &[good])]);
+            let passes = moved(&catalog::OIDC, &server, &[(list, &[good])]);
             assert_eq!(barred(&passes, &server, &token).await, None);
         }
     }
@@ -394,11 +395,11 @@ async fn what_is_kept_elsewhere_is_not_nothing() {
             .extend(overage.as_object().unwrap().clone());
         let token = key.sign(&claims);
         for list in ["groups", "claims.groups"] {
-            let config = moved(&KIND, &server, &[(list, &["ops"])]);
+            let config = moved(&catalog::OIDC, &server, &[(list, &["ops"])]);
             let error = signed_in(&config, &[], &server, &token).await.unwrap_err();
             assert!(error.to_string().contains("groups overage"), "{error}");
         }
-        let config = moved(&KIND, &server, &[("users", &["jane"])]);
+        let config = moved(&catalog::OIDC, &server, &[("users", &["jane"])]);
         assert_eq!(
             barred(&config, &server, &token).await.as_deref(),
             Some("users")

@@ -155,10 +155,7 @@ mod tests {
     use serde_json::json;
 
     use super::{super::metadata::Reader, *};
-    use crate::{
-        provider::settings::ProviderSettings,
-        provider::{claims::ClaimNames, http::PlainHttp},
-    };
+    use crate::provider::{claims::ClaimNames, http::PlainHttp, settings::ProviderSettings};
 
     fn object(value: &Value) -> Map<String, Value> {
         value.as_object().unwrap().clone()

@@ -6,79 +6,57 @@ use url::Url;
 
 use super::{
     super::{
-        Call, ProviderError,
-        claims::ClaimNames,
-        kind::{Endpoint, Kind, Objection, Secrecy, Switch},
+        Call, HttpClient, Provider, ProviderError, claims::ClaimNames, kind::Objection,
         oauth::ClientAuthentication,
     },
     Bearer, Dialect, Directory, Person, Rest, Revocation,
     api::Api,
     endpoint,
 };
-use crate::{access::AllowList, provider::settings::ProviderSettings};
-
-/// Any plain OAuth 2.0.
-pub(in crate::provider) const KIND: Kind = Kind {
-    name: "oauth2",
-    label: "",
-    mark: "",
-    endpoints: &[
-        by_hand("authorize_url"),
-        by_hand("token_url"),
-        by_hand("userinfo_url"),
-        Endpoint {
-            optional: true,
-            ..by_hand("revocation_url")
-        },
-    ],
-    scopes: &[],
-    required_scope: None,
-    allow: &["groups"],
-    closed: &[],
-    logins_ignore_case: false,
-    claims_by_hand: true,
-    secret: Secrecy::Usually,
-    offers_logout: false,
-    switch: Switch::Asks,
-    revokes: true,
-    check,
-    build: |config, headers, http| {
-        let nowhere = String::new;
-        let dialect = Dialect {
-            authentication: ClientAuthentication::Basic,
-            pkce: true,
-            scope_separator: " ",
-            further_scope: None,
-            // OpenID Connect's word for it; who does not know it ignores it (RFC 6749 §3.1).
-            switch_account: &[("prompt", "select_account")],
-            issuer: None,
-            revocation: Revocation::Standard,
-            // An address counts only where the operator says what vouches for it.
-            names: ClaimNames {
-                subject: nowhere(),
-                login: nowhere(),
-                email: nowhere(),
-                email_verified: nowhere(),
-                name: nowhere(),
-                picture: nowhere(),
-                groups: nowhere(),
-            },
-        };
-        let directory = Userinfo {
-            api: Api {
-                http: http.clone(),
-                headers: &[],
-                fault: |_| None,
-                pace: None,
-            },
-            url: endpoint(config, "userinfo_url"),
-        };
-        Arc::new(Rest::new(config, headers, http, dialect, directory))
-    },
+use crate::{
+    access::AllowList, identity_headers::HeaderSource, provider::settings::ProviderSettings,
 };
 
+pub(in crate::provider) fn build(
+    config: &ProviderSettings,
+    headers: &[&HeaderSource],
+    http: &HttpClient,
+) -> Arc<dyn Provider> {
+    let nowhere = String::new;
+    let dialect = Dialect {
+        authentication: ClientAuthentication::Basic,
+        pkce: true,
+        scope_separator: " ",
+        further_scope: None,
+        // OpenID Connect's word for it; who does not know it ignores it (RFC 6749 §3.1).
+        switch_account: &[("prompt", "select_account")],
+        issuer: None,
+        revocation: Revocation::Standard,
+        // An address counts only where the operator says what vouches for it.
+        names: ClaimNames {
+            subject: nowhere(),
+            login: nowhere(),
+            email: nowhere(),
+            email_verified: nowhere(),
+            name: nowhere(),
+            picture: nowhere(),
+            groups: nowhere(),
+        },
+    };
+    let directory = Userinfo {
+        api: Api {
+            http: http.clone(),
+            headers: &[],
+            fault: |_| None,
+            pace: None,
+        },
+        url: endpoint(config, "userinfo_url"),
+    };
+    Arc::new(Rest::new(config, headers, http, dialect, directory))
+}
+
 /// An address that nothing vouches for admits nobody.
-fn check(config: &ProviderSettings) -> Vec<Objection> {
+pub(in crate::provider) fn check(config: &ProviderSettings) -> Vec<Objection> {
     let is_by_address = |list: &AllowList| matches!(list.key.as_str(), "emails" | "domains");
     let is_vouched_for = config.claims.email.is_some() && config.claims.email_verified.is_some();
     let admits_nobody = config.allow.lists().iter().any(is_by_address) && !is_vouched_for;
@@ -88,15 +66,6 @@ fn check(config: &ProviderSettings) -> Vec<Objection> {
         hint: "say where the answer has both: claims = { email = \"…\", email_verified = \"…\" }",
     };
     admits_nobody.then_some(objection).into_iter().collect()
-}
-
-const fn by_hand(key: &'static str) -> Endpoint {
-    Endpoint {
-        key,
-        default: None,
-        below_base: None,
-        optional: false,
-    }
 }
 
 struct Userinfo {

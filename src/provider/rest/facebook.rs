@@ -14,116 +14,76 @@ use url::Url;
 
 use super::{
     super::{
-        Call, ProviderError,
+        Call, HttpClient, Provider, ProviderError,
         claims::ClaimNames,
         graph_error::{self, GraphError},
         http::HttpError,
-        kind::{Kind, Objection, Secrecy, Switch},
+        kind::Objection,
         oauth::ClientAuthentication,
     },
     Bearer, Dialect, Directory, Person, Rest, Revocation, Revoking,
     api::{Api, Reply, answer},
-    endpoint, known,
+    endpoint,
 };
-use crate::access::AllowList;
+use crate::{
+    access::AllowList, identity_headers::HeaderSource, provider::settings::ProviderSettings,
+};
 
-/// Facebook.
-pub(in crate::provider) const KIND: Kind = Kind {
-    name: "facebook",
-    label: "Facebook",
-    mark: concat!(
-        r#"<svg viewBox="0 0 24 24" fill="currentColor" aria-hidden="true"><path d=""#,
-        "M9.101 23.691v-7.98H6.627v-3.667h2.474v-1.58c0-4.085 1.848-5.978 5.858-5.978.401 0 .955.042 ",
-        "1.468.103a8.68 8.68 0 0 1 1.141.195v3.325a8.623 8.623 0 0 0-.653-.036 26.805 26.805 0 0 0",
-        "-.733-.009c-.707 0-1.259.096-1.675.309a1.686 1.686 0 0 0-.679.622c-.258.42-.374.995-.374 1.752",
-        "v1.297h3.919l-.386 2.103-.287 1.564h-3.246v8.245C19.396 23.238 24 18.179 24 12.044c0-6.627",
-        "-5.373-12-12-12s-12 5.373-12 12c0 5.628 3.874 10.35 9.101 11.647Z",
-        r#""/></svg>"#,
-    ),
-    endpoints: &[
-        known(
-            "authorize_url",
-            "https://www.facebook.com/v25.0/dialog/oauth",
-            "/v25.0/dialog/oauth",
-        ),
-        known(
-            "token_url",
-            "https://graph.facebook.com/v25.0/oauth/access_token",
-            "/v25.0/oauth/access_token",
-        ),
-        known(
-            "userinfo_url",
-            "https://graph.facebook.com/v25.0/me",
-            "/v25.0/me",
-        ),
-        known(
-            "revocation_url",
-            "https://graph.facebook.com/v25.0/me/permissions",
-            "/v25.0/me/permissions",
-        ),
-    ],
-    scopes: &["public_profile", "email"],
-    required_scope: None,
-    allow: &[],
-    closed: &[],
-    logins_ignore_case: false,
-    claims_by_hand: false,
-    secret: Secrecy::Always,
-    offers_logout: false,
-    switch: Switch::Asks,
-    // There is no way but to take the app's permissions away, in all browsers.
-    revokes: false,
-    check: |config| {
-        let is_by_address = |list: &AllowList| matches!(list.key.as_str(), "emails" | "domains");
-        let admits_nobody = config.allow.lists().iter().any(is_by_address);
-        let by_address = Objection {
-            key: "allow",
-            problem: "Facebook vouches for no address, so `emails` and `domains` let nobody pass",
-            hint: "write users, with the ids that X-User-Id shows behind the colon",
-        };
-        // `users` are ids there; a name that somebody chose must not pass for one.
-        let by_name = Objection {
-            key: "claims",
-            problem: "Facebook has no login names, so `claims.user` names nobody",
-            hint: "take `user` out; X-User shows the id, X-User-Name the name",
-        };
-        let objections = [
-            admits_nobody.then_some(by_address),
-            config.claims.user.is_some().then_some(by_name),
-        ];
-        objections.into_iter().flatten().collect()
-    },
-    build: |config, headers, http| {
-        let dialect = Dialect {
-            authentication: ClientAuthentication::Post,
-            pkce: false,
-            scope_separator: ",",
-            further_scope: None,
-            switch_account: &[("auth_type", "reauthenticate")],
-            issuer: None,
-            revocation: Revocation::Own(revocation),
-            names: ClaimNames {
-                subject: "id".to_owned(),
-                login: String::new(),
-                email: "email".to_owned(),
-                email_verified: String::new(),
-                name: "name".to_owned(),
-                picture: "picture.data.url".to_owned(),
-                groups: String::new(),
-            },
-        };
-        let directory = Graph {
-            api: Api {
-                http: http.clone(),
-                headers: &[],
-                fault,
-                pace: None,
-            },
-            me: endpoint(config, "userinfo_url"),
-        };
-        Arc::new(Rest::new(config, headers, http, dialect, directory))
-    },
-};
+pub(in crate::provider) fn check(config: &ProviderSettings) -> Vec<Objection> {
+    let is_by_address = |list: &AllowList| matches!(list.key.as_str(), "emails" | "domains");
+    let admits_nobody = config.allow.lists().iter().any(is_by_address);
+    let by_address = Objection {
+        key: "allow",
+        problem: "Facebook vouches for no address, so `emails` and `domains` let nobody pass",
+        hint: "write users, with the ids that X-User-Id shows behind the colon",
+    };
+    // `users` are ids there; a name that somebody chose must not pass for one.
+    let by_name = Objection {
+        key: "claims",
+        problem: "Facebook has no login names, so `claims.user` names nobody",
+        hint: "take `user` out; X-User shows the id, X-User-Name the name",
+    };
+    let objections = [
+        admits_nobody.then_some(by_address),
+        config.claims.user.is_some().then_some(by_name),
+    ];
+    objections.into_iter().flatten().collect()
+}
+
+pub(in crate::provider) fn build(
+    config: &ProviderSettings,
+    headers: &[&HeaderSource],
+    http: &HttpClient,
+) -> Arc<dyn Provider> {
+    let dialect = Dialect {
+        authentication: ClientAuthentication::Post,
+        pkce: false,
+        scope_separator: ",",
+        further_scope: None,
+        switch_account: &[("auth_type", "reauthenticate")],
+        issuer: None,
+        revocation: Revocation::Own(revocation),
+        names: ClaimNames {
+            subject: "id".to_owned(),
+            login: String::new(),
+            email: "email".to_owned(),
+            email_verified: String::new(),
+            name: "name".to_owned(),
+            picture: "picture.data.url".to_owned(),
+            groups: String::new(),
+        },
+    };
+    let directory = Graph {
+        api: Api {
+            http: http.clone(),
+            headers: &[],
+            fault,
+            pace: None,
+        },
+        me: endpoint(config, "userinfo_url"),
+    };
+    Arc::new(Rest::new(config, headers, http, dialect, directory))
+}
 
 struct Graph {
     api: Api,

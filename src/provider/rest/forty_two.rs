@@ -12,89 +12,52 @@ use url::Url;
 
 use super::{
     super::{
-        Call, ProviderError,
-        claims::ClaimNames,
-        kind::{Kind, Secrecy, Switch},
-        oauth::ClientAuthentication,
+        Call, HttpClient, Provider, ProviderError, claims::ClaimNames, oauth::ClientAuthentication,
     },
     Bearer, Dialect, Directory, Person, Rest, Revocation,
     api::{Api, Reply, answer},
-    endpoint, known, list,
+    endpoint, list,
     pace::{Limit, Pace},
     text,
 };
-use crate::clock::Timestamp;
-
-/// 42.
-pub(in crate::provider) const KIND: Kind = Kind {
-    name: "42",
-    label: "42",
-    mark: concat!(
-        r#"<svg viewBox="0 0 24 24" fill="currentColor" aria-hidden="true"><path d=""#,
-        "M19.581 16.851H24v-4.439ZM24 3.574h-4.419v4.42l-4.419 4.418v4.44h4.419v-4.44L24 7.993Z",
-        "m-4.419 0h-4.419v4.42zm-6.324 8.838H4.419l8.838-8.838H8.838L0 12.412v3.595h8.838v4.419h4.419z",
-        r#""/></svg>"#,
-    ),
-    endpoints: &[
-        known(
-            "authorize_url",
-            "https://api.intra.42.fr/oauth/authorize",
-            "/oauth/authorize",
-        ),
-        known(
-            "token_url",
-            "https://api.intra.42.fr/oauth/token",
-            "/oauth/token",
-        ),
-        known("userinfo_url", "https://api.intra.42.fr/v2/me", "/v2/me"),
-    ],
-    scopes: &["public"],
-    required_scope: None,
-    allow: &["campus", "cursus", "staff", "kind", "groups"],
-    closed: &[
-        ("staff", &["true", "false"]),
-        ("kind", &["student", "admin", "external"]),
-    ],
-    logins_ignore_case: true,
-    claims_by_hand: false,
-    secret: Secrecy::Always,
-    offers_logout: false,
-    switch: Switch::SignOutFirst {
-        page: Some("https://profile.intra.42.fr/"),
-    },
-    revokes: false,
-    check: |_| Vec::new(),
-    build: |config, headers, http| {
-        let me = endpoint(config, "userinfo_url");
-        let application = format!("{} {}", me.origin().ascii_serialization(), config.client_id);
-        let api = Api {
-            http: http.clone(),
-            headers: &[],
-            fault,
-            pace: Some(Pace::shared(application, LIMITS)),
-        };
-        let dialect = Dialect {
-            authentication: ClientAuthentication::Post,
-            // Not documented; a server that does not know it ignores it.
-            pkce: true,
-            scope_separator: " ",
-            further_scope: None,
-            switch_account: &[],
-            issuer: None,
-            revocation: Revocation::Standard,
-            names: ClaimNames {
-                subject: "id".to_owned(),
-                login: "login".to_owned(),
-                email: "email".to_owned(),
-                email_verified: "email_verified".to_owned(),
-                name: "displayname".to_owned(),
-                picture: "image.link".to_owned(),
-                groups: "group_names".to_owned(),
-            },
-        };
-        Arc::new(Rest::new(config, headers, http, dialect, Intra { api, me }))
-    },
+use crate::{
+    clock::Timestamp, identity_headers::HeaderSource, provider::settings::ProviderSettings,
 };
+
+pub(in crate::provider) fn build(
+    config: &ProviderSettings,
+    headers: &[&HeaderSource],
+    http: &HttpClient,
+) -> Arc<dyn Provider> {
+    let me = endpoint(config, "userinfo_url");
+    let application = format!("{} {}", me.origin().ascii_serialization(), config.client_id);
+    let api = Api {
+        http: http.clone(),
+        headers: &[],
+        fault,
+        pace: Some(Pace::shared(application, LIMITS)),
+    };
+    let dialect = Dialect {
+        authentication: ClientAuthentication::Post,
+        // Not documented; a server that does not know it ignores it.
+        pkce: true,
+        scope_separator: " ",
+        further_scope: None,
+        switch_account: &[],
+        issuer: None,
+        revocation: Revocation::Standard,
+        names: ClaimNames {
+            subject: "id".to_owned(),
+            login: "login".to_owned(),
+            email: "email".to_owned(),
+            email_verified: "email_verified".to_owned(),
+            name: "displayname".to_owned(),
+            picture: "image.link".to_owned(),
+            groups: "group_names".to_owned(),
+        },
+    };
+    Arc::new(Rest::new(config, headers, http, dialect, Intra { api, me }))
+}
 
 struct Intra {
     api: Api,

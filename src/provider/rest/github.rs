@@ -16,124 +16,64 @@ use url::Url;
 
 use super::{
     super::{
-        Call, ProviderError,
+        Call, HttpClient, Provider, ProviderError,
         claims::ClaimNames,
         http::HttpError,
-        kind::{Kind, Objection, Secrecy, Switch},
+        kind::Objection,
         oauth::{ClientAuthentication, basic},
     },
     Bearer, Dialect, Directory, Person, Rest, Revocation, Revoking,
     api::{Api, Reply, answer},
-    asks_for, endpoint, known, text,
+    asks_for, endpoint, text,
 };
-use crate::provider::settings::ProviderSettings;
+use crate::{identity_headers::HeaderSource, provider::settings::ProviderSettings};
 
-/// GitHub.
-pub(in crate::provider) const KIND: Kind = Kind {
-    name: "github",
-    label: "GitHub",
-    mark: concat!(
-        r#"<svg viewBox="0 0 16 16" fill="currentColor" aria-hidden="true"><path d=""#,
-        "M8 0c4.42 0 8 3.58 8 8a8.013 8.013 0 0 1-5.45 7.59c-.4.08-.55-.17-.55-.38 0-.27.01-1.13.01-2.2 ",
-        "0-.75-.25-1.23-.54-1.48 1.78-.2 3.65-.88 3.65-3.95 0-.88-.31-1.59-.82-2.15.08-.2.36-1.02-.08-2.12 ",
-        "0 0-.67-.22-2.2.82-.64-.18-1.32-.27-2-.27-.68 0-1.36.09-2 .27-1.53-1.03-2.2-.82-2.2-.82-.44 1.1",
-        "-.16 1.92-.08 2.12-.51.56-.82 1.28-.82 2.15 0 3.06 1.86 3.75 3.64 3.95-.23.2-.44.55-.51 1.07",
-        "-.46.21-1.61.55-2.33-.66-.15-.24-.6-.83-1.23-.82-.67.01-.27.38.01.53.34.19.73.9.82 1.13.16.45",
-        ".68 1.31 2.69.94 0 .67.01 1.3.01 1.49 0 .21-.15.45-.55.38A7.995 7.995 0 0 1 0 8c0-4.42 3.58-8 8-8Z",
-        r#""/></svg>"#,
-    ),
-    endpoints: &[
-        known(
-            "authorize_url",
-            "https://github.com/login/oauth/authorize",
-            "/login/oauth/authorize",
-        ),
-        known(
-            "token_url",
-            "https://github.com/login/oauth/access_token",
-            "/login/oauth/access_token",
-        ),
-        known(
-            "userinfo_url",
-            "https://api.github.com/user",
-            "/api/v3/user",
-        ),
-        known(
-            "emails_url",
-            "https://api.github.com/user/emails",
-            "/api/v3/user/emails",
-        ),
-        known(
-            "orgs_url",
-            "https://api.github.com/user/memberships/orgs",
-            "/api/v3/user/memberships/orgs",
-        ),
-        known(
-            "teams_url",
-            "https://api.github.com/user/teams",
-            "/api/v3/user/teams",
-        ),
-        // Where the applications are: the client and its token are below.
-        known(
-            "revocation_url",
-            "https://api.github.com/applications",
-            "/api/v3/applications",
-        ),
-    ],
-    scopes: &["read:user", "user:email"],
-    required_scope: None,
-    allow: &["orgs", "teams"],
-    closed: &[],
-    logins_ignore_case: true,
-    claims_by_hand: false,
-    secret: Secrecy::Always,
-    offers_logout: false,
-    switch: Switch::Asks,
-    revokes: true,
-    check,
-    build: |config, headers, http| {
-        let orgs = asks_for(&config.allow, &["orgs"]);
-        let teams = asks_for(&config.allow, &["teams"]);
-        let dialect = Dialect {
-            authentication: ClientAuthentication::Post,
-            pkce: true,
-            scope_separator: " ",
-            further_scope: (orgs || teams).then_some("read:org"),
-            switch_account: &[("prompt", "select_account")],
-            issuer: issuer(&endpoint(config, "authorize_url")),
-            revocation: Revocation::Own(revocation),
-            names: ClaimNames {
-                subject: "id".to_owned(),
-                login: "login".to_owned(),
-                email: "email".to_owned(),
-                email_verified: "email_verified".to_owned(),
-                name: "name".to_owned(),
-                picture: "avatar_url".to_owned(),
-                groups: String::new(),
-            },
-        };
-        let directory = Accounts {
-            api: Api {
-                http: http.clone(),
-                headers: &[
-                    ("accept", "application/vnd.github+json"),
-                    ("x-github-api-version", "2022-11-28"),
-                ],
-                fault,
-                pace: None,
-            },
-            user: endpoint(config, "userinfo_url"),
-            emails: whole(endpoint(config, "emails_url")),
-            orgs: orgs.then(|| {
-                let mut url = whole(endpoint(config, "orgs_url"));
-                url.query_pairs_mut().append_pair("state", "active");
-                url
-            }),
-            teams: teams.then(|| whole(endpoint(config, "teams_url"))),
-        };
-        Arc::new(Rest::new(config, headers, http, dialect, directory))
-    },
-};
+pub(in crate::provider) fn build(
+    config: &ProviderSettings,
+    headers: &[&HeaderSource],
+    http: &HttpClient,
+) -> Arc<dyn Provider> {
+    let orgs = asks_for(&config.facts(), &["orgs"]);
+    let teams = asks_for(&config.facts(), &["teams"]);
+    let dialect = Dialect {
+        authentication: ClientAuthentication::Post,
+        pkce: true,
+        scope_separator: " ",
+        further_scope: (orgs || teams).then_some("read:org"),
+        switch_account: &[("prompt", "select_account")],
+        issuer: issuer(&endpoint(config, "authorize_url")),
+        revocation: Revocation::Own(revocation),
+        names: ClaimNames {
+            subject: "id".to_owned(),
+            login: "login".to_owned(),
+            email: "email".to_owned(),
+            email_verified: "email_verified".to_owned(),
+            name: "name".to_owned(),
+            picture: "avatar_url".to_owned(),
+            groups: String::new(),
+        },
+    };
+    let directory = Accounts {
+        api: Api {
+            http: http.clone(),
+            headers: &[
+                ("accept", "application/vnd.github+json"),
+                ("x-github-api-version", "2022-11-28"),
+            ],
+            fault,
+            pace: None,
+        },
+        user: endpoint(config, "userinfo_url"),
+        emails: whole(endpoint(config, "emails_url")),
+        orgs: orgs.then(|| {
+            let mut url = whole(endpoint(config, "orgs_url"));
+            url.query_pairs_mut().append_pair("state", "active");
+            url
+        }),
+        teams: teams.then(|| whole(endpoint(config, "teams_url"))),
+    };
+    Arc::new(Rest::new(config, headers, http, dialect, directory))
+}
 
 /// Takes one token back ("Delete an app token"); to delete the grant would sign the user out of every browser.
 fn revocation(revoking: &Revoking<'_>) -> Option<http::Result<Request<Bytes>>> {
@@ -151,7 +91,7 @@ fn revocation(revoking: &Revoking<'_>) -> Option<http::Result<Request<Bytes>>> {
     Some(request.body(body.into()))
 }
 
-fn check(config: &ProviderSettings) -> Vec<Objection> {
+pub(in crate::provider) fn check(config: &ProviderSettings) -> Vec<Objection> {
     let is_team = |entry: &String| match entry.split_once('/') {
         Some((org, slug)) => !org.is_empty() && !slug.is_empty() && !slug.contains('/'),
         None => entry.bytes().all(|byte| byte.is_ascii_digit()),

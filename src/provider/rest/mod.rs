@@ -24,7 +24,6 @@ use super::{
     RenewedTokens,
     claims::{ClaimNames, ClaimRules, Evidence},
     http::endpoint_url,
-    kind::Endpoint,
     oauth::{ClientAuthentication, OAuthClient, TokenEndpoint, send_revocation},
 };
 use crate::{
@@ -316,16 +315,6 @@ fn endpoint(config: &ProviderSettings, key: &str) -> Url {
         .expect("the configuration has a checked address for each endpoint of its kind")
 }
 
-/// One of a kind's endpoints: at `default`, or at `below_base` where `base_url` moves it.
-const fn known(key: &'static str, default: &'static str, below_base: &'static str) -> Endpoint {
-    Endpoint {
-        key,
-        default: Some(default),
-        below_base: Some(below_base),
-        optional: false,
-    }
-}
-
 /// Whether `allow` has a list of one of `keys`.
 fn asks_for(allow: &Allow, keys: &[&str]) -> bool {
     let mut lists = allow.lists().iter();
@@ -353,7 +342,8 @@ fn list<'v>(claims: &'v Map<String, Value>, name: &str) -> &'v [Value] {
 mod tests {
     use super::{
         super::{
-            kind::{KINDS, Kind, Switch},
+            catalog,
+            kind::{Kind, Switch},
             scripted::{Answer, Scripted, Seen},
         },
         testing::{anyone, parameters},
@@ -379,14 +369,14 @@ mod tests {
     #[tokio::test]
     async fn tokens_are_taken_back_in_each_kinds_way() {
         let both = tokens(Some("a"), Some("r"));
-        let seen = revocations(&super::discord::KIND, "/api/oauth2/token/revoke", &both).await;
+        let seen = revocations(&catalog::DISCORD, "/api/oauth2/token/revoke", &both).await;
         assert_eq!(seen[0].body, "token=r&token_type_hint=refresh_token");
         assert_eq!(seen[0].headers["authorization"], "Basic dXM6c2ho");
         let access = tokens(Some("a"), None);
-        let seen = revocations(&super::by_hand::KIND, "/revocation_url", &access).await;
+        let seen = revocations(&catalog::OAUTH2, "/revocation_url", &access).await;
         assert_eq!(seen[0].body, "token=a&token_type_hint=access_token");
 
-        let github = &super::github::KIND;
+        let github = &catalog::GITHUB;
         let path = "/api/v3/applications/us/token";
         let seen = revocations(github, path, &both).await;
         assert_eq!(seen[0].body, r#"{"access_token":"a"}"#);
@@ -397,7 +387,7 @@ mod tests {
                 .is_empty()
         );
 
-        let facebook = &super::facebook::KIND;
+        let facebook = &catalog::FACEBOOK;
         let path = "/v25.0/me/permissions";
         let seen = revocations(facebook, path, &both).await;
         assert_eq!(seen[0].headers["authorization"], "Bearer a");
@@ -414,7 +404,7 @@ mod tests {
     async fn what_is_not_known_any_more_is_taken_back() {
         let server = Scripted::start().await;
         let path = "/api/oauth2/token/revoke";
-        let discord = anyone(&super::discord::KIND, &server);
+        let discord = anyone(&catalog::DISCORD, &server);
         let spent = tokens(None, Some("r"));
         let unknown = Answer::json(r#"{"error":"invalid_token"}"#).with_status(400);
         server.answer(path, unknown);
@@ -431,7 +421,7 @@ mod tests {
     async fn kinds_that_can_switch_accounts_ask_for_it() {
         let server = Scripted::start().await;
         let has_issuer = |kind: &Kind| kind.endpoints.iter().any(|known| known.key == "issuer");
-        for kind in KINDS.iter().filter(|kind| !has_issuer(kind)) {
+        for kind in catalog::KINDS.iter().filter(|kind| !has_issuer(kind)) {
             let provider = anyone(kind, &server);
             let asks = parameters(&provider, true).await != parameters(&provider, false).await;
             assert_eq!(asks, kind.switch == Switch::Asks, "{kind:?}");

@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use serde_json::Value;
 use url::Url;
 
+use crate::provider::build;
 use crate::{
     access::{Allow, allow},
     clock::Timestamp,
@@ -50,7 +51,7 @@ pub(super) fn build(config: &ProviderSettings, headers: &[HeaderSource]) -> Arc<
         limits,
     );
     let headers: Vec<&HeaderSource> = headers.iter().collect();
-    (config.kind.build)(config, &headers, &http)
+    build::build(config, &headers, &http)
 }
 
 pub(super) fn anyone(kind: &'static Kind, server: &Scripted) -> Arc<dyn Provider> {

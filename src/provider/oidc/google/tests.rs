@@ -13,7 +13,7 @@ use super::{
 use crate::{
     identity_headers::HeaderSource,
     provider::{
-        Call, ProviderError,
+        Call, ProviderError, catalog,
         http::HttpError,
         scripted::{Answer, Scripted, TestKey},
     },
@@ -50,7 +50,11 @@ async fn a_hosted_domain_is_told_by_hd_alone() {
     // What userinfo says of a domain does not count.
     let userinfo = json!({ "sub": "110169484474386276334", "hd": "corp.example" });
     server.answer("/userinfo", Answer::json(&userinfo.to_string()));
-    let config = moved(&KIND, &server, &[("hosted_domains", &["corp.example"])]);
+    let config = moved(
+        &catalog::GOOGLE,
+        &server,
+        &[("hosted_domains", &["corp.example"])],
+    );
     assert_eq!(
         barred(&config, &server, &token(&server, &key, &jane())).await,
         None
@@ -75,7 +79,7 @@ async fn a_hosted_domain_is_told_by_hd_alone() {
 async fn an_address_counts_where_google_speaks_for_it() {
     let (server, key) = google().await;
     let config = moved(
-        &KIND,
+        &catalog::GOOGLE,
         &server,
         &[("domains", &["corp.example", "gmail.com", "evil.example"])],
     );
@@ -116,7 +120,11 @@ async fn userinfo_does_not_vouch() {
         "hd": "corp.example", "name": "Jane", "groups": ["eng@corp.example"],
     });
     server.answer("/userinfo", Answer::json(&userinfo.to_string()));
-    let config = moved(&KIND, &server, &[("emails", &["jane@corp.example"])]);
+    let config = moved(
+        &catalog::GOOGLE,
+        &server,
+        &[("emails", &["jane@corp.example"])],
+    );
     let headers = [
         HeaderSource::Name,
         HeaderSource::Email,
@@ -152,7 +160,7 @@ fn the_issuer_without_a_scheme_is_googles_alone() {
 #[tokio::test]
 async fn another_issuers_token_is_refused() {
     let (server, key) = google().await;
-    let config = moved(&KIND, &server, &[("users", &["x"])]);
+    let config = moved(&catalog::GOOGLE, &server, &[("users", &["x"])]);
     let token = token(&server, &key, &json!({ "iss": "accounts.google.com" }));
     let error = signed_in(&config, &[], &server, &token).await.unwrap_err();
     assert_eq!(error, IdTokenError::Issuer.into());
@@ -161,13 +169,21 @@ async fn another_issuers_token_is_refused() {
 #[tokio::test]
 async fn the_browser_is_sent_with_what_google_understands() {
     let (server, _) = google().await;
-    let one = moved(&KIND, &server, &[("hosted_domains", &["corp.example"])]);
+    let one = moved(
+        &catalog::GOOGLE,
+        &server,
+        &[("hosted_domains", &["corp.example"])],
+    );
     let two = moved(
-        &KIND,
+        &catalog::GOOGLE,
         &server,
         &[("hosted_domains", &["a.example", "b.example"])],
     );
-    let groups = moved(&KIND, &server, &[("groups", &["eng@corp.example"])]);
+    let groups = moved(
+        &catalog::GOOGLE,
+        &server,
+        &[("groups", &["eng@corp.example"])],
+    );
     let asked_one = asked(&one, true).await;
     assert_eq!(asked_one["hd"], "corp.example");
     assert_eq!(asked_one["prompt"], "select_account");
@@ -184,7 +200,11 @@ async fn groups_are_listed_page_by_page() {
     let group = |id: &str| json!({ "group": "groups/x", "groupKey": { "id": id } });
     let page = json!({ "memberships": [group("Eng@corp.example"), { "group": "groups/y" }] });
     server.answer(GROUPS, Answer::json(&page.to_string()));
-    let config = moved(&KIND, &server, &[("groups", &["eng@corp.example"])]);
+    let config = moved(
+        &catalog::GOOGLE,
+        &server,
+        &[("groups", &["eng@corp.example"])],
+    );
     let token = token(&server, &key, &jane());
     assert_eq!(barred(&config, &server, &token).await, None);
     let seen = server.requests(GROUPS).remove(0);
@@ -200,7 +220,11 @@ async fn groups_are_listed_page_by_page() {
     );
     assert!(!query.contains_key("pageToken"));
 
-    let other = moved(&KIND, &server, &[("groups", &["ops@corp.example"])]);
+    let other = moved(
+        &catalog::GOOGLE,
+        &server,
+        &[("groups", &["ops@corp.example"])],
+    );
     assert_eq!(
         barred(&other, &server, &token).await.as_deref(),
         Some("groups")
@@ -233,7 +257,11 @@ async fn groups_are_listed_page_by_page() {
 async fn a_failure_to_list_groups_ends_the_login_that_needs_them() {
     let (server, key) = google().await;
     let jane = token(&server, &key, &jane());
-    let guarded = moved(&KIND, &server, &[("groups", &["eng@corp.example"])]);
+    let guarded = moved(
+        &catalog::GOOGLE,
+        &server,
+        &[("groups", &["eng@corp.example"])],
+    );
     server.answer(GROUPS, Answer::json(r#"{"error":{}}"#).with_status(403));
     let error = signed_in(&guarded, &[], &server, &jane).await.unwrap_err();
     let expected = ProviderError::Http {
@@ -246,7 +274,11 @@ async fn a_failure_to_list_groups_ends_the_login_that_needs_them() {
 
     // A header alone does not ask for a sensitive scope, and does not end a login.
     let headers = [HeaderSource::Groups];
-    let mut told = moved(&KIND, &server, &[("hosted_domains", &["corp.example"])]);
+    let mut told = moved(
+        &catalog::GOOGLE,
+        &server,
+        &[("hosted_domains", &["corp.example"])],
+    );
     let before = server.requests(GROUPS).len();
     assert!(signed_in(&told, &headers, &server, &jane).await.is_ok());
     assert_eq!(server.requests(GROUPS).len(), before);
@@ -259,7 +291,11 @@ async fn a_failure_to_list_groups_ends_the_login_that_needs_them() {
 #[tokio::test]
 async fn who_has_no_workspace_domain_has_no_groups() {
     let (server, key) = google().await;
-    let config = moved(&KIND, &server, &[("groups", &["eng@corp.example"])]);
+    let config = moved(
+        &catalog::GOOGLE,
+        &server,
+        &[("groups", &["eng@corp.example"])],
+    );
     for claims in [
         json!({ "email": "jane@gmail.com", "email_verified": true }),
         json!({ "email": "a'||true||'@corp.example", "email_verified": true, "hd": "corp.example" }),

@@ -7,7 +7,10 @@ use super::{
 };
 use crate::{
     identity_headers::HeaderSource,
-    provider::scripted::{Answer, Scripted, TestKey},
+    provider::{
+        catalog,
+        scripted::{Answer, Scripted, TestKey},
+    },
 };
 
 const OURS: &str = "11111111-aaaa-4bbb-8ccc-222222222222";
@@ -50,7 +53,11 @@ fn token(server: &Scripted, key: &TestKey, tenant: &str, more: &Value) -> String
 #[tokio::test]
 async fn tenants_are_told_by_tid() {
     let (server, key) = entra(None).await;
-    let config = moved(&KIND, &server, &[("tenants", &[&OURS.to_uppercase()])]);
+    let config = moved(
+        &catalog::MICROSOFT,
+        &server,
+        &[("tenants", &[&OURS.to_uppercase()])],
+    );
     let nothing = json!({});
     let ours = token(&server, &key, OURS, &nothing);
     assert_eq!(barred(&config, &server, &ours).await, None);
@@ -66,7 +73,7 @@ async fn tenants_are_told_by_tid() {
 #[tokio::test]
 async fn one_tenants_token_does_not_speak_of_another() {
     let (server, key) = entra(None).await;
-    let config = moved(&KIND, &server, &[("tenants", &[OURS])]);
+    let config = moved(&catalog::MICROSOFT, &server, &[("tenants", &[OURS])]);
     for wrong in [
         json!({ "tid": OURS }),
         json!({ "tid": null }),
@@ -88,7 +95,7 @@ async fn one_tenants_token_does_not_speak_of_another() {
 #[tokio::test]
 async fn a_key_of_one_tenant_does_not_sign_for_another() {
     let (server, key) = entra(Some(OTHER)).await;
-    let config = moved(&KIND, &server, &[("tenants", &[OURS, OTHER])]);
+    let config = moved(&catalog::MICROSOFT, &server, &[("tenants", &[OURS, OTHER])]);
     let other = token(&server, &key, OTHER, &json!({}));
     assert_eq!(barred(&config, &server, &other).await, None);
     let ours = token(&server, &key, OURS, &json!({}));
@@ -104,7 +111,7 @@ async fn an_address_counts_where_its_domains_owner_is_verified() {
         json!({ "sub": "pairwise", "email": "jane@corp.example", "email_verified": true });
     server.answer("/userinfo", Answer::json(&userinfo.to_string()));
     let jane: &[(&str, &[&str])] = &[("emails", &["jane@corp.example"]), ("tenants", &[OURS])];
-    let config = moved(&KIND, &server, jane);
+    let config = moved(&catalog::MICROSOFT, &server, jane);
     for (good, claims) in [
         (
             true,
@@ -148,7 +155,7 @@ async fn an_address_counts_where_its_domains_owner_is_verified() {
 async fn too_many_groups_are_not_no_groups() {
     let (server, key) = entra(None).await;
     let config = moved(
-        &KIND,
+        &catalog::MICROSOFT,
         &server,
         &[("groups", &[OBJECT]), ("tenants", &[OURS])],
     );
@@ -170,7 +177,7 @@ async fn too_many_groups_are_not_no_groups() {
         let error = signed_in(&config, &[], &server, &token).await.unwrap_err();
         assert!(error.to_string().contains("groups overage"), "{error}");
         // Where no list asks for groups, nobody is kept out.
-        let config = moved(&KIND, &server, &[("tenants", &[OURS])]);
+        let config = moved(&catalog::MICROSOFT, &server, &[("tenants", &[OURS])]);
         let headers = [HeaderSource::Groups];
         assert!(signed_in(&config, &headers, &server, &token).await.is_ok());
     }
@@ -179,7 +186,7 @@ async fn too_many_groups_are_not_no_groups() {
 #[tokio::test]
 async fn without_an_object_the_subject_is_sub() {
     let (server, key) = entra(None).await;
-    let config = moved(&KIND, &server, &[("tenants", &[OURS])]);
+    let config = moved(&catalog::MICROSOFT, &server, &[("tenants", &[OURS])]);
     let token = token(
         &server,
         &key,

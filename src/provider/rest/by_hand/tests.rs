@@ -1,9 +1,7 @@
 use serde_json::{Value, json};
 
-use super::{
-    super::testing::{answer as script, build, config, identity, parameters, refused},
-    *,
-};
+use super::super::testing::{answer as script, build, config, identity, parameters, refused};
+use crate::provider::catalog::OAUTH2;
 use crate::{
     access::{Allow, allow},
     provider::{
@@ -11,8 +9,6 @@ use crate::{
         settings::{ClaimPaths, ProviderSettings},
     },
 };
-
-const KIND: &Kind = &super::KIND;
 
 async fn server() -> Scripted {
     let server = Scripted::start().await;
@@ -39,7 +35,7 @@ fn by_hand(server: &Scripted, allow: Allow) -> ProviderSettings {
             picture: path("photo"),
             groups: path("teams"),
         },
-        ..config(KIND, server, allow)
+        ..config(&OAUTH2, server, allow)
     }
 }
 

@@ -8,11 +8,13 @@ use super::{
 };
 use crate::{
     access::Allow,
-    provider::scripted::{Answer, Scripted},
-    provider::settings::ClientAuthentication as Authentication,
+    provider::{
+        catalog::DISCORD,
+        scripted::{Answer, Scripted},
+        settings::ClientAuthentication as Authentication,
+    },
 };
 
-const KIND: &Kind = &super::KIND;
 const ME: &str = "/api/v10/users/@me";
 const GUILDS: &str = "/api/v10/users/@me/guilds";
 
@@ -35,7 +37,7 @@ async fn server() -> Scripted {
 #[tokio::test]
 async fn somebody_signs_in() {
     let server = server().await;
-    let identity = identity(&anyone(KIND, &server)).await;
+    let identity = identity(&anyone(&DISCORD, &server)).await;
     assert_eq!(identity.subject.as_str(), "80351110224678912");
     assert_eq!(identity.login.as_deref(), Some("nelly"));
     assert_eq!(identity.name.as_deref(), Some("Nelly"));
@@ -63,7 +65,7 @@ async fn an_address_counts_when_it_is_verified() {
         let mut person = person();
         person["verified"] = verified;
         script(&server, ME, &person);
-        assert_eq!(identity(&anyone(KIND, &server)).await.email, None);
+        assert_eq!(identity(&anyone(&DISCORD, &server)).await.email, None);
     }
 }
 
@@ -74,7 +76,7 @@ async fn a_picture_is_made_of_plain_parts_only() {
         let mut person = person();
         person["avatar"] = avatar;
         script(&server, ME, &person);
-        assert_eq!(identity(&anyone(KIND, &server)).await.picture, None);
+        assert_eq!(identity(&anyone(&DISCORD, &server)).await.picture, None);
     }
 }
 
@@ -92,9 +94,9 @@ async fn each_list_lets_pass_and_denies() {
         ("domains", "x.example", vec!["y.example"]),
         ("claims.global_name", "Nelly", vec!["nelly"]),
     ] {
-        assert_eq!(rule(KIND, &server, key, &[good]).await, None, "{key}");
+        assert_eq!(rule(&DISCORD, &server, key, &[good]).await, None, "{key}");
         for entry in bad {
-            let denied = rule(KIND, &server, key, &[entry]).await;
+            let denied = rule(&DISCORD, &server, key, &[entry]).await;
             assert_eq!(denied.as_deref(), Some(key), "{entry}");
         }
     }
@@ -103,13 +105,13 @@ async fn each_list_lets_pass_and_denies() {
 #[tokio::test]
 async fn guilds_are_asked_for_where_a_list_needs_them() {
     let server = server().await;
-    let guarded = config(KIND, &server, Allow::for_test(&[("guilds", &["1"])]));
+    let guarded = config(&DISCORD, &server, Allow::for_test(&[("guilds", &["1"])]));
     let guarded = build(&guarded, &[]);
     assert_eq!(
         parameters(&guarded, false).await["scope"],
         "identify email guilds"
     );
-    let sent = parameters(&anyone(KIND, &server), true).await;
+    let sent = parameters(&anyone(&DISCORD, &server), true).await;
     assert_eq!(sent["scope"], "identify email");
     assert_eq!(sent["prompt"], "consent");
     server.answer(
@@ -127,14 +129,14 @@ async fn no_more_guilds_count_than_anybody_can_have() {
     let server = server().await;
     let guilds: Vec<Value> = (0..300).map(|id| json!({ "id": id.to_string() })).collect();
     script(&server, GUILDS, &guilds.into());
-    assert_eq!(rule(KIND, &server, "guilds", &["199"]).await, None);
-    assert!(rule(KIND, &server, "guilds", &["200"]).await.is_some());
+    assert_eq!(rule(&DISCORD, &server, "guilds", &["199"]).await, None);
+    assert!(rule(&DISCORD, &server, "guilds", &["200"]).await.is_some());
 }
 
 #[tokio::test]
 async fn the_operator_says_how_the_client_proves_itself() {
     let server = server().await;
-    let mut post = config(KIND, &server, Allow::Anyone);
+    let mut post = config(&DISCORD, &server, Allow::Anyone);
     post.client_authentication = Some(Authentication::Post);
     identity(&build(&post, &[])).await;
     let seen = server.requests("/api/oauth2/token").remove(0);

@@ -8,11 +8,12 @@ use super::{
 };
 use crate::{
     access::Allow,
-    provider::scripted::{Answer, Scripted},
+    provider::{
+        catalog::FACEBOOK,
+        scripted::{Answer, Scripted},
+    },
     secret::Secret,
 };
-
-const KIND: &Kind = &super::KIND;
 
 async fn server() -> Scripted {
     let server = Scripted::start().await;
@@ -33,7 +34,7 @@ fn error(code: u32, subcode: u32) -> Answer {
 #[tokio::test]
 async fn somebody_signs_in_without_an_address_that_counts() {
     let server = server().await;
-    let identity = identity(&anyone(KIND, &server)).await;
+    let identity = identity(&anyone(&FACEBOOK, &server)).await;
     assert_eq!(identity.subject.as_str(), "10215000000000001");
     assert_eq!(identity.name.as_deref(), Some("J Doe"));
     assert_eq!(
@@ -64,7 +65,7 @@ fn the_proof_is_a_keyed_hash_in_hex() {
 #[tokio::test]
 async fn the_proof_is_made_with_the_secret_that_works() {
     let server = server().await;
-    let mut two = config(KIND, &server, Allow::Anyone);
+    let mut two = config(&FACEBOOK, &server, Allow::Anyone);
     two.client_secrets = ["old", "new"]
         .map(|text| Secret::new(text.to_owned()))
         .into();
@@ -85,7 +86,7 @@ async fn the_proof_is_made_with_the_secret_that_works() {
 #[tokio::test]
 async fn a_browser_is_sent_with_commas_and_without_pkce() {
     let server = server().await;
-    let provider = anyone(KIND, &server);
+    let provider = anyone(&FACEBOOK, &server);
     let sent = parameters(&provider, false).await;
     assert_eq!(sent["scope"], "public_profile,email");
     assert_eq!(sent["state"], "s");
@@ -98,8 +99,11 @@ async fn a_browser_is_sent_with_commas_and_without_pkce() {
 async fn each_list_lets_pass_and_denies() {
     let server = server().await;
     let id = "10215000000000001";
-    assert_eq!(rule(KIND, &server, "users", &["1", id]).await, None);
-    assert_eq!(rule(KIND, &server, "claims.name", &["J Doe"]).await, None);
+    assert_eq!(rule(&FACEBOOK, &server, "users", &["1", id]).await, None);
+    assert_eq!(
+        rule(&FACEBOOK, &server, "claims.name", &["J Doe"]).await,
+        None
+    );
     for (key, entry) in [
         ("users", "10215000000000002"),
         ("users", "J Doe"),
@@ -108,7 +112,7 @@ async fn each_list_lets_pass_and_denies() {
         ("claims.name", "j doe"),
         ("claims.email", "j@x.example"),
     ] {
-        let denied = rule(KIND, &server, key, &[entry]).await;
+        let denied = rule(&FACEBOOK, &server, key, &[entry]).await;
         assert_eq!(denied.as_deref(), Some(key), "{entry}");
     }
 }
@@ -117,15 +121,18 @@ async fn each_list_lets_pass_and_denies() {
 async fn an_absent_address_is_no_trouble() {
     let server = server().await;
     script(&server, "/v25.0/me", &json!({ "id": "1", "name": "J" }));
-    assert_eq!(identity(&anyone(KIND, &server)).await.subject.as_str(), "1");
+    assert_eq!(
+        identity(&anyone(&FACEBOOK, &server)).await.subject.as_str(),
+        "1"
+    );
     script(&server, "/v25.0/me", &json!({ "name": "J" }));
-    refused(&anyone(KIND, &server)).await;
+    refused(&anyone(&FACEBOOK, &server)).await;
 }
 
 #[tokio::test]
 async fn errors_are_objects() {
     let server = server().await;
-    let provider = anyone(KIND, &server);
+    let provider = anyone(&FACEBOOK, &server);
     for (code, subcode, is_outage) in [
         (4, 0, true),
         (17, 0, true),

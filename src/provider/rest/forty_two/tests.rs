@@ -11,13 +11,12 @@ use crate::{
     access::Allow,
     identity_headers::HeaderSource,
     provider::{
+        catalog::FORTY_TWO,
         http::HttpError,
         scripted::{Answer, Scripted},
     },
     secret::Secret,
 };
-
-const KIND: &Kind = &super::KIND;
 
 fn person() -> Value {
     let cursus = |id: u32, name: &str, slug: &str, end: Value, hole: Value| {
@@ -58,7 +57,7 @@ async fn a_student_signs_in() {
         HeaderSource::Claim("cursus_users.1.level".to_owned()),
         HeaderSource::Claim("staff?".to_owned()),
     ];
-    let provider = build(&config(KIND, &server, Allow::Anyone), &headers);
+    let provider = build(&config(&FORTY_TWO, &server, Allow::Anyone), &headers);
     assert_eq!(provider.secret_valid_until(), None);
     let identity = identity(&provider).await;
     assert_eq!(identity.subject.as_str(), "123456");
@@ -92,7 +91,7 @@ async fn a_student_signs_in() {
 #[tokio::test]
 async fn a_browser_is_sent_with_the_least() {
     let server = Scripted::start().await;
-    let provider = anyone(KIND, &server);
+    let provider = anyone(&FORTY_TWO, &server);
     for switch in [false, true] {
         let sent = parameters(&provider, switch).await;
         assert_eq!(sent["scope"], "public");
@@ -143,9 +142,9 @@ async fn each_list_lets_pass_and_denies() {
 /// [`rule`], without waiting: each under a client id of its own.
 async fn quick(server: &Scripted, key: &str, entry: &str) -> Option<String> {
     let allow = Allow::for_test(&[(key, &[entry])]);
-    let config = crate::provider::settings::ProviderSettings {
+    let config = ProviderSettings {
         client_id: format!("{key} {entry}"),
-        ..config(KIND, server, allow.clone())
+        ..config(&FORTY_TWO, server, allow.clone())
     };
     let identity = identity(&build(&config, &[])).await;
     crate::access::allow::check(&allow, &identity)
@@ -173,7 +172,7 @@ async fn addresses_of_externals_are_their_own_affair() {
         person["kind"] = kind;
         let server = server_with(&person).await;
         assert_eq!(
-            rule(KIND, &server, "domains", &["student.42.fr"])
+            rule(&FORTY_TWO, &server, "domains", &["student.42.fr"])
                 .await
                 .as_deref(),
             Some("domains")
@@ -204,7 +203,10 @@ async fn a_large_answer_is_an_answer() {
     assert!(large.to_string().len() > 150_000);
     let server = server_with(&large).await;
     assert_eq!(
-        identity(&anyone(KIND, &server)).await.login.as_deref(),
+        identity(&anyone(&FORTY_TWO, &server))
+            .await
+            .login
+            .as_deref(),
         Some("jdoe")
     );
 }
@@ -212,7 +214,7 @@ async fn a_large_answer_is_an_answer() {
 #[tokio::test]
 async fn errors_say_what_is_wrong() {
     let server = server_with(&person()).await;
-    let provider = anyone(KIND, &server);
+    let provider = anyone(&FORTY_TWO, &server);
     let problem = |problem| answer(Call::Userinfo, problem);
     for (reply, expected) in [
         (
@@ -257,7 +259,7 @@ async fn errors_say_what_is_wrong() {
 #[tokio::test]
 async fn all_logins_of_an_application_share_one_pace() {
     let server = server_with(&person()).await;
-    let one = config(KIND, &server, Allow::Anyone);
+    let one = config(&FORTY_TWO, &server, Allow::Anyone);
     let (one, two) = (build(&one, &[]), build(&one, &[]));
     let start = std::time::Instant::now();
     let logins = [&one, &two, &one, &two, &one].map(redeem);
@@ -270,11 +272,11 @@ async fn all_logins_of_an_application_share_one_pace() {
 #[tokio::test]
 async fn the_next_secret_takes_over() {
     let server = server_with(&person()).await;
-    let two = crate::provider::settings::ProviderSettings {
+    let two = ProviderSettings {
         client_secrets: ["expired", "next"]
             .map(|text| Secret::new(text.to_owned()))
             .into(),
-        ..config(KIND, &server, Allow::Anyone)
+        ..config(&FORTY_TWO, &server, Allow::Anyone)
     };
     let expired =
         json!({ "error": "invalid_client", "error_description": "Client authentication failed" });

@@ -9,11 +9,12 @@ use super::{
 };
 use crate::{
     access::Allow,
-    provider::scripted::{Answer, Scripted},
-    provider::settings::ProviderSettings,
+    provider::{
+        catalog::GITHUB,
+        scripted::{Answer, Scripted},
+        settings::ProviderSettings,
+    },
 };
-
-const KIND: &Kind = &super::KIND;
 
 async fn server() -> Scripted {
     let server = Scripted::start().await;
@@ -49,7 +50,7 @@ async fn server() -> Scripted {
 #[tokio::test]
 async fn somebody_signs_in_with_the_address_that_is_primary_and_verified() {
     let server = server().await;
-    let identity = identity(&anyone(KIND, &server)).await;
+    let identity = identity(&anyone(&GITHUB, &server)).await;
     assert_eq!(identity.subject.as_str(), "583231");
     assert_eq!(identity.login.as_deref(), Some("Octo"));
     assert_eq!(identity.email.as_deref(), Some("octo@corp.example"));
@@ -92,7 +93,7 @@ async fn no_other_address_counts() {
     ] {
         script(&server, "/api/v3/user/emails", &emails);
         assert_eq!(
-            identity(&anyone(KIND, &server)).await.email,
+            identity(&anyone(&GITHUB, &server)).await.email,
             None,
             "{emails}"
         );
@@ -102,13 +103,13 @@ async fn no_other_address_counts() {
             "/api/v3/user/emails",
             Answer::json("{}").with_status(status),
         );
-        assert_eq!(identity(&anyone(KIND, &server)).await.email, None);
-        let denied = rule(KIND, &server, "domains", &["profile.example"]).await;
+        assert_eq!(identity(&anyone(&GITHUB, &server)).await.email, None);
+        let denied = rule(&GITHUB, &server, "domains", &["profile.example"]).await;
         assert_eq!(denied.as_deref(), Some("domains"));
     }
     // An outage is none of these.
     server.answer("/api/v3/user/emails", Answer::status(502));
-    assert!(refused(&anyone(KIND, &server)).await.is_outage());
+    assert!(refused(&anyone(&GITHUB, &server)).await.is_outage());
 }
 
 #[tokio::test]
@@ -140,13 +141,13 @@ async fn each_list_lets_pass_and_denies() {
     ] {
         for entry in good {
             assert_eq!(
-                rule(KIND, &server, key, &["nobody", entry]).await,
+                rule(&GITHUB, &server, key, &["nobody", entry]).await,
                 None,
                 "{key} {entry}"
             );
         }
         for entry in bad {
-            let denied = rule(KIND, &server, key, &[entry]).await;
+            let denied = rule(&GITHUB, &server, key, &[entry]).await;
             assert_eq!(denied.as_deref(), Some(key), "{key} {entry}");
         }
     }
@@ -160,13 +161,13 @@ async fn scopes_are_what_the_lists_need() {
     let scope = async |config: &ProviderSettings| {
         parameters(&build(config, &[]), false).await.remove("scope")
     };
-    let anyone = config(KIND, &server, Allow::Anyone);
+    let anyone = config(&GITHUB, &server, Allow::Anyone);
     assert_eq!(
         scope(&anyone).await.as_deref(),
         Some("read:user user:email")
     );
     for key in ["orgs", "teams"] {
-        let mut guarded = config(KIND, &server, Allow::for_test(&[(key, &["acme"])]));
+        let mut guarded = config(&GITHUB, &server, Allow::for_test(&[(key, &["acme"])]));
         assert_eq!(
             scope(&guarded).await.as_deref(),
             Some("read:user user:email read:org")
@@ -190,7 +191,7 @@ async fn an_error_with_status_200_is_an_error() {
     let server = server().await;
     let spent = json!({ "error": "bad_verification_code", "error_description": "The code passed is incorrect or expired." });
     script(&server, "/login/oauth/access_token", &spent);
-    let error = refused(&anyone(KIND, &server)).await;
+    let error = refused(&anyone(&GITHUB, &server)).await;
     assert!(error.is_invalid_grant() && !error.is_outage(), "{error}");
     assert!(server.requests("/api/v3/user").is_empty());
 }
@@ -199,7 +200,7 @@ async fn an_error_with_status_200_is_an_error() {
 async fn a_403_is_a_limit_or_a_no() {
     let server = server().await;
     let acme = Allow::for_test(&[("orgs", &["acme"])]);
-    let provider = build(&config(KIND, &server, acme), &[]);
+    let provider = build(&config(&GITHUB, &server, acme), &[]);
     for path in [
         "/api/v3/user",
         "/api/v3/user/emails",
@@ -207,7 +208,7 @@ async fn a_403_is_a_limit_or_a_no() {
     ] {
         let server = self::server().await;
         let acme = Allow::for_test(&[("orgs", &["acme"])]);
-        let provider = build(&config(KIND, &server, acme), &[]);
+        let provider = build(&config(&GITHUB, &server, acme), &[]);
         let limited = Answer::json("{}")
             .with_status(403)
             .header("x-ratelimit-remaining", "0");
@@ -229,7 +230,7 @@ async fn a_403_is_a_limit_or_a_no() {
 async fn the_issuer_is_compared_where_it_is_there() {
     let server = server().await;
     let below = format!("{}/login/oauth", server.origin());
-    let provider = anyone(KIND, &server);
+    let provider = anyone(&GITHUB, &server);
     assert_eq!(provider.check_issuer(None).await, Ok(()));
     assert_eq!(provider.check_issuer(Some(&below)).await, Ok(()));
     let default = "https://github.com/login/oauth";
@@ -237,8 +238,8 @@ async fn the_issuer_is_compared_where_it_is_there() {
         provider.check_issuer(Some(default)).await,
         Err(ProviderError::Issuer)
     );
-    let mut github = config(KIND, &server, Allow::Anyone);
-    for endpoint in KIND.endpoints {
+    let mut github = config(&GITHUB, &server, Allow::Anyone);
+    for endpoint in GITHUB.endpoints {
         github
             .endpoints
             .insert(endpoint.key, endpoint.default.unwrap().to_owned());

@@ -3,26 +3,13 @@
 //! The checks walk this tree. Types derived with serde would stop at the first problem, and could not
 //! say that a value came from the environment.
 
-use std::ops::Range;
-
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
 };
 use zeroize::Zeroizing;
 
-use super::{report::Problem, twice::Twice, unquoted::Unquoted};
-
-/// Where something stands, so that a report can point at it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
-    /// Nowhere in particular: something is missing.
-    Nowhere,
-    /// These bytes of the file.
-    File(Range<usize>),
-    /// This environment variable.
-    Variable(String),
-}
+use super::problem::{Origin, Problem};
 
 /// A value, and where it and its key stand. No `Debug`: it may hold a secret.
 pub(super) struct Node {
@@ -112,52 +99,33 @@ impl Node {
 pub(super) fn parse(source: &str) -> Result<Node, Vec<Problem>> {
     let (document, errors) = DeTable::parse_recoverable(source);
     if errors.is_empty() {
-        let whole = Origin::Nowhere;
         return Ok(Node {
             value: table(document.get_ref()),
-            key_origin: whole.clone(),
-            origin: whole,
+            ..Node::empty_table(Origin::Nowhere)
         });
     }
+    let line = |place: &Origin| match place {
+        Origin::File(span) => {
+            let before = source.as_bytes().iter().take(span.start);
+            before.filter(|byte| **byte == b'\n').count()
+        }
+        Origin::Nowhere | Origin::Variable(_) => 0,
+    };
     let mut problems: Vec<Problem> = Vec::new();
-    let mut doubled: Vec<Twice> = Vec::new();
     for error in &errors {
-        match error.span().filter(|_| is_about_twice(error)) {
-            Some(place) if doubled.iter().any(|table| table.explains(place.start)) => {}
-            Some(place) => doubled.push(Twice::at(source, place)),
-            None => {
-                let problem = syntax_problem(source, error);
-                // One value may go wrong in several ways.
-                if problems.iter().all(|other| other.origin != problem.origin) {
-                    problems.push(problem);
-                }
-            }
+        let origin = error.span().map_or(Origin::Nowhere, Origin::File);
+        // What is wrong in one way is often wrong in three.
+        if problems
+            .iter()
+            .all(|other| line(&other.origin) != line(&origin))
+        {
+            let message = format!("this is not TOML: {}", error.message());
+            problems.push(Problem::new(&origin, message).hint(
+                "text stands in double quotes, as in key = \"value\"; each key and each [table] stands there once",
+            ));
         }
     }
-    problems.extend(doubled.into_iter().map(Twice::problem));
     Err(problems)
-}
-
-fn is_about_twice(error: &toml::de::Error) -> bool {
-    error.message().contains("duplicate")
-}
-
-fn syntax_problem(source: &str, error: &toml::de::Error) -> Problem {
-    let message = error.message();
-    let place = error.span();
-    let unquoted = place
-        .as_ref()
-        .and_then(|place| Unquoted::at(source, place.start, message));
-    if let Some(unquoted) = unquoted {
-        return unquoted.problem();
-    }
-    let origin = place.map_or(Origin::Nowhere, Origin::File);
-    let problem = Problem::new(&origin, format!("this is not TOML: {message}"));
-    if message.contains("string") {
-        problem.hint("text stands in double quotes: key = \"value\"")
-    } else {
-        problem
-    }
 }
 
 fn table(table: &DeTable<'_>) -> Value {

@@ -1,0 +1,95 @@
+//! The keys as a JSON Schema (draft 7, which editors of TOML take), each with what the manual says of it.
+
+use serde_json::{Map, Value as Json, json};
+
+use super::{
+    check::Reader,
+    manual,
+    schema::{Key, Keys, Kind, Names, Shape},
+};
+
+/// The schema of a configuration file.
+pub fn json_schema() -> Json {
+    let mut schema = table(&Reader::describe(), &[]);
+    schema["$schema"] = "http://json-schema.org/draft-07/schema#".into();
+    schema["title"] = "The configuration of sidegate".into();
+    schema
+}
+
+/// A table with `keys` and no others. `path` leads to it, a `*` standing for each name that the operator chooses.
+fn table(keys: &Keys, path: &[&str]) -> Json {
+    let known = keys
+        .all()
+        .filter(|key| !matches!(key.shape, Shape::Later))
+        .map(|key| (key.name.to_owned(), property(&key, path)));
+    let properties: Map<String, Json> = known.collect();
+    json!({ "type": "object", "properties": properties, "additionalProperties": false })
+}
+
+fn property(key: &Key, path: &[&str]) -> Json {
+    let path = &[path, &[key.name]].concat();
+    let below = |keys: &Keys| table(keys, &[path, &["*"][..]].concat());
+    let mut property = match &key.shape {
+        Shape::Value(kind) => value(kind),
+        Shape::Table(keys) => table(keys, path),
+        Shape::WordOrTable(words, keys) => {
+            json!({ "anyOf": [{ "enum": words }, table(keys, path)] })
+        }
+        // A path without quotes is tables in tables to TOML.
+        Shape::Map(Names::Path, kind) => json!({
+            "type": "object",
+            "additionalProperties": { "anyOf": [value(kind), { "type": "object" }] },
+        }),
+        Shape::Map(_, kind) => json!({ "type": "object", "additionalProperties": value(kind) }),
+        Shape::Named(keys) => json!({ "type": "object", "additionalProperties": below(keys) }),
+        Shape::Tables(keys) => json!({ "type": "array", "items": below(keys) }),
+        Shape::Later => Json::Bool(false),
+    };
+    if let Some(text) = manual::text_of(path) {
+        property["description"] = text.into();
+    }
+    if let Some(default) = &key.default {
+        property["default"] = default.clone();
+    }
+    property
+}
+
+fn value(kind: &Kind) -> Json {
+    let scalar = json!(["string", "integer", "boolean"]);
+    match kind {
+        Kind::Text | Kind::HeaderSource => json!({ "type": "string" }),
+        Kind::Word(words) => json!({ "enum": words }),
+        Kind::Texts => json!({ "type": ["string", "array"], "items": { "type": "string" } }),
+        Kind::Duration => json!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$" }),
+        Kind::Flag => json!({ "type": "boolean" }),
+        Kind::Number(range) => {
+            json!({ "type": "integer", "minimum": range.start(), "maximum": range.end() })
+        }
+        Kind::Scalar => json!({ "type": scalar }),
+        Kind::Scalars => json!({
+            "type": ["string", "integer", "boolean", "array"],
+            "items": { "type": scalar },
+        }),
+        Kind::Address => json!({ "anyOf": secret() }),
+        Kind::Secrets => {
+            let [text, source] = secret();
+            let list = json!({ "type": "array", "items": { "anyOf": secret() } });
+            json!({ "anyOf": [text, source, list] })
+        }
+    }
+}
+
+/// The text itself, or where it is.
+fn secret() -> [Json; 2] {
+    let source = json!({
+        "type": "object",
+        "properties": { "env": { "type": "string" }, "file": { "type": "string" } },
+        "additionalProperties": false,
+        "minProperties": 1,
+        "maxProperties": 1,
+    });
+    [json!({ "type": "string" }), source]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,73 @@
+//! What the manual says of a key. `config.example.toml` is the one place where a key is explained: a block of comments
+//! speaks of the keys whose environment names stand at its end. The first is about the file.
+
+const MANUAL: &str = include_str!("../../config.example.toml");
+
+/// What the manual says of the key at `path`, where `*` stands for a name that the operator chooses.
+pub(super) fn text_of(path: &[&str]) -> Option<String> {
+    let texts = blocks();
+    let of = |is_it: &dyn Fn(&[String]) -> bool| {
+        let mut texts = texts.iter();
+        texts.find(|text| names(text).any(|name| is_it(&name)))
+    };
+    let alike = |name: &[String]| {
+        let mut pairs = name.iter().zip(path);
+        pairs.all(|(one, other)| *other == "*" || one == other)
+    };
+    // Below a table whose keys the operator names stands an example.
+    let text = of(&|name| name.len() == path.len() && alike(name))
+        .or_else(|| of(&|name| name.len() > path.len() && alike(name)))?;
+    let text = text.split("SIDEGATE_").next().unwrap_or_default().trim();
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// Blocks of comments, without their signs. Where several paragraphs of a block have names, each is a block.
+fn blocks() -> Vec<String> {
+    let is_comment = |line: &str| line == "#" || line.starts_with("# ");
+    let mut blocks = Vec::new();
+    for block in MANUAL
+        .lines()
+        .skip_while(|line| !line.is_empty())
+        .collect::<Vec<_>>()
+        .chunk_by(|one, other| is_comment(one) == is_comment(other))
+    {
+        let lines = block.iter().filter(|line| is_comment(line));
+        let lines: Vec<&str> = lines
+            .map(|line| line.get(2..).unwrap_or_default())
+            .collect();
+        let paragraphs = lines.split(|line| line.is_empty());
+        let paragraphs: Vec<String> = paragraphs.map(joined).collect();
+        let named = paragraphs
+            .iter()
+            .filter(|text| names(text).next().is_some());
+        if named.count() > 1 {
+            blocks.extend(paragraphs);
+        } else {
+            blocks.push(paragraphs.join("\n\n"));
+        }
+    }
+    blocks
+}
+
+/// The lines of a paragraph as one, but for those that are indented.
+fn joined(lines: &[&str]) -> String {
+    let mut text = String::new();
+    for line in lines {
+        let separator = if line.starts_with("  ") { "\n" } else { " " };
+        if !text.is_empty() {
+            text.push_str(separator);
+        }
+        text.push_str(line);
+    }
+    text
+}
+
+/// The keys that a text names by their names in the environment, each as its path.
+fn names(text: &str) -> impl Iterator<Item = Vec<String>> {
+    text.split("SIDEGATE_").skip(1).map(|rest| {
+        let is_letter = |byte: char| byte.is_ascii_alphanumeric() || byte == '_';
+        let end = rest.find(|byte| !is_letter(byte)).unwrap_or(rest.len());
+        let levels = rest[..end].split("__");
+        levels.map(str::to_ascii_lowercase).collect()
+    })
+}

@@ -1,0 +1,262 @@
+//! Which keys there are, and what may stand at each.
+//!
+//! Nobody writes this down: it is what the reader asks for. A run over an empty file records it, and after that the
+//! file's keys are held against it, environment names are found through it, a report shows what it says is open, and
+//! `sidegate schema` prints it.
+
+use std::{cell::RefCell, ops::RangeInclusive, rc::Rc};
+
+use serde_json::Value as Json;
+
+use super::{
+    problem::{Problem, Problems},
+    tree::{Node, Value},
+};
+use crate::spelling;
+
+/// The keys of a table, in the order in which they are asked for.
+#[derive(Clone, Default)]
+pub(super) struct Keys(Rc<RefCell<Vec<Key>>>);
+
+/// A key of a table.
+#[derive(Clone)]
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    pub(super) shape: Shape,
+    /// What counts where the key is absent, if that is one value.
+    pub(super) default: Option<Json>,
+}
+
+/// What may stand at a key.
+#[derive(Clone)]
+pub(super) enum Shape {
+    Value(Kind),
+    /// A table with these keys.
+    Table(Keys),
+    /// One of these words, or a table with these keys.
+    WordOrTable(Words, Keys),
+    /// A table whose keys the operator names, each a value.
+    Map(Names, Kind),
+    /// A table whose keys the operator names, each a table with these keys.
+    Named(Keys),
+    /// A list of tables with these keys.
+    Tables(Keys),
+    /// Promised, but not in this version.
+    Later,
+}
+
+/// What a value is.
+#[derive(Clone)]
+pub(super) enum Kind {
+    Text,
+    /// One of these words.
+    Word(Words),
+    /// Texts; one text stands for a list of one.
+    Texts,
+    Duration,
+    Flag,
+    Number(RangeInclusive<i64>),
+    /// Text, a number or a truth.
+    Scalar,
+    /// A list of these; one stands for a list of one.
+    Scalars,
+    /// Text, `{ env = … }` or `{ file = … }`, or a list of these. Never shown.
+    Secrets,
+    /// One of these, but a word or an address without a password may be shown.
+    Address,
+    /// What a header carries. A literal, which is refused, may be a secret: it is never shown.
+    HeaderSource,
+}
+
+pub(super) type Words = Vec<&'static str>;
+
+/// How the environment spells a name that the operator chose, where the file does not have it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Names {
+    /// As it is, in lower case.
+    Plain,
+    /// A header's: `_` stands for `-`.
+    Header,
+    /// A path to a claim: each level joined by a dot.
+    Path,
+}
+
+/// A kind, and what counts where nothing is written.
+pub(super) struct Form {
+    pub(super) kind: Kind,
+    pub(super) default: Option<Json>,
+}
+
+impl Kind {
+    pub(super) fn or(self, default: impl Into<Json>) -> Form {
+        let default = Some(default.into());
+        Form {
+            kind: self,
+            default,
+        }
+    }
+}
+
+impl From<Kind> for Form {
+    fn from(kind: Kind) -> Self {
+        Self {
+            kind,
+            default: None,
+        }
+    }
+}
+
+impl Keys {
+    /// Takes note of a key; a second time changes nothing.
+    pub(super) fn add(&self, name: &'static str, shape: Shape, default: Option<Json>) {
+        if self.find(name).is_none() {
+            let key = Key {
+                name,
+                shape,
+                default,
+            };
+            self.0.borrow_mut().push(key);
+        }
+    }
+
+    pub(super) fn find(&self, name: &str) -> Option<Key> {
+        let keys = self.0.borrow();
+        keys.iter().find(|key| key.name == name).cloned()
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = Key> + use<> {
+        self.0.borrow().clone().into_iter()
+    }
+
+    /// Their names, without those that are of no use yet.
+    pub(super) fn names(&self) -> Vec<&'static str> {
+        let known = self.all().filter(|key| !matches!(key.shape, Shape::Later));
+        known.map(|key| key.name).collect()
+    }
+
+    /// The keys of a secret's table.
+    pub(super) fn of_source() -> Self {
+        let keys = Self::default();
+        keys.add("env", Shape::Value(Kind::Text), None);
+        keys.add("file", Shape::Value(Kind::Text), None);
+        keys
+    }
+
+    /// Holds a table against the keys: unknown ones, ones of a later version, and tables that are none. `place` is the
+    /// table's name as a header shows it; empty at the top.
+    pub(super) fn check(&self, table: &Node, place: &str, top: &Self, problems: &mut Problems) {
+        for (name, node) in table.entries() {
+            match self.find(name) {
+                None => problems.add(self.unknown(name, node, place, top)),
+                Some(key) => key.shape.check(node, &below(place, name), top, problems),
+            }
+        }
+    }
+
+    fn unknown(&self, name: &str, node: &Node, place: &str, top: &Self) -> Problem {
+        let label = if place.is_empty() {
+            "not a key of this file".to_owned()
+        } else {
+            format!("not a key of [{place}]")
+        };
+        let problem = Problem::new(&node.key_origin, format!("unknown key `{name}`")).label(label);
+        let names = self.names();
+        if let Some(nearest) = spelling::nearest(name, names.iter().copied()) {
+            return problem.hint(format!("did you mean `{nearest}`?"));
+        }
+        match top.home_of(name, "") {
+            Some(home) => problem.hint(format!("`{name}` belongs {home}")),
+            None => problem.hint(format!("the keys here are {}", names.join(", "))),
+        }
+    }
+
+    /// Where a key of this name does belong. TOML gives every key below a header to that header's table, which surprises
+    /// people.
+    fn home_of(&self, name: &str, place: &str) -> Option<String> {
+        if self.names().contains(&name) {
+            return Some(match place {
+                "" => "at the top of the file, above the first [table]".to_owned(),
+                place => format!("under {place}"),
+            });
+        }
+        let inner = |key: Key| {
+            let place = below(place.trim_matches(['[', ']']), key.name);
+            match key.shape {
+                Shape::Table(keys) | Shape::WordOrTable(_, keys) => {
+                    keys.home_of(name, &format!("[{place}]"))
+                }
+                Shape::Named(keys) => keys.home_of(name, &format!("[{place}.NAME]")),
+                Shape::Tables(keys) => keys.home_of(name, &format!("[[{place}]]")),
+                Shape::Value(_) | Shape::Map(..) | Shape::Later => None,
+            }
+        };
+        self.all().find_map(inner)
+    }
+}
+
+impl Shape {
+    fn check(&self, node: &Node, place: &str, top: &Keys, problems: &mut Problems) {
+        let is_table = matches!(node.value, Value::Table(_));
+        match self {
+            Self::Value(Kind::Secrets | Kind::Address) => {
+                let keys = Keys::of_source();
+                keys.check(node, place, top, problems);
+                for item in node.items() {
+                    keys.check(item, place, top, problems);
+                }
+            }
+            Self::Value(_) => {}
+            Self::Later => problems.add(
+                Problem::new(
+                    &node.key_origin,
+                    format!("`{place}` is not available in this version"),
+                )
+                .hint("take it out"),
+            ),
+            Self::WordOrTable(_, keys) => keys.check(node, place, top, problems),
+            Self::Table(keys) if is_table => keys.check(node, place, top, problems),
+            Self::Named(keys) if is_table => {
+                for (name, entry) in node.entries() {
+                    let inner = Self::Table(keys.clone());
+                    inner.check(entry, &below(place, name), top, problems);
+                }
+            }
+            Self::Map(..) if is_table => {}
+            Self::Table(_) | Self::Map(..) => {
+                problems.add(not_a_table(node, place, &format!("[{place}]")));
+            }
+            Self::Named(_) => problems.add(not_a_table(node, place, &format!("[{place}.NAME]"))),
+            Self::Tables(keys) => match &node.value {
+                Value::List(items) => {
+                    for item in items {
+                        match item.value {
+                            Value::Table(_) => keys.check(item, place, top, problems),
+                            _ => problems.add(not_a_table(item, place, &format!("[[{place}]]"))),
+                        }
+                    }
+                }
+                _ => problems.add(
+                    Problem::new(&node.key_origin, format!("`{place}` is a list of tables"))
+                        .hint(format!("each begins with [[{place}]], in double brackets")),
+                ),
+            },
+        }
+    }
+}
+
+fn not_a_table(node: &Node, place: &str, header: &str) -> Problem {
+    Problem::new(
+        &node.origin,
+        format!("`{place}` is a table, and this is {}", node.kind()),
+    )
+    .hint(format!("begin it with {header} on a line of its own"))
+}
+
+/// The table's name with one more level.
+pub(super) fn below(place: &str, name: &str) -> String {
+    if place.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{place}.{name}")
+    }
+}

@@ -1,0 +1,212 @@
+//! `[[routes]]`: what each option lets in, and whom it keeps out.
+
+use http::{Method, StatusCode};
+use serde_json::json;
+
+use crate::support::{Browser, House, ScriptedProvider, Upstream, raw, standard_with};
+
+async fn house(routes: &str) -> (House, Upstream, ScriptedProvider) {
+    standard_with(|plan| plan.tables(routes)).await
+}
+
+async fn person(
+    house: &House,
+    provider: &ScriptedProvider,
+    claims: &[(&str, serde_json::Value)],
+) -> Browser {
+    for (name, value) in claims {
+        provider.user(name, value.clone());
+    }
+    let browser = house.browser();
+    assert_eq!(browser.sign_in("/").await.status, StatusCode::OK);
+    browser
+}
+
+async fn status(browser: &Browser, path: &str) -> u16 {
+    browser.get(path).await.status.as_u16()
+}
+
+#[tokio::test]
+async fn optional_tells_who_it_is_and_lets_everybody_pass() {
+    let (house, _upstream, provider) = house(
+        "[[routes]]\npath = \"/home\"\naccess = \"optional\"\n\
+         [[routes]]\npath = \"/staff\"\naccess = \"optional\"\nallow = { groups = [\"staff\"] }\n",
+    )
+    .await;
+    let stranger = house.browser();
+    let reply = stranger.get("/home").await;
+    assert_eq!(reply.status, StatusCode::OK);
+    assert_eq!(reply.seen().header("x-user"), None);
+    let forged = stranger
+        .navigate("/home")
+        .header("X-User", "root")
+        .send()
+        .await;
+    assert_eq!(forged.seen().header("x-user"), None);
+
+    let ada = person(&house, &provider, &[("groups", json!(["users"]))]).await;
+    assert_eq!(ada.get("/home").await.seen().header("x-user"), Some("ada"));
+    // Whom the lists do not name is nobody there.
+    let reply = ada.get("/staff").await;
+    assert_eq!(
+        (reply.status, reply.seen().header("x-user")),
+        (StatusCode::OK, None)
+    );
+}
+
+#[tokio::test]
+async fn api_leads_nobody_to_the_login() {
+    let (house, upstream, provider) =
+        house("[[routes]]\npath = \"/api/**\"\naccess = \"api\"\n").await;
+    let stranger = house.browser();
+    let reply = stranger.get("/api/x").await;
+    assert_eq!(reply.status, StatusCode::UNAUTHORIZED);
+    assert!(reply.header("www-authenticate").starts_with("Bearer"));
+    assert_eq!(reply.header("location"), "");
+    assert_eq!(upstream.count(), 0);
+    let ada = person(&house, &provider, &[]).await;
+    assert_eq!(ada.get("/api/x").await.seen().header("x-user"), Some("ada"));
+}
+
+#[tokio::test]
+async fn lists_of_a_route_let_in_and_keep_out() {
+    let (house, upstream, provider) = house(
+        "[[routes]]\npath = \"/admin/**\"\nallow = { groups = [\"admins\", \"ops\"] }\ndeny_message = \"Ask Grace.\"\n\
+         [[routes]]\npath = \"/team/**\"\nallow = { emails = [\"ada@example.com\"], claims = { level = [\"7\"] } }\n\
+         [[routes]]\npath = \"/corp/**\"\nallow = { providers = [\"script\"] }\n\
+         [[routes]]\npath = \"/either/**\"\nany = [{ groups = [\"admins\"] }, { emails = [\"eve@example.com\"] }]\n",
+    )
+    .await;
+    let ada = person(
+        &house,
+        &provider,
+        &[("groups", json!(["ops", "users"])), ("level", json!(7))],
+    )
+    .await;
+    for path in ["/admin/x", "/team/x", "/corp/x", "/elsewhere"] {
+        assert_eq!(status(&ada, path).await, 200, "{path}");
+    }
+    let before = upstream.count();
+    assert_eq!(status(&ada, "/either/x").await, 403);
+    let eve = person(
+        &house,
+        &provider,
+        &[
+            ("sub", json!("eve")),
+            ("preferred_username", json!("eve")),
+            ("email", json!("eve@example.com")),
+            ("groups", json!(["users"])),
+            ("level", json!(6)),
+        ],
+    )
+    .await;
+    let seen = upstream.count() - before;
+    let refused = eve.get("/admin/x").await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    assert!(refused.text().contains("Ask Grace."), "{}", refused.text());
+    let line = house.access_line("/admin/x").await;
+    let detail = line["detail"].as_str().expect("a detail");
+    assert!(
+        detail.contains("routes[0]") && detail.contains("groups") && detail.contains("users"),
+        "{detail}"
+    );
+    assert_eq!(status(&eve, "/team/x").await, 403);
+    assert_eq!(upstream.count() - before, seen, "nothing reached the app");
+    assert_eq!(status(&eve, "/either/x").await, 200);
+    assert_eq!(status(&eve, "/").await, 200);
+}
+
+#[tokio::test]
+async fn networks_are_judged_before_anybody_signs_in() {
+    let (house, upstream, provider) = standard_with(|plan| {
+        plan.top("trusted_proxies = [\"127.0.0.1/32\"]\n").tables(
+            "[[routes]]\npath = \"/inside/**\"\nallow = { networks = [\"10.0.0.0/8\"] }\n\
+             [[routes]]\npath = \"/metrics\"\naccess = \"public\"\nallow = { networks = [\"10.0.0.0/8\", \"192.0.2.7/32\"] }\n",
+        )
+    })
+    .await;
+    let from = |client: &str, path: &str| {
+        format!(
+            "GET {path} HTTP/1.1\r\nHost: {}\r\nX-Forwarded-For: {client}\r\nAccept: text/html\r\nConnection: close\r\n\r\n",
+            house.address
+        )
+    };
+    for (client, path, expected) in [
+        ("10.1.2.3", "/metrics", 200),
+        ("192.0.2.7", "/metrics", 200),
+        ("192.0.2.8", "/metrics", 403),
+        ("192.0.2.8", "/inside/x", 403),
+        ("10.1.2.3", "/inside/x", 302),
+    ] {
+        let answer = raw::exchange(&house, from(client, path).as_bytes()).await;
+        let status = raw::status(&answer);
+        assert!(
+            status == expected || (expected == 302 && status == 401),
+            "{client} {path}: {answer}"
+        );
+    }
+    assert_eq!(upstream.count(), 2);
+    let ada = person(&house, &provider, &[]).await;
+    let inside = ada
+        .navigate("/inside/x")
+        .header("X-Forwarded-For", "10.9.9.9")
+        .send()
+        .await;
+    assert_eq!(inside.status, StatusCode::OK);
+    let outside = ada
+        .navigate("/inside/x")
+        .header("X-Forwarded-For", "192.0.2.1")
+        .send()
+        .await;
+    assert_eq!(outside.status, StatusCode::FORBIDDEN);
+    // What the client says of itself beyond the proxy's word counts for nothing.
+    let forged = ada
+        .navigate("/inside/x")
+        .header("X-Forwarded-For", "10.9.9.9, 192.0.2.1")
+        .send()
+        .await;
+    assert_eq!(forged.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn a_host_has_its_own_rules_and_strange_hosts_are_misdirected() {
+    let (house, upstream, _provider) = house(
+        "[[routes]]\nhost = \"open.example\"\naccess = \"public\"\n\
+         [[routes]]\nhost = \"*.shut.example\"\npath = \"/x\"\naccess = \"deny\"\n",
+    )
+    .await;
+    let own = house.address.to_string();
+    for (host, path, expected) in [
+        ("open.example", "/x", 200),
+        ("OPEN.example:8080", "/x", 200),
+        ("a.shut.example", "/x", 403),
+        ("evil.example", "/x", 421),
+        ("open.example.evil.example", "/x", 421),
+        (own.as_str(), "/x", 401),
+        ("evil.example", "/oauth2/ping", 200),
+    ] {
+        let ask = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let answer = raw::exchange(&house, ask.as_bytes()).await;
+        assert_eq!(raw::status(&answer), expected, "{host} {path}: {answer}");
+    }
+    assert_eq!(upstream.count(), 2);
+}
+
+/// Forward-auth judges by the same rules.
+#[tokio::test]
+async fn lists_of_a_route_hold_for_forward_auth() {
+    let (house, _upstream, provider) = standard_with(|plan| {
+        plan.top("trusted_proxies = [\"127.0.0.1/32\"]\n")
+            .tables("[[routes]]\npath = \"/admin/**\"\nallow = { groups = [\"admins\"] }\n")
+    })
+    .await;
+    let ada = person(&house, &provider, &[("groups", json!(["users"]))]).await;
+    for (path, expected) in [("/page", 202), ("/admin/x", 403)] {
+        let reply = ada
+            .fetch(Method::GET, "/oauth2/auth")
+            .header("X-Original-URI", path)
+            .send()
+            .await;
+        assert_eq!(reply.status.as_u16(), expected, "{path}");
+    }
+}
