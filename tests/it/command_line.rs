@@ -25,7 +25,7 @@ fn check(toml: &str) -> Output {
 fn check_with(toml: &str, environment: &[(&str, &str)]) -> Output {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("test.toml");
-    std::fs::write(&file, toml).expect("the file is written");
+    fs::write(&file, toml).expect("the file is written");
     let mut command = sidegate();
     command
         .args(["check", "-c"])
@@ -382,7 +382,7 @@ fn the_environment_has_every_key() {
 fn secrets_may_stand_in_files_and_variables() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("secret");
-    std::fs::write(&file, "from-a-file\n").expect("written");
+    fs::write(&file, "from-a-file\n").expect("written");
     let by_file = GOOD.replace(
         "\"canary-secret\"",
         &format!("{{ file = \"{}\" }}", file.display()),
@@ -404,7 +404,7 @@ fn secrets_may_stand_in_files_and_variables() {
 fn a_bad_file_does_not_start() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("bad.toml");
-    std::fs::write(&file, "listen = 7\n").expect("written");
+    fs::write(&file, "listen = 7\n").expect("written");
     let output = sidegate()
         .args(["run", "-c"])
         .arg(&file)
