@@ -35,8 +35,9 @@ pub(super) fn overlay(
     environment: &Environment,
     problems: &mut Problems,
 ) {
+    let top = Shape::Table(keys.clone());
     let mut sources = Vec::new();
-    collect_sources(root, &mut sources);
+    collect_sources(root, &top, &mut sources);
     let mut settings: Vec<(Vec<String>, &str, &str)> = environment
         .iter()
         .filter(|(name, value)| is_ours(name, value) && !sources.contains(name))
@@ -54,7 +55,7 @@ pub(super) fn overlay(
         found.extend(put.err().map(|problem| (name, problem)));
     }
     // A variable may have named another one.
-    collect_sources(root, &mut sources);
+    collect_sources(root, &top, &mut sources);
     for (name, problem) in found {
         if !sources.iter().any(|source| source == name) {
             problems.add(problem);
@@ -89,15 +90,35 @@ fn is_service_link(name: &str, value: &str) -> bool {
 }
 
 /// The variables that `{ env = "SIDEGATE_…" }` names: no keys, whatever they begin with.
-fn collect_sources(node: &Node, names: &mut Vec<String>) {
-    for (key, entry) in node.entries() {
-        match &entry.value {
-            Value::Text(text) if key == "env" => names.push(text.to_string()),
-            _ => collect_sources(entry, names),
+fn collect_sources(node: &Node, shape: &Shape, names: &mut Vec<String>) {
+    let inner = |keys: &Keys| Shape::Table(keys.clone());
+    match shape {
+        Shape::Value(Kind::Secrets | Kind::Address) => {
+            let sources = std::iter::once(node).chain(node.items());
+            for source in sources.filter_map(|secret| secret.get("env")) {
+                if let Value::Text(text) = &source.value {
+                    names.push(text.to_string());
+                }
+            }
         }
-    }
-    for item in node.items() {
-        collect_sources(item, names);
+        Shape::Table(keys) | Shape::WordOrTable(_, keys) => {
+            for (name, entry) in node.entries() {
+                if let Some(key) = keys.find(name) {
+                    collect_sources(entry, &key.shape, names);
+                }
+            }
+        }
+        Shape::Named(keys) => {
+            for (_, entry) in node.entries() {
+                collect_sources(entry, &inner(keys), names);
+            }
+        }
+        Shape::Tables(keys) => {
+            for item in node.items() {
+                collect_sources(item, &inner(keys), names);
+            }
+        }
+        Shape::Value(_) | Shape::Map(..) | Shape::Later => {}
     }
 }
 
