@@ -35,16 +35,12 @@ pub(super) fn overlay(
     environment: &Environment,
     problems: &mut Problems,
 ) {
-    let mut named_by_secrets = Vec::new();
-    collect_secret_variables(root, &mut named_by_secrets);
-    for (name, value) in environment {
-        if is_ours(name, value) && names_a_source(keys, &segments(name)) {
-            named_by_secrets.push(value.clone());
-        }
-    }
+    let top = Shape::Table(keys.clone());
+    let mut sources = Vec::new();
+    collect_sources(root, &top, &mut sources);
     let mut settings: Vec<(Vec<String>, &str, &str)> = environment
         .iter()
-        .filter(|(name, value)| is_ours(name, value) && !named_by_secrets.contains(name))
+        .filter(|(name, value)| is_ours(name, value) && !sources.contains(name))
         .map(|(name, value)| (segments(name), name.as_str(), value.as_str()))
         .collect();
     // Entries of a list by number: the tenth after the ninth.
@@ -52,9 +48,16 @@ pub(super) fn overlay(
         let order = |segment: &String| (segment.parse().unwrap_or(usize::MAX), segment.clone());
         segments.iter().map(order).collect::<Vec<_>>()
     });
+    let mut found = Vec::new();
     for (segments, name, value) in settings {
         let variable = Variable { name, value };
-        if let Err(problem) = variable.put(root, keys, &segments) {
+        let put = variable.put(root, keys, &segments);
+        found.extend(put.err().map(|problem| (name, problem)));
+    }
+    // A variable may have named another one.
+    collect_sources(root, &top, &mut sources);
+    for (name, problem) in found {
+        if !sources.iter().any(|source| source == name) {
             problems.add(problem);
         }
     }
@@ -86,36 +89,36 @@ fn is_service_link(name: &str, value: &str) -> bool {
     is_single && (is_host || (is_port && (has_scheme || is_part)))
 }
 
-/// Whether a variable of this path says where a value comes from: `…__ENV` of any key that takes `{ env = … }`.
-/// What it names is no key, whatever it begins with.
-fn names_a_source(keys: &Keys, path: &[String]) -> bool {
-    let Some((first, rest)) = path.split_first() else {
-        return false;
-    };
-    let key = keys.find(first);
-    key.is_some_and(|key| is_source(&key.shape, rest))
-}
-
-fn is_source(shape: &Shape, rest: &[String]) -> bool {
-    match (shape, rest) {
-        (Shape::Value(Kind::Secrets | Kind::Address), [source]) => source == "env",
-        (Shape::Value(Kind::Secrets), [number, source]) => is_number(number) && source == "env",
-        (Shape::Table(keys) | Shape::WordOrTable(_, keys), rest)
-        | (Shape::Tables(keys) | Shape::Named(keys), [_, rest @ ..]) => names_a_source(keys, rest),
-        _ => false,
-    }
-}
-
-/// The variables that the file's `{ env = "SIDEGATE_…" }` name: no keys, whatever they begin with.
-fn collect_secret_variables(node: &Node, names: &mut Vec<String>) {
-    for (key, entry) in node.entries() {
-        match &entry.value {
-            Value::Text(text) if key == "env" => names.push(text.to_string()),
-            _ => collect_secret_variables(entry, names),
+/// The variables that `{ env = "SIDEGATE_…" }` names: no keys, whatever they begin with.
+fn collect_sources(node: &Node, shape: &Shape, names: &mut Vec<String>) {
+    let inner = |keys: &Keys| Shape::Table(keys.clone());
+    match shape {
+        Shape::Value(Kind::Secrets | Kind::Address) => {
+            let sources = std::iter::once(node).chain(node.items());
+            for source in sources.filter_map(|secret| secret.get("env")) {
+                if let Value::Text(text) = &source.value {
+                    names.push(text.to_string());
+                }
+            }
         }
-    }
-    for item in node.items() {
-        collect_secret_variables(item, names);
+        Shape::Table(keys) | Shape::WordOrTable(_, keys) => {
+            for (name, entry) in node.entries() {
+                if let Some(key) = keys.find(name) {
+                    collect_sources(entry, &key.shape, names);
+                }
+            }
+        }
+        Shape::Named(keys) => {
+            for (_, entry) in node.entries() {
+                collect_sources(entry, &inner(keys), names);
+            }
+        }
+        Shape::Tables(keys) => {
+            for item in node.items() {
+                collect_sources(item, &inner(keys), names);
+            }
+        }
+        Shape::Value(_) | Shape::Map(..) | Shape::Later => {}
     }
 }
 
@@ -153,21 +156,21 @@ impl Variable<'_> {
         shape: &Shape,
         rest: &[String],
     ) -> Result<(), Problem> {
-        let is_sourced = |kind: &Kind| matches!(kind, Kind::Secrets | Kind::Address);
         match (shape, rest) {
             (Shape::Value(_) | Shape::WordOrTable(..), []) => self.put_value(table, name),
             (Shape::Table(keys), rest) => self.put(self.inner_table(table, name)?, keys, rest),
             (Shape::WordOrTable(_, keys), rest) => {
-                self.replace_text(table, name)?;
-                self.put(self.inner_table(table, name)?, keys, rest)
+                let is_table = |node: &Node| matches!(node.value, Value::Table(_));
+                self.put(self.opened(table, name, is_table)?, keys, rest)
             }
             (Shape::Value(Kind::Secrets), [number, rest @ ..]) if is_number(number) => {
                 self.put_numbered_secret(table, name, number, rest)
             }
-            (Shape::Value(kind), rest) if is_sourced(kind) => {
-                self.replace_file_value(table, name)?;
-                self.put(self.inner_table(table, name)?, &Keys::of_source(), rest)
-            }
+            (Shape::Value(Kind::Secrets | Kind::Address), rest) => self.put(
+                self.opened(table, name, |_| false)?,
+                &Keys::of_source(),
+                rest,
+            ),
             (Shape::Map(Names::Path, _), levels @ [_, ..]) => {
                 let named = self.inner_table(table, name)?;
                 let chosen = spelling(named, &levels.join("."), Names::Path);
@@ -218,14 +221,29 @@ impl Variable<'_> {
         let Value::Table(entries) = &mut table.value else {
             return Err(self.no_place(name));
         };
-        let index = entries
-            .iter()
-            .position(|(key, _)| key == name)
-            .unwrap_or_else(|| {
-                entries.push((name.to_owned(), Node::empty_table(self.origin())));
-                entries.len() - 1
-            });
+        let index = entries.iter().position(|(key, _)| key == name);
+        let index = index.unwrap_or_else(|| {
+            entries.push((name.to_owned(), Node::empty_table(self.origin())));
+            entries.len() - 1
+        });
         Ok(&mut entries[index].1)
+    }
+
+    /// The same in the place of what the file has, unless that may stay.
+    fn opened<'n>(
+        &self,
+        table: &'n mut Node,
+        name: &str,
+        stays: impl FnOnce(&Node) -> bool,
+    ) -> Result<&'n mut Node, Problem> {
+        let node = self.inner_table(table, name)?;
+        match (&node.origin, &node.value) {
+            (Origin::Variable(_), Value::Table(_)) => {}
+            (Origin::Variable(other), _) => return Err(self.contradicts(other)),
+            _ if stays(node) => {}
+            _ => *node = Node::empty_table(self.origin()),
+        }
+        Ok(node)
     }
 
     fn item<'n>(
@@ -244,21 +262,18 @@ impl Variable<'_> {
         let Some(Value::List(items)) = list.map(|(_, node)| &mut node.value) else {
             return Err(self.no_place(name));
         };
-        let index = number
-            .parse::<usize>()
-            .ok()
-            .filter(|index| *index <= items.len());
-        let Some(index) = index else {
+        let next = items.len();
+        let index = number.parse().ok().filter(|index| *index <= next);
+        let index: usize = index.ok_or_else(|| {
             let message = format!("{} has no place in the list", self.name);
             let level = format!("__{}", number.to_ascii_uppercase());
             let (start, rest) = self.name.rsplit_once(&level).unwrap_or((self.name, ""));
-            return Err(Problem::new(&self.origin(), message).hint(format!(
-                "entries are numbered from 0 without a gap; the next is {start}__{}{}",
-                items.len(),
-                if rest.is_empty() { "" } else { "__…" }
-            )));
-        };
-        if index == items.len() {
+            let rest = if rest.is_empty() { "" } else { "__…" };
+            Problem::new(&self.origin(), message).hint(format!(
+                "entries are numbered from 0 without a gap; the next is {start}__{next}{rest}"
+            ))
+        })?;
+        if index == next {
             items.push(Node::empty_table(self.origin()));
         }
         Ok(&mut items[index])
@@ -289,32 +304,6 @@ impl Variable<'_> {
             return self.put(item, &Keys::of_source(), rest);
         }
         *item = Node::variable(self.name, self.value);
-        Ok(())
-    }
-
-    /// `allow = "anyone"` of the file gives way to `…__ALLOW__EMAILS`.
-    fn replace_text(&self, table: &mut Node, name: &str) -> Result<(), Problem> {
-        match table.get(name) {
-            Some(node) if !matches!(node.value, Value::Table(_)) => {
-                self.replace_file_value(table, name)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// A secret's source in the environment replaces whatever source the file has.
-    fn replace_file_value(&self, table: &mut Node, name: &str) -> Result<(), Problem> {
-        let Value::Table(entries) = &mut table.value else {
-            return Ok(());
-        };
-        let Some((_, node)) = entries.iter_mut().find(|(key, _)| key == name) else {
-            return Ok(());
-        };
-        match (&node.origin, &node.value) {
-            (Origin::Variable(_), Value::Table(_)) => {}
-            (Origin::Variable(other), _) => return Err(self.contradicts(other)),
-            _ => *node = Node::empty_table(self.origin()),
-        }
         Ok(())
     }
 
@@ -364,7 +353,8 @@ impl Variable<'_> {
         {
             let rest = left[key.name.len() + 1..].to_ascii_uppercase();
             let table = key.name.to_ascii_uppercase();
-            if !is_leaf(&key.shape) {
+            let is_sourced = matches!(key.shape, Shape::Value(Kind::Secrets | Kind::Address));
+            if is_sourced || !matches!(key.shape, Shape::Value(_)) {
                 return problem.hint(format!(
                     "levels are joined by two underscores: {start}{table}__{rest}"
                 ));
@@ -382,14 +372,6 @@ impl Variable<'_> {
         } else {
             problem.hint(format!("after {start} comes one of {}", known.join(", ")))
         }
-    }
-}
-
-/// Whether nothing stands below a key of this shape.
-fn is_leaf(shape: &Shape) -> bool {
-    match shape {
-        Shape::Value(kind) => !matches!(kind, Kind::Secrets | Kind::Address),
-        _ => false,
     }
 }
 

@@ -57,7 +57,10 @@ fn property(key: &Key, path: &[&str]) -> Json {
 fn value(kind: &Kind) -> Json {
     let scalar = json!(["string", "integer", "boolean"]);
     match kind {
-        Kind::Text | Kind::HeaderSource => json!({ "type": "string" }),
+        Kind::Text => json!({ "type": "string" }),
+        Kind::HeaderSource(words) => json!({
+            "anyOf": [{ "enum": words }, { "type": "string", "pattern": "^claims[.]" }],
+        }),
         Kind::Word(words) => json!({ "enum": words }),
         Kind::Texts => json!({ "type": ["string", "array"], "items": { "type": "string" } }),
         Kind::Duration => json!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$" }),

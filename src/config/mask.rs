@@ -67,10 +67,10 @@ fn collect_shape(node: &Node, shape: &Shape, spans: &mut Vec<Range<usize>>) {
 
 fn collect_value(node: &Node, kind: &Kind, spans: &mut Vec<Range<usize>>) {
     match (kind, &node.value) {
-        (Kind::HeaderSource, Value::Text(text)) if HeaderSource::read(text).is_some() => {}
+        (Kind::HeaderSource(_), Value::Text(text)) if HeaderSource::read(text).is_some() => {}
         (Kind::Address, Value::Text(text)) if is_open_address(node, text) => {}
         (Kind::Secrets | Kind::Address, _) => collect_secret(node, spans),
-        (Kind::HeaderSource, _) | (_, Value::Table(_)) => collect_all(node, spans),
+        (Kind::HeaderSource(_), _) | (_, Value::Table(_)) => collect_all(node, spans),
         _ => {}
     }
 }

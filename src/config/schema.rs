@@ -64,8 +64,9 @@ pub(super) enum Kind {
     Secrets,
     /// One of these, but a word or an address without a password may be shown.
     Address,
-    /// What a header carries. A literal, which is refused, may be a secret: it is never shown.
-    HeaderSource,
+    /// What a header carries: one of these words, or a claim by its path. A literal, which is refused, may be a secret: it
+    /// is never shown.
+    HeaderSource(Words),
 }
 
 pub(super) type Words = Vec<&'static str>;
@@ -134,6 +135,14 @@ impl Keys {
         known.map(|key| key.name).collect()
     }
 
+    /// A key that these have and `others` have not.
+    pub(super) fn beyond(&self, others: &Self) -> Option<&'static str> {
+        self.all().find_map(|key| match others.find(key.name) {
+            None => Some(key.name),
+            Some(other) => key.shape.keys()?.beyond(other.shape.keys()?),
+        })
+    }
+
     /// The keys of a secret's table.
     pub(super) fn of_source() -> Self {
         let keys = Self::default();
@@ -181,20 +190,29 @@ impl Keys {
         }
         let inner = |key: Key| {
             let place = below(place.trim_matches(['[', ']']), key.name);
-            match key.shape {
-                Shape::Table(keys) | Shape::WordOrTable(_, keys) => {
-                    keys.home_of(name, &format!("[{place}]"))
-                }
-                Shape::Named(keys) => keys.home_of(name, &format!("[{place}.NAME]")),
-                Shape::Tables(keys) => keys.home_of(name, &format!("[[{place}]]")),
-                Shape::Value(_) | Shape::Map(..) | Shape::Later => None,
-            }
+            let header = match key.shape {
+                Shape::Named(_) => format!("[{place}.NAME]"),
+                Shape::Tables(_) => format!("[[{place}]]"),
+                _ => format!("[{place}]"),
+            };
+            key.shape.keys()?.home_of(name, &header)
         };
         self.all().find_map(inner)
     }
 }
 
 impl Shape {
+    /// The keys of the table, or of each, that may stand there.
+    fn keys(&self) -> Option<&Keys> {
+        match self {
+            Self::Table(keys)
+            | Self::WordOrTable(_, keys)
+            | Self::Named(keys)
+            | Self::Tables(keys) => Some(keys),
+            Self::Value(_) | Self::Map(..) | Self::Later => None,
+        }
+    }
+
     fn check(&self, node: &Node, place: &str, top: &Keys, problems: &mut Problems) {
         let is_table = matches!(node.value, Value::Table(_));
         match self {

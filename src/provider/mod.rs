@@ -1,7 +1,7 @@
 //! Identity providers: who they are, how a browser is sent there, and how a code becomes an identity.
 //!
-//! The login knows none of them by name: it speaks to [`Provider`]. A new kind of provider is one file
-//! that implements the trait (with `oauth` for the protocol, [`claims`] for the answer) and one line
+//! The login knows none of them by name: it speaks to [`Provider`]. A new kind of provider is an entry of [`catalog`], one
+//! file that implements the trait (with `oauth` for the protocol, [`claims`] for the answer), and one line
 //! in `build`. Who may pass is [`allow`]'s to say, after the provider said who it is.
 
 mod build;

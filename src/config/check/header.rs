@@ -28,7 +28,8 @@ impl Reader<'_> {
             MAX_BYTES.end()
         );
         let max_bytes = self.number(&table, "max_bytes", MAX_BYTES, 8_192_u32, &why);
-        let entries = table.map("set", Names::Header, Kind::HeaderSource);
+        let words = SOURCES.map(|(word, _)| word).to_vec();
+        let entries = table.map("set", Names::Header, Kind::HeaderSource(words));
         let set = self.set(entries);
         let mut identity = preset?;
         for (name, source) in set? {

@@ -138,7 +138,11 @@ impl<'a> Reader<'a> {
         fresh_secret: &[u8; 32],
     ) -> Option<Config> {
         keys.check(root, "", keys, &mut self.problems);
-        self.all(root, Keys::default(), fresh_secret)
+        let asked = Keys::default();
+        let config = self.all(root, asked.clone(), fresh_secret);
+        let unknown = asked.beyond(keys);
+        debug_assert_eq!(unknown, None, "is asked for in some runs alone");
+        config
     }
 
     fn all(&mut self, root: &Node, keys: Keys, fresh_secret: &[u8; 32]) -> Option<Config> {

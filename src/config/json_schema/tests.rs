@@ -21,6 +21,9 @@ fn broken(value: &Json, schema: &Json, place: &str, out: &mut Vec<String>) {
                 .as_array()
                 .map_or_else(|| is(rule), |any| any.iter().any(is)),
             "enum" => rule.as_array().unwrap().contains(value),
+            "pattern" if rule == "^claims[.]" => value
+                .as_str()
+                .is_none_or(|text| text.starts_with("claims.")),
             "pattern" => value.as_str().is_none_or(|text| {
                 let digits = text.trim_start_matches(|letter: char| letter.is_ascii_digit());
                 digits.len() < text.len() && ["ms", "s", "m", "h", "d"].contains(&digits)
@@ -121,6 +124,10 @@ fn what_is_wrong_does_not_fit() {
         (
             "[limits]\nhttp2_stream = 1",
             ".limits.http2_stream is unknown",
+        ),
+        (
+            "[headers.set]\nX-A = 'usr'",
+            ".headers.set.X-A breaks anyOf",
         ),
         ("session = 'cookie'", ".session breaks type"),
     ] {
