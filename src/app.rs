@@ -47,17 +47,18 @@ pub async fn run(config: Config) -> io::Result<()> {
     let admin_listener = bind("admin_listen", &config.admin_listen)?.pop();
     let tls = config.tls.as_ref().map(listen::tls::acceptor).transpose()?;
     let outbound_tls = trust::client_config();
+    let metrics = Metrics::default();
     let http = HttpClient::new(
         Arc::clone(&outbound_tls),
         config.proxies.clone(),
         config.limits.provider_response,
+        metrics.limits.clone(),
     );
     let providers = Arc::new(Providers::new(&config.providers, &config.headers, &http));
     for upkeep in providers.upkeep() {
         tokio::spawn(upkeep);
     }
 
-    let metrics = Metrics::default();
     let admission = admission(&config, open_files, &metrics);
     let upstream = Arc::new(upstream(&config, &outbound_tls, &metrics)?);
     let (workers, upstream_timeout, limits, grace) = (

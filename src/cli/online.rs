@@ -12,6 +12,7 @@ use url::Url;
 use crate::{
     clock::{self, Timestamp},
     config::{ClientAuthentication, Config, RedisAddress, SessionConfig, StoreConfig},
+    observe::metrics::LimitHits,
     provider::{
         AuthorizeRequest, ClientTrial, HttpClient, Inspection, Provider, ProviderError, Providers,
         http::HttpError,
@@ -100,6 +101,7 @@ async fn ask_providers(config: &Config) -> Vec<Finding> {
         trust::client_config(),
         config.proxies.clone(),
         config.limits.provider_response,
+        LimitHits::default(),
     );
     let providers = Providers::new(&config.providers, &config.headers, &http);
     let mut asked = JoinSet::new();

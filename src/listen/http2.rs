@@ -27,7 +27,10 @@ use super::{
 use crate::{
     body::Recorded,
     limits::Limits,
-    observe::{self, metrics::Limit},
+    observe::{
+        self,
+        metrics::{Limit, LimitHits},
+    },
     random,
 };
 
@@ -63,6 +66,8 @@ pub(super) fn protocol(limits: &Limits) -> Builder<TokioExecutor> {
 /// The streams of one connection.
 pub(super) struct Streams {
     budget: Arc<SendBudget>,
+    most: u32,
+    hits: LimitHits,
     open: AtomicU32,
     begun: AtomicU32,
     resets: AtomicU32,
@@ -84,9 +89,11 @@ pub(super) struct StreamPlace {
 }
 
 impl Streams {
-    fn new(limits: &Limits) -> Arc<Self> {
+    fn new(limits: &Limits, hits: &LimitHits) -> Arc<Self> {
         Arc::new(Self {
-            budget: SendBudget::new(limits.http2_buffer as usize),
+            budget: SendBudget::new(limits.http2_buffer as usize, hits.clone()),
+            most: limits.http2_streams,
+            hits: hits.clone(),
             open: AtomicU32::new(0),
             begun: AtomicU32::new(0),
             resets: AtomicU32::new(0),
@@ -95,7 +102,10 @@ impl Streams {
     }
 
     pub(super) fn begin(self: &Arc<Self>) -> StreamPlace {
-        self.open.fetch_add(1, Ordering::Relaxed);
+        // Its client waits before it opens another one, or h2 refuses that.
+        if self.open.fetch_add(1, Ordering::Relaxed) + 1 == self.most {
+            self.hits.hit(Limit::Http2Streams);
+        }
         self.begun.fetch_add(1, Ordering::Relaxed);
         StreamPlace {
             streams: Arc::clone(self),
@@ -173,7 +183,7 @@ pub(super) fn serve<'a, S: ClientSocket>(
     let worker = Arc::clone(&requests.worker);
     let limits = Arc::clone(&worker.limits);
     let io = Arc::new(IoState::new());
-    let streams = Streams::new(&limits);
+    let streams = Streams::new(&limits, &worker.gate.metrics.limits);
     let socket = ClientIo::new(socket, first, Arc::clone(&io), Some(place.clone()));
     let requests = requests.with_streams(Arc::clone(&streams));
     let connection = worker

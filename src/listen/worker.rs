@@ -131,6 +131,7 @@ async fn run(recipe: Recipe, mut accepted: mpsc::Receiver<Dispatched>, open: Arc
         recipe.gate.sessions.ends(),
         recipe.upstream_timeout,
         &recipe.limits,
+        recipe.gate.metrics.limits.clone(),
     );
     let cut = CancellationToken::new();
     let recorder = recipe.gate.metrics.recorder();
