@@ -11,7 +11,10 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 pub use self::recorded::Recorded;
-use crate::{forward::UpstreamBody, observe::Ended};
+use crate::{
+    forward::UpstreamBody,
+    observe::{Ended, metrics::Limit},
+};
 
 /// Why a body breaks off.
 #[derive(Debug, thiserror::Error)]
@@ -23,10 +26,8 @@ pub enum BodyError {
     #[error(transparent)]
     Client(hyper::Error),
     /// The client did not send enough of it in time.
-    #[error(
-        "the client did not send its body within `limits.request_body_timeout`, or slower than `limits.request_body_rate`"
-    )]
-    TooSlow,
+    #[error("the client did not send its body as fast as `limits.{}` asks", .0.name())]
+    TooSlow(Limit),
     /// The upstream broke it off.
     #[error(transparent)]
     Upstream(#[from] std::io::Error),
@@ -55,7 +56,7 @@ impl BodyError {
             Self::Client(_) | Self::ClientGone(_) | Self::Length => Ended::Client,
             Self::Upstream(_) => Ended::App,
             Self::SessionOver => Ended::Session,
-            Self::Stalled | Self::TooSlow | Self::Silent => Ended::Limit,
+            Self::Stalled | Self::TooSlow(_) | Self::Silent => Ended::Limit,
             Self::Stopping => Ended::Stop,
         }
     }

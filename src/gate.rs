@@ -16,7 +16,7 @@ use crate::{
     decide::Deny,
     endpoint::{self, Endpoint, public_name},
     forward::{Downstream, ForwardError, Forwarder, OwnCookies, Tunnels, Upstream},
-    observe::{Handover, Record, Recorder, Verdict, metrics::Limit},
+    observe::{Handover, Record, Recorder, Verdict, metrics::Metrics},
     route::{Access, NoRoute, Route, Target},
     session::{Visit, live::Owner},
     site::LONGEST_RETURN,
@@ -46,6 +46,7 @@ impl Gate {
             snapshot.sessions.ends(),
             snapshot.upstream_timeout,
             &snapshot.limits,
+            snapshot.metrics.limits.clone(),
         );
         Self {
             snapshot,
@@ -121,9 +122,6 @@ impl Gate {
     }
 
     fn render(&self, reject: &Reject, audience: Audience, record: &mut Record) -> Response<Body> {
-        if let Reject::RequestTimeout = reject {
-            self.snapshot.metrics.limits.hit(Limit::RequestBodyTimeout);
-        }
         record.verdict = reject.verdict();
         record.detail = reject.detail().or_else(|| record.detail.take());
         record.remedy = reject.remedy();
@@ -184,7 +182,7 @@ impl Gate {
         let is_reused = answered.as_ref().ok().map(|answered| answered.is_reused);
         record.note_upstream(asked.elapsed(), is_reused);
         let mut response = answered
-            .map_err(|error| upstream_failed(&error, record))?
+            .map_err(|error| upstream_failed(&error, record, &self.snapshot.metrics))?
             .response;
         if !renewal.is_empty() && keep_from_shared_caches(response.headers_mut()) {
             for cookie in renewal {
@@ -343,7 +341,7 @@ fn keep_from_shared_caches(headers: &mut HeaderMap) -> bool {
 
 const AMBIGUOUS: &str = "the path can be read in two ways that fall under different rules";
 
-fn upstream_failed(error: &ForwardError, record: &mut Record) -> Reject {
+fn upstream_failed(error: &ForwardError, record: &mut Record, metrics: &Metrics) -> Reject {
     record.detail = Some(error.to_string());
     match error {
         ForwardError::TimedOut => Reject::GatewayTimeout,
@@ -351,7 +349,10 @@ fn upstream_failed(error: &ForwardError, record: &mut Record) -> Reject {
         ForwardError::Incomplete(BodyError::SessionOver) => Reject::SignIn {
             return_to: "/".to_owned(),
         },
-        ForwardError::Incomplete(BodyError::TooSlow) => Reject::RequestTimeout,
+        ForwardError::Incomplete(BodyError::TooSlow(limit)) => {
+            metrics.limits.hit(*limit);
+            Reject::RequestTimeout
+        }
         ForwardError::Incomplete(BodyError::ClientGone(_)) => Reject::ClientGone,
         ForwardError::Incomplete(_) => {
             Reject::BadRequest("its body is malformed, or was not sent to its end".into())

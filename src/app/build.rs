@@ -44,6 +44,7 @@ pub(super) fn snapshot(
         Arc::clone(&outbound_tls),
         config.proxies.clone(),
         config.limits.provider_response,
+        services.metrics.limits.clone(),
     );
     let upstream = upstream(config, &outbound_tls, services, earlier)?;
     let providers = Providers::new(&config.providers, &config.headers, &http);

@@ -12,6 +12,7 @@ use url::Url;
 use crate::{
     clock::{self, Timestamp},
     config::Config,
+    observe::metrics::LimitHits,
     provider::{
         AuthorizeRequest, ClientTrial, HttpClient, Inspection, Provider, ProviderError, Providers,
         http::HttpError, settings::ClientAuthentication,
@@ -104,6 +105,7 @@ async fn ask_providers(config: &Config) -> Vec<Finding> {
         trust::client_config(),
         config.proxies.clone(),
         config.limits.provider_response,
+        LimitHits::default(),
     );
     let providers = Providers::new(&config.providers, &config.headers, &http);
     let mut asked = JoinSet::new();

@@ -29,13 +29,13 @@ use super::{
     hop,
     http1::{BodyReader, Piece, RequestBodyLength},
     live::{Life, SHORT},
-    pace::{LeastPace, Pace},
+    pace::{LeastPace, Pace, TooSlow},
     upstream::Lease,
 };
 use crate::{
     body::{Body, BodyError},
     clean::{forwarding, identity::ReservedNames},
-    observe::Received,
+    observe::{Received, metrics::Limit},
     timer::Timer,
 };
 
@@ -123,7 +123,7 @@ impl RequestBody {
 
 impl Moving {
     /// The client is waited for. Ready when it is too slow.
-    fn poll_too_slow(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    fn poll_too_slow(&mut self, context: &mut Context<'_>) -> Poll<TooSlow> {
         if self.upload.is_answered.load(Ordering::Relaxed) {
             self.pace.rest();
             self.timer.clear();
@@ -135,8 +135,8 @@ impl Moving {
         loop {
             ready!(self.timer.poll_elapsed(context));
             let now = Instant::now();
-            if self.pace.judge(now).is_err() {
-                return Poll::Ready(());
+            if let Err(too_slow) = self.pace.judge(now) {
+                return Poll::Ready(too_slow);
             }
             self.timer.set_at(self.pace.wait(now));
         }
@@ -171,9 +171,12 @@ impl HttpBody for RequestBody {
             return Poll::Ready(Some(Err(BodyError::SessionOver)));
         }
         let Poll::Ready(frame) = polled else {
-            ready!(moving.poll_too_slow(context));
+            let error = match ready!(moving.poll_too_slow(context)) {
+                TooSlow::Silent => BodyError::TooSlow(Limit::RequestBodyTimeout),
+                TooSlow::Trickling => BodyError::TooSlow(Limit::RequestBodyRate),
+            };
             self.body = None;
-            return Poll::Ready(Some(Err(BodyError::TooSlow)));
+            return Poll::Ready(Some(Err(error)));
         };
         moving.note(frame.as_ref());
         moving.upload.frames.fetch_add(1, Ordering::Relaxed);

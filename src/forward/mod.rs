@@ -38,7 +38,7 @@ use self::{
     live::Life,
     outgoing::{Outgoing, is_repeatable},
     pace::LeastPace,
-    tunnel::TunnelTimes,
+    tunnel::TunnelLimits,
 };
 pub use self::{
     body::UpstreamBody,
@@ -53,7 +53,7 @@ use crate::{
     clean::{CleanRequest, X_REQUEST_ID, forwarding::Forwarding, identity::ReservedNames},
     decide::Permit,
     limits::Limits,
-    observe::{Received, RequestId, handover},
+    observe::{Received, RequestId, handover, metrics::LimitHits},
     session::{
         cookie::{Cookies, Span},
         live::{Ends, Owner},
@@ -103,11 +103,12 @@ pub struct Forwarder {
     timeout: Duration,
     least_pace: LeastPace,
     body_timeout: Duration,
-    tunnel_times: TunnelTimes,
+    tunnel_limits: TunnelLimits,
 }
 
 impl Forwarder {
-    /// `timeout` bounds the wait for the head of an answer; what follows is bounded by `limits`.
+    /// `timeout` bounds the wait for the head of an answer; what follows is bounded by `limits`, and
+    /// `hits` counts of a tunnel how often.
     pub fn new(
         upstream: Arc<Upstream>,
         tunnels: Tunnels,
@@ -115,6 +116,7 @@ impl Forwarder {
         ends: Ends,
         timeout: Duration,
         limits: &Limits,
+        hits: LimitHits,
     ) -> Self {
         Self {
             upstream,
@@ -127,9 +129,10 @@ impl Forwarder {
                 rate: limits.request_body_rate,
             },
             body_timeout: limits.response_body_timeout,
-            tunnel_times: TunnelTimes {
+            tunnel_limits: TunnelLimits {
                 close: limits.tunnel_close_timeout,
                 write: limits.write_timeout,
+                hits,
             },
         }
     }
@@ -269,10 +272,10 @@ impl Forwarder {
             return Err(ForwardError::UnaskedUpgrade);
         }
         let end = owner.map(|owner| self.ends.of(owner));
-        let times = self.tunnel_times;
+        let limits = self.tunnel_limits.clone();
         let (handover, record) = handover();
         self.tunnels
-            .open(client, upstream, &protocol, times, end, record);
+            .open(client, upstream, &protocol, limits, end, record);
         hop::strip(&mut headers);
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol);

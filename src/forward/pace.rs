@@ -27,9 +27,14 @@ pub(super) struct Pace {
     silence: Option<(Instant, Instant)>,
 }
 
-/// The client sends nothing, or next to nothing.
+/// How a client is too slow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TooSlow;
+pub(super) enum TooSlow {
+    /// It sends nothing.
+    Silent,
+    /// It sends next to nothing.
+    Trickling,
+}
 
 impl Pace {
     pub(super) fn new(least: LeastPace) -> Self {
@@ -70,14 +75,14 @@ impl Pace {
             return Ok(());
         };
         if now.saturating_duration_since(since) >= self.least.timeout {
-            return Err(TooSlow);
+            return Err(TooSlow::Silent);
         }
         if self.waited + now.saturating_duration_since(uncounted) < self.least.timeout {
             return Ok(());
         }
         let least = self.least.timeout.as_millis() * u128::from(self.least.rate) / 1000;
         if u128::from(self.bytes) < least {
-            return Err(TooSlow);
+            return Err(TooSlow::Trickling);
         }
         (self.waited, self.bytes) = (Duration::ZERO, 0);
         self.silence = Some((since, now));
@@ -113,12 +118,12 @@ mod tests {
         // Asked again meanwhile.
         assert_eq!(pace.wait(began + seconds(10)), began + seconds(30));
         assert_eq!(pace.judge(began + seconds(29)), Ok(()));
-        assert_eq!(pace.judge(began + seconds(30)), Err(TooSlow));
+        assert_eq!(pace.judge(began + seconds(30)), Err(TooSlow::Silent));
     }
 
     #[test]
     fn a_trickle_is_too_slow_and_a_stream_is_not() {
-        for (bytes, verdict) in [(10, Err(TooSlow)), (1_000, Ok(()))] {
+        for (bytes, verdict) in [(10, Err(TooSlow::Trickling)), (1_000, Ok(()))] {
             let mut now = Instant::now();
             let mut pace = Pace::new(LEAST);
             for _ in 0..4 {
@@ -132,7 +137,7 @@ mod tests {
             if verdict.is_ok() {
                 // A silence that began before the rate was measured is not forgiven by it.
                 assert_eq!(pace.wait(look), now + seconds(30));
-                assert_eq!(pace.judge(now + seconds(30)), Err(TooSlow));
+                assert_eq!(pace.judge(now + seconds(30)), Err(TooSlow::Silent));
             }
         }
     }

@@ -24,7 +24,10 @@ use super::{
     websocket::{FrameTracker, close_frame},
 };
 use crate::{
-    observe::{self, Record},
+    observe::{
+        self, Record,
+        metrics::{Limit, LimitHits},
+    },
     random,
 };
 
@@ -53,7 +56,7 @@ impl Tunnels {
         client: OnUpgrade,
         upstream: Rewound,
         protocol: &HeaderValue,
-        times: TunnelTimes,
+        limits: TunnelLimits,
         end: Option<impl Future<Output = ()> + Send + 'static>,
         record: oneshot::Receiver<Record>,
     ) {
@@ -67,7 +70,7 @@ impl Tunnels {
             let Ok(client) = client.await else { return };
             let record = record.await;
             let mut upstream = Counted::new(upstream);
-            let carried = carry_both(client, &mut upstream, has_frames, times, &stop);
+            let carried = carry_both(client, &mut upstream, has_frames, limits, &stop);
             let over = async {
                 match end {
                     Some(end) => end.await,
@@ -99,12 +102,21 @@ impl Tunnels {
 }
 
 /// How long a tunnel waits for its ends.
-#[derive(Clone, Copy)]
-pub(super) struct TunnelTimes {
+#[derive(Clone)]
+pub(super) struct TunnelLimits {
     /// For the other side to move, once one side has closed.
     pub(super) close: Duration,
     /// For the client to take what was sent.
     pub(super) write: Duration,
+    /// Counts how often one of these was reached.
+    pub(super) hits: LimitHits,
+}
+
+impl TunnelLimits {
+    fn reached(&self, limit: Limit) -> io::Error {
+        self.hits.hit(limit);
+        timed_out()
+    }
 }
 
 /// Why a tunnel closes.
@@ -139,7 +151,7 @@ async fn carry_both(
     client: Upgraded,
     upstream: &mut Counted<Rewound>,
     has_frames: bool,
-    times: TunnelTimes,
+    limits: TunnelLimits,
     stop: &Stop,
 ) {
     let (mut from_client, mut to_client) = split(TokioIo::new(client));
@@ -148,25 +160,18 @@ async fn carry_both(
     let (down, up) = (frames(None), frames(Some(random::bytes())));
     let moved = AtomicU64::new(0);
     let ended = {
-        let (down_times, up_times) = (Some(times.write), None);
         let down = carry(
             &mut from_upstream,
             &mut to_client,
             down,
-            (down_times, &moved),
+            (Some(&limits), &moved),
             stop,
         );
-        let up = carry(
-            &mut from_client,
-            &mut to_upstream,
-            up,
-            (up_times, &moved),
-            stop,
-        );
+        let up = carry(&mut from_client, &mut to_upstream, up, (None, &moved), stop);
         let (mut down, mut up) = (pin!(down), pin!(up));
         tokio::select! {
-            ended = &mut down => join(ended, up, &moved, times.close).await,
-            ended = &mut up => join(ended, down, &moved, times.close).await,
+            ended = &mut down => join(ended, up, &moved, &limits).await,
+            ended = &mut up => join(ended, down, &moved, &limits).await,
         }
     };
     if let Ok(Ended::Closed) = ended {
@@ -181,14 +186,16 @@ async fn join(
     first: io::Result<Ended>,
     mut other: Pin<&mut impl Future<Output = io::Result<Ended>>>,
     moved: &AtomicU64,
-    limit: Duration,
+    limits: &TunnelLimits,
 ) -> io::Result<Ended> {
     let first = first?;
     loop {
         let before = moved.load(Ordering::Relaxed);
-        match timeout(limit, other.as_mut()).await {
+        match timeout(limits.close, other.as_mut()).await {
             Ok(ended) => return ended.map(|ended| first.max(ended)),
-            Err(_) if moved.load(Ordering::Relaxed) == before => return Err(timed_out()),
+            Err(_) if moved.load(Ordering::Relaxed) == before => {
+                return Err(limits.reached(Limit::TunnelCloseTimeout));
+            }
             Err(_) => {}
         }
     }
@@ -204,12 +211,12 @@ enum Ended {
 }
 
 /// Carries one direction to its end. `frames` are WebSocket's, where there are some, with the mask of its sender;
-/// each write may take so long, and counts as a move.
+/// each write may take as long as `limits` say, and counts as a move.
 async fn carry(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
     frames: Option<(FrameTracker, Option<[u8; 4]>)>,
-    (limit, moved): (Option<Duration>, &AtomicU64),
+    (limits, moved): (Option<&TunnelLimits>, &AtomicU64),
     stop: &Stop,
 ) -> io::Result<Ended> {
     let (mut tracker, mask) = frames.unzip();
@@ -231,8 +238,10 @@ async fn carry(
             to.write_all(&buffer[..length]).await?;
             to.flush().await
         };
-        match limit {
-            Some(limit) => timeout(limit, write).await.map_err(|_| timed_out())??,
+        match limits {
+            Some(limits) => timeout(limits.write, write)
+                .await
+                .map_err(|_| limits.reached(Limit::WriteTimeout))??,
             None => write.await?,
         }
         moved.fetch_add(1, Ordering::Relaxed);

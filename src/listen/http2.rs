@@ -63,7 +63,7 @@ pub(super) fn serve<'a, S: ClientSocket>(
     let current = worker.current();
     let limits = Arc::clone(&current.limits);
     let io = Arc::new(IoState::new());
-    let streams = Streams::new(&limits);
+    let streams = Streams::new(&limits, &worker.metrics.limits);
     let socket = ClientIo::new(socket, first, Arc::clone(&io), Some(place.clone()));
     let requests = requests.with_streams(Arc::clone(&streams));
     let connection = current

@@ -8,16 +8,21 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
 
+use crate::observe::metrics::{Limit, LimitHits};
+
 /// The bytes in flight of one connection.
 pub(super) struct SendBudget {
     limit: usize,
+    hits: LimitHits,
+    /// Whether somebody has waited since there was room.
+    is_hit: AtomicBool,
     used: AtomicUsize,
     waiting: Mutex<BTreeMap<u64, Waker>>,
     next: AtomicUsize,
@@ -38,9 +43,11 @@ struct Piece {
 }
 
 impl SendBudget {
-    pub(super) fn new(limit: usize) -> Arc<Self> {
+    pub(super) fn new(limit: usize, hits: LimitHits) -> Arc<Self> {
         Arc::new(Self {
             limit,
+            hits,
+            is_hit: AtomicBool::new(false),
             used: AtomicUsize::new(0),
             waiting: Mutex::default(),
             next: AtomicUsize::new(0),
@@ -67,6 +74,7 @@ impl SendBudget {
     fn release(&self, length: usize) {
         let before = self.used.fetch_sub(length, Ordering::AcqRel);
         if before >= self.limit && before - length < self.limit {
+            self.is_hit.store(false, Ordering::Relaxed);
             for waker in std::mem::take(&mut *self.waiting()).into_values() {
                 waker.wake();
             }
@@ -85,11 +93,13 @@ impl StreamBudget {
             .waiting()
             .insert(self.number, context.waker().clone());
         // It may have been released before the waker was there.
-        if is_full() {
-            Poll::Pending
-        } else {
-            Poll::Ready(())
+        if !is_full() {
+            return Poll::Ready(());
         }
+        if !self.budget.is_hit.swap(true, Ordering::Relaxed) {
+            self.budget.hits.hit(Limit::Http2Buffer);
+        }
+        Poll::Pending
     }
 
     /// Counts a piece until it is dropped, which is when it is on the wire.
@@ -137,7 +147,7 @@ mod tests {
 
     #[tokio::test]
     async fn streams_share_one_bound_and_wait_for_room() {
-        let budget = SendBudget::new(10);
+        let budget = SendBudget::new(10, LimitHits::default());
         let (one, other) = (budget.stream(), budget.stream());
         let room = |stream: &StreamBudget| stream.poll_room(&Context::from_waker(Waker::noop()));
         let first = one.hold(Bytes::from_static(b"123456"));

@@ -11,11 +11,21 @@ use std::{
 use tokio::time::Instant;
 
 use super::send_budget::{SendBudget, StreamBudget};
-use crate::{body::Recorded, limits::Limits, observe};
+use crate::{
+    body::Recorded,
+    limits::Limits,
+    observe::{
+        self,
+        metrics::{Limit, LimitHits},
+    },
+};
 
 /// The streams of one connection.
 pub(super) struct Streams {
     pub(super) budget: Arc<SendBudget>,
+    /// As many as there may be at once.
+    most: u32,
+    hits: LimitHits,
     /// Under way now.
     pub(super) open: AtomicU32,
     /// Ever begun.
@@ -40,9 +50,11 @@ pub(super) struct StreamPlace {
 }
 
 impl Streams {
-    pub(super) fn new(limits: &Limits) -> Arc<Self> {
+    pub(super) fn new(limits: &Limits, hits: &LimitHits) -> Arc<Self> {
         Arc::new(Self {
-            budget: SendBudget::new(limits.http2_buffer as usize),
+            budget: SendBudget::new(limits.http2_buffer as usize, hits.clone()),
+            most: limits.http2_streams,
+            hits: hits.clone(),
             open: AtomicU32::new(0),
             begun: AtomicU32::new(0),
             resets: AtomicU32::new(0),
@@ -51,7 +63,10 @@ impl Streams {
     }
 
     pub(super) fn begin(self: &Arc<Self>) -> StreamPlace {
-        self.open.fetch_add(1, Ordering::Relaxed);
+        // Its client waits before it opens another one, or h2 refuses that.
+        if self.open.fetch_add(1, Ordering::Relaxed) + 1 == self.most {
+            self.hits.hit(Limit::Http2Streams);
+        }
         self.begun.fetch_add(1, Ordering::Relaxed);
         StreamPlace {
             streams: Arc::clone(self),

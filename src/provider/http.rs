@@ -31,7 +31,11 @@ pub use self::{
     error::HttpError,
     proxy::{BadVariable, Proxies, Proxy},
 };
-use crate::{provider::settings::ProviderSettings, trust};
+use crate::{
+    observe::metrics::{Limit, LimitHits},
+    provider::settings::ProviderSettings,
+    trust,
+};
 
 /// Speaks HTTP/1.1 to providers. Cheap to clone.
 #[derive(Clone)]
@@ -40,6 +44,8 @@ pub struct HttpClient {
     limits: Limits,
     proxies: Arc<Proxies>,
     plain: PlainHttp,
+    /// Counts answers that were too large.
+    hits: LimitHits,
     /// Where the provider is reached, where that is not where its addresses say.
     internal: Option<Arc<Internal>>,
 }
@@ -57,8 +63,13 @@ pub(super) struct Limits {
 
 impl HttpClient {
     /// Calls over `tls` ([`crate::trust`]) and through `proxies`; takes answers of up to `provider_response` bytes
-    /// (`limits.provider_response`).
-    pub fn new(tls: Arc<ClientConfig>, proxies: Proxies, provider_response: u32) -> Self {
+    /// (`limits.provider_response`), and counts larger ones among `hits`.
+    pub fn new(
+        tls: Arc<ClientConfig>,
+        proxies: Proxies,
+        provider_response: u32,
+        hits: LimitHits,
+    ) -> Self {
         let limits = Limits {
             connect: Duration::from_secs(5),
             total: Duration::from_secs(10),
@@ -66,6 +77,7 @@ impl HttpClient {
         };
         Self {
             proxies: Arc::new(proxies),
+            hits,
             ..Self::with(tls, limits)
         }
     }
@@ -76,6 +88,7 @@ impl HttpClient {
             limits,
             proxies: Arc::default(),
             plain: PlainHttp::Loopback,
+            hits: LimitHits::default(),
             internal: None,
         }
     }
@@ -108,7 +121,12 @@ impl HttpClient {
 
     #[cfg(test)]
     pub(crate) fn for_test() -> Self {
-        Self::new(trust::client_config(), Proxies::default(), 1024 * 1024)
+        Self::new(
+            trust::client_config(),
+            Proxies::default(),
+            1024 * 1024,
+            LimitHits::default(),
+        )
     }
 
     /// Fetches a JSON document. Anything but status 200 is an error.
@@ -181,6 +199,7 @@ impl HttpClient {
         let limit = self.limits.body;
         let body = Limited::new(body, limit).collect().await.map_err(|error| {
             if error.is::<LengthLimitError>() {
+                self.hits.hit(Limit::ProviderResponse);
                 HttpError::TooLarge { limit }
             } else {
                 HttpError::Broken

@@ -9,8 +9,8 @@ use hyper::client::conn::http2::Builder;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{net::TcpStream, task::JoinHandle};
 
-use super::{SOON, limited};
-use crate::support::{House, h2};
+use super::{SOON, limited, limited_with};
+use crate::support::{House, h2, house::Plan};
 
 /// A client with windows wide open: what it is sent is bounded by nothing but itself.
 async fn wide_open(house: &House) -> (h2::Client, JoinHandle<hyper::Result<()>>) {
@@ -32,7 +32,7 @@ fn ask(path: &str) -> Request<Full<Bytes>> {
 #[tokio::test]
 async fn a_connection_that_nobody_reads_holds_little() {
     const CONNECTIONS: u64 = 5;
-    let (house, upstream) = limited("").await;
+    let (house, upstream) = limited_with("", Plan::admin).await;
     let (mut first, _connection) = wide_open(&house).await;
     let answer = first.send_request(ask("/x")).await.expect("an answer");
     answer.into_body().collect().await.expect("whole");
@@ -54,6 +54,7 @@ async fn a_connection_that_nobody_reads_holds_little() {
         .process
         .shrinks_below(before + 4 * 1024 * CONNECTIONS)
         .await;
+    house.limit_is_hit("http2_buffer").await;
     let answer = first
         .send_request(ask("/x"))
         .await
@@ -113,7 +114,7 @@ async fn a_client_that_resets_without_end_is_closed() {
 
 #[tokio::test]
 async fn more_streams_than_may_be_wait_for_their_turn() {
-    let (house, upstream) = limited("http2_streams = 2").await;
+    let (house, upstream) = limited_with("http2_streams = 2", Plan::admin).await;
     let (mut client, _connection) = wide_open(&house).await;
     // By then the client knows the bound.
     let answer = client.send_request(ask("/x")).await.expect("an answer");
@@ -129,6 +130,7 @@ async fn more_streams_than_may_be_wait_for_their_turn() {
         assert_eq!(answer.status(), 200);
     }
     assert_eq!(upstream.count(), 7);
+    house.limit_is_hit("http2_streams").await;
 }
 
 /// Frames by hand: a client that asks, opens its windows wide, and reads nothing.

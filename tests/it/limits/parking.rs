@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
+    time::timeout,
 };
 
 use super::{SOON, limited_with};
-use crate::support::{House, raw};
+use crate::support::{House, Stream, house::Plan, raw, tls};
 
 /// Longer than an idle connection keeps hyper's state.
 const PAUSE: Duration = Duration::from_millis(2_600);
@@ -109,4 +110,51 @@ async fn a_tunnel_carries_what_looks_like_an_answer() {
     assert_eq!(raw::status(&head), 101, "{head}");
     stream.write_all(b"hello").await.expect("sent");
     assert_eq!(super::until_closed(&mut stream).await, BARE);
+}
+
+/// The app is done with its answer long before a slow reader has it: what hyper, TLS and the system still hold must come,
+/// too, and the connection serves on.
+#[tokio::test]
+async fn a_slow_reader_gets_its_last_bytes() {
+    for is_tls in [false, true] {
+        let change = |plan: Plan| if is_tls { plan.tls() } else { plan };
+        let (house, _upstream) = limited_with("", change).await;
+        let house = &house;
+        // Of one of these sizes the last bytes wait in hyper's buffer when the app is done.
+        let readers = (0..8).map(|doubled| async move {
+            let bytes = 50_000_usize << doubled;
+            let socket = TcpSocket::new_v4().expect("a socket");
+            socket.set_recv_buffer_size(4096).expect("a small buffer");
+            let tcp = socket.connect(house.address).await.expect("accepted");
+            let mut stream: Stream = if is_tls {
+                Box::new(tls::client(tcp, &[b"http/1.1"]).await)
+            } else {
+                Box::new(tcp)
+            };
+            let ask = format!("GET /_/big?bytes={bytes} HTTP/1.1\r\nHost: app\r\n\r\n");
+            stream.write_all(ask.as_bytes()).await.expect("sent");
+            tokio::time::sleep(PAUSE).await;
+            let mut seen = Vec::new();
+            let mut buffer = vec![0; 64 * 1024];
+            let mut pauses = [bytes / 2, bytes.saturating_sub(20_000)]
+                .into_iter()
+                .peekable();
+            while !seen.ends_with(b"\r\n0\r\n\r\n") {
+                let read = timeout(SOON, stream.read(&mut buffer)).await;
+                let length = read.expect("it goes on").expect("open");
+                assert!(length > 0, "cut off at {} of {bytes}", seen.len());
+                seen.extend_from_slice(&buffer[..length]);
+                if pauses.next_if(|pause| seen.len() > *pause).is_some() {
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+            seen.retain(|byte| *byte == b'x');
+            assert!(seen.len() >= bytes, "{} of {bytes}", seen.len());
+            let again = b"GET /again HTTP/1.1\r\nHost: app\r\n\r\n";
+            stream.write_all(again).await.expect("sent");
+            let answer = raw::read_until(&mut stream, "}", SOON).await;
+            assert_eq!(raw::status(&answer), 200, "{answer}");
+        });
+        futures_util::future::join_all(readers).await;
+    }
 }

@@ -75,6 +75,7 @@ async fn an_answer_that_is_too_large_says_what_to_raise() {
             .provider(&provider)
             .session("store = \"memory\"")
             .tables(&format!("[limits]\nprovider_response = {limit}"))
+            .admin()
             .start()
             .await;
         let browser = house.browser();
@@ -86,6 +87,7 @@ async fn an_answer_that_is_too_large_says_what_to_raise() {
         assert_eq!(page.status, StatusCode::BAD_GATEWAY);
         let text = page.text();
         assert!(text.contains("limits.provider_response"), "{text}");
+        house.limit_is_hit("provider_response").await;
         let line = house.access_line("/oauth2/callback/script").await;
         let detail = line["detail"].as_str().expect("why");
         assert!(

@@ -354,6 +354,21 @@ impl House {
         self.admin_says("/ready").await
     }
 
+    /// Waits until the metrics say that somebody ran into this key of `[limits]`.
+    pub async fn limit_is_hit(&self, key: &str) {
+        let admin = self.admin.expect("a house with an admin listener");
+        let line = format!("sidegate_limit_hits_total{{limit=\"{key}\"}} ");
+        for _ in 0..200 {
+            let (_, metrics) = self.ask_admin(admin, "/metrics").await;
+            let hits = metrics.lines().find_map(|text| text.strip_prefix(&line));
+            if hits.expect("a count of every limit") != "0" {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("nobody ran into {key}");
+    }
+
     async fn wait_until_alive(&mut self, configuration: &str) {
         let end = Instant::now() + START;
         loop {

@@ -40,7 +40,7 @@ fn upload(path: &str, length: usize) -> String {
 #[tokio::test]
 async fn a_client_that_stops_in_its_body_is_told_408_and_the_app_is_not_blamed() {
     let limits = "[limits]\nrequest_body_timeout = \"400ms\"";
-    let scripted = Scripted::start_with(read_to_mark, |plan| plan.tables(limits)).await;
+    let scripted = Scripted::start_with(read_to_mark, |plan| plan.tables(limits).admin()).await;
     let mut stream = scripted.house.connect().await;
     let request = upload("/stalls", 100);
     stream.write_all(request.as_bytes()).await.expect("sent");
@@ -50,12 +50,13 @@ async fn a_client_that_stops_in_its_body_is_told_408_and_the_app_is_not_blamed()
     assert_eq!(line["verdict"], "bad_request");
     let detail = line["detail"].as_str().expect("a detail");
     assert!(detail.contains("request_body_timeout"), "{detail}");
+    scripted.house.limit_is_hit("request_body_timeout").await;
 }
 
 #[tokio::test]
 async fn a_body_may_take_its_time_but_not_trickle() {
     let limits = "[limits]\nrequest_body_timeout = \"1s\"\nrequest_body_rate = 50";
-    let scripted = Scripted::start_with(read_to_mark, |plan| plan.tables(limits)).await;
+    let scripted = Scripted::start_with(read_to_mark, |plan| plan.tables(limits).admin()).await;
     // 100 bytes a second for longer than a silence may last.
     let mut steady = scripted.house.connect().await;
     steady
@@ -90,6 +91,7 @@ async fn a_body_may_take_its_time_but_not_trickle() {
         .expect("an answer");
     assert_eq!(&answer, b"HTTP/1.1 408");
     trickling.abort();
+    scripted.house.limit_is_hit("request_body_rate").await;
 }
 
 #[tokio::test]
@@ -172,7 +174,7 @@ async fn a_tunnel_that_one_side_has_closed_does_not_stay_open() {
         }
     };
     let limits = "[limits]\ntunnel_close_timeout = \"400ms\"";
-    let scripted = Scripted::start_with(script, |plan| plan.tables(limits)).await;
+    let scripted = Scripted::start_with(script, |plan| plan.tables(limits).admin()).await;
     let mut stream = scripted.house.connect().await;
     stream.write_all(ASK).await.expect("sent");
     let answer = raw::read_until(&mut stream, "\r\n\r\n", LONG).await;
@@ -180,6 +182,7 @@ async fn a_tunnel_that_one_side_has_closed_does_not_stay_open() {
     // The client neither reads nor closes.
     for _ in 0..200 {
         if ended.load(Ordering::SeqCst) {
+            scripted.house.limit_is_hit("tunnel_close_timeout").await;
             return;
         }
         sleep(Duration::from_millis(25)).await;
