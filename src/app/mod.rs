@@ -48,6 +48,7 @@ pub async fn run(config: Config, source: Option<ReloadFrom>) -> io::Result<()> {
 
     let services = Services::start(&config, Arc::clone(&metrics));
     let snapshot = Arc::new(build::snapshot(&config, &services, None)?);
+    build::adopt(&config, &snapshot, &services);
     let current = Arc::new(ArcSwap::new(Arc::clone(&snapshot)));
     let grace = config.shutdown_grace;
     let worker = WorkerConfig { snapshot, tls };
