@@ -9,7 +9,6 @@ mod connection;
 mod counted;
 mod downstream;
 mod exchange;
-pub mod hop;
 pub mod http1;
 mod identity;
 mod live;
@@ -52,6 +51,7 @@ use crate::{
     body::{Body, BodyError},
     clean::{CleanRequest, X_REQUEST_ID, forwarding::Forwarding, identity::ReservedNames},
     decide::Permit,
+    hop_by_hop,
     limits::Limits,
     observe::{Received, RequestId, handover, metrics::LimitHits},
     session::{
@@ -234,7 +234,7 @@ impl Forwarder {
                     is_reused,
                 });
             }
-            hop::strip_noted(&mut head.headers, head.noted);
+            hop_by_hop::strip_noted(&mut head.headers, head.noted);
             let life = || owner.map(|owner| Life::new(&self.ends, owner));
             let body =
                 UpstreamBody::begin(head.body, lease, upload, (timer, self.body_timeout), life);
@@ -268,7 +268,7 @@ impl Forwarder {
         };
         drop(chosen);
         let (client, offered) = *asked;
-        if !hop::is_upgrade_offered(&protocol, &offered) {
+        if !hop_by_hop::is_upgrade_offered(&protocol, &offered) {
             return Err(ForwardError::UnaskedUpgrade);
         }
         let end = owner.map(|owner| self.ends.of(owner));
@@ -276,7 +276,7 @@ impl Forwarder {
         let (handover, record) = handover();
         self.tunnels
             .open(client, upstream, &protocol, limits, end, record);
-        hop::strip(&mut headers);
+        hop_by_hop::strip(&mut headers);
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol);
         let mut response = answer(StatusCode::SWITCHING_PROTOCOLS, headers, Body::Empty);
