@@ -34,6 +34,9 @@ pub enum BodyError {
     /// The upstream did not continue it in time.
     #[error("the upstream did not continue its answer within `limits.response_body_timeout`")]
     Silent,
+    /// It is longer than the upstream's `max_body`.
+    #[error("the body is longer than the upstream's `max_body`")]
+    TooLarge,
     /// It is not as long as was said.
     #[error("the body is not as long as was said")]
     Length,
@@ -56,7 +59,7 @@ impl BodyError {
             Self::Client(_) | Self::ClientGone(_) | Self::Length => Ended::Client,
             Self::Upstream(_) => Ended::App,
             Self::SessionOver => Ended::Session,
-            Self::Stalled | Self::TooSlow(_) | Self::Silent => Ended::Limit,
+            Self::Stalled | Self::TooSlow(_) | Self::TooLarge | Self::Silent => Ended::Limit,
             Self::Stopping => Ended::Stop,
         }
     }

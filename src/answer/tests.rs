@@ -72,6 +72,8 @@ fn every_reject() -> Vec<Reject> {
         Reject::StaleForm,
         Reject::SessionTooLarge,
         Reject::NotKept(StoreError("secret rule".to_owned())),
+        Reject::ContentTooLarge,
+        Reject::OutOfService(Duration::ZERO),
         Reject::BadGateway,
         Reject::GatewayTimeout,
         Reject::from(LoginError::UnknownProvider),

@@ -30,7 +30,7 @@ use super::{
     http1::{BodyReader, Piece, RequestBodyLength},
     live::{Life, SHORT},
     pace::{LeastPace, Pace, TooSlow},
-    upstream::Lease,
+    pool::Lease,
 };
 use crate::{
     body::{Body, BodyError},
@@ -55,6 +55,8 @@ struct Moving {
     open: Option<OpenBody>,
     /// None where it is nobody's.
     life: Option<Box<Life>>,
+    /// How many bytes of it may still come, where that is bounded.
+    room: Option<u64>,
     pace: Pace,
     /// Bounds the wait for the client. Of its own, since it may outlast the answer.
     timer: Timer,
@@ -82,13 +84,14 @@ impl Upload {
 
 impl RequestBody {
     /// `body` as it comes, its trailers held against `reserved`. It breaks off where `life` ends, and where the client
-    /// does not keep the `least` pace.
+    /// does not keep the `least` pace, or sends more than `most` bytes.
     pub(super) fn new(
         body: Incoming,
         reserved: &Arc<ReservedNames>,
         least: LeastPace,
         received: Option<Received>,
         open: Option<OpenBody>,
+        most: Option<u64>,
         life: impl FnOnce() -> Option<Box<Life>>,
     ) -> Self {
         let body = (!body.is_end_stream()).then(|| {
@@ -99,6 +102,7 @@ impl RequestBody {
                 received: received.unwrap_or_default(),
                 open,
                 life: life(),
+                room: most,
                 pace: Pace::new(least),
                 timer: Timer::default(),
             })
@@ -183,6 +187,13 @@ impl HttpBody for RequestBody {
         if let Some(Ok(frame)) = &frame {
             let length = frame.data_ref().map_or(0, Bytes::len);
             moving.received.add(length as u64);
+            if let Some(room) = &mut moving.room {
+                let Some(left) = room.checked_sub(length as u64) else {
+                    self.body = None;
+                    return Poll::Ready(Some(Err(BodyError::TooLarge)));
+                };
+                *room = left;
+            }
         }
         if frame.is_none() || moving.body.is_end_stream() {
             moving.open.take().into_iter().for_each(OpenBody::end);
@@ -353,8 +364,9 @@ impl HttpBody for UpstreamBody {
         let Poll::Ready(polled) = polled else {
             ready!(this.poll_silence(context));
             if let Some(lease) = &this.lease {
+                lease.pool.backend.failed();
                 tracing::warn!(
-                    upstream = %lease.upstream.target,
+                    upstream = %lease.pool.backend,
                     "the app did not continue its answer within limits.response_body_timeout; it is broken off"
                 );
             }
@@ -364,6 +376,7 @@ impl HttpBody for UpstreamBody {
         this.timer.clear();
         let frame = match polled {
             Err(error) => {
+                lease.pool.backend.failed();
                 this.break_off();
                 this.broken = Some(error.into());
                 // The server drops what it has not sent when a body breaks off. One turn later it has sent it,

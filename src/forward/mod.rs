@@ -1,10 +1,13 @@
 //! Forwarding: a request that may pass goes to the upstream, its answer comes back, and both stream.
 //!
-//! [`http1`] knows how both are written, `upstream` keeps the connections. A request is written whole but for its
+//! An `upstream` is an app, which has `backend`s, its addresses; a `pool` keeps a worker's connections to one of them.
+//! [`http1`] knows how requests and answers are written. A request is written whole but for its
 //! body (`RequestHead`) and sent as an `outgoing`; an `exchange` is that and the head of its answer. Bodies
 //! stream behind (`body`), and a `101` opens a `tunnel`.
 
+mod backend;
 mod body;
+mod condition;
 mod connection;
 mod counted;
 mod downstream;
@@ -15,6 +18,8 @@ mod identity;
 mod live;
 mod outgoing;
 mod pace;
+mod pool;
+mod probe;
 pub mod settings;
 mod stream;
 mod tunnel;
@@ -39,6 +44,7 @@ use self::{
     outgoing::{Outgoing, is_repeatable},
     pace::LeastPace,
     tunnel::TunnelLimits,
+    upstream::AllOut,
 };
 pub use self::{
     body::UpstreamBody,
@@ -70,8 +76,14 @@ pub enum ForwardError {
     #[error("no whole request: {0}")]
     Incomplete(BodyError),
     /// No answer in time.
-    #[error("the upstream did not answer within `upstream_timeout`")]
+    #[error("the upstream did not answer within its `head_timeout` (`upstream_timeout`)")]
     TimedOut,
+    /// No address of the app may get a request, for so long.
+    #[error("no address of the upstream {0:?} is in service")]
+    AllOut(String, Duration),
+    /// The client's body is too long for the app.
+    #[error("the body is longer than the upstream's `max_body`")]
+    BodyTooLarge,
     /// An answer that cannot be passed on.
     #[error("the upstream switched protocols unasked, or to one that was not offered")]
     UnaskedUpgrade,
@@ -94,36 +106,33 @@ pub struct OwnCookies<'a> {
     pub only: Option<Span>,
 }
 
-/// Forwards to one upstream, for one worker.
+/// Forwards to the upstreams of one configuration, for one worker.
 pub struct Forwarder {
-    upstream: Arc<Upstream>,
+    upstreams: Vec<Arc<Upstream>>,
     tunnels: Tunnels,
     reserved: Arc<ReservedNames>,
     ends: Ends,
-    timeout: Duration,
     least_pace: LeastPace,
     body_timeout: Duration,
     tunnel_limits: TunnelLimits,
 }
 
 impl Forwarder {
-    /// `timeout` bounds the wait for the head of an answer; what follows is bounded by `limits`, and
-    /// `hits` counts of a tunnel how often.
+    /// To `upstreams`, which routes name by their places. `limits` bound what they do not bound themselves, and `hits`
+    /// counts of a tunnel how often.
     pub fn new(
-        upstream: Arc<Upstream>,
+        upstreams: Vec<Arc<Upstream>>,
         tunnels: Tunnels,
         reserved: Arc<ReservedNames>,
         ends: Ends,
-        timeout: Duration,
         limits: &Limits,
         hits: LimitHits,
     ) -> Self {
         Self {
-            upstream,
+            upstreams,
             tunnels,
             reserved,
             ends,
-            timeout,
             least_pace: LeastPace {
                 timeout: limits.request_body_timeout,
                 rate: limits.request_body_rate,
@@ -138,12 +147,12 @@ impl Forwarder {
     }
 
     /// The connections it forwards over.
-    pub fn upstream(&self) -> &Arc<Upstream> {
-        &self.upstream
+    pub fn upstreams(&self) -> &[Arc<Upstream>] {
+        &self.upstreams
     }
 
-    /// Sends `request` to the upstream and gives its answer. The permit is spent: it says whom the upstream
-    /// is told of, and without one nothing is forwarded. `owner` is whose session the answer ends with. `downstream` is the client's side of the request, let go of
+    /// Sends `request` to the upstream of the permit's route and gives its answer. The permit is spent: it says whom the
+    /// upstream is told of, and without one nothing is forwarded. `owner` is whose session the answer ends with. `downstream` is the client's side of the request, let go of
     /// with the answer's end.
     #[expect(
         clippy::too_many_lines,
@@ -175,19 +184,34 @@ impl Forwarder {
         let place = downstream.place_of(User::new(client.address, owner.as_ref()));
         let life = || owner.clone().map(|owner| Life::new(&self.ends, owner));
         let received = head.extensions.remove::<Received>();
+        let upstream = &*self.upstreams[permit.route().upstream];
+        let settings = &upstream.target.settings;
+        upstream.target.rewrite(&mut head);
         let body = RequestBody::new(
             body,
             &self.reserved,
             self.least_pace,
             received,
             downstream.open_body(),
+            settings.max_body,
             life,
         );
         let upload = body.upload();
         let length = body.length();
-        let mut lease = self
-            .upstream
-            .checkout(place.as_ref(), is_repeatable(&head.method, length));
+        let is_too_large = match (length, settings.max_body) {
+            (RequestBodyLength::Exactly(length), Some(most)) => length > most,
+            _ => false,
+        };
+        let pool = if is_too_large {
+            Err(ForwardError::BodyTooLarge)
+        } else {
+            let chosen = upstream.choose(place.as_ref(), None);
+            chosen.map_err(|AllOut(time)| ForwardError::AllOut(settings.name.clone(), time))
+        };
+        let mut lease = pool
+            .as_ref()
+            .ok()
+            .and_then(|pool| pool.checkout(place.as_ref(), is_repeatable(&head.method, length)));
         // Written before anything waits, so that nothing of the request is kept.
         let mut buffer = match &mut lease {
             Some(lease) => lease.connection.take_output(),
@@ -202,18 +226,21 @@ impl Forwarder {
         };
         told.write(identity, own, length, &mut buffer);
         let outgoing = Outgoing::new(&head.method, buffer, length, body);
-        let terms = Terms {
-            upstream: &self.upstream,
-            patience: self.timeout,
+        let terms = pool.map(|pool| Terms {
+            upstream,
+            pool: Arc::clone(pool),
+            has_moved: false,
             place,
             is_private: binds_connection(&head.headers, &AUTHORIZATION),
             largest_read: downstream.largest_piece(),
-        };
+        });
         drop((head, forwarding, upgrade));
         // In a box of its own, so that the future of each request stays small.
-        let exchange = Box::pin(exchange(terms, lease, outgoing, upload, downstream.timer));
+        let exchange =
+            terms.map(|terms| Box::pin(exchange(terms, lease, outgoing, upload, downstream.timer)));
+        let idle_timeout = settings.idle_timeout.unwrap_or(self.body_timeout);
         async move {
-            let (exchange, timer) = exchange.await?;
+            let (exchange, timer) = exchange?.await?;
             let Exchange {
                 mut head,
                 mut lease,
@@ -236,8 +263,7 @@ impl Forwarder {
             }
             hop::strip_noted(&mut head.headers, head.noted);
             let life = || owner.map(|owner| Life::new(&self.ends, owner));
-            let body =
-                UpstreamBody::begin(head.body, lease, upload, (timer, self.body_timeout), life);
+            let body = UpstreamBody::begin(head.body, lease, upload, (timer, idle_timeout), life);
             let mut response = answer(head.status, head.headers, body);
             if let Some(reason) = head.reason {
                 response.extensions_mut().insert(reason);
