@@ -33,6 +33,7 @@ const USER_TIMEOUT: Duration = Duration::from_mins(2);
 pub(super) struct Backend {
     address: Address,
     may_reuse: bool,
+    http2: bool,
     connect_timeout: Duration,
     user_timeout: Duration,
     /// How it has behaved; none where that decides nothing.
@@ -112,6 +113,7 @@ impl Backend {
         Ok(Self {
             address,
             may_reuse: settings.reuse,
+            http2: settings.http2,
             connect_timeout: settings.connect_timeout,
             user_timeout: USER_TIMEOUT.max(patience),
             condition: is_watched.then(Condition::default),
@@ -239,6 +241,12 @@ impl Backend {
             } => {
                 let stream = self.tcp(host, *port).await?;
                 let stream = connector.connect(name.clone(), stream).await?;
+                let chosen = stream.get_ref().1.alpn_protocol();
+                if self.http2 && chosen != Some(b"h2") {
+                    let text =
+                        "the app does not choose HTTP/2 within TLS (ALPN); take out http2 = true";
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+                }
                 Ok(Stream::Tls(Box::new(stream)))
             }
         }

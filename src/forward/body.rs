@@ -68,12 +68,19 @@ pub(super) struct Upload {
     frames: AtomicU64,
     /// Whether its answer is under way: then both sides may take their time, for they may be talking with each other.
     is_answered: AtomicBool,
+    /// Whether the client was to send more when it was asked last.
+    waits_for_client: AtomicBool,
 }
 
 impl Upload {
     /// Says whether its answer is under way.
     pub(super) fn set_answered(&self, is_answered: bool) {
         self.is_answered.store(is_answered, Ordering::Relaxed);
+    }
+
+    /// Whether the client is to send more before anything can go on.
+    pub(super) fn waits_for_client(&self) -> bool {
+        self.waits_for_client.load(Ordering::Relaxed)
     }
 
     /// The frames that have gone by.
@@ -108,6 +115,11 @@ impl RequestBody {
             })
         });
         Self { body }
+    }
+
+    /// None at all.
+    pub(super) fn empty() -> Self {
+        Self { body: None }
     }
 
     /// Follows the body on its way; none where there is nothing to come.
@@ -168,6 +180,8 @@ impl HttpBody for RequestBody {
             return Poll::Ready(None);
         };
         let polled = Pin::new(&mut moving.body).poll_frame(context);
+        let waits = &moving.upload.waits_for_client;
+        waits.store(polled.is_pending(), Ordering::Relaxed);
         if let Some(life) = &mut moving.life
             && life.is_over(context, polled.is_pending())
         {
@@ -407,7 +421,7 @@ impl HttpBody for UpstreamBody {
 }
 
 /// Fields that frame, route or authenticate a message have no place behind its body.
-fn strip_trailers(trailers: &mut HeaderMap) {
+pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
     hop::strip(trailers);
     for name in [
         AUTHORIZATION,

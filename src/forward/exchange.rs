@@ -115,7 +115,7 @@ pub(super) struct Terms<'a> {
 
 impl Terms<'_> {
     /// How long the upstream may be silent.
-    fn patience(&self) -> Duration {
+    pub(super) fn patience(&self) -> Duration {
         self.upstream.target.settings.head_timeout
     }
 
@@ -151,7 +151,7 @@ impl Terms<'_> {
     }
 
     /// Turns to another address, once. Whether there is one.
-    fn moves_on(&mut self) -> bool {
+    pub(super) fn moves_on(&mut self) -> bool {
         if self.has_moved {
             return false;
         }
@@ -166,7 +166,7 @@ impl Terms<'_> {
 }
 
 /// An answer by which an app, or a proxy before it, says that it cannot: as a failure does.
-fn is_failure(status: StatusCode) -> bool {
+pub(super) fn is_failure(status: StatusCode) -> bool {
     matches!(
         status,
         StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT

@@ -14,6 +14,7 @@ mod downstream;
 mod exchange;
 pub mod hop;
 pub mod http1;
+mod http2;
 mod identity;
 mod live;
 mod outgoing;
@@ -26,12 +27,15 @@ mod tunnel;
 mod upstream;
 pub mod websocket;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, pin::Pin, sync::Arc, time::Duration};
 
 use http::{
-    HeaderMap, HeaderValue, Response, StatusCode, Version,
-    header::{AUTHORIZATION, CONNECTION, PROXY_AUTHENTICATE, UPGRADE, WWW_AUTHENTICATE},
+    HeaderMap, HeaderValue, Response, StatusCode, Uri, Version,
+    header::{
+        AUTHORIZATION, CONNECTION, COOKIE, HOST, PROXY_AUTHENTICATE, UPGRADE, WWW_AUTHENTICATE,
+    },
     request::Parts,
+    uri::PathAndQuery,
 };
 use hyper::upgrade::OnUpgrade;
 
@@ -43,12 +47,15 @@ use self::{
     live::Life,
     outgoing::{Outgoing, is_repeatable},
     pace::LeastPace,
+    pool::Pool,
+    settings::UpstreamAddress,
     tunnel::TunnelLimits,
     upstream::AllOut,
 };
 pub use self::{
     body::UpstreamBody,
     downstream::{ClientConnection, Downstream},
+    http2::Http2Body,
     identity::IdentityHeaders,
     tunnel::Tunnels,
     upstream::{Upstream, UpstreamTarget},
@@ -208,39 +215,67 @@ impl Forwarder {
             let chosen = upstream.choose(place.as_ref(), None);
             chosen.map_err(|AllOut(time)| ForwardError::AllOut(settings.name.clone(), time))
         };
-        let mut lease = pool
-            .as_ref()
-            .ok()
-            .and_then(|pool| pool.checkout(place.as_ref(), is_repeatable(&head.method, length)));
-        // Written before anything waits, so that nothing of the request is kept.
-        let mut buffer = match &mut lease {
-            Some(lease) => lease.connection.take_output(),
-            None => Vec::with_capacity(USUAL_HEAD),
-        };
         let told = RequestHead {
             head: &head,
             upgrade: upgrade.as_ref(),
             forwarding: &forwarding,
             id,
             principal: permit.principal(),
+            is_tls: settings.addresses.iter().any(UpstreamAddress::is_tls),
         };
-        told.write(identity, own, length, &mut buffer);
-        let outgoing = Outgoing::new(&head.method, buffer, length, body);
-        let terms = pool.map(|pool| Terms {
+        let is_private = binds_connection(&head.headers, &AUTHORIZATION);
+        let largest_read = downstream.largest_piece();
+        let terms = |pool: &Arc<Pool>| Terms {
             upstream,
             pool: Arc::clone(pool),
             has_moved: false,
-            place,
-            is_private: binds_connection(&head.headers, &AUTHORIZATION),
-            largest_read: downstream.largest_piece(),
-        });
-        drop((head, forwarding, upgrade));
-        // In a box of its own, so that the future of each request stays small.
-        let exchange =
-            terms.map(|terms| Box::pin(exchange(terms, lease, outgoing, upload, downstream.timer)));
+            place: place.clone(),
+            is_private,
+            largest_read,
+        };
+        // What is sent is made before anything waits, so that nothing of the request is kept; in a box of its own, so that
+        // the future of each request stays small.
+        let channel = match pool {
+            Err(error) => Err(error),
+            Ok(pool) if settings.http2 => {
+                let told = told.to_http2(identity, own, is_repeatable(&head.method, length));
+                told.map(|told| {
+                    let exchange = http2::exchange(terms(pool), told, body, downstream.timer);
+                    Channel::Http2(Box::pin(exchange))
+                })
+            }
+            Ok(pool) => {
+                let mut lease = pool.checkout(place.as_ref(), is_repeatable(&head.method, length));
+                let mut buffer = match &mut lease {
+                    Some(lease) => lease.connection.take_output(),
+                    None => Vec::with_capacity(USUAL_HEAD),
+                };
+                told.write(identity, own, length, &mut buffer);
+                let outgoing = Outgoing::new(&head.method, buffer, length, body);
+                let exchange = exchange(terms(pool), lease, outgoing, upload, downstream.timer);
+                Ok(Channel::Http1(Box::pin(exchange)))
+            }
+        };
+        drop((head, forwarding, upgrade, place));
         let idle_timeout = settings.idle_timeout.unwrap_or(self.body_timeout);
         async move {
-            let (exchange, timer) = exchange?.await?;
+            let life = |owner: Option<Owner>| owner.map(|owner| Life::new(&self.ends, owner));
+            let exchange = match channel? {
+                Channel::Http1(exchange) => exchange,
+                Channel::Http2(exchange) => {
+                    let exchange = exchange.await?;
+                    let is_reused = exchange.is_reused;
+                    let (status, mut headers, body) = exchange.begin(idle_timeout, life(owner));
+                    own.cookies.strip_from_response(&mut headers);
+                    hop::strip(&mut headers);
+                    let response = answer(status, headers, Body::Http2(Box::new(body)));
+                    return Ok(Forwarded {
+                        response,
+                        is_reused,
+                    });
+                }
+            };
+            let (exchange, timer) = exchange.await?;
             let Exchange {
                 mut head,
                 mut lease,
@@ -262,8 +297,9 @@ impl Forwarder {
                 });
             }
             hop::strip_noted(&mut head.headers, head.noted);
-            let life = || owner.map(|owner| Life::new(&self.ends, owner));
-            let body = UpstreamBody::begin(head.body, lease, upload, (timer, idle_timeout), life);
+            let body = UpstreamBody::begin(head.body, lease, upload, (timer, idle_timeout), || {
+                life(owner)
+            });
             let mut response = answer(head.status, head.headers, body);
             if let Some(reason) = head.reason {
                 response.extensions_mut().insert(reason);
@@ -311,6 +347,12 @@ impl Forwarder {
     }
 }
 
+/// One request and its answer, on their way over either protocol.
+enum Channel<One, Two> {
+    Http1(Pin<Box<One>>),
+    Http2(Pin<Box<Two>>),
+}
+
 /// Room for a request's head, where there is no buffer of an earlier one.
 const USUAL_HEAD: usize = 2 * 1024;
 
@@ -323,6 +365,8 @@ struct RequestHead<'a> {
     forwarding: &'a Forwarding,
     id: Option<RequestId>,
     principal: Option<Principal<'a>>,
+    /// Whether the app is reached over TLS.
+    is_tls: bool,
 }
 
 impl RequestHead<'_> {
@@ -357,6 +401,63 @@ impl RequestHead<'_> {
             http1::write_header(&UPGRADE, protocol.as_bytes(), into);
         }
         http1::end_request(method, length, headers, into);
+    }
+}
+
+impl RequestHead<'_> {
+    /// The same for HTTP/2. Nothing asks to switch there: an app that HTTP/2 is spoken with has no other protocol.
+    ///
+    /// # Errors
+    /// When the host is none that HTTP/2 can name.
+    fn to_http2(
+        &self,
+        identity: &IdentityHeaders,
+        own: OwnCookies<'_>,
+        is_repeatable: bool,
+    ) -> Result<http2::Head, ForwardError> {
+        let refused =
+            |error| ForwardError::Broken(io::Error::new(io::ErrorKind::InvalidInput, error));
+        let mut headers = self.head.headers.clone();
+        let host = headers
+            .remove(HOST)
+            .unwrap_or(HeaderValue::from_static("localhost"));
+        let mut line = Vec::new();
+        if headers.contains_key(COOKIE) {
+            own.cookies.write_foreign(&headers, own.only, &mut line);
+        }
+        http2::strip_framing(&mut headers);
+        let cookies = line
+            .strip_prefix(b"cookie: ")
+            .and_then(|line| line.strip_suffix(b"\r\n"));
+        if let Some(Ok(cookies)) = cookies.map(HeaderValue::from_bytes) {
+            headers.insert(COOKIE, cookies);
+        }
+        let id = self.id.map(RequestId::hex);
+        let id = id.as_ref().map(|id| (&X_REQUEST_ID, &id[..]));
+        for (name, value) in self.forwarding.lines().chain(id) {
+            if let Ok(value) = HeaderValue::from_bytes(value) {
+                headers.append(name, value);
+            }
+        }
+        if let Some(principal) = self.principal {
+            identity.set(principal, &mut headers);
+        }
+        let target = self
+            .head
+            .uri
+            .path_and_query()
+            .map_or("/", PathAndQuery::as_str);
+        let slash = if target.starts_with('?') { "/" } else { "" };
+        let uri = Uri::builder()
+            .scheme(if self.is_tls { "https" } else { "http" })
+            .authority(host.as_bytes())
+            .path_and_query(format!("{slash}{target}"));
+        Ok(http2::Head {
+            method: self.head.method.clone(),
+            uri: uri.build().map_err(refused)?,
+            headers,
+            is_repeatable,
+        })
     }
 }
 

@@ -12,6 +12,7 @@ use super::{
     backend::Backend,
     connection::{Connection, Idleness, Settled},
     downstream::Place,
+    http2,
 };
 use crate::random;
 
@@ -29,6 +30,14 @@ const IDLE_CAPACITY: usize = 1024;
 pub(super) struct Pool {
     pub(super) backend: Arc<Backend>,
     idle: Mutex<Vec<Idle>>,
+    /// The one over which HTTP/2 is spoken, where it is.
+    pub(super) http2: Mutex<Option<http2::Shared>>,
+}
+
+/// When a connection that is made now is too old for another request.
+pub(super) fn expiry() -> Instant {
+    let part = u32::from(u8::from_ne_bytes(random::bytes()));
+    Instant::now() + MAX_AGE + MAX_AGE / 10 * part / 255
 }
 
 struct Idle {
@@ -53,6 +62,7 @@ impl Pool {
         Self {
             backend,
             idle: Mutex::default(),
+            http2: Mutex::default(),
         }
     }
 
@@ -109,8 +119,7 @@ impl Pool {
     pub(super) async fn connect(self: &Arc<Self>) -> io::Result<Lease> {
         let in_use = self.backend.begin_request();
         let stream = self.backend.connect().await?;
-        let part = u32::from(u8::from_ne_bytes(random::bytes()));
-        let expires = Instant::now() + MAX_AGE + MAX_AGE / 10 * part / 255;
+        let expires = expiry();
         let mut connection = Connection::new(stream, expires, self.backend.metrics.open());
         connection.in_use = in_use;
         Ok(Lease {

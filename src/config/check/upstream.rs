@@ -99,7 +99,7 @@ impl Reader<'_> {
             "a whole number of bytes; leave the key out for no bound",
         );
         let reuse = self.flag(table, "reuse", true);
-        let http2 = self.flag(table, "http2", false);
+        let http2 = self.http2(table, known);
         let health = self.health(table);
         named?;
         Some(UpstreamSettings {
@@ -269,6 +269,21 @@ impl Reader<'_> {
                     .hint("\"pass\", \"upstream\", or a name such as \"wiki.internal\"")
             }),
         })
+    }
+
+    fn http2(&mut self, table: &Table<'_>, addresses: &[UpstreamAddress]) -> Option<bool> {
+        let http2 = self.flag(table, "http2", false)?;
+        let mut others = addresses.iter().skip(1);
+        // A request says which scheme it is of (RFC 9113 §8.3.1), and may be sent to any address.
+        if http2 && others.any(|other| other.is_tls() != addresses[0].is_tls()) {
+            let problem = Problem::new(
+                &table.origin("url"),
+                "`url` has addresses with and without TLS",
+            );
+            self.problem(problem.hint("with http2 = true all have the same scheme"));
+            return None;
+        }
+        Some(http2)
     }
 
     fn health(&mut self, table: &Table<'_>) -> Result<Option<HealthSettings>, Reported> {
