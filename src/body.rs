@@ -12,7 +12,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 pub use self::recorded::Recorded;
 use crate::{
-    forward::UpstreamBody,
+    forward::{Http2Body, UpstreamBody},
     observe::{Ended, metrics::Limit},
 };
 
@@ -34,6 +34,9 @@ pub enum BodyError {
     /// The upstream did not continue it in time.
     #[error("the upstream did not continue its answer within `limits.response_body_timeout`")]
     Silent,
+    /// It is longer than the upstream's `max_body`.
+    #[error("the body is longer than the upstream's `max_body`")]
+    TooLarge,
     /// It is not as long as was said.
     #[error("the body is not as long as was said")]
     Length,
@@ -56,7 +59,7 @@ impl BodyError {
             Self::Client(_) | Self::ClientGone(_) | Self::Length => Ended::Client,
             Self::Upstream(_) => Ended::App,
             Self::SessionOver => Ended::Session,
-            Self::Stalled | Self::TooSlow(_) | Self::Silent => Ended::Limit,
+            Self::Stalled | Self::TooSlow(_) | Self::TooLarge | Self::Silent => Ended::Limit,
             Self::Stopping => Ended::Stop,
         }
     }
@@ -92,6 +95,8 @@ pub enum Body {
     Full(Bytes),
     /// The upstream's answer, as it comes.
     Upstream(UpstreamBody),
+    /// The same over HTTP/2.
+    Http2(Box<Http2Body>),
 }
 
 impl From<String> for Body {
@@ -117,6 +122,7 @@ impl HttpBody for Body {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
             Self::Upstream(body) => Pin::new(body).poll_frame(context),
+            Self::Http2(body) => Pin::new(body).poll_frame(context),
             Self::Full(bytes) => {
                 let bytes = std::mem::take(bytes);
                 let frame = (!bytes.is_empty()).then(|| Ok(Frame::data(bytes)));
@@ -130,6 +136,7 @@ impl HttpBody for Body {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_empty(),
             Self::Upstream(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
         }
     }
 
@@ -138,6 +145,7 @@ impl HttpBody for Body {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Upstream(body) => body.size_hint(),
+            Self::Http2(body) => body.size_hint(),
         }
     }
 }

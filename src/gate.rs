@@ -37,14 +37,13 @@ pub struct Begun {
 }
 
 impl Gate {
-    /// Of `snapshot`, leading to `upstream`, the worker's connections to the app.
-    pub fn new(snapshot: Arc<Snapshot>, upstream: Arc<Upstream>, tunnels: Tunnels) -> Self {
+    /// Of `snapshot`, leading to `upstreams`, the worker's connections to the apps.
+    pub fn new(snapshot: Arc<Snapshot>, upstreams: Vec<Arc<Upstream>>, tunnels: Tunnels) -> Self {
         let forwarder = Forwarder::new(
-            upstream,
+            upstreams,
             tunnels,
             Arc::clone(&snapshot.cleaning.reserved),
             snapshot.sessions.ends(),
-            snapshot.upstream_timeout,
             &snapshot.limits,
             snapshot.metrics.limits.clone(),
         );
@@ -54,9 +53,9 @@ impl Gate {
         }
     }
 
-    /// The worker's connections to the app.
-    pub fn upstream(&self) -> &Arc<Upstream> {
-        self.forwarder.upstream()
+    /// The worker's connections to the apps.
+    pub fn upstreams(&self) -> &[Arc<Upstream>] {
+        self.forwarder.upstreams()
     }
 
     /// Begins a request: cleans it, which waits for nothing.
@@ -354,6 +353,10 @@ fn upstream_failed(error: &ForwardError, record: &mut Record, metrics: &Metrics)
             Reject::RequestTimeout
         }
         ForwardError::Incomplete(BodyError::ClientGone(_)) => Reject::ClientGone,
+        ForwardError::BodyTooLarge | ForwardError::Incomplete(BodyError::TooLarge) => {
+            Reject::ContentTooLarge
+        }
+        ForwardError::AllOut(_, wait) => Reject::OutOfService(*wait),
         ForwardError::Incomplete(_) => {
             Reject::BadRequest("its body is malformed, or was not sent to its end".into())
         }

@@ -4,7 +4,7 @@
 //! What has to outlive a configuration (sessions in a store, revocations, renewals, throttles, counters) is shared by
 //! the snapshots, each of which holds a handle to it.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc};
 
 use http::HeaderMap;
 use tokio_util::task::AbortOnDropHandle;
@@ -42,10 +42,8 @@ pub struct Snapshot {
     pub providers: Arc<Providers>,
     /// What the upstream is told.
     pub identity_headers: IdentityHeaders,
-    /// Where the app is.
-    pub upstream: Arc<UpstreamTarget>,
-    /// How long the upstream may take to begin its answer.
-    pub upstream_timeout: Duration,
+    /// The apps; routes name them by their places.
+    pub upstreams: Vec<Arc<UpstreamTarget>>,
     /// What clients, and the app, may take.
     pub limits: Arc<Limits>,
     /// What is counted.

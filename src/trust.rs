@@ -4,9 +4,10 @@ use std::{fs, io, path::Path, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustls::{
-    ClientConfig, RootCertStore,
+    ClientConfig, ConfigBuilder, RootCertStore,
+    client::WantsClientCert,
     crypto::aws_lc_rs,
-    pki_types::{CertificateDer, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 
 /// HTTP/1.1 over TLS, trusting the system's certificate authorities; where it has none (an empty
@@ -17,14 +18,61 @@ pub fn client_config() -> Arc<ClientConfig> {
 
 /// As [`client_config`], trusting `further` authorities beside those.
 pub fn client_config_trusting(further: &[CertificateDer<'static>]) -> Arc<ClientConfig> {
+    let mut roots = usual_roots();
+    roots.add_parsable_certificates(further.iter().cloned());
+    client_config_with(roots)
+}
+
+/// The system's certificate authorities, or Mozilla's.
+fn usual_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
-    roots.add_parsable_certificates(further.iter().cloned());
-    client_config_with(roots)
+    roots
 }
+
+/// How an app is spoken to within TLS: the authorities in `ca` are trusted, or else the system's; `certificate`, a chain and its key,
+/// says who the gate is, and HTTP/2 alone is offered where `http2`.
+///
+/// # Errors
+/// When a file cannot be read, or is not what it should be.
+pub fn app_config(
+    ca: Option<&Path>,
+    certificate: Option<(&Path, &Path)>,
+    http2: bool,
+) -> io::Result<Arc<ClientConfig>> {
+    let roots = match ca {
+        Some(file) => roots_from(file)?,
+        None => usual_roots(),
+    };
+    let builder = trusting(roots);
+    let mut config = match certificate {
+        None => builder.with_no_client_auth(),
+        Some((cert, key)) => {
+            let refused = |what: &dyn std::fmt::Display| {
+                let text = format!("no client certificate in {}: {what}", cert.display());
+                io::Error::new(io::ErrorKind::InvalidInput, text)
+            };
+            let chain = CertificateDer::pem_file_iter(cert)
+                .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+                .map_err(|error| refused(&error))?;
+            let key = PrivateKeyDer::from_pem_file(key);
+            let key = key.map_err(|error| refused(&format!("the key: {error}")))?;
+            let built = builder.with_client_auth_cert(chain, key);
+            built.map_err(|error| refused(&error))?
+        }
+    };
+    config.alpn_protocols = vec![if http2 {
+        b"h2".to_vec()
+    } else {
+        HTTP1.to_vec()
+    }];
+    Ok(Arc::new(config))
+}
+
+const HTTP1: &[u8] = b"http/1.1";
 
 /// The certificates of a file that names authorities, as PEM (RFC 7468). The error says what is wrong with it.
 pub fn authorities(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, &'static str> {
@@ -44,13 +92,16 @@ pub fn authorities(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, &'static 
 
 /// HTTP/1.1 over TLS, trusting `roots`.
 pub fn client_config_with(roots: RootCertStore) -> Arc<ClientConfig> {
-    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let mut config = trusting(roots).with_no_client_auth();
+    config.alpn_protocols = vec![HTTP1.to_vec()];
+    Arc::new(config)
+}
+
+fn trusting(roots: RootCertStore) -> ConfigBuilder<ClientConfig, WantsClientCert> {
+    ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("the provider supports rustls' default TLS versions")
         .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Arc::new(config)
 }
 
 /// The certificate authorities in a PEM file (RFC 7468), and no others.

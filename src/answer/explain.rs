@@ -91,6 +91,8 @@ impl Reject {
             Self::Unavailable(_) => session_unavailable(),
             Self::NotKept(_) => not_kept(),
             Self::TooManyRequests => too_many_requests(),
+            Self::ContentTooLarge => content_too_large(),
+            Self::OutOfService(_) => out_of_service(),
             Self::BadGateway => Explanation::new(
                 (StatusCode::BAD_GATEWAY, "bad_gateway", UNAVAILABLE),
                 "The app does not answer",
@@ -172,7 +174,11 @@ impl Reject {
             Self::StaleForm => vec![Link::new("Your account", site.path("account"))],
             Self::Login(error) => login_links(error, site),
             // An empty address is the page's own. Following it is a GET, so only a GET's page offers it.
-            Self::Unavailable(_) | Self::NotKept(_) | Self::BadGateway | Self::GatewayTimeout
+            Self::Unavailable(_)
+            | Self::NotKept(_)
+            | Self::BadGateway
+            | Self::OutOfService(_)
+            | Self::GatewayTimeout
                 if audience == Audience::Navigation =>
             {
                 vec![Link::new("Try again", String::new())]
@@ -333,6 +339,30 @@ fn too_many_requests() -> Explanation {
         ),
         "One at a time",
         "Too many requests come from your network at once. Try again in a moment.",
+    )
+}
+
+fn content_too_large() -> Explanation {
+    Explanation::new(
+        (
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "content_too_large",
+            RESOURCE_EXHAUSTED,
+        ),
+        "Too large",
+        "What you sent is larger than the app behind this page takes.",
+    )
+}
+
+fn out_of_service() -> Explanation {
+    Explanation::new(
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "out_of_service",
+            UNAVAILABLE,
+        ),
+        "The app does not answer",
+        "The app behind this page is out of service right now. Try again in a moment.",
     )
 }
 

@@ -16,7 +16,7 @@ mod tests;
 pub use page::{Account, AccountPage, AccountSession, Choice, Link, Notice, SignInPage};
 pub use render::{render, return_address};
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use crate::{
     access::allow::Denied,
@@ -86,6 +86,10 @@ pub enum Reject {
     RequestTimeout,
     /// The client went away before it had sent all of its request. Nobody reads the answer.
     ClientGone,
+    /// The request's body is longer than its upstream takes.
+    ContentTooLarge,
+    /// No address of the upstream is in service; one is tried again after so long.
+    OutOfService(Duration),
     /// The upstream cannot be reached or broke off before it answered.
     BadGateway,
     /// The upstream did not answer in time.
@@ -123,7 +127,9 @@ impl Reject {
             | Self::Barred { .. }
             | Self::Elsewhere(_) => Verdict::Forbidden,
             Self::Misdirected => Verdict::Misdirected,
-            Self::BadRequest(_) | Self::RequestTimeout => Verdict::BadRequest,
+            Self::BadRequest(_) | Self::RequestTimeout | Self::ContentTooLarge => {
+                Verdict::BadRequest
+            }
             Self::ClientGone => Verdict::ClientGone,
             Self::NotFound => Verdict::NotFound,
             Self::MethodNotAllowed(_) => Verdict::MethodNotAllowed,
@@ -133,7 +139,7 @@ impl Reject {
             Self::SessionTooLarge => Verdict::SessionTooLarge,
             Self::Unavailable(_) | Self::NotKept(_) => Verdict::Unavailable,
             Self::TooManyRequests => Verdict::TooManyRequests,
-            Self::BadGateway => Verdict::BadGateway,
+            Self::BadGateway | Self::OutOfService(_) => Verdict::BadGateway,
             Self::GatewayTimeout => Verdict::GatewayTimeout,
         }
     }

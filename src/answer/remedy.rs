@@ -26,9 +26,13 @@ impl Reject {
             Self::TooManyRequests => {
                 "raise limits.requests_per_client; if it is a proxy, name it in trusted_proxies"
             }
+            Self::ContentTooLarge => "if it may be so large, raise the upstream's max_body",
+            Self::OutOfService(_) => {
+                "see that the app runs and listens at one of the upstream's addresses; each is tried again soon"
+            }
             Self::BadGateway => "see that the app runs and listens at upstream",
             Self::GatewayTimeout => {
-                "see why the app is slow, or raise upstream_timeout if it may take so long"
+                "see why the app is slow, or raise upstream_timeout (head_timeout of its upstream) if it may take so long"
             }
             Self::SignIn { .. }
             | Self::Unauthorized

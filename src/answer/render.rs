@@ -102,7 +102,11 @@ fn advise(reject: &Reject, audience: Audience, site: &Site, response: &mut Respo
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
-    if status == StatusCode::SERVICE_UNAVAILABLE || matches!(reject, Reject::TooManyRequests) {
+    if let Reject::OutOfService(wait) = reject {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+    } else if status == StatusCode::SERVICE_UNAVAILABLE || matches!(reject, Reject::TooManyRequests)
+    {
         headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS));
     }
     // A person waits before this page for what a moment mends; it was asked for without doing anything.

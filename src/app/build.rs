@@ -8,7 +8,7 @@ use super::services::{self, Services};
 use crate::{
     clean::{Cleaning, identity::ReservedNames, origin::PublicOrigin},
     config::Config,
-    forward::{IdentityHeaders, UpstreamTarget},
+    forward::{IdentityHeaders, UpstreamTarget, settings::UpstreamSettings},
     identity_headers::{HeaderSettings, HeaderSource},
     login::{Logins, return_to::ReturnRules},
     provider::{HttpClient, Providers},
@@ -20,13 +20,6 @@ use crate::{
     trust,
 };
 
-/// What ran before, and by which configuration.
-#[derive(Clone, Copy)]
-pub(super) struct Earlier<'a> {
-    pub(super) config: &'a Config,
-    pub(super) snapshot: &'a Snapshot,
-}
-
 /// Makes a snapshot of `config`. What `earlier` has learnt of providers, and its connections to the app, go over to it
 /// where they are the same.
 ///
@@ -35,7 +28,7 @@ pub(super) struct Earlier<'a> {
 pub(super) fn snapshot(
     config: &Config,
     services: &Services,
-    earlier: Option<Earlier<'_>>,
+    earlier: Option<&Snapshot>,
 ) -> io::Result<Snapshot> {
     let outbound_tls = trust::client_config();
     let http = HttpClient::new(
@@ -44,10 +37,10 @@ pub(super) fn snapshot(
         config.limits.provider_response,
         services.metrics.limits.clone(),
     );
-    let upstream = upstream(config, &outbound_tls, services, earlier)?;
+    let upstreams = upstreams(config, &outbound_tls, services, earlier)?;
     let providers = Providers::new(&config.providers, &config.headers, &http);
     if let Some(earlier) = earlier {
-        providers.resume(&earlier.snapshot.providers);
+        providers.resume(&earlier.providers);
     }
     let providers = Arc::new(providers);
     let upkeep = providers.upkeep().into_iter();
@@ -95,8 +88,7 @@ pub(super) fn snapshot(
             farewell: Arc::clone(&services.farewell),
         },
         identity_headers: IdentityHeaders::new(config.headers.clone()),
-        upstream,
-        upstream_timeout: config.upstream_timeout,
+        upstreams,
         limits: Arc::new(config.limits.clone()),
         metrics: Arc::clone(&services.metrics),
         upkeep: upkeep.collect(),
@@ -116,37 +108,23 @@ pub(super) fn adopt(config: &Config, snapshot: &Snapshot, services: &Services) {
     services.adopt_keys(&snapshot.sessions.keys);
 }
 
-/// Where the app is: the same target as before where nothing about it has changed, so that its connections stay.
-fn upstream(
+/// The apps: the same targets as before where nothing about them has changed, so that their connections stay, and what
+/// is known of their addresses.
+fn upstreams(
     config: &Config,
     tls: &Arc<rustls::ClientConfig>,
     services: &Services,
-    earlier: Option<Earlier<'_>>,
-) -> io::Result<Arc<UpstreamTarget>> {
-    let is_same = |earlier: &Earlier<'_>| {
-        let (old, new) = (earlier.config, config);
-        // The file of an authority may hold another one by now.
-        new.upstream_ca.is_none()
-            && old.upstream_ca.is_none()
-            && old.upstream == new.upstream
-            && old.upstream_reuse == new.upstream_reuse
-            && old.upstream_timeout == new.upstream_timeout
+    earlier: Option<&Snapshot>,
+) -> io::Result<Vec<Arc<UpstreamTarget>>> {
+    let known = earlier.map_or(&[][..], |earlier| &earlier.upstreams);
+    let target = |settings: &UpstreamSettings| {
+        if let Some(target) = known.iter().find(|target| target.is_of(settings)) {
+            return Ok(Arc::clone(target));
+        }
+        let metrics = services.metrics.upstreams.of(&settings.name);
+        UpstreamTarget::new(settings.clone(), tls, &metrics).map(Arc::new)
     };
-    if let Some(earlier) = earlier.filter(is_same) {
-        return Ok(Arc::clone(&earlier.snapshot.upstream));
-    }
-    let own = match &config.upstream_ca {
-        Some(file) => Some(trust::client_config_with(trust::roots_from(file)?)),
-        None => None,
-    };
-    let target = UpstreamTarget::new(
-        &config.upstream,
-        own.as_ref().unwrap_or(tls),
-        config.upstream_reuse,
-        config.upstream_timeout,
-        services.metrics.upstream.clone(),
-    )?;
-    Ok(Arc::new(target))
+    config.upstreams.iter().map(target).collect()
 }
 
 /// The tokens that a header carries.

@@ -7,11 +7,7 @@ use std::{io, path::PathBuf, sync::Arc};
 
 use arc_swap::ArcSwap;
 
-use super::{
-    build::{self, Earlier},
-    listeners::Listeners,
-    services::Services,
-};
+use super::{build, listeners::Listeners, services::Services};
 use crate::{
     config::{Config, Loaded, Report},
     listen::{self, Admission, WorkerConfig, WorkerHandle},
@@ -87,11 +83,7 @@ impl Reloads<'_> {
         let tls = config.tls.as_ref().map(listen::tls::acceptor).transpose()?;
         let is_tls = tls.is_some();
         let earlier = self.current.load_full();
-        let earlier = Earlier {
-            config: &self.running,
-            snapshot: &earlier,
-        };
-        let snapshot = build::snapshot(&config, self.services, Some(earlier))?;
+        let snapshot = build::snapshot(&config, self.services, Some(&earlier))?;
         let snapshot = Arc::new(snapshot);
 
         // Nothing fails from here on.

@@ -14,17 +14,13 @@ pub(super) fn changes(old: &Config, new: &Config) -> Vec<String> {
     let mut said = Vec::new();
     sessions(old, new, &mut said);
     providers(&old.providers, &new.providers, &mut said);
-    routes(&old.routes, &new.routes, &mut said);
+    routes(old, new, &mut said);
     let mut moved = |what: &str, old: String, new: String| {
         if old != new {
             said.push(format!("{what}: {old}, now {new}"));
         }
     };
-    moved(
-        "upstream",
-        format!("{:?}", old.upstream),
-        format!("{:?}", new.upstream),
-    );
+    moved("upstreams", upstreams(old), upstreams(new));
     moved("listen", listed(&old.listen), listed(&new.listen));
     moved(
         "trusted_proxies",
@@ -103,7 +99,17 @@ fn providers(old: &[ProviderSettings], new: &[ProviderSettings], said: &mut Vec<
 }
 
 /// Routes are compared by what they match, for their numbers move.
-fn routes(old: &[Route], new: &[Route], said: &mut Vec<String>) {
+fn routes(old: &Config, new: &Config, said: &mut Vec<String>) {
+    let led = |config: &Config, route: &Route| {
+        let upstream = config.upstreams.get(route.upstream);
+        let name = upstream.map_or("", |upstream| upstream.name.as_str());
+        format!("{} (to {name})", asked(route))
+    };
+    let (was, is) = (
+        |route: &Route| led(old, route),
+        |route: &Route| led(new, route),
+    );
+    let (old, new) = (&old.routes, &new.routes);
     let find = |in_: &[Route], route: &Route| {
         in_.iter()
             .position(|other| matched(other) == matched(route))
@@ -113,23 +119,19 @@ fn routes(old: &[Route], new: &[Route], said: &mut Vec<String>) {
             None => said.push(format!(
                 "the route for {} is gone; what falls under no other asks for a login. It was: {}",
                 matched(before),
-                asked(before)
+                was(before)
             )),
-            Some(after) if asked(before) != asked(after) => said.push(format!(
+            Some(after) if was(before) != is(after) => said.push(format!(
                 "the route for {}: {}; before, {}",
                 matched(before),
-                asked(after),
-                asked(before)
+                is(after),
+                was(before)
             )),
             Some(_) => {}
         }
     }
     for after in new.iter().filter(|after| find(old, after).is_none()) {
-        said.push(format!(
-            "a new route for {}: {}",
-            matched(after),
-            asked(after)
-        ));
+        said.push(format!("a new route for {}: {}", matched(after), is(after)));
     }
     let order = |routes: &[Route], of: &[Route]| -> Vec<String> {
         let common = routes.iter().filter(|route| find(of, route).is_some());
@@ -191,6 +193,14 @@ fn allowed(allow: &Allow) -> String {
 
 fn list(list: &AllowList) -> String {
     format!("{} {}", list.key, list.entries.join(", "))
+}
+
+fn upstreams(config: &Config) -> String {
+    let upstreams = config.upstreams.iter();
+    let upstreams: Vec<_> = upstreams
+        .map(|upstream| format!("{} at {}", upstream.name, listed(&upstream.addresses)))
+        .collect();
+    upstreams.join("; ")
 }
 
 fn headers(config: &Config) -> String {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::{
     access::Allow,
     config::Config,
-    forward::settings::UpstreamAddress,
+    forward::settings::DEFAULT_UPSTREAM,
     redis::{address as redis_address, address::RedisAddress},
     session::settings::{SessionSettings, StoreSettings},
 };
@@ -23,9 +23,13 @@ pub(super) fn summary(name: &str, config: &Config) -> String {
     }
     let origin = config.public_url.url.origin().ascii_serialization();
     line("public", &origin);
-    match &config.upstream {
-        UpstreamAddress::Network(uri) => line("upstream", uri.to_string().trim_end_matches('/')),
-        UpstreamAddress::Unix(path) => line("upstream", &format!("unix:{}", path.display())),
+    for upstream in &config.upstreams {
+        let addresses: Vec<_> = upstream.addresses.iter().map(ToString::to_string).collect();
+        let addresses = addresses.join(", ");
+        match upstream.name.as_str() {
+            DEFAULT_UPSTREAM => line("upstream", &addresses),
+            name => line("upstream", &format!("{name}: {addresses}")),
+        }
     }
     line("sessions", &sessions_are(&config.session));
     for provider in &config.providers {

@@ -118,7 +118,7 @@ fn collect_sources(node: &Node, shape: &Shape, names: &mut Vec<String>) {
                 collect_sources(item, &inner(keys), names);
             }
         }
-        Shape::Value(_) | Shape::Map(..) | Shape::Later => {}
+        Shape::Value(_) | Shape::Map(..) => {}
     }
 }
 
@@ -137,10 +137,6 @@ impl Variable<'_> {
         let Some(key) = keys.find(first) else {
             return Err(self.unknown(keys, path));
         };
-        if matches!(key.shape, Shape::Later) {
-            let message = format!("`{}` is not available in this version", key.name);
-            return Err(Problem::new(&self.origin(), message).hint("unset it"));
-        }
         if self.value.is_empty() {
             let message = format!("{} is empty", self.name);
             return Err(Problem::new(&self.origin(), message)
@@ -192,9 +188,7 @@ impl Variable<'_> {
             (Shape::Map(..) | Shape::Named(_) | Shape::Tables(_), []) => {
                 Err(self.names_a_table(&Keys::default()))
             }
-            (Shape::Value(_) | Shape::Map(..) | Shape::Later, _) => {
-                Err(self.unknown(&Keys::default(), rest))
-            }
+            (Shape::Value(_) | Shape::Map(..), _) => Err(self.unknown(&Keys::default(), rest)),
         }
     }
 

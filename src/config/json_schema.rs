@@ -20,7 +20,6 @@ pub fn json_schema() -> Json {
 fn table(keys: &Keys, path: &[&str]) -> Json {
     let known = keys
         .all()
-        .filter(|key| !matches!(key.shape, Shape::Later))
         .map(|key| (key.name.to_owned(), property(&key, path)));
     let properties: Map<String, Json> = known.collect();
     json!({ "type": "object", "properties": properties, "additionalProperties": false })
@@ -43,7 +42,6 @@ fn property(key: &Key, path: &[&str]) -> Json {
         Shape::Map(_, kind) => json!({ "type": "object", "additionalProperties": value(kind) }),
         Shape::Named(keys) => json!({ "type": "object", "additionalProperties": below(keys) }),
         Shape::Tables(keys) => json!({ "type": "array", "items": below(keys) }),
-        Shape::Later => Json::Bool(false),
     };
     if let Some(text) = manual::text_of(path) {
         property["description"] = text.into();

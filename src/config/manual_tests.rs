@@ -97,7 +97,6 @@ fn collect_names(start: &str, keys: &schema::Keys, names: &mut Vec<String>) {
         let name = format!("{start}{}", key.name.to_ascii_uppercase());
         let below = format!("{name}__");
         match key.shape {
-            Shape::Later => {}
             Shape::Value(Kind::Secrets | Kind::Address) => {
                 collect_names(&below, &schema::Keys::of_source(), names);
                 names.push(name);

@@ -32,7 +32,7 @@ mod session_tests;
 mod tests;
 mod tree;
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -42,7 +42,7 @@ pub use load::{DEFAULT_FILE, Loaded, load, load_without_secrets};
 pub use report::Report;
 
 use crate::{
-    forward::settings::UpstreamAddress,
+    forward::settings::UpstreamSettings,
     identity_headers::HeaderSettings,
     limits::Limits,
     listen::settings::{ListenAddress, TlsFiles},
@@ -64,14 +64,8 @@ pub struct Config {
     pub admin_listen: Option<ListenAddress>,
     /// The address users type: scheme, host and port; no path.
     pub public_url: PublicUrl,
-    /// The app behind the gate.
-    pub upstream: UpstreamAddress,
-    /// How long the upstream may take to begin its answer.
-    pub upstream_timeout: Duration,
-    /// The authorities that sign the certificate of an `https` upstream; the system's where there is none.
-    pub upstream_ca: Option<PathBuf>,
-    /// Whether a connection to the upstream may serve more than one request.
-    pub upstream_reuse: bool,
+    /// The apps behind the gate; the first is the top-level `upstream`, and a route names the others by their places.
+    pub upstreams: Vec<UpstreamSettings>,
     /// The peers whose forwarding headers are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Where own endpoints live: begins with `/`, does not end with one.

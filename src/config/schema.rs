@@ -41,8 +41,6 @@ pub(super) enum Shape {
     Named(Keys),
     /// A list of tables with these keys.
     Tables(Keys),
-    /// Promised, but not in this version.
-    Later,
 }
 
 /// What a value is.
@@ -129,10 +127,9 @@ impl Keys {
         self.0.borrow().clone().into_iter()
     }
 
-    /// Their names, without those that are of no use yet.
+    /// Their names.
     pub(super) fn names(&self) -> Vec<&'static str> {
-        let known = self.all().filter(|key| !matches!(key.shape, Shape::Later));
-        known.map(|key| key.name).collect()
+        self.all().map(|key| key.name).collect()
     }
 
     /// A key that these have and `others` have not.
@@ -151,7 +148,7 @@ impl Keys {
         keys
     }
 
-    /// Holds a table against the keys: unknown ones, ones of a later version, and tables that are none. `place` is the
+    /// Holds a table against the keys: unknown ones, and tables that are none. `place` is the
     /// table's name as a header shows it; empty at the top.
     pub(super) fn check(&self, table: &Node, place: &str, top: &Self, problems: &mut Problems) {
         for (name, node) in table.entries() {
@@ -209,7 +206,7 @@ impl Shape {
             | Self::WordOrTable(_, keys)
             | Self::Named(keys)
             | Self::Tables(keys) => Some(keys),
-            Self::Value(_) | Self::Map(..) | Self::Later => None,
+            Self::Value(_) | Self::Map(..) => None,
         }
     }
 
@@ -224,13 +221,6 @@ impl Shape {
                 }
             }
             Self::Value(_) => {}
-            Self::Later => problems.add(
-                Problem::new(
-                    &node.key_origin,
-                    format!("`{place}` is not available in this version"),
-                )
-                .hint("take it out"),
-            ),
             Self::WordOrTable(_, keys) => keys.check(node, place, top, problems),
             Self::Table(keys) if is_table => keys.check(node, place, top, problems),
             Self::Named(keys) if is_table => {

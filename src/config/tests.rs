@@ -162,10 +162,12 @@ fn reads_every_key() {
     assert_eq!(config.public_url.authority(), "app.example.com:8443");
     assert!(config.public_url.is_https());
     assert_eq!(
-        config.upstream,
-        UpstreamAddress::Unix("/run/app.sock".into())
+        config.upstreams[0].addresses,
+        [crate::forward::settings::UpstreamAddress::Unix(
+            "/run/app.sock".into()
+        )]
     );
-    assert_eq!(config.upstream_timeout, Duration::from_mins(15));
+    assert_eq!(config.upstreams[0].head_timeout, Duration::from_mins(15));
     assert_eq!(config.trusted_proxies[1].to_string(), "192.0.2.1/32");
     assert_eq!(config.prefix, "/gate/own");
     assert_eq!(
@@ -265,7 +267,7 @@ fn defaults_are_as_documented() {
         [ListenAddress::Tcp(([0, 0, 0, 0], 4180).into())]
     );
     assert!(config.tls.is_none() && config.admin_listen.is_none());
-    assert_eq!(config.upstream_timeout, Duration::from_mins(1));
+    assert_eq!(config.upstreams[0].head_timeout, Duration::from_mins(1));
     assert_eq!(config.shutdown_grace, Duration::from_secs(30));
     assert_eq!(
         (config.prefix.as_str(), config.log.as_str()),

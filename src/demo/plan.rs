@@ -15,7 +15,7 @@ use super::provider::DemoProviderConfig;
 use crate::{
     access::Allow,
     config::Config,
-    forward::settings::UpstreamAddress,
+    forward::settings::{DEFAULT_UPSTREAM, UpstreamAddress, UpstreamSettings},
     identity_headers::{HeaderSettings, HeaderSource},
     limits::Limits,
     listen::settings::ListenAddress,
@@ -88,10 +88,12 @@ impl Plan {
             public_url: PublicUrl {
                 url: Url::parse(&self.origin).expect("localhost and a port make a URL"),
             },
-            upstream: UpstreamAddress::Network(upstream.expect("a socket address is an authority")),
-            upstream_timeout: Duration::from_mins(1),
-            upstream_ca: None,
-            upstream_reuse: true,
+            upstreams: vec![UpstreamSettings::new(
+                DEFAULT_UPSTREAM,
+                vec![UpstreamAddress::Network(
+                    upstream.expect("a socket address is an authority"),
+                )],
+            )],
             trusted_proxies: Vec::new(),
             prefix: "/oauth2".to_owned(),
             root_health: false,

@@ -29,7 +29,7 @@ use super::{
     http1::{BodyReader, Piece, RequestBodyLength},
     live::{Life, SHORT},
     pace::{LeastPace, Pace, TooSlow},
-    upstream::Lease,
+    pool::Lease,
 };
 use crate::{
     body::{Body, BodyError},
@@ -55,6 +55,8 @@ struct Moving {
     open: Option<OpenBody>,
     /// None where it is nobody's.
     life: Option<Box<Life>>,
+    /// How many bytes of it may still come, where that is bounded.
+    room: Option<u64>,
     pace: Pace,
     /// Bounds the wait for the client. Of its own, since it may outlast the answer.
     timer: Timer,
@@ -66,12 +68,19 @@ pub(super) struct Upload {
     frames: AtomicU64,
     /// Whether its answer is under way: then both sides may take their time, for they may be talking with each other.
     is_answered: AtomicBool,
+    /// Whether the client was to send more when it was asked last.
+    waits_for_client: AtomicBool,
 }
 
 impl Upload {
     /// Says whether its answer is under way.
     pub(super) fn set_answered(&self, is_answered: bool) {
         self.is_answered.store(is_answered, Ordering::Relaxed);
+    }
+
+    /// Whether the client is to send more before anything can go on.
+    pub(super) fn waits_for_client(&self) -> bool {
+        self.waits_for_client.load(Ordering::Relaxed)
     }
 
     /// The frames that have gone by.
@@ -82,13 +91,14 @@ impl Upload {
 
 impl RequestBody {
     /// `body` as it comes, its trailers held against `reserved`. It breaks off where `life` ends, and where the client
-    /// does not keep the `least` pace.
+    /// does not keep the `least` pace, or sends more than `most` bytes.
     pub(super) fn new(
         body: Incoming,
         reserved: &Arc<ReservedNames>,
         least: LeastPace,
         received: Option<Received>,
         open: Option<OpenBody>,
+        most: Option<u64>,
         life: impl FnOnce() -> Option<Box<Life>>,
     ) -> Self {
         let body = (!body.is_end_stream()).then(|| {
@@ -99,11 +109,17 @@ impl RequestBody {
                 received: received.unwrap_or_default(),
                 open,
                 life: life(),
+                room: most,
                 pace: Pace::new(least),
                 timer: Timer::default(),
             })
         });
         Self { body }
+    }
+
+    /// None at all.
+    pub(super) fn empty() -> Self {
+        Self { body: None }
     }
 
     /// Follows the body on its way; none where there is nothing to come.
@@ -164,6 +180,8 @@ impl HttpBody for RequestBody {
             return Poll::Ready(None);
         };
         let polled = Pin::new(&mut moving.body).poll_frame(context);
+        let waits = &moving.upload.waits_for_client;
+        waits.store(polled.is_pending(), Ordering::Relaxed);
         if let Some(life) = &mut moving.life
             && life.is_over(context, polled.is_pending())
         {
@@ -183,6 +201,13 @@ impl HttpBody for RequestBody {
         if let Some(Ok(frame)) = &frame {
             let length = frame.data_ref().map_or(0, Bytes::len);
             moving.received.add(length as u64);
+            if let Some(room) = &mut moving.room {
+                let Some(left) = room.checked_sub(length as u64) else {
+                    self.body = None;
+                    return Poll::Ready(Some(Err(BodyError::TooLarge)));
+                };
+                *room = left;
+            }
         }
         if frame.is_none() || moving.body.is_end_stream() {
             moving.open.take().into_iter().for_each(OpenBody::end);
@@ -353,8 +378,9 @@ impl HttpBody for UpstreamBody {
         let Poll::Ready(polled) = polled else {
             ready!(this.poll_silence(context));
             if let Some(lease) = &this.lease {
+                lease.pool.backend.failed();
                 tracing::warn!(
-                    upstream = %lease.upstream.target,
+                    upstream = %lease.pool.backend,
                     "the app did not continue its answer within limits.response_body_timeout; it is broken off"
                 );
             }
@@ -364,6 +390,7 @@ impl HttpBody for UpstreamBody {
         this.timer.clear();
         let frame = match polled {
             Err(error) => {
+                lease.pool.backend.failed();
                 this.break_off();
                 this.broken = Some(error.into());
                 // The server drops what it has not sent when a body breaks off. One turn later it has sent it,
@@ -394,7 +421,7 @@ impl HttpBody for UpstreamBody {
 }
 
 /// Fields that frame, route or authenticate a message have no place behind its body.
-fn strip_trailers(trailers: &mut HeaderMap) {
+pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
     hop_by_hop::strip(trailers);
     for name in [
         AUTHORIZATION,

@@ -16,6 +16,7 @@ use tokio::{
 use tokio_util::io::poll_read_buf;
 
 use super::{
+    backend::InUse,
     http1::{self, BodyReader, MalformedResponse, Piece, ResponseHead},
     stream::{Rewound, Stream},
 };
@@ -46,6 +47,8 @@ pub(super) struct Connection {
     is_last: bool,
     /// Counts it as open.
     _open: OpenConnection,
+    /// Counts as a request under way.
+    pub(super) in_use: Option<InUse>,
     /// Whether it belongs to one client: who that is may have been said once for all of its requests.
     pub(super) is_private: bool,
     /// When it is too old for another request, so that the app's name is resolved anew now and then.
@@ -125,6 +128,7 @@ impl Connection {
             output: Vec::new(),
             is_last: false,
             _open: open,
+            in_use: None,
             is_private: false,
             expires,
         }
@@ -271,10 +275,15 @@ impl Connection {
         (length <= self.input.len()).then(|| self.input.split_to(length).freeze())
     }
 
-    /// The bytes themselves, for another protocol; none while somebody else still writes.
+    /// The bytes themselves, for another protocol, and what counts them as a request; none while somebody else still
+    /// writes.
     pub(super) fn into_stream(self) -> Option<Rewound> {
         let writer = self.writer?;
-        Some(Rewound::new(self.input, self.reader.unsplit(writer)))
+        Some(Rewound::new(
+            self.input,
+            self.reader.unsplit(writer),
+            self.in_use,
+        ))
     }
 
     /// Reads some bytes; none at the end.

@@ -10,7 +10,7 @@ use std::{
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::connection::Connection;
+use super::{backend::Backend, connection::Connection};
 use crate::{session::live::Owner, text::Text, timer::Timer};
 
 /// The largest piece of a body that is read at one go: for a client that takes one answer at a time, and for one
@@ -75,7 +75,7 @@ impl Downstream {
 /// the one who logged in.
 #[derive(Default)]
 pub struct ClientConnection {
-    bound: Mutex<Option<(User, Box<Connection>)>>,
+    bound: Mutex<Option<Bound>>,
     /// The number of the request whose body has not been read to its end, as far as is known; 0 where there is none.
     open_body: AtomicU64,
     requests: AtomicU64,
@@ -100,9 +100,16 @@ impl ClientConnection {
         self.open_body.load(Ordering::Relaxed) != 0
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(User, Box<Connection>)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Bound>> {
         self.bound.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A private connection that waits: whose it is, and where it leads.
+struct Bound {
+    user: User,
+    backend: Arc<Backend>,
+    connection: Box<Connection>,
 }
 
 /// The body of one request, not read to its end.
@@ -145,15 +152,28 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// The connection that waits here. Another user's is closed.
-    pub(super) fn take(&self) -> Option<Box<Connection>> {
-        let (user, connection) = self.connection.lock().take()?;
-        (user == self.user).then_some(connection)
+    /// The connection that waits here, if it leads to `backend`. Another user's is closed.
+    pub(super) fn take(&self, backend: &Arc<Backend>) -> Option<Box<Connection>> {
+        let mut place = self.connection.lock();
+        let bound = place
+            .take_if(|bound| bound.user != self.user || Arc::ptr_eq(&bound.backend, backend))?;
+        (bound.user == self.user).then_some(bound.connection)
     }
 
-    /// Has `connection` wait here.
-    pub(super) fn keep(self, connection: Box<Connection>) {
-        *self.connection.lock() = Some((self.user, connection));
+    /// Whether a connection to `backend` waits here.
+    pub(super) fn leads_to(&self, backend: &Arc<Backend>) -> bool {
+        let place = self.connection.lock();
+        let bound = place.as_ref();
+        bound.is_some_and(|bound| bound.user == self.user && Arc::ptr_eq(&bound.backend, backend))
+    }
+
+    /// Has `connection`, which leads to `backend`, wait here.
+    pub(super) fn keep(self, backend: Arc<Backend>, connection: Box<Connection>) {
+        *self.connection.lock() = Some(Bound {
+            user: self.user,
+            backend,
+            connection,
+        });
     }
 }
 

@@ -1,4 +1,5 @@
-//! One request and its answer, on one connection or, where that one was being closed, on a second.
+//! One request and its answer: on one connection, on a second where that one was being closed, or on one to another
+//! address of the app.
 
 use std::{
     convert::Infallible,
@@ -20,8 +21,9 @@ use super::{
     downstream::Place,
     http1::ResponseHead,
     outgoing::{Outgoing, SendError},
+    pool::{Lease, Pool},
     stream::Stream,
-    upstream::{Lease, Upstream},
+    upstream::Upstream,
 };
 use crate::timer::Timer;
 
@@ -98,9 +100,11 @@ enum Failure {
 
 /// How a request is sent.
 pub(super) struct Terms<'a> {
-    pub(super) upstream: &'a Arc<Upstream>,
-    /// How long the upstream may be silent.
-    pub(super) patience: Duration,
+    pub(super) upstream: &'a Upstream,
+    /// Which of its addresses.
+    pub(super) pool: Arc<Pool>,
+    /// Whether it has been sent to another before. No request is to more than two.
+    pub(super) has_moved: bool,
     /// Where the connection waits for the same client, if it turns out to be private.
     pub(super) place: Option<Place>,
     /// Whether the request makes it private.
@@ -110,39 +114,77 @@ pub(super) struct Terms<'a> {
 }
 
 impl Terms<'_> {
-    /// A connection to send it on: what is at hand, or a fresh one.
+    /// How long the upstream may be silent.
+    pub(super) fn patience(&self) -> Duration {
+        self.upstream.target.settings.head_timeout
+    }
+
+    /// A connection to send it on: what is at hand, or a fresh one; to another address where this one gives none.
     async fn connection(
-        &self,
+        &mut self,
         at_hand: Option<Lease>,
         timer: &mut Timer,
     ) -> Result<Lease, ForwardError> {
         let mut lease = if let Some(lease) = at_hand {
             lease
         } else {
-            // Boxed, since few requests need one.
-            let mut connecting = Box::pin(self.upstream.connect());
-            let connected = timer.within(self.patience, connecting.as_mut()).await;
-            let connected = connected.ok_or(ForwardError::TimedOut)?;
-            connected.map_err(ForwardError::Broken)?
+            loop {
+                // Boxed, since few requests need one.
+                let mut connecting = Box::pin(self.pool.connect());
+                let connected = timer.within(self.patience(), connecting.as_mut()).await;
+                drop(connecting);
+                let error = match connected {
+                    Some(Ok(lease)) => break lease,
+                    Some(Err(error)) => ForwardError::Broken(error),
+                    None => ForwardError::TimedOut,
+                };
+                self.pool.backend.failed();
+                if !self.moves_on() {
+                    return Err(error);
+                }
+            }
         };
         lease.place.clone_from(&self.place);
         lease.connection.is_private |= self.is_private;
         lease.connection.largest_read = self.largest_read;
         Ok(lease)
     }
+
+    /// Turns to another address, once. Whether there is one.
+    pub(super) fn moves_on(&mut self) -> bool {
+        if self.has_moved {
+            return false;
+        }
+        let Ok(pool) = self.upstream.choose(None, Some(&self.pool)) else {
+            return false;
+        };
+        pool.backend.metrics.retried();
+        self.pool = Arc::clone(pool);
+        self.has_moved = true;
+        true
+    }
+}
+
+/// An answer by which an app, or a proxy before it, says that it cannot: as a failure does.
+pub(super) fn is_failure(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+    )
 }
 
 /// Sends a request and reads the head of its answer. `lease` is a connection at hand. What is left of the
 /// request then goes on in a task of its own; once the answer is over, as long as it moves within the patience.
 ///
 /// On a connection that was used before, no answer, `408` or what is none may be meant for nobody: the upstream was
-/// closing it. Where that does no harm, the request is sent once more, on a fresh one.
+/// closing it. Where that does no harm, the request is sent once more, on a fresh one. A fresh one that gives no answer
+/// speaks against its address, and then another is tried, once.
 #[expect(
     clippy::manual_async_fn,
     reason = "an `async fn` keeps what it is given twice, in each request's future"
 )]
 pub(super) fn exchange(
-    terms: Terms<'_>,
+    mut terms: Terms<'_>,
     lease: Option<Lease>,
     mut outgoing: Outgoing,
     upload: Option<Arc<Upload>>,
@@ -151,7 +193,7 @@ pub(super) fn exchange(
     async move {
         let mut lease = terms.connection(lease, &mut timer).await?;
         loop {
-            let conversed = converse(&mut lease, &mut outgoing, &mut timer, terms.patience).await;
+            let conversed = converse(&mut lease, &mut outgoing, &mut timer, terms.patience()).await;
             timer.clear();
             match conversed {
                 Ok((head, _))
@@ -162,13 +204,18 @@ pub(super) fn exchange(
                     lease = terms.connection(None, &mut timer).await?;
                 }
                 Ok((head, is_sent)) => {
+                    if is_failure(head.status) {
+                        lease.pool.backend.failed();
+                    } else {
+                        lease.pool.backend.succeeded();
+                    }
                     let upload = if is_sent {
                         lease.connection.leave_output(outgoing.into_buffer());
                         None
                     } else {
                         let writer = lease.connection.writer.take();
                         writer.map(|writer| {
-                            RunningUpload::start(outgoing, writer, upload, terms.patience)
+                            RunningUpload::start(outgoing, writer, upload, terms.patience())
                         })
                     };
                     let exchange = Exchange {
@@ -182,14 +229,23 @@ pub(super) fn exchange(
                     if lease.is_reused && outgoing.rewind() =>
                 {
                     if matches!(failure, Failure::NoAnswer(_)) {
-                        terms.upstream.target.distrust();
+                        lease.pool.backend.distrust();
                     }
                     lease = terms.connection(None, &mut timer).await?;
                 }
                 Err(Failure::Silent(error) | Failure::NoAnswer(error)) => {
-                    return Err(ForwardError::Broken(error));
+                    lease.pool.backend.failed();
+                    if !outgoing.is_repeatable() || !outgoing.rewind() || !terms.moves_on() {
+                        return Err(ForwardError::Broken(error));
+                    }
+                    lease = terms.connection(None, &mut timer).await?;
                 }
-                Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::Final(error)) => {
+                    if matches!(error, ForwardError::TimedOut) {
+                        lease.pool.backend.failed();
+                    }
+                    return Err(error);
+                }
             }
         }
     }

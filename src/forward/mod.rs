@@ -1,31 +1,40 @@
 //! Forwarding: a request that may pass goes to the upstream, its answer comes back, and both stream.
 //!
-//! [`http1`] knows how both are written, `upstream` keeps the connections. A request is written whole but for its
+//! An `upstream` is an app, which has `backend`s, its addresses; a `pool` keeps a worker's connections to one of them.
+//! [`http1`] knows how requests and answers are written. A request is written whole but for its
 //! body (`RequestHead`) and sent as an `outgoing`; an `exchange` is that and the head of its answer. Bodies
 //! stream behind (`body`), and a `101` opens a `tunnel`.
 
+mod backend;
 mod body;
+mod condition;
 mod connection;
 mod counted;
 mod downstream;
 mod exchange;
 pub mod http1;
+mod http2;
 mod identity;
 mod live;
 mod outgoing;
 mod pace;
+mod pool;
+mod probe;
 pub mod settings;
 mod stream;
 mod tunnel;
 mod upstream;
 pub mod websocket;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, pin::Pin, sync::Arc, time::Duration};
 
 use http::{
-    HeaderMap, HeaderValue, Response, StatusCode, Version,
-    header::{AUTHORIZATION, CONNECTION, PROXY_AUTHENTICATE, UPGRADE, WWW_AUTHENTICATE},
+    HeaderMap, HeaderValue, Response, StatusCode, Uri, Version,
+    header::{
+        AUTHORIZATION, CONNECTION, COOKIE, HOST, PROXY_AUTHENTICATE, UPGRADE, WWW_AUTHENTICATE,
+    },
     request::Parts,
+    uri::PathAndQuery,
 };
 use hyper::upgrade::OnUpgrade;
 
@@ -37,11 +46,15 @@ use self::{
     live::Life,
     outgoing::{Outgoing, is_repeatable},
     pace::LeastPace,
+    pool::Pool,
+    settings::UpstreamAddress,
     tunnel::TunnelLimits,
+    upstream::AllOut,
 };
 pub use self::{
     body::UpstreamBody,
     downstream::{ClientConnection, Downstream},
+    http2::Http2Body,
     identity::IdentityHeaders,
     tunnel::Tunnels,
     upstream::{Upstream, UpstreamTarget},
@@ -70,8 +83,14 @@ pub enum ForwardError {
     #[error("no whole request: {0}")]
     Incomplete(BodyError),
     /// No answer in time.
-    #[error("the upstream did not answer within `upstream_timeout`")]
+    #[error("the upstream did not answer within its `head_timeout` (`upstream_timeout`)")]
     TimedOut,
+    /// No address of the app may get a request, for so long.
+    #[error("no address of the upstream {0:?} is in service")]
+    AllOut(String, Duration),
+    /// The client's body is too long for the app.
+    #[error("the body is longer than the upstream's `max_body`")]
+    BodyTooLarge,
     /// An answer that cannot be passed on.
     #[error("the upstream switched protocols unasked, or to one that was not offered")]
     UnaskedUpgrade,
@@ -94,36 +113,33 @@ pub struct OwnCookies<'a> {
     pub only: Option<Span>,
 }
 
-/// Forwards to one upstream, for one worker.
+/// Forwards to the upstreams of one configuration, for one worker.
 pub struct Forwarder {
-    upstream: Arc<Upstream>,
+    upstreams: Vec<Arc<Upstream>>,
     tunnels: Tunnels,
     reserved: Arc<ReservedNames>,
     ends: Ends,
-    timeout: Duration,
     least_pace: LeastPace,
     body_timeout: Duration,
     tunnel_limits: TunnelLimits,
 }
 
 impl Forwarder {
-    /// `timeout` bounds the wait for the head of an answer; what follows is bounded by `limits`, and
-    /// `hits` counts of a tunnel how often.
+    /// To `upstreams`, which routes name by their places. `limits` bound what they do not bound themselves, and `hits`
+    /// counts of a tunnel how often.
     pub fn new(
-        upstream: Arc<Upstream>,
+        upstreams: Vec<Arc<Upstream>>,
         tunnels: Tunnels,
         reserved: Arc<ReservedNames>,
         ends: Ends,
-        timeout: Duration,
         limits: &Limits,
         hits: LimitHits,
     ) -> Self {
         Self {
-            upstream,
+            upstreams,
             tunnels,
             reserved,
             ends,
-            timeout,
             least_pace: LeastPace {
                 timeout: limits.request_body_timeout,
                 rate: limits.request_body_rate,
@@ -138,12 +154,12 @@ impl Forwarder {
     }
 
     /// The connections it forwards over.
-    pub fn upstream(&self) -> &Arc<Upstream> {
-        &self.upstream
+    pub fn upstreams(&self) -> &[Arc<Upstream>] {
+        &self.upstreams
     }
 
-    /// Sends `request` to the upstream and gives its answer. The permit is spent: it says whom the upstream
-    /// is told of, and without one nothing is forwarded. `owner` is whose session the answer ends with. `downstream` is the client's side of the request, let go of
+    /// Sends `request` to the upstream of the permit's route and gives its answer. The permit is spent: it says whom the
+    /// upstream is told of, and without one nothing is forwarded. `owner` is whose session the answer ends with. `downstream` is the client's side of the request, let go of
     /// with the answer's end.
     #[expect(
         clippy::too_many_lines,
@@ -175,23 +191,29 @@ impl Forwarder {
         let place = downstream.place_of(User::new(client.address, owner.as_ref()));
         let life = || owner.clone().map(|owner| Life::new(&self.ends, owner));
         let received = head.extensions.remove::<Received>();
+        let upstream = &*self.upstreams[permit.route().upstream];
+        let settings = &upstream.target.settings;
+        upstream.target.rewrite(&mut head);
         let body = RequestBody::new(
             body,
             &self.reserved,
             self.least_pace,
             received,
             downstream.open_body(),
+            settings.max_body,
             life,
         );
         let upload = body.upload();
         let length = body.length();
-        let mut lease = self
-            .upstream
-            .checkout(place.as_ref(), is_repeatable(&head.method, length));
-        // Written before anything waits, so that nothing of the request is kept.
-        let mut buffer = match &mut lease {
-            Some(lease) => lease.connection.take_output(),
-            None => Vec::with_capacity(USUAL_HEAD),
+        let is_too_large = match (length, settings.max_body) {
+            (RequestBodyLength::Exactly(length), Some(most)) => length > most,
+            _ => false,
+        };
+        let pool = if is_too_large {
+            Err(ForwardError::BodyTooLarge)
+        } else {
+            let chosen = upstream.choose(place.as_ref(), None);
+            chosen.map_err(|AllOut(time)| ForwardError::AllOut(settings.name.clone(), time))
         };
         let told = RequestHead {
             head: &head,
@@ -199,20 +221,60 @@ impl Forwarder {
             forwarding: &forwarding,
             id,
             principal: permit.principal(),
+            is_tls: settings.addresses.iter().any(UpstreamAddress::is_tls),
         };
-        told.write(identity, own, length, &mut buffer);
-        let outgoing = Outgoing::new(&head.method, buffer, length, body);
-        let terms = Terms {
-            upstream: &self.upstream,
-            patience: self.timeout,
-            place,
-            is_private: binds_connection(&head.headers, &AUTHORIZATION),
-            largest_read: downstream.largest_piece(),
+        let is_private = binds_connection(&head.headers, &AUTHORIZATION);
+        let largest_read = downstream.largest_piece();
+        let terms = |pool: &Arc<Pool>| Terms {
+            upstream,
+            pool: Arc::clone(pool),
+            has_moved: false,
+            place: place.clone(),
+            is_private,
+            largest_read,
         };
-        drop((head, forwarding, upgrade));
-        // In a box of its own, so that the future of each request stays small.
-        let exchange = Box::pin(exchange(terms, lease, outgoing, upload, downstream.timer));
+        // What is sent is made before anything waits, so that nothing of the request is kept; in a box of its own, so that
+        // the future of each request stays small.
+        let channel = match pool {
+            Err(error) => Err(error),
+            Ok(pool) if settings.http2 => {
+                let told = told.to_http2(identity, own, is_repeatable(&head.method, length));
+                told.map(|told| {
+                    let exchange = http2::exchange(terms(pool), told, body, downstream.timer);
+                    Channel::Http2(Box::pin(exchange))
+                })
+            }
+            Ok(pool) => {
+                let mut lease = pool.checkout(place.as_ref(), is_repeatable(&head.method, length));
+                let mut buffer = match &mut lease {
+                    Some(lease) => lease.connection.take_output(),
+                    None => Vec::with_capacity(USUAL_HEAD),
+                };
+                told.write(identity, own, length, &mut buffer);
+                let outgoing = Outgoing::new(&head.method, buffer, length, body);
+                let exchange = exchange(terms(pool), lease, outgoing, upload, downstream.timer);
+                Ok(Channel::Http1(Box::pin(exchange)))
+            }
+        };
+        drop((head, forwarding, upgrade, place));
+        let idle_timeout = settings.idle_timeout.unwrap_or(self.body_timeout);
         async move {
+            let life = |owner: Option<Owner>| owner.map(|owner| Life::new(&self.ends, owner));
+            let exchange = match channel? {
+                Channel::Http1(exchange) => exchange,
+                Channel::Http2(exchange) => {
+                    let exchange = exchange.await?;
+                    let is_reused = exchange.is_reused;
+                    let (status, mut headers, body) = exchange.begin(idle_timeout, life(owner));
+                    own.cookies.strip_from_response(&mut headers);
+                    hop_by_hop::strip(&mut headers);
+                    let response = answer(status, headers, Body::Http2(Box::new(body)));
+                    return Ok(Forwarded {
+                        response,
+                        is_reused,
+                    });
+                }
+            };
             let (exchange, timer) = exchange.await?;
             let Exchange {
                 mut head,
@@ -235,9 +297,9 @@ impl Forwarder {
                 });
             }
             hop_by_hop::strip_noted(&mut head.headers, head.noted);
-            let life = || owner.map(|owner| Life::new(&self.ends, owner));
-            let body =
-                UpstreamBody::begin(head.body, lease, upload, (timer, self.body_timeout), life);
+            let body = UpstreamBody::begin(head.body, lease, upload, (timer, idle_timeout), || {
+                life(owner)
+            });
             let mut response = answer(head.status, head.headers, body);
             if let Some(reason) = head.reason {
                 response.extensions_mut().insert(reason);
@@ -285,6 +347,12 @@ impl Forwarder {
     }
 }
 
+/// One request and its answer, on their way over either protocol.
+enum Channel<One, Two> {
+    Http1(Pin<Box<One>>),
+    Http2(Pin<Box<Two>>),
+}
+
 /// Room for a request's head, where there is no buffer of an earlier one.
 const USUAL_HEAD: usize = 2 * 1024;
 
@@ -297,6 +365,8 @@ struct RequestHead<'a> {
     forwarding: &'a Forwarding,
     id: Option<RequestId>,
     principal: Option<Principal<'a>>,
+    /// Whether the app is reached over TLS.
+    is_tls: bool,
 }
 
 impl RequestHead<'_> {
@@ -331,6 +401,63 @@ impl RequestHead<'_> {
             http1::write_header(&UPGRADE, protocol.as_bytes(), into);
         }
         http1::end_request(method, length, headers, into);
+    }
+}
+
+impl RequestHead<'_> {
+    /// The same for HTTP/2. Nothing asks to switch there: an app that HTTP/2 is spoken with has no other protocol.
+    ///
+    /// # Errors
+    /// When the host is none that HTTP/2 can name.
+    fn to_http2(
+        &self,
+        identity: &IdentityHeaders,
+        own: OwnCookies<'_>,
+        is_repeatable: bool,
+    ) -> Result<http2::Head, ForwardError> {
+        let refused =
+            |error| ForwardError::Broken(io::Error::new(io::ErrorKind::InvalidInput, error));
+        let mut headers = self.head.headers.clone();
+        let host = headers
+            .remove(HOST)
+            .unwrap_or(HeaderValue::from_static("localhost"));
+        let mut line = Vec::new();
+        if headers.contains_key(COOKIE) {
+            own.cookies.write_foreign(&headers, own.only, &mut line);
+        }
+        http2::strip_framing(&mut headers);
+        let cookies = line
+            .strip_prefix(b"cookie: ")
+            .and_then(|line| line.strip_suffix(b"\r\n"));
+        if let Some(Ok(cookies)) = cookies.map(HeaderValue::from_bytes) {
+            headers.insert(COOKIE, cookies);
+        }
+        let id = self.id.map(RequestId::hex);
+        let id = id.as_ref().map(|id| (&X_REQUEST_ID, &id[..]));
+        for (name, value) in self.forwarding.lines().chain(id) {
+            if let Ok(value) = HeaderValue::from_bytes(value) {
+                headers.append(name, value);
+            }
+        }
+        if let Some(principal) = self.principal {
+            identity.set(principal, &mut headers);
+        }
+        let target = self
+            .head
+            .uri
+            .path_and_query()
+            .map_or("/", PathAndQuery::as_str);
+        let slash = if target.starts_with('?') { "/" } else { "" };
+        let uri = Uri::builder()
+            .scheme(if self.is_tls { "https" } else { "http" })
+            .authority(host.as_bytes())
+            .path_and_query(format!("{slash}{target}"));
+        Ok(http2::Head {
+            method: self.head.method.clone(),
+            uri: uri.build().map_err(refused)?,
+            headers,
+            is_repeatable,
+        })
     }
 }
 

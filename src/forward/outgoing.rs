@@ -100,6 +100,11 @@ impl Outgoing {
         may
     }
 
+    /// Whether it may be sent again although an app may have seen it.
+    pub(super) fn is_repeatable(&self) -> bool {
+        self.is_repeatable
+    }
+
     /// Whether the client is to send more before anything can go on.
     pub(super) fn waits_for_client(&self) -> bool {
         self.waits_for_client

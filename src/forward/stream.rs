@@ -14,6 +14,8 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
+use super::backend::InUse;
+
 /// A connection's bytes.
 pub enum Stream {
     /// TCP.
@@ -103,12 +105,17 @@ impl AsyncWrite for Stream {
 pub struct Rewound {
     first: BytesMut,
     stream: Stream,
+    _in_use: Option<InUse>,
 }
 
 impl Rewound {
-    /// `first` was read from `stream` already.
-    pub fn new(first: BytesMut, stream: Stream) -> Self {
-        Self { first, stream }
+    /// `first` was read from `stream` already. `in_use` counts it as long as it lasts.
+    pub(super) fn new(first: BytesMut, stream: Stream, in_use: Option<InUse>) -> Self {
+        Self {
+            first,
+            stream,
+            _in_use: in_use,
+        }
     }
 }
 

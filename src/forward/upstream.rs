@@ -1,253 +1,133 @@
-//! Connections to the upstream: TCP, TLS or a Unix socket, kept alive and used again.
+//! One app: its addresses, which of them gets a request, and what of a request is written for it.
 
 use std::{
-    fmt, io,
-    path::PathBuf,
+    io,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        Arc,
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use rustls::CertificateError;
-use tokio::{
-    net::{TcpStream, UnixStream},
-    time::{Instant, timeout},
+use http::{
+    HeaderName, HeaderValue, Uri,
+    header::HOST,
+    request::Parts,
+    uri::{self, PathAndQuery},
 };
-use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    connection::{Connection, Idleness, Settled},
+    backend::Backend,
+    condition::Standing,
     downstream::Place,
-    stream::Stream,
+    pool::Pool,
+    probe,
+    settings::{HostRule, UpstreamSettings},
 };
-use crate::{forward::settings::UpstreamAddress, net::dial, observe::metrics, random};
+use crate::{observe::metrics, trust};
 
-/// How long a connection may take to be made, TLS included.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// An idle connection older than this is closed: longer than a burst's pauses, shorter than what most
-/// servers and firewalls keep.
-const IDLE_LIFETIME: Duration = Duration::from_mins(1);
-/// A connection older than this, and a random part of a tenth more, serves no new request: the app's name may lead
-/// elsewhere by now, and not all connections should be made anew at once.
-const MAX_AGE: Duration = Duration::from_mins(10);
-/// Idle connections kept by one worker. A bound against a leak, not a limit to feel: with fewer, bursts
-/// would connect anew each time.
-const IDLE_CAPACITY: usize = 1024;
-/// How long nothing is used again after the upstream has sent bytes that nobody asked for.
-const DISTRUST: Duration = Duration::from_mins(1);
-/// The least time after which a peer that acknowledges nothing is given up.
-const USER_TIMEOUT: Duration = Duration::from_mins(2);
+/// Says which part of the client's path the app does not see. No standard, and what apps know by Traefik and Spring.
+static X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
-/// One app: where it is and how it is spoken to. All workers share it.
+/// One app: where it is, how it is spoken to and how it behaves. All workers share it.
 pub struct UpstreamTarget {
-    address: Address,
-    may_reuse: bool,
-    user_timeout: Duration,
-    /// Milliseconds since `began` until which its connections are not used again.
-    distrusted_until: AtomicU64,
-    began: Instant,
-    metrics: metrics::Upstream,
-}
-
-enum Address {
-    Tcp {
-        host: String,
-        port: u16,
-    },
-    Tls {
-        host: String,
-        port: u16,
-        name: ServerName<'static>,
-        connector: TlsConnector,
-    },
-    Unix(PathBuf),
-}
-
-impl fmt::Display for UpstreamTarget {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.address {
-            Address::Tcp { host, port } | Address::Tls { host, port, .. } => {
-                write!(formatter, "{host}:{port}")
-            }
-            Address::Unix(path) => write!(formatter, "unix:{}", path.display()),
-        }
-    }
+    pub(super) settings: UpstreamSettings,
+    backends: Vec<Arc<Backend>>,
+    /// `strip_prefix`, as a header says it.
+    prefix: Option<HeaderValue>,
+    /// Asks how it is, as long as this lives.
+    _probes: Option<AbortOnDropHandle<()>>,
 }
 
 impl UpstreamTarget {
-    /// `tls` is used for an `https` address. `may_reuse` is whether a connection may serve more than one request, and
-    /// `patience` the longest time that the app may take over something.
+    /// The app of `settings`. `tls` is used for `https` addresses, unless the settings have something else in mind.
+    /// Probes, where there are to be some, run on the runtime at hand.
     ///
     /// # Errors
-    /// When the address has no host that TLS can name.
+    /// When an address has no host that TLS can name, or a certificate cannot be read.
     pub fn new(
-        address: &UpstreamAddress,
+        settings: UpstreamSettings,
         tls: &Arc<rustls::ClientConfig>,
-        may_reuse: bool,
-        patience: Duration,
-        metrics: metrics::Upstream,
+        metrics: &metrics::Upstream,
     ) -> io::Result<Self> {
-        let address = match address {
-            UpstreamAddress::Unix(path) => Address::Unix(path.clone()),
-            UpstreamAddress::Network(uri) => {
-                let bracketed = uri.host().unwrap_or_default();
-                let host = bracketed.trim_matches(['[', ']']).to_owned();
-                if uri.scheme_str() == Some("https") {
-                    let name = ServerName::try_from(host.clone()).map_err(|_| {
-                        let what = format!("`upstream`: {host} is no name that a certificate has");
-                        io::Error::new(io::ErrorKind::InvalidInput, what)
-                    })?;
-                    let connector = TlsConnector::from(Arc::clone(tls));
-                    Address::Tls {
-                        host,
-                        port: uri.port_u16().unwrap_or(443),
-                        name,
-                        connector,
-                    }
-                } else {
-                    Address::Tcp {
-                        host,
-                        port: uri.port_u16().unwrap_or(80),
-                    }
-                }
-            }
-        };
+        let certificate = settings.client_certificate.as_ref();
+        let certificate = certificate.map(|files| (&*files.cert, &*files.key));
+        let own = (settings.has_files() || settings.http2)
+            .then(|| trust::app_config(settings.ca.as_deref(), certificate, settings.http2));
+        let own = own.transpose()?;
+        let tls = own.as_ref().unwrap_or(tls);
+        let backends = settings.addresses.iter();
+        let backends = backends
+            .map(|address| Backend::new(address, &settings, tls, metrics.clone()).map(Arc::new))
+            .collect::<io::Result<Vec<_>>>()?;
+        let prefix = settings.strip_prefix.as_deref();
         Ok(Self {
-            address,
-            may_reuse,
-            user_timeout: USER_TIMEOUT.max(patience),
-            distrusted_until: AtomicU64::new(0),
-            began: Instant::now(),
-            metrics,
+            prefix: prefix.and_then(|prefix| HeaderValue::from_str(prefix).ok()),
+            _probes: probe::start(&settings, &backends),
+            backends,
+            settings,
         })
     }
 
-    /// Whether a connection may serve another request.
-    fn trusts(&self, now: Instant) -> bool {
-        self.may_reuse && self.distrusted_until.load(Ordering::Relaxed) <= self.moment(now)
+    /// Whether `settings` say the same, and hang on nothing else: then its connections may stay.
+    pub fn is_of(&self, settings: &UpstreamSettings) -> bool {
+        self.settings == *settings && !settings.has_files()
     }
 
-    /// Notes bytes that nobody asked for. An app that loses count once does so again, and then somebody gets an answer
-    /// that was another's: for a while each of its connections serves one request.
-    pub(super) fn distrust(&self) {
-        self.metrics.unasked();
-        let now = self.moment(Instant::now());
-        let until = now + milliseconds(DISTRUST);
-        let before = self.distrusted_until.fetch_max(until, Ordering::Relaxed);
-        // Once a minute, not once a request.
-        if before <= now {
-            tracing::warn!(
-                upstream = %self,
-                "the app sent bytes behind an answer that nobody had asked for, which is not HTTP; for a minute none of \
-                 its connections serves a second request. Mend the app, or set upstream_reuse = false"
-            );
+    /// Writes what the app is to see in the place of what the client sent.
+    pub(super) fn rewrite(&self, head: &mut Parts) {
+        if let HostRule::Name(name) = &self.settings.host {
+            head.headers.insert(HOST, name.clone());
         }
-    }
-
-    fn moment(&self, now: Instant) -> u64 {
-        milliseconds(now.saturating_duration_since(self.began))
-    }
-
-    async fn dial(&self) -> io::Result<Stream> {
-        match &self.address {
-            Address::Unix(path) => Ok(Stream::Unix(UnixStream::connect(path).await?)),
-            Address::Tcp { host, port } => Ok(Stream::Tcp(self.tcp(host, *port).await?)),
-            Address::Tls {
-                host,
-                port,
-                name,
-                connector,
-            } => {
-                let stream = self.tcp(host, *port).await?;
-                let stream = connector.connect(name.clone(), stream).await?;
-                Ok(Stream::Tls(Box::new(stream)))
-            }
+        if let (Some(prefix), Some(value)) = (&self.settings.strip_prefix, &self.prefix)
+            && let Some(uri) = without_prefix(&head.uri, prefix)
+        {
+            head.uri = uri;
+            head.headers.insert(&X_FORWARDED_PREFIX, value.clone());
         }
-    }
-
-    async fn tcp(&self, host: &str, port: u16) -> io::Result<TcpStream> {
-        let stream = dial::tcp(host, port).await?;
-        dial::watch(&stream, self.user_timeout)?;
-        Ok(stream)
-    }
-
-    /// Whoever reads why there is no connection asks first where the upstream was looked for, and then what to do.
-    fn told(&self, error: &io::Error) -> io::Error {
-        let remedy = remedy(error);
-        let text = match remedy {
-            Some(remedy) => format!("{self}: {error}; {remedy}"),
-            None => format!("{self}: {error}"),
-        };
-        io::Error::new(error.kind(), text)
     }
 }
 
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// What to do about a TLS handshake that failed for this reason.
-fn remedy(error: &io::Error) -> Option<&'static str> {
-    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
-    Some(match error {
-        rustls::Error::InvalidCertificate(error) => match error {
-            CertificateError::UnknownIssuer => {
-                "name the file of the authority that signed the app's certificate as `upstream_ca`"
-            }
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                "write `upstream` with a name that the app's certificate has"
-            }
-            CertificateError::Expired
-            | CertificateError::ExpiredContext { .. }
-            | CertificateError::NotValidYet
-            | CertificateError::NotValidYetContext { .. } => {
-                "renew the app's certificate, or set this machine's clock"
-            }
-            CertificateError::Other(_) => {
-                "the app's certificate must be one of a server, version 3, and not the authority's own"
-            }
-            _ => return None,
-        },
-        rustls::Error::InvalidMessage(_) => {
-            "the app does not speak TLS at this address; write `upstream` with http://"
-        }
-        rustls::Error::AlertReceived(_) | rustls::Error::PeerIncompatible(_) => {
-            "the app refuses this client's TLS: it must speak TLS 1.2 or 1.3 and ask for no client certificate"
-        }
+/// The address without the beginning of its path, where it begins so; a path ends or goes on with a slash there.
+fn without_prefix(uri: &Uri, prefix: &str) -> Option<Uri> {
+    let target = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let rest = target.strip_prefix(prefix)?;
+    // An app may read what begins with two slashes as another host's address (RFC 3986 §4.2).
+    let target = match rest.as_bytes() {
+        [b'/', b'/', ..] => PathAndQuery::try_from(format!("/{}", rest.trim_start_matches('/'))),
+        [b'/', ..] => PathAndQuery::try_from(rest),
+        [] | [b'?', ..] => PathAndQuery::try_from(format!("/{rest}")),
         _ => return None,
-    })
+    };
+    let mut parts = uri::Parts::default();
+    parts.path_and_query = Some(target.ok()?);
+    Uri::from_parts(parts).ok()
 }
 
-/// One worker's connections to one upstream. Workers share none, so nothing here is contended.
+/// One worker's connections to one app.
 pub struct Upstream {
     pub(super) target: Arc<UpstreamTarget>,
-    idle: Mutex<Vec<Idle>>,
+    pools: Vec<Arc<Pool>>,
+    /// Which of several that have the same load is next.
+    next: AtomicUsize,
 }
 
-struct Idle {
-    connection: Box<Connection>,
-    since: Instant,
-}
-
-/// A connection in use. Given back with [`Lease::give_back`] once its answer was read to the end; dropped
-/// otherwise, which closes it.
-pub(super) struct Lease {
-    pub(super) connection: Box<Connection>,
-    /// Whether it has served another request before: then the upstream may be closing it at this very moment.
-    pub(super) is_reused: bool,
-    pub(super) upstream: Arc<Upstream>,
-    /// Where it waits if it is private. None where private ones are not kept.
-    pub(super) place: Option<Place>,
-}
+/// No address may get a request, for so long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AllOut(pub(super) Duration);
 
 impl Upstream {
     /// One worker's connections to `target`.
     pub fn new(target: Arc<UpstreamTarget>) -> Self {
+        let backends = target.backends.iter();
         Self {
+            pools: backends
+                .map(|backend| Arc::new(Pool::new(Arc::clone(backend))))
+                .collect(),
             target,
-            idle: Mutex::default(),
+            next: AtomicUsize::new(0),
         }
     }
 
@@ -256,166 +136,156 @@ impl Upstream {
         Arc::ptr_eq(&self.target, target)
     }
 
-    /// A connection that idles: the private one at `place`, or else one of all. One for a request that cannot be sent
-    /// again is looked at twice.
-    pub(super) fn checkout(
-        self: &Arc<Self>,
-        place: Option<&Place>,
-        is_repeatable: bool,
-    ) -> Option<Lease> {
-        let now = Instant::now();
-        let private = place.and_then(Place::take);
-        if !self.target.trusts(now) {
-            return None;
-        }
-        let shared = std::iter::from_fn(|| {
-            let idle = self.lock().pop()?;
-            self.target.metrics.stirs();
-            Some(idle.connection)
-        });
-        for mut connection in private.into_iter().chain(shared) {
-            if connection.is_expired(now) {
-                continue;
-            }
-            let idleness = if is_repeatable {
-                connection.idleness()
-            } else {
-                let idleness;
-                (connection, idleness) = connection.idleness_now();
-                idleness
-            };
-            match idleness {
-                Idleness::Quiet => {
-                    self.target.metrics.reused();
-                    return Some(Lease {
-                        connection,
-                        is_reused: true,
-                        upstream: Arc::clone(self),
-                        place: None,
-                    });
-                }
-                Idleness::Closed => {}
-                Idleness::Unsolicited => {
-                    self.target.distrust();
-                    return None;
-                }
-            }
-        }
-        None
-    }
-
-    /// A fresh connection.
-    pub(super) async fn connect(self: &Arc<Self>) -> io::Result<Lease> {
-        let metrics = &self.target.metrics;
-        metrics.dialled();
-        let stream = timeout(CONNECT_TIMEOUT, Box::pin(self.target.dial()))
-            .await
-            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-            .inspect_err(|error| metrics.failed(error.into()))
-            .map_err(|error| self.target.told(&error))?;
-        let part = u32::from(u8::from_ne_bytes(random::bytes()));
-        let expires = Instant::now() + MAX_AGE + MAX_AGE / 10 * part / 255;
-        Ok(Lease {
-            connection: Box::new(Connection::new(stream, expires, metrics.open())),
-            is_reused: false,
-            upstream: Arc::clone(self),
-            place: None,
-        })
-    }
-
     /// Closes what has idled for too long, is too old, or was closed at the other end. Called now and then by the
     /// worker.
     pub fn sweep(&self) {
-        let now = Instant::now();
-        if !self.target.trusts(now) {
-            for _ in self.lock().drain(..) {
-                self.target.metrics.stirs();
-            }
-            return;
-        }
-        let mut has_unsolicited = false;
-        self.lock().retain_mut(|idle| {
-            let is_young =
-                now.duration_since(idle.since) < IDLE_LIFETIME && !idle.connection.is_expired(now);
-            let idleness = idle.connection.idleness();
-            has_unsolicited |= idleness == Idleness::Unsolicited;
-            let stays = is_young && idleness == Idleness::Quiet;
-            if !stays {
-                self.target.metrics.stirs();
-            }
-            stays
-        });
-        if has_unsolicited {
-            self.target.distrust();
+        for pool in &self.pools {
+            pool.sweep();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Idle>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Lease {
-    /// Keeps the connection for the next request, if it can serve one: a private one for the same client alone.
-    pub(super) fn give_back(mut self) {
-        match self.connection.settle() {
-            Settled::Ready => {}
-            Settled::Spent => return,
-            Settled::Unsolicited => return self.upstream.target.distrust(),
-        }
+    /// Where a request goes: to where a private connection of its client leads, or else to an address that is due for a
+    /// trial, or to the one with the fewest requests under way. Never to `tried`.
+    pub(super) fn choose(
+        &self,
+        place: Option<&Place>,
+        tried: Option<&Arc<Pool>>,
+    ) -> Result<&Arc<Pool>, AllOut> {
         let now = Instant::now();
-        if !self.upstream.target.trusts(now) || self.connection.is_expired(now) {
-            return;
+        let untried = |pool: &&Arc<Pool>| tried.is_none_or(|tried| !Arc::ptr_eq(pool, tried));
+        if let [pool] = &self.pools[..] {
+            // Nothing else is looked at where there is nothing to choose.
+            return match pool.backend.standing(now) {
+                _ if tried.is_some() => Err(AllOut(Duration::ZERO)),
+                Standing::Out(time) => Err(AllOut(time)),
+                Standing::Due if !pool.backend.begin_trial(now) => Err(AllOut(Duration::ZERO)),
+                Standing::In | Standing::Due => Ok(pool),
+            };
         }
-        if self.connection.is_private {
-            if let Some(place) = self.place {
-                place.keep(self.connection);
+        if let Some(pool) = place.and_then(|place| self.bound(place)).filter(untried) {
+            return Ok(pool);
+        }
+        let first = self.next.fetch_add(1, Ordering::Relaxed) % self.pools.len();
+        let (before, from) = self.pools.split_at(first);
+        let mut least = None;
+        let mut shortest = None;
+        for pool in from.iter().chain(before).filter(untried) {
+            match pool.backend.standing(now) {
+                Standing::In => {
+                    let load = pool.backend.load();
+                    if least.is_none_or(|(_, least)| load < least) {
+                        least = Some((pool, load));
+                    }
+                }
+                // A second try is none to find something out by.
+                Standing::Due if tried.is_none() && pool.backend.begin_trial(now) => {
+                    return Ok(pool);
+                }
+                Standing::Due => {}
+                Standing::Out(time) => {
+                    shortest = Some(shortest.map_or(time, |shortest: Duration| shortest.min(time)));
+                }
             }
-            return;
         }
-        let mut idle = self.upstream.lock();
-        if idle.len() < IDLE_CAPACITY {
-            self.upstream.target.metrics.rests();
-            idle.push(Idle {
-                connection: self.connection,
-                since: now,
-            });
-        }
+        let least = least.map(|(pool, _)| pool);
+        least.ok_or_else(|| AllOut(shortest.unwrap_or_default()))
+    }
+
+    fn bound(&self, place: &Place) -> Option<&Arc<Pool>> {
+        let mut pools = self.pools.iter();
+        pools.find(|pool| place.leads_to(&pool.backend))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn remedy_of(error: rustls::Error) -> Option<&'static str> {
-        remedy(&io::Error::new(io::ErrorKind::InvalidData, error))
-    }
+    use crate::forward::settings::UpstreamAddress;
 
     #[test]
-    fn what_fails_in_tls_says_what_to_do() {
-        let unknown = rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
-        assert!(remedy_of(unknown).unwrap().contains("upstream_ca"));
-        let name = rustls::Error::InvalidCertificate(CertificateError::NotValidForName);
-        assert!(remedy_of(name).unwrap().contains("name"));
-        let plain = rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType);
-        assert!(remedy_of(plain).unwrap().contains("http://"));
-        assert_eq!(remedy(&io::ErrorKind::ConnectionRefused.into()), None);
+    fn a_prefix_is_cut_off_at_a_slash_alone() {
+        for (target, expected) in [
+            ("/wiki", Some("/")),
+            ("/wiki/", Some("/")),
+            ("/wiki/a/b?c=/wiki", Some("/a/b?c=/wiki")),
+            ("/wiki?a", Some("/?a")),
+            ("/wiki//evil.example/a//b", Some("/evil.example/a//b")),
+            ("/wiki//", Some("/")),
+            ("/wikis", None),
+            ("/wiki%2Fa", None),
+            ("/other/wiki", None),
+            ("/", None),
+        ] {
+            let uri = without_prefix(&target.parse().unwrap(), "/wiki");
+            let got = uri.map(|uri| uri.to_string());
+            assert_eq!(got.as_deref(), expected, "{target}");
+        }
+    }
+
+    fn upstream(addresses: u16) -> Upstream {
+        let addresses = (1..=addresses).map(|port| {
+            let uri = format!("http://127.0.0.1:{port}");
+            UpstreamAddress::Network(uri.parse().unwrap())
+        });
+        let settings = UpstreamSettings::new("app", addresses.collect());
+        let tls = trust::client_config();
+        let target = UpstreamTarget::new(settings, &tls, &metrics::Upstream::default());
+        Upstream::new(Arc::new(target.unwrap()))
     }
 
     #[tokio::test]
-    async fn distrust_lasts_a_minute() {
+    async fn the_least_busy_is_chosen_and_ties_go_in_turn() {
+        let upstream = upstream(3);
+        let mut counts = [0; 3];
+        let mut uses = Vec::new();
+        for _ in 0..30 {
+            let pool = upstream.choose(None, None).unwrap();
+            let place = upstream
+                .pools
+                .iter()
+                .position(|other| Arc::ptr_eq(other, pool));
+            counts[place.unwrap()] += 1;
+            uses.push(pool.backend.begin_request());
+        }
+        assert_eq!(counts, [10; 3]);
+        let idle = upstream.choose(None, None).unwrap();
+        drop(uses.drain(..).nth(1));
+        assert_eq!(idle.backend.load(), 0);
+    }
+
+    #[tokio::test]
+    async fn one_that_failed_gets_nothing_and_where_all_did_the_wait_is_told() {
         tokio::time::pause();
-        let address = UpstreamAddress::Unix("/nowhere".into());
-        let tls = crate::trust::client_config();
-        let metrics = metrics::Upstream::default();
-        let target =
-            UpstreamTarget::new(&address, &tls, true, Duration::ZERO, metrics.clone()).unwrap();
-        assert!(target.trusts(Instant::now()));
-        target.distrust();
-        assert!(!target.trusts(Instant::now() + DISTRUST / 2));
-        assert!(target.trusts(Instant::now() + DISTRUST));
-        let never = UpstreamTarget::new(&address, &tls, false, Duration::ZERO, metrics).unwrap();
-        assert!(!never.trusts(Instant::now()));
+        let upstream = upstream(2);
+        let [one, two] = &upstream.pools[..] else {
+            panic!("two addresses");
+        };
+        let fail = |pool: &Arc<Pool>| (0..3).for_each(|_| pool.backend.failed());
+        fail(one);
+        for _ in 0..4 {
+            assert!(Arc::ptr_eq(upstream.choose(None, None).unwrap(), two));
+        }
+        assert!(upstream.choose(None, Some(two)).is_err());
+        fail(two);
+        let AllOut(wait) = upstream.choose(None, None).err().unwrap();
+        assert!(wait <= Duration::from_secs(1) && wait > Duration::from_millis(900));
+        tokio::time::advance(Duration::from_millis(1_100)).await;
+        // Each is tried by one request.
+        assert!(upstream.choose(None, None).is_ok());
+        assert!(upstream.choose(None, None).is_ok());
+        assert!(upstream.choose(None, None).is_err());
+        two.backend.succeeded();
+        for _ in 0..4 {
+            assert!(Arc::ptr_eq(upstream.choose(None, None).unwrap(), two));
+        }
+    }
+
+    #[tokio::test]
+    async fn the_only_address_is_never_out() {
+        let upstream = upstream(1);
+        for _ in 0..10 {
+            upstream.pools[0].backend.failed();
+        }
+        assert!(upstream.choose(None, None).is_ok());
     }
 }

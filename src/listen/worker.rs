@@ -139,14 +139,16 @@ struct Inbox {
     open: Arc<AtomicUsize>,
 }
 
-/// The gate of one thread under `config`. Connections to the app that `earlier` has are kept where it is the same app.
+/// The gate of one thread under `config`. Connections to apps that `earlier` has are kept where they are the same apps.
 fn gate(config: &WorkerConfig, earlier: Option<&Gate>, tunnels: &Tunnels) -> Gate {
-    let target = &config.snapshot.upstream;
-    let upstream = earlier
-        .map(Gate::upstream)
-        .filter(|upstream| upstream.is_of(target))
-        .map_or_else(|| Arc::new(Upstream::new(Arc::clone(target))), Arc::clone);
-    Gate::new(Arc::clone(&config.snapshot), upstream, tunnels.clone())
+    let known = earlier.map_or(&[][..], Gate::upstreams);
+    let targets = config.snapshot.upstreams.iter();
+    let upstreams = targets.map(|target| {
+        let known = known.iter().find(|upstream| upstream.is_of(target));
+        known.map_or_else(|| Arc::new(Upstream::new(Arc::clone(target))), Arc::clone)
+    });
+    let upstreams = upstreams.collect();
+    Gate::new(Arc::clone(&config.snapshot), upstreams, tunnels.clone())
 }
 
 fn current(config: WorkerConfig, earlier: Option<&Gate>, tunnels: &Tunnels) -> Current {
@@ -174,7 +176,9 @@ async fn run(config: WorkerConfig, mut inbox: Inbox, grace: Duration) {
     let sweeper = tokio::spawn(async move {
         loop {
             tokio::time::sleep(SWEEP).await;
-            swept.current().gate.upstream().sweep();
+            for upstream in swept.current().gate.upstreams() {
+                upstream.sweep();
+            }
         }
     });
 

@@ -45,3 +45,4 @@ mod support;
 mod support_works;
 mod throttle;
 mod upstream_answers;
+mod upstreams;

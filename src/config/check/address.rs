@@ -65,26 +65,6 @@ impl Reader<'_> {
         Some(PublicUrl { url })
     }
 
-    pub(super) fn upstream(&mut self, root: &Table<'_>) -> Option<UpstreamAddress> {
-        let example = "upstream = \"http://127.0.0.1:8000\", where the app listens";
-        let node = self.required(root, "upstream", Kind::Text, example)?;
-        let text = self.text(node, "upstream")?;
-        if let Some(path) = text.strip_prefix("unix:") {
-            return self
-                .found(socket_path(path, &node.origin))
-                .map(UpstreamAddress::Unix);
-        }
-        let url = self.found(origin_url(text, &node.origin, "upstream"))?;
-        match Uri::try_from(url.as_str()) {
-            Ok(uri) => Some(UpstreamAddress::Network(uri)),
-            Err(error) => {
-                let message = format!("`upstream` is no address: {error}");
-                self.problem(Problem::new(&node.origin, message));
-                None
-            }
-        }
-    }
-
     pub(super) fn trusted_proxies(&mut self, root: &Table<'_>) -> Option<Vec<IpNet>> {
         let networks = self.texts(root, "trusted_proxies", network)?;
         if networks.iter().any(|network| network.prefix_len() == 0) {
@@ -99,6 +79,21 @@ impl Reader<'_> {
     pub(super) fn redirect_hosts(&mut self, root: &Table<'_>) -> Option<Vec<HostPattern>> {
         self.texts(root, "redirect_hosts", host_pattern)
     }
+}
+
+/// Where an app listens; `key` is where that stands.
+pub(super) fn upstream_address(
+    text: &str,
+    origin: &Origin,
+    key: &str,
+) -> Result<UpstreamAddress, Problem> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return socket_path(path, origin).map(UpstreamAddress::Unix);
+    }
+    let url = origin_url(text, origin, key)?;
+    let uri = Uri::try_from(url.as_str());
+    uri.map(UpstreamAddress::Network)
+        .map_err(|error| Problem::new(origin, format!("`{key}` is no address: {error}")))
 }
 
 const DEFAULT_LISTEN: SocketAddr =
@@ -176,7 +171,9 @@ pub(super) fn web_address(text: &str, origin: &Origin, key: &str) -> Result<Url,
     let Some((scheme, rest)) = text.split_once("://") else {
         return Err(
             refuse("is no address").hint(match (text.contains(['@', ':', '/']), key) {
-                (false, key) if key != "upstream" => format!("write \"https://{text}\""),
+                (false, key) if !matches!(key, "upstream" | "url") => {
+                    format!("write \"https://{text}\"")
+                }
                 _ => "it begins with https:// or http://".to_owned(),
             }),
         );

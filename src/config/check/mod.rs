@@ -16,6 +16,7 @@ mod request;
 mod route;
 mod secret;
 mod session;
+mod upstream;
 
 use std::path::{Path, PathBuf};
 
@@ -29,7 +30,7 @@ use super::{
     tree::Node,
 };
 use crate::{
-    forward::settings::UpstreamAddress,
+    forward::settings::{UpstreamAddress, UpstreamSettings},
     identity_headers::{HeaderSettings, HeaderSource},
     listen::{
         settings::{ListenAddress, TlsFiles},
@@ -40,7 +41,7 @@ use crate::{
     public_url::PublicUrl,
     secret::Secret,
     session::settings::StoreSettings,
-    spelling, trust,
+    spelling,
 };
 
 /// What a check may look at besides the tree, and where it puts what it finds.
@@ -155,10 +156,7 @@ impl<'a> Reader<'a> {
         let tls = self.tls(root);
         let admin_listen = self.admin_listen(root);
         let public_url = self.public_url(root);
-        let upstream = self.upstream(root);
-        let upstream_timeout = self.duration(root, "upstream_timeout", "60s");
-        let upstream_ca = self.upstream_ca(root, upstream.as_ref());
-        let upstream_reuse = self.flag(root, "upstream_reuse", true);
+        let upstreams = self.upstreams(root);
         let trusted_proxies = self.trusted_proxies(root);
         let prefix = self.read(root, "prefix", "/oauth2", prefix);
         let root_health = self.flag(root, "root_health", false);
@@ -180,7 +178,7 @@ impl<'a> Reader<'a> {
             root,
             listen.as_deref(),
             flat(&admin_listen),
-            upstream.as_ref(),
+            upstreams.as_deref().unwrap_or_default(),
         );
         self.check_scheme(
             root,
@@ -205,10 +203,7 @@ impl<'a> Reader<'a> {
             tls: tls.ok()?,
             admin_listen: admin_listen.ok()?,
             public_url: public_url?,
-            upstream: upstream?,
-            upstream_timeout: upstream_timeout?,
-            upstream_ca: upstream_ca.ok()?,
-            upstream_reuse: upstream_reuse?,
+            upstreams: upstreams?,
             trusted_proxies: trusted_proxies?,
             prefix: prefix?,
             root_health: root_health?,
@@ -262,35 +257,6 @@ impl<'a> Reader<'a> {
         Ok(Some(files))
     }
 
-    fn upstream_ca(
-        &mut self,
-        root: &Table<'_>,
-        upstream: Option<&UpstreamAddress>,
-    ) -> Result<Option<PathBuf>, Reported> {
-        let Some(node) = root.get("upstream_ca", Kind::Text) else {
-            return Ok(None);
-        };
-        let file = self.readable_file(root, "upstream_ca", node);
-        let file = file.ok_or(Reported)?;
-        match upstream {
-            Some(UpstreamAddress::Network(uri)) if uri.scheme_str() == Some("https") => {
-                // Where it need not be here, it is not looked at.
-                if let Some(Err(error)) = file.exists().then(|| trust::roots_from(&file)) {
-                    self.problem(Problem::new(&node.origin, error.to_string()).hint(
-                        "it is PEM, and holds the certificate of the authority that signed the app's",
-                    ));
-                    return Err(Reported);
-                }
-            }
-            Some(_) => self.warnings.push(
-                "upstream_ca is not used: `upstream` is reached without TLS; write it with https://".to_owned(),
-            ),
-            // Its own problem was told.
-            None => {}
-        }
-        Ok(Some(file))
-    }
-
     fn workers(&mut self, root: &Table<'_>) -> Option<usize> {
         let why = "from 1 to 1024; leave the key out for one per core";
         let workers = self.optional_number::<u32>(root, "workers", 1..=1024, why);
@@ -305,7 +271,7 @@ impl<'a> Reader<'a> {
         root: &Table<'_>,
         listen: Option<&[ListenAddress]>,
         admin: Option<&ListenAddress>,
-        upstream: Option<&UpstreamAddress>,
+        upstreams: &[UpstreamSettings],
     ) {
         if let Some(ListenAddress::Tcp(address)) = admin
             && !address.ip().is_loopback()
@@ -325,16 +291,22 @@ impl<'a> Reader<'a> {
                     .hint("give it a port of its own, such as \"127.0.0.1:4181\""),
             );
         }
-        if let Some(upstream) = upstream
-            && listen
-                .iter()
-                .any(|public| address::leads_to(upstream, public))
-        {
-            let origin = root.origin("upstream");
-            self.problem(
-                Problem::new(&origin, "the upstream is the gate's own address")
-                    .hint("requests would go round in circles; name the app's address"),
-            );
+        for upstream in upstreams {
+            let leads_here = |address: &UpstreamAddress| {
+                let mut listen = listen.iter();
+                listen.any(|public| address::leads_to(address, public))
+            };
+            if upstream.addresses.iter().any(leads_here) {
+                let table = root.node.get("upstreams");
+                let table = table.and_then(|tables| tables.get(&upstream.name));
+                let node =
+                    table.map_or_else(|| root.node.get("upstream"), |table| table.get("url"));
+                let origin = node.map_or(Origin::Nowhere, |node| node.origin.clone());
+                self.problem(
+                    Problem::new(&origin, "the upstream is the gate's own address")
+                        .hint("requests would go round in circles; name the app's address"),
+                );
+            }
         }
     }
 

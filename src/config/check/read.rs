@@ -60,11 +60,6 @@ impl<'n> Table<'n> {
         self.node.get(key).map_or(&[][..], Node::entries)
     }
 
-    /// A key of a later version.
-    pub(super) fn later(&self, key: &'static str) {
-        self.keys.add(key, Shape::Later, None);
-    }
-
     fn inner(&self, key: &'static str, keys: schema::Keys) -> Self {
         let node = self.node.get(key);
         let is_table = |node: &&Node| matches!(node.value, Value::Table(_));
@@ -413,6 +408,19 @@ impl Reader<'_> {
             &duration::written(default),
             duration::parse_fine,
         )
+    }
+
+    /// A duration, which may be shorter than a second; none where there is none.
+    pub(super) fn optional_duration(
+        &mut self,
+        table: &Table<'_>,
+        key: &'static str,
+    ) -> Result<Option<Duration>, Reported> {
+        if table.get(key, Kind::Duration).is_none() {
+            return Ok(None);
+        }
+        let duration = self.fine_duration(table, key, Duration::ZERO);
+        duration.map(Some).ok_or(Reported)
     }
 
     fn duration_at(

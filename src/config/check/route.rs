@@ -26,7 +26,7 @@ impl Reader<'_> {
         let mut places = Vec::new();
         let mut complete = true;
         for (number, table) in self.tables(root, "routes").iter().enumerate() {
-            let Some(route) = self.route(table, number, own) else {
+            let Some(route) = self.route(root, table, number, own) else {
                 complete = false;
                 continue;
             };
@@ -44,14 +44,20 @@ impl Reader<'_> {
         complete.then_some(routes)
     }
 
-    fn route(&mut self, table: &Table<'_>, number: usize, own: OwnPaths<'_>) -> Option<Route> {
+    fn route(
+        &mut self,
+        root: &Table<'_>,
+        table: &Table<'_>,
+        number: usize,
+        own: OwnPaths<'_>,
+    ) -> Option<Route> {
         let host = self.host(table);
         let path = self.path(table, own);
         let methods = self.methods(table);
         let access = self.access(table);
         let requirements = self.requirements(table, access.as_ref());
         let deny_message = self.optional(table, "deny_message", deny_message);
-        table.later("upstream");
+        let upstream = self.route_upstream(root, table);
         let (host, path) = (host.ok()?, path.ok()?);
         Some(Route {
             name: format!("routes[{number}]"),
@@ -61,7 +67,7 @@ impl Reader<'_> {
             access: access?,
             requirements: requirements?,
             deny_message: deny_message.ok()?,
-            upstream: 0,
+            upstream: upstream.ok()?,
         })
     }
 

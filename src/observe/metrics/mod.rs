@@ -24,7 +24,7 @@ pub use self::{
     limits::{Limit, LimitHits},
     reloads::{LastReload, Reloads},
     tally::Tally,
-    upstream::{DialFailure, OpenConnection, Upstream},
+    upstream::{DialFailure, OpenConnection, Upstream, Upstreams},
 };
 use super::Recorder;
 
@@ -33,8 +33,8 @@ use super::Recorder;
 pub struct Metrics {
     /// Connections of clients.
     pub connections: Connections,
-    /// Connections to the app.
-    pub upstream: Upstream,
+    /// Connections to apps.
+    pub upstreams: Upstreams,
     /// Limits that were hit.
     pub limits: LimitHits,
     /// Readings of the configuration.
@@ -56,7 +56,7 @@ impl Metrics {
         let requests = Exported::new(Arc::clone(&self.workers));
         registry.register_collector(Box::new(requests));
         self.connections.register(registry);
-        self.upstream.register(registry);
+        self.upstreams.register(registry);
         self.limits.register(registry);
         self.reloads.register(registry);
     }

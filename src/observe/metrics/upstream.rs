@@ -3,11 +3,9 @@
 use std::io;
 
 use prometheus_client::{
-    metrics::{counter::Counter, gauge::Gauge},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
-
-use super::label::ByLabel;
 
 /// Why there is no connection to the app, or no answer on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,28 +39,17 @@ impl Drop for OpenConnection {
     }
 }
 
-/// Counts connections to the app. Each call is one atomic addition.
-#[derive(Clone, Debug)]
+/// Counts connections to one app. Each call is one atomic addition.
+#[derive(Clone, Debug, Default)]
 pub struct Upstream {
     open: Gauge,
     idle: Gauge,
     dials: Counter,
-    failures: ByLabel<2>,
+    failures: [Counter; DialFailure::NAMES.len()],
     reused: Counter,
     unasked: Counter,
-}
-
-impl Default for Upstream {
-    fn default() -> Self {
-        Self {
-            open: Gauge::default(),
-            idle: Gauge::default(),
-            dials: Counter::default(),
-            failures: ByLabel::new("reason", DialFailure::NAMES),
-            reused: Counter::default(),
-            unasked: Counter::default(),
-        }
-    }
+    ejections: Counter,
+    retries: Counter,
 }
 
 impl Upstream {
@@ -89,7 +76,7 @@ impl Upstream {
 
     /// A connection could not be made.
     pub fn failed(&self, why: DialFailure) {
-        self.failures.inc(why as usize);
+        self.failures[why as usize].inc();
     }
 
     /// A connection serves another request.
@@ -100,6 +87,56 @@ impl Upstream {
     /// The app sent bytes that nobody had asked for; the connection is not used again.
     pub fn unasked(&self) {
         self.unasked.inc();
+    }
+
+    /// An address of the app gets no requests for a while.
+    pub fn ejected(&self) {
+        self.ejections.inc();
+    }
+
+    /// A request is sent to another address of the app.
+    pub fn retried(&self) {
+        self.retries.inc();
+    }
+}
+
+type Labels = [(&'static str, String); 1];
+type FailureLabels = (
+    [(&'static str, String); 1],
+    [(&'static str, &'static str); 1],
+);
+
+/// The counts of every app, by its name.
+#[derive(Clone, Debug, Default)]
+pub struct Upstreams {
+    open: Family<Labels, Gauge>,
+    idle: Family<Labels, Gauge>,
+    dials: Family<Labels, Counter>,
+    failures: Family<FailureLabels, Counter>,
+    reused: Family<Labels, Counter>,
+    unasked: Family<Labels, Counter>,
+    ejections: Family<Labels, Counter>,
+    retries: Family<Labels, Counter>,
+}
+
+impl Upstreams {
+    /// What is counted of the app that operators call `name`.
+    pub fn of(&self, name: &str) -> Upstream {
+        let labels = &[("upstream", name.to_owned())];
+        let failures = DialFailure::NAMES.map(|reason| {
+            let labels = (labels.clone(), [("reason", reason)]);
+            self.failures.get_or_create(&labels).clone()
+        });
+        Upstream {
+            open: self.open.get_or_create(labels).clone(),
+            idle: self.idle.get_or_create(labels).clone(),
+            dials: self.dials.get_or_create(labels).clone(),
+            failures,
+            reused: self.reused.get_or_create(labels).clone(),
+            unasked: self.unasked.get_or_create(labels).clone(),
+            ejections: self.ejections.get_or_create(labels).clone(),
+            retries: self.retries.get_or_create(labels).clone(),
+        }
     }
 
     pub(super) fn register(&self, registry: &mut Registry) {
@@ -132,6 +169,16 @@ impl Upstream {
             "sidegate_upstream_unasked_bytes",
             "Connections closed because the app sent more than it was asked for",
             self.unasked.clone(),
+        );
+        registry.register(
+            "sidegate_upstream_ejections",
+            "Addresses of the app that got no requests for a while, because they failed",
+            self.ejections.clone(),
+        );
+        registry.register(
+            "sidegate_upstream_retries",
+            "Requests that were sent to another address of the app, because the first gave no answer",
+            self.retries.clone(),
         );
     }
 }

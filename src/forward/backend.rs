@@ -1,0 +1,355 @@
+//! One address of an app: TCP, TLS or a Unix socket, and how it has behaved.
+
+use std::{
+    fmt, io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use rustls::CertificateError;
+use tokio::{
+    net::{TcpStream, UnixStream},
+    time::{Instant, timeout},
+};
+use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
+
+use super::{
+    condition::{Condition, Standing},
+    settings::{UpstreamAddress, UpstreamSettings},
+    stream::Stream,
+};
+use crate::{net::dial, observe::metrics};
+
+/// How long nothing is used again after the upstream has sent bytes that nobody asked for.
+const DISTRUST: Duration = Duration::from_mins(1);
+/// The least time after which a peer that acknowledges nothing is given up.
+const USER_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// One address of an app: how it is reached, and how it has behaved. All workers share it.
+pub(super) struct Backend {
+    address: Address,
+    may_reuse: bool,
+    http2: bool,
+    connect_timeout: Duration,
+    user_timeout: Duration,
+    /// How it has behaved; none where that decides nothing.
+    condition: Option<Condition>,
+    /// Milliseconds since `began` until which its connections are not used again.
+    distrusted_until: AtomicU64,
+    began: Instant,
+    pub(super) metrics: metrics::Upstream,
+}
+
+enum Address {
+    Tcp {
+        host: String,
+        port: u16,
+    },
+    Tls {
+        host: String,
+        port: u16,
+        name: ServerName<'static>,
+        connector: TlsConnector,
+    },
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.address {
+            Address::Tcp { host, port } | Address::Tls { host, port, .. } => {
+                write!(formatter, "{host}:{port}")
+            }
+            Address::Unix(path) => write!(formatter, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl Backend {
+    /// One of the addresses of `settings`. `tls` is used for an `https` one.
+    ///
+    /// # Errors
+    /// When the address has no host that TLS can name.
+    pub(super) fn new(
+        address: &UpstreamAddress,
+        settings: &UpstreamSettings,
+        tls: &Arc<rustls::ClientConfig>,
+        metrics: metrics::Upstream,
+    ) -> io::Result<Self> {
+        let address = match address {
+            UpstreamAddress::Unix(path) => Address::Unix(path.clone()),
+            UpstreamAddress::Network(uri) => {
+                let bracketed = uri.host().unwrap_or_default();
+                let host = bracketed.trim_matches(['[', ']']).to_owned();
+                if address.is_tls() {
+                    let name = settings.server_name.clone().unwrap_or_else(|| host.clone());
+                    let name = ServerName::try_from(name).map_err(|_| {
+                        let what = format!("`upstream`: {host} is no name that a certificate has");
+                        io::Error::new(io::ErrorKind::InvalidInput, what)
+                    })?;
+                    let connector = TlsConnector::from(Arc::clone(tls));
+                    Address::Tls {
+                        host,
+                        port: uri.port_u16().unwrap_or(443),
+                        name,
+                        connector,
+                    }
+                } else {
+                    Address::Tcp {
+                        host,
+                        port: uri.port_u16().unwrap_or(80),
+                    }
+                }
+            }
+        };
+        let patience = settings
+            .head_timeout
+            .max(settings.idle_timeout.unwrap_or_default());
+        let is_watched = settings.addresses.len() > 1 || settings.health.is_some();
+        Ok(Self {
+            address,
+            may_reuse: settings.reuse,
+            http2: settings.http2,
+            connect_timeout: settings.connect_timeout,
+            user_timeout: USER_TIMEOUT.max(patience),
+            condition: is_watched.then(Condition::default),
+            distrusted_until: AtomicU64::new(0),
+            began: Instant::now(),
+            metrics,
+        })
+    }
+
+    /// How it stands; in for good where nothing is noted of it.
+    pub(super) fn standing(&self, now: Instant) -> Standing {
+        let condition = self.condition.as_ref();
+        condition.map_or(Standing::In, |condition| {
+            condition.standing(self.moment(now))
+        })
+    }
+
+    /// Takes the one request by which it is tried again. Whether nobody else has.
+    pub(super) fn begin_trial(&self, now: Instant) -> bool {
+        let condition = self.condition.as_ref();
+        condition.is_none_or(|condition| condition.begin_trial(self.moment(now)))
+    }
+
+    /// Requests that it has under way.
+    pub(super) fn load(&self) -> u32 {
+        self.condition.as_ref().map_or(0, Condition::load)
+    }
+
+    /// Has a request under way, as long as what is given back lives; none where that decides nothing.
+    pub(super) fn begin_request(self: &Arc<Self>) -> Option<InUse> {
+        self.condition.as_ref()?.begin();
+        Some(InUse(Arc::clone(self)))
+    }
+
+    /// It has answered as it should.
+    pub(super) fn succeeded(&self) {
+        if let Some(condition) = &self.condition
+            && condition.succeeded()
+        {
+            tracing::info!(upstream = %self, "the app's address serves again");
+        }
+    }
+
+    /// It gave no answer, or one that says that it cannot.
+    pub(super) fn failed(&self) {
+        let Some(condition) = &self.condition else {
+            return;
+        };
+        if let Some(ejection) = condition.failed(self.moment(Instant::now())) {
+            self.metrics.ejected();
+            tracing::warn!(
+                upstream = %self,
+                seconds = ejection.as_secs(),
+                "the app's address has failed several times in a row; it gets no requests for a while"
+            );
+        }
+    }
+
+    /// It was asked whether it is well.
+    pub(super) fn probed(&self, is_well: bool) {
+        let Some(condition) = &self.condition else {
+            return;
+        };
+        match (condition.probed(is_well), is_well) {
+            (true, true) => tracing::info!(upstream = %self, "the app's address is well again"),
+            (true, false) => {
+                self.metrics.ejected();
+                tracing::warn!(
+                    upstream = %self,
+                    "the app's address is not well; it gets no requests until it is"
+                );
+            }
+            (false, _) => {}
+        }
+    }
+
+    /// Whether a connection may serve another request.
+    pub(super) fn trusts(&self, now: Instant) -> bool {
+        self.may_reuse && self.distrusted_until.load(Ordering::Relaxed) <= self.moment(now)
+    }
+
+    /// Notes bytes that nobody asked for. An app that loses count once does so again, and then somebody gets an answer
+    /// that was another's: for a while each of its connections serves one request.
+    pub(super) fn distrust(&self) {
+        self.metrics.unasked();
+        let now = self.moment(Instant::now());
+        let until = now + milliseconds(DISTRUST);
+        let before = self.distrusted_until.fetch_max(until, Ordering::Relaxed);
+        // Once a minute, not once a request.
+        if before <= now {
+            tracing::warn!(
+                upstream = %self,
+                "the app sent bytes behind an answer that nobody had asked for, which is not HTTP; for a minute none of \
+                 its connections serves a second request. Mend the app, or set upstream_reuse = false"
+            );
+        }
+    }
+
+    fn moment(&self, now: Instant) -> u64 {
+        milliseconds(now.saturating_duration_since(self.began))
+    }
+
+    /// A fresh connection's bytes, within the time for connecting.
+    ///
+    /// # Errors
+    /// When there is none; the reason says where it was looked for, and what to do.
+    pub(super) async fn connect(&self) -> io::Result<Stream> {
+        self.metrics.dialled();
+        timeout(self.connect_timeout, Box::pin(self.dial()))
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            .inspect_err(|error| self.metrics.failed(error.into()))
+            .map_err(|error| self.told(&error))
+    }
+
+    async fn dial(&self) -> io::Result<Stream> {
+        match &self.address {
+            Address::Unix(path) => Ok(Stream::Unix(UnixStream::connect(path).await?)),
+            Address::Tcp { host, port } => Ok(Stream::Tcp(self.tcp(host, *port).await?)),
+            Address::Tls {
+                host,
+                port,
+                name,
+                connector,
+            } => {
+                let stream = self.tcp(host, *port).await?;
+                let stream = connector.connect(name.clone(), stream).await?;
+                let chosen = stream.get_ref().1.alpn_protocol();
+                if self.http2 && chosen != Some(b"h2") {
+                    let text =
+                        "the app does not choose HTTP/2 within TLS (ALPN); take out http2 = true";
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+                }
+                Ok(Stream::Tls(Box::new(stream)))
+            }
+        }
+    }
+
+    async fn tcp(&self, host: &str, port: u16) -> io::Result<TcpStream> {
+        let stream = dial::tcp(host, port).await?;
+        dial::watch(&stream, self.user_timeout)?;
+        Ok(stream)
+    }
+
+    /// Whoever reads why there is no connection asks first where the upstream was looked for, and then what to do.
+    fn told(&self, error: &io::Error) -> io::Error {
+        let remedy = remedy(error);
+        let text = match remedy {
+            Some(remedy) => format!("{self}: {error}; {remedy}"),
+            None => format!("{self}: {error}"),
+        };
+        io::Error::new(error.kind(), text)
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What to do about a TLS handshake that failed for this reason.
+fn remedy(error: &io::Error) -> Option<&'static str> {
+    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    Some(match error {
+        rustls::Error::InvalidCertificate(error) => match error {
+            CertificateError::UnknownIssuer => {
+                "name the file of the authority that signed the app's certificate as `upstream_ca`"
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                "write `upstream` with a name that the app's certificate has"
+            }
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. } => {
+                "renew the app's certificate, or set this machine's clock"
+            }
+            CertificateError::Other(_) => {
+                "the app's certificate must be one of a server, version 3, and not the authority's own"
+            }
+            _ => return None,
+        },
+        rustls::Error::InvalidMessage(_) => {
+            "the app does not speak TLS at this address; write `upstream` with http://"
+        }
+        rustls::Error::AlertReceived(_) | rustls::Error::PeerIncompatible(_) => {
+            "the app refuses this client's TLS: it must speak TLS 1.2 or 1.3 and ask for no client certificate"
+        }
+        _ => return None,
+    })
+}
+
+/// A request that an address has under way.
+pub(super) struct InUse(Arc<Backend>);
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        if let Some(condition) = &self.0.condition {
+            condition.end();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn remedy_of(error: rustls::Error) -> Option<&'static str> {
+        remedy(&io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    #[test]
+    fn what_fails_in_tls_says_what_to_do() {
+        let unknown = rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
+        assert!(remedy_of(unknown).unwrap().contains("upstream_ca"));
+        let name = rustls::Error::InvalidCertificate(CertificateError::NotValidForName);
+        assert!(remedy_of(name).unwrap().contains("name"));
+        let plain = rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType);
+        assert!(remedy_of(plain).unwrap().contains("http://"));
+        assert_eq!(remedy(&io::ErrorKind::ConnectionRefused.into()), None);
+    }
+
+    #[tokio::test]
+    async fn distrust_lasts_a_minute() {
+        tokio::time::pause();
+        let address = UpstreamAddress::Unix("/nowhere".into());
+        let tls = crate::trust::client_config();
+        let mut settings = UpstreamSettings::new("default", vec![address.clone()]);
+        let backend = |settings: &UpstreamSettings| {
+            Backend::new(&address, settings, &tls, metrics::Upstream::default()).unwrap()
+        };
+        let usual = backend(&settings);
+        assert!(usual.trusts(Instant::now()));
+        usual.distrust();
+        assert!(!usual.trusts(Instant::now() + DISTRUST / 2));
+        assert!(usual.trusts(Instant::now() + DISTRUST));
+        settings.reuse = false;
+        assert!(!backend(&settings).trusts(Instant::now()));
+    }
+}

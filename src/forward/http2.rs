@@ -1,0 +1,374 @@
+//! HTTP/2 with an app (RFC 9113), through hyper: one connection for each worker and address, and as many requests on it
+//! as there are. The protocol is known before anything is sent, since the operator says it.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode, Uri, header::TE};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::{
+    body::Incoming,
+    client::conn::http2::{Builder, SendRequest},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::time::Instant;
+
+use super::{
+    ForwardError,
+    backend::InUse,
+    body::{RequestBody, Upload, strip_trailers},
+    exchange::{Terms, is_failure},
+    live::Life,
+    pool::{Pool, expiry},
+};
+use crate::{body::BodyError, timer::Timer};
+
+/// An answer's header list in bytes (RFC 9113 §6.5.2), as much as over HTTP/1.1.
+const MAX_HEADER_LIST: u32 = 64 * 1024;
+/// Bytes of answers' bodies in flight: of one stream, and of all.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// Bytes of one request's body that wait for the app.
+const STREAM_SEND_BUFFER: usize = 64 * 1024;
+/// How often an app is asked whether it is still there while it has requests, and how long it may take to say so.
+const PING: Duration = Duration::from_secs(30);
+
+/// A connection that several requests share.
+pub(super) struct Shared {
+    sender: SendRequest<Sent>,
+    expires: Instant,
+}
+
+/// The head of a request, to be sent more than once perhaps.
+#[derive(Clone)]
+pub(super) struct Head {
+    pub(super) method: http::Method,
+    pub(super) uri: Uri,
+    pub(super) headers: HeaderMap,
+    pub(super) is_repeatable: bool,
+}
+
+impl Head {
+    fn request(&self, body: Sent) -> Request<Sent> {
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = self.headers.clone();
+        request
+    }
+}
+
+/// Why a request's body broke off, once it has.
+type Broken = Arc<Mutex<Option<BodyError>>>;
+
+/// A request's body as it is sent. Why it breaks off is kept here: hyper does not say it.
+pub(super) struct Sent {
+    body: RequestBody,
+    broken: Broken,
+}
+
+impl HttpBody for Sent {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        Poll::Ready(frame.map(|frame| {
+            frame.map_err(|error| {
+                let text = error.to_string();
+                *self.broken.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                io::Error::other(text)
+            })
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A request whose answer has begun.
+pub(super) struct Exchange {
+    pub(super) response: Response<Incoming>,
+    pub(super) is_reused: bool,
+    pool: Arc<Pool>,
+    in_use: Option<InUse>,
+    upload: Option<Arc<Upload>>,
+    timer: Timer,
+}
+
+impl Pool {
+    /// The connection that is there, or a fresh one; and whether it was there.
+    async fn http2(self: &Arc<Self>) -> io::Result<(SendRequest<Sent>, bool)> {
+        let now = Instant::now();
+        let at_hand = {
+            let mut shared = self.http2.lock().unwrap_or_else(PoisonError::into_inner);
+            // Requests that it has go on.
+            shared.take_if(|shared| shared.sender.is_closed() || shared.expires <= now);
+            shared.as_ref().map(|shared| shared.sender.clone())
+        };
+        if let Some(sender) = at_hand {
+            self.backend.metrics.reused();
+            return Ok((sender, true));
+        }
+        let stream = self.backend.connect().await?;
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .keep_alive_interval(Some(PING))
+            .keep_alive_timeout(PING)
+            .max_header_list_size(MAX_HEADER_LIST)
+            .max_send_buf_size(STREAM_SEND_BUFFER)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW);
+        let handshake = builder.handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = handshake.map_err(io::Error::other)?;
+        let open = self.backend.metrics.open();
+        tokio::spawn(async move {
+            // Its requests hear why it ended.
+            let _ = connection.await;
+            drop(open);
+        });
+        if self.backend.trusts(now) {
+            let shared = Shared {
+                sender: sender.clone(),
+                expires: expiry(),
+            };
+            *self.http2.lock().unwrap_or_else(PoisonError::into_inner) = Some(shared);
+        }
+        Ok((sender, false))
+    }
+}
+
+/// Sends a request and waits for the head of its answer. What an app has not seen goes to another address of it, once,
+/// and so does what may be repeated.
+pub(super) async fn exchange(
+    mut terms: Terms<'_>,
+    head: Head,
+    body: RequestBody,
+    mut timer: Timer,
+) -> Result<Exchange, ForwardError> {
+    let upload = body.upload();
+    let broken = Broken::default();
+    let mut body = Some(body);
+    // One that was there may be closing just now: then a fresh one to the same address is due.
+    let mut may_renew = true;
+    loop {
+        let in_use = terms.pool.backend.begin_request();
+        let pool = Arc::clone(&terms.pool);
+        let mut connecting = Box::pin(pool.http2());
+        let connected = timer.within(terms.patience(), connecting.as_mut()).await;
+        drop(connecting);
+        let failure = match connected {
+            None => ForwardError::TimedOut,
+            Some(Err(error)) => ForwardError::Broken(error),
+            Some(Ok((mut sender, is_reused))) => {
+                let sent = Sent {
+                    body: body.take().unwrap_or_else(RequestBody::empty),
+                    broken: Arc::clone(&broken),
+                };
+                let answer = Box::pin(sender.try_send_request(head.request(sent)));
+                match wait(answer, upload.as_deref(), &mut timer, terms.patience()).await {
+                    Some(Ok(response)) => {
+                        if is_failure(response.status()) {
+                            pool.backend.failed();
+                        } else {
+                            pool.backend.succeeded();
+                        }
+                        if let Some(upload) = &upload {
+                            upload.set_answered(true);
+                        }
+                        return Ok(Exchange {
+                            response,
+                            is_reused,
+                            pool,
+                            in_use,
+                            upload,
+                            timer,
+                        });
+                    }
+                    None => {
+                        pool.backend.failed();
+                        return Err(ForwardError::TimedOut);
+                    }
+                    Some(Err(mut error)) => {
+                        let unsent = error.take_message().map(|request| request.into_body().body);
+                        let broken = broken.lock().unwrap_or_else(PoisonError::into_inner).take();
+                        if let Some(broken) = broken {
+                            return Err(ForwardError::Incomplete(broken));
+                        }
+                        let error = ForwardError::Broken(io::Error::other(error.into_error()));
+                        let may_repeat = unsent.is_some() || head.is_repeatable;
+                        body = unsent;
+                        if !may_repeat {
+                            pool.backend.failed();
+                            return Err(error);
+                        }
+                        if is_reused && std::mem::take(&mut may_renew) {
+                            continue;
+                        }
+                        error
+                    }
+                }
+            }
+        };
+        pool.backend.failed();
+        if !terms.moves_on() {
+            return Err(failure);
+        }
+    }
+}
+
+/// What `answer` gives; none where the app is silent for `patience`, the client not being waited for.
+async fn wait<T>(
+    mut answer: Pin<Box<impl Future<Output = T>>>,
+    upload: Option<&Upload>,
+    timer: &mut Timer,
+    patience: Duration,
+) -> Option<T> {
+    let frames = || upload.map_or(0, Upload::frames);
+    let mut seen = frames();
+    loop {
+        let answered = timer.within(patience, answer.as_mut()).await;
+        let is_client_awaited = upload.is_some_and(Upload::waits_for_client);
+        if answered.is_some() || (!is_client_awaited && frames() == seen) {
+            return answered;
+        }
+        seen = frames();
+    }
+}
+
+impl Exchange {
+    /// Head and body of the answer, which may be silent for `patience` and ends with `life`.
+    pub(super) fn begin(
+        self,
+        patience: Duration,
+        life: Option<Box<Life>>,
+    ) -> (StatusCode, HeaderMap, Http2Body) {
+        let (head, body) = self.response.into_parts();
+        let body = Http2Body {
+            body: Some(body),
+            pool: self.pool,
+            _in_use: self.in_use,
+            upload: self.upload,
+            life,
+            timer: self.timer,
+            patience,
+            uploaded: 0,
+        };
+        (head.status, head.headers, body)
+    }
+}
+
+/// An answer's body on its way to the client. Dropped before its end, it tells the app to stop.
+pub struct Http2Body {
+    /// None once it is over.
+    body: Option<Incoming>,
+    pool: Arc<Pool>,
+    _in_use: Option<InUse>,
+    upload: Option<Arc<Upload>>,
+    /// None where it is nobody's.
+    life: Option<Box<Life>>,
+    timer: Timer,
+    patience: Duration,
+    uploaded: u64,
+}
+
+impl Http2Body {
+    /// Ready when the app has been silent for too long. A request that still moves is no silence.
+    fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let uploaded = self.upload.as_deref().map_or(0, Upload::frames);
+        if !self.timer.is_set() || uploaded != self.uploaded {
+            self.uploaded = uploaded;
+            self.timer.set(self.patience);
+        }
+        self.timer.poll_elapsed(context)
+    }
+}
+
+impl HttpBody for Http2Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        let Some(body) = &mut this.body else {
+            return Poll::Ready(None);
+        };
+        let polled = Pin::new(body).poll_frame(context);
+        if let Some(life) = &mut this.life
+            && life.is_over(context, polled.is_pending())
+        {
+            this.body = None;
+            return Poll::Ready(Some(Err(BodyError::SessionOver)));
+        }
+        let Poll::Ready(frame) = polled else {
+            ready!(this.poll_silence(context));
+            tracing::warn!(
+                upstream = %this.pool.backend,
+                "the app did not continue its answer within limits.response_body_timeout; it is broken off"
+            );
+            this.pool.backend.failed();
+            this.body = None;
+            return Poll::Ready(Some(Err(BodyError::Silent)));
+        };
+        this.timer.clear();
+        Poll::Ready(match frame {
+            None => {
+                this.body = None;
+                None
+            }
+            Some(Err(error)) => {
+                this.pool.backend.failed();
+                this.body = None;
+                Some(Err(BodyError::Upstream(io::Error::other(error))))
+            }
+            Some(Ok(frame)) => Some(Ok(match frame.into_trailers() {
+                Ok(mut trailers) => {
+                    strip_trailers(&mut trailers);
+                    Frame::trailers(trailers)
+                }
+                Err(data) => data,
+            })),
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let body = self.body.as_ref();
+        body.map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint)
+    }
+}
+
+/// Takes out what frames an HTTP/1.1 message alone (RFC 9113 §8.2.2). `TE: trailers` may stay.
+pub(super) fn strip_framing(headers: &mut HeaderMap) {
+    crate::hop_by_hop::strip(headers);
+    for name in [
+        http::header::HOST,
+        http::header::CONTENT_LENGTH,
+        http::header::COOKIE,
+        http::header::EXPECT,
+    ] {
+        headers.remove(name);
+    }
+    debug_assert!(headers.get(TE).is_none_or(|te| te == "trailers"));
+}

@@ -1,0 +1,193 @@
+//! Connections to one address of an app, kept alive and used again.
+
+use std::{
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::{
+    backend::Backend,
+    connection::{Connection, Idleness, Settled},
+    downstream::Place,
+    http2,
+};
+use crate::random;
+
+/// An idle connection older than this is closed: longer than a burst's pauses, shorter than what most
+/// servers and firewalls keep.
+const IDLE_LIFETIME: Duration = Duration::from_mins(1);
+/// A connection older than this, and a random part of a tenth more, serves no new request: the app's name may lead
+/// elsewhere by now, and not all connections should be made anew at once.
+const MAX_AGE: Duration = Duration::from_mins(10);
+/// Idle connections to one address kept by one worker. A bound against a leak, not a limit to feel: with fewer, bursts
+/// would connect anew each time.
+const IDLE_CAPACITY: usize = 1024;
+
+/// One worker's connections to one address of an app. Workers share none, so nothing here is contended.
+pub(super) struct Pool {
+    pub(super) backend: Arc<Backend>,
+    idle: Mutex<Vec<Idle>>,
+    /// The one over which HTTP/2 is spoken, where it is.
+    pub(super) http2: Mutex<Option<http2::Shared>>,
+}
+
+/// When a connection that is made now is too old for another request.
+pub(super) fn expiry() -> Instant {
+    let part = u32::from(u8::from_ne_bytes(random::bytes()));
+    Instant::now() + MAX_AGE + MAX_AGE / 10 * part / 255
+}
+
+struct Idle {
+    connection: Box<Connection>,
+    since: Instant,
+}
+
+/// A connection in use. Given back with [`Lease::give_back`] once its answer was read to the end; dropped
+/// otherwise, which closes it.
+pub(super) struct Lease {
+    pub(super) connection: Box<Connection>,
+    /// Whether it has served another request before: then the upstream may be closing it at this very moment.
+    pub(super) is_reused: bool,
+    pub(super) pool: Arc<Pool>,
+    /// Where it waits if it is private. None where private ones are not kept.
+    pub(super) place: Option<Place>,
+}
+
+impl Pool {
+    /// One worker's connections to `backend`.
+    pub(super) fn new(backend: Arc<Backend>) -> Self {
+        Self {
+            backend,
+            idle: Mutex::default(),
+            http2: Mutex::default(),
+        }
+    }
+
+    /// A connection that idles: the private one at `place`, or else one of all. One for a request that cannot be sent
+    /// again is looked at twice.
+    pub(super) fn checkout(
+        self: &Arc<Self>,
+        place: Option<&Place>,
+        is_repeatable: bool,
+    ) -> Option<Lease> {
+        let now = Instant::now();
+        let private = place.and_then(|place| place.take(&self.backend));
+        if !self.backend.trusts(now) {
+            return None;
+        }
+        let shared = std::iter::from_fn(|| {
+            let idle = self.lock().pop()?;
+            self.backend.metrics.stirs();
+            Some(idle.connection)
+        });
+        for mut connection in private.into_iter().chain(shared) {
+            if connection.is_expired(now) {
+                continue;
+            }
+            let idleness = if is_repeatable {
+                connection.idleness()
+            } else {
+                let idleness;
+                (connection, idleness) = connection.idleness_now();
+                idleness
+            };
+            match idleness {
+                Idleness::Quiet => {
+                    self.backend.metrics.reused();
+                    connection.in_use = self.backend.begin_request();
+                    return Some(Lease {
+                        connection,
+                        is_reused: true,
+                        pool: Arc::clone(self),
+                        place: None,
+                    });
+                }
+                Idleness::Closed => {}
+                Idleness::Unsolicited => {
+                    self.backend.distrust();
+                    return None;
+                }
+            }
+        }
+        None
+    }
+
+    /// A fresh connection.
+    pub(super) async fn connect(self: &Arc<Self>) -> io::Result<Lease> {
+        let in_use = self.backend.begin_request();
+        let stream = self.backend.connect().await?;
+        let expires = expiry();
+        let mut connection = Connection::new(stream, expires, self.backend.metrics.open());
+        connection.in_use = in_use;
+        Ok(Lease {
+            connection: Box::new(connection),
+            is_reused: false,
+            pool: Arc::clone(self),
+            place: None,
+        })
+    }
+
+    /// Closes what has idled for too long, is too old, or was closed at the other end. Called now and then by the
+    /// worker.
+    pub(super) fn sweep(&self) {
+        let now = Instant::now();
+        if !self.backend.trusts(now) {
+            for _ in self.lock().drain(..) {
+                self.backend.metrics.stirs();
+            }
+            return;
+        }
+        let mut has_unsolicited = false;
+        self.lock().retain_mut(|idle| {
+            let is_young =
+                now.duration_since(idle.since) < IDLE_LIFETIME && !idle.connection.is_expired(now);
+            let idleness = idle.connection.idleness();
+            has_unsolicited |= idleness == Idleness::Unsolicited;
+            let stays = is_young && idleness == Idleness::Quiet;
+            if !stays {
+                self.backend.metrics.stirs();
+            }
+            stays
+        });
+        if has_unsolicited {
+            self.backend.distrust();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lease {
+    /// Keeps the connection for the next request, if it can serve one: a private one for the same client alone.
+    pub(super) fn give_back(mut self) {
+        self.connection.in_use = None;
+        match self.connection.settle() {
+            Settled::Ready => {}
+            Settled::Spent => return,
+            Settled::Unsolicited => return self.pool.backend.distrust(),
+        }
+        let now = Instant::now();
+        if !self.pool.backend.trusts(now) || self.connection.is_expired(now) {
+            return;
+        }
+        if self.connection.is_private {
+            if let Some(place) = self.place {
+                place.keep(Arc::clone(&self.pool.backend), self.connection);
+            }
+            return;
+        }
+        let mut idle = self.pool.lock();
+        if idle.len() < IDLE_CAPACITY {
+            self.pool.backend.metrics.rests();
+            idle.push(Idle {
+                connection: self.connection,
+                since: now,
+            });
+        }
+    }
+}
