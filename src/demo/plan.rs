@@ -93,6 +93,7 @@ impl Plan {
             upstream_ca: None,
             upstream_reuse: true,
             trusted_proxies: Vec::new(),
+            forward_auth: None,
             prefix: "/oauth2".to_owned(),
             root_health: false,
             redirect_hosts: Vec::new(),

@@ -6,6 +6,7 @@
 mod address;
 mod allow;
 mod endpoint;
+mod forward_auth;
 mod header;
 mod limits;
 mod outbound;
@@ -160,6 +161,7 @@ impl<'a> Reader<'a> {
         let upstream_ca = self.upstream_ca(root, upstream.as_ref());
         let upstream_reuse = self.flag(root, "upstream_reuse", true);
         let trusted_proxies = self.trusted_proxies(root);
+        let forward_auth = self.forward_auth(root, trusted_proxies.as_deref());
         let prefix = self.read(root, "prefix", "/oauth2", prefix);
         let root_health = self.flag(root, "root_health", false);
         let redirect_hosts = self.redirect_hosts(root);
@@ -174,6 +176,7 @@ impl<'a> Reader<'a> {
         let mut providers = self.providers(root, own);
         let headers = self.headers(root);
         let routes = self.routes(root, own);
+        self.check_hosts(root, flat(&forward_auth), routes.as_deref());
         let limits = self.limits(root);
         let proxies = self.proxies(root);
         self.check_addresses(
@@ -210,6 +213,7 @@ impl<'a> Reader<'a> {
             upstream_ca: upstream_ca.ok()?,
             upstream_reuse: upstream_reuse?,
             trusted_proxies: trusted_proxies?,
+            forward_auth: forward_auth.ok()?,
             prefix: prefix?,
             root_health: root_health?,
             redirect_hosts: redirect_hosts?,
