@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use http::{
     HeaderMap, HeaderValue, Request, Response,
-    header::{CACHE_CONTROL, ORIGIN, SET_COOKIE},
+    header::{CACHE_CONTROL, SET_COOKIE},
 };
 use hyper::body::{Body as _, Incoming};
 
@@ -252,24 +252,11 @@ impl Gate {
         if request.upgrade.is_none() {
             return false;
         }
-        let mut origins = request.head.headers.get_all(ORIGIN).iter();
-        let Some(origin) = origins.next() else {
-            return false;
-        };
-        let one = origin.to_str().ok().filter(|_| origins.next().is_none());
-        let Some(origin) = one.and_then(WebOrigin::parse) else {
-            return true;
-        };
         let seen = request.forwarding.seen();
         let own = seen.host.to_str().ok();
         let own = own.and_then(|host| WebOrigin::of_authority(seen.is_https, host));
-        own.as_ref() != Some(&origin)
-            && self
-                .snapshot
-                .site
-                .return_rules
-                .check(&format!("{origin}/"))
-                .is_none()
+        let site = &self.snapshot.site;
+        site.is_foreign(&request.head.headers, own.as_ref())
     }
 
     fn reject(&self, deny: Deny, route: &Route, request: &CleanRequest) -> Reject {

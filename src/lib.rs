@@ -44,6 +44,7 @@ pub mod clock;
 pub mod config;
 pub mod decide;
 pub mod demo;
+pub mod door;
 pub mod endpoint;
 pub mod forward;
 pub mod gate;

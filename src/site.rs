@@ -1,8 +1,10 @@
 //! What stays the same for every request: the public address, the prefix, what pages show of providers.
 
+use http::{HeaderMap, header::ORIGIN};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::{
+    clean::origin::WebOrigin,
     login::return_to::{ReturnRules, ReturnTo},
     provider::{kind::Switch, settings::ProviderSettings},
     public_url::PublicUrl,
@@ -130,6 +132,20 @@ impl Site {
         self.providers
             .iter()
             .find(|face| face.callback_path == path)
+    }
+
+    /// Whether a page of another site sent a request with these headers to `own`; not so where no page says that it sent it.
+    /// A site that may be returned to is no other one.
+    pub fn is_foreign(&self, headers: &HeaderMap, own: Option<&WebOrigin>) -> bool {
+        let mut origins = headers.get_all(ORIGIN).iter();
+        let Some(origin) = origins.next() else {
+            return false;
+        };
+        let one = origin.to_str().ok().filter(|_| origins.next().is_none());
+        let Some(origin) = one.and_then(WebOrigin::parse) else {
+            return true;
+        };
+        own != Some(&origin) && self.return_rules.check(&format!("{origin}/")).is_none()
     }
 
     /// `return_to`, if it may be returned to; the root otherwise. Never an error: the address may be old

@@ -14,6 +14,7 @@ use crate::{
     clean::Cleaning,
     clock::Timestamp,
     decide::{Barred, Deny, Permit, Standing, decide},
+    door::Proxy,
     forward::{IdentityHeaders, UpstreamTarget},
     limits::Limits,
     login::Logins,
@@ -32,6 +33,8 @@ pub struct Snapshot {
     pub cleaning: Cleaning,
     /// The rules.
     pub routes: Routes,
+    /// The proxy that asks at the forward-auth doors, where it is known.
+    pub forward_auth: Option<Proxy>,
     /// Sessions: found, kept, renewed, ended.
     pub sessions: Sessions,
     /// Who is signed in where.

@@ -53,7 +53,6 @@ impl Reject {
                 "Closed",
                 "This page is closed to everybody.",
             ),
-            Self::ForeignRule { parameter, list } => explain_foreign_rule(parameter, list),
             Self::BadRequest(sentence) => Explanation::new(
                 (StatusCode::BAD_REQUEST, "bad_request", INVALID_ARGUMENT),
                 "This request cannot be served",
@@ -375,17 +374,6 @@ fn gateway_timeout() -> Explanation {
         ),
         "The app takes too long",
         "The app behind this page did not answer in time. Try again in a moment.",
-    )
-}
-
-fn explain_foreign_rule(parameter: &str, list: &str) -> Explanation {
-    Explanation::new(
-        (StatusCode::FORBIDDEN, "forbidden", PERMISSION_DENIED),
-        "A rule that is not read here",
-        format!(
-            "Nobody passes while the address asked for has `{parameter}`: take it out, and say who may pass with \
-             `allow = {{ {list} = [\"…\"] }}` below [providers.NAME] in the configuration."
-        ),
     )
 }
 

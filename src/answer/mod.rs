@@ -52,13 +52,6 @@ pub enum Reject {
         /// Path and query of the request, for the way back with another account.
         return_to: String,
     },
-    /// The forward-auth question brings a rule along that is not known there, and what keeps the same people out.
-    ForeignRule {
-        /// The parameter.
-        parameter: &'static str,
-        /// The list of `allow`.
-        list: &'static str,
-    },
     /// The request cannot be judged; the sentence says why.
     BadRequest(Cow<'static, str>),
     /// No own endpoint of that name.
@@ -122,10 +115,7 @@ impl Reject {
     pub fn verdict(&self) -> Verdict {
         match self {
             Self::SignIn { .. } | Self::AddressTooLong | Self::Unauthorized => Verdict::SignIn,
-            Self::Forbidden(_)
-            | Self::ForeignRule { .. }
-            | Self::Barred { .. }
-            | Self::Elsewhere(_) => Verdict::Forbidden,
+            Self::Forbidden(_) | Self::Barred { .. } | Self::Elsewhere(_) => Verdict::Forbidden,
             Self::Misdirected => Verdict::Misdirected,
             Self::BadRequest(_) | Self::RequestTimeout | Self::ContentTooLarge => {
                 Verdict::BadRequest
@@ -151,9 +141,6 @@ impl Reject {
                 "the address has more than {LONGEST_RETURN} bytes and cannot be come back to"
             )),
             Self::Forbidden(rule) => Some((*rule).to_owned()),
-            Self::ForeignRule { parameter, list } => {
-                Some(format!("{parameter} in the address; use allow.{list}"))
-            }
             Self::Barred { barred, .. } => {
                 let Denied { rule, held, .. } = &barred.denied;
                 Some(match &barred.route {

@@ -8,7 +8,6 @@ impl Reject {
     pub fn remedy(&self) -> Option<&'static str> {
         Some(match self {
             Self::Forbidden(_) => "if this should be open, change the route's access",
-            Self::ForeignRule { .. } => "move the rule from the address into allow",
             Self::Barred { .. } => ALLOW,
             Self::Elsewhere(_) => {
                 "if they should pass, add their network to the route's networks; behind a proxy, name it in trusted_proxies"

@@ -72,6 +72,7 @@ pub(super) fn snapshot(
             public_origin: PublicOrigin::new(&site.public_url),
         },
         routes: Routes::new(config.routes.clone()),
+        forward_auth: config.forward_auth,
         presence: Presence::new(
             Arc::clone(&services.directory),
             Arc::clone(&services.revocations),

@@ -335,7 +335,8 @@ fn settle_host(
     Ok(named)
 }
 
-fn is_authority(text: &str) -> bool {
+/// Whether `text` is made as an authority is.
+pub(crate) fn is_authority(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 255 + 6
         && text.bytes().all(|byte| IN_AUTHORITY[usize::from(byte)])
@@ -355,7 +356,7 @@ static IN_AUTHORITY: [bool; 256] = {
 
 /// Rules name methods as they are, in capitals (RFC 9110 §9.1), and some apps read `post` as `POST`. TRACE
 /// would send back what only the app may see.
-fn check_method(method: &Method) -> Result<(), &'static str> {
+pub(crate) fn check_method(method: &Method) -> Result<(), &'static str> {
     if matches!(*method, Method::GET | Method::POST | Method::HEAD) {
         return Ok(());
     }

@@ -42,6 +42,7 @@ pub use load::{DEFAULT_FILE, Loaded, load, load_without_secrets};
 pub use report::Report;
 
 use crate::{
+    door::Proxy,
     forward::settings::UpstreamSettings,
     identity_headers::HeaderSettings,
     limits::Limits,
@@ -68,6 +69,8 @@ pub struct Config {
     pub upstreams: Vec<UpstreamSettings>,
     /// The peers whose forwarding headers are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// The proxy that asks at the forward-auth doors; none where it is not known.
+    pub forward_auth: Option<Proxy>,
     /// Where own endpoints live: begins with `/`, does not end with one.
     pub prefix: String,
     /// Whether `/ping` and `/ready` are the gate's on the public port, beside those below the prefix.

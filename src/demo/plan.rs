@@ -95,6 +95,7 @@ impl Plan {
                 )],
             )],
             trusted_proxies: Vec::new(),
+            forward_auth: None,
             prefix: "/oauth2".to_owned(),
             root_health: false,
             redirect_hosts: Vec::new(),

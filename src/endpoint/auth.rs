@@ -1,168 +1,396 @@
-//! `PREFIX/auth`: forward-auth for nginx `auth_request`, Traefik `ForwardAuth`, Caddy `forward_auth`.
+//! `PREFIX/auth` and `PREFIX/forward`: another proxy serves the app, and asks here whether a request may pass.
 //!
-//! The proxy asks about a request that is not this one. What it says of it is believed from trusted peers
-//! only ([`Original`]), and everything it says must pass; without that somebody must be signed in.
+//! The proxy asks about a request that is not this one. What it says of it is believed from trusted peers only, and only
+//! as [`Asked`] reads it. The verdict then is the reverse proxy's for the same request.
 //!
-//! The answer is always 202, 401 or 403, never a redirect: `auth_request` takes anything else for an
-//! error. Where somebody has to sign in, it says at which address; the proxy knows who can go there.
+//! `auth` says 202, 401 or 403 and never redirects: `auth_request` takes anything else for an error. Where somebody has
+//! to sign in, `Location` says at which address; the proxy knows who can go there. `forward` says what the reverse proxy
+//! would: a redirect to a browser, a status and JSON to a program, a page to a person. Envoy takes 200 alone for a yes,
+//! so `forward` says that, and so does `auth` where Envoy asks.
+//!
+//! On a yes each identity header is there, empty where there is nothing to say, and so is `Cookie` as the app may see it:
+//! a proxy that copies them replaces what the client sent.
 
 use http::{
-    HeaderValue, Response, StatusCode,
-    header::{LOCATION, SET_COOKIE},
+    HeaderMap, HeaderValue, Response, StatusCode,
+    header::{COOKIE, LOCATION, SET_COOKIE},
 };
 
-use super::{asked::parameter, refuse};
 use crate::{
-    answer::{Reject, reply},
+    access::Principal,
+    answer::{self, Reject, audience::Audience, reply},
     body::Body,
     canonical_path::CanonicalPath,
-    clean::{CleanRequest, original::Original},
-    clock,
-    decide::Deny,
+    clean::{CleanRequest, check_method, origin::WebOrigin},
+    clock::{self, Timestamp},
+    decide::{Barred, Deny, RouteDenial, Standing},
+    door::{Asked, Came, Door, Narrowing, Proxy, Question},
+    endpoint::Endpoint,
     observe::{Record, Verdict},
-    route::{Access, Route, Target},
-    site::Site,
+    route::{Access, NoRoute, Route, Target},
+    session::{Session, Unavailable, Visit},
+    site::{LONGEST_RETURN, Site},
     snapshot::Snapshot,
 };
 
+/// Answers a proxy. `is_below` is whether it came for a path below the door's, where Envoy puts what it asks about.
+///
+/// # Errors
+/// That nobody asks here.
 pub(super) async fn serve(
+    door: Door,
+    is_below: bool,
     snapshot: &Snapshot,
     request: &CleanRequest,
     record: &mut Record,
-) -> Response<Body> {
-    let (headers, original) = (&request.head.headers, &request.original.read());
-    if let Some(target) = original.targets.first() {
-        record.note_original(original.method(), target);
+) -> Result<Response<Body>, Reject> {
+    let proxy = snapshot.forward_auth;
+    let spelling = door.spelling(proxy).ok_or(Reject::NotFound)?;
+    if is_below && proxy != Some(Proxy::Envoy) {
+        return Err(Reject::NotFound);
     }
-    if let Some((parameter, list)) = FOREIGN_RULES
-        .into_iter()
-        .find(|(rule, _)| parameter(request.query(), rule).is_some())
-    {
-        return refuse(snapshot, &Reject::ForeignRule { parameter, list }, record);
-    }
-    // What nobody may see needs nobody to be known, and so waits for no store and no provider.
-    let routes = match routes(snapshot, request, original, record) {
-        Ok(routes) => routes,
-        Err(judgement) => return refuse(snapshot, &reject_of(judgement, original), record),
+    let own_path = snapshot.site.path(door.name());
+    let seen = request.forwarding.seen();
+    let came = Came {
+        original: &request.original,
+        headers: &request.head.headers,
+        method: &request.head.method,
+        below: request
+            .target()
+            .strip_prefix(&own_path)
+            .filter(|_| is_below),
+        is_trusted: request.client.peer_is_trusted,
+        seen: &seen.host,
+        is_https: seen.is_https,
     };
-    let now = clock::now();
-    let visit = match snapshot.sessions.visit(headers, now).await {
-        Ok(visit) => visit,
-        Err(unavailable) => return refuse(snapshot, &unavailable.into(), record),
-    };
-    let session = visit.session.as_ref();
-    record.note_identity(session.map(|session| &session.identity));
-
-    // No header makes a path public: a client can send the spelling that the proxy does not overwrite. So beside
-    // all that is asked, somebody must be signed in.
-    let client = request.client.address;
-    let permit = routes
-        .iter()
-        .try_for_each(|route| snapshot.judge(route, session, client).map(drop))
-        .and_then(|()| snapshot.judge(snapshot.routes.fallback(), session, client));
-    let (principal, session) = match permit.map(|permit| permit.principal()) {
-        Ok(principal) => (principal, session),
-        Err(deny) => {
-            let reject = reject_of(Judgement::Denied(deny), original);
-            let mut response = refuse(snapshot, &reject, record);
-            if let Reject::SignIn { return_to } = &reject {
-                point_to_sign_in(&snapshot.site, return_to, &mut response);
-            }
-            return response;
+    let asked = match Asked::read(spelling, &came, &snapshot.cleaning.public_origin) {
+        Ok(asked) => asked,
+        Err(flaw) => {
+            let reject = Reject::BadRequest(flaw.to_string().into());
+            return Ok(refuse(door, snapshot, &reject, Audience::Program, record));
         }
     };
-    record.verdict = Verdict::Pass;
-    if let Some(session) = session {
-        let address = request.client.address;
-        snapshot.presence.see(session, headers, address, now);
+    if let Some(question) = asked.questions.first() {
+        record.note_original(asked.method(), &question.target);
     }
-    let mut response = reply::empty(StatusCode::ACCEPTED);
-    if let Some(principal) = principal {
-        snapshot
-            .identity_headers
-            .set(principal, response.headers_mut());
-    }
-    for cookie in snapshot.sessions.renew(&visit, now) {
-        response.headers_mut().append(SET_COOKIE, cookie);
-    }
-    response
+    let audience = audience(door, &asked, &request.head.headers);
+    let return_to = match door {
+        Door::Auth => asked.return_to().to_owned(),
+        Door::Forward => answer::return_address(
+            audience,
+            &request.head.headers,
+            asked.return_to(),
+            &snapshot.site,
+        ),
+    };
+    // Below the door the query is the original request's, and not the proxy's.
+    let query = request.query().filter(|_| !is_below);
+    let narrowing = Narrowing::read(query);
+    let judged = judge(snapshot, request, &asked, &narrowing, return_to, record).await;
+    Ok(match judged {
+        Ok(pass) => passed(door, snapshot, request, &pass, record),
+        Err(reject) => {
+            let reject = match reject {
+                Reject::SignIn { return_to }
+                    if audience == Audience::Navigation && return_to.len() > LONGEST_RETURN =>
+                {
+                    Reject::AddressTooLong
+                }
+                reject => reject,
+            };
+            refuse(door, snapshot, &reject, audience, record)
+        }
+    })
 }
 
-/// Rules that oauth2-proxy reads from the address here. Whoever brings them along means to keep people out, so that
-/// to pass over them would let in whom nobody wanted in. Beside each the list of `allow` that says the same.
-const FOREIGN_RULES: [(&str, &str); 3] = [
-    ("allowed_groups", "groups"),
-    ("allowed_emails", "emails"),
-    ("allowed_email_domains", "domains"),
-];
+/// Who reads a refusal: at `forward` whoever sent the request that is held back; proxies and scripts at `auth`.
+fn audience(door: Door, asked: &Asked, headers: &HeaderMap) -> Audience {
+    match (door, asked.questions.first()) {
+        (Door::Forward, Some(question)) => {
+            match answer::audience::of(&question.method, headers) {
+                // A gRPC refusal is a 200, which a proxy takes for a yes.
+                Audience::Grpc => Audience::Program,
+                audience => audience,
+            }
+        }
+        _ => Audience::Program,
+    }
+}
 
-/// The routes of every reading of what is asked. Each can only add to what is always asked here, a session.
+/// A yes: who visits, where that was looked for, and whether the app is told.
+struct Pass {
+    visit: Option<Visit>,
+    is_told: bool,
+    now: Timestamp,
+}
+
+impl Pass {
+    /// The session of whoever the app is told of.
+    fn session(&self) -> Option<&Session> {
+        self.told()?.session.as_ref()
+    }
+
+    fn told(&self) -> Option<&Visit> {
+        self.visit.as_ref().filter(|_| self.is_told)
+    }
+}
+
+/// Judges all that is asked about.
+async fn judge(
+    snapshot: &Snapshot,
+    request: &CleanRequest,
+    asked: &Asked,
+    narrowing: &Narrowing,
+    return_to: String,
+    record: &mut Record,
+) -> Result<Pass, Reject> {
+    // What nobody may see needs nobody to be known, and so waits for no store and no provider.
+    let mut routes = routes(snapshot, asked, record)?;
+    if !asked.is_sure {
+        // No header makes a path public: a client can send the spelling that the proxy does not overwrite. So beside all
+        // that is asked, somebody must be signed in.
+        routes.push(snapshot.routes.fallback());
+    }
+
+    let now = clock::now();
+    let headers = &request.head.headers;
+    let asks_who = !narrowing.is_empty() || routes.iter().any(|route| route.access.asks_who());
+    let visit = if asks_who {
+        Some(snapshot.sessions.visit(headers, now).await)
+    } else {
+        None
+    };
+    let found = visit.as_ref().and_then(|visit| visit.as_ref().ok());
+    let session = found.and_then(|visit| visit.session.as_ref());
+    record.note_identity(session.map(|session| &session.identity));
+
+    let mut is_told = false;
+    for route in routes {
+        match snapshot.judge(route, session, request.client.address) {
+            Ok(permit) => is_told = permit.principal().is_some(),
+            Err(deny) => return Err(reject_of(deny, route, return_to, visit)),
+        }
+    }
+    if !narrowing.is_empty() {
+        if let Some(Err(unavailable)) = visit {
+            return Err(unavailable.into());
+        }
+        narrow(snapshot, narrowing, session, return_to)?;
+    }
+    if is_told && is_foreign_websocket(asked, headers, &snapshot.site) {
+        return Err(Reject::Forbidden("an upgrade asked for by another site"));
+    }
+    Ok(Pass {
+        visit: visit.and_then(Result::ok),
+        is_told,
+        now,
+    })
+}
+
+/// Whoever is there must also be on the lists that the question brought along; where a route lets nobody in particular
+/// pass, there may be nobody.
+fn narrow(
+    snapshot: &Snapshot,
+    narrowing: &Narrowing,
+    session: Option<&Session>,
+    return_to: String,
+) -> Result<(), Reject> {
+    let Some(session) = session else {
+        return Ok(());
+    };
+    if matches!(snapshot.standing(Some(session)), Standing::Nobody) {
+        return Ok(());
+    }
+    let identity = &session.identity;
+    narrowing.judge(identity).map_err(|denied| Reject::Barred {
+        barred: Box::new(Barred {
+            user: identity.user().clone(),
+            provider: identity.provider.clone(),
+            denied,
+            route: Some(RouteDenial {
+                name: "the question's query".to_owned(),
+                message: None,
+            }),
+        }),
+        return_to,
+    })
+}
+
+/// The route of each request that is asked about.
 fn routes<'s>(
     snapshot: &'s Snapshot,
-    request: &CleanRequest,
-    asked: &Original,
+    asked: &Asked,
     record: &mut Record,
-) -> Result<Vec<&'s Route>, Judgement> {
-    let mut routes = Vec::new();
-    for target in &asked.targets {
-        routes_of(snapshot, request, asked, target, &mut routes)
+) -> Result<Vec<&'s Route>, Reject> {
+    let mut routes = Vec::with_capacity(asked.questions.len() + 1);
+    for question in &asked.questions {
+        let route = route_of(snapshot, question).inspect_err(|_| {
             // Of several, the line has the one that was refused.
-            .inspect_err(|_| record.note_original(asked.method(), target))?;
+            record.note_original(asked.method(), &question.target);
+        })?;
+        routes.push(route);
     }
     Ok(routes)
 }
 
-fn routes_of<'s>(
-    snapshot: &'s Snapshot,
-    request: &CleanRequest,
-    asked: &Original,
-    target: &str,
-    routes: &mut Vec<&'s Route>,
-) -> Result<(), Judgement> {
-    let path = target.split('?').next().unwrap_or_default();
-    let path = CanonicalPath::parse(path).map_err(|_| Judgement::Ambiguous)?;
-    for method in &asked.methods {
-        let target = Target {
-            host: request.forwarding.seen().host.to_str().ok(),
-            is_for_public_url: request.is_for_public_url,
-            method,
-            path: &path.surface,
-            deep_path: path.deep.as_deref(),
-        };
-        let route = snapshot.routes.find(&target);
-        let route = route.map_err(|_| Judgement::Ambiguous)?;
-        if route.access == Access::Deny {
-            return Err(Judgement::Denied(Deny::Closed));
+/// As the reverse proxy reads a request.
+fn route_of<'s>(snapshot: &'s Snapshot, question: &Question) -> Result<&'s Route, Reject> {
+    check_method(&question.method).map_err(|sentence| Reject::BadRequest(sentence.into()))?;
+    let path = question.target.split('?').next().unwrap_or_default();
+    let path =
+        CanonicalPath::parse(path).map_err(|error| Reject::BadRequest(error.to_string().into()))?;
+    let own = |path: &str| Endpoint::find(&snapshot.site, path);
+    match (own(&path.surface), path.deep.as_deref().map(own)) {
+        (surface, Some(deep)) if surface != deep => Err(Reject::BadRequest(AMBIGUOUS.into())),
+        // The app never sees these; a proxy leads them here without a question.
+        (Some(_), _) => Err(Reject::Forbidden("one of the gate's own addresses")),
+        (None, _) => {
+            let target = Target {
+                host: question.host.to_str().ok(),
+                is_for_public_url: question.is_for_public_url,
+                method: &question.method,
+                path: &path.surface,
+                deep_path: path.deep.as_deref(),
+            };
+            match snapshot.routes.find(&target) {
+                Ok(route) if route.access == Access::Deny => Err(Reject::Forbidden(CLOSED)),
+                Ok(route) => Ok(route),
+                Err(NoRoute::Ambiguous) => Err(Reject::BadRequest(AMBIGUOUS.into())),
+                Err(NoRoute::Misdirected) => Err(Reject::Misdirected),
+            }
         }
-        routes.push(route);
     }
-    Ok(())
 }
 
-/// nginx reads headers of this answer and nothing else of it, and cannot escape an address by itself. On a 401 `Location`
-/// leads nobody anywhere (RFC 9110 §10.2.2).
-fn point_to_sign_in(site: &Site, return_to: &str, response: &mut Response<Body>) {
-    if let Ok(address) = HeaderValue::try_from(site.login_url(return_to)) {
+const AMBIGUOUS: &str = "the path can be read in two ways that fall under different rules";
+const CLOSED: &str = "access = \"deny\"";
+
+fn reject_of(
+    deny: Deny,
+    route: &Route,
+    return_to: String,
+    visit: Option<Result<Visit, Unavailable>>,
+) -> Reject {
+    match (deny, visit) {
+        (Deny::NotSignedIn, Some(Err(unavailable))) => unavailable.into(),
+        (Deny::NotSignedIn, _) if route.access == Access::Api => Reject::Unauthorized,
+        (Deny::NotSignedIn, _) => Reject::SignIn { return_to },
+        (Deny::Closed, _) => Reject::Forbidden(CLOSED),
+        (Deny::Elsewhere(denied), _) => Reject::Elsewhere(denied),
+        (Deny::Barred(barred), _) => Reject::Barred { barred, return_to },
+    }
+}
+
+/// Whether a page of another site opens a WebSocket in the visitor's name. `Upgrade` does not reach a question; the key of
+/// the handshake does (RFC 6455 §4.1).
+fn is_foreign_websocket(asked: &Asked, headers: &HeaderMap, site: &Site) -> bool {
+    headers.contains_key("sec-websocket-key")
+        && asked.questions.iter().any(|question| {
+            let host = question.host.to_str().ok();
+            let own = host.and_then(|host| WebOrigin::of_authority(question.is_https, host));
+            site.is_foreign(headers, own.as_ref())
+        })
+}
+
+fn passed(
+    door: Door,
+    snapshot: &Snapshot,
+    request: &CleanRequest,
+    pass: &Pass,
+    record: &mut Record,
+) -> Response<Body> {
+    record.verdict = if pass.is_told {
+        Verdict::Pass
+    } else {
+        Verdict::Public
+    };
+    let is_envoys = snapshot.forward_auth == Some(Proxy::Envoy);
+    let mut response = reply::empty(match door {
+        Door::Auth if !is_envoys => StatusCode::ACCEPTED,
+        _ => StatusCode::OK,
+    });
+    let headers = response.headers_mut();
+    tell(snapshot, pass.session().map(Session::principal), headers);
+    // Of a peer that is no proxy it would tell scripts what browsers keep from them (`HttpOnly`).
+    if request.client.peer_is_trusted {
+        let cookie = apps_cookie(snapshot, &request.head.headers);
+        headers.insert(COOKIE, cookie);
+    }
+    if let Some(visit) = pass.told() {
+        if let Some(session) = &visit.session {
+            let (headers, address) = (&request.head.headers, request.client.address);
+            snapshot.presence.see(session, headers, address, pass.now);
+        }
+        for cookie in snapshot.sessions.renew(visit, pass.now) {
+            headers.append(SET_COOKIE, cookie);
+        }
+    }
+    response
+}
+
+/// Each identity header, empty where there is nothing to say.
+fn tell(snapshot: &Snapshot, principal: Option<Principal<'_>>, headers: &mut HeaderMap) {
+    for name in snapshot.identity_headers.names() {
+        headers.insert(name, HeaderValue::from_static(""));
+    }
+    if let Some(principal) = principal {
+        snapshot.identity_headers.set(principal, headers);
+    }
+}
+
+/// `Cookie` without own cookies; empty where nothing is left.
+fn apps_cookie(snapshot: &Snapshot, headers: &HeaderMap) -> HeaderValue {
+    let mut line = Vec::new();
+    snapshot
+        .sessions
+        .cookies
+        .write_foreign(headers, None, &mut line);
+    let value = line
+        .strip_prefix(b"cookie: ")
+        .and_then(|line| line.strip_suffix(b"\r\n"));
+    let value = value.and_then(|value| HeaderValue::from_bytes(value).ok());
+    value.unwrap_or(HeaderValue::from_static(""))
+}
+
+fn refuse(
+    door: Door,
+    snapshot: &Snapshot,
+    reject: &Reject,
+    audience: Audience,
+    record: &mut Record,
+) -> Response<Body> {
+    let mut response = super::refuse_to(snapshot, reject, audience, record);
+    let site = &snapshot.site;
+    match door {
+        Door::Auth => {
+            // On a 401 `Location` leads nobody anywhere (RFC 9110 §10.2.2): nginx cannot escape an address by itself.
+            if let Reject::SignIn { return_to } = reject {
+                set_location(&site.login_url(return_to), &mut response);
+            }
+            let is_refusal = response.status().is_server_error()
+                || response.status() == StatusCode::UNAUTHORIZED;
+            if !is_refusal {
+                *response.status_mut() = StatusCode::FORBIDDEN;
+            }
+        }
+        Door::Forward => {
+            // Traefik would make a path an address below this one, which is nobody's but its own.
+            if let Reject::SignIn { return_to } = reject
+                && response.status().is_redirection()
+            {
+                set_location(&site.login_url(return_to), &mut response);
+            }
+        }
+    }
+    // Whatever the answer is, no proxy takes it for a yes.
+    if response.status().is_success() {
+        *response.status_mut() = StatusCode::FORBIDDEN;
+    }
+    response
+}
+
+fn set_location(address: &str, response: &mut Response<Body>) {
+    if let Ok(address) = HeaderValue::try_from(address) {
         response.headers_mut().insert(LOCATION, address);
     }
-}
-
-fn reject_of(judgement: Judgement, asked: &Original) -> Reject {
-    let return_to = asked.return_to().to_owned();
-    match judgement {
-        Judgement::Denied(Deny::NotSignedIn) => Reject::SignIn { return_to },
-        Judgement::Denied(Deny::Closed) => Reject::Forbidden("access = \"deny\""),
-        Judgement::Denied(Deny::Elsewhere(denied)) => Reject::Elsewhere(denied),
-        Judgement::Denied(Deny::Barred(barred)) => Reject::Barred { barred, return_to },
-        Judgement::Ambiguous => Reject::Forbidden("ambiguous path"),
-    }
-}
-
-/// Why what was asked about may not pass.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Judgement {
-    /// Two readings of the path fall under two rules.
-    Ambiguous,
-    /// The rule says no.
-    Denied(Deny),
 }

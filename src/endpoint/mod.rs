@@ -21,6 +21,7 @@ use crate::{
     answer::{self, Reject, audience::Audience},
     body::Body,
     clean::CleanRequest,
+    door::Door,
     observe::{Record, Verdict},
     site::Site,
     snapshot::Snapshot,
@@ -42,8 +43,10 @@ pub enum Endpoint {
     BackchannelLogout(String),
     /// `PREFIX/frontchannel_logout/PROVIDER`
     FrontchannelLogout(String),
-    /// `PREFIX/auth`
-    Auth,
+    /// `PREFIX/auth` or `PREFIX/forward`
+    Door(Door),
+    /// What lies below one of these, where Envoy puts the path that it asks about.
+    BelowDoor(Door),
     /// `PREFIX/userinfo`
     Userinfo,
     /// `PREFIX/account`
@@ -84,7 +87,8 @@ impl Endpoint {
                     .filter(|face| face.callback_path == format!("{path}/{}", face.name))
                     .map_or(Self::Unknown, |face| Self::Callback(face.name.clone())),
                 "sign_out" => Self::SignOut,
-                "auth" => Self::Auth,
+                "auth" => Self::Door(Door::Auth),
+                "forward" => Self::Door(Door::Forward),
                 "userinfo" => Self::Userinfo,
                 "account" => Self::Account,
                 "ping" => Self::Ping,
@@ -93,6 +97,8 @@ impl Endpoint {
             },
             Some((name, provider)) => match (name, provider_name(provider)) {
                 ("start", Some(provider)) => Self::Start(Some(provider)),
+                ("auth", _) => Self::BelowDoor(Door::Auth),
+                ("forward", _) => Self::BelowDoor(Door::Forward),
                 ("account", _) if provider == "sign_out" => Self::AccountSignOut,
                 ("backchannel_logout", Some(provider)) => Self::BackchannelLogout(provider),
                 ("frontchannel_logout", Some(provider)) => Self::FrontchannelLogout(provider),
@@ -113,15 +119,20 @@ fn provider_name(segment: &str) -> Option<String> {
 
 /// Refuses what only programs ask for, proxies and scripts: whatever the request looks like, they get a status and JSON.
 fn refuse(snapshot: &Snapshot, reject: &Reject, record: &mut Record) -> Response<Body> {
+    refuse_to(snapshot, reject, Audience::Program, record)
+}
+
+/// Refuses as `audience` reads it.
+fn refuse_to(
+    snapshot: &Snapshot,
+    reject: &Reject,
+    audience: Audience,
+    record: &mut Record,
+) -> Response<Body> {
     record.verdict = reject.verdict();
     record.detail = reject.detail();
     record.remedy = reject.remedy();
-    answer::render(
-        reject,
-        Audience::Program,
-        &snapshot.site,
-        &record.request_id(),
-    )
+    answer::render(reject, audience, &snapshot.site, &record.request_id())
 }
 
 /// Serves an own endpoint.
@@ -159,7 +170,8 @@ pub async fn serve(
             allow(method, &[Method::GET], "GET")?;
             frontchannel_logout::serve(snapshot, &request, provider, record).await
         }
-        Endpoint::Auth => Ok(auth::serve(snapshot, &request, record).await),
+        Endpoint::Door(door) => auth::serve(*door, false, snapshot, &request, record).await,
+        Endpoint::BelowDoor(door) => auth::serve(*door, true, snapshot, &request, record).await,
         Endpoint::Userinfo => {
             allow(method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
             Ok(userinfo::serve(snapshot, &request, record).await)
@@ -224,7 +236,11 @@ mod tests {
                 "/oauth2/frontchannel_logout/corp",
                 Endpoint::FrontchannelLogout("corp".to_owned()),
             ),
-            ("/oauth2/auth", Endpoint::Auth),
+            ("/oauth2/auth", Endpoint::Door(Door::Auth)),
+            ("/oauth2/auth/", Endpoint::BelowDoor(Door::Auth)),
+            ("/oauth2/auth/a/b", Endpoint::BelowDoor(Door::Auth)),
+            ("/oauth2/forward", Endpoint::Door(Door::Forward)),
+            ("/oauth2/forward/a", Endpoint::BelowDoor(Door::Forward)),
             ("/oauth2/userinfo", Endpoint::Userinfo),
             ("/oauth2/account", Endpoint::Account),
             ("/oauth2/account/sign_out", Endpoint::AccountSignOut),
@@ -274,8 +290,9 @@ mod tests {
             "/oauth2",
             "/oauth2/",
             "/oauth2//auth",
-            "/oauth2/auth/",
             "/oauth2/Auth",
+            "/oauth2/forwards",
+            "/oauth2/auth*",
             "/oauth2/ping/",
             "/oauth2/ready/x",
             "/oauth2/start/",
@@ -298,7 +315,10 @@ mod tests {
     #[test]
     fn a_prefix_may_have_several_segments() {
         let site = Site::for_test("/_/gate", &["corp"]);
-        assert_eq!(Endpoint::find(&site, "/_/gate/auth"), Some(Endpoint::Auth));
+        assert_eq!(
+            Endpoint::find(&site, "/_/gate/auth"),
+            Some(Endpoint::Door(Door::Auth))
+        );
         assert_eq!(Endpoint::find(&site, "/_/gates/auth"), None);
     }
 

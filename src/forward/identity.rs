@@ -100,6 +100,16 @@ impl IdentityHeaders {
         }
     }
 
+    /// Every name that may be written, those that count what is missing among them.
+    pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
+        let headers = self.headers.iter();
+        headers.flat_map(|header| {
+            [Some(&header.name), header.missing.as_ref()]
+                .into_iter()
+                .flatten()
+        })
+    }
+
     /// What [`write`](Self::write) says, as headers of an answer: whoever asked passes them on.
     pub fn set(&self, principal: Principal<'_>, headers: &mut HeaderMap) {
         for line in self.lines(principal) {

@@ -16,6 +16,7 @@ mod command_line;
 mod connections;
 mod deploy;
 mod endpoints;
+mod forward_auth;
 mod headers;
 mod journey;
 mod limits;

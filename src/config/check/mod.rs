@@ -6,6 +6,7 @@
 mod address;
 mod allow;
 mod endpoint;
+mod forward_auth;
 mod header;
 mod limits;
 mod outbound;
@@ -158,6 +159,7 @@ impl<'a> Reader<'a> {
         let public_url = self.public_url(root);
         let upstreams = self.upstreams(root);
         let trusted_proxies = self.trusted_proxies(root);
+        let forward_auth = self.forward_auth(root, trusted_proxies.as_deref());
         let prefix = self.read(root, "prefix", "/oauth2", prefix);
         let root_health = self.flag(root, "root_health", false);
         let redirect_hosts = self.redirect_hosts(root);
@@ -172,6 +174,7 @@ impl<'a> Reader<'a> {
         let mut providers = self.providers(root, own);
         let headers = self.headers(root);
         let routes = self.routes(root, own);
+        self.check_hosts(root, flat(&forward_auth), routes.as_deref());
         let limits = self.limits(root);
         let proxies = self.proxies(root);
         self.check_addresses(
@@ -205,6 +208,7 @@ impl<'a> Reader<'a> {
             public_url: public_url?,
             upstreams: upstreams?,
             trusted_proxies: trusted_proxies?,
+            forward_auth: forward_auth.ok()?,
             prefix: prefix?,
             root_health: root_health?,
             redirect_hosts: redirect_hosts?,

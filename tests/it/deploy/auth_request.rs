@@ -34,7 +34,7 @@ impl Site {
         behave(&provider);
         let house = House::plan()
             .public_url("https://app.example.com")
-            .top("trusted_proxies = [\"127.0.0.1/32\"]")
+            .top("trusted_proxies = [\"127.0.0.1/32\"]\nforward_auth = \"nginx\"")
             .provider(&provider);
         let house = plan(house).start().await;
         let place = tempfile::tempdir().expect("a directory");
@@ -213,7 +213,7 @@ async fn the_app_never_sees_what_a_client_says_of_itself() {
         ),
         (
             "a=1; __Host-sidegate_0=s; b=2; __Host-sidegate_1=s; c=3",
-            None,
+            Some("a=1; b=2; c=3; theme=dark"),
         ),
     ] {
         let ask = browser.bare(Method::GET, "/app").header("cookie", others);
@@ -262,6 +262,39 @@ async fn rules_of_the_gate_count_and_a_sign_out_is_felt() {
         out.text()
     );
     assert_eq!(browser.get("/").await.status, StatusCode::FOUND);
+}
+
+/// The gate's rules are the gate's rules: a public route is public behind nginx, and the app is told of nobody there.
+#[tokio::test]
+async fn a_public_route_is_public_and_tells_of_nobody() {
+    let site = Site::start(
+        |_| {},
+        |plan| plan.route("/public/**", "public").route("/api/**", "api"),
+    )
+    .await;
+    let browser = &site.browser;
+    for round in 0..2 {
+        let ask = browser.navigate("/public/x").header("x-user", "mallory");
+        let seen = ask.send().await.seen();
+        assert_eq!((seen.header("x-user"), seen.header("cookie")), (None, None));
+        if round == 0 {
+            let api = browser.get("/api/x").await;
+            assert_eq!(api.status, StatusCode::UNAUTHORIZED, "led nowhere");
+            let forged = browser
+                .navigate("/page")
+                .header("x-original-uri", "/public/x");
+            assert_eq!(forged.send().await.status, StatusCode::FOUND);
+            let forged = browser
+                .navigate("/page")
+                .header("x-forwarded-uri", "/public/x");
+            assert_eq!(forged.send().await.status, StatusCode::FOUND);
+            browser.sign_in("/").await;
+        }
+    }
+    assert_eq!(
+        browser.get("/oauth2/forward").await.status,
+        StatusCode::NOT_FOUND
+    );
 }
 
 /// The renewed cookie of the question's answer reaches the browser.

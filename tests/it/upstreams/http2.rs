@@ -47,7 +47,7 @@ impl App {
                 open.spawn(async move {
                     let service = service_fn(move |request| {
                         let told = Arc::clone(&told);
-                        async move { Ok::<_, Infallible>(answer(request, told).await) }
+                        async move { Ok::<_, Infallible>(answer(request, told)) }
                     });
                     let builder = Builder::new(TokioExecutor::new());
                     // Tests break connections on purpose.

@@ -1,0 +1,613 @@
+//! What a door is asked about. Pure.
+//!
+//! Each proxy has its own spelling for the request that it holds back, overwrites that one, and passes the others on as
+//! the client wrote them (the class of CVE-2026-40575). So where the proxy is known, its spelling alone counts, each
+//! header of it once; and where it is not, no spelling wins: all that came are read, each must pass, and somebody must
+//! be signed in beside.
+
+use std::fmt;
+
+use http::{HeaderMap, HeaderValue, Method, header::HOST};
+
+use crate::clean::{
+    origin::PublicOrigin,
+    original::{METHODS, OriginalHeaders, TARGETS},
+};
+
+/// How a request that is held back is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spelling {
+    /// All that are known; the proxy is not.
+    Any,
+    /// `X-Original-URI`, `X-Original-Method`, and the question's own `Host`.
+    OriginalUri,
+    /// `X-Original-URL`, a whole address, and `X-Original-Method`.
+    OriginalUrl,
+    /// `X-Forwarded-Uri`, `-Method`, `-Host` and `-Proto`.
+    Forwarded,
+    /// The question is the request: its method, its `Host`, and what stands below the door's own path.
+    Below,
+}
+
+/// A question as it came.
+#[derive(Clone, Copy, Debug)]
+pub struct Came<'a> {
+    /// What a trusted proxy said of the original request.
+    pub original: &'a OriginalHeaders,
+    /// The question's headers.
+    pub headers: &'a HeaderMap,
+    /// The question's method.
+    pub method: &'a Method,
+    /// The question's target below the door's path; none where that is all of it.
+    pub below: Option<&'a str>,
+    /// Whether it came from a trusted proxy.
+    pub is_trusted: bool,
+    /// The authority that it names itself, as far as it is believed.
+    pub seen: &'a HeaderValue,
+    /// Whether it names https.
+    pub is_https: bool,
+}
+
+/// A request that may have to pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// The method.
+    pub method: Method,
+    /// Path and query, not yet looked at; empty, which is no path, where they are not ASCII.
+    pub target: String,
+    /// The authority; `public_url`'s where it is that one.
+    pub host: HeaderValue,
+    /// Whether it is `public_url`'s.
+    pub is_for_public_url: bool,
+    /// Whether the browser came over TLS.
+    pub is_https: bool,
+}
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// All of these must pass. None where nothing was told of a request.
+    pub questions: Vec<Question>,
+    /// Whether they are what the proxy serves. Where a client could have said them, somebody must be signed in beside.
+    pub is_sure: bool,
+}
+
+/// Why a question cannot be answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Flaw {
+    /// The peer is not one of `trusted_proxies`.
+    Untrusted,
+    /// The header did not come.
+    Absent(&'static str),
+    /// The header came more than once, or more often than anybody means.
+    Several(&'static str),
+    /// The header says nothing that a proxy would say.
+    Malformed(&'static str),
+    /// It came for the door itself, and not for a path below it.
+    NotBelow,
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Untrusted => formatter.write_str("it came from no trusted proxy"),
+            Self::Absent(name) => write!(formatter, "the proxy in front did not send {name}"),
+            Self::Several(name) => write!(formatter, "{name} came more than once"),
+            Self::Malformed(name) => write!(formatter, "{name} is malformed"),
+            Self::NotBelow => formatter.write_str("it came for no path below this one"),
+        }
+    }
+}
+
+/// As many values of one header as are looked at.
+const MOST_VALUES: usize = 8;
+
+impl Asked {
+    /// Reads a question.
+    ///
+    /// # Errors
+    /// Why it says nothing that could be judged.
+    pub fn read(spelling: Spelling, came: &Came<'_>, public: &PublicOrigin) -> Result<Self, Flaw> {
+        if spelling == Spelling::Any {
+            return any(came, public);
+        }
+        if !came.is_trusted {
+            return Err(Flaw::Untrusted);
+        }
+        let one = |name| only(came.original.all(name), name);
+        let (method, target, host, is_https) = match spelling {
+            Spelling::Any => return any(came, public),
+            Spelling::OriginalUri => (
+                method(one("x-original-method")?, "x-original-method")?,
+                path(
+                    text(one("x-original-uri")?, "x-original-uri")?,
+                    "x-original-uri",
+                )?,
+                authority(only(came.headers.get_all(HOST).iter(), "host")?, "host")?,
+                came.is_https,
+            ),
+            Spelling::OriginalUrl => {
+                let url = text(one("x-original-url")?, "x-original-url")?;
+                let malformed = Flaw::Malformed("x-original-url");
+                let (is_https, host, target) = split(url).ok_or_else(|| malformed.clone())?;
+                let host = HeaderValue::try_from(host).map_err(|_| malformed)?;
+                (
+                    method(one("x-original-method")?, "x-original-method")?,
+                    path(target, "x-original-url")?,
+                    authority(&host, "x-original-url")?,
+                    is_https,
+                )
+            }
+            Spelling::Forwarded => (
+                method(one("x-forwarded-method")?, "x-forwarded-method")?,
+                path(
+                    text(one("x-forwarded-uri")?, "x-forwarded-uri")?,
+                    "x-forwarded-uri",
+                )?,
+                authority(one("x-forwarded-host")?, "x-forwarded-host")?,
+                scheme(one("x-forwarded-proto")?)?,
+            ),
+            Spelling::Below => (
+                came.method.clone(),
+                path(came.below.ok_or(Flaw::NotBelow)?, "the path")?,
+                authority(only(came.headers.get_all(HOST).iter(), "host")?, "host")?,
+                came.is_https,
+            ),
+        };
+        let question = Question::new(method, target.to_owned(), &host, is_https, public);
+        Ok(Self {
+            questions: vec![question],
+            is_sure: true,
+        })
+    }
+
+    /// The one method that is told, for the log.
+    pub fn method(&self) -> Option<&Method> {
+        let (first, rest) = self.questions.split_first()?;
+        let is_told = rest.iter().all(|other| other.method == first.method);
+        is_told.then_some(&first.method)
+    }
+
+    /// The first target, for the way back after a login.
+    pub fn return_to(&self) -> &str {
+        self.questions
+            .first()
+            .map_or("/", |question| question.target.as_str())
+    }
+}
+
+impl Question {
+    /// A browser that came for `public_url` sees that, whatever the last hop was.
+    fn new(
+        method: Method,
+        target: String,
+        host: &HeaderValue,
+        is_https: bool,
+        public: &PublicOrigin,
+    ) -> Self {
+        let is_for_public_url = public.is_named_by(host);
+        Self {
+            method,
+            target,
+            host: if is_for_public_url {
+                public.authority.clone()
+            } else {
+                host.clone()
+            },
+            is_for_public_url,
+            is_https: if is_for_public_url {
+                public.is_https
+            } else {
+                is_https
+            },
+        }
+    }
+}
+
+/// Every reading of what came. All methods where none is told: nginx asks by GET whatever the client sent, and a rule for
+/// GET must not let a POST pass.
+fn any(came: &Came<'_>, public: &PublicOrigin) -> Result<Asked, Flaw> {
+    let all = |names: &[&'static str]| {
+        let mut found = Vec::new();
+        for name in names {
+            found.extend(came.original.all(name));
+            if found.len() > MOST_VALUES {
+                return Err(Flaw::Several(name));
+            }
+        }
+        Ok(found)
+    };
+    let mut methods = Vec::new();
+    for value in all(&METHODS)? {
+        match Method::from_bytes(value.as_bytes()) {
+            Ok(method) => methods.push(method),
+            // What is no method falls under the rules for all of them.
+            Err(_) => methods.extend(EVERY_METHOD),
+        }
+    }
+    if methods.is_empty() {
+        methods.extend(EVERY_METHOD);
+    }
+    let mut questions = Vec::new();
+    for value in all(&TARGETS)? {
+        let target = path_and_query(value.to_str().unwrap_or_default());
+        questions.extend(methods.iter().map(|method| {
+            Question::new(
+                method.clone(),
+                target.to_owned(),
+                came.seen,
+                came.is_https,
+                public,
+            )
+        }));
+    }
+    Ok(Asked {
+        questions,
+        is_sure: false,
+    })
+}
+
+/// The only one. A proxy that appends to what the client sent has not overwritten it.
+fn only<'a>(
+    mut values: impl Iterator<Item = &'a HeaderValue>,
+    name: &'static str,
+) -> Result<&'a HeaderValue, Flaw> {
+    let first = values.next().ok_or(Flaw::Absent(name))?;
+    match values.next() {
+        None => Ok(first),
+        Some(_) => Err(Flaw::Several(name)),
+    }
+}
+
+fn text<'a>(value: &'a HeaderValue, name: &'static str) -> Result<&'a str, Flaw> {
+    value.to_str().map_err(|_| Flaw::Malformed(name))
+}
+
+fn method(value: &HeaderValue, name: &'static str) -> Result<Method, Flaw> {
+    Method::from_bytes(value.as_bytes()).map_err(|_| Flaw::Malformed(name))
+}
+
+/// A path of some server, which begins with a slash (RFC 9112 §3.2.1).
+fn path<'a>(target: &'a str, name: &'static str) -> Result<&'a str, Flaw> {
+    if target.starts_with('/') {
+        Ok(target)
+    } else {
+        Err(Flaw::Malformed(name))
+    }
+}
+
+fn authority(value: &HeaderValue, name: &'static str) -> Result<HeaderValue, Flaw> {
+    if value.to_str().is_ok_and(crate::clean::is_authority) {
+        Ok(value.clone())
+    } else {
+        Err(Flaw::Malformed(name))
+    }
+}
+
+/// Traefik writes `wss` for a WebSocket.
+fn scheme(value: &HeaderValue) -> Result<bool, Flaw> {
+    match value.as_bytes() {
+        b"https" | b"wss" => Ok(true),
+        b"http" | b"ws" => Ok(false),
+        _ => Err(Flaw::Malformed("x-forwarded-proto")),
+    }
+}
+
+/// Whether it is https, the authority, and path and query of a whole address.
+fn split(url: &str) -> Option<(bool, &str, &str)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let is_https = match scheme {
+        "https" => true,
+        "http" => false,
+        _ => return None,
+    };
+    let (host, target) = rest.split_at(rest.find('/')?);
+    Some((is_https, host, target))
+}
+
+/// Path and query as they are, or of a whole address.
+fn path_and_query(target: &str) -> &str {
+    if target.starts_with('/') {
+        return target;
+    }
+    let Some((scheme, rest)) = target.split_once("://") else {
+        return "";
+    };
+    // Otherwise the URL stands in a query or a fragment, whose words are nobody's path.
+    let is_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+    if !scheme.bytes().all(is_scheme) {
+        return "";
+    }
+    match rest.find(['/', '?', '#']) {
+        Some(place) if !rest[place..].starts_with('#') => &rest[place..],
+        _ => "",
+    }
+}
+
+/// The methods of RFC 9110 §9 that reach an app, and PATCH.
+const EVERY_METHOD: [Method; 7] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::OPTIONS,
+];
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderName;
+
+    use super::*;
+    use crate::public_url::PublicUrl;
+
+    fn read(
+        spelling: Spelling,
+        below: Option<&str>,
+        lines: &[(&'static str, &str)],
+    ) -> Result<Asked, Flaw> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
+            headers.append(HeaderName::from_static(name), value);
+        }
+        let public = PublicOrigin::new(&PublicUrl {
+            url: "https://app.example".parse().unwrap(),
+        });
+        let came = Came {
+            original: &OriginalHeaders::keep(&headers),
+            headers: &headers,
+            method: &Method::PUT,
+            below,
+            is_trusted: true,
+            seen: &HeaderValue::from_static("app.example"),
+            is_https: true,
+        };
+        Asked::read(spelling, &came, &public)
+    }
+
+    /// Method, target, host of the only question.
+    fn one(spelling: Spelling, lines: &[(&'static str, &str)]) -> Result<String, Flaw> {
+        let asked = read(spelling, Some("/below?x"), lines)?;
+        assert!(asked.is_sure && asked.questions.len() == 1);
+        let Question {
+            method,
+            target,
+            host,
+            is_https,
+            ..
+        } = &asked.questions[0];
+        let scheme = if *is_https { "https" } else { "http" };
+        Ok(format!(
+            "{method} {scheme}://{}{target}",
+            host.to_str().unwrap()
+        ))
+    }
+
+    /// What every client can send beside, in all spellings.
+    const FORGED: [(&str, &str); 7] = [
+        ("x-original-uri", "/public/forged"),
+        ("x-original-url", "https://public.example/public/forged"),
+        ("x-original-method", "HEAD"),
+        ("x-forwarded-uri", "/public/forged"),
+        ("x-forwarded-method", "HEAD"),
+        ("x-forwarded-host", "public.example"),
+        ("x-forwarded-proto", "http"),
+    ];
+
+    #[test]
+    fn of_a_known_proxy_its_own_spelling_alone_counts() {
+        let wiki = ("host", "wiki.example");
+        for (spelling, own, expected) in [
+            (
+                Spelling::OriginalUri,
+                &[
+                    ("x-original-uri", "/a?b"),
+                    ("x-original-method", "POST"),
+                    wiki,
+                ][..],
+                "POST https://wiki.example/a?b",
+            ),
+            (
+                Spelling::OriginalUrl,
+                &[
+                    ("x-original-url", "http://wiki.example/a?b"),
+                    ("x-original-method", "POST"),
+                    ("host", "gate.internal"),
+                ],
+                "POST http://wiki.example/a?b",
+            ),
+            (
+                Spelling::Forwarded,
+                &[
+                    ("x-forwarded-uri", "/a?b"),
+                    ("x-forwarded-method", "POST"),
+                    ("x-forwarded-host", "wiki.example"),
+                    ("x-forwarded-proto", "wss"),
+                    ("host", "gate.internal"),
+                ],
+                "POST https://wiki.example/a?b",
+            ),
+            (
+                Spelling::Below,
+                &[("host", "APP.example:443")],
+                "PUT https://app.example/below?x",
+            ),
+        ] {
+            let is_own = |name: &str| own.iter().any(|(own, _)| *own == name);
+            let mut lines = own.to_vec();
+            lines.extend(FORGED.iter().filter(|(name, _)| !is_own(name)));
+            assert_eq!(
+                one(spelling, &lines).as_deref(),
+                Ok(expected),
+                "{spelling:?}"
+            );
+            // Each is needed, once.
+            for (name, _) in own {
+                if *name == "host"
+                    && matches!(spelling, Spelling::OriginalUrl | Spelling::Forwarded)
+                {
+                    continue;
+                }
+                let without: Vec<_> = lines
+                    .iter()
+                    .copied()
+                    .filter(|line| line.0 != *name)
+                    .collect();
+                assert_eq!(
+                    one(spelling, &without),
+                    Err(Flaw::Absent(name)),
+                    "{spelling:?}"
+                );
+                let mut twice = lines.clone();
+                twice.extend(lines.iter().filter(|line| line.0 == *name));
+                assert_eq!(
+                    one(spelling, &twice),
+                    Err(Flaw::Several(name)),
+                    "{spelling:?}"
+                );
+                for odd in ["", "no such thing", "\u{e9}"] {
+                    let mut odd_one = without.clone();
+                    odd_one.push((name, odd));
+                    let asked = one(spelling, &odd_one);
+                    assert_eq!(asked, Err(Flaw::Malformed(name)), "{spelling:?} {odd:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_whole_address_is_http_or_https_with_a_host_and_a_path() {
+        for (url, expected) in [
+            ("https://a.example/", Some((true, "a.example", "/"))),
+            ("http://a.example//b?c", Some((false, "a.example", "//b?c"))),
+            ("https://a.example", None),
+            ("ftp://a.example/", None),
+            ("//a.example/", None),
+            ("/a", None),
+            ("x?https://a.example/", None),
+        ] {
+            assert_eq!(split(url), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn nothing_of_an_untrusted_peer_is_believed() {
+        let came = Came {
+            original: &OriginalHeaders::default(),
+            headers: &HeaderMap::new(),
+            method: &Method::GET,
+            below: Some("/a"),
+            is_trusted: false,
+            seen: &HeaderValue::from_static("app.example"),
+            is_https: true,
+        };
+        let public = PublicOrigin::new(&PublicUrl {
+            url: "https://app.example".parse().unwrap(),
+        });
+        for spelling in [
+            Spelling::OriginalUri,
+            Spelling::OriginalUrl,
+            Spelling::Forwarded,
+            Spelling::Below,
+        ] {
+            let asked = Asked::read(spelling, &came, &public);
+            assert_eq!(asked, Err(Flaw::Untrusted), "{spelling:?}");
+        }
+        let asked = Asked::read(Spelling::Any, &came, &public).unwrap();
+        assert!(asked.questions.is_empty() && !asked.is_sure);
+        assert_eq!((asked.method(), asked.return_to()), (None, "/"));
+    }
+
+    fn any_of(lines: &[(&'static str, &str)]) -> Vec<(Method, String)> {
+        let asked = read(Spelling::Any, None, lines).unwrap();
+        assert!(!asked.is_sure);
+        let questions = asked.questions.into_iter();
+        questions.map(|one| (one.method, one.target)).collect()
+    }
+
+    #[test]
+    fn of_an_unknown_proxy_every_spelling_that_came_counts() {
+        let asked = any_of(&[
+            ("x-forwarded-uri", "/admin?a=1"),
+            ("x-forwarded-uri", "/other"),
+            ("x-original-uri", "/public/x"),
+            ("x-original-url", "https://app.example/public/y?b=2"),
+            ("x-forwarded-method", "POST"),
+            ("x-original-method", "GET"),
+        ]);
+        let targets = ["/public/x", "/public/y?b=2", "/admin?a=1", "/other"];
+        let expected: Vec<_> = targets
+            .iter()
+            .flat_map(|target| {
+                [Method::GET, Method::POST].map(|method| (method, (*target).to_owned()))
+            })
+            .collect();
+        assert_eq!(asked, expected);
+    }
+
+    #[test]
+    fn an_untold_method_is_any_method() {
+        let methods = |lines: &[_]| -> Vec<_> {
+            any_of(lines)
+                .into_iter()
+                .map(|(method, _)| method)
+                .collect()
+        };
+        assert_eq!(methods(&[("x-original-uri", "/a")]), EVERY_METHOD);
+        let odd = [("x-original-uri", "/a"), ("x-original-method", "no method")];
+        assert_eq!(methods(&odd), EVERY_METHOD);
+    }
+
+    #[test]
+    fn more_values_than_anybody_means_are_refused() {
+        for name in ["x-original-uri", "x-forwarded-method"] {
+            let lines = vec![(name, "/a"); MOST_VALUES + 1];
+            assert_eq!(read(Spelling::Any, None, &lines), Err(Flaw::Several(name)));
+        }
+    }
+
+    #[test]
+    fn a_method_is_named_where_it_is_the_only_one() {
+        let uri = ("x-original-uri", "/a");
+        for (lines, expected) in [
+            (&[uri][..], None),
+            (&[uri, ("x-original-method", "PUT")], Some(Method::PUT)),
+            (
+                &[
+                    uri,
+                    ("x-original-method", "PUT"),
+                    ("x-forwarded-method", "GET"),
+                ],
+                None,
+            ),
+        ] {
+            let asked = read(Spelling::Any, None, lines).unwrap();
+            assert_eq!(asked.method(), expected.as_ref(), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_target_is_no_path_either() {
+        for (target, expected) in [
+            ("https://app.example", ""),
+            ("https://app.example?a=1", "?a=1"),
+            ("https://app.example/a#b", "/a#b"),
+            ("https://app.example#b/c", ""),
+            ("q?next=https://app.example/reset/secret", ""),
+            ("#https://app.example/secret", ""),
+            ("a b://app.example/secret", ""),
+            ("app.example/public", ""),
+            ("", ""),
+            ("//app.example/x", "//app.example/x"),
+            ("http:///admin", "/admin"),
+        ] {
+            assert_eq!(path_and_query(target), expected, "{target}");
+        }
+        assert_eq!(
+            any_of(&[("x-original-uri", "/\u{e9}"), ("x-original-method", "GET")])[0].1,
+            ""
+        );
+    }
+}
