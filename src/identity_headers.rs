@@ -66,11 +66,11 @@ pub enum HeaderSource {
     /// The ID token as the provider signed it.
     IdToken,
     /// Another source behind this text, as the app's former proxy wrote it.
-    Prefixed(&'static str, Box<HeaderSource>),
+    Prefixed(&'static str, Box<Self>),
     /// What the operator wrote, whoever asks: a secret that the app shares with the gate.
     Constant(Secret),
     /// `Basic` credentials (RFC 7617): this source as the name, and a password that everybody shares.
-    Basic(Box<HeaderSource>, Secret),
+    Basic(Box<Self>, Secret),
 }
 
 impl HeaderSource {
