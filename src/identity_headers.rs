@@ -2,6 +2,8 @@
 
 use http::HeaderName;
 
+use crate::secret::Secret;
+
 /// `[headers]`
 #[derive(Clone, Debug)]
 pub struct HeaderSettings {
@@ -45,6 +47,8 @@ pub enum HeaderSource {
     User,
     /// `PROVIDER:SUBJECT`
     UserId,
+    /// The provider's own id of somebody, which two providers may give to two people.
+    Subject,
     /// The address, only when verified.
     Email,
     /// The full name.
@@ -61,4 +65,21 @@ pub enum HeaderSource {
     AccessToken,
     /// The ID token as the provider signed it.
     IdToken,
+    /// Another source behind this text, as the app's former proxy wrote it.
+    Prefixed(&'static str, Box<Self>),
+    /// What the operator wrote, whoever asks: a secret that the app shares with the gate.
+    Constant(Secret),
+    /// `Basic` credentials (RFC 7617): this source as the name, and a password that everybody shares.
+    Basic(Box<Self>, Secret),
+}
+
+impl HeaderSource {
+    /// What of a person it takes; nothing where it is the same for all.
+    pub fn of_person(&self) -> Option<&Self> {
+        match self {
+            Self::Constant(_) => None,
+            Self::Prefixed(_, source) | Self::Basic(source, _) => source.of_person(),
+            source => Some(source),
+        }
+    }
 }

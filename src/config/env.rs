@@ -118,6 +118,15 @@ fn collect_sources(node: &Node, shape: &Shape, names: &mut Vec<String>) {
                 collect_sources(item, &inner(keys), names);
             }
         }
+        Shape::Map(_, Kind::HeaderSource(_)) => {
+            let secret = Shape::Value(Kind::Secrets);
+            for (_, entry) in node.entries() {
+                collect_sources(entry, &secret, names);
+                if let Some(password) = entry.get("password") {
+                    collect_sources(password, &secret, names);
+                }
+            }
+        }
         Shape::Value(_) | Shape::Map(..) => {}
     }
 }
@@ -167,6 +176,12 @@ impl Variable<'_> {
                 &Keys::of_source(),
                 rest,
             ),
+            (Shape::Map(names, Kind::HeaderSource(_)), [chosen, rest @ ..]) if !rest.is_empty() => {
+                let named = self.inner_table(table, name)?;
+                let chosen = spelling(named, chosen, *names);
+                let header = self.opened(named, &chosen, |_| false)?;
+                self.put(header, &Keys::of_header(), rest)
+            }
             (Shape::Map(Names::Path, _), levels @ [_, ..]) => {
                 let named = self.inner_table(table, name)?;
                 let chosen = spelling(named, &levels.join("."), Names::Path);

@@ -56,9 +56,39 @@ fn value(kind: &Kind) -> Json {
     let scalar = json!(["string", "integer", "boolean"]);
     match kind {
         Kind::Text => json!({ "type": "string" }),
-        Kind::HeaderSource(words) => json!({
-            "anyOf": [{ "enum": words }, { "type": "string", "pattern": "^claims[.]" }],
-        }),
+        Kind::HeaderSource(words) => {
+            let source = json!({
+                "anyOf": [{ "enum": words }, { "type": "string", "pattern": "^claims[.]" }],
+            });
+            let constant = json!({
+                "type": "object",
+                "properties": {
+                    "value": {
+                        "type": "string",
+                        "description": "The header's value, the same for everybody.",
+                    },
+                    "env": { "type": "string" },
+                    "file": { "type": "string" },
+                },
+                "additionalProperties": false,
+                "minProperties": 1,
+                "maxProperties": 1,
+            });
+            let basic = json!({
+                "type": "object",
+                "properties": {
+                    "basic": described(&source, "The name in Basic credentials."),
+                    "password": described(
+                        &json!({ "anyOf": secret() }),
+                        "Their password, the same for everybody.",
+                    ),
+                },
+                "additionalProperties": false,
+                "minProperties": 2,
+                "maxProperties": 2,
+            });
+            json!({ "anyOf": [source, constant, basic] })
+        }
         Kind::Word(words) => json!({ "enum": words }),
         Kind::Texts => json!({ "type": ["string", "array"], "items": { "type": "string" } }),
         Kind::Duration => json!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$" }),
@@ -78,6 +108,12 @@ fn value(kind: &Kind) -> Json {
             json!({ "anyOf": [text, source, list] })
         }
     }
+}
+
+fn described(schema: &Json, description: &str) -> Json {
+    let mut schema = schema.clone();
+    schema["description"] = description.into();
+    schema
 }
 
 /// The text itself, or where it is.

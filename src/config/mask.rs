@@ -68,6 +68,16 @@ fn collect_shape(node: &Node, shape: &Shape, spans: &mut Vec<Range<usize>>) {
 fn collect_value(node: &Node, kind: &Kind, spans: &mut Vec<Range<usize>>) {
     match (kind, &node.value) {
         (Kind::HeaderSource(_), Value::Text(text)) if HeaderSource::read(text).is_some() => {}
+        (Kind::HeaderSource(_), Value::Table(entries)) => {
+            for (name, entry) in entries {
+                match (name.as_str(), &entry.value) {
+                    ("basic", Value::Text(text)) if HeaderSource::read(text).is_some() => {}
+                    ("password", _) => collect_secret(entry, spans),
+                    _ if names_source(name, entry) => {}
+                    _ => collect_all(entry, spans),
+                }
+            }
+        }
         (Kind::Address, Value::Text(text)) if is_open_address(node, text) => {}
         (Kind::Secrets | Kind::Address, _) => collect_secret(node, spans),
         (Kind::HeaderSource(_), _) | (_, Value::Table(_)) => collect_all(node, spans),
@@ -82,17 +92,21 @@ fn collect_secret(node: &Node, spans: &mut Vec<Range<usize>>) {
         Value::List(items) => items.iter().for_each(|item| collect_secret(item, spans)),
         Value::Table(entries) => {
             for (name, entry) in entries {
-                let shown = match &entry.value {
-                    Value::Text(text) if name == "env" => is_variable_name(text),
-                    Value::Text(_) => name == "file",
-                    _ => false,
-                };
-                if !shown {
+                if !names_source(name, entry) {
                     collect_all(entry, spans);
                 }
             }
         }
         _ => collect_all(node, spans),
+    }
+}
+
+/// Whether this says where a secret is, and not what.
+fn names_source(name: &str, entry: &Node) -> bool {
+    match &entry.value {
+        Value::Text(text) if name == "env" => is_variable_name(text),
+        Value::Text(_) => name == "file",
+        _ => false,
     }
 }
 
@@ -224,6 +238,22 @@ mod tests {
     fn stars_a_secret_written_for_a_name() {
         let source = "[providers.a]\nclient_secret = { env = \"q$8-x\" }\n";
         assert!(!masked(source).contains("q$8-x"));
+    }
+
+    #[test]
+    fn stars_what_a_header_says_to_everybody() {
+        for header in [
+            "{ value = \"hunter2\" }",
+            "{ env = \"hunter2-x\" }",
+            "{ basic = \"hunter2\", password = \"hunter2\" }",
+            "{ basic = \"user\", password = { value = \"hunter2\" } }",
+            "{ bearer = \"hunter2\" }",
+        ] {
+            let source = format!("[headers]\nset.X-Gate = {header}\n");
+            assert!(!masked(&source).contains("hunter"), "{}", masked(&source));
+        }
+        let open = "[headers]\nset.A = { basic = \"email\", password = { env = \"APP\" } }\n";
+        assert_eq!(masked(open), open);
     }
 
     #[test]

@@ -62,8 +62,8 @@ pub(super) enum Kind {
     Secrets,
     /// One of these, but a word or an address without a password may be shown.
     Address,
-    /// What a header carries: one of these words, or a claim by its path. A literal, which is refused, may be a secret: it
-    /// is never shown.
+    /// What a header carries: one of these words, a claim by its path, or a table with the keys of a header. A literal,
+    /// which is refused, may be a secret: it is never shown.
     HeaderSource(Words),
 }
 
@@ -148,6 +148,15 @@ impl Keys {
         keys
     }
 
+    /// The keys of a header's table.
+    pub(super) fn of_header() -> Self {
+        let keys = Self::of_source();
+        keys.add("value", Shape::Value(Kind::Text), None);
+        keys.add("basic", Shape::Value(Kind::Text), None);
+        keys.add("password", Shape::Value(Kind::Secrets), None);
+        keys
+    }
+
     /// Holds a table against the keys: unknown ones, and tables that are none. `place` is the
     /// table's name as a header shows it; empty at the top.
     pub(super) fn check(&self, table: &Node, place: &str, top: &Self, problems: &mut Problems) {
@@ -227,6 +236,12 @@ impl Shape {
                 for (name, entry) in node.entries() {
                     let inner = Self::Table(keys.clone());
                     inner.check(entry, &below(place, name), top, problems);
+                }
+            }
+            Self::Map(_, Kind::HeaderSource(_)) if is_table => {
+                let keys = Keys::of_header();
+                for (name, entry) in node.entries() {
+                    keys.check(entry, &below(place, name), top, problems);
                 }
             }
             Self::Map(..) if is_table => {}

@@ -1,17 +1,24 @@
 //! What the upstream is told of who is there. Pure.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
+use zeroize::Zeroizing;
 
 use crate::{
     access::Principal,
     identity_headers::{HeaderSettings, HeaderSource, missing_name},
+    secret::Secret,
     text::Text,
 };
 
 /// The identity headers, with their names made ready at start.
 #[derive(Debug)]
 pub struct IdentityHeaders {
+    /// What says of somebody who they are.
     headers: Vec<Header>,
+    /// The lines that are the same whoever asks. Secrets.
+    constants: Zeroizing<Vec<u8>>,
+    constant_names: Vec<HeaderName>,
     /// Bytes of one value: servers refuse a request whose header is too long for them, and a person with it.
     max_bytes: usize,
 }
@@ -32,6 +39,11 @@ impl Header {
         )
     }
 
+    /// Whether the person it is about must not see it, who may ask at a door that answers with these headers.
+    fn is_shared_secret(&self) -> bool {
+        matches!(self.source, HeaderSource::Basic(..))
+    }
+
     /// Appends the value of the principal, of which there may be none, and says how much is missing: groups, or the whole
     /// value, which counts as one.
     fn push(&self, principal: Principal<'_>, max_bytes: usize, into: &mut Vec<u8>) -> usize {
@@ -42,7 +54,13 @@ impl Header {
             return left_out
                 .saturating_add(usize::try_from(notes.omitted_groups).unwrap_or(usize::MAX));
         }
-        push_value(&self.source, principal, into);
+        if let HeaderSource::Basic(user, password) = &self.source {
+            if !push_basic(user, password, principal, into) {
+                return 1;
+            }
+        } else {
+            push_value(&self.source, principal, into);
+        }
         // A token by itself is nothing that the header can hold (RFC 9110 §11.6.2, RFC 6750 §2.1).
         if self.is_token() && self.name == AUTHORIZATION && into.len() > begin {
             into.splice(begin..begin, *b"Bearer ");
@@ -67,22 +85,36 @@ impl Header {
 impl IdentityHeaders {
     /// Each header of the configuration once.
     pub fn new(config: HeaderSettings) -> Self {
-        let headers = config.identity.into_iter();
-        let headers = headers.map(|(name, source)| Header {
-            missing: missing_name(&name),
-            name,
-            source,
-        });
+        let mut headers = Vec::new();
+        let mut constants = Zeroizing::new(Vec::new());
+        let mut constant_names = Vec::new();
+        for (name, source) in config.identity {
+            if let HeaderSource::Constant(value) = &source {
+                let parts = [name.as_str(), ": ", value.expose(), "\r\n"];
+                constants.extend(parts.iter().flat_map(|part| part.bytes()));
+                constant_names.push(name);
+                continue;
+            }
+            headers.push(Header {
+                missing: missing_name(&name),
+                name,
+                source,
+            });
+        }
         Self {
-            headers: headers.collect(),
+            headers,
+            constants,
+            constant_names,
             max_bytes: config.max_bytes,
         }
     }
 
-    /// Writes a line for each header that the principal has a value for, and one that counts what is missing from it, if
-    /// anything is. Their names were removed from the request before, so that a header is ours or absent, never the
-    /// client's.
-    pub fn write(&self, principal: Principal<'_>, into: &mut Vec<u8>) {
+    /// Writes the constants, which prove to the app that the request came this way, whoever sent it. Then a line for each
+    /// header that the principal has a value for, and one that counts what is missing from it, if anything is. Their names
+    /// were removed from the request before, so that a header is ours or absent, never the client's.
+    pub fn write(&self, principal: Option<Principal<'_>>, into: &mut Vec<u8>) {
+        into.extend_from_slice(&self.constants);
+        let Some(principal) = principal else { return };
         for header in &self.headers {
             let before = into.len();
             into.extend_from_slice(header.name.as_str().as_bytes());
@@ -110,9 +142,11 @@ impl IdentityHeaders {
         })
     }
 
-    /// What [`write`](Self::write) says, as headers of an answer: whoever asked passes them on.
+    /// What [`write`](Self::write) says, as headers of an answer: whoever asked passes them on. No secret that the app
+    /// shares with the gate is among them: a browser can ask there, too, and whoever knows it can do without the gate.
     pub fn set(&self, principal: Principal<'_>, headers: &mut HeaderMap) {
-        for line in self.lines(principal) {
+        let lines = self.lines(principal).into_iter();
+        for line in lines.filter(|line| !line.is_shared_secret) {
             if let Ok(value) = HeaderValue::try_from(line.value) {
                 headers.insert(line.name, value);
             }
@@ -120,15 +154,22 @@ impl IdentityHeaders {
     }
 
     /// What [`write`](Self::write) says, for the person it is about: names as people write them, and no value
-    /// where it is a token.
+    /// where it is a token or a secret.
     pub fn told(&self, principal: Principal<'_>) -> Vec<(String, Option<String>)> {
         let lines = self.lines(principal).into_iter();
-        lines
-            .map(|line| {
-                let value = String::from_utf8_lossy(&line.value).into_owned();
-                (capitalised(line.name), (!line.is_token).then_some(value))
-            })
-            .collect()
+        let of_person = lines.map(|line| {
+            let is_shown = !line.is_token && !line.is_shared_secret;
+            let value = String::from_utf8_lossy(&line.value).into_owned();
+            (capitalised(line.name), is_shown.then_some(value))
+        });
+        of_person.chain(self.told_of_all()).collect()
+    }
+
+    /// What of that the app is told whoever asks.
+    pub fn told_of_all(&self) -> impl Iterator<Item = (String, Option<String>)> {
+        self.constant_names
+            .iter()
+            .map(|name| (capitalised(name), None))
     }
 
     /// The headers of which something is missing, and how much, as `X-User-Groups: 80`.
@@ -155,6 +196,7 @@ impl IdentityHeaders {
                     name: &header.name,
                     value,
                     is_token: header.is_token(),
+                    is_shared_secret: header.is_shared_secret(),
                 });
             }
             if let (1.., Some(name)) = (missing, &header.missing) {
@@ -162,6 +204,7 @@ impl IdentityHeaders {
                     name,
                     value: missing.to_string().into_bytes(),
                     is_token: false,
+                    is_shared_secret: false,
                 });
             }
         }
@@ -174,6 +217,7 @@ struct Line<'h> {
     name: &'h HeaderName,
     value: Vec<u8>,
     is_token: bool,
+    is_shared_secret: bool,
 }
 
 /// Appends the groups that fit into `max_bytes`, and says how many do not.
@@ -223,6 +267,7 @@ fn push_value(source: &HeaderSource, principal: Principal<'_>, into: &mut Vec<u8
             into.push(b':');
             push_text(identity.subject.bytes(), into);
         }
+        HeaderSource::Subject => push_text(identity.subject.bytes(), into),
         HeaderSource::Email => optional(&identity.email, into),
         HeaderSource::Name => optional(&identity.name, into),
         HeaderSource::Groups => _ = push_groups(&identity.groups, usize::MAX, into),
@@ -241,7 +286,53 @@ fn push_value(source: &HeaderSource, principal: Principal<'_>, into: &mut Vec<u8
         }
         HeaderSource::AccessToken => optional(&principal.tokens.access, into),
         HeaderSource::IdToken => optional(&principal.tokens.id, into),
+        HeaderSource::Prefixed(prefix, source) => {
+            let begin = into.len();
+            into.extend_from_slice(prefix.as_bytes());
+            let value = into.len();
+            push_value(source, principal, into);
+            if into.len() == value {
+                into.truncate(begin);
+            }
+        }
+        // Constants have a place of their own, and credentials are made by `push_basic`.
+        HeaderSource::Constant(_) | HeaderSource::Basic(..) => {}
     }
+}
+
+/// Appends `Basic` credentials, and says whether they hold the name: one with a colon would end too early, and control
+/// characters cannot stand there (RFC 7617 §2). Nothing is appended for somebody without the name.
+fn push_basic(
+    user: &HeaderSource,
+    password: &Secret,
+    principal: Principal<'_>,
+    into: &mut Vec<u8>,
+) -> bool {
+    let identity = &principal.identity;
+    let name = match user {
+        HeaderSource::User => Some(identity.user()),
+        HeaderSource::Subject => Some(&identity.subject),
+        HeaderSource::Email => identity.email.as_ref(),
+        HeaderSource::Name => identity.name.as_ref(),
+        HeaderSource::Claim(path) => {
+            let claim = identity.claims.iter().find(|(key, _)| **key == **path);
+            claim.map(|(_, claim)| claim)
+        }
+        _ => None,
+    };
+    let Some(name) = name else { return true };
+    if name
+        .bytes()
+        .iter()
+        .any(|byte| *byte == b':' || byte.is_ascii_control())
+    {
+        return false;
+    }
+    let parts: [&[u8]; 3] = [name.bytes(), b":", password.expose().as_bytes()];
+    let credentials = Zeroizing::new(parts.concat());
+    into.extend_from_slice(b"Basic ");
+    into.extend_from_slice(STANDARD.encode(&credentials[..]).as_bytes());
+    true
 }
 
 /// Appends a value that no byte of `text` can turn into a second header or a second spelling of another value:
@@ -324,7 +415,7 @@ mod tests {
 
     fn written(source: HeaderSource, session: &Session) -> Option<String> {
         let mut line = b"x-before: 1\r\n".to_vec();
-        headers(&[("x-test", source)]).write(session.principal(), &mut line);
+        headers(&[("x-test", source)]).write(Some(session.principal()), &mut line);
         let line = String::from_utf8(line).unwrap();
         let line = line.strip_prefix("x-before: 1\r\n").unwrap();
         let value = line.strip_prefix("x-test: ")?;
@@ -337,6 +428,7 @@ mod tests {
         let cases = [
             (HeaderSource::User, Some("ada")),
             (HeaderSource::UserId, Some("corp:4711")),
+            (HeaderSource::Subject, Some("4711")),
             (HeaderSource::Email, Some("ada@example.com")),
             (HeaderSource::Name, Some("Zo%C3%AB 100%25")),
             (HeaderSource::Groups, Some("eng,a%2Cadmin")),
@@ -389,13 +481,60 @@ mod tests {
             ("x-token", HeaderSource::AccessToken),
         ]);
         let mut lines = Vec::new();
-        headers.write(session().principal(), &mut lines);
+        headers.write(Some(session().principal()), &mut lines);
         assert_eq!(lines, b"authorization: Bearer token\r\nx-token: token\r\n");
         let mut none = Vec::new();
         let mut session = session();
         session.tokens.access = None;
-        headers.write(session.principal(), &mut none);
+        headers.write(Some(session.principal()), &mut none);
         assert_eq!(none, b"");
+    }
+
+    #[test]
+    fn a_constant_is_told_of_everybody_and_shown_to_nobody() {
+        let secret = HeaderSource::Constant(Secret::new("between us".to_owned()));
+        let headers = headers(&[("x-user", HeaderSource::User), ("x-gate", secret)]);
+        let mut lines = Vec::new();
+        headers.write(None, &mut lines);
+        assert_eq!(lines, b"x-gate: between us\r\n");
+        lines.clear();
+        headers.write(Some(session().principal()), &mut lines);
+        assert_eq!(lines, b"x-gate: between us\r\nx-user: ada\r\n");
+        let mut answer = HeaderMap::new();
+        headers.set(session().principal(), &mut answer);
+        assert_eq!(answer.len(), 1);
+        let told = headers.told(session().principal());
+        assert_eq!(told[1], ("X-Gate".to_owned(), None));
+    }
+
+    #[test]
+    fn basic_credentials_hold_a_name_without_a_colon() {
+        let basic = |source| {
+            let password = Secret::new("pä:ss".to_owned());
+            HeaderSource::Basic(Box::new(source), password)
+        };
+        let mut session = session();
+        let expected = format!("Basic {}", STANDARD.encode("ada@example.com:pä:ss"));
+        let email = basic(HeaderSource::Email);
+        assert_eq!(written(email.clone(), &session), Some(expected));
+        let headers = headers(&[("authorization", email.clone())]);
+        let mut answer = HeaderMap::new();
+        headers.set(session.principal(), &mut answer);
+        assert!(answer.is_empty());
+        session.identity.email = Some("a:b@example.com".into());
+        assert_eq!(headers.missing(session.principal()), ["Authorization: 1"]);
+        session.identity.email = None;
+        assert_eq!(written(email, &session), None);
+    }
+
+    #[test]
+    fn a_prefix_stands_before_something_alone() {
+        let email = HeaderSource::Prefixed("accounts:", Box::new(HeaderSource::Email));
+        let mut session = session();
+        let value = written(email.clone(), &session);
+        assert_eq!(value.as_deref(), Some("accounts:ada@example.com"));
+        session.identity.email = None;
+        assert_eq!(written(email, &session), None);
     }
 
     #[test]
@@ -414,7 +553,7 @@ mod tests {
         session.identity.notes.omitted_claims = vec!["lost".into()];
         session.identity.notes.omitted_groups = 7;
         let mut lines = Vec::new();
-        headers.write(session.principal(), &mut lines);
+        headers.write(Some(session.principal()), &mut lines);
         let lines = String::from_utf8(lines).unwrap();
         // Eleven bytes each, the first ten.
         let fit = (8_192 + 1) / 11;

@@ -393,9 +393,7 @@ impl RequestHead<'_> {
         if let Some(id) = self.id {
             http1::write_header(&X_REQUEST_ID, &id.hex(), into);
         }
-        if let Some(principal) = self.principal {
-            identity.write(principal, into);
-        }
+        identity.write(self.principal, into);
         if let Some(protocol) = self.upgrade {
             http1::write_header(&CONNECTION, b"upgrade", into);
             http1::write_header(&UPGRADE, protocol.as_bytes(), into);

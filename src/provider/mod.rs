@@ -331,8 +331,11 @@ impl Providers {
 
     /// Builds each provider. Nothing is fetched yet; see [`upkeep`](Self::upkeep).
     pub fn new(configs: &[ProviderSettings], headers: &HeaderSettings, http: &HttpClient) -> Self {
-        let sources: Vec<&HeaderSource> =
-            headers.identity.iter().map(|(_, source)| source).collect();
+        let sources: Vec<&HeaderSource> = headers
+            .identity
+            .iter()
+            .filter_map(|(_, source)| source.of_person())
+            .collect();
         Self(
             configs
                 .iter()

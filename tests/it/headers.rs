@@ -6,7 +6,9 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::spoofing::assert_clean;
-use crate::support::{Browser, House, Upstream, raw, standard, standard_with, upstream::Seen};
+use crate::support::{
+    Browser, House, ScriptedProvider, Upstream, raw, standard, standard_with, upstream::Seen,
+};
 
 #[tokio::test]
 async fn no_groups_means_no_groups() {
@@ -284,6 +286,137 @@ async fn headers_of_the_configuration_are_set_and_guarded() {
         &upstream.seen().pop().expect("a request"),
         "configured names",
     );
+}
+
+#[tokio::test]
+async fn a_preset_writes_what_its_apps_read() {
+    let upstream = Upstream::start().await;
+    let provider = ScriptedProvider::start().await;
+    provider.user("groups", json!(["eng"]));
+    for (preset, expected) in [
+        (
+            "oauth2-proxy",
+            &[
+                ("x-forwarded-user", "ada-1"),
+                ("x-forwarded-email", "ada@example.com"),
+                ("x-forwarded-groups", "eng"),
+                ("x-forwarded-preferred-username", "ada"),
+                ("x-auth-request-user", "ada-1"),
+                ("x-auth-request-email", "ada@example.com"),
+                ("x-auth-request-groups", "eng"),
+                ("x-auth-request-preferred-username", "ada"),
+            ][..],
+        ),
+        ("remote-user", &[("remote-user", "ada")]),
+        (
+            "grafana",
+            &[
+                ("x-webauth-user", "ada"),
+                ("x-webauth-email", "ada@example.com"),
+                ("x-webauth-groups", "eng"),
+            ],
+        ),
+        (
+            "authelia",
+            &[
+                ("remote-user", "ada"),
+                ("remote-email", "ada@example.com"),
+                ("remote-groups", "eng"),
+            ],
+        ),
+        (
+            "pomerium",
+            &[
+                ("x-pomerium-claim-user", "ada-1"),
+                ("x-pomerium-claim-email", "ada@example.com"),
+                ("x-pomerium-claim-groups", "eng"),
+            ],
+        ),
+        (
+            "cloudflare-access",
+            &[("cf-access-authenticated-user-email", "ada@example.com")],
+        ),
+        (
+            "google-iap",
+            &[
+                (
+                    "x-goog-authenticated-user-email",
+                    "accounts.google.com:ada@example.com",
+                ),
+                ("x-goog-authenticated-user-id", "accounts.google.com:ada-1"),
+            ],
+        ),
+        ("aws-alb", &[("x-amzn-oidc-identity", "ada-1")]),
+    ] {
+        provider.user("sub", json!("ada-1"));
+        let house = House::plan()
+            .upstream(&upstream)
+            .provider(&provider)
+            .tables(&format!("[headers]\npreset = \"{preset}\""))
+            .start()
+            .await;
+        let browser = house.browser();
+        let seen = browser.sign_in("/").await.seen();
+        for (name, value) in expected {
+            assert_eq!(seen.header(name), Some(*value), "{preset}: {name}");
+        }
+        assert_eq!(seen.header("x-user"), None, "{preset}");
+        let mut forged = browser.navigate("/");
+        for (name, _) in expected {
+            forged = forged.header(&name.replace('-', "_"), "spoofed");
+            forged = forged.header(&name.to_uppercase(), "spoofed");
+        }
+        assert_clean(&forged.send().await.seen(), preset);
+    }
+}
+
+#[tokio::test]
+async fn a_secret_of_the_app_is_on_every_request_and_on_no_answer() {
+    let (house, upstream, _provider) = standard_with(|plan| {
+        plan.route("/public/**", "public")
+            .environment("APP_PASSWORD", "shared-password")
+            .environment("SIDEGATE_HEADERS__SET__X_LATER__ENV", "APP_PASSWORD")
+            .tables(
+                "[headers.set]\nX-Gate = { value = \"shared-secret\" }\n\
+                 X-Forwarded-User = \"user\"\n\
+                 Authorization = { basic = \"email\", password = { env = \"APP_PASSWORD\" } }\n",
+            )
+    })
+    .await;
+    let stranger = house.browser();
+    let reply = stranger
+        .bare(Method::GET, "/public/x")
+        .header("X_Gate", "spoofed")
+        .header("Authorization", "Basic spoofed")
+        .send()
+        .await;
+    let seen = reply.seen();
+    assert_eq!(seen.all("x-gate"), ["shared-secret"]);
+    assert_eq!(seen.header("x-later"), Some("shared-password"));
+    assert_eq!(seen.header("authorization"), None);
+    assert_clean(&seen, "a public route");
+
+    let browser = house.browser();
+    let seen = browser.sign_in("/").await.seen();
+    assert_eq!(seen.all("x-gate"), ["shared-secret"]);
+    assert_eq!(seen.header("x-forwarded-user"), Some("ada"));
+    // "ada@example.com:shared-password"
+    let basic = "Basic YWRhQGV4YW1wbGUuY29tOnNoYXJlZC1wYXNzd29yZA==";
+    assert_eq!(seen.header("authorization"), Some(basic));
+
+    // Whoever is signed in can ask there by hand.
+    let before = upstream.count();
+    let reply = browser.fetch(Method::GET, "/oauth2/auth").send().await;
+    assert_eq!(reply.status, StatusCode::ACCEPTED);
+    assert_eq!(reply.header("x-forwarded-user"), "ada");
+    assert_eq!(
+        (reply.header("x-gate"), reply.header("authorization")),
+        ("", "")
+    );
+    assert_eq!(upstream.count(), before);
+    let page = browser.navigate("/oauth2/account").send().await.text();
+    assert!(!page.contains("shared-"), "{page}");
+    assert!(!house.process.log().contains("shared-"));
 }
 
 #[tokio::test]

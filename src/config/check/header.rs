@@ -1,5 +1,7 @@
 //! `[headers]`
 
+mod presets;
+
 use std::ops::RangeInclusive;
 
 use http::HeaderName;
@@ -8,13 +10,15 @@ use super::{
     super::{
         problem::Problem,
         schema::{Kind, Names},
-        tree::Node,
+        tree::{Node, Value},
     },
     Reader, Table,
     request::is_claim_path,
 };
 use crate::{
+    clean::{forwarding, identity::ReservedNames},
     identity_headers::{HeaderSettings, HeaderSource, missing_name},
+    secret::Secret,
     spelling,
 };
 
@@ -30,7 +34,7 @@ impl Reader<'_> {
         let max_bytes = self.number(&table, "max_bytes", MAX_BYTES, 8_192_u32, &why);
         let words = SOURCES.map(|(word, _)| word).to_vec();
         let entries = table.map("set", Names::Header, Kind::HeaderSource(words));
-        let set = self.set(entries);
+        let set = self.set(&table, entries);
         let mut identity = preset?;
         for (name, source) in set? {
             match identity.iter_mut().find(|(other, _)| *other == name) {
@@ -63,21 +67,18 @@ impl Reader<'_> {
     }
 
     fn preset(&mut self, table: &Table<'_>) -> Option<Vec<(HeaderName, HeaderSource)>> {
-        let meanings = [("sidegate", sidegate_preset()), ("none", Vec::new())];
-        let preset = self.word(table, "preset", &meanings, Some("sidegate"), |text| {
-            let message = match text {
-                "oauth2-proxy" | "remote" | "grafana" => {
-                    format!("the preset \"{text}\" is not available in this version")
-                }
-                _ => format!("there is no preset \"{text}\""),
-            };
-            let hint = "\"sidegate\" or \"none\"; `set` adds names of your own";
-            (message, hint)
+        let preset = self.word(table, "preset", &presets::all(), Some("sidegate"), |text| {
+            let message = format!("there is no preset \"{text}\"");
+            (message, presets::HINT)
         });
         preset.ok().flatten()
     }
 
-    fn set(&mut self, entries: &[(String, Node)]) -> Option<Vec<(HeaderName, HeaderSource)>> {
+    fn set(
+        &mut self,
+        table: &Table<'_>,
+        entries: &[(String, Node)],
+    ) -> Option<Vec<(HeaderName, HeaderSource)>> {
         let mut set = Vec::new();
         let mut complete = true;
         for (index, (key, entry)) in entries.iter().enumerate() {
@@ -93,8 +94,12 @@ impl Reader<'_> {
                 );
             }
             let name = self.found(header_name(key, entry));
-            let text = self.text(entry, key);
-            let source = text.and_then(|text| self.found(header_source(text, key, entry)));
+            let source = if matches!(entry.value, Value::Table(_)) {
+                self.source_in_table(table, key, entry)
+            } else {
+                let text = self.text(entry, key);
+                text.and_then(|text| self.found(header_source(text, key, entry)))
+            };
             match (name, source) {
                 (Some(name), Some(source)) => set.push((name, source)),
                 _ => complete = false,
@@ -102,6 +107,80 @@ impl Reader<'_> {
         }
         complete.then_some(set)
     }
+
+    /// `{ value = … }`, `{ env = … }` and `{ file = … }` are the same for everybody; `{ basic = …, password = … }` are
+    /// credentials.
+    fn source_in_table(
+        &mut self,
+        table: &Table<'_>,
+        key: &str,
+        entry: &Node,
+    ) -> Option<HeaderSource> {
+        let whole = format!("set.{key}");
+        let hint = "write { value = \"…\" }, { env = \"NAME\" }, { file = \"/path\" }, or { basic = \"user\", \
+                    password = { env = \"NAME\" } }";
+        let one_of = [entry.get("value"), entry.get("env"), entry.get("file")];
+        let constants = one_of.iter().flatten().count();
+        match (constants, entry.get("basic"), entry.get("password")) {
+            (1, None, None) => {
+                // What it says, or where it is said.
+                let node = entry.get("value").unwrap_or(entry);
+                let secret = self.sourced(node, table, &whole, "a header must have a value")?;
+                self.constant(secret, key, entry)
+            }
+            (0, Some(user), Some(password)) => {
+                let password = self.secret(password, table, &format!("{whole}.password"));
+                let text = self.text(user, "basic")?;
+                let source = HeaderSource::read(text).filter(is_name);
+                if source.is_none() {
+                    self.problem(
+                        Problem::new(&user.origin, "`basic` is no source of a name")
+                            .hint("one of user, subject, email, name, or \"claims.…\""),
+                    );
+                }
+                Some(HeaderSource::Basic(Box::new(source?), password?))
+            }
+            _ => {
+                self.problem(
+                    Problem::new(&entry.origin, format!("`{key}` has not exactly one source"))
+                        .hint(hint),
+                );
+                None
+            }
+        }
+    }
+
+    /// What is the same for everybody must be a header's value as it stands.
+    fn constant(&mut self, value: Secret, key: &str, entry: &Node) -> Option<HeaderSource> {
+        let text = value.expose();
+        let is_value = text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+            && text.trim_matches(' ').len() == text.len()
+            && text.len() <= LONGEST_CONSTANT;
+        if !is_value {
+            self.problem(
+                Problem::new(&entry.origin, format!("`{key}` cannot stand in a header")).hint(
+                    "printable ASCII without spaces at its ends, and no longer than 8192 bytes",
+                ),
+            );
+            return None;
+        }
+        Some(HeaderSource::Constant(value))
+    }
+}
+
+/// What most servers take for a line.
+const LONGEST_CONSTANT: usize = 8_192;
+
+/// Whether credentials can hold it: `user_id` has a colon, which would end the name.
+fn is_name(source: &HeaderSource) -> bool {
+    matches!(
+        source,
+        HeaderSource::User
+            | HeaderSource::Subject
+            | HeaderSource::Email
+            | HeaderSource::Name
+            | HeaderSource::Claim(_)
+    )
 }
 
 /// What `max_bytes` may be. Servers rarely take more than the upper end in all headers together.
@@ -125,21 +204,9 @@ impl HeaderSettings {
     }
 }
 
-fn sidegate_preset() -> Vec<(HeaderName, HeaderSource)> {
-    vec![
-        (HeaderName::from_static("x-user"), HeaderSource::User),
-        (HeaderName::from_static("x-user-id"), HeaderSource::UserId),
-        (HeaderName::from_static("x-user-email"), HeaderSource::Email),
-        (HeaderName::from_static("x-user-name"), HeaderSource::Name),
-        (
-            HeaderName::from_static("x-user-groups"),
-            HeaderSource::Groups,
-        ),
-        (
-            HeaderName::from_static("x-user-provider"),
-            HeaderSource::Provider,
-        ),
-    ]
+/// Whether apps believe of it whence or whither a request goes. `X-Forwarded-User` and its like are about a person.
+fn is_of_the_way(lower: &str) -> bool {
+    forwarding::is_forwarding(lower) && !ReservedNames::new(&[]).contains(lower)
 }
 
 /// Names that frame a message, belong to one hop, or are made by the gate: to write them would let a
@@ -180,7 +247,7 @@ fn header_name(key: &str, entry: &Node) -> Result<HeaderName, Problem> {
         return Err(problem.hint("a header's name is letters, digits and dashes, as in X-Campus"));
     }
     let is_refused = REFUSED_NAMES.contains(&lower.as_str())
-        || lower.starts_with("x-forwarded-")
+        || is_of_the_way(&lower)
         || lower.starts_with("sec-");
     if is_refused {
         return Err(problem
@@ -190,9 +257,10 @@ fn header_name(key: &str, entry: &Node) -> Result<HeaderName, Problem> {
         .map_err(|_| problem.hint("a header's name is letters, digits and dashes"))
 }
 
-const SOURCES: [(&str, HeaderSource); 9] = [
+const SOURCES: [(&str, HeaderSource); 10] = [
     ("user", HeaderSource::User),
     ("user_id", HeaderSource::UserId),
+    ("subject", HeaderSource::Subject),
     ("email", HeaderSource::Email),
     ("name", HeaderSource::Name),
     ("groups", HeaderSource::Groups),

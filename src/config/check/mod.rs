@@ -316,7 +316,9 @@ impl<'a> Reader<'a> {
 
     /// Login names are each provider's own: `ann` of one and `ann` of another are two people.
     fn check_names(&mut self, providers: &[ProviderSettings], headers: &HeaderSettings) {
-        if let (Some(user), [_, _, ..]) = (headers.name_of(&HeaderSource::User), providers) {
+        let ambiguous = headers.name_of(&HeaderSource::User);
+        let ambiguous = ambiguous.or_else(|| headers.name_of(&HeaderSource::Subject));
+        if let (Some(user), [_, _, ..]) = (ambiguous, providers) {
             let instead = match headers.name_of(&HeaderSource::UserId) {
                 Some(id) => format!("know people by {id}"),
                 None => "know people by a header whose source is \"user_id\"".to_owned(),
