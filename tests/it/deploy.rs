@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod auth_request;
+mod caddy;
 mod empty_root;
 
 use std::{

@@ -144,9 +144,8 @@ fn model(method: &str, host: &str, (written, path): (&str, Option<&str>), who: W
         return Verdict::BadRequest;
     };
     let below = |folder: &str| path.starts_with(folder);
-    if host == "wiki.test" && below("/open/") || below("/public/") {
-        Verdict::Pass("")
-    } else if path == "/feed" && (method == "GET" || method == "HEAD") {
+    let is_read = method == "GET" || method == "HEAD";
+    if host == "wiki.test" && below("/open/") || below("/public/") || path == "/feed" && is_read {
         Verdict::Pass("")
     } else if below("/maybe/") {
         Verdict::Pass(user)
@@ -232,8 +231,8 @@ impl Road {
                 Self::Nginx | Self::TraefikAuth,
                 Verdict::Forbidden | Verdict::BadRequest | Verdict::Misdirected,
             )
+            | (Self::EnvoyAuth, Verdict::Misdirected)
             | (_, Verdict::Forbidden) => &[403],
-            (Self::EnvoyAuth, Verdict::Misdirected) => &[403],
             // Some are refused before it is known who asks.
             (Self::EnvoyAuth, Verdict::BadRequest) => &[400, 403],
             (_, Verdict::BadRequest) => &[400],
@@ -304,6 +303,26 @@ fn told(road: Road, answer: &str) -> String {
     users[0].1.trim().to_owned()
 }
 
+/// The `Cookie` of each.
+async fn people(house: &House, provider: &ScriptedProvider) -> Vec<(Who, String)> {
+    let mut people = vec![
+        (Who::Nobody, String::new()),
+        (Who::Forged, "sidegate=AAAAAAAAAAAAAAAAAAAA".to_owned()),
+    ];
+    for (who, name, group) in [
+        (Who::Ada, "ada", "engineers"),
+        (Who::Eve, "eve", "visitors"),
+    ] {
+        provider.set(|behaviour| {
+            behaviour.user = json!({ "sub": name, "preferred_username": name, "groups": [group] });
+        });
+        let browser = house.browser();
+        browser.sign_in("/").await;
+        people.push((who, browser.cookies("/")));
+    }
+    people
+}
+
 #[tokio::test]
 async fn every_door_judges_as_the_reverse_proxy_and_as_the_model() {
     let (upstream, provider) = (Upstream::start().await, ScriptedProvider::start().await);
@@ -322,21 +341,7 @@ async fn every_door_judges_as_the_reverse_proxy_and_as_the_model() {
     let nginx = house("forward_auth = \"nginx\"").await;
     let traefik = house("forward_auth = \"traefik\"").await;
     let envoy = house("forward_auth = \"envoy\"").await;
-    let mut people = vec![
-        (Who::Nobody, String::new()),
-        (Who::Forged, "sidegate=AAAAAAAAAAAAAAAAAAAA".to_owned()),
-    ];
-    for (who, name, group) in [
-        (Who::Ada, "ada", "engineers"),
-        (Who::Eve, "eve", "visitors"),
-    ] {
-        provider.set(|behaviour| {
-            behaviour.user = json!({ "sub": name, "preferred_username": name, "groups": [group] });
-        });
-        let browser = bare.browser();
-        browser.sign_in("/").await;
-        people.push((who, browser.cookies("/")));
-    }
+    let people = people(&bare, &provider).await;
     let mut roads = [
         (Road::ReverseProxy, &bare),
         (Road::Nginx, &nginx),
