@@ -3,13 +3,14 @@
 //! The one place that writes to the terminal. Results go to stdout, problems to stderr; 0 is success, 1
 //! a failure, 2 a configuration or command line that has to be changed.
 
+mod diff;
 mod health;
 mod online;
 mod summary;
 
 use std::{
     io::{self, IsTerminal, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
 };
@@ -93,6 +94,10 @@ enum Command {
         /// the same.
         #[arg(long, conflicts_with = "online")]
         without_secrets: bool,
+        /// Say in words what this configuration changes of OLD, an earlier one: routes, who may pass, who is signed out,
+        /// and what waits for a restart.
+        #[arg(long, value_name = "OLD", conflicts_with = "online")]
+        diff: Option<PathBuf>,
     },
     /// Print the JSON Schema of the configuration, for editors: completion, explanations, and mistakes underlined.
     ///
@@ -171,6 +176,12 @@ pub fn main() -> ExitCode {
             let source = file.source(&loaded);
             run(loaded, source)
         }),
+        Command::Check {
+            file,
+            without_secrets,
+            diff: Some(old),
+            ..
+        } => check_diff(&file, &old, without_secrets),
         Command::Check {
             file,
             without_secrets: true,
@@ -283,6 +294,38 @@ fn check_without_secrets(file: &ConfigFile) -> Result<ExitCode, ExitCode> {
         .load_without_secrets()
         .map_err(|report| refuse(&report))?;
     sum_up(file, &loaded);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check_diff(file: &ConfigFile, old: &Path, without_secrets: bool) -> Result<ExitCode, ExitCode> {
+    let load = if without_secrets {
+        config::load_without_secrets
+    } else {
+        config::load
+    };
+    let load = |path: Option<&Path>| {
+        let loaded = load(path, &environment()).map_err(|report| refuse(&report))?;
+        Ok::<_, ExitCode>(loaded.config)
+    };
+    let (old, mut new) = (load(Some(old))?, load(file.config.as_deref())?);
+    if without_secrets {
+        // What stands in for a secret is another one each time.
+        new.session.secrets.clone_from(&old.session.secrets);
+    }
+    let mut said = diff::changes(&old, &new);
+    let waiting = app::keep_until_restart(&mut new, &old);
+    if !waiting.is_empty() {
+        said.push(format!(
+            "these keys wait for a restart: {}",
+            waiting.join(", ")
+        ));
+    }
+    if said.is_empty() {
+        say("nothing that matters to anybody\n");
+    }
+    for sentence in said {
+        say(&format!("- {sentence}\n"));
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,21 +7,37 @@
 //!
 //! 1. [`listen`]: sockets, TLS and workers; HTTP/1.1 or HTTP/2.
 //! 2. [`clean`]: who is calling, one canonical path, no header that only the gate may write.
-//! 3. [`route`]: an own [`endpoint`], or the first matching rule.
-//! 4. [`session`]: the cookie becomes an identity, or nobody.
-//! 5. [`decide`]: a pure function of rule and identity; its "yes" is a [`decide::Permit`].
-//! 6. [`forward`]: takes the permit and streams to the upstream.
+//! 3. [`route`]: an own [`endpoint`], or the first matching route.
+//! 4. [`session`]: the cookie becomes an [`access::Principal`], or nobody.
+//! 5. [`decide`]: a pure function of route, principal and client; its "yes" is a [`decide::Permit`].
+//! 6. [`forward`]: takes the permit and streams to the upstream that it names.
 //! 7. [`answer`]: a refusal becomes what the client can use.
 //!
-//! [`gate`] tells this road in one screen. [`login`] turns a browser without a session into one with,
-//! at any [`provider`]. [`config`] is what an operator decides, [`app`] builds the gate from it, [`cli`]
-//! is the command line, [`demo`] a login to try.
+//! [`gate`] tells this road in one screen. [`login`] turns a browser without a session into one with, at any [`provider`].
+//!
+//! # What lives how long
+//!
+//! - The process: the services in [`app`] (stores, revocations, renewals, throttles, counters).
+//! - A configuration: a [`snapshot`], complete and immutable. [`config`] reads it, [`app`] builds it and puts another in its
+//!   place while the gate runs.
+//! - A request: a [`clean::CleanRequest`], its record ([`observe`]) and its [`timer`].
+//!
+//! # Words of our own
+//!
+//! - *gate*: one worker's road under one configuration; also the program as a whole, to users.
+//! - *own endpoint*: an address that the gate answers itself, below `prefix`.
+//! - *deny*: the rules say no, and why ([`decide::Deny`]). *reject*: what a client gets ([`answer::Reject`]).
+//! - *standing*: what today's configuration makes of whoever a session is of ([`decide::Standing`]).
+//! - *facts*: what has to be known of people because a list asks for it; a session keeps these and no others.
+//!
+//! Imports run one way, from the roots ([`cli`], [`app`]) to the leaves: `tests/layers.txt` is the list.
 
 pub mod access;
 pub mod admin;
 pub mod answer;
 pub mod app;
 pub mod body;
+pub mod canonical_path;
 pub mod clean;
 pub mod cli;
 pub mod clock;
@@ -31,6 +47,7 @@ pub mod demo;
 pub mod endpoint;
 pub mod forward;
 pub mod gate;
+pub mod hop_by_hop;
 pub mod identity;
 pub mod identity_headers;
 pub mod limits;
@@ -52,3 +69,4 @@ pub mod text;
 pub mod timer;
 pub mod tokens;
 pub mod trust;
+pub mod when;

@@ -12,9 +12,9 @@ use crate::{
     clock::{self, Timestamp},
     endpoint::account::Listed,
     session::{
+        StoreError,
         directory::{SessionName, UserKey},
         revocation::Target,
-        store::StoreError,
     },
     snapshot::Snapshot,
 };

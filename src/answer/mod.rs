@@ -12,7 +12,6 @@ mod render;
 pub mod reply;
 #[cfg(test)]
 mod tests;
-pub mod when;
 
 pub use page::{Account, AccountPage, AccountSession, Choice, Link, Notice, SignInPage};
 pub use render::{render, return_address};
@@ -24,7 +23,7 @@ use crate::{
     decide::{Barred, RouteDenial},
     login::LoginError,
     observe::Verdict,
-    session::{KeepError, Unavailable, store::StoreError},
+    session::{KeepError, StoreError, Unavailable},
     site::LONGEST_RETURN,
 };
 

@@ -20,7 +20,7 @@ use crate::{
     decide::Barred,
     login::{LoginError, StartAgain},
     provider::kind::Switch,
-    session::store::StoreError,
+    session::StoreError,
     site::Site,
 };
 

@@ -4,7 +4,7 @@ use std::{io, sync::Arc};
 
 use tokio_util::task::AbortOnDropHandle;
 
-use super::services::Services;
+use super::services::{self, Services};
 use crate::{
     clean::{Cleaning, identity::ReservedNames, origin::PublicOrigin},
     config::Config,
@@ -13,9 +13,7 @@ use crate::{
     login::{Logins, return_to::ReturnRules},
     provider::{HttpClient, Providers},
     route::Routes,
-    session::{
-        Sessions, cookie::Cookies, directory::Presence, refresh::RefreshPolicy, seal::KeyRing,
-    },
+    session::{Sessions, cookie::Cookies, directory::Presence, refresh::RefreshPolicy},
     site::{ProviderFace, Site},
     snapshot::Snapshot,
     tokens::KeepTokens,
@@ -48,7 +46,7 @@ pub(super) fn snapshot(
     let upkeep = providers.upkeep().into_iter();
     let upkeep = upkeep.map(|work| AbortOnDropHandle::new(tokio::spawn(work)));
 
-    let keys = Arc::new(keys(config));
+    let keys = Arc::new(services::keys(config));
     let faces: Vec<_> = config.providers.iter().map(ProviderFace::from).collect();
     let return_rules = ReturnRules::new(&config.public_url, &config.redirect_hosts, &config.prefix)
         .without(faces.iter().map(|face| face.callback_path.clone()));
@@ -108,11 +106,6 @@ pub(super) fn adopt(config: &Config, snapshot: &Snapshot, services: &Services) {
         provider_grace: config.session.provider_grace,
     });
     services.adopt_keys(&snapshot.sessions.keys);
-}
-
-/// What seals.
-pub(super) fn keys(config: &Config) -> KeyRing {
-    KeyRing::new(&config.session.secrets, &config.gate_name())
 }
 
 /// The apps: the same targets as before where nothing about them has changed, so that their connections stay, and what

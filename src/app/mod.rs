@@ -15,7 +15,7 @@ use std::{io, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use tokio::time::timeout;
 
-pub use self::reload::ReloadFrom;
+pub use self::reload::{ReloadFrom, keep_until_restart};
 use self::{
     listeners::Listeners, reload::Reloads, services::Services, signals::Signals, watch::Watch,
 };
@@ -48,6 +48,7 @@ pub async fn run(config: Config, source: Option<ReloadFrom>) -> io::Result<()> {
 
     let services = Services::start(&config, Arc::clone(&metrics));
     let snapshot = Arc::new(build::snapshot(&config, &services, None)?);
+    build::adopt(&config, &snapshot, &services);
     let current = Arc::new(ArcSwap::new(Arc::clone(&snapshot)));
     let grace = config.shutdown_grace;
     let worker = WorkerConfig { snapshot, tls };

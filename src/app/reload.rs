@@ -113,7 +113,7 @@ impl Reloads<'_> {
 
 /// Puts the running values of what a reload does not change into `new`, and says which differed: what threads,
 /// stores and names hang on.
-fn keep_until_restart(new: &mut Config, running: &Config) -> Vec<&'static str> {
+pub fn keep_until_restart(new: &mut Config, running: &Config) -> Vec<&'static str> {
     let mut kept = Vec::new();
     macro_rules! keep {
         ($($key:literal: $($field:ident).+;)*) => {

@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 
-use super::build;
 use crate::{
     clock,
     config::Config,
@@ -61,7 +60,7 @@ impl Services {
             Arc::clone(&farewell),
             Handle::current(),
         );
-        let keys = Arc::new(build::keys(config));
+        let keys = Arc::new(keys(config));
         let redis = redis(config, &keys, lifetimes, &revocations);
         let directory_keys = Arc::new(ArcSwap::new(keys));
         let directory: Arc<dyn Directory> = match &redis {
@@ -90,6 +89,11 @@ impl Services {
             redis.adopt_secrets(keys.fingerprints());
         }
     }
+}
+
+/// What seals.
+pub(super) fn keys(config: &Config) -> KeyRing {
+    KeyRing::new(&config.session.secrets, &config.gate_name())
 }
 
 fn lifetimes(session: &SessionSettings) -> Lifetimes {

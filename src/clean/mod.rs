@@ -7,7 +7,6 @@ pub mod identity;
 mod names;
 pub mod origin;
 pub mod original;
-pub mod path;
 mod request_id;
 
 use std::{borrow::Cow, marker::PhantomData, net::IpAddr, sync::Arc};
@@ -27,11 +26,11 @@ use self::{
     identity::ReservedNames,
     origin::PublicOrigin,
     original::OriginalHeaders,
-    path::CanonicalPath,
 };
 use crate::{
     answer::audience::{Audience, Signs},
-    forward::hop,
+    canonical_path::CanonicalPath,
+    hop_by_hop,
     observe::RequestId,
     text::Text,
 };
@@ -95,7 +94,7 @@ struct Noted {
     hosts: usize,
     /// The first of them.
     host: Option<HeaderValue>,
-    hop: hop::Noted,
+    hop: hop_by_hop::Noted,
     reserved: bool,
     forwarding: bool,
     /// Whether a proxy may be asking about another request.
@@ -190,7 +189,7 @@ impl Cleaning {
             OriginalHeaders::default()
         };
         let upgrade = if noted.hop.upgrade() {
-            hop::upgrade_asked(&head.headers)
+            hop_by_hop::upgrade_asked(&head.headers)
         } else {
             None
         };
@@ -209,7 +208,7 @@ impl Cleaning {
         let seen = Seen { is_https, host };
         let forwarding =
             Forwarding::rebuild_noted(&mut head.headers, any, peer, &client, trusted, seen);
-        hop::strip_noted(&mut head.headers, noted.hop);
+        hop_by_hop::strip_noted(&mut head.headers, noted.hop);
         if noted.hop.expect() {
             // Answered by this hop: the body is asked for once the request may pass.
             head.headers.remove(EXPECT);
@@ -242,7 +241,7 @@ impl Cleaning {
         let mut noted = Noted {
             hosts: 0,
             host: None,
-            hop: hop::Noted::default(),
+            hop: hop_by_hop::Noted::default(),
             reserved: false,
             forwarding: false,
             original: false,

@@ -110,7 +110,7 @@ async fn ask_providers(config: &Config) -> Vec<Finding> {
     let providers = Providers::new(&config.providers, &config.headers, &http);
     let mut asked = JoinSet::new();
     for (index, (provider, table)) in providers.iter().zip(&config.providers).enumerate() {
-        let (provider, http) = (provider.clone(), http.of(table));
+        let (provider, http) = (provider.clone(), http.of(table.reach()));
         let callback = config.public_url.url.join(&table.callback_path);
         asked.spawn(async move {
             let findings = match callback {

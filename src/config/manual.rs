@@ -3,8 +3,18 @@
 
 const MANUAL: &str = include_str!("../../config.example.toml");
 
-/// What the manual says of the key at `path`, where `*` stands for a name that the operator chooses.
+/// What the manual says of the key at `path`, where `*` stands for a name that the operator chooses. Lists of a route are
+/// those of a provider, and explained there.
 pub(super) fn text_of(path: &[&str]) -> Option<String> {
+    said_of(path).or_else(|| match path {
+        ["routes", "*", "allow", list @ ..] | ["routes", "*", "any", "*", list @ ..] => {
+            said_of(&[&["providers", "*", "allow"], list].concat())
+        }
+        _ => None,
+    })
+}
+
+fn said_of(path: &[&str]) -> Option<String> {
     let texts = blocks();
     let of = |is_it: &dyn Fn(&[String]) -> bool| {
         let mut texts = texts.iter();

@@ -12,7 +12,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::{form::Form, sign_out::is_wanted};
 use crate::{
-    answer::{AccountPage, AccountSession, Reject, audience::Audience, reply, when},
+    answer::{AccountPage, AccountSession, Reject, audience::Audience, reply},
     body::Body,
     clean::CleanRequest,
     clock::{self, Timestamp},
@@ -24,6 +24,7 @@ use crate::{
         revocation::Target,
     },
     snapshot::Snapshot,
+    when,
 };
 
 /// Shows it.

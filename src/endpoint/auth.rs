@@ -15,7 +15,8 @@ use super::{asked::parameter, refuse};
 use crate::{
     answer::{Reject, reply},
     body::Body,
-    clean::{CleanRequest, original::Original, path::CanonicalPath},
+    canonical_path::CanonicalPath,
+    clean::{CleanRequest, original::Original},
     clock,
     decide::Deny,
     observe::{Record, Verdict},

@@ -19,9 +19,8 @@ use crate::{
     login::{LoginClient, LoginError},
     observe::{Record, Verdict},
     session::{
-        Unavailable,
+        StoreError, Unavailable,
         revocation::{Full, Revocation, Target},
-        store::StoreError,
     },
     snapshot::Snapshot,
 };

@@ -26,7 +26,6 @@ use tokio::time::Instant;
 use super::{
     downstream::OpenBody,
     exchange::{RunningUpload, UploadEnd},
-    hop,
     http1::{BodyReader, Piece, RequestBodyLength},
     live::{Life, SHORT},
     pace::{LeastPace, Pace, TooSlow},
@@ -35,6 +34,7 @@ use super::{
 use crate::{
     body::{Body, BodyError},
     clean::{forwarding, identity::ReservedNames},
+    hop_by_hop,
     observe::{Received, metrics::Limit},
     timer::Timer,
 };
@@ -422,7 +422,7 @@ impl HttpBody for UpstreamBody {
 
 /// Fields that frame, route or authenticate a message have no place behind its body.
 pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
-    hop::strip(trailers);
+    hop_by_hop::strip(trailers);
     for name in [
         AUTHORIZATION,
         CONTENT_ENCODING,

@@ -12,7 +12,6 @@ mod connection;
 mod counted;
 mod downstream;
 mod exchange;
-pub mod hop;
 pub mod http1;
 mod http2;
 mod identity;
@@ -65,6 +64,7 @@ use crate::{
     body::{Body, BodyError},
     clean::{CleanRequest, X_REQUEST_ID, forwarding::Forwarding, identity::ReservedNames},
     decide::Permit,
+    hop_by_hop,
     limits::Limits,
     observe::{Received, RequestId, handover, metrics::LimitHits},
     session::{
@@ -267,7 +267,7 @@ impl Forwarder {
                     let is_reused = exchange.is_reused;
                     let (status, mut headers, body) = exchange.begin(idle_timeout, life(owner));
                     own.cookies.strip_from_response(&mut headers);
-                    hop::strip(&mut headers);
+                    hop_by_hop::strip(&mut headers);
                     let response = answer(status, headers, Body::Http2(Box::new(body)));
                     return Ok(Forwarded {
                         response,
@@ -296,7 +296,7 @@ impl Forwarder {
                     is_reused,
                 });
             }
-            hop::strip_noted(&mut head.headers, head.noted);
+            hop_by_hop::strip_noted(&mut head.headers, head.noted);
             let body = UpstreamBody::begin(head.body, lease, upload, (timer, idle_timeout), || {
                 life(owner)
             });
@@ -330,7 +330,7 @@ impl Forwarder {
         };
         drop(chosen);
         let (client, offered) = *asked;
-        if !hop::is_upgrade_offered(&protocol, &offered) {
+        if !hop_by_hop::is_upgrade_offered(&protocol, &offered) {
             return Err(ForwardError::UnaskedUpgrade);
         }
         let end = owner.map(|owner| self.ends.of(owner));
@@ -338,7 +338,7 @@ impl Forwarder {
         let (handover, record) = handover();
         self.tunnels
             .open(client, upstream, &protocol, limits, end, record);
-        hop::strip(&mut headers);
+        hop_by_hop::strip(&mut headers);
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol);
         let mut response = answer(StatusCode::SWITCHING_PROTOCOLS, headers, Body::Empty);

@@ -7,7 +7,7 @@
 
 use url::{Origin, Url};
 
-use crate::{clean::path::CanonicalPath, public_url::PublicUrl};
+use crate::{canonical_path::CanonicalPath, public_url::PublicUrl};
 
 /// An address that a redirect may name: a path of the public origin, or an absolute URL on an allowed
 /// host. The only constructors are the checks in [`ReturnRules`].

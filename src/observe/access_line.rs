@@ -10,7 +10,7 @@ use serde_json::{Serializer, ser::Formatter};
 use tracing::Level;
 
 use super::{Ended, Verdict};
-use crate::{answer::when, clock::Timestamp};
+use crate::{clock::Timestamp, when};
 
 /// The target of access lines in `log` and `RUST_LOG`: `sidegate::access=off` turns them off alone.
 pub const TARGET: &str = "sidegate::access";

@@ -4,11 +4,8 @@ use std::fmt;
 
 use http::StatusCode;
 
-use super::{
-    claims::ClaimError,
-    http::HttpError,
-    oidc::{IdTokenError, LogoutTokenError},
-};
+use super::{claims::ClaimError, http::HttpError};
+use crate::provider::token_error::{IdTokenError, LogoutTokenError};
 
 /// Its `Display` is for the log: no token, code or secret, and the provider's own words only as
 /// printable ASCII, cut short.

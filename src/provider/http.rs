@@ -19,7 +19,7 @@ use http::{
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
+use rustls::{ClientConfig, pki_types::CertificateDer};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
@@ -33,7 +33,6 @@ pub use self::{
 };
 use crate::{
     observe::metrics::{Limit, LimitHits},
-    provider::settings::ProviderSettings,
     trust,
 };
 
@@ -48,6 +47,16 @@ pub struct HttpClient {
     hits: LimitHits,
     /// Where the provider is reached, where that is not where its addresses say.
     internal: Option<Arc<Internal>>,
+}
+
+/// How one provider is reached.
+pub struct Reach<'a> {
+    /// Where it may be spoken to in plain http.
+    pub plain: PlainHttp,
+    /// Its place in the operator's network, where it has one of its own there.
+    pub internal: Option<Internal>,
+    /// Authorities that are believed beside the system's.
+    pub authorities: &'a [CertificateDer<'static>],
 }
 
 /// What a call may cost.
@@ -105,15 +114,14 @@ impl HttpClient {
         }
     }
 
-    /// The client for one provider: its own authorities, its place in the operator's network, and whether it may be
-    /// spoken to in plain http.
+    /// The client for one provider.
     #[must_use]
-    pub fn of(&self, config: &ProviderSettings) -> Self {
+    pub fn of(&self, reach: Reach<'_>) -> Self {
         let mut client = self.clone();
-        client.plain = config.plain_http();
-        client.internal = config.internal().map(Arc::new);
-        if !config.authorities.is_empty() {
-            let tls = trust::client_config_trusting(&config.authorities);
+        client.plain = reach.plain;
+        client.internal = reach.internal.map(Arc::new);
+        if !reach.authorities.is_empty() {
+            let tls = trust::client_config_trusting(reach.authorities);
             client.tls = TlsConnector::from(tls);
         }
         client

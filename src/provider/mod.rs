@@ -20,6 +20,7 @@ pub(crate) mod scripted;
 mod secret_end;
 pub mod settings;
 mod token_answer;
+mod token_error;
 
 use std::sync::Arc;
 
@@ -32,7 +33,8 @@ pub use self::{
     error::{Call, ProviderError},
     http::HttpClient,
     oauth::RENEWAL_TIMEOUT,
-    oidc::{IdTokenError, Learnt, LogoutTokenError},
+    oidc::Learnt,
+    token_error::{IdTokenError, LogoutTokenError},
 };
 use crate::{
     access::Allow,
@@ -334,7 +336,7 @@ impl Providers {
         Self(
             configs
                 .iter()
-                .map(|config| build::build(config, &sources, &http.of(config)))
+                .map(|config| build::build(config, &sources, &http.of(config.reach())))
                 .collect(),
         )
     }

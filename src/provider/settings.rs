@@ -7,7 +7,7 @@ use rustls::pki_types::CertificateDer;
 use url::Url;
 
 use super::{
-    http::{Internal, PlainHttp},
+    http::{Internal, PlainHttp, Reach},
     kind::Kind,
 };
 use crate::{
@@ -125,6 +125,15 @@ impl ProviderSettings {
     pub fn internal(&self) -> Option<Internal> {
         let issuer = Url::parse(self.endpoint("issuer")?).ok()?;
         Some(Internal::new(&issuer, self.internal_url.as_ref()?))
+    }
+
+    /// How it is reached.
+    pub fn reach(&self) -> Reach<'_> {
+        Reach {
+            plain: self.plain_http(),
+            internal: self.internal(),
+            authorities: &self.authorities,
+        }
     }
 
     /// Names what this table means beside its name: the kind, who signs people in, the client and where the subject

@@ -62,7 +62,7 @@ pub struct Target<'t> {
     pub method: &'t Method,
     /// The path in its canonical reading.
     pub path: &'t str,
-    /// The path's other reading, where it differs ([`CanonicalPath`](crate::clean::path::CanonicalPath)).
+    /// The path's other reading, where it differs ([`CanonicalPath`](crate::canonical_path::CanonicalPath)).
     pub deep_path: Option<&'t str>,
 }
 

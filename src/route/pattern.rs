@@ -1,10 +1,10 @@
 //! The path globs of `[[routes]]`. Pure.
 //!
-//! A pattern is compared with either reading of a path (see [`crate::clean::path`]), so a literal
+//! A pattern is compared with either reading of a path (see [`crate::canonical_path`]), so a literal
 //! character matches itself and its escape: `/my files/**`, `/my%20files/**` and `/café/**` mean what
 //! they look like. What could match one reading only is refused when the pattern is read.
 
-use crate::clean::path::escaped_byte;
+use crate::canonical_path::escaped_byte;
 
 /// A glob over canonical paths. `*` stands for any run of characters within one segment (an empty one
 /// included), `**` as a whole segment for any number of segments (none included: `/a/**` matches `/a`,

@@ -26,6 +26,14 @@ use crate::{access::Principal, clock::Timestamp, identity::Identity, text::Text,
 /// How exactly the idle end is kept where the time of the last request stands in the cookie.
 const RENEWAL: Duration = Duration::from_mins(1);
 
+/// The id of a session.
+pub type Id = [u8; 16];
+
+/// Why a store did not answer. The text is for the log and holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("session store: {0}")]
+pub struct StoreError(pub String);
+
 /// A login and what became of it: sealed into the browser's cookie, or into a record of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {

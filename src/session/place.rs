@@ -5,10 +5,14 @@ use std::{sync::Arc, time::Duration};
 use super::{
     Session, codec,
     seal::{KeyRing, Purpose},
-    store::{Id, Record, Store, StoreError},
+    store::{Record, Store},
     ticket::Ticket,
 };
-use crate::{clock::Timestamp, random};
+use crate::{
+    clock::Timestamp,
+    random,
+    session::{Id, StoreError},
+};
 
 /// A session's place.
 #[derive(Clone)]

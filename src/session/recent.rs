@@ -11,8 +11,7 @@ use std::{
     time::Duration,
 };
 
-use super::store::Id;
-use crate::clock::Timestamp;
+use crate::{clock::Timestamp, session::Id};
 
 /// What can be kept.
 pub(super) trait Used {

@@ -19,10 +19,15 @@ use super::{
     refresh::Refresher,
     revocation::{Revocation, Revocations, Target},
     seal::{KeyRing, Purpose},
-    store::{Id, Record, Store, StoreError},
+    store::{Record, Store},
     ticket::Ticket,
 };
-use crate::{clock::Timestamp, observe::metrics::Tally, random};
+use crate::{
+    clock::Timestamp,
+    observe::metrics::Tally,
+    random,
+    session::{Id, StoreError},
+};
 
 /// Opens, keeps, renews and ends sessions.
 pub struct Sessions {

@@ -17,10 +17,8 @@ use aegis::aegis128l::Aegis128L;
 use base64_simd::{AsOut as _, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 
-use super::{
-    seal::{KeyIndex, KeyRing},
-    store::Id,
-};
+use super::seal::{KeyIndex, KeyRing};
+use crate::session::Id;
 
 /// Names a record and opens it. No `Debug`: it is the key.
 #[derive(Clone, PartialEq, Eq)]

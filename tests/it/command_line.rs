@@ -445,3 +445,57 @@ fn the_example_is_valid() {
         .expect("it runs");
     assert!(output.status.success(), "{}", text(&output.stderr));
 }
+
+/// A reviewer reads what a change means.
+#[test]
+fn a_change_is_told_in_words() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| {
+        let file = folder.path().join(name);
+        fs::write(&file, text).expect("written");
+        file
+    };
+    let old = "upstream = \"http://127.0.0.1:8000\"\npublic_url = \"http://localhost:4180\"\nworkers = 1\n\
+        [session]\nsecret = \"m3Vu9Xq0c1pYtR7aKz5LwB2nHs8dEf4gJ6iQoU0vTxk\"\n\
+        [providers.corp]\ntype = \"oidc\"\nissuer = \"https://id.example\"\nclient_id = \"a\"\nclient_secret = \"hidden-words\"\n\
+        allow = { groups = [\"staff\", \"ops\"] }\n\
+        [[routes]]\npath = \"/open/**\"\naccess = \"public\"\n\
+        [[routes]]\npath = \"/admin/**\"\nallow = { groups = [\"ops\"] }\n";
+    let new = old
+        .replace(
+            "m3Vu9Xq0c1pYtR7aKz5LwB2nHs8dEf4gJ6iQoU0vTxk",
+            "tYw3Vu9Xq0c1pYtR7aKz5LwB2nHs8dEf4gJ6iQoU0vT",
+        )
+        .replace("workers = 1", "workers = 2")
+        .replace("[\"staff\", \"ops\"]", "[\"staff\"]")
+        .replace("access = \"public\"", "access = \"deny\"")
+        .replace("/admin/**", "/root/**");
+    let (old, new) = (write("old.toml", old), write("new.toml", &new));
+    let diff = |new: &Path, old: &Path| {
+        let output = sidegate()
+            .args(["check", "-c"])
+            .arg(new)
+            .arg("--diff")
+            .arg(old)
+            .output()
+            .expect("it runs");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let said = diff(&new, &old);
+    for wanted in [
+        "everybody is signed out",
+        "providers.corp lets in groups staff; before, groups staff, ops",
+        "the route for /open/**: nobody passes; before, everybody passes",
+        "the route for /admin/** is gone",
+        "a new route for /root/**: who is signed in passes, with groups ops",
+        "wait for a restart: workers",
+    ] {
+        assert!(said.contains(wanted), "{wanted} is not in:\n{said}");
+    }
+    assert!(
+        !said.contains("hidden-words") && !said.contains("m3Vu9"),
+        "{said}"
+    );
+    assert_eq!(diff(&old, &old), "nothing that matters to anybody\n");
+}

@@ -104,7 +104,11 @@ async fn lists_of_a_route_let_in_and_keep_out() {
     let refused = eve.get("/admin/x").await;
     assert_eq!(refused.status, StatusCode::FORBIDDEN);
     assert!(refused.text().contains("Ask Grace."), "{}", refused.text());
-    let line = house.access_line("/admin/x").await;
+    let line = house
+        .access_line_where("the refusal", |line| {
+            line["path"] == "/admin/x" && line["status"] == 403
+        })
+        .await;
     let detail = line["detail"].as_str().expect("a detail");
     assert!(
         detail.contains("routes[0]") && detail.contains("groups") && detail.contains("users"),

@@ -9,9 +9,9 @@ use sidegate::{
     clock::{self, Timestamp},
     redis::address::{RedisAddress, Topology},
     session::{
-        Lifetimes,
+        Id, Lifetimes,
         revocation::{Revocation, Revocations, Target},
-        store::{Id, Memory, Record, Redis, Store},
+        store::{Memory, Record, Redis, Store},
     },
 };
 use tokio::time::sleep;

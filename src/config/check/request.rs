@@ -9,7 +9,7 @@ use super::{
     OwnPaths, Reader, Table,
 };
 use crate::{
-    clean::path::CanonicalPath,
+    canonical_path::CanonicalPath,
     provider::{kind::Kind, settings::ClaimPaths},
 };
 

@@ -9,7 +9,7 @@ use httparse::{ParserConfig, Response, Status};
 use hyper::ext::ReasonPhrase;
 
 use super::{MalformedResponse, body::BodyReader};
-use crate::forward::hop;
+use crate::hop_by_hop;
 
 /// The longest head that is read.
 pub const MAX_BYTES: usize = 64 * 1024;
@@ -24,7 +24,7 @@ pub struct ResponseHead {
     /// Every field, those of the hop included; without a `Content-Length` that does not count.
     pub headers: HeaderMap,
     /// Which fields that matter to a hop there are.
-    pub noted: hop::Noted,
+    pub noted: hop_by_hop::Noted,
     /// The status in words, where they are not the usual ones.
     pub reason: Option<ReasonPhrase>,
     /// Reads the body.
@@ -66,7 +66,7 @@ fn read(response: &Response<'_, '_>, is_head: bool) -> Result<ResponseHead, Malf
         .and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.ok_or(MalformedResponse::Head("a status that is none"))?;
     let is_old = response.version == Some(0);
-    let mut noted = hop::Noted::default();
+    let mut noted = hop_by_hop::Noted::default();
     let mut headers = HeaderMap::with_capacity(response.headers.len());
     for field in response.headers.iter() {
         let name = HeaderName::from_bytes(field.name.as_bytes());
@@ -113,7 +113,7 @@ fn body(
     status: StatusCode,
     is_head: bool,
     is_old: bool,
-    noted: hop::Noted,
+    noted: hop_by_hop::Noted,
     headers: &mut HeaderMap,
 ) -> Result<BodyReader, MalformedResponse> {
     let has_none = is_head

@@ -8,10 +8,10 @@
 use serde_json::{Map, Value};
 
 use super::{
-    id_token::IdTokenError,
     keys::KeySet,
     signed::{self, Signer, TokenKind, audience, text},
 };
+use crate::provider::token_error::IdTokenError;
 
 /// The claims of `token`, all checks passed but whose it is.
 pub(super) fn verify(

@@ -10,6 +10,7 @@ use super::{
     keys::KeySet,
     signed::{self, Signed, Signer, TokenKind, text},
 };
+use crate::provider::token_error::IdTokenError;
 
 /// What an ID token must agree with.
 pub(super) struct Expected<'a> {
@@ -18,72 +19,6 @@ pub(super) struct Expected<'a> {
     pub(super) nonce: Option<&'a str>,
     /// What came with the token.
     pub(super) access_token: &'a str,
-}
-
-/// Why an ID token is refused, or another token that the provider signed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum IdTokenError {
-    /// The token endpoint gave none.
-    #[error("none was given")]
-    Missing,
-    /// Longer than any honest one.
-    #[error("too large")]
-    TooLarge,
-    /// Not three parts of base64url with JSON objects in them; encrypted tokens have five.
-    #[error("not a signed JWT")]
-    Malformed,
-    /// `crit` names extensions, and we know none (RFC 7515 §4.1.11).
-    #[error("crit asks for an unknown extension")]
-    Critical,
-    /// `typ` says that it is another kind of token (RFC 8725 §3.11).
-    #[error("typ is another kind's")]
-    Type,
-    /// Not on the list; `none` and shared secrets never are.
-    #[error("alg is not allowed")]
-    Algorithm,
-    /// No published key fits.
-    #[error("no key fits")]
-    UnknownKey,
-    /// Several keys fit.
-    #[error("several keys fit and kid does not tell which")]
-    AmbiguousKey,
-    /// The signature does not verify.
-    #[error("the signature does not verify")]
-    Signature,
-    /// `iss` is not the provider.
-    #[error("iss is not the provider")]
-    Issuer,
-    /// `aud` does not name us.
-    #[error("aud does not name this client")]
-    Audience,
-    /// `azp` is not us, or is missing beside several audiences.
-    #[error("azp is missing or not this client")]
-    AuthorizedParty,
-    /// No `sub`.
-    #[error("sub is missing")]
-    Subject,
-    /// `exp` is missing or over.
-    #[error("exp is missing or over")]
-    Expired,
-    /// `iat` is missing, in the future, or long ago.
-    #[error("iat is missing, in the future or long ago")]
-    IssuedAt,
-    /// `nbf` lies in the future or is no time.
-    #[error("nbf is in the future")]
-    NotBefore,
-    /// Another login's token.
-    #[error("nonce is not this login's")]
-    Nonce,
-    /// The access token is another's.
-    #[error("at_hash does not fit the access token")]
-    AccessTokenHash,
-}
-
-impl IdTokenError {
-    /// Whether newer keys may help: the provider may have rotated, with or without a new `kid`.
-    pub(super) fn may_be_rotation(self) -> bool {
-        matches!(self, Self::UnknownKey | Self::Signature)
-    }
 }
 
 /// The claims of `token`, all checks passed.

@@ -3,40 +3,13 @@
 
 use serde_json::{Map, Value};
 
-use crate::{clock::Timestamp, text::Text};
-
 use super::{
     super::{LogoutClaim, token_answer::whole_seconds},
-    id_token::IdTokenError,
     keys::KeySet,
     signed::{self, Signer, TokenKind, text},
 };
-
-/// Why a logout token is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LogoutTokenError {
-    /// The provider has none to give.
-    #[error("not offered")]
-    NotOffered,
-    /// It is not a good token of the provider's at all.
-    #[error(transparent)]
-    Token(#[from] IdTokenError),
-    /// `events` does not say that it is about a logout: an ID token, perhaps.
-    #[error("events does not tell of a logout")]
-    Events,
-    /// It has a `nonce`, as ID tokens do.
-    #[error("nonce must not be there")]
-    Nonce,
-    /// No `jti`.
-    #[error("jti is missing")]
-    Id,
-    /// Neither `sub` nor `sid`.
-    #[error("it names nobody")]
-    Nobody,
-    /// It came before.
-    #[error("it came before")]
-    Replayed,
-}
+use crate::provider::token_error::LogoutTokenError;
+use crate::{clock::Timestamp, provider::token_error::IdTokenError, text::Text};
 
 /// What a logout token says, all checks passed but whether it came before.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,10 +9,13 @@ use serde_json::{Map, Value};
 
 use super::{
     super::{ProviderError, kind::Objection, oauth::ClientAuthentication},
-    IdTokenError,
     flavour::{Flavour, Reported},
 };
-use crate::{access::Allow, provider::settings::ProviderSettings, text::Text};
+use crate::{
+    access::Allow,
+    provider::{settings::ProviderSettings, token_error::IdTokenError},
+    text::Text,
+};
 
 pub(super) const FLAVOUR: Flavour = Flavour {
     publishes,

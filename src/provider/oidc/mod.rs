@@ -27,6 +27,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use url::Url;
 
+pub use self::learnt::Learnt;
 use self::{
     discovery::Discovery,
     flavour::{Flavour, GroupSource},
@@ -34,7 +35,6 @@ use self::{
     metadata::Metadata,
     userinfo::Uses,
 };
-pub use self::{id_token::IdTokenError, learnt::Learnt, logout_token::LogoutTokenError};
 use super::{
     AuthorizeRequest, CodeGrant, Grant, HttpClient, Inspection, Logout, LogoutRequest, Profile,
     Provider, ProviderError, RenewedTokens,

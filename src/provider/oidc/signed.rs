@@ -11,10 +11,9 @@ use serde_json::{Map, Value};
 use super::{
     super::token_answer::whole_seconds,
     algorithm::Algorithm,
-    id_token::IdTokenError,
     keys::{Key, KeySet, NoKey},
 };
-use crate::clock::Timestamp;
+use crate::{clock::Timestamp, provider::token_error::IdTokenError};
 
 /// Who must have signed, for whom, and how.
 #[derive(Clone, Copy)]

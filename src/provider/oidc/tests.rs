@@ -9,6 +9,7 @@ use super::{
     *,
 };
 use crate::provider::catalog;
+use crate::provider::token_error::IdTokenError;
 use crate::{
     access::{Allow, allow},
     clock::Timestamp,

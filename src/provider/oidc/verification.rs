@@ -7,16 +7,20 @@ use serde_json::{Map, Value};
 use super::{
     Oidc, access_token,
     algorithm::Algorithm,
-    id_token::{self, Expected, IdTokenError},
+    id_token::{self, Expected},
     jwks::Caller,
     keys::KeySet,
-    logout_token::{self, LogoutTokenError},
+    logout_token::{self},
     metadata::Metadata,
     signed::{LEEWAY, MAX_AGE, Signer},
 };
 use crate::{
     clock::Timestamp,
-    provider::{Call, Logout, ProviderError, http::HttpError},
+    provider::{
+        Call, Logout, ProviderError,
+        http::HttpError,
+        token_error::{IdTokenError, LogoutTokenError},
+    },
     tokens::GrantTokens,
 };
 

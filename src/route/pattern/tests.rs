@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::clean::path::CanonicalPath;
+use crate::canonical_path::CanonicalPath;
 
 /// The verdict on a request path; none when its readings differ.
 fn judge(pattern: &str, path: &str) -> Option<bool> {

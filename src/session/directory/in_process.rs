@@ -14,7 +14,7 @@ use moka::{ops::compute::Op, policy::EvictionPolicy, sync::Cache};
 use super::{Directory, Entry, SessionName, Sighting, UserKey, device, has_ended};
 use crate::{
     clock::Timestamp,
-    session::{Lifetimes, revocation::Mark, store::StoreError},
+    session::{Lifetimes, StoreError, revocation::Mark},
 };
 
 /// Bounded by a number of sessions; beyond it, users who were not seen for longest are forgotten.

@@ -19,9 +19,12 @@ pub use self::in_process::InProcess;
 use super::{
     Lifetimes, RENEWAL, Session,
     revocation::{Mark, Revocations},
-    store::{Id, StoreError},
 };
-use crate::{clock::Timestamp, identity::Identity};
+use crate::{
+    clock::Timestamp,
+    identity::Identity,
+    session::{Id, StoreError},
+};
 
 /// Keeps entries by user.
 ///

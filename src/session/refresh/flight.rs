@@ -21,9 +21,8 @@ use tokio::{sync::watch, time::timeout};
 use crate::{
     clock::Timestamp,
     session::{
-        Session,
+        Id, Session,
         place::{Place, SUCCESSOR_KEPT},
-        store::Id,
     },
 };
 

@@ -22,10 +22,10 @@ use crate::{
     provider::{Call, Provider, ProviderError, RenewedTokens, http::HttpError},
     random,
     session::{
-        Session,
+        Id, Session, StoreError,
         place::{Latest, Place},
         revocation::{Revocation, Target},
-        store::{Id, LEASE, Record, StoreError},
+        store::{LEASE, Record},
     },
     tokens::{GrantTokens, Tokens},
 };

@@ -8,12 +8,7 @@ use tokio::time::sleep;
 use super::{Carried, Keeping, Sessions, Visit, opening::open_record};
 use crate::{
     clock::{self, Timestamp},
-    session::{
-        Session,
-        revocation::Target,
-        store::{Id, Store},
-        ticket::Ticket,
-    },
+    session::{Id, Session, revocation::Target, store::Store, ticket::Ticket},
 };
 
 impl Sessions {

@@ -3,12 +3,7 @@
 use super::{Carried, Keeping, Sessions, Visit};
 use crate::{
     clock::Timestamp,
-    session::{
-        Session, codec,
-        seal::Purpose,
-        store::{Store, StoreError},
-        ticket::Ticket,
-    },
+    session::{Session, StoreError, codec, seal::Purpose, store::Store, ticket::Ticket},
 };
 
 /// The ticket is good, and whether there is a record to it the store has to be asked.

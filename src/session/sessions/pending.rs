@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use super::{Carried, Keeping, Sessions, Unavailable, Visit};
 use crate::{
     clock::Timestamp,
-    session::{Session, place::Place, refresh::Settled, store::StoreError},
+    session::{Session, StoreError, place::Place, refresh::Settled},
 };
 
 /// A visit of which more has to be found out.

@@ -7,11 +7,11 @@ use std::{
 
 use futures_util::future::BoxFuture;
 
-use super::{Found, Id, Record, Store, StoreError};
+use super::{Found, Record, Store};
 use crate::{
     clock::{self, Timestamp},
     session::{
-        Lifetimes,
+        Id, Lifetimes, StoreError,
         recent::{Recent, Used},
     },
 };

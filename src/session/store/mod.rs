@@ -16,10 +16,8 @@ pub use self::{
     memory::Memory,
     redis::{Answer, Redis, RedisDirectory, Trouble, ask},
 };
+use super::{Id, StoreError};
 use crate::clock::Timestamp;
-
-/// The id of a session.
-pub type Id = [u8; 16];
 
 /// A sealed session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,11 +45,6 @@ impl Found {
         }
     }
 }
-
-/// Why a store did not answer. The text is for the log and holds no secret.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("session store: {0}")]
-pub struct StoreError(pub String);
 
 /// Keeps sealed sessions. Every method answers in bounded time. A look-up counts as use: the idle end moves.
 pub trait Store: Send + Sync {

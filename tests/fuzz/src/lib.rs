@@ -10,11 +10,11 @@ use http::{
 };
 use ipnet::IpNet;
 use sidegate::{
+    canonical_path::CanonicalPath,
     clean::{
         Peer, client,
         forwarding::{Forwarding, Seen},
         identity::ReservedNames,
-        path::CanonicalPath,
     },
     forward::http1::{self, Piece},
     login::return_to::{HostPattern, ReturnRules},

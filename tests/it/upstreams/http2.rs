@@ -1,6 +1,6 @@
 //! An app that HTTP/2 is spoken with: what gRPC needs, end to end.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, fmt::Write as _, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, Version};
@@ -47,7 +47,7 @@ impl App {
                 open.spawn(async move {
                     let service = service_fn(move |request| {
                         let told = Arc::clone(&told);
-                        async move { Ok::<_, Infallible>(answer(request, told).await) }
+                        async move { Ok::<_, Infallible>(answer(request, &told)) }
                     });
                     let builder = Builder::new(TokioExecutor::new());
                     // Tests break connections on purpose.
@@ -83,13 +83,14 @@ impl Drop for App {
     }
 }
 
-async fn answer(request: Request<Incoming>, aborted: Arc<Notify>) -> Answer {
+fn answer(request: Request<Incoming>, aborted: &Arc<Notify>) -> Answer {
     assert_eq!(request.version(), Version::HTTP_2);
     let path = request.uri().path().to_owned();
     let uri = request.uri().to_string();
     let headers = request.headers().clone();
     let (sender, body) = Frames::channel();
     let body = if path == "/hang" {
+        let aborted = Arc::clone(aborted);
         body.on_drop(move || aborted.notify_one())
     } else {
         body
@@ -123,7 +124,8 @@ async fn answer(request: Request<Incoming>, aborted: Arc<Notify>) -> Answer {
                 }
                 let mut text = format!("{uri}\n{length}\n");
                 for (name, value) in &headers {
-                    text += &format!("{name}: {}\n", value.to_str().expect("ASCII"));
+                    let value = value.to_str().expect("ASCII");
+                    let _ = writeln!(text, "{name}: {value}");
                 }
                 let _ = sender.send(Frame::data(text.into())).await;
             }
@@ -222,7 +224,7 @@ async fn a_unary_call_passes_with_its_trailers() {
             assert!(!text.contains(absent), "{absent} is in\n{text}");
         }
         assert_eq!(
-            trailers.get("grpc-status").map(|value| value.as_bytes()),
+            trailers.get("grpc-status").map(http::HeaderValue::as_bytes),
             Some(&b"0"[..])
         );
         assert_eq!(trailers.get("set-cookie"), None);

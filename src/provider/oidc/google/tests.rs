@@ -4,10 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::{
-    super::{
-        IdTokenError,
-        tests::{NOW, asked, barred, moved, signed_in},
-    },
+    super::tests::{NOW, asked, barred, moved, signed_in},
     *,
 };
 use crate::{
@@ -16,6 +13,7 @@ use crate::{
         Call, ProviderError, catalog,
         http::HttpError,
         scripted::{Answer, Scripted, TestKey},
+        token_error::IdTokenError,
     },
 };
 

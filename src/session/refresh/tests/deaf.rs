@@ -12,7 +12,10 @@ use futures_util::future::BoxFuture;
 
 use crate::{
     clock::Timestamp,
-    session::store::{Found, Id, Record, Store, StoreError},
+    session::{
+        Id, StoreError,
+        store::{Found, Record, Store},
+    },
 };
 
 pub(super) struct Deaf {

@@ -12,8 +12,9 @@ use super::layout::{Name, Stored};
 use crate::{
     clock::Timestamp,
     session::{
+        Id,
         recent::{Recent, Used},
-        store::{Id, Record},
+        store::Record,
     },
 };
 

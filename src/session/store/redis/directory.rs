@@ -18,9 +18,9 @@ use super::{layout::hex, link::Link, script};
 use crate::{
     random,
     session::{
+        StoreError,
         directory::{Directory, Entry, SessionName, Sighting, UserKey},
         seal::{KeyRing, Purpose},
-        store::StoreError,
     },
 };
 

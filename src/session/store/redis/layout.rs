@@ -10,8 +10,9 @@ use bytes::Bytes;
 use crate::{
     clock::Timestamp,
     session::{
+        Id,
         revocation::{Revocation, Target},
-        store::{Id, Record},
+        store::Record,
     },
 };
 

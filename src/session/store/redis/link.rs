@@ -25,7 +25,7 @@ use super::{
     script::Known,
     trouble::Trouble,
 };
-use crate::session::store::StoreError;
+use crate::session::StoreError;
 
 /// Sends commands.
 pub(super) struct Link {

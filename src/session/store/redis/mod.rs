@@ -50,12 +50,12 @@ use self::{
     secrets::Secrets,
     touches::Touches,
 };
-use super::{Found, Id, Record, Store, StoreError};
+use super::{Found, Record, Store};
 use crate::{
     clock::Timestamp,
     redis::address::RedisAddress,
     session::{
-        Lifetimes,
+        Id, Lifetimes, StoreError,
         revocation::Revocations,
         seal::{Fingerprint, KeyRing},
     },

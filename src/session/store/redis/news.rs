@@ -27,8 +27,8 @@ use super::{
 use crate::{
     clock::{self, Timestamp},
     session::{
+        StoreError,
         revocation::{Revocation, Revocations, Target},
-        store::StoreError,
     },
 };
 

@@ -16,7 +16,7 @@ use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
 use super::{copies::Copies, layout::Name, link::Link, script};
-use crate::{clock, clock::Timestamp, session::store::Id};
+use crate::{clock, clock::Timestamp, session::Id};
 
 /// Sessions that were used, and when. In shards by their ids, which are random: each has a lock of its own, so that no
 /// request waits for one that walks all of them.

@@ -6,10 +6,7 @@ use redis::{FromRedisValue as _, Value};
 use tokio::{sync::Notify, time::interval};
 
 use super::{Kind, News};
-use crate::session::{
-    revocation::Revocation,
-    store::{StoreError, redis::layout::decode_revocation},
-};
+use crate::session::{StoreError, revocation::Revocation, store::redis::layout::decode_revocation};
 
 /// How far a set was read: its newest member then, and that one's number.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,217 @@
+//! What a change of the configuration changes, in words: for people who review it. Pure.
+
+use std::fmt::Write as _;
+
+use crate::{
+    access::{Allow, AllowList, Requirement},
+    config::Config,
+    forward::settings::DEFAULT_UPSTREAM,
+    provider::settings::ProviderSettings,
+    route::{Access, PathPattern, Route},
+};
+
+/// Each difference that matters to somebody, a sentence. Empty where none does.
+pub(super) fn changes(old: &Config, new: &Config) -> Vec<String> {
+    let mut said = Vec::new();
+    sessions(old, new, &mut said);
+    providers(&old.providers, &new.providers, &mut said);
+    routes(&old.routes, &new.routes, &mut said);
+    let mut moved = |what: &str, old: String, new: String| {
+        if old != new {
+            said.push(format!("{what}: {old}, now {new}"));
+        }
+    };
+    moved("upstream", upstreams(old), upstreams(new));
+    moved("listen", listed(&old.listen), listed(&new.listen));
+    moved(
+        "trusted_proxies",
+        listed(&old.trusted_proxies),
+        listed(&new.trusted_proxies),
+    );
+    moved("prefix", old.prefix.clone(), new.prefix.clone());
+    moved("headers", headers(old), headers(new));
+    said
+}
+
+/// Where the apps are.
+fn upstreams(config: &Config) -> String {
+    let apps = config.upstreams.iter().map(|app| match app.name.as_str() {
+        DEFAULT_UPSTREAM => listed(&app.addresses),
+        name => format!("{name} at {}", listed(&app.addresses)),
+    });
+    apps.collect::<Vec<_>>().join("; ")
+}
+
+fn sessions(old: &Config, new: &Config, said: &mut Vec<String>) {
+    let (before, after) = (&old.session, &new.session);
+    let mut everybody = |why: &str| said.push(format!("everybody is signed out: {why}"));
+    if old.gate_name() != new.gate_name() {
+        everybody("public_url or session.cookie_name is another one");
+    } else if before.store != after.store {
+        everybody("sessions are kept elsewhere (session.store)");
+    } else if before.ephemeral != after.ephemeral
+        || before
+            .secrets
+            .first()
+            .is_some_and(|seals| !before.ephemeral && !after.secrets.contains(seals))
+    {
+        everybody("the secret that sealed their sessions is not among session.secret any more");
+    }
+    for (key, before, after) in [
+        ("session.lifetime", before.lifetime, after.lifetime),
+        (
+            "session.idle_timeout",
+            before.idle_timeout,
+            after.idle_timeout,
+        ),
+    ] {
+        if after < before {
+            said.push(format!(
+                "sessions end sooner: {key} was {before:?}, now {after:?}"
+            ));
+        } else if after > before {
+            said.push(format!(
+                "new sessions last longer: {key} was {before:?}, now {after:?}"
+            ));
+        }
+    }
+}
+
+fn providers(old: &[ProviderSettings], new: &[ProviderSettings], said: &mut Vec<String>) {
+    let find = |in_: &[ProviderSettings], name: &str| {
+        in_.iter().position(|provider| provider.name == name)
+    };
+    for before in old {
+        let name = &before.name;
+        let Some(after) = find(new, name).map(|place| &new[place]) else {
+            said.push(format!(
+                "providers.{name} is gone: who signed in there is signed out"
+            ));
+            continue;
+        };
+        if before.fingerprint() != after.fingerprint() {
+            said.push(format!(
+                "providers.{name} means another server, client or subject: who signed in there is signed out"
+            ));
+        }
+        let (was, is) = (allowed(&before.allow), allowed(&after.allow));
+        if was != is {
+            said.push(format!("providers.{name} lets in {is}; before, {was}"));
+        }
+    }
+    for after in new.iter().filter(|after| find(old, &after.name).is_none()) {
+        said.push(format!(
+            "providers.{} is new, and lets in {}",
+            after.name,
+            allowed(&after.allow)
+        ));
+    }
+}
+
+/// Routes are compared by what they match, for their numbers move.
+fn routes(old: &[Route], new: &[Route], said: &mut Vec<String>) {
+    let find = |in_: &[Route], route: &Route| {
+        in_.iter()
+            .position(|other| matched(other) == matched(route))
+    };
+    for before in old {
+        match find(new, before).map(|place| &new[place]) {
+            None => said.push(format!(
+                "the route for {} is gone; what falls under no other asks for a login. It was: {}",
+                matched(before),
+                asked(before)
+            )),
+            Some(after) if asked(before) != asked(after) => said.push(format!(
+                "the route for {}: {}; before, {}",
+                matched(before),
+                asked(after),
+                asked(before)
+            )),
+            Some(_) => {}
+        }
+    }
+    for after in new.iter().filter(|after| find(old, after).is_none()) {
+        said.push(format!(
+            "a new route for {}: {}",
+            matched(after),
+            asked(after)
+        ));
+    }
+    let order = |routes: &[Route], of: &[Route]| -> Vec<String> {
+        let common = routes.iter().filter(|route| find(of, route).is_some());
+        common.map(matched).collect()
+    };
+    if order(old, new) != order(new, old) {
+        said.push("routes stand in another order; the first that matches wins".to_owned());
+    }
+}
+
+fn matched(route: &Route) -> String {
+    let mut text = String::new();
+    for method in &route.methods {
+        _ = write!(text, "{method} ");
+    }
+    if let Some(host) = &route.host {
+        _ = write!(text, "{host}");
+    }
+    text + route.path.as_ref().map_or("/**", PathPattern::as_str)
+}
+
+fn asked(route: &Route) -> String {
+    let mut text = match route.access {
+        Access::Public => "everybody passes, and the app is told of nobody",
+        Access::Optional => "everybody passes, and the app is told who is signed in",
+        Access::Login => "who is signed in passes",
+        Access::Api => "who is signed in passes, and nobody is led to the login",
+        Access::Deny => "nobody passes",
+    }
+    .to_owned();
+    let requirements = &route.requirements;
+    if requirements.all != Requirement::default() {
+        _ = write!(text, ", with {}", required(&requirements.all));
+    }
+    if !requirements.any.is_empty() {
+        let any: Vec<_> = requirements.any.iter().map(required).collect();
+        _ = write!(text, ", with one of ({})", any.join(") or ("));
+    }
+    text
+}
+
+fn required(requirement: &Requirement) -> String {
+    let mut parts: Vec<_> = requirement.lists.iter().map(list).collect();
+    if !requirement.providers.is_empty() {
+        parts.push(format!("providers {}", requirement.providers.join(", ")));
+    }
+    if !requirement.networks.is_empty() {
+        parts.push(format!("networks {}", listed(&requirement.networks)));
+    }
+    parts.join(" and ")
+}
+
+fn allowed(allow: &Allow) -> String {
+    match allow {
+        Allow::Anyone => "anyone who can sign in there".to_owned(),
+        Allow::Lists(lists) => lists.iter().map(list).collect::<Vec<_>>().join(" and "),
+    }
+}
+
+fn list(list: &AllowList) -> String {
+    format!("{} {}", list.key, list.entries.join(", "))
+}
+
+fn headers(config: &Config) -> String {
+    let names = config.headers.identity.iter();
+    let names: Vec<_> = names
+        .map(|(name, source)| format!("{name} = {source:?}"))
+        .collect();
+    names.join(", ")
+}
+
+fn listed(items: &[impl ToString]) -> String {
+    let items: Vec<_> = items.iter().map(ToString::to_string).collect();
+    if items.is_empty() {
+        "none".to_owned()
+    } else {
+        items.join(", ")
+    }
+}
