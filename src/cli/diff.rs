@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use crate::{
     access::{Allow, AllowList, Requirement},
     config::Config,
+    forward::settings::DEFAULT_UPSTREAM,
     provider::settings::ProviderSettings,
     route::{Access, PathPattern, Route},
 };
@@ -14,7 +15,7 @@ pub(super) fn changes(old: &Config, new: &Config) -> Vec<String> {
     let mut said = Vec::new();
     sessions(old, new, &mut said);
     providers(&old.providers, &new.providers, &mut said);
-    routes(old, new, &mut said);
+    routes(&old.routes, &new.routes, &mut said);
     let mut moved = |what: &str, old: String, new: String| {
         if old != new {
             said.push(format!("{what}: {old}, now {new}"));
@@ -30,6 +31,15 @@ pub(super) fn changes(old: &Config, new: &Config) -> Vec<String> {
     moved("prefix", old.prefix.clone(), new.prefix.clone());
     moved("headers", headers(old), headers(new));
     said
+}
+
+/// Where the apps are.
+fn upstreams(config: &Config) -> String {
+    let apps = config.upstreams.iter().map(|app| match app.name.as_str() {
+        DEFAULT_UPSTREAM => listed(&app.addresses),
+        name => format!("{name} at {}", listed(&app.addresses)),
+    });
+    apps.collect::<Vec<_>>().join("; ")
 }
 
 fn sessions(old: &Config, new: &Config, said: &mut Vec<String>) {
@@ -99,17 +109,7 @@ fn providers(old: &[ProviderSettings], new: &[ProviderSettings], said: &mut Vec<
 }
 
 /// Routes are compared by what they match, for their numbers move.
-fn routes(old: &Config, new: &Config, said: &mut Vec<String>) {
-    let led = |config: &Config, route: &Route| {
-        let upstream = config.upstreams.get(route.upstream);
-        let name = upstream.map_or("", |upstream| upstream.name.as_str());
-        format!("{} (to {name})", asked(route))
-    };
-    let (was, is) = (
-        |route: &Route| led(old, route),
-        |route: &Route| led(new, route),
-    );
-    let (old, new) = (&old.routes, &new.routes);
+fn routes(old: &[Route], new: &[Route], said: &mut Vec<String>) {
     let find = |in_: &[Route], route: &Route| {
         in_.iter()
             .position(|other| matched(other) == matched(route))
@@ -119,19 +119,23 @@ fn routes(old: &Config, new: &Config, said: &mut Vec<String>) {
             None => said.push(format!(
                 "the route for {} is gone; what falls under no other asks for a login. It was: {}",
                 matched(before),
-                was(before)
+                asked(before)
             )),
-            Some(after) if was(before) != is(after) => said.push(format!(
+            Some(after) if asked(before) != asked(after) => said.push(format!(
                 "the route for {}: {}; before, {}",
                 matched(before),
-                is(after),
-                was(before)
+                asked(after),
+                asked(before)
             )),
             Some(_) => {}
         }
     }
     for after in new.iter().filter(|after| find(old, after).is_none()) {
-        said.push(format!("a new route for {}: {}", matched(after), is(after)));
+        said.push(format!(
+            "a new route for {}: {}",
+            matched(after),
+            asked(after)
+        ));
     }
     let order = |routes: &[Route], of: &[Route]| -> Vec<String> {
         let common = routes.iter().filter(|route| find(of, route).is_some());
@@ -193,14 +197,6 @@ fn allowed(allow: &Allow) -> String {
 
 fn list(list: &AllowList) -> String {
     format!("{} {}", list.key, list.entries.join(", "))
-}
-
-fn upstreams(config: &Config) -> String {
-    let upstreams = config.upstreams.iter();
-    let upstreams: Vec<_> = upstreams
-        .map(|upstream| format!("{} at {}", upstream.name, listed(&upstream.addresses)))
-        .collect();
-    upstreams.join("; ")
 }
 
 fn headers(config: &Config) -> String {

@@ -18,7 +18,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 
 use super::{
-    condition::{Condition, Standing},
+    condition::{Condition, InUse, Standing},
     settings::{UpstreamAddress, UpstreamSettings},
     stream::Stream,
 };
@@ -37,7 +37,7 @@ pub(super) struct Backend {
     connect_timeout: Duration,
     user_timeout: Duration,
     /// How it has behaved; none where that decides nothing.
-    condition: Option<Condition>,
+    condition: Option<Arc<Condition>>,
     /// Milliseconds since `began` until which its connections are not used again.
     distrusted_until: AtomicU64,
     began: Instant,
@@ -116,7 +116,7 @@ impl Backend {
             http2: settings.http2,
             connect_timeout: settings.connect_timeout,
             user_timeout: USER_TIMEOUT.max(patience),
-            condition: is_watched.then(Condition::default),
+            condition: is_watched.then(Arc::default),
             distrusted_until: AtomicU64::new(0),
             began: Instant::now(),
             metrics,
@@ -139,13 +139,14 @@ impl Backend {
 
     /// Requests that it has under way.
     pub(super) fn load(&self) -> u32 {
-        self.condition.as_ref().map_or(0, Condition::load)
+        self.condition
+            .as_ref()
+            .map_or(0, |condition| condition.load())
     }
 
     /// Has a request under way, as long as what is given back lives; none where that decides nothing.
-    pub(super) fn begin_request(self: &Arc<Self>) -> Option<InUse> {
-        self.condition.as_ref()?.begin();
-        Some(InUse(Arc::clone(self)))
+    pub(super) fn begin_request(&self) -> Option<InUse> {
+        self.condition.as_ref().map(Condition::begin)
     }
 
     /// It has answered as it should.
@@ -303,17 +304,6 @@ fn remedy(error: &io::Error) -> Option<&'static str> {
         }
         _ => return None,
     })
-}
-
-/// A request that an address has under way.
-pub(super) struct InUse(Arc<Backend>);
-
-impl Drop for InUse {
-    fn drop(&mut self) {
-        if let Some(condition) = &self.0.condition {
-            condition.end();
-        }
-    }
 }
 
 #[cfg(test)]

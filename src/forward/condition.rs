@@ -4,7 +4,10 @@
 //! ejected anew, and longer. Where the app has `health`, probes take it out and in as well.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -116,12 +119,19 @@ impl Condition {
         self.in_flight.load(Relaxed)
     }
 
-    pub(super) fn begin(&self) {
+    /// Counts a request as under way, as long as what is given back lives.
+    pub(super) fn begin(self: &Arc<Self>) -> InUse {
         self.in_flight.fetch_add(1, Relaxed);
+        InUse(Arc::clone(self))
     }
+}
 
-    pub(super) fn end(&self) {
-        self.in_flight.fetch_sub(1, Relaxed);
+/// A request that an address has under way.
+pub(super) struct InUse(Arc<Condition>);
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Relaxed);
     }
 }
 

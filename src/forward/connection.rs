@@ -16,7 +16,7 @@ use tokio::{
 use tokio_util::io::poll_read_buf;
 
 use super::{
-    backend::InUse,
+    condition::InUse,
     http1::{self, BodyReader, MalformedResponse, Piece, ResponseHead},
     stream::{Rewound, Stream},
 };

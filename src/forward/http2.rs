@@ -21,13 +21,13 @@ use tokio::time::Instant;
 
 use super::{
     ForwardError,
-    backend::InUse,
     body::{RequestBody, Upload, strip_trailers},
+    condition::InUse,
     exchange::{Terms, is_failure},
     live::Life,
     pool::{Pool, expiry},
 };
-use crate::{body::BodyError, timer::Timer};
+use crate::{body::BodyError, hop_by_hop, timer::Timer};
 
 /// An answer's header list in bytes (RFC 9113 §6.5.2), as much as over HTTP/1.1.
 const MAX_HEADER_LIST: u32 = 64 * 1024;
@@ -361,7 +361,7 @@ impl HttpBody for Http2Body {
 
 /// Takes out what frames an HTTP/1.1 message alone (RFC 9113 §8.2.2). `TE: trailers` may stay.
 pub(super) fn strip_framing(headers: &mut HeaderMap) {
-    crate::hop_by_hop::strip(headers);
+    hop_by_hop::strip(headers);
     for name in [
         http::header::HOST,
         http::header::CONTENT_LENGTH,

@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
-use super::backend::InUse;
+use super::condition::InUse;
 
 /// A connection's bytes.
 pub enum Stream {

@@ -1,6 +1,6 @@
 //! An app that HTTP/2 is spoken with: what gRPC needs, end to end.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, fmt::Write as _, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, Version};
@@ -47,7 +47,7 @@ impl App {
                 open.spawn(async move {
                     let service = service_fn(move |request| {
                         let told = Arc::clone(&told);
-                        async move { Ok::<_, Infallible>(answer(request, told)) }
+                        async move { Ok::<_, Infallible>(answer(request, &told)) }
                     });
                     let builder = Builder::new(TokioExecutor::new());
                     // Tests break connections on purpose.
@@ -83,13 +83,14 @@ impl Drop for App {
     }
 }
 
-fn answer(request: Request<Incoming>, aborted: Arc<Notify>) -> Answer {
+fn answer(request: Request<Incoming>, aborted: &Arc<Notify>) -> Answer {
     assert_eq!(request.version(), Version::HTTP_2);
     let path = request.uri().path().to_owned();
     let uri = request.uri().to_string();
     let headers = request.headers().clone();
     let (sender, body) = Frames::channel();
     let body = if path == "/hang" {
+        let aborted = Arc::clone(aborted);
         body.on_drop(move || aborted.notify_one())
     } else {
         body
@@ -124,7 +125,7 @@ fn answer(request: Request<Incoming>, aborted: Arc<Notify>) -> Answer {
                 let mut text = format!("{uri}\n{length}\n");
                 for (name, value) in &headers {
                     let value = value.to_str().expect("ASCII");
-                    text.extend([name.as_str(), ": ", value, "\n"]);
+                    let _ = writeln!(text, "{name}: {value}");
                 }
                 let _ = sender.send(Frame::data(text.into())).await;
             }
