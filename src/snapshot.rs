@@ -42,6 +42,8 @@ pub struct Snapshot {
     pub providers: Arc<Providers>,
     /// What the upstream is told.
     pub identity_headers: IdentityHeaders,
+    /// Whether what another site makes a browser send may change nothing.
+    pub refuse_cross_site: bool,
     /// Where the app is.
     pub upstream: Arc<UpstreamTarget>,
     /// How long the upstream may take to begin its answer.

@@ -58,7 +58,10 @@ pub(super) async fn serve(
     let client = request.client.address;
     let permit = routes
         .iter()
-        .try_for_each(|route| snapshot.judge(route, session, client).map(drop))
+        .try_for_each(|route| {
+            let permit = snapshot.judge(route, session, client);
+            permit.map(|permit| record.note_dry_run(permit.dry_run()))
+        })
         .and_then(|()| snapshot.judge(snapshot.routes.fallback(), session, client));
     let (principal, session) = match permit.map(|permit| permit.principal()) {
         Ok(principal) => (principal, session),

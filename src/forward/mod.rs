@@ -198,7 +198,7 @@ impl Forwarder {
             upgrade: upgrade.as_ref(),
             forwarding: &forwarding,
             id,
-            principal: permit.principal(),
+            principal: permit.spend(),
         };
         told.write(identity, own, length, &mut buffer);
         let outgoing = Outgoing::new(&head.method, buffer, length, body);
