@@ -1,15 +1,17 @@
-//! The command line: `run`, `check`, `secret`, `health`, `demo`.
+//! The command line: `run`, `check`, `explain`, `secret`, `health`, `demo`.
 //!
 //! The one place that writes to the terminal. Results go to stdout, problems to stderr; 0 is success, 1
 //! a failure, 2 a configuration or command line that has to be changed.
 
 mod diff;
+mod explain;
 mod health;
 mod online;
 mod summary;
 
 use std::{
     io::{self, IsTerminal, Write},
+    net::IpAddr,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -98,6 +100,29 @@ enum Command {
         /// and what waits for a restart.
         #[arg(long, value_name = "OLD", conflicts_with = "online")]
         diff: Option<PathBuf>,
+    },
+    /// Say what would become of a request: which route, which rule, what verdict, and which headers the app would get.
+    ///
+    /// Nothing is asked of anybody, and the secrets need not be here. The path is taken as it is written, escapes and
+    /// all. A header whose value is a secret or a token is named without it. What only a running gate knows is not
+    /// judged: Fetch Metadata (`cross_site`), sessions that have ended, limits.
+    Explain {
+        /// The method, in upper case.
+        method: String,
+        /// `https://HOST/PATH`, or `/PATH` at `public_url`.
+        url: String,
+        #[command(flatten)]
+        file: ConfigFile,
+        /// Who is signed in, as user=ada,email=ada@example.com,groups=a;b,provider=corp; also name, subject, claims.PATH
+        /// and the other lists of `allow`. Without, nobody is.
+        #[arg(long = "as", value_name = "WHO")]
+        person: Option<String>,
+        /// The client's address, for `networks`.
+        #[arg(long, value_name = "IP")]
+        client: Option<IpAddr>,
+        /// For programs.
+        #[arg(long)]
+        json: bool,
     },
     /// Print the JSON Schema of the configuration, for editors: completion, explanations, and mistakes underlined.
     ///
@@ -188,6 +213,22 @@ pub fn main() -> ExitCode {
             ..
         } => check_without_secrets(&file),
         Command::Check { file, online, .. } => check(&file, online),
+        Command::Explain {
+            method,
+            url,
+            file,
+            person,
+            client,
+            json,
+        } => {
+            let question = explain::Question {
+                method: &method,
+                url: &url,
+                person: person.as_deref(),
+                client,
+            };
+            explain(&file, &question, json)
+        }
         Command::Schema => {
             say(&format!("{:#}\n", config::json_schema()));
             Ok(ExitCode::SUCCESS)
@@ -287,6 +328,26 @@ fn check(file: &ConfigFile, online: bool) -> Result<ExitCode, ExitCode> {
     } else {
         ExitCode::SUCCESS
     })
+}
+
+fn explain(
+    file: &ConfigFile,
+    question: &explain::Question<'_>,
+    as_json: bool,
+) -> Result<ExitCode, ExitCode> {
+    let loaded = file
+        .load_without_secrets()
+        .map_err(|report| refuse(&report))?;
+    let explanation = explain::explain(&loaded.config, question).map_err(|why| {
+        complain(&format!("{why}\n"));
+        ExitCode::from(EXIT_CONFIGURATION)
+    })?;
+    say(&if as_json {
+        format!("{:#}\n", explanation.json())
+    } else {
+        explanation.text()
+    });
+    Ok(ExitCode::SUCCESS)
 }
 
 fn check_without_secrets(file: &ConfigFile) -> Result<ExitCode, ExitCode> {

@@ -11,16 +11,29 @@ use crate::{
 /// The proof that a request may pass, as whom, and by which route. Only [`decide`] makes one, and only
 /// [`forward`](crate::forward::Forwarder::send) takes it, so nothing reaches an upstream without a decision, or another
 /// than the one that the route names.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Permit<'a> {
     principal: Option<Principal<'a>>,
     route: &'a Route,
+    /// Boxed: nearly always there is none.
+    passed_over: Option<Box<Denied>>,
 }
 
 impl<'a> Permit<'a> {
     /// Whom the upstream is told of; nobody on a public route.
     pub fn principal(&self) -> Option<Principal<'a>> {
         self.principal
+    }
+
+    /// The same, once it is spent.
+    pub fn spend(self) -> Option<Principal<'a>> {
+        self.principal
+    }
+
+    /// What would have refused it, if the route were no dry run, as the log says it.
+    pub fn dry_run(&self) -> Option<String> {
+        let Denied { rule, held, .. } = self.passed_over.as_deref()?;
+        Some(format!("{}: allow.{rule}: {held}", self.route.name))
     }
 
     /// By which route.
@@ -84,7 +97,6 @@ pub fn decide<'a>(
     standing: Standing<'a>,
     client: Option<IpAddr>,
 ) -> Result<Permit<'a>, Deny> {
-    let permit = |principal| Ok(Permit { principal, route });
     if route.access == Access::Deny {
         return Err(Deny::Closed);
     }
@@ -98,7 +110,19 @@ pub fn decide<'a>(
         },
     };
     let principal = principal.filter(|_| route.access.asks_who());
-    match (route.requirements.judge(principal, client), principal) {
+    // Only what the route's own lists say is tried out there: whoever has to sign in still has to.
+    let (fit, passed_over) = match route.requirements.judge(principal, client) {
+        Fit::Denied(denied) if route.dry_run => (Fit::Fits, Some(Box::new(denied))),
+        fit => (fit, None),
+    };
+    let permit = |principal| {
+        Ok(Permit {
+            principal,
+            route,
+            passed_over,
+        })
+    };
+    match (fit, principal) {
         (Fit::Fits, Some(principal)) => permit(Some(principal)),
         (Fit::Fits | Fit::NeedsPrincipal, None) => match route.access {
             // What they ask of people they ask of whoever is told.
@@ -137,7 +161,12 @@ fn denial(route: &Route) -> RouteDenial {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{clock::Timestamp, identity::Identity, session::Session};
+    use crate::{
+        access::{Requirement, Requirements},
+        clock::Timestamp,
+        identity::Identity,
+        session::Session,
+    };
 
     fn route(access: Access) -> Route {
         Route::for_test("/**", &[], access)
@@ -187,6 +216,42 @@ mod tests {
         let session = session();
         let permit = decide(&route, Standing::Admitted(session.principal()), None).unwrap();
         assert_eq!(permit.principal().unwrap().identity.subject.as_str(), "1");
+    }
+
+    #[test]
+    fn a_dry_run_passes_over_the_routes_lists_and_nothing_else() {
+        let lists = Requirements {
+            all: Requirement {
+                providers: vec!["elsewhere".to_owned()],
+                ..Requirement::default()
+            },
+            any: Vec::new(),
+        };
+        let of = |access, dry_run| Route {
+            requirements: lists.clone(),
+            dry_run,
+            ..route(access)
+        };
+        let (strict, dry) = (of(Access::Login, false), of(Access::Login, true));
+        let session = session();
+        let admitted = || Standing::Admitted(session.principal());
+        let denied = decide(&strict, admitted(), None).unwrap_err();
+        assert!(matches!(denied, Deny::Barred(_)));
+        let permit = decide(&dry, admitted(), None).unwrap();
+        assert!(permit.principal().is_some());
+        let detail = permit.dry_run().unwrap();
+        assert!(detail.starts_with("/**: allow.providers"), "{detail}");
+        assert_eq!(
+            decide(&dry, Standing::Nobody, None).unwrap_err(),
+            Deny::NotSignedIn
+        );
+        let barred = Standing::Barred(Box::new(barred()));
+        assert!(matches!(
+            decide(&dry, barred, None).unwrap_err(),
+            Deny::Barred(_)
+        ));
+        let closed = of(Access::Deny, true);
+        assert_eq!(decide(&closed, admitted(), None).unwrap_err(), Deny::Closed);
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use std::{sync::Arc, time::Instant};
 
 use http::{
-    HeaderMap, HeaderValue, Request, Response,
+    HeaderMap, HeaderName, HeaderValue, Request, Response,
     header::{CACHE_CONTROL, SET_COOKIE},
+    request::Parts,
 };
 use hyper::body::{Body as _, Incoming};
 
@@ -139,6 +140,9 @@ impl Gate {
             return Box::pin(endpoint::serve(&endpoint, &self.snapshot, request, record)).await;
         }
 
+        if self.snapshot.refuse_cross_site && is_cross_site_write(&request.head) {
+            return Err(Reject::Forbidden("cross_site = \"refuse\""));
+        }
         let route = self.route(&request)?;
         // A block, so that nothing of it is kept while the upstream answers.
         let (answer, renewal) = {
@@ -156,6 +160,7 @@ impl Gate {
                 }
                 (Err(deny), _) => return self.denied(deny, route, &request, record),
             };
+            record.note_dry_run(permit.dry_run());
             let permitted = found.filter(|_| permit.principal().is_some());
             record.verdict = if permitted.is_some() {
                 Verdict::Pass
@@ -296,6 +301,15 @@ impl Gate {
         }
     }
 }
+
+/// Whether another site makes the browser change something (Fetch Metadata §2.4). What is no browser, and an old one, does
+/// not say where a request comes from: such a one is for `SameSite` and for the app.
+fn is_cross_site_write(head: &Parts) -> bool {
+    let mut sites = head.headers.get_all(SEC_FETCH_SITE).iter();
+    !head.method.is_safe() && sites.any(|site| site == "cross-site")
+}
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Whether an answer can carry a cookie of ours. A cache that several people share would hand the cookie
 /// to others (RFC 9111 §7.3): where the upstream says nothing of caches, they are kept away; where it lets

@@ -45,6 +45,8 @@ pub struct Snapshot {
     pub providers: Arc<Providers>,
     /// What the upstream is told.
     pub identity_headers: IdentityHeaders,
+    /// Whether what another site makes a browser send may change nothing.
+    pub refuse_cross_site: bool,
     /// The apps; routes name them by their places.
     pub upstreams: Vec<Arc<UpstreamTarget>>,
     /// What clients, and the app, may take.

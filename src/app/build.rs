@@ -47,16 +47,7 @@ pub(super) fn snapshot(
     let upkeep = upkeep.map(|work| AbortOnDropHandle::new(tokio::spawn(work)));
 
     let keys = Arc::new(services::keys(config));
-    let faces: Vec<_> = config.providers.iter().map(ProviderFace::from).collect();
-    let return_rules = ReturnRules::new(&config.public_url, &config.redirect_hosts, &config.prefix)
-        .without(faces.iter().map(|face| face.callback_path.clone()));
-    let site = Site {
-        providers: faces,
-        public_url: config.public_url.clone(),
-        prefix: config.prefix.clone(),
-        root_health: config.root_health,
-        return_rules,
-    };
+    let site = site(config);
     Ok(Snapshot {
         logins: Logins::new(
             Arc::clone(&providers),
@@ -88,6 +79,7 @@ pub(super) fn snapshot(
             refresher: Arc::clone(&services.refresher),
             farewell: Arc::clone(&services.farewell),
         },
+        refuse_cross_site: config.refuse_cross_site,
         identity_headers: IdentityHeaders::new(config.headers.clone()),
         upstreams,
         limits: Arc::new(config.limits.clone()),
@@ -96,6 +88,20 @@ pub(super) fn snapshot(
         providers,
         site,
     })
+}
+
+/// The gate as users see it.
+pub(crate) fn site(config: &Config) -> Site {
+    let faces: Vec<_> = config.providers.iter().map(ProviderFace::from).collect();
+    let return_rules = ReturnRules::new(&config.public_url, &config.redirect_hosts, &config.prefix)
+        .without(faces.iter().map(|face| face.callback_path.clone()));
+    Site {
+        providers: faces,
+        public_url: config.public_url.clone(),
+        prefix: config.prefix.clone(),
+        root_health: config.root_health,
+        return_rules,
+    }
 }
 
 /// Has the services work by `config`, of which `snapshot` was made, from here on.

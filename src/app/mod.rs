@@ -15,6 +15,7 @@ use std::{io, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use tokio::time::timeout;
 
+pub(crate) use self::build::site;
 pub use self::reload::{ReloadFrom, keep_until_restart};
 use self::{
     listeners::Listeners, reload::Reloads, services::Services, signals::Signals, watch::Watch,

@@ -91,6 +91,8 @@ pub struct Config {
     pub headers: HeaderSettings,
     /// `[[routes]]`, in order; the first that matches wins.
     pub routes: Vec<Route>,
+    /// Whether requests that other sites make browsers send, and that may change something, are refused.
+    pub refuse_cross_site: bool,
     /// `[limits]`
     pub limits: Limits,
     /// The proxies that calls to providers go through: `proxy_url`, or what the environment says.

@@ -121,6 +121,7 @@ impl Plan {
                 access: Access::Public,
                 ..Route::login()
             }],
+            refuse_cross_site: false,
             limits: Limits::default(),
             proxies: Proxies::default(),
         }

@@ -167,7 +167,10 @@ async fn judge(
     let mut is_told = false;
     for route in routes {
         match snapshot.judge(route, session, request.client.address) {
-            Ok(permit) => is_told = permit.principal().is_some(),
+            Ok(permit) => {
+                is_told = permit.principal().is_some();
+                record.note_dry_run(permit.dry_run());
+            }
             Err(deny) => return Err(reject_of(deny, route, return_to, visit)),
         }
     }

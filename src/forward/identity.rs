@@ -132,6 +132,27 @@ impl IdentityHeaders {
         }
     }
 
+    /// What [`write`](Self::write) writes, for a request over HTTP/2. What is secret is kept out of the peer's tables
+    /// (RFC 7541 §7.1.3).
+    pub fn insert(&self, principal: Option<Principal<'_>>, headers: &mut HeaderMap) {
+        let mut lines = Zeroizing::new(Vec::new());
+        self.write(principal, &mut lines);
+        for line in lines.split(|byte| *byte == b'\n') {
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+                continue;
+            };
+            let value = line[colon + 1..].trim_ascii();
+            if let (Ok(name), Ok(mut value)) = (
+                HeaderName::from_bytes(&line[..colon]),
+                HeaderValue::from_bytes(value),
+            ) {
+                value.set_sensitive(name == AUTHORIZATION || self.constant_names.contains(&name));
+                headers.insert(name, value);
+            }
+        }
+    }
+
     /// Every name that may be written, those that count what is missing among them.
     pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
         let headers = self.headers.iter();
@@ -621,6 +642,28 @@ mod tests {
                 .map(|group| percent_encoding::percent_decode_str(group).decode_utf8().unwrap().into_owned())
                 .collect();
             prop_assert_eq!(decoded, groups);
+        }
+    }
+
+    /// An app gets the same headers over HTTP/2 as over HTTP/1.1: constants too, whoever asks.
+    #[test]
+    fn both_protocols_carry_the_same_headers() {
+        let constant = HeaderSource::Constant(Secret::new("hush: hush".to_owned()));
+        let headers = headers(&[("x-gate", constant), ("x-user", HeaderSource::User)]);
+        let session = session();
+        for principal in [None, Some(session.principal())] {
+            let mut map = HeaderMap::new();
+            headers.insert(principal, &mut map);
+            let mut lines = Vec::new();
+            headers.write(principal, &mut lines);
+            let mut said = Vec::new();
+            for (name, value) in &map {
+                said.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+            }
+            assert_eq!(said, lines);
+            assert_eq!(map["x-gate"], "hush: hush");
+            assert!(map["x-gate"].is_sensitive());
+            assert_eq!(map.contains_key("x-user"), principal.is_some());
         }
     }
 }

@@ -220,7 +220,7 @@ impl Forwarder {
             upgrade: upgrade.as_ref(),
             forwarding: &forwarding,
             id,
-            principal: permit.principal(),
+            principal: permit.spend(),
             is_tls: settings.addresses.iter().any(UpstreamAddress::is_tls),
         };
         let is_private = binds_connection(&head.headers, &AUTHORIZATION);
@@ -437,9 +437,7 @@ impl RequestHead<'_> {
                 headers.append(name, value);
             }
         }
-        if let Some(principal) = self.principal {
-            identity.set(principal, &mut headers);
-        }
+        identity.insert(self.principal, &mut headers);
         let target = self
             .head
             .uri

@@ -67,6 +67,9 @@ pub struct AccessLine<'a> {
     /// What a person debugging needs beside the verdict.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<&'a str>,
+    /// What would have refused it, if the route were no dry run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dry_run: Option<&'a str>,
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<&'static str>,
@@ -96,6 +99,7 @@ impl Default for AccessLine<'_> {
             original_path: None,
             verdict: Verdict::ClientGone,
             detail: None,
+            dry_run: None,
             remedy: None,
             request_id: None,
         }
@@ -113,10 +117,11 @@ struct JsonLine<'a> {
 }
 
 impl AccessLine<'_> {
-    /// WARN for what a person on call looks for: something broke, or somebody could not log in. A refusal that is the
-    /// answer it should be is INFO.
+    /// WARN for what a person on call looks for: something broke, somebody could not log in, or would not pass if a dry run
+    /// were none. A refusal that is the answer it should be is INFO.
     pub fn level(&self) -> Level {
-        if self.status >= 500 || self.verdict.is_failure() || self.ended == Some(Ended::App) {
+        let went_wrong = self.status >= 500 || self.verdict.is_failure();
+        if went_wrong || self.ended == Some(Ended::App) || self.dry_run.is_some() {
             Level::WARN
         } else {
             Level::INFO
@@ -165,6 +170,7 @@ impl AccessLine<'_> {
                     original_path = self.original_path,
                     verdict = self.verdict.name(),
                     detail = self.detail,
+                    dry_run = self.dry_run,
                     remedy = self.remedy,
                     request_id = self.request_id,
                 )

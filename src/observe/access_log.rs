@@ -104,6 +104,7 @@ impl Recorder {
             status: None,
             answered: None,
             detail: None,
+            dry_run: None,
             remedy: None,
             client: None,
             upstream: None,
@@ -177,6 +178,8 @@ pub struct Record {
     answered: Option<Duration>,
     /// What a person debugging needs beside the verdict: the rule that refused, what broke.
     pub detail: Option<String>,
+    /// What would have refused it, if the route were no dry run.
+    dry_run: Option<String>,
     /// What to do about it.
     pub remedy: Option<&'static str>,
     /// The client's address.
@@ -226,6 +229,13 @@ impl Record {
         if let Some(line) = &mut self.line {
             let path = target.split(['?', '#']).next().unwrap_or_default();
             line.original = Some((method.cloned(), path.to_owned()));
+        }
+    }
+
+    /// Notes what would have refused it, if the route were no dry run. Of several rules the first.
+    pub fn note_dry_run(&mut self, denial: Option<String>) {
+        if self.dry_run.is_none() {
+            self.dry_run = denial;
         }
     }
 
@@ -319,6 +329,7 @@ impl Drop for Record {
             original_path: original.map(|(_, path)| path.as_str()),
             verdict: self.verdict,
             detail: self.detail.as_deref(),
+            dry_run: self.dry_run.as_deref(),
             remedy: self.remedy,
             request_id: Some(request_id),
         };

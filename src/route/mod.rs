@@ -25,6 +25,8 @@ pub struct Route {
     pub requirements: Requirements,
     /// What somebody who may not pass reads, in the operator's words.
     pub deny_message: Option<String>,
+    /// Whether the requirements are tried out: whom they would refuse passes, and the log says so.
+    pub dry_run: bool,
     /// Which upstream it leads to, by its place among the configured ones; the first is `upstream`.
     pub upstream: usize,
 }
@@ -156,6 +158,7 @@ impl Route {
             access: Access::Login,
             requirements: Requirements::default(),
             deny_message: None,
+            dry_run: false,
             upstream: 0,
         }
     }

@@ -196,6 +196,83 @@ async fn a_host_has_its_own_rules_and_strange_hosts_are_misdirected() {
     assert_eq!(upstream.count(), 2);
 }
 
+#[tokio::test]
+async fn a_dry_run_says_what_would_be_refused_and_lets_pass() {
+    let (house, upstream, provider) = house(
+        "[[routes]]\npath = \"/dry/**\"\nallow = { groups = [\"admins\"] }\ndry_run = true\n\
+         [[routes]]\npath = \"/strict/**\"\nallow = { groups = [\"admins\"] }\n",
+    )
+    .await;
+    let stranger = house.browser();
+    assert_eq!(status(&stranger, "/dry/x").await, 302);
+    assert_eq!(upstream.count(), 0);
+    let eve = person(&house, &provider, &[("groups", json!(["users"]))]).await;
+    assert_eq!(status(&eve, "/strict/x").await, 403);
+    let passed = eve.get("/dry/seen").await;
+    assert_eq!(passed.status, StatusCode::OK);
+    assert_eq!(passed.seen().header("x-user"), Some("ada"));
+    let line = house.access_line("/dry/seen").await;
+    assert_eq!(line["verdict"], "pass");
+    let why = line["dry_run"].as_str().expect("what would refuse");
+    assert!(why.contains("routes[0]") && why.contains("groups"), "{why}");
+    let log = house.process.log();
+    let raw = log.lines().find(|line| line.contains("/dry/seen"));
+    assert!(raw.is_some_and(|line| line.contains("WARN")), "{log}");
+    // Who fits leaves no such mark.
+    let ada = person(&house, &provider, &[("groups", json!(["admins"]))]).await;
+    assert_eq!(status(&ada, "/dry/fits").await, 200);
+    let line = house.access_line("/dry/fits").await;
+    assert!(line.get("dry_run").is_none(), "{line}");
+}
+
+#[tokio::test]
+async fn other_sites_change_nothing_where_they_are_refused() {
+    let routes = "[[routes]]\npath = \"/public/**\"\naccess = \"public\"\n";
+    for (key, refused) in [("cross_site = \"refuse\"", true), ("", false)] {
+        let (house, upstream, _provider) = standard_with(|plan| plan.top(key).tables(routes)).await;
+        let ask = async |method: &str, path: &str, sites: &[&str]| {
+            let lines = sites
+                .iter()
+                .map(|site| format!("Sec-Fetch-Site: {site}\r\n"));
+            let lines: String = lines.collect();
+            let request = format!(
+                "{method} {path} HTTP/1.1\r\nHost: {}\r\n{lines}Content-Length: 0\r\nConnection: close\r\n\r\n",
+                house.address
+            );
+            raw::status(&raw::exchange(&house, request.as_bytes()).await)
+        };
+        let when = if refused { 403 } else { 200 };
+        for method in ["POST", "PUT", "PATCH", "DELETE", "FROBNICATE"] {
+            assert_eq!(
+                ask(method, "/public/x", &["cross-site"]).await,
+                when,
+                "{method}"
+            );
+        }
+        let twice = ["same-origin", "cross-site"];
+        assert_eq!(ask("POST", "/public/x", &twice).await, when);
+        let reached = upstream.count();
+        assert_eq!(reached, if refused { 0 } else { 6 });
+        for (method, sites) in [
+            ("GET", &["cross-site"][..]),
+            ("OPTIONS", &["cross-site"]),
+            ("POST", &["same-origin"]),
+            ("POST", &["same-site"]),
+            ("POST", &["none"]),
+            ("POST", &[]),
+        ] {
+            assert_eq!(
+                ask(method, "/public/x", sites).await,
+                200,
+                "{method} {sites:?}"
+            );
+        }
+        assert_eq!(upstream.count(), reached + 6);
+        // Own addresses look after themselves.
+        assert_eq!(ask("GET", "/oauth2/ping", &["cross-site"]).await, 200);
+    }
+}
+
 /// Forward-auth judges by the same rules.
 #[tokio::test]
 async fn lists_of_a_route_hold_for_forward_auth() {

@@ -163,6 +163,7 @@ impl<'a> Reader<'a> {
         let prefix = self.read(root, "prefix", "/oauth2", prefix);
         let root_health = self.flag(root, "root_health", false);
         let redirect_hosts = self.redirect_hosts(root);
+        let refuse_cross_site = self.cross_site(root);
         let workers = self.workers(root);
         let log = self.read(root, "log", "info", log_filter);
         let shutdown_grace = self.duration(root, "shutdown_grace", "30s");
@@ -219,6 +220,7 @@ impl<'a> Reader<'a> {
             providers: providers?,
             headers: headers?,
             routes: routes?,
+            refuse_cross_site: refuse_cross_site.ok().flatten()?,
             limits: limits?,
             proxies: proxies?,
         })
@@ -259,6 +261,14 @@ impl<'a> Reader<'a> {
             return Err(Reported);
         }
         Ok(Some(files))
+    }
+
+    fn cross_site(&mut self, root: &Table<'_>) -> Result<Option<bool>, Reported> {
+        let meanings = [("allow", false), ("refuse", true)];
+        self.word(root, "cross_site", &meanings, Some("allow"), |text| {
+            let message = format!("there is no cross_site \"{text}\"");
+            (message, "\"refuse\" or \"allow\"")
+        })
     }
 
     fn workers(&mut self, root: &Table<'_>) -> Option<usize> {

@@ -58,6 +58,7 @@ impl Reader<'_> {
         let requirements = self.requirements(table, access.as_ref());
         let deny_message = self.optional(table, "deny_message", deny_message);
         let upstream = self.route_upstream(root, table);
+        let dry_run = self.dry_run(table, number, requirements.as_ref());
         let (host, path) = (host.ok()?, path.ok()?);
         Some(Route {
             name: format!("routes[{number}]"),
@@ -68,7 +69,34 @@ impl Reader<'_> {
             requirements: requirements?,
             deny_message: deny_message.ok()?,
             upstream: upstream.ok()?,
+            dry_run: dry_run?,
         })
+    }
+
+    /// Where there is nothing to try out, somebody believes that the route is guarded.
+    fn dry_run(
+        &mut self,
+        table: &Table<'_>,
+        number: usize,
+        requirements: Option<&Requirements>,
+    ) -> Option<bool> {
+        let dry_run = self.flag(table, "dry_run", false)?;
+        if !dry_run {
+            return Some(false);
+        }
+        if requirements.is_some_and(Requirements::is_empty) {
+            let origin = table.origin("dry_run");
+            self.problem(
+                Problem::new(&origin, "`dry_run` has nothing to try out here").hint(
+                    "it is for `allow` and `any` of this route; who is not signed in never passes by it",
+                ),
+            );
+            return None;
+        }
+        self.warnings.push(format!(
+            "routes[{number}].dry_run is set: whom its lists would refuse passes, and the log says so"
+        ));
+        Some(true)
     }
 
     fn host(&mut self, table: &Table<'_>) -> Result<Option<HostPattern>, Reported> {

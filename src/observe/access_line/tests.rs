@@ -131,6 +131,7 @@ fn every_field_is_explained() {
         provider: Some("corp"),
         original_method: Some("PUT"),
         original_path: Some("/page"),
+        dry_run: Some("routes[0]"),
         remedy: Some("what to do"),
         ..line("/oauth2/auth", Some("ada"), Some("why"))
     };

@@ -1,0 +1,351 @@
+//! `explain`: what would become of a request, by the same functions that judge one on the road. Pure.
+
+use std::{fmt::Write as _, net::IpAddr};
+
+use http::{HeaderValue, Method, StatusCode};
+use serde_json::{Value as Json, json};
+
+use crate::{
+    access::{Principal, allow},
+    app,
+    canonical_path::CanonicalPath,
+    clean::origin::PublicOrigin,
+    config::Config,
+    decide::{Barred, Deny, Permit, Standing, decide},
+    endpoint::Endpoint,
+    forward::IdentityHeaders,
+    identity::Identity,
+    observe::Verdict,
+    route::{Access, NoRoute, Route, Routes, Target},
+    text::Text,
+    tokens::Tokens,
+};
+
+/// What is asked.
+pub(super) struct Question<'q> {
+    pub(super) method: &'q str,
+    /// An address, or a path at `public_url`.
+    pub(super) url: &'q str,
+    /// `user=…,groups=a;b`; nobody is signed in without.
+    pub(super) person: Option<&'q str>,
+    pub(super) client: Option<IpAddr>,
+}
+
+/// What would become of it.
+pub(super) struct Explanation {
+    method: String,
+    host: String,
+    path: String,
+    /// The path's other reading, where it differs.
+    other_path: Option<String>,
+    /// The route's name, and what it asks.
+    route: Option<(String, &'static str)>,
+    verdict: Verdict,
+    /// None where it is the app's.
+    status: Option<StatusCode>,
+    /// What refuses it, or what happens, in a sentence.
+    because: Option<String>,
+    /// What would refuse it, if the route were no dry run.
+    dry_run: Option<String>,
+    /// What the app gets; a value is kept back where it is a secret.
+    headers: Vec<(String, Option<String>)>,
+}
+
+/// Answers `question` by `config`.
+///
+/// # Errors
+/// What is wrong with the question.
+pub(super) fn explain(config: &Config, question: &Question<'_>) -> Result<Explanation, String> {
+    let method = Method::from_bytes(question.method.as_bytes())
+        .map_err(|_| format!("`{}` is no method", question.method))?;
+    let (authority, target) = split(question.url, config.public_url.authority())?;
+    let identity = question.person.map(|person| somebody(config, person));
+    let identity = identity.transpose()?;
+    let raw = target.split('?').next().unwrap_or_default();
+    let mut explanation = Explanation {
+        method: method.to_string(),
+        host: authority.to_owned(),
+        path: raw.to_owned(),
+        other_path: None,
+        route: None,
+        verdict: Verdict::BadRequest,
+        status: Some(StatusCode::BAD_REQUEST),
+        because: None,
+        dry_run: None,
+        headers: Vec::new(),
+    };
+    let path = match CanonicalPath::parse(raw) {
+        Ok(path) => path,
+        Err(error) => {
+            explanation.because = Some(error.to_string());
+            return Ok(explanation);
+        }
+    };
+    explanation.path = path.surface.clone().into_owned();
+    explanation.other_path.clone_from(&path.deep);
+    let site = app::site(config);
+    let own = Endpoint::find(&site, &path.surface);
+    if let Some(deep) = &path.deep
+        && Endpoint::find(&site, deep) != own
+    {
+        explanation.because = Some(AMBIGUOUS.to_owned());
+        return Ok(explanation);
+    }
+    if own.is_some() {
+        explanation.verdict = Verdict::Own;
+        explanation.status = None;
+        explanation.because = Some("it is one of the gate's own addresses".to_owned());
+        return Ok(explanation);
+    }
+    let host = HeaderValue::from_str(authority)
+        .map_err(|_| "the address has no host that a request can name".to_owned())?;
+    let routes = Routes::new(config.routes.clone());
+    let target = Target {
+        host: Some(authority),
+        is_for_public_url: PublicOrigin::new(&config.public_url).is_named_by(&host),
+        method: &method,
+        path: &path.surface,
+        deep_path: path.deep.as_deref(),
+    };
+    let route = match routes.find(&target) {
+        Ok(route) => route,
+        Err(NoRoute::Ambiguous) => {
+            explanation.because = Some(AMBIGUOUS.to_owned());
+            return Ok(explanation);
+        }
+        Err(NoRoute::Misdirected) => {
+            explanation.verdict = Verdict::Misdirected;
+            explanation.status = Some(StatusCode::MISDIRECTED_REQUEST);
+            explanation.because = Some("neither a route nor public_url names the host".to_owned());
+            return Ok(explanation);
+        }
+    };
+    explanation.route = Some((route.name.clone(), word(route.access)));
+    let tokens = placeholders();
+    let standing = standing(config, identity.as_ref(), &tokens);
+    match decide(route, standing, question.client) {
+        Ok(permit) => explanation.pass(config, &permit),
+        Err(deny) => explanation.refuse(&deny, route),
+    }
+    Ok(explanation)
+}
+
+const AMBIGUOUS: &str = "the path can be read in two ways that fall under different rules";
+
+impl Explanation {
+    fn pass(&mut self, config: &Config, permit: &Permit<'_>) {
+        let headers = IdentityHeaders::new(config.headers.clone());
+        self.status = None;
+        self.dry_run = permit.dry_run();
+        (self.verdict, self.headers) = match permit.principal() {
+            Some(principal) => (Verdict::Pass, headers.told(principal)),
+            None => (Verdict::Public, headers.told_of_all().collect()),
+        };
+    }
+
+    fn refuse(&mut self, deny: &Deny, route: &Route) {
+        let forbidden = (Verdict::Forbidden, Some(StatusCode::FORBIDDEN));
+        let unauthorized = (Verdict::SignIn, Some(StatusCode::UNAUTHORIZED));
+        let (verdict, because) = match deny {
+            Deny::NotSignedIn if route.access == Access::Api => {
+                (unauthorized, "nobody is signed in".to_owned())
+            }
+            Deny::NotSignedIn => (
+                unauthorized,
+                "nobody is signed in; a browser is led to the login (302)".to_owned(),
+            ),
+            Deny::Closed => (forbidden, "access = \"deny\"".to_owned()),
+            Deny::Elsewhere(denied) => {
+                let (route, denied) = &**denied;
+                let because = format!("{}: allow.{}: {}", route.name, denied.rule, denied.held);
+                (forbidden, because)
+            }
+            Deny::Barred(barred) => {
+                let Barred {
+                    provider,
+                    denied,
+                    route,
+                    ..
+                } = &**barred;
+                let place = route
+                    .as_ref()
+                    .map_or(provider.as_str(), |route| route.name.as_str());
+                let because = format!("{place}: allow.{}: {}", denied.rule, denied.held);
+                (forbidden, because)
+            }
+        };
+        (self.verdict, self.status) = verdict;
+        self.because = Some(because);
+    }
+
+    /// For people.
+    pub(super) fn text(&self) -> String {
+        let mut text = format!("{} {}{}\n", self.method, self.host, shown(&self.path));
+        let mut line = |key: &str, value: &str| {
+            _ = writeln!(text, "  {key:<10} {value}");
+        };
+        if let Some(other) = &self.other_path {
+            line("also read", &shown(other));
+        }
+        if let Some((name, access)) = &self.route {
+            line("route", &format!("{name} (access = \"{access}\")"));
+        }
+        match self.status {
+            Some(status) => line(
+                "verdict",
+                &format!("{}, {}", self.verdict.name(), status.as_u16()),
+            ),
+            None => line("verdict", self.verdict.name()),
+        }
+        if let Some(because) = &self.because {
+            line("because", because);
+        }
+        if let Some(dry_run) = &self.dry_run {
+            line("dry run", &format!("would be refused: {dry_run}"));
+        }
+        for (name, value) in &self.headers {
+            line(
+                "header",
+                &format!("{name}: {}", value.as_deref().unwrap_or("(a secret)")),
+            );
+        }
+        text
+    }
+
+    /// For programs.
+    pub(super) fn json(&self) -> Json {
+        let headers = self.headers.iter();
+        let headers: serde_json::Map<String, Json> = headers
+            .map(|(name, value)| (name.clone(), value.as_deref().into()))
+            .collect();
+        json!({
+            "method": self.method,
+            "host": self.host,
+            "path": self.path,
+            "other_path": self.other_path,
+            "route": self.route.as_ref().map(|(name, _)| name),
+            "access": self.route.as_ref().map(|(_, access)| access),
+            "verdict": self.verdict.name(),
+            "status": self.status.map(|status| status.as_u16()),
+            "because": self.because,
+            "dry_run": self.dry_run,
+            "headers": headers,
+        })
+    }
+}
+
+/// What somebody asked about may hold what a terminal obeys.
+fn shown(path: &str) -> String {
+    path.chars()
+        .flat_map(|letter| {
+            let escaped = letter.is_control().then(|| letter.escape_unicode());
+            let plain = (!letter.is_control()).then_some(letter);
+            escaped.into_iter().flatten().chain(plain)
+        })
+        .collect()
+}
+
+/// The authority and the target of `url`, as a client would send them: nothing is normalized.
+fn split<'u>(url: &'u str, own: &'u str) -> Result<(&'u str, &'u str), String> {
+    if url.starts_with('/') {
+        return Ok((own, url));
+    }
+    let rest = url
+        .strip_prefix("https://")
+        .or_else(|| url.strip_prefix("http://"))
+        .ok_or_else(|| "the address is http://HOST/PATH, https://HOST/PATH or /PATH".to_owned())?;
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, target) = rest.split_at(end);
+    if authority.is_empty() || authority.contains('@') {
+        return Err("the address has no host that a request can name".to_owned());
+    }
+    Ok(match target {
+        // `http://app?query` has no path, which means `/` (RFC 9110 §4.2.3).
+        "" => (authority, "/"),
+        query if query.starts_with('?') => (authority, "/"),
+        target => (authority, target),
+    })
+}
+
+/// Who `text` is: `user=…,groups=a;b,email=…,name=…,subject=…,provider=…`; any other name is a list of `allow`.
+fn somebody(config: &Config, text: &str) -> Result<Identity, String> {
+    let first = config.providers.first();
+    let first = first.map_or("", |provider| provider.name.as_str());
+    let mut identity = Identity::of(first, "");
+    for pair in text.split(',').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair
+            .split_once('=')
+            .ok_or_else(|| format!("`{pair}` is not KEY=VALUE, as in user=ada,groups=a;b"))?;
+        let many = || value.split(';').filter(|one| !one.is_empty());
+        match key {
+            "user" => identity.login = Some(value.into()),
+            "email" => identity.email = Some(value.into()),
+            "name" => identity.name = Some(value.into()),
+            "subject" => identity.subject = value.into(),
+            "groups" => identity.groups = many().map(Into::into).collect(),
+            "provider" => identity.provider = value.into(),
+            list => {
+                let entries = many().map(|entry| (Text::from(list), Text::from(entry)));
+                identity.memberships.extend(entries);
+                if let Some(path) = list.strip_prefix("claims.") {
+                    identity.claims.push((path.into(), value.into()));
+                }
+            }
+        }
+    }
+    // The lists of login names.
+    if let Some(login) = identity.login.clone() {
+        identity.memberships.push(("users".into(), login));
+    }
+    if identity.subject.is_empty() {
+        identity.subject = identity.user().clone();
+    }
+    let mut providers = config.providers.iter();
+    if !providers.any(|provider| *provider.name == *identity.provider) {
+        return Err(format!("there is no provider `{}`", identity.provider));
+    }
+    Ok(identity)
+}
+
+/// Stand where a session has tokens, so that it is told which headers carry one.
+fn placeholders() -> Tokens {
+    Tokens {
+        access: Some("token".into()),
+        id: Some("token".into()),
+        ..Tokens::default()
+    }
+}
+
+/// What the provider's own lists make of somebody.
+fn standing<'a>(
+    config: &Config,
+    identity: Option<&'a Identity>,
+    tokens: &'a Tokens,
+) -> Standing<'a> {
+    let Some(identity) = identity else {
+        return Standing::Nobody;
+    };
+    let mut providers = config.providers.iter();
+    let Some(provider) = providers.find(|provider| *provider.name == *identity.provider) else {
+        return Standing::Nobody;
+    };
+    match allow::check(&provider.allow, identity) {
+        Ok(()) => Standing::Admitted(Principal { identity, tokens }),
+        Err(denied) => Standing::Barred(Box::new(Barred {
+            user: identity.user().clone(),
+            provider: identity.provider.clone(),
+            denied,
+            route: None,
+        })),
+    }
+}
+
+fn word(access: Access) -> &'static str {
+    match access {
+        Access::Public => "public",
+        Access::Optional => "optional",
+        Access::Login => "login",
+        Access::Api => "api",
+        Access::Deny => "deny",
+    }
+}

@@ -1,0 +1,166 @@
+//! `sidegate explain`: the road's verdict without the road.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::{GOOD, text};
+use crate::support::house::sidegate;
+
+const ROUTES: &str = "
+[headers.set]
+X-Gate = { env = \"NOT_ON_THIS_MACHINE\" }
+
+[[routes]]
+path = \"/public/**\"
+access = \"public\"
+
+[[routes]]
+path = \"/admin/**\"
+allow = { groups = [\"admins\"] }
+
+[[routes]]
+path = \"/dry/**\"
+allow = { groups = [\"admins\"] }
+dry_run = true
+
+[[routes]]
+path = \"/metrics\"
+access = \"public\"
+allow = { networks = [\"10.0.0.0/8\"] }
+
+[[routes]]
+path = \"/closed\"
+access = \"deny\"
+
+[[routes]]
+path = \"/api/**\"
+access = \"api\"
+methods = [\"POST\"]
+";
+
+fn explain(arguments: &[&str]) -> (i32, String) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("test.toml");
+    fs::write(&file, format!("{GOOD}{ROUTES}")).expect("the file is written");
+    let mut command = sidegate();
+    command.arg("explain").args(arguments).arg("-c").arg(&file);
+    let output = command.output().expect("the binary runs");
+    let told = text(&output.stdout) + &text(&output.stderr);
+    (output.status.code().expect("a code"), told)
+}
+
+fn json(arguments: &[&str]) -> Value {
+    let (code, told) = explain(&[arguments, &["--json"]].concat());
+    assert_eq!(code, 0, "{told}");
+    serde_json::from_str(&told).expect("JSON")
+}
+
+#[test]
+fn each_verdict_is_told_with_its_route_and_rule() {
+    let ada = "user=ada,email=ada@example.com,groups=users;ops";
+    let admin = "user=ada,email=ada@example.com,groups=admins";
+    for (arguments, verdict, route, status) in [
+        (&["GET", "/public/x"][..], "public", "routes[0]", None),
+        (&["GET", "/x"], "sign_in", "the default", Some(401)),
+        (&["GET", "/x", "--as", ada], "pass", "the default", None),
+        (
+            &["GET", "/x", "--as", "user=eve,email=eve@evil.example"],
+            "forbidden",
+            "the default",
+            Some(403),
+        ),
+        (
+            &["GET", "/admin/x", "--as", ada],
+            "forbidden",
+            "routes[1]",
+            Some(403),
+        ),
+        (
+            &["GET", "/admin/x", "--as", admin],
+            "pass",
+            "routes[1]",
+            None,
+        ),
+        (&["GET", "/dry/x", "--as", ada], "pass", "routes[2]", None),
+        (&["GET", "/metrics"], "forbidden", "routes[3]", Some(403)),
+        (
+            &["GET", "/metrics", "--client", "10.1.2.3"],
+            "public",
+            "routes[3]",
+            None,
+        ),
+        (
+            &["GET", "/closed", "--as", admin],
+            "forbidden",
+            "routes[4]",
+            Some(403),
+        ),
+        (&["POST", "/api/x"], "sign_in", "routes[5]", Some(401)),
+        (
+            &["GET", "https://app.example.com:443/public/x?a=b"],
+            "public",
+            "routes[0]",
+            None,
+        ),
+    ] {
+        let told = json(arguments);
+        assert_eq!(told["verdict"], verdict, "{arguments:?}: {told}");
+        assert_eq!(told["route"], route, "{arguments:?}: {told}");
+        assert_eq!(told["status"], Value::from(status), "{arguments:?}: {told}");
+    }
+}
+
+#[test]
+fn a_path_that_cannot_be_judged_passes_nowhere() {
+    for (path, verdict) in [
+        ("/public/../admin", "bad_request"),
+        ("/public/%2e%2e/admin", "bad_request"),
+        ("/public%2Fx", "bad_request"),
+        ("/public/..%2Fadmin", "bad_request"),
+        ("/a%00", "bad_request"),
+        ("/a\u{1b}[31m", "bad_request"),
+        ("/public/x#y", "bad_request"),
+        ("/%zz", "bad_request"),
+        ("/oauth2/auth", "own"),
+        ("/oauth2%2Fauth", "bad_request"),
+    ] {
+        let told = json(&["GET", path]);
+        assert_eq!(told["verdict"], verdict, "{path}: {told}");
+        assert_eq!(told["headers"], serde_json::json!({}), "{path}");
+        let (_, plain) = explain(&["GET", path]);
+        assert!(!plain.contains('\u{1b}'), "{plain:?}");
+    }
+    for question in [
+        &["GET", "nowhere"][..],
+        &["G T", "/"],
+        &["GET", "https://a@b/"],
+        &["GET", "/", "--as", "ada"],
+        &["GET", "/", "--as", "user=ada,provider=nobody"],
+    ] {
+        let (code, told) = explain(question);
+        assert_eq!(code, 2, "{question:?}: {told}");
+    }
+}
+
+#[test]
+fn the_app_gets_the_headers_that_are_told_and_no_secret_is() {
+    let told = json(&[
+        "GET",
+        "/x",
+        "--as",
+        "user=ada,email=ada@example.com,groups=a;b",
+    ]);
+    assert_eq!(told["headers"]["X-User"], "ada");
+    assert_eq!(told["headers"]["X-User-Groups"], "a,b");
+    assert_eq!(told["headers"]["X-Gate"], Value::Null);
+    let told = json(&["GET", "/public/x"]);
+    let names: Vec<_> = told["headers"]
+        .as_object()
+        .expect("headers")
+        .keys()
+        .collect();
+    assert_eq!(names, ["X-Gate"]);
+    let (_, plain) = explain(&["GET", "/dry/x", "--as", "user=ada,email=ada@example.com"]);
+    assert!(plain.contains("would be refused: routes[2]"), "{plain}");
+}
