@@ -56,6 +56,7 @@ pub mod listen;
 pub mod login;
 pub mod net;
 pub mod observe;
+pub mod origin;
 pub mod provider;
 pub mod public_url;
 pub mod random;

@@ -4,8 +4,8 @@ use http::{HeaderMap, header::ORIGIN};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::{
-    clean::origin::WebOrigin,
     login::return_to::{ReturnRules, ReturnTo},
+    origin::WebOrigin,
     provider::{kind::Switch, settings::ProviderSettings},
     public_url::PublicUrl,
 };

@@ -6,11 +6,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::services::{self, Services};
 use crate::{
-    clean::{Cleaning, identity::ReservedNames, origin::PublicOrigin},
+    clean::{Cleaning, identity::ReservedNames},
     config::Config,
     forward::{IdentityHeaders, UpstreamTarget, settings::UpstreamSettings},
     identity_headers::{HeaderSettings, HeaderSource},
     login::{Logins, return_to::ReturnRules},
+    origin::PublicOrigin,
     provider::{HttpClient, Providers},
     route::Routes,
     session::{Sessions, cookie::Cookies, directory::Presence, refresh::RefreshPolicy},

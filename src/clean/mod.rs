@@ -5,7 +5,6 @@ pub mod client;
 pub mod forwarding;
 pub mod identity;
 mod names;
-pub mod origin;
 pub mod original;
 mod request_id;
 
@@ -24,7 +23,6 @@ use self::{
     client::Client,
     forwarding::{Forwarding, Seen},
     identity::ReservedNames,
-    origin::PublicOrigin,
     original::OriginalHeaders,
 };
 use crate::{
@@ -32,6 +30,7 @@ use crate::{
     canonical_path::CanonicalPath,
     hop_by_hop,
     observe::RequestId,
+    origin::PublicOrigin,
     text::Text,
 };
 

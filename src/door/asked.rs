@@ -9,9 +9,9 @@ use std::fmt;
 
 use http::{HeaderMap, HeaderValue, Method, header::HOST};
 
-use crate::clean::{
+use crate::{
+    clean::original::{METHODS, OriginalHeaders, TARGETS},
     origin::PublicOrigin,
-    original::{METHODS, OriginalHeaders, TARGETS},
 };
 
 /// How a request that is held back is told.
