@@ -17,6 +17,7 @@ use super::{
 use crate::{
     access::{AllowList, Requirement, Requirements},
     provider::settings::ProviderSettings,
+    public_url::PublicUrl,
     route::{Access, HostPattern, PathPattern, Route},
 };
 
@@ -208,6 +209,24 @@ impl Reader<'_> {
             return None;
         }
         complete.then_some(requirement)
+    }
+
+    /// The session's cookie is `public_url`'s alone: under another name nobody is signed in.
+    pub(super) fn warn_of_hosts_without_sessions(
+        &mut self,
+        routes: &[Route],
+        public_url: &PublicUrl,
+    ) {
+        for route in routes {
+            let Some(host) = &route.host else { continue };
+            if route.access.asks_who() && !host.matches(public_url.authority()) {
+                self.warnings.push(format!(
+                    "{} asks who is there, and under {host} nobody is ever signed in: sessions are public_url's alone; browsers are \
+                     led there, and programs get 401",
+                    route.name
+                ));
+            }
+        }
     }
 
     /// Tells each provider what routes have to know of its people, and the operator of a provider that is not there.
