@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response,
-    header::{CACHE_CONTROL, SET_COOKIE},
+    header::{CACHE_CONTROL, HOST, SET_COOKIE},
     request::Parts,
 };
 use hyper::body::{Body as _, Incoming};
@@ -206,9 +206,10 @@ impl Gate {
             path: request.path(),
             deep_path: request.deep_path.as_deref(),
         };
+        let own_host = request.head.headers.get(HOST);
+        let own_host = own_host.and_then(|host| host.to_str().ok());
         self.snapshot
-            .routes
-            .find(&target)
+            .route(&target, own_host)
             .map_err(|no_route| match no_route {
                 NoRoute::Ambiguous => Reject::BadRequest(AMBIGUOUS.into()),
                 NoRoute::Misdirected => Reject::Misdirected,

@@ -20,7 +20,7 @@ use crate::{
     login::Logins,
     observe::metrics::Metrics,
     provider::Providers,
-    route::{Route, Routes},
+    route::{NoRoute, Route, Routes, Target, is_same_host},
     session::{Session, Sessions, Unavailable, Visit, directory::Presence},
     site::Site,
 };
@@ -58,6 +58,34 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The route of a request. Where a proxy tells of another host than `own_host`, the request's own `Host`, and that one
+    /// is known here too, both must fall under one route: the app reads `Host` and may go by it, and not every proxy
+    /// overwrites what a client says in `X-Forwarded-Host`.
+    ///
+    /// # Errors
+    /// Where there is no such route.
+    pub fn route(&self, target: &Target<'_>, own_host: Option<&str>) -> Result<&Route, NoRoute> {
+        let route = self.routes.find(target)?;
+        let Some(own_host) = own_host.filter(|own| {
+            self.routes.names_hosts() && !target.host.is_some_and(|told| is_same_host(told, own))
+        }) else {
+            return Ok(route);
+        };
+        let is_public = is_same_host(own_host, self.site.public_url.authority());
+        if !is_public && !self.routes.knows(Some(own_host)) {
+            return Ok(route);
+        }
+        let own = Target {
+            host: Some(own_host),
+            is_for_public_url: is_public,
+            ..*target
+        };
+        match self.routes.find(&own) {
+            Ok(other) if std::ptr::eq(other, route) => Ok(route),
+            _ => Err(NoRoute::Misdirected),
+        }
+    }
+
     /// Who visits, where `route` asks for somebody. Only then a store, or a provider, that does not answer holds anything
     /// up, and a picture does not keep a session from its idle end.
     pub async fn visit(

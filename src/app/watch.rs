@@ -15,7 +15,7 @@ use tokio::time::sleep;
 /// How often files are looked at.
 const EVERY: Duration = Duration::from_secs(1);
 /// For how long they must stay as they are before they are read: who writes a file may still be writing.
-const SETTLED: Duration = Duration::from_millis(200);
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// Watches files.
 pub(super) struct Watch {
@@ -30,6 +30,8 @@ struct Stamp {
     inode: u64,
     size: u64,
     modified: (i64, i64),
+    /// Nobody sets this one back.
+    changed: (i64, i64),
 }
 
 impl Stamp {
@@ -40,6 +42,7 @@ impl Stamp {
             inode: metadata.ino(),
             size: metadata.size(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
         })
     }
 }

@@ -13,7 +13,7 @@
 
 use http::{
     HeaderMap, HeaderValue, Response, StatusCode,
-    header::{COOKIE, LOCATION, SET_COOKIE},
+    header::{COOKIE, HOST, LOCATION, SET_COOKIE},
 };
 
 use crate::{
@@ -146,7 +146,12 @@ async fn judge(
     record: &mut Record,
 ) -> Result<Pass, Reject> {
     // What nobody may see needs nobody to be known, and so waits for no store and no provider.
-    let mut routes = routes(snapshot, asked, record)?;
+    let own_host = request.head.headers.get(HOST);
+    // Where the spelling is known, so is the header that tells the host.
+    let own_host = own_host
+        .and_then(|host| host.to_str().ok())
+        .filter(|_| !asked.is_sure);
+    let mut routes = routes(snapshot, asked, own_host, record)?;
     if !asked.is_sure {
         // No header makes a path public: a client can send the spelling that the proxy does not overwrite. So beside all
         // that is asked, somebody must be signed in.
@@ -199,11 +204,12 @@ fn narrow(
     session: Option<&Session>,
     return_to: String,
 ) -> Result<(), Reject> {
+    // Nobody is on no list, on a public route either.
     let Some(session) = session else {
-        return Ok(());
+        return Err(Reject::SignIn { return_to });
     };
     if matches!(snapshot.standing(Some(session)), Standing::Nobody) {
-        return Ok(());
+        return Err(Reject::SignIn { return_to });
     }
     let identity = &session.identity;
     narrowing.judge(identity).map_err(|denied| Reject::Barred {
@@ -224,11 +230,12 @@ fn narrow(
 fn routes<'s>(
     snapshot: &'s Snapshot,
     asked: &Asked,
+    own_host: Option<&str>,
     record: &mut Record,
 ) -> Result<Vec<&'s Route>, Reject> {
     let mut routes = Vec::with_capacity(asked.questions.len() + 1);
     for question in &asked.questions {
-        let route = route_of(snapshot, question).inspect_err(|_| {
+        let route = route_of(snapshot, question, own_host).inspect_err(|_| {
             // Of several, the line has the one that was refused.
             record.note_original(asked.method(), &question.target);
         })?;
@@ -238,7 +245,11 @@ fn routes<'s>(
 }
 
 /// As the reverse proxy reads a request.
-fn route_of<'s>(snapshot: &'s Snapshot, question: &Question) -> Result<&'s Route, Reject> {
+fn route_of<'s>(
+    snapshot: &'s Snapshot,
+    question: &Question,
+    own_host: Option<&str>,
+) -> Result<&'s Route, Reject> {
     check_method(&question.method).map_err(|sentence| Reject::BadRequest(sentence.into()))?;
     let path = question.target.split('?').next().unwrap_or_default();
     let path =
@@ -256,7 +267,7 @@ fn route_of<'s>(snapshot: &'s Snapshot, question: &Question) -> Result<&'s Route
                 path: &path.surface,
                 deep_path: path.deep.as_deref(),
             };
-            match snapshot.routes.find(&target) {
+            match snapshot.route(&target, own_host) {
                 Ok(route) if route.access == Access::Deny => Err(Reject::Forbidden(CLOSED)),
                 Ok(route) => Ok(route),
                 Err(NoRoute::Ambiguous) => Err(Reject::BadRequest(AMBIGUOUS.into())),

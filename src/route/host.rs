@@ -78,6 +78,11 @@ impl fmt::Display for HostPattern {
     }
 }
 
+/// Whether two authorities name one host, whatever their ports.
+pub fn is_same_host(one: &str, other: &str) -> bool {
+    without_port(one).eq_ignore_ascii_case(without_port(other))
+}
+
 fn without_port(authority: &str) -> &str {
     match authority.rsplit_once(':') {
         // The colons within brackets are an address's.

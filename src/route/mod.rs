@@ -5,7 +5,10 @@ mod pattern;
 
 use http::Method;
 
-pub use self::{host::HostPattern, pattern::PathPattern};
+pub use self::{
+    host::{HostPattern, is_same_host},
+    pattern::PathPattern,
+};
 use crate::access::Requirements;
 
 /// `[[routes]]`, checked.
@@ -112,6 +115,11 @@ impl Routes {
             return Err(NoRoute::Ambiguous);
         }
         Ok(place.map_or(&self.fallback, |place| &self.in_order[place]))
+    }
+
+    /// Whether any route goes by its host.
+    pub fn names_hosts(&self) -> bool {
+        self.names_hosts
     }
 
     /// Whether a route names `host`.

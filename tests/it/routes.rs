@@ -291,3 +291,53 @@ async fn lists_of_a_route_hold_for_forward_auth() {
         assert_eq!(reply.status.as_u16(), expected, "{path}");
     }
 }
+
+/// The app goes by `Host`, and a client writes `X-Forwarded-Host` through a proxy that does not overwrite it.
+#[tokio::test]
+async fn a_forwarded_host_opens_no_other_hosts_routes() {
+    let (house, upstream, _provider) = standard_with(|plan| {
+        plan.top("trusted_proxies = [\"127.0.0.1/32\"]\n").tables(
+            "[[routes]]\nhost = \"shut.example\"\naccess = \"deny\"\n\
+             [[routes]]\nhost = \"open.example\"\naccess = \"public\"\n",
+        )
+    })
+    .await;
+    let own = house.address.to_string();
+    for (host, told, expected) in [
+        ("shut.example", "open.example", 421),
+        (own.as_str(), "open.example", 421),
+        ("open.example", "shut.example", 403),
+        ("backend:8080", "open.example", 200),
+        ("open.example", "OPEN.example:443", 200),
+    ] {
+        let ask = format!(
+            "GET /x HTTP/1.1\r\nHost: {host}\r\nX-Forwarded-Host: {told}\r\nConnection: close\r\n\r\n"
+        );
+        let answer = raw::exchange(&house, ask.as_bytes()).await;
+        let status = raw::status(&answer);
+        // Refused either way: by the host that is told, or for want of agreement.
+        let is_refused = expected != 200 && matches!(status, 403 | 421);
+        assert!(status == expected || is_refused, "{host} {told}: {answer}");
+    }
+    assert_eq!(upstream.count(), 2);
+}
+
+/// A list in a question's address narrows on public routes too: nobody is on no list.
+#[tokio::test]
+async fn a_list_in_the_address_keeps_strangers_out_of_public_routes() {
+    let (house, _upstream, _provider) = standard_with(|plan| {
+        plan.top("trusted_proxies = [\"127.0.0.1/32\"]\nforward_auth = \"nginx\"\n")
+            .route("/pub/**", "public")
+    })
+    .await;
+    for (query, expected) in [("", 202), ("?allowed_groups=admins", 401)] {
+        let reply = house
+            .browser()
+            .bare(Method::GET, &format!("/oauth2/auth{query}"))
+            .header("X-Original-URI", "/pub/x")
+            .header("X-Original-Method", "GET")
+            .send()
+            .await;
+        assert_eq!(reply.status.as_u16(), expected, "{query}");
+    }
+}
