@@ -143,9 +143,13 @@ async fn lists_in_the_address_narrow() {
         for (uri, browser, expected) in [
             ("/page", &ada, if status == 202 { 200 } else { status }),
             ("/page", &stranger, 401),
-            // Where anybody passes, somebody who is not on the list does not.
+            // Where anybody passes, whoever is not on the list does not: nobody is on none.
             ("/public/x", &ada, if status == 202 { 200 } else { status }),
-            ("/public/x", &stranger, 200),
+            (
+                "/public/x",
+                &stranger,
+                if query.is_empty() { 200 } else { 401 },
+            ),
         ] {
             let lines = forwarded(browser, "GET", uri);
             let lines: Vec<_> = lines
