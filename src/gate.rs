@@ -10,8 +10,9 @@ use http::{
 use hyper::body::{Body as _, Incoming};
 
 use crate::{
-    answer::{self, Reject, audience::Audience},
-    body::{Body, BodyError, Recorded},
+    answer::{self, Reject},
+    audience::Audience,
+    body_error::BodyError,
     clean::{CleanRequest, Peer, Unclean},
     clock::{self, Timestamp},
     decide::Deny,
@@ -19,9 +20,9 @@ use crate::{
     forward::{Downstream, ForwardError, Forwarder, OwnCookies, Tunnels, Upstream},
     observe::{Handover, Record, Recorder, Verdict, metrics::Metrics},
     origin::WebOrigin,
+    response::{Body, Recorded},
     route::{Access, NoRoute, Route, Target},
     session::{Visit, live::Owner},
-    site::LONGEST_RETURN,
     snapshot::Snapshot,
 };
 
@@ -107,7 +108,7 @@ impl Gate {
         }
     }
 
-    /// Answers a request with a deny whatever it asks for, and logs it.
+    /// Answers a request with a refusal whatever it asks for, and logs it.
     pub fn refuse(&self, begun: Begun, reject: &Reject) -> Response<Recorded> {
         let Begun {
             request,
@@ -186,9 +187,9 @@ impl Gate {
         let answered = answer.await;
         let is_reused = answered.as_ref().ok().map(|answered| answered.is_reused);
         record.note_upstream(asked.elapsed(), is_reused);
-        let mut response = answered
-            .map_err(|error| upstream_failed(&error, record, &self.snapshot.metrics))?
-            .response;
+        let answered =
+            answered.map_err(|error| upstream_failed(&error, record, &self.snapshot.metrics))?;
+        let mut response = answered.response.map(Body::Upstream);
         if !renewal.is_empty() && keep_from_shared_caches(response.headers_mut()) {
             for cookie in renewal {
                 response.headers_mut().append(SET_COOKIE, cookie);
@@ -208,12 +209,7 @@ impl Gate {
         };
         let own_host = request.head.headers.get(HOST);
         let own_host = own_host.and_then(|host| host.to_str().ok());
-        self.snapshot
-            .route(&target, own_host)
-            .map_err(|no_route| match no_route {
-                NoRoute::Ambiguous => Reject::BadRequest(AMBIGUOUS.into()),
-                NoRoute::Misdirected => Reject::Misdirected,
-            })
+        Ok(self.snapshot.route(&target, own_host)?)
     }
 
     /// What goes with a request that may pass as somebody: it is noted where they are, and their cookie is renewed. Whose
@@ -275,29 +271,14 @@ impl Gate {
                 &self.snapshot.site,
             )
         };
-        match deny {
-            // A program is led nowhere, whatever its request looks like.
-            Deny::NotSignedIn if route.access == Access::Api => Reject::Unauthorized,
-            Deny::NotSignedIn => match return_to() {
-                long if request.audience == Audience::Navigation && long.len() > LONGEST_RETURN => {
-                    Reject::AddressTooLong
-                }
-                return_to => Reject::SignIn { return_to },
-            },
-            Deny::Closed => Reject::Forbidden("access = \"deny\""),
-            Deny::Elsewhere(denied) => Reject::Elsewhere(denied),
-            Deny::Barred(barred) => Reject::Barred {
-                barred,
-                return_to: return_to(),
-            },
-        }
+        Reject::of(deny, route, return_to).told_if_too_long(request.audience)
     }
 
     fn own_endpoint(&self, request: &CleanRequest) -> Result<Option<Endpoint>, Reject> {
         let own = Endpoint::find(&self.snapshot.site, request.path());
         match &request.deep_path {
             Some(deep) if Endpoint::find(&self.snapshot.site, deep) != own => {
-                Err(Reject::BadRequest(AMBIGUOUS.into()))
+                Err(NoRoute::Ambiguous.into())
             }
             _ => Ok(own),
         }
@@ -340,8 +321,6 @@ fn keep_from_shared_caches(headers: &mut HeaderMap) -> bool {
     }
     may_be_kept
 }
-
-const AMBIGUOUS: &str = "the path can be read in two ways that fall under different rules";
 
 fn upstream_failed(error: &ForwardError, record: &mut Record, metrics: &Metrics) -> Reject {
     record.detail = Some(error.to_string());

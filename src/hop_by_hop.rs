@@ -3,8 +3,9 @@
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{
-        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, PROXY_AUTHENTICATE,
-        PROXY_AUTHORIZATION, SET_COOKIE, TE, TRANSFER_ENCODING, UPGRADE,
+        AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
+        COOKIE, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER,
+        TRANSFER_ENCODING, UPGRADE,
     },
 };
 
@@ -214,6 +215,25 @@ fn tokens(value: &HeaderValue) -> impl Iterator<Item = &str> {
 
 fn names_trailers(value: &HeaderValue) -> bool {
     tokens(value).any(|token| token.eq_ignore_ascii_case("trailers"))
+}
+
+/// Fields that frame, route or authenticate a message have no place behind its body.
+pub fn strip_trailers(trailers: &mut HeaderMap) {
+    strip(trailers);
+    for name in [
+        AUTHORIZATION,
+        CONTENT_ENCODING,
+        CONTENT_LENGTH,
+        CONTENT_RANGE,
+        CONTENT_TYPE,
+        COOKIE,
+        HOST,
+        SET_COOKIE,
+        TRAILER,
+        TRANSFER_ENCODING,
+    ] {
+        trailers.remove(name);
+    }
 }
 
 #[cfg(test)]

@@ -237,17 +237,8 @@ fn layers() -> Vec<String> {
     include_str!("layers.txt")
         .lines()
         .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#') && !line.contains("->"))
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
         .map(str::to_owned)
-        .collect()
-}
-
-/// Imports that still run the other way.
-fn exceptions() -> Vec<(&'static str, &'static str)> {
-    let lines = include_str!("layers.txt").lines();
-    lines
-        .filter(|line| !line.starts_with('#'))
-        .filter_map(|line| line.split_once(" -> "))
         .collect()
 }
 
@@ -311,16 +302,8 @@ fn circles(arrows: &BTreeSet<(Segments, Segments)>) -> Vec<String> {
 #[test]
 fn imports_run_one_way() {
     let sources = Sources::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
-    let mut arrows = sources.arrows();
+    let arrows = sources.arrows();
     assert!(arrows.len() > 400, "{} imports found", arrows.len());
-    for (from, to) in exceptions() {
-        let before = arrows.len();
-        arrows.retain(|(one, other)| one.join("/") != from || other.join("/") != to);
-        assert!(
-            arrows.len() < before,
-            "{from} -> {to} is no more: take it out of layers.txt"
-        );
-    }
     let faults = faults_of_layers(&arrows, &layers());
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
     let circles = circles(&arrows);

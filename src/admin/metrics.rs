@@ -18,7 +18,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{answer::reply, body::Body, observe, snapshot::Snapshot};
+use crate::{answer::reply, observe, response::Body, snapshot::Snapshot};
 
 /// All that a scraper is told.
 pub(super) struct Exposition(Registry);

@@ -27,10 +27,10 @@ use tokio_util::sync::CancellationToken;
 use self::{metrics::Exposition, sessions::Problem, write_timeout::WriteTimeout};
 use crate::{
     answer::reply,
-    body::Body,
     endpoint::health,
     listen::{Listener, Stream},
     observe::Throttled,
+    response::Body,
     snapshot::Snapshot,
 };
 

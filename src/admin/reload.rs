@@ -3,7 +3,7 @@
 use http::{Response, StatusCode};
 use serde::Serialize;
 
-use crate::{answer::reply, body::Body, observe::metrics::LastReload};
+use crate::{answer::reply, observe::metrics::LastReload, response::Body};
 
 /// What came of the last time that the configuration was read.
 #[derive(Serialize)]

@@ -8,9 +8,9 @@ use url::form_urlencoded;
 
 use crate::{
     answer::reply,
-    body::Body,
     clock::{self, Timestamp},
     endpoint::account::Listed,
+    response::Body,
     session::{
         StoreError,
         directory::{SessionName, UserKey},

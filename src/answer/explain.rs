@@ -4,9 +4,10 @@ use std::borrow::Cow;
 
 use http::StatusCode;
 
-use super::{Account, Link, Reject, audience::Audience};
+use super::{Account, Link, Reject};
 use crate::{
     access::allow::{Denied, Held},
+    audience::Audience,
     decide::RouteDenial,
     login::{Fault, LoginError},
     provider::kind::Switch,

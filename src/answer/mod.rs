@@ -4,7 +4,6 @@
 //! the rule, the upstream or anything that came in the request; the request id leads to the log line that
 //! does. A provider's own words stand on a page as a quotation, escaped like every text.
 
-pub mod audience;
 mod explain;
 mod page;
 mod remedy;
@@ -20,9 +19,11 @@ use std::{borrow::Cow, time::Duration};
 
 use crate::{
     access::allow::Denied,
-    decide::{Barred, RouteDenial},
+    audience::Audience,
+    decide::{Barred, Deny, RouteDenial},
     login::LoginError,
     observe::Verdict,
+    route::{Access, NoRoute, Route},
     session::{KeepError, StoreError, Unavailable},
     site::LONGEST_RETURN,
 };
@@ -89,6 +90,17 @@ pub enum Reject {
     GatewayTimeout,
 }
 
+impl From<NoRoute> for Reject {
+    fn from(no_route: NoRoute) -> Self {
+        match no_route {
+            NoRoute::Ambiguous => Self::BadRequest(
+                "the path can be read in two ways that fall under different rules".into(),
+            ),
+            NoRoute::Misdirected => Self::Misdirected,
+        }
+    }
+}
+
 impl From<Unavailable> for Reject {
     fn from(unavailable: Unavailable) -> Self {
         Self::Unavailable(unavailable)
@@ -111,6 +123,36 @@ impl From<LoginError> for Reject {
 }
 
 impl Reject {
+    /// What a client gets that `deny` keeps from passing by `route`. `return_to` is where a login would lead back.
+    pub fn of(deny: Deny, route: &Route, return_to: impl FnOnce() -> String) -> Self {
+        match deny {
+            // A program is led nowhere, whatever its request looks like.
+            Deny::NotSignedIn if route.access == Access::Api => Self::Unauthorized,
+            Deny::NotSignedIn => Self::SignIn {
+                return_to: return_to(),
+            },
+            Deny::Closed => Self::Forbidden("access = \"deny\""),
+            Deny::Elsewhere(denied) => Self::Elsewhere(denied),
+            Deny::Barred(barred) => Self::Barred {
+                barred,
+                return_to: return_to(),
+            },
+        }
+    }
+
+    /// The same; where a person would be led to a login that cannot keep the way back, they are told so.
+    #[must_use]
+    pub fn told_if_too_long(self, audience: Audience) -> Self {
+        match self {
+            Self::SignIn { return_to }
+                if audience == Audience::Navigation && return_to.len() > LONGEST_RETURN =>
+            {
+                Self::AddressTooLong
+            }
+            other => other,
+        }
+    }
+
     /// What the log and the metrics call it.
     pub fn verdict(&self) -> Verdict {
         match self {

@@ -7,8 +7,10 @@ use http::{
 use serde::Serialize;
 use url::Url;
 
-use super::{Notice, Reject, audience::Audience, reply};
-use crate::{access::allow::Held, body::Body, login::LoginError, site::Site};
+use super::{Notice, Reject, reply};
+use crate::{
+    access::allow::Held, audience::Audience, login::LoginError, response::Body, site::Site,
+};
 
 /// The answer to a refusal. Never cacheable, never sets a cookie.
 pub fn render(

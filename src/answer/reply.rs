@@ -16,7 +16,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::Serialize;
 
 use super::page::STYLE;
-use crate::body::Body;
+use crate::response::Body;
 
 /// A redirect. `location` is ASCII without control characters: a `ReturnTo`, or an address made by the
 /// `url` crate or by [`Site`](crate::site::Site); whatever else comes is answered by a 500.

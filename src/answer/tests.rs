@@ -9,17 +9,14 @@ use http_body_util::BodyExt;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::{
-    Choice, Reject, SignInPage,
-    audience::Audience::{self, *},
-    render, reply, return_address,
-};
+use super::{Choice, Reject, SignInPage, render, reply, return_address};
 use crate::{
     access::allow::{Denied, Held},
-    body::Body,
+    audience::{Audience, Audience::*},
     decide::Barred,
     login::{LoginError, StartAgain},
     provider::kind::Switch,
+    response::Body,
     session::StoreError,
     site::Site,
 };

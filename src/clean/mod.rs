@@ -26,7 +26,7 @@ use self::{
     original::OriginalHeaders,
 };
 use crate::{
-    answer::audience::{Audience, Signs},
+    audience::{Audience, Signs},
     canonical_path::CanonicalPath,
     hop_by_hop,
     observe::RequestId,

@@ -68,6 +68,8 @@ pub struct Question {
 pub struct Asked {
     /// All of these must pass. None where nothing was told of a request.
     pub questions: Vec<Question>,
+    /// The method that was told, where one was; for the log.
+    pub told_method: Option<Method>,
     /// Whether they are what the proxy serves. Where a client could have said them, somebody must be signed in beside.
     pub is_sure: bool,
 }
@@ -156,16 +158,10 @@ impl Asked {
         };
         let question = Question::new(method, target.to_owned(), &host, is_https, public);
         Ok(Self {
+            told_method: Some(question.method.clone()),
             questions: vec![question],
             is_sure: true,
         })
-    }
-
-    /// The one method that is told, for the log.
-    pub fn method(&self) -> Option<&Method> {
-        let (first, rest) = self.questions.split_first()?;
-        let is_told = rest.iter().all(|other| other.method == first.method);
-        is_told.then_some(&first.method)
     }
 
     /// The first target, for the way back after a login.
@@ -204,8 +200,8 @@ impl Question {
     }
 }
 
-/// Every reading of what came. All methods where none is told: nginx asks by GET whatever the client sent, and a rule for
-/// GET must not let a POST pass.
+/// Every reading of what came, by every method: who tells the method may be the client, and a rule for GET must not let a
+/// POST pass.
 fn any(came: &Came<'_>, public: &PublicOrigin) -> Result<Asked, Flaw> {
     let all = |names: &[&'static str]| {
         let mut found = Vec::new();
@@ -217,16 +213,15 @@ fn any(came: &Came<'_>, public: &PublicOrigin) -> Result<Asked, Flaw> {
         }
         Ok(found)
     };
-    let mut methods = Vec::new();
-    for value in all(&METHODS)? {
-        match Method::from_bytes(value.as_bytes()) {
-            Ok(method) => methods.push(method),
-            // What is no method falls under the rules for all of them.
-            Err(_) => methods.extend(EVERY_METHOD),
+    let told = all(&METHODS)?.into_iter();
+    let told: Vec<_> = told
+        .filter_map(|value| Method::from_bytes(value.as_bytes()).ok())
+        .collect();
+    let mut methods = EVERY_METHOD.to_vec();
+    for method in &told {
+        if !methods.contains(method) {
+            methods.push(method.clone());
         }
-    }
-    if methods.is_empty() {
-        methods.extend(EVERY_METHOD);
     }
     let mut questions = Vec::new();
     for value in all(&TARGETS)? {
@@ -242,6 +237,7 @@ fn any(came: &Came<'_>, public: &PublicOrigin) -> Result<Asked, Flaw> {
         }));
     }
     Ok(Asked {
+        told_method: told.first().filter(|_| told.len() == 1).cloned(),
         questions,
         is_sure: false,
     })
@@ -336,278 +332,4 @@ const EVERY_METHOD: [Method; 7] = [
 ];
 
 #[cfg(test)]
-mod tests {
-    use http::HeaderName;
-
-    use super::*;
-    use crate::public_url::PublicUrl;
-
-    fn read(
-        spelling: Spelling,
-        below: Option<&str>,
-        lines: &[(&'static str, &str)],
-    ) -> Result<Asked, Flaw> {
-        let mut headers = HeaderMap::new();
-        for (name, value) in lines {
-            let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
-            headers.append(HeaderName::from_static(name), value);
-        }
-        let public = PublicOrigin::new(&PublicUrl {
-            url: "https://app.example".parse().unwrap(),
-        });
-        let came = Came {
-            original: &OriginalHeaders::keep(&headers),
-            headers: &headers,
-            method: &Method::PUT,
-            below,
-            is_trusted: true,
-            seen: &HeaderValue::from_static("app.example"),
-            is_https: true,
-        };
-        Asked::read(spelling, &came, &public)
-    }
-
-    /// Method, target, host of the only question.
-    fn one(spelling: Spelling, lines: &[(&'static str, &str)]) -> Result<String, Flaw> {
-        let asked = read(spelling, Some("/below?x"), lines)?;
-        assert!(asked.is_sure && asked.questions.len() == 1);
-        let Question {
-            method,
-            target,
-            host,
-            is_https,
-            ..
-        } = &asked.questions[0];
-        let scheme = if *is_https { "https" } else { "http" };
-        Ok(format!(
-            "{method} {scheme}://{}{target}",
-            host.to_str().unwrap()
-        ))
-    }
-
-    /// What every client can send beside, in all spellings.
-    const FORGED: [(&str, &str); 7] = [
-        ("x-original-uri", "/public/forged"),
-        ("x-original-url", "https://public.example/public/forged"),
-        ("x-original-method", "HEAD"),
-        ("x-forwarded-uri", "/public/forged"),
-        ("x-forwarded-method", "HEAD"),
-        ("x-forwarded-host", "public.example"),
-        ("x-forwarded-proto", "http"),
-    ];
-
-    #[test]
-    fn of_a_known_proxy_its_own_spelling_alone_counts() {
-        let wiki = ("host", "wiki.example");
-        for (spelling, own, expected) in [
-            (
-                Spelling::OriginalUri,
-                &[
-                    ("x-original-uri", "/a?b"),
-                    ("x-original-method", "POST"),
-                    wiki,
-                ][..],
-                "POST https://wiki.example/a?b",
-            ),
-            (
-                Spelling::OriginalUrl,
-                &[
-                    ("x-original-url", "http://wiki.example/a?b"),
-                    ("x-original-method", "POST"),
-                    ("host", "gate.internal"),
-                ],
-                "POST http://wiki.example/a?b",
-            ),
-            (
-                Spelling::Forwarded,
-                &[
-                    ("x-forwarded-uri", "/a?b"),
-                    ("x-forwarded-method", "POST"),
-                    ("x-forwarded-host", "wiki.example"),
-                    ("x-forwarded-proto", "wss"),
-                    ("host", "gate.internal"),
-                ],
-                "POST https://wiki.example/a?b",
-            ),
-            (
-                Spelling::Below,
-                &[("host", "APP.example:443")],
-                "PUT https://app.example/below?x",
-            ),
-        ] {
-            let is_own = |name: &str| own.iter().any(|(own, _)| *own == name);
-            let mut lines = own.to_vec();
-            lines.extend(FORGED.iter().filter(|(name, _)| !is_own(name)));
-            assert_eq!(
-                one(spelling, &lines).as_deref(),
-                Ok(expected),
-                "{spelling:?}"
-            );
-            // Each is needed, once.
-            for (name, _) in own {
-                if *name == "host"
-                    && matches!(spelling, Spelling::OriginalUrl | Spelling::Forwarded)
-                {
-                    continue;
-                }
-                let without: Vec<_> = lines
-                    .iter()
-                    .copied()
-                    .filter(|line| line.0 != *name)
-                    .collect();
-                assert_eq!(
-                    one(spelling, &without),
-                    Err(Flaw::Absent(name)),
-                    "{spelling:?}"
-                );
-                let mut twice = lines.clone();
-                twice.extend(lines.iter().filter(|line| line.0 == *name));
-                assert_eq!(
-                    one(spelling, &twice),
-                    Err(Flaw::Several(name)),
-                    "{spelling:?}"
-                );
-                for odd in ["", "no such thing", "\u{e9}"] {
-                    let mut odd_one = without.clone();
-                    odd_one.push((name, odd));
-                    let asked = one(spelling, &odd_one);
-                    assert_eq!(asked, Err(Flaw::Malformed(name)), "{spelling:?} {odd:?}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_whole_address_is_http_or_https_with_a_host_and_a_path() {
-        for (url, expected) in [
-            ("https://a.example/", Some((true, "a.example", "/"))),
-            ("http://a.example//b?c", Some((false, "a.example", "//b?c"))),
-            ("https://a.example", None),
-            ("ftp://a.example/", None),
-            ("//a.example/", None),
-            ("/a", None),
-            ("x?https://a.example/", None),
-        ] {
-            assert_eq!(split(url), expected, "{url}");
-        }
-    }
-
-    #[test]
-    fn nothing_of_an_untrusted_peer_is_believed() {
-        let came = Came {
-            original: &OriginalHeaders::default(),
-            headers: &HeaderMap::new(),
-            method: &Method::GET,
-            below: Some("/a"),
-            is_trusted: false,
-            seen: &HeaderValue::from_static("app.example"),
-            is_https: true,
-        };
-        let public = PublicOrigin::new(&PublicUrl {
-            url: "https://app.example".parse().unwrap(),
-        });
-        for spelling in [
-            Spelling::OriginalUri,
-            Spelling::OriginalUrl,
-            Spelling::Forwarded,
-            Spelling::Below,
-        ] {
-            let asked = Asked::read(spelling, &came, &public);
-            assert_eq!(asked, Err(Flaw::Untrusted), "{spelling:?}");
-        }
-        let asked = Asked::read(Spelling::Any, &came, &public).unwrap();
-        assert!(asked.questions.is_empty() && !asked.is_sure);
-        assert_eq!((asked.method(), asked.return_to()), (None, "/"));
-    }
-
-    fn any_of(lines: &[(&'static str, &str)]) -> Vec<(Method, String)> {
-        let asked = read(Spelling::Any, None, lines).unwrap();
-        assert!(!asked.is_sure);
-        let questions = asked.questions.into_iter();
-        questions.map(|one| (one.method, one.target)).collect()
-    }
-
-    #[test]
-    fn of_an_unknown_proxy_every_spelling_that_came_counts() {
-        let asked = any_of(&[
-            ("x-forwarded-uri", "/admin?a=1"),
-            ("x-forwarded-uri", "/other"),
-            ("x-original-uri", "/public/x"),
-            ("x-original-url", "https://app.example/public/y?b=2"),
-            ("x-forwarded-method", "POST"),
-            ("x-original-method", "GET"),
-        ]);
-        let targets = ["/public/x", "/public/y?b=2", "/admin?a=1", "/other"];
-        let expected: Vec<_> = targets
-            .iter()
-            .flat_map(|target| {
-                [Method::GET, Method::POST].map(|method| (method, (*target).to_owned()))
-            })
-            .collect();
-        assert_eq!(asked, expected);
-    }
-
-    #[test]
-    fn an_untold_method_is_any_method() {
-        let methods = |lines: &[_]| -> Vec<_> {
-            any_of(lines)
-                .into_iter()
-                .map(|(method, _)| method)
-                .collect()
-        };
-        assert_eq!(methods(&[("x-original-uri", "/a")]), EVERY_METHOD);
-        let odd = [("x-original-uri", "/a"), ("x-original-method", "no method")];
-        assert_eq!(methods(&odd), EVERY_METHOD);
-    }
-
-    #[test]
-    fn more_values_than_anybody_means_are_refused() {
-        for name in ["x-original-uri", "x-forwarded-method"] {
-            let lines = vec![(name, "/a"); MOST_VALUES + 1];
-            assert_eq!(read(Spelling::Any, None, &lines), Err(Flaw::Several(name)));
-        }
-    }
-
-    #[test]
-    fn a_method_is_named_where_it_is_the_only_one() {
-        let uri = ("x-original-uri", "/a");
-        for (lines, expected) in [
-            (&[uri][..], None),
-            (&[uri, ("x-original-method", "PUT")], Some(Method::PUT)),
-            (
-                &[
-                    uri,
-                    ("x-original-method", "PUT"),
-                    ("x-forwarded-method", "GET"),
-                ],
-                None,
-            ),
-        ] {
-            let asked = read(Spelling::Any, None, lines).unwrap();
-            assert_eq!(asked.method(), expected.as_ref(), "{lines:?}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_target_is_no_path_either() {
-        for (target, expected) in [
-            ("https://app.example", ""),
-            ("https://app.example?a=1", "?a=1"),
-            ("https://app.example/a#b", "/a#b"),
-            ("https://app.example#b/c", ""),
-            ("q?next=https://app.example/reset/secret", ""),
-            ("#https://app.example/secret", ""),
-            ("a b://app.example/secret", ""),
-            ("app.example/public", ""),
-            ("", ""),
-            ("//app.example/x", "//app.example/x"),
-            ("http:///admin", "/admin"),
-        ] {
-            assert_eq!(path_and_query(target), expected, "{target}");
-        }
-        assert_eq!(
-            any_of(&[("x-original-uri", "/\u{e9}"), ("x-original-method", "GET")])[0].1,
-            ""
-        );
-    }
-}
+mod tests;

@@ -12,12 +12,13 @@ use subtle::ConstantTimeEq as _;
 
 use super::{form::Form, sign_out::is_wanted};
 use crate::{
-    answer::{AccountPage, AccountSession, Reject, audience::Audience, reply},
-    body::Body,
+    answer::{AccountPage, AccountSession, Reject, reply},
+    audience::Audience,
     clean::CleanRequest,
     clock::{self, Timestamp},
     decide::Standing,
     observe::{Record, Verdict},
+    response::Body,
     session::{
         Session, Unavailable, Visit,
         directory::{Entry, SessionName, Sighting, UserKey},

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use url::form_urlencoded;
 
 use crate::{
-    answer::{Reject, audience::Audience},
+    answer::Reject,
+    audience::Audience,
     clean::CleanRequest,
     login::{LoginOptions, return_to::ReturnTo},
     site::{LONGEST_RETURN, ProviderFace, Site, with_switch},

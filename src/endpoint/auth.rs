@@ -18,8 +18,8 @@ use http::{
 
 use crate::{
     access::Principal,
-    answer::{self, Reject, audience::Audience, reply},
-    body::Body,
+    answer::{self, Reject, reply},
+    audience::{self, Audience},
     canonical_path::CanonicalPath,
     clean::{CleanRequest, check_method},
     clock::{self, Timestamp},
@@ -28,9 +28,10 @@ use crate::{
     endpoint::Endpoint,
     observe::{Record, Verdict},
     origin::WebOrigin,
+    response::Body,
     route::{Access, NoRoute, Route, Target},
-    session::{Session, Unavailable, Visit},
-    site::{LONGEST_RETURN, Site},
+    session::{Session, Visit},
+    site::Site,
     snapshot::Snapshot,
 };
 
@@ -72,9 +73,9 @@ pub(super) async fn serve(
         }
     };
     if let Some(question) = asked.questions.first() {
-        record.note_original(asked.method(), &question.target);
+        record.note_original(asked.told_method.as_ref(), &question.target);
     }
-    let audience = audience(door, &asked, &request.head.headers);
+    let audience = reader(door, &asked, &request.head.headers);
     let return_to = match door {
         Door::Auth => asked.return_to().to_owned(),
         Door::Forward => answer::return_address(
@@ -90,25 +91,21 @@ pub(super) async fn serve(
     let judged = judge(snapshot, request, &asked, &narrowing, return_to, record).await;
     Ok(match judged {
         Ok(pass) => passed(door, snapshot, request, &pass, record),
-        Err(reject) => {
-            let reject = match reject {
-                Reject::SignIn { return_to }
-                    if audience == Audience::Navigation && return_to.len() > LONGEST_RETURN =>
-                {
-                    Reject::AddressTooLong
-                }
-                reject => reject,
-            };
-            refuse(door, snapshot, &reject, audience, record)
-        }
+        Err(reject) => refuse(
+            door,
+            snapshot,
+            &reject.told_if_too_long(audience),
+            audience,
+            record,
+        ),
     })
 }
 
 /// Who reads a refusal: at `forward` whoever sent the request that is held back; proxies and scripts at `auth`.
-fn audience(door: Door, asked: &Asked, headers: &HeaderMap) -> Audience {
+fn reader(door: Door, asked: &Asked, headers: &HeaderMap) -> Audience {
     match (door, asked.questions.first()) {
         (Door::Forward, Some(question)) => {
-            match answer::audience::of(&question.method, headers) {
+            match audience::of(&question.method, headers) {
                 // A gRPC refusal is a 200, which a proxy takes for a yes.
                 Audience::Grpc => Audience::Program,
                 audience => audience,
@@ -152,6 +149,10 @@ async fn judge(
         .and_then(|host| host.to_str().ok())
         .filter(|_| !asked.is_sure);
     let mut routes = routes(snapshot, asked, own_host, record)?;
+    if asked.questions.is_empty() && snapshot.routes.narrow() {
+        // Some paths are not for everybody, and nobody knows which one this is about.
+        return Err(Reject::Forbidden(UNTOLD));
+    }
     if !asked.is_sure {
         // No header makes a path public: a client can send the spelling that the proxy does not overwrite. So beside all
         // that is asked, somebody must be signed in.
@@ -177,7 +178,12 @@ async fn judge(
                 is_told = permit.principal().is_some();
                 record.note_dry_run(permit.dry_run());
             }
-            Err(deny) => return Err(reject_of(deny, route, return_to, visit)),
+            Err(deny) => {
+                return Err(match (&deny, visit) {
+                    (Deny::NotSignedIn, Some(Err(unavailable))) => unavailable.into(),
+                    _ => Reject::of(deny, route, || return_to),
+                });
+            }
         }
     }
     if !narrowing.is_empty() {
@@ -196,15 +202,13 @@ async fn judge(
     })
 }
 
-/// Whoever is there must also be on the lists that the question brought along; where a route lets nobody in particular
-/// pass, there may be nobody.
+/// Whoever passes must also be on the lists that the question brought along, by a public route too.
 fn narrow(
     snapshot: &Snapshot,
     narrowing: &Narrowing,
     session: Option<&Session>,
     return_to: String,
 ) -> Result<(), Reject> {
-    // Nobody is on no list, on a public route either.
     let Some(session) = session else {
         return Err(Reject::SignIn { return_to });
     };
@@ -237,7 +241,7 @@ fn routes<'s>(
     for question in &asked.questions {
         let route = route_of(snapshot, question, own_host).inspect_err(|_| {
             // Of several, the line has the one that was refused.
-            record.note_original(asked.method(), &question.target);
+            record.note_original(asked.told_method.as_ref(), &question.target);
         })?;
         routes.push(route);
     }
@@ -256,7 +260,7 @@ fn route_of<'s>(
         CanonicalPath::parse(path).map_err(|error| Reject::BadRequest(error.to_string().into()))?;
     let own = |path: &str| Endpoint::find(&snapshot.site, path);
     match (own(&path.surface), path.deep.as_deref().map(own)) {
-        (surface, Some(deep)) if surface != deep => Err(Reject::BadRequest(AMBIGUOUS.into())),
+        (surface, Some(deep)) if surface != deep => Err(NoRoute::Ambiguous.into()),
         // The app never sees these; a proxy leads them here without a question.
         (Some(_), _) => Err(Reject::Forbidden("one of the gate's own addresses")),
         (None, _) => {
@@ -268,31 +272,13 @@ fn route_of<'s>(
                 deep_path: path.deep.as_deref(),
             };
             match snapshot.route(&target, own_host) {
-                Ok(route) if route.access == Access::Deny => Err(Reject::Forbidden(CLOSED)),
+                Ok(route) if route.access == Access::Deny => {
+                    Err(Reject::of(Deny::Closed, route, String::new))
+                }
                 Ok(route) => Ok(route),
-                Err(NoRoute::Ambiguous) => Err(Reject::BadRequest(AMBIGUOUS.into())),
-                Err(NoRoute::Misdirected) => Err(Reject::Misdirected),
+                Err(no_route) => Err(no_route.into()),
             }
         }
-    }
-}
-
-const AMBIGUOUS: &str = "the path can be read in two ways that fall under different rules";
-const CLOSED: &str = "access = \"deny\"";
-
-fn reject_of(
-    deny: Deny,
-    route: &Route,
-    return_to: String,
-    visit: Option<Result<Visit, Unavailable>>,
-) -> Reject {
-    match (deny, visit) {
-        (Deny::NotSignedIn, Some(Err(unavailable))) => unavailable.into(),
-        (Deny::NotSignedIn, _) if route.access == Access::Api => Reject::Unauthorized,
-        (Deny::NotSignedIn, _) => Reject::SignIn { return_to },
-        (Deny::Closed, _) => Reject::Forbidden(CLOSED),
-        (Deny::Elsewhere(denied), _) => Reject::Elsewhere(denied),
-        (Deny::Barred(barred), _) => Reject::Barred { barred, return_to },
     }
 }
 
@@ -355,15 +341,7 @@ fn tell(snapshot: &Snapshot, principal: Option<Principal<'_>>, headers: &mut Hea
 
 /// `Cookie` without own cookies; empty where nothing is left.
 fn apps_cookie(snapshot: &Snapshot, headers: &HeaderMap) -> HeaderValue {
-    let mut line = Vec::new();
-    snapshot
-        .sessions
-        .cookies
-        .write_foreign(headers, None, &mut line);
-    let value = line
-        .strip_prefix(b"cookie: ")
-        .and_then(|line| line.strip_suffix(b"\r\n"));
-    let value = value.and_then(|value| HeaderValue::from_bytes(value).ok());
+    let value = snapshot.sessions.cookies.foreign(headers, None);
     value.unwrap_or(HeaderValue::from_static(""))
 }
 
@@ -409,3 +387,5 @@ fn set_location(address: &str, response: &mut Response<Body>) {
         response.headers_mut().insert(LOCATION, address);
     }
 }
+
+const UNTOLD: &str = "no trusted proxy told which path is asked about, and routes narrow some: set trusted_proxies and forward_auth";

@@ -18,12 +18,12 @@ use url::form_urlencoded;
 
 use crate::{
     answer::{Reject, reply},
-    body::Body,
     clean::CleanRequest,
     clock,
     login::{LoginClient, LoginError},
     observe::{Record, Verdict},
     provider::{LogoutClaim, Provider, ProviderError},
+    response::Body,
     session::revocation::{Revocation, Target},
     snapshot::Snapshot,
 };

@@ -7,12 +7,13 @@ use tokio::time::sleep;
 
 use super::start;
 use crate::{
-    answer::{Reject, audience::Audience, reply},
-    body::Body,
+    answer::{Reject, reply},
+    audience::Audience,
     clean::CleanRequest,
     clock::{self, Timestamp},
     login::{Callback, Finished, LoginError, LoginOptions, SessionRandom, StartAgain},
     observe::{Record, Verdict},
+    response::Body,
     session::{Session, directory::Sighting},
     snapshot::Snapshot,
 };

@@ -13,11 +13,11 @@ use url::Url;
 use super::asked::parameter;
 use crate::{
     answer::{Reject, reply},
-    body::Body,
     clean::CleanRequest,
     clock,
     login::{LoginClient, LoginError},
     observe::{Record, Verdict},
+    response::Body,
     session::{
         StoreError, Unavailable,
         revocation::{Full, Revocation, Target},

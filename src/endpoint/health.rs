@@ -3,7 +3,7 @@
 
 use http::{Response, StatusCode};
 
-use crate::{answer::reply, body::Body, snapshot::Snapshot};
+use crate::{answer::reply, response::Body, snapshot::Snapshot};
 
 /// The process answers. Says nothing of providers: restarting the gate does not mend them.
 pub fn ping() -> Response<Body> {

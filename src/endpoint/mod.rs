@@ -18,11 +18,12 @@ use http::{Method, Response};
 use percent_encoding::percent_decode_str;
 
 use crate::{
-    answer::{self, Reject, audience::Audience},
-    body::Body,
+    answer::{self, Reject},
+    audience::Audience,
     clean::CleanRequest,
     door::Door,
     observe::{Record, Verdict},
+    response::Body,
     site::Site,
     snapshot::Snapshot,
 };

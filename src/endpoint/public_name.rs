@@ -6,10 +6,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{Response, StatusCode, header::SET_COOKIE};
 
 use crate::{
-    answer::{audience::Audience, reply},
-    body::Body,
-    clean::CleanRequest,
-    snapshot::Snapshot,
+    answer::reply, audience::Audience, clean::CleanRequest, response::Body, snapshot::Snapshot,
 };
 
 /// A redirect to the same address below `public_url`, whatever host the request names; none where it came for

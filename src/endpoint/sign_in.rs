@@ -5,11 +5,11 @@ use http::{Response, StatusCode};
 use super::{asked::Asked, public_name, start};
 use crate::{
     answer::{Choice, Reject, SignInPage, reply},
-    body::Body,
     clean::CleanRequest,
     clock,
     decide::Standing,
     observe::Record,
+    response::Body,
     site::Site,
     snapshot::Snapshot,
 };

@@ -20,17 +20,15 @@ use url::Url;
 
 use super::asked::parameter;
 use crate::{
-    answer::{
-        Link, Notice, Reject,
-        audience::{self, Audience},
-        reply,
-    },
-    body::Body,
+    answer::{Link, Notice, Reject, reply},
+    audience,
+    audience::Audience,
     clean::CleanRequest,
     clock,
     login::return_to::ReturnTo,
     observe::{Record, Verdict},
     provider::LogoutRequest,
+    response::Body,
     session::LogoutHint,
     site::LONGEST_RETURN,
     snapshot::Snapshot,

@@ -7,7 +7,6 @@ use http::{Response, StatusCode, header::SET_COOKIE};
 use super::{asked::Asked, public_name};
 use crate::{
     answer::{Reject, reply},
-    body::Body,
     clean::CleanRequest,
     clock,
     login::{
@@ -15,6 +14,7 @@ use crate::{
         transaction::LIFETIME,
     },
     observe::{Record, Verdict},
+    response::Body,
     site::ProviderFace,
     snapshot::Snapshot,
 };

@@ -5,13 +5,14 @@ use serde::Serialize;
 
 use super::refuse;
 use crate::{
-    answer::{self, Reject, audience::Audience, reply},
-    body::Body,
+    answer::{self, Reject, reply},
+    audience::Audience,
     clean::CleanRequest,
     clock,
     decide::Standing,
     identity::Identity,
     observe::Record,
+    response::Body,
     snapshot::Snapshot,
 };
 

@@ -16,12 +16,12 @@ use tokio::{io::WriteHalf, sync::oneshot, task::JoinHandle, time::timeout};
 
 use super::{
     ForwardError,
-    body::Upload,
     connection::ReadError,
     downstream::Place,
     http1::ResponseHead,
     outgoing::{Outgoing, SendError},
     pool::{Lease, Pool},
+    request_body::Upload,
     stream::Stream,
     upstream::Upstream,
 };

@@ -4,7 +4,7 @@
 use std::{
     io,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, PoisonError},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -12,38 +12,24 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, Uri, header::TE};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::{
-    body::Incoming,
-    client::conn::http2::{Builder, SendRequest},
-};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::{body::Incoming, client::conn::http2::SendRequest};
 use tokio::time::Instant;
 
 use super::{
     ForwardError,
-    body::{RequestBody, Upload, strip_trailers},
     condition::InUse,
     exchange::{Terms, is_failure},
+    http2_connection::{self, Broken, Sent, Shared},
     live::Life,
     pool::{Pool, expiry},
+    request_body::{RequestBody, Upload},
+    silence::Silence,
 };
-use crate::{body::BodyError, hop_by_hop, timer::Timer};
-
-/// An answer's header list in bytes (RFC 9113 §6.5.2), as much as over HTTP/1.1.
-const MAX_HEADER_LIST: u32 = 64 * 1024;
-/// Bytes of answers' bodies in flight: of one stream, and of all.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
-/// Bytes of one request's body that wait for the app.
-const STREAM_SEND_BUFFER: usize = 64 * 1024;
-/// How often an app is asked whether it is still there while it has requests, and how long it may take to say so.
-const PING: Duration = Duration::from_secs(30);
-
-/// A connection that several requests share.
-pub(super) struct Shared {
-    sender: SendRequest<Sent>,
-    expires: Instant,
-}
+use crate::{
+    body_error::BodyError,
+    hop_by_hop::{self, strip_trailers},
+    timer::Timer,
+};
 
 /// The head of a request, to be sent more than once perhaps.
 #[derive(Clone)]
@@ -61,42 +47,6 @@ impl Head {
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.headers.clone();
         request
-    }
-}
-
-/// Why a request's body broke off, once it has.
-type Broken = Arc<Mutex<Option<BodyError>>>;
-
-/// A request's body as it is sent. Why it breaks off is kept here: hyper does not say it.
-pub(super) struct Sent {
-    body: RequestBody,
-    broken: Broken,
-}
-
-impl HttpBody for Sent {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        Poll::Ready(frame.map(|frame| {
-            frame.map_err(|error| {
-                let text = error.to_string();
-                *self.broken.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                io::Error::other(text)
-            })
-        }))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 
@@ -125,17 +75,7 @@ impl Pool {
             return Ok((sender, true));
         }
         let stream = self.backend.connect().await?;
-        let mut builder = Builder::new(TokioExecutor::new());
-        builder
-            .timer(TokioTimer::new())
-            .keep_alive_interval(Some(PING))
-            .keep_alive_timeout(PING)
-            .max_header_list_size(MAX_HEADER_LIST)
-            .max_send_buf_size(STREAM_SEND_BUFFER)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW);
-        let handshake = builder.handshake(TokioIo::new(stream)).await;
-        let (sender, connection) = handshake.map_err(io::Error::other)?;
+        let (sender, connection) = http2_connection::handshake(stream).await?;
         let open = self.backend.metrics.open();
         tokio::spawn(async move {
             // Its requests hear why it ended.
@@ -265,9 +205,7 @@ impl Exchange {
             _in_use: self.in_use,
             upload: self.upload,
             life,
-            timer: self.timer,
-            patience,
-            uploaded: 0,
+            silence: Silence::new(self.timer, patience),
         };
         (head.status, head.headers, body)
     }
@@ -282,21 +220,7 @@ pub struct Http2Body {
     upload: Option<Arc<Upload>>,
     /// None where it is nobody's.
     life: Option<Box<Life>>,
-    timer: Timer,
-    patience: Duration,
-    uploaded: u64,
-}
-
-impl Http2Body {
-    /// Ready when the app has been silent for too long. A request that still moves is no silence.
-    fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let uploaded = self.upload.as_deref().map_or(0, Upload::frames);
-        if !self.timer.is_set() || uploaded != self.uploaded {
-            self.uploaded = uploaded;
-            self.timer.set(self.patience);
-        }
-        self.timer.poll_elapsed(context)
-    }
+    silence: Silence,
 }
 
 impl HttpBody for Http2Body {
@@ -319,7 +243,8 @@ impl HttpBody for Http2Body {
             return Poll::Ready(Some(Err(BodyError::SessionOver)));
         }
         let Poll::Ready(frame) = polled else {
-            ready!(this.poll_silence(context));
+            let uploaded = this.upload.as_deref().map_or(0, Upload::frames);
+            ready!(this.silence.poll(uploaded, context));
             tracing::warn!(
                 upstream = %this.pool.backend,
                 "the app did not continue its answer within limits.response_body_timeout; it is broken off"
@@ -328,7 +253,7 @@ impl HttpBody for Http2Body {
             this.body = None;
             return Poll::Ready(Some(Err(BodyError::Silent)));
         };
-        this.timer.clear();
+        this.silence.clear();
         Poll::Ready(match frame {
             None => {
                 this.body = None;

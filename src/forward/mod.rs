@@ -6,67 +6,68 @@
 //! stream behind (`body`), and a `101` opens a `tunnel`.
 
 mod backend;
-mod body;
 mod condition;
 mod connection;
 mod counted;
 mod downstream;
 mod exchange;
 pub mod http1;
+mod http1_body;
 mod http2;
+mod http2_connection;
 mod identity;
 mod live;
 mod outgoing;
 mod pace;
 mod pool;
 mod probe;
+mod request_body;
+mod request_head;
 pub mod settings;
+mod silence;
 mod stream;
 mod tunnel;
 mod upstream;
+mod upstream_body;
 pub mod websocket;
 
 use std::{io, pin::Pin, sync::Arc, time::Duration};
 
 use http::{
-    HeaderMap, HeaderValue, Response, StatusCode, Uri, Version,
-    header::{
-        AUTHORIZATION, CONNECTION, COOKIE, HOST, PROXY_AUTHENTICATE, UPGRADE, WWW_AUTHENTICATE,
-    },
-    request::Parts,
-    uri::PathAndQuery,
+    HeaderMap, HeaderValue, Response, StatusCode, Version,
+    header::{AUTHORIZATION, CONNECTION, PROXY_AUTHENTICATE, UPGRADE, WWW_AUTHENTICATE},
 };
 use hyper::upgrade::OnUpgrade;
 
+pub use self::{
+    downstream::{ClientConnection, Downstream},
+    identity::IdentityHeaders,
+    tunnel::Tunnels,
+    upstream::{Upstream, UpstreamTarget},
+    upstream_body::UpstreamBody,
+};
 use self::{
-    body::RequestBody,
     downstream::{User, binds_connection},
     exchange::{Exchange, Terms, exchange},
     http1::RequestBodyLength,
+    http1_body::Http1Body,
     live::Life,
     outgoing::{Outgoing, is_repeatable},
     pace::LeastPace,
     pool::Pool,
+    request_body::RequestBody,
+    request_head::RequestHead,
     settings::UpstreamAddress,
     tunnel::TunnelLimits,
     upstream::AllOut,
 };
-pub use self::{
-    body::UpstreamBody,
-    downstream::{ClientConnection, Downstream},
-    http2::Http2Body,
-    identity::IdentityHeaders,
-    tunnel::Tunnels,
-    upstream::{Upstream, UpstreamTarget},
-};
 use crate::{
-    access::Principal,
-    body::{Body, BodyError},
-    clean::{CleanRequest, X_REQUEST_ID, forwarding::Forwarding, identity::ReservedNames},
+    body_error::BodyError,
+    clean::{CleanRequest, identity::ReservedNames},
     decide::Permit,
     hop_by_hop,
     limits::Limits,
-    observe::{Received, RequestId, handover, metrics::LimitHits},
+    observe::{Received, handover, metrics::LimitHits},
     session::{
         cookie::{Cookies, Span},
         live::{Ends, Owner},
@@ -99,7 +100,7 @@ pub enum ForwardError {
 /// An answer of the upstream.
 pub struct Forwarded {
     /// The answer, its body on its way.
-    pub response: Response<Body>,
+    pub response: Response<UpstreamBody>,
     /// Whether the connection had served another request before.
     pub is_reused: bool,
 }
@@ -268,7 +269,7 @@ impl Forwarder {
                     let (status, mut headers, body) = exchange.begin(idle_timeout, life(owner));
                     own.cookies.strip_from_response(&mut headers);
                     hop_by_hop::strip(&mut headers);
-                    let response = answer(status, headers, Body::Http2(Box::new(body)));
+                    let response = answer(status, headers, body.into());
                     return Ok(Forwarded {
                         response,
                         is_reused,
@@ -297,10 +298,10 @@ impl Forwarder {
                 });
             }
             hop_by_hop::strip_noted(&mut head.headers, head.noted);
-            let body = UpstreamBody::begin(head.body, lease, upload, (timer, idle_timeout), || {
+            let body = Http1Body::begin(head.body, lease, upload, (timer, idle_timeout), || {
                 life(owner)
             });
-            let mut response = answer(head.status, head.headers, body);
+            let mut response = answer(head.status, head.headers, body.into());
             if let Some(reason) = head.reason {
                 response.extensions_mut().insert(reason);
             }
@@ -318,7 +319,7 @@ impl Forwarder {
         owner: Option<Owner>,
         mut headers: HeaderMap,
         connection: connection::Connection,
-    ) -> Result<Response<Body>, ForwardError> {
+    ) -> Result<Response<UpstreamBody>, ForwardError> {
         let mut chosen = headers.get_all(UPGRADE).iter().cloned();
         let (Some(asked), Some(protocol), None, Some(upstream)) = (
             asked,
@@ -341,7 +342,11 @@ impl Forwarder {
         hop_by_hop::strip(&mut headers);
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol);
-        let mut response = answer(StatusCode::SWITCHING_PROTOCOLS, headers, Body::Empty);
+        let mut response = answer(
+            StatusCode::SWITCHING_PROTOCOLS,
+            headers,
+            UpstreamBody::empty(),
+        );
         response.extensions_mut().insert(handover);
         Ok(response)
     }
@@ -356,108 +361,7 @@ enum Channel<One, Two> {
 /// Room for a request's head, where there is no buffer of an earlier one.
 const USUAL_HEAD: usize = 2 * 1024;
 
-/// What the upstream is told before a request's body.
-struct RequestHead<'a> {
-    /// The client's own words, as far as they were left.
-    head: &'a Parts,
-    /// The protocol to switch to.
-    upgrade: Option<&'a HeaderValue>,
-    forwarding: &'a Forwarding,
-    id: Option<RequestId>,
-    principal: Option<Principal<'a>>,
-    /// Whether the app is reached over TLS.
-    is_tls: bool,
-}
-
-impl RequestHead<'_> {
-    fn write(
-        &self,
-        identity: &IdentityHeaders,
-        own: OwnCookies<'_>,
-        length: RequestBodyLength,
-        into: &mut Vec<u8>,
-    ) {
-        let Parts {
-            method,
-            uri,
-            headers,
-            ..
-        } = self.head;
-        let write_cookies = |headers: &HeaderMap, into: &mut Vec<u8>| {
-            own.cookies.write_foreign(headers, own.only, into);
-        };
-        http1::begin_request(method, uri.path_and_query(), headers, write_cookies, into);
-        for (name, value) in self.forwarding.lines() {
-            http1::write_header(name, value, into);
-        }
-        if let Some(id) = self.id {
-            http1::write_header(&X_REQUEST_ID, &id.hex(), into);
-        }
-        identity.write(self.principal, into);
-        if let Some(protocol) = self.upgrade {
-            http1::write_header(&CONNECTION, b"upgrade", into);
-            http1::write_header(&UPGRADE, protocol.as_bytes(), into);
-        }
-        http1::end_request(method, length, headers, into);
-    }
-}
-
-impl RequestHead<'_> {
-    /// The same for HTTP/2. Nothing asks to switch there: an app that HTTP/2 is spoken with has no other protocol.
-    ///
-    /// # Errors
-    /// When the host is none that HTTP/2 can name.
-    fn to_http2(
-        &self,
-        identity: &IdentityHeaders,
-        own: OwnCookies<'_>,
-        is_repeatable: bool,
-    ) -> Result<http2::Head, ForwardError> {
-        let refused =
-            |error| ForwardError::Broken(io::Error::new(io::ErrorKind::InvalidInput, error));
-        let mut headers = self.head.headers.clone();
-        let host = headers
-            .remove(HOST)
-            .unwrap_or(HeaderValue::from_static("localhost"));
-        let mut line = Vec::new();
-        if headers.contains_key(COOKIE) {
-            own.cookies.write_foreign(&headers, own.only, &mut line);
-        }
-        http2::strip_framing(&mut headers);
-        let cookies = line
-            .strip_prefix(b"cookie: ")
-            .and_then(|line| line.strip_suffix(b"\r\n"));
-        if let Some(Ok(cookies)) = cookies.map(HeaderValue::from_bytes) {
-            headers.insert(COOKIE, cookies);
-        }
-        let id = self.id.map(RequestId::hex);
-        let id = id.as_ref().map(|id| (&X_REQUEST_ID, &id[..]));
-        for (name, value) in self.forwarding.lines().chain(id) {
-            if let Ok(value) = HeaderValue::from_bytes(value) {
-                headers.append(name, value);
-            }
-        }
-        identity.insert(self.principal, &mut headers);
-        let target = self
-            .head
-            .uri
-            .path_and_query()
-            .map_or("/", PathAndQuery::as_str);
-        let slash = if target.starts_with('?') { "/" } else { "" };
-        let uri = Uri::builder()
-            .scheme(if self.is_tls { "https" } else { "http" })
-            .authority(host.as_bytes())
-            .path_and_query(format!("{slash}{target}"));
-        Ok(http2::Head {
-            method: self.head.method.clone(),
-            uri: uri.build().map_err(refused)?,
-            headers,
-            is_repeatable,
-        })
-    }
-}
-
-fn answer(status: StatusCode, headers: HeaderMap, body: Body) -> Response<Body> {
+fn answer(status: StatusCode, headers: HeaderMap, body: UpstreamBody) -> Response<UpstreamBody> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.version_mut() = Version::HTTP_11;

@@ -12,11 +12,11 @@ use http_body::{Body as _, Frame};
 use tokio::io::{AsyncWrite, WriteHalf};
 
 use super::{
-    body::RequestBody,
     http1::{RequestBodyLength, chunked},
+    request_body::RequestBody,
     stream::Stream,
 };
-use crate::body::BodyError;
+use crate::body_error::BodyError;
 
 /// A request, as far as it is not sent.
 pub(super) struct Outgoing {

@@ -12,7 +12,7 @@ use super::{
     backend::Backend,
     connection::{Connection, Idleness, Settled},
     downstream::Place,
-    http2,
+    http2_connection,
 };
 use crate::random;
 
@@ -31,7 +31,7 @@ pub(super) struct Pool {
     pub(super) backend: Arc<Backend>,
     idle: Mutex<Vec<Idle>>,
     /// The one over which HTTP/2 is spoken, where it is.
-    pub(super) http2: Mutex<Option<http2::Shared>>,
+    pub(super) http2: Mutex<Option<http2_connection::Shared>>,
 }
 
 /// When a connection that is made now is too old for another request.

@@ -22,10 +22,11 @@ use super::{
 };
 use crate::{
     answer::Reject,
-    body::{BodyError, Recorded},
+    body_error::BodyError,
     clean::Peer,
     forward::{ClientConnection, Downstream},
     observe::{Ended, metrics::Limit},
+    response::Recorded,
     timer::{Timer, TimerHome},
 };
 

@@ -12,12 +12,12 @@ use tokio::time::Instant;
 
 use super::send_budget::{SendBudget, StreamBudget};
 use crate::{
-    body::Recorded,
     limits::Limits,
     observe::{
         self,
         metrics::{Limit, LimitHits},
     },
+    response::Recorded,
 };
 
 /// The streams of one connection.

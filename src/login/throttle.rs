@@ -7,7 +7,7 @@
 //! leads nowhere is counted.
 //!
 //! The bound must not be a weapon. Pages of other sites begin no login in a frame
-//! ([`Audience::Framed`](crate::answer::audience::Audience::Framed)). Who has signed in here before has a bucket of their
+//! ([`Audience::Framed`](crate::audience::Audience::Framed)). Who has signed in here before has a bucket of their
 //! own, wherever they are. And a flood of addresses takes nobody's bucket away: see [`Table`].
 
 use std::{

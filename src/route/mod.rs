@@ -122,6 +122,12 @@ impl Routes {
         self.names_hosts
     }
 
+    /// Whether any route keeps out somebody who is signed in.
+    pub fn narrow(&self) -> bool {
+        let mut routes = self.in_order.iter();
+        routes.any(|route| route.access == Access::Deny || !route.requirements.is_empty())
+    }
+
     /// Whether a route names `host`.
     pub fn knows(&self, host: Option<&str>) -> bool {
         host.is_some_and(|host| {

@@ -341,3 +341,35 @@ async fn a_list_in_the_address_keeps_strangers_out_of_public_routes() {
         assert_eq!(reply.status.as_u16(), expected, "{query}");
     }
 }
+
+/// Without a known proxy the headers may be the client's: a method that it adds narrows nothing, and where nothing tells
+/// the path, nobody passes whom some route would keep out.
+#[tokio::test]
+async fn without_a_known_proxy_no_header_opens_what_a_route_closes() {
+    let (house, _upstream, provider) = standard_with(|plan| {
+        plan.top("trusted_proxies = [\"127.0.0.1/32\"]\n").tables(
+            "[[routes]]\npath = \"/w/**\"\nmethods = [\"POST\"]\nallow = { groups = [\"admins\"] }\n",
+        )
+    })
+    .await;
+    let bob = person(&house, &provider, &[("groups", json!(["users"]))]).await;
+    for (headers, expected) in [
+        (&[("X-Original-URI", "/page")][..], 202),
+        (&[("X-Original-URI", "/w/x")], 403),
+        (
+            &[("X-Original-URI", "/w/x"), ("X-Original-Method", "GET")],
+            403,
+        ),
+        (
+            &[("X-Original-URI", "/w/x"), ("X-Forwarded-Method", "GET")],
+            403,
+        ),
+        (&[], 403),
+    ] {
+        let mut ask = bob.fetch(Method::GET, "/oauth2/auth");
+        for (name, value) in headers {
+            ask = ask.header(name, value);
+        }
+        assert_eq!(ask.send().await.status.as_u16(), expected, "{headers:?}");
+    }
+}

@@ -1,7 +1,7 @@
 //! Cuts own cookies out of what passes: out of a request, before the app sees it, and out of an app's response.
 
 use http::{
-    HeaderMap,
+    HeaderMap, HeaderValue,
     header::{COOKIE, SET_COOKIE},
 };
 use memchr::memchr;
@@ -36,6 +36,14 @@ impl Cookies {
         } else {
             into.extend_from_slice(b"\r\n");
         }
+    }
+
+    /// What [`write_foreign`](Self::write_foreign) writes, as the value of a header; none where nothing is left.
+    pub fn foreign(&self, headers: &HeaderMap, only: Option<Span>) -> Option<HeaderValue> {
+        let mut line = Vec::new();
+        self.write_foreign(headers, only, &mut line);
+        let value = line.strip_prefix(b"cookie: ")?.strip_suffix(b"\r\n")?;
+        HeaderValue::from_bytes(value).ok()
     }
 
     /// Writes what is not ours of all headers, as one. Whether that is one header as it came.

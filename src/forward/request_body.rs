@@ -1,40 +1,29 @@
-//! Bodies on their way: streamed with back-pressure, never collected.
+//! A request's body on its way to the upstream: streamed with back-pressure, never collected.
 
 use std::{
-    io,
     pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::Bytes;
-use http::{
-    HeaderMap,
-    header::{
-        AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, COOKIE, HOST,
-        SET_COOKIE, TRAILER, TRANSFER_ENCODING,
-    },
-};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::{
     downstream::OpenBody,
-    exchange::{RunningUpload, UploadEnd},
-    http1::{BodyReader, Piece, RequestBodyLength},
-    live::{Life, SHORT},
+    http1::RequestBodyLength,
+    live::Life,
     pace::{LeastPace, Pace, TooSlow},
-    pool::Lease,
 };
 use crate::{
-    body::{Body, BodyError},
+    body_error::BodyError,
     clean::{forwarding, identity::ReservedNames},
-    hop_by_hop,
+    hop_by_hop::strip_trailers,
     observe::{Received, metrics::Limit},
     timer::Timer,
 };
@@ -237,204 +226,5 @@ impl HttpBody for RequestBody {
         self.body
             .as_ref()
             .map_or_else(|| SizeHint::with_exact(0), |moving| moving.body.size_hint())
-    }
-}
-
-/// An answer's body on its way to the client. Holds the upstream's connection until its end, then gives it
-/// back; dropped before (the client is gone), it closes it, which tells the upstream to stop.
-pub struct UpstreamBody {
-    body: BodyReader,
-    lease: Option<Lease>,
-    /// The rest of the request, where the answer began before its end.
-    upload: Option<RunningUpload>,
-    /// None where it is nobody's, or short.
-    life: Option<Box<Life>>,
-    /// Bounds the wait for the upstream. Given back to its connection at the end.
-    timer: Timer,
-    patience: Duration,
-    /// How much of the request had gone by when the wait began.
-    uploaded: u64,
-    /// Why it broke off, until that is said.
-    broken: Option<io::Error>,
-}
-
-impl UpstreamBody {
-    /// The body of an answer: all of it where it has come already, else as it comes.
-    pub(super) fn begin(
-        body: BodyReader,
-        mut lease: Lease,
-        upload: Option<RunningUpload>,
-        (timer, patience): (Timer, Duration),
-        life: impl FnOnce() -> Option<Box<Life>>,
-    ) -> Body {
-        if upload.is_none()
-            && let Some(whole) = lease.connection.take_whole(&body)
-        {
-            lease.give_back();
-            return Body::Full(whole);
-        }
-        let life = match body.left() {
-            Some(0..=SHORT) => None,
-            _ => life(),
-        };
-        let mut this = Self {
-            body,
-            lease: Some(lease),
-            upload,
-            life,
-            timer,
-            patience,
-            uploaded: 0,
-            broken: None,
-        };
-        this.give_back_at_end();
-        Body::Upstream(this)
-    }
-
-    fn give_back_at_end(&mut self) {
-        if self.body.is_over() {
-            self.give_back();
-        }
-    }
-
-    /// An upload that still runs goes on without the answer, and its connection is good for nothing else.
-    fn give_back(&mut self) {
-        self.upload = None;
-        self.timer = Timer::default();
-        if let Some(lease) = self.lease.take() {
-            lease.give_back();
-        }
-    }
-
-    /// Looks after the rest of the request. Whether it broke off, and the answer with it.
-    fn follow_upload(&mut self, context: &mut Context<'_>) -> bool {
-        let (Some(upload), Some(lease)) = (&mut self.upload, &mut self.lease) else {
-            return false;
-        };
-        let Poll::Ready(end) = upload.poll_end(context) else {
-            return false;
-        };
-        self.upload = None;
-        match end {
-            UploadEnd::Sent(writer) => lease.connection.writer = Some(writer),
-            UploadEnd::Refused => {}
-            UploadEnd::BrokenOff => return true,
-        }
-        false
-    }
-
-    /// The upstream is waited for: ready when it has been silent for too long. A request that still moves is no
-    /// silence.
-    fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let uploaded = self.upload.as_ref().map_or(0, RunningUpload::frames);
-        if !self.timer.is_set() || uploaded != self.uploaded {
-            self.uploaded = uploaded;
-            self.timer.set(self.patience);
-        }
-        self.timer.poll_elapsed(context)
-    }
-
-    /// Ends it before its end.
-    fn break_off(&mut self) {
-        self.life = None;
-        self.timer = Timer::default();
-        self.lease = None;
-        if let Some(upload) = self.upload.take() {
-            upload.abort();
-        }
-    }
-}
-
-impl Drop for UpstreamBody {
-    fn drop(&mut self) {
-        self.break_off();
-    }
-}
-
-impl HttpBody for UpstreamBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = &mut *self;
-        if this.follow_upload(context) {
-            this.break_off();
-            return Poll::Ready(Some(Err(BodyError::Length)));
-        }
-        let Some(lease) = &mut this.lease else {
-            let broken = this.broken.take();
-            return Poll::Ready(broken.map(|error| Err(BodyError::Upstream(error))));
-        };
-        let polled = lease.connection.poll_body(context, &mut this.body);
-        if let Some(life) = &mut this.life
-            && life.is_over(context, polled.is_pending())
-        {
-            this.break_off();
-            return Poll::Ready(Some(Err(BodyError::SessionOver)));
-        }
-        let Poll::Ready(polled) = polled else {
-            ready!(this.poll_silence(context));
-            if let Some(lease) = &this.lease {
-                lease.pool.backend.failed();
-                tracing::warn!(
-                    upstream = %lease.pool.backend,
-                    "the app did not continue its answer within limits.response_body_timeout; it is broken off"
-                );
-            }
-            this.break_off();
-            return Poll::Ready(Some(Err(BodyError::Silent)));
-        };
-        this.timer.clear();
-        let frame = match polled {
-            Err(error) => {
-                lease.pool.backend.failed();
-                this.break_off();
-                this.broken = Some(error.into());
-                // The server drops what it has not sent when a body breaks off. One turn later it has sent it,
-                // and the client sees as much as came.
-                context.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            Ok(Piece::Data(data)) => Some(Frame::data(data)),
-            Ok(Piece::End(trailers)) => trailers.map(|mut trailers| {
-                strip_trailers(&mut trailers);
-                Frame::trailers(trailers)
-            }),
-        };
-        // A server that knows the length does not ask again after the last byte.
-        this.give_back_at_end();
-        Poll::Ready(frame.map(Ok))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_over()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body
-            .left()
-            .map_or_else(SizeHint::default, SizeHint::with_exact)
-    }
-}
-
-/// Fields that frame, route or authenticate a message have no place behind its body.
-pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
-    hop_by_hop::strip(trailers);
-    for name in [
-        AUTHORIZATION,
-        CONTENT_ENCODING,
-        CONTENT_LENGTH,
-        CONTENT_RANGE,
-        CONTENT_TYPE,
-        COOKIE,
-        HOST,
-        SET_COOKIE,
-        TRAILER,
-        TRANSFER_ENCODING,
-    ] {
-        trailers.remove(name);
     }
 }

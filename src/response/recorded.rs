@@ -8,8 +8,11 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use super::{Body, BodyError};
-use crate::observe::{Ended, Record};
+use super::Body;
+use crate::{
+    body_error::BodyError,
+    observe::{Ended, Record},
+};
 
 /// A body and the record that ends with it. Dropped before its end, it was broken off: by its client, unless somebody
 /// says otherwise.
