@@ -3,7 +3,10 @@
 use std::net::IpAddr;
 
 use crate::{
-    access::{Fit, Principal, allow::Denied},
+    access::{
+        Allow, Fit, Principal,
+        allow::{self, Denied},
+    },
     route::{Access, Route},
     text::Text,
 };
@@ -51,6 +54,22 @@ pub enum Standing<'a> {
     Admitted(Principal<'a>),
     /// Somebody whom they no longer admit: lists may become stricter while sessions live.
     Barred(Box<Barred>),
+}
+
+impl<'a> Standing<'a> {
+    /// Of `principal`, whose provider has these lists.
+    pub fn under(allow: &Allow, principal: Principal<'a>) -> Self {
+        let identity = principal.identity;
+        match allow::check(allow, identity) {
+            Ok(()) => Self::Admitted(principal),
+            Err(denied) => Self::Barred(Box::new(Barred {
+                user: identity.user().clone(),
+                provider: identity.provider.clone(),
+                denied,
+                route: None,
+            })),
+        }
+    }
 }
 
 /// Somebody who is signed in and may not pass.
@@ -183,7 +202,7 @@ mod tests {
             denied: Denied {
                 rule: "groups".to_owned(),
                 sentence: "Your groups may not pass.",
-                held: crate::access::allow::Held::NotKept,
+                held: allow::Held::NotKept,
             },
             route: None,
         }

@@ -10,10 +10,9 @@ use http::HeaderMap;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    access::allow,
     clean::Cleaning,
     clock::Timestamp,
-    decide::{Barred, Deny, Permit, Standing, decide},
+    decide::{Deny, Permit, Standing, decide},
     door::Proxy,
     forward::{IdentityHeaders, UpstreamTarget},
     limits::Limits,
@@ -129,15 +128,7 @@ impl Snapshot {
                 Standing::Nobody
             }
             None => Standing::Nobody,
-            Some(provider) => match allow::check(&provider.profile().allow, identity) {
-                Ok(()) => Standing::Admitted(session.principal()),
-                Err(denied) => Standing::Barred(Box::new(Barred {
-                    user: identity.user().clone(),
-                    provider: identity.provider.clone(),
-                    denied,
-                    route: None,
-                })),
-            },
+            Some(provider) => Standing::under(&provider.profile().allow, session.principal()),
         }
     }
 }

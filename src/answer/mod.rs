@@ -17,6 +17,8 @@ pub use render::{render, return_address};
 
 use std::{borrow::Cow, time::Duration};
 
+use http::StatusCode;
+
 use crate::{
     access::allow::Denied,
     audience::Audience,
@@ -25,7 +27,7 @@ use crate::{
     observe::Verdict,
     route::{Access, NoRoute, Route},
     session::{KeepError, StoreError, Unavailable},
-    site::LONGEST_RETURN,
+    site::{LONGEST_RETURN, Site},
 };
 
 /// Why a request is answered by the gate and not by the upstream. The one error of the request path.
@@ -151,6 +153,11 @@ impl Reject {
             }
             other => other,
         }
+    }
+
+    /// The status that says so to a program.
+    pub fn status(&self, site: &Site) -> StatusCode {
+        self.explain(site).status
     }
 
     /// What the log and the metrics call it.

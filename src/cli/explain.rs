@@ -6,17 +6,19 @@ use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Value as Json, json};
 
 use crate::{
-    access::{Principal, allow},
+    access::Principal,
+    answer::Reject,
     app,
     canonical_path::CanonicalPath,
     config::Config,
-    decide::{Barred, Deny, Permit, Standing, decide},
+    decide::{Permit, Standing, decide},
     endpoint::Endpoint,
     forward::IdentityHeaders,
     identity::Identity,
     observe::Verdict,
     origin::PublicOrigin,
-    route::{Access, NoRoute, Route, Routes, Target},
+    route::{NoRoute, Routes, Target},
+    site::Site,
     text::Text,
     tokens::Tokens,
 };
@@ -74,22 +76,21 @@ pub(super) fn explain(config: &Config, question: &Question<'_>) -> Result<Explan
         dry_run: None,
         headers: Vec::new(),
     };
+    let site = app::site(config);
     let path = match CanonicalPath::parse(raw) {
         Ok(path) => path,
         Err(error) => {
-            explanation.because = Some(error.to_string());
-            return Ok(explanation);
+            let reject = Reject::BadRequest(error.to_string().into());
+            return Ok(explanation.refuse(&reject, &site));
         }
     };
     explanation.path = path.surface.clone().into_owned();
     explanation.other_path.clone_from(&path.deep);
-    let site = app::site(config);
     let own = Endpoint::find(&site, &path.surface);
     if let Some(deep) = &path.deep
         && Endpoint::find(&site, deep) != own
     {
-        explanation.because = Some(AMBIGUOUS.to_owned());
-        return Ok(explanation);
+        return Ok(explanation.refuse(&NoRoute::Ambiguous.into(), &site));
     }
     if own.is_some() {
         explanation.verdict = Verdict::Own;
@@ -109,28 +110,20 @@ pub(super) fn explain(config: &Config, question: &Question<'_>) -> Result<Explan
     };
     let route = match routes.find(&target) {
         Ok(route) => route,
-        Err(NoRoute::Ambiguous) => {
-            explanation.because = Some(AMBIGUOUS.to_owned());
-            return Ok(explanation);
-        }
-        Err(NoRoute::Misdirected) => {
-            explanation.verdict = Verdict::Misdirected;
-            explanation.status = Some(StatusCode::MISDIRECTED_REQUEST);
-            explanation.because = Some("neither a route nor public_url names the host".to_owned());
-            return Ok(explanation);
-        }
+        Err(no_route) => return Ok(explanation.refuse(&no_route.into(), &site)),
     };
-    explanation.route = Some((route.name.clone(), word(route.access)));
+    explanation.route = Some((route.name.clone(), route.access.word()));
     let tokens = placeholders();
     let standing = standing(config, identity.as_ref(), &tokens);
     match decide(route, standing, question.client) {
         Ok(permit) => explanation.pass(config, &permit),
-        Err(deny) => explanation.refuse(&deny, route),
+        Err(deny) => {
+            let reject = Reject::of(deny, route, String::new);
+            return Ok(explanation.refuse(&reject, &site));
+        }
     }
     Ok(explanation)
 }
-
-const AMBIGUOUS: &str = "the path can be read in two ways that fall under different rules";
 
 impl Explanation {
     fn pass(&mut self, config: &Config, permit: &Permit<'_>) {
@@ -143,39 +136,18 @@ impl Explanation {
         };
     }
 
-    fn refuse(&mut self, deny: &Deny, route: &Route) {
-        let forbidden = (Verdict::Forbidden, Some(StatusCode::FORBIDDEN));
-        let unauthorized = (Verdict::SignIn, Some(StatusCode::UNAUTHORIZED));
-        let (verdict, because) = match deny {
-            Deny::NotSignedIn if route.access == Access::Api => {
-                (unauthorized, "nobody is signed in".to_owned())
+    /// In the words of the log.
+    fn refuse(mut self, reject: &Reject, site: &Site) -> Self {
+        self.verdict = reject.verdict();
+        self.status = Some(reject.status(site));
+        self.because = Some(match reject {
+            Reject::SignIn { .. } => {
+                "nobody is signed in; a browser is led to the login (302)".to_owned()
             }
-            Deny::NotSignedIn => (
-                unauthorized,
-                "nobody is signed in; a browser is led to the login (302)".to_owned(),
-            ),
-            Deny::Closed => (forbidden, "access = \"deny\"".to_owned()),
-            Deny::Elsewhere(denied) => {
-                let (route, denied) = &**denied;
-                let because = format!("{}: allow.{}: {}", route.name, denied.rule, denied.held);
-                (forbidden, because)
-            }
-            Deny::Barred(barred) => {
-                let Barred {
-                    provider,
-                    denied,
-                    route,
-                    ..
-                } = &**barred;
-                let place = route
-                    .as_ref()
-                    .map_or(provider.as_str(), |route| route.name.as_str());
-                let because = format!("{place}: allow.{}: {}", denied.rule, denied.held);
-                (forbidden, because)
-            }
-        };
-        (self.verdict, self.status) = verdict;
-        self.because = Some(because);
+            Reject::Unauthorized => "nobody is signed in".to_owned(),
+            reject => reject.detail().unwrap_or_default(),
+        });
+        self
     }
 
     /// For people.
@@ -329,23 +301,5 @@ fn standing<'a>(
     let Some(provider) = providers.find(|provider| *provider.name == *identity.provider) else {
         return Standing::Nobody;
     };
-    match allow::check(&provider.allow, identity) {
-        Ok(()) => Standing::Admitted(Principal { identity, tokens }),
-        Err(denied) => Standing::Barred(Box::new(Barred {
-            user: identity.user().clone(),
-            provider: identity.provider.clone(),
-            denied,
-            route: None,
-        })),
-    }
-}
-
-fn word(access: Access) -> &'static str {
-    match access {
-        Access::Public => "public",
-        Access::Optional => "optional",
-        Access::Login => "login",
-        Access::Api => "api",
-        Access::Deny => "deny",
-    }
+    Standing::under(&provider.allow, Principal { identity, tokens })
 }

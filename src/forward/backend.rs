@@ -208,7 +208,7 @@ impl Backend {
             tracing::warn!(
                 upstream = %self,
                 "the app sent bytes behind an answer that nobody had asked for, which is not HTTP; for a minute none of \
-                 its connections serves a second request. Mend the app, or set upstream_reuse = false"
+                 its connections serves a second request. Mend the app, or set upstream_reuse = false (`reuse` in its table)"
             );
         }
     }
@@ -280,7 +280,7 @@ fn remedy(error: &io::Error) -> Option<&'static str> {
     Some(match error {
         rustls::Error::InvalidCertificate(error) => match error {
             CertificateError::UnknownIssuer => {
-                "name the file of the authority that signed the app's certificate as `upstream_ca`"
+                "name the file of the authority that signed the app's certificate as `upstream_ca`, or as `ca` in its table"
             }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 "write `upstream` with a name that the app's certificate has"

@@ -1,9 +1,9 @@
 //! Forwarding: a request that may pass goes to the upstream, its answer comes back, and both stream.
 //!
-//! An `upstream` is an app, which has `backend`s, its addresses; a `pool` keeps a worker's connections to one of them.
-//! [`http1`] knows how requests and answers are written. A request is written whole but for its
-//! body (`RequestHead`) and sent as an `outgoing`; an `exchange` is that and the head of its answer. Bodies
-//! stream behind (`body`), and a `101` opens a `tunnel`.
+//! An `upstream` is an app, which has `backend`s, its addresses; a `pool` keeps a worker's connections to one of them, and
+//! `condition` knows how it has behaved. What an app is told is a `request_head`. Over HTTP/1.1 it is written whole
+//! ([`http1`] knows how) and sent as an `outgoing`; an `exchange` is that and the head of its answer. [`http2`] does the same
+//! over HTTP/2. Bodies stream behind (`request_body`, `upstream_body`), and a `101` opens a `tunnel`.
 
 mod backend;
 mod condition;

@@ -50,6 +50,17 @@ pub enum Access {
 }
 
 impl Access {
+    /// What the configuration calls it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Optional => "optional",
+            Self::Login => "login",
+            Self::Api => "api",
+            Self::Deny => "deny",
+        }
+    }
+
     /// Whether it matters who is there, so that a session is looked for.
     pub fn asks_who(self) -> bool {
         matches!(self, Self::Optional | Self::Login | Self::Api)

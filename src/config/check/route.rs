@@ -301,12 +301,13 @@ impl Reader<'_> {
 
     fn access(&mut self, table: &Table<'_>) -> Option<Access> {
         let meanings = [
-            ("public", Access::Public),
-            ("optional", Access::Optional),
-            ("login", Access::Login),
-            ("api", Access::Api),
-            ("deny", Access::Deny),
-        ];
+            Access::Public,
+            Access::Optional,
+            Access::Login,
+            Access::Api,
+            Access::Deny,
+        ]
+        .map(|access| (access.word(), access));
         let access = self.word(table, "access", &meanings, Some("login"), |text| {
             let message = format!("there is no access \"{text}\"");
             let hint = "\"public\" asks nothing, \"optional\" tells the app who is signed in, \"login\" asks for a session, \
