@@ -122,9 +122,9 @@ impl Cookies {
                 return true;
             }
         }
-        name.eq_ignore_ascii_case(self.login.as_bytes())
-            || name.eq_ignore_ascii_case(self.logout_hint.as_bytes())
-            || name.eq_ignore_ascii_case(self.provider.as_bytes())
+        self.others()
+            .iter()
+            .any(|(own, _)| name.eq_ignore_ascii_case(own.as_bytes()))
     }
 }
 

@@ -92,6 +92,17 @@ impl Cookies {
         found
     }
 
+    /// The own cookies beside the session's.
+    pub(super) fn others(&self) -> [(&str, Own); 5] {
+        [
+            (&self.login, Own::Login),
+            (&self.logout_hint, Own::LogoutHint),
+            (&self.provider, Own::Provider),
+            (&self.led, Own::Led),
+            (&self.known, Own::Known),
+        ]
+    }
+
     /// Which own cookie the piece of a `Cookie` header is, and its value.
     pub(super) fn own<'a>(&self, piece: &'a [u8]) -> Option<(Own, &'a [u8])> {
         let piece = piece.trim_ascii_start();
@@ -106,21 +117,10 @@ impl Cookies {
                 [b'_', digit @ b'0'..=b'4', b'=', value @ ..] => {
                     return Some((Own::Part(usize::from(digit - b'0')), value));
                 }
-                _ => {
-                    if let Some(value) = rest.strip_prefix(b"_login=") {
-                        return Some((Own::Login, value));
-                    }
-                    if let Some(value) = rest.strip_prefix(b"_led=") {
-                        return Some((Own::Led, value));
-                    }
-                }
+                _ => {}
             }
         }
-        for (name, own) in [
-            (&self.logout_hint, Own::LogoutHint),
-            (&self.provider, Own::Provider),
-            (&self.known, Own::Known),
-        ] {
+        for (name, own) in self.others() {
             if let Some([b'=', value @ ..]) = piece.strip_prefix(name.as_bytes()) {
                 return Some((own, value));
             }

@@ -200,6 +200,8 @@ fn an_app_cannot_set_or_clear_own_cookies() {
         "__host-sidegate_3=; Max-Age=0",
         "__Host-sidegate_login=x",
         "__secure-sidegate_hint=x",
+        "__Host-sidegate_led=x",
+        "__Secure-sidegate_known=x",
         "__secure-sidegate_provider=x; Path=/oauth2",
         "=__Host-sidegate=evil",
         "= __host-sidegate_login =evil",

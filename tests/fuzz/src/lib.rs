@@ -143,8 +143,16 @@ pub fn cookie(data: &[u8]) {
         let pair = value.as_bytes().split(|byte| *byte == b';').next();
         let name = pair.and_then(|pair| pair.split(|byte| *byte == b'=').next());
         let name = name.unwrap_or_default().trim_ascii();
-        assert!(!name.eq_ignore_ascii_case(b"__Host-sidegate"));
-        assert!(!name.eq_ignore_ascii_case(b"__Host-sidegate_login"));
+        for own in [
+            &b"__Host-sidegate"[..],
+            b"__Host-sidegate_login",
+            b"__Host-sidegate_led",
+            b"__Secure-sidegate_hint",
+            b"__Secure-sidegate_provider",
+            b"__Secure-sidegate_known",
+        ] {
+            assert!(!name.eq_ignore_ascii_case(own));
+        }
     }
 }
 
@@ -304,8 +312,10 @@ fn app_pieces(headers: &HeaderMap) -> Vec<Vec<u8>> {
                 b"__Host-sidegate_3",
                 b"__Host-sidegate_4",
                 b"__Host-sidegate_login",
+                b"__Host-sidegate_led",
                 b"__Secure-sidegate_hint",
                 b"__Secure-sidegate_provider",
+                b"__Secure-sidegate_known",
             ]
             .contains(&name);
             !(piece.is_empty() || is_own && piece.len() > name.len())
