@@ -267,6 +267,7 @@ impl Gate {
             answer::return_address(
                 request.audience,
                 &request.head.headers,
+                &request.forwarding.seen().host,
                 request.target(),
                 &self.snapshot.site,
             )
@@ -280,8 +281,21 @@ impl Gate {
             Some(deep) if Endpoint::find(&self.snapshot.site, deep) != own => {
                 Err(NoRoute::Ambiguous.into())
             }
+            _ if self.is_misdirected(own.as_ref(), request) => Err(NoRoute::Misdirected.into()),
             _ => Ok(own),
         }
+    }
+
+    /// Whether an own endpoint is asked for under a host that is nobody's here. What load balancers and proxies ask for
+    /// themselves, they ask under names of their own.
+    fn is_misdirected(&self, own: Option<&Endpoint>, request: &CleanRequest) -> bool {
+        own.is_some_and(|own| !own.is_asked_by_machines())
+            && !request.is_for_public_url
+            && self.snapshot.routes.names_hosts()
+            && !self
+                .snapshot
+                .routes
+                .knows(request.forwarding.seen().host.to_str().ok())
     }
 }
 

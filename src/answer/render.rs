@@ -9,7 +9,11 @@ use url::Url;
 
 use super::{Notice, Reject, reply};
 use crate::{
-    access::allow::Held, audience::Audience, login::LoginError, response::Body, site::Site,
+    access::allow::Held,
+    audience::Audience,
+    login::LoginError,
+    response::Body,
+    site::{Site, is_path},
 };
 
 /// The answer to a refusal. Never cacheable, never sets a cookie.
@@ -23,7 +27,13 @@ pub fn render(
     let mut response = match (audience, reject) {
         (Audience::Grpc, _) => return reply::grpc(explanation.grpc, explanation.error),
         (Audience::Navigation, Reject::SignIn { return_to }) => {
-            reply::redirect(StatusCode::FOUND, &site.sign_in(return_to))
+            // Another app's way back is a whole address, and logins begin at `public_url`.
+            let sign_in = if is_path(return_to) {
+                site.sign_in(return_to)
+            } else {
+                site.login_url(return_to)
+            };
+            reply::redirect(StatusCode::FOUND, &sign_in)
         }
         (Audience::Program, _) => {
             let login_url = match reject {
@@ -67,21 +77,29 @@ pub fn render(
 }
 
 /// Where a login asked for by this request should lead back to: for a navigation what it asked for,
-/// otherwise the page it was sent from, if that is ours. The answer to a script's call is no page.
+/// otherwise the page it was sent from, if that is ours. `host` is the authority that the browser asked for. The answer to a script's call is no page.
 pub fn return_address(
     audience: Audience,
     headers: &HeaderMap,
+    host: &HeaderValue,
     target: &str,
     site: &Site,
 ) -> String {
     let page = (audience != Audience::Navigation)
         .then(|| Url::parse(headers.get(REFERER)?.to_str().ok()?).ok())
         .flatten()
-        .filter(|page| page.origin() == site.public_url.url.origin());
-    match page {
-        Some(page) => page[url::Position::BeforePath..url::Position::AfterQuery].to_owned(),
-        None => target.to_owned(),
-    }
+        .and_then(|page| {
+            let is_public = page.origin() == site.public_url.url.origin();
+            let path = &page[url::Position::BeforePath..url::Position::AfterQuery];
+            let origin = page.origin().ascii_serialization();
+            if is_public {
+                return Some(path.to_owned());
+            }
+            let host = HeaderValue::from_str(page.authority()).ok()?;
+            (site.app_origin(&host) == Some(origin))
+                .then(|| page[..url::Position::AfterQuery].to_owned())
+        });
+    page.unwrap_or_else(|| site.way_back(host, target).into_owned())
 }
 
 /// The headers that RFC 9110 asks for beside a status.

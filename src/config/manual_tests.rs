@@ -27,6 +27,24 @@ fn the_migrated_file_passes() {
     }
 }
 
+/// What stands at the beginning of a page passes, with a provider.
+#[test]
+fn pages_begin_with_what_passes() {
+    let provider = "[providers.corp]\ntype = \"oidc\"\nissuer = \"https://id.example.com\"\nclient_id = \"app\"\n\
+                    client_secret = \"client-words-of-length\"\nallow = { domains = [\"example.com\"] }\n";
+    for page in ["docs/several-apps.md"] {
+        let text = fs::read_to_string(root().join(page)).unwrap();
+        let (_, file) = text.split_once("```toml\n").unwrap();
+        let (file, _) = file.split_once("```").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sidegate.toml");
+        fs::write(&path, format!("{file}\n{provider}")).unwrap();
+        if let Err(report) = load(Some(&path), &environment()) {
+            panic!("{page}: {report}");
+        }
+    }
+}
+
 fn manual() -> String {
     fs::read_to_string(root().join("config.example.toml")).unwrap()
 }

@@ -76,11 +76,16 @@ pub(super) async fn serve(
         record.note_original(asked.told_method.as_ref(), &question.target);
     }
     let audience = reader(door, &asked, &request.head.headers);
+    let host = asked
+        .questions
+        .first()
+        .map_or(&seen.host, |asked| &asked.host);
     let return_to = match door {
-        Door::Auth => asked.return_to().to_owned(),
+        Door::Auth => snapshot.site.way_back(host, asked.return_to()).into_owned(),
         Door::Forward => answer::return_address(
             audience,
             &request.head.headers,
+            host,
             asked.return_to(),
             &snapshot.site,
         ),

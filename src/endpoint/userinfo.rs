@@ -26,7 +26,9 @@ pub(super) async fn serve(
         Ok(visit) => visit,
         Err(unavailable) => return refuse(snapshot, &unavailable.into(), record),
     };
-    let return_to = || answer::return_address(Audience::Program, headers, "/", &snapshot.site);
+    let host = &request.forwarding.seen().host;
+    let return_to =
+        || answer::return_address(Audience::Program, headers, host, "/", &snapshot.site);
     let principal = match snapshot.standing(visit.session.as_ref()) {
         Standing::Admitted(principal) => principal,
         Standing::Barred(barred) => {

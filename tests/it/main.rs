@@ -40,6 +40,7 @@ mod renewal;
 mod replicas;
 mod routes;
 mod session;
+mod several_apps;
 mod spoofing;
 mod stores;
 mod support;

@@ -5,6 +5,7 @@
 
 mod address;
 mod allow;
+mod cookie_domain;
 mod endpoint;
 mod forward_auth;
 mod header;
@@ -193,7 +194,17 @@ impl<'a> Reader<'a> {
         if let (Some(providers), Some(routes)) = (&mut providers, &routes) {
             self.connect(root, routes, providers);
         }
-        if let (Some(routes), Some(public_url)) = (&routes, &public_url) {
+        let cookie_domain = session.as_ref().and_then(|session| {
+            let domain = session.cookie_domain.as_deref();
+            domain.map(str::to_owned)
+        });
+        self.check_cookie_domain(
+            root,
+            cookie_domain.as_deref(),
+            public_url.as_ref(),
+            routes.as_deref().unwrap_or_default(),
+        );
+        if let (Some(routes), Some(public_url), None) = (&routes, &public_url, &cookie_domain) {
             self.warn_of_hosts_without_sessions(routes, public_url);
         }
         if let (Some(providers), Some(headers)) = (&providers, &headers) {

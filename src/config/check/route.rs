@@ -222,7 +222,7 @@ impl Reader<'_> {
             if route.access.asks_who() && !host.matches(public_url.authority()) {
                 self.warnings.push(format!(
                     "{} asks who is there, and under {host} nobody is ever signed in: sessions are public_url's alone; browsers are \
-                     led there, and programs get 401",
+                     led there, and programs get 401. To share one login, set session.cookie_domain",
                     route.name
                 ));
             }
