@@ -88,15 +88,23 @@ impl Gate {
     ) -> impl Future<Output = Response<Recorded>> + Send + '_ {
         async move {
             let record = &mut begun.record;
+            let mut wants_tunnel = false;
             let (result, audience) = match begun.request {
                 Ok(request) => {
                     let audience = request.audience;
+                    wants_tunnel = request.is_extended_connect();
                     (self.road(request, downstream, record).await, audience)
                 }
                 Err(unclean) => (Err(Reject::BadRequest(unclean.sentence)), unclean.audience),
             };
             let mut response =
                 result.unwrap_or_else(|reject| self.render(&reject, audience, record));
+            let is_tunnel = response.extensions().get::<Handover>().is_some();
+            if wants_tunnel && !is_tunnel && response.status().is_success() {
+                // To an extended CONNECT it would say that the tunnel is open (RFC 8441 §5).
+                let reject = Reject::BadRequest("no WebSocket was opened at this address".into());
+                response = self.render(&reject, audience, record);
+            }
             record.note_answer(response.status());
             match response.extensions_mut().remove::<Handover>() {
                 None => response.map(|body| Recorded::new(body, begun.record)),
@@ -290,12 +298,10 @@ impl Gate {
     /// themselves, they ask under names of their own.
     fn is_misdirected(&self, own: Option<&Endpoint>, request: &CleanRequest) -> bool {
         own.is_some_and(|own| !own.is_asked_by_machines())
-            && !request.is_for_public_url
-            && self.snapshot.routes.names_hosts()
-            && !self
-                .snapshot
-                .routes
-                .knows(request.forwarding.seen().host.to_str().ok())
+            && self.snapshot.routes.is_misdirected(
+                request.forwarding.seen().host.to_str().ok(),
+                request.is_for_public_url,
+            )
     }
 }
 

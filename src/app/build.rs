@@ -61,6 +61,7 @@ pub(super) fn snapshot(
         cleaning: Cleaning {
             reserved: Arc::new(ReservedNames::new(&config.headers.names())),
             trusted_proxies: config.trusted_proxies.clone(),
+            forwarding_headers: config.forwarding_headers,
             public_origin: PublicOrigin::new(&site.public_url),
             apps: site.apps.clone(),
         },

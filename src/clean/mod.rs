@@ -2,6 +2,7 @@
 //! that only the gate may write.
 
 pub mod client;
+pub mod forwarded;
 pub mod forwarding;
 pub mod identity;
 mod names;
@@ -20,7 +21,7 @@ use hyper::body::Incoming;
 use ipnet::IpNet;
 
 use self::{
-    client::Client,
+    client::{Client, ForwardingHeaders},
     forwarding::{Forwarding, Seen},
     identity::ReservedNames,
     original::OriginalHeaders,
@@ -76,17 +77,6 @@ pub struct Unclean {
     pub audience: Audience,
     /// The name that a trusted proxy has given the request.
     pub given_id: Option<Text>,
-}
-
-/// The authority that the browser asked for: a trusted proxy may have put another into `Host`.
-fn forwarded_host(headers: &HeaderMap, client: &Client, host: HeaderValue) -> HeaderValue {
-    if !client.peer_is_trusted {
-        return host;
-    }
-    let believed = headers
-        .get(&X_FORWARDED_HOST)
-        .filter(|host| host.to_str().is_ok_and(is_authority));
-    believed.cloned().unwrap_or(host)
 }
 
 /// What one pass over the headers finds, so that nothing is looked for that is not there.
@@ -146,6 +136,8 @@ pub struct Cleaning {
     pub reserved: Arc<ReservedNames>,
     /// The peers whose forwarding headers are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// In which headers they tell what they saw.
+    pub forwarding_headers: ForwardingHeaders,
     /// What users type.
     pub public_origin: PublicOrigin,
     /// The hosts of the other apps that share its login, and so its scheme.
@@ -161,6 +153,7 @@ impl Cleaning {
         id: RequestId,
     ) -> Result<Box<CleanRequest>, Box<Unclean>> {
         let (mut head, body) = request.into_parts();
+        let tunnel = websocket_asked(&mut head);
         let mut noted = self.note(&head);
         let audience = noted.audience;
         // Before anything is refused: what is, has a name too.
@@ -184,7 +177,9 @@ impl Cleaning {
         let deep_path = settle_path(&mut head).map_err(unclean)?;
         check_method(&head.method).map_err(|sentence| unclean(sentence.into()))?;
         // All before `Connection` can nominate away what a trusted proxy says.
-        let client = client::resolve(peer.address, peer.tls, &head.headers, &self.trusted_proxies);
+        let trusted = &self.trusted_proxies;
+        let told = self.forwarding_headers;
+        let mut client = client::resolve(peer.address, peer.tls, &head.headers, trusted, told);
         let original = if noted.original && client.peer_is_trusted {
             OriginalHeaders::keep(&head.headers)
         } else {
@@ -193,9 +188,9 @@ impl Cleaning {
         let upgrade = if noted.hop.upgrade() {
             hop_by_hop::upgrade_asked(&head.headers)
         } else {
-            None
+            tunnel
         };
-        let host = forwarded_host(&head.headers, &client, host);
+        let host = client.host.take().unwrap_or(host);
         let is_for_public_url = self.public_origin.is_named_by(&host);
         // Where it came for `public_url`, that is what the browser sees, whatever the last hop was: TLS may have ended in
         // front without a word. An app that took the hop's scheme would refuse its own forms, or redirect for ever.
@@ -207,7 +202,6 @@ impl Cleaning {
         } else {
             (client.is_https, host)
         };
-        let trusted = &self.trusted_proxies;
         let any = noted.forwarding;
         let seen = Seen { is_https, host };
         let forwarding =
@@ -281,6 +275,11 @@ impl Cleaning {
 }
 
 impl CleanRequest {
+    /// Whether it asks by an extended CONNECT (RFC 8441), whose success is a tunnel, and never an answer with a body.
+    pub fn is_extended_connect(&self) -> bool {
+        self.upgrade.is_some() && self.head.version == Version::HTTP_2
+    }
+
     /// The canonical path.
     pub fn path(&self) -> &str {
         self.head.uri.path()
@@ -300,6 +299,17 @@ impl CleanRequest {
     }
 }
 
+/// Makes a request for a WebSocket over HTTP/2 (RFC 8441 §4, an extended CONNECT) what it is over HTTP/1.1: a GET that asks
+/// to switch. What is judged, and what the app gets, is the same for both.
+fn websocket_asked(head: &mut Parts) -> Option<HeaderValue> {
+    let protocol = head.extensions.get::<hyper::ext::Protocol>()?;
+    if head.method != Method::CONNECT || protocol.as_str() != "websocket" {
+        return None;
+    }
+    head.method = Method::GET;
+    Some(HeaderValue::from_static("websocket"))
+}
+
 /// One host, or 400 (RFC 9112 §3.2): two readers of one request must not see two. `host` is the first of
 /// `hosts` that the headers name. Gives the one that counts.
 fn settle_host(
@@ -310,7 +320,7 @@ fn settle_host(
     if head.method == Method::CONNECT {
         let is_extended = head.extensions.get::<hyper::ext::Protocol>().is_some();
         return Err(if is_extended {
-            "WebSockets and their like are not served over HTTP/2 (RFC 8441); open them over HTTP/1.1"
+            "no other protocol than WebSocket is served over HTTP/2 (RFC 8441)"
         } else {
             "CONNECT is not served"
         });

@@ -42,11 +42,12 @@ pub use load::{DEFAULT_FILE, Loaded, load, load_without_secrets};
 pub use report::Report;
 
 use crate::{
+    clean::client::ForwardingHeaders,
     door::Proxy,
     forward::settings::UpstreamSettings,
     identity_headers::HeaderSettings,
     limits::Limits,
-    listen::settings::{ListenAddress, TlsFiles},
+    listen::settings::{Listen, ListenAddress, TlsFiles},
     login::return_to::HostPattern,
     provider::{http::Proxies, settings::ProviderSettings},
     public_url::PublicUrl,
@@ -58,7 +59,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Config {
     /// Where the gate listens.
-    pub listen: Vec<ListenAddress>,
+    pub listen: Vec<Listen>,
     /// TLS for `listen`; none where something in front ends TLS.
     pub tls: Option<TlsFiles>,
     /// Where health answers are given apart from the public port.
@@ -69,6 +70,8 @@ pub struct Config {
     pub upstreams: Vec<UpstreamSettings>,
     /// The peers whose forwarding headers are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// In which headers they tell what they saw.
+    pub forwarding_headers: ForwardingHeaders,
     /// The proxy that asks at the forward-auth doors; none where it is not known.
     pub forward_auth: Option<Proxy>,
     /// Where own endpoints live: begins with `/`, does not end with one.

@@ -1,6 +1,7 @@
 //! What forwarding knows of the client connection that a request came on.
 
 use std::{
+    any::Any,
     net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError,
@@ -17,6 +18,17 @@ use crate::{session::live::Owner, text::Text, timer::Timer};
 /// that may ask for many and read none of them.
 const LARGEST_PIECE: usize = 256 * 1024;
 const LARGEST_MULTIPLEXED_PIECE: usize = 16 * 1024;
+
+/// What a tunnel keeps for as long as it is open, besides its two ends; whoever has the client's side knows what that is.
+#[derive(Clone)]
+pub struct TunnelHold(Arc<dyn Any + Send + Sync>);
+
+impl TunnelHold {
+    /// Keeps `what`.
+    pub fn new(what: impl Any + Send + Sync) -> Self {
+        Self(Arc::new(what))
+    }
+}
 
 /// The client's side of one request.
 pub struct Downstream {

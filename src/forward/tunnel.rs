@@ -20,6 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     counted::Counted,
+    downstream::TunnelHold,
     stream::Rewound,
     websocket::{FrameTracker, close_frame},
 };
@@ -53,7 +54,7 @@ impl Tunnels {
     /// with the answer's head, and ends with the tunnel.
     pub(super) fn open(
         &self,
-        client: OnUpgrade,
+        (client, hold): (OnUpgrade, Option<TunnelHold>),
         upstream: Rewound,
         protocol: &HeaderValue,
         limits: TunnelLimits,
@@ -68,6 +69,7 @@ impl Tunnels {
         self.running.spawn(async move {
             // A client that never switches leaves nothing to carry; its connection closes by itself.
             let Ok(client) = client.await else { return };
+            let _hold = hold;
             let record = record.await;
             let mut upstream = Counted::new(upstream);
             let carried = carry_both(client, &mut upstream, has_frames, limits, &stop);

@@ -7,6 +7,7 @@ use std::{
     pin::pin,
     sync::Arc,
     task::Poll,
+    time::Instant,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -20,7 +21,7 @@ use super::{
     control::Command,
     ended::Ended,
     http1::{self, Parked},
-    http2,
+    http2, proxied,
     service::Requests,
     socket::Stream,
 };
@@ -36,10 +37,20 @@ pub(super) async fn serve(
     worker: Arc<Worker>,
     stream: Stream,
     address: Option<SocketAddr>,
+    is_proxied: bool,
     place: Place,
 ) {
     let address = address.map(|address| address.ip().to_canonical());
     let observer = Arc::clone(&worker);
+    let (stream, address) = if is_proxied {
+        // Boxed: other connections have no need of it.
+        match Box::pin(proxied(stream, address, &place, &worker.limits())).await {
+            Ok(told) => told,
+            Err(ended) => return report(&ended, address, &observer),
+        }
+    } else {
+        (stream, address)
+    };
     let tls = worker.current().tls.clone();
     let ended = match (stream, tls) {
         // Boxed, so that a connection without TLS does not keep its size.
@@ -55,6 +66,25 @@ pub(super) async fn serve(
     report(&ended, address, &observer);
 }
 
+/// Takes the header off a connection that a proxy speaks for. Its client is the peer for all that follows: it counts as
+/// theirs, too.
+async fn proxied(
+    mut stream: Stream,
+    proxy: Option<IpAddr>,
+    place: &Place,
+    limits: &Limits,
+) -> Result<(Stream, Option<IpAddr>), Ended> {
+    let told = match &mut stream {
+        Stream::Tcp(socket) => proxied::client(socket, place, limits).await?,
+        Stream::Unix(socket) => proxied::client(socket, place, limits).await?,
+    };
+    let client = told.or(proxy);
+    if let Some(client) = client {
+        place.count_as(client)?;
+    }
+    Ok((stream, client))
+}
+
 fn report(ended: &Ended, client: Option<IpAddr>, worker: &Worker) {
     if let Some(limit) = ended.limit() {
         worker.metrics.limits.hit(limit);
@@ -63,6 +93,17 @@ fn report(ended: &Ended, client: Option<IpAddr>, worker: &Worker) {
         Ended::Closed => {}
         // It was answered; whoever sent it asks why.
         Ended::Malformed { status, reason } => worker.recorder.refused(client, *status, reason),
+        Ended::Misread(why) => {
+            if let Some(held_back) = worker.misread.turn(Instant::now()) {
+                tracing::warn!(
+                    ?client,
+                    why,
+                    held_back,
+                    "a connection was closed: its listener requires a header of the PROXY protocol; have the proxy send \
+                     one, or take proxy_protocol out of `listen`"
+                );
+            }
+        }
         Ended::TooManyResets => {
             tracing::warn!(?client, "{ended}; the connection is closed");
         }
@@ -92,7 +133,10 @@ async fn serve_tls<S: ClientSocket>(
 }
 
 /// Waits for a client that has begun to speak, unless the connection's place is needed first.
-async fn unless_evicted<T>(place: &Place, work: impl Future<Output = T>) -> Result<T, Ended> {
+pub(super) async fn unless_evicted<T>(
+    place: &Place,
+    work: impl Future<Output = T>,
+) -> Result<T, Ended> {
     let mut work = pin!(work);
     poll_fn(|context| match place.control().poll(context) {
         Command::Close => Poll::Ready(Err(Ended::Evicted)),

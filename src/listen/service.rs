@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, header::CONTENT_TYPE};
+use http::{HeaderMap, Method, header::CONTENT_TYPE};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::{Request, Response, body::Incoming, service::Service};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -24,7 +24,7 @@ use crate::{
     answer::Reject,
     body_error::BodyError,
     clean::Peer,
-    forward::{ClientConnection, Downstream},
+    forward::{ClientConnection, Downstream, TunnelHold},
     observe::{Ended, metrics::Limit},
     response::Recorded,
     timer::{Timer, TimerHome},
@@ -85,7 +85,7 @@ impl Service<Request<Incoming>> for Requests {
     type Future = Pin<Box<dyn Future<Output = Result<Response<Answer>, Infallible>> + Send>>;
 
     /// The future lives in a box of its own, so that a connection does not keep its size.
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let worker = Arc::clone(&self.worker);
         let (downstream, turn) = match &self.protocol {
             Protocol::Http1(io) => {
@@ -104,6 +104,14 @@ impl Service<Request<Incoming>> for Requests {
             ),
         };
         let place = self.counter.take();
+        if let Protocol::Http2(streams) = &self.protocol
+            && request.method() == Method::CONNECT
+        {
+            // As long as the tunnel is open, it is a stream and a request under way.
+            let kept = TunnelHold::new((streams.keep_open(), self.counter.take()));
+            request.extensions_mut().insert(kept);
+        }
+        let is_tunnel = request.method() == Method::CONNECT;
         // The one configuration under which it is answered, whatever comes meanwhile.
         let current = worker.current();
         let begun = current.gate.begin(request, &self.peer, &worker.recorder);
@@ -121,10 +129,16 @@ impl Service<Request<Incoming>> for Requests {
             };
             let (body, end) = match turn {
                 Turn::Http1(end) => (AnswerBody::Http1(body), Some(end)),
-                Turn::Http2(stream) => (
-                    AnswerBody::Http2(Box::new(StreamBody::new(body, stream))),
-                    None,
-                ),
+                Turn::Http2(stream) => {
+                    if is_tunnel && head.status.is_success() {
+                        // hyper lets go of the answer as soon as its head is sent: that is no reset.
+                        stream.complete();
+                    }
+                    (
+                        AnswerBody::Http2(Box::new(StreamBody::new(body, stream))),
+                        None,
+                    )
+                }
             };
             let answer = Answer {
                 worker,

@@ -33,6 +33,7 @@ use super::{
 use crate::{
     forward::{Tunnels, Upstream},
     gate::Gate,
+    observe::Throttled,
     snapshot::Snapshot,
 };
 
@@ -42,6 +43,9 @@ const WAITING_CONNECTIONS: usize = 1024;
 const SWEEP: Duration = Duration::from_secs(2);
 /// How long after a stop has begun answers that have no end go on; WebSockets have as long.
 const CUT_AFTER: Duration = Duration::from_secs(2);
+
+/// How often the same trouble is told.
+const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// What a worker serves by.
 #[derive(Clone)]
@@ -56,6 +60,8 @@ pub struct WorkerConfig {
 pub(super) struct Dispatched {
     pub(super) socket: Accepted,
     pub(super) place: Place,
+    /// Whether it begins with a header of the PROXY protocol.
+    pub(super) is_proxied: bool,
 }
 
 /// Another configuration on its way, and who waits until it is in force.
@@ -170,6 +176,7 @@ async fn run(config: WorkerConfig, mut inbox: Inbox, grace: Duration) {
         recorder: metrics.recorder(),
         metrics,
         http1: http1::protocol(),
+        misread: Throttled::new(LOG_EVERY),
         cut: cut.clone(),
     });
     let swept = Arc::clone(&worker);
@@ -185,7 +192,11 @@ async fn run(config: WorkerConfig, mut inbox: Inbox, grace: Duration) {
     let drain = Arc::<Drain>::default();
     let connections = TaskTracker::new();
     loop {
-        let Dispatched { socket, place } = tokio::select! {
+        let Dispatched {
+            socket,
+            place,
+            is_proxied,
+        } = tokio::select! {
             biased;
             Some((config, done)) = inbox.adopted.recv() => {
                 let earlier = worker.current();
@@ -206,7 +217,7 @@ async fn run(config: WorkerConfig, mut inbox: Inbox, grace: Duration) {
                 let worker = Arc::clone(&worker);
                 let registration = drain.register(place.control());
                 connections.spawn(async move {
-                    connection::serve(worker, stream, address, place).await;
+                    connection::serve(worker, stream, address, is_proxied, place).await;
                     drop((registration, counted));
                 });
             }

@@ -35,7 +35,7 @@ use crate::{
     forward::settings::{UpstreamAddress, UpstreamSettings},
     identity_headers::{HeaderSettings, HeaderSource},
     listen::{
-        settings::{ListenAddress, TlsFiles},
+        settings::{Listen, ListenAddress, TlsFiles},
         tls,
     },
     observe::filter::{self, Flaw, LEVELS},
@@ -160,6 +160,7 @@ impl<'a> Reader<'a> {
         let public_url = self.public_url(root);
         let upstreams = self.upstreams(root);
         let trusted_proxies = self.trusted_proxies(root);
+        let forwarding_headers = self.forwarding_headers(root);
         let forward_auth = self.forward_auth(root, trusted_proxies.as_deref());
         let prefix = self.read(root, "prefix", "/oauth2", prefix);
         let root_health = self.flag(root, "root_health", false);
@@ -223,6 +224,7 @@ impl<'a> Reader<'a> {
             public_url: public_url?,
             upstreams: upstreams?,
             trusted_proxies: trusted_proxies?,
+            forwarding_headers: forwarding_headers.ok().flatten()?,
             forward_auth: forward_auth.ok()?,
             prefix: prefix?,
             root_health: root_health?,
@@ -297,7 +299,7 @@ impl<'a> Reader<'a> {
     fn check_addresses(
         &mut self,
         root: &Table<'_>,
-        listen: Option<&[ListenAddress]>,
+        listen: Option<&[Listen]>,
         admin: Option<&ListenAddress>,
         upstreams: &[UpstreamSettings],
     ) {
@@ -311,7 +313,9 @@ impl<'a> Reader<'a> {
         }
         let Some(listen) = listen else { return };
         if let Some(admin) = admin
-            && listen.iter().any(|public| address::collide(public, admin))
+            && listen
+                .iter()
+                .any(|public| address::collide(&public.address, admin))
         {
             let origin = root.origin("admin_listen");
             self.problem(
@@ -322,7 +326,7 @@ impl<'a> Reader<'a> {
         for upstream in upstreams {
             let leads_here = |address: &UpstreamAddress| {
                 let mut listen = listen.iter();
-                listen.any(|public| address::leads_to(address, public))
+                listen.any(|public| address::leads_to(address, &public.address))
             };
             if upstream.addresses.iter().any(leads_here) {
                 let table = root.node.get("upstreams");

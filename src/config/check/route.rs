@@ -59,6 +59,7 @@ impl Reader<'_> {
         let requirements = self.requirements(table, access.as_ref());
         let deny_message = self.optional(table, "deny_message", deny_message);
         let upstream = self.route_upstream(root, table);
+        let keeps_slashes = self.encoded_slash(table);
         let dry_run = self.dry_run(table, number, requirements.as_ref());
         let (host, path) = (host.ok()?, path.ok()?);
         Some(Route {
@@ -71,7 +72,22 @@ impl Reader<'_> {
             deny_message: deny_message.ok()?,
             upstream: upstream.ok()?,
             dry_run: dry_run?,
+            keeps_slashes: keeps_slashes.ok().flatten()?,
         })
+    }
+
+    fn encoded_slash(&mut self, table: &Table<'_>) -> Result<Option<bool>, Reported> {
+        let meanings = [("ambiguous", false), ("segment", true)];
+        self.word(
+            table,
+            "encoded_slash",
+            &meanings,
+            Some("ambiguous"),
+            |text| {
+                let message = format!("there is no encoded_slash \"{text}\"");
+                (message, "\"segment\" or \"ambiguous\"")
+            },
+        )
     }
 
     /// Where there is nothing to try out, somebody believes that the route is guarded.
