@@ -155,7 +155,7 @@ impl Gate {
             let session = found.and_then(|visit| visit.session.as_ref());
             record.note_identity(session.map(|session| &session.identity));
 
-            let permit = match (self.snapshot.judge(route, session, client), &visit) {
+            let permit = match (self.snapshot.judge(route, session, client, now), &visit) {
                 (Ok(permit), _) => permit,
                 (Err(Deny::NotSignedIn), Some(Err(unavailable))) => {
                     return Err(Reject::Unavailable(unavailable.clone()));
@@ -239,11 +239,15 @@ impl Gate {
         request: &CleanRequest,
         record: &mut Record,
     ) -> Result<Response<Body>, Reject> {
-        if deny == Deny::NotSignedIn
+        if matches!(deny, Deny::NotSignedIn | Deny::StepUp(_))
             && route.access != Access::Api
             && let Some(elsewhere) = public_name::lead_there(&self.snapshot, request)
         {
-            record.verdict = Verdict::SignIn;
+            record.verdict = if deny == Deny::NotSignedIn {
+                Verdict::SignIn
+            } else {
+                Verdict::StepUp
+            };
             return Ok(elsewhere);
         }
         Err(self.reject(deny, route, request))

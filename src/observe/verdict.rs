@@ -44,6 +44,8 @@ verdicts! {
     Own = "own",
     /// Nobody is signed in: a browser was sent to the login, a program got 401.
     SignIn = "sign_in",
+    /// Whoever is signed in has to authenticate anew for this route (`max_age`, `acr_values`): a browser was sent to the login, a program got 401.
+    StepUp = "step_up",
     /// The client went away before there was an answer.
     ClientGone = "client_gone",
     /// A login begins: the browser was sent to the provider.
