@@ -72,7 +72,6 @@ fn step_up(return_to: Option<&str>) -> Reject {
 
 fn every_reject() -> Vec<Reject> {
     vec![
-        step_up(None),
         sign_in("/a?b=1"),
         barred("ada"),
         Reject::Forbidden("secret rule"),
@@ -99,6 +98,7 @@ fn every_reject() -> Vec<Reject> {
         Reject::from(answered("server_error")),
         Reject::from(answered("invalid_scope")),
         Reject::from(not_allowed()),
+        step_up(None),
     ]
 }
 
@@ -157,8 +157,8 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
 #[test]
 fn each_refusal_has_its_status() {
     let statuses = [
-        401, 401, 403, 403, 400, 408, 499, 404, 405, 403, 403, 500, 503, 413, 503, 502, 504, 404,
-        400, 429, 400, 403, 503, 502, 403,
+        401, 403, 403, 400, 408, 499, 404, 405, 403, 403, 500, 503, 413, 503, 502, 504, 404, 400,
+        429, 400, 403, 503, 502, 403, 401,
     ];
     assert_eq!(every_reject().len(), statuses.len());
     for (reject, status) in every_reject().iter().zip(statuses) {
@@ -209,7 +209,7 @@ fn a_fresh_login_is_asked_for_in_the_way_of_each_audience() {
     assert_eq!(status, StatusCode::UNAUTHORIZED);
     assert_eq!(header(&headers, "www-authenticate"), challenge);
     assert!(
-        body.contains("/oauth2/sign_in?max_age=600&amp;acr_values=gold%20urn%3Ax"),
+        body.contains("/oauth2/sign_in?max_age=600&#38;acr_values=gold%20urn%3Ax"),
         "{body}"
     );
     // Where programs ask, nobody is led anywhere.

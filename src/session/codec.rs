@@ -57,7 +57,10 @@ pub fn encode(session: &Session) -> Vec<u8> {
         append(&mut bytes, &(key.as_str(), value.as_str()));
     }
     append(&mut bytes, &NotesParts::of(&identity.notes));
-    append(&mut bytes, &AuthenticationParts::of(session));
+    // Nothing for what is not known, so that such a session is as small as ever.
+    if identity.authentication != Authentication::default() || !session.further.is_empty() {
+        append(&mut bytes, &AuthenticationParts::of(session));
+    }
     bytes.extend_from_slice(&session.further);
     bytes
 }
@@ -96,7 +99,11 @@ pub fn decode(plain: &Bytes) -> Option<Session> {
     let memberships = pairs(head.memberships)?;
     let claims = pairs(head.claims)?;
     let (notes, rest) = postcard::take_from_bytes::<NotesParts<'_>>(rest).ok()?;
-    let (authentication, rest) = postcard::take_from_bytes::<AuthenticationParts<'_>>(rest).ok()?;
+    let (authentication, rest) = if rest.is_empty() {
+        (AuthenticationParts::default(), rest)
+    } else {
+        postcard::take_from_bytes(rest).ok()?
+    };
     let texts = |parts: Vec<&[u8]>| parts.into_iter().map(text).collect::<Option<Vec<Text>>>();
     let notes = Notes {
         omitted_groups: notes.omitted_groups,
@@ -198,7 +205,7 @@ impl<'a> NotesParts<'a> {
 }
 
 /// [`Authentication`], with the class as its bytes.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 struct AuthenticationParts<'a> {
     /// Seconds from then to `created_at`: a byte instead of five.
     before: Option<u64>,
@@ -295,7 +302,9 @@ mod tests {
 
     #[test]
     fn what_a_newer_version_adds_is_passed_on() {
-        let newer = [&encode(&typical())[..], b"news"].concat();
+        let mut session = typical();
+        session.identity.authentication = Authentication::by_login(session.created_at);
+        let newer = [&encode(&session)[..], b"news"].concat();
         let session = decode(&Bytes::from(newer.clone())).unwrap();
         assert_eq!(session.further, "news");
         assert_eq!(encode(&session), newer);
