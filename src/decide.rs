@@ -8,6 +8,7 @@ use crate::{
         allow::{self, Denied},
     },
     clock::Timestamp,
+    credential::Proof,
     route::{Access, Route},
     text::Text,
 };
@@ -119,6 +120,8 @@ pub struct Insufficient {
     pub asked: StepUp,
     /// What the login lacks.
     pub shortfall: Shortfall,
+    /// What proved who it is: a login makes a session fresh, and no other credential.
+    pub proof: Proof,
 }
 
 /// Judges a request by its route, by who is there, by where they come from, and by how long ago they authenticated.
@@ -192,6 +195,7 @@ fn step_up(route: &Route, principal: Principal<'_>, now: Timestamp) -> Option<Bo
         route: route.name.clone(),
         asked: asked.clone(),
         shortfall,
+        proof: principal.proof,
     }))
 }
 

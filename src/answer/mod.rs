@@ -22,6 +22,7 @@ use http::StatusCode;
 use crate::{
     access::allow::Denied,
     audience::Audience,
+    credential::{Flaw, Proof, Refused},
     decide::{Barred, Deny, Insufficient, RouteDenial},
     login::LoginError,
     observe::Verdict,
@@ -82,6 +83,8 @@ pub enum Reject {
     SessionTooLarge,
     /// Whether somebody is signed in cannot be found out now.
     Unavailable(Unavailable),
+    /// A credential came that proves nobody.
+    Credential(Refused),
     /// Whoever signs in cannot be kept signed in now.
     NotKept(StoreError),
     /// The client has as many requests under way as one client may.
@@ -117,6 +120,18 @@ impl From<Unavailable> for Reject {
     }
 }
 
+impl From<Flaw> for Reject {
+    fn from(flaw: Flaw) -> Self {
+        Self::BadRequest(flaw.to_string().into())
+    }
+}
+
+impl From<Refused> for Reject {
+    fn from(refused: Refused) -> Self {
+        Self::Credential(refused)
+    }
+}
+
 impl From<KeepError> for Reject {
     fn from(error: KeepError) -> Self {
         match error {
@@ -147,10 +162,14 @@ impl Reject {
                 barred,
                 return_to: return_to(),
             },
-            Deny::StepUp(insufficient) => Self::StepUp {
-                insufficient,
-                return_to: (route.access != Access::Api).then(return_to),
-            },
+            Deny::StepUp(insufficient) => {
+                // Whoever comes with a credential would come back with the same.
+                let is_led = route.access != Access::Api && insufficient.proof == Proof::Session;
+                Self::StepUp {
+                    return_to: is_led.then(return_to),
+                    insufficient,
+                }
+            }
         }
     }
 
@@ -207,8 +226,13 @@ impl Reject {
             Self::ConfirmSignOut { .. } => Verdict::ConfirmSignOut,
             Self::StaleForm => Verdict::StaleForm,
             Self::SessionTooLarge => Verdict::SessionTooLarge,
-            Self::Unavailable(_) | Self::NotKept(_) => Verdict::Unavailable,
-            Self::TooManyRequests => Verdict::TooManyRequests,
+            Self::Credential(Refused::Invalid(_)) => Verdict::InvalidCredential,
+            Self::Unavailable(_) | Self::NotKept(_) | Self::Credential(Refused::Unavailable(_)) => {
+                Verdict::Unavailable
+            }
+            Self::TooManyRequests | Self::Credential(Refused::Throttled(_)) => {
+                Verdict::TooManyRequests
+            }
             Self::BadGateway | Self::OutOfService(_) => Verdict::BadGateway,
             Self::GatewayTimeout => Verdict::GatewayTimeout,
         }
@@ -243,6 +267,12 @@ impl Reject {
             Self::Login(error) => Some(error.to_string()),
             Self::Unavailable(unavailable) => Some(unavailable.to_string()),
             Self::NotKept(error) => Some(error.to_string()),
+            Self::Credential(Refused::Invalid(why) | Refused::Unavailable(why)) => {
+                Some(why.clone())
+            }
+            Self::Credential(Refused::Throttled(_)) => {
+                Some("too many false credentials from there".to_owned())
+            }
             Self::TooManyRequests => Some("limits.requests_per_client".to_owned()),
             _ => None,
         }

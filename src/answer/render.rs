@@ -11,6 +11,7 @@ use super::{Notice, Reject, explain::INSUFFICIENT_USER_AUTHENTICATION, reply};
 use crate::{
     access::{Shortfall, allow::Held},
     audience::Audience,
+    credential::Refused,
     decide::Insufficient,
     login::LoginError,
     response::Body,
@@ -98,6 +99,10 @@ fn advise(reject: &Reject, audience: Audience, site: &Site, response: &mut Respo
         // Browsers ask for no password under this scheme, as they would under Basic.
         let challenge = match reject {
             Reject::StepUp { insufficient, .. } => step_up_challenge(insufficient),
+            Reject::Credential(_) => format!(
+                "Bearer realm=\"{}\", error=\"invalid_token\"",
+                site.public_url.authority()
+            ),
             _ => format!("Bearer realm=\"{}\"", site.public_url.authority()),
         };
         let challenge = HeaderValue::try_from(challenge)
@@ -110,7 +115,7 @@ fn advise(reject: &Reject, audience: Audience, site: &Site, response: &mut Respo
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
-    if let Reject::OutOfService(wait) = reject {
+    if let Reject::OutOfService(wait) | Reject::Credential(Refused::Throttled(wait)) = reject {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
     } else if status == StatusCode::SERVICE_UNAVAILABLE || matches!(reject, Reject::TooManyRequests)

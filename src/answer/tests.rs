@@ -16,6 +16,7 @@ use crate::{
         allow::{Denied, Held},
     },
     audience::{Audience, Audience::*},
+    credential::Proof,
     decide::{Barred, Insufficient},
     login::{LoginError, StartAgain},
     provider::kind::Switch,
@@ -65,6 +66,7 @@ fn step_up(return_to: Option<&str>) -> Reject {
                 acr_values: vec!["gold".to_owned(), "urn:x".to_owned()],
             },
             shortfall: Shortfall::TooOld(Duration::from_secs(601)),
+            proof: Proof::Session,
         }),
         return_to: return_to.map(str::to_owned),
     }

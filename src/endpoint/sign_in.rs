@@ -27,7 +27,10 @@ pub(super) async fn serve(
     let now = clock::now();
     let visit = snapshot.sessions.visit(headers, now).await?;
     // Whose provider is gone is nobody: led back, they would be sent here again, and so on.
-    let is_somebody = !matches!(snapshot.standing(visit.session.as_ref()), Standing::Nobody);
+    let is_somebody = !matches!(
+        snapshot.standing(visit.session.as_ref().into()),
+        Standing::Nobody
+    );
     let signed_in = visit.session.filter(|_| is_somebody && !asked.switch);
     if let Some(session) = &signed_in {
         record.note_identity(Some(&session.identity));

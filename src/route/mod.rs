@@ -138,7 +138,11 @@ impl Routes {
     /// Whether any route keeps out somebody who is signed in.
     pub fn narrow(&self) -> bool {
         let mut routes = self.in_order.iter();
-        routes.any(|route| route.access == Access::Deny || !route.requirements.is_empty())
+        routes.any(|route| {
+            route.access == Access::Deny
+                || !route.requirements.is_empty()
+                || route.step_up.is_some()
+        })
     }
 
     /// Whether a route names `host`.
