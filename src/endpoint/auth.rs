@@ -173,7 +173,7 @@ async fn judge(
 
     let mut is_told = false;
     for route in routes {
-        match snapshot.judge(route, who, request.client.address) {
+        match snapshot.judge(route, who, request.client.address, now) {
             Ok(permit) => {
                 is_told = permit.principal().is_some();
                 record.note_dry_run(permit.dry_run());
@@ -354,8 +354,8 @@ fn refuse(
     match door {
         Door::Auth => {
             // On a 401 `Location` leads nobody anywhere (RFC 9110 §10.2.2): nginx cannot escape an address by itself.
-            if let Reject::SignIn { return_to } = reject {
-                set_location(&site.login_url(return_to), &mut response);
+            if let Some(login) = reject.login(site) {
+                set_location(&(site.origin() + &login), &mut response);
             }
             let is_refusal = response.status().is_server_error()
                 || response.status() == StatusCode::UNAUTHORIZED;
@@ -365,10 +365,10 @@ fn refuse(
         }
         Door::Forward => {
             // Traefik would make a path an address below this one, which is nobody's but its own.
-            if let Reject::SignIn { return_to } = reject
+            if let Some(login) = reject.login(site)
                 && response.status().is_redirection()
             {
-                set_location(&site.login_url(return_to), &mut response);
+                set_location(&(site.origin() + &login), &mut response);
             }
         }
     }

@@ -6,7 +6,11 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 
 use super::signer::Signer;
-use crate::jose::{self, Algorithm, Audience, JwtError, KeySet, Verified, text};
+use crate::{
+    identity::Authentication,
+    jose::{self, Algorithm, Audience, JwtError, KeySet, Verified, text, time},
+    text::Text,
+};
 
 /// What an ID token must agree with.
 pub(super) struct Expected<'a> {
@@ -39,6 +43,19 @@ pub(super) fn verify(
     check_access_token(&claims, algorithm, expected.access_token)?;
     Ok(claims)
 }
+
+/// How and when its holder authenticated, as far as the token tells (Core §2: `auth_time`, `acr`).
+pub(super) fn authentication(claims: &Map<String, Value>) -> Authentication {
+    Authentication {
+        at: time(claims, "auth_time"),
+        acr: text(claims, "acr")
+            .filter(|acr| acr.len() <= LONGEST_ACR)
+            .map(Text::from),
+    }
+}
+
+/// A longer class is kept in no session, and so is none that a route can ask for.
+const LONGEST_ACR: usize = 256;
 
 /// A logout token or an access token of the same issuer must not pass for an ID token.
 const TYPES: [&str; 3] = ["JWT", "application/jwt", "JOSE"];
