@@ -15,15 +15,16 @@ use crate::{
     canonical_path::CanonicalPath,
     clean::check_method,
     clock::{self, Timestamp},
+    credential::Caller,
     decide::{Barred, Deny, RouteDenial, Standing},
     door::{Asked, Narrowing, Question},
     endpoint::Endpoint,
     observe::{Record, Verdict},
     origin::WebOrigin,
     route::{Access, NoRoute, Route, Target},
-    session::{Session, Visit},
     site::Site,
     snapshot::Snapshot,
+    visitor::{Visitor, Who},
 };
 
 /// What a proxy asks about.
@@ -37,9 +38,9 @@ pub struct HeldBack<'a> {
     pub client: Option<IpAddr>,
 }
 
-/// A yes: who visits, where that was looked for, and whether the app is told.
+/// A yes: who it is, where that was looked for, and whether the app is told.
 pub struct Pass {
-    visit: Option<Visit>,
+    visitor: Visitor,
     is_told: bool,
     now: Timestamp,
 }
@@ -47,7 +48,11 @@ pub struct Pass {
 impl Pass {
     /// Whoever the app is told of.
     pub fn principal(&self) -> Option<Principal<'_>> {
-        self.told()?.session.as_ref().map(Session::principal)
+        match self.visitor.who() {
+            Who::Session(session) if self.is_told => Some(session.principal()),
+            Who::Verified(verified) if self.is_told => Some(verified.into()),
+            _ => None,
+        }
     }
 
     /// Says in `record` what was decided.
@@ -61,7 +66,7 @@ impl Pass {
 
     /// Notes where whoever passes is, and gives the cookies of a session that goes on.
     pub fn accompany(&self, snapshot: &Snapshot, held: &HeldBack<'_>) -> Vec<HeaderValue> {
-        let Some(visit) = self.told() else {
+        let Some(visit) = self.visitor.visit().filter(|_| self.is_told) else {
             return Vec::new();
         };
         if let Some(session) = &visit.session {
@@ -69,10 +74,6 @@ impl Pass {
             snapshot.presence.see(session, headers, address, self.now);
         }
         snapshot.sessions.renew(visit, self.now)
-    }
-
-    fn told(&self) -> Option<&Visit> {
-        self.visit.as_ref().filter(|_| self.is_told)
     }
 }
 
@@ -138,41 +139,40 @@ pub async fn judge(
 
     let now = clock::now();
     let asks_who = !narrowing.is_empty() || routes.iter().any(|route| route.access.asks_who());
-    let visit = if asks_who {
-        Some(snapshot.sessions.visit(headers, now).await)
-    } else {
-        None
+    let caller = Caller {
+        address: client,
+        now,
     };
-    let found = visit.as_ref().and_then(|visit| visit.as_ref().ok());
-    let session = found.and_then(|visit| visit.session.as_ref());
-    record.note_identity(session.map(|session| &session.identity));
+    let visitor = snapshot.visitor(asks_who, headers, caller).await?;
+    let who = visitor.who();
+    record.note_identity(who.identity());
 
     let mut is_told = false;
     for route in routes {
-        match snapshot.judge(route, session, client) {
+        match snapshot.judge(route, who, client) {
             Ok(permit) => {
                 is_told = permit.principal().is_some();
                 record.note_dry_run(permit.dry_run());
             }
             Err(deny) => {
-                return Err(match (&deny, visit) {
-                    (Deny::NotSignedIn, Some(Err(unavailable))) => unavailable.into(),
+                return Err(match (&deny, visitor.unavailable()) {
+                    (Deny::NotSignedIn, Some(unavailable)) => unavailable.clone().into(),
                     _ => Reject::of(deny, route, || return_to),
                 });
             }
         }
     }
     if !narrowing.is_empty() {
-        if let Some(Err(unavailable)) = visit {
-            return Err(unavailable.into());
+        if let Some(unavailable) = visitor.unavailable() {
+            return Err(unavailable.clone().into());
         }
-        narrow(snapshot, narrowing, session, return_to)?;
+        narrow(snapshot, narrowing, who, return_to)?;
     }
     if is_told && is_foreign_websocket(asked, headers, &snapshot.site) {
         return Err(Reject::Forbidden("an upgrade asked for by another site"));
     }
     Ok(Pass {
-        visit: visit.and_then(Result::ok),
+        visitor,
         is_told,
         now,
     })
@@ -182,16 +182,13 @@ pub async fn judge(
 fn narrow(
     snapshot: &Snapshot,
     narrowing: &Narrowing,
-    session: Option<&Session>,
+    who: Who<'_>,
     return_to: String,
 ) -> Result<(), Reject> {
-    let Some(session) = session else {
+    let is_somebody = !matches!(snapshot.standing(who), Standing::Nobody);
+    let Some(identity) = who.identity().filter(|_| is_somebody) else {
         return Err(Reject::SignIn { return_to });
     };
-    if matches!(snapshot.standing(Some(session)), Standing::Nobody) {
-        return Err(Reject::SignIn { return_to });
-    }
-    let identity = &session.identity;
     narrowing.judge(identity).map_err(|denied| Reject::Barred {
         barred: Box::new(Barred {
             user: identity.user().clone(),
