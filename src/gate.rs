@@ -164,7 +164,7 @@ impl Gate {
             let who = visitor.who();
             record.note_identity(who.identity());
 
-            let permit = match (self.snapshot.judge(route, who, client), &visitor) {
+            let permit = match (self.snapshot.judge(route, who, client, now), &visitor) {
                 (Ok(permit), _) => permit,
                 (Err(Deny::NotSignedIn), Visitor::Unavailable(unavailable)) => {
                     return Err(Reject::Unavailable(unavailable.clone()));
@@ -250,11 +250,15 @@ impl Gate {
         request: &CleanRequest,
         record: &mut Record,
     ) -> Result<Response<Body>, Reject> {
-        if deny == Deny::NotSignedIn
+        if matches!(deny, Deny::NotSignedIn | Deny::StepUp(_))
             && route.access != Access::Api
             && let Some(elsewhere) = public_name::lead_there(&self.snapshot, request)
         {
-            record.verdict = Verdict::SignIn;
+            record.verdict = if deny == Deny::NotSignedIn {
+                Verdict::SignIn
+            } else {
+                Verdict::StepUp
+            };
             return Ok(elsewhere);
         }
         Err(self.reject(deny, route, request))

@@ -36,6 +36,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use duration::parse as duration;
 pub use env::Environment;
 pub use json_schema::json_schema;
 pub use load::{DEFAULT_FILE, Loaded, load, load_without_secrets};

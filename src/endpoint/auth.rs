@@ -154,8 +154,8 @@ fn refuse(
     }
     let mut response = super::refuse_to(snapshot, reject, audience, record);
     // On a 401 `Location` leads nobody anywhere (RFC 9110 §10.2.2): nginx cannot escape an address by itself.
-    if let Reject::SignIn { return_to } = reject {
-        set_location(&snapshot.site, return_to, &mut response);
+    if let Some(login) = reject.login(&snapshot.site) {
+        set_location(&snapshot.site, &login, &mut response);
     }
     let is_refusal =
         response.status().is_server_error() || response.status() == StatusCode::UNAUTHORIZED;
@@ -174,10 +174,10 @@ pub fn refuse_held_back(
 ) -> Response<Body> {
     let mut response = super::refuse_to(snapshot, reject, audience, record);
     // Traefik would make a path an address below this one, which is nobody's but its own.
-    if let Reject::SignIn { return_to } = reject
+    if let Some(login) = reject.login(&snapshot.site)
         && response.status().is_redirection()
     {
-        set_location(&snapshot.site, return_to, &mut response);
+        set_location(&snapshot.site, &login, &mut response);
     }
     // Whatever the answer is, no proxy takes it for a yes.
     if response.status().is_success() {
@@ -186,8 +186,8 @@ pub fn refuse_held_back(
     response
 }
 
-fn set_location(site: &Site, return_to: &str, response: &mut Response<Body>) {
-    if let Ok(address) = HeaderValue::try_from(site.login_url(return_to)) {
+fn set_location(site: &Site, login: &str, response: &mut Response<Body>) {
+    if let Ok(address) = HeaderValue::try_from(site.origin() + login) {
         response.headers_mut().insert(LOCATION, address);
     }
 }

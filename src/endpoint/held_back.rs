@@ -149,7 +149,7 @@ pub async fn judge(
 
     let mut is_told = false;
     for route in routes {
-        match snapshot.judge(route, who, client) {
+        match snapshot.judge(route, who, client, now) {
             Ok(permit) => {
                 is_told = permit.principal().is_some();
                 record.note_dry_run(permit.dry_run());

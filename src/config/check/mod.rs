@@ -194,6 +194,7 @@ impl<'a> Reader<'a> {
         );
         if let (Some(providers), Some(routes)) = (&mut providers, &routes) {
             self.connect(root, routes, providers);
+            self.check_step_up(root, routes, providers);
         }
         if let (Some(routes), Some(public_url)) = (&routes, &public_url) {
             self.warn_of_hosts_without_sessions(routes, public_url);

@@ -10,7 +10,12 @@ use super::{
     keys::KeySet,
     signed::{self, Signed, Signer, TokenKind, text},
 };
-use crate::provider::token_error::IdTokenError;
+use crate::{
+    clock::Timestamp,
+    identity::Authentication,
+    provider::{token_answer::whole_seconds, token_error::IdTokenError},
+    text::Text,
+};
 
 /// What an ID token must agree with.
 pub(super) struct Expected<'a> {
@@ -38,6 +43,20 @@ pub(super) fn verify(
     check_access_token(&claims, algorithm, expected.access_token)?;
     Ok(claims)
 }
+
+/// How and when its holder authenticated, as far as the token tells (Core §2: `auth_time`, `acr`).
+pub(super) fn authentication(claims: &Map<String, Value>) -> Authentication {
+    let at = claims.get("auth_time").and_then(Value::as_f64);
+    Authentication {
+        at: at.and_then(whole_seconds).map(Timestamp),
+        acr: text(claims, "acr")
+            .filter(|acr| acr.len() <= LONGEST_ACR)
+            .map(Text::from),
+    }
+}
+
+/// A longer class is kept in no session, and so is none that a route can ask for.
+const LONGEST_ACR: usize = 256;
 
 const KIND: TokenKind = TokenKind {
     is_kind: is_jwt,

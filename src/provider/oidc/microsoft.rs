@@ -26,6 +26,8 @@ pub(super) const FLAVOUR: Flavour = Flavour {
     not_in_userinfo: &["email", "email_verified", "groups", SUBJECT],
     authentication: Some(ClientAuthentication::Post),
     switch_prompt: Some("select_account"),
+    // Their documents have `prompt=login`, and nothing of `max_age`.
+    ignores_max_age: true,
     ..Flavour::STANDARD
 };
 

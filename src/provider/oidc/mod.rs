@@ -228,9 +228,16 @@ impl Provider for Oidc {
             let metadata = self.discovery.obtain().await?;
             let mut extra = vec![("nonce", request.nonce)];
             let prompt = self.flavour.switch_prompt.or(metadata.switch_prompt);
-            if let Some(prompt) = prompt.filter(|_| request.switch_account) {
+            let max_age = request.step_up.max_age_parameter();
+            let is_deaf = self.flavour.ignores_max_age && max_age.is_some();
+            if request.reauthenticate || is_deaf {
+                extra.push(("prompt", "login"));
+            } else if let Some(prompt) = prompt.filter(|_| request.switch_account) {
                 extra.push(("prompt", prompt));
             }
+            let acr_values = request.step_up.acr_parameter();
+            extra.extend(max_age.as_deref().map(|value| ("max_age", value)));
+            extra.extend(acr_values.as_deref().map(|value| ("acr_values", value)));
             let fixed = self.authorize.iter();
             extra.extend(fixed.map(|(name, value)| (*name, value.as_str())));
             let endpoint = &metadata.authorization_endpoint;

@@ -11,7 +11,7 @@ use super::{
 use crate::provider::catalog;
 use crate::provider::token_error::IdTokenError;
 use crate::{
-    access::{Allow, allow},
+    access::{Allow, StepUp, allow},
     clock::Timestamp,
     identity::Identity,
     provider::{
@@ -81,6 +81,8 @@ pub(super) async fn asked(
         nonce: "n",
         pkce_challenge: "c",
         switch_account,
+        step_up: &StepUp::default(),
+        reauthenticate: false,
     };
     let url = provider.authorize(&request).await.unwrap();
     url.query_pairs().into_owned().collect()
@@ -267,6 +269,8 @@ async fn the_browser_is_sent_with_nonce_and_prompt() {
         nonce: "n",
         pkce_challenge: "c",
         switch_account: false,
+        step_up: &StepUp::default(),
+        reauthenticate: false,
     };
     let url = provider.authorize(&request).await.unwrap();
     assert!(url.as_str().starts_with(server.url("/authorize").as_str()));
