@@ -61,7 +61,8 @@ impl Listeners {
     /// # Errors
     /// Of the first that cannot be bound; then nothing has changed.
     pub(super) fn bind(&self, listen: &[Listen]) -> io::Result<Opened> {
-        let is_open = |address: &ListenAddress| self.open.iter().any(|open| open.address == *address);
+        let is_open =
+            |address: &ListenAddress| self.open.iter().any(|open| open.address == *address);
         listen
             .iter()
             .filter(|listen| !is_open(&listen.address))

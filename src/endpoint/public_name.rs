@@ -49,7 +49,8 @@ pub fn lead_there(snapshot: &Snapshot, request: &CleanRequest) -> Option<Respons
 /// The address below `public_url` at which a login begins that leads back to `app`, the origin of another app.
 fn login_from(site: &Site, app: &str, request: &CleanRequest) -> String {
     if Endpoint::find(site, request.path()).is_none() {
-        return site.login_url(&format!("{app}{}", request.target()));
+        let sign_in = site.sign_in(&format!("{app}{}", request.target()));
+        return site.origin() + &sign_in;
     }
     // A page of the gate's: what it was asked for goes along, and a way back without a host means this one.
     let mut query = form_urlencoded::Serializer::new(String::new());
