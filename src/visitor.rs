@@ -42,6 +42,14 @@ impl<'a> From<Option<&'a Session>> for Who<'a> {
 }
 
 impl<'a> Who<'a> {
+    /// The session that proves it, where one does.
+    pub fn session(self) -> Option<&'a Session> {
+        match self {
+            Self::Session(session) => Some(session),
+            Self::Nobody | Self::Verified(_) => None,
+        }
+    }
+
     /// Who it is.
     pub fn identity(self) -> Option<&'a Identity> {
         match self {

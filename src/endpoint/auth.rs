@@ -27,6 +27,7 @@ use crate::{
     decide::{Barred, Deny, RouteDenial, Standing},
     door::{Asked, Came, Door, Narrowing, Proxy, Question},
     endpoint::Endpoint,
+    forward::Told,
     observe::{Record, Verdict},
     origin::WebOrigin,
     response::Body,
@@ -117,13 +118,15 @@ fn reader(door: Door, asked: &Asked, headers: &HeaderMap) -> Audience {
 }
 
 /// A yes: who it is, where that was looked for, and whether the app is told.
-struct Pass {
+struct Pass<'s> {
     visitor: Visitor,
     is_told: bool,
+    /// The rule by which it passes.
+    route: &'s Route,
     now: Timestamp,
 }
 
-impl Pass {
+impl Pass<'_> {
     /// Whom the app is told of.
     fn principal(&self) -> Option<Principal<'_>> {
         match self.visitor.who() {
@@ -135,14 +138,14 @@ impl Pass {
 }
 
 /// Judges all that is asked about.
-async fn judge(
-    snapshot: &Snapshot,
+async fn judge<'s>(
+    snapshot: &'s Snapshot,
     request: &CleanRequest,
     asked: &Asked,
     narrowing: &Narrowing,
     return_to: String,
     record: &mut Record,
-) -> Result<Pass, Reject> {
+) -> Result<Pass<'s>, Reject> {
     // What nobody may see needs nobody to be known, and so waits for no store and no provider.
     let own_host = request.head.headers.get(HOST);
     // Where the spelling is known, so is the header that tells the host.
@@ -172,7 +175,9 @@ async fn judge(
     record.note_identity(who.identity());
 
     let mut is_told = false;
+    let mut by = snapshot.routes.fallback();
     for route in routes {
+        by = route;
         match snapshot.judge(route, who, request.client.address, now) {
             Ok(permit) => {
                 is_told = permit.principal().is_some();
@@ -198,6 +203,7 @@ async fn judge(
     Ok(Pass {
         visitor,
         is_told,
+        route: by,
         now,
     })
 }
@@ -294,7 +300,7 @@ fn passed(
     door: Door,
     snapshot: &Snapshot,
     request: &CleanRequest,
-    pass: &Pass,
+    pass: &Pass<'_>,
     record: &mut Record,
 ) -> Response<Body> {
     record.verdict = if pass.is_told {
@@ -308,7 +314,7 @@ fn passed(
         _ => StatusCode::OK,
     });
     let headers = response.headers_mut();
-    tell(snapshot, pass.principal(), headers);
+    tell(snapshot, pass, headers);
     // Of a peer that is no proxy it would tell scripts what browsers keep from them (`HttpOnly`).
     if request.client.peer_is_trusted {
         let cookie = apps_cookie(snapshot, &request.head.headers);
@@ -327,12 +333,18 @@ fn passed(
 }
 
 /// Each identity header, empty where there is nothing to say.
-fn tell(snapshot: &Snapshot, principal: Option<Principal<'_>>, headers: &mut HeaderMap) {
+fn tell(snapshot: &Snapshot, pass: &Pass<'_>, headers: &mut HeaderMap) {
     for name in snapshot.identity_headers.names() {
         headers.insert(name, HeaderValue::from_static(""));
     }
-    if let Some(principal) = principal {
-        snapshot.identity_headers.set(principal, headers);
+    if let Some(principal) = pass.principal() {
+        let session = pass.visitor.who().session();
+        let assertion = snapshot.assertion(Some(principal), session, pass.route, pass.now);
+        let told = Told {
+            principal,
+            assertion: assertion.as_deref(),
+        };
+        snapshot.identity_headers.set(told, headers);
     }
 }
 
