@@ -14,6 +14,8 @@
 //!    them signed ([`assertion`]).
 //! 7. [`answer`]: a refusal becomes what the client can use.
 //!
+//! A proxy that serves the app itself asks for the verdict alone: at an own endpoint, or at [`ext_authz`].
+//!
 //! [`gate`] tells this road in one screen. [`login`] turns a browser without a session into one with, at any [`provider`].
 //!
 //! # What lives how long
@@ -50,6 +52,7 @@ pub mod decide;
 pub mod demo;
 pub mod door;
 pub mod endpoint;
+pub mod ext_authz;
 pub mod forward;
 pub mod gate;
 pub mod hop_by_hop;
