@@ -186,12 +186,8 @@ impl<'a> Reader<'a> {
             flat(&ext_authz_listen),
             upstreams.as_deref().unwrap_or_default(),
         );
-        self.check_scheme(
-            root,
-            flat(&tls),
-            public_url.as_ref(),
-            trusted_proxies.as_deref(),
-        );
+        let trusted = trusted_proxies.as_deref();
+        self.check_scheme(root, flat(&tls), public_url.as_ref(), trusted);
         if let (Some(providers), Some(routes)) = (&mut providers, &routes) {
             self.connect(root, routes, providers);
             self.check_step_up(root, routes, providers);
