@@ -281,12 +281,12 @@ async fn check(
             record.note_answer(StatusCode::OK);
             let passing = Passing {
                 headers,
-                principal: pass.principal(),
+                told: pass.told(),
                 identity_headers: &snapshot.identity_headers,
                 reserved: &snapshot.cleaning.reserved,
                 cookies: &snapshot.sessions.cookies,
             };
-            answer::pass(&passing, pass.accompany(snapshot, &held))
+            answer::pass(&passing, &pass.accompany(snapshot, &held))
         }
         Err(reject) => {
             let reject = reject.told_if_too_long(audience);

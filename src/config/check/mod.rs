@@ -193,22 +193,16 @@ impl<'a> Reader<'a> {
             public_url.as_ref(),
             trusted_proxies.as_deref(),
         );
-        if let (Some(providers), Some(routes)) = (&mut providers, &routes) {
-            self.connect(root, routes, providers);
-            self.check_step_up(root, routes, providers);
-        }
-        let cookie_domain = session.as_ref().and_then(|session| {
-            let domain = session.cookie_domain.as_deref();
-            domain.map(str::to_owned)
-        });
-        self.check_cookie_domain(
-            root,
-            cookie_domain.as_deref(),
-            public_url.as_ref(),
-            routes.as_deref().unwrap_or_default(),
-        );
-        if let (Some(routes), Some(public_url), None) = (&routes, &public_url, &cookie_domain) {
-            self.warn_of_hosts_without_sessions(routes, public_url);
+        if let Some(routes) = &routes {
+            let domain = session.as_ref();
+            let domain = domain.and_then(|session| session.cookie_domain.as_deref());
+            self.relate(
+                root,
+                routes,
+                providers.as_mut(),
+                public_url.as_ref(),
+                domain,
+            );
         }
         if let (Some(providers), Some(headers)) = (&providers, &headers) {
             self.check_names(providers, headers);
