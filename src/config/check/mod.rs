@@ -7,7 +7,7 @@ mod address;
 mod allow;
 mod endpoint;
 mod forward_auth;
-mod header;
+pub(super) mod header;
 mod limits;
 mod outbound;
 mod provider;
@@ -15,7 +15,7 @@ mod read;
 mod regex;
 mod request;
 mod route;
-mod secret;
+pub(super) mod secret;
 mod session;
 mod upstream;
 
