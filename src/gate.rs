@@ -3,27 +3,28 @@
 use std::{sync::Arc, time::Instant};
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Request, Response,
+    HeaderMap, HeaderValue, Request, Response,
     header::{CACHE_CONTROL, HOST, SET_COOKIE},
-    request::Parts,
 };
 use hyper::body::{Body as _, Incoming};
 
 use crate::{
     answer::{self, Reject},
-    audience::Audience,
+    audience::{Audience, is_cross_site_write},
     body_error::BodyError,
     clean::{CleanRequest, Peer, Unclean},
     clock::{self, Timestamp},
+    credential::Caller,
     decide::Deny,
     endpoint::{self, Endpoint, public_name},
-    forward::{Downstream, ForwardError, Forwarder, OwnCookies, Tunnels, Upstream},
+    forward::{Downstream, ForwardError, Forwarder, OwnCookies, Telling, Tunnels, Upstream},
     observe::{Handover, Record, Recorder, Verdict, metrics::Metrics},
     origin::WebOrigin,
     response::{Body, Recorded},
     route::{Access, NoRoute, Route, Target},
     session::{Visit, live::Owner},
     snapshot::Snapshot,
+    visitor::Visitor,
 };
 
 /// One worker's road under one configuration.
@@ -142,7 +143,9 @@ impl Gate {
             return Box::pin(endpoint::serve(&endpoint, &self.snapshot, request, record)).await;
         }
 
-        if self.snapshot.refuse_cross_site && is_cross_site_write(&request.head) {
+        if self.snapshot.refuse_cross_site
+            && is_cross_site_write(&request.head.method, &request.head.headers)
+        {
             return Err(Reject::Forbidden("cross_site = \"refuse\""));
         }
         let route = self.route(&request)?;
@@ -150,37 +153,54 @@ impl Gate {
         let (answer, renewal) = {
             let now = clock::now();
             let (headers, client) = (&request.head.headers, request.client.address);
-            let visit = self.snapshot.visit(route, headers, now).await;
-            let found = visit.as_ref().and_then(|visit| visit.as_ref().ok());
-            let session = found.and_then(|visit| visit.session.as_ref());
-            record.note_identity(session.map(|session| &session.identity));
+            let caller = Caller {
+                address: client,
+                now,
+            };
+            let visitor = self
+                .snapshot
+                .visitor(route.access.asks_who(), headers, caller);
+            let visitor = visitor.await?;
+            let who = visitor.who();
+            record.note_identity(who.identity());
 
-            let permit = match (self.snapshot.judge(route, session, client), &visit) {
+            let permit = match (self.snapshot.judge(route, who, client, now), &visitor) {
                 (Ok(permit), _) => permit,
-                (Err(Deny::NotSignedIn), Some(Err(unavailable))) => {
+                (Err(Deny::NotSignedIn), Visitor::Unavailable(unavailable)) => {
                     return Err(Reject::Unavailable(unavailable.clone()));
                 }
                 (Err(deny), _) => return self.denied(deny, route, &request, record),
             };
             record.note_dry_run(permit.dry_run());
-            let permitted = found.filter(|_| permit.principal().is_some());
-            record.verdict = if permitted.is_some() {
+            let is_told = permit.principal().is_some();
+            record.verdict = if is_told {
                 Verdict::Pass
             } else {
                 Verdict::Public
             };
-            let (owner, renewal) = match permitted {
-                Some(visit) => self.accompany(visit, &request, now)?,
+            // Browsers send passwords by themselves, too, as they send cookies.
+            if is_told && self.is_foreign_upgrade(&request) {
+                return Err(Reject::Forbidden("an upgrade asked for by another site"));
+            }
+            let found = visitor.visit();
+            let (owner, renewal) = match found.filter(|_| is_told) {
+                Some(visit) => self.accompany(visit, &request, now),
                 None => (None, Vec::new()),
             };
             let own = OwnCookies {
                 cookies: &self.snapshot.sessions.cookies,
                 only: found.and_then(|visit| visit.only),
             };
-            let identity_headers = &self.snapshot.identity_headers;
-            let answer =
-                self.forwarder
-                    .send(downstream, permit, owner, identity_headers, own, request);
+            let assertion = self
+                .snapshot
+                .assertion(permit.principal(), who.session(), route, now);
+            let telling = Telling {
+                headers: &self.snapshot.identity_headers,
+                assertion: assertion.as_deref(),
+            };
+            let answer = self
+                .forwarder
+                .send(downstream, permit, owner, telling, own, request);
             (answer, renewal)
         };
         let asked = Instant::now();
@@ -219,16 +239,13 @@ impl Gate {
         visit: &Visit,
         request: &CleanRequest,
         now: Timestamp,
-    ) -> Result<(Option<Owner>, Vec<HeaderValue>), Reject> {
-        if self.is_foreign_upgrade(request) {
-            return Err(Reject::Forbidden("an upgrade asked for by another site"));
-        }
+    ) -> (Option<Owner>, Vec<HeaderValue>) {
         if let Some(session) = &visit.session {
             let (headers, address) = (&request.head.headers, request.client.address);
             self.snapshot.presence.see(session, headers, address, now);
         }
         let owner = visit.session.as_ref().map(Owner::of);
-        Ok((owner, self.snapshot.sessions.renew(visit, now)))
+        (owner, self.snapshot.sessions.renew(visit, now))
     }
 
     /// Answers a request that may not pass. Whoever only has to sign in is led to the gate's own name first.
@@ -239,11 +256,15 @@ impl Gate {
         request: &CleanRequest,
         record: &mut Record,
     ) -> Result<Response<Body>, Reject> {
-        if deny == Deny::NotSignedIn
+        if matches!(deny, Deny::NotSignedIn | Deny::StepUp(_))
             && route.access != Access::Api
             && let Some(elsewhere) = public_name::lead_there(&self.snapshot, request)
         {
-            record.verdict = Verdict::SignIn;
+            record.verdict = if deny == Deny::NotSignedIn {
+                Verdict::SignIn
+            } else {
+                Verdict::StepUp
+            };
             return Ok(elsewhere);
         }
         Err(self.reject(deny, route, request))
@@ -284,15 +305,6 @@ impl Gate {
         }
     }
 }
-
-/// Whether another site makes the browser change something (Fetch Metadata §2.4). What is no browser, and an old one, does
-/// not say where a request comes from: such a one is for `SameSite` and for the app.
-fn is_cross_site_write(head: &Parts) -> bool {
-    let mut sites = head.headers.get_all(SEC_FETCH_SITE).iter();
-    !head.method.is_safe() && sites.any(|site| site == "cross-site")
-}
-
-const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Whether an answer can carry a cookie of ours. A cache that several people share would hand the cookie
 /// to others (RFC 9111 §7.3): where the upstream says nothing of caches, they are kept away; where it lets

@@ -8,10 +8,13 @@
 //! 1. [`listen`]: sockets, TLS and workers; HTTP/1.1 or HTTP/2.
 //! 2. [`clean`]: who is calling, one canonical path, no header that only the gate may write.
 //! 3. [`route`]: an own [`endpoint`], or the first matching route.
-//! 4. [`session`]: the cookie becomes an [`access::Principal`], or nobody.
+//! 4. [`visitor`]: a [`session`]'s cookie, or a [`credential`], becomes an [`access::Principal`], or nobody.
 //! 5. [`decide`]: a pure function of route, principal and client; its "yes" is a [`decide::Permit`].
-//! 6. [`forward`]: takes the permit and streams to the upstream that it names.
+//! 6. [`forward`]: takes the permit and streams to the upstream that it names, which is told who it is in headers, one of
+//!    them signed ([`assertion`]).
 //! 7. [`answer`]: a refusal becomes what the client can use.
+//!
+//! A proxy that serves the app itself asks for the verdict alone: at an own endpoint, or at [`ext_authz`].
 //!
 //! [`gate`] tells this road in one screen. [`login`] turns a browser without a session into one with, at any [`provider`].
 //!
@@ -36,6 +39,7 @@ pub mod access;
 pub mod admin;
 pub mod answer;
 pub mod app;
+pub mod assertion;
 pub mod audience;
 pub mod body_error;
 pub mod canonical_path;
@@ -43,15 +47,18 @@ pub mod clean;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod credential;
 pub mod decide;
 pub mod demo;
 pub mod door;
 pub mod endpoint;
+pub mod ext_authz;
 pub mod forward;
 pub mod gate;
 pub mod hop_by_hop;
 pub mod identity;
 pub mod identity_headers;
+pub mod jose;
 pub mod limits;
 pub mod listen;
 pub mod login;
@@ -73,4 +80,5 @@ pub mod text;
 pub mod timer;
 pub mod tokens;
 pub mod trust;
+pub mod visitor;
 pub mod when;

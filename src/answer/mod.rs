@@ -22,7 +22,8 @@ use http::StatusCode;
 use crate::{
     access::allow::Denied,
     audience::Audience,
-    decide::{Barred, Deny, RouteDenial},
+    credential::{Flaw, Proof, Refused},
+    decide::{Barred, Deny, Insufficient, RouteDenial},
     login::LoginError,
     observe::Verdict,
     route::{Access, NoRoute, Route},
@@ -40,6 +41,14 @@ pub enum Reject {
     },
     /// Nobody is signed in, and the route is for programs: nobody is led to the login.
     Unauthorized,
+    /// Whoever is signed in has to authenticate anew. `return_to` is path and query asked for; none where nobody is led
+    /// to the login.
+    StepUp {
+        /// What is asked for, and what is lacking.
+        insufficient: Box<Insufficient>,
+        /// Path and query of the request, for the way back.
+        return_to: Option<String>,
+    },
     /// The route is closed to where the request comes from, whoever it is.
     Elsewhere(Box<(RouteDenial, Denied)>),
     /// The request came for a host that is nobody's here.
@@ -74,6 +83,8 @@ pub enum Reject {
     SessionTooLarge,
     /// Whether somebody is signed in cannot be found out now.
     Unavailable(Unavailable),
+    /// A credential came that proves nobody.
+    Credential(Refused),
     /// Whoever signs in cannot be kept signed in now.
     NotKept(StoreError),
     /// The client has as many requests under way as one client may.
@@ -109,6 +120,18 @@ impl From<Unavailable> for Reject {
     }
 }
 
+impl From<Flaw> for Reject {
+    fn from(flaw: Flaw) -> Self {
+        Self::BadRequest(flaw.to_string().into())
+    }
+}
+
+impl From<Refused> for Reject {
+    fn from(refused: Refused) -> Self {
+        Self::Credential(refused)
+    }
+}
+
 impl From<KeepError> for Reject {
     fn from(error: KeepError) -> Self {
         match error {
@@ -139,6 +162,14 @@ impl Reject {
                 barred,
                 return_to: return_to(),
             },
+            Deny::StepUp(insufficient) => {
+                // Whoever comes with a credential would come back with the same.
+                let is_led = route.access != Access::Api && insufficient.proof == Proof::Session;
+                Self::StepUp {
+                    return_to: is_led.then(return_to),
+                    insufficient,
+                }
+            }
         }
     }
 
@@ -151,7 +182,25 @@ impl Reject {
             {
                 Self::AddressTooLong
             }
+            Self::StepUp {
+                return_to: Some(return_to),
+                ..
+            } if audience == Audience::Navigation && return_to.len() > LONGEST_RETURN => {
+                Self::AddressTooLong
+            }
             other => other,
+        }
+    }
+
+    /// The path of the login that mends it, and leads back; none where no login does, or nobody is led to one.
+    pub fn login(&self, site: &Site) -> Option<String> {
+        match self {
+            Self::SignIn { return_to } => Some(site.sign_in(return_to)),
+            Self::StepUp {
+                insufficient,
+                return_to: Some(return_to),
+            } => Some(site.step_up(return_to, &insufficient.asked)),
+            _ => None,
         }
     }
 
@@ -164,6 +213,7 @@ impl Reject {
     pub fn verdict(&self) -> Verdict {
         match self {
             Self::SignIn { .. } | Self::AddressTooLong | Self::Unauthorized => Verdict::SignIn,
+            Self::StepUp { .. } => Verdict::StepUp,
             Self::Forbidden(_) | Self::Barred { .. } | Self::Elsewhere(_) => Verdict::Forbidden,
             Self::Misdirected => Verdict::Misdirected,
             Self::BadRequest(_) | Self::RequestTimeout | Self::ContentTooLarge => {
@@ -176,8 +226,13 @@ impl Reject {
             Self::ConfirmSignOut { .. } => Verdict::ConfirmSignOut,
             Self::StaleForm => Verdict::StaleForm,
             Self::SessionTooLarge => Verdict::SessionTooLarge,
-            Self::Unavailable(_) | Self::NotKept(_) => Verdict::Unavailable,
-            Self::TooManyRequests => Verdict::TooManyRequests,
+            Self::Credential(Refused::Invalid(_)) => Verdict::InvalidCredential,
+            Self::Unavailable(_) | Self::NotKept(_) | Self::Credential(Refused::Unavailable(_)) => {
+                Verdict::Unavailable
+            }
+            Self::TooManyRequests | Self::Credential(Refused::Throttled(_)) => {
+                Verdict::TooManyRequests
+            }
             Self::BadGateway | Self::OutOfService(_) => Verdict::BadGateway,
             Self::GatewayTimeout => Verdict::GatewayTimeout,
         }
@@ -201,6 +256,10 @@ impl Reject {
                 let (route, Denied { rule, held, .. }) = &**denied;
                 Some(format!("{}: allow.{rule}: {held}", route.name))
             }
+            Self::StepUp { insufficient, .. } => Some(format!(
+                "{}: {}",
+                insufficient.route, insufficient.shortfall
+            )),
             Self::Misdirected => {
                 Some("the host is neither public_url's nor any route's".to_owned())
             }
@@ -208,6 +267,12 @@ impl Reject {
             Self::Login(error) => Some(error.to_string()),
             Self::Unavailable(unavailable) => Some(unavailable.to_string()),
             Self::NotKept(error) => Some(error.to_string()),
+            Self::Credential(Refused::Invalid(why) | Refused::Unavailable(why)) => {
+                Some(why.clone())
+            }
+            Self::Credential(Refused::Throttled(_)) => {
+                Some("too many false credentials from there".to_owned())
+            }
             Self::TooManyRequests => Some("limits.requests_per_client".to_owned()),
             _ => None,
         }

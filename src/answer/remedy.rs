@@ -1,7 +1,7 @@
 //! What an operator can do about a refusal. For the log alone.
 
 use super::Reject;
-use crate::login::LoginError;
+use crate::{credential::Refused, login::LoginError};
 
 impl Reject {
     /// What to do about it, where it is more than an everyday answer.
@@ -22,6 +22,9 @@ impl Reject {
             Self::Unavailable(_) | Self::NotKept(_) => {
                 "see that the session store and the provider can be reached; /ready on admin_listen names what is missing"
             }
+            Self::Credential(Refused::Unavailable(_)) => {
+                "see that whoever vouches for the credential can be reached: the provider, or the store of tokens"
+            }
             Self::TooManyRequests => {
                 "raise limits.requests_per_client; if it is a proxy, name it in trusted_proxies"
             }
@@ -35,6 +38,8 @@ impl Reject {
             }
             Self::SignIn { .. }
             | Self::Unauthorized
+            | Self::StepUp { .. }
+            | Self::Credential(_)
             | Self::AddressTooLong
             | Self::BadRequest(_)
             | Self::RequestTimeout
@@ -68,6 +73,9 @@ fn login(error: &LoginError) -> Option<&'static str> {
             "see that client_id, the redirect address and the scopes are registered at the provider"
         }
         LoginError::NotAllowed { .. } => ALLOW,
+        LoginError::Insufficient { .. } => {
+            "see that the provider honours max_age and acr_values and tells auth_time and acr in its ID tokens, or take them off the route"
+        }
         LoginError::Provider { error, .. } => error.remedy(),
         LoginError::Callback(_) | LoginError::Expired(_) | LoginError::Spent(_) => return None,
     })

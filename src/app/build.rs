@@ -6,8 +6,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::services::{self, Services};
 use crate::{
+    assertion::Assertions,
     clean::{Cleaning, identity::ReservedNames},
     config::Config,
+    credential::Authenticators,
     forward::{IdentityHeaders, UpstreamTarget, settings::UpstreamSettings},
     identity_headers::{HeaderSettings, HeaderSource},
     login::{Logins, return_to::ReturnRules},
@@ -49,7 +51,15 @@ pub(super) fn snapshot(
 
     let keys = Arc::new(services::keys(config));
     let site = site(config);
+    let audiences = config.upstreams.iter().map(|app| app.audience.clone());
     Ok(Snapshot {
+        assertions: Assertions::new(
+            &keys,
+            &config.gate_name(),
+            site.origin(),
+            audiences.collect(),
+            config.headers.max_bytes,
+        ),
         logins: Logins::new(
             Arc::clone(&providers),
             Arc::clone(&keys),
@@ -80,6 +90,7 @@ pub(super) fn snapshot(
             refresher: Arc::clone(&services.refresher),
             farewell: Arc::clone(&services.farewell),
         },
+        authenticators: Authenticators::default(),
         refuse_cross_site: config.refuse_cross_site,
         identity_headers: IdentityHeaders::new(config.headers.clone()),
         upstreams,

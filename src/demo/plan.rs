@@ -85,6 +85,7 @@ impl Plan {
                 .collect(),
             tls: None,
             admin_listen: None,
+            ext_authz_listen: None,
             public_url: PublicUrl {
                 url: Url::parse(&self.origin).expect("localhost and a port make a URL"),
             },
@@ -210,6 +211,7 @@ fn identity_headers() -> HeaderSettings {
         ("x-user-name", HeaderSource::Name),
         ("x-user-groups", HeaderSource::Groups),
         ("x-user-provider", HeaderSource::Provider),
+        ("x-user-assertion", HeaderSource::Assertion),
     ];
     HeaderSettings {
         identity: identity
