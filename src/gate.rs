@@ -24,7 +24,7 @@ use crate::{
     route::{Access, NoRoute, Route, Target},
     session::{Visit, live::Owner},
     snapshot::Snapshot,
-    visitor::Visitor,
+    visitor::{Visitor, Who},
 };
 
 /// One worker's road under one configuration.
@@ -191,9 +191,8 @@ impl Gate {
                 cookies: &self.snapshot.sessions.cookies,
                 only: found.and_then(|visit| visit.only),
             };
-            let assertion = self
-                .snapshot
-                .assertion(permit.principal(), who.session(), route, now);
+            let told = permit.principal().map_or(Who::Nobody, |_| who);
+            let assertion = self.snapshot.assertion(told, route, now);
             let telling = Telling {
                 headers: &self.snapshot.identity_headers,
                 assertion: assertion.as_deref(),
