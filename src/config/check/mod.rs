@@ -8,7 +8,7 @@ mod allow;
 mod cookie_domain;
 mod endpoint;
 mod forward_auth;
-mod header;
+pub(super) mod header;
 mod limits;
 mod outbound;
 mod provider;
@@ -16,7 +16,7 @@ mod read;
 mod regex;
 mod request;
 mod route;
-mod secret;
+pub(super) mod secret;
 mod session;
 mod upstream;
 
