@@ -148,6 +148,10 @@ impl<'a> Reader<'a> {
         config
     }
 
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one line for each section, and one for each field"
+    )]
     fn all(&mut self, root: &Node, keys: Keys, fresh_secret: &[u8; 32]) -> Option<Config> {
         let root = &Table {
             node: root,
