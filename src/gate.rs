@@ -17,14 +17,14 @@ use crate::{
     credential::Caller,
     decide::Deny,
     endpoint::{self, Endpoint, public_name},
-    forward::{Downstream, ForwardError, Forwarder, OwnCookies, Tunnels, Upstream},
+    forward::{Downstream, ForwardError, Forwarder, OwnCookies, Telling, Tunnels, Upstream},
     observe::{Handover, Record, Recorder, Verdict, metrics::Metrics},
     origin::WebOrigin,
     response::{Body, Recorded},
     route::{Access, NoRoute, Route, Target},
     session::{Visit, live::Owner},
     snapshot::Snapshot,
-    visitor::Visitor,
+    visitor::{Visitor, Who},
 };
 
 /// One worker's road under one configuration.
@@ -199,10 +199,15 @@ impl Gate {
                 cookies: &self.snapshot.sessions.cookies,
                 only: found.and_then(|visit| visit.only),
             };
-            let identity_headers = &self.snapshot.identity_headers;
-            let answer =
-                self.forwarder
-                    .send(downstream, permit, owner, identity_headers, own, request);
+            let told = permit.principal().map_or(Who::Nobody, |_| who);
+            let assertion = self.snapshot.assertion(told, route, now);
+            let telling = Telling {
+                headers: &self.snapshot.identity_headers,
+                assertion: assertion.as_deref(),
+            };
+            let answer = self
+                .forwarder
+                .send(downstream, permit, owner, telling, own, request);
             (answer, renewal)
         };
         let asked = Instant::now();

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
+    access::Principal,
+    assertion::Proven,
     credential::Verified,
     identity::Identity,
     session::{Session, Unavailable, Visit},
@@ -32,7 +34,7 @@ pub enum Who<'a> {
     /// Whoever the session is of.
     Session(&'a Session),
     /// Whom a credential proves.
-    Verified(&'a Verified),
+    Verified(&'a Arc<Verified>),
 }
 
 impl<'a> From<Option<&'a Session>> for Who<'a> {
@@ -42,6 +44,24 @@ impl<'a> From<Option<&'a Session>> for Who<'a> {
 }
 
 impl<'a> Who<'a> {
+    /// Whom rules judge and apps are told of.
+    pub fn principal(self) -> Option<Principal<'a>> {
+        match self {
+            Self::Nobody => None,
+            Self::Session(session) => Some(session.principal()),
+            Self::Verified(verified) => Some(verified.as_ref().into()),
+        }
+    }
+
+    /// What has proven it.
+    pub fn proven(self) -> Option<Proven<'a>> {
+        match self {
+            Self::Nobody => None,
+            Self::Session(session) => Some(Proven::Session(session)),
+            Self::Verified(verified) => Some(Proven::Credential(verified)),
+        }
+    }
+
     /// Who it is.
     pub fn identity(self) -> Option<&'a Identity> {
         match self {

@@ -49,11 +49,10 @@ impl Reader<'_> {
     pub(super) fn check_cookie_domain(
         &mut self,
         root: &Table<'_>,
-        domain: Option<&str>,
-        public_url: Option<&PublicUrl>,
+        domain: &str,
+        public_url: &PublicUrl,
         routes: &[Route],
     ) {
-        let Some(domain) = domain else { return };
         let session = root.node.get("session");
         let node = session.and_then(|session| session.get("cookie_domain"));
         let origin = node.map_or(Origin::Nowhere, |node| node.origin.clone());
@@ -63,7 +62,7 @@ impl Reader<'_> {
             Problem::new(&origin, message)
                 .hint("name a domain that all hosts lie in, or give that host a gate of its own")
         };
-        let host = public_url.and_then(|public_url| public_url.url.host_str());
+        let host = public_url.url.host_str();
         if let Some(host) = host.filter(|host| !is_within(host, domain)) {
             self.problem(outside(host, "public_url's host"));
         }

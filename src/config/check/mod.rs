@@ -8,7 +8,7 @@ mod allow;
 mod cookie_domain;
 mod endpoint;
 mod forward_auth;
-mod header;
+pub(super) mod header;
 mod limits;
 mod outbound;
 mod provider;
@@ -16,7 +16,7 @@ mod read;
 mod regex;
 mod request;
 mod route;
-mod secret;
+pub(super) mod secret;
 mod session;
 mod upstream;
 
@@ -148,6 +148,10 @@ impl<'a> Reader<'a> {
         config
     }
 
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one line for each section, and one for each field"
+    )]
     fn all(&mut self, root: &Node, keys: Keys, fresh_secret: &[u8; 32]) -> Option<Config> {
         let root = &Table {
             node: root,
@@ -194,22 +198,16 @@ impl<'a> Reader<'a> {
             public_url.as_ref(),
             trusted_proxies.as_deref(),
         );
-        if let (Some(providers), Some(routes)) = (&mut providers, &routes) {
-            self.connect(root, routes, providers);
-            self.check_step_up(root, routes, providers);
-        }
-        let cookie_domain = session.as_ref().and_then(|session| {
-            let domain = session.cookie_domain.as_deref();
-            domain.map(str::to_owned)
-        });
-        self.check_cookie_domain(
-            root,
-            cookie_domain.as_deref(),
-            public_url.as_ref(),
-            routes.as_deref().unwrap_or_default(),
-        );
-        if let (Some(routes), Some(public_url), None) = (&routes, &public_url, &cookie_domain) {
-            self.warn_of_hosts_without_sessions(routes, public_url);
+        if let Some(routes) = &routes {
+            let domain = session.as_ref();
+            let domain = domain.and_then(|session| session.cookie_domain.as_deref());
+            self.relate(
+                root,
+                routes,
+                providers.as_mut(),
+                public_url.as_ref(),
+                domain,
+            );
         }
         if let (Some(providers), Some(headers)) = (&providers, &headers) {
             self.check_names(providers, headers);
