@@ -21,12 +21,16 @@ const LARGEST_MULTIPLEXED_PIECE: usize = 16 * 1024;
 
 /// What a tunnel keeps for as long as it is open, besides its two ends; whoever has the client's side knows what that is.
 #[derive(Clone)]
-pub struct TunnelHold(Arc<dyn Any + Send + Sync>);
+pub struct TunnelHold {
+    _what: Arc<dyn Any + Send + Sync>,
+}
 
 impl TunnelHold {
     /// Keeps `what`.
     pub fn new(what: impl Any + Send + Sync) -> Self {
-        Self(Arc::new(what))
+        Self {
+            _what: Arc::new(what),
+        }
     }
 }
 

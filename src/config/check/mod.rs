@@ -336,7 +336,7 @@ impl<'a> Reader<'a> {
         if let Some(ext_authz) = ext_authz
             && listen
                 .iter()
-                .any(|public| address::collide(public, ext_authz))
+                .any(|public| address::collide(&public.address, ext_authz))
         {
             let origin = root.origin("ext_authz_listen");
             self.problem(
