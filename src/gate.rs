@@ -37,7 +37,7 @@ pub struct Gate {
 /// A request that was cleaned, or could not be.
 pub struct Begun {
     request: Result<Box<CleanRequest>, Box<Unclean>>,
-    record: Record,
+    record: Box<Record>,
 }
 
 impl Gate {
@@ -200,7 +200,7 @@ impl Gate {
         let asked = Instant::now();
         let answered = answer.await;
         let is_reused = answered.as_ref().ok().map(|answered| answered.is_reused);
-        record.note_upstream(asked.elapsed(), is_reused);
+        record.note_upstream(asked, is_reused);
         let answered =
             answered.map_err(|error| upstream_failed(&error, record, &self.snapshot.metrics))?;
         let mut response = answered.response.map(Body::Upstream);

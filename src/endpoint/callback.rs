@@ -33,7 +33,7 @@ pub(super) async fn serve(
         provider,
         query: request.query().unwrap_or_default(),
         browser: snapshot.sessions.cookies.find(headers).login,
-        session: visit.session.as_ref(),
+        session: visit.session.as_deref(),
         client: start::login_client(snapshot, request),
     };
     let (signed_in, again) = match snapshot
@@ -94,7 +94,7 @@ pub(super) async fn serve(
     let begun = Sighting::of(session, headers, request.client.address, now);
     snapshot
         .presence
-        .begin(&begun, visit.session.as_ref())
+        .begin(&begun, visit.session.as_deref())
         .await;
     let hint = snapshot
         .sessions
