@@ -34,7 +34,7 @@ pub use self::{
     http::HttpClient,
     oauth::RENEWAL_TIMEOUT,
     oidc::Learnt,
-    token_error::{IdTokenError, LogoutTokenError},
+    token_error::LogoutTokenError,
 };
 use crate::{
     access::{Allow, StepUp},

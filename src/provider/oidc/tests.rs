@@ -5,11 +5,11 @@ use std::{collections::HashMap, time::Duration};
 use serde_json::json;
 
 use super::{
-    super::scripted::{Answer, Scripted, TestKey},
+    super::scripted::{Answer, Scripted},
     *,
 };
+use crate::jose::{JwtError, TestKey};
 use crate::provider::catalog;
-use crate::provider::token_error::IdTokenError;
 use crate::{
     access::{Allow, StepUp, allow},
     clock::Timestamp,
@@ -173,7 +173,7 @@ async fn rotated_keys_are_found_at_once() {
     assert_eq!(server.requests("/keys").len(), 2);
     give(&server, &old.sign(&claims(&server)));
     let error = refused(&provider).await;
-    assert_eq!(error, ProviderError::IdToken(IdTokenError::UnknownKey));
+    assert_eq!(error, ProviderError::IdToken(JwtError::UnknownKey));
     assert_eq!(server.requests("/keys").len(), 2);
 }
 
@@ -202,14 +202,14 @@ async fn bad_token_answers_end_the_login_with_their_reason() {
     );
     assert_eq!(
         refused(&provider).await,
-        ProviderError::IdToken(IdTokenError::Missing)
+        ProviderError::IdToken(JwtError::Missing)
     );
     let mut other = claims(&server);
     other["nonce"] = json!("another");
     give(&server, &key.sign(&other));
     assert_eq!(
         refused(&provider).await,
-        ProviderError::IdToken(IdTokenError::Nonce)
+        ProviderError::IdToken(JwtError::Nonce)
     );
 }
 
