@@ -119,29 +119,35 @@ impl Terms<'_> {
         self.upstream.target.settings.head_timeout
     }
 
-    /// A fresh connection; to another address where this one gives none.
-    async fn connect(&mut self, timer: &mut Timer) -> Result<Lease, ForwardError> {
-        loop {
-            let mut connecting = Box::pin(self.pool.connect());
-            let connected = timer.within(self.patience(), connecting.as_mut()).await;
-            drop(connecting);
-            let error = match connected {
-                Some(Ok(lease)) => return Ok(lease),
-                Some(Err(error)) => ForwardError::Broken(error),
-                None => ForwardError::TimedOut,
-            };
-            self.pool.backend.failed();
-            if !self.moves_on() {
-                return Err(error);
+    /// A connection to send it on: what is at hand, or a fresh one; to another address where this one gives none.
+    async fn connection(
+        &mut self,
+        at_hand: Option<Lease>,
+        timer: &mut Timer,
+    ) -> Result<Lease, ForwardError> {
+        let mut lease = if let Some(lease) = at_hand {
+            lease
+        } else {
+            loop {
+                // Boxed, since few requests need one.
+                let mut connecting = Box::pin(self.pool.connect());
+                let connected = timer.within(self.patience(), connecting.as_mut()).await;
+                drop(connecting);
+                let error = match connected {
+                    Some(Ok(lease)) => break lease,
+                    Some(Err(error)) => ForwardError::Broken(error),
+                    None => ForwardError::TimedOut,
+                };
+                self.pool.backend.failed();
+                if !self.moves_on() {
+                    return Err(error);
+                }
             }
-        }
-    }
-
-    /// Makes a connection this request's.
-    fn prepare(&self, lease: &mut Lease) {
+        };
         lease.place.clone_from(&self.place);
         lease.connection.is_private |= self.is_private;
         lease.connection.largest_read = self.largest_read;
+        Ok(lease)
     }
 
     /// Turns to another address, once. Whether there is one.
@@ -185,21 +191,18 @@ pub(super) fn exchange(
     mut timer: Timer,
 ) -> impl Future<Output = Result<(Exchange, Timer), ForwardError>> + Send {
     async move {
-        let mut at_hand = lease;
+        let mut lease = terms.connection(lease, &mut timer).await?;
         loop {
-            let mut lease = match at_hand.take() {
-                Some(lease) => lease,
-                // Boxed, since few requests need one.
-                None => Box::pin(terms.connect(&mut timer)).await?,
-            };
-            terms.prepare(&mut lease);
             let conversed = converse(&mut lease, &mut outgoing, &mut timer, terms.patience()).await;
             timer.clear();
             match conversed {
                 Ok((head, _))
                     if head.status == StatusCode::REQUEST_TIMEOUT
                         && lease.is_reused
-                        && outgoing.rewind() => {}
+                        && outgoing.rewind() =>
+                {
+                    lease = terms.connection(None, &mut timer).await?;
+                }
                 Ok((head, is_sent)) => {
                     if is_failure(head.status) {
                         lease.pool.backend.failed();
@@ -228,12 +231,14 @@ pub(super) fn exchange(
                     if matches!(failure, Failure::NoAnswer(_)) {
                         lease.pool.backend.distrust();
                     }
+                    lease = terms.connection(None, &mut timer).await?;
                 }
                 Err(Failure::Silent(error) | Failure::NoAnswer(error)) => {
                     lease.pool.backend.failed();
                     if !outgoing.is_repeatable() || !outgoing.rewind() || !terms.moves_on() {
                         return Err(ForwardError::Broken(error));
                     }
+                    lease = terms.connection(None, &mut timer).await?;
                 }
                 Err(Failure::Final(error)) => {
                     if matches!(error, ForwardError::TimedOut) {
@@ -249,17 +254,17 @@ pub(super) fn exchange(
 /// The answer's head, and whether the request was sent to its end before. An upstream may answer before,
 /// and may stop listening once it has. It may be silent for `patience`, but while the client is to send more: how
 /// long that may take is the body's affair.
-fn converse(
+async fn converse(
     lease: &mut Lease,
     outgoing: &mut Outgoing,
     timer: &mut Timer,
     patience: Duration,
-) -> impl Future<Output = Result<(ResponseHead, bool), Failure>> {
+) -> Result<(ResponseHead, bool), Failure> {
     let connection = &mut *lease.connection;
     let mut is_sent = false;
     let mut refused = None;
     let mut sent_before = None;
-    poll_fn(move |context| {
+    poll_fn(|context| {
         if !is_sent
             && refused.is_none()
             && let Some(writer) = &mut connection.writer
@@ -290,6 +295,7 @@ fn converse(
         let elapsed = timer.poll_elapsed(context);
         elapsed.map(|()| Err(Failure::Final(ForwardError::TimedOut)))
     })
+    .await
 }
 
 async fn send_rest(
@@ -334,6 +340,6 @@ mod tests {
             size_of::<F>()
         }
         let size = size(exchange);
-        assert!(size <= 1, "{size}");
+        assert!(size <= 960, "{size}");
     }
 }

@@ -314,6 +314,6 @@ mod tests {
             size_of::<F>()
         }
         let size = size(Requests::answer);
-        assert!(size <= 1, "{size}");
+        assert!(size <= 1_024, "{size}");
     }
 }
