@@ -52,6 +52,7 @@ pub mod gate;
 pub mod hop_by_hop;
 pub mod identity;
 pub mod identity_headers;
+pub mod kv;
 pub mod limits;
 pub mod listen;
 pub mod login;
