@@ -9,7 +9,6 @@ mod work;
 use std::{path::Path, sync::Arc, thread, time::Duration};
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
@@ -17,7 +16,7 @@ use tokio::{
 
 pub use self::open::OpenError;
 use self::work::{Change, Disk, Outcome, Question};
-use super::{Error, Key, Store, Value, check_size, prefix};
+use super::{Answer, Entries, Error, Key, Store, Value, check_size, prefix};
 
 /// Values in a file.
 pub struct File {
@@ -108,14 +107,14 @@ async fn ask<W>(queue: &mpsc::Sender<Job<W>>, work: W) -> Result<Outcome, Error>
 }
 
 impl Store for File {
-    fn get(&self, key: Key) -> BoxFuture<'_, Result<Option<Bytes>, Error>> {
+    fn get(&self, key: Key) -> Answer<'_, Option<Bytes>> {
         Box::pin(async move {
             let outcome = ask(&self.questions, Question::Get(key.bytes())).await;
             outcome.map(Outcome::value)
         })
     }
 
-    fn put(&self, key: Key, value: Value) -> BoxFuture<'_, Result<(), Error>> {
+    fn put(&self, key: Key, value: Value) -> Answer<'_, ()> {
         Box::pin(async move {
             check_size(&value)?;
             let change = Change::Put(key.bytes(), value);
@@ -123,19 +122,14 @@ impl Store for File {
         })
     }
 
-    fn take(&self, key: Key) -> BoxFuture<'_, Result<Option<Bytes>, Error>> {
+    fn take(&self, key: Key) -> Answer<'_, Option<Bytes>> {
         Box::pin(async move {
             let outcome = ask(&self.changes, Change::Take(key.bytes())).await;
             outcome.map(Outcome::value)
         })
     }
 
-    fn swap(
-        &self,
-        key: Key,
-        expected: Option<Bytes>,
-        new: Option<Value>,
-    ) -> BoxFuture<'_, Result<bool, Error>> {
+    fn swap(&self, key: Key, expected: Option<Bytes>, new: Option<Value>) -> Answer<'_, bool> {
         Box::pin(async move {
             if let Some(new) = &new {
                 check_size(new)?;
@@ -146,12 +140,7 @@ impl Store for File {
         })
     }
 
-    fn scan(
-        &self,
-        group: String,
-        after: Option<Vec<u8>>,
-        at_most: usize,
-    ) -> BoxFuture<'_, Result<Vec<(Vec<u8>, Bytes)>, Error>> {
+    fn scan(&self, group: String, after: Option<Vec<u8>>, at_most: usize) -> Answer<'_, Entries> {
         Box::pin(async move {
             let prefix = prefix(&group);
             let after = after.map(|after| [&*prefix, &after].concat());

@@ -7,9 +7,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::future::{BoxFuture, ready};
+use futures_util::future::ready;
 
-use super::{Error, Key, Store, Value, check_size, prefix};
+use super::{Answer, Entries, Error, Key, Store, Value, check_size, prefix};
 use crate::clock::{self, Timestamp};
 
 /// Bounded by a number of values. Where there is no room, newcomers are refused: what was acknowledged stays.
@@ -63,29 +63,24 @@ fn current(value: Option<&Value>, now: Timestamp) -> Option<&Bytes> {
 }
 
 impl Store for Memory {
-    fn get(&self, key: Key) -> BoxFuture<'_, Result<Option<Bytes>, Error>> {
+    fn get(&self, key: Key) -> Answer<'_, Option<Bytes>> {
         let values = self.values();
         let found = current(values.get(&key.bytes()), clock::now()).cloned();
         Box::pin(ready(Ok(found)))
     }
 
-    fn put(&self, key: Key, value: Value) -> BoxFuture<'_, Result<(), Error>> {
+    fn put(&self, key: Key, value: Value) -> Answer<'_, ()> {
         let inserted = self.insert(&mut self.values(), key.bytes(), value, clock::now());
         Box::pin(ready(inserted))
     }
 
-    fn take(&self, key: Key) -> BoxFuture<'_, Result<Option<Bytes>, Error>> {
+    fn take(&self, key: Key) -> Answer<'_, Option<Bytes>> {
         let taken = self.values().remove(&key.bytes());
         let taken = current(taken.as_ref(), clock::now()).cloned();
         Box::pin(ready(Ok(taken)))
     }
 
-    fn swap(
-        &self,
-        key: Key,
-        expected: Option<Bytes>,
-        new: Option<Value>,
-    ) -> BoxFuture<'_, Result<bool, Error>> {
+    fn swap(&self, key: Key, expected: Option<Bytes>, new: Option<Value>) -> Answer<'_, bool> {
         let (key, now) = (key.bytes(), clock::now());
         let mut values = self.values();
         let found = current(values.get(&key), now);
@@ -102,12 +97,7 @@ impl Store for Memory {
         Box::pin(ready(swapped))
     }
 
-    fn scan(
-        &self,
-        group: String,
-        after: Option<Vec<u8>>,
-        at_most: usize,
-    ) -> BoxFuture<'_, Result<Vec<(Vec<u8>, Bytes)>, Error>> {
+    fn scan(&self, group: String, after: Option<Vec<u8>>, at_most: usize) -> Answer<'_, Entries> {
         let prefix = prefix(&group);
         let begin = match after {
             Some(after) => Bound::Excluded([&*prefix, &after].concat()),

@@ -68,33 +68,29 @@ pub struct Value {
     pub end: Timestamp,
 }
 
+/// What a store says.
+pub type Answer<'a, T> = BoxFuture<'a, Result<T, Error>>;
+
+/// Names and values of a group.
+pub type Entries = Vec<(Vec<u8>, Bytes)>;
+
 /// Keeps values. Every method answers in bounded time, and never blocks the thread that asks.
 pub trait Store: Send + Sync {
     /// What is there.
-    fn get(&self, key: Key) -> BoxFuture<'_, Result<Option<Bytes>, Error>>;
+    fn get(&self, key: Key) -> Answer<'_, Option<Bytes>>;
 
     /// Puts a value there, in the place of one that is.
-    fn put(&self, key: Key, value: Value) -> BoxFuture<'_, Result<(), Error>>;
+    fn put(&self, key: Key, value: Value) -> Answer<'_, ()>;
 
     /// Takes what is there away. Of all that take it one gets it.
-    fn take(&self, key: Key) -> BoxFuture<'_, Result<Option<Bytes>, Error>>;
+    fn take(&self, key: Key) -> Answer<'_, Option<Bytes>>;
 
     /// Puts `new` there, or nothing, if `expected`, or nothing, is what is there. Whether it was; true also where `new` is
     /// there already, for an answer may get lost on its way.
-    fn swap(
-        &self,
-        key: Key,
-        expected: Option<Bytes>,
-        new: Option<Value>,
-    ) -> BoxFuture<'_, Result<bool, Error>>;
+    fn swap(&self, key: Key, expected: Option<Bytes>, new: Option<Value>) -> Answer<'_, bool>;
 
     /// Names and values of a group in the order of their names, `at_most` so many, beginning behind `after`.
-    fn scan(
-        &self,
-        group: String,
-        after: Option<Vec<u8>>,
-        at_most: usize,
-    ) -> BoxFuture<'_, Result<Vec<(Vec<u8>, Bytes)>, Error>>;
+    fn scan(&self, group: String, after: Option<Vec<u8>>, at_most: usize) -> Answer<'_, Entries>;
 
     /// Whether it answers.
     fn is_ready(&self) -> bool;

@@ -17,7 +17,7 @@ use redb::{
 };
 
 use super::{
-    super::{Error, Value},
+    super::{Entries, Error, Value},
     open::{OpenError, open},
 };
 use crate::clock::{self, Timestamp};
@@ -44,7 +44,7 @@ pub(super) enum Question {
 pub(super) enum Outcome {
     Value(Option<Bytes>),
     Done(bool),
-    List(Vec<(Vec<u8>, Bytes)>),
+    List(Entries),
 }
 
 impl Outcome {
@@ -113,13 +113,13 @@ impl Disk {
         self.closing_on_failure(|| {
             let transaction = database.begin_write()?;
             let outcomes = {
-                let mut entries = Entries::of(&transaction)?;
+                let mut tables = Tables::of(&transaction)?;
                 if is_due {
-                    entries.sweep(now)?;
+                    tables.sweep(now)?;
                 }
                 let changes = changes.iter();
                 changes
-                    .map(|change| entries.make(change, now))
+                    .map(|change| tables.make(change, now))
                     .collect::<Result<_, redb::Error>>()?
             };
             transaction.commit()?;
@@ -192,12 +192,12 @@ fn end_of(stored: &[u8]) -> Option<u64> {
 }
 
 /// Both tables, changed as one.
-struct Entries<'t> {
+struct Tables<'t> {
     values: Table<'t, &'static [u8], &'static [u8]>,
     ends: Table<'t, (u64, &'static [u8]), ()>,
 }
 
-impl<'t> Entries<'t> {
+impl<'t> Tables<'t> {
     fn of(transaction: &'t WriteTransaction) -> Result<Self, redb::Error> {
         Ok(Self {
             values: transaction.open_table(VALUES)?,
