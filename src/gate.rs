@@ -15,6 +15,7 @@ use crate::{
     body_error::BodyError,
     clean::{CleanRequest, Peer, Unclean},
     clock::{self, Timestamp},
+    credential::Caller,
     decide::Deny,
     endpoint::{self, Endpoint, public_name},
     forward::{Downstream, ForwardError, Forwarder, OwnCookies, Tunnels, Upstream},
@@ -24,6 +25,7 @@ use crate::{
     route::{Access, NoRoute, Route, Target},
     session::{Visit, live::Owner},
     snapshot::Snapshot,
+    visitor::Visitor,
 };
 
 /// One worker's road under one configuration.
@@ -150,27 +152,38 @@ impl Gate {
         let (answer, renewal) = {
             let now = clock::now();
             let (headers, client) = (&request.head.headers, request.client.address);
-            let visit = self.snapshot.visit(route, headers, now).await;
-            let found = visit.as_ref().and_then(|visit| visit.as_ref().ok());
-            let session = found.and_then(|visit| visit.session.as_ref());
-            record.note_identity(session.map(|session| &session.identity));
+            let caller = Caller {
+                address: client,
+                now,
+            };
+            let visitor = self
+                .snapshot
+                .visitor(route.access.asks_who(), headers, caller);
+            let visitor = visitor.await?;
+            let who = visitor.who();
+            record.note_identity(who.identity());
 
-            let permit = match (self.snapshot.judge(route, session, client), &visit) {
+            let permit = match (self.snapshot.judge(route, who, client), &visitor) {
                 (Ok(permit), _) => permit,
-                (Err(Deny::NotSignedIn), Some(Err(unavailable))) => {
+                (Err(Deny::NotSignedIn), Visitor::Unavailable(unavailable)) => {
                     return Err(Reject::Unavailable(unavailable.clone()));
                 }
                 (Err(deny), _) => return self.denied(deny, route, &request, record),
             };
             record.note_dry_run(permit.dry_run());
-            let permitted = found.filter(|_| permit.principal().is_some());
-            record.verdict = if permitted.is_some() {
+            let is_told = permit.principal().is_some();
+            record.verdict = if is_told {
                 Verdict::Pass
             } else {
                 Verdict::Public
             };
-            let (owner, renewal) = match permitted {
-                Some(visit) => self.accompany(visit, &request, now)?,
+            // Browsers send passwords by themselves, too, as they send cookies.
+            if is_told && self.is_foreign_upgrade(&request) {
+                return Err(Reject::Forbidden("an upgrade asked for by another site"));
+            }
+            let found = visitor.visit();
+            let (owner, renewal) = match found.filter(|_| is_told) {
+                Some(visit) => self.accompany(visit, &request, now),
                 None => (None, Vec::new()),
             };
             let own = OwnCookies {
@@ -219,16 +232,13 @@ impl Gate {
         visit: &Visit,
         request: &CleanRequest,
         now: Timestamp,
-    ) -> Result<(Option<Owner>, Vec<HeaderValue>), Reject> {
-        if self.is_foreign_upgrade(request) {
-            return Err(Reject::Forbidden("an upgrade asked for by another site"));
-        }
+    ) -> (Option<Owner>, Vec<HeaderValue>) {
         if let Some(session) = &visit.session {
             let (headers, address) = (&request.head.headers, request.client.address);
             self.snapshot.presence.see(session, headers, address, now);
         }
         let owner = visit.session.as_ref().map(Owner::of);
-        Ok((owner, self.snapshot.sessions.renew(visit, now)))
+        (owner, self.snapshot.sessions.renew(visit, now))
     }
 
     /// Answers a request that may not pass. Whoever only has to sign in is led to the gate's own name first.

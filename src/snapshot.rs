@@ -10,8 +10,10 @@ use http::HeaderMap;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
+    access::Principal,
+    answer::Reject,
     clean::Cleaning,
-    clock::Timestamp,
+    credential::{Authenticators, Caller, Presented, Voucher},
     decide::{Deny, Permit, Standing, decide},
     door::Proxy,
     forward::{IdentityHeaders, UpstreamTarget},
@@ -20,8 +22,9 @@ use crate::{
     observe::metrics::Metrics,
     provider::Providers,
     route::{NoRoute, Route, Routes, Target, is_same_host},
-    session::{Session, Sessions, Unavailable, Visit, directory::Presence},
+    session::{Sessions, directory::Presence},
     site::Site,
+    visitor::{Visitor, Who},
 };
 
 /// Everything a request meets.
@@ -36,6 +39,8 @@ pub struct Snapshot {
     pub forward_auth: Option<Proxy>,
     /// Sessions: found, kept, renewed, ended.
     pub sessions: Sessions,
+    /// Whom credentials beside sessions prove.
+    pub authenticators: Authenticators,
     /// Who is signed in where.
     pub presence: Presence,
     /// Logins begun and ended.
@@ -85,50 +90,79 @@ impl Snapshot {
         }
     }
 
-    /// Who visits, where `route` asks for somebody. Only then a store, or a provider, that does not answer holds anything
-    /// up, and a picture does not keep a session from its idle end.
-    pub async fn visit(
+    /// Who sends a request with these `headers`, where that is asked for. Only then a store, or a provider, that does not
+    /// answer holds anything up, and a picture does not keep a session from its idle end.
+    ///
+    /// # Errors
+    /// Where a credential came that proves nobody: whoever brings one is not taken for somebody else, whatever cookies
+    /// came along.
+    pub async fn visitor(
         &self,
-        route: &Route,
+        is_asked: bool,
         headers: &HeaderMap,
-        now: Timestamp,
-    ) -> Option<Result<Visit, Unavailable>> {
-        if !route.access.asks_who() {
-            return None;
+        caller: Caller,
+    ) -> Result<Visitor, Reject> {
+        if !is_asked {
+            return Ok(Visitor::Unasked);
         }
-        Some(match self.sessions.look(headers, now) {
+        match Presented::read(headers, self.authenticators.schemes())? {
+            Presented::Nothing => {}
+            // Boxed, so that its size is not that of every request.
+            presented => return Box::pin(self.authenticate(presented, caller)).await,
+        }
+        let visit = match self.sessions.look(headers, caller.now) {
             Ok(visit) => Ok(visit),
             Err(pending) => pending.wait().await,
-        })
+        };
+        Ok(visit.map_or_else(Visitor::Unavailable, Visitor::Cookies))
     }
 
-    /// May a request of `session`, from `client`, pass by `route`? The one judgement for every door.
+    async fn authenticate(
+        &self,
+        presented: Presented<'_>,
+        caller: Caller,
+    ) -> Result<Visitor, Reject> {
+        let verified = self.authenticators.authenticate(&presented, caller).await;
+        Ok(Visitor::Credential(verified?))
+    }
+
+    /// May a request of `who`, from `client`, pass by `route`? The one judgement for every door.
     ///
     /// # Errors
     /// Why it may not.
     pub fn judge<'a>(
         &self,
         route: &'a Route,
-        session: Option<&'a Session>,
+        who: Who<'a>,
         client: Option<IpAddr>,
     ) -> Result<Permit<'a>, Deny> {
-        decide(route, self.standing(session), client)
+        decide(route, self.standing(who), client)
     }
 
-    /// What this configuration makes of whoever `session` is of: its provider may be gone, and its lists may have
-    /// become stricter since the login.
-    pub fn standing<'a>(&self, session: Option<&'a Session>) -> Standing<'a> {
-        let Some(session) = session else {
-            return Standing::Nobody;
-        };
-        let identity = &session.identity;
-        match self.providers.find(&identity.provider) {
-            // The same name may mean another server or another client since, and its subjects other people.
-            Some(provider) if provider.profile().fingerprint != session.provider_fingerprint => {
-                Standing::Nobody
+    /// What this configuration makes of `who`: their provider may be gone, and its lists may have become stricter since
+    /// the login.
+    pub fn standing<'a>(&self, who: Who<'a>) -> Standing<'a> {
+        match who {
+            Who::Nobody => Standing::Nobody,
+            Who::Session(session) => match self.providers.find(&session.identity.provider) {
+                // The same name may mean another server or another client since, and its subjects other people.
+                Some(provider)
+                    if provider.profile().fingerprint == session.provider_fingerprint =>
+                {
+                    Standing::under(&provider.profile().allow, session.principal())
+                }
+                _ => Standing::Nobody,
+            },
+            Who::Verified(verified) => {
+                let principal = Principal::from(verified);
+                match verified.voucher {
+                    Voucher::Configuration => Standing::Admitted(principal),
+                    Voucher::Provider => match self.providers.find(&verified.identity.provider) {
+                        Some(provider) => Standing::under(&provider.profile().allow, principal),
+                        None => Standing::Nobody,
+                    },
+                }
             }
-            None => Standing::Nobody,
-            Some(provider) => Standing::under(&provider.profile().allow, session.principal()),
         }
     }
 }

@@ -8,6 +8,7 @@ use super::{Account, Link, Reject};
 use crate::{
     access::allow::{Denied, Held},
     audience::Audience,
+    credential::Refused,
     decide::RouteDenial,
     login::{Fault, LoginError},
     provider::kind::Switch,
@@ -89,6 +90,7 @@ impl Reject {
             ),
             Self::SessionTooLarge => session_too_large(),
             Self::Unavailable(_) => session_unavailable(),
+            Self::Credential(refused) => explain_credential(refused),
             Self::NotKept(_) => not_kept(),
             Self::TooManyRequests => too_many_requests(),
             Self::ContentTooLarge => content_too_large(),
@@ -295,6 +297,34 @@ fn session_too_large() -> Explanation {
         "Signing in went well, but your account carries more data than fits into cookies, a long \
          list of groups for instance. The people who run this app can help.",
     )
+}
+
+fn explain_credential(refused: &Refused) -> Explanation {
+    match refused {
+        Refused::Invalid(_) => Explanation::new(
+            (StatusCode::UNAUTHORIZED, "invalid_token", UNAUTHENTICATED),
+            "Not known here",
+            "The token or the password that came with this request is false, has ended, or is for something else.",
+        ),
+        Refused::Unavailable(_) => Explanation::new(
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "credential_unavailable",
+                UNAVAILABLE,
+            ),
+            "One moment",
+            "The token or the password that came with this request cannot be checked right now. Try again in a moment.",
+        ),
+        Refused::Throttled(_) => Explanation::new(
+            (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_requests",
+                RESOURCE_EXHAUSTED,
+            ),
+            "Too many attempts",
+            "Too many false tokens or passwords came from your network. Try again later.",
+        ),
+    }
 }
 
 fn session_unavailable() -> Explanation {

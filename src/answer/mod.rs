@@ -22,6 +22,7 @@ use http::StatusCode;
 use crate::{
     access::allow::Denied,
     audience::Audience,
+    credential::{Flaw, Refused},
     decide::{Barred, Deny, RouteDenial},
     login::LoginError,
     observe::Verdict,
@@ -74,6 +75,8 @@ pub enum Reject {
     SessionTooLarge,
     /// Whether somebody is signed in cannot be found out now.
     Unavailable(Unavailable),
+    /// A credential came that proves nobody.
+    Credential(Refused),
     /// Whoever signs in cannot be kept signed in now.
     NotKept(StoreError),
     /// The client has as many requests under way as one client may.
@@ -106,6 +109,18 @@ impl From<NoRoute> for Reject {
 impl From<Unavailable> for Reject {
     fn from(unavailable: Unavailable) -> Self {
         Self::Unavailable(unavailable)
+    }
+}
+
+impl From<Flaw> for Reject {
+    fn from(flaw: Flaw) -> Self {
+        Self::BadRequest(flaw.to_string().into())
+    }
+}
+
+impl From<Refused> for Reject {
+    fn from(refused: Refused) -> Self {
+        Self::Credential(refused)
     }
 }
 
@@ -176,8 +191,13 @@ impl Reject {
             Self::ConfirmSignOut { .. } => Verdict::ConfirmSignOut,
             Self::StaleForm => Verdict::StaleForm,
             Self::SessionTooLarge => Verdict::SessionTooLarge,
-            Self::Unavailable(_) | Self::NotKept(_) => Verdict::Unavailable,
-            Self::TooManyRequests => Verdict::TooManyRequests,
+            Self::Credential(Refused::Invalid(_)) => Verdict::InvalidCredential,
+            Self::Unavailable(_) | Self::NotKept(_) | Self::Credential(Refused::Unavailable(_)) => {
+                Verdict::Unavailable
+            }
+            Self::TooManyRequests | Self::Credential(Refused::Throttled(_)) => {
+                Verdict::TooManyRequests
+            }
             Self::BadGateway | Self::OutOfService(_) => Verdict::BadGateway,
             Self::GatewayTimeout => Verdict::GatewayTimeout,
         }
@@ -208,6 +228,12 @@ impl Reject {
             Self::Login(error) => Some(error.to_string()),
             Self::Unavailable(unavailable) => Some(unavailable.to_string()),
             Self::NotKept(error) => Some(error.to_string()),
+            Self::Credential(Refused::Invalid(why) | Refused::Unavailable(why)) => {
+                Some(why.clone())
+            }
+            Self::Credential(Refused::Throttled(_)) => {
+                Some("too many false credentials from there".to_owned())
+            }
             Self::TooManyRequests => Some("limits.requests_per_client".to_owned()),
             _ => None,
         }

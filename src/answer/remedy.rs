@@ -1,7 +1,7 @@
 //! What an operator can do about a refusal. For the log alone.
 
 use super::Reject;
-use crate::login::LoginError;
+use crate::{credential::Refused, login::LoginError};
 
 impl Reject {
     /// What to do about it, where it is more than an everyday answer.
@@ -22,6 +22,9 @@ impl Reject {
             Self::Unavailable(_) | Self::NotKept(_) => {
                 "see that the session store and the provider can be reached; /ready on admin_listen names what is missing"
             }
+            Self::Credential(Refused::Unavailable(_)) => {
+                "see that whoever vouches for the credential can be reached: the provider, or the store of tokens"
+            }
             Self::TooManyRequests => {
                 "raise limits.requests_per_client; if it is a proxy, name it in trusted_proxies"
             }
@@ -35,6 +38,7 @@ impl Reject {
             }
             Self::SignIn { .. }
             | Self::Unauthorized
+            | Self::Credential(_)
             | Self::AddressTooLong
             | Self::BadRequest(_)
             | Self::RequestTimeout

@@ -8,6 +8,7 @@ use super::services::{self, Services};
 use crate::{
     clean::{Cleaning, identity::ReservedNames},
     config::Config,
+    credential::Authenticators,
     forward::{IdentityHeaders, UpstreamTarget, settings::UpstreamSettings},
     identity_headers::{HeaderSettings, HeaderSource},
     login::{Logins, return_to::ReturnRules},
@@ -80,6 +81,7 @@ pub(super) fn snapshot(
             refresher: Arc::clone(&services.refresher),
             farewell: Arc::clone(&services.farewell),
         },
+        authenticators: Authenticators::default(),
         refuse_cross_site: config.refuse_cross_site,
         identity_headers: IdentityHeaders::new(config.headers.clone()),
         upstreams,

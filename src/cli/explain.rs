@@ -301,5 +301,5 @@ fn standing<'a>(
     let Some(provider) = providers.find(|provider| *provider.name == *identity.provider) else {
         return Standing::Nobody;
     };
-    Standing::under(&provider.allow, Principal { identity, tokens })
+    Standing::under(&provider.allow, Principal::of_session(identity, tokens))
 }

@@ -23,6 +23,7 @@ use crate::{
     canonical_path::CanonicalPath,
     clean::{CleanRequest, check_method},
     clock::{self, Timestamp},
+    credential::Caller,
     decide::{Barred, Deny, RouteDenial, Standing},
     door::{Asked, Came, Door, Narrowing, Proxy, Question},
     endpoint::Endpoint,
@@ -30,9 +31,9 @@ use crate::{
     origin::WebOrigin,
     response::Body,
     route::{Access, NoRoute, Route, Target},
-    session::{Session, Visit},
     site::Site,
     snapshot::Snapshot,
+    visitor::{Visitor, Who},
 };
 
 /// Answers a proxy. `is_below` is whether it came for a path below the door's, where Envoy puts what it asks about.
@@ -115,21 +116,21 @@ fn reader(door: Door, asked: &Asked, headers: &HeaderMap) -> Audience {
     }
 }
 
-/// A yes: who visits, where that was looked for, and whether the app is told.
+/// A yes: who it is, where that was looked for, and whether the app is told.
 struct Pass {
-    visit: Option<Visit>,
+    visitor: Visitor,
     is_told: bool,
     now: Timestamp,
 }
 
 impl Pass {
-    /// The session of whoever the app is told of.
-    fn session(&self) -> Option<&Session> {
-        self.told()?.session.as_ref()
-    }
-
-    fn told(&self) -> Option<&Visit> {
-        self.visit.as_ref().filter(|_| self.is_told)
+    /// Whom the app is told of.
+    fn principal(&self) -> Option<Principal<'_>> {
+        match self.visitor.who() {
+            Who::Session(session) if self.is_told => Some(session.principal()),
+            Who::Verified(verified) if self.is_told => Some(verified.into()),
+            _ => None,
+        }
     }
 }
 
@@ -162,41 +163,40 @@ async fn judge(
     let now = clock::now();
     let headers = &request.head.headers;
     let asks_who = !narrowing.is_empty() || routes.iter().any(|route| route.access.asks_who());
-    let visit = if asks_who {
-        Some(snapshot.sessions.visit(headers, now).await)
-    } else {
-        None
+    let caller = Caller {
+        address: request.client.address,
+        now,
     };
-    let found = visit.as_ref().and_then(|visit| visit.as_ref().ok());
-    let session = found.and_then(|visit| visit.session.as_ref());
-    record.note_identity(session.map(|session| &session.identity));
+    let visitor = snapshot.visitor(asks_who, headers, caller).await?;
+    let who = visitor.who();
+    record.note_identity(who.identity());
 
     let mut is_told = false;
     for route in routes {
-        match snapshot.judge(route, session, request.client.address) {
+        match snapshot.judge(route, who, request.client.address) {
             Ok(permit) => {
                 is_told = permit.principal().is_some();
                 record.note_dry_run(permit.dry_run());
             }
             Err(deny) => {
-                return Err(match (&deny, visit) {
-                    (Deny::NotSignedIn, Some(Err(unavailable))) => unavailable.into(),
+                return Err(match (&deny, visitor.unavailable()) {
+                    (Deny::NotSignedIn, Some(unavailable)) => unavailable.clone().into(),
                     _ => Reject::of(deny, route, || return_to),
                 });
             }
         }
     }
     if !narrowing.is_empty() {
-        if let Some(Err(unavailable)) = visit {
-            return Err(unavailable.into());
+        if let Some(unavailable) = visitor.unavailable() {
+            return Err(unavailable.clone().into());
         }
-        narrow(snapshot, narrowing, session, return_to)?;
+        narrow(snapshot, narrowing, who, return_to)?;
     }
     if is_told && is_foreign_websocket(asked, headers, &snapshot.site) {
         return Err(Reject::Forbidden("an upgrade asked for by another site"));
     }
     Ok(Pass {
-        visit: visit.and_then(Result::ok),
+        visitor,
         is_told,
         now,
     })
@@ -206,16 +206,13 @@ async fn judge(
 fn narrow(
     snapshot: &Snapshot,
     narrowing: &Narrowing,
-    session: Option<&Session>,
+    who: Who<'_>,
     return_to: String,
 ) -> Result<(), Reject> {
-    let Some(session) = session else {
+    let is_somebody = !matches!(snapshot.standing(who), Standing::Nobody);
+    let Some(identity) = who.identity().filter(|_| is_somebody) else {
         return Err(Reject::SignIn { return_to });
     };
-    if matches!(snapshot.standing(Some(session)), Standing::Nobody) {
-        return Err(Reject::SignIn { return_to });
-    }
-    let identity = &session.identity;
     narrowing.judge(identity).map_err(|denied| Reject::Barred {
         barred: Box::new(Barred {
             user: identity.user().clone(),
@@ -311,13 +308,13 @@ fn passed(
         _ => StatusCode::OK,
     });
     let headers = response.headers_mut();
-    tell(snapshot, pass.session().map(Session::principal), headers);
+    tell(snapshot, pass.principal(), headers);
     // Of a peer that is no proxy it would tell scripts what browsers keep from them (`HttpOnly`).
     if request.client.peer_is_trusted {
         let cookie = apps_cookie(snapshot, &request.head.headers);
         headers.insert(COOKIE, cookie);
     }
-    if let Some(visit) = pass.told() {
+    if let Some(visit) = pass.visitor.visit().filter(|_| pass.is_told) {
         if let Some(session) = &visit.session {
             let (headers, address) = (&request.head.headers, request.client.address);
             snapshot.presence.see(session, headers, address, pass.now);

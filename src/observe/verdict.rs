@@ -44,6 +44,8 @@ verdicts! {
     Own = "own",
     /// Nobody is signed in: a browser was sent to the login, a program got 401.
     SignIn = "sign_in",
+    /// 401: a token or a password came that is false, has ended, or is for something else; `detail` says which.
+    InvalidCredential = "invalid_credential",
     /// The client went away before there was an answer.
     ClientGone = "client_gone",
     /// A login begins: the browser was sent to the provider.
