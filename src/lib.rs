@@ -35,6 +35,7 @@
 pub mod access;
 pub mod admin;
 pub mod answer;
+pub mod api_token;
 pub mod app;
 pub mod audience;
 pub mod body_error;

@@ -135,6 +135,7 @@ impl Reject {
                     user,
                     denied,
                     again,
+                    ..
                 } => Some(Denial {
                     user,
                     provider: &again.provider,

@@ -129,6 +129,7 @@ pub fn keep_until_restart(new: &mut Config, running: &Config) -> Vec<&'static st
         "shutdown_grace": shutdown_grace;
         "admin_listen": admin_listen;
         "public_url": public_url;
+        "state": state;
         "session.store": session.store;
         "session.shared": session.shared;
         "session.max_sessions": session.max_sessions;

@@ -140,15 +140,9 @@ impl Store for File {
         })
     }
 
-    fn scan(&self, group: String, after: Option<Vec<u8>>, at_most: usize) -> Answer<'_, Entries> {
+    fn scan(&self, group: String, at_most: usize) -> Answer<'_, Entries> {
         Box::pin(async move {
-            let prefix = prefix(&group);
-            let after = after.map(|after| [&*prefix, &after].concat());
-            let question = Question::Scan {
-                prefix,
-                after,
-                at_most,
-            };
+            let question = Question::Scan(prefix(&group), at_most);
             match ask(&self.questions, question).await? {
                 Outcome::List(list) => Ok(list),
                 Outcome::Value(_) | Outcome::Done(_) => Ok(Vec::new()),

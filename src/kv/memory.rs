@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    ops::Bound,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -97,16 +96,12 @@ impl Store for Memory {
         Box::pin(ready(swapped))
     }
 
-    fn scan(&self, group: String, after: Option<Vec<u8>>, at_most: usize) -> Answer<'_, Entries> {
+    fn scan(&self, group: String, at_most: usize) -> Answer<'_, Entries> {
         let prefix = prefix(&group);
-        let begin = match after {
-            Some(after) => Bound::Excluded([&*prefix, &after].concat()),
-            None => Bound::Included(prefix.clone()),
-        };
         let now = clock::now();
         let values = self.values();
         let found = values
-            .range((begin, Bound::Unbounded))
+            .range(prefix.clone()..)
             .map_while(|(key, value)| Some((key.strip_prefix(&*prefix)?, value)))
             .filter(|(_, value)| now < value.end)
             .take(at_most)

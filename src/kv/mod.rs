@@ -6,6 +6,7 @@
 
 mod file;
 mod memory;
+pub mod settings;
 mod table;
 
 use bytes::Bytes;
@@ -89,8 +90,8 @@ pub trait Store: Send + Sync {
     /// there already, for an answer may get lost on its way.
     fn swap(&self, key: Key, expected: Option<Bytes>, new: Option<Value>) -> Answer<'_, bool>;
 
-    /// Names and values of a group in the order of their names, `at_most` so many, beginning behind `after`.
-    fn scan(&self, group: String, after: Option<Vec<u8>>, at_most: usize) -> Answer<'_, Entries>;
+    /// Names and values of a group, `at_most` so many.
+    fn scan(&self, group: String, at_most: usize) -> Answer<'_, Entries>;
 
     /// Whether it answers.
     fn is_ready(&self) -> bool;
@@ -99,7 +100,7 @@ pub trait Store: Send + Sync {
 /// Bytes of one value, at most.
 pub const LARGEST_VALUE: usize = 256 * 1024;
 
-fn check_size(value: &Value) -> Result<(), Error> {
+pub(crate) fn check_size(value: &Value) -> Result<(), Error> {
     if value.bytes.len() > LARGEST_VALUE {
         return Err(Error("a value is too large".to_owned()));
     }

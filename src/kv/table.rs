@@ -56,7 +56,7 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
 
     /// Names and values, `at_most` so many.
     pub async fn scan(&self, at_most: usize) -> Result<Vec<(Vec<u8>, T)>, Error> {
-        let found = self.store.scan(self.group.clone(), None, at_most).await?;
+        let found = self.store.scan(self.group.clone(), at_most).await?;
         let read = |(name, bytes): (Vec<u8>, Bytes)| Some((name, self.read(&bytes)?));
         Ok(found.into_iter().filter_map(read).collect())
     }

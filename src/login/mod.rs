@@ -10,7 +10,7 @@ mod error;
 mod known;
 mod redemption;
 pub mod return_to;
-mod throttle;
+pub mod throttle;
 pub mod transaction;
 
 use std::{
@@ -494,6 +494,7 @@ impl RedemptionOfCode {
                     held: held.unwrap_or(denied.held),
                     ..denied
                 },
+                identity: Box::new(grant.identity.clone()),
                 again: self.again.clone(),
             }
         })?;

@@ -30,21 +30,25 @@ pub struct LoginClient {
 }
 
 /// The buckets of those who came lately.
-pub(super) struct Throttle {
+pub struct Throttle {
     addresses: Mutex<Table<Network>>,
     known: Mutex<Table<KnownUser>>,
 }
 
 impl Throttle {
-    pub(super) fn new() -> Self {
+    /// All of them full.
+    pub fn new() -> Self {
         Self {
             addresses: Mutex::new(Table::new(CAPACITY)),
             known: Mutex::new(Table::new(CAPACITY)),
         }
     }
 
-    /// Takes a token from the client's bucket. The error is how long until there is one.
-    pub(super) fn take(&self, client: &LoginClient, now: Instant) -> Result<(), Duration> {
+    /// Takes a token from the client's bucket.
+    ///
+    /// # Errors
+    /// How long until there is one.
+    pub fn take(&self, client: &LoginClient, now: Instant) -> Result<(), Duration> {
         let networks = networks(client.address);
         match client.known {
             // Nobody behind the address can be told apart, and nobody is counted.
@@ -55,7 +59,7 @@ impl Throttle {
     }
 
     /// Gives back what a login took that came to its end.
-    pub(super) fn give_back(&self, client: &LoginClient) {
+    pub fn give_back(&self, client: &LoginClient) {
         match client.known {
             Some(known) => lock(&self.known).give_back(&[(known, CLIENT)]),
             None => lock(&self.addresses).give_back(&networks(client.address)),

@@ -45,5 +45,6 @@ mod stores;
 mod support;
 mod support_works;
 mod throttle;
+mod tokens;
 mod upstream_answers;
 mod upstreams;

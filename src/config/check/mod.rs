@@ -17,6 +17,7 @@ mod request;
 mod route;
 mod secret;
 mod session;
+mod token;
 mod upstream;
 
 use std::path::{Path, PathBuf};
@@ -168,6 +169,9 @@ impl<'a> Reader<'a> {
         let log = self.read(root, "log", "info", log_filter);
         let shutdown_grace = self.duration(root, "shutdown_grace", "30s");
         let session = self.session(root, fresh_secret);
+        let state = self.state(root);
+        let api_tokens = self.api_tokens(root);
+        let service_tokens = self.service_tokens(root);
         let own = OwnPaths {
             prefix: prefix.as_deref(),
             root_health: root_health.unwrap_or_default(),
@@ -202,6 +206,15 @@ impl<'a> Reader<'a> {
         if let (Some(session), Some(headers)) = (&session, &headers) {
             set_rooms(providers.iter_mut().flatten(), &session.store, headers);
         }
+        if let (Some(session), Ok(state)) = (&session, &state) {
+            self.check_state(root, state.as_ref(), session);
+            if flat(&api_tokens).is_some() {
+                self.check_api_tokens(root, state.as_ref(), session);
+            }
+        }
+        if let (Some(providers), Some(tokens)) = (&providers, &service_tokens) {
+            self.check_service_name(root, providers, tokens);
+        }
         if !self.problems.is_empty() {
             return None;
         }
@@ -220,6 +233,9 @@ impl<'a> Reader<'a> {
             log: log?,
             shutdown_grace: shutdown_grace?,
             session: session?,
+            state: state.ok()?,
+            api_tokens: api_tokens.ok()?,
+            service_tokens: service_tokens?,
             providers: providers?,
             headers: headers?,
             routes: routes?,

@@ -1,7 +1,6 @@
 //! What is done in the file. Runs on the threads of the store, and may wait for the disk.
 
 use std::{
-    ops::Bound,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -33,11 +32,8 @@ pub(super) enum Change {
 /// What changes nothing.
 pub(super) enum Question {
     Get(Vec<u8>),
-    Scan {
-        prefix: Vec<u8>,
-        after: Option<Vec<u8>>,
-        at_most: usize,
-    },
+    /// What begins with this, and how many at most.
+    Scan(Vec<u8>, usize),
 }
 
 /// What became of it.
@@ -141,17 +137,9 @@ impl Disk {
                     let found = found.and_then(|stored| current(stored.value(), now));
                     Ok(Outcome::Value(found))
                 }
-                Question::Scan {
-                    prefix,
-                    after,
-                    at_most,
-                } => {
-                    let begin = match after {
-                        Some(after) => Bound::Excluded(after.as_slice()),
-                        None => Bound::Included(prefix.as_slice()),
-                    };
+                Question::Scan(prefix, at_most) => {
                     let mut list = Vec::new();
-                    for entry in values.range::<&[u8]>((begin, Bound::Unbounded))? {
+                    for entry in values.range::<&[u8]>(prefix.as_slice()..)? {
                         let (key, stored) = entry?;
                         let Some(name) = key.value().strip_prefix(prefix.as_slice()) else {
                             break;
