@@ -174,6 +174,14 @@ fn asked(route: &Route) -> String {
         let any: Vec<_> = requirements.any.iter().map(required).collect();
         _ = write!(text, ", with one of ({})", any.join(") or ("));
     }
+    if let Some(step_up) = &route.step_up {
+        if let Some(age) = step_up.max_age {
+            _ = write!(text, ", signed in at most {age:?} ago");
+        }
+        if let Some(classes) = step_up.acr_parameter() {
+            _ = write!(text, ", by one of ({classes})");
+        }
+    }
     text
 }
 
