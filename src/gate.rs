@@ -18,7 +18,7 @@ use crate::{
     credential::Caller,
     decide::Deny,
     endpoint::{self, Endpoint, public_name},
-    forward::{Downstream, ForwardError, Forwarder, OwnCookies, Tunnels, Upstream},
+    forward::{Downstream, ForwardError, Forwarder, OwnCookies, Telling, Tunnels, Upstream},
     observe::{Handover, Record, Recorder, Verdict, metrics::Metrics},
     origin::WebOrigin,
     response::{Body, Recorded},
@@ -213,10 +213,16 @@ impl Gate {
             if self.snapshot.has_own_tokens {
                 api_token::withhold(&mut request.head.headers);
             }
-            let identity_headers = &self.snapshot.identity_headers;
-            let answer =
-                self.forwarder
-                    .send(downstream, permit, owner, identity_headers, own, request);
+            let assertion = self
+                .snapshot
+                .assertion(permit.principal(), who.session(), route, now);
+            let telling = Telling {
+                headers: &self.snapshot.identity_headers,
+                assertion: assertion.as_deref(),
+            };
+            let answer = self
+                .forwarder
+                .send(downstream, permit, owner, telling, own, request);
             (answer, renewal)
         };
         let asked = Instant::now();

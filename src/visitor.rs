@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
+    access::Principal,
     credential::Verified,
     identity::Identity,
     session::{Session, Unavailable, Visit},
@@ -42,6 +43,23 @@ impl<'a> From<Option<&'a Session>> for Who<'a> {
 }
 
 impl<'a> Who<'a> {
+    /// Whom rules judge and apps are told of.
+    pub fn principal(self) -> Option<Principal<'a>> {
+        match self {
+            Self::Nobody => None,
+            Self::Session(session) => Some(session.principal()),
+            Self::Verified(verified) => Some(verified.into()),
+        }
+    }
+
+    /// The session that proves it, where one does.
+    pub fn session(self) -> Option<&'a Session> {
+        match self {
+            Self::Session(session) => Some(session),
+            Self::Nobody | Self::Verified(_) => None,
+        }
+    }
+
     /// Who it is.
     pub fn identity(self) -> Option<&'a Identity> {
         match self {
