@@ -16,6 +16,7 @@ mod claims;
 mod command_line;
 mod connections;
 mod deploy;
+mod doors;
 mod endpoints;
 mod forward_auth;
 mod headers;
