@@ -35,13 +35,12 @@ impl ApiTokenAuthenticator {
     async fn look_up(&self, token: Token<'_>, caller: Caller) -> Result<Arc<Verified>, Refused> {
         let hash = token.hash();
         let guesses = &self.tokens.guesses;
-        let found = match self.tokens.at_hand(&hash).await {
-            Some(found) => found,
-            None => {
-                guesses.admit(&hash, caller, Instant::now())?;
-                let found = self.tokens.find(&hash).await;
-                found.inspect_err(|_| guesses.give_back(&hash, caller))?
-            }
+        let found = if let Some(found) = self.tokens.at_hand(&hash).await {
+            found
+        } else {
+            guesses.admit(&hash, caller, Instant::now())?;
+            let found = self.tokens.find(&hash).await;
+            found.inspect_err(|_| guesses.give_back(&hash, caller))?
         };
         let Some(found) = &*found else {
             guesses.forget(&hash);

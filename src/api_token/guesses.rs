@@ -23,7 +23,7 @@ pub struct Guesses {
 impl Default for Guesses {
     fn default() -> Self {
         Self {
-            throttle: Throttle::new(),
+            throttle: Throttle::default(),
             good: Cache::builder()
                 .max_capacity(GOOD)
                 .time_to_live(GOOD_FOR)

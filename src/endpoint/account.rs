@@ -49,10 +49,9 @@ pub(super) async fn serve(
     let mut response = match request.audience {
         Audience::Navigation | Audience::Submission | Audience::Framed => {
             let listed = listed_tokens(snapshot, session, now).await;
+            let listed = listed.as_ref().map(Option::as_deref);
             let mut page = page(snapshot, session, &sessions, now);
-            page.tokens = listed
-                .as_ref()
-                .map(|listed| section(snapshot, session, listed, now));
+            page.tokens = listed.map(|listed| section(snapshot, session, listed, now));
             reply::form_page(StatusCode::OK, &page)
         }
         Audience::Program | Audience::Grpc => {
@@ -257,7 +256,7 @@ async fn listed_tokens(
 fn section<'a>(
     snapshot: &'a Snapshot,
     session: &Session,
-    listed: &'a Option<Vec<Token>>,
+    listed: Option<&'a [Token]>,
     now: Timestamp,
 ) -> AccountTokens<'a> {
     let settings = snapshot.api_tokens.as_ref().map(|api| &api.settings);
@@ -279,9 +278,7 @@ fn section<'a>(
     };
     AccountTokens {
         action: snapshot.site.path("account/tokens"),
-        list: listed
-            .as_ref()
-            .map(|listed| listed.iter().map(shown).collect()),
+        list: listed.map(|listed| listed.iter().map(shown).collect()),
         sign_in: (!is_fresh).then(again),
         scopes: settings.map_or(&[], |settings| &settings.scopes),
         routes: snapshot.routes.names().collect(),

@@ -83,7 +83,7 @@ pub(super) async fn list(
     let (session, now) = (visitor.session()?, visitor.now);
     let user = UserKey::of(&session.identity);
     let listed = visitor.tokens().list(&user, now).await;
-    let listed = listed.map_err(unavailable)?;
+    let listed = listed.map_err(|error| unavailable(&error))?;
     let answer = Answer {
         tokens: listed.iter().map(ListedToken::from).collect(),
         scopes: &visitor.enabled.settings.scopes,
@@ -123,7 +123,7 @@ pub(super) async fn make(
         .make(&facts, &wanted, &visitor.enabled.settings, now);
     let made = match made.await {
         Ok(made) => made,
-        Err(MakeError::Unavailable(error)) => return Err(unavailable(error)),
+        Err(MakeError::Unavailable(error)) => return Err(unavailable(&error)),
         Err(error @ MakeError::TooMany(_)) => {
             return Err(Reject::BadRequest(error.to_string().into()));
         }
@@ -250,11 +250,14 @@ impl<'s> Visitor<'s> {
             Some(name) if !name.is_of(&user) => Vec::new(),
             Some(name) => {
                 let ended = self.tokens().end(name, self.now).await;
-                ended.map_err(unavailable)?.into_iter().collect()
+                ended
+                    .map_err(|error| unavailable(&error))?
+                    .into_iter()
+                    .collect()
             }
             None => {
                 let ended = self.tokens().end_all(&user, self.now).await;
-                ended.map_err(unavailable)?
+                ended.map_err(|error| unavailable(&error))?
             }
         };
         for listed in &ended {
@@ -294,7 +297,7 @@ fn ended(count: usize) -> Response<Body> {
     reply::json(StatusCode::OK, &Ended { ended: count })
 }
 
-fn unavailable(error: crate::kv::Error) -> Reject {
+fn unavailable(error: &crate::kv::Error) -> Reject {
     Reject::Credential(crate::credential::Refused::Unavailable(error.to_string()))
 }
 

@@ -76,8 +76,8 @@ impl Default for LoginState {
     fn default() -> Self {
         Self {
             redemptions: Redemptions::new(),
-            throttle: Arc::new(Throttle::new()),
-            logouts: Throttle::new(),
+            throttle: Arc::new(Throttle::default()),
+            logouts: Throttle::default(),
             tally: Tally::new(Finished::OUTCOMES),
         }
     }

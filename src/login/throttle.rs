@@ -35,15 +35,17 @@ pub struct Throttle {
     known: Mutex<Table<KnownUser>>,
 }
 
-impl Throttle {
+impl Default for Throttle {
     /// All of them full.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self {
             addresses: Mutex::new(Table::new(CAPACITY)),
             known: Mutex::new(Table::new(CAPACITY)),
         }
     }
+}
 
+impl Throttle {
     /// Takes a token from the client's bucket.
     ///
     /// # Errors
@@ -365,7 +367,7 @@ mod tests {
 
     #[test]
     fn each_client_has_a_bucket_of_its_own() {
-        let (throttle, now) = (Throttle::new(), Instant::now());
+        let (throttle, now) = (Throttle::default(), Instant::now());
         let (one, other) = (at("192.0.2.1"), at("2001:db8::1"));
         assert_eq!(spend(&throttle, &one, now), CLIENT.burst as usize);
         assert!(throttle.take(&other, now).is_ok());
@@ -376,7 +378,7 @@ mod tests {
 
     #[test]
     fn who_has_signed_in_before_is_not_held_up_by_others_nor_holds_them_up() {
-        let (throttle, now) = (Throttle::new(), Instant::now());
+        let (throttle, now) = (Throttle::default(), Instant::now());
         let stranger = at("192.0.2.1");
         let known = |subject| LoginClient {
             known: Some(KnownUser::of("corp", subject)),
@@ -392,7 +394,7 @@ mod tests {
 
     #[test]
     fn a_site_has_no_more_than_some_subscribers() {
-        let (throttle, now) = (Throttle::new(), Instant::now());
+        let (throttle, now) = (Throttle::default(), Instant::now());
         let within = |number: u32| at(&format!("2001:db8:1:{number:x}::1"));
         let all: usize = (0..100)
             .map(|number| spend(&throttle, &within(number), now))

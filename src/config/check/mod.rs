@@ -209,15 +209,12 @@ impl<'a> Reader<'a> {
         if let (Some(session), Some(headers)) = (&session, &headers) {
             set_rooms(providers.iter_mut().flatten(), &session.store, headers);
         }
-        if let (Some(session), Ok(state)) = (&session, &state) {
-            self.check_state(root, state.as_ref(), session);
-            if flat(&api_tokens).is_some() {
-                self.check_api_tokens(root, state.as_ref(), session);
-            }
-        }
-        if let (Some(providers), Some(tokens)) = (&providers, &service_tokens) {
-            self.check_service_name(root, providers, tokens);
-        }
+        self.check_tokens(
+            root,
+            (session.as_ref(), &state),
+            flat(&api_tokens).is_some(),
+            (providers.as_deref(), service_tokens.as_deref()),
+        );
         if !self.problems.is_empty() {
             return None;
         }

@@ -23,8 +23,30 @@ impl Reader<'_> {
         self.optional(root, "state", |text, origin| state(text, origin, folder))
     }
 
+    /// What the three have to do with each other and with the rest.
+    pub(super) fn check_tokens(
+        &mut self,
+        root: &Table<'_>,
+        (session, state): (
+            Option<&SessionSettings>,
+            &Result<Option<StateSettings>, Reported>,
+        ),
+        has_api_tokens: bool,
+        (providers, service_tokens): (Option<&[ProviderSettings]>, Option<&[ServiceToken]>),
+    ) {
+        if let (Some(session), Ok(state)) = (session, state) {
+            self.check_state(root, state.as_ref(), session);
+            if has_api_tokens {
+                self.check_api_tokens(root, state.as_ref(), session);
+            }
+        }
+        if let (Some(providers), Some(tokens)) = (providers, service_tokens) {
+            self.check_service_name(root, providers, tokens);
+        }
+    }
+
     /// A file is one process's. `session.shared` says that there are several; a store in Redis says that there may be.
-    pub(super) fn check_state(
+    fn check_state(
         &mut self,
         root: &Table<'_>,
         state: Option<&StateSettings>,
@@ -79,7 +101,7 @@ impl Reader<'_> {
     }
 
     /// API tokens outlast sessions and processes: so does what is known of them.
-    pub(super) fn check_api_tokens(
+    fn check_api_tokens(
         &mut self,
         root: &Table<'_>,
         state: Option<&StateSettings>,
@@ -175,7 +197,7 @@ impl Reader<'_> {
     }
 
     /// Service tokens are of no provider, and are named `service` where providers are.
-    pub(super) fn check_service_name(
+    fn check_service_name(
         &mut self,
         root: &Table<'_>,
         providers: &[ProviderSettings],
