@@ -113,7 +113,7 @@ async fn write_until_killed(path: &Path) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn killed_fifty_times_in_mid_write_it_loses_nothing() {
     if let Some(path) = std::env::var_os(FOLDER) {
         return write_until_killed(Path::new(&path)).await;
