@@ -116,7 +116,7 @@ enum Command {
         #[command(flatten)]
         file: ConfigFile,
         /// Who is signed in, as user=ada,email=ada@example.com,groups=a;b,provider=corp; also name, subject, claims.PATH
-        /// and the other lists of `allow`; how long ago they authenticated (auth_age=5m; just now without) and how (acr=…).
+        /// and the other lists of `allow`; how long ago they authenticated (`auth_age=5m`; just now without) and how (acr=…).
         /// Without, nobody is.
         #[arg(long = "as", value_name = "WHO")]
         person: Option<String>,

@@ -341,7 +341,7 @@ mod tests {
     #[test]
     fn a_fresh_login_is_asked_for_last_and_of_whoever_may_pass() {
         let asked = StepUp {
-            max_age: Some(Duration::from_secs(60)),
+            max_age: Some(Duration::from_mins(1)),
             acr_values: Vec::new(),
         };
         let of = |requirements| Route {

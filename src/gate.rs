@@ -25,7 +25,7 @@ use crate::{
     route::{Access, NoRoute, Route, Target},
     session::{Visit, live::Owner},
     snapshot::Snapshot,
-    visitor::Visitor,
+    visitor::{Visitor, Who},
 };
 
 /// One worker's road under one configuration.
@@ -213,9 +213,8 @@ impl Gate {
             if self.snapshot.has_own_tokens {
                 api_token::withhold(&mut request.head.headers);
             }
-            let assertion = self
-                .snapshot
-                .assertion(permit.principal(), who.session(), route, now);
+            let told = permit.principal().map_or(Who::Nobody, |_| who);
+            let assertion = self.snapshot.assertion(told, route, now);
             let telling = Telling {
                 headers: &self.snapshot.identity_headers,
                 assertion: assertion.as_deref(),

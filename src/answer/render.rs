@@ -148,7 +148,9 @@ fn step_up_challenge(insufficient: &Insufficient) -> String {
         ("acr_values", asked.acr_parameter()),
     ] {
         if let Some(value) = value {
-            challenge.push_str(&format!(", {name}=\"{value}\""));
+            for part in [", ", name, "=\"", &value, "\""] {
+                challenge.push_str(part);
+            }
         }
     }
     challenge

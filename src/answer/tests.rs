@@ -62,7 +62,7 @@ fn step_up(return_to: Option<&str>) -> Reject {
         insufficient: Box::new(Insufficient {
             route: "secret rule".to_owned(),
             asked: StepUp {
-                max_age: Some(Duration::from_secs(600)),
+                max_age: Some(Duration::from_mins(10)),
                 acr_values: vec!["gold".to_owned(), "urn:x".to_owned()],
             },
             shortfall: Shortfall::TooOld(Duration::from_secs(601)),
@@ -112,7 +112,7 @@ fn too_many() -> LoginError {
 
 fn again() -> StartAgain {
     StartAgain {
-        step_up: StepUp::default(),
+        step_up: Box::default(),
         reauthenticate: false,
         provider: "corp".to_owned(),
         return_to: site().checked(Some("/deep?x=1")),

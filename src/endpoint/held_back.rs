@@ -175,9 +175,9 @@ pub async fn judge(
     if is_told && is_foreign_websocket(asked, headers, &snapshot.site) {
         return Err(Reject::Forbidden("an upgrade asked for by another site"));
     }
-    let told = who.principal().filter(|_| is_told);
+    let told = if is_told { who } else { Who::Nobody };
     Ok(Pass {
-        assertion: snapshot.assertion(told, who.session(), by, now),
+        assertion: snapshot.assertion(told, by, now),
         visitor,
         is_told,
         now,

@@ -105,7 +105,7 @@ pub struct StartAgain {
     /// How many failed logins this one had itself taken the place of.
     pub times: u8,
     /// What was asked of it.
-    pub step_up: StepUp,
+    pub step_up: Box<StepUp>,
     /// Whether an earlier one was not fresh although that was asked for.
     pub reauthenticate: bool,
 }
@@ -151,9 +151,8 @@ impl LoginError {
             (Self::UnknownProvider, _) => StatusCode::NOT_FOUND,
             (Self::TooMany { .. }, _) => StatusCode::TOO_MANY_REQUESTS,
             (Self::Crowded, _) => StatusCode::SERVICE_UNAVAILABLE,
-            (Self::Insufficient { .. }, _) => StatusCode::FORBIDDEN,
             (_, Fault::Browser) => StatusCode::BAD_REQUEST,
-            (_, Fault::User) => StatusCode::FORBIDDEN,
+            (Self::Insufficient { .. }, _) | (_, Fault::User) => StatusCode::FORBIDDEN,
             (_, Fault::Provider) if self.is_outage() => StatusCode::SERVICE_UNAVAILABLE,
             (_, Fault::Provider) => StatusCode::BAD_GATEWAY,
         }
@@ -305,7 +304,7 @@ mod tests {
                 provider: "corp".to_owned(),
                 return_to: ReturnTo::root(),
                 times: 0,
-                step_up: StepUp::default(),
+                step_up: Box::default(),
                 reauthenticate: false,
             },
         }

@@ -426,7 +426,7 @@ impl Logins {
                 .check(&transaction.return_to)
                 .unwrap_or_else(ReturnTo::root),
             times: transaction.options.again,
-            step_up: transaction.options.step_up.clone(),
+            step_up: Box::new(transaction.options.step_up.clone()),
             reauthenticate: transaction.options.reauthenticate,
         }
     }

@@ -196,12 +196,8 @@ impl<'a> Reader<'a> {
             public_url.as_ref(),
             trusted_proxies.as_deref(),
         );
-        if let (Some(providers), Some(routes)) = (&mut providers, &routes) {
-            self.connect(root, routes, providers);
-            self.check_step_up(root, routes, providers);
-        }
-        if let (Some(routes), Some(public_url)) = (&routes, &public_url) {
-            self.warn_of_hosts_without_sessions(routes, public_url);
+        if let Some(routes) = &routes {
+            self.relate(root, routes, providers.as_mut(), public_url.as_ref());
         }
         if let (Some(providers), Some(headers)) = (&providers, &headers) {
             self.check_names(providers, headers);

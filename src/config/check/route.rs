@@ -83,12 +83,16 @@ impl Reader<'_> {
             deny_message: deny_message.ok()?,
             upstream: upstream.ok()?,
             dry_run: dry_run?,
-            step_up: step_up?.map(Box::new),
+            step_up: step_up.ok()?.map(Box::new),
         })
     }
 
     /// `max_age` and `acr_values`.
-    fn step_up(&mut self, table: &Table<'_>, access: Option<Access>) -> Option<Option<StepUp>> {
+    fn step_up(
+        &mut self,
+        table: &Table<'_>,
+        access: Option<Access>,
+    ) -> Result<Option<StepUp>, Reported> {
         let max_age = self.optional_duration(table, "max_age");
         let acr_values = self.texts(table, "acr_values", |text, origin| {
             if is_acr(text) {
@@ -99,8 +103,8 @@ impl Reader<'_> {
                 .hint("as the provider's `acr_values_supported` has it"))
         });
         let step_up = StepUp {
-            max_age: max_age.ok()?,
-            acr_values: acr_values?,
+            max_age: max_age?,
+            acr_values: acr_values.ok_or(Reported)?,
         };
         if let Some(age) = step_up.max_age
             && (age.subsec_nanos() > 0 || age.is_zero() || age > LONGEST_AGE)
@@ -111,7 +115,7 @@ impl Reader<'_> {
                     "from \"1s\" to \"365d\", as in max_age = \"10m\"; a login that has just ended must be young enough",
                 ),
             );
-            return None;
+            return Err(Reported);
         }
         if step_up
             .acr_parameter()
@@ -122,13 +126,13 @@ impl Reader<'_> {
             self.problem(
                 Problem::new(&origin, message).hint("they are sent along with each login"),
             );
-            return None;
+            return Err(Reported);
         }
         if step_up.is_empty() {
-            return Some(None);
+            return Ok(None);
         }
-        match access? {
-            Access::Login | Access::Api => Some(Some(step_up)),
+        match access.ok_or(Reported)? {
+            Access::Login | Access::Api => Ok(Some(step_up)),
             Access::Public | Access::Optional | Access::Deny => {
                 let key = if step_up.max_age.is_some() {
                     "max_age"
@@ -142,13 +146,13 @@ impl Reader<'_> {
                     )
                     .hint("take it out, or write access = \"login\" or \"api\""),
                 );
-                None
+                Err(Reported)
             }
         }
     }
 
     /// Where no provider tells how and when people authenticate.
-    pub(super) fn check_step_up(
+    fn check_step_up(
         &mut self,
         root: &Table<'_>,
         routes: &[Route],
@@ -184,6 +188,23 @@ impl Reader<'_> {
                     silent.join(", ")
                 ));
             }
+        }
+    }
+
+    /// What routes and providers have to know of each other, and what of a route will not be as it looks.
+    pub(super) fn relate(
+        &mut self,
+        root: &Table<'_>,
+        routes: &[Route],
+        providers: Option<&mut Vec<ProviderSettings>>,
+        public_url: Option<&PublicUrl>,
+    ) {
+        if let Some(providers) = providers {
+            self.connect(root, routes, providers);
+            self.check_step_up(root, routes, providers);
+        }
+        if let Some(public_url) = public_url {
+            self.warn_of_hosts_without_sessions(routes, public_url);
         }
     }
 
@@ -325,11 +346,7 @@ impl Reader<'_> {
     }
 
     /// The session's cookie is `public_url`'s alone: under another name nobody is signed in.
-    pub(super) fn warn_of_hosts_without_sessions(
-        &mut self,
-        routes: &[Route],
-        public_url: &PublicUrl,
-    ) {
+    fn warn_of_hosts_without_sessions(&mut self, routes: &[Route], public_url: &PublicUrl) {
         for route in routes {
             let Some(host) = &route.host else { continue };
             if route.access.asks_who() && !host.matches(public_url.authority()) {
@@ -343,12 +360,7 @@ impl Reader<'_> {
     }
 
     /// Tells each provider what routes have to know of its people, and the operator of a provider that is not there.
-    pub(super) fn connect(
-        &mut self,
-        root: &Table<'_>,
-        routes: &[Route],
-        providers: &mut [ProviderSettings],
-    ) {
+    fn connect(&mut self, root: &Table<'_>, routes: &[Route], providers: &mut [ProviderSettings]) {
         for route in routes {
             let requirements = &route.requirements;
             let each = std::iter::once(&requirements.all).chain(&requirements.any);

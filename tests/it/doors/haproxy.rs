@@ -16,7 +16,10 @@ async fn haproxy_asks_the_gate() {
         let pem = [&parts.certificate, &parts.key].map(|file| fs::read_to_string(file).unwrap());
         let pem = parts.write("both.pem", &pem.concat());
         let gate = ("127.0.0.1:4180", parts.gate.to_string());
-        let script = parts.write("sidegate.lua", &substitute(&script, &[gate.clone()]));
+        let script = parts.write(
+            "sidegate.lua",
+            &substitute(&script, std::slice::from_ref(&gate)),
+        );
         let recipe = substitute(
             &recipe,
             &[

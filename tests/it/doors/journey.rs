@@ -14,7 +14,7 @@ use super::{Front, SITE};
 use crate::support::{self, browser::Reply, upstream::Seen};
 
 /// The spellings in which identity headers are forged.
-const FORGED: [&str; 12] = [
+const FORGED: [&str; 14] = [
     "X-User",
     "x-user",
     "X_User",
@@ -27,6 +27,8 @@ const FORGED: [&str; 12] = [
     "X-User-Groups-Missing",
     "X-User-Provider",
     "X-User-Name",
+    "X-User-Assertion",
+    "X-User_Assertion",
 ];
 
 /// How a proxy differs from others.
