@@ -11,7 +11,7 @@ use super::{
 /// The file that shows how to come from oauth2-proxy passes.
 #[test]
 fn the_migrated_file_passes() {
-    let page = fs::read_to_string(root().join("docs/migrating-from-oauth2-proxy.md")).unwrap();
+    let page = fs::read_to_string(root().join("docs/from-oauth2-proxy.md")).unwrap();
     let (_, file) = page.split_once("```toml\n").unwrap();
     let (file, _) = file.split_once("```").unwrap();
     let folder = tempfile::tempdir().unwrap();
