@@ -43,6 +43,7 @@ mod renewal;
 mod replicas;
 mod routes;
 mod session;
+mod several_apps;
 mod spoofing;
 mod step_up;
 mod stores;

@@ -5,6 +5,7 @@
 
 mod address;
 mod allow;
+mod cookie_domain;
 mod endpoint;
 mod forward_auth;
 pub(super) mod header;
@@ -148,6 +149,10 @@ impl<'a> Reader<'a> {
         config
     }
 
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one line for each section, and one for each field"
+    )]
     fn all(&mut self, root: &Node, keys: Keys, fresh_secret: &[u8; 32]) -> Option<Config> {
         let root = &Table {
             node: root,
@@ -197,7 +202,15 @@ impl<'a> Reader<'a> {
             trusted_proxies.as_deref(),
         );
         if let Some(routes) = &routes {
-            self.relate(root, routes, providers.as_mut(), public_url.as_ref());
+            let domain = session.as_ref();
+            let domain = domain.and_then(|session| session.cookie_domain.as_deref());
+            self.relate(
+                root,
+                routes,
+                providers.as_mut(),
+                public_url.as_ref(),
+                domain,
+            );
         }
         if let (Some(providers), Some(headers)) = (&providers, &headers) {
             self.check_names(providers, headers);
