@@ -111,4 +111,5 @@ impl Authenticator for ApiTokenAuthenticator {
     }
 }
 
+/// Seconds of a day.
 const DAY: u64 = 24 * 60 * 60;

@@ -121,6 +121,7 @@ fn crc32(bytes: &[u8]) -> u32 {
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 /// Random characters.
 const RANDOM: usize = 32;
+/// Digits of the checksum.
 const CHECKSUM: usize = 6;
 /// Random characters that are shown in lists.
 const SHOWN: usize = 6;

@@ -83,4 +83,5 @@ fn client(caller: Caller) -> LoginClient {
 
 /// Tokens that were good lately, fifty bytes each.
 const GOOD: u64 = 20_000;
+/// For how long a good token is known to be one.
 const GOOD_FOR: Duration = Duration::from_hours(1);

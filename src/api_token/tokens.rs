@@ -514,8 +514,11 @@ const WAITING_USES: usize = 4_096;
 const USES: usize = 1_024;
 /// How often a change is tried that others were faster with.
 const TRIES: usize = 20;
+/// The name of what is not anybody's own.
 const EVERYBODY: &[u8] = b"everybody";
+/// How exactly the last use is known, and how often it is written down.
 const MINUTE: Duration = Duration::from_mins(1);
+/// Seconds of a day.
 const DAY: u64 = 24 * 60 * 60;
 
 #[cfg(test)]
