@@ -255,7 +255,14 @@ impl Gate {
         request: &CleanRequest,
         record: &mut Record,
     ) -> Result<Response<Body>, Reject> {
-        if matches!(deny, Deny::NotSignedIn | Deny::StepUp(_))
+        let host = &request.forwarding.seen().host;
+        // From another app the sign-in page leads there, with what the fresh login is asked for.
+        let is_led = match deny {
+            Deny::NotSignedIn => true,
+            Deny::StepUp(_) => self.snapshot.site.app_origin(host).is_none(),
+            _ => false,
+        };
+        if is_led
             && route.access != Access::Api
             && let Some(elsewhere) = public_name::lead_there(&self.snapshot, request)
         {
@@ -287,6 +294,7 @@ impl Gate {
             answer::return_address(
                 request.audience,
                 &request.head.headers,
+                &request.forwarding.seen().host,
                 request.target(),
                 &self.snapshot.site,
             )
@@ -300,8 +308,21 @@ impl Gate {
             Some(deep) if Endpoint::find(&self.snapshot.site, deep) != own => {
                 Err(NoRoute::Ambiguous.into())
             }
+            _ if self.is_misdirected(own.as_ref(), request) => Err(NoRoute::Misdirected.into()),
             _ => Ok(own),
         }
+    }
+
+    /// Whether an own endpoint is asked for under a host that is nobody's here. What load balancers and proxies ask for
+    /// themselves, they ask under names of their own.
+    fn is_misdirected(&self, own: Option<&Endpoint>, request: &CleanRequest) -> bool {
+        own.is_some_and(|own| !own.is_asked_by_machines())
+            && !request.is_for_public_url
+            && self.snapshot.routes.names_hosts()
+            && !self
+                .snapshot
+                .routes
+                .knows(request.forwarding.seen().host.to_str().ok())
     }
 }
 

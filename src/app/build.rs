@@ -15,7 +15,7 @@ use crate::{
     login::{Logins, return_to::ReturnRules},
     origin::PublicOrigin,
     provider::{HttpClient, Providers},
-    route::Routes,
+    route::{HostPattern, Routes},
     session::{Sessions, cookie::Cookies, directory::Presence, refresh::RefreshPolicy},
     site::{ProviderFace, Site},
     snapshot::Snapshot,
@@ -72,6 +72,7 @@ pub(super) fn snapshot(
             reserved: Arc::new(ReservedNames::new(&config.headers.names())),
             trusted_proxies: config.trusted_proxies.clone(),
             public_origin: PublicOrigin::new(&site.public_url),
+            apps: site.apps.clone(),
         },
         routes: Routes::new(config.routes.clone()),
         forward_auth: config.forward_auth,
@@ -105,7 +106,9 @@ pub(super) fn snapshot(
 /// The gate as users see it.
 pub(crate) fn site(config: &Config) -> Site {
     let faces: Vec<_> = config.providers.iter().map(ProviderFace::from).collect();
+    let apps = apps(config);
     let return_rules = ReturnRules::new(&config.public_url, &config.redirect_hosts, &config.prefix)
+        .with_apps(&apps)
         .without(faces.iter().map(|face| face.callback_path.clone()));
     Site {
         providers: faces,
@@ -113,7 +116,22 @@ pub(crate) fn site(config: &Config) -> Site {
         prefix: config.prefix.clone(),
         root_health: config.root_health,
         return_rules,
+        apps,
     }
+}
+
+/// The hosts of the apps that share the login.
+fn apps(config: &Config) -> Vec<HostPattern> {
+    if config.session.cookie_domain.is_none() {
+        return Vec::new();
+    }
+    let mut apps = Vec::new();
+    for host in config.routes.iter().filter_map(|route| route.host.as_ref()) {
+        if !apps.contains(host) {
+            apps.push(host.clone());
+        }
+    }
+    apps
 }
 
 /// Has the services work by `config`, of which `snapshot` was made, from here on.

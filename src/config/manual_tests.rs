@@ -11,7 +11,7 @@ use super::{
 /// The file that shows how to come from oauth2-proxy passes.
 #[test]
 fn the_migrated_file_passes() {
-    let page = fs::read_to_string(root().join("docs/migrating-from-oauth2-proxy.md")).unwrap();
+    let page = fs::read_to_string(root().join("docs/from-oauth2-proxy.md")).unwrap();
     let (_, file) = page.split_once("```toml\n").unwrap();
     let (file, _) = file.split_once("```").unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -46,6 +46,22 @@ fn blocks_of_pages_pass() {
                 panic!("{page}:\n{block}\n{report}");
             }
         }
+    }
+}
+
+/// What stands at the beginning of the page about several apps passes, with a provider.
+#[test]
+fn several_apps_pass() {
+    let provider = "[providers.corp]\ntype = \"oidc\"\nissuer = \"https://id.example.com\"\nclient_id = \"app\"\n\
+                    client_secret = \"client-words-of-length\"\nallow = { domains = [\"example.com\"] }\n";
+    let page = fs::read_to_string(root().join("docs/several-apps.md")).unwrap();
+    let (_, file) = page.split_once("```toml\n").unwrap();
+    let (file, _) = file.split_once("```").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sidegate.toml");
+    fs::write(&path, format!("{file}\n{provider}")).unwrap();
+    if let Err(report) = load(Some(&path), &environment()) {
+        panic!("{report}");
     }
 }
 

@@ -55,6 +55,16 @@ use crate::{
     session::settings::SessionSettings,
 };
 
+/// Why somebody could guess a secret that sessions are sealed with, if they could.
+pub fn weakness_of_secret(secret: &str) -> Option<&'static str> {
+    check::secret::weakness(secret)
+}
+
+/// Whether `headers.set` takes a name, which is in lower case.
+pub fn may_set_header(name: &str) -> bool {
+    !check::header::is_refused(name)
+}
+
 /// Everything an operator can decide, checked.
 #[derive(Debug)]
 pub struct Config {

@@ -109,6 +109,7 @@ impl Plan {
                 lifetime: Duration::from_hours(7 * 24),
                 idle_timeout: Duration::from_hours(12),
                 cookie_name: "sidegate_demo".to_owned(),
+                cookie_domain: None,
                 store: StoreSettings::Cookie,
                 max_sessions: 1,
                 shared: None,

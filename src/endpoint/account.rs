@@ -10,7 +10,10 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use subtle::ConstantTimeEq as _;
 
-use super::{form::Form, sign_out::is_wanted};
+use super::{
+    form::Form,
+    sign_out::{is_wanted, own_origin},
+};
 use crate::{
     answer::{AccountPage, AccountSession, Reject, reply},
     audience::Audience,
@@ -72,7 +75,12 @@ pub(super) async fn sign_out(
     let visit = snapshot.sessions.visit(headers, now).await?;
     let session = signed_in(snapshot, &visit)?;
     record.note_identity(Some(&session.identity));
-    let is_own = is_wanted(&Method::POST, headers, audience, &snapshot.site.origin());
+    let is_own = is_wanted(
+        &Method::POST,
+        headers,
+        audience,
+        &own_origin(snapshot, &request),
+    );
     let form = Form::read(request.body).await?;
     if !is_own || !has_token(snapshot, session, &form) {
         return Err(Reject::StaleForm);

@@ -114,6 +114,17 @@ impl Endpoint {
     }
 }
 
+impl Endpoint {
+    /// Whether machines ask for it under whatever name they know the gate by: a balancer for its health, a proxy for a
+    /// verdict, an app for the keys of assertions.
+    pub fn is_asked_by_machines(&self) -> bool {
+        matches!(
+            self,
+            Self::Ping | Self::Ready | Self::Jwks | Self::Door(_) | Self::BelowDoor(_)
+        )
+    }
+}
+
 /// The provider that the last segment names.
 fn provider_name(segment: &str) -> Option<String> {
     if segment.is_empty() || segment.contains('/') {

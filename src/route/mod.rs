@@ -6,7 +6,7 @@ mod pattern;
 use http::Method;
 
 pub use self::{
-    host::{HostPattern, is_same_host},
+    host::{HostPattern, is_same_host, without_port},
     pattern::PathPattern,
 };
 use crate::access::{Requirements, StepUp};

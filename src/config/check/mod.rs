@@ -5,9 +5,10 @@
 
 mod address;
 mod allow;
+mod cookie_domain;
 mod endpoint;
 mod forward_auth;
-mod header;
+pub(super) mod header;
 mod limits;
 mod outbound;
 mod provider;
@@ -15,7 +16,7 @@ mod read;
 mod regex;
 mod request;
 mod route;
-mod secret;
+pub(super) mod secret;
 mod session;
 mod upstream;
 
@@ -147,6 +148,10 @@ impl<'a> Reader<'a> {
         config
     }
 
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one line for each section, and one for each field"
+    )]
     fn all(&mut self, root: &Node, keys: Keys, fresh_secret: &[u8; 32]) -> Option<Config> {
         let root = &Table {
             node: root,
@@ -193,7 +198,15 @@ impl<'a> Reader<'a> {
             trusted_proxies.as_deref(),
         );
         if let Some(routes) = &routes {
-            self.relate(root, routes, providers.as_mut(), public_url.as_ref());
+            let domain = session.as_ref();
+            let domain = domain.and_then(|session| session.cookie_domain.as_deref());
+            self.relate(
+                root,
+                routes,
+                providers.as_mut(),
+                public_url.as_ref(),
+                domain,
+            );
         }
         if let (Some(providers), Some(headers)) = (&providers, &headers) {
             self.check_names(providers, headers);

@@ -189,13 +189,18 @@ impl Reader<'_> {
         routes: &[Route],
         providers: Option<&mut Vec<ProviderSettings>>,
         public_url: Option<&PublicUrl>,
+        cookie_domain: Option<&str>,
     ) {
         if let Some(providers) = providers {
             self.connect(root, routes, providers);
             self.check_step_up(root, routes, providers);
         }
-        if let Some(public_url) = public_url {
-            self.warn_of_hosts_without_sessions(routes, public_url);
+        match (public_url, cookie_domain) {
+            (Some(public_url), Some(domain)) => {
+                self.check_cookie_domain(root, domain, public_url, routes);
+            }
+            (Some(public_url), None) => self.warn_of_hosts_without_sessions(routes, public_url),
+            (None, _) => {}
         }
     }
 
@@ -343,7 +348,7 @@ impl Reader<'_> {
             if route.access.asks_who() && !host.matches(public_url.authority()) {
                 self.warnings.push(format!(
                     "{} asks who is there, and under {host} nobody is ever signed in: sessions are public_url's alone; browsers are \
-                     led there, and programs get 401",
+                     led there, and programs get 401. To share one login, set session.cookie_domain",
                     route.name
                 ));
             }
