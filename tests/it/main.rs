@@ -50,5 +50,6 @@ mod stores;
 mod support;
 mod support_works;
 mod throttle;
+mod tokens;
 mod upstream_answers;
 mod upstreams;
