@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     access::Principal,
+    assertion::Proven,
     credential::Verified,
     identity::Identity,
     session::{Session, Unavailable, Visit},
@@ -29,7 +30,7 @@ pub enum Who<'a> {
     /// Whoever the session is of.
     Session(&'a Session),
     /// Whom a credential proves.
-    Verified(&'a Verified),
+    Verified(&'a Arc<Verified>),
 }
 
 impl<'a> From<Option<&'a Session>> for Who<'a> {
@@ -44,15 +45,16 @@ impl<'a> Who<'a> {
         match self {
             Self::Nobody => None,
             Self::Session(session) => Some(session.principal()),
-            Self::Verified(verified) => Some(verified.into()),
+            Self::Verified(verified) => Some(verified.as_ref().into()),
         }
     }
 
-    /// The session that proves it, where one does.
-    pub fn session(self) -> Option<&'a Session> {
+    /// What has proven it.
+    pub fn proven(self) -> Option<Proven<'a>> {
         match self {
-            Self::Session(session) => Some(session),
-            Self::Nobody | Self::Verified(_) => None,
+            Self::Nobody => None,
+            Self::Session(session) => Some(Proven::Session(session)),
+            Self::Verified(verified) => Some(Proven::Credential(verified)),
         }
     }
 

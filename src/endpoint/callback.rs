@@ -7,11 +7,13 @@ use tokio::time::sleep;
 
 use super::start;
 use crate::{
-    access::Shortfall,
+    access::{Shortfall, StepUp},
     answer::{Reject, reply},
+    api_token::Facts,
     audience::Audience,
     clean::CleanRequest,
     clock::{self, Timestamp},
+    identity::Identity,
     login::{Callback, Finished, LoginError, LoginOptions, SessionRandom, StartAgain},
     observe::{Record, Verdict},
     response::Body,
@@ -50,11 +52,9 @@ pub(super) async fn serve(
             let why = "the state belongs to another browser";
             return begin_anew(snapshot, request, &again, why, record).await;
         }
-        Err(LoginError::Insufficient {
-            shortfall: Shortfall::TooOld(_) | Shortfall::OtherClass,
-            again,
-        }) if !again.reauthenticate && request.audience == Audience::Navigation => {
-            // Once: both are wishes that a provider may pass over for whoever is signed in there, and clocks differ.
+        Err(LoginError::Insufficient { shortfall, again })
+            if may_reauthenticate(shortfall, request, &again) =>
+        {
             let again = StartAgain {
                 reauthenticate: true,
                 ..again
@@ -62,7 +62,12 @@ pub(super) async fn serve(
             let why = "the login was not what was asked for";
             return begin_anew(snapshot, request, &again, why, record).await;
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => {
+            if let LoginError::NotAllowed { identity, .. } = &error {
+                note_refused(snapshot, provider, identity, now).await;
+            }
+            return Err(error.into());
+        }
     };
     let session = &signed_in.session;
     record.note_identity(Some(&session.identity));
@@ -77,20 +82,15 @@ pub(super) async fn serve(
         outlast_this_second(session, now).await;
         return begin_anew(snapshot, request, &again, "signed out meanwhile", record).await;
     }
-    let missing = snapshot.identity_headers.missing(session.principal());
-    if !missing.is_empty() {
-        tracing::warn!(
-            provider,
-            user = &**session.identity.user(),
-            missing = missing.join(", "),
-            "the app is not told all of what the provider says: raise headers.max_bytes, or keep sessions in a store \
-             (session.store)"
-        );
-    }
+    warn_of_missing(snapshot, provider, session);
     let cookies = snapshot
         .sessions
         .begin(session, signed_in.record_key, &visit, now)
         .await?;
+    if let Some(api) = &snapshot.api_tokens {
+        let facts = Facts::of(session.clone());
+        api.tokens.note_owner(&facts, now).await;
+    }
     let begun = Sighting::of(session, headers, request.client.address, now);
     snapshot
         .presence
@@ -113,6 +113,32 @@ pub(super) async fn serve(
     Ok(response)
 }
 
+/// Who may not sign in any more, may not by their API tokens either.
+async fn note_refused(snapshot: &Snapshot, provider: &str, identity: &Identity, now: Timestamp) {
+    let known = snapshot.providers.find(provider);
+    if let (Some(api), Some(known)) = (&snapshot.api_tokens, known) {
+        let facts = Facts {
+            identity: identity.clone(),
+            provider_fingerprint: known.profile().fingerprint,
+        };
+        api.tokens.note_owner(&facts, now).await;
+    }
+}
+
+/// Tells the operator what the app will not be told.
+fn warn_of_missing(snapshot: &Snapshot, provider: &str, session: &Session) {
+    let missing = snapshot.identity_headers.missing(session.principal());
+    if !missing.is_empty() {
+        tracing::warn!(
+            provider,
+            user = &**session.identity.user(),
+            missing = missing.join(", "),
+            "the app is not told all of what the provider says: raise headers.max_bytes, or keep sessions in a store \
+             (session.store)"
+        );
+    }
+}
+
 /// Whether a login whose state names another browser is begun anew without asking.
 ///
 /// Tabs that a browser restores at once begin a login each before any has the cookie; the last one's
@@ -124,6 +150,15 @@ pub(super) async fn serve(
 fn may_begin_anew(callback: &Callback<'_>, request: &CleanRequest, again: &StartAgain) -> bool {
     callback.browser.is_some()
         && again.times < MOST_TIMES
+        && request.audience == Audience::Navigation
+}
+
+/// Whether a login that is not what was asked for is begun anew, with the person asked to authenticate. Once: `max_age` and
+/// `acr_values` are wishes that a provider may pass over for whoever is signed in there, and clocks differ.
+fn may_reauthenticate(shortfall: Shortfall, request: &CleanRequest, again: &StartAgain) -> bool {
+    // Whoever does not say when, will not the next time.
+    shortfall != Shortfall::AgeUnknown
+        && !again.reauthenticate
         && request.audience == Audience::Navigation
 }
 
@@ -150,7 +185,7 @@ async fn begin_anew(
         switch_account: false,
         again: again.times + 1,
         is_known: false,
-        step_up: again.step_up.clone(),
+        step_up: StepUp::clone(&again.step_up),
         reauthenticate: again.reauthenticate,
     };
     let response = start::begin(

@@ -32,7 +32,7 @@ pub(super) struct Passing<'a> {
 /// A yes. The app gets each identity header or none, whatever the client wrote: what is not set is removed, in the spelling
 /// that came. So are headers that tell another path or method than the one that was judged, and the own cookies. `renewed`
 /// are cookies for the browser.
-pub(super) fn pass(passing: &Passing<'_>, renewed: Vec<HeaderValue>) -> CheckResponse {
+pub(super) fn pass(passing: &Passing<'_>, renewed: &[HeaderValue]) -> CheckResponse {
     let mut set = HeaderMap::new();
     if let Some(told) = passing.told {
         passing.identity_headers.set(told, &mut set);

@@ -286,7 +286,7 @@ async fn check(
                 reserved: &snapshot.cleaning.reserved,
                 cookies: &snapshot.sessions.cookies,
             };
-            answer::pass(&passing, pass.accompany(snapshot, &held))
+            answer::pass(&passing, &pass.accompany(snapshot, &held))
         }
         Err(reject) => {
             let reject = reject.told_if_too_long(audience);

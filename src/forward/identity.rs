@@ -38,6 +38,7 @@ pub struct IdentityHeaders {
     /// The lines that are the same whoever asks. Secrets.
     constants: Zeroizing<Vec<u8>>,
     constant_names: Vec<HeaderName>,
+    carry_assertion: bool,
     /// Bytes of one value: servers refuse a request whose header is too long for them, and a person with it.
     max_bytes: usize,
 }
@@ -132,6 +133,9 @@ impl IdentityHeaders {
             });
         }
         Self {
+            carry_assertion: headers
+                .iter()
+                .any(|header| header.source == HeaderSource::Assertion),
             headers,
             constants,
             constant_names,
@@ -190,8 +194,7 @@ impl IdentityHeaders {
 
     /// Whether a header carries an assertion.
     pub fn carry_assertion(&self) -> bool {
-        let mut headers = self.headers.iter();
-        headers.any(|header| header.source == HeaderSource::Assertion)
+        self.carry_assertion
     }
 
     /// Every name that may be written, those that count what is missing among them.

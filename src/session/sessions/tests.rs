@@ -37,6 +37,7 @@ fn gate(secrets: &[&str], keeping: Keeping) -> Sessions {
         lifetime: LIFETIMES.lifetime,
         idle_timeout: LIFETIMES.idle_timeout,
         cookie_name: "sidegate".to_owned(),
+        cookie_domain: None,
         store: StoreSettings::Cookie,
         max_sessions: 1,
         shared: None,

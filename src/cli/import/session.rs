@@ -1,0 +1,115 @@
+//! `[session]`: the secret, how long sessions last, and the cookie.
+
+use std::path::Path;
+
+use super::{
+    ReadFile,
+    draft::Draft,
+    given::{Given, SecretSource},
+    notes::Notes,
+    place::lasting,
+    redis, toml_text,
+};
+use crate::config;
+
+/// Browsers keep a cookie for 400 days at most.
+const LONGEST: u64 = 400 * 86_400;
+
+/// How long a session lasts where nothing is said: 168 hours.
+const DEFAULT: u64 = 7 * 86_400;
+
+pub(super) fn translate(
+    given: &Given,
+    read: ReadFile<'_>,
+    fresh_secret: &str,
+    draft: &mut Draft,
+    notes: &mut Notes,
+) {
+    secret(given, read, fresh_secret, draft, notes);
+    lifetime(given, draft, notes);
+    cookie(given, draft, notes);
+    redis::store(given, draft, notes);
+}
+
+/// Neither reads the other's cookies, so a weak one is replaced by a fresh one, and nobody is worse off.
+fn secret(given: &Given, read: ReadFile<'_>, fresh: &str, draft: &mut Draft, notes: &mut Notes) {
+    let label = if given.text("cookie_secret").is_some() {
+        given.label("cookie_secret")
+    } else {
+        given.label("cookie_secret_file")
+    };
+    let source = given.secret("cookie_secret", "cookie_secret_file");
+    let value = match &source {
+        None => None,
+        Some(SecretSource::File(path)) => read(Path::new(path)).ok(),
+        Some(_) => given.text("cookie_secret").map(str::to_owned),
+    };
+    let is_weak = value
+        .as_deref()
+        .is_some_and(|value| config::weakness_of_secret(value.trim()).is_some());
+    match source {
+        Some(source) if !is_weak => draft.session.set("secret", &source.toml()),
+        Some(_) => {
+            draft.session.set("secret", &toml_text::text(fresh));
+            notes.needless(&label, "it is shorter or weaker than session.secret may be, and no cookie of oauth2-proxy is read here: a fresh one stands in its place");
+        }
+        None => {
+            draft.session.set("secret", &toml_text::text(fresh));
+            notes.needless(
+                "cookie_secret",
+                "none is given: session.secret is a fresh one",
+            );
+        }
+    }
+}
+
+/// oauth2-proxy knows no idle time, so it is the whole.
+fn lifetime(given: &Given, draft: &mut Draft, notes: &mut Notes) {
+    let label = given.label("cookie_expire");
+    let seconds = match given.seconds("cookie_expire") {
+        None => DEFAULT,
+        Some(0) => {
+            notes.absent(&label, "no session ends with the browser: `lifetime` says when it does, and is seven days here");
+            DEFAULT
+        }
+        Some(seconds) if seconds > LONGEST => {
+            notes.absent(
+                &label,
+                "browsers keep a cookie for 400 days at most, and so does `lifetime`",
+            );
+            LONGEST
+        }
+        Some(seconds) => seconds,
+    };
+    draft.session.set("lifetime", &lasting(seconds));
+    draft.session.set("idle_timeout", &lasting(seconds));
+}
+
+fn cookie(given: &Given, draft: &mut Draft, notes: &mut Notes) {
+    if let Some(written) = given.text("cookie_name") {
+        let lower = written.to_ascii_lowercase();
+        let prefix = ["__host-", "__secure-"]
+            .into_iter()
+            .find(|prefix| lower.starts_with(prefix));
+        let name = &written[prefix.map_or(0, str::len)..];
+        let is_name = (1..=64).contains(&name.len())
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+        if is_name {
+            draft.session.set("cookie_name", &toml_text::text(name));
+        } else {
+            notes.absent(
+                &given.label("cookie_name"),
+                "a cookie's name is up to 64 letters, digits, - and _",
+            );
+        }
+    }
+    let domains = given.texts("cookie_domains");
+    if !domains.is_empty() {
+        notes.absent(
+            &given.label("cookie_domains"),
+            "a session is public_url's host's alone, which is what __Host- guards: give each host a gate, or lead them all to one",
+        );
+    }
+}
