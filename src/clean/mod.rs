@@ -32,6 +32,7 @@ use crate::{
     hop_by_hop,
     observe::RequestId,
     origin::PublicOrigin,
+    route::HostPattern,
     text::Text,
 };
 
@@ -148,6 +149,8 @@ pub struct Cleaning {
     pub trusted_proxies: Vec<IpNet>,
     /// What users type.
     pub public_origin: PublicOrigin,
+    /// The hosts of the other apps that share its login, and so its scheme.
+    pub apps: Vec<HostPattern>,
 }
 
 impl Cleaning {
@@ -200,6 +203,8 @@ impl Cleaning {
         let (is_https, host) = if is_for_public_url {
             let public = &self.public_origin;
             (public.is_https, public.authority.clone())
+        } else if self.is_app(&host) {
+            (self.public_origin.is_https, host)
         } else {
             (client.is_https, host)
         };
@@ -235,6 +240,13 @@ impl Cleaning {
             given_id,
             cleaned: PhantomData,
         }))
+    }
+
+    fn is_app(&self, host: &HeaderValue) -> bool {
+        !self.apps.is_empty()
+            && host
+                .to_str()
+                .is_ok_and(|host| self.apps.iter().any(|app| app.matches(host)))
     }
 
     fn note(&self, head: &Parts) -> Noted {

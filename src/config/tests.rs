@@ -196,6 +196,7 @@ fn reads_every_key() {
         "the default gives way"
     );
     assert_eq!(session.cookie_name, "gate");
+    assert_eq!(session.cookie_domain.as_deref(), Some("example.com"));
 
     assert_eq!(config.headers.identity.len(), 2);
     assert_eq!(

@@ -75,7 +75,10 @@ pub(super) async fn serve(
         client: request.client.address,
     };
     let (audience, return_to) = match door {
-        Door::Auth => (Audience::Program, asked.return_to().to_owned()),
+        Door::Auth => (
+            Audience::Program,
+            held_back::way_back(&asked, &snapshot.site),
+        ),
         Door::Forward => {
             let audience = held_back::reader(&asked, held.headers);
             let return_to = held_back::return_to(&held, audience, &snapshot.site);

@@ -9,9 +9,11 @@ use super::start;
 use crate::{
     access::{Shortfall, StepUp},
     answer::{Reject, reply},
+    api_token::Facts,
     audience::Audience,
     clean::CleanRequest,
     clock::{self, Timestamp},
+    identity::Identity,
     login::{Callback, Finished, LoginError, LoginOptions, SessionRandom, StartAgain},
     observe::{Record, Verdict},
     response::Body,
@@ -33,7 +35,7 @@ pub(super) async fn serve(
         provider,
         query: request.query().unwrap_or_default(),
         browser: snapshot.sessions.cookies.find(headers).login,
-        session: visit.session.as_ref(),
+        session: visit.session.as_deref(),
         client: start::login_client(snapshot, request),
     };
     let (signed_in, again) = match snapshot
@@ -60,7 +62,12 @@ pub(super) async fn serve(
             let why = "the login was not what was asked for";
             return begin_anew(snapshot, request, &again, why, record).await;
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => {
+            if let LoginError::NotAllowed { identity, .. } = &error {
+                note_refused(snapshot, provider, identity, now).await;
+            }
+            return Err(error.into());
+        }
     };
     let session = &signed_in.session;
     record.note_identity(Some(&session.identity));
@@ -80,10 +87,14 @@ pub(super) async fn serve(
         .sessions
         .begin(session, signed_in.record_key, &visit, now)
         .await?;
+    if let Some(api) = &snapshot.api_tokens {
+        let facts = Facts::of(session.clone());
+        api.tokens.note_owner(&facts, now).await;
+    }
     let begun = Sighting::of(session, headers, request.client.address, now);
     snapshot
         .presence
-        .begin(&begun, visit.session.as_ref())
+        .begin(&begun, visit.session.as_deref())
         .await;
     let hint = snapshot
         .sessions
@@ -100,6 +111,18 @@ pub(super) async fn serve(
         response.headers_mut().append(SET_COOKIE, cookie);
     }
     Ok(response)
+}
+
+/// Who may not sign in any more, may not by their API tokens either.
+async fn note_refused(snapshot: &Snapshot, provider: &str, identity: &Identity, now: Timestamp) {
+    let known = snapshot.providers.find(provider);
+    if let (Some(api), Some(known)) = (&snapshot.api_tokens, known) {
+        let facts = Facts {
+            identity: identity.clone(),
+            provider_fingerprint: known.profile().fingerprint,
+        };
+        api.tokens.note_owner(&facts, now).await;
+    }
 }
 
 /// Tells the operator what the app will not be told.

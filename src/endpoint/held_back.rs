@@ -93,7 +93,21 @@ pub fn reader(asked: &Asked, headers: &HeaderMap) -> Audience {
 
 /// Where a login leads back to, for such a reader.
 pub fn return_to(held: &HeldBack<'_>, audience: Audience, site: &Site) -> String {
-    answer::return_address(audience, held.headers, held.asked.return_to(), site)
+    let target = held.asked.return_to();
+    answer::return_address(audience, held.headers, &host(held.asked), target, site)
+}
+
+/// Where a login leads back to that is for what is asked about, whoever reads the answer.
+pub fn way_back(asked: &Asked, site: &Site) -> String {
+    site.way_back(&host(asked), asked.return_to()).into_owned()
+}
+
+/// The authority that is asked about; empty, which is nobody's, where nothing was told.
+fn host(asked: &Asked) -> HeaderValue {
+    let question = asked.questions.first();
+    question.map_or(HeaderValue::from_static(""), |question| {
+        question.host.clone()
+    })
 }
 
 /// Judges all that is asked about.

@@ -6,7 +6,7 @@ mod pattern;
 use http::Method;
 
 pub use self::{
-    host::{HostPattern, is_same_host},
+    host::{HostPattern, is_same_host, without_port},
     pattern::PathPattern,
 };
 use crate::access::{Requirements, StepUp};
@@ -14,7 +14,7 @@ use crate::access::{Requirements, StepUp};
 /// `[[routes]]`, checked.
 #[derive(Clone, Debug)]
 pub struct Route {
-    /// How operators know it: `routes[0]`, and `the default` for what fits none.
+    /// How operators know it: the name that they give it, else `routes[0]`; and `the default` for what fits none.
     pub name: String,
     /// Which hosts; all where there is none.
     pub host: Option<HostPattern>,
@@ -156,6 +156,13 @@ impl Routes {
     /// What a request falls under that fits no route: a login.
     pub fn fallback(&self) -> &Route {
         &self.fallback
+    }
+
+    /// The names that the configuration gives to routes which ask who comes.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let routes = self.in_order.iter();
+        let named = routes.filter(|route| route.access.asks_who() && !route.name.contains('['));
+        named.map(|route| route.name.as_str())
     }
 
     /// The routes, in order, and then what the rest falls under.

@@ -216,7 +216,7 @@ pub(super) fn web_address(text: &str, origin: &Origin, key: &str) -> Result<Url,
 }
 
 /// A host name in lower case ASCII (RFC 1123 §2.1; underscores as container networks use them).
-fn is_host_name(name: &str) -> bool {
+pub(super) fn is_host_name(name: &str) -> bool {
     name.len() <= 253
         && name.split('.').all(|label| {
             (1..=63).contains(&label.len())

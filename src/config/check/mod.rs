@@ -5,6 +5,7 @@
 
 mod address;
 mod allow;
+mod cookie_domain;
 mod endpoint;
 mod forward_auth;
 pub(super) mod header;
@@ -17,6 +18,7 @@ mod request;
 mod route;
 pub(super) mod secret;
 mod session;
+mod token;
 mod upstream;
 
 use std::path::{Path, PathBuf};
@@ -147,6 +149,10 @@ impl<'a> Reader<'a> {
         config
     }
 
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one line for each section, and one for each field"
+    )]
     fn all(&mut self, root: &Node, keys: Keys, fresh_secret: &[u8; 32]) -> Option<Config> {
         let root = &Table {
             node: root,
@@ -169,6 +175,9 @@ impl<'a> Reader<'a> {
         let log = self.read(root, "log", "info", log_filter);
         let shutdown_grace = self.duration(root, "shutdown_grace", "30s");
         let session = self.session(root, fresh_secret);
+        let state = self.state(root);
+        let api_tokens = self.api_tokens(root);
+        let service_tokens = self.service_tokens(root);
         let own = OwnPaths {
             prefix: prefix.as_deref(),
             root_health: root_health.unwrap_or_default(),
@@ -193,7 +202,15 @@ impl<'a> Reader<'a> {
             trusted_proxies.as_deref(),
         );
         if let Some(routes) = &routes {
-            self.relate(root, routes, providers.as_mut(), public_url.as_ref());
+            let domain = session.as_ref();
+            let domain = domain.and_then(|session| session.cookie_domain.as_deref());
+            self.relate(
+                root,
+                routes,
+                providers.as_mut(),
+                public_url.as_ref(),
+                domain,
+            );
         }
         if let (Some(providers), Some(headers)) = (&providers, &headers) {
             self.check_names(providers, headers);
@@ -201,6 +218,12 @@ impl<'a> Reader<'a> {
         if let (Some(session), Some(headers)) = (&session, &headers) {
             set_rooms(providers.iter_mut().flatten(), &session.store, headers);
         }
+        self.check_tokens(
+            root,
+            (session.as_ref(), &state),
+            flat(&api_tokens).is_some(),
+            (providers.as_deref(), service_tokens.as_deref()),
+        );
         if !self.problems.is_empty() {
             return None;
         }
@@ -220,6 +243,9 @@ impl<'a> Reader<'a> {
             log: log?,
             shutdown_grace: shutdown_grace?,
             session: session?,
+            state: state.ok()?,
+            api_tokens: api_tokens.ok()?,
+            service_tokens: service_tokens?,
             providers: providers?,
             headers: headers?,
             routes: routes?,

@@ -105,6 +105,7 @@ pub fn cookie(data: &[u8]) {
             shared: None,
             provider_grace: Duration::ZERO,
             cookie_name: "sidegate".to_owned(),
+            cookie_domain: None,
         };
         Cookies::new(&session, &public_url(), "/oauth2")
     });
