@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{Response, StatusCode, header::SET_COOKIE};
+use http::{HeaderValue, Response, StatusCode, header::SET_COOKIE};
 use tokio::time::sleep;
 
 use super::start;
@@ -100,17 +100,27 @@ pub(super) async fn serve(
         .sessions
         .write_logout_hint(&session.identity.provider, signed_in.id_token.as_deref());
     let mut response = reply::redirect(StatusCode::FOUND, again.return_to.as_str());
-    // Where there is nothing to choose, there is nothing to remember.
-    let choice = match snapshot.site.only_provider() {
-        Some(_) => None,
-        None => Some(snapshot.sessions.cookies.write_provider(provider)),
-    };
-    let remembered = snapshot.logins.remember(session);
-    let known = snapshot.sessions.cookies.write_known(&remembered);
-    for cookie in cookies.into_iter().chain([hint, known]).chain(choice) {
+    let remembered = remembered(snapshot, session, provider);
+    for cookie in cookies.into_iter().chain([hint]).chain(remembered) {
         response.headers_mut().append(SET_COOKIE, cookie);
     }
     Ok(response)
+}
+
+/// The cookies that outlast the session: who has signed in here, and where.
+fn remembered(
+    snapshot: &Snapshot,
+    session: &Session,
+    provider: &str,
+) -> impl Iterator<Item = HeaderValue> + use<> {
+    let cookies = &snapshot.sessions.cookies;
+    // Where there is nothing to choose, there is nothing to remember.
+    let choice = match snapshot.site.only_provider() {
+        Some(_) => None,
+        None => Some(cookies.write_provider(provider)),
+    };
+    let known = cookies.write_known(&snapshot.logins.remember(session));
+    [known].into_iter().chain(choice)
 }
 
 /// Who may not sign in any more, may not by their API tokens either.

@@ -427,7 +427,7 @@ fn closed(given: &Given, provider: &Provider, notes: &mut Notes) -> Option<Claus
             is_closed |= !has_others;
         }
     }
-    is_closed.then(|| nobody())
+    is_closed.then(nobody)
 }
 
 /// Options of providers that this one is not.
