@@ -334,6 +334,7 @@ fn each_provider_has_a_table() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn apps_and_paths_become_routes() {
     let end = "\nemail_domains = [\"*\"]\n";
     let with = |content: &str| format!("{content}{end}");
@@ -521,6 +522,7 @@ fn public_paths_are_the_same() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn people_headers_sessions_and_places_are_carried_over() {
     hold(&[
         (

@@ -190,7 +190,9 @@ impl Envoy {
 
     /// Begins a question and does not end it; the status of gRPC.
     pub async fn begin(&mut self) -> String {
-        self.send(CHECK, Either::Right(Pending)).await.unwrap_err()
+        self.send(CHECK, Either::Right(Pending))
+            .await
+            .expect_err("what has no end has no answer")
     }
 
     /// Calls a method with a body; the status where it fails.

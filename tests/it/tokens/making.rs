@@ -154,6 +154,7 @@ async fn form(browser: &Browser, path: &str, body: &str, from: &str) -> Reply {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one visit, step by step")]
 async fn the_page_makes_and_ends_tokens_and_no_other_site_does() {
     let home = home(|plan| plan).await;
     let browser = home.house.browser();

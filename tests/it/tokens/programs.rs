@@ -13,7 +13,7 @@ async fn run(command: &mut Command) -> String {
     owned.env("GIT_TERMINAL_PROMPT", "0");
     let what = format!("{owned:?}");
     let ended = tokio::task::spawn_blocking(move || owned.output());
-    let output = timeout(Duration::from_secs(120), ended)
+    let output = timeout(Duration::from_mins(2), ended)
         .await
         .unwrap_or_else(|_| panic!("{what} does not end"))
         .expect("joined")
