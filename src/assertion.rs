@@ -366,6 +366,7 @@ mod tests {
                 client: Some("robot".into()),
                 expires_at: None,
                 voucher: Voucher::Provider,
+                routes: None,
             })
         };
         let one = verified("1");

@@ -23,6 +23,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    api_token::format,
     app::{self, ReloadFrom},
     clock,
     config::{self, Config, Environment, Loaded, Report},
@@ -143,6 +144,10 @@ enum Command {
     Schema,
     /// Print a fresh session secret: 32 random bytes as base64url.
     Secret,
+    /// Print a fresh token for a machine, and what the configuration keeps of it.
+    ///
+    /// The first line is the token, which the machine sends; the second is its SHA-256, for `hash` of `[[service_tokens]]`.
+    Token,
     /// Ask a running gate whether it is alive; for a container's HEALTHCHECK.
     ///
     /// Asks for /ping at `admin_listen`, else for PREFIX/ping at the first `listen` address (over TLS where `tls` is set,
@@ -271,6 +276,12 @@ pub fn main() -> ExitCode {
         }
         Command::Secret => {
             say(&format!("{}\n", fresh_secret()));
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Token => {
+            let token = format::generate(random::bytes());
+            let hash = format::write_hash(&format::hash(&token));
+            say(&format!("{}\n{hash}\n", &*token));
             Ok(ExitCode::SUCCESS)
         }
         Command::Health { file, url } => health(&file, url.as_deref()),

@@ -3,13 +3,14 @@
 use std::{sync::Arc, time::Instant};
 
 use http::{
-    HeaderMap, HeaderValue, Request, Response,
-    header::{CACHE_CONTROL, HOST, SET_COOKIE},
+    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode,
+    header::{CACHE_CONTROL, HOST, ORIGIN, REFERER, SET_COOKIE},
 };
 use hyper::body::{Body as _, Incoming};
 
 use crate::{
     answer::{self, Reject},
+    api_token,
     audience::{Audience, is_cross_site_write},
     body_error::BodyError,
     clean::{CleanRequest, Peer, Unclean},
@@ -37,7 +38,7 @@ pub struct Gate {
 /// A request that was cleaned, or could not be.
 pub struct Begun {
     request: Result<Box<CleanRequest>, Box<Unclean>>,
-    record: Record,
+    record: Box<Record>,
 }
 
 impl Gate {
@@ -90,16 +91,25 @@ impl Gate {
         async move {
             let record = &mut begun.record;
             let mut wants_tunnel = false;
-            let (result, audience) = match begun.request {
+            let (result, audience, takes_basic) = match begun.request {
                 Ok(request) => {
-                    let audience = request.audience;
+                    let (audience, takes_basic) = (request.audience, self.takes_basic(&request));
                     wants_tunnel = request.is_extended_connect();
-                    (self.road(request, downstream, record).await, audience)
+                    let result = self.road(request, downstream, record).await;
+                    (result, audience, takes_basic)
                 }
-                Err(unclean) => (Err(Reject::BadRequest(unclean.sentence)), unclean.audience),
+                Err(unclean) => {
+                    let reject = Reject::BadRequest(unclean.sentence);
+                    (Err(reject), unclean.audience, false)
+                }
             };
-            let mut response =
-                result.unwrap_or_else(|reject| self.render(&reject, audience, record));
+            let mut response = result.unwrap_or_else(|reject| {
+                let mut response = self.render(&reject, audience, record);
+                if takes_basic && response.status() == StatusCode::UNAUTHORIZED {
+                    answer::ask_for_password(&mut response, &self.snapshot.site);
+                }
+                response
+            });
             let is_tunnel = response.extensions().get::<Handover>().is_some();
             if wants_tunnel && !is_tunnel && response.status().is_success() {
                 // To an extended CONNECT it would say that the tunnel is open (RFC 8441 §5).
@@ -132,6 +142,15 @@ impl Gate {
         response.map(|body| Recorded::new(body, record))
     }
 
+    /// Whether a program may be asked for a name and a password: git sends none before. A browser would ask its person, in a
+    /// box that nobody can style or leave; so not where anything hints at a page.
+    fn takes_basic(&self, request: &CleanRequest) -> bool {
+        let headers = &request.head.headers;
+        self.snapshot.authenticators.schemes().basic
+            && request.audience == Audience::Program
+            && !PAGE_SIGNS.iter().any(|name| headers.contains_key(name))
+    }
+
     fn render(&self, reject: &Reject, audience: Audience, record: &mut Record) -> Response<Body> {
         record.verdict = reject.verdict();
         record.detail = reject.detail().or_else(|| record.detail.take());
@@ -142,7 +161,7 @@ impl Gate {
     /// route → identify → decide → forward. What it cannot pass it rejects; `finish` answers.
     async fn road(
         &self,
-        request: Box<CleanRequest>,
+        mut request: Box<CleanRequest>,
         downstream: Downstream,
         record: &mut Record,
     ) -> Result<Response<Body>, Reject> {
@@ -199,6 +218,9 @@ impl Gate {
                 cookies: &self.snapshot.sessions.cookies,
                 only: found.and_then(|visit| visit.only),
             };
+            if self.snapshot.has_own_tokens {
+                api_token::withhold(&mut request.head.headers);
+            }
             let told = permit.principal().map_or(Who::Nobody, |_| who);
             let assertion = self.snapshot.assertion(told, route, now);
             let telling = Telling {
@@ -213,7 +235,7 @@ impl Gate {
         let asked = Instant::now();
         let answered = answer.await;
         let is_reused = answered.as_ref().ok().map(|answered| answered.is_reused);
-        record.note_upstream(asked.elapsed(), is_reused);
+        record.note_upstream(asked, is_reused);
         let answered =
             answered.map_err(|error| upstream_failed(&error, record, &self.snapshot.metrics))?;
         let mut response = answered.response.map(Body::Upstream);
@@ -331,6 +353,16 @@ impl Gate {
             )
     }
 }
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// What pages' requests carry, and programs' do not.
+const PAGE_SIGNS: [HeaderName; 5] = [
+    SEC_FETCH_SITE,
+    HeaderName::from_static("sec-fetch-mode"),
+    HeaderName::from_static("x-requested-with"),
+    ORIGIN,
+    REFERER,
+];
 
 /// Whether an answer can carry a cookie of ours. A cache that several people share would hand the cookie
 /// to others (RFC 9111 §7.3): where the upstream says nothing of caches, they are kept away; where it lets

@@ -12,6 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::{
     access::{Principal, StepUp},
     answer::Reject,
+    api_token,
     assertion::Assertions,
     canonical_path::CanonicalPath,
     clean::Cleaning,
@@ -44,6 +45,10 @@ pub struct Snapshot {
     pub sessions: Sessions,
     /// Whom credentials beside sessions prove.
     pub authenticators: Authenticators,
+    /// The tokens that people make for their programs, where they may.
+    pub api_tokens: Option<api_token::Enabled>,
+    /// Whether any token of the gate's own counts, so that no app is to see one.
+    pub has_own_tokens: bool,
     /// Who is signed in where.
     pub presence: Presence,
     /// Logins begun and ended.

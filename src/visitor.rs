@@ -11,10 +11,6 @@ use crate::{
 };
 
 /// Who sends a request, as far as it was asked.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly always it is the large one, which a box would cost an allocation"
-)]
 pub enum Visitor {
     /// Nobody looked: the route asks for nobody.
     Unasked,
@@ -77,7 +73,7 @@ impl Visitor {
     pub fn who(&self) -> Who<'_> {
         match self {
             Self::Credential(verified) => Who::Verified(verified),
-            Self::Cookies(visit) => visit.session.as_ref().into(),
+            Self::Cookies(visit) => visit.session.as_deref().into(),
             Self::Unasked | Self::Unavailable(_) => Who::Nobody,
         }
     }

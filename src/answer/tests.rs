@@ -132,6 +132,7 @@ fn not_allowed() -> LoginError {
     LoginError::NotAllowed {
         user: "ada".into(),
         denied: denied(),
+        identity: Box::new(crate::identity::Identity::of("corp", "1")),
         again: again(),
     }
 }

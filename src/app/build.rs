@@ -6,10 +6,11 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::services::{self, Services};
 use crate::{
+    api_token::{self, ApiTokenAuthenticator, ServiceTokens},
     assertion::Assertions,
     clean::{Cleaning, identity::ReservedNames},
     config::Config,
-    credential::Authenticators,
+    credential::{Authenticator, Authenticators},
     forward::{IdentityHeaders, UpstreamTarget, settings::UpstreamSettings},
     identity_headers::{HeaderSettings, HeaderSource},
     login::{Logins, return_to::ReturnRules},
@@ -92,7 +93,15 @@ pub(super) fn snapshot(
             refresher: Arc::clone(&services.refresher),
             farewell: Arc::clone(&services.farewell),
         },
-        authenticators: Authenticators::default(),
+        authenticators: authenticators(config, services, &providers),
+        api_tokens: config
+            .api_tokens
+            .clone()
+            .map(|settings| api_token::Enabled {
+                tokens: Arc::clone(&services.api_tokens),
+                settings,
+            }),
+        has_own_tokens: config.api_tokens.is_some() || !config.service_tokens.is_empty(),
         refuse_cross_site: config.refuse_cross_site,
         identity_headers: IdentityHeaders::new(config.headers.clone()),
         upstreams,
@@ -102,6 +111,31 @@ pub(super) fn snapshot(
         providers,
         site,
     })
+}
+
+/// What proves who sends a request, beside a session: the gate's own tokens.
+fn authenticators(
+    config: &Config,
+    services: &Services,
+    providers: &Arc<Providers>,
+) -> Authenticators {
+    let mut all: Vec<Arc<dyn Authenticator>> = Vec::new();
+    if !config.service_tokens.is_empty() {
+        let guesses = Arc::clone(&services.guesses);
+        let is_last = config.api_tokens.is_none();
+        let service = ServiceTokens::new(&config.service_tokens, guesses, is_last);
+        all.push(Arc::new(service));
+    }
+    if let Some(settings) = &config.api_tokens {
+        let tokens = Arc::clone(&services.api_tokens);
+        let providers = Arc::clone(providers);
+        all.push(Arc::new(ApiTokenAuthenticator::new(
+            tokens,
+            settings.clone(),
+            providers,
+        )));
+    }
+    Authenticators::new(all)
 }
 
 /// The gate as users see it.

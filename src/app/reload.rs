@@ -130,6 +130,7 @@ pub fn keep_until_restart(new: &mut Config, running: &Config) -> Vec<&'static st
         "admin_listen": admin_listen;
         "ext_authz_listen": ext_authz_listen;
         "public_url": public_url;
+        "state": state;
         "session.store": session.store;
         "session.shared": session.shared;
         "session.max_sessions": session.max_sessions;

@@ -27,6 +27,28 @@ fn the_migrated_file_passes() {
     }
 }
 
+/// What a page has to copy, behind a file that passes without it.
+#[test]
+fn blocks_of_pages_pass() {
+    const FILE: &str = "upstream = \"http://127.0.0.1:8000\"\npublic_url = \"https://app.example.com\"\n\
+        [providers.corp]\ntype = \"oidc\"\nissuer = \"https://login.example.com\"\nclient_id = \"app\"\n\
+        allow = \"anyone\"\n";
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sidegate.toml");
+    for page in ["routes.md", "assertion.md"] {
+        let text = fs::read_to_string(root().join("docs").join(page)).unwrap();
+        let blocks: Vec<&str> = text.split("```toml\n").skip(1).collect();
+        assert!(!blocks.is_empty(), "{page}");
+        for block in blocks {
+            let (block, _) = block.split_once("\n```").unwrap();
+            fs::write(&path, format!("{FILE}{block}\n")).unwrap();
+            if let Err(report) = load(Some(&path), &environment()) {
+                panic!("{page}:\n{block}\n{report}");
+            }
+        }
+    }
+}
+
 /// What stands at the beginning of a page passes, with a provider.
 #[test]
 fn pages_begin_with_what_passes() {

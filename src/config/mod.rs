@@ -43,10 +43,12 @@ pub use load::{DEFAULT_FILE, Loaded, load, load_without_secrets};
 pub use report::Report;
 
 use crate::{
+    api_token::settings::{ApiTokenSettings, ServiceToken},
     clean::client::ForwardingHeaders,
     door::Proxy,
     forward::settings::UpstreamSettings,
     identity_headers::HeaderSettings,
+    kv::settings::StateSettings,
     limits::Limits,
     listen::settings::{Listen, ListenAddress, TlsFiles},
     login::return_to::HostPattern,
@@ -101,6 +103,12 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// `[session]`
     pub session: SessionSettings,
+    /// Where what has to be remembered beside sessions is kept; none where it is with them in Redis, or in this process.
+    pub state: Option<StateSettings>,
+    /// `[api_tokens]`: the tokens that people make for their programs; none where they may not.
+    pub api_tokens: Option<ApiTokenSettings>,
+    /// `[[service_tokens]]`: machines.
+    pub service_tokens: Vec<ServiceToken>,
     /// `[providers.NAME]`, in the file's order.
     pub providers: Vec<ProviderSettings>,
     /// `[headers]`

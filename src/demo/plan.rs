@@ -120,6 +120,9 @@ impl Plan {
                 shared: None,
                 provider_grace: Duration::from_hours(1),
             },
+            state: None,
+            api_tokens: None,
+            service_tokens: Vec::new(),
             providers: vec![self.gate_provider()],
             headers: identity_headers(),
             routes: vec![Route {

@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
-use http::{Response, StatusCode, header::SET_COOKIE};
+use http::{HeaderValue, Response, StatusCode, header::SET_COOKIE};
 use tokio::time::sleep;
 
 use super::start;
 use crate::{
     access::{Shortfall, StepUp},
     answer::{Reject, reply},
+    api_token::Facts,
     audience::Audience,
     clean::CleanRequest,
     clock::{self, Timestamp},
+    identity::Identity,
     login::{Callback, Finished, LoginError, LoginOptions, SessionRandom, StartAgain},
     observe::{Record, Verdict},
     response::Body,
@@ -33,7 +35,7 @@ pub(super) async fn serve(
         provider,
         query: request.query().unwrap_or_default(),
         browser: snapshot.sessions.cookies.find(headers).login,
-        session: visit.session.as_ref(),
+        session: visit.session.as_deref(),
         client: start::login_client(snapshot, request),
     };
     let (signed_in, again) = match snapshot
@@ -60,7 +62,12 @@ pub(super) async fn serve(
             let why = "the login was not what was asked for";
             return begin_anew(snapshot, request, &again, why, record).await;
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => {
+            if let LoginError::NotAllowed { identity, .. } = &error {
+                note_refused(snapshot, provider, identity, now).await;
+            }
+            return Err(error.into());
+        }
     };
     let session = &signed_in.session;
     record.note_identity(Some(&session.identity));
@@ -80,26 +87,52 @@ pub(super) async fn serve(
         .sessions
         .begin(session, signed_in.record_key, &visit, now)
         .await?;
+    if let Some(api) = &snapshot.api_tokens {
+        let facts = Facts::of(session.clone());
+        api.tokens.note_owner(&facts, now).await;
+    }
     let begun = Sighting::of(session, headers, request.client.address, now);
     snapshot
         .presence
-        .begin(&begun, visit.session.as_ref())
+        .begin(&begun, visit.session.as_deref())
         .await;
     let hint = snapshot
         .sessions
         .write_logout_hint(&session.identity.provider, signed_in.id_token.as_deref());
     let mut response = reply::redirect(StatusCode::FOUND, again.return_to.as_str());
-    // Where there is nothing to choose, there is nothing to remember.
-    let choice = match snapshot.site.only_provider() {
-        Some(_) => None,
-        None => Some(snapshot.sessions.cookies.write_provider(provider)),
-    };
-    let remembered = snapshot.logins.remember(session);
-    let known = snapshot.sessions.cookies.write_known(&remembered);
-    for cookie in cookies.into_iter().chain([hint, known]).chain(choice) {
+    let remembered = remembered(snapshot, session, provider);
+    for cookie in cookies.into_iter().chain([hint]).chain(remembered) {
         response.headers_mut().append(SET_COOKIE, cookie);
     }
     Ok(response)
+}
+
+/// The cookies that outlast the session: who has signed in here, and where.
+fn remembered(
+    snapshot: &Snapshot,
+    session: &Session,
+    provider: &str,
+) -> impl Iterator<Item = HeaderValue> + use<> {
+    let cookies = &snapshot.sessions.cookies;
+    // Where there is nothing to choose, there is nothing to remember.
+    let choice = match snapshot.site.only_provider() {
+        Some(_) => None,
+        None => Some(cookies.write_provider(provider)),
+    };
+    let known = cookies.write_known(&snapshot.logins.remember(session));
+    [known].into_iter().chain(choice)
+}
+
+/// Who may not sign in any more, may not by their API tokens either.
+async fn note_refused(snapshot: &Snapshot, provider: &str, identity: &Identity, now: Timestamp) {
+    let known = snapshot.providers.find(provider);
+    if let (Some(api), Some(known)) = (&snapshot.api_tokens, known) {
+        let facts = Facts {
+            identity: identity.clone(),
+            provider_fingerprint: known.profile().fingerprint,
+        };
+        api.tokens.note_owner(&facts, now).await;
+    }
 }
 
 /// Tells the operator what the app will not be told.

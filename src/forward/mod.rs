@@ -211,7 +211,11 @@ impl Forwarder {
             }))
         });
         let place = downstream.place_of(User::new(client.address, owner.as_ref()));
-        let life = || owner.clone().map(|owner| Life::new(&self.ends, owner));
+        let life = || {
+            owner
+                .clone()
+                .map(|owner| Box::new(Life::new(&self.ends, owner)))
+        };
         let received = head.extensions.remove::<Received>();
         let upstream = &*self.upstreams[permit.route().upstream];
         let settings = &upstream.target.settings;
@@ -285,7 +289,8 @@ impl Forwarder {
         drop((head, forwarding, upgrade, place));
         let idle_timeout = settings.idle_timeout.unwrap_or(self.body_timeout);
         async move {
-            let life = |owner: Option<Owner>| owner.map(|owner| Life::new(&self.ends, owner));
+            let life =
+                |owner: Option<Owner>| owner.map(|owner| Box::new(Life::new(&self.ends, owner)));
             let exchange = match channel? {
                 Channel::Http1(exchange) => exchange,
                 Channel::Http2(exchange) => {

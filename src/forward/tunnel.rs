@@ -59,7 +59,7 @@ impl Tunnels {
         protocol: &HeaderValue,
         limits: TunnelLimits,
         end: Option<impl Future<Output = ()> + Send + 'static>,
-        record: oneshot::Receiver<Record>,
+        record: oneshot::Receiver<Box<Record>>,
     ) {
         let has_frames = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
         let stop = Stop {

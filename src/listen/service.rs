@@ -85,7 +85,16 @@ impl Service<Request<Incoming>> for Requests {
     type Future = Pin<Box<dyn Future<Output = Result<Response<Answer>, Infallible>> + Send>>;
 
     /// The future lives in a box of its own, so that a connection does not keep its size.
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        Box::pin(self.answer(request))
+    }
+}
+
+impl Requests {
+    fn answer(
+        &self,
+        mut request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<Answer>, Infallible>> + Send + use<> {
         let worker = Arc::clone(&self.worker);
         let (downstream, turn) = match &self.protocol {
             Protocol::Http1(io) => {
@@ -115,7 +124,7 @@ impl Service<Request<Incoming>> for Requests {
         // The one configuration under which it is answered, whatever comes meanwhile.
         let current = worker.current();
         let begun = current.gate.begin(request, &self.peer, &worker.recorder);
-        Box::pin(async move {
+        async move {
             let response = if place.is_some() {
                 current.gate.finish(begun, downstream).await
             } else {
@@ -148,7 +157,7 @@ impl Service<Request<Incoming>> for Requests {
                 _place: place,
             };
             Ok(Response::from_parts(head, answer))
-        })
+        }
     }
 }
 
@@ -200,7 +209,6 @@ pub(super) struct Answer {
     _place: Option<RequestPlace>,
 }
 
-#[expect(clippy::large_enum_variant, reason = "the usual one is the large one")]
 enum AnswerBody {
     Http1(Recorded),
     Http2(Box<StreamBody>),
@@ -306,5 +314,20 @@ impl HttpBody for Answer {
             AnswerBody::Http1(body) => body.size_hint(),
             AnswerBody::Http2(body) => body.with(HttpBody::size_hint).unwrap_or_default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every request in flight takes so much, and it is moved into its box.
+    #[test]
+    fn the_future_of_a_request_is_small() {
+        fn size<'a, F>(_: impl Fn(&'a Requests, Request<Incoming>) -> F) -> usize {
+            size_of::<F>()
+        }
+        let size = size(Requests::answer);
+        assert!(size <= 1_024, "{size}");
     }
 }

@@ -7,6 +7,7 @@ use http::StatusCode;
 use super::return_to::ReturnTo;
 use crate::{
     access::{Shortfall, StepUp, allow::Denied},
+    identity::Identity,
     provider::{
         ProviderError,
         error::{Misfit, is_outage_code},
@@ -71,6 +72,8 @@ pub enum LoginError {
         user: Text,
         /// The rule and the sentence.
         denied: Denied,
+        /// What the provider said of them.
+        identity: Box<Identity>,
         /// Where to begin anew, with another account.
         again: StartAgain,
     },

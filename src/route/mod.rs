@@ -17,7 +17,7 @@ use crate::{
 /// `[[routes]]`, checked.
 #[derive(Clone, Debug)]
 pub struct Route {
-    /// How operators know it: `routes[0]`, and `the default` for what fits none.
+    /// How operators know it: the name that they give it, else `routes[0]`; and `the default` for what fits none.
     pub name: String,
     /// Which hosts; all where there is none.
     pub host: Option<HostPattern>,
@@ -203,6 +203,13 @@ impl Routes {
     /// What a request falls under that fits no route: a login.
     pub fn fallback(&self) -> &Route {
         &self.fallback
+    }
+
+    /// The names that the configuration gives to routes which ask who comes.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let routes = self.in_order.iter();
+        let named = routes.filter(|route| route.access.asks_who() && !route.name.contains('['));
+        named.map(|route| route.name.as_str())
     }
 
     /// The routes, in order, and then what the rest falls under.

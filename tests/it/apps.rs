@@ -92,6 +92,8 @@ async fn gunicorn(module: &str, address: SocketAddr, folder: &TempDir) -> Proces
     command
         .args(["--bind", &address.to_string(), "--workers", "1"])
         .arg(format!("{module}:application"))
+        // Where it puts a socket of its own.
+        .env("HOME", folder.path())
         .env("APP_FOLDER", folder.path());
     serve(command, address).await
 }

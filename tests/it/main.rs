@@ -51,6 +51,7 @@ mod stores;
 mod support;
 mod support_works;
 mod throttle;
+mod tokens;
 mod upstream_answers;
 mod upstreams;
 mod websocket_http2;

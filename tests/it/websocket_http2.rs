@@ -13,7 +13,7 @@ use tokio_tungstenite::{
 };
 
 use crate::support::{
-    Browser, House, h2,
+    Browser, Duplex, House, h2,
     h2::Client,
     standard_with,
     websocket::{Socket, expect_echo},
@@ -50,7 +50,7 @@ async fn ask(
 async fn socket(response: Response<Incoming>) -> Socket {
     assert_eq!(response.status(), StatusCode::OK);
     let tunnel = hyper::upgrade::on(response).await.expect("a tunnel");
-    let stream = Box::new(TokioIo::new(tunnel));
+    let stream: Box<dyn Duplex> = Box::new(TokioIo::new(tunnel));
     WebSocketStream::from_raw_socket(stream, Role::Client, None).await
 }
 

@@ -53,6 +53,6 @@ def form(request):
     return HttpResponse(page.render(Context({"token": get_token(request)})))
 
 
-urlpatterns = [re_path("whoami$", whoami), re_path("form$", form)]
+urlpatterns = [re_path("^(?:open/)?whoami$", whoami), re_path("^form$", form)]
 call_command("migrate", verbosity=0)
 application = get_wsgi_application()

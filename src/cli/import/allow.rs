@@ -23,7 +23,11 @@ pub(super) fn translate(
     errors: &mut Vec<String>,
 ) -> Vec<String> {
     let mut clauses: Vec<Clause> = Vec::new();
-    clauses.extend(addresses(given, read, notes, errors));
+    clauses.extend(vouched(
+        addresses(given, read, notes, errors),
+        provider,
+        notes,
+    ));
     match provider.theirs.as_str() {
         "github" => clauses.extend(github(given, notes)),
         _ => clauses.extend(groups(given, provider, draft, notes)),
@@ -73,6 +77,28 @@ pub(super) fn translate(
     all.iter().map(|lists| table(lists)).collect()
 }
 
+/// Lets nobody pass, at any provider: no answer has such a claim.
+fn nobody() -> Clause {
+    vec![("claims.nobody".to_owned(), vec![NOBODY.to_owned()])]
+}
+
+/// Lists of addresses, where the provider vouches for any.
+fn vouched(clause: Option<Clause>, provider: &Provider, notes: &mut Notes) -> Option<Clause> {
+    let vouches = !matches!(
+        provider.theirs.as_str(),
+        "bitbucket" | "facebook" | "nextcloud" | "sourcehut"
+    );
+    let clause = clause?;
+    if vouches {
+        return Some(clause);
+    }
+    notes.absent(
+        "email_domains",
+        "this provider vouches for no address: nobody passes until `allow` has other lists",
+    );
+    Some(nobody())
+}
+
 /// Whether two clauses ask for the same list.
 fn repeats(clauses: &[Clause]) -> bool {
     let keys: Vec<&str> = clauses
@@ -115,7 +141,7 @@ fn addresses(
                 "email_domains",
                 "none is given, and without passwords nobody could pass: write `allow`",
             );
-            return Some(vec![("emails".to_owned(), vec![NOBODY.to_owned()])]);
+            return Some(nobody());
         }
         errors.push(
             "neither email_domains nor authenticated_emails_file is given, and oauth2-proxy does not start without: is this all of the configuration?"
@@ -158,7 +184,7 @@ fn addresses(
         clause.push(("emails".to_owned(), emails));
     }
     if clause.is_empty() {
-        clause.push(("emails".to_owned(), vec![NOBODY.to_owned()]));
+        clause.extend(nobody());
     }
     Some(clause)
 }
@@ -274,7 +300,7 @@ fn github(given: &Given, notes: &mut Notes) -> Option<Clause> {
         clause.push(("orgs".to_owned(), orgs));
     }
     if clause.is_empty() && is_narrowed {
-        clause.push(("emails".to_owned(), vec![NOBODY.to_owned()]));
+        clause.extend(nobody());
     }
     let users = given.texts("github_users");
     let is_restricted = !clause.is_empty() || given.text("github_repo").is_some();
@@ -339,7 +365,7 @@ fn groups(
                 &given.label("allowed_groups"),
                 "this provider tells no groups: nobody passes until `allow` says who may",
             );
-            clause.push(("emails".to_owned(), vec![NOBODY.to_owned()]));
+            clause.extend(nobody());
         } else {
             clause.insert(0, ("groups".to_owned(), groups));
         }
@@ -401,7 +427,7 @@ fn closed(given: &Given, provider: &Provider, notes: &mut Notes) -> Option<Claus
             is_closed |= !has_others;
         }
     }
-    is_closed.then(|| vec![("emails".to_owned(), vec![NOBODY.to_owned()])])
+    is_closed.then(nobody)
 }
 
 /// Options of providers that this one is not.

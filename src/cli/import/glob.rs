@@ -38,7 +38,7 @@ pub(super) fn globs(regex: &str) -> Option<Globs> {
     }
     // A letter that no pattern can mean: a `?` of the path's own.
     let is_readable = globs.iter().all(|glob| PathPattern::parse(glob).is_ok());
-    (globs.len() <= MOST && is_readable).then_some(Globs {
+    ((1..=MOST).contains(&globs.len()) && is_readable).then_some(Globs {
         globs,
         dots: parser.dots,
     })
@@ -248,7 +248,7 @@ fn glob(parts: &[Part]) -> Option<Vec<String>> {
         .map(Written::glob)
         .collect();
     globs.dedup();
-    (!globs.is_empty()).then_some(globs)
+    Some(globs)
 }
 
 /// A glob that is being written: whole segments, and the one at hand.

@@ -29,7 +29,7 @@ fn import(content: &str) -> Result<Translation, Vec<String>> {
 /// A value of the kind that is nobody's default.
 fn samples(peer: &Peer) -> Vec<String> {
     let text = match peer.key {
-        "provider" => "github",
+        "provider" => "gitlab",
         "authenticated_emails_file" => "/emails",
         "redirect_url" => "https://other.example.com/callback",
         "http_address" | "https_address" | "metrics_address" => "127.0.0.1:9999",

@@ -18,6 +18,7 @@ mod request;
 mod route;
 pub(super) mod secret;
 mod session;
+mod token;
 mod upstream;
 
 use std::path::{Path, PathBuf};
@@ -175,6 +176,9 @@ impl<'a> Reader<'a> {
         let log = self.read(root, "log", "info", log_filter);
         let shutdown_grace = self.duration(root, "shutdown_grace", "30s");
         let session = self.session(root, fresh_secret);
+        let state = self.state(root);
+        let api_tokens = self.api_tokens(root);
+        let service_tokens = self.service_tokens(root);
         let own = OwnPaths {
             prefix: prefix.as_deref(),
             root_health: root_health.unwrap_or_default(),
@@ -215,6 +219,12 @@ impl<'a> Reader<'a> {
         if let (Some(session), Some(headers)) = (&session, &headers) {
             set_rooms(providers.iter_mut().flatten(), &session.store, headers);
         }
+        self.check_tokens(
+            root,
+            (session.as_ref(), &state),
+            flat(&api_tokens).is_some(),
+            (providers.as_deref(), service_tokens.as_deref()),
+        );
         if !self.problems.is_empty() {
             return None;
         }
@@ -235,6 +245,9 @@ impl<'a> Reader<'a> {
             log: log?,
             shutdown_grace: shutdown_grace?,
             session: session?,
+            state: state.ok()?,
+            api_tokens: api_tokens.ok()?,
+            service_tokens: service_tokens?,
             providers: providers?,
             headers: headers?,
             routes: routes?,

@@ -18,6 +18,7 @@ use crate::{
     access::{
         AllowList, LONGEST_ACR_VALUES, LONGEST_AGE, Requirement, Requirements, StepUp, is_acr,
     },
+    api_token::settings::SERVICE,
     provider::settings::ProviderSettings,
     public_url::PublicUrl,
     route::{Access, HostPattern, PathPattern, Route},
@@ -41,6 +42,13 @@ impl Reader<'_> {
             {
                 self.problem(dead(&origin, &route, earlier, place));
             }
+            if routes.iter().any(|earlier| earlier.name == route.name) {
+                let message = format!("another route is named \"{}\"", route.name);
+                self.problem(
+                    Problem::new(&table.origin("name"), message)
+                        .hint("a name is for one route, by which tokens and the log know it"),
+                );
+            }
             routes.push(route);
             places.push(origin);
         }
@@ -54,6 +62,7 @@ impl Reader<'_> {
         number: usize,
         own: OwnPaths<'_>,
     ) -> Option<Route> {
+        let name = self.optional(table, "name", route_name);
         let host = self.host(table);
         let path = self.path(table, own);
         let methods = self.methods(table);
@@ -66,7 +75,7 @@ impl Reader<'_> {
         let dry_run = self.dry_run(table, number, requirements.as_ref());
         let (host, path) = (host.ok()?, path.ok()?);
         Some(Route {
-            name: format!("routes[{number}]"),
+            name: name.ok()?.unwrap_or_else(|| format!("routes[{number}]")),
             host,
             path,
             methods: methods?,
@@ -377,7 +386,7 @@ impl Reader<'_> {
             let requirements = &route.requirements;
             let each = std::iter::once(&requirements.all).chain(&requirements.any);
             for name in each.flat_map(|requirement| &requirement.providers) {
-                if providers.iter().all(|provider| provider.name != *name) {
+                if *name != SERVICE && providers.iter().all(|provider| provider.name != *name) {
                     let place = format!("{}.allow.providers", route.name);
                     self.problem(
                         Problem::new(
@@ -495,4 +504,16 @@ fn hides(earlier: &Route, later: &Route) -> bool {
         (Some(_), None) => false,
     };
     every_host && every_path && every_method
+}
+
+/// No name looks like the place of a route, or holds what stands between names in lists.
+fn route_name(text: &str, origin: &Origin) -> Result<String, Problem> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    if !text.is_empty() && text.len() <= 64 && text.bytes().all(is_plain) {
+        return Ok(text.to_owned());
+    }
+    Err(
+        Problem::new(origin, format!("`{text}` is no name of a route"))
+            .hint("letters, digits, - . and _, at most 64, as in \"api\""),
+    )
 }

@@ -10,7 +10,7 @@ use std::{
 use super::{house::root, process::Process};
 
 /// Long enough for an interpreter on a busy machine.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 /// A program of the environment, begun in the folder of the tests' apps.
 pub fn program(name: &str) -> Command {

@@ -11,7 +11,7 @@ use crate::support::{
 };
 
 /// Long enough for hundreds of megabytes through a debug binary on a busy machine.
-const LONG: Duration = Duration::from_secs(600);
+const LONG: Duration = Duration::from_mins(10);
 
 async fn app(address: SocketAddr) -> Process {
     let mut command = program("python");

@@ -1,0 +1,104 @@
+//! The gate's own tokens, for programs: API tokens, which people make, and service tokens, which the configuration names.
+//!
+//! An API token never does more than its owner: `allow` is judged on what the owner's last login said, and a token whose
+//! owner has not been seen for long sleeps until they sign in again. A service token is of nobody: its groups and scopes
+//! stand in the configuration.
+
+mod authenticator;
+pub mod format;
+mod guesses;
+mod record;
+mod service;
+pub mod settings;
+mod tokens;
+
+pub use self::{
+    authenticator::ApiTokenAuthenticator,
+    guesses::Guesses,
+    record::Facts,
+    service::ServiceTokens,
+    tokens::{ApiTokens, Listed, Made, MakeError, TokenName, Wanted},
+};
+
+use std::sync::Arc;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::{HeaderMap, header::AUTHORIZATION};
+
+use self::settings::ApiTokenSettings;
+use crate::credential::Presented;
+
+/// API tokens, where people may have some.
+pub struct Enabled {
+    /// Everybody's.
+    pub tokens: Arc<ApiTokens>,
+    /// What the configuration says of them.
+    pub settings: ApiTokenSettings,
+}
+
+/// The text that may be a token of ours: a bearer token, or either half of a name and password, for git, docker, pip, npm
+/// and Prometheus know no other way.
+fn presented<'a>(presented: &'a Presented<'_>) -> Option<&'a str> {
+    match presented {
+        Presented::Bearer(token) => Some(*token),
+        Presented::Basic(basic) => {
+            let mut halves = [basic.password(), basic.name()].into_iter();
+            halves.find(|half| format::looks_like_one(half))
+        }
+        Presented::Nothing => None,
+    }
+    .filter(|text| format::looks_like_one(text))
+}
+
+/// Takes a token of ours out of a request: it is for the gate, and no app is to see it, by a public route no more than by
+/// another.
+pub fn withhold(headers: &mut HeaderMap) {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    if values.any(|value| holds_one(value.as_bytes())) {
+        headers.remove(AUTHORIZATION);
+    }
+}
+
+fn holds_one(value: &[u8]) -> bool {
+    let contains = |text: &[u8]| {
+        let mut parts = text.windows(format::PREFIX.len());
+        parts.any(|part| part == format::PREFIX.as_bytes())
+    };
+    let basic = value
+        .split_first_chunk::<6>()
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"basic "));
+    match basic.and_then(|(_, pair)| STANDARD.decode(pair.trim_ascii()).ok()) {
+        Some(pair) => contains(&pair),
+        None => contains(value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn no_app_sees_a_token_of_ours() {
+        let left = |values: &[&str]| {
+            let value = |text: &&str| (AUTHORIZATION, HeaderValue::from_str(text).unwrap());
+            let mut headers: HeaderMap = values.iter().map(value).collect();
+            withhold(&mut headers);
+            headers.get_all(AUTHORIZATION).iter().count()
+        };
+        let basic = |pair: &str| format!("Basic {}", STANDARD.encode(pair));
+        for ours in [
+            "Bearer sgp_x",
+            "bearer  sgp_x",
+            &basic("git:sgp_x"),
+            &basic("sgp_x:"),
+        ] {
+            assert_eq!(left(&[ours]), 0, "{ours}");
+            assert_eq!(left(&["Bearer other", ours]), 0, "{ours}");
+        }
+        for apps in ["Bearer eyJ0", "Digest x", &basic("ada:password"), "Basic %"] {
+            assert_eq!(left(&[apps]), 1, "{apps}");
+        }
+    }
+}
