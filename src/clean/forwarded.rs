@@ -90,17 +90,16 @@ fn read(element: &[u8]) -> Option<Element<'_>> {
         if name.is_empty() || !name.bytes().all(is_plain) {
             return None;
         }
-        let (value, after) = match after.strip_prefix('"') {
-            Some(quoted) => quoted
+        let (value, after) = if let Some(quoted) = after.strip_prefix('"') {
+            quoted
                 .split_once('"')
-                .filter(|(value, _)| !value.contains('\\'))?,
-            None => {
-                let (value, after) = after.split_at(after.find(';').unwrap_or(after.len()));
-                let value = value.trim_ascii_end();
-                // Without quotation marks some write what needs them: an IPv6 address, a port.
-                let may_be = |byte| is_plain(byte) || b":[]".contains(&byte);
-                (!value.is_empty() && value.bytes().all(may_be)).then_some((value, after))?
-            }
+                .filter(|(value, _)| !value.contains('\\'))?
+        } else {
+            let (value, after) = after.split_at(after.find(';').unwrap_or(after.len()));
+            let value = value.trim_ascii_end();
+            // Without quotation marks some write what needs them: an IPv6 address, a port.
+            let may_be = |byte| is_plain(byte) || b":[]".contains(&byte);
+            (!value.is_empty() && value.bytes().all(may_be)).then_some((value, after))?
         };
         let number = ["for", "proto", "host"]
             .iter()

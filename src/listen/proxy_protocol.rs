@@ -1,4 +1,4 @@
-//! The PROXY protocol (HAProxy's `doc/proxy-protocol.txt`, versions 1 and 2): what a proxy says of a connection before the
+//! The PROXY protocol (`HAProxy`'s `doc/proxy-protocol.txt`, versions 1 and 2): what a proxy says of a connection before the
 //! connection itself. Pure.
 //!
 //! Whoever can connect can say anything here, and there is no telling a header that is missing from one that is to come. So

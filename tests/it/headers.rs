@@ -302,9 +302,10 @@ async fn the_standard_header_is_read_as_the_others_are() {
         assert_eq!(seen.header("x-real-ip"), Some(client), "{top}");
         assert_eq!(seen.header("x-forwarded-proto"), Some(proto), "{top}");
         assert_eq!(seen.header("x-forwarded-host"), Some(host), "{top}");
-        let quoted = match host.contains(':') {
-            true => format!("\"{host}\""),
-            false => host.to_owned(),
+        let quoted = if host.contains(':') {
+            format!("\"{host}\"")
+        } else {
+            host.to_owned()
         };
         let mut expected = format!("for={client};host={quoted};proto={proto}");
         if client != "127.0.0.1" {

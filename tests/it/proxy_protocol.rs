@@ -109,7 +109,11 @@ async fn what_comes_without_a_header_is_closed_and_said_in_the_log() {
         let answer = exchange(behind, format!("{header}{request}").as_bytes()).await;
         assert_eq!(answer, "", "{header}");
     }
-    let long = [v2(0x21, 0x11, &[0; 60_000]), request.clone().into_bytes()].concat();
+    let long = [
+        v2(0x21, 0x11, &vec![0; 60_000]),
+        request.clone().into_bytes(),
+    ]
+    .concat();
     assert_eq!(exchange(behind, &long).await, "");
     assert_eq!(upstream.count(), 0);
     house
