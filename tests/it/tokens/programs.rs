@@ -5,7 +5,7 @@ use std::{path::Path, process::Command, time::Duration};
 use tokio::time::timeout;
 
 use super::{Home, TABLE, signed_in, state};
-use crate::support::{House, ScriptedProvider, Upstream, process::Process};
+use crate::support::{House, ScriptedProvider, Upstream, process::Process, python};
 
 /// Runs to its end; what it wrote.
 async fn run(command: &mut Command) -> String {
@@ -130,10 +130,12 @@ async fn curl_git_pip_and_npm_come_in() {
     ))
     .await;
 
+    let python = python::program("python3");
+    let python = python.get_program().to_string_lossy();
     run(&mut sh(
         here,
         &format!(
-            "python3 -m pip download -q --no-deps --disable-pip-version-check --isolated --no-cache-dir --trusted-host 127.0.0.1 \
+            "{python} -m pip download -q --no-deps --disable-pip-version-check --isolated --no-cache-dir --trusted-host 127.0.0.1 \
              --index-url http://me:{token}@{address}/simple/ -d pip tiny-gate-test && ls pip/*.whl"
         ),
     ))
