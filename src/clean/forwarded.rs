@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, header::FORWARDED};
 use ipnet::IpNet;
 
 use super::{
-    client::{is_trusted, parse_address},
+    address::{is_trusted, parse_address},
     is_authority,
 };
 

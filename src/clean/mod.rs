@@ -1,6 +1,7 @@
 //! What a request says, made safe to believe: where it comes from, one canonical path, and no header
 //! that only the gate may write.
 
+mod address;
 pub mod client;
 pub mod forwarded;
 pub mod forwarding;
@@ -158,7 +159,7 @@ impl Cleaning {
         let mut noted = self.note(&head);
         let audience = noted.audience;
         // Before anything is refused: what is, has a name too.
-        let given_id = if noted.forwarding && client::trusts(peer.address, &self.trusted_proxies) {
+        let given_id = if noted.forwarding && address::trusts(peer.address, &self.trusted_proxies) {
             request_id::given(&head.headers)
         } else {
             None

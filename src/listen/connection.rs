@@ -1,12 +1,9 @@
 //! One connection: silence until the client speaks, TLS where it is ours, then HTTP/1.1 or HTTP/2 until it ends.
 
 use std::{
-    future::poll_fn,
     io,
     net::{IpAddr, SocketAddr},
-    pin::pin,
     sync::Arc,
-    task::Poll,
     time::Instant,
 };
 
@@ -18,7 +15,6 @@ use super::{
     admission::Place,
     client_io::ClientSocket,
     context::Worker,
-    control::Command,
     ended::Ended,
     http1::{self, Parked},
     http2, proxied,
@@ -124,25 +120,12 @@ async fn serve_tls<S: ClientSocket>(
         Parked::Ended(ended) => return ended,
     }
     let handshake = timeout(limits.handshake_timeout, tls.accept(socket));
-    match unless_evicted(&place, handshake).await {
+    match place.control().unless_evicted(handshake).await {
         Ok(Ok(Ok(socket))) => serve_http(worker, socket, address, true, place).await,
         Ok(Ok(Err(error))) => Ended::Handshake(error),
         Ok(Err(_)) => Ended::HandshakeTimeout,
         Err(ended) => ended,
     }
-}
-
-/// Waits for a client that has begun to speak, unless the connection's place is needed first.
-pub(super) async fn unless_evicted<T>(
-    place: &Place,
-    work: impl Future<Output = T>,
-) -> Result<T, Ended> {
-    let mut work = pin!(work);
-    poll_fn(|context| match place.control().poll(context) {
-        Command::Close => Poll::Ready(Err(Ended::Evicted)),
-        Command::Serve | Command::Drain => work.as_mut().poll(context).map(Ok),
-    })
-    .await
 }
 
 async fn serve_http<S: ClientSocket>(
@@ -177,7 +160,7 @@ async fn begin<S: ClientSocket>(
         Parked::Ended(ended) => return Err(ended),
     }
     let first = timeout(limits.header_timeout, first_bytes(&mut socket));
-    match unless_evicted(place, first).await? {
+    match place.control().unless_evicted(first).await? {
         Ok(Ok((first, is_http2))) => Ok((socket, first, is_http2)),
         Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Err(Ended::Closed),
         Ok(Err(error)) => Err(Ended::Lost(error)),

@@ -13,7 +13,6 @@ use tokio::{
 use super::{
     admission::Place,
     client_io::ClientSocket,
-    connection::unless_evicted,
     ended::Ended,
     http1::{self, Parked},
     proxy_protocol::{Told, parse},
@@ -62,7 +61,7 @@ pub(super) async fn client<S: Peek>(
         Parked::Ended(ended) => return Err(ended),
     }
     let header = timeout(limits.header_timeout, header(socket));
-    match unless_evicted(place, header).await? {
+    match place.control().unless_evicted(header).await? {
         Ok(Ok(Told::Client(client))) => Ok(Some(client)),
         Ok(Ok(Told::Connection)) => Ok(None),
         Ok(Err(ended)) => Err(ended),
