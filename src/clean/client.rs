@@ -102,7 +102,8 @@ pub fn resolve(
         Some(b"http") => false,
         _ => tls,
     };
-    let host = headers.get(&X_FORWARDED_HOST);
+    // As of the others, the last line is the nearest proxy's; those before it may be the client's.
+    let host = headers.get_all(&X_FORWARDED_HOST).iter().next_back();
     client.host = host
         .filter(|host| host.to_str().is_ok_and(is_authority))
         .cloned();
@@ -228,6 +229,16 @@ mod tests {
                 "{peer} {lists:?}"
             );
         }
+    }
+
+    #[test]
+    fn of_several_hosts_the_nearest_proxys_counts() {
+        let headers = headers(&[
+            ("x-forwarded-host", "evil.example"),
+            ("x-forwarded-host", "app.example"),
+        ]);
+        let client = resolve("10.0.0.9".parse().ok(), false, &headers, &trusted(), TOLD);
+        assert_eq!(client.host.unwrap(), "app.example");
     }
 
     #[test]

@@ -181,7 +181,9 @@ impl IdentityHeaders {
                 HeaderName::from_bytes(&line[..colon]),
                 HeaderValue::from_bytes(value),
             ) {
-                let is_credential = |header: &Header| header.name == name && header.is_credential();
+                let is_credential = |header: &Header| {
+                    header.name == name && (header.is_credential() || header.is_shared_secret())
+                };
                 value.set_sensitive(
                     name == AUTHORIZATION
                         || self.constant_names.contains(&name)

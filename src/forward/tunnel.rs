@@ -40,6 +40,7 @@ const POLICY_VIOLATION: u16 = 1008;
 const CLOSING_OVER: Duration = Duration::from_secs(3);
 /// How long a peer may take to finish its frame and to answer a close.
 const CLOSING: Duration = Duration::from_secs(2);
+/// Bytes that are carried at one go, in each direction.
 const BUFFER: usize = 16 * 1024;
 
 /// The upgraded connections of the process, so that a stop can end them politely and wait.

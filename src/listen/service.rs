@@ -112,12 +112,12 @@ impl Requests {
                 Turn::Http2(streams.begin()),
             ),
         };
-        let place = self.counter.take();
+        let place = self.counter.take().map(Arc::new);
         if let Protocol::Http2(streams) = &self.protocol
             && request.method() == Method::CONNECT
         {
-            // As long as the tunnel is open, it is a stream and a request under way.
-            let kept = TunnelHold::new((streams.keep_open(), self.counter.take()));
+            // As long as the tunnel is open, it is a stream and a request under way: the same one, counted once.
+            let kept = TunnelHold::new((streams.keep_open(), place.clone()));
             request.extensions_mut().insert(kept);
         }
         let is_tunnel = request.method() == Method::CONNECT;
@@ -206,7 +206,7 @@ pub(super) struct Answer {
     body: AnswerBody,
     cut: Option<Cut>,
     _end: Option<EndOfRequest>,
-    _place: Option<RequestPlace>,
+    _place: Option<Arc<RequestPlace>>,
 }
 
 enum AnswerBody {

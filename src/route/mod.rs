@@ -149,7 +149,9 @@ impl Routes {
     /// as can be; and `opened`, the same two with these slashes as slashes.
     ///
     /// A route whose app keeps them takes the path where its pattern fits it in either spelling of the slash, whatever else
-    /// is read how. Any other route must read all four alike, also behind that one: else the path might be another's.
+    /// is read how; with slashes as slashes only by `*` and `**` behind the first of them, for a name that the pattern has
+    /// there is no segment to the app. Any other route must read all four alike, also behind that one: else the path might
+    /// be another's.
     fn find_in_readings(
         &self,
         target: &Target<'_>,
@@ -157,6 +159,8 @@ impl Routes {
         opened: [&str; 2],
     ) -> Result<&Route, NoRoute> {
         let mut found: Option<&Route> = None;
+        let before = kept[0].split(canonical_path::ESCAPED_SLASH).next();
+        let before = before.unwrap_or_default().matches('/').count();
         for route in self.in_order.iter().filter(|route| route.is_for(target)) {
             let kept = kept.map(|path| route.fits(path));
             let opened = opened.map(|path| route.fits(path));
@@ -165,7 +169,12 @@ impl Routes {
             match found {
                 None if is_one && kept[0] => return Ok(route),
                 None | Some(_) if is_one => {}
-                None if is_sure && route.keeps_slashes => found = Some(route),
+                None if is_sure
+                    && route.keeps_slashes
+                    && (kept[0] || route.is_open_behind(before)) =>
+                {
+                    found = Some(route);
+                }
                 _ => return Err(NoRoute::Ambiguous),
             }
         }
@@ -249,6 +258,13 @@ impl Route {
                 .host
                 .as_ref()
                 .is_none_or(|pattern| target.host.is_some_and(|host| pattern.matches(host)))
+    }
+
+    /// Whether its pattern has only `*` and `**` behind the first `segments` of a path.
+    fn is_open_behind(&self, segments: usize) -> bool {
+        self.path
+            .as_ref()
+            .is_none_or(|pattern| pattern.is_open_behind(segments))
     }
 
     /// Whether it is for a reading of the path.
@@ -408,6 +424,11 @@ mod tests {
             (&[("/files/admin/**", false), files], "/files/admin%2Fx"),
             (&[files, ("/files/admin/**", true)], "/files/admin%2Fx"),
             (&[files, ("/files/*/x", false)], "/files/admin%2Fx"),
+            // To the app these are one segment, and no part of it is the name that the pattern has.
+            (&[("/files/*/x", true)], "/files/admin%2Fx"),
+            (&[("/files/*.js", true)], "/files%2Fa.js"),
+            (&[("/api/files/*", true)], "/api%2Ffiles/x"),
+            (&[("/**/x", true)], "/a%2Fx"),
             // What is more than a slash that is escaped once is as ambiguous as ever.
             (&[files], "/files/a%252Fb"),
             (&[files], "/files/a%2Fb%252Fc"),

@@ -122,6 +122,23 @@ async fn a_websocket_opens_over_http2_as_over_http1() {
 }
 
 #[tokio::test]
+async fn an_open_tunnel_is_one_request_under_way() {
+    let (house, _upstream, _provider) = standard_with(|plan| {
+        plan.tables("[limits]\nconnections_per_client = 9\nrequests_per_client = 2\n")
+    })
+    .await;
+    let browser = house.browser();
+    browser.sign_in("/").await;
+    let mut client = connect(&house).await;
+    let _first = open(&mut client, &house, &browser).await;
+    let _second = open(&mut client, &house, &browser).await;
+    let cookies = browser.cookies("/ws");
+    let headers = [("cookie", &*cookies), ("origin", &house.public_url)];
+    let third = ask(&mut client, &house, "/ws", "websocket", &headers).await;
+    assert_eq!(third.status(), StatusCode::TOO_MANY_REQUESTS);
+}
+
+#[tokio::test]
 async fn what_may_not_pass_over_http1_may_not_over_http2() {
     let (house, upstream, _provider) =
         standard_with(|plan| plan.route("/closed/**", "deny").route("/open/**", "public")).await;

@@ -7,6 +7,8 @@ mod write;
 
 pub use self::{cut::Span, find::Found};
 
+use url::Url;
+
 use crate::{public_url::PublicUrl, session::settings::SessionSettings};
 
 /// The names and attributes of own cookies, fixed at start.
@@ -32,6 +34,8 @@ pub struct Cookies {
     /// What the session was called before `session.cookie_domain` was set, or taken out: it is cut like the others, for it
     /// may still open, and never read.
     stale: Option<String>,
+    /// The other domains for which a cookie of the session's name may stand, from before `session.cookie_domain` changed.
+    earlier_domains: Vec<String>,
 }
 
 /// Which of `NAME`, `NAME_0` … `NAME_4` a request carried, so that those not written now are expired.
@@ -64,9 +68,24 @@ impl Cookies {
             prefix: prefix.to_owned(),
             secure,
             stale: secure.then(|| format!("{stale}{name}")),
+            earlier_domains: match &domain {
+                // `__Host-` names have no domain.
+                None if secure => Vec::new(),
+                _ => domains(&public_url.url, domain.as_deref()),
+            },
             domain,
         }
     }
+}
+
+/// The host of `url` and what it is below, of two labels or more, but for `current`.
+fn domains(url: &Url, current: Option<&str>) -> Vec<String> {
+    let host = url.domain().unwrap_or_default();
+    let below = host.match_indices('.').map(|(dot, _)| &host[dot + 1..]);
+    let all = [host].into_iter().chain(below);
+    all.filter(|domain| domain.contains('.') && Some(*domain) != current)
+        .map(str::to_owned)
+        .collect()
 }
 
 impl SessionCookies {

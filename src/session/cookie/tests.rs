@@ -315,12 +315,13 @@ fn what_hides_the_shared_session_on_one_host_is_taken_away() {
     assert!(found.session.is_none());
     let gone = shared().expire_hiding(found.session_cookies);
     let expected = "__Secure-sidegate=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0";
-    assert_eq!(texts(&gone), [expected]);
+    assert_eq!(texts(&gone)[0], expected);
+    assert_eq!(gone.len(), 2);
     let written = shared()
         .write_session("new", Duration::from_secs(9), found.session_cookies)
         .unwrap();
     assert_eq!(texts(&written)[0], expected);
-    assert!(texts(&written)[1].contains("=new; "));
+    assert!(texts(&written)[2].contains("=new; "));
     let once = request(&["__Secure-sidegate=ours"]);
     let found = shared().find(&once);
     assert!(shared().expire_hiding(found.session_cookies).is_empty());
@@ -438,6 +439,42 @@ fn piece() -> impl Strategy<Value = String> {
         Just("__Secure-sidegate_hint=s".to_owned()),
         Just("__Secure-sidegate_provider=s".to_owned()),
     ]
+}
+
+/// Before the domain was changed browsers got cookies of another one, which come along under the same name and last.
+#[test]
+fn cookies_of_another_domain_are_taken_away_where_they_hide_the_session() {
+    for (public_url, domain, name, expired) in [
+        (
+            "https://a.apps.example.com",
+            Some("example.com"),
+            "__Secure-sidegate",
+            &["", "a.apps.example.com", "apps.example.com"][..],
+        ),
+        (
+            "http://a.example.com",
+            None,
+            "sidegate",
+            &["a.example.com", "example.com"],
+        ),
+    ] {
+        let cookies = cookies_in(public_url, domain);
+        let headers = request(&[&format!("{name}=one; {name}=two")]);
+        let found = cookies.find(&headers);
+        assert!(found.session.is_none());
+        let written = cookies.write_session("new", Duration::from_secs(9), found.session_cookies);
+        let written = written.unwrap();
+        let (last, others) = written.split_last().unwrap();
+        assert!(last.to_str().unwrap().starts_with(&format!("{name}=new")));
+        let domain_of = |value: &HeaderValue| {
+            let value = value.to_str().unwrap().to_owned();
+            assert!(value.contains("Max-Age=0"), "{value}");
+            let domain = value.split("Domain=").nth(1).unwrap_or_default();
+            domain.split(';').next().unwrap_or_default().to_owned()
+        };
+        let domains: Vec<_> = others.iter().map(domain_of).collect();
+        assert_eq!(domains, expired);
+    }
 }
 
 proptest! {

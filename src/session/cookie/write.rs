@@ -109,16 +109,24 @@ impl Cookies {
         }
     }
 
-    /// Stands before what is written: a browser that tells the two apart by their host alone keeps what comes last.
+    /// Takes away what hides the session: cookies of its names for this host alone, or for another domain. Stands before
+    /// what is written: a browser that tells them apart by their host alone keeps what comes last.
     fn unhide(&self, present: SessionCookies, values: &mut Vec<HeaderValue>) {
-        if self.domain.is_none() || !present.has_twice() {
+        if !present.has_twice() {
             return;
         }
-        if present.has_whole() {
-            values.push(self.write(&self.session, "", "/", Duration::ZERO));
-        }
-        for index in (0..MAX_PARTS).filter(|index| present.has_part(*index)) {
-            values.push(self.write(&self.part(index), "", "/", Duration::ZERO));
+        let others = self.earlier_domains.iter().map(|domain| Some(&**domain));
+        let host_alone = self.domain.is_some().then_some(None);
+        let parts = (0..MAX_PARTS).filter(|index| present.has_part(*index));
+        let names: Vec<_> = (present
+            .has_whole()
+            .then(|| self.session.clone())
+            .into_iter())
+        .chain(parts.map(|index| self.part(index)))
+        .collect();
+        for domain in host_alone.into_iter().chain(others) {
+            let expired = |name: &String| self.write_for(domain, name, "", "/", Duration::ZERO);
+            values.extend(names.iter().map(expired));
         }
     }
 
