@@ -47,6 +47,8 @@ pub struct Snapshot {
     pub authenticators: Authenticators,
     /// The tokens that people make for their programs, where they may.
     pub api_tokens: Option<api_token::Enabled>,
+    /// All of them, whether people may have some today or not: who is out stays out when they may again.
+    pub kept_api_tokens: Arc<api_token::ApiTokens>,
     /// Whether any token of the gate's own counts, so that no app is to see one.
     pub has_own_tokens: bool,
     /// Who is signed in where.

@@ -215,9 +215,7 @@ async fn end_several(
     match Whose::read(query)? {
         Whose::Everybody => {
             snapshot.sessions.revoke(Target::Everybody, now).await;
-            if let Some(api) = &snapshot.api_tokens {
-                api.tokens.end_everybodys(now).await?;
-            }
+            snapshot.kept_api_tokens.end_everybodys(now).await?;
             Ok(signed_out("everybody".to_owned(), snapshot).await)
         }
         Whose::User { provider, subject } => {
@@ -232,9 +230,7 @@ async fn end_several(
                 snapshot.sessions.revoke(one, now).await;
             }
             // Who is out is out: what they have made for their programs, too.
-            if let Some(api) = &snapshot.api_tokens {
-                api.tokens.end_all(&key, now).await?;
-            }
+            snapshot.kept_api_tokens.end_all(&key, now).await?;
             Ok(signed_out(format!("{provider}:{subject}"), snapshot).await)
         }
     }

@@ -1,11 +1,14 @@
 //! Whom an API token proves, under one configuration.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
-use super::{ApiTokens, format::Token, presented, settings::ApiTokenSettings, tokens::Found};
+use super::{
+    ApiTokens,
+    format::Token,
+    presented,
+    settings::{ApiTokenSettings, days},
+    tokens::Found,
+};
 use crate::{
     credential::{Answer, Authenticator, Caller, Presented, Refused, Schemes, Verified},
     provider::Providers,
@@ -36,6 +39,10 @@ impl ApiTokenAuthenticator {
         let hash = token.hash();
         let guesses = &self.tokens.guesses;
         let found = if let Some(found) = self.tokens.at_hand(&hash).await {
+            if found.is_none() {
+                // It costs no look-up, but a line of the log.
+                guesses.count(caller, Instant::now())?;
+            }
             found
         } else {
             guesses.admit(&hash, caller, Instant::now())?;
@@ -59,7 +66,7 @@ impl ApiTokenAuthenticator {
 
     fn judge(&self, found: &Found, caller: Caller) -> Result<(), &'static str> {
         let settings = &self.settings;
-        let longest = Duration::from_secs(u64::from(settings.max_days) * DAY);
+        let longest = days(settings.max_days);
         let end = found.expires_at.min(found.made_at.after(longest));
         if caller.now >= end {
             return Err("it has expired");
@@ -110,6 +117,3 @@ impl Authenticator for ApiTokenAuthenticator {
         Answer::Pending(Box::pin(self.look_up(token, caller)))
     }
 }
-
-/// Seconds of a day.
-const DAY: u64 = 24 * 60 * 60;

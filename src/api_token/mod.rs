@@ -22,7 +22,10 @@ pub use self::{
 
 use std::sync::Arc;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
 use http::{HeaderMap, header::AUTHORIZATION};
 
 use self::settings::ApiTokenSettings;
@@ -59,22 +62,33 @@ pub fn withhold(headers: &mut HeaderMap) {
     }
 }
 
+/// Read with more indulgence than where it is to open something: an app may understand what the gate does not.
 fn holds_one(value: &[u8]) -> bool {
-    let contains = |text: &[u8]| {
-        let mut parts = text.windows(format::PREFIX.len());
-        parts.any(|part| part == format::PREFIX.as_bytes())
-    };
-    let basic = value
-        .split_first_chunk::<6>()
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"basic "));
-    match basic.and_then(|(_, pair)| STANDARD.decode(pair.trim_ascii()).ok()) {
-        Some(pair) => contains(&pair),
-        None => contains(value),
+    let value = value.trim_ascii();
+    let end = value.iter().position(u8::is_ascii_whitespace);
+    let (scheme, rest) = value.split_at(end.unwrap_or(value.len()));
+    let rest = rest.trim_ascii();
+    let is_one = |text: &[u8]| text.starts_with(format::PREFIX.as_bytes());
+    if scheme.eq_ignore_ascii_case(b"basic")
+        && let Ok(pair) = INDULGENT.decode(rest)
+    {
+        let mut halves = pair.splitn(2, |byte| *byte == b':');
+        return halves.any(is_one);
     }
+    is_one(scheme) || is_one(rest)
 }
+
+/// Base64 with padding or without.
+const INDULGENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
 
 #[cfg(test)]
 mod tests {
+    use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
     use http::HeaderValue;
 
     use super::*;
@@ -91,13 +105,22 @@ mod tests {
         for ours in [
             "Bearer sgp_x",
             "bearer  sgp_x",
+            "Bearer\tsgp_x",
+            "sgp_x",
+            &format!("Basic {}", STANDARD_NO_PAD.encode("me:sgp_xy")),
             &basic("git:sgp_x"),
             &basic("sgp_x:"),
         ] {
             assert_eq!(left(&[ours]), 0, "{ours}");
             assert_eq!(left(&["Bearer other", ours]), 0, "{ours}");
         }
-        for apps in ["Bearer eyJ0", "Digest x", &basic("ada:password"), "Basic %"] {
+        for apps in [
+            "Bearer eyJ0",
+            "Bearer eyJsgp_x",
+            "Digest x",
+            &basic("ada:password"),
+            "Basic %",
+        ] {
             assert_eq!(left(&[apps]), 1, "{apps}");
         }
     }

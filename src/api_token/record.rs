@@ -57,8 +57,11 @@ impl Record {
 
     /// Another login or renewal of the owner.
     pub(super) fn note(&mut self, facts: &Facts, now: Timestamp) {
-        self.facts = facts.write(now);
-        self.seen_at = self.seen_at.max(now);
+        // A renewal's word may come behind a later login's.
+        if now >= self.seen_at {
+            self.facts = facts.write(now);
+            self.seen_at = now;
+        }
     }
 
     pub(super) fn facts(&self) -> Option<Facts> {

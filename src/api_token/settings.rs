@@ -39,6 +39,11 @@ pub struct ServiceToken {
     pub groups: Vec<String>,
 }
 
+/// So many days.
+pub(super) fn days(count: u32) -> Duration {
+    Duration::from_hours(24) * count
+}
+
 /// What stands in the place of a provider's name for service tokens.
 pub const SERVICE: &str = "service";
 /// No token lasts for more days.

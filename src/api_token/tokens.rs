@@ -18,12 +18,12 @@ use super::{
     Facts, Guesses,
     format::{self, Hash, Token},
     record::{Kept, Record},
-    settings::{ApiTokenSettings, MOST_DAYS},
+    settings::{ApiTokenSettings, MOST_DAYS, days},
 };
 use crate::{
     clock::Timestamp,
     credential::{Proof, Refused, Verified, Voucher},
-    identity::Identity,
+    identity::{Authentication, Identity},
     kv::{self, Key, Store, Table, Value},
     random,
     session::{
@@ -201,7 +201,7 @@ impl ApiTokens {
         let text = format::generate(random::bytes());
         let token = Token::parse(&text).expect("what is generated is a token");
         let hash = token.hash();
-        let lasts = Duration::from_secs(u64::from(wanted.days.min(settings.max_days)) * DAY);
+        let lasts = days(wanted.days.min(settings.max_days));
         let kept = Kept {
             hash,
             start: token.start().to_owned(),
@@ -214,6 +214,7 @@ impl ApiTokens {
         let owner = owner_of(&facts.identity);
         let listed = listed(owner, &kept, None);
         self.owners.put(&hash, &owner, kept.expires_at).await?;
+        let ended = self.ended_up_to().await?;
         let changed = self.change(owner, now, |record| {
             let mut record = match record {
                 Some(mut record) => {
@@ -223,6 +224,7 @@ impl ApiTokens {
                 None => Record::of(facts, now),
             };
             record.forget_expired(now);
+            record.tokens.retain(|kept| kept.made_at > ended);
             if record.tokens.len() >= settings.max_per_user {
                 return Err(MakeError::TooMany(record.tokens.len()));
             }
@@ -274,7 +276,16 @@ impl ApiTokens {
     /// # Errors
     /// When where they are kept does not answer: they may not have ended.
     pub async fn end_all(&self, user: &UserKey, now: Timestamp) -> Result<Vec<Listed>, kv::Error> {
-        self.end_those(key_of(user), now, |_| true).await
+        let owner = key_of(user);
+        let ended = self.end_those(owner, now, |_| true).await?;
+        // What does not open here may at another replica.
+        if let Some((sealed, None)) = self.read(owner).await? {
+            let is_gone = self.store.swap(record_key(owner), Some(sealed), None);
+            if !is_gone.await? {
+                return Err(kv::Error("it was changed meanwhile".to_owned()));
+            }
+        }
+        Ok(ended)
     }
 
     /// Ends everybody's that were made by now.
@@ -283,7 +294,7 @@ impl ApiTokens {
     /// When where they are kept does not answer: they may not have ended.
     pub async fn end_everybodys(&self, now: Timestamp) -> Result<(), kv::Error> {
         // No token lasts longer.
-        let end = now.after(Duration::from_secs(u64::from(MOST_DAYS) * DAY));
+        let end = now.after(days(MOST_DAYS));
         self.ended.put(EVERYBODY, &now, end).await?;
         self.found.invalidate_all();
         Ok(())
@@ -341,7 +352,11 @@ impl ApiTokens {
         };
         let routes = texts(&kept.routes);
         let verified = Verified {
-            identity: facts.identity,
+            identity: Identity {
+                // A login makes a session fresh, and no token.
+                authentication: Authentication::default(),
+                ..facts.identity
+            },
             tokens: Tokens::default(),
             proof: Proof::ApiToken,
             scopes: Some(texts(&kept.scopes)),
@@ -518,8 +533,6 @@ const TRIES: usize = 20;
 const EVERYBODY: &[u8] = b"everybody";
 /// How exactly the last use is known, and how often it is written down.
 const MINUTE: Duration = Duration::from_mins(1);
-/// Seconds of a day.
-const DAY: u64 = 24 * 60 * 60;
 
 #[cfg(test)]
 mod tests;

@@ -101,6 +101,7 @@ pub(super) fn snapshot(
                 tokens: Arc::clone(&services.api_tokens),
                 settings,
             }),
+        kept_api_tokens: Arc::clone(&services.api_tokens),
         has_own_tokens: config.api_tokens.is_some() || !config.service_tokens.is_empty(),
         refuse_cross_site: config.refuse_cross_site,
         identity_headers: IdentityHeaders::new(config.headers.clone()),

@@ -7,7 +7,7 @@ use tokio::{runtime::Handle, sync::mpsc};
 
 use crate::{
     api_token::{ApiTokens, Facts, Guesses},
-    clock,
+    clock::{self, Timestamp},
     config::Config,
     kv::{self, settings::StateSettings},
     login::LoginState,
@@ -149,9 +149,9 @@ fn state(config: &Config, redis: Option<&Redis>) -> io::Result<Arc<dyn kv::Store
 }
 
 /// What a renewal says of somebody counts for their API tokens too.
-async fn note_renewals(tokens: Arc<ApiTokens>, mut queue: mpsc::Receiver<Session>) {
-    while let Some(session) = queue.recv().await {
-        tokens.note_owner(&Facts::of(session), clock::now()).await;
+async fn note_renewals(tokens: Arc<ApiTokens>, mut queue: mpsc::Receiver<(Session, Timestamp)>) {
+    while let Some((session, at)) = queue.recv().await {
+        tokens.note_owner(&Facts::of(session), at).await;
     }
 }
 

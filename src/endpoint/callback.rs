@@ -87,10 +87,8 @@ pub(super) async fn serve(
         .sessions
         .begin(session, signed_in.record_key, &visit, now)
         .await?;
-    if let Some(api) = &snapshot.api_tokens {
-        let facts = Facts::of(session.clone());
-        api.tokens.note_owner(&facts, now).await;
-    }
+    let facts = Facts::of(session.clone());
+    snapshot.kept_api_tokens.note_owner(&facts, now).await;
     let begun = Sighting::of(session, headers, request.client.address, now);
     snapshot
         .presence
@@ -125,13 +123,12 @@ fn remembered(
 
 /// Who may not sign in any more, may not by their API tokens either.
 async fn note_refused(snapshot: &Snapshot, provider: &str, identity: &Identity, now: Timestamp) {
-    let known = snapshot.providers.find(provider);
-    if let (Some(api), Some(known)) = (&snapshot.api_tokens, known) {
+    if let Some(known) = snapshot.providers.find(provider) {
         let facts = Facts {
             identity: identity.clone(),
             provider_fingerprint: known.profile().fingerprint,
         };
-        api.tokens.note_owner(&facts, now).await;
+        snapshot.kept_api_tokens.note_owner(&facts, now).await;
     }
 }
 

@@ -39,7 +39,7 @@ use super::{
     revocation::Revocations,
 };
 use crate::{
-    clock::Timestamp,
+    clock::{self, Timestamp},
     observe::metrics::Tally,
     provider::Providers,
     tokens::{KeepTokens, Tokens},
@@ -71,7 +71,7 @@ struct Shared {
     farewell: Arc<Farewell>,
     tally: Tally<3>,
     /// Takes what renewals say of people.
-    feed: OnceLock<mpsc::Sender<Session>>,
+    feed: OnceLock<mpsc::Sender<(Session, Timestamp)>>,
     /// Ends the waiting of what has sent nothing yet.
     stop: CancellationToken,
 }
@@ -88,10 +88,13 @@ impl Shared {
     /// Somebody was renewed. Where too many wait to be noted, the next renewal says it again.
     fn note(&self, renewed: &Session) {
         if let Some(feed) = self.feed.get() {
-            let _ = feed.try_send(Session {
+            let told = Session {
                 tokens: Tokens::default(),
                 ..renewed.clone()
-            });
+            };
+            if feed.try_send((told, clock::now())).is_err() {
+                tracing::warn!("too many renewals wait to be noted for their users' API tokens");
+            }
         }
     }
 
@@ -162,7 +165,7 @@ impl Refresher {
     }
 
     /// Tells of each renewal that says who somebody is, by the session without its tokens. Only the first call counts.
-    pub fn tell(&self, feed: mpsc::Sender<Session>) {
+    pub fn tell(&self, feed: mpsc::Sender<(Session, Timestamp)>) {
         let _ = self.shared.feed.set(feed);
     }
 

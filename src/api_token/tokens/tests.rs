@@ -39,7 +39,7 @@ fn wanted(name: &str) -> Wanted {
 
 fn settings(max_per_user: usize) -> ApiTokenSettings {
     ApiTokenSettings {
-        owner_idle: Duration::from_secs(30 * DAY),
+        owner_idle: days(30),
         max_days: 365,
         max_per_user,
         max_login_age: Duration::from_mins(15),
@@ -145,9 +145,14 @@ async fn nothing_at_rest_says_who_it_is_or_opens_anything() {
             .await
             .is_some()
     );
+    // Whoever is thrown out here is out for those who can open it, too.
+    let other = tokens_in(&store, &["two"]);
+    let owner = user("ada-lovelace");
+    let records = store.scan("api-tokens".to_owned(), 9).await.unwrap();
+    other.end_all(&owner, now).await.unwrap();
+    assert!(found(&tokens_in(&store, &["one"]), &made).await.is_none());
     // A record in another owner's place opens nothing either.
-    let mut records = store.scan("api-tokens".to_owned(), 9).await.unwrap();
-    let (_, record) = records.pop().unwrap();
+    let (_, record) = records.into_iter().next().unwrap();
     let end = now.after(Duration::from_mins(1));
     let bob = key_of(&user("bob"));
     let value = Value { bytes: record, end };
@@ -176,16 +181,41 @@ async fn the_last_login_counts_and_everybodys_can_be_ended() {
     tokens.note_owner(&facts("bob", &["admins"]), now).await;
     let verified = found(&tokens, &made).await.unwrap();
     assert!(verified.identity.groups.is_empty());
+    // The word of a renewal that was before that login comes late.
+    tokens
+        .note_owner(&facts("ada", &["admins"]), Timestamp(now.0 - 50))
+        .await;
+    let verified = found(&tokens, &made).await.unwrap();
+    assert!(verified.identity.groups.is_empty());
 
     tokens.end_everybodys(Timestamp(now.0 - 1)).await.unwrap();
     assert!(found(&tokens, &made).await.is_none());
     assert!(tokens.list(&user("ada"), now).await.unwrap().is_empty());
+    // What was ended so takes no place.
     let later = tokens
-        .make(&facts("ada", &[]), &wanted("b"), &settings(9), now)
+        .make(&facts("ada", &[]), &wanted("b"), &settings(1), now)
         .await
         .ok()
         .unwrap();
     assert!(found(&tokens, &later).await.is_some());
+}
+
+/// Else a token would pass where a second factor is asked for, because its owner has shown theirs to some browser.
+#[tokio::test]
+async fn a_login_of_the_owner_makes_no_token_fresh() {
+    let store: Arc<dyn Store> = Arc::new(Memory::default());
+    let tokens = tokens_in(&store, &["one"]);
+    let now = clock::now();
+    let mut owner = facts("ada", &[]);
+    owner.identity.authentication = Authentication {
+        at: Some(now),
+        acr: Some("mfa".into()),
+    };
+    let made = tokens.make(&owner, &wanted("a"), &settings(9), now).await;
+    let made = made.ok().unwrap();
+    tokens.note_owner(&owner, now).await;
+    let verified = found(&tokens, &made).await.unwrap();
+    assert_eq!(verified.identity.authentication, Authentication::default());
 }
 
 #[tokio::test]

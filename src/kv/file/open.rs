@@ -5,10 +5,11 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
-    process,
 };
 
 use redb::{Builder, Database, DatabaseError, backends::FileBackend};
+
+use crate::random;
 
 /// Why a file cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -59,10 +60,11 @@ fn make(path: &Path) -> Result<(), OpenError> {
         made.map_err(|error| OpenError::Folder(path.to_owned(), error))?;
     }
     let mut fresh = path.as_os_str().to_owned();
-    fresh.push(format!(".{}", process::id()));
+    // Nobody else's, and not there already: in containers all processes have one id, and one volume may have several.
+    fresh.push(format!(".{:032x}", u128::from_ne_bytes(random::bytes())));
     let fresh = PathBuf::from(fresh);
     let mut options = OpenOptions::new();
-    let options = options.read(true).write(true).create(true).truncate(true);
+    let options = options.read(true).write(true).create_new(true);
     let file = options.mode(0o600).open(&fresh).map_err(unusable)?;
     drop(database(file, &fresh)?);
     // One that somebody else has made meanwhile is as good.
@@ -71,7 +73,15 @@ fn make(path: &Path) -> Result<(), OpenError> {
         linked => linked,
     };
     let removed = fs::remove_file(&fresh);
-    linked.and(removed).map_err(unusable)
+    linked.and(removed).map_err(unusable)?;
+    // Its name has to outlast a power cut, too.
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let folder = fs::File::open(folder.unwrap_or(Path::new(".")));
+    folder
+        .and_then(|folder| folder.sync_all())
+        .map_err(unusable)
 }
 
 fn database(file: fs::File, path: &Path) -> Result<Database, OpenError> {

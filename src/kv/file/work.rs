@@ -95,6 +95,8 @@ impl Disk {
         }
         let database = open(&self.path).map_err(|error| Error(error.to_string()))?;
         let database = Arc::new(database);
+        // It may be a new one, and whoever reads first needs them.
+        make_tables(&database).map_err(|error| Error(error.to_string()))?;
         self.database.store(Some(Arc::clone(&database)));
         tracing::info!(path = %self.path.display(), "the state is open again");
         Ok(database)
@@ -183,6 +185,12 @@ fn end_of(stored: &[u8]) -> Option<u64> {
 struct Tables<'t> {
     values: Table<'t, &'static [u8], &'static [u8]>,
     ends: Table<'t, (u64, &'static [u8]), ()>,
+}
+
+fn make_tables(database: &Database) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    drop(Tables::of(&transaction)?);
+    Ok(transaction.commit()?)
 }
 
 impl<'t> Tables<'t> {
