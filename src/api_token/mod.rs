@@ -56,10 +56,15 @@ fn presented<'a>(presented: &'a Presented<'_>) -> Option<&'a str> {
 /// Takes a token of ours out of a request: it is for the gate, and no app is to see it, by a public route no more than by
 /// another.
 pub fn withhold(headers: &mut HeaderMap) {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    if values.any(|value| holds_one(value.as_bytes())) {
+    if is_in(headers) {
         headers.remove(AUTHORIZATION);
     }
+}
+
+/// Whether a token of ours is among the credentials of a request.
+pub fn is_in(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    values.any(|value| holds_one(value.as_bytes()))
 }
 
 /// Read with more indulgence than where it is to open something: an app may understand what the gate does not.

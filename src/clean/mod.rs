@@ -53,6 +53,8 @@ pub struct CleanRequest {
     pub client: Client,
     /// The path's other reading, where it differs.
     pub deep_path: Option<String>,
+    /// The path as it came, where the canonical one is spelled otherwise.
+    pub written_path: Option<String>,
     /// The protocol the client asks to switch to.
     pub upgrade: Option<HeaderValue>,
     /// What a trusted proxy asks the forward-auth endpoint to judge.
@@ -176,7 +178,7 @@ impl Cleaning {
         if noted.hop.transfer_encoding() {
             check_framing(&head.headers).map_err(|sentence| unclean(sentence.into()))?;
         }
-        let deep_path = settle_path(&mut head).map_err(unclean)?;
+        let (deep_path, written_path) = settle_path(&mut head).map_err(unclean)?;
         check_method(&head.method).map_err(|sentence| unclean(sentence.into()))?;
         // All before `Connection` can nominate away what a trusted proxy says.
         let trusted = &self.trusted_proxies;
@@ -226,6 +228,7 @@ impl Cleaning {
             body,
             client,
             deep_path,
+            written_path,
             upgrade,
             original,
             audience,
@@ -409,12 +412,15 @@ fn check_framing(headers: &HeaderMap) -> Result<(), &'static str> {
     }
 }
 
-/// Makes the target its canonical form, origin-form; gives the path's other reading.
-fn settle_path(head: &mut Parts) -> Result<Option<String>, Cow<'static, str>> {
+/// Makes the target its canonical form, origin-form; gives the path's other reading, and how it came where it was spelled
+/// otherwise.
+fn settle_path(head: &mut Parts) -> Result<(Option<String>, Option<String>), Cow<'static, str>> {
     let canonical = CanonicalPath::parse(head.uri.path()).map_err(|error| error.to_string())?;
     let deep = canonical.deep;
+    let is_rewritten = matches!(canonical.surface, Cow::Owned(_));
+    let written = is_rewritten.then(|| head.uri.path().to_owned());
     let target = match canonical.surface {
-        Cow::Borrowed(_) if head.uri.authority().is_none() => return Ok(deep),
+        Cow::Borrowed(_) if head.uri.authority().is_none() => return Ok((deep, None)),
         Cow::Borrowed(_) => head.uri.path_and_query().cloned(),
         Cow::Owned(path) => {
             let target = match head.uri.query() {
@@ -425,5 +431,5 @@ fn settle_path(head: &mut Parts) -> Result<Option<String>, Cow<'static, str>> {
         }
     };
     head.uri = target.map(Uri::from).ok_or("the path is malformed")?;
-    Ok(deep)
+    Ok((deep, written))
 }

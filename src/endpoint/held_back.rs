@@ -205,9 +205,10 @@ fn narrow(
     who: Who<'_>,
     return_to: String,
 ) -> Result<(), Reject> {
-    let is_somebody = !matches!(snapshot.standing(who), Standing::Nobody);
-    let Some(identity) = who.identity().filter(|_| is_somebody) else {
-        return Err(Reject::SignIn { return_to });
+    let identity = match snapshot.standing(who) {
+        Standing::Admitted(principal) => principal.identity,
+        Standing::Barred(barred) => return Err(Reject::Barred { barred, return_to }),
+        Standing::Nobody => return Err(Reject::SignIn { return_to }),
     };
     narrowing.judge(identity).map_err(|denied| Reject::Barred {
         barred: Box::new(Barred {

@@ -2,7 +2,7 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
-    header::{CACHE_CONTROL, CONTENT_LENGTH, COOKIE, SET_COOKIE},
+    header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, COOKIE, SET_COOKIE},
 };
 
 use super::message::{
@@ -27,6 +27,8 @@ pub(super) struct Passing<'a> {
     /// The names that only the gate writes.
     pub(super) reserved: &'a ReservedNames,
     pub(super) cookies: &'a Cookies,
+    /// Whether their `Authorization` is a token of the gate's own, which no app is to see.
+    pub(super) holds_own_token: bool,
 }
 
 /// A yes. The app gets each identity header or none, whatever the client wrote: what is not set is removed, in the spelling
@@ -42,6 +44,9 @@ pub(super) fn pass(passing: &Passing<'_>, renewed: &[HeaderValue]) -> CheckRespo
         if passing.reserved.contains(name.as_str()) || forwarding::misleads(name) {
             remove.push(name.clone());
         }
+    }
+    if passing.holds_own_token {
+        remove.push(AUTHORIZATION);
     }
     if passing.headers.contains_key(COOKIE) {
         match passing.cookies.foreign(passing.headers, None) {

@@ -41,6 +41,7 @@ use self::{
 };
 use crate::{
     answer::Reject,
+    api_token,
     audience::Audience,
     clean::{client, given_request_id},
     door::Narrowing,
@@ -286,6 +287,7 @@ async fn check(
                 identity_headers: &snapshot.identity_headers,
                 reserved: &snapshot.cleaning.reserved,
                 cookies: &snapshot.sessions.cookies,
+                holds_own_token: snapshot.has_own_tokens && api_token::is_in(headers),
             };
             answer::pass(&passing, &pass.accompany(snapshot, &held))
         }

@@ -149,10 +149,30 @@ async fn somebody(front: &Front, ways: &Ways) {
         assert_eq!(browser.get(path).await.seen().target, path);
     } else {
         // They would read the app's cookies to a script.
-        for door in ["/oauth2/auth", "/oauth2/forward", "/oauth2/forward/x"] {
-            let status = browser.get(door).await.status;
+        for door in [
+            "/oauth2/auth",
+            "/oauth2/auth/page",
+            "/oauth2/forward",
+            "/oauth2/forward/x",
+            "/oauth2/%61uth",
+            "/oauth2/%61uth/page",
+            "/oauth2/%66orward",
+        ] {
+            let mut asked = browser.fetch(Method::GET, door);
+            for (name, value) in [
+                ("x-original-uri", "/"),
+                ("x-original-method", "GET"),
+                ("x-forwarded-uri", "/"),
+                ("x-forwarded-method", "GET"),
+            ] {
+                asked = asked.header(name, value);
+            }
+            let reply = asked.send().await;
             let shut = [StatusCode::NOT_FOUND, StatusCode::FORBIDDEN];
-            assert!(shut.contains(&status), "{door}: {status}");
+            assert!(shut.contains(&reply.status), "{door}: {}", reply.status);
+            for name in ["cookie", "x-user"] {
+                assert!(!reply.headers.contains_key(name), "{door}: {name}");
+            }
         }
     }
 }
