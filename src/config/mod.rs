@@ -68,6 +68,11 @@ pub fn may_set_header(name: &str) -> bool {
     !check::header::is_refused(name)
 }
 
+/// What `session.cookie_domain` takes of `text`, where a login in that domain reaches `host`.
+pub fn cookie_domain(text: &str, host: &str) -> Option<String> {
+    check::cookie_domain::covering(text, host)
+}
+
 /// Everything an operator can decide, checked.
 #[derive(Debug)]
 pub struct Config {

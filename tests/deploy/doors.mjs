@@ -34,8 +34,9 @@ const checks = {
     expect(note("auth-url").endsWith(":4180/oauth2/auth"), "app: asks elsewhere");
     expect(note("auth-signin").includes("/oauth2/sign_in?rd="), "app: leads nobody to the login");
     const headers = note("auth-response-headers").split(", ");
-    const names = ["X-User", "X-User-Id", "X-User-Email", "X-User-Name", "X-User-Groups", "X-User-Groups-Missing"];
-    for (const name of [...names, "X-User-Provider", "Cookie"]) {
+    const kinds = ["", "-Id", "-Email", "-Name", "-Groups", "-Provider", "-Assertion"];
+    const names = kinds.flatMap((kind) => [`X-User${kind}`, `X-User${kind}-Missing`]);
+    for (const name of [...names, "Cookie"]) {
       expect(headers.includes(name), `app: ${name} is what the client wrote`);
     }
     expect(note("proxy-buffering") === "off", "app: holds events back");

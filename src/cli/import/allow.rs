@@ -113,7 +113,12 @@ fn repeats(clauses: &[Clause]) -> bool {
 fn table(lists: &[&List]) -> String {
     let mut pairs: Vec<(String, String)> = Vec::new();
     let mut claims: Vec<(String, String)> = Vec::new();
-    for (key, entries) in lists.iter().copied() {
+    for (place, list) in lists.iter().copied().enumerate() {
+        // Nobody twice is nobody.
+        if lists[..place].contains(&list) {
+            continue;
+        }
+        let (key, entries) = list;
         let entries = toml_text::texts(entries);
         match key.strip_prefix("claims.") {
             Some(path) => claims.push((path.to_owned(), entries)),
@@ -303,14 +308,18 @@ fn github(given: &Given, notes: &mut Notes) -> Option<Clause> {
         clause.extend(nobody());
     }
     let users = given.texts("github_users");
-    let is_restricted = !clause.is_empty() || given.text("github_repo").is_some();
     if !users.is_empty() {
-        if is_restricted {
-            clause.push(("users".to_owned(), users.to_vec()));
-        } else {
-            // oauth2-proxy lets these pass whatever else it asks, and here nothing else is asked.
-            clause.push(("users".to_owned(), users.to_vec()));
-        }
+        clause.push(("users".to_owned(), users.to_vec()));
+    }
+    // The one is asked at the login, the other of each request, and they may name the same list.
+    let is_asked_at_login = org.is_some() || is_narrowed || !users.is_empty();
+    if is_asked_at_login && !given.texts("allowed_groups").is_empty() {
+        notes.absent(
+            &given.label("allowed_groups"),
+            "both this and github_org, github_team or github_users must hold, which one `allow` cannot say: nobody passes until you write it \
+             as routes with `allow`",
+        );
+        return Some(nobody());
     }
     (!clause.is_empty()).then_some(clause)
 }

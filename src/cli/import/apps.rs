@@ -60,6 +60,11 @@ pub(super) fn translate(
                 &rule.written,
                 "it cuts across the paths of several apps: write a route for each by hand",
             );
+            if rule.access == "login" {
+                // A public route behind it counts on it.
+                let written = Some(rule.written.as_str());
+                writer.route(&rule.pattern, &rule.methods, "deny", None, written);
+            }
         }
     }
     writer.rest(if given.flag("force_json_errors") == Some(true) {
@@ -409,7 +414,9 @@ fn patterns(
     place: &Place,
     notes: &mut Notes,
 ) -> Option<Vec<Rule>> {
-    let Some(Globs { globs, dots }) = glob::globs(regex) else {
+    // Where it says what is guarded, a narrower pattern would guard less.
+    let found = glob::globs(regex).filter(|found| access != "login" || !found.dots);
+    let Some(Globs { globs, dots }) = found else {
         notes.absent(label, "no pattern says this: `*` is anything within a segment, `**` any number of segments; write [[routes]] by hand");
         return None;
     };

@@ -222,7 +222,14 @@ fn translate(
     apps::translate(given, apps, raw_path, &any, &place, &mut draft, notes);
     let (requests, answers) = (&alpha.request_headers, &alpha.answer_headers);
     headers::translate(given, requests, answers, provider.user, &mut draft, notes);
-    session::translate(given, read, question.fresh_secret, &mut draft, notes);
+    session::translate(
+        given,
+        read,
+        question.fresh_secret,
+        &place,
+        &mut draft,
+        notes,
+    );
     draft.text()
 }
 

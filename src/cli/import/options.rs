@@ -530,7 +530,7 @@ pub(super) const OPTIONS: &[Peer] = &[
         "cookie-path",
         Text,
         "/",
-        "the session's cookie is for all of the host, which is what __Host- guards",
+        "the session's cookie is for all paths of its host",
     ),
     translated("cookie_expire", "cookie-expire", Duration),
     needless(

@@ -47,6 +47,9 @@ pub(super) fn store(given: &Given, draft: &mut Draft, notes: &mut Notes) {
     }
 }
 
+/// What may hold a password, and is spelled into the address.
+const SECRETS: [&str; 2] = ["redis_password", "redis_connection_url"];
+
 /// Which servers there are.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shape {
@@ -76,6 +79,15 @@ fn address(given: &Given, notes: &mut Notes) -> Result<String, Refusal> {
         && let Some(source @ SecretSource::Variable(_)) = given.secret("redis_connection_url", "")
     {
         return Ok(source.toml());
+    }
+    for key in SECRETS {
+        if let Some(SecretSource::Variable(_)) = given.secret(key, "") {
+            return Err((
+                key,
+                "the address is made of several options, of which a variable holds this one: put the whole address into one variable, and write \
+                 session.store = { env = \"NAME\" }",
+            ));
+        }
     }
     let Servers {
         hosts,

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
+use url::Url;
+
 use super::{
     ReadFile,
     draft::Draft,
     given::{Given, SecretSource},
     notes::Notes,
-    place::lasting,
+    place::{Place, lasting},
     redis, toml_text,
 };
 use crate::config;
@@ -22,12 +24,14 @@ pub(super) fn translate(
     given: &Given,
     read: ReadFile<'_>,
     fresh_secret: &str,
+    place: &Place,
     draft: &mut Draft,
     notes: &mut Notes,
 ) {
     secret(given, read, fresh_secret, draft, notes);
     lifetime(given, draft, notes);
-    cookie(given, draft, notes);
+    cookie_name(given, draft, notes);
+    cookie_domain(given, place, draft, notes);
     redis::store(given, draft, notes);
 }
 
@@ -85,7 +89,7 @@ fn lifetime(given: &Given, draft: &mut Draft, notes: &mut Notes) {
     draft.session.set("idle_timeout", &lasting(seconds));
 }
 
-fn cookie(given: &Given, draft: &mut Draft, notes: &mut Notes) {
+fn cookie_name(given: &Given, draft: &mut Draft, notes: &mut Notes) {
     if let Some(written) = given.text("cookie_name") {
         let lower = written.to_ascii_lowercase();
         let prefix = ["__host-", "__secure-"]
@@ -105,11 +109,35 @@ fn cookie(given: &Given, draft: &mut Draft, notes: &mut Notes) {
             );
         }
     }
+}
+
+/// Of several oauth2-proxy takes the one that the request's host lies in; here there is one.
+fn cookie_domain(given: &Given, place: &Place, draft: &mut Draft, notes: &mut Notes) {
     let domains = given.texts("cookie_domains");
-    if !domains.is_empty() {
-        notes.absent(
-            &given.label("cookie_domains"),
-            "a session is public_url's host's alone, which is what __Host- guards: give each host a gate, or lead them all to one",
-        );
+    if domains.is_empty() {
+        return;
     }
+    let label = given.label("cookie_domains");
+    let url = Url::parse(&place.public_url).ok();
+    let host = url.as_ref().and_then(Url::host_str);
+    let domain = match (domains, host) {
+        ([domain], Some(host)) => config::cookie_domain(domain.trim(), host),
+        _ => None,
+    };
+    let Some(domain) = domain else {
+        notes.absent(
+            &label,
+            "a login is shared in one domain of your own that public_url's host lies in: write session.cookie_domain, or give each host a gate \
+             (docs/several-apps.md)",
+        );
+        return;
+    };
+    draft
+        .session
+        .set("cookie_domain", &toml_text::text(&domain));
+    notes.remind(
+        &label,
+        "give each app that shares the login a route with its `host`: browsers come back from the login to these hosts alone \
+         (docs/several-apps.md)",
+    );
 }

@@ -44,6 +44,12 @@ pub(super) fn cookie_domain(text: &str, origin: &Origin) -> Result<String, Probl
     }
 }
 
+/// `text` as such a domain, where its cookie goes to `host`.
+pub(in crate::config) fn covering(text: &str, host: &str) -> Option<String> {
+    let domain = cookie_domain(text, &Origin::Nowhere).ok()?;
+    is_within(host, &domain).then_some(domain)
+}
+
 impl Reader<'_> {
     /// The login has to reach every host that is named.
     pub(super) fn check_cookie_domain(

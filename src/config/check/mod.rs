@@ -5,7 +5,7 @@
 
 mod address;
 mod allow;
-mod cookie_domain;
+pub(super) mod cookie_domain;
 mod endpoint;
 mod forward_auth;
 pub(super) mod header;

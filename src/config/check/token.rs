@@ -162,8 +162,9 @@ impl Reader<'_> {
             let message = format!("there are more than {MOST} service tokens");
             let origin = root.origin("service_tokens");
             self.problem(
-                Problem::new(&origin, message)
-                    .hint("let an issuer give tokens to so many: see `bearer` of a provider"),
+                Problem::new(&origin, message).hint(
+                    "give machines that do the same one token, or let people make API tokens",
+                ),
             );
             complete = false;
         }
@@ -278,7 +279,7 @@ fn service_hash(text: &str, origin: &Origin) -> Result<format::Hash, Problem> {
     })
 }
 
-/// Service tokens, which are compared on no more than a look-up.
+/// So many service tokens may there be.
 const MOST: usize = 1_000;
 /// Tokens of one machine, so that one takes the place of the other without a gap.
 const HASHES: usize = 2;

@@ -542,12 +542,25 @@ fn people_headers_sessions_and_places_are_carried_over() {
         (
             "email_domains = [\"*\"]\ncookie_domains = [\".example.com\"]\ncookie_samesite = \"none\"\ncookie_path = \"/app\"\ncookie_expire = \"0s\"",
             3,
-            &["lifetime = \"7d\""],
+            &["cookie_domain = \"example.com\"", "lifetime = \"7d\""],
             &[
+                "to do: cookie_domains: ",
                 "no equivalent: cookie_samesite: ",
                 "no equivalent: cookie_path: ",
                 "no equivalent: cookie_expire: ",
             ],
+        ),
+        (
+            "email_domains = [\"*\"]\ncookie_domains = [\"example.com\", \"example.org\"]",
+            3,
+            &["!cookie_domain ="],
+            &["no equivalent: cookie_domains: "],
+        ),
+        (
+            "email_domains = [\"*\"]\ncookie_domains = [\"ample.com\"]",
+            3,
+            &["!cookie_domain ="],
+            &["no equivalent: cookie_domains: "],
         ),
         (
             "email_domains = [\"*\"]\nsession_store_type = \"redis\"\nredis_connection_url = \"redis://cache:6379/2\"\nredis_password = \"p@ss/word\"\nredis_connection_idle_timeout = 30",

@@ -14,7 +14,7 @@ use super::{Front, SITE};
 use crate::support::{self, browser::Reply, upstream::Seen};
 
 /// The spellings in which identity headers are forged.
-const FORGED: [&str; 14] = [
+const FORGED: [&str; 18] = [
     "X-User",
     "x-user",
     "X_User",
@@ -25,6 +25,10 @@ const FORGED: [&str; 14] = [
     "X-User-Groups",
     "X-User-Groups_Missing",
     "X-User-Groups-Missing",
+    "X-User-Missing",
+    "X-User-Email-Missing",
+    "X-User-Email_Missing",
+    "X-User-Assertion-Missing",
     "X-User-Provider",
     "X-User-Name",
     "X-User-Assertion",
