@@ -11,6 +11,7 @@
 //! an empty file is how the keys become known.
 
 mod check;
+mod differing;
 mod duration;
 mod env;
 #[cfg(test)]
@@ -39,7 +40,7 @@ use ipnet::IpNet;
 pub use duration::parse as duration;
 pub use env::Environment;
 pub use json_schema::json_schema;
-pub use load::{DEFAULT_FILE, Loaded, load, load_without_secrets};
+pub use load::{DEFAULT_FILE, Loaded, differing_keys, load, load_without_secrets};
 pub use report::Report;
 
 use crate::{
