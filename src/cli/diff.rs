@@ -40,7 +40,9 @@ pub(super) fn unsaid(differing: Vec<String>) -> Vec<String> {
         match key.split('.').next().unwrap_or(key) {
             "routes" | "listen" | "trusted_proxies" | "prefix" | "upstream" | "public_url" => true,
             "upstreams" => last == "url",
-            "providers" => matches!(last, "allow" | "type" | "issuer" | "client_id"),
+            "providers" => {
+                key.contains(".allow.") || matches!(last, "allow" | "type" | "issuer" | "client_id")
+            }
             "headers" => key == "headers.preset" || key.starts_with("headers.set."),
             "session" => matches!(
                 last,
