@@ -65,6 +65,7 @@ impl<'a> Standing<'a> {
             Err(denied) => Self::Barred(Box::new(Barred {
                 user: identity.user().clone(),
                 provider: identity.provider.clone(),
+                subject: identity.subject.clone(),
                 denied,
                 route: None,
             })),
@@ -79,6 +80,8 @@ pub struct Barred {
     pub user: Text,
     /// The provider's name in the configuration.
     pub provider: Text,
+    /// Who they are there.
+    pub subject: Text,
     /// The rule and the sentence.
     pub denied: Denied,
     /// The route that says no; none where it is the provider's own `allow`.
@@ -156,6 +159,7 @@ pub fn decide<'a>(
         (Fit::Denied(denied), Some(principal)) => Err(Deny::Barred(Box::new(Barred {
             user: principal.identity.user().clone(),
             provider: principal.identity.provider.clone(),
+            subject: principal.identity.subject.clone(),
             denied,
             route: Some(denial(route)),
         }))),
@@ -199,6 +203,7 @@ mod tests {
         Barred {
             user: "ada".into(),
             provider: "corp".into(),
+            subject: "1".into(),
             denied: Denied {
                 rule: "groups".to_owned(),
                 sentence: "Your groups may not pass.",

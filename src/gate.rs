@@ -143,7 +143,9 @@ impl Gate {
         }
 
         if self.snapshot.refuse_cross_site && is_cross_site_write(&request.head) {
-            return Err(Reject::Forbidden("cross_site = \"refuse\""));
+            let reject = Reject::Forbidden("cross_site = \"refuse\"");
+            self.audit_denial(&reject, &request, record);
+            return Err(reject);
         }
         let route = self.route(&request)?;
         // A block, so that nothing of it is kept while the upstream answers.
@@ -170,7 +172,9 @@ impl Gate {
                 Verdict::Public
             };
             let (owner, renewal) = match permitted {
-                Some(visit) => self.accompany(visit, &request, now)?,
+                Some(visit) => self
+                    .accompany(visit, &request, now)
+                    .inspect_err(|reject| self.audit_denial(reject, &request, record))?,
                 None => (None, Vec::new()),
             };
             let own = OwnCookies {
@@ -246,7 +250,14 @@ impl Gate {
             record.verdict = Verdict::SignIn;
             return Ok(elsewhere);
         }
-        Err(self.reject(deny, route, request))
+        let reject = self.reject(deny, route, request);
+        self.audit_denial(&reject, request, record);
+        Err(reject)
+    }
+
+    fn audit_denial(&self, reject: &Reject, request: &CleanRequest, record: &Record) {
+        let (method, path) = (&request.head.method, request.path());
+        self.snapshot.audit_denial(reject, method, path, record);
     }
 
     /// Whether a page of another site opens a connection in the visitor's name. Browsers let any page

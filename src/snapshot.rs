@@ -6,10 +6,11 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
+    answer::Reject,
     clean::Cleaning,
     clock::Timestamp,
     decide::{Deny, Permit, Standing, decide},
@@ -17,10 +18,17 @@ use crate::{
     forward::{IdentityHeaders, UpstreamTarget},
     limits::Limits,
     login::Logins,
-    observe::metrics::Metrics,
+    observe::{
+        Record,
+        audit::{Audit, Entry, Event},
+        metrics::Metrics,
+    },
     provider::Providers,
     route::{NoRoute, Route, Routes, Target, is_same_host},
-    session::{Session, Sessions, Unavailable, Visit, directory::Presence},
+    session::{
+        Session, Sessions, Unavailable, Visit,
+        directory::{Presence, SessionName},
+    },
     site::Site,
 };
 
@@ -52,6 +60,8 @@ pub struct Snapshot {
     pub limits: Arc<Limits>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Who got in and out.
+    pub audit: Audit,
     /// Keeps fresh what providers publish, for as long as this configuration is somebody's.
     pub upkeep: Vec<AbortOnDropHandle<()>>,
 }
@@ -113,6 +123,29 @@ impl Snapshot {
         client: Option<IpAddr>,
     ) -> Result<Permit<'a>, Deny> {
         decide(route, self.standing(session), client)
+    }
+
+    /// Notes that a rule says no to a request.
+    pub fn audit_denial(&self, reject: &Reject, method: &Method, path: &str, record: &Record) {
+        if let Some(denied) = reject.audited() {
+            let denied = Entry {
+                method: Some(method.as_str()),
+                path: Some(path),
+                ..denied
+            };
+            self.audit.record(&denied.asked(record));
+        }
+    }
+
+    /// Notes that somebody ends the session they come with.
+    pub fn audit_sign_out(&self, session: &Session, record: &Record) {
+        let left = Entry {
+            credential: Some("session"),
+            object: Some(SessionName::of(session).to_string().into()),
+            ..Entry::of(Event::SignOut)
+        };
+        self.audit
+            .record(&left.about(&session.identity).asked(record));
     }
 
     /// What this configuration makes of whoever `session` is of: its provider may be gone, and its lists may have

@@ -10,6 +10,7 @@ use crate::{
     answer::reply,
     clock::{self, Timestamp},
     endpoint::account::Listed,
+    observe::audit::{Entry, Event},
     response::Body,
     session::{
         StoreError,
@@ -184,6 +185,12 @@ async fn signed_out(whose: String, snapshot: &Snapshot) -> Response<Body> {
         (StatusCode::ACCEPTED, Some(PENDING))
     };
     tracing::info!(whose, pending, "signed out by an operator");
+    snapshot.audit.record(&Entry {
+        outcome: Some("signed_out"),
+        credential: Some("operator"),
+        object: Some(whose.as_str().into()),
+        ..Entry::of(Event::Admin)
+    });
     let signed_out = whose;
     reply::json(
         status,

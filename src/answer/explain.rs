@@ -89,7 +89,7 @@ impl Reject {
             ),
             Self::SessionTooLarge => session_too_large(),
             Self::Unavailable(_) => session_unavailable(),
-            Self::NotKept(_) => not_kept(),
+            Self::NotKept(_) | Self::NotAudited(_) => not_kept(),
             Self::TooManyRequests => too_many_requests(),
             Self::ContentTooLarge => content_too_large(),
             Self::OutOfService(_) => out_of_service(),
@@ -176,6 +176,7 @@ impl Reject {
             // An empty address is the page's own. Following it is a GET, so only a GET's page offers it.
             Self::Unavailable(_)
             | Self::NotKept(_)
+            | Self::NotAudited(_)
             | Self::BadGateway
             | Self::OutOfService(_)
             | Self::GatewayTimeout

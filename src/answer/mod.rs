@@ -4,6 +4,7 @@
 //! the rule, the upstream or anything that came in the request; the request id leads to the log line that
 //! does. A provider's own words stand on a page as a quotation, escaped like every text.
 
+mod audit;
 mod explain;
 mod page;
 mod remedy;
@@ -24,7 +25,7 @@ use crate::{
     audience::Audience,
     decide::{Barred, Deny, RouteDenial},
     login::LoginError,
-    observe::Verdict,
+    observe::{Verdict, audit::NotWritten},
     route::{Access, NoRoute, Route},
     session::{KeepError, StoreError, Unavailable},
     site::{LONGEST_RETURN, Site},
@@ -76,6 +77,8 @@ pub enum Reject {
     Unavailable(Unavailable),
     /// Whoever signs in cannot be kept signed in now.
     NotKept(StoreError),
+    /// Nobody signs in while the audit trail cannot be written.
+    NotAudited(NotWritten),
     /// The client has as many requests under way as one client may.
     TooManyRequests,
     /// The client did not send its body in time.
@@ -115,6 +118,12 @@ impl From<KeepError> for Reject {
             KeepError::TooLarge => Self::SessionTooLarge,
             KeepError::Store(error) => Self::NotKept(error),
         }
+    }
+}
+
+impl From<NotWritten> for Reject {
+    fn from(error: NotWritten) -> Self {
+        Self::NotAudited(error)
     }
 }
 
@@ -176,7 +185,7 @@ impl Reject {
             Self::ConfirmSignOut { .. } => Verdict::ConfirmSignOut,
             Self::StaleForm => Verdict::StaleForm,
             Self::SessionTooLarge => Verdict::SessionTooLarge,
-            Self::Unavailable(_) | Self::NotKept(_) => Verdict::Unavailable,
+            Self::Unavailable(_) | Self::NotKept(_) | Self::NotAudited(_) => Verdict::Unavailable,
             Self::TooManyRequests => Verdict::TooManyRequests,
             Self::BadGateway | Self::OutOfService(_) => Verdict::BadGateway,
             Self::GatewayTimeout => Verdict::GatewayTimeout,
@@ -208,6 +217,7 @@ impl Reject {
             Self::Login(error) => Some(error.to_string()),
             Self::Unavailable(unavailable) => Some(unavailable.to_string()),
             Self::NotKept(error) => Some(error.to_string()),
+            Self::NotAudited(error) => Some(error.to_string()),
             Self::TooManyRequests => Some("limits.requests_per_client".to_owned()),
             _ => None,
         }

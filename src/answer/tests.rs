@@ -33,6 +33,7 @@ fn barred(user: &str) -> Reject {
             route: None,
             user: user.into(),
             provider: "corp".into(),
+            subject: "1".into(),
             denied: denied(),
         }),
         return_to: "/deep?x=1".to_owned(),

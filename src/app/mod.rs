@@ -24,7 +24,10 @@ use crate::{
     admin,
     config::Config,
     listen::{self, Admission, Capacity, WorkerConfig, WorkerHandle},
-    observe::metrics::Metrics,
+    observe::{
+        audit::{Entry, Event},
+        metrics::Metrics,
+    },
     session::{farewell::Farewell, refresh::Refresher},
 };
 
@@ -62,6 +65,7 @@ pub async fn run(config: Config, source: Option<ReloadFrom>) -> io::Result<()> {
         tokio::spawn(admin::serve(listener, current, stop));
     }
     listeners.open(opened, &workers, worker.tls.is_some());
+    services.audit.record(&Entry::of(Event::Start));
 
     let files = source.as_ref().map(|source| source.files.clone());
     let mut watch = Watch::new(files.unwrap_or_default());
@@ -77,7 +81,7 @@ pub async fn run(config: Config, source: Option<ReloadFrom>) -> io::Result<()> {
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
-            () = signals.hangup() => {}
+            () = signals.hangup() => services.audit.reopen(),
             () = watch.changed() => {}
         }
         if let Some(files) = reloads.reload().await {
@@ -97,6 +101,8 @@ pub async fn run(config: Config, source: Option<ReloadFrom>) -> io::Result<()> {
     if let Some(redis) = &services.redis {
         redis.finish().await;
     }
+    services.audit.record(&Entry::of(Event::Stop));
+    services.audit.finish();
     tracing::info!("stopped");
     Ok(())
 }

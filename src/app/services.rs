@@ -9,7 +9,7 @@ use crate::{
     clock,
     config::Config,
     login::LoginState,
-    observe::metrics::Metrics,
+    observe::{audit::Audit, metrics::Metrics},
     provider::Providers,
     session::{
         Keeping, Lifetimes,
@@ -27,6 +27,7 @@ use crate::{
 /// The services that snapshots share.
 pub(super) struct Services {
     pub(super) metrics: Arc<Metrics>,
+    pub(super) audit: Audit,
     pub(super) revocations: Arc<Revocations>,
     pub(super) refresher: Arc<Refresher>,
     pub(super) farewell: Arc<Farewell>,
@@ -54,8 +55,10 @@ impl Services {
             keep: KeepTokens::default(),
             provider_grace: Duration::ZERO,
         };
+        let audit = Audit::default();
         let refresher = Refresher::new(
             policy,
+            audit.clone(),
             Arc::clone(&revocations),
             Arc::clone(&farewell),
             Handle::current(),
@@ -69,6 +72,7 @@ impl Services {
         };
         Self {
             metrics,
+            audit,
             revocations,
             refresher: Arc::new(refresher),
             farewell,

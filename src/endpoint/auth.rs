@@ -12,7 +12,7 @@
 //! a proxy that copies them replaces what the client sent.
 
 use http::{
-    HeaderMap, HeaderValue, Response, StatusCode,
+    HeaderMap, HeaderValue, Method, Response, StatusCode,
     header::{COOKIE, HOST, LOCATION, SET_COOKIE},
 };
 
@@ -91,13 +91,16 @@ pub(super) async fn serve(
     let judged = judge(snapshot, request, &asked, &narrowing, return_to, record).await;
     Ok(match judged {
         Ok(pass) => passed(door, snapshot, request, &pass, record),
-        Err(reject) => refuse(
-            door,
-            snapshot,
-            &reject.told_if_too_long(audience),
-            audience,
-            record,
-        ),
+        Err(reject) => {
+            let asked = asked.questions.first();
+            let (method, target) = asked.map_or((&Method::GET, ""), |question| {
+                (&question.method, question.target.as_str())
+            });
+            let path = target.split('?').next().unwrap_or_default();
+            snapshot.audit_denial(&reject, method, path, record);
+            let reject = reject.told_if_too_long(audience);
+            refuse(door, snapshot, &reject, audience, record)
+        }
     })
 }
 
@@ -220,6 +223,7 @@ fn narrow(
         barred: Box::new(Barred {
             user: identity.user().clone(),
             provider: identity.provider.clone(),
+            subject: identity.subject.clone(),
             denied,
             route: Some(RouteDenial {
                 name: "the question's query".to_owned(),

@@ -12,9 +12,15 @@ use crate::{
     clean::CleanRequest,
     clock::{self, Timestamp},
     login::{Callback, Finished, LoginError, LoginOptions, SessionRandom, StartAgain},
-    observe::{Record, Verdict},
+    observe::{
+        Record, Verdict,
+        audit::{Entry, Event},
+    },
     response::Body,
-    session::{Session, directory::Sighting},
+    session::{
+        Session,
+        directory::{SessionName, Sighting},
+    },
     snapshot::Snapshot,
 };
 
@@ -49,7 +55,10 @@ pub(super) async fn serve(
             let why = "the state belongs to another browser";
             return begin_anew(snapshot, request, &again, why, record).await;
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => {
+            audit_denial(snapshot, provider, &error, record);
+            return Err(error.into());
+        }
     };
     let session = &signed_in.session;
     record.note_identity(Some(&session.identity));
@@ -74,6 +83,14 @@ pub(super) async fn serve(
              (session.store)"
         );
     }
+    let name = SessionName::of(session).to_string();
+    let login = Entry {
+        credential: Some("session"),
+        object: Some(name.into()),
+        ..Entry::of(Event::Login)
+    };
+    let login = login.about(&session.identity).asked(record);
+    snapshot.audit.admit(&login).await?;
     let cookies = snapshot
         .sessions
         .begin(session, signed_in.record_key, &visit, now)
@@ -98,6 +115,22 @@ pub(super) async fn serve(
         response.headers_mut().append(SET_COOKIE, cookie);
     }
     Ok(response)
+}
+
+/// Whom it would have let in is known where the provider said so, and a list said no.
+fn audit_denial(snapshot: &Snapshot, provider: &str, error: &LoginError, record: &Record) {
+    let (user, rule) = match error {
+        LoginError::NotAllowed { user, denied, .. } => (Some(user), Some(denied.rule.as_ref())),
+        _ => (None, None),
+    };
+    let denied = Entry {
+        user: user.map(|user| user.as_str().into()),
+        provider: Some(provider.into()),
+        rule: rule.map(|rule: &str| format!("providers.{provider}.allow.{rule}").into()),
+        detail: Some(error.to_string().into()),
+        ..Entry::of(Event::LoginDenied)
+    };
+    snapshot.audit.record(&denied.asked(record));
 }
 
 /// Whether a login whose state names another browser is begun anew without asking.

@@ -35,7 +35,12 @@ use super::{
     place::{Place, SUCCESSOR_KEPT},
     revocation::Revocations,
 };
-use crate::{clock::Timestamp, observe::metrics::Tally, provider::Providers, tokens::KeepTokens};
+use crate::{
+    clock::Timestamp,
+    observe::{audit::Audit, metrics::Tally},
+    provider::Providers,
+    tokens::KeepTokens,
+};
 
 /// Renews sessions.
 pub struct Refresher {
@@ -62,6 +67,7 @@ struct Shared {
     revocations: Arc<Revocations>,
     farewell: Arc<Farewell>,
     tally: Tally<3>,
+    audit: Audit,
     /// Ends the waiting of what has sent nothing yet.
     stop: CancellationToken,
 }
@@ -119,6 +125,7 @@ impl Refresher {
     /// Renewals run on `runtime`, which outlives the workers.
     pub fn new(
         policy: RefreshPolicy,
+        audit: Audit,
         revocations: Arc<Revocations>,
         farewell: Arc<Farewell>,
         runtime: Handle,
@@ -129,6 +136,7 @@ impl Refresher {
             shared: Arc::new(Shared {
                 breakers: Breakers::default(),
                 tally,
+                audit,
                 policy: ArcSwap::from_pointee(policy),
                 revocations,
                 farewell,

@@ -5,6 +5,7 @@
 
 mod address;
 mod allow;
+mod audit;
 mod endpoint;
 mod forward_auth;
 mod header;
@@ -177,6 +178,7 @@ impl<'a> Reader<'a> {
         let routes = self.routes(root, own);
         self.check_hosts(root, flat(&forward_auth), routes.as_deref());
         let limits = self.limits(root);
+        let audit = self.audit(root);
         let proxies = self.proxies(root);
         self.check_addresses(
             root,
@@ -225,6 +227,7 @@ impl<'a> Reader<'a> {
             routes: routes?,
             refuse_cross_site: refuse_cross_site.ok().flatten()?,
             limits: limits?,
+            audit: audit.ok()?,
             proxies: proxies?,
         })
     }
