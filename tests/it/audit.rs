@@ -108,7 +108,8 @@ async fn a_proxys_question_that_is_denied_is_told_like_a_request() {
     let browser = house.browser();
     browser.sign_in("/").await;
     let asked = browser.bare(Method::GET, "/oauth2/auth");
-    let asked = asked.header("x-original-url", &house.url("/admin/users?x=1"));
+    let asked = asked.header("x-original-uri", "/admin/users?x=1");
+    let asked = asked.header("x-original-method", "GET");
     assert_eq!(asked.send().await.status, StatusCode::FORBIDDEN);
     let denied = line(&trail(&house), "denied", |_| true).await;
     assert_eq!(

@@ -106,7 +106,7 @@ pub struct Entry<'a> {
     /// The provider that says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<Cow<'a, str>>,
-    /// By what: `session`, `bearer`, `api_token`, `basic`, `certificate`; `provider` or `operator` where nobody came with one.
+    /// By what: `session`, `bearer`, `api_token`, `service_token`, `password`, `certificate`; `provider` or `operator` where nobody came with one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<&'a str>,
     /// From where.
