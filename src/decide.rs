@@ -7,6 +7,7 @@ use crate::{
         Allow, Fit, Principal,
         allow::{self, Denied},
     },
+    credential::Proof,
     route::{Access, Route},
     text::Text,
 };
@@ -66,6 +67,7 @@ impl<'a> Standing<'a> {
                 user: identity.user().clone(),
                 provider: identity.provider.clone(),
                 subject: identity.subject.clone(),
+                proof: principal.proof,
                 denied,
                 route: None,
             })),
@@ -82,6 +84,8 @@ pub struct Barred {
     pub provider: Text,
     /// Who they are there.
     pub subject: Text,
+    /// How that was proven.
+    pub proof: Proof,
     /// The rule and the sentence.
     pub denied: Denied,
     /// The route that says no; none where it is the provider's own `allow`.
@@ -160,6 +164,7 @@ pub fn decide<'a>(
             user: principal.identity.user().clone(),
             provider: principal.identity.provider.clone(),
             subject: principal.identity.subject.clone(),
+            proof: principal.proof,
             denied,
             route: Some(denial(route)),
         }))),
@@ -204,6 +209,7 @@ mod tests {
             user: "ada".into(),
             provider: "corp".into(),
             subject: "1".into(),
+            proof: Proof::Session,
             denied: Denied {
                 rule: "groups".to_owned(),
                 sentence: "Your groups may not pass.",

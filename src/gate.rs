@@ -15,6 +15,7 @@ use crate::{
     body_error::BodyError,
     clean::{CleanRequest, Peer, Unclean},
     clock::{self, Timestamp},
+    credential::Caller,
     decide::Deny,
     endpoint::{self, Endpoint, public_name},
     forward::{Downstream, ForwardError, Forwarder, OwnCookies, Tunnels, Upstream},
@@ -24,6 +25,7 @@ use crate::{
     route::{Access, NoRoute, Route, Target},
     session::{Visit, live::Owner},
     snapshot::Snapshot,
+    visitor::Visitor,
 };
 
 /// One worker's road under one configuration.
@@ -149,32 +151,52 @@ impl Gate {
         }
         let route = self.route(&request)?;
         // A block, so that nothing of it is kept while the upstream answers.
-        let (answer, renewal) = {
+        let (answer, renewal, fields) = {
             let now = clock::now();
             let (headers, client) = (&request.head.headers, request.client.address);
-            let visit = self.snapshot.visit(route, headers, now).await;
-            let found = visit.as_ref().and_then(|visit| visit.as_ref().ok());
-            let session = found.and_then(|visit| visit.session.as_ref());
-            record.note_identity(session.map(|session| &session.identity));
+            let caller = Caller {
+                address: client,
+                now,
+            };
+            let visitor = self
+                .snapshot
+                .visitor(route.access.asks_who(), headers, caller);
+            let visitor = visitor
+                .await
+                .inspect_err(|reject| self.audit_denial(reject, &request, record))?;
+            let who = visitor.who();
+            record.note_identity(who.identity());
 
-            let permit = match (self.snapshot.judge(route, session, client), &visit) {
+            let permit = match (self.snapshot.judge(route, who, client), &visitor) {
                 (Ok(permit), _) => permit,
-                (Err(Deny::NotSignedIn), Some(Err(unavailable))) => {
+                (Err(Deny::NotSignedIn), Visitor::Unavailable(unavailable)) => {
                     return Err(Reject::Unavailable(unavailable.clone()));
                 }
                 (Err(deny), _) => return self.denied(deny, route, &request, record),
             };
             record.note_dry_run(permit.dry_run());
-            let permitted = found.filter(|_| permit.principal().is_some());
-            record.verdict = if permitted.is_some() {
+            let is_told = permit.principal().is_some();
+            record.verdict = if is_told {
                 Verdict::Pass
             } else {
                 Verdict::Public
             };
-            let (owner, renewal) = match permitted {
-                Some(visit) => self
-                    .accompany(visit, &request, now)
-                    .inspect_err(|reject| self.audit_denial(reject, &request, record))?,
+            // Browsers send passwords by themselves, too, as they send cookies.
+            if is_told && self.is_foreign_upgrade(&request) {
+                let reject = Reject::Forbidden("an upgrade asked for by another site");
+                self.audit_denial(&reject, &request, record);
+                return Err(reject);
+            }
+            let fields = match route.limits.is_empty() {
+                true => None,
+                // Boxed, so that their size is not that of every request.
+                false => Some(Box::new(
+                    Box::pin(self.snapshot.count(route, who, record)).await?,
+                )),
+            };
+            let found = visitor.visit();
+            let (owner, renewal) = match found.filter(|_| is_told) {
+                Some(visit) => self.accompany(visit, &request, now),
                 None => (None, Vec::new()),
             };
             let own = OwnCookies {
@@ -185,7 +207,7 @@ impl Gate {
             let answer =
                 self.forwarder
                     .send(downstream, permit, owner, identity_headers, own, request);
-            (answer, renewal)
+            (answer, renewal, fields)
         };
         let asked = Instant::now();
         let answered = answer.await;
@@ -194,6 +216,9 @@ impl Gate {
         let answered =
             answered.map_err(|error| upstream_failed(&error, record, &self.snapshot.metrics))?;
         let mut response = answered.response.map(Body::Upstream);
+        if let Some(fields) = fields {
+            fields.write(response.headers_mut());
+        }
         if !renewal.is_empty() && keep_from_shared_caches(response.headers_mut()) {
             for cookie in renewal {
                 response.headers_mut().append(SET_COOKIE, cookie);
@@ -223,16 +248,13 @@ impl Gate {
         visit: &Visit,
         request: &CleanRequest,
         now: Timestamp,
-    ) -> Result<(Option<Owner>, Vec<HeaderValue>), Reject> {
-        if self.is_foreign_upgrade(request) {
-            return Err(Reject::Forbidden("an upgrade asked for by another site"));
-        }
+    ) -> (Option<Owner>, Vec<HeaderValue>) {
         if let Some(session) = &visit.session {
             let (headers, address) = (&request.head.headers, request.client.address);
             self.snapshot.presence.see(session, headers, address, now);
         }
         let owner = visit.session.as_ref().map(Owner::of);
-        Ok((owner, self.snapshot.sessions.renew(visit, now)))
+        (owner, self.snapshot.sessions.renew(visit, now))
     }
 
     /// Answers a request that may not pass. Whoever only has to sign in is led to the gate's own name first.

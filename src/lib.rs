@@ -8,7 +8,7 @@
 //! 1. [`listen`]: sockets, TLS and workers; HTTP/1.1 or HTTP/2.
 //! 2. [`clean`]: who is calling, one canonical path, no header that only the gate may write.
 //! 3. [`route`]: an own [`endpoint`], or the first matching route.
-//! 4. [`session`]: the cookie becomes an [`access::Principal`], or nobody.
+//! 4. [`visitor`]: a [`session`]'s cookie, or a [`credential`], becomes an [`access::Principal`], or nobody.
 //! 5. [`decide`]: a pure function of route, principal and client; its "yes" is a [`decide::Permit`].
 //! 6. [`forward`]: takes the permit and streams to the upstream that it names.
 //! 7. [`answer`]: a refusal becomes what the client can use.
@@ -43,6 +43,7 @@ pub mod clean;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod credential;
 pub mod decide;
 pub mod demo;
 pub mod door;
@@ -52,6 +53,7 @@ pub mod gate;
 pub mod hop_by_hop;
 pub mod identity;
 pub mod identity_headers;
+pub mod limiter;
 pub mod limits;
 pub mod listen;
 pub mod login;
@@ -61,6 +63,7 @@ pub mod origin;
 pub mod provider;
 pub mod public_url;
 pub mod random;
+pub mod rate_limit;
 pub mod redis;
 pub mod response;
 pub mod route;
@@ -73,4 +76,5 @@ pub mod text;
 pub mod timer;
 pub mod tokens;
 pub mod trust;
+pub mod visitor;
 pub mod when;

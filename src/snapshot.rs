@@ -10,12 +10,14 @@ use http::{HeaderMap, Method};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
+    access::Principal,
     answer::Reject,
     clean::Cleaning,
-    clock::Timestamp,
+    credential::{Authenticators, Caller, Presented, Proof, Voucher},
     decide::{Deny, Permit, Standing, decide},
     door::Proxy,
     forward::{IdentityHeaders, UpstreamTarget},
+    limiter::Limiter,
     limits::Limits,
     login::Logins,
     observe::{
@@ -24,12 +26,14 @@ use crate::{
         metrics::Metrics,
     },
     provider::Providers,
+    rate_limit::Fields,
     route::{NoRoute, Route, Routes, Target, is_same_host},
     session::{
-        Session, Sessions, Unavailable, Visit,
+        Session, Sessions,
         directory::{Presence, SessionName},
     },
     site::Site,
+    visitor::{Visitor, Who},
 };
 
 /// Everything a request meets.
@@ -44,6 +48,8 @@ pub struct Snapshot {
     pub forward_auth: Option<Proxy>,
     /// Sessions: found, kept, renewed, ended.
     pub sessions: Sessions,
+    /// Whom credentials beside sessions prove.
+    pub authenticators: Authenticators,
     /// Who is signed in where.
     pub presence: Presence,
     /// Logins begun and ended.
@@ -62,6 +68,8 @@ pub struct Snapshot {
     pub metrics: Arc<Metrics>,
     /// Who got in and out.
     pub audit: Audit,
+    /// Counts the requests of routes with a limit.
+    pub limiter: Arc<Limiter>,
     /// Keeps fresh what providers publish, for as long as this configuration is somebody's.
     pub upkeep: Vec<AbortOnDropHandle<()>>,
 }
@@ -95,34 +103,79 @@ impl Snapshot {
         }
     }
 
-    /// Who visits, where `route` asks for somebody. Only then a store, or a provider, that does not answer holds anything
-    /// up, and a picture does not keep a session from its idle end.
-    pub async fn visit(
+    /// Who sends a request with these `headers`, where that is asked for. Only then a store, or a provider, that does not
+    /// answer holds anything up, and a picture does not keep a session from its idle end.
+    ///
+    /// # Errors
+    /// Where a credential came that proves nobody: whoever brings one is not taken for somebody else, whatever cookies
+    /// came along.
+    pub async fn visitor(
         &self,
-        route: &Route,
+        is_asked: bool,
         headers: &HeaderMap,
-        now: Timestamp,
-    ) -> Option<Result<Visit, Unavailable>> {
-        if !route.access.asks_who() {
-            return None;
+        caller: Caller,
+    ) -> Result<Visitor, Reject> {
+        if !is_asked {
+            return Ok(Visitor::Unasked);
         }
-        Some(match self.sessions.look(headers, now) {
+        match Presented::read(headers, self.authenticators.schemes())? {
+            Presented::Nothing => {}
+            // Boxed, so that its size is not that of every request.
+            presented => return Box::pin(self.authenticate(presented, caller)).await,
+        }
+        let visit = match self.sessions.look(headers, caller.now) {
             Ok(visit) => Ok(visit),
             Err(pending) => pending.wait().await,
-        })
+        };
+        Ok(visit.map_or_else(Visitor::Unavailable, Visitor::Cookies))
     }
 
-    /// May a request of `session`, from `client`, pass by `route`? The one judgement for every door.
+    async fn authenticate(
+        &self,
+        presented: Presented<'_>,
+        caller: Caller,
+    ) -> Result<Visitor, Reject> {
+        let verified = self.authenticators.authenticate(&presented, caller).await;
+        Ok(Visitor::Credential(verified?))
+    }
+
+    /// May a request of `who`, from `client`, pass by `route`? The one judgement for every door.
     ///
     /// # Errors
     /// Why it may not.
     pub fn judge<'a>(
         &self,
         route: &'a Route,
-        session: Option<&'a Session>,
+        who: Who<'a>,
         client: Option<IpAddr>,
     ) -> Result<Permit<'a>, Deny> {
-        decide(route, self.standing(session), client)
+        decide(route, self.standing(who), client)
+    }
+
+    /// Counts a request of `who`, from `client`, that may pass by `route`; what the answer says of that.
+    ///
+    /// # Errors
+    /// Where a limit of the route is used up.
+    pub async fn count(
+        &self,
+        route: &Route,
+        who: Who<'_>,
+        record: &Record,
+    ) -> Result<Fields, Reject> {
+        let counted = self.limiter.take(route, who, record.client).await;
+        counted.map_err(|exceeded| {
+            let hit = Entry {
+                rule: Some(exceeded.rule.as_str().into()),
+                credential: who.proof().map(Proof::name),
+                ..Entry::of(Event::Limit)
+            };
+            let hit = match who.identity() {
+                Some(identity) => hit.about(identity),
+                None => hit,
+            };
+            self.audit.record(&hit.asked(record));
+            exceeded.into()
+        })
     }
 
     /// Notes that a rule says no to a request.
@@ -148,20 +201,30 @@ impl Snapshot {
             .record(&left.about(&session.identity).asked(record));
     }
 
-    /// What this configuration makes of whoever `session` is of: its provider may be gone, and its lists may have
-    /// become stricter since the login.
-    pub fn standing<'a>(&self, session: Option<&'a Session>) -> Standing<'a> {
-        let Some(session) = session else {
-            return Standing::Nobody;
-        };
-        let identity = &session.identity;
-        match self.providers.find(&identity.provider) {
-            // The same name may mean another server or another client since, and its subjects other people.
-            Some(provider) if provider.profile().fingerprint != session.provider_fingerprint => {
-                Standing::Nobody
+    /// What this configuration makes of `who`: their provider may be gone, and its lists may have become stricter since
+    /// the login.
+    pub fn standing<'a>(&self, who: Who<'a>) -> Standing<'a> {
+        match who {
+            Who::Nobody => Standing::Nobody,
+            Who::Session(session) => match self.providers.find(&session.identity.provider) {
+                // The same name may mean another server or another client since, and its subjects other people.
+                Some(provider)
+                    if provider.profile().fingerprint == session.provider_fingerprint =>
+                {
+                    Standing::under(&provider.profile().allow, session.principal())
+                }
+                _ => Standing::Nobody,
+            },
+            Who::Verified(verified) => {
+                let principal = Principal::from(verified);
+                match verified.voucher {
+                    Voucher::Configuration => Standing::Admitted(principal),
+                    Voucher::Provider => match self.providers.find(&verified.identity.provider) {
+                        Some(provider) => Standing::under(&provider.profile().allow, principal),
+                        None => Standing::Nobody,
+                    },
+                }
             }
-            None => Standing::Nobody,
-            Some(provider) => Standing::under(&provider.profile().allow, session.principal()),
         }
     }
 }

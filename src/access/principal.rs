@@ -1,6 +1,11 @@
 //! Who stands behind a request, once something has proven it.
 
-use crate::{identity::Identity, tokens::Tokens};
+use crate::{
+    credential::{Proof, Verified},
+    identity::Identity,
+    text::Text,
+    tokens::Tokens,
+};
 
 /// Who stands behind a request: what rules judge and the upstream is told.
 #[derive(Clone, Copy, Debug)]
@@ -9,4 +14,35 @@ pub struct Principal<'a> {
     pub identity: &'a Identity,
     /// The provider's tokens that came with the login, as far as a header carries them.
     pub tokens: &'a Tokens,
+    /// How it was proven.
+    pub proof: Proof,
+    /// What the credential may be used for; none where it is not bound to scopes.
+    pub scopes: Option<&'a [Text]>,
+    /// The OAuth client that it was given to, or what names the credential itself.
+    pub client: Option<&'a Text>,
+}
+
+impl<'a> Principal<'a> {
+    /// Whom a session proves.
+    pub fn of_session(identity: &'a Identity, tokens: &'a Tokens) -> Self {
+        Self {
+            identity,
+            tokens,
+            proof: Proof::Session,
+            scopes: None,
+            client: None,
+        }
+    }
+}
+
+impl<'a> From<&'a Verified> for Principal<'a> {
+    fn from(verified: &'a Verified) -> Self {
+        Self {
+            identity: &verified.identity,
+            tokens: &verified.tokens,
+            proof: verified.proof,
+            scopes: verified.scopes.as_deref(),
+            client: verified.client.as_ref(),
+        }
+    }
 }

@@ -160,10 +160,7 @@ mod tests {
 
     fn judge(requirements: &Requirements, who: Option<&Identity>, client: &str) -> Fit {
         let tokens = Tokens::default();
-        let principal = who.map(|identity| Principal {
-            identity,
-            tokens: &tokens,
-        });
+        let principal = who.map(|identity| Principal::of_session(identity, &tokens));
         requirements.judge(principal, client.parse().ok())
     }
 

@@ -12,14 +12,18 @@ use crate::{
 };
 
 impl Reject {
-    /// The event of a request that somebody may not make; none where no rule says so.
+    /// The event of a request that somebody may not make; none where neither a rule nor a credential says so.
     pub fn audited(&self) -> Option<Entry<'_>> {
-        if self.verdict() != Verdict::Forbidden {
-            return None;
-        }
-        let denied = Entry {
-            rule: self.detail().map(Cow::Owned),
-            ..Entry::of(Event::Denied)
+        let denied = match self.verdict() {
+            Verdict::Forbidden => Entry {
+                rule: self.detail().map(Cow::Owned),
+                ..Entry::of(Event::Denied)
+            },
+            Verdict::InvalidCredential => Entry {
+                detail: self.detail().map(Cow::Owned),
+                ..Entry::of(Event::CredentialRefused)
+            },
+            _ => return None,
         };
         let Self::Barred { barred, .. } = self else {
             return Some(denied);
@@ -28,13 +32,14 @@ impl Reject {
             user,
             provider,
             subject,
+            proof,
             ..
         } = &**barred;
         Some(Entry {
             user: Some(user.as_str().into()),
             user_id: Some(format!("{provider}:{subject}").into()),
             provider: Some(provider.as_str().into()),
-            credential: Some("session"),
+            credential: Some(proof.name()),
             ..denied
         })
     }

@@ -8,9 +8,11 @@ use super::{Account, Link, Reject};
 use crate::{
     access::allow::{Denied, Held},
     audience::Audience,
+    credential::Refused,
     decide::RouteDenial,
     login::{Fault, LoginError},
     provider::kind::Switch,
+    rate_limit::{self, Exceeded},
     site::{Site, with_switch},
 };
 
@@ -89,8 +91,10 @@ impl Reject {
             ),
             Self::SessionTooLarge => session_too_large(),
             Self::Unavailable(_) => session_unavailable(),
+            Self::Credential(refused) => explain_credential(refused),
             Self::NotKept(_) | Self::NotAudited(_) => not_kept(),
             Self::TooManyRequests => too_many_requests(),
+            Self::Limited(exceeded) => limited(exceeded),
             Self::ContentTooLarge => content_too_large(),
             Self::OutOfService(_) => out_of_service(),
             Self::BadGateway => Explanation::new(
@@ -298,6 +302,34 @@ fn session_too_large() -> Explanation {
     )
 }
 
+fn explain_credential(refused: &Refused) -> Explanation {
+    match refused {
+        Refused::Invalid(_) => Explanation::new(
+            (StatusCode::UNAUTHORIZED, "invalid_token", UNAUTHENTICATED),
+            "Not known here",
+            "The token or the password that came with this request is false, has ended, or is for something else.",
+        ),
+        Refused::Unavailable(_) => Explanation::new(
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "credential_unavailable",
+                UNAVAILABLE,
+            ),
+            "One moment",
+            "The token or the password that came with this request cannot be checked right now. Try again in a moment.",
+        ),
+        Refused::Throttled(_) => Explanation::new(
+            (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_requests",
+                RESOURCE_EXHAUSTED,
+            ),
+            "Too many attempts",
+            "Too many false tokens or passwords came from your network. Try again later.",
+        ),
+    }
+}
+
 fn session_unavailable() -> Explanation {
     Explanation::new(
         (
@@ -340,6 +372,19 @@ fn too_many_requests() -> Explanation {
         ),
         "One at a time",
         "Too many requests come from your network at once. Try again in a moment.",
+    )
+}
+
+fn limited(exceeded: &Exceeded) -> Explanation {
+    let seconds = rate_limit::seconds(exceeded.wait);
+    Explanation::new(
+        (
+            StatusCode::TOO_MANY_REQUESTS,
+            "rate_limited",
+            RESOURCE_EXHAUSTED,
+        ),
+        "That was often",
+        format!("There is a limit on how often this may be asked for. Try again in {seconds} s."),
     )
 }
 

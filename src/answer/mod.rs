@@ -23,9 +23,11 @@ use http::StatusCode;
 use crate::{
     access::allow::Denied,
     audience::Audience,
+    credential::{Flaw, Refused},
     decide::{Barred, Deny, RouteDenial},
     login::LoginError,
     observe::{Verdict, audit::NotWritten},
+    rate_limit::Exceeded,
     route::{Access, NoRoute, Route},
     session::{KeepError, StoreError, Unavailable},
     site::{LONGEST_RETURN, Site},
@@ -75,12 +77,16 @@ pub enum Reject {
     SessionTooLarge,
     /// Whether somebody is signed in cannot be found out now.
     Unavailable(Unavailable),
+    /// A credential came that proves nobody.
+    Credential(Refused),
     /// Whoever signs in cannot be kept signed in now.
     NotKept(StoreError),
     /// Nobody signs in while the audit trail cannot be written.
     NotAudited(NotWritten),
     /// The client has as many requests under way as one client may.
     TooManyRequests,
+    /// A limit of the route is used up.
+    Limited(Box<Exceeded>),
     /// The client did not send its body in time.
     RequestTimeout,
     /// The client went away before it had sent all of its request. Nobody reads the answer.
@@ -112,12 +118,30 @@ impl From<Unavailable> for Reject {
     }
 }
 
+impl From<Flaw> for Reject {
+    fn from(flaw: Flaw) -> Self {
+        Self::BadRequest(flaw.to_string().into())
+    }
+}
+
+impl From<Refused> for Reject {
+    fn from(refused: Refused) -> Self {
+        Self::Credential(refused)
+    }
+}
+
 impl From<KeepError> for Reject {
     fn from(error: KeepError) -> Self {
         match error {
             KeepError::TooLarge => Self::SessionTooLarge,
             KeepError::Store(error) => Self::NotKept(error),
         }
+    }
+}
+
+impl From<Exceeded> for Reject {
+    fn from(exceeded: Exceeded) -> Self {
+        Self::Limited(Box::new(exceeded))
     }
 }
 
@@ -185,8 +209,15 @@ impl Reject {
             Self::ConfirmSignOut { .. } => Verdict::ConfirmSignOut,
             Self::StaleForm => Verdict::StaleForm,
             Self::SessionTooLarge => Verdict::SessionTooLarge,
-            Self::Unavailable(_) | Self::NotKept(_) | Self::NotAudited(_) => Verdict::Unavailable,
-            Self::TooManyRequests => Verdict::TooManyRequests,
+            Self::Credential(Refused::Invalid(_)) => Verdict::InvalidCredential,
+            Self::Unavailable(_)
+            | Self::NotKept(_)
+            | Self::NotAudited(_)
+            | Self::Credential(Refused::Unavailable(_)) => Verdict::Unavailable,
+            Self::TooManyRequests | Self::Credential(Refused::Throttled(_)) => {
+                Verdict::TooManyRequests
+            }
+            Self::Limited(_) => Verdict::RateLimited,
             Self::BadGateway | Self::OutOfService(_) => Verdict::BadGateway,
             Self::GatewayTimeout => Verdict::GatewayTimeout,
         }
@@ -218,6 +249,13 @@ impl Reject {
             Self::Unavailable(unavailable) => Some(unavailable.to_string()),
             Self::NotKept(error) => Some(error.to_string()),
             Self::NotAudited(error) => Some(error.to_string()),
+            Self::Credential(Refused::Invalid(why) | Refused::Unavailable(why)) => {
+                Some(why.clone())
+            }
+            Self::Credential(Refused::Throttled(_)) => {
+                Some("too many false credentials from there".to_owned())
+            }
+            Self::Limited(exceeded) => Some(exceeded.rule.clone()),
             Self::TooManyRequests => Some("limits.requests_per_client".to_owned()),
             _ => None,
         }

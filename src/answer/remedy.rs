@@ -1,7 +1,7 @@
 //! What an operator can do about a refusal. For the log alone.
 
 use super::Reject;
-use crate::login::LoginError;
+use crate::{credential::Refused, login::LoginError};
 
 impl Reject {
     /// What to do about it, where it is more than an everyday answer.
@@ -25,6 +25,10 @@ impl Reject {
             Self::NotAudited(_) => {
                 "see why the file of audit.to cannot be written; the log's line above says it"
             }
+            Self::Credential(Refused::Unavailable(_)) => {
+                "see that whoever vouches for the credential can be reached: the provider, or the store of tokens"
+            }
+            Self::Limited(_) => "if they may come so often, raise the route's limit",
             Self::TooManyRequests => {
                 "raise limits.requests_per_client; if it is a proxy, name it in trusted_proxies"
             }
@@ -38,6 +42,7 @@ impl Reject {
             }
             Self::SignIn { .. }
             | Self::Unauthorized
+            | Self::Credential(_)
             | Self::AddressTooLong
             | Self::BadRequest(_)
             | Self::RequestTimeout

@@ -9,7 +9,8 @@ use url::Url;
 
 use super::{Notice, Reject, reply};
 use crate::{
-    access::allow::Held, audience::Audience, login::LoginError, response::Body, site::Site,
+    access::allow::Held, audience::Audience, credential::Refused, login::LoginError, rate_limit,
+    response::Body, site::Site,
 };
 
 /// The answer to a refusal. Never cacheable, never sets a cookie.
@@ -93,10 +94,17 @@ fn advise(reject: &Reject, audience: Audience, site: &Site, response: &mut Respo
     }
     if status == StatusCode::UNAUTHORIZED {
         // Browsers ask for no password under this scheme, as they would under Basic.
-        let challenge = format!("Bearer realm=\"{}\"", site.public_url.authority());
+        let mut challenge = format!("Bearer realm=\"{}\"", site.public_url.authority());
+        if matches!(reject, Reject::Credential(_)) {
+            challenge.push_str(", error=\"invalid_token\"");
+        }
         let challenge = HeaderValue::try_from(challenge)
             .expect("an authority is ASCII without quotes or control characters");
         headers.insert(WWW_AUTHENTICATE, challenge);
+    }
+    if let Reject::Limited(exceeded) = reject {
+        headers.insert(RETRY_AFTER, rate_limit::seconds(exceeded.wait).into());
+        exceeded.fields.write(headers);
     }
     if let Reject::Login(error) = reject
         && let LoginError::TooMany { wait } = **error
@@ -104,7 +112,7 @@ fn advise(reject: &Reject, audience: Audience, site: &Site, response: &mut Respo
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
-    if let Reject::OutOfService(wait) = reject {
+    if let Reject::OutOfService(wait) | Reject::Credential(Refused::Throttled(wait)) = reject {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
     } else if status == StatusCode::SERVICE_UNAVAILABLE || matches!(reject, Reject::TooManyRequests)

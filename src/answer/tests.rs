@@ -34,6 +34,7 @@ fn barred(user: &str) -> Reject {
             user: user.into(),
             provider: "corp".into(),
             subject: "1".into(),
+            proof: crate::credential::Proof::Session,
             denied: denied(),
         }),
         return_to: "/deep?x=1".to_owned(),

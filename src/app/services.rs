@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use crate::{
     clock,
     config::Config,
+    limiter::Limiter,
     login::LoginState,
     observe::{audit::Audit, metrics::Metrics},
     provider::Providers,
@@ -39,6 +40,7 @@ pub(super) struct Services {
     pub(super) directory_keys: Arc<ArcSwap<KeyRing>>,
     pub(super) knowledge: Knowledge,
     pub(super) logins: Arc<LoginState>,
+    pub(super) limiter: Arc<Limiter>,
 }
 
 impl Services {
@@ -65,6 +67,8 @@ impl Services {
         );
         let keys = Arc::new(keys(config));
         let redis = redis(config, &keys, lifetimes, &revocations);
+        let hits = metrics.rate_limited.clone();
+        let limiter = Arc::new(Limiter::new(redis.clone(), hits));
         let directory_keys = Arc::new(ArcSwap::new(keys));
         let directory: Arc<dyn Directory> = match &redis {
             Some(redis) => Arc::new(redis.directory(Arc::clone(&directory_keys))),
@@ -76,6 +80,7 @@ impl Services {
             revocations,
             refresher: Arc::new(refresher),
             farewell,
+            limiter,
             keeping: keeping(session, lifetimes, redis.clone()),
             lifetimes,
             redis,

@@ -174,6 +174,9 @@ fn asked(route: &Route) -> String {
         let any: Vec<_> = requirements.any.iter().map(required).collect();
         _ = write!(text, ", with one of ({})", any.join(") or ("));
     }
+    if !route.limits.is_empty() {
+        _ = write!(text, ", no more often than {}", listed(&route.limits));
+    }
     text
 }
 

@@ -153,7 +153,7 @@ impl Whose {
 fn signed_in<'a>(snapshot: &Snapshot, visit: &'a Visit) -> Result<&'a Session, Reject> {
     let return_to = snapshot.site.path("account");
     let session = visit.session.as_ref();
-    match (snapshot.standing(session), session) {
+    match (snapshot.standing(session.into()), session) {
         (Standing::Admitted(_), Some(session)) => Ok(session),
         (Standing::Barred(barred), _) => Err(Reject::Barred { barred, return_to }),
         _ => Err(Reject::SignIn { return_to }),

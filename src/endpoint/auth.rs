@@ -23,16 +23,18 @@ use crate::{
     canonical_path::CanonicalPath,
     clean::{CleanRequest, check_method},
     clock::{self, Timestamp},
+    credential::Caller,
     decide::{Barred, Deny, RouteDenial, Standing},
     door::{Asked, Came, Door, Narrowing, Proxy, Question},
     endpoint::Endpoint,
     observe::{Record, Verdict},
     origin::WebOrigin,
+    rate_limit::Fields,
     response::Body,
     route::{Access, NoRoute, Route, Target},
-    session::{Session, Visit},
     site::Site,
     snapshot::Snapshot,
+    visitor::{Visitor, Who},
 };
 
 /// Answers a proxy. `is_below` is whether it came for a path below the door's, where Envoy puts what it asks about.
@@ -118,21 +120,23 @@ fn reader(door: Door, asked: &Asked, headers: &HeaderMap) -> Audience {
     }
 }
 
-/// A yes: who visits, where that was looked for, and whether the app is told.
+/// A yes: who it is, where that was looked for, and whether the app is told.
 struct Pass {
-    visit: Option<Visit>,
+    visitor: Visitor,
+    /// What the answer says of limits.
+    fields: Fields,
     is_told: bool,
     now: Timestamp,
 }
 
 impl Pass {
-    /// The session of whoever the app is told of.
-    fn session(&self) -> Option<&Session> {
-        self.told()?.session.as_ref()
-    }
-
-    fn told(&self) -> Option<&Visit> {
-        self.visit.as_ref().filter(|_| self.is_told)
+    /// Whom the app is told of.
+    fn principal(&self) -> Option<Principal<'_>> {
+        match self.visitor.who() {
+            Who::Session(session) if self.is_told => Some(session.principal()),
+            Who::Verified(verified) if self.is_told => Some(verified.into()),
+            _ => None,
+        }
     }
 }
 
@@ -165,41 +169,49 @@ async fn judge(
     let now = clock::now();
     let headers = &request.head.headers;
     let asks_who = !narrowing.is_empty() || routes.iter().any(|route| route.access.asks_who());
-    let visit = if asks_who {
-        Some(snapshot.sessions.visit(headers, now).await)
-    } else {
-        None
+    let caller = Caller {
+        address: request.client.address,
+        now,
     };
-    let found = visit.as_ref().and_then(|visit| visit.as_ref().ok());
-    let session = found.and_then(|visit| visit.session.as_ref());
-    record.note_identity(session.map(|session| &session.identity));
+    let visitor = snapshot.visitor(asks_who, headers, caller).await?;
+    let who = visitor.who();
+    record.note_identity(who.identity());
 
+    // Each once, however many readings of one address fall under it.
+    let mut limited: Vec<_> = routes.iter().copied().collect();
+    limited.retain(|route| !route.limits.is_empty());
+    limited.dedup_by(|one, other| std::ptr::eq(*one, *other));
     let mut is_told = false;
     for route in routes {
-        match snapshot.judge(route, session, request.client.address) {
+        match snapshot.judge(route, who, request.client.address) {
             Ok(permit) => {
                 is_told = permit.principal().is_some();
                 record.note_dry_run(permit.dry_run());
             }
             Err(deny) => {
-                return Err(match (&deny, visit) {
-                    (Deny::NotSignedIn, Some(Err(unavailable))) => unavailable.into(),
+                return Err(match (&deny, visitor.unavailable()) {
+                    (Deny::NotSignedIn, Some(unavailable)) => unavailable.clone().into(),
                     _ => Reject::of(deny, route, || return_to),
                 });
             }
         }
     }
     if !narrowing.is_empty() {
-        if let Some(Err(unavailable)) = visit {
-            return Err(unavailable.into());
+        if let Some(unavailable) = visitor.unavailable() {
+            return Err(unavailable.clone().into());
         }
-        narrow(snapshot, narrowing, session, return_to)?;
+        narrow(snapshot, narrowing, who, return_to)?;
     }
     if is_told && is_foreign_websocket(asked, headers, &snapshot.site) {
         return Err(Reject::Forbidden("an upgrade asked for by another site"));
     }
+    let mut fields = Fields::default();
+    for route in limited {
+        fields.and(snapshot.count(route, who, record).await?);
+    }
     Ok(Pass {
-        visit: visit.and_then(Result::ok),
+        visitor,
+        fields,
         is_told,
         now,
     })
@@ -209,21 +221,19 @@ async fn judge(
 fn narrow(
     snapshot: &Snapshot,
     narrowing: &Narrowing,
-    session: Option<&Session>,
+    who: Who<'_>,
     return_to: String,
 ) -> Result<(), Reject> {
-    let Some(session) = session else {
+    let is_somebody = !matches!(snapshot.standing(who), Standing::Nobody);
+    let (Some(identity), Some(proof), true) = (who.identity(), who.proof(), is_somebody) else {
         return Err(Reject::SignIn { return_to });
     };
-    if matches!(snapshot.standing(Some(session)), Standing::Nobody) {
-        return Err(Reject::SignIn { return_to });
-    }
-    let identity = &session.identity;
     narrowing.judge(identity).map_err(|denied| Reject::Barred {
         barred: Box::new(Barred {
             user: identity.user().clone(),
             provider: identity.provider.clone(),
             subject: identity.subject.clone(),
+            proof,
             denied,
             route: Some(RouteDenial {
                 name: "the question's query".to_owned(),
@@ -315,13 +325,14 @@ fn passed(
         _ => StatusCode::OK,
     });
     let headers = response.headers_mut();
-    tell(snapshot, pass.session().map(Session::principal), headers);
+    tell(snapshot, pass.principal(), headers);
+    pass.fields.write(headers);
     // Of a peer that is no proxy it would tell scripts what browsers keep from them (`HttpOnly`).
     if request.client.peer_is_trusted {
         let cookie = apps_cookie(snapshot, &request.head.headers);
         headers.insert(COOKIE, cookie);
     }
-    if let Some(visit) = pass.told() {
+    if let Some(visit) = pass.visitor.visit().filter(|_| pass.is_told) {
         if let Some(session) = &visit.session {
             let (headers, address) = (&request.head.headers, request.client.address);
             snapshot.presence.see(session, headers, address, pass.now);

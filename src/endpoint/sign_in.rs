@@ -26,7 +26,10 @@ pub(super) async fn serve(
     let headers = &request.head.headers;
     let visit = snapshot.sessions.visit(headers, clock::now()).await?;
     // Whose provider is gone is nobody: led back, they would be sent here again, and so on.
-    let is_somebody = !matches!(snapshot.standing(visit.session.as_ref()), Standing::Nobody);
+    let is_somebody = !matches!(
+        snapshot.standing(visit.session.as_ref().into()),
+        Standing::Nobody
+    );
     if let Some(session) = visit.session.filter(|_| is_somebody && !asked.switch) {
         record.note_identity(Some(&session.identity));
         return Ok(reply::redirect(StatusCode::FOUND, asked.return_to.as_str()));

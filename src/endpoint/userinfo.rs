@@ -9,11 +9,13 @@ use crate::{
     audience::Audience,
     clean::CleanRequest,
     clock,
+    credential::Caller,
     decide::Standing,
     identity::Identity,
     observe::Record,
     response::Body,
     snapshot::Snapshot,
+    visitor::Visitor,
 };
 
 pub(super) async fn serve(
@@ -22,12 +24,19 @@ pub(super) async fn serve(
     record: &mut Record,
 ) -> Response<Body> {
     let headers = &request.head.headers;
-    let visit = match snapshot.sessions.visit(headers, clock::now()).await {
-        Ok(visit) => visit,
-        Err(unavailable) => return refuse(snapshot, &unavailable.into(), record),
+    let caller = Caller {
+        address: request.client.address,
+        now: clock::now(),
+    };
+    let visitor = match snapshot.visitor(true, headers, caller).await {
+        Ok(Visitor::Unavailable(unavailable)) => {
+            return refuse(snapshot, &unavailable.into(), record);
+        }
+        Ok(visitor) => visitor,
+        Err(reject) => return refuse(snapshot, &reject, record),
     };
     let return_to = || answer::return_address(Audience::Program, headers, "/", &snapshot.site);
-    let principal = match snapshot.standing(visit.session.as_ref()) {
+    let principal = match snapshot.standing(visitor.who()) {
         Standing::Admitted(principal) => principal,
         Standing::Barred(barred) => {
             let reject = Reject::Barred {

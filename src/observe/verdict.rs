@@ -44,6 +44,8 @@ verdicts! {
     Own = "own",
     /// Nobody is signed in: a browser was sent to the login, a program got 401.
     SignIn = "sign_in",
+    /// 401: a token or a password came that is false, has ended, or is for something else; `detail` says which.
+    InvalidCredential = "invalid_credential",
     /// The client went away before there was an answer.
     ClientGone = "client_gone",
     /// A login begins: the browser was sent to the provider.
@@ -80,6 +82,8 @@ verdicts! {
     Unavailable = "unavailable",
     /// 429: the client has as many requests under way as `limits.requests_per_client` lets it have.
     TooManyRequests = "too_many_requests",
+    /// 429: the route's [`limit`](rate-limits.md) is used up; `detail` says which.
+    RateLimited = "rate_limited",
     /// The app could not be reached, or broke off before its answer; `detail` says how.
     BadGateway = "bad_gateway",
     /// The app did not begin its answer within `upstream_timeout`.

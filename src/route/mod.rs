@@ -9,7 +9,7 @@ pub use self::{
     host::{HostPattern, is_same_host},
     pattern::PathPattern,
 };
-use crate::access::Requirements;
+use crate::{access::Requirements, rate_limit::RateLimit};
 
 /// `[[routes]]`, checked.
 #[derive(Clone, Debug)]
@@ -30,6 +30,8 @@ pub struct Route {
     pub deny_message: Option<String>,
     /// Whether the requirements are tried out: whom they would refuse passes, and the log says so.
     pub dry_run: bool,
+    /// How often whoever may pass may come.
+    pub limits: Vec<RateLimit>,
     /// Which upstream it leads to, by its place among the configured ones; the first is `upstream`.
     pub upstream: usize,
 }
@@ -184,6 +186,7 @@ impl Route {
             requirements: Requirements::default(),
             deny_message: None,
             dry_run: false,
+            limits: Vec::new(),
             upstream: 0,
         }
     }

@@ -98,10 +98,7 @@ pub struct Lifetimes {
 impl Session {
     /// Whom it proves.
     pub fn principal(&self) -> Principal<'_> {
-        Principal {
-            identity: &self.identity,
-            tokens: &self.tokens,
-        }
+        Principal::of_session(&self.identity, &self.tokens)
     }
 
     /// Its absolute end: the sealed one or today's configuration's, whichever comes first.

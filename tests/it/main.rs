@@ -33,6 +33,7 @@ mod providers;
 mod proxy_bodies;
 mod proxy_protocols;
 mod public_name;
+mod rate_limits;
 mod records;
 mod redirects;
 mod regression;

@@ -12,6 +12,7 @@ mod header;
 mod limits;
 mod outbound;
 mod provider;
+mod rate;
 mod read;
 mod regex;
 mod request;

@@ -60,6 +60,7 @@ impl Reader<'_> {
         let deny_message = self.optional(table, "deny_message", deny_message);
         let upstream = self.route_upstream(root, table);
         let dry_run = self.dry_run(table, number, requirements.as_ref());
+        let limits = self.rate_limits(table);
         let (host, path) = (host.ok()?, path.ok()?);
         Some(Route {
             name: format!("routes[{number}]"),
@@ -71,6 +72,7 @@ impl Reader<'_> {
             deny_message: deny_message.ok()?,
             upstream: upstream.ok()?,
             dry_run: dry_run?,
+            limits: limits?,
         })
     }
 

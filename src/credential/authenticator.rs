@@ -1,0 +1,179 @@
+//! Says whom a credential proves.
+
+use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
+
+use super::{Presented, Proof, Schemes};
+use crate::{clock::Timestamp, identity::Identity, text::Text, tokens::Tokens};
+
+/// Whom a credential has proven. It may be kept and shared by many requests.
+#[derive(Debug)]
+pub struct Verified {
+    /// Who.
+    pub identity: Identity,
+    /// The tokens that headers may carry; those of a session alone, as a rule.
+    pub tokens: Tokens,
+    /// By what.
+    pub proof: Proof,
+    /// What it may be used for (RFC 6749 §3.3); none where the credential is not bound to scopes.
+    pub scopes: Option<Vec<Text>>,
+    /// The OAuth client that it was given to, or what names the credential itself.
+    pub client: Option<Text>,
+    /// When it ends, where that is known.
+    pub expires_at: Option<Timestamp>,
+    /// Whose `allow` judges them.
+    pub voucher: Voucher,
+}
+
+/// Who vouches for somebody, and so whose `allow` judges them before a route's does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Voucher {
+    /// The provider that `identity.provider` names. Where that one is gone, it is nobody.
+    Provider,
+    /// The configuration itself, in a table of its own.
+    Configuration,
+}
+
+/// From where a credential comes.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller {
+    /// The client's address; none for a Unix socket.
+    pub address: Option<IpAddr>,
+    /// The time of the request.
+    pub now: Timestamp,
+}
+
+/// Why a credential opens nothing. The texts are for the log and hold no secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// It is false, over, or for somebody else.
+    Invalid(String),
+    /// It cannot be found out now: of this nobody may conclude that it is good, nor that it is bad.
+    Unavailable(String),
+    /// Too many were tried; again after so long.
+    Throttled(Duration),
+}
+
+/// What an authenticator says of a credential.
+pub enum Answer<'a> {
+    /// It is for another one to say.
+    NotMine,
+    /// It is known.
+    Known(Result<Arc<Verified>, Refused>),
+    /// It has to be found out.
+    Pending(Pin<Box<dyn Future<Output = Result<Arc<Verified>, Refused>> + Send + 'a>>),
+}
+
+/// Knows one sort of credentials.
+pub trait Authenticator: Send + Sync {
+    /// The schemes in which they come.
+    fn schemes(&self) -> Schemes;
+
+    /// Whom `presented` proves. What is not of its sort it leaves to others, cheaply.
+    fn authenticate<'a>(&'a self, presented: &'a Presented<'_>, caller: Caller) -> Answer<'a>;
+}
+
+/// The authenticators of one configuration, asked in their order.
+#[derive(Default)]
+pub struct Authenticators {
+    all: Vec<Arc<dyn Authenticator>>,
+    schemes: Schemes,
+}
+
+impl Authenticators {
+    /// Of these.
+    pub fn new(all: Vec<Arc<dyn Authenticator>>) -> Self {
+        let schemes = all.iter().map(|one| one.schemes());
+        Self {
+            schemes: schemes.fold(Schemes::default(), Schemes::and),
+            all,
+        }
+    }
+
+    /// The schemes that any of them takes.
+    pub fn schemes(&self) -> Schemes {
+        self.schemes
+    }
+
+    /// Whom `presented` proves.
+    ///
+    /// # Errors
+    /// Where it proves nobody.
+    pub async fn authenticate(
+        &self,
+        presented: &Presented<'_>,
+        caller: Caller,
+    ) -> Result<Arc<Verified>, Refused> {
+        for one in &self.all {
+            match one.authenticate(presented, caller) {
+                Answer::NotMine => {}
+                Answer::Known(known) => return known,
+                Answer::Pending(pending) => return pending.await,
+            }
+        }
+        Err(Refused::Invalid("nobody here knows it".to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Knows one token, or none.
+    struct Only(&'static str, Result<&'static str, Refused>, bool);
+
+    impl Authenticator for Only {
+        fn schemes(&self) -> Schemes {
+            Schemes {
+                bearer: true,
+                basic: self.2,
+            }
+        }
+
+        fn authenticate<'a>(&'a self, presented: &'a Presented<'_>, _: Caller) -> Answer<'a> {
+            let Presented::Bearer(token) = presented else {
+                return Answer::NotMine;
+            };
+            if *token != self.0 {
+                return Answer::NotMine;
+            }
+            let answer = self.1.clone().map(|subject| {
+                Arc::new(Verified {
+                    identity: Identity::of("corp", subject),
+                    tokens: Tokens::default(),
+                    proof: Proof::Bearer,
+                    scopes: None,
+                    client: None,
+                    expires_at: None,
+                    voucher: Voucher::Provider,
+                })
+            });
+            if self.2 {
+                Answer::Pending(Box::pin(async { answer }))
+            } else {
+                Answer::Known(answer)
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_who_knows_it_decides_and_nobody_lets_nobody_in() {
+        let away = Refused::Unavailable("away".to_owned());
+        let all = Authenticators::new(vec![
+            Arc::new(Only("a", Ok("1"), false)),
+            Arc::new(Only("b", Err(away.clone()), true)),
+            Arc::new(Only("b", Ok("2"), false)),
+        ]);
+        assert!(all.schemes().bearer && all.schemes().basic);
+        let caller = Caller {
+            address: None,
+            now: Timestamp(0),
+        };
+        let ask = async |token| {
+            let known = all.authenticate(&Presented::Bearer(token), caller).await;
+            known.map(|verified| verified.identity.subject.to_string())
+        };
+        assert_eq!(ask("a").await.as_deref(), Ok("1"));
+        assert_eq!(ask("b").await, Err(away));
+        assert!(matches!(ask("c").await, Err(Refused::Invalid(_))));
+    }
+}

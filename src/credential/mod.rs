@@ -1,0 +1,43 @@
+//! What proves who sends a request, beside a session: a bearer token, or a name and a password.
+//!
+//! Reading what a request presents is pure and waits for nothing ([`Presented`]). Whether it is worth something an
+//! [`Authenticator`] says, of which a configuration has several. Without any, `Authorization` is the app's alone.
+
+mod authenticator;
+mod presented;
+
+pub use self::{
+    authenticator::{Answer, Authenticator, Authenticators, Caller, Refused, Verified, Voucher},
+    presented::{Basic, Flaw, Presented, Schemes},
+};
+
+/// How it was proven who sends a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// A login of a browser, kept in a session.
+    Session,
+    /// A bearer token of a provider.
+    Bearer,
+    /// An API token that somebody has made.
+    ApiToken,
+    /// A service token of the configuration.
+    ServiceToken,
+    /// A name and a password.
+    Password,
+    /// A client certificate.
+    Certificate,
+}
+
+impl Proof {
+    /// What the app, the log and the audit trail call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Bearer => "bearer",
+            Self::ApiToken => "api_token",
+            Self::ServiceToken => "service_token",
+            Self::Password => "password",
+            Self::Certificate => "certificate",
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Who sends a request: whom a session or another credential proves.
+
+use std::sync::Arc;
+
+use crate::{
+    credential::{Proof, Verified},
+    identity::Identity,
+    session::{Session, Unavailable, Visit},
+};
+
+/// Who sends a request, as far as it was asked.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly always it is the large one, which a box would cost an allocation"
+)]
+pub enum Visitor {
+    /// Nobody looked: the route asks for nobody.
+    Unasked,
+    /// What the cookies say: a session, or nobody.
+    Cookies(Visit),
+    /// Whose session it is cannot be found out now.
+    Unavailable(Unavailable),
+    /// A credential beside the cookies, which count for nothing then.
+    Credential(Arc<Verified>),
+}
+
+/// Whom a judgement is about.
+#[derive(Clone, Copy)]
+pub enum Who<'a> {
+    /// Nobody.
+    Nobody,
+    /// Whoever the session is of.
+    Session(&'a Session),
+    /// Whom a credential proves.
+    Verified(&'a Verified),
+}
+
+impl<'a> From<Option<&'a Session>> for Who<'a> {
+    fn from(session: Option<&'a Session>) -> Self {
+        session.map_or(Self::Nobody, Self::Session)
+    }
+}
+
+impl<'a> Who<'a> {
+    /// By what.
+    pub fn proof(self) -> Option<Proof> {
+        match self {
+            Self::Nobody => None,
+            Self::Session(_) => Some(Proof::Session),
+            Self::Verified(verified) => Some(verified.proof),
+        }
+    }
+
+    /// Who it is.
+    pub fn identity(self) -> Option<&'a Identity> {
+        match self {
+            Self::Nobody => None,
+            Self::Session(session) => Some(&session.identity),
+            Self::Verified(verified) => Some(&verified.identity),
+        }
+    }
+}
+
+impl Visitor {
+    /// Whom they prove.
+    pub fn who(&self) -> Who<'_> {
+        match self {
+            Self::Credential(verified) => Who::Verified(verified),
+            Self::Cookies(visit) => visit.session.as_ref().into(),
+            Self::Unasked | Self::Unavailable(_) => Who::Nobody,
+        }
+    }
+
+    /// What the cookies say, where they count.
+    pub fn visit(&self) -> Option<&Visit> {
+        match self {
+            Self::Cookies(visit) => Some(visit),
+            _ => None,
+        }
+    }
+
+    /// Why it cannot be said.
+    pub fn unavailable(&self) -> Option<&Unavailable> {
+        match self {
+            Self::Unavailable(unavailable) => Some(unavailable),
+            _ => None,
+        }
+    }
+}
