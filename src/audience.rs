@@ -24,6 +24,13 @@ pub enum Audience {
     Grpc,
 }
 
+/// Whether another site makes the browser change something (Fetch Metadata §2.4). What is no browser, and an old one, does
+/// not say where a request comes from: such a one is for `SameSite` and for the app.
+pub fn is_cross_site_write(method: &Method, headers: &HeaderMap) -> bool {
+    let mut sites = headers.get_all("sec-fetch-site").iter();
+    !method.is_safe() && sites.any(|site| site == "cross-site")
+}
+
 /// Fetch Metadata first (`Sec-Fetch-Mode`, `Sec-Fetch-Dest`), `Accept` where it is absent.
 pub fn of(method: &Method, headers: &HeaderMap) -> Audience {
     let mut signs = Signs::default();

@@ -22,6 +22,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     app::{self, ReloadFrom},
+    clock,
     config::{self, Config, Environment, Loaded, Report},
     demo,
     observe::log::{self, LogGuard},
@@ -114,7 +115,8 @@ enum Command {
         #[command(flatten)]
         file: ConfigFile,
         /// Who is signed in, as user=ada,email=ada@example.com,groups=a;b,provider=corp; also name, subject, claims.PATH
-        /// and the other lists of `allow`. Without, nobody is.
+        /// and the other lists of `allow`; how long ago they authenticated (auth_age=5m; just now without) and how (acr=…).
+        /// Without, nobody is.
         #[arg(long = "as", value_name = "WHO")]
         person: Option<String>,
         /// The client's address, for `networks`.
@@ -226,6 +228,7 @@ pub fn main() -> ExitCode {
                 url: &url,
                 person: person.as_deref(),
                 client,
+                now: clock::now(),
             };
             explain(&file, &question, json)
         }

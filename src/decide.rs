@@ -4,9 +4,10 @@ use std::net::IpAddr;
 
 use crate::{
     access::{
-        Allow, Fit, Principal,
+        Allow, Fit, Principal, Shortfall, StepUp,
         allow::{self, Denied},
     },
+    clock::Timestamp,
     credential::Proof,
     route::{Access, Route},
     text::Text,
@@ -112,9 +113,24 @@ pub enum Deny {
     Elsewhere(Box<(RouteDenial, Denied)>),
     /// Whoever is signed in may not pass.
     Barred(Box<Barred>),
+    /// Whoever is signed in may pass after a fresh login, or one of another class.
+    StepUp(Box<Insufficient>),
 }
 
-/// Judges a request by its route, by who is there, and by where they come from.
+/// A login that is not what a route asks for (RFC 9470).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Insufficient {
+    /// How operators know the route.
+    pub route: String,
+    /// What the route asks for.
+    pub asked: StepUp,
+    /// What the login lacks.
+    pub shortfall: Shortfall,
+    /// What proved who it is: a login makes a session fresh, and no other credential.
+    pub proof: Proof,
+}
+
+/// Judges a request by its route, by who is there, by where they come from, and by how long ago they authenticated.
 ///
 /// # Errors
 /// Why it may not pass.
@@ -122,6 +138,7 @@ pub fn decide<'a>(
     route: &'a Route,
     standing: Standing<'a>,
     client: Option<IpAddr>,
+    now: Timestamp,
 ) -> Result<Permit<'a>, Deny> {
     if route.access == Access::Deny {
         return Err(Deny::Closed);
@@ -149,7 +166,11 @@ pub fn decide<'a>(
         })
     };
     match (fit, principal) {
-        (Fit::Fits, Some(principal)) => permit(Some(principal)),
+        // Last: nobody types a password for nothing.
+        (Fit::Fits, Some(principal)) => match step_up(route, principal, now) {
+            None => permit(Some(principal)),
+            Some(insufficient) => Err(Deny::StepUp(insufficient)),
+        },
         (Fit::Fits | Fit::NeedsPrincipal, None) => match route.access {
             // What they ask of people they ask of whoever is told.
             Access::Public | Access::Optional => permit(None),
@@ -174,6 +195,18 @@ pub fn decide<'a>(
     }
 }
 
+/// What the principal's login lacks of what the route asks for.
+fn step_up(route: &Route, principal: Principal<'_>, now: Timestamp) -> Option<Box<Insufficient>> {
+    let asked = route.step_up.as_deref()?;
+    let shortfall = asked.check(&principal.identity.authentication, now).err()?;
+    Some(Box::new(Insufficient {
+        route: route.name.clone(),
+        asked: asked.clone(),
+        shortfall,
+        proof: principal.proof,
+    }))
+}
+
 /// Whether nobody at all passes from there.
 fn is_elsewhere(route: &Route, client: Option<IpAddr>) -> bool {
     matches!(route.requirements.judge(None, client), Fit::Denied(_))
@@ -188,13 +221,16 @@ fn denial(route: &Route) -> RouteDenial {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::{
         access::{Requirement, Requirements},
-        clock::Timestamp,
-        identity::Identity,
+        identity::{Authentication, Identity},
         session::Session,
     };
+
+    const NOW: Timestamp = Timestamp(1_000);
 
     fn route(access: Access) -> Route {
         Route::for_test("/**", &[], access)
@@ -228,7 +264,7 @@ mod tests {
             Standing::Admitted(session.principal()),
         ] {
             assert_eq!(
-                decide(&route(Access::Deny), standing, None).unwrap_err(),
+                decide(&route(Access::Deny), standing, None, NOW).unwrap_err(),
                 Deny::Closed
             );
         }
@@ -237,14 +273,14 @@ mod tests {
     #[test]
     fn a_login_route_asks_for_somebody_admitted_and_tells_who_it_is() {
         let route = route(Access::Login);
-        let refused = |standing| decide(&route, standing, None).unwrap_err();
+        let refused = |standing| decide(&route, standing, None, NOW).unwrap_err();
         assert_eq!(refused(Standing::Nobody), Deny::NotSignedIn);
         assert_eq!(
             refused(Standing::Barred(Box::new(barred()))),
             Deny::Barred(Box::new(barred()))
         );
         let session = session();
-        let permit = decide(&route, Standing::Admitted(session.principal()), None).unwrap();
+        let permit = decide(&route, Standing::Admitted(session.principal()), None, NOW).unwrap();
         assert_eq!(permit.principal().unwrap().identity.subject.as_str(), "1");
     }
 
@@ -265,23 +301,65 @@ mod tests {
         let (strict, dry) = (of(Access::Login, false), of(Access::Login, true));
         let session = session();
         let admitted = || Standing::Admitted(session.principal());
-        let denied = decide(&strict, admitted(), None).unwrap_err();
+        let denied = decide(&strict, admitted(), None, NOW).unwrap_err();
         assert!(matches!(denied, Deny::Barred(_)));
-        let permit = decide(&dry, admitted(), None).unwrap();
+        let permit = decide(&dry, admitted(), None, NOW).unwrap();
         assert!(permit.principal().is_some());
         let detail = permit.dry_run().unwrap();
         assert!(detail.starts_with("/**: allow.providers"), "{detail}");
         assert_eq!(
-            decide(&dry, Standing::Nobody, None).unwrap_err(),
+            decide(&dry, Standing::Nobody, None, NOW).unwrap_err(),
             Deny::NotSignedIn
         );
         let barred = Standing::Barred(Box::new(barred()));
         assert!(matches!(
-            decide(&dry, barred, None).unwrap_err(),
+            decide(&dry, barred, None, NOW).unwrap_err(),
             Deny::Barred(_)
         ));
         let closed = of(Access::Deny, true);
-        assert_eq!(decide(&closed, admitted(), None).unwrap_err(), Deny::Closed);
+        assert_eq!(
+            decide(&closed, admitted(), None, NOW).unwrap_err(),
+            Deny::Closed
+        );
+    }
+
+    #[test]
+    fn a_fresh_login_is_asked_for_last_and_of_whoever_may_pass() {
+        let asked = StepUp {
+            max_age: Some(Duration::from_secs(60)),
+            acr_values: Vec::new(),
+        };
+        let of = |requirements| Route {
+            step_up: Some(Box::new(asked.clone())),
+            requirements,
+            ..route(Access::Login)
+        };
+        let (open, narrow) = (
+            of(Requirements::default()),
+            of(Requirements {
+                all: Requirement {
+                    providers: vec!["elsewhere".to_owned()],
+                    ..Requirement::default()
+                },
+                any: Vec::new(),
+            }),
+        );
+        let mut session = session();
+        let unknown = decide(&open, Standing::Admitted(session.principal()), None, NOW);
+        let Deny::StepUp(insufficient) = unknown.unwrap_err() else {
+            panic!("not asked for");
+        };
+        assert_eq!(insufficient.shortfall, Shortfall::AgeUnknown);
+        assert_eq!(insufficient.asked, asked);
+        session.identity.authentication = Authentication::by_login(Timestamp(940));
+        let admitted = || Standing::Admitted(session.principal());
+        assert!(decide(&open, admitted(), None, NOW).is_ok());
+        let later = decide(&open, admitted(), None, Timestamp(1_001)).unwrap_err();
+        assert!(matches!(later, Deny::StepUp(_)));
+        let denied = decide(&narrow, admitted(), None, Timestamp(9_999)).unwrap_err();
+        assert!(matches!(denied, Deny::Barred(_)));
+        let nobody = decide(&open, Standing::Nobody, None, NOW).unwrap_err();
+        assert_eq!(nobody, Deny::NotSignedIn);
     }
 
     #[test]
@@ -293,7 +371,7 @@ mod tests {
             Standing::Admitted(session.principal()),
         ] {
             assert!(
-                decide(&route(Access::Public), standing, None)
+                decide(&route(Access::Public), standing, None, NOW)
                     .unwrap()
                     .principal()
                     .is_none()

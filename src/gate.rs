@@ -3,15 +3,14 @@
 use std::{sync::Arc, time::Instant};
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Request, Response,
+    HeaderMap, HeaderValue, Request, Response,
     header::{CACHE_CONTROL, HOST, SET_COOKIE},
-    request::Parts,
 };
 use hyper::body::{Body as _, Incoming};
 
 use crate::{
     answer::{self, Reject},
-    audience::Audience,
+    audience::{Audience, is_cross_site_write},
     body_error::BodyError,
     clean::{CleanRequest, Peer, Unclean},
     clock::{self, Timestamp},
@@ -144,7 +143,9 @@ impl Gate {
             return Box::pin(endpoint::serve(&endpoint, &self.snapshot, request, record)).await;
         }
 
-        if self.snapshot.refuse_cross_site && is_cross_site_write(&request.head) {
+        if self.snapshot.refuse_cross_site
+            && is_cross_site_write(&request.head.method, &request.head.headers)
+        {
             let reject = Reject::Forbidden("cross_site = \"refuse\"");
             self.audit_denial(&reject, &request, record);
             return Err(reject);
@@ -167,7 +168,7 @@ impl Gate {
             let who = visitor.who();
             record.note_identity(who.identity());
 
-            let permit = match (self.snapshot.judge(route, who, client), &visitor) {
+            let permit = match (self.snapshot.judge(route, who, client, now), &visitor) {
                 (Ok(permit), _) => permit,
                 (Err(Deny::NotSignedIn), Visitor::Unavailable(unavailable)) => {
                     return Err(Reject::Unavailable(unavailable.clone()));
@@ -265,11 +266,15 @@ impl Gate {
         request: &CleanRequest,
         record: &mut Record,
     ) -> Result<Response<Body>, Reject> {
-        if deny == Deny::NotSignedIn
+        if matches!(deny, Deny::NotSignedIn | Deny::StepUp(_))
             && route.access != Access::Api
             && let Some(elsewhere) = public_name::lead_there(&self.snapshot, request)
         {
-            record.verdict = Verdict::SignIn;
+            record.verdict = if deny == Deny::NotSignedIn {
+                Verdict::SignIn
+            } else {
+                Verdict::StepUp
+            };
             return Ok(elsewhere);
         }
         let reject = self.reject(deny, route, request);
@@ -317,15 +322,6 @@ impl Gate {
         }
     }
 }
-
-/// Whether another site makes the browser change something (Fetch Metadata §2.4). What is no browser, and an old one, does
-/// not say where a request comes from: such a one is for `SameSite` and for the app.
-fn is_cross_site_write(head: &Parts) -> bool {
-    let mut sites = head.headers.get_all(SEC_FETCH_SITE).iter();
-    !head.method.is_safe() && sites.any(|site| site == "cross-site")
-}
-
-const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Whether an answer can carry a cookie of ours. A cache that several people share would hand the cookie
 /// to others (RFC 9111 §7.3): where the upstream says nothing of caches, they are kept away; where it lets

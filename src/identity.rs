@@ -1,6 +1,6 @@
 //! Who somebody is.
 
-use crate::text::Text;
+use crate::{clock::Timestamp, text::Text};
 
 /// Who somebody is, as their provider said it at login.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,50 @@ pub struct Identity {
     pub claims: Vec<(Text, Text)>,
     /// What is known of how all that was said.
     pub notes: Notes,
+    /// How and when they authenticated there.
+    pub authentication: Authentication,
+}
+
+/// How and when somebody last authenticated at their provider. Neither is ever guessed: routes that ask for a fresh login
+/// rely on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Authentication {
+    /// When: `auth_time` of the ID token (OpenID Connect Core §2). With providers that have no ID tokens, the end of the
+    /// login. None where it is not known.
+    pub at: Option<Timestamp>,
+    /// The class of how, where the ID token names one (`acr`).
+    pub acr: Option<Text>,
+}
+
+impl Authentication {
+    /// By a login that ended `now`, at a provider that cannot say more.
+    pub fn by_login(now: Timestamp) -> Self {
+        Self {
+            at: Some(now),
+            acr: None,
+        }
+    }
+
+    /// The same, and not in the future: a clock that is ahead must not make a login fresh for longer.
+    #[must_use]
+    pub fn no_later_than(self, now: Timestamp) -> Self {
+        Self {
+            at: self.at.map(|at| at.min(now)),
+            ..self
+        }
+    }
+
+    /// What stands after a renewal at `now` that said `renewed`. A renewal is no login (Core §12.2): it moves nothing,
+    /// unless it tells of a later one.
+    #[must_use]
+    pub fn renewed_by(&self, renewed: Self, now: Timestamp) -> Self {
+        let renewed = renewed.no_later_than(now);
+        if renewed.at > self.at {
+            renewed
+        } else {
+            self.clone()
+        }
+    }
 }
 
 /// What is known of how a provider said who somebody is.
@@ -58,6 +102,7 @@ impl Identity {
             memberships: Vec::new(),
             claims: Vec::new(),
             notes: Notes::default(),
+            authentication: Authentication::default(),
         }
     }
 
@@ -67,5 +112,35 @@ impl Identity {
             .as_ref()
             .or(self.email.as_ref())
             .unwrap_or(&self.subject)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn authenticated(at: Option<u64>, acr: &str) -> Authentication {
+        Authentication {
+            at: at.map(Timestamp),
+            acr: Some(acr.into()),
+        }
+    }
+
+    #[test]
+    fn a_renewal_moves_nothing_unless_it_tells_of_a_later_login() {
+        let now = Timestamp(1_000);
+        let before = authenticated(Some(500), "gold");
+        for renewed in [
+            Authentication::default(),
+            authenticated(Some(500), "tin"),
+            authenticated(Some(400), "tin"),
+            authenticated(None, "tin"),
+        ] {
+            assert_eq!(before.renewed_by(renewed, now), before);
+        }
+        let later = authenticated(Some(700), "tin");
+        assert_eq!(before.renewed_by(later.clone(), now), later);
+        let ahead = before.renewed_by(authenticated(Some(9_999), "tin"), now);
+        assert_eq!(ahead, authenticated(Some(1_000), "tin"));
     }
 }

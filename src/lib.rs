@@ -13,6 +13,8 @@
 //! 6. [`forward`]: takes the permit and streams to the upstream that it names.
 //! 7. [`answer`]: a refusal becomes what the client can use.
 //!
+//! A proxy that serves the app itself asks for the verdict alone: at an own endpoint, or at [`ext_authz`].
+//!
 //! [`gate`] tells this road in one screen. [`login`] turns a browser without a session into one with, at any [`provider`].
 //!
 //! # What lives how long
@@ -48,11 +50,13 @@ pub mod decide;
 pub mod demo;
 pub mod door;
 pub mod endpoint;
+pub mod ext_authz;
 pub mod forward;
 pub mod gate;
 pub mod hop_by_hop;
 pub mod identity;
 pub mod identity_headers;
+pub mod jose;
 pub mod limiter;
 pub mod limits;
 pub mod listen;

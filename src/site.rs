@@ -4,6 +4,7 @@ use http::{HeaderMap, header::ORIGIN};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::{
+    access::StepUp,
     login::return_to::{ReturnRules, ReturnTo},
     origin::WebOrigin,
     provider::{kind::Switch, settings::ProviderSettings},
@@ -88,9 +89,9 @@ impl Site {
         with_return(self.path("sign_in"), return_to)
     }
 
-    /// As [`sign_in`](Self::sign_in), for whoever may be on another host: the whole address.
-    pub fn login_url(&self, return_to: &str) -> String {
-        format!("{}{}", self.origin(), self.sign_in(return_to))
+    /// The path that leads through a fresh login as `asked` back to `return_to`.
+    pub fn step_up(&self, return_to: &str, asked: &StepUp) -> String {
+        with_step_up(&self.sign_in(return_to), asked)
     }
 
     /// The path that ends the session, and leads on to `return_to` if there is one.
@@ -170,6 +171,24 @@ fn with_return(path: String, return_to: &str) -> String {
 pub fn with_switch(path: &str) -> String {
     let joint = if path.contains('?') { '&' } else { '?' };
     format!("{path}{joint}switch=1")
+}
+
+/// Adds what a fresh login is asked for to a path of the sign-in page or of a login's beginning.
+pub fn with_step_up(path: &str, asked: &StepUp) -> String {
+    let mut path = path.to_owned();
+    let parameters = [
+        ("max_age", asked.max_age_parameter()),
+        ("acr_values", asked.acr_parameter()),
+    ];
+    for (name, value) in parameters {
+        let Some(value) = value else { continue };
+        let joint = if path.contains('?') { '&' } else { '?' };
+        path.push(joint);
+        path.push_str(name);
+        path.push('=');
+        path.extend(utf8_percent_encode(&value, ESCAPED));
+    }
+    path
 }
 
 /// The bytes of the longest return address that a login carries: it rides in `state`, and providers take addresses of so

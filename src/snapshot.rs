@@ -10,16 +10,18 @@ use http::{HeaderMap, Method};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    access::Principal,
+    access::{Principal, StepUp},
     answer::Reject,
+    canonical_path::CanonicalPath,
     clean::Cleaning,
+    clock::Timestamp,
     credential::{Authenticators, Caller, Presented, Proof, Voucher},
     decide::{Deny, Permit, Standing, decide},
     door::Proxy,
     forward::{IdentityHeaders, UpstreamTarget},
     limiter::Limiter,
     limits::Limits,
-    login::Logins,
+    login::{Logins, return_to::ReturnTo},
     observe::{
         Record,
         audit::{Audit, Entry, Event},
@@ -139,7 +141,7 @@ impl Snapshot {
         Ok(Visitor::Credential(verified?))
     }
 
-    /// May a request of `who`, from `client`, pass by `route`? The one judgement for every door.
+    /// May a request of `who`, from `client`, pass by `route` at `now`? The one judgement for every door.
     ///
     /// # Errors
     /// Why it may not.
@@ -148,8 +150,28 @@ impl Snapshot {
         route: &'a Route,
         who: Who<'a>,
         client: Option<IpAddr>,
+        now: Timestamp,
     ) -> Result<Permit<'a>, Deny> {
-        decide(route, self.standing(who), client)
+        decide(route, self.standing(who), client, now)
+    }
+
+    /// What a login has to be that leads back to `return_to`: what the route of that page asks for.
+    pub fn step_up(&self, return_to: &ReturnTo) -> Option<&StepUp> {
+        let address = return_to.as_str();
+        let (host, target) = match address.split_once("://") {
+            Some((_, rest)) => rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len())),
+            None => (self.site.public_url.authority(), address),
+        };
+        let path = target.split('?').next().unwrap_or_default();
+        let path = CanonicalPath::parse(path).ok()?;
+        let target = Target {
+            host: Some(host),
+            is_for_public_url: is_same_host(host, self.site.public_url.authority()),
+            method: &Method::GET,
+            path: &path.surface,
+            deep_path: path.deep.as_deref(),
+        };
+        self.routes.find(&target).ok()?.step_up.as_deref()
     }
 
     /// Counts a request of `who`, from `client`, that may pass by `route`; what the answer says of that.

@@ -241,6 +241,7 @@ mod tests {
             memberships: Vec::new(),
             claims: Vec::new(),
             notes: crate::identity::Notes::default(),
+            authentication: crate::identity::Authentication::default(),
         }
     }
 

@@ -6,14 +6,17 @@ use http::StatusCode;
 
 use super::{Account, Link, Reject};
 use crate::{
-    access::allow::{Denied, Held},
+    access::{
+        Shortfall,
+        allow::{Denied, Held},
+    },
     audience::Audience,
     credential::Refused,
-    decide::RouteDenial,
+    decide::{Insufficient, RouteDenial},
     login::{Fault, LoginError},
     provider::kind::Switch,
     rate_limit::{self, Exceeded},
-    site::{Site, with_switch},
+    site::{Site, with_step_up, with_switch},
 };
 
 /// A refusal in the words of each audience.
@@ -42,12 +45,13 @@ impl Reject {
                  back to this one and reload it: your browser offers to send it again.",
             ),
             Self::AddressTooLong => sign_in_first(
-                "You are not signed in, and this address is too long to be kept while you sign in. Sign in in a new tab, \
-                 then come back to this one and reload it.",
+                "You have to sign in, and this address is too long to be kept while you do. Sign in in a new tab, then come \
+                 back to this one and reload it.",
             ),
             Self::Unauthorized => {
                 sign_in_first("This is for programs: they come with a session, or with a token.")
             }
+            Self::StepUp { insufficient, .. } => explain_step_up(insufficient),
             Self::Elsewhere(denied) => explain_elsewhere(denied),
             Self::Misdirected => misdirected(),
             // Who is barred was told above.
@@ -173,6 +177,14 @@ impl Reject {
             Self::SignIn { .. } | Self::AddressTooLong => {
                 vec![Link::beside("Sign in", site.sign_in("/"))]
             }
+            // Beside: what was sent from the page is still there.
+            Self::StepUp {
+                insufficient,
+                return_to: Some(_),
+            } => {
+                let login = site.step_up("/", &insufficient.asked);
+                vec![Link::beside("Sign in again", login)]
+            }
             Self::NotFound => vec![Link::new("Go to the app", "/".to_owned())],
             Self::ConfirmSignOut { .. } => vec![Link::new("Stay signed in", "/".to_owned())],
             Self::StaleForm => vec![Link::new("Your account", site.path("account"))],
@@ -274,6 +286,28 @@ fn explain_elsewhere((route, denied): &(RouteDenial, Denied)) -> Explanation {
         (StatusCode::FORBIDDEN, "forbidden", PERMISSION_DENIED),
         "No access",
         words.unwrap_or(Cow::Borrowed(denied.sentence)),
+    )
+}
+
+fn explain_step_up(insufficient: &Insufficient) -> Explanation {
+    let message = match insufficient.shortfall {
+        Shortfall::AgeUnknown | Shortfall::TooOld(_) => {
+            "You signed in some time ago, and this asks for a fresh sign-in, so what you sent did not arrive. Sign in again \
+             in a new tab, then come back to this one and reload it."
+        }
+        Shortfall::OtherClass => {
+            "This asks for a stronger sign-in than yours was, so what you sent did not arrive. Sign in again in a new tab, \
+             then come back to this one and reload it."
+        }
+    };
+    Explanation::new(
+        (
+            StatusCode::UNAUTHORIZED,
+            INSUFFICIENT_USER_AUTHENTICATION,
+            UNAUTHENTICATED,
+        ),
+        "Sign in again",
+        message,
     )
 }
 
@@ -426,6 +460,13 @@ fn gateway_timeout() -> Explanation {
 
 fn explain_login(error: &LoginError) -> Explanation {
     let status = error.status();
+    if let LoginError::Insufficient { .. } = error {
+        return Explanation::new(
+            (status, INSUFFICIENT_USER_AUTHENTICATION, UNAUTHENTICATED),
+            "A fresh sign-in is needed",
+            error.sentence(),
+        );
+    }
     let (code, grpc, title) = match (status, error.fault()) {
         (StatusCode::NOT_FOUND, _) => ("not_found", UNIMPLEMENTED, "Nothing here"),
         (StatusCode::TOO_MANY_REQUESTS, _) => (
@@ -448,7 +489,10 @@ fn explain_login(error: &LoginError) -> Explanation {
 /// Where to begin anew: at the same provider for the same page as far as that is known.
 fn login_links(error: &LoginError, site: &Site) -> Vec<Link> {
     let path = match error.start_again() {
-        Some(again) => site.start(&again.provider, again.return_to.as_str()),
+        Some(again) => with_step_up(
+            &site.start(&again.provider, again.return_to.as_str()),
+            &again.step_up,
+        ),
         None => site.sign_in("/"),
     };
     let mut links = vec![match error {
@@ -460,6 +504,7 @@ fn login_links(error: &LoginError, site: &Site) -> Vec<Link> {
     }];
     if let (Some(again), None) = (error.start_again(), site.only_provider()) {
         let chooser = site.sign_in(again.return_to.as_str());
+        let chooser = with_step_up(&chooser, &again.step_up);
         links.push(Link::new("Sign in another way", chooser));
     }
     links
@@ -485,6 +530,9 @@ fn client_gone() -> Explanation {
 fn client_closed_request() -> StatusCode {
     StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)
 }
+
+/// RFC 9470 §3.
+pub(super) const INSUFFICIENT_USER_AUTHENTICATION: &str = "insufficient_user_authentication";
 
 const CANCELLED: u8 = 1;
 const INVALID_ARGUMENT: u8 = 3;

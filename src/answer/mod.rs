@@ -23,8 +23,8 @@ use http::StatusCode;
 use crate::{
     access::allow::Denied,
     audience::Audience,
-    credential::{Flaw, Refused},
-    decide::{Barred, Deny, RouteDenial},
+    credential::{Flaw, Proof, Refused},
+    decide::{Barred, Deny, Insufficient, RouteDenial},
     login::LoginError,
     observe::{Verdict, audit::NotWritten},
     rate_limit::Exceeded,
@@ -43,6 +43,14 @@ pub enum Reject {
     },
     /// Nobody is signed in, and the route is for programs: nobody is led to the login.
     Unauthorized,
+    /// Whoever is signed in has to authenticate anew. `return_to` is path and query asked for; none where nobody is led
+    /// to the login.
+    StepUp {
+        /// What is asked for, and what is lacking.
+        insufficient: Box<Insufficient>,
+        /// Path and query of the request, for the way back.
+        return_to: Option<String>,
+    },
     /// The route is closed to where the request comes from, whoever it is.
     Elsewhere(Box<(RouteDenial, Denied)>),
     /// The request came for a host that is nobody's here.
@@ -172,6 +180,14 @@ impl Reject {
                 barred,
                 return_to: return_to(),
             },
+            Deny::StepUp(insufficient) => {
+                // Whoever comes with a credential would come back with the same.
+                let is_led = route.access != Access::Api && insufficient.proof == Proof::Session;
+                Self::StepUp {
+                    return_to: is_led.then(return_to),
+                    insufficient,
+                }
+            }
         }
     }
 
@@ -184,7 +200,25 @@ impl Reject {
             {
                 Self::AddressTooLong
             }
+            Self::StepUp {
+                return_to: Some(return_to),
+                ..
+            } if audience == Audience::Navigation && return_to.len() > LONGEST_RETURN => {
+                Self::AddressTooLong
+            }
             other => other,
+        }
+    }
+
+    /// The path of the login that mends it, and leads back; none where no login does, or nobody is led to one.
+    pub fn login(&self, site: &Site) -> Option<String> {
+        match self {
+            Self::SignIn { return_to } => Some(site.sign_in(return_to)),
+            Self::StepUp {
+                insufficient,
+                return_to: Some(return_to),
+            } => Some(site.step_up(return_to, &insufficient.asked)),
+            _ => None,
         }
     }
 
@@ -197,6 +231,7 @@ impl Reject {
     pub fn verdict(&self) -> Verdict {
         match self {
             Self::SignIn { .. } | Self::AddressTooLong | Self::Unauthorized => Verdict::SignIn,
+            Self::StepUp { .. } => Verdict::StepUp,
             Self::Forbidden(_) | Self::Barred { .. } | Self::Elsewhere(_) => Verdict::Forbidden,
             Self::Misdirected => Verdict::Misdirected,
             Self::BadRequest(_) | Self::RequestTimeout | Self::ContentTooLarge => {
@@ -241,6 +276,10 @@ impl Reject {
                 let (route, Denied { rule, held, .. }) = &**denied;
                 Some(format!("{}: allow.{rule}: {held}", route.name))
             }
+            Self::StepUp { insufficient, .. } => Some(format!(
+                "{}: {}",
+                insufficient.route, insufficient.shortfall
+            )),
             Self::Misdirected => {
                 Some("the host is neither public_url's nor any route's".to_owned())
             }

@@ -42,6 +42,7 @@ impl Reject {
             }
             Self::SignIn { .. }
             | Self::Unauthorized
+            | Self::StepUp { .. }
             | Self::Credential(_)
             | Self::AddressTooLong
             | Self::BadRequest(_)
@@ -76,6 +77,9 @@ fn login(error: &LoginError) -> Option<&'static str> {
             "see that client_id, the redirect address and the scopes are registered at the provider"
         }
         LoginError::NotAllowed { .. } => ALLOW,
+        LoginError::Insufficient { .. } => {
+            "see that the provider honours max_age and acr_values and tells auth_time and acr in its ID tokens, or take them off the route"
+        }
         LoginError::Provider { error, .. } => error.remedy(),
         LoginError::Callback(_) | LoginError::Expired(_) | LoginError::Spent(_) => return None,
     })

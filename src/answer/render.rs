@@ -7,10 +7,16 @@ use http::{
 use serde::Serialize;
 use url::Url;
 
-use super::{Notice, Reject, reply};
+use super::{Notice, Reject, explain::INSUFFICIENT_USER_AUTHENTICATION, reply};
 use crate::{
-    access::allow::Held, audience::Audience, credential::Refused, login::LoginError, rate_limit,
-    response::Body, site::Site,
+    access::{Shortfall, allow::Held},
+    audience::Audience,
+    credential::Refused,
+    decide::Insufficient,
+    login::LoginError,
+    rate_limit,
+    response::Body,
+    site::Site,
 };
 
 /// The answer to a refusal. Never cacheable, never sets a cookie.
@@ -23,21 +29,19 @@ pub fn render(
     let explanation = reject.explain(site);
     let mut response = match (audience, reject) {
         (Audience::Grpc, _) => return reply::grpc(explanation.grpc, explanation.error),
-        (Audience::Navigation, Reject::SignIn { return_to }) => {
-            reply::redirect(StatusCode::FOUND, &site.sign_in(return_to))
+        (Audience::Navigation, _) if let Some(login) = reject.login(site) => {
+            reply::redirect(StatusCode::FOUND, &login)
         }
         (Audience::Program, _) => {
-            let login_url = match reject {
-                Reject::SignIn { return_to } => Some(site.login_url(return_to)),
-                _ => None,
-            };
+            let login = reject.login(site);
             let refusal = Refusal {
                 error: explanation.error,
                 message: match reject {
                     Reject::SignIn { .. } => "Nobody is signed in. Send the user to login_url.",
+                    Reject::StepUp { insufficient, .. } => error_description(insufficient),
                     _ => &explanation.message,
                 },
-                login_url,
+                login_url: login.map(|path| site.origin() + &path),
                 held: reject.held().and_then(HeldJson::of),
                 request_id,
             };
@@ -94,12 +98,16 @@ fn advise(reject: &Reject, audience: Audience, site: &Site, response: &mut Respo
     }
     if status == StatusCode::UNAUTHORIZED {
         // Browsers ask for no password under this scheme, as they would under Basic.
-        let mut challenge = format!("Bearer realm=\"{}\"", site.public_url.authority());
-        if matches!(reject, Reject::Credential(_)) {
-            challenge.push_str(", error=\"invalid_token\"");
-        }
+        let challenge = match reject {
+            Reject::StepUp { insufficient, .. } => step_up_challenge(insufficient),
+            Reject::Credential(_) => format!(
+                "Bearer realm=\"{}\", error=\"invalid_token\"",
+                site.public_url.authority()
+            ),
+            _ => format!("Bearer realm=\"{}\"", site.public_url.authority()),
+        };
         let challenge = HeaderValue::try_from(challenge)
-            .expect("an authority is ASCII without quotes or control characters");
+            .expect("authorities and classes are ASCII without quotes or control characters");
         headers.insert(WWW_AUTHENTICATE, challenge);
     }
     if let Reject::Limited(exceeded) = reject {
@@ -122,6 +130,32 @@ fn advise(reject: &Reject, audience: Audience, site: &Site, response: &mut Respo
     // A person waits before this page for what a moment mends; it was asked for without doing anything.
     if audience == Audience::Navigation && matches!(reject, Reject::Unavailable(_)) {
         headers.insert(REFRESH, HeaderValue::from_static(RETRY_SECONDS));
+    }
+}
+
+/// What a program has to ask a login for (RFC 9470 §3).
+fn step_up_challenge(insufficient: &Insufficient) -> String {
+    let asked = &insufficient.asked;
+    let mut challenge = format!(
+        "Bearer error=\"{INSUFFICIENT_USER_AUTHENTICATION}\", error_description=\"{}\"",
+        error_description(insufficient)
+    );
+    for (name, value) in [
+        ("max_age", asked.max_age_parameter()),
+        ("acr_values", asked.acr_parameter()),
+    ] {
+        if let Some(value) = value {
+            challenge.push_str(&format!(", {name}=\"{value}\""));
+        }
+    }
+    challenge
+}
+
+/// For whoever writes the program; ASCII without quotes.
+fn error_description(insufficient: &Insufficient) -> &'static str {
+    match insufficient.shortfall {
+        Shortfall::AgeUnknown | Shortfall::TooOld(_) => "More recent authentication is required",
+        Shortfall::OtherClass => "A different authentication level is required",
     }
 }
 

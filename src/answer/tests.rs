@@ -11,9 +11,13 @@ use serde_json::Value;
 
 use super::{Choice, Reject, SignInPage, render, reply, return_address};
 use crate::{
-    access::allow::{Denied, Held},
+    access::{
+        Shortfall, StepUp,
+        allow::{Denied, Held},
+    },
     audience::{Audience, Audience::*},
-    decide::Barred,
+    credential::Proof,
+    decide::{Barred, Insufficient},
     login::{LoginError, StartAgain},
     provider::kind::Switch,
     response::Body,
@@ -34,7 +38,7 @@ fn barred(user: &str) -> Reject {
             user: user.into(),
             provider: "corp".into(),
             subject: "1".into(),
-            proof: crate::credential::Proof::Session,
+            proof: Proof::Session,
             denied: denied(),
         }),
         return_to: "/deep?x=1".to_owned(),
@@ -52,6 +56,21 @@ fn denied() -> Denied {
 fn sign_in(return_to: &str) -> Reject {
     Reject::SignIn {
         return_to: return_to.to_owned(),
+    }
+}
+
+fn step_up(return_to: Option<&str>) -> Reject {
+    Reject::StepUp {
+        insufficient: Box::new(Insufficient {
+            route: "secret rule".to_owned(),
+            asked: StepUp {
+                max_age: Some(Duration::from_secs(600)),
+                acr_values: vec!["gold".to_owned(), "urn:x".to_owned()],
+            },
+            shortfall: Shortfall::TooOld(Duration::from_secs(601)),
+            proof: Proof::Session,
+        }),
+        return_to: return_to.map(str::to_owned),
     }
 }
 
@@ -83,6 +102,7 @@ fn every_reject() -> Vec<Reject> {
         Reject::from(answered("server_error")),
         Reject::from(answered("invalid_scope")),
         Reject::from(not_allowed()),
+        step_up(None),
     ]
 }
 
@@ -94,6 +114,8 @@ fn too_many() -> LoginError {
 
 fn again() -> StartAgain {
     StartAgain {
+        step_up: StepUp::default(),
+        reauthenticate: false,
         provider: "corp".to_owned(),
         return_to: site().checked(Some("/deep?x=1")),
         times: 0,
@@ -140,7 +162,7 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
 fn each_refusal_has_its_status() {
     let statuses = [
         401, 403, 403, 400, 408, 499, 404, 405, 403, 403, 500, 503, 413, 503, 502, 504, 404, 400,
-        429, 400, 403, 503, 502, 403,
+        429, 400, 403, 503, 502, 403, 401,
     ];
     assert_eq!(every_reject().len(), statuses.len());
     for (reject, status) in every_reject().iter().zip(statuses) {
@@ -168,6 +190,40 @@ fn a_navigation_is_sent_to_sign_in_and_back_to_the_very_same_bytes() {
     assert_eq!(location.path(), "/oauth2/sign_in");
     let pairs: Vec<_> = location.query_pairs().into_owned().collect();
     assert_eq!(pairs, [("rd".to_owned(), target.to_owned())]);
+}
+
+#[test]
+fn a_fresh_login_is_asked_for_in_the_way_of_each_audience() {
+    let challenge = "Bearer error=\"insufficient_user_authentication\", \
+                     error_description=\"More recent authentication is required\", max_age=\"600\", \
+                     acr_values=\"gold urn:x\"";
+    let login = "/oauth2/sign_in?rd=%2Fpay%3Fx%3D1&max_age=600&acr_values=gold%20urn%3Ax";
+    let (status, headers, _) = answer(&step_up(Some("/pay?x=1")), Navigation);
+    assert_eq!(
+        (status, header(&headers, "location")),
+        (StatusCode::FOUND, login)
+    );
+    let (status, headers, body) = answer(&step_up(Some("/pay?x=1")), Program);
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    assert_eq!(header(&headers, "www-authenticate"), challenge);
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(body["error"], "insufficient_user_authentication");
+    assert_eq!(body["login_url"], format!("https://app.example{login}"));
+    let (status, headers, body) = answer(&step_up(Some("/pay?x=1")), Submission);
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    assert_eq!(header(&headers, "www-authenticate"), challenge);
+    assert!(
+        body.contains("/oauth2/sign_in?max_age=600&#38;acr_values=gold%20urn%3Ax"),
+        "{body}"
+    );
+    // Where programs ask, nobody is led anywhere.
+    let (status, headers, body) = answer(&step_up(None), Navigation);
+    assert_eq!(
+        (status, header(&headers, "location")),
+        (StatusCode::UNAUTHORIZED, "")
+    );
+    assert_eq!(header(&headers, "www-authenticate"), challenge);
+    assert!(!body.contains("/sign_in"), "{body}");
 }
 
 #[test]

@@ -23,6 +23,7 @@ use self::{
 use crate::{
     admin,
     config::Config,
+    ext_authz,
     listen::{self, Admission, Capacity, WorkerConfig, WorkerHandle},
     observe::{
         audit::{Entry, Event},
@@ -48,6 +49,10 @@ pub async fn run(config: Config, source: Option<ReloadFrom>) -> io::Result<()> {
         Some(address) => Some(listeners::bind("admin_listen", address)?),
         None => None,
     };
+    let ext_authz_listener = match &config.ext_authz_listen {
+        Some(address) => Some(listeners::bind("ext_authz_listen", address)?),
+        None => None,
+    };
     let tls = config.tls.as_ref().map(listen::tls::acceptor).transpose()?;
 
     let services = Services::start(&config, Arc::clone(&metrics));
@@ -64,6 +69,10 @@ pub async fn run(config: Config, source: Option<ReloadFrom>) -> io::Result<()> {
         let (current, stop) = (Arc::clone(&current), stop.clone());
         tokio::spawn(admin::serve(listener, current, stop));
     }
+    let ext_authz = ext_authz_listener.map(|listener| {
+        let server = ext_authz::Server::new(Arc::clone(&current));
+        tokio::spawn(server.serve(listener, Arc::clone(&workers), stop.clone()))
+    });
     listeners.open(opened, &workers, worker.tls.is_some());
     services.audit.record(&Entry::of(Event::Start));
 
@@ -93,6 +102,10 @@ pub async fn run(config: Config, source: Option<ReloadFrom>) -> io::Result<()> {
         listeners, workers, ..
     } = reloads;
     listeners.close().await;
+    if let Some(ext_authz) = ext_authz {
+        // It lets go of the workers.
+        let _ = ext_authz.await;
+    }
     tracing::info!("stopping: finishing what runs");
     if let Some(workers) = Arc::into_inner(workers) {
         let _ = tokio::task::spawn_blocking(|| WorkerHandle::finish_all(workers)).await;

@@ -145,6 +145,7 @@ pub fn keep_until_restart(new: &mut Config, running: &Config) -> Vec<&'static st
         "log": log;
         "shutdown_grace": shutdown_grace;
         "admin_listen": admin_listen;
+        "ext_authz_listen": ext_authz_listen;
         "public_url": public_url;
         "session.store": session.store;
         "session.shared": session.shared;

@@ -81,6 +81,14 @@ pub fn is_forwarding(name: &str) -> bool {
     FORWARDING.contains(name)
 }
 
+/// Whether a header tells another method, path or host than the one that was judged, or stands for a forwarding header in a
+/// spelling that no proxy writes and some apps read.
+pub fn misleads(name: &HeaderName) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    CONTRADICTING.contains(name.as_str())
+        || !name.as_str().bytes().all(plain) && is_forwarding(name.as_str())
+}
+
 /// The scheme and the authority as the browser sees them.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Seen {
@@ -177,7 +185,6 @@ impl Forwarding {
 /// Whether a trusted peer's header must go: it is written anew, in another spelling, or contradicts. Its name for
 /// the request stays.
 fn is_ours_or_misspelt(name: &HeaderName) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     [
         &X_FORWARDED_FOR,
         &X_REAL_IP,
@@ -185,8 +192,7 @@ fn is_ours_or_misspelt(name: &HeaderName) -> bool {
         &X_FORWARDED_HOST,
     ]
     .contains(&name)
-        || !name.as_str().bytes().all(plain)
-        || CONTRADICTING.contains(name.as_str())
+        || misleads(name)
 }
 
 /// The addresses as one list; none for no address.

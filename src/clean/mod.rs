@@ -19,6 +19,7 @@ use http::{
 use hyper::body::Incoming;
 use ipnet::IpNet;
 
+pub(crate) use self::request_id::given as given_request_id;
 use self::{
     client::Client,
     forwarding::{Forwarding, Seen},

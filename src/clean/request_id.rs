@@ -9,7 +9,7 @@ use super::X_REQUEST_ID;
 use crate::text::Text;
 
 /// The one name in the headers of a trusted proxy, if it is fit to be one.
-pub(super) fn given(headers: &HeaderMap) -> Option<Text> {
+pub(crate) fn given(headers: &HeaderMap) -> Option<Text> {
     let mut names = headers.get_all(&X_REQUEST_ID).iter();
     match (names.next(), names.next()) {
         (Some(name), None) => name.to_str().ok().filter(|name| is_fit(name)),

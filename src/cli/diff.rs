@@ -177,6 +177,14 @@ fn asked(route: &Route) -> String {
     if !route.limits.is_empty() {
         _ = write!(text, ", no more often than {}", listed(&route.limits));
     }
+    if let Some(step_up) = &route.step_up {
+        if let Some(age) = step_up.max_age {
+            _ = write!(text, ", signed in at most {age:?} ago");
+        }
+        if let Some(classes) = step_up.acr_parameter() {
+            _ = write!(text, ", by one of ({classes})");
+        }
+    }
     text
 }
 

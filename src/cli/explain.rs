@@ -10,7 +10,8 @@ use crate::{
     answer::Reject,
     app,
     canonical_path::CanonicalPath,
-    config::Config,
+    clock::Timestamp,
+    config::{self, Config},
     decide::{Permit, Standing, decide},
     endpoint::Endpoint,
     forward::IdentityHeaders,
@@ -31,6 +32,8 @@ pub(super) struct Question<'q> {
     /// `user=…,groups=a;b`; nobody is signed in without.
     pub(super) person: Option<&'q str>,
     pub(super) client: Option<IpAddr>,
+    /// When it is asked.
+    pub(super) now: Timestamp,
 }
 
 /// What would become of it.
@@ -63,7 +66,9 @@ pub(super) fn explain(config: &Config, question: &Question<'_>) -> Result<Explan
     let method = Method::from_bytes(question.method.as_bytes())
         .map_err(|_| format!("`{}` is no method", question.method))?;
     let (authority, target) = split(question.url, config.public_url.authority())?;
-    let identity = question.person.map(|person| somebody(config, person));
+    let identity = question
+        .person
+        .map(|person| somebody(config, person, question.now));
     let identity = identity.transpose()?;
     let raw = target.split('?').next().unwrap_or_default();
     let mut explanation = Explanation {
@@ -118,7 +123,7 @@ pub(super) fn explain(config: &Config, question: &Question<'_>) -> Result<Explan
     explanation.route = Some((route.name.clone(), route.access.word()));
     let tokens = placeholders();
     let standing = standing(config, identity.as_ref(), &tokens);
-    match decide(route, standing, question.client) {
+    match decide(route, standing, question.client, question.now) {
         Ok(permit) => explanation.pass(config, &permit),
         Err(deny) => {
             let reject = Reject::of(deny, route, String::new);
@@ -150,6 +155,12 @@ impl Explanation {
                 "nobody is signed in; a browser is led to the login (302)".to_owned()
             }
             Reject::Unauthorized => "nobody is signed in".to_owned(),
+            Reject::StepUp {
+                return_to: Some(_), ..
+            } => format!(
+                "{}; a browser is led through a fresh login (302)",
+                reject.detail().unwrap_or_default()
+            ),
             reject => reject.detail().unwrap_or_default(),
         });
         self
@@ -248,11 +259,13 @@ fn split<'u>(url: &'u str, own: &'u str) -> Result<(&'u str, &'u str), String> {
     })
 }
 
-/// Who `text` is: `user=…,groups=a;b,email=…,name=…,subject=…,provider=…`; any other name is a list of `allow`.
-fn somebody(config: &Config, text: &str) -> Result<Identity, String> {
+/// Who `text` is: `user=…,groups=a;b,email=…,name=…,subject=…,provider=…,auth_age=5m,acr=…`; any other name is a list of
+/// `allow`. Who is not said to have authenticated some time ago has just done so.
+fn somebody(config: &Config, text: &str, now: Timestamp) -> Result<Identity, String> {
     let first = config.providers.first();
     let first = first.map_or("", |provider| provider.name.as_str());
     let mut identity = Identity::of(first, "");
+    identity.authentication.at = Some(now);
     for pair in text.split(',').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair
             .split_once('=')
@@ -265,6 +278,13 @@ fn somebody(config: &Config, text: &str) -> Result<Identity, String> {
             "subject" => identity.subject = value.into(),
             "groups" => identity.groups = many().map(Into::into).collect(),
             "provider" => identity.provider = value.into(),
+            "acr" => identity.authentication.acr = Some(value.into()),
+            "auth_age" => {
+                let age = config::duration(value)
+                    .map_err(|hint| format!("`{value}` is no duration: {hint}"))?;
+                let then = now.0.saturating_sub(age.as_secs());
+                identity.authentication.at = Some(Timestamp(then));
+            }
             list => {
                 let entries = many().map(|entry| (Text::from(list), Text::from(entry)));
                 identity.memberships.extend(entries);

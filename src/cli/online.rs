@@ -10,6 +10,7 @@ use tokio::{task::JoinSet, time::Instant};
 use url::Url;
 
 use crate::{
+    access::StepUp,
     clock::{self, Timestamp},
     config::Config,
     observe::metrics::LimitHits,
@@ -149,6 +150,8 @@ async fn findings(provider: &dyn Provider, callback: &Url, http: &HttpClient) ->
         nonce: "",
         pkce_challenge: "",
         switch_account: false,
+        step_up: &StepUp::default(),
+        reauthenticate: false,
     };
     if let Err(error) = provider.authorize(&request).await {
         let remedy = error.specific_remedy().map(|remedy| format!("; {remedy}"));

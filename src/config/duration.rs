@@ -5,7 +5,10 @@
 use std::time::Duration;
 
 /// Reads whole seconds or more: sessions and their ends know nothing finer.
-pub(super) fn parse(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// What to write instead.
+pub fn parse(text: &str) -> Result<Duration, String> {
     match parse_fine(text)? {
         duration if duration.subsec_nanos() == 0 => Ok(duration),
         _ => Err(FORM.to_owned()),

@@ -36,6 +36,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use duration::parse as duration;
 pub use env::Environment;
 pub use json_schema::json_schema;
 pub use load::{DEFAULT_FILE, Loaded, load, load_without_secrets};
@@ -64,6 +65,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// Where health answers are given apart from the public port.
     pub admin_listen: Option<ListenAddress>,
+    /// Where Envoy asks over gRPC.
+    pub ext_authz_listen: Option<ListenAddress>,
     /// The address users type: scheme, host and port; no path.
     pub public_url: PublicUrl,
     /// The apps behind the gate; the first is the top-level `upstream`, and a route names the others by their places.

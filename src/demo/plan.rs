@@ -85,6 +85,7 @@ impl Plan {
                 .collect(),
             tls: None,
             admin_listen: None,
+            ext_authz_listen: None,
             public_url: PublicUrl {
                 url: Url::parse(&self.origin).expect("localhost and a port make a URL"),
             },

@@ -156,10 +156,25 @@ impl Asked {
                 came.is_https,
             ),
         };
-        let question = Question::new(method, target.to_owned(), &host, is_https, public);
+        Self::told(method, target, &host, is_https, public)
+    }
+
+    /// One request that a proxy tells of in whole, by its method, path and query, and authority.
+    ///
+    /// # Errors
+    /// Which of them no request has.
+    pub fn told(
+        method: Method,
+        target: &str,
+        host: &HeaderValue,
+        is_https: bool,
+        public: &PublicOrigin,
+    ) -> Result<Self, Flaw> {
+        let target = path(target, "the path")?.to_owned();
+        let host = authority(host, "the host")?;
         Ok(Self {
-            told_method: Some(question.method.clone()),
-            questions: vec![question],
+            told_method: Some(method.clone()),
+            questions: vec![Question::new(method, target, &host, is_https, public)],
             is_sure: true,
         })
     }

@@ -9,7 +9,7 @@ pub enum Proxy {
     Nginx,
     /// Kubernetes' ingress-nginx, with `auth-url`.
     IngressNginx,
-    /// `HAProxy`, with the headers that `docs/forward-auth.md` names.
+    /// `HAProxy`, with the headers that `docs/doors/haproxy.md` names.
     Haproxy,
     /// Traefik's `ForwardAuth`.
     Traefik,

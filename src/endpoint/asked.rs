@@ -5,11 +5,13 @@ use std::borrow::Cow;
 use url::form_urlencoded;
 
 use crate::{
+    access::StepUp,
     answer::Reject,
     audience::Audience,
     clean::CleanRequest,
     login::{LoginOptions, return_to::ReturnTo},
-    site::{LONGEST_RETURN, ProviderFace, Site, with_switch},
+    site::{LONGEST_RETURN, ProviderFace, Site, with_step_up, with_switch},
+    snapshot::Snapshot,
 };
 
 /// What a request for a login says.
@@ -22,12 +24,15 @@ pub(super) struct Asked {
     is_too_long: bool,
     /// The name of a provider, as it was written.
     provider: Option<String>,
+    /// What is asked of the login beside.
+    pub(super) step_up: StepUp,
 }
 
 impl Asked {
     /// Reads the query. Only a person can log in: a script that follows a redirect here, or a browser that
     /// loads pages ahead, gets 401 and no cookie.
-    pub(super) fn read(request: &CleanRequest, site: &Site) -> Result<Self, Reject> {
+    pub(super) fn read(request: &CleanRequest, snapshot: &Snapshot) -> Result<Self, Reject> {
+        let site = &snapshot.site;
         let asked = parameter(request.query(), "rd");
         let return_to = site.checked(asked.as_deref());
         if request.audience != Audience::Navigation {
@@ -35,7 +40,19 @@ impl Asked {
                 return_to: return_to.as_str().to_owned(),
             });
         }
+        let query = request.query();
+        let written = StepUp::read(
+            parameter(query, "max_age").as_deref(),
+            parameter(query, "acr_values").as_deref(),
+        );
+        // A proxy in front may lead here by `rd` alone, and somebody may have come by a link.
+        let step_up = if written.is_empty() {
+            snapshot.step_up(&return_to).cloned().unwrap_or_default()
+        } else {
+            written
+        };
         Ok(Self {
+            step_up,
             is_too_long: asked.is_some_and(|asked| asked.len() > LONGEST_RETURN),
             return_to,
             switch: parameter(request.query(), "switch").is_some(),
@@ -63,8 +80,10 @@ impl Asked {
             .or_else(|| site.only_provider())
     }
 
-    /// A path of the sign-in page or of a login's beginning that asks for the account anew if this does.
-    pub(super) fn with_its_switch(&self, path: String) -> String {
+    /// A path of the sign-in page or of a login's beginning that asks for the account anew, and for a fresh login, if this
+    /// does.
+    pub(super) fn with_its_options(&self, path: &str) -> String {
+        let path = with_step_up(path, &self.step_up);
         if self.switch {
             with_switch(&path)
         } else {
@@ -78,6 +97,8 @@ impl Asked {
             switch_account: self.switch,
             again: 0,
             is_known: false,
+            step_up: self.step_up.clone(),
+            reauthenticate: false,
         }
     }
 }
@@ -89,6 +110,7 @@ impl Asked {
             return_to: ReturnTo::root(),
             is_too_long: false,
             switch,
+            step_up: StepUp::default(),
             provider: provider.map(str::to_owned),
         }
     }
@@ -124,9 +146,8 @@ mod tests {
 
     #[test]
     fn another_account_is_asked_for_all_the_way() {
-        let path = |switch| {
-            Asked::for_test(None, switch).with_its_switch("/oauth2/start/hub?rd=%2Fa".to_owned())
-        };
+        let path =
+            |switch| Asked::for_test(None, switch).with_its_options("/oauth2/start/hub?rd=%2Fa");
         assert_eq!(path(false), "/oauth2/start/hub?rd=%2Fa");
         assert_eq!(path(true), "/oauth2/start/hub?rd=%2Fa&switch=1");
     }

@@ -7,6 +7,7 @@ use tokio::time::sleep;
 
 use super::start;
 use crate::{
+    access::Shortfall,
     answer::{Reject, reply},
     audience::Audience,
     clean::CleanRequest,
@@ -53,6 +54,18 @@ pub(super) async fn serve(
         }
         Err(LoginError::OtherBrowser(again)) if may_begin_anew(&callback, request, &again) => {
             let why = "the state belongs to another browser";
+            return begin_anew(snapshot, request, &again, why, record).await;
+        }
+        Err(LoginError::Insufficient {
+            shortfall: Shortfall::TooOld(_) | Shortfall::OtherClass,
+            again,
+        }) if !again.reauthenticate && request.audience == Audience::Navigation => {
+            // Once: both are wishes that a provider may pass over for whoever is signed in there, and clocks differ.
+            let again = StartAgain {
+                reauthenticate: true,
+                ..again
+            };
+            let why = "the login was not what was asked for";
             return begin_anew(snapshot, request, &again, why, record).await;
         }
         Err(error) => {
@@ -170,6 +183,8 @@ async fn begin_anew(
         switch_account: false,
         again: again.times + 1,
         is_known: false,
+        step_up: again.step_up.clone(),
+        reauthenticate: again.reauthenticate,
     };
     let response = start::begin(
         snapshot,

@@ -2,12 +2,13 @@
 
 pub mod account;
 mod asked;
-mod auth;
+pub mod auth;
 mod backchannel_logout;
 mod callback;
 mod form;
 mod frontchannel_logout;
 pub mod health;
+pub mod held_back;
 pub mod public_name;
 mod sign_in;
 mod sign_out;

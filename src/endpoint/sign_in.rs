@@ -22,19 +22,29 @@ pub(super) async fn serve(
     if let Some(elsewhere) = public_name::lead_there(snapshot, request) {
         return Ok(elsewhere);
     }
-    let asked = Asked::read(request, &snapshot.site)?;
+    let asked = Asked::read(request, snapshot)?;
     let headers = &request.head.headers;
-    let visit = snapshot.sessions.visit(headers, clock::now()).await?;
+    let now = clock::now();
+    let visit = snapshot.sessions.visit(headers, now).await?;
     // Whose provider is gone is nobody: led back, they would be sent here again, and so on.
     let is_somebody = !matches!(
         snapshot.standing(visit.session.as_ref().into()),
         Standing::Nobody
     );
-    if let Some(session) = visit.session.filter(|_| is_somebody && !asked.switch) {
+    let signed_in = visit.session.filter(|_| is_somebody && !asked.switch);
+    if let Some(session) = &signed_in {
         record.note_identity(Some(&session.identity));
-        return Ok(reply::redirect(StatusCode::FOUND, asked.return_to.as_str()));
+        let authentication = &session.identity.authentication;
+        if asked.step_up.check(authentication, now).is_ok() {
+            return Ok(reply::redirect(StatusCode::FOUND, asked.return_to.as_str()));
+        }
     }
     asked.check_length()?;
+    // Who has to authenticate anew does so where they are known.
+    let theirs = signed_in.and_then(|session| snapshot.site.provider(&session.identity.provider));
+    if let Some(face) = theirs {
+        return start::begin_at(snapshot, request, face, &asked, record).await;
+    }
     if let Some(face) = asked.provider(&snapshot.site) {
         return start::begin_at(snapshot, request, face, &asked, record).await;
     }
@@ -55,7 +65,7 @@ fn choices<'a>(site: &'a Site, asked: &Asked, last_used: Option<&str>) -> Vec<Ch
         .map(|face| Choice {
             label: &face.label,
             mark: face.mark,
-            href: asked.with_its_switch(site.start(&face.name, asked.return_to.as_str())),
+            href: asked.with_its_options(&site.start(&face.name, asked.return_to.as_str())),
             is_last_used: last_used == Some(&face.name),
         })
         .collect();

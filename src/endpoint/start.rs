@@ -28,7 +28,7 @@ pub(super) async fn serve(
     if let Some(elsewhere) = public_name::lead_there(snapshot, request) {
         return Ok(elsewhere);
     }
-    let asked = Asked::read(request, &snapshot.site)?;
+    let asked = Asked::read(request, snapshot)?;
     asked.check_length()?;
     let chosen = match provider {
         Some(name) => Some(snapshot.site.provider(name).ok_or(Reject::NotFound)?),
@@ -38,7 +38,7 @@ pub(super) async fn serve(
         return begin_at(snapshot, request, face, &asked, record).await;
     }
     let chooser = snapshot.site.sign_in(asked.return_to.as_str());
-    let chooser = asked.with_its_switch(chooser);
+    let chooser = asked.with_its_options(&chooser);
     Ok(reply::redirect(StatusCode::FOUND, &chooser))
 }
 

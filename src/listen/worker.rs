@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -58,6 +59,9 @@ pub(super) struct Dispatched {
     pub(super) place: Place,
 }
 
+/// Work that a worker does beside its connections.
+pub type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// Another configuration on its way, and who waits until it is in force.
 type Adoption = (WorkerConfig, oneshot::Sender<()>);
 
@@ -65,6 +69,7 @@ type Adoption = (WorkerConfig, oneshot::Sender<()>);
 pub struct Handle {
     queue: mpsc::Sender<Dispatched>,
     adoptions: mpsc::Sender<Adoption>,
+    work: mpsc::Sender<Work>,
     open: Arc<AtomicUsize>,
     thread: thread::JoinHandle<()>,
 }
@@ -77,10 +82,12 @@ impl Handle {
     pub fn start(number: usize, config: WorkerConfig, grace: Duration) -> io::Result<Self> {
         let (queue, accepted) = mpsc::channel(WAITING_CONNECTIONS);
         let (adoptions, adopted) = mpsc::channel(1);
+        let (work, given) = mpsc::channel(WAITING_CONNECTIONS);
         let open = Arc::<AtomicUsize>::default();
         let inbox = Inbox {
             accepted,
             adopted,
+            given,
             open: Arc::clone(&open),
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -92,6 +99,7 @@ impl Handle {
         Ok(Self {
             queue,
             adoptions,
+            work,
             open,
             thread,
         })
@@ -111,6 +119,12 @@ impl Handle {
                 TrySendError::Full(connection) | TrySendError::Closed(connection) => connection,
             }
         })
+    }
+
+    /// Has it do `work`, a connection of another kind. A stop waits for its end, within the grace. Whether it does: it may
+    /// have too much that it has not even begun.
+    pub fn run(&self, work: Work) -> bool {
+        self.work.try_send(work).is_ok()
     }
 
     /// Answers every request that comes from here on by `config`. Those under way end as they began. Returns when it
@@ -136,6 +150,7 @@ impl Handle {
 struct Inbox {
     accepted: mpsc::Receiver<Dispatched>,
     adopted: mpsc::Receiver<Adoption>,
+    given: mpsc::Receiver<Work>,
     open: Arc<AtomicUsize>,
 }
 
@@ -193,6 +208,10 @@ async fn run(config: WorkerConfig, mut inbox: Inbox, grace: Duration) {
                 worker.current.store(Arc::new(current));
                 // Nobody may wait for it any more.
                 let _ = done.send(());
+                continue;
+            }
+            Some(work) = inbox.given.recv() => {
+                connections.spawn(work);
                 continue;
             }
             dispatched = inbox.accepted.recv() => match dispatched {

@@ -6,7 +6,7 @@ use http::StatusCode;
 
 use super::return_to::ReturnTo;
 use crate::{
-    access::allow::Denied,
+    access::{Shortfall, StepUp, allow::Denied},
     provider::{
         ProviderError,
         error::{Misfit, is_outage_code},
@@ -74,6 +74,14 @@ pub enum LoginError {
         /// Where to begin anew, with another account.
         again: StartAgain,
     },
+    /// A fresh login was asked for, or one of some class, and the provider's was neither, or did not say so.
+    #[error("provider {}: asked for a fresh login or another acr: {shortfall}", again.provider)]
+    Insufficient {
+        /// What is missing.
+        shortfall: Shortfall,
+        /// Where to begin anew, with what is asked.
+        again: StartAgain,
+    },
     /// The provider cannot be used: down, or misbehaving.
     #[error("provider {}: {error}{}", again.provider, .error.specific_remedy().map(|remedy| format!("; {remedy}")).unwrap_or_default())]
     Provider {
@@ -93,6 +101,10 @@ pub struct StartAgain {
     pub return_to: ReturnTo,
     /// How many failed logins this one had itself taken the place of.
     pub times: u8,
+    /// What was asked of it.
+    pub step_up: StepUp,
+    /// Whether an earlier one was not fresh although that was asked for.
+    pub reauthenticate: bool,
 }
 
 /// Who can do something about it.
@@ -124,7 +136,9 @@ impl LoginError {
             Self::Answered { code, .. } if is_users_choice(code) => Fault::User,
             // The code was kept too long, or has been used before.
             Self::Provider { error, .. } if error.is_invalid_grant() => Fault::Browser,
-            Self::Answered { .. } | Self::Provider { .. } => Fault::Provider,
+            Self::Answered { .. } | Self::Provider { .. } | Self::Insufficient { .. } => {
+                Fault::Provider
+            }
         }
     }
 
@@ -134,6 +148,7 @@ impl LoginError {
             (Self::UnknownProvider, _) => StatusCode::NOT_FOUND,
             (Self::TooMany { .. }, _) => StatusCode::TOO_MANY_REQUESTS,
             (Self::Crowded, _) => StatusCode::SERVICE_UNAVAILABLE,
+            (Self::Insufficient { .. }, _) => StatusCode::FORBIDDEN,
             (_, Fault::Browser) => StatusCode::BAD_REQUEST,
             (_, Fault::User) => StatusCode::FORBIDDEN,
             (_, Fault::Provider) if self.is_outage() => StatusCode::SERVICE_UNAVAILABLE,
@@ -175,6 +190,20 @@ impl LoginError {
             Self::Expired(_) => "This sign-in took too long. Please start again.",
             Self::Spent(_) => "This sign-in has already ended. Please start again.",
             Self::NotAllowed { denied, .. } => denied.sentence,
+            Self::Insufficient { shortfall, .. } => match shortfall {
+                Shortfall::AgeUnknown => {
+                    "This asks for a fresh sign-in, and your provider did not say when you signed in there. Please tell whoever \
+                     runs this site."
+                }
+                Shortfall::TooOld(_) => {
+                    "This asks for a fresh sign-in, and your provider took an earlier one instead. Sign out there, and sign in \
+                     again."
+                }
+                Shortfall::OtherClass => {
+                    "This asks for a stronger sign-in than your provider gave. Sign in again in another way, or tell whoever \
+                     runs this site."
+                }
+            },
             Self::Answered { code, .. } if code == "access_denied" => {
                 "The provider did not let you sign in, or you chose not to."
             }
@@ -216,6 +245,7 @@ impl LoginError {
             | Self::Spent(again)
             | Self::Answered { again, .. }
             | Self::NotAllowed { again, .. }
+            | Self::Insufficient { again, .. }
             | Self::Provider { again, .. } => Some(again),
         }
     }
@@ -272,6 +302,8 @@ mod tests {
                 provider: "corp".to_owned(),
                 return_to: ReturnTo::root(),
                 times: 0,
+                step_up: StepUp::default(),
+                reauthenticate: false,
             },
         }
     }

@@ -14,6 +14,7 @@ mod throttle;
 pub mod transaction;
 
 use std::{
+    mem,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -267,7 +268,9 @@ impl Logins {
             state: &state,
             nonce: &secrets.nonce,
             pkce_challenge: &pkce_challenge(&secrets.pkce_verifier),
-            switch_account: options.switch_account,
+            switch_account: transaction.options.switch_account,
+            step_up: &transaction.options.step_up,
+            reauthenticate: transaction.options.reauthenticate,
         };
         let location = provider
             .authorize(&request)
@@ -338,7 +341,7 @@ impl Logins {
         // Where this login cannot go on, another tab's may have done what it was for.
         let signed_in_elsewhere = || {
             session
-                .filter(|session| stands_in(session, &transaction))
+                .filter(|session| stands_in(session, &transaction, now))
                 .map(|_| Finished::AlreadySignedIn {
                     return_to: again.return_to.clone(),
                 })
@@ -423,6 +426,8 @@ impl Logins {
                 .check(&transaction.return_to)
                 .unwrap_or_else(ReturnTo::root),
             times: transaction.options.again,
+            step_up: transaction.options.step_up.clone(),
+            reauthenticate: transaction.options.reauthenticate,
         }
     }
 }
@@ -430,8 +435,15 @@ impl Logins {
 /// Whether `session` came of another tab's login meanwhile, at the same provider. That the state may be
 /// another browser's does no harm here: nothing changes, and the address is one that a link could lead
 /// to.
-fn stands_in(session: &Session, transaction: &Transaction) -> bool {
-    !transaction.options.switch_account
+fn stands_in(session: &Session, transaction: &Transaction, now: Timestamp) -> bool {
+    let authentication = &session.identity.authentication;
+    let is_sufficient = transaction
+        .options
+        .step_up
+        .check(authentication, now)
+        .is_ok();
+    is_sufficient
+        && !transaction.options.switch_account
         && session.identity.provider.as_str() == transaction.provider
         && session.created_at >= transaction.issued_at
 }
@@ -476,13 +488,15 @@ impl RedemptionOfCode {
             now: self.now,
         };
         let call = Call::Token;
-        let grant = timeout(LONGEST, self.provider.redeem(&code_grant))
+        let mut grant = timeout(LONGEST, self.provider.redeem(&code_grant))
             .await
             .unwrap_or(Err(ProviderError::Http {
                 call,
                 error: HttpError::Timeout,
             }))
             .map_err(|error| provider_failed(&self.again, error))?;
+        let identity = &mut grant.identity;
+        identity.authentication = mem::take(&mut identity.authentication).no_later_than(self.now);
         // Whoever it is, it is somebody.
         self.throttle.give_back(&self.client);
         allow::check(&self.provider.profile().allow, &grant.identity).map_err(|denied| {
@@ -497,6 +511,15 @@ impl RedemptionOfCode {
                 again: self.again.clone(),
             }
         })?;
+        // The provider may have passed over what was asked, so its word is read and not taken for granted.
+        let authentication = &grant.identity.authentication;
+        self.again
+            .step_up
+            .check(authentication, self.now)
+            .map_err(|shortfall| LoginError::Insufficient {
+                shortfall,
+                again: self.again.clone(),
+            })?;
         Ok(Arc::new(self.signed_in(grant)))
     }
 

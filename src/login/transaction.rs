@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
 use crate::{
+    access::StepUp,
     clock::Timestamp,
     session::seal::{KeyIndex, KeyRing, Purpose},
 };
@@ -37,7 +38,7 @@ pub struct Transaction {
 }
 
 /// How a login is begun.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoginOptions {
     /// Ask for another account, even where one is signed in.
     pub switch_account: bool,
@@ -45,6 +46,10 @@ pub struct LoginOptions {
     pub again: u8,
     /// Whether it was counted as somebody's who has signed in before, and not as its address's.
     pub is_known: bool,
+    /// What is asked of it beside: checked when it ends.
+    pub step_up: StepUp,
+    /// Whether an earlier one was not fresh although that was asked for.
+    pub reauthenticate: bool,
 }
 
 /// A browser, known by the value of its login cookie.
@@ -170,17 +175,20 @@ pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
 /// How long a login may take, second factor and forgotten password included.
 pub const LIFETIME: Duration = Duration::from_mins(10);
 
-/// A return address of 2,048 bytes and the rest, in base64.
+/// A return address of 2,048 bytes, classes of 512, and the rest, in base64.
 const MAX_STATE: usize = 4 * 1024;
 
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::secret::Secret;
+    use crate::{
+        access::{LONGEST_ACR_VALUES, LONGEST_AGE},
+        secret::Secret,
+    };
 
     fn keys(secrets: &[&str]) -> KeyRing {
         let secrets: Vec<Secret> = secrets
@@ -199,6 +207,8 @@ mod tests {
             switch_account: true,
             again: 0,
             is_known: false,
+            step_up: StepUp::default(),
+            reauthenticate: false,
         };
         Transaction::new(
             [1; 16],
@@ -244,6 +254,13 @@ mod tests {
         assert_eq!(Transaction::open(&ours, &long).map(|_| ()), None);
         let longest = Transaction {
             return_to: "/".repeat(2048),
+            options: LoginOptions {
+                step_up: StepUp {
+                    max_age: Some(LONGEST_AGE),
+                    acr_values: vec!["a".to_owned(); LONGEST_ACR_VALUES.div_ceil(2)],
+                },
+                ..LoginOptions::default()
+            },
             ..transaction()
         };
         assert!(Transaction::open(&ours, &longest.seal(&ours, [9; 12])).is_some());

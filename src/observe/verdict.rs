@@ -44,6 +44,8 @@ verdicts! {
     Own = "own",
     /// Nobody is signed in: a browser was sent to the login, a program got 401.
     SignIn = "sign_in",
+    /// Whoever is signed in has to authenticate anew for this route (`max_age`, `acr_values`): a browser was sent to the login, a program got 401.
+    StepUp = "step_up",
     /// 401: a token or a password came that is false, has ended, or is for something else; `detail` says which.
     InvalidCredential = "invalid_credential",
     /// The client went away before there was an answer.

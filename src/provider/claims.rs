@@ -17,7 +17,7 @@ use self::value::{copy_without, count, fits, group_names, header_text, is_email,
 pub use self::{evidence::Evidence, renewal::Spoke, value::find};
 use crate::{
     access::{Allow, allow},
-    identity::{Identity, Notes},
+    identity::{Authentication, Identity, Notes},
     identity_headers::HeaderSource,
     provider::settings::{ClaimPaths, ProviderSettings, Room},
     text::Text,
@@ -196,6 +196,7 @@ impl ClaimRules {
                 omitted_claims,
                 ..Notes::default()
             },
+            authentication: Authentication::default(),
         })
     }
 

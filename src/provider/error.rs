@@ -5,7 +5,7 @@ use std::fmt;
 use http::StatusCode;
 
 use super::{claims::ClaimError, http::HttpError};
-use crate::provider::token_error::{IdTokenError, LogoutTokenError};
+use crate::{jose::JwtError, provider::token_error::LogoutTokenError};
 
 /// Its `Display` is for the log: no token, code or secret, and the provider's own words only as
 /// printable ASCII, cut short.
@@ -50,10 +50,10 @@ pub enum ProviderError {
     Issuer,
     /// The ID token does not hold.
     #[error("ID token: {0}")]
-    IdToken(#[from] IdTokenError),
+    IdToken(#[from] JwtError),
     /// The access token that claims are to be taken from does not hold.
     #[error("access token (claims_from): {0}")]
-    AccessToken(IdTokenError),
+    AccessToken(JwtError),
     /// The logout token does not hold.
     #[error("logout token: {0}")]
     LogoutToken(#[from] LogoutTokenError),
@@ -77,12 +77,12 @@ impl ProviderError {
         match self {
             _ if self.is_invalid_client() => Some(Misfit::Secret),
             Self::Refused { code, .. } if code == "invalid_scope" => Some(Misfit::Scope),
-            Self::OtherIssuer { .. } | Self::Issuer | Self::IdToken(IdTokenError::Issuer) => {
+            Self::OtherIssuer { .. } | Self::Issuer | Self::IdToken(JwtError::Issuer) => {
                 Some(Misfit::Issuer)
             }
-            Self::IdToken(
-                IdTokenError::Expired | IdTokenError::IssuedAt | IdTokenError::NotBefore,
-            ) => Some(Misfit::Clock),
+            Self::IdToken(JwtError::Expired | JwtError::IssuedAt | JwtError::NotBefore) => {
+                Some(Misfit::Clock)
+            }
             Self::Http {
                 error: HttpError::TooLarge { .. },
                 ..
@@ -273,10 +273,10 @@ mod tests {
             (refused("invalid_scope"), Some(Misfit::Scope)),
             (refused("invalid_grant"), None),
             (ProviderError::Issuer, Some(Misfit::Issuer)),
-            (IdTokenError::Issuer.into(), Some(Misfit::Issuer)),
-            (IdTokenError::Expired.into(), Some(Misfit::Clock)),
-            (IdTokenError::IssuedAt.into(), Some(Misfit::Clock)),
-            (IdTokenError::Signature.into(), None),
+            (JwtError::Issuer.into(), Some(Misfit::Issuer)),
+            (JwtError::Expired.into(), Some(Misfit::Clock)),
+            (JwtError::IssuedAt.into(), Some(Misfit::Clock)),
+            (JwtError::Signature.into(), None),
             (
                 http(Call::Keys, HttpError::TooLarge { limit: 1 }),
                 Some(Misfit::TooLarge),

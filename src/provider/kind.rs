@@ -62,6 +62,14 @@ pub struct Kind {
 }
 
 impl Kind {
+    /// Whether it has ID tokens, which tell how and when somebody authenticated.
+    pub fn has_id_tokens(&self) -> bool {
+        match self.id {
+            Id::Google | Id::GitLab | Id::Microsoft | Id::Oidc => true,
+            Id::FortyTwo | Id::GitHub | Id::Facebook | Id::Discord | Id::OAuth2 => false,
+        }
+    }
+
     /// All that an entry of the list `key` can be, where that is known.
     pub fn values(&self, key: &str) -> Option<&'static [&'static str]> {
         let known = self.closed.iter().find(|(closed, _)| *closed == key);

@@ -34,10 +34,10 @@ pub use self::{
     http::HttpClient,
     oauth::RENEWAL_TIMEOUT,
     oidc::Learnt,
-    token_error::{IdTokenError, LogoutTokenError},
+    token_error::LogoutTokenError,
 };
 use crate::{
-    access::Allow,
+    access::{Allow, StepUp},
     clock::Timestamp,
     identity::Identity,
     identity_headers::{HeaderSettings, HeaderSource},
@@ -224,6 +224,10 @@ pub struct AuthorizeRequest<'a> {
     pub pkce_challenge: &'a str,
     /// Ask for another account, even where one is signed in.
     pub switch_account: bool,
+    /// How fresh, and of which class, the login has to be. What comes of it is for the caller to check.
+    pub step_up: &'a StepUp,
+    /// Have the person authenticate whatever the provider knows of them: it was asked for a fresh login, and gave an old one.
+    pub reauthenticate: bool,
 }
 
 /// What a browser brought back, and what belongs to it.

@@ -179,7 +179,7 @@ fn seconds(value: &Value) -> Option<u64> {
     clippy::cast_sign_loss,
     reason = "a float-to-int cast saturates, and the sign is checked"
 )]
-pub(super) fn whole_seconds(seconds: f64) -> Option<u64> {
+fn whole_seconds(seconds: f64) -> Option<u64> {
     (seconds.is_finite() && seconds >= 0.0).then_some(seconds as u64)
 }
 

@@ -1,70 +1,6 @@
-//! Why a token that a provider signed is refused.
+//! Why a logout token is refused.
 
-/// Why an ID token is refused, or another token that the provider signed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum IdTokenError {
-    /// The token endpoint gave none.
-    #[error("none was given")]
-    Missing,
-    /// Longer than any honest one.
-    #[error("too large")]
-    TooLarge,
-    /// Not three parts of base64url with JSON objects in them; encrypted tokens have five.
-    #[error("not a signed JWT")]
-    Malformed,
-    /// `crit` names extensions, and we know none (RFC 7515 §4.1.11).
-    #[error("crit asks for an unknown extension")]
-    Critical,
-    /// `typ` says that it is another kind of token (RFC 8725 §3.11).
-    #[error("typ is another kind's")]
-    Type,
-    /// Not on the list; `none` and shared secrets never are.
-    #[error("alg is not allowed")]
-    Algorithm,
-    /// No published key fits.
-    #[error("no key fits")]
-    UnknownKey,
-    /// Several keys fit.
-    #[error("several keys fit and kid does not tell which")]
-    AmbiguousKey,
-    /// The signature does not verify.
-    #[error("the signature does not verify")]
-    Signature,
-    /// `iss` is not the provider.
-    #[error("iss is not the provider")]
-    Issuer,
-    /// `aud` does not name us.
-    #[error("aud does not name this client")]
-    Audience,
-    /// `azp` is not us, or is missing beside several audiences.
-    #[error("azp is missing or not this client")]
-    AuthorizedParty,
-    /// No `sub`.
-    #[error("sub is missing")]
-    Subject,
-    /// `exp` is missing or over.
-    #[error("exp is missing or over")]
-    Expired,
-    /// `iat` is missing, in the future, or long ago.
-    #[error("iat is missing, in the future or long ago")]
-    IssuedAt,
-    /// `nbf` lies in the future or is no time.
-    #[error("nbf is in the future")]
-    NotBefore,
-    /// Another login's token.
-    #[error("nonce is not this login's")]
-    Nonce,
-    /// The access token is another's.
-    #[error("at_hash does not fit the access token")]
-    AccessTokenHash,
-}
-
-impl IdTokenError {
-    /// Whether newer keys may help: the provider may have rotated, with or without a new `kid`.
-    pub(in crate::provider) fn may_be_rotation(self) -> bool {
-        matches!(self, Self::UnknownKey | Self::Signature)
-    }
-}
+use crate::jose::JwtError;
 
 /// Why a logout token is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -74,7 +10,7 @@ pub enum LogoutTokenError {
     NotOffered,
     /// It is not a good token of the provider's at all.
     #[error(transparent)]
-    Token(#[from] IdTokenError),
+    Token(#[from] JwtError),
     /// `events` does not say that it is about a logout: an ID token, perhaps.
     #[error("events does not tell of a logout")]
     Events,

@@ -9,7 +9,10 @@ pub use self::{
     host::{HostPattern, is_same_host},
     pattern::PathPattern,
 };
-use crate::{access::Requirements, rate_limit::RateLimit};
+use crate::{
+    access::{Requirements, StepUp},
+    rate_limit::RateLimit,
+};
 
 /// `[[routes]]`, checked.
 #[derive(Clone, Debug)]
@@ -26,6 +29,8 @@ pub struct Route {
     pub access: Access,
     /// Who of those may pass.
     pub requirements: Requirements,
+    /// How fresh, and of which class, their login has to be. Boxed: nearly all routes ask for nothing.
+    pub step_up: Option<Box<StepUp>>,
     /// What somebody who may not pass reads, in the operator's words.
     pub deny_message: Option<String>,
     /// Whether the requirements are tried out: whom they would refuse passes, and the log says so.
@@ -138,7 +143,11 @@ impl Routes {
     /// Whether any route keeps out somebody who is signed in.
     pub fn narrow(&self) -> bool {
         let mut routes = self.in_order.iter();
-        routes.any(|route| route.access == Access::Deny || !route.requirements.is_empty())
+        routes.any(|route| {
+            route.access == Access::Deny
+                || !route.requirements.is_empty()
+                || route.step_up.is_some()
+        })
     }
 
     /// Whether a route names `host`.
@@ -184,6 +193,7 @@ impl Route {
             methods: Vec::new(),
             access: Access::Login,
             requirements: Requirements::default(),
+            step_up: None,
             deny_message: None,
             dry_run: false,
             limits: Vec::new(),

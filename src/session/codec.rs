@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::Session;
 use crate::{
     clock::Timestamp,
-    identity::{Identity, Notes},
+    identity::{Authentication, Identity, Notes},
     text::Text,
     tokens::Tokens,
 };
@@ -57,6 +57,10 @@ pub fn encode(session: &Session) -> Vec<u8> {
         append(&mut bytes, &(key.as_str(), value.as_str()));
     }
     append(&mut bytes, &NotesParts::of(&identity.notes));
+    // Nothing for what is not known, so that such a session is as small as ever.
+    if identity.authentication != Authentication::default() || !session.further.is_empty() {
+        append(&mut bytes, &AuthenticationParts::of(session));
+    }
     bytes.extend_from_slice(&session.further);
     bytes
 }
@@ -95,6 +99,11 @@ pub fn decode(plain: &Bytes) -> Option<Session> {
     let memberships = pairs(head.memberships)?;
     let claims = pairs(head.claims)?;
     let (notes, rest) = postcard::take_from_bytes::<NotesParts<'_>>(rest).ok()?;
+    let (authentication, rest) = if rest.is_empty() {
+        (AuthenticationParts::default(), rest)
+    } else {
+        postcard::take_from_bytes(rest).ok()?
+    };
     let texts = |parts: Vec<&[u8]>| parts.into_iter().map(text).collect::<Option<Vec<Text>>>();
     let notes = Notes {
         omitted_groups: notes.omitted_groups,
@@ -102,6 +111,10 @@ pub fn decode(plain: &Bytes) -> Option<Session> {
         told_beside: texts(notes.told_beside)?,
         userinfo_told: notes.userinfo_told,
         token_subject: optional(notes.token_subject)?,
+    };
+    let authentication = Authentication {
+        at: (authentication.before).map(|before| Timestamp(head.created_at.wrapping_sub(before))),
+        acr: optional(authentication.acr)?,
     };
     let further = plain.slice(plain.len() - rest.len()..);
     Some(Session {
@@ -124,6 +137,7 @@ pub fn decode(plain: &Bytes) -> Option<Session> {
             memberships,
             claims,
             notes,
+            authentication,
         },
         tokens: Tokens {
             access: optional(head.access_token)?,
@@ -186,6 +200,24 @@ impl<'a> NotesParts<'a> {
             told_beside: bytes(&notes.told_beside),
             userinfo_told: notes.userinfo_told,
             token_subject: bytes_of(notes.token_subject.as_ref()),
+        }
+    }
+}
+
+/// [`Authentication`], with the class as its bytes.
+#[derive(Default, Serialize, Deserialize)]
+struct AuthenticationParts<'a> {
+    /// Seconds from then to `created_at`: a byte instead of five.
+    before: Option<u64>,
+    acr: Option<&'a [u8]>,
+}
+
+impl<'a> AuthenticationParts<'a> {
+    fn of(session: &'a Session) -> Self {
+        let Authentication { at, acr } = &session.identity.authentication;
+        Self {
+            before: at.map(|at| session.created_at.0.wrapping_sub(at.0)),
+            acr: bytes_of(acr.as_ref()),
         }
     }
 }
@@ -270,7 +302,9 @@ mod tests {
 
     #[test]
     fn what_a_newer_version_adds_is_passed_on() {
-        let newer = [&encode(&typical())[..], b"news"].concat();
+        let mut session = typical();
+        session.identity.authentication = Authentication::by_login(session.created_at);
+        let newer = [&encode(&session)[..], b"news"].concat();
         let session = decode(&Bytes::from(newer.clone())).unwrap();
         assert_eq!(session.further, "news");
         assert_eq!(encode(&session), newer);
@@ -323,9 +357,11 @@ mod tests {
             (omitted_groups, userinfo_told) in any::<(u32, bool)>(),
             (omitted_claims, told_beside) in (vec(text(), 0..3), vec(text(), 0..3)),
             token_subject in option::of(text()),
+            (at, acr) in (any::<Option<u64>>(), option::of(text())),
         ) -> Identity {
+            let authentication = Authentication { at: at.map(Timestamp), acr };
             let notes = Notes { omitted_groups, omitted_claims, told_beside, userinfo_told, token_subject };
-            Identity { provider, subject, login, email, name, picture, groups, memberships, claims, notes }
+            Identity { provider, subject, login, email, name, picture, groups, memberships, claims, notes, authentication }
         }
     }
 

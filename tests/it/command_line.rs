@@ -470,6 +470,10 @@ fn a_change_is_told_in_words() {
         .replace("workers = 1", "workers = 2")
         .replace("[\"staff\", \"ops\"]", "[\"staff\"]")
         .replace("access = \"public\"", "access = \"deny\"")
+        .replace(
+            "groups = [\"ops\"] }",
+            "groups = [\"ops\"] }\nmax_age = \"10m\"\nacr_values = [\"gold\"]",
+        )
         .replace("/admin/**", "/root/**");
     let (old, new) = (write("old.toml", old), write("new.toml", &new));
     let diff = |new: &Path, old: &Path| {
@@ -489,7 +493,7 @@ fn a_change_is_told_in_words() {
         "providers.corp lets in groups staff; before, groups staff, ops",
         "the route for /open/**: nobody passes; before, everybody passes",
         "the route for /admin/** is gone",
-        "a new route for /root/**: who is signed in passes, with groups ops",
+        "a new route for /root/**: who is signed in passes, with groups ops, signed in at most 600s ago, by one of (gold)",
         "wait for a restart: workers",
     ] {
         assert!(said.contains(wanted), "{wanted} is not in:\n{said}");

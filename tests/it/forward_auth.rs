@@ -4,6 +4,7 @@
 
 mod agreement;
 mod door;
+mod ext_authz;
 
 use http::{Method, StatusCode};
 

@@ -43,6 +43,7 @@ mod replicas;
 mod routes;
 mod session;
 mod spoofing;
+mod step_up;
 mod stores;
 mod support;
 mod support_works;

@@ -60,6 +60,7 @@ const provider = new Provider(issuer, {
   cookies: { keys: ['only for tests'] },
   pkce: { required: () => true, methods: ['S256'] },
   rotateRefreshToken: true,
+  acrValues: ['tin', 'gold'],
   claims: {
     openid: ['sub'],
     email: ['email', 'email_verified'],
@@ -100,7 +101,8 @@ function page(ctx, body) {
   ctx.body = `<!doctype html><title>provider</title><body>${body}`;
 }
 
-// The interaction: a page that names the users, then the chosen one is logged in and everything asked is granted.
+// The interaction: a page that names the users, then the chosen one is logged in and everything asked is granted. `age`
+// says how many seconds ago, and `acr` how.
 provider.use(async (ctx, next) => {
   if (ctx.path === '/_told') {
     toldPort = ctx.query.port;
@@ -132,7 +134,9 @@ provider.use(async (ctx, next) => {
   }
   if (prompt.name === 'login') {
     if (!users[user]) throw new errors.AccessDenied('no such user');
-    await provider.interactionFinished(ctx.req, ctx.res, { login: { accountId: user } }, { mergeWithLastSubmission: false });
+    const ts = Math.floor(Date.now() / 1000) - Number(ctx.query.age ?? 0);
+    const login = { accountId: user, acr: ctx.query.acr, ts };
+    await provider.interactionFinished(ctx.req, ctx.res, { login }, { mergeWithLastSubmission: false });
     ctx.respond = false;
     return;
   }

@@ -57,6 +57,13 @@ impl Reader<'_> {
         self.optional(root, "admin_listen", listen_address)
     }
 
+    pub(super) fn ext_authz_listen(
+        &mut self,
+        root: &Table<'_>,
+    ) -> Result<Option<ListenAddress>, Reported> {
+        self.optional(root, "ext_authz_listen", listen_address)
+    }
+
     pub(super) fn public_url(&mut self, root: &Table<'_>) -> Option<PublicUrl> {
         let example = "public_url = \"https://app.example.com\", the address that users type";
         let node = self.required(root, "public_url", Kind::Text, example)?;

@@ -158,6 +158,7 @@ impl<'a> Reader<'a> {
         let listen = self.listen(root);
         let tls = self.tls(root);
         let admin_listen = self.admin_listen(root);
+        let ext_authz_listen = self.ext_authz_listen(root);
         let public_url = self.public_url(root);
         let upstreams = self.upstreams(root);
         let trusted_proxies = self.trusted_proxies(root);
@@ -185,6 +186,7 @@ impl<'a> Reader<'a> {
             root,
             listen.as_deref(),
             flat(&admin_listen),
+            flat(&ext_authz_listen),
             upstreams.as_deref().unwrap_or_default(),
         );
         self.check_scheme(
@@ -195,6 +197,7 @@ impl<'a> Reader<'a> {
         );
         if let (Some(providers), Some(routes)) = (&mut providers, &routes) {
             self.connect(root, routes, providers);
+            self.check_step_up(root, routes, providers);
         }
         if let (Some(routes), Some(public_url)) = (&routes, &public_url) {
             self.warn_of_hosts_without_sessions(routes, public_url);
@@ -212,6 +215,7 @@ impl<'a> Reader<'a> {
             listen: listen?,
             tls: tls.ok()?,
             admin_listen: admin_listen.ok()?,
+            ext_authz_listen: ext_authz_listen.ok()?,
             public_url: public_url?,
             upstreams: upstreams?,
             trusted_proxies: trusted_proxies?,
@@ -292,6 +296,7 @@ impl<'a> Reader<'a> {
         root: &Table<'_>,
         listen: Option<&[ListenAddress]>,
         admin: Option<&ListenAddress>,
+        ext_authz: Option<&ListenAddress>,
         upstreams: &[UpstreamSettings],
     ) {
         if let Some(ListenAddress::Tcp(address)) = admin
@@ -302,7 +307,37 @@ impl<'a> Reader<'a> {
                     .to_owned(),
             );
         }
+        if let Some(ListenAddress::Tcp(address)) = ext_authz
+            && !address.ip().is_loopback()
+        {
+            self.warnings.push(
+                "ext_authz_listen is open to other machines: whoever reaches it is believed what they say of a request, the \
+                 client's address included; let nobody but Envoy reach it"
+                    .to_owned(),
+            );
+        }
+        if let (Some(admin), Some(ext_authz)) = (admin, ext_authz)
+            && address::collide(admin, ext_authz)
+        {
+            let origin = root.origin("ext_authz_listen");
+            self.problem(
+                Problem::new(&origin, "`ext_authz_listen` is also `admin_listen`")
+                    .hint("give it a port of its own, such as \"127.0.0.1:4182\""),
+            );
+        }
         let Some(listen) = listen else { return };
+        if let Some(ext_authz) = ext_authz
+            && listen
+                .iter()
+                .any(|public| address::collide(public, ext_authz))
+        {
+            let origin = root.origin("ext_authz_listen");
+            self.problem(
+                Problem::new(&origin, "`ext_authz_listen` is also a public address").hint(
+                    "it is for Envoy alone: give it a port of its own, such as \"127.0.0.1:4182\", that nobody else reaches",
+                ),
+            );
+        }
         if let Some(admin) = admin
             && listen.iter().any(|public| address::collide(public, admin))
         {

@@ -15,7 +15,9 @@ use super::{
     regex,
 };
 use crate::{
-    access::{AllowList, Requirement, Requirements},
+    access::{
+        AllowList, LONGEST_ACR_VALUES, LONGEST_AGE, Requirement, Requirements, StepUp, is_acr,
+    },
     provider::settings::ProviderSettings,
     public_url::PublicUrl,
     route::{Access, HostPattern, PathPattern, Route},
@@ -59,6 +61,7 @@ impl Reader<'_> {
         let requirements = self.requirements(table, access.as_ref());
         let deny_message = self.optional(table, "deny_message", deny_message);
         let upstream = self.route_upstream(root, table);
+        let step_up = self.step_up(table, access);
         let dry_run = self.dry_run(table, number, requirements.as_ref());
         let limits = self.rate_limits(table);
         let (host, path) = (host.ok()?, path.ok()?);
@@ -73,7 +76,108 @@ impl Reader<'_> {
             upstream: upstream.ok()?,
             dry_run: dry_run?,
             limits: limits?,
+            step_up: step_up?.map(Box::new),
         })
+    }
+
+    /// `max_age` and `acr_values`.
+    fn step_up(&mut self, table: &Table<'_>, access: Option<Access>) -> Option<Option<StepUp>> {
+        let max_age = self.optional_duration(table, "max_age");
+        let acr_values = self.texts(table, "acr_values", |text, origin| {
+            if is_acr(text) {
+                return Ok(text.to_owned());
+            }
+            let message = "a class is printable ASCII without spaces and quotes";
+            Err(Problem::new(origin, message)
+                .hint("as the provider's `acr_values_supported` has it"))
+        });
+        let step_up = StepUp {
+            max_age: max_age.ok()?,
+            acr_values: acr_values?,
+        };
+        if let Some(age) = step_up.max_age
+            && (age.subsec_nanos() > 0 || age.is_zero() || age > LONGEST_AGE)
+        {
+            let origin = table.origin("max_age");
+            self.problem(
+                Problem::new(&origin, "`max_age` is a number of whole seconds").hint(
+                    "from \"1s\" to \"365d\", as in max_age = \"10m\"; a login that has just ended must be young enough",
+                ),
+            );
+            return None;
+        }
+        if step_up
+            .acr_parameter()
+            .is_some_and(|all| all.len() > LONGEST_ACR_VALUES)
+        {
+            let message = format!("`acr_values` has more than {LONGEST_ACR_VALUES} bytes");
+            let origin = table.origin("acr_values");
+            self.problem(
+                Problem::new(&origin, message).hint("they are sent along with each login"),
+            );
+            return None;
+        }
+        if step_up.is_empty() {
+            return Some(None);
+        }
+        match access? {
+            Access::Login | Access::Api => Some(Some(step_up)),
+            Access::Public | Access::Optional | Access::Deny => {
+                let key = if step_up.max_age.is_some() {
+                    "max_age"
+                } else {
+                    "acr_values"
+                };
+                self.problem(
+                    Problem::new(
+                        &table.origin(key),
+                        format!("`{key}` asks for a fresh login, and this route for none"),
+                    )
+                    .hint("take it out, or write access = \"login\" or \"api\""),
+                );
+                None
+            }
+        }
+    }
+
+    /// Where no provider tells how and when people authenticate.
+    pub(super) fn check_step_up(
+        &mut self,
+        root: &Table<'_>,
+        routes: &[Route],
+        providers: &[ProviderSettings],
+    ) {
+        let silent = providers
+            .iter()
+            .filter(|provider| !provider.kind.has_id_tokens());
+        let silent: Vec<&str> = silent.map(|provider| provider.name.as_str()).collect();
+        if silent.is_empty() {
+            return;
+        }
+        for route in routes {
+            let Some(step_up) = &route.step_up else {
+                continue;
+            };
+            if step_up.acr_values.is_empty() {
+                self.warnings.push(format!(
+                    "{}.max_age counts from the end of the login for {}: no ID token says when people authenticated there",
+                    route.name,
+                    silent.join(", ")
+                ));
+            } else if silent.len() == providers.len() {
+                let message = format!("{}.acr_values lets nobody pass", route.name);
+                self.problem(
+                    Problem::new(&root.origin("routes"), message)
+                        .hint("no provider here has ID tokens, which alone tell an acr"),
+                );
+            } else {
+                self.warnings.push(format!(
+                    "{}.acr_values lets nobody pass of {}: only ID tokens tell an acr",
+                    route.name,
+                    silent.join(", ")
+                ));
+            }
+        }
     }
 
     /// Where there is nothing to try out, somebody believes that the route is guarded.

@@ -10,10 +10,11 @@ use crate::{
     clock,
     identity::Identity,
     identity_headers::HeaderSettings,
+    jose::TestKey,
     login::return_to::HostPattern,
     provider::{
         HttpClient,
-        scripted::{Answer, Scripted, TestKey},
+        scripted::{Answer, Scripted},
         settings::ProviderSettings,
     },
     secret::Secret,

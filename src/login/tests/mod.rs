@@ -157,8 +157,7 @@ async fn another_tabs_session_stands_in_where_a_login_cannot_go_on() {
     signed_in(house.finish(&with_session).await);
     let options = LoginOptions {
         switch_account: true,
-        again: 0,
-        is_known: false,
+        ..LoginOptions::default()
     };
     let switching = house.begin("/", None, options).await;
     assert_eq!(switching.parameter("prompt"), "select_account");
@@ -417,7 +416,14 @@ async fn a_return_address_that_is_no_longer_allowed_becomes_the_root() {
         ("https://b.example.com/x?y", "https://b.example.com/x?y"),
         ("https://evil.example/", "/"),
     ] {
-        let transaction = Transaction::new([1; 16], house.now, "corp", address, options, &browser);
+        let transaction = Transaction::new(
+            [1; 16],
+            house.now,
+            "corp",
+            address,
+            options.clone(),
+            &browser,
+        );
         let again = house.logins.again(&transaction);
         assert_eq!(again.return_to.as_str(), expected);
     }

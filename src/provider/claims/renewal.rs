@@ -115,6 +115,7 @@ impl ClaimRules {
             notes: new_notes,
             provider: identity.provider,
             subject: identity.subject,
+            authentication: identity.authentication,
         }
     }
 }

@@ -6,6 +6,7 @@ use url::form_urlencoded;
 
 use super::*;
 use crate::{
+    access::StepUp,
     clock::Timestamp,
     provider::{
         http::HttpError,
@@ -70,6 +71,8 @@ fn the_authorization_request_has_all_it_needs() {
         nonce: "n",
         pkce_challenge: "c",
         switch_account: false,
+        step_up: &StepUp::default(),
+        reauthenticate: false,
     };
     let url = client(None).authorize_url(&endpoint, &request, &[("nonce", "n")]);
     let query: HashMap<_, _> = url.query_pairs().into_owned().collect();
@@ -113,6 +116,8 @@ fn the_operators_parameters_are_added_but_never_replace_the_logins() {
         nonce: "n",
         pkce_challenge: "c",
         switch_account: false,
+        step_up: &StepUp::default(),
+        reauthenticate: false,
     };
     let url = client.authorize_url(&endpoint, &request, &[("prompt", "login")]);
     let query: Vec<(String, String)> = url.query_pairs().into_owned().collect();

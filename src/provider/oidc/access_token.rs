@@ -1,25 +1,23 @@
 //! Pure: the checks of an access token that claims are taken from, because the provider's table says so: that of a
 //! provider which signs its access tokens as it signs ID tokens (RFC 9068, and Keycloak before it), but for those of any
-//! token of the provider ([`signed`]).
+//! signed token ([`jose::verify`]).
 //!
 //! To a client an access token is opaque by right (RFC 6749 §1.4). This one came with the ID token, from the token
 //! endpoint itself; so what remains to be known is that the provider made it, for this client, and for the same person.
 
 use serde_json::{Map, Value};
 
-use super::{
-    keys::KeySet,
-    signed::{self, Signer, TokenKind, audience, text},
-};
-use crate::provider::token_error::IdTokenError;
+use super::signer::Signer;
+use crate::jose::{self, Audience, JwtError, KeySet};
 
 /// The claims of `token`, all checks passed but whose it is.
 pub(super) fn verify(
     token: &str,
     keys: &KeySet,
     signer: &Signer<'_>,
-) -> Result<Map<String, Value>, IdTokenError> {
-    let claims = signed::verify(token, keys, signer, &KIND)?.claims;
+) -> Result<Map<String, Value>, JwtError> {
+    let expected = signer.expects(&TYPES, Audience::Party(signer.client_id));
+    let claims = jose::verify(token, keys, &expected)?.claims;
     // Keycloak writes the kind into the claims, and signs its ID, refresh and logout tokens with the same header.
     let is_other = claims.get("typ").is_some_and(|kind| {
         let is_access = |kind: &str| {
@@ -31,41 +29,24 @@ pub(super) fn verify(
     });
     // An ID token has at_hash beside an access token, a logout token has events.
     if is_other || claims.contains_key("at_hash") || claims.contains_key("events") {
-        return Err(IdTokenError::Type);
+        return Err(JwtError::Type);
     }
     Ok(claims)
 }
 
-const KIND: TokenKind = TokenKind {
-    is_kind,
-    check_parties,
-};
-
 /// RFC 9068 §2.1, and the general one.
-fn is_kind(kind: &str) -> bool {
-    ["at+jwt", "application/at+jwt", "JWT", "application/jwt"]
-        .iter()
-        .any(|known| kind.eq_ignore_ascii_case(known))
-}
-
-/// The audience of an access token is the resource (Keycloak: `account`, or nobody); whose client asked for it, `azp` says
-/// there, and `client_id` in RFC 9068 §2.2.
-fn check_parties(claims: &Map<String, Value>, client_id: &str) -> Result<(), IdTokenError> {
-    let is_ours = |name: &str| text(claims, name) == Some(client_id);
-    if is_ours("azp") || is_ours("client_id") || audience(claims).contains(&Some(client_id)) {
-        Ok(())
-    } else {
-        Err(IdTokenError::Audience)
-    }
-}
+const TYPES: [&str; 4] = ["at+jwt", "application/at+jwt", "JWT", "application/jwt"];
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    use super::{super::algorithm::Algorithm, *};
-    use crate::{clock::Timestamp, provider::scripted::TestKey};
+    use super::*;
+    use crate::{
+        clock::Timestamp,
+        jose::{Algorithm, TestKey},
+    };
 
     const NOW: u64 = 1_800_000_000;
 
@@ -80,7 +61,7 @@ mod tests {
     }
 
     /// As Keycloak writes it, with changes; null takes a claim away.
-    fn judged(kind: Option<&str>, changes: &Value) -> Result<(), IdTokenError> {
+    fn judged(kind: Option<&str>, changes: &Value) -> Result<(), JwtError> {
         let mut claims = json!({
             "iss": "https://id.example.com", "aud": "account", "azp": "us", "typ": "Bearer", "sub": "1",
             "iat": NOW - 1, "exp": NOW + 299, "realm_access": { "roles": ["staff"] },
@@ -121,11 +102,7 @@ mod tests {
             json!({ "azp": null, "aud": ["account", "us2"] }),
             json!({ "azp": ["us"] }),
         ] {
-            assert_eq!(
-                judged(None, &changes),
-                Err(IdTokenError::Audience),
-                "{changes}"
-            );
+            assert_eq!(judged(None, &changes), Err(JwtError::Audience), "{changes}");
         }
     }
 
@@ -141,14 +118,14 @@ mod tests {
         ] {
             assert_eq!(
                 judged(Some("JWT"), &changes),
-                Err(IdTokenError::Type),
+                Err(JwtError::Type),
                 "{changes}"
             );
         }
         for kind in ["logout+jwt", "id+jwt", ""] {
             assert_eq!(
                 judged(Some(kind), &json!({})),
-                Err(IdTokenError::Type),
+                Err(JwtError::Type),
                 "{kind}"
             );
         }
@@ -157,13 +134,10 @@ mod tests {
     #[test]
     fn it_must_pass_what_every_token_must() {
         for (changes, error) in [
-            (
-                json!({ "iss": "https://evil.example" }),
-                IdTokenError::Issuer,
-            ),
-            (json!({ "exp": NOW - 60 }), IdTokenError::Expired),
-            (json!({ "exp": null }), IdTokenError::Expired),
-            (json!({ "iat": NOW + 61 }), IdTokenError::IssuedAt),
+            (json!({ "iss": "https://evil.example" }), JwtError::Issuer),
+            (json!({ "exp": NOW - 60 }), JwtError::Expired),
+            (json!({ "exp": null }), JwtError::Expired),
+            (json!({ "iat": NOW + 61 }), JwtError::IssuedAt),
         ] {
             assert_eq!(judged(None, &changes), Err(error), "{changes}");
         }

@@ -25,6 +25,8 @@ pub(super) struct Flavour {
     pub(super) authentication: Option<ClientAuthentication>,
     /// The `prompt` that offers another account; by the document where not said.
     pub(super) switch_prompt: Option<&'static str>,
+    /// Whether `max_age` does nothing there, so that a fresh login has to be asked for by `prompt=login` (Core §3.1.2.1).
+    pub(super) ignores_max_age: bool,
     /// Further parameters of the authorization request.
     pub(super) authorize: fn(&Allow) -> Vec<(&'static str, String)>,
     /// Where groups are listed that no claim tells.
@@ -64,6 +66,7 @@ impl Flavour {
         not_in_userinfo: &[],
         authentication: None,
         switch_prompt: None,
+        ignores_max_age: false,
         authorize: |_| Vec::new(),
         groups: None,
     };

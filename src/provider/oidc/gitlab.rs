@@ -16,9 +16,10 @@ mod tests {
     use super::super::tests::{NOW, asked, barred, moved, signed_in};
     use crate::{
         identity_headers::HeaderSource,
+        jose::TestKey,
         provider::{
             catalog,
-            scripted::{Answer, Scripted, TestKey},
+            scripted::{Answer, Scripted},
         },
     };
 

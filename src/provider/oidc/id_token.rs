@@ -1,16 +1,16 @@
-//! Pure: the checks of an ID token (OpenID Connect Core §3.1.3.7), but for those of any token of the provider
-//! ([`signed`]).
+//! Pure: the checks of an ID token (OpenID Connect Core §3.1.3.7), but for those of any signed token
+//! ([`jose::verify`]).
 
 use aws_lc_rs::digest;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 
-use super::{
-    algorithm::Algorithm,
-    keys::KeySet,
-    signed::{self, Signed, Signer, TokenKind, text},
+use super::signer::Signer;
+use crate::{
+    identity::Authentication,
+    jose::{self, Algorithm, Audience, JwtError, KeySet, Verified, text, time},
+    text::Text,
 };
-use crate::provider::token_error::IdTokenError;
 
 /// What an ID token must agree with.
 pub(super) struct Expected<'a> {
@@ -26,37 +26,46 @@ pub(super) fn verify(
     token: &str,
     keys: &KeySet,
     expected: &Expected<'_>,
-) -> Result<Map<String, Value>, IdTokenError> {
-    let Signed { claims, algorithm } = signed::verify(token, keys, &expected.signer, &KIND)?;
+) -> Result<Map<String, Value>, JwtError> {
+    let signer = expected.signer;
+    let expects = signer.expects(&TYPES, Audience::Client(signer.client_id));
+    let verified = jose::verify(token, keys, &expects)?;
+    let Verified {
+        claims, algorithm, ..
+    } = verified;
     match text(&claims, "sub") {
         Some(subject) if !subject.is_empty() => {}
-        _ => return Err(IdTokenError::Subject),
+        _ => return Err(JwtError::Subject),
     }
     if expected.nonce.is_some() && text(&claims, "nonce") != expected.nonce {
-        return Err(IdTokenError::Nonce);
+        return Err(JwtError::Nonce);
     }
     check_access_token(&claims, algorithm, expected.access_token)?;
     Ok(claims)
 }
 
-const KIND: TokenKind = TokenKind {
-    is_kind: is_jwt,
-    check_parties: signed::check_audience,
-};
+/// How and when its holder authenticated, as far as the token tells (Core §2: `auth_time`, `acr`).
+pub(super) fn authentication(claims: &Map<String, Value>) -> Authentication {
+    Authentication {
+        at: time(claims, "auth_time"),
+        acr: text(claims, "acr")
+            .filter(|acr| acr.len() <= LONGEST_ACR)
+            .map(Text::from),
+    }
+}
+
+/// A longer class is kept in no session, and so is none that a route can ask for.
+const LONGEST_ACR: usize = 256;
 
 /// A logout token or an access token of the same issuer must not pass for an ID token.
-fn is_jwt(kind: &str) -> bool {
-    ["JWT", "application/jwt", "JOSE"]
-        .iter()
-        .any(|jwt| kind.eq_ignore_ascii_case(jwt))
-}
+const TYPES: [&str; 3] = ["JWT", "application/jwt", "JOSE"];
 
 /// Core §3.1.3.8: where the token says which access token it came with, it must be this one.
 fn check_access_token(
     claims: &Map<String, Value>,
     algorithm: Algorithm,
     access_token: &str,
-) -> Result<(), IdTokenError> {
+) -> Result<(), JwtError> {
     let Some(claimed) = claims.get("at_hash") else {
         return Ok(());
     };
@@ -72,7 +81,7 @@ fn check_access_token(
     if claimed.as_str() == Some(&URL_SAFE_NO_PAD.encode(half)) {
         Ok(())
     } else {
-        Err(IdTokenError::AccessTokenHash)
+        Err(JwtError::AccessTokenHash)
     }
 }
 

@@ -10,6 +10,7 @@ use url::Url;
 use super::{
     Oidc,
     flavour::GroupQuery,
+    id_token,
     metadata::Metadata,
     userinfo::{Lack, is_withheld, merge},
 };
@@ -48,6 +49,8 @@ impl Oidc {
         previous: Option<&Identity>,
         now: Timestamp,
     ) -> Result<(Identity, Evidence), ProviderError> {
+        // Before anything else adds to them: no other place is believed for it.
+        let authentication = id_token::authentication(&claims);
         let reported = (self.flavour.read)(&mut claims)?;
         let token_subject = self.token_subject(&claims);
         let silent = self.rules.silent_in(&claims);
@@ -76,6 +79,7 @@ impl Oidc {
         let evidence = self.rules.evidence(&claims, &reported);
         let mut identity = self.rules.identity_with(&claims, reported)?;
         identity.notes.token_subject = token_subject;
+        identity.authentication = authentication;
         let identity = match previous {
             Some(previous) if !whole => {
                 self.rules

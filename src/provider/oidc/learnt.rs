@@ -8,9 +8,9 @@ use url::Url;
 use super::{
     super::http::{Internal, PlainHttp},
     Oidc,
-    jwks::Fetched,
     metadata::Metadata,
 };
+use crate::jose::Fetched;
 
 /// Document and keys, and on what terms they were read.
 pub struct Learnt {

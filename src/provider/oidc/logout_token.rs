@@ -1,15 +1,15 @@
-//! Pure: the checks of a logout token (OpenID Connect Back-Channel Logout 1.0 §2.6), but for those of any token of the
-//! provider ([`signed`]).
+//! Pure: the checks of a logout token (OpenID Connect Back-Channel Logout 1.0 §2.6), but for those of any signed
+//! token ([`jose::verify`]).
 
 use serde_json::{Map, Value};
 
-use super::{
-    super::{LogoutClaim, token_answer::whole_seconds},
-    keys::KeySet,
-    signed::{self, Signer, TokenKind, text},
+use super::{super::LogoutClaim, signer::Signer};
+use crate::{
+    clock::Timestamp,
+    jose::{self, Audience, Expected, JwtError, KeySet, text, time},
+    provider::token_error::LogoutTokenError,
+    text::Text,
 };
-use crate::provider::token_error::LogoutTokenError;
-use crate::{clock::Timestamp, provider::token_error::IdTokenError, text::Text};
 
 /// What a logout token says, all checks passed but whether it came before.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub(super) fn verify(
     is_subject: bool,
 ) -> Result<LogoutToken, LogoutTokenError> {
     check_length(token)?;
-    let claims = signed::verify(token, keys, signer, &KIND)?.claims;
+    let claims = jose::verify(token, keys, &expected(signer))?.claims;
     read(&claims, is_subject)
 }
 
@@ -39,14 +39,14 @@ pub(super) fn look(
     is_subject: bool,
 ) -> Result<(), LogoutTokenError> {
     check_length(token)?;
-    let claims = signed::unverified(token, signer, &KIND)?;
+    let claims = jose::unverified(token, &expected(signer))?.claims;
     read(&claims, is_subject).map(|_| ())
 }
 
 /// It comes from anywhere.
 fn check_length(token: &str) -> Result<(), LogoutTokenError> {
     if token.len() > LONGEST {
-        return Err(IdTokenError::TooLarge.into());
+        return Err(JwtError::TooLarge.into());
     }
     Ok(())
 }
@@ -74,9 +74,7 @@ fn read(claims: &Map<String, Value>, is_subject: bool) -> Result<LogoutToken, Lo
         (None, None) => return Err(LogoutTokenError::Nobody),
     };
     // That it is there is checked with those of every token.
-    let issued_at = claims.get("iat").and_then(Value::as_f64);
-    let issued_at = issued_at.and_then(whole_seconds).map(Timestamp);
-    let issued_at = issued_at.ok_or(IdTokenError::IssuedAt)?;
+    let issued_at = time(claims, "iat").ok_or(JwtError::IssuedAt)?;
     Ok(LogoutToken {
         claim,
         id,
@@ -84,21 +82,16 @@ fn read(claims: &Map<String, Value>, is_subject: bool) -> Result<LogoutToken, Lo
     })
 }
 
-const KIND: TokenKind = TokenKind {
-    is_kind: is_logout,
-    check_parties: signed::check_audience,
-};
+fn expected<'a>(signer: &Signer<'a>) -> Expected<'a> {
+    signer.expects(&TYPES, Audience::Client(signer.client_id))
+}
 
 /// Bytes of a logout token: it lists no groups.
 const LONGEST: usize = 16 * 1024;
 
 /// Its own type is recommended only (§2.4), and some providers write the general one. What tells it from an ID token
 /// is checked besides.
-fn is_logout(kind: &str) -> bool {
-    ["logout+jwt", "application/logout+jwt", "JWT"]
-        .iter()
-        .any(|known| kind.eq_ignore_ascii_case(known))
-}
+const TYPES: [&str; 3] = ["logout+jwt", "application/logout+jwt", "JWT"];
 
 /// The member of `events` (§2.4).
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
@@ -108,8 +101,8 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    use super::{super::algorithm::Algorithm, *};
-    use crate::{clock::Timestamp, provider::scripted::TestKey};
+    use super::*;
+    use crate::jose::{Algorithm, TestKey};
 
     const NOW: u64 = 1_800_000_000;
 
@@ -207,14 +200,14 @@ mod tests {
     #[test]
     fn it_must_pass_what_every_token_must() {
         for (name, value, error) in [
-            ("iss", json!("https://evil.example"), IdTokenError::Issuer),
-            ("iss", Value::Null, IdTokenError::Issuer),
-            ("aud", json!("them"), IdTokenError::Audience),
-            ("aud", Value::Null, IdTokenError::Audience),
-            ("iat", Value::Null, IdTokenError::IssuedAt),
-            ("iat", json!(NOW + 61), IdTokenError::IssuedAt),
-            ("exp", Value::Null, IdTokenError::Expired),
-            ("exp", json!(NOW - 60), IdTokenError::Expired),
+            ("iss", json!("https://evil.example"), JwtError::Issuer),
+            ("iss", Value::Null, JwtError::Issuer),
+            ("aud", json!("them"), JwtError::Audience),
+            ("aud", Value::Null, JwtError::Audience),
+            ("iat", Value::Null, JwtError::IssuedAt),
+            ("iat", json!(NOW + 61), JwtError::IssuedAt),
+            ("exp", Value::Null, JwtError::Expired),
+            ("exp", json!(NOW - 60), JwtError::Expired),
         ] {
             let outcome = judged(&changed(&[(name, value)]));
             assert_eq!(outcome, Err(error.into()), "{name}");
@@ -222,13 +215,13 @@ mod tests {
         let (key, other) = (TestKey::ec("k"), TestKey::ec("k"));
         let token = typed(&key, None, &claims());
         let outcome = verify(&token, &set(&other), &signer(), true);
-        assert_eq!(outcome, Err(IdTokenError::Signature.into()));
+        assert_eq!(outcome, Err(JwtError::Signature.into()));
         let (message, _) = token.rsplit_once('.').unwrap();
         let payload = message.split_once('.').unwrap().1;
         // {"alg":"none"}
         let unsigned = format!("eyJhbGciOiJub25lIn0.{payload}.");
         let outcome = verify(&unsigned, &set(&key), &signer(), true);
-        assert_eq!(outcome, Err(IdTokenError::Algorithm.into()));
+        assert_eq!(outcome, Err(JwtError::Algorithm.into()));
     }
 
     #[test]
@@ -248,7 +241,7 @@ mod tests {
             assert_eq!(judged(kind), Ok(()), "{kind:?}");
         }
         for kind in ["at+jwt", "dpop+jwt", "", "logout"] {
-            assert_eq!(judged(Some(kind)), Err(IdTokenError::Type.into()), "{kind}");
+            assert_eq!(judged(Some(kind)), Err(JwtError::Type.into()), "{kind}");
         }
     }
 
@@ -295,7 +288,7 @@ mod tests {
             &changed(&[("padding", json!("x".repeat(LONGEST)))]),
         );
         let outcome = verify(&token, &set(&key), &signer(), true);
-        assert_eq!(outcome, Err(IdTokenError::TooLarge.into()));
+        assert_eq!(outcome, Err(JwtError::TooLarge.into()));
     }
 
     proptest! {

@@ -3,13 +3,11 @@
 use serde_json::Value;
 use url::Url;
 
-use super::{
-    super::{
-        http::{Internal, PlainHttp, endpoint_url},
-        oauth::ClientAuthentication,
-    },
-    algorithm::Algorithm,
+use super::super::{
+    http::{Internal, PlainHttp, endpoint_url},
+    oauth::ClientAuthentication,
 };
+use crate::jose::Algorithm;
 
 /// What a provider publishes about itself, as far as we use it.
 #[derive(Debug, PartialEq, Eq)]

@@ -11,11 +11,7 @@ use super::{
     super::{ProviderError, kind::Objection, oauth::ClientAuthentication},
     flavour::{Flavour, Reported},
 };
-use crate::{
-    access::Allow,
-    provider::{settings::ProviderSettings, token_error::IdTokenError},
-    text::Text,
-};
+use crate::{access::Allow, jose::JwtError, provider::settings::ProviderSettings, text::Text};
 
 pub(super) const FLAVOUR: Flavour = Flavour {
     publishes,
@@ -26,6 +22,8 @@ pub(super) const FLAVOUR: Flavour = Flavour {
     not_in_userinfo: &["email", "email_verified", "groups", SUBJECT],
     authentication: Some(ClientAuthentication::Post),
     switch_prompt: Some("select_account"),
+    // Their documents have `prompt=login`, and nothing of `max_age`.
+    ignores_max_age: true,
     ..Flavour::STANDARD
 };
 
@@ -103,7 +101,7 @@ fn read(token: &mut Map<String, Value>) -> Result<Reported, ProviderError> {
     let (tenant, object) = (guid("tid"), guid("oid"));
     // One tenant's token must not speak of another: the substitution of `tid` for the placeholder.
     if issuing.is_some() && issuing != tenant {
-        return Err(IdTokenError::Issuer.into());
+        return Err(JwtError::Issuer.into());
     }
     let subject = match (&tenant, &object) {
         (Some(tenant), Some(object)) => Some(Value::String(format!("{tenant}.{object}"))),

@@ -2,7 +2,6 @@
 //! token leaves something open.
 
 mod access_token;
-mod algorithm;
 mod discovery;
 mod flavour;
 mod gitlab;
@@ -11,12 +10,11 @@ mod google_groups;
 mod id_token;
 mod identity;
 mod jwks;
-mod keys;
 mod learnt;
 mod logout_token;
 mod metadata;
 pub(super) mod microsoft;
-mod signed;
+mod signer;
 mod userinfo;
 mod verification;
 
@@ -31,7 +29,7 @@ pub use self::learnt::Learnt;
 use self::{
     discovery::Discovery,
     flavour::{Flavour, GroupSource},
-    jwks::{Caller, KeyCache},
+    jwks::{ProviderKeyCache, ProviderKeys},
     metadata::Metadata,
     userinfo::Uses,
 };
@@ -47,6 +45,7 @@ use crate::{
     clock::Timestamp,
     identity::Identity,
     identity_headers::HeaderSource,
+    jose::Caller,
     provider::settings::ProviderSettings,
     text::Text,
     tokens::{GrantTokens, Tokens},
@@ -74,7 +73,7 @@ pub(super) struct Oidc {
     authentication: Option<ClientAuthentication>,
     http: HttpClient,
     discovery: Arc<Discovery>,
-    keys: KeyCache,
+    keys: ProviderKeyCache,
     rules: ClaimRules,
     uses: Uses,
     flavour: &'static Flavour,
@@ -122,7 +121,7 @@ impl Oidc {
             client,
             authentication: config.client_authentication.or(flavour.authentication),
             discovery: Arc::new(Discovery::new(config, flavour.publishes, http.clone())),
-            keys: KeyCache::new(http.clone()),
+            keys: ProviderKeyCache::new(ProviderKeys(http.clone())),
             rules: ClaimRules::new(config, names, headers),
             uses: Uses::new(&config.facts(), headers).without(flavour.not_in_userinfo),
             flavour,
@@ -228,9 +227,16 @@ impl Provider for Oidc {
             let metadata = self.discovery.obtain().await?;
             let mut extra = vec![("nonce", request.nonce)];
             let prompt = self.flavour.switch_prompt.or(metadata.switch_prompt);
-            if let Some(prompt) = prompt.filter(|_| request.switch_account) {
+            let max_age = request.step_up.max_age_parameter();
+            let is_deaf = self.flavour.ignores_max_age && max_age.is_some();
+            if request.reauthenticate || is_deaf {
+                extra.push(("prompt", "login"));
+            } else if let Some(prompt) = prompt.filter(|_| request.switch_account) {
                 extra.push(("prompt", prompt));
             }
+            let acr_values = request.step_up.acr_parameter();
+            extra.extend(max_age.as_deref().map(|value| ("max_age", value)));
+            extra.extend(acr_values.as_deref().map(|value| ("acr_values", value)));
             let fixed = self.authorize.iter();
             extra.extend(fixed.map(|(name, value)| (*name, value.as_str())));
             let endpoint = &metadata.authorization_endpoint;

@@ -3,11 +3,14 @@
 use serde_json::json;
 
 use super::{
-    super::scripted::{Answer, Scripted, TestKey},
+    super::scripted::{Answer, Scripted},
     tests::{NOW, claims, provider, redeem},
     *,
 };
-use crate::access::{Allow, allow};
+use crate::{
+    access::{Allow, allow},
+    jose::TestKey,
+};
 
 /// A login, in which the ID token and userinfo say this.
 struct SignedIn {

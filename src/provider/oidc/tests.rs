@@ -5,13 +5,13 @@ use std::{collections::HashMap, time::Duration};
 use serde_json::json;
 
 use super::{
-    super::scripted::{Answer, Scripted, TestKey},
+    super::scripted::{Answer, Scripted},
     *,
 };
+use crate::jose::{JwtError, TestKey};
 use crate::provider::catalog;
-use crate::provider::token_error::IdTokenError;
 use crate::{
-    access::{Allow, allow},
+    access::{Allow, StepUp, allow},
     clock::Timestamp,
     identity::Identity,
     provider::{
@@ -81,6 +81,8 @@ pub(super) async fn asked(
         nonce: "n",
         pkce_challenge: "c",
         switch_account,
+        step_up: &StepUp::default(),
+        reauthenticate: false,
     };
     let url = provider.authorize(&request).await.unwrap();
     url.query_pairs().into_owned().collect()
@@ -171,7 +173,7 @@ async fn rotated_keys_are_found_at_once() {
     assert_eq!(server.requests("/keys").len(), 2);
     give(&server, &old.sign(&claims(&server)));
     let error = refused(&provider).await;
-    assert_eq!(error, ProviderError::IdToken(IdTokenError::UnknownKey));
+    assert_eq!(error, ProviderError::IdToken(JwtError::UnknownKey));
     assert_eq!(server.requests("/keys").len(), 2);
 }
 
@@ -200,14 +202,14 @@ async fn bad_token_answers_end_the_login_with_their_reason() {
     );
     assert_eq!(
         refused(&provider).await,
-        ProviderError::IdToken(IdTokenError::Missing)
+        ProviderError::IdToken(JwtError::Missing)
     );
     let mut other = claims(&server);
     other["nonce"] = json!("another");
     give(&server, &key.sign(&other));
     assert_eq!(
         refused(&provider).await,
-        ProviderError::IdToken(IdTokenError::Nonce)
+        ProviderError::IdToken(JwtError::Nonce)
     );
 }
 
@@ -267,6 +269,8 @@ async fn the_browser_is_sent_with_nonce_and_prompt() {
         nonce: "n",
         pkce_challenge: "c",
         switch_account: false,
+        step_up: &StepUp::default(),
+        reauthenticate: false,
     };
     let url = provider.authorize(&request).await.unwrap();
     assert!(url.as_str().starts_with(server.url("/authorize").as_str()));

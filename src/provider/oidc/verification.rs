@@ -6,21 +6,15 @@ use serde_json::{Map, Value};
 
 use super::{
     Oidc, access_token,
-    algorithm::Algorithm,
     id_token::{self, Expected},
-    jwks::Caller,
-    keys::KeySet,
     logout_token::{self},
     metadata::Metadata,
-    signed::{LEEWAY, MAX_AGE, Signer},
+    signer::{MAX_AGE, Signer},
 };
 use crate::{
     clock::Timestamp,
-    provider::{
-        Call, Logout, ProviderError,
-        http::HttpError,
-        token_error::{IdTokenError, LogoutTokenError},
-    },
+    jose::{Algorithm, Caller, JwtError, KeySet, LEEWAY},
+    provider::{Call, Logout, ProviderError, http::HttpError, token_error::LogoutTokenError},
     tokens::GrantTokens,
 };
 
@@ -42,7 +36,7 @@ impl Oidc {
         nonce: Option<&str>,
         now: Timestamp,
     ) -> Result<Map<String, Value>, ProviderError> {
-        let token = tokens.id.as_deref().ok_or(IdTokenError::Missing)?;
+        let token = tokens.id.as_deref().ok_or(JwtError::Missing)?;
         let expected = Expected {
             signer: self.signer(metadata, now),
             nonce,

@@ -29,7 +29,7 @@ use super::{
 use crate::{
     access::Allow,
     clock::Timestamp,
-    identity::Identity,
+    identity::{Authentication, Identity},
     identity_headers::HeaderSource,
     provider::settings::ProviderSettings,
     text::Text,
@@ -157,7 +157,8 @@ impl<D: Directory> Rest<D> {
         let mut tokens = self.client.exchange(&self.http, &endpoint, grant).await?;
         // Nobody has checked it, and nobody is to take it for checked.
         tokens.id = None;
-        let (identity, evidence) = self.holder(&tokens.access, grant.now).await?;
+        let (mut identity, evidence) = self.holder(&tokens.access, grant.now).await?;
+        identity.authentication = Authentication::by_login(grant.now);
         Ok(Grant {
             identity,
             tokens,
@@ -203,7 +204,9 @@ impl<D: Directory> Provider for Rest<D> {
         &'a self,
         request: &'a AuthorizeRequest<'a>,
     ) -> BoxFuture<'a, Result<Url, ProviderError>> {
-        let extra = if request.switch_account {
+        // What has a person choose an account is the nearest that these have to a fresh login.
+        let is_fresh = request.step_up.max_age.is_some();
+        let extra = if request.switch_account || is_fresh {
             self.switch_account
         } else {
             &[]

@@ -7,7 +7,7 @@ use url::Url;
 
 use crate::provider::build;
 use crate::{
-    access::{Allow, allow},
+    access::{Allow, StepUp, allow},
     clock::Timestamp,
     identity::Identity,
     identity_headers::HeaderSource,
@@ -113,6 +113,8 @@ pub(super) async fn parameters(
         nonce: "n",
         pkce_challenge: "challenge",
         switch_account,
+        step_up: &StepUp::default(),
+        reauthenticate: false,
     };
     let url = provider.authorize(&request).await.unwrap();
     url.query_pairs().into_owned().collect()

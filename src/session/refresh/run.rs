@@ -278,7 +278,9 @@ impl Renewal {
     }
 
     /// The session of `identity`, with what was granted.
-    fn renewed(&self, granted: GrantTokens, identity: Identity, now: Timestamp) -> Session {
+    fn renewed(&self, granted: GrantTokens, mut identity: Identity, now: Timestamp) -> Session {
+        let before = &self.session.identity.authentication;
+        identity.authentication = before.renewed_by(identity.authentication, now);
         let old = &self.session.tokens;
         let granted = GrantTokens {
             // RFC 6749 §6: no new one means that the old one stays.

@@ -16,8 +16,10 @@ use sidegate::{
         forwarding::{Forwarding, Seen},
         identity::ReservedNames,
     },
+    ext_authz::Question,
     forward::http1::{self, Piece},
     login::return_to::{HostPattern, ReturnRules},
+    origin::PublicOrigin,
     public_url::PublicUrl,
     route::PathPattern,
     secret::Secret,
@@ -277,6 +279,35 @@ pub fn pattern(data: &[u8]) {
     assert_eq!(read.as_str(), pattern);
     if let (false, Ok(path)) = (pattern.contains(['*', '?']), CanonicalPath::parse(pattern)) {
         assert_eq!(path.judge(|path| read.matches(path)), Some(true));
+    }
+}
+
+/// A call of Envoy's is refused, or asks about one request: with one host, and no header of HTTP/2's own.
+pub fn ext_authz(data: &[u8]) {
+    static PUBLIC: LazyLock<PublicOrigin> = LazyLock::new(|| PublicOrigin::new(&public_url()));
+    let length = u32::try_from(data.len()).expect("short").to_be_bytes();
+    let framed = [&[0], &length[..], data].concat();
+    for body in [data, &framed] {
+        let Ok(question) = Question::read(body, &PUBLIC) else {
+            continue;
+        };
+        let [asked] = &question.asked.questions[..] else {
+            panic!("one request is asked about");
+        };
+        assert!(asked.target.starts_with('/') && question.asked.is_sure);
+        assert_eq!(question.headers.get_all("host").iter().count(), 1);
+        assert!(
+            question
+                .headers
+                .keys()
+                .all(|name| !name.as_str().starts_with(':'))
+        );
+        assert!(
+            !question
+                .source
+                .is_some_and(|address| address.to_canonical() != address)
+        );
+        CanonicalPath::parse(&asked.target).ok();
     }
 }
 

@@ -37,6 +37,11 @@ access = \"deny\"
 path = \"/api/**\"
 access = \"api\"
 methods = [\"POST\"]
+
+[[routes]]
+path = \"/fresh/**\"
+max_age = \"10m\"
+acr_values = [\"gold\"]
 ";
 
 fn explain(arguments: &[&str]) -> (i32, String) {
@@ -60,6 +65,10 @@ fn json(arguments: &[&str]) -> Value {
 fn each_verdict_is_told_with_its_route_and_rule() {
     let ada = "user=ada,email=ada@example.com,groups=users;ops";
     let admin = "user=ada,email=ada@example.com,groups=admins";
+    let (gold, old) = (
+        format!("{ada},acr=gold"),
+        format!("{ada},acr=gold,auth_age=11m"),
+    );
     for (arguments, verdict, route, status) in [
         (&["GET", "/public/x"][..], "public", "routes[0]", None),
         (&["GET", "/x"], "sign_in", "the default", Some(401)),
@@ -97,6 +106,24 @@ fn each_verdict_is_told_with_its_route_and_rule() {
             Some(403),
         ),
         (&["POST", "/api/x"], "sign_in", "routes[5]", Some(401)),
+        (
+            &["GET", "/fresh/x", "--as", ada],
+            "step_up",
+            "routes[6]",
+            Some(401),
+        ),
+        (
+            &["GET", "/fresh/x", "--as", &gold],
+            "pass",
+            "routes[6]",
+            None,
+        ),
+        (
+            &["GET", "/fresh/x", "--as", &old],
+            "step_up",
+            "routes[6]",
+            Some(401),
+        ),
         (
             &["GET", "https://app.example.com:443/public/x?a=b"],
             "public",

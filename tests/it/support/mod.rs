@@ -4,6 +4,7 @@
 pub mod behaviour;
 pub mod between;
 pub mod browser;
+pub mod envoy;
 pub mod h2;
 pub mod house;
 pub mod jar;

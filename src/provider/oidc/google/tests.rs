@@ -9,11 +9,11 @@ use super::{
 };
 use crate::{
     identity_headers::HeaderSource,
+    jose::{JwtError, TestKey},
     provider::{
         Call, ProviderError, catalog,
         http::HttpError,
-        scripted::{Answer, Scripted, TestKey},
-        token_error::IdTokenError,
+        scripted::{Answer, Scripted},
     },
 };
 
@@ -161,7 +161,7 @@ async fn another_issuers_token_is_refused() {
     let config = moved(&catalog::GOOGLE, &server, &[("users", &["x"])]);
     let token = token(&server, &key, &json!({ "iss": "accounts.google.com" }));
     let error = signed_in(&config, &[], &server, &token).await.unwrap_err();
-    assert_eq!(error, IdTokenError::Issuer.into());
+    assert_eq!(error, JwtError::Issuer.into());
 }
 
 #[tokio::test]

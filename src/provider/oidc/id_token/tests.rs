@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::{clock::Timestamp, provider::scripted::TestKey};
+use crate::{clock::Timestamp, jose::TestKey};
 
 const NOW: u64 = 1_800_000_000;
 
@@ -50,12 +50,12 @@ fn set(keys: &[&TestKey]) -> KeySet {
     KeySet::read(&json!({ "keys": keys })).unwrap()
 }
 
-fn judge(key: &TestKey, token: &str) -> Result<(), IdTokenError> {
+fn judge(key: &TestKey, token: &str) -> Result<(), JwtError> {
     verify(token, &set(&[key]), &expected()).map(|_| ())
 }
 
 /// What happens to a truthfully signed token with these claims.
-fn judged(claims: &Value) -> Result<(), IdTokenError> {
+fn judged(claims: &Value) -> Result<(), JwtError> {
     let key = TestKey::ec("k");
     judge(&key, &key.sign(claims))
 }
@@ -77,9 +77,9 @@ fn the_issuer_must_be_the_provider() {
         json!(1),
         json!(null),
     ] {
-        assert_eq!(judged(&with("iss", other)), Err(IdTokenError::Issuer));
+        assert_eq!(judged(&with("iss", other)), Err(JwtError::Issuer));
     }
-    assert_eq!(judged(&without("iss")), Err(IdTokenError::Issuer));
+    assert_eq!(judged(&without("iss")), Err(JwtError::Issuer));
 }
 
 #[test]
@@ -92,18 +92,18 @@ fn the_audience_must_name_us() {
         json!(null),
         json!({ "us": 1 }),
     ] {
-        assert_eq!(judged(&with("aud", other)), Err(IdTokenError::Audience));
+        assert_eq!(judged(&with("aud", other)), Err(JwtError::Audience));
     }
-    assert_eq!(judged(&without("aud")), Err(IdTokenError::Audience));
+    assert_eq!(judged(&without("aud")), Err(JwtError::Audience));
     assert_eq!(judged(&with("aud", json!(["us"]))), Ok(()));
 }
 
 #[test]
 fn audiences_beside_us_need_azp() {
     let mut claims = with("aud", json!(["us", "them"]));
-    assert_eq!(judged(&claims), Err(IdTokenError::AuthorizedParty));
+    assert_eq!(judged(&claims), Err(JwtError::AuthorizedParty));
     claims["azp"] = json!("them");
-    assert_eq!(judged(&claims), Err(IdTokenError::AuthorizedParty));
+    assert_eq!(judged(&claims), Err(JwtError::AuthorizedParty));
     claims["azp"] = json!("us");
     assert_eq!(judged(&claims), Ok(()));
 }
@@ -112,11 +112,11 @@ fn audiences_beside_us_need_azp() {
 fn azp_must_be_us() {
     assert_eq!(
         judged(&with("azp", json!("them"))),
-        Err(IdTokenError::AuthorizedParty)
+        Err(JwtError::AuthorizedParty)
     );
     assert_eq!(
         judged(&with("azp", json!(null))),
-        Err(IdTokenError::AuthorizedParty)
+        Err(JwtError::AuthorizedParty)
     );
     assert_eq!(judged(&with("azp", json!("us"))), Ok(()));
 }
@@ -125,14 +125,14 @@ fn azp_must_be_us() {
 fn the_signature_must_verify() {
     let (key, other) = (TestKey::ec("k"), TestKey::ec("k"));
     let token = key.sign(&claims());
-    assert_eq!(judge(&other, &token), Err(IdTokenError::Signature));
+    assert_eq!(judge(&other, &token), Err(JwtError::Signature));
     let (message, signature) = token.rsplit_once('.').unwrap();
     let stripped = format!("{message}.");
-    assert_eq!(judge(&key, &stripped), Err(IdTokenError::Signature));
+    assert_eq!(judge(&key, &stripped), Err(JwtError::Signature));
     let header = message.split_once('.').unwrap().0;
     let payload = URL_SAFE_NO_PAD.encode(with("sub", json!("2")).to_string());
     let swapped = format!("{header}.{payload}.{signature}");
-    assert_eq!(judge(&key, &swapped), Err(IdTokenError::Signature));
+    assert_eq!(judge(&key, &swapped), Err(JwtError::Signature));
 }
 
 #[test]
@@ -142,19 +142,19 @@ fn the_algorithm_is_not_the_tokens_to_choose() {
         "none", "None", "NONE", "HS256", "HS512", "RS384", "PS256", "ES384", "XS1", "",
     ] {
         let token = key.sign_with(&json!({ "alg": alg, "kid": "k" }), &claims());
-        assert_eq!(judge(&key, &token), Err(IdTokenError::Algorithm), "{alg}");
+        assert_eq!(judge(&key, &token), Err(JwtError::Algorithm), "{alg}");
         let (message, _) = token.rsplit_once('.').unwrap();
         assert_eq!(
             judge(&key, &format!("{message}.")),
-            Err(IdTokenError::Algorithm),
+            Err(JwtError::Algorithm),
             "{alg}"
         );
     }
     // Allowed, but not this key's.
     let token = key.sign_with(&json!({ "alg": "ES256", "kid": "k" }), &claims());
-    assert_eq!(judge(&key, &token), Err(IdTokenError::UnknownKey));
+    assert_eq!(judge(&key, &token), Err(JwtError::UnknownKey));
     let token = key.sign_with(&json!({ "kid": "k" }), &claims());
-    assert_eq!(judge(&key, &token), Err(IdTokenError::Malformed));
+    assert_eq!(judge(&key, &token), Err(JwtError::Malformed));
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn a_shared_secret_made_of_the_public_key_is_no_key() {
     let secret = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, modulus.as_bytes());
     let tag = aws_lc_rs::hmac::sign(&secret, message.as_bytes());
     let token = format!("{message}.{}", URL_SAFE_NO_PAD.encode(tag));
-    assert_eq!(judge(&key, &token), Err(IdTokenError::Algorithm));
+    assert_eq!(judge(&key, &token), Err(JwtError::Algorithm));
 }
 
 #[test]
@@ -185,11 +185,11 @@ fn it_must_not_be_over() {
     ] {
         assert_eq!(
             judged(&with("exp", over.clone())),
-            Err(IdTokenError::Expired),
+            Err(JwtError::Expired),
             "{over}"
         );
     }
-    assert_eq!(judged(&without("exp")), Err(IdTokenError::Expired));
+    assert_eq!(judged(&without("exp")), Err(JwtError::Expired));
 }
 
 #[test]
@@ -202,33 +202,33 @@ fn it_must_have_been_issued_lately() {
         json!("now"),
         json!(null),
     ] {
-        assert_eq!(judged(&with("iat", strange)), Err(IdTokenError::IssuedAt));
+        assert_eq!(judged(&with("iat", strange)), Err(JwtError::IssuedAt));
     }
-    assert_eq!(judged(&without("iat")), Err(IdTokenError::IssuedAt));
+    assert_eq!(judged(&without("iat")), Err(JwtError::IssuedAt));
 }
 
 #[test]
 fn it_must_have_begun() {
     assert_eq!(judged(&with("nbf", json!(NOW + 60))), Ok(()));
     for strange in [json!(NOW + 61), json!("now"), json!(null)] {
-        assert_eq!(judged(&with("nbf", strange)), Err(IdTokenError::NotBefore));
+        assert_eq!(judged(&with("nbf", strange)), Err(JwtError::NotBefore));
     }
 }
 
 #[test]
 fn the_nonce_must_be_this_logins() {
     for other in [json!("n-2"), json!(""), json!(null), json!(["n-1"])] {
-        assert_eq!(judged(&with("nonce", other)), Err(IdTokenError::Nonce));
+        assert_eq!(judged(&with("nonce", other)), Err(JwtError::Nonce));
     }
-    assert_eq!(judged(&without("nonce")), Err(IdTokenError::Nonce));
+    assert_eq!(judged(&without("nonce")), Err(JwtError::Nonce));
 }
 
 #[test]
 fn a_subject_is_needed() {
     for none in [json!(""), json!(1), json!(null)] {
-        assert_eq!(judged(&with("sub", none)), Err(IdTokenError::Subject));
+        assert_eq!(judged(&with("sub", none)), Err(JwtError::Subject));
     }
-    assert_eq!(judged(&without("sub")), Err(IdTokenError::Subject));
+    assert_eq!(judged(&without("sub")), Err(JwtError::Subject));
 }
 
 #[test]
@@ -242,7 +242,7 @@ fn at_hash_must_fit_where_it_is() {
     ] {
         assert_eq!(
             judged(&with("at_hash", other)),
-            Err(IdTokenError::AccessTokenHash)
+            Err(JwtError::AccessTokenHash)
         );
     }
     let key = TestKey::ed("k");
@@ -262,9 +262,9 @@ fn headers_that_ask_for_more_are_refused() {
         header[name] = value;
         judge(&key, &key.sign_with(&header, &claims()))
     };
-    assert_eq!(header("crit", json!(["exp"])), Err(IdTokenError::Critical));
-    assert_eq!(header("typ", json!("logout+jwt")), Err(IdTokenError::Type));
-    assert_eq!(header("typ", json!("at+jwt")), Err(IdTokenError::Type));
+    assert_eq!(header("crit", json!(["exp"])), Err(JwtError::Critical));
+    assert_eq!(header("typ", json!("logout+jwt")), Err(JwtError::Type));
+    assert_eq!(header("typ", json!("at+jwt")), Err(JwtError::Type));
     assert_eq!(header("typ", json!("jwt")), Ok(()));
     // Keys in the token are not looked at, fitting or not.
     assert_eq!(header("jwk", TestKey::ec("k").jwk()), Ok(()));
@@ -272,7 +272,7 @@ fn headers_that_ask_for_more_are_refused() {
     let header =
         json!({ "alg": "ES256", "kid": "k", "jwk": stranger.jwk(), "jku": "https://evil.example" });
     let token = stranger.sign_with(&header, &claims());
-    assert_eq!(judge(&key, &token), Err(IdTokenError::Signature));
+    assert_eq!(judge(&key, &token), Err(JwtError::Signature));
 }
 
 #[test]
@@ -281,9 +281,9 @@ fn a_missing_kid_is_fine_while_one_key_fits() {
     let token = key.sign_with(&json!({ "alg": "ES256" }), &claims());
     assert_eq!(judge(&key, &token), Ok(()));
     let result = verify(&token, &set(&[&key, &other]), &expected());
-    assert_eq!(result, Err(IdTokenError::AmbiguousKey));
+    assert_eq!(result, Err(JwtError::AmbiguousKey));
     let renamed = key.sign_with(&json!({ "alg": "ES256", "kid": "new" }), &claims());
-    assert_eq!(judge(&key, &renamed), Err(IdTokenError::UnknownKey));
+    assert_eq!(judge(&key, &renamed), Err(JwtError::UnknownKey));
 }
 
 #[test]
@@ -307,7 +307,7 @@ fn what_is_no_token_is_refused() {
         "e30.e30.e30.e30.e30",
         "é.é.é",
     ] {
-        assert_eq!(judge(&key, bad), Err(IdTokenError::Malformed), "{bad}");
+        assert_eq!(judge(&key, bad), Err(JwtError::Malformed), "{bad}");
     }
     // How much there may be of it, the answer's own cap says.
     assert!(judged(&with("padding", json!("x".repeat(100_000)))).is_ok());

@@ -7,9 +7,10 @@ use super::{
 };
 use crate::{
     identity_headers::HeaderSource,
+    jose::TestKey,
     provider::{
         catalog,
-        scripted::{Answer, Scripted, TestKey},
+        scripted::{Answer, Scripted},
     },
 };
 
@@ -85,7 +86,7 @@ async fn one_tenants_token_does_not_speak_of_another() {
     ] {
         let token = token(&server, &key, OTHER, &wrong);
         match signed_in(&config, &[], &server, &token).await {
-            Err(error) => assert_eq!(error, IdTokenError::Issuer.into(), "{wrong}"),
+            Err(error) => assert_eq!(error, JwtError::Issuer.into(), "{wrong}"),
             // The placeholder itself signs nothing, but were it to, it is of no tenant.
             Ok(identity) => assert!(identity.memberships.is_empty(), "{wrong}"),
         }
@@ -100,7 +101,7 @@ async fn a_key_of_one_tenant_does_not_sign_for_another() {
     assert_eq!(barred(&config, &server, &other).await, None);
     let ours = token(&server, &key, OURS, &json!({}));
     let error = signed_in(&config, &[], &server, &ours).await.unwrap_err();
-    assert_eq!(error, IdTokenError::UnknownKey.into());
+    assert_eq!(error, JwtError::UnknownKey.into());
 }
 
 #[tokio::test]

@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{
     clock,
-    provider::{IdTokenError, ProviderError, http::HttpError},
+    jose::JwtError,
+    provider::{ProviderError, http::HttpError},
     session::{
         Session,
         place::{Latest, Place},
@@ -197,7 +198,7 @@ async fn an_answer_of_the_store_that_gets_lost_ends_nothing() {
 }
 
 fn bad_id_token() -> ProviderError {
-    ProviderError::IdToken(IdTokenError::Signature)
+    ProviderError::IdToken(JwtError::Signature)
 }
 
 #[tokio::test]

@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::algorithm::{Algorithm, PublicKey};
 
-/// The keys of a provider that can verify a signature. All others are skipped, as RFC 7517 §5 asks.
+/// The keys of an issuer that can verify a signature. All others are skipped, as RFC 7517 §5 asks.
 #[derive(Debug)]
-pub(super) struct KeySet(Vec<Key>);
+pub struct KeySet(Vec<Key>);
 
 /// One of them.
 #[derive(Debug)]
@@ -31,8 +31,11 @@ pub(super) enum NoKey {
 }
 
 impl KeySet {
-    /// Reads a key set document. The error says what is wrong with it.
-    pub(super) fn read(document: &Value) -> Result<Self, &'static str> {
+    /// Reads a key set document.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read(document: &Value) -> Result<Self, &'static str> {
         let keys = document
             .get("keys")
             .and_then(Value::as_array)
@@ -54,6 +57,14 @@ impl KeySet {
             None => Ok(key),
             Some(_) => Err(NoKey::Ambiguous),
         }
+    }
+}
+
+#[cfg(test)]
+impl KeySet {
+    /// Whether there is one key of that id for `algorithm`.
+    pub(crate) fn has(&self, id: &str, algorithm: Algorithm) -> bool {
+        self.choose(Some(id), algorithm).is_ok()
     }
 }
 
@@ -114,8 +125,7 @@ const MAX_KEYS: usize = 1000;
 mod tests {
     use serde_json::json;
 
-    use super::*;
-    use crate::provider::scripted::TestKey;
+    use super::{super::test_key::TestKey, *};
 
     fn set(keys: &[Value]) -> KeySet {
         KeySet::read(&json!({ "keys": keys })).unwrap()

@@ -10,22 +10,32 @@ use aws_lc_rs::signature::{
 
 /// A signature algorithm of JSON Web Signatures (RFC 7518 §3.1, RFC 8037 §3.1), by its name there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Algorithm {
+pub enum Algorithm {
+    /// RSA PKCS #1 v1.5 with SHA-256.
     RS256,
+    /// RSA PKCS #1 v1.5 with SHA-384.
     RS384,
+    /// RSA PKCS #1 v1.5 with SHA-512.
     RS512,
+    /// RSA PSS with SHA-256.
     PS256,
+    /// RSA PSS with SHA-384.
     PS384,
+    /// RSA PSS with SHA-512.
     PS512,
+    /// ECDSA on P-256 with SHA-256.
     ES256,
+    /// ECDSA on P-384 with SHA-384.
     ES384,
+    /// ECDSA on P-521 with SHA-512.
     ES512,
+    /// Ed25519.
     EdDSA,
 }
 
 impl Algorithm {
     /// All of them.
-    pub(super) const ALL: [Self; 10] = [
+    pub const ALL: [Self; 10] = [
         Self::RS256,
         Self::RS384,
         Self::RS512,
@@ -39,7 +49,7 @@ impl Algorithm {
     ];
 
     /// The algorithm of that name; none for all that are not believed.
-    pub(super) fn named(name: &str) -> Option<Self> {
+    pub fn named(name: &str) -> Option<Self> {
         let index = NAMES.iter().position(|known| *known == name)?;
         Self::ALL.get(index).copied()
     }

@@ -1,0 +1,314 @@
+//! What becomes of a request that a proxy holds back while it asks here: the verdict of the reverse proxy for the same
+//! request, whichever way the proxy asks.
+
+use std::net::IpAddr;
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method,
+    header::{HOST, UPGRADE},
+};
+
+use crate::{
+    access::Principal,
+    answer::{self, Reject},
+    audience::{self, Audience, is_cross_site_write},
+    canonical_path::CanonicalPath,
+    clean::check_method,
+    clock::{self, Timestamp},
+    credential::Caller,
+    decide::{Barred, Deny, RouteDenial, Standing},
+    door::{Asked, Narrowing, Question},
+    endpoint::Endpoint,
+    observe::{Record, Verdict},
+    origin::WebOrigin,
+    rate_limit::Fields,
+    route::{Access, NoRoute, Route, Target},
+    site::Site,
+    snapshot::Snapshot,
+    visitor::{Visitor, Who},
+};
+
+/// What a proxy asks about.
+#[derive(Clone, Copy)]
+pub struct HeldBack<'a> {
+    /// The requests that have to pass.
+    pub asked: &'a Asked,
+    /// The headers of whoever sent it, as far as the proxy told them.
+    pub headers: &'a HeaderMap,
+    /// Where it comes from.
+    pub client: Option<IpAddr>,
+}
+
+/// A yes: who it is, where that was looked for, and whether the app is told.
+pub struct Pass {
+    visitor: Visitor,
+    limits: Fields,
+    is_told: bool,
+    now: Timestamp,
+}
+
+impl Pass {
+    /// Whoever the app is told of.
+    pub fn principal(&self) -> Option<Principal<'_>> {
+        match self.visitor.who() {
+            Who::Session(session) if self.is_told => Some(session.principal()),
+            Who::Verified(verified) if self.is_told => Some(verified.into()),
+            _ => None,
+        }
+    }
+
+    /// What an answer says of the limits of its routes.
+    pub fn limits(&self) -> &Fields {
+        &self.limits
+    }
+
+    /// Says in `record` what was decided.
+    pub fn note(&self, record: &mut Record) {
+        record.verdict = if self.is_told {
+            Verdict::Pass
+        } else {
+            Verdict::Public
+        };
+    }
+
+    /// Notes where whoever passes is, and gives the cookies of a session that goes on.
+    pub fn accompany(&self, snapshot: &Snapshot, held: &HeldBack<'_>) -> Vec<HeaderValue> {
+        let Some(visit) = self.visitor.visit().filter(|_| self.is_told) else {
+            return Vec::new();
+        };
+        if let Some(session) = &visit.session {
+            let (headers, address) = (held.headers, held.client);
+            snapshot.presence.see(session, headers, address, self.now);
+        }
+        snapshot.sessions.renew(visit, self.now)
+    }
+}
+
+/// Who reads a refusal, where the proxy hands it on to whoever sent the request.
+pub fn reader(asked: &Asked, headers: &HeaderMap) -> Audience {
+    let Some(question) = asked.questions.first() else {
+        return Audience::Program;
+    };
+    match audience::of(&question.method, headers) {
+        // A gRPC refusal is a 200, which a proxy takes for a yes.
+        Audience::Grpc => Audience::Program,
+        audience => audience,
+    }
+}
+
+/// Where a login leads back to, for such a reader.
+pub fn return_to(held: &HeldBack<'_>, audience: Audience, site: &Site) -> String {
+    answer::return_address(audience, held.headers, held.asked.return_to(), site)
+}
+
+/// Judges all that is asked about.
+///
+/// # Errors
+/// Why it may not pass. Somebody who only has to sign in is to come back to `return_to`.
+pub async fn judge(
+    snapshot: &Snapshot,
+    held: &HeldBack<'_>,
+    narrowing: &Narrowing,
+    return_to: String,
+    record: &mut Record,
+) -> Result<Pass, Reject> {
+    let judged = find_out(snapshot, held, narrowing, return_to, record).await;
+    judged.inspect_err(|reject| {
+        let question = held.asked.questions.first();
+        let (method, target) = question.map_or((&Method::GET, ""), |question| {
+            (&question.method, question.target.as_str())
+        });
+        let path = target.split('?').next().unwrap_or_default();
+        snapshot.audit_denial(reject, method, path, record);
+    })
+}
+
+async fn find_out(
+    snapshot: &Snapshot,
+    held: &HeldBack<'_>,
+    narrowing: &Narrowing,
+    return_to: String,
+    record: &mut Record,
+) -> Result<Pass, Reject> {
+    let &HeldBack {
+        asked,
+        headers,
+        client,
+    } = held;
+    // Of a request whose method a client could have told, nothing is known that a page of another site did.
+    if snapshot.refuse_cross_site
+        && asked.is_sure
+        && asked
+            .questions
+            .iter()
+            .any(|question| is_cross_site_write(&question.method, headers))
+    {
+        return Err(Reject::Forbidden("cross_site = \"refuse\""));
+    }
+    // What nobody may see needs nobody to be known, and so waits for no store and no provider.
+    let own_host = headers.get(HOST);
+    // Where the spelling is known, so is the header that tells the host.
+    let own_host = own_host
+        .and_then(|host| host.to_str().ok())
+        .filter(|_| !asked.is_sure);
+    let mut routes = routes(snapshot, asked, own_host, record)?;
+    if asked.questions.is_empty() && snapshot.routes.narrow() {
+        // Some paths are not for everybody, and nobody knows which one this is about.
+        return Err(Reject::Forbidden(UNTOLD));
+    }
+    if !asked.is_sure {
+        // No header makes a path public: a client can send the spelling that the proxy does not overwrite. So beside all
+        // that is asked, somebody must be signed in.
+        routes.push(snapshot.routes.fallback());
+    }
+
+    let now = clock::now();
+    let asks_who = !narrowing.is_empty() || routes.iter().any(|route| route.access.asks_who());
+    let caller = Caller {
+        address: client,
+        now,
+    };
+    let visitor = snapshot.visitor(asks_who, headers, caller).await?;
+    let who = visitor.who();
+    record.note_identity(who.identity());
+
+    // Each once, however many readings of one address fall under it.
+    let mut limited = routes.clone();
+    limited.retain(|route| !route.limits.is_empty());
+    limited.dedup_by(|one, other| std::ptr::eq(*one, *other));
+    let mut is_told = false;
+    for route in routes {
+        match snapshot.judge(route, who, client, now) {
+            Ok(permit) => {
+                is_told = permit.principal().is_some();
+                record.note_dry_run(permit.dry_run());
+            }
+            Err(deny) => {
+                return Err(match (&deny, visitor.unavailable()) {
+                    (Deny::NotSignedIn, Some(unavailable)) => unavailable.clone().into(),
+                    _ => Reject::of(deny, route, || return_to),
+                });
+            }
+        }
+    }
+    if !narrowing.is_empty() {
+        if let Some(unavailable) = visitor.unavailable() {
+            return Err(unavailable.clone().into());
+        }
+        narrow(snapshot, narrowing, who, return_to)?;
+    }
+    if is_told && is_foreign_websocket(asked, headers, &snapshot.site) {
+        return Err(Reject::Forbidden("an upgrade asked for by another site"));
+    }
+    let mut limits = Fields::default();
+    for route in limited {
+        limits.and(snapshot.count(route, who, record).await?);
+    }
+    Ok(Pass {
+        visitor,
+        limits,
+        is_told,
+        now,
+    })
+}
+
+/// Whoever passes must also be on the lists that the question brought along, by a public route too.
+fn narrow(
+    snapshot: &Snapshot,
+    narrowing: &Narrowing,
+    who: Who<'_>,
+    return_to: String,
+) -> Result<(), Reject> {
+    let is_somebody = !matches!(snapshot.standing(who), Standing::Nobody);
+    let (Some(identity), Some(proof), true) = (who.identity(), who.proof(), is_somebody) else {
+        return Err(Reject::SignIn { return_to });
+    };
+    narrowing.judge(identity).map_err(|denied| Reject::Barred {
+        barred: Box::new(Barred {
+            user: identity.user().clone(),
+            provider: identity.provider.clone(),
+            subject: identity.subject.clone(),
+            proof,
+            denied,
+            route: Some(RouteDenial {
+                name: "the question's query".to_owned(),
+                message: None,
+            }),
+        }),
+        return_to,
+    })
+}
+
+/// The route of each request that is asked about.
+fn routes<'s>(
+    snapshot: &'s Snapshot,
+    asked: &Asked,
+    own_host: Option<&str>,
+    record: &mut Record,
+) -> Result<Vec<&'s Route>, Reject> {
+    let mut routes = Vec::with_capacity(asked.questions.len() + 1);
+    for question in &asked.questions {
+        let route = route_of(snapshot, question, own_host).inspect_err(|_| {
+            // Of several, the line has the one that was refused.
+            record.note_original(asked.told_method.as_ref(), &question.target);
+        })?;
+        routes.push(route);
+    }
+    Ok(routes)
+}
+
+/// As the reverse proxy reads a request.
+fn route_of<'s>(
+    snapshot: &'s Snapshot,
+    question: &Question,
+    own_host: Option<&str>,
+) -> Result<&'s Route, Reject> {
+    check_method(&question.method).map_err(|sentence| Reject::BadRequest(sentence.into()))?;
+    let path = question.target.split('?').next().unwrap_or_default();
+    let path =
+        CanonicalPath::parse(path).map_err(|error| Reject::BadRequest(error.to_string().into()))?;
+    let own = |path: &str| Endpoint::find(&snapshot.site, path);
+    match (own(&path.surface), path.deep.as_deref().map(own)) {
+        (surface, Some(deep)) if surface != deep => Err(NoRoute::Ambiguous.into()),
+        // The app never sees these; a proxy leads them here without a question.
+        (Some(_), _) => Err(Reject::Forbidden("one of the gate's own addresses")),
+        (None, _) => {
+            let target = Target {
+                host: question.host.to_str().ok(),
+                is_for_public_url: question.is_for_public_url,
+                method: &question.method,
+                path: &path.surface,
+                deep_path: path.deep.as_deref(),
+            };
+            match snapshot.route(&target, own_host) {
+                Ok(route) if route.access == Access::Deny => {
+                    Err(Reject::of(Deny::Closed, route, String::new))
+                }
+                Ok(route) => Ok(route),
+                Err(no_route) => Err(no_route.into()),
+            }
+        }
+    }
+}
+
+/// Whether a page of another site opens a WebSocket in the visitor's name.
+fn is_foreign_websocket(asked: &Asked, headers: &HeaderMap, site: &Site) -> bool {
+    opens_a_websocket(headers)
+        && asked.questions.iter().any(|question| {
+            let host = question.host.to_str().ok();
+            let own = host.and_then(|host| WebOrigin::of_authority(question.is_https, host));
+            site.is_foreign(headers, own.as_ref())
+        })
+}
+
+/// A question over HTTP does not bring the request's `Upgrade`. It brings the key of the handshake (RFC 6455 §4.1), which is
+/// absent over HTTP/2 (RFC 8441 §5), and what browsers say of their requests.
+fn opens_a_websocket(headers: &HeaderMap) -> bool {
+    let mut modes = headers.get_all(SEC_FETCH_MODE).iter();
+    headers.contains_key("sec-websocket-key")
+        || headers.contains_key(UPGRADE)
+        || modes.any(|mode| mode == "websocket")
+}
+
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const UNTOLD: &str = "no trusted proxy told which path is asked about, and routes narrow some: set trusted_proxies and forward_auth";

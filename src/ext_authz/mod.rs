@@ -1,0 +1,309 @@
+//! `ext_authz_listen`: Envoy asks over gRPC (`envoy.service.auth.v3.Authorization`) whether a request may pass.
+//!
+//! The question is the whole request, so the verdict and the refusal are the reverse proxy's for it. Whoever reaches this
+//! listener is believed what they say of a request, the client's address included: it is for Envoy alone. They learn nothing
+//! that the same cookie would not tell them at the public address.
+//!
+//! No failure is a yes: a call that cannot be answered ends with a status that Envoy takes for a no, unless its
+//! `failure_mode_allow` says otherwise.
+
+mod answer;
+mod call;
+pub mod message;
+mod question;
+
+use std::{
+    convert::Infallible,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use http::{Method, Request, Response, StatusCode, header::CONTENT_TYPE};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::{body::Incoming, server::conn::http2, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+pub use self::question::{MAX_MESSAGE, NoQuestion, Question};
+use self::{
+    answer::Passing,
+    call::{CallBody, Failure},
+};
+use crate::{
+    answer::Reject,
+    audience::Audience,
+    clean::{client, given_request_id},
+    door::Narrowing,
+    endpoint::{
+        auth::refuse_held_back,
+        held_back::{self, HeldBack},
+    },
+    listen::{Accepted, Listener, Stream, WorkerHandle},
+    observe::{Record, Recorder, Throttled, Verdict},
+    snapshot::Snapshot,
+};
+
+/// Connections at once. Each of Envoy's threads opens one.
+const CONNECTIONS: usize = 1024;
+/// Questions at once on one connection.
+const STREAMS: u32 = 1024;
+/// Questions at once on all connections.
+const CHECKS: usize = 8192;
+/// How long an answer may take, the arrival of its question included. Envoy waits for 200 ms, unless it is told otherwise.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a new connection may go without a question.
+const FIRST_QUESTION: Duration = Duration::from_secs(30);
+/// How often a peer is asked whether it is still there.
+const PING: Duration = Duration::from_secs(30);
+/// The metadata of a call, in bytes.
+const MAX_METADATA: u32 = 16 * 1024;
+/// How long connections may take to end once a stop has begun.
+const FAREWELL: Duration = Duration::from_secs(10);
+/// How long accepting pauses when the system has no more file descriptors.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How often the same trouble is told.
+const TELL: Duration = Duration::from_secs(10);
+
+/// What answers.
+pub struct Server {
+    current: Arc<ArcSwap<Snapshot>>,
+    recorder: Recorder,
+    checks: Semaphore,
+}
+
+impl Server {
+    /// Answers by the configuration of the moment.
+    pub fn new(current: Arc<ArcSwap<Snapshot>>) -> Self {
+        let recorder = current.load().metrics.recorder();
+        Self {
+            current,
+            recorder,
+            checks: Semaphore::new(CHECKS),
+        }
+    }
+
+    /// Accepts connections on `listener`, until `stop`, and has `workers` serve them.
+    pub async fn serve(
+        self,
+        listener: Listener,
+        workers: Arc<Vec<WorkerHandle>>,
+        stop: CancellationToken,
+    ) {
+        tracing::info!(address = listener.place(), "ext_authz listening");
+        let server = Arc::new(self);
+        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        let trouble = Throttled::new(TELL);
+        let mut next = 0_usize;
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            let accepted = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    if let Some(held_back) = trouble.turn(Instant::now()) {
+                        tracing::warn!(
+                            %error,
+                            held_back,
+                            "ext_authz_listen cannot accept connections for the moment; raise the limit on open files if it was reached"
+                        );
+                    }
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = sleep(PAUSE) => continue,
+                    }
+                }
+            };
+            let Ok(place) = Arc::clone(&room).try_acquire_owned() else {
+                if let Some(held_back) = trouble.turn(Instant::now()) {
+                    tracing::warn!(
+                        held_back,
+                        "ext_authz_listen refused a connection: there are as many as there may be"
+                    );
+                }
+                continue;
+            };
+            next = next.wrapping_add(1);
+            let (server, stop) = (Arc::clone(&server), stop.clone());
+            let served = Box::pin(async move {
+                server.connection(accepted, stop).await;
+                drop(place);
+            });
+            if !workers[next % workers.len()].run(served) {
+                tracing::debug!("an ext_authz connection was lost: its worker takes no more");
+            }
+        }
+    }
+
+    async fn connection(self: Arc<Self>, accepted: Accepted, stop: CancellationToken) {
+        match accepted.into_stream() {
+            Ok((Stream::Tcp(stream), _)) => self.speak(stream, stop).await,
+            Ok((Stream::Unix(stream), _)) => self.speak(stream, stop).await,
+            Err(error) => tracing::debug!(%error, "ext_authz connection lost"),
+        }
+    }
+
+    /// Speaks HTTP/2 until the peer ends it.
+    async fn speak<S>(self: Arc<Self>, stream: S, stop: CancellationToken)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let is_used = Arc::new(AtomicBool::new(false));
+        let service = service_fn({
+            let is_used = Arc::clone(&is_used);
+            move |request| {
+                is_used.store(true, Ordering::Relaxed);
+                let server = Arc::clone(&self);
+                async move { Ok::<_, Infallible>(server.call(request).await) }
+            }
+        });
+        let window = u32::try_from(MAX_MESSAGE).unwrap_or(u32::MAX);
+        let mut protocol = http2::Builder::new(TokioExecutor::new());
+        protocol
+            .timer(TokioTimer::new())
+            .keep_alive_interval(Some(PING))
+            .max_concurrent_streams(STREAMS)
+            .max_header_list_size(MAX_METADATA)
+            .initial_stream_window_size(window)
+            .initial_connection_window_size(4 * window);
+        let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), service));
+        let unused = async {
+            sleep(FIRST_QUESTION).await;
+            if is_used.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+        };
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = unused => return,
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                match timeout(FAREWELL, connection).await {
+                    Ok(ended) => ended,
+                    Err(_) => return,
+                }
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "ext_authz connection ended");
+        }
+    }
+
+    async fn call(&self, request: Request<Incoming>) -> Response<CallBody> {
+        let kind = request.headers().get(CONTENT_TYPE);
+        let is_grpc = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+        if request.method() != Method::POST || !is_grpc || request.uri().path() != CHECK {
+            return call::fail(Failure::Unimplemented);
+        }
+        let Ok(_place) = self.checks.try_acquire() else {
+            return call::fail(Failure::ResourceExhausted);
+        };
+        let mut record = self.recorder.begin(&Method::POST, CHECK);
+        let answer = timeout(CHECK_TIMEOUT, self.answer(request, &mut record)).await;
+        let answer = answer.unwrap_or(Err(Failure::DeadlineExceeded));
+        answer.unwrap_or_else(|failure| {
+            record.verdict = match failure {
+                Failure::InvalidArgument | Failure::Unimplemented => Verdict::BadRequest,
+                Failure::DeadlineExceeded | Failure::ResourceExhausted => Verdict::Unavailable,
+            };
+            record.note_answer(StatusCode::OK);
+            call::fail(failure)
+        })
+    }
+
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        record: &mut Record,
+    ) -> Result<Response<CallBody>, Failure> {
+        let body = Limited::new(request.into_body(), MAX_MESSAGE + 5);
+        let body = match body.collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+                return Err(Failure::ResourceExhausted);
+            }
+            Err(_) => return Err(Failure::InvalidArgument),
+        };
+        // The one configuration under which it is answered, whatever comes meanwhile.
+        let snapshot = self.current.load_full();
+        let answer = match Question::read(&body, &snapshot.cleaning.public_origin) {
+            Ok(question) => check(&snapshot, &question, record).await,
+            Err(NoQuestion::Unreadable) => return Err(Failure::InvalidArgument),
+            Err(NoQuestion::Compressed) => return Err(Failure::Unimplemented),
+            Err(NoQuestion::Flawed(flaw)) => {
+                let reject = Reject::BadRequest(flaw.to_string().into());
+                refuse(&snapshot, &reject, Audience::Program, record)
+            }
+        };
+        Ok(call::answer(&answer))
+    }
+}
+
+async fn check(
+    snapshot: &Snapshot,
+    question: &Question,
+    record: &mut Record,
+) -> message::CheckResponse {
+    let Question { asked, headers, .. } = question;
+    if let Some(first) = asked.questions.first() {
+        record.note_original(asked.told_method.as_ref(), &first.target);
+    }
+    let trusted = &snapshot.cleaning.trusted_proxies;
+    // Of a source that is not told nothing is known: what a header says of it may be the client's word.
+    let source = question.source;
+    let client = source.and_then(|source| {
+        client::resolve(Some(source), question.is_https, headers, trusted).address
+    });
+    record.client = client;
+    record.given_id = given_request_id(headers);
+    let held = HeldBack {
+        asked,
+        headers,
+        client,
+    };
+    let audience = held_back::reader(asked, headers);
+    let return_to = held_back::return_to(&held, audience, &snapshot.site);
+    let narrowing = Narrowing::read(Some(&question.narrowing));
+    match held_back::judge(snapshot, &held, &narrowing, return_to, record).await {
+        Ok(pass) => {
+            pass.note(record);
+            record.note_answer(StatusCode::OK);
+            let passing = Passing {
+                headers,
+                principal: pass.principal(),
+                identity_headers: &snapshot.identity_headers,
+                reserved: &snapshot.cleaning.reserved,
+                cookies: &snapshot.sessions.cookies,
+            };
+            answer::pass(&passing, pass.accompany(snapshot, &held))
+        }
+        Err(reject) => {
+            let reject = reject.told_if_too_long(audience);
+            refuse(snapshot, &reject, audience, record)
+        }
+    }
+}
+
+fn refuse(
+    snapshot: &Snapshot,
+    reject: &Reject,
+    audience: Audience,
+    record: &mut Record,
+) -> message::CheckResponse {
+    let response = refuse_held_back(snapshot, reject, audience, record);
+    record.note_answer(response.status());
+    answer::refuse(response)
+}
+
+const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
