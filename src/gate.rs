@@ -17,7 +17,7 @@ use crate::{
     credential::Caller,
     decide::Deny,
     endpoint::{self, Endpoint, public_name},
-    forward::{Downstream, ForwardError, Forwarder, OwnCookies, Tunnels, Upstream},
+    forward::{Downstream, ForwardError, Forwarder, OwnCookies, Telling, Tunnels, Upstream},
     observe::{Handover, Record, Recorder, Verdict, metrics::Metrics},
     origin::WebOrigin,
     response::{Body, Recorded},
@@ -204,10 +204,16 @@ impl Gate {
                 cookies: &self.snapshot.sessions.cookies,
                 only: found.and_then(|visit| visit.only),
             };
-            let identity_headers = &self.snapshot.identity_headers;
-            let answer =
-                self.forwarder
-                    .send(downstream, permit, owner, identity_headers, own, request);
+            let assertion = self
+                .snapshot
+                .assertion(permit.principal(), who.session(), route, now);
+            let telling = Telling {
+                headers: &self.snapshot.identity_headers,
+                assertion: assertion.as_deref(),
+            };
+            let answer = self
+                .forwarder
+                .send(downstream, permit, owner, telling, own, request);
             (answer, renewal, fields)
         };
         let asked = Instant::now();

@@ -12,6 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::{
     access::{Principal, StepUp},
     answer::Reject,
+    assertion::Assertions,
     canonical_path::CanonicalPath,
     clean::Cleaning,
     clock::Timestamp,
@@ -60,6 +61,8 @@ pub struct Snapshot {
     pub providers: Arc<Providers>,
     /// What the upstream is told.
     pub identity_headers: IdentityHeaders,
+    /// Signs some of it.
+    pub assertions: Assertions,
     /// Whether what another site makes a browser send may change nothing.
     pub refuse_cross_site: bool,
     /// The apps; routes name them by their places.
@@ -153,6 +156,19 @@ impl Snapshot {
         now: Timestamp,
     ) -> Result<Permit<'a>, Deny> {
         decide(route, self.standing(who), client, now)
+    }
+
+    /// The signed word on who passes by `route`: `principal`, whom `session` has proven where there is one. None where no header
+    /// carries it, or nobody is told of.
+    pub fn assertion(
+        &self,
+        principal: Option<Principal<'_>>,
+        session: Option<&Session>,
+        route: &Route,
+        now: Timestamp,
+    ) -> Option<Arc<str>> {
+        let principal = principal.filter(|_| self.identity_headers.carry_assertion())?;
+        self.assertions.of(principal, session, route, now)
     }
 
     /// What a login has to be that leads back to `return_to`: what the route of that page asks for.

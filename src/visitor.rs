@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
+    access::Principal,
     credential::{Proof, Verified},
     identity::Identity,
     session::{Session, Unavailable, Visit},
@@ -48,6 +49,23 @@ impl<'a> Who<'a> {
             Self::Nobody => None,
             Self::Session(_) => Some(Proof::Session),
             Self::Verified(verified) => Some(verified.proof),
+        }
+    }
+
+    /// Whom rules judge and apps are told of.
+    pub fn principal(self) -> Option<Principal<'a>> {
+        match self {
+            Self::Nobody => None,
+            Self::Session(session) => Some(session.principal()),
+            Self::Verified(verified) => Some(verified.into()),
+        }
+    }
+
+    /// The session that proves it, where one does.
+    pub fn session(self) -> Option<&'a Session> {
+        match self {
+            Self::Session(session) => Some(session),
+            Self::Nobody | Self::Verified(_) => None,
         }
     }
 

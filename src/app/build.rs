@@ -6,6 +6,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::services::{self, Services};
 use crate::{
+    assertion::Assertions,
     clean::{Cleaning, identity::ReservedNames},
     config::Config,
     credential::Authenticators,
@@ -50,7 +51,15 @@ pub(super) fn snapshot(
 
     let keys = Arc::new(services::keys(config));
     let site = site(config);
+    let audiences = config.upstreams.iter().map(|app| app.audience.clone());
     Ok(Snapshot {
+        assertions: Assertions::new(
+            &keys,
+            &config.gate_name(),
+            site.origin(),
+            audiences.collect(),
+            config.headers.max_bytes,
+        ),
         logins: Logins::new(
             Arc::clone(&providers),
             Arc::clone(&keys),

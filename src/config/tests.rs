@@ -303,7 +303,8 @@ fn defaults_are_as_documented() {
             "x-user-email",
             "x-user-name",
             "x-user-groups",
-            "x-user-provider"
+            "x-user-provider",
+            "x-user-assertion"
         ]
     );
 }
@@ -345,7 +346,7 @@ fn the_environment_is_enough() {
     assert_eq!((config.workers, config.listen.len()), (3, 2));
     assert_eq!(config.session.secrets.len(), 2);
     assert_eq!(config.providers[0].client_secrets[0].expose(), "a,b");
-    assert_eq!(config.headers.identity.len(), 7);
+    assert_eq!(config.headers.identity.len(), 8);
 
     let named = load(Some(Path::new("no-such.toml")), &environment_of(&settings)).unwrap_err();
     assert!(

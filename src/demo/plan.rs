@@ -212,6 +212,7 @@ fn identity_headers() -> HeaderSettings {
         ("x-user-name", HeaderSource::Name),
         ("x-user-groups", HeaderSource::Groups),
         ("x-user-provider", HeaderSource::Provider),
+        ("x-user-assertion", HeaderSource::Assertion),
     ];
     HeaderSettings {
         identity: identity

@@ -18,11 +18,11 @@ use http::{
 
 use super::held_back::{self, HeldBack, Pass};
 use crate::{
-    access::Principal,
     answer::{Reject, reply},
     audience::Audience,
     clean::CleanRequest,
     door::{Asked, Came, Door, Narrowing, Proxy},
+    forward::Told,
     observe::Record,
     response::Body,
     site::Site,
@@ -116,7 +116,7 @@ fn passed(
         _ => StatusCode::OK,
     });
     let headers = response.headers_mut();
-    tell(snapshot, pass.principal(), headers);
+    tell(snapshot, pass.told(), headers);
     pass.limits().write(headers);
     if is_proxy {
         headers.insert(COOKIE, apps_cookie(snapshot, held.headers));
@@ -128,12 +128,12 @@ fn passed(
 }
 
 /// Each identity header, empty where there is nothing to say.
-fn tell(snapshot: &Snapshot, principal: Option<Principal<'_>>, headers: &mut HeaderMap) {
+fn tell(snapshot: &Snapshot, told: Option<Told<'_>>, headers: &mut HeaderMap) {
     for name in snapshot.identity_headers.names() {
         headers.insert(name, HeaderValue::from_static(""));
     }
-    if let Some(principal) = principal {
-        snapshot.identity_headers.set(principal, headers);
+    if let Some(told) = told {
+        snapshot.identity_headers.set(told, headers);
     }
 }
 

@@ -1,7 +1,7 @@
 //! What becomes of a request that a proxy holds back while it asks here: the verdict of the reverse proxy for the same
 //! request, whichever way the proxy asks.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method,
@@ -9,7 +9,6 @@ use http::{
 };
 
 use crate::{
-    access::Principal,
     answer::{self, Reject},
     audience::{self, Audience, is_cross_site_write},
     canonical_path::CanonicalPath,
@@ -19,6 +18,7 @@ use crate::{
     decide::{Barred, Deny, RouteDenial, Standing},
     door::{Asked, Narrowing, Question},
     endpoint::Endpoint,
+    forward::Told,
     observe::{Record, Verdict},
     origin::WebOrigin,
     rate_limit::Fields,
@@ -44,17 +44,19 @@ pub struct Pass {
     visitor: Visitor,
     limits: Fields,
     is_told: bool,
+    /// The same, signed for the app behind the rule by which it passes.
+    assertion: Option<Arc<str>>,
     now: Timestamp,
 }
 
 impl Pass {
     /// Whoever the app is told of.
-    pub fn principal(&self) -> Option<Principal<'_>> {
-        match self.visitor.who() {
-            Who::Session(session) if self.is_told => Some(session.principal()),
-            Who::Verified(verified) if self.is_told => Some(verified.into()),
-            _ => None,
-        }
+    pub fn told(&self) -> Option<Told<'_>> {
+        let principal = self.visitor.who().principal().filter(|_| self.is_told)?;
+        Some(Told {
+            principal,
+            assertion: self.assertion.as_deref(),
+        })
     }
 
     /// What an answer says of the limits of its routes.
@@ -177,7 +179,9 @@ async fn find_out(
     limited.retain(|route| !route.limits.is_empty());
     limited.dedup_by(|one, other| std::ptr::eq(*one, *other));
     let mut is_told = false;
+    let mut by = snapshot.routes.fallback();
     for route in routes {
+        by = route;
         match snapshot.judge(route, who, client, now) {
             Ok(permit) => {
                 is_told = permit.principal().is_some();
@@ -204,7 +208,9 @@ async fn find_out(
     for route in limited {
         limits.and(snapshot.count(route, who, record).await?);
     }
+    let told = who.principal().filter(|_| is_told);
     Ok(Pass {
+        assertion: snapshot.assertion(told, who.session(), by, now),
         visitor,
         limits,
         is_told,

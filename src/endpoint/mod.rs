@@ -9,6 +9,7 @@ mod form;
 mod frontchannel_logout;
 pub mod health;
 pub mod held_back;
+mod jwks;
 pub mod public_name;
 mod sign_in;
 mod sign_out;
@@ -51,6 +52,8 @@ pub enum Endpoint {
     BelowDoor(Door),
     /// `PREFIX/userinfo`
     Userinfo,
+    /// `PREFIX/jwks`
+    Jwks,
     /// `PREFIX/account`
     Account,
     /// `PREFIX/account/sign_out`
@@ -92,6 +95,7 @@ impl Endpoint {
                 "auth" => Self::Door(Door::Auth),
                 "forward" => Self::Door(Door::Forward),
                 "userinfo" => Self::Userinfo,
+                "jwks" => Self::Jwks,
                 "account" => Self::Account,
                 "ping" => Self::Ping,
                 "ready" => Self::Ready,
@@ -178,6 +182,10 @@ pub async fn serve(
             allow(method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
             Ok(userinfo::serve(snapshot, &request, record).await)
         }
+        Endpoint::Jwks => {
+            allow(method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
+            Ok(jwks::serve(snapshot))
+        }
         Endpoint::Account => {
             allow(method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
             account::serve(snapshot, &request, record).await
@@ -244,6 +252,7 @@ mod tests {
             ("/oauth2/forward", Endpoint::Door(Door::Forward)),
             ("/oauth2/forward/a", Endpoint::BelowDoor(Door::Forward)),
             ("/oauth2/userinfo", Endpoint::Userinfo),
+            ("/oauth2/jwks", Endpoint::Jwks),
             ("/oauth2/account", Endpoint::Account),
             ("/oauth2/account/sign_out", Endpoint::AccountSignOut),
             ("/oauth2/ping", Endpoint::Ping),
@@ -306,6 +315,8 @@ mod tests {
             "/oauth2/account/",
             "/oauth2/account/sign_out/x",
             "/oauth2/account/sign%5Fout",
+            "/oauth2/jwks/",
+            "/oauth2/jwks/x",
             "/oauth2/backchannel_logout",
             "/oauth2/backchannel_logout/",
             "/oauth2/frontchannel_logout/corp/",

@@ -10,9 +10,8 @@ use super::message::{
     HeaderValueOption, HttpResponse, HttpStatus, OkHttpResponse, Status,
 };
 use crate::{
-    access::Principal,
     clean::{forwarding, identity::ReservedNames},
-    forward::IdentityHeaders,
+    forward::{IdentityHeaders, Told},
     response::Body,
     session::cookie::Cookies,
 };
@@ -23,7 +22,7 @@ pub(super) struct Passing<'a> {
     /// Its headers as they came.
     pub(super) headers: &'a HeaderMap,
     /// Whoever the app is told of.
-    pub(super) principal: Option<Principal<'a>>,
+    pub(super) told: Option<Told<'a>>,
     pub(super) identity_headers: &'a IdentityHeaders,
     /// The names that only the gate writes.
     pub(super) reserved: &'a ReservedNames,
@@ -35,8 +34,8 @@ pub(super) struct Passing<'a> {
 /// are cookies for the browser.
 pub(super) fn pass(passing: &Passing<'_>, renewed: Vec<HeaderValue>) -> CheckResponse {
     let mut set = HeaderMap::new();
-    if let Some(principal) = passing.principal {
-        passing.identity_headers.set(principal, &mut set);
+    if let Some(told) = passing.told {
+        passing.identity_headers.set(told, &mut set);
     }
     let mut remove: Vec<HeaderName> = passing.identity_headers.names().cloned().collect();
     for name in passing.headers.keys() {

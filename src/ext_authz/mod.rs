@@ -281,7 +281,7 @@ async fn check(
             record.note_answer(StatusCode::OK);
             let passing = Passing {
                 headers,
-                principal: pass.principal(),
+                told: pass.told(),
                 identity_headers: &snapshot.identity_headers,
                 reserved: &snapshot.cleaning.reserved,
                 cookies: &snapshot.sessions.cookies,

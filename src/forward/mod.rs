@@ -41,7 +41,7 @@ use hyper::upgrade::OnUpgrade;
 
 pub use self::{
     downstream::{ClientConnection, Downstream},
-    identity::IdentityHeaders,
+    identity::{IdentityHeaders, Told},
     tunnel::Tunnels,
     upstream::{Upstream, UpstreamTarget},
     upstream_body::UpstreamBody,
@@ -114,6 +114,15 @@ pub struct OwnCookies<'a> {
     pub only: Option<Span>,
 }
 
+/// What an app is told of whoever a permit names.
+#[derive(Clone, Copy)]
+pub struct Telling<'a> {
+    /// By which headers.
+    pub headers: &'a IdentityHeaders,
+    /// What is signed of it.
+    pub assertion: Option<&'a str>,
+}
+
 /// Forwards to the upstreams of one configuration, for one worker.
 pub struct Forwarder {
     upstreams: Vec<Arc<Upstream>>,
@@ -171,7 +180,7 @@ impl Forwarder {
         downstream: Downstream,
         permit: Permit<'_>,
         owner: Option<Owner>,
-        identity: &IdentityHeaders,
+        identity: Telling<'_>,
         own: OwnCookies<'a>,
         request: Box<CleanRequest>,
     ) -> impl Future<Output = Result<Forwarded, ForwardError>> + use<'a> {
@@ -221,7 +230,10 @@ impl Forwarder {
             upgrade: upgrade.as_ref(),
             forwarding: &forwarding,
             id,
-            principal: permit.spend(),
+            told: permit.spend().map(|principal| Told {
+                principal,
+                assertion: identity.assertion,
+            }),
             is_tls: settings.addresses.iter().any(UpstreamAddress::is_tls),
         };
         let is_private = binds_connection(&head.headers, &AUTHORIZATION);
@@ -239,7 +251,8 @@ impl Forwarder {
         let channel = match pool {
             Err(error) => Err(error),
             Ok(pool) if settings.http2 => {
-                let told = told.to_http2(identity, own, is_repeatable(&head.method, length));
+                let told =
+                    told.to_http2(identity.headers, own, is_repeatable(&head.method, length));
                 told.map(|told| {
                     let exchange = http2::exchange(terms(pool), told, body, downstream.timer);
                     Channel::Http2(Box::pin(exchange))
@@ -251,7 +264,7 @@ impl Forwarder {
                     Some(lease) => lease.connection.take_output(),
                     None => Vec::with_capacity(USUAL_HEAD),
                 };
-                told.write(identity, own, length, &mut buffer);
+                told.write(identity.headers, own, length, &mut buffer);
                 let outgoing = Outgoing::new(&head.method, buffer, length, body);
                 let exchange = exchange(terms(pool), lease, outgoing, upload, downstream.timer);
                 Ok(Channel::Http1(Box::pin(exchange)))

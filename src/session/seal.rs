@@ -179,10 +179,16 @@ impl KeyRing {
 
     /// What each secret is known by where it must not be known itself; the first is that of the one that seals.
     pub fn fingerprints(&self) -> Vec<Fingerprint> {
-        let indices = (0..=self.others.len()).map(KeyIndex);
-        let derived = indices.map(|index| self.derive_with(index, "replicas", b""));
+        let derived = self
+            .indices()
+            .map(|index| self.derive_with(index, "replicas", b""));
         let first = |bytes: [u8; 32]| *bytes.first_chunk().expect("it has 32 bytes");
         derived.map(first).collect()
+    }
+
+    /// Each secret, the one that seals first.
+    pub fn indices(&self) -> impl Iterator<Item = KeyIndex> + use<> {
+        (0..=self.others.len()).map(KeyIndex)
     }
 
     /// As [`derive`](Self::derive), from the secret that sealed something earlier: a login that began

@@ -10,6 +10,7 @@ mod account;
 mod admin;
 mod allow_lists;
 mod answers;
+mod assertion;
 mod audit;
 mod check_online;
 mod claims;

@@ -26,6 +26,7 @@ impl Reader<'_> {
     pub(super) fn headers(&mut self, root: &Table<'_>) -> Option<HeaderSettings> {
         let table = root.table("headers");
         let preset = self.preset(&table);
+        let is_signed = self.flag(&table, "assertion", true);
         let why = format!(
             "from {} to {}: what the app's server takes in one header",
             MAX_BYTES.start(),
@@ -36,6 +37,9 @@ impl Reader<'_> {
         let entries = table.map("set", Names::Header, Kind::HeaderSource(words));
         let set = self.set(&table, entries);
         let mut identity = preset?;
+        if !is_signed? {
+            identity.retain(|(_, source)| *source != HeaderSource::Assertion);
+        }
         for (name, source) in set? {
             match identity.iter_mut().find(|(other, _)| *other == name) {
                 Some((_, before)) => *before = source,
@@ -257,7 +261,7 @@ fn header_name(key: &str, entry: &Node) -> Result<HeaderName, Problem> {
         .map_err(|_| problem.hint("a header's name is letters, digits and dashes"))
 }
 
-const SOURCES: [(&str, HeaderSource); 10] = [
+const SOURCES: [(&str, HeaderSource); 11] = [
     ("user", HeaderSource::User),
     ("user_id", HeaderSource::UserId),
     ("subject", HeaderSource::Subject),
@@ -268,6 +272,7 @@ const SOURCES: [(&str, HeaderSource); 10] = [
     ("picture", HeaderSource::Picture),
     ("access_token", HeaderSource::AccessToken),
     ("id_token", HeaderSource::IdToken),
+    ("assertion", HeaderSource::Assertion),
 ];
 
 impl HeaderSource {
