@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::{
     access::Principal,
     clock::Timestamp,
+    credential::Verified,
     jose::sign::{PublicKeys, SigningKeys},
     route::Route,
     session::{Session, directory::SessionName, seal::KeyRing},
@@ -35,16 +36,55 @@ pub struct Assertions {
 /// What an assertion is about. A session's identity changes with its generation alone.
 #[derive(Clone, Copy, Hash, PartialEq, Eq)]
 struct Key {
-    session: [u8; 16],
-    generation: u64,
+    proof: Proof,
     /// The place of the route in memory, which is its own for as long as the configuration is somebody's.
     route: usize,
+}
+
+#[derive(Clone, Copy, Hash, PartialEq, Eq)]
+enum Proof {
+    Session {
+        id: [u8; 16],
+        generation: u64,
+    },
+    /// The place of what is known of it in memory.
+    Credential(usize),
 }
 
 #[derive(Clone)]
 struct Signed {
     at: Timestamp,
     token: Arc<str>,
+    /// Held, so that its place in memory becomes nobody else's.
+    _credential: Option<Arc<Verified>>,
+}
+
+/// What has proven who it is.
+#[derive(Clone, Copy)]
+pub enum Proven<'a> {
+    /// A session.
+    Session(&'a Session),
+    /// Another credential.
+    Credential(&'a Arc<Verified>),
+}
+
+impl<'a> Proven<'a> {
+    fn principal(self) -> Principal<'a> {
+        match self {
+            Self::Session(session) => session.principal(),
+            Self::Credential(verified) => verified.as_ref().into(),
+        }
+    }
+
+    fn name(self) -> Proof {
+        match self {
+            Self::Session(session) => Proof::Session {
+                id: session.id,
+                generation: session.generation,
+            },
+            Self::Credential(verified) => Proof::Credential(Arc::as_ptr(verified).addr()),
+        }
+    }
 }
 
 /// The claims. Those of registered names mean what RFC 7519 §4.1 and OpenID Connect Core §2 say.
@@ -73,6 +113,12 @@ struct Claims<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     groups_missing: Option<u64>,
     provider: &'a str,
+    /// What a credential may be used for (RFC 8693 §4.2), where it is bound to that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
+    /// The client that a credential was given to (RFC 8693 §4.3).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_id: Option<&'a str>,
     /// The rule by which they passed.
     route: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -119,44 +165,31 @@ impl Assertions {
         self.keys.public()
     }
 
-    /// The assertion of `principal`, whom `session` has proven where there is one, for the app behind `route`. None where
-    /// it fits into no header.
-    pub fn of(
-        &self,
-        principal: Principal<'_>,
-        session: Option<&Session>,
-        route: &Route,
-        now: Timestamp,
-    ) -> Option<Arc<str>> {
-        let sign = || self.sign(principal, session, route, now).map(Arc::from);
-        let Some(session) = session else {
-            return sign();
-        };
+    /// The assertion of whoever was `proven`, for the app behind `route`. None where it fits into no header.
+    pub fn of(&self, proven: Proven<'_>, route: &Route, now: Timestamp) -> Option<Arc<str>> {
         let key = Key {
-            session: session.id,
-            generation: session.generation,
+            proof: proven.name(),
             route: std::ptr::from_ref(route).addr(),
         };
         let serves = |signed: &Signed| now >= signed.at && now.since(signed.at) < SERVES;
         if let Some(signed) = self.signed.get(&key).filter(serves) {
             return Some(signed.token);
         }
-        let token: Arc<str> = sign()?;
+        let token: Arc<str> = self.sign(proven, route, now)?.into();
         let signed = Signed {
             at: now,
             token: Arc::clone(&token),
+            _credential: match proven {
+                Proven::Session(_) => None,
+                Proven::Credential(verified) => Some(Arc::clone(verified)),
+            },
         };
         self.signed.insert(key, signed);
         Some(token)
     }
 
-    fn sign(
-        &self,
-        principal: Principal<'_>,
-        session: Option<&Session>,
-        route: &Route,
-        now: Timestamp,
-    ) -> Option<String> {
+    fn sign(&self, proven: Proven<'_>, route: &Route, now: Timestamp) -> Option<String> {
+        let principal = proven.principal();
         let identity = principal.identity;
         let authentication = &identity.authentication;
         let mut claims = Claims {
@@ -165,7 +198,10 @@ impl Assertions {
             sub: format!("{}:{}", &*identity.provider, &*identity.subject),
             iat: now.0,
             exp: now.after(LASTS).0,
-            sid: session.map(|session| SessionName::of(session).to_string()),
+            sid: match proven {
+                Proven::Session(session) => Some(SessionName::of(session).to_string()),
+                Proven::Credential(_) => None,
+            },
             user: identity.user(),
             email: identity.email.as_deref(),
             email_verified: identity.email.as_ref().map(|_| true),
@@ -173,6 +209,8 @@ impl Assertions {
             groups: Vec::new(),
             groups_missing: Some(u64::MAX),
             provider: &identity.provider,
+            scope: principal.scopes.map(joined),
+            client_id: principal.client.map(|client| &**client),
             route: &route.name,
             auth_time: authentication.at.map(|at| at.0),
             acr: authentication.acr.as_deref(),
@@ -186,6 +224,12 @@ impl Assertions {
         claims.groups_missing = Some(missing).filter(|missing| *missing > 0);
         Some(self.keys.sign(&claims))
     }
+}
+
+/// Scopes as one text (RFC 6749 §3.3).
+fn joined(scopes: &[Text]) -> String {
+    let scopes: Vec<&str> = scopes.iter().map(|scope| &**scope).collect();
+    scopes.join(" ")
 }
 
 /// How many groups fit into `room`, from the first, as JSON with a comma each.
@@ -209,8 +253,8 @@ const LASTS: Duration = Duration::from_mins(1);
 const SERVES: Duration = Duration::from_secs(30);
 /// Signed assertions that are remembered, in bytes: of some ten thousand sessions.
 pub const CACHE_BYTES: u64 = 8 * 1024 * 1024;
-/// What an entry takes beside its text, about.
-const ENTRY_BYTES: usize = 200;
+/// What an entry takes beside its text, about; what is known of a credential is kept elsewhere, too.
+const ENTRY_BYTES: usize = 250;
 
 #[cfg(test)]
 mod tests {
@@ -219,8 +263,10 @@ mod tests {
 
     use super::*;
     use crate::{
+        credential::{self, Voucher},
         identity::{Authentication, Identity},
         secret::Secret,
+        tokens::Tokens,
     };
 
     const NOW: Timestamp = Timestamp(1_800_000_000);
@@ -261,7 +307,7 @@ mod tests {
         route: &Route,
         now: Timestamp,
     ) -> Option<Arc<str>> {
-        assertions.of(session.principal(), Some(session), route, now)
+        assertions.of(Proven::Session(session), route, now)
     }
 
     fn claims(token: &str) -> Value {
@@ -306,6 +352,41 @@ mod tests {
             &later,
             &of(&assertions, &renewed, &first, NOW).unwrap()
         ));
+    }
+
+    #[test]
+    fn a_credential_that_is_known_is_signed_for_once_and_says_its_scopes() {
+        let (assertions, route) = (assertions(8_192), route(0));
+        let verified = |subject: &str| {
+            Arc::new(Verified {
+                identity: Identity::of("corp", subject),
+                tokens: Tokens::default(),
+                proof: credential::Proof::Bearer,
+                scopes: Some(vec!["read".into(), "write".into()]),
+                client: Some("robot".into()),
+                expires_at: None,
+                voucher: Voucher::Provider,
+                routes: None,
+            })
+        };
+        let one = verified("1");
+        let of = |credential: &Arc<Verified>| {
+            assertions
+                .of(Proven::Credential(credential), &route, NOW)
+                .unwrap()
+        };
+        let token = of(&one);
+        assert!(Arc::ptr_eq(&token, &of(&one)));
+        let said = claims(&token);
+        assert_eq!(said["scope"], "read write");
+        assert_eq!(said["client_id"], "robot");
+        assert!(said["sid"].is_null());
+        // Nobody is taken for whoever was in the same place before.
+        drop(one);
+        for subject in 2..50 {
+            let other = verified(&subject.to_string());
+            assert_eq!(claims(&of(&other))["sub"], format!("corp:{subject}"));
+        }
     }
 
     #[test]

@@ -38,6 +38,7 @@
 pub mod access;
 pub mod admin;
 pub mod answer;
+pub mod api_token;
 pub mod app;
 pub mod assertion;
 pub mod audience;
@@ -59,6 +60,7 @@ pub mod hop_by_hop;
 pub mod identity;
 pub mod identity_headers;
 pub mod jose;
+pub mod kv;
 pub mod limiter;
 pub mod limits;
 pub mod listen;

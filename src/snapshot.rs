@@ -12,6 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::{
     access::{Principal, StepUp},
     answer::Reject,
+    api_token,
     assertion::Assertions,
     canonical_path::CanonicalPath,
     clean::Cleaning,
@@ -53,6 +54,12 @@ pub struct Snapshot {
     pub sessions: Sessions,
     /// Whom credentials beside sessions prove.
     pub authenticators: Authenticators,
+    /// The tokens that people make for their programs, where they may.
+    pub api_tokens: Option<api_token::Enabled>,
+    /// All of them, whether people may have some today or not: who is out stays out when they may again.
+    pub kept_api_tokens: Arc<api_token::ApiTokens>,
+    /// Whether any token of the gate's own counts, so that no app is to see one.
+    pub has_own_tokens: bool,
     /// Who is signed in where.
     pub presence: Presence,
     /// Logins begun and ended.
@@ -158,17 +165,11 @@ impl Snapshot {
         decide(route, self.standing(who), client, now)
     }
 
-    /// The signed word on who passes by `route`: `principal`, whom `session` has proven where there is one. None where no header
-    /// carries it, or nobody is told of.
-    pub fn assertion(
-        &self,
-        principal: Option<Principal<'_>>,
-        session: Option<&Session>,
-        route: &Route,
-        now: Timestamp,
-    ) -> Option<Arc<str>> {
-        let principal = principal.filter(|_| self.identity_headers.carry_assertion())?;
-        self.assertions.of(principal, session, route, now)
+    /// The signed word on `who` passes by `route`. None where no header carries it, or nobody is there.
+    pub fn assertion(&self, who: Who<'_>, route: &Route, now: Timestamp) -> Option<Arc<str>> {
+        let proven = who.proven()?;
+        let is_carried = self.identity_headers.carry_assertion();
+        is_carried.then(|| self.assertions.of(proven, route, now))?
     }
 
     /// What a login has to be that leads back to `return_to`: what the route of that page asks for.
@@ -254,7 +255,7 @@ impl Snapshot {
                 _ => Standing::Nobody,
             },
             Who::Verified(verified) => {
-                let principal = Principal::from(verified);
+                let principal = Principal::from(verified.as_ref());
                 match verified.voucher {
                     Voucher::Configuration => Standing::Admitted(principal),
                     Voucher::Provider => match self.providers.find(&verified.identity.provider) {

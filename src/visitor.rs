@@ -4,16 +4,13 @@ use std::sync::Arc;
 
 use crate::{
     access::Principal,
+    assertion::Proven,
     credential::{Proof, Verified},
     identity::Identity,
     session::{Session, Unavailable, Visit},
 };
 
 /// Who sends a request, as far as it was asked.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly always it is the large one, which a box would cost an allocation"
-)]
 pub enum Visitor {
     /// Nobody looked: the route asks for nobody.
     Unasked,
@@ -33,7 +30,7 @@ pub enum Who<'a> {
     /// Whoever the session is of.
     Session(&'a Session),
     /// Whom a credential proves.
-    Verified(&'a Verified),
+    Verified(&'a Arc<Verified>),
 }
 
 impl<'a> From<Option<&'a Session>> for Who<'a> {
@@ -57,15 +54,16 @@ impl<'a> Who<'a> {
         match self {
             Self::Nobody => None,
             Self::Session(session) => Some(session.principal()),
-            Self::Verified(verified) => Some(verified.into()),
+            Self::Verified(verified) => Some(verified.as_ref().into()),
         }
     }
 
-    /// The session that proves it, where one does.
-    pub fn session(self) -> Option<&'a Session> {
+    /// What has proven it.
+    pub fn proven(self) -> Option<Proven<'a>> {
         match self {
-            Self::Session(session) => Some(session),
-            Self::Nobody | Self::Verified(_) => None,
+            Self::Nobody => None,
+            Self::Session(session) => Some(Proven::Session(session)),
+            Self::Verified(verified) => Some(Proven::Credential(verified)),
         }
     }
 
@@ -84,7 +82,7 @@ impl Visitor {
     pub fn who(&self) -> Who<'_> {
         match self {
             Self::Credential(verified) => Who::Verified(verified),
-            Self::Cookies(visit) => visit.session.as_ref().into(),
+            Self::Cookies(visit) => visit.session.as_deref().into(),
             Self::Unasked | Self::Unavailable(_) => Who::Nobody,
         }
     }

@@ -141,6 +141,7 @@ impl Reject {
                     user,
                     denied,
                     again,
+                    ..
                 } => Some(Denial {
                     user,
                     provider: &again.provider,

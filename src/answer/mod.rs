@@ -13,8 +13,11 @@ pub mod reply;
 #[cfg(test)]
 mod tests;
 
-pub use page::{Account, AccountPage, AccountSession, Choice, Link, Notice, SignInPage};
-pub use render::{render, return_address};
+pub use page::{
+    Account, AccountPage, AccountSession, AccountToken, AccountTokens, Choice, Link, Notice,
+    SignInPage, TokenPage,
+};
+pub use render::{ask_for_password, render, return_address};
 
 use std::{borrow::Cow, time::Duration};
 

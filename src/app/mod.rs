@@ -55,7 +55,7 @@ pub async fn run(config: Config, source: Option<ReloadFrom>) -> io::Result<()> {
     };
     let tls = config.tls.as_ref().map(listen::tls::acceptor).transpose()?;
 
-    let services = Services::start(&config, Arc::clone(&metrics));
+    let services = Services::start(&config, Arc::clone(&metrics))?;
     let snapshot = Arc::new(build::snapshot(&config, &services, None)?);
     build::adopt(&config, &snapshot, &services);
     let current = Arc::new(ArcSwap::new(Arc::clone(&snapshot)));

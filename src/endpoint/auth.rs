@@ -46,6 +46,11 @@ pub(super) async fn serve(
         return Err(Reject::NotFound);
     }
     let own_path = snapshot.site.path(door.name());
+    // The proxy in front shuts the doors to its clients by this spelling, and no other one leads here.
+    let is_respelled = |written: &str| !written.starts_with(&own_path);
+    if request.written_path.as_deref().is_some_and(is_respelled) {
+        return Err(Reject::NotFound);
+    }
     let seen = request.forwarding.seen();
     let came = Came {
         original: &request.original,
@@ -75,7 +80,10 @@ pub(super) async fn serve(
         client: request.client.address,
     };
     let (audience, return_to) = match door {
-        Door::Auth => (Audience::Program, asked.return_to().to_owned()),
+        Door::Auth => (
+            Audience::Program,
+            held_back::way_back(&asked, &snapshot.site),
+        ),
         Door::Forward => {
             let audience = held_back::reader(&asked, held.headers);
             let return_to = held_back::return_to(&held, audience, &snapshot.site);

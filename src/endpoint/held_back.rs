@@ -100,7 +100,21 @@ pub fn reader(asked: &Asked, headers: &HeaderMap) -> Audience {
 
 /// Where a login leads back to, for such a reader.
 pub fn return_to(held: &HeldBack<'_>, audience: Audience, site: &Site) -> String {
-    answer::return_address(audience, held.headers, held.asked.return_to(), site)
+    let target = held.asked.return_to();
+    answer::return_address(audience, held.headers, &host(held.asked), target, site)
+}
+
+/// Where a login leads back to that is for what is asked about, whoever reads the answer.
+pub fn way_back(asked: &Asked, site: &Site) -> String {
+    site.way_back(&host(asked), asked.return_to()).into_owned()
+}
+
+/// The authority that is asked about; empty, which is nobody's, where nothing was told.
+fn host(asked: &Asked) -> HeaderValue {
+    let question = asked.questions.first();
+    question.map_or(HeaderValue::from_static(""), |question| {
+        question.host.clone()
+    })
 }
 
 /// Judges all that is asked about.
@@ -208,9 +222,9 @@ async fn find_out(
     for route in limited {
         limits.and(snapshot.count(route, who, record).await?);
     }
-    let told = who.principal().filter(|_| is_told);
+    let told = if is_told { who } else { Who::Nobody };
     Ok(Pass {
-        assertion: snapshot.assertion(told, who.session(), by, now),
+        assertion: snapshot.assertion(told, by, now),
         visitor,
         limits,
         is_told,
@@ -225,9 +239,10 @@ fn narrow(
     who: Who<'_>,
     return_to: String,
 ) -> Result<(), Reject> {
-    let is_somebody = !matches!(snapshot.standing(who), Standing::Nobody);
-    let (Some(identity), Some(proof), true) = (who.identity(), who.proof(), is_somebody) else {
-        return Err(Reject::SignIn { return_to });
+    let (identity, proof) = match snapshot.standing(who) {
+        Standing::Admitted(principal) => (principal.identity, principal.proof),
+        Standing::Barred(barred) => return Err(Reject::Barred { barred, return_to }),
+        Standing::Nobody => return Err(Reject::SignIn { return_to }),
     };
     narrowing.judge(identity).map_err(|denied| Reject::Barred {
         barred: Box::new(Barred {

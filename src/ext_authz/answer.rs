@@ -2,7 +2,7 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
-    header::{CACHE_CONTROL, CONTENT_LENGTH, COOKIE, SET_COOKIE},
+    header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, COOKIE, SET_COOKIE},
 };
 
 use super::message::{
@@ -27,12 +27,14 @@ pub(super) struct Passing<'a> {
     /// The names that only the gate writes.
     pub(super) reserved: &'a ReservedNames,
     pub(super) cookies: &'a Cookies,
+    /// Whether their `Authorization` is a token of the gate's own, which no app is to see.
+    pub(super) holds_own_token: bool,
 }
 
 /// A yes. The app gets each identity header or none, whatever the client wrote: what is not set is removed, in the spelling
 /// that came. So are headers that tell another path or method than the one that was judged, and the own cookies. `renewed`
 /// are cookies for the browser.
-pub(super) fn pass(passing: &Passing<'_>, renewed: Vec<HeaderValue>) -> CheckResponse {
+pub(super) fn pass(passing: &Passing<'_>, renewed: &[HeaderValue]) -> CheckResponse {
     let mut set = HeaderMap::new();
     if let Some(told) = passing.told {
         passing.identity_headers.set(told, &mut set);
@@ -42,6 +44,9 @@ pub(super) fn pass(passing: &Passing<'_>, renewed: Vec<HeaderValue>) -> CheckRes
         if passing.reserved.contains(name.as_str()) || forwarding::misleads(name) {
             remove.push(name.clone());
         }
+    }
+    if passing.holds_own_token {
+        remove.push(AUTHORIZATION);
     }
     if passing.headers.contains_key(COOKIE) {
         match passing.cookies.foreign(passing.headers, None) {

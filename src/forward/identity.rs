@@ -38,6 +38,7 @@ pub struct IdentityHeaders {
     /// The lines that are the same whoever asks. Secrets.
     constants: Zeroizing<Vec<u8>>,
     constant_names: Vec<HeaderName>,
+    carry_assertion: bool,
     /// Bytes of one value: servers refuse a request whose header is too long for them, and a person with it.
     max_bytes: usize,
 }
@@ -132,6 +133,9 @@ impl IdentityHeaders {
             });
         }
         Self {
+            carry_assertion: headers
+                .iter()
+                .any(|header| header.source == HeaderSource::Assertion),
             headers,
             constants,
             constant_names,
@@ -177,7 +181,9 @@ impl IdentityHeaders {
                 HeaderName::from_bytes(&line[..colon]),
                 HeaderValue::from_bytes(value),
             ) {
-                let is_credential = |header: &Header| header.name == name && header.is_credential();
+                let is_credential = |header: &Header| {
+                    header.name == name && (header.is_credential() || header.is_shared_secret())
+                };
                 value.set_sensitive(
                     name == AUTHORIZATION
                         || self.constant_names.contains(&name)
@@ -190,8 +196,7 @@ impl IdentityHeaders {
 
     /// Whether a header carries an assertion.
     pub fn carry_assertion(&self) -> bool {
-        let mut headers = self.headers.iter();
-        headers.any(|header| header.source == HeaderSource::Assertion)
+        self.carry_assertion
     }
 
     /// Every name that may be written, those that count what is missing among them.

@@ -4,7 +4,7 @@ use std::io;
 
 use http::{
     HeaderMap, HeaderValue, Uri,
-    header::{CONNECTION, COOKIE, HOST, UPGRADE},
+    header::{CONNECTION, COOKIE, FORWARDED, HOST, UPGRADE},
     request::Parts,
     uri::PathAndQuery,
 };
@@ -54,6 +54,9 @@ impl RequestHead<'_> {
         for (name, value) in self.forwarding.lines() {
             http1::write_header(name, value, into);
         }
+        into.extend_from_slice(b"forwarded: ");
+        self.forwarding.write_forwarded(into);
+        into.extend_from_slice(b"\r\n");
         if let Some(id) = self.id {
             http1::write_header(&X_REQUEST_ID, &id.hex(), into);
         }
@@ -92,6 +95,11 @@ impl RequestHead<'_> {
             if let Ok(value) = HeaderValue::from_bytes(value) {
                 headers.append(name, value);
             }
+        }
+        let mut forwarded = Vec::new();
+        self.forwarding.write_forwarded(&mut forwarded);
+        if let Ok(value) = HeaderValue::try_from(forwarded) {
+            headers.append(FORWARDED, value);
         }
         identity.insert(self.told, &mut headers);
         let target = self

@@ -88,9 +88,8 @@ impl SigningKey {
     /// # Panics
     /// When none of 256 is one, which no seed of this kind comes to.
     pub fn derive(seed: impl Fn(u8) -> [u8; 32]) -> Self {
-        let keys = (0..=u8::MAX).map(|number| Self::of(&Zeroizing::new(seed(number))));
-        keys.flat_map(|key| key.ok())
-            .next()
+        let mut keys = (0..=u8::MAX).map(|number| Self::of(&Zeroizing::new(seed(number))));
+        keys.find_map(Result::ok)
             .expect("one of them is below the order of P-256")
     }
 
@@ -227,7 +226,7 @@ mod tests {
         let rotated = SigningKeys::derive([2, 1].map(seed).into_iter());
         assert!(verified(&token, &published(&rotated)).is_ok());
         assert_ne!(rotated.first.public.kid, before.first.public.kid);
-        assert_eq!(rotated.others, [before.first.public.clone()]);
+        assert_eq!(rotated.others, [before.first.public]);
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub enum Purpose {
     Directory,
     /// The name of somebody who has signed in before.
     KnownUser,
+    /// Somebody's API tokens.
+    ApiTokens,
 }
 
 /// The keys of `session.secret`: the first seals, all open.
@@ -241,13 +243,14 @@ impl KeyRing {
 
 impl Purpose {
     /// In the order of the discriminants, which index what is prepared per purpose.
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Session,
         Self::Login,
         Self::LogoutHint,
         Self::Successor,
         Self::Directory,
         Self::KnownUser,
+        Self::ApiTokens,
     ];
 
     const fn label(self) -> &'static str {
@@ -258,6 +261,7 @@ impl Purpose {
             Self::Successor => "successor",
             Self::Directory => "directory",
             Self::KnownUser => "known user",
+            Self::ApiTokens => "api tokens",
         }
     }
 }

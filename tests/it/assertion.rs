@@ -337,8 +337,8 @@ async fn the_java_verifier_takes_it_and_nothing_else() {
         return;
     };
     let Some(jar) = jar() else {
-        println!(
-            "not run: no Nimbus JOSE + JWT in tests/.cache/java (`tests/run` fetches it where Maven is there)"
+        not_run(
+            "tests/.cache/java has no Nimbus JOSE + JWT (`tests/run` fetches it where Maven is there)",
         );
         return;
     };
@@ -370,7 +370,7 @@ async fn the_java_verifier_takes_it_and_nothing_else() {
 fn tool<'p>(places: &[&'p str]) -> Option<&'p str> {
     let found = places.iter().find(|place| Path::new(place).exists());
     if found.is_none() {
-        println!("not run: none of {places:?} is there");
+        not_run(&format!("none of {places:?} is there"));
     }
     found.copied()
 }
@@ -379,4 +379,9 @@ fn jar() -> Option<PathBuf> {
     let folder = fs::read_dir(root().join("tests/.cache/java")).ok()?;
     let mut files = folder.filter_map(|entry| Some(entry.ok()?.path()));
     files.find(|file| file.extension().is_some_and(|end| end == "jar"))
+}
+
+#[expect(clippy::print_stdout, reason = "whoever runs the tests is told")]
+fn not_run(why: &str) {
+    println!("not run: {why}");
 }

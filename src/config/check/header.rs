@@ -239,6 +239,11 @@ const REFUSED_NAMES: [&str; 21] = [
     "via",
 ];
 
+/// Whether no configuration may set the header of this name, in lower case.
+pub(in crate::config) fn is_refused(lower: &str) -> bool {
+    REFUSED_NAMES.contains(&lower) || is_of_the_way(lower) || lower.starts_with("sec-")
+}
+
 fn header_name(key: &str, entry: &Node) -> Result<HeaderName, Problem> {
     let problem = Problem::new(&entry.key_origin, format!("`{key}` cannot be set"));
     // Upstreams take `X_User` and `X.User` for `X-User`, so one spelling is enough.
@@ -250,10 +255,7 @@ fn header_name(key: &str, entry: &Node) -> Result<HeaderName, Problem> {
     if !is_plain {
         return Err(problem.hint("a header's name is letters, digits and dashes, as in X-Campus"));
     }
-    let is_refused = REFUSED_NAMES.contains(&lower.as_str())
-        || is_of_the_way(&lower)
-        || lower.starts_with("sec-");
-    if is_refused {
+    if is_refused(&lower) {
         return Err(problem
             .hint("the connection depends on it; choose a name of your own, such as X-Campus"));
     }

@@ -16,6 +16,7 @@ mod news;
 mod risk;
 mod script;
 mod secrets;
+mod state;
 mod touches;
 mod trouble;
 
@@ -48,11 +49,13 @@ use self::{
     link::Link,
     news::{Kind, News},
     secrets::Secrets,
+    state::RedisState,
     touches::Touches,
 };
 use super::{Found, Record, Store};
 use crate::{
     clock::Timestamp,
+    kv,
     rate_limit::{Key, Quota, Taken},
     redis::address::RedisAddress,
     session::{
@@ -69,6 +72,8 @@ pub struct Redis {
     hearing: Arc<Hearing>,
     touches: Arc<Touches>,
     secrets: Arc<Secrets>,
+    /// Tells one gate's replicas from another's.
+    gate: String,
     channel: String,
     /// What the names of limits begin with.
     limits: String,
@@ -151,6 +156,7 @@ impl Redis {
             hearing,
             touches,
             secrets,
+            gate,
             channel,
             limits,
             lifetimes,
@@ -171,6 +177,14 @@ impl Redis {
         let (directory, telling) = RedisDirectory::new(shelf, self.stop.clone());
         self.telling.spawn(telling);
         directory
+    }
+
+    /// What has to be remembered beside sessions, as all replicas see it.
+    pub fn state(&self) -> Arc<dyn kv::Store> {
+        Arc::new(RedisState {
+            link: Arc::clone(&self.link),
+            gate: self.gate.clone(),
+        })
     }
 
     /// Compares these with the other replicas' from here on.
