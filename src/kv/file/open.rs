@@ -78,7 +78,7 @@ fn make(path: &Path) -> Result<(), OpenError> {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
-    let folder = fs::File::open(folder.unwrap_or(Path::new(".")));
+    let folder = fs::File::open(folder.unwrap_or_else(|| Path::new(".")));
     folder
         .and_then(|folder| folder.sync_all())
         .map_err(unusable)

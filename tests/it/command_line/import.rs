@@ -291,6 +291,13 @@ const PROVIDERS: &[Example<'static>] = &[
         &["no equivalent: bitbucket_team: "],
     ),
     (
+        // Who is of the team is not known here, so an address lets nobody in for it.
+        "provider = \"bitbucket\"\nemail_domains = [\"example.com\"]\nbitbucket_team = \"acme\"",
+        3,
+        &["nobody@example.invalid"],
+        &["no equivalent: bitbucket_team: "],
+    ),
+    (
         "provider = \"nextcloud\"\nemail_domains = [\"*\"]\nlogin_url = \"https://c.example.com/index.php/apps/oauth2/authorize\"\nredeem_url = \"https://c.example.com/index.php/apps/oauth2/api/v1/token\"\nvalidate_url = \"https://c.example.com/ocs/v2.php/cloud/user?format=json\"\nallowed_groups = [\"staff\"]",
         0,
         &[
@@ -488,37 +495,65 @@ fn apps_and_paths_become_routes() {
     ]);
 }
 
-/// What was public there is public here, and nothing else, by the road's own word.
-#[test]
-fn public_paths_are_the_same() {
+/// What `explain` says of requests, of the configuration that comes of this one.
+fn hold_verdicts(content: &str, requests: &[(&str, &str, &str)]) {
     let folder = tempfile::tempdir().expect("a directory");
-    let content = format!(
-        "{COMMON}email_domains = [\"*\"]\nupstreams = [\"http://web/\", \"http://api/api/\"]\nskip_auth_routes = [\"GET=^/public\", \"^/api/open/\", \"\\\\.css$\", \"^/v[^/]+/status$\"]\n"
-    );
+    let content = format!("{COMMON}{content}\n");
     fs::write(folder.path().join("proxy.cfg"), content).expect("the file is written");
     let imported = run(folder.path(), &["import", "oauth2-proxy", "proxy.cfg"], &[]);
     fs::write(folder.path().join("sidegate.toml"), imported.stdout).expect("the file is written");
-    for (method, path, verdict) in [
-        ("GET", "/public", "public"),
-        ("GET", "/publicity/x", "public"),
-        ("POST", "/public", "sign_in"),
-        ("GET", "/x/public", "sign_in"),
-        ("GET", "/api/open/x/y", "public"),
-        ("GET", "/api/open", "sign_in"),
-        ("GET", "/api/opener", "sign_in"),
-        ("GET", "/a/b/x.css", "public"),
-        ("GET", "/api/x.css", "public"),
-        ("GET", "/a/b/x.css/y", "sign_in"),
-        ("GET", "/a/b/xcss", "sign_in"),
-        ("GET", "/v1/status", "public"),
-        ("GET", "/v/status", "sign_in"),
-        ("GET", "/v1/x/status", "sign_in"),
-    ] {
+    for (method, path, verdict) in requests {
         let told = run(folder.path(), &["explain", method, path, "--json"], &[]);
         let told = text(&told.stdout);
         let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
-        assert_eq!(told["verdict"], verdict, "{method} {path}: {told}");
+        assert_eq!(told["verdict"], *verdict, "{method} {path}: {told}");
     }
+}
+
+/// What was public there is public here, and nothing else, by the road's own word.
+#[test]
+fn public_paths_are_the_same() {
+    hold_verdicts(
+        "email_domains = [\"*\"]\nupstreams = [\"http://web/\", \"http://api/api/\"]\nskip_auth_routes = [\"GET=^/public\", \"^/api/open/\", \"\\\\.css$\", \"^/v[^/]+/status$\"]",
+        &[
+            ("GET", "/public", "public"),
+            ("GET", "/publicity/x", "public"),
+            ("POST", "/public", "sign_in"),
+            ("GET", "/x/public", "sign_in"),
+            ("GET", "/api/open/x/y", "public"),
+            ("GET", "/api/open", "sign_in"),
+            ("GET", "/api/opener", "sign_in"),
+            ("GET", "/a/b/x.css", "public"),
+            ("GET", "/api/x.css", "public"),
+            ("GET", "/a/b/x.css/y", "sign_in"),
+            ("GET", "/a/b/xcss", "sign_in"),
+            ("GET", "/v1/status", "public"),
+            ("GET", "/v/status", "sign_in"),
+            ("GET", "/v1/x/status", "sign_in"),
+        ],
+    );
+}
+
+/// A path that was guarded there is never public here, whatever apps and signs the pattern runs across.
+#[test]
+fn guarded_paths_are_never_public() {
+    hold_verdicts(
+        "email_domains = [\"*\"]\nupstreams = [\"http://web/\", \"http://api/api/\"]\nskip_auth_routes = [\"!=^/[^/]+/admin\"]",
+        &[
+            ("GET", "/other/admin", "forbidden"),
+            ("GET", "/api/admin", "forbidden"),
+            ("GET", "/api/admin/x", "forbidden"),
+            ("GET", "/api/open", "public"),
+        ],
+    );
+    hold_verdicts(
+        "email_domains = [\"*\"]\nupstreams = [\"http://web/\"]\nskip_auth_routes = [\"!=^/ad.in\"]",
+        &[
+            ("GET", "/admin", "sign_in"),
+            ("GET", "/ad.in", "sign_in"),
+            ("GET", "/adXin/y", "sign_in"),
+        ],
+    );
 }
 
 #[test]
