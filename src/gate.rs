@@ -167,7 +167,9 @@ impl Gate {
     ) -> Result<Response<Body>, Reject> {
         if let Some(endpoint) = self.own_endpoint(&request)? {
             // Boxed, so that its size is not that of every request.
-            return Box::pin(endpoint::serve(&endpoint, &self.snapshot, request, record)).await;
+            let served =
+                Box::pin(endpoint::serve(&endpoint, &self.snapshot, request, record)).await;
+            return served.inspect_err(|reject| self.snapshot.audit_denial(reject, None, record));
         }
 
         if self.snapshot.refuse_cross_site
@@ -188,7 +190,7 @@ impl Gate {
             };
             let visitor = self
                 .snapshot
-                .visitor(route.access.asks_who(), headers, caller);
+                .visitor(route.access.asks_who(), headers, caller, record);
             let visitor = visitor
                 .await
                 .inspect_err(|reject| self.audit_denial(reject, &request, record))?;
@@ -325,8 +327,8 @@ impl Gate {
     }
 
     fn audit_denial(&self, reject: &Reject, request: &CleanRequest, record: &Record) {
-        let (method, path) = (&request.head.method, request.path());
-        self.snapshot.audit_denial(reject, method, path, record);
+        let asked = (&request.head.method, request.path());
+        self.snapshot.audit_denial(reject, Some(asked), record);
     }
 
     /// Whether a page of another site opens a connection in the visitor's name. Browsers let any page

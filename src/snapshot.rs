@@ -17,7 +17,7 @@ use crate::{
     canonical_path::CanonicalPath,
     clean::Cleaning,
     clock::Timestamp,
-    credential::{Authenticators, Caller, Presented, Proof, Voucher},
+    credential::{Authenticators, Caller, Presented, Proof, Verified, Voucher},
     decide::{Deny, Permit, Standing, decide},
     door::Proxy,
     forward::{IdentityHeaders, UpstreamTarget},
@@ -126,6 +126,7 @@ impl Snapshot {
         is_asked: bool,
         headers: &HeaderMap,
         caller: Caller,
+        record: &Record,
     ) -> Result<Visitor, Reject> {
         if !is_asked {
             return Ok(Visitor::Unasked);
@@ -133,7 +134,7 @@ impl Snapshot {
         match Presented::read(headers, self.authenticators.schemes())? {
             Presented::Nothing => {}
             // Boxed, so that its size is not that of every request.
-            presented => return Box::pin(self.authenticate(presented, caller)).await,
+            presented => return Box::pin(self.authenticate(presented, caller, record)).await,
         }
         let visit = match self.sessions.look(headers, caller.now) {
             Ok(visit) => Ok(visit),
@@ -146,9 +147,44 @@ impl Snapshot {
         &self,
         presented: Presented<'_>,
         caller: Caller,
+        record: &Record,
     ) -> Result<Visitor, Reject> {
-        let verified = self.authenticators.authenticate(&presented, caller).await;
-        Ok(Visitor::Credential(verified?))
+        let verified = self.authenticators.authenticate(&presented, caller).await?;
+        self.audit_use(&verified, record).await?;
+        Ok(Visitor::Credential(verified))
+    }
+
+    /// Notes that a credential beside a session is used, once a day. A password or a certificate is a login of its own.
+    async fn audit_use(&self, verified: &Verified, record: &Record) -> Result<(), Reject> {
+        let Verified {
+            identity,
+            proof,
+            client,
+            ..
+        } = verified;
+        let parts = (
+            proof,
+            &*identity.provider,
+            &*identity.subject,
+            client.as_deref(),
+        );
+        let one = self.audit.use_of(&parts);
+        if self.audit.knows(one) {
+            return Ok(());
+        }
+        let used = |event| Entry {
+            credential: Some(proof.name()),
+            object: client.as_deref().map(Into::into),
+            ..Entry::of(event).about(identity).asked(record)
+        };
+        match proof {
+            Proof::Password | Proof::Certificate => self.audit.admit(&used(Event::Login)).await?,
+            Proof::Session | Proof::Bearer | Proof::ApiToken | Proof::ServiceToken => {
+                self.audit.record(&used(Event::TokenUsed));
+            }
+        }
+        self.audit.remember(one);
+        Ok(())
     }
 
     /// May a request of `who`, from `client`, pass by `route` at `now`? The one judgement for every door.
@@ -217,12 +253,12 @@ impl Snapshot {
         })
     }
 
-    /// Notes that a rule says no to a request.
-    pub fn audit_denial(&self, reject: &Reject, method: &Method, path: &str, record: &Record) {
+    /// Notes that a rule says no to a request, with method and path where it is for the app.
+    pub fn audit_denial(&self, reject: &Reject, asked: Option<(&Method, &str)>, record: &Record) {
         if let Some(denied) = reject.audited() {
             let denied = Entry {
-                method: Some(method.as_str()),
-                path: Some(path),
+                method: asked.map(|(method, _)| method.as_str()),
+                path: asked.map(|(_, path)| path),
                 ..denied
             };
             self.audit.record(&denied.asked(record));

@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl Reject {
-    /// The event of a request that somebody may not make; none where neither a rule nor a credential says so.
+    /// The event of a request that somebody may not make; none where neither a rule, nor a credential, nor a limit says so.
     pub fn audited(&self) -> Option<Entry<'_>> {
         let denied = match self.verdict() {
             Verdict::Forbidden => Entry {
@@ -22,6 +22,10 @@ impl Reject {
             Verdict::InvalidCredential => Entry {
                 detail: self.detail().map(Cow::Owned),
                 ..Entry::of(Event::CredentialRefused)
+            },
+            Verdict::TooManyRequests => Entry {
+                rule: self.detail().map(Cow::Owned),
+                ..Entry::of(Event::Limit)
             },
             _ => return None,
         };

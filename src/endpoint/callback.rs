@@ -70,7 +70,7 @@ pub(super) async fn serve(
             return begin_anew(snapshot, request, &again, why, record).await;
         }
         Err(error) => {
-            audit_denial(snapshot, provider, &error, record);
+            start::audit_denial(snapshot, provider, &error, record);
             if let LoginError::NotAllowed { identity, .. } = &error {
                 note_refused(snapshot, provider, identity, now).await;
             }
@@ -166,27 +166,6 @@ async fn admit(snapshot: &Snapshot, session: &Session, record: &Record) -> Resul
     };
     let login = login.about(&session.identity).asked(record);
     snapshot.audit.admit(&login).await
-}
-
-/// Whom it would have let in is known where the provider said so, and a list said no.
-fn audit_denial(snapshot: &Snapshot, provider: &str, error: &LoginError, record: &Record) {
-    let denied = Entry {
-        provider: Some(provider.into()),
-        detail: Some(error.to_string().into()),
-        ..Entry::of(Event::LoginDenied)
-    };
-    let denied = match error {
-        LoginError::NotAllowed {
-            identity,
-            denied: why,
-            ..
-        } => Entry {
-            rule: Some(format!("providers.{provider}.allow.{}", why.rule).into()),
-            ..denied.about(identity)
-        },
-        _ => denied,
-    };
-    snapshot.audit.record(&denied.asked(record));
 }
 
 /// Who was written down as signed in, and is not.

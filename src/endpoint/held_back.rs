@@ -135,7 +135,7 @@ pub async fn judge(
             (&question.method, question.target.as_str())
         });
         let path = target.split('?').next().unwrap_or_default();
-        snapshot.audit_denial(reject, method, path, record);
+        snapshot.audit_denial(reject, Some((method, path)), record);
     })
 }
 
@@ -184,7 +184,7 @@ async fn find_out(
         address: client,
         now,
     };
-    let visitor = snapshot.visitor(asks_who, headers, caller).await?;
+    let visitor = snapshot.visitor(asks_who, headers, caller, record).await?;
     let who = visitor.who();
     record.note_identity(who.identity());
 

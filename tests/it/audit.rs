@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::Command, time::Duration};
 
 use http::{Method, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{House, house, house::Plan, standard_with};
 
@@ -183,12 +183,107 @@ async fn where_it_is_required_nobody_signs_in_while_it_cannot_be_written() {
     line(&path, "login", |_| true).await;
 }
 
+/// Who asks as an operator, and what they are told.
+async fn operator(house: &House, method: &str, target: &str) -> String {
+    let asked =
+        format!("{method} {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
+    let admin = house.admin_address();
+    let answer = crate::support::raw::try_exchange(admin, false, asked.as_bytes()).await;
+    answer.expect("an answer")
+}
+
+#[tokio::test]
+async fn a_tokens_life_is_told_from_its_making_to_its_end() {
+    let (house, _upstream, _provider) = standard_with(|plan| {
+        with_trail(plan)
+            .top("state = \"memory\"")
+            .tables("[api_tokens]\n")
+    })
+    .await;
+    let path = trail(&house);
+    let browser = house.browser();
+    browser.sign_in("/").await;
+    let make = async |name: &str| {
+        let ask = browser.fetch(Method::POST, "/oauth2/account/tokens");
+        let ask = ask.header("content-type", "application/json");
+        let reply = ask.body(json!({ "name": name }).to_string()).send().await;
+        assert_eq!(reply.status, StatusCode::CREATED, "{}", reply.text());
+        reply.json()
+    };
+    let token = make("laptop").await;
+    let text = token["token"].as_str().expect("a text");
+    let bearer = async |text: &str, path: &str| {
+        let program = house.browser();
+        let ask = program.bare(Method::GET, path);
+        let ask = ask.header("authorization", &format!("Bearer {text}"));
+        ask.send().await.status
+    };
+    let made = line(&path, "token_made", |_| true).await;
+    assert_eq!(made["object"], token["start"]);
+    assert_eq!(made["detail"], "laptop");
+    assert_eq!(made["credential"], "session");
+
+    for _ in 0..3 {
+        assert_eq!(bearer(text, "/page").await, StatusCode::OK);
+    }
+    assert_eq!(bearer(text, "/admin/x").await, StatusCode::FORBIDDEN);
+    let denied = line(&path, "denied", |_| true).await;
+    assert_eq!(denied["credential"], "api_token");
+    assert_eq!(denied["user_id"], made["user_id"]);
+    let uses = lines(&path);
+    let uses: Vec<_> = uses
+        .iter()
+        .filter(|line| line["event"] == "token_used")
+        .collect();
+    assert_eq!(uses.len(), 1, "{uses:#?}");
+    assert_eq!(uses[0]["object"], token["start"]);
+    assert_eq!(uses[0]["user_id"], made["user_id"]);
+    assert_eq!(uses[0]["client"], "127.0.0.1");
+    assert_eq!(uses[0]["request_id"].as_str().map(str::len), Some(32));
+
+    // Another person's, or nobody's.
+    let mut wrong = text.to_owned();
+    wrong.replace_range(10..11, if &text[10..11] == "a" { "b" } else { "a" });
+    assert_eq!(bearer(&wrong, "/page").await, StatusCode::UNAUTHORIZED);
+    let refused = line(&path, "credential_refused", |_| true).await;
+    assert_eq!(refused["path"], "/page");
+
+    let id = token["id"].as_str().expect("an id");
+    let end = format!("/oauth2/account/tokens/{id}");
+    let ended = browser.fetch(Method::DELETE, &end).send().await;
+    assert_eq!(ended.status, StatusCode::OK, "{}", ended.text());
+    let ended = line(&path, "token_ended", |_| true).await;
+    assert_eq!(ended["object"], token["start"]);
+    assert_eq!(ended["credential"], "session");
+
+    let other = make("server").await;
+    let id = other["id"].as_str().expect("an id");
+    let answer = operator(&house, "DELETE", &format!("/tokens/{id}")).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let ended = line(&path, "token_ended", |line| line["detail"] == "server").await;
+    assert_eq!(ended["credential"], "operator");
+    assert_eq!(ended["client"], "127.0.0.1");
+    let admin = line(&path, "admin", |_| true).await;
+    assert_eq!(admin["outcome"], "tokens_ended");
+
+    let told = std::fs::read_to_string(&path).unwrap();
+    for secret in [text, other["token"].as_str().unwrap(), &wrong] {
+        assert!(!told.contains(&secret[12..]), "a token is in the trail");
+    }
+}
+
 /// The questions of docs/audit.md, as they stand there.
 #[tokio::test]
-async fn the_questions_of_the_page_have_answers() {
+async fn the_block_of_the_page_works_and_its_questions_have_answers() {
+    let page = house::root().join("docs/audit.md");
+    let page = std::fs::read_to_string(page).expect("the page");
+    let (_, block) = page.split_once("```toml\n").expect("a block");
+    let (block, _) = block.split_once("```").expect("an end");
     let (house, _upstream, _provider) = standard_with(|plan| {
         plan.admin()
-            .tables("[audit]\nto = \"file:audit.jsonl\"")
+            .top("state = \"memory\"")
+            .tables(&block.replace("/var/log/sidegate/", ""))
+            .tables("[api_tokens]\n")
             .tables(RULES)
     })
     .await;
@@ -198,14 +293,14 @@ async fn the_questions_of_the_page_have_answers() {
     line(&path, "sign_out", |_| true).await;
     let browser = house.browser();
     browser.sign_in("/").await;
-    let admin = house.admin_address();
-    let all = "DELETE /sessions?all=true HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
-    let ended = crate::support::raw::try_exchange(admin, false, all.as_bytes()).await;
-    assert!(ended.expect("an answer").starts_with("HTTP/1.1 200"));
+    let ask = browser.fetch(Method::POST, "/oauth2/account/tokens");
+    let ask = ask.header("content-type", "application/json");
+    let made = ask.body("{\"name\": \"ci\"}").send().await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text());
+    let ended = operator(&house, "DELETE", "/sessions?all=true").await;
+    assert!(ended.starts_with("HTTP/1.1 200"), "{ended}");
     line(&path, "admin", |_| true).await;
 
-    let page = house::root().join("docs/audit.md");
-    let page = std::fs::read_to_string(page).expect("the page");
     let (_, questions) = page.split_once("## Questions").expect("questions");
     let (questions, _) = questions.split_once("\n## ").expect("an end");
     let commands: Vec<_> = questions
@@ -213,7 +308,7 @@ async fn the_questions_of_the_page_have_answers() {
         .skip(1)
         .map(|rest| rest.split_once("```").expect("an end").0)
         .collect();
-    assert_eq!(commands.len(), 6);
+    assert_eq!(commands.len(), 7);
     let id = login["user_id"].as_str().expect("an id");
     let answers: Vec<_> = commands
         .iter()
@@ -236,5 +331,6 @@ async fn the_questions_of_the_page_have_answers() {
         answers[4].contains("\"object\":\"everybody\""),
         "{answers:?}"
     );
-    assert_eq!(answers[5].trim(), "0");
+    assert!(answers[5].contains("token_made sgp_"), "{answers:?}");
+    assert_eq!(answers[6].trim(), "0");
 }

@@ -39,7 +39,7 @@ macro_rules! events {
 }
 
 events! {
-    /// Somebody has signed in: at a provider, or with a name and a password for the first time in a while.
+    /// Somebody has signed in: at a provider, or with a password or a certificate, which is told of once a day.
     Login = "login",
     /// A login did not come to its end; `detail` says why.
     LoginDenied = "login_denied",
@@ -47,7 +47,7 @@ events! {
     CredentialRefused = "credential_refused",
     /// A rule says no to a request; `rule` says which.
     Denied = "denied",
-    /// A route's `limit` is used up; `rule` says which.
+    /// A limit is used up: a route's, or the tries from one address; `rule` says which.
     Limit = "limit",
     /// A session was renewed at its provider, or could not be; `outcome` says which.
     Renewal = "renewal",
@@ -57,7 +57,7 @@ events! {
     Revocation = "revocation",
     /// A token was made; `object` names it.
     TokenMade = "token_made",
-    /// A token was used for the first time in a day.
+    /// A token was used, which is told of once a day; `object` names it.
     TokenUsed = "token_used",
     /// A token was ended by its owner or by an operator.
     TokenEnded = "token_ended",
@@ -121,7 +121,7 @@ pub struct Entry<'a> {
     /// The rule that decided, by its place in the configuration.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<Cow<'a, str>>,
-    /// What it was done to: a session or a token by its public name, a user, or everybody.
+    /// What it was done to: a session by its public name, a token by its first characters, a user, or everybody.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub object: Option<Cow<'a, str>>,
     /// How many.

@@ -6,9 +6,11 @@
 //! `required`, a login waits until its line is written, and is refused if it is not.
 
 mod entry;
+mod uses;
 mod writer;
 
 use std::{
+    hash::Hash,
     path::PathBuf,
     sync::{
         Arc,
@@ -20,8 +22,14 @@ use std::{
 use arc_swap::ArcSwapOption;
 use tokio::time::timeout;
 
-pub use self::entry::{Entry, Event};
-use self::writer::{Message, Writer};
+pub use self::{
+    entry::{Entry, Event},
+    uses::Use,
+};
+use self::{
+    uses::Uses,
+    writer::{Message, Writer},
+};
 
 /// `[audit]`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +59,8 @@ struct Shared {
     counts: [AtomicU64; Event::ALL.len()],
     /// Events that nobody will read.
     lost: AtomicU64,
+    /// The credentials that were told of within a day.
+    uses: Uses,
 }
 
 /// The trail is `required`, and an event could not be written to it.
@@ -112,6 +122,21 @@ impl Audit {
         }
         self.0.lost.fetch_add(1, Ordering::Relaxed);
         Err(NotWritten)
+    }
+
+    /// The use of a credential that these parts tell from others.
+    pub fn use_of(&self, parts: &impl Hash) -> Use {
+        self.0.uses.of(parts)
+    }
+
+    /// Whether a use was told of within the last day.
+    pub fn knows(&self, one: Use) -> bool {
+        self.0.uses.know(one)
+    }
+
+    /// Tells of a use no more for a day.
+    pub fn remember(&self, one: Use) {
+        self.0.uses.remember(one);
     }
 
     /// How often each event was recorded, whether or not a trail is written.
