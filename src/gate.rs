@@ -21,6 +21,7 @@ use crate::{
     forward::{Downstream, ForwardError, Forwarder, OwnCookies, Telling, Tunnels, Upstream},
     observe::{Handover, Record, Recorder, Verdict, metrics::Metrics},
     origin::WebOrigin,
+    rate_limit::Fields,
     response::{Body, Recorded},
     route::{Access, NoRoute, Route, Target},
     session::{Visit, live::Owner},
@@ -167,21 +168,17 @@ impl Gate {
     ) -> Result<Response<Body>, Reject> {
         if let Some(endpoint) = self.own_endpoint(&request)? {
             // Boxed, so that its size is not that of every request.
-            let served =
-                Box::pin(endpoint::serve(&endpoint, &self.snapshot, request, record)).await;
-            return served.inspect_err(|reject| self.snapshot.audit_denial(reject, None, record));
+            return Box::pin(self.serve_own(&endpoint, request, record)).await;
         }
 
         if self.snapshot.refuse_cross_site
             && is_cross_site_write(&request.head.method, &request.head.headers)
         {
-            let reject = Reject::Forbidden("cross_site = \"refuse\"");
-            self.audit_denial(&reject, &request, record);
-            return Err(reject);
+            return Err(self.forbid("cross_site = \"refuse\"", &request, record));
         }
         let route = self.route(&request)?;
         // A block, so that nothing of it is kept while the upstream answers.
-        let (answer, renewal, fields) = {
+        let (answer, additions) = {
             let now = clock::now();
             let (headers, client) = (&request.head.headers, request.client.address);
             let caller = Caller {
@@ -206,23 +203,17 @@ impl Gate {
             };
             record.note_dry_run(permit.dry_run());
             let is_told = permit.principal().is_some();
-            record.verdict = if is_told {
-                Verdict::Pass
-            } else {
-                Verdict::Public
-            };
+            record.note_passing(is_told);
             // Browsers send passwords by themselves, too, as they send cookies.
             if is_told && self.is_foreign_upgrade(&request) {
-                let reject = Reject::Forbidden("an upgrade asked for by another site");
-                self.audit_denial(&reject, &request, record);
-                return Err(reject);
+                return Err(self.forbid("an upgrade asked for by another site", &request, record));
             }
-            let fields = match route.limits.is_empty() {
-                true => None,
+            let fields = if route.limits.is_empty() {
+                None
+            } else {
                 // Boxed, so that their size is not that of every request.
-                false => Some(Box::new(
-                    Box::pin(self.snapshot.count(route, who, record)).await?,
-                )),
+                let counted = Box::pin(self.snapshot.count(route, who, record));
+                Some(Box::new(counted.await?))
             };
             let found = visitor.visit();
             let (owner, renewal) = match found.filter(|_| is_told) {
@@ -245,7 +236,7 @@ impl Gate {
             let answer = self
                 .forwarder
                 .send(downstream, permit, owner, telling, own, request);
-            (answer, renewal, fields)
+            (answer, Additions { renewal, fields })
         };
         let asked = Instant::now();
         let answered = answer.await;
@@ -254,15 +245,18 @@ impl Gate {
         let answered =
             answered.map_err(|error| upstream_failed(&error, record, &self.snapshot.metrics))?;
         let mut response = answered.response.map(Body::Upstream);
-        if let Some(fields) = fields {
-            fields.write(response.headers_mut());
-        }
-        if !renewal.is_empty() && keep_from_shared_caches(response.headers_mut()) {
-            for cookie in renewal {
-                response.headers_mut().append(SET_COOKIE, cookie);
-            }
-        }
+        additions.write(response.headers_mut());
         Ok(response)
+    }
+
+    async fn serve_own(
+        &self,
+        endpoint: &Endpoint,
+        request: Box<CleanRequest>,
+        record: &mut Record,
+    ) -> Result<Response<Body>, Reject> {
+        let served = endpoint::serve(endpoint, &self.snapshot, request, record).await;
+        served.inspect_err(|reject| self.snapshot.audit_denial(reject, None, record))
     }
 
     /// The route that `request` falls under.
@@ -326,6 +320,12 @@ impl Gate {
         Err(reject)
     }
 
+    fn forbid(&self, rule: &'static str, request: &CleanRequest, record: &Record) -> Reject {
+        let reject = Reject::Forbidden(rule);
+        self.audit_denial(&reject, request, record);
+        reject
+    }
+
     fn audit_denial(&self, reject: &Reject, request: &CleanRequest, record: &Record) {
         let asked = (&request.head.method, request.path());
         self.snapshot.audit_denial(reject, Some(asked), record);
@@ -376,6 +376,27 @@ impl Gate {
                 request.forwarding.seen().host.to_str().ok(),
                 request.is_for_public_url,
             )
+    }
+}
+
+/// What the gate adds to the app's answer.
+struct Additions {
+    /// The cookies of a session that goes on.
+    renewal: Vec<HeaderValue>,
+    /// What is said of the limits of the route.
+    fields: Option<Box<Fields>>,
+}
+
+impl Additions {
+    fn write(self, headers: &mut HeaderMap) {
+        if let Some(fields) = self.fields {
+            fields.write(headers);
+        }
+        if !self.renewal.is_empty() && keep_from_shared_caches(headers) {
+            for cookie in self.renewal {
+                headers.append(SET_COOKIE, cookie);
+            }
+        }
     }
 }
 

@@ -7,7 +7,10 @@
 use std::{
     fmt::Write as _,
     net::IpAddr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -30,6 +33,9 @@ pub struct Limiter {
     redis: Option<Arc<Redis>>,
     hits: RateLimited,
     alone: Throttled,
+    began: Instant,
+    /// Until when nobody waits for Redis, in milliseconds since then.
+    rest: AtomicU64,
 }
 
 impl Limiter {
@@ -41,6 +47,8 @@ impl Limiter {
             redis,
             hits,
             alone: Throttled::new(TELL),
+            began: Instant::now(),
+            rest: AtomicU64::new(0),
         }
     }
 
@@ -73,10 +81,12 @@ impl Limiter {
     }
 
     async fn take_one(&self, key: Key, range: Option<u64>, limit: &RateLimit) -> Taken {
-        if let Some(redis) = &self.redis {
+        if let Some(redis) = self.redis.as_ref().filter(|_| self.has_rested()) {
             match timeout(PATIENCE, redis.take(&key, limit.quota)).await {
                 Ok(Ok(taken)) => return taken,
                 failed => {
+                    let end = self.elapsed() + REST;
+                    self.rest.store(end, Ordering::Relaxed);
                     if let Some(held_back) = self.alone.turn(Instant::now()) {
                         let error = failed.ok().and_then(Result::err);
                         let error = error.map(|error| error.to_string());
@@ -95,10 +105,22 @@ impl Limiter {
         };
         table.take(
             key,
-            range.unwrap_or(key.bits()),
+            range.unwrap_or_else(|| key.bits()),
             limit.quota,
             Instant::now(),
         )
+    }
+}
+
+impl Limiter {
+    /// Whether Redis may be asked again: one that stalls must not hold up each request.
+    fn has_rested(&self) -> bool {
+        self.elapsed() >= self.rest.load(Ordering::Relaxed)
+    }
+
+    /// In milliseconds.
+    fn elapsed(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 
@@ -148,5 +170,7 @@ fn counted(
 
 /// How long a request waits for Redis to count it.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// Milliseconds for which it is not asked again after it did not.
+const REST: u64 = 1_000;
 /// How often it is told that each replica counts alone.
 const TELL: Duration = Duration::from_mins(5);

@@ -258,7 +258,7 @@ impl Snapshot {
         if let Some(denied) = reject.audited() {
             let denied = Entry {
                 method: asked.map(|(method, _)| method.as_str()),
-                path: asked.map(|(_, path)| path),
+                path: asked.map(|(_, path)| path.into()),
                 ..denied
             };
             self.audit.record(&denied.asked(record));

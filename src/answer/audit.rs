@@ -20,7 +20,7 @@ impl Reject {
                 ..Entry::of(Event::Denied)
             },
             Verdict::InvalidCredential => Entry {
-                detail: self.detail().map(Cow::Owned),
+                detail: self.detail().map(Into::into),
                 ..Entry::of(Event::CredentialRefused)
             },
             Verdict::TooManyRequests => Entry {

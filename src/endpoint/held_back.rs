@@ -19,7 +19,7 @@ use crate::{
     door::{Asked, Narrowing, Question},
     endpoint::Endpoint,
     forward::Told,
-    observe::{Record, Verdict},
+    observe::Record,
     origin::WebOrigin,
     rate_limit::Fields,
     route::{Access, NoRoute, Route, Target},
@@ -66,11 +66,7 @@ impl Pass {
 
     /// Says in `record` what was decided.
     pub fn note(&self, record: &mut Record) {
-        record.verdict = if self.is_told {
-            Verdict::Pass
-        } else {
-            Verdict::Public
-        };
+        record.note_passing(self.is_told);
     }
 
     /// Notes where whoever passes is, and gives the cookies of a session that goes on.

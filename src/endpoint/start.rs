@@ -131,7 +131,7 @@ pub(super) fn audit_denial(
         },
         LoginError::TooMany { .. } => Entry {
             event: Event::Limit,
-            rule: denied.detail,
+            rule: Some(error.to_string().into()),
             detail: None,
             ..denied
         },

@@ -87,8 +87,9 @@ impl Key {
 
     /// The half that picks no part of a table.
     pub fn bits(self) -> u64 {
-        let [.., a, b, c, d, e, f, g, h] = self.0;
-        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+        self.0
+            .last_chunk()
+            .map_or(0, |half| u64::from_be_bytes(*half))
     }
 }
 

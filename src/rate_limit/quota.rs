@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// So many within a period.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Quota {
     count: u32,
     period: Duration,

@@ -51,7 +51,8 @@ impl Table {
         let mut shard = self.shard(key);
         let known = shard.full_at.get(&key).copied();
         if known.is_none() && !shard.has_room(now) {
-            let place = self.hasher.hash_one(range) % SHARED as u64;
+            // Of one quota alone: what one counts in hours would lock out another that counts in seconds.
+            let place = self.hasher.hash_one((range, quota)) % SHARED as u64;
             let place = &mut shard.shared[usize::try_from(place).unwrap_or_default()];
             let taken = quota.times(MANY).take(Some(*place), now);
             *place = taken.outcome.unwrap_or(*place);
@@ -84,7 +85,7 @@ impl Shard {
         if self.full_at.len() < CAPACITY {
             return true;
         }
-        if now.saturating_sub(self.swept_at) >= SWEEP {
+        if u128::from(now.saturating_sub(self.swept_at)) >= SWEEP.as_micros() {
             self.swept_at = now;
             self.full_at.retain(|_, full_at| *full_at > now);
         }
@@ -101,7 +102,7 @@ const SHARED: usize = 256;
 /// How many times one caller's quota those have.
 const MANY: u32 = 4;
 /// Between two looks for what has come back.
-const SWEEP: u64 = Duration::from_secs(1).as_micros() as u64;
+const SWEEP: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

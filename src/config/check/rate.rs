@@ -45,16 +45,14 @@ fn rate_limit(text: &str, origin: &Origin) -> Result<RateLimit, Problem> {
     let per = match (words.next(), words.next(), words.next()) {
         (None, ..) => Per::User,
         (Some("per"), Some(word), None) => {
-            match Per::ALL.into_iter().find(|per| per.name() == word) {
-                Some(per) => per,
-                None => {
-                    let names = Per::ALL.map(Per::name);
-                    return problem(match spelling::nearest(word, names) {
-                        Some(name) => format!("did you mean \"{rate} per {name}\"?"),
-                        None => format!("after per stands one of {}", names.join(", ")),
-                    });
-                }
-            }
+            let Some(per) = Per::ALL.into_iter().find(|per| per.name() == word) else {
+                let names = Per::ALL.map(Per::name);
+                return problem(match spelling::nearest(word, names) {
+                    Some(name) => format!("did you mean \"{rate} per {name}\"?"),
+                    None => format!("after per stands one of {}", names.join(", ")),
+                });
+            };
+            per
         }
         _ => return problem("as in \"100/1h\", or \"100/1h per address\"".to_owned()),
     };

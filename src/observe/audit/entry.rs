@@ -116,8 +116,8 @@ pub struct Entry<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<&'a str>,
     /// Its path, without the query; cut at 1,024 bytes.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cut")]
-    pub path: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<Cut<'a>>,
     /// The rule that decided, by its place in the configuration.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<Cow<'a, str>>,
@@ -128,8 +128,8 @@ pub struct Entry<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
     /// What else a person wants to know; cut at 1,024 bytes.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cut")]
-    pub detail: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Cut<'a>>,
     /// The name of the request, as the log and the app have it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<Cow<'a, str>>,
@@ -188,10 +188,21 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// At most [`LONGEST`] bytes: a stranger chooses how long a path is, and the queue holds thousands of lines.
-fn cut<S: Serializer>(text: &Option<impl AsRef<str>>, serializer: S) -> Result<S::Ok, S::Error> {
-    let text = text.as_ref().map(AsRef::as_ref).unwrap_or_default();
-    serializer.serialize_str(&text[..text.floor_char_boundary(LONGEST)])
+/// A text that is written to [`LONGEST`] bytes at most: a stranger chooses how long a path is, and the queue holds thousands
+/// of lines.
+#[derive(Clone, Debug)]
+pub struct Cut<'a>(Cow<'a, str>);
+
+impl<'a, T: Into<Cow<'a, str>>> From<T> for Cut<'a> {
+    fn from(text: T) -> Self {
+        Self(text.into())
+    }
+}
+
+impl Serialize for Cut<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0[..self.0.floor_char_boundary(LONGEST)])
+    }
 }
 
 /// Bytes of a path or a detail.

@@ -41,7 +41,7 @@ fn every_field_is_documented() {
         credential: Some("x"),
         client: Some([127, 0, 0, 1].into()),
         method: Some("GET"),
-        path: Some("/"),
+        path: Some("/".into()),
         rule: Some("x".into()),
         object: Some("x".into()),
         count: Some(1),
@@ -65,7 +65,7 @@ fn a_line_is_one_line_whatever_a_stranger_wrote() {
     let identity = Identity::of("corp", "a\n\u{9b}31mb");
     let path = format!("/{}", "ä".repeat(2_000));
     let entry = Entry {
-        path: Some(&path),
+        path: Some(path.as_str().into()),
         ..Entry::of(Event::Denied).about(&identity)
     };
     let line = String::from_utf8(entry.line()).unwrap();
