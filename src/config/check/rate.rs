@@ -34,7 +34,7 @@ impl Reader<'_> {
     }
 }
 
-/// Each costs a request a step.
+/// Limits of a route, each of which costs a request a step.
 const MOST: usize = 4;
 
 fn rate_limit(text: &str, origin: &Origin) -> Result<RateLimit, Problem> {
@@ -85,8 +85,9 @@ fn rate_limit(text: &str, origin: &Origin) -> Result<RateLimit, Problem> {
     })
 }
 
+/// What a limit may count to.
 const MOST_REQUESTS: u32 = 1_000_000;
-/// Seconds.
+/// Seconds that a limit may count over.
 const LONGEST: u64 = 31 * 86_400;
 
 #[cfg(test)]

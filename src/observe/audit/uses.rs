@@ -45,5 +45,6 @@ impl Uses {
 }
 
 /// Credentials, a hundred bytes each. Beyond them those that came least are told of again.
-pub const MOST: u64 = 50_000;
+const MOST: u64 = 50_000;
+/// How long each is not told of again.
 const DAY: Duration = Duration::from_hours(24);
