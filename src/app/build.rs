@@ -22,6 +22,7 @@ use crate::{
     snapshot::Snapshot,
     tokens::KeepTokens,
     trust,
+    users::Users,
 };
 
 /// Makes a snapshot of `config`. What `earlier` has learnt of providers, and its connections to the app, go over to it
@@ -116,7 +117,7 @@ pub(super) fn snapshot(
     })
 }
 
-/// What proves who sends a request, beside a session: the gate's own tokens.
+/// What proves who sends a request, beside a session: the gate's own tokens, and passwords.
 fn authenticators(
     config: &Config,
     services: &Services,
@@ -137,6 +138,10 @@ fn authenticators(
             settings.clone(),
             providers,
         )));
+    }
+    if let Some(settings) = &config.users {
+        let guesses = Arc::clone(&services.passwords);
+        all.push(Arc::new(Users::new(settings.clone(), guesses)));
     }
     Authenticators::new(all)
 }
