@@ -39,6 +39,7 @@ pub mod admin;
 pub mod answer;
 pub mod app;
 pub mod audience;
+pub mod bearer;
 pub mod body_error;
 pub mod canonical_path;
 pub mod clean;

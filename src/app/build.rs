@@ -6,9 +6,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::services::{self, Services};
 use crate::{
+    bearer::Bearers,
     clean::{Cleaning, identity::ReservedNames},
     config::Config,
-    credential::Authenticators,
+    credential::{Authenticator, Authenticators},
     forward::{IdentityHeaders, UpstreamTarget, settings::UpstreamSettings},
     identity_headers::{HeaderSettings, HeaderSource},
     login::{Logins, return_to::ReturnRules},
@@ -81,7 +82,7 @@ pub(super) fn snapshot(
             refresher: Arc::clone(&services.refresher),
             farewell: Arc::clone(&services.farewell),
         },
-        authenticators: Authenticators::default(),
+        authenticators: Authenticators::new(authenticators(&providers)),
         refuse_cross_site: config.refuse_cross_site,
         identity_headers: IdentityHeaders::new(config.headers.clone()),
         upstreams,
@@ -93,9 +94,17 @@ pub(super) fn snapshot(
     })
 }
 
+/// Who knows credentials beside sessions.
+fn authenticators(providers: &Providers) -> Vec<Arc<dyn Authenticator>> {
+    let bearers = Bearers::new(providers).map(|bearers| Arc::new(bearers) as _);
+    bearers.into_iter().collect()
+}
+
 /// The gate as users see it.
 pub(crate) fn site(config: &Config) -> Site {
-    let faces: Vec<_> = config.providers.iter().map(ProviderFace::from).collect();
+    // Who only vouches for tokens has no face.
+    let faces = config.providers.iter().filter(|provider| provider.login);
+    let faces: Vec<_> = faces.map(ProviderFace::from).collect();
     let return_rules = ReturnRules::new(&config.public_url, &config.redirect_hosts, &config.prefix)
         .without(faces.iter().map(|face| face.callback_path.clone()));
     Site {

@@ -152,6 +152,8 @@ impl Plan {
             allow: Allow::Anyone,
             route_lists: Vec::new(),
             deny_message: None,
+            login: true,
+            bearer: None,
             refresh: true,
             revoke: true,
             frontchannel_logout: false,

@@ -5,6 +5,7 @@
 
 mod address;
 mod allow;
+mod bearer;
 mod endpoint;
 mod forward_auth;
 mod header;
