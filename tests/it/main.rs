@@ -10,6 +10,7 @@ mod account;
 mod admin;
 mod allow_lists;
 mod answers;
+mod bearer;
 mod check_online;
 mod claims;
 mod command_line;
