@@ -11,6 +11,9 @@
 //!   cut from each segment, slashes merged.
 //!   Escapes of bytes beyond ASCII stay; no rule depends on how they are spelled.
 //!
+//! Where an app is said to take an escaped slash for a part of its segment, there is a third: the deep one with each `%2F`
+//! that the surface has kept as it is.
+//!
 //! Both must fall under the same rule, or the path is ambiguous. Dot segments in either reading,
 //! control characters (also escaped ones), `#`, spaces, invalid escapes, overlong UTF-8 (a dot or a
 //! slash in disguise, RFC 3629 §10) and paths that do not begin with `/` are refused outright. Other
@@ -90,6 +93,22 @@ impl<'a> CanonicalPath<'a> {
         }
     }
 }
+
+/// The deep reading of a `surface` in which each slash that is escaped once stays so, as a part of its segment. None where
+/// there is no such slash, or where it cannot be told from what else the path has.
+pub fn with_slashes_kept(surface: &str) -> Option<String> {
+    if !surface.contains(ESCAPED_SLASH) || surface.contains(MARK) {
+        return None;
+    }
+    let marked = surface.replace(ESCAPED_SLASH, MARK);
+    let kept = read_deep(&marked).ok()?;
+    Some(kept.replace(MARK, ESCAPED_SLASH))
+}
+
+/// A slash that a segment may hold, as the surface spells it.
+pub const ESCAPED_SLASH: &str = "%2F";
+/// A character for nobody's use (U+E000), whose escapes no reading changes.
+const MARK: &str = "%EE%80%80";
 
 /// The byte that `%XY` at the beginning of `text` stands for.
 pub(crate) fn escaped_byte(text: &[u8]) -> Option<u8> {
@@ -368,6 +387,26 @@ mod tests {
     }
 
     #[test]
+    fn a_slash_that_is_escaped_once_can_be_kept() {
+        for (surface, expected) in [
+            ("/@scope%2Fname", Some("/@scope%2Fname")),
+            ("/a%2Fb%2Fc/d", Some("/a%2Fb%2Fc/d")),
+            ("/a%20b%2Fc", Some("/a b%2Fc")),
+            ("/a;x%2Fb", Some("/a")),
+            ("//a%2Fb", Some("/a%2Fb")),
+            ("/a%252Fb%2Fc", Some("/a/b%2Fc")),
+            ("/a%5Cb%2Fc", Some("/a/b%2Fc")),
+            ("/a%3Fb%2Fc", Some("/a")),
+            ("/a%25%2Fb", Some("/a%%2Fb")),
+            ("/a%252Fb", None),
+            ("/a/b", None),
+            ("/a%EE%80%80%2Fb", None),
+        ] {
+            assert_eq!(with_slashes_kept(surface).as_deref(), expected, "{surface}");
+        }
+    }
+
+    #[test]
     fn a_verdict_counts_when_both_readings_share_it() {
         let path = CanonicalPath::parse("/admin%2Fusers").unwrap();
         assert_eq!(path.judge(|path| path.starts_with("/admin")), Some(true));
@@ -383,6 +422,9 @@ mod tests {
                 prop_assert_eq!(&again.surface, &read.surface);
                 prop_assert_eq!(&again.deep, &read.deep);
                 let deep = read.deep.as_deref().unwrap_or(&read.surface);
+                if let Some(kept) = with_slashes_kept(&read.surface) {
+                    prop_assert!(kept.starts_with('/') && !kept.contains("//") && !kept.contains(['\\', ';']));
+                }
                 prop_assert!(deep.starts_with('/'));
                 prop_assert!(!deep.contains("//") && !deep.contains(['\\', ';']));
                 for reading in [&*read.surface, deep] {

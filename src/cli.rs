@@ -1,15 +1,17 @@
-//! The command line: `run`, `check`, `explain`, `secret`, `health`, `demo`.
+//! The command line: `run`, `check`, `explain`, `import`, `secret`, `health`, `demo`.
 //!
 //! The one place that writes to the terminal. Results go to stdout, problems to stderr; 0 is success, 1
-//! a failure, 2 a configuration or command line that has to be changed.
+//! a failure, 2 a configuration or command line that has to be changed, 3 an import that left something over.
 
 mod diff;
 mod explain;
 mod health;
+mod import;
 mod online;
 mod summary;
 
 use std::{
+    fs,
     io::{self, IsTerminal, Write},
     net::IpAddr,
     path::{Path, PathBuf},
@@ -21,6 +23,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    api_token::format,
     app::{self, ReloadFrom},
     clock,
     config::{self, Config, Environment, Loaded, Report},
@@ -31,6 +34,9 @@ use crate::{
 
 /// A configuration or command line that has to be changed.
 const EXIT_CONFIGURATION: u8 = 2;
+
+/// A configuration was written, and something of the old one has no equivalent in it.
+const EXIT_INCOMPLETE: u8 = 3;
 
 /// A login in front of any web app.
 ///
@@ -115,7 +121,7 @@ enum Command {
         #[command(flatten)]
         file: ConfigFile,
         /// Who is signed in, as user=ada,email=ada@example.com,groups=a;b,provider=corp; also name, subject, claims.PATH
-        /// and the other lists of `allow`; how long ago they authenticated (auth_age=5m; just now without) and how (acr=…).
+        /// and the other lists of `allow`; how long ago they authenticated (`auth_age=5m`; just now without) and how (acr=…).
         /// Without, nobody is.
         #[arg(long = "as", value_name = "WHO")]
         person: Option<String>,
@@ -126,6 +132,11 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print another program's configuration as sidegate's, with a list of what has no equivalent.
+    Import {
+        #[command(subcommand)]
+        from: Import,
+    },
     /// Print the JSON Schema of the configuration, for editors: completion, explanations, and mistakes underlined.
     ///
     /// Save it beside the configuration as sidegate.schema.json, and begin the configuration with the line
@@ -133,6 +144,10 @@ enum Command {
     Schema,
     /// Print a fresh session secret: 32 random bytes as base64url.
     Secret,
+    /// Print a fresh token for a machine, and what the configuration keeps of it.
+    ///
+    /// The first line is the token, which the machine sends; the second is its SHA-256, for `hash` of `[[service_tokens]]`.
+    Token,
     /// Ask a running gate whether it is alive; for a container's HEALTHCHECK.
     ///
     /// Asks for /ping at `admin_listen`, else for PREFIX/ping at the first `listen` address (over TLS where `tls` is set,
@@ -151,6 +166,26 @@ enum Command {
         /// Where the gate listens on loopback; the first free port from 4180 on where none is named.
         #[arg(long, value_name = "N")]
         port: Option<u16>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Import {
+    /// oauth2-proxy 7.15: its configuration file, flags, `OAUTH2_PROXY_…` variables, and alpha configuration.
+    ///
+    /// The configuration goes to stdout; what has no equivalent, what is left to do and what is not needed to stderr, and as
+    /// comments to its top. Flags count before variables, and these before the file, as there. Secrets go through as they
+    /// stand: a file stays a file, and what a variable holds stays in that variable. Exits with 0 when
+    /// everything has an equivalent, with 3 when something has none, and with 2, and without a configuration, when something is
+    /// no option of oauth2-proxy's.
+    #[command(name = "oauth2-proxy")]
+    Oauth2Proxy {
+        /// The configuration file; an alpha configuration is one that ends in .yaml or .yml, and may stand beside it.
+        #[arg(value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Its command line: all that follows.
+        #[arg(long = "args", value_name = "FLAG", num_args = 0.., allow_hyphen_values = true)]
+        arguments: Vec<String>,
     },
 }
 
@@ -232,15 +267,21 @@ pub fn main() -> ExitCode {
             };
             explain(&file, &question, json)
         }
+        Command::Import {
+            from: Import::Oauth2Proxy { files, arguments },
+        } => Ok(import_oauth2_proxy(&files, &arguments)),
         Command::Schema => {
             say(&format!("{:#}\n", config::json_schema()));
             Ok(ExitCode::SUCCESS)
         }
         Command::Secret => {
-            say(&format!(
-                "{}\n",
-                URL_SAFE_NO_PAD.encode(random::bytes::<32>())
-            ));
+            say(&format!("{}\n", fresh_secret()));
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Token => {
+            let token = format::generate(random::bytes());
+            let hash = format::write_hash(&format::hash(&token));
+            say(&format!("{}\n{hash}\n", &*token));
             Ok(ExitCode::SUCCESS)
         }
         Command::Health { file, url } => health(&file, url.as_deref()),
@@ -353,6 +394,40 @@ fn explain(
     Ok(ExitCode::SUCCESS)
 }
 
+fn fresh_secret() -> String {
+    URL_SAFE_NO_PAD.encode(random::bytes::<32>())
+}
+
+fn import_oauth2_proxy(files: &[PathBuf], arguments: &[String]) -> ExitCode {
+    let question = import::Question {
+        files,
+        arguments,
+        environment: &environment(),
+        fresh_secret: &fresh_secret(),
+    };
+    match import::oauth2_proxy(&question, &|file| fs::read_to_string(file)) {
+        Ok(translation) => {
+            say(&translation.toml);
+            for (title, sentences) in translation.notes.lists() {
+                for sentence in sentences {
+                    complain(&format!("{title}: {sentence}\n"));
+                }
+            }
+            if translation.notes.is_complete() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(EXIT_INCOMPLETE)
+            }
+        }
+        Err(errors) => {
+            for error in errors {
+                complain(&format!("error: {error}\n"));
+            }
+            ExitCode::from(EXIT_CONFIGURATION)
+        }
+    }
+}
+
 fn check_without_secrets(file: &ConfigFile) -> Result<ExitCode, ExitCode> {
     let loaded = file
         .load_without_secrets()
@@ -447,7 +522,7 @@ fn complain(text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path};
+    use std::path::Path;
 
     use clap::CommandFactory;
 

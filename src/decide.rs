@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::{
     access::{
         Allow, Fit, Principal, Shortfall, StepUp,
-        allow::{self, Denied},
+        allow::{self, Denied, Held},
     },
     clock::Timestamp,
     credential::Proof,
@@ -111,6 +111,28 @@ pub enum Deny {
     StepUp(Box<Insufficient>),
 }
 
+/// Whether the credential was made for this route. No dry run tries that out: it is the owner's word.
+fn is_for(principal: &Principal<'_>, route: &Route) -> bool {
+    let mut routes = principal.routes.into_iter().flatten();
+    principal.routes.is_none() || routes.any(|name| name.as_str() == route.name)
+}
+
+fn not_for(principal: Principal<'_>, route: &Route) -> Barred {
+    Barred {
+        user: principal.identity.user().clone(),
+        provider: principal.identity.provider.clone(),
+        denied: Denied {
+            rule: "routes of the token".to_owned(),
+            sentence: "This token was made for other places.",
+            held: Held::NotKept,
+        },
+        route: Some(RouteDenial {
+            name: route.name.clone(),
+            message: None,
+        }),
+    }
+}
+
 /// A login that is not what a route asks for (RFC 9470).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Insufficient {
@@ -147,6 +169,9 @@ pub fn decide<'a>(
         },
     };
     let principal = principal.filter(|_| route.access.asks_who());
+    if let Some(principal) = principal.filter(|principal| !is_for(principal, route)) {
+        return Err(Deny::Barred(Box::new(not_for(principal, route))));
+    }
     // Only what the route's own lists say is tried out there: whoever has to sign in still has to.
     let (fit, passed_over) = match route.requirements.judge(principal, client) {
         Fit::Denied(denied) if route.dry_run => (Fit::Fits, Some(Box::new(denied))),
@@ -239,7 +264,7 @@ mod tests {
             denied: Denied {
                 rule: "groups".to_owned(),
                 sentence: "Your groups may not pass.",
-                held: allow::Held::NotKept,
+                held: Held::NotKept,
             },
             route: None,
         }
@@ -316,7 +341,7 @@ mod tests {
     #[test]
     fn a_fresh_login_is_asked_for_last_and_of_whoever_may_pass() {
         let asked = StepUp {
-            max_age: Some(Duration::from_secs(60)),
+            max_age: Some(Duration::from_mins(1)),
             acr_values: Vec::new(),
         };
         let of = |requirements| Route {

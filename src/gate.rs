@@ -3,13 +3,14 @@
 use std::{sync::Arc, time::Instant};
 
 use http::{
-    HeaderMap, HeaderValue, Request, Response,
-    header::{CACHE_CONTROL, HOST, SET_COOKIE},
+    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode,
+    header::{CACHE_CONTROL, HOST, ORIGIN, REFERER, SET_COOKIE},
 };
 use hyper::body::{Body as _, Incoming};
 
 use crate::{
     answer::{self, Reject},
+    api_token,
     audience::{Audience, is_cross_site_write},
     body_error::BodyError,
     clean::{CleanRequest, Peer, Unclean},
@@ -17,14 +18,14 @@ use crate::{
     credential::Caller,
     decide::Deny,
     endpoint::{self, Endpoint, public_name},
-    forward::{Downstream, ForwardError, Forwarder, OwnCookies, Tunnels, Upstream},
+    forward::{Downstream, ForwardError, Forwarder, OwnCookies, Telling, Tunnels, Upstream},
     observe::{Handover, Record, Recorder, Verdict, metrics::Metrics},
     origin::WebOrigin,
     response::{Body, Recorded},
     route::{Access, NoRoute, Route, Target},
     session::{Visit, live::Owner},
     snapshot::Snapshot,
-    visitor::Visitor,
+    visitor::{Visitor, Who},
 };
 
 /// One worker's road under one configuration.
@@ -37,7 +38,7 @@ pub struct Gate {
 /// A request that was cleaned, or could not be.
 pub struct Begun {
     request: Result<Box<CleanRequest>, Box<Unclean>>,
-    record: Record,
+    record: Box<Record>,
 }
 
 impl Gate {
@@ -89,15 +90,32 @@ impl Gate {
     ) -> impl Future<Output = Response<Recorded>> + Send + '_ {
         async move {
             let record = &mut begun.record;
-            let (result, audience) = match begun.request {
+            let mut wants_tunnel = false;
+            let (result, audience, takes_basic) = match begun.request {
                 Ok(request) => {
-                    let audience = request.audience;
-                    (self.road(request, downstream, record).await, audience)
+                    let (audience, takes_basic) = (request.audience, self.takes_basic(&request));
+                    wants_tunnel = request.is_extended_connect();
+                    let result = self.road(request, downstream, record).await;
+                    (result, audience, takes_basic)
                 }
-                Err(unclean) => (Err(Reject::BadRequest(unclean.sentence)), unclean.audience),
+                Err(unclean) => {
+                    let reject = Reject::BadRequest(unclean.sentence);
+                    (Err(reject), unclean.audience, false)
+                }
             };
-            let mut response =
-                result.unwrap_or_else(|reject| self.render(&reject, audience, record));
+            let mut response = result.unwrap_or_else(|reject| {
+                let mut response = self.render(&reject, audience, record);
+                if takes_basic && response.status() == StatusCode::UNAUTHORIZED {
+                    answer::ask_for_password(&mut response, &self.snapshot.site);
+                }
+                response
+            });
+            let is_tunnel = response.extensions().get::<Handover>().is_some();
+            if wants_tunnel && !is_tunnel && response.status().is_success() {
+                // To an extended CONNECT it would say that the tunnel is open (RFC 8441 §5).
+                let reject = Reject::BadRequest("no WebSocket was opened at this address".into());
+                response = self.render(&reject, audience, record);
+            }
             record.note_answer(response.status());
             match response.extensions_mut().remove::<Handover>() {
                 None => response.map(|body| Recorded::new(body, begun.record)),
@@ -124,6 +142,15 @@ impl Gate {
         response.map(|body| Recorded::new(body, record))
     }
 
+    /// Whether a program may be asked for a name and a password: git sends none before. A browser would ask its person, in a
+    /// box that nobody can style or leave; so not where anything hints at a page.
+    fn takes_basic(&self, request: &CleanRequest) -> bool {
+        let headers = &request.head.headers;
+        self.snapshot.authenticators.schemes().basic
+            && request.audience == Audience::Program
+            && !PAGE_SIGNS.iter().any(|name| headers.contains_key(name))
+    }
+
     fn render(&self, reject: &Reject, audience: Audience, record: &mut Record) -> Response<Body> {
         record.verdict = reject.verdict();
         record.detail = reject.detail().or_else(|| record.detail.take());
@@ -134,7 +161,7 @@ impl Gate {
     /// route → identify → decide → forward. What it cannot pass it rejects; `finish` answers.
     async fn road(
         &self,
-        request: Box<CleanRequest>,
+        mut request: Box<CleanRequest>,
         downstream: Downstream,
         record: &mut Record,
     ) -> Result<Response<Body>, Reject> {
@@ -191,16 +218,24 @@ impl Gate {
                 cookies: &self.snapshot.sessions.cookies,
                 only: found.and_then(|visit| visit.only),
             };
-            let identity_headers = &self.snapshot.identity_headers;
-            let answer =
-                self.forwarder
-                    .send(downstream, permit, owner, identity_headers, own, request);
+            if self.snapshot.has_own_tokens {
+                api_token::withhold(&mut request.head.headers);
+            }
+            let told = permit.principal().map_or(Who::Nobody, |_| who);
+            let assertion = self.snapshot.assertion(told, route, now);
+            let telling = Telling {
+                headers: &self.snapshot.identity_headers,
+                assertion: assertion.as_deref(),
+            };
+            let answer = self
+                .forwarder
+                .send(downstream, permit, owner, telling, own, request);
             (answer, renewal)
         };
         let asked = Instant::now();
         let answered = answer.await;
         let is_reused = answered.as_ref().ok().map(|answered| answered.is_reused);
-        record.note_upstream(asked.elapsed(), is_reused);
+        record.note_upstream(asked, is_reused);
         let answered =
             answered.map_err(|error| upstream_failed(&error, record, &self.snapshot.metrics))?;
         let mut response = answered.response.map(Body::Upstream);
@@ -250,7 +285,14 @@ impl Gate {
         request: &CleanRequest,
         record: &mut Record,
     ) -> Result<Response<Body>, Reject> {
-        if matches!(deny, Deny::NotSignedIn | Deny::StepUp(_))
+        let host = &request.forwarding.seen().host;
+        // From another app the sign-in page leads there, with what the fresh login is asked for.
+        let is_led = match deny {
+            Deny::NotSignedIn => true,
+            Deny::StepUp(_) => self.snapshot.site.app_origin(host).is_none(),
+            _ => false,
+        };
+        if is_led
             && route.access != Access::Api
             && let Some(elsewhere) = public_name::lead_there(&self.snapshot, request)
         {
@@ -282,6 +324,7 @@ impl Gate {
             answer::return_address(
                 request.audience,
                 &request.head.headers,
+                &request.forwarding.seen().host,
                 request.target(),
                 &self.snapshot.site,
             )
@@ -295,10 +338,31 @@ impl Gate {
             Some(deep) if Endpoint::find(&self.snapshot.site, deep) != own => {
                 Err(NoRoute::Ambiguous.into())
             }
+            _ if self.is_misdirected(own.as_ref(), request) => Err(NoRoute::Misdirected.into()),
             _ => Ok(own),
         }
     }
+
+    /// Whether an own endpoint is asked for under a host that is nobody's here. What load balancers and proxies ask for
+    /// themselves, they ask under names of their own.
+    fn is_misdirected(&self, own: Option<&Endpoint>, request: &CleanRequest) -> bool {
+        own.is_some_and(|own| !own.is_asked_by_machines())
+            && self.snapshot.routes.is_misdirected(
+                request.forwarding.seen().host.to_str().ok(),
+                request.is_for_public_url,
+            )
+    }
 }
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// What pages' requests carry, and programs' do not.
+const PAGE_SIGNS: [HeaderName; 5] = [
+    SEC_FETCH_SITE,
+    HeaderName::from_static("sec-fetch-mode"),
+    HeaderName::from_static("x-requested-with"),
+    ORIGIN,
+    REFERER,
+];
 
 /// Whether an answer can carry a cookie of ours. A cache that several people share would hand the cookie
 /// to others (RFC 9111 §7.3): where the upstream says nothing of caches, they are kept away; where it lets

@@ -65,6 +65,8 @@ pub enum HeaderSource {
     AccessToken,
     /// The ID token as the provider signed it.
     IdToken,
+    /// The gate's own signed word on who somebody is: a short JWT.
+    Assertion,
     /// Another source behind this text, as the app's former proxy wrote it.
     Prefixed(&'static str, Box<Self>),
     /// What the operator wrote, whoever asks: a secret that the app shares with the gate.
@@ -77,7 +79,8 @@ impl HeaderSource {
     /// What of a person it takes; nothing where it is the same for all.
     pub fn of_person(&self) -> Option<&Self> {
         match self {
-            Self::Constant(_) => None,
+            // It says what the others make known.
+            Self::Constant(_) | Self::Assertion => None,
             Self::Prefixed(_, source) | Self::Basic(source, _) => source.of_person(),
             source => Some(source),
         }

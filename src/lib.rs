@@ -10,7 +10,8 @@
 //! 3. [`route`]: an own [`endpoint`], or the first matching route.
 //! 4. [`visitor`]: a [`session`]'s cookie, or a [`credential`], becomes an [`access::Principal`], or nobody.
 //! 5. [`decide`]: a pure function of route, principal and client; its "yes" is a [`decide::Permit`].
-//! 6. [`forward`]: takes the permit and streams to the upstream that it names.
+//! 6. [`forward`]: takes the permit and streams to the upstream that it names, which is told who it is in headers, one of
+//!    them signed ([`assertion`]).
 //! 7. [`answer`]: a refusal becomes what the client can use.
 //!
 //! A proxy that serves the app itself asks for the verdict alone: at an own endpoint, or at [`ext_authz`].
@@ -37,7 +38,9 @@
 pub mod access;
 pub mod admin;
 pub mod answer;
+pub mod api_token;
 pub mod app;
+pub mod assertion;
 pub mod audience;
 pub mod bearer;
 pub mod body_error;
@@ -58,6 +61,7 @@ pub mod hop_by_hop;
 pub mod identity;
 pub mod identity_headers;
 pub mod jose;
+pub mod kv;
 pub mod limits;
 pub mod listen;
 pub mod login;

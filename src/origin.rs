@@ -38,6 +38,13 @@ impl WebOrigin {
     }
 }
 
+impl WebOrigin {
+    /// Its host, in lower case.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+}
+
 impl fmt::Display for WebOrigin {
     /// As a browser writes it: the port only where it is not the scheme's own.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,6 +1,8 @@
 //! What stays the same for every request: the public address, the prefix, what pages show of providers.
 
-use http::{HeaderMap, header::ORIGIN};
+use std::borrow::Cow;
+
+use http::{HeaderMap, HeaderValue, header::ORIGIN};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::{
@@ -9,6 +11,7 @@ use crate::{
     origin::WebOrigin,
     provider::{kind::Switch, settings::ProviderSettings},
     public_url::PublicUrl,
+    route::{HostPattern, without_port},
 };
 
 /// The gate as users see it.
@@ -22,6 +25,8 @@ pub struct Site {
     pub root_health: bool,
     /// What a return address is checked against.
     pub return_rules: ReturnRules,
+    /// The hosts of the apps that share `public_url`'s login; none without `session.cookie_domain`.
+    pub apps: Vec<HostPattern>,
     /// The providers as users see them, in the file's order.
     pub providers: Vec<ProviderFace>,
 }
@@ -84,6 +89,30 @@ impl Site {
         self.public_url.url.origin().ascii_serialization()
     }
 
+    /// The origin that users see of the app at `host`, where that is another one that shares the login. Scheme and port are
+    /// `public_url`'s, whatever the last hop was: browsers bring the login there and nowhere else.
+    pub fn app_origin(&self, host: &HeaderValue) -> Option<String> {
+        let host = without_port(host.to_str().ok()?);
+        let public = &self.public_url.url;
+        if public.host_str()?.eq_ignore_ascii_case(host)
+            || !self.apps.iter().any(|app| app.matches(host))
+        {
+            return None;
+        }
+        let port = public.port().map(|port| format!(":{port}"));
+        let port = port.unwrap_or_default();
+        let host = host.to_ascii_lowercase();
+        Some(format!("{}://{host}{port}", public.scheme()))
+    }
+
+    /// What leads back from a login to `target` at `host`: the path alone where that is `public_url`'s.
+    pub fn way_back<'t>(&self, host: &HeaderValue, target: &'t str) -> Cow<'t, str> {
+        match self.app_origin(host) {
+            Some(origin) if is_path(target) => Cow::Owned(origin + target),
+            _ => Cow::Borrowed(target),
+        }
+    }
+
     /// The sign-in page's path, with the way back to `return_to` (as asked for, not yet checked).
     pub fn sign_in(&self, return_to: &str) -> String {
         with_return(self.path("sign_in"), return_to)
@@ -136,7 +165,7 @@ impl Site {
     }
 
     /// Whether a page of another site sent a request with these headers to `own`; not so where no page says that it sent it.
-    /// A site that may be returned to is no other one.
+    /// A site of `redirect_hosts` is no other one.
     pub fn is_foreign(&self, headers: &HeaderMap, own: Option<&WebOrigin>) -> bool {
         let mut origins = headers.get_all(ORIGIN).iter();
         let Some(origin) = origins.next() else {
@@ -146,7 +175,13 @@ impl Site {
         let Some(origin) = one.and_then(WebOrigin::parse) else {
             return true;
         };
-        own != Some(&origin) && self.return_rules.check(&format!("{origin}/")).is_none()
+        // Apps that share a login do not speak for each other.
+        let public = self.public_url.url.host_str();
+        let is_app = |own: &WebOrigin| {
+            public != Some(own.host()) && self.apps.iter().any(|app| app.matches(own.host()))
+        };
+        let is_app = own.is_some_and(is_app);
+        own != Some(&origin) && !self.return_rules.names_origin(&origin.to_string(), is_app)
     }
 
     /// `return_to`, if it may be returned to; the root otherwise. Never an error: the address may be old
@@ -156,6 +191,11 @@ impl Site {
             .and_then(|address| self.return_rules.check(address))
             .unwrap_or_else(ReturnTo::root)
     }
+}
+
+/// Whether it is an address without a host.
+pub fn is_path(address: &str) -> bool {
+    address.starts_with('/') && !address.starts_with("//")
 }
 
 /// Adds `rd`, unless it is the root, which is where a login leads without it, or longer than any that is
@@ -223,6 +263,7 @@ impl Site {
             public_url,
             prefix: prefix.to_owned(),
             root_health: false,
+            apps: Vec::new(),
             providers: providers.iter().map(face).collect(),
         }
     }

@@ -12,6 +12,8 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::{
     access::{Principal, StepUp},
     answer::Reject,
+    api_token,
+    assertion::Assertions,
     canonical_path::CanonicalPath,
     clean::Cleaning,
     clock::Timestamp,
@@ -43,6 +45,12 @@ pub struct Snapshot {
     pub sessions: Sessions,
     /// Whom credentials beside sessions prove.
     pub authenticators: Authenticators,
+    /// The tokens that people make for their programs, where they may.
+    pub api_tokens: Option<api_token::Enabled>,
+    /// All of them, whether people may have some today or not: who is out stays out when they may again.
+    pub kept_api_tokens: Arc<api_token::ApiTokens>,
+    /// Whether any token of the gate's own counts, so that no app is to see one.
+    pub has_own_tokens: bool,
     /// Who is signed in where.
     pub presence: Presence,
     /// Logins begun and ended.
@@ -51,6 +59,8 @@ pub struct Snapshot {
     pub providers: Arc<Providers>,
     /// What the upstream is told.
     pub identity_headers: IdentityHeaders,
+    /// Signs some of it.
+    pub assertions: Assertions,
     /// Whether what another site makes a browser send may change nothing.
     pub refuse_cross_site: bool,
     /// The apps; routes name them by their places.
@@ -142,6 +152,13 @@ impl Snapshot {
         decide(route, self.standing(who), client, now)
     }
 
+    /// The signed word on `who` passes by `route`. None where no header carries it, or nobody is there.
+    pub fn assertion(&self, who: Who<'_>, route: &Route, now: Timestamp) -> Option<Arc<str>> {
+        let proven = who.proven()?;
+        let is_carried = self.identity_headers.carry_assertion();
+        is_carried.then(|| self.assertions.of(proven, route, now))?
+    }
+
     /// What a login has to be that leads back to `return_to`: what the route of that page asks for.
     pub fn step_up(&self, return_to: &ReturnTo) -> Option<&StepUp> {
         let address = return_to.as_str();
@@ -176,7 +193,7 @@ impl Snapshot {
                 _ => Standing::Nobody,
             },
             Who::Verified(verified) => {
-                let principal = Principal::from(verified);
+                let principal = Principal::from(verified.as_ref());
                 match verified.voucher {
                     Voucher::Configuration => Standing::Admitted(principal),
                     Voucher::Provider => match self.providers.find(&verified.identity.provider) {

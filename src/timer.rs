@@ -7,31 +7,77 @@
 use std::{
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::{
+    task::coop::has_budget_remaining,
+    time::{Instant, Sleep, sleep_until},
+};
+
+/// A timer of the runtime that remembers whom it wakes: polled by the same task again it costs a look, where the runtime's
+/// own writes down its waker each time.
+pub struct Alarm {
+    sleep: Pin<Box<Sleep>>,
+    wakes: Option<Waker>,
+}
+
+impl Alarm {
+    /// It goes off at `deadline`.
+    pub fn new(deadline: Instant) -> Self {
+        Self {
+            sleep: Box::pin(sleep_until(deadline)),
+            wakes: None,
+        }
+    }
+
+    /// When it goes off.
+    pub fn deadline(&self) -> Instant {
+        self.sleep.deadline()
+    }
+
+    /// It goes off at `deadline`, and not when it was to.
+    pub fn reset(&mut self, deadline: Instant) {
+        self.sleep.as_mut().reset(deadline);
+        self.wakes = None;
+    }
+
+    /// Ready once it has gone off. The task of `context` is woken when it does.
+    pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let waker = context.waker();
+        let wakes = self.wakes.as_ref();
+        let is_known = wakes.is_some_and(|known| known.will_wake(waker));
+        if is_known && !self.sleep.is_elapsed() {
+            return Poll::Pending;
+        }
+        // A task that has used up its turn is told to come again, and is not written down.
+        let is_written_down = has_budget_remaining();
+        let polled = self.sleep.as_mut().poll(context);
+        self.wakes = (polled.is_pending() && is_written_down).then(|| waker.clone());
+        polled
+    }
+}
 
 /// A deadline and what wakes whoever polls it. One owner at a time polls it, so that the waker is always the
 /// owner's, whatever task or combinator that is in.
 #[derive(Default)]
 pub struct Timer {
-    sleep: Option<Pin<Box<Sleep>>>,
+    alarm: Option<Alarm>,
     deadline: Option<Instant>,
     home: Option<Arc<TimerHome>>,
 }
 
 /// Where a connection's timer is while no request has it.
 #[derive(Default)]
-pub struct TimerHome(Mutex<Option<Pin<Box<Sleep>>>>);
+pub struct TimerHome(Mutex<Option<Alarm>>);
 
 impl TimerHome {
     /// The connection's timer, without a deadline; a fresh one where it is in use. It returns here when it is dropped.
     pub fn take(self: &Arc<Self>) -> Timer {
-        let sleep = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let alarm = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         Timer {
-            sleep,
+            alarm,
             deadline: None,
             home: Some(Arc::clone(self)),
         }
@@ -47,10 +93,10 @@ impl Timer {
     /// Sets the deadline.
     pub fn set_at(&mut self, deadline: Instant) {
         self.deadline = Some(deadline);
-        if let Some(sleep) = &mut self.sleep
-            && deadline < sleep.deadline()
+        if let Some(alarm) = &mut self.alarm
+            && deadline < alarm.deadline()
         {
-            sleep.as_mut().reset(deadline);
+            alarm.reset(deadline);
         }
     }
 
@@ -70,15 +116,13 @@ impl Timer {
         let Some(deadline) = self.deadline else {
             return Poll::Pending;
         };
-        let sleep = self
-            .sleep
-            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        let alarm = self.alarm.get_or_insert_with(|| Alarm::new(deadline));
         loop {
-            ready!(sleep.as_mut().poll(context));
-            if sleep.deadline() >= deadline {
+            ready!(alarm.poll(context));
+            if alarm.deadline() >= deadline {
                 return Poll::Ready(());
             }
-            sleep.as_mut().reset(deadline);
+            alarm.reset(deadline);
         }
     }
 
@@ -101,8 +145,8 @@ impl Timer {
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        if let (Some(home), Some(sleep)) = (self.home.take(), self.sleep.take()) {
-            *home.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(sleep);
+        if let (Some(home), Some(alarm)) = (self.home.take(), self.alarm.take()) {
+            *home.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(alarm);
         }
     }
 }
@@ -146,10 +190,39 @@ mod tests {
         );
         drop(timer);
         let mut timer = home.take();
-        assert!(timer.sleep.is_some() && !timer.is_set());
+        assert!(timer.alarm.is_some() && !timer.is_set());
         timer.set(Duration::from_secs(3));
         std::future::poll_fn(|context| timer.poll_elapsed(context)).await;
         assert_eq!(began.elapsed().as_secs(), 78);
+    }
+
+    #[tokio::test]
+    async fn an_alarm_wakes_whichever_task_polled_it_last() {
+        let mut alarm = Alarm::new(Instant::now() + Duration::from_millis(20));
+        let first = tokio::spawn(async move {
+            let mut poll = |context: &mut Context<'_>| Poll::Ready(alarm.poll(context));
+            for _ in 0..3 {
+                assert!(std::future::poll_fn(&mut poll).await.is_pending());
+            }
+            alarm
+        });
+        let mut alarm = first.await.unwrap();
+        // Woken by nothing else.
+        std::future::poll_fn(|context| alarm.poll(context)).await;
+        alarm.reset(Instant::now() + Duration::from_millis(20));
+        std::future::poll_fn(|context| alarm.poll(context)).await;
+        assert!(Instant::now() >= alarm.deadline());
+    }
+
+    /// A task that has used up its turn is told "not yet" of anything.
+    #[tokio::test]
+    async fn an_alarm_goes_off_for_a_task_whose_turn_is_used_up() {
+        let mut alarm = Alarm::new(Instant::now() + Duration::from_millis(20));
+        while has_budget_remaining() {
+            tokio::task::coop::consume_budget().await;
+        }
+        std::future::poll_fn(|context| alarm.poll(context)).await;
+        assert!(Instant::now() >= alarm.deadline());
     }
 
     /// Combinators poll with wakers of their own, and poll only what was woken.

@@ -3,16 +3,14 @@
 use std::sync::Arc;
 
 use crate::{
+    access::Principal,
+    assertion::Proven,
     credential::Verified,
     identity::Identity,
     session::{Session, Unavailable, Visit},
 };
 
 /// Who sends a request, as far as it was asked.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly always it is the large one, which a box would cost an allocation"
-)]
 pub enum Visitor {
     /// Nobody looked: the route asks for nobody.
     Unasked,
@@ -32,7 +30,7 @@ pub enum Who<'a> {
     /// Whoever the session is of.
     Session(&'a Session),
     /// Whom a credential proves.
-    Verified(&'a Verified),
+    Verified(&'a Arc<Verified>),
 }
 
 impl<'a> From<Option<&'a Session>> for Who<'a> {
@@ -42,6 +40,24 @@ impl<'a> From<Option<&'a Session>> for Who<'a> {
 }
 
 impl<'a> Who<'a> {
+    /// Whom rules judge and apps are told of.
+    pub fn principal(self) -> Option<Principal<'a>> {
+        match self {
+            Self::Nobody => None,
+            Self::Session(session) => Some(session.principal()),
+            Self::Verified(verified) => Some(verified.as_ref().into()),
+        }
+    }
+
+    /// What has proven it.
+    pub fn proven(self) -> Option<Proven<'a>> {
+        match self {
+            Self::Nobody => None,
+            Self::Session(session) => Some(Proven::Session(session)),
+            Self::Verified(verified) => Some(Proven::Credential(verified)),
+        }
+    }
+
     /// Who it is.
     pub fn identity(self) -> Option<&'a Identity> {
         match self {
@@ -57,7 +73,7 @@ impl Visitor {
     pub fn who(&self) -> Who<'_> {
         match self {
             Self::Credential(verified) => Who::Verified(verified),
-            Self::Cookies(visit) => visit.session.as_ref().into(),
+            Self::Cookies(visit) => visit.session.as_deref().into(),
             Self::Unasked | Self::Unavailable(_) => Who::Nobody,
         }
     }

@@ -20,6 +20,8 @@ pub struct Principal<'a> {
     pub scopes: Option<&'a [Text]>,
     /// The OAuth client that it was given to, or what names the credential itself.
     pub client: Option<&'a Text>,
+    /// The routes that the credential is for, by name; none where it is for all.
+    pub routes: Option<&'a [Text]>,
 }
 
 impl<'a> Principal<'a> {
@@ -31,6 +33,7 @@ impl<'a> Principal<'a> {
             proof: Proof::Session,
             scopes: None,
             client: None,
+            routes: None,
         }
     }
 }
@@ -43,6 +46,7 @@ impl<'a> From<&'a Verified> for Principal<'a> {
             proof: verified.proof,
             scopes: verified.scopes.as_deref(),
             client: verified.client.as_ref(),
+            routes: verified.routes.as_deref(),
         }
     }
 }

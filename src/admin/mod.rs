@@ -5,6 +5,7 @@ mod guard;
 mod metrics;
 mod reload;
 mod sessions;
+mod tokens;
 mod write_timeout;
 
 use std::{
@@ -45,7 +46,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How often that is told.
 const TELL: Duration = Duration::from_secs(10);
 
-/// Serves `/ping`, `/ready`, `/metrics`, `/reload` and `/sessions` on `listener`, until `stop`.
+/// Serves `/ping`, `/ready`, `/metrics`, `/reload`, `/sessions` and `/tokens` on `listener`, until `stop`.
 pub async fn serve(listener: Listener, current: Arc<ArcSwap<Snapshot>>, stop: CancellationToken) {
     tracing::info!(address = listener.place(), "admin listening");
     let exposition = Arc::new(Exposition::new(&current));
@@ -157,17 +158,19 @@ impl Service {
             "/ready" => return health::ready_in_detail(&snapshot),
             _ => {}
         }
-        let name = match path.strip_prefix("/sessions") {
+        let below = |place: &str| match path.strip_prefix(place) {
             Some("") => Some(None),
             Some(rest) => rest.strip_prefix('/').map(Some),
             None => None,
         };
-        if !matches!(path, "/metrics" | "/reload") && name.is_none() {
-            let text = "there is /ping, /ready, /metrics, /reload and /sessions\n";
+        let (session, token) = (below("/sessions"), below("/tokens"));
+        let is_known = session.is_some() || token.is_some();
+        if !matches!(path, "/metrics" | "/reload") && !is_known {
+            let text = "there is /ping, /ready, /metrics, /reload, /sessions and /tokens\n";
             return reply::text(StatusCode::NOT_FOUND, text);
         }
         // Scrapers ask by whatever name they have been given, and numbers are no secret worth more than that.
-        let is_named = name.is_some() && door == Door::Network;
+        let is_named = is_known && door == Door::Network;
         let refused = guard::refuse_pages(headers).and_then(|()| {
             if is_named {
                 guard::refuse_names(headers)
@@ -178,9 +181,13 @@ impl Service {
         if let Err(message) = refused {
             return Problem::new(StatusCode::FORBIDDEN, "forbidden", message).answer();
         }
-        match name {
-            Some(name) => sessions::serve(request.method(), name, uri.query(), &snapshot).await,
-            None if matches!(*request.method(), Method::GET | Method::HEAD) => {
+        let (method, query) = (request.method(), uri.query());
+        if let Some(name) = session {
+            return sessions::serve(method, name, query, &snapshot).await;
+        }
+        match token {
+            Some(name) => tokens::serve(method, name, query, &snapshot).await,
+            None if matches!(*method, Method::GET | Method::HEAD) => {
                 if path == "/reload" {
                     reload::serve(&snapshot.metrics.reloads.last())
                 } else {

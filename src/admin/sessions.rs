@@ -10,6 +10,7 @@ use crate::{
     answer::reply,
     clock::{self, Timestamp},
     endpoint::account::Listed,
+    kv,
     response::Body,
     session::{
         StoreError,
@@ -40,7 +41,7 @@ impl Problem {
         }
     }
 
-    fn bad_request(message: &'static str) -> Self {
+    pub(super) fn bad_request(message: &'static str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
     }
 
@@ -57,6 +58,13 @@ impl Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self::new(status, "store_unavailable", error.to_string())
+    }
+}
+
+impl From<kv::Error> for Problem {
+    fn from(error: kv::Error) -> Self {
         let status = StatusCode::SERVICE_UNAVAILABLE;
         Self::new(status, "store_unavailable", error.to_string())
     }
@@ -93,7 +101,7 @@ pub(super) async fn serve(
 
 /// Whose sessions are meant.
 #[derive(Debug, PartialEq, Eq)]
-enum Whose {
+pub(super) enum Whose {
     User { provider: String, subject: String },
     Everybody,
 }
@@ -101,7 +109,7 @@ enum Whose {
 impl Whose {
     /// Reads exactly one of `user=PROVIDER:SUBJECT` and `all=true`. Anything beside it is a mistake, and a mistake
     /// must not sign people out.
-    fn read(query: Option<&str>) -> Result<Self, Problem> {
+    pub(super) fn read(query: Option<&str>) -> Result<Self, Problem> {
         let mut pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
         let (Some((key, value)), None) = (pairs.next(), pairs.next()) else {
             return Err(Problem::bad_request(SAY_WHOSE));
@@ -207,6 +215,7 @@ async fn end_several(
     match Whose::read(query)? {
         Whose::Everybody => {
             snapshot.sessions.revoke(Target::Everybody, now).await;
+            snapshot.kept_api_tokens.end_everybodys(now).await?;
             Ok(signed_out("everybody".to_owned(), snapshot).await)
         }
         Whose::User { provider, subject } => {
@@ -220,6 +229,8 @@ async fn end_several(
                 let one = Target::Session(*entry.mark.session());
                 snapshot.sessions.revoke(one, now).await;
             }
+            // Who is out is out: what they have made for their programs, too.
+            snapshot.kept_api_tokens.end_all(&key, now).await?;
             Ok(signed_out(format!("{provider}:{subject}"), snapshot).await)
         }
     }

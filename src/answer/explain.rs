@@ -139,6 +139,7 @@ impl Reject {
                     user,
                     denied,
                     again,
+                    ..
                 } => Some(Denial {
                     user,
                     provider: &again.provider,

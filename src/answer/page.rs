@@ -89,6 +89,62 @@ pub struct AccountPage<'a> {
     pub sign_out: String,
     /// Shows that the form is of this page.
     pub token: String,
+    /// Their API tokens, where people may have any.
+    pub tokens: Option<AccountTokens<'a>>,
+}
+
+/// Somebody's API tokens, and what a new one may be.
+pub struct AccountTokens<'a> {
+    /// Where a new one is asked for; below it one is ended.
+    pub action: String,
+    /// The tokens; none where they cannot be listed now.
+    pub list: Option<Vec<AccountToken<'a>>>,
+    /// Where to sign in again first; none where the login is fresh.
+    pub sign_in: Option<String>,
+    /// The scopes to choose from.
+    pub scopes: &'a [String],
+    /// The routes to choose from.
+    pub routes: Vec<&'a str>,
+    /// For how many days, if nobody says otherwise.
+    pub days: u32,
+    /// For how many at most.
+    pub max_days: u32,
+}
+
+/// One of somebody's API tokens.
+pub struct AccountToken<'a> {
+    /// Names it in the form.
+    pub id: String,
+    /// Its first characters.
+    pub start: &'a str,
+    /// What its owner calls it.
+    pub name: &'a str,
+    /// What it may be used for.
+    pub scopes: String,
+    /// The routes that it is for; empty where it is for all.
+    pub routes: String,
+    /// When it was made.
+    pub made: String,
+    /// When it ends.
+    pub expires: String,
+    /// When it was last used.
+    pub last_used: Option<String>,
+}
+
+/// A token that was made, shown this once.
+#[derive(Template)]
+#[template(path = "token.html")]
+pub struct TokenPage<'a> {
+    /// The app's host.
+    pub host: &'a str,
+    /// What its owner calls it.
+    pub name: &'a str,
+    /// The token.
+    pub token: &'a str,
+    /// When it ends.
+    pub expires: String,
+    /// The account's page.
+    pub back: String,
 }
 
 /// One of somebody's sessions.

@@ -18,6 +18,14 @@ use crate::{
     site::Site,
 };
 
+/// Asks for a name and a password too, behind the token (RFC 7617 §2): clients take the first challenge that they know.
+pub fn ask_for_password(response: &mut Response<Body>, site: &Site) {
+    let challenge = format!("Basic realm=\"{}\"", site.public_url.authority());
+    if let Ok(challenge) = HeaderValue::try_from(challenge) {
+        response.headers_mut().append(WWW_AUTHENTICATE, challenge);
+    }
+}
+
 /// The answer to a refusal. Never cacheable, never sets a cookie.
 pub fn render(
     reject: &Reject,
@@ -71,21 +79,29 @@ pub fn render(
 }
 
 /// Where a login asked for by this request should lead back to: for a navigation what it asked for,
-/// otherwise the page it was sent from, if that is ours. The answer to a script's call is no page.
+/// otherwise the page it was sent from, if that is ours. `host` is the authority that the browser asked for. The answer to a script's call is no page.
 pub fn return_address(
     audience: Audience,
     headers: &HeaderMap,
+    host: &HeaderValue,
     target: &str,
     site: &Site,
 ) -> String {
     let page = (audience != Audience::Navigation)
         .then(|| Url::parse(headers.get(REFERER)?.to_str().ok()?).ok())
         .flatten()
-        .filter(|page| page.origin() == site.public_url.url.origin());
-    match page {
-        Some(page) => page[url::Position::BeforePath..url::Position::AfterQuery].to_owned(),
-        None => target.to_owned(),
-    }
+        .and_then(|page| {
+            let is_public = page.origin() == site.public_url.url.origin();
+            let path = &page[url::Position::BeforePath..url::Position::AfterQuery];
+            let origin = page.origin().ascii_serialization();
+            if is_public {
+                return Some(path.to_owned());
+            }
+            let host = HeaderValue::from_str(page.authority()).ok()?;
+            (site.app_origin(&host) == Some(origin))
+                .then(|| page[..url::Position::AfterQuery].to_owned())
+        });
+    page.unwrap_or_else(|| site.way_back(host, target).into_owned())
 }
 
 /// The headers that RFC 9110 asks for beside a status.
@@ -140,7 +156,9 @@ fn step_up_challenge(insufficient: &Insufficient) -> String {
         ("acr_values", asked.acr_parameter()),
     ] {
         if let Some(value) = value {
-            challenge.push_str(&format!(", {name}=\"{value}\""));
+            for part in [", ", name, "=\"", &value, "\""] {
+                challenge.push_str(part);
+            }
         }
     }
     challenge

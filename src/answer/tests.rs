@@ -62,7 +62,7 @@ fn step_up(return_to: Option<&str>) -> Reject {
         insufficient: Box::new(Insufficient {
             route: "secret rule".to_owned(),
             asked: StepUp {
-                max_age: Some(Duration::from_secs(600)),
+                max_age: Some(Duration::from_mins(10)),
                 acr_values: vec!["gold".to_owned(), "urn:x".to_owned()],
             },
             shortfall: Shortfall::TooOld(Duration::from_secs(601)),
@@ -112,7 +112,7 @@ fn too_many() -> LoginError {
 
 fn again() -> StartAgain {
     StartAgain {
-        step_up: StepUp::default(),
+        step_up: Box::default(),
         reauthenticate: false,
         provider: "corp".to_owned(),
         return_to: site().checked(Some("/deep?x=1")),
@@ -132,6 +132,7 @@ fn not_allowed() -> LoginError {
     LoginError::NotAllowed {
         user: "ada".into(),
         denied: denied(),
+        identity: Box::new(crate::identity::Identity::of("corp", "1")),
         again: again(),
     }
 }
@@ -381,12 +382,59 @@ fn a_script_is_sent_back_to_the_page_it_runs_on() {
             http::header::REFERER,
             http::HeaderValue::from_static(referer),
         )]);
-        return_address(audience, &headers, "/api?x=1", &site())
+        let host = http::HeaderValue::from_static("app.example");
+        return_address(audience, &headers, &host, "/api?x=1", &site())
     };
     assert_eq!(back(Program, "https://app.example/page?a=1#f"), "/page?a=1");
     assert_eq!(back(Program, "https://app.example.evil/page"), "/api?x=1");
     assert_eq!(back(Program, "no address"), "/api?x=1");
     assert_eq!(back(Navigation, "https://app.example/page"), "/api?x=1");
+}
+
+#[test]
+fn another_app_is_come_back_to_by_its_whole_address() {
+    let site = Site {
+        apps: vec![crate::route::HostPattern::parse("*.example").unwrap()],
+        ..site()
+    };
+    let back = |audience, host, referer: &'static str| {
+        let headers = HeaderMap::from_iter([(
+            http::header::REFERER,
+            http::HeaderValue::from_static(referer),
+        )]);
+        let host = http::HeaderValue::from_static(host);
+        return_address(audience, &headers, &host, "/api?x=1", &site)
+    };
+    let wiki = "https://wiki.example/api?x=1";
+    assert_eq!(back(Navigation, "wiki.example", ""), wiki);
+    assert_eq!(back(Navigation, "WIKI.example:8443", ""), wiki);
+    assert_eq!(back(Navigation, "app.example", ""), "/api?x=1");
+    assert_eq!(back(Navigation, "app.example:443", ""), "/api?x=1");
+    assert_eq!(back(Navigation, "evil.test", ""), "/api?x=1");
+    for (referer, expected) in [
+        ("https://app.example/page", "/page"),
+        (
+            "https://docs.example/page?a=1#f",
+            "https://docs.example/page?a=1",
+        ),
+        ("http://docs.example/page", wiki),
+        ("https://docs.example:8443/page", wiki),
+        ("https://evil.test/page", wiki),
+    ] {
+        assert_eq!(
+            back(Program, "wiki.example", referer),
+            expected,
+            "{referer}"
+        );
+    }
+    let reject = Reject::SignIn {
+        return_to: wiki.to_owned(),
+    };
+    let response = render(&reject, Navigation, &site, "id");
+    assert_eq!(
+        response.headers()["location"],
+        "/oauth2/sign_in?rd=https%3A%2F%2Fwiki.example%2Fapi%3Fx%3D1"
+    );
 }
 
 #[test]

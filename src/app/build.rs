@@ -6,6 +6,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::services::{self, Services};
 use crate::{
+    api_token::{self, ApiTokenAuthenticator, ServiceTokens},
+    assertion::Assertions,
     bearer::Bearers,
     clean::{Cleaning, identity::ReservedNames},
     config::Config,
@@ -15,7 +17,7 @@ use crate::{
     login::{Logins, return_to::ReturnRules},
     origin::PublicOrigin,
     provider::{HttpClient, Providers},
-    route::Routes,
+    route::{HostPattern, Routes},
     session::{Sessions, cookie::Cookies, directory::Presence, refresh::RefreshPolicy},
     site::{ProviderFace, Site},
     snapshot::Snapshot,
@@ -51,7 +53,15 @@ pub(super) fn snapshot(
 
     let keys = Arc::new(services::keys(config));
     let site = site(config);
+    let audiences = config.upstreams.iter().map(|app| app.audience.clone());
     Ok(Snapshot {
+        assertions: Assertions::new(
+            &keys,
+            &config.gate_name(),
+            site.origin(),
+            audiences.collect(),
+            config.headers.max_bytes,
+        ),
         logins: Logins::new(
             Arc::clone(&providers),
             Arc::clone(&keys),
@@ -63,7 +73,9 @@ pub(super) fn snapshot(
         cleaning: Cleaning {
             reserved: Arc::new(ReservedNames::new(&config.headers.names())),
             trusted_proxies: config.trusted_proxies.clone(),
+            forwarding_headers: config.forwarding_headers,
             public_origin: PublicOrigin::new(&site.public_url),
+            apps: site.apps.clone(),
         },
         routes: Routes::new(config.routes.clone()),
         forward_auth: config.forward_auth,
@@ -82,7 +94,16 @@ pub(super) fn snapshot(
             refresher: Arc::clone(&services.refresher),
             farewell: Arc::clone(&services.farewell),
         },
-        authenticators: Authenticators::new(authenticators(&providers)),
+        authenticators: authenticators(config, services, &providers),
+        api_tokens: config
+            .api_tokens
+            .clone()
+            .map(|settings| api_token::Enabled {
+                tokens: Arc::clone(&services.api_tokens),
+                settings,
+            }),
+        kept_api_tokens: Arc::clone(&services.api_tokens),
+        has_own_tokens: config.api_tokens.is_some() || !config.service_tokens.is_empty(),
         refuse_cross_site: config.refuse_cross_site,
         identity_headers: IdentityHeaders::new(config.headers.clone()),
         upstreams,
@@ -94,10 +115,30 @@ pub(super) fn snapshot(
     })
 }
 
-/// Who knows credentials beside sessions.
-fn authenticators(providers: &Providers) -> Vec<Arc<dyn Authenticator>> {
-    let bearers = Bearers::new(providers).map(|bearers| Arc::new(bearers) as _);
-    bearers.into_iter().collect()
+/// What proves who sends a request, beside a session: the gate's own tokens, and those of providers.
+fn authenticators(
+    config: &Config,
+    services: &Services,
+    providers: &Arc<Providers>,
+) -> Authenticators {
+    let mut all: Vec<Arc<dyn Authenticator>> = Vec::new();
+    if !config.service_tokens.is_empty() {
+        let guesses = Arc::clone(&services.guesses);
+        let is_last = config.api_tokens.is_none();
+        let service = ServiceTokens::new(&config.service_tokens, guesses, is_last);
+        all.push(Arc::new(service));
+    }
+    if let Some(settings) = &config.api_tokens {
+        let tokens = Arc::clone(&services.api_tokens);
+        let providers = Arc::clone(providers);
+        all.push(Arc::new(ApiTokenAuthenticator::new(
+            tokens,
+            settings.clone(),
+            providers,
+        )));
+    }
+    all.extend(Bearers::new(providers).map(|bearers| Arc::new(bearers) as _));
+    Authenticators::new(all)
 }
 
 /// The gate as users see it.
@@ -105,7 +146,9 @@ pub(crate) fn site(config: &Config) -> Site {
     // Who only vouches for tokens has no face.
     let faces = config.providers.iter().filter(|provider| provider.login);
     let faces: Vec<_> = faces.map(ProviderFace::from).collect();
+    let apps = apps(config);
     let return_rules = ReturnRules::new(&config.public_url, &config.redirect_hosts, &config.prefix)
+        .with_apps(&apps)
         .without(faces.iter().map(|face| face.callback_path.clone()));
     Site {
         providers: faces,
@@ -113,7 +156,22 @@ pub(crate) fn site(config: &Config) -> Site {
         prefix: config.prefix.clone(),
         root_health: config.root_health,
         return_rules,
+        apps,
     }
+}
+
+/// The hosts of the apps that share the login.
+fn apps(config: &Config) -> Vec<HostPattern> {
+    if config.session.cookie_domain.is_none() {
+        return Vec::new();
+    }
+    let mut apps = Vec::new();
+    for host in config.routes.iter().filter_map(|route| route.host.as_ref()) {
+        if !apps.contains(host) {
+            apps.push(host.clone());
+        }
+    }
+    apps
 }
 
 /// Has the services work by `config`, of which `snapshot` was made, from here on.

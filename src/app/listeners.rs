@@ -11,7 +11,10 @@ use std::{
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::listen::{self, Acceptor, Admission, Listener, WorkerHandle, settings::ListenAddress};
+use crate::listen::{
+    self, Acceptor, Admission, Listener, WorkerHandle,
+    settings::{Listen, ListenAddress},
+};
 
 /// Listens at `address`, which `key` names.
 ///
@@ -23,7 +26,14 @@ pub(super) fn bind(key: &str, address: &ListenAddress) -> io::Result<Listener> {
 }
 
 /// Sockets that are bound and accept nothing yet.
-pub(super) type Opened = Vec<(ListenAddress, Listener)>;
+pub(super) type Opened = Vec<(Listen, Listener)>;
+
+/// A place that is listened at.
+struct Open {
+    address: ListenAddress,
+    is_proxied: Arc<AtomicBool>,
+    stop: CancellationToken,
+}
 
 /// Where the gate listens now.
 pub(super) struct Listeners {
@@ -31,7 +41,7 @@ pub(super) struct Listeners {
     stop: CancellationToken,
     /// Whether clients speak TLS.
     is_tls: Arc<AtomicBool>,
-    open: Vec<(ListenAddress, CancellationToken)>,
+    open: Vec<Open>,
     acceptors: JoinSet<()>,
 }
 
@@ -46,30 +56,37 @@ impl Listeners {
         }
     }
 
-    /// Binds those of `addresses` that are not listened at already.
+    /// Binds those of `listen` that are not listened at already.
     ///
     /// # Errors
     /// Of the first that cannot be bound; then nothing has changed.
-    pub(super) fn bind(&self, addresses: &[ListenAddress]) -> io::Result<Opened> {
-        let is_open = |address| self.open.iter().any(|(open, _)| open == address);
-        addresses
+    pub(super) fn bind(&self, listen: &[Listen]) -> io::Result<Opened> {
+        let is_open =
+            |address: &ListenAddress| self.open.iter().any(|open| open.address == *address);
+        listen
             .iter()
-            .filter(|address| !is_open(*address))
-            .map(|address| Ok((address.clone(), bind("listen", address)?)))
+            .filter(|listen| !is_open(&listen.address))
+            .map(|listen| Ok((listen.clone(), bind("listen", &listen.address)?)))
             .collect()
     }
 
     /// Accepts connections at what [`bind`](Self::bind) opened.
     pub(super) fn open(&mut self, opened: Opened, workers: &Arc<Vec<WorkerHandle>>, is_tls: bool) {
         self.is_tls.store(is_tls, Ordering::Relaxed);
-        for (address, listener) in opened {
+        for (listen, listener) in opened {
             tracing::info!(address = listener.place(), "listening");
             let stop = self.stop.child_token();
-            self.open.push((address, stop.clone()));
+            let is_proxied = Arc::new(AtomicBool::new(listen.is_proxied));
+            self.open.push(Open {
+                address: listen.address,
+                is_proxied: Arc::clone(&is_proxied),
+                stop: stop.clone(),
+            });
             let acceptor = Acceptor {
                 admission: Arc::clone(&self.admission),
                 workers: Arc::clone(workers),
                 is_tls: Arc::clone(&self.is_tls),
+                is_proxied,
                 stop,
             };
             self.acceptors
@@ -77,15 +94,18 @@ impl Listeners {
         }
     }
 
-    /// Accepts no more at addresses that are not among `addresses`. Connections that came there go on.
-    pub(super) fn retain(&mut self, addresses: &[ListenAddress]) {
-        self.open.retain(|(address, stop)| {
-            let stays = addresses.contains(address);
-            if !stays {
+    /// Accepts no more at places that are not in `listen`, where connections that came go on; at the others connections
+    /// begin as it says from here on.
+    pub(super) fn retain(&mut self, listen: &[Listen]) {
+        self.open.retain(|open| {
+            let address = &open.address;
+            let Some(listen) = listen.iter().find(|listen| listen.address == *address) else {
                 tracing::info!(%address, "listening no more");
-                stop.cancel();
-            }
-            stays
+                open.stop.cancel();
+                return false;
+            };
+            open.is_proxied.store(listen.is_proxied, Ordering::Relaxed);
+            true
         });
         while self.acceptors.try_join_next().is_some() {}
     }

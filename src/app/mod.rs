@@ -1,6 +1,6 @@
 //! The whole gate, built from a configuration, run until it is told to stop.
 //!
-//! [`Services`] live as long as the process. [`build`] makes a [`Snapshot`] of a configuration and of them, and
+//! [`Services`] live as long as the process. [`build`] makes a [`Snapshot`](crate::snapshot::Snapshot) of a configuration and of them, and
 //! [`reload`] puts another in its place.
 
 mod build;
@@ -52,7 +52,7 @@ pub async fn run(config: Config, source: Option<ReloadFrom>) -> io::Result<()> {
     };
     let tls = config.tls.as_ref().map(listen::tls::acceptor).transpose()?;
 
-    let services = Services::start(&config, Arc::clone(&metrics));
+    let services = Services::start(&config, Arc::clone(&metrics))?;
     let snapshot = Arc::new(build::snapshot(&config, &services, None)?);
     build::adopt(&config, &snapshot, &services);
     let current = Arc::new(ArcSwap::new(Arc::clone(&snapshot)));

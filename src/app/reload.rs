@@ -130,6 +130,7 @@ pub fn keep_until_restart(new: &mut Config, running: &Config) -> Vec<&'static st
         "admin_listen": admin_listen;
         "ext_authz_listen": ext_authz_listen;
         "public_url": public_url;
+        "state": state;
         "session.store": session.store;
         "session.shared": session.shared;
         "session.max_sessions": session.max_sessions;
@@ -139,6 +140,11 @@ pub fn keep_until_restart(new: &mut Config, running: &Config) -> Vec<&'static st
         "limits.connections": limits.connections;
         "limits.connections_per_client": limits.connections_per_client;
         "limits.requests_per_client": limits.requests_per_client;
+    }
+    // What people make has to be kept where the file says, and that waits for the restart, too.
+    if kept.contains(&"state") && new.api_tokens != running.api_tokens {
+        new.api_tokens.clone_from(&running.api_tokens);
+        kept.push("api_tokens");
     }
     // Without a secret in the file each reading makes one of its own.
     if new.session.ephemeral && running.session.ephemeral {

@@ -1,18 +1,20 @@
 //! What lives as long as the process, whatever the configuration becomes.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::mpsc};
 
 use crate::{
-    clock,
+    api_token::{ApiTokens, Facts, Guesses},
+    clock::{self, Timestamp},
     config::Config,
+    kv::{self, settings::StateSettings},
     login::LoginState,
     observe::metrics::Metrics,
     provider::Providers,
     session::{
-        Keeping, Lifetimes,
+        Keeping, Lifetimes, Session,
         directory::{Directory, InProcess, Knowledge},
         farewell::Farewell,
         refresh::{RefreshPolicy, Refresher},
@@ -38,11 +40,16 @@ pub(super) struct Services {
     pub(super) directory_keys: Arc<ArcSwap<KeyRing>>,
     pub(super) knowledge: Knowledge,
     pub(super) logins: Arc<LoginState>,
+    pub(super) api_tokens: Arc<ApiTokens>,
+    pub(super) guesses: Arc<Guesses>,
 }
 
 impl Services {
     /// Starts them, on the runtime at hand. Redis is connected to in the background.
-    pub(super) fn start(config: &Config, metrics: Arc<Metrics>) -> Self {
+    ///
+    /// # Errors
+    /// When the file of the state cannot be opened.
+    pub(super) fn start(config: &Config, metrics: Arc<Metrics>) -> io::Result<Self> {
         let session = &config.session;
         let lifetimes = lifetimes(session);
         let revocations = Arc::new(Revocations::new(session.lifetime));
@@ -67,7 +74,14 @@ impl Services {
             Some(redis) => Arc::new(redis.directory(Arc::clone(&directory_keys))),
             None => Arc::new(InProcess::new(session.max_sessions, lifetimes)),
         };
-        Self {
+        let state = state(config, redis.as_deref())?;
+        let guesses = Arc::<Guesses>::default();
+        let keys = Arc::clone(&directory_keys);
+        let api_tokens = Arc::new(ApiTokens::start(state, keys, Arc::clone(&guesses)));
+        let (renewed, queue) = mpsc::channel(WAITING_RENEWALS);
+        refresher.tell(renewed);
+        tokio::spawn(note_renewals(Arc::clone(&api_tokens), queue));
+        Ok(Self {
             metrics,
             revocations,
             refresher: Arc::new(refresher),
@@ -79,7 +93,9 @@ impl Services {
             directory_keys,
             knowledge: knowledge(session),
             logins: Arc::default(),
-        }
+            api_tokens,
+            guesses,
+        })
     }
 
     /// Works by the secrets of another configuration from here on.
@@ -120,6 +136,27 @@ fn redis(
     let redis = Redis::start(address, &gate, lifetimes, revocations, keys.fingerprints());
     Some(redis)
 }
+
+/// What has to be remembered beside sessions: where the configuration says, else in Redis, where there is one.
+fn state(config: &Config, redis: Option<&Redis>) -> io::Result<Arc<dyn kv::Store>> {
+    Ok(match (&config.state, redis) {
+        (Some(StateSettings::File(path)), _) => {
+            Arc::new(kv::File::open(path).map_err(io::Error::other)?)
+        }
+        (None, Some(redis)) => redis.state(),
+        (Some(StateSettings::Memory), _) | (None, None) => Arc::new(kv::Memory::default()),
+    })
+}
+
+/// What a renewal says of somebody counts for their API tokens too.
+async fn note_renewals(tokens: Arc<ApiTokens>, mut queue: mpsc::Receiver<(Session, Timestamp)>) {
+    while let Some((session, at)) = queue.recv().await {
+        tokens.note_owner(&Facts::of(session), at).await;
+    }
+}
+
+/// Renewals whose word is still to be noted.
+const WAITING_RENEWALS: usize = 1_024;
 
 fn keeping(session: &SessionSettings, lifetimes: Lifetimes, redis: Option<Arc<Redis>>) -> Keeping {
     let redis = redis.map(|redis| -> Arc<dyn Store> { redis });

@@ -4,10 +4,44 @@
 //! as good as the proxy that wrote it; the first address that is no trusted proxy is the client, and
 //! whatever stands left of it, the client may have made up.
 
-use std::{net::IpAddr, str};
+use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header::FORWARDED};
 use ipnet::IpNet;
+
+use super::{
+    X_FORWARDED_HOST,
+    address::{is_trusted, parse_address, trusts},
+    forwarded, is_authority,
+};
+
+/// In which headers trusted proxies tell what they saw.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ForwardingHeaders {
+    /// In `X-Forwarded-For`, `-Proto` and `-Host`; in `Forwarded` where none of these came.
+    #[default]
+    Either,
+    /// In those three alone.
+    XForwarded,
+    /// In `Forwarded` (RFC 7239) alone. A proxy that writes this one passes the others on as its client wrote them.
+    Forwarded,
+}
+
+impl ForwardingHeaders {
+    /// Whether `Forwarded` is the one that counts among `headers`.
+    fn is_standard(self, headers: &HeaderMap) -> bool {
+        match self {
+            Self::XForwarded => false,
+            Self::Forwarded => true,
+            Self::Either => {
+                headers.contains_key(FORWARDED)
+                    && ![&X_FORWARDED_FOR, &X_FORWARDED_PROTO, &X_FORWARDED_HOST]
+                        .into_iter()
+                        .any(|name| headers.contains_key(name))
+            }
+        }
+    }
+}
 
 /// What can be said of the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,42 +54,75 @@ pub struct Client {
     /// `https` or `http` as the browser sees it: from `X-Forwarded-Proto` of a trusted peer, else the
     /// listener's.
     pub is_https: bool,
+    /// The authority that the browser asked for, where a trusted peer tells it: it may have put another into `Host`.
+    pub host: Option<HeaderValue>,
+    /// Whether it was `Forwarded` that told all this.
+    pub(super) is_standard: bool,
 }
 
 /// Resolves the client. `peer` is the socket's address; a Unix socket's peer (None) is trusted only when
 /// any trusted proxy is configured: who may connect is up to the file's permissions.
 ///
 /// Of several `X-Forwarded-Proto` values the last counts: the trusted peer wrote it, and an earlier one
-/// may be the client's.
-pub fn resolve(peer: Option<IpAddr>, tls: bool, headers: &HeaderMap, trusted: &[IpNet]) -> Client {
+/// may be the client's. Of `Forwarded` each element is as good as the proxy that wrote it, and the one nearest to the
+/// client counts.
+pub fn resolve(
+    peer: Option<IpAddr>,
+    tls: bool,
+    headers: &HeaderMap,
+    trusted: &[IpNet],
+    told: ForwardingHeaders,
+) -> Client {
     let peer = peer.map(|address| address.to_canonical());
-    let peer_is_trusted = trusts(peer, trusted);
-    if !peer_is_trusted {
-        return Client {
-            address: peer,
-            peer_is_trusted,
-            is_https: tls,
-        };
+    let mut client = Client {
+        address: peer,
+        peer_is_trusted: trusts(peer, trusted),
+        is_https: tls,
+        host: None,
+        is_standard: false,
+    };
+    if !client.peer_is_trusted {
+        return client;
     }
-    let address = believed(headers, trusted).last().or(peer);
-    let is_https = match last_value(headers, &X_FORWARDED_PROTO) {
+    client.is_standard = told.is_standard(headers);
+    if client.is_standard {
+        for element in forwarded::believed(headers, trusted) {
+            client.address = element.client.or(client.address);
+            client.is_https = element.is_https.unwrap_or(client.is_https);
+            let host = element
+                .host
+                .and_then(|host| HeaderValue::from_str(host).ok());
+            client.host = host.or(client.host);
+        }
+        return client;
+    }
+    client.address = believed(headers, trusted).last().or(peer);
+    client.is_https = match last_value(headers, &X_FORWARDED_PROTO) {
         Some(b"https") => true,
         Some(b"http") => false,
         _ => tls,
     };
-    Client {
-        address,
-        peer_is_trusted,
-        is_https,
+    // As of the others, the last line is the nearest proxy's; those before it may be the client's.
+    let host = headers.get_all(&X_FORWARDED_HOST).iter().next_back();
+    client.host = host
+        .filter(|host| host.to_str().is_ok_and(is_authority))
+        .cloned();
+    client
+}
+
+/// The addresses that `headers` of a trusted peer prove, from the right: trusted proxies, and the client at the end.
+pub(super) fn chain(headers: &HeaderMap, trusted: &[IpNet], client: &Client) -> Vec<IpAddr> {
+    if client.is_standard {
+        let elements = forwarded::believed(headers, trusted);
+        elements.filter_map(|element| element.client).collect()
+    } else {
+        believed(headers, trusted).collect()
     }
 }
 
 /// The addresses that a trusted peer's `X-Forwarded-For` proves, from the right: trusted proxies, and the
 /// client at the end. Something that is no address ends them early: what is beyond it cannot be told.
-pub(super) fn believed<'a>(
-    headers: &'a HeaderMap,
-    trusted: &'a [IpNet],
-) -> impl Iterator<Item = IpAddr> + 'a {
+fn believed<'a>(headers: &'a HeaderMap, trusted: &'a [IpNet]) -> impl Iterator<Item = IpAddr> + 'a {
     let mut behind_proxy = true;
     entries(headers, &X_FORWARDED_FOR)
         .map_while(parse_address)
@@ -64,15 +131,6 @@ pub(super) fn believed<'a>(
             behind_proxy = is_trusted(*address, trusted);
             is_believed
         })
-}
-
-/// Whether the forwarding headers of `peer` are believed; none is a Unix socket's.
-pub(super) fn trusts(peer: Option<IpAddr>, trusted: &[IpNet]) -> bool {
-    peer.map_or(!trusted.is_empty(), |peer| is_trusted(peer, trusted))
-}
-
-fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
-    trusted.iter().any(|net| net.contains(&address))
 }
 
 fn last_value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
@@ -95,29 +153,6 @@ fn entries<'a>(
         .filter(|entry| !entry.is_empty())
 }
 
-/// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:80`. An IPv4 address that
-/// came over an IPv6 socket is an IPv4 address.
-fn parse_address(entry: &[u8]) -> Option<IpAddr> {
-    let text = str::from_utf8(entry).ok()?;
-    let is_port = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-    let address = if let Some(rest) = text.strip_prefix('[') {
-        let (address, port) = rest.split_once(']')?;
-        if !(port.is_empty() || port.strip_prefix(':').is_some_and(is_port)) {
-            return None;
-        }
-        IpAddr::V6(address.parse().ok()?)
-    } else {
-        match text.split_once(':') {
-            Some((address, port)) if !port.contains(':') => {
-                is_port(port).then_some(())?;
-                IpAddr::V4(address.parse().ok()?)
-            }
-            _ => text.parse().ok()?,
-        }
-    };
-    Some(address.to_canonical())
-}
-
 pub(super) static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(super) static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
@@ -126,6 +161,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    const TOLD: ForwardingHeaders = ForwardingHeaders::Either;
 
     fn trusted() -> Vec<IpNet> {
         ["10.0.0.0/8", "::1/128"]
@@ -148,7 +185,7 @@ mod tests {
             .map(|list| ("x-forwarded-for", *list))
             .collect();
         let peer = peer.parse().ok();
-        resolve(peer, false, &headers(&lines), &trusted())
+        resolve(peer, false, &headers(&lines), &trusted(), TOLD)
             .address
             .map(|address| address.to_string())
     }
@@ -195,11 +232,21 @@ mod tests {
     }
 
     #[test]
+    fn of_several_hosts_the_nearest_proxys_counts() {
+        let headers = headers(&[
+            ("x-forwarded-host", "evil.example"),
+            ("x-forwarded-host", "app.example"),
+        ]);
+        let client = resolve("10.0.0.9".parse().ok(), false, &headers, &trusted(), TOLD);
+        assert_eq!(client.host.unwrap(), "app.example");
+    }
+
+    #[test]
     fn bytes_that_are_no_text_harm_only_what_stands_left_of_them() {
         let mut headers = HeaderMap::new();
         let value = HeaderValue::from_bytes(b"\xff, 198.51.100.1").unwrap();
         headers.insert(&X_FORWARDED_FOR, value);
-        let client = resolve("10.0.0.9".parse().ok(), false, &headers, &trusted());
+        let client = resolve("10.0.0.9".parse().ok(), false, &headers, &trusted(), TOLD);
         assert_eq!(client.address, "198.51.100.1".parse().ok());
     }
 
@@ -209,18 +256,20 @@ mod tests {
             ("x-forwarded-for", "198.51.100.1"),
             ("x-forwarded-proto", "https"),
         ]);
-        let believed = resolve(None, false, &headers, &trusted());
+        let believed = resolve(None, false, &headers, &trusted(), TOLD);
         assert_eq!(believed.address, "198.51.100.1".parse().ok());
         assert!(believed.peer_is_trusted && believed.is_https);
-        let doubted = resolve(None, false, &headers, &[]);
+        let doubted = resolve(None, false, &headers, &[], TOLD);
         let nobody = Client {
             address: None,
             peer_is_trusted: false,
             is_https: false,
+            host: None,
+            is_standard: false,
         };
         assert_eq!(doubted, nobody);
         assert_eq!(
-            resolve(None, true, &HeaderMap::new(), &trusted()).address,
+            resolve(None, true, &HeaderMap::new(), &trusted(), TOLD).address,
             None
         );
     }
@@ -232,7 +281,7 @@ mod tests {
                 .iter()
                 .map(|proto| ("x-forwarded-proto", *proto))
                 .collect();
-            resolve(peer.parse().ok(), tls, &headers(&lines), &trusted()).is_https
+            resolve(peer.parse().ok(), tls, &headers(&lines), &trusted(), TOLD).is_https
         };
         for (peer, tls, protos, expected) in [
             ("192.0.2.7", false, &["https"][..], false),
@@ -253,6 +302,58 @@ mod tests {
         }
     }
 
+    #[test]
+    fn one_spelling_counts_and_never_a_mixture() {
+        use ForwardingHeaders::{Either, Forwarded, XForwarded};
+        let x = [
+            ("x-forwarded-for", "198.51.100.1"),
+            ("x-forwarded-proto", "http"),
+            ("x-forwarded-host", "x.example"),
+        ];
+        let standard = (
+            "forwarded",
+            "for=127.0.0.1, for=198.51.100.2;proto=https;host=f.example, for=10.0.0.5;proto=http;host=inner",
+        );
+        let resolve = |lines: &[(&'static str, &str)], told| {
+            let peer = "10.0.0.9".parse().ok();
+            let client = resolve(peer, false, &headers(lines), &trusted(), told);
+            let host = client.host.map(|host| host.to_str().unwrap().to_owned());
+            (client.address.unwrap().to_string(), client.is_https, host)
+        };
+        let of = |address: &str, is_https, host: Option<&str>| {
+            (address.to_owned(), is_https, host.map(str::to_owned))
+        };
+        let (by_x, by_standard, by_none) = (
+            of("198.51.100.1", false, Some("x.example")),
+            of("198.51.100.2", true, Some("f.example")),
+            of("10.0.0.9", false, None),
+        );
+        let both = [x[0], x[1], x[2], standard];
+        assert_eq!(resolve(&both, Either), by_x);
+        assert_eq!(resolve(&both, XForwarded), by_x);
+        assert_eq!(resolve(&both, Forwarded), by_standard);
+        assert_eq!(resolve(&[standard], Either), by_standard);
+        assert_eq!(resolve(&[standard], XForwarded), by_none);
+        assert_eq!(resolve(&x, Forwarded), by_none);
+        // One of the three is enough to say which the proxy speaks.
+        for one in x {
+            let (address, is_https, host) = resolve(&[one, standard], Either);
+            assert!(address != "198.51.100.2" && !is_https && host.as_deref() != Some("f.example"));
+        }
+        let untrusted = super::resolve(
+            "192.0.2.7".parse().ok(),
+            false,
+            &headers(&[standard]),
+            &trusted(),
+            Forwarded,
+        );
+        assert_eq!(
+            (untrusted.address, untrusted.is_https),
+            ("192.0.2.7".parse().ok(), false)
+        );
+        assert_eq!(untrusted.host, None);
+    }
+
     proptest! {
         #[test]
         fn what_the_client_writes_changes_nothing(spoofed in "[0-9a-f.:, \\[\\]]{0,40}", real: [u8; 4]) {
@@ -260,18 +361,10 @@ mod tests {
             prop_assume!(!is_trusted(real, &trusted()));
             let list = format!("{spoofed}, {real}, 10.0.0.5");
             let headers = headers(&[("x-forwarded-for", &list)]);
-            let client = resolve("10.0.0.9".parse().ok(), false, &headers, &trusted());
+            let client = resolve("10.0.0.9".parse().ok(), false, &headers, &trusted(), TOLD);
             prop_assert_eq!(client.address, Some(real));
-            let direct = resolve(Some(real), false, &headers, &trusted());
+            let direct = resolve(Some(real), false, &headers, &trusted(), TOLD);
             prop_assert_eq!(direct.address, Some(real));
-        }
-
-        #[test]
-        fn addresses_survive_their_spellings(address: IpAddr, port: u16) {
-            let canonical = Some(address.to_canonical());
-            prop_assert_eq!(parse_address(address.to_string().as_bytes()), canonical);
-            let with_port = std::net::SocketAddr::new(address, port).to_string();
-            prop_assert_eq!(parse_address(with_port.as_bytes()), canonical);
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Apps believe them: they log the address, build links from host and scheme, and some serve the path
 //! of `X-Original-URL` instead of the one that was asked for. So a client's own copies go, a trusted
 //! proxy's stay as far as they say nothing else than the gate, and the common four are rebuilt from what
-//! the gate knows. `Forwarded` (RFC 7239) goes in any case: two accounts may differ.
+//! the gate knows. So is `Forwarded` (RFC 7239), which says the same: two accounts that differ would be an attack.
 
 use std::{fmt::Write as _, net::IpAddr, sync::LazyLock};
 
@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use super::{
     Peer, X_FORWARDED_HOST,
     client::{self, Client, X_FORWARDED_FOR, X_FORWARDED_PROTO},
+    forwarded,
     names::NameSet,
 };
 
@@ -135,7 +136,7 @@ impl Forwarding {
         seen: Seen,
     ) -> Self {
         let (chain, client_address) = if client.peer_is_trusted {
-            let mut chain: Vec<_> = client::believed(headers, trusted).collect();
+            let mut chain = client::chain(headers, trusted, client);
             chain.reverse();
             chain.extend(peer.address());
             let client_address = client.address.and_then(|address| addresses(&[address]));
@@ -161,7 +162,14 @@ impl Forwarding {
         &self.seen
     }
 
-    /// Its lines: names and values.
+    /// Writes the value of `Forwarded`.
+    pub fn write_forwarded(&self, into: &mut Vec<u8>) {
+        let chain = self.chain.as_ref().and_then(|chain| chain.to_str().ok());
+        let Seen { is_https, host } = &self.seen;
+        forwarded::write(chain, *is_https, host.as_bytes(), into);
+    }
+
+    /// Its other lines: names and values.
     pub fn lines(&self) -> impl Iterator<Item = (&HeaderName, &[u8])> {
         let proto: &[u8] = if self.seen.is_https {
             b"https"
@@ -239,7 +247,13 @@ mod tests {
         let trusted = ["10.0.0.0/8".parse().unwrap()];
         let peer = peer.map(|peer| peer.parse().unwrap());
         let mut headers = headers(lines);
-        let client = client::resolve(peer, false, &headers, &trusted);
+        let client = client::resolve(
+            peer,
+            false,
+            &headers,
+            &trusted,
+            client::ForwardingHeaders::Either,
+        );
         let seen = Seen {
             is_https: client.is_https,
             host: HeaderValue::from_static("app.example.com"),
@@ -346,7 +360,7 @@ mod tests {
             let mut headers = HeaderMap::new();
             let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
             headers.insert(name, HeaderValue::from_static("evil"));
-            let client = client::resolve(Some(peer), true, &headers, &[]);
+            let client = client::resolve(Some(peer), true, &headers, &[], client::ForwardingHeaders::Either);
             let peer = Peer::new(Some(peer), false);
             let host = HeaderValue::from_static("app.example.com");
             let seen = Seen { is_https: true, host };

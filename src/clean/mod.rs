@@ -1,7 +1,9 @@
 //! What a request says, made safe to believe: where it comes from, one canonical path, and no header
 //! that only the gate may write.
 
+mod address;
 pub mod client;
+pub mod forwarded;
 pub mod forwarding;
 pub mod identity;
 mod names;
@@ -21,7 +23,7 @@ use ipnet::IpNet;
 
 pub(crate) use self::request_id::given as given_request_id;
 use self::{
-    client::Client,
+    client::{Client, ForwardingHeaders},
     forwarding::{Forwarding, Seen},
     identity::ReservedNames,
     original::OriginalHeaders,
@@ -32,6 +34,7 @@ use crate::{
     hop_by_hop,
     observe::RequestId,
     origin::PublicOrigin,
+    route::HostPattern,
     text::Text,
 };
 
@@ -50,6 +53,8 @@ pub struct CleanRequest {
     pub client: Client,
     /// The path's other reading, where it differs.
     pub deep_path: Option<String>,
+    /// The path as it came, where the canonical one is spelled otherwise.
+    pub written_path: Option<String>,
     /// The protocol the client asks to switch to.
     pub upgrade: Option<HeaderValue>,
     /// What a trusted proxy asks the forward-auth endpoint to judge.
@@ -76,17 +81,6 @@ pub struct Unclean {
     pub audience: Audience,
     /// The name that a trusted proxy has given the request.
     pub given_id: Option<Text>,
-}
-
-/// The authority that the browser asked for: a trusted proxy may have put another into `Host`.
-fn forwarded_host(headers: &HeaderMap, client: &Client, host: HeaderValue) -> HeaderValue {
-    if !client.peer_is_trusted {
-        return host;
-    }
-    let believed = headers
-        .get(&X_FORWARDED_HOST)
-        .filter(|host| host.to_str().is_ok_and(is_authority));
-    believed.cloned().unwrap_or(host)
 }
 
 /// What one pass over the headers finds, so that nothing is looked for that is not there.
@@ -146,8 +140,12 @@ pub struct Cleaning {
     pub reserved: Arc<ReservedNames>,
     /// The peers whose forwarding headers are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// In which headers they tell what they saw.
+    pub forwarding_headers: ForwardingHeaders,
     /// What users type.
     pub public_origin: PublicOrigin,
+    /// The hosts of the other apps that share its login, and so its scheme.
+    pub apps: Vec<HostPattern>,
 }
 
 impl Cleaning {
@@ -159,10 +157,11 @@ impl Cleaning {
         id: RequestId,
     ) -> Result<Box<CleanRequest>, Box<Unclean>> {
         let (mut head, body) = request.into_parts();
+        let tunnel = websocket_asked(&mut head);
         let mut noted = self.note(&head);
         let audience = noted.audience;
         // Before anything is refused: what is, has a name too.
-        let given_id = if noted.forwarding && client::trusts(peer.address, &self.trusted_proxies) {
+        let given_id = if noted.forwarding && address::trusts(peer.address, &self.trusted_proxies) {
             request_id::given(&head.headers)
         } else {
             None
@@ -179,10 +178,12 @@ impl Cleaning {
         if noted.hop.transfer_encoding() {
             check_framing(&head.headers).map_err(|sentence| unclean(sentence.into()))?;
         }
-        let deep_path = settle_path(&mut head).map_err(unclean)?;
+        let (deep_path, written_path) = settle_path(&mut head).map_err(unclean)?;
         check_method(&head.method).map_err(|sentence| unclean(sentence.into()))?;
         // All before `Connection` can nominate away what a trusted proxy says.
-        let client = client::resolve(peer.address, peer.tls, &head.headers, &self.trusted_proxies);
+        let trusted = &self.trusted_proxies;
+        let told = self.forwarding_headers;
+        let mut client = client::resolve(peer.address, peer.tls, &head.headers, trusted, told);
         let original = if noted.original && client.peer_is_trusted {
             OriginalHeaders::keep(&head.headers)
         } else {
@@ -191,19 +192,20 @@ impl Cleaning {
         let upgrade = if noted.hop.upgrade() {
             hop_by_hop::upgrade_asked(&head.headers)
         } else {
-            None
+            tunnel
         };
-        let host = forwarded_host(&head.headers, &client, host);
+        let host = client.host.take().unwrap_or(host);
         let is_for_public_url = self.public_origin.is_named_by(&host);
         // Where it came for `public_url`, that is what the browser sees, whatever the last hop was: TLS may have ended in
         // front without a word. An app that took the hop's scheme would refuse its own forms, or redirect for ever.
         let (is_https, host) = if is_for_public_url {
             let public = &self.public_origin;
             (public.is_https, public.authority.clone())
+        } else if self.is_app(&host) {
+            (self.public_origin.is_https, host)
         } else {
             (client.is_https, host)
         };
-        let trusted = &self.trusted_proxies;
         let any = noted.forwarding;
         let seen = Seen { is_https, host };
         let forwarding =
@@ -226,6 +228,7 @@ impl Cleaning {
             body,
             client,
             deep_path,
+            written_path,
             upgrade,
             original,
             audience,
@@ -235,6 +238,13 @@ impl Cleaning {
             given_id,
             cleaned: PhantomData,
         }))
+    }
+
+    fn is_app(&self, host: &HeaderValue) -> bool {
+        !self.apps.is_empty()
+            && host
+                .to_str()
+                .is_ok_and(|host| self.apps.iter().any(|app| app.matches(host)))
     }
 
     fn note(&self, head: &Parts) -> Noted {
@@ -270,6 +280,11 @@ impl Cleaning {
 }
 
 impl CleanRequest {
+    /// Whether it asks by an extended CONNECT (RFC 8441), whose success is a tunnel, and never an answer with a body.
+    pub fn is_extended_connect(&self) -> bool {
+        self.upgrade.is_some() && self.head.version == Version::HTTP_2
+    }
+
     /// The canonical path.
     pub fn path(&self) -> &str {
         self.head.uri.path()
@@ -289,6 +304,17 @@ impl CleanRequest {
     }
 }
 
+/// Makes a request for a WebSocket over HTTP/2 (RFC 8441 §4, an extended CONNECT) what it is over HTTP/1.1: a GET that asks
+/// to switch. What is judged, and what the app gets, is the same for both.
+fn websocket_asked(head: &mut Parts) -> Option<HeaderValue> {
+    let protocol = head.extensions.get::<hyper::ext::Protocol>()?;
+    if head.method != Method::CONNECT || protocol.as_str() != "websocket" {
+        return None;
+    }
+    head.method = Method::GET;
+    Some(HeaderValue::from_static("websocket"))
+}
+
 /// One host, or 400 (RFC 9112 §3.2): two readers of one request must not see two. `host` is the first of
 /// `hosts` that the headers name. Gives the one that counts.
 fn settle_host(
@@ -299,7 +325,7 @@ fn settle_host(
     if head.method == Method::CONNECT {
         let is_extended = head.extensions.get::<hyper::ext::Protocol>().is_some();
         return Err(if is_extended {
-            "WebSockets and their like are not served over HTTP/2 (RFC 8441); open them over HTTP/1.1"
+            "no other protocol than WebSocket is served over HTTP/2 (RFC 8441)"
         } else {
             "CONNECT is not served"
         });
@@ -386,12 +412,15 @@ fn check_framing(headers: &HeaderMap) -> Result<(), &'static str> {
     }
 }
 
-/// Makes the target its canonical form, origin-form; gives the path's other reading.
-fn settle_path(head: &mut Parts) -> Result<Option<String>, Cow<'static, str>> {
+/// Makes the target its canonical form, origin-form; gives the path's other reading, and how it came where it was spelled
+/// otherwise.
+fn settle_path(head: &mut Parts) -> Result<(Option<String>, Option<String>), Cow<'static, str>> {
     let canonical = CanonicalPath::parse(head.uri.path()).map_err(|error| error.to_string())?;
     let deep = canonical.deep;
+    let is_rewritten = matches!(canonical.surface, Cow::Owned(_));
+    let written = is_rewritten.then(|| head.uri.path().to_owned());
     let target = match canonical.surface {
-        Cow::Borrowed(_) if head.uri.authority().is_none() => return Ok(deep),
+        Cow::Borrowed(_) if head.uri.authority().is_none() => return Ok((deep, None)),
         Cow::Borrowed(_) => head.uri.path_and_query().cloned(),
         Cow::Owned(path) => {
             let target = match head.uri.query() {
@@ -402,5 +431,5 @@ fn settle_path(head: &mut Parts) -> Result<Option<String>, Cow<'static, str>> {
         }
     };
     head.uri = target.map(Uri::from).ok_or("the path is malformed")?;
-    Ok(deep)
+    Ok((deep, written))
 }

@@ -47,6 +47,8 @@ fn sessions(old: &Config, new: &Config, said: &mut Vec<String>) {
     let mut everybody = |why: &str| said.push(format!("everybody is signed out: {why}"));
     if old.gate_name() != new.gate_name() {
         everybody("public_url or session.cookie_name is another one");
+    } else if before.cookie_domain != after.cookie_domain {
+        everybody("their cookies are for other hosts (session.cookie_domain)");
     } else if before.store != after.store {
         everybody("sessions are kept elsewhere (session.store)");
     } else if before.ephemeral != after.ephemeral

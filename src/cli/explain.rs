@@ -97,18 +97,24 @@ pub(super) fn explain(config: &Config, question: &Question<'_>) -> Result<Explan
     {
         return Ok(explanation.refuse(&NoRoute::Ambiguous.into(), &site));
     }
+    let routes = Routes::new(config.routes.clone());
+    let host = HeaderValue::from_str(authority)
+        .map_err(|_| "the address has no host that a request can name".to_owned())?;
+    let is_for_public_url = PublicOrigin::new(&config.public_url).is_named_by(&host);
+    if own.as_ref().is_some_and(|own| !own.is_asked_by_machines())
+        && routes.is_misdirected(Some(authority), is_for_public_url)
+    {
+        return Ok(explanation.refuse(&NoRoute::Misdirected.into(), &site));
+    }
     if own.is_some() {
         explanation.verdict = Verdict::Own;
         explanation.status = None;
         explanation.because = Some("it is one of the gate's own addresses".to_owned());
         return Ok(explanation);
     }
-    let host = HeaderValue::from_str(authority)
-        .map_err(|_| "the address has no host that a request can name".to_owned())?;
-    let routes = Routes::new(config.routes.clone());
     let target = Target {
         host: Some(authority),
-        is_for_public_url: PublicOrigin::new(&config.public_url).is_named_by(&host),
+        is_for_public_url,
         method: &method,
         path: &path.surface,
         deep_path: path.deep.as_deref(),

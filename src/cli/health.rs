@@ -25,6 +25,8 @@ pub(super) struct Target {
     paths: Vec<String>,
     /// As whom it is asked where it speaks TLS.
     tls: Option<ServerName<'static>>,
+    /// Whether the listener requires a header of the PROXY protocol.
+    is_proxied: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -48,10 +50,14 @@ impl Target {
     /// The gate that runs with this configuration: its admin listener, which never speaks TLS, else its
     /// first public one, which does where `tls` is set.
     pub(super) fn of(config: &Config) -> Result<Self, String> {
+        // One that asks for no header of the PROXY protocol, where there is one.
+        let mut listen: Vec<_> = config.listen.iter().collect();
+        listen.sort_by_key(|listen| listen.is_proxied);
+        let public = listen.first().filter(|_| config.admin_listen.is_none());
         let address = config
             .admin_listen
             .as_ref()
-            .or_else(|| config.listen.first());
+            .or_else(|| public.map(|listen| &listen.address));
         let place = match address.ok_or("nothing listens")? {
             ListenAddress::Tcp(address) => Place::Network(reachable(*address).to_string()),
             ListenAddress::Unix(path) => Place::Unix(path.clone()),
@@ -64,6 +70,7 @@ impl Target {
                 None => format!("{}/ping", config.prefix),
             }],
             tls: speaks_tls.then(|| own_tls::name_of(&config.public_url)),
+            is_proxied: public.is_some_and(|listen| listen.is_proxied),
         })
     }
 
@@ -75,6 +82,7 @@ impl Target {
                 place: Place::Unix(PathBuf::from(path)),
                 paths: usual_paths(),
                 tls: None,
+                is_proxied: false,
             });
         }
         let url = url::Url::parse(address).map_err(|error| format!("--url: {error}"))?;
@@ -94,6 +102,7 @@ impl Target {
                 path => vec![path.to_owned()],
             },
             tls: None,
+            is_proxied: false,
         })
     }
 
@@ -133,10 +142,16 @@ impl Target {
 
     fn exchange_with(
         &self,
-        stream: impl Read + Write,
+        mut stream: impl Read + Write,
         host: &str,
         path: &str,
     ) -> Result<(), String> {
+        if self.is_proxied {
+            // A connection of its own, and nobody else's.
+            stream
+                .write_all(b"PROXY UNKNOWN\r\n")
+                .map_err(|error| failed(&error))?;
+        }
         match &self.tls {
             Some(name) => self.exchange(own_tls::begin(stream, name.clone())?, host, path),
             None => self.exchange(stream, host, path),

@@ -32,6 +32,9 @@ pub(super) fn summary(name: &str, config: &Config) -> String {
         }
     }
     line("sessions", &sessions_are(&config.session));
+    if let Some(domain) = &config.session.cookie_domain {
+        line("login", &login_is_shared(domain, config));
+    }
     for provider in &config.providers {
         let who = match provider.allow {
             Allow::Anyone => ", open to anyone who can sign in there",
@@ -65,6 +68,23 @@ pub(super) fn summary(name: &str, config: &Config) -> String {
         }
     }
     text
+}
+
+/// What `session.cookie_domain` shares, and with whom.
+fn login_is_shared(domain: &str, config: &Config) -> String {
+    let mut hosts = vec![config.public_url.authority().to_owned()];
+    for host in config.routes.iter().filter_map(|route| route.host.as_ref()) {
+        let host = host.to_string();
+        if !hosts.contains(&host) {
+            hosts.push(host);
+        }
+    }
+    format!(
+        "shared by {}\n             browsers send its cookie to {domain} and every host below it, whoever serves \
+         that: who serves one can\n             use it here in the place of whom it is of, or put another in its place; so \
+         let none be a stranger's",
+        hosts.join(", ")
+    )
 }
 
 /// Where sessions are kept.

@@ -11,7 +11,7 @@ use super::{
 /// The file that shows how to come from oauth2-proxy passes.
 #[test]
 fn the_migrated_file_passes() {
-    let page = fs::read_to_string(root().join("docs/migrating-from-oauth2-proxy.md")).unwrap();
+    let page = fs::read_to_string(root().join("docs/from-oauth2-proxy.md")).unwrap();
     let (_, file) = page.split_once("```toml\n").unwrap();
     let (file, _) = file.split_once("```").unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -24,6 +24,46 @@ fn the_migrated_file_passes() {
     )]));
     if let Err(report) = load(Some(&path), &environment) {
         panic!("{report}");
+    }
+}
+
+/// What a page has to copy, behind a file that passes without it.
+#[test]
+fn blocks_of_pages_pass() {
+    const FILE: &str = "upstream = \"http://127.0.0.1:8000\"\npublic_url = \"https://app.example.com\"\n\
+        [providers.corp]\ntype = \"oidc\"\nissuer = \"https://login.example.com\"\nclient_id = \"app\"\n\
+        allow = \"anyone\"\n";
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sidegate.toml");
+    for page in ["routes.md", "assertion.md"] {
+        let text = fs::read_to_string(root().join("docs").join(page)).unwrap();
+        let blocks: Vec<&str> = text.split("```toml\n").skip(1).collect();
+        assert!(!blocks.is_empty(), "{page}");
+        for block in blocks {
+            let (block, _) = block.split_once("\n```").unwrap();
+            fs::write(&path, format!("{FILE}{block}\n")).unwrap();
+            if let Err(report) = load(Some(&path), &environment()) {
+                panic!("{page}:\n{block}\n{report}");
+            }
+        }
+    }
+}
+
+/// What stands at the beginning of a page passes, with a provider.
+#[test]
+fn pages_begin_with_what_passes() {
+    let provider = "[providers.corp]\ntype = \"oidc\"\nissuer = \"https://id.example.com\"\nclient_id = \"app\"\n\
+                    client_secret = \"client-words-of-length\"\nallow = { domains = [\"example.com\"] }\n";
+    for page in ["docs/several-apps.md", "docs/client-address.md"] {
+        let text = fs::read_to_string(root().join(page)).unwrap();
+        let (_, file) = text.split_once("```toml\n").unwrap();
+        let (file, _) = file.split_once("```").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sidegate.toml");
+        fs::write(&path, format!("{file}\n{provider}")).unwrap();
+        if let Err(report) = load(Some(&path), &environment()) {
+            panic!("{page}: {report}");
+        }
     }
 }
 

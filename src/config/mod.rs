@@ -1,6 +1,6 @@
 //! The configuration: text becomes [`Config`], and after that nothing in it can be invalid.
 //!
-//! [`load`] is the only way in. It reads the file and the environment and reports every problem at
+//! [`load`](fn@load) is the only way in. It reads the file and the environment and reports every problem at
 //! once; nothing is validated on a request.
 //!
 //! A key is named once, where `check` reads it: `self.duration(table, "idle_timeout", "12h")`. That call makes the key
@@ -43,11 +43,14 @@ pub use load::{DEFAULT_FILE, Loaded, load, load_without_secrets};
 pub use report::Report;
 
 use crate::{
+    api_token::settings::{ApiTokenSettings, ServiceToken},
+    clean::client::ForwardingHeaders,
     door::Proxy,
     forward::settings::UpstreamSettings,
     identity_headers::HeaderSettings,
+    kv::settings::StateSettings,
     limits::Limits,
-    listen::settings::{ListenAddress, TlsFiles},
+    listen::settings::{Listen, ListenAddress, TlsFiles},
     login::return_to::HostPattern,
     provider::{http::Proxies, settings::ProviderSettings},
     public_url::PublicUrl,
@@ -55,11 +58,26 @@ use crate::{
     session::settings::SessionSettings,
 };
 
+/// Why somebody could guess a secret that sessions are sealed with, if they could.
+pub fn weakness_of_secret(secret: &str) -> Option<&'static str> {
+    check::secret::weakness(secret)
+}
+
+/// Whether `headers.set` takes a name, which is in lower case.
+pub fn may_set_header(name: &str) -> bool {
+    !check::header::is_refused(name)
+}
+
+/// What `session.cookie_domain` takes of `text`, where a login in that domain reaches `host`.
+pub fn cookie_domain(text: &str, host: &str) -> Option<String> {
+    check::cookie_domain::covering(text, host)
+}
+
 /// Everything an operator can decide, checked.
 #[derive(Debug)]
 pub struct Config {
     /// Where the gate listens.
-    pub listen: Vec<ListenAddress>,
+    pub listen: Vec<Listen>,
     /// TLS for `listen`; none where something in front ends TLS.
     pub tls: Option<TlsFiles>,
     /// Where health answers are given apart from the public port.
@@ -72,6 +90,8 @@ pub struct Config {
     pub upstreams: Vec<UpstreamSettings>,
     /// The peers whose forwarding headers are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// In which headers they tell what they saw.
+    pub forwarding_headers: ForwardingHeaders,
     /// The proxy that asks at the forward-auth doors; none where it is not known.
     pub forward_auth: Option<Proxy>,
     /// Where own endpoints live: begins with `/`, does not end with one.
@@ -88,6 +108,12 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// `[session]`
     pub session: SessionSettings,
+    /// Where what has to be remembered beside sessions is kept; none where it is with them in Redis, or in this process.
+    pub state: Option<StateSettings>,
+    /// `[api_tokens]`: the tokens that people make for their programs; none where they may not.
+    pub api_tokens: Option<ApiTokenSettings>,
+    /// `[[service_tokens]]`: machines.
+    pub service_tokens: Vec<ServiceToken>,
     /// `[providers.NAME]`, in the file's order.
     pub providers: Vec<ProviderSettings>,
     /// `[headers]`

@@ -152,9 +152,11 @@ fn reads_every_key() {
     assert_eq!(warnings, Vec::<String>::new());
     assert_eq!(config.listen.len(), 3);
     assert_eq!(
-        config.listen[2],
+        config.listen[2].address,
         ListenAddress::Unix("/run/sidegate.sock".into())
     );
+    let proxied = config.listen.iter().map(|listen| listen.is_proxied);
+    assert_eq!(proxied.collect::<Vec<_>>(), [false, true, false]);
     assert_eq!(
         config.admin_listen,
         Some(ListenAddress::Unix("/run/sidegate-admin.sock".into()))
@@ -196,6 +198,7 @@ fn reads_every_key() {
         "the default gives way"
     );
     assert_eq!(session.cookie_name, "gate");
+    assert_eq!(session.cookie_domain.as_deref(), Some("example.com"));
 
     assert_eq!(config.headers.identity.len(), 2);
     assert_eq!(
@@ -264,7 +267,10 @@ fn defaults_are_as_documented() {
     } = load(Some(&path), &environment()).unwrap();
     assert_eq!(
         config.listen,
-        [ListenAddress::Tcp(([0, 0, 0, 0], 4180).into())]
+        [Listen {
+            address: ListenAddress::Tcp(([0, 0, 0, 0], 4180).into()),
+            is_proxied: false,
+        }]
     );
     assert!(config.tls.is_none() && config.admin_listen.is_none());
     assert_eq!(config.upstreams[0].head_timeout, Duration::from_mins(1));
@@ -303,7 +309,8 @@ fn defaults_are_as_documented() {
             "x-user-email",
             "x-user-name",
             "x-user-groups",
-            "x-user-provider"
+            "x-user-provider",
+            "x-user-assertion"
         ]
     );
 }
@@ -345,7 +352,7 @@ fn the_environment_is_enough() {
     assert_eq!((config.workers, config.listen.len()), (3, 2));
     assert_eq!(config.session.secrets.len(), 2);
     assert_eq!(config.providers[0].client_secrets[0].expose(), "a,b");
-    assert_eq!(config.headers.identity.len(), 7);
+    assert_eq!(config.headers.identity.len(), 8);
 
     let named = load(Some(Path::new("no-such.toml")), &environment_of(&settings)).unwrap_err();
     assert!(

@@ -6,7 +6,7 @@ use super::{Presented, Proof, Schemes};
 use crate::{clock::Timestamp, identity::Identity, text::Text, tokens::Tokens};
 
 /// Whom a credential has proven. It may be kept and shared by many requests.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Verified {
     /// Who.
     pub identity: Identity,
@@ -22,6 +22,8 @@ pub struct Verified {
     pub expires_at: Option<Timestamp>,
     /// Whose `allow` judges them.
     pub voucher: Voucher,
+    /// The routes that it is for, by name; none where it is for all.
+    pub routes: Option<Vec<Text>>,
 }
 
 /// Who vouches for somebody, and so whose `allow` judges them before a route's does.
@@ -145,6 +147,7 @@ mod tests {
                     client: None,
                     expires_at: None,
                     voucher: Voucher::Provider,
+                    routes: None,
                 })
             });
             if self.2 {

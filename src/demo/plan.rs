@@ -14,11 +14,12 @@ use url::Url;
 use super::provider::DemoProviderConfig;
 use crate::{
     access::Allow,
+    clean::client::ForwardingHeaders,
     config::Config,
     forward::settings::{DEFAULT_UPSTREAM, UpstreamAddress, UpstreamSettings},
     identity_headers::{HeaderSettings, HeaderSource},
     limits::Limits,
-    listen::settings::ListenAddress,
+    listen::settings::{Listen, ListenAddress},
     provider::{
         catalog,
         http::Proxies,
@@ -81,7 +82,10 @@ impl Plan {
                 .listen
                 .iter()
                 .copied()
-                .map(ListenAddress::Tcp)
+                .map(|address| Listen {
+                    address: ListenAddress::Tcp(address),
+                    is_proxied: false,
+                })
                 .collect(),
             tls: None,
             admin_listen: None,
@@ -96,6 +100,7 @@ impl Plan {
                 )],
             )],
             trusted_proxies: Vec::new(),
+            forwarding_headers: ForwardingHeaders::Either,
             forward_auth: None,
             prefix: "/oauth2".to_owned(),
             root_health: false,
@@ -109,11 +114,15 @@ impl Plan {
                 lifetime: Duration::from_hours(7 * 24),
                 idle_timeout: Duration::from_hours(12),
                 cookie_name: "sidegate_demo".to_owned(),
+                cookie_domain: None,
                 store: StoreSettings::Cookie,
                 max_sessions: 1,
                 shared: None,
                 provider_grace: Duration::from_hours(1),
             },
+            state: None,
+            api_tokens: None,
+            service_tokens: Vec::new(),
             providers: vec![self.gate_provider()],
             headers: identity_headers(),
             routes: vec![Route {
@@ -213,6 +222,7 @@ fn identity_headers() -> HeaderSettings {
         ("x-user-name", HeaderSource::Name),
         ("x-user-groups", HeaderSource::Groups),
         ("x-user-provider", HeaderSource::Provider),
+        ("x-user-assertion", HeaderSource::Assertion),
     ];
     HeaderSettings {
         identity: identity

@@ -10,9 +10,13 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use subtle::ConstantTimeEq as _;
 
-use super::{form::Form, sign_out::is_wanted};
+use super::{
+    form::Form,
+    sign_out::{is_wanted, own_origin},
+};
 use crate::{
-    answer::{AccountPage, AccountSession, Reject, reply},
+    answer::{AccountPage, AccountSession, AccountToken, AccountTokens, Reject, reply},
+    api_token::{Listed as Token, settings::ApiTokenSettings},
     audience::Audience,
     clean::CleanRequest,
     clock::{self, Timestamp},
@@ -47,7 +51,11 @@ pub(super) async fn serve(
     let sessions = sessions(snapshot, session, now).await?;
     let mut response = match request.audience {
         Audience::Navigation | Audience::Submission | Audience::Framed => {
-            reply::form_page(StatusCode::OK, &page(snapshot, session, &sessions, now))
+            let listed = listed_tokens(snapshot, session, now).await;
+            let listed = listed.as_ref().map(Option::as_deref);
+            let mut page = page(snapshot, session, &sessions, now);
+            page.tokens = listed.map(|listed| section(snapshot, session, listed, now));
+            reply::form_page(StatusCode::OK, &page)
         }
         Audience::Program | Audience::Grpc => {
             reply::json(StatusCode::OK, &Account::of(snapshot, session, &sessions))
@@ -72,7 +80,12 @@ pub(super) async fn sign_out(
     let visit = snapshot.sessions.visit(headers, now).await?;
     let session = signed_in(snapshot, &visit)?;
     record.note_identity(Some(&session.identity));
-    let is_own = is_wanted(&Method::POST, headers, audience, &snapshot.site.origin());
+    let is_own = is_wanted(
+        &Method::POST,
+        headers,
+        audience,
+        &own_origin(snapshot, &request),
+    );
     let form = Form::read(request.body).await?;
     if !is_own || !has_token(snapshot, session, &form) {
         return Err(Reject::StaleForm);
@@ -131,9 +144,9 @@ impl Whose {
     }
 }
 
-fn signed_in<'a>(snapshot: &Snapshot, visit: &'a Visit) -> Result<&'a Session, Reject> {
+pub(super) fn signed_in<'a>(snapshot: &Snapshot, visit: &'a Visit) -> Result<&'a Session, Reject> {
     let return_to = snapshot.site.path("account");
-    let session = visit.session.as_ref();
+    let session = visit.session.as_deref();
     match (snapshot.standing(session.into()), session) {
         (Standing::Admitted(_), Some(session)) => Ok(session),
         (Standing::Barred(barred), _) => Err(Reject::Barred { barred, return_to }),
@@ -141,7 +154,7 @@ fn signed_in<'a>(snapshot: &Snapshot, visit: &'a Visit) -> Result<&'a Session, R
     }
 }
 
-fn has_token(snapshot: &Snapshot, session: &Session, form: &Form) -> bool {
+pub(super) fn has_token(snapshot: &Snapshot, session: &Session, form: &Form) -> bool {
     let expected = snapshot.sessions.form_token(session);
     form.field("token")
         .is_some_and(|token| token.as_bytes().ct_eq(expected.as_bytes()).into())
@@ -230,6 +243,55 @@ fn page<'a>(
         action: snapshot.site.path("account/sign_out"),
         sign_out: snapshot.site.sign_out(None),
         token: snapshot.sessions.form_token(session),
+        tokens: None,
+    }
+}
+
+/// Their API tokens, where there are any for people here; none inside where they cannot be listed now.
+async fn listed_tokens(
+    snapshot: &Snapshot,
+    session: &Session,
+    now: Timestamp,
+) -> Option<Option<Vec<Token>>> {
+    let api = snapshot.api_tokens.as_ref()?;
+    let listed = api.tokens.list(&UserKey::of(&session.identity), now).await;
+    if let Err(error) = &listed {
+        tracing::warn!(%error, "API tokens cannot be listed");
+    }
+    Some(listed.ok())
+}
+
+fn section<'a>(
+    snapshot: &'a Snapshot,
+    session: &Session,
+    listed: Option<&'a [Token]>,
+    now: Timestamp,
+) -> AccountTokens<'a> {
+    let settings = snapshot.api_tokens.as_ref().map(|api| &api.settings);
+    let is_fresh =
+        settings.is_some_and(|settings| now.since(session.created_at) <= settings.max_login_age);
+    let again = || {
+        let account = snapshot.site.path("account");
+        snapshot.site.start(&session.identity.provider, &account)
+    };
+    let shown = |token: &'a Token| AccountToken {
+        id: token.id.to_string(),
+        start: &token.start,
+        name: &token.name,
+        scopes: token.scopes.join(", "),
+        routes: token.routes.join(", "),
+        made: when::date(token.made_at),
+        expires: when::date(token.expires_at),
+        last_used: token.used_at.map(|at| when::ago(now.since(at))),
+    };
+    AccountTokens {
+        action: snapshot.site.path("account/tokens"),
+        list: listed.map(|listed| listed.iter().map(shown).collect()),
+        sign_in: (!is_fresh).then(again),
+        scopes: settings.map_or(&[], |settings| &settings.scopes),
+        routes: snapshot.routes.names().collect(),
+        days: settings.map_or(0, ApiTokenSettings::usual_days),
+        max_days: settings.map_or(0, |settings| settings.max_days),
     }
 }
 

@@ -18,11 +18,11 @@ use http::{
 
 use super::held_back::{self, HeldBack, Pass};
 use crate::{
-    access::Principal,
     answer::{Reject, reply},
     audience::Audience,
     clean::CleanRequest,
     door::{Asked, Came, Door, Narrowing, Proxy},
+    forward::Told,
     observe::Record,
     response::Body,
     site::Site,
@@ -46,6 +46,11 @@ pub(super) async fn serve(
         return Err(Reject::NotFound);
     }
     let own_path = snapshot.site.path(door.name());
+    // The proxy in front shuts the doors to its clients by this spelling, and no other one leads here.
+    let is_respelled = |written: &str| !written.starts_with(&own_path);
+    if request.written_path.as_deref().is_some_and(is_respelled) {
+        return Err(Reject::NotFound);
+    }
     let seen = request.forwarding.seen();
     let came = Came {
         original: &request.original,
@@ -75,7 +80,10 @@ pub(super) async fn serve(
         client: request.client.address,
     };
     let (audience, return_to) = match door {
-        Door::Auth => (Audience::Program, asked.return_to().to_owned()),
+        Door::Auth => (
+            Audience::Program,
+            held_back::way_back(&asked, &snapshot.site),
+        ),
         Door::Forward => {
             let audience = held_back::reader(&asked, held.headers);
             let return_to = held_back::return_to(&held, audience, &snapshot.site);
@@ -116,7 +124,7 @@ fn passed(
         _ => StatusCode::OK,
     });
     let headers = response.headers_mut();
-    tell(snapshot, pass.principal(), headers);
+    tell(snapshot, pass.told(), headers);
     if is_proxy {
         headers.insert(COOKIE, apps_cookie(snapshot, held.headers));
     }
@@ -127,12 +135,12 @@ fn passed(
 }
 
 /// Each identity header, empty where there is nothing to say.
-fn tell(snapshot: &Snapshot, principal: Option<Principal<'_>>, headers: &mut HeaderMap) {
+fn tell(snapshot: &Snapshot, told: Option<Told<'_>>, headers: &mut HeaderMap) {
     for name in snapshot.identity_headers.names() {
         headers.insert(name, HeaderValue::from_static(""));
     }
-    if let Some(principal) = principal {
-        snapshot.identity_headers.set(principal, headers);
+    if let Some(told) = told {
+        snapshot.identity_headers.set(told, headers);
     }
 }
 

@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
-use http::{Response, StatusCode, header::SET_COOKIE};
+use http::{HeaderValue, Response, StatusCode, header::SET_COOKIE};
 use tokio::time::sleep;
 
 use super::start;
 use crate::{
-    access::Shortfall,
+    access::{Shortfall, StepUp},
     answer::{Reject, reply},
+    api_token::Facts,
     audience::Audience,
     clean::CleanRequest,
     clock::{self, Timestamp},
+    identity::Identity,
     login::{Callback, Finished, LoginError, LoginOptions, SessionRandom, StartAgain},
     observe::{Record, Verdict},
     response::Body,
@@ -33,7 +35,7 @@ pub(super) async fn serve(
         provider,
         query: request.query().unwrap_or_default(),
         browser: snapshot.sessions.cookies.find(headers).login,
-        session: visit.session.as_ref(),
+        session: visit.session.as_deref(),
         client: start::login_client(snapshot, request),
     };
     let (signed_in, again) = match snapshot
@@ -50,11 +52,9 @@ pub(super) async fn serve(
             let why = "the state belongs to another browser";
             return begin_anew(snapshot, request, &again, why, record).await;
         }
-        Err(LoginError::Insufficient {
-            shortfall: Shortfall::TooOld(_) | Shortfall::OtherClass,
-            again,
-        }) if !again.reauthenticate && request.audience == Audience::Navigation => {
-            // Once: both are wishes that a provider may pass over for whoever is signed in there, and clocks differ.
+        Err(LoginError::Insufficient { shortfall, again })
+            if may_reauthenticate(shortfall, request, &again) =>
+        {
             let again = StartAgain {
                 reauthenticate: true,
                 ..again
@@ -62,7 +62,12 @@ pub(super) async fn serve(
             let why = "the login was not what was asked for";
             return begin_anew(snapshot, request, &again, why, record).await;
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => {
+            if let LoginError::NotAllowed { identity, .. } = &error {
+                note_refused(snapshot, provider, identity, now).await;
+            }
+            return Err(error.into());
+        }
     };
     let session = &signed_in.session;
     record.note_identity(Some(&session.identity));
@@ -77,6 +82,58 @@ pub(super) async fn serve(
         outlast_this_second(session, now).await;
         return begin_anew(snapshot, request, &again, "signed out meanwhile", record).await;
     }
+    warn_of_missing(snapshot, provider, session);
+    let cookies = snapshot
+        .sessions
+        .begin(session, signed_in.record_key, &visit, now)
+        .await?;
+    let facts = Facts::of(session.clone());
+    snapshot.kept_api_tokens.note_owner(&facts, now).await;
+    let begun = Sighting::of(session, headers, request.client.address, now);
+    snapshot
+        .presence
+        .begin(&begun, visit.session.as_deref())
+        .await;
+    let hint = snapshot
+        .sessions
+        .write_logout_hint(&session.identity.provider, signed_in.id_token.as_deref());
+    let mut response = reply::redirect(StatusCode::FOUND, again.return_to.as_str());
+    let remembered = remembered(snapshot, session, provider);
+    for cookie in cookies.into_iter().chain([hint]).chain(remembered) {
+        response.headers_mut().append(SET_COOKIE, cookie);
+    }
+    Ok(response)
+}
+
+/// The cookies that outlast the session: who has signed in here, and where.
+fn remembered(
+    snapshot: &Snapshot,
+    session: &Session,
+    provider: &str,
+) -> impl Iterator<Item = HeaderValue> + use<> {
+    let cookies = &snapshot.sessions.cookies;
+    // Where there is nothing to choose, there is nothing to remember.
+    let choice = match snapshot.site.only_provider() {
+        Some(_) => None,
+        None => Some(cookies.write_provider(provider)),
+    };
+    let known = cookies.write_known(&snapshot.logins.remember(session));
+    [known].into_iter().chain(choice)
+}
+
+/// Who may not sign in any more, may not by their API tokens either.
+async fn note_refused(snapshot: &Snapshot, provider: &str, identity: &Identity, now: Timestamp) {
+    if let Some(known) = snapshot.providers.find(provider) {
+        let facts = Facts {
+            identity: identity.clone(),
+            provider_fingerprint: known.profile().fingerprint,
+        };
+        snapshot.kept_api_tokens.note_owner(&facts, now).await;
+    }
+}
+
+/// Tells the operator what the app will not be told.
+fn warn_of_missing(snapshot: &Snapshot, provider: &str, session: &Session) {
     let missing = snapshot.identity_headers.missing(session.principal());
     if !missing.is_empty() {
         tracing::warn!(
@@ -87,30 +144,6 @@ pub(super) async fn serve(
              (session.store)"
         );
     }
-    let cookies = snapshot
-        .sessions
-        .begin(session, signed_in.record_key, &visit, now)
-        .await?;
-    let begun = Sighting::of(session, headers, request.client.address, now);
-    snapshot
-        .presence
-        .begin(&begun, visit.session.as_ref())
-        .await;
-    let hint = snapshot
-        .sessions
-        .write_logout_hint(&session.identity.provider, signed_in.id_token.as_deref());
-    let mut response = reply::redirect(StatusCode::FOUND, again.return_to.as_str());
-    // Where there is nothing to choose, there is nothing to remember.
-    let choice = match snapshot.site.only_provider() {
-        Some(_) => None,
-        None => Some(snapshot.sessions.cookies.write_provider(provider)),
-    };
-    let remembered = snapshot.logins.remember(session);
-    let known = snapshot.sessions.cookies.write_known(&remembered);
-    for cookie in cookies.into_iter().chain([hint, known]).chain(choice) {
-        response.headers_mut().append(SET_COOKIE, cookie);
-    }
-    Ok(response)
 }
 
 /// Whether a login whose state names another browser is begun anew without asking.
@@ -124,6 +157,15 @@ pub(super) async fn serve(
 fn may_begin_anew(callback: &Callback<'_>, request: &CleanRequest, again: &StartAgain) -> bool {
     callback.browser.is_some()
         && again.times < MOST_TIMES
+        && request.audience == Audience::Navigation
+}
+
+/// Whether a login that is not what was asked for is begun anew, with the person asked to authenticate. Once: `max_age` and
+/// `acr_values` are wishes that a provider may pass over for whoever is signed in there, and clocks differ.
+fn may_reauthenticate(shortfall: Shortfall, request: &CleanRequest, again: &StartAgain) -> bool {
+    // Whoever does not say when, will not the next time.
+    shortfall != Shortfall::AgeUnknown
+        && !again.reauthenticate
         && request.audience == Audience::Navigation
 }
 
@@ -150,7 +192,7 @@ async fn begin_anew(
         switch_account: false,
         again: again.times + 1,
         is_known: false,
-        step_up: again.step_up.clone(),
+        step_up: StepUp::clone(&again.step_up),
         reauthenticate: again.reauthenticate,
     };
     let response = start::begin(

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use tokio::time::timeout;
@@ -15,11 +16,7 @@ pub(super) struct Form(Vec<(String, String)>);
 impl Form {
     /// Reads `application/x-www-form-urlencoded`, no more and for no longer than a form of ours takes.
     pub(super) async fn read(body: Incoming) -> Result<Self, Reject> {
-        let unread = Reject::BadRequest("the form is too long, or did not come to its end".into());
-        match timeout(LONGEST, Limited::new(body, LARGEST).collect()).await {
-            Ok(Ok(body)) => Ok(Self::parse(&body.to_bytes())),
-            _ => Err(unread),
-        }
+        Ok(Self::parse(&read(body).await?))
     }
 
     pub(super) fn parse(body: &[u8]) -> Self {
@@ -33,6 +30,21 @@ impl Form {
             (Some((_, value)), None) => Some(value),
             _ => None,
         }
+    }
+
+    /// All values of `name`, in their order.
+    pub(super) fn fields<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let values = self.0.iter().filter(move |(key, _)| key == name);
+        values.map(|(_, value)| value.as_str())
+    }
+}
+
+/// Reads a body, no more and for no longer than a form of ours takes.
+pub(super) async fn read(body: Incoming) -> Result<Bytes, Reject> {
+    let unread = Reject::BadRequest("the form is too long, or did not come to its end".into());
+    match timeout(LONGEST, Limited::new(body, LARGEST).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        _ => Err(unread),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What becomes of a request that a proxy holds back while it asks here: the verdict of the reverse proxy for the same
 //! request, whichever way the proxy asks.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
@@ -9,7 +9,6 @@ use http::{
 };
 
 use crate::{
-    access::Principal,
     answer::{self, Reject},
     audience::{self, Audience, is_cross_site_write},
     canonical_path::CanonicalPath,
@@ -19,6 +18,7 @@ use crate::{
     decide::{Barred, Deny, RouteDenial, Standing},
     door::{Asked, Narrowing, Question},
     endpoint::Endpoint,
+    forward::Told,
     observe::{Record, Verdict},
     origin::WebOrigin,
     route::{Access, NoRoute, Route, Target},
@@ -42,17 +42,19 @@ pub struct HeldBack<'a> {
 pub struct Pass {
     visitor: Visitor,
     is_told: bool,
+    /// The same, signed for the app behind the rule by which it passes.
+    assertion: Option<Arc<str>>,
     now: Timestamp,
 }
 
 impl Pass {
     /// Whoever the app is told of.
-    pub fn principal(&self) -> Option<Principal<'_>> {
-        match self.visitor.who() {
-            Who::Session(session) if self.is_told => Some(session.principal()),
-            Who::Verified(verified) if self.is_told => Some(verified.into()),
-            _ => None,
-        }
+    pub fn told(&self) -> Option<Told<'_>> {
+        let principal = self.visitor.who().principal().filter(|_| self.is_told)?;
+        Some(Told {
+            principal,
+            assertion: self.assertion.as_deref(),
+        })
     }
 
     /// Says in `record` what was decided.
@@ -91,7 +93,21 @@ pub fn reader(asked: &Asked, headers: &HeaderMap) -> Audience {
 
 /// Where a login leads back to, for such a reader.
 pub fn return_to(held: &HeldBack<'_>, audience: Audience, site: &Site) -> String {
-    answer::return_address(audience, held.headers, held.asked.return_to(), site)
+    let target = held.asked.return_to();
+    answer::return_address(audience, held.headers, &host(held.asked), target, site)
+}
+
+/// Where a login leads back to that is for what is asked about, whoever reads the answer.
+pub fn way_back(asked: &Asked, site: &Site) -> String {
+    site.way_back(&host(asked), asked.return_to()).into_owned()
+}
+
+/// The authority that is asked about; empty, which is nobody's, where nothing was told.
+fn host(asked: &Asked) -> HeaderValue {
+    let question = asked.questions.first();
+    question.map_or(HeaderValue::from_static(""), |question| {
+        question.host.clone()
+    })
 }
 
 /// Judges all that is asked about.
@@ -148,7 +164,9 @@ pub async fn judge(
     record.note_identity(who.identity());
 
     let mut is_told = false;
+    let mut by = snapshot.routes.fallback();
     for route in routes {
+        by = route;
         match snapshot.judge(route, who, client, now) {
             Ok(permit) => {
                 is_told = permit.principal().is_some();
@@ -171,7 +189,9 @@ pub async fn judge(
     if is_told && is_foreign_websocket(asked, headers, &snapshot.site) {
         return Err(Reject::Forbidden("an upgrade asked for by another site"));
     }
+    let told = if is_told { who } else { Who::Nobody };
     Ok(Pass {
+        assertion: snapshot.assertion(told, by, now),
         visitor,
         is_told,
         now,
@@ -185,9 +205,10 @@ fn narrow(
     who: Who<'_>,
     return_to: String,
 ) -> Result<(), Reject> {
-    let is_somebody = !matches!(snapshot.standing(who), Standing::Nobody);
-    let Some(identity) = who.identity().filter(|_| is_somebody) else {
-        return Err(Reject::SignIn { return_to });
+    let identity = match snapshot.standing(who) {
+        Standing::Admitted(principal) => principal.identity,
+        Standing::Barred(barred) => return Err(Reject::Barred { barred, return_to }),
+        Standing::Nobody => return Err(Reject::SignIn { return_to }),
     };
     narrowing.judge(identity).map_err(|denied| Reject::Barred {
         barred: Box::new(Barred {

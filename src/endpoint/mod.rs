@@ -9,10 +9,12 @@ mod form;
 mod frontchannel_logout;
 pub mod health;
 pub mod held_back;
+mod jwks;
 pub mod public_name;
 mod sign_in;
 mod sign_out;
 mod start;
+pub mod tokens;
 mod userinfo;
 
 use http::{Method, Response};
@@ -51,10 +53,18 @@ pub enum Endpoint {
     BelowDoor(Door),
     /// `PREFIX/userinfo`
     Userinfo,
+    /// `PREFIX/jwks`
+    Jwks,
     /// `PREFIX/account`
     Account,
     /// `PREFIX/account/sign_out`
     AccountSignOut,
+    /// `PREFIX/account/tokens`
+    Tokens,
+    /// `PREFIX/account/tokens/end`
+    TokensEnd,
+    /// `PREFIX/account/tokens/ID`
+    Token(String),
     /// `PREFIX/ping`, and `/ping` where `root_health` keeps it
     Ping,
     /// `PREFIX/ready`, and `/ready` where `root_health` keeps it
@@ -92,6 +102,7 @@ impl Endpoint {
                 "auth" => Self::Door(Door::Auth),
                 "forward" => Self::Door(Door::Forward),
                 "userinfo" => Self::Userinfo,
+                "jwks" => Self::Jwks,
                 "account" => Self::Account,
                 "ping" => Self::Ping,
                 "ready" => Self::Ready,
@@ -102,11 +113,28 @@ impl Endpoint {
                 ("auth", _) => Self::BelowDoor(Door::Auth),
                 ("forward", _) => Self::BelowDoor(Door::Forward),
                 ("account", _) if provider == "sign_out" => Self::AccountSignOut,
+                ("account", _) if provider == "tokens" => Self::Tokens,
+                ("account", _) if provider == "tokens/end" => Self::TokensEnd,
+                ("account", _) => match provider.strip_prefix("tokens/") {
+                    Some(id) if !id.is_empty() && !id.contains('/') => Self::Token(id.to_owned()),
+                    _ => Self::Unknown,
+                },
                 ("backchannel_logout", Some(provider)) => Self::BackchannelLogout(provider),
                 ("frontchannel_logout", Some(provider)) => Self::FrontchannelLogout(provider),
                 _ => Self::Unknown,
             },
         })
+    }
+}
+
+impl Endpoint {
+    /// Whether machines ask for it under whatever name they know the gate by: a balancer for its health, a proxy for a
+    /// verdict, an app for the keys of assertions.
+    pub fn is_asked_by_machines(&self) -> bool {
+        matches!(
+            self,
+            Self::Ping | Self::Ready | Self::Jwks | Self::Door(_) | Self::BelowDoor(_)
+        )
     }
 }
 
@@ -178,6 +206,10 @@ pub async fn serve(
             allow(method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
             Ok(userinfo::serve(snapshot, &request, record).await)
         }
+        Endpoint::Jwks => {
+            allow(method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
+            Ok(jwks::serve(snapshot))
+        }
         Endpoint::Account => {
             allow(method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
             account::serve(snapshot, &request, record).await
@@ -185,6 +217,20 @@ pub async fn serve(
         Endpoint::AccountSignOut => {
             allow(method, &[Method::POST], "POST")?;
             account::sign_out(snapshot, request, record).await
+        }
+        Endpoint::Tokens => match *method {
+            Method::GET | Method::HEAD => tokens::list(snapshot, &request, record).await,
+            Method::POST => tokens::make(snapshot, request, record).await,
+            Method::DELETE => tokens::end(snapshot, &request, None, record).await,
+            _ => Err(Reject::MethodNotAllowed("GET, HEAD, POST, DELETE")),
+        },
+        Endpoint::TokensEnd => {
+            allow(method, &[Method::POST], "POST")?;
+            tokens::end_by_form(snapshot, request, record).await
+        }
+        Endpoint::Token(id) => {
+            allow(method, &[Method::DELETE], "DELETE")?;
+            tokens::end(snapshot, &request, Some(id), record).await
         }
         Endpoint::Ping => {
             allow(method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
@@ -244,8 +290,15 @@ mod tests {
             ("/oauth2/forward", Endpoint::Door(Door::Forward)),
             ("/oauth2/forward/a", Endpoint::BelowDoor(Door::Forward)),
             ("/oauth2/userinfo", Endpoint::Userinfo),
+            ("/oauth2/jwks", Endpoint::Jwks),
             ("/oauth2/account", Endpoint::Account),
             ("/oauth2/account/sign_out", Endpoint::AccountSignOut),
+            ("/oauth2/account/tokens", Endpoint::Tokens),
+            ("/oauth2/account/tokens/end", Endpoint::TokensEnd),
+            (
+                "/oauth2/account/tokens/ab-_",
+                Endpoint::Token("ab-_".to_owned()),
+            ),
             ("/oauth2/ping", Endpoint::Ping),
             ("/oauth2/ready", Endpoint::Ready),
         ] {
@@ -305,7 +358,12 @@ mod tests {
             "/oauth2/sign_in/x",
             "/oauth2/account/",
             "/oauth2/account/sign_out/x",
+            "/oauth2/account/tokens/",
+            "/oauth2/account/tokens/a/b",
+            "/oauth2/account/tokens/end/",
             "/oauth2/account/sign%5Fout",
+            "/oauth2/jwks/",
+            "/oauth2/jwks/x",
             "/oauth2/backchannel_logout",
             "/oauth2/backchannel_logout/",
             "/oauth2/frontchannel_logout/corp/",

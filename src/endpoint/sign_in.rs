@@ -28,7 +28,7 @@ pub(super) async fn serve(
     let visit = snapshot.sessions.visit(headers, now).await?;
     // Whose provider is gone is nobody: led back, they would be sent here again, and so on.
     let is_somebody = !matches!(
-        snapshot.standing(visit.session.as_ref().into()),
+        snapshot.standing(visit.session.as_deref().into()),
         Standing::Nobody
     );
     let signed_in = visit.session.filter(|_| is_somebody && !asked.switch);

@@ -51,7 +51,7 @@ pub(super) async fn serve(
     let hint = snapshot.sessions.logout_hint(headers);
     let return_to = return_address(snapshot, request);
 
-    if !is_wanted(method, headers, audience, &snapshot.site.origin()) {
+    if !is_wanted(method, headers, audience, &own_origin(snapshot, request)) {
         let nobody = visit.session.is_none() && hint.is_none();
         // The way back from the provider comes from another site, and ends nothing.
         return if nobody && audience == Audience::Navigation {
@@ -101,7 +101,16 @@ pub(super) async fn serve(
 fn return_address(snapshot: &Snapshot, request: &CleanRequest) -> Option<ReturnTo> {
     let query = request.query();
     let asked = parameter(query, "rd").or_else(|| parameter(query, "state"))?;
-    snapshot.site.return_rules.check(&asked)
+    // The provider leads back to `public_url`, whichever app was left.
+    let site = &snapshot.site;
+    let asked = site.way_back(&request.forwarding.seen().host, &asked);
+    site.return_rules.check(&asked)
+}
+
+/// The origin whose pages a request counts as sent by: `public_url`'s, or the one of another app that shares its login.
+pub(super) fn own_origin(snapshot: &Snapshot, request: &CleanRequest) -> String {
+    let app = snapshot.site.app_origin(&request.forwarding.seen().host);
+    app.unwrap_or_else(|| snapshot.site.origin())
 }
 
 /// Whether the app itself or the person asks. A GET counts only as a navigation, or from what is no

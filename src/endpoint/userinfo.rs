@@ -35,7 +35,9 @@ pub(super) async fn serve(
         Ok(visitor) => visitor,
         Err(reject) => return refuse(snapshot, &reject, record),
     };
-    let return_to = || answer::return_address(Audience::Program, headers, "/", &snapshot.site);
+    let host = &request.forwarding.seen().host;
+    let return_to =
+        || answer::return_address(Audience::Program, headers, host, "/", &snapshot.site);
     let principal = match snapshot.standing(visitor.who()) {
         Standing::Admitted(principal) => principal,
         Standing::Barred(barred) => {

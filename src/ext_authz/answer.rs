@@ -2,7 +2,7 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
-    header::{CACHE_CONTROL, CONTENT_LENGTH, COOKIE, SET_COOKIE},
+    header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, COOKIE, SET_COOKIE},
 };
 
 use super::message::{
@@ -10,9 +10,8 @@ use super::message::{
     HeaderValueOption, HttpResponse, HttpStatus, OkHttpResponse, Status,
 };
 use crate::{
-    access::Principal,
     clean::{forwarding, identity::ReservedNames},
-    forward::IdentityHeaders,
+    forward::{IdentityHeaders, Told},
     response::Body,
     session::cookie::Cookies,
 };
@@ -23,26 +22,31 @@ pub(super) struct Passing<'a> {
     /// Its headers as they came.
     pub(super) headers: &'a HeaderMap,
     /// Whoever the app is told of.
-    pub(super) principal: Option<Principal<'a>>,
+    pub(super) told: Option<Told<'a>>,
     pub(super) identity_headers: &'a IdentityHeaders,
     /// The names that only the gate writes.
     pub(super) reserved: &'a ReservedNames,
     pub(super) cookies: &'a Cookies,
+    /// Whether their `Authorization` is a token of the gate's own, which no app is to see.
+    pub(super) holds_own_token: bool,
 }
 
 /// A yes. The app gets each identity header or none, whatever the client wrote: what is not set is removed, in the spelling
 /// that came. So are headers that tell another path or method than the one that was judged, and the own cookies. `renewed`
 /// are cookies for the browser.
-pub(super) fn pass(passing: &Passing<'_>, renewed: Vec<HeaderValue>) -> CheckResponse {
+pub(super) fn pass(passing: &Passing<'_>, renewed: &[HeaderValue]) -> CheckResponse {
     let mut set = HeaderMap::new();
-    if let Some(principal) = passing.principal {
-        passing.identity_headers.set(principal, &mut set);
+    if let Some(told) = passing.told {
+        passing.identity_headers.set(told, &mut set);
     }
     let mut remove: Vec<HeaderName> = passing.identity_headers.names().cloned().collect();
     for name in passing.headers.keys() {
         if passing.reserved.contains(name.as_str()) || forwarding::misleads(name) {
             remove.push(name.clone());
         }
+    }
+    if passing.holds_own_token {
+        remove.push(AUTHORIZATION);
     }
     if passing.headers.contains_key(COOKIE) {
         match passing.cookies.foreign(passing.headers, None) {

@@ -41,6 +41,7 @@ use self::{
 };
 use crate::{
     answer::Reject,
+    api_token,
     audience::Audience,
     clean::{client, given_request_id},
     door::Narrowing,
@@ -263,7 +264,8 @@ async fn check(
     // Of a source that is not told nothing is known: what a header says of it may be the client's word.
     let source = question.source;
     let client = source.and_then(|source| {
-        client::resolve(Some(source), question.is_https, headers, trusted).address
+        let told = snapshot.cleaning.forwarding_headers;
+        client::resolve(Some(source), question.is_https, headers, trusted, told).address
     });
     record.client = client;
     record.given_id = given_request_id(headers);
@@ -281,12 +283,13 @@ async fn check(
             record.note_answer(StatusCode::OK);
             let passing = Passing {
                 headers,
-                principal: pass.principal(),
+                told: pass.told(),
                 identity_headers: &snapshot.identity_headers,
                 reserved: &snapshot.cleaning.reserved,
                 cookies: &snapshot.sessions.cookies,
+                holds_own_token: snapshot.has_own_tokens && api_token::is_in(headers),
             };
-            answer::pass(&passing, pass.accompany(snapshot, &held))
+            answer::pass(&passing, &pass.accompany(snapshot, &held))
         }
         Err(reject) => {
             let reject = reject.told_if_too_long(audience);

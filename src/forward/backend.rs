@@ -124,17 +124,15 @@ impl Backend {
     }
 
     /// How it stands; in for good where nothing is noted of it.
-    pub(super) fn standing(&self, now: Instant) -> Standing {
+    pub(super) fn standing(&self) -> Standing {
         let condition = self.condition.as_ref();
-        condition.map_or(Standing::In, |condition| {
-            condition.standing(self.moment(now))
-        })
+        condition.map_or(Standing::In, |condition| condition.standing(self.now()))
     }
 
     /// Takes the one request by which it is tried again. Whether nobody else has.
-    pub(super) fn begin_trial(&self, now: Instant) -> bool {
+    pub(super) fn begin_trial(&self) -> bool {
         let condition = self.condition.as_ref();
-        condition.is_none_or(|condition| condition.begin_trial(self.moment(now)))
+        condition.is_none_or(|condition| condition.begin_trial(self.now()))
     }
 
     /// Requests that it has under way.
@@ -163,7 +161,7 @@ impl Backend {
         let Some(condition) = &self.condition else {
             return;
         };
-        if let Some(ejection) = condition.failed(self.moment(Instant::now())) {
+        if let Some(ejection) = condition.failed(self.now()) {
             self.metrics.ejected();
             tracing::warn!(
                 upstream = %self,
@@ -192,15 +190,20 @@ impl Backend {
     }
 
     /// Whether a connection may serve another request.
-    pub(super) fn trusts(&self, now: Instant) -> bool {
-        self.may_reuse && self.distrusted_until.load(Ordering::Relaxed) <= self.moment(now)
+    pub(super) fn trusts(&self) -> bool {
+        // The clock is asked only where it matters.
+        self.may_reuse
+            && match self.distrusted_until.load(Ordering::Relaxed) {
+                0 => true,
+                until => until <= self.now(),
+            }
     }
 
     /// Notes bytes that nobody asked for. An app that loses count once does so again, and then somebody gets an answer
     /// that was another's: for a while each of its connections serves one request.
     pub(super) fn distrust(&self) {
         self.metrics.unasked();
-        let now = self.moment(Instant::now());
+        let now = self.now();
         let until = now + milliseconds(DISTRUST);
         let before = self.distrusted_until.fetch_max(until, Ordering::Relaxed);
         // Once a minute, not once a request.
@@ -213,8 +216,9 @@ impl Backend {
         }
     }
 
-    fn moment(&self, now: Instant) -> u64 {
-        milliseconds(now.saturating_duration_since(self.began))
+    /// In milliseconds since `began`.
+    fn now(&self) -> u64 {
+        milliseconds(self.began.elapsed())
     }
 
     /// A fresh connection's bytes, within the time for connecting.
@@ -335,11 +339,13 @@ mod tests {
             Backend::new(&address, settings, &tls, metrics::Upstream::default()).unwrap()
         };
         let usual = backend(&settings);
-        assert!(usual.trusts(Instant::now()));
+        assert!(usual.trusts());
         usual.distrust();
-        assert!(!usual.trusts(Instant::now() + DISTRUST / 2));
-        assert!(usual.trusts(Instant::now() + DISTRUST));
+        tokio::time::advance(DISTRUST / 2).await;
+        assert!(!usual.trusts());
+        tokio::time::advance(DISTRUST / 2).await;
+        assert!(usual.trusts());
         settings.reuse = false;
-        assert!(!backend(&settings).trusts(Instant::now()));
+        assert!(!backend(&settings).trusts());
     }
 }

@@ -328,3 +328,18 @@ async fn send_rest(
         Err(SendError::Body(_)) => UploadEnd::BrokenOff,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every request in flight to an app takes so much beside its own future.
+    #[test]
+    fn the_future_of_an_exchange_is_small() {
+        fn size<A, B, C, D, E, F>(_: impl Fn(A, B, C, D, E) -> F) -> usize {
+            size_of::<F>()
+        }
+        let size = size(exchange);
+        assert!(size <= 960, "{size}");
+    }
+}

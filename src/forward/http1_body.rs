@@ -44,7 +44,7 @@ impl Http1Body {
         upload: Option<RunningUpload>,
         (timer, patience): (Timer, Duration),
         life: impl FnOnce() -> Option<Box<Life>>,
-    ) -> Result<Self, Bytes> {
+    ) -> Result<Box<Self>, Bytes> {
         if upload.is_none()
             && let Some(whole) = lease.connection.take_whole(&body)
         {
@@ -55,14 +55,15 @@ impl Http1Body {
             Some(0..=SHORT) => None,
             _ => life(),
         };
-        let mut this = Self {
+        // Boxed, so that an answer that has come already, as most have, is small.
+        let mut this = Box::new(Self {
             body,
             lease: Some(lease),
             upload,
             life,
             silence: Silence::new(timer, patience),
             broken: None,
-        };
+        });
         this.give_back_at_end();
         Ok(this)
     }

@@ -82,7 +82,7 @@ impl Pool {
             let _ = connection.await;
             drop(open);
         });
-        if self.backend.trusts(now) {
+        if self.backend.trusts() {
             let shared = Shared {
                 sender: sender.clone(),
                 expires: expiry(),

@@ -11,6 +11,25 @@ use crate::{
     text::Text,
 };
 
+/// Whom an app is told of.
+#[derive(Clone, Copy, Debug)]
+pub struct Told<'a> {
+    /// Who.
+    pub principal: Principal<'a>,
+    /// The same, signed for this app; none where no header carries it, or where it does not fit into one.
+    pub assertion: Option<&'a str>,
+}
+
+impl<'a> From<Principal<'a>> for Told<'a> {
+    /// Without an assertion.
+    fn from(principal: Principal<'a>) -> Self {
+        Self {
+            principal,
+            assertion: None,
+        }
+    }
+}
+
 /// The identity headers, with their names made ready at start.
 #[derive(Debug)]
 pub struct IdentityHeaders {
@@ -19,6 +38,7 @@ pub struct IdentityHeaders {
     /// The lines that are the same whoever asks. Secrets.
     constants: Zeroizing<Vec<u8>>,
     constant_names: Vec<HeaderName>,
+    carry_assertion: bool,
     /// Bytes of one value: servers refuse a request whose header is too long for them, and a person with it.
     max_bytes: usize,
 }
@@ -39,6 +59,11 @@ impl Header {
         )
     }
 
+    /// Whether it is good for whoever holds it, so that it is shown to nobody.
+    fn is_credential(&self) -> bool {
+        self.is_token() || self.source == HeaderSource::Assertion
+    }
+
     /// Whether the person it is about must not see it, who may ask at a door that answers with these headers.
     fn is_shared_secret(&self) -> bool {
         matches!(self.source, HeaderSource::Basic(..))
@@ -46,9 +71,15 @@ impl Header {
 
     /// Appends the value of the principal, of which there may be none, and says how much is missing: groups, or the whole
     /// value, which counts as one.
-    fn push(&self, principal: Principal<'_>, max_bytes: usize, into: &mut Vec<u8>) -> usize {
+    fn push(&self, told: Told<'_>, max_bytes: usize, into: &mut Vec<u8>) -> usize {
         let begin = into.len();
+        let principal = told.principal;
         let notes = &principal.identity.notes;
+        if self.source == HeaderSource::Assertion {
+            let assertion = told.assertion.unwrap_or_default();
+            into.extend_from_slice(assertion.as_bytes());
+            return usize::from(assertion.is_empty());
+        }
         if self.source == HeaderSource::Groups {
             let left_out = push_groups(&principal.identity.groups, max_bytes, into);
             return left_out
@@ -102,6 +133,9 @@ impl IdentityHeaders {
             });
         }
         Self {
+            carry_assertion: headers
+                .iter()
+                .any(|header| header.source == HeaderSource::Assertion),
             headers,
             constants,
             constant_names,
@@ -112,15 +146,15 @@ impl IdentityHeaders {
     /// Writes the constants, which prove to the app that the request came this way, whoever sent it. Then a line for each
     /// header that the principal has a value for, and one that counts what is missing from it, if anything is. Their names
     /// were removed from the request before, so that a header is ours or absent, never the client's.
-    pub fn write(&self, principal: Option<Principal<'_>>, into: &mut Vec<u8>) {
+    pub fn write(&self, told: Option<Told<'_>>, into: &mut Vec<u8>) {
         into.extend_from_slice(&self.constants);
-        let Some(principal) = principal else { return };
+        let Some(told) = told else { return };
         for header in &self.headers {
             let before = into.len();
             into.extend_from_slice(header.name.as_str().as_bytes());
             into.extend_from_slice(b": ");
             let begin = into.len();
-            let missing = header.push(principal, self.max_bytes, into);
+            let missing = header.push(told, self.max_bytes, into);
             if into.len() > begin {
                 into.extend_from_slice(b"\r\n");
             } else {
@@ -134,9 +168,9 @@ impl IdentityHeaders {
 
     /// What [`write`](Self::write) writes, for a request over HTTP/2. What is secret is kept out of the peer's tables
     /// (RFC 7541 §7.1.3).
-    pub fn insert(&self, principal: Option<Principal<'_>>, headers: &mut HeaderMap) {
+    pub fn insert(&self, told: Option<Told<'_>>, headers: &mut HeaderMap) {
         let mut lines = Zeroizing::new(Vec::new());
-        self.write(principal, &mut lines);
+        self.write(told, &mut lines);
         for line in lines.split(|byte| *byte == b'\n') {
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             let Some(colon) = line.iter().position(|byte| *byte == b':') else {
@@ -147,10 +181,22 @@ impl IdentityHeaders {
                 HeaderName::from_bytes(&line[..colon]),
                 HeaderValue::from_bytes(value),
             ) {
-                value.set_sensitive(name == AUTHORIZATION || self.constant_names.contains(&name));
+                let is_credential = |header: &Header| {
+                    header.name == name && (header.is_credential() || header.is_shared_secret())
+                };
+                value.set_sensitive(
+                    name == AUTHORIZATION
+                        || self.constant_names.contains(&name)
+                        || self.headers.iter().any(is_credential),
+                );
                 headers.insert(name, value);
             }
         }
+    }
+
+    /// Whether a header carries an assertion.
+    pub fn carry_assertion(&self) -> bool {
+        self.carry_assertion
     }
 
     /// Every name that may be written, those that count what is missing among them.
@@ -165,8 +211,8 @@ impl IdentityHeaders {
 
     /// What [`write`](Self::write) says, as headers of an answer: whoever asked passes them on. No secret that the app
     /// shares with the gate is among them: a browser can ask there, too, and whoever knows it can do without the gate.
-    pub fn set(&self, principal: Principal<'_>, headers: &mut HeaderMap) {
-        let lines = self.lines(principal).into_iter();
+    pub fn set(&self, told: Told<'_>, headers: &mut HeaderMap) {
+        let lines = self.lines(told).into_iter();
         for line in lines.filter(|line| !line.is_shared_secret) {
             if let Ok(value) = HeaderValue::try_from(line.value) {
                 headers.insert(line.name, value);
@@ -177,9 +223,14 @@ impl IdentityHeaders {
     /// What [`write`](Self::write) says, for the person it is about: names as people write them, and no value
     /// where it is a token or a secret.
     pub fn told(&self, principal: Principal<'_>) -> Vec<(String, Option<String>)> {
-        let lines = self.lines(principal).into_iter();
+        let told = Told {
+            principal,
+            // It is not shown.
+            assertion: Some("signed"),
+        };
+        let lines = self.lines(told).into_iter();
         let of_person = lines.map(|line| {
-            let is_shown = !line.is_token && !line.is_shared_secret;
+            let is_shown = !line.is_credential && !line.is_shared_secret;
             let value = String::from_utf8_lossy(&line.value).into_owned();
             (capitalised(line.name), is_shown.then_some(value))
         });
@@ -197,9 +248,13 @@ impl IdentityHeaders {
     pub fn missing(&self, principal: Principal<'_>) -> Vec<String> {
         let mut value = Vec::new();
         let mut missing = Vec::new();
+        let told = Told {
+            principal,
+            assertion: Some("signed"),
+        };
         for header in &self.headers {
             value.clear();
-            let count = header.push(principal, self.max_bytes, &mut value);
+            let count = header.push(told, self.max_bytes, &mut value);
             if count > 0 {
                 missing.push(format!("{}: {count}", capitalised(&header.name)));
             }
@@ -207,16 +262,16 @@ impl IdentityHeaders {
         missing
     }
 
-    fn lines(&self, principal: Principal<'_>) -> Vec<Line<'_>> {
+    fn lines(&self, told: Told<'_>) -> Vec<Line<'_>> {
         let mut lines = Vec::with_capacity(self.headers.len());
         for header in &self.headers {
             let mut value = Vec::new();
-            let missing = header.push(principal, self.max_bytes, &mut value);
+            let missing = header.push(told, self.max_bytes, &mut value);
             if !value.is_empty() {
                 lines.push(Line {
                     name: &header.name,
                     value,
-                    is_token: header.is_token(),
+                    is_credential: header.is_credential(),
                     is_shared_secret: header.is_shared_secret(),
                 });
             }
@@ -224,7 +279,7 @@ impl IdentityHeaders {
                 lines.push(Line {
                     name,
                     value: missing.to_string().into_bytes(),
-                    is_token: false,
+                    is_credential: false,
                     is_shared_secret: false,
                 });
             }
@@ -237,7 +292,7 @@ impl IdentityHeaders {
 struct Line<'h> {
     name: &'h HeaderName,
     value: Vec<u8>,
-    is_token: bool,
+    is_credential: bool,
     is_shared_secret: bool,
 }
 
@@ -316,8 +371,8 @@ fn push_value(source: &HeaderSource, principal: Principal<'_>, into: &mut Vec<u8
                 into.truncate(begin);
             }
         }
-        // Constants have a place of their own, and credentials are made by `push_basic`.
-        HeaderSource::Constant(_) | HeaderSource::Basic(..) => {}
+        // Constants have a place of their own, credentials are made by `push_basic`, and an assertion comes signed.
+        HeaderSource::Constant(_) | HeaderSource::Basic(..) | HeaderSource::Assertion => {}
     }
 }
 

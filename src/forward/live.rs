@@ -20,12 +20,12 @@ pub(super) enum Life {
 }
 
 impl Life {
-    pub(super) fn new(ends: &Ends, owner: Owner) -> Box<Self> {
-        Box::new(Self::Short {
+    pub(super) fn new(ends: &Ends, owner: Owner) -> Self {
+        Self::Short {
             ends: ends.clone(),
             owner,
             frames: 0,
-        })
+        }
     }
 
     /// Looked at whenever the body was asked for a frame: whether the session has ended. Wakes the body's task when

@@ -11,6 +11,7 @@ mod connection;
 mod counted;
 mod downstream;
 mod exchange;
+mod handshake;
 pub mod http1;
 mod http1_body;
 mod http2;
@@ -35,13 +36,16 @@ use std::{io, pin::Pin, sync::Arc, time::Duration};
 
 use http::{
     HeaderMap, HeaderValue, Response, StatusCode, Version,
-    header::{AUTHORIZATION, CONNECTION, PROXY_AUTHENTICATE, UPGRADE, WWW_AUTHENTICATE},
+    header::{
+        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, PROXY_AUTHENTICATE, SEC_WEBSOCKET_ACCEPT,
+        UPGRADE, WWW_AUTHENTICATE,
+    },
 };
 use hyper::upgrade::OnUpgrade;
 
 pub use self::{
-    downstream::{ClientConnection, Downstream},
-    identity::IdentityHeaders,
+    downstream::{ClientConnection, Downstream, TunnelHold},
+    identity::{IdentityHeaders, Told},
     tunnel::Tunnels,
     upstream::{Upstream, UpstreamTarget},
     upstream_body::UpstreamBody,
@@ -49,6 +53,7 @@ pub use self::{
 use self::{
     downstream::{User, binds_connection},
     exchange::{Exchange, Terms, exchange},
+    handshake::HandshakeKey,
     http1::RequestBodyLength,
     http1_body::Http1Body,
     live::Life,
@@ -114,6 +119,15 @@ pub struct OwnCookies<'a> {
     pub only: Option<Span>,
 }
 
+/// What an app is told of whoever a permit names.
+#[derive(Clone, Copy)]
+pub struct Telling<'a> {
+    /// By which headers.
+    pub headers: &'a IdentityHeaders,
+    /// What is signed of it.
+    pub assertion: Option<&'a str>,
+}
+
 /// Forwards to the upstreams of one configuration, for one worker.
 pub struct Forwarder {
     upstreams: Vec<Arc<Upstream>>,
@@ -171,7 +185,7 @@ impl Forwarder {
         downstream: Downstream,
         permit: Permit<'_>,
         owner: Option<Owner>,
-        identity: &IdentityHeaders,
+        identity: Telling<'_>,
         own: OwnCookies<'a>,
         request: Box<CleanRequest>,
     ) -> impl Future<Output = Result<Forwarded, ForwardError>> + use<'a> {
@@ -186,11 +200,22 @@ impl Forwarder {
         } = *request;
         let asked = upgrade.as_ref().and_then(|protocol| {
             let client = head.extensions.remove::<OnUpgrade>()?;
+            let hold = head.extensions.remove::<TunnelHold>();
+            let key = (head.version == Version::HTTP_2).then(|| HandshakeKey::offer(&mut head));
             // Boxed, since few requests ask.
-            Some(Box::new((client, protocol.clone())))
+            Some(Box::new(Asked {
+                client,
+                hold,
+                offered: protocol.clone(),
+                key,
+            }))
         });
         let place = downstream.place_of(User::new(client.address, owner.as_ref()));
-        let life = || owner.clone().map(|owner| Life::new(&self.ends, owner));
+        let life = || {
+            owner
+                .clone()
+                .map(|owner| Box::new(Life::new(&self.ends, owner)))
+        };
         let received = head.extensions.remove::<Received>();
         let upstream = &*self.upstreams[permit.route().upstream];
         let settings = &upstream.target.settings;
@@ -221,7 +246,10 @@ impl Forwarder {
             upgrade: upgrade.as_ref(),
             forwarding: &forwarding,
             id,
-            principal: permit.spend(),
+            told: permit.spend().map(|principal| Told {
+                principal,
+                assertion: identity.assertion,
+            }),
             is_tls: settings.addresses.iter().any(UpstreamAddress::is_tls),
         };
         let is_private = binds_connection(&head.headers, &AUTHORIZATION);
@@ -239,7 +267,8 @@ impl Forwarder {
         let channel = match pool {
             Err(error) => Err(error),
             Ok(pool) if settings.http2 => {
-                let told = told.to_http2(identity, own, is_repeatable(&head.method, length));
+                let told =
+                    told.to_http2(identity.headers, own, is_repeatable(&head.method, length));
                 told.map(|told| {
                     let exchange = http2::exchange(terms(pool), told, body, downstream.timer);
                     Channel::Http2(Box::pin(exchange))
@@ -251,7 +280,7 @@ impl Forwarder {
                     Some(lease) => lease.connection.take_output(),
                     None => Vec::with_capacity(USUAL_HEAD),
                 };
-                told.write(identity, own, length, &mut buffer);
+                told.write(identity.headers, own, length, &mut buffer);
                 let outgoing = Outgoing::new(&head.method, buffer, length, body);
                 let exchange = exchange(terms(pool), lease, outgoing, upload, downstream.timer);
                 Ok(Channel::Http1(Box::pin(exchange)))
@@ -260,7 +289,8 @@ impl Forwarder {
         drop((head, forwarding, upgrade, place));
         let idle_timeout = settings.idle_timeout.unwrap_or(self.body_timeout);
         async move {
-            let life = |owner: Option<Owner>| owner.map(|owner| Life::new(&self.ends, owner));
+            let life =
+                |owner: Option<Owner>| owner.map(|owner| Box::new(Life::new(&self.ends, owner)));
             let exchange = match channel? {
                 Channel::Http1(exchange) => exchange,
                 Channel::Http2(exchange) => {
@@ -315,7 +345,7 @@ impl Forwarder {
     /// A `101`, passed on where it was asked for, and to a protocol that was.
     fn switch(
         &self,
-        asked: Option<Box<(OnUpgrade, HeaderValue)>>,
+        asked: Option<Box<Asked>>,
         owner: Option<Owner>,
         mut headers: HeaderMap,
         connection: connection::Connection,
@@ -330,26 +360,50 @@ impl Forwarder {
             return Err(ForwardError::UnaskedUpgrade);
         };
         drop(chosen);
-        let (client, offered) = *asked;
-        if !hop_by_hop::is_upgrade_offered(&protocol, &offered) {
+        let Asked {
+            client,
+            hold,
+            offered,
+            key,
+        } = *asked;
+        let is_offered = hop_by_hop::is_upgrade_offered(&protocol, &offered);
+        if !is_offered
+            || key
+                .as_ref()
+                .is_some_and(|key| !key.is_accepted_by(&headers))
+        {
             return Err(ForwardError::UnaskedUpgrade);
         }
         let end = owner.map(|owner| self.ends.of(owner));
         let limits = self.tunnel_limits.clone();
         let (handover, record) = handover();
         self.tunnels
-            .open(client, upstream, &protocol, limits, end, record);
+            .open((client, hold), upstream, &protocol, limits, end, record);
         hop_by_hop::strip(&mut headers);
-        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(UPGRADE, protocol);
-        let mut response = answer(
-            StatusCode::SWITCHING_PROTOCOLS,
-            headers,
-            UpstreamBody::empty(),
-        );
+        let status = if key.is_some() {
+            // HTTP/2 has no 101, and no handshake of its own (RFC 8441 §5).
+            headers.remove(SEC_WEBSOCKET_ACCEPT);
+            headers.remove(CONTENT_LENGTH);
+            StatusCode::OK
+        } else {
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(UPGRADE, protocol);
+            StatusCode::SWITCHING_PROTOCOLS
+        };
+        let mut response = answer(status, headers, UpstreamBody::empty());
         response.extensions_mut().insert(handover);
         Ok(response)
     }
+}
+
+/// A client that wants to switch.
+struct Asked {
+    client: OnUpgrade,
+    hold: Option<TunnelHold>,
+    /// To what.
+    offered: HeaderValue,
+    /// What the app has to answer; none where that is the client's to check.
+    key: Option<HandshakeKey>,
 }
 
 /// One request and its answer, on their way over either protocol.

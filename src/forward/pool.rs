@@ -42,7 +42,8 @@ pub(super) fn expiry() -> Instant {
 
 struct Idle {
     connection: Box<Connection>,
-    since: Instant,
+    /// As far as was looked: none until the first sweep, so that no request asks the clock for it.
+    since: Option<Instant>,
 }
 
 /// A connection in use. Given back with [`Lease::give_back`] once its answer was read to the end; dropped
@@ -75,7 +76,7 @@ impl Pool {
     ) -> Option<Lease> {
         let now = Instant::now();
         let private = place.and_then(|place| place.take(&self.backend));
-        if !self.backend.trusts(now) {
+        if !self.backend.trusts() {
             return None;
         }
         let shared = std::iter::from_fn(|| {
@@ -134,7 +135,7 @@ impl Pool {
     /// worker.
     pub(super) fn sweep(&self) {
         let now = Instant::now();
-        if !self.backend.trusts(now) {
+        if !self.backend.trusts() {
             for _ in self.lock().drain(..) {
                 self.backend.metrics.stirs();
             }
@@ -142,8 +143,9 @@ impl Pool {
         }
         let mut has_unsolicited = false;
         self.lock().retain_mut(|idle| {
+            let since = *idle.since.get_or_insert(now);
             let is_young =
-                now.duration_since(idle.since) < IDLE_LIFETIME && !idle.connection.is_expired(now);
+                now.duration_since(since) < IDLE_LIFETIME && !idle.connection.is_expired(now);
             let idleness = idle.connection.idleness();
             has_unsolicited |= idleness == Idleness::Unsolicited;
             let stays = is_young && idleness == Idleness::Quiet;
@@ -171,8 +173,7 @@ impl Lease {
             Settled::Spent => return,
             Settled::Unsolicited => return self.pool.backend.distrust(),
         }
-        let now = Instant::now();
-        if !self.pool.backend.trusts(now) || self.connection.is_expired(now) {
+        if !self.pool.backend.trusts() {
             return;
         }
         if self.connection.is_private {
@@ -186,7 +187,7 @@ impl Lease {
             self.pool.backend.metrics.rests();
             idle.push(Idle {
                 connection: self.connection,
-                since: now,
+                since: None,
             });
         }
     }

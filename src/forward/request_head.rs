@@ -4,7 +4,7 @@ use std::io;
 
 use http::{
     HeaderMap, HeaderValue, Uri,
-    header::{CONNECTION, COOKIE, HOST, UPGRADE},
+    header::{CONNECTION, COOKIE, FORWARDED, HOST, UPGRADE},
     request::Parts,
     uri::PathAndQuery,
 };
@@ -13,10 +13,9 @@ use super::{
     ForwardError, OwnCookies,
     http1::{self, RequestBodyLength},
     http2,
-    identity::IdentityHeaders,
+    identity::{IdentityHeaders, Told},
 };
 use crate::{
-    access::Principal,
     clean::{X_REQUEST_ID, forwarding::Forwarding},
     observe::RequestId,
 };
@@ -29,7 +28,7 @@ pub(super) struct RequestHead<'a> {
     pub(super) upgrade: Option<&'a HeaderValue>,
     pub(super) forwarding: &'a Forwarding,
     pub(super) id: Option<RequestId>,
-    pub(super) principal: Option<Principal<'a>>,
+    pub(super) told: Option<Told<'a>>,
     /// Whether the app is reached over TLS.
     pub(super) is_tls: bool,
 }
@@ -55,10 +54,13 @@ impl RequestHead<'_> {
         for (name, value) in self.forwarding.lines() {
             http1::write_header(name, value, into);
         }
+        into.extend_from_slice(b"forwarded: ");
+        self.forwarding.write_forwarded(into);
+        into.extend_from_slice(b"\r\n");
         if let Some(id) = self.id {
             http1::write_header(&X_REQUEST_ID, &id.hex(), into);
         }
-        identity.write(self.principal, into);
+        identity.write(self.told, into);
         if let Some(protocol) = self.upgrade {
             http1::write_header(&CONNECTION, b"upgrade", into);
             http1::write_header(&UPGRADE, protocol.as_bytes(), into);
@@ -94,7 +96,12 @@ impl RequestHead<'_> {
                 headers.append(name, value);
             }
         }
-        identity.insert(self.principal, &mut headers);
+        let mut forwarded = Vec::new();
+        self.forwarding.write_forwarded(&mut forwarded);
+        if let Ok(value) = HeaderValue::try_from(forwarded) {
+            headers.append(FORWARDED, value);
+        }
+        identity.insert(self.told, &mut headers);
         let target = self
             .head
             .uri

@@ -37,6 +37,8 @@ pub const DEFAULT_UPSTREAM: &str = "default";
 pub struct UpstreamSettings {
     /// What operators call it.
     pub name: String,
+    /// What it calls itself in what is signed for it (`aud`).
+    pub audience: String,
     /// Where it is; one or more.
     pub addresses: Vec<UpstreamAddress>,
     /// How long a connection may take to be made, TLS included.
@@ -70,6 +72,7 @@ impl UpstreamSettings {
     pub fn new(name: &str, addresses: Vec<UpstreamAddress>) -> Self {
         Self {
             name: name.to_owned(),
+            audience: name.to_owned(),
             addresses,
             connect_timeout: CONNECT_TIMEOUT,
             head_timeout: HEAD_TIMEOUT,

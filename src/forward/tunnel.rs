@@ -20,6 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     counted::Counted,
+    downstream::TunnelHold,
     stream::Rewound,
     websocket::{FrameTracker, close_frame},
 };
@@ -39,6 +40,7 @@ const POLICY_VIOLATION: u16 = 1008;
 const CLOSING_OVER: Duration = Duration::from_secs(3);
 /// How long a peer may take to finish its frame and to answer a close.
 const CLOSING: Duration = Duration::from_secs(2);
+/// Bytes that are carried at one go, in each direction.
 const BUFFER: usize = 16 * 1024;
 
 /// The upgraded connections of the process, so that a stop can end them politely and wait.
@@ -53,12 +55,12 @@ impl Tunnels {
     /// with the answer's head, and ends with the tunnel.
     pub(super) fn open(
         &self,
-        client: OnUpgrade,
+        (client, hold): (OnUpgrade, Option<TunnelHold>),
         upstream: Rewound,
         protocol: &HeaderValue,
         limits: TunnelLimits,
         end: Option<impl Future<Output = ()> + Send + 'static>,
-        record: oneshot::Receiver<Record>,
+        record: oneshot::Receiver<Box<Record>>,
     ) {
         let has_frames = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
         let stop = Stop {
@@ -68,6 +70,7 @@ impl Tunnels {
         self.running.spawn(async move {
             // A client that never switches leaves nothing to carry; its connection closes by itself.
             let Ok(client) = client.await else { return };
+            let _hold = hold;
             let record = record.await;
             let mut upstream = Counted::new(upstream);
             let carried = carry_both(client, &mut upstream, has_frames, limits, &stop);

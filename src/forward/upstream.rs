@@ -15,7 +15,6 @@ use http::{
     request::Parts,
     uri::{self, PathAndQuery},
 };
-use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
@@ -151,14 +150,13 @@ impl Upstream {
         place: Option<&Place>,
         tried: Option<&Arc<Pool>>,
     ) -> Result<&Arc<Pool>, AllOut> {
-        let now = Instant::now();
         let untried = |pool: &&Arc<Pool>| tried.is_none_or(|tried| !Arc::ptr_eq(pool, tried));
         if let [pool] = &self.pools[..] {
             // Nothing else is looked at where there is nothing to choose.
-            return match pool.backend.standing(now) {
+            return match pool.backend.standing() {
                 _ if tried.is_some() => Err(AllOut(Duration::ZERO)),
                 Standing::Out(time) => Err(AllOut(time)),
-                Standing::Due if !pool.backend.begin_trial(now) => Err(AllOut(Duration::ZERO)),
+                Standing::Due if !pool.backend.begin_trial() => Err(AllOut(Duration::ZERO)),
                 Standing::In | Standing::Due => Ok(pool),
             };
         }
@@ -170,7 +168,7 @@ impl Upstream {
         let mut least = None;
         let mut shortest = None;
         for pool in from.iter().chain(before).filter(untried) {
-            match pool.backend.standing(now) {
+            match pool.backend.standing() {
                 Standing::In => {
                     let load = pool.backend.load();
                     if least.is_none_or(|(_, least)| load < least) {
@@ -178,7 +176,7 @@ impl Upstream {
                     }
                 }
                 // A second try is none to find something out by.
-                Standing::Due if tried.is_none() && pool.backend.begin_trial(now) => {
+                Standing::Due if tried.is_none() && pool.backend.begin_trial() => {
                     return Ok(pool);
                 }
                 Standing::Due => {}

@@ -17,7 +17,7 @@ pub struct UpstreamBody(Kind);
 enum Kind {
     /// All of it has come.
     Whole(Bytes),
-    Http1(Http1Body),
+    Http1(Box<Http1Body>),
     Http2(Box<Http2Body>),
 }
 
@@ -28,8 +28,8 @@ impl UpstreamBody {
     }
 }
 
-impl From<Result<Http1Body, Bytes>> for UpstreamBody {
-    fn from(body: Result<Http1Body, Bytes>) -> Self {
+impl From<Result<Box<Http1Body>, Bytes>> for UpstreamBody {
+    fn from(body: Result<Box<Http1Body>, Bytes>) -> Self {
         Self(match body {
             Ok(body) => Kind::Http1(body),
             Err(whole) => Kind::Whole(whole),

@@ -1,4 +1,4 @@
-//! Signed tokens (RFC 7515, 7517, 7519): key sets, and one verifier that is told what a token must agree with.
+//! Signed tokens (RFC 7515, 7517, 7519): key sets, one verifier that is told what a token must agree with, and keys that sign.
 //!
 //! What a kind of token must say besides is for those to check who use it.
 
@@ -6,6 +6,7 @@ mod algorithm;
 mod cache;
 mod error;
 mod keys;
+pub mod sign;
 #[cfg(test)]
 mod test_key;
 mod verify;

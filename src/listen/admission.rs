@@ -9,7 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     net::{IpAddr, Ipv6Addr},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -22,6 +22,7 @@ use tokio::{sync::Notify, time::timeout};
 use super::{
     capacity::Capacity,
     control::{Command, Control},
+    ended::Ended,
 };
 use crate::observe::metrics::{Connections, Shortage};
 
@@ -119,8 +120,8 @@ pub struct Place(Arc<Held>);
 
 struct Held {
     admission: Arc<Admission>,
-    client: Option<IpAddr>,
-    requests: Option<Arc<AtomicUsize>>,
+    /// Whose it is, where a bound of one client holds; a proxy may tell it after the connection was admitted.
+    client: OnceLock<(IpAddr, Arc<AtomicUsize>)>,
     control: Arc<Control>,
     /// Where it stands among the idle ones; [`BUSY`] where it does not. The connection's task alone changes it.
     idle: AtomicU64,
@@ -216,22 +217,17 @@ impl Admission {
         }
         book.open += 1;
         self.metrics.opened();
-        let requests = client.map(|client| {
-            let client = book.clients.entry(client).or_insert_with(|| Client {
-                connections: 0,
-                requests: Arc::default(),
-            });
-            client.connections += 1;
-            Arc::clone(&client.requests)
-        });
+        let counted = OnceLock::new();
+        if let Some(client) = client {
+            _ = counted.set((client, book.count(client)));
+        }
         let control = Arc::<Control>::default();
         let idle = book.add_idle(client, &control);
         drop(book);
         Ok(Admitted {
             place: Place(Arc::new(Held {
                 admission: Arc::clone(self),
-                client,
-                requests,
+                client: counted,
                 control,
                 idle: AtomicU64::new(idle),
             })),
@@ -287,6 +283,16 @@ impl Book {
         self.clients
             .get(&client)
             .map_or(0, |client| client.connections)
+    }
+
+    /// One more connection of `client`. What counts their requests.
+    fn count(&mut self, client: IpAddr) -> Arc<AtomicUsize> {
+        let client = self.clients.entry(client).or_insert_with(|| Client {
+            connections: 0,
+            requests: Arc::default(),
+        });
+        client.connections += 1;
+        Arc::clone(&client.requests)
     }
 
     fn add_idle(&mut self, client: Option<IpAddr>, control: &Arc<Control>) -> u64 {
@@ -361,9 +367,38 @@ impl Place {
     /// What counts the requests of the connection's client.
     pub(super) fn requests(&self) -> RequestCounter {
         RequestCounter {
-            requests: self.0.requests.clone(),
+            requests: self
+                .0
+                .client
+                .get()
+                .map(|(_, requests)| Arc::clone(requests)),
             most: self.0.admission.requests_per_client,
         }
+    }
+
+    /// A connection that was admitted as nobody's is `peer`'s, as a proxy says, and counts as theirs from here on.
+    pub(super) fn count_as(&self, peer: IpAddr) -> Result<(), Ended> {
+        let admission = &self.0.admission;
+        let Some(client) = admission.client(peer) else {
+            return Ok(());
+        };
+        if !self.set_busy() {
+            return Err(Ended::Evicted);
+        }
+        let mut book = admission.lock();
+        if book.connections_of(client) >= admission.capacity.per_client {
+            let shortage = Full::Client.shortage();
+            if book.close_idle_of(client).is_err() {
+                admission.metrics.refused(shortage);
+                return Err(Ended::Crowded);
+            }
+            admission.metrics.evicted(shortage);
+        }
+        let requests = book.count(client);
+        drop(book);
+        _ = self.0.client.set((client, requests));
+        self.set_idle();
+        Ok(())
     }
 
     /// The connection has a request under way, so that it makes no room for others. Whether it still has its place:
@@ -384,9 +419,15 @@ impl Place {
     pub(super) fn set_idle(&self) {
         if self.0.idle.load(Ordering::Relaxed) == BUSY {
             let mut book = self.0.admission.lock();
-            let number = book.add_idle(self.0.client, &self.0.control);
+            let number = book.add_idle(self.0.client(), &self.0.control);
             self.0.idle.store(number, Ordering::Relaxed);
         }
+    }
+}
+
+impl Held {
+    fn client(&self) -> Option<IpAddr> {
+        self.client.get().map(|(client, _)| *client)
     }
 }
 
@@ -400,7 +441,7 @@ impl Drop for Held {
             self.admission.is_stuck.store(false, Ordering::Relaxed);
             self.admission.closed.notify_one();
         } else {
-            book.release(self.client);
+            book.release(self.client());
         }
     }
 }

@@ -1,12 +1,10 @@
 //! One connection: silence until the client speaks, TLS where it is ours, then HTTP/1.1 or HTTP/2 until it ends.
 
 use std::{
-    future::poll_fn,
     io,
     net::{IpAddr, SocketAddr},
-    pin::pin,
     sync::Arc,
-    task::Poll,
+    time::Instant,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -17,10 +15,9 @@ use super::{
     admission::Place,
     client_io::ClientSocket,
     context::Worker,
-    control::Command,
     ended::Ended,
     http1::{self, Parked},
-    http2,
+    http2, proxied,
     service::Requests,
     socket::Stream,
 };
@@ -36,10 +33,20 @@ pub(super) async fn serve(
     worker: Arc<Worker>,
     stream: Stream,
     address: Option<SocketAddr>,
+    is_proxied: bool,
     place: Place,
 ) {
     let address = address.map(|address| address.ip().to_canonical());
     let observer = Arc::clone(&worker);
+    let (stream, address) = if is_proxied {
+        // Boxed: other connections have no need of it.
+        match Box::pin(proxied(stream, address, &place, &worker.limits())).await {
+            Ok(told) => told,
+            Err(ended) => return report(&ended, address, &observer),
+        }
+    } else {
+        (stream, address)
+    };
     let tls = worker.current().tls.clone();
     let ended = match (stream, tls) {
         // Boxed, so that a connection without TLS does not keep its size.
@@ -55,6 +62,25 @@ pub(super) async fn serve(
     report(&ended, address, &observer);
 }
 
+/// Takes the header off a connection that a proxy speaks for. Its client is the peer for all that follows: it counts as
+/// theirs, too.
+async fn proxied(
+    mut stream: Stream,
+    proxy: Option<IpAddr>,
+    place: &Place,
+    limits: &Limits,
+) -> Result<(Stream, Option<IpAddr>), Ended> {
+    let told = match &mut stream {
+        Stream::Tcp(socket) => proxied::client(socket, place, limits).await?,
+        Stream::Unix(socket) => proxied::client(socket, place, limits).await?,
+    };
+    let client = told.or(proxy);
+    if let Some(client) = client {
+        place.count_as(client)?;
+    }
+    Ok((stream, client))
+}
+
 fn report(ended: &Ended, client: Option<IpAddr>, worker: &Worker) {
     if let Some(limit) = ended.limit() {
         worker.metrics.limits.hit(limit);
@@ -63,6 +89,17 @@ fn report(ended: &Ended, client: Option<IpAddr>, worker: &Worker) {
         Ended::Closed => {}
         // It was answered; whoever sent it asks why.
         Ended::Malformed { status, reason } => worker.recorder.refused(client, *status, reason),
+        Ended::Misread(why) => {
+            if let Some(held_back) = worker.misread.turn(Instant::now()) {
+                tracing::warn!(
+                    ?client,
+                    why,
+                    held_back,
+                    "a connection was closed: its listener requires a header of the PROXY protocol; have the proxy send \
+                     one, or take proxy_protocol out of `listen`"
+                );
+            }
+        }
         Ended::TooManyResets => {
             tracing::warn!(?client, "{ended}; the connection is closed");
         }
@@ -83,22 +120,12 @@ async fn serve_tls<S: ClientSocket>(
         Parked::Ended(ended) => return ended,
     }
     let handshake = timeout(limits.handshake_timeout, tls.accept(socket));
-    match unless_evicted(&place, handshake).await {
+    match place.control().unless_evicted(handshake).await {
         Ok(Ok(Ok(socket))) => serve_http(worker, socket, address, true, place).await,
         Ok(Ok(Err(error))) => Ended::Handshake(error),
         Ok(Err(_)) => Ended::HandshakeTimeout,
         Err(ended) => ended,
     }
-}
-
-/// Waits for a client that has begun to speak, unless the connection's place is needed first.
-async fn unless_evicted<T>(place: &Place, work: impl Future<Output = T>) -> Result<T, Ended> {
-    let mut work = pin!(work);
-    poll_fn(|context| match place.control().poll(context) {
-        Command::Close => Poll::Ready(Err(Ended::Evicted)),
-        Command::Serve | Command::Drain => work.as_mut().poll(context).map(Ok),
-    })
-    .await
 }
 
 async fn serve_http<S: ClientSocket>(
@@ -133,7 +160,7 @@ async fn begin<S: ClientSocket>(
         Parked::Ended(ended) => return Err(ended),
     }
     let first = timeout(limits.header_timeout, first_bytes(&mut socket));
-    match unless_evicted(place, first).await? {
+    match place.control().unless_evicted(first).await? {
         Ok(Ok((first, is_http2))) => Ok((socket, first, is_http2)),
         Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Err(Ended::Closed),
         Ok(Err(error)) => Err(Ended::Lost(error)),

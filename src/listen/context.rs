@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     gate::Gate,
     limits::Limits,
-    observe::{Recorder, metrics::Metrics},
+    observe::{Recorder, Throttled, metrics::Metrics},
 };
 
 /// One thread's part of all its connections.
@@ -19,6 +19,8 @@ pub(super) struct Worker {
     pub(super) recorder: Recorder,
     pub(super) metrics: Arc<Metrics>,
     pub(super) http1: hyper::server::conn::http1::Builder,
+    /// Tells of connections without the header that their listener requires.
+    pub(super) misread: Throttled,
     /// Ends answers that have no end, some time after a stop has begun.
     pub(super) cut: CancellationToken,
 }

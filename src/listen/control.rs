@@ -1,11 +1,15 @@
 //! What a connection is told from outside: to finish, or to close.
 
 use std::{
+    future::poll_fn,
+    pin::pin,
     sync::atomic::{AtomicU8, Ordering},
-    task::Context,
+    task::{Context, Poll},
 };
 
 use futures_util::task::AtomicWaker;
+
+use super::ended::Ended;
 
 /// What a connection should do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,11 +50,24 @@ impl Control {
             _ => Command::Close,
         }
     }
+
+    /// Waits for a client that has begun to speak, unless the connection's place is needed first.
+    pub(super) async fn unless_evicted<T>(
+        &self,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Ended> {
+        let mut work = pin!(work);
+        poll_fn(|context| match self.poll(context) {
+            Command::Close => Poll::Ready(Err(Ended::Evicted)),
+            Command::Serve | Command::Drain => work.as_mut().poll(context).map(Ok),
+        })
+        .await
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{future::poll_fn, sync::Arc, task::Poll};
+    use std::sync::Arc;
 
     use super::*;
 

@@ -36,6 +36,10 @@ pub(super) enum Ended {
         /// What hyper says of it.
         reason: String,
     },
+    #[error("no header of the PROXY protocol: {0}")]
+    Misread(&'static str),
+    #[error("its client has as many connections as it may, and none of them is idle")]
+    Crowded,
     #[error("TLS handshake failed: {0}")]
     Handshake(io::Error),
     #[error("lost: {0}")]

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use hyper::server::conn::http1::{Builder, UpgradeableConnection};
 use hyper_util::rt::TokioIo;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 use super::{
     admission::Place,
@@ -20,7 +20,7 @@ use super::{
     ended::Ended,
     service::Requests,
 };
-use crate::{forward::ClientConnection, limits::Limits};
+use crate::{forward::ClientConnection, limits::Limits, timer::Alarm};
 
 /// A request's head in bytes.
 const MAX_HEAD_BYTES: usize = u16::MAX as usize;
@@ -136,7 +136,7 @@ struct Driver<'a, S: ClientSocket> {
     limits: Arc<Limits>,
     place: &'a Place,
     is_draining: bool,
-    tick: Pin<Box<Sleep>>,
+    tick: Alarm,
     /// Since when a head is being received.
     head_since: Option<Instant>,
     /// Since when the client takes nothing.
@@ -180,7 +180,7 @@ impl<'a, S: ClientSocket> Driver<'a, S> {
             connection: Some(connection.with_upgrades()),
             io,
             client,
-            tick: Box::pin(sleep_until(now + idle_tick(&limits))),
+            tick: Alarm::new(now + idle_tick(&limits)),
             limits,
             place,
             is_draining,
@@ -311,12 +311,12 @@ impl<S: ClientSocket> Future for Driver<'_, S> {
                 }
                 _ => {}
             }
-            if this.tick.as_mut().poll(context).is_pending() {
+            if this.tick.poll(context).is_pending() {
                 return Poll::Pending;
             }
             let now = Instant::now();
             match this.tick(now) {
-                Ok(after) => this.tick.as_mut().reset(now + after),
+                Ok(after) => this.tick.reset(now + after),
                 Err(Some(ended)) => return Poll::Ready(Stopped::Ended(ended)),
                 Err(None) => return Poll::Ready(this.take()),
             }

@@ -48,7 +48,8 @@ pub(super) fn protocol(limits: &Limits) -> Builder<TokioExecutor> {
         .max_header_list_size(MAX_HEADER_LIST)
         .max_send_buf_size(STREAM_SEND_BUFFER)
         .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW);
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .enable_connect_protocol();
     builder
 }
 

@@ -4,7 +4,7 @@
 //! (`SO_REUSEPORT`) goes by a hash and leaves some cores idle when connections are few and long.
 //!
 //! [`admission`] bounds how many connections there are. A connection is nothing but a socket until its client says
-//! something; [`connection`] then finds out what is spoken, [`http1`] and [`http2`] serve it, and call the gate through
+//! something; [`proxied`] reads whom a proxy speaks for, where one does; [`connection`] then finds out what is spoken, [`http1`] and [`http2`] serve it, and call the gate through
 //! [`service`].
 
 mod admission;
@@ -17,6 +17,8 @@ mod drain;
 mod ended;
 mod http1;
 mod http2;
+mod proxied;
+pub mod proxy_protocol;
 mod refusal;
 mod send_budget;
 mod service;
@@ -63,6 +65,8 @@ pub struct Acceptor {
     pub workers: Arc<Vec<WorkerHandle>>,
     /// Whether clients speak TLS, in which no refusal can be worded.
     pub is_tls: Arc<AtomicBool>,
+    /// Whether connections begin with a header of the PROXY protocol.
+    pub is_proxied: Arc<AtomicBool>,
     /// Ends accepting.
     pub stop: CancellationToken,
 }
@@ -108,7 +112,9 @@ impl Acceptor {
 
     /// Hands a connection to the worker with the fewest. Gives it back where there is no room.
     async fn admit(&self, socket: Accepted, turn: usize, full: &Throttled) -> Option<Accepted> {
-        let client = socket.address();
+        let is_proxied = self.is_proxied.load(Ordering::Relaxed);
+        // Whose connection it is the header tells, which is still to come.
+        let client = socket.address().filter(|_| !is_proxied);
         let admitted = match self.admission.admit(client).await {
             Ok(admitted) => admitted,
             Err(whose) => {
@@ -138,6 +144,7 @@ impl Acceptor {
         let mut connection = Dispatched {
             socket,
             place: admitted.place,
+            is_proxied,
         };
         let count = self.workers.len();
         let turns = (0..count).map(|place| &self.workers[(turn + place) % count]);

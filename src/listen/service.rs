@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, header::CONTENT_TYPE};
+use http::{HeaderMap, Method, header::CONTENT_TYPE};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::{Request, Response, body::Incoming, service::Service};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -24,7 +24,7 @@ use crate::{
     answer::Reject,
     body_error::BodyError,
     clean::Peer,
-    forward::{ClientConnection, Downstream},
+    forward::{ClientConnection, Downstream, TunnelHold},
     observe::{Ended, metrics::Limit},
     response::Recorded,
     timer::{Timer, TimerHome},
@@ -86,6 +86,15 @@ impl Service<Request<Incoming>> for Requests {
 
     /// The future lives in a box of its own, so that a connection does not keep its size.
     fn call(&self, request: Request<Incoming>) -> Self::Future {
+        Box::pin(self.answer(request))
+    }
+}
+
+impl Requests {
+    fn answer(
+        &self,
+        mut request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<Answer>, Infallible>> + Send + use<> {
         let worker = Arc::clone(&self.worker);
         let (downstream, turn) = match &self.protocol {
             Protocol::Http1(io) => {
@@ -103,11 +112,19 @@ impl Service<Request<Incoming>> for Requests {
                 Turn::Http2(streams.begin()),
             ),
         };
-        let place = self.counter.take();
+        let place = self.counter.take().map(Arc::new);
+        if let Protocol::Http2(streams) = &self.protocol
+            && request.method() == Method::CONNECT
+        {
+            // As long as the tunnel is open, it is a stream and a request under way: the same one, counted once.
+            let kept = TunnelHold::new((streams.keep_open(), place.clone()));
+            request.extensions_mut().insert(kept);
+        }
+        let is_tunnel = request.method() == Method::CONNECT;
         // The one configuration under which it is answered, whatever comes meanwhile.
         let current = worker.current();
         let begun = current.gate.begin(request, &self.peer, &worker.recorder);
-        Box::pin(async move {
+        async move {
             let response = if place.is_some() {
                 current.gate.finish(begun, downstream).await
             } else {
@@ -121,10 +138,16 @@ impl Service<Request<Incoming>> for Requests {
             };
             let (body, end) = match turn {
                 Turn::Http1(end) => (AnswerBody::Http1(body), Some(end)),
-                Turn::Http2(stream) => (
-                    AnswerBody::Http2(Box::new(StreamBody::new(body, stream))),
-                    None,
-                ),
+                Turn::Http2(stream) => {
+                    if is_tunnel && head.status.is_success() {
+                        // hyper lets go of the answer as soon as its head is sent: that is no reset.
+                        stream.complete();
+                    }
+                    (
+                        AnswerBody::Http2(Box::new(StreamBody::new(body, stream))),
+                        None,
+                    )
+                }
             };
             let answer = Answer {
                 worker,
@@ -134,7 +157,7 @@ impl Service<Request<Incoming>> for Requests {
                 _place: place,
             };
             Ok(Response::from_parts(head, answer))
-        })
+        }
     }
 }
 
@@ -183,10 +206,9 @@ pub(super) struct Answer {
     body: AnswerBody,
     cut: Option<Cut>,
     _end: Option<EndOfRequest>,
-    _place: Option<RequestPlace>,
+    _place: Option<Arc<RequestPlace>>,
 }
 
-#[expect(clippy::large_enum_variant, reason = "the usual one is the large one")]
 enum AnswerBody {
     Http1(Recorded),
     Http2(Box<StreamBody>),
@@ -292,5 +314,20 @@ impl HttpBody for Answer {
             AnswerBody::Http1(body) => body.size_hint(),
             AnswerBody::Http2(body) => body.with(HttpBody::size_hint).unwrap_or_default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every request in flight takes so much, and it is moved into its box.
+    #[test]
+    fn the_future_of_a_request_is_small() {
+        fn size<'a, F>(_: impl Fn(&'a Requests, Request<Incoming>) -> F) -> usize {
+            size_of::<F>()
+        }
+        let size = size(Requests::answer);
+        assert!(size <= 1_024, "{size}");
     }
 }

@@ -11,6 +11,28 @@ pub enum ListenAddress {
     Unix(PathBuf),
 }
 
+/// A place to listen on for what the gate serves, and what is spoken there first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// The place.
+    pub address: ListenAddress,
+    /// Whether each connection begins with a header of the PROXY protocol.
+    pub is_proxied: bool,
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address.fmt(formatter)?;
+        if self.is_proxied {
+            write!(formatter, " {PROXY_PROTOCOL}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What stands behind the address of a listener that requires the PROXY protocol.
+pub const PROXY_PROTOCOL: &str = "proxy_protocol";
+
 impl fmt::Display for ListenAddress {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -74,6 +74,12 @@ impl Streams {
         }
     }
 
+    /// A tunnel that goes on when its answer has ended, and with it the stream.
+    pub(super) fn keep_open(self: &Arc<Self>) -> TunnelPlace {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        TunnelPlace(Arc::clone(self))
+    }
+
     fn answers(&self) -> MutexGuard<'_, Vec<StreamAnswer>> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -103,6 +109,15 @@ impl Streams {
             false
         });
         stalled
+    }
+}
+
+/// One stream that has become a tunnel.
+pub(super) struct TunnelPlace(Arc<Streams>);
+
+impl Drop for TunnelPlace {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

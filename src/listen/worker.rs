@@ -34,6 +34,7 @@ use super::{
 use crate::{
     forward::{Tunnels, Upstream},
     gate::Gate,
+    observe::Throttled,
     snapshot::Snapshot,
 };
 
@@ -43,6 +44,9 @@ const WAITING_CONNECTIONS: usize = 1024;
 const SWEEP: Duration = Duration::from_secs(2);
 /// How long after a stop has begun answers that have no end go on; WebSockets have as long.
 const CUT_AFTER: Duration = Duration::from_secs(2);
+
+/// How often the same trouble is told.
+const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// What a worker serves by.
 #[derive(Clone)]
@@ -57,6 +61,8 @@ pub struct WorkerConfig {
 pub(super) struct Dispatched {
     pub(super) socket: Accepted,
     pub(super) place: Place,
+    /// Whether it begins with a header of the PROXY protocol.
+    pub(super) is_proxied: bool,
 }
 
 /// Work that a worker does beside its connections.
@@ -185,6 +191,7 @@ async fn run(config: WorkerConfig, mut inbox: Inbox, grace: Duration) {
         recorder: metrics.recorder(),
         metrics,
         http1: http1::protocol(),
+        misread: Throttled::new(LOG_EVERY),
         cut: cut.clone(),
     });
     let swept = Arc::clone(&worker);
@@ -200,7 +207,11 @@ async fn run(config: WorkerConfig, mut inbox: Inbox, grace: Duration) {
     let drain = Arc::<Drain>::default();
     let connections = TaskTracker::new();
     loop {
-        let Dispatched { socket, place } = tokio::select! {
+        let Dispatched {
+            socket,
+            place,
+            is_proxied,
+        } = tokio::select! {
             biased;
             Some((config, done)) = inbox.adopted.recv() => {
                 let earlier = worker.current();
@@ -225,7 +236,7 @@ async fn run(config: WorkerConfig, mut inbox: Inbox, grace: Duration) {
                 let worker = Arc::clone(&worker);
                 let registration = drain.register(place.control());
                 connections.spawn(async move {
-                    connection::serve(worker, stream, address, place).await;
+                    connection::serve(worker, stream, address, is_proxied, place).await;
                     drop((registration, counted));
                 });
             }

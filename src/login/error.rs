@@ -7,6 +7,7 @@ use http::StatusCode;
 use super::return_to::ReturnTo;
 use crate::{
     access::{Shortfall, StepUp, allow::Denied},
+    identity::Identity,
     provider::{
         ProviderError,
         error::{Misfit, is_outage_code},
@@ -71,6 +72,8 @@ pub enum LoginError {
         user: Text,
         /// The rule and the sentence.
         denied: Denied,
+        /// What the provider said of them.
+        identity: Box<Identity>,
         /// Where to begin anew, with another account.
         again: StartAgain,
     },
@@ -102,7 +105,7 @@ pub struct StartAgain {
     /// How many failed logins this one had itself taken the place of.
     pub times: u8,
     /// What was asked of it.
-    pub step_up: StepUp,
+    pub step_up: Box<StepUp>,
     /// Whether an earlier one was not fresh although that was asked for.
     pub reauthenticate: bool,
 }
@@ -148,9 +151,8 @@ impl LoginError {
             (Self::UnknownProvider, _) => StatusCode::NOT_FOUND,
             (Self::TooMany { .. }, _) => StatusCode::TOO_MANY_REQUESTS,
             (Self::Crowded, _) => StatusCode::SERVICE_UNAVAILABLE,
-            (Self::Insufficient { .. }, _) => StatusCode::FORBIDDEN,
             (_, Fault::Browser) => StatusCode::BAD_REQUEST,
-            (_, Fault::User) => StatusCode::FORBIDDEN,
+            (Self::Insufficient { .. }, _) | (_, Fault::User) => StatusCode::FORBIDDEN,
             (_, Fault::Provider) if self.is_outage() => StatusCode::SERVICE_UNAVAILABLE,
             (_, Fault::Provider) => StatusCode::BAD_GATEWAY,
         }
@@ -302,7 +304,7 @@ mod tests {
                 provider: "corp".to_owned(),
                 return_to: ReturnTo::root(),
                 times: 0,
-                step_up: StepUp::default(),
+                step_up: Box::default(),
                 reauthenticate: false,
             },
         }

@@ -10,7 +10,7 @@ mod error;
 mod known;
 mod redemption;
 pub mod return_to;
-mod throttle;
+pub mod throttle;
 pub mod transaction;
 
 use std::{
@@ -76,8 +76,8 @@ impl Default for LoginState {
     fn default() -> Self {
         Self {
             redemptions: Redemptions::new(),
-            throttle: Arc::new(Throttle::new()),
-            logouts: Throttle::new(),
+            throttle: Arc::new(Throttle::default()),
+            logouts: Throttle::default(),
             tally: Tally::new(Finished::OUTCOMES),
         }
     }
@@ -426,7 +426,7 @@ impl Logins {
                 .check(&transaction.return_to)
                 .unwrap_or_else(ReturnTo::root),
             times: transaction.options.again,
-            step_up: transaction.options.step_up.clone(),
+            step_up: Box::new(transaction.options.step_up.clone()),
             reauthenticate: transaction.options.reauthenticate,
         }
     }
@@ -508,6 +508,7 @@ impl RedemptionOfCode {
                     held: held.unwrap_or(denied.held),
                     ..denied
                 },
+                identity: Box::new(grant.identity.clone()),
                 again: self.again.clone(),
             }
         })?;

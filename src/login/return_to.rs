@@ -7,7 +7,7 @@
 
 use url::{Origin, Url};
 
-use crate::{canonical_path::CanonicalPath, public_url::PublicUrl};
+use crate::{canonical_path::CanonicalPath, public_url::PublicUrl, route};
 
 /// An address that a redirect may name: a path of the public origin, or an absolute URL on an allowed
 /// host. The only constructors are the checks in [`ReturnRules`].
@@ -41,6 +41,7 @@ pub struct ReturnRules {
     public_url: Url,
     public_origin: Origin,
     hosts: Vec<AllowedHost>,
+    apps: Vec<route::HostPattern>,
     prefix: String,
     callback_paths: Vec<String>,
 }
@@ -61,9 +62,18 @@ impl ReturnRules {
             public_url: public_url.url.clone(),
             public_origin: public_url.url.origin(),
             hosts: redirect_hosts.iter().filter_map(AllowedHost::new).collect(),
+            apps: Vec::new(),
             prefix: prefix.to_owned(),
             callback_paths: Vec::new(),
         }
+    }
+
+    /// The same rules; the hosts of the apps that share one login are places to return to as well, under the scheme and the
+    /// port of the public origin.
+    #[must_use]
+    pub fn with_apps(mut self, apps: &[route::HostPattern]) -> Self {
+        self.apps.extend_from_slice(apps);
+        self
     }
 
     /// The same rules, and callback paths outside the prefix are no place to return to either.
@@ -88,6 +98,11 @@ impl ReturnRules {
                 return None;
             }
             String::new()
+        } else if self.is_app(&url) {
+            if !self.is_place_to_return(url.path()) {
+                return None;
+            }
+            url.origin().ascii_serialization()
         } else if self.is_allowed_elsewhere(&url) {
             url.origin().ascii_serialization()
         } else {
@@ -101,7 +116,28 @@ impl ReturnRules {
         (checked.len() <= MAX_LENGTH).then_some(ReturnTo(checked))
     }
 
-    /// Whether a path of the public origin stays there as a `Location`, and is no own endpoint in either
+    /// Whether a page of this origin (RFC 6454 §7.1) may act as one of the gate's own would: the operator has named its host
+    /// in `redirect_hosts`, or it is the public one, unless what it asks is of an app with a host of its own.
+    pub fn names_origin(&self, origin: &str, is_of_app: bool) -> bool {
+        Url::parse(origin).is_ok_and(|url| {
+            (url.origin() == self.public_origin && !is_of_app) || self.is_allowed_elsewhere(&url)
+        })
+    }
+
+    /// Whether it is of an app that shares the login.
+    fn is_app(&self, url: &Url) -> bool {
+        let public = &self.public_url;
+        let is_beside = url.scheme() == public.scheme()
+            && url.port_or_known_default() == public.port_or_known_default();
+        let host = url.host_str().filter(|_| is_beside);
+        host.is_some_and(|host| {
+            !host.starts_with('.')
+                && !host.contains("..")
+                && self.apps.iter().any(|app| app.matches(host))
+        })
+    }
+
+    /// Whether a path of an own origin stays there as a `Location`, and is no own endpoint in either
     /// reading, but for the one that is a page of its own.
     fn is_place_to_return(&self, path: &str) -> bool {
         // `/..//evil` leads to `//evil`, which names a host. Some frameworks decode a `Location`.

@@ -30,21 +30,27 @@ pub struct LoginClient {
 }
 
 /// The buckets of those who came lately.
-pub(super) struct Throttle {
+pub struct Throttle {
     addresses: Mutex<Table<Network>>,
     known: Mutex<Table<KnownUser>>,
 }
 
-impl Throttle {
-    pub(super) fn new() -> Self {
+impl Default for Throttle {
+    /// All of them full.
+    fn default() -> Self {
         Self {
             addresses: Mutex::new(Table::new(CAPACITY)),
             known: Mutex::new(Table::new(CAPACITY)),
         }
     }
+}
 
-    /// Takes a token from the client's bucket. The error is how long until there is one.
-    pub(super) fn take(&self, client: &LoginClient, now: Instant) -> Result<(), Duration> {
+impl Throttle {
+    /// Takes a token from the client's bucket.
+    ///
+    /// # Errors
+    /// How long until there is one.
+    pub fn take(&self, client: &LoginClient, now: Instant) -> Result<(), Duration> {
         let networks = networks(client.address);
         match client.known {
             // Nobody behind the address can be told apart, and nobody is counted.
@@ -55,7 +61,7 @@ impl Throttle {
     }
 
     /// Gives back what a login took that came to its end.
-    pub(super) fn give_back(&self, client: &LoginClient) {
+    pub fn give_back(&self, client: &LoginClient) {
         match client.known {
             Some(known) => lock(&self.known).give_back(&[(known, CLIENT)]),
             None => lock(&self.addresses).give_back(&networks(client.address)),
@@ -361,7 +367,7 @@ mod tests {
 
     #[test]
     fn each_client_has_a_bucket_of_its_own() {
-        let (throttle, now) = (Throttle::new(), Instant::now());
+        let (throttle, now) = (Throttle::default(), Instant::now());
         let (one, other) = (at("192.0.2.1"), at("2001:db8::1"));
         assert_eq!(spend(&throttle, &one, now), CLIENT.burst as usize);
         assert!(throttle.take(&other, now).is_ok());
@@ -372,7 +378,7 @@ mod tests {
 
     #[test]
     fn who_has_signed_in_before_is_not_held_up_by_others_nor_holds_them_up() {
-        let (throttle, now) = (Throttle::new(), Instant::now());
+        let (throttle, now) = (Throttle::default(), Instant::now());
         let stranger = at("192.0.2.1");
         let known = |subject| LoginClient {
             known: Some(KnownUser::of("corp", subject)),
@@ -388,7 +394,7 @@ mod tests {
 
     #[test]
     fn a_site_has_no_more_than_some_subscribers() {
-        let (throttle, now) = (Throttle::new(), Instant::now());
+        let (throttle, now) = (Throttle::default(), Instant::now());
         let within = |number: u32| at(&format!("2001:db8:1:{number:x}::1"));
         let all: usize = (0..100)
             .map(|number| spend(&throttle, &within(number), now))

@@ -79,8 +79,9 @@ impl Recorder {
         }
     }
 
-    /// Begins a record. Where access lines are off, nothing is copied.
-    pub fn begin(&self, method: &Method, path: &str) -> Record {
+    /// Begins a record, in a box that goes with the request to its answer's last byte: it is moved from hand to hand. Where
+    /// access lines are off, nothing is copied.
+    pub fn begin(&self, method: &Method, path: &str) -> Box<Record> {
         // Any request may go wrong yet.
         let line = tracing::enabled!(target: TARGET, Level::WARN).then(|| {
             Box::new(Line {
@@ -90,7 +91,7 @@ impl Recorder {
                 original: None,
             })
         });
-        Record {
+        Box::new(Record {
             line,
             requests: Arc::clone(&self.requests),
             began: Instant::now(),
@@ -112,7 +113,7 @@ impl Recorder {
             sent: 0,
             ended: None,
             has_body: *method != Method::HEAD,
-        }
+        })
     }
 
     /// Records what was refused with `status` before it was a request: no method, no path, no name. `reason` is for the
@@ -239,10 +240,13 @@ impl Record {
         }
     }
 
-    /// Notes how long the app took until its answer began, and whether its connection had served another request before
-    /// (none where there was no answer).
-    pub fn note_upstream(&mut self, time: Duration, is_reused: Option<bool>) {
+    /// Notes that the answer begins, or that none comes, of an app that was `asked` then; and whether its connection had
+    /// served another request before (none where there was no answer).
+    pub fn note_upstream(&mut self, asked: Instant, is_reused: Option<bool>) {
+        let now = Instant::now();
+        let time = now - asked;
         self.upstream = Some(UpstreamUse { time, is_reused });
+        self.answered = Some(now - self.began);
     }
 
     /// What counts the bytes of the request's body.
@@ -253,7 +257,8 @@ impl Record {
     /// Notes that the answer's head is there.
     pub fn note_answer(&mut self, status: StatusCode) {
         self.status = Some(status);
-        self.answered = Some(self.began.elapsed());
+        // What an app has answered goes on at once.
+        self.answered.get_or_insert_with(|| self.began.elapsed());
         let never = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED];
         self.has_body &= !never.contains(&status) && !status.is_informational();
     }

@@ -2,7 +2,7 @@
 //!
 //! The login knows none of them by name: it speaks to [`Provider`]. A new kind of provider is an entry of [`catalog`], one
 //! file that implements the trait (with `oauth` for the protocol, [`claims`] for the answer), and one line
-//! in `build`. Who may pass is [`allow`]'s to say, after the provider said who it is.
+//! in `build`. Who may pass is [`access`](crate::access)'s to say, after the provider said who it is.
 
 pub mod bearer;
 mod build;

@@ -19,12 +19,12 @@ use crate::{
 pub struct Recorded {
     body: Body,
     /// None where the record goes on elsewhere, with a tunnel.
-    record: Option<Record>,
+    record: Option<Box<Record>>,
 }
 
 impl Recorded {
     /// `record` has seen the answer's head.
-    pub fn new(body: Body, record: Record) -> Self {
+    pub fn new(body: Body, record: Box<Record>) -> Self {
         let mut this = Self {
             body,
             record: Some(record),

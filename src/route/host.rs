@@ -54,6 +54,14 @@ impl HostPattern {
         })
     }
 
+    /// The name, or that which all names are below.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Exact(name) => name,
+            Self::Below(suffix) => &suffix[1..],
+        }
+    }
+
     /// Whether it is for `authority`, a host with or without a port.
     pub fn matches(&self, authority: &str) -> bool {
         let host = without_port(authority);
@@ -83,7 +91,8 @@ pub fn is_same_host(one: &str, other: &str) -> bool {
     without_port(one).eq_ignore_ascii_case(without_port(other))
 }
 
-fn without_port(authority: &str) -> &str {
+/// The host of an authority.
+pub fn without_port(authority: &str) -> &str {
     match authority.rsplit_once(':') {
         // The colons within brackets are an address's.
         Some((host, port)) if !port.contains(']') => host,

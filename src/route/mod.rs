@@ -6,15 +6,18 @@ mod pattern;
 use http::Method;
 
 pub use self::{
-    host::{HostPattern, is_same_host},
+    host::{HostPattern, is_same_host, without_port},
     pattern::PathPattern,
 };
-use crate::access::{Requirements, StepUp};
+use crate::{
+    access::{Requirements, StepUp},
+    canonical_path,
+};
 
 /// `[[routes]]`, checked.
 #[derive(Clone, Debug)]
 pub struct Route {
-    /// How operators know it: `routes[0]`, and `the default` for what fits none.
+    /// How operators know it: the name that they give it, else `routes[0]`; and `the default` for what fits none.
     pub name: String,
     /// Which hosts; all where there is none.
     pub host: Option<HostPattern>,
@@ -32,6 +35,8 @@ pub struct Route {
     pub deny_message: Option<String>,
     /// Whether the requirements are tried out: whom they would refuse passes, and the log says so.
     pub dry_run: bool,
+    /// Whether its app takes an escaped slash (`%2F`) for a part of its segment.
+    pub keeps_slashes: bool,
     /// Which upstream it leads to, by its place among the configured ones; the first is `upstream`.
     pub upstream: usize,
 }
@@ -91,6 +96,8 @@ pub struct Routes {
     /// What fits none asks for a login.
     fallback: Route,
     names_hosts: bool,
+    /// Whether any route keeps escaped slashes.
+    keep_slashes: bool,
 }
 
 /// Why no route can be found.
@@ -107,6 +114,7 @@ impl Routes {
     pub fn new(routes: Vec<Route>) -> Self {
         Self {
             names_hosts: routes.iter().any(|route| route.host.is_some()),
+            keep_slashes: routes.iter().any(|route| route.keeps_slashes),
             in_order: routes,
             fallback: Route::login(),
         }
@@ -117,8 +125,15 @@ impl Routes {
     /// # Errors
     /// Where they do not, or where the host is nobody's.
     pub fn find(&self, target: &Target<'_>) -> Result<&Route, NoRoute> {
-        if self.names_hosts && !target.is_for_public_url && !self.knows(target.host) {
+        if self.is_misdirected(target.host, target.is_for_public_url) {
             return Err(NoRoute::Misdirected);
+        }
+        if self.keep_slashes
+            && let Some(deep) = target.deep_path
+            && let Some(kept) = canonical_path::with_slashes_kept(target.path)
+        {
+            let opened = target.path.replace(canonical_path::ESCAPED_SLASH, "/");
+            return self.find_in_readings(target, [target.path, &kept], [&opened, deep]);
         }
         let place = self.place(target, target.path);
         if target
@@ -128,6 +143,47 @@ impl Routes {
             return Err(NoRoute::Ambiguous);
         }
         Ok(place.map_or(&self.fallback, |place| &self.in_order[place]))
+    }
+
+    /// The rule of a path with escaped slashes: `kept` as parts of their segments, as it came and with all else read as deep
+    /// as can be; and `opened`, the same two with these slashes as slashes.
+    ///
+    /// A route whose app keeps them takes the path where its pattern fits it in either spelling of the slash, whatever else
+    /// is read how; with slashes as slashes only by `*` and `**` behind the first of them, for a name that the pattern has
+    /// there is no segment to the app. Any other route must read all four alike, also behind that one: else the path might
+    /// be another's.
+    fn find_in_readings(
+        &self,
+        target: &Target<'_>,
+        kept: [&str; 2],
+        opened: [&str; 2],
+    ) -> Result<&Route, NoRoute> {
+        let mut found: Option<&Route> = None;
+        let before = kept[0].split(canonical_path::ESCAPED_SLASH).next();
+        let before = before.unwrap_or_default().matches('/').count();
+        for route in self.in_order.iter().filter(|route| route.is_for(target)) {
+            let kept = kept.map(|path| route.fits(path));
+            let opened = opened.map(|path| route.fits(path));
+            let is_sure = kept[0] == kept[1] && opened[0] == opened[1];
+            let is_one = is_sure && kept[0] == opened[0];
+            match found {
+                None if is_one && kept[0] => return Ok(route),
+                None | Some(_) if is_one => {}
+                None if is_sure
+                    && route.keeps_slashes
+                    && (kept[0] || route.is_open_behind(before)) =>
+                {
+                    found = Some(route);
+                }
+                _ => return Err(NoRoute::Ambiguous),
+            }
+        }
+        Ok(found.unwrap_or(&self.fallback))
+    }
+
+    /// Whether routes go by hosts, and `host` is nobody's here.
+    pub fn is_misdirected(&self, host: Option<&str>, is_for_public_url: bool) -> bool {
+        self.names_hosts && !is_for_public_url && !self.knows(host)
     }
 
     /// Whether any route goes by its host.
@@ -158,23 +214,22 @@ impl Routes {
         &self.fallback
     }
 
+    /// The names that the configuration gives to routes which ask who comes.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let routes = self.in_order.iter();
+        let named = routes.filter(|route| route.access.asks_who() && !route.name.contains('['));
+        named.map(|route| route.name.as_str())
+    }
+
     /// The routes, in order, and then what the rest falls under.
     pub fn iter(&self) -> impl Iterator<Item = &Route> {
         self.in_order.iter().chain([&self.fallback])
     }
 
     fn place(&self, target: &Target<'_>, path: &str) -> Option<usize> {
-        self.in_order.iter().position(|route| {
-            is_named(&route.methods, target.method)
-                && route
-                    .host
-                    .as_ref()
-                    .is_none_or(|pattern| target.host.is_some_and(|host| pattern.matches(host)))
-                && route
-                    .path
-                    .as_ref()
-                    .is_none_or(|pattern| pattern.matches(path))
-        })
+        self.in_order
+            .iter()
+            .position(|route| route.is_for(target) && route.fits(path))
     }
 }
 
@@ -191,8 +246,32 @@ impl Route {
             step_up: None,
             deny_message: None,
             dry_run: false,
+            keeps_slashes: false,
             upstream: 0,
         }
+    }
+
+    /// Whether it is for the method and the host.
+    fn is_for(&self, target: &Target<'_>) -> bool {
+        is_named(&self.methods, target.method)
+            && self
+                .host
+                .as_ref()
+                .is_none_or(|pattern| target.host.is_some_and(|host| pattern.matches(host)))
+    }
+
+    /// Whether its pattern has only `*` and `**` behind the first `segments` of a path.
+    fn is_open_behind(&self, segments: usize) -> bool {
+        self.path
+            .as_ref()
+            .is_none_or(|pattern| pattern.is_open_behind(segments))
+    }
+
+    /// Whether it is for a reading of the path.
+    fn fits(&self, path: &str) -> bool {
+        self.path
+            .as_ref()
+            .is_none_or(|pattern| pattern.matches(path))
     }
 
     #[cfg(test)]
@@ -274,6 +353,96 @@ mod tests {
         };
         assert_eq!(find("/public%2Fa", "/public/a"), Err(NoRoute::Ambiguous));
         assert_eq!(find("/group%2Fa", "/group/a"), Ok(Access::Login));
+    }
+
+    /// What a path comes to: the place of its route (none: the default), or that it is ambiguous.
+    fn judged(rules: &[(&str, bool)], path: &str) -> Result<Option<usize>, NoRoute> {
+        let routes = rules
+            .iter()
+            .enumerate()
+            .map(|(place, (path, keeps_slashes))| Route {
+                name: place.to_string(),
+                keeps_slashes: *keeps_slashes,
+                ..Route::for_test(path, &[], Access::Public)
+            });
+        let routes = Routes::new(routes.collect());
+        let path = canonical_path::CanonicalPath::parse(path).unwrap();
+        let found = routes.find(&target(&Method::GET, &path.surface, path.deep.as_deref()));
+        found.map(|route| route.name.parse().ok())
+    }
+
+    #[test]
+    fn a_route_whose_app_keeps_escaped_slashes_takes_them() {
+        let (npm, gitlab) = (("/@scope/**", true), ("/api/v4/projects/*", true));
+        for (rules, path, expected) in [
+            (&[npm][..], "/@scope%2Fname", Ok(Some(0))),
+            (&[npm], "/@scope%2fname", Ok(Some(0))),
+            (&[npm], "/@scope/name", Ok(Some(0))),
+            (&[npm], "/@scope%2Fname/1.0", Ok(Some(0))),
+            (&[npm], "/@other%2Fname", Ok(None)),
+            (&[gitlab], "/api/v4/projects/group%2Fname", Ok(Some(0))),
+            (&[gitlab], "/api/v4/projects/a%2Fb%2Fc", Ok(Some(0))),
+            (&[gitlab], "/api/v4/projects/my%20group%2Fname", Ok(Some(0))),
+            (&[gitlab], "/api/v4/projects/a/b", Ok(None)),
+            // A wider rule reads both alike.
+            (
+                &[gitlab, ("/**", false)],
+                "/api/v4/projects/a%2Fb",
+                Ok(Some(0)),
+            ),
+            (
+                &[("/api/**", false), gitlab],
+                "/api/v4/projects/a%2Fb",
+                Ok(Some(0)),
+            ),
+            (
+                &[gitlab, ("/api/v4/projects/*/**", true)],
+                "/api/v4/projects/a%2Fb/issues",
+                Ok(Some(1)),
+            ),
+            // Without the word, as before.
+            (
+                &[("/@scope/**", false)],
+                "/@scope%2Fname",
+                Err(NoRoute::Ambiguous),
+            ),
+            (
+                &[("/api/v4/projects/*", false)],
+                "/api/v4/projects/a%2Fb",
+                Err(NoRoute::Ambiguous),
+            ),
+        ] {
+            assert_eq!(judged(rules, path), expected, "{rules:?} {path}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_another_route_would_read_differently_stays_ambiguous() {
+        let files = ("/files/*", true);
+        for (rules, path) in [
+            (&[files, ("/files/admin/**", false)][..], "/files/admin%2Fx"),
+            (&[("/files/admin/**", false), files], "/files/admin%2Fx"),
+            (&[files, ("/files/admin/**", true)], "/files/admin%2Fx"),
+            (&[files, ("/files/*/x", false)], "/files/admin%2Fx"),
+            // To the app these are one segment, and no part of it is the name that the pattern has.
+            (&[("/files/*/x", true)], "/files/admin%2Fx"),
+            (&[("/files/*.js", true)], "/files%2Fa.js"),
+            (&[("/api/files/*", true)], "/api%2Ffiles/x"),
+            (&[("/**/x", true)], "/a%2Fx"),
+            // What is more than a slash that is escaped once is as ambiguous as ever.
+            (&[files], "/files/a%252Fb"),
+            (&[files], "/files/a%2Fb%252Fc"),
+            (&[files], "/files/a%5Cb%2Fc"),
+            (&[files], "/files/a%2Fb\\c"),
+            (&[("/@scope/**", true)], "/@scope;x%2Fname"),
+            (&[("/@scope/**", true)], "/;x/@scope%2Fname/b;/@scope"),
+        ] {
+            assert_eq!(
+                judged(rules, path),
+                Err(NoRoute::Ambiguous),
+                "{rules:?} {path}"
+            );
+        }
     }
 
     #[test]

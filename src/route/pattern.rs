@@ -109,6 +109,20 @@ impl PathPattern {
         )
     }
 
+    /// Whether nothing but `*` and `**` stands behind the first `segments` of a path that fits.
+    pub fn is_open_behind(&self, segments: usize) -> bool {
+        let is_run = |segment: &Segment| match segment {
+            Segment::AnyNumber => true,
+            Segment::Literal(_) => false,
+            Segment::Glob(tokens) => tokens.iter().all(|token| *token == Token::Run),
+        };
+        // Behind a `**` nobody can tell which segment of the pattern is meant.
+        let any_number = |segment: &Segment| *segment == Segment::AnyNumber;
+        let sure = self.segments.iter().position(any_number);
+        let sure = sure.unwrap_or(segments).min(segments);
+        self.segments.iter().skip(sure).all(is_run)
+    }
+
     /// The pattern as written.
     pub fn as_str(&self) -> &str {
         &self.written

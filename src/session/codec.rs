@@ -99,11 +99,7 @@ pub fn decode(plain: &Bytes) -> Option<Session> {
     let memberships = pairs(head.memberships)?;
     let claims = pairs(head.claims)?;
     let (notes, rest) = postcard::take_from_bytes::<NotesParts<'_>>(rest).ok()?;
-    let (authentication, rest) = if rest.is_empty() {
-        (AuthenticationParts::default(), rest)
-    } else {
-        postcard::take_from_bytes(rest).ok()?
-    };
+    let (authentication, rest) = AuthenticationParts::read(rest)?;
     let texts = |parts: Vec<&[u8]>| parts.into_iter().map(text).collect::<Option<Vec<Text>>>();
     let notes = Notes {
         omitted_groups: notes.omitted_groups,
@@ -213,6 +209,14 @@ struct AuthenticationParts<'a> {
 }
 
 impl<'a> AuthenticationParts<'a> {
+    /// Those at the beginning of `rest`, and what follows them. Where nothing is there, nothing is known.
+    fn read(rest: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        if rest.is_empty() {
+            return Some((Self::default(), rest));
+        }
+        postcard::take_from_bytes(rest).ok()
+    }
+
     fn of(session: &'a Session) -> Self {
         let Authentication { at, acr } = &session.identity.authentication;
         Self {

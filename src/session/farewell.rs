@@ -87,7 +87,7 @@ impl Farewell {
     /// The same for a session that could not be read when it was signed out: `read` tells whose it was, if ever.
     pub(super) fn to_whom_it_concerns(
         self: &Arc<Self>,
-        read: impl Future<Output = Option<Session>> + Send + 'static,
+        read: impl Future<Output = Option<Arc<Session>>> + Send + 'static,
     ) {
         let Ok(place) = Arc::clone(&self.unread_room).try_acquire_owned() else {
             tracing::warn!(

@@ -11,53 +11,23 @@ use super::{
     Session,
     revocation::{Mark, Revocations},
 };
-use crate::{
-    clock::{self, Timestamp},
-    text::Text,
-};
+use crate::clock;
 
 /// Whose a connection is: enough to know the session's end, with the hashing left for when it is needed. Most
 /// requests are over long before.
 #[derive(Clone)]
-pub struct Owner {
-    id: [u8; 16],
-    created_at: Timestamp,
-    ends_at: Option<Timestamp>,
-    provider: Text,
-    subject: Text,
-    token_subject: Option<Text>,
-    provider_session: Option<Text>,
-}
+pub struct Owner(Arc<Session>);
 
 impl Owner {
     /// The owner of what `session` opens.
-    pub fn of(session: &Session) -> Self {
-        Self {
-            id: session.id,
-            created_at: session.created_at,
-            ends_at: session.ends_at,
-            provider: session.identity.provider.clone(),
-            subject: session.identity.subject.clone(),
-            token_subject: session.identity.notes.token_subject.clone(),
-            provider_session: session.provider_session.clone(),
-        }
+    pub fn of(session: &Arc<Session>) -> Self {
+        Self(Arc::clone(session))
     }
 
-    /// Provider and subject.
-    pub fn identity(&self) -> (Text, Text) {
-        (self.provider.clone(), self.subject.clone())
-    }
-
-    /// What revocations know it by.
-    fn into_mark(self) -> Mark {
-        Mark::new(
-            self.created_at,
-            self.id,
-            &self.provider,
-            &self.subject,
-            self.token_subject.as_deref(),
-            self.provider_session.as_deref(),
-        )
+    /// Whether both are sessions of one person.
+    pub fn is_same_person(&self, other: &Self) -> bool {
+        let (identity, other) = (&self.0.identity, &other.0.identity);
+        identity.provider == other.provider && identity.subject == other.subject
     }
 }
 
@@ -86,9 +56,12 @@ impl Ends {
         async move {
             // One timer is all that costs what is over by then.
             sleep(GRACE).await;
-            let end = owner.created_at.after(lifetime);
-            let end = owner.ends_at.map_or(end, |sealed| sealed.min(end));
-            let mark = owner.into_mark();
+            let Owner(session) = owner;
+            let end = session.created_at.after(lifetime);
+            let end = session.ends_at.map_or(end, |sealed| sealed.min(end));
+            let mark = Mark::of(&session);
+            // It is large, and this may take long.
+            drop(session);
             let mut changes = revocations.changes();
             loop {
                 changes.mark_unchanged();
@@ -120,12 +93,14 @@ mod tests {
 
     use super::*;
     use crate::{
+        clock::Timestamp,
         identity::Identity,
         session::revocation::{Revocation, Target},
     };
 
-    fn session(subject: &str, created_at: Timestamp) -> Session {
-        Session::begin([7; 16], [2; 16], created_at, Identity::of("corp", subject))
+    fn session(subject: &str, created_at: Timestamp) -> Arc<Session> {
+        let identity = Identity::of("corp", subject);
+        Arc::new(Session::begin([7; 16], [2; 16], created_at, identity))
     }
 
     fn ends(lifetime: u64) -> (Arc<Revocations>, Ends) {
@@ -176,9 +151,9 @@ mod tests {
         // Sealed when a lifetime was shorter than today's.
         let sealed = Session {
             ends_at: Some(now),
-            ..session("ada", now)
+            ..Session::clone(&session("ada", now))
         };
-        timeout(GRACE * 2, ends.of(Owner::of(&sealed)))
+        timeout(GRACE * 2, ends.of(Owner::of(&Arc::new(sealed))))
             .await
             .unwrap();
     }

@@ -16,12 +16,15 @@ mod flight;
 mod run;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
-use tokio::{runtime::Handle, sync::watch};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, watch},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
@@ -35,7 +38,12 @@ use super::{
     place::{Place, SUCCESSOR_KEPT},
     revocation::Revocations,
 };
-use crate::{clock::Timestamp, observe::metrics::Tally, provider::Providers, tokens::KeepTokens};
+use crate::{
+    clock::{self, Timestamp},
+    observe::metrics::Tally,
+    provider::Providers,
+    tokens::{KeepTokens, Tokens},
+};
 
 /// Renews sessions.
 pub struct Refresher {
@@ -62,6 +70,8 @@ struct Shared {
     revocations: Arc<Revocations>,
     farewell: Arc<Farewell>,
     tally: Tally<3>,
+    /// Takes what renewals say of people.
+    feed: OnceLock<mpsc::Sender<(Session, Timestamp)>>,
     /// Ends the waiting of what has sent nothing yet.
     stop: CancellationToken,
 }
@@ -73,6 +83,19 @@ impl Shared {
         tokens.refresh.as_ref()?;
         let grace = self.policy.load().provider_grace;
         tokens.expires_at.map(|end| end.after(grace))
+    }
+
+    /// Somebody was renewed. Where too many wait to be noted, the next renewal says it again.
+    fn note(&self, renewed: &Session) {
+        if let Some(feed) = self.feed.get() {
+            let told = Session {
+                tokens: Tokens::default(),
+                ..renewed.clone()
+            };
+            if feed.try_send((told, clock::now())).is_err() {
+                tracing::warn!("too many renewals wait to be noted for their users' API tokens");
+            }
+        }
     }
 
     /// Whether that is over.
@@ -132,12 +155,18 @@ impl Refresher {
                 policy: ArcSwap::from_pointee(policy),
                 revocations,
                 farewell,
+                feed: OnceLock::new(),
                 stop: CancellationToken::new(),
             }),
             flights: Flights::new(FLIGHTS),
             runtime,
             running: TaskTracker::new(),
         }
+    }
+
+    /// Tells of each renewal that says who somebody is, by the session without its tokens. Only the first call counts.
+    pub fn tell(&self, feed: mpsc::Sender<(Session, Timestamp)>) {
+        let _ = self.shared.feed.set(feed);
     }
 
     /// Renewals begin under `policy` from here on. Those that run end under the one they began with.

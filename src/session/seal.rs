@@ -42,6 +42,8 @@ pub enum Purpose {
     Directory,
     /// The name of somebody who has signed in before.
     KnownUser,
+    /// Somebody's API tokens.
+    ApiTokens,
 }
 
 /// The keys of `session.secret`: the first seals, all open.
@@ -179,10 +181,16 @@ impl KeyRing {
 
     /// What each secret is known by where it must not be known itself; the first is that of the one that seals.
     pub fn fingerprints(&self) -> Vec<Fingerprint> {
-        let indices = (0..=self.others.len()).map(KeyIndex);
-        let derived = indices.map(|index| self.derive_with(index, "replicas", b""));
+        let derived = self
+            .indices()
+            .map(|index| self.derive_with(index, "replicas", b""));
         let first = |bytes: [u8; 32]| *bytes.first_chunk().expect("it has 32 bytes");
         derived.map(first).collect()
+    }
+
+    /// Each secret, the one that seals first.
+    pub fn indices(&self) -> impl Iterator<Item = KeyIndex> + use<> {
+        (0..=self.others.len()).map(KeyIndex)
     }
 
     /// As [`derive`](Self::derive), from the secret that sealed something earlier: a login that began
@@ -235,13 +243,14 @@ impl KeyRing {
 
 impl Purpose {
     /// In the order of the discriminants, which index what is prepared per purpose.
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Session,
         Self::Login,
         Self::LogoutHint,
         Self::Successor,
         Self::Directory,
         Self::KnownUser,
+        Self::ApiTokens,
     ];
 
     const fn label(self) -> &'static str {
@@ -252,6 +261,7 @@ impl Purpose {
             Self::Successor => "successor",
             Self::Directory => "directory",
             Self::KnownUser => "known user",
+            Self::ApiTokens => "api tokens",
         }
     }
 }

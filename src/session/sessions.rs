@@ -61,8 +61,9 @@ pub enum Keeping {
 
 /// What a request's cookies say.
 pub struct Visit {
-    /// The session, when there is one that opens and has not ended.
-    pub session: Option<Session>,
+    /// The session, when there is one that opens and has not ended. Shared, since it is large, and what outlasts its request
+    /// keeps it.
+    pub session: Option<Arc<Session>>,
     /// The session cookies that came, so that an answer can expire what it does not write.
     pub present: SessionCookies,
     /// Where the only own cookie stands.
@@ -292,7 +293,7 @@ impl Sessions {
                 }
                 let renewed = Session {
                     seen_at: now,
-                    ..session.clone()
+                    ..Session::clone(session)
                 };
                 self.write(&renewed, visit.present, now).unwrap_or_default()
             }

@@ -17,6 +17,8 @@ pub struct SessionSettings {
     pub idle_timeout: Duration,
     /// The session cookie's name, without prefix; two gates on one host need two names.
     pub cookie_name: String,
+    /// Whose hosts share one login: a domain in lower case, without a leading dot. Without, it is `public_url`'s host's.
+    pub cookie_domain: Option<String>,
     /// Where sessions are kept.
     pub store: StoreSettings,
     /// How many sessions the store "memory" holds; beyond, those that were not used for longest end.

@@ -12,8 +12,9 @@ import { fileURLToPath } from "node:url";
 
 import Ajv from "ajv";
 import { validate as lintDockerfile } from "dockerfile-utils";
-import ts from "typescript";
 import { parse, parseAllDocuments } from "yaml";
+
+import { typeProblems } from "./types.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const deploy = join(here, "../../deploy");
@@ -27,34 +28,13 @@ const manifests = parseAllDocuments(readFileSync(0, "utf8")).map((document) => {
   expect(document.errors.length === 0, `manifests: ${document.errors}`);
   return document.toJS();
 });
-checkManifestTypes(manifests);
+problems.push(...typeProblems(manifests));
 checkPod(manifests);
 checkCompose(parse(read("compose/compose.yaml")));
 checkDockerfile(read("Dockerfile"));
 
 for (const problem of problems) console.error(problem);
 process.exit(problems.length > 0 ? 1 : 0);
-
-// The compiler refuses unknown and misspelled keys too, which Kubernetes' JSON schemas let pass.
-function checkManifestTypes(documents) {
-  const source = documents.map((document, index) => {
-    const { apiVersion, kind } = document;
-    const path = apiVersion.includes("/") ? apiVersion : `core/${apiVersion}`;
-    return `import type { ${kind} as Kind${index} } from "kubernetes-types/${path}";
-      export const document${index}: Kind${index} = ${JSON.stringify(document, null, 1)};`;
-  });
-  const name = join(here, "manifests.ts");
-  const options = { strict: true, noEmit: true, skipLibCheck: true, lib: ["lib.es5.d.ts"], types: [] };
-  const host = ts.createCompilerHost(options);
-  const fromDisk = host.getSourceFile.bind(host);
-  host.getSourceFile = (file, ...rest) =>
-    file === name ? ts.createSourceFile(file, source.join("\n"), ...rest) : fromDisk(file, ...rest);
-  const program = ts.createProgram([name], options, host);
-  for (const { file, start, messageText } of ts.getPreEmitDiagnostics(program)) {
-    const line = file?.text.slice(start).split("\n", 1)[0].trim() ?? "";
-    problems.push(`manifests: ${line} ${ts.flattenDiagnosticMessageText(messageText, " ")}`);
-  }
-}
 
 function checkPod(documents) {
   const one = (kind) => documents.find((document) => document.kind === kind);

@@ -1,6 +1,7 @@
 //! The command line, as somebody at a terminal meets it.
 
 mod explain;
+mod import;
 mod start;
 mod without_secrets;
 

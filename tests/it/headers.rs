@@ -257,6 +257,66 @@ async fn a_trusted_proxys_word_counts() {
     );
 }
 
+/// RFC 7239: believed from trusted proxies, and rebuilt for the app whoever sent it.
+#[tokio::test]
+async fn the_standard_header_is_read_as_the_others_are() {
+    let told = "for=203.0.113.9;proto=http;host=evil.example, for=198.51.100.7;proto=https;host=other.example";
+    let both = [("Forwarded", told), ("X-Forwarded-For", "198.51.100.8")];
+    for (top, sent, client, seen) in [
+        ("", &both[..1], "127.0.0.1", ("http", None)),
+        (
+            "trusted_proxies = [\"127.0.0.0/8\"]",
+            &both[..1],
+            "198.51.100.7",
+            ("https", Some("other.example")),
+        ),
+        (
+            "trusted_proxies = [\"127.0.0.0/8\"]",
+            &both,
+            "198.51.100.8",
+            ("http", None),
+        ),
+        (
+            "trusted_proxies = [\"127.0.0.0/8\"]\nforwarding_headers = \"forwarded\"",
+            &both,
+            "198.51.100.7",
+            ("https", Some("other.example")),
+        ),
+        (
+            "trusted_proxies = [\"127.0.0.0/8\"]\nforwarding_headers = \"x-forwarded\"",
+            &both[..1],
+            "127.0.0.1",
+            ("http", None),
+        ),
+    ] {
+        let (house, _upstream, _provider) =
+            standard_with(|plan| plan.route("/public/**", "public").top(top)).await;
+        let own = house.address.to_string();
+        let (proto, host) = (seen.0, seen.1.unwrap_or(&own));
+        let browser = house.browser();
+        let mut ask = browser.navigate("/public/f");
+        for (name, value) in sent {
+            ask = ask.header(name, value);
+        }
+        let seen = ask.send().await.seen();
+        assert_eq!(seen.header("x-real-ip"), Some(client), "{top}");
+        assert_eq!(seen.header("x-forwarded-proto"), Some(proto), "{top}");
+        assert_eq!(seen.header("x-forwarded-host"), Some(host), "{top}");
+        let quoted = if host.contains(':') {
+            format!("\"{host}\"")
+        } else {
+            host.to_owned()
+        };
+        let mut expected = format!("for={client};host={quoted};proto={proto}");
+        if client != "127.0.0.1" {
+            expected = format!("{expected}, for=127.0.0.1;host={quoted};proto={proto}");
+        }
+        assert_eq!(seen.all("forwarded"), [expected], "{top}");
+        let line = house.access_line("/public/f").await;
+        assert_eq!(line["client"], client, "{top}");
+    }
+}
+
 #[tokio::test]
 async fn headers_of_the_configuration_are_set_and_guarded() {
     let (house, upstream, provider) = standard_with(|plan| {

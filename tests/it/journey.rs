@@ -83,6 +83,30 @@ async fn a_page_with_hidden_frames_spends_nobodys_logins() {
 }
 
 #[tokio::test]
+async fn two_apps_on_two_hosts_have_one_login() {
+    let address = ports::free_address();
+    let (app, wiki) = (Upstream::start().await, Upstream::start().await);
+    let provider = ScriptedProvider::start().await;
+    let at = |name: &str| format!("http://{name}.example.test:{}", address.port());
+    let plan = House::plan().upstream(&app).provider(&provider);
+    let _house = plan
+        .public_url(&at("login"))
+        .session("cookie_domain = \"example.test\"")
+        .tables(&format!(
+            "[upstreams.wiki]\nurl = \"http://{}\"\n[[routes]]\nhost = \"app.example.test\"\n\
+             [[routes]]\nhost = \"wiki.example.test\"\nupstream = \"wiki\"\n",
+            wiki.address
+        ))
+        .start_at(address)
+        .await;
+    let mut apps = node_provider::node("several_apps.mjs");
+    apps.args([at("login"), at("app"), at("wiki")])
+        .arg(chromium());
+    succeed(apps).await;
+    assert!(app.count() > 0 && wiki.count() > 0);
+}
+
+#[tokio::test]
 async fn every_page_is_fit_to_be_seen() {
     let other = ScriptedProvider::start().await;
     let second = format!(

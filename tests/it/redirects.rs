@@ -309,7 +309,7 @@ async fn a_long_deep_link_comes_back_or_the_page_says_why_not() {
             assert_eq!(reply.status, StatusCode::UNAUTHORIZED, "{length}");
             let text = reply.text();
             assert!(
-                text.contains("too long to be kept while you sign in"),
+                text.contains("this address is too long to be kept while you"),
                 "{text}"
             );
             assert!(text.contains("/oauth2/sign_in"), "{text}");

@@ -8,12 +8,14 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 use crate::support::{
-    Browser, House, ScriptedProvider, Upstream, arranged, house::Plan, ports, raw, tls, websocket,
+    Browser, House, ScriptedProvider, Upstream, arranged, house::Plan, ports, provider::now, raw,
+    tls, websocket,
 };
 
 /// A change of a file is seen within this.
@@ -105,6 +107,34 @@ async fn a_rule_that_tightens_holds_at_the_next_request_and_sessions_stay() {
         200,
         "the session was never gone"
     );
+}
+
+#[tokio::test]
+async fn a_fresh_login_is_asked_for_and_an_app_called_otherwise_at_the_next_request() {
+    let (house, _upstream, provider) = house(|plan| {
+        plan.top("upstream_audience = \"before\"")
+            .tables("[[routes]]\npath = \"/safe/**\"")
+    })
+    .await;
+    provider.set(|behaviour| behaviour.id_token = json!({ "auth_time": now() - 1_000 }));
+    let ada = person(&house, &provider, "ada").await;
+    assert_eq!(status(&ada, "/safe/x").await, 200);
+    change(&house, "\"/safe/**\"", "\"/safe/**\"\nmax_age = \"10m\"").await;
+    assert_eq!(status(&ada, "/safe/x").await, 302);
+    assert_eq!(status(&ada, "/page").await, 200);
+    change(&house, "\"10m\"", "\"1h\"").await;
+    assert_eq!(status(&ada, "/safe/x").await, 200);
+
+    let audience = async || {
+        let seen = ada.get("/page").await.seen();
+        let assertion = seen.header("x-user-assertion").expect("an assertion");
+        let claims = assertion.split('.').nth(1).expect("claims");
+        let claims = URL_SAFE_NO_PAD.decode(claims).expect("base64");
+        serde_json::from_slice::<Value>(&claims).expect("JSON")["aud"].clone()
+    };
+    assert_eq!(audience().await, "before");
+    change(&house, "\"before\"", "\"after\"").await;
+    assert_eq!(audience().await, "after");
 }
 
 #[tokio::test]

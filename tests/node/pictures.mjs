@@ -4,7 +4,7 @@ import path from 'node:path';
 import { chromium } from 'playwright-core';
 
 // Nothing that would look for a network.
-export const open = (executablePath) => chromium.launch({
+export const open = (executablePath, more = []) => chromium.launch({
   executablePath,
   headless: true,
   args: [
@@ -16,6 +16,7 @@ export const open = (executablePath) => chromium.launch({
     '--disable-background-networking',
     '--disable-component-update',
     '--disable-sync',
+    ...more,
   ],
 });
 

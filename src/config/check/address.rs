@@ -14,14 +14,20 @@ use super::{
     Reader, Reported, Table,
 };
 use crate::{
-    forward::settings::UpstreamAddress, listen::settings::ListenAddress,
-    login::return_to::HostPattern, public_url::PublicUrl,
+    clean::client::ForwardingHeaders,
+    forward::settings::UpstreamAddress,
+    listen::settings::{Listen, ListenAddress, PROXY_PROTOCOL},
+    login::return_to::HostPattern,
+    public_url::PublicUrl,
 };
 
 impl Reader<'_> {
-    pub(super) fn listen(&mut self, root: &Table<'_>) -> Option<Vec<ListenAddress>> {
+    pub(super) fn listen(&mut self, root: &Table<'_>) -> Option<Vec<Listen>> {
         let Some(node) = root.get("listen", Kind::Texts.or("0.0.0.0:4180")) else {
-            return Some(vec![ListenAddress::Tcp(DEFAULT_LISTEN)]);
+            return Some(vec![Listen {
+                address: ListenAddress::Tcp(DEFAULT_LISTEN),
+                is_proxied: false,
+            }]);
         };
         let items = self.list(node, "listen")?;
         if items.is_empty() {
@@ -31,23 +37,27 @@ impl Reader<'_> {
             );
             return None;
         }
-        let mut addresses = Vec::new();
+        let mut listen: Vec<Listen> = Vec::new();
         let mut complete = true;
         for item in items {
-            match listen_address(item.text, &item.origin) {
-                Ok(address) if addresses.iter().any(|other| collide(other, &address)) => {
+            match listener(item.text, &item.origin) {
+                Ok(next)
+                    if listen
+                        .iter()
+                        .any(|other| collide(&other.address, &next.address)) =>
+                {
                     let message = format!("`{}` is taken by an address before it", item.text);
                     self.problem(Problem::new(&item.origin, message).hint("take one of them out"));
                     complete = false;
                 }
-                Ok(address) => addresses.push(address),
+                Ok(next) => listen.push(next),
                 Err(problem) => {
                     self.problem(problem);
                     complete = false;
                 }
             }
         }
-        complete.then_some(addresses)
+        complete.then_some(listen)
     }
 
     pub(super) fn admin_listen(
@@ -83,6 +93,27 @@ impl Reader<'_> {
         Some(networks)
     }
 
+    pub(super) fn forwarding_headers(
+        &mut self,
+        root: &Table<'_>,
+    ) -> Result<Option<ForwardingHeaders>, Reported> {
+        let meanings = [
+            ("either", ForwardingHeaders::Either),
+            ("x-forwarded", ForwardingHeaders::XForwarded),
+            ("forwarded", ForwardingHeaders::Forwarded),
+        ];
+        self.word(
+            root,
+            "forwarding_headers",
+            &meanings,
+            Some("either"),
+            |text| {
+                let message = format!("there is no forwarding_headers \"{text}\"");
+                (message, "\"either\", \"x-forwarded\" or \"forwarded\"")
+            },
+        )
+    }
+
     pub(super) fn redirect_hosts(&mut self, root: &Table<'_>) -> Option<Vec<HostPattern>> {
         self.texts(root, "redirect_hosts", host_pattern)
     }
@@ -105,6 +136,26 @@ pub(super) fn upstream_address(
 
 const DEFAULT_LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 4180);
+
+/// An address, and whether the PROXY protocol is spoken there.
+fn listener(text: &str, origin: &Origin) -> Result<Listen, Problem> {
+    let mut words = text.split_ascii_whitespace();
+    let address = words.next().unwrap_or_default();
+    let is_proxied = match (words.next(), words.next()) {
+        (None, _) => false,
+        (Some(PROXY_PROTOCOL), None) => true,
+        _ => {
+            let message = format!("`{text}` is no address to listen on");
+            let hint = format!("behind the address may stand {PROXY_PROTOCOL}, and nothing else");
+            return Err(Problem::new(origin, message).hint(hint));
+        }
+    };
+    let address = listen_address(address, origin)?;
+    Ok(Listen {
+        address,
+        is_proxied,
+    })
+}
 
 fn listen_address(text: &str, origin: &Origin) -> Result<ListenAddress, Problem> {
     if let Some(path) = text.strip_prefix("unix:") {
@@ -216,7 +267,7 @@ pub(super) fn web_address(text: &str, origin: &Origin, key: &str) -> Result<Url,
 }
 
 /// A host name in lower case ASCII (RFC 1123 §2.1; underscores as container networks use them).
-fn is_host_name(name: &str) -> bool {
+pub(super) fn is_host_name(name: &str) -> bool {
     name.len() <= 253
         && name.split('.').all(|label| {
             (1..=63).contains(&label.len())

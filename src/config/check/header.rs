@@ -26,6 +26,7 @@ impl Reader<'_> {
     pub(super) fn headers(&mut self, root: &Table<'_>) -> Option<HeaderSettings> {
         let table = root.table("headers");
         let preset = self.preset(&table);
+        let is_signed = self.flag(&table, "assertion", true);
         let why = format!(
             "from {} to {}: what the app's server takes in one header",
             MAX_BYTES.start(),
@@ -36,6 +37,9 @@ impl Reader<'_> {
         let entries = table.map("set", Names::Header, Kind::HeaderSource(words));
         let set = self.set(&table, entries);
         let mut identity = preset?;
+        if !is_signed? {
+            identity.retain(|(_, source)| *source != HeaderSource::Assertion);
+        }
         for (name, source) in set? {
             match identity.iter_mut().find(|(other, _)| *other == name) {
                 Some((_, before)) => *before = source,
@@ -235,6 +239,11 @@ const REFUSED_NAMES: [&str; 21] = [
     "via",
 ];
 
+/// Whether no configuration may set the header of this name, in lower case.
+pub(in crate::config) fn is_refused(lower: &str) -> bool {
+    REFUSED_NAMES.contains(&lower) || is_of_the_way(lower) || lower.starts_with("sec-")
+}
+
 fn header_name(key: &str, entry: &Node) -> Result<HeaderName, Problem> {
     let problem = Problem::new(&entry.key_origin, format!("`{key}` cannot be set"));
     // Upstreams take `X_User` and `X.User` for `X-User`, so one spelling is enough.
@@ -246,10 +255,7 @@ fn header_name(key: &str, entry: &Node) -> Result<HeaderName, Problem> {
     if !is_plain {
         return Err(problem.hint("a header's name is letters, digits and dashes, as in X-Campus"));
     }
-    let is_refused = REFUSED_NAMES.contains(&lower.as_str())
-        || is_of_the_way(&lower)
-        || lower.starts_with("sec-");
-    if is_refused {
+    if is_refused(&lower) {
         return Err(problem
             .hint("the connection depends on it; choose a name of your own, such as X-Campus"));
     }
@@ -257,7 +263,7 @@ fn header_name(key: &str, entry: &Node) -> Result<HeaderName, Problem> {
         .map_err(|_| problem.hint("a header's name is letters, digits and dashes"))
 }
 
-const SOURCES: [(&str, HeaderSource); 10] = [
+const SOURCES: [(&str, HeaderSource); 11] = [
     ("user", HeaderSource::User),
     ("user_id", HeaderSource::UserId),
     ("subject", HeaderSource::Subject),
@@ -268,6 +274,7 @@ const SOURCES: [(&str, HeaderSource); 10] = [
     ("picture", HeaderSource::Picture),
     ("access_token", HeaderSource::AccessToken),
     ("id_token", HeaderSource::IdToken),
+    ("assertion", HeaderSource::Assertion),
 ];
 
 impl HeaderSource {

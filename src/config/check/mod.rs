@@ -6,9 +6,10 @@
 mod address;
 mod allow;
 mod bearer;
+pub(super) mod cookie_domain;
 mod endpoint;
 mod forward_auth;
-mod header;
+pub(super) mod header;
 mod limits;
 mod outbound;
 mod provider;
@@ -16,8 +17,9 @@ mod read;
 mod regex;
 mod request;
 mod route;
-mod secret;
+pub(super) mod secret;
 mod session;
+mod token;
 mod upstream;
 
 use std::path::{Path, PathBuf};
@@ -35,7 +37,7 @@ use crate::{
     forward::settings::{UpstreamAddress, UpstreamSettings},
     identity_headers::{HeaderSettings, HeaderSource},
     listen::{
-        settings::{ListenAddress, TlsFiles},
+        settings::{Listen, ListenAddress, TlsFiles},
         tls,
     },
     observe::filter::{self, Flaw, LEVELS},
@@ -148,6 +150,10 @@ impl<'a> Reader<'a> {
         config
     }
 
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one line for each section, and one for each field"
+    )]
     fn all(&mut self, root: &Node, keys: Keys, fresh_secret: &[u8; 32]) -> Option<Config> {
         let root = &Table {
             node: root,
@@ -161,6 +167,7 @@ impl<'a> Reader<'a> {
         let public_url = self.public_url(root);
         let upstreams = self.upstreams(root);
         let trusted_proxies = self.trusted_proxies(root);
+        let forwarding_headers = self.forwarding_headers(root);
         let forward_auth = self.forward_auth(root, trusted_proxies.as_deref());
         let prefix = self.read(root, "prefix", "/oauth2", prefix);
         let root_health = self.flag(root, "root_health", false);
@@ -170,6 +177,9 @@ impl<'a> Reader<'a> {
         let log = self.read(root, "log", "info", log_filter);
         let shutdown_grace = self.duration(root, "shutdown_grace", "30s");
         let session = self.session(root, fresh_secret);
+        let state = self.state(root);
+        let api_tokens = self.api_tokens(root);
+        let service_tokens = self.service_tokens(root);
         let own = OwnPaths {
             prefix: prefix.as_deref(),
             root_health: root_health.unwrap_or_default(),
@@ -193,12 +203,16 @@ impl<'a> Reader<'a> {
             public_url.as_ref(),
             trusted_proxies.as_deref(),
         );
-        if let (Some(providers), Some(routes)) = (&mut providers, &routes) {
-            self.connect(root, routes, providers);
-            self.check_step_up(root, routes, providers);
-        }
-        if let (Some(routes), Some(public_url)) = (&routes, &public_url) {
-            self.warn_of_hosts_without_sessions(routes, public_url);
+        if let Some(routes) = &routes {
+            let domain = session.as_ref();
+            let domain = domain.and_then(|session| session.cookie_domain.as_deref());
+            self.relate(
+                root,
+                routes,
+                providers.as_mut(),
+                public_url.as_ref(),
+                domain,
+            );
         }
         if let (Some(providers), Some(headers)) = (&providers, &headers) {
             self.check_names(providers, headers);
@@ -206,6 +220,12 @@ impl<'a> Reader<'a> {
         if let (Some(session), Some(headers)) = (&session, &headers) {
             set_rooms(providers.iter_mut().flatten(), &session.store, headers);
         }
+        self.check_tokens(
+            root,
+            (session.as_ref(), &state),
+            flat(&api_tokens).is_some(),
+            (providers.as_deref(), service_tokens.as_deref()),
+        );
         if !self.problems.is_empty() {
             return None;
         }
@@ -217,6 +237,7 @@ impl<'a> Reader<'a> {
             public_url: public_url?,
             upstreams: upstreams?,
             trusted_proxies: trusted_proxies?,
+            forwarding_headers: forwarding_headers.ok().flatten()?,
             forward_auth: forward_auth.ok()?,
             prefix: prefix?,
             root_health: root_health?,
@@ -225,6 +246,9 @@ impl<'a> Reader<'a> {
             log: log?,
             shutdown_grace: shutdown_grace?,
             session: session?,
+            state: state.ok()?,
+            api_tokens: api_tokens.ok()?,
+            service_tokens: service_tokens?,
             providers: providers?,
             headers: headers?,
             routes: routes?,
@@ -291,7 +315,7 @@ impl<'a> Reader<'a> {
     fn check_addresses(
         &mut self,
         root: &Table<'_>,
-        listen: Option<&[ListenAddress]>,
+        listen: Option<&[Listen]>,
         admin: Option<&ListenAddress>,
         ext_authz: Option<&ListenAddress>,
         upstreams: &[UpstreamSettings],
@@ -326,7 +350,7 @@ impl<'a> Reader<'a> {
         if let Some(ext_authz) = ext_authz
             && listen
                 .iter()
-                .any(|public| address::collide(public, ext_authz))
+                .any(|public| address::collide(&public.address, ext_authz))
         {
             let origin = root.origin("ext_authz_listen");
             self.problem(
@@ -336,7 +360,9 @@ impl<'a> Reader<'a> {
             );
         }
         if let Some(admin) = admin
-            && listen.iter().any(|public| address::collide(public, admin))
+            && listen
+                .iter()
+                .any(|public| address::collide(&public.address, admin))
         {
             let origin = root.origin("admin_listen");
             self.problem(
@@ -347,7 +373,7 @@ impl<'a> Reader<'a> {
         for upstream in upstreams {
             let leads_here = |address: &UpstreamAddress| {
                 let mut listen = listen.iter();
-                listen.any(|public| address::leads_to(address, public))
+                listen.any(|public| address::leads_to(address, &public.address))
             };
             if upstream.addresses.iter().any(leads_here) {
                 let table = root.node.get("upstreams");

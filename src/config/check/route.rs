@@ -18,6 +18,7 @@ use crate::{
     access::{
         AllowList, LONGEST_ACR_VALUES, LONGEST_AGE, Requirement, Requirements, StepUp, is_acr,
     },
+    api_token::settings::SERVICE,
     provider::settings::ProviderSettings,
     public_url::PublicUrl,
     route::{Access, HostPattern, PathPattern, Route},
@@ -41,6 +42,13 @@ impl Reader<'_> {
             {
                 self.problem(dead(&origin, &route, earlier, place));
             }
+            if routes.iter().any(|earlier| earlier.name == route.name) {
+                let message = format!("another route is named \"{}\"", route.name);
+                self.problem(
+                    Problem::new(&table.origin("name"), message)
+                        .hint("a name is for one route, by which tokens and the log know it"),
+                );
+            }
             routes.push(route);
             places.push(origin);
         }
@@ -54,6 +62,7 @@ impl Reader<'_> {
         number: usize,
         own: OwnPaths<'_>,
     ) -> Option<Route> {
+        let name = self.optional(table, "name", route_name);
         let host = self.host(table);
         let path = self.path(table, own);
         let methods = self.methods(table);
@@ -61,11 +70,12 @@ impl Reader<'_> {
         let requirements = self.requirements(table, access.as_ref());
         let deny_message = self.optional(table, "deny_message", deny_message);
         let upstream = self.route_upstream(root, table);
+        let keeps_slashes = self.encoded_slash(table);
         let step_up = self.step_up(table, access);
         let dry_run = self.dry_run(table, number, requirements.as_ref());
         let (host, path) = (host.ok()?, path.ok()?);
         Some(Route {
-            name: format!("routes[{number}]"),
+            name: name.ok()?.unwrap_or_else(|| format!("routes[{number}]")),
             host,
             path,
             methods: methods?,
@@ -74,12 +84,17 @@ impl Reader<'_> {
             deny_message: deny_message.ok()?,
             upstream: upstream.ok()?,
             dry_run: dry_run?,
-            step_up: step_up?.map(Box::new),
+            keeps_slashes: keeps_slashes.ok().flatten()?,
+            step_up: step_up.ok()?.map(Box::new),
         })
     }
 
     /// `max_age` and `acr_values`.
-    fn step_up(&mut self, table: &Table<'_>, access: Option<Access>) -> Option<Option<StepUp>> {
+    fn step_up(
+        &mut self,
+        table: &Table<'_>,
+        access: Option<Access>,
+    ) -> Result<Option<StepUp>, Reported> {
         let max_age = self.optional_duration(table, "max_age");
         let acr_values = self.texts(table, "acr_values", |text, origin| {
             if is_acr(text) {
@@ -90,8 +105,8 @@ impl Reader<'_> {
                 .hint("as the provider's `acr_values_supported` has it"))
         });
         let step_up = StepUp {
-            max_age: max_age.ok()?,
-            acr_values: acr_values?,
+            max_age: max_age?,
+            acr_values: acr_values.ok_or(Reported)?,
         };
         if let Some(age) = step_up.max_age
             && (age.subsec_nanos() > 0 || age.is_zero() || age > LONGEST_AGE)
@@ -102,7 +117,7 @@ impl Reader<'_> {
                     "from \"1s\" to \"365d\", as in max_age = \"10m\"; a login that has just ended must be young enough",
                 ),
             );
-            return None;
+            return Err(Reported);
         }
         if step_up
             .acr_parameter()
@@ -113,13 +128,13 @@ impl Reader<'_> {
             self.problem(
                 Problem::new(&origin, message).hint("they are sent along with each login"),
             );
-            return None;
+            return Err(Reported);
         }
         if step_up.is_empty() {
-            return Some(None);
+            return Ok(None);
         }
-        match access? {
-            Access::Login | Access::Api => Some(Some(step_up)),
+        match access.ok_or(Reported)? {
+            Access::Login | Access::Api => Ok(Some(step_up)),
             Access::Public | Access::Optional | Access::Deny => {
                 let key = if step_up.max_age.is_some() {
                     "max_age"
@@ -133,13 +148,13 @@ impl Reader<'_> {
                     )
                     .hint("take it out, or write access = \"login\" or \"api\""),
                 );
-                None
+                Err(Reported)
             }
         }
     }
 
     /// Where no provider tells how and when people authenticate.
-    pub(super) fn check_step_up(
+    fn check_step_up(
         &mut self,
         root: &Table<'_>,
         routes: &[Route],
@@ -175,6 +190,42 @@ impl Reader<'_> {
                     silent.join(", ")
                 ));
             }
+        }
+    }
+
+    fn encoded_slash(&mut self, table: &Table<'_>) -> Result<Option<bool>, Reported> {
+        let meanings = [("ambiguous", false), ("segment", true)];
+        self.word(
+            table,
+            "encoded_slash",
+            &meanings,
+            Some("ambiguous"),
+            |text| {
+                let message = format!("there is no encoded_slash \"{text}\"");
+                (message, "\"segment\" or \"ambiguous\"")
+            },
+        )
+    }
+
+    /// What routes and providers have to know of each other, and what of a route will not be as it looks.
+    pub(super) fn relate(
+        &mut self,
+        root: &Table<'_>,
+        routes: &[Route],
+        providers: Option<&mut Vec<ProviderSettings>>,
+        public_url: Option<&PublicUrl>,
+        cookie_domain: Option<&str>,
+    ) {
+        if let Some(providers) = providers {
+            self.connect(root, routes, providers);
+            self.check_step_up(root, routes, providers);
+        }
+        match (public_url, cookie_domain) {
+            (Some(public_url), Some(domain)) => {
+                self.check_cookie_domain(root, domain, public_url, routes);
+            }
+            (Some(public_url), None) => self.warn_of_hosts_without_sessions(routes, public_url),
+            (None, _) => {}
         }
     }
 
@@ -316,17 +367,13 @@ impl Reader<'_> {
     }
 
     /// The session's cookie is `public_url`'s alone: under another name nobody is signed in.
-    pub(super) fn warn_of_hosts_without_sessions(
-        &mut self,
-        routes: &[Route],
-        public_url: &PublicUrl,
-    ) {
+    fn warn_of_hosts_without_sessions(&mut self, routes: &[Route], public_url: &PublicUrl) {
         for route in routes {
             let Some(host) = &route.host else { continue };
             if route.access.asks_who() && !host.matches(public_url.authority()) {
                 self.warnings.push(format!(
                     "{} asks who is there, and under {host} nobody is ever signed in: sessions are public_url's alone; browsers are \
-                     led there, and programs get 401",
+                     led there, and programs get 401. To share one login, set session.cookie_domain",
                     route.name
                 ));
             }
@@ -334,17 +381,12 @@ impl Reader<'_> {
     }
 
     /// Tells each provider what routes have to know of its people, and the operator of a provider that is not there.
-    pub(super) fn connect(
-        &mut self,
-        root: &Table<'_>,
-        routes: &[Route],
-        providers: &mut [ProviderSettings],
-    ) {
+    fn connect(&mut self, root: &Table<'_>, routes: &[Route], providers: &mut [ProviderSettings]) {
         for route in routes {
             let requirements = &route.requirements;
             let each = std::iter::once(&requirements.all).chain(&requirements.any);
             for name in each.flat_map(|requirement| &requirement.providers) {
-                if providers.iter().all(|provider| provider.name != *name) {
+                if *name != SERVICE && providers.iter().all(|provider| provider.name != *name) {
                     let place = format!("{}.allow.providers", route.name);
                     self.problem(
                         Problem::new(
@@ -462,4 +504,16 @@ fn hides(earlier: &Route, later: &Route) -> bool {
         (Some(_), None) => false,
     };
     every_host && every_path && every_method
+}
+
+/// No name looks like the place of a route, or holds what stands between names in lists.
+fn route_name(text: &str, origin: &Origin) -> Result<String, Problem> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    if !text.is_empty() && text.len() <= 64 && text.bytes().all(is_plain) {
+        return Ok(text.to_owned());
+    }
+    Err(
+        Problem::new(origin, format!("`{text}` is no name of a route"))
+            .hint("letters, digits, - . and _, at most 64, as in \"api\""),
+    )
 }

@@ -159,7 +159,7 @@ impl Reader<'_> {
 
 /// Why somebody could guess the secret, if they could. A random one of the length asked for passes but
 /// once in many millions.
-fn weakness(secret: &str) -> Option<&'static str> {
+pub(in crate::config) fn weakness(secret: &str) -> Option<&'static str> {
     const OBVIOUS: [&str; 12] = [
         "changeme",
         "changethis",

@@ -11,6 +11,7 @@ use super::{
         tree::Node,
     },
     Reader, Reported, Table,
+    cookie_domain::cookie_domain,
 };
 use crate::{
     redis::{address as redis_address, address::RedisAddress},
@@ -42,6 +43,7 @@ impl Reader<'_> {
         let lifetime = self.lifetime(table);
         let idle_timeout = self.idle_timeout(table, lifetime);
         let cookie_name = self.read(table, "cookie_name", "sidegate", cookie_name);
+        let cookie_domain = self.optional(table, "cookie_domain", cookie_domain);
         let shared = self.shared(table, store.as_ref());
         let why = "each takes a kilobyte or two; leave it out for 100000";
         let max_sessions = self.number(table, "max_sessions", 1..=i64::MAX, 100_000_u64, why);
@@ -52,6 +54,7 @@ impl Reader<'_> {
             lifetime: lifetime?,
             idle_timeout: idle_timeout?,
             cookie_name: cookie_name?,
+            cookie_domain: cookie_domain.ok()?,
             store: store?,
             shared: shared.ok()?,
             max_sessions: max_sessions?,

@@ -20,6 +20,19 @@ use crate::{
     spelling, trust,
 };
 
+/// What an app calls itself.
+fn audience(text: &str, origin: &Origin) -> Result<String, Problem> {
+    let is_plain = !text.is_empty() && text.len() <= LONGEST_AUDIENCE;
+    if is_plain && !text.contains(char::is_control) {
+        return Ok(text.to_owned());
+    }
+    let message = format!("an audience has from 1 to {LONGEST_AUDIENCE} bytes");
+    Err(Problem::new(origin, message)
+        .hint("as in \"https://wiki.example.com\"; the app compares it with `aud`"))
+}
+
+const LONGEST_AUDIENCE: usize = 256;
+
 /// Names of upstreams in the file's order; the place of each among all upstreams is one more.
 fn names<'n>(root: &Table<'n>) -> impl Iterator<Item = &'n str> {
     let node = root.node.get("upstreams");
@@ -69,6 +82,7 @@ impl Reader<'_> {
         let addresses: Vec<_> = address.into_iter().collect();
         let ca = self.upstream_ca(root, "upstream_ca", &addresses);
         let reuse = self.flag(root, "upstream_reuse", true);
+        let audience = self.optional(root, "upstream_audience", audience);
         if addresses.is_empty() {
             return None;
         }
@@ -76,6 +90,9 @@ impl Reader<'_> {
             head_timeout: head_timeout?,
             ca: ca.ok()?,
             reuse: reuse?,
+            audience: audience
+                .ok()?
+                .unwrap_or_else(|| DEFAULT_UPSTREAM.to_owned()),
             ..UpstreamSettings::new(DEFAULT_UPSTREAM, addresses)
         })
     }
@@ -99,11 +116,13 @@ impl Reader<'_> {
             "a whole number of bytes; leave the key out for no bound",
         );
         let reuse = self.flag(table, "reuse", true);
+        let audience = self.optional(table, "audience", audience);
         let http2 = self.http2(table, known);
         let health = self.health(table);
         named?;
         Some(UpstreamSettings {
             name: name.to_owned(),
+            audience: audience.ok()?.unwrap_or_else(|| name.to_owned()),
             addresses: addresses?,
             connect_timeout: connect_timeout?,
             head_timeout: head_timeout?,

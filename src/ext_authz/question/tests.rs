@@ -147,7 +147,7 @@ fn a_message_is_all_there_and_nothing_more() {
         &[&whole[..], b"x"].concat()[..],
         &[&whole[..], &whole[..]].concat(),
         &framed(b"\xff"),
-        &framed(&[0; MAX_MESSAGE + 1]),
+        &framed(&vec![0; MAX_MESSAGE + 1]),
     ] {
         let error = Question::read(broken, &public()).unwrap_err();
         assert_eq!(error, NoQuestion::Unreadable);

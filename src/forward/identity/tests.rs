@@ -29,7 +29,7 @@ fn headers(identity: &[(&'static str, HeaderSource)]) -> IdentityHeaders {
 
 fn written(source: HeaderSource, session: &Session) -> Option<String> {
     let mut line = b"x-before: 1\r\n".to_vec();
-    headers(&[("x-test", source)]).write(Some(session.principal()), &mut line);
+    headers(&[("x-test", source)]).write(Some(session.principal().into()), &mut line);
     let line = String::from_utf8(line).unwrap();
     let line = line.strip_prefix("x-before: 1\r\n").unwrap();
     let value = line.strip_prefix("x-test: ")?;
@@ -95,12 +95,12 @@ fn a_token_in_authorization_says_what_it_is() {
         ("x-token", HeaderSource::AccessToken),
     ]);
     let mut lines = Vec::new();
-    headers.write(Some(session().principal()), &mut lines);
+    headers.write(Some(session().principal().into()), &mut lines);
     assert_eq!(lines, b"authorization: Bearer token\r\nx-token: token\r\n");
     let mut none = Vec::new();
     let mut session = session();
     session.tokens.access = None;
-    headers.write(Some(session.principal()), &mut none);
+    headers.write(Some(session.principal().into()), &mut none);
     assert_eq!(none, b"");
 }
 
@@ -112,10 +112,10 @@ fn a_constant_is_told_of_everybody_and_shown_to_nobody() {
     headers.write(None, &mut lines);
     assert_eq!(lines, b"x-gate: between us\r\n");
     lines.clear();
-    headers.write(Some(session().principal()), &mut lines);
+    headers.write(Some(session().principal().into()), &mut lines);
     assert_eq!(lines, b"x-gate: between us\r\nx-user: ada\r\n");
     let mut answer = HeaderMap::new();
-    headers.set(session().principal(), &mut answer);
+    headers.set(session().principal().into(), &mut answer);
     assert_eq!(answer.len(), 1);
     let told = headers.told(session().principal());
     assert_eq!(told[1], ("X-Gate".to_owned(), None));
@@ -133,7 +133,7 @@ fn basic_credentials_hold_a_name_without_a_colon() {
     assert_eq!(written(email.clone(), &session), Some(expected));
     let headers = headers(&[("authorization", email.clone())]);
     let mut answer = HeaderMap::new();
-    headers.set(session.principal(), &mut answer);
+    headers.set(session.principal().into(), &mut answer);
     assert!(answer.is_empty());
     session.identity.email = Some("a:b@example.com".into());
     assert_eq!(headers.missing(session.principal()), ["Authorization: 1"]);
@@ -167,7 +167,7 @@ fn what_does_not_fit_is_counted() {
     session.identity.notes.omitted_claims = vec!["lost".into()];
     session.identity.notes.omitted_groups = 7;
     let mut lines = Vec::new();
-    headers.write(Some(session.principal()), &mut lines);
+    headers.write(Some(session.principal().into()), &mut lines);
     let lines = String::from_utf8(lines).unwrap();
     // Eleven bytes each, the first ten.
     let fit = (8_192 + 1) / 11;
@@ -242,13 +242,21 @@ proptest! {
 #[test]
 fn both_protocols_carry_the_same_headers() {
     let constant = HeaderSource::Constant(Secret::new("hush: hush".to_owned()));
-    let headers = headers(&[("x-gate", constant), ("x-user", HeaderSource::User)]);
+    let headers = headers(&[
+        ("x-gate", constant),
+        ("x-user", HeaderSource::User),
+        ("x-signed", HeaderSource::Assertion),
+    ]);
     let session = session();
-    for principal in [None, Some(session.principal())] {
+    let told = Told {
+        principal: session.principal(),
+        assertion: Some("a.b.c"),
+    };
+    for told in [None, Some(told)] {
         let mut map = HeaderMap::new();
-        headers.insert(principal, &mut map);
+        headers.insert(told, &mut map);
         let mut lines = Vec::new();
-        headers.write(principal, &mut lines);
+        headers.write(told, &mut lines);
         let mut said = Vec::new();
         for (name, value) in &map {
             said.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
@@ -256,6 +264,33 @@ fn both_protocols_carry_the_same_headers() {
         assert_eq!(said, lines);
         assert_eq!(map["x-gate"], "hush: hush");
         assert!(map["x-gate"].is_sensitive());
-        assert_eq!(map.contains_key("x-user"), principal.is_some());
+        assert_eq!(map.contains_key("x-user"), told.is_some());
+        assert_eq!(map.contains_key("x-signed"), told.is_some());
+        assert!(map.get("x-signed").is_none_or(HeaderValue::is_sensitive));
     }
+}
+
+/// The assertion is made elsewhere, for one app: here it is put in, said to be missing where it was not made, and shown to
+/// nobody.
+#[test]
+fn an_assertion_stands_in_its_header() {
+    let headers = headers(&[("x-signed", HeaderSource::Assertion)]);
+    assert!(headers.carry_assertion());
+    let session = session();
+    let told = |assertion| Told {
+        principal: session.principal(),
+        assertion,
+    };
+    let mut lines = Vec::new();
+    headers.write(Some(told(Some("a.b.c"))), &mut lines);
+    headers.write(Some(told(None)), &mut lines);
+    assert_eq!(lines, b"x-signed: a.b.c\r\nx-signed-missing: 1\r\n");
+    assert_eq!(
+        headers.told(session.principal()),
+        [("X-Signed".to_owned(), None)]
+    );
+    assert!(headers.missing(session.principal()).is_empty());
+    let mut answer = HeaderMap::new();
+    headers.set(told(Some("a.b.c")), &mut answer);
+    assert_eq!(answer["x-signed"], "a.b.c");
 }

@@ -247,6 +247,60 @@ fn a_callback_outside_the_prefix_is_no_place_to_return_to_either() {
 }
 
 #[test]
+fn the_hosts_of_apps_are_places_to_return_to_beside_the_public_one() {
+    let apps = ["wiki.example.com", "*.apps.example.com"];
+    let apps = apps.map(|host| route::HostPattern::parse(host).unwrap());
+    let of = |public: &str| {
+        let url = public.parse().unwrap();
+        ReturnRules::new(&PublicUrl { url }, &[], "/oauth2").with_apps(&apps)
+    };
+    let checked = |rules: &ReturnRules, address: &str| {
+        let checked = rules.check(address)?;
+        Some(checked.as_str().to_owned())
+    };
+    let rules = of("https://login.example.com");
+    for good in [
+        "https://wiki.example.com/page?x=1",
+        "https://a.apps.example.com/",
+        "https://a.b.apps.example.com/x",
+    ] {
+        assert_eq!(checked(&rules, good).as_deref(), Some(good));
+    }
+    for bad in [
+        "http://wiki.example.com/",
+        "https://wiki.example.com:8443/",
+        "https://wiki.example.com./",
+        "https://example.com/",
+        "https://apps.example.com/",
+        "https://.apps.example.com/",
+        "https://a..apps.example.com/",
+        "https://evil.test/.apps.example.com",
+        "https://evilapps.example.com/",
+        "https://user@wiki.example.com/",
+        "//wiki.example.com/",
+        "https:wiki.example.com/",
+        "https://wiki.example.com/oauth2/sign_out",
+        "https://wiki.example.com/oauth2%2Fsign_out",
+        "https://wiki.example.com//evil.test",
+        "https://wiki.example.com.evil.test/",
+    ] {
+        assert_eq!(checked(&rules, bad), None, "{bad}");
+    }
+    let rules = of("http://login.example.com:8080");
+    for (address, expected) in [
+        ("http://wiki.example.com:8080/", true),
+        ("http://wiki.example.com/", false),
+        ("https://wiki.example.com:8080/", false),
+    ] {
+        assert_eq!(checked(&rules, address).is_some(), expected, "{address}");
+    }
+    // They do not speak for each other.
+    assert!(!rules.names_origin("http://wiki.example.com:8080", false));
+    assert!(rules.names_origin("http://login.example.com:8080", false));
+    assert!(!rules.names_origin("http://login.example.com:8080", true));
+}
+
+#[test]
 fn length_is_bounded_before_and_after() {
     let longest = format!("/{}", "a".repeat(MAX_LENGTH - 1));
     assert_eq!(checked(&longest).as_deref(), Some(&*longest));

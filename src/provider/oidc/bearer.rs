@@ -107,6 +107,7 @@ impl Oidc {
             client,
             expires_at,
             voucher: Voucher::Provider,
+            routes: None,
         })
     }
 

@@ -115,12 +115,14 @@ impl Cookies {
     }
 
     fn is_own_name(&self, name: &[u8]) -> bool {
-        let session = self.session.as_bytes();
-        if name.len() >= session.len() && name[..session.len()].eq_ignore_ascii_case(session) {
-            let rest = &name[session.len()..];
-            if matches!(rest, [] | [b'_', b'0'..=b'4']) {
-                return true;
-            }
+        let is_session = |session: &str| {
+            let session = session.as_bytes();
+            name.get(..session.len())
+                .is_some_and(|begin| begin.eq_ignore_ascii_case(session))
+                && matches!(name[session.len()..], [] | [b'_', b'0'..=b'4'])
+        };
+        if is_session(&self.session) || self.stale.as_deref().is_some_and(is_session) {
+            return true;
         }
         self.others()
             .iter()

@@ -62,17 +62,22 @@ impl Cookies {
                 match own {
                     Own::Session => {
                         found.session_cookies.insert_whole();
-                        session.see(value);
+                        if session.see(value) {
+                            found.session_cookies.insert_twice();
+                        }
                     }
                     Own::Part(index) => {
                         found.session_cookies.insert_part(index);
-                        parts[index].see(value);
+                        if parts[index].see(value) {
+                            found.session_cookies.insert_twice();
+                        }
                     }
-                    Own::Login => login.see(value),
-                    Own::LogoutHint => logout_hint.see(value),
-                    Own::Provider => provider.see(value),
-                    Own::Led => led.see(value),
-                    Own::Known => known.see(value),
+                    Own::Login => _ = login.see(value),
+                    Own::LogoutHint => _ = logout_hint.see(value),
+                    Own::Provider => _ = provider.see(value),
+                    Own::Led => _ = led.see(value),
+                    Own::Known => _ = known.see(value),
+                    Own::Stale => {}
                 }
             }
         }
@@ -120,6 +125,12 @@ impl Cookies {
                 _ => {}
             }
         }
+        if let Some(stale) = &self.stale
+            && let Some([b'=', value @ ..] | [b'_', b'0'..=b'4', b'=', value @ ..]) =
+                piece.strip_prefix(stale.as_bytes())
+        {
+            return Some((Own::Stale, value));
+        }
         for (name, own) in self.others() {
             if let Some([b'=', value @ ..]) = piece.strip_prefix(name.as_bytes()) {
                 return Some((own, value));
@@ -138,6 +149,7 @@ pub(super) enum Own {
     Provider,
     Led,
     Known,
+    Stale,
 }
 
 /// A value that must come once. Two cookies of one name were set for two paths or domains, and nothing
@@ -150,11 +162,15 @@ enum Once<'a> {
 }
 
 impl<'a> Once<'a> {
-    fn see(&mut self, value: &'a [u8]) {
-        *self = match self {
-            Self::Absent => Self::Seen(value),
-            _ => Self::Twice,
+    /// Whether it is not the first.
+    fn see(&mut self, value: &'a [u8]) -> bool {
+        let is_first = matches!(self, Self::Absent);
+        *self = if is_first {
+            Self::Seen(value)
+        } else {
+            Self::Twice
         };
+        !is_first
     }
 
     fn value(self) -> Option<&'a [u8]> {

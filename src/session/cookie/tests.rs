@@ -13,12 +13,17 @@ use crate::{
 };
 
 fn cookies(public_url: &str) -> Cookies {
+    cookies_in(public_url, None)
+}
+
+fn cookies_in(public_url: &str, domain: Option<&str>) -> Cookies {
     let session = SessionSettings {
         secrets: vec![Secret::new("one".to_owned())],
         ephemeral: false,
         lifetime: Duration::from_secs(1),
         idle_timeout: Duration::from_secs(1),
         cookie_name: "sidegate".to_owned(),
+        cookie_domain: domain.map(str::to_owned),
         store: crate::session::settings::StoreSettings::Cookie,
         max_sessions: 1,
         shared: None,
@@ -32,6 +37,10 @@ fn cookies(public_url: &str) -> Cookies {
 
 fn https() -> Cookies {
     cookies("https://app.example.com")
+}
+
+fn shared() -> Cookies {
+    cookies_in("https://login.example.com", Some("example.com"))
 }
 
 fn request(lines: &[&str]) -> HeaderMap {
@@ -241,6 +250,87 @@ fn writes_the_session_with_its_attributes() {
 }
 
 #[test]
+fn a_domain_shares_the_session_and_nothing_of_a_login_under_way() {
+    let day = Duration::from_hours(24);
+    let values = shared()
+        .write_session("sealed", day, SessionCookies::default())
+        .unwrap();
+    let attributes = "HttpOnly; SameSite=Lax; Secure; Path=/; Domain=example.com";
+    let expected = format!("__Secure-sidegate=sealed; {attributes}; Max-Age=86400");
+    assert_eq!(texts(&values), [&expected]);
+    let gone = shared().expire_session(SessionCookies::default());
+    let expected = format!("__Secure-sidegate=; {attributes}; Max-Age=0");
+    assert_eq!(texts(&gone), [&expected]);
+    let hint = shared().write_logout_hint("h", day).unwrap();
+    assert!(hint.to_str().unwrap().contains("Domain=example.com"));
+    for value in [
+        shared().write_login("v", day),
+        shared().write_led("v"),
+        shared().write_known("v"),
+        shared().write_provider("v"),
+    ] {
+        assert!(!value.to_str().unwrap().contains("Domain"), "{value:?}");
+    }
+    let login = shared().write_login("v", day);
+    assert!(
+        login
+            .to_str()
+            .unwrap()
+            .starts_with("__Host-sidegate_login=")
+    );
+}
+
+#[test]
+fn the_session_of_the_other_scope_is_never_read_and_never_the_apps() {
+    for (cookies, other) in [
+        (https(), "__Secure-sidegate"),
+        (shared(), "__Host-sidegate"),
+    ] {
+        for name in [other.to_owned(), format!("{other}_3")] {
+            let line = format!("a=1; {name}=sealed; b=2");
+            let headers = request(&[&line]);
+            assert!(cookies.find(&headers).session.is_none(), "{name}");
+            assert_eq!(foreign(&cookies, &headers).as_deref(), Some("a=1; b=2"));
+            for domain in ["", "; Domain=example.com; Secure"] {
+                let mut headers = response(&[&format!("{name}=x{domain}")]);
+                cookies.strip_from_response(&mut headers);
+                assert!(headers.is_empty(), "{name}{domain}");
+            }
+        }
+    }
+    let mut headers = response(&[
+        "__Secure-sidegate=x; Domain=example.com; Secure; Path=/",
+        "__secure-sidegate_2=x; domain=.example.com",
+        "__Host-sidegate_login=x; Path=/; Secure",
+    ]);
+    shared().strip_from_response(&mut headers);
+    assert!(headers.is_empty(), "{headers:?}");
+}
+
+/// Browsers bring both, and nothing tells which is which: whoever is signed in would be nobody here for ever.
+#[test]
+fn what_hides_the_shared_session_on_one_host_is_taken_away() {
+    let headers = request(&["__Secure-sidegate=planted; __Secure-sidegate=ours"]);
+    let found = shared().find(&headers);
+    assert!(found.session.is_none());
+    let gone = shared().expire_hiding(found.session_cookies);
+    let expected = "__Secure-sidegate=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0";
+    assert_eq!(texts(&gone)[0], expected);
+    assert_eq!(gone.len(), 2);
+    let written = shared()
+        .write_session("new", Duration::from_secs(9), found.session_cookies)
+        .unwrap();
+    assert_eq!(texts(&written)[0], expected);
+    assert!(texts(&written)[2].contains("=new; "));
+    let once = request(&["__Secure-sidegate=ours"]);
+    let found = shared().find(&once);
+    assert!(shared().expire_hiding(found.session_cookies).is_empty());
+    let twice = request(&["__Host-sidegate=one; __Host-sidegate=two"]);
+    let found = https().find(&twice);
+    assert!(https().expire_hiding(found.session_cookies).is_empty());
+}
+
+#[test]
 fn the_logout_hint_rides_on_signing_out_alone() {
     let hint = https()
         .write_logout_hint("h", Duration::from_secs(9))
@@ -349,6 +439,42 @@ fn piece() -> impl Strategy<Value = String> {
         Just("__Secure-sidegate_hint=s".to_owned()),
         Just("__Secure-sidegate_provider=s".to_owned()),
     ]
+}
+
+/// Before the domain was changed browsers got cookies of another one, which come along under the same name and last.
+#[test]
+fn cookies_of_another_domain_are_taken_away_where_they_hide_the_session() {
+    for (public_url, domain, name, expired) in [
+        (
+            "https://a.apps.example.com",
+            Some("example.com"),
+            "__Secure-sidegate",
+            &["", "a.apps.example.com", "apps.example.com"][..],
+        ),
+        (
+            "http://a.example.com",
+            None,
+            "sidegate",
+            &["a.example.com", "example.com"],
+        ),
+    ] {
+        let cookies = cookies_in(public_url, domain);
+        let headers = request(&[&format!("{name}=one; {name}=two")]);
+        let found = cookies.find(&headers);
+        assert!(found.session.is_none());
+        let written = cookies.write_session("new", Duration::from_secs(9), found.session_cookies);
+        let written = written.unwrap();
+        let (last, others) = written.split_last().unwrap();
+        assert!(last.to_str().unwrap().starts_with(&format!("{name}=new")));
+        let domain_of = |value: &HeaderValue| {
+            let value = value.to_str().unwrap().to_owned();
+            assert!(value.contains("Max-Age=0"), "{value}");
+            let domain = value.split("Domain=").nth(1).unwrap_or_default();
+            domain.split(';').next().unwrap_or_default().to_owned()
+        };
+        let domains: Vec<_> = others.iter().map(domain_of).collect();
+        assert_eq!(domains, expired);
+    }
 }
 
 proptest! {

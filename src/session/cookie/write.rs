@@ -18,16 +18,17 @@ impl Cookies {
     ) -> Option<Vec<HeaderValue>> {
         let mut written = SessionCookies::default();
         let mut values = Vec::with_capacity(1);
+        self.unhide(present, &mut values);
         if self.session.len() + 1 + sealed.len() <= MAX_COOKIE {
             written.insert_whole();
-            values.push(self.write(&self.session, sealed, "/", max_age));
+            values.push(self.write_shared(&self.session, sealed, "/", max_age));
         } else {
             let room = MAX_COOKIE.checked_sub(self.session.len() + "_0=".len())?;
             let mut rest = sealed;
             for index in 0..MAX_PARTS {
                 let (part, after) = rest.split_at_checked(room).unwrap_or((rest, ""));
                 written.insert_part(index);
-                values.push(self.write(&self.part(index), part, "/", max_age));
+                values.push(self.write_shared(&self.part(index), part, "/", max_age));
                 rest = after;
                 if rest.is_empty() {
                     break;
@@ -45,7 +46,16 @@ impl Cookies {
     pub fn expire_session(&self, mut present: SessionCookies) -> Vec<HeaderValue> {
         present.insert_whole();
         let mut values = Vec::with_capacity(1);
+        self.unhide(present, &mut values);
         self.expire(present, &mut values);
+        values
+    }
+
+    /// `Set-Cookie` values that take away what hides the session here: cookies of the same names that were set for this
+    /// host alone, by a script or before hosts shared it over plain http. None where nothing does.
+    pub fn expire_hiding(&self, present: SessionCookies) -> Vec<HeaderValue> {
+        let mut values = Vec::new();
+        self.unhide(present, &mut values);
         values
     }
 
@@ -62,12 +72,12 @@ impl Cookies {
     /// `Set-Cookie` of the logout hint; none when it does not fit into one cookie.
     pub fn write_logout_hint(&self, sealed: &str, max_age: Duration) -> Option<HeaderValue> {
         (self.logout_hint.len() + 1 + sealed.len() <= MAX_COOKIE)
-            .then(|| self.write(&self.logout_hint, sealed, &self.logout_hint_path, max_age))
+            .then(|| self.write_shared(&self.logout_hint, sealed, &self.logout_hint_path, max_age))
     }
 
     /// `Set-Cookie` that expires the logout hint.
     pub fn expire_logout_hint(&self) -> HeaderValue {
-        self.write(
+        self.write_shared(
             &self.logout_hint,
             "",
             &self.logout_hint_path,
@@ -92,18 +102,60 @@ impl Cookies {
 
     fn expire(&self, present: SessionCookies, values: &mut Vec<HeaderValue>) {
         if present.has_whole() {
-            values.push(self.write(&self.session, "", "/", Duration::ZERO));
+            values.push(self.write_shared(&self.session, "", "/", Duration::ZERO));
         }
         for index in (0..MAX_PARTS).filter(|index| present.has_part(*index)) {
-            values.push(self.write(&self.part(index), "", "/", Duration::ZERO));
+            values.push(self.write_shared(&self.part(index), "", "/", Duration::ZERO));
         }
+    }
+
+    /// Takes away what hides the session: cookies of its names for this host alone, or for another domain. Stands before
+    /// what is written: a browser that tells them apart by their host alone keeps what comes last.
+    fn unhide(&self, present: SessionCookies, values: &mut Vec<HeaderValue>) {
+        if !present.has_twice() {
+            return;
+        }
+        let others = self.earlier_domains.iter().map(|domain| Some(&**domain));
+        let host_alone = self.domain.is_some().then_some(None);
+        let parts = (0..MAX_PARTS).filter(|index| present.has_part(*index));
+        let names: Vec<_> = (present
+            .has_whole()
+            .then(|| self.session.clone())
+            .into_iter())
+        .chain(parts.map(|index| self.part(index)))
+        .collect();
+        for domain in host_alone.into_iter().chain(others) {
+            let expired = |name: &String| self.write_for(domain, name, "", "/", Duration::ZERO);
+            values.extend(names.iter().map(expired));
+        }
+    }
+
+    /// A cookie of this host alone.
+    fn write(&self, name: &str, value: &str, path: &str, max_age: Duration) -> HeaderValue {
+        self.write_for(None, name, value, path, max_age)
+    }
+
+    /// A cookie of all hosts that share the session.
+    fn write_shared(&self, name: &str, value: &str, path: &str, max_age: Duration) -> HeaderValue {
+        self.write_for(self.domain.as_deref(), name, value, path, max_age)
     }
 
     /// One `Set-Cookie`. Expiring takes the attributes of writing: a browser drops a `__Host-` cookie
     /// without them, and the old one would stay.
-    fn write(&self, name: &str, value: &str, path: &str, max_age: Duration) -> HeaderValue {
+    fn write_for(
+        &self,
+        domain: Option<&str>,
+        name: &str,
+        value: &str,
+        path: &str,
+        max_age: Duration,
+    ) -> HeaderValue {
         let seconds = i64::try_from(max_age.as_secs()).unwrap_or(i64::MAX);
-        let cookie = Cookie::build((name, value))
+        let mut cookie = Cookie::build((name, value));
+        if let Some(domain) = domain {
+            cookie = cookie.domain(domain);
+        }
+        let cookie = cookie
             .path(path)
             .http_only(true)
             .same_site(SameSite::Lax)

@@ -113,7 +113,7 @@ impl UserKey {
     }
 
     /// The hash.
-    pub fn bytes(&self) -> &[u8] {
+    pub fn bytes(&self) -> &[u8; 16] {
         &self.0
     }
 

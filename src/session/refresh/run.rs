@@ -226,7 +226,9 @@ impl Renewal {
             }
             Ok(identity) => {
                 self.shared.breakers.succeeded(name);
-                self.renewed(granted, identity, now)
+                let renewed = self.renewed(granted, identity, now);
+                self.shared.note(&renewed);
+                renewed
             }
             Err(error) => {
                 self.note_failure(&error);

@@ -4,7 +4,7 @@
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 
-use crate::{clock::Timestamp, session::Session};
+use crate::{clock::Timestamp, identity::Identity, session::Session};
 
 /// Whose sessions have ended. Names are hashes: a list of them says nothing of anybody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,31 +76,19 @@ pub struct Mark {
 impl Mark {
     /// Of a session.
     pub fn of(session: &Session) -> Self {
-        Self::new(
-            session.created_at,
-            session.id,
-            &session.identity.provider,
-            &session.identity.subject,
-            session.identity.notes.token_subject.as_deref(),
-            session.provider_session.as_deref(),
-        )
-    }
-
-    /// Of a session of which these are known.
-    pub(in crate::session) fn new(
-        created_at: Timestamp,
-        id: [u8; 16],
-        provider: &str,
-        subject: &str,
-        token_subject: Option<&str>,
-        sid: Option<&str>,
-    ) -> Self {
+        let Identity {
+            provider,
+            subject,
+            notes,
+            ..
+        } = &session.identity;
+        let token_subject = notes.token_subject.as_deref();
         Self {
-            created_at,
-            session: id,
+            created_at: session.created_at,
+            session: session.id,
             user: user_hash(provider, subject),
             token_subject: token_subject.map(|sub| token_subject_hash(provider, sub)),
-            provider_session: sid.map_or_else(
+            provider_session: session.provider_session.as_deref().map_or_else(
                 || unnamed_hash(provider, token_subject.unwrap_or(subject)),
                 |sid| sid_hash(provider, sid),
             ),

@@ -77,7 +77,7 @@ impl Sessions {
 
 /// The session of a ticket whose store did not answer when it was signed out, and its record with it: as soon as the store
 /// does, or not at all where it stays away for long.
-async fn read_and_remove(store: Arc<dyn Store>, ticket: Ticket) -> Option<Session> {
+async fn read_and_remove(store: Arc<dyn Store>, ticket: Ticket) -> Option<Arc<Session>> {
     let mut pause = Duration::from_secs(1);
     for _ in 0..TRIES {
         sleep(pause).await;

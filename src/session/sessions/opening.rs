@@ -1,5 +1,7 @@
 //! Opens what a session cookie holds: the session itself, or the ticket to a record that does.
 
+use std::sync::Arc;
+
 use super::{Carried, Keeping, Sessions, Visit};
 use crate::{
     clock::Timestamp,
@@ -17,7 +19,7 @@ impl Sessions {
         sealed: &[u8],
         visit: &mut Visit,
         now: Timestamp,
-    ) -> Result<Option<Session>, NotAtHand> {
+    ) -> Result<Option<Arc<Session>>, NotAtHand> {
         match &self.keeping {
             Keeping::Cookie { .. } => Ok(self.open_cookie(sealed, visit)),
             Keeping::Store(store) => {
@@ -37,7 +39,7 @@ impl Sessions {
         &self,
         visit: &Visit,
         now: Timestamp,
-    ) -> Result<Option<Session>, StoreError> {
+    ) -> Result<Option<Arc<Session>>, StoreError> {
         let (Keeping::Store(store), Some(Carried::Ticket(ticket))) =
             (&self.keeping, &visit.carried)
         else {
@@ -51,17 +53,17 @@ impl Sessions {
         Ok(found.and_then(|found| open_record(ticket, &found.record.sealed, found.seen_at)))
     }
 
-    fn open_cookie(&self, sealed: &[u8], visit: &mut Visit) -> Option<Session> {
+    fn open_cookie(&self, sealed: &[u8], visit: &mut Visit) -> Option<Arc<Session>> {
         let opened = self.keys.open_with_key(Purpose::Session, b"", sealed)?;
         visit.is_outdated = !opened.key.is_first();
-        let session = codec::decode(&opened.plain)?;
+        let session = Arc::new(codec::decode(&opened.plain)?);
         visit.carried = Some(Carried::Session(session.id));
         Some(session)
     }
 }
 
 /// The session in the record that a ticket names, opened where it lies. Of one that does not open the store has the last word.
-fn open_at_hand(store: &dyn Store, ticket: &Ticket, now: Timestamp) -> Option<Session> {
+fn open_at_hand(store: &dyn Store, ticket: &Ticket, now: Timestamp) -> Option<Arc<Session>> {
     let mut session = None;
     store.at_hand(ticket.id(), now, &mut |sealed, seen_at| {
         session = open_record(ticket, sealed, seen_at);
@@ -71,9 +73,13 @@ fn open_at_hand(store: &dyn Store, ticket: &Ticket, now: Timestamp) -> Option<Se
 }
 
 /// The session in a record; none where the ticket does not open it.
-pub(super) fn open_record(ticket: &Ticket, sealed: &[u8], seen_at: Timestamp) -> Option<Session> {
+pub(super) fn open_record(
+    ticket: &Ticket,
+    sealed: &[u8],
+    seen_at: Timestamp,
+) -> Option<Arc<Session>> {
     let plain = ticket.open(sealed)?;
     let mut session = codec::decode(&plain)?;
     session.seen_at = session.seen_at.max(seen_at);
-    Some(session)
+    Some(Arc::new(session))
 }

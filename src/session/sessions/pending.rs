@@ -15,7 +15,7 @@ pub struct Pending<'a> {
     sessions: &'a Sessions,
     visit: Visit,
     /// Not yet read from the store where there is none.
-    session: Option<Session>,
+    session: Option<Arc<Session>>,
     now: Timestamp,
 }
 
@@ -23,7 +23,7 @@ impl<'a> Pending<'a> {
     pub(super) fn new(
         sessions: &'a Sessions,
         visit: Visit,
-        session: Option<Session>,
+        session: Option<Arc<Session>>,
         now: Timestamp,
     ) -> Self {
         Self {
@@ -77,6 +77,7 @@ impl<'a> Pending<'a> {
                 StoreError("what was revoked elsewhere is not known yet".to_owned()).into(),
             );
         }
+        let session = Arc::unwrap_or_clone(session);
         let session = match sessions.refresher.settle(session, &place, now).await {
             Settled::Stands(session) => session,
             Settled::Renewed(session) => {
@@ -87,7 +88,7 @@ impl<'a> Pending<'a> {
             Settled::Unknown => return Err(Unavailable::Provider),
         };
         // It may have taken a while, and somebody may have signed out meanwhile.
-        visit.session = Some(session).filter(|session| !sessions.is_over(session, now));
+        visit.session = Some(Arc::new(session)).filter(|session| !sessions.is_over(session, now));
         Ok(visit)
     }
 }

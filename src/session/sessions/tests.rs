@@ -37,6 +37,7 @@ fn gate(secrets: &[&str], keeping: Keeping) -> Sessions {
         lifetime: LIFETIMES.lifetime,
         idle_timeout: LIFETIMES.idle_timeout,
         cookie_name: "sidegate".to_owned(),
+        cookie_domain: None,
         store: StoreSettings::Cookie,
         max_sessions: 1,
         shared: None,
@@ -112,7 +113,8 @@ async fn begun(gate: &Sessions) -> HeaderMap {
 
 async fn found(gate: &Sessions, request: &HeaderMap, after: u64) -> Option<Session> {
     let visit = gate.visit(request, Timestamp(NOW.0 + after)).await;
-    visit.unwrap().session
+    let session = visit.unwrap().session;
+    session.map(Arc::unwrap_or_clone)
 }
 
 #[tokio::test]

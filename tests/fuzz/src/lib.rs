@@ -12,12 +12,15 @@ use ipnet::IpNet;
 use sidegate::{
     canonical_path::CanonicalPath,
     clean::{
-        Peer, client,
+        Peer,
+        client::{self, ForwardingHeaders},
+        forwarded,
         forwarding::{Forwarding, Seen},
         identity::ReservedNames,
     },
     ext_authz::Question,
     forward::http1::{self, Piece},
+    listen::proxy_protocol,
     login::return_to::{HostPattern, ReturnRules},
     origin::PublicOrigin,
     public_url::PublicUrl,
@@ -32,6 +35,47 @@ use sidegate::{
     },
 };
 use url::Url;
+
+/// A header of the PROXY protocol ends within what has come and within its bound, wherever it is cut, and what stands
+/// behind it changes nothing.
+pub fn proxy_header(data: &[u8]) {
+    let Ok(Some((told, length))) = proxy_protocol::parse(data) else {
+        return;
+    };
+    assert!(length <= data.len() && length <= proxy_protocol::LONGEST);
+    assert_eq!(
+        proxy_protocol::parse(&data[..length]),
+        Ok(Some((told, length)))
+    );
+    for cut in [0, length / 2, length - 1] {
+        assert_eq!(proxy_protocol::parse(&data[..cut]), Ok(None));
+    }
+}
+
+/// What stands left of a trusted proxy's element of `Forwarded` says nothing of the client that this one names, wherever
+/// quotation marks and commas stand in it, in one header or in two.
+pub fn forwarded(data: &[u8]) {
+    static TRUSTED: LazyLock<[IpNet; 1]> =
+        LazyLock::new(|| ["10.0.0.0/8".parse().expect("a network")]);
+    const OWN: &[u8] = b"for=\"[2001:db8::7]:1\";proto=https;host=app.example";
+    let peer = "10.0.0.9".parse().ok();
+    let forwarded_by = |values: &[&[u8]]| {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            let Ok(value) = HeaderValue::from_bytes(value) else {
+                return;
+            };
+            headers.append("forwarded", value);
+        }
+        let told = ForwardingHeaders::Forwarded;
+        let client = client::resolve(peer, false, &headers, &*TRUSTED, told);
+        assert_eq!(client.address, "2001:db8::7".parse().ok());
+        assert!(client.is_https && client.host.is_some_and(|host| host == "app.example"));
+        assert_eq!(forwarded::believed(&headers, &*TRUSTED).count(), 1);
+    };
+    forwarded_by(&[&[data, b", ", OWN].concat()]);
+    forwarded_by(&[data, OWN]);
+}
 
 /// A checked return address leads to the public origin or an allowed host, and passes again.
 pub fn return_to(data: &[u8]) {
@@ -105,6 +149,7 @@ pub fn cookie(data: &[u8]) {
             shared: None,
             provider_grace: Duration::ZERO,
             cookie_name: "sidegate".to_owned(),
+            cookie_domain: None,
         };
         Cookies::new(&session, &public_url(), "/oauth2")
     });
@@ -211,7 +256,7 @@ pub fn client_address(data: &[u8]) {
         headers.insert("x_forwarded_for", value.clone());
         headers.insert("x-original-url", value);
     }
-    let client = client::resolve(peer, false, &headers, &TRUSTED);
+    let client = client::resolve(peer, false, &headers, &TRUSTED, ForwardingHeaders::Either);
     if choice % 3 == 0 {
         assert_eq!(client.address, peer);
         assert!(!client.peer_is_trusted && !client.is_https);
@@ -303,9 +348,9 @@ pub fn ext_authz(data: &[u8]) {
                 .all(|name| !name.as_str().starts_with(':'))
         );
         assert!(
-            !question
+            question
                 .source
-                .is_some_and(|address| address.to_canonical() != address)
+                .is_none_or(|address| address.to_canonical() == address)
         );
         CanonicalPath::parse(&asked.target).ok();
     }

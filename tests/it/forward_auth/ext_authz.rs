@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use http::{Method, StatusCode};
-use tokio::net::UnixStream;
+use tokio::{io::AsyncReadExt as _, net::UnixStream};
 
 use crate::support::{
     Browser, House, ScriptedProvider, Upstream,
@@ -296,6 +296,24 @@ async fn what_is_no_question_is_no_yes() {
     let request = b"GET /oauth2/ping HTTP/1.1\r\nHost: x\r\n\r\n";
     let answer = crate::support::raw::try_exchange(address, false, request).await;
     assert!(!answer.unwrap_or_default().starts_with("HTTP/1.1 200"));
+}
+
+/// A question that does not come to its end fails, and a connection that asks nothing is closed. Both bounds are in
+/// docs/limits.md.
+#[tokio::test]
+async fn whoever_says_nothing_is_not_waited_for() {
+    let (_house, _provider, mut envoy, address) = asked(|plan| plan).await;
+    let mut silent = crate::support::connect(address, false).await;
+    let half = tokio::time::timeout(Duration::from_mins(1), envoy.begin());
+    let closed = async {
+        let mut said = Vec::new();
+        // Perhaps a preface of HTTP/2 (RFC 9113 §3.4), and then the end.
+        let _ = silent.read_to_end(&mut said).await;
+    };
+    let closed = tokio::time::timeout(Duration::from_mins(2), closed);
+    let (half, closed) = tokio::join!(half, closed);
+    assert_eq!(half.expect("a question is waited for"), "4");
+    assert!(closed.is_ok(), "a silent connection is kept");
 }
 
 /// Over a Unix socket; by the configuration of the moment; and a stop waits for nobody that is silent.

@@ -51,6 +51,16 @@ impl Browser {
         }
     }
 
+    /// The same browser and jar, which also finds the house under `authority`.
+    pub fn knowing(&self, authority: &str, house: &House) -> Self {
+        let mut hosts = (*self.hosts).clone();
+        hosts.insert(authority.to_owned(), (house.address, house.tls));
+        Self {
+            hosts: Arc::new(hosts),
+            ..self.clone()
+        }
+    }
+
     /// The same browser and jar, for which the public host leads to something in front of the house, within TLS.
     pub fn led_to(&self, front: SocketAddr) -> Self {
         let authority = self.home.authority().to_owned();
@@ -371,6 +381,7 @@ pub fn is_session(header: &str) -> bool {
         return false;
     };
     let base = name.trim_start_matches("__Host-");
+    let base = base.trim_start_matches("__Secure-");
     let number = base.strip_prefix("sidegate_");
     (base == "sidegate" || number.is_some_and(|part| part.parse::<u8>().is_ok()))
         && !rest.starts_with(';')

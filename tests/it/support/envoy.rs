@@ -1,10 +1,16 @@
 //! Envoy's side of `ext_authz` over gRPC: it asks, and changes the request as it is told.
 
-use std::net::SocketAddr;
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll},
+};
 
 use bytes::Bytes;
 use http::Request;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Either, Full};
+use hyper::{body::Frame, client::conn::http2::SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use sidegate::ext_authz::message::{
@@ -12,7 +18,7 @@ use sidegate::ext_authz::message::{
     HeaderValueOption, HttpRequest, HttpResponse, Peer, Request as Attributes, SocketAddress,
 };
 
-use super::{Stream, h2::Client};
+use super::Stream;
 
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 
@@ -136,7 +142,25 @@ impl Told {
 }
 
 /// A connection to `ext_authz_listen`.
-pub struct Envoy(Client);
+pub struct Envoy(SendRequest<Body>);
+
+/// A call's body: a message, or one that never comes to its end.
+type Body = Either<Full<Bytes>, Pending>;
+
+/// Says nothing, for ever.
+pub struct Pending;
+
+impl http_body::Body for Pending {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Pending
+    }
+}
 
 impl Envoy {
     /// Connects by TCP.
@@ -164,12 +188,24 @@ impl Envoy {
         }
     }
 
+    /// Begins a question and does not end it; the status of gRPC.
+    pub async fn begin(&mut self) -> String {
+        self.send(CHECK, Either::Right(Pending))
+            .await
+            .expect_err("what has no end has no answer")
+    }
+
     /// Calls a method with a body; the status where it fails.
     pub async fn call(&mut self, method: &str, body: &[u8]) -> Result<CheckResponse, String> {
+        let body = Full::new(Bytes::copy_from_slice(body));
+        self.send(method, Either::Left(body)).await
+    }
+
+    async fn send(&mut self, method: &str, body: Body) -> Result<CheckResponse, String> {
         let request = Request::post(format!("http://sidegate{method}"))
             .header("content-type", "application/grpc")
             .header("te", "trailers")
-            .body(Full::new(Bytes::copy_from_slice(body)))
+            .body(body)
             .expect("a request");
         let response = self.0.send_request(request).await.expect("an answer");
         assert_eq!(response.status(), 200);

@@ -13,6 +13,7 @@ pub mod node_provider;
 pub mod ports;
 pub mod process;
 pub mod provider;
+pub mod python;
 pub mod raw;
 pub mod redis;
 pub mod server;

@@ -149,6 +149,12 @@ async fn answer(record: Arc<Record>, request: Request<Incoming>) -> Answer {
         "/_/trailers" => with_trailers(),
         "/_/mirror" => mirror(request),
         "/_/headers" => odd_headers(),
+        "/_/cookie" => {
+            let mut answer = server::full(StatusCode::OK, "text/plain", "here");
+            let cookie = "seen=1; Path=/".parse().expect("a header value");
+            answer.headers_mut().insert("set-cookie", cookie);
+            answer
+        }
         "/_/cached" => cached(query.get("as").map(String::as_str).unwrap_or_default()),
         "/_/status" => {
             let code = u16::try_from(number("code")).expect("a status");

@@ -1,4 +1,5 @@
-//! `headers.preset`: the headers that apps of some origin read, as far as nothing in them is signed.
+//! `headers.preset`: the headers that apps of some origin read. What is signed in them is signed by this gate: apps have to be
+//! told its key set.
 
 use http::HeaderName;
 
@@ -12,7 +13,7 @@ pub(super) const HINT: &str = "\"sidegate\", \"oauth2-proxy\", \"remote-user\", 
 
 /// Each by its name.
 pub(super) fn all() -> [(&'static str, Preset); 10] {
-    use HeaderSource::{Email, Groups, Name, Provider, Subject, User, UserId};
+    use HeaderSource::{Assertion, Email, Groups, Name, Provider, Subject, User, UserId};
     [
         (
             "sidegate",
@@ -23,6 +24,7 @@ pub(super) fn all() -> [(&'static str, Preset); 10] {
                 ("x-user-name", Name),
                 ("x-user-groups", Groups),
                 ("x-user-provider", Provider),
+                ("x-user-assertion", Assertion),
             ]),
         ),
         // The names of a request that was proxied, and those that nginx copies from the answer of `/auth`. Its user is the
@@ -68,11 +70,15 @@ pub(super) fn all() -> [(&'static str, Preset); 10] {
                 ("x-pomerium-claim-name", Name),
                 ("x-pomerium-claim-email", Email),
                 ("x-pomerium-claim-groups", Groups),
+                ("x-pomerium-jwt-assertion", Assertion),
             ]),
         ),
         (
             "cloudflare-access",
-            preset(&[("cf-access-authenticated-user-email", Email)]),
+            preset(&[
+                ("cf-access-authenticated-user-email", Email),
+                ("cf-access-jwt-assertion", Assertion),
+            ]),
         ),
         // Apps cut off what stands before the colon.
         (
@@ -80,9 +86,16 @@ pub(super) fn all() -> [(&'static str, Preset); 10] {
             preset(&[
                 ("x-goog-authenticated-user-email", of_google(Email)),
                 ("x-goog-authenticated-user-id", of_google(Subject)),
+                ("x-goog-iap-jwt-assertion", Assertion),
             ]),
         ),
-        ("aws-alb", preset(&[("x-amzn-oidc-identity", Subject)])),
+        (
+            "aws-alb",
+            preset(&[
+                ("x-amzn-oidc-identity", Subject),
+                ("x-amzn-oidc-data", Assertion),
+            ]),
+        ),
         ("none", Vec::new()),
     ]
 }

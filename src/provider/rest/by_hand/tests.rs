@@ -1,13 +1,17 @@
 use serde_json::{Value, json};
 
-use super::super::testing::{answer as script, build, config, identity, parameters, refused};
+use super::super::testing::{NOW, answer as script, build, config, identity, parameters, refused};
 use crate::provider::catalog::OAUTH2;
 use crate::{
     access::{Allow, allow},
+    clock::Timestamp,
+    identity::Authentication,
     provider::{
+        RenewedTokens,
         scripted::Scripted,
         settings::{ClaimPaths, ProviderSettings},
     },
+    tokens::GrantTokens,
 };
 
 async fn server() -> Scripted {
@@ -102,4 +106,27 @@ async fn an_answer_that_is_no_object_is_refused() {
         script(&server, "/userinfo_url", &odd);
         refused(&build(&by_hand(&server, Allow::Anyone), &[])).await;
     }
+}
+
+/// No ID token says when somebody authenticated: the end of the login stands for it, and a renewal is no login.
+#[tokio::test]
+async fn the_end_of_a_login_is_when_they_authenticated() {
+    let server = server().await;
+    let provider = build(&by_hand(&server, Allow::Anyone), &[]);
+    let identity = identity(&provider).await;
+    let expected = Authentication::by_login(Timestamp(NOW));
+    assert_eq!(identity.authentication, expected);
+    let tokens = GrantTokens {
+        access: "at".into(),
+        refresh: None,
+        id: None,
+        expires: None,
+    };
+    let renewed = RenewedTokens {
+        tokens: &tokens,
+        previous: &identity,
+        now: Timestamp(NOW + 9),
+    };
+    let renewed = provider.identify(&renewed).await.unwrap();
+    assert_eq!(renewed.authentication, Authentication::default());
 }

@@ -16,6 +16,7 @@ mod news;
 mod risk;
 mod script;
 mod secrets;
+mod state;
 mod touches;
 mod trouble;
 
@@ -48,11 +49,13 @@ use self::{
     link::Link,
     news::{Kind, News},
     secrets::Secrets,
+    state::RedisState,
     touches::Touches,
 };
 use super::{Found, Record, Store};
 use crate::{
     clock::Timestamp,
+    kv,
     redis::address::RedisAddress,
     session::{
         Id, Lifetimes, StoreError,
@@ -68,6 +71,8 @@ pub struct Redis {
     hearing: Arc<Hearing>,
     touches: Arc<Touches>,
     secrets: Arc<Secrets>,
+    /// Tells one gate's replicas from another's.
+    gate: String,
     channel: String,
     lifetimes: Lifetimes,
     /// What tells Redis of things, and has to come to its end.
@@ -147,6 +152,7 @@ impl Redis {
             hearing,
             touches,
             secrets,
+            gate,
             channel,
             lifetimes,
             telling,
@@ -166,6 +172,14 @@ impl Redis {
         let (directory, telling) = RedisDirectory::new(shelf, self.stop.clone());
         self.telling.spawn(telling);
         directory
+    }
+
+    /// What has to be remembered beside sessions, as all replicas see it.
+    pub fn state(&self) -> Arc<dyn kv::Store> {
+        Arc::new(RedisState {
+            link: Arc::clone(&self.link),
+            gate: self.gate.clone(),
+        })
     }
 
     /// Compares these with the other replicas' from here on.

@@ -1,0 +1,122 @@
+//! `/tokens`: who has which API tokens, and ending them, for operators.
+
+use http::{HeaderValue, Method, Response, StatusCode, header::ALLOW};
+use serde::Serialize;
+
+use super::sessions::{Problem, Whose};
+use crate::{
+    answer::reply,
+    api_token::{Enabled, TokenName},
+    clock::{self, Timestamp},
+    endpoint::tokens::ListedToken,
+    response::Body,
+    session::directory::UserKey,
+    snapshot::Snapshot,
+};
+
+/// Serves `/tokens` (`name` is none) and `/tokens/ID`.
+pub(super) async fn serve(
+    method: &Method,
+    name: Option<&str>,
+    query: Option<&str>,
+    snapshot: &Snapshot,
+) -> Response<Body> {
+    let Some(enabled) = &snapshot.api_tokens else {
+        let message = "there are no API tokens here: [api_tokens] is not set";
+        return Problem::new(StatusCode::NOT_FOUND, "no_api_tokens", message).answer();
+    };
+    let now = clock::now();
+    let served = match (method, name) {
+        (&Method::GET, None) => list(query, enabled, now).await,
+        (&Method::DELETE, None) => end_several(query, enabled, now).await,
+        (&Method::DELETE, Some(name)) => end_one(name, enabled, now).await,
+        (_, name) => {
+            let methods = if name.is_none() {
+                "GET, DELETE"
+            } else {
+                "DELETE"
+            };
+            let message = format!("this address takes {methods}");
+            let status = StatusCode::METHOD_NOT_ALLOWED;
+            let mut answer = Problem::new(status, "method_not_allowed", message).answer();
+            let allow = HeaderValue::from_static(methods);
+            answer.headers_mut().insert(ALLOW, allow);
+            return answer;
+        }
+    };
+    served.unwrap_or_else(|problem| problem.answer())
+}
+
+#[derive(Serialize)]
+struct Tokens {
+    user: String,
+    tokens: Vec<ListedToken>,
+}
+
+#[derive(Serialize)]
+struct Ended {
+    ended: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokens: Option<usize>,
+}
+
+async fn list(
+    query: Option<&str>,
+    enabled: &Enabled,
+    now: Timestamp,
+) -> Result<Response<Body>, Problem> {
+    let Ok(Whose::User { provider, subject }) = Whose::read(query) else {
+        let message = "tokens are listed by user: user=PROVIDER:SUBJECT";
+        return Err(Problem::bad_request(message));
+    };
+    let user = UserKey::new(&provider, &subject);
+    let listed = enabled.tokens.list(&user, now).await?;
+    let answer = Tokens {
+        user: format!("{provider}:{subject}"),
+        tokens: listed.iter().map(ListedToken::from).collect(),
+    };
+    Ok(reply::json(StatusCode::OK, &answer))
+}
+
+async fn end_several(
+    query: Option<&str>,
+    enabled: &Enabled,
+    now: Timestamp,
+) -> Result<Response<Body>, Problem> {
+    let (ended, tokens) = match Whose::read(query)? {
+        Whose::Everybody => {
+            enabled.tokens.end_everybodys(now).await?;
+            ("everybody".to_owned(), None)
+        }
+        Whose::User { provider, subject } => {
+            let user = UserKey::new(&provider, &subject);
+            let ended = enabled.tokens.end_all(&user, now).await?;
+            (format!("{provider}:{subject}"), Some(ended.len()))
+        }
+    };
+    tracing::info!(
+        whose = ended,
+        tokens,
+        "API tokens were ended by an operator"
+    );
+    Ok(reply::json(StatusCode::OK, &Ended { ended, tokens }))
+}
+
+async fn end_one(name: &str, enabled: &Enabled, now: Timestamp) -> Result<Response<Body>, Problem> {
+    let unknown = || {
+        let message = "no token of that id is known here; it may have ended";
+        Problem::new(StatusCode::NOT_FOUND, "unknown_token", message)
+    };
+    let parsed = TokenName::parse(name).ok_or_else(unknown)?;
+    let ended = enabled
+        .tokens
+        .end(&parsed, now)
+        .await?
+        .ok_or_else(unknown)?;
+    tracing::info!(token = ended.start, "an API token was ended by an operator");
+    let ended = Ended {
+        ended: parsed.to_string(),
+        tokens: Some(1),
+    };
+    Ok(reply::json(StatusCode::OK, &ended))
+}

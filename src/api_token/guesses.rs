@@ -1,0 +1,87 @@
+//! How often one client may try tokens that are none. Nobody guesses one of 190 random bits; but each try may cost a
+//! look-up, and the log should not be anybody's to fill.
+//!
+//! Who has sent a good token lately is not stopped: a colleague's broken script behind the same address locks nobody out
+//! that works.
+
+use std::time::{Duration, Instant};
+
+use moka::sync::Cache;
+
+use super::format::Hash;
+use crate::{
+    credential::{Caller, Refused},
+    login::{LoginClient, throttle::Throttle},
+};
+
+/// The buckets of those who tried lately, and which tokens were good lately.
+pub struct Guesses {
+    throttle: Throttle,
+    good: Cache<Hash, ()>,
+}
+
+impl Default for Guesses {
+    fn default() -> Self {
+        Self {
+            throttle: Throttle::default(),
+            good: Cache::builder()
+                .max_capacity(GOOD)
+                .time_to_live(GOOD_FOR)
+                .build(),
+        }
+    }
+}
+
+impl Guesses {
+    /// Counts a try, unless the token was good lately.
+    ///
+    /// # Errors
+    /// When the client has tried too often.
+    pub(super) fn admit(&self, hash: &Hash, caller: Caller, now: Instant) -> Result<(), Refused> {
+        if self.good.contains_key(hash) {
+            return Ok(());
+        }
+        self.count(caller, now)
+    }
+
+    /// Counts what is no token at all.
+    ///
+    /// # Errors
+    /// When the client has tried too often.
+    pub(super) fn count(&self, caller: Caller, now: Instant) -> Result<(), Refused> {
+        let taken = self.throttle.take(&client(caller), now);
+        taken.map_err(Refused::Throttled)
+    }
+
+    /// It was good: it does not count.
+    pub(super) fn was_good(&self, hash: &Hash, caller: Caller) {
+        if !self.good.contains_key(hash) {
+            self.good.insert(*hash, ());
+            self.throttle.give_back(&client(caller));
+        }
+    }
+
+    /// That cannot be said, and the client is not to blame.
+    pub(super) fn give_back(&self, hash: &Hash, caller: Caller) {
+        if !self.good.contains_key(hash) {
+            self.throttle.give_back(&client(caller));
+        }
+    }
+
+    /// It is good no more.
+    pub(super) fn forget(&self, hash: &Hash) {
+        self.good.invalidate(hash);
+    }
+}
+
+fn client(caller: Caller) -> LoginClient {
+    LoginClient {
+        address: caller.address,
+        known: None,
+    }
+}
+
+/// Tokens that were good lately, fifty bytes each.
+const GOOD: u64 = 20_000;
+/// For how long a good token is known to be one.
+const GOOD_FOR: Duration = Duration::from_hours(1);

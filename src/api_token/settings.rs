@@ -1,0 +1,50 @@
+//! What the configuration says of tokens.
+
+use std::time::Duration;
+
+use super::format::Hash;
+
+/// `[api_tokens]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiTokenSettings {
+    /// How long tokens work after their owner's last login or renewal.
+    pub owner_idle: Duration,
+    /// How many days one lasts at most.
+    pub max_days: u32,
+    /// How many somebody has at most.
+    pub max_per_user: usize,
+    /// How long ago the login may be of whoever makes one.
+    pub max_login_age: Duration,
+    /// The scopes that people may give to theirs.
+    pub scopes: Vec<String>,
+}
+
+impl ApiTokenSettings {
+    /// The days that a form begins with.
+    pub fn usual_days(&self) -> u32 {
+        self.max_days.min(90)
+    }
+}
+
+/// One of `[[service_tokens]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceToken {
+    /// The machine's name, which is the user.
+    pub name: String,
+    /// SHA-256 of the token.
+    pub hash: Hash,
+    /// What it may be used for.
+    pub scopes: Vec<String>,
+    /// The groups that it is in.
+    pub groups: Vec<String>,
+}
+
+/// So many days.
+pub(super) fn days(count: u32) -> Duration {
+    Duration::from_hours(24) * count
+}
+
+/// What stands in the place of a provider's name for service tokens.
+pub const SERVICE: &str = "service";
+/// No token lasts for more days.
+pub const MOST_DAYS: u32 = 3_660;

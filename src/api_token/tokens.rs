@@ -1,0 +1,538 @@
+//! API tokens: made, listed, ended, and found again by those who present them.
+//!
+//! A token counts while the record of its owner has its hash. Beside it stands, under that hash, whose record that is. So
+//! whatever is cut off between the two writes leaves nothing that opens anything, and one write ends all of an owner's.
+//!
+//! What was found is remembered for [`REMEMBERED`], by each process: so long a token may outlive its end at another
+//! replica. Concurrent look-ups of one token are one.
+
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use moka::{future, sync};
+use tokio::sync::mpsc;
+
+use super::{
+    Facts, Guesses,
+    format::{self, Hash, Token},
+    record::{Kept, Record},
+    settings::{ApiTokenSettings, MOST_DAYS, days},
+};
+use crate::{
+    clock::Timestamp,
+    credential::{Proof, Refused, Verified, Voucher},
+    identity::{Authentication, Identity},
+    kv::{self, Key, Store, Table, Value},
+    random,
+    session::{
+        directory::UserKey,
+        seal::{KeyRing, Purpose},
+    },
+    text::Text,
+    tokens::Tokens,
+};
+
+/// Everybody's API tokens.
+pub struct ApiTokens {
+    store: Arc<dyn Store>,
+    /// Seals the records.
+    keys: Arc<ArcSwap<KeyRing>>,
+    /// By the hash: whose.
+    owners: Table<[u8; 16]>,
+    /// Up to when everybody's have ended.
+    ended: Table<Timestamp>,
+    found: future::Cache<Hash, Arc<Option<Found>>>,
+    /// Those whose use was noted within the last minute.
+    noted: sync::Cache<Hash, ()>,
+    uses: mpsc::Sender<Use>,
+    pub(super) guesses: Arc<Guesses>,
+}
+
+/// A token that is known.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) verified: Arc<Verified>,
+    pub(super) provider_fingerprint: [u8; 8],
+    pub(super) owner_seen_at: Timestamp,
+    pub(super) made_at: Timestamp,
+    pub(super) expires_at: Timestamp,
+    owner: [u8; 16],
+}
+
+struct Use {
+    owner: [u8; 16],
+    hash: Hash,
+    at: Timestamp,
+    end: Timestamp,
+}
+
+/// What somebody wants a token to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// What its owner calls it.
+    pub name: String,
+    /// What it may be used for.
+    pub scopes: Vec<String>,
+    /// The routes that it is for; all where there are none.
+    pub routes: Vec<String>,
+    /// How many days it lasts.
+    pub days: u32,
+}
+
+/// A token that was made. No `Debug`: it is a credential.
+pub struct Made {
+    /// The text, which nobody can show again.
+    pub text: zeroize::Zeroizing<String>,
+    /// What is known of it.
+    pub listed: Listed,
+}
+
+/// What an owner, and an operator, may know of a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Names it in addresses and forms.
+    pub id: TokenName,
+    /// Its first characters.
+    pub start: String,
+    /// What its owner calls it.
+    pub name: String,
+    /// What it may be used for.
+    pub scopes: Vec<String>,
+    /// The routes that it is for; all where there are none.
+    pub routes: Vec<String>,
+    /// When it was made.
+    pub made_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Timestamp,
+    /// When it was last used, to the minute.
+    pub used_at: Option<Timestamp>,
+}
+
+/// Names a token to its owner and to operators: the owner's hash and a part of the token's, no credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenName {
+    owner: [u8; 16],
+    token: [u8; 8],
+}
+
+impl TokenName {
+    fn of(owner: [u8; 16], hash: &Hash) -> Self {
+        let token = hash.first_chunk();
+        Self {
+            owner,
+            token: *token.expect("a hash has 32 bytes"),
+        }
+    }
+
+    /// What [`Display`](fmt::Display) wrote.
+    pub fn parse(text: &str) -> Option<Self> {
+        let bytes: [u8; 24] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
+        let (owner, token) = bytes.split_first_chunk()?;
+        Some(Self {
+            owner: *owner,
+            token: token.try_into().ok()?,
+        })
+    }
+
+    /// Whether it is one of that user's.
+    pub fn is_of(&self, user: &UserKey) -> bool {
+        self.owner == *user.bytes()
+    }
+}
+
+impl fmt::Display for TokenName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = [&self.owner[..], &self.token].concat();
+        formatter.write_str(&URL_SAFE_NO_PAD.encode(bytes))
+    }
+}
+
+/// Why a token cannot be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MakeError {
+    /// They have as many as they may have.
+    #[error("there are {0} already, which is the most; end one first")]
+    TooMany(usize),
+    /// Where they are kept does not answer.
+    #[error(transparent)]
+    Unavailable(#[from] kv::Error),
+}
+
+impl ApiTokens {
+    /// Those in `store`, sealed under `keys`. Uses are noted on the runtime at hand.
+    pub fn start(
+        store: Arc<dyn Store>,
+        keys: Arc<ArcSwap<KeyRing>>,
+        guesses: Arc<Guesses>,
+    ) -> Self {
+        let (uses, queue) = mpsc::channel(WAITING_USES);
+        tokio::spawn(note_uses(Arc::clone(&store), queue));
+        Self {
+            owners: Table::new(Arc::clone(&store), "api-token-owners", 1),
+            ended: Table::new(Arc::clone(&store), "api-tokens-ended", 1),
+            store,
+            keys,
+            found: future::Cache::builder()
+                .max_capacity(FOUND)
+                .time_to_live(REMEMBERED)
+                .build(),
+            noted: sync::Cache::builder()
+                .max_capacity(FOUND)
+                .time_to_live(MINUTE)
+                .build(),
+            uses,
+            guesses,
+        }
+    }
+
+    /// Makes a token of whoever `facts` are about.
+    ///
+    /// # Errors
+    /// Why it cannot be.
+    pub async fn make(
+        &self,
+        facts: &Facts,
+        wanted: &Wanted,
+        settings: &ApiTokenSettings,
+        now: Timestamp,
+    ) -> Result<Made, MakeError> {
+        let text = format::generate(random::bytes());
+        let token = Token::parse(&text).expect("what is generated is a token");
+        let hash = token.hash();
+        let lasts = days(wanted.days.min(settings.max_days));
+        let kept = Kept {
+            hash,
+            start: token.start().to_owned(),
+            name: wanted.name.clone(),
+            scopes: wanted.scopes.clone(),
+            routes: wanted.routes.clone(),
+            made_at: now,
+            expires_at: now.after(lasts),
+        };
+        let owner = owner_of(&facts.identity);
+        let listed = listed(owner, &kept, None);
+        self.owners.put(&hash, &owner, kept.expires_at).await?;
+        let ended = self.ended_up_to().await?;
+        let changed = self.change(owner, now, |record| {
+            let mut record = match record {
+                Some(mut record) => {
+                    record.note(facts, now);
+                    record
+                }
+                None => Record::of(facts, now),
+            };
+            record.forget_expired(now);
+            record.tokens.retain(|kept| kept.made_at > ended);
+            if record.tokens.len() >= settings.max_per_user {
+                return Err(MakeError::TooMany(record.tokens.len()));
+            }
+            record.tokens.push(kept.clone());
+            Ok(Some(record))
+        });
+        if let Err(error) = changed.await {
+            // It leads nowhere, and ends by itself otherwise.
+            let _ = self.owners.take(&hash).await;
+            return Err(error);
+        }
+        self.found.invalidate(&hash).await;
+        Ok(Made { text, listed })
+    }
+
+    /// The tokens of a user that have not ended, the newest first.
+    ///
+    /// # Errors
+    /// When where they are kept does not answer.
+    pub async fn list(&self, user: &UserKey, now: Timestamp) -> Result<Vec<Listed>, kv::Error> {
+        let owner = key_of(user);
+        let Some((_, Some(record))) = self.read(owner).await? else {
+            return Ok(Vec::new());
+        };
+        let ended = self.ended_up_to().await?;
+        let uses: HashMap<Vec<u8>, Timestamp> = uses_of(&self.store, &owner)
+            .scan(USES)
+            .await?
+            .into_iter()
+            .collect();
+        let tokens = record.tokens.iter().rev();
+        let tokens = tokens.filter(|kept| now < kept.expires_at && kept.made_at > ended);
+        let tokens = tokens.map(|kept| listed(owner, kept, uses.get(&kept.hash[..]).copied()));
+        Ok(tokens.collect())
+    }
+
+    /// Ends a token. What it was, where there was one.
+    ///
+    /// # Errors
+    /// When where they are kept does not answer: it may not have ended.
+    pub async fn end(&self, name: &TokenName, now: Timestamp) -> Result<Option<Listed>, kv::Error> {
+        let is_meant = |kept: &Kept| TokenName::of(name.owner, &kept.hash) == *name;
+        let ended = self.end_those(name.owner, now, is_meant).await?;
+        Ok(ended.into_iter().next())
+    }
+
+    /// Ends all of a user's. Which those were.
+    ///
+    /// # Errors
+    /// When where they are kept does not answer: they may not have ended.
+    pub async fn end_all(&self, user: &UserKey, now: Timestamp) -> Result<Vec<Listed>, kv::Error> {
+        let owner = key_of(user);
+        let ended = self.end_those(owner, now, |_| true).await?;
+        // What does not open here may at another replica.
+        if let Some((sealed, None)) = self.read(owner).await? {
+            let is_gone = self.store.swap(record_key(owner), Some(sealed), None);
+            if !is_gone.await? {
+                return Err(kv::Error("it was changed meanwhile".to_owned()));
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Ends everybody's that were made by now.
+    ///
+    /// # Errors
+    /// When where they are kept does not answer: they may not have ended.
+    pub async fn end_everybodys(&self, now: Timestamp) -> Result<(), kv::Error> {
+        // No token lasts longer.
+        let end = now.after(days(MOST_DAYS));
+        self.ended.put(EVERYBODY, &now, end).await?;
+        self.found.invalidate_all();
+        Ok(())
+    }
+
+    /// Somebody has signed in, was renewed, or was turned away: what was said of them counts for their tokens from here on.
+    pub async fn note_owner(&self, facts: &Facts, now: Timestamp) {
+        let owner = owner_of(&facts.identity);
+        let mut hashes = Vec::new();
+        let noted = self.change(owner, now, |record| {
+            let Some(mut record) = record else {
+                return Ok::<_, kv::Error>(None);
+            };
+            record.note(facts, now);
+            record.forget_expired(now);
+            hashes = record.tokens.iter().map(|kept| kept.hash).collect();
+            Ok(Some(record))
+        });
+        if let Err(error) = noted.await {
+            tracing::warn!(%error, "what a login said is not known to its user's API tokens yet");
+        }
+        for hash in &hashes {
+            self.found.invalidate(hash).await;
+        }
+    }
+
+    /// What is remembered of a token.
+    pub(super) async fn at_hand(&self, hash: &Hash) -> Option<Arc<Option<Found>>> {
+        self.found.get(hash).await
+    }
+
+    /// Looks a token up; once, however many ask.
+    pub(super) async fn find(&self, hash: &Hash) -> Result<Arc<Option<Found>>, Refused> {
+        let look_up = async { self.look_up(hash).await.map(Arc::new) };
+        let found = self.found.try_get_with(*hash, look_up).await;
+        found.map_err(|error| Refused::Unavailable(error.to_string()))
+    }
+
+    async fn look_up(&self, hash: &Hash) -> Result<Option<Found>, kv::Error> {
+        let Some(owner) = self.owners.get(hash).await? else {
+            return Ok(None);
+        };
+        let Some((_, Some(record))) = self.read(owner).await? else {
+            return Ok(None);
+        };
+        let kept = record.tokens.iter().find(|kept| kept.hash == *hash);
+        let (Some(kept), Some(facts)) = (kept, record.facts()) else {
+            return Ok(None);
+        };
+        if kept.made_at <= self.ended_up_to().await? {
+            return Ok(None);
+        }
+        let texts = |list: &[String]| -> Vec<Text> {
+            list.iter().map(|text| text.as_str().into()).collect()
+        };
+        let routes = texts(&kept.routes);
+        let verified = Verified {
+            identity: Identity {
+                // A login makes a session fresh, and no token.
+                authentication: Authentication::default(),
+                ..facts.identity
+            },
+            tokens: Tokens::default(),
+            proof: Proof::ApiToken,
+            scopes: Some(texts(&kept.scopes)),
+            client: Some(kept.start.as_str().into()),
+            expires_at: Some(kept.expires_at),
+            voucher: Voucher::Provider,
+            routes: (!routes.is_empty()).then_some(routes),
+        };
+        Ok(Some(Found {
+            verified: Arc::new(verified),
+            provider_fingerprint: facts.provider_fingerprint,
+            owner_seen_at: record.seen_at,
+            made_at: kept.made_at,
+            expires_at: kept.expires_at,
+            owner,
+        }))
+    }
+
+    /// A token was used. Usually nothing but a comparison: it is written down once a minute, and behind the request's back.
+    pub(super) fn note_use(&self, hash: &Hash, found: &Found, now: Timestamp) {
+        if self.noted.contains_key(hash) {
+            return;
+        }
+        self.noted.insert(*hash, ());
+        // When too many wait, this one waits for its next minute.
+        let _ = self.uses.try_send(Use {
+            owner: found.owner,
+            hash: *hash,
+            at: now,
+            end: found.expires_at,
+        });
+    }
+
+    async fn ended_up_to(&self) -> Result<Timestamp, kv::Error> {
+        let ended = self.ended.get(EVERYBODY).await?;
+        Ok(ended.unwrap_or_default())
+    }
+
+    async fn end_those(
+        &self,
+        owner: [u8; 16],
+        now: Timestamp,
+        is_meant: impl Fn(&Kept) -> bool,
+    ) -> Result<Vec<Listed>, kv::Error> {
+        let mut ended = Vec::new();
+        let changed = self.change(owner, now, |record| {
+            let Some(mut record) = record else {
+                return Ok::<_, kv::Error>(None);
+            };
+            ended = record
+                .tokens
+                .iter()
+                .filter(|kept| is_meant(kept))
+                .cloned()
+                .collect();
+            record.tokens.retain(|kept| !is_meant(kept));
+            Ok(Some(record))
+        });
+        changed.await?;
+        let uses = uses_of(&self.store, &owner);
+        for kept in &ended {
+            self.found.invalidate(&kept.hash).await;
+            self.guesses.forget(&kept.hash);
+            // They mean nothing any more, and end by themselves otherwise.
+            let _ = self.owners.take(&kept.hash).await;
+            let _ = uses.take(&kept.hash).await;
+        }
+        Ok(ended.iter().map(|kept| listed(owner, kept, None)).collect())
+    }
+
+    /// Changes the record of an owner, over again where somebody else was faster. Nothing is changed where `change` gives
+    /// none; one that does not open is as good as none to it.
+    async fn change<E: From<kv::Error>>(
+        &self,
+        owner: [u8; 16],
+        now: Timestamp,
+        mut change: impl FnMut(Option<Record>) -> Result<Option<Record>, E>,
+    ) -> Result<(), E> {
+        for _ in 0..TRIES {
+            let found = self.read(owner).await?;
+            let (sealed, record) =
+                found.map_or((None, None), |(sealed, record)| (Some(sealed), record));
+            let Some(record) = change(record)? else {
+                return Ok(());
+            };
+            let end = record.end().filter(|end| now < *end);
+            let new = end.map(|end| Value {
+                bytes: self.seal(owner, &record),
+                end,
+            });
+            if self.store.swap(record_key(owner), sealed, new).await? {
+                return Ok(());
+            }
+        }
+        Err(kv::Error("too many changes of one user's tokens at once".to_owned()).into())
+    }
+
+    /// The record of an owner as it is kept, and opened.
+    async fn read(&self, owner: [u8; 16]) -> Result<Option<(Bytes, Option<Record>)>, kv::Error> {
+        let Some(sealed) = self.store.get(record_key(owner)).await? else {
+            return Ok(None);
+        };
+        let opened = self.keys.load().open(Purpose::ApiTokens, &owner, &sealed);
+        let record = opened.and_then(|plain| Record::decode(&plain));
+        if record.is_none() {
+            tracing::warn!(
+                "a user's API tokens do not open, and count for nothing: session.secret has changed, and the earlier one is \
+                 not on its list"
+            );
+        }
+        Ok(Some((sealed, record)))
+    }
+
+    fn seal(&self, owner: [u8; 16], record: &Record) -> Bytes {
+        let keys = self.keys.load();
+        let plain = record.encode();
+        keys.seal(Purpose::ApiTokens, &owner, &plain, random::bytes())
+            .into()
+    }
+}
+
+fn owner_of(identity: &Identity) -> [u8; 16] {
+    key_of(&UserKey::of(identity))
+}
+
+fn key_of(user: &UserKey) -> [u8; 16] {
+    *user.bytes()
+}
+
+fn record_key(owner: [u8; 16]) -> Key {
+    Key::new("api-tokens", owner)
+}
+
+/// When each of an owner's tokens was used, by its hash.
+fn uses_of(store: &Arc<dyn Store>, owner: &[u8; 16]) -> Table<Timestamp> {
+    let owner = URL_SAFE_NO_PAD.encode(owner);
+    Table::new(Arc::clone(store), format!("api-token-uses/{owner}"), 1)
+}
+
+fn listed(owner: [u8; 16], kept: &Kept, used_at: Option<Timestamp>) -> Listed {
+    Listed {
+        id: TokenName::of(owner, &kept.hash),
+        start: kept.start.clone(),
+        name: kept.name.clone(),
+        scopes: kept.scopes.clone(),
+        routes: kept.routes.clone(),
+        made_at: kept.made_at,
+        expires_at: kept.expires_at,
+        used_at,
+    }
+}
+
+async fn note_uses(store: Arc<dyn Store>, mut queue: mpsc::Receiver<Use>) {
+    while let Some(one) = queue.recv().await {
+        let minute = Timestamp(one.at.0 - one.at.0 % MINUTE.as_secs());
+        let uses = uses_of(&store, &one.owner);
+        if let Err(error) = uses.put(&one.hash, &minute, one.end).await {
+            tracing::debug!(%error, "that a token was used is not known yet");
+        }
+    }
+}
+
+/// How long what was found is remembered.
+pub const REMEMBERED: Duration = Duration::from_secs(3);
+/// Tokens that are remembered, about a kilobyte each.
+const FOUND: u64 = 20_000;
+/// Uses that wait to be written down.
+const WAITING_USES: usize = 4_096;
+/// Uses of one owner that are read: more than anybody may have tokens.
+const USES: usize = 1_024;
+/// How often a change is tried that others were faster with.
+const TRIES: usize = 20;
+/// The name of what is not anybody's own.
+const EVERYBODY: &[u8] = b"everybody";
+/// How exactly the last use is known, and how often it is written down.
+const MINUTE: Duration = Duration::from_mins(1);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,492 @@
+//! `PREFIX/account/tokens`: API tokens, made, listed and ended by their owner.
+//!
+//! Only a browser's session may do that, and only one whose login is fresh may make one: what was stolen, a cookie or a
+//! token, must not become a token that outlasts it. Another site must do none of it: a form counts only with the token of
+//! this session's own page, and JSON only where no page of another site could have sent it.
+
+use http::{
+    Method, Response, StatusCode,
+    header::{CONTENT_TYPE, SET_COOKIE},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    account::{has_token, signed_in},
+    form::{self, Form},
+    sign_out::is_wanted,
+};
+use crate::{
+    answer::{Reject, TokenPage, reply},
+    api_token::{
+        ApiTokens, Enabled, Facts, Listed, Made, MakeError, TokenName, Wanted,
+        settings::ApiTokenSettings,
+    },
+    audience::Audience,
+    clean::CleanRequest,
+    clock::{self, Timestamp},
+    observe::{Record, Verdict},
+    response::Body,
+    session::{Session, Visit, directory::UserKey},
+    snapshot::Snapshot,
+    when,
+};
+
+/// A token as programs are shown it.
+#[derive(Serialize)]
+pub struct ListedToken {
+    id: String,
+    start: String,
+    name: String,
+    scopes: Vec<String>,
+    routes: Vec<String>,
+    made: String,
+    expires: String,
+    /// To the minute; none where it was never used.
+    last_used: Option<String>,
+}
+
+impl From<&Listed> for ListedToken {
+    fn from(listed: &Listed) -> Self {
+        Self {
+            id: listed.id.to_string(),
+            start: listed.start.clone(),
+            name: listed.name.clone(),
+            scopes: listed.scopes.clone(),
+            routes: listed.routes.clone(),
+            made: when::rfc3339(listed.made_at),
+            expires: when::rfc3339(listed.expires_at),
+            last_used: listed.used_at.map(when::rfc3339),
+        }
+    }
+}
+
+/// Lists them. People see them on the account's page.
+pub(super) async fn list(
+    snapshot: &Snapshot,
+    request: &CleanRequest,
+    record: &mut Record,
+) -> Result<Response<Body>, Reject> {
+    #[derive(Serialize)]
+    struct Answer<'a> {
+        tokens: Vec<ListedToken>,
+        /// The scopes that one may have.
+        scopes: &'a [String],
+        /// The routes that one may be for.
+        routes: Vec<&'a str>,
+        max_days: u32,
+    }
+    let visitor = Visitor::read(snapshot, request, record).await?;
+    if is_person(request.audience) {
+        let account = snapshot.site.path("account");
+        return Ok(reply::redirect(StatusCode::SEE_OTHER, &account));
+    }
+    let (session, now) = (visitor.session()?, visitor.now);
+    let user = UserKey::of(&session.identity);
+    let listed = visitor.tokens().list(&user, now).await;
+    let listed = listed.map_err(|error| unavailable(&error))?;
+    let answer = Answer {
+        tokens: listed.iter().map(ListedToken::from).collect(),
+        scopes: &visitor.enabled.settings.scopes,
+        routes: snapshot.routes.names().collect(),
+        max_days: visitor.enabled.settings.max_days,
+    };
+    let mut response = reply::json(StatusCode::OK, &answer);
+    for cookie in snapshot.sessions.renew(&visitor.visit, now) {
+        response.headers_mut().append(SET_COOKIE, cookie);
+    }
+    Ok(response)
+}
+
+/// Makes one, and shows it this once.
+pub(super) async fn make(
+    snapshot: &Snapshot,
+    request: Box<CleanRequest>,
+    record: &mut Record,
+) -> Result<Response<Body>, Reject> {
+    #[derive(Serialize)]
+    struct Answer {
+        token: String,
+        #[serde(flatten)]
+        listed: ListedToken,
+    }
+    let visitor = Visitor::read(snapshot, &request, record).await?;
+    let (session, now) = (visitor.session()?, visitor.now);
+    let audience = request.audience;
+    let wanted = read_wanted(snapshot, *request, session, &visitor.enabled.settings).await?;
+    if now.since(session.created_at) > visitor.enabled.settings.max_login_age {
+        record.detail = Some("the login is too long ago for a new token".to_owned());
+        return Ok(sign_in_first(snapshot, session, audience));
+    }
+    let facts = Facts::of(session.clone());
+    let made = visitor
+        .tokens()
+        .make(&facts, &wanted, &visitor.enabled.settings, now);
+    let made = match made.await {
+        Ok(made) => made,
+        Err(MakeError::Unavailable(error)) => return Err(unavailable(&error)),
+        Err(error @ MakeError::TooMany(_)) => {
+            return Err(Reject::BadRequest(error.to_string().into()));
+        }
+    };
+    let Made { text, listed } = made;
+    record.detail = Some(format!("made API token {}…", listed.start));
+    tracing::info!(
+        user = &**session.identity.user(),
+        token = listed.start,
+        expires = when::rfc3339(listed.expires_at),
+        "an API token was made"
+    );
+    if is_person(audience) {
+        let page = TokenPage {
+            host: snapshot.site.public_url.authority(),
+            name: &listed.name,
+            token: &text,
+            expires: when::date(listed.expires_at),
+            back: snapshot.site.path("account"),
+        };
+        return Ok(reply::form_page(StatusCode::CREATED, &page));
+    }
+    let answer = Answer {
+        token: text.as_str().to_owned(),
+        listed: (&listed).into(),
+    };
+    Ok(reply::json(StatusCode::CREATED, &answer))
+}
+
+/// Ends one, or all, as a form of the page asks.
+pub(super) async fn end_by_form(
+    snapshot: &Snapshot,
+    request: Box<CleanRequest>,
+    record: &mut Record,
+) -> Result<Response<Body>, Reject> {
+    let visitor = Visitor::read(snapshot, &request, record).await?;
+    let session = visitor.session()?;
+    let is_own = is_own(snapshot, &request);
+    let audience = request.audience;
+    let form = Form::read(request.body).await?;
+    if !is_own || !has_token(snapshot, session, &form) {
+        return Err(Reject::StaleForm);
+    }
+    let name = match (form.field("id"), form.field("scope")) {
+        (Some(id), None) => Some(TokenName::parse(id).ok_or(Reject::NotFound)?),
+        (None, Some("all")) => None,
+        _ => {
+            let sentence = "the form says neither which `id` nor a `scope` of `all`";
+            return Err(Reject::BadRequest(sentence.into()));
+        }
+    };
+    let count = visitor.end(name.as_ref(), record).await?;
+    Ok(if is_person(audience) {
+        reply::redirect(StatusCode::SEE_OTHER, &snapshot.site.path("account"))
+    } else {
+        ended(count)
+    })
+}
+
+/// Ends the one that the address names, or all: for programs.
+pub(super) async fn end(
+    snapshot: &Snapshot,
+    request: &CleanRequest,
+    id: Option<&str>,
+    record: &mut Record,
+) -> Result<Response<Body>, Reject> {
+    let visitor = Visitor::read(snapshot, request, record).await?;
+    if !is_own(snapshot, request) {
+        return Err(Reject::StaleForm);
+    }
+    let name = match id {
+        Some(id) => Some(TokenName::parse(id).ok_or(Reject::NotFound)?),
+        None => None,
+    };
+    let count = visitor.end(name.as_ref(), record).await?;
+    if count == 0 && name.is_some() {
+        return Err(Reject::NotFound);
+    }
+    Ok(ended(count))
+}
+
+/// Whoever visits with a session, where there are API tokens.
+struct Visitor<'s> {
+    snapshot: &'s Snapshot,
+    enabled: &'s Enabled,
+    visit: Visit,
+    now: Timestamp,
+}
+
+impl<'s> Visitor<'s> {
+    async fn read(
+        snapshot: &'s Snapshot,
+        request: &CleanRequest,
+        record: &mut Record,
+    ) -> Result<Self, Reject> {
+        record.verdict = Verdict::Account;
+        let enabled = snapshot.api_tokens.as_ref().ok_or(Reject::NotFound)?;
+        let now = clock::now();
+        let visit = snapshot.sessions.visit(&request.head.headers, now).await?;
+        let visitor = Self {
+            snapshot,
+            enabled,
+            visit,
+            now,
+        };
+        record.note_identity(Some(&visitor.session()?.identity));
+        Ok(visitor)
+    }
+
+    fn session(&self) -> Result<&Session, Reject> {
+        signed_in(self.snapshot, &self.visit)
+    }
+
+    fn tokens(&self) -> &ApiTokens {
+        &self.enabled.tokens
+    }
+
+    /// How many were ended.
+    async fn end(&self, name: Option<&TokenName>, record: &mut Record) -> Result<usize, Reject> {
+        let session = self.session()?;
+        let user = UserKey::of(&session.identity);
+        let ended = match name {
+            // Another's is as good as none.
+            Some(name) if !name.is_of(&user) => Vec::new(),
+            Some(name) => {
+                let ended = self.tokens().end(name, self.now).await;
+                ended
+                    .map_err(|error| unavailable(&error))?
+                    .into_iter()
+                    .collect()
+            }
+            None => {
+                let ended = self.tokens().end_all(&user, self.now).await;
+                ended.map_err(|error| unavailable(&error))?
+            }
+        };
+        for listed in &ended {
+            tracing::info!(
+                user = &**session.identity.user(),
+                token = listed.start,
+                "an API token was ended by its owner"
+            );
+        }
+        record.detail = Some(format!("ended {} API tokens", ended.len()));
+        Ok(ended.len())
+    }
+}
+
+fn is_person(audience: Audience) -> bool {
+    match audience {
+        Audience::Navigation | Audience::Submission | Audience::Framed => true,
+        Audience::Program | Audience::Grpc => false,
+    }
+}
+
+fn is_own(snapshot: &Snapshot, request: &CleanRequest) -> bool {
+    let origin = snapshot.site.origin();
+    is_wanted(
+        &Method::POST,
+        &request.head.headers,
+        request.audience,
+        &origin,
+    )
+}
+
+fn ended(count: usize) -> Response<Body> {
+    #[derive(Serialize)]
+    struct Ended {
+        ended: usize,
+    }
+    reply::json(StatusCode::OK, &Ended { ended: count })
+}
+
+fn unavailable(error: &crate::kv::Error) -> Reject {
+    Reject::Credential(crate::credential::Refused::Unavailable(error.to_string()))
+}
+
+/// Whose login is too long ago signs in once more.
+fn sign_in_first(snapshot: &Snapshot, session: &Session, audience: Audience) -> Response<Body> {
+    #[derive(Serialize)]
+    struct Answer<'a> {
+        error: &'a str,
+        message: &'a str,
+        sign_in: &'a str,
+    }
+    let account = snapshot.site.path("account");
+    let start = snapshot.site.start(&session.identity.provider, &account);
+    if is_person(audience) {
+        return reply::redirect(StatusCode::SEE_OTHER, &start);
+    }
+    let answer = Answer {
+        error: "login_too_old",
+        message: "Sign in again to make a token.",
+        sign_in: &format!("{}{start}", snapshot.site.origin()),
+    };
+    reply::json(StatusCode::FORBIDDEN, &answer)
+}
+
+/// What a form of the page, or JSON, asks for.
+async fn read_wanted(
+    snapshot: &Snapshot,
+    request: CleanRequest,
+    session: &Session,
+    settings: &ApiTokenSettings,
+) -> Result<Wanted, Reject> {
+    let is_own = is_own(snapshot, &request);
+    // No page of another site can send this type without asking first.
+    let is_json = request.head.headers.get(CONTENT_TYPE).is_some_and(is_json);
+    let body = form::read(request.body).await?;
+    let asked = if is_json {
+        let asked = serde_json::from_slice(&body);
+        asked.map_err(|_| bad("the body is no JSON with `name`, `days`, `scopes` and `routes`"))?
+    } else {
+        let form = Form::parse(&body);
+        if !has_token(snapshot, session, &form) {
+            return Err(Reject::StaleForm);
+        }
+        Asked::of_form(&form)?
+    };
+    if !is_own {
+        return Err(Reject::StaleForm);
+    }
+    let routes: Vec<&str> = snapshot.routes.names().collect();
+    asked.check(settings, &routes).map_err(bad)
+}
+
+fn is_json(value: &http::HeaderValue) -> bool {
+    let kind = value.to_str().unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    kind.eq_ignore_ascii_case("application/json")
+}
+
+fn bad(sentence: &'static str) -> Reject {
+    Reject::BadRequest(sentence.into())
+}
+
+/// What is asked for, not yet checked.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    name: String,
+    days: Option<u32>,
+    #[serde(default)]
+    scopes: Vec<String>,
+    #[serde(default)]
+    routes: Vec<String>,
+}
+
+impl Asked {
+    fn of_form(form: &Form) -> Result<Self, Reject> {
+        let days = match form.field("days") {
+            None | Some("") => None,
+            Some(days) => Some(days.parse().map_err(|_| bad("`days` is no number"))?),
+        };
+        let all = |name| form.fields(name).map(str::to_owned).collect();
+        Ok(Self {
+            name: form.field("name").unwrap_or_default().to_owned(),
+            days,
+            scopes: all("scopes"),
+            routes: all("routes"),
+        })
+    }
+
+    fn check(self, settings: &ApiTokenSettings, routes: &[&str]) -> Result<Wanted, &'static str> {
+        let name = self.name.trim();
+        if name.is_empty()
+            || name.chars().count() > LONGEST_NAME
+            || name.chars().any(char::is_control)
+        {
+            return Err("a token has a name of 1 to 100 characters, by which you know it");
+        }
+        let days = self.days.unwrap_or_else(|| settings.usual_days());
+        if !(1..=settings.max_days).contains(&days) {
+            return Err("a token lasts for at least a day, and for api_tokens.max_days at most");
+        }
+        if !self
+            .scopes
+            .iter()
+            .all(|scope| settings.scopes.contains(scope))
+        {
+            return Err("one of the scopes is none that a token may have here");
+        }
+        if !self
+            .routes
+            .iter()
+            .all(|route| routes.contains(&route.as_str()))
+        {
+            return Err("one of the routes is none of those that have a name here");
+        }
+        Ok(Wanted {
+            name: name.to_owned(),
+            scopes: sorted(self.scopes),
+            routes: sorted(self.routes),
+            days,
+        })
+    }
+}
+
+fn sorted(mut list: Vec<String>) -> Vec<String> {
+    list.sort();
+    list.dedup();
+    list
+}
+
+/// Characters of a token's name.
+const LONGEST_NAME: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn check(json: &str) -> Result<Wanted, &'static str> {
+        let settings = ApiTokenSettings {
+            owner_idle: Duration::from_hours(1),
+            max_days: 30,
+            max_per_user: 5,
+            max_login_age: Duration::from_mins(15),
+            scopes: vec!["read".to_owned(), "write".to_owned()],
+        };
+        let asked: Asked = serde_json::from_str(json).map_err(|_| "no JSON")?;
+        asked.check(&settings, &["api"])
+    }
+
+    #[test]
+    fn what_is_asked_for_is_checked() {
+        let wanted =
+            check(r#"{"name": " ci ", "scopes": ["write", "read", "read"], "routes": ["api"]}"#);
+        assert_eq!(
+            wanted,
+            Ok(Wanted {
+                name: "ci".to_owned(),
+                scopes: vec!["read".to_owned(), "write".to_owned()],
+                routes: vec!["api".to_owned()],
+                days: 30,
+            })
+        );
+        for wrong in [
+            "",
+            "[]",
+            r#"{"days": 5}"#,
+            r#"{"name": ""}"#,
+            r#"{"name": "a\nb"}"#,
+            r#"{"name": "ci", "days": 0}"#,
+            r#"{"name": "ci", "days": 31}"#,
+            r#"{"name": "ci", "days": -1}"#,
+            r#"{"name": "ci", "scopes": ["admin"]}"#,
+            r#"{"name": "ci", "routes": ["other"]}"#,
+            r#"{"name": "ci", "admin": true}"#,
+        ] {
+            assert!(check(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn forms_say_the_same() {
+        let form = Form::parse(b"name=ci&days=7&scopes=read&scopes=write&routes=api&token=x");
+        let asked = Asked::of_form(&form).ok().unwrap();
+        assert_eq!(asked.name, "ci");
+        assert_eq!(asked.days, Some(7));
+        assert_eq!(asked.scopes, ["read", "write"]);
+        assert_eq!(asked.routes, ["api"]);
+        assert!(Asked::of_form(&Form::parse(b"name=ci&days=x")).is_err());
+    }
+}

@@ -1,0 +1,12 @@
+//! Where values are kept, as the configuration says it.
+
+use std::path::PathBuf;
+
+/// `state`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StateSettings {
+    /// In this process, and gone with it.
+    Memory,
+    /// In a file.
+    File(PathBuf),
+}

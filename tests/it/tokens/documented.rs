@@ -1,0 +1,35 @@
+//! docs/api-tokens.md begins with what to write: it is checked as it stands.
+
+use std::fs;
+
+use crate::support::house;
+
+#[test]
+fn the_block_that_the_page_begins_with_is_right() {
+    let page = fs::read_to_string(house::root().join("docs/api-tokens.md")).expect("the page");
+    let (before, rest) = page.split_once("```toml\n").expect("a block");
+    assert!(before.lines().count() < 8, "the page begins with it");
+    let (block, _) = rest.split_once("```").expect("its end");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("sidegate.toml");
+    let (top, tables) = block.split_once("\n[").expect("tables");
+    let text = format!(
+        "upstream = \"http://127.0.0.1:8000\"\npublic_url = \"https://app.example.com\"\n{top}\n\
+         [session]\nsecret = \"{}\"\n[providers.hub]\ntype = \"github\"\nclient_id = \"a\"\n\
+         client_secret = \"b\"\nallow = \"anyone\"\n[{tables}",
+        house::SECRET
+    );
+    fs::write(&file, text).expect("written");
+    let mut command = house::sidegate();
+    let output = command
+        .args(["check", "-c"])
+        .arg(&file)
+        .output()
+        .expect("it runs");
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
