@@ -18,11 +18,15 @@ use crate::{
     clock::Timestamp,
     credential::{Answer, Authenticator, Caller, Presented, Refused, Schemes, Verified},
     provider::{BearerClaim, Provider, Providers, bearer::LONGEST},
+    text::Text,
+    tokens::KeepTokens,
 };
 
 /// The bearer tokens of all providers whose tables take them.
 pub struct Bearers {
     providers: Vec<Arc<dyn Provider>>,
+    /// Whether a header carries the token.
+    is_told: bool,
     known: Cache<Key, Known>,
 }
 
@@ -37,8 +41,8 @@ struct Known {
 }
 
 impl Bearers {
-    /// Of `providers`; none where no table of theirs takes bearer tokens.
-    pub fn new(providers: &Providers) -> Option<Self> {
+    /// Of `providers`, keeping what headers carry; none where no table of theirs takes bearer tokens.
+    pub fn new(providers: &Providers, keep: KeepTokens) -> Option<Self> {
         let providers: Vec<_> = providers
             .iter()
             .filter(|provider| provider.token_cache().is_some())
@@ -49,7 +53,11 @@ impl Bearers {
             .weigher(|_, known: &Known| known.weight())
             .expire_after(Kept)
             .build();
-        (!providers.is_empty()).then_some(Self { providers, known })
+        (!providers.is_empty()).then_some(Self {
+            providers,
+            is_told: keep.access,
+            known,
+        })
     }
 
     /// The providers that may judge `token`: the one that it names as its issuer, or all that are asked for tokens.
@@ -81,11 +89,26 @@ impl Bearers {
         if known.is_some_and(|known| !known.stands(now)) {
             self.known.invalidate(&key).await;
         }
-        let asked = self.known.try_get_with(key, ask(judges, token, now));
+        let asked = self.known.try_get_with(key, self.ask(judges, token, now));
         match asked.await {
             Ok(known) => known.judge(),
             Err(refused) => Err((*refused).clone()),
         }
+    }
+
+    async fn ask(
+        &self,
+        judges: Vec<&Arc<dyn Provider>>,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<Known, Refused> {
+        let mut known = ask(judges, token, now).await?;
+        if let Ok(verified) = &mut known.what
+            && self.is_told
+        {
+            Arc::make_mut(verified).tokens.access = Some(Text::from(token));
+        }
+        Ok(known)
     }
 }
 
@@ -115,7 +138,8 @@ async fn ask(
                 } else {
                     Duration::ZERO
                 });
-                denied = denied.or(Some(format!("{}: {error}", provider.profile().name)));
+                let name = &provider.profile().name;
+                denied.get_or_insert_with(|| format!("{name}: {error}"));
             }
             Err(error) => {
                 unavailable = Some(format!("{}: {error}", provider.profile().name));
@@ -178,6 +202,7 @@ fn weight(verified: &Verified) -> usize {
         &identity.name,
         &identity.picture,
         &identity.login,
+        &verified.tokens.access,
     ];
     let one = one.into_iter().flatten().map(|text| text.len());
     pairs

@@ -10,7 +10,6 @@ use hyper::body::{Body as _, Incoming};
 
 use crate::{
     answer::{self, Reject},
-    api_token,
     audience::{Audience, is_cross_site_write},
     body_error::BodyError,
     clean::{CleanRequest, Peer, Unclean},
@@ -189,7 +188,7 @@ impl Gate {
                 .visitor(route.access.asks_who(), headers, caller);
             let visitor = visitor.await?;
             let who = visitor.who();
-            record.note_identity(who.identity());
+            record.note_principal(who.principal());
 
             let permit = match (self.snapshot.judge(route, who, client, now), &visitor) {
                 (Ok(permit), _) => permit,
@@ -218,9 +217,8 @@ impl Gate {
                 cookies: &self.snapshot.sessions.cookies,
                 only: found.and_then(|visit| visit.only),
             };
-            if self.snapshot.has_own_tokens {
-                api_token::withhold(&mut request.head.headers);
-            }
+            self.snapshot
+                .withhold_credentials(&visitor, &mut request.head.headers);
             let told = permit.principal().map_or(Who::Nobody, |_| who);
             let assertion = self.snapshot.assertion(told, route, now);
             let telling = Telling {

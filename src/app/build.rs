@@ -2,6 +2,7 @@
 
 use std::{io, sync::Arc};
 
+use http::{HeaderName, header::AUTHORIZATION};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::services::{self, Services};
@@ -53,6 +54,7 @@ pub(super) fn snapshot(
 
     let keys = Arc::new(services::keys(config));
     let site = site(config);
+    let headers = config.headers.names();
     let audiences = config.upstreams.iter().map(|app| app.audience.clone());
     Ok(Snapshot {
         assertions: Assertions::new(
@@ -70,13 +72,7 @@ pub(super) fn snapshot(
             keep_tokens(&config.headers),
             Arc::clone(&services.logins),
         ),
-        cleaning: Cleaning {
-            reserved: Arc::new(ReservedNames::new(&config.headers.names())),
-            trusted_proxies: config.trusted_proxies.clone(),
-            forwarding_headers: config.forwarding_headers,
-            public_origin: PublicOrigin::new(&site.public_url),
-            apps: site.apps.clone(),
-        },
+        cleaning: cleaning(config, &headers, &site),
         routes: Routes::new(config.routes.clone()),
         forward_auth: config.forward_auth,
         presence: Presence::new(
@@ -103,6 +99,7 @@ pub(super) fn snapshot(
                 settings,
             }),
         kept_api_tokens: Arc::clone(&services.api_tokens),
+        writes_authorization: headers.contains(&AUTHORIZATION),
         has_own_tokens: config.api_tokens.is_some() || !config.service_tokens.is_empty(),
         refuse_cross_site: config.refuse_cross_site,
         identity_headers: IdentityHeaders::new(config.headers.clone()),
@@ -113,6 +110,18 @@ pub(super) fn snapshot(
         providers,
         site,
     })
+}
+
+fn cleaning(config: &Config, headers: &[HeaderName], site: &Site) -> Cleaning {
+    // `Authorization` is read first, for it may be a credential.
+    let reserved = headers.iter().filter(|name| **name != AUTHORIZATION);
+    Cleaning {
+        reserved: Arc::new(ReservedNames::new(reserved)),
+        trusted_proxies: config.trusted_proxies.clone(),
+        forwarding_headers: config.forwarding_headers,
+        public_origin: PublicOrigin::new(&site.public_url),
+        apps: site.apps.clone(),
+    }
 }
 
 /// What proves who sends a request, beside a session: the gate's own tokens, and those of providers.
@@ -137,7 +146,8 @@ fn authenticators(
             providers,
         )));
     }
-    all.extend(Bearers::new(providers).map(|bearers| Arc::new(bearers) as _));
+    let bearers = Bearers::new(providers, keep_tokens(&config.headers));
+    all.extend(bearers.map(|bearers| Arc::new(bearers) as _));
     Authenticators::new(all)
 }
 

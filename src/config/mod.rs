@@ -10,6 +10,8 @@
 //! `named`, a list of tables by `tables`. Each key must be asked for in every run, whatever the others say: a run over
 //! an empty file is how the keys become known.
 
+#[cfg(test)]
+mod bearer_tests;
 mod check;
 mod duration;
 mod env;

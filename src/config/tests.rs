@@ -310,6 +310,9 @@ fn defaults_are_as_documented() {
             "x-user-name",
             "x-user-groups",
             "x-user-provider",
+            "x-user-auth",
+            "x-user-scopes",
+            "x-user-client",
             "x-user-assertion"
         ]
     );

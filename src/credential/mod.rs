@@ -29,6 +29,16 @@ pub enum Proof {
 }
 
 impl Proof {
+    /// Each.
+    pub const ALL: [Self; 6] = [
+        Self::Session,
+        Self::Bearer,
+        Self::ApiToken,
+        Self::ServiceToken,
+        Self::Password,
+        Self::Certificate,
+    ];
+
     /// What the app, the log and the audit trail call it.
     pub fn name(self) -> &'static str {
         match self {

@@ -222,6 +222,9 @@ fn identity_headers() -> HeaderSettings {
         ("x-user-name", HeaderSource::Name),
         ("x-user-groups", HeaderSource::Groups),
         ("x-user-provider", HeaderSource::Provider),
+        ("x-user-auth", HeaderSource::Credential),
+        ("x-user-scopes", HeaderSource::Scopes),
+        ("x-user-client", HeaderSource::Client),
         ("x-user-assertion", HeaderSource::Assertion),
     ];
     HeaderSettings {

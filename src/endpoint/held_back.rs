@@ -161,7 +161,7 @@ pub async fn judge(
     };
     let visitor = snapshot.visitor(asks_who, headers, caller).await?;
     let who = visitor.who();
-    record.note_identity(who.identity());
+    record.note_principal(who.principal());
 
     let mut is_told = false;
     let mut by = snapshot.routes.fallback();

@@ -247,7 +247,7 @@ async fn an_id_token_opens_nothing_unless_that_is_said() {
 async fn without_keys_nobody_knows_and_nobody_passes() {
     let (house, upstream, provider) = gate().await;
     let good = token(&provider, &json!({}));
-    provider.server.down().await;
+    provider.server.down();
     let reply = ask(&house, "/api/x", &good).await;
     assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(!reply.header("retry-after").is_empty());
@@ -312,6 +312,145 @@ async fn allow_judges_a_token_as_it_judges_a_login() {
         StatusCode::FORBIDDEN
     );
     assert_eq!(upstream.count(), 1);
+}
+
+#[tokio::test]
+async fn the_app_is_told_of_the_credential_and_does_not_see_it() {
+    let (house, _upstream, provider) = gate().await;
+    let good = token(&provider, &json!({ "scope": "read write" }));
+    let seen = ask(&house, "/api/x", &good).await.seen();
+    assert_eq!(seen.header("x-user-auth"), Some("bearer"));
+    assert_eq!(seen.header("x-user-scopes"), Some("read write"));
+    assert_eq!(seen.header("x-user-client"), Some("cli"));
+    assert_eq!(seen.header("authorization"), None);
+    let line = house.access_line("/api/x").await;
+    assert_eq!(line["credential"], "bearer");
+    // Where nobody is asked for, it is the app's own affair.
+    let seen = ask(&house, "/public/x", &good).await.seen();
+    assert_eq!(
+        seen.header("authorization"),
+        Some(&*format!("Bearer {good}"))
+    );
+    let browser = house.browser();
+    browser.sign_in("/").await;
+    let page = browser.bare(Method::GET, "/page");
+    let seen = page.header("x-user-scopes", "admin").send().await.seen();
+    assert_eq!(seen.header("x-user-auth"), Some("session"));
+    assert_eq!(seen.header("x-user-scopes"), None);
+}
+
+#[tokio::test]
+async fn an_app_that_asks_for_the_token_gets_it() {
+    let headers = "[headers.set]\nAuthorization = \"access_token\"";
+    let (house, _upstream, provider) = standard_with(|plan| {
+        plan.provider_line(BEARER)
+            .tables(headers)
+            .route("/api/**", "api")
+    })
+    .await;
+    let good = token(&provider, &json!({}));
+    for _ in 0..2 {
+        let seen = ask(&house, "/api/x", &good).await.seen();
+        assert_eq!(
+            seen.header("authorization"),
+            Some(&*format!("Bearer {good}"))
+        );
+    }
+    let browser = house.browser();
+    browser.sign_in("/").await;
+    let page = browser.bare(Method::GET, "/page").send().await.seen();
+    let sent = page.header("authorization").unwrap_or_default();
+    assert!(
+        sent.starts_with("Bearer ") && !sent.contains(&good),
+        "{sent}"
+    );
+}
+
+#[tokio::test]
+async fn scopes_open_methods_and_paths() {
+    let rules = "
+[[routes]]
+path = \"/api/profile\"
+methods = [\"GET\"]
+access = \"api\"
+allow = { scopes = [\"read_profile\"] }
+
+[[routes]]
+path = \"/api/profile\"
+access = \"api\"
+allow = { scopes = [\"read_profile\", \"write_profile\"] }
+
+[[routes]]
+path = \"/api/admin/**\"
+access = \"api\"
+allow = { scopes = [\"admin\"] }
+
+[[routes]]
+path = \"/either\"
+any = [{ scopes = [\"read_profile\"] }, { credentials = [\"session\"] }]";
+    let (house, upstream, provider) =
+        standard_with(|plan| plan.provider_line(BEARER).tables(rules)).await;
+    let with = |scope: &str| token(&provider, &json!({ "scope": scope, "jti": scope }));
+    let browser = house.browser();
+    let ask = async |method: Method, path: &str, token: &str| {
+        let request = browser.bare(method, path);
+        let authorization = format!("Bearer {token}");
+        request.header("authorization", &authorization).send().await
+    };
+    let reader = with("read_profile");
+    let writer = with("openid write_profile read_profile");
+    let reply = ask(Method::GET, "/api/profile", &reader).await;
+    assert_eq!(reply.status, StatusCode::OK);
+    let before = upstream.count();
+    for (method, path, token, needed) in [
+        (
+            Method::POST,
+            "/api/profile",
+            &reader,
+            "read_profile write_profile",
+        ),
+        (Method::GET, "/api/admin/x", &writer, "admin"),
+        (
+            Method::GET,
+            "/api/profile",
+            &with("read_profiles"),
+            "read_profile",
+        ),
+        (Method::GET, "/api/profile", &with(""), "read_profile"),
+    ] {
+        let reply = ask(method, path, token).await;
+        assert_eq!(reply.status, StatusCode::FORBIDDEN, "{path}");
+        let challenge = reply.header("www-authenticate").to_owned();
+        assert!(challenge.starts_with("Bearer "), "{challenge}");
+        assert!(
+            challenge.contains("error=\"insufficient_scope\""),
+            "{challenge}"
+        );
+        assert!(
+            challenge.contains(&format!("scope=\"{needed}\"")),
+            "{challenge}"
+        );
+        let told = reply.json();
+        assert_eq!(told["error"], "insufficient_scope");
+        assert_eq!(told["scope"], needed);
+    }
+    assert_eq!(upstream.count(), before);
+    let reply = ask(Method::POST, "/api/profile", &writer).await;
+    assert_eq!(reply.status, StatusCode::OK);
+    let reply = ask(Method::GET, "/api/admin/x", &with("admin")).await;
+    assert_eq!(reply.status, StatusCode::OK);
+
+    // A person has given nothing to a program.
+    browser.sign_in("/").await;
+    let page = browser.get("/api/admin/x").await;
+    assert_eq!(page.status, StatusCode::FORBIDDEN);
+    assert_eq!(browser.get("/either").await.status, StatusCode::OK);
+    assert_eq!(
+        ask(Method::GET, "/either", &reader).await.status,
+        StatusCode::OK
+    );
+    let reply = ask(Method::GET, "/either", &with("other")).await;
+    assert_eq!(reply.status, StatusCode::FORBIDDEN);
 }
 
 #[tokio::test]

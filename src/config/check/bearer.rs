@@ -106,16 +106,12 @@ impl Reader<'_> {
         };
         let bearer = read().ok_or(Reported)?;
         let kind = kind.ok_or(Reported)?;
-        match objection(&bearer, kind, table.node.get("bearer"), &inner) {
-            Some(problem) => {
-                self.problem(problem);
-                Err(Reported)
-            }
-            None => {
-                self.warn_of_any_client(name, &bearer, kind);
-                Ok(Some(bearer))
-            }
+        if let Some(problem) = objection(&bearer, kind, table.node.get("bearer"), &inner) {
+            self.problem(problem);
+            return Err(Reported);
         }
+        self.warn_of_any_client(name, &bearer, kind);
+        Ok(Some(bearer))
     }
 
     fn warn_of_any_client(&mut self, name: &str, bearer: &BearerSettings, kind: &Kind) {
@@ -149,7 +145,7 @@ impl Reader<'_> {
         let token = fs::read_to_string(SERVICE_ACCOUNT_TOKEN).ok();
         let issuer = token.and_then(|token| issuer_of(token.trim()));
         if issuer.is_some() || self.stand_in.is_some() {
-            return issuer.or(Some("https://kubernetes.default.svc".to_owned()));
+            return issuer.or_else(|| Some("https://kubernetes.default.svc".to_owned()));
         }
         let message = format!("there is no service account's token at {SERVICE_ACCOUNT_TOKEN}");
         self.problem(

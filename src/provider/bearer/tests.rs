@@ -73,6 +73,7 @@ type Shape = (
     &'static str,
 );
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn shapes() -> Vec<Shape> {
     vec![
         (

@@ -18,7 +18,7 @@ use crate::{
 
 impl Oidc {
     /// Whether a token of the issuer `iss` is one of ours to judge; one of no known issuer where there is none.
-    pub(super) fn claims_bearer(&self, iss: Option<&str>) -> BearerClaim {
+    pub(super) fn bearer_claim(&self, iss: Option<&str>) -> BearerClaim {
         let Some(bearer) = &self.bearer else {
             return BearerClaim::No;
         };
@@ -34,7 +34,7 @@ impl Oidc {
     }
 
     /// Whom `token` proves.
-    pub(super) async fn prove_bearer(
+    pub(super) async fn proven_bearer(
         &self,
         token: &str,
         now: Timestamp,

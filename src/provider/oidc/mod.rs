@@ -288,7 +288,7 @@ impl Provider for Oidc {
     }
 
     fn claims_bearer(&self, iss: Option<&str>) -> BearerClaim {
-        Oidc::claims_bearer(self, iss)
+        self.bearer_claim(iss)
     }
 
     fn prove_bearer<'a>(
@@ -296,7 +296,7 @@ impl Provider for Oidc {
         token: &'a str,
         now: Timestamp,
     ) -> BoxFuture<'a, Result<Verified, ProviderError>> {
-        Box::pin(Oidc::prove_bearer(self, token, now))
+        Box::pin(self.proven_bearer(token, now))
     }
 
     fn redeem<'a>(
