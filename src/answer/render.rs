@@ -18,6 +18,7 @@ use crate::{
     credential::Refused,
     decide::Insufficient,
     login::LoginError,
+    rate_limit,
     response::Body,
     site::Site,
 };
@@ -144,6 +145,10 @@ fn advise(reject: &Reject, audience: Audience, site: &Site, response: &mut Respo
                 .ok()
                 .map(|challenge| (WWW_AUTHENTICATE, challenge)),
         );
+    }
+    if let Reject::Limited(exceeded) = reject {
+        headers.insert(RETRY_AFTER, rate_limit::seconds(exceeded.wait).into());
+        exceeded.fields.write(headers);
     }
     if let Reject::Login(error) = reject
         && let LoginError::TooMany { wait } = **error

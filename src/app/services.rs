@@ -10,8 +10,9 @@ use crate::{
     clock::{self, Timestamp},
     config::Config,
     kv::{self, settings::StateSettings},
+    limiter::Limiter,
     login::LoginState,
-    observe::metrics::Metrics,
+    observe::{audit::Audit, metrics::Metrics},
     provider::Providers,
     session::{
         Keeping, Lifetimes, Session,
@@ -29,6 +30,7 @@ use crate::{
 /// The services that snapshots share.
 pub(super) struct Services {
     pub(super) metrics: Arc<Metrics>,
+    pub(super) audit: Audit,
     pub(super) revocations: Arc<Revocations>,
     pub(super) refresher: Arc<Refresher>,
     pub(super) farewell: Arc<Farewell>,
@@ -42,6 +44,7 @@ pub(super) struct Services {
     pub(super) logins: Arc<LoginState>,
     pub(super) api_tokens: Arc<ApiTokens>,
     pub(super) guesses: Arc<Guesses>,
+    pub(super) limiter: Arc<Limiter>,
 }
 
 impl Services {
@@ -61,14 +64,18 @@ impl Services {
             keep: KeepTokens::default(),
             provider_grace: Duration::ZERO,
         };
+        let audit = Audit::default();
         let refresher = Refresher::new(
             policy,
+            audit.clone(),
             Arc::clone(&revocations),
             Arc::clone(&farewell),
             Handle::current(),
         );
         let keys = Arc::new(keys(config));
         let redis = redis(config, &keys, lifetimes, &revocations);
+        let hits = metrics.rate_limited.clone();
+        let limiter = Arc::new(Limiter::new(redis.clone(), hits));
         let directory_keys = Arc::new(ArcSwap::new(keys));
         let directory: Arc<dyn Directory> = match &redis {
             Some(redis) => Arc::new(redis.directory(Arc::clone(&directory_keys))),
@@ -83,9 +90,11 @@ impl Services {
         tokio::spawn(note_renewals(Arc::clone(&api_tokens), queue));
         Ok(Self {
             metrics,
+            audit,
             revocations,
             refresher: Arc::new(refresher),
             farewell,
+            limiter,
             keeping: keeping(session, lifetimes, redis.clone()),
             lifetimes,
             redis,

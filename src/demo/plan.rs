@@ -132,6 +132,7 @@ impl Plan {
                 ..Route::login()
             }],
             refuse_cross_site: false,
+            audit: None,
             limits: Limits::default(),
             proxies: Proxies::default(),
         }

@@ -288,6 +288,7 @@ async fn check(
                 reserved: &snapshot.cleaning.reserved,
                 cookies: &snapshot.sessions.cookies,
                 holds_own_token: snapshot.has_own_tokens && api_token::is_in(headers),
+                limits: pass.limits(),
             };
             answer::pass(&passing, &pass.accompany(snapshot, &held))
         }

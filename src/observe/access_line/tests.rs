@@ -109,6 +109,7 @@ fn a_line_has_these_fields_in_this_order() {
 fn a_line_about_another_request_says_which() {
     let line = AccessLine {
         provider: Some("corp"),
+        credential: Some("session"),
         original_method: Some("PUT"),
         original_path: Some("/page\u{1b}"),
         ..line("/oauth2/auth", Some("ada"), None)
