@@ -125,7 +125,7 @@ fn a_route_asks_for_scopes_and_credentials() {
         ("{ scopes = [] }", "empty list"),
         ("{ credentials = [], groups = [\"a\"] }", "empty list"),
         ("{ scopes = [\"a b\"] }", "no scope"),
-        ("{ scopes = [\"\"] }", "no scope"),
+        ("{ scopes = [\"\"] }", "scopes"),
         ("{ credentials = [\"cookie\"] }", "no credential"),
     ] {
         let report = with(allow).map(|_| ()).unwrap_err();

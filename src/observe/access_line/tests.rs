@@ -109,7 +109,6 @@ fn a_line_has_these_fields_in_this_order() {
 fn a_line_about_another_request_says_which() {
     let line = AccessLine {
         provider: Some("corp"),
-        credential: Some("session"),
         original_method: Some("PUT"),
         original_path: Some("/page\u{1b}"),
         ..line("/oauth2/auth", Some("ada"), None)
@@ -130,6 +129,7 @@ fn every_field_is_explained() {
         bytes_sent: Some(70_000),
         ended: Some(Ended::Session),
         provider: Some("corp"),
+        credential: Some("session"),
         original_method: Some("PUT"),
         original_path: Some("/page"),
         dry_run: Some("routes[0]"),
