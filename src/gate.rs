@@ -253,8 +253,15 @@ impl Gate {
         request: Box<CleanRequest>,
         record: &mut Record,
     ) -> Result<Response<Body>, Reject> {
+        let takes_basic = self.takes_basic(&request);
         let served = endpoint::serve(endpoint, &self.snapshot, request, record).await;
-        served.inspect_err(|reject| self.snapshot.audit_denial(reject, None, record))
+        let mut response =
+            served.inspect_err(|reject| self.snapshot.audit_denial(reject, None, record))?;
+        // The doors answer refusals themselves.
+        if takes_basic && response.status() == StatusCode::UNAUTHORIZED {
+            answer::ask_for_password(&mut response, &self.snapshot.site);
+        }
+        Ok(response)
     }
 
     /// The route that `request` falls under.

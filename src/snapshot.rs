@@ -148,7 +148,7 @@ impl Snapshot {
     /// Takes out of a request what was for the gate: a credential that has proven who sends it is for no app to see, which
     /// is told who it is; and neither is a token of the gate's own, by a public route no more than by another.
     pub fn withhold_credentials(&self, visitor: &Visitor, headers: &mut HeaderMap) {
-        if self.writes_authorization || matches!(visitor, Visitor::Credential(_)) {
+        if self.writes_authorization || visitor.came_with_credential() {
             headers.remove(AUTHORIZATION);
         } else if self.has_own_tokens {
             api_token::withhold(headers);

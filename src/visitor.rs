@@ -87,6 +87,11 @@ impl Visitor {
         }
     }
 
+    /// Whether a credential beside the cookies has proven it, which no app is to see.
+    pub fn came_with_credential(&self) -> bool {
+        matches!(self, Self::Credential(_))
+    }
+
     /// What the cookies say, where they count.
     pub fn visit(&self) -> Option<&Visit> {
         match self {

@@ -24,6 +24,7 @@ use crate::{
     snapshot::Snapshot,
     tokens::KeepTokens,
     trust,
+    users::Users,
 };
 
 /// Makes a snapshot of `config`. What `earlier` has learnt of providers, and its connections to the app, go over to it
@@ -126,7 +127,7 @@ fn cleaning(config: &Config, headers: &[HeaderName], site: &Site) -> Cleaning {
     }
 }
 
-/// What proves who sends a request, beside a session: the gate's own tokens, and those of providers.
+/// What proves who sends a request, beside a session: the gate's own tokens, passwords, and tokens of providers.
 fn authenticators(
     config: &Config,
     services: &Services,
@@ -147,6 +148,10 @@ fn authenticators(
             settings.clone(),
             providers,
         )));
+    }
+    if let Some(settings) = &config.users {
+        let guesses = Arc::clone(&services.passwords);
+        all.push(Arc::new(Users::new(settings.clone(), guesses)));
     }
     let bearers = Bearers::new(providers, keep_tokens(&config.headers));
     all.extend(bearers.map(|bearers| Arc::new(bearers) as _));

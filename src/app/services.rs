@@ -25,6 +25,7 @@ use crate::{
         store::{Memory, Redis, Store},
     },
     tokens::KeepTokens,
+    users,
 };
 
 /// The services that snapshots share.
@@ -45,6 +46,8 @@ pub(super) struct Services {
     pub(super) api_tokens: Arc<ApiTokens>,
     pub(super) guesses: Arc<Guesses>,
     pub(super) limiter: Arc<Limiter>,
+    /// Guesses at passwords.
+    pub(super) passwords: Arc<users::Guesses>,
 }
 
 impl Services {
@@ -104,6 +107,7 @@ impl Services {
             logins: Arc::default(),
             api_tokens,
             guesses,
+            passwords: Arc::default(),
         })
     }
 

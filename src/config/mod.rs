@@ -59,6 +59,7 @@ use crate::{
     public_url::PublicUrl,
     route::Route,
     session::settings::SessionSettings,
+    users::settings::UsersSettings,
 };
 
 /// Why somebody could guess a secret that sessions are sealed with, if they could.
@@ -115,6 +116,8 @@ pub struct Config {
     pub state: Option<StateSettings>,
     /// `[api_tokens]`: the tokens that people make for their programs; none where they may not.
     pub api_tokens: Option<ApiTokenSettings>,
+    /// `[users]`: names and passwords; none where nobody has one here.
+    pub users: Option<UsersSettings>,
     /// `[[service_tokens]]`: machines.
     pub service_tokens: Vec<ServiceToken>,
     /// `[providers.NAME]`, in the file's order.

@@ -122,6 +122,7 @@ impl Plan {
             },
             state: None,
             api_tokens: None,
+            users: None,
             service_tokens: Vec::new(),
             providers: vec![self.gate_provider()],
             headers: identity_headers(),

@@ -59,6 +59,11 @@ impl Pass {
         })
     }
 
+    /// Whether its `Authorization` has proven who sends it, which no app is to see.
+    pub fn came_with_credential(&self) -> bool {
+        self.visitor.came_with_credential()
+    }
+
     /// What an answer says of the limits of its routes.
     pub fn limits(&self) -> &Fields {
         &self.limits

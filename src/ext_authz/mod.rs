@@ -287,7 +287,8 @@ async fn check(
                 identity_headers: &snapshot.identity_headers,
                 reserved: &snapshot.cleaning.reserved,
                 cookies: &snapshot.sessions.cookies,
-                holds_own_token: snapshot.has_own_tokens && api_token::is_in(headers),
+                holds_own_credential: pass.came_with_credential()
+                    || snapshot.has_own_tokens && api_token::is_in(headers),
                 limits: pass.limits(),
             };
             answer::pass(&passing, &pass.accompany(snapshot, &held))

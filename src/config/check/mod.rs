@@ -23,6 +23,7 @@ pub(super) mod secret;
 mod session;
 mod token;
 mod upstream;
+mod users;
 
 use std::path::{Path, PathBuf};
 
@@ -187,6 +188,7 @@ impl<'a> Reader<'a> {
             root_health: root_health.unwrap_or_default(),
         };
         let mut providers = self.providers(root, own);
+        let users = self.users(root, providers.as_deref());
         let headers = self.headers(root);
         let routes = self.routes(root, own);
         self.check_hosts(root, flat(&forward_auth), routes.as_deref());
@@ -252,6 +254,7 @@ impl<'a> Reader<'a> {
             state: state.ok()?,
             api_tokens: api_tokens.ok()?,
             service_tokens: service_tokens?,
+            users: users.ok()?,
             providers: providers?,
             headers: headers?,
             routes: routes?,

@@ -23,6 +23,7 @@ use crate::{
     provider::{bearer::is_scope, settings::ProviderSettings},
     public_url::PublicUrl,
     route::{Access, HostPattern, PathPattern, Route},
+    users::settings::USERS,
 };
 
 impl Reader<'_> {
@@ -411,7 +412,8 @@ impl Reader<'_> {
             let requirements = &route.requirements;
             let each = std::iter::once(&requirements.all).chain(&requirements.any);
             for name in each.flat_map(|requirement| &requirement.providers) {
-                if *name != SERVICE && providers.iter().all(|provider| provider.name != *name) {
+                let is_own = [SERVICE, USERS].contains(&name.as_str());
+                if !is_own && providers.iter().all(|provider| provider.name != *name) {
                     let place = format!("{}.allow.providers", route.name);
                     self.problem(
                         Problem::new(
