@@ -45,6 +45,7 @@ pub mod audience;
 pub mod bearer;
 pub mod body_error;
 pub mod canonical_path;
+pub mod certificate;
 pub mod clean;
 pub mod cli;
 pub mod clock;

@@ -87,9 +87,9 @@ impl Visitor {
         }
     }
 
-    /// Whether a credential beside the cookies has proven it, which no app is to see.
+    /// Whether what `Authorization` holds has proven it, which no app is to see.
     pub fn came_with_credential(&self) -> bool {
-        matches!(self, Self::Credential(_))
+        matches!(self, Self::Credential(verified) if verified.proof != Proof::Certificate)
     }
 
     /// What the cookies say, where they count.

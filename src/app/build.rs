@@ -10,6 +10,7 @@ use crate::{
     api_token::{self, ApiTokenAuthenticator, ServiceTokens},
     assertion::Assertions,
     bearer::Bearers,
+    certificate,
     clean::{Cleaning, identity::ReservedNames},
     config::Config,
     credential::{Authenticator, Authenticators},
@@ -91,6 +92,7 @@ pub(super) fn snapshot(
             refresher: Arc::clone(&services.refresher),
             farewell: Arc::clone(&services.farewell),
         },
+        client_certificates: client_certificates(config),
         authenticators: authenticators(config, services, &providers),
         api_tokens: config
             .api_tokens
@@ -113,6 +115,11 @@ pub(super) fn snapshot(
         providers,
         site,
     })
+}
+
+fn client_certificates(config: &Config) -> Option<certificate::Rules> {
+    let clients = config.tls.as_ref()?.clients.as_ref()?;
+    Some(clients.into())
 }
 
 fn cleaning(config: &Config, headers: &[HeaderName], site: &Site) -> Cleaning {

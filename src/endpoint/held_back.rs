@@ -185,7 +185,9 @@ async fn find_out(
         address: client,
         now,
     };
-    let visitor = snapshot.visitor(asks_who, headers, caller, record).await?;
+    let visitor = snapshot
+        .visitor(asks_who, headers, None, caller, record)
+        .await?;
     let who = visitor.who();
     record.note_principal(who.principal());
 

@@ -16,6 +16,7 @@ mod audit;
 mod bearer;
 mod check_online;
 mod claims;
+mod client_certificates;
 mod command_line;
 mod connections;
 mod deploy;
