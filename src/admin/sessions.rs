@@ -216,6 +216,8 @@ async fn end_several(
         Whose::Everybody => {
             snapshot.sessions.revoke(Target::Everybody, now).await;
             snapshot.kept_api_tokens.end_everybodys(now).await?;
+            let lasts = snapshot.sessions.lifetimes.lifetime;
+            snapshot.kept_grants.end_everybodys(now, lasts).await?;
             Ok(signed_out("everybody".to_owned(), snapshot).await)
         }
         Whose::User { provider, subject } => {
@@ -231,6 +233,7 @@ async fn end_several(
             }
             // Who is out is out: what they have made for their programs, too.
             snapshot.kept_api_tokens.end_all(&key, now).await?;
+            snapshot.kept_grants.end_all(&key, now).await?;
             Ok(signed_out(format!("{provider}:{subject}"), snapshot).await)
         }
     }

@@ -91,6 +91,8 @@ pub struct AccountPage<'a> {
     pub token: String,
     /// Their API tokens, where people may have any.
     pub tokens: Option<AccountTokens<'a>>,
+    /// What they have let clients do, where they may.
+    pub grants: Option<AccountGrants>,
 }
 
 /// Somebody's API tokens, and what a new one may be.
@@ -145,6 +147,66 @@ pub struct TokenPage<'a> {
     pub expires: String,
     /// The account's page.
     pub back: String,
+}
+
+/// Asks whether a client may act for somebody. What it says of itself is shown as what it is: its word.
+#[derive(Template)]
+#[template(path = "consent.html")]
+pub struct ConsentPage<'a> {
+    /// The gate's host.
+    pub host: &'a str,
+    /// What the client calls itself.
+    pub client: &'a str,
+    /// The host that its document lies on, where it has one.
+    pub proven_host: Option<String>,
+    /// Whether the operator has named it.
+    pub is_known: bool,
+    /// Where its answer goes.
+    pub leads_to: String,
+    /// Whether that is a program on the reader's machine.
+    pub is_loopback: bool,
+    /// What tokens are for.
+    pub resource: &'a str,
+    /// What they may be used for.
+    pub scopes: &'a [String],
+    /// Until when.
+    pub until: String,
+    /// Who is signed in.
+    pub user: &'a str,
+    /// With what.
+    pub provider: &'a str,
+    /// Where somebody else signs in.
+    pub switch: String,
+    /// Where the form goes.
+    pub action: String,
+    /// What is asked, sealed.
+    pub consent: String,
+}
+
+/// What somebody has let clients do.
+pub struct AccountGrants {
+    /// Where one is ended.
+    pub action: String,
+    /// The grants; none where they cannot be listed now.
+    pub list: Option<Vec<AccountGrant>>,
+}
+
+/// One of somebody's grants.
+pub struct AccountGrant {
+    /// Names it in the form.
+    pub id: String,
+    /// What the client calls itself.
+    pub name: String,
+    /// Where its codes went.
+    pub leads_to: String,
+    /// What tokens are for.
+    pub resource: String,
+    /// Since when.
+    pub since: String,
+    /// Until when.
+    pub until: String,
+    /// When tokens were last given.
+    pub last_used: String,
 }
 
 /// One of somebody's sessions.

@@ -13,11 +13,14 @@ use crate::{
     credential::{Authenticator, Authenticators},
     forward::{IdentityHeaders, UpstreamTarget, settings::UpstreamSettings},
     identity_headers::{HeaderSettings, HeaderSource},
+    issuer::{AccessTokens, Issuer},
     login::{Logins, return_to::ReturnRules},
     origin::PublicOrigin,
     provider::{HttpClient, Providers},
     route::{HostPattern, Routes},
-    session::{Sessions, cookie::Cookies, directory::Presence, refresh::RefreshPolicy},
+    session::{
+        Sessions, cookie::Cookies, directory::Presence, refresh::RefreshPolicy, seal::KeyRing,
+    },
     site::{ProviderFace, Site},
     snapshot::Snapshot,
     tokens::KeepTokens,
@@ -85,7 +88,7 @@ pub(super) fn snapshot(
             services.knowledge,
         ),
         sessions: Sessions {
-            keys,
+            keys: Arc::clone(&keys),
             cookies: Cookies::new(&config.session, &config.public_url, &config.prefix),
             lifetimes: services.lifetimes,
             keeping: services.keeping.clone(),
@@ -93,7 +96,7 @@ pub(super) fn snapshot(
             refresher: Arc::clone(&services.refresher),
             farewell: Arc::clone(&services.farewell),
         },
-        authenticators: authenticators(config, services, &providers),
+        authenticators: authenticators(config, services, &providers, &keys),
         api_tokens: config
             .api_tokens
             .clone()
@@ -102,6 +105,8 @@ pub(super) fn snapshot(
                 settings,
             }),
         kept_api_tokens: Arc::clone(&services.api_tokens),
+        kept_grants: Arc::clone(&services.grants),
+        issuer: issuer(config, services, &site),
         has_own_tokens: config.api_tokens.is_some() || !config.service_tokens.is_empty(),
         refuse_cross_site: config.refuse_cross_site,
         identity_headers: IdentityHeaders::new(config.headers.clone()),
@@ -114,13 +119,33 @@ pub(super) fn snapshot(
     })
 }
 
+/// The authorization server, where the gate is one.
+fn issuer(config: &Config, services: &Services, site: &Site) -> Option<Issuer> {
+    let settings = config.issuer.clone()?;
+    let marked = config.routes.iter().filter_map(|route| route.resource);
+    let mut scopes: Vec<String> = marked.map(|resource| resource.scope().to_owned()).collect();
+    scopes.sort_unstable();
+    scopes.dedup();
+    let state = (Arc::clone(&services.grants), Arc::clone(&services.issuer));
+    let lasts = config.session.lifetime;
+    Some(Issuer::new(site.origin(), settings, scopes, lasts, state))
+}
+
 /// What proves who sends a request, beside a session: the gate's own tokens.
 fn authenticators(
     config: &Config,
     services: &Services,
     providers: &Arc<Providers>,
+    keys: &Arc<KeyRing>,
 ) -> Authenticators {
     let mut all: Vec<Arc<dyn Authenticator>> = Vec::new();
+    if config.issuer.is_some() {
+        all.push(Arc::new(AccessTokens::new(
+            Arc::clone(keys),
+            Arc::clone(providers),
+            Arc::clone(&services.revocations),
+        )));
+    }
     if !config.service_tokens.is_empty() {
         let guesses = Arc::clone(&services.guesses);
         let is_last = config.api_tokens.is_none();
@@ -143,10 +168,15 @@ fn authenticators(
 pub(crate) fn site(config: &Config) -> Site {
     let faces: Vec<_> = config.providers.iter().map(ProviderFace::from).collect();
     let apps = apps(config);
-    let return_rules = ReturnRules::new(&config.public_url, &config.redirect_hosts, &config.prefix)
-        .with_apps(&apps)
-        .without(faces.iter().map(|face| face.callback_path.clone()));
+    let mut return_rules =
+        ReturnRules::new(&config.public_url, &config.redirect_hosts, &config.prefix)
+            .with_apps(&apps)
+            .without(faces.iter().map(|face| face.callback_path.clone()));
+    if config.issuer.is_some() {
+        return_rules = return_rules.with_own_page("/authorize");
+    }
     Site {
+        has_issuer: config.issuer.is_some(),
         providers: faces,
         public_url: config.public_url.clone(),
         prefix: config.prefix.clone(),

@@ -9,8 +9,9 @@ use crate::{
     api_token::{ApiTokens, Facts, Guesses},
     clock::{self, Timestamp},
     config::Config,
+    issuer::{Grants, IssuerState, fetch::Documents},
     kv::{self, settings::StateSettings},
-    login::LoginState,
+    login::{LoginState, throttle::Throttle},
     observe::metrics::Metrics,
     provider::Providers,
     session::{
@@ -24,6 +25,7 @@ use crate::{
         store::{Memory, Redis, Store},
     },
     tokens::KeepTokens,
+    trust,
 };
 
 /// The services that snapshots share.
@@ -42,6 +44,8 @@ pub(super) struct Services {
     pub(super) logins: Arc<LoginState>,
     pub(super) api_tokens: Arc<ApiTokens>,
     pub(super) guesses: Arc<Guesses>,
+    pub(super) grants: Arc<Grants>,
+    pub(super) issuer: Arc<IssuerState>,
 }
 
 impl Services {
@@ -77,10 +81,20 @@ impl Services {
         let state = state(config, redis.as_deref())?;
         let guesses = Arc::<Guesses>::default();
         let keys = Arc::clone(&directory_keys);
+        let grants = Grants::new(
+            Arc::clone(&state),
+            Arc::clone(&keys),
+            Arc::clone(&revocations),
+        );
+        let grants = Arc::new(grants);
         let api_tokens = Arc::new(ApiTokens::start(state, keys, Arc::clone(&guesses)));
         let (renewed, queue) = mpsc::channel(WAITING_RENEWALS);
         refresher.tell(renewed);
-        tokio::spawn(note_renewals(Arc::clone(&api_tokens), queue));
+        tokio::spawn(note_renewals(
+            Arc::clone(&api_tokens),
+            Arc::clone(&grants),
+            queue,
+        ));
         Ok(Self {
             metrics,
             revocations,
@@ -95,6 +109,11 @@ impl Services {
             logins: Arc::default(),
             api_tokens,
             guesses,
+            grants,
+            issuer: Arc::new(IssuerState {
+                documents: Documents::new(trust::client_config()),
+                throttle: Throttle::default(),
+            }),
         })
     }
 
@@ -148,10 +167,16 @@ fn state(config: &Config, redis: Option<&Redis>) -> io::Result<Arc<dyn kv::Store
     })
 }
 
-/// What a renewal says of somebody counts for their API tokens too.
-async fn note_renewals(tokens: Arc<ApiTokens>, mut queue: mpsc::Receiver<(Session, Timestamp)>) {
+/// What a renewal says of somebody counts for their API tokens, and for what they have let clients do, too.
+async fn note_renewals(
+    tokens: Arc<ApiTokens>,
+    grants: Arc<Grants>,
+    mut queue: mpsc::Receiver<(Session, Timestamp)>,
+) {
     while let Some((session, at)) = queue.recv().await {
-        tokens.note_owner(&Facts::of(session), at).await;
+        let facts = Facts::of(session);
+        tokens.note_owner(&facts, at).await;
+        grants.note_owner(&facts, at).await;
     }
 }
 

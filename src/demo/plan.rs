@@ -123,6 +123,7 @@ impl Plan {
             state: None,
             api_tokens: None,
             service_tokens: Vec::new(),
+            issuer: None,
             providers: vec![self.gate_provider()],
             headers: identity_headers(),
             routes: vec![Route {

@@ -89,6 +89,7 @@ pub(super) async fn serve(
         .await?;
     let facts = Facts::of(session.clone());
     snapshot.kept_api_tokens.note_owner(&facts, now).await;
+    snapshot.kept_grants.note_owner(&facts, now).await;
     let begun = Sighting::of(session, headers, request.client.address, now);
     snapshot
         .presence
@@ -129,6 +130,7 @@ async fn note_refused(snapshot: &Snapshot, provider: &str, identity: &Identity, 
             provider_fingerprint: known.profile().fingerprint,
         };
         snapshot.kept_api_tokens.note_owner(&facts, now).await;
+        snapshot.kept_grants.note_owner(&facts, now).await;
     }
 }
 

@@ -4,7 +4,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue,
+    HeaderMap, HeaderName, HeaderValue, Method,
     header::{HOST, UPGRADE},
 };
 
@@ -23,7 +23,7 @@ use crate::{
     origin::WebOrigin,
     route::{Access, NoRoute, Route, Target},
     site::Site,
-    snapshot::Snapshot,
+    snapshot::{Place, Snapshot},
     visitor::{Visitor, Who},
 };
 
@@ -160,13 +160,14 @@ pub async fn judge(
         now,
     };
     let visitor = snapshot.visitor(asks_who, headers, caller).await?;
-    let who = visitor.who();
-    record.note_identity(who.identity());
+    record.note_identity(visitor.who().identity());
 
     let mut is_told = false;
     let mut by = snapshot.routes.fallback();
-    for route in routes {
+    let mut who = visitor.who();
+    for (number, route) in routes.into_iter().enumerate() {
         by = route;
+        who = who_of(snapshot, &visitor, route, asked.questions.get(number))?;
         match snapshot.judge(route, who, client, now) {
             Ok(permit) => {
                 is_told = permit.principal().is_some();
@@ -196,6 +197,27 @@ pub async fn judge(
         is_told,
         now,
     })
+}
+
+/// Who counts by `route`, for what `question` asks about.
+fn who_of<'v>(
+    snapshot: &Snapshot,
+    visitor: &'v Visitor,
+    route: &Route,
+    question: Option<&Question>,
+) -> Result<Who<'v>, Reject> {
+    let target = question.map_or("/", |question| &question.target);
+    let path = CanonicalPath::parse(target.split('?').next().unwrap_or_default());
+    let path = path.map_err(|error| Reject::BadRequest(error.to_string().into()))?;
+    let place = Place {
+        is_https: question.is_some_and(|question| question.is_https),
+        host: question.and_then(|question| question.host.to_str().ok()),
+        is_for_public_url: question.is_some_and(|question| question.is_for_public_url),
+        method: question.map_or(&Method::GET, |question| &question.method),
+        path: &path.surface,
+        deep_path: path.deep.as_deref(),
+    };
+    snapshot.who(visitor, route, place)
 }
 
 /// Whoever passes must also be on the lists that the question brought along, by a public route too.

@@ -9,7 +9,7 @@ use crate::{
     audience::Audience,
     clean::CleanRequest,
     clock,
-    credential::Caller,
+    credential::{Caller, Refused},
     decide::Standing,
     identity::Identity,
     observe::Record,
@@ -31,6 +31,11 @@ pub(super) async fn serve(
     let visitor = match snapshot.visitor(true, headers, caller).await {
         Ok(Visitor::Unavailable(unavailable)) => {
             return refuse(snapshot, &unavailable.into(), record);
+        }
+        // What a client was given is for its resource, and this is another.
+        Ok(Visitor::Credential(verified)) if verified.grant.is_some() => {
+            let why = "an access token that is for another address".to_owned();
+            return refuse(snapshot, &Refused::Invalid(why).into(), record);
         }
         Ok(visitor) => visitor,
         Err(reject) => return refuse(snapshot, &reject, record),
