@@ -14,7 +14,7 @@ mod tests;
 
 pub use page::{
     Account, AccountGrant, AccountGrants, AccountPage, AccountSession, AccountToken, AccountTokens,
-    Choice, ConsentPage, Link, Notice, SignInPage, TokenPage,
+    Choice, ConsentPage, DeviceAsked, DevicePage, Link, Notice, SignInPage, TokenPage,
 };
 pub use render::{ask_for_password, render, return_address};
 

@@ -183,6 +183,44 @@ pub struct ConsentPage<'a> {
     pub consent: String,
 }
 
+/// Asks for the code that a program without a browser shows, and then whether it may go on.
+#[derive(Template)]
+#[template(path = "device.html")]
+pub struct DevicePage<'a> {
+    /// The gate's host.
+    pub host: &'a str,
+    /// Who is signed in.
+    pub user: &'a str,
+    /// With what.
+    pub provider: &'a str,
+    /// Where the form goes.
+    pub action: String,
+    /// Shows that the form is of this page.
+    pub token: String,
+    /// The code, as far as it was typed.
+    pub typed: String,
+    /// Who waits under it, once that is known.
+    pub asked: Option<DeviceAsked>,
+    /// Why the code was not taken.
+    pub problem: Option<&'static str>,
+}
+
+/// A program that waits for its user.
+pub struct DeviceAsked {
+    /// What it calls itself.
+    pub client: String,
+    /// From where it asked.
+    pub address: Option<String>,
+    /// How long ago.
+    pub begun: String,
+    /// What tokens are for.
+    pub resource: String,
+    /// What they may be used for.
+    pub scopes: String,
+    /// Until when.
+    pub until: String,
+}
+
 /// What somebody has let clients do.
 pub struct AccountGrants {
     /// Where one is ended.

@@ -173,7 +173,9 @@ pub(crate) fn site(config: &Config) -> Site {
             .with_apps(&apps)
             .without(faces.iter().map(|face| face.callback_path.clone()));
     if config.issuer.is_some() {
-        return_rules = return_rules.with_own_page("/authorize");
+        return_rules = return_rules
+            .with_own_page("/authorize")
+            .with_own_page("/device");
     }
     Site {
         has_issuer: config.issuer.is_some(),

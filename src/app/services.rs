@@ -9,7 +9,7 @@ use crate::{
     api_token::{ApiTokens, Facts, Guesses},
     clock::{self, Timestamp},
     config::Config,
-    issuer::{Grants, IssuerState, fetch::Documents},
+    issuer::{Grants, IssuerState, device::Devices, fetch::Documents},
     kv::{self, settings::StateSettings},
     login::{LoginState, throttle::Throttle},
     observe::metrics::Metrics,
@@ -81,6 +81,8 @@ impl Services {
         let state = state(config, redis.as_deref())?;
         let guesses = Arc::<Guesses>::default();
         let keys = Arc::clone(&directory_keys);
+        // Anybody may have programs wait, and must not take the place of what was agreed upon.
+        let redis_state = redis.as_deref().map(Redis::state);
         let grants = Grants::new(
             Arc::clone(&state),
             Arc::clone(&keys),
@@ -112,6 +114,7 @@ impl Services {
             grants,
             issuer: Arc::new(IssuerState {
                 documents: Documents::new(trust::client_config()),
+                devices: Devices::new(&devices(redis_state)),
                 throttle: Throttle::default(),
             }),
         })
@@ -167,6 +170,11 @@ fn state(config: &Config, redis: Option<&Redis>) -> io::Result<Arc<dyn kv::Store
     })
 }
 
+/// Where programs without a browser wait for their users: with the replicas, or in this process.
+fn devices(redis: Option<Arc<dyn kv::Store>>) -> Arc<dyn kv::Store> {
+    redis.unwrap_or_else(|| Arc::new(kv::Memory::new(WAITING_DEVICES)))
+}
+
 /// What a renewal says of somebody counts for their API tokens, and for what they have let clients do, too.
 async fn note_renewals(
     tokens: Arc<ApiTokens>,
@@ -180,6 +188,8 @@ async fn note_renewals(
     }
 }
 
+/// Codes of programs that wait for their users, two for each.
+const WAITING_DEVICES: usize = 20_000;
 /// Renewals whose word is still to be noted.
 const WAITING_RENEWALS: usize = 1_024;
 

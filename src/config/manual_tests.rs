@@ -35,7 +35,7 @@ fn blocks_of_pages_pass() {
         allow = \"anyone\"\n";
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sidegate.toml");
-    for page in ["routes.md", "assertion.md"] {
+    for page in ["routes.md", "assertion.md", "mcp.md"] {
         let text = fs::read_to_string(root().join("docs").join(page)).unwrap();
         let blocks: Vec<&str> = text.split("```toml\n").skip(1).collect();
         assert!(!blocks.is_empty(), "{page}");

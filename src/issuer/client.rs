@@ -1,13 +1,11 @@
 //! A client: who it says it is, how it proves that, and where codes may go.
 
-use std::sync::Arc;
-
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use subtle::ConstantTimeEq as _;
 
 use super::{redirect::RedirectUri, settings::ClientSettings};
-use crate::{jose::KeySet, text::Text};
+use crate::text::Text;
 
 /// A client that is known.
 #[derive(Clone, Debug)]
@@ -47,8 +45,6 @@ pub enum Authentication {
     Secrets(Vec<[u8; 32]>),
     /// By a secret of this hash, in this way alone.
     Registered(Method, [u8; 32]),
-    /// By an assertion that one of these keys has signed (RFC 7523).
-    Keys(Arc<KeySet>),
 }
 
 /// The ways to authenticate (OpenID Connect Core §9).
@@ -91,10 +87,10 @@ impl Client {
         let uris: Vec<_> = uris
             .filter_map(|uri| RedirectUri::parse(uri).ok())
             .collect();
-        let authentication = match (&settings.keys, settings.secrets.is_empty()) {
-            (Some(keys), _) => Authentication::Keys(Arc::clone(keys)),
-            (None, true) => Authentication::None,
-            (None, false) => Authentication::Secrets(settings.secrets.clone()),
+        let authentication = if settings.secrets.is_empty() {
+            Authentication::None
+        } else {
+            Authentication::Secrets(settings.secrets.clone())
         };
         Self {
             id: settings.id.clone(),
@@ -188,7 +184,7 @@ impl Client {
                 known.iter().fold(false, |any, known| any | fits(known))
             }
             Authentication::Registered(only, known) => *only == method && fits(known),
-            Authentication::None | Authentication::Keys(_) => false,
+            Authentication::None => false,
         }
     }
 }

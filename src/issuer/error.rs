@@ -30,6 +30,8 @@ pub enum Code {
     InvalidClientMetadata,
     TemporarilyUnavailable,
     SlowDown,
+    AuthorizationPending,
+    ExpiredToken,
 }
 
 impl Code {
@@ -51,6 +53,8 @@ impl Code {
             Self::InvalidClientMetadata => "invalid_client_metadata",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
             Self::SlowDown => "slow_down",
+            Self::AuthorizationPending => "authorization_pending",
+            Self::ExpiredToken => "expired_token",
         }
     }
 }

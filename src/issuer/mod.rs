@@ -11,11 +11,13 @@
 //! | what is asked on the page of consent | that page, bound to its session ([`consent`]) |
 //! | a grant: its code, its refresh token's turn | the state's store ([`Grants`]) |
 //! | an access token | itself ([`token`]) |
+//! | a device that waits for its user | memory for ten minutes, or Redis ([`device`]) |
 
 mod authenticator;
 pub mod authorize;
 pub mod client;
 pub mod consent;
+pub mod device;
 pub mod document;
 pub mod error;
 pub mod fetch;
@@ -41,6 +43,7 @@ use std::{sync::Arc, time::Duration};
 
 use self::{
     client::Client,
+    device::Devices,
     document::DocumentUrl,
     fetch::{Documents, NoDocument},
     settings::IssuerSettings,
@@ -68,6 +71,8 @@ pub struct Issuer {
 pub struct IssuerState {
     /// Documents of clients.
     pub documents: Documents,
+    /// Programs without a browser that wait for their users.
+    pub devices: Devices,
     /// How often one address may register, have documents fetched, and fail to prove who it is.
     pub throttle: Throttle,
 }

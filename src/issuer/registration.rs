@@ -23,6 +23,8 @@ pub struct Registration {
     name: String,
     redirect_uris: Vec<RedirectUri>,
     method: Method,
+    /// Whether it means to use the device flow.
+    is_device: bool,
     application_type: Option<String>,
 }
 
@@ -67,7 +69,10 @@ impl Registration {
             Some(Value::Array(uris)) => uris,
             Some(_) => return Err(unfit("redirect_uris is a list")),
         };
-        if uris.is_empty() {
+        let grants = members.get("grant_types").and_then(Value::as_array);
+        let is_device =
+            grants.is_some_and(|grants| grants.iter().any(|grant| grant == DEVICE_GRANT));
+        if uris.is_empty() && !is_device {
             return Err(unfit("redirect_uris is missing"));
         }
         if uris.len() > MOST_URIS {
@@ -86,6 +91,7 @@ impl Registration {
             name: shown(name),
             redirect_uris,
             method,
+            is_device,
             application_type: text("application_type")?.map(str::to_owned),
         })
     }
@@ -113,6 +119,9 @@ impl Registration {
             "response_types": ["code"],
             "token_endpoint_auth_method": self.method.name(),
         });
+        if self.is_device {
+            answer["grant_types"] = json!(["authorization_code", "refresh_token", DEVICE_GRANT]);
+        }
         if let Some(kind) = &self.application_type {
             answer["application_type"] = kind.as_str().into();
         }
@@ -199,6 +208,8 @@ fn is_invisible(letter: char) -> bool {
     matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{ad}' | '\u{61c}')
 }
 
+/// RFC 8628 §3.4.
+pub const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 /// What ids begin with.
 const PREFIX: &str = "sgi_";
 const VERSION: u8 = 1;

@@ -1,7 +1,5 @@
 //! `[issuer]`, and what routes have to do with it.
 
-use std::{fs, path::Path, sync::Arc};
-
 use super::{
     super::problem::{Origin, Problem},
     Reader, Reported, Table,
@@ -12,7 +10,6 @@ use crate::{
         redirect::RedirectUri,
         settings::{ClientSettings, IssuerSettings},
     },
-    jose::KeySet,
     kv::settings::StateSettings,
     route::{Access, Resource, Route},
     session::settings::{SessionSettings, StoreSettings},
@@ -23,6 +20,7 @@ impl Reader<'_> {
         let table = &root.table("issuer");
         let allow_client_domains = self.texts(table, "allow_client_domains", domain);
         let allow_loopback_clients = self.flag(table, "allow_loopback_clients", false);
+        let device_flow = self.flag(table, "device_flow", true);
         let clients = self.issuer_clients(table);
         if root.node.get("issuer").is_none() {
             return Ok(None);
@@ -38,6 +36,7 @@ impl Reader<'_> {
             Some(IssuerSettings {
                 allow_client_domains: allow_client_domains?,
                 allow_loopback_clients: allow_loopback_clients?,
+                device_flow: device_flow?,
                 clients: clients?,
             })
         };
@@ -67,10 +66,6 @@ impl Reader<'_> {
         let id = self.optional(table, "id", client_id);
         let name = self.optional(table, "name", |text, _| Ok(text.to_owned()));
         let secrets = self.texts(table, "secret_hash", secret_hash);
-        let folder = self.folder;
-        let keys = self.optional(table, "jwks_file", |text, origin| {
-            jwks(text, origin, folder)
-        });
         let redirect_uris = self.texts(table, "redirect_uris", redirect_uri);
         let first_party = self.flag(table, "first_party", false);
         if self.describes {
@@ -87,20 +82,11 @@ impl Reader<'_> {
             );
             return None;
         }
-        let (id, keys) = (id.ok().flatten()?, keys.ok()?);
-        if keys.is_some() && secrets.as_ref().is_some_and(|secrets| !secrets.is_empty()) {
-            let origin = table.origin("secret_hash");
-            self.problem(
-                Problem::new(&origin, "a client has a secret or keys, and not both")
-                    .hint("take one out"),
-            );
-            return None;
-        }
+        let id = id.ok().flatten()?;
         Some(ClientSettings {
             name: name.ok()?.unwrap_or_else(|| id.clone()),
             id,
             secrets: secrets?,
-            keys: keys.map(Arc::new),
             redirect_uris: redirect_uris?,
             first_party: first_party?,
         })
@@ -209,17 +195,6 @@ fn secret_hash(text: &str, origin: &Origin) -> Result<format::Hash, Problem> {
             "write \"sha256:…\", with 64 digits of 0-9 and a-f: printf %s SECRET | sha256sum; `sidegate secret` prints a secret",
         )
     })
-}
-
-fn jwks(text: &str, origin: &Origin, folder: &Path) -> Result<KeySet, Problem> {
-    let path = folder.join(text);
-    let bad = |why: String| {
-        Problem::new(origin, format!("`{text}` is no key set: {why}"))
-            .hint("a JSON document with the client's public keys (RFC 7517, section 5)")
-    };
-    let document = fs::read(&path).map_err(|error| bad(error.to_string()))?;
-    let document = serde_json::from_slice(&document).map_err(|error| bad(error.to_string()))?;
-    KeySet::read(&document).map_err(|why| bad(why.to_owned()))
 }
 
 fn domain(text: &str, origin: &Origin) -> Result<String, Problem> {

@@ -86,6 +86,11 @@ impl Failure {
         }
     }
 
+    /// Whether a program is told to ask again: that is no guess.
+    pub(super) fn is_patience(&self) -> bool {
+        self.error.code == Code::AuthorizationPending
+    }
+
     /// The answer; the log says the same.
     pub(super) fn answer(&self, record: &mut Record) -> Response<Body> {
         let (code, description) = (self.error.code.name(), &self.error.description);

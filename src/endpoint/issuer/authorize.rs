@@ -131,7 +131,7 @@ impl Ask<'_> {
         record: &mut Record,
     ) -> Result<Result<Response<Body>, OAuthError>, Reject> {
         let snapshot = self.snapshot;
-        let (resource, route) = match self.resource(asked.resource.as_deref()) {
+        let (resource, route) = match resource_of(snapshot, asked.resource.as_deref()) {
             Ok(found) => found,
             Err(error) => return Ok(Err(error)),
         };
@@ -191,7 +191,7 @@ impl Ask<'_> {
             leads_to: self.recipient.redirect_uri.shown(),
             challenge: asked.challenge,
             resource: resource.to_text(),
-            scopes: self.scopes(route, &asked.scopes),
+            scopes: granted(self.issuer, route, &asked.scopes),
             nonce: asked.nonce,
         };
         let consent = Consent {
@@ -223,23 +223,6 @@ impl Ask<'_> {
         Ok(Ok(response))
     }
 
-    /// The resource that is asked for, or the only one there is, and the route that guards it.
-    fn resource(&self, asked: Option<&str>) -> Result<(Resource, &Route), OAuthError> {
-        let invalid = |description| OAuthError::new(Code::InvalidTarget, description);
-        let resource = match asked {
-            Some(text) => Resource::parse(text).ok_or_else(|| invalid("resource is no address"))?,
-            None => self
-                .snapshot
-                .only_resource()
-                .ok_or_else(|| invalid("resource is missing, and there are several here"))?,
-        };
-        let route = self
-            .snapshot
-            .guard_of(&resource)
-            .ok_or_else(|| invalid("no such resource takes tokens here"))?;
-        Ok((resource, route))
-    }
-
     /// May whoever has the session do themselves what the client is to do for them?
     fn judge(&self, route: &Route, session: &Session) -> Result<(), Deny> {
         let client = self.request.client.address;
@@ -247,16 +230,6 @@ impl Ask<'_> {
             .snapshot
             .judge(route, Who::Session(session), client, self.now);
         judged.map(|_| ())
-    }
-
-    /// What is granted: the scope that each token for such a route has, and of what was asked for all that there is here.
-    fn scopes(&self, route: &Route, asked: &[String]) -> Vec<String> {
-        let base = route.resource.map(|kind| kind.scope().to_owned());
-        let others = asked
-            .iter()
-            .filter(|scope| self.issuer.scopes.contains(scope) && Some(*scope) != base.as_ref());
-        let others: Vec<_> = others.cloned().collect();
-        base.into_iter().chain(others).collect()
     }
 
     fn lead_to_login(&self, step_up: &StepUp) -> Response<Body> {
@@ -309,6 +282,36 @@ impl Ask<'_> {
             StatusCode::FOUND,
         )
     }
+}
+
+/// The resource that is asked for, or the only one there is, and the route that guards it.
+pub(super) fn resource_of<'s>(
+    snapshot: &'s Snapshot,
+    asked: Option<&str>,
+) -> Result<(Resource, &'s Route), OAuthError> {
+    let invalid = |description| OAuthError::new(Code::InvalidTarget, description);
+    let resource = match asked {
+        Some(text) => Resource::parse(text).ok_or_else(|| invalid("resource is no address"))?,
+        None => snapshot
+            .only_resource()
+            .ok_or_else(|| invalid("resource is missing, and there are several here"))?,
+    };
+    let route = snapshot
+        .guard_of(&resource)
+        .ok_or_else(|| invalid("no such resource takes tokens here"))?;
+    Ok((resource, route))
+}
+
+/// What is granted: the scope that each token for such a route has, and of what was asked for all that there is here.
+pub(super) fn granted(issuer: &Issuer, route: &Route, asked: &[String]) -> Vec<String> {
+    let base = route.resource.map(|kind| kind.scope().to_owned());
+    let mut scopes: Vec<String> = base.into_iter().collect();
+    for scope in asked {
+        if issuer.scopes.contains(scope) && !scopes.contains(scope) {
+            scopes.push(scope.clone());
+        }
+    }
+    scopes
 }
 
 /// Somebody has said yes or no.

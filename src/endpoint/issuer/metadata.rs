@@ -21,7 +21,11 @@ pub(super) fn server(snapshot: &Snapshot, issuer: &Issuer) -> Response<Body> {
         issuer: &issuer.name,
         prefix: &snapshot.site.prefix,
     };
-    publish(&metadata::authorization_server(&addresses, &issuer.scopes))
+    publish(&metadata::authorization_server(
+        &addresses,
+        &issuer.scopes,
+        issuer.settings.device_flow,
+    ))
 }
 
 /// Of the resource at `path` of the host that was asked. At the root stands the only one there is, too: some clients look

@@ -3,6 +3,7 @@
 mod answer;
 mod authorize;
 mod client;
+mod device;
 mod introspect;
 mod metadata;
 mod register;
@@ -35,6 +36,10 @@ pub enum Issuing {
     Revoke,
     /// `PREFIX/introspect`
     Introspect,
+    /// `PREFIX/device_authorization`
+    DeviceAuthorization,
+    /// `PREFIX/device`
+    Device,
     /// `/.well-known/oauth-authorization-server`
     ServerMetadata,
     /// `/.well-known/oauth-protected-resource`, and behind it the path of a resource.
@@ -64,6 +69,8 @@ impl Issuing {
             "/register" => Self::Register,
             "/revoke" => Self::Revoke,
             "/introspect" => Self::Introspect,
+            "/device_authorization" => Self::DeviceAuthorization,
+            "/device" => Self::Device,
             _ => return None,
         })
     }
@@ -72,7 +79,7 @@ impl Issuing {
     fn is_for_pages(&self) -> bool {
         !matches!(
             self,
-            Self::Authorize | Self::Consent | Self::Introspect | Self::NoDiscovery
+            Self::Authorize | Self::Consent | Self::Device | Self::Introspect | Self::NoDiscovery
         )
     }
 
@@ -80,9 +87,12 @@ impl Issuing {
         match self {
             Self::Authorize => (&[Method::GET], "GET"),
             Self::Consent => (&[Method::POST], "POST"),
-            Self::Token | Self::Register | Self::Revoke | Self::Introspect => {
-                (&[Method::POST], "POST")
-            }
+            Self::Device => (&[Method::GET, Method::POST], "GET, POST"),
+            Self::Token
+            | Self::Register
+            | Self::Revoke
+            | Self::Introspect
+            | Self::DeviceAuthorization => (&[Method::POST], "POST"),
             Self::ServerMetadata | Self::ResourceMetadata(_) | Self::NoDiscovery => {
                 (&[Method::GET, Method::HEAD], "GET, HEAD")
             }
@@ -106,6 +116,10 @@ pub(super) async fn serve(
     }
     let (methods, allowed) = which.methods();
     super::allow(&request.head.method, methods, allowed)?;
+    let is_device = matches!(which, Issuing::DeviceAuthorization | Issuing::Device);
+    if is_device && !issuer.settings.device_flow {
+        return Err(Reject::NotFound);
+    }
     let mut response = match which {
         Issuing::Authorize => return authorize::serve(snapshot, issuer, &request, record).await,
         Issuing::Consent => return authorize::consent(snapshot, issuer, request, record).await,
@@ -113,6 +127,11 @@ pub(super) async fn serve(
         Issuing::Register => register::serve(snapshot, issuer, request, record).await,
         Issuing::Revoke => revoke::serve(snapshot, issuer, request, record).await,
         Issuing::Introspect => introspect::serve(snapshot, issuer, request, record).await,
+        Issuing::DeviceAuthorization => device::begin(snapshot, issuer, request, record).await,
+        Issuing::Device if request.head.method == Method::GET => {
+            return device::ask(snapshot, &request, record).await;
+        }
+        Issuing::Device => return device::answer(snapshot, issuer, request, record).await,
         Issuing::ServerMetadata => metadata::server(snapshot, issuer),
         Issuing::ResourceMetadata(path) => metadata::resource(snapshot, issuer, &request, path)?,
         Issuing::NoDiscovery => return Err(Reject::NotFound),

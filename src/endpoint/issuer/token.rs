@@ -15,8 +15,10 @@ use crate::{
         ACCESS_LASTS, Found, Issued, Issuer, Refused,
         authorize::{is_verifier, scopes},
         client::Client,
+        device::Poll,
         error::{Code, OAuthError, invalid_grant, invalid_request},
         parameters::Parameters,
+        registration::DEVICE_GRANT,
         resource::Resource,
         token::{AccessToken, Presented},
     },
@@ -44,7 +46,12 @@ pub(super) async fn serve(
             give_back(issuer, &sender);
             answer_json(StatusCode::OK, &answer)
         }
-        Err(failure) => failure.answer(record),
+        Err(failure) => {
+            if failure.is_patience() {
+                give_back(issuer, &sender);
+            }
+            failure.answer(record)
+        }
     }
 }
 
@@ -66,6 +73,7 @@ async fn exchange(
     let (issued, scopes) = match exchange.form.get("grant_type") {
         Some("authorization_code") => exchange.code().await?,
         Some("refresh_token") => exchange.refresh().await?,
+        Some(DEVICE_GRANT) if issuer.settings.device_flow => exchange.device().await?,
         Some(_) => {
             return Err(OAuthError::new(
                 Code::UnsupportedGrantType,
@@ -127,6 +135,32 @@ impl Exchange<'_> {
             .redeem(&code, &client, redirect_uri, verifier, self.now)
             .await;
         let issued = issued.map_err(refused)?;
+        let scopes = issued.found.grant.scopes.clone();
+        Ok((issued, scopes))
+    }
+
+    async fn device(&self) -> Result<(Issued, Vec<String>), Failure> {
+        let error = |code, description| Err(OAuthError::new(code, description).into());
+        let device_code = self.form.get("device_code");
+        let device_code = device_code.ok_or_else(|| invalid_request("device_code is missing"))?;
+        let client = self.client.handle();
+        let devices = &self.issuer.state.devices;
+        let code = match devices.poll(device_code, &client, self.now).await? {
+            Poll::Allowed(code) => code,
+            Poll::Pending => {
+                return error(Code::AuthorizationPending, "nobody has said anything yet");
+            }
+            Poll::SlowDown => return error(Code::SlowDown, "five seconds more between questions"),
+            Poll::Denied => return error(Code::AccessDenied, "whoever was asked said no"),
+            Poll::Expired => return error(Code::ExpiredToken, "the code is unknown, or has ended"),
+        };
+        let code = Presented::code(&code).ok_or_else(|| invalid_grant("it has ended"))?;
+        // The device code answers the challenge of the grant's code, which nobody else has seen.
+        let issued = self
+            .issuer
+            .grants
+            .redeem(&code, &client, "", device_code, self.now);
+        let issued = issued.await.map_err(refused)?;
         let scopes = issued.found.grant.scopes.clone();
         Ok((issued, scopes))
     }

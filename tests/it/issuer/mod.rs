@@ -3,11 +3,13 @@
 
 mod authorize;
 mod consent;
+mod documented;
 mod documents;
 mod ends;
 mod metadata;
 mod refresh;
 mod registration;
+mod sdks;
 mod token;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
