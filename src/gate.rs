@@ -25,6 +25,7 @@ use crate::{
     },
     observe::{Handover, Record, Recorder, Verdict, metrics::Metrics},
     origin::WebOrigin,
+    rate_limit::Fields,
     response::{Body, Recorded},
     route::{Access, NoRoute, Resource, Route, Target},
     session::{Visit, live::Owner},
@@ -180,13 +181,13 @@ impl Gate {
     ) -> Result<Response<Body>, Reject> {
         if let Some(endpoint) = self.own_endpoint(&request)? {
             // Boxed, so that its size is not that of every request.
-            return Box::pin(endpoint::serve(&endpoint, &self.snapshot, request, record)).await;
+            return Box::pin(self.serve_own(&endpoint, request, record)).await;
         }
 
         if self.snapshot.refuse_cross_site
             && is_cross_site_write(&request.head.method, &request.head.headers)
         {
-            return Err(Reject::Forbidden("cross_site = \"refuse\""));
+            return Err(self.forbid("cross_site = \"refuse\"", &request, record));
         }
         let route = self.route(&request)?;
         if let Some(resource) = route.resource
@@ -195,7 +196,7 @@ impl Gate {
             return Ok(answer);
         }
         // A block, so that nothing of it is kept while the upstream answers.
-        let (answer, renewal) = {
+        let (answer, additions) = {
             let now = clock::now();
             let (headers, client) = (&request.head.headers, request.client.address);
             let caller = Caller {
@@ -204,9 +205,14 @@ impl Gate {
             };
             let visitor = self
                 .snapshot
-                .visitor(route.access.asks_who(), headers, caller);
-            let visitor = visitor.await?;
-            let who = self.snapshot.who(&visitor, route, place_of(&request))?;
+                .visitor(route.access.asks_who(), headers, caller, record);
+            let visitor = visitor
+                .await
+                .inspect_err(|reject| self.audit_denial(reject, &request, record))?;
+            let who = self
+                .snapshot
+                .who(&visitor, route, place_of(&request))
+                .inspect_err(|reject| self.audit_denial(reject, &request, record))?;
             record.note_identity(who.identity());
 
             let permit = match (self.snapshot.judge(route, who, client, now), &visitor) {
@@ -218,15 +224,18 @@ impl Gate {
             };
             record.note_dry_run(permit.dry_run());
             let is_told = permit.principal().is_some();
-            record.verdict = if is_told {
-                Verdict::Pass
-            } else {
-                Verdict::Public
-            };
+            record.note_passing(is_told);
             // Browsers send passwords by themselves, too, as they send cookies.
             if is_told && self.is_foreign_upgrade(&request) {
-                return Err(Reject::Forbidden("an upgrade asked for by another site"));
+                return Err(self.forbid("an upgrade asked for by another site", &request, record));
             }
+            let fields = if route.limits.is_empty() {
+                None
+            } else {
+                // Boxed, so that their size is not that of every request.
+                let counted = Box::pin(self.snapshot.count(route, who, record));
+                Some(Box::new(counted.await?))
+            };
             let found = visitor.visit();
             let (owner, renewal) = match found.filter(|_| is_told) {
                 Some(visit) => self.accompany(visit, &request, now),
@@ -251,7 +260,7 @@ impl Gate {
             let answer = self
                 .forwarder
                 .send(downstream, permit, owner, telling, own, request);
-            (answer, renewal)
+            (answer, Additions { renewal, fields })
         };
         let asked = Instant::now();
         let answered = answer.await;
@@ -260,11 +269,7 @@ impl Gate {
         let answered =
             answered.map_err(|error| upstream_failed(&error, record, &self.snapshot.metrics))?;
         let mut response = answered.response.map(Body::Upstream);
-        if !renewal.is_empty() && keep_from_shared_caches(response.headers_mut()) {
-            for cookie in renewal {
-                response.headers_mut().append(SET_COOKIE, cookie);
-            }
-        }
+        additions.write(response.headers_mut());
         Ok(response)
     }
 
@@ -291,7 +296,7 @@ impl Gate {
             return Ok(None);
         }
         if !may_speak(headers, &origin) {
-            return Err(Reject::Forbidden("a page of another origin asks"));
+            return Err(self.forbid("a page of another origin asks", request, record));
         }
         if !is_preflight(&request.head.method, headers) {
             return Ok(None);
@@ -300,6 +305,16 @@ impl Gate {
         let mut answer = answer::reply::empty(StatusCode::NO_CONTENT);
         allow_pages(headers, answer.headers_mut());
         Ok(Some(answer))
+    }
+
+    async fn serve_own(
+        &self,
+        endpoint: &Endpoint,
+        request: Box<CleanRequest>,
+        record: &mut Record,
+    ) -> Result<Response<Body>, Reject> {
+        let served = endpoint::serve(endpoint, &self.snapshot, request, record).await;
+        served.inspect_err(|reject| self.snapshot.audit_denial(reject, None, record))
     }
 
     /// The route that `request` falls under.
@@ -359,7 +374,20 @@ impl Gate {
             };
             return Ok(elsewhere);
         }
-        Err(self.reject(deny, route, request))
+        let reject = self.reject(deny, route, request);
+        self.audit_denial(&reject, request, record);
+        Err(reject)
+    }
+
+    fn forbid(&self, rule: &'static str, request: &CleanRequest, record: &Record) -> Reject {
+        let reject = Reject::Forbidden(rule);
+        self.audit_denial(&reject, request, record);
+        reject
+    }
+
+    fn audit_denial(&self, reject: &Reject, request: &CleanRequest, record: &Record) {
+        let asked = (&request.head.method, request.path());
+        self.snapshot.audit_denial(reject, Some(asked), record);
     }
 
     /// Whether a page of another site opens a connection in the visitor's name. Browsers let any page
@@ -420,6 +448,27 @@ fn place_of(request: &CleanRequest) -> Place<'_> {
         method: &request.head.method,
         path: request.path(),
         deep_path: request.deep_path.as_deref(),
+    }
+}
+
+/// What the gate adds to the app's answer.
+struct Additions {
+    /// The cookies of a session that goes on.
+    renewal: Vec<HeaderValue>,
+    /// What is said of the limits of the route.
+    fields: Option<Box<Fields>>,
+}
+
+impl Additions {
+    fn write(self, headers: &mut HeaderMap) {
+        if let Some(fields) = self.fields {
+            fields.write(headers);
+        }
+        if !self.renewal.is_empty() && keep_from_shared_caches(headers) {
+            for cookie in self.renewal {
+                headers.append(SET_COOKIE, cookie);
+            }
+        }
     }
 }
 

@@ -17,18 +17,27 @@ use crate::{
     canonical_path::CanonicalPath,
     clean::Cleaning,
     clock::Timestamp,
-    credential::{Authenticators, Caller, Presented, Refused, Voucher},
+    credential::{Authenticators, Caller, Presented, Proof, Refused, Verified, Voucher},
     decide::{Deny, Permit, Standing, decide},
     door::Proxy,
     forward::{IdentityHeaders, UpstreamTarget},
     issuer::{self, Grants, Issuer, resource::Resource},
+    limiter::Limiter,
     limits::Limits,
     login::{Logins, return_to::ReturnTo},
-    observe::metrics::Metrics,
+    observe::{
+        Record,
+        audit::{Audit, Entry, Event},
+        metrics::Metrics,
+    },
     origin::WebOrigin,
     provider::Providers,
+    rate_limit::Fields,
     route::{HostPattern, NoRoute, Route, Routes, Target, is_same_host},
-    session::{Sessions, directory::Presence},
+    session::{
+        Session, Sessions,
+        directory::{Presence, SessionName},
+    },
     site::Site,
     visitor::{Visitor, Who},
 };
@@ -75,6 +84,10 @@ pub struct Snapshot {
     pub limits: Arc<Limits>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Who got in and out.
+    pub audit: Audit,
+    /// Counts the requests of routes with a limit.
+    pub limiter: Arc<Limiter>,
     /// Keeps fresh what providers publish, for as long as this configuration is somebody's.
     pub upkeep: Vec<AbortOnDropHandle<()>>,
 }
@@ -153,6 +166,7 @@ impl Snapshot {
         is_asked: bool,
         headers: &HeaderMap,
         caller: Caller,
+        record: &Record,
     ) -> Result<Visitor, Reject> {
         if !is_asked {
             return Ok(Visitor::Unasked);
@@ -160,7 +174,7 @@ impl Snapshot {
         match Presented::read(headers, self.authenticators.schemes())? {
             Presented::Nothing => {}
             // Boxed, so that its size is not that of every request.
-            presented => return Box::pin(self.authenticate(presented, caller)).await,
+            presented => return Box::pin(self.authenticate(presented, caller, record)).await,
         }
         let visit = match self.sessions.look(headers, caller.now) {
             Ok(visit) => Ok(visit),
@@ -173,9 +187,48 @@ impl Snapshot {
         &self,
         presented: Presented<'_>,
         caller: Caller,
+        record: &Record,
     ) -> Result<Visitor, Reject> {
-        let verified = self.authenticators.authenticate(&presented, caller).await;
-        Ok(Visitor::Credential(verified?))
+        let verified = self.authenticators.authenticate(&presented, caller).await?;
+        self.audit_use(&verified, record).await?;
+        Ok(Visitor::Credential(verified))
+    }
+
+    /// Notes that a credential beside a session is used, once a day. A password or a certificate is a login of its own.
+    async fn audit_use(&self, verified: &Verified, record: &Record) -> Result<(), Reject> {
+        let Verified {
+            identity,
+            proof,
+            client,
+            ..
+        } = verified;
+        let parts = (
+            proof,
+            &*identity.provider,
+            &*identity.subject,
+            client.as_deref(),
+        );
+        let one = self.audit.use_of(&parts);
+        if self.audit.knows(one) {
+            return Ok(());
+        }
+        let used = |event| Entry {
+            credential: Some(proof.name()),
+            object: client.as_deref().map(Into::into),
+            ..Entry::of(event).about(identity).asked(record)
+        };
+        match proof {
+            Proof::Password | Proof::Certificate => self.audit.admit(&used(Event::Login)).await?,
+            Proof::Session
+            | Proof::Bearer
+            | Proof::ApiToken
+            | Proof::AccessToken
+            | Proof::ServiceToken => {
+                self.audit.record(&used(Event::TokenUsed));
+            }
+        }
+        self.audit.remember(one);
+        Ok(())
     }
 
     /// Who of `visitor` counts by `route`, for a request for `path`, and `deep_path` where that reads otherwise, of `origin`.
@@ -307,6 +360,55 @@ impl Snapshot {
             deep_path: path.deep.as_deref(),
         };
         self.routes.find(&target).ok()?.step_up.as_deref()
+    }
+
+    /// Counts a request of `who`, from `client`, that may pass by `route`; what the answer says of that.
+    ///
+    /// # Errors
+    /// Where a limit of the route is used up.
+    pub async fn count(
+        &self,
+        route: &Route,
+        who: Who<'_>,
+        record: &Record,
+    ) -> Result<Fields, Reject> {
+        let counted = self.limiter.take(route, who, record.client).await;
+        counted.map_err(|exceeded| {
+            let hit = Entry {
+                rule: Some(exceeded.rule.as_str().into()),
+                credential: who.proof().map(Proof::name),
+                ..Entry::of(Event::Limit)
+            };
+            let hit = match who.identity() {
+                Some(identity) => hit.about(identity),
+                None => hit,
+            };
+            self.audit.record(&hit.asked(record));
+            exceeded.into()
+        })
+    }
+
+    /// Notes that a rule says no to a request, with method and path where it is for the app.
+    pub fn audit_denial(&self, reject: &Reject, asked: Option<(&Method, &str)>, record: &Record) {
+        if let Some(denied) = reject.audited() {
+            let denied = Entry {
+                method: asked.map(|(method, _)| method.as_str()),
+                path: asked.map(|(_, path)| path.into()),
+                ..denied
+            };
+            self.audit.record(&denied.asked(record));
+        }
+    }
+
+    /// Notes that somebody ends the session they come with.
+    pub fn audit_sign_out(&self, session: &Session, record: &Record) {
+        let left = Entry {
+            credential: Some("session"),
+            object: Some(SessionName::of(session).to_string().into()),
+            ..Entry::of(Event::SignOut)
+        };
+        self.audit
+            .record(&left.about(&session.identity).asked(record));
     }
 
     /// What this configuration makes of `who`: their provider may be gone, and its lists may have become stricter since

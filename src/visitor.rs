@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     access::Principal,
     assertion::Proven,
-    credential::Verified,
+    credential::{Proof, Verified},
     identity::Identity,
     session::{Session, Unavailable, Visit, live::Owner},
 };
@@ -40,6 +40,15 @@ impl<'a> From<Option<&'a Session>> for Who<'a> {
 }
 
 impl<'a> Who<'a> {
+    /// By what.
+    pub fn proof(self) -> Option<Proof> {
+        match self {
+            Self::Nobody => None,
+            Self::Session(_) => Some(Proof::Session),
+            Self::Verified(verified) => Some(verified.proof),
+        }
+    }
+
     /// Whom rules judge and apps are told of.
     pub fn principal(self) -> Option<Principal<'a>> {
         match self {

@@ -3,7 +3,10 @@
 use http::{HeaderValue, Method, Response, StatusCode, header::ALLOW};
 use serde::Serialize;
 
-use super::sessions::{Problem, Whose};
+use super::{
+    Desk,
+    sessions::{Problem, Whose},
+};
 use crate::{
     answer::reply,
     clock::{self, Timestamp},
@@ -19,13 +22,13 @@ pub(super) async fn serve(
     method: &Method,
     name: Option<&str>,
     query: Option<&str>,
-    snapshot: &Snapshot,
+    desk: Desk<'_>,
 ) -> Response<Body> {
     let now = clock::now();
     let served = match (method, name) {
-        (&Method::GET, None) => list(query, snapshot, now).await,
-        (&Method::DELETE, None) => end_several(query, snapshot, now).await,
-        (&Method::DELETE, Some(name)) => end_one(name, snapshot, now).await,
+        (&Method::GET, None) => list(query, desk.snapshot, now).await,
+        (&Method::DELETE, None) => end_several(query, desk, now).await,
+        (&Method::DELETE, Some(name)) => end_one(name, desk, now).await,
         (_, name) => {
             let methods = if name.is_none() {
                 "GET, DELETE"
@@ -81,7 +84,7 @@ async fn list(
 
 async fn end_several(
     query: Option<&str>,
-    snapshot: &Snapshot,
+    desk: Desk<'_>,
     now: Timestamp,
 ) -> Result<Response<Body>, Problem> {
     let (ended, grants) = match Whose::read(query)? {
@@ -93,29 +96,28 @@ async fn end_several(
         }
         Whose::User { provider, subject } => {
             let user = UserKey::new(&provider, &subject);
-            let ended = snapshot.kept_grants.end_all(&user, now).await?;
+            let ended = desk.snapshot.kept_grants.end_all(&user, now).await?;
             (format!("{provider}:{subject}"), Some(ended.len()))
         }
     };
+    desk.note("grants_ended", &ended, None);
     tracing::info!(whose = ended, grants, "grants were ended by an operator");
     Ok(reply::json(StatusCode::OK, &Ended { ended, grants }))
 }
 
-async fn end_one(
-    name: &str,
-    snapshot: &Snapshot,
-    now: Timestamp,
-) -> Result<Response<Body>, Problem> {
+async fn end_one(name: &str, desk: Desk<'_>, now: Timestamp) -> Result<Response<Body>, Problem> {
     let unknown = || {
         let message = "no grant of that id is known here; it may have ended";
         Problem::new(StatusCode::NOT_FOUND, "unknown_grant", message)
     };
     let id = GrantId::parse(name).ok_or_else(unknown)?;
-    let ended = snapshot
+    let ended = desk
+        .snapshot
         .kept_grants
         .end(id.name(), now)
         .await?
         .ok_or_else(unknown)?;
+    desk.note("grants_ended", &id.to_string(), Some(ended.client.clone()));
     tracing::info!(client = ended.client, "a grant was ended by an operator");
     let ended = Ended {
         ended: id.to_string(),

@@ -1,6 +1,7 @@
 //! The admin listener: health, metrics, and everybody's sessions, apart from the public port. Whoever reaches it may
 //! use it.
 
+mod desk;
 mod grants;
 mod guard;
 mod metrics;
@@ -12,6 +13,7 @@ mod write_timeout;
 use std::{
     collections::VecDeque,
     convert::Infallible,
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -26,7 +28,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{metrics::Exposition, sessions::Problem, write_timeout::WriteTimeout};
+use self::{desk::Desk, metrics::Exposition, sessions::Problem, write_timeout::WriteTimeout};
 use crate::{
     answer::reply,
     endpoint::health,
@@ -61,8 +63,9 @@ pub async fn serve(listener: Listener, current: Arc<ArcSwap<Snapshot>>, stop: Ca
             Some(_) = connections.join_next() => continue,
         };
         match accepted.and_then(crate::listen::Accepted::into_stream) {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 let service = Service {
+                    peer: peer.map(|peer| peer.ip()),
                     current: Arc::clone(&current),
                     exposition: Arc::clone(&exposition),
                 };
@@ -109,6 +112,8 @@ impl Open {
 
 /// What answers on one connection.
 struct Service {
+    /// Where the operator is; none at a Unix socket.
+    peer: Option<IpAddr>,
     current: Arc<ArcSwap<Snapshot>>,
     exposition: Arc<Exposition>,
 }
@@ -185,13 +190,13 @@ impl Service {
         }
         let (method, query) = (request.method(), uri.query());
         if let Some(name) = session {
-            return sessions::serve(method, name, query, &snapshot).await;
+            return sessions::serve(method, name, query, Desk::new(&snapshot, self.peer)).await;
         }
         if let Some(name) = grant {
-            return grants::serve(method, name, query, &snapshot).await;
+            return grants::serve(method, name, query, Desk::new(&snapshot, self.peer)).await;
         }
         match token {
-            Some(name) => tokens::serve(method, name, query, &snapshot).await,
+            Some(name) => tokens::serve(method, name, query, Desk::new(&snapshot, self.peer)).await,
             None if matches!(*method, Method::GET | Method::HEAD) => {
                 if path == "/reload" {
                     reload::serve(&snapshot.metrics.reloads.last())

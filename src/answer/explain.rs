@@ -15,6 +15,7 @@ use crate::{
     decide::{Insufficient, RouteDenial},
     login::{Fault, LoginError},
     provider::kind::Switch,
+    rate_limit::{self, Exceeded},
     site::{Site, with_step_up, with_switch},
 };
 
@@ -95,8 +96,9 @@ impl Reject {
             Self::SessionTooLarge => session_too_large(),
             Self::Unavailable(_) => session_unavailable(),
             Self::Credential(refused) => explain_credential(refused),
-            Self::NotKept(_) => not_kept(),
+            Self::NotKept(_) | Self::NotAudited(_) => not_kept(),
             Self::TooManyRequests => too_many_requests(),
+            Self::Limited(exceeded) => limited(exceeded),
             Self::ContentTooLarge => content_too_large(),
             Self::OutOfService(_) => out_of_service(),
             Self::BadGateway => Explanation::new(
@@ -191,6 +193,7 @@ impl Reject {
             // An empty address is the page's own. Following it is a GET, so only a GET's page offers it.
             Self::Unavailable(_)
             | Self::NotKept(_)
+            | Self::NotAudited(_)
             | Self::BadGateway
             | Self::OutOfService(_)
             | Self::GatewayTimeout
@@ -404,6 +407,19 @@ fn too_many_requests() -> Explanation {
         ),
         "One at a time",
         "Too many requests come from your network at once. Try again in a moment.",
+    )
+}
+
+fn limited(exceeded: &Exceeded) -> Explanation {
+    let seconds = rate_limit::seconds(exceeded.wait);
+    Explanation::new(
+        (
+            StatusCode::TOO_MANY_REQUESTS,
+            "rate_limited",
+            RESOURCE_EXHAUSTED,
+        ),
+        "That was often",
+        format!("There is a limit on how often this may be asked for. Try again in {seconds} s."),
     )
 }
 

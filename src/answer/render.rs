@@ -14,6 +14,7 @@ use crate::{
     credential::Refused,
     decide::Insufficient,
     login::LoginError,
+    rate_limit,
     response::Body,
     site::Site,
 };
@@ -124,6 +125,10 @@ fn advise(reject: &Reject, audience: Audience, site: &Site, response: &mut Respo
         let challenge = HeaderValue::try_from(challenge)
             .expect("authorities and classes are ASCII without quotes or control characters");
         headers.insert(WWW_AUTHENTICATE, challenge);
+    }
+    if let Reject::Limited(exceeded) = reject {
+        headers.insert(RETRY_AFTER, rate_limit::seconds(exceeded.wait).into());
+        exceeded.fields.write(headers);
     }
     if let Reject::Login(error) = reject
         && let LoginError::TooMany { wait } = **error

@@ -113,6 +113,8 @@ pub(super) fn snapshot(
         upstreams,
         limits: Arc::new(config.limits.clone()),
         metrics: Arc::clone(&services.metrics),
+        audit: services.audit.clone(),
+        limiter: Arc::clone(&services.limiter),
         upkeep: upkeep.collect(),
         providers,
         site,
@@ -211,6 +213,7 @@ pub(super) fn adopt(config: &Config, snapshot: &Snapshot, services: &Services) {
         provider_grace: config.session.provider_grace,
     });
     services.adopt_keys(&snapshot.sessions.keys);
+    services.audit.adopt(config.audit.as_ref());
 }
 
 /// The apps: the same targets as before where nothing about them has changed, so that their connections stay, and what

@@ -11,8 +11,9 @@ use crate::{
     config::Config,
     issuer::{Grants, IssuerState, device::Devices, fetch::Documents},
     kv::{self, settings::StateSettings},
+    limiter::Limiter,
     login::{LoginState, throttle::Throttle},
-    observe::metrics::Metrics,
+    observe::{audit::Audit, metrics::Metrics},
     provider::Providers,
     session::{
         Keeping, Lifetimes, Session,
@@ -31,6 +32,7 @@ use crate::{
 /// The services that snapshots share.
 pub(super) struct Services {
     pub(super) metrics: Arc<Metrics>,
+    pub(super) audit: Audit,
     pub(super) revocations: Arc<Revocations>,
     pub(super) refresher: Arc<Refresher>,
     pub(super) farewell: Arc<Farewell>,
@@ -46,6 +48,7 @@ pub(super) struct Services {
     pub(super) guesses: Arc<Guesses>,
     pub(super) grants: Arc<Grants>,
     pub(super) issuer: Arc<IssuerState>,
+    pub(super) limiter: Arc<Limiter>,
 }
 
 impl Services {
@@ -65,14 +68,18 @@ impl Services {
             keep: KeepTokens::default(),
             provider_grace: Duration::ZERO,
         };
+        let audit = Audit::default();
         let refresher = Refresher::new(
             policy,
+            audit.clone(),
             Arc::clone(&revocations),
             Arc::clone(&farewell),
             Handle::current(),
         );
         let keys = Arc::new(keys(config));
         let redis = redis(config, &keys, lifetimes, &revocations);
+        let hits = metrics.rate_limited.clone();
+        let limiter = Arc::new(Limiter::new(redis.clone(), hits));
         let directory_keys = Arc::new(ArcSwap::new(keys));
         let directory: Arc<dyn Directory> = match &redis {
             Some(redis) => Arc::new(redis.directory(Arc::clone(&directory_keys))),
@@ -99,9 +106,11 @@ impl Services {
         ));
         Ok(Self {
             metrics,
+            audit,
             revocations,
             refresher: Arc::new(refresher),
             farewell,
+            limiter,
             keeping: keeping(session, lifetimes, redis.clone()),
             lifetimes,
             redis,

@@ -176,6 +176,9 @@ fn asked(route: &Route) -> String {
         let any: Vec<_> = requirements.any.iter().map(required).collect();
         _ = write!(text, ", with one of ({})", any.join(") or ("));
     }
+    if !route.limits.is_empty() {
+        _ = write!(text, ", no more often than {}", listed(&route.limits));
+    }
     if let Some(step_up) = &route.step_up {
         if let Some(age) = step_up.max_age {
             _ = write!(text, ", signed in at most {age:?} ago");

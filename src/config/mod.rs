@@ -53,6 +53,7 @@ use crate::{
     limits::Limits,
     listen::settings::{Listen, ListenAddress, TlsFiles},
     login::return_to::HostPattern,
+    observe::audit::AuditSettings,
     provider::{http::Proxies, settings::ProviderSettings},
     public_url::PublicUrl,
     route::Route,
@@ -127,6 +128,8 @@ pub struct Config {
     pub refuse_cross_site: bool,
     /// `[limits]`
     pub limits: Limits,
+    /// `[audit]`; none where no trail is written.
+    pub audit: Option<AuditSettings>,
     /// The proxies that calls to providers go through: `proxy_url`, or what the environment says.
     pub proxies: Proxies,
 }

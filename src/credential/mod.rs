@@ -14,7 +14,7 @@ pub use self::{
 };
 
 /// How it was proven who sends a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Proof {
     /// A login of a browser, kept in a session.
     Session,

@@ -133,6 +133,7 @@ impl Plan {
             headers: identity_headers(),
             routes: self.routes(),
             refuse_cross_site: false,
+            audit: None,
             limits: Limits::default(),
             proxies: Proxies::default(),
         }

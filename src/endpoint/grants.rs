@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::{
     account::{has_token, signed_in},
     form::Form,
+    issuer::trail,
     sign_out::is_wanted,
 };
 use crate::{
@@ -178,6 +179,7 @@ impl<'s> Visitor<'s> {
                 client = grant.client,
                 "a grant was ended by its owner"
             );
+            trail::ended(self.snapshot, &session.identity, grant, "owner", record);
         }
         record.detail = Some(format!("ended {} grants", ended.len()));
         Ok(ended.len())

@@ -19,8 +19,9 @@ use crate::{
     door::{Asked, Narrowing, Question},
     endpoint::Endpoint,
     forward::Told,
-    observe::{Record, Verdict},
+    observe::Record,
     origin::WebOrigin,
+    rate_limit::Fields,
     route::{Access, NoRoute, Route, Target},
     site::Site,
     snapshot::{Place, Snapshot},
@@ -41,6 +42,7 @@ pub struct HeldBack<'a> {
 /// A yes: who it is, where that was looked for, and whether the app is told.
 pub struct Pass {
     visitor: Visitor,
+    limits: Fields,
     is_told: bool,
     /// The same, signed for the app behind the rule by which it passes.
     assertion: Option<Arc<str>>,
@@ -57,13 +59,14 @@ impl Pass {
         })
     }
 
+    /// What an answer says of the limits of its routes.
+    pub fn limits(&self) -> &Fields {
+        &self.limits
+    }
+
     /// Says in `record` what was decided.
     pub fn note(&self, record: &mut Record) {
-        record.verdict = if self.is_told {
-            Verdict::Pass
-        } else {
-            Verdict::Public
-        };
+        record.note_passing(self.is_told);
     }
 
     /// Notes where whoever passes is, and gives the cookies of a session that goes on.
@@ -121,6 +124,24 @@ pub async fn judge(
     return_to: String,
     record: &mut Record,
 ) -> Result<Pass, Reject> {
+    let judged = find_out(snapshot, held, narrowing, return_to, record).await;
+    judged.inspect_err(|reject| {
+        let question = held.asked.questions.first();
+        let (method, target) = question.map_or((&Method::GET, ""), |question| {
+            (&question.method, question.target.as_str())
+        });
+        let path = target.split('?').next().unwrap_or_default();
+        snapshot.audit_denial(reject, Some((method, path)), record);
+    })
+}
+
+async fn find_out(
+    snapshot: &Snapshot,
+    held: &HeldBack<'_>,
+    narrowing: &Narrowing,
+    return_to: String,
+    record: &mut Record,
+) -> Result<Pass, Reject> {
     let &HeldBack {
         asked,
         headers,
@@ -159,9 +180,13 @@ pub async fn judge(
         address: client,
         now,
     };
-    let visitor = snapshot.visitor(asks_who, headers, caller).await?;
+    let visitor = snapshot.visitor(asks_who, headers, caller, record).await?;
     record.note_identity(visitor.who().identity());
 
+    // Each once, however many readings of one address fall under it.
+    let mut limited = routes.clone();
+    limited.retain(|route| !route.limits.is_empty());
+    limited.dedup_by(|one, other| std::ptr::eq(*one, *other));
     let mut is_told = false;
     let mut by = snapshot.routes.fallback();
     let mut who = visitor.who();
@@ -190,10 +215,15 @@ pub async fn judge(
     if is_told && is_foreign_websocket(asked, headers, &snapshot.site) {
         return Err(Reject::Forbidden("an upgrade asked for by another site"));
     }
+    let mut limits = Fields::default();
+    for route in limited {
+        limits.and(snapshot.count(route, who, record).await?);
+    }
     let told = if is_told { who } else { Who::Nobody };
     Ok(Pass {
         assertion: snapshot.assertion(told, by, now),
         visitor,
+        limits,
         is_told,
         now,
     })
@@ -227,8 +257,8 @@ fn narrow(
     who: Who<'_>,
     return_to: String,
 ) -> Result<(), Reject> {
-    let identity = match snapshot.standing(who) {
-        Standing::Admitted(principal) => principal.identity,
+    let (identity, proof) = match snapshot.standing(who) {
+        Standing::Admitted(principal) => (principal.identity, principal.proof),
         Standing::Barred(barred) => return Err(Reject::Barred { barred, return_to }),
         Standing::Nobody => return Err(Reject::SignIn { return_to }),
     };
@@ -236,6 +266,8 @@ fn narrow(
         barred: Box::new(Barred {
             user: identity.user().clone(),
             provider: identity.provider.clone(),
+            subject: identity.subject.clone(),
+            proof,
             denied,
             route: Some(RouteDenial {
                 name: "the question's query".to_owned(),

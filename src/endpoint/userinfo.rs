@@ -28,7 +28,7 @@ pub(super) async fn serve(
         address: request.client.address,
         now: clock::now(),
     };
-    let visitor = match snapshot.visitor(true, headers, caller).await {
+    let visitor = match snapshot.visitor(true, headers, caller, record).await {
         Ok(Visitor::Unavailable(unavailable)) => {
             return refuse(snapshot, &unavailable.into(), record);
         }
@@ -38,7 +38,10 @@ pub(super) async fn serve(
             return refuse(snapshot, &Refused::Invalid(why).into(), record);
         }
         Ok(visitor) => visitor,
-        Err(reject) => return refuse(snapshot, &reject, record),
+        Err(reject) => {
+            snapshot.audit_denial(&reject, None, record);
+            return refuse(snapshot, &reject, record);
+        }
     };
     let host = &request.forwarding.seen().host;
     let return_to =
@@ -50,6 +53,7 @@ pub(super) async fn serve(
                 barred,
                 return_to: return_to(),
             };
+            snapshot.audit_denial(&reject, None, record);
             return refuse(snapshot, &reject, record);
         }
         Standing::Nobody => {

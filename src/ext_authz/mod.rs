@@ -290,6 +290,7 @@ async fn check(
                 cookies: &snapshot.sessions.cookies,
                 holds_own_token: (snapshot.has_own_tokens && api_token::is_in(headers))
                     || (snapshot.issuer.is_some() && issuer::token::is_in(headers)),
+                limits: pass.limits(),
             };
             answer::pass(&passing, &pass.accompany(snapshot, &held))
         }

@@ -184,6 +184,24 @@ impl AccessLine<'_> {
     }
 }
 
+/// Appends `line`, a struct, as JSON that begins with the time of day.
+pub(super) fn write_stamped(since_epoch: Duration, line: &impl Serialize, lines: &mut Vec<u8>) {
+    #[derive(Serialize)]
+    struct Stamped<'a, T> {
+        timestamp: &'a str,
+        #[serde(flatten)]
+        line: &'a T,
+    }
+    let begin = lines.len();
+    let mut stamp = Stamp::new();
+    let timestamp = stamp.at(since_epoch);
+    let mut serializer = Serializer::with_formatter(&mut *lines, Inert);
+    match (Stamped { timestamp, line }).serialize(&mut serializer) {
+        Ok(()) => lines.push(b'\n'),
+        Err(_) => lines.truncate(begin),
+    }
+}
+
 /// Compact JSON that is safe to print: beside what JSON has to escape also DEL and the control characters
 /// beyond ASCII, among which a terminal finds a second ESC `[`.
 struct Inert;

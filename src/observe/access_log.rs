@@ -218,6 +218,15 @@ impl Record {
         }
     }
 
+    /// Notes that it may pass, and whether the app is told as whom.
+    pub fn note_passing(&mut self, is_told: bool) {
+        self.verdict = if is_told {
+            Verdict::Pass
+        } else {
+            Verdict::Public
+        };
+    }
+
     /// Notes who is signed in, where it will be read.
     pub fn note_identity(&mut self, identity: Option<&Identity>) {
         if let Some(line) = &mut self.line {

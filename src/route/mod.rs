@@ -12,6 +12,7 @@ pub use self::{
 use crate::{
     access::{Requirements, StepUp},
     canonical_path,
+    rate_limit::RateLimit,
 };
 
 /// `[[routes]]`, checked.
@@ -37,6 +38,8 @@ pub struct Route {
     pub dry_run: bool,
     /// Whether its app takes an escaped slash (`%2F`) for a part of its segment.
     pub keeps_slashes: bool,
+    /// How often whoever may pass may come.
+    pub limits: Vec<RateLimit>,
     /// Which upstream it leads to, by its place among the configured ones; the first is `upstream`.
     pub upstream: usize,
     /// Whether it takes access tokens of the gate's own, and how.
@@ -273,6 +276,7 @@ impl Route {
             deny_message: None,
             dry_run: false,
             keeps_slashes: false,
+            limits: Vec::new(),
             upstream: 0,
             resource: None,
         }

@@ -5,6 +5,7 @@
 
 mod address;
 mod allow;
+mod audit;
 pub(super) mod cookie_domain;
 mod endpoint;
 mod forward_auth;
@@ -13,6 +14,7 @@ mod issuer;
 mod limits;
 mod outbound;
 mod provider;
+mod rate;
 mod read;
 mod regex;
 mod request;
@@ -190,6 +192,7 @@ impl<'a> Reader<'a> {
         let routes = self.routes(root, own);
         self.check_hosts(root, flat(&forward_auth), routes.as_deref());
         let limits = self.limits(root);
+        let audit = self.audit(root);
         let proxies = self.proxies(root);
         self.check_addresses(
             root,
@@ -262,6 +265,7 @@ impl<'a> Reader<'a> {
             routes: routes?,
             refuse_cross_site: refuse_cross_site.ok().flatten()?,
             limits: limits?,
+            audit: audit.ok()?,
             proxies: proxies?,
         })
     }

@@ -74,6 +74,7 @@ impl Reader<'_> {
         let keeps_slashes = self.encoded_slash(table);
         let step_up = self.step_up(table, access);
         let dry_run = self.dry_run(table, number, requirements.as_ref());
+        let limits = self.rate_limits(table);
         let (host, path) = (host.ok()?, path.ok()?);
         Some(Route {
             name: name.ok()?.unwrap_or_else(|| format!("routes[{number}]")),
@@ -85,6 +86,7 @@ impl Reader<'_> {
             deny_message: deny_message.ok()?,
             upstream: upstream.ok()?,
             dry_run: dry_run?,
+            limits: limits?,
             keeps_slashes: keeps_slashes.ok().flatten()?,
             step_up: step_up.ok()?.map(Box::new),
             resource: resource.ok()?,

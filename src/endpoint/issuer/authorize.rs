@@ -7,7 +7,7 @@
 
 use http::{Method, Response, StatusCode, header::SET_COOKIE};
 
-use super::client;
+use super::{client, trail};
 use crate::{
     access::StepUp,
     answer::{ConsentPage, Reject, reply},
@@ -200,6 +200,7 @@ impl Ask<'_> {
         };
         if self.client.first_party {
             let sent = send_code(
+                snapshot,
                 self.issuer,
                 &consent,
                 session,
@@ -369,6 +370,7 @@ pub(super) async fn consent(
         return Err(Reject::of(deny, route, || snapshot.site.path("account")));
     }
     let sent = send_code(
+        snapshot,
         issuer,
         &consent,
         session,
@@ -382,6 +384,7 @@ pub(super) async fn consent(
 
 /// Begins the grant, and sends its code to the client.
 async fn send_code(
+    snapshot: &Snapshot,
     issuer: &Issuer,
     consent: &Consent,
     session: &Session,
@@ -402,6 +405,7 @@ async fn send_code(
         resource = agreement.resource,
         "a client may act for somebody"
     );
+    trail::made(snapshot, &session.identity, agreement, record);
     let Ok(uri) = RedirectUri::parse(&agreement.redirect_uri) else {
         return Ok(reply::empty(StatusCode::INTERNAL_SERVER_ERROR));
     };

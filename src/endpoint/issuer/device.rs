@@ -10,6 +10,7 @@ use super::{
     answer::{Failure, admit, give_back, json as answer_json, read_form, sender},
     authorize::{granted, resource_of},
     client::authenticate,
+    trail,
 };
 use crate::{
     answer::{DeviceAsked, DevicePage, Link, Notice, Reject, reply},
@@ -189,7 +190,7 @@ pub(super) async fn answer(
             None,
         )),
         Some("allow") => {
-            let grant = allow(issuer, &waiting, session, now)
+            let grant = allow(snapshot, issuer, &waiting, session, now, record)
                 .await
                 .map_err(|error| unavailable(&error))?;
             decide(issuer, &code, waiting, Some(grant)).await?;
@@ -227,10 +228,12 @@ async fn decide(
 
 /// Begins the grant; its code is for whoever has the device code.
 async fn allow(
+    snapshot: &Snapshot,
     issuer: &Issuer,
     waiting: &Waiting,
     session: &Session,
     now: Timestamp,
+    record: &Record,
 ) -> Result<String, kv::Error> {
     let agreement = Agreement {
         client: waiting.client.clone(),
@@ -252,6 +255,7 @@ async fn allow(
         resource = waiting.resource,
         "a device may act for somebody"
     );
+    trail::made(snapshot, &session.identity, &agreement, record);
     issuer
         .grants
         .begin(&agreement, session, now, now.after(issuer.lasts))

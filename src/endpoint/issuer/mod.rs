@@ -9,6 +9,7 @@ mod metadata;
 mod register;
 mod revoke;
 mod token;
+pub(super) mod trail;
 
 use http::{Method, Response, StatusCode};
 

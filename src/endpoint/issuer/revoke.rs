@@ -5,6 +5,7 @@ use http::{Response, StatusCode};
 use super::{
     answer::{Failure, admit, give_back, read_form, sender},
     client::authenticate,
+    trail,
 };
 use crate::{
     answer::reply,
@@ -31,7 +32,7 @@ pub(super) async fn serve(
     let sender = sender(&request);
     let served = async {
         admit(issuer, &sender)?;
-        revoke(snapshot, issuer, request).await
+        revoke(snapshot, issuer, request, record).await
     };
     match served.await {
         Ok(()) => {
@@ -46,6 +47,7 @@ async fn revoke(
     snapshot: &Snapshot,
     issuer: &Issuer,
     request: Box<CleanRequest>,
+    record: &Record,
 ) -> Result<(), Failure> {
     let headers = &request.head.headers;
     let form = read_form(headers, request.body).await?;
@@ -73,7 +75,12 @@ async fn revoke(
         })
     };
     if let Some(name) = name {
+        let found = issuer.grants.find(name).await?;
         issuer.grants.end(name, clock::now()).await?;
+        if let Some(found) = found {
+            let identity = &found.facts.identity;
+            trail::ended(snapshot, identity, &found.grant, "client", record);
+        }
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::{
     answer::{Failure, admit, give_back, json as answer_json, read_form, sender},
     client::authenticate,
+    trail,
 };
 use crate::{
     clean::CleanRequest,
@@ -71,9 +72,9 @@ async fn exchange(
         now: clock::now(),
     };
     let (issued, scopes) = match exchange.form.get("grant_type") {
-        Some("authorization_code") => exchange.code().await?,
-        Some("refresh_token") => exchange.refresh().await?,
-        Some(DEVICE_GRANT) if issuer.settings.device_flow => exchange.device().await?,
+        Some("authorization_code") => exchange.code(record).await?,
+        Some("refresh_token") => exchange.refresh(record).await?,
+        Some(DEVICE_GRANT) if issuer.settings.device_flow => exchange.device(record).await?,
         Some(_) => {
             return Err(OAuthError::new(
                 Code::UnsupportedGrantType,
@@ -103,7 +104,7 @@ struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    async fn code(&self) -> Result<(Issued, Vec<String>), Failure> {
+    async fn code(&self, record: &Record) -> Result<(Issued, Vec<String>), Failure> {
         const UNKNOWN: &str = "the code is unknown, or has ended";
         let code = self
             .form
@@ -134,12 +135,12 @@ impl Exchange<'_> {
             .grants
             .redeem(&code, &client, redirect_uri, verifier, self.now)
             .await;
-        let issued = issued.map_err(refused)?;
+        let issued = issued.map_err(|error| self.refused(error, record))?;
         let scopes = issued.found.grant.scopes.clone();
         Ok((issued, scopes))
     }
 
-    async fn device(&self) -> Result<(Issued, Vec<String>), Failure> {
+    async fn device(&self, record: &Record) -> Result<(Issued, Vec<String>), Failure> {
         let error = |code, description| Err(OAuthError::new(code, description).into());
         let device_code = self.form.get("device_code");
         let device_code = device_code.ok_or_else(|| invalid_request("device_code is missing"))?;
@@ -160,12 +161,12 @@ impl Exchange<'_> {
             .issuer
             .grants
             .redeem(&code, &client, "", device_code, self.now);
-        let issued = issued.await.map_err(refused)?;
+        let issued = issued.await.map_err(|error| self.refused(error, record))?;
         let scopes = issued.found.grant.scopes.clone();
         Ok((issued, scopes))
     }
 
-    async fn refresh(&self) -> Result<(Issued, Vec<String>), Failure> {
+    async fn refresh(&self, record: &Record) -> Result<(Issued, Vec<String>), Failure> {
         const UNKNOWN: &str = "the refresh token is unknown, or has ended";
         let token = self
             .form
@@ -178,7 +179,7 @@ impl Exchange<'_> {
             .grants
             .of_refresh_token(&token)
             .await
-            .map_err(refused)?;
+            .map_err(|error| self.refused(error, record))?;
         if found.grant.client != *client {
             return Err(invalid_grant("the refresh token was given to another client").into());
         }
@@ -206,7 +207,7 @@ impl Exchange<'_> {
             .grants
             .rotate(&token, &client, self.now)
             .await
-            .map_err(refused)?;
+            .map_err(|error| self.refused(error, record))?;
         Ok((issued, scopes))
     }
 
@@ -275,19 +276,20 @@ impl Exchange<'_> {
             "scope": scope,
         })
     }
-}
 
-fn refused(refused: Refused) -> Failure {
-    match refused {
-        Refused::Invalid(why) => invalid_grant(why).into(),
-        Refused::Reused(found, what) => {
-            tracing::warn!(
-                client = found.grant.client,
-                user = &**found.facts.identity.user(),
-                "{what} came a second time: the grant has ended, for somebody else may have it"
-            );
-            invalid_grant("it was used before; the grant has ended").into()
+    fn refused(&self, refused: Refused, record: &Record) -> Failure {
+        match refused {
+            Refused::Invalid(why) => invalid_grant(why).into(),
+            Refused::Reused(found, what) => {
+                tracing::warn!(
+                    client = found.grant.client,
+                    user = &**found.facts.identity.user(),
+                    "{what} came a second time: the grant has ended, for somebody else may have it"
+                );
+                trail::reused(self.snapshot, &found, record);
+                invalid_grant("it was used before; the grant has ended").into()
+            }
+            Refused::Unavailable(error) => error.into(),
         }
-        Refused::Unavailable(error) => error.into(),
     }
 }
