@@ -172,6 +172,10 @@ impl Gate {
     }
 
     /// route → identify → decide → forward. What it cannot pass it rejects; `finish` answers.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "the road of a request, told in one piece"
+    )]
     async fn road(
         &self,
         mut request: Box<CleanRequest>,

@@ -32,6 +32,7 @@ use crate::{
 ///
 /// # Errors
 /// When a certificate cannot be read.
+#[expect(clippy::too_many_lines, reason = "one line for each part")]
 pub(super) fn snapshot(
     config: &Config,
     services: &Services,

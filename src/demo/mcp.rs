@@ -28,15 +28,13 @@ pub(super) async fn serve(request: Request) -> Response {
         let error = json!({ "jsonrpc": "2.0", "id": null, "error": { "code": -32700, "message": "no JSON" } });
         return page::json(StatusCode::BAD_REQUEST, &error);
     };
-    match answer(&message, &head.headers) {
-        Some(answer) => page::json(StatusCode::OK, &answer),
-        None => {
-            let mut response = http::Response::new(empty());
-            *response.status_mut() = StatusCode::ACCEPTED;
-            page::harden(&mut response);
-            response
-        }
+    if let Some(answer) = answer(&message, &head.headers) {
+        return page::json(StatusCode::OK, &answer);
     }
+    let mut response = http::Response::new(empty());
+    *response.status_mut() = StatusCode::ACCEPTED;
+    page::harden(&mut response);
+    response
 }
 
 /// The answer to a message; none to what asks for none. Pure.
@@ -128,7 +126,7 @@ const LARGEST: usize = 64 * 1024;
 mod tests {
     use super::*;
 
-    fn ask(method: &str, parameters: Value) -> Value {
+    fn ask(method: &str, parameters: &Value) -> Value {
         let mut headers = HeaderMap::new();
         headers.insert("x-user-name", HeaderValue::from_static("Zo%C3%AB"));
         let message = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": parameters });
@@ -138,23 +136,23 @@ mod tests {
     #[test]
     fn it_speaks_as_a_server_does() {
         let version = |asked: &str| {
-            ask("initialize", json!({ "protocolVersion": asked }))["result"]["protocolVersion"]
+            ask("initialize", &json!({ "protocolVersion": asked }))["result"]["protocolVersion"]
                 .clone()
         };
         assert_eq!(version("2025-06-18"), "2025-06-18");
         assert_eq!(version("1999-01-01"), "2025-11-25");
         assert_eq!(
-            ask("tools/list", json!({}))["result"]["tools"]
+            ask("tools/list", &json!({}))["result"]["tools"]
                 .as_array()
                 .unwrap()
                 .len(),
             2
         );
-        let called = ask("tools/call", json!({ "name": "whoami" }));
+        let called = ask("tools/call", &json!({ "name": "whoami" }));
         assert_eq!(called["result"]["content"][0]["text"], "Zoë");
         let added = ask(
             "tools/call",
-            json!({ "name": "add", "arguments": { "a": 1.5, "b": 2 } }),
+            &json!({ "name": "add", "arguments": { "a": 1.5, "b": 2 } }),
         );
         assert_eq!(added["result"]["content"][0]["text"], "3.5");
         for (method, parameters, code) in [
@@ -162,7 +160,7 @@ mod tests {
             ("tools/call", json!({ "name": "rm" }), -32602),
             ("server/discover", json!({}), -32601),
         ] {
-            assert_eq!(ask(method, parameters)["error"]["code"], code);
+            assert_eq!(ask(method, &parameters)["error"]["code"], code);
         }
         let note = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
         assert_eq!(answer(&note, &HeaderMap::new()), None);

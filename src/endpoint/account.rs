@@ -286,7 +286,7 @@ async fn grants(snapshot: &Snapshot, session: &Session, now: Timestamp) -> Optio
         tracing::warn!(%error, "grants cannot be listed");
     }
     let shown = |grant: &Kept| AccountGrant {
-        id: GrantId::of(&user, grant).to_string(),
+        id: GrantId::of(&user, grant.id).to_string(),
         name: grant.name.clone(),
         leads_to: grant.leads_to.clone(),
         resource: grant.resource.clone(),

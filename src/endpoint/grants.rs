@@ -42,7 +42,7 @@ impl ListedGrant {
     /// One of `user`'s.
     pub fn of(user: &UserKey, grant: &Kept) -> Self {
         Self {
-            id: GrantId::of(user, grant).to_string(),
+            id: GrantId::of(user, grant.id).to_string(),
             client: grant.client.clone(),
             name: grant.name.clone(),
             leads_to: grant.leads_to.clone(),

@@ -187,6 +187,7 @@ fn refuse_to(
 }
 
 /// Serves an own endpoint.
+#[expect(clippy::too_many_lines, reason = "one arm for each endpoint")]
 pub async fn serve(
     endpoint: &Endpoint,
     snapshot: &Snapshot,

@@ -52,16 +52,14 @@ impl AccessTokens {
 
     fn verify(&self, text: &str, caller: Caller) -> Result<Arc<Verified>, Refused> {
         let name = super::client::sha256(text.as_bytes());
-        let opened = match self.opened.get(&name) {
-            Some(opened) => opened,
-            None => {
-                let token = AccessToken::open(text, &self.keys);
-                let token =
-                    token.ok_or_else(|| invalid("an access token that is not of this gate"))?;
-                let opened = Arc::new(Opened::of(token));
-                self.opened.insert(name, Arc::clone(&opened));
-                opened
-            }
+        let opened = if let Some(opened) = self.opened.get(&name) {
+            opened
+        } else {
+            let token = AccessToken::open(text, &self.keys);
+            let token = token.ok_or_else(|| invalid("an access token that is not of this gate"))?;
+            let opened = Arc::new(Opened::of(token));
+            self.opened.insert(name, Arc::clone(&opened));
+            opened
         };
         let Opened { verified, session } = &*opened;
         if verified.expires_at.is_none_or(|end| caller.now >= end) {

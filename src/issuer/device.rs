@@ -236,30 +236,26 @@ impl Devices {
         else {
             return Ok(Poll::Expired);
         };
-        match waiting.answer.take() {
-            Some(answer) => {
-                let taken = self.codes.take(&sha256(device_code.as_bytes())).await?;
-                let _ = self.waiting.take(user_code.as_bytes()).await;
-                Ok(match answer {
-                    _ if taken.is_none() => Poll::Expired,
-                    Answer::Yes(code) => Poll::Allowed(code),
-                    Answer::No => Poll::Denied,
-                })
-            }
-            None => {
-                let is_early = now.since(waiting.polled_at).as_secs() < waiting.interval;
-                if is_early {
-                    waiting.interval = (waiting.interval + INTERVAL).min(LONGEST_INTERVAL);
-                }
-                waiting.polled_at = now;
-                self.note(&user_code, &waiting).await?;
-                Ok(if is_early {
-                    Poll::SlowDown
-                } else {
-                    Poll::Pending
-                })
-            }
+        if let Some(answer) = waiting.answer.take() {
+            let taken = self.codes.take(&sha256(device_code.as_bytes())).await?;
+            let _ = self.waiting.take(user_code.as_bytes()).await;
+            return Ok(match answer {
+                _ if taken.is_none() => Poll::Expired,
+                Answer::Yes(code) => Poll::Allowed(code),
+                Answer::No => Poll::Denied,
+            });
         }
+        let is_early = now.since(waiting.polled_at).as_secs() < waiting.interval;
+        if is_early {
+            waiting.interval = (waiting.interval + INTERVAL).min(LONGEST_INTERVAL);
+        }
+        waiting.polled_at = now;
+        self.note(&user_code, &waiting).await?;
+        Ok(if is_early {
+            Poll::SlowDown
+        } else {
+            Poll::Pending
+        })
     }
 
     /// Notes when somebody asked, unless an answer has come meanwhile.

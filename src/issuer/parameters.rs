@@ -32,7 +32,7 @@ impl Parameters {
         let mut repeated = None;
         for (name, value) in form_urlencoded::parse(encoded) {
             if pairs.iter().any(|(known, _)| *known == name) {
-                repeated.get_or_insert(name.into_owned());
+                repeated.get_or_insert_with(|| name.into_owned());
             } else {
                 pairs.push((name.into_owned(), value.into_owned()));
             }

@@ -45,11 +45,11 @@ pub struct GrantName {
 pub struct GrantId(GrantName);
 
 impl GrantId {
-    /// Of a grant of `user`.
-    pub fn of(user: &UserKey, grant: &super::Kept) -> Self {
+    /// Of the grant of this id, which is one of `user`'s.
+    pub fn of(user: &UserKey, id: [u8; 16]) -> Self {
         Self(GrantName {
             owner: *user.bytes(),
-            id: grant.id,
+            id,
         })
     }
 

@@ -125,6 +125,10 @@ struct Ask<'a> {
 }
 
 impl Ask<'_> {
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one check after the other, in the order that counts"
+    )]
     async fn answer(
         &self,
         asked: AuthorizationRequest,
@@ -153,25 +157,22 @@ impl Ask<'_> {
             .told_if_too_long(self.request.audience));
         };
         record.note_identity(Some(&session.identity));
-        let step_up = if asked.login {
-            StepUp {
-                max_age: Some(FRESH),
-                ..asked.step_up
-            }
-        } else {
-            asked.step_up
-        };
+        // Not every provider says when somebody authenticated there, but each login here has a time.
+        let is_new = !asked.login || self.now.since(session.created_at) <= FRESH;
+        let step_up = asked.step_up;
         let is_fresh = step_up
             .check(&session.identity.authentication, self.now)
             .is_ok();
         let judged = self.judge(route, session);
         match judged {
-            Ok(()) if is_fresh => {}
-            Ok(()) | Err(Deny::StepUp(_)) | Err(Deny::NotSignedIn) if asked.is_silent => {
-                return Ok(Err(OAuthError::new(
-                    Code::LoginRequired,
-                    "a fresh login is needed",
-                )));
+            Ok(()) if is_fresh && is_new => {}
+            Ok(()) | Err(Deny::StepUp(_) | Deny::NotSignedIn) if asked.is_silent => {
+                let error = OAuthError::new(Code::LoginRequired, "a fresh login is needed");
+                return Ok(Err(error));
+            }
+            Ok(()) if !is_new => {
+                let login = with_switch(&snapshot.site.sign_in(self.request.target()));
+                return Ok(Ok(reply::redirect(StatusCode::FOUND, &login)));
             }
             Ok(()) => return Ok(Ok(self.lead_to_login(&step_up))),
             Err(Deny::StepUp(insufficient)) => {

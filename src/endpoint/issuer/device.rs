@@ -126,6 +126,10 @@ pub(super) async fn ask(
 }
 
 /// Takes the code, and then the answer.
+#[expect(
+    clippy::too_many_lines,
+    reason = "what is asked and what is answered, step by step"
+)]
 pub(super) async fn answer(
     snapshot: &Snapshot,
     issuer: &Issuer,

@@ -87,9 +87,9 @@ impl Issuing {
     fn methods(&self) -> (&'static [Method], &'static str) {
         match self {
             Self::Authorize => (&[Method::GET], "GET"),
-            Self::Consent => (&[Method::POST], "POST"),
             Self::Device => (&[Method::GET, Method::POST], "GET, POST"),
-            Self::Token
+            Self::Consent
+            | Self::Token
             | Self::Register
             | Self::Revoke
             | Self::Introspect

@@ -208,10 +208,15 @@ async fn a_login_leads_back_and_a_program_is_led_nowhere() {
         .follow(&authorize(house, &client, &[("prompt", "login")]))
         .await;
     consent_of(&again);
-    let aged = browser
-        .follow(&authorize(house, &client, &[("max_age", "3600")]))
+    // Nobody authenticated in the future: each asks the provider anew.
+    let begun = browser
+        .get(&authorize(house, &client, &[("max_age", "1")]))
         .await;
-    consent_of(&aged);
+    let there = begun.location();
+    assert!(
+        there.path().ends_with("/sign_in") && there.as_str().contains("max_age=1"),
+        "{there}"
+    );
     agree(&browser, house, &client).await;
 }
 

@@ -129,7 +129,11 @@ async fn t03_m3_the_server_describes_itself() {
         assert_eq!(document["client_id_metadata_document_supported"], true);
         assert_eq!(
             document["grant_types_supported"],
-            json!(["authorization_code", "refresh_token"])
+            json!([
+                "authorization_code",
+                "refresh_token",
+                "urn:ietf:params:oauth:grant-type:device_code"
+            ])
         );
         assert!(
             document["token_endpoint_auth_methods_supported"]

@@ -3,6 +3,7 @@
 
 mod authorize;
 mod consent;
+mod device;
 mod documented;
 mod documents;
 mod ends;
