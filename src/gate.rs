@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode,
-    header::{CACHE_CONTROL, HOST, ORIGIN, REFERER, SET_COOKIE},
+    header::{AUTHORIZATION, CACHE_CONTROL, HOST, ORIGIN, REFERER, SET_COOKIE},
 };
 use hyper::body::{Body as _, Incoming};
 
@@ -249,12 +249,7 @@ impl Gate {
                 cookies: &self.snapshot.sessions.cookies,
                 only: found.and_then(|visit| visit.only),
             };
-            if self.snapshot.has_own_tokens {
-                api_token::withhold(&mut request.head.headers);
-            }
-            if self.snapshot.issuer.is_some() {
-                issuer::token::withhold(&mut request.head.headers);
-            }
+            self.withhold(&visitor, &mut request.head.headers);
             let told = permit.principal().map_or(Who::Nobody, |_| who);
             let assertion = self.snapshot.assertion(told, route, now);
             let telling = Telling {
@@ -317,8 +312,15 @@ impl Gate {
         request: Box<CleanRequest>,
         record: &mut Record,
     ) -> Result<Response<Body>, Reject> {
+        let takes_basic = self.takes_basic(&request);
         let served = endpoint::serve(endpoint, &self.snapshot, request, record).await;
-        served.inspect_err(|reject| self.snapshot.audit_denial(reject, None, record))
+        let mut response =
+            served.inspect_err(|reject| self.snapshot.audit_denial(reject, None, record))?;
+        // The doors answer refusals themselves.
+        if takes_basic && response.status() == StatusCode::UNAUTHORIZED {
+            answer::ask_for_password(&mut response, &self.snapshot.site);
+        }
+        Ok(response)
     }
 
     /// The route that `request` falls under.
@@ -381,6 +383,19 @@ impl Gate {
         let reject = self.reject(deny, route, request);
         self.audit_denial(&reject, request, record);
         Err(reject)
+    }
+
+    /// Takes out of a request what is for the gate alone.
+    fn withhold(&self, visitor: &Visitor, headers: &mut HeaderMap) {
+        if visitor.has_given_password() {
+            headers.remove(AUTHORIZATION);
+        }
+        if self.snapshot.has_own_tokens {
+            api_token::withhold(headers);
+        }
+        if self.snapshot.issuer.is_some() {
+            issuer::token::withhold(headers);
+        }
     }
 
     fn forbid(&self, rule: &'static str, request: &CleanRequest, record: &Record) -> Reject {

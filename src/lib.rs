@@ -85,5 +85,6 @@ pub mod text;
 pub mod timer;
 pub mod tokens;
 pub mod trust;
+pub mod users;
 pub mod visitor;
 pub mod when;

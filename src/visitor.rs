@@ -87,6 +87,11 @@ impl Visitor {
         }
     }
 
+    /// Whether a name and a password of the configuration's own have proven it.
+    pub fn has_given_password(&self) -> bool {
+        matches!(self, Self::Credential(verified) if verified.proof == Proof::Password)
+    }
+
     /// What the cookies say, where they count.
     pub fn visit(&self) -> Option<&Visit> {
         match self {

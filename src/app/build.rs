@@ -25,6 +25,7 @@ use crate::{
     snapshot::Snapshot,
     tokens::KeepTokens,
     trust,
+    users::Users,
 };
 
 /// Makes a snapshot of `config`. What `earlier` has learnt of providers, and its connections to the app, go over to it
@@ -134,7 +135,7 @@ fn issuer(config: &Config, services: &Services, site: &Site) -> Option<Issuer> {
     Some(Issuer::new(site.origin(), settings, scopes, lasts, state))
 }
 
-/// What proves who sends a request, beside a session: the gate's own tokens.
+/// What proves who sends a request, beside a session: the gate's own tokens, and passwords.
 fn authenticators(
     config: &Config,
     services: &Services,
@@ -163,6 +164,10 @@ fn authenticators(
             settings.clone(),
             providers,
         )));
+    }
+    if let Some(settings) = &config.users {
+        let guesses = Arc::clone(&services.passwords);
+        all.push(Arc::new(Users::new(settings.clone(), guesses)));
     }
     Authenticators::new(all)
 }

@@ -26,7 +26,7 @@ use crate::{
         store::{Memory, Redis, Store},
     },
     tokens::KeepTokens,
-    trust,
+    trust, users,
 };
 
 /// The services that snapshots share.
@@ -49,6 +49,8 @@ pub(super) struct Services {
     pub(super) grants: Arc<Grants>,
     pub(super) issuer: Arc<IssuerState>,
     pub(super) limiter: Arc<Limiter>,
+    /// Guesses at passwords.
+    pub(super) passwords: Arc<users::Guesses>,
 }
 
 impl Services {
@@ -126,6 +128,7 @@ impl Services {
                 devices: Devices::new(&devices(redis_state)),
                 throttle: Throttle::default(),
             }),
+            passwords: Arc::default(),
         })
     }
 

@@ -104,6 +104,14 @@ fn the_manual_is_right_and_whole() {
         fs::write(folder.path().join(file), pem).unwrap();
     }
     fs::write(
+        folder.path().join("htpasswd"),
+        format!(
+            "ada:{0}\nbob:{0}\n",
+            "$2y$05$NDJBewmsurG4KCAEt.1fxuVvYRRHC8wHKsNGpDad.0tcrKkD.eRbO"
+        ),
+    )
+    .unwrap();
+    fs::write(
         folder.path().join("session.secret"),
         "Yq0Zp2sVbN5mK8xR1tW4uC7eF3hJ6lA9\n",
     )

@@ -58,6 +58,7 @@ use crate::{
     public_url::PublicUrl,
     route::Route,
     session::settings::SessionSettings,
+    users::settings::UsersSettings,
 };
 
 /// Why somebody could guess a secret that sessions are sealed with, if they could.
@@ -114,6 +115,8 @@ pub struct Config {
     pub state: Option<StateSettings>,
     /// `[api_tokens]`: the tokens that people make for their programs; none where they may not.
     pub api_tokens: Option<ApiTokenSettings>,
+    /// `[users]`: names and passwords; none where nobody has one here.
+    pub users: Option<UsersSettings>,
     /// `[[service_tokens]]`: machines.
     pub service_tokens: Vec<ServiceToken>,
     /// `[issuer]`: the gate as an authorization server; none where it gives no tokens.

@@ -127,6 +127,7 @@ impl Plan {
             },
             state: None,
             api_tokens: None,
+            users: None,
             service_tokens: Vec::new(),
             issuer: self.mcp.then(IssuerSettings::default),
             providers: vec![self.gate_provider()],

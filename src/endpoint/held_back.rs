@@ -59,6 +59,11 @@ impl Pass {
         })
     }
 
+    /// Whether its `Authorization` is a password of the configuration's own, which no app is to see.
+    pub fn has_given_password(&self) -> bool {
+        self.visitor.has_given_password()
+    }
+
     /// What an answer says of the limits of its routes.
     pub fn limits(&self) -> &Fields {
         &self.limits

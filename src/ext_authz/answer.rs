@@ -28,8 +28,8 @@ pub(super) struct Passing<'a> {
     /// The names that only the gate writes.
     pub(super) reserved: &'a ReservedNames,
     pub(super) cookies: &'a Cookies,
-    /// Whether their `Authorization` is a token of the gate's own, which no app is to see.
-    pub(super) holds_own_token: bool,
+    /// Whether their `Authorization` is a token or a password of the gate's own, which no app is to see.
+    pub(super) holds_own_credential: bool,
     /// What the client is told of the limits of its routes.
     pub(super) limits: &'a Fields,
 }
@@ -48,7 +48,7 @@ pub(super) fn pass(passing: &Passing<'_>, renewed: &[HeaderValue]) -> CheckRespo
             remove.push(name.clone());
         }
     }
-    if passing.holds_own_token {
+    if passing.holds_own_credential {
         remove.push(AUTHORIZATION);
     }
     if passing.headers.contains_key(COOKIE) {

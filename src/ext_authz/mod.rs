@@ -288,7 +288,8 @@ async fn check(
                 identity_headers: &snapshot.identity_headers,
                 reserved: &snapshot.cleaning.reserved,
                 cookies: &snapshot.sessions.cookies,
-                holds_own_token: (snapshot.has_own_tokens && api_token::is_in(headers))
+                holds_own_credential: pass.has_given_password()
+                    || (snapshot.has_own_tokens && api_token::is_in(headers))
                     || (snapshot.issuer.is_some() && issuer::token::is_in(headers)),
                 limits: pass.limits(),
             };

@@ -57,4 +57,5 @@ mod throttle;
 mod tokens;
 mod upstream_answers;
 mod upstreams;
+mod users;
 mod websocket_http2;

@@ -23,6 +23,7 @@ pub(super) mod secret;
 mod session;
 mod token;
 mod upstream;
+mod users;
 
 use std::path::{Path, PathBuf};
 
@@ -188,6 +189,7 @@ impl<'a> Reader<'a> {
             root_health: root_health.unwrap_or_default(),
         };
         let mut providers = self.providers(root, own);
+        let users = self.users(root, providers.as_deref());
         let headers = self.headers(root);
         let routes = self.routes(root, own);
         self.check_hosts(root, flat(&forward_auth), routes.as_deref());
@@ -260,6 +262,7 @@ impl<'a> Reader<'a> {
             api_tokens: api_tokens.ok()?,
             service_tokens: service_tokens?,
             issuer: issuer.ok()?,
+            users: users.ok()?,
             providers: providers?,
             headers: headers?,
             routes: routes?,

@@ -22,6 +22,7 @@ use crate::{
     provider::settings::ProviderSettings,
     public_url::PublicUrl,
     route::{Access, HostPattern, PathPattern, Route},
+    users::settings::USERS,
 };
 
 impl Reader<'_> {
@@ -390,7 +391,8 @@ impl Reader<'_> {
             let requirements = &route.requirements;
             let each = std::iter::once(&requirements.all).chain(&requirements.any);
             for name in each.flat_map(|requirement| &requirement.providers) {
-                if *name != SERVICE && providers.iter().all(|provider| provider.name != *name) {
+                let is_own = [SERVICE, USERS].contains(&name.as_str());
+                if !is_own && providers.iter().all(|provider| provider.name != *name) {
                     let place = format!("{}.allow.providers", route.name);
                     self.problem(
                         Problem::new(

@@ -6,10 +6,11 @@ use std::{net::IpAddr, str, sync::LazyLock, time::Duration};
 use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{COOKIE, SET_COOKIE},
+    header::{AUTHORIZATION, COOKIE, SET_COOKIE},
 };
 use ipnet::IpNet;
 use sidegate::{
+    api_token::{self, format::Token},
     canonical_path::CanonicalPath,
     clean::{
         Peer,
@@ -19,6 +20,7 @@ use sidegate::{
         identity::ReservedNames,
     },
     clock::Timestamp,
+    credential::{Presented, Schemes},
     ext_authz::Question,
     forward::http1::{self, Piece},
     issuer::{
@@ -28,7 +30,7 @@ use sidegate::{
         redirect::RedirectUri,
         registration::{self, Registration},
         resource::{self, Resource},
-        token::{AccessToken, Presented},
+        token::{self, AccessToken},
     },
     listen::proxy_protocol,
     login::return_to::{HostPattern, ReturnRules},
@@ -43,6 +45,7 @@ use sidegate::{
         seal::{KeyRing, Purpose},
         ticket::Ticket,
     },
+    users::Htpasswd,
 };
 use url::Url;
 
@@ -89,8 +92,8 @@ pub fn oauth_client(data: &[u8]) {
         return;
     };
     let _ = DocumentUrl::parse(text, true);
-    let _ = Presented::code(text);
-    let _ = Presented::refresh(text);
+    let _ = token::Presented::code(text);
+    let _ = token::Presented::refresh(text);
     assert!(AccessToken::open(text, &KEYS).is_none());
     if let Some(found) = Resource::parse(text) {
         let written = found.to_text();
@@ -132,6 +135,49 @@ pub fn forwarded(data: &[u8]) {
     };
     forwarded_by(&[&[data, b", ", OWN].concat()]);
     forwarded_by(&[data, OWN]);
+}
+
+/// A token of ours is found wherever it is read, so that no app sees it, and is one to the last character only.
+pub fn api_token(data: &[u8]) {
+    let Ok(value) = HeaderValue::from_bytes(data) else {
+        return;
+    };
+    let headers: HeaderMap = [(AUTHORIZATION, value)].into_iter().collect();
+    let all = Schemes {
+        bearer: true,
+        basic: true,
+    };
+    let Ok(presented) = Presented::read(&headers, all) else {
+        return;
+    };
+    let Some(text) = api_token::presented(&presented) else {
+        return;
+    };
+    assert!(api_token::is_in(&headers), "an app would see it");
+    let Some(token) = Token::parse(text) else {
+        return;
+    };
+    assert!(text.len() == 42 && text.starts_with(token.start()));
+    assert!(Token::parse(&text[..41]).is_none());
+    assert!(Token::parse(&format!("{text}0")).is_none());
+}
+
+/// A file of names and hashes is read whole or not at all, and what stands in a comment above it changes nothing.
+pub fn htpasswd(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else {
+        return;
+    };
+    let below = Htpasswd::read(&format!("# ada:x\n\n{text}"));
+    match Htpasswd::read(text) {
+        Ok(read) => {
+            assert!(below.is_ok_and(|below| below == read));
+            assert!(!read.knows(""));
+        }
+        Err(flaw) => {
+            assert!((1..=text.lines().count()).contains(&flaw.line));
+            assert!(below.is_err_and(|below| below.line == flaw.line + 2));
+        }
+    }
 }
 
 /// A checked return address leads to the public origin or an allowed host, and passes again.

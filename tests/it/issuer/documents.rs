@@ -76,6 +76,9 @@ fn document(id: &str) -> Value {
     json!({"client_id": id, "client_name": "Documented", "redirect_uris": [BACK], "token_endpoint_auth_method": "none"})
 }
 
+/// What a host makes of its own address.
+type Answer = Box<dyn Fn(&str) -> String + Send>;
+
 const LOOPBACK: &str =
     "[issuer]\nallow_loopback_clients = true\n[[routes]]\npath = \"/mcp/**\"\nmcp = true\n";
 
@@ -112,7 +115,7 @@ async fn m13_bad_documents_bring_a_page_and_no_redirect() {
     let home = home_with(LOOPBACK, |plan| plan).await;
     let house = &home.house;
     let large = "x".repeat(9_000);
-    let answers: Vec<Box<dyn Fn(&str) -> String + Send>> = vec![
+    let answers: Vec<Answer> = vec![
         Box::new(|id| ok(&document(&format!("{id}x")))),
         Box::new(|id| ok(&document(&id.replace("http", "https")))),
         Box::new(|_| ok(&json!([]))),

@@ -25,7 +25,7 @@ async fn demo() -> (Process, String) {
 
 async fn succeed(script: Command, demo: &Process) {
     let mut script = Process::start(script);
-    let status = script.ended(Duration::from_secs(120)).await;
+    let status = script.ended(Duration::from_mins(2)).await;
     assert!(status.success(), "{}\n{}", script.log(), demo.log());
 }
 
