@@ -207,9 +207,10 @@ impl Gate {
                 address: client,
                 now,
             };
+            let (asks_who, certificate) = (route.access.asks_who(), request.certificate.as_deref());
             let visitor = self
                 .snapshot
-                .visitor(route.access.asks_who(), headers, caller, record);
+                .visitor(asks_who, headers, certificate, caller, record);
             let visitor = visitor
                 .await
                 .inspect_err(|reject| self.audit_denial(reject, &request, record))?;

@@ -44,6 +44,7 @@ pub mod assertion;
 pub mod audience;
 pub mod body_error;
 pub mod canonical_path;
+pub mod certificate;
 pub mod clean;
 pub mod cli;
 pub mod clock;

@@ -15,6 +15,7 @@ use crate::{
     api_token,
     assertion::Assertions,
     canonical_path::CanonicalPath,
+    certificate::{Certified, Rules},
     clean::Cleaning,
     clock::Timestamp,
     credential::{Authenticators, Caller, Presented, Proof, Refused, Verified, Voucher},
@@ -54,6 +55,8 @@ pub struct Snapshot {
     pub forward_auth: Option<Proxy>,
     /// Sessions: found, kept, renewed, ended.
     pub sessions: Sessions,
+    /// By which rules clients' certificates count, where they do.
+    pub client_certificates: Option<Rules>,
     /// Whom credentials beside sessions prove.
     pub authenticators: Authenticators,
     /// The tokens that people make for their programs, where they may.
@@ -165,6 +168,7 @@ impl Snapshot {
         &self,
         is_asked: bool,
         headers: &HeaderMap,
+        certificate: Option<&Certified>,
         caller: Caller,
         record: &Record,
     ) -> Result<Visitor, Reject> {
@@ -180,7 +184,19 @@ impl Snapshot {
             Ok(visit) => Ok(visit),
             Err(pending) => pending.wait().await,
         };
-        Ok(visit.map_or_else(Visitor::Unavailable, Visitor::Cookies))
+        match (visit, certificate) {
+            // Whoever has signed in comes as whom they signed in as.
+            (Ok(visit), Some(certificate)) if visit.session.is_none() => {
+                match certificate.proves(self.client_certificates, caller.now) {
+                    Some(verified) => {
+                        Box::pin(self.audit_use(verified, record)).await?;
+                        Ok(Visitor::Credential(Arc::clone(verified)))
+                    }
+                    None => Ok(Visitor::Cookies(visit)),
+                }
+            }
+            (visit, _) => Ok(visit.map_or_else(Visitor::Unavailable, Visitor::Cookies)),
+        }
     }
 
     async fn authenticate(

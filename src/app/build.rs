@@ -8,6 +8,7 @@ use super::services::{self, Services};
 use crate::{
     api_token::{self, ApiTokenAuthenticator, ServiceTokens},
     assertion::Assertions,
+    certificate,
     clean::{Cleaning, identity::ReservedNames},
     config::Config,
     credential::{Authenticator, Authenticators},
@@ -98,6 +99,7 @@ pub(super) fn snapshot(
             refresher: Arc::clone(&services.refresher),
             farewell: Arc::clone(&services.farewell),
         },
+        client_certificates: client_certificates(config),
         authenticators: authenticators(config, services, &providers, &keys),
         api_tokens: config
             .api_tokens
@@ -133,6 +135,11 @@ fn issuer(config: &Config, services: &Services, site: &Site) -> Option<Issuer> {
     let state = (Arc::clone(&services.grants), Arc::clone(&services.issuer));
     let lasts = config.session.lifetime;
     Some(Issuer::new(site.origin(), settings, scopes, lasts, state))
+}
+
+fn client_certificates(config: &Config) -> Option<certificate::Rules> {
+    let clients = config.tls.as_ref()?.clients.as_ref()?;
+    Some(clients.into())
 }
 
 /// What proves who sends a request, beside a session: the gate's own tokens, and passwords.

@@ -98,6 +98,7 @@ fn the_manual_is_right_and_whole() {
     for (file, pem) in [
         ("tls.crt", own.cert.pem()),
         ("corp-ca.pem", own.cert.pem()),
+        ("client-ca.pem", own.cert.pem()),
         ("tls.key", own.signing_key.serialize_pem()),
         ("app-ca.pem", own.cert.pem()),
     ] {

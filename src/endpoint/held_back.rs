@@ -185,7 +185,9 @@ async fn find_out(
         address: client,
         now,
     };
-    let visitor = snapshot.visitor(asks_who, headers, caller, record).await?;
+    let visitor = snapshot
+        .visitor(asks_who, headers, None, caller, record)
+        .await?;
     record.note_identity(visitor.who().identity());
 
     // Each once, however many readings of one address fall under it.

@@ -28,7 +28,16 @@ pub(super) async fn serve(
         address: request.client.address,
         now: clock::now(),
     };
-    let visitor = match snapshot.visitor(true, headers, caller, record).await {
+    let visitor = match snapshot
+        .visitor(
+            true,
+            headers,
+            request.certificate.as_deref(),
+            caller,
+            record,
+        )
+        .await
+    {
         Ok(Visitor::Unavailable(unavailable)) => {
             return refuse(snapshot, &unavailable.into(), record);
         }

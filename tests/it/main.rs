@@ -15,6 +15,7 @@ mod assertion;
 mod audit;
 mod check_online;
 mod claims;
+mod client_certificates;
 mod command_line;
 mod connections;
 mod deploy;

@@ -6,6 +6,7 @@
 mod address;
 mod allow;
 mod audit;
+mod certificate;
 pub(super) mod cookie_domain;
 mod endpoint;
 mod forward_auth;
@@ -223,6 +224,7 @@ impl<'a> Reader<'a> {
         if let (Some(providers), Some(headers)) = (&providers, &headers) {
             self.check_names(providers, headers);
         }
+        self.check_certificate_name(root, flat(&tls), providers.as_deref());
         if let (Some(session), Some(headers)) = (&session, &headers) {
             set_rooms(providers.iter_mut().flatten(), &session.store, headers);
         }
@@ -286,6 +288,7 @@ impl<'a> Reader<'a> {
         let table = root.table("tls");
         let cert = table.get("cert", Kind::Text);
         let key = table.get("key", Kind::Text);
+        let clients = self.client_certificates(&table);
         if root.node.get("tls").is_none() {
             return Ok(None);
         }
@@ -299,12 +302,12 @@ impl<'a> Reader<'a> {
         let (Some(cert), Some(key)) = (file("cert", cert), file("key", key)) else {
             return Err(Reported);
         };
-        let files = TlsFiles { cert, key };
+        let clients = clients?;
+        let files = TlsFiles { cert, key, clients };
         // Where they need not be here, they are not looked at.
         let are_here = files.cert.exists() && files.key.exists();
         if let (true, Err(flaw)) = (are_here, tls::acceptor(&files)) {
-            let which = if flaw.is_of_key { "key" } else { "cert" };
-            self.problem(Problem::new(&table.origin(which), flaw.what).hint(flaw.hint));
+            self.problem(Problem::new(&table.origin(flaw.key), flaw.what).hint(flaw.hint));
             return Err(Reported);
         }
         Ok(Some(files))

@@ -19,6 +19,7 @@ use crate::{
         AllowList, LONGEST_ACR_VALUES, LONGEST_AGE, Requirement, Requirements, StepUp, is_acr,
     },
     api_token::settings::SERVICE,
+    certificate::CERTIFICATE,
     provider::settings::ProviderSettings,
     public_url::PublicUrl,
     route::{Access, HostPattern, PathPattern, Route},
@@ -391,7 +392,7 @@ impl Reader<'_> {
             let requirements = &route.requirements;
             let each = std::iter::once(&requirements.all).chain(&requirements.any);
             for name in each.flat_map(|requirement| &requirement.providers) {
-                let is_own = [SERVICE, USERS].contains(&name.as_str());
+                let is_own = [SERVICE, USERS, CERTIFICATE].contains(&name.as_str());
                 if !is_own && providers.iter().all(|provider| provider.name != *name) {
                     let place = format!("{}.allow.providers", route.name);
                     self.problem(

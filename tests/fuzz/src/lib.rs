@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use sidegate::{
     api_token::{self, format::Token},
     canonical_path::CanonicalPath,
+    certificate::Certificate,
     clean::{
         Peer,
         client::{self, ForwardingHeaders},
@@ -160,6 +161,17 @@ pub fn api_token(data: &[u8]) {
     assert!(text.len() == 42 && text.starts_with(token.start()));
     assert!(Token::parse(&text[..41]).is_none());
     assert!(Token::parse(&format!("{text}0")).is_none());
+}
+
+/// A certificate is read whole or not at all.
+pub fn certificate(data: &[u8]) {
+    if Certificate::read(data).is_none() {
+        return;
+    }
+    assert!(Certificate::read(&[data, b"\0"].concat()).is_none());
+    for cut in [0, data.len() / 2, data.len() - 1] {
+        assert!(Certificate::read(&data[..cut]).is_none());
+    }
 }
 
 /// A file of names and hashes is read whole or not at all, and what stands in a comment above it changes nothing.
