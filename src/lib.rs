@@ -61,6 +61,7 @@ pub mod gate;
 pub mod hop_by_hop;
 pub mod identity;
 pub mod identity_headers;
+pub mod issuer;
 pub mod jose;
 pub mod kv;
 pub mod limiter;

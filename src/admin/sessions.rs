@@ -220,6 +220,9 @@ async fn end_several(
             snapshot.sessions.revoke(Target::Everybody, now).await;
             let ended = snapshot.kept_api_tokens.end_everybodys(now).await;
             ended.inspect_err(|error| desk.note("failed", "everybody", Some(error.to_string())))?;
+            let lasts = snapshot.sessions.lifetimes.lifetime;
+            let ended = snapshot.kept_grants.end_everybodys(now, lasts).await;
+            ended.inspect_err(|error| desk.note("failed", "everybody", Some(error.to_string())))?;
             Ok(signed_out("everybody".to_owned(), desk).await)
         }
         Whose::User { provider, subject } => {
@@ -241,6 +244,8 @@ async fn end_several(
             for token in &ended {
                 desk.note_token(&token.start, &token.name);
             }
+            let ended = snapshot.kept_grants.end_all(&key, now).await;
+            ended.inspect_err(|error| desk.note("failed", &whose, Some(error.to_string())))?;
             Ok(signed_out(whose, desk).await)
         }
     }

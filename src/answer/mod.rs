@@ -14,8 +14,8 @@ pub mod reply;
 mod tests;
 
 pub use page::{
-    Account, AccountPage, AccountSession, AccountToken, AccountTokens, Choice, Link, Notice,
-    SignInPage, TokenPage,
+    Account, AccountGrant, AccountGrants, AccountPage, AccountSession, AccountToken, AccountTokens,
+    Choice, ConsentPage, DeviceAsked, DevicePage, Link, Notice, SignInPage, TokenPage,
 };
 pub use render::{ask_for_password, render, return_address};
 

@@ -16,11 +16,14 @@ use crate::{
     credential::{Authenticator, Authenticators},
     forward::{IdentityHeaders, UpstreamTarget, settings::UpstreamSettings},
     identity_headers::{HeaderSettings, HeaderSource},
+    issuer::{AccessTokens, Issuer},
     login::{Logins, return_to::ReturnRules},
     origin::PublicOrigin,
     provider::{HttpClient, Providers},
     route::{HostPattern, Routes},
-    session::{Sessions, cookie::Cookies, directory::Presence, refresh::RefreshPolicy},
+    session::{
+        Sessions, cookie::Cookies, directory::Presence, refresh::RefreshPolicy, seal::KeyRing,
+    },
     site::{ProviderFace, Site},
     snapshot::Snapshot,
     tokens::KeepTokens,
@@ -33,6 +36,7 @@ use crate::{
 ///
 /// # Errors
 /// When a certificate cannot be read.
+#[expect(clippy::too_many_lines, reason = "one line for each part")]
 pub(super) fn snapshot(
     config: &Config,
     services: &Services,
@@ -84,7 +88,7 @@ pub(super) fn snapshot(
             services.knowledge,
         ),
         sessions: Sessions {
-            keys,
+            keys: Arc::clone(&keys),
             cookies: Cookies::new(&config.session, &config.public_url, &config.prefix),
             lifetimes: services.lifetimes,
             keeping: services.keeping.clone(),
@@ -93,7 +97,7 @@ pub(super) fn snapshot(
             farewell: Arc::clone(&services.farewell),
         },
         client_certificates: client_certificates(config),
-        authenticators: authenticators(config, services, &providers),
+        authenticators: authenticators(config, services, &providers, &keys),
         api_tokens: config
             .api_tokens
             .clone()
@@ -103,6 +107,8 @@ pub(super) fn snapshot(
             }),
         kept_api_tokens: Arc::clone(&services.api_tokens),
         writes_authorization: headers.contains(&AUTHORIZATION),
+        kept_grants: Arc::clone(&services.grants),
+        issuer: issuer(config, services, &site),
         has_own_tokens: config.api_tokens.is_some() || !config.service_tokens.is_empty(),
         refuse_cross_site: config.refuse_cross_site,
         identity_headers: IdentityHeaders::new(config.headers.clone()),
@@ -115,6 +121,18 @@ pub(super) fn snapshot(
         providers,
         site,
     })
+}
+
+/// The authorization server, where the gate is one.
+fn issuer(config: &Config, services: &Services, site: &Site) -> Option<Issuer> {
+    let settings = config.issuer.clone()?;
+    let marked = config.routes.iter().filter_map(|route| route.resource);
+    let mut scopes: Vec<String> = marked.map(|resource| resource.scope().to_owned()).collect();
+    scopes.sort_unstable();
+    scopes.dedup();
+    let state = (Arc::clone(&services.grants), Arc::clone(&services.issuer));
+    let lasts = config.session.lifetime;
+    Some(Issuer::new(site.origin(), settings, scopes, lasts, state))
 }
 
 fn client_certificates(config: &Config) -> Option<certificate::Rules> {
@@ -139,8 +157,16 @@ fn authenticators(
     config: &Config,
     services: &Services,
     providers: &Arc<Providers>,
+    keys: &Arc<KeyRing>,
 ) -> Authenticators {
     let mut all: Vec<Arc<dyn Authenticator>> = Vec::new();
+    if config.issuer.is_some() {
+        all.push(Arc::new(AccessTokens::new(
+            Arc::clone(keys),
+            Arc::clone(providers),
+            Arc::clone(&services.revocations),
+        )));
+    }
     if !config.service_tokens.is_empty() {
         let guesses = Arc::clone(&services.guesses);
         let is_last = config.api_tokens.is_none();
@@ -171,10 +197,17 @@ pub(crate) fn site(config: &Config) -> Site {
     let faces = config.providers.iter().filter(|provider| provider.login);
     let faces: Vec<_> = faces.map(ProviderFace::from).collect();
     let apps = apps(config);
-    let return_rules = ReturnRules::new(&config.public_url, &config.redirect_hosts, &config.prefix)
-        .with_apps(&apps)
-        .without(faces.iter().map(|face| face.callback_path.clone()));
+    let mut return_rules =
+        ReturnRules::new(&config.public_url, &config.redirect_hosts, &config.prefix)
+            .with_apps(&apps)
+            .without(faces.iter().map(|face| face.callback_path.clone()));
+    if config.issuer.is_some() {
+        return_rules = return_rules
+            .with_own_page("/authorize")
+            .with_own_page("/device");
+    }
     Site {
+        has_issuer: config.issuer.is_some(),
         providers: faces,
         public_url: config.public_url.clone(),
         prefix: config.prefix.clone(),

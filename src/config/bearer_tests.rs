@@ -31,12 +31,12 @@ fn all_that_can_be_said() {
     assert_eq!(said.token_cache, Duration::from_mins(1));
     let said = bearer(
         "bearer = { audience = [\"a\", \"b\"], clients = [\"cli\"], algorithms = [\"ES256\"], accept_id_tokens = true, \
-         introspect = true, token_cache = \"5s\" }",
+         token_cache = \"5s\" }",
     );
     assert_eq!(said.audience, ["a", "b"]);
     assert_eq!(said.clients, ["cli"]);
     assert_eq!(said.algorithms, [Algorithm::ES256]);
-    assert!(said.accept_id_tokens && said.introspect);
+    assert!(said.accept_id_tokens && !said.introspect);
     assert_eq!(said.token_cache, Duration::from_secs(5));
 }
 
@@ -64,24 +64,20 @@ fn what_does_not_go_together_is_told() {
             "at most 1h",
         ),
         ("bearer = { audience = [\"api\"], aud = \"x\" }", "aud"),
+        (
+            "bearer = { introspect = true, audience = [\"api\"] }",
+            "no provider is asked",
+        ),
         ("login = false", "no token of its counts"),
         ("kubernetes = true", "none counts"),
     ] {
         let report = with(lines).map(|_| ()).unwrap_err();
         assert!(report.contains(told), "{lines}: {report}");
     }
-    let discord =
-        "[providers.discord]\nclient_id = \"a\"\nclient_secret = \"b\"\nallow = \"anyone\"\n";
-    let report = loaded(&format!("{discord}bearer = {{ introspect = true }}"));
-    assert!(report.map(|_| ()).unwrap_err().contains("bearer"));
-    let github = discord.replace("discord", "github");
+    let github =
+        "[providers.github]\nclient_id = \"a\"\nclient_secret = \"b\"\nallow = \"anyone\"\n";
     let report = loaded(&format!("{github}bearer = {{ audience = [\"a\"] }}"));
-    assert!(
-        report
-            .map(|_| ())
-            .unwrap_err()
-            .contains("can be asked about")
-    );
+    assert!(report.map(|_| ()).unwrap_err().contains("not read"));
 }
 
 #[test]
@@ -89,25 +85,6 @@ fn an_issuer_of_tokens_alone_needs_no_client() {
     let alone = "login = false\nbearer = { audience = [\"api\"] }";
     let loaded = loaded(&format!("{CORP}{alone}")).unwrap();
     assert!(!loaded.config.providers[0].login);
-    let asked = "login = false\nbearer = { introspect = true, clients = [\"cli\"] }";
-    let report = super::provider_tests::loaded(&format!("{CORP}{asked}"));
-    assert!(report.map(|_| ()).unwrap_err().contains("client_id"));
-}
-
-#[test]
-fn any_apps_tokens_are_warned_of() {
-    let warned = |lines: &str| {
-        let loaded = loaded(&format!("{CORP}{CLIENT}{lines}")).unwrap();
-        let mut warnings = loaded.warnings.iter();
-        warnings.any(|warning| warning.contains("neither audience nor clients"))
-    };
-    assert!(warned("bearer = { introspect = true }"));
-    assert!(!warned(
-        "bearer = { introspect = true, clients = [\"cli\"] }"
-    ));
-    assert!(!warned(
-        "bearer = { introspect = true, audience = [\"api\"] }"
-    ));
 }
 
 #[test]

@@ -50,6 +50,7 @@ use crate::{
     door::Proxy,
     forward::settings::UpstreamSettings,
     identity_headers::HeaderSettings,
+    issuer::settings::IssuerSettings,
     kv::settings::StateSettings,
     limits::Limits,
     listen::settings::{Listen, ListenAddress, TlsFiles},
@@ -120,6 +121,8 @@ pub struct Config {
     pub users: Option<UsersSettings>,
     /// `[[service_tokens]]`: machines.
     pub service_tokens: Vec<ServiceToken>,
+    /// `[issuer]`: the gate as an authorization server; none where it gives no tokens.
+    pub issuer: Option<IssuerSettings>,
     /// `[providers.NAME]`, in the file's order.
     pub providers: Vec<ProviderSettings>,
     /// `[headers]`

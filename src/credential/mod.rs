@@ -7,7 +7,9 @@ mod authenticator;
 mod presented;
 
 pub use self::{
-    authenticator::{Answer, Authenticator, Authenticators, Caller, Refused, Verified, Voucher},
+    authenticator::{
+        Answer, Authenticator, Authenticators, Caller, Grant, Refused, Verified, Voucher,
+    },
     presented::{Basic, Flaw, Presented, Schemes},
 };
 
@@ -20,6 +22,8 @@ pub enum Proof {
     Bearer,
     /// An API token that somebody has made.
     ApiToken,
+    /// An access token that the gate has given to a client.
+    AccessToken,
     /// A service token of the configuration.
     ServiceToken,
     /// A name and a password.
@@ -30,10 +34,11 @@ pub enum Proof {
 
 impl Proof {
     /// Each.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Session,
         Self::Bearer,
         Self::ApiToken,
+        Self::AccessToken,
         Self::ServiceToken,
         Self::Password,
         Self::Certificate,
@@ -45,6 +50,7 @@ impl Proof {
             Self::Session => "session",
             Self::Bearer => "bearer",
             Self::ApiToken => "api_token",
+            Self::AccessToken => "access_token",
             Self::ServiceToken => "service_token",
             Self::Password => "password",
             Self::Certificate => "certificate",

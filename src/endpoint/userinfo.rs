@@ -10,7 +10,7 @@ use crate::{
     audience::Audience,
     clean::CleanRequest,
     clock::{self, Timestamp},
-    credential::Caller,
+    credential::{Caller, Refused},
     decide::Standing,
     observe::Record,
     response::Body,
@@ -40,6 +40,11 @@ pub(super) async fn serve(
     {
         Ok(Visitor::Unavailable(unavailable)) => {
             return refuse(snapshot, &unavailable.into(), record);
+        }
+        // What a client was given is for its resource, and this is another.
+        Ok(Visitor::Credential(verified)) if verified.grant.is_some() => {
+            let why = "an access token that is for another address".to_owned();
+            return refuse(snapshot, &Refused::Invalid(why).into(), record);
         }
         Ok(visitor) => visitor,
         Err(reject) => {

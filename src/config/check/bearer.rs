@@ -172,6 +172,15 @@ fn objection(
     inner: &Table<'_>,
 ) -> Option<Problem> {
     let node = node?;
+    if bearer.introspect {
+        return Some(
+            Problem::new(
+                &inner.origin("introspect"),
+                "no provider is asked about tokens yet",
+            )
+            .hint("take it out: only signed tokens are read"),
+        );
+    }
     if matches!(kind.id, Id::Facebook | Id::Discord) {
         return Some(foreign("bearer", node, kind, |kind| {
             !matches!(kind.id, Id::Facebook | Id::Discord)
@@ -184,7 +193,7 @@ fn objection(
                 &node.origin,
                 "tokens of this provider can be asked about, and not read",
             )
-            .hint("write bearer = { introspect = true }"),
+            .hint("take it out: only signed tokens are read"),
         );
     }
     if bearer.kubernetes && kind.id != Id::Oidc {

@@ -70,6 +70,7 @@ impl Reader<'_> {
         let path = self.path(table, own);
         let methods = self.methods(table);
         let access = self.access(table);
+        let resource = self.resource(table, access);
         let requirements = self.requirements(table, access.as_ref());
         let deny_message = self.optional(table, "deny_message", deny_message);
         let upstream = self.route_upstream(root, table);
@@ -91,6 +92,7 @@ impl Reader<'_> {
             limits: limits?,
             keeps_slashes: keeps_slashes.ok().flatten()?,
             step_up: step_up.ok()?.map(Box::new),
+            resource: resource.ok()?,
         })
     }
 

@@ -108,6 +108,7 @@ impl Oidc {
             expires_at,
             voucher: Voucher::Provider,
             routes: None,
+            grant: None,
         })
     }
 
