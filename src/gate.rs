@@ -4,13 +4,12 @@ use std::{sync::Arc, time::Instant};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode,
-    header::{AUTHORIZATION, CACHE_CONTROL, HOST, ORIGIN, REFERER, SET_COOKIE},
+    header::{CACHE_CONTROL, HOST, ORIGIN, REFERER, SET_COOKIE},
 };
 use hyper::body::{Body as _, Incoming};
 
 use crate::{
     answer::{self, Reject},
-    api_token,
     audience::{Audience, is_cross_site_write},
     body_error::BodyError,
     clean::{CleanRequest, Peer, Unclean},
@@ -19,13 +18,14 @@ use crate::{
     decide::Deny,
     endpoint::{self, Endpoint, public_name},
     forward::{Downstream, ForwardError, Forwarder, OwnCookies, Telling, Tunnels, Upstream},
+    issuer::guard::{Guard, allow_pages, is_preflight, may_speak},
     observe::{Handover, Record, Recorder, Verdict, metrics::Metrics},
     origin::WebOrigin,
     rate_limit::Fields,
     response::{Body, Recorded},
-    route::{Access, NoRoute, Route, Target},
+    route::{Access, NoRoute, Resource, Route, Target},
     session::{Visit, live::Owner},
-    snapshot::Snapshot,
+    snapshot::{Place, Snapshot},
     visitor::{Visitor, Who},
 };
 
@@ -92,11 +92,12 @@ impl Gate {
         async move {
             let record = &mut begun.record;
             let mut wants_tunnel = false;
+            let mut guard = None;
             let (result, audience, takes_basic) = match begun.request {
                 Ok(request) => {
                     let (audience, takes_basic) = (request.audience, self.takes_basic(&request));
                     wants_tunnel = request.is_extended_connect();
-                    let result = self.road(request, downstream, record).await;
+                    let result = self.road(request, downstream, record, &mut guard).await;
                     (result, audience, takes_basic)
                 }
                 Err(unclean) => {
@@ -104,13 +105,20 @@ impl Gate {
                     (Err(reject), unclean.audience, false)
                 }
             };
+            let is_refusal = result.is_err();
+            let is_mcp = guard.as_deref().is_some_and(Guard::is_mcp);
             let mut response = result.unwrap_or_else(|reject| {
+                // Its clients are programs, whatever types they accept.
+                let audience = if is_mcp { Audience::Program } else { audience };
                 let mut response = self.render(&reject, audience, record);
-                if takes_basic && response.status() == StatusCode::UNAUTHORIZED {
+                if takes_basic && !is_mcp && response.status() == StatusCode::UNAUTHORIZED {
                     answer::ask_for_password(&mut response, &self.snapshot.site);
                 }
                 response
             });
+            if let Some(guard) = guard {
+                guard.complete(is_refusal, response.status(), response.headers_mut());
+            }
             let is_tunnel = response.extensions().get::<Handover>().is_some();
             if wants_tunnel && !is_tunnel && response.status().is_success() {
                 // To an extended CONNECT it would say that the tunnel is open (RFC 8441 §5).
@@ -160,11 +168,16 @@ impl Gate {
     }
 
     /// route → identify → decide → forward. What it cannot pass it rejects; `finish` answers.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "the road of a request, told in one piece"
+    )]
     async fn road(
         &self,
         mut request: Box<CleanRequest>,
         downstream: Downstream,
         record: &mut Record,
+        guard: &mut Option<Box<Guard>>,
     ) -> Result<Response<Body>, Reject> {
         if let Some(endpoint) = self.own_endpoint(&request)? {
             // Boxed, so that its size is not that of every request.
@@ -177,6 +190,11 @@ impl Gate {
             return Err(self.forbid("cross_site = \"refuse\"", &request, record));
         }
         let route = self.route(&request)?;
+        if let Some(resource) = route.resource
+            && let Some(answer) = self.guard(resource, &request, guard, record)?
+        {
+            return Ok(answer);
+        }
         // A block, so that nothing of it is kept while the upstream answers.
         let (answer, additions) = {
             let now = clock::now();
@@ -192,8 +210,11 @@ impl Gate {
             let visitor = visitor
                 .await
                 .inspect_err(|reject| self.audit_denial(reject, &request, record))?;
-            let who = visitor.who();
-            record.note_identity(who.identity());
+            let who = self
+                .snapshot
+                .who(&visitor, route, place_of(&request))
+                .inspect_err(|reject| self.audit_denial(reject, &request, record))?;
+            record.note_principal(who.principal());
 
             let permit = match (self.snapshot.judge(route, who, client, now), &visitor) {
                 (Ok(permit), _) => permit,
@@ -219,13 +240,14 @@ impl Gate {
             let found = visitor.visit();
             let (owner, renewal) = match found.filter(|_| is_told) {
                 Some(visit) => self.accompany(visit, &request, now),
-                None => (None, Vec::new()),
+                None => (visitor.owner(), Vec::new()),
             };
             let own = OwnCookies {
                 cookies: &self.snapshot.sessions.cookies,
                 only: found.and_then(|visit| visit.only),
             };
-            self.withhold(&visitor, &mut request.head.headers);
+            self.snapshot
+                .withhold_credentials(&visitor, &mut request.head.headers);
             let told = permit.principal().map_or(Who::Nobody, |_| who);
             let assertion = self.snapshot.assertion(told, route, now);
             let telling = Telling {
@@ -246,6 +268,40 @@ impl Gate {
         let mut response = answered.response.map(Body::Upstream);
         additions.write(response.headers_mut());
         Ok(response)
+    }
+
+    /// What a route that takes tokens does with a request before anybody is asked who they are. Gives the answer to a page
+    /// that asks what it may send.
+    fn guard(
+        &self,
+        resource: Resource,
+        request: &CleanRequest,
+        guard: &mut Option<Box<Guard>>,
+        record: &mut Record,
+    ) -> Result<Option<Response<Body>>, Reject> {
+        let headers = &request.head.headers;
+        let Some(origin) = place_of(request).origin() else {
+            return Ok(None);
+        };
+        *guard = Some(Box::new(Guard::of(
+            resource,
+            &origin,
+            request.path(),
+            headers,
+        )));
+        if resource != Resource::Mcp {
+            return Ok(None);
+        }
+        if !may_speak(headers, &origin) {
+            return Err(self.forbid("a page of another origin asks", request, record));
+        }
+        if !is_preflight(&request.head.method, headers) {
+            return Ok(None);
+        }
+        record.verdict = Verdict::Own;
+        let mut answer = answer::reply::empty(StatusCode::NO_CONTENT);
+        allow_pages(headers, answer.headers_mut());
+        Ok(Some(answer))
     }
 
     async fn serve_own(
@@ -312,6 +368,7 @@ impl Gate {
         };
         if is_led
             && route.access != Access::Api
+            && route.takes_sessions()
             && let Some(elsewhere) = public_name::lead_there(&self.snapshot, request)
         {
             record.verdict = if deny == Deny::NotSignedIn {
@@ -324,16 +381,6 @@ impl Gate {
         let reject = self.reject(deny, route, request);
         self.audit_denial(&reject, request, record);
         Err(reject)
-    }
-
-    /// Takes out of a request what is for the gate alone.
-    fn withhold(&self, visitor: &Visitor, headers: &mut HeaderMap) {
-        if visitor.has_given_password() {
-            headers.remove(AUTHORIZATION);
-        }
-        if self.snapshot.has_own_tokens {
-            api_token::withhold(headers);
-        }
     }
 
     fn forbid(&self, rule: &'static str, request: &CleanRequest, record: &Record) -> Reject {
@@ -392,6 +439,19 @@ impl Gate {
                 request.forwarding.seen().host.to_str().ok(),
                 request.is_for_public_url,
             )
+    }
+}
+
+/// Where `request` goes.
+fn place_of(request: &CleanRequest) -> Place<'_> {
+    let seen = request.forwarding.seen();
+    Place {
+        is_https: seen.is_https,
+        host: seen.host.to_str().ok(),
+        is_for_public_url: request.is_for_public_url,
+        method: &request.head.method,
+        path: request.path(),
+        deep_path: request.deep_path.as_deref(),
     }
 }
 

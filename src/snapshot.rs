@@ -6,7 +6,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, header::AUTHORIZATION};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
@@ -18,10 +18,11 @@ use crate::{
     certificate::{Certified, Rules},
     clean::Cleaning,
     clock::Timestamp,
-    credential::{Authenticators, Caller, Presented, Proof, Verified, Voucher},
+    credential::{Authenticators, Caller, Presented, Proof, Refused, Verified, Voucher},
     decide::{Deny, Permit, Standing, decide},
     door::Proxy,
     forward::{IdentityHeaders, UpstreamTarget},
+    issuer::{self, Grants, Issuer, resource::Resource},
     limiter::Limiter,
     limits::Limits,
     login::{Logins, return_to::ReturnTo},
@@ -30,9 +31,10 @@ use crate::{
         audit::{Audit, Entry, Event},
         metrics::Metrics,
     },
+    origin::WebOrigin,
     provider::Providers,
     rate_limit::Fields,
-    route::{NoRoute, Route, Routes, Target, is_same_host},
+    route::{HostPattern, NoRoute, Route, Routes, Target, is_same_host},
     session::{
         Session, Sessions,
         directory::{Presence, SessionName},
@@ -61,8 +63,14 @@ pub struct Snapshot {
     pub api_tokens: Option<api_token::Enabled>,
     /// All of them, whether people may have some today or not: who is out stays out when they may again.
     pub kept_api_tokens: Arc<api_token::ApiTokens>,
+    /// The authorization server, where the gate is one.
+    pub issuer: Option<Issuer>,
+    /// What everybody has let clients do, whether the gate gives tokens today or not.
+    pub kept_grants: Arc<Grants>,
     /// Whether any token of the gate's own counts, so that no app is to see one.
     pub has_own_tokens: bool,
+    /// Whether a header of ours is `Authorization`, so that no app is to see another's.
+    pub writes_authorization: bool,
     /// Who is signed in where.
     pub presence: Presence,
     /// Logins begun and ended.
@@ -87,6 +95,40 @@ pub struct Snapshot {
     pub limiter: Arc<Limiter>,
     /// Keeps fresh what providers publish, for as long as this configuration is somebody's.
     pub upkeep: Vec<AbortOnDropHandle<()>>,
+}
+
+/// Where a request goes.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    /// Whether its sender came over TLS.
+    pub is_https: bool,
+    /// The authority that they asked for.
+    pub host: Option<&'a str>,
+    /// Whether that is `public_url`'s.
+    pub is_for_public_url: bool,
+    /// The method.
+    pub method: &'a Method,
+    /// The path in its canonical reading.
+    pub path: &'a str,
+    /// The path's other reading, where it differs.
+    pub deep_path: Option<&'a str>,
+}
+
+impl<'a> Place<'a> {
+    /// The origin that they asked for.
+    pub fn origin(self) -> Option<WebOrigin> {
+        WebOrigin::of_authority(self.is_https, self.host?)
+    }
+
+    fn target(self) -> Target<'a> {
+        Target {
+            host: self.host,
+            is_for_public_url: self.is_for_public_url,
+            method: self.method,
+            path: self.path,
+            deep_path: self.deep_path,
+        }
+    }
 }
 
 impl Snapshot {
@@ -159,6 +201,21 @@ impl Snapshot {
         }
     }
 
+    /// Takes out of a request what was for the gate: a credential that has proven who sends it is for no app to see, which
+    /// is told who it is; and neither is a token of the gate's own, by a public route no more than by another.
+    pub fn withhold_credentials(&self, visitor: &Visitor, headers: &mut HeaderMap) {
+        if self.writes_authorization || visitor.came_with_credential() {
+            headers.remove(AUTHORIZATION);
+            return;
+        }
+        if self.has_own_tokens {
+            api_token::withhold(headers);
+        }
+        if self.issuer.is_some() {
+            issuer::token::withhold(headers);
+        }
+    }
+
     async fn authenticate(
         &self,
         presented: Presented<'_>,
@@ -195,12 +252,107 @@ impl Snapshot {
         };
         match proof {
             Proof::Password | Proof::Certificate => self.audit.admit(&used(Event::Login)).await?,
-            Proof::Session | Proof::Bearer | Proof::ApiToken | Proof::ServiceToken => {
+            Proof::Session
+            | Proof::Bearer
+            | Proof::ApiToken
+            | Proof::AccessToken
+            | Proof::ServiceToken => {
                 self.audit.record(&used(Event::TokenUsed));
             }
         }
         self.audit.remember(one);
         Ok(())
+    }
+
+    /// Who of `visitor` counts by `route`, for a request for `path`, and `deep_path` where that reads otherwise, of `origin`.
+    ///
+    /// # Errors
+    /// Where an access token of the gate's own came that is for something else.
+    pub fn who<'v>(
+        &self,
+        visitor: &'v Visitor,
+        route: &Route,
+        place: Place<'_>,
+    ) -> Result<Who<'v>, Reject> {
+        match visitor {
+            Visitor::Credential(verified) => {
+                if let Some(grant) = &verified.grant
+                    && !self.is_for(&grant.resource, route, place)
+                {
+                    let why = "an access token that is for another address".to_owned();
+                    return Err(Reject::Credential(Refused::Invalid(why)));
+                }
+                Ok(visitor.who())
+            }
+            _ if !route.takes_sessions() => Ok(Who::Nobody),
+            _ => Ok(visitor.who()),
+        }
+    }
+
+    /// Whether a token for `resource` is one for `place`, which falls under `route`: the resource must fall under the same.
+    fn is_for(&self, resource: &str, route: &Route, place: Place<'_>) -> bool {
+        let Some(origin) = place.origin().map(|origin| origin.to_string()) else {
+            return false;
+        };
+        let covers = |path| issuer::resource::covers(resource, &origin, path);
+        if route.resource.is_none() || !covers(place.path) || !place.deep_path.is_none_or(covers) {
+            return false;
+        }
+        let path = resource.get(origin.len()..).filter(|path| !path.is_empty());
+        let target = Target {
+            path: path.unwrap_or("/"),
+            deep_path: None,
+            ..place.target()
+        };
+        let found = self.routes.find(&target);
+        found.is_ok_and(|found| std::ptr::eq(found, route))
+    }
+
+    /// The route that guards a resource, where one takes tokens for it.
+    pub fn guard_of(&self, resource: &Resource) -> Option<&Route> {
+        let authority = resource.origin().split_once("://")?.1;
+        let is_for_public_url = resource.origin() == self.site.origin();
+        let scheme = self.site.public_url.url.scheme();
+        let is_named = resource.origin().starts_with(&format!("{scheme}://"))
+            && self.routes.knows(Some(authority));
+        if !is_for_public_url && !is_named {
+            return None;
+        }
+        let by = |method| {
+            let target = Target {
+                host: Some(authority),
+                is_for_public_url,
+                method,
+                path: resource.path(),
+                deep_path: None,
+            };
+            let route = self.routes.find(&target).ok()?;
+            route.resource.map(|_| route)
+        };
+        by(&Method::POST).or_else(|| by(&Method::GET))
+    }
+
+    /// The resource of those who name none: the only one, where routes name just one.
+    pub fn only_resource(&self) -> Option<Resource> {
+        let mut marked = self
+            .routes
+            .iter()
+            .filter(|route| route.resource.is_some())
+            .map(|route| {
+                let path = route.path.as_ref().map_or(Some("/"), |path| path.root())?;
+                let origin = match &route.host {
+                    None => self.site.origin(),
+                    Some(HostPattern::Exact(host)) => {
+                        format!("{}://{host}", self.site.public_url.url.scheme())
+                    }
+                    Some(HostPattern::Below(_)) => return None,
+                };
+                Some(Resource::new(&origin, path))
+            });
+        let first = marked.next()??;
+        marked
+            .all(|other| other.as_ref() == Some(&first))
+            .then_some(first)
     }
 
     /// May a request of `who`, from `client`, pass by `route` at `now`? The one judgement for every door.

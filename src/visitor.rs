@@ -7,7 +7,7 @@ use crate::{
     assertion::Proven,
     credential::{Proof, Verified},
     identity::Identity,
-    session::{Session, Unavailable, Visit},
+    session::{Session, Unavailable, Visit, live::Owner},
 };
 
 /// Who sends a request, as far as it was asked.
@@ -87,9 +87,9 @@ impl Visitor {
         }
     }
 
-    /// Whether a name and a password of the configuration's own have proven it.
-    pub fn has_given_password(&self) -> bool {
-        matches!(self, Self::Credential(verified) if verified.proof == Proof::Password)
+    /// Whether what `Authorization` holds has proven it, which no app is to see.
+    pub fn came_with_credential(&self) -> bool {
+        matches!(self, Self::Credential(verified) if verified.proof != Proof::Certificate)
     }
 
     /// What the cookies say, where they count.
@@ -98,6 +98,16 @@ impl Visitor {
             Self::Cookies(visit) => Some(visit),
             _ => None,
         }
+    }
+
+    /// With whose end what is opened for them ends, where a grant is what they come with.
+    pub fn owner(&self) -> Option<Owner> {
+        let Self::Credential(verified) = self else {
+            return None;
+        };
+        let grant = verified.grant.as_deref()?;
+        let session = Session::of_grant(grant, verified.identity.clone());
+        Some(Owner::of(&Arc::new(session)))
     }
 
     /// Why it cannot be said.

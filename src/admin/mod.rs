@@ -2,6 +2,7 @@
 //! use it.
 
 mod desk;
+mod grants;
 mod guard;
 mod metrics;
 mod reload;
@@ -48,7 +49,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How often that is told.
 const TELL: Duration = Duration::from_secs(10);
 
-/// Serves `/ping`, `/ready`, `/metrics`, `/reload`, `/sessions` and `/tokens` on `listener`, until `stop`.
+/// Serves `/ping`, `/ready`, `/metrics`, `/reload`, `/sessions`, `/tokens` and `/grants` on `listener`, until `stop`.
 pub async fn serve(listener: Listener, current: Arc<ArcSwap<Snapshot>>, stop: CancellationToken) {
     tracing::info!(address = listener.place(), "admin listening");
     let exposition = Arc::new(Exposition::new(&current));
@@ -168,10 +169,11 @@ impl Service {
             Some(rest) => rest.strip_prefix('/').map(Some),
             None => None,
         };
-        let (session, token) = (below("/sessions"), below("/tokens"));
-        let is_known = session.is_some() || token.is_some();
+        let (session, token, grant) = (below("/sessions"), below("/tokens"), below("/grants"));
+        let is_known = session.is_some() || token.is_some() || grant.is_some();
         if !matches!(path, "/metrics" | "/reload") && !is_known {
-            let text = "there is /ping, /ready, /metrics, /reload, /sessions and /tokens\n";
+            let text =
+                "there is /ping, /ready, /metrics, /reload, /sessions, /tokens and /grants\n";
             return reply::text(StatusCode::NOT_FOUND, text);
         }
         // Scrapers ask by whatever name they have been given, and numbers are no secret worth more than that.
@@ -189,6 +191,9 @@ impl Service {
         let (method, query) = (request.method(), uri.query());
         if let Some(name) = session {
             return sessions::serve(method, name, query, Desk::new(&snapshot, self.peer)).await;
+        }
+        if let Some(name) = grant {
+            return grants::serve(method, name, query, Desk::new(&snapshot, self.peer)).await;
         }
         match token {
             Some(name) => tokens::serve(method, name, query, Desk::new(&snapshot, self.peer)).await,

@@ -209,9 +209,10 @@ const PENDING: &str = "Redis does not take it: it holds at this replica, and at 
 /// How long Redis has to take it.
 const TELLING: Duration = Duration::from_secs(1);
 
-/// Where nobody may have API tokens today, those of before hold up no sign-out.
-fn tokens_ended<T: Default>(
+/// What was to be ended beside sessions. Where it is not `in_use` today, what is left of before holds up no sign-out.
+fn carried_out<T: Default>(
     ended: Result<T, kv::Error>,
+    in_use: bool,
     whose: &str,
     desk: Desk<'_>,
 ) -> Result<T, Problem> {
@@ -220,10 +221,10 @@ fn tokens_ended<T: Default>(
         Err(error) => error,
     };
     desk.note("failed", whose, Some(error.to_string()));
-    if desk.snapshot.api_tokens.is_some() {
+    if in_use {
         return Err(error.into());
     }
-    tracing::warn!(%error, whose, "API tokens of before are not ended: do it again before people may have some");
+    tracing::warn!(%error, whose, "tokens of before are not ended: do it again before tokens count again");
     Ok(T::default())
 }
 
@@ -237,7 +238,10 @@ async fn end_several(
         Whose::Everybody => {
             snapshot.sessions.revoke(Target::Everybody, now).await;
             let ended = snapshot.kept_api_tokens.end_everybodys(now).await;
-            tokens_ended(ended, "everybody", desk)?;
+            carried_out(ended, snapshot.api_tokens.is_some(), "everybody", desk)?;
+            let lasts = snapshot.sessions.lifetimes.lifetime;
+            let ended = snapshot.kept_grants.end_everybodys(now, lasts).await;
+            carried_out(ended, snapshot.issuer.is_some(), "everybody", desk)?;
             Ok(signed_out("everybody".to_owned(), desk).await)
         }
         Whose::User { provider, subject } => {
@@ -254,10 +258,12 @@ async fn end_several(
             // Who is out is out: what they have made for their programs, too.
             let whose = format!("{provider}:{subject}");
             let ended = snapshot.kept_api_tokens.end_all(&key, now).await;
-            let ended = tokens_ended(ended, &whose, desk)?;
+            let ended = carried_out(ended, snapshot.api_tokens.is_some(), &whose, desk)?;
             for token in &ended {
                 desk.note_token(&token.start, &token.name);
             }
+            let ended = snapshot.kept_grants.end_all(&key, now).await;
+            carried_out(ended, snapshot.issuer.is_some(), &whose, desk)?;
             Ok(signed_out(whose, desk).await)
         }
     }

@@ -364,6 +364,7 @@ impl ApiTokens {
             expires_at: Some(kept.expires_at),
             voucher: Voucher::Provider,
             routes: (!routes.is_empty()).then_some(routes),
+            grant: None,
         };
         Ok(Some(Found {
             verified: Arc::new(verified),

@@ -9,9 +9,10 @@ use crate::{
     api_token::{ApiTokens, Facts, Guesses},
     clock::{self, Timestamp},
     config::Config,
+    issuer::{Grants, IssuerState, device::Devices, fetch::Documents},
     kv::{self, settings::StateSettings},
     limiter::Limiter,
-    login::LoginState,
+    login::{LoginState, throttle::Throttle},
     observe::{audit::Audit, metrics::Metrics},
     provider::Providers,
     session::{
@@ -25,7 +26,7 @@ use crate::{
         store::{Memory, Redis, Store},
     },
     tokens::KeepTokens,
-    users,
+    trust, users,
 };
 
 /// The services that snapshots share.
@@ -45,6 +46,8 @@ pub(super) struct Services {
     pub(super) logins: Arc<LoginState>,
     pub(super) api_tokens: Arc<ApiTokens>,
     pub(super) guesses: Arc<Guesses>,
+    pub(super) grants: Arc<Grants>,
+    pub(super) issuer: Arc<IssuerState>,
     pub(super) limiter: Arc<Limiter>,
     /// Guesses at passwords.
     pub(super) passwords: Arc<users::Guesses>,
@@ -87,10 +90,22 @@ impl Services {
         let state = state(config, redis.as_deref())?;
         let guesses = Arc::<Guesses>::default();
         let keys = Arc::clone(&directory_keys);
+        // Anybody may have programs wait, and must not take the place of what was agreed upon.
+        let redis_state = redis.as_deref().map(Redis::state);
+        let grants = Grants::new(
+            Arc::clone(&state),
+            Arc::clone(&keys),
+            Arc::clone(&revocations),
+        );
+        let grants = Arc::new(grants);
         let api_tokens = Arc::new(ApiTokens::start(state, keys, Arc::clone(&guesses)));
         let (renewed, queue) = mpsc::channel(WAITING_RENEWALS);
         refresher.tell(renewed);
-        tokio::spawn(note_renewals(Arc::clone(&api_tokens), queue));
+        tokio::spawn(note_renewals(
+            Arc::clone(&api_tokens),
+            Arc::clone(&grants),
+            queue,
+        ));
         Ok(Self {
             metrics,
             audit,
@@ -107,6 +122,12 @@ impl Services {
             logins: Arc::default(),
             api_tokens,
             guesses,
+            grants,
+            issuer: Arc::new(IssuerState {
+                documents: Documents::new(trust::client_config()),
+                devices: Devices::new(&devices(redis_state)),
+                throttle: Throttle::default(),
+            }),
             passwords: Arc::default(),
         })
     }
@@ -161,13 +182,28 @@ fn state(config: &Config, redis: Option<&Redis>) -> io::Result<Arc<dyn kv::Store
     })
 }
 
-/// What a renewal says of somebody counts for their API tokens too.
-async fn note_renewals(tokens: Arc<ApiTokens>, mut queue: mpsc::Receiver<(Session, Timestamp)>) {
+/// Where programs without a browser wait for their users: with the replicas, or in this process.
+fn devices(redis: Option<Arc<dyn kv::Store>>) -> Arc<dyn kv::Store> {
+    redis.unwrap_or_else(|| Arc::new(kv::Memory::new(WAITING_DEVICES, DEVICE_BYTES)))
+}
+
+/// What a renewal says of somebody counts for their API tokens, and for what they have let clients do, too.
+async fn note_renewals(
+    tokens: Arc<ApiTokens>,
+    grants: Arc<Grants>,
+    mut queue: mpsc::Receiver<(Session, Timestamp)>,
+) {
     while let Some((session, at)) = queue.recv().await {
-        tokens.note_owner(&Facts::of(session), at).await;
+        let facts = Facts::of(session);
+        tokens.note_owner(&facts, at).await;
+        grants.note_owner(&facts, at).await;
     }
 }
 
+/// Codes of programs that wait for their users, two for each.
+const WAITING_DEVICES: usize = 20_000;
+/// Bytes of these codes and of what they hold.
+const DEVICE_BYTES: usize = 10_000_000;
 /// Renewals whose word is still to be noted.
 const WAITING_RENEWALS: usize = 1_024;
 

@@ -108,6 +108,7 @@ impl Certified {
             expires_at: Some(read.end),
             voucher: Voucher::Configuration,
             routes: None,
+            grant: None,
         };
         Some(Self {
             verified: Arc::new(verified),

@@ -35,7 +35,7 @@ fn blocks_of_pages_pass() {
         allow = \"anyone\"\n";
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sidegate.toml");
-    for page in ["routes.md", "assertion.md"] {
+    for page in ["routes.md", "assertion.md", "mcp.md"] {
         let text = fs::read_to_string(root().join("docs").join(page)).unwrap();
         let blocks: Vec<&str> = text.split("```toml\n").skip(1).collect();
         assert!(!blocks.is_empty(), "{page}");
@@ -120,7 +120,7 @@ fn the_manual_is_right_and_whole() {
     let path = folder.path().join("sidegate.toml");
     fs::write(&path, uncommented()).unwrap();
     let config = load(Some(&path), &environment()).unwrap().config;
-    assert_eq!((config.session.secrets.len(), config.routes.len()), (2, 5));
+    assert_eq!((config.session.secrets.len(), config.routes.len()), (2, 7));
 
     let mut names = Vec::new();
     collect_names("SIDEGATE_", &check::Reader::describe(), &mut names);

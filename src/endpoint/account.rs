@@ -15,12 +15,16 @@ use super::{
     sign_out::{is_wanted, own_origin},
 };
 use crate::{
-    answer::{AccountPage, AccountSession, AccountToken, AccountTokens, Reject, reply},
+    answer::{
+        AccountGrant, AccountGrants, AccountPage, AccountSession, AccountToken, AccountTokens,
+        Reject, reply,
+    },
     api_token::{Listed as Token, settings::ApiTokenSettings},
     audience::Audience,
     clean::CleanRequest,
     clock::{self, Timestamp},
     decide::Standing,
+    issuer::{GrantId, Kept},
     observe::{
         Record, Verdict,
         audit::{Entry, Event},
@@ -58,6 +62,7 @@ pub(super) async fn serve(
             let listed = listed.as_ref().map(Option::as_deref);
             let mut page = page(snapshot, session, &sessions, now);
             page.tokens = listed.map(|listed| section(snapshot, session, listed, now));
+            page.grants = grants(snapshot, session, now).await;
             reply::form_page(StatusCode::OK, &page)
         }
         Audience::Program | Audience::Grpc => {
@@ -123,6 +128,11 @@ pub(super) async fn sign_out(
             let identity = &session.identity;
             let everything = Target::user(&identity.provider, &identity.subject);
             snapshot.sessions.revoke(everything, now).await;
+            let user = UserKey::of(identity);
+            if let Err(error) = snapshot.kept_grants.end_all(&user, now).await {
+                // What they gave ends by the revocation, too.
+                tracing::warn!(%error, "grants of somebody who signed out everywhere could not be removed");
+            }
             audit(snapshot, session, "everywhere".to_owned(), record);
             Ok(leave(snapshot, &visit, audience, now).await)
         }
@@ -263,7 +273,31 @@ fn page<'a>(
         sign_out: snapshot.site.sign_out(None),
         token: snapshot.sessions.form_token(session),
         tokens: None,
+        grants: None,
     }
+}
+
+/// What they have let clients do, where they may.
+async fn grants(snapshot: &Snapshot, session: &Session, now: Timestamp) -> Option<AccountGrants> {
+    snapshot.issuer.as_ref()?;
+    let user = UserKey::of(&session.identity);
+    let listed = snapshot.kept_grants.list(&user, now).await;
+    if let Err(error) = &listed {
+        tracing::warn!(%error, "grants cannot be listed");
+    }
+    let shown = |grant: &Kept| AccountGrant {
+        id: GrantId::of(&user, grant.id).to_string(),
+        name: grant.name.clone(),
+        leads_to: grant.leads_to.clone(),
+        resource: grant.resource.clone(),
+        since: when::date(grant.created_at),
+        until: when::date(grant.ends_at),
+        last_used: when::ago(now.since(grant.used_at)),
+    };
+    Some(AccountGrants {
+        action: snapshot.site.path("account/grants/end"),
+        list: listed.ok().map(|listed| listed.iter().map(shown).collect()),
+    })
 }
 
 /// Their API tokens, where there are any for people here; none inside where they cannot be listed now.

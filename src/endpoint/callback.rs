@@ -99,6 +99,7 @@ pub(super) async fn serve(
         .inspect_err(|error| audit_not_kept(snapshot, session, error, record))?;
     let facts = Facts::of(session.clone());
     snapshot.kept_api_tokens.note_owner(&facts, now).await;
+    snapshot.kept_grants.note_owner(&facts, now).await;
     let begun = Sighting::of(session, headers, request.client.address, now);
     snapshot
         .presence
@@ -139,6 +140,7 @@ async fn note_refused(snapshot: &Snapshot, provider: &str, identity: &Identity, 
             provider_fingerprint: known.profile().fingerprint,
         };
         snapshot.kept_api_tokens.note_owner(&facts, now).await;
+        snapshot.kept_grants.note_owner(&facts, now).await;
     }
 }
 

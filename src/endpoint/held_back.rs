@@ -24,7 +24,7 @@ use crate::{
     rate_limit::Fields,
     route::{Access, NoRoute, Route, Target},
     site::Site,
-    snapshot::Snapshot,
+    snapshot::{Place, Snapshot},
     visitor::{Visitor, Who},
 };
 
@@ -59,9 +59,9 @@ impl Pass {
         })
     }
 
-    /// Whether its `Authorization` is a password of the configuration's own, which no app is to see.
-    pub fn has_given_password(&self) -> bool {
-        self.visitor.has_given_password()
+    /// Whether its `Authorization` has proven who sends it, which no app is to see.
+    pub fn came_with_credential(&self) -> bool {
+        self.visitor.came_with_credential()
     }
 
     /// What an answer says of the limits of its routes.
@@ -188,8 +188,7 @@ async fn find_out(
     let visitor = snapshot
         .visitor(asks_who, headers, None, caller, record)
         .await?;
-    let who = visitor.who();
-    record.note_identity(who.identity());
+    record.note_principal(visitor.who().principal());
 
     // Each once, however many readings of one address fall under it.
     let mut limited = routes.clone();
@@ -197,8 +196,10 @@ async fn find_out(
     limited.dedup_by(|one, other| std::ptr::eq(*one, *other));
     let mut is_told = false;
     let mut by = snapshot.routes.fallback();
-    for route in routes {
+    let mut who = visitor.who();
+    for (number, route) in routes.into_iter().enumerate() {
         by = route;
+        who = who_of(snapshot, &visitor, route, asked.questions.get(number))?;
         match snapshot.judge(route, who, client, now) {
             Ok(permit) => {
                 is_told = permit.principal().is_some();
@@ -233,6 +234,27 @@ async fn find_out(
         is_told,
         now,
     })
+}
+
+/// Who counts by `route`, for what `question` asks about.
+fn who_of<'v>(
+    snapshot: &Snapshot,
+    visitor: &'v Visitor,
+    route: &Route,
+    question: Option<&Question>,
+) -> Result<Who<'v>, Reject> {
+    let target = question.map_or("/", |question| &question.target);
+    let path = CanonicalPath::parse(target.split('?').next().unwrap_or_default());
+    let path = path.map_err(|error| Reject::BadRequest(error.to_string().into()))?;
+    let place = Place {
+        is_https: question.is_some_and(|question| question.is_https),
+        host: question.and_then(|question| question.host.to_str().ok()),
+        is_for_public_url: question.is_some_and(|question| question.is_for_public_url),
+        method: question.map_or(&Method::GET, |question| &question.method),
+        path: &path.surface,
+        deep_path: path.deep.as_deref(),
+    };
+    snapshot.who(visitor, route, place)
 }
 
 /// Whoever passes must also be on the lists that the question brought along, by a public route too.

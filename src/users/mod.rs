@@ -125,6 +125,7 @@ impl Users {
             expires_at: None,
             voucher: Voucher::Configuration,
             routes: None,
+            grant: None,
         }
     }
 }

@@ -6,11 +6,13 @@
 mod address;
 mod allow;
 mod audit;
+mod bearer;
 mod certificate;
 pub(super) mod cookie_domain;
 mod endpoint;
 mod forward_auth;
 pub(super) mod header;
+mod issuer;
 mod limits;
 mod outbound;
 mod provider;
@@ -183,6 +185,7 @@ impl<'a> Reader<'a> {
         let state = self.state(root);
         let api_tokens = self.api_tokens(root);
         let service_tokens = self.service_tokens(root);
+        let issuer = self.issuer(root);
         let own = OwnPaths {
             prefix: prefix.as_deref(),
             root_health: root_health.unwrap_or_default(),
@@ -232,6 +235,12 @@ impl<'a> Reader<'a> {
             flat(&api_tokens).is_some(),
             (providers.as_deref(), service_tokens.as_deref()),
         );
+        self.check_issuer(
+            root,
+            flat(&issuer),
+            (session.as_ref(), &state),
+            routes.as_deref(),
+        );
         if !self.problems.is_empty() {
             return None;
         }
@@ -255,6 +264,7 @@ impl<'a> Reader<'a> {
             state: state.ok()?,
             api_tokens: api_tokens.ok()?,
             service_tokens: service_tokens?,
+            issuer: issuer.ok()?,
             users: users.ok()?,
             providers: providers?,
             headers: headers?,

@@ -61,6 +61,10 @@ events! {
     TokenUsed = "token_used",
     /// A token was ended by its owner or by an operator.
     TokenEnded = "token_ended",
+    /// Somebody has let a client act for them; `object` names it, `detail` says where its answers go.
+    GrantMade = "grant_made",
+    /// Such a grant was ended: by its owner, its client or an operator, or because what was used before came again; `outcome` says which.
+    GrantEnded = "grant_ended",
     /// An operator did something by `admin_listen`; `object` says to what.
     Admin = "admin",
     /// The configuration was read again; `outcome` says whether it is in force.
@@ -106,7 +110,7 @@ pub struct Entry<'a> {
     /// The provider that says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<Cow<'a, str>>,
-    /// By what: `session`, `bearer`, `api_token`, `service_token`, `password`, `certificate`; `provider` or `operator` where nobody came with one.
+    /// By what: `session`, `bearer`, `api_token`, `access_token`, `service_token`, `password`, `certificate`; `provider` or `operator` where nobody came with one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<&'a str>,
     /// From where.

@@ -20,9 +20,19 @@ use sidegate::{
         forwarding::{Forwarding, Seen},
         identity::ReservedNames,
     },
+    clock::Timestamp,
     credential::{Presented, Schemes},
     ext_authz::Question,
     forward::http1::{self, Piece},
+    issuer::{
+        authorize::AuthorizationRequest,
+        document::{self, DocumentUrl},
+        parameters::Parameters,
+        redirect::RedirectUri,
+        registration::{self, Registration},
+        resource::{self, Resource},
+        token::{self, AccessToken},
+    },
     listen::proxy_protocol,
     login::return_to::{HostPattern, ReturnRules},
     origin::PublicOrigin,
@@ -53,6 +63,53 @@ pub fn proxy_header(data: &[u8]) {
     );
     for cut in [0, length / 2, length - 1] {
         assert_eq!(proxy_protocol::parse(&data[..cut]), Ok(None));
+    }
+}
+
+/// What an OAuth client sends is read or refused, and what is taken leads nowhere else than it looks: a registered client has
+/// the addresses that it has registered and no others, and a document's id is the address of its document.
+pub fn oauth_client(data: &[u8]) {
+    static KEYS: LazyLock<KeyRing> =
+        LazyLock::new(|| KeyRing::new(&[Secret::new("one".to_owned())], "app.example gate"));
+    if let Ok(registration) = Registration::read(data) {
+        let answer = registration.register(&KEYS, [7; 12], Timestamp(1));
+        let id = answer["client_id"].as_str().expect("an id");
+        let client = registration::open(id, &KEYS).expect("what was registered is known");
+        for uri in answer["redirect_uris"].as_array().expect("a list") {
+            let uri = uri.as_str().expect("text");
+            assert!(client.redirect_uri(uri).is_some());
+            assert!(client.redirect_uri(&format!("{uri}x")).is_none() || !uri.contains("://"));
+        }
+    }
+    if let Ok(at) = DocumentUrl::parse("https://app.example/client.json", false)
+        && let Ok(client) = document::read(&at, data)
+    {
+        assert_eq!(client.id, at.as_str());
+    }
+    if let Ok(parameters) = Parameters::parse(data) {
+        let _ = AuthorizationRequest::read(&parameters);
+    }
+    let Ok(text) = str::from_utf8(data) else {
+        return;
+    };
+    let _ = DocumentUrl::parse(text, true);
+    let _ = token::Presented::code(text);
+    let _ = token::Presented::refresh(text);
+    assert!(AccessToken::open(text, &KEYS).is_none());
+    if let Some(found) = Resource::parse(text) {
+        let written = found.to_text();
+        assert_eq!(Resource::parse(&written), Some(found.clone()));
+        assert!(resource::covers(&written, found.origin(), found.path()));
+    }
+    if let Ok(uri) = RedirectUri::parse(text) {
+        assert!(
+            uri.with(&[("code", "x")])
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic())
+        );
+        assert!(!uri.policy_source().contains([';', ',', ' ', '\'']));
+        let url = Url::parse(text).expect("a redirect URI is an address");
+        assert!(url.scheme() != "http" || uri.is_loopback());
     }
 }
 
