@@ -367,6 +367,7 @@ mod tests {
                 expires_at: None,
                 voucher: Voucher::Provider,
                 routes: None,
+                grant: None,
             })
         };
         let one = verified("1");

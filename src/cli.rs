@@ -60,6 +60,7 @@ const AFTER_HELP: &str = "\
 Look at it first, with no file, no account and no network:
 
     sidegate demo
+    sidegate demo --mcp
 
 Then protect an app of your own. The smallest sidegate.toml:
 
@@ -166,6 +167,9 @@ enum Command {
         /// Where the gate listens on loopback; the first free port from 4180 on where none is named.
         #[arg(long, value_name = "N")]
         port: Option<u16>,
+        /// Show how a client of the Model Context Protocol logs in: the app has a small MCP server, and the gate gives tokens for it.
+        #[arg(long)]
+        mcp: bool,
     },
 }
 
@@ -285,7 +289,7 @@ pub fn main() -> ExitCode {
             Ok(ExitCode::SUCCESS)
         }
         Command::Health { file, url } => health(&file, url.as_deref()),
-        Command::Demo { port } => Ok(run_demo(port)),
+        Command::Demo { port, mcp } => Ok(run_demo(port, mcp)),
     };
     result.unwrap_or_else(|code| code)
 }
@@ -301,8 +305,8 @@ fn run(loaded: Loaded, source: ReloadFrom) -> ExitCode {
     serve(loaded.config, Some(source))
 }
 
-fn run_demo(port: Option<u16>) -> ExitCode {
-    let demo = match demo::start(port) {
+fn run_demo(port: Option<u16>, mcp: bool) -> ExitCode {
+    let demo = match demo::start(port, mcp) {
         Ok(demo) => demo,
         Err(error) => {
             complain(&format!("the demo cannot start: {error}\n"));

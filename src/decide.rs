@@ -67,6 +67,8 @@ impl<'a> Standing<'a> {
             Err(denied) => Self::Barred(Box::new(Barred {
                 user: identity.user().clone(),
                 provider: identity.provider.clone(),
+                subject: identity.subject.clone(),
+                proof: principal.proof,
                 denied,
                 route: None,
             })),
@@ -81,6 +83,10 @@ pub struct Barred {
     pub user: Text,
     /// The provider's name in the configuration.
     pub provider: Text,
+    /// Who they are there.
+    pub subject: Text,
+    /// How that was proven.
+    pub proof: Proof,
     /// The rule and the sentence.
     pub denied: Denied,
     /// The route that says no; none where it is the provider's own `allow`.
@@ -121,6 +127,8 @@ fn not_for(principal: Principal<'_>, route: &Route) -> Barred {
     Barred {
         user: principal.identity.user().clone(),
         provider: principal.identity.provider.clone(),
+        subject: principal.identity.subject.clone(),
+        proof: principal.proof,
         denied: Denied {
             rule: "routes of the token".to_owned(),
             sentence: "This token was made for other places.",
@@ -203,6 +211,8 @@ pub fn decide<'a>(
         (Fit::Denied(denied), Some(principal)) => Err(Deny::Barred(Box::new(Barred {
             user: principal.identity.user().clone(),
             provider: principal.identity.provider.clone(),
+            subject: principal.identity.subject.clone(),
+            proof: principal.proof,
             denied,
             route: Some(denial(route)),
         }))),
@@ -261,6 +271,8 @@ mod tests {
         Barred {
             user: "ada".into(),
             provider: "corp".into(),
+            subject: "1".into(),
+            proof: Proof::Session,
             denied: Denied {
                 rule: "groups".to_owned(),
                 sentence: "Your groups may not pass.",

@@ -10,7 +10,6 @@ use hyper::body::{Body as _, Incoming};
 
 use crate::{
     answer::{self, Reject},
-    api_token,
     audience::{Audience, is_cross_site_write},
     body_error::BodyError,
     clean::{CleanRequest, Peer, Unclean},
@@ -19,12 +18,14 @@ use crate::{
     decide::Deny,
     endpoint::{self, Endpoint, public_name},
     forward::{Downstream, ForwardError, Forwarder, OwnCookies, Telling, Tunnels, Upstream},
+    issuer::guard::{Guard, allow_pages, is_preflight, may_speak},
     observe::{Handover, Record, Recorder, Verdict, metrics::Metrics},
     origin::WebOrigin,
+    rate_limit::Fields,
     response::{Body, Recorded},
-    route::{Access, NoRoute, Route, Target},
+    route::{Access, NoRoute, Resource, Route, Target},
     session::{Visit, live::Owner},
-    snapshot::Snapshot,
+    snapshot::{Place, Snapshot},
     visitor::{Visitor, Who},
 };
 
@@ -91,11 +92,12 @@ impl Gate {
         async move {
             let record = &mut begun.record;
             let mut wants_tunnel = false;
+            let mut guard = None;
             let (result, audience, takes_basic) = match begun.request {
                 Ok(request) => {
                     let (audience, takes_basic) = (request.audience, self.takes_basic(&request));
                     wants_tunnel = request.is_extended_connect();
-                    let result = self.road(request, downstream, record).await;
+                    let result = self.road(request, downstream, record, &mut guard).await;
                     (result, audience, takes_basic)
                 }
                 Err(unclean) => {
@@ -103,13 +105,20 @@ impl Gate {
                     (Err(reject), unclean.audience, false)
                 }
             };
+            let is_refusal = result.is_err();
+            let is_mcp = guard.as_deref().is_some_and(Guard::is_mcp);
             let mut response = result.unwrap_or_else(|reject| {
+                // Its clients are programs, whatever types they accept.
+                let audience = if is_mcp { Audience::Program } else { audience };
                 let mut response = self.render(&reject, audience, record);
-                if takes_basic && response.status() == StatusCode::UNAUTHORIZED {
+                if takes_basic && !is_mcp && response.status() == StatusCode::UNAUTHORIZED {
                     answer::ask_for_password(&mut response, &self.snapshot.site);
                 }
                 response
             });
+            if let Some(guard) = guard {
+                guard.complete(is_refusal, response.status(), response.headers_mut());
+            }
             let is_tunnel = response.extensions().get::<Handover>().is_some();
             if wants_tunnel && !is_tunnel && response.status().is_success() {
                 // To an extended CONNECT it would say that the tunnel is open (RFC 8441 §5).
@@ -159,37 +168,53 @@ impl Gate {
     }
 
     /// route → identify → decide → forward. What it cannot pass it rejects; `finish` answers.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "the road of a request, told in one piece"
+    )]
     async fn road(
         &self,
         mut request: Box<CleanRequest>,
         downstream: Downstream,
         record: &mut Record,
+        guard: &mut Option<Box<Guard>>,
     ) -> Result<Response<Body>, Reject> {
         if let Some(endpoint) = self.own_endpoint(&request)? {
             // Boxed, so that its size is not that of every request.
-            return Box::pin(endpoint::serve(&endpoint, &self.snapshot, request, record)).await;
+            return Box::pin(self.serve_own(&endpoint, request, record)).await;
         }
 
         if self.snapshot.refuse_cross_site
             && is_cross_site_write(&request.head.method, &request.head.headers)
         {
-            return Err(Reject::Forbidden("cross_site = \"refuse\""));
+            return Err(self.forbid("cross_site = \"refuse\"", &request, record));
         }
         let route = self.route(&request)?;
+        if let Some(resource) = route.resource
+            && let Some(answer) = self.guard(resource, &request, guard, record)?
+        {
+            return Ok(answer);
+        }
         // A block, so that nothing of it is kept while the upstream answers.
-        let (answer, renewal) = {
+        let (answer, additions) = {
             let now = clock::now();
             let (headers, client) = (&request.head.headers, request.client.address);
             let caller = Caller {
                 address: client,
                 now,
             };
+            let (asks_who, certificate) = (route.access.asks_who(), request.certificate.as_deref());
             let visitor = self
                 .snapshot
-                .visitor(route.access.asks_who(), headers, caller);
-            let visitor = visitor.await?;
-            let who = visitor.who();
-            record.note_identity(who.identity());
+                .visitor(asks_who, headers, certificate, caller, record);
+            let visitor = visitor
+                .await
+                .inspect_err(|reject| self.audit_denial(reject, &request, record))?;
+            let who = self
+                .snapshot
+                .who(&visitor, route, place_of(&request))
+                .inspect_err(|reject| self.audit_denial(reject, &request, record))?;
+            record.note_principal(who.principal());
 
             let permit = match (self.snapshot.judge(route, who, client, now), &visitor) {
                 (Ok(permit), _) => permit,
@@ -200,27 +225,29 @@ impl Gate {
             };
             record.note_dry_run(permit.dry_run());
             let is_told = permit.principal().is_some();
-            record.verdict = if is_told {
-                Verdict::Pass
-            } else {
-                Verdict::Public
-            };
+            record.note_passing(is_told);
             // Browsers send passwords by themselves, too, as they send cookies.
             if is_told && self.is_foreign_upgrade(&request) {
-                return Err(Reject::Forbidden("an upgrade asked for by another site"));
+                return Err(self.forbid("an upgrade asked for by another site", &request, record));
             }
+            let fields = if route.limits.is_empty() {
+                None
+            } else {
+                // Boxed, so that their size is not that of every request.
+                let counted = Box::pin(self.snapshot.count(route, who, record));
+                Some(Box::new(counted.await?))
+            };
             let found = visitor.visit();
             let (owner, renewal) = match found.filter(|_| is_told) {
                 Some(visit) => self.accompany(visit, &request, now),
-                None => (None, Vec::new()),
+                None => (visitor.owner(), Vec::new()),
             };
             let own = OwnCookies {
                 cookies: &self.snapshot.sessions.cookies,
                 only: found.and_then(|visit| visit.only),
             };
-            if self.snapshot.has_own_tokens {
-                api_token::withhold(&mut request.head.headers);
-            }
+            self.snapshot
+                .withhold_credentials(&visitor, &mut request.head.headers);
             let told = permit.principal().map_or(Who::Nobody, |_| who);
             let assertion = self.snapshot.assertion(told, route, now);
             let telling = Telling {
@@ -230,7 +257,7 @@ impl Gate {
             let answer = self
                 .forwarder
                 .send(downstream, permit, owner, telling, own, request);
-            (answer, renewal)
+            (answer, Additions { renewal, fields })
         };
         let asked = Instant::now();
         let answered = answer.await;
@@ -239,10 +266,57 @@ impl Gate {
         let answered =
             answered.map_err(|error| upstream_failed(&error, record, &self.snapshot.metrics))?;
         let mut response = answered.response.map(Body::Upstream);
-        if !renewal.is_empty() && keep_from_shared_caches(response.headers_mut()) {
-            for cookie in renewal {
-                response.headers_mut().append(SET_COOKIE, cookie);
-            }
+        additions.write(response.headers_mut());
+        Ok(response)
+    }
+
+    /// What a route that takes tokens does with a request before anybody is asked who they are. Gives the answer to a page
+    /// that asks what it may send.
+    fn guard(
+        &self,
+        resource: Resource,
+        request: &CleanRequest,
+        guard: &mut Option<Box<Guard>>,
+        record: &mut Record,
+    ) -> Result<Option<Response<Body>>, Reject> {
+        let headers = &request.head.headers;
+        let Some(origin) = place_of(request).origin() else {
+            return Ok(None);
+        };
+        *guard = Some(Box::new(Guard::of(
+            resource,
+            &origin,
+            request.path(),
+            headers,
+        )));
+        if resource != Resource::Mcp {
+            return Ok(None);
+        }
+        if !may_speak(headers, &origin) {
+            return Err(self.forbid("a page of another origin asks", request, record));
+        }
+        if !is_preflight(&request.head.method, headers) {
+            return Ok(None);
+        }
+        record.verdict = Verdict::Own;
+        let mut answer = answer::reply::empty(StatusCode::NO_CONTENT);
+        allow_pages(headers, answer.headers_mut());
+        Ok(Some(answer))
+    }
+
+    async fn serve_own(
+        &self,
+        endpoint: &Endpoint,
+        request: Box<CleanRequest>,
+        record: &mut Record,
+    ) -> Result<Response<Body>, Reject> {
+        let takes_basic = self.takes_basic(&request);
+        let served = endpoint::serve(endpoint, &self.snapshot, request, record).await;
+        let mut response =
+            served.inspect_err(|reject| self.snapshot.audit_denial(reject, None, record))?;
+        // The doors answer refusals themselves.
+        if takes_basic && response.status() == StatusCode::UNAUTHORIZED {
+            answer::ask_for_password(&mut response, &self.snapshot.site);
         }
         Ok(response)
     }
@@ -294,6 +368,7 @@ impl Gate {
         };
         if is_led
             && route.access != Access::Api
+            && route.takes_sessions()
             && let Some(elsewhere) = public_name::lead_there(&self.snapshot, request)
         {
             record.verdict = if deny == Deny::NotSignedIn {
@@ -303,7 +378,20 @@ impl Gate {
             };
             return Ok(elsewhere);
         }
-        Err(self.reject(deny, route, request))
+        let reject = self.reject(deny, route, request);
+        self.audit_denial(&reject, request, record);
+        Err(reject)
+    }
+
+    fn forbid(&self, rule: &'static str, request: &CleanRequest, record: &Record) -> Reject {
+        let reject = Reject::Forbidden(rule);
+        self.audit_denial(&reject, request, record);
+        reject
+    }
+
+    fn audit_denial(&self, reject: &Reject, request: &CleanRequest, record: &Record) {
+        let asked = (&request.head.method, request.path());
+        self.snapshot.audit_denial(reject, Some(asked), record);
     }
 
     /// Whether a page of another site opens a connection in the visitor's name. Browsers let any page
@@ -351,6 +439,40 @@ impl Gate {
                 request.forwarding.seen().host.to_str().ok(),
                 request.is_for_public_url,
             )
+    }
+}
+
+/// Where `request` goes.
+fn place_of(request: &CleanRequest) -> Place<'_> {
+    let seen = request.forwarding.seen();
+    Place {
+        is_https: seen.is_https,
+        host: seen.host.to_str().ok(),
+        is_for_public_url: request.is_for_public_url,
+        method: &request.head.method,
+        path: request.path(),
+        deep_path: request.deep_path.as_deref(),
+    }
+}
+
+/// What the gate adds to the app's answer.
+struct Additions {
+    /// The cookies of a session that goes on.
+    renewal: Vec<HeaderValue>,
+    /// What is said of the limits of the route.
+    fields: Option<Box<Fields>>,
+}
+
+impl Additions {
+    fn write(self, headers: &mut HeaderMap) {
+        if let Some(fields) = self.fields {
+            fields.write(headers);
+        }
+        if !self.renewal.is_empty() && keep_from_shared_caches(headers) {
+            for cookie in self.renewal {
+                headers.append(SET_COOKIE, cookie);
+            }
+        }
     }
 }
 

@@ -39,6 +39,11 @@ impl WebOrigin {
 }
 
 impl WebOrigin {
+    /// Whether it is within TLS.
+    pub fn is_https(&self) -> bool {
+        self.is_https
+    }
+
     /// Its host, in lower case.
     pub fn host(&self) -> &str {
         &self.host

@@ -23,6 +23,8 @@ pub struct Site {
     pub prefix: String,
     /// Whether `/ping` and `/ready` are own endpoints beside those below the prefix.
     pub root_health: bool,
+    /// Whether the gate is an authorization server.
+    pub has_issuer: bool,
     /// What a return address is checked against.
     pub return_rules: ReturnRules,
     /// The hosts of the apps that share `public_url`'s login; none without `session.cookie_domain`.
@@ -263,6 +265,7 @@ impl Site {
             public_url,
             prefix: prefix.to_owned(),
             root_health: false,
+            has_issuer: false,
             apps: Vec::new(),
             providers: providers.iter().map(face).collect(),
         }

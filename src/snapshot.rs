@@ -6,7 +6,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, header::AUTHORIZATION};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
@@ -15,18 +15,30 @@ use crate::{
     api_token,
     assertion::Assertions,
     canonical_path::CanonicalPath,
+    certificate::{Certified, Rules},
     clean::Cleaning,
     clock::Timestamp,
-    credential::{Authenticators, Caller, Presented, Voucher},
+    credential::{Authenticators, Caller, Presented, Proof, Refused, Verified, Voucher},
     decide::{Deny, Permit, Standing, decide},
     door::Proxy,
     forward::{IdentityHeaders, UpstreamTarget},
+    issuer::{self, Grants, Issuer, resource::Resource},
+    limiter::Limiter,
     limits::Limits,
     login::{Logins, return_to::ReturnTo},
-    observe::metrics::Metrics,
+    observe::{
+        Record,
+        audit::{Audit, Entry, Event},
+        metrics::Metrics,
+    },
+    origin::WebOrigin,
     provider::Providers,
-    route::{NoRoute, Route, Routes, Target, is_same_host},
-    session::{Sessions, directory::Presence},
+    rate_limit::Fields,
+    route::{HostPattern, NoRoute, Route, Routes, Target, is_same_host},
+    session::{
+        Session, Sessions,
+        directory::{Presence, SessionName},
+    },
     site::Site,
     visitor::{Visitor, Who},
 };
@@ -43,14 +55,22 @@ pub struct Snapshot {
     pub forward_auth: Option<Proxy>,
     /// Sessions: found, kept, renewed, ended.
     pub sessions: Sessions,
+    /// By which rules clients' certificates count, where they do.
+    pub client_certificates: Option<Rules>,
     /// Whom credentials beside sessions prove.
     pub authenticators: Authenticators,
     /// The tokens that people make for their programs, where they may.
     pub api_tokens: Option<api_token::Enabled>,
     /// All of them, whether people may have some today or not: who is out stays out when they may again.
     pub kept_api_tokens: Arc<api_token::ApiTokens>,
+    /// The authorization server, where the gate is one.
+    pub issuer: Option<Issuer>,
+    /// What everybody has let clients do, whether the gate gives tokens today or not.
+    pub kept_grants: Arc<Grants>,
     /// Whether any token of the gate's own counts, so that no app is to see one.
     pub has_own_tokens: bool,
+    /// Whether a header of ours is `Authorization`, so that no app is to see another's.
+    pub writes_authorization: bool,
     /// Who is signed in where.
     pub presence: Presence,
     /// Logins begun and ended.
@@ -69,8 +89,46 @@ pub struct Snapshot {
     pub limits: Arc<Limits>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Who got in and out.
+    pub audit: Audit,
+    /// Counts the requests of routes with a limit.
+    pub limiter: Arc<Limiter>,
     /// Keeps fresh what providers publish, for as long as this configuration is somebody's.
     pub upkeep: Vec<AbortOnDropHandle<()>>,
+}
+
+/// Where a request goes.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    /// Whether its sender came over TLS.
+    pub is_https: bool,
+    /// The authority that they asked for.
+    pub host: Option<&'a str>,
+    /// Whether that is `public_url`'s.
+    pub is_for_public_url: bool,
+    /// The method.
+    pub method: &'a Method,
+    /// The path in its canonical reading.
+    pub path: &'a str,
+    /// The path's other reading, where it differs.
+    pub deep_path: Option<&'a str>,
+}
+
+impl<'a> Place<'a> {
+    /// The origin that they asked for.
+    pub fn origin(self) -> Option<WebOrigin> {
+        WebOrigin::of_authority(self.is_https, self.host?)
+    }
+
+    fn target(self) -> Target<'a> {
+        Target {
+            host: self.host,
+            is_for_public_url: self.is_for_public_url,
+            method: self.method,
+            path: self.path,
+            deep_path: self.deep_path,
+        }
+    }
 }
 
 impl Snapshot {
@@ -112,7 +170,9 @@ impl Snapshot {
         &self,
         is_asked: bool,
         headers: &HeaderMap,
+        certificate: Option<&Certified>,
         caller: Caller,
+        record: &Record,
     ) -> Result<Visitor, Reject> {
         if !is_asked {
             return Ok(Visitor::Unasked);
@@ -120,22 +180,179 @@ impl Snapshot {
         match Presented::read(headers, self.authenticators.schemes())? {
             Presented::Nothing => {}
             // Boxed, so that its size is not that of every request.
-            presented => return Box::pin(self.authenticate(presented, caller)).await,
+            presented => return Box::pin(self.authenticate(presented, caller, record)).await,
         }
         let visit = match self.sessions.look(headers, caller.now) {
             Ok(visit) => Ok(visit),
             Err(pending) => pending.wait().await,
         };
-        Ok(visit.map_or_else(Visitor::Unavailable, Visitor::Cookies))
+        match (visit, certificate) {
+            // Whoever has signed in comes as whom they signed in as.
+            (Ok(visit), Some(certificate)) if visit.session.is_none() => {
+                match certificate.proves(self.client_certificates, caller.now) {
+                    Some(verified) => {
+                        Box::pin(self.audit_use(verified, record)).await?;
+                        Ok(Visitor::Credential(Arc::clone(verified)))
+                    }
+                    None => Ok(Visitor::Cookies(visit)),
+                }
+            }
+            (visit, _) => Ok(visit.map_or_else(Visitor::Unavailable, Visitor::Cookies)),
+        }
+    }
+
+    /// Takes out of a request what was for the gate: a credential that has proven who sends it is for no app to see, which
+    /// is told who it is; and neither is a token of the gate's own, by a public route no more than by another.
+    pub fn withhold_credentials(&self, visitor: &Visitor, headers: &mut HeaderMap) {
+        if self.writes_authorization || visitor.came_with_credential() {
+            headers.remove(AUTHORIZATION);
+            return;
+        }
+        if self.has_own_tokens {
+            api_token::withhold(headers);
+        }
+        if self.issuer.is_some() {
+            issuer::token::withhold(headers);
+        }
     }
 
     async fn authenticate(
         &self,
         presented: Presented<'_>,
         caller: Caller,
+        record: &Record,
     ) -> Result<Visitor, Reject> {
-        let verified = self.authenticators.authenticate(&presented, caller).await;
-        Ok(Visitor::Credential(verified?))
+        let verified = self.authenticators.authenticate(&presented, caller).await?;
+        self.audit_use(&verified, record).await?;
+        Ok(Visitor::Credential(verified))
+    }
+
+    /// Notes that a credential beside a session is used, once a day. A password or a certificate is a login of its own.
+    async fn audit_use(&self, verified: &Verified, record: &Record) -> Result<(), Reject> {
+        let Verified {
+            identity,
+            proof,
+            client,
+            ..
+        } = verified;
+        let parts = (
+            proof,
+            &*identity.provider,
+            &*identity.subject,
+            client.as_deref(),
+        );
+        let one = self.audit.use_of(&parts);
+        if self.audit.knows(one) {
+            return Ok(());
+        }
+        let used = |event| Entry {
+            credential: Some(proof.name()),
+            object: client.as_deref().map(Into::into),
+            ..Entry::of(event).about(identity).asked(record)
+        };
+        match proof {
+            Proof::Password | Proof::Certificate => self.audit.admit(&used(Event::Login)).await?,
+            Proof::Session
+            | Proof::Bearer
+            | Proof::ApiToken
+            | Proof::AccessToken
+            | Proof::ServiceToken => {
+                self.audit.record(&used(Event::TokenUsed));
+            }
+        }
+        self.audit.remember(one);
+        Ok(())
+    }
+
+    /// Who of `visitor` counts by `route`, for a request for `path`, and `deep_path` where that reads otherwise, of `origin`.
+    ///
+    /// # Errors
+    /// Where an access token of the gate's own came that is for something else.
+    pub fn who<'v>(
+        &self,
+        visitor: &'v Visitor,
+        route: &Route,
+        place: Place<'_>,
+    ) -> Result<Who<'v>, Reject> {
+        match visitor {
+            Visitor::Credential(verified) => {
+                if let Some(grant) = &verified.grant
+                    && !self.is_for(&grant.resource, route, place)
+                {
+                    let why = "an access token that is for another address".to_owned();
+                    return Err(Reject::Credential(Refused::Invalid(why)));
+                }
+                Ok(visitor.who())
+            }
+            _ if !route.takes_sessions() => Ok(Who::Nobody),
+            _ => Ok(visitor.who()),
+        }
+    }
+
+    /// Whether a token for `resource` is one for `place`, which falls under `route`: the resource must fall under the same.
+    fn is_for(&self, resource: &str, route: &Route, place: Place<'_>) -> bool {
+        let Some(origin) = place.origin().map(|origin| origin.to_string()) else {
+            return false;
+        };
+        let covers = |path| issuer::resource::covers(resource, &origin, path);
+        if route.resource.is_none() || !covers(place.path) || !place.deep_path.is_none_or(covers) {
+            return false;
+        }
+        let path = resource.get(origin.len()..).filter(|path| !path.is_empty());
+        let target = Target {
+            path: path.unwrap_or("/"),
+            deep_path: None,
+            ..place.target()
+        };
+        let found = self.routes.find(&target);
+        found.is_ok_and(|found| std::ptr::eq(found, route))
+    }
+
+    /// The route that guards a resource, where one takes tokens for it.
+    pub fn guard_of(&self, resource: &Resource) -> Option<&Route> {
+        let authority = resource.origin().split_once("://")?.1;
+        let is_for_public_url = resource.origin() == self.site.origin();
+        let scheme = self.site.public_url.url.scheme();
+        let is_named = resource.origin().starts_with(&format!("{scheme}://"))
+            && self.routes.knows(Some(authority));
+        if !is_for_public_url && !is_named {
+            return None;
+        }
+        let by = |method| {
+            let target = Target {
+                host: Some(authority),
+                is_for_public_url,
+                method,
+                path: resource.path(),
+                deep_path: None,
+            };
+            let route = self.routes.find(&target).ok()?;
+            route.resource.map(|_| route)
+        };
+        by(&Method::POST).or_else(|| by(&Method::GET))
+    }
+
+    /// The resource of those who name none: the only one, where routes name just one.
+    pub fn only_resource(&self) -> Option<Resource> {
+        let mut marked = self
+            .routes
+            .iter()
+            .filter(|route| route.resource.is_some())
+            .map(|route| {
+                let path = route.path.as_ref().map_or(Some("/"), |path| path.root())?;
+                let origin = match &route.host {
+                    None => self.site.origin(),
+                    Some(HostPattern::Exact(host)) => {
+                        format!("{}://{host}", self.site.public_url.url.scheme())
+                    }
+                    Some(HostPattern::Below(_)) => return None,
+                };
+                Some(Resource::new(&origin, path))
+            });
+        let first = marked.next()??;
+        marked
+            .all(|other| other.as_ref() == Some(&first))
+            .then_some(first)
     }
 
     /// May a request of `who`, from `client`, pass by `route` at `now`? The one judgement for every door.
@@ -176,6 +393,55 @@ impl Snapshot {
             deep_path: path.deep.as_deref(),
         };
         self.routes.find(&target).ok()?.step_up.as_deref()
+    }
+
+    /// Counts a request of `who`, from `client`, that may pass by `route`; what the answer says of that.
+    ///
+    /// # Errors
+    /// Where a limit of the route is used up.
+    pub async fn count(
+        &self,
+        route: &Route,
+        who: Who<'_>,
+        record: &Record,
+    ) -> Result<Fields, Reject> {
+        let counted = self.limiter.take(route, who, record.client).await;
+        counted.map_err(|exceeded| {
+            let hit = Entry {
+                rule: Some(exceeded.rule.as_str().into()),
+                credential: who.proof().map(Proof::name),
+                ..Entry::of(Event::Limit)
+            };
+            let hit = match who.identity() {
+                Some(identity) => hit.about(identity),
+                None => hit,
+            };
+            self.audit.record(&hit.asked(record));
+            exceeded.into()
+        })
+    }
+
+    /// Notes that a rule says no to a request, with method and path where it is for the app.
+    pub fn audit_denial(&self, reject: &Reject, asked: Option<(&Method, &str)>, record: &Record) {
+        if let Some(denied) = reject.audited() {
+            let denied = Entry {
+                method: asked.map(|(method, _)| method.as_str()),
+                path: asked.map(|(_, path)| path.into()),
+                ..denied
+            };
+            self.audit.record(&denied.asked(record));
+        }
+    }
+
+    /// Notes that somebody ends the session they come with.
+    pub fn audit_sign_out(&self, session: &Session, record: &Record) {
+        let left = Entry {
+            credential: Some("session"),
+            object: Some(SessionName::of(session).to_string().into()),
+            ..Entry::of(Event::SignOut)
+        };
+        self.audit
+            .record(&left.about(&session.identity).asked(record));
     }
 
     /// What this configuration makes of `who`: their provider may be gone, and its lists may have become stricter since

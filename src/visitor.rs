@@ -5,9 +5,9 @@ use std::sync::Arc;
 use crate::{
     access::Principal,
     assertion::Proven,
-    credential::Verified,
+    credential::{Proof, Verified},
     identity::Identity,
-    session::{Session, Unavailable, Visit},
+    session::{Session, Unavailable, Visit, live::Owner},
 };
 
 /// Who sends a request, as far as it was asked.
@@ -40,6 +40,15 @@ impl<'a> From<Option<&'a Session>> for Who<'a> {
 }
 
 impl<'a> Who<'a> {
+    /// By what.
+    pub fn proof(self) -> Option<Proof> {
+        match self {
+            Self::Nobody => None,
+            Self::Session(_) => Some(Proof::Session),
+            Self::Verified(verified) => Some(verified.proof),
+        }
+    }
+
     /// Whom rules judge and apps are told of.
     pub fn principal(self) -> Option<Principal<'a>> {
         match self {
@@ -78,12 +87,27 @@ impl Visitor {
         }
     }
 
+    /// Whether what `Authorization` holds has proven it, which no app is to see.
+    pub fn came_with_credential(&self) -> bool {
+        matches!(self, Self::Credential(verified) if verified.proof != Proof::Certificate)
+    }
+
     /// What the cookies say, where they count.
     pub fn visit(&self) -> Option<&Visit> {
         match self {
             Self::Cookies(visit) => Some(visit),
             _ => None,
         }
+    }
+
+    /// With whose end what is opened for them ends, where a grant is what they come with.
+    pub fn owner(&self) -> Option<Owner> {
+        let Self::Credential(verified) = self else {
+            return None;
+        };
+        let grant = verified.grant.as_deref()?;
+        let session = Session::of_grant(grant, verified.identity.clone());
+        Some(Owner::of(&Arc::new(session)))
     }
 
     /// Why it cannot be said.

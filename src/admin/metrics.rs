@@ -118,6 +118,24 @@ impl Collector for State {
             "sidegate_log_lines_lost",
             "Lines of the log that were not read in time, or could not be written.",
             [(NONE, observe::log::lost())],
+        )?;
+        let audit = &snapshot.audit;
+        page.counts(
+            "sidegate_audit_events",
+            "What the audit trail tells of, whether or not one is written.",
+            audit
+                .counts()
+                .map(|(event, count)| ([("event", event.name())], count)),
+        )?;
+        page.counts(
+            "sidegate_audit_events_lost",
+            "Events that are missing in the trail: too many waited, or it could not be written.",
+            [(NONE, audit.lost())],
+        )?;
+        page.gauges(
+            "sidegate_audit_written",
+            "Whether the audit trail is written, where one is asked for.",
+            audit.is_written().map(|is| (NONE, u64::from(is))),
         )
     }
 }

@@ -1,6 +1,8 @@
 //! The admin listener: health, metrics, and everybody's sessions, apart from the public port. Whoever reaches it may
 //! use it.
 
+mod desk;
+mod grants;
 mod guard;
 mod metrics;
 mod reload;
@@ -11,6 +13,7 @@ mod write_timeout;
 use std::{
     collections::VecDeque,
     convert::Infallible,
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -25,7 +28,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{metrics::Exposition, sessions::Problem, write_timeout::WriteTimeout};
+use self::{desk::Desk, metrics::Exposition, sessions::Problem, write_timeout::WriteTimeout};
 use crate::{
     answer::reply,
     endpoint::health,
@@ -46,7 +49,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How often that is told.
 const TELL: Duration = Duration::from_secs(10);
 
-/// Serves `/ping`, `/ready`, `/metrics`, `/reload`, `/sessions` and `/tokens` on `listener`, until `stop`.
+/// Serves `/ping`, `/ready`, `/metrics`, `/reload`, `/sessions`, `/tokens` and `/grants` on `listener`, until `stop`.
 pub async fn serve(listener: Listener, current: Arc<ArcSwap<Snapshot>>, stop: CancellationToken) {
     tracing::info!(address = listener.place(), "admin listening");
     let exposition = Arc::new(Exposition::new(&current));
@@ -60,8 +63,9 @@ pub async fn serve(listener: Listener, current: Arc<ArcSwap<Snapshot>>, stop: Ca
             Some(_) = connections.join_next() => continue,
         };
         match accepted.and_then(crate::listen::Accepted::into_stream) {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 let service = Service {
+                    peer: peer.map(|peer| peer.ip()),
                     current: Arc::clone(&current),
                     exposition: Arc::clone(&exposition),
                 };
@@ -108,6 +112,8 @@ impl Open {
 
 /// What answers on one connection.
 struct Service {
+    /// Where the operator is; none at a Unix socket.
+    peer: Option<IpAddr>,
     current: Arc<ArcSwap<Snapshot>>,
     exposition: Arc<Exposition>,
 }
@@ -163,10 +169,11 @@ impl Service {
             Some(rest) => rest.strip_prefix('/').map(Some),
             None => None,
         };
-        let (session, token) = (below("/sessions"), below("/tokens"));
-        let is_known = session.is_some() || token.is_some();
+        let (session, token, grant) = (below("/sessions"), below("/tokens"), below("/grants"));
+        let is_known = session.is_some() || token.is_some() || grant.is_some();
         if !matches!(path, "/metrics" | "/reload") && !is_known {
-            let text = "there is /ping, /ready, /metrics, /reload, /sessions and /tokens\n";
+            let text =
+                "there is /ping, /ready, /metrics, /reload, /sessions, /tokens and /grants\n";
             return reply::text(StatusCode::NOT_FOUND, text);
         }
         // Scrapers ask by whatever name they have been given, and numbers are no secret worth more than that.
@@ -183,10 +190,13 @@ impl Service {
         }
         let (method, query) = (request.method(), uri.query());
         if let Some(name) = session {
-            return sessions::serve(method, name, query, &snapshot).await;
+            return sessions::serve(method, name, query, Desk::new(&snapshot, self.peer)).await;
+        }
+        if let Some(name) = grant {
+            return grants::serve(method, name, query, Desk::new(&snapshot, self.peer)).await;
         }
         match token {
-            Some(name) => tokens::serve(method, name, query, &snapshot).await,
+            Some(name) => tokens::serve(method, name, query, Desk::new(&snapshot, self.peer)).await,
             None if matches!(*method, Method::GET | Method::HEAD) => {
                 if path == "/reload" {
                     reload::serve(&snapshot.metrics.reloads.last())

@@ -6,6 +6,7 @@ use http::{HeaderValue, Method, Response, StatusCode, header::ALLOW};
 use serde::Serialize;
 use url::form_urlencoded;
 
+use super::Desk;
 use crate::{
     answer::reply,
     clock::{self, Timestamp},
@@ -75,13 +76,13 @@ pub(super) async fn serve(
     method: &Method,
     name: Option<&str>,
     query: Option<&str>,
-    snapshot: &Snapshot,
+    desk: Desk<'_>,
 ) -> Response<Body> {
     let now = clock::now();
     let served = match (method, name) {
-        (&Method::GET, None) => list(query, snapshot, now).await,
-        (&Method::DELETE, None) => end_several(query, snapshot, now).await,
-        (&Method::DELETE, Some(name)) => end_one(name, snapshot, now).await,
+        (&Method::GET, None) => list(query, desk.snapshot, now).await,
+        (&Method::DELETE, None) => end_several(query, desk, now).await,
+        (&Method::DELETE, Some(name)) => end_one(name, desk, now).await,
         (_, name) => {
             let methods = if name.is_none() {
                 "GET, DELETE"
@@ -185,13 +186,14 @@ struct SignedOut {
 }
 
 /// 202 where other replicas do not know yet: who has to be out everywhere by now must not take it for done.
-async fn signed_out(whose: String, snapshot: &Snapshot) -> Response<Body> {
-    let (status, pending) = if snapshot.sessions.revocations.are_told(TELLING).await {
+async fn signed_out(whose: String, desk: Desk<'_>) -> Response<Body> {
+    let (status, pending) = if desk.snapshot.sessions.revocations.are_told(TELLING).await {
         (StatusCode::OK, None)
     } else {
         (StatusCode::ACCEPTED, Some(PENDING))
     };
     tracing::info!(whose, pending, "signed out by an operator");
+    desk.note("signed_out", &whose, pending.map(str::to_owned));
     let signed_out = whose;
     reply::json(
         status,
@@ -207,16 +209,40 @@ const PENDING: &str = "Redis does not take it: it holds at this replica, and at 
 /// How long Redis has to take it.
 const TELLING: Duration = Duration::from_secs(1);
 
+/// What was to be ended beside sessions. Where it is not `in_use` today, what is left of before holds up no sign-out.
+fn carried_out<T: Default>(
+    ended: Result<T, kv::Error>,
+    in_use: bool,
+    whose: &str,
+    desk: Desk<'_>,
+) -> Result<T, Problem> {
+    let error = match ended {
+        Ok(ended) => return Ok(ended),
+        Err(error) => error,
+    };
+    desk.note("failed", whose, Some(error.to_string()));
+    if in_use {
+        return Err(error.into());
+    }
+    tracing::warn!(%error, whose, "tokens of before are not ended: do it again before tokens count again");
+    Ok(T::default())
+}
+
 async fn end_several(
     query: Option<&str>,
-    snapshot: &Snapshot,
+    desk: Desk<'_>,
     now: Timestamp,
 ) -> Result<Response<Body>, Problem> {
+    let snapshot = desk.snapshot;
     match Whose::read(query)? {
         Whose::Everybody => {
             snapshot.sessions.revoke(Target::Everybody, now).await;
-            snapshot.kept_api_tokens.end_everybodys(now).await?;
-            Ok(signed_out("everybody".to_owned(), snapshot).await)
+            let ended = snapshot.kept_api_tokens.end_everybodys(now).await;
+            carried_out(ended, snapshot.api_tokens.is_some(), "everybody", desk)?;
+            let lasts = snapshot.sessions.lifetimes.lifetime;
+            let ended = snapshot.kept_grants.end_everybodys(now, lasts).await;
+            carried_out(ended, snapshot.issuer.is_some(), "everybody", desk)?;
+            Ok(signed_out("everybody".to_owned(), desk).await)
         }
         Whose::User { provider, subject } => {
             know_provider(&provider, snapshot)?;
@@ -230,17 +256,21 @@ async fn end_several(
                 snapshot.sessions.revoke(one, now).await;
             }
             // Who is out is out: what they have made for their programs, too.
-            snapshot.kept_api_tokens.end_all(&key, now).await?;
-            Ok(signed_out(format!("{provider}:{subject}"), snapshot).await)
+            let whose = format!("{provider}:{subject}");
+            let ended = snapshot.kept_api_tokens.end_all(&key, now).await;
+            let ended = carried_out(ended, snapshot.api_tokens.is_some(), &whose, desk)?;
+            for token in &ended {
+                desk.note_token(&token.start, &token.name);
+            }
+            let ended = snapshot.kept_grants.end_all(&key, now).await;
+            carried_out(ended, snapshot.issuer.is_some(), &whose, desk)?;
+            Ok(signed_out(whose, desk).await)
         }
     }
 }
 
-async fn end_one(
-    name: &str,
-    snapshot: &Snapshot,
-    now: Timestamp,
-) -> Result<Response<Body>, Problem> {
+async fn end_one(name: &str, desk: Desk<'_>, now: Timestamp) -> Result<Response<Body>, Problem> {
+    let snapshot = desk.snapshot;
     let unknown = || {
         let message = "no session of that id is known here; it may have ended";
         Problem::new(StatusCode::NOT_FOUND, "unknown_session", message)
@@ -251,7 +281,7 @@ async fn end_one(
     let target = Target::Session(*entry.mark.session());
     snapshot.sessions.revoke(target, now).await;
     snapshot.presence.forget(&parsed).await;
-    Ok(signed_out(parsed.to_string(), snapshot).await)
+    Ok(signed_out(parsed.to_string(), desk).await)
 }
 
 #[cfg(test)]

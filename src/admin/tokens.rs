@@ -3,7 +3,10 @@
 use http::{HeaderValue, Method, Response, StatusCode, header::ALLOW};
 use serde::Serialize;
 
-use super::sessions::{Problem, Whose};
+use super::{
+    Desk,
+    sessions::{Problem, Whose},
+};
 use crate::{
     answer::reply,
     api_token::{Enabled, TokenName},
@@ -11,7 +14,6 @@ use crate::{
     endpoint::tokens::ListedToken,
     response::Body,
     session::directory::UserKey,
-    snapshot::Snapshot,
 };
 
 /// Serves `/tokens` (`name` is none) and `/tokens/ID`.
@@ -19,17 +21,17 @@ pub(super) async fn serve(
     method: &Method,
     name: Option<&str>,
     query: Option<&str>,
-    snapshot: &Snapshot,
+    desk: Desk<'_>,
 ) -> Response<Body> {
-    let Some(enabled) = &snapshot.api_tokens else {
+    let Some(enabled) = &desk.snapshot.api_tokens else {
         let message = "there are no API tokens here: [api_tokens] is not set";
         return Problem::new(StatusCode::NOT_FOUND, "no_api_tokens", message).answer();
     };
     let now = clock::now();
     let served = match (method, name) {
         (&Method::GET, None) => list(query, enabled, now).await,
-        (&Method::DELETE, None) => end_several(query, enabled, now).await,
-        (&Method::DELETE, Some(name)) => end_one(name, enabled, now).await,
+        (&Method::DELETE, None) => end_several(query, desk, enabled, now).await,
+        (&Method::DELETE, Some(name)) => end_one(name, desk, enabled, now).await,
         (_, name) => {
             let methods = if name.is_none() {
                 "GET, DELETE"
@@ -80,6 +82,7 @@ async fn list(
 
 async fn end_several(
     query: Option<&str>,
+    desk: Desk<'_>,
     enabled: &Enabled,
     now: Timestamp,
 ) -> Result<Response<Body>, Problem> {
@@ -91,6 +94,9 @@ async fn end_several(
         Whose::User { provider, subject } => {
             let user = UserKey::new(&provider, &subject);
             let ended = enabled.tokens.end_all(&user, now).await?;
+            for token in &ended {
+                desk.note_token(&token.start, &token.name);
+            }
             (format!("{provider}:{subject}"), Some(ended.len()))
         }
     };
@@ -99,10 +105,16 @@ async fn end_several(
         tokens,
         "API tokens were ended by an operator"
     );
+    desk.note("tokens_ended", &ended, None);
     Ok(reply::json(StatusCode::OK, &Ended { ended, tokens }))
 }
 
-async fn end_one(name: &str, enabled: &Enabled, now: Timestamp) -> Result<Response<Body>, Problem> {
+async fn end_one(
+    name: &str,
+    desk: Desk<'_>,
+    enabled: &Enabled,
+    now: Timestamp,
+) -> Result<Response<Body>, Problem> {
     let unknown = || {
         let message = "no token of that id is known here; it may have ended";
         Problem::new(StatusCode::NOT_FOUND, "unknown_token", message)
@@ -114,6 +126,8 @@ async fn end_one(name: &str, enabled: &Enabled, now: Timestamp) -> Result<Respon
         .await?
         .ok_or_else(unknown)?;
     tracing::info!(token = ended.start, "an API token was ended by an operator");
+    desk.note_token(&ended.start, &ended.name);
+    desk.note("tokens_ended", &ended.start, None);
     let ended = Ended {
         ended: parsed.to_string(),
         tokens: Some(1),

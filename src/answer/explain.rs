@@ -15,6 +15,7 @@ use crate::{
     decide::{Insufficient, RouteDenial},
     login::{Fault, LoginError},
     provider::kind::Switch,
+    rate_limit::{self, Exceeded},
     site::{Site, with_step_up, with_switch},
 };
 
@@ -95,8 +96,9 @@ impl Reject {
             Self::SessionTooLarge => session_too_large(),
             Self::Unavailable(_) => session_unavailable(),
             Self::Credential(refused) => explain_credential(refused),
-            Self::NotKept(_) => not_kept(),
+            Self::NotKept(_) | Self::NotAudited(_) => not_kept(),
             Self::TooManyRequests => too_many_requests(),
+            Self::Limited(exceeded) => limited(exceeded),
             Self::ContentTooLarge => content_too_large(),
             Self::OutOfService(_) => out_of_service(),
             Self::BadGateway => Explanation::new(
@@ -159,6 +161,14 @@ impl Reject {
         Some(&denial.denied.held)
     }
 
+    /// The scopes that the credential would have to have (RFC 6750 §3.1).
+    pub(super) fn needed_scopes(&self) -> Option<&[String]> {
+        match self.held()? {
+            Held::Scopes { needed } => Some(needed),
+            _ => None,
+        }
+    }
+
     /// What the provider itself says, to be shown as its words.
     pub(super) fn providers_words(&self) -> Option<&str> {
         match self {
@@ -191,6 +201,7 @@ impl Reject {
             // An empty address is the page's own. Following it is a GET, so only a GET's page offers it.
             Self::Unavailable(_)
             | Self::NotKept(_)
+            | Self::NotAudited(_)
             | Self::BadGateway
             | Self::OutOfService(_)
             | Self::GatewayTimeout
@@ -222,8 +233,12 @@ impl Denial<'_> {
                 .and_then(|face| face.deny_message.clone())
         };
         let operators_words = self.message.map(str::to_owned).or_else(providers);
+        let error = match self.denied.held {
+            Held::Scopes { .. } => INSUFFICIENT_SCOPE,
+            _ => "forbidden",
+        };
         Explanation::new(
-            (StatusCode::FORBIDDEN, "forbidden", PERMISSION_DENIED),
+            (StatusCode::FORBIDDEN, error, PERMISSION_DENIED),
             "No access",
             operators_words.map_or_else(|| self.words(), Cow::Owned),
         )
@@ -407,6 +422,19 @@ fn too_many_requests() -> Explanation {
     )
 }
 
+fn limited(exceeded: &Exceeded) -> Explanation {
+    let seconds = rate_limit::seconds(exceeded.wait);
+    Explanation::new(
+        (
+            StatusCode::TOO_MANY_REQUESTS,
+            "rate_limited",
+            RESOURCE_EXHAUSTED,
+        ),
+        "That was often",
+        format!("There is a limit on how often this may be asked for. Try again in {seconds} s."),
+    )
+}
+
 fn content_too_large() -> Explanation {
     Explanation::new(
         (
@@ -515,6 +543,9 @@ fn client_gone() -> Explanation {
 fn client_closed_request() -> StatusCode {
     StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)
 }
+
+/// RFC 6750 §3.1.
+pub(super) const INSUFFICIENT_SCOPE: &str = "insufficient_scope";
 
 /// RFC 9470 §3.
 pub(super) const INSUFFICIENT_USER_AUTHENTICATION: &str = "insufficient_user_authentication";

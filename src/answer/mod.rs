@@ -4,6 +4,7 @@
 //! the rule, the upstream or anything that came in the request; the request id leads to the log line that
 //! does. A provider's own words stand on a page as a quotation, escaped like every text.
 
+mod audit;
 mod explain;
 mod page;
 mod remedy;
@@ -13,8 +14,8 @@ pub mod reply;
 mod tests;
 
 pub use page::{
-    Account, AccountPage, AccountSession, AccountToken, AccountTokens, Choice, Link, Notice,
-    SignInPage, TokenPage,
+    Account, AccountGrant, AccountGrants, AccountPage, AccountSession, AccountToken, AccountTokens,
+    Choice, ConsentPage, DeviceAsked, DevicePage, Link, Notice, SignInPage, TokenPage,
 };
 pub use render::{ask_for_password, render, return_address};
 
@@ -28,7 +29,8 @@ use crate::{
     credential::{Flaw, Proof, Refused},
     decide::{Barred, Deny, Insufficient, RouteDenial},
     login::LoginError,
-    observe::Verdict,
+    observe::{Verdict, audit::NotWritten},
+    rate_limit::Exceeded,
     route::{Access, NoRoute, Route},
     session::{KeepError, StoreError, Unavailable},
     site::{LONGEST_RETURN, Site},
@@ -90,8 +92,12 @@ pub enum Reject {
     Credential(Refused),
     /// Whoever signs in cannot be kept signed in now.
     NotKept(StoreError),
+    /// Nobody signs in while the audit trail cannot be written.
+    NotAudited(NotWritten),
     /// The client has as many requests under way as one client may.
     TooManyRequests,
+    /// A limit of the route is used up.
+    Limited(Box<Exceeded>),
     /// The client did not send its body in time.
     RequestTimeout,
     /// The client went away before it had sent all of its request. Nobody reads the answer.
@@ -141,6 +147,18 @@ impl From<KeepError> for Reject {
             KeepError::TooLarge => Self::SessionTooLarge,
             KeepError::Store(error) => Self::NotKept(error),
         }
+    }
+}
+
+impl From<Exceeded> for Reject {
+    fn from(exceeded: Exceeded) -> Self {
+        Self::Limited(Box::new(exceeded))
+    }
+}
+
+impl From<NotWritten> for Reject {
+    fn from(error: NotWritten) -> Self {
+        Self::NotAudited(error)
     }
 }
 
@@ -230,12 +248,14 @@ impl Reject {
             Self::StaleForm => Verdict::StaleForm,
             Self::SessionTooLarge => Verdict::SessionTooLarge,
             Self::Credential(Refused::Invalid(_)) => Verdict::InvalidCredential,
-            Self::Unavailable(_) | Self::NotKept(_) | Self::Credential(Refused::Unavailable(_)) => {
-                Verdict::Unavailable
-            }
+            Self::Unavailable(_)
+            | Self::NotKept(_)
+            | Self::NotAudited(_)
+            | Self::Credential(Refused::Unavailable(_)) => Verdict::Unavailable,
             Self::TooManyRequests | Self::Credential(Refused::Throttled(_)) => {
                 Verdict::TooManyRequests
             }
+            Self::Limited(_) => Verdict::RateLimited,
             Self::BadGateway | Self::OutOfService(_) => Verdict::BadGateway,
             Self::GatewayTimeout => Verdict::GatewayTimeout,
         }
@@ -270,12 +290,14 @@ impl Reject {
             Self::Login(error) => Some(error.to_string()),
             Self::Unavailable(unavailable) => Some(unavailable.to_string()),
             Self::NotKept(error) => Some(error.to_string()),
+            Self::NotAudited(error) => Some(error.to_string()),
             Self::Credential(Refused::Invalid(why) | Refused::Unavailable(why)) => {
                 Some(why.clone())
             }
             Self::Credential(Refused::Throttled(_)) => {
                 Some("too many false credentials from there".to_owned())
             }
+            Self::Limited(exceeded) => Some(exceeded.rule.clone()),
             Self::TooManyRequests => Some("limits.requests_per_client".to_owned()),
             _ => None,
         }

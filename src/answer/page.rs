@@ -91,6 +91,8 @@ pub struct AccountPage<'a> {
     pub token: String,
     /// Their API tokens, where people may have any.
     pub tokens: Option<AccountTokens<'a>>,
+    /// What they have let clients do, where they may.
+    pub grants: Option<AccountGrants>,
 }
 
 /// Somebody's API tokens, and what a new one may be.
@@ -145,6 +147,104 @@ pub struct TokenPage<'a> {
     pub expires: String,
     /// The account's page.
     pub back: String,
+}
+
+/// Asks whether a client may act for somebody. What it says of itself is shown as what it is: its word.
+#[derive(Template)]
+#[template(path = "consent.html")]
+pub struct ConsentPage<'a> {
+    /// The gate's host.
+    pub host: &'a str,
+    /// What the client calls itself.
+    pub client: &'a str,
+    /// The host that its document lies on, where it has one.
+    pub proven_host: Option<String>,
+    /// Whether the operator has named it.
+    pub is_known: bool,
+    /// Where its answer goes.
+    pub leads_to: String,
+    /// Whether that is a program on the reader's machine.
+    pub is_loopback: bool,
+    /// What tokens are for.
+    pub resource: &'a str,
+    /// What they may be used for.
+    pub scopes: &'a [String],
+    /// Until when.
+    pub until: String,
+    /// Who is signed in.
+    pub user: &'a str,
+    /// With what.
+    pub provider: &'a str,
+    /// Where somebody else signs in.
+    pub switch: String,
+    /// Where the form goes.
+    pub action: String,
+    /// What is asked, sealed.
+    pub consent: String,
+}
+
+/// Asks for the code that a program without a browser shows, and then whether it may go on.
+#[derive(Template)]
+#[template(path = "device.html")]
+pub struct DevicePage<'a> {
+    /// The gate's host.
+    pub host: &'a str,
+    /// Who is signed in.
+    pub user: &'a str,
+    /// With what.
+    pub provider: &'a str,
+    /// Where the form goes.
+    pub action: String,
+    /// Shows that the form is of this page.
+    pub token: String,
+    /// The code, as far as it was typed.
+    pub typed: String,
+    /// Who waits under it, once that is known.
+    pub asked: Option<DeviceAsked>,
+    /// Why the code was not taken.
+    pub problem: Option<&'static str>,
+}
+
+/// A program that waits for its user.
+pub struct DeviceAsked {
+    /// What it calls itself.
+    pub client: String,
+    /// From where it asked.
+    pub address: Option<String>,
+    /// How long ago.
+    pub begun: String,
+    /// What tokens are for.
+    pub resource: String,
+    /// What they may be used for.
+    pub scopes: String,
+    /// Until when.
+    pub until: String,
+}
+
+/// What somebody has let clients do.
+pub struct AccountGrants {
+    /// Where one is ended.
+    pub action: String,
+    /// The grants; none where they cannot be listed now.
+    pub list: Option<Vec<AccountGrant>>,
+}
+
+/// One of somebody's grants.
+pub struct AccountGrant {
+    /// Names it in the form.
+    pub id: String,
+    /// What the client calls itself.
+    pub name: String,
+    /// Where its codes went.
+    pub leads_to: String,
+    /// What tokens are for.
+    pub resource: String,
+    /// Since when.
+    pub since: String,
+    /// Until when.
+    pub until: String,
+    /// When tokens were last given.
+    pub last_used: String,
 }
 
 /// One of somebody's sessions.

@@ -22,9 +22,13 @@ impl Reject {
             Self::Unavailable(_) | Self::NotKept(_) => {
                 "see that the session store and the provider can be reached; /ready on admin_listen names what is missing"
             }
+            Self::NotAudited(_) => {
+                "see why the file of audit.to cannot be written; the log's line above says it"
+            }
             Self::Credential(Refused::Unavailable(_)) => {
                 "see that whoever vouches for the credential can be reached: the provider, or the store of tokens"
             }
+            Self::Limited(_) => "if they may come so often, raise the route's limit",
             Self::TooManyRequests => {
                 "raise limits.requests_per_client; if it is a proxy, name it in trusted_proxies"
             }

@@ -90,6 +90,15 @@ pub fn form_page(status: StatusCode, form: &impl Template) -> Response<Body> {
     response
 }
 
+/// A page with a form whose answer leads on to one other place: `target` is its origin, or its scheme and a colon.
+pub fn page_posting_to(status: StatusCode, form: &impl Template, target: &str) -> Response<Body> {
+    let mut response = page(status, form);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_SECURITY_POLICY, policy(&format!(" {target}")));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    response
+}
+
 /// An empty page that one other origin, and nobody else, may show in a frame.
 pub fn framed(by: &str) -> Response<Body> {
     let mut response = text(StatusCode::OK, "");

@@ -37,6 +37,8 @@ fn barred(user: &str) -> Reject {
             route: None,
             user: user.into(),
             provider: "corp".into(),
+            subject: "1".into(),
+            proof: Proof::Session,
             denied: denied(),
         }),
         return_to: "/deep?x=1".to_owned(),

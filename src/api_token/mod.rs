@@ -41,7 +41,7 @@ pub struct Enabled {
 
 /// The text that may be a token of ours: a bearer token, or either half of a name and password, for git, docker, pip, npm
 /// and Prometheus know no other way.
-fn presented<'a>(presented: &'a Presented<'_>) -> Option<&'a str> {
+pub fn presented<'a>(presented: &'a Presented<'_>) -> Option<&'a str> {
     match presented {
         Presented::Bearer(token) => Some(*token),
         Presented::Basic(basic) => {

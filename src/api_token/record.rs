@@ -65,8 +65,7 @@ impl Record {
     }
 
     pub(super) fn facts(&self) -> Option<Facts> {
-        let session = codec::decode(&Bytes::copy_from_slice(&self.facts))?;
-        Some(Facts::of(session))
+        Facts::read(&Bytes::copy_from_slice(&self.facts))
     }
 
     pub(super) fn forget_expired(&mut self, now: Timestamp) {
@@ -96,8 +95,13 @@ impl Facts {
         }
     }
 
+    /// What [`write`](Self::write) has written.
+    pub fn read(written: &Bytes) -> Option<Self> {
+        codec::decode(written).map(Self::of)
+    }
+
     /// Neither ids nor tokens: nothing of the session itself.
-    fn write(&self, now: Timestamp) -> Vec<u8> {
+    pub fn write(&self, now: Timestamp) -> Vec<u8> {
         codec::encode(&Session {
             provider_fingerprint: self.provider_fingerprint,
             tokens: Tokens::default(),

@@ -53,6 +53,7 @@ fn verified(token: &ServiceToken) -> Verified {
         expires_at: None,
         voucher: Voucher::Configuration,
         routes: None,
+        grant: None,
     }
 }
 

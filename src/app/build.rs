@@ -2,26 +2,33 @@
 
 use std::{io, sync::Arc};
 
+use http::{HeaderName, header::AUTHORIZATION};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::services::{self, Services};
 use crate::{
     api_token::{self, ApiTokenAuthenticator, ServiceTokens},
     assertion::Assertions,
+    bearer::Bearers,
+    certificate,
     clean::{Cleaning, identity::ReservedNames},
     config::Config,
     credential::{Authenticator, Authenticators},
     forward::{IdentityHeaders, UpstreamTarget, settings::UpstreamSettings},
     identity_headers::{HeaderSettings, HeaderSource},
+    issuer::{AccessTokens, Issuer},
     login::{Logins, return_to::ReturnRules},
     origin::PublicOrigin,
     provider::{HttpClient, Providers},
     route::{HostPattern, Routes},
-    session::{Sessions, cookie::Cookies, directory::Presence, refresh::RefreshPolicy},
+    session::{
+        Sessions, cookie::Cookies, directory::Presence, refresh::RefreshPolicy, seal::KeyRing,
+    },
     site::{ProviderFace, Site},
     snapshot::Snapshot,
     tokens::KeepTokens,
     trust,
+    users::Users,
 };
 
 /// Makes a snapshot of `config`. What `earlier` has learnt of providers, and its connections to the app, go over to it
@@ -52,6 +59,7 @@ pub(super) fn snapshot(
 
     let keys = Arc::new(services::keys(config));
     let site = site(config);
+    let headers = config.headers.names();
     let audiences = config.upstreams.iter().map(|app| app.audience.clone());
     Ok(Snapshot {
         assertions: Assertions::new(
@@ -69,13 +77,7 @@ pub(super) fn snapshot(
             keep_tokens(&config.headers),
             Arc::clone(&services.logins),
         ),
-        cleaning: Cleaning {
-            reserved: Arc::new(ReservedNames::new(&config.headers.names())),
-            trusted_proxies: config.trusted_proxies.clone(),
-            forwarding_headers: config.forwarding_headers,
-            public_origin: PublicOrigin::new(&site.public_url),
-            apps: site.apps.clone(),
-        },
+        cleaning: cleaning(config, &headers, &site),
         routes: Routes::new(config.routes.clone()),
         forward_auth: config.forward_auth,
         presence: Presence::new(
@@ -85,7 +87,7 @@ pub(super) fn snapshot(
             services.knowledge,
         ),
         sessions: Sessions {
-            keys,
+            keys: Arc::clone(&keys),
             cookies: Cookies::new(&config.session, &config.public_url, &config.prefix),
             lifetimes: services.lifetimes,
             keeping: services.keeping.clone(),
@@ -93,7 +95,8 @@ pub(super) fn snapshot(
             refresher: Arc::clone(&services.refresher),
             farewell: Arc::clone(&services.farewell),
         },
-        authenticators: authenticators(config, services, &providers),
+        client_certificates: client_certificates(config),
+        authenticators: authenticators(config, services, &providers, &keys),
         api_tokens: config
             .api_tokens
             .clone()
@@ -102,25 +105,67 @@ pub(super) fn snapshot(
                 settings,
             }),
         kept_api_tokens: Arc::clone(&services.api_tokens),
+        writes_authorization: headers.contains(&AUTHORIZATION),
+        kept_grants: Arc::clone(&services.grants),
+        issuer: issuer(config, services, &site),
         has_own_tokens: config.api_tokens.is_some() || !config.service_tokens.is_empty(),
         refuse_cross_site: config.refuse_cross_site,
         identity_headers: IdentityHeaders::new(config.headers.clone()),
         upstreams,
         limits: Arc::new(config.limits.clone()),
         metrics: Arc::clone(&services.metrics),
+        audit: services.audit.clone(),
+        limiter: Arc::clone(&services.limiter),
         upkeep: upkeep.collect(),
         providers,
         site,
     })
 }
 
-/// What proves who sends a request, beside a session: the gate's own tokens.
+/// The authorization server, where the gate is one.
+fn issuer(config: &Config, services: &Services, site: &Site) -> Option<Issuer> {
+    let settings = config.issuer.clone()?;
+    let marked = config.routes.iter().filter_map(|route| route.resource);
+    let mut scopes: Vec<String> = marked.map(|resource| resource.scope().to_owned()).collect();
+    scopes.sort_unstable();
+    scopes.dedup();
+    let state = (Arc::clone(&services.grants), Arc::clone(&services.issuer));
+    let lasts = config.session.lifetime;
+    Some(Issuer::new(site.origin(), settings, scopes, lasts, state))
+}
+
+fn client_certificates(config: &Config) -> Option<certificate::Rules> {
+    let clients = config.tls.as_ref()?.clients.as_ref()?;
+    Some(clients.into())
+}
+
+fn cleaning(config: &Config, headers: &[HeaderName], site: &Site) -> Cleaning {
+    // `Authorization` is read first, for it may be a credential.
+    let reserved = headers.iter().filter(|name| **name != AUTHORIZATION);
+    Cleaning {
+        reserved: Arc::new(ReservedNames::new(reserved)),
+        trusted_proxies: config.trusted_proxies.clone(),
+        forwarding_headers: config.forwarding_headers,
+        public_origin: PublicOrigin::new(&site.public_url),
+        apps: site.apps.clone(),
+    }
+}
+
+/// What proves who sends a request, beside a session: the gate's own tokens, passwords, and tokens of providers.
 fn authenticators(
     config: &Config,
     services: &Services,
     providers: &Arc<Providers>,
+    keys: &Arc<KeyRing>,
 ) -> Authenticators {
     let mut all: Vec<Arc<dyn Authenticator>> = Vec::new();
+    if config.issuer.is_some() {
+        all.push(Arc::new(AccessTokens::new(
+            Arc::clone(keys),
+            Arc::clone(providers),
+            Arc::clone(&services.revocations),
+        )));
+    }
     if !config.service_tokens.is_empty() {
         let guesses = Arc::clone(&services.guesses);
         let is_last = config.api_tokens.is_none();
@@ -136,17 +181,32 @@ fn authenticators(
             providers,
         )));
     }
+    if let Some(settings) = &config.users {
+        let guesses = Arc::clone(&services.passwords);
+        all.push(Arc::new(Users::new(settings.clone(), guesses)));
+    }
+    let bearers = Bearers::new(providers, keep_tokens(&config.headers));
+    all.extend(bearers.map(|bearers| Arc::new(bearers) as _));
     Authenticators::new(all)
 }
 
 /// The gate as users see it.
 pub(crate) fn site(config: &Config) -> Site {
-    let faces: Vec<_> = config.providers.iter().map(ProviderFace::from).collect();
+    // Who only vouches for tokens has no face.
+    let faces = config.providers.iter().filter(|provider| provider.login);
+    let faces: Vec<_> = faces.map(ProviderFace::from).collect();
     let apps = apps(config);
-    let return_rules = ReturnRules::new(&config.public_url, &config.redirect_hosts, &config.prefix)
-        .with_apps(&apps)
-        .without(faces.iter().map(|face| face.callback_path.clone()));
+    let mut return_rules =
+        ReturnRules::new(&config.public_url, &config.redirect_hosts, &config.prefix)
+            .with_apps(&apps)
+            .without(faces.iter().map(|face| face.callback_path.clone()));
+    if config.issuer.is_some() {
+        return_rules = return_rules
+            .with_own_page("/authorize")
+            .with_own_page("/device");
+    }
     Site {
+        has_issuer: config.issuer.is_some(),
         providers: faces,
         public_url: config.public_url.clone(),
         prefix: config.prefix.clone(),
@@ -179,6 +239,7 @@ pub(super) fn adopt(config: &Config, snapshot: &Snapshot, services: &Services) {
         provider_grace: config.session.provider_grace,
     });
     services.adopt_keys(&snapshot.sessions.keys);
+    services.audit.adopt(config.audit.as_ref());
 }
 
 /// The apps: the same targets as before where nothing about them has changed, so that their connections stay, and what

@@ -25,7 +25,10 @@ use crate::{
     config::Config,
     ext_authz,
     listen::{self, Admission, Capacity, WorkerConfig, WorkerHandle},
-    observe::metrics::Metrics,
+    observe::{
+        audit::{Entry, Event},
+        metrics::Metrics,
+    },
     session::{farewell::Farewell, refresh::Refresher},
 };
 
@@ -71,6 +74,7 @@ pub async fn run(config: Config, source: Option<ReloadFrom>) -> io::Result<()> {
         tokio::spawn(server.serve(listener, Arc::clone(&workers), stop.clone()))
     });
     listeners.open(opened, &workers, worker.tls.is_some());
+    services.audit.record(&Entry::of(Event::Start));
 
     let files = source.as_ref().map(|source| source.files.clone());
     let mut watch = Watch::new(files.unwrap_or_default());
@@ -86,7 +90,7 @@ pub async fn run(config: Config, source: Option<ReloadFrom>) -> io::Result<()> {
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
-            () = signals.hangup() => {}
+            () = signals.hangup() => services.audit.reopen(),
             () = watch.changed() => {}
         }
         if let Some(files) = reloads.reload().await {
@@ -110,6 +114,8 @@ pub async fn run(config: Config, source: Option<ReloadFrom>) -> io::Result<()> {
     if let Some(redis) = &services.redis {
         redis.finish().await;
     }
+    services.audit.record(&Entry::of(Event::Stop));
+    services.audit.finish();
     tracing::info!("stopped");
     Ok(())
 }

@@ -11,6 +11,7 @@ use super::{build, listeners::Listeners, services::Services};
 use crate::{
     config::{Config, Loaded, Report},
     listen::{self, Admission, WorkerConfig, WorkerHandle},
+    observe::audit::{Entry, Event},
     snapshot::Snapshot,
 };
 
@@ -49,6 +50,7 @@ impl Reloads<'_> {
             Ok(Ok(loaded)) => loaded,
             Ok(Err(report)) => {
                 outcomes.refused(report.to_string());
+                self.record("refused", None);
                 tracing::error!(
                     report = %report,
                     "the configuration has errors; nothing has changed, and the earlier one is in force"
@@ -57,14 +59,21 @@ impl Reloads<'_> {
             }
             Err(error) => {
                 outcomes.refused(error.to_string());
+                self.record("refused", Some(error.to_string()));
                 tracing::error!(%error, "the configuration could not be read");
                 return None;
             }
         };
         let files = loaded.files.clone();
         match self.adopt(loaded).await {
-            Ok(kept) => self.services.metrics.reloads.applied(kept),
+            Ok(kept) => {
+                let keys = kept.join(", ");
+                let waiting = (!keys.is_empty()).then(|| format!("waits for a restart: {keys}"));
+                self.record("applied", waiting);
+                self.services.metrics.reloads.applied(kept);
+            }
             Err(error) => {
+                self.record("refused", Some(error.to_string()));
                 self.services.metrics.reloads.refused(error.to_string());
                 tracing::error!(
                     %error,
@@ -73,6 +82,14 @@ impl Reloads<'_> {
             }
         }
         Some(files)
+    }
+
+    fn record(&self, outcome: &str, detail: Option<String>) {
+        self.services.audit.record(&Entry {
+            outcome: Some(outcome),
+            detail: detail.map(Into::into),
+            ..Entry::of(Event::Reload)
+        });
     }
 
     /// Puts it in force. Gives the keys that a reload does not change and that have changed.

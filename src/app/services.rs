@@ -9,9 +9,11 @@ use crate::{
     api_token::{ApiTokens, Facts, Guesses},
     clock::{self, Timestamp},
     config::Config,
+    issuer::{Grants, IssuerState, device::Devices, fetch::Documents},
     kv::{self, settings::StateSettings},
-    login::LoginState,
-    observe::metrics::Metrics,
+    limiter::Limiter,
+    login::{LoginState, throttle::Throttle},
+    observe::{audit::Audit, metrics::Metrics},
     provider::Providers,
     session::{
         Keeping, Lifetimes, Session,
@@ -24,11 +26,13 @@ use crate::{
         store::{Memory, Redis, Store},
     },
     tokens::KeepTokens,
+    trust, users,
 };
 
 /// The services that snapshots share.
 pub(super) struct Services {
     pub(super) metrics: Arc<Metrics>,
+    pub(super) audit: Audit,
     pub(super) revocations: Arc<Revocations>,
     pub(super) refresher: Arc<Refresher>,
     pub(super) farewell: Arc<Farewell>,
@@ -42,6 +46,11 @@ pub(super) struct Services {
     pub(super) logins: Arc<LoginState>,
     pub(super) api_tokens: Arc<ApiTokens>,
     pub(super) guesses: Arc<Guesses>,
+    pub(super) grants: Arc<Grants>,
+    pub(super) issuer: Arc<IssuerState>,
+    pub(super) limiter: Arc<Limiter>,
+    /// Guesses at passwords.
+    pub(super) passwords: Arc<users::Guesses>,
 }
 
 impl Services {
@@ -61,14 +70,18 @@ impl Services {
             keep: KeepTokens::default(),
             provider_grace: Duration::ZERO,
         };
+        let audit = Audit::default();
         let refresher = Refresher::new(
             policy,
+            audit.clone(),
             Arc::clone(&revocations),
             Arc::clone(&farewell),
             Handle::current(),
         );
         let keys = Arc::new(keys(config));
         let redis = redis(config, &keys, lifetimes, &revocations);
+        let hits = metrics.rate_limited.clone();
+        let limiter = Arc::new(Limiter::new(redis.clone(), hits));
         let directory_keys = Arc::new(ArcSwap::new(keys));
         let directory: Arc<dyn Directory> = match &redis {
             Some(redis) => Arc::new(redis.directory(Arc::clone(&directory_keys))),
@@ -77,15 +90,29 @@ impl Services {
         let state = state(config, redis.as_deref())?;
         let guesses = Arc::<Guesses>::default();
         let keys = Arc::clone(&directory_keys);
+        // Anybody may have programs wait, and must not take the place of what was agreed upon.
+        let redis_state = redis.as_deref().map(Redis::state);
+        let grants = Grants::new(
+            Arc::clone(&state),
+            Arc::clone(&keys),
+            Arc::clone(&revocations),
+        );
+        let grants = Arc::new(grants);
         let api_tokens = Arc::new(ApiTokens::start(state, keys, Arc::clone(&guesses)));
         let (renewed, queue) = mpsc::channel(WAITING_RENEWALS);
         refresher.tell(renewed);
-        tokio::spawn(note_renewals(Arc::clone(&api_tokens), queue));
+        tokio::spawn(note_renewals(
+            Arc::clone(&api_tokens),
+            Arc::clone(&grants),
+            queue,
+        ));
         Ok(Self {
             metrics,
+            audit,
             revocations,
             refresher: Arc::new(refresher),
             farewell,
+            limiter,
             keeping: keeping(session, lifetimes, redis.clone()),
             lifetimes,
             redis,
@@ -95,6 +122,13 @@ impl Services {
             logins: Arc::default(),
             api_tokens,
             guesses,
+            grants,
+            issuer: Arc::new(IssuerState {
+                documents: Documents::new(trust::client_config()),
+                devices: Devices::new(&devices(redis_state)),
+                throttle: Throttle::default(),
+            }),
+            passwords: Arc::default(),
         })
     }
 
@@ -148,13 +182,28 @@ fn state(config: &Config, redis: Option<&Redis>) -> io::Result<Arc<dyn kv::Store
     })
 }
 
-/// What a renewal says of somebody counts for their API tokens too.
-async fn note_renewals(tokens: Arc<ApiTokens>, mut queue: mpsc::Receiver<(Session, Timestamp)>) {
+/// Where programs without a browser wait for their users: with the replicas, or in this process.
+fn devices(redis: Option<Arc<dyn kv::Store>>) -> Arc<dyn kv::Store> {
+    redis.unwrap_or_else(|| Arc::new(kv::Memory::new(WAITING_DEVICES, DEVICE_BYTES)))
+}
+
+/// What a renewal says of somebody counts for their API tokens, and for what they have let clients do, too.
+async fn note_renewals(
+    tokens: Arc<ApiTokens>,
+    grants: Arc<Grants>,
+    mut queue: mpsc::Receiver<(Session, Timestamp)>,
+) {
     while let Some((session, at)) = queue.recv().await {
-        tokens.note_owner(&Facts::of(session), at).await;
+        let facts = Facts::of(session);
+        tokens.note_owner(&facts, at).await;
+        grants.note_owner(&facts, at).await;
     }
 }
 
+/// Codes of programs that wait for their users, two for each.
+const WAITING_DEVICES: usize = 20_000;
+/// Bytes of these codes and of what they hold.
+const DEVICE_BYTES: usize = 10_000_000;
 /// Renewals whose word is still to be noted.
 const WAITING_RENEWALS: usize = 1_024;
 

@@ -31,6 +31,7 @@ use self::{
 use crate::{
     audience::{Audience, Signs},
     canonical_path::CanonicalPath,
+    certificate::Certified,
     hop_by_hop,
     observe::RequestId,
     origin::PublicOrigin,
@@ -69,6 +70,8 @@ pub struct CleanRequest {
     pub id: Option<RequestId>,
     /// The name that a trusted proxy has given it, as its headers have it.
     pub given_id: Option<Text>,
+    /// Whom the certificate of its connection proves; none where that is a trusted proxy's own.
+    pub certificate: Option<Arc<Certified>>,
     cleaned: PhantomData<Cleaned>,
 }
 
@@ -108,6 +111,8 @@ pub struct Peer {
     header: Option<HeaderValue>,
     /// Whether the connection is ours to decrypt.
     tls: bool,
+    /// Whom its certificate proves.
+    certificate: Option<Arc<Certified>>,
 }
 
 impl Peer {
@@ -119,6 +124,16 @@ impl Peer {
             address,
             header,
             tls,
+            certificate: None,
+        }
+    }
+
+    /// The same, with a certificate that TLS has verified.
+    #[must_use]
+    pub fn with_certificate(self, certificate: Option<Certified>) -> Self {
+        Self {
+            certificate: certificate.map(Arc::new),
+            ..self
         }
     }
 
@@ -223,7 +238,10 @@ impl Cleaning {
             // Of an untrusted peer none is left; this is one that no log could name.
             head.headers.remove(&X_REQUEST_ID);
         }
+        let certificate = peer.certificate.as_ref();
+        let certificate = certificate.filter(|_| !client.peer_is_trusted).cloned();
         Ok(Box::new(CleanRequest {
+            certificate,
             head,
             body,
             client,

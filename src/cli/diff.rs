@@ -196,6 +196,9 @@ fn asked(route: &Route, config: &Config) -> String {
         let any: Vec<_> = requirements.any.iter().map(required).collect();
         _ = write!(text, ", with one of ({})", any.join(") or ("));
     }
+    if !route.limits.is_empty() {
+        _ = write!(text, ", no more often than {}", listed(&route.limits));
+    }
     if let Some(step_up) = &route.step_up {
         if let Some(age) = step_up.max_age {
             _ = write!(text, ", signed in at most {age:?} ago");
@@ -227,6 +230,14 @@ fn required(requirement: &Requirement) -> String {
     }
     if !requirement.networks.is_empty() {
         parts.push(format!("networks {}", listed(&requirement.networks)));
+    }
+    if !requirement.credentials.is_empty() {
+        let names = requirement.credentials.iter().map(|proof| proof.name());
+        let names: Vec<_> = names.collect();
+        parts.push(format!("credentials {}", names.join(", ")));
+    }
+    if !requirement.scopes.is_empty() {
+        parts.push(format!("all scopes of {}", requirement.scopes.join(" ")));
     }
     parts.join(" and ")
 }

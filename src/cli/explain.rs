@@ -50,6 +50,8 @@ pub(super) struct Explanation {
     status: Option<StatusCode>,
     /// What refuses it, or what happens, in a sentence.
     because: Option<String>,
+    /// How often it may be asked for, where that is limited.
+    limits: Vec<String>,
     /// What would refuse it, if the route were no dry run.
     dry_run: Option<String>,
     /// What the app gets; a value is kept back where it is a secret.
@@ -78,6 +80,7 @@ pub(super) fn explain(config: &Config, question: &Question<'_>) -> Result<Explan
         verdict: Verdict::BadRequest,
         status: Some(StatusCode::BAD_REQUEST),
         because: None,
+        limits: Vec::new(),
         dry_run: None,
         headers: Vec::new(),
     };
@@ -141,6 +144,8 @@ impl Explanation {
         let headers = IdentityHeaders::new(config.headers.clone());
         self.status = None;
         self.dry_run = permit.dry_run();
+        let limits = permit.route().limits.iter();
+        self.limits = limits.map(ToString::to_string).collect();
         (self.verdict, self.headers) = match permit.principal() {
             Some(principal) => (Verdict::Pass, headers.told(principal)),
             None => (Verdict::Public, headers.told_of_all().collect()),
@@ -192,6 +197,9 @@ impl Explanation {
         if let Some(dry_run) = &self.dry_run {
             line("dry run", &format!("would be refused: {dry_run}"));
         }
+        for limit in &self.limits {
+            line("limit", limit);
+        }
         for (name, value) in &self.headers {
             line(
                 "header",
@@ -217,6 +225,7 @@ impl Explanation {
             "verdict": self.verdict.name(),
             "status": self.status.map(|status| status.as_u16()),
             "because": self.because,
+            "limits": self.limits,
             "dry_run": self.dry_run,
             "headers": headers,
         })

@@ -35,7 +35,7 @@ fn blocks_of_pages_pass() {
         allow = \"anyone\"\n";
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sidegate.toml");
-    for page in ["routes.md", "assertion.md"] {
+    for page in ["routes.md", "assertion.md", "mcp.md"] {
         let text = fs::read_to_string(root().join("docs").join(page)).unwrap();
         let blocks: Vec<&str> = text.split("```toml\n").skip(1).collect();
         assert!(!blocks.is_empty(), "{page}");
@@ -98,11 +98,20 @@ fn the_manual_is_right_and_whole() {
     for (file, pem) in [
         ("tls.crt", own.cert.pem()),
         ("corp-ca.pem", own.cert.pem()),
+        ("client-ca.pem", own.cert.pem()),
         ("tls.key", own.signing_key.serialize_pem()),
         ("app-ca.pem", own.cert.pem()),
     ] {
         fs::write(folder.path().join(file), pem).unwrap();
     }
+    fs::write(
+        folder.path().join("htpasswd"),
+        format!(
+            "ada:{0}\nbob:{0}\n",
+            "$2y$05$NDJBewmsurG4KCAEt.1fxuVvYRRHC8wHKsNGpDad.0tcrKkD.eRbO"
+        ),
+    )
+    .unwrap();
     fs::write(
         folder.path().join("session.secret"),
         "Yq0Zp2sVbN5mK8xR1tW4uC7eF3hJ6lA9\n",
@@ -111,7 +120,7 @@ fn the_manual_is_right_and_whole() {
     let path = folder.path().join("sidegate.toml");
     fs::write(&path, uncommented()).unwrap();
     let config = load(Some(&path), &environment()).unwrap().config;
-    assert_eq!((config.session.secrets.len(), config.routes.len()), (2, 4));
+    assert_eq!((config.session.secrets.len(), config.routes.len()), (2, 7));
 
     let mut names = Vec::new();
     collect_names("SIDEGATE_", &check::Reader::describe(), &mut names);

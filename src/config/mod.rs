@@ -10,6 +10,8 @@
 //! `named`, a list of tables by `tables`. Each key must be asked for in every run, whatever the others say: a run over
 //! an empty file is how the keys become known.
 
+#[cfg(test)]
+mod bearer_tests;
 mod check;
 mod differing;
 mod duration;
@@ -49,14 +51,17 @@ use crate::{
     door::Proxy,
     forward::settings::UpstreamSettings,
     identity_headers::HeaderSettings,
+    issuer::settings::IssuerSettings,
     kv::settings::StateSettings,
     limits::Limits,
     listen::settings::{Listen, ListenAddress, TlsFiles},
     login::return_to::HostPattern,
+    observe::audit::AuditSettings,
     provider::{http::Proxies, settings::ProviderSettings},
     public_url::PublicUrl,
     route::Route,
     session::settings::SessionSettings,
+    users::settings::UsersSettings,
 };
 
 /// Why somebody could guess a secret that sessions are sealed with, if they could.
@@ -113,8 +118,12 @@ pub struct Config {
     pub state: Option<StateSettings>,
     /// `[api_tokens]`: the tokens that people make for their programs; none where they may not.
     pub api_tokens: Option<ApiTokenSettings>,
+    /// `[users]`: names and passwords; none where nobody has one here.
+    pub users: Option<UsersSettings>,
     /// `[[service_tokens]]`: machines.
     pub service_tokens: Vec<ServiceToken>,
+    /// `[issuer]`: the gate as an authorization server; none where it gives no tokens.
+    pub issuer: Option<IssuerSettings>,
     /// `[providers.NAME]`, in the file's order.
     pub providers: Vec<ProviderSettings>,
     /// `[headers]`
@@ -125,6 +134,8 @@ pub struct Config {
     pub refuse_cross_site: bool,
     /// `[limits]`
     pub limits: Limits,
+    /// `[audit]`; none where no trail is written.
+    pub audit: Option<AuditSettings>,
     /// The proxies that calls to providers go through: `proxy_url`, or what the environment says.
     pub proxies: Proxies,
 }

@@ -179,16 +179,23 @@ impl Keys {
         if let Some(nearest) = spelling::nearest(name, names.iter().copied()) {
             return problem.hint(format!("did you mean `{nearest}`?"));
         }
-        match top.home_of(name, "") {
+        // A name may stand in two places, a table here and a text there.
+        let is_table = matches!(node.value, Value::Table(_));
+        let home = top.home_of(name, "", Some(is_table));
+        match home.or_else(|| top.home_of(name, "", None)) {
             Some(home) => problem.hint(format!("`{name}` belongs {home}")),
             None => problem.hint(format!("the keys here are {}", names.join(", "))),
         }
     }
 
     /// Where a key of this name does belong. TOML gives every key below a header to that header's table, which surprises
-    /// people.
-    fn home_of(&self, name: &str, place: &str) -> Option<String> {
-        if self.names().contains(&name) {
+    /// people. `is_table` says which of several it is.
+    fn home_of(&self, name: &str, place: &str, is_table: Option<bool>) -> Option<String> {
+        let is_it = |key: Key| {
+            let has_keys = key.shape.keys().is_some();
+            key.name == name && is_table.is_none_or(|is_table| is_table == has_keys)
+        };
+        if self.all().any(is_it) {
             return Some(match place {
                 "" => "at the top of the file, above the first [table]".to_owned(),
                 place => format!("under {place}"),
@@ -201,7 +208,7 @@ impl Keys {
                 Shape::Tables(_) => format!("[[{place}]]"),
                 _ => format!("[{place}]"),
             };
-            key.shape.keys()?.home_of(name, &header)
+            key.shape.keys()?.home_of(name, &header, is_table)
         };
         self.all().find_map(inner)
     }

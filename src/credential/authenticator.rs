@@ -24,6 +24,23 @@ pub struct Verified {
     pub voucher: Voucher,
     /// The routes that it is for, by name; none where it is for all.
     pub routes: Option<Vec<Text>>,
+    /// The grant that it was given by, where it is an access token of the gate's own. Boxed: few are.
+    pub grant: Option<Box<Grant>>,
+}
+
+/// What somebody has let a client do (RFC 6749 §1.3): an access token ends with it, and is for its one resource.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// Names it as a session is named.
+    pub id: [u8; 16],
+    /// When it began.
+    pub created_at: Timestamp,
+    /// When it ends at most.
+    pub ends_at: Option<Timestamp>,
+    /// The provider's name for its session that it rests on.
+    pub provider_session: Option<Text>,
+    /// The address that its tokens are for (RFC 8707).
+    pub resource: Text,
 }
 
 /// Who vouches for somebody, and so whose `allow` judges them before a route's does.
@@ -148,6 +165,7 @@ mod tests {
                     expires_at: None,
                     voucher: Voucher::Provider,
                     routes: None,
+                    grant: None,
                 })
             });
             if self.2 {

@@ -7,12 +7,14 @@ mod authenticator;
 mod presented;
 
 pub use self::{
-    authenticator::{Answer, Authenticator, Authenticators, Caller, Refused, Verified, Voucher},
+    authenticator::{
+        Answer, Authenticator, Authenticators, Caller, Grant, Refused, Verified, Voucher,
+    },
     presented::{Basic, Flaw, Presented, Schemes},
 };
 
 /// How it was proven who sends a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Proof {
     /// A login of a browser, kept in a session.
     Session,
@@ -20,6 +22,8 @@ pub enum Proof {
     Bearer,
     /// An API token that somebody has made.
     ApiToken,
+    /// An access token that the gate has given to a client.
+    AccessToken,
     /// A service token of the configuration.
     ServiceToken,
     /// A name and a password.
@@ -29,12 +33,24 @@ pub enum Proof {
 }
 
 impl Proof {
+    /// Each.
+    pub const ALL: [Self; 7] = [
+        Self::Session,
+        Self::Bearer,
+        Self::ApiToken,
+        Self::AccessToken,
+        Self::ServiceToken,
+        Self::Password,
+        Self::Certificate,
+    ];
+
     /// What the app, the log and the audit trail call it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Session => "session",
             Self::Bearer => "bearer",
             Self::ApiToken => "api_token",
+            Self::AccessToken => "access_token",
             Self::ServiceToken => "service_token",
             Self::Password => "password",
             Self::Certificate => "certificate",

@@ -1,7 +1,7 @@
 //! The demo app: what a developer would put behind the gate, without a login of its own.
 //!
 //! `/` greets the user and shows the headers it got, `/public/` is open to all, `/headers` says the
-//! same as JSON, `/echo` streams a body back, `/ws` echoes a WebSocket and `/events` is a clock.
+//! same as JSON, `/echo` streams a body back, `/ws` echoes a WebSocket, `/events` is a clock, and `/mcp` a server of the Model Context Protocol.
 
 use askama::Template;
 use http::{
@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    event,
+    event, mcp,
     page::{self, Link, Message},
     server::{self, Request, Response},
     websocket::Sockets,
@@ -26,7 +26,13 @@ pub async fn serve(listener: TcpListener, shutdown: CancellationToken) {
     let sockets = Sockets::new(shutdown.clone());
     let opened = sockets.clone();
     server::serve(listener, shutdown, move |request| {
-        std::future::ready(answer(request, &opened))
+        let opened = opened.clone();
+        async move {
+            if request.uri().path() == "/mcp" {
+                return mcp::serve(request).await;
+            }
+            answer(request, &opened)
+        }
     })
     .await;
     sockets.drain().await;

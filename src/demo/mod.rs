@@ -6,6 +6,7 @@
 
 pub mod app;
 mod event;
+mod mcp;
 mod page;
 mod plan;
 pub mod provider;
@@ -49,8 +50,9 @@ pub struct Servers {
 }
 
 /// Starts app and provider on free ports of 127.0.0.1, and plans a gate for `port`: a given port must
-/// be free (0 takes any), and without one the first free from 4180 on is taken.
-pub fn start(port: Option<u16>) -> io::Result<Demo> {
+/// be free (0 takes any), and without one the first free from 4180 on is taken. With `mcp` the gate gives tokens for the app's server of the
+/// Model Context Protocol.
+pub fn start(port: Option<u16>, mcp: bool) -> io::Result<Demo> {
     let listen = plan::gate_addresses(port)?;
     let app = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let provider = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -60,6 +62,7 @@ pub fn start(port: Option<u16>) -> io::Result<Demo> {
         provider.local_addr()?,
         random::bytes(),
         random::bytes(),
+        mcp,
     );
     let banner = plan.banner();
     let servers = Servers::start(app, provider, plan.provider_config())?;

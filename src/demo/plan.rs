@@ -18,6 +18,7 @@ use crate::{
     config::Config,
     forward::settings::{DEFAULT_UPSTREAM, UpstreamAddress, UpstreamSettings},
     identity_headers::{HeaderSettings, HeaderSource},
+    issuer::settings::IssuerSettings,
     limits::Limits,
     listen::settings::{Listen, ListenAddress},
     provider::{
@@ -26,7 +27,7 @@ use crate::{
         settings::{ClaimPaths, ProviderSettings, Room},
     },
     public_url::PublicUrl,
-    route::{Access, PathPattern, Route},
+    route::{Access, PathPattern, Resource, Route},
     secret::Secret,
     session::settings::{SessionSettings, StoreSettings},
 };
@@ -39,6 +40,8 @@ pub(super) struct Plan {
     origin: String,
     client_secret: Secret,
     session_secret: Secret,
+    /// Whether clients of the Model Context Protocol log in.
+    mcp: bool,
 }
 
 impl Plan {
@@ -49,6 +52,7 @@ impl Plan {
         provider: SocketAddr,
         client_secret: [u8; 32],
         session_secret: [u8; 32],
+        mcp: bool,
     ) -> Self {
         let secret = |bytes| Secret::new(BASE64_URL_SAFE_NO_PAD.encode(bytes));
         let port = listen.first().map_or(FIRST_PORT, SocketAddr::port);
@@ -59,6 +63,7 @@ impl Plan {
             origin: format!("http://localhost:{port}"),
             client_secret: secret(client_secret),
             session_secret: secret(session_secret),
+            mcp,
         }
     }
 
@@ -122,19 +127,34 @@ impl Plan {
             },
             state: None,
             api_tokens: None,
+            users: None,
             service_tokens: Vec::new(),
+            issuer: self.mcp.then(IssuerSettings::default),
             providers: vec![self.gate_provider()],
             headers: identity_headers(),
-            routes: vec![Route {
-                name: "routes[0]".to_owned(),
-                path: Some(PathPattern::parse("/public/**").expect("the pattern is a good one")),
-                access: Access::Public,
-                ..Route::login()
-            }],
+            routes: self.routes(),
             refuse_cross_site: false,
+            audit: None,
             limits: Limits::default(),
             proxies: Proxies::default(),
         }
+    }
+
+    fn routes(&self) -> Vec<Route> {
+        let route = |number: usize, path: &str| Route {
+            name: format!("routes[{number}]"),
+            path: Some(PathPattern::parse(path).expect("the pattern is a good one")),
+            ..Route::login()
+        };
+        let public = Route {
+            access: Access::Public,
+            ..route(0, "/public/**")
+        };
+        let mcp = self.mcp.then(|| Route {
+            resource: Some(Resource::Mcp),
+            ..route(1, "/mcp/**")
+        });
+        [public].into_iter().chain(mcp).collect()
     }
 
     fn gate_provider(&self) -> ProviderSettings {
@@ -161,6 +181,8 @@ impl Plan {
             allow: Allow::Anyone,
             route_lists: Vec::new(),
             deny_message: None,
+            login: true,
+            bearer: None,
             refresh: true,
             revoke: true,
             frontchannel_logout: false,
@@ -181,6 +203,19 @@ impl Plan {
             .map(|address| address.ip().to_string())
             .collect();
         let hosts = hosts.join(", ");
+        let mcp = if self.mcp {
+            format!(
+                "   Add the app's MCP server to a client, which then logs in by itself
+     claude mcp add --transport http demo {origin}/mcp
+     codex mcp add demo --url {origin}/mcp
+     VS Code: code --add-mcp '{{\"name\":\"demo\",\"url\":\"{origin}/mcp\"}}'
+   and have it call the tool whoami.
+
+"
+            )
+        } else {
+            String::new()
+        };
         let mut banner = String::new();
         let _ = write!(
             banner,
@@ -200,7 +235,7 @@ impl Plan {
      - curl -i {origin}/headers  a program gets 401, not a login page
      - sign out, and come back as Grace
 
-   sidegate  {origin}
+{mcp}   sidegate  {origin}
    app       http://{app}  (what it protects)
    provider  {issuer}  (who signs people in)
 
@@ -220,6 +255,9 @@ fn identity_headers() -> HeaderSettings {
         ("x-user-name", HeaderSource::Name),
         ("x-user-groups", HeaderSource::Groups),
         ("x-user-provider", HeaderSource::Provider),
+        ("x-user-auth", HeaderSource::Credential),
+        ("x-user-scopes", HeaderSource::Scopes),
+        ("x-user-client", HeaderSource::Client),
         ("x-user-assertion", HeaderSource::Assertion),
     ];
     HeaderSettings {
@@ -286,13 +324,16 @@ mod tests {
         let gate = SocketAddr::from(([127, 0, 0, 1], 4180));
         let app = SocketAddr::from(([127, 0, 0, 1], 1));
         let provider = SocketAddr::from(([127, 0, 0, 1], 2));
-        let plan = Plan::new(vec![gate], app, provider, [1; 32], [2; 32]);
+        let plan = Plan::new(vec![gate], app, provider, [1; 32], [2; 32], true);
         let (theirs, ours) = (plan.provider_config(), plan.gate_provider());
         assert_eq!(theirs.issuer, "http://127.0.0.1:2");
         assert_eq!(theirs.client_id, ours.client_id);
         let secret = &ours.client_secrets[0];
         assert_eq!(theirs.client_secret.expose(), secret.expose());
-        assert!(plan.banner().contains("http://localhost:4180"));
+        assert!(
+            plan.banner()
+                .contains("--transport http demo http://localhost:4180/mcp")
+        );
         assert!(!plan.banner().contains(secret.expose()));
     }
 }

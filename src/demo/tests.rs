@@ -153,7 +153,7 @@ async fn a_plain_request_for_the_socket_is_told_to_upgrade() {
 
 #[tokio::test]
 async fn app_and_provider_run_until_dropped() {
-    let demo = start(Some(0)).unwrap();
+    let demo = start(Some(0), false).unwrap();
     let (app, provider) = (demo.servers.app, demo.servers.provider);
     assert_eq!(send(app, get("/public/"), "").await.status(), 200);
     let discovery = get("/.well-known/openid-configuration");

@@ -15,17 +15,24 @@ use super::{
     sign_out::{is_wanted, own_origin},
 };
 use crate::{
-    answer::{AccountPage, AccountSession, AccountToken, AccountTokens, Reject, reply},
+    answer::{
+        AccountGrant, AccountGrants, AccountPage, AccountSession, AccountToken, AccountTokens,
+        Reject, reply,
+    },
     api_token::{Listed as Token, settings::ApiTokenSettings},
     audience::Audience,
     clean::CleanRequest,
     clock::{self, Timestamp},
     decide::Standing,
-    observe::{Record, Verdict},
+    issuer::{GrantId, Kept},
+    observe::{
+        Record, Verdict,
+        audit::{Entry, Event},
+    },
     response::Body,
     session::{
         Session, Unavailable, Visit,
-        directory::{Entry, SessionName, Sighting, UserKey},
+        directory::{Entry as Device, SessionName, Sighting, UserKey},
         revocation::Target,
     },
     snapshot::Snapshot,
@@ -55,6 +62,7 @@ pub(super) async fn serve(
             let listed = listed.as_ref().map(Option::as_deref);
             let mut page = page(snapshot, session, &sessions, now);
             page.tokens = listed.map(|listed| section(snapshot, session, listed, now));
+            page.grants = grants(snapshot, session, now).await;
             reply::form_page(StatusCode::OK, &page)
         }
         Audience::Program | Audience::Grpc => {
@@ -96,12 +104,15 @@ pub(super) async fn sign_out(
             let mut count = 0;
             for entry in others.iter().filter(|entry| !is_of(entry, session)) {
                 end(snapshot, entry, now).await;
+                audit(snapshot, session, entry.name().to_string(), record);
                 count += 1;
             }
             Ok(back(snapshot, audience, count))
         }
         Whose::One(name) if name == SessionName::of(session) => {
-            Ok(leave(snapshot, &visit, audience, now).await)
+            let left = leave(snapshot, &visit, audience, now).await;
+            snapshot.audit_sign_out(session, record);
+            Ok(left)
         }
         // Whatever is not listed has ended, or is somebody else's.
         Whose::One(name) => {
@@ -109,6 +120,7 @@ pub(super) async fn sign_out(
             let found = listed.iter().find(|entry| entry.name() == name);
             if let Some(entry) = found {
                 end(snapshot, entry, now).await;
+                audit(snapshot, session, entry.name().to_string(), record);
             }
             Ok(back(snapshot, audience, usize::from(found.is_some())))
         }
@@ -116,9 +128,26 @@ pub(super) async fn sign_out(
             let identity = &session.identity;
             let everything = Target::user(&identity.provider, &identity.subject);
             snapshot.sessions.revoke(everything, now).await;
+            let user = UserKey::of(identity);
+            if let Err(error) = snapshot.kept_grants.end_all(&user, now).await {
+                // What they gave ends by the revocation, too.
+                tracing::warn!(%error, "grants of somebody who signed out everywhere could not be removed");
+            }
+            audit(snapshot, session, "everywhere".to_owned(), record);
             Ok(leave(snapshot, &visit, audience, now).await)
         }
     }
+}
+
+/// Somebody ends sessions of their own.
+fn audit(snapshot: &Snapshot, session: &Session, ended: String, record: &Record) {
+    let ended = Entry {
+        credential: Some("session"),
+        object: Some(ended.into()),
+        ..Entry::of(Event::Revocation)
+    };
+    let ended = ended.about(&session.identity).asked(record);
+    snapshot.audit.record(&ended);
 }
 
 /// What a form asks to end.
@@ -165,7 +194,7 @@ async fn sessions(
     snapshot: &Snapshot,
     session: &Session,
     now: Timestamp,
-) -> Result<Vec<Entry>, Reject> {
+) -> Result<Vec<Device>, Reject> {
     let user = UserKey::of(&session.identity);
     let mut listed = snapshot
         .presence
@@ -176,11 +205,11 @@ async fn sessions(
     Ok(listed)
 }
 
-fn is_of(entry: &Entry, session: &Session) -> bool {
+fn is_of(entry: &Device, session: &Session) -> bool {
     *entry.mark.session() == session.id
 }
 
-async fn end(snapshot: &Snapshot, entry: &Entry, now: Timestamp) {
+async fn end(snapshot: &Snapshot, entry: &Device, now: Timestamp) {
     let target = Target::Session(*entry.mark.session());
     snapshot.sessions.revoke(target, now).await;
     snapshot.presence.forget(&entry.name()).await;
@@ -216,7 +245,7 @@ async fn leave(
 fn page<'a>(
     snapshot: &'a Snapshot,
     session: &'a Session,
-    sessions: &'a [Entry],
+    sessions: &'a [Device],
     now: Timestamp,
 ) -> AccountPage<'a> {
     let identity = &session.identity;
@@ -244,7 +273,31 @@ fn page<'a>(
         sign_out: snapshot.site.sign_out(None),
         token: snapshot.sessions.form_token(session),
         tokens: None,
+        grants: None,
     }
+}
+
+/// What they have let clients do, where they may.
+async fn grants(snapshot: &Snapshot, session: &Session, now: Timestamp) -> Option<AccountGrants> {
+    snapshot.issuer.as_ref()?;
+    let user = UserKey::of(&session.identity);
+    let listed = snapshot.kept_grants.list(&user, now).await;
+    if let Err(error) = &listed {
+        tracing::warn!(%error, "grants cannot be listed");
+    }
+    let shown = |grant: &Kept| AccountGrant {
+        id: GrantId::of(&user, grant.id).to_string(),
+        name: grant.name.clone(),
+        leads_to: grant.leads_to.clone(),
+        resource: grant.resource.clone(),
+        since: when::date(grant.created_at),
+        until: when::date(grant.ends_at),
+        last_used: when::ago(now.since(grant.used_at)),
+    };
+    Some(AccountGrants {
+        action: snapshot.site.path("account/grants/end"),
+        list: listed.ok().map(|listed| listed.iter().map(shown).collect()),
+    })
 }
 
 /// Their API tokens, where there are any for people here; none inside where they cannot be listed now.
@@ -321,8 +374,8 @@ pub struct Listed {
     this: Option<bool>,
 }
 
-impl From<&Entry> for Listed {
-    fn from(entry: &Entry) -> Self {
+impl From<&Device> for Listed {
+    fn from(entry: &Device) -> Self {
         Self {
             id: entry.name().to_string(),
             device: entry.device.to_string(),
@@ -347,7 +400,7 @@ struct SignedOut {
 }
 
 impl<'a> Account<'a> {
-    fn of(snapshot: &Snapshot, session: &'a Session, sessions: &[Entry]) -> Self {
+    fn of(snapshot: &Snapshot, session: &'a Session, sessions: &[Device]) -> Self {
         let identity = &session.identity;
         let told = snapshot
             .identity_headers

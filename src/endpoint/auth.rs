@@ -125,6 +125,7 @@ fn passed(
     });
     let headers = response.headers_mut();
     tell(snapshot, pass.told(), headers);
+    pass.limits().write(headers);
     if is_proxy {
         headers.insert(COOKIE, apps_cookie(snapshot, held.headers));
     }

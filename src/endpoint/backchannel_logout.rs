@@ -21,7 +21,10 @@ use crate::{
     clean::CleanRequest,
     clock,
     login::{LoginClient, LoginError},
-    observe::{Record, Verdict},
+    observe::{
+        Record, Verdict,
+        audit::{Entry, Event},
+    },
     provider::{LogoutClaim, Provider, ProviderError},
     response::Body,
     session::revocation::{Revocation, Target},
@@ -60,7 +63,15 @@ pub(super) async fn serve(
         return Ok(later(StatusCode::TOO_MANY_REQUESTS));
     }
     Ok(match accept(snapshot, provider.as_ref(), &token).await {
-        Ok(()) => {
+        Ok(ended) => {
+            let name = provider.profile().name.as_str();
+            let revoked = Entry {
+                provider: Some(name.into()),
+                credential: Some("provider"),
+                object: Some(ended.into()),
+                ..Entry::of(Event::Revocation)
+            };
+            snapshot.audit.record(&revoked.asked(record));
             snapshot.logins.give_back_logout(&client);
             reply::empty(StatusCode::OK)
         }
@@ -78,18 +89,20 @@ pub(super) async fn serve(
     })
 }
 
+/// Ends what the token names; says what that is.
 async fn accept(
     snapshot: &Snapshot,
     provider: &dyn Provider,
     token: &str,
-) -> Result<(), ProviderError> {
+) -> Result<String, ProviderError> {
     let now = clock::now();
     let name = &provider.profile().name;
     let logout = provider.logout_token(token, now).await?;
-    let (target, unnamed) = match logout.claim {
+    let (target, unnamed, ended) = match logout.claim {
         LogoutClaim::Session { sid, sub } => {
             let unnamed = sub.map(|sub| Target::unnamed_provider_session(name, &sub));
-            (Target::provider_session(name, &sid), unnamed)
+            let ended = format!("sid {sid}");
+            (Target::provider_session(name, &sid), unnamed, ended)
         }
         LogoutClaim::User { sub, is_subject } => {
             let target = if is_subject {
@@ -97,7 +110,7 @@ async fn accept(
             } else {
                 Target::token_subject(name, &sub)
             };
-            (target, None)
+            (target, None, format!("{name}:{sub}"))
         }
     };
     for target in [Some(target), unnamed].into_iter().flatten() {
@@ -106,7 +119,7 @@ async fn accept(
             not_before: logout.not_before,
         });
     }
-    Ok(())
+    Ok(ended)
 }
 
 fn is_form(kind: &[u8]) -> bool {

@@ -13,11 +13,18 @@ use crate::{
     audience::Audience,
     clean::CleanRequest,
     clock::{self, Timestamp},
+    credential::Proof,
     identity::Identity,
     login::{Callback, Finished, LoginError, LoginOptions, SessionRandom, StartAgain},
-    observe::{Record, Verdict},
+    observe::{
+        Record, Verdict,
+        audit::{Entry, Event, NotWritten},
+    },
     response::Body,
-    session::{Session, directory::Sighting},
+    session::{
+        KeepError, Session,
+        directory::{SessionName, Sighting},
+    },
     snapshot::Snapshot,
 };
 
@@ -63,6 +70,7 @@ pub(super) async fn serve(
             return begin_anew(snapshot, request, &again, why, record).await;
         }
         Err(error) => {
+            start::audit_denial(snapshot, provider, &error, record);
             if let LoginError::NotAllowed { identity, .. } = &error {
                 note_refused(snapshot, provider, identity, now).await;
             }
@@ -83,12 +91,15 @@ pub(super) async fn serve(
         return begin_anew(snapshot, request, &again, "signed out meanwhile", record).await;
     }
     warn_of_missing(snapshot, provider, session);
+    admit(snapshot, session, record).await?;
     let cookies = snapshot
         .sessions
         .begin(session, signed_in.record_key, &visit, now)
-        .await?;
+        .await
+        .inspect_err(|error| audit_not_kept(snapshot, session, error, record))?;
     let facts = Facts::of(session.clone());
     snapshot.kept_api_tokens.note_owner(&facts, now).await;
+    snapshot.kept_grants.note_owner(&facts, now).await;
     let begun = Sighting::of(session, headers, request.client.address, now);
     snapshot
         .presence
@@ -129,6 +140,7 @@ async fn note_refused(snapshot: &Snapshot, provider: &str, identity: &Identity, 
             provider_fingerprint: known.profile().fingerprint,
         };
         snapshot.kept_api_tokens.note_owner(&facts, now).await;
+        snapshot.kept_grants.note_owner(&facts, now).await;
     }
 }
 
@@ -144,6 +156,29 @@ fn warn_of_missing(snapshot: &Snapshot, provider: &str, session: &Session) {
              (session.store)"
         );
     }
+}
+
+/// Writes it down before they are in.
+async fn admit(snapshot: &Snapshot, session: &Session, record: &Record) -> Result<(), NotWritten> {
+    let name = SessionName::of(session).to_string();
+    let login = Entry {
+        credential: Some(Proof::Session.name()),
+        object: Some(name.into()),
+        ..Entry::of(Event::Login)
+    };
+    let login = login.about(&session.identity).asked(record);
+    snapshot.audit.admit(&login).await
+}
+
+/// Who was written down as signed in, and is not.
+fn audit_not_kept(snapshot: &Snapshot, session: &Session, error: &KeepError, record: &Record) {
+    let denied = Entry {
+        object: Some(SessionName::of(session).to_string().into()),
+        detail: Some(error.to_string().into()),
+        ..Entry::of(Event::LoginDenied)
+    };
+    let denied = denied.about(&session.identity).asked(record);
+    snapshot.audit.record(&denied);
 }
 
 /// Whether a login whose state names another browser is begun anew without asking.

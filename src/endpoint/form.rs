@@ -19,6 +19,11 @@ impl Form {
         Ok(Self::parse(&read(body).await?))
     }
 
+    /// The same of up to `most` bytes.
+    pub(super) async fn read_up_to(most: usize, body: Incoming) -> Result<Self, Reject> {
+        Ok(Self::parse(&read_at_most(most, body).await?))
+    }
+
     pub(super) fn parse(body: &[u8]) -> Self {
         Self(form_urlencoded::parse(body).into_owned().collect())
     }
@@ -41,8 +46,12 @@ impl Form {
 
 /// Reads a body, no more and for no longer than a form of ours takes.
 pub(super) async fn read(body: Incoming) -> Result<Bytes, Reject> {
+    read_at_most(LARGEST, body).await
+}
+
+async fn read_at_most(most: usize, body: Incoming) -> Result<Bytes, Reject> {
     let unread = Reject::BadRequest("the form is too long, or did not come to its end".into());
-    match timeout(LONGEST, Limited::new(body, LARGEST).collect()).await {
+    match timeout(LONGEST, Limited::new(body, most).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         _ => Err(unread),
     }

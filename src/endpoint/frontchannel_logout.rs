@@ -16,7 +16,10 @@ use crate::{
     clean::CleanRequest,
     clock,
     login::{LoginClient, LoginError},
-    observe::{Record, Verdict},
+    observe::{
+        Record, Verdict,
+        audit::{Entry, Event},
+    },
     response::Body,
     session::{
         StoreError, Unavailable,
@@ -66,6 +69,13 @@ pub(super) async fn serve(
         })
         .map_err(|Full| StoreError("too many front-channel logouts are remembered".to_owned()))
         .map_err(Unavailable::from)?;
+    let revoked = Entry {
+        provider: Some(provider.profile().name.as_str().into()),
+        credential: Some("provider"),
+        object: Some(format!("sid {sid}").into()),
+        ..Entry::of(Event::Revocation)
+    };
+    snapshot.audit.record(&revoked.asked(record));
     let origin = Url::parse(&iss).map(|issuer| issuer.origin().ascii_serialization());
     Ok(reply::framed(origin.as_deref().unwrap_or("'none'")))
 }

@@ -4,7 +4,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue,
+    HeaderMap, HeaderName, HeaderValue, Method,
     header::{HOST, UPGRADE},
 };
 
@@ -19,11 +19,12 @@ use crate::{
     door::{Asked, Narrowing, Question},
     endpoint::Endpoint,
     forward::Told,
-    observe::{Record, Verdict},
+    observe::Record,
     origin::WebOrigin,
+    rate_limit::Fields,
     route::{Access, NoRoute, Route, Target},
     site::Site,
-    snapshot::Snapshot,
+    snapshot::{Place, Snapshot},
     visitor::{Visitor, Who},
 };
 
@@ -41,6 +42,7 @@ pub struct HeldBack<'a> {
 /// A yes: who it is, where that was looked for, and whether the app is told.
 pub struct Pass {
     visitor: Visitor,
+    limits: Fields,
     is_told: bool,
     /// The same, signed for the app behind the rule by which it passes.
     assertion: Option<Arc<str>>,
@@ -57,13 +59,19 @@ impl Pass {
         })
     }
 
+    /// Whether its `Authorization` has proven who sends it, which no app is to see.
+    pub fn came_with_credential(&self) -> bool {
+        self.visitor.came_with_credential()
+    }
+
+    /// What an answer says of the limits of its routes.
+    pub fn limits(&self) -> &Fields {
+        &self.limits
+    }
+
     /// Says in `record` what was decided.
     pub fn note(&self, record: &mut Record) {
-        record.verdict = if self.is_told {
-            Verdict::Pass
-        } else {
-            Verdict::Public
-        };
+        record.note_passing(self.is_told);
     }
 
     /// Notes where whoever passes is, and gives the cookies of a session that goes on.
@@ -121,6 +129,24 @@ pub async fn judge(
     return_to: String,
     record: &mut Record,
 ) -> Result<Pass, Reject> {
+    let judged = find_out(snapshot, held, narrowing, return_to, record).await;
+    judged.inspect_err(|reject| {
+        let question = held.asked.questions.first();
+        let (method, target) = question.map_or((&Method::GET, ""), |question| {
+            (&question.method, question.target.as_str())
+        });
+        let path = target.split('?').next().unwrap_or_default();
+        snapshot.audit_denial(reject, Some((method, path)), record);
+    })
+}
+
+async fn find_out(
+    snapshot: &Snapshot,
+    held: &HeldBack<'_>,
+    narrowing: &Narrowing,
+    return_to: String,
+    record: &mut Record,
+) -> Result<Pass, Reject> {
     let &HeldBack {
         asked,
         headers,
@@ -159,14 +185,21 @@ pub async fn judge(
         address: client,
         now,
     };
-    let visitor = snapshot.visitor(asks_who, headers, caller).await?;
-    let who = visitor.who();
-    record.note_identity(who.identity());
+    let visitor = snapshot
+        .visitor(asks_who, headers, None, caller, record)
+        .await?;
+    record.note_principal(visitor.who().principal());
 
+    // Each once, however many readings of one address fall under it.
+    let mut limited = routes.clone();
+    limited.retain(|route| !route.limits.is_empty());
+    limited.dedup_by(|one, other| std::ptr::eq(*one, *other));
     let mut is_told = false;
     let mut by = snapshot.routes.fallback();
-    for route in routes {
+    let mut who = visitor.who();
+    for (number, route) in routes.into_iter().enumerate() {
         by = route;
+        who = who_of(snapshot, &visitor, route, asked.questions.get(number))?;
         match snapshot.judge(route, who, client, now) {
             Ok(permit) => {
                 is_told = permit.principal().is_some();
@@ -189,13 +222,39 @@ pub async fn judge(
     if is_told && is_foreign_websocket(asked, headers, &snapshot.site) {
         return Err(Reject::Forbidden("an upgrade asked for by another site"));
     }
+    let mut limits = Fields::default();
+    for route in limited {
+        limits.and(snapshot.count(route, who, record).await?);
+    }
     let told = if is_told { who } else { Who::Nobody };
     Ok(Pass {
         assertion: snapshot.assertion(told, by, now),
         visitor,
+        limits,
         is_told,
         now,
     })
+}
+
+/// Who counts by `route`, for what `question` asks about.
+fn who_of<'v>(
+    snapshot: &Snapshot,
+    visitor: &'v Visitor,
+    route: &Route,
+    question: Option<&Question>,
+) -> Result<Who<'v>, Reject> {
+    let target = question.map_or("/", |question| &question.target);
+    let path = CanonicalPath::parse(target.split('?').next().unwrap_or_default());
+    let path = path.map_err(|error| Reject::BadRequest(error.to_string().into()))?;
+    let place = Place {
+        is_https: question.is_some_and(|question| question.is_https),
+        host: question.and_then(|question| question.host.to_str().ok()),
+        is_for_public_url: question.is_some_and(|question| question.is_for_public_url),
+        method: question.map_or(&Method::GET, |question| &question.method),
+        path: &path.surface,
+        deep_path: path.deep.as_deref(),
+    };
+    snapshot.who(visitor, route, place)
 }
 
 /// Whoever passes must also be on the lists that the question brought along, by a public route too.
@@ -205,8 +264,8 @@ fn narrow(
     who: Who<'_>,
     return_to: String,
 ) -> Result<(), Reject> {
-    let identity = match snapshot.standing(who) {
-        Standing::Admitted(principal) => principal.identity,
+    let (identity, proof) = match snapshot.standing(who) {
+        Standing::Admitted(principal) => (principal.identity, principal.proof),
         Standing::Barred(barred) => return Err(Reject::Barred { barred, return_to }),
         Standing::Nobody => return Err(Reject::SignIn { return_to }),
     };
@@ -214,6 +273,8 @@ fn narrow(
         barred: Box::new(Barred {
             user: identity.user().clone(),
             provider: identity.provider.clone(),
+            subject: identity.subject.clone(),
+            proof,
             denied,
             route: Some(RouteDenial {
                 name: "the question's query".to_owned(),

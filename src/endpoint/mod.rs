@@ -7,8 +7,10 @@ mod backchannel_logout;
 mod callback;
 mod form;
 mod frontchannel_logout;
+mod grants;
 pub mod health;
 pub mod held_back;
+mod issuer;
 mod jwks;
 pub mod public_name;
 mod sign_in;
@@ -16,6 +18,8 @@ mod sign_out;
 mod start;
 pub mod tokens;
 mod userinfo;
+
+pub use self::{grants::ListedGrant, issuer::Issuing};
 
 use http::{Method, Response};
 use percent_encoding::percent_decode_str;
@@ -65,6 +69,14 @@ pub enum Endpoint {
     TokensEnd,
     /// `PREFIX/account/tokens/ID`
     Token(String),
+    /// `PREFIX/account/grants`
+    Grants,
+    /// `PREFIX/account/grants/end`
+    GrantsEnd,
+    /// `PREFIX/account/grants/ID`
+    Grant(String),
+    /// Of the authorization server, where the gate is one.
+    Issuing(Issuing),
     /// `PREFIX/ping`, and `/ping` where `root_health` keeps it
     Ping,
     /// `PREFIX/ready`, and `/ready` where `root_health` keeps it
@@ -83,6 +95,11 @@ impl Endpoint {
         }
         if let Some(face) = site.provider_by_callback(path) {
             return Some(Self::Callback(face.name.clone()));
+        }
+        if site.has_issuer
+            && let Some(which) = Issuing::find(&site.prefix, path)
+        {
+            return Some(Self::Issuing(which));
         }
         let below = path.strip_prefix(&site.prefix)?;
         let name = match below.strip_prefix('/') {
@@ -115,8 +132,12 @@ impl Endpoint {
                 ("account", _) if provider == "sign_out" => Self::AccountSignOut,
                 ("account", _) if provider == "tokens" => Self::Tokens,
                 ("account", _) if provider == "tokens/end" => Self::TokensEnd,
-                ("account", _) => match provider.strip_prefix("tokens/") {
-                    Some(id) if !id.is_empty() && !id.contains('/') => Self::Token(id.to_owned()),
+                ("account", _) if provider == "grants" => Self::Grants,
+                ("account", _) if provider == "grants/end" => Self::GrantsEnd,
+                ("account", _) => match provider.split_once('/') {
+                    Some((_, id)) if id.is_empty() || id.contains('/') => Self::Unknown,
+                    Some(("tokens", id)) => Self::Token(id.to_owned()),
+                    Some(("grants", id)) => Self::Grant(id.to_owned()),
                     _ => Self::Unknown,
                 },
                 ("backchannel_logout", Some(provider)) => Self::BackchannelLogout(provider),
@@ -166,6 +187,7 @@ fn refuse_to(
 }
 
 /// Serves an own endpoint.
+#[expect(clippy::too_many_lines, reason = "one arm for each endpoint")]
 pub async fn serve(
     endpoint: &Endpoint,
     snapshot: &Snapshot,
@@ -232,6 +254,19 @@ pub async fn serve(
             allow(method, &[Method::DELETE], "DELETE")?;
             tokens::end(snapshot, &request, Some(id), record).await
         }
+        Endpoint::Grants => {
+            allow(method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
+            grants::list(snapshot, &request, record).await
+        }
+        Endpoint::GrantsEnd => {
+            allow(method, &[Method::POST], "POST")?;
+            grants::end_by_form(snapshot, request, record).await
+        }
+        Endpoint::Grant(id) => {
+            allow(method, &[Method::DELETE], "DELETE")?;
+            grants::end(snapshot, &request, id, record).await
+        }
+        Endpoint::Issuing(which) => issuer::serve(which, snapshot, request, record).await,
         Endpoint::Ping => {
             allow(method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
             Ok(health::ping())

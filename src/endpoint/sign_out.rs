@@ -91,6 +91,9 @@ pub(super) async fn serve(
     // Without the login cookie the back button does not sign in again.
     let others = [cookies.expire_logout_hint(), cookies.expire_login()];
     let ended = snapshot.sessions.end(&visit, now).await;
+    if let Some(session) = &visit.session {
+        snapshot.audit_sign_out(session, record);
+    }
     for cookie in ended.into_iter().chain(others) {
         response.headers_mut().append(SET_COOKIE, cookie);
     }

@@ -13,7 +13,10 @@ use crate::{
         LoginClient, LoginError, LoginOptions, LoginRandom, return_to::ReturnTo,
         transaction::LIFETIME,
     },
-    observe::{Record, Verdict},
+    observe::{
+        Record, Verdict,
+        audit::{Entry, Event},
+    },
     response::Body,
     site::ProviderFace,
     snapshot::Snapshot,
@@ -85,7 +88,8 @@ pub(super) async fn begin(
     snapshot
         .logins
         .admit(&client, Instant::now())
-        .map_err(|wait| LoginError::TooMany { wait })?;
+        .map_err(|wait| LoginError::TooMany { wait })
+        .inspect_err(|error| audit_denial(snapshot, provider, error, record))?;
     let options = LoginOptions {
         is_known: client.known.is_some(),
         ..options
@@ -96,9 +100,42 @@ pub(super) async fn begin(
     let begun = snapshot
         .logins
         .begin(provider, return_to, browser, options, now, &random)
-        .await?;
+        .await
+        .inspect_err(|error| audit_denial(snapshot, provider, error, record))?;
     let mut response = reply::redirect(StatusCode::FOUND, begun.location.as_str());
     let cookie = cookies.write_login(&begun.login_cookie, LIFETIME);
     response.headers_mut().append(SET_COOKIE, cookie);
     Ok(response)
+}
+
+/// Notes that a login does not come to its end. Who it was is known where the provider said so, and a list said no.
+pub(super) fn audit_denial(
+    snapshot: &Snapshot,
+    provider: &str,
+    error: &LoginError,
+    record: &Record,
+) {
+    let denied = Entry {
+        provider: Some(provider.into()),
+        detail: Some(error.to_string().into()),
+        ..Entry::of(Event::LoginDenied)
+    };
+    let denied = match error {
+        LoginError::NotAllowed {
+            identity,
+            denied: why,
+            ..
+        } => Entry {
+            rule: Some(format!("providers.{provider}.allow.{}", why.rule).into()),
+            ..denied.about(identity)
+        },
+        LoginError::TooMany { .. } => Entry {
+            event: Event::Limit,
+            rule: Some(error.to_string().into()),
+            detail: None,
+            ..denied
+        },
+        _ => denied,
+    };
+    snapshot.audit.record(&denied.asked(record));
 }

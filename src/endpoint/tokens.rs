@@ -24,7 +24,11 @@ use crate::{
     audience::Audience,
     clean::CleanRequest,
     clock::{self, Timestamp},
-    observe::{Record, Verdict},
+    credential::Proof,
+    observe::{
+        Record, Verdict,
+        audit::{Entry, Event},
+    },
     response::Body,
     session::{Session, Visit, directory::UserKey},
     snapshot::Snapshot,
@@ -136,6 +140,7 @@ pub(super) async fn make(
         expires = when::rfc3339(listed.expires_at),
         "an API token was made"
     );
+    audit(snapshot, Event::TokenMade, session, &listed, record);
     if is_person(audience) {
         let page = TokenPage {
             host: snapshot.site.public_url.authority(),
@@ -266,10 +271,23 @@ impl<'s> Visitor<'s> {
                 token = listed.start,
                 "an API token was ended by its owner"
             );
+            audit(self.snapshot, Event::TokenEnded, session, listed, record);
         }
         record.detail = Some(format!("ended {} API tokens", ended.len()));
         Ok(ended.len())
     }
+}
+
+/// Somebody has made or ended a token of their own.
+fn audit(snapshot: &Snapshot, event: Event, session: &Session, token: &Listed, record: &Record) {
+    let told = Entry {
+        credential: Some(Proof::Session.name()),
+        object: Some(token.start.as_str().into()),
+        detail: Some(token.name.as_str().into()),
+        ..Entry::of(event)
+    };
+    let told = told.about(&session.identity).asked(record);
+    snapshot.audit.record(&told);
 }
 
 fn is_person(audience: Audience) -> bool {

@@ -12,6 +12,7 @@ use super::message::{
 use crate::{
     clean::{forwarding, identity::ReservedNames},
     forward::{IdentityHeaders, Told},
+    rate_limit::Fields,
     response::Body,
     session::cookie::Cookies,
 };
@@ -27,8 +28,10 @@ pub(super) struct Passing<'a> {
     /// The names that only the gate writes.
     pub(super) reserved: &'a ReservedNames,
     pub(super) cookies: &'a Cookies,
-    /// Whether their `Authorization` is a token of the gate's own, which no app is to see.
-    pub(super) holds_own_token: bool,
+    /// Whether their `Authorization` was for the gate, and no app is to see it.
+    pub(super) holds_own_credential: bool,
+    /// What the client is told of the limits of its routes.
+    pub(super) limits: &'a Fields,
 }
 
 /// A yes. The app gets each identity header or none, whatever the client wrote: what is not set is removed, in the spelling
@@ -45,7 +48,7 @@ pub(super) fn pass(passing: &Passing<'_>, renewed: &[HeaderValue]) -> CheckRespo
             remove.push(name.clone());
         }
     }
-    if passing.holds_own_token {
+    if passing.holds_own_credential {
         remove.push(AUTHORIZATION);
     }
     if passing.headers.contains_key(COOKIE) {
@@ -67,6 +70,9 @@ pub(super) fn pass(passing: &Passing<'_>, renewed: &[HeaderValue]) -> CheckRespo
         let private = HeaderValue::from_static("private");
         to_browser.push(line(&CACHE_CONTROL, &private, AppendAction::AddIfAbsent));
     }
+    let mut limits = HeaderMap::new();
+    passing.limits.write(&mut limits);
+    to_browser.extend(limits.iter().map(|(name, value)| added(name, value)));
     to_browser.extend(renewed.iter().map(|cookie| added(&SET_COOKIE, cookie)));
     CheckResponse {
         status: Some(Status { code: OK }),

@@ -49,6 +49,7 @@ use crate::{
         auth::refuse_held_back,
         held_back::{self, HeldBack},
     },
+    issuer,
     listen::{Accepted, Listener, Stream, WorkerHandle},
     observe::{Record, Recorder, Throttled, Verdict},
     snapshot::Snapshot,
@@ -287,7 +288,10 @@ async fn check(
                 identity_headers: &snapshot.identity_headers,
                 reserved: &snapshot.cleaning.reserved,
                 cookies: &snapshot.sessions.cookies,
-                holds_own_token: snapshot.has_own_tokens && api_token::is_in(headers),
+                holds_own_credential: pass.came_with_credential()
+                    || (snapshot.has_own_tokens && api_token::is_in(headers))
+                    || (snapshot.issuer.is_some() && issuer::token::is_in(headers)),
+                limits: pass.limits(),
             };
             answer::pass(&passing, &pass.accompany(snapshot, &held))
         }

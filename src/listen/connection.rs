@@ -21,7 +21,11 @@ use super::{
     service::Requests,
     socket::Stream,
 };
-use crate::{clean::Peer, limits::Limits};
+use crate::{
+    certificate::{Certified, Rules},
+    clean::Peer,
+    limits::Limits,
+};
 
 /// What an HTTP/2 connection begins with (RFC 9113 §3.4); no HTTP/1.1 request does.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -47,17 +51,21 @@ pub(super) async fn serve(
     } else {
         (stream, address)
     };
-    let tls = worker.current().tls.clone();
+    let (tls, rules) = worker.current().tls();
     let ended = match (stream, tls) {
         // Boxed, so that a connection without TLS does not keep its size.
         (Stream::Tcp(stream), Some(tls)) => {
-            Box::pin(serve_tls(worker, &tls, stream, address, place)).await
+            Box::pin(serve_tls(worker, (&tls, rules), stream, address, place)).await
         }
         (Stream::Unix(stream), Some(tls)) => {
-            Box::pin(serve_tls(worker, &tls, stream, address, place)).await
+            Box::pin(serve_tls(worker, (&tls, rules), stream, address, place)).await
         }
-        (Stream::Tcp(stream), None) => serve_http(worker, stream, address, false, place).await,
-        (Stream::Unix(stream), None) => serve_http(worker, stream, address, false, place).await,
+        (Stream::Tcp(stream), None) => {
+            serve_http(worker, stream, Peer::new(address, false), place).await
+        }
+        (Stream::Unix(stream), None) => {
+            serve_http(worker, stream, Peer::new(address, false), place).await
+        }
     };
     report(&ended, address, &observer);
 }
@@ -109,7 +117,7 @@ fn report(ended: &Ended, client: Option<IpAddr>, worker: &Worker) {
 
 async fn serve_tls<S: ClientSocket>(
     worker: Arc<Worker>,
-    tls: &TlsAcceptor,
+    (tls, rules): (&TlsAcceptor, Option<Rules>),
     mut socket: S,
     address: Option<IpAddr>,
     place: Place,
@@ -121,7 +129,14 @@ async fn serve_tls<S: ClientSocket>(
     }
     let handshake = timeout(limits.handshake_timeout, tls.accept(socket));
     match place.control().unless_evicted(handshake).await {
-        Ok(Ok(Ok(socket))) => serve_http(worker, socket, address, true, place).await,
+        Ok(Ok(Ok(socket))) => {
+            let certificate = rules.and_then(|rules| {
+                let shown = socket.get_ref().1.peer_certificates()?.first()?;
+                Certified::read(shown, rules)
+            });
+            let peer = Peer::new(address, true).with_certificate(certificate);
+            serve_http(worker, socket, peer, place).await
+        }
         Ok(Ok(Err(error))) => Ended::Handshake(error),
         Ok(Err(_)) => Ended::HandshakeTimeout,
         Err(ended) => ended,
@@ -131,8 +146,7 @@ async fn serve_tls<S: ClientSocket>(
 async fn serve_http<S: ClientSocket>(
     worker: Arc<Worker>,
     socket: S,
-    address: Option<IpAddr>,
-    is_tls: bool,
+    peer: Peer,
     place: Place,
 ) -> Ended {
     let begun = Box::pin(begin(socket, &place, &worker.limits())).await;
@@ -140,7 +154,6 @@ async fn serve_http<S: ClientSocket>(
         Ok(begun) => begun,
         Err(ended) => return ended,
     };
-    let peer = Peer::new(address, is_tls);
     let requests = Requests::new(worker, peer, place.requests());
     if is_http2 {
         http2::serve(&requests, socket, first, &place).await

@@ -8,6 +8,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    certificate::Rules,
     gate::Gate,
     limits::Limits,
     observe::{Recorder, Throttled, metrics::Metrics},
@@ -31,6 +32,13 @@ pub(super) struct Current {
     pub(super) http2: hyper::server::conn::http2::Builder<TokioExecutor>,
     pub(super) tls: Option<TlsAcceptor>,
     pub(super) limits: Arc<Limits>,
+}
+
+impl Current {
+    /// How TLS is spoken, and by which rules clients' certificates are read.
+    pub(super) fn tls(&self) -> (Option<TlsAcceptor>, Option<Rules>) {
+        (self.tls.clone(), self.gate.snapshot.client_certificates)
+    }
 }
 
 impl Worker {

@@ -2,6 +2,8 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
+use crate::certificate::ClientCertificates;
+
 /// A place to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListenAddress {
@@ -42,11 +44,13 @@ impl fmt::Display for ListenAddress {
     }
 }
 
-/// `tls = { cert, key }`: PEM files.
+/// `tls = { cert, key, client_ca }`: PEM files.
 #[derive(Clone, Debug)]
 pub struct TlsFiles {
     /// The certificate chain, leaf first.
     pub cert: PathBuf,
     /// The private key.
     pub key: PathBuf,
+    /// Whose certificates let clients in; none where they are not asked for one.
+    pub clients: Option<ClientCertificates>,
 }

@@ -43,6 +43,8 @@ pub struct ReturnRules {
     hosts: Vec<AllowedHost>,
     apps: Vec<route::HostPattern>,
     prefix: String,
+    /// The own endpoints that are pages to come back to.
+    own_pages: Vec<&'static str>,
     callback_paths: Vec<String>,
 }
 
@@ -64,6 +66,7 @@ impl ReturnRules {
             hosts: redirect_hosts.iter().filter_map(AllowedHost::new).collect(),
             apps: Vec::new(),
             prefix: prefix.to_owned(),
+            own_pages: vec!["/account"],
             callback_paths: Vec::new(),
         }
     }
@@ -73,6 +76,13 @@ impl ReturnRules {
     #[must_use]
     pub fn with_apps(mut self, apps: &[route::HostPattern]) -> Self {
         self.apps.extend_from_slice(apps);
+        self
+    }
+
+    /// The same rules; an own endpoint is a page to come back to as well.
+    #[must_use]
+    pub fn with_own_page(mut self, page: &'static str) -> Self {
+        self.own_pages.push(page);
         self
     }
 
@@ -153,7 +163,7 @@ impl ReturnRules {
         };
         path.judge(|path| {
             path.strip_prefix(&self.prefix).is_some_and(|rest| {
-                (rest.is_empty() || rest.starts_with('/')) && rest != "/account"
+                (rest.is_empty() || rest.starts_with('/')) && !self.own_pages.contains(&rest)
             }) || self.callback_paths.iter().any(|own| own == path)
         }) == Some(false)
     }

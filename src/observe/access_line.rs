@@ -56,6 +56,9 @@ pub struct AccessLine<'a> {
     /// By which provider.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<&'a str>,
+    /// By what it was proven.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<&'static str>,
     /// The method of the request that a proxy asks about, where that tells one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub original_method: Option<&'a str>,
@@ -95,6 +98,7 @@ impl Default for AccessLine<'_> {
             client: None,
             user: None,
             provider: None,
+            credential: None,
             original_method: None,
             original_path: None,
             verdict: Verdict::ClientGone,
@@ -166,6 +170,7 @@ impl AccessLine<'_> {
                     client = self.client.map(tracing::field::display),
                     user = self.user,
                     provider = self.provider,
+                    credential = self.credential,
                     original_method = self.original_method,
                     original_path = self.original_path,
                     verdict = self.verdict.name(),
@@ -181,6 +186,24 @@ impl AccessLine<'_> {
         } else {
             tell_at!(Level::INFO);
         }
+    }
+}
+
+/// Appends `line`, a struct, as JSON that begins with the time of day.
+pub(super) fn write_stamped(since_epoch: Duration, line: &impl Serialize, lines: &mut Vec<u8>) {
+    #[derive(Serialize)]
+    struct Stamped<'a, T> {
+        timestamp: &'a str,
+        #[serde(flatten)]
+        line: &'a T,
+    }
+    let begin = lines.len();
+    let mut stamp = Stamp::new();
+    let timestamp = stamp.at(since_epoch);
+    let mut serializer = Serializer::with_formatter(&mut *lines, Inert);
+    match (Stamped { timestamp, line }).serialize(&mut serializer) {
+        Ok(()) => lines.push(b'\n'),
+        Err(_) => lines.truncate(begin),
     }
 }
 

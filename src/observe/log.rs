@@ -110,6 +110,13 @@ pub(super) fn access(line: &AccessLine<'_>) {
     }
 }
 
+/// Writes a line of the audit trail among those of the log.
+pub(super) fn audit(line: &[u8]) {
+    if let Some(log) = LOG.get() {
+        log.with_own(|own| own.queue.push(Haste::Now, |lines| lines.extend(line)));
+    }
+}
+
 /// What a thread keeps of the log.
 struct Own {
     queue: Queue,

@@ -2,6 +2,7 @@
 
 mod access_line;
 mod access_log;
+pub mod audit;
 mod ended;
 pub mod filter;
 mod handover;

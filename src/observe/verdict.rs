@@ -84,6 +84,8 @@ verdicts! {
     Unavailable = "unavailable",
     /// 429: the client has as many requests under way as `limits.requests_per_client` lets it have.
     TooManyRequests = "too_many_requests",
+    /// 429: the route's [`limit`](rate-limits.md) is used up; `detail` says which.
+    RateLimited = "rate_limited",
     /// The app could not be reached, or broke off before its answer; `detail` says how.
     BadGateway = "bad_gateway",
     /// The app did not begin its answer within `upstream_timeout`.

@@ -12,6 +12,7 @@ pub use self::{
 use crate::{
     access::{Requirements, StepUp},
     canonical_path,
+    rate_limit::RateLimit,
 };
 
 /// `[[routes]]`, checked.
@@ -37,8 +38,31 @@ pub struct Route {
     pub dry_run: bool,
     /// Whether its app takes an escaped slash (`%2F`) for a part of its segment.
     pub keeps_slashes: bool,
+    /// How often whoever may pass may come.
+    pub limits: Vec<RateLimit>,
     /// Which upstream it leads to, by its place among the configured ones; the first is `upstream`.
     pub upstream: usize,
+    /// Whether it takes access tokens of the gate's own, and how.
+    pub resource: Option<Resource>,
+}
+
+/// How a route takes access tokens of the gate's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resource {
+    /// Beside sessions and what else it takes.
+    Tokens,
+    /// As the Model Context Protocol has it: by tokens alone, for a session would let any page speak in its name.
+    Mcp,
+}
+
+impl Resource {
+    /// The scope that each of its tokens has.
+    pub fn scope(self) -> &'static str {
+        match self {
+            Self::Tokens => "api",
+            Self::Mcp => "mcp",
+        }
+    }
 }
 
 /// What a route asks of whoever comes.
@@ -234,6 +258,11 @@ impl Routes {
 }
 
 impl Route {
+    /// Whether it can only be that sessions count for nothing here.
+    pub fn takes_sessions(&self) -> bool {
+        self.resource != Some(Resource::Mcp)
+    }
+
     /// What a request falls under that fits no route.
     pub fn login() -> Self {
         Self {
@@ -247,7 +276,9 @@ impl Route {
             deny_message: None,
             dry_run: false,
             keeps_slashes: false,
+            limits: Vec::new(),
             upstream: 0,
+            resource: None,
         }
     }
 

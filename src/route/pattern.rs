@@ -94,6 +94,18 @@ impl PathPattern {
         }
     }
 
+    /// The one path that it fits, or that all lie below which it fits; none where it is no such pattern.
+    pub fn root(&self) -> Option<&str> {
+        let is_literal = |segment: &Segment| matches!(segment, Segment::Literal(_));
+        let (literals, path) = match self.segments.split_last() {
+            Some((Segment::AnyNumber, before)) => (before, self.written.strip_suffix("/**")?),
+            _ => (&self.segments[..], &*self.written),
+        };
+        let is_plain =
+            literals.iter().all(is_literal) && path.is_ascii() && !path.contains(['%', ' ']);
+        is_plain.then_some(if path.is_empty() { "/" } else { path })
+    }
+
     /// Whether every path that fits `other` fits this, too, as far as the patterns' shapes tell: "yes" is sure.
     pub fn covers(&self, other: &Self) -> bool {
         covers(

@@ -21,7 +21,10 @@ use bytes::Bytes;
 
 pub use self::sessions::{KeepError, Keeping, LogoutHint, Pending, Sessions, Unavailable, Visit};
 
-use crate::{access::Principal, clock::Timestamp, identity::Identity, text::Text, tokens::Tokens};
+use crate::{
+    access::Principal, clock::Timestamp, credential::Grant, identity::Identity, text::Text,
+    tokens::Tokens,
+};
 
 /// How exactly the idle end is kept where the time of the last request stands in the cookie.
 const RENEWAL: Duration = Duration::from_mins(1);
@@ -82,6 +85,17 @@ impl Session {
             tokens: Tokens::default(),
             provider_session: None,
             further: Bytes::new(),
+        }
+    }
+}
+
+impl Session {
+    /// A grant as a session of `identity`: it ends as one does.
+    pub fn of_grant(grant: &Grant, identity: Identity) -> Self {
+        Self {
+            ends_at: grant.ends_at,
+            provider_session: grant.provider_session.clone(),
+            ..Self::begin(grant.id, [0; 16], grant.created_at, identity)
         }
     }
 }

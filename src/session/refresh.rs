@@ -40,7 +40,7 @@ use super::{
 };
 use crate::{
     clock::{self, Timestamp},
-    observe::metrics::Tally,
+    observe::{audit::Audit, metrics::Tally},
     provider::Providers,
     tokens::{KeepTokens, Tokens},
 };
@@ -70,6 +70,7 @@ struct Shared {
     revocations: Arc<Revocations>,
     farewell: Arc<Farewell>,
     tally: Tally<3>,
+    audit: Audit,
     /// Takes what renewals say of people.
     feed: OnceLock<mpsc::Sender<(Session, Timestamp)>>,
     /// Ends the waiting of what has sent nothing yet.
@@ -142,6 +143,7 @@ impl Refresher {
     /// Renewals run on `runtime`, which outlives the workers.
     pub fn new(
         policy: RefreshPolicy,
+        audit: Audit,
         revocations: Arc<Revocations>,
         farewell: Arc<Farewell>,
         runtime: Handle,
@@ -152,6 +154,7 @@ impl Refresher {
             shared: Arc::new(Shared {
                 breakers: Breakers::default(),
                 tally,
+                audit,
                 policy: ArcSwap::from_pointee(policy),
                 revocations,
                 farewell,

@@ -44,6 +44,14 @@ pub enum Purpose {
     KnownUser,
     /// Somebody's API tokens.
     ApiTokens,
+    /// An access token that the gate has given.
+    AccessToken,
+    /// The id of a client that registered itself.
+    ClientId,
+    /// What somebody is asked to agree to.
+    Consent,
+    /// Somebody's grants.
+    Grants,
 }
 
 /// The keys of `session.secret`: the first seals, all open.
@@ -243,7 +251,7 @@ impl KeyRing {
 
 impl Purpose {
     /// In the order of the discriminants, which index what is prepared per purpose.
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 11] = [
         Self::Session,
         Self::Login,
         Self::LogoutHint,
@@ -251,6 +259,10 @@ impl Purpose {
         Self::Directory,
         Self::KnownUser,
         Self::ApiTokens,
+        Self::AccessToken,
+        Self::ClientId,
+        Self::Consent,
+        Self::Grants,
     ];
 
     const fn label(self) -> &'static str {
@@ -262,6 +274,10 @@ impl Purpose {
             Self::Directory => "directory",
             Self::KnownUser => "known user",
             Self::ApiTokens => "api tokens",
+            Self::AccessToken => "access token",
+            Self::ClientId => "client id",
+            Self::Consent => "consent",
+            Self::Grants => "grants",
         }
     }
 }

@@ -103,11 +103,13 @@ pub enum Unavailable {
 }
 
 /// Why a session cannot be kept.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum KeepError {
     /// It does not fit into five cookies.
+    #[error("the session does not fit into cookies")]
     TooLarge,
     /// The store does not answer.
+    #[error(transparent)]
     Store(StoreError),
 }
 

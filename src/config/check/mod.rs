@@ -5,13 +5,18 @@
 
 mod address;
 mod allow;
+mod audit;
+mod bearer;
+mod certificate;
 pub(super) mod cookie_domain;
 mod endpoint;
 mod forward_auth;
 pub(super) mod header;
+mod issuer;
 mod limits;
 mod outbound;
 mod provider;
+mod rate;
 mod read;
 mod regex;
 mod request;
@@ -20,6 +25,7 @@ pub(super) mod secret;
 mod session;
 mod token;
 mod upstream;
+mod users;
 
 use std::path::{Path, PathBuf};
 
@@ -179,15 +185,18 @@ impl<'a> Reader<'a> {
         let state = self.state(root);
         let api_tokens = self.api_tokens(root);
         let service_tokens = self.service_tokens(root);
+        let issuer = self.issuer(root);
         let own = OwnPaths {
             prefix: prefix.as_deref(),
             root_health: root_health.unwrap_or_default(),
         };
         let mut providers = self.providers(root, own);
+        let users = self.users(root, providers.as_deref());
         let headers = self.headers(root);
         let routes = self.routes(root, own);
         self.check_hosts(root, flat(&forward_auth), routes.as_deref());
         let limits = self.limits(root);
+        let audit = self.audit(root);
         let proxies = self.proxies(root);
         self.check_addresses(
             root,
@@ -216,6 +225,7 @@ impl<'a> Reader<'a> {
         if let (Some(providers), Some(headers)) = (&providers, &headers) {
             self.check_names(providers, headers);
         }
+        self.check_certificate_name(root, flat(&tls), providers.as_deref());
         if let (Some(session), Some(headers)) = (&session, &headers) {
             set_rooms(providers.iter_mut().flatten(), &session.store, headers);
         }
@@ -224,6 +234,12 @@ impl<'a> Reader<'a> {
             (session.as_ref(), &state),
             flat(&api_tokens).is_some(),
             (providers.as_deref(), service_tokens.as_deref()),
+        );
+        self.check_issuer(
+            root,
+            flat(&issuer),
+            (session.as_ref(), &state),
+            routes.as_deref(),
         );
         if !self.problems.is_empty() {
             return None;
@@ -248,11 +264,14 @@ impl<'a> Reader<'a> {
             state: state.ok()?,
             api_tokens: api_tokens.ok()?,
             service_tokens: service_tokens?,
+            issuer: issuer.ok()?,
+            users: users.ok()?,
             providers: providers?,
             headers: headers?,
             routes: routes?,
             refuse_cross_site: refuse_cross_site.ok().flatten()?,
             limits: limits?,
+            audit: audit.ok()?,
             proxies: proxies?,
         })
     }
@@ -270,6 +289,7 @@ impl<'a> Reader<'a> {
         let table = root.table("tls");
         let cert = table.get("cert", Kind::Text);
         let key = table.get("key", Kind::Text);
+        let clients = self.client_certificates(&table);
         if root.node.get("tls").is_none() {
             return Ok(None);
         }
@@ -283,12 +303,12 @@ impl<'a> Reader<'a> {
         let (Some(cert), Some(key)) = (file("cert", cert), file("key", key)) else {
             return Err(Reported);
         };
-        let files = TlsFiles { cert, key };
+        let clients = clients?;
+        let files = TlsFiles { cert, key, clients };
         // Where they need not be here, they are not looked at.
         let are_here = files.cert.exists() && files.key.exists();
         if let (true, Err(flaw)) = (are_here, tls::acceptor(&files)) {
-            let which = if flaw.is_of_key { "key" } else { "cert" };
-            self.problem(Problem::new(&table.origin(which), flaw.what).hint(flaw.hint));
+            self.problem(Problem::new(&table.origin(flaw.key), flaw.what).hint(flaw.hint));
             return Err(Reported);
         }
         Ok(Some(files))

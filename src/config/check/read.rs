@@ -498,12 +498,17 @@ impl Reader<'_> {
     /// A relative path of the file is meant from the file's folder, one of the environment from the
     /// working directory.
     pub(super) fn resolve(&mut self, path: &str, origin: &Origin) -> PathBuf {
-        let path = match origin {
-            Origin::File(_) => self.folder.join(path),
-            Origin::Nowhere | Origin::Variable(_) => PathBuf::from(path),
-        };
+        let path = self.place_of(path, origin);
         self.files.push(path.clone());
         path
+    }
+
+    /// The same for a file that is not read.
+    pub(super) fn place_of(&self, path: &str, origin: &Origin) -> PathBuf {
+        match origin {
+            Origin::File(_) => self.folder.join(path),
+            Origin::Nowhere | Origin::Variable(_) => PathBuf::from(path),
+        }
     }
 }
 

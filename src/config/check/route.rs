@@ -19,9 +19,12 @@ use crate::{
         AllowList, LONGEST_ACR_VALUES, LONGEST_AGE, Requirement, Requirements, StepUp, is_acr,
     },
     api_token::settings::SERVICE,
-    provider::settings::ProviderSettings,
+    certificate::CERTIFICATE,
+    credential::Proof,
+    provider::{bearer::is_scope, settings::ProviderSettings},
     public_url::PublicUrl,
     route::{Access, HostPattern, PathPattern, Route},
+    users::settings::USERS,
 };
 
 impl Reader<'_> {
@@ -67,12 +70,14 @@ impl Reader<'_> {
         let path = self.path(table, own);
         let methods = self.methods(table);
         let access = self.access(table);
+        let resource = self.resource(table, access);
         let requirements = self.requirements(table, access.as_ref());
         let deny_message = self.optional(table, "deny_message", deny_message);
         let upstream = self.route_upstream(root, table);
         let keeps_slashes = self.encoded_slash(table);
         let step_up = self.step_up(table, access);
         let dry_run = self.dry_run(table, number, requirements.as_ref());
+        let limits = self.rate_limits(table);
         let (host, path) = (host.ok()?, path.ok()?);
         Some(Route {
             name: name.ok()?.unwrap_or_else(|| format!("routes[{number}]")),
@@ -84,8 +89,10 @@ impl Reader<'_> {
             deny_message: deny_message.ok()?,
             upstream: upstream.ok()?,
             dry_run: dry_run?,
+            limits: limits?,
             keeps_slashes: keeps_slashes.ok().flatten()?,
             step_up: step_up.ok()?.map(Box::new),
+            resource: resource.ok()?,
         })
     }
 
@@ -346,15 +353,37 @@ impl Reader<'_> {
         let claims = allow::ask_for_lists(table);
         let providers = self.texts(table, "providers", |text, _| Ok(text.to_owned()));
         let networks = self.texts(table, "networks", network);
+        let credentials = self.texts(table, "credentials", credential);
+        let scopes = self.texts(table, "scopes", scope);
         let (mut lists, complete) = self.allow_lists(table.node, claims, None);
         for list in lists.iter_mut().filter(|list| list.key == "users") {
             // Which names are one and the same was for the provider to say, at the login.
             list.ignore_case();
         }
+        for (key, is_empty) in [
+            ("providers", providers.as_ref().is_some_and(Vec::is_empty)),
+            ("networks", networks.as_ref().is_some_and(Vec::is_empty)),
+            (
+                "credentials",
+                credentials.as_ref().is_some_and(Vec::is_empty),
+            ),
+            ("scopes", scopes.as_ref().is_some_and(Vec::is_empty)),
+        ] {
+            if let Some(node) = table.node.get(key).filter(|_| is_empty) {
+                // Left in, it would not count, and what was meant to narrow would not.
+                self.problem(
+                    Problem::new(&node.origin, format!("`{key}` is an empty list"))
+                        .hint("fill it, or take the key out"),
+                );
+                return None;
+            }
+        }
         let requirement = Requirement {
             lists,
             providers: providers?,
             networks: networks?,
+            credentials: credentials?,
+            scopes: scopes?,
         };
         if complete && table.is_written() && requirement == Requirement::default() {
             self.problem(
@@ -386,7 +415,8 @@ impl Reader<'_> {
             let requirements = &route.requirements;
             let each = std::iter::once(&requirements.all).chain(&requirements.any);
             for name in each.flat_map(|requirement| &requirement.providers) {
-                if *name != SERVICE && providers.iter().all(|provider| provider.name != *name) {
+                let is_own = [SERVICE, USERS, CERTIFICATE].contains(&name.as_str());
+                if !is_own && providers.iter().all(|provider| provider.name != *name) {
                     let place = format!("{}.allow.providers", route.name);
                     self.problem(
                         Problem::new(
@@ -504,6 +534,25 @@ fn hides(earlier: &Route, later: &Route) -> bool {
         (Some(_), None) => false,
     };
     every_host && every_path && every_method
+}
+
+fn credential(text: &str, origin: &Origin) -> Result<Proof, Problem> {
+    let mut all = Proof::ALL.into_iter();
+    all.find(|proof| proof.name() == text).ok_or_else(|| {
+        let names = Proof::ALL.map(Proof::name).join(", ");
+        Problem::new(origin, format!("there is no credential \"{text}\""))
+            .hint(format!("some of {names}, as X-User-Auth has them"))
+    })
+}
+
+/// What a scope may be (RFC 6749 §3.3).
+fn scope(text: &str, origin: &Origin) -> Result<String, Problem> {
+    if is_scope(text) {
+        return Ok(text.to_owned());
+    }
+    Err(Problem::new(origin, format!("`{text}` is no scope")).hint(
+        "printable ASCII without spaces and quotes; several are a list, and all of them are needed",
+    ))
 }
 
 /// No name looks like the place of a route, or holds what stands between names in lists.

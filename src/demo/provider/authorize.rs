@@ -5,9 +5,7 @@ use http::{HeaderMap, StatusCode, header::SET_COOKIE};
 use url::Url;
 
 use super::{
-    Provider, browser,
-    parameters::{Parameters, Repeated},
-    refuse,
+    Provider, browser, refuse,
     request::{AuthorizationRequest, ErrorAnswer, Refused},
     user::{USERS, User},
     vault::{Agreement, Browser},
@@ -15,6 +13,7 @@ use super::{
 use crate::{
     clock::{self, Timestamp},
     demo::{page, server::Response},
+    issuer::parameters::{Parameters, Repeated},
     random,
 };
 

@@ -7,14 +7,11 @@ use askama::Template;
 use http::{HeaderMap, StatusCode, header::SET_COOKIE};
 use url::Url;
 
-use super::{
-    Provider, browser,
-    parameters::{Parameters, Repeated},
-    refuse, say,
-};
+use super::{Provider, browser, refuse, say};
 use crate::{
     clock,
     demo::{page, server::Response},
+    issuer::parameters::{Parameters, Repeated},
 };
 
 #[derive(Template)]

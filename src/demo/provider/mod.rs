@@ -9,7 +9,6 @@ mod authorize;
 mod browser;
 mod key;
 mod logout;
-mod parameters;
 mod request;
 mod shelf;
 #[cfg(test)]
@@ -37,14 +36,16 @@ use url::{Origin, Url};
 
 use self::{
     key::{Hint, SigningKey},
-    parameters::{Parameters, Repeated},
     vault::Vault,
 };
 use super::{
     page::{self, Message},
     server::{self, Request, Response},
 };
-use crate::secret::Secret;
+use crate::{
+    issuer::parameters::{Parameters, Repeated},
+    secret::Secret,
+};
 
 /// What the provider knows of itself and of the one application that it serves.
 #[derive(Debug)]

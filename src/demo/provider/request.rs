@@ -1,6 +1,7 @@
 //! Reading an authorization request (RFC 6749 §4.1.1, OpenID Connect Core §3.1.2.1). Pure.
 
-use super::{DemoProviderConfig, parameters::Parameters};
+use super::DemoProviderConfig;
+use crate::issuer::parameters::Parameters;
 
 /// A request to sign somebody in, checked.
 #[derive(Debug)]

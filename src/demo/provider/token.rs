@@ -12,7 +12,6 @@ use subtle::ConstantTimeEq;
 use super::{
     Provider,
     key::access_token_hash,
-    parameters::{Parameters, Repeated},
     vault::{Denied, Fresh, Issued, TOKEN_LIFETIME},
 };
 use crate::{
@@ -21,6 +20,7 @@ use crate::{
         page,
         server::{Response, empty},
     },
+    issuer::parameters::{Parameters, Repeated},
     random,
 };
 

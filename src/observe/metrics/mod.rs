@@ -8,6 +8,7 @@ mod connections;
 mod duration;
 mod label;
 mod limits;
+mod rate_limited;
 mod reloads;
 mod requests;
 mod tally;
@@ -22,6 +23,7 @@ pub(super) use self::requests::{Counted, Requests};
 pub use self::{
     connections::{Connections, Shortage},
     limits::{Limit, LimitHits},
+    rate_limited::RateLimited,
     reloads::{LastReload, Reloads},
     tally::Tally,
     upstream::{DialFailure, OpenConnection, Upstream, Upstreams},
@@ -37,6 +39,8 @@ pub struct Metrics {
     pub upstreams: Upstreams,
     /// Limits that were hit.
     pub limits: LimitHits,
+    /// Requests that routes' limits have refused.
+    pub rate_limited: RateLimited,
     /// Readings of the configuration.
     pub reloads: Reloads,
     workers: Arc<Mutex<Vec<Arc<Requests>>>>,
@@ -58,6 +62,7 @@ impl Metrics {
         self.connections.register(registry);
         self.upstreams.register(registry);
         self.limits.register(registry);
+        self.rate_limited.register(registry);
         self.reloads.register(registry);
     }
 }

@@ -19,10 +19,12 @@ use crate::{
     clock,
     clock::Timestamp,
     identity::Identity,
+    observe::audit::{Entry, Event},
     provider::{Call, Provider, ProviderError, RenewedTokens, http::HttpError},
     random,
     session::{
         Id, Session, StoreError,
+        directory::SessionName,
         place::{Latest, Place},
         revocation::{Revocation, Target},
         store::{LEASE, Record},
@@ -72,6 +74,12 @@ impl Renewal {
         };
         let provider = &self.session.identity.provider;
         self.shared.tally.count(provider, outcome);
+        self.shared.audit.record(&Entry {
+            outcome: Some(outcome),
+            credential: Some("session"),
+            object: Some(SessionName::of(&self.session).to_string().into()),
+            ..Entry::of(Event::Renewal).about(&self.session.identity)
+        });
         progress
     }
 

@@ -56,6 +56,7 @@ fn gate(secrets: &[&str], keeping: Keeping) -> Sessions {
             keep: KeepTokens::default(),
             provider_grace: Duration::ZERO,
         },
+        crate::observe::audit::Audit::default(),
         Arc::clone(&revocations),
         Arc::clone(&farewell),
         Handle::current(),

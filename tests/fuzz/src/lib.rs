@@ -6,11 +6,13 @@ use std::{net::IpAddr, str, sync::LazyLock, time::Duration};
 use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{COOKIE, SET_COOKIE},
+    header::{AUTHORIZATION, COOKIE, SET_COOKIE},
 };
 use ipnet::IpNet;
 use sidegate::{
+    api_token::{self, format::Token},
     canonical_path::CanonicalPath,
+    certificate::Certificate,
     clean::{
         Peer,
         client::{self, ForwardingHeaders},
@@ -18,8 +20,19 @@ use sidegate::{
         forwarding::{Forwarding, Seen},
         identity::ReservedNames,
     },
+    clock::Timestamp,
+    credential::{Presented, Schemes},
     ext_authz::Question,
     forward::http1::{self, Piece},
+    issuer::{
+        authorize::AuthorizationRequest,
+        document::{self, DocumentUrl},
+        parameters::Parameters,
+        redirect::RedirectUri,
+        registration::{self, Registration},
+        resource::{self, Resource},
+        token::{self, AccessToken},
+    },
     listen::proxy_protocol,
     login::return_to::{HostPattern, ReturnRules},
     origin::PublicOrigin,
@@ -33,6 +46,7 @@ use sidegate::{
         seal::{KeyRing, Purpose},
         ticket::Ticket,
     },
+    users::Htpasswd,
 };
 use url::Url;
 
@@ -49,6 +63,53 @@ pub fn proxy_header(data: &[u8]) {
     );
     for cut in [0, length / 2, length - 1] {
         assert_eq!(proxy_protocol::parse(&data[..cut]), Ok(None));
+    }
+}
+
+/// What an OAuth client sends is read or refused, and what is taken leads nowhere else than it looks: a registered client has
+/// the addresses that it has registered and no others, and a document's id is the address of its document.
+pub fn oauth_client(data: &[u8]) {
+    static KEYS: LazyLock<KeyRing> =
+        LazyLock::new(|| KeyRing::new(&[Secret::new("one".to_owned())], "app.example gate"));
+    if let Ok(registration) = Registration::read(data) {
+        let answer = registration.register(&KEYS, [7; 12], Timestamp(1));
+        let id = answer["client_id"].as_str().expect("an id");
+        let client = registration::open(id, &KEYS).expect("what was registered is known");
+        for uri in answer["redirect_uris"].as_array().expect("a list") {
+            let uri = uri.as_str().expect("text");
+            assert!(client.redirect_uri(uri).is_some());
+            assert!(client.redirect_uri(&format!("{uri}x")).is_none() || !uri.contains("://"));
+        }
+    }
+    if let Ok(at) = DocumentUrl::parse("https://app.example/client.json", false)
+        && let Ok(client) = document::read(&at, data)
+    {
+        assert_eq!(client.id, at.as_str());
+    }
+    if let Ok(parameters) = Parameters::parse(data) {
+        let _ = AuthorizationRequest::read(&parameters);
+    }
+    let Ok(text) = str::from_utf8(data) else {
+        return;
+    };
+    let _ = DocumentUrl::parse(text, true);
+    let _ = token::Presented::code(text);
+    let _ = token::Presented::refresh(text);
+    assert!(AccessToken::open(text, &KEYS).is_none());
+    if let Some(found) = Resource::parse(text) {
+        let written = found.to_text();
+        assert_eq!(Resource::parse(&written), Some(found.clone()));
+        assert!(resource::covers(&written, found.origin(), found.path()));
+    }
+    if let Ok(uri) = RedirectUri::parse(text) {
+        assert!(
+            uri.with(&[("code", "x")])
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic())
+        );
+        assert!(!uri.policy_source().contains([';', ',', ' ', '\'']));
+        let url = Url::parse(text).expect("a redirect URI is an address");
+        assert!(url.scheme() != "http" || uri.is_loopback());
     }
 }
 
@@ -75,6 +136,60 @@ pub fn forwarded(data: &[u8]) {
     };
     forwarded_by(&[&[data, b", ", OWN].concat()]);
     forwarded_by(&[data, OWN]);
+}
+
+/// A token of ours is found wherever it is read, so that no app sees it, and is one to the last character only.
+pub fn api_token(data: &[u8]) {
+    let Ok(value) = HeaderValue::from_bytes(data) else {
+        return;
+    };
+    let headers: HeaderMap = [(AUTHORIZATION, value)].into_iter().collect();
+    let all = Schemes {
+        bearer: true,
+        basic: true,
+    };
+    let Ok(presented) = Presented::read(&headers, all) else {
+        return;
+    };
+    let Some(text) = api_token::presented(&presented) else {
+        return;
+    };
+    assert!(api_token::is_in(&headers), "an app would see it");
+    let Some(token) = Token::parse(text) else {
+        return;
+    };
+    assert!(text.len() == 42 && text.starts_with(token.start()));
+    assert!(Token::parse(&text[..41]).is_none());
+    assert!(Token::parse(&format!("{text}0")).is_none());
+}
+
+/// A certificate is read whole or not at all.
+pub fn certificate(data: &[u8]) {
+    if Certificate::read(data).is_none() {
+        return;
+    }
+    assert!(Certificate::read(&[data, b"\0"].concat()).is_none());
+    for cut in [0, data.len() / 2, data.len() - 1] {
+        assert!(Certificate::read(&data[..cut]).is_none());
+    }
+}
+
+/// A file of names and hashes is read whole or not at all, and what stands in a comment above it changes nothing.
+pub fn htpasswd(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else {
+        return;
+    };
+    let below = Htpasswd::read(&format!("# ada:x\n\n{text}"));
+    match Htpasswd::read(text) {
+        Ok(read) => {
+            assert!(below.is_ok_and(|below| below == read));
+            assert!(!read.knows(""));
+        }
+        Err(flaw) => {
+            assert!((1..=text.lines().count()).contains(&flaw.line));
+            assert!(below.is_err_and(|below| below.line == flaw.line + 2));
+        }
+    }
 }
 
 /// A checked return address leads to the public origin or an allowed host, and passes again.

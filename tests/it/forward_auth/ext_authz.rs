@@ -342,3 +342,23 @@ async fn a_unix_socket_and_a_reload() {
     assert!(status.success(), "{status}");
     assert!(!path.exists());
 }
+
+#[tokio::test]
+async fn who_comes_too_often_is_told_as_by_the_road() {
+    let (house, _provider, mut envoy, _) = asked(|plan| {
+        plan.tables("[[routes]]\npath = \"/open/**\"\naccess = \"public\"\nlimit = \"1/1h\"\n")
+    })
+    .await;
+    let browser = house.browser();
+    let told = envoy.ask(&held(&browser, "GET", "/open/x")).await;
+    let Told::Pass { app, browser: back } = &told else {
+        panic!("{told:?}")
+    };
+    let state = back.iter().find(|(name, _)| name == "ratelimit");
+    assert!(state.is_some_and(|(_, value)| value.starts_with("\"user\";r=0;t=")));
+    assert!(app.iter().all(|(name, _)| !name.starts_with("ratelimit")));
+    let told = envoy.ask(&held(&browser, "GET", "/open/x")).await;
+    assert_eq!(told.status(), 429);
+    assert!(told.header("retry-after").parse::<u64>().is_ok());
+    assert!(told.header("ratelimit").contains("r=0"));
+}

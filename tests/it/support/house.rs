@@ -325,6 +325,11 @@ impl House {
         self.ask_admin(admin, path).await
     }
 
+    /// Where the admin listener listens.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin.expect("a house with an admin listener")
+    }
+
     /// A browser that has never been here.
     pub fn browser(&self) -> Browser {
         Browser::at(self)

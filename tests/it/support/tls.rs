@@ -1,6 +1,7 @@
 //! A certificate for `localhost`, made once per run, and a client that trusts it alone.
 
 use std::{
+    io,
     path::{Path, PathBuf},
     sync::{Arc, LazyLock},
 };
@@ -9,7 +10,7 @@ use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::CryptoProvider,
-    pki_types::{CertificateDer, ServerName, UnixTime},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime},
 };
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -131,4 +132,24 @@ pub async fn client(stream: TcpStream, protocols: &[&[u8]]) -> TlsStream<TcpStre
         .connect(name, stream)
         .await
         .unwrap_or_else(|error| panic!("TLS does not begin: {error}"))
+}
+
+/// The same, showing a certificate where there is one to show.
+pub async fn showing(
+    stream: TcpStream,
+    shown: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+) -> io::Result<TlsStream<TcpStream>> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the default versions")
+        .with_root_certificates(Arc::clone(&CERTIFICATE.roots));
+    let config = match shown {
+        Some((chain, key)) => config.with_client_auth_cert(chain, key).expect("a pair"),
+        None => config.with_no_client_auth(),
+    };
+    let name = ServerName::try_from("localhost").expect("a name");
+    TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await
 }

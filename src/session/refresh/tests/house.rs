@@ -177,6 +177,7 @@ impl House {
                 keep: KeepTokens::default(),
                 provider_grace: Duration::from_mins(10),
             },
+            crate::observe::audit::Audit::default(),
             revocations.clone(),
             farewell,
             Handle::current(),

@@ -56,6 +56,7 @@ use super::{Found, Record, Store};
 use crate::{
     clock::Timestamp,
     kv,
+    rate_limit::{Key, Quota, Taken},
     redis::address::RedisAddress,
     session::{
         Id, Lifetimes, StoreError,
@@ -74,6 +75,8 @@ pub struct Redis {
     /// Tells one gate's replicas from another's.
     gate: String,
     channel: String,
+    /// What the names of limits begin with.
+    limits: String,
     lifetimes: Lifetimes,
     /// What tells Redis of things, and has to come to its end.
     telling: TaskTracker,
@@ -104,6 +107,7 @@ impl Redis {
         let touches = Arc::new(Touches::new(lifetimes.idle_timeout));
         let secrets = Arc::new(Secrets::new(secrets));
         let secrets_key = format!("sidegate:{gate}:secrets");
+        let limits = format!("sidegate:{gate}:limit:");
         let missed = Arc::<Notify>::default();
         let news = [Kind::Vouched, Kind::Unsigned].map(|kind| News {
             link: Arc::clone(&link),
@@ -154,6 +158,7 @@ impl Redis {
             secrets,
             gate,
             channel,
+            limits,
             lifetimes,
             telling,
             stop,
@@ -185,6 +190,32 @@ impl Redis {
     /// Compares these with the other replicas' from here on.
     pub fn adopt_secrets(&self, secrets: Vec<Fingerprint>) {
         self.secrets.adopt(secrets);
+    }
+
+    /// Takes one of a count that replicas share.
+    ///
+    /// # Errors
+    /// When Redis does not say.
+    pub async fn take(&self, key: &Key, quota: Quota) -> Result<Taken, StoreError> {
+        if !self.link.is_up() {
+            return Err(StoreError("there is no connection".to_owned()));
+        }
+        let name = format!("{}{}", self.limits, hex(&key.0));
+        let (interval, count) = (quota.interval().to_string(), quota.count().to_string());
+        let arguments: [&[u8]; 2] = [interval.as_bytes(), count.as_bytes()];
+        let answer = self.link.run(&script::TAKE, &name, &arguments).await?;
+        let Value::Array(numbers) = &answer else {
+            return Err(StoreError("no count where a count should be".to_owned()));
+        };
+        match numbers[..] {
+            [Value::Int(1), Value::Int(taken), _] => Ok(quota.taken(micros(taken))),
+            [Value::Int(0), Value::Int(wait), Value::Int(reset)] => Ok(Taken {
+                outcome: Err(Duration::from_micros(micros(wait))),
+                remaining: 0,
+                reset: Duration::from_micros(micros(reset)),
+            }),
+            _ => Err(StoreError("no count where a count should be".to_owned())),
+        }
     }
 
     /// Tells Redis what it still has to know, as far as it takes it within a moment.
@@ -414,6 +445,10 @@ impl Store for Redis {
     fn secrets_differ(&self) -> bool {
         self.secrets.differ()
     }
+}
+
+fn micros(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or_default()
 }
 
 fn name_of(gate: &str) -> String {

@@ -65,6 +65,26 @@ return redis.call('HLEN', KEYS[1])
 "
 );
 
+/// limit key; microseconds until one comes back, how many there are. Whether one was taken, and then how many microseconds
+/// until all have come back; else until there is one, and until all have. Where its answer is lost and it runs again, it takes
+/// another one.
+pub(super) static TAKE: Known = known!(
+    r"
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local interval = tonumber(ARGV[1])
+local room = interval * tonumber(ARGV[2])
+local before = tonumber(redis.call('GET', KEYS[1]) or now)
+before = math.min(math.max(before, now), now + room)
+local after = before + interval
+if after - now > room then
+    return {0, after - now - room, before - now}
+end
+redis.call('SET', KEYS[1], string.format('%.0f', after), 'PX', math.ceil((after - now) / 1000))
+return {1, after - now, 0}
+"
+);
+
 /// session key; value, its generation (8 bytes), milliseconds to live. One of a higher generation stays.
 pub(super) static CREATE: Known = known!(
     r"

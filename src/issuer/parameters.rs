@@ -5,15 +5,17 @@ use url::form_urlencoded;
 
 /// The parameters of a query or a form.
 #[derive(Clone, Default)]
-pub(super) struct Parameters(Vec<(String, String)>);
+pub struct Parameters(Vec<(String, String)>);
 
 /// A parameter came twice: two readers could each take another one, so nobody takes any.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Repeated;
+pub struct Repeated;
 
 impl Parameters {
     /// Reads `application/x-www-form-urlencoded` text.
-    pub(super) fn parse(encoded: &[u8]) -> Result<Self, Repeated> {
+    /// # Errors
+    /// When a name stands there twice.
+    pub fn parse(encoded: &[u8]) -> Result<Self, Repeated> {
         let mut pairs: Vec<(String, String)> = Vec::new();
         for (name, value) in form_urlencoded::parse(encoded) {
             if pairs.iter().any(|(known, _)| *known == name) {
@@ -24,8 +26,22 @@ impl Parameters {
         Ok(Self(pairs))
     }
 
+    /// The same; of what stands twice the first counts, and the name of one that does is told.
+    pub fn parse_first(encoded: &[u8]) -> (Self, Option<String>) {
+        let mut pairs: Vec<(String, String)> = Vec::new();
+        let mut repeated = None;
+        for (name, value) in form_urlencoded::parse(encoded) {
+            if pairs.iter().any(|(known, _)| *known == name) {
+                repeated.get_or_insert_with(|| name.into_owned());
+            } else {
+                pairs.push((name.into_owned(), value.into_owned()));
+            }
+        }
+        (Self(pairs), repeated)
+    }
+
     /// The value, unless it is absent or empty.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub fn get(&self, name: &str) -> Option<&str> {
         self.0
             .iter()
             .find(|(known, value)| known == name && !value.is_empty())
@@ -33,7 +49,7 @@ impl Parameters {
     }
 
     /// The same parameters as a query.
-    pub(super) fn encode(&self) -> String {
+    pub fn encode(&self) -> String {
         form_urlencoded::Serializer::new(String::new())
             .extend_pairs(&self.0)
             .finish()
@@ -53,6 +69,9 @@ mod tests {
         assert_eq!(parameters.get("nonce"), None);
         assert_eq!(parameters.get("scope"), None);
         assert_eq!(Parameters::parse(b"a=1&a=1").err(), Some(Repeated));
+        let (first, repeated) = Parameters::parse_first(b"a=1&b=2&b=3&a=4");
+        assert_eq!((first.get("a"), first.get("b")), (Some("1"), Some("2")));
+        assert_eq!(repeated.as_deref(), Some("b"));
     }
 
     proptest! {

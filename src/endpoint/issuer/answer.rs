@@ -1,0 +1,206 @@
+//! Answers to clients: JSON as RFC 6749 §5 has it.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Response, StatusCode,
+    header::{
+        ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, CONTENT_TYPE, PRAGMA,
+        RETRY_AFTER, WWW_AUTHENTICATE,
+    },
+};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::{
+    answer::reply,
+    clean::CleanRequest,
+    issuer::{
+        Issuer,
+        error::{Code, OAuthError, invalid_request},
+        parameters::Parameters,
+    },
+    kv,
+    login::LoginClient,
+    observe::Record,
+    response::Body,
+};
+
+/// Why a client gets nothing.
+#[derive(Debug)]
+pub(super) struct Failure {
+    status: StatusCode,
+    error: OAuthError,
+    /// Whether it authenticated by `Authorization`, and is asked to do so again (RFC 6749 §5.2).
+    is_basic: bool,
+    retry_after: Option<Duration>,
+}
+
+impl From<OAuthError> for Failure {
+    fn from(error: OAuthError) -> Self {
+        let status = match error.code {
+            Code::InvalidClient => StatusCode::UNAUTHORIZED,
+            Code::TemporarilyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        Self {
+            status,
+            error,
+            is_basic: false,
+            retry_after: None,
+        }
+    }
+}
+
+impl From<kv::Error> for Failure {
+    fn from(error: kv::Error) -> Self {
+        tracing::warn!(%error, "grants cannot be reached");
+        let error = OAuthError::new(Code::TemporarilyUnavailable, "try again in a moment");
+        Self {
+            retry_after: Some(Duration::from_secs(5)),
+            ..error.into()
+        }
+    }
+}
+
+impl Failure {
+    /// Who does not prove who they are, by `Authorization` or otherwise.
+    pub(super) fn of_client(description: &'static str, is_basic: bool) -> Self {
+        Self {
+            is_basic,
+            ..OAuthError::new(Code::InvalidClient, description).into()
+        }
+    }
+
+    /// Too often.
+    pub(super) fn throttled(wait: Duration) -> Self {
+        let error = OAuthError::new(Code::SlowDown, "too many requests from there");
+        Self {
+            status: StatusCode::TOO_MANY_REQUESTS,
+            error,
+            is_basic: false,
+            retry_after: Some(wait),
+        }
+    }
+
+    /// Whether a program is told to ask again: that is no guess.
+    pub(super) fn is_patience(&self) -> bool {
+        self.error.code == Code::AuthorizationPending
+    }
+
+    /// The answer; the log says the same.
+    pub(super) fn answer(&self, record: &mut Record) -> Response<Body> {
+        let (code, description) = (self.error.code.name(), &self.error.description);
+        record.detail = Some(format!("{code}: {description}"));
+        let mut response = json(
+            self.status,
+            &json!({ "error": code, "error_description": plain(description) }),
+        );
+        let headers = response.headers_mut();
+        if self.is_basic {
+            headers.insert(
+                WWW_AUTHENTICATE,
+                HeaderValue::from_static("Basic realm=\"token\""),
+            );
+        }
+        if let Some(wait) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+        }
+        response
+    }
+}
+
+/// RFC 6749 §5.2: printable ASCII without quotes and backslashes.
+pub(super) fn plain(text: &str) -> String {
+    let is_plain = |letter: &char| matches!(letter, ' '..='~') && !matches!(letter, '"' | '\\');
+    text.chars().filter(is_plain).collect()
+}
+
+/// JSON that nobody keeps (RFC 6749 §5.1).
+pub(super) fn json(status: StatusCode, value: &Value) -> Response<Body> {
+    let mut response = reply::json(status, value);
+    response
+        .headers_mut()
+        .insert(PRAGMA, HeaderValue::from_static("no-cache"));
+    response
+}
+
+/// Lets any page read an answer: it came without cookies.
+pub(super) fn allow_reading(headers: &mut HeaderMap) {
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(
+        ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static("WWW-Authenticate, Retry-After"),
+    );
+}
+
+/// Reads a body of a type, and no other: a body that two readers take for two things says nothing.
+pub(super) async fn read(
+    headers: &HeaderMap,
+    body: Incoming,
+    kind: &str,
+    most: usize,
+) -> Result<Bytes, OAuthError> {
+    let mut kinds = headers.get_all(CONTENT_TYPE).iter();
+    let (given, another) = (kinds.next(), kinds.next());
+    let essence = given
+        .and_then(|given| given.to_str().ok())
+        .unwrap_or_default();
+    // A second type behind a comma is no parameter of the first.
+    let is_one = another.is_none() && !essence.contains(',');
+    let essence = essence.split(';').next().unwrap_or_default().trim();
+    if !is_one || !essence.eq_ignore_ascii_case(kind) {
+        return Err(OAuthError::new(
+            Code::InvalidRequest,
+            format!("the body is not sent as {kind}"),
+        ));
+    }
+    match timeout(LONGEST, Limited::new(body, most).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        _ => Err(invalid_request(
+            "the body is too long, or did not come to its end",
+        )),
+    }
+}
+
+/// Reads a form (RFC 6749 §4.1.3). The query counts for nothing.
+pub(super) async fn read_form(
+    headers: &HeaderMap,
+    body: Incoming,
+) -> Result<Parameters, OAuthError> {
+    let body = read(
+        headers,
+        body,
+        "application/x-www-form-urlencoded",
+        LARGEST_FORM,
+    )
+    .await?;
+    Parameters::parse(&body).map_err(|_| invalid_request("a parameter stands twice"))
+}
+
+/// Whether the sender may try once more; each try counts until it is [given back](give_back).
+pub(super) fn admit(issuer: &Issuer, client: &LoginClient) -> Result<(), Failure> {
+    let taken = issuer.state.throttle.take(client, Instant::now());
+    taken.map_err(Failure::throttled)
+}
+
+/// It was a good one, and does not count.
+pub(super) fn give_back(issuer: &Issuer, client: &LoginClient) {
+    issuer.state.throttle.give_back(client);
+}
+
+/// Who sends a request, as far as it is counted.
+pub(super) fn sender(request: &CleanRequest) -> LoginClient {
+    LoginClient {
+        address: request.client.address,
+        known: None,
+    }
+}
+
+/// The bytes of a form: a client's assertion has some thousand.
+const LARGEST_FORM: usize = 16 * 1024;
+/// How long a body may take.
+const LONGEST: Duration = Duration::from_secs(10);

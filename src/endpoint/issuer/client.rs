@@ -1,0 +1,94 @@
+//! Who a client is that comes to the token endpoint (RFC 6749 §2.3).
+
+use http::HeaderMap;
+use percent_encoding::percent_decode_str;
+
+use super::answer::Failure;
+use crate::{
+    credential::{Presented, Schemes},
+    issuer::{
+        Issuer, UnknownClient,
+        client::{Authentication, Client, Method},
+        error::{Code, OAuthError, invalid_request},
+        parameters::Parameters,
+    },
+    session::seal::KeyRing,
+};
+
+/// The client of a request, proven where it has something to prove itself by.
+pub(super) async fn authenticate(
+    issuer: &Issuer,
+    keys: &KeyRing,
+    headers: &HeaderMap,
+    form: &Parameters,
+) -> Result<Client, Failure> {
+    let basic = Schemes {
+        bearer: false,
+        basic: true,
+    };
+    let presented = Presented::read(headers, basic)
+        .map_err(|_| Failure::of_client("Authorization cannot be read", true))?;
+    let basic = match &presented {
+        Presented::Basic(basic) => {
+            let decoded = decoded(basic.name()).zip(decoded(basic.password()));
+            Some(decoded.ok_or_else(|| Failure::of_client("Authorization cannot be read", true))?)
+        }
+        _ => None,
+    };
+    let in_form = form.get("client_secret");
+    if basic.is_some() && in_form.is_some() {
+        return Err(invalid_request("a client authenticates in one way").into());
+    }
+    let id = match (&basic, form.get("client_id")) {
+        (Some((id, _)), Some(other)) if id != other => {
+            return Err(invalid_request("client_id is not who Authorization names").into());
+        }
+        (Some((id, _)), _) => id.as_str(),
+        (None, Some(id)) => id,
+        (None, None) => return Err(Failure::of_client("client_id is missing", false)),
+    };
+    let client = find(issuer, keys, id)
+        .await
+        .map_err(|unknown| match unknown {
+            UnknownClient::Unknown(why) => Failure::of_client(why, basic.is_some()),
+            UnknownClient::Unavailable(why) => {
+                OAuthError::new(Code::TemporarilyUnavailable, why).into()
+            }
+        })?;
+    let secret = match (&basic, in_form) {
+        (Some((_, secret)), _) if !secret.is_empty() => Some((secret.as_str(), Method::Basic)),
+        (None, Some(secret)) => Some((secret, Method::Post)),
+        _ => None,
+    };
+    let is_proven = match (&client.authentication, secret) {
+        (Authentication::None, None) => true,
+        (_, Some((secret, method))) => client.has_secret(secret, method),
+        _ => false,
+    };
+    if !is_proven {
+        return Err(Failure::of_client(
+            "it does not prove who it is, or not in its way",
+            basic.is_some(),
+        ));
+    }
+    Ok(client)
+}
+
+/// The client of an id.
+pub(super) async fn find(
+    issuer: &Issuer,
+    keys: &KeyRing,
+    id: &str,
+) -> Result<Client, UnknownClient> {
+    match issuer.client_at_hand(id, keys)? {
+        Some(client) => Ok(client),
+        None => issuer.client_of_document(id).await,
+    }
+}
+
+/// Both halves are form-encoded (RFC 6749 §2.3.1); of what clients leave as it is, nothing reads differently.
+fn decoded(text: &str) -> Option<String> {
+    let text = text.replace('+', " ");
+    let decoded = percent_decode_str(&text).decode_utf8().ok()?;
+    Some(decoded.into_owned())
+}

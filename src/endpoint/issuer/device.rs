@@ -1,0 +1,336 @@
+//! The device flow (RFC 8628): `PREFIX/device_authorization`, where a program begins, and `PREFIX/device`, where its user types the
+//! code. It is the flow that is phished most: whoever talks somebody into typing a code is in. So the login comes first, and
+//! then a page that says who asks, from where, and that nobody else has any business with the code.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use http::{Method, Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::{
+    answer::{Failure, admit, give_back, json as answer_json, read_form, sender},
+    authorize::{granted, resource_of},
+    client::authenticate,
+    trail,
+};
+use crate::{
+    answer::{DeviceAsked, DevicePage, Link, Notice, Reject, reply},
+    clean::CleanRequest,
+    clock::{self, Timestamp},
+    credential::Refused,
+    decide::Standing,
+    endpoint::{
+        account::has_token, asked::parameter, form::Form, public_name, sign_out::is_wanted,
+    },
+    issuer::{
+        Agreement, Issuer,
+        authorize::scopes,
+        device::{Asked, INTERVAL, LASTS, UserCode, Waiting},
+        resource::Resource,
+    },
+    kv,
+    login::transaction::pkce_challenge,
+    observe::Record,
+    random,
+    response::Body,
+    session::{Session, Visit, directory::UserKey},
+    snapshot::Snapshot,
+    visitor::Who,
+    when,
+};
+
+/// A program begins.
+pub(super) async fn begin(
+    snapshot: &Snapshot,
+    issuer: &Issuer,
+    request: Box<CleanRequest>,
+    record: &mut Record,
+) -> Response<Body> {
+    let sender = sender(&request);
+    let begun = async {
+        admit(issuer, &sender)?;
+        authorize(snapshot, issuer, request).await
+    };
+    match begun.await {
+        Ok((answer, is_proven)) => {
+            // Whoever needs no proof fills the place where programs wait, and is counted.
+            if is_proven {
+                give_back(issuer, &sender);
+            }
+            answer_json(StatusCode::OK, &answer)
+        }
+        Err(failure) => failure.answer(record),
+    }
+}
+
+async fn authorize(
+    snapshot: &Snapshot,
+    issuer: &Issuer,
+    request: Box<CleanRequest>,
+) -> Result<(Value, bool), Failure> {
+    let headers = &request.head.headers;
+    let address = request.client.address;
+    let form = read_form(headers, request.body).await?;
+    let client = authenticate(issuer, &snapshot.sessions.keys, headers, &form).await?;
+    let (resource, route) = resource_of(snapshot, form.get("resource"))?;
+    let asked = Asked {
+        client: client.handle().as_str().to_owned(),
+        name: client.name.clone(),
+        address: address.map(|address| address.to_string()),
+        resource: resource.to_text(),
+        scopes: granted(
+            issuer,
+            route,
+            &scopes(form.get("scope").unwrap_or_default())?,
+        ),
+    };
+    let device_code = format!("sgd_{}", URL_SAFE_NO_PAD.encode(random::bytes::<32>()));
+    let user_code = UserCode::generate(random::bytes());
+    let challenge = pkce_challenge(&device_code);
+    issuer
+        .state
+        .devices
+        .begin(asked, &user_code, &device_code, challenge, clock::now())
+        .await?;
+    let page = snapshot.site.url("device");
+    let answer = json!({
+        "device_code": device_code,
+        "user_code": user_code.to_string(),
+        "verification_uri": page,
+        "verification_uri_complete": format!("{page}?user_code={user_code}"),
+        "expires_in": LASTS.as_secs(),
+        "interval": INTERVAL,
+    });
+    Ok((answer, !client.is_public()))
+}
+
+/// Asks for the code.
+pub(super) async fn ask(
+    snapshot: &Snapshot,
+    request: &CleanRequest,
+    record: &mut Record,
+) -> Result<Response<Body>, Reject> {
+    if let Some(elsewhere) = public_name::lead_there(snapshot, request) {
+        return Ok(elsewhere);
+    }
+    let visit = snapshot
+        .sessions
+        .visit(&request.head.headers, clock::now())
+        .await?;
+    let session = session(snapshot, &visit, || request.target().to_owned())?;
+    record.note_identity(Some(&session.identity));
+    let typed = parameter(request.query(), "user_code");
+    let typed = typed
+        .and_then(|text| UserCode::parse(&text))
+        .map(|code| code.to_string());
+    Ok(show(snapshot, session, StatusCode::OK, typed, None, None))
+}
+
+/// Takes the code, and then the answer.
+#[expect(
+    clippy::too_many_lines,
+    reason = "what is asked and what is answered, step by step"
+)]
+pub(super) async fn answer(
+    snapshot: &Snapshot,
+    issuer: &Issuer,
+    request: Box<CleanRequest>,
+    record: &mut Record,
+) -> Result<Response<Body>, Reject> {
+    let (headers, client) = (&request.head.headers, request.client.address);
+    let now = clock::now();
+    let visit = snapshot.sessions.visit(headers, now).await?;
+    let session = session(snapshot, &visit, || snapshot.site.path("device"))?;
+    record.note_identity(Some(&session.identity));
+    let is_own = is_wanted(
+        &Method::POST,
+        headers,
+        request.audience,
+        &snapshot.site.origin(),
+    );
+    let form = Form::read(request.body).await?;
+    if !is_own || !has_token(snapshot, session, &form) {
+        return Err(Reject::StaleForm);
+    }
+    let typed = form.field("user_code").unwrap_or_default();
+    let again = |problem| {
+        let typed = typed.chars().take(20).collect();
+        Ok(show(
+            snapshot,
+            session,
+            StatusCode::BAD_REQUEST,
+            Some(typed),
+            None,
+            Some(problem),
+        ))
+    };
+    let Some(code) = UserCode::parse(typed) else {
+        return again("That is no code. It has eight letters, as in BCDF-GHJK.");
+    };
+    let found = issuer
+        .state
+        .devices
+        .find(&code, &UserKey::of(&session.identity), now)
+        .await;
+    let waiting = match found {
+        Ok(Some(waiting)) => waiting,
+        Ok(None) => {
+            return again("No program waits under this code. It may have ended: begin anew there.");
+        }
+        Err(None) => return again("Too many wrong codes. Wait a minute."),
+        Err(Some(error)) => return Err(unavailable(&error)),
+    };
+    let resource = Resource::parse(&waiting.resource).ok_or(Reject::StaleForm)?;
+    let route = snapshot.guard_of(&resource).ok_or(Reject::StaleForm)?;
+    if let Err(deny) = snapshot.judge(route, Who::Session(session), client, now) {
+        return Err(Reject::of(deny, route, || snapshot.site.path("device")));
+    }
+    match form.field("decision") {
+        None => Ok(show(
+            snapshot,
+            session,
+            StatusCode::OK,
+            Some(code.to_string()),
+            Some(asked(issuer, &waiting, now)),
+            None,
+        )),
+        Some("allow") => {
+            let grant = allow(snapshot, issuer, &waiting, session, now, record)
+                .await
+                .map_err(|error| unavailable(&error))?;
+            decide(issuer, &code, waiting, Some(grant)).await?;
+            record.detail = Some("a device was let in".to_owned());
+            Ok(done(
+                snapshot,
+                "Done",
+                "Go back to the program that showed you the code: it goes on by itself.",
+            ))
+        }
+        Some("deny") => {
+            decide(issuer, &code, waiting, None).await?;
+            record.detail = Some("a device was denied".to_owned());
+            Ok(done(
+                snapshot,
+                "Denied",
+                "The program got nothing. You can close this page.",
+            ))
+        }
+        Some(_) => Err(Reject::BadRequest(
+            "the form says neither yes nor no".into(),
+        )),
+    }
+}
+
+async fn decide(
+    issuer: &Issuer,
+    code: &UserCode,
+    waiting: Waiting,
+    grant: Option<String>,
+) -> Result<(), Reject> {
+    let answered = issuer.state.devices.answer(code, waiting, grant).await;
+    answered.map_err(|error| unavailable(&error))
+}
+
+/// Begins the grant; its code is for whoever has the device code.
+async fn allow(
+    snapshot: &Snapshot,
+    issuer: &Issuer,
+    waiting: &Waiting,
+    session: &Session,
+    now: Timestamp,
+    record: &Record,
+) -> Result<String, kv::Error> {
+    let agreement = Agreement {
+        client: waiting.client.clone(),
+        name: waiting.name.clone(),
+        redirect_uri: String::new(),
+        leads_to: waiting.address.as_ref().map_or_else(
+            || "a device".to_owned(),
+            |address| format!("a device at {address}"),
+        ),
+        challenge: waiting.challenge.clone(),
+        resource: waiting.resource.clone(),
+        scopes: waiting.scopes.clone(),
+        nonce: None,
+    };
+    tracing::info!(
+        client = waiting.client,
+        name = waiting.name,
+        user = &**session.identity.user(),
+        resource = waiting.resource,
+        "a device may act for somebody"
+    );
+    trail::made(snapshot, &session.identity, &agreement, record);
+    issuer
+        .grants
+        .begin(&agreement, session, now, now.after(issuer.lasts))
+        .await
+}
+
+fn session<'v>(
+    snapshot: &Snapshot,
+    visit: &'v Visit,
+    return_to: impl FnOnce() -> String,
+) -> Result<&'v Session, Reject> {
+    let session = visit.session.as_deref();
+    match (snapshot.standing(session.into()), session) {
+        (Standing::Admitted(_), Some(session)) => Ok(session),
+        (Standing::Barred(barred), _) => Err(Reject::Barred {
+            barred,
+            return_to: return_to(),
+        }),
+        _ => Err(Reject::SignIn {
+            return_to: return_to(),
+        }),
+    }
+}
+
+fn asked(issuer: &Issuer, waiting: &Waiting, now: Timestamp) -> DeviceAsked {
+    DeviceAsked {
+        client: waiting.name.clone(),
+        address: waiting.address.clone(),
+        begun: when::ago(now.since(waiting.begun_at)),
+        resource: waiting.resource.clone(),
+        scopes: waiting.scopes.join(" "),
+        until: when::date(now.after(issuer.lasts)),
+    }
+}
+
+fn show(
+    snapshot: &Snapshot,
+    session: &Session,
+    status: StatusCode,
+    typed: Option<String>,
+    asked: Option<DeviceAsked>,
+    problem: Option<&'static str>,
+) -> Response<Body> {
+    let face = snapshot.site.provider(&session.identity.provider);
+    let page = DevicePage {
+        host: snapshot.site.public_url.authority(),
+        user: session.identity.user(),
+        provider: face.map_or(&*session.identity.provider, |face| &face.label),
+        action: snapshot.site.path("device"),
+        token: snapshot.sessions.form_token(session),
+        typed: typed.unwrap_or_default(),
+        asked,
+        problem,
+    };
+    reply::form_page(status, &page)
+}
+
+fn done(snapshot: &Snapshot, title: &str, message: &str) -> Response<Body> {
+    let page = Notice {
+        host: snapshot.site.public_url.authority(),
+        title,
+        message,
+        account: None,
+        quote: None,
+        form: None,
+        links: vec![Link::new("Your account", snapshot.site.path("account"))],
+        request_id: None,
+    };
+    reply::page(StatusCode::OK, &page)
+}
+
+fn unavailable(error: &kv::Error) -> Reject {
+    Reject::Credential(Refused::Unavailable(error.to_string()))
+}

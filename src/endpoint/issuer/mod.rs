@@ -1,0 +1,192 @@
+//! The addresses of the gate as an authorization server.
+
+mod answer;
+mod authorize;
+mod client;
+mod device;
+mod introspect;
+mod metadata;
+mod register;
+mod revoke;
+mod token;
+pub(super) mod trail;
+
+use http::{Method, Response, StatusCode};
+
+use crate::{
+    answer::{Reject, reply},
+    clean::CleanRequest,
+    issuer::guard::{RESOURCE_METADATA, SERVER_METADATA, allow_pages, is_preflight},
+    observe::Record,
+    response::Body,
+    snapshot::Snapshot,
+};
+
+/// Which of them a path names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Issuing {
+    /// `PREFIX/authorize`
+    Authorize,
+    /// `PREFIX/authorize/consent`
+    Consent,
+    /// `PREFIX/token`
+    Token,
+    /// `PREFIX/register`
+    Register,
+    /// `PREFIX/revoke`
+    Revoke,
+    /// `PREFIX/introspect`
+    Introspect,
+    /// `PREFIX/device_authorization`
+    DeviceAuthorization,
+    /// `PREFIX/device`
+    Device,
+    /// `/.well-known/oauth-authorization-server`
+    ServerMetadata,
+    /// `/.well-known/oauth-protected-resource`, and behind it the path of a resource.
+    ResourceMetadata(String),
+    /// `/.well-known/openid-configuration`: there is none.
+    NoDiscovery,
+}
+
+impl Issuing {
+    /// The one that `path` names, of a gate whose endpoints lie below `prefix`.
+    pub(super) fn find(prefix: &str, path: &str) -> Option<Self> {
+        if let Some(rest) = path.strip_prefix(RESOURCE_METADATA) {
+            let is_own = rest.is_empty() || rest.starts_with('/');
+            return is_own.then(|| {
+                Self::ResourceMetadata(rest.strip_suffix('/').unwrap_or(rest).to_owned())
+            });
+        }
+        match path.strip_suffix('/').unwrap_or(path) {
+            SERVER_METADATA => return Some(Self::ServerMetadata),
+            "/.well-known/openid-configuration" => return Some(Self::NoDiscovery),
+            _ => {}
+        }
+        Some(match path.strip_prefix(prefix)? {
+            "/authorize" => Self::Authorize,
+            "/authorize/consent" => Self::Consent,
+            "/token" => Self::Token,
+            "/register" => Self::Register,
+            "/revoke" => Self::Revoke,
+            "/introspect" => Self::Introspect,
+            "/device_authorization" => Self::DeviceAuthorization,
+            "/device" => Self::Device,
+            _ => return None,
+        })
+    }
+
+    /// Whether pages of other origins may ask it: clients that run in browsers, without cookies.
+    fn is_for_pages(&self) -> bool {
+        !matches!(
+            self,
+            Self::Authorize | Self::Consent | Self::Device | Self::Introspect | Self::NoDiscovery
+        )
+    }
+
+    fn methods(&self) -> (&'static [Method], &'static str) {
+        match self {
+            Self::Authorize => (&[Method::GET], "GET"),
+            Self::Device => (&[Method::GET, Method::POST], "GET, POST"),
+            Self::Consent
+            | Self::Token
+            | Self::Register
+            | Self::Revoke
+            | Self::Introspect
+            | Self::DeviceAuthorization => (&[Method::POST], "POST"),
+            Self::ServerMetadata | Self::ResourceMetadata(_) | Self::NoDiscovery => {
+                (&[Method::GET, Method::HEAD], "GET, HEAD")
+            }
+        }
+    }
+}
+
+/// Serves one.
+pub(super) async fn serve(
+    which: &Issuing,
+    snapshot: &Snapshot,
+    request: Box<CleanRequest>,
+    record: &mut Record,
+) -> Result<Response<Body>, Reject> {
+    let issuer = snapshot.issuer.as_ref().ok_or(Reject::NotFound)?;
+    let headers = &request.head.headers;
+    if which.is_for_pages() && is_preflight(&request.head.method, headers) {
+        let mut answer = reply::empty(StatusCode::NO_CONTENT);
+        allow_pages(headers, answer.headers_mut());
+        return Ok(answer);
+    }
+    let (methods, allowed) = which.methods();
+    super::allow(&request.head.method, methods, allowed)?;
+    let is_device = matches!(which, Issuing::DeviceAuthorization | Issuing::Device);
+    if is_device && !issuer.settings.device_flow {
+        return Err(Reject::NotFound);
+    }
+    let mut response = match which {
+        Issuing::Authorize => return authorize::serve(snapshot, issuer, &request, record).await,
+        Issuing::Consent => return authorize::consent(snapshot, issuer, request, record).await,
+        Issuing::Token => token::serve(snapshot, issuer, request, record).await,
+        Issuing::Register => register::serve(snapshot, issuer, request, record).await,
+        Issuing::Revoke => revoke::serve(snapshot, issuer, request, record).await,
+        Issuing::Introspect => introspect::serve(snapshot, issuer, request, record).await,
+        Issuing::DeviceAuthorization => device::begin(snapshot, issuer, request, record).await,
+        Issuing::Device if request.head.method == Method::GET => {
+            return device::ask(snapshot, &request, record).await;
+        }
+        Issuing::Device => return device::answer(snapshot, issuer, request, record).await,
+        Issuing::ServerMetadata => metadata::server(snapshot, issuer),
+        Issuing::ResourceMetadata(path) => metadata::resource(snapshot, issuer, &request, path)?,
+        Issuing::NoDiscovery => return Err(Reject::NotFound),
+    };
+    if which.is_for_pages() {
+        answer::allow_reading(response.headers_mut());
+    }
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t04_a_slash_at_the_end_makes_no_difference() {
+        let find = |path| Issuing::find("/oauth2", path);
+        let resource = |path: &str| Some(Issuing::ResourceMetadata(path.to_owned()));
+        for (path, expected) in [
+            (
+                "/.well-known/oauth-authorization-server",
+                Some(Issuing::ServerMetadata),
+            ),
+            (
+                "/.well-known/oauth-authorization-server/",
+                Some(Issuing::ServerMetadata),
+            ),
+            ("/.well-known/oauth-authorization-server/mcp", None),
+            ("/.well-known/oauth-protected-resource", resource("")),
+            ("/.well-known/oauth-protected-resource/", resource("")),
+            (
+                "/.well-known/oauth-protected-resource/a/mcp",
+                resource("/a/mcp"),
+            ),
+            (
+                "/.well-known/oauth-protected-resource/a/mcp/",
+                resource("/a/mcp"),
+            ),
+            ("/.well-known/oauth-protected-resources", None),
+            (
+                "/.well-known/openid-configuration",
+                Some(Issuing::NoDiscovery),
+            ),
+            ("/oauth2/authorize", Some(Issuing::Authorize)),
+            ("/oauth2/authorize/", None),
+            ("/oauth2/authorize/consent", Some(Issuing::Consent)),
+            ("/oauth2/token", Some(Issuing::Token)),
+            ("/oauth2/register", Some(Issuing::Register)),
+            ("/oauth2/revoke", Some(Issuing::Revoke)),
+            ("/oauth2/introspect", Some(Issuing::Introspect)),
+            ("/token", None),
+            ("/oauth2/sign_in", None),
+        ] {
+            assert_eq!(find(path), expected, "{path}");
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! `PREFIX/token`: a code becomes tokens, and a refresh token the next ones (RFC 6749 §§4.1.3, 5 and 6).
+
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::{
+    answer::{Failure, admit, give_back, json as answer_json, read_form, sender},
+    client::authenticate,
+    trail,
+};
+use crate::{
+    clean::CleanRequest,
+    clock::{self, Timestamp},
+    decide::Standing,
+    issuer::{
+        ACCESS_LASTS, Found, Issued, Issuer, Refused,
+        authorize::{is_verifier, scopes},
+        client::Client,
+        device::Poll,
+        error::{Code, OAuthError, invalid_grant, invalid_request},
+        parameters::Parameters,
+        registration::DEVICE_GRANT,
+        resource::Resource,
+        token::{AccessToken, Presented},
+    },
+    observe::Record,
+    random,
+    response::Body,
+    session::Session,
+    snapshot::Snapshot,
+    visitor::Who,
+};
+
+pub(super) async fn serve(
+    snapshot: &Snapshot,
+    issuer: &Issuer,
+    request: Box<CleanRequest>,
+    record: &mut Record,
+) -> Response<Body> {
+    let sender = sender(&request);
+    let served = async {
+        admit(issuer, &sender)?;
+        exchange(snapshot, issuer, request, record).await
+    };
+    match served.await {
+        Ok(answer) => {
+            give_back(issuer, &sender);
+            answer_json(StatusCode::OK, &answer)
+        }
+        Err(failure) => {
+            if failure.is_patience() {
+                give_back(issuer, &sender);
+            }
+            failure.answer(record)
+        }
+    }
+}
+
+async fn exchange(
+    snapshot: &Snapshot,
+    issuer: &Issuer,
+    request: Box<CleanRequest>,
+    record: &mut Record,
+) -> Result<Value, Failure> {
+    let headers = &request.head.headers;
+    let form = read_form(headers, request.body).await?;
+    let exchange = Exchange {
+        snapshot,
+        issuer,
+        client: authenticate(issuer, &snapshot.sessions.keys, headers, &form).await?,
+        form,
+        now: clock::now(),
+    };
+    let (issued, scopes) = match exchange.form.get("grant_type") {
+        Some("authorization_code") => exchange.code(record).await?,
+        Some("refresh_token") => exchange.refresh(record).await?,
+        Some(DEVICE_GRANT) if issuer.settings.device_flow => exchange.device(record).await?,
+        Some(_) => {
+            return Err(OAuthError::new(
+                Code::UnsupportedGrantType,
+                "this grant_type is not known here",
+            )
+            .into());
+        }
+        None => return Err(invalid_request("grant_type is missing").into()),
+    };
+    let session = issued.found.session();
+    record.note_identity(Some(&session.identity));
+    tracing::debug!(
+        client = issued.found.grant.client,
+        user = &**session.identity.user(),
+        "access token given"
+    );
+    Ok(exchange.answer(issued, session, scopes))
+}
+
+/// A request for tokens of a client that is known.
+struct Exchange<'a> {
+    snapshot: &'a Snapshot,
+    issuer: &'a Issuer,
+    client: Client,
+    form: Parameters,
+    now: Timestamp,
+}
+
+impl Exchange<'_> {
+    async fn code(&self, record: &Record) -> Result<(Issued, Vec<String>), Failure> {
+        const UNKNOWN: &str = "the code is unknown, or has ended";
+        let code = self
+            .form
+            .get("code")
+            .ok_or_else(|| invalid_request("code is missing"))?;
+        let redirect_uri = self
+            .form
+            .get("redirect_uri")
+            .ok_or_else(|| invalid_request("redirect_uri is missing"))?;
+        let verifier = self
+            .form
+            .get("code_verifier")
+            .ok_or_else(|| invalid_request("code_verifier is missing"))?;
+        if !is_verifier(verifier) {
+            return Err(invalid_grant("code_verifier is none").into());
+        }
+        let code = Presented::code(code).ok_or_else(|| invalid_grant(UNKNOWN))?;
+        let client = self.client.handle();
+        // Before the code is spent: who asks for something else may ask again.
+        let found = self.issuer.grants.find(code.grant).await?;
+        let found =
+            found.filter(|found| code.is_genuine(&found.key()) && found.grant.client == *client);
+        let found = found.ok_or_else(|| invalid_grant(UNKNOWN))?;
+        self.check_resource(&found)?;
+        self.check_standing(&found).await?;
+        let issued = self
+            .issuer
+            .grants
+            .redeem(&code, &client, redirect_uri, verifier, self.now)
+            .await;
+        let issued = issued.map_err(|error| self.refused(error, record))?;
+        let scopes = issued.found.grant.scopes.clone();
+        Ok((issued, scopes))
+    }
+
+    async fn device(&self, record: &Record) -> Result<(Issued, Vec<String>), Failure> {
+        let error = |code, description| Err(OAuthError::new(code, description).into());
+        let device_code = self.form.get("device_code");
+        let device_code = device_code.ok_or_else(|| invalid_request("device_code is missing"))?;
+        let client = self.client.handle();
+        let devices = &self.issuer.state.devices;
+        let code = match devices.poll(device_code, &client, self.now).await? {
+            Poll::Allowed(code) => code,
+            Poll::Pending => {
+                return error(Code::AuthorizationPending, "nobody has said anything yet");
+            }
+            Poll::SlowDown => return error(Code::SlowDown, "five seconds more between questions"),
+            Poll::Denied => return error(Code::AccessDenied, "whoever was asked said no"),
+            Poll::Expired => return error(Code::ExpiredToken, "the code is unknown, or has ended"),
+        };
+        let code = Presented::code(&code).ok_or_else(|| invalid_grant("it has ended"))?;
+        // The device code answers the challenge of the grant's code, which nobody else has seen.
+        let issued = self
+            .issuer
+            .grants
+            .redeem(&code, &client, "", device_code, self.now);
+        let issued = issued.await.map_err(|error| self.refused(error, record))?;
+        let scopes = issued.found.grant.scopes.clone();
+        Ok((issued, scopes))
+    }
+
+    async fn refresh(&self, record: &Record) -> Result<(Issued, Vec<String>), Failure> {
+        const UNKNOWN: &str = "the refresh token is unknown, or has ended";
+        let token = self
+            .form
+            .get("refresh_token")
+            .ok_or_else(|| invalid_request("refresh_token is missing"))?;
+        let token = Presented::refresh(token).ok_or_else(|| invalid_grant(UNKNOWN))?;
+        let client = self.client.handle();
+        let found = self
+            .issuer
+            .grants
+            .of_refresh_token(&token)
+            .await
+            .map_err(|error| self.refused(error, record))?;
+        if found.grant.client != *client {
+            return Err(invalid_grant("the refresh token was given to another client").into());
+        }
+        self.check_resource(&found)?;
+        let granted = &found.grant.scopes;
+        let scopes = match self.form.get("scope") {
+            None => granted.clone(),
+            Some(asked) => {
+                let mut asked = scopes(asked)?;
+                if asked.iter().any(|scope| !granted.contains(scope)) {
+                    return Err(
+                        OAuthError::new(Code::InvalidScope, "more than was agreed upon").into(),
+                    );
+                }
+                // What each token of its kind has.
+                if let Some(base) = granted.first().filter(|base| !asked.contains(base)) {
+                    asked.insert(0, base.clone());
+                }
+                asked
+            }
+        };
+        self.check_standing(&found).await?;
+        let issued = self
+            .issuer
+            .grants
+            .rotate(&token, &client, self.now)
+            .await
+            .map_err(|error| self.refused(error, record))?;
+        Ok((issued, scopes))
+    }
+
+    /// A grant is for one resource, whatever is asked for (RFC 8707 §2.2).
+    fn check_resource(&self, found: &Found) -> Result<(), Failure> {
+        let Some(asked) = self.form.get("resource") else {
+            return Ok(());
+        };
+        let asked = Resource::parse(asked).map(|resource| resource.to_text());
+        if asked.as_ref() != Some(&found.grant.resource) {
+            return Err(
+                OAuthError::new(Code::InvalidTarget, "the grant is for another resource").into(),
+            );
+        }
+        Ok(())
+    }
+
+    /// Whoever gave the grant may still be here, and has not ended it.
+    async fn check_standing(&self, found: &Found) -> Result<(), Failure> {
+        let session = found.session();
+        if !self.snapshot.sessions.revocations.is_known() {
+            return Err(OAuthError::new(
+                Code::TemporarilyUnavailable,
+                "what has ended is not known yet",
+            )
+            .into());
+        }
+        let is_over = self.snapshot.sessions.revocations.has_revoked(&session);
+        let is_admitted = matches!(
+            self.snapshot.standing(Who::Session(&session)),
+            Standing::Admitted(_)
+        );
+        if is_over {
+            let name = found.name();
+            // For good: what says so is forgotten one day.
+            self.issuer.grants.end(name, self.now).await?;
+        }
+        if is_over || !is_admitted {
+            return Err(invalid_grant("whoever agreed has left, or may not pass any more").into());
+        }
+        Ok(())
+    }
+
+    fn answer(&self, issued: Issued, session: Session, scopes: Vec<String>) -> Value {
+        let Issued {
+            found,
+            refresh_token,
+        } = issued;
+        let grant = found.grant;
+        let expires_at = self.now.after(ACCESS_LASTS).min(grant.ends_at);
+        let scope = scopes.join(" ");
+        let token = AccessToken {
+            session,
+            client: grant.client,
+            resource: grant.resource,
+            scopes,
+            issued_at: self.now,
+            expires_at,
+            is_clients_own: false,
+        };
+        json!({
+            "access_token": token.seal(&self.snapshot.sessions.keys, random::bytes()),
+            "token_type": "Bearer",
+            "expires_in": expires_at.since(self.now).as_secs(),
+            "refresh_token": refresh_token,
+            "scope": scope,
+        })
+    }
+
+    fn refused(&self, refused: Refused, record: &Record) -> Failure {
+        match refused {
+            Refused::Invalid(why) => invalid_grant(why).into(),
+            Refused::Reused(found, what) => {
+                tracing::warn!(
+                    client = found.grant.client,
+                    user = &**found.facts.identity.user(),
+                    "{what} came a second time: the grant has ended, for somebody else may have it"
+                );
+                trail::reused(self.snapshot, &found, record);
+                invalid_grant("it was used before; the grant has ended").into()
+            }
+            Refused::Unavailable(error) => error.into(),
+        }
+    }
+}

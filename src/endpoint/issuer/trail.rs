@@ -1,0 +1,54 @@
+//! What the audit trail is told of grants.
+
+use crate::{
+    identity::Identity,
+    issuer::{Agreement, Found, Kept},
+    observe::{
+        Record,
+        audit::{Entry, Event},
+    },
+    snapshot::Snapshot,
+};
+
+/// Somebody has let a client act for them.
+pub(in crate::endpoint) fn made(
+    snapshot: &Snapshot,
+    identity: &Identity,
+    agreement: &Agreement,
+    record: &Record,
+) {
+    let told = Entry {
+        object: Some(agreement.client.as_str().into()),
+        detail: Some(format!("{} for {}", agreement.leads_to, agreement.resource).into()),
+        ..Entry::of(Event::GrantMade)
+    };
+    snapshot.audit.record(&told.about(identity).asked(record));
+}
+
+/// A grant of `identity`'s was ended by `whom`.
+pub(in crate::endpoint) fn ended(
+    snapshot: &Snapshot,
+    identity: &Identity,
+    grant: &Kept,
+    whom: &str,
+    record: &Record,
+) {
+    let told = Entry {
+        outcome: Some(whom),
+        object: Some(grant.client.as_str().into()),
+        detail: Some(grant.name.as_str().into()),
+        ..Entry::of(Event::GrantEnded)
+    };
+    snapshot.audit.record(&told.about(identity).asked(record));
+}
+
+/// What was used before came again.
+pub(super) fn reused(snapshot: &Snapshot, found: &Found, record: &Record) {
+    ended(
+        snapshot,
+        &found.facts.identity,
+        &found.grant,
+        "reuse",
+        record,
+    );
+}

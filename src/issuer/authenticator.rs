@@ -1,0 +1,147 @@
+//! Whom the gate's own access tokens prove, under one configuration. No look-up: a token says all, and what has ended since is
+//! known here.
+
+use std::{sync::Arc, time::Duration};
+
+use moka::sync::Cache;
+
+use super::token::{ACCESS, AccessToken};
+use crate::{
+    credential::{
+        Answer, Authenticator, Caller, Grant, Presented, Proof, Refused, Schemes, Verified, Voucher,
+    },
+    provider::Providers,
+    session::{Session, revocation::Revocations, seal::KeyRing},
+    text::Text,
+    tokens::Tokens,
+};
+
+/// Opens access tokens.
+pub struct AccessTokens {
+    keys: Arc<KeyRing>,
+    providers: Arc<Providers>,
+    revocations: Arc<Revocations>,
+    /// Those that were opened lately, by what was presented.
+    opened: Cache<[u8; 32], Arc<Opened>>,
+}
+
+/// A token that opened.
+struct Opened {
+    verified: Arc<Verified>,
+    session: Session,
+}
+
+impl AccessTokens {
+    /// Those sealed under `keys` for users of `providers`; ended through `revocations`.
+    pub fn new(
+        keys: Arc<KeyRing>,
+        providers: Arc<Providers>,
+        revocations: Arc<Revocations>,
+    ) -> Self {
+        let opened = Cache::builder()
+            .max_capacity(OPENED)
+            .time_to_live(KEPT_OPEN)
+            .build();
+        Self {
+            keys,
+            providers,
+            revocations,
+            opened,
+        }
+    }
+
+    fn verify(&self, text: &str, caller: Caller) -> Result<Arc<Verified>, Refused> {
+        let name = super::client::sha256(text.as_bytes());
+        let opened = if let Some(opened) = self.opened.get(&name) {
+            opened
+        } else {
+            let token = AccessToken::open(text, &self.keys);
+            let token = token.ok_or_else(|| invalid("an access token that is not of this gate"))?;
+            let opened = Arc::new(Opened::of(token));
+            self.opened.insert(name, Arc::clone(&opened));
+            opened
+        };
+        let Opened { verified, session } = &*opened;
+        if verified.expires_at.is_none_or(|end| caller.now >= end) {
+            return Err(invalid("an access token that has expired"));
+        }
+        if !self.revocations.is_known() {
+            return Err(Refused::Unavailable(
+                "what has ended is not known yet".to_owned(),
+            ));
+        }
+        if self.revocations.has_revoked(session) {
+            return Err(invalid("an access token whose grant has ended"));
+        }
+        if verified.voucher == Voucher::Provider {
+            let known = self.providers.find(&session.identity.provider);
+            // The same name may mean another server since, and its subjects other people.
+            if known.is_none_or(|known| known.profile().fingerprint != session.provider_fingerprint)
+            {
+                return Err(invalid(
+                    "an access token of somebody whose provider is not configured any more",
+                ));
+            }
+        }
+        Ok(Arc::clone(verified))
+    }
+}
+
+impl Opened {
+    fn of(token: AccessToken) -> Self {
+        let session = token.session;
+        let grant = Grant {
+            id: session.id,
+            created_at: session.created_at,
+            ends_at: session.ends_at,
+            provider_session: session.provider_session.clone(),
+            resource: token.resource.into(),
+        };
+        let verified = Verified {
+            identity: session.identity.clone(),
+            tokens: Tokens::default(),
+            proof: Proof::AccessToken,
+            scopes: Some(token.scopes.into_iter().map(Text::from).collect()),
+            client: Some(token.client.into()),
+            expires_at: Some(token.expires_at),
+            voucher: if token.is_clients_own {
+                Voucher::Configuration
+            } else {
+                Voucher::Provider
+            },
+            routes: None,
+            grant: Some(Box::new(grant)),
+        };
+        Self {
+            verified: Arc::new(verified),
+            session,
+        }
+    }
+}
+
+fn invalid(why: &str) -> Refused {
+    Refused::Invalid(why.to_owned())
+}
+
+impl Authenticator for AccessTokens {
+    fn schemes(&self) -> Schemes {
+        Schemes {
+            bearer: true,
+            basic: false,
+        }
+    }
+
+    fn authenticate<'a>(&'a self, presented: &'a Presented<'_>, caller: Caller) -> Answer<'a> {
+        match presented {
+            Presented::Bearer(text) if text.starts_with(ACCESS) => {
+                Answer::Known(self.verify(text, caller))
+            }
+            _ => Answer::NotMine,
+        }
+    }
+}
+
+/// Access tokens that are kept open, about a kilobyte each.
+const OPENED: u64 = 10_000;
+/// For how long.
+const KEPT_OPEN: Duration = Duration::from_mins(5);

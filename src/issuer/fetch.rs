@@ -1,0 +1,336 @@
+//! Fetches client ID metadata documents: for anybody who asks, and so from public addresses alone.
+//!
+//! Whoever sends a `client_id` chooses what the gate connects to. So a name is resolved here, every address that is not a
+//! public one is passed over, and the connection goes to the addresses that were looked at: no second look-up can put another
+//! in their place. No redirect is followed, no proxy is asked, nothing is sent but the request. Time, size and number are bounded.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Request, StatusCode,
+    header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HOST, USER_AGENT},
+};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use moka::{Expiry, future::Cache};
+use rustls::{ClientConfig, pki_types::ServerName};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::Semaphore,
+    time::timeout,
+};
+use tokio_rustls::TlsConnector;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{
+    client::Client,
+    document::{self, DocumentUrl},
+};
+use crate::net::dial;
+
+/// Fetches documents, and keeps the good ones for a while. Lives as long as the process.
+pub struct Documents {
+    tls: TlsConnector,
+    known: Cache<String, Arc<Known>>,
+    /// So many are fetched at once.
+    places: Semaphore,
+}
+
+/// A good document.
+struct Known {
+    client: Client,
+    fresh_for: Duration,
+}
+
+/// Why there is no client of an id.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoDocument {
+    /// The document is bad, or is not there.
+    #[error("{0}")]
+    Bad(&'static str),
+    /// It cannot be fetched now.
+    #[error("{0}")]
+    Unavailable(&'static str),
+}
+
+struct Freshness;
+
+impl Expiry<String, Arc<Known>> for Freshness {
+    fn expire_after_create(
+        &self,
+        _: &String,
+        known: &Arc<Known>,
+        _: std::time::Instant,
+    ) -> Option<Duration> {
+        Some(known.fresh_for)
+    }
+}
+
+impl Documents {
+    /// Over `tls`.
+    pub fn new(tls: Arc<ClientConfig>) -> Self {
+        Self {
+            tls: TlsConnector::from(tls),
+            known: Cache::builder()
+                .max_capacity(KNOWN)
+                .expire_after(Freshness)
+                .build(),
+            places: Semaphore::new(AT_ONCE),
+        }
+    }
+
+    /// The client at an address. Of all who ask for one at once, one fetches it. From this machine only where `loopback`.
+    ///
+    /// # Errors
+    /// Why there is none. What is bad is not remembered.
+    pub async fn client(&self, at: &DocumentUrl, loopback: bool) -> Result<Client, NoDocument> {
+        let fetched = async { self.fetch(at, loopback).await.map(Arc::new) };
+        let known = self
+            .known
+            .try_get_with(at.as_str().to_owned(), fetched)
+            .await;
+        known
+            .map(|known| known.client.clone())
+            .map_err(|error| NoDocument::clone(&error))
+    }
+
+    async fn fetch(&self, at: &DocumentUrl, loopback: bool) -> Result<Known, NoDocument> {
+        let _place = self
+            .places
+            .try_acquire()
+            .map_err(|_| NoDocument::Unavailable("too many documents are being fetched"))?;
+        let exchanged = timeout(TOTAL, self.exchange(at, loopback)).await;
+        let (headers, body) =
+            exchanged.unwrap_or(Err(NoDocument::Bad("it does not come in time")))?;
+        let client = document::read(at, &body).map_err(NoDocument::Bad)?;
+        Ok(Known {
+            client,
+            fresh_for: freshness(&headers),
+        })
+    }
+
+    async fn exchange(
+        &self,
+        at: &DocumentUrl,
+        loopback: bool,
+    ) -> Result<(HeaderMap, Bytes), NoDocument> {
+        const BROKEN: NoDocument = NoDocument::Bad("its server does not answer as one");
+        let url = at.url();
+        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        let port = url.port_or_known_default().unwrap_or(443);
+        let mut addresses = dial::resolve(host, port)
+            .await
+            .map_err(|_| NoDocument::Bad("its host has no address"))?;
+        addresses
+            .retain(|address| is_public(address.ip()) || (loopback && address.ip().is_loopback()));
+        if addresses.is_empty() {
+            return Err(NoDocument::Bad("its host has no public address"));
+        }
+        let tcp = dial::first_of(addresses)
+            .await
+            .map_err(|_| NoDocument::Bad("its host does not answer"))?;
+        let stream: Box<dyn Stream> = if url.scheme() == "https" {
+            let name = ServerName::try_from(host.to_owned()).map_err(|_| BROKEN)?;
+            let stream = self.tls.connect(name, tcp).await;
+            Box::new(stream.map_err(|_| NoDocument::Bad("its host cannot prove its name (TLS)"))?)
+        } else {
+            Box::new(tcp)
+        };
+        let (mut sender, connection) = http1::Builder::new()
+            .max_buf_size(LARGEST_HEAD)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|_| BROKEN)?;
+        let _driver = AbortOnDropHandle::new(tokio::spawn(connection));
+        let authority = HeaderValue::try_from(url.authority()).map_err(|_| BROKEN)?;
+        let request = Request::get(&url[url::Position::BeforePath..url::Position::AfterQuery])
+            .header(HOST, authority)
+            .header(ACCEPT, "application/json")
+            .header(USER_AGENT, concat!("sidegate/", env!("CARGO_PKG_VERSION")))
+            .body(Empty::<Bytes>::new())
+            .map_err(|_| BROKEN)?;
+        let (head, body) = sender
+            .send_request(request)
+            .await
+            .map_err(|_| BROKEN)?
+            .into_parts();
+        if head.status != StatusCode::OK {
+            return Err(NoDocument::Bad(
+                "its server does not answer with 200; redirects are not followed",
+            ));
+        }
+        let kind = head
+            .headers
+            .get(CONTENT_TYPE)
+            .and_then(|kind| kind.to_str().ok())
+            .unwrap_or_default();
+        let essence = kind
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase();
+        if !(essence == "application/json" || essence.ends_with("+json")) {
+            return Err(NoDocument::Bad("it is not sent as application/json"));
+        }
+        let body = Limited::new(body, LARGEST).collect().await;
+        let body = body.map_err(|_| NoDocument::Bad("it is larger than 8 KiB, or breaks off"))?;
+        Ok((head.headers, body.to_bytes()))
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// For how long a document is kept (RFC 9111 §5.2.2.1), within our own bounds.
+fn freshness(headers: &HeaderMap) -> Duration {
+    let values = headers
+        .get_all(CACHE_CONTROL)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let mut age = None;
+    for directive in values.flat_map(|value| value.split(',')) {
+        let directive = directive.trim().to_ascii_lowercase();
+        if matches!(&*directive, "no-store" | "no-cache") {
+            return LEAST_FRESH;
+        }
+        if let Some(seconds) = directive.strip_prefix("max-age=") {
+            age = seconds.trim_matches('"').parse().ok();
+        }
+    }
+    age.map_or(LEAST_FRESH, Duration::from_secs)
+        .clamp(LEAST_FRESH, MOST_FRESH)
+}
+
+/// Whether anybody on the internet may have the address: whatever is not, may be somebody inside.
+fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => is_public_v4(address),
+        IpAddr::V6(address) => is_public_v6(address),
+    }
+}
+
+/// The registry of special-purpose addresses (RFC 6890), and multicast.
+fn is_public_v4(address: Ipv4Addr) -> bool {
+    let [a, b, c, _] = address.octets();
+    !(address.is_private()
+        || address.is_loopback()
+        || address.is_link_local()
+        || address.is_documentation()
+        || address.is_multicast()
+        || a == 0
+        || a >= 240
+        || (a == 100 && (64..128).contains(&b))
+        || (a == 198 && (b == 18 || b == 19))
+        || (a == 192 && b == 0 && c == 0)
+        || (a == 192 && b == 88 && c == 99))
+}
+
+/// Global unicast alone, and nothing that carries an IPv4 address within: where that leads is for a translator to say.
+fn is_public_v6(address: Ipv6Addr) -> bool {
+    if let Some(mapped) = address.to_ipv4_mapped() {
+        return is_public_v4(mapped);
+    }
+    let segments = address.segments();
+    (segments[0] & 0xe000) == 0x2000
+        // 6to4, Teredo and the rest of 2001:0::/23, documentation.
+        && segments[0] != 0x2002
+        && !(segments[0] == 0x2001 && segments[1] < 0x0200)
+        && !(segments[0] == 0x2001 && segments[1] == 0x0db8)
+        && !(segments[0] == 0x3fff && segments[1] < 0x1000)
+}
+
+/// How long a document may take, from the name to its last byte.
+const TOTAL: Duration = Duration::from_secs(5);
+/// The bytes of the largest document.
+const LARGEST: usize = 8 * 1024;
+/// The bytes of its answer's head.
+const LARGEST_HEAD: usize = 16 * 1024;
+/// Documents that are fetched at once.
+const AT_ONCE: usize = 16;
+/// Documents that are kept, about a kilobyte each.
+const KNOWN: u64 = 2_000;
+/// For how long a document is kept at least.
+const LEAST_FRESH: Duration = Duration::from_mins(5);
+/// For how long a document is kept at most, whatever it says.
+const MOST_FRESH: Duration = Duration::from_hours(24);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn m13_only_public_addresses_are_asked() {
+        for text in [
+            "127.0.0.1",
+            "127.9.9.9",
+            "0.0.0.0",
+            "10.0.0.1",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "100.127.255.255",
+            "192.0.0.1",
+            "192.0.2.1",
+            "198.18.0.1",
+            "203.0.113.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "240.0.0.1",
+            "::1",
+            "::",
+            "fe80::1",
+            "fc00::1",
+            "fd12::1",
+            "ff02::1",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "64:ff9b::a00:1",
+            "64:ff9b:1::1",
+            "2002:a00:1::",
+            "2001::1",
+            "2001:db8::1",
+            "::127.0.0.1",
+            "100::1",
+            "fec0::1",
+            "3fff::1",
+        ] {
+            assert!(!is_public(text.parse().unwrap()), "{text}");
+        }
+        for text in [
+            "1.1.1.1",
+            "100.63.0.1",
+            "100.128.0.1",
+            "172.32.0.1",
+            "198.20.0.1",
+            "2606:4700::1111",
+            "2a00:1450::1",
+            "2001:4860::8888",
+        ] {
+            assert!(is_public(text.parse().unwrap()), "{text}");
+        }
+    }
+
+    #[test]
+    fn freshness_is_what_it_says_within_bounds() {
+        let of = |text: &'static str| {
+            let headers = [(CACHE_CONTROL, HeaderValue::from_static(text))]
+                .into_iter()
+                .collect();
+            freshness(&headers)
+        };
+        assert_eq!(freshness(&HeaderMap::new()), LEAST_FRESH);
+        assert_eq!(of("max-age=3600, public"), Duration::from_hours(1));
+        assert_eq!(of("max-age=1"), LEAST_FRESH);
+        assert_eq!(of("max-age=99999999999"), MOST_FRESH);
+        assert_eq!(of("max-age=x"), LEAST_FRESH);
+        assert_eq!(of("max-age=3600, no-store"), LEAST_FRESH);
+    }
+}

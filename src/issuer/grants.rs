@@ -1,0 +1,674 @@
+//! Grants: what people let clients do, begun by a code, kept up by refresh tokens, and ended.
+//!
+//! An owner's are one record, changed by compare-and-set: of two who come with one code, or rotate one token, one changes it, and
+//! the other sees that. What ends a grant takes it out of the record, and revokes it as a session is revoked, so that access
+//! tokens that are still about end everywhere within moments.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+
+use super::{
+    record::{Agreement, Kept, Record, Refresh, Stage},
+    token::{self, GrantName, Presented},
+};
+use crate::{
+    api_token::Facts,
+    clock::Timestamp,
+    identity::Identity,
+    kv::{self, Key, Store, Table, Value},
+    login::transaction::pkce_challenge,
+    random,
+    session::{
+        Session,
+        directory::UserKey,
+        revocation::{Revocation, Revocations, Target},
+        seal::{KeyRing, Purpose},
+    },
+};
+
+/// Everybody's grants.
+pub struct Grants {
+    store: Arc<dyn Store>,
+    /// Seals the records.
+    keys: Arc<ArcSwap<KeyRing>>,
+    revocations: Arc<Revocations>,
+    /// Up to when everybody's have ended.
+    ended: Table<Timestamp>,
+}
+
+/// A grant, and what is known of whoever gave it.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The grant.
+    pub grant: Kept,
+    /// Its owner, as their last login said it.
+    pub facts: Facts,
+}
+
+impl Found {
+    /// The grant as a session.
+    pub fn session(&self) -> Session {
+        self.grant.session(&self.facts)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> GrantName {
+        GrantName {
+            owner: owner_of(&self.facts.identity),
+            id: self.grant.id,
+        }
+    }
+
+    /// What its code and its refresh tokens are made with.
+    pub fn key(&self) -> [u8; 32] {
+        self.grant.key
+    }
+}
+
+/// Tokens that may be given. No `Debug`: it holds a credential.
+pub struct Issued {
+    /// For which grant.
+    pub found: Found,
+    /// The refresh token.
+    pub refresh_token: String,
+}
+
+/// Why a code or a refresh token brings nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// It is none, or has ended.
+    #[error("{0}")]
+    Invalid(&'static str),
+    /// It was used before, and its grant has ended for that.
+    #[error("{1} came a second time: the grant of {client} has ended", client = .0.grant.name)]
+    Reused(Box<Found>, &'static str),
+    /// Where grants are kept does not answer.
+    #[error(transparent)]
+    Unavailable(#[from] kv::Error),
+}
+
+const UNKNOWN: Refused = Refused::Invalid("it is unknown, or has ended");
+
+impl Grants {
+    /// Those in `store`, sealed under `keys`, ended through `revocations`.
+    pub fn new(
+        store: Arc<dyn Store>,
+        keys: Arc<ArcSwap<KeyRing>>,
+        revocations: Arc<Revocations>,
+    ) -> Self {
+        Self {
+            ended: Table::new(Arc::clone(&store), "grants-ended", 1),
+            store,
+            keys,
+            revocations,
+        }
+    }
+
+    /// Begins a grant of whoever has the `session`, which lasts until `ends_at` at most. Its code.
+    ///
+    /// # Errors
+    /// When where grants are kept does not answer.
+    pub async fn begin(
+        &self,
+        agreement: &Agreement,
+        session: &Session,
+        now: Timestamp,
+        ends_at: Timestamp,
+    ) -> Result<String, kv::Error> {
+        let owner = owner_of(&session.identity);
+        let (id, key) = (random::bytes(), random::bytes());
+        let kept = Kept::begin(agreement, session, (id, key), (now, ends_at));
+        let facts = Facts::of(session.clone());
+        let mut gone = Vec::new();
+        self.change(owner, now, |record| {
+            let mut record = record.unwrap_or_else(|| Record::of(&facts, now));
+            record.note(&facts, now);
+            record.forget_expired(now);
+            gone = record.make_room(MOST_PER_USER);
+            record.grants.push(kept.clone());
+            Ok::<_, kv::Error>(Some(record))
+        })
+        .await?;
+        for grant in &gone {
+            self.revoke(&grant.id, now);
+        }
+        Ok(token::code(GrantName { owner, id }, &key))
+    }
+
+    /// Exchanges a code for its first tokens, once, for whoever knows the `verifier`. Who comes a second time with both ends the
+    /// grant (RFC 6749 §4.1.2); who does not know the verifier changes nothing.
+    ///
+    /// # Errors
+    /// Why it brings nothing.
+    pub async fn redeem(
+        &self,
+        code: &Presented,
+        client: &str,
+        redirect_uri: &str,
+        verifier: &str,
+        now: Timestamp,
+    ) -> Result<Issued, Refused> {
+        let answer = pkce_challenge(verifier);
+        let mut outcome = Err(UNKNOWN);
+        let ended = self.ended_up_to().await?;
+        self.change(code.grant.owner, now, |record| {
+            outcome = Err(UNKNOWN);
+            let Some(mut record) = record else {
+                return Ok::<_, Refused>(None);
+            };
+            let facts = record.facts();
+            let place = record
+                .grants
+                .iter()
+                .position(|grant| grant.id == code.grant.id);
+            let (Some(place), Some(facts)) = (place, facts) else {
+                return Ok(None);
+            };
+            let grant = &mut record.grants[place];
+            if !code.is_genuine(&grant.key) || grant.client != client || grant.created_at <= ended {
+                return Ok(None);
+            }
+            match grant.stage.clone() {
+                Stage::Code {
+                    redirect_uri: expected,
+                    challenge,
+                    expires_at,
+                } => {
+                    if now >= expires_at {
+                        return Ok(None);
+                    }
+                    if expected != redirect_uri {
+                        outcome = Err(Refused::Invalid(
+                            "redirect_uri is not the one that the code was sent to",
+                        ));
+                        return Ok(None);
+                    }
+                    if challenge != answer {
+                        outcome = Err(Refused::Invalid(
+                            "code_verifier does not answer the challenge",
+                        ));
+                        return Ok(None);
+                    }
+                    grant.stage = Stage::Tokens {
+                        generation: 0,
+                        rotated_at: now,
+                        challenge,
+                    };
+                    grant.used_at = now;
+                    let found = Found {
+                        grant: grant.clone(),
+                        facts,
+                    };
+                    let refresh_token = token::refresh(code.grant, 0, &grant.key);
+                    outcome = Ok(Issued {
+                        found,
+                        refresh_token,
+                    });
+                }
+                Stage::Tokens { challenge, .. } => {
+                    if challenge != answer {
+                        return Ok(None);
+                    }
+                    let grant = record.grants.remove(place);
+                    outcome = Err(Refused::Reused(Box::new(Found { grant, facts }), "a code"));
+                }
+            }
+            Ok(Some(record))
+        })
+        .await?;
+        self.end_if_reused(outcome, now)
+    }
+
+    /// The grant of a refresh token that is genuine, whatever its turn.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn of_refresh_token(&self, token: &Presented) -> Result<Found, Refused> {
+        let found = self.find(token.grant).await?.ok_or(UNKNOWN)?;
+        if !token.is_genuine(&found.grant.key) || !found.grant.is_in_use() {
+            return Err(UNKNOWN);
+        }
+        Ok(found)
+    }
+
+    /// Gives the next refresh token in the place of `token`. All who come with one at once get the same; who comes with one that
+    /// was replaced before ends the grant.
+    ///
+    /// # Errors
+    /// Why it brings nothing.
+    pub async fn rotate(
+        &self,
+        token: &Presented,
+        client: &str,
+        now: Timestamp,
+    ) -> Result<Issued, Refused> {
+        let mut outcome = Err(UNKNOWN);
+        self.change(token.grant.owner, now, |record| {
+            outcome = Err(UNKNOWN);
+            let Some(mut record) = record else {
+                return Ok::<_, Refused>(None);
+            };
+            let facts = record.facts();
+            let place = record
+                .grants
+                .iter()
+                .position(|grant| grant.id == token.grant.id);
+            let (Some(place), Some(facts)) = (place, facts) else {
+                return Ok(None);
+            };
+            let grant = &mut record.grants[place];
+            if !token.is_genuine(&grant.key) || grant.client != client || now >= grant.ends_at {
+                return Ok(None);
+            }
+            let next = token.generation.saturating_add(1);
+            let refresh_token = token::refresh(token.grant, next, &grant.key);
+            match grant.judge(token, now) {
+                None => Ok(None),
+                Some(Refresh::Again) => {
+                    let found = Found {
+                        grant: grant.clone(),
+                        facts,
+                    };
+                    outcome = Ok(Issued {
+                        found,
+                        refresh_token,
+                    });
+                    Ok(None)
+                }
+                Some(Refresh::Rotate) => {
+                    if let Stage::Tokens {
+                        generation,
+                        rotated_at,
+                        ..
+                    } = &mut grant.stage
+                    {
+                        (*generation, *rotated_at) = (next, now);
+                    }
+                    grant.used_at = now;
+                    let found = Found {
+                        grant: grant.clone(),
+                        facts,
+                    };
+                    outcome = Ok(Issued {
+                        found,
+                        refresh_token,
+                    });
+                    record.forget_expired(now);
+                    Ok(Some(record))
+                }
+                Some(Refresh::Reused) => {
+                    let grant = record.grants.remove(place);
+                    outcome = Err(Refused::Reused(
+                        Box::new(Found { grant, facts }),
+                        "a refresh token that was replaced",
+                    ));
+                    Ok(Some(record))
+                }
+            }
+        })
+        .await?;
+        self.end_if_reused(outcome, now)
+    }
+
+    fn end_if_reused(
+        &self,
+        outcome: Result<Issued, Refused>,
+        now: Timestamp,
+    ) -> Result<Issued, Refused> {
+        if let Err(Refused::Reused(found, _)) = &outcome {
+            self.revoke(&found.grant.id, now);
+        }
+        outcome
+    }
+
+    /// The grant of a name, with what is known of its owner.
+    ///
+    /// # Errors
+    /// When where grants are kept does not answer.
+    pub async fn find(&self, name: GrantName) -> Result<Option<Found>, kv::Error> {
+        let Some((_, Some(record))) = self.read(name.owner).await? else {
+            return Ok(None);
+        };
+        let ended = self.ended_up_to().await?;
+        let grant = record
+            .grants
+            .iter()
+            .find(|grant| grant.id == name.id && grant.created_at > ended);
+        Ok(grant
+            .cloned()
+            .zip(record.facts())
+            .map(|(grant, facts)| Found { grant, facts }))
+    }
+
+    /// The grants of a user that are in use, the newest first.
+    ///
+    /// # Errors
+    /// When where they are kept does not answer.
+    pub async fn list(&self, user: &UserKey, now: Timestamp) -> Result<Vec<Kept>, kv::Error> {
+        let Some((_, Some(record))) = self.read(*user.bytes()).await? else {
+            return Ok(Vec::new());
+        };
+        let ended = self.ended_up_to().await?;
+        let is_listed =
+            |grant: &&Kept| grant.is_in_use() && now < grant.ends_at && grant.created_at > ended;
+        let listed = record.grants.iter().rev().filter(is_listed);
+        let revoked = |grant: &&Kept| !self.revocations.has_revoked_id(&grant.id);
+        Ok(listed.filter(revoked).cloned().collect())
+    }
+
+    /// Ends a grant. What it was, where there was one.
+    ///
+    /// # Errors
+    /// When where it is kept does not answer: it may go on.
+    pub async fn end(&self, name: GrantName, now: Timestamp) -> Result<Option<Kept>, kv::Error> {
+        // Before it is said so: access tokens end whatever the store does.
+        self.revoke(&name.id, now);
+        let ended = self
+            .end_those(name.owner, now, |grant| grant.id == name.id)
+            .await?;
+        Ok(ended.into_iter().next())
+    }
+
+    /// Ends all of a user's. Which those were.
+    ///
+    /// # Errors
+    /// When where they are kept does not answer: they may go on.
+    pub async fn end_all(&self, user: &UserKey, now: Timestamp) -> Result<Vec<Kept>, kv::Error> {
+        let owner = *user.bytes();
+        let ended = self.end_those(owner, now, |_| true).await?;
+        // What does not open here may at another replica.
+        if let Some((sealed, None)) = self.read(owner).await? {
+            let key = record_key(owner);
+            if !self.store.swap(key, Some(sealed), None).await? {
+                return Err(kv::Error("it was changed meanwhile".to_owned()));
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Ends everybody's that began by now.
+    ///
+    /// # Errors
+    /// When where they are kept does not answer: they may go on.
+    pub async fn end_everybodys(
+        &self,
+        now: Timestamp,
+        lasts: std::time::Duration,
+    ) -> Result<(), kv::Error> {
+        self.ended.put(EVERYBODY, &now, now.after(lasts)).await
+    }
+
+    /// Somebody has signed in, was renewed, or was turned away: what was said of them counts for their grants from here on.
+    pub async fn note_owner(&self, facts: &Facts, now: Timestamp) {
+        let noted = self.change(owner_of(&facts.identity), now, |record| {
+            Ok::<_, kv::Error>(record.map(|mut record| {
+                record.note(facts, now);
+                record.forget_expired(now);
+                record
+            }))
+        });
+        if let Err(error) = noted.await {
+            tracing::warn!(%error, "what a login said is not known to its user's grants yet");
+        }
+    }
+
+    async fn end_those(
+        &self,
+        owner: [u8; 16],
+        now: Timestamp,
+        is_meant: impl Fn(&Kept) -> bool,
+    ) -> Result<Vec<Kept>, kv::Error> {
+        let mut ended = Vec::new();
+        self.change(owner, now, |record| {
+            let Some(mut record) = record else {
+                return Ok::<_, kv::Error>(None);
+            };
+            ended = record
+                .grants
+                .extract_if(.., |grant| is_meant(grant))
+                .collect();
+            Ok((!ended.is_empty()).then_some(record))
+        })
+        .await?;
+        for grant in &ended {
+            self.revoke(&grant.id, now);
+        }
+        Ok(ended)
+    }
+
+    fn revoke(&self, id: &[u8; 16], now: Timestamp) {
+        let target = Target::Session(*id);
+        self.revocations.revoke(Revocation {
+            target,
+            not_before: now,
+        });
+    }
+
+    async fn ended_up_to(&self) -> Result<Timestamp, kv::Error> {
+        Ok(self.ended.get(EVERYBODY).await?.unwrap_or_default())
+    }
+
+    /// Changes the record of an owner, over again where somebody else was faster. Nothing is changed where `change` gives none.
+    async fn change<E: From<kv::Error>>(
+        &self,
+        owner: [u8; 16],
+        now: Timestamp,
+        mut change: impl FnMut(Option<Record>) -> Result<Option<Record>, E>,
+    ) -> Result<(), E> {
+        for _ in 0..TRIES {
+            let found = self.read(owner).await?;
+            let (sealed, record) =
+                found.map_or((None, None), |(sealed, record)| (Some(sealed), record));
+            let Some(record) = change(record)? else {
+                return Ok(());
+            };
+            let end = record.end().filter(|end| now < *end);
+            let new = end.map(|end| Value {
+                bytes: self.seal(owner, &record),
+                end,
+            });
+            if self.store.swap(record_key(owner), sealed, new).await? {
+                return Ok(());
+            }
+        }
+        Err(kv::Error("too many changes of one user's grants at once".to_owned()).into())
+    }
+
+    /// The record of an owner as it is kept, and opened.
+    async fn read(&self, owner: [u8; 16]) -> Result<Option<(Bytes, Option<Record>)>, kv::Error> {
+        let Some(sealed) = self.store.get(record_key(owner)).await? else {
+            return Ok(None);
+        };
+        let opened = self.keys.load().open(Purpose::Grants, &owner, &sealed);
+        let record = opened.and_then(|plain| Record::decode(&plain));
+        if record.is_none() {
+            tracing::warn!(
+                "a user's grants do not open, and count for nothing: session.secret has changed, and the earlier one is not on \
+                 its list"
+            );
+        }
+        Ok(Some((sealed, record)))
+    }
+
+    fn seal(&self, owner: [u8; 16], record: &Record) -> Bytes {
+        let plain = record.encode();
+        let keys = self.keys.load();
+        keys.seal(Purpose::Grants, &owner, &plain, random::bytes())
+            .into()
+    }
+}
+
+fn owner_of(identity: &Identity) -> [u8; 16] {
+    *UserKey::of(identity).bytes()
+}
+
+fn record_key(owner: [u8; 16]) -> Key {
+    Key::new("grants", owner)
+}
+
+/// The name of what is not anybody's own.
+const EVERYBODY: &[u8] = b"everybody";
+/// Grants of one user: for one more, the one unused for longest ends.
+pub const MOST_PER_USER: usize = 50;
+/// How often a change is tried that others were faster with.
+const TRIES: usize = 50;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{
+        super::record::tests::{agreement, session},
+        *,
+    };
+    use crate::{clock, secret::Secret};
+
+    const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+    const BACK: &str = "https://app.example/cb";
+
+    fn grants() -> Grants {
+        let keys = KeyRing::new(&[Secret::new("one".to_owned())], "app.example gate");
+        let revocations = Arc::new(Revocations::new(Duration::from_hours(1)));
+        Grants::new(
+            Arc::new(kv::Memory::default()),
+            Arc::new(ArcSwap::from_pointee(keys)),
+            revocations,
+        )
+    }
+
+    async fn code_of(grants: &Grants, now: Timestamp) -> Presented {
+        let ends_at = now.after(Duration::from_hours(1));
+        let code = grants
+            .begin(&agreement(), &session(), now, ends_at)
+            .await
+            .unwrap();
+        Presented::code(&code).unwrap()
+    }
+
+    async fn redeem(
+        grants: &Grants,
+        code: &Presented,
+        verifier: &str,
+        back: &str,
+        now: Timestamp,
+    ) -> Result<Presented, String> {
+        let issued = grants.redeem(code, "app", back, verifier, now).await;
+        issued
+            .map(|issued| Presented::refresh(&issued.refresh_token).unwrap())
+            .map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn t41_a_code_is_good_once_and_its_reuse_ends_the_grant() {
+        let (grants, now) = (grants(), clock::now());
+        let code = code_of(&grants, now).await;
+        assert!(
+            redeem(&grants, &code, &"x".repeat(43), BACK, now)
+                .await
+                .is_err()
+        );
+        assert!(
+            redeem(&grants, &code, VERIFIER, "https://app.example/other", now)
+                .await
+                .is_err()
+        );
+        assert!(
+            grants
+                .redeem(&code, "other", BACK, VERIFIER, now)
+                .await
+                .is_err()
+        );
+        let first = redeem(&grants, &code, VERIFIER, BACK, now).await.unwrap();
+        // Whoever cannot show that they had it ends nothing.
+        assert!(
+            redeem(&grants, &code, &"x".repeat(43), BACK, now)
+                .await
+                .is_err()
+        );
+        assert!(grants.of_refresh_token(&first).await.is_ok());
+        let again = redeem(&grants, &code, VERIFIER, BACK, now).await;
+        let error = again.err().unwrap();
+        assert!(error.contains("second time"), "{error}");
+        assert!(grants.of_refresh_token(&first).await.is_err());
+        assert!(grants.revocations.has_revoked_id(&code.grant.id));
+    }
+
+    #[tokio::test]
+    async fn a_code_ends_after_a_minute() {
+        let (grants, now) = (grants(), clock::now());
+        let code = code_of(&grants, now).await;
+        assert!(
+            redeem(
+                &grants,
+                &code,
+                VERIFIER,
+                BACK,
+                now.after(Duration::from_mins(1))
+            )
+            .await
+            .is_err()
+        );
+    }
+
+    #[tokio::test]
+    async fn t54_a_replaced_token_ends_the_grant_once_its_successor_was_used() {
+        let (grants, now) = (grants(), clock::now());
+        let code = code_of(&grants, now).await;
+        let first = redeem(&grants, &code, VERIFIER, BACK, now).await.unwrap();
+        let rotate = async |token: &Presented| {
+            let issued = grants.rotate(token, "app", now).await;
+            issued
+                .map(|issued| Presented::refresh(&issued.refresh_token).unwrap())
+                .map_err(|error| error.to_string())
+        };
+        assert!(grants.rotate(&first, "other", now).await.is_err());
+        let second = rotate(&first).await.unwrap();
+        assert!(
+            rotate(&first).await.unwrap() == second,
+            "whoever is late gets the same"
+        );
+        let third = rotate(&second).await.unwrap();
+        assert!(rotate(&first).await.err().unwrap().contains("second time"));
+        assert!(rotate(&third).await.is_err());
+        assert!(
+            grants
+                .list(&UserKey::of(&session().identity), now)
+                .await
+                .unwrap()
+                .is_empty()
+        );
+    }
+
+    #[tokio::test]
+    async fn grants_are_listed_ended_and_follow_their_owner() {
+        let (grants, now) = (grants(), clock::now());
+        let user = UserKey::of(&session().identity);
+        for _ in 0..2 {
+            let code = code_of(&grants, now).await;
+            redeem(&grants, &code, VERIFIER, BACK, now).await.unwrap();
+        }
+        let pending = code_of(&grants, now).await;
+        let listed = grants.list(&user, now).await.unwrap();
+        assert_eq!(listed.len(), 2);
+        let mut facts = Facts::of(session());
+        facts.identity.groups = vec!["admins".into()];
+        grants.note_owner(&facts, now).await;
+        let name = GrantName {
+            owner: *user.bytes(),
+            id: listed[0].id,
+        };
+        let found = grants.find(name).await.unwrap().unwrap();
+        assert_eq!(found.facts.identity.groups.len(), 1);
+        assert!(grants.end(name, now).await.unwrap().is_some());
+        assert!(grants.end(name, now).await.unwrap().is_none());
+        assert_eq!(grants.list(&user, now).await.unwrap().len(), 1);
+        assert_eq!(grants.end_all(&user, now).await.unwrap().len(), 2);
+        assert!(
+            redeem(&grants, &pending, VERIFIER, BACK, now)
+                .await
+                .is_err()
+        );
+    }
+}

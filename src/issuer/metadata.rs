@@ -1,0 +1,60 @@
+//! What clients find out by themselves: RFC 8414 of the authorization server, RFC 9728 of what it guards. Pure.
+
+use serde_json::{Value, json};
+
+use super::registration::DEVICE_GRANT;
+
+/// Where the endpoints are.
+pub struct Addresses<'a> {
+    /// `public_url` without a slash at its end.
+    pub issuer: &'a str,
+    /// The path that the gate's own endpoints lie below.
+    pub prefix: &'a str,
+}
+
+/// RFC 8414 §2.
+pub fn authorization_server(
+    addresses: &Addresses<'_>,
+    scopes: &[String],
+    device_flow: bool,
+) -> Value {
+    let Addresses { issuer, prefix } = addresses;
+    let at = |name: &str| format!("{issuer}{prefix}/{name}");
+    let methods = ["none", "client_secret_basic", "client_secret_post"];
+    let mut grants = vec!["authorization_code", "refresh_token"];
+    if device_flow {
+        grants.push(DEVICE_GRANT);
+    }
+    let mut document = json!({
+        "issuer": issuer,
+        "authorization_endpoint": at("authorize"),
+        "token_endpoint": at("token"),
+        "registration_endpoint": at("register"),
+        "revocation_endpoint": at("revoke"),
+        "introspection_endpoint": at("introspect"),
+        "scopes_supported": scopes,
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
+        "grant_types_supported": grants,
+        "token_endpoint_auth_methods_supported": methods,
+        "revocation_endpoint_auth_methods_supported": methods,
+        "introspection_endpoint_auth_methods_supported": &methods[1..],
+        "code_challenge_methods_supported": ["S256"],
+        "authorization_response_iss_parameter_supported": true,
+        "client_id_metadata_document_supported": true,
+    });
+    if device_flow {
+        document["device_authorization_endpoint"] = at("device_authorization").into();
+    }
+    document
+}
+
+/// RFC 9728 §2.
+pub fn protected_resource(issuer: &str, resource: &str, scopes: &[String]) -> Value {
+    json!({
+        "resource": resource,
+        "authorization_servers": [issuer],
+        "scopes_supported": scopes,
+        "bearer_methods_supported": ["header"],
+    })
+}

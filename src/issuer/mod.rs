@@ -1,0 +1,157 @@
+//! The gate as an authorization server (OAuth 2.1): what clients, and whoever they act for, agree upon; codes and tokens.
+//!
+//! Whom a token proves, a login of the gate has proven before. Of what goes through browsers and clients nothing is kept here: who
+//! registers gets what they registered back, sealed, as their id; what somebody is asked to agree to is sealed into the page that
+//! asks; an access token is sealed whole. Kept are grants alone ([`Grants`]): they rotate, and they end.
+//!
+//! | what | where |
+//! |---|---|
+//! | a client that registered | its `client_id` ([`registration`]) |
+//! | a client with a metadata document | that document, and a copy for a while ([`fetch`]) |
+//! | what is asked on the page of consent | that page, bound to its session ([`consent`]) |
+//! | a grant: its code, its refresh token's turn | the state's store ([`Grants`]) |
+//! | an access token | itself ([`token`]) |
+//! | a device that waits for its user | memory for ten minutes, or Redis ([`device`]) |
+
+mod authenticator;
+pub mod authorize;
+pub mod client;
+pub mod consent;
+pub mod device;
+pub mod document;
+pub mod error;
+pub mod fetch;
+mod grants;
+pub mod guard;
+pub mod metadata;
+pub mod parameters;
+mod record;
+pub mod redirect;
+pub mod registration;
+pub mod resource;
+pub mod settings;
+pub mod token;
+
+pub use self::{
+    authenticator::AccessTokens,
+    grants::{Found, Grants, Issued, Refused},
+    record::{Agreement, CODE_LASTS, GRACE, Kept},
+    token::GrantId,
+};
+
+use std::{sync::Arc, time::Duration};
+
+use self::{
+    client::Client,
+    device::Devices,
+    document::DocumentUrl,
+    fetch::{Documents, NoDocument},
+    settings::IssuerSettings,
+};
+use crate::{login::throttle::Throttle, session::seal::KeyRing};
+
+/// The authorization server under one configuration.
+pub struct Issuer {
+    /// `public_url` without a slash at its end: the name that metadata, answers and tokens have in common.
+    pub name: String,
+    /// What the configuration says.
+    pub settings: IssuerSettings,
+    /// The scopes that anybody may ask for.
+    pub scopes: Vec<String>,
+    /// How long a grant lasts at most.
+    pub lasts: Duration,
+    /// Everybody's grants.
+    pub grants: Arc<Grants>,
+    /// What it knows whatever the configuration becomes.
+    pub state: Arc<IssuerState>,
+    clients: Vec<Client>,
+}
+
+/// What is known whatever the configuration becomes.
+pub struct IssuerState {
+    /// Documents of clients.
+    pub documents: Documents,
+    /// Programs without a browser that wait for their users.
+    pub devices: Devices,
+    /// How often one address may register, have documents fetched, and fail to prove who it is.
+    pub throttle: Throttle,
+}
+
+/// Why nobody is known by a `client_id`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnknownClient {
+    /// There is none.
+    #[error("{0}")]
+    Unknown(&'static str),
+    /// It cannot be found out now.
+    #[error("{0}")]
+    Unavailable(&'static str),
+}
+
+impl Issuer {
+    /// Of these parts; `name` is `public_url` without a slash at its end.
+    pub fn new(
+        name: String,
+        settings: IssuerSettings,
+        scopes: Vec<String>,
+        lasts: Duration,
+        (grants, state): (Arc<Grants>, Arc<IssuerState>),
+    ) -> Self {
+        let clients = settings.clients.iter().map(Client::configured).collect();
+        Self {
+            name,
+            settings,
+            scopes,
+            lasts,
+            grants,
+            state,
+            clients,
+        }
+    }
+
+    /// The client of an id that is known without asking anybody; none where a document has to be looked at.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn client_at_hand(
+        &self,
+        id: &str,
+        keys: &KeyRing,
+    ) -> Result<Option<Client>, UnknownClient> {
+        if let Some(client) = self.clients.iter().find(|client| client.id == id) {
+            return Ok(Some(client.clone()));
+        }
+        if registration::looks_like_one(id) {
+            let client = registration::open(id, keys);
+            return client.map(Some).ok_or(UnknownClient::Unknown(
+                "this client is not registered here, or no longer",
+            ));
+        }
+        if id.starts_with("https://") || id.starts_with("http://") {
+            return Ok(None);
+        }
+        Err(UnknownClient::Unknown("no client of this id is known here"))
+    }
+
+    /// The client that has a document at `id`.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub async fn client_of_document(&self, id: &str) -> Result<Client, UnknownClient> {
+        let loopback = self.settings.allow_loopback_clients;
+        let at = DocumentUrl::parse(id, loopback).map_err(UnknownClient::Unknown)?;
+        if !at.is_among(&self.settings.allow_client_domains) {
+            return Err(UnknownClient::Unknown(
+                "clients of its host are not admitted here",
+            ));
+        }
+        let client = self.state.documents.client(&at, loopback).await;
+        client.map_err(|error| match error {
+            NoDocument::Bad(why) => UnknownClient::Unknown(why),
+            NoDocument::Unavailable(why) => UnknownClient::Unavailable(why),
+        })
+    }
+}
+
+/// How long an access token lasts.
+pub const ACCESS_LASTS: Duration = Duration::from_mins(10);

@@ -1,0 +1,176 @@
+//! Counts the requests of routes with a `limit`, at the road and at the forward-auth doors alike.
+//!
+//! Only what may pass is counted: a refusal costs the app nothing, and whoever is refused is not to lose what is theirs.
+//! Where sessions are in Redis the counts are there too, so that replicas share them; while it does not answer each replica
+//! counts alone. A limit is no login: for want of it nobody is kept out.
+
+use std::{
+    fmt::Write as _,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::time::timeout;
+
+use crate::{
+    observe::{Throttled, metrics::RateLimited},
+    rate_limit::{self, Exceeded, Fields, Key, Per, RateLimit, Table, Taken},
+    route::Route,
+    session::store::Redis,
+    visitor::Who,
+};
+
+/// The counts of all routes. They outlive a configuration, as far as a route and its limit stay as they are.
+pub struct Limiter {
+    /// Of whoever is known. Strangers cannot fill it.
+    known: Table,
+    /// Of addresses.
+    addresses: Table,
+    redis: Option<Arc<Redis>>,
+    hits: RateLimited,
+    alone: Throttled,
+    began: Instant,
+    /// Until when nobody waits for Redis, in milliseconds since then.
+    rest: AtomicU64,
+}
+
+impl Limiter {
+    /// Shared by `redis`, where replicas have one.
+    pub fn new(redis: Option<Arc<Redis>>, hits: RateLimited) -> Self {
+        Self {
+            known: Table::default(),
+            addresses: Table::default(),
+            redis,
+            hits,
+            alone: Throttled::new(TELL),
+            began: Instant::now(),
+            rest: AtomicU64::new(0),
+        }
+    }
+
+    /// Counts a request that may pass by `route`; what the answer says of that, where it is limited. Of several limits the
+    /// first that is used up refuses; what stands before it has counted the request.
+    ///
+    /// # Errors
+    /// Where a limit is used up.
+    pub async fn take(
+        &self,
+        route: &Route,
+        who: Who<'_>,
+        address: Option<IpAddr>,
+    ) -> Result<Fields, Exceeded> {
+        let mut fields = Fields::default();
+        for limit in &route.limits {
+            let (key, range) = counted(route, limit, who, address);
+            let taken = self.take_one(key, range, limit).await;
+            fields.add(limit, &taken);
+            if let Err(wait) = taken.outcome {
+                self.hits.hit(limit.per);
+                return Err(Exceeded {
+                    rule: format!("{}.limit: {limit}", route.name),
+                    wait,
+                    fields,
+                });
+            }
+        }
+        Ok(fields)
+    }
+
+    async fn take_one(&self, key: Key, range: Option<u64>, limit: &RateLimit) -> Taken {
+        if let Some(redis) = self.redis.as_ref().filter(|_| self.has_rested()) {
+            match timeout(PATIENCE, redis.take(&key, limit.quota)).await {
+                Ok(Ok(taken)) => return taken,
+                failed => {
+                    let end = self.elapsed() + REST;
+                    self.rest.store(end, Ordering::Relaxed);
+                    if let Some(held_back) = self.alone.turn(Instant::now()) {
+                        let error = failed.ok().and_then(Result::err);
+                        let error = error.map(|error| error.to_string());
+                        tracing::warn!(
+                            error,
+                            held_back,
+                            "Redis does not count for limits now: each replica counts alone"
+                        );
+                    }
+                }
+            }
+        }
+        let table = match range {
+            Some(_) => &self.addresses,
+            None => &self.known,
+        };
+        table.take(
+            key,
+            range.unwrap_or_else(|| key.bits()),
+            limit.quota,
+            Instant::now(),
+        )
+    }
+}
+
+impl Limiter {
+    /// Whether Redis may be asked again: one that stalls must not hold up each request.
+    fn has_rested(&self) -> bool {
+        self.elapsed() >= self.rest.load(Ordering::Relaxed)
+    }
+
+    /// In milliseconds.
+    fn elapsed(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Whose count it is; the range of an address where that is what is counted.
+fn counted(
+    route: &Route,
+    limit: &RateLimit,
+    who: Who<'_>,
+    address: Option<IpAddr>,
+) -> (Key, Option<u64>) {
+    let mut matched = String::new();
+    for method in &route.methods {
+        _ = write!(matched, "{method} ");
+    }
+    if let Some(host) = &route.host {
+        _ = write!(matched, "{host} ");
+    }
+    if let Some(path) = &route.path {
+        matched.push_str(path.as_str());
+    }
+    let limit_text = limit.to_string();
+    let of = |parts: &[&[u8]]| {
+        let all = [&[matched.as_bytes(), limit_text.as_bytes()], parts].concat();
+        Key::of(&all)
+    };
+    let identity = who.identity();
+    match (limit.per, identity, who) {
+        (Per::Route, ..) => (of(&[]), None),
+        (Per::Token, _, Who::Session(session)) => (of(&[b"session", &session.id]), None),
+        (Per::Token, Some(identity), Who::Verified(verified)) => {
+            let client = verified.client.as_deref().unwrap_or_default();
+            let name = verified.proof.name();
+            let parts = [name, &*identity.provider, &*identity.subject, client];
+            (of(&parts.map(str::as_bytes)), None)
+        }
+        (Per::User, Some(identity), _) => {
+            let parts = ["user", &*identity.provider, &*identity.subject];
+            (of(&parts.map(str::as_bytes)), None)
+        }
+        _ => {
+            let one = rate_limit::subscriber(address);
+            let key = of(&[b"address", one.to_string().as_bytes()]);
+            (key, Some(rate_limit::range(one)))
+        }
+    }
+}
+
+/// How long a request waits for Redis to count it.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Milliseconds for which it is not asked again after it did not.
+const REST: u64 = 1_000;
+/// How often it is told that each replica counts alone.
+const TELL: Duration = Duration::from_mins(5);

@@ -1,0 +1,130 @@
+//! The page that asks.
+
+use http::StatusCode;
+use serde_json::json;
+use url::form_urlencoded;
+
+use super::{
+    BACK, agree, authorize, client, consent_of, decide, home, parameter, register, submit,
+};
+
+#[tokio::test]
+async fn t30_m8_the_page_says_who_asks_and_is_nobody_elses_to_show() {
+    let home = home().await;
+    let house = &home.house;
+    let wanted = json!({"client_name": "<b>Probe</b> & co", "redirect_uris": ["https://app.example/cb", BACK]});
+    let id = register(house, &wanted).await.json()["client_id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    let browser = house.browser();
+    let page = browser
+        .follow(&authorize(
+            house,
+            &id,
+            &[("redirect_uri", "https://app.example/cb")],
+        ))
+        .await;
+    let text = page.text();
+    assert!(
+        !text.contains("<b>Probe") && text.contains("Probe"),
+        "{text}"
+    );
+    for shown in ["app.example", "ada", &house.url("/mcp")] {
+        assert!(text.contains(shown), "{shown}: {text}");
+    }
+    assert!(!text.contains("your own machine"));
+    let policy = page.header("content-security-policy");
+    assert!(
+        policy.contains("frame-ancestors 'none'")
+            && policy.contains("form-action 'self' https://app.example;"),
+        "{policy}"
+    );
+    assert_eq!(page.header("x-frame-options"), "DENY");
+    assert_eq!(page.header("cache-control"), "no-store");
+    let local = browser.get(&authorize(house, &id, &[])).await.text();
+    assert!(local.contains("your own machine"), "{local}");
+}
+
+#[tokio::test]
+async fn t31_whoever_says_no_is_believed() {
+    let home = home().await;
+    let house = &home.house;
+    let client = client(house).await;
+    let browser = house.browser();
+    let page = browser.follow(&authorize(house, &client, &[])).await;
+    let back = decide(&browser, &consent_of(&page), "deny")
+        .await
+        .location();
+    assert!(back.as_str().starts_with(BACK));
+    assert_eq!(parameter(&back, "error").as_deref(), Some("access_denied"));
+    assert_eq!(parameter(&back, "state").as_deref(), Some("a state"));
+    assert_eq!(parameter(&back, "iss"), Some(house.public_url.clone()));
+    assert_eq!(parameter(&back, "code"), None);
+}
+
+#[tokio::test]
+async fn t33_the_same_client_is_asked_for_again() {
+    let home = home().await;
+    let house = &home.house;
+    let client = client(house).await;
+    let browser = house.browser();
+    agree(&browser, house, &client).await;
+    let mut ask = browser.bare(http::Method::GET, &authorize(house, &client, &[]));
+    for (name, value) in [
+        ("accept", "text/html"),
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-mode", "navigate"),
+        ("sec-fetch-dest", "document"),
+    ] {
+        ask = ask.header(name, value);
+    }
+    consent_of(&ask.send().await);
+}
+
+#[tokio::test]
+async fn m7_the_form_is_of_one_session_and_one_site() {
+    let home = home().await;
+    let house = &home.house;
+    let client = client(house).await;
+    let (one, two) = (house.browser(), house.browser());
+    two.sign_in("/").await;
+    let consent = consent_of(&one.follow(&authorize(house, &client, &[])).await);
+    // Another session of the same person, nobody at all, and another site.
+    assert_eq!(
+        decide(&two, &consent, "allow").await.status,
+        StatusCode::FORBIDDEN
+    );
+    assert_ne!(
+        decide(&house.browser(), &consent, "allow").await.status,
+        StatusCode::SEE_OTHER
+    );
+    let body = form_urlencoded::Serializer::new(String::new())
+        .extend_pairs([("consent", &*consent), ("decision", "allow")])
+        .finish();
+    for site in ["cross-site", "same-site"] {
+        let reply = submit(&one, "/oauth2/authorize/consent", site, body.clone()).await;
+        assert_eq!(reply.status, StatusCode::FORBIDDEN, "{site}");
+    }
+    assert_eq!(
+        decide(&one, &consent[1..], "allow").await.status,
+        StatusCode::FORBIDDEN
+    );
+    assert_eq!(
+        decide(&one, &consent, "maybe").await.status,
+        StatusCode::BAD_REQUEST
+    );
+    // A second tab spoils nothing.
+    let other = consent_of(
+        &one.get(&authorize(house, &client, &[("state", "other")]))
+            .await,
+    );
+    assert_eq!(
+        decide(&one, &consent, "allow").await.status,
+        StatusCode::SEE_OTHER
+    );
+    assert_eq!(
+        decide(&one, &other, "allow").await.status,
+        StatusCode::SEE_OTHER
+    );
+}

@@ -1,0 +1,261 @@
+//! Clients whose id is the address of their metadata document.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use http::StatusCode;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
+
+use super::{BACK, authorize, code, home, home_with, redeem};
+
+/// A server of one document on this machine.
+struct Host {
+    address: std::net::SocketAddr,
+    asked: Arc<AtomicUsize>,
+    heads: Arc<std::sync::Mutex<Vec<String>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Host {
+    /// What `answer` makes of its own address is the whole answer.
+    async fn start(answer: impl Fn(&str) -> String + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (asked, heads) = (
+            Arc::new(AtomicUsize::new(0)),
+            Arc::<std::sync::Mutex<Vec<String>>>::default(),
+        );
+        let (count, noted) = (Arc::clone(&asked), Arc::clone(&heads));
+        let task = tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::SeqCst);
+                let mut head = vec![0; 8_192];
+                let length = stream.read(&mut head).await.unwrap_or_default();
+                noted
+                    .lock()
+                    .expect("nobody panics")
+                    .push(String::from_utf8_lossy(&head[..length]).into_owned());
+                let text = answer(&format!("http://{address}/client.json"));
+                let _ = stream.write_all(text.as_bytes()).await;
+            }
+        });
+        Self {
+            address,
+            asked,
+            heads,
+            task,
+        }
+    }
+
+    fn id(&self) -> String {
+        format!("http://{}/client.json", self.address)
+    }
+}
+
+fn ok(document: &Value) -> String {
+    let body = document.to_string();
+    format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+fn document(id: &str) -> Value {
+    json!({"client_id": id, "client_name": "Documented", "redirect_uris": [BACK], "token_endpoint_auth_method": "none"})
+}
+
+/// What a host makes of its own address.
+type Answer = Box<dyn Fn(&str) -> String + Send>;
+
+const LOOPBACK: &str =
+    "[issuer]\nallow_loopback_clients = true\n[[routes]]\npath = \"/mcp/**\"\nmcp = true\n";
+
+#[tokio::test]
+async fn a_document_is_fetched_once_and_its_client_gets_tokens() {
+    let host = Host::start(|id| ok(&document(id))).await;
+    let home = home_with(LOOPBACK, |plan| plan).await;
+    let house = &home.house;
+    let id = host.id();
+    for _ in 0..3 {
+        let code = code(house, &id).await;
+        let reply = redeem(house, &id, &code).await;
+        assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
+    }
+    // T71: one fetch, without cookies, and nothing else that tells who asks.
+    assert_eq!(host.asked.load(Ordering::SeqCst), 1);
+    let head = host.heads.lock().expect("nobody panics")[0].to_ascii_lowercase();
+    for name in ["cookie", "authorization", "referer", "origin", "forwarded"] {
+        assert!(!head.contains(&format!("\r\n{name}")), "{head}");
+    }
+    let page = house
+        .browser()
+        .follow(&authorize(house, &id, &[]))
+        .await
+        .text();
+    assert!(
+        page.contains("Documented") && page.contains("published by"),
+        "{page}"
+    );
+}
+
+#[tokio::test]
+async fn m13_bad_documents_bring_a_page_and_no_redirect() {
+    let home = home_with(LOOPBACK, |plan| plan).await;
+    let house = &home.house;
+    let large = "x".repeat(9_000);
+    let answers: Vec<Answer> = vec![
+        Box::new(|id| ok(&document(&format!("{id}x")))),
+        Box::new(|id| ok(&document(&id.replace("http", "https")))),
+        Box::new(|_| ok(&json!([]))),
+        Box::new(|_| ok(&json!({}))),
+        Box::new(move |id| {
+            let mut document = document(id);
+            document["padding"] = large.clone().into();
+            ok(&document)
+        }),
+        Box::new(|id| ok(&document(id)).replace("200 OK", "404 Not Found")),
+        Box::new(|id| ok(&document(id)).replace("200 OK", "204 No Content")),
+        Box::new(|id| ok(&document(id)).replace("application/json", "text/html")),
+        Box::new(|id| format!("HTTP/1.1 302 Found\r\nlocation: {id}\r\ncontent-length: 0\r\n\r\n")),
+        Box::new(|_| String::new()),
+        Box::new(|_| "not http at all\r\n\r\n".to_owned()),
+        Box::new(|id| {
+            let mut document = document(id);
+            document["client_secret"] = "s".into();
+            ok(&document)
+        }),
+        Box::new(|id| {
+            let mut document = document(id);
+            document["token_endpoint_auth_method"] = "client_secret_post".into();
+            ok(&document)
+        }),
+        Box::new(|id| {
+            let mut document = document(id);
+            document["redirect_uris"] = json!([BACK, "javascript:alert(1)"]);
+            ok(&document)
+        }),
+        Box::new(|id| {
+            let mut document = document(id);
+            document["redirect_uris"] = json!(["https://other.example/"]);
+            ok(&document)
+        }),
+    ];
+    for (number, answer) in answers.into_iter().enumerate() {
+        let host = Host::start(answer).await;
+        let reply = house
+            .browser()
+            .get(&authorize(house, &host.id(), &[]))
+            .await;
+        assert_eq!(
+            reply.status,
+            StatusCode::BAD_REQUEST,
+            "{number}: {}",
+            reply.text()
+        );
+        assert!(reply.headers.get("location").is_none(), "{number}");
+        assert!(host.asked.load(Ordering::SeqCst) >= 1, "{number}");
+    }
+    // What was bad is not remembered.
+    let turn = Arc::new(AtomicUsize::new(0));
+    let host = Host::start(move |id| {
+        if turn.fetch_add(1, Ordering::SeqCst) == 0 {
+            String::new()
+        } else {
+            ok(&document(id))
+        }
+    })
+    .await;
+    assert_eq!(
+        house
+            .browser()
+            .get(&authorize(house, &host.id(), &[]))
+            .await
+            .status,
+        StatusCode::BAD_REQUEST
+    );
+    super::consent_of(
+        &house
+            .browser()
+            .follow(&authorize(house, &host.id(), &[]))
+            .await,
+    );
+}
+
+#[tokio::test]
+async fn m13_nothing_inside_is_asked_unless_it_is_allowed() {
+    let host = Host::start(|id| ok(&document(id))).await;
+    let home = home().await;
+    let house = &home.house;
+    let port = host.address.port();
+    for id in [
+        host.id(),
+        format!("https://127.0.0.1:{port}/client.json"),
+        format!("https://localhost:{port}/client.json"),
+        format!("https://[::1]:{port}/client.json"),
+        "https://169.254.169.254/latest/meta-data".to_owned(),
+        "https://10.0.0.1/client.json".to_owned(),
+        "https://[::ffff:127.0.0.1]/client.json".to_owned(),
+        format!("https://localhost.localdomain:{port}/client.json"),
+    ] {
+        let reply = house.browser().get(&authorize(house, &id, &[])).await;
+        assert_eq!(
+            reply.status,
+            StatusCode::BAD_REQUEST,
+            "{id}: {}",
+            reply.text()
+        );
+    }
+    assert_eq!(host.asked.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn t71_a_document_that_never_comes_is_not_waited_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let id = format!(
+        "http://{}/client.json",
+        listener.local_addr().expect("an address")
+    );
+    let home = home_with(LOOPBACK, |plan| plan).await;
+    let begun = std::time::Instant::now();
+    let reply = home
+        .house
+        .browser()
+        .get(&authorize(&home.house, &id, &[]))
+        .await;
+    assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+    assert!(
+        begun.elapsed() < std::time::Duration::from_secs(20),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn only_listed_domains_are_asked() {
+    let host = Host::start(|id| ok(&document(id))).await;
+    let tables = LOOPBACK.replacen(
+        "true\n",
+        "true\nallow_client_domains = [\"claude.ai\"]\n",
+        1,
+    );
+    let home = home_with(&tables, |plan| plan).await;
+    let reply = home
+        .house
+        .browser()
+        .get(&authorize(&home.house, &host.id(), &[]))
+        .await;
+    assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+    assert_eq!(host.asked.load(Ordering::SeqCst), 0);
+}

@@ -1,0 +1,364 @@
+//! The token endpoint, and what tokens open.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::{Method, StatusCode};
+use serde_json::json;
+
+use super::{
+    BACK, MCP, VERIFIER, agree, call, challenge, client, code, error, home, home_with, parameter,
+    post, post_with, redeem, register, tokens,
+};
+
+#[tokio::test]
+async fn t40_t64_m11_a_token_opens_its_resource_and_the_app_never_sees_it() {
+    let home = home().await;
+    let house = &home.house;
+    let client = client(house).await;
+    let browser = house.browser();
+    let person = browser.sign_in("/").await.seen();
+    let back = agree(&browser, house, &client).await;
+    assert_eq!(
+        parameter(&back, "iss"),
+        Some(house.public_url.clone()),
+        "M20"
+    );
+    let reply = redeem(house, &client, &parameter(&back, "code").expect("a code")).await;
+    assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
+    assert_eq!(reply.header("cache-control"), "no-store");
+    assert_eq!(reply.header("content-type"), "application/json");
+    let answer = reply.json();
+    assert_eq!(answer["token_type"], "Bearer");
+    assert_eq!(answer["scope"], "mcp");
+    assert!((1..=86_400).contains(&answer["expires_in"].as_u64().expect("an integer")));
+    let access = answer["access_token"].as_str().expect("a token");
+    let reply = house
+        .browser()
+        .bare(Method::POST, "/mcp/a?x=y")
+        .header("authorization", &format!("Bearer {access}"))
+        .header("x-user", "root")
+        .header("cookie", "own=1")
+        .send()
+        .await;
+    let seen = reply.seen();
+    for name in ["x-user", "x-user-id", "x-user-email"] {
+        assert_eq!(seen.header(name), person.header(name), "{name}");
+    }
+    assert_eq!(seen.header("authorization"), None);
+    assert!(!reply.sets_session());
+    // No cookie of a session speaks there: any page could send it along.
+    let with_cookie = browser.fetch(Method::POST, "/mcp").send().await;
+    assert_eq!(with_cookie.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn m10_a_token_is_for_one_resource() {
+    let tables = "[issuer]\n[[routes]]\npath = \"/mcp/**\"\nmcp = true\n[[routes]]\npath = \"/mcp-b/**\"\nmcp = true\n\
+        [[routes]]\npath = \"/api/**\"\ntokens = true\n[[routes]]\npath = \"/open/**\"\naccess = \"public\"\n";
+    let home = home_with(tables, |plan| plan).await;
+    let house = &home.house;
+    let tokens = tokens(house).await;
+    assert_eq!(
+        call(house, &tokens.access, "/mcp").await.status,
+        StatusCode::OK
+    );
+    for path in [
+        "/mcp-b",
+        "/api/x",
+        "/",
+        "/mcp-b/mcp",
+        "/oauth2/account",
+        "/oauth2/userinfo",
+        "/oauth2/account/grants",
+        "/oauth2/account/tokens",
+    ] {
+        let reply = call(house, &tokens.access, path).await;
+        assert!(
+            matches!(reply.status.as_u16(), 401 | 404 | 405),
+            "{path}: {}",
+            reply.status
+        );
+    }
+    // By a public route everybody passes, and the token does not.
+    let seen = call(house, &tokens.access, "/open/x").await.seen();
+    assert_eq!(seen.header("authorization"), None);
+    let seen = call(house, &tokens.refresh, "/open/x").await.seen();
+    assert_eq!(seen.header("authorization"), None);
+    assert_eq!(
+        call(house, &tokens.refresh, "/mcp").await.status,
+        StatusCode::UNAUTHORIZED
+    );
+    // With several resources, who names none gets nothing.
+    let browser = house.browser();
+    browser.sign_in("/").await;
+    let address = super::authorize(house, &tokens.client, &[("resource", "")]);
+    let back = browser.get(&address).await.location();
+    assert_eq!(parameter(&back, "error").as_deref(), Some("invalid_target"));
+}
+
+#[tokio::test]
+async fn t41_t45_a_code_is_good_once() {
+    let home = home().await;
+    let house = &home.house;
+    let client = client(house).await;
+    let first = code(house, &client).await;
+    let tokens = super::tokens_of(&client, &redeem(house, &client, &first).await);
+    assert_eq!(
+        call(house, &tokens.access, "/mcp").await.status,
+        StatusCode::OK
+    );
+    let again = redeem(house, &client, &first).await;
+    assert_eq!(
+        (again.status, error(&again).as_str()),
+        (StatusCode::BAD_REQUEST, "invalid_grant")
+    );
+    assert_eq!(
+        call(house, &tokens.access, "/mcp").await.status,
+        StatusCode::UNAUTHORIZED
+    );
+    assert_eq!(
+        error(&super::renew(house, &client, &tokens.refresh).await),
+        "invalid_grant"
+    );
+
+    let second = code(house, &client).await;
+    let all = futures_util::future::join_all((0..8).map(|_| redeem(house, &client, &second))).await;
+    let good = all
+        .iter()
+        .filter(|reply| reply.status == StatusCode::OK)
+        .count();
+    assert!(good <= 1, "{good}");
+}
+
+#[tokio::test]
+async fn t42_m4_m5_a_code_is_bound_to_all_that_it_was_asked_with() {
+    let home = home().await;
+    let house = &home.house;
+    let (client, other) = (client(house).await, client(house).await);
+    let code = code(house, &client).await;
+    let wrong = "x".repeat(43);
+    let good = [
+        ("grant_type", "authorization_code"),
+        ("client_id", &*client),
+        ("code", &*code),
+        ("redirect_uri", BACK),
+        ("code_verifier", VERIFIER),
+    ];
+    for (name, value, expected) in [
+        ("code_verifier", &*wrong, "invalid_grant"),
+        ("code_verifier", "short", "invalid_grant"),
+        ("code_verifier", "", "invalid_request"),
+        (
+            "redirect_uri",
+            "http://127.0.0.1:33418/other",
+            "invalid_grant",
+        ),
+        (
+            "redirect_uri",
+            "http://127.0.0.1:4/callback",
+            "invalid_grant",
+        ),
+        ("redirect_uri", "", "invalid_request"),
+        ("code", "", "invalid_request"),
+        ("code", "sgc_x", "invalid_grant"),
+        ("client_id", &*other, "invalid_grant"),
+        ("client_id", "nobody", "invalid_client"),
+        ("client_id", "", "invalid_client"),
+        ("resource", "https://other.example/", "invalid_target"),
+    ] {
+        let mut fields: Vec<_> = good
+            .iter()
+            .copied()
+            .filter(|(known, _)| *known != name)
+            .collect();
+        if !value.is_empty() {
+            fields.push((name, value));
+        }
+        let reply = post(house, "/oauth2/token", &fields).await;
+        assert_eq!(error(&reply), expected, "{name}={value}: {}", reply.text());
+        let status = if expected == "invalid_client" {
+            401
+        } else {
+            400
+        };
+        assert_eq!(reply.status.as_u16(), status);
+    }
+    // None of it has spent the code.
+    assert_eq!(
+        post(house, "/oauth2/token", &good).await.status,
+        StatusCode::OK
+    );
+    assert_eq!(challenge(VERIFIER), super::CHALLENGE);
+}
+
+#[tokio::test]
+async fn t44_m19_only_one_plain_form_is_read() {
+    let home = home().await;
+    let house = &home.house;
+    let client = client(house).await;
+    let code = code(house, &client).await;
+    let form = format!(
+        "grant_type=authorization_code&client_id={client}&code={code}&redirect_uri=http%3A%2F%2F127.0.0.1%3A33418%2Fcallback&code_verifier={VERIFIER}"
+    );
+    let send = async |method: Method, target: &str, kinds: &[&str], body: String| {
+        let browser = house.browser();
+        let mut ask = browser.bare(method, target);
+        for kind in kinds {
+            ask = ask.header("content-type", kind);
+        }
+        ask.body(body).send().await
+    };
+    let plain = "application/x-www-form-urlencoded";
+    let in_query = format!("/oauth2/token?{form}");
+    let twice = format!("{form}&code={code}");
+    for (method, target, kinds, body) in [
+        (
+            Method::POST,
+            "/oauth2/token",
+            &["application/json"][..],
+            "{}".to_owned(),
+        ),
+        (Method::POST, "/oauth2/token", &[], form.clone()),
+        (
+            Method::POST,
+            "/oauth2/token",
+            &["application/json, application/x-www-form-urlencoded"],
+            form.clone(),
+        ),
+        (
+            Method::POST,
+            "/oauth2/token",
+            &[plain, "application/json"],
+            form.clone(),
+        ),
+        (Method::POST, &*in_query, &[plain], String::new()),
+        (Method::GET, &*in_query, &[], String::new()),
+        (Method::POST, "/oauth2/token", &[plain], twice),
+        (
+            Method::POST,
+            "/oauth2/token",
+            &[plain],
+            format!("grant_type=password&client_id={client}&username=a&password=b"),
+        ),
+        (
+            Method::POST,
+            "/oauth2/token",
+            &[plain],
+            format!("grant_type=client_credentials&client_id={client}"),
+        ),
+        (Method::POST, "/oauth2/token", &[plain], "x".repeat(20_000)),
+    ] {
+        let reply = send(method, target, kinds, body).await;
+        assert!(
+            reply.status.is_client_error(),
+            "{target} {kinds:?}: {}",
+            reply.status
+        );
+    }
+    let reply = send(
+        Method::POST,
+        "/oauth2/token",
+        &["application/x-www-form-urlencoded; charset=utf-8"],
+        form,
+    )
+    .await;
+    assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
+}
+
+#[tokio::test]
+async fn m18_a_client_proves_itself_in_its_own_way() {
+    let home = home().await;
+    let house = &home.house;
+    let wanted =
+        json!({"redirect_uris": [BACK], "token_endpoint_auth_method": "client_secret_basic"});
+    let answer = register(house, &wanted).await.json();
+    let (id, secret) = (
+        answer["client_id"].as_str().expect("an id"),
+        answer["client_secret"].as_str().expect("a secret"),
+    );
+    let basic = |secret: &str| format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")));
+    let code = code(house, id).await;
+    let fields = [
+        ("grant_type", "authorization_code"),
+        ("code", &*code),
+        ("redirect_uri", BACK),
+        ("code_verifier", VERIFIER),
+    ];
+    let wrong = post_with(
+        house,
+        "/oauth2/token",
+        &fields,
+        &[("authorization", &basic("wrong"))],
+    )
+    .await;
+    assert_eq!(
+        (wrong.status, error(&wrong).as_str()),
+        (StatusCode::UNAUTHORIZED, "invalid_client")
+    );
+    assert!(wrong.header("www-authenticate").starts_with("Basic "));
+    let with = |more: &[(&'static str, &str)]| {
+        let all = fields.iter().chain(more);
+        all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect::<Vec<_>>()
+    };
+    for more in [
+        with(&[("client_id", id)]),
+        with(&[("client_id", id), ("client_secret", secret)]),
+    ] {
+        let more: Vec<_> = more
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        assert_eq!(
+            error(&post(house, "/oauth2/token", &more).await),
+            "invalid_client"
+        );
+    }
+    let good = post_with(
+        house,
+        "/oauth2/token",
+        &fields,
+        &[("authorization", &basic(secret))],
+    )
+    .await;
+    assert_eq!(good.status, StatusCode::OK, "{}", good.text());
+}
+
+#[tokio::test]
+async fn t61_introspection_is_for_clients_of_the_configuration() {
+    let hash = "sha256:2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
+    let tables = format!(
+        "{MCP}[[issuer.clients]]\nid = \"rs\"\nsecret_hash = [\"{hash}\"]\nredirect_uris = [\"https://rs.example/\"]\n"
+    );
+    let home = home_with(&tables, |plan| plan).await;
+    let house = &home.house;
+    let tokens = tokens(house).await;
+    let fields = [("token", &*tokens.access)];
+    assert_eq!(
+        post(house, "/oauth2/introspect", &fields).await.status,
+        StatusCode::UNAUTHORIZED
+    );
+    let public = [("token", &*tokens.access), ("client_id", &*tokens.client)];
+    assert_eq!(
+        post(house, "/oauth2/introspect", &public).await.status,
+        StatusCode::UNAUTHORIZED
+    );
+    let basic = format!("Basic {}", STANDARD.encode("rs:secret"));
+    let ask = async |token: &str| {
+        post_with(
+            house,
+            "/oauth2/introspect",
+            &[("token", token)],
+            &[("authorization", &basic)],
+        )
+        .await
+        .json()
+    };
+    let answer = ask(&tokens.access).await;
+    assert_eq!(answer["active"], true);
+    assert_eq!(answer["sub"], "script:ada-1815");
+    assert_eq!(answer["aud"], house.url("/mcp"));
+    assert_eq!(answer["scope"], "mcp");
+    for token in ["x", "sga_x", &tokens.refresh] {
+        assert_eq!(ask(token).await, json!({"active": false}));
+    }
+}
