@@ -107,7 +107,7 @@ pub fn differing_keys(
 ) -> Vec<String> {
     let keys = Reader::describe();
     let written = |file: Option<&Path>| {
-        let file = file.unwrap_or(Path::new(DEFAULT_FILE));
+        let file = file.unwrap_or_else(|| Path::new(DEFAULT_FILE));
         // Where there is no file, the environment says everything.
         let source = Zeroizing::new(std::fs::read_to_string(file).unwrap_or_default());
         let mut root = tree::parse(&source).ok()?;
