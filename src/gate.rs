@@ -4,13 +4,12 @@ use std::{sync::Arc, time::Instant};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode,
-    header::{AUTHORIZATION, CACHE_CONTROL, HOST, ORIGIN, REFERER, SET_COOKIE},
+    header::{CACHE_CONTROL, HOST, ORIGIN, REFERER, SET_COOKIE},
 };
 use hyper::body::{Body as _, Incoming};
 
 use crate::{
     answer::{self, Reject},
-    api_token,
     audience::{Audience, is_cross_site_write},
     body_error::BodyError,
     clean::{CleanRequest, Peer, Unclean},
@@ -19,10 +18,7 @@ use crate::{
     decide::Deny,
     endpoint::{self, Endpoint, public_name},
     forward::{Downstream, ForwardError, Forwarder, OwnCookies, Telling, Tunnels, Upstream},
-    issuer::{
-        self,
-        guard::{Guard, allow_pages, is_preflight, may_speak},
-    },
+    issuer::guard::{Guard, allow_pages, is_preflight, may_speak},
     observe::{Handover, Record, Recorder, Verdict, metrics::Metrics},
     origin::WebOrigin,
     rate_limit::Fields,
@@ -218,7 +214,7 @@ impl Gate {
                 .snapshot
                 .who(&visitor, route, place_of(&request))
                 .inspect_err(|reject| self.audit_denial(reject, &request, record))?;
-            record.note_identity(who.identity());
+            record.note_principal(who.principal());
 
             let permit = match (self.snapshot.judge(route, who, client, now), &visitor) {
                 (Ok(permit), _) => permit,
@@ -250,7 +246,8 @@ impl Gate {
                 cookies: &self.snapshot.sessions.cookies,
                 only: found.and_then(|visit| visit.only),
             };
-            self.withhold(&visitor, &mut request.head.headers);
+            self.snapshot
+                .withhold_credentials(&visitor, &mut request.head.headers);
             let told = permit.principal().map_or(Who::Nobody, |_| who);
             let assertion = self.snapshot.assertion(told, route, now);
             let telling = Telling {
@@ -384,19 +381,6 @@ impl Gate {
         let reject = self.reject(deny, route, request);
         self.audit_denial(&reject, request, record);
         Err(reject)
-    }
-
-    /// Takes out of a request what is for the gate alone.
-    fn withhold(&self, visitor: &Visitor, headers: &mut HeaderMap) {
-        if visitor.has_given_password() {
-            headers.remove(AUTHORIZATION);
-        }
-        if self.snapshot.has_own_tokens {
-            api_token::withhold(headers);
-        }
-        if self.snapshot.issuer.is_some() {
-            issuer::token::withhold(headers);
-        }
     }
 
     fn forbid(&self, rule: &'static str, request: &CleanRequest, record: &Record) -> Reject {

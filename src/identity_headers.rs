@@ -65,6 +65,13 @@ pub enum HeaderSource {
     AccessToken,
     /// The ID token as the provider signed it.
     IdToken,
+    /// What the credential may be used for, joined by spaces as in `scope` (RFC 6749 §3.3); nothing where it is not bound
+    /// to scopes.
+    Scopes,
+    /// The OAuth client that the credential was given to, or what names the credential itself.
+    Client,
+    /// How it was proven who it is: `session`, `bearer`, `api_token`, …
+    Credential,
     /// The gate's own signed word on who somebody is: a short JWT.
     Assertion,
     /// Another source behind this text, as the app's former proxy wrote it.

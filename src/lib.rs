@@ -42,6 +42,7 @@ pub mod api_token;
 pub mod app;
 pub mod assertion;
 pub mod audience;
+pub mod bearer;
 pub mod body_error;
 pub mod canonical_path;
 pub mod certificate;

@@ -6,7 +6,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, header::AUTHORIZATION};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
@@ -69,6 +69,8 @@ pub struct Snapshot {
     pub kept_grants: Arc<Grants>,
     /// Whether any token of the gate's own counts, so that no app is to see one.
     pub has_own_tokens: bool,
+    /// Whether a header of ours is `Authorization`, so that no app is to see another's.
+    pub writes_authorization: bool,
     /// Who is signed in where.
     pub presence: Presence,
     /// Logins begun and ended.
@@ -196,6 +198,21 @@ impl Snapshot {
                 }
             }
             (visit, _) => Ok(visit.map_or_else(Visitor::Unavailable, Visitor::Cookies)),
+        }
+    }
+
+    /// Takes out of a request what was for the gate: a credential that has proven who sends it is for no app to see, which
+    /// is told who it is; and neither is a token of the gate's own, by a public route no more than by another.
+    pub fn withhold_credentials(&self, visitor: &Visitor, headers: &mut HeaderMap) {
+        if self.writes_authorization || visitor.came_with_credential() {
+            headers.remove(AUTHORIZATION);
+            return;
+        }
+        if self.has_own_tokens {
+            api_token::withhold(headers);
+        }
+        if self.issuer.is_some() {
+            issuer::token::withhold(headers);
         }
     }
 

@@ -87,9 +87,9 @@ impl Visitor {
         }
     }
 
-    /// Whether a name and a password of the configuration's own have proven it.
-    pub fn has_given_password(&self) -> bool {
-        matches!(self, Self::Credential(verified) if verified.proof == Proof::Password)
+    /// Whether what `Authorization` holds has proven it, which no app is to see.
+    pub fn came_with_credential(&self) -> bool {
+        matches!(self, Self::Credential(verified) if verified.proof != Proof::Certificate)
     }
 
     /// What the cookies say, where they count.

@@ -6,11 +6,16 @@ use std::{
     error::Error,
     io::{ErrorKind, Read, Write},
     net::SocketAddr,
+    os::fd::AsRawFd as _,
     time::{Duration, Instant},
 };
 
 use memchr::memmem;
-use mio::{Events, Interest, Poll, Token, net::TcpStream};
+use mio::{Events, Interest, Poll, Token, net::TcpStream, unix::SourceFd};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
+};
 
 use crate::{request::Requests, upstream::BODY_LENGTH};
 
@@ -112,6 +117,68 @@ impl Load {
         latencies.sort_unstable();
         Ok(Run { wall, latencies })
     }
+
+    /// Sends `count` requests, one each `interval`, whatever became of those before: latency is counted from when a request
+    /// was to be sent, so that one that waits for a connection is as late as its client sees it.
+    pub fn run_paced(
+        &mut self,
+        requests: &Requests,
+        count: usize,
+        interval: Duration,
+    ) -> Result<Run, Box<dyn Error>> {
+        let clock = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK)?;
+        let (registry, source) = (self.poll.registry(), clock.as_raw_fd());
+        registry.register(&mut SourceFd(&source), CLOCK, Interest::READABLE)?;
+        let each = Timespec::try_from(interval)?;
+        let began = Instant::now();
+        let times = Itimerspec {
+            it_interval: each,
+            it_value: each,
+        };
+        timerfd_settime(&clock, TimerfdTimerFlags::empty(), &times)?;
+        let mut latencies = Vec::with_capacity(count);
+        let mut free: Vec<usize> = (0..self.connections.len()).collect();
+        let (mut due, mut sent) = (0, 0);
+        while latencies.len() < count {
+            if began.elapsed() > RUN_LIMIT {
+                return Err(format!("no end after {} s", RUN_LIMIT.as_secs()).into());
+            }
+            match self.poll.poll(&mut self.events, Some(POLL_TIMEOUT)) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                other => other?,
+            }
+            for event in &self.events {
+                if event.token() == CLOCK {
+                    let mut ticks = [0; 8];
+                    if rustix::io::read(&clock, &mut ticks).is_ok() {
+                        due += usize::try_from(u64::from_ne_bytes(ticks))?;
+                    }
+                    continue;
+                }
+                let connection = &mut self.connections[event.token().0];
+                if event.is_writable() {
+                    connection.write(requests)?;
+                }
+                if event.is_readable() && connection.read(&mut self.buffer)? {
+                    latencies.push(connection.sent_at.elapsed());
+                    free.push(event.token().0);
+                }
+            }
+            while sent < due.min(count)
+                && let Some(place) = free.pop()
+            {
+                sent += 1;
+                let connection = &mut self.connections[place];
+                connection.begin(sent, requests)?;
+                connection.sent_at = began + interval * u32::try_from(sent)?;
+            }
+        }
+        let registry = self.poll.registry();
+        registry.deregister(&mut SourceFd(&source))?;
+        let wall = began.elapsed();
+        latencies.sort_unstable();
+        Ok(Run { wall, latencies })
+    }
 }
 
 impl Run {
@@ -188,6 +255,8 @@ fn content_length(head: &[u8]) -> Option<usize> {
     std::str::from_utf8(value).ok()?.trim().parse().ok()
 }
 
+/// Paces requests.
+const CLOCK: Token = Token(usize::MAX);
 const CONTENT_LENGTH: &[u8] = b"content-length:";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const POLL_TIMEOUT: Duration = Duration::from_secs(1);

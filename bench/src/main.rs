@@ -17,6 +17,7 @@ mod signed_in;
 mod statistics;
 mod stores;
 mod syscalls;
+mod traffic;
 mod upstream;
 
 use std::{
@@ -36,9 +37,7 @@ use crate::{
     report::{Footprint, JUDGED, Report},
     request::Requests,
     session::{Mint, Size, USER},
-    setup::{
-        NginxKind, Setup, Workplace, free_address, gate, gate_configuration, nginx, responder,
-    },
+    setup::{Gate, Nginx, NginxKind, Setup, Workplace, free_address, responder},
     upstream::Role,
 };
 
@@ -48,6 +47,8 @@ enum Command {
     Compare(Options),
     /// Compares sidegate's session stores with each other, and weighs sessions in memory.
     Stores(Options),
+    /// Compares sidegate with nginx in other kinds of traffic: TLS, HTTP/2, long bodies, idle connections, many routes.
+    Traffic(Options),
     /// Sends requests to a sidegate that runs already, for a profiler to watch.
     Load {
         /// Where it listens.
@@ -112,6 +113,7 @@ fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Compare(options) => compare(&options),
         Command::Stores(options) => stores::compare(&options.sidegate, options.effort()),
+        Command::Traffic(options) => traffic::compare(&options.sidegate, options.effort()),
         Command::Load {
             address,
             config,
@@ -174,7 +176,7 @@ fn compare(options: &Options) -> Result<(), Box<dyn Error>> {
     )?;
     let setups = Setups::start(&options.sidegate, app_address, cores, &workplace)?;
 
-    let mint = Mint::new(&gate_configuration(LOG_OFF, &workplace))?;
+    let mint = Mint::new(&GATE.configuration(&workplace))?;
     setups.inspect(&mint.cookies(Size::Usual)?[0])?;
     let bench = Bench {
         plain: &setups.plain,
@@ -203,14 +205,20 @@ impl Setups {
         cores: Cores,
         workplace: &Workplace,
     ) -> Result<Self, Box<dyn Error>> {
-        let nginx = |kind| nginx(kind, app, cores, workplace);
-        let gate = |name, log| gate(name, log, sidegate, app, cores, workplace);
+        let nginx = |kind| Nginx::of(kind).start(app, cores, workplace);
+        let gate = |gate: Gate<'_>| gate.start(sidegate, app, cores, workplace);
+        let logging_gate = Gate {
+            name: "sidegate, access log",
+            file: "log",
+            log: "info",
+            ..Gate::default()
+        };
         Ok(Self {
             plain: nginx(NginxKind::Plain)?,
             logging: nginx(NginxKind::AccessLog)?,
             auth_request: nginx(NginxKind::AuthRequest)?,
-            gate: gate(JUDGED, LOG_OFF)?,
-            logging_gate: gate("sidegate, access log", "info")?,
+            gate: gate(GATE)?,
+            logging_gate: gate(logging_gate)?,
         })
     }
 
@@ -282,5 +290,11 @@ fn measure(
 const PATH: &str = "/projects/7?tab=open";
 /// Logins are slow where a profiler watches.
 const WATCHED_SESSIONS: usize = 50;
-/// The filter of the sidegate that is judged: nginx writes no access log either.
-const LOG_OFF: &str = "off";
+/// The sidegate that is judged. It writes no access log, nor does nginx.
+const GATE: Gate<'_> = Gate {
+    name: JUDGED,
+    file: "judged",
+    log: "off",
+    keys: "",
+    tables: "",
+};

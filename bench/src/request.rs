@@ -12,12 +12,19 @@ pub struct Requests {
 impl Requests {
     /// A GET of `path` for each session cookie (`NAME=VALUE`).
     pub fn new(path: &str, session_cookies: &[String]) -> Self {
+        let cookies = session_cookies.iter();
         Self {
-            heads: session_cookies
-                .iter()
-                .map(|cookie| get(path, Some(cookie)))
-                .collect(),
+            heads: cookies.map(|cookie| get(path, Some(cookie))).collect(),
         }
+    }
+
+    /// The same as a proxy in front forwards them: with what it says of the client.
+    pub fn forwarded(mut self) -> Self {
+        for head in &mut self.heads {
+            head.truncate(head.len() - 2);
+            head.extend_from_slice(FORWARDED.as_bytes());
+        }
+        self
     }
 
     /// The request to send as the `number`th.
@@ -54,6 +61,9 @@ pub fn get(path: &str, session_cookie: Option<&str>) -> Vec<u8> {
     .into_bytes()
 }
 
+/// What a proxy in front says, and the end of the head.
+const FORWARDED: &str = "X-Forwarded-For: 203.0.113.7\r\nX-Forwarded-Proto: https\r\n\
+    X-Forwarded-Host: app.example.com\r\nX-Request-Id: 5f0c9a1be7d84c02b1f0d3c5a7e96f12\r\n\r\n";
 /// A cookie of the app's, before the session cookie.
 pub const APP_COOKIE_FIRST: &str = "theme=dark";
 /// A cookie of the app's, after the session cookie.

@@ -13,6 +13,8 @@ use mio::{
     net::{TcpListener, TcpStream},
 };
 
+use crate::traffic::bulk;
+
 /// The length of the app's body. The load generator checks it in every response.
 pub const BODY_LENGTH: usize = 200;
 
@@ -29,10 +31,15 @@ pub enum Role {
     Auth,
     /// 200 with the JSON of a token endpoint and of a userinfo endpoint in one.
     Provider,
+    /// 200 with a body as long as its path says, and whatever a request's body is taken.
+    Bulk,
 }
 
 /// Answers on `address` until the process is ended.
 pub fn serve(address: SocketAddr, role: Role) -> io::Result<()> {
+    if let Role::Bulk = role {
+        return bulk::serve(address);
+    }
     let mut poll = Poll::new()?;
     let mut listener = TcpListener::bind(address)?;
     poll.registry()
@@ -149,7 +156,7 @@ impl Connection {
 
 fn answer(role: Role) -> Vec<u8> {
     match role {
-        Role::App => {
+        Role::App | Role::Bulk => {
             let head = format!(
                 "HTTP/1.1 200 OK\r\nServer: app\r\nDate: Sun, 22 Nov 2026 10:00:00 GMT\r\n\
                  Content-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n\

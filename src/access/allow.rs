@@ -39,6 +39,11 @@ pub enum Held {
         /// The path of the claim that would.
         by: String,
     },
+    /// The credential has not all the scopes that are needed, which these are (RFC 6750 §3.1 has them told).
+    Scopes {
+        /// Those.
+        needed: Vec<String>,
+    },
     /// So many names.
     Names {
         /// The path of the claim; none where another place lists them.
@@ -73,6 +78,7 @@ impl Held {
     pub fn sentence(&self) -> Option<String> {
         match self {
             Self::NotKept | Self::Unvouched { .. } => None,
+            Self::Scopes { needed } => Some(format!("It needs {}.", needed.join(" "))),
             Self::Absent { .. } => Some("Your provider said nothing about that.".to_owned()),
             Self::Names { count: 0, .. } => Some("Your provider named none for you.".to_owned()),
             Self::Names { first, count, .. } => {
@@ -91,6 +97,13 @@ impl fmt::Display for Held {
         match self {
             Self::NotKept => {
                 formatter.write_str("what the provider said there is not known any more")
+            }
+            Self::Scopes { needed } => {
+                write!(
+                    formatter,
+                    "the credential lacks one of {}",
+                    needed.join(" ")
+                )
             }
             Self::Absent { claim } => write!(formatter, "the claim \"{claim}\" is absent"),
             Self::Unvouched { by } => write!(

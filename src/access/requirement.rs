@@ -11,6 +11,7 @@ use super::{
     AllowList, Principal,
     allow::{self, Denied, Held},
 };
+use crate::credential::Proof;
 
 /// One `allow` of a route, or one entry of its `any`: all that it names must fit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +22,10 @@ pub struct Requirement {
     pub providers: Vec<String>,
     /// One of these networks.
     pub networks: Vec<IpNet>,
+    /// One of these ways of proving who it is.
+    pub credentials: Vec<Proof>,
+    /// All of these scopes. Who comes with a session has none: scopes are what somebody gave to a program.
+    pub scopes: Vec<String>,
 }
 
 /// `allow` and `any` of a route.
@@ -89,7 +94,14 @@ impl Requirements {
 
 impl Requirement {
     fn asks_who(&self) -> bool {
-        !self.lists.is_empty() || !self.providers.is_empty()
+        let Self {
+            lists,
+            providers,
+            networks: _,
+            credentials,
+            scopes,
+        } = self;
+        !(lists.is_empty() && providers.is_empty() && credentials.is_empty() && scopes.is_empty())
     }
 
     fn judge(&self, principal: Option<Principal<'_>>, client: Option<IpAddr>) -> Fit {
@@ -121,14 +133,36 @@ impl Requirement {
                 held: Held::names(None, [provider].iter()),
             });
         }
-        match self
-            .lists
-            .iter()
-            .try_for_each(|list| allow::fits(list, identity))
-        {
-            Ok(()) => Fit::Fits,
-            Err(denied) => Fit::Denied(denied),
+        if !self.credentials.is_empty() && !self.credentials.contains(&principal.proof) {
+            return Fit::Denied(Denied {
+                rule: "credentials".to_owned(),
+                sentence: "This cannot be used with what your request came with.",
+                held: Held::names(None, [principal.proof.name()].iter()),
+            });
         }
+        let mut lists = self.lists.iter();
+        if let Err(denied) = lists.try_for_each(|list| allow::fits(list, identity)) {
+            return Fit::Denied(denied);
+        }
+        // Last: whoever gets a token with more scopes may then pass.
+        if !self.has_scopes(principal) {
+            return Fit::Denied(Denied {
+                rule: "scopes".to_owned(),
+                sentence: "This is for programs whose token has the scopes for it.",
+                held: Held::Scopes {
+                    needed: self.scopes.clone(),
+                },
+            });
+        }
+        Fit::Fits
+    }
+
+    fn has_scopes(&self, principal: Principal<'_>) -> bool {
+        let has = |needed: &String| {
+            let mut scopes = principal.scopes.into_iter().flatten();
+            scopes.any(|scope| scope.as_str() == needed)
+        };
+        self.scopes.iter().all(has)
     }
 }
 
@@ -229,6 +263,59 @@ mod tests {
             denied_by(judge(&rules, Some(&elsewhere), "10.0.0.1")),
             "providers"
         );
+    }
+
+    #[test]
+    fn all_scopes_are_needed_and_a_session_has_none() {
+        let rules = |scopes: &[&str], credentials: &[Proof]| Requirement {
+            scopes: scopes.iter().map(ToString::to_string).collect(),
+            credentials: credentials.to_vec(),
+            ..Requirement::default()
+        };
+        let identity = identity("corp", &[]);
+        let tokens = Tokens::default();
+        let held: Vec<crate::text::Text> = vec!["read".into(), "write".into()];
+        let session = Principal::of_session(&identity, &tokens);
+        let bearer = |scopes| Principal {
+            proof: Proof::Bearer,
+            scopes,
+            ..session
+        };
+        let judge = |rule: Requirement, principal| {
+            let all = Requirements {
+                all: rule,
+                any: Vec::new(),
+            };
+            assert!(all.asks_who());
+            all.judge(Some(principal), None)
+        };
+        let full = bearer(Some(&held[..]));
+        assert_eq!(judge(rules(&["read"], &[]), full), Fit::Fits);
+        assert_eq!(judge(rules(&["read", "write"], &[]), full), Fit::Fits);
+        for (needed, principal) in [
+            (&["read", "admin"][..], full),
+            (&["READ"], full),
+            (&["read"], bearer(Some(&[]))),
+            (&["read"], bearer(None)),
+            (&["read"], session),
+        ] {
+            let Fit::Denied(denied) = judge(rules(needed, &[]), principal) else {
+                panic!("{needed:?}");
+            };
+            assert_eq!(denied.rule, "scopes");
+            let needed = needed.iter().map(ToString::to_string).collect();
+            assert_eq!(denied.held, Held::Scopes { needed });
+        }
+        let people = rules(&[], &[Proof::Session]);
+        assert_eq!(judge(people.clone(), session), Fit::Fits);
+        assert_eq!(denied_by(judge(people.clone(), full)), "credentials");
+        // Either: a person, or a program whose token is for it.
+        let either = Requirements {
+            all: Requirement::default(),
+            any: vec![rules(&["admin"], &[]), people],
+        };
+        assert_eq!(either.judge(Some(session), None), Fit::Fits);
+        assert_eq!(denied_by(either.judge(Some(full), None)), "any: scopes");
     }
 
     #[test]

@@ -161,6 +161,14 @@ impl Reject {
         Some(&denial.denied.held)
     }
 
+    /// The scopes that the credential would have to have (RFC 6750 §3.1).
+    pub(super) fn needed_scopes(&self) -> Option<&[String]> {
+        match self.held()? {
+            Held::Scopes { needed } => Some(needed),
+            _ => None,
+        }
+    }
+
     /// What the provider itself says, to be shown as its words.
     pub(super) fn providers_words(&self) -> Option<&str> {
         match self {
@@ -225,8 +233,12 @@ impl Denial<'_> {
                 .and_then(|face| face.deny_message.clone())
         };
         let operators_words = self.message.map(str::to_owned).or_else(providers);
+        let error = match self.denied.held {
+            Held::Scopes { .. } => INSUFFICIENT_SCOPE,
+            _ => "forbidden",
+        };
         Explanation::new(
-            (StatusCode::FORBIDDEN, "forbidden", PERMISSION_DENIED),
+            (StatusCode::FORBIDDEN, error, PERMISSION_DENIED),
             "No access",
             operators_words.map_or_else(|| self.words(), Cow::Owned),
         )
@@ -531,6 +543,9 @@ fn client_gone() -> Explanation {
 fn client_closed_request() -> StatusCode {
     StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)
 }
+
+/// RFC 6750 §3.1.
+pub(super) const INSUFFICIENT_SCOPE: &str = "insufficient_scope";
 
 /// RFC 9470 §3.
 pub(super) const INSUFFICIENT_USER_AUTHENTICATION: &str = "insufficient_user_authentication";

@@ -1,6 +1,6 @@
 //! A refusal becomes what the client can use: a redirect, a page, JSON or a gRPC status.
 //!
-//! What to say stands in one place ([`explain`]), how to say it in another ([`render`]). No answer names
+//! What to say stands in one place ([`explain`]), how to say it in another ([`render`](mod@render)). No answer names
 //! the rule, the upstream or anything that came in the request; the request id leads to the log line that
 //! does. A provider's own words stand on a page as a quotation, escaped like every text.
 

@@ -7,7 +7,11 @@ use http::{
 use serde::Serialize;
 use url::Url;
 
-use super::{Notice, Reject, explain::INSUFFICIENT_USER_AUTHENTICATION, reply};
+use super::{
+    Notice, Reject,
+    explain::{INSUFFICIENT_SCOPE, INSUFFICIENT_USER_AUTHENTICATION},
+    reply,
+};
 use crate::{
     access::{Shortfall, allow::Held},
     audience::Audience,
@@ -51,6 +55,7 @@ pub fn render(
                 },
                 login_url: login.map(|path| site.origin() + &path),
                 held: reject.held().and_then(HeldJson::of),
+                scope: reject.needed_scopes().map(|needed| needed.join(" ")),
                 request_id,
             };
             reply::json(explanation.status, &refusal)
@@ -126,6 +131,21 @@ fn advise(reject: &Reject, audience: Audience, site: &Site, response: &mut Respo
             .expect("authorities and classes are ASCII without quotes or control characters");
         headers.insert(WWW_AUTHENTICATE, challenge);
     }
+    if status == StatusCode::FORBIDDEN
+        && let Some(needed) = reject.needed_scopes()
+    {
+        let challenge = format!(
+            "Bearer realm=\"{}\", error=\"{INSUFFICIENT_SCOPE}\", scope=\"{}\"",
+            site.public_url.authority(),
+            needed.join(" ")
+        );
+        let challenge = HeaderValue::try_from(challenge);
+        headers.extend(
+            challenge
+                .ok()
+                .map(|challenge| (WWW_AUTHENTICATE, challenge)),
+        );
+    }
     if let Reject::Limited(exceeded) = reject {
         headers.insert(RETRY_AFTER, rate_limit::seconds(exceeded.wait).into());
         exceeded.fields.write(headers);
@@ -186,6 +206,9 @@ struct Refusal<'a> {
     login_url: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     held: Option<HeldJson<'a>>,
+    /// The scopes that are needed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
     request_id: &'a str,
 }
 
@@ -203,7 +226,7 @@ struct HeldJson<'a> {
 impl<'a> HeldJson<'a> {
     fn of(held: &'a Held) -> Option<Self> {
         match held {
-            Held::NotKept | Held::Unvouched { .. } => None,
+            Held::NotKept | Held::Unvouched { .. } | Held::Scopes { .. } => None,
             Held::Absent { .. } => Some(Self {
                 absent: true,
                 count: 0,

@@ -2,12 +2,14 @@
 
 use std::{io, sync::Arc};
 
+use http::{HeaderName, header::AUTHORIZATION};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::services::{self, Services};
 use crate::{
     api_token::{self, ApiTokenAuthenticator, ServiceTokens},
     assertion::Assertions,
+    bearer::Bearers,
     certificate,
     clean::{Cleaning, identity::ReservedNames},
     config::Config,
@@ -58,6 +60,7 @@ pub(super) fn snapshot(
 
     let keys = Arc::new(services::keys(config));
     let site = site(config);
+    let headers = config.headers.names();
     let audiences = config.upstreams.iter().map(|app| app.audience.clone());
     Ok(Snapshot {
         assertions: Assertions::new(
@@ -75,13 +78,7 @@ pub(super) fn snapshot(
             keep_tokens(&config.headers),
             Arc::clone(&services.logins),
         ),
-        cleaning: Cleaning {
-            reserved: Arc::new(ReservedNames::new(&config.headers.names())),
-            trusted_proxies: config.trusted_proxies.clone(),
-            forwarding_headers: config.forwarding_headers,
-            public_origin: PublicOrigin::new(&site.public_url),
-            apps: site.apps.clone(),
-        },
+        cleaning: cleaning(config, &headers, &site),
         routes: Routes::new(config.routes.clone()),
         forward_auth: config.forward_auth,
         presence: Presence::new(
@@ -109,6 +106,7 @@ pub(super) fn snapshot(
                 settings,
             }),
         kept_api_tokens: Arc::clone(&services.api_tokens),
+        writes_authorization: headers.contains(&AUTHORIZATION),
         kept_grants: Arc::clone(&services.grants),
         issuer: issuer(config, services, &site),
         has_own_tokens: config.api_tokens.is_some() || !config.service_tokens.is_empty(),
@@ -142,7 +140,19 @@ fn client_certificates(config: &Config) -> Option<certificate::Rules> {
     Some(clients.into())
 }
 
-/// What proves who sends a request, beside a session: the gate's own tokens, and passwords.
+fn cleaning(config: &Config, headers: &[HeaderName], site: &Site) -> Cleaning {
+    // `Authorization` is read first, for it may be a credential.
+    let reserved = headers.iter().filter(|name| **name != AUTHORIZATION);
+    Cleaning {
+        reserved: Arc::new(ReservedNames::new(reserved)),
+        trusted_proxies: config.trusted_proxies.clone(),
+        forwarding_headers: config.forwarding_headers,
+        public_origin: PublicOrigin::new(&site.public_url),
+        apps: site.apps.clone(),
+    }
+}
+
+/// What proves who sends a request, beside a session: the gate's own tokens, passwords, and tokens of providers.
 fn authenticators(
     config: &Config,
     services: &Services,
@@ -176,12 +186,16 @@ fn authenticators(
         let guesses = Arc::clone(&services.passwords);
         all.push(Arc::new(Users::new(settings.clone(), guesses)));
     }
+    let bearers = Bearers::new(providers, keep_tokens(&config.headers));
+    all.extend(bearers.map(|bearers| Arc::new(bearers) as _));
     Authenticators::new(all)
 }
 
 /// The gate as users see it.
 pub(crate) fn site(config: &Config) -> Site {
-    let faces: Vec<_> = config.providers.iter().map(ProviderFace::from).collect();
+    // Who only vouches for tokens has no face.
+    let faces = config.providers.iter().filter(|provider| provider.login);
+    let faces: Vec<_> = faces.map(ProviderFace::from).collect();
     let apps = apps(config);
     let mut return_rules =
         ReturnRules::new(&config.public_url, &config.redirect_hosts, &config.prefix)

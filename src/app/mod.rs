@@ -1,6 +1,6 @@
 //! The whole gate, built from a configuration, run until it is told to stop.
 //!
-//! [`Services`] live as long as the process. [`build`] makes a [`Snapshot`] of a configuration and of them, and
+//! [`Services`] live as long as the process. [`build`] makes a [`Snapshot`](crate::snapshot::Snapshot) of a configuration and of them, and
 //! [`reload`] puts another in its place.
 
 mod build;

@@ -198,6 +198,14 @@ fn required(requirement: &Requirement) -> String {
     if !requirement.networks.is_empty() {
         parts.push(format!("networks {}", listed(&requirement.networks)));
     }
+    if !requirement.credentials.is_empty() {
+        let names = requirement.credentials.iter().map(|proof| proof.name());
+        let names: Vec<_> = names.collect();
+        parts.push(format!("credentials {}", names.join(", ")));
+    }
+    if !requirement.scopes.is_empty() {
+        parts.push(format!("all scopes of {}", requirement.scopes.join(" ")));
+    }
     parts.join(" and ")
 }
 

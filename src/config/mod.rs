@@ -1,6 +1,6 @@
 //! The configuration: text becomes [`Config`], and after that nothing in it can be invalid.
 //!
-//! [`load`] is the only way in. It reads the file and the environment and reports every problem at
+//! [`load`](fn@load) is the only way in. It reads the file and the environment and reports every problem at
 //! once; nothing is validated on a request.
 //!
 //! A key is named once, where `check` reads it: `self.duration(table, "idle_timeout", "12h")`. That call makes the key
@@ -10,6 +10,8 @@
 //! `named`, a list of tables by `tables`. Each key must be asked for in every run, whatever the others say: a run over
 //! an empty file is how the keys become known.
 
+#[cfg(test)]
+mod bearer_tests;
 mod check;
 mod duration;
 mod env;

@@ -310,6 +310,9 @@ fn defaults_are_as_documented() {
             "x-user-name",
             "x-user-groups",
             "x-user-provider",
+            "x-user-auth",
+            "x-user-scopes",
+            "x-user-client",
             "x-user-assertion"
         ]
     );
@@ -352,7 +355,7 @@ fn the_environment_is_enough() {
     assert_eq!((config.workers, config.listen.len()), (3, 2));
     assert_eq!(config.session.secrets.len(), 2);
     assert_eq!(config.providers[0].client_secrets[0].expose(), "a,b");
-    assert_eq!(config.headers.identity.len(), 8);
+    assert_eq!(config.headers.identity.len(), 11);
 
     let named = load(Some(Path::new("no-such.toml")), &environment_of(&settings)).unwrap_err();
     assert!(

@@ -33,6 +33,17 @@ pub enum Proof {
 }
 
 impl Proof {
+    /// Each.
+    pub const ALL: [Self; 7] = [
+        Self::Session,
+        Self::Bearer,
+        Self::ApiToken,
+        Self::AccessToken,
+        Self::ServiceToken,
+        Self::Password,
+        Self::Certificate,
+    ];
+
     /// What the app, the log and the audit trail call it.
     pub fn name(self) -> &'static str {
         match self {

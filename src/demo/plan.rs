@@ -181,6 +181,8 @@ impl Plan {
             allow: Allow::Anyone,
             route_lists: Vec::new(),
             deny_message: None,
+            login: true,
+            bearer: None,
             refresh: true,
             revoke: true,
             frontchannel_logout: false,
@@ -253,6 +255,9 @@ fn identity_headers() -> HeaderSettings {
         ("x-user-name", HeaderSource::Name),
         ("x-user-groups", HeaderSource::Groups),
         ("x-user-provider", HeaderSource::Provider),
+        ("x-user-auth", HeaderSource::Credential),
+        ("x-user-scopes", HeaderSource::Scopes),
+        ("x-user-client", HeaderSource::Client),
         ("x-user-assertion", HeaderSource::Assertion),
     ];
     HeaderSettings {

@@ -59,9 +59,9 @@ impl Pass {
         })
     }
 
-    /// Whether its `Authorization` is a password of the configuration's own, which no app is to see.
-    pub fn has_given_password(&self) -> bool {
-        self.visitor.has_given_password()
+    /// Whether its `Authorization` has proven who sends it, which no app is to see.
+    pub fn came_with_credential(&self) -> bool {
+        self.visitor.came_with_credential()
     }
 
     /// What an answer says of the limits of its routes.
@@ -188,7 +188,7 @@ async fn find_out(
     let visitor = snapshot
         .visitor(asks_who, headers, None, caller, record)
         .await?;
-    record.note_identity(visitor.who().identity());
+    record.note_principal(visitor.who().principal());
 
     // Each once, however many readings of one address fall under it.
     let mut limited = routes.clone();

@@ -5,13 +5,13 @@ use serde::Serialize;
 
 use super::refuse;
 use crate::{
+    access::Principal,
     answer::{self, Reject, reply},
     audience::Audience,
     clean::CleanRequest,
-    clock,
+    clock::{self, Timestamp},
     credential::{Caller, Refused},
     decide::Standing,
-    identity::Identity,
     observe::Record,
     response::Body,
     snapshot::Snapshot,
@@ -70,8 +70,12 @@ pub(super) async fn serve(
             return refuse(snapshot, &Reject::SignIn { return_to }, record);
         }
     };
-    record.note_identity(Some(principal.identity));
-    reply::json(StatusCode::OK, &Userinfo::of(principal.identity))
+    record.note_principal(Some(principal));
+    let expires_at = match &visitor {
+        Visitor::Credential(verified) => verified.expires_at,
+        _ => None,
+    };
+    reply::json(StatusCode::OK, &Userinfo::of(principal, expires_at))
 }
 
 /// The same values as the identity headers, in JSON's own encoding. What is not known is left out.
@@ -90,6 +94,17 @@ struct Userinfo<'a> {
     /// How many more there are, where the session had no room for all.
     #[serde(skip_serializing_if = "is_zero")]
     groups_missing: u32,
+    /// By what it was proven, as `X-User-Auth` has it.
+    credential: &'static str,
+    /// What the credential may be used for, where it is bound to scopes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scopes: Option<Vec<&'a str>>,
+    /// The OAuth client that it was given to, or what names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<&'a str>,
+    /// When the credential ends, in seconds since 1970, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<u64>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
@@ -98,8 +113,14 @@ fn is_zero(count: &u32) -> bool {
 }
 
 impl<'a> Userinfo<'a> {
-    fn of(identity: &'a Identity) -> Self {
+    fn of(principal: Principal<'a>, expires_at: Option<Timestamp>) -> Self {
+        let identity = principal.identity;
+        let scopes = principal.scopes.map(|scopes| scopes.iter());
         Self {
+            credential: principal.proof.name(),
+            scopes: scopes.map(|scopes| scopes.map(|scope| &**scope).collect()),
+            client: principal.client.map(|client| &**client),
+            expires_at: expires_at.map(|end| end.0),
             user: identity.user(),
             id: format!("{}:{}", identity.provider, identity.subject),
             provider: &identity.provider,
@@ -115,6 +136,7 @@ impl<'a> Userinfo<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{credential::Proof, identity::Identity, tokens::Tokens};
 
     #[test]
     fn says_who_and_leaves_out_what_is_not_known() {
@@ -123,15 +145,31 @@ mod tests {
             groups: vec!["a,b".into(), "c".into()],
             ..Identity::of("corp", "42")
         };
+        let tokens = Tokens::default();
+        let principal = Principal::of_session(&identity, &tokens);
         assert_eq!(
-            serde_json::to_value(Userinfo::of(&identity)).unwrap(),
+            serde_json::to_value(Userinfo::of(principal, None)).unwrap(),
             serde_json::json!({
                 "user": "zoë@example.com",
                 "id": "corp:42",
                 "provider": "corp",
                 "email": "zoë@example.com",
                 "groups": ["a,b", "c"],
+                "credential": "session",
             })
+        );
+        let scopes = vec!["read".into()];
+        let principal = Principal {
+            proof: Proof::Bearer,
+            scopes: Some(&scopes),
+            client: Some(&identity.subject),
+            ..principal
+        };
+        let told = serde_json::to_value(Userinfo::of(principal, Some(Timestamp(7)))).unwrap();
+        assert_eq!(told["scopes"], serde_json::json!(["read"]));
+        assert_eq!(
+            (&told["client"], &told["expires_at"]),
+            (&"42".into(), &7.into())
         );
     }
 }

@@ -28,7 +28,7 @@ pub(super) struct Passing<'a> {
     /// The names that only the gate writes.
     pub(super) reserved: &'a ReservedNames,
     pub(super) cookies: &'a Cookies,
-    /// Whether their `Authorization` is a token or a password of the gate's own, which no app is to see.
+    /// Whether their `Authorization` was for the gate, and no app is to see it.
     pub(super) holds_own_credential: bool,
     /// What the client is told of the limits of its routes.
     pub(super) limits: &'a Fields,

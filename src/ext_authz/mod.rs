@@ -288,7 +288,7 @@ async fn check(
                 identity_headers: &snapshot.identity_headers,
                 reserved: &snapshot.cleaning.reserved,
                 cookies: &snapshot.sessions.cookies,
-                holds_own_credential: pass.has_given_password()
+                holds_own_credential: pass.came_with_credential()
                     || (snapshot.has_own_tokens && api_token::is_in(headers))
                     || (snapshot.issuer.is_some() && issuer::token::is_in(headers)),
                 limits: pass.limits(),

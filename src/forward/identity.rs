@@ -360,6 +360,13 @@ fn push_value(source: &HeaderSource, principal: Principal<'_>, into: &mut Vec<u8
                 push_text(claim.bytes(), into);
             }
         }
+        HeaderSource::Scopes => push_scopes(principal.scopes, into),
+        HeaderSource::Client => {
+            if let Some(client) = principal.client {
+                push_text(client.bytes(), into);
+            }
+        }
+        HeaderSource::Credential => into.extend_from_slice(principal.proof.name().as_bytes()),
         HeaderSource::AccessToken => optional(&principal.tokens.access, into),
         HeaderSource::IdToken => optional(&principal.tokens.id, into),
         HeaderSource::Prefixed(prefix, source) => {
@@ -373,6 +380,16 @@ fn push_value(source: &HeaderSource, principal: Principal<'_>, into: &mut Vec<u8
         }
         // Constants have a place of their own, credentials are made by `push_basic`, and an assertion comes signed.
         HeaderSource::Constant(_) | HeaderSource::Basic(..) | HeaderSource::Assertion => {}
+    }
+}
+
+/// Appends the scopes, none of which holds a space.
+fn push_scopes(scopes: Option<&[Text]>, into: &mut Vec<u8>) {
+    for (place, scope) in scopes.into_iter().flatten().enumerate() {
+        if place > 0 {
+            into.push(b' ');
+        }
+        push_part(scope.bytes(), b' ', into);
     }
 }
 

@@ -56,6 +56,9 @@ pub struct AccessLine<'a> {
     /// By which provider.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<&'a str>,
+    /// By what it was proven.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<&'static str>,
     /// The method of the request that a proxy asks about, where that tells one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub original_method: Option<&'a str>,
@@ -95,6 +98,7 @@ impl Default for AccessLine<'_> {
             client: None,
             user: None,
             provider: None,
+            credential: None,
             original_method: None,
             original_path: None,
             verdict: Verdict::ClientGone,
@@ -166,6 +170,7 @@ impl AccessLine<'_> {
                     client = self.client.map(tracing::field::display),
                     user = self.user,
                     provider = self.provider,
+                    credential = self.credential,
                     original_method = self.original_method,
                     original_path = self.original_path,
                     verdict = self.verdict.name(),

@@ -21,7 +21,7 @@ use super::{
     log,
     metrics::{Counted, Requests},
 };
-use crate::{identity::Identity, random, text::Text};
+use crate::{access::Principal, credential::Proof, identity::Identity, random, text::Text};
 
 /// The name of a request, told to the upstream, the log and whoever is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,8 +198,8 @@ pub struct Record {
 struct Line {
     method: Method,
     path: String,
-    /// Who is signed in, and by which provider.
-    user: Option<(Text, Text)>,
+    /// Who sends it, by which provider, and by what that was proven.
+    user: Option<(Text, Text, Proof)>,
     /// Method and path of the request that a proxy asks about.
     original: Option<(Option<Method>, String)>,
 }
@@ -227,10 +227,19 @@ impl Record {
         };
     }
 
-    /// Notes who is signed in, where it will be read.
+    /// Notes who is signed in by a session, where it will be read.
     pub fn note_identity(&mut self, identity: Option<&Identity>) {
+        self.note_user(identity.map(|identity| (identity, Proof::Session)));
+    }
+
+    /// Notes who sends it, and by what that was proven, where it will be read.
+    pub fn note_principal(&mut self, principal: Option<Principal<'_>>) {
+        self.note_user(principal.map(|principal| (principal.identity, principal.proof)));
+    }
+
+    fn note_user(&mut self, user: Option<(&Identity, Proof)>) {
         if let Some(line) = &mut self.line {
-            line.user = identity.map(|who| (who.user().clone(), who.provider.clone()));
+            line.user = user.map(|(who, proof)| (who.user().clone(), who.provider.clone(), proof));
         }
     }
 
@@ -337,8 +346,9 @@ impl Drop for Record {
             bytes_sent: Some(self.sent),
             ended: self.ended,
             client: self.client,
-            user: user.map(|(user, _)| &**user),
-            provider: user.map(|(_, provider)| &**provider),
+            user: user.map(|(user, ..)| &**user),
+            provider: user.map(|(_, provider, _)| &**provider),
+            credential: user.map(|(.., proof)| proof.name()),
             original_method: original.and_then(|(method, _)| Some(method.as_ref()?.as_str())),
             original_path: original.map(|(_, path)| path.as_str()),
             verdict: self.verdict,

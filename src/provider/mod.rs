@@ -2,8 +2,9 @@
 //!
 //! The login knows none of them by name: it speaks to [`Provider`]. A new kind of provider is an entry of [`catalog`], one
 //! file that implements the trait (with `oauth` for the protocol, [`claims`] for the answer), and one line
-//! in `build`. Who may pass is [`allow`]'s to say, after the provider said who it is.
+//! in `build`. Who may pass is [`access`](crate::access)'s to say, after the provider said who it is.
 
+pub mod bearer;
 mod build;
 pub mod catalog;
 pub mod claims;
@@ -22,12 +23,13 @@ pub mod settings;
 mod token_answer;
 mod token_error;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use url::Url;
 
 pub use self::{
+    bearer::TokenFlaw,
     build::check,
     claims::Evidence,
     error::{Call, ProviderError},
@@ -39,6 +41,7 @@ pub use self::{
 use crate::{
     access::{Allow, StepUp},
     clock::Timestamp,
+    credential::Verified,
     identity::Identity,
     identity_headers::{HeaderSettings, HeaderSource},
     provider::settings::{ClientAuthentication, ProviderSettings},
@@ -124,6 +127,28 @@ pub trait Provider: Send + Sync {
         Box::pin(async { Err(LogoutTokenError::NotOffered.into()) })
     }
 
+    /// How long what is known of a bearer token stands; none where the table takes no bearer tokens.
+    fn token_cache(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Whether a bearer token is this provider's to judge, which names `iss` as its issuer, or none that can be read. Looks
+    /// at nothing that would have to be fetched.
+    fn claims_bearer(&self, iss: Option<&str>) -> BearerClaim {
+        let _ = iss;
+        BearerClaim::No
+    }
+
+    /// Whom a bearer token proves.
+    fn prove_bearer<'a>(
+        &'a self,
+        token: &'a str,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Verified, ProviderError>> {
+        let _ = (token, now);
+        Box::pin(async { Err(TokenFlaw::Inactive.into()) })
+    }
+
     /// Takes the tokens of a session that has ended back (RFC 7009), as far as the provider has a way to do that and
     /// the session the token for it. To do it twice is harmless.
     fn revoke<'a>(&'a self, tokens: &'a Tokens) -> BoxFuture<'a, Result<(), ProviderError>> {
@@ -154,6 +179,17 @@ pub trait Provider: Send + Sync {
         let _ = request;
         None
     }
+}
+
+/// Whether a bearer token is a provider's to judge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BearerClaim {
+    /// It is not.
+    No,
+    /// Nobody knows before the provider is asked.
+    Perhaps,
+    /// It names the provider as its issuer.
+    Issuer,
 }
 
 /// What came of a look at a provider.

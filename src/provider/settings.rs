@@ -7,6 +7,7 @@ use rustls::pki_types::CertificateDer;
 use url::Url;
 
 use super::{
+    bearer::BearerSettings,
     http::{Internal, PlainHttp, Reach},
     kind::Kind,
 };
@@ -67,6 +68,10 @@ pub struct ProviderSettings {
     pub route_lists: Vec<AllowList>,
     /// What somebody who may not pass reads, in the operator's words.
     pub deny_message: Option<String>,
+    /// Whether people sign in by it. One that they do not sign in by only vouches for tokens.
+    pub login: bool,
+    /// Which of its tokens open the gate by themselves; none where no token does.
+    pub bearer: Option<BearerSettings>,
 }
 
 impl ProviderSettings {
@@ -258,6 +263,8 @@ impl ProviderSettings {
             allow: Allow::Anyone,
             route_lists: Vec::new(),
             deny_message: None,
+            login: true,
+            bearer: None,
             refresh: true,
             revoke: true,
             frontchannel_logout: false,

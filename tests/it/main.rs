@@ -13,6 +13,7 @@ mod answers;
 mod apps;
 mod assertion;
 mod audit;
+mod bearer;
 mod check_online;
 mod claims;
 mod client_certificates;

@@ -18,8 +18,8 @@ use crate::{
     upstream::Role,
 };
 
-pub use gate::{gate, gate_configuration};
-pub use nginx::{NginxKind, nginx};
+pub use gate::Gate;
+pub use nginx::{Nginx, NginxKind};
 pub use store::{Kept, gate_keeping};
 
 /// A proxy, with everything it needs to answer a request except the app.
@@ -90,6 +90,7 @@ pub fn responder(
         Role::App => "app",
         Role::Auth => "auth",
         Role::Provider => "provider",
+        Role::Bulk => "bulk",
     };
     let command = [own, "respond", &address.to_string(), role];
     Ok(Process::start(&command, core, log)?)

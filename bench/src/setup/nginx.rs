@@ -18,18 +18,66 @@ pub enum NginxKind {
     AuthRequest,
 }
 
-/// Starts nginx with one worker before `app`.
-pub fn nginx(
+/// An nginx.
+#[derive(Clone, Copy)]
+pub struct Nginx<'a> {
+    name: &'static str,
+    /// Of its files.
+    file: &'a str,
     kind: NginxKind,
+    /// The files of a certificate and its key, where it speaks TLS, and HTTP/2.
+    tls: Option<(&'a str, &'a str)>,
+}
+
+impl<'a> Nginx<'a> {
+    /// Without TLS.
+    pub fn of(kind: NginxKind) -> Self {
+        let (name, file) = match kind {
+            NginxKind::Plain => ("nginx", "nginx"),
+            NginxKind::AccessLog => ("nginx, access log", "nginx-log"),
+            NginxKind::AuthRequest => ("nginx auth_request + endpoint", "nginx-auth"),
+        };
+        Self {
+            name,
+            file,
+            kind,
+            tls: None,
+        }
+    }
+
+    /// Another, with files of its own.
+    pub fn in_file(self, file: &'a str) -> Self {
+        Self { file, ..self }
+    }
+
+    /// The same with TLS and HTTP/2.
+    pub fn with_tls(self, certificate: &'a str, key: &'a str) -> Self {
+        let tls = Some((certificate, key));
+        Self { tls, ..self }
+    }
+
+    /// Starts it with one worker before `app`.
+    pub fn start(
+        self,
+        app: SocketAddr,
+        cores: Cores,
+        workplace: &Workplace,
+    ) -> Result<Setup, Box<dyn Error>> {
+        start(self, app, cores, workplace)
+    }
+}
+
+fn start(
+    Nginx {
+        name,
+        file,
+        kind,
+        tls,
+    }: Nginx<'_>,
     app: SocketAddr,
     cores: Cores,
     workplace: &Workplace,
 ) -> Result<Setup, Box<dyn Error>> {
-    let (name, file) = match kind {
-        NginxKind::Plain => ("nginx", "nginx"),
-        NginxKind::AccessLog => ("nginx, access log", "nginx-log"),
-        NginxKind::AuthRequest => ("nginx auth_request + endpoint", "nginx-auth"),
-    };
     let address = free_address()?;
     let directory = workplace.path(file);
     std::fs::create_dir(&directory)?;
@@ -50,13 +98,20 @@ pub fn nginx(
         NginxKind::AccessLog => format!("access_log {directory}/access.log;"),
         _ => "access_log off;".to_owned(),
     };
+    let (over, certificate) = match tls {
+        None => ("", String::new()),
+        Some((certificate, key)) => (
+            "ssl http2",
+            format!("ssl_certificate {certificate}; ssl_certificate_key {key};"),
+        ),
+    };
     let configuration = format!(
         "daemon off;\nworker_processes 1;\npid {directory}/pid;\nerror_log stderr warn;\n\
-         events {{ worker_connections 4096; }}\n\
+         events {{ worker_connections 19000; }}\n\
          http {{\n{access_log}\n{}\n\
          keepalive_requests 1000000000;\nkeepalive_timeout 300s;\n\
          {pools}\
-         server {{\nlisten {address};\n{site}\n}}\n}}\n",
+         server {{\nlisten {address} {over};\n{certificate}\n{LONG_BODIES}\n{site}\n}}\n}}\n",
         temporary_paths(directory),
     );
     let configuration = workplace.write(&format!("{file}.conf"), &configuration)?;
@@ -107,6 +162,9 @@ fn temporary_paths(directory: &str) -> String {
 }
 
 const POOL: &str = "keepalive 512; keepalive_requests 1000000000; keepalive_timeout 300s;";
+/// Long bodies are passed on as they come, and not kept in files.
+const LONG_BODIES: &str =
+    "client_max_body_size 0; proxy_request_buffering off; proxy_max_temp_file_size 0;";
 const PROXY_PASS: &str = "proxy_pass http://app; proxy_http_version 1.1; \
     proxy_set_header Connection \"\"; proxy_set_header Host $http_host; \
     proxy_set_header X-Forwarded-For $remote_addr; \

@@ -23,6 +23,7 @@ impl Reader<'_> {
         table: &Table<'_>,
         kind: Option<&'static Kind>,
         insecure_http: bool,
+        is_cluster: bool,
     ) -> Option<BTreeMap<&'static str, String>> {
         let every = KINDS.iter().flat_map(|kind| kind.endpoints);
         let written = every.map(|endpoint| (endpoint.key, table.get(endpoint.key, Form::Text)));
@@ -38,7 +39,11 @@ impl Reader<'_> {
             }
         }
         let base = self.base_url(base, kind, insecure_http);
-        let mut endpoints = BTreeMap::new();
+        let mut endpoints = if is_cluster {
+            self.cluster_endpoints(table, written["issuer"])?
+        } else {
+            BTreeMap::new()
+        };
         let mut missing = Vec::new();
         let mut complete = base.is_ok();
         for endpoint in kind.endpoints {
@@ -56,6 +61,7 @@ impl Reader<'_> {
             match moved.or_else(|| endpoint.default.map(str::to_owned)) {
                 Some(address) => _ = endpoints.insert(endpoint.key, address),
                 None if endpoint.optional || base.is_err() => {}
+                None if endpoints.contains_key(endpoint.key) => {}
                 None => {
                     complete = false;
                     missing.push(endpoint.key);

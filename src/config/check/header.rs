@@ -263,7 +263,7 @@ fn header_name(key: &str, entry: &Node) -> Result<HeaderName, Problem> {
         .map_err(|_| problem.hint("a header's name is letters, digits and dashes"))
 }
 
-const SOURCES: [(&str, HeaderSource); 11] = [
+const SOURCES: [(&str, HeaderSource); 14] = [
     ("user", HeaderSource::User),
     ("user_id", HeaderSource::UserId),
     ("subject", HeaderSource::Subject),
@@ -274,6 +274,9 @@ const SOURCES: [(&str, HeaderSource); 11] = [
     ("picture", HeaderSource::Picture),
     ("access_token", HeaderSource::AccessToken),
     ("id_token", HeaderSource::IdToken),
+    ("scopes", HeaderSource::Scopes),
+    ("client", HeaderSource::Client),
+    ("credential", HeaderSource::Credential),
     ("assertion", HeaderSource::Assertion),
 ];
 

@@ -6,6 +6,7 @@
 mod address;
 mod allow;
 mod audit;
+mod bearer;
 mod certificate;
 pub(super) mod cookie_domain;
 mod endpoint;

@@ -12,7 +12,10 @@ use super::{
     Reader, Table,
 };
 use crate::{
-    provider::http::{BadVariable, Proxies, Proxy},
+    provider::{
+        bearer::SERVICE_ACCOUNT_CA,
+        http::{BadVariable, Proxies, Proxy},
+    },
     trust,
 };
 
@@ -57,9 +60,15 @@ impl Reader<'_> {
     pub(super) fn authorities(
         &mut self,
         table: &Table<'_>,
+        is_cluster: bool,
     ) -> Option<Vec<CertificateDer<'static>>> {
         let Some(node) = table.get("ca", Kind::Text) else {
-            return Some(Vec::new());
+            // A pod outside of the cluster's own reach has none, and says so by its issuer.
+            let of_cluster = is_cluster
+                .then(|| fs::read(SERVICE_ACCOUNT_CA).ok())
+                .flatten();
+            let certificates = of_cluster.map(|pem| trust::authorities(&pem).unwrap_or_default());
+            return Some(certificates.unwrap_or_default());
         };
         let path = self.text(node, "ca")?;
         let path = self.resolve(path, &node.origin);

@@ -8,6 +8,7 @@ use super::{
         tree::{Node, Value},
     },
     OwnPaths, Reader, Reported, Table,
+    bearer::Purpose,
 };
 use crate::{
     provider::{
@@ -73,11 +74,14 @@ impl Reader<'_> {
         let kind = self.provider_type(name, table);
         let label = self.optional(table, "label", label);
         let insecure_http = self.insecure_http(name, table);
-        let endpoints = self.endpoints(table, kind, insecure_http.unwrap_or(false));
+        let purpose = self.purpose(name, table, kind);
+        let is_client = purpose.as_ref().is_none_or(Purpose::is_client);
+        let cluster = purpose.as_ref().is_some_and(Purpose::is_cluster);
+        let endpoints = self.endpoints(table, kind, insecure_http.unwrap_or(false), cluster);
         let internal_url = self.internal_url(table, kind, insecure_http.unwrap_or(false));
-        let authorities = self.authorities(table);
-        let client_id = self.client_id(table);
-        let client_secrets = self.client_secrets(name, table, kind);
+        let authorities = self.authorities(table, cluster);
+        let client_id = self.client_id(table, is_client);
+        let client_secrets = self.client_secrets(name, table, kind.filter(|_| is_client));
         let client_authentication = self.client_authentication(table);
         let scopes = self.scopes(table, kind);
         let authorize_params = self.authorize_params(table);
@@ -116,6 +120,8 @@ impl Reader<'_> {
             refresh: refresh?,
             revoke: revoke?,
             frontchannel_logout: frontchannel_logout?,
+            login: purpose.as_ref()?.login,
+            bearer: purpose?.bearer,
         })
     }
 
@@ -241,9 +247,13 @@ impl Reader<'_> {
         None
     }
 
-    fn client_id(&mut self, table: &Table<'_>) -> Option<String> {
+    /// An issuer that gives tokens alone has no client here.
+    fn client_id(&mut self, table: &Table<'_>, is_needed: bool) -> Option<String> {
         let example = "client_id = \"…\", which the provider gave when the app was registered";
-        let node = self.required(table, "client_id", Form::Text, example)?;
+        let node = match table.get("client_id", Form::Text) {
+            None if !is_needed => return Some(String::new()),
+            _ => self.required(table, "client_id", Form::Text, example)?,
+        };
         let text = self.text(node, "client_id")?;
         // RFC 6749 appendix A.1.
         if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {

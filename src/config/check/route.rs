@@ -20,7 +20,8 @@ use crate::{
     },
     api_token::settings::SERVICE,
     certificate::CERTIFICATE,
-    provider::settings::ProviderSettings,
+    credential::Proof,
+    provider::{bearer::is_scope, settings::ProviderSettings},
     public_url::PublicUrl,
     route::{Access, HostPattern, PathPattern, Route},
     users::settings::USERS,
@@ -352,15 +353,37 @@ impl Reader<'_> {
         let claims = allow::ask_for_lists(table);
         let providers = self.texts(table, "providers", |text, _| Ok(text.to_owned()));
         let networks = self.texts(table, "networks", network);
+        let credentials = self.texts(table, "credentials", credential);
+        let scopes = self.texts(table, "scopes", scope);
         let (mut lists, complete) = self.allow_lists(table.node, claims, None);
         for list in lists.iter_mut().filter(|list| list.key == "users") {
             // Which names are one and the same was for the provider to say, at the login.
             list.ignore_case();
         }
+        for (key, is_empty) in [
+            ("providers", providers.as_ref().is_some_and(Vec::is_empty)),
+            ("networks", networks.as_ref().is_some_and(Vec::is_empty)),
+            (
+                "credentials",
+                credentials.as_ref().is_some_and(Vec::is_empty),
+            ),
+            ("scopes", scopes.as_ref().is_some_and(Vec::is_empty)),
+        ] {
+            if let Some(node) = table.node.get(key).filter(|_| is_empty) {
+                // Left in, it would not count, and what was meant to narrow would not.
+                self.problem(
+                    Problem::new(&node.origin, format!("`{key}` is an empty list"))
+                        .hint("fill it, or take the key out"),
+                );
+                return None;
+            }
+        }
         let requirement = Requirement {
             lists,
             providers: providers?,
             networks: networks?,
+            credentials: credentials?,
+            scopes: scopes?,
         };
         if complete && table.is_written() && requirement == Requirement::default() {
             self.problem(
@@ -511,6 +534,25 @@ fn hides(earlier: &Route, later: &Route) -> bool {
         (Some(_), None) => false,
     };
     every_host && every_path && every_method
+}
+
+fn credential(text: &str, origin: &Origin) -> Result<Proof, Problem> {
+    let mut all = Proof::ALL.into_iter();
+    all.find(|proof| proof.name() == text).ok_or_else(|| {
+        let names = Proof::ALL.map(Proof::name).join(", ");
+        Problem::new(origin, format!("there is no credential \"{text}\""))
+            .hint(format!("some of {names}, as X-User-Auth has them"))
+    })
+}
+
+/// What a scope may be (RFC 6749 §3.3).
+fn scope(text: &str, origin: &Origin) -> Result<String, Problem> {
+    if is_scope(text) {
+        return Ok(text.to_owned());
+    }
+    Err(Problem::new(origin, format!("`{text}` is no scope")).hint(
+        "printable ASCII without spaces and quotes; several are a list, and all of them are needed",
+    ))
 }
 
 /// No name looks like the place of a route, or holds what stands between names in lists.

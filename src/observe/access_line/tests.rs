@@ -129,6 +129,7 @@ fn every_field_is_explained() {
         bytes_sent: Some(70_000),
         ended: Some(Ended::Session),
         provider: Some("corp"),
+        credential: Some("session"),
         original_method: Some("PUT"),
         original_path: Some("/page"),
         dry_run: Some("routes[0]"),

@@ -31,7 +31,9 @@ pub(super) struct Discovery {
     /// Where the configuration may lead in plain http, and where the document may.
     plain: [PlainHttp; 2],
     internal: Option<Internal>,
-    /// The configuration says all that a login takes, and nothing is fetched.
+    /// Whether people sign in there.
+    is_for_login: bool,
+    /// The configuration says all that is needed, and nothing is fetched.
     is_configured: bool,
     http: HttpClient,
     current: ArcSwapOption<Metadata>,
@@ -61,7 +63,7 @@ impl Discovery {
             .filter_map(|(key, url)| Some((*key, endpoint_url(url, plain)?)))
             .collect();
         let issuer = config.endpoint("issuer").unwrap_or_default();
-        let configured = Metadata::configured(issuer, &endpoints).map(Arc::new);
+        let configured = Metadata::configured(issuer, &endpoints, config.login).map(Arc::new);
         Self {
             provider: config.name.clone(),
             issuer: issuer.to_owned(),
@@ -69,6 +71,7 @@ impl Discovery {
             endpoints,
             plain: [plain, config.published_plain_http()],
             internal: config.internal(),
+            is_for_login: config.login,
             is_configured: configured.is_some(),
             http,
             current: ArcSwapOption::new(configured),
@@ -91,6 +94,11 @@ impl Discovery {
     /// What decides how a document is read.
     pub(super) fn terms(&self) -> Terms<'_> {
         (&self.issuer, &self.endpoints, self.plain, &self.internal)
+    }
+
+    /// The configured issuer.
+    pub(super) fn issuer(&self) -> &str {
+        &self.issuer
     }
 
     /// Where the document is.
@@ -193,6 +201,7 @@ impl Discovery {
             is_ours: &|published| (self.publishes)(&self.issuer, published),
             endpoints: &self.endpoints,
             plain: published_plain,
+            is_for_login: self.is_for_login,
             internal: self.internal.as_ref(),
         };
         Metadata::read(&document, &reader)

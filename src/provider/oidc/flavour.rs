@@ -14,6 +14,8 @@ pub(super) struct Flavour {
     pub(super) publishes: fn(&str, &str) -> bool,
     /// Whether an issuer signs as this `iss`: (published, iss).
     pub(super) issues: fn(&str, &str) -> bool,
+    /// The same of bearer tokens.
+    pub(super) bearer_issues: fn(&str, &str) -> bool,
     /// Puts the claims of a checked ID token into the standard's words, and reports what the vendor's own
     /// allow lists may ask for.
     pub(super) read: fn(&mut Map<String, Value>) -> Result<Reported, ProviderError>,
@@ -61,6 +63,7 @@ impl Flavour {
     pub(super) const STANDARD: Self = Self {
         publishes: |configured, published| configured == published,
         issues: |published, iss| published == iss,
+        bearer_issues: |published, iss| published == iss,
         read: |_| Ok(Vec::new()),
         subject: "sub",
         not_in_userinfo: &[],

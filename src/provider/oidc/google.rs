@@ -11,11 +11,8 @@ use super::{
 use crate::{access::Allow, provider::settings::ProviderSettings, text::Text};
 
 pub(super) const FLAVOUR: Flavour = Flavour {
-    // Their documents allow both; the one without a scheme is older.
-    issues: |published, iss| {
-        published == iss
-            || (published == "https://accounts.google.com" && iss == "accounts.google.com")
-    },
+    issues,
+    bearer_issues: issues,
     read: |token| Ok(read(token)),
     // Whether an address is vouched for hangs on `hd`, which is believed in the ID token alone.
     not_in_userinfo: &["email", "email_verified", "hd", "groups"],
@@ -29,6 +26,11 @@ pub(super) const FLAVOUR: Flavour = Flavour {
     }),
     ..Flavour::STANDARD
 };
+
+/// Their documents allow both; the one without a scheme is older.
+fn issues(published: &str, iss: &str) -> bool {
+    published == iss || (published == "https://accounts.google.com" && iss == "accounts.google.com")
+}
 
 /// Google speaks for an address that is its own, or that belongs to a Workspace domain. It verified any
 /// other once, and whose it is today it does not know.

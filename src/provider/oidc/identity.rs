@@ -30,8 +30,8 @@ const OTHER_USERINFO: &str = "sub is missing or not the ID token's";
 const OTHER_ACCESS_TOKEN: &str = "the access token's sub is missing or not the ID token's";
 
 /// Claims of an ID token, with what userinfo adds.
-struct Completed {
-    claims: Map<String, Value>,
+pub(super) struct Completed {
+    pub(super) claims: Map<String, Value>,
     /// Userinfo was asked, or need not be.
     whole: bool,
     /// It has answered.
@@ -97,7 +97,7 @@ impl Oidc {
     }
 
     /// `sub`, where sessions have another claim for their subject. The provider tells of logouts by it.
-    fn token_subject(&self, claims: &Map<String, Value>) -> Option<Text> {
+    pub(super) fn token_subject(&self, claims: &Map<String, Value>) -> Option<Text> {
         let sub = claims.get("sub").and_then(Value::as_str)?;
         (!self.has_sub_for_subject()).then(|| Text::from(sub))
     }
@@ -213,7 +213,7 @@ impl Oidc {
     }
 
     /// The claims with what userinfo adds, where something is missing.
-    async fn completed(
+    pub(super) async fn completed(
         &self,
         metadata: &Metadata,
         claims: Map<String, Value>,
@@ -278,7 +278,7 @@ impl Oidc {
     }
 
     /// What an allow list asks for and the provider keeps back must not be taken for nothing.
-    fn check_whole(&self, claims: &Map<String, Value>) -> Result<(), ProviderError> {
+    pub(super) fn check_whole(&self, claims: &Map<String, Value>) -> Result<(), ProviderError> {
         let groups = &self.rules.names().groups;
         let mut keys = self.profile.allow.lists().iter().map(|list| &*list.key);
         let is_withheld = |key: &str| match key {

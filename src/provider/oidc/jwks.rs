@@ -1,24 +1,45 @@
 //! Where a provider's keys come from.
 
+use std::{fs, path::Path};
+
 use url::Url;
 
 use crate::{
     jose::{KeyCache, KeySet, KeySource},
-    provider::{Call, HttpClient, ProviderError},
+    provider::{
+        Call, HttpClient, ProviderError, bearer::SERVICE_ACCOUNT_TOKEN, settings::ProviderSettings,
+    },
 };
 
 /// One provider's keys.
 pub(super) type ProviderKeyCache = KeyCache<ProviderKeys>;
 
 /// Fetches them.
-pub(super) struct ProviderKeys(pub(super) HttpClient);
+pub(super) struct ProviderKeys {
+    http: HttpClient,
+    /// The file of the token without which a Kubernetes cluster shows its keys to nobody. It changes every hour.
+    token: Option<&'static Path>,
+}
+
+impl ProviderKeys {
+    pub(super) fn of(config: &ProviderSettings, http: HttpClient) -> Self {
+        let bearer = config.bearer.as_ref();
+        let token = bearer.is_some_and(|bearer| bearer.kubernetes);
+        Self {
+            http,
+            token: token.then(|| Path::new(SERVICE_ACCOUNT_TOKEN)),
+        }
+    }
+}
 
 impl KeySource for ProviderKeys {
     type Error = ProviderError;
 
     async fn fetch(&self, url: &Url) -> Result<KeySet, ProviderError> {
         let call = Call::Keys;
-        let outcome = match self.0.fetch_json(url, None).await {
+        let token = self.token.and_then(|file| fs::read_to_string(file).ok());
+        let token = token.as_deref().map(str::trim);
+        let outcome = match self.http.fetch_json(url, token).await {
             Ok(document) => {
                 KeySet::read(&document).map_err(|problem| ProviderError::Answer { call, problem })
             }
@@ -42,7 +63,8 @@ mod tests {
     };
 
     fn cache() -> KeyCache<ProviderKeys> {
-        KeyCache::new(ProviderKeys(HttpClient::for_test()))
+        let config = ProviderSettings::for_test("corp", "");
+        KeyCache::new(ProviderKeys::of(&config, HttpClient::for_test()))
     }
 
     #[tokio::test]

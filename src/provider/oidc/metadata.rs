@@ -20,6 +20,8 @@ pub(super) struct Metadata {
     pub(super) userinfo_endpoint: Option<Url>,
     pub(super) end_session_endpoint: Option<Url>,
     pub(super) revocation_endpoint: Option<Url>,
+    /// Where it can be asked about tokens (RFC 7662).
+    pub(super) introspection_endpoint: Option<Url>,
     /// What ID tokens may be signed with: the provider's list and ours. Never empty.
     pub(super) algorithms: Vec<Algorithm>,
     pub(super) authentication: ClientAuthentication,
@@ -41,6 +43,8 @@ pub(super) struct Reader<'a> {
     pub(super) endpoints: &'a [(&'static str, Url)],
     /// Where the document may lead in plain http.
     pub(super) plain: PlainHttp,
+    /// Whether people sign in there. An issuer that gives tokens alone need not have the places for that.
+    pub(super) is_for_login: bool,
     /// Where the provider is in the operator's network.
     pub(super) internal: Option<&'a Internal>,
 }
@@ -55,16 +59,22 @@ impl Metadata {
 
     /// What the configuration alone says, where it says all that a login takes; the rest is as the standard has it where
     /// a document is silent.
-    pub(super) fn configured(issuer: &str, endpoints: &[(&'static str, Url)]) -> Option<Self> {
+    pub(super) fn configured(
+        issuer: &str,
+        endpoints: &[(&'static str, Url)],
+        is_for_login: bool,
+    ) -> Option<Self> {
         let set = |member: &Member| member.set(endpoints);
+        let for_login = |member: &Member| set(member).or_else(|| unused(is_for_login, issuer));
         Some(Self {
             issuer: issuer.to_owned(),
-            authorization_endpoint: set(&AUTHORIZATION)?,
-            token_endpoint: set(&TOKEN)?,
+            authorization_endpoint: for_login(&AUTHORIZATION)?,
+            token_endpoint: for_login(&TOKEN)?,
             jwks_uri: set(&KEYS)?,
             userinfo_endpoint: set(&USERINFO),
             end_session_endpoint: set(&END_SESSION),
             revocation_endpoint: set(&REVOCATION),
+            introspection_endpoint: set(&INTROSPECTION),
             // A key fits one kind of them, and often says which one.
             algorithms: Algorithm::ALL.to_vec(),
             authentication: authentication(None),
@@ -87,13 +97,22 @@ impl Metadata {
         }
         let optional = |member: &Member| reader.endpoint(document, member);
         let required = |member: &Member| optional(member)?.ok_or(member.missing);
+        let for_login = |member: &Member| {
+            let found = optional(member)?.or_else(|| unused(reader.is_for_login, issuer));
+            found.ok_or(member.missing)
+        };
         // Where browsers go, whatever name the document has for it.
         let outside = |url: Url| match reader.internal.and_then(|inside| inside.outside(&url)) {
             Some(public) => public,
             None => url,
         };
-        let types = texts(document, &RESPONSE_TYPES)?.ok_or(RESPONSE_TYPES.missing)?;
-        if !types.iter().any(|kind| kind == "code") {
+        let types = texts(document, &RESPONSE_TYPES)?;
+        let types = match types {
+            Some(types) => types,
+            None if !reader.is_for_login => Vec::new(),
+            None => return Err(RESPONSE_TYPES.missing),
+        };
+        if reader.is_for_login && !types.iter().any(|kind| kind == "code") {
             return Err("response_types_supported lacks code");
         }
         let signing = texts(document, &SIGNING)?.ok_or(SIGNING.missing)?;
@@ -110,12 +129,13 @@ impl Metadata {
         let prompts = texts(document, &PROMPTS)?;
         Ok(Self {
             issuer: issuer.to_owned(),
-            authorization_endpoint: outside(required(&AUTHORIZATION)?),
-            token_endpoint: required(&TOKEN)?,
+            authorization_endpoint: outside(for_login(&AUTHORIZATION)?),
+            token_endpoint: for_login(&TOKEN)?,
             jwks_uri: required(&KEYS)?,
             userinfo_endpoint: optional(&USERINFO)?,
             end_session_endpoint: optional(&END_SESSION)?.map(outside),
             revocation_endpoint: optional(&REVOCATION)?,
+            introspection_endpoint: optional(&INTROSPECTION)?,
             algorithms,
             authentication: authentication(methods.as_deref()),
             sends_iss: document.get("authorization_response_iss_parameter_supported")
@@ -192,12 +212,18 @@ const KEYS: Member = member!("jwks_uri", "text", "jwks_url");
 const USERINFO: Member = member!("userinfo_endpoint", "text", "userinfo_url");
 const END_SESSION: Member = member!("end_session_endpoint", "text", "end_session_url");
 const REVOCATION: Member = member!("revocation_endpoint", "text", "revocation_url");
+const INTROSPECTION: Member = member!("introspection_endpoint", "text", "introspection_url");
 const RESPONSE_TYPES: Member = member!("response_types_supported", "a list of texts");
 const SIGNING: Member = member!("id_token_signing_alg_values_supported", "a list of texts");
 const AUTH_METHODS: Member = member!("token_endpoint_auth_methods_supported", "a list of texts");
 const PROMPTS: Member = member!("prompt_values_supported", "a list of texts");
 const CLAIMS: Member = member!("claims_supported", "a list of texts");
 const SCOPES: Member = member!("scopes_supported", "a list of texts");
+
+/// What stands for a place that only a login needs, where nobody signs in: the issuer, which nobody is sent to.
+fn unused(is_for_login: bool, issuer: &str) -> Option<Url> {
+    (!is_for_login).then(|| Url::parse(issuer).ok()).flatten()
+}
 
 /// Text, where it is there.
 fn text<'d>(document: &'d Value, member: &Member) -> Result<Option<&'d str>, &'static str> {
@@ -268,6 +294,7 @@ mod tests {
             is_ours: &|published| published == ISSUER,
             endpoints: &[],
             plain: PlainHttp::Never,
+            is_for_login: true,
             internal: None,
         }
     }
@@ -456,14 +483,14 @@ mod tests {
             ("token_url", url("/t")),
             ("jwks_url", url("/k")),
         ];
-        let metadata = Metadata::configured(ISSUER, &endpoints).unwrap();
+        let metadata = Metadata::configured(ISSUER, &endpoints, true).unwrap();
         assert_eq!(metadata.issuer, ISSUER);
         assert_eq!(metadata.userinfo_endpoint, None);
         assert!(metadata.algorithms.contains(&Algorithm::RS256) && !metadata.sends_iss);
         endpoints.push(("userinfo_url", url("/u")));
-        let metadata = Metadata::configured(ISSUER, &endpoints).unwrap();
+        let metadata = Metadata::configured(ISSUER, &endpoints, true).unwrap();
         assert_eq!(metadata.userinfo_endpoint, Some(url("/u")));
         endpoints.remove(0);
-        assert_eq!(Metadata::configured(ISSUER, &endpoints), None);
+        assert_eq!(Metadata::configured(ISSUER, &endpoints, true), None);
     }
 }

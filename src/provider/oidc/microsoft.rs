@@ -16,6 +16,7 @@ use crate::{access::Allow, jose::JwtError, provider::settings::ProviderSettings,
 pub(super) const FLAVOUR: Flavour = Flavour {
     publishes,
     issues,
+    bearer_issues,
     read,
     subject: SUBJECT,
     // Userinfo has an address too, and no word on whether it is verified.
@@ -64,6 +65,25 @@ fn issues(published: &str, iss: &str) -> bool {
     }
 }
 
+/// Whichever endpoint it came from, an access token is of the version that its app has set. In version 1.0 the same tenant
+/// has another name, and signs with the same keys.
+fn bearer_issues(published: &str, iss: &str) -> bool {
+    let of_tenant = |tenant: &str| {
+        let ours = Issuer::read(published).map(|issuer| issuer.tenant);
+        is_guid(tenant) && ours.is_some_and(|ours| ours == tenant || ours == PLACEHOLDER)
+    };
+    issues(published, iss) || first_version(iss).is_some_and(of_tenant)
+}
+
+/// The tenant of an issuer of version 1.0.
+fn first_version(iss: &str) -> Option<&str> {
+    let mut authorities = FIRST_VERSION.iter();
+    let rest = authorities.find_map(|authority| iss.strip_prefix(authority))?;
+    rest.strip_suffix('/')
+}
+
+const FIRST_VERSION: [&str; 2] = ["https://sts.windows.net/", "https://sts.chinacloudapi.cn/"];
+
 /// `AUTHORITY/TENANT/v2.0`
 struct Issuer<'a> {
     authority: &'a str,
@@ -90,12 +110,12 @@ fn read(token: &mut Map<String, Value>) -> Result<Reported, ProviderError> {
         let text = token.get(name).and_then(Value::as_str)?;
         is_guid(text).then(|| text.to_ascii_lowercase())
     };
-    let issuer = token
-        .get("iss")
-        .and_then(Value::as_str)
-        .and_then(Issuer::read);
-    let issuing = issuer
-        .map(|issuer| issuer.tenant)
+    let iss = token.get("iss").and_then(Value::as_str);
+    let issuing = iss
+        .and_then(|iss| {
+            let issuer = Issuer::read(iss).map(|issuer| issuer.tenant);
+            issuer.or_else(|| first_version(iss))
+        })
         .filter(|tenant| is_guid(tenant))
         .map(str::to_ascii_lowercase);
     let (tenant, object) = (guid("tid"), guid("oid"));
@@ -109,6 +129,10 @@ fn read(token: &mut Map<String, Value>) -> Result<Reported, ProviderError> {
     };
     let vouched = token.get("xms_edov").is_some_and(is_vouched);
     token.insert("email_verified".to_owned(), Value::Bool(vouched));
+    // What version 1.0 calls it.
+    if let (None, Some(name)) = (token.get("preferred_username"), token.get("upn").cloned()) {
+        token.insert("preferred_username".to_owned(), name);
+    }
     token.extend(subject.map(|subject| (SUBJECT.to_owned(), subject)));
     let tenant = tenant.map(|tenant| (Text::from("tenants"), Text::from(tenant)));
     Ok(tenant.into_iter().collect())

@@ -2,6 +2,7 @@
 //! token leaves something open.
 
 mod access_token;
+mod bearer;
 mod discovery;
 mod flavour;
 mod gitlab;
@@ -18,7 +19,10 @@ mod signer;
 mod userinfo;
 mod verification;
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use moka::sync::Cache;
 use serde_json::Value;
@@ -34,8 +38,9 @@ use self::{
     userinfo::Uses,
 };
 use super::{
-    AuthorizeRequest, CodeGrant, Grant, HttpClient, Inspection, Logout, LogoutRequest, Profile,
-    Provider, ProviderError, RenewedTokens,
+    AuthorizeRequest, BearerClaim, CodeGrant, Grant, HttpClient, Inspection, Logout, LogoutRequest,
+    Profile, Provider, ProviderError, RenewedTokens,
+    bearer::BearerSettings,
     claims::{ClaimNames, ClaimRules},
     http::endpoint_url,
     kind::Id,
@@ -43,6 +48,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
+    credential::Verified,
     identity::Identity,
     identity_headers::HeaderSource,
     jose::Caller,
@@ -88,6 +94,10 @@ pub(super) struct Oidc {
     reads_access_token: bool,
     /// Logout tokens that have come, by the hashes of their ids, for as long as they would count.
     logouts: Cache<[u8; 32], ()>,
+    /// Which tokens of the issuer open the gate by themselves.
+    bearer: Option<BearerSettings>,
+    /// Those who bring a bearer token and may wait for keys, or for the provider's word.
+    bringers: Semaphore,
     /// Those who bring a logout token and may wait for keys: nobody knows yet whether they are the provider.
     strangers: Semaphore,
 }
@@ -121,13 +131,15 @@ impl Oidc {
             client,
             authentication: config.client_authentication.or(flavour.authentication),
             discovery: Arc::new(Discovery::new(config, flavour.publishes, http.clone())),
-            keys: ProviderKeyCache::new(ProviderKeys(http.clone())),
+            keys: ProviderKeyCache::new(ProviderKeys::of(config, http.clone())),
             rules: ClaimRules::new(config, names, headers),
             uses: Uses::new(&config.facts(), headers).without(flavour.not_in_userinfo),
             flavour,
             authorize: (flavour.authorize)(&config.allow),
             logouts: verification::logouts(),
             strangers: Semaphore::new(verification::STRANGERS),
+            bearer: config.bearer.clone(),
+            bringers: Semaphore::new(bearer::BRINGERS),
             asks_userinfo: config.userinfo,
             refusal_is_told: AtomicBool::new(false),
             reads_access_token: config.claims_from_access_token,
@@ -269,6 +281,22 @@ impl Provider for Oidc {
         now: Timestamp,
     ) -> BoxFuture<'a, Result<Logout, ProviderError>> {
         Box::pin(self.logout_claim(token, now))
+    }
+
+    fn token_cache(&self) -> Option<Duration> {
+        self.bearer.as_ref().map(|bearer| bearer.token_cache)
+    }
+
+    fn claims_bearer(&self, iss: Option<&str>) -> BearerClaim {
+        self.bearer_claim(iss)
+    }
+
+    fn prove_bearer<'a>(
+        &'a self,
+        token: &'a str,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Verified, ProviderError>> {
+        Box::pin(self.proven_bearer(token, now))
     }
 
     fn redeem<'a>(

@@ -190,6 +190,7 @@ mod tests {
             is_ours: &|_| true,
             endpoints: &[],
             plain: PlainHttp::Never,
+            is_for_login: true,
             internal: None,
         };
         let metadata = Metadata::read(&document, &reader).unwrap();

@@ -128,7 +128,7 @@ impl Oidc {
     }
 
     /// Verifies with the provider's keys; once more with newer ones where the error says that they may help.
-    async fn with_keys<T>(
+    pub(super) async fn with_keys<T>(
         &self,
         metadata: &Metadata,
         caller: Caller,

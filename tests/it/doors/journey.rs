@@ -14,7 +14,7 @@ use super::{Front, SITE};
 use crate::support::{self, browser::Reply, upstream::Seen};
 
 /// The spellings in which identity headers are forged.
-const FORGED: [&str; 18] = [
+const FORGED: [&str; 22] = [
     "X-User",
     "x-user",
     "X_User",
@@ -33,6 +33,10 @@ const FORGED: [&str; 18] = [
     "X-User-Name",
     "X-User-Assertion",
     "X-User_Assertion",
+    "X-User-Auth",
+    "X-User-Scopes",
+    "X-User_Scopes",
+    "X-User-Client",
 ];
 
 /// How a proxy differs from others.

@@ -165,6 +165,16 @@ pub fn id_token(claims: &Value, signing: Signing, client_secret: &str) -> String
     }
 }
 
+/// `claims` as an access token of this `typ`, signed with the first key.
+pub fn access_token(kind: Option<&str>, claims: &Value) -> String {
+    let mut header = Header::new(Algorithm::RS256);
+    header.kid = Some(FIRST.id.to_owned());
+    header.typ = kind.map(str::to_owned);
+    let pem = FIRST.pair.serialize_pem();
+    let key = EncodingKey::from_rsa_pem(pem.as_bytes()).expect("our own key");
+    jsonwebtoken::encode(&header, claims, &key).expect("a signature")
+}
+
 fn unsigned(claims: &Value, signature: &str) -> String {
     let header = URL_SAFE_NO_PAD.encode(json!({"alg": "none", "typ": "JWT"}).to_string());
     let payload = URL_SAFE_NO_PAD.encode(claims.to_string());

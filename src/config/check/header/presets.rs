@@ -11,22 +11,26 @@ pub(super) type Preset = Vec<(HeaderName, HeaderSource)>;
 pub(super) const HINT: &str = "\"sidegate\", \"oauth2-proxy\", \"remote-user\", \"grafana\", \"authelia\", \"pomerium\", \
      \"cloudflare-access\", \"google-iap\", \"aws-alb\" or \"none\"; `set` adds names of your own";
 
+fn sidegate() -> Preset {
+    preset(&[
+        ("x-user", HeaderSource::User),
+        ("x-user-id", HeaderSource::UserId),
+        ("x-user-email", HeaderSource::Email),
+        ("x-user-name", HeaderSource::Name),
+        ("x-user-groups", HeaderSource::Groups),
+        ("x-user-provider", HeaderSource::Provider),
+        ("x-user-auth", HeaderSource::Credential),
+        ("x-user-scopes", HeaderSource::Scopes),
+        ("x-user-client", HeaderSource::Client),
+        ("x-user-assertion", HeaderSource::Assertion),
+    ])
+}
+
 /// Each by its name.
 pub(super) fn all() -> [(&'static str, Preset); 10] {
-    use HeaderSource::{Assertion, Email, Groups, Name, Provider, Subject, User, UserId};
+    use HeaderSource::{Assertion, Email, Groups, Name, Subject, User};
     [
-        (
-            "sidegate",
-            preset(&[
-                ("x-user", User),
-                ("x-user-id", UserId),
-                ("x-user-email", Email),
-                ("x-user-name", Name),
-                ("x-user-groups", Groups),
-                ("x-user-provider", Provider),
-                ("x-user-assertion", Assertion),
-            ]),
-        ),
+        ("sidegate", sidegate()),
         // The names of a request that was proxied, and those that nginx copies from the answer of `/auth`. Its user is the
         // provider's `sub`, by which apps behind it know people.
         (

@@ -1,0 +1,291 @@
+//! Whom bearer tokens of providers prove (RFC 6750).
+//!
+//! A token that was proven is known for a while, so that a program that brings it with each request costs no signature check
+//! and no call to the provider. However many requests bring one new token at once, it is looked into once.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use aws_lc_rs::digest;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use futures_util::FutureExt;
+use moka::{Expiry, future::Cache};
+use serde::Deserialize;
+
+use crate::{
+    clock::Timestamp,
+    credential::{Answer, Authenticator, Caller, Presented, Refused, Schemes, Verified},
+    provider::{BearerClaim, Provider, Providers, bearer::LONGEST},
+    text::Text,
+    tokens::KeepTokens,
+};
+
+/// The bearer tokens of all providers whose tables take them.
+pub struct Bearers {
+    providers: Vec<Arc<dyn Provider>>,
+    /// Whether a header carries the token.
+    is_told: bool,
+    known: Cache<Key, Known>,
+}
+
+/// A token, by its hash.
+type Key = [u8; 32];
+
+/// What is known of a token, and for how long that stands.
+#[derive(Clone)]
+struct Known {
+    what: Result<Arc<Verified>, Arc<str>>,
+    kept: Duration,
+}
+
+impl Bearers {
+    /// Of `providers`, keeping what headers carry; none where no table of theirs takes bearer tokens.
+    pub fn new(providers: &Providers, keep: KeepTokens) -> Option<Self> {
+        let providers: Vec<_> = providers
+            .iter()
+            .filter(|provider| provider.token_cache().is_some())
+            .cloned()
+            .collect();
+        let known = Cache::builder()
+            .max_capacity(KNOWN_BYTES)
+            .weigher(|_, known: &Known| known.weight())
+            .expire_after(Kept)
+            .build();
+        (!providers.is_empty()).then_some(Self {
+            providers,
+            is_told: keep.access,
+            known,
+        })
+    }
+
+    /// The providers that may judge `token`: the one that it names as its issuer, or all that are asked for tokens.
+    fn judges(&self, token: &str) -> Vec<&Arc<dyn Provider>> {
+        let issuer = issuer(token);
+        let claim = |provider: &Arc<dyn Provider>| provider.claims_bearer(issuer.as_deref());
+        let of = |wanted: BearerClaim| -> Vec<&Arc<dyn Provider>> {
+            let all = self.providers.iter();
+            all.filter(|provider| claim(provider) == wanted).collect()
+        };
+        let issuers = of(BearerClaim::Issuer);
+        if issuers.is_empty() {
+            of(BearerClaim::Perhaps)
+        } else {
+            issuers
+        }
+    }
+
+    /// Looks into a token that is not known; once, whoever asks meanwhile.
+    async fn find_out(
+        &self,
+        judges: Vec<&Arc<dyn Provider>>,
+        token: &str,
+        key: Key,
+        now: Timestamp,
+    ) -> Result<Arc<Verified>, Refused> {
+        // What is kept beyond its end, because a clock was set, is not taken for an answer.
+        let known = self.known.get(&key).await;
+        if known.is_some_and(|known| !known.stands(now)) {
+            self.known.invalidate(&key).await;
+        }
+        let asked = self.known.try_get_with(key, self.ask(judges, token, now));
+        match asked.await {
+            Ok(known) => known.judge(),
+            Err(refused) => Err((*refused).clone()),
+        }
+    }
+
+    async fn ask(
+        &self,
+        judges: Vec<&Arc<dyn Provider>>,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<Known, Refused> {
+        let mut known = ask(judges, token, now).await?;
+        if let Ok(verified) = &mut known.what
+            && self.is_told
+        {
+            Arc::make_mut(verified).tokens.access = Some(Text::from(token));
+        }
+        Ok(known)
+    }
+}
+
+/// Asks one provider after the other. One that cannot say is no reason to believe another that says no.
+async fn ask(
+    judges: Vec<&Arc<dyn Provider>>,
+    token: &str,
+    now: Timestamp,
+) -> Result<Known, Refused> {
+    let mut denied = None;
+    let mut unavailable = None;
+    let mut kept = Duration::MAX;
+    for provider in judges {
+        let cache = provider.token_cache().unwrap_or_default();
+        match provider.prove_bearer(token, now).await {
+            Ok(verified) => {
+                let left = verified.expires_at.map(|end| end.since(now));
+                return Ok(Known {
+                    kept: left.map_or(cache, |left| left.min(cache)),
+                    what: Ok(Arc::new(verified)),
+                });
+            }
+            Err(error) if error.is_of_token() => {
+                // What the provider itself has said is worth keeping; a check of what it has signed is cheap.
+                kept = kept.min(if error.is_told() {
+                    REFUSAL_KEPT
+                } else {
+                    Duration::ZERO
+                });
+                let name = &provider.profile().name;
+                denied.get_or_insert_with(|| format!("{name}: {error}"));
+            }
+            Err(error) => {
+                unavailable = Some(format!("{}: {error}", provider.profile().name));
+            }
+        }
+    }
+    match (unavailable, denied) {
+        (Some(unavailable), _) => Err(Refused::Unavailable(unavailable)),
+        (None, Some(why)) if kept > Duration::ZERO => Ok(Known {
+            what: Err(why.into()),
+            kept,
+        }),
+        (None, why) => {
+            Err(Refused::Invalid(why.unwrap_or_else(|| {
+                "no provider knows its issuer".to_owned()
+            })))
+        }
+    }
+}
+
+impl Known {
+    fn judge(&self) -> Result<Arc<Verified>, Refused> {
+        match &self.what {
+            Ok(verified) => Ok(Arc::clone(verified)),
+            Err(why) => Err(Refused::Invalid(why.to_string())),
+        }
+    }
+
+    /// Whether it still stands at `now`: nothing is kept beyond its end.
+    fn stands(&self, now: Timestamp) -> bool {
+        let end = self
+            .what
+            .as_ref()
+            .ok()
+            .and_then(|verified| verified.expires_at);
+        end.is_none_or(|end| now < end)
+    }
+
+    /// About what it takes up, in bytes; at least so much that the number has a bound, too.
+    fn weight(&self) -> u32 {
+        let bytes = match &self.what {
+            Ok(verified) => weight(verified),
+            Err(why) => why.len(),
+        };
+        u32::try_from(bytes.max(LEAST_WEIGHT)).unwrap_or(u32::MAX)
+    }
+}
+
+/// About what somebody takes up, in bytes.
+fn weight(verified: &Verified) -> usize {
+    let identity = &verified.identity;
+    let pairs = identity.claims.iter().chain(&identity.memberships);
+    let pairs = pairs.map(|(key, value)| key.len() + value.len());
+    let texts = identity
+        .groups
+        .iter()
+        .chain(verified.scopes.iter().flatten());
+    let one = [
+        &identity.email,
+        &identity.name,
+        &identity.picture,
+        &identity.login,
+        &verified.tokens.access,
+    ];
+    let one = one.into_iter().flatten().map(|text| text.len());
+    pairs
+        .chain(texts.map(|text| text.len() + PER_TEXT))
+        .chain(one)
+        .sum::<usize>()
+        + LEAST_WEIGHT
+}
+
+impl Authenticator for Bearers {
+    fn schemes(&self) -> Schemes {
+        Schemes {
+            bearer: true,
+            basic: false,
+        }
+    }
+
+    fn authenticate<'a>(&'a self, presented: &'a Presented<'_>, caller: Caller) -> Answer<'a> {
+        let Presented::Bearer(token) = presented else {
+            return Answer::NotMine;
+        };
+        if token.len() > LONGEST {
+            return Answer::Known(Err(Refused::Invalid("it is too long".to_owned())));
+        }
+        let hash = digest::digest(&digest::SHA256, token.as_bytes());
+        let key: Key = *hash.as_ref().first_chunk().expect("SHA-256 has 32 bytes");
+        // It is at hand at once, or not at all.
+        let known = self.known.get(&key).now_or_never().flatten();
+        if let Some(known) = known.filter(|known| known.stands(caller.now)) {
+            return Answer::Known(known.judge());
+        }
+        let judges = self.judges(token);
+        if judges.is_empty() {
+            return Answer::NotMine;
+        }
+        Answer::Pending(Box::pin(self.find_out(judges, token, key, caller.now)))
+    }
+}
+
+/// Keeps each as long as it says.
+struct Kept;
+
+impl Expiry<Key, Known> for Kept {
+    fn expire_after_create(&self, _: &Key, known: &Known, _: Instant) -> Option<Duration> {
+        Some(known.kept)
+    }
+
+    fn expire_after_update(
+        &self,
+        _: &Key,
+        known: &Known,
+        _: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        Some(known.kept)
+    }
+}
+
+/// The issuer that a signed token names, whoever made it; none where it is no signed token. It chooses whom to ask, and
+/// nothing else.
+fn issuer(token: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Payload {
+        iss: String,
+    }
+    let mut parts = token.split('.');
+    let payload = parts.nth(1)?;
+    if parts.count() != 1 {
+        return None;
+    }
+    let payload = URL_SAFE_NO_PAD.decode(payload).ok()?;
+    let payload: Payload = serde_json::from_slice(&payload).ok()?;
+    Some(payload.iss)
+}
+
+/// Bytes of what is known of tokens.
+pub const KNOWN_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Bytes that each counts for at least.
+pub const LEAST_WEIGHT: usize = 1024;
+
+/// Bytes that a text takes beside its letters.
+const PER_TEXT: usize = 16;
+
+/// How long a provider's "no" stands.
+pub const REFUSAL_KEPT: Duration = Duration::from_secs(10);

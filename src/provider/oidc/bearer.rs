@@ -1,0 +1,139 @@
+//! Bearer tokens of the issuer: held against its keys, as RFC 9068 §4 says, and then read as a login's ID token is.
+
+use serde_json::{Map, Value};
+
+use super::{Oidc, identity::Completed, metadata::Metadata};
+use crate::{
+    clock::Timestamp,
+    credential::{Proof, Verified, Voucher},
+    identity::Identity,
+    jose::{self, Caller, Expected, JwtError, time},
+    provider::{
+        BearerClaim, Call, ProviderError,
+        bearer::{self, BearerSettings, TokenFlaw},
+        http::HttpError,
+    },
+    tokens::Tokens,
+};
+
+impl Oidc {
+    /// Whether a token of the issuer `iss` is one of ours to judge; one of no known issuer where there is none.
+    pub(super) fn bearer_claim(&self, iss: Option<&str>) -> BearerClaim {
+        let Some(bearer) = &self.bearer else {
+            return BearerClaim::No;
+        };
+        let known = self.discovery.current();
+        let issuer = known
+            .as_ref()
+            .map_or_else(|| self.discovery.issuer(), |metadata| &metadata.issuer);
+        match iss {
+            Some(iss) if (self.flavour.bearer_issues)(issuer, iss) => BearerClaim::Issuer,
+            None if bearer.introspect => BearerClaim::Perhaps,
+            _ => BearerClaim::No,
+        }
+    }
+
+    /// Whom `token` proves.
+    pub(super) async fn proven_bearer(
+        &self,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<Verified, ProviderError> {
+        let bearer = self.bearer.as_ref().ok_or(TokenFlaw::Issuer)?;
+        if token.len() > bearer::LONGEST {
+            return Err(ProviderError::Bearer(JwtError::TooLarge));
+        }
+        let metadata = self.discovery.obtain().await?;
+        let claims = self.signed_bearer(bearer, &metadata, token, now).await?;
+        self.proven(&metadata, claims, token).await
+    }
+
+    /// The claims of `token`, all checks passed.
+    async fn signed_bearer(
+        &self,
+        bearer: &BearerSettings,
+        metadata: &Metadata,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<Map<String, Value>, ProviderError> {
+        let expected = Expected {
+            issuer: &metadata.issuer,
+            issues: self.flavour.bearer_issues,
+            algorithms: if bearer.algorithms.is_empty() {
+                &metadata.algorithms
+            } else {
+                &bearer.algorithms
+            },
+            types: &bearer::TYPES,
+            audience: bearer.expected_audience(),
+            max_age: None,
+            now,
+        };
+        // What is no token for us has nobody asked for keys.
+        let look = jose::unverified(token, &expected);
+        look.and_then(|token| bearer.check(&token))
+            .map_err(ProviderError::Bearer)?;
+        let crowded = |_| ProviderError::Http {
+            call: Call::Keys,
+            error: HttpError::Crowded,
+        };
+        let _place = self.bringers.try_acquire().map_err(crowded)?;
+        let verified = self.with_keys(metadata, Caller::Stranger, |keys| {
+            let verified = jose::verify(token, keys, &expected);
+            verified.map_err(|error| (ProviderError::Bearer(error), error.may_be_rotation()))
+        });
+        let verified = verified.await?;
+        bearer.check(&verified).map_err(ProviderError::Bearer)?;
+        Ok(verified.claims)
+    }
+
+    /// Whom checked `claims` of `token` prove.
+    async fn proven(
+        &self,
+        metadata: &Metadata,
+        mut claims: Map<String, Value>,
+        token: &str,
+    ) -> Result<Verified, ProviderError> {
+        let (scopes, client) = (bearer::scopes(&claims), bearer::client(&claims));
+        let expires_at = time(&claims, "exp");
+        let is_client = bearer::settle_subject(&mut claims);
+        let asks = !is_client && scopes.iter().any(|scope| **scope == *"openid");
+        let identity = self.bearer_identity(metadata, claims, token, asks).await?;
+        Ok(Verified {
+            identity,
+            tokens: Tokens::default(),
+            proof: Proof::Bearer,
+            scopes: Some(scopes),
+            client,
+            expires_at,
+            voucher: Voucher::Provider,
+            routes: None,
+            grant: None,
+        })
+    }
+
+    /// Who it is, as a login would have it: by the token, and by userinfo where the token is for that (OpenID Connect Core
+    /// §5.3) and something is missing.
+    async fn bearer_identity(
+        &self,
+        metadata: &Metadata,
+        mut claims: Map<String, Value>,
+        token: &str,
+        asks_userinfo: bool,
+    ) -> Result<Identity, ProviderError> {
+        let reported = (self.flavour.read)(&mut claims)?;
+        let token_subject = self.token_subject(&claims);
+        if asks_userinfo {
+            let Completed { claims: whole, .. } =
+                self.completed(metadata, claims, token, None).await?;
+            claims = whole;
+        }
+        self.check_whole(&claims)?;
+        let mut identity = self.rules.identity_with(&claims, reported)?;
+        identity.notes.token_subject = token_subject;
+        Ok(identity)
+    }
+}
+
+/// Those who wait at once for keys, or for the provider's word, with a bearer token that nobody has checked yet.
+pub(super) const BRINGERS: usize = 256;
