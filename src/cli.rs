@@ -485,7 +485,8 @@ fn check_diff(file: &ConfigFile, old: &Path, without_secrets: bool) -> Result<Ex
         let loaded = load(path, &environment()).map_err(|report| refuse(&report))?;
         Ok::<_, ExitCode>(loaded.config)
     };
-    let (old, mut new) = (load(Some(old))?, load(file.config.as_deref())?);
+    let (old_file, new_file) = (Some(old), file.config.as_deref());
+    let (old, mut new) = (load(old_file)?, load(new_file)?);
     if without_secrets {
         // What stands in for a secret is another one each time.
         new.session.secrets.clone_from(&old.session.secrets);
@@ -497,6 +498,11 @@ fn check_diff(file: &ConfigFile, old: &Path, without_secrets: bool) -> Result<Ex
             "these keys wait for a restart: {}",
             waiting.join(", ")
         ));
+    }
+    let mut others = diff::unsaid(config::differing_keys(old_file, new_file, &environment()));
+    others.retain(|key| !waiting.contains(&key.as_str()));
+    if !others.is_empty() {
+        said.push(format!("other keys that differ: {}", others.join(", ")));
     }
     if said.is_empty() {
         say("nothing that matters to anybody\n");

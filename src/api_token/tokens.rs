@@ -277,15 +277,15 @@ impl ApiTokens {
     /// When where they are kept does not answer: they may not have ended.
     pub async fn end_all(&self, user: &UserKey, now: Timestamp) -> Result<Vec<Listed>, kv::Error> {
         let owner = key_of(user);
-        let ended = self.end_those(owner, now, |_| true).await?;
         // What does not open here may at another replica.
         if let Some((sealed, None)) = self.read(owner).await? {
             let is_gone = self.store.swap(record_key(owner), Some(sealed), None);
             if !is_gone.await? {
                 return Err(kv::Error("it was changed meanwhile".to_owned()));
             }
+            return Ok(Vec::new());
         }
-        Ok(ended)
+        self.end_those(owner, now, |_| true).await
     }
 
     /// Ends everybody's that were made by now.
@@ -429,7 +429,8 @@ impl ApiTokens {
     }
 
     /// Changes the record of an owner, over again where somebody else was faster. Nothing is changed where `change` gives
-    /// none; one that does not open is as good as none to it.
+    /// none, nor where the record does not open here: another replica may have the secret already, or still, and what
+    /// it knows is not to be lost.
     async fn change<E: From<kv::Error>>(
         &self,
         owner: [u8; 16],
@@ -437,9 +438,11 @@ impl ApiTokens {
         mut change: impl FnMut(Option<Record>) -> Result<Option<Record>, E>,
     ) -> Result<(), E> {
         for _ in 0..TRIES {
-            let found = self.read(owner).await?;
-            let (sealed, record) =
-                found.map_or((None, None), |(sealed, record)| (Some(sealed), record));
+            let (sealed, record) = match self.read(owner).await? {
+                None => (None, None),
+                Some((sealed, Some(record))) => (Some(sealed), Some(record)),
+                Some((_, None)) => return Err(kv::Error(SHUT.to_owned()).into()),
+            };
             let Some(record) = change(record)? else {
                 return Ok(());
             };
@@ -520,6 +523,8 @@ async fn note_uses(store: Arc<dyn Store>, mut queue: mpsc::Receiver<Use>) {
     }
 }
 
+const SHUT: &str =
+    "they do not open: put the earlier session.secret on its list, or end all tokens of this user";
 /// How long what was found is remembered.
 pub const REMEMBERED: Duration = Duration::from_secs(3);
 /// Tokens that are remembered, about a kilobyte each.

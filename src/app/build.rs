@@ -36,7 +36,6 @@ use crate::{
 ///
 /// # Errors
 /// When a certificate cannot be read.
-#[expect(clippy::too_many_lines, reason = "one line for each part")]
 pub(super) fn snapshot(
     config: &Config,
     services: &Services,

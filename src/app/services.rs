@@ -184,7 +184,7 @@ fn state(config: &Config, redis: Option<&Redis>) -> io::Result<Arc<dyn kv::Store
 
 /// Where programs without a browser wait for their users: with the replicas, or in this process.
 fn devices(redis: Option<Arc<dyn kv::Store>>) -> Arc<dyn kv::Store> {
-    redis.unwrap_or_else(|| Arc::new(kv::Memory::new(WAITING_DEVICES)))
+    redis.unwrap_or_else(|| Arc::new(kv::Memory::new(WAITING_DEVICES, DEVICE_BYTES)))
 }
 
 /// What a renewal says of somebody counts for their API tokens, and for what they have let clients do, too.
@@ -202,6 +202,8 @@ async fn note_renewals(
 
 /// Codes of programs that wait for their users, two for each.
 const WAITING_DEVICES: usize = 20_000;
+/// Bytes of these codes and of what they hold.
+const DEVICE_BYTES: usize = 10_000_000;
 /// Renewals whose word is still to be noted.
 const WAITING_RENEWALS: usize = 1_024;
 

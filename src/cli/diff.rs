@@ -15,7 +15,7 @@ pub(super) fn changes(old: &Config, new: &Config) -> Vec<String> {
     let mut said = Vec::new();
     sessions(old, new, &mut said);
     providers(&old.providers, &new.providers, &mut said);
-    routes(&old.routes, &new.routes, &mut said);
+    routes(old, new, &mut said);
     let mut moved = |what: &str, old: String, new: String| {
         if old != new {
             said.push(format!("{what}: {old}, now {new}"));
@@ -31,6 +31,27 @@ pub(super) fn changes(old: &Config, new: &Config) -> Vec<String> {
     moved("prefix", old.prefix.clone(), new.prefix.clone());
     moved("headers", headers(old), headers(new));
     said
+}
+
+/// What of `differing` keys no sentence of [`changes`] is about.
+pub(super) fn unsaid(differing: Vec<String>) -> Vec<String> {
+    let is_said = |key: &String| {
+        let last = key.rsplit('.').next().unwrap_or(key);
+        match key.split('.').next().unwrap_or(key) {
+            "routes" | "listen" | "trusted_proxies" | "prefix" | "upstream" | "public_url" => true,
+            "upstreams" => last == "url",
+            "providers" => {
+                key.contains(".allow.") || matches!(last, "allow" | "type" | "issuer" | "client_id")
+            }
+            "headers" => key == "headers.preset" || key.starts_with("headers.set."),
+            "session" => matches!(
+                last,
+                "secret" | "store" | "cookie_name" | "cookie_domain" | "lifetime" | "idle_timeout"
+            ),
+            _ => false,
+        }
+    };
+    differing.into_iter().filter(|key| !is_said(key)).collect()
 }
 
 /// Where the apps are.
@@ -111,23 +132,22 @@ fn providers(old: &[ProviderSettings], new: &[ProviderSettings], said: &mut Vec<
 }
 
 /// Routes are compared by what they match, for their numbers move.
-fn routes(old: &[Route], new: &[Route], said: &mut Vec<String>) {
+fn routes(old_config: &Config, new_config: &Config, said: &mut Vec<String>) {
+    let (old, new) = (&old_config.routes, &new_config.routes);
     let find = |in_: &[Route], route: &Route| {
         in_.iter()
             .position(|other| matched(other) == matched(route))
     };
     for before in old {
-        match find(new, before).map(|place| &new[place]) {
+        let was = asked(before, old_config);
+        match find(new, before).map(|place| asked(&new[place], new_config)) {
             None => said.push(format!(
-                "the route for {} is gone; what falls under no other asks for a login. It was: {}",
+                "the route for {} is gone; what falls under no other asks for a login. It was: {was}",
                 matched(before),
-                asked(before)
             )),
-            Some(after) if asked(before) != asked(after) => said.push(format!(
-                "the route for {}: {}; before, {}",
+            Some(is) if was != is => said.push(format!(
+                "the route for {}: {is}; before, {was}",
                 matched(before),
-                asked(after),
-                asked(before)
             )),
             Some(_) => {}
         }
@@ -136,7 +156,7 @@ fn routes(old: &[Route], new: &[Route], said: &mut Vec<String>) {
         said.push(format!(
             "a new route for {}: {}",
             matched(after),
-            asked(after)
+            asked(after, new_config)
         ));
     }
     let order = |routes: &[Route], of: &[Route]| -> Vec<String> {
@@ -159,7 +179,7 @@ fn matched(route: &Route) -> String {
     text + route.path.as_ref().map_or("/**", PathPattern::as_str)
 }
 
-fn asked(route: &Route) -> String {
+fn asked(route: &Route, config: &Config) -> String {
     let mut text = match route.access {
         Access::Public => "everybody passes, and the app is told of nobody",
         Access::Optional => "everybody passes, and the app is told who is signed in",
@@ -186,6 +206,19 @@ fn asked(route: &Route) -> String {
         if let Some(classes) = step_up.acr_parameter() {
             _ = write!(text, ", by one of ({classes})");
         }
+    }
+    if route.dry_run {
+        text.push_str(", which is tried out and holds nobody back");
+    }
+    if let Some(message) = &route.deny_message {
+        _ = write!(text, ", and others read {message:?}");
+    }
+    if route.keeps_slashes {
+        text.push_str(", with %2F as a part of its segment");
+    }
+    match config.upstreams.get(route.upstream) {
+        Some(app) if app.name != DEFAULT_UPSTREAM => _ = write!(text, ", to {}", app.name),
+        _ => {}
     }
     text
 }

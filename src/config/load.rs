@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::{
     Config, Environment, Report,
     check::Reader,
-    env, mask,
+    differing, env, mask,
     problem::{Origin, Problem, Problems},
     tree,
 };
@@ -96,6 +96,27 @@ fn read(
             mask::mask(&source, &keys),
             reader.problems,
         )),
+    }
+}
+
+/// The keys that two files that load say differently, with the same environment over both; see [`differing`].
+pub fn differing_keys(
+    old: Option<&Path>,
+    new: Option<&Path>,
+    environment: &Environment,
+) -> Vec<String> {
+    let keys = Reader::describe();
+    let written = |file: Option<&Path>| {
+        let file = file.unwrap_or(Path::new(DEFAULT_FILE));
+        // Where there is no file, the environment says everything.
+        let source = Zeroizing::new(std::fs::read_to_string(file).unwrap_or_default());
+        let mut root = tree::parse(&source).ok()?;
+        env::overlay(&mut root, &keys, environment, &mut Problems::default());
+        Some(root)
+    };
+    match (written(old), written(new)) {
+        (Some(old), Some(new)) => differing::keys(&old, &new),
+        _ => Vec::new(),
     }
 }
 

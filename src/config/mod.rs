@@ -13,6 +13,7 @@
 #[cfg(test)]
 mod bearer_tests;
 mod check;
+mod differing;
 mod duration;
 mod env;
 #[cfg(test)]
@@ -41,7 +42,7 @@ use ipnet::IpNet;
 pub use duration::parse as duration;
 pub use env::Environment;
 pub use json_schema::json_schema;
-pub use load::{DEFAULT_FILE, Loaded, load, load_without_secrets};
+pub use load::{DEFAULT_FILE, Loaded, differing_keys, load, load_without_secrets};
 pub use report::Report;
 
 use crate::{

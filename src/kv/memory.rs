@@ -11,47 +11,95 @@ use futures_util::future::ready;
 use super::{Answer, Entries, Error, Key, Store, Value, check_size, prefix};
 use crate::clock::{self, Timestamp};
 
-/// Bounded by a number of values. Where there is no room, newcomers are refused: what was acknowledged stays.
+/// Bounded by a number of values and their bytes. Where there is no room, newcomers are refused: what was acknowledged stays.
 pub struct Memory {
-    values: Mutex<BTreeMap<Vec<u8>, Value>>,
+    values: Mutex<Held>,
     capacity: usize,
+    bytes: usize,
+}
+
+/// What there is.
+#[derive(Default)]
+struct Held {
+    values: BTreeMap<Vec<u8>, Value>,
+    /// Of all keys and values.
+    bytes: usize,
+}
+
+impl Held {
+    fn insert(&mut self, key: Vec<u8>, value: Value) {
+        self.bytes += size(&key, &value);
+        let len = key.len();
+        if let Some(old) = self.values.insert(key, value) {
+            self.bytes -= len + old.bytes.len();
+        }
+    }
+
+    fn remove(&mut self, key: &[u8]) -> Option<Value> {
+        let removed = self.values.remove(key)?;
+        self.bytes -= size(key, &removed);
+        Some(removed)
+    }
+
+    fn forget_ended(&mut self, now: Timestamp) {
+        let bytes = &mut self.bytes;
+        self.values.retain(|key, value| {
+            let stays = now < value.end;
+            if !stays {
+                *bytes -= size(key, value);
+            }
+            stays
+        });
+    }
+}
+
+fn size(key: &[u8], value: &Value) -> usize {
+    key.len() + value.bytes.len()
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        Self::new(CAPACITY)
+        Self::new(CAPACITY, BYTES)
     }
 }
 
 impl Memory {
-    /// Room for so many values.
-    pub fn new(capacity: usize) -> Self {
+    /// Room for so many values, and for so many bytes of them and their keys.
+    pub fn new(capacity: usize, bytes: usize) -> Self {
         Self {
             values: Mutex::default(),
             capacity,
+            bytes,
         }
     }
 
-    fn values(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, Value>> {
+    fn values(&self) -> MutexGuard<'_, Held> {
         self.values.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn insert(
         &self,
-        values: &mut BTreeMap<Vec<u8>, Value>,
+        values: &mut Held,
         key: Vec<u8>,
         value: Value,
         now: Timestamp,
     ) -> Result<(), Error> {
         check_size(&value)?;
-        if values.len() >= self.capacity && !values.contains_key(&key) {
-            values.retain(|_, value| now < value.end);
-            if values.len() >= self.capacity {
+        if !self.has_room(values, &key, &value) {
+            values.forget_ended(now);
+            if !self.has_room(values, &key, &value) {
                 return Err(Error("no room for more values in memory".to_owned()));
             }
         }
         values.insert(key, value);
         Ok(())
+    }
+
+    fn has_room(&self, held: &Held, key: &[u8], value: &Value) -> bool {
+        let old = held.values.get(key).map(|old| size(key, old));
+        let grows_by = size(key, value).saturating_sub(old.unwrap_or_default());
+        (old.is_some() || held.values.len() < self.capacity)
+            && (grows_by == 0 || held.bytes + grows_by <= self.bytes)
     }
 }
 
@@ -64,7 +112,7 @@ fn current(value: Option<&Value>, now: Timestamp) -> Option<&Bytes> {
 impl Store for Memory {
     fn get(&self, key: Key) -> Answer<'_, Option<Bytes>> {
         let values = self.values();
-        let found = current(values.get(&key.bytes()), clock::now()).cloned();
+        let found = current(values.values.get(&key.bytes()), clock::now()).cloned();
         Box::pin(ready(Ok(found)))
     }
 
@@ -82,7 +130,7 @@ impl Store for Memory {
     fn swap(&self, key: Key, expected: Option<Bytes>, new: Option<Value>) -> Answer<'_, bool> {
         let (key, now) = (key.bytes(), clock::now());
         let mut values = self.values();
-        let found = current(values.get(&key), now);
+        let found = current(values.values.get(&key), now);
         let swapped = if found == new.as_ref().map(|new| &new.bytes) {
             Ok(true)
         } else if found != expected.as_ref() {
@@ -101,6 +149,7 @@ impl Store for Memory {
         let now = clock::now();
         let values = self.values();
         let found = values
+            .values
             .range(prefix.clone()..)
             .map_while(|(key, value)| Some((key.strip_prefix(&*prefix)?, value)))
             .filter(|(_, value)| now < value.end)
@@ -115,5 +164,7 @@ impl Store for Memory {
     }
 }
 
-/// Values of some hundred bytes each: some 50 MB at most.
+/// Values in memory.
 const CAPACITY: usize = 100_000;
+/// Bytes of these and of their keys.
+const BYTES: usize = 50_000_000;

@@ -120,7 +120,7 @@ async fn memory() {
 
 #[tokio::test]
 async fn memory_refuses_what_it_has_no_room_for_and_keeps_what_it_has() {
-    let store = Memory::new(2);
+    let store = Memory::new(2, 1_000);
     store.put(key("a"), value("a", 60)).await.unwrap();
     store.put(key("b"), value("b", 0)).await.unwrap();
     store.put(key("c"), value("c", 60)).await.unwrap();
@@ -128,6 +128,26 @@ async fn memory_refuses_what_it_has_no_room_for_and_keeps_what_it_has() {
     store.put(key("a"), value("new", 60)).await.unwrap();
     assert_eq!(store.get(key("a")).await.unwrap(), Some(bytes("new")));
     assert_eq!(store.get(key("c")).await.unwrap(), Some(bytes("c")));
+}
+
+#[tokio::test]
+async fn memory_has_room_for_so_many_bytes_and_for_what_went_again() {
+    let store = Memory::new(100, 1_000);
+    let long = "x".repeat(400);
+    store.put(key("a"), value(&long, 60)).await.unwrap();
+    store.put(key("b"), value(&long, 60)).await.unwrap();
+    assert!(store.put(key("c"), value(&long, 60)).await.is_err());
+    let larger = "x".repeat(700);
+    assert!(store.put(key("a"), value(&larger, 60)).await.is_err());
+    assert_eq!(store.get(key("a")).await.unwrap(), Some(bytes(&long)));
+    for _ in 0..5 {
+        store.put(key("a"), value("short", 60)).await.unwrap();
+        store.put(key("c"), value(&long, 60)).await.unwrap();
+        assert!(store.put(key("a"), value(&long, 60)).await.is_err());
+        store.take(key("c")).await.unwrap();
+        store.put(key("c"), value(&long, 0)).await.unwrap();
+        store.put(key("a"), value(&long, 60)).await.unwrap();
+    }
 }
 
 #[tokio::test]

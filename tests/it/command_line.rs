@@ -475,7 +475,10 @@ fn a_change_is_told_in_words() {
             "groups = [\"ops\"] }",
             "groups = [\"ops\"] }\nmax_age = \"10m\"\nacr_values = [\"gold\"]",
         )
-        .replace("/admin/**", "/root/**");
+        .replace("/admin/**", "/root/**")
+        + "dry_run = true\n[upstreams.api]\nurl = \"http://127.0.0.1:9000\"\nconnect_timeout = \"2s\"\n\
+           [[routes]]\npath = \"/api/**\"\nupstream = \"api\"\n[[service_tokens]]\nname = \"ci\"\n\
+           hash = \"sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\"\n";
     let (old, new) = (write("old.toml", old), write("new.toml", &new));
     let diff = |new: &Path, old: &Path| {
         let output = sidegate()
@@ -494,7 +497,9 @@ fn a_change_is_told_in_words() {
         "providers.corp lets in groups staff; before, groups staff, ops",
         "the route for /open/**: nobody passes; before, everybody passes",
         "the route for /admin/** is gone",
-        "a new route for /root/**: who is signed in passes, with groups ops, signed in at most 600s ago, by one of (gold)",
+        "a new route for /root/**: who is signed in passes, with groups ops, signed in at most 600s ago, by one of (gold), which is tried out and holds nobody back",
+        "a new route for /api/**: who is signed in passes, to api",
+        "other keys that differ: upstreams.api.connect_timeout, service_tokens",
         "wait for a restart: workers",
     ] {
         assert!(said.contains(wanted), "{wanted} is not in:\n{said}");

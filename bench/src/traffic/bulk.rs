@@ -52,7 +52,10 @@ fn answer(mut stream: TcpStream) -> io::Result<()> {
                 left -= read_some(&mut stream, &mut piece)?;
             }
         }
-        write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n")?;
+        write!(
+            stream,
+            "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"
+        )?;
         write_bytes(&mut stream, &piece, length)?;
     }
 }

@@ -88,7 +88,10 @@ impl Http2Load {
 
 async fn send(sender: &mut SendRequest<Empty<Bytes>>, cookie: &str) -> Result<(), hyper::Error> {
     let request = Request::get(format!("https://{HOST}/projects/7?tab=open"))
-        .header("user-agent", "Mozilla/5.0 (X11; Linux x86_64) Chrome/142.0.0.0")
+        .header(
+            "user-agent",
+            "Mozilla/5.0 (X11; Linux x86_64) Chrome/142.0.0.0",
+        )
         .header("accept", "text/html,application/xhtml+xml,*/*;q=0.8")
         .header("sec-fetch-site", "same-origin")
         .header("sec-fetch-mode", "navigate")

@@ -19,11 +19,7 @@ pub struct Idle {
 }
 
 /// Opens connections up to each of `counts`, and closes them all.
-pub fn weigh(
-    setup: &Setup,
-    requests: &Requests,
-    counts: &[usize],
-) -> Result<Idle, Box<dyn Error>> {
+pub fn weigh(setup: &Setup, requests: &Requests, counts: &[usize]) -> Result<Idle, Box<dyn Error>> {
     // What the first requests fill once for all.
     Load::connect(setup.address, WARM_UP)?.run(requests, 0, WARM_UP)?;
     thread::sleep(SETTLE);

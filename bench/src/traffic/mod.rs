@@ -19,7 +19,7 @@ use self::{
     bulk::Direction,
     http2::Http2Load,
     idle::Idle,
-    setups::{LAST_PATH, RULED_PATH, Setups},
+    setups::{Each, LAST_PATH, RULED_PATH, Setups},
 };
 use crate::{
     compare::Effort,
@@ -107,7 +107,7 @@ enum Unit {
 
 impl Bench<'_> {
     fn rows(&self) -> Result<Vec<Row>, Box<dyn Error>> {
-        let Setups {
+        let Each {
             nginx,
             gate,
             trusting,
@@ -121,9 +121,8 @@ impl Bench<'_> {
             bulk_tls_gate,
             certificate,
         } = &self.setups.each;
-        let small = |name, gate, path, is_forwarded| {
-            self.small(name, [nginx, gate], path, is_forwarded)
-        };
+        let small =
+            |name, gate, path, is_forwarded| self.small(name, [nginx, gate], path, is_forwarded);
         let long = |name, pair, direction| {
             let is_tls = std::ptr::eq::<Setup>(pair, bulk_tls_nginx);
             let tls = is_tls.then(|| certificate.client(&[]));
@@ -204,9 +203,7 @@ impl Bench<'_> {
             let cookies = self.mint.cookies(Size::Usual)?;
             let load = Http2Load::connect(setup.address, &client, CONNECTIONS)?;
             load.run(&cookies, STREAMS, WARM_UP * STREAMS)?;
-            self.timed(setup, || {
-                load.run(&cookies, STREAMS, count).map(|()| None)
-            })
+            self.timed(setup, || load.run(&cookies, STREAMS, count).map(|()| None))
         })
     }
 

@@ -81,13 +81,14 @@ impl Setups {
             };
             gate.start(sidegate, app, cores, workplace)
         };
+        let routes = routes();
         let trusting = "trusted_proxies = [\"127.0.0.0/8\"]";
         let each = Each {
             nginx: nginx("plain", app, false)?,
             gate: gate("plain", "", "", app)?,
             trusting: gate("trusting", trusting, "", app)?,
             ruling: gate("ruling", "", RULES, app)?,
-            routing: gate("routing", "", &routes(), app)?,
+            routing: gate("routing", "", &routes, app)?,
             bulk_nginx: nginx("bulk", bulk, false)?,
             bulk_gate: gate("bulk", "", "", bulk)?,
             tls_nginx: nginx("tls", app, true)?,

@@ -145,6 +145,14 @@ async fn nothing_at_rest_says_who_it_is_or_opens_anything() {
             .await
             .is_some()
     );
+    // It is not lost where it does not open: another replica may have the secret already.
+    let other = tokens_in(&store, &["two"]);
+    let (ada, another) = (facts("ada-lovelace", &[]), wanted("b"));
+    let again = other.make(&ada, &another, &settings(9), now).await;
+    assert!(again.is_err());
+    other.note_owner(&ada, now).await;
+    assert!(other.end(&made.listed.id, now).await.is_err());
+    assert!(found(&tokens_in(&store, &["one"]), &made).await.is_some());
     // Whoever is thrown out here is out for those who can open it, too.
     let other = tokens_in(&store, &["two"]);
     let owner = user("ada-lovelace");

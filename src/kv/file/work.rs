@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use arc_swap::ArcSwapOption;
@@ -56,6 +57,10 @@ impl Outcome {
 const VALUES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("values");
 /// The keys by when their values end.
 const ENDS: TableDefinition<'_, (u64, &[u8]), ()> = TableDefinition::new("ends");
+
+/// How many bytes there are, by [`TOTAL`].
+const TOTALS: TableDefinition<'_, &str, u64> = TableDefinition::new("totals");
+const TOTAL: &str = "bytes";
 
 /// The file. After an error of the disk it is closed, and opened again for the next work.
 pub(super) struct Disk {
@@ -181,10 +186,11 @@ fn end_of(stored: &[u8]) -> Option<u64> {
     stored.first_chunk().map(|end| u64::from_be_bytes(*end))
 }
 
-/// Both tables, changed as one.
+/// The tables, changed as one.
 struct Tables<'t> {
     values: Table<'t, &'static [u8], &'static [u8]>,
     ends: Table<'t, (u64, &'static [u8]), ()>,
+    totals: Table<'t, &'static str, u64>,
 }
 
 fn make_tables(database: &Database) -> Result<(), redb::Error> {
@@ -198,6 +204,7 @@ impl<'t> Tables<'t> {
         Ok(Self {
             values: transaction.open_table(VALUES)?,
             ends: transaction.open_table(ENDS)?,
+            totals: transaction.open_table(TOTALS)?,
         })
     }
 
@@ -227,12 +234,19 @@ impl<'t> Tables<'t> {
     }
 
     fn insert(&mut self, key: &[u8], value: &Value) -> Result<Result<(), Error>, redb::Error> {
-        let is_new = self.forget_end(key)?;
-        if is_new && self.values.len()? >= CAPACITY {
-            return Ok(Err(Error("no room for more values in the file".to_owned())));
-        }
         let end = value.end.0;
         let stored = [&end.to_be_bytes(), &*value.bytes].concat();
+        let old = self.values.get(key)?;
+        let old = old.map(|old| size(key, old.value()));
+        let new = size(key, &stored);
+        let total = self.bytes()?.saturating_sub(old.unwrap_or(0)) + new;
+        let is_one_more = old.is_none() && self.values.len()? >= CAPACITY;
+        let grows = new > old.unwrap_or(0);
+        if is_one_more || grows && total > BYTES {
+            return Ok(Err(Error("no room for more values in the file".to_owned())));
+        }
+        self.forget_end(key)?;
+        self.totals.insert(TOTAL, total)?;
         self.values.insert(key, stored.as_slice())?;
         self.ends.insert((end, key), ())?;
         Ok(Ok(()))
@@ -241,18 +255,42 @@ impl<'t> Tables<'t> {
     fn remove(&mut self, key: &[u8], now: Timestamp) -> Result<Option<Bytes>, redb::Error> {
         self.forget_end(key)?;
         let removed = self.values.remove(key)?;
-        Ok(removed.and_then(|stored| current(stored.value(), now)))
+        let removed =
+            removed.map(|stored| (size(key, stored.value()), current(stored.value(), now)));
+        let Some((freed, found)) = removed else {
+            return Ok(None);
+        };
+        self.free(freed)?;
+        Ok(found)
     }
 
-    /// Whether there is no such value.
-    fn forget_end(&mut self, key: &[u8]) -> Result<bool, redb::Error> {
+    fn free(&mut self, freed: u64) -> Result<(), redb::Error> {
+        let total = self.bytes()?.saturating_sub(freed);
+        self.totals.insert(TOTAL, total)?;
+        Ok(())
+    }
+
+    /// Bytes of all there is. A file of before they were counted is counted once.
+    fn bytes(&self) -> Result<u64, redb::Error> {
+        if let Some(total) = self.totals.get(TOTAL)? {
+            return Ok(total.value());
+        }
+        let mut total = 0;
+        for entry in self.values.iter()? {
+            let (key, stored) = entry?;
+            total += size(key.value(), stored.value());
+        }
+        Ok(total)
+    }
+
+    fn forget_end(&mut self, key: &[u8]) -> Result<(), redb::Error> {
         let stored = self.values.get(key)?;
         let end = stored.as_ref().map(|stored| end_of(stored.value()));
         drop(stored);
         if let Some(Some(end)) = end {
             self.ends.remove((end, key))?;
         }
-        Ok(end.is_none())
+        Ok(())
     }
 
     /// Removes what has ended, the longest ago first, so many at a time.
@@ -266,17 +304,65 @@ impl<'t> Tables<'t> {
             }
             ended.push((end, key.to_vec()));
         }
+        let mut freed = 0;
         for (end, key) in ended {
-            self.values.remove(key.as_slice())?;
+            let removed = self.values.remove(key.as_slice())?;
+            freed += removed.map_or(0, |stored| size(&key, stored.value()));
             self.ends.remove((end, key.as_slice()))?;
+        }
+        if freed > 0 {
+            self.free(freed)?;
         }
         Ok(())
     }
 }
 
+fn size(key: &[u8], stored: &[u8]) -> u64 {
+    let bytes = key.len() + stored.len();
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+/// Bytes of all keys and values. The file has some more, and keeps its size when values go.
+const BYTES: u64 = 1024 * 1024 * 1024;
 /// Values, ended ones that were not swept yet among them.
 const CAPACITY: u64 = 1_000_000;
 /// How often it is swept, where anything is written.
-const SWEEP: std::time::Duration = std::time::Duration::from_mins(1);
+const SWEEP: Duration = Duration::from_mins(1);
 /// How many go at once.
 const SWEPT: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_is_what_there_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::open(&folder.path().join("state.redb")).unwrap();
+        let value = |length: usize, end: u64| Value {
+            bytes: vec![7; length].into(),
+            end: Timestamp(end),
+        };
+        let key = |name: &str| name.as_bytes().to_vec();
+        let later = clock::now().0 + 60;
+        let changes = [
+            Change::Put(key("a"), value(100, later)),
+            Change::Put(key("b"), value(200, 1)),
+            Change::Put(key("a"), value(50, later)),
+            Change::Swap(key("c"), None, Some(value(10, later))),
+            Change::Take(key("c")),
+            Change::Take(key("nothing")),
+        ];
+        let counted = |disk: &Disk| {
+            let transaction = disk.database().unwrap().begin_write().unwrap();
+            let tables = Tables::of(&transaction).unwrap();
+            tables.bytes().unwrap()
+        };
+        disk.commit(&changes).unwrap();
+        assert_eq!(counted(&disk), (1 + 8 + 50) + (1 + 8 + 200));
+        // What has ended is swept, and counts no more.
+        disk.swept_at.store(0, Ordering::Relaxed);
+        disk.commit(&[]).unwrap();
+        assert_eq!(counted(&disk), 1 + 8 + 50);
+    }
+}

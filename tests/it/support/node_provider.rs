@@ -1,6 +1,7 @@
 //! npm's `oidc-provider`: one for all tests of a run, and some with tokens of a few seconds.
 
 use std::{
+    ops::RangeInclusive,
     process::Command,
     sync::LazyLock,
     time::{Duration, Instant},
@@ -107,6 +108,12 @@ fn table_of(issuer: &str, more_scopes: &str) -> String {
          client_secret = \"npm-client-secret\"\n\
          scopes = [\"openid\", {more_scopes}\"profile\", \"email\", \"groups\"]\n"
     )
+}
+
+/// How many renewals requests may need that were made during `took`: one, and one more for each half of a token's life. A
+/// token is renewed no sooner than at three fifths of its life, and a busy machine may be slow to ask.
+pub fn renewals_due(took: Duration, access_token_seconds: u32) -> RangeInclusive<u64> {
+    1..=1 + took.as_secs() * 2 / u64::from(access_token_seconds)
 }
 
 /// Signs in as `user` on the way to `path`, choosing them on the provider's page.
