@@ -1,4 +1,4 @@
-//! The command line: `run`, `check`, `explain`, `import`, `secret`, `health`, `demo`.
+//! The command line: `run`, `check`, `explain`, `import`, `secret`, `health`, `login`, `demo`.
 //!
 //! The one place that writes to the terminal. Results go to stdout, problems to stderr; 0 is success, 1
 //! a failure, 2 a configuration or command line that has to be changed, 3 an import that left something over.
@@ -7,6 +7,7 @@ mod diff;
 mod explain;
 mod health;
 mod import;
+mod login;
 mod online;
 mod summary;
 
@@ -162,6 +163,17 @@ enum Command {
         #[arg(long, value_name = "URL")]
         url: Option<String>,
     },
+    /// Log in at what a gate guards, from a terminal, and keep the token; with `--token`, print an access token.
+    ///
+    /// The browser may be anywhere: what is printed says which address to open, and which code to compare. Tokens are kept in
+    /// sidegate/tokens.json below XDG_CONFIG_HOME or ~/.config, which only you may read. docs/cli.md shows curl, git and kubectl.
+    Login {
+        /// The address of what is guarded, as in https://app.example.com/api
+        url: url::Url,
+        /// Print an access token of an earlier login, renewed if need be, and nothing else.
+        #[arg(long)]
+        token: bool,
+    },
     /// Show a whole login on this machine: a demo app, a demo provider, and the gate before it.
     Demo {
         /// Where the gate listens on loopback; the first free port from 4180 on where none is named.
@@ -289,6 +301,7 @@ pub fn main() -> ExitCode {
             Ok(ExitCode::SUCCESS)
         }
         Command::Health { file, url } => health(&file, url.as_deref()),
+        Command::Login { url, token } => log_in(&url, token),
         Command::Demo { port, mcp } => Ok(run_demo(port, mcp)),
     };
     result.unwrap_or_else(|code| code)
@@ -303,6 +316,28 @@ fn run(loaded: Loaded, source: ReloadFrom) -> ExitCode {
         tracing::warn!("{warning}");
     }
     serve(loaded.config, Some(source))
+}
+
+fn log_in(url: &url::Url, wants_token: bool) -> Result<ExitCode, ExitCode> {
+    let runtime = runtime()?;
+    let done = if wants_token {
+        let token = runtime.block_on(login::token(url));
+        token.map(|token| say(&format!("{token}\n")))
+    } else {
+        let logged_in = runtime.block_on(login::log_in(url, say));
+        logged_in.map(|()| {
+            say(&format!(
+                "Logged in. `sidegate login {url} --token` prints a token.\n"
+            ))
+        })
+    };
+    match done {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(why) => {
+            complain(&format!("{why}\n"));
+            Err(ExitCode::FAILURE)
+        }
+    }
 }
 
 fn run_demo(port: Option<u16>, mcp: bool) -> ExitCode {

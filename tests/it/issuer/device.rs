@@ -49,7 +49,7 @@ async fn poll(house: &House, client: &str, begun: &Value) -> Reply {
 }
 
 /// The token of the form of a page.
-fn token_of(page: &Reply) -> String {
+pub fn token_of(page: &Reply) -> String {
     let text = page.text();
     let (_, rest) = text
         .split_once("name=\"token\" value=\"")
@@ -57,7 +57,7 @@ fn token_of(page: &Reply) -> String {
     rest.split('"').next().expect("a value").to_owned()
 }
 
-async fn send(browser: &Browser, token: &str, code: &str, decision: Option<&str>) -> Reply {
+pub async fn send(browser: &Browser, token: &str, code: &str, decision: Option<&str>) -> Reply {
     let mut form = form_urlencoded::Serializer::new(String::new());
     form.extend_pairs([("token", token), ("user_code", code)]);
     if let Some(decision) = decision {

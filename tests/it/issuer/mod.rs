@@ -7,6 +7,7 @@ mod device;
 mod documented;
 mod documents;
 mod ends;
+mod login;
 mod metadata;
 mod refresh;
 mod registration;

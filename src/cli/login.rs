@@ -1,0 +1,385 @@
+//! `sidegate login URL`: a command-line client of any gate, or any other server that guards a resource as RFC 9728 has it. It logs
+//! in by the device flow (RFC 8628), keeps what it gets in a file that its user alone can read, and prints an access token: a
+//! credential helper for curl, git and scripts.
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header::CONTENT_TYPE};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+use url::{Url, form_urlencoded};
+
+use crate::{
+    clock::{self, Timestamp},
+    issuer::{guard::RESOURCE_METADATA, registration::DEVICE_GRANT},
+    observe::metrics::LimitHits,
+    provider::HttpClient,
+    trust,
+};
+
+/// Why it came to nothing; for whoever types the command.
+pub(super) type Failure = String;
+
+/// What is kept of a login.
+#[derive(Clone, Serialize, Deserialize)]
+struct Kept {
+    client_id: String,
+    token_endpoint: String,
+    access_token: String,
+    refresh_token: Option<String>,
+    expires_at: Timestamp,
+}
+
+/// What is kept of all, by the address of what they are for.
+type All = BTreeMap<String, Kept>;
+
+/// What the token endpoint gives.
+#[derive(Deserialize)]
+struct Tokens {
+    access_token: String,
+    refresh_token: Option<String>,
+    expires_in: Option<u64>,
+}
+
+/// Logs in at what guards `url`, telling its user by `say` what to do, and keeps the tokens.
+///
+/// # Errors
+/// Why it did not come to that.
+pub(super) async fn log_in(url: &Url, say: impl Fn(&str)) -> Result<(), Failure> {
+    let file = file()?;
+    let http = client();
+    let resource = metadata_of_resource(&http, url).await?;
+    let server = metadata_of_server(&http, &resource).await?;
+    let at = |name: &str| {
+        text(&server, name).ok_or_else(|| format!("{} has no {name}", issuer_of(&resource)))
+    };
+    let (token_endpoint, device_endpoint) =
+        (at("token_endpoint")?, at("device_authorization_endpoint")?);
+    let wanted = json!({ "client_name": "sidegate login", "grant_types": [DEVICE_GRANT, "refresh_token"], "token_endpoint_auth_method": "none" });
+    let registered = post(
+        &http,
+        &at("registration_endpoint")?,
+        "application/json",
+        wanted.to_string(),
+    )
+    .await?;
+    let client_id = text(&registered, "client_id").ok_or("the server registers nobody")?;
+    let scopes = server_scopes(&resource);
+    let name = text(&resource, "resource").unwrap_or_else(|| url.to_string());
+    let begun = post_form(
+        &http,
+        &device_endpoint,
+        &[
+            ("client_id", &client_id),
+            ("resource", &name),
+            ("scope", &scopes),
+        ],
+    )
+    .await?;
+    let part =
+        |name: &str| text(&begun, name).ok_or_else(|| format!("the server's answer has no {name}"));
+    let (device_code, user_code) = (part("device_code")?, part("user_code")?);
+    say(&format!(
+        "Open   {}\n\nand see that it shows this code, or type it there:   {user_code}\n\nWaiting …\n",
+        text(&begun, "verification_uri_complete").map_or_else(|| part("verification_uri"), Ok)?,
+    ));
+    let mut pause = begun["interval"]
+        .as_u64()
+        .unwrap_or(5)
+        .clamp(1, LONGEST_PAUSE);
+    let end = clock::now().after(Duration::from_secs(
+        begun["expires_in"]
+            .as_u64()
+            .unwrap_or(600)
+            .min(LONGEST_WAIT),
+    ));
+    let fields = [
+        ("grant_type", DEVICE_GRANT),
+        ("device_code", &*device_code),
+        ("client_id", &*client_id),
+    ];
+    let tokens = loop {
+        sleep(Duration::from_secs(pause)).await;
+        if clock::now() >= end {
+            return Err("nobody has said anything; begin anew".to_owned());
+        }
+        let answer = send_form(&http, &token_endpoint, &fields).await?;
+        if answer.status() == StatusCode::OK {
+            break read::<Tokens>(&answer)?;
+        }
+        match text(&read::<Value>(&answer)?, "error").as_deref() {
+            Some("authorization_pending") => {}
+            Some("slow_down") => pause = (pause + 5).min(LONGEST_PAUSE),
+            Some("access_denied") => return Err("it was denied".to_owned()),
+            Some("expired_token") => {
+                return Err("nobody has said anything in time; begin anew".to_owned());
+            }
+            other => {
+                return Err(format!(
+                    "the server says {}",
+                    other.unwrap_or("nothing that can be read")
+                ));
+            }
+        }
+    };
+    let kept = Kept::of(tokens, client_id, token_endpoint, None);
+    change(&file, |all| {
+        all.insert(key(url), kept);
+    })
+}
+
+/// An access token for `url` that is good for some time, renewed if need be.
+///
+/// # Errors
+/// Why there is none.
+pub(super) async fn token(url: &Url) -> Result<String, Failure> {
+    let file = file()?;
+    let again = || format!("log in first: sidegate login {url}");
+    let kept = load(&file)?.remove(&key(url)).ok_or_else(again)?;
+    if clock::now().after(LEFT) < kept.expires_at {
+        return Ok(kept.access_token);
+    }
+    let refresh_token = kept.refresh_token.as_deref().ok_or_else(again)?;
+    let fields = [
+        ("grant_type", "refresh_token"),
+        ("refresh_token", refresh_token),
+        ("client_id", &*kept.client_id),
+    ];
+    let answer = send_form(&client(), &kept.token_endpoint, &fields).await?;
+    if answer.status() != StatusCode::OK {
+        let error = text(&read::<Value>(&answer)?, "error").unwrap_or_default();
+        return Err(if error == "invalid_grant" {
+            again()
+        } else {
+            format!("the server says {} {error}", answer.status())
+        });
+    }
+    let renewed = Kept::of(
+        read(&answer)?,
+        kept.client_id,
+        kept.token_endpoint,
+        kept.refresh_token,
+    );
+    let token = renewed.access_token.clone();
+    change(&file, |all| {
+        all.insert(key(url), renewed);
+    })?;
+    Ok(token)
+}
+
+impl Kept {
+    fn of(
+        tokens: Tokens,
+        client_id: String,
+        token_endpoint: String,
+        earlier: Option<String>,
+    ) -> Self {
+        let lasts = Duration::from_secs(tokens.expires_in.unwrap_or(60));
+        Self {
+            client_id,
+            token_endpoint,
+            access_token: tokens.access_token,
+            refresh_token: tokens.refresh_token.or(earlier),
+            expires_at: clock::now().after(lasts),
+        }
+    }
+}
+
+fn client() -> HttpClient {
+    HttpClient::new(
+        trust::client_config(),
+        crate::provider::http::Proxies::default(),
+        LARGEST_ANSWER,
+        LimitHits::default(),
+    )
+}
+
+/// What names a login: the address without a slash at its end.
+fn key(url: &Url) -> String {
+    url.as_str().trim_end_matches('/').to_owned()
+}
+
+/// RFC 9728 §3.1.
+async fn metadata_of_resource(http: &HttpClient, url: &Url) -> Result<Value, Failure> {
+    let mut at = url.clone();
+    at.set_query(None);
+    at.set_path(&format!(
+        "{RESOURCE_METADATA}{}",
+        url.path().trim_end_matches('/')
+    ));
+    let found = http.fetch_json(&at, None).await;
+    let document = found.map_err(|error| format!("{at} says nothing of a login: {error}"))?;
+    // What speaks for another address would send this one's token there.
+    let resource = text(&document, "resource").and_then(|resource| Url::parse(&resource).ok());
+    let is_this = resource.is_some_and(|resource| {
+        resource.origin() == url.origin()
+            && url
+                .path()
+                .starts_with(resource.path().trim_end_matches('/'))
+    });
+    if is_this {
+        Ok(document)
+    } else {
+        Err(format!("{at} is for another address"))
+    }
+}
+
+/// RFC 8414 §3, and that its issuer is who was named.
+async fn metadata_of_server(http: &HttpClient, resource: &Value) -> Result<Value, Failure> {
+    let issuer = issuer_of(resource);
+    let mut at =
+        Url::parse(&issuer).map_err(|_| "the resource names no authorization server".to_owned())?;
+    let path = at.path().trim_end_matches('/').to_owned();
+    at.set_path(&format!("/.well-known/oauth-authorization-server{path}"));
+    let found = http.fetch_json(&at, None).await;
+    let document = found.map_err(|error| format!("{at}: {error}"))?;
+    if text(&document, "issuer").as_deref() != Some(&issuer) {
+        return Err(format!("{at} is of another issuer"));
+    }
+    Ok(document)
+}
+
+fn issuer_of(resource: &Value) -> String {
+    resource["authorization_servers"][0]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned()
+}
+
+fn server_scopes(resource: &Value) -> String {
+    let scopes = resource["scopes_supported"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    scopes
+        .iter()
+        .filter_map(Value::as_str)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn text(document: &Value, name: &str) -> Option<String> {
+    document[name].as_str().map(str::to_owned)
+}
+
+async fn send_form(
+    http: &HttpClient,
+    url: &str,
+    fields: &[(&str, &str)],
+) -> Result<Response<Bytes>, Failure> {
+    let body = form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(fields)
+        .finish();
+    send(http, url, "application/x-www-form-urlencoded", body).await
+}
+
+async fn post_form(
+    http: &HttpClient,
+    url: &str,
+    fields: &[(&str, &str)],
+) -> Result<Value, Failure> {
+    good(url, &send_form(http, url, fields).await?)
+}
+
+async fn post(http: &HttpClient, url: &str, kind: &str, body: String) -> Result<Value, Failure> {
+    good(url, &send(http, url, kind, body).await?)
+}
+
+async fn send(
+    http: &HttpClient,
+    url: &str,
+    kind: &str,
+    body: String,
+) -> Result<Response<Bytes>, Failure> {
+    let request = Request::post(url)
+        .header(CONTENT_TYPE, kind)
+        .body(Bytes::from(body));
+    let request = request.map_err(|_| format!("{url} is no address"))?;
+    http.send(request)
+        .await
+        .map_err(|error| format!("{url}: {error}"))
+}
+
+fn good(url: &str, answer: &Response<Bytes>) -> Result<Value, Failure> {
+    if answer.status().is_success() {
+        return read(answer);
+    }
+    let error = serde_json::from_slice::<Value>(answer.body())
+        .ok()
+        .and_then(|error| text(&error, "error"));
+    Err(format!(
+        "{url} says {} {}",
+        answer.status(),
+        error.unwrap_or_default()
+    ))
+}
+
+fn read<T: for<'de> Deserialize<'de>>(answer: &Response<Bytes>) -> Result<T, Failure> {
+    serde_json::from_slice(answer.body())
+        .map_err(|_| "the server's answer cannot be read".to_owned())
+}
+
+/// `tokens.json` in the folder that `XDG_CONFIG_HOME` names, or in `~/.config`.
+fn file() -> Result<PathBuf, Failure> {
+    let set = |name| {
+        env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let folder = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")));
+    let folder = folder.ok_or("neither XDG_CONFIG_HOME nor HOME says where to keep the token")?;
+    Ok(folder.join("sidegate").join("tokens.json"))
+}
+
+fn load(file: &Path) -> Result<All, Failure> {
+    match fs::read(file) {
+        Ok(text) => {
+            serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", file.display()))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(All::new()),
+        Err(error) => Err(format!("{}: {error}", file.display())),
+    }
+}
+
+/// Changes the file as a whole: who reads it meanwhile sees one or the other. Its user alone may read it, from its first byte on.
+fn change(file: &Path, change: impl FnOnce(&mut All)) -> Result<(), Failure> {
+    let mut all = load(file)?;
+    change(&mut all);
+    let written = || -> io::Result<()> {
+        let folder = file.parent().unwrap_or(Path::new("."));
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)?;
+        let next = file.with_extension(format!("{}.tmp", std::process::id()));
+        let _ = fs::remove_file(&next);
+        let mut options = fs::OpenOptions::new();
+        let mut open = options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&next)?;
+        open.write_all(&serde_json::to_vec_pretty(&all)?)?;
+        open.sync_all()?;
+        fs::rename(&next, file)
+    };
+    written().map_err(|error| format!("{}: {error}", file.display()))
+}
+
+/// Seconds between two questions at most.
+const LONGEST_PAUSE: u64 = 60;
+/// Seconds that somebody is waited for at most.
+const LONGEST_WAIT: u64 = 1_800;
+/// For how long a token that is printed is good at least.
+const LEFT: Duration = Duration::from_secs(30);
+/// Bytes of a server's answer.
+const LARGEST_ANSWER: u32 = 256 * 1024;
