@@ -166,9 +166,9 @@ enum Command {
     /// Log in at what a gate guards, from a terminal, and keep the token; with `--token`, print an access token.
     ///
     /// The browser may be anywhere: what is printed says which address to open, and which code to compare. Tokens are kept in
-    /// sidegate/tokens.json below XDG_CONFIG_HOME or ~/.config, which only you may read. docs/cli.md shows curl, git and kubectl.
+    /// `sidegate/tokens.json` below `XDG_CONFIG_HOME` or `~/.config`, which only you may read. docs/cli.md shows curl, git and kubectl.
     Login {
-        /// The address of what is guarded, as in https://app.example.com/api
+        /// The address of what is guarded, as in `https://app.example.com/api`
         url: url::Url,
         /// Print an access token of an earlier login, renewed if need be, and nothing else.
         #[arg(long)]
@@ -328,7 +328,7 @@ fn log_in(url: &url::Url, wants_token: bool) -> Result<ExitCode, ExitCode> {
         logged_in.map(|()| {
             say(&format!(
                 "Logged in. `sidegate login {url} --token` prints a token.\n"
-            ))
+            ));
         })
     };
     match done {

@@ -92,6 +92,20 @@ pub(super) async fn log_in(url: &Url, say: impl Fn(&str)) -> Result<(), Failure>
         "Open   {}\n\nand see that it shows this code, or type it there:   {user_code}\n\nWaiting …\n",
         text(&begun, "verification_uri_complete").map_or_else(|| part("verification_uri"), Ok)?,
     ));
+    let tokens = wait(&http, &token_endpoint, &begun, (&device_code, &client_id)).await?;
+    let kept = Kept::of(tokens, client_id, token_endpoint, None);
+    change(&file, |all| {
+        all.insert(key(url), kept);
+    })
+}
+
+/// Asks for the tokens again and again, until the user has said yes or no, or too long nothing (RFC 8628 §3.4 and §3.5).
+async fn wait(
+    http: &HttpClient,
+    token_endpoint: &str,
+    begun: &Value,
+    (device_code, client_id): (&str, &str),
+) -> Result<Tokens, Failure> {
     let mut pause = begun["interval"]
         .as_u64()
         .unwrap_or(5)
@@ -104,17 +118,17 @@ pub(super) async fn log_in(url: &Url, say: impl Fn(&str)) -> Result<(), Failure>
     ));
     let fields = [
         ("grant_type", DEVICE_GRANT),
-        ("device_code", &*device_code),
-        ("client_id", &*client_id),
+        ("device_code", device_code),
+        ("client_id", client_id),
     ];
-    let tokens = loop {
+    loop {
         sleep(Duration::from_secs(pause)).await;
         if clock::now() >= end {
             return Err("nobody has said anything; begin anew".to_owned());
         }
-        let answer = send_form(&http, &token_endpoint, &fields).await?;
+        let answer = send_form(http, token_endpoint, &fields).await?;
         if answer.status() == StatusCode::OK {
-            break read::<Tokens>(&answer)?;
+            return read::<Tokens>(&answer);
         }
         match text(&read::<Value>(&answer)?, "error").as_deref() {
             Some("authorization_pending") => {}
@@ -130,11 +144,7 @@ pub(super) async fn log_in(url: &Url, say: impl Fn(&str)) -> Result<(), Failure>
                 ));
             }
         }
-    };
-    let kept = Kept::of(tokens, client_id, token_endpoint, None);
-    change(&file, |all| {
-        all.insert(key(url), kept);
-    })
+    }
 }
 
 /// An access token for `url` that is good for some time, renewed if need be.
@@ -355,7 +365,7 @@ fn change(file: &Path, change: impl FnOnce(&mut All)) -> Result<(), Failure> {
     let mut all = load(file)?;
     change(&mut all);
     let written = || -> io::Result<()> {
-        let folder = file.parent().unwrap_or(Path::new("."));
+        let folder = file.parent().unwrap_or_else(|| Path::new("."));
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)

@@ -52,7 +52,7 @@ async fn a_terminal_logs_in_and_prints_tokens() {
     assert!(process.log().contains(code), "{}", process.log());
     let done = send(&browser, &token_of(&page), code, Some("allow")).await;
     assert_eq!(done.status, StatusCode::OK, "{}", done.text());
-    let status = process.ended(Duration::from_secs(60)).await;
+    let status = process.ended(Duration::from_mins(1)).await;
     assert!(status.success(), "{}", process.log());
 
     let (is_well, token, why) = printed(folder.path(), &[&url, "--token"]);
