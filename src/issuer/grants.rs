@@ -123,8 +123,9 @@ impl Grants {
         let facts = Facts::of(session.clone());
         let mut gone = Vec::new();
         self.change(owner, now, |record| {
-            let mut record = record.unwrap_or_else(|| Record::of(&facts, now));
-            record.note(&facts, now);
+            // A session says what was so at its login, and not what is so now: a later login may have said less.
+            let mut record = record.unwrap_or_else(|| Record::of(&facts, session.created_at));
+            record.note(&facts, session.created_at);
             record.forget_expired(now);
             gone = record.make_room(MOST_PER_USER);
             record.grants.push(kept.clone());

@@ -48,7 +48,11 @@ use self::{
     fetch::{Documents, NoDocument},
     settings::IssuerSettings,
 };
-use crate::{login::throttle::Throttle, session::seal::KeyRing};
+use crate::{
+    clock::Timestamp,
+    login::throttle::Throttle,
+    session::{Session, seal::KeyRing},
+};
 
 /// The authorization server under one configuration.
 pub struct Issuer {
@@ -107,6 +111,12 @@ impl Issuer {
             state,
             clients,
         }
+    }
+
+    /// When what somebody grants in `session` ends: no later than the session would. So a stolen session begins nothing that
+    /// outlasts it.
+    pub fn end_of_grants(&self, session: &Session) -> Timestamp {
+        session.created_at.after(self.lasts)
     }
 
     /// The client of an id that is known without asking anybody; none where a document has to be looked at.

@@ -7,9 +7,12 @@ use url::form_urlencoded;
 #[derive(Clone, Default)]
 pub struct Parameters(Vec<(String, String)>);
 
-/// A parameter came twice: two readers could each take another one, so nobody takes any.
+/// A parameter came twice, and two readers could each take another one; or there are too many. Nobody takes any.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Repeated;
+
+/// Each name is compared with all before it, and anybody may send them. No request has nearly as many.
+const MOST_PARAMETERS: usize = 100;
 
 impl Parameters {
     /// Reads `application/x-www-form-urlencoded` text.
@@ -18,7 +21,7 @@ impl Parameters {
     pub fn parse(encoded: &[u8]) -> Result<Self, Repeated> {
         let mut pairs: Vec<(String, String)> = Vec::new();
         for (name, value) in form_urlencoded::parse(encoded) {
-            if pairs.iter().any(|(known, _)| *known == name) {
+            if pairs.len() == MOST_PARAMETERS || pairs.iter().any(|(known, _)| *known == name) {
                 return Err(Repeated);
             }
             pairs.push((name.into_owned(), value.into_owned()));
@@ -31,6 +34,10 @@ impl Parameters {
         let mut pairs: Vec<(String, String)> = Vec::new();
         let mut repeated = None;
         for (name, value) in form_urlencoded::parse(encoded) {
+            if pairs.len() == MOST_PARAMETERS {
+                repeated.get_or_insert_with(|| name.into_owned());
+                break;
+            }
             if pairs.iter().any(|(known, _)| *known == name) {
                 repeated.get_or_insert_with(|| name.into_owned());
             } else {
@@ -61,6 +68,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn more_than_any_request_has_are_refused() {
+        let encoded = |count| {
+            (0..count)
+                .map(|number| format!("n{number}=1&"))
+                .collect::<String>()
+        };
+        let most = encoded(MOST_PARAMETERS);
+        assert!(Parameters::parse(most.as_bytes()).is_ok());
+        assert_eq!(Parameters::parse_first(most.as_bytes()).1, None);
+        let more = encoded(MOST_PARAMETERS + 1);
+        assert_eq!(Parameters::parse(more.as_bytes()).err(), Some(Repeated));
+        assert!(Parameters::parse_first(more.as_bytes()).1.is_some());
+    }
 
     #[test]
     fn empty_is_absent_and_twice_is_refused() {

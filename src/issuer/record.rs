@@ -127,7 +127,7 @@ impl Record {
         self.grants.retain(|grant| now < grant.end());
     }
 
-    /// Makes room for one more: the one that was unused for longest goes.
+    /// Makes room for one more: one whose code nobody has spent goes first, then the one that was unused for longest.
     pub(super) fn make_room(&mut self, most: usize) -> Vec<Kept> {
         let mut gone = Vec::new();
         while self.grants.len() >= most.max(1) {
@@ -135,7 +135,7 @@ impl Record {
                 .grants
                 .iter()
                 .enumerate()
-                .min_by_key(|(_, grant)| grant.used_at);
+                .min_by_key(|(_, grant)| (grant.is_in_use(), grant.used_at));
             let Some((place, _)) = oldest else { break };
             gone.push(self.grants.remove(place));
         }

@@ -252,7 +252,7 @@ impl Ask<'_> {
             is_loopback: uri.is_loopback(),
             resource: &consent.agreement.resource,
             scopes: &consent.agreement.scopes,
-            until: when::date(self.now.after(self.issuer.lasts)),
+            until: when::date(self.issuer.end_of_grants(session)),
             user: session.identity.user(),
             provider: face.map_or(&*session.identity.provider, |face| &face.label),
             switch: with_switch(&site.sign_in(self.request.target())),
@@ -396,7 +396,7 @@ async fn send_code(
     let agreement = &consent.agreement;
     let code = issuer
         .grants
-        .begin(agreement, session, now, now.after(issuer.lasts))
+        .begin(agreement, session, now, issuer.end_of_grants(session))
         .await?;
     record.detail = Some(format!("client {}: code given", agreement.client));
     tracing::info!(

@@ -190,7 +190,7 @@ pub(super) async fn answer(
             session,
             StatusCode::OK,
             Some(code.to_string()),
-            Some(asked(issuer, &waiting, now)),
+            Some(asked(issuer, &waiting, session, now)),
             None,
         )),
         Some("allow") => {
@@ -262,7 +262,7 @@ async fn allow(
     trail::made(snapshot, &session.identity, &agreement, record);
     issuer
         .grants
-        .begin(&agreement, session, now, now.after(issuer.lasts))
+        .begin(&agreement, session, now, issuer.end_of_grants(session))
         .await
 }
 
@@ -284,14 +284,14 @@ fn session<'v>(
     }
 }
 
-fn asked(issuer: &Issuer, waiting: &Waiting, now: Timestamp) -> DeviceAsked {
+fn asked(issuer: &Issuer, waiting: &Waiting, session: &Session, now: Timestamp) -> DeviceAsked {
     DeviceAsked {
         client: waiting.name.clone(),
         address: waiting.address.clone(),
         begun: when::ago(now.since(waiting.begun_at)),
         resource: waiting.resource.clone(),
         scopes: waiting.scopes.join(" "),
-        until: when::date(now.after(issuer.lasts)),
+        until: when::date(issuer.end_of_grants(session)),
     }
 }
 

@@ -66,6 +66,22 @@ async fn t60_a_client_ends_its_own_and_no_others() {
     is_over(house, &second).await;
 }
 
+/// Who has stolen a session cannot make a grant of it that outlasts the session.
+#[tokio::test]
+async fn a_grant_ends_no_later_than_the_session_it_began_in() {
+    let lines = "lifetime = \"2m\"\nidle_timeout = \"2m\"";
+    let home = home_with(MCP, |plan| plan.session(lines)).await;
+    let house = &home.house;
+    let browser = house.browser();
+    browser.sign_in("/").await;
+    let client = client(house).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let back = agree(&browser, house, &client).await;
+    let reply = redeem(house, &client, &parameter(&back, "code").expect("a code")).await;
+    let left = reply.json()["expires_in"].as_u64().expect("a number");
+    assert!((1..=117).contains(&left), "{left}");
+}
+
 #[tokio::test]
 async fn the_owner_sees_and_ends_them() {
     let home = home().await;
