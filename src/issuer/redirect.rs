@@ -179,7 +179,7 @@ fn portless(text: &str) -> String {
 pub const LONGEST: usize = 512;
 
 /// Schemes whose addresses a browser runs, shows, or opens with what is at hand.
-const FORBIDDEN: [&str; 16] = [
+const FORBIDDEN: [&str; 22] = [
     "javascript",
     "data",
     "vbscript",
@@ -196,6 +196,13 @@ const FORBIDDEN: [&str; 16] = [
     "tel",
     "chrome",
     "jar",
+    // Windows opens its own parts by them.
+    "ms-msdt",
+    "ms-officecmd",
+    "ms-cxh",
+    "search",
+    "search-ms",
+    "shell",
 ];
 
 #[cfg(test)]
