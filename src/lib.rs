@@ -71,6 +71,7 @@ pub mod login;
 pub mod net;
 pub mod observe;
 pub mod origin;
+pub mod owner_records;
 pub mod provider;
 pub mod public_url;
 pub mod random;

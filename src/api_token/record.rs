@@ -10,7 +10,8 @@ use super::format::Hash;
 use crate::{
     clock::Timestamp,
     identity::Identity,
-    session::{Session, codec},
+    owner_records::OwnerRecord,
+    session::{Session, codec, seal::Purpose},
     tokens::Tokens,
 };
 
@@ -71,17 +72,22 @@ impl Record {
     pub(super) fn forget_expired(&mut self, now: Timestamp) {
         self.tokens.retain(|token| now < token.expires_at);
     }
+}
 
-    /// When nothing of it counts any more.
-    pub(super) fn end(&self) -> Option<Timestamp> {
+impl OwnerRecord for Record {
+    const GROUP: &'static str = "api-tokens";
+    const PURPOSE: Purpose = Purpose::ApiTokens;
+    const HOLDS: &'static str = "API tokens";
+
+    fn end(&self) -> Option<Timestamp> {
         self.tokens.iter().map(|token| token.expires_at).max()
     }
 
-    pub(super) fn encode(&self) -> Vec<u8> {
+    fn encode(&self) -> Vec<u8> {
         postcard::to_extend(self, vec![VERSION]).expect("a vector takes all of it")
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+    fn decode(bytes: &[u8]) -> Option<Self> {
         postcard::from_bytes(bytes.strip_prefix(&[VERSION])?).ok()
     }
 }

@@ -10,7 +10,6 @@ use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use bytes::Bytes;
 use moka::{future, sync};
 use tokio::sync::mpsc;
 
@@ -24,21 +23,19 @@ use crate::{
     clock::Timestamp,
     credential::{Proof, Refused, Verified, Voucher},
     identity::{Authentication, Identity},
-    kv::{self, Key, Store, Table, Value},
+    kv::{self, Store, Table},
+    owner_records::OwnerRecords,
     random,
-    session::{
-        directory::UserKey,
-        seal::{KeyRing, Purpose},
-    },
+    session::{directory::UserKey, seal::KeyRing},
     text::Text,
     tokens::Tokens,
 };
 
 /// Everybody's API tokens.
 pub struct ApiTokens {
+    /// Where the uses are.
     store: Arc<dyn Store>,
-    /// Seals the records.
-    keys: Arc<ArcSwap<KeyRing>>,
+    records: OwnerRecords<Record>,
     /// By the hash: whose.
     owners: Table<[u8; 16]>,
     /// Up to when everybody's have ended.
@@ -172,8 +169,8 @@ impl ApiTokens {
         Self {
             owners: Table::new(Arc::clone(&store), "api-token-owners", 1),
             ended: Table::new(Arc::clone(&store), "api-tokens-ended", 1),
+            records: OwnerRecords::new(Arc::clone(&store), keys),
             store,
-            keys,
             found: future::Cache::builder()
                 .max_capacity(FOUND)
                 .time_to_live(REMEMBERED)
@@ -215,7 +212,7 @@ impl ApiTokens {
         let listed = listed(owner, &kept, None);
         self.owners.put(&hash, &owner, kept.expires_at).await?;
         let ended = self.ended_up_to().await?;
-        let changed = self.change(owner, now, |record| {
+        let changed = self.records.change(owner, now, |record| {
             let mut record = match record {
                 Some(mut record) => {
                     record.note(facts, now);
@@ -246,7 +243,7 @@ impl ApiTokens {
     /// When where they are kept does not answer.
     pub async fn list(&self, user: &UserKey, now: Timestamp) -> Result<Vec<Listed>, kv::Error> {
         let owner = key_of(user);
-        let Some((_, Some(record))) = self.read(owner).await? else {
+        let Some(record) = self.records.get(owner).await? else {
             return Ok(Vec::new());
         };
         let ended = self.ended_up_to().await?;
@@ -277,12 +274,7 @@ impl ApiTokens {
     /// When where they are kept does not answer: they may not have ended.
     pub async fn end_all(&self, user: &UserKey, now: Timestamp) -> Result<Vec<Listed>, kv::Error> {
         let owner = key_of(user);
-        // What does not open here may at another replica.
-        if let Some((sealed, None)) = self.read(owner).await? {
-            let is_gone = self.store.swap(record_key(owner), Some(sealed), None);
-            if !is_gone.await? {
-                return Err(kv::Error("it was changed meanwhile".to_owned()));
-            }
+        if self.records.remove_shut(owner).await? {
             return Ok(Vec::new());
         }
         self.end_those(owner, now, |_| true).await
@@ -304,7 +296,7 @@ impl ApiTokens {
     pub async fn note_owner(&self, facts: &Facts, now: Timestamp) {
         let owner = owner_of(&facts.identity);
         let mut hashes = Vec::new();
-        let noted = self.change(owner, now, |record| {
+        let noted = self.records.change(owner, now, |record| {
             let Some(mut record) = record else {
                 return Ok::<_, kv::Error>(None);
             };
@@ -337,7 +329,7 @@ impl ApiTokens {
         let Some(owner) = self.owners.get(hash).await? else {
             return Ok(None);
         };
-        let Some((_, Some(record))) = self.read(owner).await? else {
+        let Some(record) = self.records.get(owner).await? else {
             return Ok(None);
         };
         let kept = record.tokens.iter().find(|kept| kept.hash == *hash);
@@ -403,7 +395,7 @@ impl ApiTokens {
         is_meant: impl Fn(&Kept) -> bool,
     ) -> Result<Vec<Listed>, kv::Error> {
         let mut ended = Vec::new();
-        let changed = self.change(owner, now, |record| {
+        let changed = self.records.change(owner, now, |record| {
             let Some(mut record) = record else {
                 return Ok::<_, kv::Error>(None);
             };
@@ -427,59 +419,6 @@ impl ApiTokens {
         }
         Ok(ended.iter().map(|kept| listed(owner, kept, None)).collect())
     }
-
-    /// Changes the record of an owner, over again where somebody else was faster. Nothing is changed where `change` gives
-    /// none, nor where the record does not open here: another replica may have the secret already, or still, and what
-    /// it knows is not to be lost.
-    async fn change<E: From<kv::Error>>(
-        &self,
-        owner: [u8; 16],
-        now: Timestamp,
-        mut change: impl FnMut(Option<Record>) -> Result<Option<Record>, E>,
-    ) -> Result<(), E> {
-        for _ in 0..TRIES {
-            let (sealed, record) = match self.read(owner).await? {
-                None => (None, None),
-                Some((sealed, Some(record))) => (Some(sealed), Some(record)),
-                Some((_, None)) => return Err(kv::Error(SHUT.to_owned()).into()),
-            };
-            let Some(record) = change(record)? else {
-                return Ok(());
-            };
-            let end = record.end().filter(|end| now < *end);
-            let new = end.map(|end| Value {
-                bytes: self.seal(owner, &record),
-                end,
-            });
-            if self.store.swap(record_key(owner), sealed, new).await? {
-                return Ok(());
-            }
-        }
-        Err(kv::Error("too many changes of one user's tokens at once".to_owned()).into())
-    }
-
-    /// The record of an owner as it is kept, and opened.
-    async fn read(&self, owner: [u8; 16]) -> Result<Option<(Bytes, Option<Record>)>, kv::Error> {
-        let Some(sealed) = self.store.get(record_key(owner)).await? else {
-            return Ok(None);
-        };
-        let opened = self.keys.load().open(Purpose::ApiTokens, &owner, &sealed);
-        let record = opened.and_then(|plain| Record::decode(&plain));
-        if record.is_none() {
-            tracing::warn!(
-                "a user's API tokens do not open, and count for nothing: session.secret has changed, and the earlier one is \
-                 not on its list"
-            );
-        }
-        Ok(Some((sealed, record)))
-    }
-
-    fn seal(&self, owner: [u8; 16], record: &Record) -> Bytes {
-        let keys = self.keys.load();
-        let plain = record.encode();
-        keys.seal(Purpose::ApiTokens, &owner, &plain, random::bytes())
-            .into()
-    }
 }
 
 fn owner_of(identity: &Identity) -> [u8; 16] {
@@ -488,10 +427,6 @@ fn owner_of(identity: &Identity) -> [u8; 16] {
 
 fn key_of(user: &UserKey) -> [u8; 16] {
     *user.bytes()
-}
-
-fn record_key(owner: [u8; 16]) -> Key {
-    Key::new("api-tokens", owner)
 }
 
 /// When each of an owner's tokens was used, by its hash.
@@ -523,8 +458,6 @@ async fn note_uses(store: Arc<dyn Store>, mut queue: mpsc::Receiver<Use>) {
     }
 }
 
-const SHUT: &str =
-    "they do not open: put the earlier session.secret on its list, or end all tokens of this user";
 /// How long what was found is remembered.
 pub const REMEMBERED: Duration = Duration::from_secs(3);
 /// Tokens that are remembered, about a kilobyte each.
@@ -533,8 +466,6 @@ const FOUND: u64 = 20_000;
 const WAITING_USES: usize = 4_096;
 /// Uses of one owner that are read: more than anybody may have tokens.
 const USES: usize = 1_024;
-/// How often a change is tried that others were faster with.
-const TRIES: usize = 20;
 /// The name of what is not anybody's own.
 const EVERYBODY: &[u8] = b"everybody";
 /// How exactly the last use is known, and how often it is written down.

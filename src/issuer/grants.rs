@@ -1,13 +1,12 @@
 //! Grants: what people let clients do, begun by a code, kept up by refresh tokens, and ended.
 //!
-//! An owner's are one record, changed by compare-and-set: of two who come with one code, or rotate one token, one changes it, and
+//! An owner's are one record ([`OwnerRecords`]), changed by compare-and-set: of two who come with one code, or rotate one token, one changes it, and
 //! the other sees that. What ends a grant takes it out of the record, and revokes it as a session is revoked, so that access
 //! tokens that are still about end everywhere within moments.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 
 use super::{
     record::{Agreement, Kept, Record, Refresh, Stage},
@@ -17,22 +16,21 @@ use crate::{
     api_token::Facts,
     clock::Timestamp,
     identity::Identity,
-    kv::{self, Key, Store, Table, Value},
+    kv::{self, Store, Table},
     login::transaction::pkce_challenge,
+    owner_records::OwnerRecords,
     random,
     session::{
         Session,
         directory::UserKey,
         revocation::{Revocation, Revocations, Target},
-        seal::{KeyRing, Purpose},
+        seal::KeyRing,
     },
 };
 
 /// Everybody's grants.
 pub struct Grants {
-    store: Arc<dyn Store>,
-    /// Seals the records.
-    keys: Arc<ArcSwap<KeyRing>>,
+    records: OwnerRecords<Record>,
     revocations: Arc<Revocations>,
     /// Up to when everybody's have ended.
     ended: Table<Timestamp>,
@@ -100,8 +98,7 @@ impl Grants {
     ) -> Self {
         Self {
             ended: Table::new(Arc::clone(&store), "grants-ended", 1),
-            store,
-            keys,
+            records: OwnerRecords::new(store, keys),
             revocations,
         }
     }
@@ -122,16 +119,17 @@ impl Grants {
         let kept = Kept::begin(agreement, session, (id, key), (now, ends_at));
         let facts = Facts::of(session.clone());
         let mut gone = Vec::new();
-        self.change(owner, now, |record| {
-            // A session says what was so at its login, and not what is so now: a later login may have said less.
-            let mut record = record.unwrap_or_else(|| Record::of(&facts, session.created_at));
-            record.note(&facts, session.created_at);
-            record.forget_expired(now);
-            gone = record.make_room(MOST_PER_USER);
-            record.grants.push(kept.clone());
-            Ok::<_, kv::Error>(Some(record))
-        })
-        .await?;
+        self.records
+            .change(owner, now, |record| {
+                // A session says what was so at its login, and not what is so now: a later login may have said less.
+                let mut record = record.unwrap_or_else(|| Record::of(&facts, session.created_at));
+                record.note(&facts, session.created_at);
+                record.forget_expired(now);
+                gone = record.make_room(MOST_PER_USER);
+                record.grants.push(kept.clone());
+                Ok::<_, kv::Error>(Some(record))
+            })
+            .await?;
         for grant in &gone {
             self.revoke(&grant.id, now);
         }
@@ -154,71 +152,75 @@ impl Grants {
         let answer = pkce_challenge(verifier);
         let mut outcome = Err(UNKNOWN);
         let ended = self.ended_up_to().await?;
-        self.change(code.grant.owner, now, |record| {
-            outcome = Err(UNKNOWN);
-            let Some(mut record) = record else {
-                return Ok::<_, Refused>(None);
-            };
-            let facts = record.facts();
-            let place = record
-                .grants
-                .iter()
-                .position(|grant| grant.id == code.grant.id);
-            let (Some(place), Some(facts)) = (place, facts) else {
-                return Ok(None);
-            };
-            let grant = &mut record.grants[place];
-            if !code.is_genuine(&grant.key) || grant.client != client || grant.created_at <= ended {
-                return Ok(None);
-            }
-            match grant.stage.clone() {
-                Stage::Code {
-                    redirect_uri: expected,
-                    challenge,
-                    expires_at,
-                } => {
-                    if now >= expires_at {
-                        return Ok(None);
-                    }
-                    if expected != redirect_uri {
-                        outcome = Err(Refused::Invalid(
-                            "redirect_uri is not the one that the code was sent to",
-                        ));
-                        return Ok(None);
-                    }
-                    if challenge != answer {
-                        outcome = Err(Refused::Invalid(
-                            "code_verifier does not answer the challenge",
-                        ));
-                        return Ok(None);
-                    }
-                    grant.stage = Stage::Tokens {
-                        generation: 0,
-                        rotated_at: now,
+        self.records
+            .change(code.grant.owner, now, |record| {
+                outcome = Err(UNKNOWN);
+                let Some(mut record) = record else {
+                    return Ok::<_, Refused>(None);
+                };
+                let facts = record.facts();
+                let place = record
+                    .grants
+                    .iter()
+                    .position(|grant| grant.id == code.grant.id);
+                let (Some(place), Some(facts)) = (place, facts) else {
+                    return Ok(None);
+                };
+                let grant = &mut record.grants[place];
+                if !code.is_genuine(&grant.key)
+                    || grant.client != client
+                    || grant.created_at <= ended
+                {
+                    return Ok(None);
+                }
+                match grant.stage.clone() {
+                    Stage::Code {
+                        redirect_uri: expected,
                         challenge,
-                    };
-                    grant.used_at = now;
-                    let found = Found {
-                        grant: grant.clone(),
-                        facts,
-                    };
-                    let refresh_token = token::refresh(code.grant, 0, &grant.key);
-                    outcome = Ok(Issued {
-                        found,
-                        refresh_token,
-                    });
-                }
-                Stage::Tokens { challenge, .. } => {
-                    if challenge != answer {
-                        return Ok(None);
+                        expires_at,
+                    } => {
+                        if now >= expires_at {
+                            return Ok(None);
+                        }
+                        if expected != redirect_uri {
+                            outcome = Err(Refused::Invalid(
+                                "redirect_uri is not the one that the code was sent to",
+                            ));
+                            return Ok(None);
+                        }
+                        if challenge != answer {
+                            outcome = Err(Refused::Invalid(
+                                "code_verifier does not answer the challenge",
+                            ));
+                            return Ok(None);
+                        }
+                        grant.stage = Stage::Tokens {
+                            generation: 0,
+                            rotated_at: now,
+                            challenge,
+                        };
+                        grant.used_at = now;
+                        let found = Found {
+                            grant: grant.clone(),
+                            facts,
+                        };
+                        let refresh_token = token::refresh(code.grant, 0, &grant.key);
+                        outcome = Ok(Issued {
+                            found,
+                            refresh_token,
+                        });
                     }
-                    let grant = record.grants.remove(place);
-                    outcome = Err(Refused::Reused(Box::new(Found { grant, facts }), "a code"));
+                    Stage::Tokens { challenge, .. } => {
+                        if challenge != answer {
+                            return Ok(None);
+                        }
+                        let grant = record.grants.remove(place);
+                        outcome = Err(Refused::Reused(Box::new(Found { grant, facts }), "a code"));
+                    }
                 }
-            }
-            Ok(Some(record))
-        })
-        .await?;
+                Ok(Some(record))
+            })
+            .await?;
         self.end_if_reused(outcome, now)
     }
 
@@ -246,70 +248,71 @@ impl Grants {
         now: Timestamp,
     ) -> Result<Issued, Refused> {
         let mut outcome = Err(UNKNOWN);
-        self.change(token.grant.owner, now, |record| {
-            outcome = Err(UNKNOWN);
-            let Some(mut record) = record else {
-                return Ok::<_, Refused>(None);
-            };
-            let facts = record.facts();
-            let place = record
-                .grants
-                .iter()
-                .position(|grant| grant.id == token.grant.id);
-            let (Some(place), Some(facts)) = (place, facts) else {
-                return Ok(None);
-            };
-            let grant = &mut record.grants[place];
-            if !token.is_genuine(&grant.key) || grant.client != client || now >= grant.ends_at {
-                return Ok(None);
-            }
-            let next = token.generation.saturating_add(1);
-            let refresh_token = token::refresh(token.grant, next, &grant.key);
-            match grant.judge(token, now) {
-                None => Ok(None),
-                Some(Refresh::Again) => {
-                    let found = Found {
-                        grant: grant.clone(),
-                        facts,
-                    };
-                    outcome = Ok(Issued {
-                        found,
-                        refresh_token,
-                    });
-                    Ok(None)
+        self.records
+            .change(token.grant.owner, now, |record| {
+                outcome = Err(UNKNOWN);
+                let Some(mut record) = record else {
+                    return Ok::<_, Refused>(None);
+                };
+                let facts = record.facts();
+                let place = record
+                    .grants
+                    .iter()
+                    .position(|grant| grant.id == token.grant.id);
+                let (Some(place), Some(facts)) = (place, facts) else {
+                    return Ok(None);
+                };
+                let grant = &mut record.grants[place];
+                if !token.is_genuine(&grant.key) || grant.client != client || now >= grant.ends_at {
+                    return Ok(None);
                 }
-                Some(Refresh::Rotate) => {
-                    if let Stage::Tokens {
-                        generation,
-                        rotated_at,
-                        ..
-                    } = &mut grant.stage
-                    {
-                        (*generation, *rotated_at) = (next, now);
+                let next = token.generation.saturating_add(1);
+                let refresh_token = token::refresh(token.grant, next, &grant.key);
+                match grant.judge(token, now) {
+                    None => Ok(None),
+                    Some(Refresh::Again) => {
+                        let found = Found {
+                            grant: grant.clone(),
+                            facts,
+                        };
+                        outcome = Ok(Issued {
+                            found,
+                            refresh_token,
+                        });
+                        Ok(None)
                     }
-                    grant.used_at = now;
-                    let found = Found {
-                        grant: grant.clone(),
-                        facts,
-                    };
-                    outcome = Ok(Issued {
-                        found,
-                        refresh_token,
-                    });
-                    record.forget_expired(now);
-                    Ok(Some(record))
+                    Some(Refresh::Rotate) => {
+                        if let Stage::Tokens {
+                            generation,
+                            rotated_at,
+                            ..
+                        } = &mut grant.stage
+                        {
+                            (*generation, *rotated_at) = (next, now);
+                        }
+                        grant.used_at = now;
+                        let found = Found {
+                            grant: grant.clone(),
+                            facts,
+                        };
+                        outcome = Ok(Issued {
+                            found,
+                            refresh_token,
+                        });
+                        record.forget_expired(now);
+                        Ok(Some(record))
+                    }
+                    Some(Refresh::Reused) => {
+                        let grant = record.grants.remove(place);
+                        outcome = Err(Refused::Reused(
+                            Box::new(Found { grant, facts }),
+                            "a refresh token that was replaced",
+                        ));
+                        Ok(Some(record))
+                    }
                 }
-                Some(Refresh::Reused) => {
-                    let grant = record.grants.remove(place);
-                    outcome = Err(Refused::Reused(
-                        Box::new(Found { grant, facts }),
-                        "a refresh token that was replaced",
-                    ));
-                    Ok(Some(record))
-                }
-            }
-        })
-        .await?;
+            })
+            .await?;
         self.end_if_reused(outcome, now)
     }
 
@@ -329,7 +332,7 @@ impl Grants {
     /// # Errors
     /// When where grants are kept does not answer.
     pub async fn find(&self, name: GrantName) -> Result<Option<Found>, kv::Error> {
-        let Some((_, Some(record))) = self.read(name.owner).await? else {
+        let Some(record) = self.records.get(name.owner).await? else {
             return Ok(None);
         };
         let ended = self.ended_up_to().await?;
@@ -348,7 +351,7 @@ impl Grants {
     /// # Errors
     /// When where they are kept does not answer.
     pub async fn list(&self, user: &UserKey, now: Timestamp) -> Result<Vec<Kept>, kv::Error> {
-        let Some((_, Some(record))) = self.read(*user.bytes()).await? else {
+        let Some(record) = self.records.get(*user.bytes()).await? else {
             return Ok(Vec::new());
         };
         let ended = self.ended_up_to().await?;
@@ -378,15 +381,10 @@ impl Grants {
     /// When where they are kept does not answer: they may go on.
     pub async fn end_all(&self, user: &UserKey, now: Timestamp) -> Result<Vec<Kept>, kv::Error> {
         let owner = *user.bytes();
-        let ended = self.end_those(owner, now, |_| true).await?;
-        // What does not open here may at another replica.
-        if let Some((sealed, None)) = self.read(owner).await? {
-            let key = record_key(owner);
-            if !self.store.swap(key, Some(sealed), None).await? {
-                return Err(kv::Error("it was changed meanwhile".to_owned()));
-            }
+        if self.records.remove_shut(owner).await? {
+            return Ok(Vec::new());
         }
-        Ok(ended)
+        self.end_those(owner, now, |_| true).await
     }
 
     /// Ends everybody's that began by now.
@@ -403,13 +401,15 @@ impl Grants {
 
     /// Somebody has signed in, was renewed, or was turned away: what was said of them counts for their grants from here on.
     pub async fn note_owner(&self, facts: &Facts, now: Timestamp) {
-        let noted = self.change(owner_of(&facts.identity), now, |record| {
-            Ok::<_, kv::Error>(record.map(|mut record| {
-                record.note(facts, now);
-                record.forget_expired(now);
-                record
-            }))
-        });
+        let noted = self
+            .records
+            .change(owner_of(&facts.identity), now, |record| {
+                Ok::<_, kv::Error>(record.map(|mut record| {
+                    record.note(facts, now);
+                    record.forget_expired(now);
+                    record
+                }))
+            });
         if let Err(error) = noted.await {
             tracing::warn!(%error, "what a login said is not known to its user's grants yet");
         }
@@ -422,17 +422,18 @@ impl Grants {
         is_meant: impl Fn(&Kept) -> bool,
     ) -> Result<Vec<Kept>, kv::Error> {
         let mut ended = Vec::new();
-        self.change(owner, now, |record| {
-            let Some(mut record) = record else {
-                return Ok::<_, kv::Error>(None);
-            };
-            ended = record
-                .grants
-                .extract_if(.., |grant| is_meant(grant))
-                .collect();
-            Ok((!ended.is_empty()).then_some(record))
-        })
-        .await?;
+        self.records
+            .change(owner, now, |record| {
+                let Some(mut record) = record else {
+                    return Ok::<_, kv::Error>(None);
+                };
+                ended = record
+                    .grants
+                    .extract_if(.., |grant| is_meant(grant))
+                    .collect();
+                Ok((!ended.is_empty()).then_some(record))
+            })
+            .await?;
         for grant in &ended {
             self.revoke(&grant.id, now);
         }
@@ -450,71 +451,16 @@ impl Grants {
     async fn ended_up_to(&self) -> Result<Timestamp, kv::Error> {
         Ok(self.ended.get(EVERYBODY).await?.unwrap_or_default())
     }
-
-    /// Changes the record of an owner, over again where somebody else was faster. Nothing is changed where `change` gives none.
-    async fn change<E: From<kv::Error>>(
-        &self,
-        owner: [u8; 16],
-        now: Timestamp,
-        mut change: impl FnMut(Option<Record>) -> Result<Option<Record>, E>,
-    ) -> Result<(), E> {
-        for _ in 0..TRIES {
-            let found = self.read(owner).await?;
-            let (sealed, record) =
-                found.map_or((None, None), |(sealed, record)| (Some(sealed), record));
-            let Some(record) = change(record)? else {
-                return Ok(());
-            };
-            let end = record.end().filter(|end| now < *end);
-            let new = end.map(|end| Value {
-                bytes: self.seal(owner, &record),
-                end,
-            });
-            if self.store.swap(record_key(owner), sealed, new).await? {
-                return Ok(());
-            }
-        }
-        Err(kv::Error("too many changes of one user's grants at once".to_owned()).into())
-    }
-
-    /// The record of an owner as it is kept, and opened.
-    async fn read(&self, owner: [u8; 16]) -> Result<Option<(Bytes, Option<Record>)>, kv::Error> {
-        let Some(sealed) = self.store.get(record_key(owner)).await? else {
-            return Ok(None);
-        };
-        let opened = self.keys.load().open(Purpose::Grants, &owner, &sealed);
-        let record = opened.and_then(|plain| Record::decode(&plain));
-        if record.is_none() {
-            tracing::warn!(
-                "a user's grants do not open, and count for nothing: session.secret has changed, and the earlier one is not on \
-                 its list"
-            );
-        }
-        Ok(Some((sealed, record)))
-    }
-
-    fn seal(&self, owner: [u8; 16], record: &Record) -> Bytes {
-        let plain = record.encode();
-        let keys = self.keys.load();
-        keys.seal(Purpose::Grants, &owner, &plain, random::bytes())
-            .into()
-    }
 }
 
 fn owner_of(identity: &Identity) -> [u8; 16] {
     *UserKey::of(identity).bytes()
 }
 
-fn record_key(owner: [u8; 16]) -> Key {
-    Key::new("grants", owner)
-}
-
 /// The name of what is not anybody's own.
 const EVERYBODY: &[u8] = b"everybody";
 /// Grants of one user: for one more, the one unused for longest ends.
 pub const MOST_PER_USER: usize = 50;
-/// How often a change is tried that others were faster with.
-const TRIES: usize = 50;
 
 #[cfg(test)]
 mod tests {
@@ -530,13 +476,13 @@ mod tests {
     const BACK: &str = "https://app.example/cb";
 
     fn grants() -> Grants {
-        let keys = KeyRing::new(&[Secret::new("one".to_owned())], "app.example gate");
+        grants_in(Arc::new(kv::Memory::default()), "one")
+    }
+
+    fn grants_in(store: Arc<dyn Store>, secret: &str) -> Grants {
+        let keys = KeyRing::new(&[Secret::new(secret.to_owned())], "app.example gate");
         let revocations = Arc::new(Revocations::new(Duration::from_hours(1)));
-        Grants::new(
-            Arc::new(kv::Memory::default()),
-            Arc::new(ArcSwap::from_pointee(keys)),
-            revocations,
-        )
+        Grants::new(store, Arc::new(ArcSwap::from_pointee(keys)), revocations)
     }
 
     async fn code_of(grants: &Grants, now: Timestamp) -> Presented {
@@ -559,6 +505,26 @@ mod tests {
         issued
             .map(|issued| Presented::refresh(&issued.refresh_token).unwrap())
             .map_err(|error| error.to_string())
+    }
+
+    /// While a secret is rotated, a replica that lacks it takes nobody's grants away.
+    #[tokio::test]
+    async fn what_does_not_open_here_goes_on_elsewhere() {
+        let (store, now) = (Arc::new(kv::Memory::default()), clock::now());
+        let grants = grants_in(store.clone(), "one");
+        let code = code_of(&grants, now).await;
+        let token = redeem(&grants, &code, VERIFIER, BACK, now).await.unwrap();
+        let other = grants_in(store, "two");
+        let ends_at = now.after(Duration::from_hours(1));
+        let begun = other.begin(&agreement(), &session(), now, ends_at).await;
+        assert!(begun.is_err());
+        let rotated = other.rotate(&token, "app", now).await;
+        assert!(matches!(rotated, Err(Refused::Unavailable(_))));
+        assert!(grants.of_refresh_token(&token).await.is_ok());
+        // Ending all of somebody's ends these, too.
+        let user = UserKey::of(&session().identity);
+        other.end_all(&user, now).await.unwrap();
+        assert!(grants.of_refresh_token(&token).await.is_err());
     }
 
     #[tokio::test]

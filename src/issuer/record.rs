@@ -8,7 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use super::token::Presented;
 use crate::{
-    api_token::Facts, clock::Timestamp, identity::Authentication, session::Session, text::Text,
+    api_token::Facts,
+    clock::Timestamp,
+    identity::Authentication,
+    owner_records::OwnerRecord,
+    session::{Session, seal::Purpose},
+    text::Text,
 };
 
 /// An owner and their grants.
@@ -141,17 +146,22 @@ impl Record {
         }
         gone
     }
+}
 
-    /// When nothing of it counts any more.
-    pub(super) fn end(&self) -> Option<Timestamp> {
+impl OwnerRecord for Record {
+    const GROUP: &'static str = "grants";
+    const PURPOSE: Purpose = Purpose::Grants;
+    const HOLDS: &'static str = "grants";
+
+    fn end(&self) -> Option<Timestamp> {
         self.grants.iter().map(Kept::end).max()
     }
 
-    pub(super) fn encode(&self) -> Vec<u8> {
+    fn encode(&self) -> Vec<u8> {
         postcard::to_extend(self, vec![VERSION]).expect("a vector takes all of it")
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+    fn decode(bytes: &[u8]) -> Option<Self> {
         postcard::from_bytes(bytes.strip_prefix(&[VERSION])?).ok()
     }
 }

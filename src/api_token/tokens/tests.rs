@@ -1,5 +1,10 @@
 use super::*;
-use crate::{clock, kv::Memory, secret::Secret};
+use crate::{
+    clock,
+    kv::{Key, Memory, Value},
+    owner_records::OwnerRecord,
+    secret::Secret,
+};
 
 fn keys(secrets: &[&str]) -> KeyRing {
     let secrets: Vec<_> = secrets
@@ -164,7 +169,10 @@ async fn nothing_at_rest_says_who_it_is_or_opens_anything() {
     let end = now.after(Duration::from_mins(1));
     let bob = key_of(&user("bob"));
     let value = Value { bytes: record, end };
-    store.put(record_key(bob), value).await.unwrap();
+    store
+        .put(Key::new(Record::GROUP, bob), value)
+        .await
+        .unwrap();
     assert!(tokens.list(&user("bob"), now).await.unwrap().is_empty());
 }
 
