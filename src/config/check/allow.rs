@@ -7,7 +7,7 @@ use super::{
         tree::{Node, Value},
     },
     Reader, Table,
-    provider::foreign,
+    provider_type::foreign,
     request::is_claim_path,
 };
 use crate::{

@@ -8,7 +8,7 @@ use super::{
     super::{problem::Problem, schema::Kind as Form, tree::Node},
     Reader, Reported, Table,
     address::{is_loopback, web_address, web_url},
-    provider::foreign,
+    provider_type::foreign,
 };
 use crate::provider::{
     catalog::KINDS,

@@ -16,6 +16,7 @@ mod issuer;
 mod limits;
 mod outbound;
 mod provider;
+mod provider_type;
 mod rate;
 mod read;
 mod regex;

@@ -5,10 +5,11 @@ use super::{
     super::{
         problem::{Origin, Problem},
         schema::Kind as Form,
-        tree::{Node, Value},
+        tree::Value,
     },
     OwnPaths, Reader, Reported, Table,
     bearer::Purpose,
+    provider_type::{foreign, type_names},
 };
 use crate::{
     provider::{
@@ -74,8 +75,8 @@ impl Reader<'_> {
         let kind = self.provider_type(name, table);
         let label = self.optional(table, "label", label);
         let insecure_http = self.insecure_http(name, table);
-        let purpose = self.purpose(name, table, kind);
-        let is_client = purpose.as_ref().is_none_or(Purpose::is_client);
+        let purpose = self.purpose(table, kind);
+        let is_client = purpose.as_ref().is_none_or(|purpose| purpose.login);
         let cluster = purpose.as_ref().is_some_and(Purpose::is_cluster);
         let endpoints = self.endpoints(table, kind, insecure_http.unwrap_or(false), cluster);
         let internal_url = self.internal_url(table, kind, insecure_http.unwrap_or(false));
@@ -447,27 +448,6 @@ struct ClaimSources {
 }
 
 const CLAIM_SOURCES: [&str; 3] = ["id_token", "userinfo", "access_token"];
-
-/// The types that `fits` picks, as a sentence lists them.
-pub(super) fn type_names(fits: impl Fn(&Kind) -> bool) -> String {
-    let names: Vec<String> = KINDS
-        .iter()
-        .filter(|kind| fits(kind))
-        .map(|kind| format!("\"{}\"", kind.name))
-        .collect();
-    match names.split_last() {
-        Some((last, others)) if !others.is_empty() => format!("{} and {last}", others.join(", ")),
-        _ => names.concat(),
-    }
-}
-
-/// A key that this provider's type does not have.
-pub(super) fn foreign(key: &str, node: &Node, kind: &Kind, has: impl Fn(&Kind) -> bool) -> Problem {
-    let names = type_names(has);
-    Problem::new(&node.key_origin, format!("`{key}` is only for {names}"))
-        .label(format!("this provider's type is \"{}\"", kind.name))
-        .hint("take it out, or see whether `type` is right")
-}
 
 fn capitalised(name: &str) -> String {
     let spaced = name.replace(['-', '_'], " ");

@@ -18,7 +18,6 @@ fn settings() -> BearerSettings {
         clients: Vec::new(),
         algorithms: Vec::new(),
         accept_id_tokens: false,
-        introspect: false,
         token_cache: Duration::from_mins(1),
         kubernetes: false,
     }

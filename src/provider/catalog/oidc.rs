@@ -42,7 +42,6 @@ pub const GOOGLE: Kind = Kind {
             userinfo,
             end_session,
             revocation,
-            introspection,
         ] = told_by(issuer(Some("https://accounts.google.com"), ""));
         [
             issuer,
@@ -52,7 +51,6 @@ pub const GOOGLE: Kind = Kind {
             userinfo,
             end_session,
             revocation,
-            introspection,
             GROUPS,
         ]
     },
@@ -133,7 +131,7 @@ const fn told(key: &'static str) -> Endpoint {
 }
 
 /// The issuer, and what its document tells.
-const fn told_by(issuer: Endpoint) -> [Endpoint; 8] {
+const fn told_by(issuer: Endpoint) -> [Endpoint; 7] {
     [
         issuer,
         told("authorize_url"),
@@ -142,6 +140,5 @@ const fn told_by(issuer: Endpoint) -> [Endpoint; 8] {
         told("userinfo_url"),
         told("end_session_url"),
         told("revocation_url"),
-        told("introspection_url"),
     ]
 }

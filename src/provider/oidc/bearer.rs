@@ -9,28 +9,21 @@ use crate::{
     identity::Identity,
     jose::{self, Caller, Expected, JwtError, time},
     provider::{
-        BearerClaim, Call, ProviderError,
-        bearer::{self, BearerSettings, TokenFlaw},
+        Call, ProviderError,
+        bearer::{self, BearerSettings},
         http::HttpError,
     },
     tokens::Tokens,
 };
 
 impl Oidc {
-    /// Whether a token of the issuer `iss` is one of ours to judge; one of no known issuer where there is none.
-    pub(super) fn bearer_claim(&self, iss: Option<&str>) -> BearerClaim {
-        let Some(bearer) = &self.bearer else {
-            return BearerClaim::No;
-        };
+    /// Whether a token of the issuer `iss` is one of ours to judge.
+    pub(super) fn is_bearer_issuer(&self, iss: &str) -> bool {
         let known = self.discovery.current();
         let issuer = known
             .as_ref()
             .map_or_else(|| self.discovery.issuer(), |metadata| &metadata.issuer);
-        match iss {
-            Some(iss) if (self.flavour.bearer_issues)(issuer, iss) => BearerClaim::Issuer,
-            None if bearer.introspect => BearerClaim::Perhaps,
-            _ => BearerClaim::No,
-        }
+        self.bearer.is_some() && (self.flavour.bearer_issues)(issuer, iss)
     }
 
     /// Whom `token` proves.
@@ -39,7 +32,10 @@ impl Oidc {
         token: &str,
         now: Timestamp,
     ) -> Result<Verified, ProviderError> {
-        let bearer = self.bearer.as_ref().ok_or(TokenFlaw::Issuer)?;
+        let bearer = self
+            .bearer
+            .as_ref()
+            .ok_or(ProviderError::Bearer(JwtError::Issuer))?;
         if token.len() > bearer::LONGEST {
             return Err(ProviderError::Bearer(JwtError::TooLarge));
         }

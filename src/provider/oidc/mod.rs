@@ -38,8 +38,8 @@ use self::{
     userinfo::Uses,
 };
 use super::{
-    AuthorizeRequest, BearerClaim, CodeGrant, Grant, HttpClient, Inspection, Logout, LogoutRequest,
-    Profile, Provider, ProviderError, RenewedTokens,
+    AuthorizeRequest, CodeGrant, Grant, HttpClient, Inspection, Logout, LogoutRequest, Profile,
+    Provider, ProviderError, RenewedTokens,
     bearer::BearerSettings,
     claims::{ClaimNames, ClaimRules},
     http::endpoint_url,
@@ -287,8 +287,8 @@ impl Provider for Oidc {
         self.bearer.as_ref().map(|bearer| bearer.token_cache)
     }
 
-    fn claims_bearer(&self, iss: Option<&str>) -> BearerClaim {
-        self.bearer_claim(iss)
+    fn issues_bearer(&self, iss: &str) -> bool {
+        self.is_bearer_issuer(iss)
     }
 
     fn prove_bearer<'a>(
