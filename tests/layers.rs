@@ -265,19 +265,19 @@ fn faults_of_layers(arrows: &BTreeSet<(Segments, Segments)>, layers: &[String]) 
     faults
 }
 
-/// A file of a folder, with its parts; the folder's own `mod.rs` is one too.
-fn room(path: &Segments) -> Segments {
-    path.iter().take(2).cloned().collect()
+/// The two rooms of one folder, at whatever depth, that an arrow leads between; none where it leads to or from a folder's face,
+/// which hands its parts on, and whose parts use what it defines.
+fn siblings(from: &Segments, to: &Segments) -> Option<(Segments, Segments)> {
+    let fork = from.iter().zip(to).position(|(one, other)| one != other)?;
+    // What leads between folders of the root is the layers' to say.
+    (fork > 0).then(|| (from[..=fork].to_vec(), to[..=fork].to_vec()))
 }
 
 /// Rooms of one folder that import each other in a circle.
 fn circles(arrows: &BTreeSet<(Segments, Segments)>) -> Vec<String> {
     let mut next: BTreeMap<Segments, BTreeSet<Segments>> = BTreeMap::new();
     for (from, to) in arrows {
-        let (from, to) = (room(from), room(to));
-        // A folder's face hands its parts on, and its parts use what it defines.
-        let is_face = from.len() < 2 || to.len() < 2;
-        if from != to && !is_face {
+        if let Some((from, to)) = siblings(from, to) {
             next.entry(from).or_default().insert(to);
         }
     }
@@ -325,7 +325,10 @@ fn an_import_that_runs_up_and_a_circle_are_found() {
             module("use super::Thing; use crate::high; #[cfg(test)] mod tests {}"),
         ),
         (path("low/b"), module("pub struct Thing(super::a::Other);")),
-        (path("high"), module("use crate::low::Thing;")),
+        (path("high"), module("use crate::low::Thing; mod deep;")),
+        (path("high/deep"), module("mod c; mod d;")),
+        (path("high/deep/c"), module("use super::d::One;")),
+        (path("high/deep/d"), module("use super::c::Other;")),
     ]));
     let arrows = sources.arrows();
     let layers = ["low".to_owned(), "high".to_owned()];
@@ -333,5 +336,8 @@ fn an_import_that_runs_up_and_a_circle_are_found() {
         faults_of_layers(&arrows, &layers),
         ["low/a imports high, which stands below it in layers.txt"]
     );
-    assert_eq!(circles(&arrows), ["low/a", "low/b"]);
+    assert_eq!(
+        circles(&arrows),
+        ["high/deep/c", "high/deep/d", "low/a", "low/b"]
+    );
 }
