@@ -24,6 +24,16 @@ pub enum Audience {
     Grpc,
 }
 
+impl Audience {
+    /// Whether a person reads it, as a page.
+    pub fn is_person(self) -> bool {
+        match self {
+            Self::Navigation | Self::Submission | Self::Framed => true,
+            Self::Program | Self::Grpc => false,
+        }
+    }
+}
+
 /// Whether another site makes the browser change something (Fetch Metadata §2.4). What is no browser, and an old one, does
 /// not say where a request comes from: such a one is for `SameSite` and for the app.
 pub fn is_cross_site_write(method: &Method, headers: &HeaderMap) -> bool {

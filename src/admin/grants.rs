@@ -1,6 +1,6 @@
 //! `/grants`: what people have let clients do, and ending it, for operators.
 
-use http::{HeaderValue, Method, Response, StatusCode, header::ALLOW};
+use http::{Method, Response, StatusCode};
 use serde::Serialize;
 
 use super::{
@@ -29,20 +29,7 @@ pub(super) async fn serve(
         (&Method::GET, None) => list(query, desk.snapshot, now).await,
         (&Method::DELETE, None) => end_several(query, desk, now).await,
         (&Method::DELETE, Some(name)) => end_one(name, desk, now).await,
-        (_, name) => {
-            let methods = if name.is_none() {
-                "GET, DELETE"
-            } else {
-                "DELETE"
-            };
-            let message = format!("this address takes {methods}");
-            let status = StatusCode::METHOD_NOT_ALLOWED;
-            let mut answer = Problem::new(status, "method_not_allowed", message).answer();
-            answer
-                .headers_mut()
-                .insert(ALLOW, HeaderValue::from_static(methods));
-            return answer;
-        }
+        (_, name) => return Problem::method_not_allowed(name.is_some()),
     };
     served.unwrap_or_else(|problem| problem.answer())
 }

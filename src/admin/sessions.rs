@@ -46,6 +46,17 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
     }
 
+    /// The answer to a method that an address does not take: `/sessions` and its like, or one below.
+    pub(super) fn method_not_allowed(is_one: bool) -> Response<Body> {
+        let methods = if is_one { "DELETE" } else { "GET, DELETE" };
+        let message = format!("this address takes {methods}");
+        let status = StatusCode::METHOD_NOT_ALLOWED;
+        let mut answer = Self::new(status, "method_not_allowed", message).answer();
+        let allow = HeaderValue::from_static(methods);
+        answer.headers_mut().insert(ALLOW, allow);
+        answer
+    }
+
     pub(super) fn answer(&self) -> Response<Body> {
         #[derive(Serialize)]
         struct Refusal<'a> {
@@ -83,19 +94,7 @@ pub(super) async fn serve(
         (&Method::GET, None) => list(query, desk.snapshot, now).await,
         (&Method::DELETE, None) => end_several(query, desk, now).await,
         (&Method::DELETE, Some(name)) => end_one(name, desk, now).await,
-        (_, name) => {
-            let methods = if name.is_none() {
-                "GET, DELETE"
-            } else {
-                "DELETE"
-            };
-            let message = format!("this address takes {methods}");
-            let status = StatusCode::METHOD_NOT_ALLOWED;
-            let mut answer = Problem::new(status, "method_not_allowed", message).answer();
-            let allow = HeaderValue::from_static(methods);
-            answer.headers_mut().insert(ALLOW, allow);
-            return answer;
-        }
+        (_, name) => return Problem::method_not_allowed(name.is_some()),
     };
     served.unwrap_or_else(|problem| problem.answer())
 }

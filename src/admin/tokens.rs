@@ -1,6 +1,6 @@
 //! `/tokens`: who has which API tokens, and ending them, for operators.
 
-use http::{HeaderValue, Method, Response, StatusCode, header::ALLOW};
+use http::{Method, Response, StatusCode};
 use serde::Serialize;
 
 use super::{
@@ -32,19 +32,7 @@ pub(super) async fn serve(
         (&Method::GET, None) => list(query, enabled, now).await,
         (&Method::DELETE, None) => end_several(query, desk, enabled, now).await,
         (&Method::DELETE, Some(name)) => end_one(name, desk, enabled, now).await,
-        (_, name) => {
-            let methods = if name.is_none() {
-                "GET, DELETE"
-            } else {
-                "DELETE"
-            };
-            let message = format!("this address takes {methods}");
-            let status = StatusCode::METHOD_NOT_ALLOWED;
-            let mut answer = Problem::new(status, "method_not_allowed", message).answer();
-            let allow = HeaderValue::from_static(methods);
-            answer.headers_mut().insert(ALLOW, allow);
-            return answer;
-        }
+        (_, name) => return Problem::method_not_allowed(name.is_some()),
     };
     served.unwrap_or_else(|problem| problem.answer())
 }

@@ -28,6 +28,7 @@ use crate::{
     audience::Audience,
     credential::{Flaw, Proof, Refused},
     decide::{Barred, Deny, Insufficient, RouteDenial},
+    kv,
     login::LoginError,
     observe::{Verdict, audit::NotWritten},
     rate_limit::Exceeded,
@@ -120,6 +121,13 @@ impl From<NoRoute> for Reject {
             ),
             NoRoute::Misdirected => Self::Misdirected,
         }
+    }
+}
+
+/// Where tokens and grants are kept does not answer.
+impl From<kv::Error> for Reject {
+    fn from(error: kv::Error) -> Self {
+        Self::Credential(Refused::Unavailable(error.to_string()))
     }
 }
 

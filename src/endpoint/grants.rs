@@ -1,22 +1,20 @@
 //! `PREFIX/account/grants`: what somebody has let clients do, listed and ended by them.
 
-use http::{Method, Response, StatusCode};
+use http::{Response, StatusCode};
 use serde::Serialize;
 
 use super::{
     account::{has_token, signed_in},
+    ending::{ended, which},
     form::Form,
     issuer::trail,
-    sign_out::is_wanted,
+    sign_out::is_own_form,
 };
 use crate::{
     answer::{Reject, reply},
-    audience::Audience,
     clean::CleanRequest,
     clock::{self, Timestamp},
-    credential::Refused,
     issuer::{GrantId, Kept},
-    kv,
     observe::{Record, Verdict},
     response::Body,
     session::{Session, Visit, directory::UserKey},
@@ -68,8 +66,8 @@ pub(super) async fn list(
     let visitor = Visitor::read(snapshot, request, record).await?;
     let user = UserKey::of(&visitor.session()?.identity);
     let listed = snapshot.kept_grants.list(&user, visitor.now).await;
-    let listed = listed.map_err(|error| unavailable(&error))?;
-    if is_person(request.audience) {
+    let listed = listed?;
+    if request.audience.is_person() {
         let account = snapshot.site.path("account");
         return Ok(reply::redirect(StatusCode::SEE_OTHER, &account));
     }
@@ -88,21 +86,14 @@ pub(super) async fn end_by_form(
 ) -> Result<Response<Body>, Reject> {
     let visitor = Visitor::read(snapshot, &request, record).await?;
     let session = visitor.session()?;
-    let (is_own, audience) = (is_own(snapshot, &request), request.audience);
+    let (is_own, audience) = (is_own_form(snapshot, &request), request.audience);
     let form = Form::read(request.body).await?;
     if !is_own || !has_token(snapshot, session, &form) {
         return Err(Reject::StaleForm);
     }
-    let id = match (form.field("id"), form.field("scope")) {
-        (Some(id), None) => Some(GrantId::parse(id).ok_or(Reject::NotFound)?),
-        (None, Some("all")) => None,
-        _ => {
-            let sentence = "the form says neither which `id` nor a `scope` of `all`";
-            return Err(Reject::BadRequest(sentence.into()));
-        }
-    };
+    let id = which(&form, GrantId::parse)?;
     let count = visitor.end(id.as_ref(), record).await?;
-    Ok(if is_person(audience) {
+    Ok(if audience.is_person() {
         reply::redirect(StatusCode::SEE_OTHER, &snapshot.site.path("account"))
     } else {
         ended(count)
@@ -117,7 +108,7 @@ pub(super) async fn end(
     record: &mut Record,
 ) -> Result<Response<Body>, Reject> {
     let visitor = Visitor::read(snapshot, request, record).await?;
-    if !is_own(snapshot, request) {
+    if !is_own_form(snapshot, request) {
         return Err(Reject::StaleForm);
     }
     let id = GrantId::parse(id).ok_or(Reject::NotFound)?;
@@ -171,7 +162,7 @@ impl<'s> Visitor<'s> {
                 .map(|ended| ended.into_iter().collect()),
             None => grants.end_all(&user, self.now).await,
         };
-        let ended = ended.map_err(|error| unavailable(&error))?;
+        let ended = ended?;
         for grant in &ended {
             let user = &**session.identity.user();
             tracing::info!(
@@ -184,30 +175,4 @@ impl<'s> Visitor<'s> {
         record.detail = Some(format!("ended {} grants", ended.len()));
         Ok(ended.len())
     }
-}
-
-fn is_person(audience: Audience) -> bool {
-    !matches!(audience, Audience::Program | Audience::Grpc)
-}
-
-fn is_own(snapshot: &Snapshot, request: &CleanRequest) -> bool {
-    let origin = snapshot.site.origin();
-    is_wanted(
-        &Method::POST,
-        &request.head.headers,
-        request.audience,
-        &origin,
-    )
-}
-
-fn ended(count: usize) -> Response<Body> {
-    #[derive(Serialize)]
-    struct Ended {
-        ended: usize,
-    }
-    reply::json(StatusCode::OK, &Ended { ended: count })
-}
-
-fn unavailable(error: &kv::Error) -> Reject {
-    Reject::Credential(Refused::Unavailable(error.to_string()))
 }

@@ -5,6 +5,7 @@ mod asked;
 pub mod auth;
 mod backchannel_logout;
 mod callback;
+mod ending;
 mod form;
 mod frontchannel_logout;
 mod grants;

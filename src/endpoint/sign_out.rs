@@ -116,6 +116,16 @@ pub(super) fn own_origin(snapshot: &Snapshot, request: &CleanRequest) -> String 
     app.unwrap_or_else(|| snapshot.site.origin())
 }
 
+/// Whether a form is sent by a page of the gate's own, or by what is no browser.
+pub(super) fn is_own_form(snapshot: &Snapshot, request: &CleanRequest) -> bool {
+    is_wanted(
+        &Method::POST,
+        &request.head.headers,
+        request.audience,
+        &snapshot.site.origin(),
+    )
+}
+
 /// Whether the app itself or the person asks. A GET counts only as a navigation, or from what is no
 /// browser: pages of the app may show pictures whose address somebody else chose.
 pub(super) fn is_wanted(

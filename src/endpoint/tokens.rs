@@ -5,15 +5,16 @@
 //! this session's own page, and JSON only where no page of another site could have sent it.
 
 use http::{
-    Method, Response, StatusCode,
+    Response, StatusCode,
     header::{CONTENT_TYPE, SET_COOKIE},
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
     account::{has_token, signed_in},
+    ending::{ended, which},
     form::{self, Form},
-    sign_out::is_wanted,
+    sign_out::is_own_form,
 };
 use crate::{
     answer::{Reject, TokenPage, reply},
@@ -80,14 +81,14 @@ pub(super) async fn list(
         max_days: u32,
     }
     let visitor = Visitor::read(snapshot, request, record).await?;
-    if is_person(request.audience) {
+    if request.audience.is_person() {
         let account = snapshot.site.path("account");
         return Ok(reply::redirect(StatusCode::SEE_OTHER, &account));
     }
     let (session, now) = (visitor.session()?, visitor.now);
     let user = UserKey::of(&session.identity);
     let listed = visitor.tokens().list(&user, now).await;
-    let listed = listed.map_err(|error| unavailable(&error))?;
+    let listed = listed?;
     let answer = Answer {
         tokens: listed.iter().map(ListedToken::from).collect(),
         scopes: &visitor.enabled.settings.scopes,
@@ -127,7 +128,7 @@ pub(super) async fn make(
         .make(&facts, &wanted, &visitor.enabled.settings, now);
     let made = match made.await {
         Ok(made) => made,
-        Err(MakeError::Unavailable(error)) => return Err(unavailable(&error)),
+        Err(MakeError::Unavailable(error)) => return Err(error.into()),
         Err(error @ MakeError::TooMany(_)) => {
             return Err(Reject::BadRequest(error.to_string().into()));
         }
@@ -141,7 +142,7 @@ pub(super) async fn make(
         "an API token was made"
     );
     audit(snapshot, Event::TokenMade, session, &listed, record);
-    if is_person(audience) {
+    if audience.is_person() {
         let page = TokenPage {
             host: snapshot.site.public_url.authority(),
             name: &listed.name,
@@ -166,22 +167,15 @@ pub(super) async fn end_by_form(
 ) -> Result<Response<Body>, Reject> {
     let visitor = Visitor::read(snapshot, &request, record).await?;
     let session = visitor.session()?;
-    let is_own = is_own(snapshot, &request);
+    let is_own = is_own_form(snapshot, &request);
     let audience = request.audience;
     let form = Form::read(request.body).await?;
     if !is_own || !has_token(snapshot, session, &form) {
         return Err(Reject::StaleForm);
     }
-    let name = match (form.field("id"), form.field("scope")) {
-        (Some(id), None) => Some(TokenName::parse(id).ok_or(Reject::NotFound)?),
-        (None, Some("all")) => None,
-        _ => {
-            let sentence = "the form says neither which `id` nor a `scope` of `all`";
-            return Err(Reject::BadRequest(sentence.into()));
-        }
-    };
+    let name = which(&form, TokenName::parse)?;
     let count = visitor.end(name.as_ref(), record).await?;
-    Ok(if is_person(audience) {
+    Ok(if audience.is_person() {
         reply::redirect(StatusCode::SEE_OTHER, &snapshot.site.path("account"))
     } else {
         ended(count)
@@ -196,7 +190,7 @@ pub(super) async fn end(
     record: &mut Record,
 ) -> Result<Response<Body>, Reject> {
     let visitor = Visitor::read(snapshot, request, record).await?;
-    if !is_own(snapshot, request) {
+    if !is_own_form(snapshot, request) {
         return Err(Reject::StaleForm);
     }
     let name = match id {
@@ -255,14 +249,11 @@ impl<'s> Visitor<'s> {
             Some(name) if !name.is_of(&user) => Vec::new(),
             Some(name) => {
                 let ended = self.tokens().end(name, self.now).await;
-                ended
-                    .map_err(|error| unavailable(&error))?
-                    .into_iter()
-                    .collect()
+                ended?.into_iter().collect()
             }
             None => {
                 let ended = self.tokens().end_all(&user, self.now).await;
-                ended.map_err(|error| unavailable(&error))?
+                ended?
             }
         };
         for listed in &ended {
@@ -290,35 +281,6 @@ fn audit(snapshot: &Snapshot, event: Event, session: &Session, token: &Listed, r
     snapshot.audit.record(&told);
 }
 
-fn is_person(audience: Audience) -> bool {
-    match audience {
-        Audience::Navigation | Audience::Submission | Audience::Framed => true,
-        Audience::Program | Audience::Grpc => false,
-    }
-}
-
-fn is_own(snapshot: &Snapshot, request: &CleanRequest) -> bool {
-    let origin = snapshot.site.origin();
-    is_wanted(
-        &Method::POST,
-        &request.head.headers,
-        request.audience,
-        &origin,
-    )
-}
-
-fn ended(count: usize) -> Response<Body> {
-    #[derive(Serialize)]
-    struct Ended {
-        ended: usize,
-    }
-    reply::json(StatusCode::OK, &Ended { ended: count })
-}
-
-fn unavailable(error: &crate::kv::Error) -> Reject {
-    Reject::Credential(crate::credential::Refused::Unavailable(error.to_string()))
-}
-
 /// Whose login is too long ago signs in once more.
 fn sign_in_first(snapshot: &Snapshot, session: &Session, audience: Audience) -> Response<Body> {
     #[derive(Serialize)]
@@ -329,7 +291,7 @@ fn sign_in_first(snapshot: &Snapshot, session: &Session, audience: Audience) -> 
     }
     let account = snapshot.site.path("account");
     let start = snapshot.site.start(&session.identity.provider, &account);
-    if is_person(audience) {
+    if audience.is_person() {
         return reply::redirect(StatusCode::SEE_OTHER, &start);
     }
     let answer = Answer {
@@ -347,7 +309,7 @@ async fn read_wanted(
     session: &Session,
     settings: &ApiTokenSettings,
 ) -> Result<Wanted, Reject> {
-    let is_own = is_own(snapshot, &request);
+    let is_own = is_own_form(snapshot, &request);
     // No page of another site can send this type without asking first.
     let is_json = request.head.headers.get(CONTENT_TYPE).is_some_and(is_json);
     let body = form::read(request.body).await?;

@@ -5,7 +5,7 @@
 //! begin the same request in a browser of somebody who agreed before, and the client would not know. What is agreed to is sealed
 //! into the page's form, for this session alone.
 
-use http::{Method, Response, StatusCode, header::SET_COOKIE};
+use http::{Response, StatusCode, header::SET_COOKIE};
 
 use super::{client, trail};
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     clean::CleanRequest,
     clock::{self, Timestamp},
     decide::Deny,
-    endpoint::{account::signed_in, form::Form, public_name, sign_out::is_wanted},
+    endpoint::{account::signed_in, form::Form, public_name, sign_out::is_own_form},
     issuer::{
         Agreement, Issuer, UnknownClient,
         authorize::{AuthorizationRequest, FRESH, Recipient},
@@ -210,7 +210,7 @@ impl Ask<'_> {
                 record,
             )
             .await;
-            return sent.map(Ok).map_err(|error| unavailable(&error));
+            return sent.map(Ok).map_err(Reject::from);
         }
         if asked.is_silent {
             return Ok(Err(OAuthError::new(
@@ -329,12 +329,7 @@ pub(super) async fn consent(
     let visit = snapshot.sessions.visit(headers, now).await?;
     let session = signed_in(snapshot, &visit)?;
     record.note_identity(Some(&session.identity));
-    let is_own = is_wanted(
-        &Method::POST,
-        headers,
-        request.audience,
-        &snapshot.site.origin(),
-    );
+    let is_own = is_own_form(snapshot, &request);
     let form = Form::read_up_to(LARGEST_FORM, request.body).await?;
     let consent = form.field("consent").filter(|_| is_own);
     let consent =
@@ -380,7 +375,7 @@ pub(super) async fn consent(
         record,
     )
     .await;
-    sent.map_err(|error| unavailable(&error))
+    sent.map_err(Reject::from)
 }
 
 /// Begins the grant, and sends its code to the client.
@@ -436,10 +431,6 @@ fn send(
         .chain([("iss", &*issuer.name)])
         .collect();
     reply::redirect(status, &uri.with(&all))
-}
-
-fn unavailable(error: &kv::Error) -> Reject {
-    Reject::Credential(crate::credential::Refused::Unavailable(error.to_string()))
 }
 
 /// The bytes of the form: what is asked, sealed, with the longest state, nonce and addresses.

@@ -3,7 +3,7 @@
 //! then a page that says who asks, from where, and that nobody else has any business with the code.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use http::{Method, Response, StatusCode};
+use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
@@ -16,10 +16,9 @@ use crate::{
     answer::{DeviceAsked, DevicePage, Link, Notice, Reject, reply},
     clean::CleanRequest,
     clock::{self, Timestamp},
-    credential::Refused,
     decide::Standing,
     endpoint::{
-        account::has_token, asked::parameter, form::Form, public_name, sign_out::is_wanted,
+        account::has_token, asked::parameter, form::Form, public_name, sign_out::is_own_form,
     },
     issuer::{
         Agreement, Issuer,
@@ -126,10 +125,6 @@ pub(super) async fn ask(
 }
 
 /// Takes the code, and then the answer.
-#[expect(
-    clippy::too_many_lines,
-    reason = "what is asked and what is answered, step by step"
-)]
 pub(super) async fn answer(
     snapshot: &Snapshot,
     issuer: &Issuer,
@@ -141,12 +136,7 @@ pub(super) async fn answer(
     let visit = snapshot.sessions.visit(headers, now).await?;
     let session = session(snapshot, &visit, || snapshot.site.path("device"))?;
     record.note_identity(Some(&session.identity));
-    let is_own = is_wanted(
-        &Method::POST,
-        headers,
-        request.audience,
-        &snapshot.site.origin(),
-    );
+    let is_own = is_own_form(snapshot, &request);
     let form = Form::read(request.body).await?;
     if !is_own || !has_token(snapshot, session, &form) {
         return Err(Reject::StaleForm);
@@ -177,7 +167,7 @@ pub(super) async fn answer(
             return again("No program waits under this code. It may have ended: begin anew there.");
         }
         Err(None) => return again("Too many wrong codes. Wait a minute."),
-        Err(Some(error)) => return Err(unavailable(&error)),
+        Err(Some(error)) => return Err(error.into()),
     };
     let resource = Resource::parse(&waiting.resource).ok_or(Reject::StaleForm)?;
     let route = snapshot.guard_of(&resource).ok_or(Reject::StaleForm)?;
@@ -194,9 +184,7 @@ pub(super) async fn answer(
             None,
         )),
         Some("allow") => {
-            let grant = allow(snapshot, issuer, &waiting, session, now, record)
-                .await
-                .map_err(|error| unavailable(&error))?;
+            let grant = allow(snapshot, issuer, &waiting, session, now, record).await?;
             decide(issuer, &code, waiting, Some(grant)).await?;
             record.detail = Some("a device was let in".to_owned());
             Ok(done(
@@ -227,7 +215,7 @@ async fn decide(
     grant: Option<String>,
 ) -> Result<(), Reject> {
     let answered = issuer.state.devices.answer(code, waiting, grant).await;
-    answered.map_err(|error| unavailable(&error))
+    answered.map_err(Reject::from)
 }
 
 /// Begins the grant; its code is for whoever has the device code.
@@ -329,8 +317,4 @@ fn done(snapshot: &Snapshot, title: &str, message: &str) -> Response<Body> {
         request_id: None,
     };
     reply::page(StatusCode::OK, &page)
-}
-
-fn unavailable(error: &kv::Error) -> Reject {
-    Reject::Credential(Refused::Unavailable(error.to_string()))
 }
