@@ -122,6 +122,10 @@ fn main() -> ExitCode {
             connections,
         } => cookies(address, &config, sign_in)
             .and_then(|cookies| send(address, &cookies, requests, connections)),
+        Command::Respond {
+            address,
+            role: Role::Bulk,
+        } => traffic::bulk::serve(address).map_err(Into::into),
         Command::Respond { address, role } => upstream::serve(address, role).map_err(Into::into),
     };
     match result {

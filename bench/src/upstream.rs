@@ -13,8 +13,6 @@ use mio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::traffic::bulk;
-
 /// The length of the app's body. The load generator checks it in every response.
 pub const BODY_LENGTH: usize = 200;
 
@@ -37,9 +35,6 @@ pub enum Role {
 
 /// Answers on `address` until the process is ended.
 pub fn serve(address: SocketAddr, role: Role) -> io::Result<()> {
-    if let Role::Bulk = role {
-        return bulk::serve(address);
-    }
     let mut poll = Poll::new()?;
     let mut listener = TcpListener::bind(address)?;
     poll.registry()
