@@ -131,5 +131,5 @@ impl Oidc {
     }
 }
 
-/// Those who wait at once for keys, or for the provider's word, with a bearer token that nobody has checked yet.
+/// Those who wait at once for keys with a bearer token that nobody has checked yet.
 pub(super) const BRINGERS: usize = 256;

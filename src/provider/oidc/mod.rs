@@ -96,7 +96,7 @@ pub(super) struct Oidc {
     logouts: Cache<[u8; 32], ()>,
     /// Which tokens of the issuer open the gate by themselves.
     bearer: Option<BearerSettings>,
-    /// Those who bring a bearer token and may wait for keys, or for the provider's word.
+    /// Those who bring a bearer token and may wait for keys.
     bringers: Semaphore,
     /// Those who bring a logout token and may wait for keys: nobody knows yet whether they are the provider.
     strangers: Semaphore,
