@@ -12,7 +12,7 @@ use http_body::{Body as _, Frame};
 use tokio::io::{AsyncWrite, WriteHalf};
 
 use super::{
-    http1::{RequestBodyLength, chunked},
+    http1::{RequestBodyLength, chunked, field_line::CRLF},
     request_body::RequestBody,
     stream::Stream,
 };
@@ -159,7 +159,7 @@ impl Outgoing {
                     *left = left.checked_sub(piece.len() as u64).ok_or(BROKEN_OFF)?;
                 } else {
                     chunked::begin_chunk(piece.len(), &mut self.before);
-                    self.after = chunked::CRLF;
+                    self.after = CRLF;
                 }
                 self.piece = piece;
             }

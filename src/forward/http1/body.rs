@@ -1,9 +1,8 @@
 //! An answer's body, read off the bytes that come, to its end and not further (RFC 9112 §6.3).
 
-use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
+use bytes::BytesMut;
 
-use super::{MalformedResponse, chunked::Chunks};
+use super::{MalformedResponse, Piece, chunked::Chunks};
 
 /// How far a body was read.
 #[derive(Debug, PartialEq, Eq)]
@@ -16,15 +15,6 @@ enum Left {
     Chunks(Chunks),
     /// Whatever comes until the connection closes.
     UntilClose,
-}
-
-/// What was read next.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Piece {
-    /// Some of the body, never empty.
-    Data(Bytes),
-    /// The end. Trailers only where chunks end with them.
-    End(Option<HeaderMap>),
 }
 
 impl BodyReader {

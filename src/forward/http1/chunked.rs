@@ -5,7 +5,10 @@ use std::io::Write as _;
 use bytes::{Buf as _, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::{MalformedResponse, Piece};
+use super::{
+    MalformedResponse, Piece,
+    field_line::{CRLF, write_header},
+};
 
 /// A chunk's first line, extensions included.
 const MAX_LINE: usize = 4 * 1024;
@@ -15,8 +18,6 @@ const MAX_TRAILER_FIELDS: usize = 64;
 
 /// What ends a chunked body without trailers.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
-/// What ends a chunk's data.
-pub const CRLF: &[u8] = b"\r\n";
 
 /// How far a chunked body was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,7 +157,7 @@ pub fn begin_chunk(length: usize, into: &mut Vec<u8>) {
 pub fn end_with_trailers(trailers: &HeaderMap, into: &mut Vec<u8>) {
     into.extend(b"0\r\n");
     for (name, value) in trailers {
-        super::write_header(name, value.as_bytes(), into);
+        write_header(name, value.as_bytes(), into);
     }
     into.extend(CRLF);
 }

@@ -8,14 +8,28 @@
 
 mod body;
 pub mod chunked;
+pub mod field_line;
 mod request_head;
 mod response_head;
 
 pub use self::{
-    body::{BodyReader, Piece},
-    request_head::{RequestBodyLength, begin_request, end_request, write_header},
+    body::BodyReader,
+    field_line::write_header,
+    request_head::{RequestBodyLength, begin_request, end_request},
     response_head::{ResponseHead, is_worth_reading, parse},
 };
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+/// What was read of a body next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// Some of the body, never empty.
+    Data(Bytes),
+    /// The end. Trailers only where chunks end with them.
+    End(Option<HeaderMap>),
+}
 
 /// Why an answer cannot be read. For the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

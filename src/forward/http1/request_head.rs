@@ -2,12 +2,12 @@
 //! end a line; how long its body is, is said by the gate alone.
 
 use http::{
-    HeaderMap, HeaderName, Method,
+    HeaderMap, Method,
     header::{CONTENT_LENGTH, COOKIE, TRANSFER_ENCODING},
     uri::PathAndQuery,
 };
 
-use super::chunked;
+use super::field_line::{CRLF, write_header};
 
 /// How a request's body is framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,17 +51,6 @@ pub fn begin_request(
     }
 }
 
-/// Writes one line. `value` is a header's value by its type or its making: without CR, LF and NUL.
-#[inline]
-pub fn write_header(name: &HeaderName, value: &[u8], into: &mut Vec<u8>) {
-    let name = name.as_str().as_bytes();
-    into.reserve(name.len() + value.len() + 4);
-    into.extend_from_slice(name);
-    into.extend_from_slice(b": ");
-    into.extend_from_slice(value);
-    into.extend_from_slice(chunked::CRLF);
-}
-
 /// Writes how long the body is, and the empty line. Where there is none, an app may ask for a length all the same
 /// (RFC 9110 §8.6): of a method that has a body as a rule, or where the client, whose `headers` these are, said one.
 pub fn end_request(
@@ -86,15 +75,13 @@ pub fn end_request(
             into.extend_from_slice(b"transfer-encoding: chunked\r\n");
         }
     }
-    into.extend_from_slice(chunked::CRLF);
+    into.extend_from_slice(CRLF);
 }
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-    use proptest::prelude::*;
-
     use super::*;
+    use http::{HeaderName, HeaderValue};
 
     fn written(
         method: &Method,
@@ -150,16 +137,5 @@ mod tests {
             RequestBodyLength::None,
         );
         assert_eq!(got, "GET / HTTP/1.1\r\n\r\n");
-    }
-
-    proptest! {
-        #[test]
-        fn a_line_stays_a_line(value: Vec<u8>) {
-            let Ok(value) = HeaderValue::from_bytes(&value) else { return Ok(()) };
-            let mut line = Vec::new();
-            write_header(&HeaderName::from_static("x-a"), value.as_bytes(), &mut line);
-            prop_assert_eq!(memchr::memchr_iter(b'\n', &line).collect::<Vec<_>>(), [line.len() - 1]);
-            prop_assert_eq!(memchr::memchr_iter(b'\r', &line).count(), 1);
-        }
     }
 }

@@ -6,14 +6,10 @@ use http::{
 };
 use memchr::memchr;
 
-use super::{Cookies, find::pieces};
-
-/// Where a piece of a `Cookie` header begins and ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
-    pub(super) start: usize,
-    pub(super) end: usize,
-}
+use super::{
+    Cookies,
+    find::{Span, pieces},
+};
 
 impl Cookies {
     /// Writes into a request's head the `Cookie` line that the app may see: without own cookies. The app's

@@ -10,7 +10,7 @@ use std::{borrow::Cow, str};
 use http::{HeaderMap, header::COOKIE};
 use memchr::memchr_iter;
 
-use super::{Cookies, MAX_PARTS, SessionCookies, Span};
+use super::{Cookies, MAX_PARTS, SessionCookies};
 
 /// What the `Cookie` headers of one request say, in one pass. No `Debug`: the values are credentials.
 #[derive(Default, PartialEq, Eq)]
@@ -34,6 +34,13 @@ pub struct Found<'a> {
     pub known: Option<&'a str>,
     /// The provider of the last login, as anybody may have written it.
     pub provider: Option<&'a str>,
+}
+
+/// Where a piece of a `Cookie` header begins and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    pub(super) start: usize,
+    pub(super) end: usize,
 }
 
 impl Cookies {

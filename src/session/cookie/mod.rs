@@ -5,7 +5,7 @@ mod cut;
 mod find;
 mod write;
 
-pub use self::{cut::Span, find::Found};
+pub use self::find::{Found, Span};
 
 use url::Url;
 
