@@ -43,7 +43,7 @@ pub fn is_cross_site_write(method: &Method, headers: &HeaderMap) -> bool {
 
 /// Fetch Metadata first (`Sec-Fetch-Mode`, `Sec-Fetch-Dest`), `Accept` where it is absent.
 pub fn of(method: &Method, headers: &HeaderMap) -> Audience {
-    let mut signs = Signs::default();
+    let mut signs = ClientHints::default();
     for (name, value) in headers {
         signs.note(name.as_str(), value);
     }
@@ -52,7 +52,7 @@ pub fn of(method: &Method, headers: &HeaderMap) -> Audience {
 
 /// The headers that tell who reads the answer, noted in one pass over a request: of each the first.
 #[derive(Default)]
-pub struct Signs<'a> {
+pub struct ClientHints<'a> {
     kind: Option<&'a HeaderValue>,
     mode: Option<&'a HeaderValue>,
     destination: Option<&'a HeaderValue>,
@@ -63,7 +63,7 @@ pub struct Signs<'a> {
     upgrades: bool,
 }
 
-impl<'a> Signs<'a> {
+impl<'a> ClientHints<'a> {
     /// Notes one header.
     #[inline]
     pub fn note(&mut self, name: &str, value: &'a HeaderValue) {
@@ -186,7 +186,7 @@ fn text(value: Option<&HeaderValue>) -> Option<&str> {
 
 /// Whether a request is sent ahead of a person's wish, and must change nothing.
 pub fn is_speculative(headers: &HeaderMap) -> bool {
-    let mut signs = Signs::default();
+    let mut signs = ClientHints::default();
     for (name, value) in headers {
         signs.note(name.as_str(), value);
     }

@@ -12,7 +12,7 @@ use crate::{
     answer::{self, Reject},
     audience::{Audience, is_cross_site_write},
     body_error::BodyError,
-    clean::{CleanRequest, Peer, Unclean},
+    clean::{CleanRequest, Peer, Unacceptable},
     clock::{self, Timestamp},
     credential::Caller,
     decide::Deny,
@@ -24,7 +24,7 @@ use crate::{
     rate_limit::Fields,
     response::{Body, Recorded},
     route::{Access, NoRoute, Resource, Route, Target},
-    session::{Visit, live::Owner},
+    session::{SessionLookup, live::Owner},
     snapshot::{Place, Snapshot},
     visitor::{Visitor, Who},
 };
@@ -38,7 +38,7 @@ pub struct Gate {
 
 /// A request that was cleaned, or could not be.
 pub struct Begun {
-    request: Result<Box<CleanRequest>, Box<Unclean>>,
+    request: Result<Box<CleanRequest>, Box<Unacceptable>>,
     record: Box<Record>,
 }
 
@@ -339,7 +339,7 @@ impl Gate {
     /// session the answer ends with, and the cookies.
     fn accompany(
         &self,
-        visit: &Visit,
+        visit: &SessionLookup,
         request: &CleanRequest,
         now: Timestamp,
     ) -> (Option<Owner>, Vec<HeaderValue>) {

@@ -39,9 +39,9 @@ static HOP: [HeaderName; 8] = [
 /// Which of the fields that matter to a hop a message has: one pass over its names, where a look-up for each
 /// would cost more than most messages have to strip. A bit for each of [`HOP`], and some beside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Noted(u16);
+pub struct HeaderFlags(u16);
 
-impl Noted {
+impl HeaderFlags {
     /// Those of [`HOP`].
     const OWN: u16 = 0xff;
     /// Beside them.
@@ -124,12 +124,12 @@ impl Noted {
 /// Removes the hop's own fields and whatever `Connection` nominates. `TE: trailers` stays, since the
 /// next hop may send trailers too; `Trailer` stays, since trailers are passed on.
 pub fn strip(headers: &mut HeaderMap) {
-    strip_noted(headers, Noted::of(headers));
+    strip_noted(headers, HeaderFlags::of(headers));
 }
 
 /// As [`strip`]; `noted` is what `headers` have, or had before some were removed.
-pub fn strip_noted(headers: &mut HeaderMap, noted: Noted) {
-    if noted.0 & (Noted::OWN | Noted::TE) == 0 {
+pub fn strip_noted(headers: &mut HeaderMap, noted: HeaderFlags) {
+    if noted.0 & (HeaderFlags::OWN | HeaderFlags::TE) == 0 {
         return;
     }
     if noted.has(1) {
@@ -140,7 +140,7 @@ pub fn strip_noted(headers: &mut HeaderMap, noted: Noted) {
             headers.remove(name);
         }
     }
-    if noted.has(Noted::TE) {
+    if noted.has(HeaderFlags::TE) {
         let wants_trailers = headers.get_all(TE).iter().any(names_trailers);
         headers.remove(TE);
         if wants_trailers {
@@ -280,9 +280,9 @@ mod tests {
     #[test]
     fn each_name_has_its_bit() {
         for (place, name) in HOP.iter().enumerate() {
-            let mut noted = Noted::default();
+            let mut noted = HeaderFlags::default();
             noted.note(name.as_str());
-            assert_eq!(noted, Noted(1 << place), "{name}");
+            assert_eq!(noted, HeaderFlags(1 << place), "{name}");
         }
         let others = [
             TE,
@@ -291,13 +291,13 @@ mod tests {
             http::header::WWW_AUTHENTICATE,
         ]
         .map(|name| {
-            let mut noted = Noted::default();
+            let mut noted = HeaderFlags::default();
             noted.note(name.as_str());
             noted
         });
-        assert!(others[0].has(Noted::TE) && others[1].expect() && others[2].set_cookie());
-        assert!(others[3].authenticate() && Noted(1 << 3).authenticate());
-        assert!(Noted(1 << 5).transfer_encoding() && Noted(1 << 6).upgrade());
+        assert!(others[0].has(HeaderFlags::TE) && others[1].expect() && others[2].set_cookie());
+        assert!(others[3].authenticate() && HeaderFlags(1 << 3).authenticate());
+        assert!(HeaderFlags(1 << 5).transfer_encoding() && HeaderFlags(1 << 6).upgrade());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::{
     access::StepUp,
     login::return_to::{ReturnRules, ReturnTo},
     origin::WebOrigin,
-    provider::{kind::Switch, settings::ProviderSettings},
+    provider::{kind::AccountSwitch, settings::ProviderSettings},
     public_url::PublicUrl,
     route::{HostPattern, without_port},
 };
@@ -30,12 +30,12 @@ pub struct Site {
     /// The hosts of the apps that share `public_url`'s login; none without `session.cookie_domain`.
     pub apps: Vec<HostPattern>,
     /// The providers as users see them, in the file's order.
-    pub providers: Vec<ProviderFace>,
+    pub providers: Vec<ProviderButton>,
 }
 
 /// A provider as users see it.
 #[derive(Debug)]
-pub struct ProviderFace {
+pub struct ProviderButton {
     /// The table's name, as it stands in addresses.
     pub name: String,
     /// What people call it.
@@ -45,12 +45,12 @@ pub struct ProviderFace {
     /// The path below the public origin that it sends browsers back to.
     pub callback_path: String,
     /// How somebody who may not pass comes back as somebody else.
-    pub switch: Switch,
+    pub switch: AccountSwitch,
     /// What somebody who may not pass reads, in the operator's words.
     pub deny_message: Option<String>,
 }
 
-impl From<&ProviderSettings> for ProviderFace {
+impl From<&ProviderSettings> for ProviderButton {
     fn from(config: &ProviderSettings) -> Self {
         Self {
             name: config.name.clone(),
@@ -63,7 +63,7 @@ impl From<&ProviderSettings> for ProviderFace {
     }
 }
 
-fn switch(config: &ProviderSettings) -> Switch {
+fn switch(config: &ProviderSettings) -> AccountSwitch {
     let mut endpoints = config.kind.endpoints.iter();
     let is_at_home = endpoints.any(|endpoint| {
         endpoint.key == "authorize_url" && config.endpoint(endpoint.key) == endpoint.default
@@ -147,12 +147,12 @@ impl Site {
     }
 
     /// The provider of that name.
-    pub fn provider(&self, name: &str) -> Option<&ProviderFace> {
+    pub fn provider(&self, name: &str) -> Option<&ProviderButton> {
         self.providers.iter().find(|face| face.name == name)
     }
 
     /// The only provider, where there is nothing to choose.
-    pub fn only_provider(&self) -> Option<&ProviderFace> {
+    pub fn only_provider(&self) -> Option<&ProviderButton> {
         match self.providers.as_slice() {
             [only] => Some(only),
             _ => None,
@@ -160,7 +160,7 @@ impl Site {
     }
 
     /// The provider that sends browsers back to exactly this path, wherever it lies.
-    pub fn provider_by_callback(&self, path: &str) -> Option<&ProviderFace> {
+    pub fn provider_by_callback(&self, path: &str) -> Option<&ProviderButton> {
         self.providers
             .iter()
             .find(|face| face.callback_path == path)
@@ -252,12 +252,12 @@ impl Site {
         let public_url = PublicUrl {
             url: "https://app.example".parse().expect("an address"),
         };
-        let face = |name: &&str| ProviderFace {
+        let face = |name: &&str| ProviderButton {
             name: (*name).to_owned(),
             label: (*name).to_owned(),
             mark: "",
             callback_path: format!("{prefix}/callback/{name}"),
-            switch: Switch::Asks,
+            switch: AccountSwitch::Asks,
             deny_message: None,
         };
         Self {

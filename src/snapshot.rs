@@ -16,7 +16,7 @@ use crate::{
     assertion::Assertions,
     canonical_path::CanonicalPath,
     certificate::{Certified, Rules},
-    clean::Cleaning,
+    clean::Normalizer,
     clock::Timestamp,
     credential::{Authenticators, Caller, Presented, Proof, Refused, Verified, Voucher},
     decide::{Deny, Permit, Standing, decide},
@@ -37,7 +37,7 @@ use crate::{
     route::{HostPattern, NoRoute, Route, Routes, Target, is_same_host},
     session::{
         Session, Sessions,
-        directory::{Presence, SessionName},
+        directory::{ActiveSessions, SessionName},
     },
     site::Site,
     visitor::{Visitor, Who},
@@ -48,7 +48,7 @@ pub struct Snapshot {
     /// The public face: addresses, return rules, labels.
     pub site: Site,
     /// What makes a request safe to believe.
-    pub cleaning: Cleaning,
+    pub cleaning: Normalizer,
     /// The rules.
     pub routes: Routes,
     /// The proxy that asks at the forward-auth doors, where it is known.
@@ -72,7 +72,7 @@ pub struct Snapshot {
     /// Whether a header of ours is `Authorization`, so that no app is to see another's.
     pub writes_authorization: bool,
     /// Who is signed in where.
-    pub presence: Presence,
+    pub presence: ActiveSessions,
     /// Logins begun and ended.
     pub logins: Logins,
     /// The configured providers.

@@ -7,7 +7,7 @@ use crate::{
     assertion::Proven,
     credential::{Proof, Verified},
     identity::Identity,
-    session::{Session, Unavailable, Visit, live::Owner},
+    session::{Session, SessionLookup, Unavailable, live::Owner},
 };
 
 /// Who sends a request, as far as it was asked.
@@ -15,7 +15,7 @@ pub enum Visitor {
     /// Nobody looked: the route asks for nobody.
     Unasked,
     /// What the cookies say: a session, or nobody.
-    Cookies(Visit),
+    Cookies(SessionLookup),
     /// Whose session it is cannot be found out now.
     Unavailable(Unavailable),
     /// A credential beside the cookies, which count for nothing then.
@@ -93,7 +93,7 @@ impl Visitor {
     }
 
     /// What the cookies say, where they count.
-    pub fn visit(&self) -> Option<&Visit> {
+    pub fn visit(&self) -> Option<&SessionLookup> {
         match self {
             Self::Cookies(visit) => Some(visit),
             _ => None,

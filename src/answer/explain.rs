@@ -14,7 +14,7 @@ use crate::{
     credential::Refused,
     decide::{Insufficient, RouteDenial},
     login::{Fault, LoginError},
-    provider::kind::Switch,
+    provider::kind::AccountSwitch,
     rate_limit::{self, Exceeded},
     site::{Site, with_step_up, with_switch},
 };
@@ -118,7 +118,7 @@ impl Reject {
             provider: site
                 .provider(denial.provider)
                 .map_or(denial.provider, |face| &face.label),
-            stays: matches!(denial.switch(site), Switch::SignOutFirst { .. }),
+            stays: matches!(denial.switch(site), AccountSwitch::SignOutFirst { .. }),
         })
     }
 
@@ -251,9 +251,9 @@ impl Denial<'_> {
         }
     }
 
-    fn switch(&self, site: &Site) -> Switch {
+    fn switch(&self, site: &Site) -> AccountSwitch {
         site.provider(self.provider)
-            .map_or(Switch::Asks, |face| face.switch)
+            .map_or(AccountSwitch::Asks, |face| face.switch)
     }
 
     /// Each asks the provider anew, or it would take the same account again without a word. Where it
@@ -261,8 +261,8 @@ impl Denial<'_> {
     fn links(&self, site: &Site) -> Vec<Link> {
         let start = with_switch(&site.start(self.provider, self.return_to));
         let mut links = match self.switch(site) {
-            Switch::Asks => vec![Link::new("Use another account", start)],
-            Switch::SignOutFirst { page } => page
+            AccountSwitch::Asks => vec![Link::new("Use another account", start)],
+            AccountSwitch::SignOutFirst { page } => page
                 .map(|page| Link::beside("Open the provider's page", page.to_owned()))
                 .into_iter()
                 .chain([Link::new("Sign in again", start)])

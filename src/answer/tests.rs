@@ -18,8 +18,8 @@ use crate::{
     audience::{Audience, Audience::*},
     credential::Proof,
     decide::{Barred, Insufficient},
-    login::{LoginError, StartAgain},
-    provider::kind::Switch,
+    login::{LoginError, Restart},
+    provider::kind::AccountSwitch,
     response::Body,
     session::StoreError,
     site::Site,
@@ -112,8 +112,8 @@ fn too_many() -> LoginError {
     }
 }
 
-fn again() -> StartAgain {
-    StartAgain {
+fn again() -> Restart {
+    Restart {
         step_up: Box::default(),
         reauthenticate: false,
         provider: "corp".to_owned(),

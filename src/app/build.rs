@@ -11,7 +11,7 @@ use crate::{
     assertion::Assertions,
     bearer::Bearers,
     certificate,
-    clean::{Cleaning, identity::ReservedNames},
+    clean::{Normalizer, identity::ReservedNames},
     config::Config,
     credential::{Authenticator, Authenticators},
     forward::{IdentityHeaders, UpstreamTarget, settings::UpstreamSettings},
@@ -22,9 +22,9 @@ use crate::{
     provider::{HttpClient, Providers},
     route::{HostPattern, Routes},
     session::{
-        Sessions, cookie::Cookies, directory::Presence, refresh::RefreshPolicy, seal::KeyRing,
+        Sessions, cookie::Cookies, directory::ActiveSessions, refresh::RefreshPolicy, seal::KeyRing,
     },
-    site::{ProviderFace, Site},
+    site::{ProviderButton, Site},
     snapshot::Snapshot,
     tokens::KeepTokens,
     trust,
@@ -80,7 +80,7 @@ pub(super) fn snapshot(
         cleaning: cleaning(config, &headers, &site),
         routes: Routes::new(config.routes.clone()),
         forward_auth: config.forward_auth,
-        presence: Presence::new(
+        presence: ActiveSessions::new(
             Arc::clone(&services.directory),
             Arc::clone(&services.revocations),
             services.lifetimes,
@@ -93,7 +93,7 @@ pub(super) fn snapshot(
             keeping: services.keeping.clone(),
             revocations: Arc::clone(&services.revocations),
             refresher: Arc::clone(&services.refresher),
-            farewell: Arc::clone(&services.farewell),
+            token_revoker: Arc::clone(&services.token_revoker),
         },
         client_certificates: client_certificates(config),
         authenticators: authenticators(config, services, &providers, &keys),
@@ -139,10 +139,10 @@ fn client_certificates(config: &Config) -> Option<certificate::Rules> {
     Some(clients.into())
 }
 
-fn cleaning(config: &Config, headers: &[HeaderName], site: &Site) -> Cleaning {
+fn cleaning(config: &Config, headers: &[HeaderName], site: &Site) -> Normalizer {
     // `Authorization` is read first, for it may be a credential.
     let reserved = headers.iter().filter(|name| **name != AUTHORIZATION);
-    Cleaning {
+    Normalizer {
         reserved: Arc::new(ReservedNames::new(reserved)),
         trusted_proxies: config.trusted_proxies.clone(),
         forwarding_headers: config.forwarding_headers,
@@ -194,7 +194,7 @@ fn authenticators(
 pub(crate) fn site(config: &Config) -> Site {
     // Who only vouches for tokens has no face.
     let faces = config.providers.iter().filter(|provider| provider.login);
-    let faces: Vec<_> = faces.map(ProviderFace::from).collect();
+    let faces: Vec<_> = faces.map(ProviderButton::from).collect();
     let apps = apps(config);
     let mut return_rules =
         ReturnRules::new(&config.public_url, &config.redirect_hosts, &config.prefix)
@@ -232,7 +232,9 @@ fn apps(config: &Config) -> Vec<HostPattern> {
 
 /// Has the services work by `config`, of which `snapshot` was made, from here on.
 pub(super) fn adopt(config: &Config, snapshot: &Snapshot, services: &Services) {
-    services.farewell.adopt(Arc::clone(&snapshot.providers));
+    services
+        .token_revoker
+        .adopt(Arc::clone(&snapshot.providers));
     services.refresher.adopt(RefreshPolicy {
         providers: Arc::clone(&snapshot.providers),
         keep: keep_tokens(&config.headers),

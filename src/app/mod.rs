@@ -29,7 +29,7 @@ use crate::{
         audit::{Entry, Event},
         metrics::Metrics,
     },
-    session::{farewell::Farewell, refresh::Refresher},
+    session::{refresh::Refresher, token_revoker::TokenRevoker},
 };
 
 /// Serves until SIGTERM, SIGINT or SIGQUIT, then finishes what runs, within the grace. A second signal ends at
@@ -110,7 +110,7 @@ pub async fn run(config: Config, source: Option<ReloadFrom>) -> io::Result<()> {
     if let Some(workers) = Arc::into_inner(workers) {
         let _ = tokio::task::spawn_blocking(|| WorkerHandle::finish_all(workers)).await;
     }
-    finish(&services.refresher, &services.farewell, grace).await;
+    finish(&services.refresher, &services.token_revoker, grace).await;
     if let Some(redis) = &services.redis {
         redis.finish().await;
     }
@@ -138,11 +138,11 @@ fn admission(config: &Config, open_files: u64, metrics: &Metrics) -> Arc<Admissi
 }
 
 /// Finishes what runs in the background, within `grace`; a second signal does not wait.
-async fn finish(refresher: &Refresher, farewell: &Farewell, grace: Duration) {
+async fn finish(refresher: &Refresher, token_revoker: &TokenRevoker, grace: Duration) {
     // One after the other: a renewal may bring tokens that are to be taken back.
     let finished = async {
         refresher.finish().await;
-        farewell.finish().await;
+        token_revoker.finish().await;
     };
     if timeout(grace, finished).await.is_err() {
         tracing::warn!("the grace is over; renewals and token revocations that still ran are lost");

@@ -16,14 +16,14 @@ use crate::{
     observe::{audit::Audit, metrics::Metrics},
     provider::Providers,
     session::{
-        Keeping, Lifetimes, Session,
-        directory::{Directory, InProcess, Knowledge},
-        farewell::Farewell,
+        Lifetimes, Session, SessionStorage,
+        directory::{Completeness, InProcess, SessionIndex},
         refresh::{RefreshPolicy, Refresher},
         revocation::Revocations,
         seal::KeyRing,
         settings::{SessionSettings, StoreSettings},
         store::{Memory, Redis, Store},
+        token_revoker::TokenRevoker,
     },
     tokens::KeepTokens,
     trust, users,
@@ -35,14 +35,14 @@ pub(super) struct Services {
     pub(super) audit: Audit,
     pub(super) revocations: Arc<Revocations>,
     pub(super) refresher: Arc<Refresher>,
-    pub(super) farewell: Arc<Farewell>,
-    pub(super) keeping: Keeping,
+    pub(super) token_revoker: Arc<TokenRevoker>,
+    pub(super) keeping: SessionStorage,
     pub(super) lifetimes: Lifetimes,
     pub(super) redis: Option<Arc<Redis>>,
-    pub(super) directory: Arc<dyn Directory>,
+    pub(super) directory: Arc<dyn SessionIndex>,
     /// Seals what the directory writes.
     pub(super) directory_keys: Arc<ArcSwap<KeyRing>>,
-    pub(super) knowledge: Knowledge,
+    pub(super) knowledge: Completeness,
     pub(super) logins: Arc<LoginState>,
     pub(super) api_tokens: Arc<ApiTokens>,
     pub(super) guesses: Arc<Guesses>,
@@ -64,7 +64,7 @@ impl Services {
         let revocations = Arc::new(Revocations::new(session.lifetime));
         // Nobody asks them before the first snapshot says which there are.
         let nobody = Arc::new(Providers::none());
-        let farewell = Arc::new(Farewell::new(Arc::clone(&nobody), Handle::current()));
+        let token_revoker = Arc::new(TokenRevoker::new(Arc::clone(&nobody), Handle::current()));
         let policy = RefreshPolicy {
             providers: nobody,
             keep: KeepTokens::default(),
@@ -75,7 +75,7 @@ impl Services {
             policy,
             audit.clone(),
             Arc::clone(&revocations),
-            Arc::clone(&farewell),
+            Arc::clone(&token_revoker),
             Handle::current(),
         );
         let keys = Arc::new(keys(config));
@@ -83,7 +83,7 @@ impl Services {
         let hits = metrics.rate_limited.clone();
         let limiter = Arc::new(Limiter::new(redis.clone(), hits));
         let directory_keys = Arc::new(ArcSwap::new(keys));
-        let directory: Arc<dyn Directory> = match &redis {
+        let directory: Arc<dyn SessionIndex> = match &redis {
             Some(redis) => Arc::new(redis.directory(Arc::clone(&directory_keys))),
             None => Arc::new(InProcess::new(session.max_sessions, lifetimes)),
         };
@@ -111,7 +111,7 @@ impl Services {
             audit,
             revocations,
             refresher: Arc::new(refresher),
-            farewell,
+            token_revoker,
             limiter,
             keeping: keeping(session, lifetimes, redis.clone()),
             lifetimes,
@@ -207,23 +207,27 @@ const DEVICE_BYTES: usize = 10_000_000;
 /// Renewals whose word is still to be noted.
 const WAITING_RENEWALS: usize = 1_024;
 
-fn keeping(session: &SessionSettings, lifetimes: Lifetimes, redis: Option<Arc<Redis>>) -> Keeping {
+fn keeping(
+    session: &SessionSettings,
+    lifetimes: Lifetimes,
+    redis: Option<Arc<Redis>>,
+) -> SessionStorage {
     let redis = redis.map(|redis| -> Arc<dyn Store> { redis });
     match (&session.store, redis) {
-        (StoreSettings::Redis(_), Some(redis)) => Keeping::Store(redis),
+        (StoreSettings::Redis(_), Some(redis)) => SessionStorage::Store(redis),
         (StoreSettings::Memory, _) => {
-            Keeping::Store(Arc::new(Memory::new(session.max_sessions, lifetimes)))
+            SessionStorage::Store(Arc::new(Memory::new(session.max_sessions, lifetimes)))
         }
-        (_, shared) => Keeping::Cookie { shared },
+        (_, shared) => SessionStorage::Cookie { shared },
     }
 }
 
 /// What the list of who is signed in where is worth. Notes on their way to Redis may get lost, and what is in a
 /// cookie may never have been seen; but a store that ends with the process holds nothing that it has not seen.
-fn knowledge(session: &SessionSettings) -> Knowledge {
+fn knowledge(session: &SessionSettings) -> Completeness {
     match &session.store {
-        StoreSettings::Memory => Knowledge::WholeStore,
-        StoreSettings::Cookie => Knowledge::CookiesSince(clock::now()),
-        StoreSettings::Redis(_) => Knowledge::PartOfStore,
+        StoreSettings::Memory => Completeness::WholeStore,
+        StoreSettings::Cookie => Completeness::CookiesSince(clock::now()),
+        StoreSettings::Redis(_) => Completeness::PartOfStore,
     }
 }

@@ -29,7 +29,7 @@ use self::{
     original::OriginalHeaders,
 };
 use crate::{
-    audience::{Audience, Signs},
+    audience::{Audience, ClientHints},
     canonical_path::CanonicalPath,
     certificate::Certified,
     hop_by_hop,
@@ -44,7 +44,7 @@ static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host"
 pub static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A request after cleaning: no reserved header, no disbelieved forwarding header, one path. Only
-/// [`Cleaning::clean`] makes one.
+/// [`Normalizer::clean`] makes one.
 pub struct CleanRequest {
     /// Method, canonical target (path and query), headers.
     pub head: Parts,
@@ -77,7 +77,7 @@ pub struct CleanRequest {
 
 /// A request that cannot be judged.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Unclean {
+pub struct Unacceptable {
     /// Why; may be shown.
     pub sentence: Cow<'static, str>,
     /// Who reads the answer.
@@ -87,11 +87,11 @@ pub struct Unclean {
 }
 
 /// What one pass over the headers finds, so that nothing is looked for that is not there.
-struct Noted {
+struct HeaderScan {
     hosts: usize,
     /// The first of them.
     host: Option<HeaderValue>,
-    hop: hop_by_hop::Noted,
+    hop: hop_by_hop::HeaderFlags,
     reserved: bool,
     forwarding: bool,
     /// Whether a proxy may be asking about another request.
@@ -150,7 +150,7 @@ impl Peer {
 
 /// How requests are cleaned; from the configuration.
 #[derive(Clone)]
-pub struct Cleaning {
+pub struct Normalizer {
     /// The header names only the gate may write.
     pub reserved: Arc<ReservedNames>,
     /// The peers whose forwarding headers are believed.
@@ -163,14 +163,14 @@ pub struct Cleaning {
     pub apps: Vec<HostPattern>,
 }
 
-impl Cleaning {
+impl Normalizer {
     /// Cleans a request. `id` becomes its `X-Request-Id` where no trusted proxy has given it one.
     pub fn clean(
         &self,
         request: Request<Incoming>,
         peer: &Peer,
         id: RequestId,
-    ) -> Result<Box<CleanRequest>, Box<Unclean>> {
+    ) -> Result<Box<CleanRequest>, Box<Unacceptable>> {
         let (mut head, body) = request.into_parts();
         let tunnel = websocket_asked(&mut head);
         let mut noted = self.note(&head);
@@ -182,7 +182,7 @@ impl Cleaning {
             None
         };
         let unclean = |sentence| {
-            Box::new(Unclean {
+            Box::new(Unacceptable {
                 sentence,
                 audience,
                 given_id: given_id.clone(),
@@ -265,17 +265,17 @@ impl Cleaning {
                 .is_ok_and(|host| self.apps.iter().any(|app| app.matches(host)))
     }
 
-    fn note(&self, head: &Parts) -> Noted {
-        let mut noted = Noted {
+    fn note(&self, head: &Parts) -> HeaderScan {
+        let mut noted = HeaderScan {
             hosts: 0,
             host: None,
-            hop: hop_by_hop::Noted::default(),
+            hop: hop_by_hop::HeaderFlags::default(),
             reserved: false,
             forwarding: false,
             original: false,
             audience: Audience::Program,
         };
-        let mut signs = Signs::default();
+        let mut signs = ClientHints::default();
         let mut host = None;
         for (name, value) in &head.headers {
             if *name == HOST {

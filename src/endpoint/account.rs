@@ -31,8 +31,8 @@ use crate::{
     },
     response::Body,
     session::{
-        Session, Unavailable, Visit,
-        directory::{Entry as Device, SessionName, Sighting, UserKey},
+        Session, SessionLookup, Unavailable,
+        directory::{Activity, Entry as Device, SessionName, UserKey},
         revocation::Target,
     },
     snapshot::Snapshot,
@@ -54,7 +54,7 @@ pub(super) async fn serve(
     let address = request.client.address;
     snapshot
         .presence
-        .note(&Sighting::of(session, headers, address, now));
+        .note(&Activity::of(session, headers, address, now));
     let sessions = sessions(snapshot, session, now).await?;
     let mut response = match request.audience {
         Audience::Navigation | Audience::Submission | Audience::Framed => {
@@ -173,7 +173,10 @@ impl Whose {
     }
 }
 
-pub(super) fn signed_in<'a>(snapshot: &Snapshot, visit: &'a Visit) -> Result<&'a Session, Reject> {
+pub(super) fn signed_in<'a>(
+    snapshot: &Snapshot,
+    visit: &'a SessionLookup,
+) -> Result<&'a Session, Reject> {
     let return_to = snapshot.site.path("account");
     let session = visit.session.as_deref();
     match (snapshot.standing(session.into()), session) {
@@ -228,7 +231,7 @@ fn back(snapshot: &Snapshot, audience: Audience, signed_out: usize) -> Response<
 /// Ends this session too, and leads on to where the provider's can be ended.
 async fn leave(
     snapshot: &Snapshot,
-    visit: &Visit,
+    visit: &SessionLookup,
     audience: Audience,
     now: Timestamp,
 ) -> Response<Body> {

@@ -10,7 +10,7 @@ use crate::{
     audience::Audience,
     clean::CleanRequest,
     login::{LoginOptions, return_to::ReturnTo},
-    site::{LONGEST_RETURN, ProviderFace, Site, with_step_up, with_switch},
+    site::{LONGEST_RETURN, ProviderButton, Site, with_step_up, with_switch},
     snapshot::Snapshot,
 };
 
@@ -73,7 +73,7 @@ impl Asked {
 
     /// The provider where the login begins without a choice: the one named, or the only one. A name
     /// that is none's, in an old link for instance, leaves the choice to the person.
-    pub(super) fn provider<'a>(&self, site: &'a Site) -> Option<&'a ProviderFace> {
+    pub(super) fn provider<'a>(&self, site: &'a Site) -> Option<&'a ProviderButton> {
         self.provider
             .as_deref()
             .and_then(|name| site.provider(name))

@@ -15,7 +15,7 @@ use crate::{
     clock::{self, Timestamp},
     credential::Proof,
     identity::Identity,
-    login::{Callback, Finished, LoginError, LoginOptions, SessionRandom, StartAgain},
+    login::{Callback, Finished, LoginError, LoginOptions, Restart, SessionRandom},
     observe::{
         Record, Verdict,
         audit::{Entry, Event, NotWritten},
@@ -23,7 +23,7 @@ use crate::{
     response::Body,
     session::{
         KeepError, Session,
-        directory::{SessionName, Sighting},
+        directory::{Activity, SessionName},
     },
     snapshot::Snapshot,
 };
@@ -62,7 +62,7 @@ pub(super) async fn serve(
         Err(LoginError::Insufficient { shortfall, again })
             if may_reauthenticate(shortfall, request, &again) =>
         {
-            let again = StartAgain {
+            let again = Restart {
                 reauthenticate: true,
                 ..again
             };
@@ -100,7 +100,7 @@ pub(super) async fn serve(
     let facts = Facts::of(session.clone());
     snapshot.kept_api_tokens.note_owner(&facts, now).await;
     snapshot.kept_grants.note_owner(&facts, now).await;
-    let begun = Sighting::of(session, headers, request.client.address, now);
+    let begun = Activity::of(session, headers, request.client.address, now);
     snapshot
         .presence
         .begin(&begun, visit.session.as_deref())
@@ -189,7 +189,7 @@ fn audit_not_kept(snapshot: &Snapshot, session: &Session, error: &KeepError, rec
 /// way: the planted code is never spent, and the login that begins is this browser's own. A few times only, as
 /// tabs that begin late may overtake one that begins anew, and only where a login cookie is kept at all, so
 /// that it cannot loop.
-fn may_begin_anew(callback: &Callback<'_>, request: &CleanRequest, again: &StartAgain) -> bool {
+fn may_begin_anew(callback: &Callback<'_>, request: &CleanRequest, again: &Restart) -> bool {
     callback.browser.is_some()
         && again.times < MOST_TIMES
         && request.audience == Audience::Navigation
@@ -197,7 +197,7 @@ fn may_begin_anew(callback: &Callback<'_>, request: &CleanRequest, again: &Start
 
 /// Whether a login that is not what was asked for is begun anew, with the person asked to authenticate. Once: `max_age` and
 /// `acr_values` are wishes that a provider may pass over for whoever is signed in there, and clocks differ.
-fn may_reauthenticate(shortfall: Shortfall, request: &CleanRequest, again: &StartAgain) -> bool {
+fn may_reauthenticate(shortfall: Shortfall, request: &CleanRequest, again: &Restart) -> bool {
     // Whoever does not say when, will not the next time.
     shortfall != Shortfall::AgeUnknown
         && !again.reauthenticate
@@ -219,7 +219,7 @@ async fn outlast_this_second(session: &Session, now: Timestamp) {
 async fn begin_anew(
     snapshot: &Snapshot,
     request: &CleanRequest,
-    again: &StartAgain,
+    again: &Restart,
     why: &str,
     record: &mut Record,
 ) -> Result<Response<Body>, Reject> {

@@ -17,7 +17,7 @@ use crate::{
     issuer::{GrantId, Kept},
     observe::{Record, Verdict},
     response::Body,
-    session::{Session, Visit, directory::UserKey},
+    session::{Session, SessionLookup, directory::UserKey},
     snapshot::Snapshot,
     when,
 };
@@ -121,7 +121,7 @@ pub(super) async fn end(
 /// Whoever visits with a session, where clients may have grants.
 struct Visitor<'s> {
     snapshot: &'s Snapshot,
-    visit: Visit,
+    visit: SessionLookup,
     now: Timestamp,
 }
 

@@ -18,7 +18,7 @@ use crate::{
         audit::{Entry, Event},
     },
     response::Body,
-    site::ProviderFace,
+    site::ProviderButton,
     snapshot::Snapshot,
 };
 
@@ -49,7 +49,7 @@ pub(super) async fn serve(
 pub(super) async fn begin_at(
     snapshot: &Snapshot,
     request: &CleanRequest,
-    provider: &ProviderFace,
+    provider: &ProviderButton,
     asked: &Asked,
     record: &mut Record,
 ) -> Result<Response<Body>, Reject> {

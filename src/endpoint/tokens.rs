@@ -31,7 +31,7 @@ use crate::{
         audit::{Entry, Event},
     },
     response::Body,
-    session::{Session, Visit, directory::UserKey},
+    session::{Session, SessionLookup, directory::UserKey},
     snapshot::Snapshot,
     when,
 };
@@ -208,7 +208,7 @@ pub(super) async fn end(
 struct Visitor<'s> {
     snapshot: &'s Snapshot,
     enabled: &'s Enabled,
-    visit: Visit,
+    visit: SessionLookup,
     now: Timestamp,
 }
 

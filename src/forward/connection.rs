@@ -17,8 +17,8 @@ use tokio_util::io::poll_read_buf;
 
 use super::{
     condition::InUse,
-    http1::{self, BodyReader, MalformedResponse, Piece, ResponseHead},
-    stream::{Rewound, Stream},
+    http1::{self, BodyDecoder, BodyEvent, MalformedResponse, ResponseHead},
+    stream::{PrefixedStream, Stream},
 };
 use crate::observe::metrics::OpenConnection;
 
@@ -257,8 +257,8 @@ impl Connection {
     pub(super) fn poll_body(
         &mut self,
         context: &mut Context<'_>,
-        body: &mut BodyReader,
-    ) -> Poll<Result<Piece, ReadError>> {
+        body: &mut BodyDecoder,
+    ) -> Poll<Result<BodyEvent, ReadError>> {
         loop {
             if let Some(piece) = body.next(&mut self.input)? {
                 return Poll::Ready(Ok(piece));
@@ -270,16 +270,16 @@ impl Connection {
     }
 
     /// A body of which all has come already.
-    pub(super) fn take_whole(&mut self, body: &BodyReader) -> Option<bytes::Bytes> {
+    pub(super) fn take_whole(&mut self, body: &BodyDecoder) -> Option<bytes::Bytes> {
         let length = usize::try_from(body.left()?).ok()?;
         (length <= self.input.len()).then(|| self.input.split_to(length).freeze())
     }
 
     /// The bytes themselves, for another protocol, and what counts them as a request; none while somebody else still
     /// writes.
-    pub(super) fn into_stream(self) -> Option<Rewound> {
+    pub(super) fn into_stream(self) -> Option<PrefixedStream> {
         let writer = self.writer?;
-        Some(Rewound::new(
+        Some(PrefixedStream::new(
             self.input,
             self.reader.unsplit(writer),
             self.in_use,

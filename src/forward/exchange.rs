@@ -19,9 +19,9 @@ use super::{
     connection::ReadError,
     downstream::Place,
     http1::ResponseHead,
-    outgoing::{Outgoing, SendError},
     pool::{Lease, Pool},
-    request_body::Upload,
+    request_body::UploadProgress,
+    request_writer::{RequestWriter, SendError},
     stream::Stream,
     upstream::Upstream,
 };
@@ -32,22 +32,22 @@ pub(super) struct Exchange {
     pub(super) head: ResponseHead,
     pub(super) lease: Lease,
     /// The rest of the request, where it is not sent yet.
-    pub(super) upload: Option<RunningUpload>,
+    pub(super) upload: Option<UploadTask>,
 }
 
 /// The rest of a request, on its way while its answer is on its own. Let go of, it goes on as long as it moves.
-pub(super) struct RunningUpload {
-    task: JoinHandle<UploadEnd>,
-    upload: Option<Arc<Upload>>,
+pub(super) struct UploadTask {
+    task: JoinHandle<UploadOutcome>,
+    upload: Option<Arc<UploadProgress>>,
     /// Dropped with the answer's end.
     _answer: oneshot::Sender<Infallible>,
 }
 
-impl RunningUpload {
+impl UploadTask {
     fn start(
-        outgoing: Outgoing,
+        outgoing: RequestWriter,
         writer: WriteHalf<Stream>,
-        upload: Option<Arc<Upload>>,
+        upload: Option<Arc<UploadProgress>>,
         patience: Duration,
     ) -> Self {
         let (answer, answered) = oneshot::channel();
@@ -63,14 +63,14 @@ impl RunningUpload {
     }
 
     /// How it has ended. Wakes the task of `context` when it does.
-    pub(super) fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<UploadEnd> {
+    pub(super) fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<UploadOutcome> {
         let ended = Pin::new(&mut self.task).poll(context);
-        ended.map(|ended| ended.unwrap_or(UploadEnd::BrokenOff))
+        ended.map(|ended| ended.unwrap_or(UploadOutcome::BrokenOff))
     }
 
     /// The pieces of the body that have gone by.
     pub(super) fn frames(&self) -> u64 {
-        self.upload.as_deref().map_or(0, Upload::frames)
+        self.upload.as_deref().map_or(0, UploadProgress::frames)
     }
 
     /// Ends it where it is.
@@ -80,7 +80,7 @@ impl RunningUpload {
 }
 
 /// How a request that outlasts the beginning of its answer came to its end.
-pub(super) enum UploadEnd {
+pub(super) enum UploadOutcome {
     /// All is sent. With the connection's half.
     Sent(WriteHalf<Stream>),
     /// The upstream has heard enough; what it says is still an answer.
@@ -186,14 +186,15 @@ pub(super) fn is_failure(status: StatusCode) -> bool {
 pub(super) fn exchange(
     mut terms: Terms<'_>,
     lease: Option<Lease>,
-    mut outgoing: Outgoing,
-    upload: Option<Arc<Upload>>,
+    mut outgoing: RequestWriter,
+    upload: Option<Arc<UploadProgress>>,
     mut timer: Timer,
 ) -> impl Future<Output = Result<(Exchange, Timer), ForwardError>> + Send {
     async move {
         let mut lease = terms.connection(lease, &mut timer).await?;
         loop {
-            let conversed = converse(&mut lease, &mut outgoing, &mut timer, terms.patience()).await;
+            let conversed =
+                send_and_read_head(&mut lease, &mut outgoing, &mut timer, terms.patience()).await;
             timer.clear();
             match conversed {
                 Ok((head, _))
@@ -215,7 +216,7 @@ pub(super) fn exchange(
                     } else {
                         let writer = lease.connection.writer.take();
                         writer.map(|writer| {
-                            RunningUpload::start(outgoing, writer, upload, terms.patience())
+                            UploadTask::start(outgoing, writer, upload, terms.patience())
                         })
                     };
                     let exchange = Exchange {
@@ -254,9 +255,9 @@ pub(super) fn exchange(
 /// The answer's head, and whether the request was sent to its end before. An upstream may answer before,
 /// and may stop listening once it has. It may be silent for `patience`, but while the client is to send more: how
 /// long that may take is the body's affair.
-async fn converse(
+async fn send_and_read_head(
     lease: &mut Lease,
-    outgoing: &mut Outgoing,
+    outgoing: &mut RequestWriter,
     timer: &mut Timer,
     patience: Duration,
 ) -> Result<(ResponseHead, bool), Failure> {
@@ -299,13 +300,13 @@ async fn converse(
 }
 
 async fn send_rest(
-    mut outgoing: Outgoing,
+    mut outgoing: RequestWriter,
     mut writer: WriteHalf<Stream>,
-    upload: Option<Arc<Upload>>,
+    upload: Option<Arc<UploadProgress>>,
     patience: Duration,
     answered: oneshot::Receiver<Infallible>,
-) -> UploadEnd {
-    let frames = || upload.as_deref().map_or(0, Upload::frames);
+) -> UploadOutcome {
+    let frames = || upload.as_deref().map_or(0, UploadProgress::frames);
     let mut sent = poll_fn(|context| outgoing.poll_send(&mut writer, context));
     // As long as the answer lasts, both sides may take their time: they may be talking with each other.
     let sent = tokio::select! {
@@ -317,15 +318,15 @@ async fn send_rest(
             let before = frames();
             match timeout(patience, &mut sent).await {
                 Ok(sent) => break sent,
-                Err(_) if frames() == before => return UploadEnd::BrokenOff,
+                Err(_) if frames() == before => return UploadOutcome::BrokenOff,
                 Err(_) => {}
             }
         },
     };
     match sent {
-        Ok(()) => UploadEnd::Sent(writer),
-        Err(SendError::Upstream(_)) => UploadEnd::Refused,
-        Err(SendError::Body(_)) => UploadEnd::BrokenOff,
+        Ok(()) => UploadOutcome::Sent(writer),
+        Err(SendError::Upstream(_)) => UploadOutcome::Refused,
+        Err(SendError::Body(_)) => UploadOutcome::BrokenOff,
     }
 }
 

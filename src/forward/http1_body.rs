@@ -11,8 +11,8 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::{
-    exchange::{RunningUpload, UploadEnd},
-    http1::{BodyReader, Piece},
+    exchange::{UploadOutcome, UploadTask},
+    http1::{BodyDecoder, BodyEvent},
     live::{Life, SHORT},
     pool::Lease,
     silence::Silence,
@@ -22,10 +22,10 @@ use crate::{body_error::BodyError, hop_by_hop::strip_trailers, timer::Timer};
 /// An answer's body on its way to the client. Holds the upstream's connection until its end, then gives it
 /// back; dropped before (the client is gone), it closes it, which tells the upstream to stop.
 pub struct Http1Body {
-    body: BodyReader,
+    body: BodyDecoder,
     lease: Option<Lease>,
     /// The rest of the request, where the answer began before its end.
-    upload: Option<RunningUpload>,
+    upload: Option<UploadTask>,
     /// None where it is nobody's, or short.
     life: Option<Box<Life>>,
     silence: Silence,
@@ -39,9 +39,9 @@ impl Http1Body {
     /// # Errors
     /// All of it, where it has come already.
     pub(super) fn begin(
-        body: BodyReader,
+        body: BodyDecoder,
         mut lease: Lease,
-        upload: Option<RunningUpload>,
+        upload: Option<UploadTask>,
         (timer, patience): (Timer, Duration),
         life: impl FnOnce() -> Option<Box<Life>>,
     ) -> Result<Box<Self>, Bytes> {
@@ -93,9 +93,9 @@ impl Http1Body {
         };
         self.upload = None;
         match end {
-            UploadEnd::Sent(writer) => lease.connection.writer = Some(writer),
-            UploadEnd::Refused => {}
-            UploadEnd::BrokenOff => return true,
+            UploadOutcome::Sent(writer) => lease.connection.writer = Some(writer),
+            UploadOutcome::Refused => {}
+            UploadOutcome::BrokenOff => return true,
         }
         false
     }
@@ -142,7 +142,7 @@ impl HttpBody for Http1Body {
             return Poll::Ready(Some(Err(BodyError::SessionOver)));
         }
         let Poll::Ready(polled) = polled else {
-            let uploaded = this.upload.as_ref().map_or(0, RunningUpload::frames);
+            let uploaded = this.upload.as_ref().map_or(0, UploadTask::frames);
             ready!(this.silence.poll(uploaded, context));
             if let Some(lease) = &this.lease {
                 lease.pool.backend.failed();
@@ -165,8 +165,8 @@ impl HttpBody for Http1Body {
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            Ok(Piece::Data(data)) => Some(Frame::data(data)),
-            Ok(Piece::End(trailers)) => trailers.map(|mut trailers| {
+            Ok(BodyEvent::Data(data)) => Some(Frame::data(data)),
+            Ok(BodyEvent::End(trailers)) => trailers.map(|mut trailers| {
                 strip_trailers(&mut trailers);
                 Frame::trailers(trailers)
             }),

@@ -22,7 +22,7 @@ use super::{
     http2_connection::{self, Broken, Sent, Shared},
     live::Life,
     pool::{Pool, expiry},
-    request_body::{RequestBody, Upload},
+    request_body::{RequestBody, UploadProgress},
     silence::Silence,
 };
 use crate::{
@@ -56,7 +56,7 @@ pub(super) struct Exchange {
     pub(super) is_reused: bool,
     pool: Arc<Pool>,
     in_use: Option<InUse>,
-    upload: Option<Arc<Upload>>,
+    upload: Option<Arc<UploadProgress>>,
     timer: Timer,
 }
 
@@ -175,15 +175,15 @@ pub(super) async fn exchange(
 /// What `answer` gives; none where the app is silent for `patience`, the client not being waited for.
 async fn wait<T>(
     mut answer: Pin<Box<impl Future<Output = T>>>,
-    upload: Option<&Upload>,
+    upload: Option<&UploadProgress>,
     timer: &mut Timer,
     patience: Duration,
 ) -> Option<T> {
-    let frames = || upload.map_or(0, Upload::frames);
+    let frames = || upload.map_or(0, UploadProgress::frames);
     let mut seen = frames();
     loop {
         let answered = timer.within(patience, answer.as_mut()).await;
-        let is_client_awaited = upload.is_some_and(Upload::waits_for_client);
+        let is_client_awaited = upload.is_some_and(UploadProgress::waits_for_client);
         if answered.is_some() || (!is_client_awaited && frames() == seen) {
             return answered;
         }
@@ -217,7 +217,7 @@ pub struct Http2Body {
     body: Option<Incoming>,
     pool: Arc<Pool>,
     _in_use: Option<InUse>,
-    upload: Option<Arc<Upload>>,
+    upload: Option<Arc<UploadProgress>>,
     /// None where it is nobody's.
     life: Option<Box<Life>>,
     silence: Silence,
@@ -243,7 +243,7 @@ impl HttpBody for Http2Body {
             return Poll::Ready(Some(Err(BodyError::SessionOver)));
         }
         let Poll::Ready(frame) = polled else {
-            let uploaded = this.upload.as_deref().map_or(0, Upload::frames);
+            let uploaded = this.upload.as_deref().map_or(0, UploadProgress::frames);
             ready!(this.silence.poll(uploaded, context));
             tracing::warn!(
                 upstream = %this.pool.backend,

@@ -18,12 +18,12 @@ mod http2;
 mod http2_connection;
 mod identity;
 mod live;
-mod outgoing;
 mod pace;
 mod pool;
 mod probe;
 mod request_body;
 mod request_head;
+mod request_writer;
 pub mod settings;
 mod silence;
 mod stream;
@@ -57,11 +57,11 @@ use self::{
     http1::RequestBodyLength,
     http1_body::Http1Body,
     live::Life,
-    outgoing::{Outgoing, is_repeatable},
     pace::LeastPace,
     pool::Pool,
     request_body::RequestBody,
     request_head::RequestHead,
+    request_writer::{RequestWriter, is_repeatable},
     settings::UpstreamAddress,
     tunnel::TunnelLimits,
     upstream::AllOut,
@@ -281,7 +281,7 @@ impl Forwarder {
                     None => Vec::with_capacity(USUAL_HEAD),
                 };
                 told.write(identity.headers, own, length, &mut buffer);
-                let outgoing = Outgoing::new(&head.method, buffer, length, body);
+                let outgoing = RequestWriter::new(&head.method, buffer, length, body);
                 let exchange = exchange(terms(pool), lease, outgoing, upload, downstream.timer);
                 Ok(Channel::Http1(Box::pin(exchange)))
             }

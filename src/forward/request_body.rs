@@ -32,12 +32,12 @@ use crate::{
 /// the message (RFC 9110 §6.5.1), are left out.
 pub struct RequestBody {
     /// None once it is known that nothing comes.
-    body: Option<Box<Moving>>,
+    body: Option<Box<StreamingBody>>,
 }
 
-struct Moving {
+struct StreamingBody {
     body: Incoming,
-    upload: Arc<Upload>,
+    upload: Arc<UploadProgress>,
     reserved: Arc<ReservedNames>,
     received: Received,
     /// Until it was read to its end.
@@ -53,7 +53,7 @@ struct Moving {
 
 /// A request's body, seen from outside.
 #[derive(Default)]
-pub(super) struct Upload {
+pub(super) struct UploadProgress {
     frames: AtomicU64,
     /// Whether its answer is under way: then both sides may take their time, for they may be talking with each other.
     is_answered: AtomicBool,
@@ -61,7 +61,7 @@ pub(super) struct Upload {
     waits_for_client: AtomicBool,
 }
 
-impl Upload {
+impl UploadProgress {
     /// Says whether its answer is under way.
     pub(super) fn set_answered(&self, is_answered: bool) {
         self.is_answered.store(is_answered, Ordering::Relaxed);
@@ -91,7 +91,7 @@ impl RequestBody {
         life: impl FnOnce() -> Option<Box<Life>>,
     ) -> Self {
         let body = (!body.is_end_stream()).then(|| {
-            Box::new(Moving {
+            Box::new(StreamingBody {
                 body,
                 upload: Arc::default(),
                 reserved: Arc::clone(reserved),
@@ -112,7 +112,7 @@ impl RequestBody {
     }
 
     /// Follows the body on its way; none where there is nothing to come.
-    pub(super) fn upload(&self) -> Option<Arc<Upload>> {
+    pub(super) fn upload(&self) -> Option<Arc<UploadProgress>> {
         self.body.as_ref().map(|moving| Arc::clone(&moving.upload))
     }
 
@@ -126,7 +126,7 @@ impl RequestBody {
     }
 }
 
-impl Moving {
+impl StreamingBody {
     /// The client is waited for. Ready when it is too slow.
     fn poll_too_slow(&mut self, context: &mut Context<'_>) -> Poll<TooSlow> {
         if self.upload.is_answered.load(Ordering::Relaxed) {

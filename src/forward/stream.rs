@@ -102,13 +102,13 @@ impl AsyncWrite for Stream {
 }
 
 /// A stream of which more was read than was wanted: first that, then the rest.
-pub struct Rewound {
+pub struct PrefixedStream {
     first: BytesMut,
     stream: Stream,
     _in_use: Option<InUse>,
 }
 
-impl Rewound {
+impl PrefixedStream {
     /// `first` was read from `stream` already. `in_use` counts it as long as it lasts.
     pub(super) fn new(first: BytesMut, stream: Stream, in_use: Option<InUse>) -> Self {
         Self {
@@ -119,7 +119,7 @@ impl Rewound {
     }
 }
 
-impl AsyncRead for Rewound {
+impl AsyncRead for PrefixedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -135,7 +135,7 @@ impl AsyncRead for Rewound {
     }
 }
 
-impl AsyncWrite for Rewound {
+impl AsyncWrite for PrefixedStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

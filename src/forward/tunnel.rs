@@ -21,7 +21,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     counted::Counted,
     downstream::TunnelHold,
-    stream::Rewound,
+    stream::PrefixedStream,
     websocket::{FrameTracker, close_frame},
 };
 use crate::{
@@ -56,7 +56,7 @@ impl Tunnels {
     pub(super) fn open(
         &self,
         (client, hold): (OnUpgrade, Option<TunnelHold>),
-        upstream: Rewound,
+        upstream: PrefixedStream,
         protocol: &HeaderValue,
         limits: TunnelLimits,
         end: Option<impl Future<Output = ()> + Send + 'static>,
@@ -152,7 +152,7 @@ impl Stop {
 
 async fn carry_both(
     client: Upgraded,
-    upstream: &mut Counted<Rewound>,
+    upstream: &mut Counted<PrefixedStream>,
     has_frames: bool,
     limits: TunnelLimits,
     stop: &Stop,

@@ -15,7 +15,7 @@ use super::{
     client_io::ClientSocket,
     ended::Ended,
     http1::{self, Parked},
-    proxy_protocol::{Told, parse},
+    proxy_protocol::{ProxyHeader, parse},
 };
 use crate::limits::Limits;
 
@@ -62,14 +62,14 @@ pub(super) async fn client<S: Peek>(
     }
     let header = timeout(limits.header_timeout, header(socket));
     match place.control().unless_evicted(header).await? {
-        Ok(Ok(Told::Client(client))) => Ok(Some(client)),
-        Ok(Ok(Told::Connection)) => Ok(None),
+        Ok(Ok(ProxyHeader::Client(client))) => Ok(Some(client)),
+        Ok(Ok(ProxyHeader::Connection)) => Ok(None),
         Ok(Err(ended)) => Err(ended),
         Err(_) => Err(Ended::HeaderTimeout),
     }
 }
 
-async fn header<S: Peek>(socket: &mut S) -> Result<Told, Ended> {
+async fn header<S: Peek>(socket: &mut S) -> Result<ProxyHeader, Ended> {
     let mut header = Vec::with_capacity(LOOK);
     let mut chunk = [0; LOOK];
     loop {

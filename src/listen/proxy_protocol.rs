@@ -11,7 +11,7 @@ use std::{
 
 /// Whom the connection is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Told {
+pub enum ProxyHeader {
     /// This client's, whom the proxy speaks for.
     Client(IpAddr),
     /// The proxy's own (`LOCAL`: a health check), or of a client that has no address (`UNKNOWN`, `UNSPEC`, a Unix socket).
@@ -36,7 +36,7 @@ pub const LONGEST: usize = 4 * 1024;
 ///
 /// # Errors
 /// Where it will be no header whatever comes.
-pub fn parse(bytes: &[u8]) -> Result<Option<(Told, usize)>, Malformed> {
+pub fn parse(bytes: &[u8]) -> Result<Option<(ProxyHeader, usize)>, Malformed> {
     let begins = |word: &[u8]| {
         let length = bytes.len().min(word.len());
         bytes[..length] == word[..length]
@@ -51,7 +51,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Told, usize)>, Malformed> {
 }
 
 /// Version 1: `PROXY TCP4 192.0.2.1 192.0.2.9 51234 443`, and CR LF.
-fn line(bytes: &[u8]) -> Result<Option<(Told, usize)>, Malformed> {
+fn line(bytes: &[u8]) -> Result<Option<(ProxyHeader, usize)>, Malformed> {
     let within = &bytes[..bytes.len().min(LONGEST_LINE)];
     let Some(end) = within
         .iter()
@@ -73,7 +73,7 @@ fn line(bytes: &[u8]) -> Result<Option<(Told, usize)>, Malformed> {
     let family = fields.next().unwrap_or_default();
     if family == "UNKNOWN" {
         // What follows is to be ignored (§2.1).
-        return Ok(Some((Told::Connection, end + 2)));
+        return Ok(Some((ProxyHeader::Connection, end + 2)));
     }
     let mut next = || fields.next().ok_or(malformed);
     let (source, target) = (next()?, next()?);
@@ -94,7 +94,7 @@ fn line(bytes: &[u8]) -> Result<Option<(Told, usize)>, Malformed> {
         }
         _ => return Err(malformed),
     };
-    Ok(Some((Told::Client(source.to_canonical()), end + 2)))
+    Ok(Some((ProxyHeader::Client(source.to_canonical()), end + 2)))
 }
 
 /// A decimal number without leading zeros.
@@ -105,7 +105,7 @@ fn is_port(text: &str) -> bool {
 }
 
 /// Version 2: the signature, version and command, family and transport, the length of the rest, addresses, more.
-fn binary(bytes: &[u8]) -> Result<Option<(Told, usize)>, Malformed> {
+fn binary(bytes: &[u8]) -> Result<Option<(ProxyHeader, usize)>, Malformed> {
     let &[command, family, high, low] = match bytes.get(SIGNATURE.len()..SIGNATURE.len() + 4) {
         Some(fixed) => <&[u8; 4]>::try_from(fixed).map_err(|_| Malformed("it is cut"))?,
         None => return Ok(None),
@@ -144,8 +144,8 @@ fn binary(bytes: &[u8]) -> Result<Option<(Told, usize)>, Malformed> {
         (true, 0x21) => first::<16>(rest).map(|bytes| IpAddr::from(Ipv6Addr::from(bytes))),
         _ => None,
     };
-    let told = told.map_or(Told::Connection, |source| {
-        Told::Client(source.to_canonical())
+    let told = told.map_or(ProxyHeader::Connection, |source| {
+        ProxyHeader::Client(source.to_canonical())
     });
     Ok(Some((told, length)))
 }
@@ -160,7 +160,7 @@ mod tests {
 
     use super::*;
 
-    fn told(line: &str) -> Result<Option<(Told, usize)>, Malformed> {
+    fn told(line: &str) -> Result<Option<(ProxyHeader, usize)>, Malformed> {
         parse(line.as_bytes())
     }
 
@@ -169,8 +169,8 @@ mod tests {
         [SIGNATURE, &[command, family], &length, rest].concat()
     }
 
-    fn client(text: &str) -> Told {
-        Told::Client(text.parse().unwrap())
+    fn client(text: &str) -> ProxyHeader {
+        ProxyHeader::Client(text.parse().unwrap())
     }
 
     #[test]
@@ -189,8 +189,11 @@ mod tests {
                 "PROXY TCP6 ::ffff:192.0.2.1 ::1 1 2\r\n",
                 client("192.0.2.1"),
             ),
-            ("PROXY UNKNOWN\r\n", Told::Connection),
-            ("PROXY UNKNOWN ffff::1 whatever 1 2\r\n", Told::Connection),
+            ("PROXY UNKNOWN\r\n", ProxyHeader::Connection),
+            (
+                "PROXY UNKNOWN ffff::1 whatever 1 2\r\n",
+                ProxyHeader::Connection,
+            ),
         ] {
             assert_eq!(told(line), Ok(Some((expected, line.len()))), "{line}");
             let more = format!("{line}GET / HTTP/1.1\r\n");
@@ -201,7 +204,10 @@ mod tests {
         }
         let longest = format!("PROXY UNKNOWN {}\r\n", "x".repeat(LONGEST_LINE - 16));
         assert_eq!(longest.len(), LONGEST_LINE);
-        assert_eq!(told(&longest), Ok(Some((Told::Connection, LONGEST_LINE))));
+        assert_eq!(
+            told(&longest),
+            Ok(Some((ProxyHeader::Connection, LONGEST_LINE)))
+        );
     }
 
     #[test]
@@ -251,11 +257,11 @@ mod tests {
             (header(0x21, 0x11, &with_more), client("192.0.2.1")),
             (header(0x21, 0x21, &v6), client("2001:db8::1")),
             // LOCAL: whatever it says of addresses is to be skipped.
-            (header(0x20, 0x00, &[]), Told::Connection),
-            (header(0x20, 0x11, &v4), Told::Connection),
-            (header(0x20, 0xff, b"more"), Told::Connection),
-            (header(0x21, 0x00, b"more"), Told::Connection),
-            (header(0x21, 0x31, &[0; 216]), Told::Connection),
+            (header(0x20, 0x00, &[]), ProxyHeader::Connection),
+            (header(0x20, 0x11, &v4), ProxyHeader::Connection),
+            (header(0x20, 0xff, b"more"), ProxyHeader::Connection),
+            (header(0x21, 0x00, b"more"), ProxyHeader::Connection),
+            (header(0x21, 0x31, &[0; 216]), ProxyHeader::Connection),
         ] {
             assert_eq!(parse(&bytes), Ok(Some((expected, bytes.len()))));
             for cut in 0..bytes.len() {
@@ -304,7 +310,7 @@ mod tests {
 
         #[test]
         fn whom_it_tells_survives_both_spellings(source: IpAddr, port: u16) {
-            let expected = Told::Client(source.to_canonical());
+            let expected = ProxyHeader::Client(source.to_canonical());
             let (family, line, addresses) = match source {
                 IpAddr::V4(address) => (0x11, "TCP4", [&address.octets()[..], &[0; 8]].concat()),
                 IpAddr::V6(address) => (0x21, "TCP6", [&address.octets()[..], &[0; 20]].concat()),

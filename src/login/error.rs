@@ -44,17 +44,17 @@ pub enum LoginError {
     #[error(
         "iss in the callback is not the issuer of the configuration, or is missing though the provider promises it (RFC 9207)"
     )]
-    OtherIssuer(StartAgain),
+    OtherIssuer(Restart),
     /// The state was made for another browser: cookies are off, several tabs began at once without
     /// one, or somebody planted their own login here.
     #[error("state belongs to another browser")]
-    OtherBrowser(StartAgain),
+    OtherBrowser(Restart),
     /// The login took too long.
     #[error("the login took too long")]
-    Expired(StartAgain),
+    Expired(Restart),
     /// The login had ended already, with another code or some time ago.
     #[error("the login had ended already")]
-    Spent(StartAgain),
+    Spent(Restart),
     /// The provider sent the browser back with an error (RFC 6749 §4.1.2.1).
     #[error("the provider answered {code}{}", .description.as_deref().map(|text| format!(" ({text})")).unwrap_or_default())]
     Answered {
@@ -63,7 +63,7 @@ pub enum LoginError {
         /// The `error_description`, printable ASCII, cut at 200. Hostile text: escape it.
         description: Option<String>,
         /// Where to begin anew.
-        again: StartAgain,
+        again: Restart,
     },
     /// The provider says who it is, and that somebody may not pass.
     #[error("{}: allow.{} denies {user}: {}", again.provider, denied.rule, denied.held)]
@@ -75,7 +75,7 @@ pub enum LoginError {
         /// What the provider said of them.
         identity: Box<Identity>,
         /// Where to begin anew, with another account.
-        again: StartAgain,
+        again: Restart,
     },
     /// A fresh login was asked for, or one of some class, and the provider's was neither, or did not say so.
     #[error("provider {}: asked for a fresh login or another acr: {shortfall}", again.provider)]
@@ -83,7 +83,7 @@ pub enum LoginError {
         /// What is missing.
         shortfall: Shortfall,
         /// Where to begin anew, with what is asked.
-        again: StartAgain,
+        again: Restart,
     },
     /// The provider cannot be used: down, or misbehaving.
     #[error("provider {}: {error}{}", again.provider, .error.specific_remedy().map(|remedy| format!("; {remedy}")).unwrap_or_default())]
@@ -91,13 +91,13 @@ pub enum LoginError {
         /// What is wrong.
         error: ProviderError,
         /// Where to begin anew.
-        again: StartAgain,
+        again: Restart,
     },
 }
 
 /// What it takes to begin a failed login anew. `return_to` is checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StartAgain {
+pub struct Restart {
     /// At which provider.
     pub provider: String,
     /// Where the browser wanted to go.
@@ -233,7 +233,7 @@ impl LoginError {
     }
 
     /// Where a new login may begin.
-    pub fn start_again(&self) -> Option<&StartAgain> {
+    pub fn start_again(&self) -> Option<&Restart> {
         match self {
             Self::UnknownProvider
             | Self::Callback(_)
@@ -300,7 +300,7 @@ mod tests {
         LoginError::Answered {
             code: code.to_owned(),
             description: None,
-            again: StartAgain {
+            again: Restart {
                 provider: "corp".to_owned(),
                 return_to: ReturnTo::root(),
                 times: 0,

@@ -30,7 +30,7 @@ use self::{
     transaction::{Browser, LoginSecrets, Transaction, pkce_challenge},
 };
 pub use self::{
-    error::{Fault, LoginError, StartAgain},
+    error::{Fault, LoginError, Restart},
     known::KnownUser,
     redemption::SignedIn,
     throttle::LoginClient,
@@ -138,7 +138,7 @@ pub enum Finished {
         /// Who, and their session.
         signed_in: Arc<SignedIn>,
         /// Where the browser goes, and how it would begin anew should this session be over already.
-        again: StartAgain,
+        again: Restart,
     },
     /// A reload or the back button: the session is there already and stays.
     AlreadySignedIn {
@@ -418,8 +418,8 @@ impl Logins {
     }
 
     /// The address was checked when the login began; the rules may have changed since.
-    fn again(&self, transaction: &Transaction) -> StartAgain {
-        StartAgain {
+    fn again(&self, transaction: &Transaction) -> Restart {
+        Restart {
             provider: transaction.provider.clone(),
             return_to: self
                 .return_rules
@@ -448,7 +448,7 @@ fn stands_in(session: &Session, transaction: &Transaction, now: Timestamp) -> bo
         && session.created_at >= transaction.issued_at
 }
 
-fn answered(error: &str, description: Option<&str>, again: StartAgain) -> LoginError {
+fn answered(error: &str, description: Option<&str>, again: Restart) -> LoginError {
     LoginError::Answered {
         code: printable(error, 60).unwrap_or_else(|| "unnamed_error".to_owned()),
         description: description.and_then(|text| printable(text, 200)),
@@ -456,7 +456,7 @@ fn answered(error: &str, description: Option<&str>, again: StartAgain) -> LoginE
     }
 }
 
-fn provider_failed(again: &StartAgain, error: ProviderError) -> LoginError {
+fn provider_failed(again: &Restart, error: ProviderError) -> LoginError {
     LoginError::Provider {
         error,
         again: again.clone(),
@@ -472,7 +472,7 @@ struct RedemptionOfCode {
     random: SessionRandom,
     login_id: [u8; 16],
     keep: KeepTokens,
-    again: StartAgain,
+    again: Restart,
     now: Timestamp,
     client: LoginClient,
     throttle: Arc<Throttle>,

@@ -15,7 +15,7 @@ use tracing_subscriber::{
 use super::{
     access_line::{AccessLine, Stamp},
     filter,
-    outlet::{Haste, Outlet, Queue},
+    log_writer::{Flush, LogWriter, Queue},
 };
 use crate::clock;
 
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 static LOG: OnceLock<Log> = OnceLock::new();
 
 struct Log {
-    outlet: Outlet,
+    log_writer: LogWriter,
     /// Whether lines are text for a person.
     is_text: bool,
 }
@@ -60,9 +60,12 @@ pub fn start(configured: &str) -> io::Result<LogGuard> {
         .or_else(|| EnvFilter::try_new(configured).ok())
         .unwrap_or_else(|| EnvFilter::new("info"));
     let is_text = io::stderr().is_terminal();
-    let outlet = Outlet::start(io::stderr(), tell_lost)?;
+    let log_writer = LogWriter::start(io::stderr(), tell_lost)?;
     // Started twice only inside tests; the first stays.
-    let _ = LOG.set(Log { outlet, is_text });
+    let _ = LOG.set(Log {
+        log_writer,
+        is_text,
+    });
     let lines = fmt::layer().with_writer(|| DiagnosticLine);
     let lines = if is_text {
         lines.with_target(false).boxed()
@@ -88,20 +91,20 @@ pub fn start(configured: &str) -> io::Result<LogGuard> {
 /// Writes what waits, within a moment. What is logged later is lost.
 pub fn finish() {
     if let Some(log) = LOG.get() {
-        log.outlet.finish(PATIENCE);
+        log.log_writer.finish(PATIENCE);
     }
 }
 
-/// How many lines were lost, see [`Outlet::lost`].
+/// How many lines were lost, see [`LogWriter::lost`].
 pub fn lost() -> u64 {
-    LOG.get().map_or(0, |log| log.outlet.lost())
+    LOG.get().map_or(0, |log| log.log_writer.lost())
 }
 
 /// Writes the line of a request. The filter was asked when the request began.
 pub(super) fn access(line: &AccessLine<'_>) {
     match LOG.get() {
         Some(log) if !log.is_text => log.with_own(|own| {
-            own.queue.push(Haste::Soon, |lines| {
+            own.queue.push(Flush::Soon, |lines| {
                 let mut stamp = own.stamp.borrow_mut();
                 line.write_json(stamp.at(clock::since_epoch()), lines);
             });
@@ -113,7 +116,7 @@ pub(super) fn access(line: &AccessLine<'_>) {
 /// Writes a line of the audit trail among those of the log.
 pub(super) fn audit(line: &[u8]) {
     if let Some(log) = LOG.get() {
-        log.with_own(|own| own.queue.push(Haste::Now, |lines| lines.extend(line)));
+        log.with_own(|own| own.queue.push(Flush::Now, |lines| lines.extend(line)));
     }
 }
 
@@ -130,7 +133,7 @@ thread_local! {
 impl Log {
     fn with_own(&self, act: impl Fn(&Own)) {
         let own = || Own {
-            queue: self.outlet.queue(),
+            queue: self.log_writer.queue(),
             stamp: RefCell::new(Stamp::new()),
         };
         // A thread that is ending has no more than this line.
@@ -145,7 +148,7 @@ struct DiagnosticLine;
 impl io::Write for DiagnosticLine {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if let Some(log) = LOG.get() {
-            log.with_own(|own| own.queue.push(Haste::Now, |lines| lines.extend(line)));
+            log.with_own(|own| own.queue.push(Flush::Now, |lines| lines.extend(line)));
         }
         Ok(line.len())
     }

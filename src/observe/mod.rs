@@ -7,8 +7,8 @@ mod ended;
 pub mod filter;
 mod handover;
 pub mod log;
+mod log_writer;
 pub mod metrics;
-mod outlet;
 mod throttled;
 mod verdict;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     HttpClient, Provider,
-    kind::{Id, Objection},
+    kind::{ConfigIssue, Id},
     oidc, rest,
     settings::ProviderSettings,
 };
@@ -28,7 +28,7 @@ pub(super) fn build(
 }
 
 /// What does not go together in settings that are each right by themselves.
-pub fn check(settings: &ProviderSettings) -> Vec<Objection> {
+pub fn check(settings: &ProviderSettings) -> Vec<ConfigIssue> {
     match settings.kind.id {
         Id::Google => oidc::google::check(settings),
         Id::GitHub => rest::github::check(settings),

@@ -50,12 +50,12 @@ pub struct Kind {
     /// Whether the configuration must say where claims stand (`claims = { … }`).
     pub claims_by_hand: bool,
     /// Whether an app has a secret.
-    pub secret: Secrecy,
+    pub secret: ClientType,
     /// Whether it may offer a logout that leads back here (OpenID Connect RP-Initiated Logout); what an address in the
     /// configuration says goes before that.
     pub offers_logout: bool,
     /// Whether it can be asked for another account.
-    pub switch: Switch,
+    pub switch: AccountSwitch,
     /// Whether signing out here takes tokens back at the provider where the configuration says nothing: not where that
     /// ends the user's other sessions with them.
     pub revokes: bool,
@@ -85,7 +85,7 @@ impl std::fmt::Debug for Kind {
 
 /// Whether an app has a secret at a kind of provider (RFC 6749 §2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Secrecy {
+pub enum ClientType {
     /// Every app has one, and no code is redeemed without it.
     Always,
     /// An app has one unless somebody has said otherwise at the provider.
@@ -96,7 +96,7 @@ pub enum Secrecy {
 
 /// How somebody who is signed in at a provider comes back as somebody else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Switch {
+pub enum AccountSwitch {
     /// The provider is asked for another account, and offers one.
     Asks,
     /// It has no parameter for that and takes whoever is signed in: they sign out there first.
@@ -106,7 +106,7 @@ pub enum Switch {
     },
 }
 
-impl Switch {
+impl AccountSwitch {
     /// The same for a provider that stands elsewhere: the page is not that one's.
     #[must_use]
     pub fn elsewhere(self) -> Self {
@@ -119,7 +119,7 @@ impl Switch {
 
 /// What a kind has against a configuration.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Objection {
+pub struct ConfigIssue {
     /// The key to point at.
     pub key: &'static str,
     /// What is wrong.

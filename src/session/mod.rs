@@ -3,10 +3,9 @@
 pub mod codec;
 pub mod cookie;
 pub mod directory;
-pub mod farewell;
 pub mod live;
+mod lru_map;
 mod place;
-mod recent;
 pub mod refresh;
 pub mod revocation;
 pub mod seal;
@@ -14,12 +13,15 @@ mod sessions;
 pub mod settings;
 pub mod store;
 pub mod ticket;
+pub mod token_revoker;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use self::sessions::{KeepError, Keeping, LogoutHint, Pending, Sessions, Unavailable, Visit};
+pub use self::sessions::{
+    KeepError, LogoutHint, Pending, SessionLookup, SessionStorage, Sessions, Unavailable,
+};
 
 use crate::{
     access::Principal, clock::Timestamp, credential::Grant, identity::Identity, text::Text,

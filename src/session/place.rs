@@ -32,7 +32,7 @@ pub(super) enum Place {
 }
 
 /// What has become of a session at its place.
-pub(super) enum Latest {
+pub(super) enum RemoteState {
     /// Nothing, as far as the place knows.
     Same,
     /// It was renewed.
@@ -47,18 +47,20 @@ impl Place {
         &self,
         session: &Session,
         now: Timestamp,
-    ) -> Result<Latest, StoreError> {
+    ) -> Result<RemoteState, StoreError> {
         let Some(store) = self.store() else {
-            return Ok(Latest::Same);
+            return Ok(RemoteState::Same);
         };
         let found = store.reload(&session.id, now).await?;
         let newer = match &found {
-            None if matches!(self, Self::Record { .. }) => return Ok(Latest::Gone),
+            None if matches!(self, Self::Record { .. }) => return Ok(RemoteState::Gone),
             None => None,
             Some(found) => self.open(&session.id, &found.record),
         };
         let newer = newer.filter(|newer| newer.generation > session.generation);
-        Ok(newer.map_or(Latest::Same, |newer| Latest::Newer(Box::new(newer))))
+        Ok(newer.map_or(RemoteState::Same, |newer| {
+            RemoteState::Newer(Box::new(newer))
+        }))
     }
 
     /// A renewed session as its place keeps it; none where the cookie is all there is.

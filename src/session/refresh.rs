@@ -34,9 +34,9 @@ use self::{
 };
 use super::{
     Session,
-    farewell::Farewell,
     place::{Place, SUCCESSOR_KEPT},
     revocation::Revocations,
+    token_revoker::TokenRevoker,
 };
 use crate::{
     clock::{self, Timestamp},
@@ -68,7 +68,7 @@ struct Shared {
     policy: ArcSwap<RefreshPolicy>,
     breakers: Breakers,
     revocations: Arc<Revocations>,
-    farewell: Arc<Farewell>,
+    token_revoker: Arc<TokenRevoker>,
     tally: Tally<3>,
     audit: Audit,
     /// Takes what renewals say of people.
@@ -107,7 +107,7 @@ impl Shared {
 
 /// What is to be done with a session before it is believed.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Settled {
+pub(super) enum RefreshOutcome {
     /// It stands as it is.
     Stands(Session),
     /// It was renewed; the browser has to be told where the cookie is all there is.
@@ -145,7 +145,7 @@ impl Refresher {
         policy: RefreshPolicy,
         audit: Audit,
         revocations: Arc<Revocations>,
-        farewell: Arc<Farewell>,
+        token_revoker: Arc<TokenRevoker>,
         runtime: Handle,
     ) -> Self {
         let tally = Tally::new(["renewed", "ended", "failed"]);
@@ -157,7 +157,7 @@ impl Refresher {
                 audit,
                 policy: ArcSwap::from_pointee(policy),
                 revocations,
-                farewell,
+                token_revoker,
                 feed: OnceLock::new(),
                 stop: CancellationToken::new(),
             }),
@@ -220,7 +220,12 @@ impl Refresher {
 
     /// What a session that was opened is worth now. Waits only where its access token is over, and then for
     /// [`PATIENCE`] at most, however long the provider thinks: the renewal goes on without whoever asked for it.
-    pub(super) async fn settle(&self, session: Session, place: &Place, now: Timestamp) -> Settled {
+    pub(super) async fn settle(
+        &self,
+        session: Session,
+        place: &Place,
+        now: Timestamp,
+    ) -> RefreshOutcome {
         let deadline = Instant::now() + PATIENCE;
         let mut session = session;
         let (mut is_renewed, mut is_spent) = (false, false);
@@ -261,21 +266,21 @@ impl Refresher {
                     session = Session::clone(&newer);
                     is_renewed = true;
                 }
-                Progress::Ended => return Settled::Ended,
+                Progress::Ended => return RefreshOutcome::Ended,
                 Progress::Running | Progress::Failed(_) | Progress::Unanswered(_) => break,
             }
         }
         if self.shared.is_stale(&session, now) {
             // Nobody can say any more what its token was renewed to.
             if is_spent {
-                Settled::Ended
+                RefreshOutcome::Ended
             } else {
-                Settled::Unknown
+                RefreshOutcome::Unknown
             }
         } else if is_renewed {
-            Settled::Renewed(session)
+            RefreshOutcome::Renewed(session)
         } else {
-            Settled::Stands(session)
+            RefreshOutcome::Stands(session)
         }
     }
 
@@ -303,7 +308,7 @@ impl Refresher {
                 if let Some(renewed) = renewed
                     && shared.revocations.has_revoked(&renewed)
                 {
-                    shared.farewell.to(&renewed);
+                    shared.token_revoker.to(&renewed);
                 }
             },
             &self.runtime,

@@ -10,8 +10,8 @@
 //! of before. A logout in a frame is signed by nobody, so strangers can make up any number: those are apart, and beyond
 //! their bound refused. So nothing that was accepted comes undone, and nobody's flood ends anybody else's session.
 
+mod delivery_counter;
 mod target;
-mod telling;
 
 use std::{
     collections::HashMap,
@@ -30,9 +30,9 @@ use moka::{
 };
 use tokio::sync::{mpsc, watch};
 
+use self::delivery_counter::DeliveryCounter;
 pub(super) use self::target::user_hash;
 pub use self::target::{Mark, Target};
-use self::telling::Telling;
 use super::Session;
 use crate::{clock, clock::Timestamp};
 
@@ -56,16 +56,16 @@ pub struct Full;
 #[derive(Clone, Copy, Debug)]
 pub struct Capacity {
     /// Those that somebody vouches for: the sign-outs of a lifetime.
-    pub vouched: u64,
+    pub authenticated: u64,
     /// Those that nobody signed. A tenth more may slip in from other replicas.
-    pub unsigned: u64,
+    pub unauthenticated: u64,
 }
 
 impl Default for Capacity {
     fn default() -> Self {
         Self {
-            vouched: 1_000_000,
-            unsigned: 250_000,
+            authenticated: 1_000_000,
+            unauthenticated: 250_000,
         }
     }
 }
@@ -73,7 +73,7 @@ impl Default for Capacity {
 impl Capacity {
     /// What is refused beyond the bound is counted a little late.
     pub(super) fn unsigned_at_most(self) -> u64 {
-        self.unsigned + self.unsigned / 10
+        self.unauthenticated + self.unauthenticated / 10
     }
 }
 
@@ -85,36 +85,36 @@ pub struct Revocations {
     newest_of_users: AtomicU64,
     /// The same of those that end what rests on a session at the provider.
     newest_of_provider_sessions: AtomicU64,
-    everybody: Arc<Everybody>,
-    vouched: Cache<Target, Timestamp>,
-    unsigned: Cache<Target, Timestamp>,
+    everybody: Arc<GlobalCutoff>,
+    authenticated: Cache<Target, Timestamp>,
+    unauthenticated: Cache<Target, Timestamp>,
     /// How many of the latter the replicas' common memory holds, as far as is known.
     unsigned_elsewhere: AtomicU64,
     capacity: Capacity,
     feeds: OnceLock<[Feed; 2]>,
     /// How far other replicas know of what is vouched for.
-    telling: Telling,
+    delivery_counter: DeliveryCounter,
     /// Some of those found no place in the queue.
-    untold: AtomicBool,
+    overflowed: AtomicBool,
     /// What other replicas revoked before this one began is known as well.
     is_known: AtomicBool,
-    said: Minutely,
+    said: LogThrottle,
 }
 
 /// Up to when everybody's sessions are over; and how often anybody's were ended.
-struct Everybody {
+struct GlobalCutoff {
     not_before: AtomicU64,
     /// As far as that stands for revocations that were forgotten.
     forgotten: AtomicU64,
-    said: Minutely,
+    said: LogThrottle,
     count: watch::Sender<u64>,
 }
 
 /// What would be said too often otherwise, in a flood.
 #[derive(Default)]
-struct Minutely(AtomicU64);
+struct LogThrottle(AtomicU64);
 
-impl Minutely {
+impl LogThrottle {
     fn is_due(&self, now: Timestamp) -> bool {
         let said_at = Timestamp(self.0.load(Ordering::Relaxed));
         let is_due = now.since(said_at) >= Duration::from_mins(1);
@@ -125,7 +125,7 @@ impl Minutely {
     }
 }
 
-impl Everybody {
+impl GlobalCutoff {
     /// Whether that is news.
     fn end(&self, not_before: Timestamp) -> bool {
         self.not_before.fetch_max(not_before.0, Ordering::Relaxed) < not_before.0
@@ -165,10 +165,10 @@ impl Revocations {
 
     /// As [`new`](Self::new), and so many of them.
     pub fn bounded(lifetime: Duration, capacity: Capacity) -> Self {
-        let everybody = Arc::new(Everybody {
+        let everybody = Arc::new(GlobalCutoff {
             not_before: AtomicU64::new(0),
             forgotten: AtomicU64::new(0),
-            said: Minutely::default(),
+            said: LogThrottle::default(),
             count: watch::Sender::new(0),
         });
         let cache = |capacity| {
@@ -188,23 +188,23 @@ impl Revocations {
             any_session: AtomicBool::new(false),
             newest_of_users: AtomicU64::new(0),
             newest_of_provider_sessions: AtomicU64::new(0),
-            vouched: cache(capacity.vouched),
-            unsigned: cache(capacity.unsigned_at_most()),
+            authenticated: cache(capacity.authenticated),
+            unauthenticated: cache(capacity.unsigned_at_most()),
             everybody,
             unsigned_elsewhere: AtomicU64::new(0),
             capacity,
             feeds: OnceLock::new(),
-            telling: Telling::new(),
-            untold: AtomicBool::new(false),
+            delivery_counter: DeliveryCounter::new(),
+            overflowed: AtomicBool::new(false),
             is_known: AtomicBool::new(true),
-            said: Minutely::default(),
+            said: LogThrottle::default(),
         }
     }
 
-    /// Tells other replicas from now on: `vouched` of what somebody vouches for, `unsigned` of the rest, so that neither
+    /// Tells other replicas from now on: `authenticated` of what somebody vouches for, `unauthenticated` of the rest, so that neither
     /// waits for the other. Only the first call counts.
-    pub fn tell(&self, vouched: Feed, unsigned: Feed) {
-        let _ = self.feeds.set([vouched, unsigned]);
+    pub fn tell(&self, authenticated: Feed, unauthenticated: Feed) {
+        let _ = self.feeds.set([authenticated, unauthenticated]);
     }
 
     /// How many are remembered.
@@ -214,12 +214,12 @@ impl Revocations {
 
     /// What other replicas revoked is still to be [learnt](Self::learn). Until it is, nobody can say that a session
     /// stands: a replica that has just started must not open what the others closed.
-    pub fn await_news(&self) {
+    pub fn mark_unsynced(&self) {
         self.is_known.store(false, Ordering::Release);
     }
 
     /// Everything that is to be known has been learnt.
-    pub fn caught_up(&self) {
+    pub fn mark_synced(&self) {
         self.is_known.store(true, Ordering::Release);
     }
 
@@ -234,9 +234,11 @@ impl Revocations {
         // What is covered here need not be elsewhere.
         if (is_new || self.everybody.covers(revocation.not_before))
             && let Some([feed, _]) = self.feeds.get()
-            && !self.telling.give(|| feed.try_send(revocation).is_ok())
+            && !self
+                .delivery_counter
+                .give(|| feed.try_send(revocation).is_ok())
         {
-            self.untold.store(true, Ordering::Release);
+            self.overflowed.store(true, Ordering::Release);
             tracing::error!(
                 "too many revocations wait for Redis: other replicas learn of this one late"
             );
@@ -247,7 +249,7 @@ impl Revocations {
     /// that, or was never told. Those older than `lifetime` are needed no more.
     pub fn lost(
         &self,
-        vouched: bool,
+        authenticated: bool,
         there: &HashMap<Target, Timestamp>,
         lifetime: Duration,
         now: Timestamp,
@@ -259,17 +261,18 @@ impl Revocations {
             there.get(target).is_some_and(is_enough)
         };
         let everybody = Timestamp(self.everybody.not_before.load(Ordering::Relaxed));
-        let known = if vouched {
-            &self.vouched
+        let known = if authenticated {
+            &self.authenticated
         } else {
-            &self.unsigned
+            &self.unauthenticated
         };
         let known = known
             .iter()
             .map(|(target, not_before)| (*target, not_before));
         // Who is signed out with everybody needs no word of their own.
         let known = known.filter(|(_, not_before)| *not_before > everybody);
-        let everybody = (vouched && everybody.0 > 0).then_some((Target::Everybody, everybody));
+        let everybody =
+            (authenticated && everybody.0 > 0).then_some((Target::Everybody, everybody));
         known
             .chain(everybody)
             .filter(|(target, not_before)| {
@@ -281,23 +284,23 @@ impl Revocations {
 
     /// Whether there were some that could not even wait to be told. Says so once.
     pub fn take_untold(&self) -> bool {
-        self.untold.swap(false, Ordering::AcqRel)
+        self.overflowed.swap(false, Ordering::AcqRel)
     }
 
     /// One that came through the feed of what is vouched for has got to where every replica learns of it.
     pub fn told(&self) {
-        self.telling.take();
+        self.delivery_counter.take();
     }
 
     /// How many came through that feed and have not.
     pub fn waiting(&self) -> u64 {
-        self.telling.waiting()
+        self.delivery_counter.waiting()
     }
 
     /// Whether all that were [revoked](Self::revoke) here by now get there `within` a time. True where there are no other
     /// replicas.
     pub async fn are_told(&self, within: Duration) -> bool {
-        self.telling.is_done(within).await
+        self.delivery_counter.is_done(within).await
     }
 
     /// Ends sessions by what nobody signed.
@@ -306,11 +309,11 @@ impl Revocations {
     /// When too many of those are remembered.
     pub fn revoke_unsigned(&self, revocation: Revocation) -> Result<(), Full> {
         // Counted exactly: more than there is room for would have to be paid for by everybody.
-        self.unsigned.run_pending_tasks();
+        self.unauthenticated.run_pending_tasks();
         let elsewhere = self.unsigned_elsewhere.load(Ordering::Relaxed);
-        let count = self.unsigned.entry_count().max(elsewhere);
+        let count = self.unauthenticated.entry_count().max(elsewhere);
         let feed = self.feeds.get().map(|[_, feed]| feed.try_reserve());
-        let (Ok(place), true) = (feed.transpose(), count < self.capacity.unsigned) else {
+        let (Ok(place), true) = (feed.transpose(), count < self.capacity.unauthenticated) else {
             self.say_full(revocation.not_before);
             return Err(Full);
         };
@@ -325,7 +328,7 @@ impl Revocations {
     fn say_full(&self, now: Timestamp) {
         if self.said.is_due(now) {
             tracing::error!(
-                limit = self.capacity.unsigned,
+                limit = self.capacity.unauthenticated,
                 "front-channel logouts are refused: too many are remembered, as made-up ones would be"
             );
         }
@@ -340,14 +343,14 @@ impl Revocations {
     pub fn learn(&self, revocation: Revocation) -> bool {
         let is_new = match revocation.target {
             Target::Everybody => self.everybody.end(revocation.not_before),
-            _ => self.learn_in(&self.vouched, revocation),
+            _ => self.learn_in(&self.authenticated, revocation),
         };
         self.learnt(is_new)
     }
 
     /// The same for what nobody signed.
     pub fn learn_unsigned(&self, revocation: Revocation) -> bool {
-        self.learnt(self.learn_in(&self.unsigned, revocation))
+        self.learnt(self.learn_in(&self.unauthenticated, revocation))
     }
 
     fn learn_in(&self, known: &Cache<Target, Timestamp>, revocation: Revocation) -> bool {
@@ -402,7 +405,8 @@ impl Revocations {
 
     /// Whether the session of this id was ended by itself; whether with others, its record has to say.
     pub fn has_revoked_id(&self, id: &[u8; 16]) -> bool {
-        self.any_session.load(Ordering::Acquire) && self.vouched.contains_key(&Target::Session(*id))
+        self.any_session.load(Ordering::Acquire)
+            && self.authenticated.contains_key(&Target::Session(*id))
     }
 
     /// Whether the session of this mark is over.
@@ -436,12 +440,12 @@ impl Revocations {
             // An id is nobody else's, whatever the clocks of the replicas say.
             || self.has_revoked_id(id)
             || (may_be_over(&self.newest_of_users)
-                && (began_by(self.vouched.get(&Target::User(user())))
+                && (began_by(self.authenticated.get(&Target::User(user())))
                     || token_subject()
-                        .is_some_and(|target| began_by(self.vouched.get(&target)))))
+                        .is_some_and(|target| began_by(self.authenticated.get(&target)))))
             || (may_be_over(&self.newest_of_provider_sessions) && {
                 let target = provider_session();
-                began_by(self.vouched.get(&target)) || began_by(self.unsigned.get(&target))
+                began_by(self.authenticated.get(&target)) || began_by(self.unauthenticated.get(&target))
             })
     }
 

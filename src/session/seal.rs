@@ -39,7 +39,7 @@ pub enum Purpose {
     /// A renewed session on its way to other replicas.
     Successor,
     /// What is known of a session, for the list of its user's.
-    Directory,
+    SessionIndex,
     /// The name of somebody who has signed in before.
     KnownUser,
     /// Somebody's API tokens.
@@ -256,7 +256,7 @@ impl Purpose {
         Self::Login,
         Self::LogoutHint,
         Self::Successor,
-        Self::Directory,
+        Self::SessionIndex,
         Self::KnownUser,
         Self::ApiTokens,
         Self::AccessToken,
@@ -271,7 +271,7 @@ impl Purpose {
             Self::Login => "login",
             Self::LogoutHint => "logout hint",
             Self::Successor => "successor",
-            Self::Directory => "directory",
+            Self::SessionIndex => "directory",
             Self::KnownUser => "known user",
             Self::ApiTokens => "api tokens",
             Self::AccessToken => "access token",

@@ -14,13 +14,13 @@ pub use self::{logout_hint::LogoutHint, pending::Pending};
 use super::{
     Lifetimes, Session, codec,
     cookie::{Cookies, Found, SessionCookies, Span},
-    farewell::Farewell,
     live::Ends,
     refresh::Refresher,
     revocation::{Revocation, Revocations, Target},
     seal::{KeyRing, Purpose},
     store::{Record, Store},
     ticket::Ticket,
+    token_revoker::TokenRevoker,
 };
 use crate::{
     clock::Timestamp,
@@ -38,18 +38,18 @@ pub struct Sessions {
     /// When sessions end by themselves.
     pub lifetimes: Lifetimes,
     /// Where they are kept.
-    pub keeping: Keeping,
+    pub keeping: SessionStorage,
     /// What has ended before its time.
     pub revocations: Arc<Revocations>,
     /// Has their tokens renewed.
     pub refresher: Arc<Refresher>,
     /// Has the tokens of those that end taken back.
-    pub farewell: Arc<Farewell>,
+    pub token_revoker: Arc<TokenRevoker>,
 }
 
 /// Where sessions are kept.
 #[derive(Clone)]
-pub enum Keeping {
+pub enum SessionStorage {
     /// In the cookie, sealed.
     Cookie {
         /// Through which replicas learn of renewals.
@@ -60,7 +60,7 @@ pub enum Keeping {
 }
 
 /// What a request's cookies say.
-pub struct Visit {
+pub struct SessionLookup {
     /// The session, when there is one that opens and has not ended. Shared, since it is large, and what outlasts its request
     /// keeps it.
     pub session: Option<Arc<Session>>,
@@ -69,7 +69,7 @@ pub struct Visit {
     /// Where the only own cookie stands.
     pub only: Option<Span>,
     /// Whatever its session is worth.
-    carried: Option<Carried>,
+    carried: Option<CookiePayload>,
     /// What the browser holds is not what it should hold.
     is_outdated: bool,
     /// The store did not say whether there is a session.
@@ -77,12 +77,12 @@ pub struct Visit {
 }
 
 /// What a session cookie that opened was.
-enum Carried {
+enum CookiePayload {
     Session(Id),
     Ticket(Ticket),
 }
 
-impl Carried {
+impl CookiePayload {
     fn id(&self) -> &Id {
         match self {
             Self::Session(id) => id,
@@ -122,8 +122,8 @@ impl Sessions {
     /// How many sessions the store holds, where there is one that can say so.
     pub fn count(&self) -> Option<u64> {
         match &self.keeping {
-            Keeping::Cookie { .. } => None,
-            Keeping::Store(store) => store.count(),
+            SessionStorage::Cookie { .. } => None,
+            SessionStorage::Store(store) => store.count(),
         }
     }
 
@@ -137,8 +137,8 @@ impl Sessions {
         self.revocations.is_known()
             && match &self.keeping {
                 // Shared or not, a cookie opens by itself.
-                Keeping::Cookie { .. } => true,
-                Keeping::Store(store) => store.is_ready(),
+                SessionStorage::Cookie { .. } => true,
+                SessionStorage::Store(store) => store.is_ready(),
             }
     }
 
@@ -149,8 +149,10 @@ impl Sessions {
     pub fn expect_to_keep(&self) -> Result<(), KeepError> {
         let needed = match &self.keeping {
             // A session that nobody can say was not revoked is of no use.
-            Keeping::Cookie { shared } => shared.as_ref().filter(|_| !self.revocations.is_known()),
-            Keeping::Store(store) => Some(store),
+            SessionStorage::Cookie { shared } => {
+                shared.as_ref().filter(|_| !self.revocations.is_known())
+            }
+            SessionStorage::Store(store) => Some(store),
         };
         match needed {
             Some(store) if store.is_away() => {
@@ -164,18 +166,20 @@ impl Sessions {
     /// Whether the store is there and refuses the gate.
     pub fn is_refused(&self) -> bool {
         match &self.keeping {
-            Keeping::Cookie { shared } => shared.as_ref().is_some_and(|store| store.refuses()),
-            Keeping::Store(store) => store.refuses(),
+            SessionStorage::Cookie { shared } => {
+                shared.as_ref().is_some_and(|store| store.refuses())
+            }
+            SessionStorage::Store(store) => store.refuses(),
         }
     }
 
     /// Whether another replica seals sessions with a secret that this one does not have: who signs in there is nobody here.
     pub fn secrets_differ(&self) -> bool {
         match &self.keeping {
-            Keeping::Cookie { shared } => {
+            SessionStorage::Cookie { shared } => {
                 shared.as_ref().is_some_and(|store| store.secrets_differ())
             }
-            Keeping::Store(store) => store.secrets_differ(),
+            SessionStorage::Store(store) => store.secrets_differ(),
         }
     }
 
@@ -183,7 +187,11 @@ impl Sessions {
     ///
     /// # Errors
     /// See [`Pending::wait`].
-    pub async fn visit(&self, headers: &HeaderMap, now: Timestamp) -> Result<Visit, Unavailable> {
+    pub async fn visit(
+        &self,
+        headers: &HeaderMap,
+        now: Timestamp,
+    ) -> Result<SessionLookup, Unavailable> {
         match self.look(headers, now) {
             Ok(visit) => Ok(visit),
             Err(pending) => pending.wait().await,
@@ -192,9 +200,13 @@ impl Sessions {
 
     /// Who visits, as far as it can be said without waiting: nearly always. It cannot where the store has to be
     /// asked, and where a renewal is due.
-    pub fn look(&self, headers: &HeaderMap, now: Timestamp) -> Result<Visit, Box<Pending<'_>>> {
+    pub fn look(
+        &self,
+        headers: &HeaderMap,
+        now: Timestamp,
+    ) -> Result<SessionLookup, Box<Pending<'_>>> {
         let found = self.cookies.find(headers);
-        let mut visit = Visit::of(&found);
+        let mut visit = SessionLookup::of(&found);
         let Some(sealed) = found.session.as_deref() else {
             return Ok(visit);
         };
@@ -224,11 +236,11 @@ impl Sessions {
         &self,
         session: &Session,
         record_key: [u8; 16],
-        visit: &Visit,
+        visit: &SessionLookup,
         now: Timestamp,
     ) -> Result<Vec<HeaderValue>, KeepError> {
         self.end_somebody_elses(session, visit, now);
-        let Keeping::Store(store) = &self.keeping else {
+        let SessionStorage::Store(store) = &self.keeping else {
             return self
                 .write(session, visit.present, now)
                 .ok_or(KeepError::TooLarge);
@@ -247,7 +259,7 @@ impl Sessions {
             .create(&session.id, record, end, now)
             .await
             .map_err(KeepError::Store)?;
-        if let Some(Carried::Ticket(earlier)) = &visit.carried
+        if let Some(CookiePayload::Ticket(earlier)) = &visit.carried
             && earlier.id() != ticket.id()
         {
             // It ends by itself otherwise, only later.
@@ -263,7 +275,7 @@ impl Sessions {
 
     /// Who signs in as somebody else leaves the earlier session behind for good. One's own is left to end by itself:
     /// other tabs may be under way with it.
-    fn end_somebody_elses(&self, session: &Session, visit: &Visit, now: Timestamp) {
+    fn end_somebody_elses(&self, session: &Session, visit: &SessionLookup, now: Timestamp) {
         let Some(earlier) = &visit.session else {
             return;
         };
@@ -280,16 +292,18 @@ impl Sessions {
     }
 
     /// `Set-Cookie` values that bring the browser's cookie up to date, when it is time for that.
-    pub fn renew(&self, visit: &Visit, now: Timestamp) -> Vec<HeaderValue> {
+    pub fn renew(&self, visit: &SessionLookup, now: Timestamp) -> Vec<HeaderValue> {
         let Some(session) = &visit.session else {
             return Vec::new();
         };
         match (&self.keeping, &visit.carried) {
-            (Keeping::Store(_), Some(Carried::Ticket(ticket))) if visit.is_outdated => {
+            (SessionStorage::Store(_), Some(CookiePayload::Ticket(ticket)))
+                if visit.is_outdated =>
+            {
                 self.write_ticket(ticket, session, visit.present, now)
             }
-            (Keeping::Store(_), _) => Vec::new(),
-            (Keeping::Cookie { .. }, _) => {
+            (SessionStorage::Store(_), _) => Vec::new(),
+            (SessionStorage::Cookie { .. }, _) => {
                 if !visit.is_outdated && !session.wants_renewal(self.lifetimes, now) {
                     return Vec::new();
                 }
@@ -358,7 +372,7 @@ fn rests_on_another_grant(earlier: &Session, session: &Session) -> bool {
     is_same_user && sids.is_some_and(|(earlier, new)| earlier != new)
 }
 
-impl Visit {
+impl SessionLookup {
     fn of(found: &Found<'_>) -> Self {
         Self {
             session: None,

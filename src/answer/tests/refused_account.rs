@@ -25,7 +25,7 @@ fn a_refused_account_is_named_to_its_owner_and_can_be_changed() {
 fn nobody_is_promised_another_account_by_a_provider_that_has_no_way_to_ask() {
     for (page, offered) in [(Some("https://intra.example/"), true), (None, false)] {
         let mut site = site();
-        site.providers[0].switch = Switch::SignOutFirst { page };
+        site.providers[0].switch = AccountSwitch::SignOutFirst { page };
         for reject in [barred("ada"), Reject::from(not_allowed())] {
             let response = render(&reject, Navigation, &site, "0123");
             let body = text(response.into_body()).replace("&#38;", "&");

@@ -15,7 +15,7 @@ use crate::{
     provider::{
         self,
         catalog::{self, KINDS},
-        kind::{Kind, Secrecy},
+        kind::{ClientType, Kind},
         settings::{ClientAuthentication, ProviderSettings, Room},
     },
     secret::Secret,
@@ -313,14 +313,14 @@ impl Reader<'_> {
         kind: Option<&'static Kind>,
     ) -> Option<Vec<Secret>> {
         let (label, secrecy) =
-            kind.map_or(("", Secrecy::Optional), |kind| (kind.label, kind.secret));
+            kind.map_or(("", ClientType::Optional), |kind| (kind.label, kind.secret));
         let label = if label.is_empty() {
             "the server"
         } else {
             label
         };
         match secrecy {
-            Secrecy::Always => {
+            ClientType::Always => {
                 let example = format!(
                     "client_secret = {{ file = \"…\" }} or {{ env = \"…\" }}: {label} gives one to every app, and refuses \
                      each login without it"
@@ -328,11 +328,11 @@ impl Reader<'_> {
                 self.missing(table, "client_secret", &example);
                 return None;
             }
-            Secrecy::Usually => self.warnings.push(format!(
+            ClientType::Usually => self.warnings.push(format!(
                 "providers.{name} has no client_secret: {label} will refuse each login, unless the app is a public \
                  client there"
             )),
-            Secrecy::Optional => {}
+            ClientType::Optional => {}
         }
         Some(Vec::new())
     }

@@ -6,11 +6,11 @@
 //! each.
 
 mod authorize;
+mod bounded_map;
 mod browser;
 mod key;
 mod logout;
 mod request;
-mod shelf;
 #[cfg(test)]
 mod tests;
 mod token;

@@ -10,15 +10,15 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 
-use super::{shelf::Shelf, user::User};
+use super::{bounded_map::BoundedMap, user::User};
 use crate::clock::Timestamp;
 
 /// The provider's memory.
 pub(super) struct Vault {
-    browsers: Shelf<Browser>,
-    codes: Shelf<Code>,
-    grants: Shelf<Grant>,
-    access_tokens: Shelf<AccessToken>,
+    browsers: BoundedMap<Browser>,
+    codes: BoundedMap<Code>,
+    grants: BoundedMap<Grant>,
+    access_tokens: BoundedMap<AccessToken>,
 }
 
 /// A browser in which somebody signed in.
@@ -96,10 +96,10 @@ pub(super) enum Denied {
 impl Vault {
     pub(super) const fn new() -> Self {
         Self {
-            browsers: Shelf::new(),
-            codes: Shelf::new(),
-            grants: Shelf::new(),
-            access_tokens: Shelf::new(),
+            browsers: BoundedMap::new(),
+            codes: BoundedMap::new(),
+            grants: BoundedMap::new(),
+            access_tokens: BoundedMap::new(),
         }
     }
 

@@ -31,7 +31,7 @@ use crate::{
     observe::Record,
     random,
     response::Body,
-    session::{Session, Visit, directory::UserKey},
+    session::{Session, SessionLookup, directory::UserKey},
     snapshot::Snapshot,
     visitor::Who,
     when,
@@ -256,7 +256,7 @@ async fn allow(
 
 fn session<'v>(
     snapshot: &Snapshot,
-    visit: &'v Visit,
+    visit: &'v SessionLookup,
     return_to: impl FnOnce() -> String,
 ) -> Result<&'v Session, Reject> {
     let session = visit.session.as_deref();

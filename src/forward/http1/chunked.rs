@@ -6,7 +6,7 @@ use bytes::{Buf as _, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{
-    MalformedResponse, Piece,
+    BodyEvent, MalformedResponse,
     field_line::{CRLF, write_header},
 };
 
@@ -39,7 +39,7 @@ impl Chunks {
     ///
     /// # Errors
     /// When `input` is not the chunked coding.
-    pub fn next(&mut self, input: &mut BytesMut) -> Result<Option<Piece>, MalformedResponse> {
+    pub fn next(&mut self, input: &mut BytesMut) -> Result<Option<BodyEvent>, MalformedResponse> {
         loop {
             match self {
                 Self::Size => {
@@ -64,7 +64,7 @@ impl Chunks {
                     if *left == 0 {
                         *self = Self::DataEnd;
                     }
-                    return Ok(Some(Piece::Data(input.split_to(length).freeze())));
+                    return Ok(Some(BodyEvent::Data(input.split_to(length).freeze())));
                 }
                 Self::DataEnd => {
                     let Some(end) = input.get(..CRLF.len()) else {
@@ -82,9 +82,9 @@ impl Chunks {
                     };
                     input.advance(length);
                     *self = Self::Over;
-                    return Ok(Some(Piece::End(trailers)));
+                    return Ok(Some(BodyEvent::End(trailers)));
                 }
-                Self::Over => return Ok(Some(Piece::End(None))),
+                Self::Over => return Ok(Some(BodyEvent::End(None))),
             }
         }
     }
@@ -184,8 +184,8 @@ mod tests {
             loop {
                 match chunks.next(&mut buffer)? {
                     None => break,
-                    Some(Piece::Data(data)) => body.extend(data),
-                    Some(Piece::End(trailers)) => {
+                    Some(BodyEvent::Data(data)) => body.extend(data),
+                    Some(BodyEvent::End(trailers)) => {
                         let left = buffer.len() + input.len() - at;
                         return Ok((body, trailers, left));
                     }

@@ -13,7 +13,7 @@ mod request_head;
 mod response_head;
 
 pub use self::{
-    body::BodyReader,
+    body::BodyDecoder,
     field_line::write_header,
     request_head::{RequestBodyLength, begin_request, end_request},
     response_head::{ResponseHead, is_worth_reading, parse},
@@ -24,7 +24,7 @@ use http::HeaderMap;
 
 /// What was read of a body next.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Piece {
+pub enum BodyEvent {
     /// Some of the body, never empty.
     Data(Bytes),
     /// The end. Trailers only where chunks end with them.
@@ -39,7 +39,7 @@ pub enum MalformedResponse {
     Head(&'static str),
     /// More than [`response_head::MAX_BYTES`].
     #[error("its head has more than 64 KiB")]
-    LongHead,
+    HeadTooLarge,
     /// No length that can be relied on (RFC 9112 §6.3).
     #[error("its length is unclear: {0}")]
     Length(&'static str),

@@ -8,7 +8,7 @@ use http::{
 use httparse::{ParserConfig, Response, Status};
 use hyper::ext::ReasonPhrase;
 
-use super::{MalformedResponse, body::BodyReader};
+use super::{MalformedResponse, body::BodyDecoder};
 use crate::hop_by_hop;
 
 /// The longest head that is read.
@@ -24,11 +24,11 @@ pub struct ResponseHead {
     /// Every field, those of the hop included; without a `Content-Length` that does not count.
     pub headers: HeaderMap,
     /// Which fields that matter to a hop there are.
-    pub noted: hop_by_hop::Noted,
+    pub noted: hop_by_hop::HeaderFlags,
     /// The status in words, where they are not the usual ones.
     pub reason: Option<ReasonPhrase>,
     /// Reads the body.
-    pub body: BodyReader,
+    pub body: BodyDecoder,
     /// Whether the connection may serve another request after the body.
     pub is_persistent: bool,
 }
@@ -52,7 +52,7 @@ pub fn parse(
     let length = match parsed {
         Ok(Status::Complete(length)) if length <= MAX_BYTES => length,
         Ok(Status::Partial) if input.len() < MAX_BYTES => return Ok(None),
-        Ok(_) => return Err(MalformedResponse::LongHead),
+        Ok(_) => return Err(MalformedResponse::HeadTooLarge),
         Err(error) => return Err(MalformedResponse::Head(said(error))),
     };
     let head = read(&response, is_head)?;
@@ -66,7 +66,7 @@ fn read(response: &Response<'_, '_>, is_head: bool) -> Result<ResponseHead, Malf
         .and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.ok_or(MalformedResponse::Head("a status that is none"))?;
     let is_old = response.version == Some(0);
-    let mut noted = hop_by_hop::Noted::default();
+    let mut noted = hop_by_hop::HeaderFlags::default();
     let mut headers = HeaderMap::with_capacity(response.headers.len());
     for field in response.headers.iter() {
         let name = HeaderName::from_bytes(field.name.as_bytes());
@@ -89,7 +89,7 @@ fn read(response: &Response<'_, '_>, is_head: bool) -> Result<ResponseHead, Malf
         status,
         noted,
         reason: unusual_reason(status, response.reason),
-        is_persistent: is_persistent && !is_doubtful && body.has_an_end(),
+        is_persistent: is_persistent && !is_doubtful && body.is_self_delimited(),
         headers,
         body,
     })
@@ -113,16 +113,16 @@ fn body(
     status: StatusCode,
     is_head: bool,
     is_old: bool,
-    noted: hop_by_hop::Noted,
+    noted: hop_by_hop::HeaderFlags,
     headers: &mut HeaderMap,
-) -> Result<BodyReader, MalformedResponse> {
+) -> Result<BodyDecoder, MalformedResponse> {
     let has_none = is_head
         || status.is_informational()
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     if noted.transfer_encoding() {
         headers.remove(CONTENT_LENGTH);
         if has_none {
-            return Ok(BodyReader::empty());
+            return Ok(BodyDecoder::empty());
         }
         let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
         let is_chunked = codings
@@ -137,7 +137,7 @@ fn body(
             // RFC 9112 §6.1: HTTP/1.0 knows no Transfer-Encoding, so somebody on the way has not seen it.
             return Err(MalformedResponse::Length("a Transfer-Encoding in HTTP/1.0"));
         }
-        return Ok(BodyReader::chunked());
+        return Ok(BodyDecoder::chunked());
     }
     let length = content_length(headers)?;
     if status.is_informational() || status == StatusCode::NO_CONTENT {
@@ -145,9 +145,9 @@ fn body(
         headers.remove(CONTENT_LENGTH);
     }
     Ok(match length {
-        _ if has_none => BodyReader::empty(),
-        Some(length) => BodyReader::of_length(length),
-        None => BodyReader::until_close(),
+        _ if has_none => BodyDecoder::empty(),
+        Some(length) => BodyDecoder::of_length(length),
+        None => BodyDecoder::until_close(),
     })
 }
 
@@ -230,50 +230,54 @@ mod tests {
         assert_eq!(head.headers.get_all("set-cookie").iter().count(), 2);
         assert!(head.noted.set_cookie() && head.is_persistent);
         assert_eq!(head.reason.unwrap().as_bytes(), b"Fine");
-        assert_eq!(head.body, BodyReader::of_length(3));
+        assert_eq!(head.body, BodyDecoder::of_length(3));
         assert_eq!(input, "abcHTTP");
     }
 
     #[test]
     fn the_length_is_as_the_standard_has_it() {
         for (text, body, is_persistent) in [
-            ("200 OK\r\n", BodyReader::until_close(), false),
-            ("200 OK\r\ncontent-length: 0\r\n", BodyReader::empty(), true),
+            ("200 OK\r\n", BodyDecoder::until_close(), false),
+            (
+                "200 OK\r\ncontent-length: 0\r\n",
+                BodyDecoder::empty(),
+                true,
+            ),
             (
                 "200 OK\r\ncontent-length: 7, 7\r\n",
-                BodyReader::of_length(7),
+                BodyDecoder::of_length(7),
                 true,
             ),
             (
                 "200 OK\r\ncontent-length: 7\r\nContent-Length: 7\r\n",
-                BodyReader::of_length(7),
+                BodyDecoder::of_length(7),
                 true,
             ),
             (
                 "200 OK\r\ntransfer-encoding: Chunked\r\n",
-                BodyReader::chunked(),
+                BodyDecoder::chunked(),
                 true,
             ),
             (
                 "200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 7\r\n",
-                BodyReader::chunked(),
+                BodyDecoder::chunked(),
                 false,
             ),
-            ("204 No Content\r\n", BodyReader::empty(), true),
+            ("204 No Content\r\n", BodyDecoder::empty(), true),
             (
                 "204 No Content\r\ncontent-length: 7\r\n",
-                BodyReader::empty(),
+                BodyDecoder::empty(),
                 true,
             ),
             (
                 "304 Not Modified\r\ncontent-length: 7\r\n",
-                BodyReader::empty(),
+                BodyDecoder::empty(),
                 true,
             ),
-            ("100 Continue\r\n", BodyReader::empty(), true),
+            ("100 Continue\r\n", BodyDecoder::empty(), true),
             (
                 "200 OK\r\ncontent-length: 1\r\nconnection: x, Close\r\n",
-                BodyReader::of_length(1),
+                BodyDecoder::of_length(1),
                 false,
             ),
         ] {
@@ -325,7 +329,7 @@ mod tests {
     fn an_answer_to_head_has_no_body() {
         let mut input = BytesMut::from("HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n");
         let head = parse(&mut input, true).unwrap().unwrap();
-        assert_eq!(head.body, BodyReader::empty());
+        assert_eq!(head.body, BodyDecoder::empty());
         assert_eq!(head.headers[CONTENT_LENGTH], "7");
     }
 
@@ -377,7 +381,7 @@ mod tests {
             );
         }
         let long = format!("HTTP/1.1 200 OK\r\na: {}", "b".repeat(MAX_BYTES));
-        assert_eq!(parsed(&long).unwrap_err(), MalformedResponse::LongHead);
+        assert_eq!(parsed(&long).unwrap_err(), MalformedResponse::HeadTooLarge);
         let many = format!(
             "HTTP/1.1 200 OK\r\n{}\r\n",
             "a: b\r\n".repeat(MAX_FIELDS + 1)

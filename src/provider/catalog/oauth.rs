@@ -1,6 +1,6 @@
 //! Kinds that speak plain OAuth 2.0.
 
-use super::super::kind::{Endpoint, Id, Kind, Secrecy, Switch};
+use super::super::kind::{AccountSwitch, ClientType, Endpoint, Id, Kind};
 
 /// 42.
 pub const FORTY_TWO: Kind = Kind {
@@ -35,9 +35,9 @@ pub const FORTY_TWO: Kind = Kind {
     ],
     logins_ignore_case: true,
     claims_by_hand: false,
-    secret: Secrecy::Always,
+    secret: ClientType::Always,
     offers_logout: false,
-    switch: Switch::SignOutFirst {
+    switch: AccountSwitch::SignOutFirst {
         page: Some("https://profile.intra.42.fr/"),
     },
     revokes: false,
@@ -102,9 +102,9 @@ pub const GITHUB: Kind = Kind {
     closed: &[],
     logins_ignore_case: true,
     claims_by_hand: false,
-    secret: Secrecy::Always,
+    secret: ClientType::Always,
     offers_logout: false,
-    switch: Switch::Asks,
+    switch: AccountSwitch::Asks,
     revokes: true,
 };
 
@@ -150,9 +150,9 @@ pub const FACEBOOK: Kind = Kind {
     closed: &[],
     logins_ignore_case: false,
     claims_by_hand: false,
-    secret: Secrecy::Always,
+    secret: ClientType::Always,
     offers_logout: false,
-    switch: Switch::Asks,
+    switch: AccountSwitch::Asks,
     // There is no way but to take the app's permissions away, in all browsers.
     revokes: false,
 };
@@ -211,9 +211,9 @@ pub const DISCORD: Kind = Kind {
     closed: &[],
     logins_ignore_case: true,
     claims_by_hand: false,
-    secret: Secrecy::Usually,
+    secret: ClientType::Usually,
     offers_logout: false,
-    switch: Switch::Asks,
+    switch: AccountSwitch::Asks,
     // One token revoked is every token of the user's, in all browsers.
     revokes: false,
 };
@@ -239,9 +239,9 @@ pub const OAUTH2: Kind = Kind {
     closed: &[],
     logins_ignore_case: false,
     claims_by_hand: true,
-    secret: Secrecy::Usually,
+    secret: ClientType::Usually,
     offers_logout: false,
-    switch: Switch::Asks,
+    switch: AccountSwitch::Asks,
     revokes: true,
 };
 

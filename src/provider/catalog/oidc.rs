@@ -1,6 +1,6 @@
 //! Kinds that speak OpenID Connect.
 
-use super::super::kind::{Endpoint, Id, Kind, Secrecy, Switch};
+use super::super::kind::{AccountSwitch, ClientType, Endpoint, Id, Kind};
 
 /// Any OpenID Connect provider.
 pub const OIDC: Kind = Kind {
@@ -15,9 +15,9 @@ pub const OIDC: Kind = Kind {
     closed: &[],
     logins_ignore_case: false,
     claims_by_hand: false,
-    secret: Secrecy::Optional,
+    secret: ClientType::Optional,
     offers_logout: true,
-    switch: Switch::Asks,
+    switch: AccountSwitch::Asks,
     revokes: true,
 };
 
@@ -57,7 +57,7 @@ pub const GOOGLE: Kind = Kind {
     allow: &["hosted_domains", "groups"],
     // One consent, one grant: to revoke one of its tokens is to revoke those of all of a user's browsers.
     revokes: false,
-    secret: Secrecy::Always,
+    secret: ClientType::Always,
     offers_logout: false,
     ..OIDC
 };
@@ -76,7 +76,7 @@ pub const GITLAB: Kind = Kind {
     ),
     endpoints: &told_by(issuer(Some("https://gitlab.com"), "")),
     logins_ignore_case: true,
-    secret: Secrecy::Usually,
+    secret: ClientType::Usually,
     offers_logout: false,
     ..OIDC
 };
@@ -98,7 +98,7 @@ pub const MICROSOFT: Kind = Kind {
     )),
     allow: &["tenants", "groups"],
     logins_ignore_case: true,
-    secret: Secrecy::Usually,
+    secret: ClientType::Usually,
     ..OIDC
 };
 

@@ -23,7 +23,7 @@ impl Oidc {
         let issuer = known
             .as_ref()
             .map_or_else(|| self.discovery.issuer(), |metadata| &metadata.issuer);
-        self.bearer.is_some() && (self.flavour.bearer_issues)(issuer, iss)
+        self.bearer.is_some() && (self.vendor_profile.bearer_issues)(issuer, iss)
     }
 
     /// Whom `token` proves.
@@ -54,7 +54,7 @@ impl Oidc {
     ) -> Result<Map<String, Value>, ProviderError> {
         let expected = Expected {
             issuer: &metadata.issuer,
-            issues: self.flavour.bearer_issues,
+            issues: self.vendor_profile.bearer_issues,
             algorithms: if bearer.algorithms.is_empty() {
                 &metadata.algorithms
             } else {
@@ -117,7 +117,7 @@ impl Oidc {
         token: &str,
         asks_userinfo: bool,
     ) -> Result<Identity, ProviderError> {
-        let reported = (self.flavour.read)(&mut claims)?;
+        let reported = (self.vendor_profile.read)(&mut claims)?;
         let token_subject = self.token_subject(&claims);
         if asks_userinfo {
             let Completed { claims: whole, .. } =

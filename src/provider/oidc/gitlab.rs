@@ -1,12 +1,12 @@
 //! GitLab, at gitlab.com or by itself. Groups are told at userinfo alone, by their full paths; a path
 //! belongs to whoever holds it now, so a renamed group's path can come to others.
 
-use super::flavour::Flavour;
+use super::vendor_profile::VendorProfile;
 
 /// It knows how to ask for a password again, and not how to offer a choice of accounts.
-pub(super) const FLAVOUR: Flavour = Flavour {
+pub(super) const FLAVOUR: VendorProfile = VendorProfile {
     switch_prompt: Some("login"),
-    ..Flavour::STANDARD
+    ..VendorProfile::STANDARD
 };
 
 #[cfg(test)]

@@ -4,13 +4,13 @@
 use serde_json::{Map, Value};
 
 use super::{
-    super::{claims, kind::Objection, oauth::ClientAuthentication},
-    flavour::{Flavour, GroupSource, Reported},
+    super::{claims, kind::ConfigIssue, oauth::ClientAuthentication},
     google_groups,
+    vendor_profile::{GroupSource, Reported, VendorProfile},
 };
 use crate::{access::Allow, provider::settings::ProviderSettings, text::Text};
 
-pub(super) const FLAVOUR: Flavour = Flavour {
+pub(super) const FLAVOUR: VendorProfile = VendorProfile {
     issues,
     bearer_issues: issues,
     read: |token| Ok(read(token)),
@@ -24,7 +24,7 @@ pub(super) const FLAVOUR: Flavour = Flavour {
         endpoint: "groups_url",
         list: |query| Box::pin(google_groups::list(query)),
     }),
-    ..Flavour::STANDARD
+    ..VendorProfile::STANDARD
 };
 
 /// Their documents allow both; the one without a scheme is older.
@@ -64,17 +64,17 @@ fn authorize(allow: &Allow) -> Vec<(&'static str, String)> {
     }
 }
 
-pub(in crate::provider) fn check(config: &ProviderSettings) -> Vec<Objection> {
+pub(in crate::provider) fn check(config: &ProviderSettings) -> Vec<ConfigIssue> {
     let mut objections = Vec::new();
     for list in config.allow.lists() {
         match list.key.as_str() {
-            "users" if config.claims.user.is_none() => objections.push(Objection {
+            "users" if config.claims.user.is_none() => objections.push(ConfigIssue {
                 key: "allow",
                 problem: "Google has no login names, so `users` would let nobody pass",
                 hint: "write emails, or hosted_domains",
             }),
             "groups" if !list.entries.iter().all(|entry| is_group(entry)) => {
-                objections.push(Objection {
+                objections.push(ConfigIssue {
                     key: "allow",
                     problem: "`groups` of Google are addresses in lower case",
                     hint: "as in groups = [\"eng@example.com\"]",

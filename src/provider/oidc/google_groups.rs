@@ -10,7 +10,7 @@ use url::Url;
 
 use super::{
     super::{Call, ProviderError, claims},
-    flavour::GroupQuery,
+    vendor_profile::GroupQuery,
 };
 
 /// The addresses of the groups, in lower case. Somebody without a Workspace domain has none.

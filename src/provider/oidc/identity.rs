@@ -8,11 +8,10 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::{
-    Oidc,
-    flavour::GroupQuery,
-    id_token,
+    Oidc, id_token,
     metadata::Metadata,
-    userinfo::{Lack, is_withheld, merge},
+    userinfo::{Absent, is_withheld, merge},
+    vendor_profile::GroupQuery,
 };
 use crate::{
     clock::Timestamp,
@@ -51,7 +50,7 @@ impl Oidc {
     ) -> Result<(Identity, Evidence), ProviderError> {
         // Before anything else adds to them: no other place is believed for it.
         let authentication = id_token::authentication(&claims);
-        let reported = (self.flavour.read)(&mut claims)?;
+        let reported = (self.vendor_profile.read)(&mut claims)?;
         let token_subject = self.token_subject(&claims);
         let silent = self.rules.silent_in(&claims);
         if self.reads_access_token {
@@ -192,7 +191,7 @@ impl Oidc {
 
     /// Without what only the ID token, or another place, is believed for.
     fn believed(&self, mut claims: Map<String, Value>) -> Map<String, Value> {
-        claims.retain(|name, _| !self.flavour.not_in_userinfo.contains(&name.as_str()));
+        claims.retain(|name, _| !self.vendor_profile.not_in_userinfo.contains(&name.as_str()));
         claims
     }
 
@@ -227,7 +226,7 @@ impl Oidc {
         };
         let lack = self.uses.lack(&claims, &self.rules, metadata);
         let url = match (self.userinfo_url(metadata), lack) {
-            (None, _) | (_, Lack::Nothing) => return Ok(unasked(claims, true)),
+            (None, _) | (_, Absent::Nothing) => return Ok(unasked(claims, true)),
             (Some(url), _) => url,
         };
         let call = Call::Userinfo;
@@ -242,7 +241,7 @@ impl Oidc {
             Err(error) if self.passes_over(&error, previous) => return Ok(unasked(claims, true)),
             Err(error) => ProviderError::Http { call, error },
         };
-        if lack == Lack::Identity {
+        if lack == Absent::Identity {
             return Err(error);
         }
         tracing::warn!(provider = self.profile.name, %error, remedy = error.remedy(), "going on without userinfo");

@@ -8,12 +8,12 @@
 use serde_json::{Map, Value};
 
 use super::{
-    super::{ProviderError, kind::Objection, oauth::ClientAuthentication},
-    flavour::{Flavour, Reported},
+    super::{ProviderError, kind::ConfigIssue, oauth::ClientAuthentication},
+    vendor_profile::{Reported, VendorProfile},
 };
 use crate::{access::Allow, jose::JwtError, provider::settings::ProviderSettings, text::Text};
 
-pub(super) const FLAVOUR: Flavour = Flavour {
+pub(super) const FLAVOUR: VendorProfile = VendorProfile {
     publishes,
     issues,
     bearer_issues,
@@ -25,7 +25,7 @@ pub(super) const FLAVOUR: Flavour = Flavour {
     switch_prompt: Some("select_account"),
     // Their documents have `prompt=login`, and nothing of `max_age`.
     ignores_max_age: true,
-    ..Flavour::STANDARD
+    ..VendorProfile::STANDARD
 };
 
 /// Ours: tenant and object joined, or `sub` where the token has no object, which takes `profile`.
@@ -150,7 +150,7 @@ fn is_vouched(value: &Value) -> bool {
 
 /// Where any tenant's users can sign in, lists of anything else are lists of what strangers may call
 /// themselves.
-pub(in crate::provider) fn check(config: &ProviderSettings) -> Vec<Objection> {
+pub(in crate::provider) fn check(config: &ProviderSettings) -> Vec<ConfigIssue> {
     let mut objections = Vec::new();
     let issuer = config.endpoint("issuer").and_then(Issuer::read);
     let is_open = issuer.is_some_and(|issuer| {
@@ -163,7 +163,7 @@ pub(in crate::provider) fn check(config: &ProviderSettings) -> Vec<Objection> {
         .iter()
         .find(|list| list.key == "tenants");
     if is_open && config.allow != Allow::Anyone && tenants.is_none() {
-        objections.push(Objection {
+        objections.push(ConfigIssue {
             key: "allow",
             problem: "people of any tenant can sign in at this issuer, and `allow` names no tenants",
             hint: "add tenants = [\"TENANT_ID\"], or name one tenant in the issuer: \
@@ -171,7 +171,7 @@ pub(in crate::provider) fn check(config: &ProviderSettings) -> Vec<Objection> {
         });
     }
     if tenants.is_some_and(|list| !list.entries.iter().all(|entry| is_guid(entry))) {
-        objections.push(Objection {
+        objections.push(ConfigIssue {
             key: "allow",
             problem: "`tenants` are known by their ids, not by their names",
             hint: "as in tenants = [\"11111111-2222-3333-4444-555555555555\"]",

@@ -4,7 +4,6 @@
 mod access_token;
 mod bearer;
 mod discovery;
-mod flavour;
 mod gitlab;
 pub(super) mod google;
 mod google_groups;
@@ -17,6 +16,7 @@ mod metadata;
 pub(super) mod microsoft;
 mod signer;
 mod userinfo;
+mod vendor_profile;
 mod verification;
 
 use std::{
@@ -32,10 +32,10 @@ use url::Url;
 pub use self::learnt::Learnt;
 use self::{
     discovery::Discovery,
-    flavour::{Flavour, GroupSource},
     jwks::{ProviderKeyCache, ProviderKeys},
     metadata::Metadata,
-    userinfo::Uses,
+    userinfo::RequiredClaims,
+    vendor_profile::{GroupSource, VendorProfile},
 };
 use super::{
     AuthorizeRequest, CodeGrant, Grant, HttpClient, Inspection, Logout, LogoutRequest, Profile,
@@ -63,13 +63,13 @@ pub(super) fn build(
     headers: &[&HeaderSource],
     http: &HttpClient,
 ) -> Arc<dyn Provider> {
-    let flavour = match config.kind.id {
+    let vendor_profile = match config.kind.id {
         Id::Google => &google::FLAVOUR,
         Id::GitLab => &gitlab::FLAVOUR,
         Id::Microsoft => &microsoft::FLAVOUR,
-        _ => &Flavour::STANDARD,
+        _ => &VendorProfile::STANDARD,
     };
-    Arc::new(Oidc::new(config, flavour, headers, http.clone()))
+    Arc::new(Oidc::new(config, vendor_profile, headers, http.clone()))
 }
 
 /// A provider known by its issuer alone.
@@ -81,8 +81,8 @@ pub(super) struct Oidc {
     discovery: Arc<Discovery>,
     keys: ProviderKeyCache,
     rules: ClaimRules,
-    uses: Uses,
-    flavour: &'static Flavour,
+    uses: RequiredClaims,
+    vendor_profile: &'static VendorProfile,
     /// Parameters of every authorization request.
     authorize: Vec<(&'static str, String)>,
     groups: Option<Groups>,
@@ -113,15 +113,15 @@ struct Groups {
 impl Oidc {
     fn new(
         config: &ProviderSettings,
-        flavour: &'static Flavour,
+        vendor_profile: &'static VendorProfile,
         headers: &[&HeaderSource],
         http: HttpClient,
     ) -> Self {
         let names = ClaimNames {
-            subject: flavour.subject.to_owned(),
+            subject: vendor_profile.subject.to_owned(),
             ..ClaimNames::standard()
         };
-        let groups = Groups::new(config, flavour, headers);
+        let groups = Groups::new(config, vendor_profile, headers);
         let mut client = OAuthClient::new(config);
         if let Some(groups) = &groups {
             client = client.with_scope(groups.source.scope);
@@ -129,13 +129,20 @@ impl Oidc {
         Self {
             profile: Profile::of(config),
             client,
-            authentication: config.client_authentication.or(flavour.authentication),
-            discovery: Arc::new(Discovery::new(config, flavour.publishes, http.clone())),
+            authentication: config
+                .client_authentication
+                .or(vendor_profile.authentication),
+            discovery: Arc::new(Discovery::new(
+                config,
+                vendor_profile.publishes,
+                http.clone(),
+            )),
             keys: ProviderKeyCache::new(ProviderKeys::of(config, http.clone())),
             rules: ClaimRules::new(config, names, headers),
-            uses: Uses::new(&config.facts(), headers).without(flavour.not_in_userinfo),
-            flavour,
-            authorize: (flavour.authorize)(&config.allow),
+            uses: RequiredClaims::new(&config.facts(), headers)
+                .without(vendor_profile.not_in_userinfo),
+            vendor_profile,
+            authorize: (vendor_profile.authorize)(&config.allow),
             logouts: verification::logouts(),
             strangers: Semaphore::new(verification::STRANGERS),
             bearer: config.bearer.clone(),
@@ -185,10 +192,10 @@ impl Groups {
     /// asked for the scope: it is a sensitive one, and headers tell groups by default.
     fn new(
         config: &ProviderSettings,
-        flavour: &Flavour,
+        vendor_profile: &VendorProfile,
         headers: &[&HeaderSource],
     ) -> Option<Self> {
-        let source = flavour.groups?;
+        let source = vendor_profile.groups?;
         let required = config
             .facts()
             .lists()
@@ -238,9 +245,9 @@ impl Provider for Oidc {
         Box::pin(async move {
             let metadata = self.discovery.obtain().await?;
             let mut extra = vec![("nonce", request.nonce)];
-            let prompt = self.flavour.switch_prompt.or(metadata.switch_prompt);
+            let prompt = self.vendor_profile.switch_prompt.or(metadata.switch_prompt);
             let max_age = request.step_up.max_age_parameter();
-            let is_deaf = self.flavour.ignores_max_age && max_age.is_some();
+            let is_deaf = self.vendor_profile.ignores_max_age && max_age.is_some();
             if request.reauthenticate || is_deaf {
                 extra.push(("prompt", "login"));
             } else if let Some(prompt) = prompt.filter(|_| request.switch_account) {
@@ -264,7 +271,7 @@ impl Provider for Oidc {
             let metadata = self.discovery.obtain().await?;
             match iss {
                 // Compared even where it was not promised.
-                Some(iss) if (self.flavour.issues)(&metadata.issuer, iss) => Ok(()),
+                Some(iss) if (self.vendor_profile.issues)(&metadata.issuer, iss) => Ok(()),
                 None if !metadata.sends_iss => Ok(()),
                 _ => Err(ProviderError::Issuer),
             }

@@ -103,7 +103,7 @@ pub(super) fn provider(server: &Scripted, allow: Allow, headers: &[HeaderSource]
         crate::trust::client_config_with(rustls::RootCertStore::empty()),
         limits,
     );
-    Oidc::new(&config, &Flavour::STANDARD, &headers, http)
+    Oidc::new(&config, &VendorProfile::STANDARD, &headers, http)
 }
 
 fn anyone(server: &Scripted) -> Oidc {

@@ -14,7 +14,7 @@ use crate::{access::Allow, identity_headers::HeaderSource, provider::claims};
 
 /// What of an identity the configuration uses.
 #[derive(Debug)]
-pub(super) struct Uses {
+pub(super) struct RequiredClaims {
     login: bool,
     email: bool,
     /// Whether the endpoint is believed for an address.
@@ -31,7 +31,7 @@ pub(super) struct Uses {
 
 /// What an ID token lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lack {
+pub(super) enum Absent {
     /// Nothing: the endpoint need not be asked.
     Nothing,
     /// Something for showing.
@@ -40,7 +40,7 @@ pub(super) enum Lack {
     Identity,
 }
 
-impl Uses {
+impl RequiredClaims {
     pub(super) fn new(allow: &Allow, headers: &[&HeaderSource]) -> Self {
         let keys = allow.lists().iter().map(|list| list.key.as_str());
         let asks = |key: &str| keys.clone().any(|asked| asked == key);
@@ -79,7 +79,7 @@ impl Uses {
         token: &Map<String, Value>,
         rules: &ClaimRules,
         metadata: &Metadata,
-    ) -> Lack {
+    ) -> Absent {
         let names = rules.names();
         let lacks = |path: &str| claims::find(token, path).is_none_or(Value::is_null);
         // `claims_supported` lists standard claims, and rarely what an operator had added.
@@ -97,14 +97,14 @@ impl Uses {
             || rules.wanted().iter().any(|path| lacks(path))
             || self.claims_allow.iter().any(|path| lacks(path))
         {
-            Lack::Identity
+            Absent::Identity
         } else if (self.name && standard(&names.name))
             || (self.picture && standard(&names.picture))
             || (self.groups && groups)
         {
-            Lack::Decoration
+            Absent::Decoration
         } else {
-            Lack::Nothing
+            Absent::Nothing
         }
     }
 }
@@ -170,9 +170,9 @@ mod tests {
         Allow::for_test(&given)
     }
 
-    fn lack(allow: Allow, headers: &[HeaderSource], known: Option<Value>, token: &Value) -> Lack {
+    fn lack(allow: Allow, headers: &[HeaderSource], known: Option<Value>, token: &Value) -> Absent {
         let headers: Vec<&HeaderSource> = headers.iter().collect();
-        let uses = Uses::new(&allow, &headers);
+        let uses = RequiredClaims::new(&allow, &headers);
         let config = ProviderSettings {
             allow,
             ..ProviderSettings::for_test("corp", "")
@@ -203,48 +203,51 @@ mod tests {
         let anyone = || Allow::Anyone;
         assert_eq!(
             lack(anyone(), &[HeaderSource::UserId], None, &bare()),
-            Lack::Nothing
+            Absent::Nothing
         );
         assert_eq!(
             lack(anyone(), &[HeaderSource::User], None, &bare()),
-            Lack::Identity
+            Absent::Identity
         );
         assert_eq!(
             lack(anyone(), &[HeaderSource::Email], None, &bare()),
-            Lack::Identity
+            Absent::Identity
         );
         assert_eq!(
             lack(anyone(), &[HeaderSource::Name], None, &bare()),
-            Lack::Decoration
+            Absent::Decoration
         );
         assert_eq!(
             lack(anyone(), &[HeaderSource::Picture], None, &bare()),
-            Lack::Decoration
+            Absent::Decoration
         );
         assert_eq!(
             lack(anyone(), &[HeaderSource::Groups], None, &bare()),
-            Lack::Decoration
+            Absent::Decoration
         );
-        assert_eq!(lack(lists(&[], &["a"]), &[], None, &bare()), Lack::Identity);
+        assert_eq!(
+            lack(lists(&[], &["a"]), &[], None, &bare()),
+            Absent::Identity
+        );
         assert_eq!(
             lack(lists(&["a@b"], &[]), &[], None, &bare()),
-            Lack::Identity
+            Absent::Identity
         );
         let claim = HeaderSource::Claim("a.b".to_owned());
-        assert_eq!(lack(anyone(), &[claim], None, &bare()), Lack::Identity);
+        assert_eq!(lack(anyone(), &[claim], None, &bare()), Absent::Identity);
         let unverified = json!({ "sub": "1", "email": "a@b" });
         assert_eq!(
             lack(lists(&["a@b"], &[]), &[], None, &unverified),
-            Lack::Identity
+            Absent::Identity
         );
         // A path that meets the address needs the word on it too.
         let email = HeaderSource::Claim("email".to_owned());
         assert_eq!(
             lack(anyone(), std::slice::from_ref(&email), None, &unverified),
-            Lack::Identity
+            Absent::Identity
         );
         let by_path = Allow::for_test(&[("claims.email", &["a@b"])]);
-        assert_eq!(lack(by_path, &[], None, &unverified), Lack::Identity);
+        assert_eq!(lack(by_path, &[], None, &unverified), Absent::Identity);
         let full = json!({
             "sub": "1", "email": "a@b", "email_verified": false, "preferred_username": "a", "name": "A",
             "picture": "p", "groups": [], "a": { "b": 0 },
@@ -259,7 +262,7 @@ mod tests {
         ];
         assert_eq!(
             lack(lists(&["a@b"], &["x"]), &all, None, &full),
-            Lack::Nothing
+            Absent::Nothing
         );
     }
 
@@ -270,9 +273,12 @@ mod tests {
         let headers = [HeaderSource::User, HeaderSource::Name];
         assert_eq!(
             lack(Allow::Anyone, &headers, Some(known), &token),
-            Lack::Nothing
+            Absent::Nothing
         );
-        assert_eq!(lack(Allow::Anyone, &headers, None, &token), Lack::Identity);
+        assert_eq!(
+            lack(Allow::Anyone, &headers, None, &token),
+            Absent::Identity
+        );
     }
 
     #[test]

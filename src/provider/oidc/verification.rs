@@ -120,7 +120,7 @@ impl Oidc {
     fn signer<'m>(&'m self, metadata: &'m Metadata, now: Timestamp) -> Signer<'m> {
         Signer {
             issuer: &metadata.issuer,
-            issues: self.flavour.issues,
+            issues: self.vendor_profile.issues,
             client_id: self.client.id(),
             algorithms: &metadata.algorithms,
             now,

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use tokio::time::sleep;
 use url::Url;
 
-use super::pace::Pace;
+use super::pace::RequestPacer;
 use crate::{
     provider::{Call, HttpClient, ProviderError, http::HttpError},
     random,
@@ -25,7 +25,7 @@ pub(super) struct Api {
     /// What the kind can tell of an answer better than its status does.
     pub(super) fault: fn(&Reply) -> Option<ProviderError>,
     /// How often it may be called; none where only the provider counts.
-    pub(super) pace: Option<Arc<Pace>>,
+    pub(super) pace: Option<Arc<RequestPacer>>,
 }
 
 /// An answer of whatever status.

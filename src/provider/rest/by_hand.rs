@@ -6,10 +6,10 @@ use url::Url;
 
 use super::{
     super::{
-        Call, HttpClient, Provider, ProviderError, claims::ClaimNames, kind::Objection,
+        Call, HttpClient, Provider, ProviderError, claims::ClaimNames, kind::ConfigIssue,
         oauth::ClientAuthentication,
     },
-    Bearer, Dialect, Directory, Person, Rest, Revocation,
+    Bearer, OAuthProfile, Rest, Revocation, UserLookup, UserRecord,
     api::Api,
     endpoint,
 };
@@ -23,7 +23,7 @@ pub(in crate::provider) fn build(
     http: &HttpClient,
 ) -> Arc<dyn Provider> {
     let nowhere = String::new;
-    let dialect = Dialect {
+    let dialect = OAuthProfile {
         authentication: ClientAuthentication::Basic,
         pkce: true,
         scope_separator: " ",
@@ -56,11 +56,11 @@ pub(in crate::provider) fn build(
 }
 
 /// An address that nothing vouches for admits nobody.
-pub(in crate::provider) fn check(config: &ProviderSettings) -> Vec<Objection> {
+pub(in crate::provider) fn check(config: &ProviderSettings) -> Vec<ConfigIssue> {
     let is_by_address = |list: &AllowList| matches!(list.key.as_str(), "emails" | "domains");
     let is_vouched_for = config.claims.email.is_some() && config.claims.email_verified.is_some();
     let admits_nobody = config.allow.lists().iter().any(is_by_address) && !is_vouched_for;
-    let objection = Objection {
+    let objection = ConfigIssue {
         key: "allow",
         problem: "no claim vouches for an address, so `emails` and `domains` let nobody pass",
         hint: "say where the answer has both: claims = { email = \"…\", email_verified = \"…\" }",
@@ -73,13 +73,13 @@ struct Userinfo {
     url: Url,
 }
 
-impl Directory for Userinfo {
-    async fn find(&self, bearer: &Bearer<'_>) -> Result<Person, ProviderError> {
+impl UserLookup for Userinfo {
+    async fn find(&self, bearer: &Bearer<'_>) -> Result<UserRecord, ProviderError> {
         let claims = self
             .api
             .object(Call::Userinfo, &self.url, bearer.token)
             .await?;
-        Ok(Person {
+        Ok(UserRecord {
             claims,
             memberships: Vec::new(),
         })

@@ -9,7 +9,7 @@ use super::{
     super::{
         Call, HttpClient, Provider, ProviderError, claims::ClaimNames, oauth::ClientAuthentication,
     },
-    Bearer, Dialect, Directory, Person, Rest, Revocation,
+    Bearer, OAuthProfile, Rest, Revocation, UserLookup, UserRecord,
     api::Api,
     asks_for, endpoint, text,
 };
@@ -21,7 +21,7 @@ pub(in crate::provider) fn build(
     http: &HttpClient,
 ) -> Arc<dyn Provider> {
     let guilds = asks_for(&config.facts(), &["guilds"]);
-    let dialect = Dialect {
+    let dialect = OAuthProfile {
         authentication: ClientAuthentication::Basic,
         pkce: true,
         scope_separator: " ",
@@ -59,14 +59,14 @@ struct Users {
     guilds: Option<Url>,
 }
 
-impl Directory for Users {
-    async fn find(&self, bearer: &Bearer<'_>) -> Result<Person, ProviderError> {
+impl UserLookup for Users {
+    async fn find(&self, bearer: &Bearer<'_>) -> Result<UserRecord, ProviderError> {
         let me = self.api.object(Call::Userinfo, &self.me, bearer.token);
         let (mut claims, memberships) = tokio::try_join!(me, self.guilds(bearer.token))?;
         let is_verified = claims.get("verified") == Some(&Value::Bool(true));
         claims.insert("email_verified".to_owned(), is_verified.into());
         claims.insert("avatar_url".to_owned(), avatar(&claims).into());
-        Ok(Person {
+        Ok(UserRecord {
             claims,
             memberships,
         })

@@ -18,10 +18,10 @@ use super::{
         claims::ClaimNames,
         graph_error::{self, GraphError},
         http::HttpError,
-        kind::Objection,
+        kind::ConfigIssue,
         oauth::ClientAuthentication,
     },
-    Bearer, Dialect, Directory, Person, Rest, Revocation, Revoking,
+    Bearer, OAuthProfile, Rest, Revocation, Revoking, UserLookup, UserRecord,
     api::{Api, Reply, answer},
     endpoint,
 };
@@ -29,16 +29,16 @@ use crate::{
     access::AllowList, identity_headers::HeaderSource, provider::settings::ProviderSettings,
 };
 
-pub(in crate::provider) fn check(config: &ProviderSettings) -> Vec<Objection> {
+pub(in crate::provider) fn check(config: &ProviderSettings) -> Vec<ConfigIssue> {
     let is_by_address = |list: &AllowList| matches!(list.key.as_str(), "emails" | "domains");
     let admits_nobody = config.allow.lists().iter().any(is_by_address);
-    let by_address = Objection {
+    let by_address = ConfigIssue {
         key: "allow",
         problem: "Facebook vouches for no address, so `emails` and `domains` let nobody pass",
         hint: "write users, with the ids that X-User-Id shows behind the colon",
     };
     // `users` are ids there; a name that somebody chose must not pass for one.
-    let by_name = Objection {
+    let by_name = ConfigIssue {
         key: "claims",
         problem: "Facebook has no login names, so `claims.user` names nobody",
         hint: "take `user` out; X-User shows the id, X-User-Name the name",
@@ -55,7 +55,7 @@ pub(in crate::provider) fn build(
     headers: &[&HeaderSource],
     http: &HttpClient,
 ) -> Arc<dyn Provider> {
-    let dialect = Dialect {
+    let dialect = OAuthProfile {
         authentication: ClientAuthentication::Post,
         pkce: false,
         scope_separator: ",",
@@ -90,8 +90,8 @@ struct Graph {
     me: Url,
 }
 
-impl Directory for Graph {
-    async fn find(&self, bearer: &Bearer<'_>) -> Result<Person, ProviderError> {
+impl UserLookup for Graph {
+    async fn find(&self, bearer: &Bearer<'_>) -> Result<UserRecord, ProviderError> {
         let mut url = self.me.clone();
         url.query_pairs_mut()
             .append_pair("fields", "id,name,email,picture");
@@ -101,7 +101,7 @@ impl Directory for Graph {
         }
         let claims = self.api.object(Call::Userinfo, &url, bearer.token).await?;
         let id = claims.get("id").and_then(Value::as_str);
-        Ok(Person {
+        Ok(UserRecord {
             memberships: id.map(|id| ("users", id.to_owned())).into_iter().collect(),
             claims,
         })

@@ -14,10 +14,10 @@ use super::{
     super::{
         Call, HttpClient, Provider, ProviderError, claims::ClaimNames, oauth::ClientAuthentication,
     },
-    Bearer, Dialect, Directory, Person, Rest, Revocation,
+    Bearer, OAuthProfile, Rest, Revocation, UserLookup, UserRecord,
     api::{Api, Reply, answer},
     endpoint, list,
-    pace::{Limit, Pace},
+    pace::{Limit, RequestPacer},
     text,
 };
 use crate::{
@@ -35,9 +35,9 @@ pub(in crate::provider) fn build(
         http: http.clone(),
         headers: &[],
         fault,
-        pace: Some(Pace::shared(application, LIMITS)),
+        pace: Some(RequestPacer::shared(application, LIMITS)),
     };
-    let dialect = Dialect {
+    let dialect = OAuthProfile {
         authentication: ClientAuthentication::Post,
         // Not documented; a server that does not know it ignores it.
         pkce: true,
@@ -64,8 +64,8 @@ struct Intra {
     me: Url,
 }
 
-impl Directory for Intra {
-    async fn find(&self, bearer: &Bearer<'_>) -> Result<Person, ProviderError> {
+impl UserLookup for Intra {
+    async fn find(&self, bearer: &Bearer<'_>) -> Result<UserRecord, ProviderError> {
         let call = Call::Userinfo;
         let mut claims = self.api.object(call, &self.me, bearer.token).await?;
         let memberships = memberships(&claims, bearer.now);
@@ -80,7 +80,7 @@ impl Directory for Intra {
             .filter_map(|group| Some(text(group, "name")?.into()))
             .collect();
         claims.insert("group_names".to_owned(), names.into());
-        Ok(Person {
+        Ok(UserRecord {
             claims,
             memberships,
         })

@@ -19,10 +19,10 @@ use super::{
         Call, HttpClient, Provider, ProviderError,
         claims::ClaimNames,
         http::HttpError,
-        kind::Objection,
+        kind::ConfigIssue,
         oauth::{ClientAuthentication, basic},
     },
-    Bearer, Dialect, Directory, Person, Rest, Revocation, Revoking,
+    Bearer, OAuthProfile, Rest, Revocation, Revoking, UserLookup, UserRecord,
     api::{Api, Reply, answer},
     asks_for, endpoint, text,
 };
@@ -35,7 +35,7 @@ pub(in crate::provider) fn build(
 ) -> Arc<dyn Provider> {
     let orgs = asks_for(&config.facts(), &["orgs"]);
     let teams = asks_for(&config.facts(), &["teams"]);
-    let dialect = Dialect {
+    let dialect = OAuthProfile {
         authentication: ClientAuthentication::Post,
         pkce: true,
         scope_separator: " ",
@@ -91,14 +91,14 @@ fn revocation(revoking: &Revoking<'_>) -> Option<http::Result<Request<Bytes>>> {
     Some(request.body(body.into()))
 }
 
-pub(in crate::provider) fn check(config: &ProviderSettings) -> Vec<Objection> {
+pub(in crate::provider) fn check(config: &ProviderSettings) -> Vec<ConfigIssue> {
     let is_team = |entry: &String| match entry.split_once('/') {
         Some((org, slug)) => !org.is_empty() && !slug.is_empty() && !slug.contains('/'),
         None => entry.bytes().all(|byte| byte.is_ascii_digit()),
     };
     let mut lists = config.allow.lists().iter();
     let is_odd = lists.any(|list| list.key == "teams" && !list.entries.iter().all(is_team));
-    let objection = Objection {
+    let objection = ConfigIssue {
         key: "allow",
         problem: "`teams` are known with their organisation, or by their numbers",
         hint: "as in teams = [\"acme/ops\"], the name as its page's address has it",
@@ -131,8 +131,8 @@ struct Accounts {
     teams: Option<Url>,
 }
 
-impl Directory for Accounts {
-    async fn find(&self, bearer: &Bearer<'_>) -> Result<Person, ProviderError> {
+impl UserLookup for Accounts {
+    async fn find(&self, bearer: &Bearer<'_>) -> Result<UserRecord, ProviderError> {
         let token = bearer.token;
         let (mut claims, email, orgs, teams) = tokio::try_join!(
             self.api.object(Call::Userinfo, &self.user, token),
@@ -142,7 +142,7 @@ impl Directory for Accounts {
         )?;
         claims.insert("email_verified".to_owned(), email.is_some().into());
         claims.insert("email".to_owned(), email.into());
-        Ok(Person {
+        Ok(UserRecord {
             claims,
             memberships: orgs.into_iter().chain(teams).collect(),
         })

@@ -1,7 +1,7 @@
 //! Plain OAuth 2.0: the code exchange, and then an API that says who holds the token.
 //!
-//! All that such kinds share is [`Rest`]; what is a kind's own is a [`Dialect`], data, and a
-//! [`Directory`], the calls that find somebody. The token says nothing by itself, so what the directory
+//! All that such kinds share is [`Rest`]; what is a kind's own is a [`OAuthProfile`], data, and a
+//! [`UserLookup`], the calls that find somebody. The token says nothing by itself, so what the directory
 //! learns with it right after the exchange, at the address that the operator configured, is the identity.
 
 mod api;
@@ -55,7 +55,7 @@ struct Rest<D> {
 }
 
 /// How a kind speaks OAuth.
-struct Dialect {
+struct OAuthProfile {
     /// How the client proves itself where the configuration does not say.
     authentication: ClientAuthentication,
     /// Whether it is sent a code challenge.
@@ -92,12 +92,12 @@ struct Revoking<'a> {
 }
 
 /// Finds who holds a token.
-trait Directory: Send + Sync + 'static {
+trait UserLookup: Send + Sync + 'static {
     /// Who it is, in the provider's words.
     fn find(
         &self,
         bearer: &Bearer<'_>,
-    ) -> impl Future<Output = Result<Person, ProviderError>> + Send;
+    ) -> impl Future<Output = Result<UserRecord, ProviderError>> + Send;
 }
 
 /// With what a directory is asked.
@@ -108,18 +108,18 @@ struct Bearer<'a> {
 }
 
 /// Somebody, as a directory knows them.
-struct Person {
+struct UserRecord {
     claims: Map<String, Value>,
     /// What the kind's own allow lists may name: the list's key, and what somebody has there.
     memberships: Vec<(&'static str, String)>,
 }
 
-impl<D: Directory> Rest<D> {
+impl<D: UserLookup> Rest<D> {
     fn new(
         config: &ProviderSettings,
         headers: &[&HeaderSource],
         http: &HttpClient,
-        dialect: Dialect,
+        dialect: OAuthProfile,
         directory: D,
     ) -> Self {
         let mut client = OAuthClient::new(config);
@@ -195,7 +195,7 @@ impl<D: Directory> Rest<D> {
     }
 }
 
-impl<D: Directory> Provider for Rest<D> {
+impl<D: UserLookup> Provider for Rest<D> {
     fn profile(&self) -> &Profile {
         &self.profile
     }
@@ -346,7 +346,7 @@ mod tests {
     use super::{
         super::{
             catalog,
-            kind::{Kind, Switch},
+            kind::{AccountSwitch, Kind},
             scripted::{Answer, Scripted, Seen},
         },
         testing::{anyone, parameters},
@@ -427,7 +427,7 @@ mod tests {
         for kind in catalog::KINDS.iter().filter(|kind| !has_issuer(kind)) {
             let provider = anyone(kind, &server);
             let asks = parameters(&provider, true).await != parameters(&provider, false).await;
-            assert_eq!(asks, kind.switch == Switch::Asks, "{kind:?}");
+            assert_eq!(asks, kind.switch == AccountSwitch::Asks, "{kind:?}");
         }
     }
 }

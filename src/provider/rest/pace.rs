@@ -13,7 +13,7 @@ use std::{
 use tokio::time::sleep_until;
 
 /// The turns of one application.
-pub(super) struct Pace(Mutex<Turns>);
+pub(super) struct RequestPacer(Mutex<Turns>);
 
 /// At most `calls` in any span of that length.
 #[derive(Clone, Copy, Debug)]
@@ -22,10 +22,11 @@ pub(super) struct Limit {
     pub(super) span: Duration,
 }
 
-impl Pace {
+impl RequestPacer {
     /// The pace of `application`, the same one for all who ask for it.
     pub(super) fn shared(application: String, limits: &'static [Limit]) -> Arc<Self> {
-        static PACES: LazyLock<Mutex<HashMap<String, Weak<Pace>>>> = LazyLock::new(Mutex::default);
+        static PACES: LazyLock<Mutex<HashMap<String, Weak<RequestPacer>>>> =
+            LazyLock::new(Mutex::default);
         let mut paces = PACES.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pace) = paces.get(&application).and_then(Weak::upgrade) {
             return pace;
@@ -129,9 +130,15 @@ mod tests {
 
     #[test]
     fn one_application_has_one_pace() {
-        let one = Pace::shared("a".to_owned(), LIMITS);
-        assert!(Arc::ptr_eq(&one, &Pace::shared("a".to_owned(), LIMITS)));
-        assert!(!Arc::ptr_eq(&one, &Pace::shared("b".to_owned(), LIMITS)));
+        let one = RequestPacer::shared("a".to_owned(), LIMITS);
+        assert!(Arc::ptr_eq(
+            &one,
+            &RequestPacer::shared("a".to_owned(), LIMITS)
+        ));
+        assert!(!Arc::ptr_eq(
+            &one,
+            &RequestPacer::shared("b".to_owned(), LIMITS)
+        ));
     }
 
     proptest! {

@@ -11,7 +11,7 @@ use std::{
 use futures_util::future::BoxFuture;
 use moka::{ops::compute::Op, policy::EvictionPolicy, sync::Cache};
 
-use super::{Directory, Entry, SessionName, Sighting, UserKey, device, has_ended};
+use super::{Activity, Entry, SessionIndex, SessionName, UserKey, device, has_ended};
 use crate::{
     clock::Timestamp,
     session::{Lifetimes, StoreError, revocation::Mark},
@@ -46,7 +46,7 @@ impl InProcess {
     }
 
     /// The user's sessions with this one in its place, and without those that have ended.
-    fn with(&self, known: Option<&Known>, sighting: &Sighting<'_>) -> Known {
+    fn with(&self, known: Option<&Known>, sighting: &Activity<'_>) -> Known {
         let mark = Mark::of(sighting.session);
         let mut device = None;
         let mut kept = Vec::new();
@@ -86,8 +86,8 @@ impl Seen {
     }
 }
 
-impl Directory for InProcess {
-    fn note(&self, sighting: &Sighting<'_>) {
+impl SessionIndex for InProcess {
+    fn note(&self, sighting: &Activity<'_>) {
         let user = UserKey::of(&sighting.session.identity);
         if let Some(known) = self.users.get(&user) {
             let at_its_place = known.iter().find(|seen| {

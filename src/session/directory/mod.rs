@@ -1,7 +1,7 @@
 //! Who is signed in where: what people are shown of their sessions and operators of everybody's, and by which
 //! name one is ended. It decides nothing: whether a session holds is never asked here.
 //!
-//! A [`Directory`] keeps the entries. [`Presence`] tells it of sessions as they begin and are seen, rarely enough
+//! A [`SessionIndex`] keeps the entries. [`ActiveSessions`] tells it of sessions as they begin and are seen, rarely enough
 //! that requests do not feel it, and shows what has not ended.
 
 pub mod device;
@@ -30,10 +30,10 @@ use crate::{
 ///
 /// A directory in a store that replicas share has to seal what it writes under the gate's own keys: the store's
 /// owner is not to read who is where.
-pub trait Directory: Send + Sync {
+pub trait SessionIndex: Send + Sync {
     /// Takes note of a session that is there: new, or seen again. Waits for nothing; what has to be sent is
     /// sent behind the request's back, and may get lost.
-    fn note(&self, sighting: &Sighting<'_>);
+    fn note(&self, sighting: &Activity<'_>);
 
     /// The sessions of a user, some that have ended among them.
     fn list<'a>(&'a self, user: &'a UserKey) -> BoxFuture<'a, Result<Vec<Entry>, StoreError>>;
@@ -43,7 +43,7 @@ pub trait Directory: Send + Sync {
 }
 
 /// A session, seen.
-pub struct Sighting<'a> {
+pub struct Activity<'a> {
     /// Which.
     pub session: &'a Session,
     /// `User-Agent`, as it came.
@@ -54,7 +54,7 @@ pub struct Sighting<'a> {
     pub now: Timestamp,
 }
 
-impl<'a> Sighting<'a> {
+impl<'a> Activity<'a> {
     /// What a request's headers and the address it comes from say.
     pub fn of(
         session: &'a Session,
@@ -87,7 +87,7 @@ pub struct Entry {
 
 impl Entry {
     /// What a sighting says.
-    pub fn of(sighting: &Sighting<'_>) -> Self {
+    pub fn of(sighting: &Activity<'_>) -> Self {
         Self {
             mark: Mark::of(sighting.session),
             device: device::label(sighting.user_agent),
@@ -175,16 +175,16 @@ impl fmt::Display for SessionName {
 }
 
 /// Tells a directory of sessions, and shows what it knows of those that have not ended.
-pub struct Presence {
-    directory: Arc<dyn Directory>,
+pub struct ActiveSessions {
+    directory: Arc<dyn SessionIndex>,
     revocations: Arc<Revocations>,
     lifetimes: Lifetimes,
-    knowledge: Knowledge,
+    knowledge: Completeness,
 }
 
 /// Which sessions a directory hears of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Knowledge {
+pub enum Completeness {
     /// Sessions live in cookies, and it hears of those that began or were seen here since then, the process's
     /// start.
     CookiesSince(Timestamp),
@@ -194,13 +194,13 @@ pub enum Knowledge {
     WholeStore,
 }
 
-impl Presence {
+impl ActiveSessions {
     /// Of sessions that end by `lifetimes` and `revocations`.
     pub fn new(
-        directory: Arc<dyn Directory>,
+        directory: Arc<dyn SessionIndex>,
         revocations: Arc<Revocations>,
         lifetimes: Lifetimes,
-        knowledge: Knowledge,
+        knowledge: Completeness,
     ) -> Self {
         Self {
             directory,
@@ -212,11 +212,11 @@ impl Presence {
 
     /// Whether a session that is not listed has ended.
     pub fn is_complete(&self) -> bool {
-        self.knowledge == Knowledge::WholeStore
+        self.knowledge == Completeness::WholeStore
     }
 
     /// A session has begun, in the place of an earlier one of the same browser.
-    pub async fn begin(&self, sighting: &Sighting<'_>, earlier: Option<&Session>) {
+    pub async fn begin(&self, sighting: &Activity<'_>, earlier: Option<&Session>) {
         self.directory.note(sighting);
         if let Some(earlier) = earlier {
             self.forget(&SessionName::of(earlier)).await;
@@ -232,12 +232,12 @@ impl Presence {
         now: Timestamp,
     ) {
         if self.is_due(session, now) {
-            self.note(&Sighting::of(session, headers, address, now));
+            self.note(&Activity::of(session, headers, address, now));
         }
     }
 
     /// A session is there, whenever it was seen before.
-    pub fn note(&self, sighting: &Sighting<'_>) {
+    pub fn note(&self, sighting: &Activity<'_>) {
         self.directory.note(sighting);
     }
 
@@ -245,10 +245,10 @@ impl Presence {
     /// news. A store keeps the time of each use: the first of each minute counts.
     fn is_due(&self, session: &Session, now: Timestamp) -> bool {
         match self.knowledge {
-            Knowledge::CookiesSince(start) => {
+            Completeness::CookiesSince(start) => {
                 session.seen_at <= start || session.wants_renewal(self.lifetimes, now)
             }
-            Knowledge::PartOfStore | Knowledge::WholeStore => {
+            Completeness::PartOfStore | Completeness::WholeStore => {
                 session.seen_at.0 / MINUTE != now.0 / MINUTE
             }
         }

@@ -14,15 +14,15 @@ const HOME: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
 const WORK: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7)));
 
 struct House {
-    presence: Presence,
+    presence: ActiveSessions,
     revocations: Arc<Revocations>,
 }
 
-fn house(knowledge: Knowledge) -> House {
+fn house(knowledge: Completeness) -> House {
     let revocations = Arc::new(Revocations::new(LIFETIMES.lifetime));
     let directory = Arc::new(InProcess::new(1_000, LIFETIMES));
     House {
-        presence: Presence::new(directory, Arc::clone(&revocations), LIFETIMES, knowledge),
+        presence: ActiveSessions::new(directory, Arc::clone(&revocations), LIFETIMES, knowledge),
         revocations,
     }
 }
@@ -42,8 +42,8 @@ fn session(id: u8, subject: &str, created_at: Timestamp) -> Session {
     Session::begin([id; 16], [0; 16], created_at, identity)
 }
 
-fn sighting(session: &Session, address: Option<IpAddr>, now: Timestamp) -> Sighting<'_> {
-    Sighting {
+fn sighting(session: &Session, address: Option<IpAddr>, now: Timestamp) -> Activity<'_> {
+    Activity {
         session,
         user_agent: Some("Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0"),
         address,
@@ -57,7 +57,7 @@ fn later(seconds: u64) -> Timestamp {
 
 #[tokio::test]
 async fn each_user_has_their_own_sessions_and_the_last_seen_comes_first() {
-    let house = house(Knowledge::WholeStore);
+    let house = house(Completeness::WholeStore);
     let [first, second] = [session(1, "ada", START), session(2, "ada", later(10))];
     let other = session(3, "bob", START);
     for seen in [&first, &second, &other] {
@@ -81,7 +81,7 @@ async fn each_user_has_their_own_sessions_and_the_last_seen_comes_first() {
 
 #[tokio::test]
 async fn what_has_ended_is_not_listed() {
-    let house = house(Knowledge::WholeStore);
+    let house = house(Completeness::WholeStore);
     let sessions = [1, 2, 3].map(|id| session(id, "ada", START));
     for session in &sessions {
         house.presence.note(&sighting(session, HOME, START));
@@ -107,7 +107,7 @@ async fn what_has_ended_is_not_listed() {
 
 #[tokio::test]
 async fn a_login_takes_the_place_of_the_session_before() {
-    let house = house(Knowledge::WholeStore);
+    let house = house(Completeness::WholeStore);
     let [old, new] = [session(1, "ada", START), session(2, "ada", later(5))];
     house
         .presence
@@ -120,7 +120,7 @@ async fn a_login_takes_the_place_of_the_session_before() {
 
 #[tokio::test]
 async fn somebody_who_signs_in_over_and_over_is_bounded() {
-    let house = house(Knowledge::WholeStore);
+    let house = house(Completeness::WholeStore);
     for id in 0..=255 {
         let session = session(id, "ada", later(u64::from(id)));
         house
@@ -140,17 +140,17 @@ fn a_request_is_noted_about_once_a_minute() {
         seen_at: Timestamp(now.0 - seconds_ago),
         ..session(1, "ada", START)
     };
-    let cookie = house(Knowledge::CookiesSince(START)).presence;
+    let cookie = house(Completeness::CookiesSince(START)).presence;
     assert!(!cookie.is_due(&seen_at(0), now) && !cookie.is_due(&seen_at(59), now));
     assert!(cookie.is_due(&seen_at(60), now));
-    let restarted = house(Knowledge::CookiesSince(Timestamp(now.0 - 5))).presence;
+    let restarted = house(Completeness::CookiesSince(Timestamp(now.0 - 5))).presence;
     assert!(
         restarted.is_due(&seen_at(5), now),
         "sealed by a process before"
     );
     assert!(!restarted.is_due(&seen_at(4), now));
 
-    let store = house(Knowledge::WholeStore).presence;
+    let store = house(Completeness::WholeStore).presence;
     let now = Timestamp(60 * 20_000);
     let seen_at = |seconds| Session {
         seen_at: Timestamp(seconds),

@@ -25,7 +25,7 @@ use crate::{
     session::{
         Id, Session, StoreError,
         directory::SessionName,
-        place::{Latest, Place},
+        place::{Place, RemoteState},
         revocation::{Revocation, Target},
         store::{LEASE, Record},
     },
@@ -109,9 +109,9 @@ impl Renewal {
     async fn settled_elsewhere(&self) -> Result<Option<Progress>, StoreError> {
         let latest = self.place.latest(&self.session, clock::now()).await?;
         Ok(match latest {
-            Latest::Same => None,
-            Latest::Newer(newer) => Some(Progress::Renewed(Arc::from(newer))),
-            Latest::Gone => Some(Progress::Ended),
+            RemoteState::Same => None,
+            RemoteState::Newer(newer) => Some(Progress::Renewed(Arc::from(newer))),
+            RemoteState::Gone => Some(Progress::Ended),
         })
     }
 
@@ -229,7 +229,9 @@ impl Renewal {
                     provider = name,
                     "a renewal names another subject: the session ends"
                 );
-                self.shared.farewell.to(&self.unconfirmed(granted, now));
+                self.shared
+                    .token_revoker
+                    .to(&self.unconfirmed(granted, now));
                 return self.end(now).await;
             }
             Ok(identity) => {
@@ -242,7 +244,9 @@ impl Renewal {
                 self.note_failure(&error);
                 if !error.is_outage() && self.shared.is_stale(&self.session, now) {
                     tracing::warn!(provider = name, %error, remedy = error.remedy(), "the session's user is not known any more");
-                    self.shared.farewell.to(&self.unconfirmed(granted, now));
+                    self.shared
+                        .token_revoker
+                        .to(&self.unconfirmed(granted, now));
                     return self.end(now).await;
                 }
                 tracing::warn!(provider = name, %error, remedy = error.remedy(), "renewed, but not known for whom");
@@ -275,7 +279,7 @@ impl Renewal {
             return Ok(newer);
         }
         // Signed out meanwhile, perhaps at another replica: nobody else knows of these tokens.
-        self.shared.farewell.to(renewed);
+        self.shared.token_revoker.to(renewed);
         Ok(Progress::Ended)
     }
 

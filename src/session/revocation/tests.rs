@@ -103,8 +103,8 @@ async fn what_is_revoked_here_goes_out_and_what_is_learnt_does_not() {
 
 fn small() -> Revocations {
     let capacity = Capacity {
-        vouched: 100,
-        unsigned: 50,
+        authenticated: 100,
+        unauthenticated: 50,
     };
     Revocations::bounded(Duration::from_hours(1), capacity)
 }
@@ -166,7 +166,7 @@ fn beyond_the_bound_whoever_signed_out_stays_out() {
             target: Target::Session([number; 16]),
             not_before: Timestamp(1_000 + u64::from(number)),
         });
-        revocations.vouched.run_pending_tasks();
+        revocations.authenticated.run_pending_tasks();
     }
     for number in 0..150_u8 {
         let signed_out = Session {
@@ -181,7 +181,7 @@ fn beyond_the_bound_whoever_signed_out_stays_out() {
             target: Target::Session([number; 16]),
             not_before: Timestamp(1_000 + u64::from(number)),
         });
-        revocations.vouched.run_pending_tasks();
+        revocations.authenticated.run_pending_tasks();
     }
     let fresh = Session {
         id: [200; 16],
@@ -207,7 +207,7 @@ fn a_clock_that_is_ahead_ends_nobody_for_good() {
             not_before: Timestamp(u64::MAX),
         });
     }
-    revocations.vouched.run_pending_tasks();
+    revocations.authenticated.run_pending_tasks();
     let soon = clock::now().after(Duration::from_secs(5));
     let fresh = Session {
         id: [200; 16],
@@ -234,10 +234,15 @@ fn what_the_common_memory_lost_is_found() {
         target: Target::provider_session("corp", "sid"),
         not_before: Timestamp(170),
     });
-    let lost = |vouched, there: &[(Target, u64)]| -> Vec<u64> {
+    let lost = |authenticated, there: &[(Target, u64)]| -> Vec<u64> {
         let there = there.iter().map(|(target, at)| (*target, Timestamp(*at)));
         let there: HashMap<_, _> = there.collect();
-        let lost = revocations.lost(vouched, &there, Duration::from_secs(250), Timestamp(300));
+        let lost = revocations.lost(
+            authenticated,
+            &there,
+            Duration::from_secs(250),
+            Timestamp(300),
+        );
         let mut times: Vec<_> = lost.iter().map(|lost| lost.not_before.0).collect();
         times.sort_unstable();
         times

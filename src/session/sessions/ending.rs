@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use http::{HeaderMap, HeaderValue};
 use tokio::time::sleep;
 
-use super::{Carried, Keeping, Sessions, Visit, opening::open_record};
+use super::{CookiePayload, SessionLookup, SessionStorage, Sessions, opening::open_record};
 use crate::{
     clock::{self, Timestamp},
     session::{Id, Session, revocation::Target, store::Store, ticket::Ticket},
@@ -14,9 +14,9 @@ use crate::{
 impl Sessions {
     /// Who visits to end their session: renewing it first would be for nothing. Where it cannot be said who, what
     /// came is enough.
-    pub async fn last_visit(&self, headers: &HeaderMap, now: Timestamp) -> Visit {
+    pub async fn last_visit(&self, headers: &HeaderMap, now: Timestamp) -> SessionLookup {
         let found = self.cookies.find(headers);
-        let mut visit = Visit::of(&found);
+        let mut visit = SessionLookup::of(&found);
         let Some(sealed) = found.session.as_deref() else {
             return visit;
         };
@@ -33,7 +33,7 @@ impl Sessions {
 
     /// Ends the session that came, in every copy of its cookie, and gives the `Set-Cookie` values that end it in
     /// this browser.
-    pub async fn end(&self, visit: &Visit, now: Timestamp) -> Vec<HeaderValue> {
+    pub async fn end(&self, visit: &SessionLookup, now: Timestamp) -> Vec<HeaderValue> {
         if let Some(carried) = &visit.carried {
             self.mark(Target::Session(*carried.id()), now);
         }
@@ -41,9 +41,11 @@ impl Sessions {
             self.dismiss(session);
         }
         match (&self.keeping, &visit.carried) {
-            (Keeping::Store(store), Some(Carried::Ticket(ticket))) if visit.is_unread => {
+            (SessionStorage::Store(store), Some(CookiePayload::Ticket(ticket)))
+                if visit.is_unread =>
+            {
                 let left = read_and_remove(Arc::clone(store), ticket.clone());
-                self.farewell.to_whom_it_concerns(left);
+                self.token_revoker.revoke_when_loaded(left);
             }
             (_, Some(carried)) => self.remove(carried.id()).await,
             (_, None) => {}
@@ -60,7 +62,7 @@ impl Sessions {
     }
 
     async fn remove(&self, id: &Id) {
-        if let Keeping::Store(store) = &self.keeping
+        if let SessionStorage::Store(store) = &self.keeping
             && let Err(error) = store.remove(id).await
         {
             // The revocation holds without.
@@ -71,7 +73,7 @@ impl Sessions {
     /// Has the tokens of a session that was revoked taken back: the newest, for they may just have been renewed.
     pub(super) fn dismiss(&self, session: &Session) {
         let newest = self.refresher.newest(session);
-        self.farewell.to(newest.as_deref().unwrap_or(session));
+        self.token_revoker.to(newest.as_deref().unwrap_or(session));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Carried, Keeping, Sessions, Visit};
+use super::{CookiePayload, SessionLookup, SessionStorage, Sessions};
 use crate::{
     clock::Timestamp,
     session::{Session, StoreError, codec, seal::Purpose, store::Store, ticket::Ticket},
@@ -17,18 +17,18 @@ impl Sessions {
     pub(super) fn open(
         &self,
         sealed: &[u8],
-        visit: &mut Visit,
+        visit: &mut SessionLookup,
         now: Timestamp,
     ) -> Result<Option<Arc<Session>>, NotAtHand> {
         match &self.keeping {
-            Keeping::Cookie { .. } => Ok(self.open_cookie(sealed, visit)),
-            Keeping::Store(store) => {
+            SessionStorage::Cookie { .. } => Ok(self.open_cookie(sealed, visit)),
+            SessionStorage::Store(store) => {
                 let Some((ticket, key)) = Ticket::of_cookie(sealed, &self.keys) else {
                     return Ok(None);
                 };
                 visit.is_outdated = !key.is_first();
                 let session = open_at_hand(&**store, &ticket, now);
-                visit.carried = Some(Carried::Ticket(ticket));
+                visit.carried = Some(CookiePayload::Ticket(ticket));
                 session.map(Some).ok_or(NotAtHand)
             }
         }
@@ -37,10 +37,10 @@ impl Sessions {
     /// The session of the ticket that `visit` came with, asked of the store.
     pub(super) async fn load(
         &self,
-        visit: &Visit,
+        visit: &SessionLookup,
         now: Timestamp,
     ) -> Result<Option<Arc<Session>>, StoreError> {
-        let (Keeping::Store(store), Some(Carried::Ticket(ticket))) =
+        let (SessionStorage::Store(store), Some(CookiePayload::Ticket(ticket))) =
             (&self.keeping, &visit.carried)
         else {
             return Ok(None);
@@ -53,11 +53,11 @@ impl Sessions {
         Ok(found.and_then(|found| open_record(ticket, &found.record.sealed, found.seen_at)))
     }
 
-    fn open_cookie(&self, sealed: &[u8], visit: &mut Visit) -> Option<Arc<Session>> {
+    fn open_cookie(&self, sealed: &[u8], visit: &mut SessionLookup) -> Option<Arc<Session>> {
         let opened = self.keys.open_with_key(Purpose::Session, b"", sealed)?;
         visit.is_outdated = !opened.key.is_first();
         let session = Arc::new(codec::decode(&opened.plain)?);
-        visit.carried = Some(Carried::Session(session.id));
+        visit.carried = Some(CookiePayload::Session(session.id));
         Some(session)
     }
 }

@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use super::{Carried, Keeping, Sessions, Unavailable, Visit};
+use super::{CookiePayload, SessionLookup, SessionStorage, Sessions, Unavailable};
 use crate::{
     clock::Timestamp,
-    session::{Session, StoreError, place::Place, refresh::Settled},
+    session::{Session, StoreError, place::Place, refresh::RefreshOutcome},
 };
 
 /// A visit of which more has to be found out.
 pub struct Pending<'a> {
     sessions: &'a Sessions,
-    visit: Visit,
+    visit: SessionLookup,
     /// Not yet read from the store where there is none.
     session: Option<Arc<Session>>,
     now: Timestamp,
@@ -22,7 +22,7 @@ pub struct Pending<'a> {
 impl<'a> Pending<'a> {
     pub(super) fn new(
         sessions: &'a Sessions,
-        visit: Visit,
+        visit: SessionLookup,
         session: Option<Arc<Session>>,
         now: Timestamp,
     ) -> Self {
@@ -39,11 +39,11 @@ impl<'a> Pending<'a> {
     /// # Errors
     /// When there may be a session, and whether there is cannot be found out now. That is not nobody: signing
     /// in anew would not help.
-    pub fn wait(self: Box<Self>) -> BoxFuture<'a, Result<Visit, Unavailable>> {
+    pub fn wait(self: Box<Self>) -> BoxFuture<'a, Result<SessionLookup, Unavailable>> {
         Box::pin(self.find_out())
     }
 
-    async fn find_out(self: Box<Self>) -> Result<Visit, Unavailable> {
+    async fn find_out(self: Box<Self>) -> Result<SessionLookup, Unavailable> {
         let Self {
             sessions,
             mut visit,
@@ -54,12 +54,12 @@ impl<'a> Pending<'a> {
             session = sessions.load(&visit, now).await?;
         }
         let place = match (&sessions.keeping, &visit.carried) {
-            (Keeping::Store(store), Some(Carried::Ticket(ticket))) => Place::Record {
+            (SessionStorage::Store(store), Some(CookiePayload::Ticket(ticket))) => Place::Record {
                 store: Arc::clone(store),
                 ticket: ticket.clone(),
             },
             (
-                Keeping::Cookie {
+                SessionStorage::Cookie {
                     shared: Some(store),
                 },
                 _,
@@ -79,13 +79,13 @@ impl<'a> Pending<'a> {
         }
         let session = Arc::unwrap_or_clone(session);
         let session = match sessions.refresher.settle(session, &place, now).await {
-            Settled::Stands(session) => session,
-            Settled::Renewed(session) => {
-                visit.is_outdated |= matches!(sessions.keeping, Keeping::Cookie { .. });
+            RefreshOutcome::Stands(session) => session,
+            RefreshOutcome::Renewed(session) => {
+                visit.is_outdated |= matches!(sessions.keeping, SessionStorage::Cookie { .. });
                 session
             }
-            Settled::Ended => return Ok(visit),
-            Settled::Unknown => return Err(Unavailable::Provider),
+            RefreshOutcome::Ended => return Ok(visit),
+            RefreshOutcome::Unknown => return Err(Unavailable::Provider),
         };
         // It may have taken a while, and somebody may have signed out meanwhile.
         visit.session = Some(Arc::new(session)).filter(|session| !sessions.is_over(session, now));

@@ -25,7 +25,7 @@ const LIFETIMES: Lifetimes = Lifetimes {
     idle_timeout: Duration::from_mins(30),
 };
 
-fn gate(secrets: &[&str], keeping: Keeping) -> Sessions {
+fn gate(secrets: &[&str], keeping: SessionStorage) -> Sessions {
     let secrets: Vec<Secret> = secrets
         .iter()
         .map(|text| Secret::new((*text).to_owned()))
@@ -49,7 +49,7 @@ fn gate(secrets: &[&str], keeping: Keeping) -> Sessions {
     let providers = Providers::new(&[], &HeaderSettings::default(), &HttpClient::for_test());
     let providers = Arc::new(providers);
     let revocations = Arc::new(Revocations::new(LIFETIMES.lifetime));
-    let farewell = Arc::new(Farewell::new(Arc::clone(&providers), Handle::current()));
+    let token_revoker = Arc::new(TokenRevoker::new(Arc::clone(&providers), Handle::current()));
     let refresher = Refresher::new(
         RefreshPolicy {
             providers,
@@ -58,7 +58,7 @@ fn gate(secrets: &[&str], keeping: Keeping) -> Sessions {
         },
         crate::observe::audit::Audit::default(),
         Arc::clone(&revocations),
-        Arc::clone(&farewell),
+        Arc::clone(&token_revoker),
         Handle::current(),
     );
     Sessions {
@@ -68,12 +68,12 @@ fn gate(secrets: &[&str], keeping: Keeping) -> Sessions {
         keeping,
         revocations,
         refresher: Arc::new(refresher),
-        farewell,
+        token_revoker,
     }
 }
 
-fn in_store(store: &Arc<dyn Store>) -> Keeping {
-    Keeping::Store(Arc::clone(store))
+fn in_store(store: &Arc<dyn Store>) -> SessionStorage {
+    SessionStorage::Store(Arc::clone(store))
 }
 
 fn store() -> Arc<dyn Store> {
@@ -121,8 +121,10 @@ async fn found(gate: &Sessions, request: &HeaderMap, after: u64) -> Option<Sessi
 #[tokio::test]
 async fn a_new_secret_seals_cookies_and_tickets_anew() {
     let store = store();
-    let kept: [&dyn Fn() -> Keeping; 2] =
-        [&|| Keeping::Cookie { shared: None }, &|| in_store(&store)];
+    let kept: [&dyn Fn() -> SessionStorage; 2] =
+        [&|| SessionStorage::Cookie { shared: None }, &|| {
+            in_store(&store)
+        }];
     for keeping in kept {
         let old = begun(&gate(&["old"], keeping())).await;
         let both = gate(&["new", "old"], keeping());
@@ -178,7 +180,7 @@ async fn in_a_store_both_ends_are_kept_to_the_second() {
 
 #[tokio::test]
 async fn in_a_cookie_the_absolute_end_is_exact_and_the_idle_one_nearly() {
-    let gate = gate(&["one"], Keeping::Cookie { shared: None });
+    let gate = gate(&["one"], SessionStorage::Cookie { shared: None });
     let request = begun(&gate).await;
     assert!(found(&gate, &request, 30 * 60 - 1).await.is_some());
     assert!(found(&gate, &request, 30 * 60).await.is_none());

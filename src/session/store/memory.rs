@@ -12,13 +12,13 @@ use crate::{
     clock::{self, Timestamp},
     session::{
         Id, Lifetimes, StoreError,
-        recent::{Recent, Used},
+        lru_map::{LruMap, Used},
     },
 };
 
 /// Bounded by a number of sessions; beyond it, those that were not used for longest end.
 pub struct Memory {
-    entries: Recent<Entry>,
+    entries: LruMap<Entry>,
     lifetimes: Lifetimes,
 }
 
@@ -39,7 +39,7 @@ impl Memory {
     pub fn new(capacity: u64, lifetimes: Lifetimes) -> Self {
         let capacity = usize::try_from(capacity).unwrap_or(usize::MAX);
         Self {
-            entries: Recent::new(capacity, lifetimes.idle_timeout),
+            entries: LruMap::new(capacity, lifetimes.idle_timeout),
             lifetimes,
         }
     }

@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 
 pub use self::{
     memory::Memory,
-    redis::{Answer, Redis, RedisDirectory, Trouble, ask},
+    redis::{Answer, Redis, RedisDirectory, RedisFailure, ask},
 };
 use super::{Id, StoreError};
 use crate::clock::Timestamp;

@@ -23,7 +23,7 @@ use sidegate::{
     clock::Timestamp,
     credential::{Presented, Schemes},
     ext_authz::Question,
-    forward::http1::{self, Piece},
+    forward::http1::{self, BodyEvent},
     issuer::{
         authorize::AuthorizationRequest,
         document::{self, DocumentUrl},
@@ -547,7 +547,7 @@ fn read_answer(
     loop {
         let left = head.body.left();
         match head.body.next(&mut input).ok()? {
-            Some(Piece::Data(data)) => {
+            Some(BodyEvent::Data(data)) => {
                 assert!(left.is_none_or(|left| data.len() as u64 <= left));
                 body.extend(data);
             }
@@ -555,7 +555,7 @@ fn read_answer(
                 Some(()) => {}
                 None => head.body.close().ok()?,
             },
-            Some(Piece::End(trailers)) => {
+            Some(BodyEvent::End(trailers)) => {
                 while fill(&mut input).is_some() {}
                 return Some((head.status.as_u16(), body, trailers, input.len()));
             }

@@ -38,8 +38,8 @@ fn frame(sid: &str) -> Revocation {
 
 fn small() -> Revocations {
     let capacity = Capacity {
-        vouched: 1_000,
-        unsigned: 500,
+        authenticated: 1_000,
+        unauthenticated: 500,
     };
     Revocations::bounded(LIFETIMES.lifetime, capacity)
 }
@@ -49,7 +49,7 @@ async fn counts(server: &RedisServer) -> [usize; 2] {
     let mut counts = [0; 2];
     for (count, pattern) in counts
         .iter_mut()
-        .zip(["*:revocations", "*:revocations:unsigned"])
+        .zip(["*:revocations", "*:revocations:unauthenticated"])
     {
         for key in server.keys(pattern).await {
             let answer = server.ask(&["ZCARD", &key]).await;
@@ -96,9 +96,9 @@ async fn a_flood_of_logouts_drives_no_sign_out_from_redis() {
         elsewhere.revoke_unsigned(frame("one more")).is_err()
     })
     .await;
-    let [vouched, unsigned] = counts(&server).await;
-    assert_eq!(vouched, 1);
-    assert!((500..=551).contains(&unsigned), "{unsigned}");
+    let [authenticated, unauthenticated] = counts(&server).await;
+    assert_eq!(authenticated, 1);
+    assert!((500..=551).contains(&unauthenticated), "{unauthenticated}");
     // Among a flood, a user's sign-out is told at once all the same.
     revocations.revoke(now_of(Target::user("corp", "eve")));
     wait_until("it is told", || elsewhere.has_revoked(&eve)).await;

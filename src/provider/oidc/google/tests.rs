@@ -149,7 +149,7 @@ fn the_issuer_without_a_scheme_is_googles_alone() {
         "https://accounts.google.com",
         "https://accounts.google.com/"
     ));
-    assert!(!(Flavour::STANDARD.issues)(
+    assert!(!(VendorProfile::STANDARD.issues)(
         "https://accounts.google.com",
         "accounts.google.com"
     ));

@@ -18,12 +18,12 @@ use crate::{
     },
 };
 
-pub(super) struct Deaf {
+pub(super) struct LossyStore {
     pub(super) inner: Arc<dyn Store>,
     pub(super) has_lost: AtomicBool,
 }
 
-impl Store for Deaf {
+impl Store for LossyStore {
     fn at_hand(
         &self,
         id: &Id,

@@ -9,7 +9,7 @@ use http::StatusCode;
 use tokio::time::{sleep, timeout};
 
 use super::{
-    deaf::Deaf,
+    deaf::LossyStore,
     house::{House, generation, invalid_grant, outage, record, session, unanswered},
 };
 use crate::{
@@ -18,8 +18,8 @@ use crate::{
     provider::{ProviderError, http::HttpError},
     session::{
         Session,
-        place::{Latest, Place},
-        refresh::Settled,
+        place::{Place, RemoteState},
+        refresh::RefreshOutcome,
         revocation::{Revocation, Target},
     },
 };
@@ -30,13 +30,13 @@ async fn the_providers_no_ends_the_session_everywhere() {
     house.provider.says([invalid_grant()]);
     let old = session(-1);
     let place = record(&old).await;
-    assert_eq!(house.settle(&old, &place).await, Settled::Ended);
+    assert_eq!(house.settle(&old, &place).await, RefreshOutcome::Ended);
     assert!(house.revocations.has_revoked(&old));
     let Place::Record { store, .. } = &place else {
         unreachable!("a record");
     };
     assert_eq!(store.reload(&old.id, clock::now()).await, Ok(None));
-    assert_eq!(house.settle(&old, &place).await, Settled::Ended);
+    assert_eq!(house.settle(&old, &place).await, RefreshOutcome::Ended);
     assert_eq!(house.provider.calls(), 1);
 }
 
@@ -47,19 +47,22 @@ async fn an_outage_ends_nothing_until_the_grace_is_over() {
     let old = session(-1);
     assert_eq!(
         house.settle(&old, &Place::Cookie).await,
-        Settled::Stands(old.clone())
+        RefreshOutcome::Stands(old.clone())
     );
     // Not again at once.
     assert_eq!(
         house.settle(&old, &Place::Cookie).await,
-        Settled::Stands(old.clone())
+        RefreshOutcome::Stands(old.clone())
     );
     assert_eq!(house.provider.calls(), 1);
     let late = Session {
         id: [9; 16],
         ..session(-601)
     };
-    assert_eq!(house.settle(&late, &Place::Cookie).await, Settled::Unknown);
+    assert_eq!(
+        house.settle(&late, &Place::Cookie).await,
+        RefreshOutcome::Unknown
+    );
     assert!(!house.revocations.has_revoked(&late));
 }
 
@@ -70,7 +73,7 @@ async fn what_failed_is_tried_again_after_a_while() {
     let old = session(-1);
     assert_eq!(
         house.settle(&old, &Place::Cookie).await,
-        Settled::Stands(old.clone())
+        RefreshOutcome::Stands(old.clone())
     );
     let later = clock::now().after(Duration::from_secs(3));
     assert_eq!(
@@ -96,7 +99,11 @@ async fn what_was_not_answered_is_not_sent_again_while_something_serves() {
             let settled = house
                 .refresher
                 .settle(old.clone(), &Place::Cookie, after(later));
-            assert_eq!(settled.await, Settled::Stands(old.clone()), "{later}");
+            assert_eq!(
+                settled.await,
+                RefreshOutcome::Stands(old.clone()),
+                "{later}"
+            );
         }
         assert_eq!(house.provider.calls(), 1);
         let settled = house.refresher.settle(old, &Place::Cookie, after(601));
@@ -127,10 +134,10 @@ async fn a_token_whose_renewal_is_forgotten_for_want_of_room_is_not_sent_again()
     }
     refresher.flights.settle_down();
     assert_eq!(house.provider.calls(), 50);
-    assert!(matches!(renewed(0, now).await, Settled::Stands(_)));
+    assert!(matches!(renewed(0, now).await, RefreshOutcome::Stands(_)));
     // Beyond the grace of a session that is made now, however long the fifty took.
     let later = clock::now().after(Duration::from_mins(11));
-    assert_eq!(renewed(1, later).await, Settled::Ended);
+    assert_eq!(renewed(1, later).await, RefreshOutcome::Ended);
     assert_eq!(house.provider.calls(), 50);
 }
 
@@ -140,7 +147,7 @@ async fn another_subject_ends_the_session() {
     *house.provider.subject.lock().unwrap() = "2";
     assert_eq!(
         house.settle(&session(-1), &Place::Cookie).await,
-        Settled::Ended
+        RefreshOutcome::Ended
     );
 }
 
@@ -151,11 +158,11 @@ async fn what_was_signed_out_meanwhile_does_not_come_back() {
     let place = record(&old).await;
     assert_eq!(
         house.settle(&old, &place).await,
-        Settled::Stands(old.clone())
+        RefreshOutcome::Stands(old.clone())
     );
     place.remove(&old.id).await.unwrap();
     house.quiet().await;
-    assert_eq!(house.settle(&old, &place).await, Settled::Ended);
+    assert_eq!(house.settle(&old, &place).await, RefreshOutcome::Ended);
     let Place::Record { store, .. } = &place else {
         unreachable!("a record");
     };
@@ -169,7 +176,10 @@ async fn what_was_signed_out_meanwhile_does_not_come_back() {
         target: Target::Session(old.id),
         not_before: clock::now(),
     });
-    assert_eq!(house.settle(&old, &Place::Cookie).await, Settled::Ended);
+    assert_eq!(
+        house.settle(&old, &Place::Cookie).await,
+        RefreshOutcome::Ended
+    );
 }
 
 /// The store has the new tokens, but the gate was not told so and asks again: nobody has signed out.
@@ -181,7 +191,7 @@ async fn an_answer_of_the_store_that_gets_lost_ends_nothing() {
         unreachable!("a record");
     };
     let place = Place::Record {
-        store: Arc::new(Deaf {
+        store: Arc::new(LossyStore {
             inner: store,
             has_lost: AtomicBool::new(false),
         }),
@@ -193,7 +203,7 @@ async fn an_answer_of_the_store_that_gets_lost_ends_nothing() {
     assert_eq!(house.provider.calls(), 1);
     assert!(matches!(
         place.latest(&old, clock::now()).await,
-        Ok(Latest::Newer(newer)) if newer.generation == 1
+        Ok(RemoteState::Newer(newer)) if newer.generation == 1
     ));
 }
 
@@ -208,7 +218,7 @@ async fn tokens_of_nobody_known_change_nothing_but_the_refresh_token() {
         house.provider.unsure.lock().unwrap().push_back(error);
         let mut old = session(-1);
         old.tokens.access = Some("old access".into());
-        let Settled::Renewed(unsure) = house.settle(&old, &Place::Cookie).await else {
+        let RefreshOutcome::Renewed(unsure) = house.settle(&old, &Place::Cookie).await else {
             panic!("not renewed");
         };
         assert_eq!(unsure.tokens.refresh.as_deref(), Some("refresh-1"));
@@ -218,7 +228,7 @@ async fn tokens_of_nobody_known_change_nothing_but_the_refresh_token() {
         // Not again at once, then again, and by then it is known.
         assert_eq!(
             house.settle(&unsure, &Place::Cookie).await,
-            Settled::Stands(unsure.clone())
+            RefreshOutcome::Stands(unsure.clone())
         );
         let later = clock::now().after(Duration::from_secs(5));
         for cookie in [unsure, old] {
@@ -235,12 +245,12 @@ async fn who_cannot_be_identified_does_not_pass_for_ever() {
     let (early, late) = (session(-590), session(-601));
     house.provider.unsure.lock().unwrap().push_back(outage());
     // Asked within the grace; when it is over the next attempt is not yet due.
-    let Settled::Renewed(unsure) = house.settle(&early, &Place::Cookie).await else {
+    let RefreshOutcome::Renewed(unsure) = house.settle(&early, &Place::Cookie).await else {
         panic!("not renewed");
     };
     let later = clock::now().after(Duration::from_secs(15));
     let settled = house.refresher.settle(unsure, &Place::Cookie, later).await;
-    assert_eq!(settled, Settled::Unknown);
+    assert_eq!(settled, RefreshOutcome::Unknown);
     assert!(!house.revocations.has_revoked(&early));
 
     let house = House::new();
@@ -250,7 +260,10 @@ async fn who_cannot_be_identified_does_not_pass_for_ever() {
         .lock()
         .unwrap()
         .push_back(bad_id_token());
-    assert_eq!(house.settle(&late, &Place::Cookie).await, Settled::Ended);
+    assert_eq!(
+        house.settle(&late, &Place::Cookie).await,
+        RefreshOutcome::Ended
+    );
     assert!(house.revocations.has_revoked(&late));
 }
 
@@ -263,7 +276,7 @@ async fn a_second_factor_asked_for_ends_the_session() {
     }]);
     assert_eq!(
         house.settle(&session(-1), &Place::Cookie).await,
-        Settled::Ended
+        RefreshOutcome::Ended
     );
 }
 
@@ -274,7 +287,10 @@ async fn another_server_of_the_same_name_sees_no_token() {
         provider_fingerprint: [1; 8],
         ..session(-1)
     };
-    assert_eq!(house.settle(&old, &Place::Cookie).await, Settled::Ended);
+    assert_eq!(
+        house.settle(&old, &Place::Cookie).await,
+        RefreshOutcome::Ended
+    );
     assert_eq!(house.provider.calls(), 0);
     assert!(!house.revocations.has_revoked(&old));
 }
@@ -289,6 +305,6 @@ async fn who_has_waited_once_for_a_provider_that_is_away_does_not_wait_again() {
     let later = clock::now().after(Duration::from_secs(3));
     let settled = house.refresher.settle(old.clone(), &Place::Cookie, later);
     let settled = timeout(Duration::from_secs(1), settled).await;
-    assert_eq!(settled, Ok(Settled::Stands(old)));
+    assert_eq!(settled, Ok(RefreshOutcome::Stands(old)));
     assert_eq!(house.provider.calls(), 2);
 }

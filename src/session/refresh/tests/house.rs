@@ -22,12 +22,12 @@ use crate::{
     },
     session::{
         Lifetimes, Session, codec,
-        farewell::Farewell,
         place::Place,
-        refresh::{RefreshPolicy, Refresher, Settled},
+        refresh::{RefreshOutcome, RefreshPolicy, Refresher},
         revocation::Revocations,
         store::{Memory, Record, Store},
         ticket::Ticket,
+        token_revoker::TokenRevoker,
     },
     tokens::{GrantTokens, KeepTokens, Tokens},
 };
@@ -170,7 +170,7 @@ impl House {
         let provider = Arc::new(provider);
         let revocations = Arc::new(Revocations::new(Duration::from_hours(1)));
         let providers = Arc::new(Providers::for_test(provider.clone()));
-        let farewell = Arc::new(Farewell::new(providers.clone(), Handle::current()));
+        let token_revoker = Arc::new(TokenRevoker::new(providers.clone(), Handle::current()));
         let refresher = Refresher::new(
             RefreshPolicy {
                 providers,
@@ -179,7 +179,7 @@ impl House {
             },
             crate::observe::audit::Audit::default(),
             revocations.clone(),
-            farewell,
+            token_revoker,
             Handle::current(),
         );
         Self {
@@ -193,7 +193,7 @@ impl House {
         Self::with(Rotating::new())
     }
 
-    pub(super) async fn settle(&self, session: &Session, place: &Place) -> Settled {
+    pub(super) async fn settle(&self, session: &Session, place: &Place) -> RefreshOutcome {
         self.refresher
             .settle(session.clone(), place, clock::now())
             .await
@@ -244,9 +244,9 @@ pub(super) async fn record(session: &Session) -> Place {
     Place::Record { store, ticket }
 }
 
-pub(super) fn generation(settled: Settled) -> u64 {
+pub(super) fn generation(settled: RefreshOutcome) -> u64 {
     match settled {
-        Settled::Renewed(session) => session.generation,
+        RefreshOutcome::Renewed(session) => session.generation,
         other => panic!("not renewed: {other:?}"),
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use self::house::{House, Rotating, generation, record, session};
-use super::Settled;
+use super::RefreshOutcome;
 use crate::{
     clock,
     session::{Session, place::Place},
@@ -30,7 +30,7 @@ async fn fifty_at_once_are_one_call_and_one_successor() {
         let all = (0..50).map(|_| house.settle(&old, &place));
         let settled = futures_util::future::join_all(all).await;
         assert_eq!(house.provider.calls(), before + 1);
-        let Settled::Renewed(first) = &settled[0] else {
+        let RefreshOutcome::Renewed(first) = &settled[0] else {
             panic!("not renewed");
         };
         assert_eq!(first.tokens.refresh.as_deref(), Some("refresh-1"));
@@ -48,7 +48,7 @@ async fn nobody_waits_while_the_old_token_lasts() {
     let old = session(50);
     assert_eq!(
         house.settle(&old, &Place::Cookie).await,
-        Settled::Stands(old.clone())
+        RefreshOutcome::Stands(old.clone())
     );
     house.quiet().await;
     assert_eq!(generation(house.settle(&old, &Place::Cookie).await), 1);
@@ -61,13 +61,13 @@ async fn before_it_is_due_nothing_is_asked() {
     let early = session(101);
     assert_eq!(
         house.settle(&early, &Place::Cookie).await,
-        Settled::Stands(early.clone())
+        RefreshOutcome::Stands(early.clone())
     );
     let mut without = session(-1);
     without.tokens.refresh = None;
     assert_eq!(
         house.settle(&without, &Place::Cookie).await,
-        Settled::Stands(without.clone())
+        RefreshOutcome::Stands(without.clone())
     );
     house.quiet().await;
     assert_eq!(house.provider.calls(), 0);
@@ -88,7 +88,7 @@ async fn a_cookie_that_is_several_renewals_behind_catches_up() {
     let house = House::new();
     house.provider.lasts.lock().unwrap().push_back(100);
     let old = session(-1);
-    let Settled::Renewed(first) = house.settle(&old, &Place::Cookie).await else {
+    let RefreshOutcome::Renewed(first) = house.settle(&old, &Place::Cookie).await else {
         panic!("not renewed");
     };
     let later = clock::now().after(Duration::from_secs(200));
@@ -107,7 +107,7 @@ async fn a_missing_new_refresh_token_keeps_the_old() {
     });
     let old = session(-1);
     match house.settle(&old, &Place::Cookie).await {
-        Settled::Renewed(session) => assert_eq!(session.tokens.refresh, old.tokens.refresh),
+        RefreshOutcome::Renewed(session) => assert_eq!(session.tokens.refresh, old.tokens.refresh),
         other => panic!("not renewed: {other:?}"),
     }
 }
@@ -125,7 +125,10 @@ async fn a_no_that_somebody_elses_renewal_explains_ends_nothing() {
     let record = place.seal(&newer).unwrap();
     assert_eq!(place.keep(&newer.id, &record, clock::now()).await, Ok(true));
     // This process has not heard of it: its copy is the old one.
-    assert_eq!(house.settle(&old, &place).await, Settled::Renewed(newer));
+    assert_eq!(
+        house.settle(&old, &place).await,
+        RefreshOutcome::Renewed(newer)
+    );
     assert_eq!(house.provider.calls(), 0);
     assert!(!house.revocations.has_revoked(&old));
 }

@@ -11,8 +11,8 @@ use tokio::{
 use super::{
     dial::{Connection, Dialer},
     layout::Name,
+    redis_failure::RedisFailure,
     risk::{Risk, risks},
-    trouble::Trouble,
 };
 use crate::{random, redis::address::RedisAddress};
 
@@ -28,7 +28,7 @@ pub struct Answer {
 ///
 /// # Errors
 /// Who was asked (`HOST:PORT`), and why a session could not be kept there.
-pub async fn ask(address: &RedisAddress) -> Result<Answer, (String, Trouble)> {
+pub async fn ask(address: &RedisAddress) -> Result<Answer, (String, RedisFailure)> {
     let started = Instant::now();
     let dialer = Dialer::new(address.clone());
     let asked = async {
@@ -42,16 +42,16 @@ pub async fn ask(address: &RedisAddress) -> Result<Answer, (String, Trouble)> {
     };
     match timeout(LONGEST, asked).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(trouble)) => {
-            let trouble = match trouble {
-                Trouble::Lost if !resolves(address).await => Trouble::UnknownHost,
-                trouble => trouble,
+        Ok(Err(redis_failure)) => {
+            let redis_failure = match redis_failure {
+                RedisFailure::Lost if !resolves(address).await => RedisFailure::UnknownHost,
+                redis_failure => redis_failure,
             };
-            Err((dialer.asked(&trouble).await, trouble))
+            Err((dialer.asked(&redis_failure).await, redis_failure))
         }
         Err(_) => {
-            let trouble = Trouble::NoAnswer;
-            Err((dialer.asked(&trouble).await, trouble))
+            let redis_failure = RedisFailure::NoAnswer;
+            Err((dialer.asked(&redis_failure).await, redis_failure))
         }
     }
 }
@@ -68,7 +68,7 @@ async fn resolves(address: &RedisAddress) -> bool {
 }
 
 /// One command of each kind, by itself: of those in a script Redis does not say that a user may not do them.
-async fn try_out(dialer: &Dialer, connection: &mut Connection) -> Result<(), Trouble> {
+async fn try_out(dialer: &Dialer, connection: &mut Connection) -> Result<(), RedisFailure> {
     let key = Name::of(&random::bytes()).session_key();
     for command in [
         cmd("SET").arg(&key).arg("").arg("PX").arg(1_000),

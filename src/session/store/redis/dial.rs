@@ -16,7 +16,7 @@ use redis::{
 };
 use tokio::time::timeout;
 
-use super::trouble::Trouble;
+use super::redis_failure::RedisFailure;
 use crate::{
     net::dial::PROBES,
     redis::address::{self as redis_address, RedisAddress, Topology},
@@ -68,12 +68,12 @@ impl Dialer {
     }
 
     /// A connection for commands.
-    pub(super) async fn connect(&self) -> Result<Connection, Trouble> {
+    pub(super) async fn connect(&self) -> Result<Connection, RedisFailure> {
         if self.address.topology == Topology::Cluster {
             return match bounded(CONNECT * 2, self.connect_cluster()).await {
                 Ok(cluster) => Ok(Connection::Cluster(cluster)),
                 // The library says of several servers only that none will do; one of them says why.
-                Err(trouble) => Err(self.trouble_of_a_node().await.unwrap_or(trouble)),
+                Err(redis_failure) => Err(self.trouble_of_a_node().await.unwrap_or(redis_failure)),
             };
         }
         let (host, port) = self.server().await?;
@@ -83,13 +83,13 @@ impl Dialer {
     }
 
     /// A connection for messages, of which the nodes of a cluster tell each other.
-    pub(super) async fn listen(&self) -> Result<PubSub, Trouble> {
+    pub(super) async fn listen(&self) -> Result<PubSub, RedisFailure> {
         let (host, port) = self.server().await?;
         let client = self.client(&host, port, true)?;
         bounded(CONNECT, client.get_async_pubsub()).await
     }
 
-    async fn trouble_of_a_node(&self) -> Option<Trouble> {
+    async fn trouble_of_a_node(&self) -> Option<RedisFailure> {
         let (host, port) = self.server().await.ok()?;
         let asked = async {
             let mut connection = self.connect_to(&host, port, true).await?;
@@ -99,28 +99,33 @@ impl Dialer {
             Ok(standing(&mut connection).await)
         };
         match bounded(CONNECT, asked).await {
-            Ok(Standing::Alone) => Some(Trouble::NoCluster),
-            Err(trouble) if trouble.is_refusal() || trouble == Trouble::NobodyThere => {
-                Some(trouble)
+            Ok(ClusterMode::Alone) => Some(RedisFailure::NoCluster),
+            Err(redis_failure)
+                if redis_failure.is_refusal() || redis_failure == RedisFailure::NobodyThere =>
+            {
+                Some(redis_failure)
             }
             _ => None,
         }
     }
 
     /// Whether what is asked as one server is one, as far as it says.
-    pub(super) async fn check_is_alone(&self, connection: &mut Connection) -> Result<(), Trouble> {
+    pub(super) async fn check_is_alone(
+        &self,
+        connection: &mut Connection,
+    ) -> Result<(), RedisFailure> {
         let Connection::Server(connection) = connection else {
             return Ok(());
         };
         match timeout(CONNECT, standing(connection)).await {
-            Ok(Standing::OneOfSeveral) => Err(Trouble::Cluster),
+            Ok(ClusterMode::OneOfSeveral) => Err(RedisFailure::Cluster),
             _ => Ok(()),
         }
     }
 
     /// Who was asked, or is asked next: `HOST:PORT`, several parted by commas.
-    pub(super) async fn asked(&self, trouble: &Trouble) -> String {
-        let sentinel = matches!(trouble, Trouble::Sentinel(_));
+    pub(super) async fn asked(&self, redis_failure: &RedisFailure) -> String {
+        let sentinel = matches!(redis_failure, RedisFailure::Sentinel(_));
         let nodes = match &self.address.topology {
             Topology::Sentinel(_) if !sentinel => match self.server().await {
                 Ok(master) => vec![master],
@@ -152,23 +157,23 @@ impl Dialer {
     }
 
     /// The server to ask now: of several the next, where sentinels know, the one they name.
-    async fn server(&self) -> Result<(String, u16), Trouble> {
+    async fn server(&self) -> Result<(String, u16), RedisFailure> {
         let nodes = &self.address.nodes;
         let Topology::Sentinel(master) = &self.address.topology else {
             let turn = self.turn.fetch_add(1, Ordering::Relaxed);
             return Ok(nodes[turn % nodes.len()].clone());
         };
-        let mut last = Trouble::NoAnswer;
+        let mut last = RedisFailure::NoAnswer;
         for _ in nodes {
             let turn = self.turn.load(Ordering::Relaxed);
             let (host, port) = &nodes[turn % nodes.len()];
             match self.ask_sentinel(host, *port, master).await {
                 Ok(server) => return Ok(server),
-                Err(trouble) => last = trouble,
+                Err(redis_failure) => last = redis_failure,
             }
             self.turn.fetch_add(1, Ordering::Relaxed);
         }
-        Err(Trouble::Sentinel(Box::new(last)))
+        Err(RedisFailure::Sentinel(Box::new(last)))
     }
 
     async fn ask_sentinel(
@@ -176,7 +181,7 @@ impl Dialer {
         host: &str,
         port: u16,
         master: &str,
-    ) -> Result<(String, u16), Trouble> {
+    ) -> Result<(String, u16), RedisFailure> {
         // Sentinels may have the password of the servers, or none.
         let mut sentinel = match bounded(CONNECT, self.connect_to(host, port, true)).await {
             Ok(sentinel) => sentinel,
@@ -185,7 +190,9 @@ impl Dialer {
         let mut question = redis::cmd("SENTINEL");
         question.arg("GET-MASTER-ADDR-BY-NAME").arg(master);
         let asked = question.query_async::<Option<(String, u16)>>(&mut sentinel);
-        bounded(CONNECT, asked).await?.ok_or(Trouble::UnknownMaster)
+        bounded(CONNECT, asked)
+            .await?
+            .ok_or(RedisFailure::UnknownMaster)
     }
 
     async fn connect_to(
@@ -267,7 +274,7 @@ async fn is_writable(connection: &mut MultiplexedConnection) -> RedisResult<()> 
 }
 
 /// How a server stands to others, in its own words.
-enum Standing {
+enum ClusterMode {
     /// It is no node of any cluster.
     Alone,
     /// It has no share, or not all, of a cluster's keys.
@@ -276,21 +283,21 @@ enum Standing {
     Enough,
 }
 
-async fn standing(connection: &mut MultiplexedConnection) -> Standing {
+async fn standing(connection: &mut MultiplexedConnection) -> ClusterMode {
     let mut question = redis::cmd("CLUSTER");
     question.arg("INFO");
     match question.query_async::<String>(connection).await {
         Ok(info) => {
             let has_all = info.contains("cluster_state:ok") && info.contains("cluster_size:1\r");
             if has_all {
-                Standing::Enough
+                ClusterMode::Enough
             } else {
-                Standing::OneOfSeveral
+                ClusterMode::OneOfSeveral
             }
         }
         // "This instance has cluster support disabled", and from services that do not know the command.
-        Err(error) if error.code() == Some("ERR") => Standing::Alone,
-        Err(_) => Standing::Enough,
+        Err(error) if error.code() == Some("ERR") => ClusterMode::Alone,
+        Err(_) => ClusterMode::Enough,
     }
 }
 
@@ -298,10 +305,10 @@ async fn standing(connection: &mut MultiplexedConnection) -> Standing {
 async fn bounded<T>(
     limit: Duration,
     work: impl Future<Output = RedisResult<T>>,
-) -> Result<T, Trouble> {
+) -> Result<T, RedisFailure> {
     match timeout(limit, work).await {
         Ok(outcome) => Ok(outcome?),
-        Err(_) => Err(Trouble::NoAnswer),
+        Err(_) => Err(RedisFailure::NoAnswer),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
     random,
     session::{
         StoreError,
-        directory::{Directory, Entry, SessionName, Sighting, UserKey},
+        directory::{Activity, Entry, SessionIndex, SessionName, UserKey},
         seal::{KeyRing, Purpose},
     },
 };
@@ -113,14 +113,14 @@ impl Shelf {
         Ok(self
             .keys
             .load()
-            .seal(Purpose::Directory, binding, &plain, random::bytes()))
+            .seal(Purpose::SessionIndex, binding, &plain, random::bytes()))
     }
 
     fn open(&self, field: &str, sealed: &str) -> Option<Entry> {
         let plain = self
             .keys
             .load()
-            .open(Purpose::Directory, field.as_bytes(), sealed)?;
+            .open(Purpose::SessionIndex, field.as_bytes(), sealed)?;
         let rest = plain.strip_prefix(&[VERSION])?;
         postcard::from_bytes(rest).ok()
     }
@@ -131,8 +131,8 @@ fn field(name: &SessionName) -> String {
     hex(name.session())
 }
 
-impl Directory for RedisDirectory {
-    fn note(&self, sighting: &Sighting<'_>) {
+impl SessionIndex for RedisDirectory {
+    fn note(&self, sighting: &Activity<'_>) {
         // When too many wait, this one waits for its next minute.
         let _ = self.queue.try_send(Entry::of(sighting));
     }

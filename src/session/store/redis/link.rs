@@ -21,9 +21,9 @@ use tokio::{
 
 use super::{
     dial::{Connection, Dialer, IN_FLIGHT},
+    redis_failure::RedisFailure,
     risk::{Risk, risks},
     script::Known,
-    trouble::Trouble,
 };
 use crate::session::StoreError;
 
@@ -119,11 +119,13 @@ impl Link {
 
     async fn try_send(&self, command: &Cmd) -> Result<Value, Failure> {
         let Ok(_permit) = self.permits.try_acquire() else {
-            return Err(Failure::Told("too many commands wait for Redis".to_owned()));
+            return Err(Failure::LastLogged(
+                "too many commands wait for Redis".to_owned(),
+            ));
         };
         timeout(OVERALL, self.send_until_answered(command))
             .await
-            .unwrap_or_else(|_| Err(Failure::Told(Trouble::NoAnswer.to_string())))
+            .unwrap_or_else(|_| Err(Failure::LastLogged(RedisFailure::NoAnswer.to_string())))
     }
 
     async fn send_until_answered(&self, command: &Cmd) -> Result<Value, Failure> {
@@ -131,7 +133,7 @@ impl Link {
         let mut why = None;
         loop {
             let Some((number, mut connection)) = self.connection_after(failed).await else {
-                return Err(Failure::Told(
+                return Err(Failure::LastLogged(
                     why.unwrap_or_else(|| "not connected".to_owned()),
                 ));
             };
@@ -139,18 +141,18 @@ impl Link {
                 Ok(Ok(value)) => return Ok(value),
                 Ok(Err(error)) if is_unknown_script(&error) => return Err(Failure::Unknown),
                 Ok(Err(error)) if !is_about_connection(&error) => {
-                    let trouble = Trouble::from(&error);
-                    self.note(&trouble);
-                    return Err(Failure::Told(trouble.to_string()));
+                    let redis_failure = RedisFailure::from(&error);
+                    self.note(&redis_failure);
+                    return Err(Failure::LastLogged(redis_failure.to_string()));
                 }
                 Ok(Err(error)) => {
                     self.complain(number, true);
-                    why = Some(Trouble::from(&error).to_string());
+                    why = Some(RedisFailure::from(&error).to_string());
                     failed = number;
                 }
                 Err(_) => {
                     self.complain(number, false);
-                    return Err(Failure::Told(Trouble::NoAnswer.to_string()));
+                    return Err(Failure::LastLogged(RedisFailure::NoAnswer.to_string()));
                 }
             }
         }
@@ -171,9 +173,9 @@ impl Link {
     }
 
     /// Once for each connection is enough: a user with too few rights is refused at every command.
-    fn note(&self, trouble: &Trouble) {
-        if trouble.is_refusal() && !self.refuses.swap(true, Ordering::Relaxed) {
-            tracing::warn!(error = %trouble, "Redis refuses a command, see session.store (or session.shared)");
+    fn note(&self, redis_failure: &RedisFailure) {
+        if redis_failure.is_refusal() && !self.refuses.swap(true, Ordering::Relaxed) {
+            tracing::warn!(error = %redis_failure, "Redis refuses a command, see session.store (or session.shared)");
         }
     }
 
@@ -186,14 +188,14 @@ impl Link {
 enum Failure {
     /// The server has not seen the script.
     Unknown,
-    Told(String),
+    LastLogged(String),
 }
 
 impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Unknown => Self("Redis forgets scripts".to_owned()),
-            Failure::Told(why) => Self(why),
+            Failure::LastLogged(why) => Self(why),
         }
     }
 }
@@ -228,13 +230,13 @@ impl Keeper {
     pub(super) async fn run(mut self) {
         let mut number = 0;
         let mut pause = FIRST_PAUSE;
-        let mut told = Told::Nothing;
+        let mut told = LastLogged::Nothing;
         while !self.state.is_closed() {
             let why = match self.dialer.connect().await {
                 Ok(connection) => {
-                    if told != Told::Up {
+                    if told != LastLogged::Up {
                         tracing::info!("connected to Redis");
-                        told = Told::Up;
+                        told = LastLogged::Up;
                     }
                     self.refuses.store(false, Ordering::Relaxed);
                     number += 1;
@@ -262,9 +264,9 @@ impl Keeper {
             let is_refusal = why.is_refusal();
             self.refuses.store(is_refusal, Ordering::Relaxed);
             let tells = if is_refusal {
-                Told::Refused
+                LastLogged::Refused
             } else {
-                Told::Down
+                LastLogged::Down
             };
             if told != tells {
                 if is_refusal {
@@ -292,16 +294,16 @@ impl Keeper {
     }
 
     /// Returns, with the reason, when the connection is of no use any more.
-    async fn watch_over(&mut self, number: u64, mut connection: Connection) -> Trouble {
+    async fn watch_over(&mut self, number: u64, mut connection: Connection) -> RedisFailure {
         let mut beat = interval(BEAT);
         loop {
             tokio::select! {
                 complaint = self.complaints.recv() => match complaint {
-                    None => return Trouble::Other("nobody uses it".to_owned()),
+                    None => return RedisFailure::Other("nobody uses it".to_owned()),
                     Some(complaint) if complaint.number < number => continue,
                     // In a cluster any of many servers may be meant: they are all looked up anew.
                     Some(complaint) if complaint.is_broken || connection.is_cluster() => {
-                        return Trouble::Other("a command met a broken connection".to_owned());
+                        return RedisFailure::Other("a command met a broken connection".to_owned());
                     }
                     Some(_) => {}
                 },
@@ -309,8 +311,8 @@ impl Keeper {
             }
             match timeout(BEAT, connection.send(&redis::cmd("PING"))).await {
                 Ok(Ok(_)) => {}
-                Ok(Err(error)) => return Trouble::from(&error),
-                Err(_) => return Trouble::NoAnswer,
+                Ok(Err(error)) => return RedisFailure::from(&error),
+                Err(_) => return RedisFailure::NoAnswer,
             }
         }
     }
@@ -318,7 +320,7 @@ impl Keeper {
 
 /// What the log was told last, so that an outage is two lines.
 #[derive(PartialEq, Eq)]
-enum Told {
+enum LastLogged {
     Nothing,
     Up,
     Down,

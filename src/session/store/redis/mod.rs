@@ -1,24 +1,24 @@
 //! Sessions in Redis or Valkey, where all replicas see them.
 //!
 //! Redis holds ciphertext under hashed names, and ends what nobody uses. A request of a busy session does not go there:
-//! a copy in this process answers ([`copies`]) for as long as changes are heard of ([`hearing`]), and that it was
-//! used is told in the background ([`touches`]). Revocations go their own way ([`news`]). When Redis does not answer,
+//! a copy in this process answers ([`record_cache`]) for as long as changes are heard of ([`subscription`]), and that it was
+//! used is told in the background ([`last_seen`]). Revocations go their own way ([`revocation_log`]). When Redis does not answer,
 //! a recent copy vouches, and everybody else is asked to come back: never is somebody let in, or out, for want of it.
 
 mod ask;
-mod copies;
 mod dial;
 mod directory;
-mod hearing;
+mod last_seen;
 mod layout;
 mod link;
-mod news;
+mod record_cache;
+mod redis_failure;
+mod revocation_log;
 mod risk;
 mod script;
 mod secrets;
 mod state;
-mod touches;
-mod trouble;
+mod subscription;
 
 use std::{sync::Arc, time::Duration};
 
@@ -38,19 +38,19 @@ use tokio_util::{
 pub use self::{
     ask::{Answer, ask},
     directory::RedisDirectory,
-    trouble::Trouble,
+    redis_failure::RedisFailure,
 };
 use self::{
-    copies::{Copies, has_ended},
     dial::Dialer,
     directory::Shelf,
-    hearing::{Hearing, Listener},
+    last_seen::LastSeenWriter,
     layout::{Message, Name, Stored, hex},
     link::Link,
-    news::{Kind, News},
+    record_cache::{RecordCache, has_ended},
+    revocation_log::{Kind, RevocationLog},
     secrets::Secrets,
     state::RedisState,
-    touches::Touches,
+    subscription::{Listener, Subscription},
 };
 use super::{Found, Record, Store};
 use crate::{
@@ -68,9 +68,9 @@ use crate::{
 /// A store that replicas share.
 pub struct Redis {
     link: Arc<Link>,
-    copies: Arc<Copies>,
-    hearing: Arc<Hearing>,
-    touches: Arc<Touches>,
+    record_cache: Arc<RecordCache>,
+    subscription: Arc<Subscription>,
+    last_seen: Arc<LastSeenWriter>,
     secrets: Arc<Secrets>,
     /// Tells one gate's replicas from another's.
     gate: String,
@@ -102,14 +102,14 @@ impl Redis {
         let gate = name_of(gate);
         let channel = format!("sidegate:{gate}:changes");
         let own_channel = format!("sidegate:{gate}:beat:{}", hex(&crate::random::bytes::<8>()));
-        let copies = Arc::new(Copies::new(lifetimes.idle_timeout));
-        let hearing = Arc::<Hearing>::default();
-        let touches = Arc::new(Touches::new(lifetimes.idle_timeout));
+        let record_cache = Arc::new(RecordCache::new(lifetimes.idle_timeout));
+        let subscription = Arc::<Subscription>::default();
+        let last_seen = Arc::new(LastSeenWriter::new(lifetimes.idle_timeout));
         let secrets = Arc::new(Secrets::new(secrets));
         let secrets_key = format!("sidegate:{gate}:secrets");
         let limits = format!("sidegate:{gate}:limit:");
         let missed = Arc::<Notify>::default();
-        let news = [Kind::Vouched, Kind::Unsigned].map(|kind| News {
+        let revocation_log = [Kind::Vouched, Kind::Unsigned].map(|kind| RevocationLog {
             link: Arc::clone(&link),
             key: format!("sidegate:{gate}:revocations{}", kind.suffix()),
             kind,
@@ -120,17 +120,17 @@ impl Redis {
         });
         let (feed, queue) = mpsc::channel(WAITING_REVOCATIONS);
         let (unsigned_feed, unsigned_queue) = mpsc::channel(WAITING_UNSIGNED);
-        revocations.await_news();
+        revocations.mark_unsynced();
         revocations.tell(feed, unsigned_feed);
 
         let (telling, stop) = (TaskTracker::new(), CancellationToken::new());
-        for (news, queue) in news.iter().zip([queue, unsigned_queue]) {
-            telling.spawn(news.clone().tell(queue, stop.clone()));
+        for (revocation_log, queue) in revocation_log.iter().zip([queue, unsigned_queue]) {
+            telling.spawn(revocation_log.clone().tell(queue, stop.clone()));
         }
-        telling.spawn(touches::run(
-            Arc::clone(&touches),
+        telling.spawn(last_seen::run(
+            Arc::clone(&last_seen),
             Arc::clone(&link),
-            Arc::clone(&copies),
+            Arc::clone(&record_cache),
             lifetimes.idle_timeout,
             stop.clone(),
         ));
@@ -139,22 +139,22 @@ impl Redis {
             dialer,
             channel: channel.clone(),
             own_channel: own_channel.clone(),
-            hearing: Arc::clone(&hearing),
-            copies: Arc::clone(&copies),
+            subscription: Arc::clone(&subscription),
+            record_cache: Arc::clone(&record_cache),
             revocations: Arc::clone(revocations),
             missed: Arc::clone(&missed),
         };
-        let beat = hearing::beat(Arc::clone(&link), own_channel);
-        let learn = news::learn(news, missed);
+        let beat = subscription::beat(Arc::clone(&link), own_channel);
+        let learn = revocation_log::learn(revocation_log, missed);
         let compare = secrets::compare(Arc::clone(&secrets), Arc::clone(&link), secrets_key);
         tokio::spawn(listening.clone().run_until_cancelled_owned(async move {
             tokio::join!(keeper.run(), listener.run(), beat, learn, compare);
         }));
         Arc::new(Self {
             link,
-            copies,
-            hearing,
-            touches,
+            record_cache,
+            subscription,
+            last_seen,
             secrets,
             gate,
             channel,
@@ -229,13 +229,13 @@ impl Redis {
 
     async fn fetch(&self, id: &Id, now: Timestamp) -> Result<Option<Found>, StoreError> {
         let name = Name::of(id);
-        let before = self.copies.before(name);
+        let before = self.record_cache.before(name);
         let mut command = redis::cmd("GET");
         command.arg(name.session_key());
         let bytes = match self.link.send(&command).await? {
             Value::BulkString(bytes) => bytes,
             Value::Nil => {
-                self.copies.remove(id);
+                self.record_cache.remove(id);
                 return Ok(None);
             }
             // Not the word that there is none, on which somebody is logged out.
@@ -245,12 +245,12 @@ impl Redis {
             .ok_or_else(|| StoreError("a record that this version cannot read".to_owned()))?;
         let Stored { end, seen_at, .. } = stored;
         if has_ended(end, seen_at, self.lifetimes.idle_timeout, now) {
-            self.copies.remove(id);
+            self.record_cache.remove(id);
             return Ok(None);
         }
-        self.copies.keep(id, &stored, now, before);
+        self.record_cache.keep(id, &stored, now, before);
         if seen_at < now {
-            self.touches.add(id, now);
+            self.last_seen.add(id, now);
         }
         Ok(Some(Found {
             record: stored.record,
@@ -264,12 +264,12 @@ impl Redis {
         now: Timestamp,
         read: impl FnOnce(&Record, Timestamp) -> Option<T>,
     ) -> Option<T> {
-        let worth = self.hearing.worth(|| self.link.is_up(), now);
-        let (found, seen_at) = self.copies.find(id, worth, now, |record, seen_at| {
+        let worth = self.subscription.worth(|| self.link.is_up(), now);
+        let (found, seen_at) = self.record_cache.find(id, worth, now, |record, seen_at| {
             Some((read(record, seen_at)?, seen_at))
         })?;
         if seen_at < now {
-            self.touches.add(id, now);
+            self.last_seen.add(id, now);
         }
         Some(found)
     }
@@ -286,7 +286,7 @@ impl Redis {
         if rest.is_zero() {
             return Ok(());
         }
-        let before = self.copies.before(name);
+        let before = self.record_cache.before(name);
         let stored = Stored {
             record,
             end,
@@ -301,7 +301,7 @@ impl Redis {
             .run(&script::CREATE, &name.session_key(), &arguments)
             .await?;
         if answer == Value::Int(1) {
-            self.copies.keep(id, &stored, now, before);
+            self.record_cache.keep(id, &stored, now, before);
         }
         Ok(())
     }
@@ -323,13 +323,13 @@ impl Redis {
             .link
             .run(&script::REPLACE, &name.session_key(), &arguments)
             .await;
-        self.copies.forget(name);
+        self.record_cache.forget(name);
         Ok(answer? == Value::Int(1))
     }
 
     async fn delete(&self, id: &Id) -> Result<(), StoreError> {
         let name = Name::of(id);
-        self.copies.forget(name);
+        self.record_cache.forget(name);
         let message = Message::Changed(name).encode();
         let arguments: [&[u8]; 2] = [self.channel.as_bytes(), &message];
         let answer = self
@@ -337,7 +337,7 @@ impl Redis {
             .run(&script::REMOVE, &name.session_key(), &arguments)
             .await;
         // What was on its way here meanwhile.
-        self.copies.forget(name);
+        self.record_cache.forget(name);
         answer.map(drop)
     }
 }
@@ -364,11 +364,12 @@ impl Store for Redis {
         Box::pin(async move {
             match self.fetch(id, now).await {
                 Err(error) => {
-                    let vouching =
-                        self.copies
-                            .find(id, copies::Worth::Alone, now, |record, seen_at| {
-                                Some(Found::of(record, seen_at))
-                            });
+                    let vouching = self.record_cache.find(
+                        id,
+                        record_cache::Freshness::Offline,
+                        now,
+                        |record, seen_at| Some(Found::of(record, seen_at)),
+                    );
                     vouching.map(Some).ok_or(error)
                 }
                 outcome => outcome,

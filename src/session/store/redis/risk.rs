@@ -5,7 +5,7 @@ use std::fmt;
 
 use redis::{Cmd, Value};
 
-use super::{dial::Connection, trouble::Trouble};
+use super::{dial::Connection, redis_failure::RedisFailure};
 
 /// A setting to look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub(super) async fn risks(connection: &mut Connection) -> Vec<Risk> {
         question.arg("INFO").arg(section);
         match connection.send(&question).await {
             Ok(answer) => risks.extend(texts(&answer).into_iter().find_map(find)),
-            Err(error) if Trouble::from(&error) == Trouble::NotPermitted => {
+            Err(error) if RedisFailure::from(&error) == RedisFailure::NotPermitted => {
                 return vec![Risk::Unknown];
             }
             Err(_) => {}

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 
 /// At most [`CAPACITY`] values by name. Looking one up walks all of them, which is as fast as a demo
 /// needs and keeps the order of arrival for free.
-pub(super) struct Shelf<Value>(VecDeque<(String, Value)>);
+pub(super) struct BoundedMap<Value>(VecDeque<(String, Value)>);
 
-impl<Value> Shelf<Value> {
+impl<Value> BoundedMap<Value> {
     pub(super) const fn new() -> Self {
         Self(VecDeque::new())
     }
@@ -51,14 +51,14 @@ mod tests {
 
     #[test]
     fn the_oldest_makes_room() {
-        let mut shelf = Shelf::new();
+        let mut bounded_map = BoundedMap::new();
         for number in 0..=CAPACITY {
-            shelf.insert(number.to_string(), number);
+            bounded_map.insert(number.to_string(), number);
         }
-        assert_eq!(shelf.get("0"), None);
-        assert_eq!(shelf.get("1"), Some(&1));
-        shelf.remove("1");
-        assert_eq!(shelf.get("1"), None);
-        assert_eq!(shelf.0.len(), CAPACITY - 1);
+        assert_eq!(bounded_map.get("0"), None);
+        assert_eq!(bounded_map.get("1"), Some(&1));
+        bounded_map.remove("1");
+        assert_eq!(bounded_map.get("1"), None);
+        assert_eq!(bounded_map.0.len(), CAPACITY - 1);
     }
 }

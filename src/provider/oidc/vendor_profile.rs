@@ -9,7 +9,7 @@ use crate::{access::Allow, text::Text};
 use futures_util::future::BoxFuture;
 
 /// One vendor's OpenID Connect.
-pub(super) struct Flavour {
+pub(super) struct VendorProfile {
     /// Whether the document of a configured issuer may call its issuer so: (configured, published).
     pub(super) publishes: fn(&str, &str) -> bool,
     /// Whether an issuer signs as this `iss`: (published, iss).
@@ -58,7 +58,7 @@ pub(super) struct GroupQuery<'a> {
     pub(super) access_token: &'a str,
 }
 
-impl Flavour {
+impl VendorProfile {
     /// The standard, to the letter: issuers are compared exactly (Discovery §4.3, Core §3.1.3.7).
     pub(super) const STANDARD: Self = Self {
         publishes: |configured, published| configured == published,

@@ -1,4 +1,4 @@
-//! Farewell: once a session is signed out here, its provider is asked to take the tokens back (RFC 7009).
+//! Revokes tokens: once a session is signed out here, its provider is asked to take the tokens back (RFC 7009).
 //!
 //! It is a courtesy behind the visitor's back: the session has ended already, nobody waits, and what fails is tried
 //! again a few times and then left to the tokens' own end.
@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Has tokens taken back.
-pub struct Farewell {
+pub struct TokenRevoker {
     providers: ArcSwap<Providers>,
     runtime: Handle,
     /// How many may still wait.
@@ -34,7 +34,7 @@ pub struct Farewell {
     stop: CancellationToken,
 }
 
-impl Farewell {
+impl TokenRevoker {
     /// Calls are made on `runtime`, which outlives the workers.
     pub fn new(providers: Arc<Providers>, runtime: Handle) -> Self {
         Self {
@@ -85,7 +85,7 @@ impl Farewell {
     }
 
     /// The same for a session that could not be read when it was signed out: `read` tells whose it was, if ever.
-    pub(super) fn to_whom_it_concerns(
+    pub(super) fn revoke_when_loaded(
         self: &Arc<Self>,
         read: impl Future<Output = Option<Arc<Session>>> + Send + 'static,
     ) {
@@ -95,13 +95,13 @@ impl Farewell {
             );
             return;
         };
-        let farewell = Arc::clone(self);
+        let token_revoker = Arc::clone(self);
         self.running.spawn_on(
             async move {
-                let session = farewell.stop.run_until_cancelled(read).await.flatten();
+                let session = token_revoker.stop.run_until_cancelled(read).await.flatten();
                 drop(place);
                 if let Some(session) = session {
-                    farewell.to(&session);
+                    token_revoker.to(&session);
                 }
             },
             &self.runtime,

@@ -7,7 +7,7 @@ use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 /// Why Redis is of no use.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum RedisFailure {
     /// Nothing came within the time it has.
     NoAnswer,
     /// Nobody listens there.
@@ -38,12 +38,12 @@ pub enum Trouble {
     Other(String),
 }
 
-impl Trouble {
+impl RedisFailure {
     /// Whether Redis is there and refuses who asks, or what is asked: that does not pass by itself.
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::WrongPassword | Self::NoPassword | Self::NotPermitted => true,
-            Self::Sentinel(trouble) => trouble.is_refusal(),
+            Self::Sentinel(redis_failure) => redis_failure.is_refusal(),
             _ => false,
         }
     }
@@ -88,11 +88,11 @@ impl Trouble {
             Self::UnknownMaster => {
                 "the name stands after the slash in redis-sentinel://S1,S2/MASTER; `redis-cli sentinel masters` tells it"
             }
-            Self::Sentinel(trouble) => match &**trouble {
+            Self::Sentinel(redis_failure) => match &**redis_failure {
                 Self::Says(_) => {
                     "see whether it is a sentinel: they listen on 26379 as a rule, servers on 6379"
                 }
-                trouble => trouble.hint(),
+                redis_failure => redis_failure.hint(),
             },
             Self::NoRedis => "see host and port: something else listens there",
             Self::UnknownHost => {
@@ -105,7 +105,7 @@ impl Trouble {
     }
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for RedisFailure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoAnswer => formatter.write_str("no answer in time"),
@@ -122,7 +122,7 @@ impl fmt::Display for Trouble {
             Self::NoCluster => formatter.write_str("this Redis is no cluster"),
             Self::Cluster => formatter.write_str("this Redis is a node of a cluster"),
             Self::UnknownMaster => formatter.write_str("knows no master of this name"),
-            Self::Sentinel(trouble) => write!(formatter, "sentinel: {trouble}"),
+            Self::Sentinel(redis_failure) => write!(formatter, "sentinel: {redis_failure}"),
             Self::NoRedis => formatter.write_str("what answers is no Redis"),
             Self::UnknownHost => formatter.write_str("the host's name does not resolve"),
             Self::Other(why) => formatter.write_str(why),
@@ -133,13 +133,13 @@ impl fmt::Display for Trouble {
 const IS_CLUSTER: &str =
     "for a cluster write redis-cluster:// (with TLS rediss-cluster://) in the place of redis://";
 
-impl From<RedisError> for Trouble {
+impl From<RedisError> for RedisFailure {
     fn from(error: RedisError) -> Self {
         Self::from(&error)
     }
 }
 
-impl From<&RedisError> for Trouble {
+impl From<&RedisError> for RedisFailure {
     fn from(error: &RedisError) -> Self {
         let code = error.code().filter(|code| {
             code.len() <= 20

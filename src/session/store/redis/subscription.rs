@@ -19,34 +19,34 @@ use tokio::{
 };
 
 use super::{
-    copies::{Copies, Worth, is_within},
     dial::Dialer,
     layout::Message,
     link::Link,
-    trouble::Trouble,
+    record_cache::{Freshness, RecordCache, is_within},
+    redis_failure::RedisFailure,
 };
 use crate::{clock, clock::Timestamp, session::revocation::Revocations};
 
 /// Whether news are heard.
 #[derive(Default)]
-pub(super) struct Hearing {
+pub(super) struct Subscription {
     /// When the last message to oneself came back.
     heard_at: AtomicU64,
     /// Since when nothing was missed; zero while something may be.
     since: AtomicU64,
 }
 
-impl Hearing {
+impl Subscription {
     /// What a copy is worth now. `is_up` says whether Redis answers, which matters only where news are not heard.
-    pub(super) fn worth(&self, is_up: impl FnOnce() -> bool, now: Timestamp) -> Worth {
+    pub(super) fn worth(&self, is_up: impl FnOnce() -> bool, now: Timestamp) -> Freshness {
         let since = self.since.load(Ordering::Acquire);
         let heard_at = Timestamp(self.heard_at.load(Ordering::Relaxed));
         if since > 0 && is_within(now, heard_at, PROVEN) {
-            Worth::SureSince(Timestamp(since))
+            Freshness::Subscribed(Timestamp(since))
         } else if is_up() {
-            Worth::Unsure
+            Freshness::Polling
         } else {
-            Worth::Alone
+            Freshness::Offline
         }
     }
 }
@@ -58,8 +58,8 @@ pub(super) struct Listener {
     pub(super) channel: String,
     /// Of this one.
     pub(super) own_channel: String,
-    pub(super) hearing: Arc<Hearing>,
-    pub(super) copies: Arc<Copies>,
+    pub(super) subscription: Arc<Subscription>,
+    pub(super) record_cache: Arc<RecordCache>,
     pub(super) revocations: Arc<Revocations>,
     /// Told when something may have been missed.
     pub(super) missed: Arc<Notify>,
@@ -76,7 +76,7 @@ impl Listener {
                 Ok(messages) => self.hear(messages).await,
                 Err(why) => why,
             };
-            self.hearing.since.store(0, Ordering::Release);
+            self.subscription.since.store(0, Ordering::Release);
             if begun.elapsed() >= STEADY {
                 pause = FIRST_PAUSE;
             }
@@ -90,18 +90,18 @@ impl Listener {
         }
     }
 
-    async fn subscribe(&self) -> Result<PubSub, Trouble> {
+    async fn subscribe(&self) -> Result<PubSub, RedisFailure> {
         let mut messages = self.dialer.listen().await?;
         let channels = [&self.channel, &self.own_channel];
         match timeout(SUBSCRIBE, messages.subscribe(&channels)).await {
             Ok(outcome) => outcome?,
-            Err(_) => return Err(Trouble::NoAnswer),
+            Err(_) => return Err(RedisFailure::NoAnswer),
         }
         Ok(messages)
     }
 
     /// Returns, with the reason, when nothing more can be heard.
-    async fn hear(&self, messages: PubSub) -> Trouble {
+    async fn hear(&self, messages: PubSub) -> RedisFailure {
         // The sink is what keeps the subscription.
         let (_sink, mut messages) = messages.split();
         // What was said before is missed, what is said from here on is not.
@@ -109,21 +109,21 @@ impl Listener {
         loop {
             let message = match timeout(PROVEN, messages.next()).await {
                 Ok(Some(message)) => message,
-                Ok(None) => return Trouble::Lost,
-                Err(_) => return Trouble::NoAnswer,
+                Ok(None) => return RedisFailure::Lost,
+                Err(_) => return RedisFailure::NoAnswer,
             };
             if message.get_channel_name() == self.own_channel {
                 let now = clock::now();
-                self.hearing.heard_at.store(now.0, Ordering::Relaxed);
+                self.subscription.heard_at.store(now.0, Ordering::Relaxed);
                 if !is_proven {
                     is_proven = true;
-                    self.hearing.since.store(now.0, Ordering::Release);
+                    self.subscription.since.store(now.0, Ordering::Release);
                     self.missed.notify_one();
                 }
                 continue;
             }
             match Message::decode(message.get_payload_bytes()) {
-                Some(Message::Changed(name)) => self.copies.forget(name),
+                Some(Message::Changed(name)) => self.record_cache.forget(name),
                 Some(Message::Revoked(revocation)) => {
                     self.revocations.learn(revocation);
                 }

@@ -1,4 +1,4 @@
-//! Copies of records in this process, so that a busy session costs no round trip. Ciphertext, like the records.
+//! A cache of records in this process, so that a busy session costs no round trip. Ciphertext, like the records.
 //!
 //! A copy is as good as the record while this replica is sure to hear of changes; without that, for a moment only. When
 //! Redis does not answer, one that was compared a short while ago vouches. Pure but for the cache.
@@ -13,14 +13,14 @@ use crate::{
     clock::Timestamp,
     session::{
         Id,
-        recent::{Recent, Used},
+        lru_map::{LruMap, Used},
         store::Record,
     },
 };
 
 /// The copies.
-pub(super) struct Copies {
-    entries: Recent<Copy>,
+pub(super) struct RecordCache {
+    entries: LruMap<Copy>,
     idle_timeout: Duration,
     /// How often something changed, by the beginnings of names. Whoever shares a beginning is asked for anew as well.
     changes: Box<[AtomicU64]>,
@@ -33,7 +33,7 @@ struct Copy {
     /// When it was last compared with the record.
     verified_at: AtomicU64,
     /// Before Redis was asked.
-    before: Before,
+    before: Epoch,
 }
 
 impl Used for Copy {
@@ -48,26 +48,26 @@ impl Used for Copy {
 
 /// What copies are worth now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Worth {
+pub(super) enum Freshness {
     /// Changes are heard of, all since then: a copy that was compared later is good.
-    SureSince(Timestamp),
+    Subscribed(Timestamp),
     /// Changes may be missed: a copy is good for a moment.
-    Unsure,
+    Polling,
     /// Nothing better is to be had.
-    Alone,
+    Offline,
 }
 
 /// How often a session had changed, or one that shares the count with it.
 #[derive(Clone, Copy)]
-pub(super) struct Before {
+pub(super) struct Epoch {
     place: usize,
     changes: u64,
 }
 
-impl Copies {
+impl RecordCache {
     pub(super) fn new(idle_timeout: Duration) -> Self {
         Self {
-            entries: Recent::new(CAPACITY, UNUSED.min(idle_timeout)),
+            entries: LruMap::new(CAPACITY, UNUSED.min(idle_timeout)),
             idle_timeout,
             changes: (0..CHANGES).map(|_| AtomicU64::new(0)).collect(),
         }
@@ -77,18 +77,20 @@ impl Copies {
     pub(super) fn find<T>(
         &self,
         id: &Id,
-        worth: Worth,
+        worth: Freshness,
         now: Timestamp,
         read: impl FnOnce(&Record, Timestamp) -> Option<T>,
     ) -> Option<T> {
         self.entries.read(id, |copy| {
             let verified_at = Timestamp(copy.verified_at.load(Ordering::Relaxed));
             let is_good = match worth {
-                Worth::SureSince(since) if verified_at > since => {
+                Freshness::Subscribed(since) if verified_at > since => {
                     is_within(now, verified_at, BACKSTOP)
                 }
-                Worth::SureSince(_) | Worth::Unsure => is_within(now, verified_at, MOMENT),
-                Worth::Alone => is_within(now, verified_at, VOUCHES),
+                Freshness::Subscribed(_) | Freshness::Polling => {
+                    is_within(now, verified_at, MOMENT)
+                }
+                Freshness::Offline => is_within(now, verified_at, VOUCHES),
             };
             let seen_at = copy.used_at();
             // That it was not used for long is what this replica saw; others may have seen more.
@@ -107,16 +109,16 @@ impl Copies {
     }
 
     /// To be called before Redis is asked for what is then [kept](Self::keep).
-    pub(super) fn before(&self, name: Name) -> Before {
+    pub(super) fn before(&self, name: Name) -> Epoch {
         let place = place_of(name);
-        Before {
+        Epoch {
             place,
             changes: self.changes[place].load(Ordering::SeqCst),
         }
     }
 
     /// Keeps a copy of what Redis said. One that changed on the way here, or changes later, is never found.
-    pub(super) fn keep(&self, id: &Id, stored: &Stored, now: Timestamp, before: Before) {
+    pub(super) fn keep(&self, id: &Id, stored: &Stored, now: Timestamp, before: Epoch) {
         if self.has_changed(before) {
             return;
         }
@@ -155,7 +157,7 @@ impl Copies {
         }
     }
 
-    fn has_changed(&self, before: Before) -> bool {
+    fn has_changed(&self, before: Epoch) -> bool {
         self.changes[before.place].load(Ordering::SeqCst) != before.changes
     }
 }
@@ -200,7 +202,7 @@ mod tests {
     use super::*;
 
     const ID: Id = [7; 16];
-    const SURE: Worth = Worth::SureSince(Timestamp(0));
+    const SURE: Freshness = Freshness::Subscribed(Timestamp(0));
 
     fn stored(generation: u64) -> Stored {
         Stored {
@@ -213,15 +215,15 @@ mod tests {
         }
     }
 
-    fn kept() -> Copies {
-        let copies = Copies::new(Duration::from_mins(30));
-        let before = copies.before(Name::of(&ID));
-        copies.keep(&ID, &stored(1), Timestamp(1_000), before);
-        copies
+    fn kept() -> RecordCache {
+        let record_cache = RecordCache::new(Duration::from_mins(30));
+        let before = record_cache.before(Name::of(&ID));
+        record_cache.keep(&ID, &stored(1), Timestamp(1_000), before);
+        record_cache
     }
 
-    fn is_found(copies: &Copies, worth: Worth, now: u64) -> bool {
-        copies
+    fn is_found(record_cache: &RecordCache, worth: Freshness, now: u64) -> bool {
+        record_cache
             .find(&ID, worth, Timestamp(now), |_, _| Some(()))
             .is_some()
     }
@@ -230,13 +232,13 @@ mod tests {
     fn a_copy_is_good_for_as_long_as_it_is_worth() {
         for (worth, last) in [
             (SURE, 1_060),
-            (Worth::SureSince(Timestamp(1_000)), 1_002),
-            (Worth::Unsure, 1_002),
-            (Worth::Alone, 1_060),
+            (Freshness::Subscribed(Timestamp(1_000)), 1_002),
+            (Freshness::Polling, 1_002),
+            (Freshness::Offline, 1_060),
         ] {
-            let copies = kept();
-            assert!(is_found(&copies, worth, last), "{worth:?}");
-            assert!(!is_found(&copies, worth, last + 1), "{worth:?}");
+            let record_cache = kept();
+            assert!(is_found(&record_cache, worth, last), "{worth:?}");
+            assert!(!is_found(&record_cache, worth, last + 1), "{worth:?}");
         }
         // A clock that was set back.
         assert!(!is_found(&kept(), SURE, 998));
@@ -244,47 +246,47 @@ mod tests {
 
     #[test]
     fn comparing_prolongs_it_and_finds_what_is_no_more() {
-        let copies = kept();
-        copies.compare(&ID, Some(1), Timestamp(1_050));
-        assert!(is_found(&copies, SURE, 1_110));
-        copies.compare(&ID, Some(2), Timestamp(1_110));
-        assert!(!is_found(&copies, SURE, 1_110));
-        let copies = kept();
-        copies.compare(&ID, None, Timestamp(1_000));
-        assert!(!is_found(&copies, SURE, 1_000));
+        let record_cache = kept();
+        record_cache.compare(&ID, Some(1), Timestamp(1_050));
+        assert!(is_found(&record_cache, SURE, 1_110));
+        record_cache.compare(&ID, Some(2), Timestamp(1_110));
+        assert!(!is_found(&record_cache, SURE, 1_110));
+        let record_cache = kept();
+        record_cache.compare(&ID, None, Timestamp(1_000));
+        assert!(!is_found(&record_cache, SURE, 1_000));
     }
 
     #[test]
     fn what_changes_on_the_way_is_not_kept() {
-        let copies = kept();
-        let before = copies.before(Name::of(&ID));
-        copies.forget(Name::of(&ID));
-        copies.keep(&ID, &stored(1), Timestamp(1_000), before);
-        assert!(!is_found(&copies, SURE, 1_000));
+        let record_cache = kept();
+        let before = record_cache.before(Name::of(&ID));
+        record_cache.forget(Name::of(&ID));
+        record_cache.keep(&ID, &stored(1), Timestamp(1_000), before);
+        assert!(!is_found(&record_cache, SURE, 1_000));
     }
 
     #[test]
     fn what_changes_later_is_found_no_more() {
-        let copies = kept();
-        copies.forget(Name::of(&[8; 16]));
-        assert!(is_found(&copies, SURE, 1_000));
-        copies.forget(Name::of(&ID));
-        assert!(!is_found(&copies, SURE, 1_000));
+        let record_cache = kept();
+        record_cache.forget(Name::of(&[8; 16]));
+        assert!(is_found(&record_cache, SURE, 1_000));
+        record_cache.forget(Name::of(&ID));
+        assert!(!is_found(&record_cache, SURE, 1_000));
     }
 
     #[test]
     fn an_end_is_for_redis_to_say() {
-        let copies = Copies::new(Duration::from_secs(30));
-        let before = copies.before(Name::of(&ID));
-        copies.keep(&ID, &stored(1), Timestamp(1_000), before);
-        assert!(is_found(&copies, SURE, 1_029));
+        let record_cache = RecordCache::new(Duration::from_secs(30));
+        let before = record_cache.before(Name::of(&ID));
+        record_cache.keep(&ID, &stored(1), Timestamp(1_000), before);
+        assert!(is_found(&record_cache, SURE, 1_029));
         // Used at 1029: so the idle end moved.
-        assert!(is_found(&copies, SURE, 1_058));
-        copies.compare(&ID, Some(1), Timestamp(1_088));
-        assert!(!is_found(&copies, SURE, 1_088));
+        assert!(is_found(&record_cache, SURE, 1_058));
+        record_cache.compare(&ID, Some(1), Timestamp(1_088));
+        assert!(!is_found(&record_cache, SURE, 1_088));
 
-        let copies = kept();
-        copies.compare(&ID, Some(1), Timestamp(9_999));
-        assert!(!is_found(&copies, SURE, 10_000));
+        let record_cache = kept();
+        record_cache.compare(&ID, Some(1), Timestamp(9_999));
+        assert!(!is_found(&record_cache, SURE, 10_000));
     }
 }

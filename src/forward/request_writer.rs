@@ -19,7 +19,7 @@ use super::{
 use crate::body_error::BodyError;
 
 /// A request, as far as it is not sent.
-pub(super) struct Outgoing {
+pub(super) struct RequestWriter {
     /// The head, or what frames a piece of the body.
     before: Vec<u8>,
     /// A piece of the body.
@@ -63,7 +63,7 @@ pub(super) fn is_repeatable(method: &Method, length: RequestBodyLength) -> bool 
         && [Method::GET, Method::HEAD, Method::OPTIONS].contains(method)
 }
 
-impl Outgoing {
+impl RequestWriter {
     /// `head` is the whole head, which says that `length` is that of `body`.
     pub(super) fn new(
         method: &Method,

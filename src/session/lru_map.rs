@@ -25,7 +25,7 @@ pub(super) trait Used {
 }
 
 /// The values. Their ids must be random and nobody's choice.
-pub(super) struct Recent<V> {
+pub(super) struct LruMap<V> {
     /// Threads that look up different ids rarely meet.
     shards: Box<[RwLock<Shard<V>>]>,
     /// In each shard.
@@ -39,7 +39,7 @@ struct Shard<V> {
     swept_at: Timestamp,
 }
 
-impl<V: Used> Recent<V> {
+impl<V: Used> LruMap<V> {
     /// Room for about `room` by weight. What was not used for as long as `unused` goes anyway, some time.
     pub(super) fn new(room: usize, unused: Duration) -> Self {
         let shards = (room / LEAST_ROOM).clamp(1, MOST_SHARDS);
@@ -208,74 +208,74 @@ mod tests {
         [number; 16]
     }
 
-    fn insert(recent: &Recent<Value>, number: u8, used_at: u64, weight: usize) {
+    fn insert(lru_map: &LruMap<Value>, number: u8, used_at: u64, weight: usize) {
         let value = Value { used_at, weight };
-        recent.insert(id(number), value, Timestamp(used_at));
+        lru_map.insert(id(number), value, Timestamp(used_at));
     }
 
-    fn present(recent: &Recent<Value>) -> Vec<u8> {
-        let is_there = |number: &u8| recent.read(&id(*number), |_| ()).is_some();
+    fn present(lru_map: &LruMap<Value>) -> Vec<u8> {
+        let is_there = |number: &u8| lru_map.read(&id(*number), |_| ()).is_some();
         (0..=u8::MAX).filter(is_there).collect()
     }
 
     #[test]
     fn what_was_not_used_for_longest_makes_room() {
-        let recent = Recent::new(3, Duration::from_mins(5));
+        let lru_map = LruMap::new(3, Duration::from_mins(5));
         for number in 0..3 {
-            insert(&recent, number, 100 + u64::from(number), 1);
+            insert(&lru_map, number, 100 + u64::from(number), 1);
         }
-        recent.alter(&id(0), |value| value.used_at = 110);
-        insert(&recent, 3, 110, 1);
-        assert_eq!(present(&recent), [0, 2, 3]);
+        lru_map.alter(&id(0), |value| value.used_at = 110);
+        insert(&lru_map, 3, 110, 1);
+        assert_eq!(present(&lru_map), [0, 2, 3]);
         // In its own place.
-        insert(&recent, 3, 111, 1);
-        assert_eq!(present(&recent), [0, 2, 3]);
-        insert(&recent, 4, 111, 2);
-        assert_eq!(present(&recent), [3, 4]);
+        insert(&lru_map, 3, 111, 1);
+        assert_eq!(present(&lru_map), [0, 2, 3]);
+        insert(&lru_map, 4, 111, 2);
+        assert_eq!(present(&lru_map), [3, 4]);
     }
 
     #[test]
     fn what_is_larger_than_the_room_is_not_kept() {
-        let recent = Recent::new(10, Duration::from_mins(5));
-        insert(&recent, 1, 1, 4);
-        insert(&recent, 2, 2, 11);
-        assert!(present(&recent).is_empty());
-        insert(&recent, 3, 3, 10);
-        assert_eq!(present(&recent), [3]);
+        let lru_map = LruMap::new(10, Duration::from_mins(5));
+        insert(&lru_map, 1, 1, 4);
+        insert(&lru_map, 2, 2, 11);
+        assert!(present(&lru_map).is_empty());
+        insert(&lru_map, 3, 3, 10);
+        assert_eq!(present(&lru_map), [3]);
     }
 
     #[test]
     fn what_is_not_used_goes() {
-        let recent = Recent::new(100, Duration::from_mins(5));
-        insert(&recent, 1, 1_000, 1);
-        insert(&recent, 2, 1_299, 1);
-        assert_eq!(recent.count(Timestamp(1_299)), 2);
-        assert_eq!(recent.count(Timestamp(1_300)), 1);
-        insert(&recent, 3, 1_700, 1);
-        assert_eq!(present(&recent), [3]);
+        let lru_map = LruMap::new(100, Duration::from_mins(5));
+        insert(&lru_map, 1, 1_000, 1);
+        insert(&lru_map, 2, 1_299, 1);
+        assert_eq!(lru_map.count(Timestamp(1_299)), 2);
+        assert_eq!(lru_map.count(Timestamp(1_300)), 1);
+        insert(&lru_map, 3, 1_700, 1);
+        assert_eq!(present(&lru_map), [3]);
     }
 
     #[test]
     fn the_weight_follows_changes() {
-        let recent = Recent::new(10, Duration::from_mins(5));
-        insert(&recent, 1, 1, 4);
-        recent.alter(&id(1), |value| value.weight = 8);
-        insert(&recent, 2, 2, 3);
-        assert_eq!(present(&recent), [2]);
-        recent.remove(&id(2));
-        insert(&recent, 3, 3, 10);
-        assert_eq!(present(&recent), [3]);
+        let lru_map = LruMap::new(10, Duration::from_mins(5));
+        insert(&lru_map, 1, 1, 4);
+        lru_map.alter(&id(1), |value| value.weight = 8);
+        insert(&lru_map, 2, 2, 3);
+        assert_eq!(present(&lru_map), [2]);
+        lru_map.remove(&id(2));
+        insert(&lru_map, 3, 3, 10);
+        assert_eq!(present(&lru_map), [3]);
     }
 
     proptest! {
         #[test]
         fn what_was_put_in_is_found_and_the_room_is_kept(ids: std::collections::HashSet<[u8; 16]>, room in 1..200_usize) {
-            let recent = Recent::new(room, Duration::from_mins(5));
+            let lru_map = LruMap::new(room, Duration::from_mins(5));
             for id in &ids {
-                recent.insert(*id, Value { used_at: 1, weight: 1 }, Timestamp(1));
-                prop_assert!(recent.read(id, |_| ()).is_some());
+                lru_map.insert(*id, Value { used_at: 1, weight: 1 }, Timestamp(1));
+                prop_assert!(lru_map.read(id, |_| ()).is_some());
             }
-            let count = recent.count(Timestamp(1));
+            let count = lru_map.count(Timestamp(1));
             prop_assert!(count <= room);
             if ids.len() <= room {
                 prop_assert_eq!(count, ids.len());

@@ -15,12 +15,12 @@ use redis::Value;
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
-use super::{copies::Copies, layout::Name, link::Link, script};
+use super::{layout::Name, link::Link, record_cache::RecordCache, script};
 use crate::{clock, clock::Timestamp, session::Id};
 
 /// Sessions that were used, and when. In shards by their ids, which are random: each has a lock of its own, so that no
 /// request waits for one that walks all of them.
-pub(super) struct Touches {
+pub(super) struct LastSeenWriter {
     shards: [Mutex<HashMap<Id, Uses>>; SHARDS],
     pause: Duration,
 }
@@ -32,7 +32,7 @@ struct Uses {
     told: Option<Timestamp>,
 }
 
-impl Touches {
+impl LastSeenWriter {
     pub(super) fn new(idle_timeout: Duration) -> Self {
         Self {
             shards: std::array::from_fn(|_| Mutex::default()),
@@ -104,9 +104,9 @@ fn pause(idle_timeout: Duration) -> Duration {
 
 /// Tells Redis, until stopped; then once more.
 pub(super) async fn run(
-    touches: Arc<Touches>,
+    last_seen: Arc<LastSeenWriter>,
     link: Arc<Link>,
-    copies: Arc<Copies>,
+    record_cache: Arc<RecordCache>,
     idle_timeout: Duration,
     stop: CancellationToken,
 ) {
@@ -122,17 +122,17 @@ pub(super) async fn run(
             continue;
         }
         let uses = if is_over {
-            touches.untold()
+            last_seen.untold()
         } else {
-            touches.due(clock::now())
+            last_seen.due(clock::now())
         };
         for some in uses.chunks(AT_ONCE) {
             join_all(some.iter().map(|(id, seen_at)| async {
                 if let Some((asked_at, generation)) =
                     touch(&link, Name::of(id), *seen_at, idle_timeout).await
                 {
-                    touches.told(id, *seen_at);
-                    copies.compare(id, generation, asked_at);
+                    last_seen.told(id, *seen_at);
+                    record_cache.compare(id, generation, asked_at);
                 }
             }))
             .await;
@@ -175,71 +175,71 @@ mod tests {
 
     const ID: Id = [7; 16];
 
-    fn touches() -> Touches {
-        Touches::new(Duration::from_mins(30))
+    fn last_seen() -> LastSeenWriter {
+        LastSeenWriter::new(Duration::from_mins(30))
     }
 
-    fn due(touches: &Touches, now: u64) -> Option<u64> {
-        touches.due(Timestamp(now)).first().map(|(_, at)| at.0)
+    fn due(last_seen: &LastSeenWriter, now: u64) -> Option<u64> {
+        last_seen.due(Timestamp(now)).first().map(|(_, at)| at.0)
     }
 
     #[test]
     fn a_use_after_a_pause_is_told_at_once_and_others_when_it_is_time() {
-        let touches = touches();
-        touches.add(&ID, Timestamp(1_000));
-        assert_eq!(due(&touches, 1_000), Some(1_000));
+        let last_seen = last_seen();
+        last_seen.add(&ID, Timestamp(1_000));
+        assert_eq!(due(&last_seen, 1_000), Some(1_000));
         // Redis did not answer.
-        assert_eq!(due(&touches, 1_001), Some(1_000));
-        touches.told(&ID, Timestamp(1_000));
+        assert_eq!(due(&last_seen, 1_001), Some(1_000));
+        last_seen.told(&ID, Timestamp(1_000));
         for now in 1_001..1_010 {
-            touches.add(&ID, Timestamp(now));
-            assert_eq!(due(&touches, now), None, "{now}");
+            last_seen.add(&ID, Timestamp(now));
+            assert_eq!(due(&last_seen, now), None, "{now}");
         }
-        assert_eq!(due(&touches, 1_010), Some(1_009));
-        touches.told(&ID, Timestamp(1_009));
-        assert_eq!(due(&touches, 1_019), None);
-        touches.add(&ID, Timestamp(1_030));
-        assert_eq!(due(&touches, 1_030), Some(1_030));
+        assert_eq!(due(&last_seen, 1_010), Some(1_009));
+        last_seen.told(&ID, Timestamp(1_009));
+        assert_eq!(due(&last_seen, 1_019), None);
+        last_seen.add(&ID, Timestamp(1_030));
+        assert_eq!(due(&last_seen, 1_030), Some(1_030));
     }
 
     #[test]
     fn a_use_while_redis_is_told_of_an_earlier_one_is_told_too() {
-        let touches = touches();
-        touches.add(&ID, Timestamp(1_000));
-        assert_eq!(due(&touches, 1_000), Some(1_000));
-        touches.add(&ID, Timestamp(1_001));
-        touches.told(&ID, Timestamp(1_000));
-        assert_eq!(due(&touches, 1_005), None);
-        assert_eq!(touches.untold(), [(ID, Timestamp(1_001))]);
-        assert_eq!(due(&touches, 1_010), Some(1_001));
+        let last_seen = last_seen();
+        last_seen.add(&ID, Timestamp(1_000));
+        assert_eq!(due(&last_seen, 1_000), Some(1_000));
+        last_seen.add(&ID, Timestamp(1_001));
+        last_seen.told(&ID, Timestamp(1_000));
+        assert_eq!(due(&last_seen, 1_005), None);
+        assert_eq!(last_seen.untold(), [(ID, Timestamp(1_001))]);
+        assert_eq!(due(&last_seen, 1_010), Some(1_001));
     }
 
     #[test]
     fn what_is_told_and_used_no_more_is_forgotten() {
-        let touches = touches();
-        touches.add(&ID, Timestamp(1_000));
-        due(&touches, 1_000);
-        touches.told(&ID, Timestamp(1_000));
-        due(&touches, 1_009);
-        assert_eq!(touches.shard_of(&ID).len(), 1);
-        assert!(touches.untold().is_empty());
-        due(&touches, 1_010);
-        assert!(touches.shard_of(&ID).is_empty());
+        let last_seen = last_seen();
+        last_seen.add(&ID, Timestamp(1_000));
+        due(&last_seen, 1_000);
+        last_seen.told(&ID, Timestamp(1_000));
+        due(&last_seen, 1_009);
+        assert_eq!(last_seen.shard_of(&ID).len(), 1);
+        assert!(last_seen.untold().is_empty());
+        due(&last_seen, 1_010);
+        assert!(last_seen.shard_of(&ID).is_empty());
     }
 
     /// A walk over all of them holds up few.
     #[test]
     fn while_some_are_looked_at_others_are_added() {
-        let touches = touches();
+        let last_seen = last_seen();
         let id = |first: u8| [first; 16];
-        let held = touches.shard_of(&id(0));
+        let held = last_seen.shard_of(&id(0));
         for first in 1..=63 {
-            touches.add(&id(first), Timestamp(1_000));
+            last_seen.add(&id(first), Timestamp(1_000));
         }
         drop(held);
-        touches.add(&id(0), Timestamp(1_000));
-        assert_eq!(touches.due(Timestamp(1_000)).len(), 64);
-        assert_eq!(touches.untold().len(), 64);
+        last_seen.add(&id(0), Timestamp(1_000));
+        assert_eq!(last_seen.due(Timestamp(1_000)).len(), 64);
+        assert_eq!(last_seen.untold().len(), 64);
     }
 
     #[test]

@@ -46,14 +46,14 @@ impl Kind {
     pub(super) fn suffix(self) -> &'static str {
         match self {
             Self::Vouched => "",
-            Self::Unsigned => ":unsigned",
+            Self::Unsigned => ":unauthenticated",
         }
     }
 }
 
 /// A set of revocations of one gate's replicas.
 #[derive(Clone)]
-pub(super) struct News {
+pub(super) struct RevocationLog {
     pub(super) link: Arc<Link>,
     pub(super) kind: Kind,
     pub(super) key: String,
@@ -65,7 +65,7 @@ pub(super) struct News {
     pub(super) last_told: Arc<Mutex<Option<Vec<u8>>>>,
 }
 
-impl News {
+impl RevocationLog {
     /// Tells what comes through the queue, each until Redis has it. When stopped, what waits still.
     pub(super) async fn tell(self, mut queue: mpsc::Receiver<Revocation>, stop: CancellationToken) {
         loop {
@@ -95,7 +95,7 @@ impl News {
         let capacity = self.revocations.capacity();
         let (message, most, surplus) = match self.kind {
             Kind::Vouched => {
-                let most = capacity.vouched;
+                let most = capacity.authenticated;
                 (Message::Revoked(*revocation), most, most.div_ceil(100))
             }
             Kind::Unsigned => {
@@ -126,7 +126,7 @@ impl News {
                 return Ok(());
             }
             Value::Int(2) => tracing::error!(
-                limit = capacity.vouched,
+                limit = capacity.authenticated,
                 "too many revocations: the oldest are forgotten, and every session of before has ended with them"
             ),
             _ => {}

@@ -5,7 +5,7 @@ use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 use redis::{FromRedisValue as _, Value};
 use tokio::{sync::Notify, time::interval};
 
-use super::{Kind, News};
+use super::{Kind, RevocationLog};
 use crate::session::{StoreError, revocation::Revocation, store::redis::layout::decode_revocation};
 
 /// How far a set was read: its newest member then, and that one's number.
@@ -58,7 +58,7 @@ impl fmt::Display for Start {
     }
 }
 
-impl News {
+impl RevocationLog {
     /// Learns what is new. Where the set is not the one that was read before, or lacks what it was told, all of it is read,
     /// and told again what it lacks.
     async fn look(&self, reading: &mut Reading) -> Result<(), StoreError> {
@@ -168,7 +168,7 @@ impl News {
 
 /// Learns all at first, and what is new from then on: every two seconds, and when something may have been missed.
 pub(in crate::session::store::redis) async fn learn(
-    [vouched, unsigned]: [News; 2],
+    [authenticated, unauthenticated]: [RevocationLog; 2],
     missed: Arc<Notify>,
 ) {
     let mut beat = interval(BEAT);
@@ -178,21 +178,21 @@ pub(in crate::session::store::redis) async fn learn(
             () = missed.notified() => {}
             _ = beat.tick() => {}
         }
-        if let Err(error) = learn_both([&vouched, &unsigned], &mut readings).await {
+        if let Err(error) = learn_both([&authenticated, &unauthenticated], &mut readings).await {
             tracing::debug!(%error, "revocations of other replicas cannot be learnt");
         }
     }
 }
 
 async fn learn_both(
-    [vouched, unsigned]: [&News; 2],
+    [authenticated, unauthenticated]: [&RevocationLog; 2],
     [reading, unsigned_reading]: &mut [Reading; 2],
 ) -> Result<(), StoreError> {
-    vouched.look(reading).await?;
-    unsigned.look(unsigned_reading).await?;
-    let revocations = &vouched.revocations;
-    revocations.note_unsigned_elsewhere(unsigned.count().await?);
-    revocations.caught_up();
+    authenticated.look(reading).await?;
+    unauthenticated.look(unsigned_reading).await?;
+    let revocations = &authenticated.revocations;
+    revocations.note_unsigned_elsewhere(unauthenticated.count().await?);
+    revocations.mark_synced();
     Ok(())
 }
 

@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// How soon a line has to be written. The order counts: what is urgent comes last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Haste {
+pub enum Flush {
     /// Together with what else comes.
     Soon,
     /// At once.
@@ -38,7 +38,7 @@ pub enum Haste {
 }
 
 /// The writer, as those see it that have lines.
-pub struct Outlet(Arc<Shared>);
+pub struct LogWriter(Arc<Shared>);
 
 /// One thread's lines on their way to the writer.
 pub struct Queue {
@@ -61,12 +61,12 @@ struct Shared {
 /// What the writer is asked for.
 #[derive(Default)]
 struct Call {
-    haste: Option<Haste>,
+    haste: Option<Flush>,
     finish: bool,
     ended: bool,
 }
 
-impl Outlet {
+impl LogWriter {
     /// Starts the writer to `destination`. `tell_lost` is called on its thread with the number of lines
     /// that were lost; it may log.
     ///
@@ -113,7 +113,7 @@ impl Outlet {
 
 impl Queue {
     /// Adds the whole lines that `write` appends, or loses them where too much waits.
-    pub fn push(&self, haste: Haste, write: impl FnOnce(&mut Vec<u8>)) {
+    pub fn push(&self, haste: Flush, write: impl FnOnce(&mut Vec<u8>)) {
         let mut lines = locked(&self.lines);
         let before = lines.len();
         if before >= BOUND {
@@ -124,16 +124,16 @@ impl Queue {
         let after = lines.len();
         drop(lines);
         // In between the writer is called already.
-        if haste == Haste::Now || (before < BATCH && after >= BATCH) {
-            self.shared.call(Haste::Now);
+        if haste == Flush::Now || (before < BATCH && after >= BATCH) {
+            self.shared.call(Flush::Now);
         } else if before == 0 {
-            self.shared.call(Haste::Soon);
+            self.shared.call(Flush::Soon);
         }
     }
 }
 
 impl Shared {
-    fn call(&self, haste: Haste) {
+    fn call(&self, haste: Flush) {
         let mut call = locked(&self.call);
         if call.haste < Some(haste) {
             call.haste = Some(haste);
@@ -156,7 +156,7 @@ impl Shared {
         let (mut call, _) = self
             .called
             .wait_timeout_while(call, GATHERING, |call| {
-                call.haste < Some(Haste::Now) && !call.finish
+                call.haste < Some(Flush::Now) && !call.finish
             })
             .unwrap_or_else(PoisonError::into_inner);
         call.haste = None;

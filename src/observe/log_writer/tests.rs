@@ -55,7 +55,7 @@ impl Write for Stubborn {
     }
 }
 
-fn say(queue: &Queue, haste: Haste, line: &str) {
+fn say(queue: &Queue, haste: Flush, line: &str) {
     queue.push(haste, |lines| {
         lines.extend(line.as_bytes());
         lines.push(b'\n');
@@ -69,23 +69,23 @@ fn nothing_is_lost(lines: u64) {
 #[test]
 fn every_line_is_whole_and_in_its_threads_order() {
     let reader = Reader::default();
-    let outlet = Outlet::start(reader.clone(), nothing_is_lost).unwrap();
+    let log_writer = LogWriter::start(reader.clone(), nothing_is_lost).unwrap();
     thread::scope(|scope| {
         for name in 0..4 {
-            let queue = outlet.queue();
+            let queue = log_writer.queue();
             scope.spawn(move || {
                 for count in 0..10_000 {
                     let haste = if count % 100 == name {
-                        Haste::Now
+                        Flush::Now
                     } else {
-                        Haste::Soon
+                        Flush::Soon
                     };
                     say(&queue, haste, &format!("{name} {count}"));
                 }
             });
         }
     });
-    outlet.finish(PATIENCE);
+    log_writer.finish(PATIENCE);
     let mut next = [0; 4];
     for line in reader.lines() {
         let (name, count) = line.split_once(' ').unwrap();
@@ -95,17 +95,17 @@ fn every_line_is_whole_and_in_its_threads_order() {
     }
     assert_eq!(next, [10_000; 4]);
     assert!(
-        locked(&outlet.0.queues).is_empty(),
+        locked(&log_writer.0.queues).is_empty(),
         "ended threads leave nothing"
     );
 }
 
 #[test]
 fn lines_come_soon_and_without_being_asked_for() {
-    for haste in [Haste::Soon, Haste::Now] {
+    for haste in [Flush::Soon, Flush::Now] {
         let reader = Reader::default();
-        let outlet = Outlet::start(reader.clone(), nothing_is_lost).unwrap();
-        let queue = outlet.queue();
+        let log_writer = LogWriter::start(reader.clone(), nothing_is_lost).unwrap();
+        let queue = log_writer.queue();
         for count in 1..4 {
             say(&queue, haste, "line");
             let end = Instant::now() + PATIENCE;
@@ -121,31 +121,32 @@ fn lines_come_soon_and_without_being_asked_for() {
 fn a_slow_reader_holds_nobody_up_and_is_told_what_is_lost() {
     let reader = Reader::default();
     let (tell, told) = mpsc::channel();
-    let outlet = Outlet::start(reader.clone(), move |lines| tell.send(lines).unwrap()).unwrap();
-    let queue = outlet.queue();
+    let log_writer =
+        LogWriter::start(reader.clone(), move |lines| tell.send(lines).unwrap()).unwrap();
+    let queue = log_writer.queue();
     let line = "x".repeat(1023);
     let many = 3 * BOUND / 1024;
     let held = locked(&reader.gate);
     for _ in 0..many {
-        say(&queue, Haste::Soon, &line);
+        say(&queue, Flush::Soon, &line);
     }
     assert!(locked(&queue.lines).len() <= BOUND + 1024);
     drop(held);
-    outlet.finish(PATIENCE);
+    log_writer.finish(PATIENCE);
     let lost: u64 = told.try_iter().sum();
     assert_eq!(reader.lines().len() as u64 + lost, many as u64);
-    assert_eq!(outlet.lost(), lost);
+    assert_eq!(log_writer.lost(), lost);
     assert!(lost >= many as u64 / 4, "{lost} of {many}");
 }
 
 #[test]
 fn a_reader_that_never_reads_does_not_hold_up_the_end() {
     let reader = Reader::default();
-    let outlet = Outlet::start(reader.clone(), nothing_is_lost).unwrap();
+    let log_writer = LogWriter::start(reader.clone(), nothing_is_lost).unwrap();
     let held = locked(&reader.gate);
-    say(&outlet.queue(), Haste::Now, "line");
+    say(&log_writer.queue(), Flush::Now, "line");
     let begin = Instant::now();
-    outlet.finish(Duration::from_millis(50));
+    log_writer.finish(Duration::from_millis(50));
     assert!(begin.elapsed() < PATIENCE);
     drop(held);
 }
@@ -192,22 +193,23 @@ fn a_full_disk_costs_lines_and_is_told_once_there_is_room() {
     }
     let disk = Disk::default();
     let (tell, told) = mpsc::channel();
-    let outlet = Outlet::start(disk.clone(), move |lines| tell.send(lines).unwrap()).unwrap();
-    let queue = outlet.queue();
-    say(&queue, Haste::Now, "lost");
-    say(&queue, Haste::Now, "lost");
+    let log_writer =
+        LogWriter::start(disk.clone(), move |lines| tell.send(lines).unwrap()).unwrap();
+    let queue = log_writer.queue();
+    say(&queue, Flush::Now, "lost");
+    say(&queue, Flush::Now, "lost");
     let end = Instant::now() + PATIENCE;
-    while outlet.lost() < 2 {
+    while log_writer.lost() < 2 {
         assert!(Instant::now() < end, "nobody counts");
         thread::sleep(Duration::from_millis(1));
     }
     assert!(disk.refused.load(Ordering::SeqCst) > 0 && told.try_recv().is_err());
     disk.has_room.store(true, Ordering::SeqCst);
-    say(&queue, Haste::Now, "arrives");
+    say(&queue, Flush::Now, "arrives");
     assert_eq!(told.recv_timeout(PATIENCE), Ok(2));
-    outlet.finish(PATIENCE);
+    log_writer.finish(PATIENCE);
     assert_eq!(disk.reader.lines(), ["arrives"]);
-    assert_eq!(outlet.lost(), 2);
+    assert_eq!(log_writer.lost(), 2);
 }
 
 #[test]
@@ -221,12 +223,12 @@ fn a_reader_that_is_gone_is_told_nothing() {
             Ok(())
         }
     }
-    let outlet = Outlet::start(Gone, nothing_is_lost).unwrap();
-    let queue = outlet.queue();
+    let log_writer = LogWriter::start(Gone, nothing_is_lost).unwrap();
+    let queue = log_writer.queue();
     for _ in 0..1000 {
-        say(&queue, Haste::Now, "line");
+        say(&queue, Flush::Now, "line");
     }
-    outlet.finish(PATIENCE);
-    assert!(locked(&outlet.0.call).ended);
-    assert_eq!(outlet.0.lost.load(Ordering::Relaxed), 1000);
+    log_writer.finish(PATIENCE);
+    assert!(locked(&log_writer.0.call).ended);
+    assert_eq!(log_writer.0.lost.load(Ordering::Relaxed), 1000);
 }

@@ -8,12 +8,12 @@ use std::{
 use tokio::{sync::watch, time::timeout};
 
 /// Counts what was given on, and what was taken.
-pub(super) struct Telling {
+pub(super) struct DeliveryCounter {
     given: Mutex<u64>,
     taken: watch::Sender<u64>,
 }
 
-impl Telling {
+impl DeliveryCounter {
     /// Of nothing yet.
     pub(super) fn new() -> Self {
         Self {
@@ -62,31 +62,31 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_given_is_done_when_it_is_taken() {
-        let telling = Telling::new();
-        assert!(telling.is_done(AT_ONCE).await);
-        assert!(!telling.give(|| false));
-        assert!(telling.is_done(AT_ONCE).await && telling.waiting() == 0);
-        assert!(telling.give(|| true) && telling.give(|| true));
-        telling.take();
-        assert!(!telling.is_done(AT_ONCE).await && telling.waiting() == 1);
+        let delivery_counter = DeliveryCounter::new();
+        assert!(delivery_counter.is_done(AT_ONCE).await);
+        assert!(!delivery_counter.give(|| false));
+        assert!(delivery_counter.is_done(AT_ONCE).await && delivery_counter.waiting() == 0);
+        assert!(delivery_counter.give(|| true) && delivery_counter.give(|| true));
+        delivery_counter.take();
+        assert!(!delivery_counter.is_done(AT_ONCE).await && delivery_counter.waiting() == 1);
         let soon = async {
             tokio::task::yield_now().await;
-            telling.take();
+            delivery_counter.take();
         };
-        let (is_done, ()) = tokio::join!(telling.is_done(Duration::from_secs(5)), soon);
-        assert!(is_done && telling.waiting() == 0);
+        let (is_done, ()) = tokio::join!(delivery_counter.is_done(Duration::from_secs(5)), soon);
+        assert!(is_done && delivery_counter.waiting() == 0);
     }
 
     /// One that comes later is not waited for.
     #[tokio::test]
     async fn only_what_was_given_by_then_is_waited_for() {
-        let telling = Telling::new();
-        assert!(telling.give(|| true));
+        let delivery_counter = DeliveryCounter::new();
+        assert!(delivery_counter.give(|| true));
         let more = async {
-            telling.give(|| true);
-            telling.take();
+            delivery_counter.give(|| true);
+            delivery_counter.take();
         };
-        let (is_done, ()) = tokio::join!(telling.is_done(Duration::from_secs(5)), more);
-        assert!(is_done && telling.waiting() == 1);
+        let (is_done, ()) = tokio::join!(delivery_counter.is_done(Duration::from_secs(5)), more);
+        assert!(is_done && delivery_counter.waiting() == 1);
     }
 }
