@@ -14,6 +14,7 @@
 use http::{
     HeaderMap, HeaderName, Method, Response, StatusCode,
     header::{ACCEPT, ORIGIN, REFERER, SET_COOKIE},
+    request::Parts,
 };
 use serde::Serialize;
 use url::Url;
@@ -29,7 +30,7 @@ use crate::{
     observe::{Record, Verdict},
     provider::LogoutRequest,
     response::Body,
-    session::LogoutHint,
+    session::{LogoutHint, SessionLookup},
     site::LONGEST_RETURN,
     snapshot::Snapshot,
 };
@@ -62,7 +63,21 @@ pub(super) async fn serve(
         };
     }
 
-    let asked = parameter(request.query(), "provider");
+    let sent = (&request.head, audience);
+    Ok(end(snapshot, sent, &visit, return_to.as_ref(), record).await)
+}
+
+/// Ends the session of `visit` here, and at its provider where that offers it; what leads on to `return_to`.
+pub(super) async fn end(
+    snapshot: &Snapshot,
+    (head, audience): (&Parts, Audience),
+    visit: &SessionLookup,
+    return_to: Option<&ReturnTo>,
+    record: &mut Record,
+) -> Response<Body> {
+    let method = &head.method;
+    let hint = snapshot.sessions.logout_hint(&head.headers);
+    let asked = parameter(head.uri.query(), "provider");
     let provider = visit
         .session
         .as_ref()
@@ -72,7 +87,7 @@ pub(super) async fn serve(
     // A script must not read the ID token; without it the provider asks the person.
     let hint = hint.as_ref().filter(|_| audience != Audience::Program);
     let provider_logout =
-        provider.and_then(|name| provider_logout(snapshot, name, hint, return_to.as_ref()));
+        provider.and_then(|name| provider_logout(snapshot, name, hint, return_to));
     let mut response = match (audience, provider_logout) {
         (Audience::Program | Audience::Grpc, logout_url) => {
             let logout_url = logout_url.map(String::from);
@@ -85,19 +100,19 @@ pub(super) async fn serve(
             )
         }
         (_, Some(logout_url)) => reply::redirect(onward(method), logout_url.as_str()),
-        (_, None) => landing(snapshot, method, return_to.as_ref()),
+        (_, None) => landing(snapshot, method, return_to),
     };
     let cookies = &snapshot.sessions.cookies;
     // Without the login cookie the back button does not sign in again.
     let others = [cookies.expire_logout_hint(), cookies.expire_login()];
-    let ended = snapshot.sessions.end(&visit, now).await;
+    let ended = snapshot.sessions.end(visit, clock::now()).await;
     if let Some(session) = &visit.session {
         snapshot.audit_sign_out(session, record);
     }
     for cookie in ended.into_iter().chain(others) {
         response.headers_mut().append(SET_COOKIE, cookie);
     }
-    Ok(response)
+    response
 }
 
 /// `rd`, or `state` on the way back from the provider. Anybody may write either, and both are checked.
@@ -191,7 +206,11 @@ fn provider_logout(
 }
 
 /// Where it ends without a provider: the address asked for, or a page that says so.
-fn landing(snapshot: &Snapshot, method: &Method, return_to: Option<&ReturnTo>) -> Response<Body> {
+pub(super) fn landing(
+    snapshot: &Snapshot,
+    method: &Method,
+    return_to: Option<&ReturnTo>,
+) -> Response<Body> {
     match return_to {
         Some(return_to) => reply::redirect(onward(method), return_to.as_str()),
         None => reply::page(
@@ -211,7 +230,7 @@ fn landing(snapshot: &Snapshot, method: &Method, return_to: Option<&ReturnTo>) -
 }
 
 /// After a POST the next address is asked for by GET (RFC 9110 §15.4.4).
-fn onward(method: &Method) -> StatusCode {
+pub(super) fn onward(method: &Method) -> StatusCode {
     if *method == Method::POST {
         StatusCode::SEE_OTHER
     } else {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     answer::{Failure, admit, give_back, json as answer_json, read_form, sender},
-    authorize::{granted, resource_of},
+    authorize::{granted, guard, resource_of},
     client::authenticate,
     trail,
 };
@@ -69,8 +69,15 @@ async fn authorize(
     let headers = &request.head.headers;
     let address = request.client.address;
     let form = read_form(headers, request.body).await?;
-    let client = authenticate(issuer, &snapshot.sessions.keys, headers, &form).await?;
-    let (resource, route) = resource_of(snapshot, form.get("resource"))?;
+    let client = authenticate(
+        issuer,
+        &snapshot.sessions.keys,
+        headers,
+        &form,
+        "device_authorization",
+    )
+    .await?;
+    let (resource, route) = resource_of(snapshot, issuer, form.get("resource"))?;
     let asked = Asked {
         client: client.handle().as_str().to_owned(),
         name: client.name.clone(),
@@ -170,7 +177,7 @@ pub(super) async fn answer(
         Err(Some(error)) => return Err(error.into()),
     };
     let resource = Resource::parse(&waiting.resource).ok_or(Reject::StaleForm)?;
-    let route = snapshot.guard_of(&resource).ok_or(Reject::StaleForm)?;
+    let route = guard(snapshot, issuer, &resource).ok_or(Reject::StaleForm)?;
     if let Err(deny) = snapshot.judge(route, Who::Session(session), client, now) {
         return Err(Reject::of(deny, route, || snapshot.site.path("device")));
     }

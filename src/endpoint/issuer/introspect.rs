@@ -48,7 +48,14 @@ async fn introspect(
     let headers = &request.head.headers;
     let address = request.client.address;
     let form = read_form(headers, request.body).await?;
-    let client = authenticate(issuer, &snapshot.sessions.keys, headers, &form).await?;
+    let client = authenticate(
+        issuer,
+        &snapshot.sessions.keys,
+        headers,
+        &form,
+        "introspect",
+    )
+    .await?;
     if client.kind != Kind::Configured || client.is_public() {
         return Err(Failure::of_client(
             "only clients of the configuration that have a secret may ask",

@@ -9,6 +9,7 @@ use http::{
     header::{AUTHORIZATION, COOKIE, SET_COOKIE},
 };
 use ipnet::IpNet;
+use serde_json::json;
 use sidegate::{
     api_token::{self, format::Token},
     canonical_path::CanonicalPath,
@@ -26,6 +27,7 @@ use sidegate::{
     forward::http1::{self, BodyEvent},
     issuer::{
         authorize::AuthorizationRequest,
+        client_assertion,
         document::{self, DocumentUrl},
         parameters::Parameters,
         redirect::RedirectUri,
@@ -33,6 +35,7 @@ use sidegate::{
         resource::{self, Resource},
         token::{self, AccessToken},
     },
+    jose::KeySet,
     listen::proxy_protocol,
     login::return_to::{HostPattern, ReturnRules},
     origin::PublicOrigin,
@@ -71,6 +74,13 @@ pub fn proxy_header(data: &[u8]) {
 pub fn oauth_client(data: &[u8]) {
     static KEYS: LazyLock<KeyRing> =
         LazyLock::new(|| KeyRing::new(&[Secret::new("one".to_owned())], "app.example gate"));
+    static CLIENT: LazyLock<KeySet> = LazyLock::new(|| {
+        let keys = json!({"keys": [{
+            "kty": "EC", "crv": "P-256", "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+            "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+        }]});
+        KeySet::read(&keys).expect("a key set")
+    });
     if let Ok(registration) = Registration::read(data) {
         let answer = registration.register(&KEYS, [7; 12], Timestamp(1));
         let id = answer["client_id"].as_str().expect("an id");
@@ -93,6 +103,8 @@ pub fn oauth_client(data: &[u8]) {
         return;
     };
     let _ = DocumentUrl::parse(text, true);
+    let _ = client_assertion::claimed_client(text);
+    assert!(client_assertion::check(text, "app", &CLIENT, &[], Timestamp(1)).is_err());
     let _ = token::Presented::code(text);
     let _ = token::Presented::refresh(text);
     assert!(AccessToken::open(text, &KEYS).is_none());
