@@ -54,7 +54,11 @@ fn blocks_of_pages_pass() {
 fn pages_begin_with_what_passes() {
     let provider = "[providers.corp]\ntype = \"oidc\"\nissuer = \"https://id.example.com\"\nclient_id = \"app\"\n\
                     client_secret = \"client-words-of-length\"\nallow = { domains = [\"example.com\"] }\n";
-    for page in ["docs/several-apps.md", "docs/client-address.md"] {
+    for page in [
+        "docs/several-apps.md",
+        "docs/client-address.md",
+        "docs/admin.md",
+    ] {
         let text = fs::read_to_string(root().join(page)).unwrap();
         let (_, file) = text.split_once("```toml\n").unwrap();
         let (file, _) = file.split_once("```").unwrap();
