@@ -70,7 +70,7 @@ const PING: Duration = Duration::from_secs(30);
 /// The metadata of a call, in bytes.
 const MAX_METADATA: u32 = 16 * 1024;
 /// How long connections may take to end once a stop has begun.
-const FAREWELL: Duration = Duration::from_secs(10);
+const CLOSE_GRACE: Duration = Duration::from_secs(10);
 /// How long accepting pauses when the system has no more file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often the same trouble is told.
@@ -191,7 +191,7 @@ impl Server {
             () = unused => return,
             () = stop.cancelled() => {
                 connection.as_mut().graceful_shutdown();
-                match timeout(FAREWELL, connection).await {
+                match timeout(CLOSE_GRACE, connection).await {
                     Ok(ended) => ended,
                     Err(_) => return,
                 }
@@ -203,17 +203,9 @@ impl Server {
     }
 
     async fn call(&self, request: Request<Incoming>) -> Response<CallBody> {
-        let kind = request.headers().get(CONTENT_TYPE);
-        let is_grpc = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-        if request.method() != Method::POST || !is_grpc || request.uri().path() != CHECK {
-            return call::fail(Failure::Unimplemented);
-        }
-        let Ok(_place) = self.checks.try_acquire() else {
-            return call::fail(Failure::ResourceExhausted);
-        };
-        let mut record = self.recorder.begin(&Method::POST, CHECK);
-        let answer = timeout(CHECK_TIMEOUT, self.answer(request, &mut record)).await;
-        let answer = answer.unwrap_or(Err(Failure::DeadlineExceeded));
+        // What is refused has its line, too.
+        let mut record = self.recorder.begin(request.method(), request.uri().path());
+        let answer = self.checked(request, &mut record).await;
         answer.unwrap_or_else(|failure| {
             record.verdict = match failure {
                 Failure::InvalidArgument | Failure::Unimplemented => Verdict::BadRequest,
@@ -222,6 +214,23 @@ impl Server {
             record.note_answer(StatusCode::OK);
             call::fail(failure)
         })
+    }
+
+    async fn checked(
+        &self,
+        request: Request<Incoming>,
+        record: &mut Record,
+    ) -> Result<Response<CallBody>, Failure> {
+        let kind = request.headers().get(CONTENT_TYPE);
+        let is_grpc = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+        if request.method() != Method::POST || !is_grpc || request.uri().path() != CHECK {
+            return Err(Failure::Unimplemented);
+        }
+        let Ok(_place) = self.checks.try_acquire() else {
+            return Err(Failure::ResourceExhausted);
+        };
+        let answer = timeout(CHECK_TIMEOUT, self.answer(request, record)).await;
+        answer.unwrap_or(Err(Failure::DeadlineExceeded))
     }
 
     async fn answer(

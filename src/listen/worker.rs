@@ -192,6 +192,7 @@ async fn run(config: WorkerConfig, mut inbox: Inbox, grace: Duration) {
         metrics,
         http1: http1::protocol(),
         misread: Throttled::new(LOG_EVERY),
+        crowded: Throttled::new(LOG_EVERY),
         cut: cut.clone(),
     });
     let swept = Arc::clone(&worker);
