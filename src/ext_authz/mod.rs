@@ -1,10 +1,10 @@
 //! `ext_authz_listen`: Envoy asks over gRPC (`envoy.service.auth.v3.Authorization`) whether a request may pass.
 //!
-//! The question is the whole request, so the verdict and the refusal are the reverse proxy's for it. Whoever reaches this
-//! listener is believed what they say of a request, the client's address included: it is for Envoy alone. They learn nothing
-//! that the same cookie would not tell them at the public address.
+//! The question is the whole request, so the verdict and the refusal are those of the reverse proxy. The gate believes what a client of
+//! this listener says about a request, the client's address included: it is only for Envoy. Such a client learns nothing that the
+//! same cookie would not show at the public address.
 //!
-//! No failure is a yes: a call that cannot be answered ends with a status that Envoy takes for a no, unless its
+//! A failure is never a yes. A call that cannot be answered ends with a status that Envoy takes for a no, unless its
 //! `failure_mode_allow` says otherwise.
 
 mod answer;
@@ -131,7 +131,7 @@ impl Server {
                 if let Some(held_back) = trouble.turn(Instant::now()) {
                     tracing::warn!(
                         held_back,
-                        "ext_authz_listen refused a connection: there are as many as there may be"
+                        "ext_authz_listen refused a connection: the limit is reached"
                     );
                 }
                 continue;

@@ -1,4 +1,4 @@
-//! A question as the doors know it: what a `CheckRequest` says of the request that Envoy holds back. Pure.
+//! Reads a `CheckRequest`: the original request that Envoy asks about, in the form that the doors use. Pure.
 
 use std::net::IpAddr;
 

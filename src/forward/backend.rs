@@ -1,4 +1,4 @@
-//! One address of an app: TCP, TLS or a Unix socket, and how it has behaved.
+//! One address of an app (TCP, TLS or a Unix socket), and its health.
 
 use std::{
     fmt, io,
@@ -177,12 +177,14 @@ impl Backend {
             return;
         };
         match (condition.probed(is_well), is_well) {
-            (true, true) => tracing::info!(upstream = %self, "the app's address is well again"),
+            (true, true) => {
+                tracing::info!(upstream = %self, "the app's address passes its health check again")
+            }
             (true, false) => {
                 self.metrics.ejected();
                 tracing::warn!(
                     upstream = %self,
-                    "the app's address is not well; it gets no requests until it is"
+                    "the app's address fails its health check; it gets no requests until it passes"
                 );
             }
             (false, _) => {}

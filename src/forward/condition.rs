@@ -1,7 +1,7 @@
-//! How one address of an app has behaved, and whether it gets requests. A few atomics, shared by all workers.
+//! The health of one address of an app, and whether it gets requests. A few atomics, shared by all workers.
 //!
-//! Failures in a row eject it for a time that grows. Then one request tries it: until that has succeeded, it counts as
-//! ejected anew, and longer. Where the app has `health`, probes take it out and in as well.
+//! Failures in a row eject the address for a time that grows. Then one request tries it. Until that succeeds the address counts as
+//! ejected again, for longer. With `health`, probes also take it out and bring it back.
 
 use std::{
     sync::{

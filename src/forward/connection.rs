@@ -1,4 +1,4 @@
-//! One connection to the upstream: what is written, what was read and not yet taken.
+//! One connection to the upstream: bytes to write, and bytes that were read but not yet used.
 
 use std::{
     future::poll_fn,

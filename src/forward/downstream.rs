@@ -1,4 +1,4 @@
-//! What forwarding knows of the client connection that a request came on.
+//! What forwarding knows about the client connection of a request.
 
 use std::{
     any::Any,

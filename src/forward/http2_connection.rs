@@ -1,4 +1,4 @@
-//! A connection over which HTTP/2 is spoken with an app (RFC 9113), through hyper.
+//! One HTTP/2 connection to an app (RFC 9113), through hyper.
 
 use std::{
     io,

@@ -1,4 +1,4 @@
-//! Bodies that outlast their request are cut off where their session ends. What is soon over is never looked at.
+//! Cuts off long bodies when their session ends. Short ones are never checked.
 
 use std::{
     pin::Pin,

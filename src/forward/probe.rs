@@ -1,5 +1,5 @@
-//! Asks the addresses of an app, now and then and in the background, whether they are well. One task for each app and
-//! process, whatever the number of workers.
+//! Health checks: asks the addresses of an app in the background. One task for each app and process, whatever the number of
+//! workers.
 
 use std::{sync::Arc, time::Duration};
 

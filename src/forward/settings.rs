@@ -1,4 +1,4 @@
-//! Where apps are and how they are spoken to, as configured.
+//! The addresses of apps and how to speak with them, as configured.
 
 use std::{fmt, path::PathBuf, time::Duration};
 

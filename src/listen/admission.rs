@@ -1,9 +1,8 @@
-//! Who may connect: how many connections there are in all and of each client, and which one closes when there is no
-//! room for another.
+//! How many client connections there may be, in all and for each client, and which one is closed at the limit.
 //!
-//! An idle connection costs its client nothing to open anew, so the one that was idle for longest makes room: first
-//! the client's own where the client has too many, else anybody's. Only where all are busy is a new one refused.
-//! The lock is taken when a connection opens, falls silent, speaks again or closes; not by a busy one.
+//! A client can reopen an idle connection at no cost. So the connection that was idle for longest is closed: the client's own
+//! if that client has too many, else anybody's. If all are busy, the new one is refused. The lock is taken when a
+//! connection opens, becomes idle, becomes busy or closes, and not while it is busy.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},

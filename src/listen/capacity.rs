@@ -1,4 +1,4 @@
-//! How many client connections there is room for: by the limit on open files and by memory.
+//! How many client connections the limit on open files and the memory allow.
 
 use std::{fs, path::Path};
 

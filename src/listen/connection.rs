@@ -1,4 +1,4 @@
-//! One connection: silence until the client speaks, TLS where it is ours, then HTTP/1.1 or HTTP/2 until it ends.
+//! One connection: it waits for the client's first byte, does TLS if configured, and then serves HTTP/1.1 or HTTP/2 until it ends.
 
 use std::{
     io,

@@ -1,5 +1,5 @@
-//! HTTP/1.1 on one connection. Between requests hyper gives the socket back, so that an idle connection is a socket and
-//! a few words, and not hyper's buffers.
+//! HTTP/1.1 on one connection. Between requests hyper gives the socket back, so that an idle connection costs a socket and a few
+//! words, without hyper's buffers.
 
 use std::{
     pin::Pin,

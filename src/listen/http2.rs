@@ -1,4 +1,4 @@
-//! HTTP/2 on one connection: how much it may hold, how often its client may change its mind, and when it ends.
+//! HTTP/2 on one connection: how much it may hold, how many streams its client may reset, and when it ends.
 
 use std::{
     pin::Pin,

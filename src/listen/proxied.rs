@@ -1,5 +1,4 @@
-//! Reads what a proxy says of a connection before the connection itself, and not a byte of what comes behind: that may be
-//! a TLS handshake.
+//! Reads the PROXY protocol header at the start of a connection, and not one byte more: what follows may be a TLS handshake.
 
 use std::{io, net::IpAddr};
 

@@ -1,8 +1,8 @@
-//! The PROXY protocol (`HAProxy`'s `doc/proxy-protocol.txt`, versions 1 and 2): what a proxy says of a connection before the
-//! connection itself. Pure.
+//! The PROXY protocol (`HAProxy`'s `doc/proxy-protocol.txt`, versions 1 and 2): what a proxy says about a connection before its
+//! first byte. Pure.
 //!
-//! Whoever can connect can say anything here, and there is no telling a header that is missing from one that is to come. So
-//! a listener either requires the header or knows nothing of it, and nothing but a whole and well-formed one counts.
+//! Everybody who can connect can write any header, and a missing header looks like one that is still to come. So a listener either
+//! requires the header or does not know it, and only a complete and well-formed one counts.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},

@@ -1,8 +1,8 @@
-//! A code is redeemed once, ever (RFC 6749 §4.1.2), whatever the browser does meanwhile: it may reload,
-//! open the address twice, or go away while the provider is still thinking.
+//! Redeems each code only once (RFC 6749 §4.1.2), even if the browser reloads, opens the address twice, or leaves while the provider is
+//! still busy.
 //!
-//! A login that was redeemed is remembered for as long as its state is good for anything, and never forgotten before:
-//! with no room for another one, logins are refused for a while.
+//! A redeemed login is remembered as long as its state is valid, and never dropped earlier: when there is no room for another one,
+//! logins are refused for a while.
 
 use std::{
     collections::{HashMap, VecDeque},

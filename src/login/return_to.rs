@@ -1,9 +1,8 @@
-//! Return addresses: where a browser goes after login or logout. Pure.
+//! Return addresses: where a browser goes after a login or logout. Pure.
 //!
-//! An open redirect is a phishing page behind a trusted name. What browsers make of an address is more
-//! than its looks: they drop tabs and line breaks, take `\` for `/`, and find a host in `/\evil` and
-//! `https:evil`. So an address must first have one of two plain forms, is then resolved as browsers do
-//! it (WHATWG URL), and counts only by the origin that comes out.
+//! An open redirect puts a phishing page behind a trusted name. Browsers read more into an address than it seems to say: they drop tabs
+//! and line breaks, take `\` for `/`, and find a host in `/\evil` and `https:evil`. So an address must have one of two plain forms. It is
+//! then resolved as browsers do (WHATWG URL), and only the resulting origin counts.
 
 use url::{Origin, Url};
 

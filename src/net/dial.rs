@@ -1,10 +1,9 @@
-//! One way to open a TCP connection by name: to the app, to a provider. Redis' library connects by itself, to all
-//! addresses at once, and takes [`PROBES`] from here.
+//! Opens TCP connections by name: to the app and to providers. The Redis library connects by itself, to all addresses at once, and takes
+//! [`PROBES`] from here.
 //!
-//! A name with several addresses is tried as RFC 8305 ("Happy Eyeballs") has it: the families in turn, the next
-//! address a quarter of a second after the one before or as soon as that fails, and the first that answers is
-//! taken. So an address family that leads nowhere costs a moment and not the whole time for connecting. Names are
-//! resolved anew for each connection; the system's resolver knows how long an answer holds.
+//! If a name has several addresses, they are tried as in RFC 8305 ("Happy Eyeballs"): the families in turn, the next address a quarter of a
+//! second after the one before or as soon as that fails, and the first that answers is used. So a broken address family costs a moment, and
+//! not the whole timeout. Names are resolved again for each connection; the system's resolver knows how long an answer is valid.
 
 use std::{io, net::SocketAddr, time::Duration};
 

@@ -1,7 +1,7 @@
-//! Pure: which of a provider's tokens open the gate by themselves, and what they say beside who it is.
+//! Which tokens of a provider are accepted as bearer tokens, and what they contain beside the identity. Pure.
 //!
-//! No two vendors write an access token alike, and nearly all of them sign ID tokens with the same keys and the same header.
-//! So a token has to show that it is an access token: by its type (RFC 9068 §2.1), or by what only access tokens say.
+//! Each vendor writes access tokens differently, and nearly all sign ID tokens with the same keys and the same header. So a token must
+//! show that it is an access token: by its type (RFC 9068 §2.1), or by claims that only access tokens have.
 
 use std::time::Duration;
 

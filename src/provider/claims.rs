@@ -1,8 +1,7 @@
-//! Pure: from what a provider says about somebody to an [`Identity`].
+//! Turns what a provider says about a user into an [`Identity`]. Pure.
 //!
-//! Every provider brings its answer into one JSON object and names where things stand in it. What does
-//! not fit (control characters, a second `@`, too long) is left out, because header lines and allow
-//! lists are made of it; only without a usable subject there is no identity at all.
+//! Every provider brings its answer into one JSON object, and names where each claim is. Unusable values (control characters, a second
+//! `@`, too long) are left out, because header lines and allow lists are made from them. Without a usable subject there is no identity.
 
 mod evidence;
 mod renewal;

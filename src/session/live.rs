@@ -1,7 +1,7 @@
-//! What outlasts its request, a WebSocket, an event stream, a long download, ends with the session that opened it: at
-//! the session's absolute end, and soon after the session was revoked.
+//! Ends what outlasts its request (a WebSocket, an event stream, a long download) with the session that opened it: at the session's
+//! absolute end, and soon after a revocation.
 //!
-//! A renewal ends nothing. Nor does the idle end: an open connection is use.
+//! A renewal ends nothing. Nor does the idle timeout: an open connection counts as use.
 
 use std::{sync::Arc, time::Duration};
 

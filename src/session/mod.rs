@@ -1,4 +1,4 @@
-//! A session: who somebody is, what tokens came with it, and when it ends.
+//! A session: the user's identity, their tokens, and when it ends.
 
 pub mod codec;
 pub mod cookie;

@@ -1,4 +1,4 @@
-//! Where one session is kept, seen by whoever renews it.
+//! Where one session is stored, for the code that renews it.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! The file is opened, or made.
+//! Opens or creates the file.
 
 use std::{
     fs::{self, DirBuilder, OpenOptions, Permissions},

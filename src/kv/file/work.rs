@@ -1,4 +1,4 @@
-//! What is done in the file. Runs on the threads of the store, and may wait for the disk.
+//! Reads and writes in the file. Runs on the store's threads, and may wait for the disk.
 
 use std::{
     path::{Path, PathBuf},

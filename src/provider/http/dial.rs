@@ -1,4 +1,4 @@
-//! A connection to a provider: straight, or through a proxy (RFC 9110 §9.3.6); within TLS where it speaks that.
+//! A connection to a provider: direct, or through a proxy (RFC 9110 §9.3.6), with TLS where configured.
 
 use std::{io, time::Duration};
 

@@ -1,5 +1,4 @@
-//! Pure: the checks of an ID token (OpenID Connect Core §3.1.3.7), but for those of any signed token
-//! ([`jose::verify`]).
+//! The checks of an ID token (OpenID Connect Core §3.1.3.7). Pure. The checks of every signed token are in [`jose::verify`].
 
 use aws_lc_rs::digest;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};

@@ -1,5 +1,5 @@
-//! Pure: the checks of a logout token (OpenID Connect Back-Channel Logout 1.0 §2.6), but for those of any signed
-//! token ([`jose::verify`]).
+//! The checks of a logout token (OpenID Connect Back-Channel Logout 1.0 §2.6). Pure. The checks of every signed token are in
+//! [`jose::verify`].
 
 use serde_json::{Map, Value};
 

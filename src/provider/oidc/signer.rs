@@ -1,4 +1,4 @@
-//! Pure: who signs the tokens that a login, a renewal or a logout brings, and for which client.
+//! Who signs the tokens of a login, a renewal or a logout, and for which client. Pure.
 
 use std::time::Duration;
 

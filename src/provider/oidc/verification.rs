@@ -1,4 +1,4 @@
-//! Tokens that the provider signs, held against its keys; against newer ones where it has rotated them.
+//! Verifies tokens that the provider signs with its keys, and fetches newer keys after a rotation.
 
 use aws_lc_rs::digest;
 use moka::{policy::EvictionPolicy, sync::Cache};

@@ -1,4 +1,4 @@
-//! Calls to a provider's API with somebody's access token: reads only, bounded in number, pages and time.
+//! Calls to a provider's API with a user's access token: reads only, bounded in number, pages and time.
 
 use std::{sync::Arc, time::Duration};
 

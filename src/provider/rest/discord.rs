@@ -1,4 +1,4 @@
-//! Discord. Guilds are asked for, and asked about, only where an allow list names some.
+//! Discord. Guilds are requested only if an allow list names some.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A directory in this process: nothing to set up. A restart forgets it; what is in cookies comes back as it is seen.
+//! A directory in this process, which needs no setup. A restart forgets it; sessions in cookies are listed again when they are used.
 
 use std::{
     net::IpAddr,

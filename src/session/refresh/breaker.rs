@@ -1,4 +1,4 @@
-//! A provider in trouble is left alone for a while, longer each time. Pure but for its counters.
+//! A circuit breaker: a provider in trouble is not asked for a while, longer each time. Pure, except for its counters.
 
 use std::{
     collections::HashMap,

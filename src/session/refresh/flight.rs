@@ -1,8 +1,7 @@
-//! Renewals that run or ran lately: one of each session, whoever asks for it.
+//! Renewals that run, or ran lately: one for each session, whoever asks for it.
 //!
-//! What is remembered has a bound in bytes. Of a renewal that is forgotten for want of room it is still known that its
-//! refresh token may be spent: whoever brings that one again is not renewed with it, for to a provider a second use is
-//! a theft.
+//! The results are bounded in bytes. When one is dropped, the gate still remembers that its refresh token may be spent. A session with that
+//! token is not renewed again, because the provider would take a second use for theft.
 
 use std::{
     sync::Arc,

@@ -1,4 +1,4 @@
-//! One renewal, from the lease to what is kept of it.
+//! One renewal, from the lease to the stored result.
 
 use std::{
     pin::pin,
@@ -174,7 +174,7 @@ impl Renewal {
             Ok(tokens) => {
                 let kept = self.keep(&**provider, tokens).await;
                 Ok(kept.unwrap_or_else(|error| {
-                    tracing::error!(provider = name, %error, "renewed tokens are lost: they cannot be kept");
+                    tracing::error!(provider = name, %error, "refreshed tokens are lost: they cannot be stored");
                     self.unanswered()
                 }))
             }
@@ -249,7 +249,7 @@ impl Renewal {
                         .to(&self.unconfirmed(granted, now));
                     return self.end(now).await;
                 }
-                tracing::warn!(provider = name, %error, remedy = error.remedy(), "renewed, but not known for whom");
+                tracing::warn!(provider = name, %error, remedy = error.remedy(), "refreshed, but the provider has not said for which user");
                 self.unconfirmed(granted, now)
             }
         };

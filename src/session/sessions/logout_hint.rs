@@ -1,4 +1,4 @@
-//! What signing out at the provider needs, in a cookie of its own that goes to that endpoint alone.
+//! What a sign-out at the provider needs, in a cookie that is sent only to that endpoint.
 
 use http::{HeaderMap, HeaderValue};
 

@@ -1,4 +1,4 @@
-//! Whether Redis would serve, asked before anybody needs it.
+//! Checks whether Redis can serve, before anybody needs it.
 
 use std::time::Duration;
 

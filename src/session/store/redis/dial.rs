@@ -1,4 +1,4 @@
-//! How a connection to Redis is made: which server to ask, and whether it is the right one.
+//! Connects to Redis: which server to ask, and whether it is the right one.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},

@@ -1,8 +1,8 @@
-//! Idle ends moved in the background: no request waits for it, and a busy session is said to be busy once in a while.
+//! Reports the use of sessions to Redis in the background. No request waits for it, and a busy session is reported once in a while.
 //!
-//! What is used after a pause is told at once, and then no oftener than [`pause`] asks for; the last use is always told. So
-//! what Redis knows lags behind by one pause while a session is busy, and no more by the time its idle end
-//! comes near. The answer also says whether the copy here is still what Redis has.
+//! Use after a pause is reported at once, and then no more often than [`pause`] allows. The last use is always reported. So Redis lags behind by
+//! one pause while a session is busy, and no longer when its idle end comes near. The answer also says whether the cached copy is still
+//! current.
 
 use std::{
     collections::HashMap,

@@ -1,9 +1,8 @@
-//! The one connection through which commands go, kept up.
+//! The one connection for commands, and its reconnection.
 //!
-//! A keeper makes it, asks it each second whether it lives, and makes another when it does not; again and again, with
-//! growing pauses. Whoever sends a command waits a moment for a connection that is just being made, not for one that
-//! was not there for a while: a request is better refused at once than late. Every command may run twice with
-//! the same outcome, so one whose connection broke is sent again over the next.
+//! A task opens it, checks each second that it is alive, and opens another if not, with growing pauses. A command waits a moment for a
+//! connection that is just being opened, but not for one that has been missing for a while: it is better to refuse a request at once than
+//! late. Every command may run twice with the same result. So a command whose connection broke is sent again on the next one.
 
 use std::{
     sync::{
@@ -272,7 +271,7 @@ impl Keeper {
                 if is_refusal {
                     tracing::warn!(error = %why, "Redis refuses the gate, see session.store (or session.shared); trying again until it does not");
                 } else {
-                    tracing::warn!(error = %why, "Redis is not there; trying again until it is");
+                    tracing::warn!(error = %why, "Redis is away; trying again until it answers");
                 }
                 told = tells;
             }

@@ -1,7 +1,7 @@
-//! A cache of records in this process, so that a busy session costs no round trip. Ciphertext, like the records.
+//! A cache of records in this process, so that a busy session costs no round trip. It holds ciphertext, like the records.
 //!
-//! A copy is as good as the record while this replica is sure to hear of changes; without that, for a moment only. When
-//! Redis does not answer, one that was compared a short while ago vouches. Pure but for the cache.
+//! A copy is as good as the record while this replica is sure to receive changes; otherwise only for a moment. While Redis does not answer, a
+//! copy that was compared a short while ago still serves. Pure, except for the cache.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},

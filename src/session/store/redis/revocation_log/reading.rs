@@ -1,4 +1,4 @@
-//! What other replicas revoked is read, and whether Redis still has what it was told.
+//! Reads the revocations of other replicas, and checks whether Redis still has those that it was sent.
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
