@@ -57,13 +57,13 @@ use crate::{
 
 /// Connections at once. Each of Envoy's threads opens one.
 const CONNECTIONS: usize = 1024;
-/// Questions at once on one connection.
+/// Questions at the same time on one connection.
 const STREAMS: u32 = 1024;
-/// Questions at once on all connections.
+/// Questions at the same time on all connections.
 const CHECKS: usize = 8192;
-/// How long an answer may take, the arrival of its question included. Envoy waits for 200 ms, unless it is told otherwise.
+/// How long an answer may take, including the arrival of the question. Envoy waits 200 ms by default.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a new connection may go without a question.
+/// How long a new connection may stay without a question.
 const FIRST_QUESTION: Duration = Duration::from_secs(30);
 /// How often a peer is asked whether it is still there.
 const PING: Duration = Duration::from_secs(30);
@@ -73,7 +73,7 @@ const MAX_METADATA: u32 = 16 * 1024;
 const CLOSE_GRACE: Duration = Duration::from_secs(10);
 /// How long accepting pauses when the system has no more file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How often the same trouble is told.
+/// The interval between two log lines about the same problem.
 const TELL: Duration = Duration::from_secs(10);
 
 /// What answers.

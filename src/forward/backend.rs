@@ -24,9 +24,9 @@ use super::{
 };
 use crate::{net::dial, observe::metrics};
 
-/// How long nothing is used again after the upstream has sent bytes that nobody asked for.
+/// How long no connection to an app is reused after the app has sent bytes that belong to no answer.
 const DISTRUST: Duration = Duration::from_mins(1);
-/// The least time after which a peer that acknowledges nothing is given up.
+/// The shortest time after which a peer that acknowledges nothing is given up.
 const USER_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// One address of an app: how it is reached, and how it has behaved. All workers share it.

@@ -412,7 +412,7 @@ enum Channel<One, Two> {
     Http2(Pin<Box<Two>>),
 }
 
-/// Room for a request's head, where there is no buffer of an earlier one.
+/// Room for the head of a request, if there is no buffer from an earlier one.
 const USUAL_HEAD: usize = 2 * 1024;
 
 fn answer(status: StatusCode, headers: HeaderMap, body: UpstreamBody) -> Response<UpstreamBody> {

@@ -16,7 +16,7 @@ use super::{
     settings::{HealthSettings, HostRule, UpstreamAddress, UpstreamSettings},
 };
 
-/// How long an address may take over a probe, connecting included.
+/// How long a probe may take, connecting included.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Asks them as `settings` say, if they do.

@@ -155,9 +155,9 @@ impl Store for File {
     }
 }
 
-/// Changes, and questions, that may wait.
+/// Changes and reads that may wait.
 const WAITING: usize = 4_096;
 /// Changes that share a commit.
 const TOGETHER: usize = 256;
-/// How long anybody waits for the disk.
+/// The longest wait for the disk.
 const LONGEST: Duration = Duration::from_secs(5);

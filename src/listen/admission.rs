@@ -25,11 +25,11 @@ use super::{
 };
 use crate::observe::metrics::{Connections, Shortage};
 
-/// Connections that were told to close and have not yet closed; half of all, where that is less. A worker that is stuck
-/// closes none: then new ones are refused rather than descriptors used up.
+/// Connections that were asked to close and have not closed yet; at most half of all. A stuck worker closes none. Then new
+/// connections are refused, so that descriptors do not run out.
 const MOST_CLOSING: usize = 256;
-/// How long a new connection waits for one of those to close. Workers that live close one within a moment, so that a burst
-/// of silent connections is accepted as fast as it can be closed, and whoever speaks gets in.
+/// How long a new connection waits for one of those to close. A working worker closes one within a moment. So a burst of silent
+/// connections is replaced as fast as it can be closed, and clients that send something get in.
 const CLOSE_PATIENCE: Duration = Duration::from_millis(50);
 
 /// The connections of the process.

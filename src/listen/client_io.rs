@@ -22,8 +22,8 @@ use tokio_rustls::server::TlsStream;
 
 use super::admission::Place;
 
-/// Up to so many bytes of gathered writes are copied into one piece: of a few hundred bytes a copy costs less than
-/// what the kernel does to gather them.
+/// Gathered writes up to this size are copied into one piece: copying a few hundred bytes costs less than gathering them in the
+/// kernel.
 const SMALL: usize = 1024;
 
 /// A socket that can be waited for without a buffer.

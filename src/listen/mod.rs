@@ -166,7 +166,7 @@ impl Acceptor {
     }
 }
 
-/// How often the same trouble is told.
+/// The interval between two log lines about the same problem.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// The connection failed before it was accepted; the next one may not.

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::limits::Limits;
 
-/// As much as is looked at at once. Most headers are shorter.
+/// Bytes that are read at once to find the header. Most headers are shorter.
 const LOOK: usize = 512;
 
 /// A socket whose bytes can be looked at before they are taken.

@@ -28,8 +28,8 @@ const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 const WORD: &[u8] = b"PROXY ";
 /// The longest line of version 1, its end included (§2.1).
 const LONGEST_LINE: usize = 107;
-/// The longest header of version 2 that is taken. The format has room for 64 KiB; addresses take 216 bytes at most, and
-/// what load balancers add is a few hundred.
+/// The longest accepted header of version 2. The format has room for 64 KiB; addresses take at most 216 bytes, and load
+/// balancers add a few hundred.
 pub const LONGEST: usize = 4 * 1024;
 
 /// Reads the header that `bytes` begin with: whom it tells, and how long it is. None where more has to come.

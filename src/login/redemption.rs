@@ -156,10 +156,10 @@ fn run(redeem: impl Future<Output = Outcome> + Send + 'static) -> watch::Receive
     receiver
 }
 
-/// Logins of ten minutes, three hundred bytes each: a hundred and fifty in each second.
+/// Logins of ten minutes, three hundred bytes each: a hundred and fifty each second.
 const CAPACITY: usize = 100_000;
 
-/// As long as the login's state is good for anything.
+/// How long a redeemed login is remembered: as long as its state is valid.
 const REMEMBERED: Duration = LIFETIME.saturating_add(Duration::from_mins(1));
 
 /// How long a reload gets the same answer.

@@ -239,7 +239,8 @@ fn query_as_written(address: &str) -> Option<&str> {
     query.is_ascii().then_some(query)
 }
 
-/// More than a login carries: whoever is signed in by now is led to a long address all the same.
+/// Bytes of a return address. It is more than a login carries: a user who is signed in by then is redirected to a long address
+/// all the same.
 const MAX_LENGTH: usize = 8_192;
 
 #[cfg(test)]

@@ -290,7 +290,7 @@ const CAPACITY: usize = 20_000;
 /// Buckets for ranges, 16 bytes each.
 const SHARED: usize = 1_024;
 
-/// Between two looks for buckets that are full.
+/// The interval between two searches for full buckets.
 const SWEEP: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

@@ -14,13 +14,13 @@ use tokio::{
     time::sleep,
 };
 
-/// How long one address has the field to itself (RFC 8305 §5).
+/// How long one address is tried alone (RFC 8305 §5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// Addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 16;
-/// A connection that says nothing is asked for a sign of life after this time.
+/// How long a connection is silent before the first keep-alive probe.
 const KEEP_ALIVE: Duration = Duration::from_mins(1);
-/// How often it is asked.
+/// The interval between keep-alive probes.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// How a silent connection is asked for a sign of life.
 pub const PROBES: TcpKeepalive = TcpKeepalive::new()

@@ -39,7 +39,7 @@ pub(super) const TYPES: [&str; 5] = [
     "JOSE",
 ];
 
-/// Bytes of a bearer token. Those that list many groups have some 10 KiB, and servers take 16 KiB of headers or less.
+/// Bytes of a bearer token. Tokens with many groups have some 10 KiB, and servers accept 16 KiB of headers or less.
 pub const LONGEST: usize = 16 * 1024;
 
 impl BearerSettings {

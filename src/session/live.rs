@@ -80,11 +80,11 @@ impl Ends {
     }
 }
 
-/// For how long nothing is watched.
+/// How long a body is not watched at first.
 const GRACE: Duration = Duration::from_secs(1);
-/// Looks are at least this far apart, however many sessions are revoked.
+/// The shortest interval between two checks, however many sessions are revoked.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
-/// A wall clock may be put right meanwhile.
+/// The longest interval between two checks: the system clock may be corrected meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_mins(1);
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ use crate::{
     tokens::Tokens,
 };
 
-/// How exactly the idle end is kept where the time of the last request stands in the cookie.
+/// How exactly the idle end is kept when the time of the last request is in the cookie.
 const RENEWAL: Duration = Duration::from_mins(1);
 
 /// The id of a session.

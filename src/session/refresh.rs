@@ -327,16 +327,15 @@ impl Refresher {
     }
 }
 
-/// How long a request waits for a renewal, at most.
+/// The longest time that a request waits for a renewal.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The same where it can do without and the provider has failed once.
+/// The same if the request can continue without, and the provider has failed once.
 const SECOND_COURTESY: Duration = Duration::from_millis(250);
-/// How long a renewal is known whose outcome is in a store.
+/// How long a renewal is remembered whose result is in a store.
 const FLIGHT_KEPT: Duration = Duration::from_mins(5);
-/// Bytes of the renewals that are remembered, so that old cookies get the new one: some twenty thousand sessions. A
-/// bound, not a target.
+/// Bytes of remembered renewals, so that old cookies get the new one: some twenty thousand sessions.
 const FLIGHTS: u64 = 32 * 1024 * 1024;
-/// Steps of one look: from an old cookie to the session that was renewed last, to what that is renewed to, and one more.
+/// Steps of one lookup: from an old cookie to the session that was renewed last, to its successor, and one more.
 const LONGEST_CHAIN: usize = 4;
 
 #[cfg(test)]

@@ -304,7 +304,7 @@ const VERSION: u8 = 1;
 const HEAD: usize = 2 + NONCE_LEN;
 /// The head and the tag, which comes last.
 const OVERHEAD: usize = HEAD + 16;
-/// Longer text is refused unread: five cookies hold less, and so does a sane URL.
+/// Longer text is refused unread: five cookies hold less, and so does a reasonable URL.
 const MAX_SEALED: usize = 32 * 1024;
 
 #[cfg(test)]

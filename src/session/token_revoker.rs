@@ -162,9 +162,9 @@ fn timed_out() -> ProviderError {
 const ROOM: usize = 1_000;
 /// Sessions that may wait to be read: three kilobytes each, as measured.
 const UNREAD_ROOM: usize = 10_000;
-/// Calls at once.
+/// Calls at the same time.
 const LINES: usize = 16;
-/// How often a token is tried.
+/// How often the revocation of a token is tried.
 const ATTEMPTS: u32 = 3;
 /// How long a call may take.
 const LONGEST_CALL: Duration = Duration::from_secs(10);

@@ -144,7 +144,7 @@ async fn connect(host: &str, port: u16, stays_here: bool) -> Result<TcpStream, H
         })
 }
 
-/// How long a provider may leave bytes unacknowledged.
+/// How long bytes to a provider may stay unacknowledged.
 const USER_TIMEOUT: Duration = Duration::from_mins(1);
 
 #[cfg(test)]

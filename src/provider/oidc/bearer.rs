@@ -131,5 +131,5 @@ impl Oidc {
     }
 }
 
-/// Those who wait at once for keys with a bearer token that nobody has checked yet.
+/// Requests that wait at the same time for keys, to check a new bearer token.
 pub(super) const BRINGERS: usize = 256;

@@ -53,7 +53,7 @@ pub(super) fn authentication(claims: &Map<String, Value>) -> Authentication {
     }
 }
 
-/// A longer class is kept in no session, and so is none that a route can ask for.
+/// Bytes of an authentication class. A longer one is not stored, and no route can ask for it.
 const LONGEST_ACR: usize = 256;
 
 /// A logout token or an access token of the same issuer must not pass for an ID token.

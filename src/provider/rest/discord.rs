@@ -101,7 +101,7 @@ fn avatar(claims: &Map<String, Value>) -> Option<String> {
     ))
 }
 
-/// Guilds that anybody can be in.
+/// The most guilds that a user can be in.
 const MAX_GUILDS: usize = 200;
 
 #[cfg(test)]

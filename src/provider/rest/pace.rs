@@ -85,7 +85,7 @@ impl Turns {
     }
 }
 
-/// Somebody is waiting for the page, and the token call has had its share of the time.
+/// The longest wait for a turn. A user is waiting, and the token call has taken its share of the time.
 const LONGEST_WAIT: Duration = Duration::from_secs(6);
 
 #[cfg(test)]

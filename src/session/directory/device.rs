@@ -33,7 +33,7 @@ fn product(text: &str) -> Option<&str> {
     }
 }
 
-/// What is looked at: the longest in use are half of it.
+/// Bytes of `User-Agent` that are read. The longest real ones have half of it.
 const READ: usize = 512;
 /// The longest name of a program that is shown.
 const NAME: usize = 24;

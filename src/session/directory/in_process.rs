@@ -131,6 +131,5 @@ impl SessionIndex for InProcess {
     }
 }
 
-/// Sessions listed of one user. Somebody may sign in over and over; beyond, the one not seen for longest is
-/// left out.
+/// Sessions listed for one user. If a user signs in more often, the session that was unused for longest is left out.
 const PER_USER: usize = 50;

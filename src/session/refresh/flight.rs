@@ -221,5 +221,5 @@ impl Expiry<Id, Flight> for Kept {
 const TEXT: usize = 32;
 /// What an entry costs beside its sessions.
 const ENTRY: usize = 512;
-/// Sessions of which no more is remembered than that their token may be spent; a hundred bytes each.
+/// Sessions of which only one thing is remembered: that their refresh token may be spent. A hundred bytes each.
 const SPENT: u64 = 200_000;

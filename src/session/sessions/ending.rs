@@ -97,6 +97,6 @@ async fn read_and_remove(store: Arc<dyn Store>, ticket: Ticket) -> Option<Arc<Se
     None
 }
 
-/// Some twenty minutes.
+/// Retries and their longest pause: some twenty minutes in all.
 const TRIES: u32 = 25;
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);

@@ -44,5 +44,5 @@ impl Sessions {
     }
 }
 
-/// The bytes of the longest ID token that is put into an address: some servers refuse longer ones.
+/// Bytes of the longest ID token that is put into an address. Some servers refuse longer addresses.
 const LONGEST_HINT: usize = 2_048;

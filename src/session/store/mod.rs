@@ -127,6 +127,5 @@ pub trait Store: Send + Sync {
     }
 }
 
-/// How long a lease lasts that nobody prolongs: what a replica that dies before it has sent anything holds up the others
-/// for.
+/// How long a lease lasts without extension: the delay for other replicas if one dies before it has sent anything.
 pub const LEASE: Duration = Duration::from_secs(10);

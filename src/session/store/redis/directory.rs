@@ -156,9 +156,9 @@ impl SessionIndex for RedisDirectory {
 
 /// How an entry is written.
 const VERSION: u8 = 1;
-/// Notes that wait for Redis.
+/// Updates that wait for Redis.
 const WAITING: usize = 4_096;
-/// Sessions of one user at which room is made, ended ones among them.
+/// Sessions of one user at which old entries are removed, ended ones included.
 const PER_USER: i64 = 100;
-/// How many are left then.
+/// Sessions of one user that are left then.
 const KEPT_PER_USER: usize = 50;

@@ -159,13 +159,14 @@ async fn touch(
     Some((asked_at, generation))
 }
 
-/// How often it is looked what to tell.
+/// The interval between two reports.
 const BEAT: Duration = Duration::from_secs(1);
-/// Well below what a copy is good for without having been compared, so that busy ones are never asked for anew.
+/// The longest interval between two reports of one session. It is well below the time for which a cached copy is valid without
+/// comparison, so that busy ones are never read again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Commands sent together.
 const AT_ONCE: usize = 64;
-/// Sessions whose use is remembered; of those beyond, the next use is.
+/// Sessions whose use is remembered. For others the next use is.
 const MOST: usize = 100_000;
 const SHARDS: usize = 64;
 

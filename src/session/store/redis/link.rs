@@ -328,15 +328,15 @@ enum LastLogged {
 
 /// How long one command may take.
 const COMMAND: Duration = Duration::from_millis(500);
-/// How long it may take with waiting for a connection and being sent again.
+/// How long a command may take with waiting for a connection and being sent again.
 const OVERALL: Duration = Duration::from_secs(1);
-/// How long an outage is one that may be over in a moment.
+/// How long an outage counts as short.
 const YOUNG: Duration = Duration::from_millis(500);
-/// From when on an outage is likely to outlast a login at the provider. A restart or a failover does not.
+/// The age at which an outage will probably outlast a login at the provider. A restart or failover is shorter.
 const AWAY: Duration = Duration::from_secs(3);
-/// How often the connection is asked whether it lives, and how long it may take to say so.
+/// How often the connection is checked, and how long it may take to answer.
 const BEAT: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-/// A connection that lasted this long was a good one.
+/// The age at which a connection counts as stable.
 const STEADY: Duration = Duration::from_secs(5);

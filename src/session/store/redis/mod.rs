@@ -458,7 +458,7 @@ fn name_of(gate: &str) -> String {
 
 /// Revocations that may wait for Redis; a hundred bytes each.
 const WAITING_REVOCATIONS: usize = 100_000;
-/// The same of those that nobody signed; beyond, they are refused.
+/// The same for unsigned ones. Beyond, they are refused.
 const WAITING_UNSIGNED: usize = 10_000;
-/// How long a stop waits for what Redis should still be told.
+/// How long a stop waits for what is still to be sent to Redis.
 const FINISH: Duration = Duration::from_secs(2);

@@ -172,7 +172,7 @@ impl RevocationLog {
     }
 }
 
-/// Told again at once: Redis does nothing else meanwhile.
+/// Revocations that are sent again at once. Redis does nothing else meanwhile.
 const BATCH: usize = 500;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);

@@ -86,7 +86,7 @@ pub(super) async fn compare(secrets: Arc<Secrets>, link: Arc<Link>, key: String)
 }
 
 const BEAT: Duration = Duration::from_secs(2);
-/// For how long a replica that is gone is still counted.
+/// How long a replica that has gone is still counted.
 const COUNTS: Duration = Duration::from_secs(20);
 
 #[cfg(test)]

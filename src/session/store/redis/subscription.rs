@@ -152,7 +152,7 @@ pub(super) async fn beat(link: Arc<Link>, own_channel: String) {
 }
 
 const BEAT: Duration = Duration::from_secs(1);
-/// For how long a message to oneself proves that others would have come.
+/// For how long a message to itself proves to a replica that other messages would arrive.
 const PROVEN: Duration = Duration::from_secs(3);
 const SUBSCRIBE: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);

@@ -196,9 +196,9 @@ async fn learn_both(
     Ok(())
 }
 
-/// How often new ones are looked for. With what a look may take, less than five seconds.
+/// How often new revocations are read. With the duration of a read it is less than five seconds.
 const BEAT: Duration = Duration::from_secs(2);
-/// Revocations asked for at once.
+/// Revocations that are read at once.
 const PAGE: usize = 2_000;
 
 #[cfg(test)]
