@@ -1,4 +1,4 @@
-//! A client: who it says it is, how it proves that, and where codes may go.
+//! An OAuth client: its id, how it authenticates, and its redirect URIs.
 
 use std::sync::Arc;
 

@@ -1,8 +1,7 @@
-//! Signing JWTs with ES256 (RFC 7515, RFC 7518 §3.4). Pure, but for the randomness that the library draws for each
-//! signature.
+//! Signs JWTs with ES256 (RFC 7515, RFC 7518 §3.4). Pure, except for the randomness that the library draws for each signature.
 //!
-//! The keys of assertions are not kept anywhere: they are derived from a secret, so that all who share the secret have the same
-//! key, and one more secret is one more key. Others are kept as private numbers, or come from an operator's file.
+//! Keys of assertions are not stored: each is derived from a secret, so that all who share the secret have the same key. Others are
+//! stored as private numbers, or come from an operator's file.
 
 use std::fmt;
 
