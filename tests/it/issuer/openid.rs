@@ -9,7 +9,9 @@ use super::{
     BACK, CHALLENGE, Home, MCP, VERIFIER, agree, authorize, call, client, consent_of, decide,
     error, home, home_with, parameter, post, redeem,
 };
-use crate::support::{Browser, House, Reply, keys, node_provider::node, process::Process};
+use crate::support::{
+    Browser, House, Reply, arranged, keys, node_provider::node, process::Process,
+};
 
 const LEFT: &str = "http://127.0.0.1:33418/left";
 
@@ -22,11 +24,21 @@ fn app(id: &str, more: &str) -> String {
 }
 
 async fn with_app() -> Home {
-    home_with(
-        &format!("{MCP}{}", app("app", "first_party = true")),
-        |plan| plan,
+    without_logout(&format!("{MCP}{}", app("app", "first_party = true"))).await
+}
+
+/// With a provider that knows no sign-out.
+async fn without_logout(tables: &str) -> Home {
+    let (house, upstream, provider) = arranged(
+        |behaviour| behaviour.offers_logout = false,
+        |plan| plan.tables(tables),
     )
-    .await
+    .await;
+    Home {
+        house,
+        provider,
+        upstream,
+    }
 }
 
 /// What a JWT says.
@@ -36,15 +48,13 @@ pub fn said(token: &str) -> Value {
 }
 
 fn login(house: &House, changes: &[(&str, &str)]) -> String {
-    let all = [
-        &[
-            ("resource", ""),
-            ("scope", "openid profile email groups"),
-            ("nonce", "a nonce"),
-        ],
-        changes,
-    ]
-    .concat();
+    let mut all = vec![
+        ("resource", ""),
+        ("scope", "openid profile email groups"),
+        ("nonce", "a nonce"),
+    ];
+    all.retain(|(name, _)| !changes.iter().any(|(changed, _)| changed == name));
+    all.extend(changes);
     authorize(house, "app", &all)
 }
 
@@ -285,6 +295,33 @@ async fn an_app_signs_its_user_out_and_gets_them_back_where_it_has_said() {
 }
 
 #[tokio::test]
+async fn a_sign_out_at_the_provider_leads_back_to_the_app_too() {
+    let tables = format!("{MCP}{}", app("app", "first_party = true"));
+    let home = home_with(&tables, |plan| plan).await;
+    let house = &home.house;
+    let browser = house.browser();
+    let token = text(&sign_in(house, &browser, &[]).await, "id_token");
+    let fields = [
+        ("id_token_hint", &*token),
+        ("post_logout_redirect_uri", LEFT),
+        ("state", "a state"),
+    ];
+    let there = leave(&browser, house, &end_session(&fields)).await;
+    let there = there.map_err(|reply| reply.text()).expect("it leads on");
+    assert_eq!(there.path(), "/logout", "{there}");
+    assert!(!is_signed_in(&browser).await);
+    let state = parameter(&there, "state").expect("the way on");
+    assert!(!state.contains(&token), "{state}");
+    let query = url::form_urlencoded::Serializer::new(String::new())
+        .append_pair("state", &state)
+        .finish();
+    let back = format!("/oauth2/sign_out?{query}");
+    let next = leave(&browser, house, &back).await;
+    let next = next.map_err(|reply| reply.text()).expect("it leads on");
+    assert_eq!(next.as_str(), format!("{LEFT}?state=a+state"));
+}
+
+#[tokio::test]
 async fn nobody_else_signs_anybody_out_or_leads_them_anywhere() {
     let home = with_app().await;
     let house = &home.house;
@@ -444,7 +481,8 @@ async fn openid_client_uses_the_gate_as_its_provider() {
             "[issuer]\n",
             &format!("[issuer]\ntoken_format = \"{format}\"\n"),
         );
-        let home = home_with(&format!("{tables}{}", app("rp", &more)), |plan| plan).await;
+        let tables = format!("{tables}{}", app("rp", &more));
+        let home = without_logout(&tables).await;
         let mut script = node("openid_client.mjs");
         script.arg(&home.house.public_url).arg("rp").arg(&pem);
         let mut script = Process::start(script);
