@@ -59,11 +59,11 @@ pub(super) fn snapshot(
         providers.resume(&earlier.providers);
     }
     let providers = Arc::new(providers);
-    let upkeep = providers
-        .upkeep()
+    let mut upkeep = providers.upkeep();
+    upkeep.extend(fresh_keys(config, services));
+    let upkeep = upkeep
         .into_iter()
-        .chain(fresh_keys(config, services));
-    let upkeep = upkeep.map(|work| AbortOnDropHandle::new(tokio::spawn(work)));
+        .map(|work| AbortOnDropHandle::new(tokio::spawn(work)));
 
     let keys = Arc::new(services::keys(config));
     let site = site(config);

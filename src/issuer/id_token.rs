@@ -9,6 +9,7 @@ use crate::{
     clock::Timestamp,
     identity::Identity,
     jose::{self, Algorithm, Audience, Expected},
+    text::Text,
 };
 
 /// The scope that asks for an ID token.
@@ -62,7 +63,7 @@ pub fn claims<S: AsRef<str>>(identity: &Identity, scopes: &[S]) -> Map<String, V
         say("email_verified", true.into());
     }
     if has("groups") {
-        let groups = identity.groups.iter().map(|group| group.as_str());
+        let groups = identity.groups.iter().map(Text::as_str);
         say("groups", groups.collect::<Vec<_>>().into());
     }
     claims
@@ -133,4 +134,87 @@ pub fn hint(text: &str, issuer: &str, keys: &IssuerKeys) -> Option<Hint> {
         subject: claims.sub,
         client_id,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        issuer::signing::{DEFAULT_AGE, KeptKeys, Signing},
+        jose::sign::SigningKey,
+        secret::Secret,
+        session::seal::KeyRing,
+    };
+
+    const ISSUER: &str = "https://app.example";
+
+    fn keys(number: u8) -> Arc<IssuerKeys> {
+        let ring = KeyRing::new(&[Secret::new("one".to_owned())], "app.example gate");
+        let seals = Arc::new(arc_swap::ArcSwap::from_pointee(ring));
+        let kept = Arc::new(KeptKeys::new(Arc::new(crate::kv::Memory::default()), seals));
+        let key = SigningKey::of(&[number; 32]).unwrap();
+        let signing = Signing::new(vec![key], &kept, DEFAULT_AGE);
+        signing.at_hand().unwrap()
+    }
+
+    fn ada() -> Identity {
+        Identity {
+            login: Some("ada".into()),
+            email: Some("ada@example.com".into()),
+            groups: vec!["staff".into()],
+            ..Identity::of("corp", "1")
+        }
+    }
+
+    #[test]
+    fn each_scope_tells_its_own_and_nothing_that_is_not_known() {
+        let told = |scopes: &[&str]| Value::from(claims(&ada(), scopes));
+        assert_eq!(told(&["openid"]), json!({"sub": "corp:1"}));
+        assert_eq!(
+            told(&["profile"]),
+            json!({"sub": "corp:1", "preferred_username": "ada"})
+        );
+        assert_eq!(
+            told(&["email", "groups"]),
+            json!({"sub": "corp:1", "email": "ada@example.com", "email_verified": true, "groups": ["staff"]})
+        );
+        let nobody = Identity::of("corp", "2");
+        assert_eq!(
+            Value::from(claims(&nobody, &["email"])),
+            json!({"sub": "corp:2"})
+        );
+    }
+
+    #[test]
+    fn a_token_of_ours_is_a_hint_for_ever_and_no_other_is_one() {
+        let (identity, scopes) = (ada(), ["openid".to_owned()]);
+        let login = Login {
+            identity: &identity,
+            scopes: &scopes,
+            client_id: "wiki",
+            sid: "s",
+            nonce: Some("n"),
+            // The example of OpenID Connect Core, appendix A.3.
+            access_token: "jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y",
+            times: (Timestamp(1), Timestamp(601)),
+        };
+        let text = write(&login, ISSUER, &keys(1));
+        let said = hint(&text, ISSUER, &keys(1)).unwrap();
+        assert_eq!((&*said.subject, &*said.client_id), ("corp:1", "wiki"));
+        let payload = URL_SAFE_NO_PAD.decode(text.split('.').nth(1).unwrap());
+        let claims: Value = serde_json::from_slice(&payload.unwrap()).unwrap();
+        assert_eq!(claims["at_hash"], "77QmUPtjPfzWtF2AnpK9RQ");
+        assert_eq!(claims["nonce"], "n");
+        assert_eq!(hint(&text, ISSUER, &keys(2)), None);
+        assert_eq!(hint(&text, "https://other.example", &keys(1)), None);
+        let access = keys(1).sign("at+jwt", &claims);
+        assert_eq!(hint(&access, ISSUER, &keys(1)), None);
+        for text in ["", ".", "..", "a.b.c", &text[1..], &text[..text.len() - 4]] {
+            assert_eq!(hint(text, ISSUER, &keys(1)), None, "{text}");
+        }
+    }
 }

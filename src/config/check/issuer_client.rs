@@ -71,7 +71,8 @@ impl Reader<'_> {
             );
             return None;
         }
-        let machine = self.judge_machine(table, machine?, is_public, redirect_uris.is_empty())?;
+        let machine = self.judge_machine(table, machine?, is_public, redirect_uris.is_empty());
+        let machine = machine.ok()?;
         let id = id.ok().flatten()?;
         Some(ClientSettings {
             name: name.ok()?.unwrap_or_else(|| id.clone()),
@@ -105,14 +106,14 @@ impl Reader<'_> {
         (machine, may): (MachineSettings, Option<bool>),
         is_public: bool,
         has_no_redirect: bool,
-    ) -> Option<Option<MachineSettings>> {
+    ) -> Result<Option<MachineSettings>, Reported> {
         if may == Some(true) && is_public {
             let problem = Problem::new(
                 &table.origin("client_credentials"),
                 "a client without a secret proves nothing, and cannot act for itself",
             );
             self.problem(problem.hint("give it a `secret_hash`, or `jwks_file`"));
-            return None;
+            return Err(Reported);
         }
         let may = may.unwrap_or(has_no_redirect);
         for (key, values) in [("scopes", &machine.scopes), ("groups", &machine.groups)] {
@@ -123,10 +124,10 @@ impl Reader<'_> {
                 self.problem(Problem::new(&table.origin(key), message).hint(format!(
                     "write client_credentials = true, or leave {key} out"
                 )));
-                return None;
+                return Err(Reported);
             }
         }
-        Some(may.then_some(machine))
+        Ok(may.then_some(machine))
     }
 
     /// The public keys that verify a client's assertions (RFC 7523), written out or in a file.

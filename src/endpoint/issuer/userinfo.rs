@@ -10,6 +10,7 @@ use crate::{
     credential::Verified,
     issuer::id_token::{OPENID, claims},
     response::Body,
+    text::Text,
 };
 
 /// Whether a token is one that its client may learn by who somebody is.
@@ -21,7 +22,7 @@ pub(in crate::endpoint) fn is_for(verified: &Verified) -> bool {
 /// What such a token tells.
 pub(in crate::endpoint) fn answer(principal: Principal<'_>) -> Response<Body> {
     let scopes = principal.scopes.unwrap_or_default().iter();
-    let scopes: Vec<&str> = scopes.map(|scope| scope.as_str()).collect();
+    let scopes: Vec<&str> = scopes.map(Text::as_str).collect();
     let claims = Value::from(claims(principal.identity, &scopes));
     let mut response = reply::json(StatusCode::OK, &claims);
     allow_reading(response.headers_mut());
