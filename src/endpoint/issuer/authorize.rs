@@ -97,20 +97,19 @@ async fn known_client(
     let id = parameters
         .get("client_id")
         .ok_or_else(|| page("the app that sent you here does not say who it is (client_id)"))?;
-    // Documents are fetched for anybody who asks, and so not for one who asks without end.
     let sender = super::answer::sender(request);
-    if super::answer::admit(issuer, &sender).is_err() {
+    if super::answer::admit(&issuer.state.throttles.authorize, &sender).is_err() {
         return Err(Reject::TooManyRequests);
     }
-    let found = client::find(issuer, &snapshot.sessions.keys, id).await;
+    let found = client::find(issuer, &snapshot.sessions.keys, id, &sender, false).await;
     let client = found.map_err(|unknown| match unknown {
-        UnknownClient::Unknown(why) => Reject::BadRequest(
+        UnknownClient::Unknown(why) | UnknownClient::Unreachable(why) => Reject::BadRequest(
             format!("the app that sent you here is not known by the client_id it names: {why}")
                 .into(),
         ),
         UnknownClient::Unavailable(_) => Reject::TooManyRequests,
     })?;
-    super::answer::give_back(issuer, &sender);
+    issuer.state.throttles.authorize.give_back(&sender);
     Ok(client)
 }
 

@@ -7,7 +7,7 @@ use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    answer::{Failure, admit, give_back, json as answer_json, read_form, sender},
+    answer::{Failure, admit, json as answer_json, read_form, sender},
     authorize::{granted, resource_of},
     client::authenticate,
     trail,
@@ -46,14 +46,14 @@ pub(super) async fn begin(
 ) -> Response<Body> {
     let sender = sender(&request);
     let begun = async {
-        admit(issuer, &sender)?;
+        admit(&issuer.state.throttles.device, &sender)?;
         authorize(snapshot, issuer, request).await
     };
     match begun.await {
         Ok((answer, is_proven)) => {
             // Whoever needs no proof fills the place where programs wait, and is counted.
             if is_proven {
-                give_back(issuer, &sender);
+                issuer.state.throttles.device.give_back(&sender);
             }
             answer_json(StatusCode::OK, &answer)
         }
@@ -68,8 +68,9 @@ async fn authorize(
 ) -> Result<(Value, bool), Failure> {
     let headers = &request.head.headers;
     let address = request.client.address;
+    let sender = sender(&request);
     let form = read_form(headers, request.body).await?;
-    let client = authenticate(issuer, &snapshot.sessions.keys, headers, &form).await?;
+    let client = authenticate(issuer, &snapshot.sessions.keys, headers, &form, &sender).await?;
     let (resource, route) = resource_of(snapshot, form.get("resource"))?;
     let asked = Asked {
         client: client.handle().as_str().to_owned(),

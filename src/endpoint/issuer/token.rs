@@ -4,7 +4,7 @@ use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    answer::{Failure, admit, give_back, json as answer_json, read_form, sender},
+    answer::{Failure, admit, json as answer_json, read_form, sender},
     client::authenticate,
     trail,
 };
@@ -39,17 +39,17 @@ pub(super) async fn serve(
 ) -> Response<Body> {
     let sender = sender(&request);
     let served = async {
-        admit(issuer, &sender)?;
+        admit(&issuer.state.throttles.token, &sender)?;
         exchange(snapshot, issuer, request, record).await
     };
     match served.await {
         Ok(answer) => {
-            give_back(issuer, &sender);
+            issuer.state.throttles.token.give_back(&sender);
             answer_json(StatusCode::OK, &answer)
         }
         Err(failure) => {
             if failure.is_patience() {
-                give_back(issuer, &sender);
+                issuer.state.throttles.token.give_back(&sender);
             }
             failure.answer(record)
         }
@@ -63,11 +63,12 @@ async fn exchange(
     record: &mut Record,
 ) -> Result<Value, Failure> {
     let headers = &request.head.headers;
+    let sender = sender(&request);
     let form = read_form(headers, request.body).await?;
     let exchange = Exchange {
         snapshot,
         issuer,
-        client: authenticate(issuer, &snapshot.sessions.keys, headers, &form).await?,
+        client: authenticate(issuer, &snapshot.sessions.keys, headers, &form, &sender).await?,
         form,
         now: clock::now(),
     };

@@ -7,6 +7,7 @@ mod device;
 mod documented;
 mod documents;
 mod ends;
+mod floods;
 mod login;
 mod metadata;
 mod refresh;
