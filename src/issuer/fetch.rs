@@ -84,12 +84,7 @@ pub enum NoDocument {
 struct Freshness;
 
 impl Expiry<String, Arc<Known>> for Freshness {
-    fn expire_after_create(
-        &self,
-        _: &String,
-        known: &Arc<Known>,
-        _: Instant,
-    ) -> Option<Duration> {
+    fn expire_after_create(&self, _: &String, known: &Arc<Known>, _: Instant) -> Option<Duration> {
         Some(known.fresh_for)
     }
 }
@@ -141,7 +136,9 @@ impl Documents {
         let _place = self
             .places
             .take(host, by.sender.address)
-            .ok_or(NoDocument::Unavailable("too many documents are being fetched"))?;
+            .ok_or(NoDocument::Unavailable(
+                "too many documents are being fetched",
+            ))?;
         self.throttle
             .take(by.sender, Instant::now())
             .map_err(|_| NoDocument::Unavailable("too many documents were asked for from there"))?;
@@ -179,7 +176,10 @@ impl Documents {
         let stream: Box<dyn Stream> = if url.scheme() == "https" {
             let name = ServerName::try_from(host.to_owned()).map_err(|_| BROKEN)?;
             let stream = self.tls.connect(name, tcp).await;
-            Box::new(stream.map_err(|_| NoDocument::Unreachable("its host cannot prove its name (TLS)"))?)
+            Box::new(
+                stream
+                    .map_err(|_| NoDocument::Unreachable("its host cannot prove its name (TLS)"))?,
+            )
         } else {
             Box::new(tcp)
         };
@@ -407,7 +407,9 @@ mod tests {
             let (mut stream, _) = listener.accept().await.unwrap();
             let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 4_096]).await;
             let answer = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
-            tokio::io::AsyncWriteExt::write_all(&mut stream, answer).await.unwrap();
+            tokio::io::AsyncWriteExt::write_all(&mut stream, answer)
+                .await
+                .unwrap();
             drop(listener);
         });
         assert!(matches!(ask(true).await, Err(NoDocument::Bad(_))));

@@ -71,6 +71,7 @@ impl Reader<'_> {
         let methods = self.methods(table);
         let access = self.access(table);
         let resource = self.resource(table, access);
+        let tools = self.tools(table, &resource);
         let requirements = self.requirements(table, access.as_ref());
         let deny_message = self.optional(table, "deny_message", deny_message);
         let upstream = self.route_upstream(root, table);
@@ -93,6 +94,7 @@ impl Reader<'_> {
             keeps_slashes: keeps_slashes.ok().flatten()?,
             step_up: step_up.ok()?.map(Box::new),
             resource: resource.ok()?,
+            tools: tools.ok()?.map(Box::new),
         })
     }
 

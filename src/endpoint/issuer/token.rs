@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::{
     answer::{Failure, admit, json as answer_json, read_form, sender},
     client::authenticate,
+    device::check_use,
     trail,
 };
 use crate::{
@@ -143,6 +144,7 @@ impl Exchange<'_> {
 
     async fn device(&self, record: &Record) -> Result<(Issued, Vec<String>), Failure> {
         let error = |code, description| Err(OAuthError::new(code, description).into());
+        check_use(&self.client)?;
         let device_code = self.form.get("device_code");
         let device_code = device_code.ok_or_else(|| invalid_request("device_code is missing"))?;
         let client = self.client.handle();

@@ -5,8 +5,8 @@ use std::{net::IpAddr, str, sync::LazyLock, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{
-    HeaderMap, HeaderName, HeaderValue,
-    header::{AUTHORIZATION, COOKIE, SET_COOKIE},
+    HeaderMap, HeaderName, HeaderValue, Method,
+    header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, SET_COOKIE},
 };
 use ipnet::IpNet;
 use sidegate::{
@@ -35,6 +35,7 @@ use sidegate::{
     },
     listen::proxy_protocol,
     login::return_to::{HostPattern, ReturnRules},
+    mcp::{self, Called, ToolPattern, ToolRules},
     origin::PublicOrigin,
     public_url::PublicUrl,
     route::PathPattern,
@@ -48,7 +49,37 @@ use sidegate::{
     },
     users::Htpasswd,
 };
+use serde_json::Value;
 use url::Url;
+
+/// No body that passes calls a tool that is not allowed, for a reader that takes the last of two members.
+pub fn tool_call(data: &[u8]) {
+    let rules = ToolRules {
+        allow: ToolPattern::parse("echo").into_iter().collect(),
+        deny: Vec::new(),
+        older_versions: true,
+    };
+    let json = HeaderValue::from_static("application/json");
+    let headers = HeaderMap::from_iter([(CONTENT_TYPE, json)]);
+    let called = Called {
+        method: &Method::POST,
+        headers: &headers,
+        body: data,
+    };
+    if mcp::judge(&rules, &called).is_err() {
+        return;
+    }
+    let read: Value = serde_json::from_slice(data).expect("what passes is JSON");
+    let all = match read {
+        Value::Array(all) => all,
+        one => vec![one],
+    };
+    for message in all {
+        if message["method"] == "tools/call" {
+            assert_eq!(message["params"]["name"], "echo");
+        }
+    }
+}
 
 /// A header of the PROXY protocol ends within what has come and within its bound, wherever it is cut, and what stands
 /// behind it changes nothing.

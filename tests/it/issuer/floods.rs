@@ -61,7 +61,9 @@ impl Documents {
                     .find_map(|line| line.strip_prefix("host: "))
                     .unwrap_or_default();
                 let id = format!("http://{host}{path}");
-                let body = json!({"client_id": id, "client_name": "Documented", "redirect_uris": [BACK]}).to_string();
+                let body =
+                    json!({"client_id": id, "client_name": "Documented", "redirect_uris": [BACK]})
+                        .to_string();
                 let answer = format!(
                     "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
                     body.len()
@@ -133,10 +135,7 @@ async fn who_floods_one_endpoint_holds_up_nobody_at_another() {
     const FLOODED: &str = "203.0.113.9";
     const JSON: &str = "application/json";
     const FORM: &str = "application/x-www-form-urlencoded";
-    let home = home_with(MCP, |plan| {
-        plan.top("trusted_proxies = [\"127.0.0.1/32\"]")
-    })
-    .await;
+    let home = home_with(MCP, |plan| plan.top("trusted_proxies = [\"127.0.0.1/32\"]")).await;
     let house = &home.house;
     let known = client(house).await;
     let ask = async |method: Method, path: &str, kind: &str, body: &str| {
@@ -155,8 +154,7 @@ async fn who_floods_one_endpoint_holds_up_nobody_at_another() {
     let unknown = authorize(house, "nobody", &[]);
     let good = authorize(house, &known, &[]);
     let begun = format!("client_id={known}&resource={}", house.url("/mcp"));
-    let bad_token =
-        format!("grant_type=refresh_token&refresh_token=sgr_x&client_id={known}");
+    let bad_token = format!("grant_type=refresh_token&refresh_token=sgr_x&client_id={known}");
     until_refused(Method::POST, "/oauth2/register", JSON, &registration).await;
     let reply = ask(Method::POST, "/oauth2/token", FORM, &bad_token).await;
     assert_eq!(error(&reply), "invalid_grant");
