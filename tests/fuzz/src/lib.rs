@@ -9,6 +9,7 @@ use http::{
     header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, SET_COOKIE},
 };
 use ipnet::IpNet;
+use serde_json::Value;
 use sidegate::{
     api_token::{self, format::Token},
     canonical_path::CanonicalPath,
@@ -49,7 +50,6 @@ use sidegate::{
     },
     users::Htpasswd,
 };
-use serde_json::Value;
 use url::Url;
 
 /// No body that passes calls a tool that is not allowed, for a reader that takes the last of two members.
