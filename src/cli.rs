@@ -124,7 +124,7 @@ enum Command {
         file: ConfigFile,
         /// Who is signed in, as user=ada,email=ada@example.com,groups=a;b,provider=corp; also name, subject, claims.PATH
         /// and the other lists of `allow`; how long ago they authenticated (`auth_age=5m`; just now without) and how (acr=…).
-        /// Without, nobody is.
+        /// Without, nobody is. What proves it: `credential=bearer`, `scopes=a;b`, `client=…`; a session where none is said.
         #[arg(long = "as", value_name = "WHO")]
         person: Option<String>,
         /// The client's address, for `networks`.

@@ -93,14 +93,14 @@ impl Full {
 /// Why no connection makes room.
 enum NoRoom {
     /// None is idle.
-    ActivityGuard(Full),
+    Busy(Full),
     /// Too many are closing for others already.
     Closing(Full),
 }
 
 impl NoRoom {
     fn whose(self) -> Full {
-        let (Self::ActivityGuard(whose) | Self::Closing(whose)) = self;
+        let (Self::Busy(whose) | Self::Closing(whose)) = self;
         whose
     }
 }
@@ -318,7 +318,7 @@ impl Book {
 
     fn close_idle(&mut self) -> Result<(), fn(Full) -> NoRoom> {
         let Some((&number, &(client, _))) = self.idle.first_key_value() else {
-            return Err(NoRoom::ActivityGuard);
+            return Err(NoRoom::Busy);
         };
         self.close(number, client)
     }
@@ -326,7 +326,7 @@ impl Book {
     fn close_idle_of(&mut self, client: IpAddr) -> Result<(), fn(Full) -> NoRoom> {
         let mut of_client = self.idle_of_clients.range((client, 0)..=(client, u64::MAX));
         let Some(&(_, number)) = of_client.next() else {
-            return Err(NoRoom::ActivityGuard);
+            return Err(NoRoom::Busy);
         };
         self.close(number, Some(client))
     }
