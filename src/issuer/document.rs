@@ -117,11 +117,9 @@ pub fn read(at: &DocumentUrl, body: &[u8]) -> Result<Client, &'static str> {
     let uri = |uri: &Value| uri.as_str().and_then(|text| RedirectUri::parse(text).ok());
     let uris = uris.iter().map(uri).collect::<Option<Vec<_>>>();
     let uris = uris.ok_or("codes are not sent to one of its redirect_uris")?;
-    let client = Client::listed(at.as_str().to_owned(), shown(name), Kind::Document, &uris);
-    Ok(Client {
-        uses_device_flow: names_device_flow(members),
-        ..client
-    })
+    let mut client = Client::listed(at.as_str().to_owned(), shown(name), Kind::Document, &uris);
+    client.uses_device_flow = names_device_flow(members);
+    Ok(client)
 }
 
 /// The bytes of the longest address.
