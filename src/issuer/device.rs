@@ -12,6 +12,7 @@ use super::client::sha256;
 use crate::{
     clock::Timestamp,
     kv::{self, Store, Table},
+    random,
     session::directory::UserKey,
 };
 
@@ -29,6 +30,8 @@ pub struct Devices {
 struct Guesses {
     count: u32,
     expires_at: Timestamp,
+    /// New at each change: two changes to the same value would be taken for one.
+    change: [u8; 8],
 }
 
 /// A program that waits for its user.
@@ -195,11 +198,13 @@ impl Devices {
                 .unwrap_or_else(|| Guesses {
                     count: 0,
                     expires_at: now.after(MINUTE),
+                    change: [0; 8],
                 });
             if guesses.count >= MOST_GUESSES {
                 return (None, false);
             }
             guesses.count += 1;
+            guesses.change = random::bytes();
             (Some((guesses, guesses.expires_at)), true)
         });
         if !counted.await.map_err(Some)? {
@@ -211,6 +216,7 @@ impl Devices {
             let given_back = self.guesses.update(user.bytes(), |known| {
                 let fewer = known.map(|known| Guesses {
                     count: known.count.saturating_sub(1),
+                    change: random::bytes(),
                     ..known
                 });
                 (fewer.map(|fewer| (fewer, fewer.expires_at)), ())

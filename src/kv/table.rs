@@ -55,7 +55,8 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
     }
 
     /// Puts what `change` makes of what is there, until the end that it says, over again where somebody else was faster. Nothing is
-    /// changed where it makes nothing. What it says beside.
+    /// changed where it makes nothing. What it says beside. Of two who make the same of the same at once, both are told that it was
+    /// they: what is counted needs a mark of each change.
     pub async fn update<R>(
         &self,
         name: &[u8],
