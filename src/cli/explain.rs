@@ -1,4 +1,4 @@
-//! `explain`: what would become of a request, by the same functions that judge one on the road. Pure.
+//! `explain`: what would happen to a request, by the same functions that serve one. Pure.
 
 use std::{fmt::Write as _, net::IpAddr};
 

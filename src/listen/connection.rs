@@ -1,4 +1,4 @@
-//! One connection: silence until the client speaks, TLS where it is ours, then HTTP/1.1 or HTTP/2 until it ends.
+//! One connection: it waits for the client's first byte, does TLS if configured, and then serves HTTP/1.1 or HTTP/2 until it ends.
 
 use std::{
     io,
@@ -9,11 +9,15 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use tokio::{io::AsyncReadExt as _, time::timeout};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    time::timeout,
+};
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    admission::Place,
+    NO_ROOM,
+    admission::{Full, Place},
     client_io::ClientSocket,
     context::Worker,
     ended::Ended,
@@ -30,7 +34,7 @@ use crate::{
 
 /// What an HTTP/2 connection begins with (RFC 9113 §3.4); no HTTP/1.1 request does.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Room for what a client says first.
+/// Room for the first bytes of a client.
 const FIRST_READ: usize = 4 * 1024;
 
 /// What serves a connection that has said what it speaks.
@@ -65,7 +69,14 @@ async fn open(
 ) -> Result<Serving, Ended> {
     if is_proxied {
         // Boxed: other connections have no need of it.
-        *client = Box::pin(proxied(&mut stream, *client, &place, &worker.limits())).await?;
+        let limits = worker.limits();
+        let told = proxied(&mut stream, client, &place, &limits);
+        if let Err(ended) = Box::pin(told).await {
+            if matches!(ended, Ended::Crowded) && worker.current().tls.is_none() {
+                refuse(stream).await;
+            }
+            return Err(ended);
+        }
     }
     let (tls, rules) = worker.current().tls();
     // Boxed, so that a connection without TLS does not keep its size.
@@ -85,23 +96,38 @@ async fn open(
     }
 }
 
-/// Takes the header off a connection that a proxy speaks for, and says for whom. Its client is the peer for all that
-/// follows: it counts as theirs, too.
+/// Takes the header off a connection that a proxy speaks for; `client`, the proxy until then, becomes whom it names. Its
+/// client is the peer for all that follows: it counts as theirs, too.
 async fn proxied(
     stream: &mut Stream,
-    proxy: Option<IpAddr>,
+    client: &mut Option<IpAddr>,
     place: &Place,
     limits: &Limits,
-) -> Result<Option<IpAddr>, Ended> {
+) -> Result<(), Ended> {
     let told = match stream {
         Stream::Tcp(socket) => proxied::client(socket, place, limits).await?,
         Stream::Unix(socket) => proxied::client(socket, place, limits).await?,
     };
-    let client = told.or(proxy);
-    if let Some(client) = client {
-        place.count_as(client)?;
+    *client = told.or(*client);
+    client.map_or(Ok(()), |client| place.count_as(client))
+}
+
+/// Closes it with a word of why, as far as the peer takes that at once.
+async fn refuse(stream: Stream) {
+    // Unread bytes would turn the close into a reset, which can overtake the answer.
+    let mut unread = [0; 4096];
+    match stream {
+        Stream::Tcp(mut stream) => {
+            let _ = stream.try_write(NO_ROOM);
+            let _ = stream.shutdown().await;
+            let _ = stream.try_read(&mut unread);
+        }
+        Stream::Unix(mut stream) => {
+            let _ = stream.try_write(NO_ROOM);
+            let _ = stream.shutdown().await;
+            let _ = stream.try_read(&mut unread);
+        }
     }
-    Ok(client)
 }
 
 fn report(ended: &Ended, client: Option<IpAddr>, worker: &Worker) {
@@ -120,6 +146,17 @@ fn report(ended: &Ended, client: Option<IpAddr>, worker: &Worker) {
                     held_back,
                     "a connection was closed: its listener requires a header of the PROXY protocol; have the proxy send \
                      one, or take proxy_protocol out of `listen`"
+                );
+            }
+        }
+        Ended::Crowded => {
+            if let Some(held_back) = worker.crowded.turn(Instant::now()) {
+                let limit = Full::Client.key();
+                tracing::warn!(
+                    ?client,
+                    held_back,
+                    limit,
+                    "a connection was refused: {ended}; raise {limit}"
                 );
             }
         }

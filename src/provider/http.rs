@@ -1,8 +1,7 @@
-//! The one client for calls to providers: bounded in time and size, deaf to redirects.
+//! The one client for calls to providers. Time and size are bounded, and redirects are not followed.
 //!
-//! A connection lives for one exchange. Logins are rare beside requests, and a provider's load
-//! balancer may drop an idle connection at any time, which for a code that works once would lose the
-//! login. Nothing is retried here for the same reason.
+//! A connection serves one exchange. Logins are rare beside requests, and a provider's load balancer may drop an idle connection at any
+//! time. For a code that works only once, that would lose the login. For the same reason nothing is retried here.
 
 mod address;
 mod dial;

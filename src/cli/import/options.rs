@@ -1,4 +1,4 @@
-//! Every option of oauth2-proxy 7.15, and what becomes of it. A test holds that none leaves no trace.
+//! Every option of oauth2-proxy 7.15, and its translation. A test checks that none is ignored silently.
 
 use Kind::{Duration, Flag, Number, Secret, Text, Texts};
 

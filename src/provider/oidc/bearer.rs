@@ -1,4 +1,4 @@
-//! Bearer tokens of the issuer: held against its keys, as RFC 9068 §4 says, and then read as a login's ID token is.
+//! Bearer tokens of the issuer: checked with its keys (RFC 9068 §4), and then read like the ID token of a login.
 
 use serde_json::{Map, Value};
 
@@ -131,5 +131,5 @@ impl Oidc {
     }
 }
 
-/// Those who wait at once for keys with a bearer token that nobody has checked yet.
+/// Requests that wait at the same time for keys, to check a new bearer token.
 pub(super) const BRINGERS: usize = 256;
