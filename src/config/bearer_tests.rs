@@ -68,7 +68,7 @@ fn what_does_not_go_together_is_told() {
             "bearer = { introspect = true, audience = [\"api\"] }",
             "introspect",
         ),
-        ("login = false", "no token of its counts"),
+        ("login = false", "none of its tokens is accepted"),
         ("kubernetes = true", "none counts"),
     ] {
         let report = with(lines).map(|_| ()).unwrap_err();
