@@ -27,7 +27,7 @@ fn all_that_can_be_said() {
     let said = bearer("bearer = { audience = [\"api\"] }");
     assert_eq!(said.audience, ["api"]);
     assert!(said.clients.is_empty() && said.algorithms.is_empty());
-    assert!(!said.accept_id_tokens && !said.kubernetes);
+    assert!(!said.accept_id_tokens && !said.introspect && !said.kubernetes);
     assert_eq!(said.token_cache, Duration::from_mins(1));
     let said = bearer(
         "bearer = { audience = [\"a\", \"b\"], clients = [\"cli\"], algorithms = [\"ES256\"], accept_id_tokens = true, \
@@ -36,7 +36,7 @@ fn all_that_can_be_said() {
     assert_eq!(said.audience, ["a", "b"]);
     assert_eq!(said.clients, ["cli"]);
     assert_eq!(said.algorithms, [Algorithm::ES256]);
-    assert!(said.accept_id_tokens);
+    assert!(said.accept_id_tokens && !said.introspect);
     assert_eq!(said.token_cache, Duration::from_secs(5));
 }
 
@@ -66,7 +66,7 @@ fn what_does_not_go_together_is_told() {
         ("bearer = { audience = [\"api\"], aud = \"x\" }", "aud"),
         (
             "bearer = { introspect = true, audience = [\"api\"] }",
-            "introspect",
+            "no provider is asked",
         ),
         ("login = false", "no token of its counts"),
         ("kubernetes = true", "none counts"),
@@ -77,7 +77,7 @@ fn what_does_not_go_together_is_told() {
     let github =
         "[providers.github]\nclient_id = \"a\"\nclient_secret = \"b\"\nallow = \"anyone\"\n";
     let report = loaded(&format!("{github}bearer = {{ audience = [\"a\"] }}"));
-    assert!(report.map(|_| ()).unwrap_err().contains("not signed"));
+    assert!(report.map(|_| ()).unwrap_err().contains("not read"));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::{
 /// `bearer` of a provider's table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BearerSettings {
-    /// What `aud` must name one of. Never empty.
+    /// What `aud` must name one of. Empty only where the provider is asked for each token.
     pub audience: Vec<String>,
     /// The clients whose tokens count; those of any where it is empty.
     pub clients: Vec<String>,
@@ -23,10 +23,38 @@ pub struct BearerSettings {
     pub algorithms: Vec<Algorithm>,
     /// Whether an ID token counts, too.
     pub accept_id_tokens: bool,
+    /// Whether the provider is asked for each token (RFC 7662), and none is judged by its signature.
+    pub introspect: bool,
     /// How long what is known of a token stands.
     pub token_cache: Duration,
     /// Whether the issuer is the Kubernetes cluster in which the gate runs.
     pub kubernetes: bool,
+}
+
+/// Why a token is refused for which the provider was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenFlaw {
+    /// The provider does not know it, or not any more; or it does not say that it does.
+    #[error("the provider does not call it active")]
+    Inactive,
+    /// It is a refresh token.
+    #[error("it is not an access token")]
+    Kind,
+    /// It was made for somebody else.
+    #[error("its audience is another one")]
+    Audience,
+    /// Another client got it.
+    #[error("it was given to another client")]
+    Client,
+    /// Another issuer made it.
+    #[error("its issuer is another one")]
+    Issuer,
+    /// It is over, or has not begun.
+    #[error("it is over, or has not begun")]
+    Expired,
+    /// The provider's answer says nothing that can be read.
+    #[error("the provider's answer about it cannot be read")]
+    Unreadable,
 }
 
 /// The values of `typ` that access tokens have: RFC 9068 §2.1, and the general one, which most issuers write. `JOSE` is

@@ -29,6 +29,7 @@ use futures_util::future::BoxFuture;
 use url::Url;
 
 pub use self::{
+    bearer::TokenFlaw,
     build::check,
     claims::Evidence,
     error::{Call, ProviderError},
@@ -43,7 +44,6 @@ use crate::{
     credential::Verified,
     identity::Identity,
     identity_headers::{HeaderSettings, HeaderSource},
-    jose::JwtError,
     provider::settings::{ClientAuthentication, ProviderSettings},
     text::Text,
     tokens::{GrantTokens, Tokens},
@@ -132,11 +132,11 @@ pub trait Provider: Send + Sync {
         None
     }
 
-    /// Whether a bearer token that names `iss` as its issuer is this provider's to judge. Looks at nothing that would have to
-    /// be fetched.
-    fn issues_bearer(&self, iss: &str) -> bool {
+    /// Whether a bearer token is this provider's to judge, which names `iss` as its issuer, or none that can be read. Looks
+    /// at nothing that would have to be fetched.
+    fn claims_bearer(&self, iss: Option<&str>) -> BearerClaim {
         let _ = iss;
-        false
+        BearerClaim::No
     }
 
     /// Whom a bearer token proves.
@@ -146,7 +146,7 @@ pub trait Provider: Send + Sync {
         now: Timestamp,
     ) -> BoxFuture<'a, Result<Verified, ProviderError>> {
         let _ = (token, now);
-        Box::pin(async { Err(ProviderError::Bearer(JwtError::Issuer)) })
+        Box::pin(async { Err(TokenFlaw::Inactive.into()) })
     }
 
     /// Takes the tokens of a session that has ended back (RFC 7009), as far as the provider has a way to do that and
@@ -179,6 +179,17 @@ pub trait Provider: Send + Sync {
         let _ = request;
         None
     }
+}
+
+/// Whether a bearer token is a provider's to judge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BearerClaim {
+    /// It is not.
+    No,
+    /// Nobody knows before the provider is asked.
+    Perhaps,
+    /// It names the provider as its issuer.
+    Issuer,
 }
 
 /// What came of a look at a provider.

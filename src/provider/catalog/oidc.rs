@@ -42,6 +42,7 @@ pub const GOOGLE: Kind = Kind {
             userinfo,
             end_session,
             revocation,
+            introspection,
         ] = told_by(issuer(Some("https://accounts.google.com"), ""));
         [
             issuer,
@@ -51,6 +52,7 @@ pub const GOOGLE: Kind = Kind {
             userinfo,
             end_session,
             revocation,
+            introspection,
             GROUPS,
         ]
     },
@@ -131,7 +133,7 @@ const fn told(key: &'static str) -> Endpoint {
 }
 
 /// The issuer, and what its document tells.
-const fn told_by(issuer: Endpoint) -> [Endpoint; 7] {
+const fn told_by(issuer: Endpoint) -> [Endpoint; 8] {
     [
         issuer,
         told("authorize_url"),
@@ -140,5 +142,6 @@ const fn told_by(issuer: Endpoint) -> [Endpoint; 7] {
         told("userinfo_url"),
         told("end_session_url"),
         told("revocation_url"),
+        told("introspection_url"),
     ]
 }

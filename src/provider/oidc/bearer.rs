@@ -9,21 +9,28 @@ use crate::{
     identity::Identity,
     jose::{self, Caller, Expected, JwtError, time},
     provider::{
-        Call, ProviderError,
-        bearer::{self, BearerSettings},
+        BearerClaim, Call, ProviderError,
+        bearer::{self, BearerSettings, TokenFlaw},
         http::HttpError,
     },
     tokens::Tokens,
 };
 
 impl Oidc {
-    /// Whether a token of the issuer `iss` is one of ours to judge.
-    pub(super) fn is_bearer_issuer(&self, iss: &str) -> bool {
+    /// Whether a token of the issuer `iss` is one of ours to judge; one of no known issuer where there is none.
+    pub(super) fn bearer_claim(&self, iss: Option<&str>) -> BearerClaim {
+        let Some(bearer) = &self.bearer else {
+            return BearerClaim::No;
+        };
         let known = self.discovery.current();
         let issuer = known
             .as_ref()
             .map_or_else(|| self.discovery.issuer(), |metadata| &metadata.issuer);
-        self.bearer.is_some() && (self.vendor_profile.bearer_issues)(issuer, iss)
+        match iss {
+            Some(iss) if (self.vendor_profile.bearer_issues)(issuer, iss) => BearerClaim::Issuer,
+            None if bearer.introspect => BearerClaim::Perhaps,
+            _ => BearerClaim::No,
+        }
     }
 
     /// Whom `token` proves.
@@ -32,10 +39,7 @@ impl Oidc {
         token: &str,
         now: Timestamp,
     ) -> Result<Verified, ProviderError> {
-        let bearer = self
-            .bearer
-            .as_ref()
-            .ok_or(ProviderError::Bearer(JwtError::Issuer))?;
+        let bearer = self.bearer.as_ref().ok_or(TokenFlaw::Issuer)?;
         if token.len() > bearer::LONGEST {
             return Err(ProviderError::Bearer(JwtError::TooLarge));
         }

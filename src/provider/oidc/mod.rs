@@ -38,8 +38,8 @@ use self::{
     vendor_profile::{GroupSource, VendorProfile},
 };
 use super::{
-    AuthorizeRequest, CodeGrant, Grant, HttpClient, Inspection, Logout, LogoutRequest, Profile,
-    Provider, ProviderError, RenewedTokens,
+    AuthorizeRequest, BearerClaim, CodeGrant, Grant, HttpClient, Inspection, Logout, LogoutRequest,
+    Profile, Provider, ProviderError, RenewedTokens,
     bearer::BearerSettings,
     claims::{ClaimNames, ClaimRules},
     http::endpoint_url,
@@ -294,8 +294,8 @@ impl Provider for Oidc {
         self.bearer.as_ref().map(|bearer| bearer.token_cache)
     }
 
-    fn issues_bearer(&self, iss: &str) -> bool {
-        self.is_bearer_issuer(iss)
+    fn claims_bearer(&self, iss: Option<&str>) -> BearerClaim {
+        self.bearer_claim(iss)
     }
 
     fn prove_bearer<'a>(
