@@ -15,9 +15,10 @@ use moka::{Expiry, future::Cache};
 use serde::Deserialize;
 
 use crate::{
+    api_token::Guesses,
     clock::Timestamp,
     credential::{Answer, Authenticator, Caller, Presented, Refused, Schemes, Verified},
-    provider::{BearerClaim, Provider, Providers, bearer::LONGEST},
+    provider::{BearerMatch, Provider, Providers, bearer::LONGEST},
     text::Text,
     tokens::KeepTokens,
 };
@@ -25,6 +26,7 @@ use crate::{
 /// The bearer tokens of all providers whose tables take them.
 pub struct Bearers {
     providers: Vec<Arc<dyn Provider>>,
+    guesses: Arc<Guesses>,
     /// Whether a header carries the token.
     is_told: bool,
     known: Cache<Key, Known>,
@@ -42,10 +44,10 @@ struct Known {
 
 impl Bearers {
     /// Of `providers`, keeping what headers carry; none where no table of theirs takes bearer tokens.
-    pub fn new(providers: &Providers, keep: KeepTokens) -> Option<Self> {
+    pub fn new(providers: &Providers, guesses: Arc<Guesses>, keep: KeepTokens) -> Option<Self> {
         let providers: Vec<_> = providers
             .iter()
-            .filter(|provider| provider.token_cache().is_some())
+            .filter(|provider| provider.bearer_terms().is_some())
             .cloned()
             .collect();
         let known = Cache::builder()
@@ -55,6 +57,7 @@ impl Bearers {
             .build();
         (!providers.is_empty()).then_some(Self {
             providers,
+            guesses,
             is_told: keep.access,
             known,
         })
@@ -63,16 +66,17 @@ impl Bearers {
     /// The providers that may judge `token`: the one that it names as its issuer, or all that are asked for tokens.
     fn judges(&self, token: &str) -> Vec<&Arc<dyn Provider>> {
         let issuer = issuer(token);
-        let claim = |provider: &Arc<dyn Provider>| provider.claims_bearer(issuer.as_deref());
-        let of = |wanted: BearerClaim| -> Vec<&Arc<dyn Provider>> {
+        let matches =
+            |provider: &Arc<dyn Provider>| provider.matches_bearer(token, issuer.as_deref());
+        let of = |wanted: BearerMatch| -> Vec<&Arc<dyn Provider>> {
             let all = self.providers.iter();
-            all.filter(|provider| claim(provider) == wanted).collect()
+            all.filter(|provider| matches(provider) == wanted).collect()
         };
-        let issuers = of(BearerClaim::Issuer);
-        if issuers.is_empty() {
-            of(BearerClaim::Perhaps)
+        let certain = of(BearerMatch::Certain);
+        if certain.is_empty() {
+            of(BearerMatch::Possible)
         } else {
-            issuers
+            certain
         }
     }
 
@@ -82,27 +86,47 @@ impl Bearers {
         judges: Vec<&Arc<dyn Provider>>,
         token: &str,
         key: Key,
-        now: Timestamp,
+        caller: Caller,
     ) -> Result<Arc<Verified>, Refused> {
         // What is kept beyond its end, because a clock was set, is not taken for an answer.
         let known = self.known.get(&key).await;
-        if known.is_some_and(|known| !known.stands(now)) {
+        if known.is_some_and(|known| !known.stands(caller.now)) {
             self.known.invalidate(&key).await;
         }
-        let asked = self.known.try_get_with(key, self.ask(judges, token, now));
+        let asked = self
+            .known
+            .try_get_with(key, self.ask(judges, token, &key, caller));
         match asked.await {
             Ok(known) => known.judge(),
             Err(refused) => Err((*refused).clone()),
         }
     }
 
+    /// Looks into a token. Where a provider is asked, each try of one that was not good lately counts: it costs a call.
     async fn ask(
         &self,
         judges: Vec<&Arc<dyn Provider>>,
         token: &str,
-        now: Timestamp,
+        key: &Key,
+        caller: Caller,
     ) -> Result<Known, Refused> {
-        let mut known = ask(judges, token, now).await?;
+        let is_asked = |judge: &&Arc<dyn Provider>| {
+            let terms = judge.bearer_terms();
+            terms.is_some_and(|terms| terms.is_asked)
+        };
+        let counts = judges.iter().any(is_asked);
+        if counts {
+            self.guesses.admit(key, caller, Instant::now())?;
+        }
+        let known = ask(judges, token, caller.now).await;
+        if counts {
+            match &known {
+                Ok(Known { what: Ok(_), .. }) => self.guesses.was_good(key, caller),
+                Err(Refused::Unavailable(_)) => self.guesses.give_back(key, caller),
+                _ => self.guesses.forget(key),
+            }
+        }
+        let mut known = known?;
         if let Ok(verified) = &mut known.what
             && self.is_told
         {
@@ -122,7 +146,8 @@ async fn ask(
     let mut unavailable = None;
     let mut kept = Duration::MAX;
     for provider in judges {
-        let cache = provider.token_cache().unwrap_or_default();
+        let terms = provider.bearer_terms();
+        let cache = terms.map_or(Duration::ZERO, |terms| terms.cache);
         match provider.prove_bearer(token, now).await {
             Ok(verified) => {
                 let left = verified.expires_at.map(|end| end.since(now));
@@ -238,7 +263,7 @@ impl Authenticator for Bearers {
         if judges.is_empty() {
             return Answer::NotMine;
         }
-        Answer::Pending(Box::pin(self.find_out(judges, token, key, caller.now)))
+        Answer::Pending(Box::pin(self.find_out(judges, token, key, caller)))
     }
 }
 
@@ -288,4 +313,4 @@ pub const LEAST_WEIGHT: usize = 1024;
 const PER_TEXT: usize = 16;
 
 /// How long a provider's "no" stands.
-pub const REFUSAL_KEPT: Duration = Duration::from_secs(10);
+pub const REFUSAL_KEPT: Duration = Duration::from_secs(5);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::BearerTerms;
 use crate::{
     jose::{Algorithm, Audience, JwtError, Verified, text},
     text::Text,
@@ -59,7 +60,7 @@ pub enum TokenFlaw {
 
 /// The values of `typ` that access tokens have: RFC 9068 §2.1, and the general one, which most issuers write. `JOSE` is
 /// among ID tokens'.
-pub(super) const TYPES: [&str; 5] = [
+pub const TYPES: [&str; 5] = [
     "at+jwt",
     "application/at+jwt",
     "JWT",
@@ -71,13 +72,24 @@ pub(super) const TYPES: [&str; 5] = [
 pub const LONGEST: usize = 16 * 1024;
 
 impl BearerSettings {
+    /// How tokens are judged.
+    pub(super) fn terms(&self) -> BearerTerms {
+        BearerTerms {
+            cache: self.token_cache,
+            is_asked: self.introspect,
+        }
+    }
+
     /// For whom a token must have been made.
-    pub(super) fn expected_audience(&self) -> Audience<'_> {
+    pub fn expected_audience(&self) -> Audience<'_> {
         Audience::ResourceOrClient(&self.audience)
     }
 
     /// Checks what no other signed token must agree with: that it is an access token, and whose client got it.
-    pub(super) fn check(&self, token: &Verified) -> Result<(), JwtError> {
+    ///
+    /// # Errors
+    /// That it is another sort of token, or another client's.
+    pub fn check(&self, token: &Verified) -> Result<(), JwtError> {
         let claims = &token.claims;
         if is_other(claims) {
             return Err(JwtError::Type);
@@ -111,7 +123,7 @@ impl BearerSettings {
 
 /// Whether it is a token that opens nothing anywhere by itself: a refresh or logout token; or one that is bound to a key
 /// (RFC 9449 §6, RFC 8705 §3), which whoever brings it alone has not shown to hold.
-fn is_other(claims: &Map<String, Value>) -> bool {
+pub(super) fn is_other(claims: &Map<String, Value>) -> bool {
     let says = |name: &str, known: &[&str]| {
         claims.get(name).is_none_or(|value| {
             let is = |word: &str| known.iter().any(|known| word.eq_ignore_ascii_case(known));
@@ -120,7 +132,7 @@ fn is_other(claims: &Map<String, Value>) -> bool {
     };
     // Keycloak's and Cognito's.
     !says("typ", &["Bearer", "ID", "JWT", "at+jwt"])
-        || !says("token_use", &["access", "id"])
+        || !says("token_use", &["access", "id", "access_token", "id_token"])
         || claims.contains_key("events")
         || claims.contains_key("cnf")
 }
@@ -181,7 +193,7 @@ pub(super) fn client(claims: &Map<String, Value>) -> Option<Text> {
 
 /// What a token is for: `scope` is text (RFC 9068 §2.2.3), `scp` Okta's list and Entra's text. What is no scope (RFC 6749
 /// §3.3) is left out.
-pub(super) fn scopes(claims: &Map<String, Value>) -> Vec<Text> {
+pub fn scopes(claims: &Map<String, Value>) -> Vec<Text> {
     let mut scopes = Vec::new();
     for name in ["scope", "scp"] {
         let texts: Vec<&str> = match claims.get(name) {
@@ -213,7 +225,7 @@ fn is_plain(text: &str) -> bool {
 /// Okta's access tokens have the login name for their subject and the id, which is an ID token's subject, beside it. A
 /// token without a user has its client for the subject, or nobody (RFC 9068 §5): such a subject is written `client:ID`,
 /// so that no client can be registered by the id of a user.
-pub(super) fn settle_subject(claims: &mut Map<String, Value>) -> bool {
+pub fn settle_subject(claims: &mut Map<String, Value>) -> bool {
     let is_okta =
         text(claims, "jti").is_some_and(|id| id.starts_with("AT.")) && claims.contains_key("cid");
     if let (true, Some(user)) = (is_okta, text(claims, "uid").map(str::to_owned)) {
@@ -226,6 +238,8 @@ pub(super) fn settle_subject(claims: &mut Map<String, Value>) -> bool {
         .filter_map(|name| text(claims, name))
         .peekable();
     let client = match subject {
+        // What RFC 7662 §2.2 has beside it of a person.
+        None if claims.contains_key("username") => None,
         None => clients.next().map(str::to_owned),
         Some(subject) => clients.find(|client| *client == subject).map(str::to_owned),
     };
@@ -238,6 +252,9 @@ pub(super) fn settle_subject(claims: &mut Map<String, Value>) -> bool {
 pub const SERVICE_ACCOUNT_CA: &str = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
 /// See [`SERVICE_ACCOUNT_CA`].
 pub const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+
+/// Those who wait at once for keys, or for the provider's word, with a bearer token that nobody has checked yet.
+pub(super) const BRINGERS: usize = 256;
 
 /// Scopes that are read of one token.
 const MOST_SCOPES: usize = 200;

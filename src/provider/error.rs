@@ -85,8 +85,11 @@ impl ProviderError {
     pub fn is_of_token(&self) -> bool {
         match self {
             Self::Bearer(_) | Self::Token(_) | Self::IdToken(_) | Self::Claims(_) => true,
-            // What it leaves out.
-            Self::Answer { call, .. } => *call == Call::Token,
+            // What it leaves out, and what its holder may not be asked with it.
+            Self::Answer { call, .. } => matches!(
+                call,
+                Call::Token | Call::Userinfo | Call::Emails | Call::Memberships | Call::Groups
+            ),
             _ => false,
         }
     }
@@ -248,6 +251,8 @@ pub enum Call {
     Groups,
     /// Where tokens are taken back.
     Revocation,
+    /// Where tokens are asked about.
+    Introspection,
 }
 
 impl fmt::Display for Call {
@@ -261,6 +266,7 @@ impl fmt::Display for Call {
             Self::Memberships => "memberships endpoint",
             Self::Groups => "groups endpoint",
             Self::Revocation => "revocation endpoint",
+            Self::Introspection => "introspection endpoint",
         })
     }
 }

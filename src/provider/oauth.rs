@@ -3,6 +3,7 @@
 //! The `oauth2` crate writes the requests and reads the answers; between it and the network stands
 //! [`token_answer`](super::token_answer), so that a provider's way of spelling things never reaches it.
 
+mod introspection;
 mod revocation;
 mod trial;
 

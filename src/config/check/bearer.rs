@@ -172,15 +172,6 @@ fn objection(
     inner: &Table<'_>,
 ) -> Option<Problem> {
     let node = node?;
-    if bearer.introspect {
-        return Some(
-            Problem::new(
-                &inner.origin("introspect"),
-                "no provider is asked about tokens yet",
-            )
-            .hint("take it out: only signed tokens are read"),
-        );
-    }
     if matches!(kind.id, Id::Facebook | Id::Discord) {
         return Some(foreign("bearer", node, kind, |kind| {
             !matches!(kind.id, Id::Facebook | Id::Discord)
@@ -193,7 +184,7 @@ fn objection(
                 &node.origin,
                 "tokens of this provider can be asked about, and not read",
             )
-            .hint("take it out: only signed tokens are read"),
+            .hint("write introspect = true, and the provider is asked about each"),
         );
     }
     if bearer.kubernetes && kind.id != Id::Oidc {
@@ -202,11 +193,20 @@ fn objection(
                 .hint("write type = \"oidc\" beside it"),
         );
     }
+    if bearer.kubernetes && bearer.introspect {
+        return Some(
+            Problem::new(
+                &inner.origin("introspect"),
+                "a cluster signs its tokens, and answers no questions of RFC 7662",
+            )
+            .hint("take `introspect` out"),
+        );
+    }
     if !bearer.introspect && bearer.audience.is_empty() {
         return Some(
             Problem::new(&node.origin, "`bearer` does not say for whom tokens must be made").hint(
                 "write audience = [\"…\"], what the provider writes into `aud` of tokens for this app; \
-                 with Cognito the app client's id",
+                 with Cognito the app client's id. Opaque tokens are asked about with introspect = true",
             ),
         );
     }

@@ -42,7 +42,7 @@ pub const GOOGLE: Kind = Kind {
             userinfo,
             end_session,
             revocation,
-            introspection,
+            _,
         ] = told_by(issuer(Some("https://accounts.google.com"), ""));
         [
             issuer,
@@ -52,7 +52,7 @@ pub const GOOGLE: Kind = Kind {
             userinfo,
             end_session,
             revocation,
-            introspection,
+            TOKEN_INFO,
             GROUPS,
         ]
     },
@@ -102,6 +102,13 @@ pub const MICROSOFT: Kind = Kind {
     logins_ignore_case: true,
     secret: ClientType::Usually,
     ..OIDC
+};
+
+const TOKEN_INFO: Endpoint = Endpoint {
+    key: "introspection_url",
+    default: Some("https://oauth2.googleapis.com/tokeninfo"),
+    below_base: Some("/tokeninfo"),
+    optional: true,
 };
 
 const GROUPS: Endpoint = Endpoint {
