@@ -1,7 +1,7 @@
-//! Whom bearer tokens of providers prove (RFC 6750).
+//! Bearer tokens of providers (RFC 6750).
 //!
-//! A token that was proven is known for a while, so that a program that brings it with each request costs no signature check
-//! and no call to the provider. However many requests bring one new token at once, it is looked into once.
+//! The result of a check is cached for a while. So a program that sends the token with each request costs no signature check and no call
+//! to the provider. If many requests bring one new token at once, it is checked once.
 
 use std::{
     sync::Arc,
@@ -312,5 +312,5 @@ pub const LEAST_WEIGHT: usize = 1024;
 /// Bytes that a text takes beside its letters.
 const PER_TEXT: usize = 16;
 
-/// How long a provider's "no" stands.
+/// How long a refusal by the provider is cached.
 pub const REFUSAL_KEPT: Duration = Duration::from_secs(5);

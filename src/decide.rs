@@ -1,4 +1,4 @@
-//! May this request pass? One pure function; its "yes" is a [`Permit`], and forwarding needs one.
+//! Decides whether a request may pass: one pure function. Its "yes" is a [`Permit`], and forwarding needs one.
 
 use std::net::IpAddr;
 
@@ -21,7 +21,14 @@ pub struct Permit<'a> {
     principal: Option<Principal<'a>>,
     route: &'a Route,
     /// Boxed: nearly always there is none.
-    passed_over: Option<Box<Denied>>,
+    passed_over: Option<Box<PassedOver>>,
+}
+
+/// What would have refused a request, if its route were no dry run.
+#[derive(Clone, Debug)]
+enum PassedOver {
+    Denied(Denied),
+    StepUp(Insufficient),
 }
 
 impl<'a> Permit<'a> {
@@ -37,8 +44,13 @@ impl<'a> Permit<'a> {
 
     /// What would have refused it, if the route were no dry run, as the log says it.
     pub fn dry_run(&self) -> Option<String> {
-        let Denied { rule, held, .. } = self.passed_over.as_deref()?;
-        Some(format!("{}: allow.{rule}: {held}", self.route.name))
+        let name = &self.route.name;
+        Some(match self.passed_over.as_deref()? {
+            PassedOver::Denied(Denied { rule, held, .. }) => {
+                format!("{name}: allow.{rule}: {held}")
+            }
+            PassedOver::StepUp(insufficient) => format!("{name}: {}", insufficient.shortfall),
+        })
     }
 
     /// By which route.
@@ -182,10 +194,12 @@ pub fn decide<'a>(
     }
     // Only what the route's own lists say is tried out there: whoever has to sign in still has to.
     let (fit, passed_over) = match route.requirements.judge(principal, client) {
-        Fit::Denied(denied) if route.dry_run => (Fit::Fits, Some(Box::new(denied))),
+        Fit::Denied(denied) if route.dry_run => {
+            (Fit::Fits, Some(Box::new(PassedOver::Denied(denied))))
+        }
         fit => (fit, None),
     };
-    let permit = |principal| {
+    let permit = |principal, passed_over| {
         Ok(Permit {
             principal,
             route,
@@ -195,18 +209,22 @@ pub fn decide<'a>(
     match (fit, principal) {
         // Last: nobody types a password for nothing.
         (Fit::Fits, Some(principal)) => match step_up(route, principal, now) {
-            None => permit(Some(principal)),
+            None => permit(Some(principal), passed_over),
+            Some(insufficient) if route.dry_run => permit(
+                Some(principal),
+                passed_over.or_else(|| Some(Box::new(PassedOver::StepUp(*insufficient)))),
+            ),
             Some(insufficient) => Err(Deny::StepUp(insufficient)),
         },
         (Fit::Fits | Fit::NeedsPrincipal, None) => match route.access {
             // What they ask of people they ask of whoever is told.
-            Access::Public | Access::Optional => permit(None),
+            Access::Public | Access::Optional => permit(None, passed_over),
             Access::Login | Access::Api | Access::Deny => Err(Deny::NotSignedIn),
         },
         (Fit::Denied(_), Some(_))
             if route.access == Access::Optional && !is_elsewhere(route, client) =>
         {
-            permit(None)
+            permit(None, passed_over)
         }
         (Fit::Denied(denied), Some(principal)) => Err(Deny::Barred(Box::new(Barred {
             user: principal.identity.user().clone(),
@@ -382,6 +400,13 @@ mod tests {
         let admitted = || Standing::Admitted(session.principal());
         assert!(decide(&open, admitted(), None, NOW).is_ok());
         let later = decide(&open, admitted(), None, Timestamp(1_001)).unwrap_err();
+        let dry = Route {
+            dry_run: true,
+            ..of(Requirements::default())
+        };
+        let tried = decide(&dry, admitted(), None, Timestamp(1_001)).unwrap();
+        let detail = tried.dry_run().unwrap();
+        assert_eq!(detail, "/**: they authenticated 61 seconds ago");
         assert!(matches!(later, Deny::StepUp(_)));
         let denied = decide(&narrow, admitted(), None, Timestamp(9_999)).unwrap_err();
         assert!(matches!(denied, Deny::Barred(_)));

@@ -1,4 +1,4 @@
-//! The road of a request, top to bottom.
+//! The path of a request, from top to bottom.
 
 use std::{sync::Arc, time::Instant};
 

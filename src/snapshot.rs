@@ -1,8 +1,8 @@
-//! What one configuration decides: complete, checked and immutable. A new configuration is a new snapshot; whoever works
-//! with the old one goes on with it.
+//! Everything that one configuration decides: complete, checked and immutable. A new configuration is a new snapshot. Code that works with
+//! the old one continues with it.
 //!
-//! What has to outlive a configuration (sessions in a store, revocations, renewals, throttles, counters) is shared by
-//! the snapshots, each of which holds a handle to it.
+//! What must outlive a configuration (sessions in a store, revocations, running refreshes, throttles, counters) is shared: each snapshot
+//! has a handle to it.
 
 use std::{net::IpAddr, sync::Arc};
 

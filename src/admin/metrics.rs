@@ -1,4 +1,4 @@
-//! `/metrics`: what is counted and what is the case, in Prometheus' text format (version 0.0.4).
+//! `/metrics`: counters and states in Prometheus' text format (version 0.0.4).
 
 use std::{
     fmt,
@@ -30,7 +30,7 @@ impl Exposition {
         build.set(1);
         registry
             .sub_registry_with_label(("version".into(), env!("CARGO_PKG_VERSION").into()))
-            .register("sidegate_build_info", "Which sidegate this is", build);
+            .register("sidegate_build_info", "The version of sidegate", build);
         current.load().metrics.register(&mut registry);
         registry.register_collector(Box::new(State(Arc::clone(current))));
         Self(registry)
@@ -67,40 +67,40 @@ impl Collector for State {
         let mut page = Page(&mut encoder);
         page.counts(
             "sidegate_logins",
-            "Logins that came back from a provider, by how they ended.",
+            "Logins that came back from a provider, by outcome.",
             snapshot.logins.tally().counts().iter().map(labelled),
         )?;
         page.counts(
             "sidegate_renewals",
-            "Renewals of a session at its provider, by how they ended.",
+            "Refreshes of a session at its provider, by outcome.",
             snapshot.sessions.renewals().counts().iter().map(labelled),
         )?;
         let revocations = &snapshot.sessions.revocations;
         page.counts(
             "sidegate_revocations",
-            "Revocations learnt, here or from another replica; one of a user is one more for each session that is listed.",
+            "Revocations, from here or from another replica. One of a user also counts each listed session.",
             [(NONE, *revocations.changes().borrow())],
         )?;
         page.gauges(
             "sidegate_revocations_waiting",
-            "Revocations that other replicas do not know of, for Redis has not taken them yet.",
+            "Revocations that Redis has not stored yet, so that other replicas do not know them.",
             [(NONE, revocations.waiting())],
         )?;
         let count = snapshot.sessions.count();
         page.gauges(
             "sidegate_sessions",
-            "Sessions in the store, where it can say.",
+            "Sessions in the store, if it can count them.",
             count.map(|count| (NONE, count)),
         )?;
         page.gauges(
             "sidegate_store_ready",
-            "Whether sessions can be found and kept.",
+            "1 if sessions can be read and stored.",
             [(NONE, u64::from(snapshot.sessions.is_ready()))],
         )?;
         let providers = || snapshot.providers.iter();
         page.gauges(
             "sidegate_provider_ready",
-            "Whether a login can begin at this provider.",
+            "1 if a login can begin at this provider.",
             providers().map(|provider| {
                 let name = provider.profile().name.as_str();
                 ([("provider", name)], u64::from(provider.is_ready()))
@@ -108,7 +108,7 @@ impl Collector for State {
         )?;
         page.gauges(
             "sidegate_client_secret_valid_until_seconds",
-            "When the client secret ends, where the provider has said so, in seconds since 1970.",
+            "Expiry of the client secret, if the provider says it, in seconds since 1970.",
             providers().filter_map(|provider| {
                 let name = provider.profile().name.as_str();
                 Some(([("provider", name)], provider.secret_valid_until()?.0))
@@ -116,13 +116,13 @@ impl Collector for State {
         )?;
         page.counts(
             "sidegate_log_lines_lost",
-            "Lines of the log that were not read in time, or could not be written.",
+            "Log lines that were lost: not read in time, or not written.",
             [(NONE, observe::log::lost())],
         )?;
         let audit = &snapshot.audit;
         page.counts(
             "sidegate_audit_events",
-            "What the audit trail tells of, whether or not one is written.",
+            "Events of the audit trail, whether or not it is written.",
             audit
                 .counts()
                 .map(|(event, count)| ([("event", event.name())], count)),
@@ -134,7 +134,7 @@ impl Collector for State {
         )?;
         page.gauges(
             "sidegate_audit_written",
-            "Whether the audit trail is written, where one is asked for.",
+            "1 if the audit trail is written, where one is configured.",
             audit.is_written().map(|is| (NONE, u64::from(is))),
         )
     }

@@ -1,4 +1,4 @@
-//! `/sessions`: who is signed in where, and ending it, for operators.
+//! `/sessions`: operators list and end sessions.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -223,7 +223,7 @@ fn carried_out<T: Default>(
     if in_use {
         return Err(error.into());
     }
-    tracing::warn!(%error, whose, "tokens of before are not ended: do it again before tokens count again");
+    tracing::warn!(%error, whose, "tokens from before are not ended: repeat this before you switch tokens on again");
     Ok(T::default())
 }
 

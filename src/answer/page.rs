@@ -1,5 +1,5 @@
-//! The gate's own pages (askama, which escapes every text). No script, no picture from elsewhere, one
-//! inlined style.
+//! The gate's own pages (askama, which escapes every text). They have no script, no picture from elsewhere, and one inlined
+//! style.
 
 use askama::Template;
 

@@ -1,8 +1,7 @@
-//! How often one client may try tokens that are none. Nobody guesses one of 190 random bits; but each try may cost a
-//! look-up, and the log should not be anybody's to fill.
+//! Limits how often one client may try unknown tokens. Nobody guesses 190 random bits, but each try may cost a lookup, and nobody should be
+//! able to fill the log.
 //!
-//! Who has sent a good token lately is not stopped: a colleague's broken script behind the same address locks nobody out
-//! that works.
+//! A token that was valid lately is not stopped: a colleague's broken script behind the same address does not lock out a working one.
 
 use std::time::{Duration, Instant};
 

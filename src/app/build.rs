@@ -1,4 +1,4 @@
-//! A configuration becomes a snapshot.
+//! Builds a snapshot from a configuration.
 
 use std::{io, sync::Arc};
 

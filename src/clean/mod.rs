@@ -1,5 +1,4 @@
-//! What a request says, made safe to believe: where it comes from, one canonical path, and no header
-//! that only the gate may write.
+//! Makes a request safe to use: the client's address, one canonical path, and no header that only the gate may write.
 
 mod address;
 pub mod client;

@@ -1,4 +1,4 @@
-//! `explain`: what would become of a request, by the same functions that judge one on the road. Pure.
+//! `explain`: what would happen to a request, by the same functions that serve one. Pure.
 
 use std::{fmt::Write as _, net::IpAddr};
 
@@ -12,6 +12,7 @@ use crate::{
     canonical_path::CanonicalPath,
     clock::Timestamp,
     config::{self, Config},
+    credential::Proof,
     decide::{Permit, Standing, decide},
     endpoint::Endpoint,
     forward::IdentityHeaders,
@@ -29,7 +30,7 @@ pub(super) struct Question<'q> {
     pub(super) method: &'q str,
     /// An address, or a path at `public_url`.
     pub(super) url: &'q str,
-    /// `user=…,groups=a;b`; nobody is signed in without.
+    /// `user=…,groups=a;b,credential=bearer,scopes=read`; nobody is signed in without.
     pub(super) person: Option<&'q str>,
     pub(super) client: Option<IpAddr>,
     /// When it is asked.
@@ -66,10 +67,10 @@ pub(super) fn explain(config: &Config, question: &Question<'_>) -> Result<Explan
     let method = Method::from_bytes(question.method.as_bytes())
         .map_err(|_| format!("`{}` is no method", question.method))?;
     let (authority, target) = split(question.url, config.public_url.authority())?;
-    let identity = question
+    let somebody = question
         .person
-        .map(|person| somebody(config, person, question.now));
-    let identity = identity.transpose()?;
+        .map(|person| Somebody::parse(config, person, question.now));
+    let somebody = somebody.transpose()?;
     let raw = target.split('?').next().unwrap_or_default();
     let mut explanation = Explanation {
         method: method.to_string(),
@@ -127,8 +128,7 @@ pub(super) fn explain(config: &Config, question: &Question<'_>) -> Result<Explan
         Err(no_route) => return Ok(explanation.refuse(&no_route.into(), &site)),
     };
     explanation.route = Some((route.name.clone(), route.access.word()));
-    let tokens = placeholders();
-    let standing = standing(config, identity.as_ref(), &tokens);
+    let standing = standing(config, somebody.as_ref());
     match decide(route, standing, question.client, question.now) {
         Ok(permit) => explanation.pass(config, &permit),
         Err(deny) => {
@@ -265,53 +265,95 @@ fn split<'u>(url: &'u str, own: &'u str) -> Result<(&'u str, &'u str), String> {
     })
 }
 
-/// Who `text` is: `user=…,groups=a;b,email=…,name=…,subject=…,provider=…,auth_age=5m,acr=…`; any other name is a list of
-/// `allow`. Who is not said to have authenticated some time ago has just done so.
-fn somebody(config: &Config, text: &str, now: Timestamp) -> Result<Identity, String> {
-    let first = config.providers.first();
-    let first = first.map_or("", |provider| provider.name.as_str());
-    let mut identity = Identity::of(first, "");
-    identity.authentication.at = Some(now);
-    for pair in text.split(',').filter(|pair| !pair.is_empty()) {
-        let (key, value) = pair
-            .split_once('=')
-            .ok_or_else(|| format!("`{pair}` is not KEY=VALUE, as in user=ada,groups=a;b"))?;
-        let many = || value.split(';').filter(|one| !one.is_empty());
-        match key {
-            "user" => identity.login = Some(value.into()),
-            "email" => identity.email = Some(value.into()),
-            "name" => identity.name = Some(value.into()),
-            "subject" => identity.subject = value.into(),
-            "groups" => identity.groups = many().map(Into::into).collect(),
-            "provider" => identity.provider = value.into(),
-            "acr" => identity.authentication.acr = Some(value.into()),
-            "auth_age" => {
-                let age = config::duration(value)
-                    .map_err(|hint| format!("`{value}` is no duration: {hint}"))?;
-                let then = now.0.saturating_sub(age.as_secs());
-                identity.authentication.at = Some(Timestamp(then));
-            }
-            list => {
-                let entries = many().map(|entry| (Text::from(list), Text::from(entry)));
-                identity.memberships.extend(entries);
-                if let Some(path) = list.strip_prefix("claims.") {
-                    identity.claims.push((path.into(), value.into()));
+/// Who asks, and what proves it.
+struct Somebody {
+    identity: Identity,
+    tokens: Tokens,
+    proof: Proof,
+    scopes: Option<Vec<Text>>,
+    client: Option<Text>,
+}
+
+impl Somebody {
+    /// Who `text` is: `user=…,groups=a;b,email=…,name=…,subject=…,provider=…,auth_age=5m,acr=…`; what proves it:
+    /// `credential=bearer,scopes=a;b,client=…`; any other name is a list of `allow`. Who is not said to have authenticated some
+    /// time ago has just done so. Where only scopes are said, a bearer token has them; where nothing is, it is a session.
+    fn parse(config: &Config, text: &str, now: Timestamp) -> Result<Self, String> {
+        let first = config.providers.first();
+        let first = first.map_or("", |provider| provider.name.as_str());
+        let mut identity = Identity::of(first, "");
+        identity.authentication.at = Some(now);
+        let (mut proof, mut scopes, mut client) = (None, None, None);
+        for pair in text.split(',').filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair
+                .split_once('=')
+                .ok_or_else(|| format!("`{pair}` is not KEY=VALUE, as in user=ada,groups=a;b"))?;
+            let many = || value.split(';').filter(|one| !one.is_empty());
+            match key {
+                "user" => identity.login = Some(value.into()),
+                "email" => identity.email = Some(value.into()),
+                "name" => identity.name = Some(value.into()),
+                "subject" => identity.subject = value.into(),
+                "groups" => identity.groups = many().map(Into::into).collect(),
+                "provider" => identity.provider = value.into(),
+                "acr" => identity.authentication.acr = Some(value.into()),
+                "auth_age" => {
+                    let age = config::duration(value)
+                        .map_err(|hint| format!("`{value}` is no duration: {hint}"))?;
+                    let then = now.0.saturating_sub(age.as_secs());
+                    identity.authentication.at = Some(Timestamp(then));
+                }
+                "credential" => proof = Some(credential(value)?),
+                "scopes" => scopes = Some(many().map(Into::into).collect()),
+                "client" => client = Some(value.into()),
+                list => {
+                    let entries = many().map(|entry| (Text::from(list), Text::from(entry)));
+                    identity.memberships.extend(entries);
+                    if let Some(path) = list.strip_prefix("claims.") {
+                        identity.claims.push((path.into(), value.into()));
+                    }
                 }
             }
         }
+        // The lists of login names.
+        if let Some(login) = identity.login.clone() {
+            identity.memberships.push(("users".into(), login));
+        }
+        if identity.subject.is_empty() {
+            identity.subject = identity.user().clone();
+        }
+        let mut providers = config.providers.iter();
+        if !providers.any(|provider| *provider.name == *identity.provider) {
+            return Err(format!("there is no provider `{}`", identity.provider));
+        }
+        let proof = proof.unwrap_or(match scopes {
+            Some(_) => Proof::Bearer,
+            None => Proof::Session,
+        });
+        if proof == Proof::Session && scopes.is_some() {
+            return Err(
+                "a session has no scopes: leave them out, or name another credential".into(),
+            );
+        }
+        Ok(Self {
+            identity,
+            tokens: match proof {
+                Proof::Session => placeholders(),
+                _ => Tokens::default(),
+            },
+            proof,
+            scopes,
+            client,
+        })
     }
-    // The lists of login names.
-    if let Some(login) = identity.login.clone() {
-        identity.memberships.push(("users".into(), login));
-    }
-    if identity.subject.is_empty() {
-        identity.subject = identity.user().clone();
-    }
-    let mut providers = config.providers.iter();
-    if !providers.any(|provider| *provider.name == *identity.provider) {
-        return Err(format!("there is no provider `{}`", identity.provider));
-    }
-    Ok(identity)
+}
+
+fn credential(name: &str) -> Result<Proof, String> {
+    let known = Proof::ALL.into_iter().find(|proof| proof.name() == name);
+    known.ok_or_else(|| {
+        let names = Proof::ALL.map(Proof::name).join(", ");
+        format!("`{name}` is no credential: it is one of {names}")
+    })
 }
 
 /// Stand where a session has tokens, so that it is told which headers carry one.
@@ -324,17 +366,20 @@ fn placeholders() -> Tokens {
 }
 
 /// What the provider's own lists make of somebody.
-fn standing<'a>(
-    config: &Config,
-    identity: Option<&'a Identity>,
-    tokens: &'a Tokens,
-) -> Standing<'a> {
-    let Some(identity) = identity else {
+fn standing<'a>(config: &Config, somebody: Option<&'a Somebody>) -> Standing<'a> {
+    let Some(somebody) = somebody else {
         return Standing::Nobody;
     };
     let mut providers = config.providers.iter();
-    let Some(provider) = providers.find(|provider| *provider.name == *identity.provider) else {
+    let named = |name: &str| *name == *somebody.identity.provider;
+    let Some(provider) = providers.find(|provider| named(&provider.name)) else {
         return Standing::Nobody;
     };
-    Standing::under(&provider.allow, Principal::of_session(identity, tokens))
+    let principal = Principal {
+        proof: somebody.proof,
+        scopes: somebody.scopes.as_deref(),
+        client: somebody.client.as_ref(),
+        ..Principal::of_session(&somebody.identity, &somebody.tokens)
+    };
+    Standing::under(&provider.allow, principal)
 }

@@ -33,16 +33,21 @@ fn blocks_of_pages_pass() {
     const FILE: &str = "upstream = \"http://127.0.0.1:8000\"\npublic_url = \"https://app.example.com\"\n\
         [providers.corp]\ntype = \"oidc\"\nissuer = \"https://login.example.com\"\nclient_id = \"app\"\n\
         allow = \"anyone\"\n";
+    let mut environment = environment();
+    environment.extend(environment_of(&[(
+        "SESSION_SECRET",
+        "Yq0Zp2sVbN5mK8xR1tW4uC7eF3hJ6lA9",
+    )]));
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sidegate.toml");
-    for page in ["routes.md", "assertion.md", "mcp.md"] {
+    for page in ["routes.md", "assertion.md", "mcp.md", "sessions.md"] {
         let text = fs::read_to_string(root().join("docs").join(page)).unwrap();
         let blocks: Vec<&str> = text.split("```toml\n").skip(1).collect();
         assert!(!blocks.is_empty(), "{page}");
         for block in blocks {
             let (block, _) = block.split_once("\n```").unwrap();
             fs::write(&path, format!("{FILE}{block}\n")).unwrap();
-            if let Err(report) = load(Some(&path), &environment()) {
+            if let Err(report) = load(Some(&path), &environment) {
                 panic!("{page}:\n{block}\n{report}");
             }
         }
@@ -54,7 +59,13 @@ fn blocks_of_pages_pass() {
 fn pages_begin_with_what_passes() {
     let provider = "[providers.corp]\ntype = \"oidc\"\nissuer = \"https://id.example.com\"\nclient_id = \"app\"\n\
                     client_secret = \"client-words-of-length\"\nallow = { domains = [\"example.com\"] }\n";
-    for page in ["docs/several-apps.md", "docs/client-address.md"] {
+    for page in [
+        "docs/several-apps.md",
+        "docs/client-address.md",
+        "docs/admin.md",
+        "docs/metrics.md",
+        "docs/logging.md",
+    ] {
         let text = fs::read_to_string(root().join(page)).unwrap();
         let (_, file) = text.split_once("```toml\n").unwrap();
         let (file, _) = file.split_once("```").unwrap();

@@ -1,7 +1,8 @@
-//! `PREFIX/account`: who I am, what the app is told about me, where I am signed in; and signing out elsewhere.
+//! `PREFIX/account`: shows users who they are, what the app is told about them, and where they are signed in. They can sign out
+//! elsewhere.
 //!
-//! Another site must not sign people out, so a form counts only with the token of this session's own page, and only
-//! where the browser does not say that it comes from elsewhere.
+//! Another site must not sign users out. So a form counts only with the token from this session's own page, and only if the browser
+//! does not say that it comes from another site.
 
 use std::net::IpAddr;
 

@@ -1,5 +1,4 @@
-//! What becomes of a request that a proxy holds back while it asks here: the verdict of the reverse proxy for the same
-//! request, whichever way the proxy asks.
+//! The verdict for a request that another proxy asks about: the same as the reverse proxy's, whichever way the proxy asks.
 
 use std::{net::IpAddr, sync::Arc};
 

@@ -1,5 +1,5 @@
-//! `PREFIX/jwks`: the public halves of the keys that sign assertions (RFC 7517 §5). Whoever asks may know them, and keep them
-//! for a while: a key is published before it signs, if the secrets are rotated as `docs/assertion.md` says.
+//! `PREFIX/jwks`: the public keys of assertions (RFC 7517 §5). They are public, and may be cached: if secrets are rotated as
+//! `docs/assertion.md` says, a key is published before it signs.
 
 use http::{HeaderValue, Response, StatusCode, header::CACHE_CONTROL};
 

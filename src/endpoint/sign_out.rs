@@ -1,15 +1,14 @@
-//! `PREFIX/sign_out`: ends the session here at once, and at the provider where it offers that
-//! (OpenID Connect RP-Initiated Logout 1.0).
+//! `PREFIX/sign_out`: ends the session here at once, and at the provider if it supports that (OpenID Connect RP-Initiated Logout
+//! 1.0).
 //!
-//! The provider sends the browser back to this same endpoint, the one address to register there
-//! (`post_logout_redirect_uri`), with the way on in `state`. By then nobody is signed in, so the second
-//! visit ends nothing and leads on.
+//! The provider sends the browser back to this same endpoint, which is the only address to register there
+//! (`post_logout_redirect_uri`), with the next address in `state`. By then nobody is signed in, so the second visit ends nothing and
+//! redirects.
 //!
-//! Whoever was not let in has a session at the provider alone: the page that says so names it in
-//! `provider`.
+//! A user who was refused has a session only at the provider. The page that refuses names the provider in `provider`.
 //!
-//! Another site must not sign people out: not by a form, a link, or `<img src=…>`. What does not come
-//! from the app itself or from the person is asked back on a page, and is refused where no page is seen.
+//! Another site must not sign users out: not by a form, a link, or `<img src=…>`. If the request does not come from the app or from the
+//! user, a page asks for confirmation. Where no page is visible it is refused.
 
 use http::{
     HeaderMap, HeaderName, Method, Response, StatusCode,

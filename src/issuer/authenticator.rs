@@ -1,5 +1,5 @@
-//! Whom the gate's own access tokens prove, under one configuration. No look-up: a token says all, and what has ended since is
-//! known here.
+//! Checks the gate's own access tokens under one configuration. This needs no lookup: the token has all the data, and this process knows
+//! which grants have ended since.
 
 use std::{sync::Arc, time::Duration};
 

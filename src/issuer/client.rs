@@ -1,4 +1,4 @@
-//! A client: who it says it is, how it proves that, and where codes may go.
+//! An OAuth client: its id, how it authenticates, and its redirect URIs.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};

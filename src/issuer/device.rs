@@ -1,8 +1,8 @@
-//! The device flow (RFC 8628): a program without a browser is let in by its user at another place, who compares a code.
+//! The device flow (RFC 8628): a program without a browser gets tokens after its user has confirmed a code elsewhere.
 //!
-//! What waits for somebody is kept under its user code, and found again by the hash of its device code. Both end after ten
-//! minutes. Whoever says yes begins a grant whose code is bound to the device code as it is to a verifier of PKCE elsewhere: so tokens
-//! are given once, and to nobody who merely knows the user code.
+//! A waiting request is stored under its user code, and looked up by the hash of its device code. Both expire after ten minutes. When the
+//! user agrees, a grant begins. Its code is bound to the device code, as a code is bound to PKCE's verifier. So tokens are given once, and
+//! never to somebody who only knows the user code.
 
 use std::{fmt, sync::Arc, time::Duration};
 

@@ -1,5 +1,5 @@
-//! Client ID metadata documents: a client whose id is the https address of what it says of itself. Pure: fetching one is for
-//! [`fetch`](super::fetch).
+//! Client ID metadata documents: the client id is the https address of a document about the client. Pure; [`fetch`](super::fetch) fetches
+//! it.
 
 use serde_json::Value;
 use url::Url;

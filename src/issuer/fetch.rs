@@ -1,8 +1,8 @@
-//! Fetches client ID metadata documents: for anybody who asks, and so from public addresses alone.
+//! Fetches client ID metadata documents, from public addresses only, because anybody can ask for one.
 //!
-//! Whoever sends a `client_id` chooses what the gate connects to. So a name is resolved here, every address that is not a
-//! public one is passed over, and the connection goes to the addresses that were looked at: no second look-up can put another
-//! in their place. No redirect is followed, no proxy is asked, nothing is sent but the request. Time, size and number are bounded.
+//! Whoever sends a `client_id` chooses where the gate connects to. So the name is resolved here, addresses that are not public are
+//! skipped, and the connection goes to exactly the addresses that were checked: a second lookup could give others. Redirects are not
+//! followed, no proxy is used, and nothing but the request is sent. Time, size and number are bounded.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},

@@ -1,8 +1,8 @@
-//! Grants: what people let clients do, begun by a code, kept up by refresh tokens, and ended.
+//! Grants: what users allow clients to do. A code begins one, and refresh tokens continue it until it ends.
 //!
-//! An owner's are one record ([`OwnerRecords`]), changed by compare-and-set: of two who come with one code, or rotate one token, one changes it, and
-//! the other sees that. What ends a grant takes it out of the record, and revokes it as a session is revoked, so that access
-//! tokens that are still about end everywhere within moments.
+//! The grants of one owner are one record ([`OwnerRecords`]), changed by compare-and-set. If two requests use one code, or rotate one
+//! token, one of them changes the record, and the other sees that. When a grant ends, it is removed from the record, and revoked as a session
+//! is revoked. So its access tokens end everywhere within moments.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! What a route that takes tokens says beside its answers: where a client finds out how to get one (RFC 9728 §5.1), and that
-//! pages of other origins may read it, who come with tokens and without cookies. Pure.
+//! What a route that accepts tokens adds to its answers: where a client can get a token (RFC 9728 §5.1), and CORS headers, because clients in
+//! pages of other origins use tokens and no cookies. Pure.
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode,

@@ -1,4 +1,4 @@
-//! What clients find out by themselves: RFC 8414 of the authorization server, RFC 9728 of what it guards. Pure.
+//! Metadata for clients: of the authorization server (RFC 8414) and of protected resources (RFC 9728). Pure.
 
 use serde_json::{Value, json};
 

@@ -1,15 +1,15 @@
-//! The gate as an authorization server (OAuth 2.1): what clients, and whoever they act for, agree upon; codes and tokens.
+//! The authorization server (OAuth 2.1): clients, consent, codes and tokens.
 //!
-//! Whom a token proves, a login of the gate has proven before. Of what goes through browsers and clients nothing is kept here: who
-//! registers gets what they registered back, sealed, as their id; what somebody is asked to agree to is sealed into the page that
-//! asks; an access token is sealed whole. Kept are grants alone ([`Grants`]): they rotate, and they end.
+//! A login at the gate proves the user of a token. Data that passes through browsers and clients is not stored here: a registration is
+//! sealed into the client's id, the consent request is sealed into its page, and an access token is sealed as a whole. Only grants are
+//! stored ([`Grants`]), because they rotate and end.
 //!
 //! | what | where |
 //! |---|---|
 //! | a client that registered | its `client_id` ([`registration`]) |
-//! | a client with a metadata document | that document, and a copy for a while ([`fetch`]) |
-//! | what is asked on the page of consent | that page, bound to its session ([`consent`]) |
-//! | a grant: its code, its refresh token's turn | the state's store ([`Grants`]) |
+//! | a client with a metadata document | that document, and a cached copy ([`fetch`]) |
+//! | a consent request | its page, bound to the session ([`consent`]) |
+//! | a grant: its code, and the generation of its refresh token | the state's store ([`Grants`]) |
 //! | an access token | itself ([`token`]) |
 //! | a device that waits for its user | memory for ten minutes, or Redis ([`device`]) |
 

@@ -1,5 +1,4 @@
-//! Request parameters as OAuth reads them: each at most once, an empty one is none (RFC 6749 §3.1).
-//! Pure.
+//! Request parameters of OAuth: each at most once, and an empty one counts as absent (RFC 6749 §3.1). Pure.
 
 use url::form_urlencoded;
 

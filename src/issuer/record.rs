@@ -1,7 +1,7 @@
-//! What is kept of somebody and the grants that they have given. Pure.
+//! The stored record of an owner and their grants. Pure.
 //!
-//! One record holds all of an owner's: what their last login said, and each grant. It is sealed, so that whoever can write where
-//! it is kept can neither read who it is nor make a grant.
+//! One record holds everything about an owner: what the provider said at their last login, and each grant. It is sealed, so that
+//! somebody who can write to the store can neither read who it is nor make a grant.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
-//! Redirect URIs: which one a client may have, and whether what comes is one of them. Pure.
+//! Redirect URIs: which ones a client may register, and whether a given one is registered. Pure.
 //!
-//! Compared on parsed parts as little as can be (RFC 9700 §4.1.3): as texts; but for the port of a loopback address, which a
-//! native app learns only when it begins to listen (RFC 8252 §7.3).
+//! They are compared as texts (RFC 9700 §4.1.3). The exception is the port of a loopback address, which a native app learns only when it
+//! begins to listen (RFC 8252 §7.3).
 
 use std::net::IpAddr;
 

@@ -1,7 +1,7 @@
-//! Dynamic registration (RFC 7591) that stores nothing: the `client_id` is what was registered, sealed. Pure.
+//! Dynamic registration (RFC 7591) without storage: the `client_id` is the sealed registration. Pure.
 //!
-//! Whoever registers costs some hundred bytes of an answer, and leaves nothing behind. A secret follows from the id, so that it
-//! need not be kept either. An id opens for as long as its secret is on the list of `session.secret`.
+//! A registration costs some hundred bytes of an answer and leaves nothing behind. The client's secret is derived from the id, so it is not
+//! stored either. An id is valid as long as its secret is in the list of `session.secret`.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};

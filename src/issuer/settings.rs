@@ -1,4 +1,4 @@
-//! What the configuration says of the authorization server.
+//! The settings of the authorization server.
 
 /// `[issuer]`
 #[derive(Clone, Debug)]

@@ -1,10 +1,10 @@
-//! How codes, refresh tokens and access tokens are written. Pure.
+//! The format of codes, refresh tokens and access tokens. Pure.
 //!
-//! A code and a refresh token name their grant, and prove with a key of that grant's own that they were given for it:
-//! `sgc_` or `sgr_`, and base64url of owner (16) ‖ grant (16) ‖ generation (4) ‖ HMAC-SHA256 (16). So the successor of a refresh
-//! token is the same for all who ask for it at once, and a token that was made up ends nothing.
+//! A code or refresh token names its grant, and has a MAC under a key of that grant: `sgc_` or `sgr_`, and base64url of owner (16) ‖
+//! grant (16) ‖ generation (4) ‖ HMAC-SHA256 (16). So all who ask at once get the same successor of a refresh token, and a forged
+//! token cannot end a grant.
 //!
-//! An access token is sealed whole: `sga_`, and what the gate needs to know. Nobody else can read or make one.
+//! An access token is sealed as a whole: `sga_`, and what the gate needs to know. Nobody else can read or make one.
 
 use std::fmt;
 

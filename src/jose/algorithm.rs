@@ -1,5 +1,5 @@
-//! Pure: the signatures that are believed, and how each is verified. Public keys only: with a shared secret, whoever
-//! can check a token can make one.
+//! The accepted signature algorithms, and how each is verified. Pure. Only public keys: with a shared secret, whoever can check a token can
+//! make one.
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ED25519,

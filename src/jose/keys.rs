@@ -1,4 +1,4 @@
-//! Pure: a JSON Web Key Set (RFC 7517), and which of its keys fits a token.
+//! A JSON Web Key Set (RFC 7517), and which of its keys fits a token. Pure.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;

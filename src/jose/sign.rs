@@ -1,8 +1,6 @@
-//! Signing JWTs with ES256 (RFC 7515, RFC 7518 §3.4). Pure, but for the randomness that the library draws for each
-//! signature.
+//! Signs JWTs with ES256 (RFC 7515, RFC 7518 §3.4). Pure, except for the randomness that the library draws for each signature.
 //!
-//! A key is not kept anywhere: it is derived from a secret, so that all who share the secret have the same key, and one
-//! more secret is one more key.
+//! Keys are not stored: each is derived from a secret, so that all who share the secret have the same key.
 
 use aws_lc_rs::{
     digest::{SHA256, digest},

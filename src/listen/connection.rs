@@ -1,18 +1,23 @@
-//! One connection: silence until the client speaks, TLS where it is ours, then HTTP/1.1 or HTTP/2 until it ends.
+//! One connection: it waits for the client's first byte, does TLS if configured, and then serves HTTP/1.1 or HTTP/2 until it ends.
 
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    pin::Pin,
     sync::Arc,
     time::Instant,
 };
 
 use bytes::{Bytes, BytesMut};
-use tokio::{io::AsyncReadExt as _, time::timeout};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    time::timeout,
+};
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    admission::Place,
+    NO_ROOM,
+    admission::{Full, Place},
     client_io::ClientSocket,
     context::Worker,
     ended::Ended,
@@ -29,10 +34,14 @@ use crate::{
 
 /// What an HTTP/2 connection begins with (RFC 9113 §3.4); no HTTP/1.1 request does.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Room for what a client says first.
+/// Room for the first bytes of a client.
 const FIRST_READ: usize = 4 * 1024;
 
-/// Serves one connection to its end.
+/// What serves a connection that has said what it speaks.
+type Serving = Pin<Box<dyn Future<Output = Ended> + Send>>;
+
+/// Serves one connection to its end. In two boxes, one after the other: what is needed before the first request is gone with
+/// it, so that a connection which is idle later holds a few hundred bytes.
 pub(super) async fn serve(
     worker: Arc<Worker>,
     stream: Stream,
@@ -40,53 +49,85 @@ pub(super) async fn serve(
     is_proxied: bool,
     place: Place,
 ) {
-    let address = address.map(|address| address.ip().to_canonical());
+    let mut client = address.map(|address| address.ip().to_canonical());
     let observer = Arc::clone(&worker);
-    let (stream, address) = if is_proxied {
-        // Boxed: other connections have no need of it.
-        match Box::pin(proxied(stream, address, &place, &worker.limits())).await {
-            Ok(told) => told,
-            Err(ended) => return report(&ended, address, &observer),
-        }
-    } else {
-        (stream, address)
+    let opened = Box::pin(open(worker, stream, &mut client, is_proxied, place)).await;
+    let ended = match opened {
+        Ok(serving) => serving.await,
+        Err(ended) => ended,
     };
-    let (tls, rules) = worker.current().tls();
-    let ended = match (stream, tls) {
-        // Boxed, so that a connection without TLS does not keep its size.
-        (Stream::Tcp(stream), Some(tls)) => {
-            Box::pin(serve_tls(worker, (&tls, rules), stream, address, place)).await
-        }
-        (Stream::Unix(stream), Some(tls)) => {
-            Box::pin(serve_tls(worker, (&tls, rules), stream, address, place)).await
-        }
-        (Stream::Tcp(stream), None) => {
-            serve_http(worker, stream, Peer::new(address, false), place).await
-        }
-        (Stream::Unix(stream), None) => {
-            serve_http(worker, stream, Peer::new(address, false), place).await
-        }
-    };
-    report(&ended, address, &observer);
+    report(&ended, client, &observer);
 }
 
-/// Takes the header off a connection that a proxy speaks for. Its client is the peer for all that follows: it counts as
-/// theirs, too.
-async fn proxied(
+/// Waits for what comes before the first request. `client` becomes whom a proxy speaks for.
+async fn open(
+    worker: Arc<Worker>,
     mut stream: Stream,
-    proxy: Option<IpAddr>,
+    client: &mut Option<IpAddr>,
+    is_proxied: bool,
+    place: Place,
+) -> Result<Serving, Ended> {
+    if is_proxied {
+        // Boxed: other connections have no need of it.
+        let limits = worker.limits();
+        let told = proxied(&mut stream, client, &place, &limits);
+        if let Err(ended) = Box::pin(told).await {
+            if matches!(ended, Ended::Crowded) && worker.current().tls.is_none() {
+                refuse(stream).await;
+            }
+            return Err(ended);
+        }
+    }
+    let (tls, rules) = worker.current().tls();
+    // Boxed, so that a connection without TLS does not keep its size.
+    match (stream, tls) {
+        (Stream::Tcp(stream), Some(tls)) => {
+            Box::pin(open_tls(worker, (&tls, rules), stream, *client, place)).await
+        }
+        (Stream::Unix(stream), Some(tls)) => {
+            Box::pin(open_tls(worker, (&tls, rules), stream, *client, place)).await
+        }
+        (Stream::Tcp(stream), None) => {
+            open_http(worker, stream, Peer::new(*client, false), place).await
+        }
+        (Stream::Unix(stream), None) => {
+            open_http(worker, stream, Peer::new(*client, false), place).await
+        }
+    }
+}
+
+/// Takes the header off a connection that a proxy speaks for; `client`, the proxy until then, becomes whom it names. Its
+/// client is the peer for all that follows: it counts as theirs, too.
+async fn proxied(
+    stream: &mut Stream,
+    client: &mut Option<IpAddr>,
     place: &Place,
     limits: &Limits,
-) -> Result<(Stream, Option<IpAddr>), Ended> {
-    let told = match &mut stream {
+) -> Result<(), Ended> {
+    let told = match stream {
         Stream::Tcp(socket) => proxied::client(socket, place, limits).await?,
         Stream::Unix(socket) => proxied::client(socket, place, limits).await?,
     };
-    let client = told.or(proxy);
-    if let Some(client) = client {
-        place.count_as(client)?;
+    *client = told.or(*client);
+    client.map_or(Ok(()), |client| place.count_as(client))
+}
+
+/// Closes it with a word of why, as far as the peer takes that at once.
+async fn refuse(stream: Stream) {
+    // Unread bytes would turn the close into a reset, which can overtake the answer.
+    let mut unread = [0; 4096];
+    match stream {
+        Stream::Tcp(mut stream) => {
+            let _ = stream.try_write(NO_ROOM);
+            let _ = stream.shutdown().await;
+            let _ = stream.try_read(&mut unread);
+        }
+        Stream::Unix(mut stream) => {
+            let _ = stream.try_write(NO_ROOM);
+            let _ = stream.shutdown().await;
+            let _ = stream.try_read(&mut unread);
+        }
     }
-    Ok((stream, client))
 }
 
 fn report(ended: &Ended, client: Option<IpAddr>, worker: &Worker) {
@@ -108,6 +149,17 @@ fn report(ended: &Ended, client: Option<IpAddr>, worker: &Worker) {
                 );
             }
         }
+        Ended::Crowded => {
+            if let Some(held_back) = worker.crowded.turn(Instant::now()) {
+                let limit = Full::Client.key();
+                tracing::warn!(
+                    ?client,
+                    held_back,
+                    limit,
+                    "a connection was refused: {ended}; raise {limit}"
+                );
+            }
+        }
         Ended::TooManyResets => {
             tracing::warn!(?client, "{ended}; the connection is closed");
         }
@@ -115,51 +167,46 @@ fn report(ended: &Ended, client: Option<IpAddr>, worker: &Worker) {
     }
 }
 
-async fn serve_tls<S: ClientSocket>(
+async fn open_tls<S: ClientSocket>(
     worker: Arc<Worker>,
     (tls, rules): (&TlsAcceptor, Option<Rules>),
     mut socket: S,
     address: Option<IpAddr>,
     place: Place,
-) -> Ended {
+) -> Result<Serving, Ended> {
     let limits = worker.limits();
     match http1::park(&mut socket, &place, limits.header_timeout, &mut false).await {
         Parked::Readable => {}
-        Parked::Ended(ended) => return ended,
+        Parked::Ended(ended) => return Err(ended),
     }
     let handshake = timeout(limits.handshake_timeout, tls.accept(socket));
-    match place.control().unless_evicted(handshake).await {
-        Ok(Ok(Ok(socket))) => {
+    match place.control().unless_evicted(handshake).await? {
+        Ok(Ok(socket)) => {
             let certificate = rules.and_then(|rules| {
                 let shown = socket.get_ref().1.peer_certificates()?.first()?;
                 Certified::read(shown, rules)
             });
             let peer = Peer::new(address, true).with_certificate(certificate);
-            serve_http(worker, socket, peer, place).await
+            open_http(worker, socket, peer, place).await
         }
-        Ok(Ok(Err(error))) => Ended::Handshake(error),
-        Ok(Err(_)) => Ended::HandshakeTimeout,
-        Err(ended) => ended,
+        Ok(Err(error)) => Err(Ended::Handshake(error)),
+        Err(_) => Err(Ended::HandshakeTimeout),
     }
 }
 
-async fn serve_http<S: ClientSocket>(
+async fn open_http<S: ClientSocket>(
     worker: Arc<Worker>,
     socket: S,
     peer: Peer,
     place: Place,
-) -> Ended {
-    let begun = Box::pin(begin(socket, &place, &worker.limits())).await;
-    let (socket, first, is_http2) = match begun {
-        Ok(begun) => begun,
-        Err(ended) => return ended,
-    };
+) -> Result<Serving, Ended> {
+    let (socket, first, is_http2) = begin(socket, &place, &worker.limits()).await?;
     let requests = Requests::new(worker, peer, place.requests());
-    if is_http2 {
-        http2::serve(&requests, socket, first, &place).await
+    Ok(if is_http2 {
+        Box::pin(http2::serve(&requests, socket, first, place))
     } else {
-        http1::serve(requests, socket, first, place).await
-    }
+        Box::pin(http1::serve(requests, socket, first, place))
+    })
 }
 
 /// Waits for what the client says first. Whether that is HTTP/2.

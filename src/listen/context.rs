@@ -22,6 +22,8 @@ pub(super) struct Worker {
     pub(super) http1: hyper::server::conn::http1::Builder,
     /// Tells of connections without the header that their listener requires.
     pub(super) misread: Throttled,
+    /// Tells of connections that were refused once a proxy had said whose they are.
+    pub(super) crowded: Throttled,
     /// Ends answers that have no end, some time after a stop has begun.
     pub(super) cut: CancellationToken,
 }

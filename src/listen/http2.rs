@@ -1,4 +1,4 @@
-//! HTTP/2 on one connection: how much it may hold, how often its client may change its mind, and when it ends.
+//! HTTP/2 on one connection: how much it may hold, how many streams its client may reset, and when it ends.
 
 use std::{
     pin::Pin,
@@ -32,7 +32,7 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const STREAM_SEND_BUFFER: usize = 32 * 1024;
 /// How often a client is asked whether it is still there.
 const PING: Duration = Duration::from_secs(30);
-/// How long a client may take to leave a connection that was asked to end and has no streams.
+/// How long a client may take to close a connection without streams after GOAWAY.
 const GOAWAY_GRACE: Duration = Duration::from_secs(10);
 /// The window in which resets are counted.
 const RESET_WINDOW: Duration = Duration::from_mins(1);
@@ -54,12 +54,12 @@ pub(super) fn protocol(limits: &Limits) -> Builder<TokioExecutor> {
 }
 
 /// Serves a connection to its end. `first` was read from it already.
-pub(super) fn serve<'a, S: ClientSocket>(
+pub(super) fn serve<S: ClientSocket>(
     requests: &Requests,
     socket: S,
     first: Bytes,
-    place: &'a Place,
-) -> Pin<Box<impl Future<Output = Ended> + use<'a, S>>> {
+    place: Place,
+) -> impl Future<Output = Ended> + use<S> {
     let worker = Arc::clone(&requests.worker);
     let current = worker.current();
     let limits = Arc::clone(&current.limits);
@@ -73,7 +73,7 @@ pub(super) fn serve<'a, S: ClientSocket>(
     let now = Instant::now();
     // Not all at one time: connections that began together would begin anew together.
     let jitter = f64::from(random::bytes::<1>()[0]) / 1024.0;
-    Box::pin(Driver {
+    Driver {
         connection: Box::pin(connection),
         io,
         streams,
@@ -88,18 +88,18 @@ pub(super) fn serve<'a, S: ClientSocket>(
         blocked_since: None,
         resets_since: now,
         seen: 0,
-    })
+    }
 }
 
 type HyperConnection<S> = Connection<TokioIo<ClientIo<S>>, Requests, TokioExecutor>;
 
-struct Driver<'a, S: ClientSocket> {
+struct Driver<S: ClientSocket> {
     connection: Pin<Box<HyperConnection<S>>>,
     io: Arc<IoState>,
     streams: Arc<Streams>,
     worker: Arc<Worker>,
     limits: Arc<Limits>,
-    place: &'a Place,
+    place: Place,
     /// Since when the client is asked to open no more streams.
     draining_since: Option<Instant>,
     tick: Pin<Box<Sleep>>,
@@ -120,7 +120,7 @@ fn tick(limits: &Limits) -> Duration {
         .min(limits.http2_max_age / 4)
 }
 
-impl<S: ClientSocket> Driver<'_, S> {
+impl<S: ClientSocket> Driver<S> {
     /// What time has to say.
     fn tick(&mut self, now: Instant) -> Option<Ended> {
         if self.io.is_write_blocked() && !self.io.take_written() {
@@ -181,7 +181,7 @@ impl<S: ClientSocket> Driver<'_, S> {
     }
 }
 
-impl<S: ClientSocket> Future for Driver<'_, S> {
+impl<S: ClientSocket> Future for Driver<S> {
     type Output = Ended;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Ended> {

@@ -1,4 +1,4 @@
-//! What was decided about a request, as the log and the metrics name it.
+//! The verdict on a request, as the log and the metrics name it.
 
 use std::fmt;
 
@@ -36,57 +36,57 @@ macro_rules! verdicts {
 }
 
 verdicts! {
-    /// Somebody who is signed in was let through; for `/oauth2/auth`, may be.
+    /// A signed-in user was let through. For `/oauth2/auth`: may be let through.
     Pass = "pass",
-    /// The route asks nobody, and the app was told of nobody.
+    /// The route needs no login, and the app did not get a user.
     Public = "public",
-    /// One of the gate's own addresses answered: `/oauth2/ping`, `/oauth2/ready`, the page to sign in, `/oauth2/userinfo`.
+    /// One of the gate's own endpoints answered: `/oauth2/ping`, `/oauth2/ready`, the sign-in page, `/oauth2/userinfo`.
     Own = "own",
     /// Nobody is signed in: a browser was sent to the login, a program got 401.
     SignIn = "sign_in",
-    /// Whoever is signed in has to authenticate anew for this route (`max_age`, `acr_values`): a browser was sent to the login, a program got 401.
+    /// The route needs a fresh login (`max_age`, `acr_values`): a browser was sent to the login, a program got 401.
     StepUp = "step_up",
-    /// 401: a token or a password came that is false, has ended, or is for something else; `detail` says which.
+    /// 401: the request has a token or password that is wrong, has ended, or is for something else. `detail` says which.
     InvalidCredential = "invalid_credential",
-    /// The client went away before there was an answer.
+    /// The client left before there was an answer.
     ClientGone = "client_gone",
     /// A login begins: the browser was sent to the provider.
     Login = "login",
-    /// A login came to its end, and somebody is signed in.
+    /// A login has succeeded.
     Callback = "callback",
-    /// Somebody signed out, or was led back after it.
+    /// A user signed out, or was redirected back after it.
     SignOut = "sign_out",
-    /// The account's page, or a sign-out asked for there.
+    /// The account page, or a sign-out from there.
     Account = "account",
-    /// A provider said that somebody has signed out there; `detail` says why, if it was not believed.
+    /// A provider reported a sign-out there. If it was rejected, `detail` says why.
     BackchannelLogout = "backchannel_logout",
-    /// The same through the browser.
+    /// The same, through the browser.
     FrontchannelLogout = "frontchannel_logout",
-    /// 421: routes go by hosts, and the request came for a host that neither a route nor `public_url` names.
+    /// 421: routes use hosts, and neither a route nor `public_url` names the host of this request.
     Misdirected = "misdirected",
-    /// 403: `allow` does not name who is signed in, or the route is closed; `detail` says which of them.
+    /// 403: `allow` does not name the user, or the route is closed. `detail` says which.
     Forbidden = "forbidden",
-    /// 400: the request cannot be judged, a path that can be read in two ways for instance.
+    /// 400: the request cannot be judged, for example because its path can be read in two ways.
     BadRequest = "bad_request",
-    /// There is nothing at this address below the prefix.
+    /// There is no endpoint at this address below the prefix.
     NotFound = "not_found",
-    /// One of the gate's own addresses does not take this method.
+    /// One of the gate's own endpoints does not accept this method.
     MethodNotAllowed = "method_not_allowed",
-    /// A login did not come to its end; `detail` says why: cancelled, too late, not in `allow`, the provider refused.
+    /// A login has failed. `detail` says why: cancelled, too late, not in `allow`, refused by the provider.
     LoginFailed = "login_failed",
-    /// A sign-out came from another site, and a page asks whether it is wanted.
+    /// A sign-out came from another site. A page asks the user to confirm it.
     ConfirmSignOut = "confirm_sign_out",
-    /// A form of the account's page came from another site, or was out of date.
+    /// A form of the account page came from another site, or was out of date.
     StaleForm = "stale_form",
     /// The session does not fit into cookies: see [sessions](sessions.md).
     SessionTooLarge = "session_too_large",
-    /// Whether somebody is signed in could not be found out, or a login could not be kept: Redis, or the provider at a renewal.
+    /// A session could not be read, refreshed or stored, because Redis or the provider is away.
     Unavailable = "unavailable",
-    /// 429: the client has as many requests under way as `limits.requests_per_client` lets it have.
+    /// 429: the client has as many running requests as `limits.requests_per_client` allows.
     TooManyRequests = "too_many_requests",
-    /// 429: the route's [`limit`](rate-limits.md) is used up; `detail` says which.
+    /// 429: the route's [`limit`](rate-limits.md) is used up. `detail` says which.
     RateLimited = "rate_limited",
-    /// The app could not be reached, or broke off before its answer; `detail` says how.
+    /// The app could not be reached, or broke off before its answer. `detail` says how.
     BadGateway = "bad_gateway",
     /// The app did not begin its answer within `upstream_timeout`.
     GatewayTimeout = "gateway_timeout",

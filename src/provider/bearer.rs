@@ -1,7 +1,7 @@
-//! Pure: which of a provider's tokens open the gate by themselves, and what they say beside who it is.
+//! Which tokens of a provider are accepted as bearer tokens, and what they contain beside the identity. Pure.
 //!
-//! No two vendors write an access token alike, and nearly all of them sign ID tokens with the same keys and the same header.
-//! So a token has to show that it is an access token: by its type (RFC 9068 §2.1), or by what only access tokens say.
+//! Each vendor writes access tokens differently, and nearly all sign ID tokens with the same keys and the same header. So a token must
+//! show that it is an access token: by its type (RFC 9068 §2.1), or by claims that only access tokens have.
 
 use std::time::Duration;
 
@@ -68,7 +68,7 @@ pub const TYPES: [&str; 5] = [
     "JOSE",
 ];
 
-/// Bytes of a bearer token. Those that list many groups have some 10 KiB, and servers take 16 KiB of headers or less.
+/// Bytes of a bearer token. Tokens with many groups have some 10 KiB, and servers accept 16 KiB of headers or less.
 pub const LONGEST: usize = 16 * 1024;
 
 impl BearerSettings {
@@ -253,7 +253,7 @@ pub const SERVICE_ACCOUNT_CA: &str = "/var/run/secrets/kubernetes.io/serviceacco
 /// See [`SERVICE_ACCOUNT_CA`].
 pub const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
-/// Those who wait at once for keys, or for the provider's word, with a bearer token that nobody has checked yet.
+/// Requests that wait at the same time for keys, or for an answer of the provider, to check a new bearer token.
 pub(super) const BRINGERS: usize = 256;
 
 /// Scopes that are read of one token.

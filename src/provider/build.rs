@@ -1,4 +1,4 @@
-//! From a checked table of the configuration to a provider.
+//! Builds a provider from a checked table of the configuration.
 
 use std::sync::Arc;
 

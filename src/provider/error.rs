@@ -1,4 +1,4 @@
-//! Why a provider could not say who somebody is.
+//! Why a provider could not identify a user.
 
 use std::fmt;
 

@@ -1,8 +1,7 @@
-//! The one client for calls to providers: bounded in time and size, deaf to redirects.
+//! The one client for calls to providers. Time and size are bounded, and redirects are not followed.
 //!
-//! A connection lives for one exchange, unless calls may be made twice ([`HttpClient::for_introspection`]). Logins are rare beside
-//! requests, and a provider's load balancer may drop an idle connection at any time, which for a code that works once would
-//! lose the login. Nothing else is retried here for the same reason.
+//! A connection serves one exchange, except where a call may be made twice ([`HttpClient::for_introspection`]). Logins are rare beside requests, and a provider's load balancer may drop an idle connection at any
+//! time. For a code that works only once, that would lose the login. For the same reason nothing else is retried here.
 
 mod address;
 mod dial;
@@ -307,7 +306,7 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 /// GitHub and 42 refuse a request without one.
 const AGENT: &str = concat!("sidegate/", env!("CARGO_PKG_VERSION"));
 
-/// How long the answer about a token is waited for, all of it included.
+/// The longest wait for an answer about a token.
 const INTROSPECTION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Bytes that an answer's status line and headers may take.

@@ -1,8 +1,8 @@
-//! Identity providers: who they are, how a browser is sent there, and how a code becomes an identity.
+//! Identity providers: how a browser is sent there, and how a code becomes an identity.
 //!
-//! The login knows none of them by name: it speaks to [`Provider`]. A new kind of provider is an entry of [`catalog`], one
-//! file that implements the trait (with `oauth` for the protocol, [`claims`] for the answer), and one line
-//! in `build`. Who may pass is [`access`](crate::access)'s to say, after the provider said who it is.
+//! The login knows none of them by name: it uses [`Provider`]. A new kind of provider needs an entry in [`catalog`], one file that
+//! implements the trait (with `oauth` for the protocol and [`claims`] for the answer), and one line in `build`. When the user is known,
+//! [`access`](crate::access) decides who may pass.
 
 pub mod bearer;
 mod build;

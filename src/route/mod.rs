@@ -1,4 +1,4 @@
-//! Which rule a request falls under: the first matching route. Pure.
+//! Finds the rule for a request: the first route that matches. Pure.
 
 mod host;
 mod pattern;

@@ -38,7 +38,7 @@ fn every_configuration_passes_check() {
         let copy = with_secrets(&path, place.path(), &secret);
         let mut check = Command::new(SIDEGATE);
         check.args(["check", "--config"]).arg(&copy);
-        let output = run(check.env("CORP_CLIENT_SECRET", "as the README has it"));
+        let output = run(check.env("GOOGLE_CLIENT_SECRET", "as the README has it"));
         assert!(
             output.status.success(),
             "{}: {}",

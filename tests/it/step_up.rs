@@ -64,6 +64,23 @@ fn is_refused(reply: &Reply) {
 }
 
 #[tokio::test]
+async fn a_dry_run_says_what_a_login_lacks_and_lets_pass() {
+    let routes = "[[routes]]\npath = \"/dry/**\"\nmax_age = \"10m\"\ndry_run = true";
+    let (house, _upstream, provider) = standard_with(|plan| plan.tables(routes)).await;
+    let ada = signed_in(&house, &provider, 1_000).await;
+    assert_eq!(ada.get("/dry/old").await.status, StatusCode::OK);
+    let line = house.access_line("/dry/old").await;
+    let why = line["dry_run"].as_str().expect("what would refuse");
+    assert!(why.contains("they authenticated 1"), "{why}");
+    let ada = signed_in(&house, &provider, 5).await;
+    assert_eq!(ada.get("/dry/young").await.status, StatusCode::OK);
+    let line = house.access_line("/dry/young").await;
+    assert!(line.get("dry_run").is_none(), "{line}");
+    let stranger = house.browser().get("/dry/x").await;
+    assert_eq!(stranger.status, StatusCode::FOUND);
+}
+
+#[tokio::test]
 async fn a_fresh_login_passes_and_an_old_one_is_made_anew() {
     let (house, upstream, provider) = house().await;
     let ada = signed_in(&house, &provider, 100).await;

@@ -133,7 +133,7 @@ impl Bench<'_> {
             };
             self.row(name, Unit::All, pair, |setup| {
                 let cookie = self.cookie()?;
-                self.timed(setup, || {
+                timed(setup, || {
                     bulk::transfer(setup.address, tls.as_ref(), &cookie, direction, GIBIBYTE)?;
                     Ok(None)
                 })
@@ -178,7 +178,7 @@ impl Bench<'_> {
             };
             let mut load = Load::connect(setup.address, connections)?;
             load.run(&requests, 0, WARM_UP * connections)?;
-            self.timed(setup, || load.run(&requests, 0, count).map(p99))
+            timed(setup, || load.run(&requests, 0, count).map(|run| p99(&run)))
         })
     }
 
@@ -188,9 +188,9 @@ impl Bench<'_> {
             let requests = Requests::new(PATH, &self.mint.cookies(Size::Usual)?);
             let mut load = Load::connect(setup.address, connections)?;
             load.run(&requests, 0, WARM_UP * connections)?;
-            self.timed(setup, || {
+            timed(setup, || {
                 load.run_paced(&requests, count, Duration::from_micros(500))
-                    .map(p99)
+                    .map(|run| p99(&run))
             })
         })
     }
@@ -203,7 +203,7 @@ impl Bench<'_> {
             let cookies = self.mint.cookies(Size::Usual)?;
             let load = Http2Load::connect(setup.address, &client, CONNECTIONS)?;
             load.run(&cookies, STREAMS, WARM_UP * STREAMS)?;
-            self.timed(setup, || load.run(&cookies, STREAMS, count).map(|()| None))
+            timed(setup, || load.run(&cookies, STREAMS, count).map(|()| None))
         })
     }
 
@@ -212,7 +212,7 @@ impl Bench<'_> {
         let name = "TLS handshake and one request";
         self.row(name, Unit::Each(HANDSHAKES), pair, |setup| {
             let cookie = self.cookie()?;
-            self.timed(setup, || {
+            timed(setup, || {
                 tls::connect_often(setup.address, &client, &cookie, HANDSHAKES)?;
                 Ok(None)
             })
@@ -253,20 +253,6 @@ impl Bench<'_> {
         }
         eprintln!();
         Ok(Row { name, unit, pairs })
-    }
-
-    fn timed(
-        &self,
-        setup: &Setup,
-        work: impl FnOnce() -> Result<Option<Duration>, Box<dyn Error>>,
-    ) -> Result<Sample, Box<dyn Error>> {
-        let (cpu, began) = (setup.cpu_time(), Instant::now());
-        let p99 = work()?;
-        Ok(Sample {
-            time: began.elapsed(),
-            cpu: setup.cpu_time() - cpu,
-            p99,
-        })
     }
 }
 
@@ -314,8 +300,21 @@ impl Display for Row {
     }
 }
 
+fn timed(
+    setup: &Setup,
+    work: impl FnOnce() -> Result<Option<Duration>, Box<dyn Error>>,
+) -> Result<Sample, Box<dyn Error>> {
+    let (cpu, began) = (setup.cpu_time(), Instant::now());
+    let p99 = work()?;
+    Ok(Sample {
+        time: began.elapsed(),
+        cpu: setup.cpu_time() - cpu,
+        p99,
+    })
+}
+
 #[expect(clippy::unnecessary_wraps, reason = "other runs have none")]
-fn p99(run: Run) -> Option<Duration> {
+fn p99(run: &Run) -> Option<Duration> {
     Some(run.percentile(99))
 }
 

@@ -58,7 +58,7 @@ impl Setups {
         ];
         let certificate = Certificate::new(workplace)?;
         let files = (
-            text(&certificate.certificate)?.to_owned(),
+            text(&certificate.chain)?.to_owned(),
             text(&certificate.key)?.to_owned(),
         );
         let tls = format!("tls = {{ cert = \"{}\", key = \"{}\" }}", files.0, files.1);

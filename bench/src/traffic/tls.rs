@@ -23,7 +23,7 @@ use crate::{
 
 /// The files of a certificate for [`HOST`] and its key.
 pub struct Certificate {
-    pub certificate: PathBuf,
+    pub chain: PathBuf,
     pub key: PathBuf,
     roots: RootCertStore,
 }
@@ -34,15 +34,11 @@ impl Certificate {
         let made = rcgen::generate_simple_self_signed([HOST.to_owned()])?;
         let mut roots = RootCertStore::empty();
         roots.add(made.cert.der().clone())?;
-        let certificate = workplace.write("tls.crt", &made.cert.pem())?;
+        let chain = workplace.write("tls.crt", &made.cert.pem())?;
         let key = workplace.write("tls.key", &made.signing_key.serialize_pem())?;
         // sidegate refuses a key that others can read.
         fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-        Ok(Self {
-            certificate,
-            key,
-            roots,
-        })
+        Ok(Self { chain, key, roots })
     }
 
     /// A client that resumes no session, so that each connection is a whole handshake. It offers `protocols`.

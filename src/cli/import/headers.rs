@@ -1,4 +1,4 @@
-//! `[headers]`: what tells the app who somebody is.
+//! `[headers]`: the identity headers for the app.
 
 use super::{
     draft::Draft,

@@ -1,4 +1,4 @@
-//! Every option of oauth2-proxy 7.15, and what becomes of it. A test holds that none leaves no trace.
+//! Every option of oauth2-proxy 7.15, and its translation. A test checks that none is ignored silently.
 
 use Kind::{Duration, Flag, Number, Secret, Text, Texts};
 
@@ -261,19 +261,19 @@ pub(super) const OPTIONS: &[Peer] = &[
         "htpasswd_file",
         "htpasswd-file",
         Text,
-        "there are no passwords here: let people sign in at a provider",
+        "people sign in at a provider; programs can use names and passwords: [users] htpasswd, docs/passwords.md",
     ),
     absent(
         "htpasswd_user_groups",
         "htpasswd-user-group",
         Texts,
-        "there are no passwords here",
+        "[users.groups] names the groups of htpasswd users: docs/passwords.md",
     ),
     needless(
         "display_htpasswd_form",
         "display-htpasswd-form",
         Flag,
-        "there are no passwords here, and so no form",
+        "passwords are for programs only, and there is no form for them",
     ),
     translated("skip_auth_routes", "skip-auth-route", Texts),
     translated("skip_auth_regex", "skip-auth-regex", Texts),
@@ -284,19 +284,19 @@ pub(super) const OPTIONS: &[Peer] = &[
         "skip_jwt_bearer_tokens",
         "skip-jwt-bearer-tokens",
         Flag,
-        "an Authorization header signs nobody in: see the README for what programs can do",
+        "bearer = { audience = […] } in the provider's table accepts its access tokens, and with accept_id_tokens its ID tokens: docs/bearer.md",
     ),
     needless(
         "bearer_token_login_fallback",
         "bearer-token-login-fallback",
         Flag,
-        "it is about bearer tokens, which sign nobody in here",
+        "a bearer token that does not count gets 401, never a login",
     ),
     absent(
         "extra_jwt_issuers",
         "extra-jwt-issuers",
         Texts,
-        "an Authorization header signs nobody in: see the README for what programs can do",
+        "give each issuer a provider's table with login = false and bearer: docs/bearer.md",
     ),
     // The login.
     needless(

@@ -1,4 +1,4 @@
-//! `[providers.NAME]`, but for who may pass.
+//! `[providers.NAME]`, without `allow`.
 
 use url::Url;
 

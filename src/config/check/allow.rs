@@ -1,4 +1,4 @@
-//! `allow`: who of a provider's users may pass.
+//! `allow`: which users of a provider may pass.
 
 use super::{
     super::{

@@ -1,4 +1,4 @@
-//! `bearer` of a provider's table, `login` and `kubernetes`: which of its tokens open the gate by themselves.
+//! `bearer`, `login` and `kubernetes` of a provider's table: which of its tokens are accepted as bearer tokens.
 
 use std::{collections::BTreeMap, fs, time::Duration};
 

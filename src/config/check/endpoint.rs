@@ -1,4 +1,4 @@
-//! A provider's addresses: each by its own key, moved by `base_url`, or where its kind has it.
+//! The addresses of a provider: from a key of its own, from `base_url`, or from its kind.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
-//! The tree becomes a [`Config`], or problems: all of them.
+//! Turns the tree into a [`Config`], or into the list of all problems.
 //!
-//! Each check adds what it finds to the list and goes on; it gives `None` only after it has added a
-//! problem. So a configuration comes out exactly when the list is empty.
+//! Each check adds its problems to the list and continues. It returns `None` only after it has added a problem. So there is a
+//! configuration exactly when the list is empty.
 
 mod address;
 mod allow;

@@ -1,4 +1,4 @@
-//! How providers are reached: `proxy_url` or the environment's proxies, `insecure_http`, and an authority of one's own.
+//! How providers are reached: `proxy_url` or the environment's proxies, `insecure_http`, and extra CAs.
 
 use std::fs;
 

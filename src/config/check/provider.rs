@@ -1,5 +1,5 @@
-//! `[providers.NAME]`: which kind it is, what it is called, and who we are to it. What depends on the kind
-//! comes from [`Kind`]; nothing here knows any of them.
+//! `[providers.NAME]`: its kind, its name, and the client's credentials. Everything that depends on the kind comes from [`Kind`]; no kind is
+//! named here.
 
 use super::{
     super::{

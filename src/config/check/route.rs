@@ -76,7 +76,9 @@ impl Reader<'_> {
         let upstream = self.route_upstream(root, table);
         let keeps_slashes = self.encoded_slash(table);
         let step_up = self.step_up(table, access);
-        let dry_run = self.dry_run(table, number, requirements.as_ref());
+        let is_plain = requirements.as_ref().is_some_and(Requirements::is_empty)
+            && matches!(step_up, Ok(None));
+        let dry_run = self.dry_run(table, number, is_plain);
         let limits = self.rate_limits(table);
         let (host, path) = (host.ok()?, path.ok()?);
         Some(Route {
@@ -237,27 +239,22 @@ impl Reader<'_> {
     }
 
     /// Where there is nothing to try out, somebody believes that the route is guarded.
-    fn dry_run(
-        &mut self,
-        table: &Table<'_>,
-        number: usize,
-        requirements: Option<&Requirements>,
-    ) -> Option<bool> {
+    fn dry_run(&mut self, table: &Table<'_>, number: usize, is_plain: bool) -> Option<bool> {
         let dry_run = self.flag(table, "dry_run", false)?;
         if !dry_run {
             return Some(false);
         }
-        if requirements.is_some_and(Requirements::is_empty) {
+        if is_plain {
             let origin = table.origin("dry_run");
             self.problem(
                 Problem::new(&origin, "`dry_run` has nothing to try out here").hint(
-                    "it is for `allow` and `any` of this route; who is not signed in never passes by it",
+                    "it is for `allow`, `any`, `max_age` and `acr_values` of this route; who is not signed in never passes by it",
                 ),
             );
             return None;
         }
         self.warnings.push(format!(
-            "routes[{number}].dry_run is set: whom its lists would refuse passes, and the log says so"
+            "routes[{number}].dry_run is set: whom its rules would refuse passes, and the log says so"
         ));
         Some(true)
     }

@@ -175,7 +175,7 @@ fn every_key_is_explained_and_every_default_fits() {
     assert_eq!(lifetime["default"], "7d");
     let text = lifetime["description"].as_str().unwrap();
     assert!(
-        text.starts_with("From login to the session's end"),
+        text.starts_with("From the login to the end of the session"),
         "{text}"
     );
     assert!(

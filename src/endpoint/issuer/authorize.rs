@@ -1,9 +1,8 @@
-//! `PREFIX/authorize`: somebody is asked whether a client may act for them, and the client gets a code.
+//! `PREFIX/authorize`: the user is asked whether a client may act for them, and the client gets a code.
 //!
-//! Client and address are proven before anything else is looked at; until then nobody is sent anywhere. Then whoever is there signs
-//! in as always, and must be somebody who may pass at the resource. The page that asks is shown each time: an attacker may
-//! begin the same request in a browser of somebody who agreed before, and the client would not know. What is agreed to is sealed
-//! into the page's form, for this session alone.
+//! The client and its redirect URI are checked first; until then nobody is redirected. Then the user signs in, and must be allowed at
+//! the resource. The consent page is shown each time: an attacker could start the same request in the browser of a user who
+//! agreed before, and the client would not notice. What the user agrees to is sealed into the form, for this session only.
 
 use http::{Response, StatusCode, header::SET_COOKIE};
 

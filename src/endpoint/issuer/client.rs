@@ -1,4 +1,4 @@
-//! Who a client is that comes to the token endpoint (RFC 6749 §2.3).
+//! Authenticates a client at the token endpoint (RFC 6749 §2.3).
 
 use http::HeaderMap;
 use percent_encoding::percent_decode_str;

@@ -1,6 +1,6 @@
-//! The device flow (RFC 8628): `PREFIX/device_authorization`, where a program begins, and `PREFIX/device`, where its user types the
-//! code. It is the flow that is phished most: whoever talks somebody into typing a code is in. So the login comes first, and
-//! then a page that says who asks, from where, and that nobody else has any business with the code.
+//! The device flow (RFC 8628): a program begins at `PREFIX/device_authorization`, and its user types the code at `PREFIX/device`. This
+//! flow has the highest risk of phishing: somebody who persuades a user to type a code gets access. So the login comes first, and then a
+//! page that shows who asks, from which address, and warns not to use a code from somebody else.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{Response, StatusCode};

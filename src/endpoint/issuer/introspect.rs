@@ -1,5 +1,5 @@
-//! `PREFIX/introspect` (RFC 7662): what an access token of the gate's is worth, for apps that get one on another way. Only clients of the
-//! configuration that prove who they are may ask: whoever could would learn who is behind any token that they find.
+//! `PREFIX/introspect` (RFC 7662): tells apps that get an access token in another way what it is worth. Only configured clients that
+//! authenticate may ask. Otherwise anybody could learn the user of any token that they find.
 
 use http::{Response, StatusCode};
 use serde_json::{Value, json};

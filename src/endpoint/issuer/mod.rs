@@ -1,4 +1,4 @@
-//! The addresses of the gate as an authorization server.
+//! The endpoints of the authorization server.
 
 mod answer;
 mod authorize;

@@ -1,4 +1,4 @@
-//! `PREFIX/revoke` (RFC 7009): a client ends its grant. What is unknown, or another client's, is as good as ended.
+//! `PREFIX/revoke` (RFC 7009): a client ends its grant. An unknown token, or one of another client, gets the same answer.
 
 use http::{Response, StatusCode};
 

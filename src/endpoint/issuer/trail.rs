@@ -1,4 +1,4 @@
-//! What the audit trail is told of grants.
+//! Audit events of grants.
 
 use crate::{
     identity::Identity,

@@ -39,41 +39,41 @@ macro_rules! events {
 }
 
 events! {
-    /// Somebody has signed in: at a provider, or with a password or a certificate, which is told of once a day.
+    /// A user signed in at a provider. Or a program used a password or certificate; this is recorded once a day.
     Login = "login",
-    /// A login did not come to its end; `detail` says why.
+    /// A login has failed. `detail` says why.
     LoginDenied = "login_denied",
-    /// A program's credential does not hold: a token, a password or a certificate; `detail` says why.
+    /// A program's token, password or certificate is invalid. `detail` says why.
     CredentialRefused = "credential_refused",
-    /// A rule says no to a request; `rule` says which.
+    /// A rule has refused a request. `rule` says which.
     Denied = "denied",
-    /// A limit is used up: a route's, or the tries from one address; `rule` says which.
+    /// A limit is used up: that of a route, or of the tries from one address. `rule` says which.
     Limit = "limit",
-    /// A session was renewed at its provider, or could not be; `outcome` says which.
+    /// A session was refreshed at its provider, or could not be. `outcome` says which.
     Renewal = "renewal",
-    /// Somebody has signed out.
+    /// A user signed out.
     SignOut = "sign_out",
-    /// Sessions were ended from elsewhere: by their owner, or by the provider; `object` says which.
+    /// The owner or the provider ended sessions from elsewhere. `object` says which.
     Revocation = "revocation",
-    /// A token was made; `object` names it.
+    /// A token was made. `object` names it.
     TokenMade = "token_made",
-    /// A token was used, which is told of once a day; `object` names it.
+    /// A token was used. This is recorded once a day. `object` names it.
     TokenUsed = "token_used",
-    /// A token was ended by its owner or by an operator.
+    /// The owner or an operator ended a token.
     TokenEnded = "token_ended",
-    /// Somebody has let a client act for them; `object` names it, `detail` says where its answers go.
+    /// A user has let a client act for them. `object` names it, and `detail` has its redirect URI.
     GrantMade = "grant_made",
-    /// Such a grant was ended: by its owner, its client or an operator, or because what was used before came again; `outcome` says which.
+    /// Such a grant was ended: by its owner, its client or an operator, or because a code or refresh token was used twice. `outcome` says which.
     GrantEnded = "grant_ended",
-    /// An operator did something by `admin_listen`; `object` says to what.
+    /// An operator did something through `admin_listen`. `object` says to what.
     Admin = "admin",
-    /// The configuration was read again; `outcome` says whether it is in force.
+    /// The configuration was read again. `outcome` says whether it is in force.
     Reload = "reload",
     /// The gate has started.
     Start = "start",
     /// The gate stops.
     Stop = "stop",
-    /// Events before this line are missing; `count` says how many.
+    /// Events before this line are missing. `count` says how many.
     Lost = "lost",
 }
 

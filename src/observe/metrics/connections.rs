@@ -1,4 +1,4 @@
-//! Connections of clients.
+//! Client connections.
 
 use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge},
@@ -84,27 +84,27 @@ impl Connections {
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register(
             "sidegate_connections",
-            "Connections of clients that are open",
+            "Open client connections",
             self.open.clone(),
         );
         registry.register(
             "sidegate_connections_idle",
-            "Connections of clients that wait for their next request",
+            "Idle client connections",
             self.idle.clone(),
         );
         registry.register(
             "sidegate_connections_accepted",
-            "Connections of clients that were accepted",
+            "Client connections that were accepted",
             self.accepted.clone(),
         );
         registry.register(
             "sidegate_connections_refused",
-            "Connections of clients that were not let in, by what there was too little of",
+            "Client connections that were refused, by the limit that was reached",
             self.refused.clone(),
         );
         registry.register(
             "sidegate_connections_evicted",
-            "Idle connections of clients that were closed to make room, by what there was too little of",
+            "Idle client connections that were closed to make room, by the limit that was reached",
             self.evicted.clone(),
         );
     }

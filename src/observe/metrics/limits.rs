@@ -1,4 +1,4 @@
-//! Limits that were hit.
+//! Limits that were reached.
 
 use prometheus_client::registry::Registry;
 
@@ -69,7 +69,7 @@ impl LimitHits {
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register(
             "sidegate_limit_hits",
-            "How often somebody ran into a limit, by its key in [limits]",
+            "Times that a limit was reached, by its key in [limits]",
             self.0.clone(),
         );
     }

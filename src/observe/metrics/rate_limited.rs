@@ -1,4 +1,4 @@
-//! Requests that a route's `limit` has refused.
+//! Requests that a route's `limit` refused.
 
 use prometheus_client::registry::Registry;
 
@@ -24,7 +24,7 @@ impl RateLimited {
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register(
             "sidegate_rate_limited",
-            "Requests that a route's limit has refused, by what it counts",
+            "Requests that the limit of a route refused, by what the limit counts",
             self.0.clone(),
         );
     }

@@ -1,4 +1,4 @@
-//! Whether the configuration was read again, and what came of it.
+//! Reloads of the configuration, and their outcome.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64};
 
@@ -71,12 +71,12 @@ impl Reloads {
         }
         registry.register(
             "sidegate_config_reloads",
-            "How often the configuration was read again, by what came of it",
+            "Reloads of the configuration, by outcome",
             self.outcomes.clone(),
         );
         registry.register(
             "sidegate_config_current",
-            "Whether the configuration in force is the one that was read last; 0 while its files have errors",
+            "1 if the configuration in force is the one that was read last, 0 while its files have errors",
             self.is_current.clone(),
         );
     }

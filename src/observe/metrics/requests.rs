@@ -108,7 +108,7 @@ impl Collector for Exported {
         }
         let mut family = encoder.encode_descriptor(
             "sidegate_requests",
-            "Requests that are over, by what was decided and by the class of the answer's status.",
+            "Requests that have ended, by verdict and class of status.",
             None,
             MetricType::Counter,
         )?;
@@ -117,7 +117,7 @@ impl Collector for Exported {
         }
         let mut family = encoder.encode_descriptor(
             "sidegate_request_duration_seconds",
-            "From a request's head to its answer's last byte, by verdict and class of status.",
+            "Time from the head of a request to the last byte of its answer, by verdict and class of status.",
             None,
             MetricType::Histogram,
         )?;
@@ -126,7 +126,7 @@ impl Collector for Exported {
         }
         let mut family = encoder.encode_descriptor(
             "sidegate_upstream_response_seconds",
-            "From when the app was asked, connecting included, until its answer began.",
+            "Time until the app began its answer, connecting included.",
             None,
             MetricType::Histogram,
         )?;
@@ -140,12 +140,12 @@ impl Collector for Exported {
         for (name, help, bytes) in [
             (
                 "sidegate_request_bytes",
-                "Bytes of bodies that clients sent, counted when the request is over.",
+                "Bytes of request bodies, counted when the request has ended.",
                 all(|worker| &worker.received),
             ),
             (
                 "sidegate_response_bytes",
-                "Bytes of bodies that clients were sent, counted when the request is over.",
+                "Bytes of response bodies, counted when the request has ended.",
                 all(|worker| &worker.sent),
             ),
         ] {

@@ -142,12 +142,12 @@ impl Upstreams {
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register(
             "sidegate_upstream_connections",
-            "Connections to the app that are open",
+            "Open connections to the app",
             self.open.clone(),
         );
         registry.register(
             "sidegate_upstream_connections_idle",
-            "Connections to the app that wait for their next request",
+            "Idle connections to the app",
             self.idle.clone(),
         );
         registry.register(
@@ -157,27 +157,27 @@ impl Upstreams {
         );
         registry.register(
             "sidegate_upstream_dial_failures",
-            "Attempts to connect to the app that failed, by how",
+            "Failed attempts to connect to the app, by reason",
             self.failures.clone(),
         );
         registry.register(
             "sidegate_upstream_reused",
-            "Requests that were sent on a connection to the app that had served another",
+            "Requests that were sent on a reused connection to the app",
             self.reused.clone(),
         );
         registry.register(
             "sidegate_upstream_unasked_bytes",
-            "Connections closed because the app sent more than it was asked for",
+            "Connections that were closed because the app sent more than its answer announced",
             self.unasked.clone(),
         );
         registry.register(
             "sidegate_upstream_ejections",
-            "Addresses of the app that got no requests for a while, because they failed",
+            "Times that an address of the app was taken out because it failed",
             self.ejections.clone(),
         );
         registry.register(
             "sidegate_upstream_retries",
-            "Requests that were sent to another address of the app, because the first gave no answer",
+            "Requests that were sent to a second address of the app because the first gave no answer",
             self.retries.clone(),
         );
     }

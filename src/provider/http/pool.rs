@@ -56,9 +56,9 @@ impl Pool {
     }
 }
 
-/// An idle connection to a provider older than this is closed.
+/// The age at which an idle connection to a provider is closed.
 const IDLE_LIFETIME: Duration = Duration::from_secs(50);
-/// A connection to a provider older than this serves no new call: its name may lead elsewhere by now.
+/// The age at which a connection serves no new call. The name may have another address by then.
 const MAX_AGE: Duration = Duration::from_mins(10);
-/// Idle connections that are kept to one provider.
+/// Idle connections to one provider.
 const IDLE_CAPACITY: usize = 32;

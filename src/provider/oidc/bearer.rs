@@ -1,4 +1,4 @@
-//! Bearer tokens of the issuer: held against its keys, as RFC 9068 §4 says, and then read as a login's ID token is.
+//! Bearer tokens of the issuer: checked with its keys (RFC 9068 §4), and then read like the ID token of a login.
 
 use serde_json::{Map, Value};
 

@@ -1,5 +1,5 @@
-//! GitLab, at gitlab.com or by itself. Groups are told at userinfo alone, by their full paths; a path
-//! belongs to whoever holds it now, so a renamed group's path can come to others.
+//! GitLab, at gitlab.com or self-managed. Only userinfo has the groups, by their full paths. A path belongs to whoever holds it now, so the
+//! path of a renamed group can pass to others.
 
 use super::vendor_profile::VendorProfile;
 

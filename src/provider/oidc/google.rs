@@ -1,5 +1,5 @@
-//! Google. Who belongs to a Workspace domain is told by `hd` in the ID token alone: an address that ends
-//! like the domain may be a consumer account that somebody made with it long ago.
+//! Google. Only `hd` in the ID token shows that a user belongs to a Workspace domain. An address of that domain may be a consumer account
+//! that somebody made long ago.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Who it is: the ID token's claims, completed by the access token's where the table says so, by userinfo and by where groups are listed; at a login, and again at a
-//! renewal, where much of it may not be said again.
+//! Makes the identity from the ID token's claims, completed by the access token (if the table says so), by userinfo and by the list of
+//! groups. At a login, and again at a renewal, when the provider may leave much of it out.
 
 use std::sync::atomic::Ordering;
 

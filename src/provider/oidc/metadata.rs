@@ -1,4 +1,4 @@
-//! Pure: a discovery document (OpenID Connect Discovery 1.0 §3) becomes [`Metadata`], or is refused.
+//! Turns a discovery document (OpenID Connect Discovery 1.0 §3) into [`Metadata`], or refuses it. Pure.
 
 use serde_json::Value;
 use url::Url;

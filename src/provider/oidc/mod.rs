@@ -1,5 +1,4 @@
-//! Any OpenID Connect provider: discovery, the code exchange, the ID token, and userinfo where the
-//! token leaves something open.
+//! Any OpenID Connect provider: discovery, the code exchange, the ID token, and userinfo if the token lacks something.
 
 mod access_token;
 mod bearer;

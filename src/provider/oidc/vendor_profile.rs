@@ -1,5 +1,5 @@
-//! Where vendors do otherwise than OpenID Connect says: data and small pure functions, one table of them
-//! for each vendor. What is not said here is done by the standard.
+//! Where vendors deviate from OpenID Connect: data and small pure functions, one table for each vendor. Everything else follows the
+//! standard.
 
 use serde_json::{Map, Value};
 use url::Url;

@@ -1,4 +1,4 @@
-//! Any server of plain OAuth 2.0: every address and every claim's place by hand.
+//! Any server of plain OAuth 2.0: the operator configures every address and where every claim is.
 
 use std::sync::Arc;
 

@@ -1,8 +1,7 @@
-//! Facebook Login. Its errors are objects with numbers, its calls are proven with the app's secret, and
-//! its addresses are never vouched for.
+//! Facebook Login. Its errors are objects with numbers, its calls are signed with the app's secret, and its addresses are never verified.
 //!
-//! An account has no login name, and no list of people or places that it is in: `users` names the ids
-//! that Facebook gives people for this one app. The classic flow ignores PKCE; `state` is its defence.
+//! An account has no login name, and no list of groups or places: `users` names the ids that Facebook makes for this one app. The
+//! classic flow ignores PKCE; `state` protects it.
 
 use std::{fmt::Write, sync::Arc};
 

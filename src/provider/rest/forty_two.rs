@@ -1,7 +1,7 @@
-//! 42's intra. One call says everything of somebody, but all calls of an application are counted together.
+//! 42's intra. One call has everything about a user, but all calls of an application are limited together.
 //!
-//! It has no end of a session, and no way to ask for another account: whoever wants another signs out at
-//! the intra first. Addresses of `external` people are their own affair; all others are the schools'.
+//! It has no end-session endpoint, and no way to ask for another account: users who want another one must sign out at the intra first.
+//! `external` users choose their own addresses; all others are assigned by the schools.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,8 +1,7 @@
 //! GitHub: github.com, and Enterprise Server by `base_url`; OAuth Apps and GitHub Apps.
 //!
-//! The address is the one that is primary and verified, and never the profile's, which people choose.
-//! Membership counts when it is active: an invitation is none. Logins can be renamed and registered
-//! anew by somebody else, so the subject is the number.
+//! The address is the primary, verified one, and never that of the profile, which users choose. Membership counts only if it is active, not
+//! as an invitation. A login can be renamed and taken by somebody else, so the subject is the number.
 
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
-//! Plain OAuth 2.0: the code exchange, and then an API that says who holds the token.
+//! Plain OAuth 2.0: the code exchange, and then an API that says who the token belongs to.
 //!
-//! All that such kinds share is [`Rest`]; what is a kind's own is a [`OAuthProfile`], data, and a
-//! [`UserLookup`], the calls that find somebody. The token says nothing by itself, so what the directory
-//! learns with it right after the exchange, at the address that the operator configured, is the identity.
+//! What all such kinds share is [`Rest`]. What is special about a kind is a [`OAuthProfile`] (data) and a [`UserLookup`] (the calls that
+//! find the user). The token itself says nothing. So the identity is what the API answers right after the exchange, at the configured
+//! address.
 
 mod api;
 mod bearer;

@@ -42,6 +42,11 @@ methods = [\"POST\"]
 path = \"/fresh/**\"
 max_age = \"10m\"
 acr_values = [\"gold\"]
+
+[[routes]]
+path = \"/scoped/**\"
+access = \"api\"
+allow = { scopes = [\"read\"], credentials = [\"bearer\", \"api_token\"] }
 ";
 
 fn explain(arguments: &[&str]) -> (i32, String) {
@@ -69,6 +74,13 @@ fn each_verdict_is_told_with_its_route_and_rule() {
         format!("{ada},acr=gold"),
         format!("{ada},acr=gold,auth_age=11m"),
     );
+    let [read, token, less, password] = [
+        "scopes=read;write",
+        "credential=api_token,scopes=read,client=laptop",
+        "scopes=write",
+        "credential=password,scopes=read",
+    ]
+    .map(|proof| format!("{ada},{proof}"));
     for (arguments, verdict, route, status) in [
         (&["GET", "/public/x"][..], "public", "routes[0]", None),
         (&["GET", "/x"], "sign_in", "the default", Some(401)),
@@ -125,6 +137,36 @@ fn each_verdict_is_told_with_its_route_and_rule() {
             Some(401),
         ),
         (
+            &["GET", "/scoped/x", "--as", &read],
+            "pass",
+            "routes[7]",
+            None,
+        ),
+        (
+            &["GET", "/scoped/x", "--as", &token],
+            "pass",
+            "routes[7]",
+            None,
+        ),
+        (
+            &["GET", "/scoped/x", "--as", &less],
+            "forbidden",
+            "routes[7]",
+            Some(403),
+        ),
+        (
+            &["GET", "/scoped/x", "--as", &password],
+            "forbidden",
+            "routes[7]",
+            Some(403),
+        ),
+        (
+            &["GET", "/scoped/x", "--as", ada],
+            "forbidden",
+            "routes[7]",
+            Some(403),
+        ),
+        (
             &["GET", "https://app.example.com:443/public/x?a=b"],
             "public",
             "routes[0]",
@@ -164,6 +206,13 @@ fn a_path_that_cannot_be_judged_passes_nowhere() {
         &["GET", "https://a@b/"],
         &["GET", "/", "--as", "ada"],
         &["GET", "/", "--as", "user=ada,provider=nobody"],
+        &["GET", "/", "--as", "user=ada,credential=passport"],
+        &[
+            "GET",
+            "/",
+            "--as",
+            "user=ada,credential=session,scopes=read",
+        ],
     ] {
         let (code, told) = explain(question);
         assert_eq!(code, 2, "{question:?}: {told}");

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use http::{Method, StatusCode};
+use serde_json::Value;
 use tokio::{io::AsyncReadExt as _, net::UnixStream};
 
 use crate::support::{
@@ -272,7 +273,7 @@ async fn a_session_that_is_used_goes_on_and_one_that_ended_is_over() {
 
 #[tokio::test]
 async fn what_is_no_question_is_no_yes() {
-    let (_house, _provider, mut envoy, address) = asked(|plan| plan).await;
+    let (house, _provider, mut envoy, address) = asked(|plan| plan).await;
     let check = "/envoy.service.auth.v3.Authorization/Check";
     let long = vec![0x7a; 256 * 1024];
     for (method, body, code) in [
@@ -289,6 +290,16 @@ async fn what_is_no_question_is_no_yes() {
     ] {
         let failed = envoy.call(method, &body).await.unwrap_err();
         assert_eq!(failed, code, "{method}");
+    }
+    // Each has its line, whatever was called.
+    for method in ["/envoy.service.auth.v2.Authorization/Check", "/", check] {
+        let line = house.access_line(method).await;
+        assert!(
+            ["bad_request", "unavailable"]
+                .map(Value::from)
+                .contains(&line["verdict"]),
+            "{line}"
+        );
     }
     // It goes on, and HTTP/1.1 is not spoken here.
     let told = envoy.ask(&Held::new("GET", "app.test", "/")).await;

@@ -1,5 +1,6 @@
 //! What one client, and all of them together, may take: each bound with a small value, and who is served meanwhile.
 
+mod abuse;
 mod connections;
 mod documented;
 mod http2;
