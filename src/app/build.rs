@@ -127,6 +127,7 @@ fn issuer(config: &Config, services: &Services, site: &Site) -> Option<Issuer> {
     let settings = config.issuer.clone()?;
     let marked = config.routes.iter().filter_map(|route| route.resource);
     let mut scopes: Vec<String> = marked.map(|resource| resource.scope().to_owned()).collect();
+    scopes.extend(settings.scopes.iter().cloned());
     scopes.sort_unstable();
     scopes.dedup();
     let state = (Arc::clone(&services.grants), Arc::clone(&services.issuer));

@@ -9,10 +9,10 @@ use crate::{
     api_token::{ApiTokens, Facts, Guesses},
     clock::{self, Timestamp},
     config::Config,
-    issuer::{Grants, IssuerState, device::Devices, fetch::Documents},
+    issuer::{Grants, IssuerState, Throttles, device::Devices, fetch::Documents},
     kv::{self, settings::StateSettings},
     limiter::Limiter,
-    login::{LoginState, throttle::Throttle},
+    login::LoginState,
     observe::{audit::Audit, metrics::Metrics},
     provider::Providers,
     session::{
@@ -126,7 +126,7 @@ impl Services {
             issuer: Arc::new(IssuerState {
                 documents: Documents::new(trust::client_config()),
                 devices: Devices::new(&devices(redis_state)),
-                throttle: Throttle::default(),
+                throttles: Throttles::default(),
             }),
             passwords: Arc::default(),
         })

@@ -72,7 +72,7 @@ fn what_does_not_go_together_is_told() {
             "bearer = { introspect = true, token_cache = \"2h\" }",
             "at most 1h",
         ),
-        ("login = false", "no token of its counts"),
+        ("login = false", "none of its tokens is accepted"),
         ("kubernetes = true", "none counts"),
     ] {
         let report = with(lines).map(|_| ()).unwrap_err();

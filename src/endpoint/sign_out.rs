@@ -28,7 +28,7 @@ use crate::{
     observe::{Record, Verdict},
     provider::LogoutRequest,
     response::Body,
-    session::LogoutHint,
+    session::{LogoutHint, directory::UserKey},
     site::LONGEST_RETURN,
     snapshot::Snapshot,
 };
@@ -91,6 +91,8 @@ pub(super) async fn serve(
     let others = [cookies.expire_logout_hint(), cookies.expire_login()];
     let ended = snapshot.sessions.end(&visit, now).await;
     if let Some(session) = &visit.session {
+        let owner = UserKey::of(&session.identity);
+        Box::pin(snapshot.end_grants_of(&owner, &session.id, now)).await;
         snapshot.audit_sign_out(session, record);
     }
     for cookie in ended.into_iter().chain(others) {

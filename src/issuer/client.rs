@@ -22,6 +22,8 @@ pub struct Client {
     pub first_party: bool,
     /// Whether codes go to programs on its user's machine alone, of which nobody knows which one listens.
     pub only_loopback: bool,
+    /// Whether it said that it uses the device flow (RFC 8628). No other may: whoever could would phish in the name of any app.
+    pub uses_device_flow: bool,
     redirects: Redirects,
 }
 
@@ -98,6 +100,7 @@ impl Client {
             kind: Kind::Configured,
             authentication,
             first_party: settings.first_party,
+            uses_device_flow: settings.device_flow,
             ..Self::listed(
                 settings.id.clone(),
                 settings.name.clone(),
@@ -116,6 +119,7 @@ impl Client {
             authentication: Authentication::None,
             first_party: false,
             only_loopback: uris.iter().all(RedirectUri::is_loopback),
+            uses_device_flow: false,
             redirects: Redirects::Listed(
                 uris.iter().map(|uri| uri.comparable().to_owned()).collect(),
             ),
@@ -127,7 +131,7 @@ impl Client {
         id: String,
         name: String,
         authentication: Authentication,
-        only_loopback: bool,
+        (only_loopback, uses_device_flow): (bool, bool),
         uris: Vec<UriHash>,
     ) -> Self {
         Self {
@@ -137,6 +141,7 @@ impl Client {
             authentication,
             first_party: false,
             only_loopback,
+            uses_device_flow,
             redirects: Redirects::Hashed(uris),
         }
     }

@@ -10,6 +10,8 @@ pub struct IssuerSettings {
     pub allow_loopback_clients: bool,
     /// Whether programs without a browser may log in by a code that their users type (RFC 8628).
     pub device_flow: bool,
+    /// The scopes that clients may ask for beside those of routes: routes say what they are needed for.
+    pub scopes: Vec<String>,
     /// The clients that the configuration names.
     pub clients: Vec<ClientSettings>,
 }
@@ -21,6 +23,7 @@ impl Default for IssuerSettings {
             allow_client_domains: Vec::new(),
             allow_loopback_clients: false,
             device_flow: true,
+            scopes: Vec::new(),
             clients: Vec::new(),
         }
     }
@@ -39,4 +42,6 @@ pub struct ClientSettings {
     pub redirect_uris: Vec<String>,
     /// Whether it is of the operator's own, so that nobody is asked for consent.
     pub first_party: bool,
+    /// Whether it uses the device flow (RFC 8628).
+    pub device_flow: bool,
 }

@@ -58,7 +58,7 @@ impl Reader<'_> {
             self.problem(
                 Problem::new(
                     &origin,
-                    "nobody signs in by this provider, and no token of its counts",
+                    "nobody signs in at this provider, and none of its tokens is accepted",
                 )
                 .hint("write bearer = { audience = [\"…\"] }, or take the provider out"),
             );

@@ -7,10 +7,12 @@ use super::{
 use crate::{
     api_token::format,
     issuer::{
+        authorize::scopes,
         redirect::RedirectUri,
         settings::{ClientSettings, IssuerSettings},
     },
     kv::settings::StateSettings,
+    mcp::{ToolPattern, ToolRules},
     route::{Access, Resource, Route},
     session::settings::{SessionSettings, StoreSettings},
 };
@@ -21,6 +23,7 @@ impl Reader<'_> {
         let allow_client_domains = self.texts(table, "allow_client_domains", domain);
         let allow_loopback_clients = self.flag(table, "allow_loopback_clients", false);
         let device_flow = self.flag(table, "device_flow", true);
+        let scopes = self.texts(table, "scopes", issuer_scope);
         let clients = self.issuer_clients(table);
         if root.node.get("issuer").is_none() {
             return Ok(None);
@@ -37,6 +40,7 @@ impl Reader<'_> {
                 allow_client_domains: allow_client_domains?,
                 allow_loopback_clients: allow_loopback_clients?,
                 device_flow: device_flow?,
+                scopes: scopes?,
                 clients: clients?,
             })
         };
@@ -68,13 +72,14 @@ impl Reader<'_> {
         let secrets = self.texts(table, "secret_hash", secret_hash);
         let redirect_uris = self.texts(table, "redirect_uris", redirect_uri);
         let first_party = self.flag(table, "first_party", false);
+        let device_flow = self.flag(table, "device_flow", false);
         if self.describes {
             return None;
         }
         if matches!(id, Ok(None)) {
             self.missing(table, "id", "id = \"my-app\"");
         }
-        if redirect_uris.as_ref().is_some_and(Vec::is_empty) {
+        if redirect_uris.as_ref().is_some_and(Vec::is_empty) && device_flow == Some(false) {
             self.missing(
                 table,
                 "redirect_uris",
@@ -89,6 +94,7 @@ impl Reader<'_> {
             secrets: secrets?,
             redirect_uris: redirect_uris?,
             first_party: first_party?,
+            device_flow: device_flow?,
         })
     }
 
@@ -120,6 +126,48 @@ impl Reader<'_> {
                 Err(Reported)
             }
         }
+    }
+
+    /// `tools` of a route.
+    pub(super) fn tools(
+        &mut self,
+        table: &Table<'_>,
+        resource: &Result<Option<Resource>, Reported>,
+    ) -> Result<Option<ToolRules>, Reported> {
+        let tools = &table.table("tools");
+        let allow = self.texts(tools, "allow", tool);
+        let deny = self.texts(tools, "deny", tool);
+        let older_versions = self.flag(tools, "older_versions", false);
+        if !tools.is_written() {
+            return Ok(None);
+        }
+        let rules = ToolRules {
+            allow: allow.ok_or(Reported)?,
+            deny: deny.ok_or(Reported)?,
+            older_versions: older_versions.ok_or(Reported)?,
+        };
+        let is_empty_list =
+            |key: &str, list: &[ToolPattern]| list.is_empty() && tools.node.get(key).is_some();
+        let has_none = rules.allow.is_empty() && rules.deny.is_empty();
+        let (message, hint) = if !matches!(resource, Ok(Some(Resource::Mcp)) | Err(_)) {
+            (
+                "`tools` are those of a server of the Model Context Protocol",
+                "write mcp = true beside it, or take it out",
+            )
+        } else if has_none
+            || is_empty_list("allow", &rules.allow)
+            || is_empty_list("deny", &rules.deny)
+        {
+            (
+                "`tools` names none, or has an empty list",
+                "write { allow = [\"read_*\"] } or { deny = [\"delete_*\"] }, or take it out",
+            )
+        } else {
+            return Ok(Some(rules));
+        };
+        let origin = table.origin("tools");
+        self.problem(Problem::new(&origin, message).hint(hint));
+        Err(Reported)
     }
 
     /// Tokens that nobody can get open nothing; and nobody should log in anew each time that the gate starts.
@@ -194,6 +242,22 @@ fn secret_hash(text: &str, origin: &Origin) -> Result<format::Hash, Problem> {
         Problem::new(origin, "`secret_hash` is no SHA-256").hint(
             "write \"sha256:…\", with 64 digits of 0-9 and a-f: printf %s SECRET | sha256sum; `sidegate secret` prints a secret",
         )
+    })
+}
+
+/// What a client can ask for, and no more of it than it may ask for at once.
+fn issuer_scope(text: &str, origin: &Origin) -> Result<String, Problem> {
+    match scopes(text).as_deref() {
+        Ok([scope]) if scope == text => Ok(text.to_owned()),
+        _ => Err(Problem::new(origin, format!("`{text}` is no scope"))
+            .hint("printable ASCII without spaces, quotes and backslashes, as in \"files:read\"")),
+    }
+}
+
+fn tool(text: &str, origin: &Origin) -> Result<ToolPattern, Problem> {
+    ToolPattern::parse(text).ok_or_else(|| {
+        Problem::new(origin, format!("`{text}` names no tool"))
+            .hint("a tool's name, as in \"read_file\", or how names begin and a star behind it, as in \"read_*\"")
     })
 }
 

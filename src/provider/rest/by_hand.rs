@@ -63,7 +63,7 @@ pub(in crate::provider) fn check(config: &ProviderSettings) -> Vec<ConfigIssue> 
     let admits_nobody = config.allow.lists().iter().any(is_by_address) && !is_vouched_for;
     let objection = ConfigIssue {
         key: "allow",
-        problem: "no claim vouches for an address, so `emails` and `domains` let nobody pass",
+        problem: "no claim verifies an address, so `emails` and `domains` let nobody pass",
         hint: "say where the answer has both: claims = { email = \"…\", email_verified = \"…\" }",
     };
     let asks = config

@@ -174,7 +174,7 @@ fn is_running(enrolment: &Value, now: Timestamp) -> bool {
 
 fn fault(reply: &Reply) -> Option<ProviderError> {
     let problem = match reply.status {
-        StatusCode::NOT_FOUND => "there is nobody behind the access token",
+        StatusCode::NOT_FOUND => "the access token has no user",
         StatusCode::FORBIDDEN => "forbidden; the application's scopes do not cover it",
         _ => return None,
     };

@@ -6,8 +6,8 @@ use std::{net::IpAddr, str, sync::LazyLock, time::Duration};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::{Bytes, BytesMut};
 use http::{
-    HeaderMap, HeaderName, HeaderValue,
-    header::{AUTHORIZATION, COOKIE, SET_COOKIE},
+    HeaderMap, HeaderName, HeaderValue, Method,
+    header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, SET_COOKIE},
 };
 use ipnet::IpNet;
 use serde_json::{Map, Value, json};
@@ -38,6 +38,7 @@ use sidegate::{
     jose::{self, Algorithm, Expected, KeySet, LEEWAY},
     listen::proxy_protocol,
     login::return_to::{HostPattern, ReturnRules},
+    mcp::{self, Called, ToolPattern, ToolRules},
     origin::PublicOrigin,
     provider::{
         bearer::{self, BearerSettings},
@@ -56,6 +57,35 @@ use sidegate::{
     users::Htpasswd,
 };
 use url::Url;
+
+/// No body that passes calls a tool that is not allowed, for a reader that takes the last of two members.
+pub fn tool_call(data: &[u8]) {
+    let rules = ToolRules {
+        allow: ToolPattern::parse("echo").into_iter().collect(),
+        deny: Vec::new(),
+        older_versions: true,
+    };
+    let json = HeaderValue::from_static("application/json");
+    let headers = HeaderMap::from_iter([(CONTENT_TYPE, json)]);
+    let called = Called {
+        method: &Method::POST,
+        headers: &headers,
+        body: data,
+    };
+    if mcp::judge(&rules, &called).is_err() {
+        return;
+    }
+    let read: Value = serde_json::from_slice(data).expect("what passes is JSON");
+    let all = match read {
+        Value::Array(all) => all,
+        one => vec![one],
+    };
+    for message in all {
+        if message["method"] == "tools/call" {
+            assert_eq!(message["params"]["name"], "echo");
+        }
+    }
+}
 
 /// A header of the PROXY protocol ends within what has come and within its bound, wherever it is cut, and what stands
 /// behind it changes nothing.
