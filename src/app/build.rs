@@ -186,7 +186,11 @@ fn authenticators(
         let guesses = Arc::clone(&services.passwords);
         all.push(Arc::new(Users::new(settings.clone(), guesses)));
     }
-    let bearers = Bearers::new(providers, keep_tokens(&config.headers));
+    let bearers = Bearers::new(
+        providers,
+        Arc::clone(&services.guesses),
+        keep_tokens(&config.headers),
+    );
     all.extend(bearers.map(|bearers| Arc::new(bearers) as _));
     Authenticators::new(all)
 }
