@@ -36,8 +36,8 @@ use crate::{
     rate_limit::Fields,
     route::{HostPattern, NoRoute, Route, Routes, Target, is_same_host},
     session::{
-        Session, Sessions,
-        directory::{ActiveSessions, SessionName},
+        Id, Session, Sessions,
+        directory::{ActiveSessions, SessionName, UserKey},
     },
     site::Site,
     visitor::{Visitor, Who},
@@ -442,6 +442,24 @@ impl Snapshot {
         };
         self.audit
             .record(&left.about(&session.identity).asked(record));
+    }
+
+    /// Somebody ends one session of `owner`, and means to leave: what they let clients do in it ends with it, and what runs on that.
+    /// Not where a login took its place, which ends no program.
+    pub async fn end_grants_of(&self, owner: &UserKey, session: &Id, now: Timestamp) {
+        match self.kept_grants.end_begun_in(owner, session, now).await {
+            Ok(ended) => {
+                for grant in ended {
+                    tracing::info!(
+                        client = grant.client,
+                        "a grant has ended with the session that it began in"
+                    );
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "grants that began in a session which has ended could not be ended with it");
+            }
+        }
     }
 
     /// What this configuration makes of `who`: their provider may be gone, and its lists may have become stricter since

@@ -279,6 +279,9 @@ async fn end_one(name: &str, desk: Desk<'_>, now: Timestamp) -> Result<Response<
     let entry = entry.ok_or_else(unknown)?;
     let target = Target::Session(*entry.mark.session());
     snapshot.sessions.revoke(target, now).await;
+    snapshot
+        .end_grants_of(parsed.user(), entry.mark.session(), now)
+        .await;
     snapshot.presence.forget(&parsed).await;
     Ok(signed_out(parsed.to_string(), desk).await)
 }

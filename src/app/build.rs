@@ -141,6 +141,7 @@ fn issuer(
     let settings = config.issuer.clone()?;
     let marked = config.routes.iter().filter_map(|route| route.resource);
     let mut scopes: Vec<String> = marked.map(|resource| resource.scope().to_owned()).collect();
+    scopes.extend(settings.scopes.iter().cloned());
     scopes.sort_unstable();
     scopes.dedup();
     scopes.extend(id_token::SCOPES.map(str::to_owned));
@@ -241,7 +242,11 @@ fn authenticators(
         let guesses = Arc::clone(&services.passwords);
         all.push(Arc::new(Users::new(settings.clone(), guesses)));
     }
-    let bearers = Bearers::new(providers, keep_tokens(&config.headers));
+    let bearers = Bearers::new(
+        providers,
+        Arc::clone(&services.guesses),
+        keep_tokens(&config.headers),
+    );
     all.extend(bearers.map(|bearers| Arc::new(bearers) as _));
     Authenticators::new(all)
 }

@@ -10,12 +10,12 @@ use crate::{
     clock::{self, Timestamp},
     config::Config,
     issuer::{
-        Grants, IssuerState, UsedAssertions, device::Devices, fetch::Documents,
+        Grants, IssuerState, Throttles, UsedAssertions, device::Devices, fetch::Documents,
         pushed::PushedRequests, signing::KeptKeys,
     },
     kv::{self, settings::StateSettings},
     limiter::Limiter,
-    login::{LoginState, throttle::Throttle},
+    login::LoginState,
     observe::{audit::Audit, metrics::Metrics},
     provider::Providers,
     session::{
@@ -137,7 +137,7 @@ impl Services {
                 devices: Devices::new(&devices(redis_state)),
                 assertions,
                 pushed: PushedRequests::new(waiting),
-                throttle: Throttle::default(),
+                throttles: Throttles::default(),
             }),
             passwords: Arc::default(),
         })

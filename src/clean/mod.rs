@@ -11,6 +11,7 @@ mod request_id;
 
 use std::{borrow::Cow, marker::PhantomData, net::IpAddr, sync::Arc};
 
+use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version,
     header::{EXPECT, HOST, TRANSFER_ENCODING},
@@ -49,6 +50,8 @@ pub struct CleanRequest {
     pub head: Parts,
     /// The body, not yet read.
     pub body: Incoming,
+    /// All of it, where it was read already: then nothing more comes of `body`.
+    pub read_body: Option<Bytes>,
     /// Who is calling.
     pub client: Client,
     /// The path's other reading, where it differs.
@@ -243,6 +246,7 @@ impl Normalizer {
             certificate,
             head,
             body,
+            read_body: None,
             client,
             deep_path,
             written_path,

@@ -158,7 +158,7 @@ impl Explanation {
         self.status = Some(reject.status(site));
         self.because = Some(match reject {
             Reject::SignIn { .. } => {
-                "nobody is signed in; a browser is led to the login (302)".to_owned()
+                "nobody is signed in; a browser is redirected to the login (302)".to_owned()
             }
             Reject::Unauthorized => "nobody is signed in".to_owned(),
             Reject::StepUp {

@@ -112,6 +112,8 @@ pub(super) async fn sign_out(
         }
         Whose::One(name) if name == SessionName::of(session) => {
             let left = leave(snapshot, &visit, audience, now).await;
+            let owner = UserKey::of(&session.identity);
+            snapshot.end_grants_of(&owner, &session.id, now).await;
             snapshot.audit_sign_out(session, record);
             Ok(left)
         }
@@ -216,7 +218,11 @@ fn is_of(entry: &Device, session: &Session) -> bool {
 async fn end(snapshot: &Snapshot, entry: &Device, now: Timestamp) {
     let target = Target::Session(*entry.mark.session());
     snapshot.sessions.revoke(target, now).await;
-    snapshot.presence.forget(&entry.name()).await;
+    let name = entry.name();
+    snapshot
+        .end_grants_of(name.user(), entry.mark.session(), now)
+        .await;
+    snapshot.presence.forget(&name).await;
 }
 
 /// Back to the page, which shows what is left.

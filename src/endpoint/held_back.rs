@@ -201,6 +201,10 @@ async fn find_out(
         who = who_of(snapshot, &visitor, route, asked.questions.get(number))?;
         match snapshot.judge(route, who, client, now) {
             Ok(permit) => {
+                if route.tools.is_some() {
+                    // It stands in a body that the proxy keeps.
+                    return Err(Reject::Forbidden("tools: a proxy that asks shows no body"));
+                }
                 is_told = permit.principal().is_some();
                 record.note_dry_run(permit.dry_run());
             }

@@ -29,7 +29,7 @@ use crate::{
     observe::{Record, Verdict},
     provider::LogoutRequest,
     response::Body,
-    session::{LogoutHint, SessionLookup},
+    session::{LogoutHint, SessionLookup, directory::UserKey},
     site::LONGEST_RETURN,
     snapshot::Snapshot,
 };
@@ -104,8 +104,11 @@ pub(super) async fn end(
     let cookies = &snapshot.sessions.cookies;
     // Without the login cookie the back button does not sign in again.
     let others = [cookies.expire_logout_hint(), cookies.expire_login()];
-    let ended = snapshot.sessions.end(visit, clock::now()).await;
+    let now = clock::now();
+    let ended = snapshot.sessions.end(visit, now).await;
     if let Some(session) = &visit.session {
+        let owner = UserKey::of(&session.identity);
+        Box::pin(snapshot.end_grants_of(&owner, &session.id, now)).await;
         snapshot.audit_sign_out(session, record);
     }
     for cookie in ended.into_iter().chain(others) {

@@ -59,7 +59,7 @@ use self::{
     live::Life,
     pace::LeastPace,
     pool::Pool,
-    request_body::RequestBody,
+    request_body::{RequestBody, Source},
     request_head::RequestHead,
     request_writer::{RequestWriter, is_repeatable},
     settings::UpstreamAddress,
@@ -192,6 +192,7 @@ impl Forwarder {
         let CleanRequest {
             mut head,
             body,
+            read_body,
             upgrade,
             forwarding,
             id,
@@ -221,7 +222,7 @@ impl Forwarder {
         let settings = &upstream.target.settings;
         upstream.target.rewrite(&mut head);
         let body = RequestBody::new(
-            body,
+            Source::of(body, read_body),
             &self.reserved,
             self.least_pace,
             received,

@@ -31,6 +31,8 @@ pub struct Client {
     pub machine: Option<MachineSettings>,
     /// Where browsers may be sent after a sign-out.
     pub post_logout_redirect_uris: Vec<String>,
+    /// Whether it said that it uses the device flow (RFC 8628). No other may: whoever could would phish in the name of any app.
+    pub uses_device_flow: bool,
     redirects: Redirects,
 }
 
@@ -111,6 +113,7 @@ impl Client {
             first_party: settings.first_party,
             machine: settings.machine.clone(),
             post_logout_redirect_uris: settings.post_logout_redirect_uris.clone(),
+            uses_device_flow: settings.device_flow,
             ..Self::listed(
                 settings.id.clone(),
                 settings.name.clone(),
@@ -131,6 +134,7 @@ impl Client {
             only_loopback: uris.iter().all(RedirectUri::is_loopback),
             machine: None,
             post_logout_redirect_uris: Vec::new(),
+            uses_device_flow: false,
             redirects: Redirects::Listed(
                 uris.iter().map(|uri| uri.comparable().to_owned()).collect(),
             ),
@@ -142,7 +146,7 @@ impl Client {
         id: String,
         name: String,
         authentication: Authentication,
-        only_loopback: bool,
+        (only_loopback, uses_device_flow): (bool, bool),
         uris: Vec<UriHash>,
     ) -> Self {
         Self {
@@ -154,6 +158,7 @@ impl Client {
             only_loopback,
             machine: None,
             post_logout_redirect_uris: Vec::new(),
+            uses_device_flow,
             redirects: Redirects::Hashed(uris),
         }
     }

@@ -28,6 +28,7 @@ pub mod guard;
 pub mod id_token;
 pub mod metadata;
 pub mod parameters;
+mod places;
 pub mod pushed;
 mod record;
 pub mod redirect;
@@ -53,7 +54,7 @@ use self::{
     client::Client,
     device::Devices,
     document::DocumentUrl,
-    fetch::{Documents, NoDocument},
+    fetch::{Asking, Documents, NoDocument},
     pushed::PushedRequests,
     resource::Resource,
     settings::{IssuerSettings, TokenFormat},
@@ -63,7 +64,7 @@ use self::{
 use crate::{
     clock::Timestamp,
     kv,
-    login::throttle::Throttle,
+    login::{LoginClient, throttle::Throttle},
     random,
     route::Route,
     session::{Session, seal::KeyRing},
@@ -102,8 +103,24 @@ pub struct IssuerState {
     pub pushed: PushedRequests,
     /// By what clients have proven themselves before.
     pub assertions: UsedAssertions,
-    /// How often one address may register, have documents fetched, and fail to prove who it is.
-    pub throttle: Throttle,
+    /// How often one address may do what costs, or what guesses.
+    pub throttles: Throttles,
+}
+
+/// The buckets of one address, one for each thing that it may do: who floods one endpoint holds up nobody at another. That documents
+/// are fetched is counted beside, wherever they are named ([`Documents`]).
+#[derive(Default)]
+pub struct Throttles {
+    /// Registrations.
+    pub register: Throttle,
+    /// Authorization requests of clients that are not known.
+    pub authorize: Throttle,
+    /// Requests without success for or about tokens: to exchange, revoke or introspect one.
+    pub token: Throttle,
+    /// Programs that begin to wait for their user.
+    pub device: Throttle,
+    /// Requests that are pushed ahead.
+    pub par: Throttle,
 }
 
 /// Why nobody is known by a `client_id`.
@@ -112,6 +129,9 @@ pub enum UnknownClient {
     /// There is none.
     #[error("{0}")]
     Unknown(&'static str),
+    /// The server of its document does not answer as one.
+    #[error("{0}")]
+    Unreachable(&'static str),
     /// It cannot be found out now.
     #[error("{0}")]
     Unavailable(&'static str),
@@ -217,11 +237,16 @@ impl Issuer {
         Err(UnknownClient::Unknown("no client of this id is known here"))
     }
 
-    /// The client that has a document at `id`.
+    /// The client that has a document at `id`; for `sender`, who may get an older copy of it where it `takes_stale`.
     ///
     /// # Errors
     /// Where there is none.
-    pub async fn client_of_document(&self, id: &str) -> Result<Client, UnknownClient> {
+    pub async fn client_of_document(
+        &self,
+        id: &str,
+        sender: &LoginClient,
+        takes_stale: bool,
+    ) -> Result<Client, UnknownClient> {
         let loopback = self.settings.allow_loopback_clients;
         let at = DocumentUrl::parse(id, loopback).map_err(UnknownClient::Unknown)?;
         if !at.is_among(&self.settings.allow_client_domains) {
@@ -229,9 +254,15 @@ impl Issuer {
                 "clients of its host are not admitted here",
             ));
         }
-        let client = self.state.documents.client(&at, loopback).await;
+        let asking = Asking {
+            sender,
+            takes_stale,
+            loopback,
+        };
+        let client = self.state.documents.client(&at, asking).await;
         client.map_err(|error| match error {
             NoDocument::Bad(why) => UnknownClient::Unknown(why),
+            NoDocument::Unreachable(why) => UnknownClient::Unreachable(why),
             NoDocument::Unavailable(why) => UnknownClient::Unavailable(why),
         })
     }

@@ -47,6 +47,8 @@ pub struct Kept {
     pub ends_at: Timestamp,
     /// When tokens were last given.
     pub used_at: Timestamp,
+    /// The session that its owner agreed in: where they end that one by itself, it ends too.
+    pub(super) begun_in: [u8; 16],
     provider_session: Option<String>,
     authenticated_at: Option<Timestamp>,
     acr: Option<String>,
@@ -188,6 +190,7 @@ impl Kept {
             created_at: now,
             ends_at,
             used_at: now,
+            begun_in: session.id,
             provider_session: session
                 .provider_session
                 .as_ref()
@@ -262,7 +265,7 @@ pub const CODE_LASTS: std::time::Duration = std::time::Duration::from_mins(1);
 /// For how long a refresh token that was replaced brings its successor once more: to whoever asked at the same time, and to
 /// whose answer got lost.
 pub const GRACE: std::time::Duration = std::time::Duration::from_mins(1);
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 #[cfg(test)]
 pub(super) mod tests {

@@ -21,6 +21,8 @@ pub struct IssuerSettings {
     pub signing_keys: Vec<Secret>,
     /// How long a key of the gate's own signs.
     pub signing_key_lifetime: Duration,
+    /// The scopes that clients may ask for beside those of routes: routes say what they are needed for.
+    pub scopes: Vec<String>,
     /// The clients that the configuration names.
     pub clients: Vec<ClientSettings>,
 }
@@ -35,6 +37,7 @@ impl Default for IssuerSettings {
             token_format: TokenFormat::Opaque,
             signing_keys: Vec::new(),
             signing_key_lifetime: DEFAULT_AGE,
+            scopes: Vec::new(),
             clients: Vec::new(),
         }
     }
@@ -68,6 +71,8 @@ pub struct ClientSettings {
     pub first_party: bool,
     /// What it is where it acts for itself (RFC 6749 §4.4); none where it may not.
     pub machine: Option<MachineSettings>,
+    /// Whether it uses the device flow (RFC 8628).
+    pub device_flow: bool,
 }
 
 /// A client that acts for itself.

@@ -12,6 +12,7 @@ pub use self::{
 use crate::{
     access::{Requirements, StepUp},
     canonical_path,
+    mcp::ToolRules,
     rate_limit::RateLimit,
 };
 
@@ -44,6 +45,8 @@ pub struct Route {
     pub upstream: usize,
     /// Whether it takes access tokens of the gate's own, and how.
     pub resource: Option<Resource>,
+    /// Which tools of a server of the Model Context Protocol may be called. Boxed: few routes say so.
+    pub tools: Option<Box<ToolRules>>,
 }
 
 /// How a route takes access tokens of the gate's own.
@@ -282,6 +285,7 @@ impl Route {
             limits: Vec::new(),
             upstream: 0,
             resource: None,
+            tools: None,
         }
     }
 

@@ -371,7 +371,7 @@ pub(super) const OPTIONS: &[Peer] = &[
         "insecure_oidc_allow_unverified_email",
         "insecure-oidc-allow-unverified-email",
         Flag,
-        "an address that nobody vouches for counts for nothing: docs/providers/README.md tells what to do where \
+        "an unverified address counts for nothing: docs/providers/README.md says what to do where \
          `email_verified` is absent",
     )),
     moved(absent(

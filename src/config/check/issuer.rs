@@ -9,9 +9,13 @@ use super::{
     Reader, Reported, Table,
 };
 use crate::{
-    issuer::settings::{CLIENT, IssuerSettings, TokenFormat},
+    issuer::{
+        authorize::scopes,
+        settings::{CLIENT, IssuerSettings, TokenFormat},
+    },
     jose::sign::SigningKey,
     kv::settings::StateSettings,
+    mcp::{ToolPattern, ToolRules},
     provider::settings::ProviderSettings,
     route::{Access, Resource, Route},
     secret::Secret,
@@ -27,6 +31,7 @@ impl Reader<'_> {
         let token_format = self.token_format(table);
         let signing_keys = self.signing_keys(table);
         let signing_key_lifetime = self.duration(table, "signing_key_lifetime", "90d");
+        let scopes = self.texts(table, "scopes", issuer_scope);
         let clients = self.issuer_clients(table);
         if root.node.get("issuer").is_none() {
             return Ok(None);
@@ -46,6 +51,7 @@ impl Reader<'_> {
                 token_format: token_format.ok().flatten()?,
                 signing_keys: signing_keys?,
                 signing_key_lifetime: signing_key_lifetime?,
+                scopes: scopes?,
                 clients: clients?,
             })
         };
@@ -133,6 +139,48 @@ impl Reader<'_> {
         }
     }
 
+    /// `tools` of a route.
+    pub(super) fn tools(
+        &mut self,
+        table: &Table<'_>,
+        resource: &Result<Option<Resource>, Reported>,
+    ) -> Result<Option<ToolRules>, Reported> {
+        let tools = &table.table("tools");
+        let allow = self.texts(tools, "allow", tool);
+        let deny = self.texts(tools, "deny", tool);
+        let older_versions = self.flag(tools, "older_versions", false);
+        if !tools.is_written() {
+            return Ok(None);
+        }
+        let rules = ToolRules {
+            allow: allow.ok_or(Reported)?,
+            deny: deny.ok_or(Reported)?,
+            older_versions: older_versions.ok_or(Reported)?,
+        };
+        let is_empty_list =
+            |key: &str, list: &[ToolPattern]| list.is_empty() && tools.node.get(key).is_some();
+        let has_none = rules.allow.is_empty() && rules.deny.is_empty();
+        let (message, hint) = if !matches!(resource, Ok(Some(Resource::Mcp)) | Err(_)) {
+            (
+                "`tools` are those of a server of the Model Context Protocol",
+                "write mcp = true beside it, or take it out",
+            )
+        } else if has_none
+            || is_empty_list("allow", &rules.allow)
+            || is_empty_list("deny", &rules.deny)
+        {
+            (
+                "`tools` names none, or has an empty list",
+                "write { allow = [\"read_*\"] } or { deny = [\"delete_*\"] }, or take it out",
+            )
+        } else {
+            return Ok(Some(rules));
+        };
+        let origin = table.origin("tools");
+        self.problem(Problem::new(&origin, message).hint(hint));
+        Err(Reported)
+    }
+
     /// Tokens that nobody can get open nothing; and nobody should log in anew each time that the gate starts.
     pub(super) fn check_issuer(
         &mut self,
@@ -198,6 +246,22 @@ impl Reader<'_> {
 
 /// Private keys of an operator's own.
 const MOST_KEYS: usize = 8;
+
+/// What a client can ask for, and no more of it than it may ask for at once.
+fn issuer_scope(text: &str, origin: &Origin) -> Result<String, Problem> {
+    match scopes(text).as_deref() {
+        Ok([scope]) if scope == text => Ok(text.to_owned()),
+        _ => Err(Problem::new(origin, format!("`{text}` is no scope"))
+            .hint("printable ASCII without spaces, quotes and backslashes, as in \"files:read\"")),
+    }
+}
+
+fn tool(text: &str, origin: &Origin) -> Result<ToolPattern, Problem> {
+    ToolPattern::parse(text).ok_or_else(|| {
+        Problem::new(origin, format!("`{text}` names no tool"))
+            .hint("a tool's name, as in \"read_file\", or how names begin and a star behind it, as in \"read_*\"")
+    })
+}
 
 fn domain(text: &str, origin: &Origin) -> Result<String, Problem> {
     let name = text.strip_prefix('.').unwrap_or(text);

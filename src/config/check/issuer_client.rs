@@ -46,6 +46,7 @@ impl Reader<'_> {
         let post_logout = self.texts(table, "post_logout_redirect_uris", redirect_uri);
         let first_party = self.flag(table, "first_party", false);
         let machine = self.machine(table);
+        let device_flow = self.flag(table, "device_flow", false);
         if self.describes {
             return None;
         }
@@ -63,7 +64,7 @@ impl Reader<'_> {
             self.problem(problem.hint("keep the keys: nobody can read them off the wire"));
             return None;
         }
-        if redirect_uris.is_empty() && is_public {
+        if redirect_uris.is_empty() && is_public && device_flow == Some(false) {
             self.missing(
                 table,
                 "redirect_uris",
@@ -83,6 +84,7 @@ impl Reader<'_> {
             post_logout_redirect_uris: post_logout?,
             first_party: first_party?,
             machine,
+            device_flow: device_flow?,
         })
     }
 

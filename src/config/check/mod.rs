@@ -345,7 +345,7 @@ impl<'a> Reader<'a> {
             && !address.ip().is_loopback()
         {
             self.warnings.push(
-                "admin_listen is open to other machines: whoever reaches it can see and end everybody's sessions"
+                "admin_listen is open to other machines: anybody who reaches it can see and end all sessions"
                     .to_owned(),
             );
         }
@@ -353,7 +353,7 @@ impl<'a> Reader<'a> {
             && !address.ip().is_loopback()
         {
             self.warnings.push(
-                "ext_authz_listen is open to other machines: whoever reaches it is believed what they say of a request, the \
+                "ext_authz_listen is open to other machines: the gate believes what anybody there says about a request, the \
                  client's address included; let nobody but Envoy reach it"
                     .to_owned(),
             );
@@ -376,7 +376,7 @@ impl<'a> Reader<'a> {
             let origin = root.origin("ext_authz_listen");
             self.problem(
                 Problem::new(&origin, "`ext_authz_listen` is also a public address").hint(
-                    "it is for Envoy alone: give it a port of its own, such as \"127.0.0.1:4182\", that nobody else reaches",
+                    "it is only for Envoy: give it a port of its own, such as \"127.0.0.1:4182\", that nobody else reaches",
                 ),
             );
         }

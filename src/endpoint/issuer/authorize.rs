@@ -8,7 +8,7 @@ use http::{Response, StatusCode, header::SET_COOKIE};
 
 use super::{client, trail};
 use crate::{
-    access::StepUp,
+    access::{StepUp, allow::Held},
     answer::{ConsentPage, Reject, reply},
     clean::CleanRequest,
     clock::{self, Timestamp},
@@ -95,7 +95,14 @@ pub(super) async fn serve(
         Ok(asked) => ask.answer(asked, record).await?,
         Err(error) => Err(error),
     };
-    Ok(answered.unwrap_or_else(|error| ask.send_error(&error, record)))
+    match answered {
+        Ok(answer) => Ok(answer),
+        Err(error) => {
+            let is_silent = parameters.get("prompt") == Some("none");
+            Box::pin(ask.check_somebody_is_there(is_silent)).await?;
+            Ok(ask.send_error(&error, record))
+        }
+    }
 }
 
 /// What a page says where nobody is sent anywhere.
@@ -112,20 +119,19 @@ async fn known_client(
     let id = parameters
         .get("client_id")
         .ok_or_else(|| page("the app that sent you here does not say who it is (client_id)"))?;
-    // Documents are fetched for anybody who asks, and so not for one who asks without end.
     let sender = super::answer::sender(request);
-    if super::answer::admit(issuer, &sender).is_err() {
+    if super::answer::admit(&issuer.state.throttles.authorize, &sender).is_err() {
         return Err(Reject::TooManyRequests);
     }
-    let found = client::find(issuer, &snapshot.sessions.keys, id).await;
+    let found = client::find(issuer, &snapshot.sessions.keys, id, &sender, false).await;
     let client = found.map_err(|unknown| match unknown {
-        UnknownClient::Unknown(why) => Reject::BadRequest(
+        UnknownClient::Unknown(why) | UnknownClient::Unreachable(why) => Reject::BadRequest(
             format!("the app that sent you here is not known by the client_id it names: {why}")
                 .into(),
         ),
         UnknownClient::Unavailable(_) => Reject::TooManyRequests,
     })?;
-    super::answer::give_back(issuer, &sender);
+    issuer.state.throttles.authorize.give_back(&sender);
     Ok(client)
 }
 
@@ -261,7 +267,7 @@ impl Ask<'_> {
         let judged = self
             .snapshot
             .judge(route, Who::Session(session), client, self.now);
-        judged.map(|_| ())
+        beside_scopes(judged.map(|_| ()))
     }
 
     fn lead_to_login(&self, step_up: &StepUp) -> Response<Body> {
@@ -280,6 +286,7 @@ impl Ask<'_> {
             is_known: client.kind == Kind::Configured,
             leads_to: uri.shown(),
             is_loopback: uri.is_loopback(),
+            is_private_scheme: uri.is_private_scheme(),
             resource: &consent.agreement.resource,
             scopes: &consent.agreement.scopes,
             until: when::date(self.issuer.end_of_grants(session)),
@@ -295,6 +302,29 @@ impl Ask<'_> {
             ),
         };
         reply::page_posting_to(StatusCode::OK, &page, &uri.policy_source())
+    }
+
+    /// Anybody can register an address, and so have the gate's own name lead there: nobody is sent to one that the operator has not
+    /// named, before they are known (RFC 9700 §4.11.2). The login comes first, and then the error; or a page, where the client
+    /// wants no login.
+    async fn check_somebody_is_there(&self, is_silent: bool) -> Result<(), Reject> {
+        if self.client.kind == Kind::Configured {
+            return Ok(());
+        }
+        let headers = &self.request.head.headers;
+        let visit = self.snapshot.sessions.visit(headers, self.now).await?;
+        if visit.session.is_some() {
+            return Ok(());
+        }
+        if is_silent {
+            return Err(page(
+                "the app that sent you here asks for a login that nobody sees, and nobody is signed in",
+            ));
+        }
+        Err(Reject::SignIn {
+            return_to: self.request.target().to_owned(),
+        }
+        .told_if_too_long(self.request.audience))
     }
 
     fn send_error(&self, error: &OAuthError, record: &mut Record) -> Response<Body> {
@@ -314,6 +344,15 @@ impl Ask<'_> {
             StatusCode::FOUND,
         )
     }
+}
+
+/// A session has no scopes, and what it lets a client do has: whether the client's are enough is judged at each of its requests, and it may
+/// come back for more.
+pub(super) fn beside_scopes(judged: Result<(), Deny>) -> Result<(), Deny> {
+    judged.or_else(|deny| match &deny {
+        Deny::Barred(barred) if matches!(barred.denied.held, Held::Scopes { .. }) => Ok(()),
+        _ => Err(deny),
+    })
 }
 
 /// The resource that is asked for, or the only one there is, and the route that guards it.
@@ -409,7 +448,8 @@ pub(super) async fn consent(
     // Rules may have changed while somebody thought.
     let resource = Resource::parse(&agreement.resource).ok_or(Reject::StaleForm)?;
     let route = guard(snapshot, issuer, &resource).ok_or(Reject::StaleForm)?;
-    if let Err(deny) = snapshot.judge(route, Who::Session(session), client, now) {
+    let judged = snapshot.judge(route, Who::Session(session), client, now);
+    if let Err(deny) = beside_scopes(judged.map(|_| ())) {
         return Err(Reject::of(deny, route, || snapshot.site.path("account")));
     }
     let sent = send_code(

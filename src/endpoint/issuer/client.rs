@@ -14,6 +14,7 @@ use crate::{
         error::{Code, OAuthError, invalid_request},
         parameters::Parameters,
     },
+    login::LoginClient,
     session::seal::KeyRing,
 };
 
@@ -23,7 +24,7 @@ pub(super) async fn authenticate(
     keys: &KeyRing,
     headers: &HeaderMap,
     form: &Parameters,
-    at: &str,
+    (sender, at): (&LoginClient, &str),
 ) -> Result<Client, Failure> {
     if form.get("client_assertion").is_some() || form.get("client_assertion_type").is_some() {
         return by_assertion(issuer, headers, form, at).await;
@@ -53,11 +54,12 @@ pub(super) async fn authenticate(
         (None, Some(id)) => id,
         (None, None) => return Err(Failure::of_client("client_id is missing", false)),
     };
-    let client = find(issuer, keys, id)
+    // Whoever comes here has agreed before: a server that is away for a while ends nothing.
+    let client = find(issuer, keys, id, sender, true)
         .await
         .map_err(|unknown| match unknown {
             UnknownClient::Unknown(why) => Failure::of_client(why, basic.is_some()),
-            UnknownClient::Unavailable(why) => {
+            UnknownClient::Unreachable(why) | UnknownClient::Unavailable(why) => {
                 OAuthError::new(Code::TemporarilyUnavailable, why).into()
             }
         })?;
@@ -117,15 +119,17 @@ async fn by_assertion(
     Ok(client.clone())
 }
 
-/// The client of an id.
+/// The client of an id, for whoever asks; of a document an older copy where it `takes_stale`.
 pub(super) async fn find(
     issuer: &Issuer,
     keys: &KeyRing,
     id: &str,
+    sender: &LoginClient,
+    takes_stale: bool,
 ) -> Result<Client, UnknownClient> {
     match issuer.client_at_hand(id, keys)? {
         Some(client) => Ok(client),
-        None => issuer.client_of_document(id).await,
+        None => issuer.client_of_document(id, sender, takes_stale).await,
     }
 }
 

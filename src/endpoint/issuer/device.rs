@@ -7,8 +7,8 @@ use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    answer::{Failure, admit, give_back, json as answer_json, read_form, sender},
-    authorize::{granted, guard, resource_of},
+    answer::{Failure, admit, json as answer_json, read_form, sender},
+    authorize::{beside_scopes, granted, guard, resource_of},
     client::authenticate,
     trail,
 };
@@ -23,8 +23,11 @@ use crate::{
     issuer::{
         Agreement, Issuer,
         authorize::scopes,
+        client::Client,
         device::{Asked, INTERVAL, LASTS, UserCode, Waiting},
+        error::{Code, OAuthError},
         resource::Resource,
+        token::Presented,
     },
     kv,
     login::transaction::pkce_challenge,
@@ -46,14 +49,14 @@ pub(super) async fn begin(
 ) -> Response<Body> {
     let sender = sender(&request);
     let begun = async {
-        admit(issuer, &sender)?;
+        admit(&issuer.state.throttles.device, &sender)?;
         authorize(snapshot, issuer, request).await
     };
     match begun.await {
         Ok((answer, is_proven)) => {
             // Whoever needs no proof fills the place where programs wait, and is counted.
             if is_proven {
-                give_back(issuer, &sender);
+                issuer.state.throttles.device.give_back(&sender);
             }
             answer_json(StatusCode::OK, &answer)
         }
@@ -68,15 +71,17 @@ async fn authorize(
 ) -> Result<(Value, bool), Failure> {
     let headers = &request.head.headers;
     let address = request.client.address;
+    let sender = sender(&request);
     let form = read_form(headers, request.body).await?;
     let client = authenticate(
         issuer,
         &snapshot.sessions.keys,
         headers,
         &form,
-        "device_authorization",
+        (&sender, "device_authorization"),
     )
     .await?;
+    check_use(&client)?;
     let (resource, route) = resource_of(snapshot, issuer, form.get("resource"))?;
     let asked = Asked {
         client: client.handle().as_str().to_owned(),
@@ -107,6 +112,17 @@ async fn authorize(
         "interval": INTERVAL,
     });
     Ok((answer, !client.is_public()))
+}
+
+/// A client uses this flow that has said so when it became known (RFC 6749 §5.2, `unauthorized_client`).
+pub(super) fn check_use(client: &Client) -> Result<(), OAuthError> {
+    if client.uses_device_flow {
+        return Ok(());
+    }
+    Err(OAuthError::new(
+        Code::UnauthorizedClient,
+        "the device flow is not among the grant_types of this client",
+    ))
 }
 
 /// Asks for the code.
@@ -170,15 +186,14 @@ pub(super) async fn answer(
         .await;
     let waiting = match found {
         Ok(Some(waiting)) => waiting,
-        Ok(None) => {
-            return again("No program waits under this code. It may have ended: begin anew there.");
-        }
+        Ok(None) => return again(GONE),
         Err(None) => return again("Too many wrong codes. Wait a minute."),
         Err(Some(error)) => return Err(error.into()),
     };
     let resource = Resource::parse(&waiting.resource).ok_or(Reject::StaleForm)?;
     let route = guard(snapshot, issuer, &resource).ok_or(Reject::StaleForm)?;
-    if let Err(deny) = snapshot.judge(route, Who::Session(session), client, now) {
+    let judged = snapshot.judge(route, Who::Session(session), client, now);
+    if let Err(deny) = beside_scopes(judged.map(|_| ())) {
         return Err(Reject::of(deny, route, || snapshot.site.path("device")));
     }
     match form.field("decision") {
@@ -191,8 +206,9 @@ pub(super) async fn answer(
             None,
         )),
         Some("allow") => {
-            let grant = allow(snapshot, issuer, &waiting, session, now, record).await?;
-            decide(issuer, &code, waiting, Some(grant)).await?;
+            if !allow(snapshot, issuer, (&code, &waiting), session, now, record).await? {
+                return again(GONE);
+            }
             record.detail = Some("a device was let in".to_owned());
             Ok(done(
                 snapshot,
@@ -201,7 +217,9 @@ pub(super) async fn answer(
             ))
         }
         Some("deny") => {
-            decide(issuer, &code, waiting, None).await?;
+            if !issuer.state.devices.answer(&code, &waiting, None).await? {
+                return again(GONE);
+            }
             record.detail = Some("a device was denied".to_owned());
             Ok(done(
                 snapshot,
@@ -215,25 +233,16 @@ pub(super) async fn answer(
     }
 }
 
-async fn decide(
-    issuer: &Issuer,
-    code: &UserCode,
-    waiting: Waiting,
-    grant: Option<String>,
-) -> Result<(), Reject> {
-    let answered = issuer.state.devices.answer(code, waiting, grant).await;
-    answered.map_err(Reject::from)
-}
-
-/// Begins the grant; its code is for whoever has the device code.
+/// Begins the grant; its code is for whoever has the device code, and good for as long as that one. Whether the answer counts: where
+/// another came first, the grant ends before anybody has seen it.
 async fn allow(
     snapshot: &Snapshot,
     issuer: &Issuer,
-    waiting: &Waiting,
+    (code, waiting): (&UserCode, &Waiting),
     session: &Session,
     now: Timestamp,
     record: &Record,
-) -> Result<String, kv::Error> {
+) -> Result<bool, kv::Error> {
     let agreement = Agreement {
         client: waiting.client.clone(),
         name: waiting.name.clone(),
@@ -247,18 +256,31 @@ async fn allow(
         scopes: waiting.scopes.clone(),
         nonce: None,
     };
-    tracing::info!(
-        client = waiting.client,
-        name = waiting.name,
-        user = &**session.identity.user(),
-        resource = waiting.resource,
-        "a device may act for somebody"
-    );
-    trail::made(snapshot, &session.identity, &agreement, record);
-    issuer
+    let ends = (waiting.expires_at, issuer.end_of_grants(session));
+    let grant = issuer
         .grants
-        .begin(&agreement, session, now, issuer.end_of_grants(session))
-        .await
+        .begin_for_device(&agreement, session, now, ends)
+        .await?;
+    let name = Presented::code(&grant).map(|code| code.grant);
+    let counts = issuer
+        .state
+        .devices
+        .answer(code, waiting, Some(grant))
+        .await;
+    if let (Ok(false), Some(name)) = (&counts, name) {
+        issuer.grants.end(name, now).await?;
+    }
+    if matches!(counts, Ok(true)) {
+        tracing::info!(
+            client = waiting.client,
+            name = waiting.name,
+            user = &**session.identity.user(),
+            resource = waiting.resource,
+            "a device may act for somebody"
+        );
+        trail::made(snapshot, &session.identity, &agreement, record);
+    }
+    counts
 }
 
 fn session<'v>(
@@ -325,3 +347,6 @@ fn done(snapshot: &Snapshot, title: &str, message: &str) -> Response<Body> {
     };
     reply::page(StatusCode::OK, &page)
 }
+
+/// What somebody is told whose code leads to nothing.
+const GONE: &str = "No program waits under this code. It may have ended: begin anew there.";

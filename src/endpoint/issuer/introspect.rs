@@ -5,7 +5,7 @@ use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    answer::{Failure, admit, give_back, json as answer_json, read_form, sender},
+    answer::{Failure, admit, json as answer_json, read_form, sender},
     client::authenticate,
 };
 use crate::{
@@ -28,12 +28,12 @@ pub(super) async fn serve(
 ) -> Response<Body> {
     let sender = sender(&request);
     let served = async {
-        admit(issuer, &sender)?;
+        admit(&issuer.state.throttles.token, &sender)?;
         introspect(snapshot, issuer, request).await
     };
     match served.await {
         Ok(answer) => {
-            give_back(issuer, &sender);
+            issuer.state.throttles.token.give_back(&sender);
             answer_json(StatusCode::OK, &answer)
         }
         Err(failure) => failure.answer(record),
@@ -47,13 +47,14 @@ async fn introspect(
 ) -> Result<Value, Failure> {
     let headers = &request.head.headers;
     let address = request.client.address;
+    let sender = sender(&request);
     let form = read_form(headers, request.body).await?;
     let client = authenticate(
         issuer,
         &snapshot.sessions.keys,
         headers,
         &form,
-        "introspect",
+        (&sender, "introspect"),
     )
     .await?;
     if client.kind != Kind::Configured || client.is_public() {

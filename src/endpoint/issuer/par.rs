@@ -4,7 +4,7 @@ use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    answer::{Failure, admit, give_back, json as answer_json, read_form, sender},
+    answer::{Failure, admit, json as answer_json, read_form, sender},
     client::authenticate,
 };
 use crate::{
@@ -29,14 +29,14 @@ pub(super) async fn serve(
 ) -> Response<Body> {
     let sender = sender(&request);
     let served = async {
-        admit(issuer, &sender)?;
+        admit(&issuer.state.throttles.par, &sender)?;
         push(snapshot, issuer, request, record).await
     };
     match served.await {
         Ok((answer, is_proven)) => {
             // What anybody may store counts, so that nobody takes all the room there is.
             if is_proven {
-                give_back(issuer, &sender);
+                issuer.state.throttles.par.give_back(&sender);
             }
             answer_json(StatusCode::CREATED, &answer)
         }
@@ -51,9 +51,10 @@ async fn push(
     record: &mut Record,
 ) -> Result<(Value, bool), Failure> {
     let headers = &request.head.headers;
+    let sender = sender(&request);
     let form = read_form(headers, request.body).await?;
     let keys = &snapshot.sessions.keys;
-    let client = authenticate(issuer, keys, headers, &form, "par").await?;
+    let client = authenticate(issuer, keys, headers, &form, (&sender, "par")).await?;
     record.detail = Some(format!("client {}: a request pushed", client.handle()));
     if form.get("request_uri").is_some() {
         return Err(invalid_request("request_uri is what this answers with").into());

@@ -3,7 +3,7 @@
 use http::{Response, StatusCode};
 
 use super::{
-    answer::{Failure, admit, give_back, read_form, sender},
+    answer::{Failure, admit, read_form, sender},
     client::authenticate,
     trail,
 };
@@ -31,12 +31,12 @@ pub(super) async fn serve(
 ) -> Response<Body> {
     let sender = sender(&request);
     let served = async {
-        admit(issuer, &sender)?;
+        admit(&issuer.state.throttles.token, &sender)?;
         revoke(snapshot, issuer, request, record).await
     };
     match served.await {
         Ok(()) => {
-            give_back(issuer, &sender);
+            issuer.state.throttles.token.give_back(&sender);
             reply::empty(StatusCode::OK)
         }
         Err(failure) => failure.answer(record),
@@ -50,9 +50,10 @@ async fn revoke(
     record: &Record,
 ) -> Result<(), Failure> {
     let headers = &request.head.headers;
+    let sender = sender(&request);
     let form = read_form(headers, request.body).await?;
     let keys = &snapshot.sessions.keys;
-    let client = authenticate(issuer, keys, headers, &form, "revoke").await?;
+    let client = authenticate(issuer, keys, headers, &form, (&sender, "revoke")).await?;
     let text = form
         .get("token")
         .ok_or_else(|| invalid_request("token is missing"))?;

@@ -4,9 +4,11 @@ use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    answer::{Failure, admit, give_back, json as answer_json, read_form, sender},
+    answer::{Failure, admit, json as answer_json, read_form, sender},
     client::authenticate,
-    client_credentials, trail,
+    client_credentials,
+    device::check_use,
+    trail,
 };
 use crate::{
     clean::CleanRequest,
@@ -39,17 +41,17 @@ pub(super) async fn serve(
 ) -> Response<Body> {
     let sender = sender(&request);
     let served = async {
-        admit(issuer, &sender)?;
+        admit(&issuer.state.throttles.token, &sender)?;
         exchange(snapshot, issuer, request, record).await
     };
     match served.await {
         Ok(answer) => {
-            give_back(issuer, &sender);
+            issuer.state.throttles.token.give_back(&sender);
             answer_json(StatusCode::OK, &answer)
         }
         Err(failure) => {
             if failure.is_patience() {
-                give_back(issuer, &sender);
+                issuer.state.throttles.token.give_back(&sender);
             }
             failure.answer(record)
         }
@@ -63,13 +65,21 @@ async fn exchange(
     record: &mut Record,
 ) -> Result<Value, Failure> {
     let headers = &request.head.headers;
+    let sender = sender(&request);
     let form = read_form(headers, request.body).await?;
     // Before anything is spent: who gets no token may ask again.
     issuer.signing.keys().await?;
     let exchange = Exchange {
         snapshot,
         issuer,
-        client: authenticate(issuer, &snapshot.sessions.keys, headers, &form, "token").await?,
+        client: authenticate(
+            issuer,
+            &snapshot.sessions.keys,
+            headers,
+            &form,
+            (&sender, "token"),
+        )
+        .await?,
         form,
         now: clock::now(),
     };
@@ -158,6 +168,7 @@ impl Exchange<'_> {
 
     async fn device(&self, record: &Record) -> Result<(Issued, Vec<String>), Failure> {
         let error = |code, description| Err(OAuthError::new(code, description).into());
+        check_use(&self.client)?;
         let device_code = self.form.get("device_code");
         let device_code = device_code.ok_or_else(|| invalid_request("device_code is missing"))?;
         let client = self.client.handle();

@@ -33,7 +33,7 @@ pub(in crate::provider) fn check(config: &ProviderSettings) -> Vec<ConfigIssue> 
     let admits_nobody = config.allow.lists().iter().any(is_by_address);
     let by_address = ConfigIssue {
         key: "allow",
-        problem: "Facebook vouches for no address, so `emails` and `domains` let nobody pass",
+        problem: "Facebook verifies no address, so `emails` and `domains` let nobody pass",
         hint: "write users, with the ids that X-User-Id shows behind the colon",
     };
     // `users` are ids there; a name that somebody chose must not pass for one.
@@ -62,6 +62,7 @@ pub(in crate::provider) fn build(
         switch_account: &[("auth_type", "reauthenticate")],
         issuer: None,
         revocation: Revocation::Own(revocation),
+        token_info: None,
         names: ClaimNames {
             subject: "id".to_owned(),
             login: String::new(),
