@@ -28,6 +28,7 @@ use sidegate::{
     forward::http1::{self, BodyEvent},
     issuer::{
         authorize::AuthorizationRequest,
+        client_assertion,
         document::{self, DocumentUrl},
         parameters::Parameters,
         redirect::RedirectUri,
@@ -108,6 +109,13 @@ pub fn proxy_header(data: &[u8]) {
 pub fn oauth_client(data: &[u8]) {
     static KEYS: LazyLock<KeyRing> =
         LazyLock::new(|| KeyRing::new(&[Secret::new("one".to_owned())], "app.example gate"));
+    static CLIENT: LazyLock<KeySet> = LazyLock::new(|| {
+        let keys = json!({"keys": [{
+            "kty": "EC", "crv": "P-256", "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+            "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+        }]});
+        KeySet::read(&keys).expect("a key set")
+    });
     if let Ok(registration) = Registration::read(data) {
         let answer = registration.register(&KEYS, [7; 12], Timestamp(1));
         let id = answer["client_id"].as_str().expect("an id");
@@ -130,6 +138,8 @@ pub fn oauth_client(data: &[u8]) {
         return;
     };
     let _ = DocumentUrl::parse(text, true);
+    let _ = client_assertion::claimed_client(text);
+    assert!(client_assertion::check(text, "app", &CLIENT, &[], Timestamp(1)).is_err());
     let _ = token::Presented::code(text);
     let _ = token::Presented::refresh(text);
     assert!(AccessToken::open(text, &KEYS).is_none());
