@@ -178,7 +178,7 @@ impl Backend {
         };
         match (condition.probed(is_well), is_well) {
             (true, true) => {
-                tracing::info!(upstream = %self, "the app's address passes its health check again")
+                tracing::info!(upstream = %self, "the app's address passes its health check again");
             }
             (true, false) => {
                 self.metrics.ejected();
