@@ -211,8 +211,8 @@ impl Snapshot {
         if self.has_own_tokens {
             api_token::withhold(headers);
         }
-        if self.issuer.is_some() {
-            issuer::token::withhold(headers);
+        if let Some(issuer) = &self.issuer {
+            issuer::withheld::withhold(headers, &issuer.name);
         }
     }
 

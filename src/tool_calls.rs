@@ -1,4 +1,4 @@
-//! Reads what a request calls, where its route has rules for tools ([`mcp`](crate::mcp)).
+//! Reads which tool a request calls, if its route has rules for tools ([`mcp`](crate::mcp)).
 
 use std::time::Duration;
 

@@ -36,7 +36,7 @@ impl Guesses {
     ///
     /// # Errors
     /// When the client has tried too often.
-    pub(super) fn admit(&self, hash: &Hash, caller: Caller, now: Instant) -> Result<(), Refused> {
+    pub(crate) fn admit(&self, hash: &Hash, caller: Caller, now: Instant) -> Result<(), Refused> {
         if self.good.contains_key(hash) {
             return Ok(());
         }
@@ -53,7 +53,7 @@ impl Guesses {
     }
 
     /// It was good: it does not count.
-    pub(super) fn was_good(&self, hash: &Hash, caller: Caller) {
+    pub(crate) fn was_good(&self, hash: &Hash, caller: Caller) {
         if !self.good.contains_key(hash) {
             self.good.insert(*hash, ());
             self.throttle.give_back(&client(caller));
@@ -61,14 +61,14 @@ impl Guesses {
     }
 
     /// That cannot be said, and the client is not to blame.
-    pub(super) fn give_back(&self, hash: &Hash, caller: Caller) {
+    pub(crate) fn give_back(&self, hash: &Hash, caller: Caller) {
         if !self.good.contains_key(hash) {
             self.throttle.give_back(&client(caller));
         }
     }
 
     /// It is good no more.
-    pub(super) fn forget(&self, hash: &Hash) {
+    pub(crate) fn forget(&self, hash: &Hash) {
         self.good.invalidate(hash);
     }
 }

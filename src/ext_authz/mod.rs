@@ -299,7 +299,10 @@ async fn check(
                 cookies: &snapshot.sessions.cookies,
                 holds_own_credential: pass.came_with_credential()
                     || (snapshot.has_own_tokens && api_token::is_in(headers))
-                    || (snapshot.issuer.is_some() && issuer::token::is_in(headers)),
+                    || snapshot
+                        .issuer
+                        .as_ref()
+                        .is_some_and(|issuer| issuer::withheld::is_in(headers, &issuer.name)),
                 limits: pass.limits(),
             };
             answer::pass(&passing, &pass.accompany(snapshot, &held))

@@ -1,11 +1,16 @@
 //! An OAuth client: its id, how it authenticates, and its redirect URIs.
 
+use std::sync::Arc;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use subtle::ConstantTimeEq as _;
 
-use super::{redirect::RedirectUri, settings::ClientSettings};
-use crate::text::Text;
+use super::{
+    redirect::RedirectUri,
+    settings::{ClientSettings, MachineSettings},
+};
+use crate::{jose::KeySet, text::Text};
 
 /// A client that is known.
 #[derive(Clone, Debug)]
@@ -22,6 +27,10 @@ pub struct Client {
     pub first_party: bool,
     /// Whether codes go to programs on its user's machine alone, of which nobody knows which one listens.
     pub only_loopback: bool,
+    /// What it is where it acts for itself; none where it may not.
+    pub machine: Option<MachineSettings>,
+    /// Where browsers may be sent after a sign-out.
+    pub post_logout_redirect_uris: Vec<String>,
     /// Whether it said that it uses the device flow (RFC 8628). No other may: whoever could would phish in the name of any app.
     pub uses_device_flow: bool,
     redirects: Redirects,
@@ -45,6 +54,8 @@ pub enum Authentication {
     None,
     /// By a secret of one of these hashes, in either way.
     Secrets(Vec<[u8; 32]>),
+    /// By a JWT that one of these verifies (RFC 7523 §2.2).
+    Keys(Arc<KeySet>),
     /// By a secret of this hash, in this way alone.
     Registered(Method, [u8; 32]),
 }
@@ -89,10 +100,10 @@ impl Client {
         let uris: Vec<_> = uris
             .filter_map(|uri| RedirectUri::parse(uri).ok())
             .collect();
-        let authentication = if settings.secrets.is_empty() {
-            Authentication::None
-        } else {
-            Authentication::Secrets(settings.secrets.clone())
+        let authentication = match &settings.keys {
+            Some(keys) => Authentication::Keys(Arc::clone(keys)),
+            None if settings.secrets.is_empty() => Authentication::None,
+            None => Authentication::Secrets(settings.secrets.clone()),
         };
         Self {
             id: settings.id.clone(),
@@ -100,6 +111,8 @@ impl Client {
             kind: Kind::Configured,
             authentication,
             first_party: settings.first_party,
+            machine: settings.machine.clone(),
+            post_logout_redirect_uris: settings.post_logout_redirect_uris.clone(),
             uses_device_flow: settings.device_flow,
             ..Self::listed(
                 settings.id.clone(),
@@ -119,6 +132,8 @@ impl Client {
             authentication: Authentication::None,
             first_party: false,
             only_loopback: uris.iter().all(RedirectUri::is_loopback),
+            machine: None,
+            post_logout_redirect_uris: Vec::new(),
             uses_device_flow: false,
             redirects: Redirects::Listed(
                 uris.iter().map(|uri| uri.comparable().to_owned()).collect(),
@@ -141,6 +156,8 @@ impl Client {
             authentication,
             first_party: false,
             only_loopback,
+            machine: None,
+            post_logout_redirect_uris: Vec::new(),
             uses_device_flow,
             redirects: Redirects::Hashed(uris),
         }
@@ -189,7 +206,7 @@ impl Client {
                 known.iter().fold(false, |any, known| any | fits(known))
             }
             Authentication::Registered(only, known) => *only == method && fits(known),
-            Authentication::None => false,
+            Authentication::None | Authentication::Keys(_) => false,
         }
     }
 }

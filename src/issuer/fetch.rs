@@ -3,7 +3,7 @@
 //! Whoever sends a `client_id` chooses where the gate connects to. So the name is resolved here, addresses that are not public are
 //! skipped, and the connection goes to exactly the addresses that were checked: a second lookup could give others. Redirects are not
 //! followed, no proxy is used, and nothing but the request is sent. Time, size and number are bounded: in all, for each host and for
-//! each who asks ([`Places`]), so that the slow server of one client keeps no other client out.
+//! each sender ([`Places`]), so that the slow server of one client does not block other clients.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},

@@ -13,9 +13,11 @@
 //! | an access token | itself ([`token`]) |
 //! | a device that waits for its user | memory for ten minutes, or Redis ([`device`]) |
 
+mod access_jwt;
 mod authenticator;
 pub mod authorize;
 pub mod client;
+pub mod client_assertion;
 pub mod consent;
 pub mod device;
 pub mod document;
@@ -23,21 +25,27 @@ pub mod error;
 pub mod fetch;
 mod grants;
 pub mod guard;
+pub mod id_token;
 pub mod metadata;
 pub mod parameters;
 mod places;
+pub mod pushed;
 mod record;
 pub mod redirect;
 pub mod registration;
 pub mod resource;
 pub mod settings;
+pub mod signing;
 pub mod token;
+mod used_assertions;
+pub mod withheld;
 
 pub use self::{
-    authenticator::AccessTokens,
+    authenticator::{AccessTokens, machine_identity},
     grants::{Found, Grants, Issued, Refused},
     record::{Agreement, CODE_LASTS, GRACE, Kept},
     token::GrantId,
+    used_assertions::UsedAssertions,
 };
 
 use std::{sync::Arc, time::Duration};
@@ -47,11 +55,18 @@ use self::{
     device::Devices,
     document::DocumentUrl,
     fetch::{Asking, Documents, NoDocument},
-    settings::IssuerSettings,
+    pushed::PushedRequests,
+    resource::Resource,
+    settings::{IssuerSettings, TokenFormat},
+    signing::Signing,
+    token::AccessToken,
 };
 use crate::{
     clock::Timestamp,
+    kv,
     login::{LoginClient, throttle::Throttle},
+    random,
+    route::Route,
     session::{Session, seal::KeyRing},
 };
 
@@ -59,6 +74,8 @@ use crate::{
 pub struct Issuer {
     /// `public_url` without a slash at its end: the name that metadata, answers and tokens have in common.
     pub name: String,
+    /// What the addresses of its endpoints begin with, up to their names.
+    pub endpoints: String,
     /// What the configuration says.
     pub settings: IssuerSettings,
     /// The scopes that anybody may ask for.
@@ -69,6 +86,10 @@ pub struct Issuer {
     pub grants: Arc<Grants>,
     /// What it knows whatever the configuration becomes.
     pub state: Arc<IssuerState>,
+    /// What signs.
+    pub signing: Arc<Signing>,
+    /// Who may learn who somebody is: it is behind no route.
+    pub userinfo_route: Route,
     clients: Vec<Client>,
 }
 
@@ -78,6 +99,10 @@ pub struct IssuerState {
     pub documents: Documents,
     /// Programs without a browser that wait for their users.
     pub devices: Devices,
+    /// Requests that clients have pushed ahead.
+    pub pushed: PushedRequests,
+    /// By what clients have proven themselves before.
+    pub assertions: UsedAssertions,
     /// How often one address may do what costs, or what guesses.
     pub throttles: Throttles,
 }
@@ -94,6 +119,8 @@ pub struct Throttles {
     pub token: Throttle,
     /// Programs that begin to wait for their user.
     pub device: Throttle,
+    /// Requests that are pushed ahead.
+    pub par: Throttle,
 }
 
 /// Why nobody is known by a `client_id`.
@@ -111,22 +138,28 @@ pub enum UnknownClient {
 }
 
 impl Issuer {
-    /// Of these parts; `name` is `public_url` without a slash at its end.
+    /// Of these parts; `name` is `public_url` without a slash at its end, and `prefix` the path that own endpoints lie below.
     pub fn new(
-        name: String,
+        (name, prefix): (String, &str),
         settings: IssuerSettings,
         scopes: Vec<String>,
         lasts: Duration,
-        (grants, state): (Arc<Grants>, Arc<IssuerState>),
+        (grants, state, signing): (Arc<Grants>, Arc<IssuerState>, Arc<Signing>),
     ) -> Self {
         let clients = settings.clients.iter().map(Client::configured).collect();
         Self {
+            endpoints: format!("{name}{prefix}/"),
             name,
             settings,
             scopes,
             lasts,
             grants,
             state,
+            signing,
+            userinfo_route: Route {
+                name: "userinfo".to_owned(),
+                ..Route::login()
+            },
             clients,
         }
     }
@@ -135,6 +168,49 @@ impl Issuer {
     /// outlasts it.
     pub fn end_of_grants(&self, session: &Session) -> Timestamp {
         session.created_at.after(self.lasts)
+    }
+
+    /// What tokens are for that tell a client who somebody is, and nothing else.
+    pub fn userinfo(&self) -> Resource {
+        let endpoints = self.endpoints.strip_prefix(&self.name).unwrap_or_default();
+        Resource::new(&self.name, &format!("{endpoints}userinfo"))
+    }
+
+    /// An access token's text, in the form that the configuration says.
+    ///
+    /// # Errors
+    /// When it is to be signed, and the keys cannot be had.
+    pub async fn write(&self, token: &AccessToken, keys: &KeyRing) -> Result<String, kv::Error> {
+        match self.settings.token_format {
+            TokenFormat::Opaque => Ok(token.seal(keys, random::bytes())),
+            TokenFormat::Jwt => {
+                let signing = self.signing.keys().await?;
+                let fresh = (random::bytes(), random::bytes());
+                Ok(access_jwt::write(token, &self.name, &signing, keys, fresh))
+            }
+        }
+    }
+
+    /// What the text of an access token says, in either form.
+    ///
+    /// # Errors
+    /// When it is signed, and the keys cannot be had.
+    pub async fn open(
+        &self,
+        text: &str,
+        keys: &KeyRing,
+        now: Timestamp,
+    ) -> Result<Option<AccessToken>, kv::Error> {
+        if !access_jwt::claims_to_be(text, &self.name) {
+            return Ok(AccessToken::open(text, keys));
+        }
+        let signing = self.signing.keys().await?;
+        Ok(access_jwt::open(text, &self.name, &signing, keys, now))
+    }
+
+    /// The client of the configuration of an id.
+    pub fn configured_client(&self, id: &str) -> Option<&Client> {
+        self.clients.iter().find(|client| client.id == id)
     }
 
     /// The client of an id that is known without asking anybody; none where a document has to be looked at.
@@ -146,7 +222,7 @@ impl Issuer {
         id: &str,
         keys: &KeyRing,
     ) -> Result<Option<Client>, UnknownClient> {
-        if let Some(client) = self.clients.iter().find(|client| client.id == id) {
+        if let Some(client) = self.configured_client(id) {
             return Ok(Some(client.clone()));
         }
         if registration::looks_like_one(id) {

@@ -54,6 +54,13 @@ impl Parameters {
             .map(|(_, value)| value.as_str())
     }
 
+    /// Those of other names.
+    #[must_use]
+    pub fn without(mut self, names: &[&str]) -> Self {
+        self.0.retain(|(name, _)| !names.contains(&name.as_str()));
+        self
+    }
+
     /// The same parameters as a query.
     pub fn encode(&self) -> String {
         form_urlencoded::Serializer::new(String::new())

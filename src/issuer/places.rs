@@ -1,7 +1,7 @@
-//! Places for those who have documents fetched: so many in all, and of these so many for one host and for one sender.
+//! Bounds how many documents are fetched at the same time: in all, for one host, and for one sender.
 //!
-//! Whoever makes a server slow holds places for as long as the gate waits for it. So no host has all of them, and nobody who asks
-//! has them by naming many hosts.
+//! A slow server holds a place for as long as the gate waits for it. So no host can hold all places, and no sender can hold them by
+//! naming many hosts.
 
 use std::{
     collections::HashMap,

@@ -12,7 +12,7 @@ use crate::{
     clock::Timestamp,
     identity::Authentication,
     owner_records::OwnerRecord,
-    session::{Session, seal::Purpose},
+    session::{Session, directory::SessionName, seal::Purpose},
     text::Text,
 };
 
@@ -52,6 +52,8 @@ pub struct Kept {
     provider_session: Option<String>,
     authenticated_at: Option<Timestamp>,
     acr: Option<String>,
+    /// The name of the session in which it was given.
+    pub sid: String,
     /// Comes back in an ID token.
     pub nonce: Option<String>,
     pub(super) stage: Stage,
@@ -198,6 +200,7 @@ impl Kept {
                 .acr
                 .as_ref()
                 .map(|acr| acr.as_str().to_owned()),
+            sid: SessionName::of(session).to_string(),
             nonce: agreement.nonce.clone(),
             stage: Stage::Code {
                 redirect_uri: agreement.redirect_uri.clone(),

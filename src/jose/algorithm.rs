@@ -48,6 +48,11 @@ impl Algorithm {
         Self::EdDSA,
     ];
 
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        NAMES[self as usize]
+    }
+
     /// The algorithm of that name; none for all that are not believed.
     pub fn named(name: &str) -> Option<Self> {
         let index = NAMES.iter().position(|known| *known == name)?;

@@ -46,6 +46,11 @@ impl KeySet {
         Ok(Self(keys.iter().filter_map(Key::read).collect()))
     }
 
+    /// Whether nothing verifies by it.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The one key for a token signed with `algorithm` by the key `id`.
     pub(super) fn choose(&self, id: Option<&str>, algorithm: Algorithm) -> Result<&Key, NoKey> {
         let mut fitting = self

@@ -1,4 +1,4 @@
-//! Whether a request may go on to a server whose route has rules for tools. Pure.
+//! Checks a request to an MCP server against the route's rules for tools. Pure.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{

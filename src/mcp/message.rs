@@ -1,4 +1,4 @@
-//! A message of JSON-RPC 2.0, as far as it says what it calls. Pure.
+//! A JSON-RPC 2.0 message: only the parts that say what it calls. Pure.
 
 use std::fmt;
 

@@ -1,8 +1,8 @@
-//! The Model Context Protocol, as far as a route has rules for tools: which tool a request calls, and whether that one may be called. Pure.
+//! The Model Context Protocol, for routes with rules for tools: which tool a request calls, and whether it may be called. Pure.
 //!
-//! Since its revision of 2026-07-28 a request says in headers what its body asks for. Headers alone prove nothing: the server goes by the
-//! body. So the body is read, headers have to agree with it, and what two readers could take for two things is refused: members that
-//! stand there twice, or that a reader which knows no case would take for others.
+//! Since the revision of 2026-07-28 the headers of a request repeat what its body calls. Headers alone prove nothing, because the server
+//! uses the body. So the body is read, and the headers must agree with it. A body that two readers could read differently is refused:
+//! one with a member twice, or with members that differ only in case.
 
 mod call;
 mod message;

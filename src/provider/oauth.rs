@@ -3,6 +3,7 @@
 //! The `oauth2` crate writes requests and reads answers. [`token_answer`](super::token_answer) is between it and the network, so that it
 //! never sees a provider's own variants.
 
+mod introspection;
 mod revocation;
 mod trial;
 

@@ -59,6 +59,9 @@ pub enum Resource {
 }
 
 impl Resource {
+    /// Each.
+    pub const ALL: [Self; 2] = [Self::Tokens, Self::Mcp];
+
     /// The scope that each of its tokens has.
     pub fn scope(self) -> &'static str {
         match self {

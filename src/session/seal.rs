@@ -51,6 +51,8 @@ pub enum Purpose {
     Consent,
     /// Somebody's grants.
     Grants,
+    /// The keys that sign tokens.
+    SigningKeys,
 }
 
 /// The keys of `session.secret`: the first seals, all open.
@@ -250,7 +252,7 @@ impl KeyRing {
 
 impl Purpose {
     /// In the order of the discriminants, which index what is prepared per purpose.
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Session,
         Self::Login,
         Self::LogoutHint,
@@ -262,6 +264,7 @@ impl Purpose {
         Self::ClientId,
         Self::Consent,
         Self::Grants,
+        Self::SigningKeys,
     ];
 
     const fn label(self) -> &'static str {
@@ -277,6 +280,7 @@ impl Purpose {
             Self::ClientId => "client id",
             Self::Consent => "consent",
             Self::Grants => "grants",
+            Self::SigningKeys => "signing keys",
         }
     }
 }

@@ -1,19 +1,24 @@
 //! `[issuer]`, and what routes have to do with it.
 
 use super::{
-    super::problem::{Origin, Problem},
+    super::{
+        problem::{Origin, Problem},
+        schema::Kind,
+        tree::{Node, Value},
+    },
     Reader, Reported, Table,
 };
 use crate::{
-    api_token::format,
     issuer::{
         authorize::scopes,
-        redirect::RedirectUri,
-        settings::{ClientSettings, IssuerSettings},
+        settings::{CLIENT, IssuerSettings, TokenFormat},
     },
+    jose::sign::SigningKey,
     kv::settings::StateSettings,
     mcp::{ToolPattern, ToolRules},
+    provider::settings::ProviderSettings,
     route::{Access, Resource, Route},
+    secret::Secret,
     session::settings::{SessionSettings, StoreSettings},
 };
 
@@ -23,6 +28,9 @@ impl Reader<'_> {
         let allow_client_domains = self.texts(table, "allow_client_domains", domain);
         let allow_loopback_clients = self.flag(table, "allow_loopback_clients", false);
         let device_flow = self.flag(table, "device_flow", true);
+        let token_format = self.token_format(table);
+        let signing_keys = self.signing_keys(table);
+        let signing_key_lifetime = self.duration(table, "signing_key_lifetime", "90d");
         let scopes = self.texts(table, "scopes", issuer_scope);
         let clients = self.issuer_clients(table);
         if root.node.get("issuer").is_none() {
@@ -40,6 +48,9 @@ impl Reader<'_> {
                 allow_client_domains: allow_client_domains?,
                 allow_loopback_clients: allow_loopback_clients?,
                 device_flow: device_flow?,
+                token_format: token_format.ok().flatten()?,
+                signing_keys: signing_keys?,
+                signing_key_lifetime: signing_key_lifetime?,
                 scopes: scopes?,
                 clients: clients?,
             })
@@ -47,55 +58,55 @@ impl Reader<'_> {
         settings().map(Some).ok_or(Reported)
     }
 
-    fn issuer_clients(&mut self, table: &Table<'_>) -> Option<Vec<ClientSettings>> {
-        let mut clients: Vec<ClientSettings> = Vec::new();
-        let mut complete = true;
-        for table in &self.tables(table, "clients") {
-            let Some(client) = self.issuer_client(table) else {
-                complete = false;
-                continue;
-            };
-            if clients.iter().any(|earlier| earlier.id == client.id) {
-                let message = format!("another client has the id \"{}\"", client.id);
-                let origin = table.origin("id");
-                self.problem(Problem::new(&origin, message).hint("an id is one client's"));
-                complete = false;
-            }
-            clients.push(client);
-        }
-        complete.then_some(clients)
+    fn token_format(&mut self, table: &Table<'_>) -> Result<Option<TokenFormat>, Reported> {
+        let meanings = [("opaque", TokenFormat::Opaque), ("jwt", TokenFormat::Jwt)];
+        self.word(table, "token_format", &meanings, Some("opaque"), |text| {
+            let message = format!("`{text}` is no form of an access token");
+            (
+                message,
+                "\"opaque\", which the gate alone can read, or \"jwt\"",
+            )
+        })
     }
 
-    fn issuer_client(&mut self, table: &Table<'_>) -> Option<ClientSettings> {
-        let id = self.optional(table, "id", client_id);
-        let name = self.optional(table, "name", |text, _| Ok(text.to_owned()));
-        let secrets = self.texts(table, "secret_hash", secret_hash);
-        let redirect_uris = self.texts(table, "redirect_uris", redirect_uri);
-        let first_party = self.flag(table, "first_party", false);
-        let device_flow = self.flag(table, "device_flow", false);
-        if self.describes {
-            return None;
-        }
-        if matches!(id, Ok(None)) {
-            self.missing(table, "id", "id = \"my-app\"");
-        }
-        if redirect_uris.as_ref().is_some_and(Vec::is_empty) && device_flow == Some(false) {
-            self.missing(
-                table,
-                "redirect_uris",
-                "redirect_uris = [\"https://app.example.com/callback\"]",
+    /// The operator's own keys in PEM.
+    fn signing_keys(&mut self, table: &Table<'_>) -> Option<Vec<Secret>> {
+        let Some(node) = table.get("signing_keys", Kind::Secrets) else {
+            return Some(Vec::new());
+        };
+        let items = match &node.value {
+            Value::List(items) => items.as_slice(),
+            _ => std::slice::from_ref(node),
+        };
+        if items.len() > MOST_KEYS {
+            let message = format!("there are more than {MOST_KEYS} keys");
+            self.problem(
+                Problem::new(&node.origin, message)
+                    .hint("the one that signs, the next and the previous one are enough"),
             );
             return None;
         }
-        let id = id.ok().flatten()?;
-        Some(ClientSettings {
-            name: name.ok()?.unwrap_or_else(|| id.clone()),
-            id,
-            secrets: secrets?,
-            redirect_uris: redirect_uris?,
-            first_party: first_party?,
-            device_flow: device_flow?,
-        })
+        let read: Vec<_> = items
+            .iter()
+            .map(|item| self.signing_key(item, table))
+            .collect();
+        read.into_iter().collect()
+    }
+
+    fn signing_key(&mut self, item: &Node, table: &Table<'_>) -> Option<Secret> {
+        let secret = self.secret(item, table, "signing_keys")?;
+        if self.stands_in(&secret) {
+            return Some(secret);
+        }
+        // Not the text: it is a private key.
+        let read = SigningKey::from_pem(secret.expose()).map_err(|why| {
+            Problem::new(
+                &item.origin,
+                format!("`signing_keys` holds no key that signs: {why}"),
+            )
+            .hint("openssl ecparam -name prime256v1 -genkey -noout -out key.pem")
+        });
+        self.found(read).map(|_| secret)
     }
 
     /// `mcp` and `tokens` of a route.
@@ -179,7 +190,7 @@ impl Reader<'_> {
             Option<&SessionSettings>,
             &Result<Option<StateSettings>, Reported>,
         ),
-        routes: Option<&[Route]>,
+        (routes, providers): (Option<&[Route]>, Option<&[ProviderSettings]>),
     ) {
         let marked = routes
             .unwrap_or_default()
@@ -203,6 +214,21 @@ impl Reader<'_> {
             }
             _ => {}
         }
+        let has_own = settings.is_some_and(|settings| {
+            let mut clients = settings.clients.iter();
+            clients.any(|client| client.machine.is_some())
+        });
+        let mut names = providers.unwrap_or_default().iter();
+        if has_own && names.any(|provider| provider.name == CLIENT) {
+            let origin = root.origin("issuer");
+            self.problem(
+                Problem::new(
+                    &origin,
+                    "a provider is named as clients that act for themselves are: \"client\"",
+                )
+                .hint("give [providers.client] another name"),
+            );
+        }
         let (Some(_), Some(session), Ok(state)) = (settings, session, state) else {
             return;
         };
@@ -218,32 +244,8 @@ impl Reader<'_> {
     }
 }
 
-fn client_id(text: &str, origin: &Origin) -> Result<String, Problem> {
-    let is_id_byte = |byte: u8| byte.is_ascii_graphic() && !b"\"\\:".contains(&byte);
-    if text.len() <= 100 && text.bytes().all(is_id_byte) && !text.starts_with("sgi_") {
-        return Ok(text.to_owned());
-    }
-    Err(Problem::new(origin, format!("`{text}` is no client id"))
-        .hint("printable ASCII without spaces, quotes and colons, at most 100 bytes, as in \"my-app\""))
-}
-
-fn redirect_uri(text: &str, origin: &Origin) -> Result<String, Problem> {
-    match RedirectUri::parse(text) {
-        Ok(uri) => Ok(uri.as_str().to_owned()),
-        Err(why) => Err(
-            Problem::new(origin, format!("codes are not sent to `{text}`")).hint(why.to_string()),
-        ),
-    }
-}
-
-fn secret_hash(text: &str, origin: &Origin) -> Result<format::Hash, Problem> {
-    // Not the text itself: somebody may have written the secret.
-    format::read_hash(text).ok_or_else(|| {
-        Problem::new(origin, "`secret_hash` is no SHA-256").hint(
-            "write \"sha256:…\", with 64 digits of 0-9 and a-f: printf %s SECRET | sha256sum; `sidegate secret` prints a secret",
-        )
-    })
-}
+/// Private keys of an operator's own.
+const MOST_KEYS: usize = 8;
 
 /// What a client can ask for, and no more of it than it may ask for at once.
 fn issuer_scope(text: &str, origin: &Origin) -> Result<String, Problem> {

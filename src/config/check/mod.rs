@@ -13,6 +13,7 @@ mod endpoint;
 mod forward_auth;
 pub(super) mod header;
 mod issuer;
+mod issuer_client;
 mod limits;
 mod outbound;
 mod provider;
@@ -240,7 +241,7 @@ impl<'a> Reader<'a> {
             root,
             flat(&issuer),
             (session.as_ref(), &state),
-            routes.as_deref(),
+            (routes.as_deref(), providers.as_deref()),
         );
         if !self.problems.is_empty() {
             return None;

@@ -21,6 +21,7 @@ use crate::{
     api_token::settings::SERVICE,
     certificate::CERTIFICATE,
     credential::Proof,
+    issuer::settings::CLIENT,
     provider::{bearer::is_scope, settings::ProviderSettings},
     public_url::PublicUrl,
     route::{Access, HostPattern, PathPattern, Route},
@@ -414,7 +415,7 @@ impl Reader<'_> {
             let requirements = &route.requirements;
             let each = std::iter::once(&requirements.all).chain(&requirements.any);
             for name in each.flat_map(|requirement| &requirement.providers) {
-                let is_own = [SERVICE, USERS, CERTIFICATE].contains(&name.as_str());
+                let is_own = [SERVICE, CLIENT, USERS, CERTIFICATE].contains(&name.as_str());
                 if !is_own && providers.iter().all(|provider| provider.name != *name) {
                     let place = format!("{}.allow.providers", route.name);
                     self.problem(

@@ -20,6 +20,7 @@ use crate::{
         client::{Client, Kind},
         consent::Consent,
         error::{Code, OAuthError},
+        id_token::{self, OPENID},
         parameters::Parameters,
         redirect::RedirectUri,
         resource::Resource,
@@ -28,7 +29,7 @@ use crate::{
     observe::{Record, Verdict},
     random,
     response::Body,
-    route::Route,
+    route::{self, Route},
     session::Session,
     site::with_switch,
     snapshot::Snapshot,
@@ -48,12 +49,27 @@ pub(super) async fn serve(
     }
     let (parameters, repeated) =
         Parameters::parse_first(request.query().unwrap_or_default().as_bytes());
-    if matches!(repeated.as_deref(), Some("client_id" | "redirect_uri")) {
+    if matches!(
+        repeated.as_deref(),
+        Some("client_id" | "redirect_uri" | "request_uri")
+    ) {
         return Err(page(
             "the app that sent you here says twice who it is, or where its answer goes",
         ));
     }
     let client = known_client(snapshot, issuer, request, &parameters).await?;
+    // What was pushed counts, and nothing that stands beside it (RFC 9101 §6.3).
+    let (parameters, repeated) = match parameters.get("request_uri") {
+        None => (parameters, repeated),
+        Some(request_uri) => {
+            let pushed = &issuer.state.pushed;
+            let found = pushed.find(&client.handle(), request_uri).await?;
+            let found = found.ok_or_else(|| {
+                page("what the app asks for (request_uri) is unknown here, or has ended; begin again there")
+            })?;
+            (found, None)
+        }
+    };
     let recipient = Recipient::read(&parameters, &client).map_err(page)?;
     record.detail = Some(format!("client {}", client.handle()));
     let ask = Ask {
@@ -140,7 +156,7 @@ impl Ask<'_> {
         record: &mut Record,
     ) -> Result<Result<Response<Body>, OAuthError>, Reject> {
         let snapshot = self.snapshot;
-        let (resource, route) = match resource_of(snapshot, asked.resource.as_deref()) {
+        let (resource, route) = match self.target(&asked) {
             Ok(found) => found,
             Err(error) => return Ok(Err(error)),
         };
@@ -228,6 +244,21 @@ impl Ask<'_> {
             response.headers_mut().append(SET_COOKIE, cookie);
         }
         Ok(Ok(response))
+    }
+
+    /// What a token is wanted for. A client of the configuration that asks who somebody is, and names no resource, learns that and gets
+    /// at nothing else.
+    fn target(&self, asked: &AuthorizationRequest) -> Result<(Resource, &Route), OAuthError> {
+        let (snapshot, issuer) = (self.snapshot, self.issuer);
+        let has = |name: &str| asked.scopes.iter().any(|scope| scope == name);
+        let is_login = asked.resource.is_none()
+            && has(OPENID)
+            && !route::Resource::ALL.iter().any(|kind| has(kind.scope()));
+        let is_known = self.client.kind == Kind::Configured;
+        if is_login && (is_known || snapshot.only_resource().is_none()) {
+            return Ok((issuer.userinfo(), &issuer.userinfo_route));
+        }
+        resource_of(snapshot, issuer, asked.resource.as_deref())
     }
 
     /// May whoever has the session do themselves what the client is to do for them?
@@ -327,6 +358,7 @@ pub(super) fn beside_scopes(judged: Result<(), Deny>) -> Result<(), Deny> {
 /// The resource that is asked for, or the only one there is, and the route that guards it.
 pub(super) fn resource_of<'s>(
     snapshot: &'s Snapshot,
+    issuer: &'s Issuer,
     asked: Option<&str>,
 ) -> Result<(Resource, &'s Route), OAuthError> {
     let invalid = |description| OAuthError::new(Code::InvalidTarget, description);
@@ -336,17 +368,33 @@ pub(super) fn resource_of<'s>(
             .only_resource()
             .ok_or_else(|| invalid("resource is missing, and there are several here"))?,
     };
-    let route = snapshot
-        .guard_of(&resource)
+    let route = guard(snapshot, issuer, &resource)
         .ok_or_else(|| invalid("no such resource takes tokens here"))?;
     Ok((resource, route))
 }
 
-/// What is granted: the scope that each token for such a route has, and of what was asked for all that there is here.
+/// What guards a resource that there may be tokens for.
+pub(super) fn guard<'s>(
+    snapshot: &'s Snapshot,
+    issuer: &'s Issuer,
+    resource: &Resource,
+) -> Option<&'s Route> {
+    if *resource == issuer.userinfo() {
+        return Some(&issuer.userinfo_route);
+    }
+    snapshot.guard_of(resource)
+}
+
+/// What is granted: the scope that each token for such a route has, and of what was asked for all that there is here. Who somebody
+/// is, a client learns only if it asks for that.
 pub(super) fn granted(issuer: &Issuer, route: &Route, asked: &[String]) -> Vec<String> {
     let base = route.resource.map(|kind| kind.scope().to_owned());
     let mut scopes: Vec<String> = base.into_iter().collect();
+    let is_openid = asked.iter().any(|scope| scope == OPENID);
     for scope in asked {
+        if id_token::SCOPES.contains(&scope.as_str()) && !is_openid {
+            continue;
+        }
         if issuer.scopes.contains(scope) && !scopes.contains(scope) {
             scopes.push(scope.clone());
         }
@@ -399,7 +447,7 @@ pub(super) async fn consent(
     }
     // Rules may have changed while somebody thought.
     let resource = Resource::parse(&agreement.resource).ok_or(Reject::StaleForm)?;
-    let route = snapshot.guard_of(&resource).ok_or(Reject::StaleForm)?;
+    let route = guard(snapshot, issuer, &resource).ok_or(Reject::StaleForm)?;
     let judged = snapshot.judge(route, Who::Session(session), client, now);
     if let Err(deny) = beside_scopes(judged.map(|_| ())) {
         return Err(Reject::of(deny, route, || snapshot.site.path("account")));

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     answer::{Failure, admit, json as answer_json, read_form, sender},
-    authorize::{beside_scopes, granted, resource_of},
+    authorize::{beside_scopes, granted, guard, resource_of},
     client::authenticate,
     trail,
 };
@@ -73,9 +73,16 @@ async fn authorize(
     let address = request.client.address;
     let sender = sender(&request);
     let form = read_form(headers, request.body).await?;
-    let client = authenticate(issuer, &snapshot.sessions.keys, headers, &form, &sender).await?;
+    let client = authenticate(
+        issuer,
+        &snapshot.sessions.keys,
+        headers,
+        &form,
+        (&sender, "device_authorization"),
+    )
+    .await?;
     check_use(&client)?;
-    let (resource, route) = resource_of(snapshot, form.get("resource"))?;
+    let (resource, route) = resource_of(snapshot, issuer, form.get("resource"))?;
     let asked = Asked {
         client: client.handle().as_str().to_owned(),
         name: client.name.clone(),
@@ -184,7 +191,7 @@ pub(super) async fn answer(
         Err(Some(error)) => return Err(error.into()),
     };
     let resource = Resource::parse(&waiting.resource).ok_or(Reject::StaleForm)?;
-    let route = snapshot.guard_of(&resource).ok_or(Reject::StaleForm)?;
+    let route = guard(snapshot, issuer, &resource).ok_or(Reject::StaleForm)?;
     let judged = snapshot.judge(route, Who::Session(session), client, now);
     if let Err(deny) = beside_scopes(judged.map(|_| ())) {
         return Err(Reject::of(deny, route, || snapshot.site.path("device")));

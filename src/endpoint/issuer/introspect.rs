@@ -49,7 +49,14 @@ async fn introspect(
     let address = request.client.address;
     let sender = sender(&request);
     let form = read_form(headers, request.body).await?;
-    let client = authenticate(issuer, &snapshot.sessions.keys, headers, &form, &sender).await?;
+    let client = authenticate(
+        issuer,
+        &snapshot.sessions.keys,
+        headers,
+        &form,
+        (&sender, "introspect"),
+    )
+    .await?;
     if client.kind != Kind::Configured || client.is_public() {
         return Err(Failure::of_client(
             "only clients of the configuration that have a secret may ask",

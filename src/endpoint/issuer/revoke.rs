@@ -15,7 +15,7 @@ use crate::{
     issuer::{
         Issuer, Refused,
         error::invalid_request,
-        token::{AccessToken, GrantName, Presented},
+        token::{GrantName, Presented},
     },
     observe::Record,
     response::Body,
@@ -53,7 +53,7 @@ async fn revoke(
     let sender = sender(&request);
     let form = read_form(headers, request.body).await?;
     let keys = &snapshot.sessions.keys;
-    let client = authenticate(issuer, keys, headers, &form, &sender).await?;
+    let client = authenticate(issuer, keys, headers, &form, (&sender, "revoke")).await?;
     let text = form
         .get("token")
         .ok_or_else(|| invalid_request("token is missing"))?;
@@ -65,9 +65,13 @@ async fn revoke(
             Err(Refused::Unavailable(error)) => return Err(error.into()),
         }
     } else {
-        let opened = AccessToken::open(text, keys).filter(|token| token.client == *handle);
+        let opened = issuer.open(text, keys, clock::now()).await?;
+        let opened = opened.filter(|token| token.client == *handle);
         opened.map(|token| {
             let id = token.session.id;
+            if token.is_clients_own {
+                trail::token_ended(snapshot, &token.session.identity, &token.client, record);
+            }
             let owner = UserKey::of(&Facts::of(token.session).identity);
             GrantName {
                 owner: *owner.bytes(),

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::{
     answer::{Failure, admit, json as answer_json, read_form, sender},
     client::authenticate,
+    client_credentials,
     device::check_use,
     trail,
 };
@@ -19,13 +20,13 @@ use crate::{
         client::Client,
         device::Poll,
         error::{Code, OAuthError, invalid_grant, invalid_request},
+        id_token::{self, Login, OPENID},
         parameters::Parameters,
         registration::DEVICE_GRANT,
         resource::Resource,
         token::{AccessToken, Presented},
     },
     observe::Record,
-    random,
     response::Body,
     session::Session,
     snapshot::Snapshot,
@@ -66,16 +67,38 @@ async fn exchange(
     let headers = &request.head.headers;
     let sender = sender(&request);
     let form = read_form(headers, request.body).await?;
+    // Before anything is spent: who gets no token may ask again.
+    issuer.signing.keys().await?;
     let exchange = Exchange {
         snapshot,
         issuer,
-        client: authenticate(issuer, &snapshot.sessions.keys, headers, &form, &sender).await?,
+        client: authenticate(
+            issuer,
+            &snapshot.sessions.keys,
+            headers,
+            &form,
+            (&sender, "token"),
+        )
+        .await?,
         form,
         now: clock::now(),
     };
     let (issued, scopes) = match exchange.form.get("grant_type") {
         Some("authorization_code") => exchange.code(record).await?,
         Some("refresh_token") => exchange.refresh(record).await?,
+        Some("client_credentials") => {
+            let Exchange {
+                client, form, now, ..
+            } = &exchange;
+            return client_credentials::token(snapshot, (issuer, client), form, *now, record).await;
+        }
+        Some("password") => {
+            return Err(OAuthError::new(
+                Code::UnsupportedGrantType,
+                "there is no password grant (OAuth 2.1); use the code or the device flow, or a token",
+            )
+            .into());
+        }
         Some(DEVICE_GRANT) if issuer.settings.device_flow => exchange.device(record).await?,
         Some(_) => {
             return Err(OAuthError::new(
@@ -86,6 +109,7 @@ async fn exchange(
         }
         None => return Err(invalid_request("grant_type is missing").into()),
     };
+    let is_code = exchange.form.get("grant_type") == Some("authorization_code");
     let session = issued.found.session();
     record.note_identity(Some(&session.identity));
     tracing::debug!(
@@ -93,7 +117,7 @@ async fn exchange(
         user = &**session.identity.user(),
         "access token given"
     );
-    Ok(exchange.answer(issued, session, scopes))
+    exchange.answer(issued, session, scopes, is_code).await
 }
 
 /// A request for tokens of a client that is known.
@@ -254,7 +278,14 @@ impl Exchange<'_> {
         Ok(())
     }
 
-    fn answer(&self, issued: Issued, session: Session, scopes: Vec<String>) -> Value {
+    /// `is_code` is whether it answers an authorization request, whose `nonce` goes into the ID token then.
+    async fn answer(
+        &self,
+        issued: Issued,
+        session: Session,
+        scopes: Vec<String>,
+        is_code: bool,
+    ) -> Result<Value, Failure> {
         let Issued {
             found,
             refresh_token,
@@ -264,20 +295,38 @@ impl Exchange<'_> {
         let scope = scopes.join(" ");
         let token = AccessToken {
             session,
-            client: grant.client,
-            resource: grant.resource,
+            client: grant.client.clone(),
+            resource: grant.resource.clone(),
             scopes,
             issued_at: self.now,
             expires_at,
             is_clients_own: false,
         };
-        json!({
-            "access_token": token.seal(&self.snapshot.sessions.keys, random::bytes()),
+        let access_token = self
+            .issuer
+            .write(&token, &self.snapshot.sessions.keys)
+            .await?;
+        let mut answer = json!({
+            "access_token": access_token,
             "token_type": "Bearer",
             "expires_in": expires_at.since(self.now).as_secs(),
             "refresh_token": refresh_token,
             "scope": scope,
-        })
+        });
+        if token.scopes.iter().any(|scope| scope == OPENID) {
+            let login = Login {
+                identity: &token.session.identity,
+                scopes: &token.scopes,
+                client_id: &self.client.id,
+                sid: &grant.sid,
+                nonce: grant.nonce.as_deref().filter(|_| is_code),
+                access_token: &access_token,
+                times: (self.now, expires_at),
+            };
+            let keys = self.issuer.signing.keys().await?;
+            answer["id_token"] = id_token::write(&login, &self.issuer.name, &keys).into();
+        }
+        Ok(answer)
     }
 
     fn refused(&self, refused: Refused, record: &Record) -> Failure {

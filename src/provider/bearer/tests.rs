@@ -18,6 +18,7 @@ fn settings() -> BearerSettings {
         clients: Vec::new(),
         algorithms: Vec::new(),
         accept_id_tokens: false,
+        introspect: false,
         token_cache: Duration::from_mins(1),
         kubernetes: false,
     }

@@ -4,7 +4,9 @@
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::super::{HttpClient, ProviderError, oauth::ClientAuthentication};
+use super::super::{
+    HttpClient, ProviderError, oauth::ClientAuthentication, token_info::TokenCheck,
+};
 use crate::{access::Allow, text::Text};
 use futures_util::future::BoxFuture;
 
@@ -33,6 +35,8 @@ pub(super) struct VendorProfile {
     pub(super) authorize: fn(&Allow) -> Vec<(&'static str, String)>,
     /// Where groups are listed that no claim tells.
     pub(super) groups: Option<GroupSource>,
+    /// How tokens are asked about, where that is not RFC 7662.
+    pub(super) token_info: Option<TokenCheck>,
 }
 
 /// Pairs of an allow list's key and what somebody has there.
@@ -72,5 +76,6 @@ impl VendorProfile {
         ignores_max_age: false,
         authorize: |_| Vec::new(),
         groups: None,
+        token_info: None,
     };
 }

@@ -29,6 +29,7 @@ pub(in crate::provider) fn build(
         switch_account: &[("prompt", "consent")],
         issuer: None,
         revocation: Revocation::Standard,
+        token_info: None,
         names: ClaimNames {
             subject: "id".to_owned(),
             login: "username".to_owned(),

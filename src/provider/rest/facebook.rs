@@ -62,6 +62,7 @@ pub(in crate::provider) fn build(
         switch_account: &[("auth_type", "reauthenticate")],
         issuer: None,
         revocation: Revocation::Own(revocation),
+        token_info: None,
         names: ClaimNames {
             subject: "id".to_owned(),
             login: String::new(),

@@ -5,14 +5,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::StatusCode;
+use bytes::Bytes;
+use http::{HeaderValue, Request, StatusCode, header::AUTHORIZATION};
 use serde_json::{Map, Value};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use url::Url;
 
 use super::{
     super::{
-        Call, HttpClient, Provider, ProviderError, claims::ClaimNames, oauth::ClientAuthentication,
+        Call, HttpClient, Provider, ProviderError,
+        claims::ClaimNames,
+        oauth::ClientAuthentication,
+        token_info::{self, TokenCheck},
     },
     Bearer, OAuthProfile, Rest, Revocation, UserLookup, UserRecord,
     api::{Api, Reply, answer},
@@ -46,6 +50,7 @@ pub(in crate::provider) fn build(
         switch_account: &[],
         issuer: None,
         revocation: Revocation::Standard,
+        token_info: Some(TOKEN_INFO),
         names: ClaimNames {
             subject: "id".to_owned(),
             login: "login".to_owned(),
@@ -57,6 +62,36 @@ pub(in crate::provider) fn build(
         },
     };
     Arc::new(Rest::new(config, headers, http, dialect, Intra { api, me }))
+}
+
+/// `GET /oauth/token/info` with the token itself. It is of a person where it names one.
+const TOKEN_INFO: TokenCheck = TokenCheck {
+    request: |question| {
+        let mut bearer = HeaderValue::try_from(format!("Bearer {}", question.token))?;
+        bearer.set_sensitive(true);
+        Request::get(question.url.as_str())
+            .header(AUTHORIZATION, bearer)
+            .body(Bytes::new())
+    },
+    read: token_info,
+    unknown: &[StatusCode::UNAUTHORIZED],
+    recognises: |_| false,
+};
+
+fn token_info(answer: &Map<String, Value>, now: Timestamp) -> Option<Map<String, Value>> {
+    let client = answer.get("application")?.get("uid")?.as_str()?;
+    let owner = answer.get("resource_owner_id").and_then(Value::as_u64);
+    let left = token_info::number(answer.get("expires_in_seconds"))?;
+    let scopes = answer.get("scopes").or_else(|| answer.get("scope"));
+    Some(token_info::active([
+        ("client_id", client.into()),
+        (
+            "sub",
+            owner.map_or(Value::Null, |owner| owner.to_string().into()),
+        ),
+        ("scope", token_info::joined(scopes)),
+        ("exp", now.after(Duration::from_secs(left)).0.into()),
+    ]))
 }
 
 struct Intra {

@@ -67,6 +67,7 @@ fn json(arguments: &[&str]) -> Value {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn each_verdict_is_told_with_its_route_and_rule() {
     let ada = "user=ada,email=ada@example.com,groups=users;ops";
     let admin = "user=ada,email=ada@example.com,groups=admins";

@@ -174,10 +174,11 @@ async fn t24_m9_spellings_of_the_resource_and_none_at_all_are_taken() {
     browser.sign_in("/").await;
     let slash = house.url("/mcp/");
     let upper = house.url("/mcp").replace("http", "HTTP");
-    for (resource, scope) in [
-        ("", "mcp"),
-        (&*slash, ""),
-        (&*upper, "openid email profile"),
+    for (resource, scope, granted) in [
+        ("", "mcp", "mcp"),
+        (&*slash, "", "mcp"),
+        (&*upper, "email profile", "mcp"),
+        (&*upper, "openid email profile", "mcp openid email profile"),
     ] {
         let page = browser
             .get(&authorize(
@@ -190,7 +191,7 @@ async fn t24_m9_spellings_of_the_resource_and_none_at_all_are_taken() {
             .await
             .location();
         let reply = redeem(house, &client, &parameter(&back, "code").expect("a code")).await;
-        assert_eq!(reply.json()["scope"], "mcp");
+        assert_eq!(reply.json()["scope"], granted);
         let tokens = tokens_of(&client, &reply);
         assert_eq!(
             super::call(house, &tokens.access, "/mcp").await.status,

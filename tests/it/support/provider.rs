@@ -233,6 +233,17 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Answer 
             lay_over(&mut claims, &behaviour.userinfo);
             server::json(StatusCode::OK, &claims)
         }
+        "/introspect" => {
+            tokio::time::sleep(behaviour.introspection_takes).await;
+            if let Some((status, body)) = &behaviour.introspection_says {
+                let status = StatusCode::from_u16(*status).expect("a status");
+                return server::full(status, "text/html", body.clone());
+            }
+            let token = call.fields.get("token");
+            let known = token.and_then(|token| behaviour.introspection.get(token));
+            let unknown = json!({ "active": false });
+            server::json(StatusCode::OK, known.unwrap_or(&unknown))
+        }
         "/revoke" => {
             let status = {
                 let mut state = state.lock().expect("no panic inside");
@@ -307,6 +318,7 @@ fn discovery(root: &str, issuer: &str, behaviour: &Behaviour) -> Answer {
     if behaviour.offers_userinfo {
         document["userinfo_endpoint"] = json!(format!("{root}/userinfo"));
     }
+    document["introspection_endpoint"] = json!(format!("{root}/introspect"));
     if behaviour.revocation.is_some() {
         document["revocation_endpoint"] = json!(format!("{root}/revoke"));
     }
