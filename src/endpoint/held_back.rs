@@ -14,7 +14,7 @@ use crate::{
     clean::check_method,
     clock::{self, Timestamp},
     credential::Caller,
-    decide::{Barred, Deny, RouteDenial, Standing},
+    decide::{Barred, Deny, Permit, RouteDenial, Standing},
     door::{Asked, Narrowing, Question},
     endpoint::Endpoint,
     forward::Told,
@@ -201,11 +201,7 @@ async fn find_out(
         who = who_of(snapshot, &visitor, route, asked.questions.get(number))?;
         match snapshot.judge(route, who, client, now) {
             Ok(permit) => {
-                if route.tools.is_some() {
-                    // It stands in a body that the proxy keeps.
-                    return Err(Reject::Forbidden("tools: a proxy that asks shows no body"));
-                }
-                is_told = permit.principal().is_some();
+                is_told = is_told_of_somebody(&permit)?;
                 record.note_dry_run(permit.dry_run());
             }
             Err(deny) => {
@@ -237,6 +233,15 @@ async fn find_out(
         is_told,
         now,
     })
+}
+
+/// Whether the app is told of somebody. Where the route has rules for tools nothing passes: which one is called stands in a body, and the
+/// proxy keeps that.
+fn is_told_of_somebody(permit: &Permit<'_>) -> Result<bool, Reject> {
+    match permit.route().tools {
+        None => Ok(permit.principal().is_some()),
+        Some(_) => Err(Reject::Forbidden("tools: a proxy that asks shows no body")),
+    }
 }
 
 /// Who counts by `route`, for what `question` asks about.

@@ -17,12 +17,15 @@ pub(super) struct TokenCheck {
     /// The question.
     pub(super) request: fn(&Question<'_>) -> http::Result<Request<Bytes>>,
     /// What an answer of status 200 says, in the words of RFC 7662 §2.2.
-    pub(super) read: fn(&Map<String, Value>, Timestamp) -> Option<Map<String, Value>>,
+    pub(super) read: Reader,
     /// The statuses that say that there is no such token.
     pub(super) unknown: &'static [StatusCode],
     /// Whether a token looks like this provider's, and like no other's.
     pub(super) recognises: fn(&str) -> bool,
 }
+
+/// Reads a provider's answer.
+type Reader = fn(&Map<String, Value>, Timestamp) -> Option<Map<String, Value>>;
 
 /// What is asked.
 pub(super) struct Question<'a> {
@@ -53,7 +56,7 @@ impl TokenCheck {
         }
         let answer: Option<Map<String, Value>> = serde_json::from_slice(response.body()).ok();
         let answer = answer.and_then(|answer| (self.read)(&answer, now));
-        answer.ok_or(TokenFlaw::Unreadable.into())
+        answer.ok_or_else(|| TokenFlaw::Unreadable.into())
     }
 }
 

@@ -28,25 +28,22 @@ async fn post(path: &str, client: &str, form: &str) -> Value {
     serde_json::from_str(body).unwrap_or_default()
 }
 
-async fn gate(bearer: &str) -> (House, Upstream) {
+const TOLD: &str = "[headers]\nset = { X-Token = \"access_token\" }";
+
+async fn gate(allow: &str, bearer: &str) -> (House, Upstream) {
     let upstream = Upstream::start().await;
-    let table = node_provider::table();
-    let house = House::plan()
-        .upstream(&upstream)
-        .tables(&format!(
-            "[providers.npm]\n{table}allow = {{ groups = [\"engineers\"] }}\n{bearer}\n\
-             [headers]\nset = {{ X-Token = \"access_token\" }}"
-        ))
-        .route("/api/**", "api")
-        .start()
-        .await;
-    (house, upstream)
+    let plan = House::plan().upstream(&upstream).npm().allow(allow);
+    let plan = plan.provider_line(bearer).tables(TOLD);
+    (plan.route("/api/**", "api").start().await, upstream)
 }
+
+const ENGINEERS: &str = "{ groups = [\"engineers\"] }";
+const ANYONE: &str = "\"anyone\"";
 
 #[tokio::test]
 async fn a_logins_own_token_is_the_same_person_until_it_is_taken_back() {
     let bearer = "bearer = { introspect = true, clients = [\"sidegate\"], token_cache = \"1s\" }";
-    let (house, _upstream) = gate(bearer).await;
+    let (house, _upstream) = gate(ENGINEERS, bearer).await;
     let browser = house.browser();
     node_provider::sign_in(&browser, "/", "ada").await;
     let by_session = browser.get("/page").await.seen();
@@ -82,20 +79,12 @@ async fn a_logins_own_token_is_the_same_person_until_it_is_taken_back() {
 #[tokio::test]
 async fn who_may_not_sign_in_has_no_token_that_opens_anything() {
     let bearer = "bearer = { introspect = true, clients = [\"sidegate\"] }";
-    let upstream = Upstream::start().await;
-    let table = node_provider::table();
-    let open = House::plan()
-        .upstream(&upstream)
-        .tables(&format!(
-            "[providers.npm]\n{table}allow = \"anyone\"\n[headers]\nset = {{ X-Token = \"access_token\" }}"
-        ))
-        .start()
-        .await;
+    let (open, _upstream) = gate(ANYONE, bearer).await;
     let browser = open.browser();
     node_provider::sign_in(&browser, "/", "bob").await;
     let seen = browser.get("/page").await.seen();
     let token = seen.header("x-token").expect("a token").to_owned();
-    let (house, upstream) = gate(bearer).await;
+    let (house, upstream) = gate(ENGINEERS, bearer).await;
     assert_eq!(ask(&house, &token).await.status, StatusCode::FORBIDDEN);
     assert_eq!(upstream.count(), 0);
 }
@@ -105,23 +94,14 @@ async fn a_clients_own_token_is_the_clients_and_another_clients_is_none() {
     let form = "grant_type=client_credentials&scope=read";
     let answer = post("/token", "cli", form).await;
     let token = answer["access_token"].as_str().expect("a token");
-    let upstream = Upstream::start().await;
-    for (clients, status) in [
+    for (client, status) in [
         ("cli", StatusCode::OK),
         ("sidegate", StatusCode::UNAUTHORIZED),
     ] {
-        let table = node_provider::table();
-        let house = House::plan()
-            .upstream(&upstream)
-            .tables(&format!(
-                "[providers.npm]\n{table}allow = \"anyone\"\n\
-                 bearer = {{ introspect = true, clients = [\"{clients}\"] }}"
-            ))
-            .route("/api/**", "api")
-            .start()
-            .await;
+        let bearer = format!("bearer = {{ introspect = true, clients = [\"{client}\"] }}");
+        let (house, _upstream) = gate(ANYONE, &bearer).await;
         let reply = ask(&house, token).await;
-        assert_eq!(reply.status, status, "{clients}");
+        assert_eq!(reply.status, status, "{client}");
         if status == StatusCode::OK {
             let seen = reply.seen();
             assert_eq!(seen.header("x-user-id"), Some("npm:client:cli"));

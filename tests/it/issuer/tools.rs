@@ -84,7 +84,7 @@ async fn a_tool_that_is_not_allowed_is_not_called() {
         (reply.status, code(&reply)),
         (StatusCode::BAD_REQUEST, json!(-32020))
     );
-    let twice = call_of("echo").replacen("{", "{\"method\":\"tools/list\",", 1);
+    let twice = call_of("echo").replacen('{', "{\"method\":\"tools/list\",", 1);
     let reply = ask(&home, &tokens, &lies, &twice).await;
     assert_eq!(
         (reply.status, code(&reply)),
