@@ -54,11 +54,7 @@ pub(super) fn snapshot(
         services.metrics.limits.clone(),
     );
     let upstreams = upstreams(config, &outbound_tls, services, earlier)?;
-    let providers = Providers::new(&config.providers, &config.headers, &http);
-    if let Some(earlier) = earlier {
-        providers.resume(&earlier.providers);
-    }
-    let providers = Arc::new(providers);
+    let providers = providers(config, &http, earlier);
     let mut upkeep = providers.upkeep();
     upkeep.extend(fresh_keys(config, services));
     let upkeep = upkeep
@@ -129,6 +125,15 @@ pub(super) fn snapshot(
         providers,
         site,
     })
+}
+
+/// The providers, with what the earlier ones had learned.
+fn providers(config: &Config, http: &HttpClient, earlier: Option<&Snapshot>) -> Arc<Providers> {
+    let providers = Providers::new(&config.providers, &config.headers, http);
+    if let Some(earlier) = earlier {
+        providers.resume(&earlier.providers);
+    }
+    Arc::new(providers)
 }
 
 /// The authorization server, where the gate is one.

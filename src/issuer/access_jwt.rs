@@ -80,7 +80,7 @@ pub fn claims_to_be(text: &str, issuer: &str) -> bool {
         && part::<Payload>(payload).is_some_and(|payload| payload.iss == issuer)
 }
 
-/// What a token says that [`write`] has written and that has not expired, whatever became of it since.
+/// What a token says that [`write()`] has written and that has not expired, whatever became of it since.
 pub fn open(
     text: &str,
     issuer: &str,
