@@ -123,6 +123,11 @@ impl Client {
         }
     }
 
+    /// Whether the operator knows it and it proves itself. A secret alone says nothing: anybody can register for one.
+    pub fn is_vouched_for(&self) -> bool {
+        self.kind == Kind::Configured && !self.is_public()
+    }
+
     /// A public client with these addresses.
     pub fn listed(id: String, name: String, kind: Kind, uris: &[RedirectUri]) -> Self {
         Self {

@@ -154,7 +154,7 @@ impl Grants {
                 let mut record = record.unwrap_or_else(|| Record::of(&facts, session.created_at));
                 record.note(&facts, session.created_at);
                 record.forget_expired(now);
-                gone = record.make_room(MOST_PER_USER);
+                gone = record.make_room(MOST_PER_USER, &kept.client);
                 record.grants.push(kept.clone());
                 Ok::<_, kv::Error>(Some(record))
             })

@@ -136,15 +136,14 @@ impl Record {
         self.grants.retain(|grant| now < grant.end());
     }
 
-    /// Makes room for one more: one whose code nobody has spent goes first, then the one that was unused for longest.
-    pub(super) fn make_room(&mut self, most: usize) -> Vec<Kept> {
+    /// Makes room for one more, of the client `newcomer`: one whose code nobody has spent goes first, then one of that client, then the
+    /// one that was unused for longest. An app that signs its users in every few minutes so drives out no other.
+    pub(super) fn make_room(&mut self, most: usize, newcomer: &str) -> Vec<Kept> {
         let mut gone = Vec::new();
         while self.grants.len() >= most.max(1) {
-            let oldest = self
-                .grants
-                .iter()
-                .enumerate()
-                .min_by_key(|(_, grant)| (grant.is_in_use(), grant.used_at));
+            let oldest = self.grants.iter().enumerate().min_by_key(|(_, grant)| {
+                (grant.is_in_use(), grant.client != newcomer, grant.used_at)
+            });
             let Some((place, _)) = oldest else { break };
             gone.push(self.grants.remove(place));
         }
@@ -329,12 +328,22 @@ pub(super) mod tests {
     fn the_one_unused_for_longest_makes_room() {
         let mut record = Record::of(&Facts::of(session()), Timestamp(60));
         record.grants = vec![kept(1, 30), kept(2, 10), kept(3, 20)];
-        let gone = record.make_room(2);
+        let gone = record.make_room(2, "another");
         assert_eq!(
             gone.iter().map(|grant| grant.id[0]).collect::<Vec<_>>(),
             [2, 3]
         );
-        assert!(record.make_room(5).is_empty());
+        assert!(record.make_room(5, "another").is_empty());
+    }
+
+    #[test]
+    fn a_client_drives_out_its_own_grants_first() {
+        let mut record = Record::of(&Facts::of(session()), Timestamp(60));
+        record.grants = vec![kept(1, 10), kept(2, 20), kept(3, 30)];
+        record.grants[2].client = "wiki".to_owned();
+        let gone = record.make_room(3, "wiki");
+        assert_eq!(gone.len(), 1);
+        assert_eq!(gone[0].id[0], 3);
     }
 
     #[test]

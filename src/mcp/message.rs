@@ -119,7 +119,10 @@ impl Names {
             return Ok(None);
         };
         let plain = name.to_ascii_lowercase();
-        if !name.is_ascii() || self.0.len() == MOST_MEMBERS || self.0.contains(&plain) {
+        if !name.bytes().all(|byte| byte.is_ascii_graphic())
+            || self.0.len() == MOST_MEMBERS
+            || self.0.contains(&plain)
+        {
             return Err(A::Error::custom(
                 "a member stands twice, or has no plain name",
             ));
@@ -194,6 +197,7 @@ mod tests {
             r#"{"method":"tools/call","params":{"name":"a"},"params":{"name":"b"}}"#,
             "{\"method\":\"tools/call\",\"param\u{17f}\":{\"name\":\"b\"}}",
             r#"{"method":"a","x":1,"X":2}"#,
+            r#"{"method":"tools/call","params":{"name":"a","name\u0000":"b"}}"#,
             "\u{feff}{}",
             "{\"method\":\"a\",}",
             "{\"method\":\"a\" /* b */}",

@@ -220,14 +220,26 @@ fn is_plain(text: &str) -> bool {
     !text.is_empty() && text.len() <= LONGEST_NAME && !text.chars().any(char::is_control)
 }
 
+/// Whose a token is that names neither a subject nor a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nameless {
+    /// Its client's, which stands there for itself.
+    Client,
+    /// Nobody knows: its provider names no users in such answers, either (Doorkeeper, and so GitLab).
+    Unsaid,
+}
+
 /// Puts the subject where a login has it, and says whether it is a client that stands there for itself.
 ///
 /// Okta's access tokens have the login name for their subject and the id, which is an ID token's subject, beside it. A
 /// token without a user has its client for the subject, or nobody (RFC 9068 §5): such a subject is written `client:ID`,
 /// so that no client can be registered by the id of a user.
-pub fn settle_subject(claims: &mut Map<String, Value>) -> bool {
-    let is_okta =
-        text(claims, "jti").is_some_and(|id| id.starts_with("AT.")) && claims.contains_key("cid");
+pub fn settle_subject(claims: &mut Map<String, Value>, nameless: Nameless) -> bool {
+    // Its answers to introspection have `client_id` in the place of `cid`.
+    let is_okta = text(claims, "jti").is_some_and(|id| id.starts_with("AT."))
+        && ["cid", "client_id"]
+            .iter()
+            .any(|name| claims.contains_key(*name));
     if let (true, Some(user)) = (is_okta, text(claims, "uid").map(str::to_owned)) {
         claims.insert("sub".to_owned(), Value::String(user));
         return false;
@@ -240,6 +252,14 @@ pub fn settle_subject(claims: &mut Map<String, Value>) -> bool {
     let client = match subject {
         // What RFC 7662 §2.2 has beside it of a person.
         None if claims.contains_key("username") => None,
+        // A subject of another type is not missing.
+        None if claims
+            .get("sub")
+            .is_some_and(|sub| !sub.is_null() && sub != "") =>
+        {
+            None
+        }
+        None if nameless == Nameless::Unsaid => None,
         None => clients.next().map(str::to_owned),
         Some(subject) => clients.find(|client| *client == subject).map(str::to_owned),
     };

@@ -53,9 +53,9 @@ pub(super) async fn begin(
         authorize(snapshot, issuer, request).await
     };
     match begun.await {
-        Ok((answer, is_proven)) => {
-            // Whoever needs no proof fills the place where programs wait, and is counted.
-            if is_proven {
+        Ok((answer, is_vouched_for)) => {
+            // Anybody may fill the place where programs wait, by a secret that they registered for, too: they are counted.
+            if is_vouched_for {
                 issuer.state.throttles.device.give_back(&sender);
             }
             answer_json(StatusCode::OK, &answer)
@@ -111,7 +111,7 @@ async fn authorize(
         "expires_in": LASTS.as_secs(),
         "interval": INTERVAL,
     });
-    Ok((answer, !client.is_public()))
+    Ok((answer, client.is_vouched_for()))
 }
 
 /// A client uses this flow that has said so when it became known (RFC 6749 §5.2, `unauthorized_client`).

@@ -33,9 +33,9 @@ pub(super) async fn serve(
         push(snapshot, issuer, request, record).await
     };
     match served.await {
-        Ok((answer, is_proven)) => {
+        Ok((answer, is_vouched_for)) => {
             // What anybody may store counts, so that nobody takes all the room there is.
-            if is_proven {
+            if is_vouched_for {
                 issuer.state.throttles.par.give_back(&sender);
             }
             answer_json(StatusCode::CREATED, &answer)
@@ -70,7 +70,7 @@ async fn push(
     let pushed = &issuer.state.pushed;
     let request_uri = pushed.push(&client.handle(), &asked, clock::now()).await?;
     let answer = json!({ "request_uri": request_uri, "expires_in": LASTS.as_secs() });
-    Ok((answer, !client.is_public()))
+    Ok((answer, client.is_vouched_for()))
 }
 
 /// The bytes of a request that was pushed ahead.

@@ -31,7 +31,7 @@ impl OAuthClient {
         let first = self.working.load(Ordering::Relaxed);
         let mut answer = self.introspect_as(first, http, endpoint, token).await;
         for other in (0..self.secrets.len()).filter(|&other| other != first) {
-            if !matches!(&answer, Err(error) if is_unauthorized(error)) {
+            if !matches!(&answer, Err(error) if is_refused(error)) {
                 break;
             }
             answer = self.introspect_as(other, http, endpoint, token).await;
@@ -91,11 +91,12 @@ fn http_error(error: HttpError) -> ProviderError {
     ProviderError::Http { call: CALL, error }
 }
 
-fn is_unauthorized(error: &ProviderError) -> bool {
+/// Whether the client's secret may be the reason: django-oauth-toolkit answers a wrong one with 403.
+fn is_refused(error: &ProviderError) -> bool {
     matches!(
         error,
         ProviderError::Http {
-            error: HttpError::Status(StatusCode::UNAUTHORIZED),
+            error: HttpError::Status(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN),
             ..
         }
     )

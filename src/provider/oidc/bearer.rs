@@ -158,7 +158,7 @@ impl Oidc {
     ) -> Result<Verified, ProviderError> {
         let (scopes, client) = (bearer::scopes(&claims), bearer::client(&claims));
         let expires_at = time(&claims, "exp");
-        let is_client = bearer::settle_subject(&mut claims);
+        let is_client = bearer::settle_subject(&mut claims, self.vendor_profile.nameless);
         let asks = !is_client && scopes.iter().any(|scope| **scope == *"openid");
         let identity = self.bearer_identity(metadata, claims, token, asks).await?;
         Ok(Verified {

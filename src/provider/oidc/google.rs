@@ -60,6 +60,8 @@ fn token_info(answer: &Map<String, Value>, now: Timestamp) -> Option<Map<String,
         Some(now.after(Duration::from_secs(left)).0)
     });
     answer.get("aud")?.as_str()?;
+    // Without the scope `openid` it names nobody: the app is not the person who uses it.
+    answer.get("sub")?.as_str()?;
     Some(token_info::active([
         ("client_id", take("aud")),
         ("azp", take("azp")),

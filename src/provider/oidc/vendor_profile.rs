@@ -5,7 +5,8 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::super::{
-    HttpClient, ProviderError, oauth::ClientAuthentication, token_info::TokenCheck,
+    HttpClient, ProviderError, bearer::Nameless, oauth::ClientAuthentication,
+    token_info::TokenCheck,
 };
 use crate::{access::Allow, text::Text};
 use futures_util::future::BoxFuture;
@@ -35,6 +36,8 @@ pub(super) struct VendorProfile {
     pub(super) authorize: fn(&Allow) -> Vec<(&'static str, String)>,
     /// Where groups are listed that no claim tells.
     pub(super) groups: Option<GroupSource>,
+    /// Whose an access token is that names nobody.
+    pub(super) nameless: Nameless,
     /// How tokens are asked about, where that is not RFC 7662.
     pub(super) token_info: Option<TokenCheck>,
 }
@@ -76,6 +79,7 @@ impl VendorProfile {
         ignores_max_age: false,
         authorize: |_| Vec::new(),
         groups: None,
+        nameless: Nameless::Client,
         token_info: None,
     };
 }

@@ -11,7 +11,7 @@ use crate::{
     jose::{text, time},
     provider::{
         BearerMatch, Call, ProviderError,
-        bearer::{self, BearerSettings, TokenFlaw},
+        bearer::{self, BearerSettings, Nameless, TokenFlaw},
         http::HttpError,
         introspection::{self, Asked},
         oauth::TokenEndpoint,
@@ -48,7 +48,7 @@ impl<D: UserLookup> Rest<D> {
         let mut answer = self.introspected(bearer, token, now).await?;
         let (scopes, client) = (bearer::scopes(&answer), bearer::client(&answer));
         let expires_at = time(&answer, "exp");
-        let is_client = bearer::settle_subject(&mut answer);
+        let is_client = bearer::settle_subject(&mut answer, Nameless::Client);
         let subject = text(&answer, "sub").map(str::to_owned);
         let identity = match (is_client, subject) {
             (true, Some(subject)) => self.client_identity(answer, &subject)?,

@@ -80,8 +80,15 @@ const TOKEN_INFO: TokenCheck = TokenCheck {
 
 fn token_info(answer: &Map<String, Value>, now: Timestamp) -> Option<Map<String, Value>> {
     let client = answer.get("application")?.get("uid")?.as_str()?;
-    let owner = answer.get("resource_owner_id").and_then(Value::as_u64);
-    let left = token_info::number(answer.get("expires_in_seconds"))?;
+    // Null where the app stands there for itself.
+    let owner = match answer.get("resource_owner_id")? {
+        Value::Null => None,
+        owner => Some(owner.as_u64()?),
+    };
+    let left = answer
+        .get("expires_in_seconds")
+        .or_else(|| answer.get("expires_in"));
+    let left = token_info::number(left)?;
     let scopes = answer.get("scopes").or_else(|| answer.get("scope"));
     Some(token_info::active([
         ("client_id", client.into()),

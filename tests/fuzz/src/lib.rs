@@ -186,7 +186,7 @@ fn check_claims(claims: &Map<String, Value>) {
             .all(|scope| bearer::is_scope(scope))
     );
     let mut settled = claims.clone();
-    if bearer::settle_subject(&mut settled) {
+    if bearer::settle_subject(&mut settled, bearer::Nameless::Client) {
         let subject = settled["sub"].as_str().expect("text");
         assert!(subject.starts_with("client:"));
     }

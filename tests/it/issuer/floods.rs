@@ -170,3 +170,48 @@ async fn who_floods_one_endpoint_holds_up_nobody_at_another() {
         reply.text()
     );
 }
+
+/// A secret is no bound: anybody gets one by registering.
+#[tokio::test]
+async fn who_registered_for_a_secret_fills_no_store() {
+    let home = home_with(MCP, |plan| plan.top("trusted_proxies = [\"127.0.0.1/32\"]")).await;
+    let house = &home.house;
+    let wanted = json!({
+        "redirect_uris": [BACK],
+        "token_endpoint_auth_method": "client_secret_post",
+        "grant_types": ["authorization_code", "urn:ietf:params:oauth:grant-type:device_code"],
+    });
+    let registered = super::register(house, &wanted).await.json();
+    let known = |name: &str| registered[name].as_str().expect("a text").to_owned();
+    let (id, secret, resource) = (
+        known("client_id"),
+        known("client_secret"),
+        house.url("/mcp"),
+    );
+    let body = url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs([
+            ("client_id", &*id),
+            ("client_secret", &secret),
+            ("response_type", "code"),
+            ("redirect_uri", BACK),
+            ("code_challenge", super::CHALLENGE),
+            ("code_challenge_method", "S256"),
+            ("resource", &resource),
+        ])
+        .finish();
+    for path in ["/oauth2/par", "/oauth2/device_authorization"] {
+        let mut accepted = 0;
+        loop {
+            let form = "application/x-www-form-urlencoded";
+            let sent = (Method::POST, path);
+            let reply = sent_for(house, "203.0.113.9", sent, form, body.clone()).await;
+            if reply.status == StatusCode::TOO_MANY_REQUESTS {
+                break;
+            }
+            assert!(reply.status.is_success(), "{path}: {}", reply.text());
+            accepted += 1;
+            assert!(accepted < 100, "{path} is not bounded");
+        }
+        assert!(accepted > 0, "{path}");
+    }
+}
