@@ -30,14 +30,14 @@ pub(super) struct Parameters {
 
 /// Reads the one message of a body, or all of an array of them where `may_be_several`.
 pub(super) fn read(body: &[u8], may_be_several: bool) -> Option<Vec<Message>> {
+    // What serde_json passes over it does not look at: a reader that does may see other letters there.
+    let text = std::str::from_utf8(body).ok()?;
     let is_array = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
     if is_array && may_be_several {
-        let all: Vec<Message> = serde_json::from_slice(body).ok()?;
+        let all: Vec<Message> = serde_json::from_str(text).ok()?;
         return (1..=MOST_MESSAGES).contains(&all.len()).then_some(all);
     }
-    serde_json::from_slice(body)
-        .ok()
-        .map(|message| vec![message])
+    serde_json::from_str(text).ok().map(|message| vec![message])
 }
 
 impl<'de> Deserialize<'de> for Message {
@@ -206,6 +206,7 @@ mod tests {
         }
         assert_eq!(read(b"[]", true), None);
         assert_eq!(read(b"{\"method\":\"\xff\"}", true), None);
+        assert_eq!(read(b"{\"method\":\"a\",\"x\":\"\xff\"}", true), None);
         let deep = format!("{{\"params\":{{\"a\":{}", "[".repeat(100_000));
         assert_eq!(read(deep.as_bytes(), true), None);
         let many: Vec<_> = (0..100).map(|number| format!("\"n{number}\":1")).collect();
