@@ -21,6 +21,7 @@ pub mod client_assertion;
 pub mod consent;
 pub mod device;
 pub mod document;
+mod ends;
 pub mod error;
 pub mod fetch;
 mod grants;

@@ -5,31 +5,33 @@
 
 use serde_json::{Value, json};
 
-use super::{answer::Failure, authorize::resource_of, trail};
+use super::{answer::Failure, authorize::resource_of, client_request::ClientRequest, trail};
 use crate::{
-    clock::Timestamp,
     issuer::{
-        ACCESS_LASTS, Issuer,
+        ACCESS_LASTS,
         authorize::scopes,
-        client::Client,
         error::{Code, OAuthError},
         machine_identity,
-        parameters::Parameters,
         token::AccessToken,
     },
     observe::Record,
     random,
     session::Session,
-    snapshot::Snapshot,
 };
 
 pub(super) async fn token(
-    snapshot: &Snapshot,
-    (issuer, client): (&Issuer, &Client),
-    form: &Parameters,
-    now: Timestamp,
+    asked: &ClientRequest<'_>,
     record: &mut Record,
 ) -> Result<Value, Failure> {
+    let ClientRequest {
+        snapshot,
+        issuer,
+        client,
+        form,
+        now,
+        ..
+    } = asked;
+    let now = *now;
     let machine = client.machine.as_ref().ok_or_else(|| {
         OAuthError::new(
             Code::UnauthorizedClient,
@@ -39,8 +41,8 @@ pub(super) async fn token(
     let (resource, route) = resource_of(snapshot, issuer, form.get("resource"))?;
     let base = route.resource.map(|kind| kind.scope().to_owned());
     let mut granted: Vec<String> = base.into_iter().collect();
-    let asked = form.get("scope").map(scopes).transpose()?;
-    let is_asked = |scope: &String| asked.as_ref().is_none_or(|asked| asked.contains(scope));
+    let wanted = form.get("scope").map(scopes).transpose()?;
+    let is_asked = |scope: &String| wanted.as_ref().is_none_or(|wanted| wanted.contains(scope));
     for scope in machine.scopes.iter().filter(|scope| is_asked(scope)) {
         if !granted.contains(scope) {
             granted.push(scope.clone());

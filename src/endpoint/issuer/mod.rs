@@ -2,8 +2,10 @@
 
 mod answer;
 mod authorize;
+mod back_channel;
 mod client;
 mod client_credentials;
+mod client_request;
 mod device;
 mod end_session;
 mod introspect;
@@ -17,6 +19,7 @@ pub(super) mod userinfo;
 
 use http::{Method, Response, StatusCode};
 
+use self::back_channel::BackChannel;
 use crate::{
     answer::{Reject, reply},
     clean::CleanRequest,
@@ -33,24 +36,16 @@ pub enum Issuing {
     Authorize,
     /// `PREFIX/authorize/consent`
     Consent,
-    /// `PREFIX/token`
-    Token,
+    /// What clients call themselves.
+    BackChannel(BackChannel),
     /// `PREFIX/register`
     Register,
-    /// `PREFIX/revoke`
-    Revoke,
-    /// `PREFIX/introspect`
-    Introspect,
-    /// `PREFIX/device_authorization`
-    DeviceAuthorization,
     /// `PREFIX/device`
     Device,
     /// `/.well-known/oauth-authorization-server`
     ServerMetadata,
     /// `/.well-known/oauth-protected-resource`, and behind it the path of a resource.
     ResourceMetadata(String),
-    /// `PREFIX/par`
-    Par,
     /// `PREFIX/end_session`
     EndSession,
     /// `/.well-known/openid-configuration`
@@ -74,13 +69,13 @@ impl Issuing {
         Some(match path.strip_prefix(prefix)? {
             "/authorize" => Self::Authorize,
             "/authorize/consent" => Self::Consent,
-            "/token" => Self::Token,
+            "/token" => Self::BackChannel(BackChannel::Token),
             "/register" => Self::Register,
-            "/revoke" => Self::Revoke,
-            "/introspect" => Self::Introspect,
-            "/device_authorization" => Self::DeviceAuthorization,
+            "/revoke" => Self::BackChannel(BackChannel::Revoke),
+            "/introspect" => Self::BackChannel(BackChannel::Introspect),
+            "/device_authorization" => Self::BackChannel(BackChannel::DeviceAuthorization),
             "/device" => Self::Device,
-            "/par" => Self::Par,
+            "/par" => Self::BackChannel(BackChannel::Par),
             "/end_session" => Self::EndSession,
             _ => return None,
         })
@@ -90,7 +85,11 @@ impl Issuing {
     fn is_for_pages(&self) -> bool {
         !matches!(
             self,
-            Self::Authorize | Self::Consent | Self::Device | Self::Introspect | Self::EndSession
+            Self::Authorize
+                | Self::Consent
+                | Self::Device
+                | Self::BackChannel(BackChannel::Introspect)
+                | Self::EndSession
         )
     }
 
@@ -98,13 +97,7 @@ impl Issuing {
         match self {
             Self::Authorize => (&[Method::GET], "GET"),
             Self::Device | Self::EndSession => (&[Method::GET, Method::POST], "GET, POST"),
-            Self::Consent
-            | Self::Token
-            | Self::Register
-            | Self::Revoke
-            | Self::Introspect
-            | Self::Par
-            | Self::DeviceAuthorization => (&[Method::POST], "POST"),
+            Self::Consent | Self::Register | Self::BackChannel(_) => (&[Method::POST], "POST"),
             Self::ServerMetadata | Self::ResourceMetadata(_) | Self::Discovery => {
                 (&[Method::GET, Method::HEAD], "GET, HEAD")
             }
@@ -139,23 +132,24 @@ pub(super) async fn serve(
     }
     let (methods, allowed) = which.methods();
     super::allow(&request.head.method, methods, allowed)?;
-    let is_device = matches!(which, Issuing::DeviceAuthorization | Issuing::Device);
+    let is_device = matches!(
+        which,
+        Issuing::BackChannel(BackChannel::DeviceAuthorization) | Issuing::Device
+    );
     if is_device && !issuer.settings.device_flow {
         return Err(Reject::NotFound);
     }
     let mut response = match which {
         Issuing::Authorize => return authorize::serve(snapshot, issuer, &request, record).await,
         Issuing::Consent => return authorize::consent(snapshot, issuer, request, record).await,
-        Issuing::Token => token::serve(snapshot, issuer, request, record).await,
+        Issuing::BackChannel(at) => {
+            back_channel::serve(*at, snapshot, issuer, request, record).await
+        }
         Issuing::Register => register::serve(snapshot, issuer, request, record).await,
-        Issuing::Revoke => revoke::serve(snapshot, issuer, request, record).await,
-        Issuing::Introspect => introspect::serve(snapshot, issuer, request, record).await,
-        Issuing::DeviceAuthorization => device::begin(snapshot, issuer, request, record).await,
         Issuing::Device if request.head.method == Method::GET => {
             return device::ask(snapshot, &request, record).await;
         }
         Issuing::Device => return device::answer(snapshot, issuer, request, record).await,
-        Issuing::Par => par::serve(snapshot, issuer, request, record).await,
         Issuing::EndSession => {
             return end_session::serve(snapshot, issuer, request, record).await;
         }
@@ -205,10 +199,19 @@ mod tests {
             ("/oauth2/authorize", Some(Issuing::Authorize)),
             ("/oauth2/authorize/", None),
             ("/oauth2/authorize/consent", Some(Issuing::Consent)),
-            ("/oauth2/token", Some(Issuing::Token)),
+            (
+                "/oauth2/token",
+                Some(Issuing::BackChannel(BackChannel::Token)),
+            ),
             ("/oauth2/register", Some(Issuing::Register)),
-            ("/oauth2/revoke", Some(Issuing::Revoke)),
-            ("/oauth2/introspect", Some(Issuing::Introspect)),
+            (
+                "/oauth2/revoke",
+                Some(Issuing::BackChannel(BackChannel::Revoke)),
+            ),
+            (
+                "/oauth2/introspect",
+                Some(Issuing::BackChannel(BackChannel::Introspect)),
+            ),
             ("/token", None),
             ("/oauth2/sign_in", None),
         ] {

@@ -4,24 +4,20 @@ use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    answer::{Failure, admit, json as answer_json, read_form, sender},
-    client::authenticate,
+    answer::{Failure, json as answer_json},
     client_credentials,
+    client_request::ClientRequest,
     device::check_use,
     trail,
 };
 use crate::{
-    clean::CleanRequest,
-    clock::{self, Timestamp},
     decide::Standing,
     issuer::{
-        ACCESS_LASTS, Found, Issued, Issuer, Refused,
+        ACCESS_LASTS, Found, Issued, Refused,
         authorize::{is_verifier, scopes},
-        client::Client,
         device::Poll,
         error::{Code, OAuthError, invalid_grant, invalid_request},
         id_token::{self, Login, OPENID},
-        parameters::Parameters,
         registration::DEVICE_GRANT,
         resource::Resource,
         token::{AccessToken, Presented},
@@ -29,68 +25,20 @@ use crate::{
     observe::Record,
     response::Body,
     session::Session,
-    snapshot::Snapshot,
     visitor::Who,
 };
 
-pub(super) async fn serve(
-    snapshot: &Snapshot,
-    issuer: &Issuer,
-    request: Box<CleanRequest>,
+pub(super) async fn give(
+    asked: &ClientRequest<'_>,
     record: &mut Record,
-) -> Response<Body> {
-    let sender = sender(&request);
-    let served = async {
-        admit(&issuer.state.throttles.token, &sender)?;
-        exchange(snapshot, issuer, request, record).await
-    };
-    match served.await {
-        Ok(answer) => {
-            issuer.state.throttles.token.give_back(&sender);
-            answer_json(StatusCode::OK, &answer)
-        }
-        Err(failure) => {
-            if failure.is_patience() {
-                issuer.state.throttles.token.give_back(&sender);
-            }
-            failure.answer(record)
-        }
-    }
-}
-
-async fn exchange(
-    snapshot: &Snapshot,
-    issuer: &Issuer,
-    request: Box<CleanRequest>,
-    record: &mut Record,
-) -> Result<Value, Failure> {
-    let headers = &request.head.headers;
-    let sender = sender(&request);
-    let form = read_form(headers, request.body).await?;
-    // Before anything is spent: who gets no token may ask again.
-    issuer.signing.keys().await?;
-    let exchange = Exchange {
-        snapshot,
-        issuer,
-        client: authenticate(
-            issuer,
-            &snapshot.sessions.keys,
-            headers,
-            &form,
-            (&sender, "token"),
-        )
-        .await?,
-        form,
-        now: clock::now(),
-    };
-    let (issued, scopes) = match exchange.form.get("grant_type") {
-        Some("authorization_code") => exchange.code(record).await?,
-        Some("refresh_token") => exchange.refresh(record).await?,
+) -> Result<Response<Body>, Failure> {
+    let grant_type = asked.form.get("grant_type");
+    let (issued, scopes) = match grant_type {
+        Some("authorization_code") => asked.code(record).await?,
+        Some("refresh_token") => asked.refresh(record).await?,
         Some("client_credentials") => {
-            let Exchange {
-                client, form, now, ..
-            } = &exchange;
-            return client_credentials::token(snapshot, (issuer, client), form, *now, record).await;
+            let answer = client_credentials::token(asked, record).await?;
+            return Ok(answer_json(StatusCode::OK, &answer));
         }
         Some("password") => {
             return Err(OAuthError::new(
@@ -99,7 +47,7 @@ async fn exchange(
             )
             .into());
         }
-        Some(DEVICE_GRANT) if issuer.settings.device_flow => exchange.device(record).await?,
+        Some(DEVICE_GRANT) if asked.issuer.settings.device_flow => asked.device(record).await?,
         Some(_) => {
             return Err(OAuthError::new(
                 Code::UnsupportedGrantType,
@@ -109,7 +57,6 @@ async fn exchange(
         }
         None => return Err(invalid_request("grant_type is missing").into()),
     };
-    let is_code = exchange.form.get("grant_type") == Some("authorization_code");
     let session = issued.found.session();
     record.note_identity(Some(&session.identity));
     tracing::debug!(
@@ -117,19 +64,12 @@ async fn exchange(
         user = &**session.identity.user(),
         "access token given"
     );
-    exchange.answer(issued, session, scopes, is_code).await
+    let is_code = grant_type == Some("authorization_code");
+    let answer = asked.answer(issued, session, scopes, is_code).await?;
+    Ok(answer_json(StatusCode::OK, &answer))
 }
 
-/// A request for tokens of a client that is known.
-struct Exchange<'a> {
-    snapshot: &'a Snapshot,
-    issuer: &'a Issuer,
-    client: Client,
-    form: Parameters,
-    now: Timestamp,
-}
-
-impl Exchange<'_> {
+impl ClientRequest<'_> {
     async fn code(&self, record: &Record) -> Result<(Issued, Vec<String>), Failure> {
         const UNKNOWN: &str = "the code is unknown, or has ended";
         let code = self
