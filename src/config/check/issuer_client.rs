@@ -117,7 +117,8 @@ impl Reader<'_> {
             self.problem(problem.hint("give it a `secret_hash`, or `jwks_file`"));
             return Err(Reported);
         }
-        let may = may.unwrap_or(has_no_redirect);
+        // One that proves nothing, as a terminal with the device flow, is not what everybody would be who names it.
+        let may = may.unwrap_or(has_no_redirect && !is_public);
         for (key, values) in [("scopes", &machine.scopes), ("groups", &machine.groups)] {
             if !may && !values.is_empty() {
                 let message = format!(

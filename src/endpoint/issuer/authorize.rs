@@ -6,9 +6,13 @@
 
 use http::{Response, StatusCode, header::SET_COOKIE};
 
-use super::{client, trail};
+use super::{
+    client,
+    rules::{Wanted, granted, guard, resource_of},
+    trail,
+};
 use crate::{
-    access::{StepUp, allow::Held},
+    access::StepUp,
     answer::{ConsentPage, Reject, reply},
     clean::CleanRequest,
     clock::{self, Timestamp},
@@ -20,7 +24,7 @@ use crate::{
         client::{Client, Kind},
         consent::Consent,
         error::{Code, OAuthError},
-        id_token::{self, OPENID},
+        id_token::OPENID,
         parameters::Parameters,
         redirect::RedirectUri,
         resource::Resource,
@@ -33,7 +37,6 @@ use crate::{
     session::Session,
     site::with_switch,
     snapshot::Snapshot,
-    visitor::Who,
     when,
 };
 
@@ -184,7 +187,8 @@ impl Ask<'_> {
         let is_fresh = step_up
             .check(&session.identity.authentication, self.now)
             .is_ok();
-        let judged = self.judge(route, session);
+        let scopes = granted(self.issuer, route, &asked.scopes);
+        let judged = self.judge(route, session, &scopes);
         match judged {
             Ok(()) if is_fresh && is_new => {}
             Ok(()) | Err(Deny::StepUp(_) | Deny::NotSignedIn) if asked.is_silent => {
@@ -213,7 +217,7 @@ impl Ask<'_> {
             leads_to: self.recipient.redirect_uri.shown(),
             challenge: asked.challenge,
             resource: resource.to_text(),
-            scopes: granted(self.issuer, route, &asked.scopes),
+            scopes,
             nonce: asked.nonce,
         };
         let consent = Consent {
@@ -261,13 +265,15 @@ impl Ask<'_> {
         resource_of(snapshot, issuer, asked.resource.as_deref())
     }
 
-    /// May whoever has the session do themselves what the client is to do for them?
-    fn judge(&self, route: &Route, session: &Session) -> Result<(), Deny> {
-        let client = self.request.client.address;
-        let judged = self
-            .snapshot
-            .judge(route, Who::Session(session), client, self.now);
-        beside_scopes(judged.map(|_| ()))
+    /// Would what the client gets be let through there?
+    fn judge(&self, route: &Route, session: &Session, scopes: &[String]) -> Result<(), Deny> {
+        let wanted = Wanted {
+            session,
+            client: &self.client.handle(),
+            scopes,
+        };
+        let address = self.request.client.address;
+        wanted.judge(self.snapshot, route, address, self.now)
     }
 
     fn lead_to_login(&self, step_up: &StepUp) -> Response<Body> {
@@ -346,62 +352,6 @@ impl Ask<'_> {
     }
 }
 
-/// A session has no scopes, and what it lets a client do has: whether the client's are enough is judged at each of its requests, and it may
-/// come back for more.
-pub(super) fn beside_scopes(judged: Result<(), Deny>) -> Result<(), Deny> {
-    judged.or_else(|deny| match &deny {
-        Deny::Barred(barred) if matches!(barred.denied.held, Held::Scopes { .. }) => Ok(()),
-        _ => Err(deny),
-    })
-}
-
-/// The resource that is asked for, or the only one there is, and the route that guards it.
-pub(super) fn resource_of<'s>(
-    snapshot: &'s Snapshot,
-    issuer: &'s Issuer,
-    asked: Option<&str>,
-) -> Result<(Resource, &'s Route), OAuthError> {
-    let invalid = |description| OAuthError::new(Code::InvalidTarget, description);
-    let resource = match asked {
-        Some(text) => Resource::parse(text).ok_or_else(|| invalid("resource is no address"))?,
-        None => snapshot
-            .only_resource()
-            .ok_or_else(|| invalid("resource is missing, and there are several here"))?,
-    };
-    let route = guard(snapshot, issuer, &resource)
-        .ok_or_else(|| invalid("no such resource takes tokens here"))?;
-    Ok((resource, route))
-}
-
-/// What guards a resource that there may be tokens for.
-pub(super) fn guard<'s>(
-    snapshot: &'s Snapshot,
-    issuer: &'s Issuer,
-    resource: &Resource,
-) -> Option<&'s Route> {
-    if *resource == issuer.userinfo() {
-        return Some(&issuer.userinfo_route);
-    }
-    snapshot.guard_of(resource)
-}
-
-/// What is granted: the scope that each token for such a route has, and of what was asked for all that there is here. Who somebody
-/// is, a client learns only if it asks for that.
-pub(super) fn granted(issuer: &Issuer, route: &Route, asked: &[String]) -> Vec<String> {
-    let base = route.resource.map(|kind| kind.scope().to_owned());
-    let mut scopes: Vec<String> = base.into_iter().collect();
-    let is_openid = asked.iter().any(|scope| scope == OPENID);
-    for scope in asked {
-        if id_token::SCOPES.contains(&scope.as_str()) && !is_openid {
-            continue;
-        }
-        if issuer.scopes.contains(scope) && !scopes.contains(scope) {
-            scopes.push(scope.clone());
-        }
-    }
-    scopes
-}
-
 /// Somebody has said yes or no.
 pub(super) async fn consent(
     snapshot: &Snapshot,
@@ -448,8 +398,12 @@ pub(super) async fn consent(
     // Rules may have changed while somebody thought.
     let resource = Resource::parse(&agreement.resource).ok_or(Reject::StaleForm)?;
     let route = guard(snapshot, issuer, &resource).ok_or(Reject::StaleForm)?;
-    let judged = snapshot.judge(route, Who::Session(session), client, now);
-    if let Err(deny) = beside_scopes(judged.map(|_| ())) {
+    let wanted = Wanted {
+        session,
+        client: &agreement.client.as_str().into(),
+        scopes: &agreement.scopes,
+    };
+    if let Err(deny) = wanted.judge(snapshot, route, client, now) {
         return Err(Reject::of(deny, route, || snapshot.site.path("account")));
     }
     let sent = send_code(

@@ -1,12 +1,19 @@
 //! `grant_type=client_credentials` (RFC 6749 §4.4): a client of the configuration gets a token for itself.
 //!
 //! There is no grant behind it, and no refresh token: the client asks again. It is nobody whom a provider knows, so no provider's
-//! `allow` judges it: that of its route does, at each request.
+//! `allow` judges it: that of its resource's route does, here and at each request.
 
 use serde_json::{Value, json};
 
-use super::{answer::Failure, authorize::resource_of, client_request::ClientRequest, trail};
+use super::{
+    answer::Failure,
+    client_request::ClientRequest,
+    rules::{beside_scopes, resource_of},
+    trail,
+};
 use crate::{
+    access::Principal,
+    decide::{Standing, decide},
     issuer::{
         ACCESS_LASTS,
         authorize::scopes,
@@ -17,6 +24,8 @@ use crate::{
     observe::Record,
     random,
     session::Session,
+    text::Text,
+    tokens::Tokens,
 };
 
 pub(super) async fn token(
@@ -49,6 +58,21 @@ pub(super) async fn token(
         }
     }
     let identity = machine_identity(&client.id, machine);
+    let (tokens, handle) = (Tokens::default(), client.handle());
+    let scopes: Vec<Text> = granted
+        .iter()
+        .map(|scope| Text::from(scope.as_str()))
+        .collect();
+    let principal = Principal::of_session(&identity, &tokens).by_access_token(&handle, &scopes);
+    let route = route.from_any_network();
+    let judged = decide(&route, Standing::Admitted(principal), None, now);
+    if beside_scopes(judged.map(|_| ())).is_err() {
+        return Err(OAuthError::new(
+            Code::InvalidTarget,
+            "the rules of that resource do not let this client pass",
+        )
+        .into());
+    }
     let mut session = Session::begin(random::bytes(), [0; 16], now, identity);
     let expires_at = now.after(ACCESS_LASTS);
     session.ends_at = Some(expires_at);

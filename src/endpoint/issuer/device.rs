@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::{
     answer::{Failure, json as answer_json},
-    authorize::{beside_scopes, granted, guard, resource_of},
     client_request::ClientRequest,
+    rules::{Wanted, granted, guard, resource_of},
     trail,
 };
 use crate::{
@@ -36,7 +36,6 @@ use crate::{
     response::Body,
     session::{Session, SessionLookup, directory::UserKey},
     snapshot::Snapshot,
-    visitor::Who,
     when,
 };
 
@@ -160,8 +159,12 @@ pub(super) async fn answer(
     };
     let resource = Resource::parse(&waiting.resource).ok_or(Reject::StaleForm)?;
     let route = guard(snapshot, issuer, &resource).ok_or(Reject::StaleForm)?;
-    let judged = snapshot.judge(route, Who::Session(session), client, now);
-    if let Err(deny) = beside_scopes(judged.map(|_| ())) {
+    let wanted = Wanted {
+        session,
+        client: &waiting.client.as_str().into(),
+        scopes: &waiting.scopes,
+    };
+    if let Err(deny) = wanted.judge(snapshot, route, client, now) {
         return Err(Reject::of(deny, route, || snapshot.site.path("device")));
     }
     match form.field("decision") {

@@ -7,11 +7,11 @@ use serde_json::json;
 use super::{
     answer::{Failure, json as answer_json},
     client_request::ClientRequest,
+    rules::guard,
 };
 use crate::{
-    credential::{Caller, Presented, Voucher},
-    decide::Standing,
-    issuer::{client::Kind, error::invalid_request},
+    credential::{Caller, Presented},
+    issuer::{client::Kind, error::invalid_request, resource::Resource},
     response::Body,
     visitor::Who,
 };
@@ -49,10 +49,14 @@ pub(super) async fn introspect(asked: &ClientRequest<'_>) -> Result<Response<Bod
     let Some(grant) = &verified.grant else {
         return Ok(inactive);
     };
-    let standing = snapshot.standing(Who::Verified(&verified));
-    let is_admitted =
-        verified.voucher == Voucher::Configuration || matches!(standing, Standing::Admitted(_));
-    if !is_admitted {
+    // What the gate would refuse is worth nothing; but whether it comes from a network that the rules name, only the app can tell.
+    let resource = Resource::parse(&grant.resource);
+    let route = resource.and_then(|resource| guard(snapshot, issuer, &resource));
+    let passes = route.is_some_and(|route| {
+        let (route, who) = (route.from_any_network(), Who::Verified(&verified));
+        snapshot.judge(&route, who, None, asked.now).is_ok()
+    });
+    if !passes {
         return Ok(inactive);
     }
     let identity = &verified.identity;

@@ -13,6 +13,7 @@ mod metadata;
 mod par;
 mod register;
 mod revoke;
+mod rules;
 mod token;
 pub(super) mod trail;
 pub(super) mod userinfo;

@@ -8,10 +8,10 @@ use super::{
     client_credentials,
     client_request::ClientRequest,
     device::check_use,
+    rules::{Wanted, guard},
     trail,
 };
 use crate::{
-    decide::Standing,
     issuer::{
         ACCESS_LASTS, Found, Issued, Refused,
         authorize::{is_verifier, scopes},
@@ -25,7 +25,6 @@ use crate::{
     observe::Record,
     response::Body,
     session::Session,
-    visitor::Who,
 };
 
 pub(super) async fn give(
@@ -123,6 +122,9 @@ impl ClientRequest<'_> {
             Poll::Expired => return error(Code::ExpiredToken, "the code is unknown, or has ended"),
         };
         let code = Presented::code(&code).ok_or_else(|| invalid_grant("it has ended"))?;
+        if let Some(found) = self.issuer.grants.find(code.grant).await? {
+            self.check_standing(&found).await?;
+        }
         // The device code answers the challenge of the grant's code, which nobody else has seen.
         let issued = self
             .issuer
@@ -192,7 +194,7 @@ impl ClientRequest<'_> {
         Ok(())
     }
 
-    /// Whoever gave the grant may still be here, and has not ended it.
+    /// Whoever gave the grant is still here, may be acted for at its resource today, and has not ended it.
     async fn check_standing(&self, found: &Found) -> Result<(), Failure> {
         let session = found.session();
         if !self.snapshot.sessions.revocations.is_known() {
@@ -202,20 +204,32 @@ impl ClientRequest<'_> {
             )
             .into());
         }
-        let is_over = self.snapshot.sessions.revocations.has_revoked(&session);
-        let is_admitted = matches!(
-            self.snapshot.standing(Who::Session(&session)),
-            Standing::Admitted(_)
-        );
-        if is_over {
+        if self.snapshot.sessions.revocations.has_revoked(&session) {
             let name = found.name();
             // For good: what says so is forgotten one day.
             self.issuer.grants.end(name, self.now).await?;
+            return Err(invalid_grant("whoever agreed has left").into());
         }
-        if is_over || !is_admitted {
-            return Err(invalid_grant("whoever agreed has left, or may not pass any more").into());
-        }
-        Ok(())
+        let grant = &found.grant;
+        let resource = Resource::parse(&grant.resource);
+        let route = resource.and_then(|resource| guard(self.snapshot, self.issuer, &resource));
+        let Some(route) = route else {
+            // The grant stays: its route may come back.
+            return Err(OAuthError::new(
+                Code::InvalidTarget,
+                "the resource takes no tokens any more",
+            )
+            .into());
+        };
+        let wanted = Wanted {
+            session: &session,
+            client: &grant.client.as_str().into(),
+            scopes: &grant.scopes,
+        };
+        // The client may call from elsewhere than it asks from.
+        let judged = wanted.judge(self.snapshot, &route.from_any_network(), None, self.now);
+        judged
+            .map_err(|_| invalid_grant("whoever agreed has left, or may not pass any more").into())
     }
 
     /// `is_code` is whether it answers an authorization request, whose `nonce` goes into the ID token then.

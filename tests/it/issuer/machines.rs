@@ -78,9 +78,12 @@ async fn the_routes_own_list_judges_a_client_and_no_providers() {
     );
     let home = home_with(&format!("{tables}{machine}"), |plan| plan).await;
     let house = &home.house;
+    // What would not let it pass gives it nothing.
+    let resource = house.url("/b");
+    let refused = ask(house, "billing", &[("resource", &*resource)]).await;
+    assert_eq!(error(&refused), "invalid_target", "{}", refused.text());
     for (path, scope, expected) in [
         ("/a", "", StatusCode::OK),
-        ("/b", "", StatusCode::FORBIDDEN),
         ("/c", "", StatusCode::OK),
         ("/d", "invoices", StatusCode::OK),
         ("/d", "api", StatusCode::FORBIDDEN),
@@ -100,8 +103,9 @@ async fn the_routes_own_list_judges_a_client_and_no_providers() {
 async fn t82_who_is_no_machine_of_the_configuration_gets_nothing() {
     let web = secret("web", "redirect_uris = [\"https://web.example/\"]");
     let public = table("public", "redirect_uris = [\"https://public.example/\"]");
+    let terminal = table("terminal", "device_flow = true");
     let home = house_with(&format!(
-        "{web}{public}{}",
+        "{web}{public}{terminal}{}",
         secret("off", "client_credentials = false")
     ))
     .await;
@@ -111,8 +115,11 @@ async fn t82_who_is_no_machine_of_the_configuration_gets_nothing() {
         assert_eq!(error(&reply), "unauthorized_client", "{id}");
     }
     let fields = |id| [("grant_type", "client_credentials"), ("client_id", id)];
-    let public = post(house, "/oauth2/token", &fields("public")).await;
-    assert_eq!(error(&public), "unauthorized_client");
+    // Everybody may say that they are one of these.
+    for id in ["public", "terminal"] {
+        let reply = post(house, "/oauth2/token", &fields(id)).await;
+        assert_eq!(error(&reply), "unauthorized_client", "{id}");
+    }
     let registered = client(house).await;
     let registered = post(house, "/oauth2/token", &fields(&registered)).await;
     assert_eq!(error(&registered), "unauthorized_client");

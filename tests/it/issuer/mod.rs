@@ -14,6 +14,7 @@ mod metadata;
 mod openid;
 mod refresh;
 mod registration;
+mod rules;
 mod scopes;
 mod sdks;
 mod token;
