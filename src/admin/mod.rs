@@ -6,6 +6,7 @@ mod guard;
 mod metrics;
 mod reload;
 mod sessions;
+mod signing_keys;
 mod tokens;
 mod write_timeout;
 
@@ -48,7 +49,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How often that is told.
 const TELL: Duration = Duration::from_secs(10);
 
-/// Serves `/ping`, `/ready`, `/metrics`, `/reload`, `/sessions`, `/tokens` and `/grants` on `listener`, until `stop`.
+/// Serves `/ping`, `/ready`, `/metrics`, `/reload`, `/sessions`, `/tokens`, `/grants` and `/signing_keys` on `listener`, until `stop`.
 pub async fn serve(listener: Listener, current: Arc<ArcSwap<Snapshot>>, stop: CancellationToken) {
     tracing::info!(address = listener.place(), "admin listening");
     let exposition = Arc::new(Exposition::new(&current));
@@ -169,10 +170,10 @@ impl Service {
             None => None,
         };
         let (session, token, grant) = (below("/sessions"), below("/tokens"), below("/grants"));
-        let is_known = session.is_some() || token.is_some() || grant.is_some();
+        let is_keys = path == "/signing_keys";
+        let is_known = session.is_some() || token.is_some() || grant.is_some() || is_keys;
         if !matches!(path, "/metrics" | "/reload") && !is_known {
-            let text =
-                "there is /ping, /ready, /metrics, /reload, /sessions, /tokens and /grants\n";
+            let text = "there is /ping, /ready, /metrics, /reload, /sessions, /tokens, /grants and /signing_keys\n";
             return reply::text(StatusCode::NOT_FOUND, text);
         }
         // Scrapers ask by whatever name they have been given, and numbers are no secret worth more than that.
@@ -188,6 +189,9 @@ impl Service {
             return Problem::new(StatusCode::FORBIDDEN, "forbidden", message).answer();
         }
         let (method, query) = (request.method(), uri.query());
+        if is_keys {
+            return signing_keys::serve(method, Desk::new(&snapshot, self.peer)).await;
+        }
         if let Some(name) = session {
             return sessions::serve(method, name, query, Desk::new(&snapshot, self.peer)).await;
         }

@@ -155,7 +155,12 @@ impl Endpoint {
     pub fn is_asked_by_machines(&self) -> bool {
         matches!(
             self,
-            Self::Ping | Self::Ready | Self::Jwks | Self::Door(_) | Self::BelowDoor(_)
+            Self::Ping
+                | Self::Ready
+                | Self::Jwks
+                | Self::Issuing(Issuing::Jwks)
+                | Self::Door(_)
+                | Self::BelowDoor(_)
         )
     }
 }

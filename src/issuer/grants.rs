@@ -132,6 +132,35 @@ impl Grants {
         self.keep(kept, session, now).await
     }
 
+    /// The same, with tokens at once: the client has brought what proves its user. Nobody gets a code.
+    ///
+    /// # Errors
+    /// When where grants are kept does not answer.
+    pub async fn begin_with_tokens(
+        &self,
+        agreement: &Agreement,
+        session: &Session,
+        now: Timestamp,
+        ends_at: Timestamp,
+    ) -> Result<Issued, kv::Error> {
+        let (id, key) = (random::bytes(), random::bytes());
+        let mut kept = Kept::begin(agreement, session, (id, key), (now, ends_at));
+        kept.stage = Stage::Tokens {
+            generation: 0,
+            rotated_at: now,
+            challenge: String::new(),
+        };
+        let owner = owner_of(&session.identity);
+        self.keep(kept.clone(), session, now).await?;
+        Ok(Issued {
+            refresh_token: token::refresh(GrantName { owner, id }, 0, &key),
+            found: Found {
+                grant: kept,
+                facts: Facts::of(session.clone()),
+            },
+        })
+    }
+
     async fn keep(
         &self,
         kept: Kept,

@@ -26,6 +26,7 @@ use crate::{
         error::{Code, OAuthError},
         id_token::OPENID,
         parameters::Parameters,
+        pushed::RequestName,
         redirect::RedirectUri,
         resource::Resource,
     },
@@ -62,28 +63,33 @@ pub(super) async fn serve(
     }
     let client = known_client(snapshot, issuer, request, &parameters).await?;
     // What was pushed counts, and nothing that stands beside it (RFC 9101 §6.3).
-    let (parameters, repeated) = match parameters.get("request_uri") {
-        None => (parameters, repeated),
+    let (parameters, repeated, pushed) = match parameters.get("request_uri") {
+        None => (parameters, repeated, None),
         Some(request_uri) => {
             let pushed = &issuer.state.pushed;
             let found = pushed.find(&client.handle(), request_uri).await?;
-            let found = found.ok_or_else(|| {
-                page("what the app asks for (request_uri) is unknown here, or has ended; begin again there")
-            })?;
-            (found, None)
+            let (name, found) = found.ok_or_else(|| page(ANSWERED))?;
+            (found, None, Some(name))
         }
     };
     let recipient = Recipient::read(&parameters, &client).map_err(page)?;
     record.detail = Some(format!("client {}", client.handle()));
+    let must_push = client.must_push || issuer.settings.require_pushed_authorization_requests;
     let ask = Ask {
         snapshot,
         issuer,
         request,
         client,
         recipient,
+        pushed,
         now: clock::now(),
     };
     let asked = match repeated.as_deref() {
+        // RFC 9126 §4.
+        _ if must_push && pushed.is_none() => Err(OAuthError::new(
+            Code::InvalidRequest,
+            "the request has to be pushed ahead (pushed_authorization_request_endpoint)",
+        )),
         None => AuthorizationRequest::read(&parameters),
         Some("resource") => Err(OAuthError::new(
             Code::InvalidTarget,
@@ -103,8 +109,17 @@ pub(super) async fn serve(
         Err(error) => {
             let is_silent = parameters.get("prompt") == Some("none");
             Box::pin(ask.check_somebody_is_there(is_silent)).await?;
+            spend(issuer, pushed.as_ref()).await?;
             Ok(ask.send_error(&error, record))
         }
+    }
+}
+
+/// A pushed request is answered, once (RFC 9126 §4).
+async fn spend(issuer: &Issuer, pushed: Option<&RequestName>) -> Result<(), Reject> {
+    match pushed {
+        Some(name) if !issuer.state.pushed.spend(name).await? => Err(page(ANSWERED)),
+        _ => Ok(()),
     }
 }
 
@@ -145,6 +160,8 @@ struct Ask<'a> {
     request: &'a CleanRequest,
     client: Client,
     recipient: Recipient,
+    /// The pushed request, where it is one.
+    pushed: Option<RequestName>,
     now: Timestamp,
 }
 
@@ -223,8 +240,10 @@ impl Ask<'_> {
         let consent = Consent {
             agreement,
             state: self.recipient.state.clone(),
+            pushed: self.pushed,
         };
         if self.client.first_party {
+            spend(self.issuer, self.pushed.as_ref()).await?;
             let sent = send_code(
                 snapshot,
                 self.issuer,
@@ -376,6 +395,7 @@ pub(super) async fn consent(
         Some("allow") => {}
         Some("deny") => {
             record.detail = Some(format!("client {}: denied", agreement.client));
+            spend(issuer, consent.pushed.as_ref()).await?;
             let uri = RedirectUri::parse(&agreement.redirect_uri).map_err(|_| Reject::StaleForm)?;
             let answer = [
                 ("error", Code::AccessDenied.name()),
@@ -406,6 +426,7 @@ pub(super) async fn consent(
     if let Err(deny) = wanted.judge(snapshot, route, client, now) {
         return Err(Reject::of(deny, route, || snapshot.site.path("account")));
     }
+    spend(issuer, consent.pushed.as_ref()).await?;
     let sent = send_code(
         snapshot,
         issuer,
@@ -474,5 +495,7 @@ fn send(
     reply::redirect(status, &uri.with(&all))
 }
 
+/// What somebody is told who comes back to a pushed request that is gone.
+const ANSWERED: &str = "what the app asks for (request_uri) is unknown here, was answered, or has ended; begin again there";
 /// The bytes of the form: what is asked, sealed, with the longest state, nonce and addresses.
 const LARGEST_FORM: usize = 16 * 1024;

@@ -3,6 +3,8 @@
 //! There is no grant behind it, and no refresh token: the client asks again. It is nobody whom a provider knows, so no provider's
 //! `allow` judges it: that of its resource's route does, here and at each request.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use super::{
@@ -23,6 +25,7 @@ use crate::{
     },
     observe::Record,
     random,
+    rate_limit::{self, Quota},
     session::Session,
     text::Text,
     tokens::Tokens,
@@ -47,6 +50,12 @@ pub(super) async fn token(
             "this client does not act for itself",
         )
     })?;
+    let own = rate_limit::Key::of(&[client.id.as_bytes()]);
+    let taken = issuer
+        .state
+        .machines
+        .take(own, own.bits(), MOST, Instant::now());
+    taken.outcome.map_err(Failure::throttled)?;
     let (resource, route) = resource_of(snapshot, issuer, form.get("resource"))?;
     let base = route.resource.map(|kind| kind.scope().to_owned());
     let mut granted: Vec<String> = base.into_iter().collect();
@@ -95,3 +104,6 @@ pub(super) async fn token(
         "scope": scope,
     }))
 }
+
+/// Tokens that one client gets for itself, in each process: a token lasts ten minutes, and each is told of in the audit trail.
+const MOST: Quota = Quota::per(600, Duration::from_mins(1));

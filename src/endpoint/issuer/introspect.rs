@@ -49,6 +49,10 @@ pub(super) async fn introspect(asked: &ClientRequest<'_>) -> Result<Response<Bod
     let Some(grant) = &verified.grant else {
         return Ok(inactive);
     };
+    // Whoever finds a token elsewhere learns nothing by a client that is an app and no server of its own (RFC 7662 §4).
+    if !client.introspects && verified.client.as_deref() != Some(&*client.handle()) {
+        return Ok(inactive);
+    }
     // What the gate would refuse is worth nothing; but whether it comes from a network that the rules name, only the app can tell.
     let resource = Resource::parse(&grant.resource);
     let route = resource.and_then(|resource| guard(snapshot, issuer, &resource));

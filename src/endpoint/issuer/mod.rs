@@ -15,12 +15,14 @@ mod register;
 mod revoke;
 mod rules;
 mod token;
+mod token_exchange;
 pub(super) mod trail;
 pub(super) mod userinfo;
 
 use http::{Method, Response, StatusCode};
 
 use self::back_channel::BackChannel;
+use super::jwks;
 use crate::{
     answer::{Reject, reply},
     clean::CleanRequest,
@@ -51,6 +53,8 @@ pub enum Issuing {
     EndSession,
     /// `/.well-known/openid-configuration`
     Discovery,
+    /// `PREFIX/issuer/jwks`
+    Jwks,
 }
 
 impl Issuing {
@@ -78,6 +82,7 @@ impl Issuing {
             "/device" => Self::Device,
             "/par" => Self::BackChannel(BackChannel::Par),
             "/end_session" => Self::EndSession,
+            "/issuer/jwks" => Self::Jwks,
             _ => return None,
         })
     }
@@ -99,7 +104,7 @@ impl Issuing {
             Self::Authorize => (&[Method::GET], "GET"),
             Self::Device | Self::EndSession => (&[Method::GET, Method::POST], "GET, POST"),
             Self::Consent | Self::Register | Self::BackChannel(_) => (&[Method::POST], "POST"),
-            Self::ServerMetadata | Self::ResourceMetadata(_) | Self::Discovery => {
+            Self::ServerMetadata | Self::ResourceMetadata(_) | Self::Discovery | Self::Jwks => {
                 (&[Method::GET, Method::HEAD], "GET, HEAD")
             }
         }
@@ -156,6 +161,7 @@ pub(super) async fn serve(
         }
         // One document for both: what OpenID Connect adds does no harm to others.
         Issuing::ServerMetadata | Issuing::Discovery => metadata::server(snapshot, issuer),
+        Issuing::Jwks => jwks::of_issuer(issuer).await,
         Issuing::ResourceMetadata(path) => metadata::resource(snapshot, issuer, &request, path)?,
     };
     if which.is_for_pages() {
@@ -205,6 +211,8 @@ mod tests {
                 Some(Issuing::BackChannel(BackChannel::Token)),
             ),
             ("/oauth2/register", Some(Issuing::Register)),
+            ("/oauth2/issuer/jwks", Some(Issuing::Jwks)),
+            ("/oauth2/issuer", None),
             (
                 "/oauth2/revoke",
                 Some(Issuing::BackChannel(BackChannel::Revoke)),

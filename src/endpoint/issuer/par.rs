@@ -11,7 +11,7 @@ use crate::{
     issuer::{
         authorize::{AuthorizationRequest, Recipient},
         error::{Code, OAuthError, invalid_request},
-        pushed::LASTS,
+        pushed::{LASTS, Pusher},
     },
     observe::Record,
     response::Body,
@@ -36,9 +36,11 @@ pub(super) async fn push(
         return Err(OAuthError::new(Code::InvalidRequest, "the request is too long").into());
     }
     let pushed = &asked.issuer.state.pushed;
-    let request_uri = pushed
-        .push(&client.handle(), &parameters, asked.now)
-        .await?;
+    let pusher = Pusher {
+        client: &client.handle(),
+        is_vouched_for: client.is_vouched_for(),
+    };
+    let request_uri = pushed.push(pusher, &parameters, asked.now).await?;
     let answer = json!({ "request_uri": request_uri, "expires_in": LASTS.as_secs() });
     Ok(answer_json(StatusCode::CREATED, &answer))
 }

@@ -9,7 +9,7 @@ use super::{
     client_request::ClientRequest,
     device::check_use,
     rules::{Wanted, guard},
-    trail,
+    token_exchange, trail,
 };
 use crate::{
     issuer::{
@@ -21,6 +21,7 @@ use crate::{
         registration::DEVICE_GRANT,
         resource::Resource,
         token::{AccessToken, Presented},
+        token_exchange::TOKEN_EXCHANGE,
     },
     observe::Record,
     response::Body,
@@ -31,13 +32,18 @@ pub(super) async fn give(
     asked: &ClientRequest<'_>,
     record: &mut Record,
 ) -> Result<Response<Body>, Failure> {
-    let grant_type = asked.form.get("grant_type");
-    let (issued, scopes) = match grant_type {
-        Some("authorization_code") => asked.code(record).await?,
-        Some("refresh_token") => asked.refresh(record).await?,
+    let (grant, answer) = match asked.form.get("grant_type") {
+        Some("authorization_code") => {
+            let issued = asked.code(record).await?;
+            ("code", asked.tokens(issued, true, record).await?)
+        }
+        Some("refresh_token") => {
+            let issued = asked.refresh(record).await?;
+            ("refresh_token", asked.tokens(issued, false, record).await?)
+        }
         Some("client_credentials") => {
             let answer = client_credentials::token(asked, record).await?;
-            return Ok(answer_json(StatusCode::OK, &answer));
+            ("client_credentials", answer)
         }
         Some("password") => {
             return Err(OAuthError::new(
@@ -46,7 +52,14 @@ pub(super) async fn give(
             )
             .into());
         }
-        Some(DEVICE_GRANT) if asked.issuer.settings.device_flow => asked.device(record).await?,
+        Some(DEVICE_GRANT) if asked.issuer.settings.device_flow => {
+            let issued = asked.device(record).await?;
+            ("device_code", asked.tokens(issued, false, record).await?)
+        }
+        Some(TOKEN_EXCHANGE) => (
+            "token_exchange",
+            token_exchange::token(asked, record).await?,
+        ),
         Some(_) => {
             return Err(OAuthError::new(
                 Code::UnsupportedGrantType,
@@ -56,19 +69,29 @@ pub(super) async fn give(
         }
         None => return Err(invalid_request("grant_type is missing").into()),
     };
-    let session = issued.found.session();
-    record.note_identity(Some(&session.identity));
-    tracing::debug!(
-        client = issued.found.grant.client,
-        user = &**session.identity.user(),
-        "access token given"
-    );
-    let is_code = grant_type == Some("authorization_code");
-    let answer = asked.answer(issued, session, scopes, is_code).await?;
+    let metrics = &asked.snapshot.metrics;
+    metrics.tokens.given(asked.client.label(), grant);
     Ok(answer_json(StatusCode::OK, &answer))
 }
 
 impl ClientRequest<'_> {
+    /// What a grant brings. `is_code` is whether it answers an authorization request.
+    async fn tokens(
+        &self,
+        (issued, scopes): (Issued, Vec<String>),
+        is_code: bool,
+        record: &mut Record,
+    ) -> Result<Value, Failure> {
+        let session = issued.found.session();
+        record.note_identity(Some(&session.identity));
+        tracing::debug!(
+            client = issued.found.grant.client,
+            user = &**session.identity.user(),
+            "access token given"
+        );
+        self.answer(issued, session, scopes, is_code).await
+    }
+
     async fn code(&self, record: &Record) -> Result<(Issued, Vec<String>), Failure> {
         const UNKNOWN: &str = "the code is unknown, or has ended";
         let code = self
@@ -233,7 +256,7 @@ impl ClientRequest<'_> {
     }
 
     /// `is_code` is whether it answers an authorization request, whose `nonce` goes into the ID token then.
-    async fn answer(
+    pub(super) async fn answer(
         &self,
         issued: Issued,
         session: Session,

@@ -5,7 +5,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{Home, MCP, call, client, error, home_with, post, post_with, register};
-use crate::support::{House, Reply, keys};
+use crate::support::{House, Reply, keys, raw};
 
 /// SHA-256 of `secret`.
 const HASH: &str = "sha256:2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
@@ -332,4 +332,49 @@ async fn an_assertion_that_is_not_for_here_and_now_proves_nobody() {
     assert_eq!(error(&reply), "invalid_client", "a key is no secret");
     // None of that has used it.
     token(&prove(house, "/oauth2/token", &good, ITSELF).await);
+}
+
+/// A client whose scopes are called like claims is nobody whom there is anything to tell of.
+#[tokio::test]
+async fn userinfo_is_for_tokens_of_users() {
+    let home = house_with(&secret("billing", "scopes = [\"openid\", \"email\"]")).await;
+    let house = &home.house;
+    let access = token(&ask(house, "billing", &[]).await);
+    let status = call(house, &access, "/oauth2/userinfo").await.status;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn an_operator_rotates_the_keys_and_earlier_tokens_stay_good() {
+    let tables = MCP.replace("[issuer]\n", "[issuer]\ntoken_format = \"jwt\"\n");
+    let tables = format!("{tables}{}", secret("billing", ""));
+    let home = home_with(&tables, |plan| plan.admin()).await;
+    let house = &home.house;
+    let kid = |token: &str| jsonwebtoken::decode_header(token).expect("a header").kid;
+    let before = token(&ask(house, "billing", &[]).await);
+    // By address: names are refused there.
+    let operator = async |method: &str| {
+        let request = format!(
+            "{method} /signing_keys HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            house.admin_address()
+        );
+        let answer = raw::try_exchange(house.admin_address(), false, request.as_bytes()).await;
+        let answer = answer.expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let body = answer.split("\r\n\r\n").nth(1).expect("a body");
+        serde_json::from_str::<Value>(body).expect("JSON")
+    };
+    let listed = operator("GET").await;
+    assert_eq!(listed["keys"][0]["kid"].as_str(), kid(&before).as_deref());
+    operator("POST").await;
+    let after = token(&ask(house, "billing", &[]).await);
+    assert_eq!(
+        listed["keys"][1]["kid"].as_str(),
+        kid(&after).as_deref(),
+        "the next one"
+    );
+    for token in [&before, &after] {
+        assert_eq!(call(house, token, "/mcp").await.status, StatusCode::OK);
+        assert!(super::openid::verifies(house, token).await);
+    }
 }

@@ -7,6 +7,7 @@ mod device;
 mod documented;
 mod documents;
 mod ends;
+mod exchange;
 mod floods;
 mod login;
 mod machines;
