@@ -47,6 +47,7 @@ pub use report::Report;
 
 use crate::{
     api_token::settings::{ApiTokenSettings, ServiceToken},
+    app_secret::AppSettings,
     clean::client::ForwardingHeaders,
     door::Proxy,
     forward::settings::UpstreamSettings,
@@ -118,6 +119,8 @@ pub struct Config {
     pub state: Option<StateSettings>,
     /// `[api_tokens]`: the tokens that people make for their programs; none where they may not.
     pub api_tokens: Option<ApiTokenSettings>,
+    /// `[app]`: what the app proves itself with; none where it gets no tokens.
+    pub app: Option<AppSettings>,
     /// `[users]`: names and passwords; none where nobody has one here.
     pub users: Option<UsersSettings>,
     /// `[[service_tokens]]`: machines.

@@ -1,6 +1,7 @@
 //! The visitor's session: found in a request, written into an answer.
 
 mod ending;
+mod handle;
 mod logout_hint;
 mod opening;
 mod pending;
