@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::support::{
     Browser, House, Reply, ScriptedProvider, Upstream,
-    house::{Plan, root},
+    house::{Plan, root, sidegate},
     standard_with,
 };
 
@@ -184,4 +184,61 @@ async fn the_page_begins_with_what_works() {
     ada.sign_in("/").await;
     let reply = ask(&house, &handle(&ada).await, SECRET).await;
     assert_eq!(reply.status, StatusCode::OK);
+}
+
+#[test]
+fn the_check_says_what_is_missing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("sidegate.toml");
+    let check = |rest: &str, login: bool| {
+        let text = format!(
+            "upstream = \"http://127.0.0.1:8000\"\npublic_url = \"https://app.example.com\"\n{rest}\n\
+             [providers.corp]\ntype = \"oidc\"\nissuer = \"https://login.example.com\"\nclient_id = \"app\"\n\
+             client_secret = \"client-words-of-length\"\nallow = \"anyone\"\n{}",
+            if login {
+                ""
+            } else {
+                "login = false\nbearer = { audience = [\"api\"] }\n"
+            }
+        );
+        fs::write(&file, text).expect("written");
+        let output = sidegate().args(["check", "-c"]).arg(&file).output();
+        let output = output.expect("it runs");
+        let said = [output.stdout, output.stderr].concat();
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&said).into_owned(),
+        )
+    };
+    let store = "[session]\nstore = \"memory\"\n";
+    let good = check(&format!("{store}{TABLE}"), true);
+    assert!(good.0, "{}", good.1);
+    for (rest, login, message) in [
+        (TABLE.to_owned(), true, "session.store = \"memory\""),
+        (
+            format!("{store}{TABLE}"),
+            false,
+            "nobody signs in at a provider",
+        ),
+        (format!("{store}[app]\n"), true, "`secret` is missing"),
+        (
+            format!("{store}[app]\nsecret = \"short\"\n"),
+            true,
+            "the app's secret is weak",
+        ),
+        (
+            format!("{store}{TABLE}header = \"X-User\"\n"),
+            true,
+            "the header x-user says something else already",
+        ),
+        (
+            format!("{store}{TABLE}header = \"Cookie\"\n"),
+            true,
+            "`Cookie` cannot be set",
+        ),
+    ] {
+        let (passed, said) = check(&rest, login);
+        assert!(!passed && said.contains(message), "{rest}: {said}");
+        assert!(!said.contains(SECRET), "{said}");
+    }
 }
