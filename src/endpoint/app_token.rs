@@ -167,9 +167,11 @@ async fn find(
             return Err(NoToken::Secret);
         }
     };
-    let now = clock::now();
-    let found = snapshot.sessions.by_handle(shown.name().as_bytes(), now);
+    let handle = shown.name().as_bytes();
+    let found = snapshot.sessions.by_handle(handle, clock::now());
     let visit = found.await.map_err(|_| NoToken::Unavailable)?;
+    // It may have taken a while.
+    let now = clock::now();
     let session = visit.session.as_deref().ok_or(NoToken::NoSession)?;
     let wait = snapshot.limiter.take_app_token(&session.id);
     wait.map_err(|wait| NoToken::TooOften(wait.as_secs().saturating_add(1)))?;
