@@ -215,9 +215,14 @@ fn the_check_says_what_is_missing() {
     };
     let store = "[session]\nstore = \"memory\"\n";
     let good = check(&format!("{store}{TABLE}"), true);
-    assert!(good.0, "{}", good.1);
+    assert!(good.0 && !good.1.contains("the app gets"), "{}", good.1);
+    let useless = check(TABLE, true);
+    assert!(
+        useless.1.contains("session.store = \"memory\""),
+        "{}",
+        useless.1
+    );
     for (rest, login, message) in [
-        (TABLE.to_owned(), true, "session.store = \"memory\""),
         (
             format!("{store}{TABLE}"),
             false,

@@ -79,11 +79,10 @@ impl Reader<'_> {
     ) {
         let origin = root.origin("app");
         if matches!(session.store, StoreSettings::Cookie) {
-            self.problem(
-                Problem::new(&origin, "the app gets tokens of sessions that are kept in a store").hint(
-                    "write session.store = \"memory\", or an address of Redis: a token that is refreshed for the app could \
-                     not get into the browser's cookie",
-                ),
+            self.warnings.push(
+                "the app gets no tokens of users: sessions are in cookies, where no token that is refreshed for the app would \
+                 arrive; write session.store = \"memory\" or an address of Redis, or take [app] out"
+                    .to_owned(),
             );
         }
         if let Some(providers) = providers
