@@ -1,10 +1,10 @@
-//! The signed assertion: a short JWT that says to an app who is there, so that it need not believe whoever reaches it.
+//! The signed assertion: a short JWT that tells an app who the user is, so that the app need not trust everybody who reaches it.
 //!
-//! A header can be written by anybody who reaches the app past the gate; a signature cannot. The assertion names the app
-//! (`aud`), so that no app can use it at another one, and lasts a minute, so that one that leaks is soon worth nothing. It is signed
-//! once for a session, an app and a route, and then serves for half of that.
+//! Anybody who reaches the app without the gate can write a header, but nobody can forge a signature. The assertion names the app
+//! (`aud`), so that one app cannot use it at another. It lasts a minute, so that a leaked one is soon useless. It is signed once for a
+//! session, an app and a route, and reused for half of that time.
 //!
-//! The keys follow from `session.secret`: whoever shares it has the same, and its rotation is theirs.
+//! The keys are derived from `session.secret`: whoever shares the secret has the same keys, and they rotate with it.
 
 use std::{sync::Arc, time::Duration};
 

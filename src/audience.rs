@@ -1,9 +1,8 @@
-//! What the client behind a request can use. Pure.
+//! What the client of a request can use: a page, JSON, or something else. Pure.
 //!
-//! A browser says what a request is for in Fetch Metadata (W3C Fetch Metadata Request Headers), and
-//! no script can change that. It is sent to https and localhost only, so `Accept` decides where it is
-//! absent. The wrong answer hurts either way: a `fetch` that follows a redirect to the provider dies
-//! in CORS, and a person who gets JSON is lost.
+//! A browser says what a request is for in Fetch Metadata (W3C Fetch Metadata Request Headers), and no script can change that.
+//! Browsers send it to https and localhost only, so without it `Accept` decides. A wrong guess hurts either way: a `fetch` that
+//! follows a redirect to the provider fails in CORS, and a user who gets JSON is lost.
 
 use http::{HeaderMap, HeaderValue, Method, header::ACCEPT};
 

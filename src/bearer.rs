@@ -1,7 +1,7 @@
-//! Whom bearer tokens of providers prove (RFC 6750).
+//! Bearer tokens of providers (RFC 6750).
 //!
-//! A token that was proven is known for a while, so that a program that brings it with each request costs no signature check
-//! and no call to the provider. However many requests bring one new token at once, it is looked into once.
+//! The result of a check is cached for a while. So a program that sends the token with each request costs no signature check and no call
+//! to the provider. If many requests bring one new token at once, it is checked once.
 
 use std::{
     sync::Arc,
@@ -15,9 +15,10 @@ use moka::{Expiry, future::Cache};
 use serde::Deserialize;
 
 use crate::{
+    api_token::Guesses,
     clock::Timestamp,
     credential::{Answer, Authenticator, Caller, Presented, Refused, Schemes, Verified},
-    provider::{Provider, Providers, bearer::LONGEST},
+    provider::{BearerMatch, Provider, Providers, bearer::LONGEST},
     text::Text,
     tokens::KeepTokens,
 };
@@ -25,6 +26,7 @@ use crate::{
 /// The bearer tokens of all providers whose tables take them.
 pub struct Bearers {
     providers: Vec<Arc<dyn Provider>>,
+    guesses: Arc<Guesses>,
     /// Whether a header carries the token.
     is_told: bool,
     known: Cache<Key, Known>,
@@ -36,16 +38,16 @@ type Key = [u8; 32];
 /// What is known of a token, and for how long that stands.
 #[derive(Clone)]
 struct Known {
-    verified: Arc<Verified>,
+    what: Result<Arc<Verified>, Arc<str>>,
     kept: Duration,
 }
 
 impl Bearers {
     /// Of `providers`, keeping what headers carry; none where no table of theirs takes bearer tokens.
-    pub fn new(providers: &Providers, keep: KeepTokens) -> Option<Self> {
+    pub fn new(providers: &Providers, guesses: Arc<Guesses>, keep: KeepTokens) -> Option<Self> {
         let providers: Vec<_> = providers
             .iter()
-            .filter(|provider| provider.token_cache().is_some())
+            .filter(|provider| provider.bearer_terms().is_some())
             .cloned()
             .collect();
         let known = Cache::builder()
@@ -55,19 +57,27 @@ impl Bearers {
             .build();
         (!providers.is_empty()).then_some(Self {
             providers,
+            guesses,
             is_told: keep.access,
             known,
         })
     }
 
-    /// The providers that `token` names as its issuer: several tables may have one issuer, for several audiences.
+    /// The providers that may judge `token`: the one that it names as its issuer, or all that are asked for tokens.
     fn judges(&self, token: &str) -> Vec<&Arc<dyn Provider>> {
-        let Some(issuer) = issuer(token) else {
-            return Vec::new();
+        let issuer = issuer(token);
+        let matches =
+            |provider: &Arc<dyn Provider>| provider.matches_bearer(token, issuer.as_deref());
+        let of = |wanted: BearerMatch| -> Vec<&Arc<dyn Provider>> {
+            let all = self.providers.iter();
+            all.filter(|provider| matches(provider) == wanted).collect()
         };
-        let all = self.providers.iter();
-        all.filter(|provider| provider.issues_bearer(&issuer))
-            .collect()
+        let certain = of(BearerMatch::Certain);
+        if certain.is_empty() {
+            of(BearerMatch::Possible)
+        } else {
+            certain
+        }
     }
 
     /// Looks into a token that is not known; once, whoever asks meanwhile.
@@ -76,76 +86,134 @@ impl Bearers {
         judges: Vec<&Arc<dyn Provider>>,
         token: &str,
         key: Key,
-        now: Timestamp,
+        caller: Caller,
     ) -> Result<Arc<Verified>, Refused> {
         // What is kept beyond its end, because a clock was set, is not taken for an answer.
         let known = self.known.get(&key).await;
-        if known.is_some_and(|known| !known.stands(now)) {
+        if known.is_some_and(|known| !known.stands(caller.now)) {
             self.known.invalidate(&key).await;
         }
-        let asked = self.known.try_get_with(key, self.prove(judges, token, now));
+        let asked = self
+            .known
+            .try_get_with(key, self.ask(judges, token, &key, caller));
         match asked.await {
-            Ok(known) => Ok(known.verified),
+            Ok(known) => known.judge(),
             Err(refused) => Err((*refused).clone()),
         }
     }
 
-    /// Has one provider after the other judge a token. One that cannot say is no reason to believe another that says no. A
-    /// refusal is not kept: to check a signature again is cheap.
-    async fn prove(
+    /// Looks into a token. Where a provider is asked, each try of one that was not good lately counts: it costs a call.
+    async fn ask(
         &self,
         judges: Vec<&Arc<dyn Provider>>,
         token: &str,
-        now: Timestamp,
+        key: &Key,
+        caller: Caller,
     ) -> Result<Known, Refused> {
-        let mut refused = Refused::Invalid("no provider knows its issuer".to_owned());
-        for provider in judges {
-            let error = match provider.prove_bearer(token, now).await {
-                Ok(verified) => return Ok(self.known_of(verified, provider, token, now)),
-                Err(error) => error,
-            };
-            let why = format!("{}: {error}", provider.profile().name);
-            if !error.is_of_token() {
-                refused = Refused::Unavailable(why);
-            } else if let Refused::Invalid(_) = refused {
-                refused = Refused::Invalid(why);
+        let is_asked = |judge: &&Arc<dyn Provider>| {
+            let terms = judge.bearer_terms();
+            terms.is_some_and(|terms| terms.is_asked)
+        };
+        let counts = judges.iter().any(is_asked);
+        if counts {
+            self.guesses.admit(key, caller, Instant::now())?;
+        }
+        let known = ask(judges, token, caller.now).await;
+        if counts {
+            match &known {
+                Ok(Known { what: Ok(_), .. }) => self.guesses.was_good(key, caller),
+                Err(Refused::Unavailable(_)) => self.guesses.give_back(key, caller),
+                _ => self.guesses.forget(key),
             }
         }
-        Err(refused)
-    }
-
-    fn known_of(
-        &self,
-        mut verified: Verified,
-        provider: &Arc<dyn Provider>,
-        token: &str,
-        now: Timestamp,
-    ) -> Known {
-        if self.is_told {
-            verified.tokens.access = Some(Text::from(token));
+        let mut known = known?;
+        if let Ok(verified) = &mut known.what
+            && self.is_told
+        {
+            Arc::make_mut(verified).tokens.access = Some(Text::from(token));
         }
-        let cache = provider.token_cache().unwrap_or_default();
-        let left = verified.expires_at.map(|end| end.since(now));
-        Known {
-            kept: left.map_or(cache, |left| left.min(cache)),
-            verified: Arc::new(verified),
+        Ok(known)
+    }
+}
+
+/// Asks one provider after the other. One that cannot say is no reason to believe another that says no.
+async fn ask(
+    judges: Vec<&Arc<dyn Provider>>,
+    token: &str,
+    now: Timestamp,
+) -> Result<Known, Refused> {
+    let mut denied = None;
+    let mut unavailable = None;
+    let mut kept = Duration::MAX;
+    for provider in judges {
+        let terms = provider.bearer_terms();
+        let cache = terms.map_or(Duration::ZERO, |terms| terms.cache);
+        match provider.prove_bearer(token, now).await {
+            Ok(verified) => {
+                let left = verified.expires_at.map(|end| end.since(now));
+                return Ok(Known {
+                    kept: left.map_or(cache, |left| left.min(cache)),
+                    what: Ok(Arc::new(verified)),
+                });
+            }
+            Err(error) if error.is_of_token() => {
+                // What the provider itself has said is worth keeping; a check of what it has signed is cheap.
+                kept = kept.min(if error.is_told() {
+                    REFUSAL_KEPT
+                } else {
+                    Duration::ZERO
+                });
+                let name = &provider.profile().name;
+                denied.get_or_insert_with(|| format!("{name}: {error}"));
+            }
+            Err(error) => {
+                unavailable = Some(format!("{}: {error}", provider.profile().name));
+            }
+        }
+    }
+    match (unavailable, denied) {
+        (Some(unavailable), _) => Err(Refused::Unavailable(unavailable)),
+        (None, Some(why)) if kept > Duration::ZERO => Ok(Known {
+            what: Err(why.into()),
+            kept,
+        }),
+        (None, why) => {
+            Err(Refused::Invalid(why.unwrap_or_else(|| {
+                "no provider knows its issuer".to_owned()
+            })))
         }
     }
 }
 
 impl Known {
-    /// Whether it still stands at `now`: nothing is kept beyond its end.
-    fn stands(&self, now: Timestamp) -> bool {
-        self.verified.expires_at.is_none_or(|end| now < end)
+    fn judge(&self) -> Result<Arc<Verified>, Refused> {
+        match &self.what {
+            Ok(verified) => Ok(Arc::clone(verified)),
+            Err(why) => Err(Refused::Invalid(why.to_string())),
+        }
     }
 
-    /// About what it takes up, in bytes.
+    /// Whether it still stands at `now`: nothing is kept beyond its end.
+    fn stands(&self, now: Timestamp) -> bool {
+        let end = self
+            .what
+            .as_ref()
+            .ok()
+            .and_then(|verified| verified.expires_at);
+        end.is_none_or(|end| now < end)
+    }
+
+    /// About what it takes up, in bytes; at least so much that the number has a bound, too.
     fn weight(&self) -> u32 {
-        u32::try_from(weight(&self.verified)).unwrap_or(u32::MAX)
+        let bytes = match &self.what {
+            Ok(verified) => weight(verified),
+            Err(why) => why.len(),
+        };
+        u32::try_from(bytes.max(LEAST_WEIGHT)).unwrap_or(u32::MAX)
     }
 }
 
-/// About what somebody takes up, in bytes; at least so much that the number has a bound, too.
+/// About what somebody takes up, in bytes.
 fn weight(verified: &Verified) -> usize {
     let identity = &verified.identity;
     let pairs = identity.claims.iter().chain(&identity.memberships);
@@ -189,13 +257,13 @@ impl Authenticator for Bearers {
         // It is at hand at once, or not at all.
         let known = self.known.get(&key).now_or_never().flatten();
         if let Some(known) = known.filter(|known| known.stands(caller.now)) {
-            return Answer::Known(Ok(known.verified));
+            return Answer::Known(known.judge());
         }
         let judges = self.judges(token);
         if judges.is_empty() {
             return Answer::NotMine;
         }
-        Answer::Pending(Box::pin(self.find_out(judges, token, key, caller.now)))
+        Answer::Pending(Box::pin(self.find_out(judges, token, key, caller)))
     }
 }
 
@@ -243,3 +311,6 @@ pub const LEAST_WEIGHT: usize = 1024;
 
 /// Bytes that a text takes beside its letters.
 const PER_TEXT: usize = 16;
+
+/// How long a refusal by the provider is cached.
+pub const REFUSAL_KEPT: Duration = Duration::from_secs(5);

@@ -1,4 +1,4 @@
-//! Why a body breaks off.
+//! Why a body broke off.
 
 use crate::observe::{Ended, metrics::Limit};
 

@@ -1,23 +1,22 @@
 //! One canonical path. Pure.
 //!
-//! An upstream may read a path otherwise than the gate: decode it once more, merge slashes, cut `;`
-//! parameters, take a backslash for a slash. A rule judged on one reading and served on another is a
-//! bypass, so there are two readings:
+//! An upstream may read a path differently than the gate. It may decode it once more, merge slashes, remove `;` parameters, or
+//! take a backslash for a slash. If a rule checks one reading and the upstream serves another, the rule is bypassed. So
+//! there are two readings:
 //!
-//! - the **surface** is what is forwarded: escapes of unreserved characters decoded (RFC 3986 §6.2.2.2),
-//!   hex digits of the others upper case, everything else byte for byte;
-//! - the **deep** reading is what the most eager upstream could make of it: escapes decoded until nothing
-//!   changes, cut at a query or fragment that comes out, backslashes turned into slashes, `;` parameters
-//!   cut from each segment, slashes merged.
-//!   Escapes of bytes beyond ASCII stay; no rule depends on how they are spelled.
+//! - the **surface** is forwarded. Escapes of unreserved characters are decoded (RFC 3986 §6.2.2.2), hex digits of the
+//!   others are upper case, and everything else stays byte for byte;
+//! - the **deep** reading is the most that an upstream could make of it. Escapes are decoded until nothing changes, the
+//!   result is cut at a query or fragment, backslashes become slashes, `;` parameters are removed from each segment, and slashes are
+//!   merged. Escapes of bytes beyond ASCII stay: no rule depends on their spelling.
 //!
-//! Where an app is said to take an escaped slash for a part of its segment, there is a third: the deep one with each `%2F`
-//! that the surface has kept as it is.
+//! For apps that take an escaped slash as part of a segment there is a third: the deep reading in which each `%2F` of the
+//! surface stays as it is.
 //!
-//! Both must fall under the same rule, or the path is ambiguous. Dot segments in either reading,
-//! control characters (also escaped ones), `#`, spaces, invalid escapes, overlong UTF-8 (a dot or a
-//! slash in disguise, RFC 3629 §10) and paths that do not begin with `/` are refused outright. Other
-//! characters that no URI has but browsers send (`"<>[]^{|}` and the backtick) are kept.
+//! Both must fall under the same rule. Otherwise the path is ambiguous. Dot segments in either reading, control characters (also
+//! escaped ones), `#`, spaces, invalid escapes, overlong UTF-8 (a hidden dot or slash, RFC 3629 §10), and paths that do not
+//! begin with `/` are refused. Other characters that a URI may not have but browsers send (`"<>[]^{|}` and the backtick) are
+//! kept.
 
 use std::borrow::Cow;
 

@@ -1,7 +1,7 @@
 //! The command line: `run`, `check`, `explain`, `import`, `secret`, `health`, `login`, `demo`.
 //!
-//! The one place that writes to the terminal. Results go to stdout, problems to stderr; 0 is success, 1
-//! a failure, 2 a configuration or command line that has to be changed, 3 an import that left something over.
+//! Only this module writes to the terminal. Results go to stdout, problems to stderr. The exit status is 0 for success, 1 for a
+//! failure, 2 for a configuration or command line that has to be changed, and 3 for an import that could not translate everything.
 
 mod diff;
 mod explain;
@@ -36,14 +36,13 @@ use crate::{
 /// A configuration or command line that has to be changed.
 const EXIT_CONFIGURATION: u8 = 2;
 
-/// A configuration was written, and something of the old one has no equivalent in it.
+/// A configuration was written, but parts of the old one have no equivalent.
 const EXIT_INCOMPLETE: u8 = 3;
 
 /// A login in front of any web app.
 ///
-/// sidegate is a reverse proxy. It sends a browser without a session to your OpenID Connect provider,
-/// keeps the session in an encrypted cookie, decides who may pass, and tells the app who the user is in
-/// headers such as X-User.
+/// sidegate is a reverse proxy. It sends a browser without a session to your identity provider, keeps the session in an
+/// encrypted cookie, decides who may pass, and sends the user to the app in headers such as X-User.
 #[derive(Debug, Parser)]
 #[command(
     name = "sidegate",
@@ -58,12 +57,12 @@ struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-Look at it first, with no file, no account and no network:
+Try it without a file, an account or a network:
 
     sidegate demo
     sidegate demo --mcp
 
-Then protect an app of your own. The smallest sidegate.toml:
+Then protect your own app. The smallest sidegate.toml:
 
     upstream   = \"http://127.0.0.1:8000\"
     public_url = \"https://app.example.com\"
@@ -75,46 +74,45 @@ Then protect an app of your own. The smallest sidegate.toml:
     client_secret = { env = \"CLIENT_SECRET\" }
     allow         = { domains = [\"example.com\"] }
 
-    sidegate check      says what is wrong with it, and which callback address to
+    sidegate check      lists every mistake in it, and the callback address to
                         register at the provider
     sidegate run        serves
 
 Every key also has an environment name: SIDEGATE_UPSTREAM, SIDEGATE_SESSION__SECRET,
-SIDEGATE_PROVIDERS__CORP__CLIENT_ID. `sidegate secret` makes the session secret that
-lets sessions outlive a restart. config.example.toml explains every key.";
+SIDEGATE_PROVIDERS__CORP__CLIENT_ID. Set session.secret, so that sessions survive a
+restart: `sidegate secret` prints one. config.example.toml explains every key.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve: listen, and forward what may pass.
+    /// Run the gate: listen, and forward requests that may pass.
     Run(ConfigFile),
-    /// Check the configuration; print a summary, or every problem with its line.
+    /// Check the configuration. Print a summary, or every problem with its line.
     ///
-    /// With --online also ask each provider whether it is there and takes the client's secret (with a code that
-    /// nobody has, so that nothing is spent), and compare this machine's clock with its own; and sign in to Redis, where sessions need one. Exits with 1 when one cannot be reached,
-    /// does not say what a login needs, does not let us in, or the clocks are more than five minutes
-    /// apart.
+    /// --online also asks each provider whether it answers and accepts the client secret, compares its clock with this machine's,
+    /// and signs in to Redis if sessions need it. To test the secret it sends a code that does not exist, so that nothing is used
+    /// up. The exit status is 1 if one of them cannot be reached, refuses the secret, or lacks what a login needs, or if the clocks
+    /// differ by more than five minutes.
     Check {
         #[command(flatten)]
         file: ConfigFile,
-        /// Ask the providers too: their discovery documents, or where a login begins; and Redis.
+        /// Also ask the providers (their discovery documents, or the address where a login begins) and Redis.
         #[arg(long)]
         online: bool,
-        /// Pass where secrets are not on this machine, as in CI: note which, and check all else.
+        /// Accept that secrets are missing, as in CI: note which, and check everything else.
         ///
-        /// A secret here is what stands in `{ env = … }`, `{ file = … }` or `tls`. One that is here is checked all
-        /// the same.
+        /// Secrets are `{ env = … }`, `{ file = … }` and the files of `tls`. Those that are present are checked.
         #[arg(long, conflicts_with = "online")]
         without_secrets: bool,
-        /// Say in words what this configuration changes of OLD, an earlier one: routes, who may pass, who is signed out,
-        /// and what waits for a restart.
+        /// Describe the changes since OLD, an earlier configuration: routes, who may pass, who is signed out, and what needs a
+        /// restart.
         #[arg(long, value_name = "OLD", conflicts_with = "online")]
         diff: Option<PathBuf>,
     },
-    /// Say what would become of a request: which route, which rule, what verdict, and which headers the app would get.
+    /// Show what would happen to a request: the route, the rule, the verdict, and the headers that the app would get.
     ///
-    /// Nothing is asked of anybody, and the secrets need not be here. The path is taken as it is written, escapes and
-    /// all. A header whose value is a secret or a token is named without it. What only a running gate knows is not
-    /// judged: Fetch Metadata (`cross_site`), sessions that have ended, limits.
+    /// It uses no network and needs no secrets. The path is taken as it is written, with its escapes. Values that are secrets or
+    /// tokens are not shown. It does not judge what only a running gate knows: Fetch Metadata (`cross_site`), ended sessions,
+    /// and limits.
     Explain {
         /// The method, in upper case.
         method: String,
@@ -122,64 +120,64 @@ enum Command {
         url: String,
         #[command(flatten)]
         file: ConfigFile,
-        /// Who is signed in, as user=ada,email=ada@example.com,groups=a;b,provider=corp; also name, subject, claims.PATH
-        /// and the other lists of `allow`; how long ago they authenticated (`auth_age=5m`; just now without) and how (acr=…).
-        /// Without, nobody is. What proves it: `credential=bearer`, `scopes=a;b`, `client=…`; a session where none is said.
+        /// The signed-in user, as in user=ada,email=ada@example.com,groups=a;b,provider=corp. Also name, subject, claims.PATH
+        /// and the other lists of `allow`, the age of the login (`auth_age=5m`; default: just now) and its class (acr=…). For
+        /// a program also `credential=bearer` (default: session), `scopes=a;b` and `client=…`. Without --as nobody is signed
+        /// in.
         #[arg(long = "as", value_name = "WHO")]
         person: Option<String>,
         /// The client's address, for `networks`.
         #[arg(long, value_name = "IP")]
         client: Option<IpAddr>,
-        /// For programs.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Print another program's configuration as sidegate's, with a list of what has no equivalent.
+    /// Translate the configuration of another program, and list what has no equivalent.
     Import {
         #[command(subcommand)]
         from: Import,
     },
-    /// Print the JSON Schema of the configuration, for editors: completion, explanations, and mistakes underlined.
+    /// Print the JSON Schema of the configuration, for completion and explanations in editors.
     ///
     /// Save it beside the configuration as sidegate.schema.json, and begin the configuration with the line
-    /// `#:schema ./sidegate.schema.json`. Editors with taplo (Even Better TOML) take it.
+    /// `#:schema ./sidegate.schema.json`. Editors with taplo (Even Better TOML) use it.
     Schema,
     /// Print a fresh session secret: 32 random bytes as base64url.
     Secret,
-    /// Print a fresh token for a machine, and what the configuration keeps of it.
+    /// Print a fresh token for a machine, and its hash for the configuration.
     ///
-    /// The first line is the token, which the machine sends; the second is its SHA-256, for `hash` of `[[service_tokens]]`.
+    /// The first line is the token, for the machine. The second is its SHA-256, for `hash` of `[[service_tokens]]`.
     Token,
-    /// Ask a running gate whether it is alive; for a container's HEALTHCHECK.
+    /// Ask a running gate whether it is alive, for a container's HEALTHCHECK.
     ///
-    /// Asks for /ping at `admin_listen`, else for PREFIX/ping at the first `listen` address (over TLS where `tls` is set,
-    /// whatever the certificate says), or at the address given. Exits with 0 when the answer is 200 within
-    /// two seconds, and with 1 otherwise.
+    /// It requests /ping at `admin_listen`, or else PREFIX/ping at the first `listen` address. If `tls` is set it uses TLS, and does
+    /// not check the certificate. The exit status is 0 if the answer is 200 within two seconds, and 1 otherwise.
     Health {
         #[command(flatten)]
         file: ConfigFile,
-        /// Ask here instead, without a look at the configuration: `http://HOST:PORT` or `unix:/PATH`; with a prefix of
-        /// one's own, `http://HOST:PORT/PREFIX/ping`.
+        /// Ask at this address, without reading the configuration: `http://HOST:PORT` or `unix:/PATH`. With another prefix:
+        /// `http://HOST:PORT/PREFIX/ping`.
         #[arg(long, value_name = "URL")]
         url: Option<String>,
     },
-    /// Log in at what a gate guards, from a terminal, and keep the token; with `--token`, print an access token.
+    /// Log in from a terminal to an app behind a gate. With `--token`, print an access token.
     ///
-    /// The browser may be anywhere: what is printed says which address to open, and which code to compare. Tokens are kept in
-    /// `sidegate/tokens.json` below `XDG_CONFIG_HOME` or `~/.config`, which only you may read. docs/cli.md shows curl, git and kubectl.
+    /// It prints an address to open in any browser, and a code to compare. Tokens are stored in `sidegate/tokens.json` below
+    /// `XDG_CONFIG_HOME` or `~/.config`; only you can read the file. docs/cli.md shows curl, git and kubectl.
     Login {
-        /// The address of what is guarded, as in `https://app.example.com/api`
+        /// The address behind the gate, as in `https://app.example.com/api`
         url: url::Url,
-        /// Print an access token of an earlier login, renewed if need be, and nothing else.
+        /// Print only an access token of an earlier login, refreshed if necessary.
         #[arg(long)]
         token: bool,
     },
-    /// Show a whole login on this machine: a demo app, a demo provider, and the gate before it.
+    /// Show a whole login on this machine, with a demo app and a demo provider.
     Demo {
-        /// Where the gate listens on loopback; the first free port from 4180 on where none is named.
+        /// The port on loopback. Default: the first free port from 4180 on.
         #[arg(long, value_name = "N")]
         port: Option<u16>,
-        /// Show how a client of the Model Context Protocol logs in: the app has a small MCP server, and the gate gives tokens for it.
+        /// Show the login of an MCP client: the app has a small MCP server, and the gate issues tokens for it.
         #[arg(long)]
         mcp: bool,
     },
@@ -189,17 +187,16 @@ enum Command {
 enum Import {
     /// oauth2-proxy 7.15: its configuration file, flags, `OAUTH2_PROXY_…` variables, and alpha configuration.
     ///
-    /// The configuration goes to stdout; what has no equivalent, what is left to do and what is not needed to stderr, and as
-    /// comments to its top. Flags count before variables, and these before the file, as there. Secrets go through as they
-    /// stand: a file stays a file, and what a variable holds stays in that variable. Exits with 0 when
-    /// everything has an equivalent, with 3 when something has none, and with 2, and without a configuration, when something is
-    /// no option of oauth2-proxy's.
+    /// The configuration goes to stdout. What has no equivalent, what is left to do and what is not needed goes to stderr, and into
+    /// comments at its top. Flags override variables, and variables override the file. Secrets stay where they are: a file stays a
+    /// file, and a variable stays a variable. The exit status is 0 if everything has an equivalent, and 3 if something has none. It
+    /// is 2, without a configuration, if something is not an option of oauth2-proxy.
     #[command(name = "oauth2-proxy")]
     Oauth2Proxy {
-        /// The configuration file; an alpha configuration is one that ends in .yaml or .yml, and may stand beside it.
+        /// The configuration file, and an alpha configuration: its name ends in .yaml or .yml.
         #[arg(value_name = "FILE")]
         files: Vec<PathBuf>,
-        /// Its command line: all that follows.
+        /// The command line of oauth2-proxy: everything after --args.
         #[arg(long = "args", value_name = "FLAG", num_args = 0.., allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
@@ -207,14 +204,13 @@ enum Import {
 
 #[derive(Debug, Args)]
 struct ConfigFile {
-    /// The configuration; sidegate.toml in the working directory where none is named.
+    /// The configuration file. Default: sidegate.toml in the working directory.
     #[arg(short, long = "config", value_name = "FILE", env = "SIDEGATE_CONFIG")]
     config: Option<PathBuf>,
 }
 
 impl ConfigFile {
-    /// The configuration, or its report on stderr.
-    /// Reads it again, in the environment of the start.
+    /// How to read the configuration again, with the environment of the start.
     fn source(&self, loaded: &Loaded) -> ReloadFrom {
         let (file, environment) = (self.config.clone(), environment());
         ReloadFrom {
@@ -223,6 +219,7 @@ impl ConfigFile {
         }
     }
 
+    /// The configuration, or its report on stderr.
     fn load(&self) -> Result<Loaded, ExitCode> {
         config::load(self.config.as_deref(), &environment()).map_err(|report| refuse(&report))
     }
@@ -393,7 +390,7 @@ fn check(file: &ConfigFile, online: bool) -> Result<ExitCode, ExitCode> {
     let loaded = file.load().inspect_err(|_| {
         if file.load_without_secrets().is_ok() {
             complain(
-                "nothing is wrong but that secrets are not here; where none should be, as in CI, use --without-secrets\n",
+                "only secrets are missing; to check a file without them, as in CI, use --without-secrets\n",
             );
         }
     })?;
@@ -488,7 +485,7 @@ fn check_diff(file: &ConfigFile, old: &Path, without_secrets: bool) -> Result<Ex
     let (old_file, new_file) = (Some(old), file.config.as_deref());
     let (old, mut new) = (load(old_file)?, load(new_file)?);
     if without_secrets {
-        // What stands in for a secret is another one each time.
+        // The stand-in for a missing secret differs each time.
         new.session.secrets.clone_from(&old.session.secrets);
     }
     let mut said = diff::changes(&old, &new);
@@ -505,7 +502,7 @@ fn check_diff(file: &ConfigFile, old: &Path, without_secrets: bool) -> Result<Ex
         said.push(format!("other keys that differ: {}", others.join(", ")));
     }
     if said.is_empty() {
-        say("nothing that matters to anybody\n");
+        say("no change in behaviour\n");
     }
     for sentence in said {
         say(&format!("- {sentence}\n"));
@@ -526,7 +523,7 @@ fn sum_up(file: &ConfigFile, loaded: &Loaded) {
 fn health(file: &ConfigFile, url: Option<&str>) -> Result<ExitCode, ExitCode> {
     let target = match url {
         Some(url) => health::Target::parse(url),
-        // Who asks from another shell need not have the secrets.
+        // Another shell may lack the secrets.
         None => match file.load_without_secrets() {
             Ok(loaded) => health::Target::of(&loaded.config),
             Err(report) => {
@@ -548,14 +545,14 @@ fn health(file: &ConfigFile, url: Option<&str>) -> Result<ExitCode, ExitCode> {
     }
 }
 
-/// The environment as text. What is not UTF-8 is none of ours, and a secret must not be changed to fit.
+/// The environment as text. Variables that are not UTF-8 are left out: a secret must not be changed to fit.
 fn environment() -> Environment {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()
 }
 
-/// Writes to stdout. Whoever closed the pipe wants no more of it.
+/// Writes to stdout. A closed pipe is no error.
 fn say(text: &str) {
     _ = io::stdout().write_all(text.as_bytes());
 }

@@ -1,4 +1,4 @@
-//! Time, as the rest of the crate sees it: a number that is passed in.
+//! The time. Only this module reads the clock; all others get the time passed in.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

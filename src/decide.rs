@@ -1,4 +1,4 @@
-//! May this request pass? One pure function; its "yes" is a [`Permit`], and forwarding needs one.
+//! Decides whether a request may pass: one pure function. Its "yes" is a [`Permit`], and forwarding needs one.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,4 @@
-//! The road of a request, top to bottom.
+//! The path of a request, from top to bottom.
 
 use std::{sync::Arc, time::Instant};
 
@@ -19,6 +19,7 @@ use crate::{
     endpoint::{self, Endpoint, public_name},
     forward::{Downstream, ForwardError, Forwarder, OwnCookies, Telling, Tunnels, Upstream},
     issuer::guard::{Guard, allow_pages, is_preflight, may_speak},
+    mcp::ToolRules,
     observe::{Handover, Record, Recorder, Verdict, metrics::Metrics},
     origin::WebOrigin,
     rate_limit::Fields,
@@ -26,6 +27,7 @@ use crate::{
     route::{Access, NoRoute, Resource, Route, Target},
     session::{SessionLookup, live::Owner},
     snapshot::{Place, Snapshot},
+    tool_calls,
     visitor::{Visitor, Who},
 };
 
@@ -237,6 +239,12 @@ impl Gate {
                 let counted = Box::pin(self.snapshot.count(route, who, record));
                 Some(Box::new(counted.await?))
             };
+            if let Some(rules) = &route.tools
+                && let Some(refused) =
+                    Box::pin(self.refuse_call(rules, &mut request, record)).await?
+            {
+                return Ok(refused);
+            }
             let found = visitor.visit();
             let (owner, renewal) = match found.filter(|_| is_told) {
                 Some(visit) => self.accompany(visit, &request, now),
@@ -272,6 +280,26 @@ impl Gate {
         let mut response = answered.response.map(Body::Upstream);
         additions.write(response.headers_mut());
         Ok(response)
+    }
+
+    /// Reads what is called, where a route has rules for tools; the answer to a call that may go no further.
+    async fn refuse_call(
+        &self,
+        rules: &ToolRules,
+        request: &mut CleanRequest,
+        record: &mut Record,
+    ) -> Result<Option<Response<Body>>, Reject> {
+        let Some(refusal) = tool_calls::check(rules, request).await? else {
+            return Ok(None);
+        };
+        let reject = if refusal.status == StatusCode::FORBIDDEN {
+            self.forbid("tools", request, record)
+        } else {
+            Reject::BadRequest(refusal.message.into())
+        };
+        record.verdict = reject.verdict();
+        record.detail = Some(format!("tools: {}", refusal.message));
+        Ok(Some(answer::reply::json(refusal.status, &refusal.body())))
     }
 
     /// What a route that takes tokens does with a request before anybody is asked who they are. Gives the answer to a page

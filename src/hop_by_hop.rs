@@ -1,4 +1,4 @@
-//! Headers that end at this hop (RFC 9110 §7.6.1). Pure.
+//! Hop-by-hop headers (RFC 9110 §7.6.1), which are not forwarded. Pure.
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,

@@ -1,4 +1,4 @@
-//! Who somebody is.
+//! The identity of a user: provider, subject, names, groups and claims.
 
 use crate::{clock::Timestamp, text::Text};
 

@@ -1,4 +1,4 @@
-//! Which headers say who somebody is, and where their values come from. A leaf.
+//! The headers that tell the app who the user is, and the sources of their values. A leaf.
 
 use http::HeaderName;
 

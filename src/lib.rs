@@ -1,39 +1,42 @@
 //! sidegate: a login in front of any web app.
 //!
-//! A reverse proxy that sends a browser without a session to an identity provider, keeps the session in
-//! a sealed cookie, decides who may pass, and tells the app who the user is in headers.
+//! It is a reverse proxy. It sends a browser without a session to an identity provider, keeps the session in an encrypted
+//! cookie, decides who may pass, and sends the user to the app in headers.
 //!
-//! # The road of a request
+//! # The path of a request
 //!
 //! 1. [`listen`]: sockets, TLS and workers; HTTP/1.1 or HTTP/2.
-//! 2. [`clean`]: who is calling, one canonical path, no header that only the gate may write.
-//! 3. [`route`]: an own [`endpoint`], or the first matching route.
-//! 4. [`visitor`]: a [`session`]'s cookie, or a [`credential`], becomes an [`access::Principal`], or nobody.
-//! 5. [`decide`]: a pure function of route, principal and client; its "yes" is a [`decide::Permit`].
-//! 6. [`forward`]: takes the permit and streams to the upstream that it names, which is told who it is in headers, one of
-//!    them signed ([`assertion`]).
-//! 7. [`answer`]: a refusal becomes what the client can use.
+//! 2. [`clean`]: find the client's address, make one canonical path, and remove headers that only the gate may write.
+//! 3. [`route`]: find the gate's own [`endpoint`], or the first route that matches.
+//! 4. [`visitor`]: turn a [`session`] cookie or another [`credential`] into an [`access::Principal`], or nobody.
+//! 5. [`decide`]: a pure function of route, principal and client. Its "yes" is a [`decide::Permit`].
+//! 6. [`forward`]: take the permit, stream to the upstream that it names, and send the user in headers. One of them is signed
+//!    ([`assertion`]).
+//! 7. [`answer`]: turn a refusal into what the client can use.
 //!
-//! A proxy that serves the app itself asks for the verdict alone: at an own endpoint, or at [`ext_authz`].
+//! A proxy that serves the app itself asks only for the verdict: at an own endpoint, or at [`ext_authz`].
 //!
-//! [`gate`] tells this road in one screen. [`login`] turns a browser without a session into one with, at any [`provider`].
+//! [`gate`] has this path on one screen. [`login`] gives a browser a session, at any [`provider`].
 //!
-//! # What lives how long
+//! # Lifetimes
 //!
-//! - The process: the services in [`app`] (stores, revocations, renewals, throttles, counters).
-//! - A configuration: a [`snapshot`], complete and immutable. [`config`] reads it, [`app`] builds it and puts another in its
-//!   place while the gate runs.
+//! - The process: the services in [`app`] (stores, revocations, running refreshes, throttles, counters).
+//! - A configuration: a [`snapshot`], complete and immutable. [`config`] reads it. [`app`] builds it, and replaces it while the
+//!   gate runs.
 //! - A request: a [`clean::CleanRequest`], its record ([`observe`]) and its [`timer`].
 //!
-//! # Words of our own
+//! # Glossary
 //!
-//! - *gate*: one worker's road under one configuration; also the program as a whole, to users.
+//! - *gate*: in the code, one worker's request handling under one configuration. In documents, the running program.
 //! - *own endpoint*: an address that the gate answers itself, below `prefix`.
-//! - *deny*: the rules say no, and why ([`decide::Deny`]). *reject*: what a client gets ([`answer::Reject`]).
-//! - *standing*: what today's configuration makes of whoever a session is of ([`decide::Standing`]).
-//! - *facts*: what has to be known of people because a list asks for it; a session keeps these and no others.
+//! - *door*: an endpoint at which another proxy asks whether a request may pass (forward-auth).
+//! - *deny*: the rules refuse, with the reason ([`decide::Deny`]). *reject*: what the client gets ([`answer::Reject`]).
+//! - *standing*: what the current configuration says about the user of a session ([`decide::Standing`]).
+//! - *facts*: what a session stores about its user because an allow list needs it, and nothing else.
+//! - *renewal*: a refresh of a session at its provider (new tokens, and a new answer to who the user is).
+//! - *seal*: encrypt and authenticate under `session.secret` ([`session::seal`]).
 //!
-//! Imports run one way, from the roots ([`cli`], [`app`]) to the leaves: `tests/layers.txt` is the list.
+//! Imports run one way, from the roots ([`cli`], [`app`]) to the leaves. `tests/layers.txt` is the list.
 
 pub mod access;
 pub mod admin;
@@ -69,6 +72,7 @@ pub mod limiter;
 pub mod limits;
 pub mod listen;
 pub mod login;
+pub mod mcp;
 pub mod net;
 pub mod observe;
 pub mod origin;
@@ -88,6 +92,7 @@ mod spelling;
 pub mod text;
 pub mod timer;
 pub mod tokens;
+pub mod tool_calls;
 pub mod trust;
 pub mod users;
 pub mod visitor;

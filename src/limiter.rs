@@ -1,8 +1,8 @@
-//! Counts the requests of routes with a `limit`, at the road and at the forward-auth doors alike.
+//! Counts the requests of routes with a `limit`, for the reverse proxy and for forward-auth.
 //!
-//! Only what may pass is counted: a refusal costs the app nothing, and whoever is refused is not to lose what is theirs.
-//! Where sessions are in Redis the counts are there too, so that replicas share them; while it does not answer each replica
-//! counts alone. A limit is no login: for want of it nobody is kept out.
+//! Only requests that may pass are counted: a refusal costs the app nothing, and must not use up the user's count. If sessions are in Redis the
+//! counts are there too, shared by the replicas. While Redis does not answer each replica counts alone: nobody is refused because the
+//! counts are missing.
 
 use std::{
     fmt::Write as _,
@@ -93,7 +93,7 @@ impl Limiter {
                         tracing::warn!(
                             error,
                             held_back,
-                            "Redis does not count for limits now: each replica counts alone"
+                            "Redis does not answer: each replica counts for limits alone"
                         );
                     }
                 }

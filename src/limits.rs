@@ -1,5 +1,4 @@
-//! Every bound that an operator can set: how many, how long, how much. A leaf: whoever enforces a bound
-//! reads it here. `docs/limits.md` explains each one.
+//! Every bound that an operator can set. A leaf: the code that enforces a bound reads it here. `docs/limits.md` explains each one.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `sidegate`: a login in front of any web app. Everything is in the library; this is its door.
+//! `sidegate`: a login in front of any web app. Everything is in the library; this starts it.
 
 use std::process::ExitCode;
 

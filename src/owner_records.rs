@@ -1,8 +1,8 @@
-//! What people have beside their sessions: one record for each owner, sealed, and changed by compare-and-set.
+//! What users have beside their sessions: one record for each owner, sealed, and changed by compare-and-set.
 //!
-//! So of two who change a record at once one is first, and the other sees what it wrote; and whoever reads the store learns
-//! nothing. A record that does not open here stays as it is: while a secret is rotated another replica may have the new one
-//! already, or still the old one, and what it knows is not to be lost.
+//! If two change a record at once, one is first, and the other sees its change. A reader of the store learns nothing. A record that
+//! cannot be decrypted here is left as it is: during a rotation of secrets another replica may have the new one already, or still the old one, and its
+//! data must not be lost.
 
 use std::{marker::PhantomData, sync::Arc};
 

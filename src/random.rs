@@ -1,4 +1,4 @@
-//! Randomness, as the rest of the crate sees it: bytes that are passed in.
+//! Randomness. Only this module draws it; all others get random bytes passed in.
 
 /// `N` bytes from the operating system's generator.
 ///

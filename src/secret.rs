@@ -1,4 +1,4 @@
-//! Text that no log may show.
+//! Text that must not appear in logs.
 
 use std::fmt;
 

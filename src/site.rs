@@ -1,4 +1,4 @@
-//! What stays the same for every request: the public address, the prefix, what pages show of providers.
+//! What is the same for every request: the public address, the prefix, and what pages show about providers.
 
 use std::borrow::Cow;
 

@@ -1,8 +1,8 @@
-//! What one configuration decides: complete, checked and immutable. A new configuration is a new snapshot; whoever works
-//! with the old one goes on with it.
+//! Everything that one configuration decides: complete, checked and immutable. A new configuration is a new snapshot. Code that works with
+//! the old one continues with it.
 //!
-//! What has to outlive a configuration (sessions in a store, revocations, renewals, throttles, counters) is shared by
-//! the snapshots, each of which holds a handle to it.
+//! What must outlive a configuration (sessions in a store, revocations, running refreshes, throttles, counters) is shared: each snapshot
+//! has a handle to it.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -37,8 +37,8 @@ use crate::{
     rate_limit::Fields,
     route::{HostPattern, NoRoute, Route, Routes, Target, is_same_host},
     session::{
-        Session, SessionLookup, Sessions,
-        directory::{ActiveSessions, SessionName},
+        Id, Session, SessionLookup, Sessions,
+        directory::{ActiveSessions, SessionName, UserKey},
     },
     site::Site,
     visitor::{Visitor, Who},
@@ -214,8 +214,8 @@ impl Snapshot {
         if self.has_own_tokens {
             api_token::withhold(headers);
         }
-        if self.issuer.is_some() {
-            issuer::token::withhold(headers);
+        if let Some(issuer) = &self.issuer {
+            issuer::withheld::withhold(headers, &issuer.name);
         }
     }
 
@@ -451,6 +451,24 @@ impl Snapshot {
         };
         self.audit
             .record(&left.about(&session.identity).asked(record));
+    }
+
+    /// Somebody ends one session of `owner`, and means to leave: what they let clients do in it ends with it, and what runs on that.
+    /// Not where a login took its place, which ends no program.
+    pub async fn end_grants_of(&self, owner: &UserKey, session: &Id, now: Timestamp) {
+        match self.kept_grants.end_begun_in(owner, session, now).await {
+            Ok(ended) => {
+                for grant in ended {
+                    tracing::info!(
+                        client = grant.client,
+                        "a grant has ended with the session that it began in"
+                    );
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "grants that began in a session which has ended could not be ended with it");
+            }
+        }
     }
 
     /// What this configuration makes of `who`: their provider may be gone, and its lists may have become stricter since

@@ -1,4 +1,4 @@
-//! What a mistyped word was meant to be. Pure.
+//! Finds the word that a mistyped word was meant to be. Pure.
 
 /// The candidate that `word` most likely means, where one is near enough: a third of its letters may
 /// be wrong, and one always.

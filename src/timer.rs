@@ -1,8 +1,7 @@
-//! One timer for all that happens on a connection, moved lazily.
+//! One timer for everything that happens on a connection, moved lazily.
 //!
-//! Setting a deadline costs a comparison: the runtime's timer is touched only when the new deadline comes before
-//! the one it is set to. When it fires before the deadline, it is set again. So a busy connection touches the
-//! runtime's timer once per timeout, not once per request.
+//! Setting a deadline costs a comparison. The runtime's timer is changed only if the new deadline comes before the current one. If it
+//! fires before the deadline, it is set again. So a busy connection touches the runtime's timer once per timeout, not once per request.
 
 use std::{
     pin::Pin,

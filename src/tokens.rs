@@ -1,4 +1,4 @@
-//! The tokens of a session: which are kept, and when they are due for renewal. Pure.
+//! The tokens of a session: which ones are stored, and when they must be refreshed. Pure.
 
 use std::{fmt, time::Duration};
 

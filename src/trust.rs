@@ -1,4 +1,4 @@
-//! Whom the gate believes when it calls out over TLS: providers, an `https` upstream, Redis.
+//! The CAs that the gate trusts when it connects by TLS: to providers, an `https` upstream, and Redis.
 
 use std::{fs, io, path::Path, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! Who sends a request: whom a session or another credential proves.
+//! The sender of a request: the identity that a session or another credential proves, or nobody.
 
 use std::sync::Arc;
 

@@ -1,8 +1,7 @@
-//! Pure: who of a provider's users may pass.
+//! Which users of a provider may pass. Pure.
 //!
-//! Kinds of list are joined by *and*, entries of one list by *or*: `emails` and `groups` together mean
-//! one of these people who is also in one of these groups. A list that is not given asks for nothing,
-//! and lists of which none is given let nobody pass.
+//! Different lists are joined by *and*, entries of one list by *or*: `emails` and `groups` together mean one of these users who is also
+//! in one of these groups. A list that is not given requires nothing. If no list is given, nobody passes.
 
 use std::fmt;
 

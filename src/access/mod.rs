@@ -1,4 +1,4 @@
-//! Who may pass: the rules, and whom they judge. Pure.
+//! Who may pass: the rules, and the principals that they judge. Pure.
 
 pub mod allow;
 mod principal;

@@ -1,4 +1,4 @@
-//! Who stands behind a request, once something has proven it.
+//! The principal: who sent a request, as a credential proves it.
 
 use crate::{
     credential::{Proof, Verified},

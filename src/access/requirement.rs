@@ -1,7 +1,7 @@
-//! What a route asks of whoever may pass, beside a session. Pure.
+//! What a route requires beside a session. Pure.
 //!
-//! What one requirement names is joined by *and*; `any` joins several by *or*. A requirement that only knows the client's
-//! address is judged before anybody signs in: from a network that may not pass no login helps.
+//! The parts of one requirement are joined by *and*; `any` joins several requirements by *or*. A requirement that only needs the
+//! client's address is judged before the login: a login cannot help a client from the wrong network.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,4 @@
-//! `allow`, checked: who of a provider's users may pass. Pure.
+//! A checked `allow`: which users of a provider may pass. Pure.
 
 /// `allow`: who of a provider's users may pass.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,8 +1,7 @@
-//! A fresh login that a route asks for beside a session: step-up. Pure.
+//! Step-up: a route may require a fresh or stronger login. Pure.
 //!
-//! What is asked goes to the provider as `max_age` and `acr_values` (OpenID Connect Core §3.1.2.1), and to programs as a
-//! challenge (RFC 9470). A provider may ignore both (§3.1.2.1, §5.5.1.1), so what it did is read from its ID token, and
-//! what that does not say counts as not done.
+//! The provider gets it as `max_age` and `acr_values` (OpenID Connect Core §3.1.2.1), and programs get a challenge (RFC 9470). A provider
+//! may ignore both (§3.1.2.1, §5.5.1.1). So the result is read from its ID token, and what the token does not say counts as not done.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Where an operator does something, and it is written down.
+//! The context of an operator's action, and its audit event.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,4 @@
-//! `/grants`: what people have let clients do, and ending it, for operators.
+//! `/grants`: operators list and end the grants of users.
 
 use http::{Method, Response, StatusCode};
 use serde::Serialize;

@@ -1,8 +1,8 @@
-//! Who may ask: programs, and a person who types an address; no page in a browser. Pure.
+//! Who may use the listener: programs, and a person who types an address, but no page in a browser. Pure.
 //!
-//! The listener knows no passwords: whoever reaches it may use it. A browser on the same machine or in the same
-//! network reaches it too, in the name of any site that is open there. So what a page sends is refused, and what a
-//! site can make its own name lead to (DNS rebinding) has to be asked for by a name that no site has.
+//! The listener has no passwords: whoever reaches it may use it. A browser on the same machine or network reaches it too, for any site
+//! that is open there. So requests from pages are refused. A site can also make its own name resolve to this address (DNS rebinding). So
+//! the listener must be asked by a name that no site has.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 

@@ -1,4 +1,4 @@
-//! `/metrics`: what is counted and what is the case, in Prometheus' text format (version 0.0.4).
+//! `/metrics`: counters and states in Prometheus' text format (version 0.0.4).
 
 use std::{
     fmt,

@@ -1,5 +1,4 @@
-//! The admin listener: health, metrics, and everybody's sessions, apart from the public port. Whoever reaches it may
-//! use it.
+//! The admin listener: health, metrics, sessions, tokens and grants, apart from the public port. Whoever reaches it may use it.
 
 mod desk;
 mod grants;

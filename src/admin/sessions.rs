@@ -1,4 +1,4 @@
-//! `/sessions`: who is signed in where, and ending it, for operators.
+//! `/sessions`: operators list and end sessions.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -223,7 +223,7 @@ fn carried_out<T: Default>(
     if in_use {
         return Err(error.into());
     }
-    tracing::warn!(%error, whose, "tokens of before are not ended: do it again before tokens count again");
+    tracing::warn!(%error, whose, "tokens from before are not ended: repeat this before you switch tokens on again");
     Ok(T::default())
 }
 
@@ -279,6 +279,9 @@ async fn end_one(name: &str, desk: Desk<'_>, now: Timestamp) -> Result<Response<
     let entry = entry.ok_or_else(unknown)?;
     let target = Target::Session(*entry.mark.session());
     snapshot.sessions.revoke(target, now).await;
+    snapshot
+        .end_grants_of(parsed.user(), entry.mark.session(), now)
+        .await;
     snapshot.presence.forget(&parsed).await;
     Ok(signed_out(parsed.to_string(), desk).await)
 }

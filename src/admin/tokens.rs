@@ -1,4 +1,4 @@
-//! `/tokens`: who has which API tokens, and ending them, for operators.
+//! `/tokens`: operators list and end API tokens.
 
 use http::{Method, Response, StatusCode};
 use serde::Serialize;

@@ -1,4 +1,4 @@
-//! What a refusal means to whoever meets it: whose turn it is, and what they can do. Pure.
+//! What a refusal means to the reader: whose fault it is, and what they can do. Pure.
 
 use std::borrow::Cow;
 

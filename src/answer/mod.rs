@@ -1,8 +1,8 @@
-//! A refusal becomes what the client can use: a redirect, a page, JSON or a gRPC status.
+//! Turns a refusal into what the client can use: a redirect, a page, JSON or a gRPC status.
 //!
-//! What to say stands in one place ([`explain`]), how to say it in another ([`render`](mod@render)). No answer names
-//! the rule, the upstream or anything that came in the request; the request id leads to the log line that
-//! does. A provider's own words stand on a page as a quotation, escaped like every text.
+//! What to say is in [`explain`], and how to say it in [`render`](mod@render). No answer names the rule, the upstream or anything
+//! from the request. The request id leads to the log line that does. A provider's own words appear on a page as a
+//! quotation, escaped like every text.
 
 mod audit;
 mod explain;

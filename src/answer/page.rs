@@ -1,5 +1,5 @@
-//! The gate's own pages (askama, which escapes every text). No script, no picture from elsewhere, one
-//! inlined style.
+//! The gate's own pages (askama, which escapes every text). They have no script, no picture from elsewhere, and one inlined
+//! style.
 
 use askama::Template;
 
@@ -165,6 +165,8 @@ pub struct ConsentPage<'a> {
     pub leads_to: String,
     /// Whether that is a program on the reader's machine.
     pub is_loopback: bool,
+    /// Whether that is whatever program the reader's machine opens such addresses with.
+    pub is_private_scheme: bool,
     /// What tokens are for.
     pub resource: &'a str,
     /// What they may be used for.

@@ -1,4 +1,4 @@
-//! What an operator can do about a refusal. For the log alone.
+//! What an operator can do about a refusal. Only for the log.
 
 use super::Reject;
 use crate::{credential::Refused, login::LoginError};

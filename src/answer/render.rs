@@ -1,4 +1,4 @@
-//! How each audience is told.
+//! Writes a refusal for each kind of client.
 
 use http::{
     HeaderMap, HeaderValue, Response, StatusCode,

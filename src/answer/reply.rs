@@ -1,5 +1,4 @@
-//! The answers that the gate writes itself, each with the headers that keep it harmless: never stored,
-//! never sniffed, never framed, no address handed on.
+//! Answers that the gate writes itself. Their headers forbid storing, sniffing and framing, and keep the address out of `Referer`.
 
 use std::sync::LazyLock;
 

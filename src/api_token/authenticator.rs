@@ -1,4 +1,4 @@
-//! Whom an API token proves, under one configuration.
+//! Checks API tokens under one configuration, and gives the principal.
 
 use std::{sync::Arc, time::Instant};
 

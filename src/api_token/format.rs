@@ -1,12 +1,12 @@
-//! How a token is written: `sgp_`, 32 random characters, and a checksum of six. Pure.
+//! The format of a token: `sgp_`, 32 random characters, and a checksum of six. Pure.
 //!
 //! ```text
 //! sgp_ ‖ 32 of 0-9A-Za-z (190 bits) ‖ CRC-32 (IEEE 802.3) of these 32, in base 62, six digits
 //! ```
 //!
-//! GitHub writes its tokens in the same way: a scanner for leaked secrets finds them by their start, what was mistyped is
-//! told without a look-up, and a double click takes all of one. What is kept is SHA-256 of the whole text: of 190
-//! random bits nobody finds the text again, so that no slow hash is needed.
+//! This is GitHub's format. Scanners for leaked secrets find tokens by their start, a mistyped token is recognised without a lookup, and a
+//! double click selects all of it. The gate stores SHA-256 of the whole text. Nobody can guess 190 random bits, so no slow hash is
+//! needed.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use zeroize::Zeroizing;

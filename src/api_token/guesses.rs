@@ -1,8 +1,7 @@
-//! How often one client may try tokens that are none. Nobody guesses one of 190 random bits; but each try may cost a
-//! look-up, and the log should not be anybody's to fill.
+//! Limits how often one client may try unknown tokens. Nobody guesses 190 random bits, but each try may cost a lookup, and nobody should be
+//! able to fill the log.
 //!
-//! Who has sent a good token lately is not stopped: a colleague's broken script behind the same address locks nobody out
-//! that works.
+//! A token that was valid lately is not stopped: a colleague's broken script behind the same address does not lock out a working one.
 
 use std::time::{Duration, Instant};
 
@@ -37,7 +36,7 @@ impl Guesses {
     ///
     /// # Errors
     /// When the client has tried too often.
-    pub(super) fn admit(&self, hash: &Hash, caller: Caller, now: Instant) -> Result<(), Refused> {
+    pub(crate) fn admit(&self, hash: &Hash, caller: Caller, now: Instant) -> Result<(), Refused> {
         if self.good.contains_key(hash) {
             return Ok(());
         }
@@ -54,7 +53,7 @@ impl Guesses {
     }
 
     /// It was good: it does not count.
-    pub(super) fn was_good(&self, hash: &Hash, caller: Caller) {
+    pub(crate) fn was_good(&self, hash: &Hash, caller: Caller) {
         if !self.good.contains_key(hash) {
             self.good.insert(*hash, ());
             self.throttle.give_back(&client(caller));
@@ -62,14 +61,14 @@ impl Guesses {
     }
 
     /// That cannot be said, and the client is not to blame.
-    pub(super) fn give_back(&self, hash: &Hash, caller: Caller) {
+    pub(crate) fn give_back(&self, hash: &Hash, caller: Caller) {
         if !self.good.contains_key(hash) {
             self.throttle.give_back(&client(caller));
         }
     }
 
     /// It is good no more.
-    pub(super) fn forget(&self, hash: &Hash) {
+    pub(crate) fn forget(&self, hash: &Hash) {
         self.good.invalidate(hash);
     }
 }

@@ -1,8 +1,7 @@
-//! The gate's own tokens, for programs: API tokens, which people make, and service tokens, which the configuration names.
+//! The gate's own tokens for programs: API tokens, which users make, and service tokens, which the configuration names.
 //!
-//! An API token never does more than its owner: `allow` is judged on what the owner's last login said, and a token whose
-//! owner has not been seen for long sleeps until they sign in again. A service token is of nobody: its groups and scopes
-//! stand in the configuration.
+//! An API token can do no more than its owner. `allow` is applied to what the provider said at the owner's last login, and a token is
+//! suspended if its owner has not been seen for long. A service token has no owner: its groups and scopes are in the configuration.
 
 mod authenticator;
 pub mod format;

@@ -1,7 +1,7 @@
-//! What is kept of an owner and their tokens. Pure.
+//! The stored record of an owner and their tokens. Pure.
 //!
-//! One record holds all that counts of an owner: what their last login said, and each token's hash. It is sealed, so that
-//! whoever can write where it is kept can neither read who it is nor make a token.
+//! One record holds everything about an owner: what the provider said at their last login, and the hash of each token. It is sealed, so
+//! that somebody who can write to the store can neither read who it is nor make a token.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! What the configuration says of tokens.
+//! The settings of API tokens and service tokens.
 
 use std::time::Duration;
 

@@ -1,10 +1,10 @@
-//! API tokens: made, listed, ended, and found again by those who present them.
+//! API tokens: made, listed, ended, and looked up.
 //!
-//! A token counts while the record of its owner has its hash. Beside it stands, under that hash, whose record that is. So
-//! whatever is cut off between the two writes leaves nothing that opens anything, and one write ends all of an owner's.
+//! A token is valid while the record of its owner has its hash. A second entry, under that hash, names the owner. If a crash comes
+//! between the two writes, what is left opens nothing, and one write ends all tokens of an owner.
 //!
-//! What was found is remembered for [`REMEMBERED`], by each process: so long a token may outlive its end at another
-//! replica. Concurrent look-ups of one token are one.
+//! Each process caches a lookup for [`REMEMBERED`]. A token may work that long at another replica after it was ended. Concurrent lookups of
+//! one token are merged into one.
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 

@@ -1,7 +1,8 @@
-//! A configuration becomes a snapshot.
+//! Builds a snapshot from a configuration.
 
 use std::{io, sync::Arc};
 
+use futures_util::{FutureExt as _, future::BoxFuture};
 use http::{HeaderName, header::AUTHORIZATION};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -17,7 +18,11 @@ use crate::{
     credential::{Authenticator, Authenticators},
     forward::{IdentityHeaders, UpstreamTarget, settings::UpstreamSettings},
     identity_headers::HeaderSource,
-    issuer::{AccessTokens, Issuer},
+    issuer::{
+        AccessTokens, Issuer, id_token,
+        signing::{DEFAULT_AGE, Signing},
+    },
+    jose::sign::SigningKey,
     login::{Logins, return_to::ReturnRules},
     origin::PublicOrigin,
     provider::{HttpClient, Providers},
@@ -50,16 +55,16 @@ pub(super) fn snapshot(
         services.metrics.limits.clone(),
     );
     let upstreams = upstreams(config, &outbound_tls, services, earlier)?;
-    let providers = Providers::new(&config.providers, &config.headers, &http);
-    if let Some(earlier) = earlier {
-        providers.resume(&earlier.providers);
-    }
-    let providers = Arc::new(providers);
-    let upkeep = providers.upkeep().into_iter();
-    let upkeep = upkeep.map(|work| AbortOnDropHandle::new(tokio::spawn(work)));
+    let providers = providers(config, &http, earlier);
+    let mut upkeep = providers.upkeep();
+    upkeep.extend(fresh_keys(config, services));
+    let upkeep = upkeep
+        .into_iter()
+        .map(|work| AbortOnDropHandle::new(tokio::spawn(work)));
 
     let keys = Arc::new(services::keys(config));
     let site = site(config);
+    let signing = signing(config, services);
     let headers = config.headers.names();
     let audiences = config.upstreams.iter().map(|app| app.audience.clone());
     Ok(Snapshot {
@@ -97,7 +102,7 @@ pub(super) fn snapshot(
             token_revoker: Arc::clone(&services.token_revoker),
         },
         client_certificates: client_certificates(config),
-        authenticators: authenticators(config, services, &providers, &keys),
+        authenticators: authenticators(config, services, &providers, &keys, &signing),
         api_tokens: config
             .api_tokens
             .clone()
@@ -108,7 +113,7 @@ pub(super) fn snapshot(
         kept_api_tokens: Arc::clone(&services.api_tokens),
         writes_authorization: headers.contains(&AUTHORIZATION),
         kept_grants: Arc::clone(&services.grants),
-        issuer: issuer(config, services, &site),
+        issuer: issuer(config, services, &site, signing),
         app: config.app.as_ref().map(AppSecret::new),
         has_own_tokens: config.api_tokens.is_some() || !config.service_tokens.is_empty(),
         refuse_cross_site: config.refuse_cross_site,
@@ -124,16 +129,67 @@ pub(super) fn snapshot(
     })
 }
 
+/// The providers, with what the earlier ones had learned.
+fn providers(config: &Config, http: &HttpClient, earlier: Option<&Snapshot>) -> Arc<Providers> {
+    let providers = Providers::new(&config.providers, &config.headers, http);
+    if let Some(earlier) = earlier {
+        providers.resume(&earlier.providers);
+    }
+    Arc::new(providers)
+}
+
 /// The authorization server, where the gate is one.
-fn issuer(config: &Config, services: &Services, site: &Site) -> Option<Issuer> {
+fn issuer(
+    config: &Config,
+    services: &Services,
+    site: &Site,
+    signing: Arc<Signing>,
+) -> Option<Issuer> {
     let settings = config.issuer.clone()?;
     let marked = config.routes.iter().filter_map(|route| route.resource);
     let mut scopes: Vec<String> = marked.map(|resource| resource.scope().to_owned()).collect();
+    scopes.extend(settings.scopes.iter().cloned());
     scopes.sort_unstable();
     scopes.dedup();
-    let state = (Arc::clone(&services.grants), Arc::clone(&services.issuer));
+    scopes.extend(id_token::SCOPES.map(str::to_owned));
+    let state = (
+        Arc::clone(&services.grants),
+        Arc::clone(&services.issuer),
+        signing,
+    );
     let lasts = config.session.lifetime;
-    Some(Issuer::new(site.origin(), settings, scopes, lasts, state))
+    Some(Issuer::new(
+        (site.origin(), &site.prefix),
+        settings,
+        scopes,
+        lasts,
+        state,
+    ))
+}
+
+/// What signs tokens.
+fn signing(config: &Config, services: &Services) -> Arc<Signing> {
+    let files = config.issuer.iter().flat_map(|issuer| &issuer.signing_keys);
+    // Each was read when the configuration was.
+    let files = files.filter_map(|key| SigningKey::from_pem(key.expose()).ok());
+    let lifetime = config
+        .issuer
+        .as_ref()
+        .map_or(DEFAULT_AGE, |issuer| issuer.signing_key_lifetime);
+    Arc::new(Signing::new(
+        files.collect(),
+        &services.signing_keys,
+        lifetime,
+    ))
+}
+
+/// Looks after the keys that sign tokens, where the gate makes them.
+fn fresh_keys(config: &Config, services: &Services) -> Option<BoxFuture<'static, ()>> {
+    let issuer = config.issuer.as_ref()?;
+    let keys = Arc::clone(&services.signing_keys);
+    let lifetime = issuer.signing_key_lifetime;
+    let is_own = issuer.signing_keys.is_empty();
+    is_own.then(|| keys.keep_fresh(lifetime).boxed())
 }
 
 fn client_certificates(config: &Config) -> Option<certificate::Rules> {
@@ -159,13 +215,19 @@ fn authenticators(
     services: &Services,
     providers: &Arc<Providers>,
     keys: &Arc<KeyRing>,
+    signing: &Arc<Signing>,
 ) -> Authenticators {
     let mut all: Vec<Arc<dyn Authenticator>> = Vec::new();
-    if config.issuer.is_some() {
+    if let Some(issuer) = &config.issuer {
         all.push(Arc::new(AccessTokens::new(
             Arc::clone(keys),
             Arc::clone(providers),
             Arc::clone(&services.revocations),
+            (
+                Arc::clone(signing),
+                config.public_url.url.origin().ascii_serialization(),
+            ),
+            &issuer.clients,
         )));
     }
     if !config.service_tokens.is_empty() {
@@ -187,7 +249,11 @@ fn authenticators(
         let guesses = Arc::clone(&services.passwords);
         all.push(Arc::new(Users::new(settings.clone(), guesses)));
     }
-    let bearers = Bearers::new(providers, keep_tokens(config));
+    let bearers = Bearers::new(
+        providers,
+        Arc::clone(&services.guesses),
+        keep_tokens(config),
+    );
     all.extend(bearers.map(|bearers| Arc::new(bearers) as _));
     Authenticators::new(all)
 }
@@ -205,7 +271,8 @@ pub(crate) fn site(config: &Config) -> Site {
     if config.issuer.is_some() {
         return_rules = return_rules
             .with_own_page("/authorize")
-            .with_own_page("/device");
+            .with_own_page("/device")
+            .with_own_page("/end_session");
     }
     Site {
         has_issuer: config.issuer.is_some(),

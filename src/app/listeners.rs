@@ -1,4 +1,4 @@
-//! The addresses that are listened at, which a reload may change.
+//! The listeners, which a reload may change.
 
 use std::{
     io,

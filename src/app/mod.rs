@@ -1,7 +1,7 @@
-//! The whole gate, built from a configuration, run until it is told to stop.
+//! The whole gate: built from a configuration, and run until it is stopped.
 //!
-//! [`Services`] live as long as the process. [`build`] makes a [`Snapshot`](crate::snapshot::Snapshot) of a configuration and of them, and
-//! [`reload`] puts another in its place.
+//! [`Services`] live as long as the process. [`build`] makes a [`Snapshot`](crate::snapshot::Snapshot) from them and a configuration, and
+//! [`reload`] replaces it.
 
 mod build;
 mod listeners;

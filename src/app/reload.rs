@@ -1,7 +1,7 @@
-//! Another configuration in the place of the one that runs.
+//! Replaces the configuration while the gate runs.
 //!
-//! It is read, checked and built whole before anything changes; whatever goes wrong changes nothing. Requests that are
-//! under way end under the configuration they began with.
+//! The new one is read, checked and built completely before anything changes. If anything fails, nothing changes. Running requests finish
+//! under the configuration that they began with.
 
 use std::{io, path::PathBuf, sync::Arc};
 

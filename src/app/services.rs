@@ -9,10 +9,13 @@ use crate::{
     api_token::{ApiTokens, Facts, Guesses},
     clock::{self, Timestamp},
     config::Config,
-    issuer::{Grants, IssuerState, device::Devices, fetch::Documents},
+    issuer::{
+        Grants, IssuerState, Throttles, UsedAssertions, device::Devices, fetch::Documents,
+        pushed::PushedRequests, signing::KeptKeys,
+    },
     kv::{self, settings::StateSettings},
     limiter::Limiter,
-    login::{LoginState, throttle::Throttle},
+    login::LoginState,
     observe::{audit::Audit, metrics::Metrics},
     provider::Providers,
     session::{
@@ -48,6 +51,8 @@ pub(super) struct Services {
     pub(super) guesses: Arc<Guesses>,
     pub(super) grants: Arc<Grants>,
     pub(super) issuer: Arc<IssuerState>,
+    /// The keys that sign tokens, where no file has them.
+    pub(super) signing_keys: Arc<KeptKeys>,
     pub(super) limiter: Arc<Limiter>,
     /// Guesses at passwords.
     pub(super) passwords: Arc<users::Guesses>,
@@ -98,6 +103,9 @@ impl Services {
             Arc::clone(&revocations),
         );
         let grants = Arc::new(grants);
+        let assertions = UsedAssertions::new(Arc::clone(&state));
+        let signing_keys = Arc::new(KeptKeys::new(Arc::clone(&state), Arc::clone(&keys)));
+        let waiting = pushed(redis_state.clone());
         let api_tokens = Arc::new(ApiTokens::start(state, keys, Arc::clone(&guesses)));
         let (renewed, queue) = mpsc::channel(WAITING_RENEWALS);
         refresher.tell(renewed);
@@ -123,10 +131,13 @@ impl Services {
             api_tokens,
             guesses,
             grants,
+            signing_keys,
             issuer: Arc::new(IssuerState {
                 documents: Documents::new(trust::client_config()),
                 devices: Devices::new(&devices(redis_state)),
-                throttle: Throttle::default(),
+                assertions,
+                pushed: PushedRequests::new(waiting),
+                throttles: Throttles::default(),
             }),
             passwords: Arc::default(),
         })
@@ -187,6 +198,11 @@ fn devices(redis: Option<Arc<dyn kv::Store>>) -> Arc<dyn kv::Store> {
     redis.unwrap_or_else(|| Arc::new(kv::Memory::new(WAITING_DEVICES, DEVICE_BYTES)))
 }
 
+/// Where requests that clients pushed ahead wait for their users.
+fn pushed(redis: Option<Arc<dyn kv::Store>>) -> Arc<dyn kv::Store> {
+    redis.unwrap_or_else(|| Arc::new(kv::Memory::new(WAITING_REQUESTS, REQUEST_BYTES)))
+}
+
 /// What a renewal says of somebody counts for their API tokens, and for what they have let clients do, too.
 async fn note_renewals(
     tokens: Arc<ApiTokens>,
@@ -204,6 +220,10 @@ async fn note_renewals(
 const WAITING_DEVICES: usize = 20_000;
 /// Bytes of these codes and of what they hold.
 const DEVICE_BYTES: usize = 10_000_000;
+/// Requests that clients pushed ahead, and that wait for their users.
+const WAITING_REQUESTS: usize = 10_000;
+/// Bytes of these.
+const REQUEST_BYTES: usize = 10_000_000;
 /// Renewals whose word is still to be noted.
 const WAITING_RENEWALS: usize = 1_024;
 

@@ -1,4 +1,4 @@
-//! Signals: each has a meaning, and none ends the process at once but the second that asks for the end.
+//! Signals: each has a meaning. Only a second stop signal ends the process at once.
 
 use std::io;
 
@@ -34,9 +34,7 @@ impl Signals {
             let mut other = signal(kind)?;
             tokio::spawn(async move {
                 while other.recv().await.is_some() {
-                    tracing::warn!(
-                        "{name} changes nothing; SIGHUP has the configuration read again"
-                    );
+                    tracing::warn!("{name} changes nothing; SIGHUP reads the configuration again");
                 }
             });
         }

@@ -1,6 +1,6 @@
-//! Which files a configuration came from, and whether one of them has changed.
+//! The files of a configuration, and whether one of them has changed.
 //!
-//! Looked at by name each second: that sees a file that another was moved over, a symbolic link that leads elsewhere (as
+//! They are checked by name each second. That notices a file that was replaced by a move, a symbolic link that points elsewhere (as
 //! Kubernetes swaps a mounted `ConfigMap` or Secret), and files on file systems that report no changes.
 
 use std::{

@@ -1,6 +1,6 @@
-//! Reads what names somebody in an X.509 certificate (RFC 5280 §4.1). Pure.
+//! Reads the names in an X.509 certificate (RFC 5280 §4.1). Pure.
 //!
-//! TLS has verified the certificate before: who signed it, its times and its uses. This reads no more than the names.
+//! TLS has verified the certificate before: its signature, its times and its uses. Only the names are read here.
 
 use std::str;
 

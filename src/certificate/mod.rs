@@ -1,4 +1,4 @@
-//! Whom a client certificate proves: TLS verifies it when a connection begins, and its name is read once.
+//! The identity of a client certificate. TLS verifies it when a connection begins, and its name is read once.
 
 mod der;
 

@@ -1,4 +1,4 @@
-//! Addresses as forwarding headers write them, and which of them are trusted proxies'. Pure.
+//! Addresses as forwarding headers write them, and which of them belong to trusted proxies. Pure.
 
 use std::{net::IpAddr, str};
 

@@ -1,8 +1,8 @@
-//! Who is really calling, through trusted proxies only. Pure.
+//! The client's real address, as trusted proxies report it. Pure.
 //!
-//! Each proxy appends the address of its own peer to `X-Forwarded-For`. Read from the right, an entry is
-//! as good as the proxy that wrote it; the first address that is no trusted proxy is the client, and
-//! whatever stands left of it, the client may have made up.
+//! Each proxy appends the address of its peer to `X-Forwarded-For`. The list is read from the right, because an entry is only as
+//! trustworthy as the proxy that wrote it. The first address that is not a trusted proxy is the client. The client may have
+//! made up everything to the left of it.
 
 use std::net::IpAddr;
 

@@ -1,7 +1,7 @@
 //! `Forwarded` (RFC 7239): each proxy appends an element with what it saw. Pure.
 //!
-//! It is read from the right, as the elements were written: what stands left of a trusted proxy's element its client may
-//! have made up, down to a quotation mark that never closes and would swallow what follows, were it read from the left.
+//! It is read from the right, because the client may have made up everything to the left of a trusted proxy's element. That
+//! includes a quotation mark that never closes: read from the left, it would swallow what follows.
 
 use std::{net::IpAddr, str};
 

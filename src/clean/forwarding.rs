@@ -1,9 +1,8 @@
-//! The headers in which proxies tell what they saw, as the upstream gets them. Pure.
+//! The forwarding headers, as the upstream gets them. Pure.
 //!
-//! Apps believe them: they log the address, build links from host and scheme, and some serve the path
-//! of `X-Original-URL` instead of the one that was asked for. So a client's own copies go, a trusted
-//! proxy's stay as far as they say nothing else than the gate, and the common four are rebuilt from what
-//! the gate knows. So is `Forwarded` (RFC 7239), which says the same: two accounts that differ would be an attack.
+//! Apps believe them: they log the address, build links from host and scheme, and some serve the path of `X-Original-URL` instead
+//! of the requested one. So a client's own copies are removed. A trusted proxy's copies stay if they agree with the gate. The common
+//! four, and `Forwarded` (RFC 7239), are written anew from what the gate knows: two headers that disagree would be an attack.
 
 use std::{fmt::Write as _, net::IpAddr, sync::LazyLock};
 

@@ -1,8 +1,8 @@
 //! Header names that only the gate may write, recognised in every spelling. Pure.
 //!
-//! An app that trusts a header trusts whoever can write it. The names of every preset, of every peer that
-//! an app may have been written for, and of the configuration are therefore taken out of each request,
-//! signed in or not, before anything is put in: also those which this configuration never sets.
+//! An app that trusts a header trusts everybody who can write it. So all names of the presets, of similar products and of the
+//! configuration are removed from every request, signed in or not, before the gate adds its own. This includes names that
+//! the current configuration never sets.
 
 use http::{HeaderMap, HeaderName};
 

@@ -1,5 +1,4 @@
-//! What a request says, made safe to believe: where it comes from, one canonical path, and no header
-//! that only the gate may write.
+//! Makes a request safe to use: the client's address, one canonical path, and no header that only the gate may write.
 
 mod address;
 pub mod client;
@@ -12,6 +11,7 @@ mod request_id;
 
 use std::{borrow::Cow, marker::PhantomData, net::IpAddr, sync::Arc};
 
+use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version,
     header::{EXPECT, HOST, TRANSFER_ENCODING},
@@ -50,6 +50,8 @@ pub struct CleanRequest {
     pub head: Parts,
     /// The body, not yet read.
     pub body: Incoming,
+    /// All of it, where it was read already: then nothing more comes of `body`.
+    pub read_body: Option<Bytes>,
     /// Who is calling.
     pub client: Client,
     /// The path's other reading, where it differs.
@@ -244,6 +246,7 @@ impl Normalizer {
             certificate,
             head,
             body,
+            read_body: None,
             client,
             deep_path,
             written_path,

@@ -1,7 +1,6 @@
-//! The headers in which a proxy tells of the request that it holds back while it asks a forward-auth door. Pure.
+//! The headers in which a proxy describes the request that it asks about (forward-auth). Pure.
 //!
-//! Here they are only kept: cleaning takes them out of each request, and which of them is believed is for the
-//! [`door`](crate::door) to say.
+//! Here they are only collected: cleaning removes them from each request. [`door`](crate::door) decides which of them to believe.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 

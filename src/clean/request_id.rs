@@ -1,7 +1,7 @@
-//! The name that a trusted proxy has given a request, so that one name leads through all logs. Pure.
+//! The request id from a trusted proxy, so that all logs have the same id. Pure.
 //!
-//! Proxies often pass on what their client sent, so it is bounded, and without what means something to a page, a shell
-//! or a reader of logs.
+//! Proxies often pass on what their client sent. So the id has a maximum length, and no characters that are special in a page, a
+//! shell or a log.
 
 use http::HeaderMap;
 

@@ -1,4 +1,4 @@
-//! What a change of the configuration changes, in words: for people who review it. Pure.
+//! Describes in words what a new configuration changes, for review. Pure.
 
 use std::fmt::Write as _;
 
@@ -67,18 +67,18 @@ fn sessions(old: &Config, new: &Config, said: &mut Vec<String>) {
     let (before, after) = (&old.session, &new.session);
     let mut everybody = |why: &str| said.push(format!("everybody is signed out: {why}"));
     if old.gate_name() != new.gate_name() {
-        everybody("public_url or session.cookie_name is another one");
+        everybody("public_url or session.cookie_name has changed");
     } else if before.cookie_domain != after.cookie_domain {
         everybody("their cookies are for other hosts (session.cookie_domain)");
     } else if before.store != after.store {
-        everybody("sessions are kept elsewhere (session.store)");
+        everybody("session.store has changed");
     } else if before.ephemeral != after.ephemeral
         || before
             .secrets
             .first()
             .is_some_and(|seals| !before.ephemeral && !after.secrets.contains(seals))
     {
-        everybody("the secret that sealed their sessions is not among session.secret any more");
+        everybody("session.secret no longer has the secret of their sessions");
     }
     for (key, before, after) in [
         ("session.lifetime", before.lifetime, after.lifetime),
@@ -108,13 +108,13 @@ fn providers(old: &[ProviderSettings], new: &[ProviderSettings], said: &mut Vec<
         let name = &before.name;
         let Some(after) = find(new, name).map(|place| &new[place]) else {
             said.push(format!(
-                "providers.{name} is gone: who signed in there is signed out"
+                "providers.{name} is removed: its users are signed out"
             ));
             continue;
         };
         if before.fingerprint() != after.fingerprint() {
             said.push(format!(
-                "providers.{name} means another server, client or subject: who signed in there is signed out"
+                "providers.{name} means another server, client or subject: its users are signed out"
             ));
         }
         let (was, is) = (allowed(&before.allow), allowed(&after.allow));
@@ -142,7 +142,7 @@ fn routes(old_config: &Config, new_config: &Config, said: &mut Vec<String>) {
         let was = asked(before, old_config);
         match find(new, before).map(|place| asked(&new[place], new_config)) {
             None => said.push(format!(
-                "the route for {} is gone; what falls under no other asks for a login. It was: {was}",
+                "the route for {} is removed; requests that match no other route need a login. It was: {was}",
                 matched(before),
             )),
             Some(is) if was != is => said.push(format!(
@@ -164,7 +164,7 @@ fn routes(old_config: &Config, new_config: &Config, said: &mut Vec<String>) {
         common.map(matched).collect()
     };
     if order(old, new) != order(new, old) {
-        said.push("routes stand in another order; the first that matches wins".to_owned());
+        said.push("the order of routes has changed; the first that matches wins".to_owned());
     }
 }
 
@@ -181,10 +181,10 @@ fn matched(route: &Route) -> String {
 
 fn asked(route: &Route, config: &Config) -> String {
     let mut text = match route.access {
-        Access::Public => "everybody passes, and the app is told of nobody",
-        Access::Optional => "everybody passes, and the app is told who is signed in",
-        Access::Login => "who is signed in passes",
-        Access::Api => "who is signed in passes, and nobody is led to the login",
+        Access::Public => "everybody passes; the app does not get the user",
+        Access::Optional => "everybody passes; the app gets the user",
+        Access::Login => "signed-in users pass",
+        Access::Api => "signed-in users pass; others get 401",
         Access::Deny => "nobody passes",
     }
     .to_owned();
@@ -197,7 +197,7 @@ fn asked(route: &Route, config: &Config) -> String {
         _ = write!(text, ", with one of ({})", any.join(") or ("));
     }
     if !route.limits.is_empty() {
-        _ = write!(text, ", no more often than {}", listed(&route.limits));
+        _ = write!(text, ", limited to {}", listed(&route.limits));
     }
     if let Some(step_up) = &route.step_up {
         if let Some(age) = step_up.max_age {
@@ -208,13 +208,13 @@ fn asked(route: &Route, config: &Config) -> String {
         }
     }
     if route.dry_run {
-        text.push_str(", which is tried out and holds nobody back");
+        text.push_str(", as a dry run");
     }
     if let Some(message) = &route.deny_message {
-        _ = write!(text, ", and others read {message:?}");
+        _ = write!(text, ", with the message {message:?} for others");
     }
     if route.keeps_slashes {
-        text.push_str(", with %2F as a part of its segment");
+        text.push_str(", with %2F inside a segment");
     }
     match config.upstreams.get(route.upstream) {
         Some(app) if app.name != DEFAULT_UPSTREAM => _ = write!(text, ", to {}", app.name),

@@ -1,4 +1,4 @@
-//! `explain`: what would become of a request, by the same functions that judge one on the road. Pure.
+//! `explain`: what would happen to a request, by the same functions that serve one. Pure.
 
 use std::{fmt::Write as _, net::IpAddr};
 
@@ -16,7 +16,7 @@ use crate::{
     decide::{Permit, Standing, decide},
     endpoint::Endpoint,
     forward::IdentityHeaders,
-    identity::Identity,
+    identity::{Authentication, Identity},
     observe::Verdict,
     origin::PublicOrigin,
     route::{NoRoute, Routes, Target},
@@ -158,7 +158,7 @@ impl Explanation {
         self.status = Some(reject.status(site));
         self.because = Some(match reject {
             Reject::SignIn { .. } => {
-                "nobody is signed in; a browser is led to the login (302)".to_owned()
+                "nobody is signed in; a browser is redirected to the login (302)".to_owned()
             }
             Reject::Unauthorized => "nobody is signed in".to_owned(),
             Reject::StepUp {
@@ -335,6 +335,10 @@ impl Somebody {
                 "a session has no scopes: leave them out, or name another credential".into(),
             );
         }
+        // Of programs nobody says when they authenticated.
+        if !matches!(proof, Proof::Session | Proof::AccessToken) {
+            identity.authentication = Authentication::default();
+        }
         Ok(Self {
             identity,
             tokens: match proof {
@@ -381,5 +385,11 @@ fn standing<'a>(config: &Config, somebody: Option<&'a Somebody>) -> Standing<'a>
         client: somebody.client.as_ref(),
         ..Principal::of_session(&somebody.identity, &somebody.tokens)
     };
-    Standing::under(&provider.allow, principal)
+    match somebody.proof {
+        // Whom the configuration itself names.
+        Proof::ServiceToken | Proof::Password | Proof::Certificate => Standing::Admitted(principal),
+        Proof::Session | Proof::Bearer | Proof::ApiToken | Proof::AccessToken => {
+            Standing::under(&provider.allow, principal)
+        }
+    }
 }

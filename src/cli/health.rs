@@ -1,5 +1,5 @@
-//! Asks a running gate whether it is alive, with nothing but a socket: a container's health check runs
-//! every few seconds and should cost next to nothing.
+//! Asks a running gate whether it is alive, with only a socket: a container's health check runs every few seconds and should cost almost
+//! nothing.
 
 mod own_tls;
 

@@ -1,6 +1,6 @@
-//! `sidegate login URL`: a command-line client of any gate, or any other server that guards a resource as RFC 9728 has it. It logs
-//! in by the device flow (RFC 8628), keeps what it gets in a file that its user alone can read, and prints an access token: a
-//! credential helper for curl, git and scripts.
+//! `sidegate login URL`: a command-line client for any gate, and for any other server that protects a resource as in RFC 9728. It logs in by
+//! the device flow (RFC 8628), stores the tokens in a file that only its user can read, and prints an access token: a credential helper for
+//! curl, git and scripts.
 
 use std::{
     collections::BTreeMap,

@@ -1,6 +1,6 @@
-//! Asks each provider whether it is there, before anybody needs it, and whether it takes the client: no login is begun
-//! and nothing is spent, but the client's secret goes where each login sends it. The answer's `Date` tells whether this machine's clock can judge what providers sign. Redis is
-//! asked, too, where sessions need it.
+//! Asks each provider whether it answers and accepts the client, before anybody needs it. No login is begun and nothing is used up, but
+//! the client's secret is sent where each login sends it. The answer's `Date` shows whether this machine's clock is right. Redis is asked
+//! too, if sessions need it.
 
 use std::{fmt, time::Duration};
 

@@ -1,4 +1,4 @@
-//! What `check` says of a configuration that is right.
+//! The summary that `check` prints for a correct configuration.
 
 use std::fmt::Write as _;
 

@@ -27,7 +27,7 @@ fn all_that_can_be_said() {
     let said = bearer("bearer = { audience = [\"api\"] }");
     assert_eq!(said.audience, ["api"]);
     assert!(said.clients.is_empty() && said.algorithms.is_empty());
-    assert!(!said.accept_id_tokens && !said.kubernetes);
+    assert!(!said.accept_id_tokens && !said.introspect && !said.kubernetes);
     assert_eq!(said.token_cache, Duration::from_mins(1));
     let said = bearer(
         "bearer = { audience = [\"a\", \"b\"], clients = [\"cli\"], algorithms = [\"ES256\"], accept_id_tokens = true, \
@@ -36,7 +36,7 @@ fn all_that_can_be_said() {
     assert_eq!(said.audience, ["a", "b"]);
     assert_eq!(said.clients, ["cli"]);
     assert_eq!(said.algorithms, [Algorithm::ES256]);
-    assert!(said.accept_id_tokens);
+    assert!(said.accept_id_tokens && !said.introspect);
     assert_eq!(said.token_cache, Duration::from_secs(5));
 }
 
@@ -65,10 +65,14 @@ fn what_does_not_go_together_is_told() {
         ),
         ("bearer = { audience = [\"api\"], aud = \"x\" }", "aud"),
         (
-            "bearer = { introspect = true, audience = [\"api\"] }",
-            "introspect",
+            "kubernetes = true\nbearer = { introspect = true, audience = [\"api\"] }",
+            "a cluster signs",
         ),
-        ("login = false", "no token of its counts"),
+        (
+            "bearer = { introspect = true, token_cache = \"2h\" }",
+            "at most 1h",
+        ),
+        ("login = false", "none of its tokens is accepted"),
         ("kubernetes = true", "none counts"),
     ] {
         let report = with(lines).map(|_| ()).unwrap_err();
@@ -77,7 +81,44 @@ fn what_does_not_go_together_is_told() {
     let github =
         "[providers.github]\nclient_id = \"a\"\nclient_secret = \"b\"\nallow = \"anyone\"\n";
     let report = loaded(&format!("{github}bearer = {{ audience = [\"a\"] }}"));
-    assert!(report.map(|_| ()).unwrap_err().contains("not signed"));
+    assert!(report.map(|_| ()).unwrap_err().contains("not read"));
+}
+
+#[test]
+fn a_provider_may_be_asked_about_tokens() {
+    let said = bearer("bearer = { introspect = true, token_cache = \"10s\" }");
+    assert!(said.introspect && said.audience.is_empty());
+    assert_eq!(said.token_cache, Duration::from_secs(10));
+    let of = |lines: &str| loaded(&format!("{CORP}{lines}"));
+    let asks = "bearer = { introspect = true }";
+    let warned = of(&format!("{CLIENT}{asks}")).unwrap().warnings;
+    assert!(warned.iter().any(|line| line.contains("any app")));
+    let named = "bearer = { introspect = true, clients = [\"cli\"] }";
+    let warned = of(&format!("{CLIENT}{named}")).unwrap().warnings;
+    assert!(!warned.iter().any(|line| line.contains("any app")));
+    let url = "introspection_url = \"https://id.example.com/introspect\"\n";
+    let provider = of(&format!("{CLIENT}{url}{asks}"))
+        .unwrap()
+        .config
+        .providers;
+    let known = provider[0].endpoint("introspection_url");
+    assert_eq!(known, Some("https://id.example.com/introspect"));
+    // Who asks is a client, though nobody signs in there; and proves it.
+    for (lines, told) in [
+        (format!("login = false\n{asks}"), "client_id"),
+        (
+            format!("login = false\nclient_id = \"a\"\n{asks}"),
+            "has a secret alone",
+        ),
+    ] {
+        let report = of(&lines).map(|_| ()).unwrap_err();
+        assert!(report.contains(told), "{lines}: {report}");
+    }
+    let plain = "[providers.plain]\ntype = \"oauth2\"\nauthorize_url = \"https://a.example/a\"\n\
+                 token_url = \"https://a.example/t\"\nuserinfo_url = \"https://a.example/u\"\n\
+                 claims = { subject = \"id\" }\nallow = \"anyone\"\n";
+    let report = loaded(&format!("{plain}{CLIENT}{asks}")).map(|_| ());
+    assert!(report.unwrap_err().contains("introspection_url"));
 }
 
 #[test]

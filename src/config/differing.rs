@@ -1,4 +1,4 @@
-//! Which keys say something else in another configuration: by name alone, for a value may be a secret. Pure.
+//! Which keys differ between two configurations: names only, because a value may be a secret. Pure.
 
 use super::{
     schema::below,

@@ -1,6 +1,6 @@
 //! Durations as people write them: `500ms`, `90s`, `15m`, `12h`, `7d`. Pure.
 //!
-//! A bare number is refused, because it does not say seconds of what.
+//! A number without a unit is refused.
 
 use std::time::Duration;
 

@@ -1,9 +1,8 @@
-//! The environment laid over the file: `SIDEGATE_SESSION__LIFETIME` is `session.lifetime`. Pure.
+//! The environment overrides the file: `SIDEGATE_SESSION__LIFETIME` is `session.lifetime`. Pure.
 //!
-//! Levels are joined by two underscores. A name that the operator chose (a provider, a header) is taken
-//! in lower case, and there `_` also stands for `-`, which no variable's name can have; a path to a claim
-//! has two underscores for each dot. `[[routes]]` entries and several secrets go by number,
-//! `SIDEGATE_ROUTES__0__PATH`. What a variable says replaces what the file says.
+//! Two underscores join the levels. A name that the operator chose (a provider, a header) is read in lower case, and `_` in it also stands
+//! for `-`, which variables cannot have. A path to a claim has two underscores for each dot. `[[routes]]` and lists of secrets use numbers,
+//! `SIDEGATE_ROUTES__0__PATH`. A variable replaces what the file says.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! The keys as a JSON Schema (draft 7, which editors of TOML take), each with what the manual says of it.
+//! The keys as a JSON Schema (draft 7, which TOML editors use), each with its text from the manual.
 
 use serde_json::{Map, Value as Json, json};
 

@@ -1,4 +1,4 @@
-//! The one way in: file and environment become a configuration, or a report.
+//! The only entry: file and environment become a configuration, or a report.
 
 use std::{
     io::ErrorKind,

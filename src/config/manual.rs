@@ -1,5 +1,5 @@
-//! What the manual says of a key. `config.example.toml` is the one place where a key is explained: a block of comments
-//! speaks of the keys whose environment names stand at its end. The first is about the file.
+//! The manual's text about a key. Keys are explained only in `config.example.toml`: a block of comments explains the keys whose environment
+//! names are at its end. The first block is about the file.
 
 const MANUAL: &str = include_str!("../../config.example.toml");
 

@@ -1,8 +1,8 @@
 //! Hides secrets in the file's text before a report quotes its lines. Pure.
 //!
-//! A caret snippet prints whole lines, and a secret may stand beside what is wrong. So every secret is
-//! starred first, with as many bytes as it had, that spans stay true. What the file says is looked at, whatever the
-//! environment says instead. A file that is no TOML is not shown at all: nothing tells its values from its keys.
+//! A report prints whole lines, and a secret may be next to the mistake. So every secret is replaced by stars first, with the same number of
+//! bytes, so that spans stay correct. Secrets in the file are hidden even if the environment overrides them. A file that is not TOML is not
+//! shown at all, because its values cannot be told from its keys.
 
 use std::ops::Range;
 

@@ -1,14 +1,13 @@
 //! The configuration: text becomes [`Config`], and after that nothing in it can be invalid.
 //!
-//! [`load`](fn@load) is the only way in. It reads the file and the environment and reports every problem at
-//! once; nothing is validated on a request.
+//! [`load`](fn@load) is the only entry. It reads the file and the environment and reports every problem at once. Nothing is validated on a
+//! request.
 //!
-//! A key is named once, where `check` reads it: `self.duration(table, "idle_timeout", "12h")`. That call makes the key
-//! known to the file, to the environment, to reports and to the JSON Schema. What it means stands in
-//! `config.example.toml`, in a block of comments that ends with its environment name; the schema takes it from there,
-//! and a test misses a key that is not explained. A table is read by `table`, tables that the operator names by
-//! `named`, a list of tables by `tables`. Each key must be asked for in every run, whatever the others say: a run over
-//! an empty file is how the keys become known.
+//! A key is named once, where `check` reads it: `self.duration(table, "idle_timeout", "12h")`. That call makes the key known to the file,
+//! the environment, reports and the JSON Schema. The key is explained in `config.example.toml`, in a block of comments that ends with its
+//! environment name. The schema takes the text from there, and a test fails for a key that is not explained. `table` reads a table, `named`
+//! reads tables that the operator names, and `tables` reads a list of tables. Each key must be read in every run, whatever the others
+//! say: a run over an empty file collects the keys.
 
 #[cfg(test)]
 mod bearer_tests;

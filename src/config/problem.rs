@@ -1,4 +1,4 @@
-//! What is wrong with a configuration: where, in a sentence, and what to write. Pure.
+//! A problem in a configuration: where it is, what is wrong, and what to write. Pure.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! Problems, and how they are shown: file, line, caret and a hint. Pure.
+//! Shows problems: file, line, caret and a hint. Pure.
 
 use std::{fmt, ops::Range, path::Path};
 

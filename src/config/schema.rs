@@ -1,8 +1,7 @@
-//! Which keys there are, and what may stand at each.
+//! Which keys exist, and what each may contain.
 //!
-//! Nobody writes this down: it is what the reader asks for. A run over an empty file records it, and after that the
-//! file's keys are held against it, environment names are found through it, a report shows what it says is open, and
-//! `sidegate schema` prints it.
+//! This is not written down: it is what the reader asks for. A run over an empty file records it. Then the file's keys are checked against it,
+//! environment names are resolved with it, reports and `sidegate schema` use it.
 
 use std::{cell::RefCell, ops::RangeInclusive, rc::Rc};
 

@@ -1,7 +1,7 @@
-//! What was written: a tree of values, each of which knows where it stands. Pure.
+//! The values of the configuration as a tree, each with its position. Pure.
 //!
-//! The checks walk this tree. Types derived with serde would stop at the first problem, and could not
-//! say that a value came from the environment.
+//! The checks walk this tree. Types derived with serde would stop at the first problem, and could not say that a value came from the
+//! environment.
 
 use toml::{
     Spanned,

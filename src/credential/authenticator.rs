@@ -1,4 +1,4 @@
-//! Says whom a credential proves.
+//! Finds the identity that a credential proves.
 
 use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 

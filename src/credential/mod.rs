@@ -1,7 +1,7 @@
-//! What proves who sends a request, beside a session: a bearer token, or a name and a password.
+//! Credentials other than a session: a bearer token, or a name and a password.
 //!
-//! Reading what a request presents is pure and waits for nothing ([`Presented`]). Whether it is worth something an
-//! [`Authenticator`] says, of which a configuration has several. Without any, `Authorization` is the app's alone.
+//! Reading them from a request is pure and waits for nothing ([`Presented`]). An [`Authenticator`] checks them; a configuration
+//! may have several. Without any, `Authorization` is passed to the app.
 
 mod authenticator;
 mod presented;

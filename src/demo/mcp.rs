@@ -1,5 +1,5 @@
-//! The demo app's server of the Model Context Protocol: two tools over streamable HTTP, without a session and without a login of its
-//! own. Who calls it learns from the headers that the gate writes.
+//! The demo app's MCP server: two tools over streamable HTTP, without a session and without a login of its own. The gate's headers say who the
+//! user is.
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header::ALLOW};
 use http_body_util::{BodyExt, Limited};

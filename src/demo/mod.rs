@@ -1,8 +1,7 @@
-//! `sidegate demo`: a login to look at, without a file, an account or a network.
+//! `sidegate demo`: a whole login without a file, an account or a network.
 //!
-//! [`start`] puts a small app and a small OpenID provider on loopback and makes the [`Config`] of the
-//! gate that stands in front of them. The gate itself is then the real one. Cookies ignore ports, so
-//! the gate is `localhost` and the provider `127.0.0.1`: neither sees the other's.
+//! [`start`] puts a small app and a small OpenID provider on loopback, and makes the [`Config`] of the gate in front of them. The gate itself is
+//! the real one. Cookies ignore ports, so the gate is `localhost` and the provider is `127.0.0.1`: neither sees the other's cookies.
 
 pub mod app;
 mod event;

@@ -1,9 +1,8 @@
-//! What a door is asked about. Pure.
+//! The request that a door is asked about. Pure.
 //!
-//! Each proxy has its own spelling for the request that it holds back, overwrites that one, and passes the others on as
-//! the client wrote them (the class of CVE-2026-40575). So where the proxy is known, its spelling alone counts, each
-//! header of it once; and where it is not, no spelling wins: all that came are read, each must pass, and somebody must
-//! be signed in beside.
+//! Each proxy has its own headers for the original request. It overwrites these, and passes others on as the client wrote them
+//! (the class of CVE-2026-40575). So if the proxy is known, only its headers count, each exactly once. If it is not known, all
+//! spellings are read, each must pass, and somebody must be signed in.
 
 use std::fmt;
 

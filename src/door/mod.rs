@@ -1,11 +1,10 @@
-//! Forward-auth: another proxy serves the app, and asks one of two doors whether a request may pass.
+//! Forward-auth: another proxy serves the app, and asks at one of two endpoints whether a request may pass.
 //!
 //! - `PREFIX/auth` answers 202, 401 or 403, for nginx and `HAProxy`.
-//! - `PREFIX/forward` answers as the reverse proxy would, so that Traefik and Caddy can hand its refusals on to browsers.
+//! - `PREFIX/forward` answers as the reverse proxy would, so that Traefik and Caddy can pass its refusals on to browsers.
 //!
-//! Both ask the judgement that the reverse proxy asks, [`Snapshot::judge`](crate::snapshot::Snapshot::judge), about the
-//! request that the proxy holds back. What is asked about is read here ([`Asked`]), and so are the lists that narrow an
-//! answer ([`Narrowing`]). Pure.
+//! Both use the judgement of the reverse proxy, [`Snapshot::judge`](crate::snapshot::Snapshot::judge), for the original request.
+//! This module reads that request ([`Asked`]), and the lists that narrow the answer ([`Narrowing`]). Pure.
 
 mod asked;
 mod narrowing;

@@ -1,7 +1,7 @@
-//! The lists that a proxy brings along in the question's query, as oauth2-proxy reads them. Pure.
+//! The lists in the query of the question, as in oauth2-proxy. Pure.
 //!
-//! They only narrow: whoever passes by the route must also be on each of them. So it does no harm where a client can write
-//! the query; and a parameter that names nobody lets nobody pass, for somebody meant to keep people out.
+//! They only narrow: a user whom the route lets pass must also be on each of them. So a client who can write the query gains
+//! nothing. A parameter without a name lets nobody pass, because somebody meant to keep users out.
 
 use url::form_urlencoded;
 

@@ -1,4 +1,4 @@
-//! `forward_auth`: which proxy asks.
+//! `forward_auth`: the proxy that asks.
 
 use super::Spelling;
 

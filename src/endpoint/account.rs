@@ -1,7 +1,8 @@
-//! `PREFIX/account`: who I am, what the app is told about me, where I am signed in; and signing out elsewhere.
+//! `PREFIX/account`: shows users who they are, what the app is told about them, and where they are signed in. They can sign out
+//! elsewhere.
 //!
-//! Another site must not sign people out, so a form counts only with the token of this session's own page, and only
-//! where the browser does not say that it comes from elsewhere.
+//! Another site must not sign users out. So a form counts only with the token from this session's own page, and only if the browser
+//! does not say that it comes from another site.
 
 use std::net::IpAddr;
 
@@ -111,6 +112,8 @@ pub(super) async fn sign_out(
         }
         Whose::One(name) if name == SessionName::of(session) => {
             let left = leave(snapshot, &visit, audience, now).await;
+            let owner = UserKey::of(&session.identity);
+            snapshot.end_grants_of(&owner, &session.id, now).await;
             snapshot.audit_sign_out(session, record);
             Ok(left)
         }
@@ -215,7 +218,11 @@ fn is_of(entry: &Device, session: &Session) -> bool {
 async fn end(snapshot: &Snapshot, entry: &Device, now: Timestamp) {
     let target = Target::Session(*entry.mark.session());
     snapshot.sessions.revoke(target, now).await;
-    snapshot.presence.forget(&entry.name()).await;
+    let name = entry.name();
+    snapshot
+        .end_grants_of(name.user(), entry.mark.session(), now)
+        .await;
+    snapshot.presence.forget(&name).await;
 }
 
 /// Back to the page, which shows what is left.

@@ -1,4 +1,4 @@
-//! What the query of an own endpoint asks for. Pure.
+//! Reads the query of an own endpoint. Pure.
 
 use std::borrow::Cow;
 

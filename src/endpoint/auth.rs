@@ -1,15 +1,15 @@
 //! `PREFIX/auth` and `PREFIX/forward`: another proxy serves the app, and asks here whether a request may pass.
 //!
-//! The proxy asks about a request that is not this one. What it says of it is believed from trusted peers only, and only
-//! as [`Asked`] reads it. The verdict then is the reverse proxy's for the same request.
+//! The proxy asks about another request than this one. What it says about that request is believed only from trusted peers, and
+//! only as [`Asked`] reads it. The verdict is that of the reverse proxy for the same request.
 //!
-//! `auth` says 202, 401 or 403 and never redirects: `auth_request` takes anything else for an error. Where somebody has
-//! to sign in, `Location` says at which address; the proxy knows who can go there. `forward` says what the reverse proxy
-//! would: a redirect to a browser, a status and JSON to a program, a page to a person. Envoy takes 200 alone for a yes,
-//! so `forward` says that, and so does `auth` where Envoy asks.
+//! `auth` answers 202, 401 or 403 and never redirects, because `auth_request` takes anything else for an error. If a login is
+//! needed, `Location` has its address; the proxy knows whether its client can follow it. `forward` answers as the reverse proxy would:
+//! a redirect for a browser, a status and JSON for a program, a page for a user. Envoy takes only 200 for a yes. So `forward`
+//! answers 200, and so does `auth` if Envoy asks.
 //!
-//! On a yes each identity header is there, empty where there is nothing to say, and so is `Cookie` as the app may see it:
-//! a proxy that copies them replaces what the client sent.
+//! A yes has every identity header, empty if there is no value, and `Cookie` as the app may see it. A proxy that copies them
+//! replaces what the client sent.
 
 use http::{
     HeaderMap, HeaderValue, Response, StatusCode,

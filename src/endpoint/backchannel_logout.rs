@@ -1,8 +1,7 @@
-//! `PREFIX/backchannel_logout/PROVIDER`: the provider itself says that somebody has signed out there (OpenID Connect
-//! Back-Channel Logout 1.0).
+//! `PREFIX/backchannel_logout/PROVIDER`: the provider reports a sign-out (OpenID Connect Back-Channel Logout 1.0).
 //!
-//! It comes from a server, without cookies, from anywhere: what counts is the signature of the token that it brings.
-//! That a session is known here is neither asked nor told: what the token names is over, in every copy.
+//! The request comes from a server, without cookies, from any address. Only the signature of its token counts. The gate does not look
+//! up whether the session is known here, and does not say so: what the token names is ended in every copy.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! The callback: a provider sent the browser back, and the login ends here.
+//! The callback: the provider has sent the browser back, and the login ends here.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What ending tokens and grants of one's own has in common.
+//! The shared part of ending one's own tokens and grants.
 
 use http::{Response, StatusCode};
 use serde::Serialize;

@@ -21,7 +21,7 @@ impl Form {
 
     /// The same of up to `most` bytes.
     pub(super) async fn read_up_to(most: usize, body: Incoming) -> Result<Self, Reject> {
-        Ok(Self::parse(&read_at_most(most, body).await?))
+        Ok(Self::parse(&read_up_to(most, body).await?))
     }
 
     pub(super) fn parse(body: &[u8]) -> Self {
@@ -46,10 +46,10 @@ impl Form {
 
 /// Reads a body, no more and for no longer than a form of ours takes.
 pub(super) async fn read(body: Incoming) -> Result<Bytes, Reject> {
-    read_at_most(LARGEST, body).await
+    read_up_to(LARGEST, body).await
 }
 
-async fn read_at_most(most: usize, body: Incoming) -> Result<Bytes, Reject> {
+pub(super) async fn read_up_to(most: usize, body: Incoming) -> Result<Bytes, Reject> {
     let unread = Reject::BadRequest("the form is too long, or did not come to its end".into());
     match timeout(LONGEST, Limited::new(body, most).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),

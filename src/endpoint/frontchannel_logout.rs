@@ -1,9 +1,9 @@
-//! `PREFIX/frontchannel_logout/PROVIDER`: the provider's sign-out page loads this in a frame, to say that a session
-//! there is over (OpenID Connect Front-Channel Logout 1.0).
+//! `PREFIX/frontchannel_logout/PROVIDER`: the provider's sign-out page loads this in a frame to report that a session there has ended
+//! (OpenID Connect Front-Channel Logout 1.0).
 //!
-//! Browsers send no cookies into another site's frame, so `sid` alone says whose sessions end. Nobody signs that: who
-//! knows a `sid` can end what rests on it, and anybody can have made-up ones remembered. So it is there only where the
-//! operator asks for it, and cannot drive out what else is remembered.
+//! Browsers send no cookies into another site's frame, so only `sid` says which sessions end. The request is not signed. Whoever knows
+//! a `sid` can end its sessions, and anybody can make the gate remember forged ones. So the endpoint exists only if the operator
+//! enables it, and its revocations cannot displace others.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! `PREFIX/account/grants`: what somebody has let clients do, listed and ended by them.
+//! `PREFIX/account/grants`: users list and end the grants that they have given to clients.
 
 use http::{Response, StatusCode};
 use serde::Serialize;

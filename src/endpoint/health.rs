@@ -1,5 +1,5 @@
-//! `ping` and `ready`: alive, and able to serve people. Below the prefix they say yes or no and nothing else, for anybody
-//! can ask; the admin listener says what is missing.
+//! `ping` and `ready`: alive, and able to serve users. Below the prefix they only say yes or no, because anybody can ask. The admin
+//! listener says what is missing.
 
 use http::{Response, StatusCode};
 

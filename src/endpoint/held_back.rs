@@ -1,5 +1,4 @@
-//! What becomes of a request that a proxy holds back while it asks here: the verdict of the reverse proxy for the same
-//! request, whichever way the proxy asks.
+//! The verdict for a request that another proxy asks about: the same as the reverse proxy's, whichever way the proxy asks.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -15,7 +14,7 @@ use crate::{
     clean::check_method,
     clock::{self, Timestamp},
     credential::Caller,
-    decide::{Barred, Deny, RouteDenial, Standing},
+    decide::{Barred, Deny, Permit, RouteDenial, Standing},
     door::{Asked, Narrowing, Question},
     endpoint::Endpoint,
     forward::Told,
@@ -205,7 +204,7 @@ async fn find_out(
         who = who_of(snapshot, &visitor, route, asked.questions.get(number))?;
         match snapshot.judge(route, who, client, now) {
             Ok(permit) => {
-                is_told = permit.principal().is_some();
+                is_told = is_told_of_somebody(&permit)?;
                 record.note_dry_run(permit.dry_run());
             }
             Err(deny) => {
@@ -241,6 +240,15 @@ async fn find_out(
         is_told,
         now,
     })
+}
+
+/// Whether the app is told of somebody. Where the route has rules for tools nothing passes: which one is called stands in a body, and the
+/// proxy keeps that.
+fn is_told_of_somebody(permit: &Permit<'_>) -> Result<bool, Reject> {
+    match permit.route().tools {
+        None => Ok(permit.principal().is_some()),
+        Some(_) => Err(Reject::Forbidden("tools: a proxy that asks shows no body")),
+    }
 }
 
 /// Who counts by `route`, for what `question` asks about.

@@ -235,12 +235,19 @@ pub async fn serve(
         Endpoint::Door(door) => auth::serve(*door, false, snapshot, &request, record).await,
         Endpoint::BelowDoor(door) => auth::serve(*door, true, snapshot, &request, record).await,
         Endpoint::Userinfo => {
-            allow(method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
+            if let Some(answer) = issuer::preflight(snapshot, &request) {
+                return Ok(answer);
+            }
+            allow(
+                method,
+                &[Method::GET, Method::HEAD, Method::POST],
+                "GET, HEAD, POST",
+            )?;
             Ok(userinfo::serve(snapshot, &request, record).await)
         }
         Endpoint::Jwks => {
             allow(method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
-            Ok(jwks::serve(snapshot))
+            Ok(jwks::serve(snapshot).await)
         }
         Endpoint::Account => {
             allow(method, &[Method::GET, Method::HEAD], "GET, HEAD")?;

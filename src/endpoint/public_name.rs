@@ -1,5 +1,5 @@
-//! Leads whoever opened the gate under another name than `public_url`'s to that one before a login begins. Cookies hang
-//! on the host: a login that begins under one name and comes back under another is lost.
+//! Redirects a browser that came by another host name to `public_url` before a login begins. Cookies belong to a host: a login that
+//! begins under one name and returns under another is lost.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};

@@ -1,4 +1,4 @@
-//! `PREFIX/sign_in`: the chooser, or straight on where there is nothing to choose.
+//! `PREFIX/sign_in`: the page to choose a provider, or a redirect if there is only one.
 
 use http::{Response, StatusCode};
 

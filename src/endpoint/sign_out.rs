@@ -1,19 +1,19 @@
-//! `PREFIX/sign_out`: ends the session here at once, and at the provider where it offers that
-//! (OpenID Connect RP-Initiated Logout 1.0).
+//! `PREFIX/sign_out`: ends the session here at once, and at the provider if it supports that (OpenID Connect RP-Initiated Logout
+//! 1.0).
 //!
-//! The provider sends the browser back to this same endpoint, the one address to register there
-//! (`post_logout_redirect_uri`), with the way on in `state`. By then nobody is signed in, so the second
-//! visit ends nothing and leads on.
+//! The provider sends the browser back to this same endpoint, which is the only address to register there
+//! (`post_logout_redirect_uri`), with the next address in `state`. By then nobody is signed in, so the second visit ends nothing and
+//! redirects.
 //!
-//! Whoever was not let in has a session at the provider alone: the page that says so names it in
-//! `provider`.
+//! A user who was refused has a session only at the provider. The page that refuses names the provider in `provider`.
 //!
-//! Another site must not sign people out: not by a form, a link, or `<img src=…>`. What does not come
-//! from the app itself or from the person is asked back on a page, and is refused where no page is seen.
+//! Another site must not sign users out: not by a form, a link, or `<img src=…>`. If the request does not come from the app or from the
+//! user, a page asks for confirmation. Where no page is visible it is refused.
 
 use http::{
     HeaderMap, HeaderName, Method, Response, StatusCode,
     header::{ACCEPT, ORIGIN, REFERER, SET_COOKIE},
+    request::Parts,
 };
 use serde::Serialize;
 use url::Url;
@@ -29,7 +29,7 @@ use crate::{
     observe::{Record, Verdict},
     provider::LogoutRequest,
     response::Body,
-    session::LogoutHint,
+    session::{LogoutHint, SessionLookup, directory::UserKey},
     site::LONGEST_RETURN,
     snapshot::Snapshot,
 };
@@ -62,7 +62,21 @@ pub(super) async fn serve(
         };
     }
 
-    let asked = parameter(request.query(), "provider");
+    let sent = (&request.head, audience);
+    Ok(end(snapshot, sent, &visit, return_to.as_ref(), record).await)
+}
+
+/// Ends the session of `visit` here, and at its provider where that offers it; what leads on to `return_to`.
+pub(super) async fn end(
+    snapshot: &Snapshot,
+    (head, audience): (&Parts, Audience),
+    visit: &SessionLookup,
+    return_to: Option<&ReturnTo>,
+    record: &mut Record,
+) -> Response<Body> {
+    let method = &head.method;
+    let hint = snapshot.sessions.logout_hint(&head.headers);
+    let asked = parameter(head.uri.query(), "provider");
     let provider = visit
         .session
         .as_ref()
@@ -72,7 +86,7 @@ pub(super) async fn serve(
     // A script must not read the ID token; without it the provider asks the person.
     let hint = hint.as_ref().filter(|_| audience != Audience::Program);
     let provider_logout =
-        provider.and_then(|name| provider_logout(snapshot, name, hint, return_to.as_ref()));
+        provider.and_then(|name| provider_logout(snapshot, name, hint, return_to));
     let mut response = match (audience, provider_logout) {
         (Audience::Program | Audience::Grpc, logout_url) => {
             let logout_url = logout_url.map(String::from);
@@ -85,19 +99,22 @@ pub(super) async fn serve(
             )
         }
         (_, Some(logout_url)) => reply::redirect(onward(method), logout_url.as_str()),
-        (_, None) => landing(snapshot, method, return_to.as_ref()),
+        (_, None) => landing(snapshot, method, return_to),
     };
     let cookies = &snapshot.sessions.cookies;
     // Without the login cookie the back button does not sign in again.
     let others = [cookies.expire_logout_hint(), cookies.expire_login()];
-    let ended = snapshot.sessions.end(&visit, now).await;
+    let now = clock::now();
+    let ended = snapshot.sessions.end(visit, now).await;
     if let Some(session) = &visit.session {
+        let owner = UserKey::of(&session.identity);
+        Box::pin(snapshot.end_grants_of(&owner, &session.id, now)).await;
         snapshot.audit_sign_out(session, record);
     }
     for cookie in ended.into_iter().chain(others) {
         response.headers_mut().append(SET_COOKIE, cookie);
     }
-    Ok(response)
+    response
 }
 
 /// `rd`, or `state` on the way back from the provider. Anybody may write either, and both are checked.
@@ -191,7 +208,11 @@ fn provider_logout(
 }
 
 /// Where it ends without a provider: the address asked for, or a page that says so.
-fn landing(snapshot: &Snapshot, method: &Method, return_to: Option<&ReturnTo>) -> Response<Body> {
+pub(super) fn landing(
+    snapshot: &Snapshot,
+    method: &Method,
+    return_to: Option<&ReturnTo>,
+) -> Response<Body> {
     match return_to {
         Some(return_to) => reply::redirect(onward(method), return_to.as_str()),
         None => reply::page(
@@ -211,7 +232,7 @@ fn landing(snapshot: &Snapshot, method: &Method, return_to: Option<&ReturnTo>) -
 }
 
 /// After a POST the next address is asked for by GET (RFC 9110 §15.4.4).
-fn onward(method: &Method) -> StatusCode {
+pub(super) fn onward(method: &Method) -> StatusCode {
     if *method == Method::POST {
         StatusCode::SEE_OTHER
     } else {

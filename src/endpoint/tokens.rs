@@ -1,8 +1,8 @@
-//! `PREFIX/account/tokens`: API tokens, made, listed and ended by their owner.
+//! `PREFIX/account/tokens`: owners make, list and end their API tokens.
 //!
-//! Only a browser's session may do that, and only one whose login is fresh may make one: what was stolen, a cookie or a
-//! token, must not become a token that outlasts it. Another site must do none of it: a form counts only with the token of
-//! this session's own page, and JSON only where no page of another site could have sent it.
+//! Only a browser session may do that, and only a session with a fresh login may make one: a stolen cookie or token must not become a
+//! token that outlives it. Another site must do none of it: a form counts only with the token from this session's own page, and JSON only if
+//! no page of another site could have sent it.
 
 use http::{
     Response, StatusCode,

@@ -1,9 +1,10 @@
-//! `PREFIX/userinfo`: the identity as JSON, for the app's own scripts.
+//! `PREFIX/userinfo`: the identity as JSON, for the app's own scripts; and for clients with a token of the gate's own, as OpenID
+//! Connect has it.
 
 use http::{Response, StatusCode};
 use serde::Serialize;
 
-use super::refuse;
+use super::{issuer, refuse};
 use crate::{
     access::Principal,
     answer::{self, Reject, reply},
@@ -42,7 +43,9 @@ pub(super) async fn serve(
             return refuse(snapshot, &unavailable.into(), record);
         }
         // What a client was given is for its resource, and this is another.
-        Ok(Visitor::Credential(verified)) if verified.grant.is_some() => {
+        Ok(Visitor::Credential(verified))
+            if verified.grant.is_some() && !issuer::userinfo::is_for(&verified) =>
+        {
             let why = "an access token that is for another address".to_owned();
             return refuse(snapshot, &Refused::Invalid(why).into(), record);
         }
@@ -71,6 +74,9 @@ pub(super) async fn serve(
         }
     };
     record.note_principal(Some(principal));
+    if matches!(&visitor, Visitor::Credential(verified) if issuer::userinfo::is_for(verified)) {
+        return issuer::userinfo::answer(principal);
+    }
     let expires_at = match &visitor {
         Visitor::Credential(verified) => verified.expires_at,
         _ => None,

@@ -1,4 +1,4 @@
-//! What Envoy is told. Pure.
+//! The answer to Envoy. Pure.
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Response, StatusCode,

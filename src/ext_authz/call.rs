@@ -1,4 +1,4 @@
-//! Calls of gRPC over HTTP/2 that have one message in and one out.
+//! gRPC calls over HTTP/2 with one message in and one out.
 
 use std::{
     convert::Infallible,

@@ -1,5 +1,5 @@
-//! The messages of `envoy.service.auth.v3.Authorization`, as far as they are read and written here. What else a question
-//! has (certificates, metadata, a body) is passed over.
+//! The messages of `envoy.service.auth.v3.Authorization`, as far as they are used here. Other fields of a question (certificates,
+//! metadata, a body) are ignored.
 //!
 //! Source: `envoy/service/auth/v3/external_auth.proto`, `attribute_context.proto`, `envoy/config/core/v3/base.proto`,
 //! `envoy/config/core/v3/address.proto`, `envoy/type/v3/http_status.proto`, `google/rpc/status.proto`.

@@ -1,10 +1,10 @@
 //! `ext_authz_listen`: Envoy asks over gRPC (`envoy.service.auth.v3.Authorization`) whether a request may pass.
 //!
-//! The question is the whole request, so the verdict and the refusal are the reverse proxy's for it. Whoever reaches this
-//! listener is believed what they say of a request, the client's address included: it is for Envoy alone. They learn nothing
-//! that the same cookie would not tell them at the public address.
+//! The question is the whole request, so the verdict and the refusal are those of the reverse proxy. The gate believes what a client of
+//! this listener says about a request, the client's address included: it is only for Envoy. Such a client learns nothing that the
+//! same cookie would not show at the public address.
 //!
-//! No failure is a yes: a call that cannot be answered ends with a status that Envoy takes for a no, unless its
+//! A failure is never a yes. A call that cannot be answered ends with a status that Envoy takes for a no, unless its
 //! `failure_mode_allow` says otherwise.
 
 mod answer;
@@ -57,13 +57,13 @@ use crate::{
 
 /// Connections at once. Each of Envoy's threads opens one.
 const CONNECTIONS: usize = 1024;
-/// Questions at once on one connection.
+/// Questions at the same time on one connection.
 const STREAMS: u32 = 1024;
-/// Questions at once on all connections.
+/// Questions at the same time on all connections.
 const CHECKS: usize = 8192;
-/// How long an answer may take, the arrival of its question included. Envoy waits for 200 ms, unless it is told otherwise.
+/// How long an answer may take, including the arrival of the question. Envoy waits 200 ms by default.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a new connection may go without a question.
+/// How long a new connection may stay without a question.
 const FIRST_QUESTION: Duration = Duration::from_secs(30);
 /// How often a peer is asked whether it is still there.
 const PING: Duration = Duration::from_secs(30);
@@ -73,7 +73,7 @@ const MAX_METADATA: u32 = 16 * 1024;
 const CLOSE_GRACE: Duration = Duration::from_secs(10);
 /// How long accepting pauses when the system has no more file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How often the same trouble is told.
+/// The interval between two log lines about the same problem.
 const TELL: Duration = Duration::from_secs(10);
 
 /// What answers.
@@ -131,7 +131,7 @@ impl Server {
                 if let Some(held_back) = trouble.turn(Instant::now()) {
                     tracing::warn!(
                         held_back,
-                        "ext_authz_listen refused a connection: there are as many as there may be"
+                        "ext_authz_listen refused a connection: the limit is reached"
                     );
                 }
                 continue;
@@ -299,7 +299,10 @@ async fn check(
                 cookies: &snapshot.sessions.cookies,
                 holds_own_credential: pass.came_with_credential()
                     || (snapshot.has_own_tokens && api_token::is_in(headers))
-                    || (snapshot.issuer.is_some() && issuer::token::is_in(headers)),
+                    || snapshot
+                        .issuer
+                        .as_ref()
+                        .is_some_and(|issuer| issuer::withheld::is_in(headers, &issuer.name)),
                 limits: pass.limits(),
             };
             answer::pass(&passing, &pass.accompany(snapshot, &held))

@@ -1,4 +1,4 @@
-//! A question as the doors know it: what a `CheckRequest` says of the request that Envoy holds back. Pure.
+//! Reads a `CheckRequest`: the original request that Envoy asks about, in the form that the doors use. Pure.
 
 use std::net::IpAddr;
 
@@ -12,10 +12,10 @@ use crate::{
     origin::PublicOrigin,
 };
 
-/// The longest message, in bytes: twice the headers that Envoy takes at most, and what surrounds them. `with_request_body`
-/// would send bodies, which nobody reads here.
+/// The longest message, in bytes: twice the headers that Envoy accepts, and the rest of the message. `with_request_body` would
+/// send bodies, which are not read here.
 pub const MAX_MESSAGE: usize = 256 * 1024;
-/// The most header fields of a request. Envoy takes 100 unless it is told otherwise.
+/// The most header fields of a request. Envoy accepts 100 by default.
 const MAX_FIELDS: usize = 512;
 
 /// What is asked about, and by whom it was sent.

@@ -1,4 +1,4 @@
-//! One address of an app: TCP, TLS or a Unix socket, and how it has behaved.
+//! One address of an app (TCP, TLS or a Unix socket), and its health.
 
 use std::{
     fmt, io,
@@ -24,9 +24,9 @@ use super::{
 };
 use crate::{net::dial, observe::metrics};
 
-/// How long nothing is used again after the upstream has sent bytes that nobody asked for.
+/// How long no connection to an app is reused after the app has sent bytes that belong to no answer.
 const DISTRUST: Duration = Duration::from_mins(1);
-/// The least time after which a peer that acknowledges nothing is given up.
+/// The shortest time after which a peer that acknowledges nothing is given up.
 const USER_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// One address of an app: how it is reached, and how it has behaved. All workers share it.
@@ -177,12 +177,14 @@ impl Backend {
             return;
         };
         match (condition.probed(is_well), is_well) {
-            (true, true) => tracing::info!(upstream = %self, "the app's address is well again"),
+            (true, true) => {
+                tracing::info!(upstream = %self, "the app's address passes its health check again");
+            }
             (true, false) => {
                 self.metrics.ejected();
                 tracing::warn!(
                     upstream = %self,
-                    "the app's address is not well; it gets no requests until it is"
+                    "the app's address fails its health check; it gets no requests until it passes"
                 );
             }
             (false, _) => {}

@@ -1,7 +1,7 @@
-//! How one address of an app has behaved, and whether it gets requests. A few atomics, shared by all workers.
+//! The health of one address of an app, and whether it gets requests. A few atomics, shared by all workers.
 //!
-//! Failures in a row eject it for a time that grows. Then one request tries it: until that has succeeded, it counts as
-//! ejected anew, and longer. Where the app has `health`, probes take it out and in as well.
+//! Failures in a row eject the address for a time that grows. Then one request tries it. Until that succeeds the address counts as
+//! ejected again, for longer. With `health`, probes also take it out and bring it back.
 
 use std::{
     sync::{
@@ -11,13 +11,13 @@ use std::{
     time::Duration,
 };
 
-/// So many failures in a row eject an address. One may be chance.
+/// Failures in a row that eject an address. A single one may be chance.
 const FAILURES: u32 = 3;
-/// How long the first ejection lasts; each that follows without a success between lasts twice as long.
+/// How long the first ejection lasts. Each further one without a success in between lasts twice as long.
 const FIRST_EJECTION: Duration = Duration::from_secs(1);
-/// No ejection lasts longer.
+/// The longest ejection.
 const LONGEST_EJECTION: Duration = Duration::from_mins(1);
-/// So many probes in a row must fail before an address counts as ill. One that succeeds makes it well.
+/// Failed probes in a row that take an address out. One success brings it back.
 const FAILED_PROBES: u32 = 2;
 
 /// Whether an address gets requests.

@@ -1,4 +1,4 @@
-//! One connection to the upstream: what is written, what was read and not yet taken.
+//! One connection to the upstream: bytes to write, and bytes that were read but not yet used.
 
 use std::{
     future::poll_fn,
@@ -22,9 +22,9 @@ use super::{
 };
 use crate::observe::metrics::OpenConnection;
 
-/// What is read at first at one go; more where that is not enough.
+/// The size of the first read; later reads may be larger.
 const FIRST_READ: usize = 8 * 1024;
-/// What an idle connection keeps of its buffers.
+/// Buffer space that an idle connection keeps.
 const KEPT_ROOM: usize = 16 * 1024;
 /// Interim answers before the final one (RFC 9110 §15.2).
 const MAX_INTERIM: u8 = 16;

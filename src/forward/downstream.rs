@@ -1,4 +1,4 @@
-//! What forwarding knows of the client connection that a request came on.
+//! What forwarding knows about the client connection of a request.
 
 use std::{
     any::Any,
@@ -14,8 +14,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::{backend::Backend, connection::Connection};
 use crate::{session::live::Owner, timer::Timer};
 
-/// The largest piece of a body that is read at one go: for a client that takes one answer at a time, and for one
-/// that may ask for many and read none of them.
+/// The largest piece of a body that is read at once: for a client with one answer at a time, and for one that may request many
+/// answers and read none.
 const LARGEST_PIECE: usize = 128 * 1024;
 const LARGEST_MULTIPLEXED_PIECE: usize = 16 * 1024;
 

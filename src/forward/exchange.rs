@@ -1,4 +1,4 @@
-//! One request and its answer: on one connection, on a second where that one was being closed, or on one to another
+//! One request and its answer. If the first connection was just being closed, a second connection is used, or one to another
 //! address of the app.
 
 use std::{

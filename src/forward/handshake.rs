@@ -1,5 +1,5 @@
-//! The client's part of WebSocket's opening handshake (RFC 6455 §4.1), which the gate takes over where its own client
-//! speaks HTTP/2 and so has none (RFC 8441 §5).
+//! The client's side of the WebSocket handshake (RFC 6455 §4.1). The gate does it for clients that speak HTTP/2, which has no such
+//! handshake (RFC 8441 §5).
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::{Engine as _, engine::general_purpose::STANDARD};

@@ -1,5 +1,5 @@
-//! HTTP/2 with an app (RFC 9113), through hyper: one connection for each worker and address, and as many requests on it
-//! as there are. The protocol is known before anything is sent, since the operator says it.
+//! HTTP/2 with an app (RFC 9113), through hyper: one connection for each worker and address, shared by all requests. The operator
+//! configures the protocol, so it is known before anything is sent.
 
 use std::{
     io,

@@ -1,4 +1,4 @@
-//! A connection over which HTTP/2 is spoken with an app (RFC 9113), through hyper.
+//! One HTTP/2 connection to an app (RFC 9113), through hyper.
 
 use std::{
     io,
@@ -24,7 +24,7 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// Bytes of one request's body that wait for the app.
 const STREAM_SEND_BUFFER: usize = 64 * 1024;
-/// How often an app is asked whether it is still there while it has requests, and how long it may take to say so.
+/// How often an app with running requests is pinged, and how long it may take to answer.
 const PING: Duration = Duration::from_secs(30);
 
 /// A connection that several requests share.

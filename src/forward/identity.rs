@@ -1,4 +1,4 @@
-//! What the upstream is told of who is there. Pure.
+//! Writes the identity headers for the upstream. Pure.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};

@@ -1,4 +1,4 @@
-//! Bodies that outlast their request are cut off where their session ends. What is soon over is never looked at.
+//! Cuts off long bodies when their session ends. Short ones are never checked.
 
 use std::{
     pin::Pin,
@@ -49,5 +49,5 @@ impl Life {
 /// So many frames may come before a body that never has to wait is a long one.
 const FIRST_FRAMES: u8 = 16;
 
-/// A body of so many bytes is sent at one go, and needs no watching.
+/// A body of at most this size is sent at once, and not watched.
 pub(super) const SHORT: u64 = 64 * 1024;

@@ -1,9 +1,9 @@
-//! Forwarding: a request that may pass goes to the upstream, its answer comes back, and both stream.
+//! Forwarding: sends a permitted request to the upstream, and streams both bodies.
 //!
-//! An `upstream` is an app, which has `backend`s, its addresses; a `pool` keeps a worker's connections to one of them, and
-//! `condition` knows how it has behaved. What an app is told is a `request_head`. Over HTTP/1.1 it is written whole
-//! ([`http1`] knows how) and sent as an `outgoing`; an `exchange` is that and the head of its answer. [`http2`] does the same
-//! over HTTP/2. Bodies stream behind (`request_body`, `upstream_body`), and a `101` opens a `tunnel`.
+//! An `upstream` is an app. Its addresses are `backend`s. A `pool` keeps a worker's connections to one of them, and `condition` has
+//! its health. `request_head` is what the app gets. Over HTTP/1.1 it is written by [`http1`] and sent as `outgoing`; an `exchange`
+//! is that and the head of the answer. [`http2`] does the same over HTTP/2. Bodies are streamed (`request_body`, `upstream_body`),
+//! and a `101` opens a `tunnel`.
 
 mod backend;
 mod condition;
@@ -59,7 +59,7 @@ use self::{
     live::Life,
     pace::LeastPace,
     pool::Pool,
-    request_body::RequestBody,
+    request_body::{RequestBody, Source},
     request_head::RequestHead,
     request_writer::{RequestWriter, is_repeatable},
     settings::UpstreamAddress,
@@ -194,6 +194,7 @@ impl Forwarder {
         let CleanRequest {
             mut head,
             body,
+            read_body,
             upgrade,
             forwarding,
             id,
@@ -223,7 +224,7 @@ impl Forwarder {
         let settings = &upstream.target.settings;
         upstream.target.rewrite(&mut head);
         let body = RequestBody::new(
-            body,
+            Source::of(body, read_body),
             &self.reserved,
             self.least_pace,
             received,
@@ -415,7 +416,7 @@ enum Channel<One, Two> {
     Http2(Pin<Box<Two>>),
 }
 
-/// Room for a request's head, where there is no buffer of an earlier one.
+/// Room for the head of a request, if there is no buffer from an earlier one.
 const USUAL_HEAD: usize = 2 * 1024;
 
 fn answer(status: StatusCode, headers: HeaderMap, body: UpstreamBody) -> Response<UpstreamBody> {

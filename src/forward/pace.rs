@@ -1,7 +1,6 @@
 //! Whether a client sends its body fast enough. Pure: moments in, moments out.
 //!
-//! Only the time counts in which the client is waited for: an app that takes its time with what has come makes
-//! nobody slow.
+//! Only the time counts in which the gate waits for the client. An app that reads slowly does not make the client slow.
 
 use std::time::Duration;
 

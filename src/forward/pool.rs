@@ -16,14 +16,13 @@ use super::{
 };
 use crate::random;
 
-/// An idle connection older than this is closed: longer than a burst's pauses, shorter than what most
-/// servers and firewalls keep.
+/// An older idle connection is closed. This is longer than the pauses of a burst, and shorter than the timeouts of most servers
+/// and firewalls.
 const IDLE_LIFETIME: Duration = Duration::from_mins(1);
-/// A connection older than this, and a random part of a tenth more, serves no new request: the app's name may lead
-/// elsewhere by now, and not all connections should be made anew at once.
+/// An older connection, with up to a tenth more at random, serves no new request: the app's name may resolve to another address
+/// by now, and not all connections should be reopened at once.
 const MAX_AGE: Duration = Duration::from_mins(10);
-/// Idle connections to one address kept by one worker. A bound against a leak, not a limit to feel: with fewer, bursts
-/// would connect anew each time.
+/// Idle connections of one worker to one address. It bounds leaks; a smaller number would reopen connections in each burst.
 const IDLE_CAPACITY: usize = 1024;
 
 /// One worker's connections to one address of an app. Workers share none, so nothing here is contended.

@@ -1,5 +1,5 @@
-//! Asks the addresses of an app, now and then and in the background, whether they are well. One task for each app and
-//! process, whatever the number of workers.
+//! Health checks: asks the addresses of an app in the background. One task for each app and process, whatever the number of
+//! workers.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ use super::{
     settings::{HealthSettings, HostRule, UpstreamAddress, UpstreamSettings},
 };
 
-/// How long an address may take over a probe, connecting included.
+/// How long a probe may take, connecting included.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Asks them as `settings` say, if they do.

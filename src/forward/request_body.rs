@@ -35,8 +35,48 @@ pub struct RequestBody {
     body: Option<Box<StreamingBody>>,
 }
 
+/// Where a request's body comes from.
+pub(super) enum Source {
+    /// From the client, as it sends it.
+    Client(Incoming),
+    /// All of it was read before.
+    Read(Bytes),
+}
+
+impl Source {
+    /// What was `read`, where that is all; else what comes.
+    pub(super) fn of(body: Incoming, read: Option<Bytes>) -> Self {
+        read.map_or(Self::Client(body), Self::Read)
+    }
+
+    fn poll_frame(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self {
+            Self::Client(body) => Pin::new(body).poll_frame(context),
+            Self::Read(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Read(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Client(body) => body.is_end_stream(),
+            Self::Read(bytes) => bytes.is_empty(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Client(body) => body.size_hint(),
+            Self::Read(bytes) => SizeHint::with_exact(bytes.len() as u64),
+        }
+    }
+}
+
 struct StreamingBody {
-    body: Incoming,
+    body: Source,
     upload: Arc<UploadProgress>,
     reserved: Arc<ReservedNames>,
     received: Received,
@@ -82,7 +122,7 @@ impl RequestBody {
     /// `body` as it comes, its trailers held against `reserved`. It breaks off where `life` ends, and where the client
     /// does not keep the `least` pace, or sends more than `most` bytes.
     pub(super) fn new(
-        body: Incoming,
+        body: Source,
         reserved: &Arc<ReservedNames>,
         least: LeastPace,
         received: Option<Received>,
@@ -168,7 +208,7 @@ impl HttpBody for RequestBody {
         let Some(moving) = &mut self.body else {
             return Poll::Ready(None);
         };
-        let polled = Pin::new(&mut moving.body).poll_frame(context);
+        let polled = moving.body.poll_frame(context);
         let waits = &moving.upload.waits_for_client;
         waits.store(polled.is_pending(), Ordering::Relaxed);
         if let Some(life) = &mut moving.life

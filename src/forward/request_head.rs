@@ -1,4 +1,4 @@
-//! The head of a request as an app gets it: the client's words as far as they are left, and the gate's own.
+//! The head of a request as the app gets it: what is left of the client's headers, and the gate's own.
 
 use std::io;
 

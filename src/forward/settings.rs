@@ -1,4 +1,4 @@
-//! Where apps are and how they are spoken to, as configured.
+//! The addresses of apps and how to speak with them, as configured.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -95,11 +95,11 @@ impl UpstreamSettings {
     }
 }
 
-/// How long a connection to an app may take to be made, TLS included, unless its `connect_timeout` says otherwise.
+/// How long a connection to an app may take, TLS included, unless `connect_timeout` says otherwise.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an app may take to begin its answer, unless `upstream_timeout` or its `head_timeout` says otherwise.
 pub const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
-/// How often an app with `health` is asked how it is, unless its `interval` says otherwise.
+/// How often an app with `health` is probed, unless `interval` says otherwise.
 pub const HEALTH_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A certificate that the gate shows to an app (RFC 8446 §4.4.2), and its key, both PEM.

@@ -1,4 +1,4 @@
-//! An app that does not continue its answer. Pure but for its timer.
+//! Detects an app that stops in the middle of its answer. Pure, except for its timer.
 
 use std::{
     task::{Context, Poll},

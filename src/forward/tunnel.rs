@@ -34,13 +34,13 @@ use crate::{
 
 /// "Going away" (RFC 6455 §7.4.1).
 const GOING_AWAY: u16 = 1001;
-/// "Policy violation" (RFC 6455 §7.4.1): what was allowed is so no longer.
+/// "Policy violation" (RFC 6455 §7.4.1): the session has ended.
 const POLICY_VIOLATION: u16 = 1008;
-/// How long a tunnel may take to close once its session has ended, whatever the peers do.
+/// How long a tunnel may take to close after its session has ended, whatever the peers do.
 const CLOSING_OVER: Duration = Duration::from_secs(3);
 /// How long a peer may take to finish its frame and to answer a close.
 const CLOSING: Duration = Duration::from_secs(2);
-/// Bytes that are carried at one go, in each direction.
+/// Bytes that are copied at once, in each direction.
 const BUFFER: usize = 16 * 1024;
 
 /// The upgraded connections of the process, so that a stop can end them politely and wait.

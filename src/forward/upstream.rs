@@ -1,4 +1,4 @@
-//! One app: its addresses, which of them gets a request, and what of a request is written for it.
+//! One app: its addresses, which of them gets a request, and how a request is written for it.
 
 use std::{
     io,

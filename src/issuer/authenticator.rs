@@ -1,16 +1,23 @@
-//! Whom the gate's own access tokens prove, under one configuration. No look-up: a token says all, and what has ended since is
-//! known here.
+//! Checks the gate's own access tokens under one configuration. This needs no lookup: the token has all the data, and this process knows
+//! which grants have ended since.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use moka::sync::Cache;
 
-use super::token::{ACCESS, AccessToken};
+use super::{
+    access_jwt,
+    settings::{CLIENT, ClientSettings, MachineSettings},
+    signing::{IssuerKeys, Signing},
+    token::{ACCESS, AccessToken},
+};
 use crate::{
     credential::{
         Answer, Authenticator, Caller, Grant, Presented, Proof, Refused, Schemes, Verified, Voucher,
     },
+    identity::Identity,
     provider::Providers,
+    route::Resource,
     session::{Session, revocation::Revocations, seal::KeyRing},
     text::Text,
     tokens::Tokens,
@@ -21,6 +28,11 @@ pub struct AccessTokens {
     keys: Arc<KeyRing>,
     providers: Arc<Providers>,
     revocations: Arc<Revocations>,
+    /// Who signs those that are JWTs, and the name it goes by.
+    signing: Arc<Signing>,
+    issuer: String,
+    /// The clients that may act for themselves.
+    machines: HashMap<String, MachineSettings>,
     /// Those that were opened lately, by what was presented.
     opened: Cache<[u8; 32], Arc<Opened>>,
 }
@@ -32,12 +44,19 @@ struct Opened {
 }
 
 impl AccessTokens {
-    /// Those sealed under `keys` for users of `providers`; ended through `revocations`.
+    /// Those sealed under `keys` for users of `providers`, and for such of `clients` as act for themselves; ended through
+    /// `revocations`. Those that are JWTs `signing` has signed, in the name of `issuer`.
     pub fn new(
         keys: Arc<KeyRing>,
         providers: Arc<Providers>,
         revocations: Arc<Revocations>,
+        (signing, issuer): (Arc<Signing>, String),
+        clients: &[ClientSettings],
     ) -> Self {
+        let machines = clients.iter().filter_map(|client| {
+            let machine = client.machine.clone()?;
+            Some((client.id.clone(), machine))
+        });
         let opened = Cache::builder()
             .max_capacity(OPENED)
             .time_to_live(KEPT_OPEN)
@@ -46,17 +65,45 @@ impl AccessTokens {
             keys,
             providers,
             revocations,
+            signing,
+            issuer,
+            machines: machines.collect(),
             opened,
         }
     }
 
-    fn verify(&self, text: &str, caller: Caller) -> Result<Arc<Verified>, Refused> {
+    /// Opens a token; one that is a JWT by the keys that sign such.
+    fn open(
+        &self,
+        text: &str,
+        signing: Option<&IssuerKeys>,
+        caller: Caller,
+    ) -> Option<AccessToken> {
+        match signing {
+            None => AccessToken::open(text, &self.keys),
+            Some(signing) => access_jwt::open(text, &self.issuer, signing, &self.keys, caller.now),
+        }
+    }
+
+    async fn verify_signed(&self, text: &str, caller: Caller) -> Result<Arc<Verified>, Refused> {
+        let signing = self.signing.keys().await;
+        let signing = signing.map_err(|error| Refused::Unavailable(error.to_string()))?;
+        self.verify(text, Some(&signing), caller)
+    }
+
+    fn verify(
+        &self,
+        text: &str,
+        signing: Option<&IssuerKeys>,
+        caller: Caller,
+    ) -> Result<Arc<Verified>, Refused> {
         let name = super::client::sha256(text.as_bytes());
         let opened = if let Some(opened) = self.opened.get(&name) {
             opened
         } else {
-            let token = AccessToken::open(text, &self.keys);
+            let token = self.open(text, signing, caller);
             let token = token.ok_or_else(|| invalid("an access token that is not of this gate"))?;
+            let token = self.within_settings(token)?;
             let opened = Arc::new(Opened::of(token));
             self.opened.insert(name, Arc::clone(&opened));
             opened
@@ -84,6 +131,36 @@ impl AccessTokens {
             }
         }
         Ok(Arc::clone(verified))
+    }
+
+    /// A client's own token says who it was given to; what that client is, and may have, today's configuration says.
+    fn within_settings(&self, mut token: AccessToken) -> Result<AccessToken, Refused> {
+        if !token.is_clients_own {
+            return Ok(token);
+        }
+        let machine = self.machines.get(&token.client);
+        let machine = machine.ok_or_else(|| {
+            invalid("an access token of a client that may not act for itself any more")
+        })?;
+        token.session.identity = machine_identity(&token.client, machine);
+        let is_base = |scope: &str| Resource::ALL.iter().any(|kind| kind.scope() == scope);
+        token
+            .scopes
+            .retain(|scope| is_base(scope) || machine.scopes.contains(scope));
+        Ok(token)
+    }
+}
+
+/// Who a client is where it acts for itself: nobody whom a provider knows.
+pub fn machine_identity(id: &str, machine: &MachineSettings) -> Identity {
+    Identity {
+        login: Some(id.into()),
+        groups: machine
+            .groups
+            .iter()
+            .map(|group| Text::from(group.as_str()))
+            .collect(),
+        ..Identity::of(CLIENT, id)
     }
 }
 
@@ -134,7 +211,13 @@ impl Authenticator for AccessTokens {
     fn authenticate<'a>(&'a self, presented: &'a Presented<'_>, caller: Caller) -> Answer<'a> {
         match presented {
             Presented::Bearer(text) if text.starts_with(ACCESS) => {
-                Answer::Known(self.verify(text, caller))
+                Answer::Known(self.verify(text, None, caller))
+            }
+            Presented::Bearer(text) if access_jwt::claims_to_be(text, &self.issuer) => {
+                match self.signing.at_hand() {
+                    Some(signing) => Answer::Known(self.verify(text, Some(&signing), caller)),
+                    None => Answer::Pending(Box::pin(self.verify_signed(text, caller))),
+                }
             }
             _ => Answer::NotMine,
         }

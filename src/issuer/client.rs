@@ -1,11 +1,16 @@
-//! A client: who it says it is, how it proves that, and where codes may go.
+//! An OAuth client: its id, how it authenticates, and its redirect URIs.
+
+use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use subtle::ConstantTimeEq as _;
 
-use super::{redirect::RedirectUri, settings::ClientSettings};
-use crate::text::Text;
+use super::{
+    redirect::RedirectUri,
+    settings::{ClientSettings, MachineSettings},
+};
+use crate::{jose::KeySet, text::Text};
 
 /// A client that is known.
 #[derive(Clone, Debug)]
@@ -22,6 +27,12 @@ pub struct Client {
     pub first_party: bool,
     /// Whether codes go to programs on its user's machine alone, of which nobody knows which one listens.
     pub only_loopback: bool,
+    /// What it is where it acts for itself; none where it may not.
+    pub machine: Option<MachineSettings>,
+    /// Where browsers may be sent after a sign-out.
+    pub post_logout_redirect_uris: Vec<String>,
+    /// Whether it said that it uses the device flow (RFC 8628). No other may: whoever could would phish in the name of any app.
+    pub uses_device_flow: bool,
     redirects: Redirects,
 }
 
@@ -43,6 +54,8 @@ pub enum Authentication {
     None,
     /// By a secret of one of these hashes, in either way.
     Secrets(Vec<[u8; 32]>),
+    /// By a JWT that one of these verifies (RFC 7523 §2.2).
+    Keys(Arc<KeySet>),
     /// By a secret of this hash, in this way alone.
     Registered(Method, [u8; 32]),
 }
@@ -87,10 +100,10 @@ impl Client {
         let uris: Vec<_> = uris
             .filter_map(|uri| RedirectUri::parse(uri).ok())
             .collect();
-        let authentication = if settings.secrets.is_empty() {
-            Authentication::None
-        } else {
-            Authentication::Secrets(settings.secrets.clone())
+        let authentication = match &settings.keys {
+            Some(keys) => Authentication::Keys(Arc::clone(keys)),
+            None if settings.secrets.is_empty() => Authentication::None,
+            None => Authentication::Secrets(settings.secrets.clone()),
         };
         Self {
             id: settings.id.clone(),
@@ -98,6 +111,9 @@ impl Client {
             kind: Kind::Configured,
             authentication,
             first_party: settings.first_party,
+            machine: settings.machine.clone(),
+            post_logout_redirect_uris: settings.post_logout_redirect_uris.clone(),
+            uses_device_flow: settings.device_flow,
             ..Self::listed(
                 settings.id.clone(),
                 settings.name.clone(),
@@ -105,6 +121,11 @@ impl Client {
                 &uris,
             )
         }
+    }
+
+    /// Whether the operator knows it and it proves itself. A secret alone says nothing: anybody can register for one.
+    pub fn is_vouched_for(&self) -> bool {
+        self.kind == Kind::Configured && !self.is_public()
     }
 
     /// A public client with these addresses.
@@ -116,6 +137,9 @@ impl Client {
             authentication: Authentication::None,
             first_party: false,
             only_loopback: uris.iter().all(RedirectUri::is_loopback),
+            machine: None,
+            post_logout_redirect_uris: Vec::new(),
+            uses_device_flow: false,
             redirects: Redirects::Listed(
                 uris.iter().map(|uri| uri.comparable().to_owned()).collect(),
             ),
@@ -127,7 +151,7 @@ impl Client {
         id: String,
         name: String,
         authentication: Authentication,
-        only_loopback: bool,
+        (only_loopback, uses_device_flow): (bool, bool),
         uris: Vec<UriHash>,
     ) -> Self {
         Self {
@@ -137,6 +161,9 @@ impl Client {
             authentication,
             first_party: false,
             only_loopback,
+            machine: None,
+            post_logout_redirect_uris: Vec::new(),
+            uses_device_flow,
             redirects: Redirects::Hashed(uris),
         }
     }
@@ -184,7 +211,7 @@ impl Client {
                 known.iter().fold(false, |any, known| any | fits(known))
             }
             Authentication::Registered(only, known) => *only == method && fits(known),
-            Authentication::None => false,
+            Authentication::None | Authentication::Keys(_) => false,
         }
     }
 }

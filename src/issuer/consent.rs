@@ -1,7 +1,7 @@
-//! What somebody is asked to agree to, on its way through the page that asks. Pure.
+//! What the user is asked to agree to, while it is on the consent page. Pure.
 //!
-//! Sealed, and bound to the session whose page it is: another site cannot make one up, another browser cannot send it, and what
-//! was shown is what is agreed to, whatever a client's document says by then.
+//! It is sealed and bound to the session of the page. So another site cannot make one up, another browser cannot send it, and what the
+//! page showed is what the user agrees to, even if the client's document has changed since.
 
 use serde::{Deserialize, Serialize};
 

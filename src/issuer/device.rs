@@ -1,18 +1,18 @@
-//! The device flow (RFC 8628): a program without a browser is let in by its user at another place, who compares a code.
+//! The device flow (RFC 8628): a program without a browser gets tokens after its user has confirmed a code elsewhere.
 //!
-//! What waits for somebody is kept under its user code, and found again by the hash of its device code. Both end after ten
-//! minutes. Whoever says yes begins a grant whose code is bound to the device code as it is to a verifier of PKCE elsewhere: so tokens
-//! are given once, and to nobody who merely knows the user code.
+//! A waiting request is stored under its user code, and looked up by the hash of its device code. Both expire after ten minutes. When the
+//! user agrees, a grant begins. Its code is bound to the device code, as a code is bound to PKCE's verifier. So tokens are given once, and
+//! never to somebody who only knows the user code.
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
 
 use super::client::sha256;
 use crate::{
     clock::Timestamp,
     kv::{self, Store, Table},
+    random,
     session::directory::UserKey,
 };
 
@@ -21,8 +21,17 @@ pub struct Devices {
     waiting: Table<Waiting>,
     /// The user code of a device code, by its hash.
     codes: Table<String>,
-    /// How many wrong codes somebody has typed lately.
-    guesses: Cache<[u8; 16], u32>,
+    /// How many wrong codes somebody has typed lately. Beside what waits, so that replicas count together.
+    guesses: Table<Guesses>,
+}
+
+/// Wrong codes that somebody has typed, and those that are being looked up.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct Guesses {
+    count: u32,
+    expires_at: Timestamp,
+    /// New at each change: two changes to the same value would be taken for one.
+    change: [u8; 8],
 }
 
 /// A program that waits for its user.
@@ -129,10 +138,7 @@ impl Devices {
         Self {
             waiting: Table::new(Arc::clone(store), "devices", 1),
             codes: Table::new(Arc::clone(store), "device-codes", 1),
-            guesses: Cache::builder()
-                .max_capacity(GUESSERS)
-                .time_to_live(MINUTE)
-                .build(),
+            guesses: Table::new(Arc::clone(store), "device-guesses", 1),
         }
     }
 
@@ -175,7 +181,8 @@ impl Devices {
             .await
     }
 
-    /// What waits under a code that `user` has typed; none where nothing does. Wrong codes are counted.
+    /// What waits under a code that `user` has typed; none where nothing does. Wrong codes are counted, each before it is looked up:
+    /// who tries many at once gets no more answers than who tries one after the other.
     ///
     /// # Errors
     /// When where it is kept does not answer, or the user has typed too many wrong ones (`None`).
@@ -185,36 +192,68 @@ impl Devices {
         user: &UserKey,
         now: Timestamp,
     ) -> Result<Option<Waiting>, Option<kv::Error>> {
-        let guesses = self.guesses.get(user.bytes()).unwrap_or_default();
-        if guesses >= MOST_GUESSES {
+        let counted = self.guesses.update(user.bytes(), |known| {
+            let mut guesses = known
+                .filter(|known| now < known.expires_at)
+                .unwrap_or_else(|| Guesses {
+                    count: 0,
+                    expires_at: now.after(MINUTE),
+                    change: [0; 8],
+                });
+            if guesses.count >= MOST_GUESSES {
+                return (None, false);
+            }
+            guesses.count += 1;
+            guesses.change = random::bytes();
+            (Some((guesses, guesses.expires_at)), true)
+        });
+        if !counted.await.map_err(Some)? {
             return Err(None);
         }
         let found = self.waiting.get(code.0.as_bytes()).await.map_err(Some)?;
         let found = found.filter(|waiting| waiting.answer.is_none() && now < waiting.expires_at);
-        if found.is_none() {
-            self.guesses.insert(*user.bytes(), guesses + 1);
+        if found.is_some() {
+            let given_back = self.guesses.update(user.bytes(), |known| {
+                let fewer = known.map(|known| Guesses {
+                    count: known.count.saturating_sub(1),
+                    change: random::bytes(),
+                    ..known
+                });
+                (fewer.map(|fewer| (fewer, fewer.expires_at)), ())
+            });
+            given_back.await.map_err(Some)?;
         }
         Ok(found)
     }
 
-    /// Somebody has said yes, and this is the grant's code; or no, and there is none.
+    /// Somebody has said yes, and this is the grant's code; or no, and there is none. Whether that counts: of all who answer, the
+    /// first one does, and none after the end.
     ///
     /// # Errors
     /// When where it is kept does not answer.
     pub async fn answer(
         &self,
         code: &UserCode,
-        waiting: Waiting,
+        waiting: &Waiting,
         grant: Option<String>,
-    ) -> Result<(), kv::Error> {
-        let expires_at = waiting.expires_at;
-        let answered = Waiting {
-            answer: Some(grant.map_or(Answer::No, Answer::Yes)),
-            ..waiting
-        };
-        self.waiting
-            .put(code.0.as_bytes(), &answered, expires_at)
-            .await
+    ) -> Result<bool, kv::Error> {
+        let answer = grant.map_or(Answer::No, Answer::Yes);
+        let answered = self.waiting.update(code.0.as_bytes(), |current| {
+            // Another program may have got the same code since.
+            let same = current.filter(|current| {
+                current.answer.is_none() && current.challenge == waiting.challenge
+            });
+            let Some(current) = same else {
+                return (None, false);
+            };
+            let expires_at = current.expires_at;
+            let answered = Waiting {
+                answer: Some(answer.clone()),
+                ..current
+            };
+            (Some((answered, expires_at)), true)
+        });
+        answered.await
     }
 
     /// Whether the program that has `device_code` may go on. Once it may, there is nothing left to ask.
@@ -227,46 +266,43 @@ impl Devices {
         client: &str,
         now: Timestamp,
     ) -> Result<Poll, kv::Error> {
-        let Some(user_code) = self.codes.get(&sha256(device_code.as_bytes())).await? else {
+        let device_code = sha256(device_code.as_bytes());
+        let Some(user_code) = self.codes.get(&device_code).await? else {
             return Ok(Poll::Expired);
         };
-        let found = self.waiting.get(user_code.as_bytes()).await?;
-        let Some(mut waiting) =
-            found.filter(|waiting| now < waiting.expires_at && waiting.client == client)
-        else {
-            return Ok(Poll::Expired);
+        let polled = self.waiting.update(user_code.as_bytes(), |current| {
+            let waiting =
+                current.filter(|waiting| now < waiting.expires_at && waiting.client == client);
+            let Some(mut waiting) = waiting else {
+                return (None, Err(Poll::Expired));
+            };
+            if let Some(answer) = waiting.answer.take() {
+                return (None, Ok(answer));
+            }
+            let is_early = now.since(waiting.polled_at).as_secs() < waiting.interval;
+            if is_early {
+                waiting.interval = (waiting.interval + INTERVAL).min(LONGEST_INTERVAL);
+            }
+            waiting.polled_at = now;
+            let expires_at = waiting.expires_at;
+            let told = if is_early {
+                Poll::SlowDown
+            } else {
+                Poll::Pending
+            };
+            (Some((waiting, expires_at)), Err(told))
+        });
+        let answer = match polled.await? {
+            Ok(answer) => answer,
+            Err(told) => return Ok(told),
         };
-        if let Some(answer) = waiting.answer.take() {
-            let taken = self.codes.take(&sha256(device_code.as_bytes())).await?;
-            let _ = self.waiting.take(user_code.as_bytes()).await;
-            return Ok(match answer {
-                _ if taken.is_none() => Poll::Expired,
-                Answer::Yes(code) => Poll::Allowed(code),
-                Answer::No => Poll::Denied,
-            });
-        }
-        let is_early = now.since(waiting.polled_at).as_secs() < waiting.interval;
-        if is_early {
-            waiting.interval = (waiting.interval + INTERVAL).min(LONGEST_INTERVAL);
-        }
-        waiting.polled_at = now;
-        self.note(&user_code, &waiting).await?;
-        Ok(if is_early {
-            Poll::SlowDown
-        } else {
-            Poll::Pending
+        let taken = self.codes.take(&device_code).await?;
+        let _ = self.waiting.take(user_code.as_bytes()).await;
+        Ok(match answer {
+            _ if taken.is_none() => Poll::Expired,
+            Answer::Yes(code) => Poll::Allowed(code),
+            Answer::No => Poll::Denied,
         })
-    }
-
-    /// Notes when somebody asked, unless an answer has come meanwhile.
-    async fn note(&self, user_code: &str, polled: &Waiting) -> Result<(), kv::Error> {
-        let current = self.waiting.get(user_code.as_bytes()).await?;
-        if current.is_some_and(|current| current.answer.is_none()) {
-            self.waiting
-                .put(user_code.as_bytes(), polled, polled.expires_at)
-                .await?;
-        }
-        Ok(())
     }
 }
 
@@ -278,8 +314,6 @@ pub const INTERVAL: u64 = 5;
 const LONGEST_INTERVAL: u64 = 60;
 /// Wrong codes that somebody may type in a minute.
 const MOST_GUESSES: u32 = 5;
-/// People whose wrong codes are counted.
-const GUESSERS: u64 = 10_000;
 /// How long wrong codes are counted.
 const MINUTE: Duration = Duration::from_mins(1);
 /// Letters of a user code: 34 bits.
@@ -357,10 +391,12 @@ mod tests {
         assert_eq!(poll("device", "cli", 13).await, Poll::SlowDown);
         assert_eq!(poll("device", "cli", 40).await, Poll::Pending);
         let waiting = devices.find(&code, &user, now).await.unwrap().unwrap();
-        devices
-            .answer(&code, waiting, Some("code".to_owned()))
-            .await
-            .unwrap();
+        let answered = devices
+            .answer(&code, &waiting, Some("code".to_owned()))
+            .await;
+        assert_eq!(answered, Ok(true));
+        // Whoever comes later changes nothing.
+        assert_eq!(devices.answer(&code, &waiting, None).await, Ok(false));
         assert!(devices.find(&code, &user, now).await.unwrap().is_none());
         assert_eq!(
             poll("device", "cli", 41).await,
@@ -374,7 +410,7 @@ mod tests {
         let (devices, code, now) = begun().await;
         let user = UserKey::new("corp", "1");
         let waiting = devices.find(&code, &user, now).await.unwrap().unwrap();
-        devices.answer(&code, waiting, None).await.unwrap();
+        devices.answer(&code, &waiting, None).await.unwrap();
         assert_eq!(
             devices.poll("device", "cli", now).await.unwrap(),
             Poll::Denied
@@ -386,6 +422,97 @@ mod tests {
             Poll::Expired
         );
         assert!(devices.find(&code, &user, late).await.unwrap().is_none());
+    }
+
+    /// Lets others go first at each step, as a store behind a network does.
+    struct Far(kv::Memory);
+
+    impl Store for Far {
+        fn get(&self, key: kv::Key) -> kv::Answer<'_, Option<bytes::Bytes>> {
+            Box::pin(async move {
+                tokio::task::yield_now().await;
+                self.0.get(key).await
+            })
+        }
+
+        fn put(&self, key: kv::Key, value: kv::Value) -> kv::Answer<'_, ()> {
+            Box::pin(async move {
+                tokio::task::yield_now().await;
+                self.0.put(key, value).await
+            })
+        }
+
+        fn take(&self, key: kv::Key) -> kv::Answer<'_, Option<bytes::Bytes>> {
+            self.0.take(key)
+        }
+
+        fn swap(
+            &self,
+            key: kv::Key,
+            expected: Option<bytes::Bytes>,
+            new: Option<kv::Value>,
+        ) -> kv::Answer<'_, bool> {
+            Box::pin(async move {
+                tokio::task::yield_now().await;
+                self.0.swap(key, expected, new).await
+            })
+        }
+
+        fn scan(&self, group: String, at_most: usize) -> kv::Answer<'_, kv::Entries> {
+            self.0.scan(group, at_most)
+        }
+
+        fn is_ready(&self) -> bool {
+            true
+        }
+    }
+
+    fn far() -> Devices {
+        let store: Arc<dyn Store> = Arc::new(Far(kv::Memory::default()));
+        Devices::new(&store)
+    }
+
+    #[tokio::test]
+    async fn t81_many_guesses_at_once_are_no_more_than_one_after_the_other() {
+        let (devices, now) = (far(), clock::now());
+        let user = UserKey::new("corp", "1");
+        let guesses = (0..40).map(|number| {
+            let (devices, user) = (&devices, &user);
+            async move {
+                let wrong = UserCode::generate([number; 16]);
+                devices.find(&wrong, user, now).await
+            }
+        });
+        let answers = futures_util::future::join_all(guesses).await;
+        let looked_up = answers.iter().filter(|answer| **answer == Ok(None));
+        assert_eq!(looked_up.count(), 5);
+    }
+
+    /// Whenever in a question of the program the answer comes: it is kept.
+    #[tokio::test]
+    async fn t81_no_answer_is_lost_to_a_question_at_the_same_time() {
+        for steps in 0..12 {
+            let (devices, now) = (far(), clock::now());
+            let code = UserCode::generate([7; 16]);
+            let user = UserKey::new("corp", "1");
+            let begun = devices.begin(asked(), &code, "device", "challenge".to_owned(), now);
+            begun.await.unwrap();
+            let waiting = devices.find(&code, &user, now).await.unwrap().unwrap();
+            let answering = async {
+                for _ in 0..steps {
+                    tokio::task::yield_now().await;
+                }
+                devices
+                    .answer(&code, &waiting, Some("code".to_owned()))
+                    .await
+            };
+            let (first, answered) = tokio::join!(devices.poll("device", "cli", now), answering);
+            assert_eq!(answered, Ok(true));
+            if first != Ok(Poll::Allowed("code".to_owned())) {
+                let second = devices.poll("device", "cli", now.after(LASTS / 2)).await;
+                assert_eq!(second, Ok(Poll::Allowed("code".to_owned())), "{steps}");
+            }
+        }
     }
 
     #[tokio::test]

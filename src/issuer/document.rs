@@ -1,13 +1,13 @@
-//! Client ID metadata documents: a client whose id is the https address of what it says of itself. Pure: fetching one is for
-//! [`fetch`](super::fetch).
+//! Client ID metadata documents: the client id is the https address of a document about the client. Pure; [`fetch`](super::fetch) fetches
+//! it.
 
 use serde_json::Value;
 use url::Url;
 
 use super::{
     client::{Client, Kind},
-    redirect::{RedirectUri, is_loopback},
-    registration::{MOST_URIS, shown},
+    redirect::{RedirectUri, is_loopback, is_plain_host},
+    registration::{MOST_URIS, names_device_flow, shown},
 };
 
 /// The address of a document, which is its client's id.
@@ -49,7 +49,7 @@ impl DocumentUrl {
             return Err("it has no path");
         }
         // Dots, default ports and capital letters: what the parser changes is not what the document could be equal to.
-        if url.as_str() != text {
+        if url.as_str() != text || !is_plain_host(&url) {
             return Err("it is not in its plain form");
         }
         Ok(Self {
@@ -117,7 +117,8 @@ pub fn read(at: &DocumentUrl, body: &[u8]) -> Result<Client, &'static str> {
     let uri = |uri: &Value| uri.as_str().and_then(|text| RedirectUri::parse(text).ok());
     let uris = uris.iter().map(uri).collect::<Option<Vec<_>>>();
     let uris = uris.ok_or("codes are not sent to one of its redirect_uris")?;
-    let client = Client::listed(at.as_str().to_owned(), shown(name), Kind::Document, &uris);
+    let mut client = Client::listed(at.as_str().to_owned(), shown(name), Kind::Document, &uris);
+    client.uses_device_flow = names_device_flow(members);
     Ok(client)
 }
 
@@ -151,6 +152,14 @@ mod tests {
         assert_eq!(client.proven_host().as_deref(), Some("app.example"));
         assert!(client.redirect_uri("http://127.0.0.1:7/cb").is_some());
         assert!(client.redirect_uri("https://app.example/cb2").is_none());
+        assert!(!client.uses_device_flow);
+        let mut terminal = good();
+        terminal["grant_types"] = json!(["urn:ietf:params:oauth:grant-type:device_code"]);
+        assert!(
+            read(&here(), terminal.to_string().as_bytes())
+                .unwrap()
+                .uses_device_flow
+        );
     }
 
     #[test]

@@ -1,13 +1,14 @@
-//! Fetches client ID metadata documents: for anybody who asks, and so from public addresses alone.
+//! Fetches client ID metadata documents, from public addresses only, because anybody can ask for one.
 //!
-//! Whoever sends a `client_id` chooses what the gate connects to. So a name is resolved here, every address that is not a
-//! public one is passed over, and the connection goes to the addresses that were looked at: no second look-up can put another
-//! in their place. No redirect is followed, no proxy is asked, nothing is sent but the request. Time, size and number are bounded.
+//! Whoever sends a `client_id` chooses where the gate connects to. So the name is resolved here, addresses that are not public are
+//! skipped, and the connection goes to exactly the addresses that were checked: a second lookup could give others. Redirects are not
+//! followed, no proxy is used, and nothing but the request is sent. Time, size and number are bounded: in all, for each host and for
+//! each sender ([`Places`]), so that the slow server of one client does not block other clients.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -18,11 +19,10 @@ use http::{
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use moka::{Expiry, future::Cache};
+use moka::{Expiry, future::Cache, sync::Cache as Kept};
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::Semaphore,
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
@@ -31,15 +31,34 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     client::Client,
     document::{self, DocumentUrl},
+    places::Places,
 };
-use crate::net::dial;
+use crate::{
+    login::{LoginClient, throttle::Throttle},
+    net::dial,
+};
 
 /// Fetches documents, and keeps the good ones for a while. Lives as long as the process.
 pub struct Documents {
     tls: TlsConnector,
     known: Cache<String, Arc<Known>>,
-    /// So many are fetched at once.
-    places: Semaphore,
+    /// What was good last, for when it cannot be fetched.
+    stale: Kept<String, Client>,
+    places: Places,
+    /// How often one address may have documents fetched: each one counts, whatever comes of it.
+    throttle: Throttle,
+}
+
+/// Who has a document fetched, and for what.
+#[derive(Clone, Copy)]
+pub struct Asking<'a> {
+    /// The sender of the request.
+    pub sender: &'a LoginClient,
+    /// Whether an older copy does where the document cannot be fetched: for a client that has agreed with its user before, and not
+    /// where an answer goes to an address that the document names.
+    pub takes_stale: bool,
+    /// Whether it may lie on this machine.
+    pub loopback: bool,
 }
 
 /// A good document.
@@ -51,10 +70,13 @@ struct Known {
 /// Why there is no client of an id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoDocument {
-    /// The document is bad, or is not there.
+    /// Its server says so: the document is bad, or is not there.
     #[error("{0}")]
     Bad(&'static str),
-    /// It cannot be fetched now.
+    /// Its server does not answer as one.
+    #[error("{0}")]
+    Unreachable(&'static str),
+    /// The gate does not fetch it now.
     #[error("{0}")]
     Unavailable(&'static str),
 }
@@ -62,12 +84,7 @@ pub enum NoDocument {
 struct Freshness;
 
 impl Expiry<String, Arc<Known>> for Freshness {
-    fn expire_after_create(
-        &self,
-        _: &String,
-        known: &Arc<Known>,
-        _: std::time::Instant,
-    ) -> Option<Duration> {
+    fn expire_after_create(&self, _: &String, known: &Arc<Known>, _: Instant) -> Option<Duration> {
         Some(known.fresh_for)
     }
 }
@@ -81,34 +98,55 @@ impl Documents {
                 .max_capacity(KNOWN)
                 .expire_after(Freshness)
                 .build(),
-            places: Semaphore::new(AT_ONCE),
+            stale: Kept::builder()
+                .max_capacity(KNOWN)
+                .time_to_live(STALE)
+                .build(),
+            places: Places::new(AT_ONCE, PER_HOST, PER_ASKER),
+            throttle: Throttle::default(),
         }
     }
 
-    /// The client at an address. Of all who ask for one at once, one fetches it. From this machine only where `loopback`.
+    /// The client at an address. Of all who ask for one at once, one fetches it.
     ///
     /// # Errors
     /// Why there is none. What is bad is not remembered.
-    pub async fn client(&self, at: &DocumentUrl, loopback: bool) -> Result<Client, NoDocument> {
-        let fetched = async { self.fetch(at, loopback).await.map(Arc::new) };
+    pub async fn client(&self, at: &DocumentUrl, by: Asking<'_>) -> Result<Client, NoDocument> {
+        let fetched = async { self.fetch(at, by).await.map(Arc::new) };
         let known = self
             .known
             .try_get_with(at.as_str().to_owned(), fetched)
             .await;
-        known
-            .map(|known| known.client.clone())
-            .map_err(|error| NoDocument::clone(&error))
+        match known.map_err(|error| NoDocument::clone(&error)) {
+            Ok(known) => Ok(known.client.clone()),
+            Err(error @ NoDocument::Bad(_)) => {
+                // Its server has taken it back.
+                self.stale.invalidate(at.as_str());
+                Err(error)
+            }
+            Err(error) => {
+                let stale = self.stale.get(at.as_str()).filter(|_| by.takes_stale);
+                stale.ok_or(error)
+            }
+        }
     }
 
-    async fn fetch(&self, at: &DocumentUrl, loopback: bool) -> Result<Known, NoDocument> {
+    async fn fetch(&self, at: &DocumentUrl, by: Asking<'_>) -> Result<Known, NoDocument> {
+        let host = at.url().host_str().unwrap_or_default();
         let _place = self
             .places
-            .try_acquire()
-            .map_err(|_| NoDocument::Unavailable("too many documents are being fetched"))?;
-        let exchanged = timeout(TOTAL, self.exchange(at, loopback)).await;
+            .take(host, by.sender.address)
+            .ok_or(NoDocument::Unavailable(
+                "too many documents are being fetched",
+            ))?;
+        self.throttle
+            .take(by.sender, Instant::now())
+            .map_err(|_| NoDocument::Unavailable("too many documents were asked for from there"))?;
+        let exchanged = timeout(TOTAL, self.exchange(at, by.loopback)).await;
         let (headers, body) =
-            exchanged.unwrap_or(Err(NoDocument::Bad("it does not come in time")))?;
+            exchanged.unwrap_or(Err(NoDocument::Unreachable("it does not come in time")))?;
         let client = document::read(at, &body).map_err(NoDocument::Bad)?;
+        self.stale.insert(at.as_str().to_owned(), client.clone());
         Ok(Known {
             client,
             fresh_for: freshness(&headers),
@@ -120,13 +158,13 @@ impl Documents {
         at: &DocumentUrl,
         loopback: bool,
     ) -> Result<(HeaderMap, Bytes), NoDocument> {
-        const BROKEN: NoDocument = NoDocument::Bad("its server does not answer as one");
+        const BROKEN: NoDocument = NoDocument::Unreachable("its server does not answer as one");
         let url = at.url();
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
         let port = url.port_or_known_default().unwrap_or(443);
         let mut addresses = dial::resolve(host, port)
             .await
-            .map_err(|_| NoDocument::Bad("its host has no address"))?;
+            .map_err(|_| NoDocument::Unreachable("its host has no address"))?;
         addresses
             .retain(|address| is_public(address.ip()) || (loopback && address.ip().is_loopback()));
         if addresses.is_empty() {
@@ -134,11 +172,14 @@ impl Documents {
         }
         let tcp = dial::first_of(addresses)
             .await
-            .map_err(|_| NoDocument::Bad("its host does not answer"))?;
+            .map_err(|_| NoDocument::Unreachable("its host does not answer"))?;
         let stream: Box<dyn Stream> = if url.scheme() == "https" {
             let name = ServerName::try_from(host.to_owned()).map_err(|_| BROKEN)?;
             let stream = self.tls.connect(name, tcp).await;
-            Box::new(stream.map_err(|_| NoDocument::Bad("its host cannot prove its name (TLS)"))?)
+            Box::new(
+                stream
+                    .map_err(|_| NoDocument::Unreachable("its host cannot prove its name (TLS)"))?,
+            )
         } else {
             Box::new(tcp)
         };
@@ -160,6 +201,9 @@ impl Documents {
             .await
             .map_err(|_| BROKEN)?
             .into_parts();
+        if head.status.is_server_error() || head.status == StatusCode::TOO_MANY_REQUESTS {
+            return Err(BROKEN);
+        }
         if head.status != StatusCode::OK {
             return Err(NoDocument::Bad(
                 "its server does not answer with 200; redirects are not followed",
@@ -253,9 +297,15 @@ const LARGEST: usize = 8 * 1024;
 /// The bytes of its answer's head.
 const LARGEST_HEAD: usize = 16 * 1024;
 /// Documents that are fetched at once.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 64;
+/// Of these from one host.
+const PER_HOST: usize = 2;
+/// Of these for one sender: an IPv4 address, or an IPv6 network of 64 bits.
+const PER_ASKER: usize = 4;
 /// Documents that are kept, about a kilobyte each.
 const KNOWN: u64 = 2_000;
+/// For how long a document that cannot be fetched any more serves a client that has its grant.
+const STALE: Duration = Duration::from_hours(7 * 24);
 /// For how long a document is kept at least.
 const LEAST_FRESH: Duration = Duration::from_mins(5);
 /// For how long a document is kept at most, whatever it says.
@@ -316,6 +366,55 @@ mod tests {
         ] {
             assert!(is_public(text.parse().unwrap()), "{text}");
         }
+    }
+
+    /// A server that is away ends nobody's grant; one that says no does.
+    #[tokio::test]
+    async fn an_older_copy_serves_those_who_agreed_before_and_nobody_else() {
+        let documents = Documents::new(crate::trust::client_config());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let id = format!("http://127.0.0.1:{port}/client.json");
+        let at = DocumentUrl::parse(&id, true).unwrap();
+        let body = format!(
+            r#"{{"client_id":"{id}","client_name":"App","redirect_uris":["https://app.example/cb"]}}"#
+        );
+        let client = document::read(&at, body.as_bytes()).unwrap();
+        documents.stale.insert(id.clone(), client);
+        let sender = LoginClient {
+            address: None,
+            known: None,
+        };
+        let ask = async |takes_stale| {
+            let asking = Asking {
+                sender: &sender,
+                takes_stale,
+                loopback: true,
+            };
+            documents.client(&at, asking).await
+        };
+        // It answers nothing that is HTTP.
+        let away = tokio::spawn(async move {
+            for _ in 0..2 {
+                drop(listener.accept().await);
+            }
+            listener
+        });
+        assert!(matches!(ask(false).await, Err(NoDocument::Unreachable(_))));
+        assert_eq!(ask(true).await.unwrap().name, "App");
+        let listener = away.await.unwrap();
+        let gone = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 4_096]).await;
+            let answer = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
+            tokio::io::AsyncWriteExt::write_all(&mut stream, answer)
+                .await
+                .unwrap();
+            drop(listener);
+        });
+        assert!(matches!(ask(true).await, Err(NoDocument::Bad(_))));
+        gone.await.unwrap();
+        assert!(matches!(ask(true).await, Err(NoDocument::Unreachable(_))));
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! Grants: what people let clients do, begun by a code, kept up by refresh tokens, and ended.
+//! Grants: what users allow clients to do. A code begins one, and refresh tokens continue it until it ends.
 //!
-//! An owner's are one record ([`OwnerRecords`]), changed by compare-and-set: of two who come with one code, or rotate one token, one changes it, and
-//! the other sees that. What ends a grant takes it out of the record, and revokes it as a session is revoked, so that access
-//! tokens that are still about end everywhere within moments.
+//! The grants of one owner are one record ([`OwnerRecords`]), changed by compare-and-set. If two requests use one code, or rotate one
+//! token, one of them changes the record, and the other sees that. When a grant ends, it is removed from the record, and revoked as a session
+//! is revoked. So its access tokens end everywhere within moments.
 
 use std::sync::Arc;
 
@@ -114,9 +114,38 @@ impl Grants {
         now: Timestamp,
         ends_at: Timestamp,
     ) -> Result<String, kv::Error> {
-        let owner = owner_of(&session.identity);
         let (id, key) = (random::bytes(), random::bytes());
         let kept = Kept::begin(agreement, session, (id, key), (now, ends_at));
+        self.keep(kept, session, now).await
+    }
+
+    /// The same for a device: it asks for the code once in a while, and so that is good until `code_ends_at`. Nobody else sees it.
+    ///
+    /// # Errors
+    /// When where grants are kept does not answer.
+    pub async fn begin_for_device(
+        &self,
+        agreement: &Agreement,
+        session: &Session,
+        now: Timestamp,
+        (code_ends_at, ends_at): (Timestamp, Timestamp),
+    ) -> Result<String, kv::Error> {
+        let (id, key) = (random::bytes(), random::bytes());
+        let mut kept = Kept::begin(agreement, session, (id, key), (now, ends_at));
+        if let Stage::Code { expires_at, .. } = &mut kept.stage {
+            *expires_at = code_ends_at;
+        }
+        self.keep(kept, session, now).await
+    }
+
+    async fn keep(
+        &self,
+        kept: Kept,
+        session: &Session,
+        now: Timestamp,
+    ) -> Result<String, kv::Error> {
+        let owner = owner_of(&session.identity);
+        let (id, key) = (kept.id, kept.key);
         let facts = Facts::of(session.clone());
         let mut gone = Vec::new();
         self.records
@@ -125,7 +154,7 @@ impl Grants {
                 let mut record = record.unwrap_or_else(|| Record::of(&facts, session.created_at));
                 record.note(&facts, session.created_at);
                 record.forget_expired(now);
-                gone = record.make_room(MOST_PER_USER);
+                gone = record.make_room(MOST_PER_USER, &kept.client);
                 record.grants.push(kept.clone());
                 Ok::<_, kv::Error>(Some(record))
             })
@@ -387,6 +416,20 @@ impl Grants {
         self.end_those(owner, now, |_| true).await
     }
 
+    /// Ends all of an owner's that began in one session. Which those were.
+    ///
+    /// # Errors
+    /// When where they are kept does not answer: they may go on.
+    pub async fn end_begun_in(
+        &self,
+        owner: &UserKey,
+        session: &[u8; 16],
+        now: Timestamp,
+    ) -> Result<Vec<Kept>, kv::Error> {
+        let began_there = |grant: &Kept| grant.begun_in == *session;
+        self.end_those(*owner.bytes(), now, began_there).await
+    }
+
     /// Ends everybody's that began by now.
     ///
     /// # Errors
@@ -505,6 +548,51 @@ mod tests {
         issued
             .map(|issued| Presented::refresh(&issued.refresh_token).unwrap())
             .map_err(|error| error.to_string())
+    }
+
+    /// A device asks once a minute where it was told to slow down: by then its code is still good.
+    #[tokio::test]
+    async fn t81_the_code_of_a_device_lasts_as_long_as_it_may_wait() {
+        let (grants, now) = (grants(), clock::now());
+        let later = |minutes| now.after(Duration::from_mins(minutes));
+        let ends = (later(10), later(60));
+        let begun = grants
+            .begin_for_device(&agreement(), &session(), now, ends)
+            .await;
+        let code = Presented::code(&begun.unwrap()).unwrap();
+        assert!(
+            redeem(&grants, &code, VERIFIER, BACK, later(9))
+                .await
+                .is_ok()
+        );
+        let code = code_of(&grants, now).await;
+        assert!(
+            redeem(&grants, &code, VERIFIER, BACK, later(1))
+                .await
+                .is_err()
+        );
+    }
+
+    #[tokio::test]
+    async fn what_began_in_a_session_ends_with_it_and_nothing_else() {
+        let (grants, now) = (grants(), clock::now());
+        let code = code_of(&grants, now).await;
+        let other = Session {
+            id: [9; 16],
+            ..session()
+        };
+        let ends_at = now.after(Duration::from_hours(1));
+        let begun = grants.begin(&agreement(), &other, now, ends_at).await;
+        let others = Presented::code(&begun.unwrap()).unwrap();
+        let owner = UserKey::of(&session().identity);
+        let ended = grants
+            .end_begun_in(&owner, &session().id, now)
+            .await
+            .unwrap();
+        assert_eq!(ended.len(), 1);
+        assert!(grants.revocations.has_revoked_id(&ended[0].id));
+        assert!(redeem(&grants, &code, VERIFIER, BACK, now).await.is_err());
+        assert!(redeem(&grants, &others, VERIFIER, BACK, now).await.is_ok());
     }
 
     /// While a secret is rotated, a replica that lacks it takes nobody's grants away.

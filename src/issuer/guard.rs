@@ -1,5 +1,5 @@
-//! What a route that takes tokens says beside its answers: where a client finds out how to get one (RFC 9728 §5.1), and that
-//! pages of other origins may read it, who come with tokens and without cookies. Pure.
+//! What a route that accepts tokens adds to its answers: where a client can get a token (RFC 9728 §5.1), and CORS headers, because clients in
+//! pages of other origins use tokens and no cookies. Pure.
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
@@ -60,10 +60,20 @@ impl Guard {
         else {
             return;
         };
-        let scope = self.resource.scope();
+        // What the request needs beside what each token has (RFC 6750 §3.1): a client asks for all that stands there.
+        let (rest, needed) = take_scope(first);
+        let mut scopes = vec![self.resource.scope()];
+        scopes.extend(needed.split(' ').filter(|scope| !scope.is_empty()));
+        let mut told: Vec<&str> = Vec::new();
+        for scope in scopes {
+            if !told.contains(&scope) {
+                told.push(scope);
+            }
+        }
         let challenge = format!(
-            "{first}, resource_metadata=\"{}\", scope=\"{scope}\"",
-            self.metadata
+            "{rest}, resource_metadata=\"{}\", scope=\"{}\"",
+            self.metadata,
+            told.join(" ")
         );
         if let Ok(challenge) = HeaderValue::try_from(challenge) {
             // The first, so that clients which look at no other find it.
@@ -78,6 +88,17 @@ impl Guard {
                 headers.append(WWW_AUTHENTICATE, other);
             }
         }
+    }
+}
+
+/// A challenge of the gate's own without its `scope`, and that.
+fn take_scope(challenge: &str) -> (String, &str) {
+    const BEFORE: &str = ", scope=\"";
+    let found = challenge.split_once(BEFORE);
+    let found = found.and_then(|(before, rest)| Some((before, rest.split_once('"')?)));
+    match found {
+        Some((before, (scope, behind))) => (format!("{before}{behind}"), scope),
+        None => (challenge.to_owned(), ""),
     }
 }
 
@@ -163,6 +184,25 @@ mod tests {
                 .collect();
             assert_eq!(may_speak(&headers, &own()), expected, "{origins:?}");
         }
+    }
+
+    #[test]
+    fn a_challenge_names_all_scopes_that_a_request_needs_once() {
+        let guard = Guard::of(Resource::Mcp, &own(), "/mcp", &HeaderMap::new());
+        let told = |written: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(written));
+            guard.complete(true, StatusCode::FORBIDDEN, &mut headers);
+            headers[WWW_AUTHENTICATE].to_str().unwrap().to_owned()
+        };
+        let metadata =
+            "resource_metadata=\"http://gate.example/.well-known/oauth-protected-resource/mcp\"";
+        assert_eq!(
+            told("Bearer realm=\"h\", error=\"insufficient_scope\", scope=\"files mcp write\""),
+            format!(
+                "Bearer realm=\"h\", error=\"insufficient_scope\", {metadata}, scope=\"mcp files write\""
+            )
+        );
     }
 
     #[test]

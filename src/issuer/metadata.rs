@@ -1,8 +1,9 @@
-//! What clients find out by themselves: RFC 8414 of the authorization server, RFC 9728 of what it guards. Pure.
+//! Metadata for clients: of the authorization server (RFC 8414) and of protected resources (RFC 9728). Pure.
 
 use serde_json::{Value, json};
 
 use super::registration::DEVICE_GRANT;
+use crate::jose::Algorithm;
 
 /// Where the endpoints are.
 pub struct Addresses<'a> {
@@ -20,8 +21,14 @@ pub fn authorization_server(
 ) -> Value {
     let Addresses { issuer, prefix } = addresses;
     let at = |name: &str| format!("{issuer}{prefix}/{name}");
-    let methods = ["none", "client_secret_basic", "client_secret_post"];
-    let mut grants = vec!["authorization_code", "refresh_token"];
+    let methods = [
+        "none",
+        "client_secret_basic",
+        "client_secret_post",
+        "private_key_jwt",
+    ];
+    let algorithms = Algorithm::ALL.map(Algorithm::name);
+    let mut grants = vec!["authorization_code", "refresh_token", "client_credentials"];
     if device_flow {
         grants.push(DEVICE_GRANT);
     }
@@ -37,17 +44,50 @@ pub fn authorization_server(
         "response_modes_supported": ["query"],
         "grant_types_supported": grants,
         "token_endpoint_auth_methods_supported": methods,
+        "token_endpoint_auth_signing_alg_values_supported": algorithms,
         "revocation_endpoint_auth_methods_supported": methods,
+        "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
         "introspection_endpoint_auth_methods_supported": &methods[1..],
+        "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": true,
         "client_id_metadata_document_supported": true,
     });
+    document["pushed_authorization_request_endpoint"] = at("par").into();
+    // OpenID Connect Discovery 1.0 §3, RP-Initiated Logout 1.0 §2.1.
+    document["jwks_uri"] = at("jwks").into();
+    document["userinfo_endpoint"] = at("userinfo").into();
+    document["end_session_endpoint"] = at("end_session").into();
+    document["subject_types_supported"] = json!(["public"]);
+    document["id_token_signing_alg_values_supported"] = json!(["ES256"]);
+    document["claims_supported"] = json!(CLAIMS);
+    document["claims_parameter_supported"] = false.into();
+    document["request_parameter_supported"] = false.into();
+    document["request_uri_parameter_supported"] = false.into();
     if device_flow {
         document["device_authorization_endpoint"] = at("device_authorization").into();
     }
     document
 }
+
+/// What ID tokens and userinfo tell.
+const CLAIMS: [&str; 15] = [
+    "iss",
+    "sub",
+    "aud",
+    "exp",
+    "iat",
+    "auth_time",
+    "nonce",
+    "acr",
+    "sid",
+    "at_hash",
+    "preferred_username",
+    "name",
+    "picture",
+    "email",
+    "groups",
+];
 
 /// RFC 9728 §2.
 pub fn protected_resource(issuer: &str, resource: &str, scopes: &[String]) -> Value {

@@ -1,21 +1,23 @@
-//! The gate as an authorization server (OAuth 2.1): what clients, and whoever they act for, agree upon; codes and tokens.
+//! The authorization server (OAuth 2.1): clients, consent, codes and tokens.
 //!
-//! Whom a token proves, a login of the gate has proven before. Of what goes through browsers and clients nothing is kept here: who
-//! registers gets what they registered back, sealed, as their id; what somebody is asked to agree to is sealed into the page that
-//! asks; an access token is sealed whole. Kept are grants alone ([`Grants`]): they rotate, and they end.
+//! A login at the gate proves the user of a token. Data that passes through browsers and clients is not stored here: a registration is
+//! sealed into the client's id, the consent request is sealed into its page, and an access token is sealed as a whole. Only grants are
+//! stored ([`Grants`]), because they rotate and end.
 //!
 //! | what | where |
 //! |---|---|
 //! | a client that registered | its `client_id` ([`registration`]) |
-//! | a client with a metadata document | that document, and a copy for a while ([`fetch`]) |
-//! | what is asked on the page of consent | that page, bound to its session ([`consent`]) |
-//! | a grant: its code, its refresh token's turn | the state's store ([`Grants`]) |
+//! | a client with a metadata document | that document, and a cached copy ([`fetch`]) |
+//! | a consent request | its page, bound to the session ([`consent`]) |
+//! | a grant: its code, and the generation of its refresh token | the state's store ([`Grants`]) |
 //! | an access token | itself ([`token`]) |
 //! | a device that waits for its user | memory for ten minutes, or Redis ([`device`]) |
 
+mod access_jwt;
 mod authenticator;
 pub mod authorize;
 pub mod client;
+pub mod client_assertion;
 pub mod consent;
 pub mod device;
 pub mod document;
@@ -23,20 +25,27 @@ pub mod error;
 pub mod fetch;
 mod grants;
 pub mod guard;
+pub mod id_token;
 pub mod metadata;
 pub mod parameters;
+mod places;
+pub mod pushed;
 mod record;
 pub mod redirect;
 pub mod registration;
 pub mod resource;
 pub mod settings;
+pub mod signing;
 pub mod token;
+mod used_assertions;
+pub mod withheld;
 
 pub use self::{
-    authenticator::AccessTokens,
+    authenticator::{AccessTokens, machine_identity},
     grants::{Found, Grants, Issued, Refused},
     record::{Agreement, CODE_LASTS, GRACE, Kept},
     token::GrantId,
+    used_assertions::UsedAssertions,
 };
 
 use std::{sync::Arc, time::Duration};
@@ -45,12 +54,19 @@ use self::{
     client::Client,
     device::Devices,
     document::DocumentUrl,
-    fetch::{Documents, NoDocument},
-    settings::IssuerSettings,
+    fetch::{Asking, Documents, NoDocument},
+    pushed::PushedRequests,
+    resource::Resource,
+    settings::{IssuerSettings, TokenFormat},
+    signing::Signing,
+    token::AccessToken,
 };
 use crate::{
     clock::Timestamp,
-    login::throttle::Throttle,
+    kv,
+    login::{LoginClient, throttle::Throttle},
+    random,
+    route::Route,
     session::{Session, seal::KeyRing},
 };
 
@@ -58,6 +74,8 @@ use crate::{
 pub struct Issuer {
     /// `public_url` without a slash at its end: the name that metadata, answers and tokens have in common.
     pub name: String,
+    /// What the addresses of its endpoints begin with, up to their names.
+    pub endpoints: String,
     /// What the configuration says.
     pub settings: IssuerSettings,
     /// The scopes that anybody may ask for.
@@ -68,6 +86,10 @@ pub struct Issuer {
     pub grants: Arc<Grants>,
     /// What it knows whatever the configuration becomes.
     pub state: Arc<IssuerState>,
+    /// What signs.
+    pub signing: Arc<Signing>,
+    /// Who may learn who somebody is: it is behind no route.
+    pub userinfo_route: Route,
     clients: Vec<Client>,
 }
 
@@ -77,8 +99,28 @@ pub struct IssuerState {
     pub documents: Documents,
     /// Programs without a browser that wait for their users.
     pub devices: Devices,
-    /// How often one address may register, have documents fetched, and fail to prove who it is.
-    pub throttle: Throttle,
+    /// Requests that clients have pushed ahead.
+    pub pushed: PushedRequests,
+    /// By what clients have proven themselves before.
+    pub assertions: UsedAssertions,
+    /// How often one address may do what costs, or what guesses.
+    pub throttles: Throttles,
+}
+
+/// The buckets of one address, one for each thing that it may do: who floods one endpoint holds up nobody at another. That documents
+/// are fetched is counted beside, wherever they are named ([`Documents`]).
+#[derive(Default)]
+pub struct Throttles {
+    /// Registrations.
+    pub register: Throttle,
+    /// Authorization requests of clients that are not known.
+    pub authorize: Throttle,
+    /// Requests without success for or about tokens: to exchange, revoke or introspect one.
+    pub token: Throttle,
+    /// Programs that begin to wait for their user.
+    pub device: Throttle,
+    /// Requests that are pushed ahead.
+    pub par: Throttle,
 }
 
 /// Why nobody is known by a `client_id`.
@@ -87,28 +129,37 @@ pub enum UnknownClient {
     /// There is none.
     #[error("{0}")]
     Unknown(&'static str),
+    /// The server of its document does not answer as one.
+    #[error("{0}")]
+    Unreachable(&'static str),
     /// It cannot be found out now.
     #[error("{0}")]
     Unavailable(&'static str),
 }
 
 impl Issuer {
-    /// Of these parts; `name` is `public_url` without a slash at its end.
+    /// Of these parts; `name` is `public_url` without a slash at its end, and `prefix` the path that own endpoints lie below.
     pub fn new(
-        name: String,
+        (name, prefix): (String, &str),
         settings: IssuerSettings,
         scopes: Vec<String>,
         lasts: Duration,
-        (grants, state): (Arc<Grants>, Arc<IssuerState>),
+        (grants, state, signing): (Arc<Grants>, Arc<IssuerState>, Arc<Signing>),
     ) -> Self {
         let clients = settings.clients.iter().map(Client::configured).collect();
         Self {
+            endpoints: format!("{name}{prefix}/"),
             name,
             settings,
             scopes,
             lasts,
             grants,
             state,
+            signing,
+            userinfo_route: Route {
+                name: "userinfo".to_owned(),
+                ..Route::login()
+            },
             clients,
         }
     }
@@ -117,6 +168,49 @@ impl Issuer {
     /// outlasts it.
     pub fn end_of_grants(&self, session: &Session) -> Timestamp {
         session.created_at.after(self.lasts)
+    }
+
+    /// What tokens are for that tell a client who somebody is, and nothing else.
+    pub fn userinfo(&self) -> Resource {
+        let endpoints = self.endpoints.strip_prefix(&self.name).unwrap_or_default();
+        Resource::new(&self.name, &format!("{endpoints}userinfo"))
+    }
+
+    /// An access token's text, in the form that the configuration says.
+    ///
+    /// # Errors
+    /// When it is to be signed, and the keys cannot be had.
+    pub async fn write(&self, token: &AccessToken, keys: &KeyRing) -> Result<String, kv::Error> {
+        match self.settings.token_format {
+            TokenFormat::Opaque => Ok(token.seal(keys, random::bytes())),
+            TokenFormat::Jwt => {
+                let signing = self.signing.keys().await?;
+                let fresh = (random::bytes(), random::bytes());
+                Ok(access_jwt::write(token, &self.name, &signing, keys, fresh))
+            }
+        }
+    }
+
+    /// What the text of an access token says, in either form.
+    ///
+    /// # Errors
+    /// When it is signed, and the keys cannot be had.
+    pub async fn open(
+        &self,
+        text: &str,
+        keys: &KeyRing,
+        now: Timestamp,
+    ) -> Result<Option<AccessToken>, kv::Error> {
+        if !access_jwt::claims_to_be(text, &self.name) {
+            return Ok(AccessToken::open(text, keys));
+        }
+        let signing = self.signing.keys().await?;
+        Ok(access_jwt::open(text, &self.name, &signing, keys, now))
+    }
+
+    /// The client of the configuration of an id.
+    pub fn configured_client(&self, id: &str) -> Option<&Client> {
+        self.clients.iter().find(|client| client.id == id)
     }
 
     /// The client of an id that is known without asking anybody; none where a document has to be looked at.
@@ -128,7 +222,7 @@ impl Issuer {
         id: &str,
         keys: &KeyRing,
     ) -> Result<Option<Client>, UnknownClient> {
-        if let Some(client) = self.clients.iter().find(|client| client.id == id) {
+        if let Some(client) = self.configured_client(id) {
             return Ok(Some(client.clone()));
         }
         if registration::looks_like_one(id) {
@@ -143,11 +237,16 @@ impl Issuer {
         Err(UnknownClient::Unknown("no client of this id is known here"))
     }
 
-    /// The client that has a document at `id`.
+    /// The client that has a document at `id`; for `sender`, who may get an older copy of it where it `takes_stale`.
     ///
     /// # Errors
     /// Where there is none.
-    pub async fn client_of_document(&self, id: &str) -> Result<Client, UnknownClient> {
+    pub async fn client_of_document(
+        &self,
+        id: &str,
+        sender: &LoginClient,
+        takes_stale: bool,
+    ) -> Result<Client, UnknownClient> {
         let loopback = self.settings.allow_loopback_clients;
         let at = DocumentUrl::parse(id, loopback).map_err(UnknownClient::Unknown)?;
         if !at.is_among(&self.settings.allow_client_domains) {
@@ -155,9 +254,15 @@ impl Issuer {
                 "clients of its host are not admitted here",
             ));
         }
-        let client = self.state.documents.client(&at, loopback).await;
+        let asking = Asking {
+            sender,
+            takes_stale,
+            loopback,
+        };
+        let client = self.state.documents.client(&at, asking).await;
         client.map_err(|error| match error {
             NoDocument::Bad(why) => UnknownClient::Unknown(why),
+            NoDocument::Unreachable(why) => UnknownClient::Unreachable(why),
             NoDocument::Unavailable(why) => UnknownClient::Unavailable(why),
         })
     }

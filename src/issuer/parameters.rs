@@ -1,5 +1,4 @@
-//! Request parameters as OAuth reads them: each at most once, an empty one is none (RFC 6749 §3.1).
-//! Pure.
+//! Request parameters of OAuth: each at most once, and an empty one counts as absent (RFC 6749 §3.1). Pure.
 
 use url::form_urlencoded;
 
@@ -53,6 +52,13 @@ impl Parameters {
             .iter()
             .find(|(known, value)| known == name && !value.is_empty())
             .map(|(_, value)| value.as_str())
+    }
+
+    /// Those of other names.
+    #[must_use]
+    pub fn without(mut self, names: &[&str]) -> Self {
+        self.0.retain(|(name, _)| !names.contains(&name.as_str()));
+        self
     }
 
     /// The same parameters as a query.

@@ -1,7 +1,7 @@
-//! What is kept of somebody and the grants that they have given. Pure.
+//! The stored record of an owner and their grants. Pure.
 //!
-//! One record holds all of an owner's: what their last login said, and each grant. It is sealed, so that whoever can write where
-//! it is kept can neither read who it is nor make a grant.
+//! One record holds everything about an owner: what the provider said at their last login, and each grant. It is sealed, so that
+//! somebody who can write to the store can neither read who it is nor make a grant.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use crate::{
     clock::Timestamp,
     identity::Authentication,
     owner_records::OwnerRecord,
-    session::{Session, seal::Purpose},
+    session::{Session, directory::SessionName, seal::Purpose},
     text::Text,
 };
 
@@ -47,9 +47,13 @@ pub struct Kept {
     pub ends_at: Timestamp,
     /// When tokens were last given.
     pub used_at: Timestamp,
+    /// The session that its owner agreed in: where they end that one by itself, it ends too.
+    pub(super) begun_in: [u8; 16],
     provider_session: Option<String>,
     authenticated_at: Option<Timestamp>,
     acr: Option<String>,
+    /// The name of the session in which it was given.
+    pub sid: String,
     /// Comes back in an ID token.
     pub nonce: Option<String>,
     pub(super) stage: Stage,
@@ -132,15 +136,14 @@ impl Record {
         self.grants.retain(|grant| now < grant.end());
     }
 
-    /// Makes room for one more: one whose code nobody has spent goes first, then the one that was unused for longest.
-    pub(super) fn make_room(&mut self, most: usize) -> Vec<Kept> {
+    /// Makes room for one more, of the client `newcomer`: one whose code nobody has spent goes first, then one of that client, then the
+    /// one that was unused for longest. An app that signs its users in every few minutes so drives out no other.
+    pub(super) fn make_room(&mut self, most: usize, newcomer: &str) -> Vec<Kept> {
         let mut gone = Vec::new();
         while self.grants.len() >= most.max(1) {
-            let oldest = self
-                .grants
-                .iter()
-                .enumerate()
-                .min_by_key(|(_, grant)| (grant.is_in_use(), grant.used_at));
+            let oldest = self.grants.iter().enumerate().min_by_key(|(_, grant)| {
+                (grant.is_in_use(), grant.client != newcomer, grant.used_at)
+            });
             let Some((place, _)) = oldest else { break };
             gone.push(self.grants.remove(place));
         }
@@ -186,6 +189,7 @@ impl Kept {
             created_at: now,
             ends_at,
             used_at: now,
+            begun_in: session.id,
             provider_session: session
                 .provider_session
                 .as_ref()
@@ -195,6 +199,7 @@ impl Kept {
                 .acr
                 .as_ref()
                 .map(|acr| acr.as_str().to_owned()),
+            sid: SessionName::of(session).to_string(),
             nonce: agreement.nonce.clone(),
             stage: Stage::Code {
                 redirect_uri: agreement.redirect_uri.clone(),
@@ -259,7 +264,7 @@ pub const CODE_LASTS: std::time::Duration = std::time::Duration::from_mins(1);
 /// For how long a refresh token that was replaced brings its successor once more: to whoever asked at the same time, and to
 /// whose answer got lost.
 pub const GRACE: std::time::Duration = std::time::Duration::from_mins(1);
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 #[cfg(test)]
 pub(super) mod tests {
@@ -323,12 +328,22 @@ pub(super) mod tests {
     fn the_one_unused_for_longest_makes_room() {
         let mut record = Record::of(&Facts::of(session()), Timestamp(60));
         record.grants = vec![kept(1, 30), kept(2, 10), kept(3, 20)];
-        let gone = record.make_room(2);
+        let gone = record.make_room(2, "another");
         assert_eq!(
             gone.iter().map(|grant| grant.id[0]).collect::<Vec<_>>(),
             [2, 3]
         );
-        assert!(record.make_room(5).is_empty());
+        assert!(record.make_room(5, "another").is_empty());
+    }
+
+    #[test]
+    fn a_client_drives_out_its_own_grants_first() {
+        let mut record = Record::of(&Facts::of(session()), Timestamp(60));
+        record.grants = vec![kept(1, 10), kept(2, 20), kept(3, 30)];
+        record.grants[2].client = "wiki".to_owned();
+        let gone = record.make_room(3, "wiki");
+        assert_eq!(gone.len(), 1);
+        assert_eq!(gone[0].id[0], 3);
     }
 
     #[test]

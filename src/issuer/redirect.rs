@@ -1,7 +1,7 @@
-//! Redirect URIs: which one a client may have, and whether what comes is one of them. Pure.
+//! Redirect URIs: which ones a client may register, and whether a given one is registered. Pure.
 //!
-//! Compared on parsed parts as little as can be (RFC 9700 §4.1.3): as texts; but for the port of a loopback address, which a
-//! native app learns only when it begins to listen (RFC 8252 §7.3).
+//! They are compared as texts (RFC 9700 §4.1.3). The exception is the port of a loopback address, which a native app learns only when it
+//! begins to listen (RFC 8252 §7.3).
 
 use std::net::IpAddr;
 
@@ -78,7 +78,7 @@ impl RedirectUri {
         match scheme {
             "https" | "http" => {
                 let slashes = rest.strip_prefix("//").ok_or(Unfit::Malformed)?;
-                if slashes.starts_with('/') || url.host().is_none() {
+                if slashes.starts_with('/') || !has_plain_host(&url, slashes) {
                     return Err(Unfit::Malformed);
                 }
                 if scheme == "http" && !is_loopback {
@@ -108,6 +108,11 @@ impl RedirectUri {
     /// Whether it leads to a program on the machine of whoever uses the client: which one, nobody can tell.
     pub fn is_loopback(&self) -> bool {
         self.portless.is_some()
+    }
+
+    /// Whether it leads to whatever program its user's machine opens such addresses with (RFC 8252 §7.1).
+    pub fn is_private_scheme(&self) -> bool {
+        !matches!(self.url.scheme(), "https" | "http")
     }
 
     /// What people are shown of where it leads: the host, in ASCII, or the scheme.
@@ -150,6 +155,30 @@ fn has_user(rest: &str) -> bool {
     authority[..end].contains('@')
 }
 
+/// Whether the host of `url` is a name or an address of the usual letters, and was written as it reads: people are shown it, and a
+/// policy names it, where a semicolon would begin another rule. `rest` is what follows the slashes.
+fn has_plain_host(url: &Url, rest: &str) -> bool {
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let written = without_port(&rest[..end]);
+    is_plain_host(url)
+        && url
+            .host_str()
+            .is_some_and(|host| host.eq_ignore_ascii_case(written))
+}
+
+/// Whether its host is an address, or a name that a name server knows (RFC 1035 §2.3.4): letters, digits, hyphens, and the
+/// underscores that some have inside. Letters of other scripts stand there as `xn--` alone.
+pub(super) fn is_plain_host(url: &Url) -> bool {
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let is_label =
+        |label: &str| (1..=LONGEST_LABEL).contains(&label.len()) && label.bytes().all(is_letter);
+    match url.host() {
+        Some(Host::Domain(name)) => name.len() <= LONGEST_HOST && name.split('.').all(is_label),
+        Some(Host::Ipv4(_) | Host::Ipv6(_)) => true,
+        None => false,
+    }
+}
+
 /// Whether it is an address of this machine. `localhost` counts, against the letter of RFC 8252 §8.3: most clients use it.
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
@@ -167,16 +196,24 @@ fn portless(text: &str) -> String {
     };
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, rest) = rest.split_at(end);
-    let host = match authority.rsplit_once(':') {
+    let host = without_port(authority);
+    format!("{scheme}://{host}{rest}")
+}
+
+fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
         // What stands in the brackets of an IPv6 address has colons of its own.
         Some((host, port)) if !port.ends_with(']') => host,
         _ => authority,
-    };
-    format!("{scheme}://{host}{rest}")
+    }
 }
 
 /// The bytes of the longest redirect URI.
 pub const LONGEST: usize = 512;
+/// The bytes of the longest host (RFC 1035 §2.3.4).
+const LONGEST_HOST: usize = 253;
+/// The bytes of the longest part between two of its dots.
+const LONGEST_LABEL: usize = 63;
 
 /// Schemes whose addresses a browser runs, shows, or opens with what is at hand.
 const FORBIDDEN: [&str; 22] = [
@@ -210,6 +247,57 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// People are shown the host, and a policy names it.
+    #[test]
+    fn no_host_reads_otherwise_than_it_is() {
+        let long = format!("https://{}.example/", "a".repeat(64));
+        let longer = format!("https://{}example/", "abcdefgh.".repeat(30));
+        for text in [
+            "https://a.example;script-src.evil.example/",
+            "https://a.example,evil.example/",
+            "https://a.example'/",
+            "https://a.example!/",
+            "https://(a.example)/",
+            "https://a.example=b/",
+            "https://a&b.example/",
+            "https://a~b.example/",
+            "https://$a.example/",
+            "https://a+b.example/",
+            "https://evil%2eexample/",
+            "https://%65vil.example/",
+            "https://a.example%3b/",
+            "https://a.example./",
+            "https://a..example/",
+            "https://.example/",
+            "https://user@a.example/",
+            "https://a.example@evil.example/",
+            "https://0x7f.1/",
+            "https://2130706433/",
+            "https://127.1/",
+            "http://127.1/",
+            "https://[0:0:0:0:0:0:0:1]/",
+            "https://xn--a/",
+            // Cyrillic, a full-width dot, a mark that turns text around.
+            "https://\u{430}pple.example/",
+            "https://a\u{ff0e}example/",
+            "https://a\u{202e}.example/",
+            &long,
+            &longer,
+        ] {
+            assert!(RedirectUri::parse(text).is_err(), "{text}");
+        }
+        for (text, shown) in [
+            ("https://APP.example:8443/cb", "app.example"),
+            ("https://my_app.example/cb", "my_app.example"),
+            // A Cyrillic letter among Latin ones: what it really is.
+            ("https://xn--pple-43d.com/cb", "xn--pple-43d.com"),
+            ("https://192.0.2.1/cb", "192.0.2.1"),
+            ("https://[2001:db8::1]:8443/cb", "[2001:db8::1]"),
+        ] {
+            assert_eq!(RedirectUri::parse(text).unwrap().shown(), shown, "{text}");
+        }
+    }
 
     #[test]
     fn t11_what_clients_really_register_is_taken() {

@@ -1,7 +1,7 @@
-//! Dynamic registration (RFC 7591) that stores nothing: the `client_id` is what was registered, sealed. Pure.
+//! Dynamic registration (RFC 7591) without storage: the `client_id` is the sealed registration. Pure.
 //!
-//! Whoever registers costs some hundred bytes of an answer, and leaves nothing behind. A secret follows from the id, so that it
-//! need not be kept either. An id opens for as long as its secret is on the list of `session.secret`.
+//! A registration costs some hundred bytes of an answer and leaves nothing behind. The client's secret is derived from the id, so it is not
+//! stored either. An id is valid as long as its secret is in the list of `session.secret`.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,7 @@ struct Sealed<'a> {
     name: &'a str,
     method: u8,
     only_loopback: bool,
+    is_device: bool,
     redirect_uris: Vec<UriHash>,
 }
 
@@ -69,9 +70,7 @@ impl Registration {
             Some(Value::Array(uris)) => uris,
             Some(_) => return Err(unfit("redirect_uris is a list")),
         };
-        let grants = members.get("grant_types").and_then(Value::as_array);
-        let is_device =
-            grants.is_some_and(|grants| grants.iter().any(|grant| grant == DEVICE_GRANT));
+        let is_device = names_device_flow(members);
         if uris.is_empty() && !is_device {
             return Err(unfit("redirect_uris is missing"));
         }
@@ -103,6 +102,7 @@ impl Registration {
             name: &self.name,
             method: self.method as u8,
             only_loopback: self.redirect_uris.iter().all(RedirectUri::is_loopback),
+            is_device: self.is_device,
             redirect_uris: self.redirect_uris.iter().map(uri_hash).collect(),
         };
         let plain = postcard::to_extend(&sealed, vec![VERSION]).expect("a vector takes all of it");
@@ -163,7 +163,7 @@ pub fn open(id: &str, keys: &KeyRing) -> Option<Client> {
         id.to_owned(),
         sealed.name.to_owned(),
         authentication,
-        sealed.only_loopback,
+        (sealed.only_loopback, sealed.is_device),
         sealed.redirect_uris,
     ))
 }
@@ -203,16 +203,29 @@ pub fn shown(name: &str) -> String {
     }
 }
 
-/// What would turn the rest of a line around, or hide in it.
+/// What would turn the rest of a line around, or hide in it: marks of direction, blanks that are letters, and what Unicode calls
+/// ignorable by default.
 fn is_invisible(letter: char) -> bool {
-    matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{ad}' | '\u{61c}')
+    matches!(
+        letter,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
+    )
+}
+
+/// Whether the metadata of a client name the device flow among its `grant_types` (RFC 7591 §2).
+pub(super) fn names_device_flow(members: &Map<String, Value>) -> bool {
+    let grants = members.get("grant_types").and_then(Value::as_array);
+    grants.is_some_and(|grants| grants.iter().any(|grant| grant == DEVICE_GRANT))
 }
 
 /// RFC 8628 §3.4.
 pub const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 /// What ids begin with.
 const PREFIX: &str = "sgi_";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Redirect URIs of one client.
 pub const MOST_URIS: usize = 20;
 /// Characters of a client's name.

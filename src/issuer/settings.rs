@@ -1,4 +1,9 @@
-//! What the configuration says of the authorization server.
+//! The settings of the authorization server.
+
+use std::{sync::Arc, time::Duration};
+
+use super::signing::DEFAULT_AGE;
+use crate::{jose::KeySet, secret::Secret};
 
 /// `[issuer]`
 #[derive(Clone, Debug)]
@@ -10,6 +15,14 @@ pub struct IssuerSettings {
     pub allow_loopback_clients: bool,
     /// Whether programs without a browser may log in by a code that their users type (RFC 8628).
     pub device_flow: bool,
+    /// How access tokens are written.
+    pub token_format: TokenFormat,
+    /// Private keys in PEM that sign tokens, the first of them; none where the gate makes its own.
+    pub signing_keys: Vec<Secret>,
+    /// How long a key of the gate's own signs.
+    pub signing_key_lifetime: Duration,
+    /// The scopes that clients may ask for beside those of routes: routes say what they are needed for.
+    pub scopes: Vec<String>,
     /// The clients that the configuration names.
     pub clients: Vec<ClientSettings>,
 }
@@ -21,9 +34,22 @@ impl Default for IssuerSettings {
             allow_client_domains: Vec::new(),
             allow_loopback_clients: false,
             device_flow: true,
+            token_format: TokenFormat::Opaque,
+            signing_keys: Vec::new(),
+            signing_key_lifetime: DEFAULT_AGE,
+            scopes: Vec::new(),
             clients: Vec::new(),
         }
     }
+}
+
+/// How an access token is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenFormat {
+    /// Sealed: only the gate can read it.
+    Opaque,
+    /// As RFC 9068 has it, for apps that look into it by themselves.
+    Jwt,
 }
 
 /// `[[issuer.clients]]`
@@ -35,8 +61,28 @@ pub struct ClientSettings {
     pub name: String,
     /// SHA-256 of its secrets; a public client has none.
     pub secrets: Vec<[u8; 32]>,
+    /// What verifies its assertions (RFC 7523), where it proves itself by them.
+    pub keys: Option<Arc<KeySet>>,
     /// Where codes may go.
     pub redirect_uris: Vec<String>,
+    /// Where browsers may be sent after a sign-out (OpenID Connect RP-Initiated Logout 1.0 §3).
+    pub post_logout_redirect_uris: Vec<String>,
     /// Whether it is of the operator's own, so that nobody is asked for consent.
     pub first_party: bool,
+    /// What it is where it acts for itself (RFC 6749 §4.4); none where it may not.
+    pub machine: Option<MachineSettings>,
+    /// Whether it uses the device flow (RFC 8628).
+    pub device_flow: bool,
 }
+
+/// A client that acts for itself.
+#[derive(Clone, Debug)]
+pub struct MachineSettings {
+    /// The scopes that its tokens may have beside the one of their route.
+    pub scopes: Vec<String>,
+    /// What `allow = { groups = … }` finds.
+    pub groups: Vec<String>,
+}
+
+/// What stands in the place of a provider's name for clients that act for themselves.
+pub const CLIENT: &str = "client";

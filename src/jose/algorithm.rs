@@ -1,5 +1,5 @@
-//! Pure: the signatures that are believed, and how each is verified. Public keys only: with a shared secret, whoever
-//! can check a token can make one.
+//! The accepted signature algorithms, and how each is verified. Pure. Only public keys: with a shared secret, whoever can check a token can
+//! make one.
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ED25519,
@@ -47,6 +47,11 @@ impl Algorithm {
         Self::ES512,
         Self::EdDSA,
     ];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        NAMES[self as usize]
+    }
 
     /// The algorithm of that name; none for all that are not believed.
     pub fn named(name: &str) -> Option<Self> {

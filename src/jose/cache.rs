@@ -1,4 +1,4 @@
-//! An issuer's keys, fetched when first needed and kept; an unknown key id has them fetched again.
+//! Caches the keys of an issuer. They are fetched when first needed, and again for an unknown key id.
 
 use std::{sync::Arc, time::Duration};
 

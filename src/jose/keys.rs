@@ -1,4 +1,4 @@
-//! Pure: a JSON Web Key Set (RFC 7517), and which of its keys fits a token.
+//! A JSON Web Key Set (RFC 7517), and which of its keys fits a token. Pure.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
@@ -44,6 +44,11 @@ impl KeySet {
             return Err("more than 1,000 keys");
         }
         Ok(Self(keys.iter().filter_map(Key::read).collect()))
+    }
+
+    /// Whether nothing verifies by it.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// The one key for a token signed with `algorithm` by the key `id`.

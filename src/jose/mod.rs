@@ -1,6 +1,6 @@
-//! Signed tokens (RFC 7515, 7517, 7519): key sets, one verifier that is told what a token must agree with, and keys that sign.
+//! Signed tokens (RFC 7515, 7517, 7519): key sets, one verifier with the expected values as an argument, and signing keys.
 //!
-//! What a kind of token must say besides is for those to check who use it.
+//! What a certain kind of token must contain is checked by its users.
 
 mod algorithm;
 mod cache;

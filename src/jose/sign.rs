@@ -1,8 +1,9 @@
-//! Signing JWTs with ES256 (RFC 7515, RFC 7518 §3.4). Pure, but for the randomness that the library draws for each
-//! signature.
+//! Signs JWTs with ES256 (RFC 7515, RFC 7518 §3.4). Pure, except for the randomness that the library draws for each signature.
 //!
-//! A key is not kept anywhere: it is derived from a secret, so that all who share the secret have the same key, and one
-//! more secret is one more key.
+//! Keys of assertions are not stored: each is derived from a secret, so that all who share the secret have the same key. Others are
+//! stored as private numbers, or come from an operator's file.
+
+use std::fmt;
 
 use aws_lc_rs::{
     digest::{SHA256, digest},
@@ -11,6 +12,7 @@ use aws_lc_rs::{
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use rustls::pki_types::{PrivateKeyDer, pem::PemObject as _};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -18,8 +20,14 @@ use zeroize::Zeroizing;
 pub struct SigningKey {
     pair: EcdsaKeyPair,
     public: PublicKey,
-    /// The JOSE header, encoded.
+    /// The JOSE header of what has no type of its own, encoded.
     header: String,
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "SigningKey({})", self.public.kid)
+    }
 }
 
 /// The public half of a key, as a JWK (RFC 7517 §4, RFC 7518 §6.2.1).
@@ -40,6 +48,15 @@ pub struct PublicKey {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PublicKeys<'k> {
     keys: Vec<&'k PublicKey>,
+}
+
+impl<'k> PublicKeys<'k> {
+    /// The same with these.
+    #[must_use]
+    pub fn with(mut self, others: &'k [PublicKey]) -> Self {
+        self.keys.extend(others);
+        self
+    }
 }
 
 /// Keys in rotation: the first signs, all are published.
@@ -93,14 +110,46 @@ impl SigningKey {
             .expect("one of them is below the order of P-256")
     }
 
+    /// The key in a PEM file (RFC 7468): an `EC PRIVATE KEY`, or PKCS #8.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn from_pem(text: &str) -> Result<Self, &'static str> {
+        let der = PrivateKeyDer::from_pem_slice(text.as_bytes())
+            .map_err(|_| "it is no private key in PEM")?;
+        let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
+        let pair = match &der {
+            PrivateKeyDer::Sec1(der) => {
+                EcdsaKeyPair::from_private_key_der(algorithm, der.secret_sec1_der())
+            }
+            PrivateKeyDer::Pkcs8(der) => {
+                EcdsaKeyPair::from_pkcs8(algorithm, der.secret_pkcs8_der())
+            }
+            _ => return Err("it is no key of P-256"),
+        };
+        pair.map(Self::of_pair).map_err(|_| "it is no key of P-256")
+    }
+
+    /// The public half.
+    pub fn public(&self) -> &PublicKey {
+        &self.public
+    }
+
     /// The key of a private number.
-    fn of(scalar: &[u8; 32]) -> Result<Self, KeyRejected> {
+    ///
+    /// # Errors
+    /// Where it is none of P-256's.
+    pub fn of(scalar: &[u8; 32]) -> Result<Self, KeyRejected> {
         // An `ECPrivateKey` without its public half (RFC 5915 §3), which follows from the private one.
         let mut der = Zeroizing::new(Vec::with_capacity(EC_PRIVATE_KEY.len() + 44));
         der.extend_from_slice(EC_PRIVATE_KEY);
         der.extend_from_slice(scalar);
         der.extend_from_slice(PRIME256V1);
-        let pair = EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_FIXED_SIGNING, &der)?;
+        EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_FIXED_SIGNING, &der)
+            .map(Self::of_pair)
+    }
+
+    fn of_pair(pair: EcdsaKeyPair) -> Self {
         // An uncompressed point (SEC 1 §2.3.3).
         let point = pair.public_key().as_ref();
         let (x, y) = (
@@ -109,9 +158,8 @@ impl SigningKey {
         );
         let thumbed = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
         let kid = URL_SAFE_NO_PAD.encode(digest(&SHA256, thumbed.as_bytes()));
-        let header = format!(r#"{{"alg":"ES256","typ":"JWT","kid":"{kid}"}}"#);
-        Ok(Self {
-            header: URL_SAFE_NO_PAD.encode(header),
+        Self {
+            header: header("JWT", &kid),
             public: PublicKey {
                 kty: "EC",
                 crv: "P-256",
@@ -122,7 +170,7 @@ impl SigningKey {
                 alg: "ES256",
             },
             pair,
-        })
+        }
     }
 
     /// The JWT of `claims`, in the compact form (RFC 7515 §3.1).
@@ -130,9 +178,18 @@ impl SigningKey {
     /// # Panics
     /// Never: plain data always serialises, and a key of P-256 signs.
     pub fn sign(&self, claims: &impl Serialize) -> String {
+        self.sign_under(&self.header, claims)
+    }
+
+    /// The same, of a type of its own (RFC 8725 §3.11).
+    pub fn sign_as(&self, kind: &str, claims: &impl Serialize) -> String {
+        self.sign_under(&header(kind, &self.public.kid), claims)
+    }
+
+    fn sign_under(&self, header: &str, claims: &impl Serialize) -> String {
         let payload = serde_json::to_vec(claims).expect("plain data serialises");
-        let mut token = String::with_capacity(self.header.len() + payload.len() * 4 / 3 + 96);
-        token.push_str(&self.header);
+        let mut token = String::with_capacity(header.len() + payload.len() * 4 / 3 + 96);
+        token.push_str(header);
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(&payload, &mut token);
         let signature = self.pair.sign(&SystemRandom::new(), token.as_bytes());
@@ -140,6 +197,11 @@ impl SigningKey {
         URL_SAFE_NO_PAD.encode_string(signature.expect("P-256 signs"), &mut token);
         token
     }
+}
+
+/// A JOSE header, encoded.
+fn header(kind: &str, kid: &str) -> String {
+    URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"ES256","typ":"{kind}","kid":"{kid}"}}"#))
 }
 
 /// The characters of a signature of 64 bytes.

@@ -1,7 +1,6 @@
-//! Pure: what a signed token must pass, whatever it is for: signature, issuer, audience, times.
+//! The checks of every signed token: signature, issuer, audience and times. Pure; the time is passed in.
 //!
-//! What the token may say is judged here, with the time passed in. The algorithm is never the token's to choose: it must be
-//! on the list of whoever asks, and fit the key.
+//! The token never chooses the algorithm: it must be on the caller's list, and fit the key.
 
 use std::time::Duration;
 

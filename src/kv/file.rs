@@ -1,7 +1,7 @@
-//! Values in a file, of one process, by the embedded database redb: what was acknowledged is on the disk.
+//! Values in a file, for one process, in the embedded database redb. Acknowledged changes are on disk.
 //!
-//! Nobody who serves requests waits for the disk: one thread writes, another reads, and both take their work from queues
-//! of bounded length. Changes that come while the disk is busy share the next commit.
+//! Threads that serve requests never wait for the disk: one thread writes and another reads, each with a bounded queue. Changes that come
+//! while the disk is busy share the next commit.
 
 mod open;
 mod work;
@@ -155,9 +155,9 @@ impl Store for File {
     }
 }
 
-/// Changes, and questions, that may wait.
+/// Changes and reads that may wait.
 const WAITING: usize = 4_096;
 /// Changes that share a commit.
 const TOGETHER: usize = 256;
-/// How long anybody waits for the disk.
+/// The longest wait for the disk.
 const LONGEST: Duration = Duration::from_secs(5);

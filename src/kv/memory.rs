@@ -1,4 +1,4 @@
-//! Values in this process: gone with it.
+//! Values in this process; they end with it.
 
 use std::{
     collections::BTreeMap,

@@ -1,8 +1,8 @@
-//! What has to be remembered beside sessions: values under keys, each until a time.
+//! Stores what is not a session: values under keys, each with an expiry.
 //!
-//! Three places keep them: this process ([`Memory`]), a file ([`File`]), and Redis, where replicas share one (beside the
-//! sessions' own store). Each operation is one step: of two that take the same value, or replace it, one succeeds. What
-//! was acknowledged stays, as far as the place itself does: a file outlives the process, however that ends.
+//! There are three stores: this process ([`Memory`]), a file ([`File`]), and Redis, for several replicas (beside the session store). Each
+//! operation is atomic: if two take the same value, or replace it, one succeeds. Acknowledged changes last as long as the store does; a
+//! file survives a crash of the process.
 
 mod file;
 mod memory;

@@ -1,4 +1,4 @@
-//! Where values are kept, as the configuration says it.
+//! The store for values, as configured.
 
 use std::path::PathBuf;
 

@@ -54,6 +54,29 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
         self.store.swap(self.key(name), None, new).await
     }
 
+    /// Puts what `change` makes of what is there, until the end that it says, over again where somebody else was faster. Nothing is
+    /// changed where it makes nothing. What it says beside. Of two who make the same of the same at once, both are told that it was
+    /// they: what is counted needs a mark of each change.
+    pub async fn update<R>(
+        &self,
+        name: &[u8],
+        mut change: impl FnMut(Option<T>) -> (Option<(T, Timestamp)>, R),
+    ) -> Result<R, Error> {
+        for _ in 0..TRIES {
+            let there = self.store.get(self.key(name)).await?;
+            let (changed, answer) = change(there.as_ref().and_then(|bytes| self.read(bytes)));
+            let Some((value, end)) = changed else {
+                return Ok(answer);
+            };
+            let bytes = self.write(&value)?;
+            let new = Some(Value { bytes, end });
+            if self.store.swap(self.key(name), there, new).await? {
+                return Ok(answer);
+            }
+        }
+        Err(Error("too many changes of one value at once".to_owned()))
+    }
+
     /// Names and values, `at_most` so many.
     pub async fn scan(&self, at_most: usize) -> Result<Vec<(Vec<u8>, T)>, Error> {
         let found = self.store.scan(self.group.clone(), at_most).await?;
@@ -79,3 +102,6 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
             .flatten()
     }
 }
+
+/// How often a change is tried that others were faster with.
+const TRIES: usize = 50;

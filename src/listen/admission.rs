@@ -1,9 +1,8 @@
-//! Who may connect: how many connections there are in all and of each client, and which one closes when there is no
-//! room for another.
+//! How many client connections there may be, in all and for each client, and which one is closed at the limit.
 //!
-//! An idle connection costs its client nothing to open anew, so the one that was idle for longest makes room: first
-//! the client's own where the client has too many, else anybody's. Only where all are busy is a new one refused.
-//! The lock is taken when a connection opens, falls silent, speaks again or closes; not by a busy one.
+//! A client can reopen an idle connection at no cost. So the connection that was idle for longest is closed: the client's own
+//! if that client has too many, else anybody's. If all are busy, the new one is refused. The lock is taken when a
+//! connection opens, becomes idle, becomes busy or closes, and not while it is busy.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
@@ -26,11 +25,11 @@ use super::{
 };
 use crate::observe::metrics::{Connections, Shortage};
 
-/// Connections that were told to close and have not yet closed; half of all, where that is less. A worker that is stuck
-/// closes none: then new ones are refused rather than descriptors used up.
+/// Connections that were asked to close and have not closed yet; at most half of all. A stuck worker closes none. Then new
+/// connections are refused, so that descriptors do not run out.
 const MOST_CLOSING: usize = 256;
-/// How long a new connection waits for one of those to close. Workers that live close one within a moment, so that a burst
-/// of silent connections is accepted as fast as it can be closed, and whoever speaks gets in.
+/// How long a new connection waits for one of those to close. A working worker closes one within a moment. So a burst of silent
+/// connections is replaced as fast as it can be closed, and clients that send something get in.
 const CLOSE_PATIENCE: Duration = Duration::from_millis(50);
 
 /// The connections of the process.

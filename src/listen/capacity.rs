@@ -1,19 +1,19 @@
-//! How many client connections there is room for: by the limit on open files and by memory.
+//! How many client connections the limit on open files and the memory allow.
 
 use std::{fs, path::Path};
 
 use crate::limits::Limits;
 
-/// Descriptors that clients never get: for providers, Redis, the log, listeners, and whoever operates the gate.
+/// Descriptors that clients never get: for providers, Redis, the log, listeners and operators.
 const RESERVED_FILES: u64 = 64;
 /// Descriptors of one client connection: its own, and one to the upstream while it has a request there.
 const FILES_PER_CONNECTION: u64 = 2;
 /// Memory that one client connection may need. An idle one takes 2 KB; this is one with a request under way, which
 /// has buffers on both sides.
 const BYTES_PER_CONNECTION: u64 = 64 * 1024;
-/// Even the smallest gate serves so many.
+/// The smallest number of connections, whatever the limits say.
 const FEWEST: u64 = 16;
-/// More than one machine has ports or descriptors for.
+/// The largest number of connections: more than one machine has ports or descriptors for.
 const MOST: u64 = 1_000_000;
 
 /// How many connections there may be.

@@ -1,7 +1,7 @@
-//! A client's socket as hyper sees it, and what the connection's clock needs to know of it.
+//! A client's socket as hyper sees it, and what the connection's timer needs to know about it.
 //!
-//! hyper answers what it cannot parse by itself: a status line and no word. Such an answer is told from the upstream's
-//! by when it comes: after all of the last answer was flushed, before a request. It leaves with a sentence.
+//! hyper itself answers what it cannot parse, with a status line and no body. Such an answer can be recognised by its time: it
+//! comes after the last answer was flushed and before a request. A sentence is added to it.
 
 use std::{
     io::{self, IoSlice},
@@ -22,8 +22,8 @@ use tokio_rustls::server::TlsStream;
 
 use super::admission::Place;
 
-/// Up to so many bytes of gathered writes are copied into one piece: of a few hundred bytes a copy costs less than
-/// what the kernel does to gather them.
+/// Gathered writes up to this size are copied into one piece: copying a few hundred bytes costs less than gathering them in the
+/// kernel.
 const SMALL: usize = 1024;
 
 /// A socket that can be waited for without a buffer.

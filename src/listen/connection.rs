@@ -1,4 +1,4 @@
-//! One connection: silence until the client speaks, TLS where it is ours, then HTTP/1.1 or HTTP/2 until it ends.
+//! One connection: it waits for the client's first byte, does TLS if configured, and then serves HTTP/1.1 or HTTP/2 until it ends.
 
 use std::{
     io,
@@ -34,7 +34,7 @@ use crate::{
 
 /// What an HTTP/2 connection begins with (RFC 9113 §3.4); no HTTP/1.1 request does.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Room for what a client says first.
+/// Room for the first bytes of a client.
 const FIRST_READ: usize = 4 * 1024;
 
 /// What serves a connection that has said what it speaks.

@@ -1,4 +1,4 @@
-//! What a connection is told from outside: to finish, or to close.
+//! Commands to a connection from outside: finish, or close.
 
 use std::{
     future::poll_fn,

@@ -1,4 +1,4 @@
-//! A stop: every open connection is told once to finish what it does and take no more.
+//! Stops the gate: every open connection is asked once to finish its requests and accept no more.
 
 use std::{
     collections::HashMap,

@@ -1,4 +1,4 @@
-//! How a connection came to its end.
+//! How a connection ended.
 
 use std::io;
 
@@ -13,7 +13,7 @@ pub(super) enum Ended {
     #[error("closed")]
     Closed,
     /// It was idle, and its place was needed.
-    #[error("closed for another one: there are as many as there may be")]
+    #[error("closed for another connection: the limit is reached")]
     Evicted,
     /// The gate stops.
     #[error("closed because the gate stops")]

@@ -1,5 +1,5 @@
-//! HTTP/1.1 on one connection. Between requests hyper gives the socket back, so that an idle connection is a socket and
-//! a few words, and not hyper's buffers.
+//! HTTP/1.1 on one connection. Between requests hyper gives the socket back, so that an idle connection costs a socket and a few
+//! words, without hyper's buffers.
 
 use std::{
     pin::Pin,
@@ -28,9 +28,9 @@ const MAX_HEAD_BYTES: usize = u16::MAX as usize;
 const MAX_FIELDS: usize = 200;
 /// How long an idle connection keeps hyper's state. A busy client asks again before.
 const PARK_AFTER: Duration = Duration::from_secs(1);
-/// How often a connection with a request under way is looked at.
+/// How often a connection with a running request is checked.
 const BUSY_TICK: Duration = Duration::from_secs(5);
-/// How long idle connections are served once a stop has begun: a request may be on its way to them.
+/// How long idle connections are still served after a stop has begun: a request may be on its way to them.
 const LINGER: Duration = Duration::from_millis(500);
 
 /// How HTTP/1.1 is spoken; the same for every connection.

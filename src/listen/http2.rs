@@ -1,4 +1,4 @@
-//! HTTP/2 on one connection: how much it may hold, how often its client may change its mind, and when it ends.
+//! HTTP/2 on one connection: how much it may hold, how many streams its client may reset, and when it ends.
 
 use std::{
     pin::Pin,
@@ -32,7 +32,7 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const STREAM_SEND_BUFFER: usize = 32 * 1024;
 /// How often a client is asked whether it is still there.
 const PING: Duration = Duration::from_secs(30);
-/// How long a client may take to leave a connection that was asked to end and has no streams.
+/// How long a client may take to close a connection without streams after GOAWAY.
 const GOAWAY_GRACE: Duration = Duration::from_secs(10);
 /// The window in which resets are counted.
 const RESET_WINDOW: Duration = Duration::from_mins(1);

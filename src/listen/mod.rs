@@ -1,11 +1,11 @@
-//! Bytes in: sockets, TLS and workers, until a request exists.
+//! Sockets, TLS and workers: everything before a request exists.
 //!
-//! One acceptor hands each connection to the worker with the fewest; a kernel's own spreading
-//! (`SO_REUSEPORT`) goes by a hash and leaves some cores idle when connections are few and long.
+//! One acceptor gives each connection to the worker with the fewest. The kernel's own distribution (`SO_REUSEPORT`) uses a hash
+//! and leaves some cores idle when connections are few and long.
 //!
-//! [`admission`] bounds how many connections there are. A connection is nothing but a socket until its client says
-//! something; [`proxied`] reads whom a proxy speaks for, where one does; [`connection`] then finds out what is spoken, [`http1`] and [`http2`] serve it, and call the gate through
-//! [`service`].
+//! [`admission`] bounds how many connections there are. A connection is only a socket until its client sends something. On a
+//! listener with the PROXY protocol [`proxied`] reads the client's address. [`connection`] detects the protocol. [`http1`] and
+//! [`http2`] serve it, and call the gate through [`service`].
 
 mod admission;
 mod capacity;
@@ -124,7 +124,7 @@ impl Acceptor {
                         ?client,
                         held_back,
                         limit,
-                        "a connection was refused: there are as many as there may be, and none is idle; raise {limit}"
+                        "a connection was refused: the limit is reached and no connection is idle; raise {limit}"
                     );
                 }
                 return Some(socket);
@@ -138,7 +138,7 @@ impl Acceptor {
                 ?client,
                 held_back,
                 limit,
-                "an idle connection was closed for a new one: there are as many as there may be; raise {limit}"
+                "an idle connection was closed for a new one: the limit is reached; raise {limit}"
             );
         }
         let mut connection = Dispatched {
@@ -159,14 +159,14 @@ impl Acceptor {
         if let Some(held_back) = full.turn(Instant::now()) {
             tracing::warn!(
                 held_back,
-                "a connection was refused: no worker takes any; the machine is overloaded"
+                "a connection was refused: no worker accepts any; the machine is overloaded"
             );
         }
         Some(connection.socket)
     }
 }
 
-/// How often the same trouble is told.
+/// The interval between two log lines about the same problem.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// The connection failed before it was accepted; the next one may not.

@@ -1,5 +1,4 @@
-//! Reads what a proxy says of a connection before the connection itself, and not a byte of what comes behind: that may be
-//! a TLS handshake.
+//! Reads the PROXY protocol header at the start of a connection, and not one byte more: what follows may be a TLS handshake.
 
 use std::{io, net::IpAddr};
 
@@ -19,7 +18,7 @@ use super::{
 };
 use crate::limits::Limits;
 
-/// As much as is looked at at once. Most headers are shorter.
+/// Bytes that are read at once to find the header. Most headers are shorter.
 const LOOK: usize = 512;
 
 /// A socket whose bytes can be looked at before they are taken.

@@ -1,8 +1,8 @@
-//! The PROXY protocol (`HAProxy`'s `doc/proxy-protocol.txt`, versions 1 and 2): what a proxy says of a connection before the
-//! connection itself. Pure.
+//! The PROXY protocol (`HAProxy`'s `doc/proxy-protocol.txt`, versions 1 and 2): what a proxy says about a connection before its
+//! first byte. Pure.
 //!
-//! Whoever can connect can say anything here, and there is no telling a header that is missing from one that is to come. So
-//! a listener either requires the header or knows nothing of it, and nothing but a whole and well-formed one counts.
+//! Everybody who can connect can write any header, and a missing header looks like one that is still to come. So a listener either
+//! requires the header or does not know it, and only a complete and well-formed one counts.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -28,8 +28,8 @@ const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 const WORD: &[u8] = b"PROXY ";
 /// The longest line of version 1, its end included (§2.1).
 const LONGEST_LINE: usize = 107;
-/// The longest header of version 2 that is taken. The format has room for 64 KiB; addresses take 216 bytes at most, and
-/// what load balancers add is a few hundred.
+/// The longest accepted header of version 2. The format has room for 64 KiB; addresses take at most 216 bytes, and load
+/// balancers add a few hundred.
 pub const LONGEST: usize = 4 * 1024;
 
 /// Reads the header that `bytes` begin with: whom it tells, and how long it is. None where more has to come.

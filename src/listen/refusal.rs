@@ -1,4 +1,4 @@
-//! Why the system lets nobody listen at an address, and what to do about it. Pure.
+//! Why the system refuses to listen at an address, and what to do about it. Pure.
 
 use std::io::{self, ErrorKind};
 

@@ -1,8 +1,8 @@
-//! How much of answers one HTTP/2 connection may hold while its client does not read.
+//! How many bytes of answers one HTTP/2 connection may hold while its client does not read.
 //!
-//! Whatever the client's windows allow, hyper takes a body's next piece before there is room for it, and buffers for
-//! each stream. Here each piece counts from when it leaves the body until it is on the wire, over all streams of the
-//! connection; beyond the bound bodies wait.
+//! Whatever the client's windows allow, hyper takes the next piece of a body before there is room for it, and buffers it for each
+//! stream. Here each piece counts from when it leaves the body until it is written, over all streams of the connection.
+//! Beyond the bound bodies wait.
 
 use std::{
     collections::BTreeMap,

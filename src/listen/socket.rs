@@ -17,7 +17,7 @@ use crate::listen::settings::ListenAddress;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
-/// Whoever runs as the gate's user or group may connect: the proxy in front.
+/// The gate's user and group may connect: the proxy in front.
 const UNIX_MODE: u32 = 0o660;
 
 /// How long a silent connection goes before the system asks whether its peer is still there, and how often then.
@@ -25,7 +25,7 @@ const KEEP_ALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_time(Duration::from_mins(1))
     .with_interval(Duration::from_secs(15))
     .with_retries(4);
-/// How long sent bytes may go unacknowledged: peers vanish without a word.
+/// How long sent bytes may stay unacknowledged, because peers can vanish silently.
 const USER_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Lets this process have as many open files as it may, and says how many that is. Unasked it has as many as programs of long ago can bear, 1,024

@@ -1,4 +1,4 @@
-//! The streams of one HTTP/2 connection: how many there are, what their answers hold, and which of them stand still.
+//! The streams of one HTTP/2 connection: how many there are, what their answers hold, and which of them are stuck.
 
 use std::{
     sync::{

@@ -40,12 +40,12 @@ use crate::{
 
 /// Accepted connections that may wait for their worker.
 const WAITING_CONNECTIONS: usize = 1024;
-/// How often idle upstream connections are looked at.
+/// How often idle upstream connections are checked.
 const SWEEP: Duration = Duration::from_secs(2);
-/// How long after a stop has begun answers that have no end go on; WebSockets have as long.
+/// How long endless answers and WebSockets continue after a stop has begun.
 const CUT_AFTER: Duration = Duration::from_secs(2);
 
-/// How often the same trouble is told.
+/// The interval between two log lines about the same problem.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// What a worker serves by.

@@ -42,7 +42,7 @@ impl<'q> CallbackQuery<'q> {
     }
 }
 
-/// Codes of some providers are tokens of kilobytes; a state has up to four.
+/// Bytes of the query. Codes of some providers are tokens of kilobytes; a state has up to four.
 const MAX_QUERY: usize = 16 * 1024;
 
 #[cfg(test)]

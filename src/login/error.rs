@@ -1,4 +1,4 @@
-//! Why a login did not come to its end, whose fault that is, and what the person reads.
+//! Why a login failed, who can fix it, and what the user reads.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
-//! Who has signed in here before, as a browser remembers it. Pure.
+//! Remembers in a browser which user has signed in here before. Pure.
 //!
-//! A sealed cookie names the user and opens nothing: it gives them a bucket of their own in the
-//! [throttle](super::throttle), so that whoever shares their address cannot keep them from signing in. It names the
-//! user and not the browser, so that nobody gets more buckets by signing in more often.
+//! A sealed cookie names the user and opens nothing. It gives them a bucket of their own in the [throttle](super::throttle), so that
+//! others at the same address cannot keep them from signing in. It names the user and not the browser, so that nobody gets more buckets
+//! by signing in more often.
 
 use super::transaction::sha256;
 use crate::session::seal::{KeyRing, Purpose};

@@ -1,9 +1,8 @@
-//! The login: from a browser without a session to a [`Session`], whatever the provider.
+//! The login: from a browser without a session to a [`Session`], at any provider.
 //!
-//! [`Logins::begin`] sends the browser to the provider, [`Logins::finish`] takes it back. Nothing is
-//! kept between the two but in the browser: see [`transaction`]. On the way back the checks have an
-//! order, and nothing that a request says is acted upon before it is known to belong to a login that
-//! began in this browser at this provider.
+//! [`Logins::begin`] sends the browser to the provider, and [`Logins::finish`] takes it back. In between, only the browser stores
+//! anything: see [`transaction`]. On the way back the order of the checks matters: nothing in a request is used before it is known to
+//! belong to a login that began in this browser at this provider.
 
 mod callback;
 mod error;

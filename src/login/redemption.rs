@@ -1,8 +1,8 @@
-//! A code is redeemed once, ever (RFC 6749 §4.1.2), whatever the browser does meanwhile: it may reload,
-//! open the address twice, or go away while the provider is still thinking.
+//! Redeems each code only once (RFC 6749 §4.1.2), even if the browser reloads, opens the address twice, or leaves while the provider is
+//! still busy.
 //!
-//! A login that was redeemed is remembered for as long as its state is good for anything, and never forgotten before:
-//! with no room for another one, logins are refused for a while.
+//! A redeemed login is remembered as long as its state is valid, and never dropped earlier: when there is no room for another one,
+//! logins are refused for a while.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -156,10 +156,10 @@ fn run(redeem: impl Future<Output = Outcome> + Send + 'static) -> watch::Receive
     receiver
 }
 
-/// Logins of ten minutes, three hundred bytes each: a hundred and fifty in each second.
+/// Logins of ten minutes, three hundred bytes each: a hundred and fifty each second.
 const CAPACITY: usize = 100_000;
 
-/// As long as the login's state is good for anything.
+/// How long a redeemed login is remembered: as long as its state is valid.
 const REMEMBERED: Duration = LIFETIME.saturating_add(Duration::from_mins(1));
 
 /// How long a reload gets the same answer.

@@ -1,9 +1,8 @@
-//! Return addresses: where a browser goes after login or logout. Pure.
+//! Return addresses: where a browser goes after a login or logout. Pure.
 //!
-//! An open redirect is a phishing page behind a trusted name. What browsers make of an address is more
-//! than its looks: they drop tabs and line breaks, take `\` for `/`, and find a host in `/\evil` and
-//! `https:evil`. So an address must first have one of two plain forms, is then resolved as browsers do
-//! it (WHATWG URL), and counts only by the origin that comes out.
+//! An open redirect puts a phishing page behind a trusted name. Browsers read more into an address than it seems to say: they drop tabs
+//! and line breaks, take `\` for `/`, and find a host in `/\evil` and `https:evil`. So an address must have one of two plain forms. It is
+//! then resolved as browsers do (WHATWG URL), and only the resulting origin counts.
 
 use url::{Origin, Url};
 
@@ -240,7 +239,8 @@ fn query_as_written(address: &str) -> Option<&str> {
     query.is_ascii().then_some(query)
 }
 
-/// More than a login carries: whoever is signed in by now is led to a long address all the same.
+/// Bytes of a return address. It is more than a login carries: a user who is signed in by then is redirected to a long address
+/// all the same.
 const MAX_LENGTH: usize = 8_192;
 
 #[cfg(test)]

@@ -1,14 +1,13 @@
-//! How often one client may begin logins. A code that a login brings back costs a call to the provider, and some providers
-//! count those: whoever sends us junk would spend what everybody's logins need.
+//! Limits how many logins one client may begin. Each code costs a call to the provider, and some providers limit their calls: junk would
+//! use up the calls that real logins need.
 //!
-//! Each client has a bucket of tokens that refills slowly. Beginning a login takes one, which buys the one code that this
-//! login can redeem; so a callback whose state and login cookie belong together always passes. A code that was worth
-//! something gives the token back: an office or a school behind one address signs in as often as it likes, and only what
-//! leads nowhere is counted.
+//! Each client has a bucket of tokens that refills slowly. Beginning a login takes one token, which pays for the one code that this login
+//! can redeem. So a callback whose state and login cookie match always passes. A code that was valid gives the token back: an office or
+//! school behind one address signs in as often as it likes, and only failed logins count.
 //!
-//! The bound must not be a weapon. Pages of other sites begin no login in a frame
-//! ([`Audience::Framed`](crate::audience::Audience::Framed)). Who has signed in here before has a bucket of their
-//! own, wherever they are. And a flood of addresses takes nobody's bucket away: see [`Table`].
+//! The limit must not become a weapon. Pages of other sites cannot begin a login in a frame
+//! ([`Audience::Framed`](crate::audience::Audience::Framed)). Users who have signed in here before have a bucket of their own, at any
+//! address. And a flood of addresses takes nobody's bucket away: see [`Table`].
 
 use std::{
     collections::{HashMap, hash_map::RandomState},
@@ -291,7 +290,7 @@ const CAPACITY: usize = 20_000;
 /// Buckets for ranges, 16 bytes each.
 const SHARED: usize = 1_024;
 
-/// Between two looks for buckets that are full.
+/// The interval between two searches for full buckets.
 const SWEEP: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

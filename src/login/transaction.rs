@@ -1,10 +1,9 @@
-//! Pure: one login under way, carried by the browser and nobody else.
+//! One running login, stored only in the browser. Pure.
 //!
-//! `state` (RFC 6749 §10.12) is the transaction itself, sealed: no visitor makes the gate remember
-//! anything. It names the browser that began it by a hash of that browser's login cookie, so that a
-//! state planted in another browser is known as foreign (login CSRF), and yet says where that browser
-//! wanted to go. PKCE's verifier and the nonce are derived from cookie and transaction instead of being
-//! stored: twenty tabs share one small cookie, and neither value is ever in a URL or a header.
+//! `state` (RFC 6749 §10.12) is the transaction itself, sealed: no visitor makes the gate remember anything. It contains a hash of the
+//! login cookie of the browser that began it. So a state that was planted in another browser is recognised as foreign (login CSRF), and
+//! yet says where that browser wanted to go. PKCE's verifier and the nonce are derived from the cookie and the transaction, not
+//! stored: twenty tabs share one small cookie, and neither value ever appears in a URL or a header.
 
 use std::time::Duration;
 

@@ -1,10 +1,9 @@
-//! One way to open a TCP connection by name: to the app, to a provider. Redis' library connects by itself, to all
-//! addresses at once, and takes [`PROBES`] from here.
+//! Opens TCP connections by name: to the app and to providers. The Redis library connects by itself, to all addresses at once, and takes
+//! [`PROBES`] from here.
 //!
-//! A name with several addresses is tried as RFC 8305 ("Happy Eyeballs") has it: the families in turn, the next
-//! address a quarter of a second after the one before or as soon as that fails, and the first that answers is
-//! taken. So an address family that leads nowhere costs a moment and not the whole time for connecting. Names are
-//! resolved anew for each connection; the system's resolver knows how long an answer holds.
+//! If a name has several addresses, they are tried as in RFC 8305 ("Happy Eyeballs"): the families in turn, the next address a quarter of a
+//! second after the one before or as soon as that fails, and the first that answers is used. So a broken address family costs a moment, and
+//! not the whole timeout. Names are resolved again for each connection; the system's resolver knows how long an answer is valid.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -15,13 +14,13 @@ use tokio::{
     time::sleep,
 };
 
-/// How long one address has the field to itself (RFC 8305 §5).
+/// How long one address is tried alone (RFC 8305 §5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// Addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 16;
-/// A connection that says nothing is asked for a sign of life after this time.
+/// How long a connection is silent before the first keep-alive probe.
 const KEEP_ALIVE: Duration = Duration::from_mins(1);
-/// How often it is asked.
+/// The interval between keep-alive probes.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// How a silent connection is asked for a sign of life.
 pub const PROBES: TcpKeepalive = TcpKeepalive::new()

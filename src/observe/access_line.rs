@@ -1,7 +1,7 @@
-//! A line of the access log. Pure: what is known of a request becomes bytes.
+//! A line of the access log. Pure: the facts of a request become bytes.
 //!
-//! Path and user are a stranger's words. In JSON everything that could end the line, or that a terminal
-//! would obey, is escaped; for a person at a terminal `tracing` quotes it.
+//! Strangers choose the path and the user name. In JSON everything that could end the line, or that a terminal would obey, is escaped. At a
+//! terminal `tracing` quotes it.
 
 use std::{fmt::Write as _, io, net::IpAddr, time::Duration};
 

@@ -1,5 +1,5 @@
-//! One request, one line, written when the request is over: its answer's last byte is on its way, or it was broken off.
-//! Filled as facts are found; decisions never read it.
+//! One line for each request, written when the request has ended: its last byte was sent, or it was broken off. The record is filled as
+//! facts become known; decisions never read it.
 
 use std::{
     borrow::Cow,

@@ -1,4 +1,4 @@
-//! Who broke a request off.
+//! Who broke off a request.
 
 use serde::{Serialize, Serializer};
 

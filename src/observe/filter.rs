@@ -1,4 +1,4 @@
-//! What is logged, as an operator writes it: `log` in the configuration, or the variable `RUST_LOG`. Pure.
+//! What is logged: `log` in the configuration, or the variable `RUST_LOG`. Pure.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! How a record follows a connection that becomes a tunnel, so that its line is written at the tunnel's end.
+//! Hands the record of a request to the tunnel that it opens, so that its line is written when the tunnel ends.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -1,4 +1,4 @@
-//! Logs: text for a person at a terminal, JSON lines for everything else, on standard error.
+//! The log on standard error: text at a terminal, JSON lines elsewhere.
 
 use std::{
     cell::{OnceCell, RefCell},
@@ -83,7 +83,7 @@ pub fn start(configured: &str) -> io::Result<LogGuard> {
         .try_init();
     if let Some(flaw) = flaw {
         let wanted = wanted.unwrap_or_default();
-        tracing::warn!("RUST_LOG = {wanted:?} does not count ({flaw}); log = {configured:?} does");
+        tracing::warn!("RUST_LOG = {wanted:?} is ignored ({flaw}); log = {configured:?} is used");
     }
     Ok(LogGuard(()))
 }

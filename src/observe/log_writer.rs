@@ -1,11 +1,10 @@
-//! The one writer of log lines.
+//! The only writer of log lines.
 //!
-//! A thread adds whole lines to a queue of its own, which costs it a copy and a lock that nobody else
-//! wants. The writer's thread takes what came together and writes it at once: a system call for a
-//! hundred lines, not for each. Where nothing is logged nobody wakes.
+//! Each thread adds whole lines to a queue of its own, which costs a copy and a lock without contention. The writer thread collects the
+//! lines and writes them together: one system call for a hundred lines. When nothing is logged, no thread wakes up.
 //!
-//! A reader that is slow or gone never holds a request up, nor does what waits for it grow without
-//! bound: lines are lost then, counted, and the count is told as soon as lines arrive again.
+//! A slow reader never delays a request, and waiting lines never grow without bound: lines are dropped and counted, and the count is logged
+//! as soon as lines can be written again.
 
 use std::{
     io::{self, Write},

@@ -1,4 +1,4 @@
-//! Log lines about floods: one now and then, with a count, so that a flood of events is no flood of lines.
+//! Log lines about floods: one from time to time, with a count, so that a flood of events is not a flood of lines.
 
 use std::{
     sync::{Mutex, PoisonError},

@@ -1,4 +1,4 @@
-//! What was decided about a request, as the log and the metrics name it.
+//! The verdict on a request, as the log and the metrics name it.
 
 use std::fmt;
 

@@ -1,12 +1,13 @@
-//! Pure: which of a provider's tokens open the gate by themselves, and what they say beside who it is.
+//! Which tokens of a provider are accepted as bearer tokens, and what they contain beside the identity. Pure.
 //!
-//! No two vendors write an access token alike, and nearly all of them sign ID tokens with the same keys and the same header.
-//! So a token has to show that it is an access token: by its type (RFC 9068 §2.1), or by what only access tokens say.
+//! Each vendor writes access tokens differently, and nearly all sign ID tokens with the same keys and the same header. So a token must
+//! show that it is an access token: by its type (RFC 9068 §2.1), or by claims that only access tokens have.
 
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::BearerTerms;
 use crate::{
     jose::{Algorithm, Audience, JwtError, Verified, text},
     text::Text,
@@ -15,7 +16,7 @@ use crate::{
 /// `bearer` of a provider's table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BearerSettings {
-    /// What `aud` must name one of. Never empty.
+    /// What `aud` must name one of. Empty only where the provider is asked for each token.
     pub audience: Vec<String>,
     /// The clients whose tokens count; those of any where it is empty.
     pub clients: Vec<String>,
@@ -23,15 +24,43 @@ pub struct BearerSettings {
     pub algorithms: Vec<Algorithm>,
     /// Whether an ID token counts, too.
     pub accept_id_tokens: bool,
+    /// Whether the provider is asked for each token (RFC 7662), and none is judged by its signature.
+    pub introspect: bool,
     /// How long what is known of a token stands.
     pub token_cache: Duration,
     /// Whether the issuer is the Kubernetes cluster in which the gate runs.
     pub kubernetes: bool,
 }
 
+/// Why a token is refused for which the provider was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenFlaw {
+    /// The provider does not know it, or not any more; or it does not say that it does.
+    #[error("the provider does not call it active")]
+    Inactive,
+    /// It is a refresh token.
+    #[error("it is not an access token")]
+    Kind,
+    /// It was made for somebody else.
+    #[error("its audience is another one")]
+    Audience,
+    /// Another client got it.
+    #[error("it was given to another client")]
+    Client,
+    /// Another issuer made it.
+    #[error("its issuer is another one")]
+    Issuer,
+    /// It is over, or has not begun.
+    #[error("it is over, or has not begun")]
+    Expired,
+    /// The provider's answer says nothing that can be read.
+    #[error("the provider's answer about it cannot be read")]
+    Unreadable,
+}
+
 /// The values of `typ` that access tokens have: RFC 9068 §2.1, and the general one, which most issuers write. `JOSE` is
 /// among ID tokens'.
-pub(super) const TYPES: [&str; 5] = [
+pub const TYPES: [&str; 5] = [
     "at+jwt",
     "application/at+jwt",
     "JWT",
@@ -39,17 +68,28 @@ pub(super) const TYPES: [&str; 5] = [
     "JOSE",
 ];
 
-/// Bytes of a bearer token. Those that list many groups have some 10 KiB, and servers take 16 KiB of headers or less.
+/// Bytes of a bearer token. Tokens with many groups have some 10 KiB, and servers accept 16 KiB of headers or less.
 pub const LONGEST: usize = 16 * 1024;
 
 impl BearerSettings {
+    /// How tokens are judged.
+    pub(super) fn terms(&self) -> BearerTerms {
+        BearerTerms {
+            cache: self.token_cache,
+            is_asked: self.introspect,
+        }
+    }
+
     /// For whom a token must have been made.
-    pub(super) fn expected_audience(&self) -> Audience<'_> {
+    pub fn expected_audience(&self) -> Audience<'_> {
         Audience::ResourceOrClient(&self.audience)
     }
 
     /// Checks what no other signed token must agree with: that it is an access token, and whose client got it.
-    pub(super) fn check(&self, token: &Verified) -> Result<(), JwtError> {
+    ///
+    /// # Errors
+    /// That it is another sort of token, or another client's.
+    pub fn check(&self, token: &Verified) -> Result<(), JwtError> {
         let claims = &token.claims;
         if is_other(claims) {
             return Err(JwtError::Type);
@@ -83,7 +123,7 @@ impl BearerSettings {
 
 /// Whether it is a token that opens nothing anywhere by itself: a refresh or logout token; or one that is bound to a key
 /// (RFC 9449 §6, RFC 8705 §3), which whoever brings it alone has not shown to hold.
-fn is_other(claims: &Map<String, Value>) -> bool {
+pub(super) fn is_other(claims: &Map<String, Value>) -> bool {
     let says = |name: &str, known: &[&str]| {
         claims.get(name).is_none_or(|value| {
             let is = |word: &str| known.iter().any(|known| word.eq_ignore_ascii_case(known));
@@ -92,7 +132,7 @@ fn is_other(claims: &Map<String, Value>) -> bool {
     };
     // Keycloak's and Cognito's.
     !says("typ", &["Bearer", "ID", "JWT", "at+jwt"])
-        || !says("token_use", &["access", "id"])
+        || !says("token_use", &["access", "id", "access_token", "id_token"])
         || claims.contains_key("events")
         || claims.contains_key("cnf")
 }
@@ -153,7 +193,7 @@ pub(super) fn client(claims: &Map<String, Value>) -> Option<Text> {
 
 /// What a token is for: `scope` is text (RFC 9068 §2.2.3), `scp` Okta's list and Entra's text. What is no scope (RFC 6749
 /// §3.3) is left out.
-pub(super) fn scopes(claims: &Map<String, Value>) -> Vec<Text> {
+pub fn scopes(claims: &Map<String, Value>) -> Vec<Text> {
     let mut scopes = Vec::new();
     for name in ["scope", "scp"] {
         let texts: Vec<&str> = match claims.get(name) {
@@ -180,14 +220,26 @@ fn is_plain(text: &str) -> bool {
     !text.is_empty() && text.len() <= LONGEST_NAME && !text.chars().any(char::is_control)
 }
 
+/// Whose a token is that names neither a subject nor a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nameless {
+    /// Its client's, which stands there for itself.
+    Client,
+    /// Nobody knows: its provider names no users in such answers, either (Doorkeeper, and so GitLab).
+    Unsaid,
+}
+
 /// Puts the subject where a login has it, and says whether it is a client that stands there for itself.
 ///
 /// Okta's access tokens have the login name for their subject and the id, which is an ID token's subject, beside it. A
 /// token without a user has its client for the subject, or nobody (RFC 9068 §5): such a subject is written `client:ID`,
 /// so that no client can be registered by the id of a user.
-pub(super) fn settle_subject(claims: &mut Map<String, Value>) -> bool {
-    let is_okta =
-        text(claims, "jti").is_some_and(|id| id.starts_with("AT.")) && claims.contains_key("cid");
+pub fn settle_subject(claims: &mut Map<String, Value>, nameless: Nameless) -> bool {
+    // Its answers to introspection have `client_id` in the place of `cid`.
+    let is_okta = text(claims, "jti").is_some_and(|id| id.starts_with("AT."))
+        && ["cid", "client_id"]
+            .iter()
+            .any(|name| claims.contains_key(*name));
     if let (true, Some(user)) = (is_okta, text(claims, "uid").map(str::to_owned)) {
         claims.insert("sub".to_owned(), Value::String(user));
         return false;
@@ -198,6 +250,16 @@ pub(super) fn settle_subject(claims: &mut Map<String, Value>) -> bool {
         .filter_map(|name| text(claims, name))
         .peekable();
     let client = match subject {
+        // What RFC 7662 §2.2 has beside it of a person.
+        None if claims.contains_key("username") => None,
+        // A subject of another type is not missing.
+        None if claims
+            .get("sub")
+            .is_some_and(|sub| !sub.is_null() && sub != "") =>
+        {
+            None
+        }
+        None if nameless == Nameless::Unsaid => None,
         None => clients.next().map(str::to_owned),
         Some(subject) => clients.find(|client| *client == subject).map(str::to_owned),
     };
@@ -210,6 +272,9 @@ pub(super) fn settle_subject(claims: &mut Map<String, Value>) -> bool {
 pub const SERVICE_ACCOUNT_CA: &str = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
 /// See [`SERVICE_ACCOUNT_CA`].
 pub const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+
+/// Requests that wait at the same time for keys, or for an answer of the provider, to check a new bearer token.
+pub(super) const BRINGERS: usize = 256;
 
 /// Scopes that are read of one token.
 const MOST_SCOPES: usize = 200;

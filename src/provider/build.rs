@@ -1,9 +1,9 @@
-//! From a checked table of the configuration to a provider.
+//! Builds a provider from a checked table of the configuration.
 
 use std::sync::Arc;
 
 use super::{
-    HttpClient, Provider,
+    HttpClient, Provider, introspection,
     kind::{ConfigIssue, Id},
     oidc, rest,
     settings::ProviderSettings,
@@ -29,12 +29,14 @@ pub(super) fn build(
 
 /// What does not go together in settings that are each right by themselves.
 pub fn check(settings: &ProviderSettings) -> Vec<ConfigIssue> {
-    match settings.kind.id {
+    let of_kind = match settings.kind.id {
         Id::Google => oidc::google::check(settings),
         Id::GitHub => rest::github::check(settings),
         Id::Facebook => rest::facebook::check(settings),
         Id::Microsoft => oidc::microsoft::check(settings),
         Id::OAuth2 => rest::by_hand::check(settings),
         Id::FortyTwo | Id::GitLab | Id::Discord | Id::Oidc => Vec::new(),
-    }
+    };
+    let all = introspection::check(settings).into_iter().chain(of_kind);
+    all.collect()
 }

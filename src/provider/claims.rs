@@ -1,8 +1,7 @@
-//! Pure: from what a provider says about somebody to an [`Identity`].
+//! Turns what a provider says about a user into an [`Identity`]. Pure.
 //!
-//! Every provider brings its answer into one JSON object and names where things stand in it. What does
-//! not fit (control characters, a second `@`, too long) is left out, because header lines and allow
-//! lists are made of it; only without a usable subject there is no identity at all.
+//! Every provider brings its answer into one JSON object, and names where each claim is. Unusable values (control characters, a second
+//! `@`, too long) are left out, because header lines and allow lists are made from them. Without a usable subject there is no identity.
 
 mod evidence;
 mod renewal;
@@ -325,9 +324,9 @@ fn vouched_address(claims: &Map<String, Value>, email: &str, verified: &str) -> 
 const MAX_SUBJECT: usize = 255;
 /// RFC 5321 §4.5.3.1.3, without the angle brackets.
 const MAX_EMAIL: usize = 254;
-/// Names are for showing.
+/// Characters of a name. Names are only shown.
 const MAX_NAME: usize = 255;
-/// Addresses of pictures; `data:` URLs are longer and no use in a header.
+/// Bytes of a picture's address. `data:` URLs are longer and useless in a header.
 const MAX_PICTURE: usize = 1024;
 /// One group's name, or one entry of a list: names of directories are long.
 const MAX_GROUP: usize = 1024;

@@ -1,11 +1,14 @@
-//! Why a provider could not say who somebody is.
+//! Why a provider could not identify a user.
 
 use std::fmt;
 
 use http::StatusCode;
 
 use super::{claims::ClaimError, http::HttpError};
-use crate::{jose::JwtError, provider::token_error::LogoutTokenError};
+use crate::{
+    jose::JwtError,
+    provider::{bearer::TokenFlaw, token_error::LogoutTokenError},
+};
 
 /// Its `Display` is for the log: no token, code or secret, and the provider's own words only as
 /// printable ASCII, cut short.
@@ -60,6 +63,9 @@ pub enum ProviderError {
     /// A bearer token that the provider signed is not good.
     #[error("bearer token: {0}")]
     Bearer(JwtError),
+    /// A bearer token for which the provider was asked is not good.
+    #[error("bearer token: {0}")]
+    Token(#[from] TokenFlaw),
     /// The claims do not make an identity.
     #[error("claims: {0}")]
     Claims(#[from] ClaimError),
@@ -78,11 +84,19 @@ impl ProviderError {
     /// Whether a bearer token is to blame, and neither the provider nor the way there.
     pub fn is_of_token(&self) -> bool {
         match self {
-            Self::Bearer(_) | Self::IdToken(_) | Self::Claims(_) => true,
-            // What it leaves out.
-            Self::Answer { call, .. } => *call == Call::Token,
+            Self::Bearer(_) | Self::Token(_) | Self::IdToken(_) | Self::Claims(_) => true,
+            // What it leaves out, and what its holder may not be asked with it.
+            Self::Answer { call, .. } => matches!(
+                call,
+                Call::Token | Call::Userinfo | Call::Emails | Call::Memberships | Call::Groups
+            ),
             _ => false,
         }
+    }
+
+    /// Whether the provider itself has said so of a bearer token.
+    pub fn is_told(&self) -> bool {
+        matches!(self, Self::Token(flaw) if *flaw != TokenFlaw::Unreadable)
     }
 
     /// What of the gate's own setup is wrong, where the provider's answer tells.
@@ -237,6 +251,8 @@ pub enum Call {
     Groups,
     /// Where tokens are taken back.
     Revocation,
+    /// Where tokens are asked about.
+    Introspection,
 }
 
 impl fmt::Display for Call {
@@ -250,6 +266,7 @@ impl fmt::Display for Call {
             Self::Memberships => "memberships endpoint",
             Self::Groups => "groups endpoint",
             Self::Revocation => "revocation endpoint",
+            Self::Introspection => "introspection endpoint",
         })
     }
 }

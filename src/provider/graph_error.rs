@@ -1,4 +1,4 @@
-//! Pure: the errors of Facebook's Graph API, which are objects with numbers, whatever the status.
+//! Errors of Facebook's Graph API: objects with numbers, whatever the status. Pure.
 
 use serde_json::{Map, Value};
 

@@ -1,12 +1,12 @@
-//! The one client for calls to providers: bounded in time and size, deaf to redirects.
+//! The one client for calls to providers. Time and size are bounded, and redirects are not followed.
 //!
-//! A connection lives for one exchange. Logins are rare beside requests, and a provider's load
-//! balancer may drop an idle connection at any time, which for a code that works once would lose the
-//! login. Nothing is retried here for the same reason.
+//! A connection serves one exchange, except where a call may be made twice ([`HttpClient::for_introspection`]). Logins are rare beside requests, and a provider's load balancer may drop an idle connection at any
+//! time. For a code that works only once, that would lose the login. For the same reason nothing else is retried here.
 
 mod address;
 mod dial;
 mod error;
+mod pool;
 mod proxy;
 
 use std::{sync::Arc, time::Duration};
@@ -20,12 +20,13 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, pki_types::CertificateDer};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
 pub(super) use self::error::is_busy;
+use self::pool::{Connection, Pool};
 pub use self::{
     address::{Internal, PlainHttp, endpoint_url},
     error::HttpError,
@@ -47,6 +48,8 @@ pub struct HttpClient {
     hits: LimitHits,
     /// Where the provider is reached, where that is not where its addresses say.
     internal: Option<Arc<Internal>>,
+    /// Connections that are kept, where they are.
+    pool: Option<Arc<Pool>>,
 }
 
 /// How one provider is reached.
@@ -99,6 +102,16 @@ impl HttpClient {
             plain: PlainHttp::Loopback,
             hits: LimitHits::default(),
             internal: None,
+            pool: None,
+        }
+    }
+
+    /// The same client, which keeps connections and waits for less long: requests wait for what it brings. For calls that do
+    /// no harm twice: one that meets a connection which the provider is closing is made again.
+    pub(super) fn for_introspection(&self) -> Self {
+        Self {
+            pool: Some(Arc::default()),
+            ..self.within(INTROSPECTION_TIMEOUT)
         }
     }
 
@@ -182,17 +195,53 @@ impl HttpClient {
         }
         let proxy = self.proxies.proxy_for(&place);
         let request = written(request, &named, &place, proxy)?;
-        let dialed = dial::dial(&place, proxy, &self.tls);
+        let Some(pool) = &self.pool else {
+            let mut connection = self.connect(&place, proxy).await?;
+            return self.exchange_on(&mut connection, request).await;
+        };
+        if let Some(mut connection) = pool.take(&place) {
+            match self.exchange_on(&mut connection, request.clone()).await {
+                // It was closed meanwhile.
+                Err(HttpError::Broken) => {}
+                outcome => {
+                    if outcome.is_ok() {
+                        pool.give_back(&place, connection);
+                    }
+                    return outcome;
+                }
+            }
+        }
+        let mut connection = self.connect(&place, proxy).await?;
+        let response = self.exchange_on(&mut connection, request).await?;
+        pool.give_back(&place, connection);
+        Ok(response)
+    }
+
+    async fn connect(&self, place: &Url, proxy: Option<&Proxy>) -> Result<Connection, HttpError> {
+        let dialed = dial::dial(place, proxy, &self.tls);
         let stream = timeout(self.limits.connect, dialed)
             .await
             .unwrap_or(Err(HttpError::ConnectTimeout))?;
-        let (mut sender, connection) = http1::Builder::new()
+        let (sender, connection) = http1::Builder::new()
             .max_buf_size(MAX_HEAD)
             .max_headers(MAX_FIELDS)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|_| HttpError::Broken)?;
-        let _driver = AbortOnDropHandle::new(tokio::spawn(connection));
+        Ok(Connection {
+            sender,
+            _driver: AbortOnDropHandle::new(tokio::spawn(connection)),
+            made: Instant::now(),
+        })
+    }
+
+    async fn exchange_on(
+        &self,
+        connection: &mut Connection,
+        request: Request<Bytes>,
+    ) -> Result<Response<Bytes>, HttpError> {
+        let sender = &mut connection.sender;
+        sender.ready().await.map_err(|_| HttpError::Broken)?;
         let (head, body) = sender
             .send_request(request.map(Full::new))
             .await
@@ -256,6 +305,9 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 
 /// GitHub and 42 refuse a request without one.
 const AGENT: &str = concat!("sidegate/", env!("CARGO_PKG_VERSION"));
+
+/// The longest wait for an answer about a token.
+const INTROSPECTION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Bytes that an answer's status line and headers may take.
 const MAX_HEAD: usize = 128 * 1024;

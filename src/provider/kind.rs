@@ -1,4 +1,4 @@
-//! What there is to know of a kind of provider. A leaf.
+//! The description of a kind of provider. A leaf.
 
 /// Which kind, for the one place that builds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

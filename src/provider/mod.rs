@@ -1,8 +1,8 @@
-//! Identity providers: who they are, how a browser is sent there, and how a code becomes an identity.
+//! Identity providers: how a browser is sent there, and how a code becomes an identity.
 //!
-//! The login knows none of them by name: it speaks to [`Provider`]. A new kind of provider is an entry of [`catalog`], one
-//! file that implements the trait (with `oauth` for the protocol, [`claims`] for the answer), and one line
-//! in `build`. Who may pass is [`access`](crate::access)'s to say, after the provider said who it is.
+//! The login knows none of them by name: it uses [`Provider`]. A new kind of provider needs an entry in [`catalog`], one file that
+//! implements the trait (with `oauth` for the protocol and [`claims`] for the answer), and one line in `build`. When the user is known,
+//! [`access`](crate::access) decides who may pass.
 
 pub mod bearer;
 mod build;
@@ -11,6 +11,7 @@ pub mod claims;
 pub(crate) mod error;
 mod graph_error;
 pub mod http;
+pub mod introspection;
 pub mod kind;
 mod oauth;
 mod oidc;
@@ -22,6 +23,7 @@ mod secret_end;
 pub mod settings;
 mod token_answer;
 mod token_error;
+mod token_info;
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,6 +31,7 @@ use futures_util::future::BoxFuture;
 use url::Url;
 
 pub use self::{
+    bearer::TokenFlaw,
     build::check,
     claims::Evidence,
     error::{Call, ProviderError},
@@ -43,7 +46,6 @@ use crate::{
     credential::Verified,
     identity::Identity,
     identity_headers::{HeaderSettings, HeaderSource},
-    jose::JwtError,
     provider::settings::{ClientAuthentication, ProviderSettings},
     text::Text,
     tokens::{GrantTokens, Tokens},
@@ -127,16 +129,16 @@ pub trait Provider: Send + Sync {
         Box::pin(async { Err(LogoutTokenError::NotOffered.into()) })
     }
 
-    /// How long what is known of a bearer token stands; none where the table takes no bearer tokens.
-    fn token_cache(&self) -> Option<Duration> {
+    /// How bearer tokens are judged; none where the table takes none.
+    fn bearer_terms(&self) -> Option<BearerTerms> {
         None
     }
 
-    /// Whether a bearer token that names `iss` as its issuer is this provider's to judge. Looks at nothing that would have to
-    /// be fetched.
-    fn issues_bearer(&self, iss: &str) -> bool {
-        let _ = iss;
-        false
+    /// Whether a bearer token is this provider's to judge, which names `iss` as its issuer, or none that can be read. Looks
+    /// at nothing that would have to be fetched.
+    fn matches_bearer(&self, token: &str, iss: Option<&str>) -> BearerMatch {
+        let _ = (token, iss);
+        BearerMatch::None
     }
 
     /// Whom a bearer token proves.
@@ -146,7 +148,7 @@ pub trait Provider: Send + Sync {
         now: Timestamp,
     ) -> BoxFuture<'a, Result<Verified, ProviderError>> {
         let _ = (token, now);
-        Box::pin(async { Err(ProviderError::Bearer(JwtError::Issuer)) })
+        Box::pin(async { Err(TokenFlaw::Inactive.into()) })
     }
 
     /// Takes the tokens of a session that has ended back (RFC 7009), as far as the provider has a way to do that and
@@ -179,6 +181,26 @@ pub trait Provider: Send + Sync {
         let _ = request;
         None
     }
+}
+
+/// How a provider's bearer tokens are judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BearerTerms {
+    /// How long what is known of one stands.
+    pub cache: Duration,
+    /// Whether the provider is asked about each.
+    pub is_asked: bool,
+}
+
+/// Whether a bearer token is a provider's to judge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BearerMatch {
+    /// It is not.
+    None,
+    /// Nobody knows before the provider is asked.
+    Possible,
+    /// It names the provider as its issuer, or looks like its tokens and no others.
+    Certain,
 }
 
 /// What came of a look at a provider.

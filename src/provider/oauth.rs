@@ -1,8 +1,9 @@
-//! OAuth 2.0 as every provider has it: the authorization request and the code exchange.
+//! The parts of OAuth 2.0 that all providers share: the authorization request and the code exchange.
 //!
-//! The `oauth2` crate writes the requests and reads the answers; between it and the network stands
-//! [`token_answer`](super::token_answer), so that a provider's way of spelling things never reaches it.
+//! The `oauth2` crate writes requests and reads answers. [`token_answer`](super::token_answer) is between it and the network, so that it
+//! never sees a provider's own variants.
 
+mod introspection;
 mod revocation;
 mod trial;
 

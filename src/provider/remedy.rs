@@ -1,4 +1,4 @@
-//! What an operator can do about a provider that fails. For the log alone.
+//! What an operator can do about a provider that fails. Only for the log.
 
 use http::StatusCode;
 

@@ -1,7 +1,7 @@
-//! When a client secret ends.
+//! When a client secret expires.
 //!
-//! 42 lets secrets live for about four weeks and says in each token answer until when. What expires
-//! unnoticed locks everybody out at once, so the log speaks of it in time, once a day.
+//! Secrets at 42 last about four weeks, and each token answer says until when. A secret that expires unnoticed locks everybody out at once. So
+//! the log warns in time, once a day.
 
 use std::{
     sync::{Mutex, PoisonError},

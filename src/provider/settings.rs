@@ -101,6 +101,16 @@ impl ProviderSettings {
         }
     }
 
+    /// Which tokens open the gate. Where the provider `tells_apps`, and the operator names no clients, those of this one
+    /// alone.
+    pub(super) fn bearer_of_own_app(&self, tells_apps: bool) -> Option<BearerSettings> {
+        let mut bearer = self.bearer.clone()?;
+        if tells_apps && bearer.introspect && bearer.clients.is_empty() {
+            bearer.clients.push(self.client_id.clone());
+        }
+        Some(bearer)
+    }
+
     /// The address of one of the kind's endpoints.
     pub fn endpoint(&self, key: &str) -> Option<&str> {
         self.endpoints.get(key).map(String::as_str)

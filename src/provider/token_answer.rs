@@ -1,8 +1,7 @@
-//! Pure: a token endpoint's answer, whatever a provider makes of the standard, as RFC 6749 §5 has it.
+//! Brings the answer of a token endpoint into the form of RFC 6749 §5. Pure.
 //!
-//! The `oauth2` crate reads the standard's letter. Providers do not write it: errors come with status
-//! 200 or as objects, bodies form-encoded, lifetimes as text or fractions, scopes with commas. All of
-//! that is put right here, before the crate sees it.
+//! The `oauth2` crate accepts only the standard. Providers deviate: errors with status 200 or as objects, form-encoded bodies, lifetimes as
+//! text or fractions, scopes with commas. All of that is corrected here, before the crate sees it.
 
 use std::fmt;
 

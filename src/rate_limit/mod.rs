@@ -1,7 +1,7 @@
-//! How often: a route's `limit`, and the counts behind it. A leaf, pure but for the table's own locks.
+//! Rate limits: a route's `limit`, and its counts. A leaf, pure except for the table's own locks.
 //!
-//! Counted by the generic cell rate algorithm (ITU-T I.371): all there is to know of a caller is when everything they have
-//! taken will have come back. `100/1h` lets a hundred requests through at once, and then one each 36 seconds.
+//! The generic cell rate algorithm (ITU-T I.371) needs one value for each caller: the time when everything they used will have recovered.
+//! `100/1h` lets a hundred requests through at once, and then one each 36 seconds.
 
 mod fields;
 mod quota;

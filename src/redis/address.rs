@@ -1,8 +1,8 @@
-//! An address of Redis or Valkey: one server, a cluster, or servers watched over by sentinels. Pure.
+//! An address of Redis or Valkey: one server, a cluster, or servers behind sentinels. Pure.
 //!
-//! `redis://user:password@host:6379/0`, `redis-cluster://h1:7000,h2:7001`, `redis-sentinel://s1,s2:26379/MASTER/0`; with
-//! `rediss` for TLS, and `valkey` alike. Nothing that is said about an address repeats any of it: where a password is
-//! not escaped, what looks like a host may be a part of it.
+//! `redis://user:password@host:6379/0`, `redis-cluster://h1:7000,h2:7001`, `redis-sentinel://s1,s2:26379/MASTER/0`; with `rediss` for TLS,
+//! and `valkey` likewise. Error messages never repeat any part of an address: if a password is not escaped, what looks like a host may be
+//! a part of it.
 
 use percent_encoding::percent_decode_str;
 

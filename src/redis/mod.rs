@@ -1,3 +1,3 @@
-//! Redis, whatever is kept in it.
+//! Redis, for sessions and for everything else that is stored there.
 
 pub mod address;

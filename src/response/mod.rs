@@ -1,4 +1,4 @@
-//! What a client is answered with: the one body type of every answer, and the record that ends with it.
+//! Answers to clients: the one body type of every answer, and the record that ends with it.
 
 mod recorded;
 

@@ -1,4 +1,4 @@
-//! An answer's body that keeps the record of its request until the last byte.
+//! The body of an answer, which holds the record of its request until the last byte.
 
 use std::{
     pin::Pin,

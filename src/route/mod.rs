@@ -1,4 +1,4 @@
-//! Which rule a request falls under: the first matching route. Pure.
+//! Finds the rule for a request: the first route that matches. Pure.
 
 mod host;
 mod pattern;
@@ -12,6 +12,7 @@ pub use self::{
 use crate::{
     access::{Requirements, StepUp},
     canonical_path,
+    mcp::ToolRules,
     rate_limit::RateLimit,
 };
 
@@ -44,6 +45,8 @@ pub struct Route {
     pub upstream: usize,
     /// Whether it takes access tokens of the gate's own, and how.
     pub resource: Option<Resource>,
+    /// Which tools of a server of the Model Context Protocol may be called. Boxed: few routes say so.
+    pub tools: Option<Box<ToolRules>>,
 }
 
 /// How a route takes access tokens of the gate's own.
@@ -56,6 +59,9 @@ pub enum Resource {
 }
 
 impl Resource {
+    /// Each.
+    pub const ALL: [Self; 2] = [Self::Tokens, Self::Mcp];
+
     /// The scope that each of its tokens has.
     pub fn scope(self) -> &'static str {
         match self {
@@ -279,6 +285,7 @@ impl Route {
             limits: Vec::new(),
             upstream: 0,
             resource: None,
+            tools: None,
         }
     }
 

@@ -1,8 +1,8 @@
-//! The path globs of `[[routes]]`. Pure.
+//! The path patterns of `[[routes]]`. Pure.
 //!
-//! A pattern is compared with either reading of a path (see [`crate::canonical_path`]), so a literal
-//! character matches itself and its escape: `/my files/**`, `/my%20files/**` and `/café/**` mean what
-//! they look like. What could match one reading only is refused when the pattern is read.
+//! A pattern is compared with both readings of a path (see [`crate::canonical_path`]). So a literal character matches itself and its
+//! escape: `/my files/**`, `/my%20files/**` and `/café/**` mean what they look like. A pattern that could match only one reading is
+//! refused when it is read.
 
 use crate::canonical_path::escaped_byte;
 

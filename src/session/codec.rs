@@ -1,10 +1,9 @@
-//! A session as bytes: compact, versioned, opened without copying. Pure.
+//! A session as bytes: compact, versioned, and read without copying. Pure.
 //!
-//! The layout is a version byte, the two ids, a postcard head, then the groups and the claims as a run
-//! of postcard strings whose numbers stand in the head. What follows is for versions to come: it is kept as it
-//! is, so that a gate of an older version passes a session on without loss. Decoding allocates the two lists and nothing
-//! else: each string becomes a [`Text`] slice of the opened buffer. The cookie rides on every request,
-//! so a few bytes saved here are saved millions of times.
+//! The layout is a version byte, the two ids, a postcard head, then the groups and the claims as a run of postcard strings, whose numbers
+//! are in the head. Bytes after that belong to later versions. They are kept, so that an older gate passes a session on without loss.
+//! Decoding allocates only the two lists: each string becomes a [`Text`] slice of the decrypted buffer. Every request carries the cookie,
+//! so each saved byte counts.
 
 use std::time::Duration;
 

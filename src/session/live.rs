@@ -1,7 +1,7 @@
-//! What outlasts its request, a WebSocket, an event stream, a long download, ends with the session that opened it: at
-//! the session's absolute end, and soon after the session was revoked.
+//! Ends what outlasts its request (a WebSocket, an event stream, a long download) with the session that opened it: at the session's
+//! absolute end, and soon after a revocation.
 //!
-//! A renewal ends nothing. Nor does the idle end: an open connection is use.
+//! A renewal ends nothing. Nor does the idle timeout: an open connection counts as use.
 
 use std::{sync::Arc, time::Duration};
 
@@ -80,11 +80,11 @@ impl Ends {
     }
 }
 
-/// For how long nothing is watched.
+/// How long a body is not watched at first.
 const GRACE: Duration = Duration::from_secs(1);
-/// Looks are at least this far apart, however many sessions are revoked.
+/// The shortest interval between two checks, however many sessions are revoked.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
-/// A wall clock may be put right meanwhile.
+/// The longest interval between two checks: the system clock may be corrected meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_mins(1);
 
 #[cfg(test)]

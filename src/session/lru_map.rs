@@ -1,8 +1,8 @@
-//! What was used recently, under random ids: read on each request, so that reading is all but free. Bounded; what was
-//! not used for longest makes room.
+//! A bounded map of recently used values under random ids. It is read on each request, so reading is nearly free. At the bound the values
+//! that were unused for longest are removed.
 //!
-//! Nothing is written down when something is read, neither a place in a queue nor a time: the values know when they were
-//! used. Order is looked at only where room is needed, for many values at once. Pure.
+//! A read writes nothing, neither a position in a queue nor a time: the values themselves know when they were used. Only when room is needed
+//! they are ordered, for many removals at once. Pure.
 
 use std::{
     collections::HashMap,

@@ -1,4 +1,4 @@
-//! A session: who somebody is, what tokens came with it, and when it ends.
+//! A session: the user's identity, their tokens, and when it ends.
 
 pub mod codec;
 pub mod cookie;
@@ -28,7 +28,7 @@ use crate::{
     tokens::Tokens,
 };
 
-/// How exactly the idle end is kept where the time of the last request stands in the cookie.
+/// How exactly the idle end is kept when the time of the last request is in the cookie.
 const RENEWAL: Duration = Duration::from_mins(1);
 
 /// The id of a session.

@@ -1,4 +1,4 @@
-//! Where one session is kept, seen by whoever renews it.
+//! Where one session is stored, for the code that renews it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -147,6 +147,5 @@ impl Place {
     }
 }
 
-/// How long a cookie that was replaced by a renewed one is good for. Each answer to it brings the renewed one,
-/// so it has to outlast answers that got lost, not people.
+/// How long a replaced cookie is still accepted. Each answer to it brings the new one, so it only has to outlast lost answers.
 pub(super) const SUCCESSOR_KEPT: Duration = Duration::from_hours(1);

@@ -1,15 +1,13 @@
-//! Renewal: a session's tokens and identity, asked for again before the old ones end.
+//! Renewal: refreshes a session's tokens and identity before the old ones end.
 //!
-//! A provider may rotate refresh tokens, and take a second use of one for theft and end everything. So each
-//! session is renewed once at a time, however many requests, tabs and replicas ask: in one process by a single
-//! flight, across replicas under a lease. The renewal runs apart from the requests that want it; one that goes away
-//! loses nothing. While the old token lasts nobody waits.
+//! A provider may rotate refresh tokens, take a second use of one for theft, and end the whole grant. So each session is renewed once at a
+//! time, however many requests, tabs and replicas ask: within a process by a single flight, across replicas under a lease. The
+//! renewal runs apart from the requests that need it, so a client that leaves loses nothing. While the old token lasts, nobody waits.
 //!
-//! A browser that has the old cookie is given the new one with each answer, for a while. Only the provider's word that
-//! the grant is no more ends a session, and only when nobody else has renewed it; whatever else goes wrong is tried
-//! again, later and later, and meanwhile the session goes on: until its access token is over for longer than the
-//! grace. New tokens are worth nothing until the provider has said whose they are; until then the old ones and the old
-//! identity stand, and only the refresh token, which may be good once, is the new one.
+//! A browser with the old cookie gets the new one with each answer, for a while. Only the provider's `invalid_grant` ends a session, and
+//! only if nobody else has renewed it. Every other failure is tried again at growing intervals. Meanwhile the session continues, until its
+//! access token has been over for longer than the grace. New tokens count only when the provider has said whose they are. Until then the old
+//! tokens and the old identity apply; only the refresh token, which may be valid once, is the new one.
 
 mod breaker;
 mod flight;
@@ -329,16 +327,15 @@ impl Refresher {
     }
 }
 
-/// How long a request waits for a renewal, at most.
+/// The longest time that a request waits for a renewal.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The same where it can do without and the provider has failed once.
+/// The same if the request can continue without, and the provider has failed once.
 const SECOND_COURTESY: Duration = Duration::from_millis(250);
-/// How long a renewal is known whose outcome is in a store.
+/// How long a renewal is remembered whose result is in a store.
 const FLIGHT_KEPT: Duration = Duration::from_mins(5);
-/// Bytes of the renewals that are remembered, so that old cookies get the new one: some twenty thousand sessions. A
-/// bound, not a target.
+/// Bytes of remembered renewals, so that old cookies get the new one: some twenty thousand sessions.
 const FLIGHTS: u64 = 32 * 1024 * 1024;
-/// Steps of one look: from an old cookie to the session that was renewed last, to what that is renewed to, and one more.
+/// Steps of one lookup: from an old cookie to the session that was renewed last, to its successor, and one more.
 const LONGEST_CHAIN: usize = 4;
 
 #[cfg(test)]

@@ -1,14 +1,13 @@
-//! What has ended before its time: a session, all of a user's, all of a session at the provider, everybody's.
+//! Revocations: a session, all of a user's, all of a session at the provider, or everybody's.
 //!
-//! A revocation is a not-before: sessions that began at or before it are over, whoever holds a copy. It works for
-//! sessions in cookies, of which no list exists, as well as for those in a store. It is needed for as long as a session
-//! may last, and then forgotten. This is what one process knows, looked at on each request without waiting;
-//! replicas tell each other through a [`Feed`].
+//! A revocation is a not-before: sessions that began at or before it are invalid, whoever has a copy. So it works for sessions in cookies,
+//! of which there is no list, as well as for those in a store. It is kept as long as a session may last, and then dropped. This
+//! is what one process knows. Each request checks it without waiting. Replicas exchange revocations through a [`Feed`].
 //!
-//! What is remembered has a bound. Revocations that somebody vouches for (the user, an admin, a provider that signed) are
-//! never let go of without their sessions: beyond the bound the oldest are forgotten, and with them ends every session
-//! of before. A logout in a frame is signed by nobody, so strangers can make up any number: those are apart, and beyond
-//! their bound refused. So nothing that was accepted comes undone, and nobody's flood ends anybody else's session.
+//! The number of revocations is bounded. Authenticated ones (from the user, an operator, or a provider's signature) are never dropped without
+//! their sessions: beyond the bound the oldest are dropped, and every session from before them ends too. A front-channel logout is
+//! not signed, so strangers can forge any number. These are stored apart, and refused beyond their bound. So an accepted revocation is never
+//! undone, and no flood can end the session of somebody else.
 
 mod delivery_counter;
 mod target;
@@ -146,7 +145,7 @@ impl GlobalCutoff {
         }
         if self.said.is_due(now) {
             tracing::error!(
-                "too many revocations: the oldest are forgotten, and every session of before has ended with them"
+                "too many revocations: the oldest are dropped, and every session from before them has ended"
             );
         }
     }
@@ -329,7 +328,7 @@ impl Revocations {
         if self.said.is_due(now) {
             tracing::error!(
                 limit = self.capacity.unauthenticated,
-                "front-channel logouts are refused: too many are remembered, as made-up ones would be"
+                "front-channel logouts are refused: too many are remembered; they may be forged"
             );
         }
     }

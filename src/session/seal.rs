@@ -6,13 +6,12 @@
 //! version (1) ‖ key id (1) ‖ nonce (12) ‖ ciphertext ‖ tag (16)
 //! ```
 //!
-//! under AES-256-GCM. The additional data are version, purpose, gate and binding, each framed, so that
-//! a sealed text opens only as what it was sealed for, where it was sealed for. The key id is derived
-//! from the secret and not from its place in the list: replicas that are handed a new list one after
-//! another keep opening each other's texts.
+//! under AES-256-GCM. The additional data are version, purpose, gate and binding, each framed. So a sealed text opens only for the purpose
+//! and at the place that it was sealed for. The key id is derived from the secret, and not from its position in the list: replicas that
+//! get a new list one after another can always open each other's texts.
 //!
-//! Nonces are random and of 96 bits. NIST SP 800-38D §8.3 allows 2^32 of them per key; a key serves one
-//! purpose, so a secret lasts for four thousand million sealed sessions.
+//! Nonces are random and have 96 bits. NIST SP 800-38D §8.3 allows 2^32 of them for each key. A key serves one purpose, so a secret lasts for
+//! four thousand million sealed sessions.
 
 mod secret_keys;
 
@@ -52,6 +51,8 @@ pub enum Purpose {
     Consent,
     /// Somebody's grants.
     Grants,
+    /// The keys that sign tokens.
+    SigningKeys,
 }
 
 /// The keys of `session.secret`: the first seals, all open.
@@ -251,7 +252,7 @@ impl KeyRing {
 
 impl Purpose {
     /// In the order of the discriminants, which index what is prepared per purpose.
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Session,
         Self::Login,
         Self::LogoutHint,
@@ -263,6 +264,7 @@ impl Purpose {
         Self::ClientId,
         Self::Consent,
         Self::Grants,
+        Self::SigningKeys,
     ];
 
     const fn label(self) -> &'static str {
@@ -278,6 +280,7 @@ impl Purpose {
             Self::ClientId => "client id",
             Self::Consent => "consent",
             Self::Grants => "grants",
+            Self::SigningKeys => "signing keys",
         }
     }
 }
@@ -305,7 +308,7 @@ const VERSION: u8 = 1;
 const HEAD: usize = 2 + NONCE_LEN;
 /// The head and the tag, which comes last.
 const OVERHEAD: usize = HEAD + 16;
-/// Longer text is refused unread: five cookies hold less, and so does a sane URL.
+/// Longer text is refused unread: five cookies hold less, and so does a reasonable URL.
 const MAX_SEALED: usize = 32 * 1024;
 
 #[cfg(test)]

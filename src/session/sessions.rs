@@ -1,4 +1,4 @@
-//! The visitor's session: found in a request, written into an answer.
+//! The session of a visitor: found in a request, and written into an answer.
 
 mod ending;
 mod handle;

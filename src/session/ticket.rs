@@ -1,17 +1,17 @@
-//! The ticket: what the cookie holds where sessions are kept in a store. Pure.
+//! The ticket: the content of the cookie if sessions are in a store. Pure.
 //!
-//! It names a record and is the only place of the key that opens it, so that the store's owner, or a thief of its
-//! dump, holds nothing but ciphertext. The key is the record's alone and its id is bound into it, so that records
-//! cannot be swapped. The ticket itself is sealed like any cookie, under a key of the [secret's](super::seal) and the
-//! gate's: an id that was not given out never reaches the store, and a cookie does not open what a thief has of the store.
+//! It names a record, and is the only place of the key that opens it. So the store's owner, or a thief of its dump, has only
+//! ciphertext. The key belongs to one record, whose id is bound into it, so that records cannot be swapped. The ticket itself is sealed like any cookie,
+//! under a key of the [secret](super::seal) and of the gate. So a made-up id never reaches the store, and a cookie without the secret does not open
+//! a stolen record.
 //!
 //! ```text
 //! record: nonce (16) ‖ ciphertext ‖ tag (16)
 //! cookie: base64url, without padding, of version (1) ‖ key id (1) ‖ nonce (16) ‖ ciphertext of id and key (32) ‖ tag (16)
 //! ```
 //!
-//! Both are AEGIS-128L (draft-irtf-cfrg-aegis-aead), with random nonces. It has no key schedule: with AES-GCM, to set up a key that
-//! opens one session's records alone would take longer, in each request, than to open the record.
+//! Both use AEGIS-128L (draft-irtf-cfrg-aegis-aead), with random nonces. It has no key schedule. With AES-GCM, setting up a key for one session's
+//! records would take longer, in each request, than opening the record.
 
 use aegis::aegis128l::Aegis128L;
 use base64_simd::{AsOut as _, URL_SAFE_NO_PAD};

@@ -1,7 +1,7 @@
-//! Revokes tokens: once a session is signed out here, its provider is asked to take the tokens back (RFC 7009).
+//! Revokes tokens at the provider after a session was signed out here (RFC 7009).
 //!
-//! It is a courtesy behind the visitor's back: the session has ended already, nobody waits, and what fails is tried
-//! again a few times and then left to the tokens' own end.
+//! This is a courtesy in the background. The session has already ended, and nobody waits. A failed revocation is repeated a few times. After that
+//! the tokens are left to expire.
 
 use std::{sync::Arc, time::Duration};
 
@@ -91,7 +91,7 @@ impl TokenRevoker {
     ) {
         let Ok(place) = Arc::clone(&self.unread_room).try_acquire_owned() else {
             tracing::warn!(
-                "too many sessions that were signed out wait to be read: tokens are not taken back"
+                "too many signed-out sessions wait to be read: their tokens are not revoked"
             );
             return;
         };
@@ -162,9 +162,9 @@ fn timed_out() -> ProviderError {
 const ROOM: usize = 1_000;
 /// Sessions that may wait to be read: three kilobytes each, as measured.
 const UNREAD_ROOM: usize = 10_000;
-/// Calls at once.
+/// Calls at the same time.
 const LINES: usize = 16;
-/// How often a token is tried.
+/// How often the revocation of a token is tried.
 const ATTEMPTS: u32 = 3;
 /// How long a call may take.
 const LONGEST_CALL: Duration = Duration::from_secs(10);

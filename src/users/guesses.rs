@@ -1,7 +1,7 @@
-//! How often anybody may guess at a password: counted by the address and by the name.
+//! Limits guesses at passwords, by address and by name.
 //!
-//! Nobody is locked out by the guesses of others: where a name was right lately, that name at that address has a count of
-//! its own, in a table that strangers cannot fill.
+//! Guesses of others lock nobody out: if a name was right lately, that name at that address has a count of its own, in a table that
+//! strangers cannot fill.
 
 use std::{
     net::IpAddr,

@@ -74,7 +74,7 @@ impl Htpasswd {
             read.hashes.push(hash);
             if read.users.insert(name.to_owned(), place).is_some() {
                 return Err(flaw(
-                    "the name is there twice; nobody can say which password counts",
+                    "the name is there twice, so it is unclear which password counts",
                 ));
             }
             if read.users.len() > MOST_USERS {

@@ -1,7 +1,7 @@
-//! Names and passwords of the configuration's own (RFC 7617), for the last programs that know nothing else.
+//! Names and passwords from the configuration (RFC 7617), for programs that can do nothing else.
 //!
-//! A password is slow to check, by intent. So it is checked beside the threads that serve, a few at once, and what was right
-//! is remembered for a while under a keyed hash.
+//! A password is slow to check, by intent. So it is checked on other threads than those that serve, a few at once, and a right one is
+//! remembered for a while as a keyed hash.
 
 mod guesses;
 mod htpasswd;

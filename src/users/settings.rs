@@ -1,4 +1,4 @@
-//! What the configuration says of names and passwords.
+//! The settings of names and passwords.
 
 use std::sync::Arc;
 

@@ -79,7 +79,7 @@ async fn believes_the_gate_alone(app: SocketAddr) {
 }
 
 /// Where a server of Python's listens, and its folder.
-fn place() -> (SocketAddr, TempDir) {
+pub(crate) fn place() -> (SocketAddr, TempDir) {
     (
         ports::free_address(),
         tempfile::tempdir().expect("a directory"),
@@ -87,10 +87,12 @@ fn place() -> (SocketAddr, TempDir) {
 }
 
 /// An app under gunicorn.
-async fn gunicorn(module: &str, address: SocketAddr, folder: &TempDir) -> Process {
+pub(crate) async fn gunicorn(module: &str, address: SocketAddr, folder: &TempDir) -> Process {
     let mut command = program("gunicorn");
     command
         .args(["--bind", &address.to_string(), "--workers", "1"])
+        // A busy machine may take long to start one.
+        .args(["--timeout", "120"])
         .arg(format!("{module}:application"))
         // Where it puts a socket of its own.
         .env("HOME", folder.path())

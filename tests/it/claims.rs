@@ -152,7 +152,7 @@ async fn userinfo_that_refuses_is_no_outage() {
             assert!(provider.renewals() > 0);
             let log = house.process.log();
             assert_eq!(log.matches("userinfo refuses").count(), 1, "{log}");
-            assert!(!log.contains("not known for whom"), "{log}");
+            assert!(!log.contains("has not said for which user"), "{log}");
         }
     }
 }

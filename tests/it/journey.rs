@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::{
+    issuer,
     providers::several,
     support::{
         House, ScriptedProvider, Upstream, arranged,
@@ -80,6 +81,19 @@ async fn a_page_with_hidden_frames_spends_nobodys_logins() {
     let mut frames = node_provider::node("frames.mjs");
     frames.arg(house.url("")).arg(chromium()).arg("203.0.113.7");
     succeed(frames).await;
+}
+
+/// A frame around the page of consent, forms of another site, and its form in another browser bring nobody a code.
+#[tokio::test]
+async fn nobody_else_says_yes_on_the_page_of_consent() {
+    let home = issuer::home().await;
+    let client = issuer::client(&home.house).await;
+    let mut attacks = node_provider::node("consent_attacks.mjs");
+    attacks
+        .arg(home.house.url(""))
+        .arg(chromium())
+        .arg(issuer::authorize(&home.house, &client, &[]));
+    succeed(attacks).await;
 }
 
 #[tokio::test]

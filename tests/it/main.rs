@@ -25,6 +25,7 @@ mod doors;
 mod endpoints;
 mod forward_auth;
 mod headers;
+mod introspection;
 mod issuer;
 mod journey;
 mod limits;

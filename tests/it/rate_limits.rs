@@ -250,5 +250,9 @@ async fn replicas_count_together_and_alone_without_redis() {
     // Alone each has the whole of it, and nobody is kept out.
     assert_eq!(passed(&ada, "/api/x", "203.0.113.1").await, 6);
     assert_eq!(passed(&there, "/api/x", "203.0.113.1").await, 6);
-    assert!(one.process.log().contains("each replica counts alone"));
+    assert!(
+        one.process
+            .log()
+            .contains("each replica counts for limits alone")
+    );
 }

@@ -1,9 +1,8 @@
 // Plays a browser whose user signs in at the demo's provider as Ada and lets a client in: follows redirects with cookies, picks a
-// user, presses "Allow". Gives the address that the client gets its answer at, unasked.
+// user, presses "Allow". Gives the address that the client gets its answer at, unasked. `jars` are the cookies, kept for later.
 import http from 'node:http';
 
-export async function agree(start, redirectUrl) {
-  const jars = new Map();
+export async function agree(start, redirectUrl, jars = new Map()) {
   const jar = (url) => { if (!jars.has(url.hostname)) jars.set(url.hostname, new Map()); return jars.get(url.hostname); };
   const ask = (url, method, body, from) => new Promise((resolve, reject) => {
     const cookies = [...jar(url)].map(([name, value]) => `${name}=${value}`).join('; ');

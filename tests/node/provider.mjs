@@ -56,7 +56,16 @@ const provider = new Provider(issuer, {
       backchannel_logout_uri: 'http://127.0.0.1/oauth2/backchannel_logout/npm',
       backchannel_logout_session_required: true,
     },
+    {
+      client_id: 'cli',
+      client_secret: 'npm-client-secret',
+      grant_types: ['authorization_code', 'client_credentials'],
+      scope: 'openid profile email groups read',
+      application_type: 'native',
+      redirect_uris: ['http://127.0.0.1/done'],
+    },
   ],
+  scopes: ['openid', 'offline_access', 'read'],
   cookies: { keys: ['only for tests'] },
   pkce: { required: () => true, methods: ['S256'] },
   rotateRefreshToken: true,
@@ -68,7 +77,10 @@ const provider = new Provider(issuer, {
     groups: ['groups'],
   },
   features: {
+    clientCredentials: { enabled: true },
     devInteractions: { enabled: false },
+    introspection: { enabled: true, allowedPolicy: () => true },
+    revocation: { enabled: true },
     backchannelLogout: { enabled: true },
     rpInitiatedLogout: {
       enabled: true,

@@ -1,8 +1,8 @@
 //! TLS to the gate's own listener.
 //!
-//! The certificate is looked at by nobody. It names the public host, which is not where a health check asks, and it may
-//! come from an authority that this machine does not know. Nothing secret is sent, and all that is believed is that
-//! something at the gate's own address answers 200; that a certificate has ended is no reason to kill the gate.
+//! The certificate is not checked. It names the public host, not the address that a health check uses, and its CA may be unknown to this
+//! machine. Nothing secret is sent, and the only result is that something at the gate's own address answers 200. An expired certificate is
+//! no reason to kill the gate.
 
 use std::{
     io::{Read, Write},

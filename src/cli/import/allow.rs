@@ -1,4 +1,4 @@
-//! Who may pass: what oauth2-proxy asks of people becomes the provider's `allow`, or `any` of its routes.
+//! Translates oauth2-proxy's restrictions into the provider's `allow`, or `any` of its routes.
 
 use std::path::Path;
 

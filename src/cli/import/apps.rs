@@ -1,4 +1,4 @@
-//! `upstream`, `[upstreams.NAME]` and `[[routes]]`: which app a path belongs to, and what is asked there.
+//! `upstream`, `[upstreams.NAME]` and `[[routes]]`: the app and the rule of each path.
 
 use url::Url;
 

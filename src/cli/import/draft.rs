@@ -1,4 +1,4 @@
-//! The configuration that comes out, section by section.
+//! The resulting configuration, section by section.
 
 use super::toml_text::Section;
 

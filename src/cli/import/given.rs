@@ -1,4 +1,4 @@
-//! What was given, from wherever oauth2-proxy takes it: flags, else variables, else the file. Pure.
+//! The input, in oauth2-proxy's order: flags, else variables, else the file. Pure.
 
 use std::collections::BTreeMap;
 

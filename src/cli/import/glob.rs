@@ -1,7 +1,6 @@
-//! Regular expressions of paths, as far as the globs of `[[routes]]` can say the same. Pure.
+//! Translates regular expressions of paths into the globs of `[[routes]]`, where possible. Pure.
 //!
-//! A glob that comes out never matches what the expression does not: a route that is public must not grow. Where no glob
-//! says as much, there is none.
+//! A glob never matches more than the expression: a public route must not grow. If no glob fits, there is none.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! `[headers]`: what tells the app who somebody is.
+//! `[headers]`: the identity headers for the app.
 
 use super::{
     draft::Draft,
@@ -62,10 +62,7 @@ pub(super) fn translate(
     }
     for header in requests {
         if header.preserve {
-            notes.absent(
-                &header.label,
-                "a client's own copy is removed always: nobody may say for themselves who they are",
-            );
+            notes.absent(&header.label, "a client's own copies are always removed");
         }
         if !of_preset(header) {
             add(header, user, false, &mut set, notes);

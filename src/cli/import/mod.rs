@@ -1,7 +1,7 @@
-//! `sidegate import oauth2-proxy`: its configuration becomes ours. Pure, apart from the files that it is given a way to read.
+//! `sidegate import oauth2-proxy`: translates its configuration. Pure, except for the given function that reads files.
 //!
-//! Every option is translated, said not to be needed, or listed as without equivalent with what to do instead. What cannot
-//! be said here and kept somebody out there lets nobody in here.
+//! Every option is translated, listed as not needed, or listed as without equivalent, with what to do instead. A restriction that cannot be
+//! expressed here lets nobody in.
 
 mod allow;
 mod alpha;

@@ -1,4 +1,4 @@
-//! Apps and headers, as oauth2-proxy thinks of them under any of its configurations.
+//! Apps and headers, as any of oauth2-proxy's configurations describes them.
 
 use super::given::{Given, SecretSource};
 

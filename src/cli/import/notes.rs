@@ -1,4 +1,4 @@
-//! What is to be said beside the configuration.
+//! The notes beside the configuration.
 
 /// Sentences, each with the option that it is about.
 #[derive(Debug, Default)]

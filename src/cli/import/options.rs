@@ -1,4 +1,4 @@
-//! Every option of oauth2-proxy 7.15, and what becomes of it. A test holds that none leaves no trace.
+//! Every option of oauth2-proxy 7.15, and its translation. A test checks that none is ignored silently.
 
 use Kind::{Duration, Flag, Number, Secret, Text, Texts};
 
@@ -371,7 +371,7 @@ pub(super) const OPTIONS: &[Peer] = &[
         "insecure_oidc_allow_unverified_email",
         "insecure-oidc-allow-unverified-email",
         Flag,
-        "an address that nobody vouches for counts for nothing: docs/providers/README.md tells what to do where \
+        "an unverified address counts for nothing: docs/providers/README.md says what to do where \
          `email_verified` is absent",
     )),
     moved(absent(

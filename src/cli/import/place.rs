@@ -1,4 +1,4 @@
-//! Where the gate is: listeners, the address that users type, proxies in front.
+//! The addresses of the gate: listeners, the public address, and proxies in front.
 
 use url::Url;
 

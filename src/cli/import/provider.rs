@@ -1,4 +1,4 @@
-//! `[providers.NAME]`, but for who may pass.
+//! `[providers.NAME]`, without `allow`.
 
 use url::Url;
 
@@ -575,7 +575,7 @@ fn claims(given: &Given, known: &Known, draft: &mut Draft, notes: &mut Notes) {
         claims.push(("email".to_owned(), toml_text::text(claim)));
         notes.remind(
             &given.label(key),
-            "an address counts where the provider vouches for it: say in claims.email_verified what does (docs/providers/README.md)",
+            "an address counts only if the provider verifies it: name the claim in claims.email_verified (docs/providers/README.md)",
         );
     }
     if let Some(claim) = given.text("oidc_groups_claim") {

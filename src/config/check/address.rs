@@ -1,4 +1,4 @@
-//! Where things are: listeners, the public origin, the upstream, proxies, hosts to return to.
+//! Addresses: listeners, the public origin, the upstream, proxies, and return hosts.
 
 use std::{net::SocketAddr, path::PathBuf};
 

@@ -1,4 +1,4 @@
-//! `allow`: who of a provider's users may pass.
+//! `allow`: which users of a provider may pass.
 
 use super::{
     super::{
@@ -259,7 +259,7 @@ fn ways(kind: Option<&Kind>) -> String {
             .collect::<Vec<_>>(),
     );
     format!(
-        "allow = {{ … }} with lists of {} or claims; or allow = \"anyone\" for whoever can sign in there",
+        "allow = {{ … }} with lists of {} or claims; or allow = \"anyone\" for everybody who can sign in there",
         keys.join(", ")
     )
 }

@@ -1,4 +1,4 @@
-//! `bearer` of a provider's table, `login` and `kubernetes`: which of its tokens open the gate by themselves.
+//! `bearer`, `login` and `kubernetes` of a provider's table: which of its tokens are accepted as bearer tokens.
 
 use std::{collections::BTreeMap, fs, time::Duration};
 
@@ -30,6 +30,12 @@ pub(super) struct Purpose {
 }
 
 impl Purpose {
+    /// Whether the gate is a client of the provider: it sends people there, or asks about tokens.
+    pub(super) fn is_client(&self) -> bool {
+        let asks = |bearer: &BearerSettings| bearer.introspect;
+        self.login || self.bearer.as_ref().is_some_and(asks)
+    }
+
     /// Whether the issuer is the Kubernetes cluster in which the gate runs.
     pub(super) fn is_cluster(&self) -> bool {
         let of_cluster = |bearer: &BearerSettings| bearer.kubernetes;
@@ -40,18 +46,19 @@ impl Purpose {
 impl Reader<'_> {
     pub(super) fn purpose(
         &mut self,
+        name: &str,
         table: &Table<'_>,
         kind: Option<&'static Kind>,
     ) -> Option<Purpose> {
         let login = self.flag(table, "login", true);
-        let bearer = self.bearer(table, kind);
+        let bearer = self.bearer(name, table, kind);
         let (login, bearer) = (login?, bearer.ok()?);
         if !login && bearer.is_none() {
             let origin = table.origin("login");
             self.problem(
                 Problem::new(
                     &origin,
-                    "nobody signs in by this provider, and no token of its counts",
+                    "nobody signs in at this provider, and none of its tokens is accepted",
                 )
                 .hint("write bearer = { audience = [\"…\"] }, or take the provider out"),
             );
@@ -62,6 +69,7 @@ impl Reader<'_> {
 
     fn bearer(
         &mut self,
+        name: &str,
         table: &Table<'_>,
         kind: Option<&'static Kind>,
     ) -> Result<Option<BearerSettings>, Reported> {
@@ -71,6 +79,7 @@ impl Reader<'_> {
         let clients = self.texts(&inner, "clients", name_of("clients"));
         let algorithms = self.texts(&inner, "algorithms", algorithm);
         let accept_id_tokens = self.flag(&inner, "accept_id_tokens", false);
+        let introspect = self.flag(&inner, "introspect", false);
         let token_cache = self.duration(&inner, "token_cache", "60s");
         if !inner.is_written() {
             if kubernetes == Some(true) {
@@ -90,6 +99,7 @@ impl Reader<'_> {
                 clients: clients?,
                 algorithms: algorithms?,
                 accept_id_tokens: accept_id_tokens?,
+                introspect: introspect?,
                 token_cache: token_cache?,
                 kubernetes: kubernetes?,
             })
@@ -100,7 +110,21 @@ impl Reader<'_> {
             self.problem(problem);
             return Err(Reported);
         }
+        self.warn_of_any_client(name, &bearer, kind);
         Ok(Some(bearer))
+    }
+
+    fn warn_of_any_client(&mut self, name: &str, bearer: &BearerSettings, kind: &Kind) {
+        let is_open = bearer.introspect
+            && bearer.audience.is_empty()
+            && bearer.clients.is_empty()
+            && !asks_its_own_way(kind);
+        if is_open {
+            self.warnings.push(format!(
+                "providers.{name}.bearer names neither audience nor clients: a token that the provider gave to any app for \
+                 anything opens this one, unless its answer names another audience than this client"
+            ));
+        }
     }
 
     /// Where the cluster in which the gate runs has its keys, and its issuer, as the gate's own token names it.
@@ -154,10 +178,13 @@ fn objection(
         }));
     }
     let signs = kind.endpoints.iter().any(|end| end.key == "issuer");
-    if !signs {
+    if !bearer.introspect && !signs {
         return Some(
-            Problem::new(&node.origin, "tokens of this provider are not signed")
-                .hint("take it out: only signed tokens are read"),
+            Problem::new(
+                &node.origin,
+                "tokens of this provider can be asked about, and not read",
+            )
+            .hint("write introspect = true, and the provider is asked about each"),
         );
     }
     if bearer.kubernetes && kind.id != Id::Oidc {
@@ -166,11 +193,20 @@ fn objection(
                 .hint("write type = \"oidc\" beside it"),
         );
     }
-    if bearer.audience.is_empty() {
+    if bearer.kubernetes && bearer.introspect {
+        return Some(
+            Problem::new(
+                &inner.origin("introspect"),
+                "a cluster signs its tokens, and answers no questions of RFC 7662",
+            )
+            .hint("take `introspect` out"),
+        );
+    }
+    if !bearer.introspect && bearer.audience.is_empty() {
         return Some(
             Problem::new(&node.origin, "`bearer` does not say for whom tokens must be made").hint(
                 "write audience = [\"…\"], what the provider writes into `aud` of tokens for this app; \
-                 with Cognito the app client's id",
+                 with Cognito the app client's id. Opaque tokens are asked about with introspect = true",
             ),
         );
     }
@@ -193,6 +229,11 @@ fn objection(
         );
     }
     None
+}
+
+/// Whether tokens are asked about in the provider's own way, which tells whose app's they are.
+fn asks_its_own_way(kind: &Kind) -> bool {
+    matches!(kind.id, Id::GitHub | Id::Google | Id::FortyTwo)
 }
 
 fn name_of(key: &'static str) -> impl Fn(&str, &Origin) -> Result<String, Problem> {

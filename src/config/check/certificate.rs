@@ -1,4 +1,4 @@
-//! `tls.client_ca` and `tls.client_name`: clients that come with a certificate.
+//! `tls.client_ca` and `tls.client_name`: client certificates.
 
 use std::fs;
 

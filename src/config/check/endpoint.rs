@@ -1,4 +1,4 @@
-//! A provider's addresses: each by its own key, moved by `base_url`, or where its kind has it.
+//! The addresses of a provider: from a key of its own, from `base_url`, or from its kind.
 
 use std::collections::BTreeMap;
 
@@ -130,7 +130,7 @@ impl Reader<'_> {
         let is_open = url.scheme() == "http" && !is_loopback(url.host().as_ref());
         let problem = if is_open && !insecure_http {
             Problem::new(&node.origin, format!("`{key}` must begin with https://")).hint(
-                "whoever is on the way could sign in as anybody; http is for localhost alone, or with \
+                "somebody on the way could sign in as anybody; http is for localhost only, or with \
                  `insecure_http = true` in a network that is yours alone, as in compose",
             )
         } else if let Some((issuer, _)) = text.split_once("/.well-known/").filter(|_| is_beginning)

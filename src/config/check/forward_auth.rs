@@ -1,4 +1,4 @@
-//! `forward_auth`: the proxy that asks at the doors.
+//! `forward_auth`: the proxy that asks.
 
 use ipnet::IpNet;
 

@@ -1,17 +1,24 @@
 //! `[issuer]`, and what routes have to do with it.
 
 use super::{
-    super::problem::{Origin, Problem},
+    super::{
+        problem::{Origin, Problem},
+        schema::Kind,
+        tree::{Node, Value},
+    },
     Reader, Reported, Table,
 };
 use crate::{
-    api_token::format,
     issuer::{
-        redirect::RedirectUri,
-        settings::{ClientSettings, IssuerSettings},
+        authorize::scopes,
+        settings::{CLIENT, IssuerSettings, TokenFormat},
     },
+    jose::sign::SigningKey,
     kv::settings::StateSettings,
+    mcp::{ToolPattern, ToolRules},
+    provider::settings::ProviderSettings,
     route::{Access, Resource, Route},
+    secret::Secret,
     session::settings::{SessionSettings, StoreSettings},
 };
 
@@ -21,6 +28,10 @@ impl Reader<'_> {
         let allow_client_domains = self.texts(table, "allow_client_domains", domain);
         let allow_loopback_clients = self.flag(table, "allow_loopback_clients", false);
         let device_flow = self.flag(table, "device_flow", true);
+        let token_format = self.token_format(table);
+        let signing_keys = self.signing_keys(table);
+        let signing_key_lifetime = self.duration(table, "signing_key_lifetime", "90d");
+        let scopes = self.texts(table, "scopes", issuer_scope);
         let clients = self.issuer_clients(table);
         if root.node.get("issuer").is_none() {
             return Ok(None);
@@ -37,59 +48,65 @@ impl Reader<'_> {
                 allow_client_domains: allow_client_domains?,
                 allow_loopback_clients: allow_loopback_clients?,
                 device_flow: device_flow?,
+                token_format: token_format.ok().flatten()?,
+                signing_keys: signing_keys?,
+                signing_key_lifetime: signing_key_lifetime?,
+                scopes: scopes?,
                 clients: clients?,
             })
         };
         settings().map(Some).ok_or(Reported)
     }
 
-    fn issuer_clients(&mut self, table: &Table<'_>) -> Option<Vec<ClientSettings>> {
-        let mut clients: Vec<ClientSettings> = Vec::new();
-        let mut complete = true;
-        for table in &self.tables(table, "clients") {
-            let Some(client) = self.issuer_client(table) else {
-                complete = false;
-                continue;
-            };
-            if clients.iter().any(|earlier| earlier.id == client.id) {
-                let message = format!("another client has the id \"{}\"", client.id);
-                let origin = table.origin("id");
-                self.problem(Problem::new(&origin, message).hint("an id is one client's"));
-                complete = false;
-            }
-            clients.push(client);
-        }
-        complete.then_some(clients)
+    fn token_format(&mut self, table: &Table<'_>) -> Result<Option<TokenFormat>, Reported> {
+        let meanings = [("opaque", TokenFormat::Opaque), ("jwt", TokenFormat::Jwt)];
+        self.word(table, "token_format", &meanings, Some("opaque"), |text| {
+            let message = format!("`{text}` is no form of an access token");
+            (
+                message,
+                "\"opaque\", which the gate alone can read, or \"jwt\"",
+            )
+        })
     }
 
-    fn issuer_client(&mut self, table: &Table<'_>) -> Option<ClientSettings> {
-        let id = self.optional(table, "id", client_id);
-        let name = self.optional(table, "name", |text, _| Ok(text.to_owned()));
-        let secrets = self.texts(table, "secret_hash", secret_hash);
-        let redirect_uris = self.texts(table, "redirect_uris", redirect_uri);
-        let first_party = self.flag(table, "first_party", false);
-        if self.describes {
-            return None;
-        }
-        if matches!(id, Ok(None)) {
-            self.missing(table, "id", "id = \"my-app\"");
-        }
-        if redirect_uris.as_ref().is_some_and(Vec::is_empty) {
-            self.missing(
-                table,
-                "redirect_uris",
-                "redirect_uris = [\"https://app.example.com/callback\"]",
+    /// The operator's own keys in PEM.
+    fn signing_keys(&mut self, table: &Table<'_>) -> Option<Vec<Secret>> {
+        let Some(node) = table.get("signing_keys", Kind::Secrets) else {
+            return Some(Vec::new());
+        };
+        let items = match &node.value {
+            Value::List(items) => items.as_slice(),
+            _ => std::slice::from_ref(node),
+        };
+        if items.len() > MOST_KEYS {
+            let message = format!("there are more than {MOST_KEYS} keys");
+            self.problem(
+                Problem::new(&node.origin, message)
+                    .hint("the one that signs, the next and the previous one are enough"),
             );
             return None;
         }
-        let id = id.ok().flatten()?;
-        Some(ClientSettings {
-            name: name.ok()?.unwrap_or_else(|| id.clone()),
-            id,
-            secrets: secrets?,
-            redirect_uris: redirect_uris?,
-            first_party: first_party?,
-        })
+        let read: Vec<_> = items
+            .iter()
+            .map(|item| self.signing_key(item, table))
+            .collect();
+        read.into_iter().collect()
+    }
+
+    fn signing_key(&mut self, item: &Node, table: &Table<'_>) -> Option<Secret> {
+        let secret = self.secret(item, table, "signing_keys")?;
+        if self.stands_in(&secret) {
+            return Some(secret);
+        }
+        // Not the text: it is a private key.
+        let read = SigningKey::from_pem(secret.expose()).map_err(|why| {
+            Problem::new(
+                &item.origin,
+                format!("`signing_keys` holds no key that signs: {why}"),
+            )
+            .hint("openssl ecparam -name prime256v1 -genkey -noout -out key.pem")
+        });
+        self.found(read).map(|_| secret)
     }
 
     /// `mcp` and `tokens` of a route.
@@ -122,6 +139,48 @@ impl Reader<'_> {
         }
     }
 
+    /// `tools` of a route.
+    pub(super) fn tools(
+        &mut self,
+        table: &Table<'_>,
+        resource: &Result<Option<Resource>, Reported>,
+    ) -> Result<Option<ToolRules>, Reported> {
+        let tools = &table.table("tools");
+        let allow = self.texts(tools, "allow", tool);
+        let deny = self.texts(tools, "deny", tool);
+        let older_versions = self.flag(tools, "older_versions", false);
+        if !tools.is_written() {
+            return Ok(None);
+        }
+        let rules = ToolRules {
+            allow: allow.ok_or(Reported)?,
+            deny: deny.ok_or(Reported)?,
+            older_versions: older_versions.ok_or(Reported)?,
+        };
+        let is_empty_list =
+            |key: &str, list: &[ToolPattern]| list.is_empty() && tools.node.get(key).is_some();
+        let has_none = rules.allow.is_empty() && rules.deny.is_empty();
+        let (message, hint) = if !matches!(resource, Ok(Some(Resource::Mcp)) | Err(_)) {
+            (
+                "`tools` are those of a server of the Model Context Protocol",
+                "write mcp = true beside it, or take it out",
+            )
+        } else if has_none
+            || is_empty_list("allow", &rules.allow)
+            || is_empty_list("deny", &rules.deny)
+        {
+            (
+                "`tools` names none, or has an empty list",
+                "write { allow = [\"read_*\"] } or { deny = [\"delete_*\"] }, or take it out",
+            )
+        } else {
+            return Ok(Some(rules));
+        };
+        let origin = table.origin("tools");
+        self.problem(Problem::new(&origin, message).hint(hint));
+        Err(Reported)
+    }
+
     /// Tokens that nobody can get open nothing; and nobody should log in anew each time that the gate starts.
     pub(super) fn check_issuer(
         &mut self,
@@ -131,7 +190,7 @@ impl Reader<'_> {
             Option<&SessionSettings>,
             &Result<Option<StateSettings>, Reported>,
         ),
-        routes: Option<&[Route]>,
+        (routes, providers): (Option<&[Route]>, Option<&[ProviderSettings]>),
     ) {
         let marked = routes
             .unwrap_or_default()
@@ -155,6 +214,21 @@ impl Reader<'_> {
             }
             _ => {}
         }
+        let has_own = settings.is_some_and(|settings| {
+            let mut clients = settings.clients.iter();
+            clients.any(|client| client.machine.is_some())
+        });
+        let mut names = providers.unwrap_or_default().iter();
+        if has_own && names.any(|provider| provider.name == CLIENT) {
+            let origin = root.origin("issuer");
+            self.problem(
+                Problem::new(
+                    &origin,
+                    "a provider is named as clients that act for themselves are: \"client\"",
+                )
+                .hint("give [providers.client] another name"),
+            );
+        }
         let (Some(_), Some(session), Ok(state)) = (settings, session, state) else {
             return;
         };
@@ -170,30 +244,22 @@ impl Reader<'_> {
     }
 }
 
-fn client_id(text: &str, origin: &Origin) -> Result<String, Problem> {
-    let is_id_byte = |byte: u8| byte.is_ascii_graphic() && !b"\"\\:".contains(&byte);
-    if text.len() <= 100 && text.bytes().all(is_id_byte) && !text.starts_with("sgi_") {
-        return Ok(text.to_owned());
-    }
-    Err(Problem::new(origin, format!("`{text}` is no client id"))
-        .hint("printable ASCII without spaces, quotes and colons, at most 100 bytes, as in \"my-app\""))
-}
+/// Private keys of an operator's own.
+const MOST_KEYS: usize = 8;
 
-fn redirect_uri(text: &str, origin: &Origin) -> Result<String, Problem> {
-    match RedirectUri::parse(text) {
-        Ok(uri) => Ok(uri.as_str().to_owned()),
-        Err(why) => Err(
-            Problem::new(origin, format!("codes are not sent to `{text}`")).hint(why.to_string()),
-        ),
+/// What a client can ask for, and no more of it than it may ask for at once.
+fn issuer_scope(text: &str, origin: &Origin) -> Result<String, Problem> {
+    match scopes(text).as_deref() {
+        Ok([scope]) if scope == text => Ok(text.to_owned()),
+        _ => Err(Problem::new(origin, format!("`{text}` is no scope"))
+            .hint("printable ASCII without spaces, quotes and backslashes, as in \"files:read\"")),
     }
 }
 
-fn secret_hash(text: &str, origin: &Origin) -> Result<format::Hash, Problem> {
-    // Not the text itself: somebody may have written the secret.
-    format::read_hash(text).ok_or_else(|| {
-        Problem::new(origin, "`secret_hash` is no SHA-256").hint(
-            "write \"sha256:…\", with 64 digits of 0-9 and a-f: printf %s SECRET | sha256sum; `sidegate secret` prints a secret",
-        )
+fn tool(text: &str, origin: &Origin) -> Result<ToolPattern, Problem> {
+    ToolPattern::parse(text).ok_or_else(|| {
+        Problem::new(origin, format!("`{text}` names no tool"))
+            .hint("a tool's name, as in \"read_file\", or how names begin and a star behind it, as in \"read_*\"")
     })
 }
 

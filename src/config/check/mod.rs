@@ -1,7 +1,7 @@
-//! The tree becomes a [`Config`], or problems: all of them.
+//! Turns the tree into a [`Config`], or into the list of all problems.
 //!
-//! Each check adds what it finds to the list and goes on; it gives `None` only after it has added a
-//! problem. So a configuration comes out exactly when the list is empty.
+//! Each check adds its problems to the list and continues. It returns `None` only after it has added a problem. So there is a
+//! configuration exactly when the list is empty.
 
 mod address;
 mod allow;
@@ -14,6 +14,7 @@ mod endpoint;
 mod forward_auth;
 pub(super) mod header;
 mod issuer;
+mod issuer_client;
 mod limits;
 mod outbound;
 mod provider;
@@ -245,7 +246,7 @@ impl<'a> Reader<'a> {
             root,
             flat(&issuer),
             (session.as_ref(), &state),
-            routes.as_deref(),
+            (routes.as_deref(), providers.as_deref()),
         );
         if !self.problems.is_empty() {
             return None;
@@ -350,7 +351,7 @@ impl<'a> Reader<'a> {
             && !address.ip().is_loopback()
         {
             self.warnings.push(
-                "admin_listen is open to other machines: whoever reaches it can see and end everybody's sessions"
+                "admin_listen is open to other machines: anybody who reaches it can see and end all sessions"
                     .to_owned(),
             );
         }
@@ -358,7 +359,7 @@ impl<'a> Reader<'a> {
             && !address.ip().is_loopback()
         {
             self.warnings.push(
-                "ext_authz_listen is open to other machines: whoever reaches it is believed what they say of a request, the \
+                "ext_authz_listen is open to other machines: the gate believes what anybody there says about a request, the \
                  client's address included; let nobody but Envoy reach it"
                     .to_owned(),
             );
@@ -381,7 +382,7 @@ impl<'a> Reader<'a> {
             let origin = root.origin("ext_authz_listen");
             self.problem(
                 Problem::new(&origin, "`ext_authz_listen` is also a public address").hint(
-                    "it is for Envoy alone: give it a port of its own, such as \"127.0.0.1:4182\", that nobody else reaches",
+                    "it is only for Envoy: give it a port of its own, such as \"127.0.0.1:4182\", that nobody else reaches",
                 ),
             );
         }

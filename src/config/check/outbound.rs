@@ -1,4 +1,4 @@
-//! How providers are reached: `proxy_url` or the environment's proxies, `insecure_http`, and an authority of one's own.
+//! How providers are reached: `proxy_url` or the environment's proxies, `insecure_http`, and extra CAs.
 
 use std::fs;
 
@@ -49,7 +49,7 @@ impl Reader<'_> {
         let insecure = self.flag(table, "insecure_http", false)?;
         if insecure {
             self.warnings.push(format!(
-                "providers.{name} has insecure_http: whoever is on the way between here and that provider can sign in \
+                "providers.{name} has insecure_http: anybody between here and that provider can sign in \
                  as anybody and read the client secret"
             ));
         }
@@ -84,7 +84,7 @@ impl Reader<'_> {
             Err(flaw) => {
                 let message = format!("`ca` names no authority: {flaw}");
                 self.problem(Problem::new(&node.origin, message).hint(
-                    "a PEM file, -----BEGIN CERTIFICATE-----, of whoever signed the provider's certificate",
+                    "a PEM file, -----BEGIN CERTIFICATE-----, with the CA of the provider's certificate",
                 ));
                 None
             }

@@ -1,5 +1,5 @@
-//! `[providers.NAME]`: which kind it is, what it is called, and who we are to it. What depends on the kind
-//! comes from [`Kind`]; nothing here knows any of them.
+//! `[providers.NAME]`: its kind, its name, and the client's credentials. Everything that depends on the kind comes from [`Kind`]; no kind is
+//! named here.
 
 use super::{
     super::{
@@ -75,8 +75,8 @@ impl Reader<'_> {
         let kind = self.provider_type(name, table);
         let label = self.optional(table, "label", label);
         let insecure_http = self.insecure_http(name, table);
-        let purpose = self.purpose(table, kind);
-        let is_client = purpose.as_ref().is_none_or(|purpose| purpose.login);
+        let purpose = self.purpose(name, table, kind);
+        let is_client = purpose.as_ref().is_none_or(Purpose::is_client);
         let cluster = purpose.as_ref().is_some_and(Purpose::is_cluster);
         let endpoints = self.endpoints(table, kind, insecure_http.unwrap_or(false), cluster);
         let internal_url = self.internal_url(table, kind, insecure_http.unwrap_or(false));

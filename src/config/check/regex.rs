@@ -1,5 +1,5 @@
-//! Paths that are written as regular expressions, as other proxies take them: a glob that reads one letter by letter
-//! matches next to nothing, and what a route should have denied passes. Pure.
+//! Detects paths that are written as regular expressions, as other proxies use them. As a glob such a path matches almost nothing, and what the
+//! route should have denied would pass. Pure.
 
 /// What to write instead, where a path can hardly be meant as the glob that it would be.
 pub(super) fn hint(path: &str) -> Option<&'static str> {

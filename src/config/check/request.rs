@@ -1,4 +1,4 @@
-//! What is asked of a provider, where it sends browsers back to, and where its answer has things.
+//! The authorization request, the callback, and where claims are in the answer.
 
 use super::{
     super::{

@@ -21,6 +21,7 @@ use crate::{
     api_token::settings::SERVICE,
     certificate::CERTIFICATE,
     credential::Proof,
+    issuer::settings::CLIENT,
     provider::{bearer::is_scope, settings::ProviderSettings},
     public_url::PublicUrl,
     route::{Access, HostPattern, PathPattern, Route},
@@ -71,6 +72,7 @@ impl Reader<'_> {
         let methods = self.methods(table);
         let access = self.access(table);
         let resource = self.resource(table, access);
+        let tools = self.tools(table, &resource);
         let requirements = self.requirements(table, access.as_ref());
         let deny_message = self.optional(table, "deny_message", deny_message);
         let upstream = self.route_upstream(root, table);
@@ -95,6 +97,7 @@ impl Reader<'_> {
             keeps_slashes: keeps_slashes.ok().flatten()?,
             step_up: step_up.ok()?.map(Box::new),
             resource: resource.ok()?,
+            tools: tools.ok()?.map(Box::new),
         })
     }
 
@@ -190,11 +193,11 @@ impl Reader<'_> {
                 let message = format!("{}.acr_values lets nobody pass", route.name);
                 self.problem(
                     Problem::new(&root.origin("routes"), message)
-                        .hint("no provider here has ID tokens, which alone tell an acr"),
+                        .hint("no provider here has ID tokens, and only these have an acr"),
                 );
             } else {
                 self.warnings.push(format!(
-                    "{}.acr_values lets nobody pass of {}: only ID tokens tell an acr",
+                    "{}.acr_values lets nobody pass of {}: only ID tokens have an acr",
                     route.name,
                     silent.join(", ")
                 ));
@@ -328,11 +331,11 @@ impl Reader<'_> {
         };
         let problem = match access? {
             Access::Deny if !requirements.is_empty() => Some((
-                "nobody passes where access = \"deny\", whoever is on a list",
+                "with access = \"deny\" nobody passes, so lists have no effect",
                 "take the lists out, or write access = \"login\"",
             )),
             Access::Public if requirements.asks_who() => Some((
-                "nobody is asked who they are where access = \"public\"",
+                "with access = \"public\" there is no user to check",
                 "networks may stand there; for lists of people write access = \"login\"",
             )),
             _ => None,
@@ -412,7 +415,7 @@ impl Reader<'_> {
             let requirements = &route.requirements;
             let each = std::iter::once(&requirements.all).chain(&requirements.any);
             for name in each.flat_map(|requirement| &requirement.providers) {
-                let is_own = [SERVICE, USERS, CERTIFICATE].contains(&name.as_str());
+                let is_own = [SERVICE, CLIENT, USERS, CERTIFICATE].contains(&name.as_str());
                 if !is_own && providers.iter().all(|provider| provider.name != *name) {
                     let place = format!("{}.allow.providers", route.name);
                     self.problem(
@@ -484,7 +487,7 @@ impl Reader<'_> {
         let access = self.word(table, "access", &meanings, Some("login"), |text| {
             let message = format!("there is no access \"{text}\"");
             let hint = "\"public\" asks nothing, \"optional\" tells the app who is signed in, \"login\" asks for a session, \
-                        \"api\" does so without leading anybody to the login, \"deny\" lets nobody pass";
+                        \"api\" does so without a redirect to the login, \"deny\" lets nobody pass";
             (message, hint)
         });
         access.ok().flatten()

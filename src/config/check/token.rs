@@ -242,7 +242,7 @@ fn state(text: &str, origin: &Origin, folder: &Path) -> Result<StateSettings, Pr
 }
 
 /// RFC 6749 §3.3.
-fn scope(text: &str, origin: &Origin) -> Result<String, Problem> {
+pub(super) fn scope(text: &str, origin: &Origin) -> Result<String, Problem> {
     let is_scope_char = |byte: u8| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
     if !text.is_empty() && text.len() <= 100 && text.bytes().all(is_scope_char) {
         return Ok(text.to_owned());

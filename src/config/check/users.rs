@@ -1,4 +1,4 @@
-//! `[users]`: names and passwords of the configuration's own.
+//! `[users]`: names and passwords.
 
 use std::{fs, sync::Arc};
 

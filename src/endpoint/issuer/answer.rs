@@ -19,12 +19,11 @@ use crate::{
     answer::reply,
     clean::CleanRequest,
     issuer::{
-        Issuer,
         error::{Code, OAuthError, invalid_request},
         parameters::Parameters,
     },
     kv,
-    login::LoginClient,
+    login::{LoginClient, throttle::Throttle},
     observe::Record,
     response::Body,
 };
@@ -181,15 +180,10 @@ pub(super) async fn read_form(
     Parameters::parse(&body).map_err(|_| invalid_request("a parameter stands twice"))
 }
 
-/// Whether the sender may try once more; each try counts until it is [given back](give_back).
-pub(super) fn admit(issuer: &Issuer, client: &LoginClient) -> Result<(), Failure> {
-    let taken = issuer.state.throttle.take(client, Instant::now());
+/// Whether the sender may try once more; each try counts until it is [given back](Throttle::give_back).
+pub(super) fn admit(throttle: &Throttle, client: &LoginClient) -> Result<(), Failure> {
+    let taken = throttle.take(client, Instant::now());
     taken.map_err(Failure::throttled)
-}
-
-/// It was a good one, and does not count.
-pub(super) fn give_back(issuer: &Issuer, client: &LoginClient) {
-    issuer.state.throttle.give_back(client);
 }
 
 /// Who sends a request, as far as it is counted.

@@ -1,15 +1,14 @@
-//! `PREFIX/authorize`: somebody is asked whether a client may act for them, and the client gets a code.
+//! `PREFIX/authorize`: the user is asked whether a client may act for them, and the client gets a code.
 //!
-//! Client and address are proven before anything else is looked at; until then nobody is sent anywhere. Then whoever is there signs
-//! in as always, and must be somebody who may pass at the resource. The page that asks is shown each time: an attacker may
-//! begin the same request in a browser of somebody who agreed before, and the client would not know. What is agreed to is sealed
-//! into the page's form, for this session alone.
+//! The client and its redirect URI are checked first; until then nobody is redirected. Then the user signs in, and must be allowed at
+//! the resource. The consent page is shown each time: an attacker could start the same request in the browser of a user who
+//! agreed before, and the client would not notice. What the user agrees to is sealed into the form, for this session only.
 
 use http::{Response, StatusCode, header::SET_COOKIE};
 
 use super::{client, trail};
 use crate::{
-    access::StepUp,
+    access::{StepUp, allow::Held},
     answer::{ConsentPage, Reject, reply},
     clean::CleanRequest,
     clock::{self, Timestamp},
@@ -21,6 +20,7 @@ use crate::{
         client::{Client, Kind},
         consent::Consent,
         error::{Code, OAuthError},
+        id_token::{self, OPENID},
         parameters::Parameters,
         redirect::RedirectUri,
         resource::Resource,
@@ -29,7 +29,7 @@ use crate::{
     observe::{Record, Verdict},
     random,
     response::Body,
-    route::Route,
+    route::{self, Route},
     session::Session,
     site::with_switch,
     snapshot::Snapshot,
@@ -49,12 +49,27 @@ pub(super) async fn serve(
     }
     let (parameters, repeated) =
         Parameters::parse_first(request.query().unwrap_or_default().as_bytes());
-    if matches!(repeated.as_deref(), Some("client_id" | "redirect_uri")) {
+    if matches!(
+        repeated.as_deref(),
+        Some("client_id" | "redirect_uri" | "request_uri")
+    ) {
         return Err(page(
             "the app that sent you here says twice who it is, or where its answer goes",
         ));
     }
     let client = known_client(snapshot, issuer, request, &parameters).await?;
+    // What was pushed counts, and nothing that stands beside it (RFC 9101 §6.3).
+    let (parameters, repeated) = match parameters.get("request_uri") {
+        None => (parameters, repeated),
+        Some(request_uri) => {
+            let pushed = &issuer.state.pushed;
+            let found = pushed.find(&client.handle(), request_uri).await?;
+            let found = found.ok_or_else(|| {
+                page("what the app asks for (request_uri) is unknown here, or has ended; begin again there")
+            })?;
+            (found, None)
+        }
+    };
     let recipient = Recipient::read(&parameters, &client).map_err(page)?;
     record.detail = Some(format!("client {}", client.handle()));
     let ask = Ask {
@@ -80,7 +95,14 @@ pub(super) async fn serve(
         Ok(asked) => ask.answer(asked, record).await?,
         Err(error) => Err(error),
     };
-    Ok(answered.unwrap_or_else(|error| ask.send_error(&error, record)))
+    match answered {
+        Ok(answer) => Ok(answer),
+        Err(error) => {
+            let is_silent = parameters.get("prompt") == Some("none");
+            Box::pin(ask.check_somebody_is_there(is_silent)).await?;
+            Ok(ask.send_error(&error, record))
+        }
+    }
 }
 
 /// What a page says where nobody is sent anywhere.
@@ -97,20 +119,19 @@ async fn known_client(
     let id = parameters
         .get("client_id")
         .ok_or_else(|| page("the app that sent you here does not say who it is (client_id)"))?;
-    // Documents are fetched for anybody who asks, and so not for one who asks without end.
     let sender = super::answer::sender(request);
-    if super::answer::admit(issuer, &sender).is_err() {
+    if super::answer::admit(&issuer.state.throttles.authorize, &sender).is_err() {
         return Err(Reject::TooManyRequests);
     }
-    let found = client::find(issuer, &snapshot.sessions.keys, id).await;
+    let found = client::find(issuer, &snapshot.sessions.keys, id, &sender, false).await;
     let client = found.map_err(|unknown| match unknown {
-        UnknownClient::Unknown(why) => Reject::BadRequest(
+        UnknownClient::Unknown(why) | UnknownClient::Unreachable(why) => Reject::BadRequest(
             format!("the app that sent you here is not known by the client_id it names: {why}")
                 .into(),
         ),
         UnknownClient::Unavailable(_) => Reject::TooManyRequests,
     })?;
-    super::answer::give_back(issuer, &sender);
+    issuer.state.throttles.authorize.give_back(&sender);
     Ok(client)
 }
 
@@ -135,7 +156,7 @@ impl Ask<'_> {
         record: &mut Record,
     ) -> Result<Result<Response<Body>, OAuthError>, Reject> {
         let snapshot = self.snapshot;
-        let (resource, route) = match resource_of(snapshot, asked.resource.as_deref()) {
+        let (resource, route) = match self.target(&asked) {
             Ok(found) => found,
             Err(error) => return Ok(Err(error)),
         };
@@ -225,13 +246,28 @@ impl Ask<'_> {
         Ok(Ok(response))
     }
 
+    /// What a token is wanted for. A client of the configuration that asks who somebody is, and names no resource, learns that and gets
+    /// at nothing else.
+    fn target(&self, asked: &AuthorizationRequest) -> Result<(Resource, &Route), OAuthError> {
+        let (snapshot, issuer) = (self.snapshot, self.issuer);
+        let has = |name: &str| asked.scopes.iter().any(|scope| scope == name);
+        let is_login = asked.resource.is_none()
+            && has(OPENID)
+            && !route::Resource::ALL.iter().any(|kind| has(kind.scope()));
+        let is_known = self.client.kind == Kind::Configured;
+        if is_login && (is_known || snapshot.only_resource().is_none()) {
+            return Ok((issuer.userinfo(), &issuer.userinfo_route));
+        }
+        resource_of(snapshot, issuer, asked.resource.as_deref())
+    }
+
     /// May whoever has the session do themselves what the client is to do for them?
     fn judge(&self, route: &Route, session: &Session) -> Result<(), Deny> {
         let client = self.request.client.address;
         let judged = self
             .snapshot
             .judge(route, Who::Session(session), client, self.now);
-        judged.map(|_| ())
+        beside_scopes(judged.map(|_| ()))
     }
 
     fn lead_to_login(&self, step_up: &StepUp) -> Response<Body> {
@@ -250,6 +286,7 @@ impl Ask<'_> {
             is_known: client.kind == Kind::Configured,
             leads_to: uri.shown(),
             is_loopback: uri.is_loopback(),
+            is_private_scheme: uri.is_private_scheme(),
             resource: &consent.agreement.resource,
             scopes: &consent.agreement.scopes,
             until: when::date(self.issuer.end_of_grants(session)),
@@ -265,6 +302,29 @@ impl Ask<'_> {
             ),
         };
         reply::page_posting_to(StatusCode::OK, &page, &uri.policy_source())
+    }
+
+    /// Anybody can register an address, and so have the gate's own name lead there: nobody is sent to one that the operator has not
+    /// named, before they are known (RFC 9700 §4.11.2). The login comes first, and then the error; or a page, where the client
+    /// wants no login.
+    async fn check_somebody_is_there(&self, is_silent: bool) -> Result<(), Reject> {
+        if self.client.kind == Kind::Configured {
+            return Ok(());
+        }
+        let headers = &self.request.head.headers;
+        let visit = self.snapshot.sessions.visit(headers, self.now).await?;
+        if visit.session.is_some() {
+            return Ok(());
+        }
+        if is_silent {
+            return Err(page(
+                "the app that sent you here asks for a login that nobody sees, and nobody is signed in",
+            ));
+        }
+        Err(Reject::SignIn {
+            return_to: self.request.target().to_owned(),
+        }
+        .told_if_too_long(self.request.audience))
     }
 
     fn send_error(&self, error: &OAuthError, record: &mut Record) -> Response<Body> {
@@ -286,9 +346,19 @@ impl Ask<'_> {
     }
 }
 
+/// A session has no scopes, and what it lets a client do has: whether the client's are enough is judged at each of its requests, and it may
+/// come back for more.
+pub(super) fn beside_scopes(judged: Result<(), Deny>) -> Result<(), Deny> {
+    judged.or_else(|deny| match &deny {
+        Deny::Barred(barred) if matches!(barred.denied.held, Held::Scopes { .. }) => Ok(()),
+        _ => Err(deny),
+    })
+}
+
 /// The resource that is asked for, or the only one there is, and the route that guards it.
 pub(super) fn resource_of<'s>(
     snapshot: &'s Snapshot,
+    issuer: &'s Issuer,
     asked: Option<&str>,
 ) -> Result<(Resource, &'s Route), OAuthError> {
     let invalid = |description| OAuthError::new(Code::InvalidTarget, description);
@@ -298,17 +368,33 @@ pub(super) fn resource_of<'s>(
             .only_resource()
             .ok_or_else(|| invalid("resource is missing, and there are several here"))?,
     };
-    let route = snapshot
-        .guard_of(&resource)
+    let route = guard(snapshot, issuer, &resource)
         .ok_or_else(|| invalid("no such resource takes tokens here"))?;
     Ok((resource, route))
 }
 
-/// What is granted: the scope that each token for such a route has, and of what was asked for all that there is here.
+/// What guards a resource that there may be tokens for.
+pub(super) fn guard<'s>(
+    snapshot: &'s Snapshot,
+    issuer: &'s Issuer,
+    resource: &Resource,
+) -> Option<&'s Route> {
+    if *resource == issuer.userinfo() {
+        return Some(&issuer.userinfo_route);
+    }
+    snapshot.guard_of(resource)
+}
+
+/// What is granted: the scope that each token for such a route has, and of what was asked for all that there is here. Who somebody
+/// is, a client learns only if it asks for that.
 pub(super) fn granted(issuer: &Issuer, route: &Route, asked: &[String]) -> Vec<String> {
     let base = route.resource.map(|kind| kind.scope().to_owned());
     let mut scopes: Vec<String> = base.into_iter().collect();
+    let is_openid = asked.iter().any(|scope| scope == OPENID);
     for scope in asked {
+        if id_token::SCOPES.contains(&scope.as_str()) && !is_openid {
+            continue;
+        }
         if issuer.scopes.contains(scope) && !scopes.contains(scope) {
             scopes.push(scope.clone());
         }
@@ -361,8 +447,9 @@ pub(super) async fn consent(
     }
     // Rules may have changed while somebody thought.
     let resource = Resource::parse(&agreement.resource).ok_or(Reject::StaleForm)?;
-    let route = snapshot.guard_of(&resource).ok_or(Reject::StaleForm)?;
-    if let Err(deny) = snapshot.judge(route, Who::Session(session), client, now) {
+    let route = guard(snapshot, issuer, &resource).ok_or(Reject::StaleForm)?;
+    let judged = snapshot.judge(route, Who::Session(session), client, now);
+    if let Err(deny) = beside_scopes(judged.map(|_| ())) {
         return Err(Reject::of(deny, route, || snapshot.site.path("account")));
     }
     let sent = send_code(

@@ -1,27 +1,34 @@
-//! Who a client is that comes to the token endpoint (RFC 6749 §2.3).
+//! Authenticates a client at the token endpoint (RFC 6749 §2.3).
 
-use http::HeaderMap;
+use http::{HeaderMap, header::AUTHORIZATION};
 use percent_encoding::percent_decode_str;
 
 use super::answer::Failure;
 use crate::{
+    clock,
     credential::{Presented, Schemes},
     issuer::{
         Issuer, UnknownClient,
         client::{Authentication, Client, Method},
+        client_assertion::{self, claimed_client},
         error::{Code, OAuthError, invalid_request},
         parameters::Parameters,
     },
+    login::LoginClient,
     session::seal::KeyRing,
 };
 
-/// The client of a request, proven where it has something to prove itself by.
+/// The client of a request to the endpoint of the name `at`, proven where it has something to prove itself by.
 pub(super) async fn authenticate(
     issuer: &Issuer,
     keys: &KeyRing,
     headers: &HeaderMap,
     form: &Parameters,
+    (sender, at): (&LoginClient, &str),
 ) -> Result<Client, Failure> {
+    if form.get("client_assertion").is_some() || form.get("client_assertion_type").is_some() {
+        return by_assertion(issuer, headers, form, at).await;
+    }
     let basic = Schemes {
         bearer: false,
         basic: true,
@@ -47,11 +54,12 @@ pub(super) async fn authenticate(
         (None, Some(id)) => id,
         (None, None) => return Err(Failure::of_client("client_id is missing", false)),
     };
-    let client = find(issuer, keys, id)
+    // Whoever comes here has agreed before: a server that is away for a while ends nothing.
+    let client = find(issuer, keys, id, sender, true)
         .await
         .map_err(|unknown| match unknown {
             UnknownClient::Unknown(why) => Failure::of_client(why, basic.is_some()),
-            UnknownClient::Unavailable(why) => {
+            UnknownClient::Unreachable(why) | UnknownClient::Unavailable(why) => {
                 OAuthError::new(Code::TemporarilyUnavailable, why).into()
             }
         })?;
@@ -74,15 +82,54 @@ pub(super) async fn authenticate(
     Ok(client)
 }
 
-/// The client of an id.
+/// The client that signed an assertion (RFC 7521 §4.2): one of the configuration that has keys there.
+async fn by_assertion(
+    issuer: &Issuer,
+    headers: &HeaderMap,
+    form: &Parameters,
+    at_name: &str,
+) -> Result<Client, Failure> {
+    if headers.contains_key(AUTHORIZATION) || form.get("client_secret").is_some() {
+        return Err(invalid_request("a client authenticates in one way").into());
+    }
+    if form.get("client_assertion_type") != Some(client_assertion::TYPE) {
+        return Err(invalid_request("this client_assertion_type is not known here").into());
+    }
+    let assertion = form
+        .get("client_assertion")
+        .ok_or_else(|| invalid_request("client_assertion is missing"))?;
+    let refused = |why| Failure::of_client(why, false);
+    let id = claimed_client(assertion).ok_or_else(|| refused("client_assertion is no JWT"))?;
+    if form.get("client_id").is_some_and(|other| other != id) {
+        return Err(invalid_request("client_id is not who client_assertion is of").into());
+    }
+    let client = issuer.configured_client(&id);
+    let known = client.and_then(|client| match &client.authentication {
+        Authentication::Keys(keys) => Some((client, keys)),
+        _ => None,
+    });
+    let (client, keys) = known.ok_or_else(|| refused("no client of this id has keys here"))?;
+    let at = |name: &str| format!("{}{name}", issuer.endpoints);
+    let audiences = [issuer.name.clone(), at("token"), at(at_name)];
+    let assertion =
+        client_assertion::check(assertion, &id, keys, &audiences, clock::now()).map_err(refused)?;
+    if !issuer.state.assertions.is_first(&assertion).await? {
+        return Err(refused("client_assertion was used before"));
+    }
+    Ok(client.clone())
+}
+
+/// The client of an id, for whoever asks; of a document an older copy where it `takes_stale`.
 pub(super) async fn find(
     issuer: &Issuer,
     keys: &KeyRing,
     id: &str,
+    sender: &LoginClient,
+    takes_stale: bool,
 ) -> Result<Client, UnknownClient> {
     match issuer.client_at_hand(id, keys)? {
         Some(client) => Ok(client),
-        None => issuer.client_of_document(id).await,
+        None => issuer.client_of_document(id, sender, takes_stale).await,
     }
 }
 

@@ -1,14 +1,14 @@
-//! The device flow (RFC 8628): `PREFIX/device_authorization`, where a program begins, and `PREFIX/device`, where its user types the
-//! code. It is the flow that is phished most: whoever talks somebody into typing a code is in. So the login comes first, and
-//! then a page that says who asks, from where, and that nobody else has any business with the code.
+//! The device flow (RFC 8628): a program begins at `PREFIX/device_authorization`, and its user types the code at `PREFIX/device`. This
+//! flow has the highest risk of phishing: somebody who persuades a user to type a code gets access. So the login comes first, and then a
+//! page that shows who asks, from which address, and warns not to use a code from somebody else.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    answer::{Failure, admit, give_back, json as answer_json, read_form, sender},
-    authorize::{granted, resource_of},
+    answer::{Failure, admit, json as answer_json, read_form, sender},
+    authorize::{beside_scopes, granted, guard, resource_of},
     client::authenticate,
     trail,
 };
@@ -23,8 +23,11 @@ use crate::{
     issuer::{
         Agreement, Issuer,
         authorize::scopes,
+        client::Client,
         device::{Asked, INTERVAL, LASTS, UserCode, Waiting},
+        error::{Code, OAuthError},
         resource::Resource,
+        token::Presented,
     },
     kv,
     login::transaction::pkce_challenge,
@@ -46,14 +49,14 @@ pub(super) async fn begin(
 ) -> Response<Body> {
     let sender = sender(&request);
     let begun = async {
-        admit(issuer, &sender)?;
+        admit(&issuer.state.throttles.device, &sender)?;
         authorize(snapshot, issuer, request).await
     };
     match begun.await {
-        Ok((answer, is_proven)) => {
-            // Whoever needs no proof fills the place where programs wait, and is counted.
-            if is_proven {
-                give_back(issuer, &sender);
+        Ok((answer, is_vouched_for)) => {
+            // Anybody may fill the place where programs wait, by a secret that they registered for, too: they are counted.
+            if is_vouched_for {
+                issuer.state.throttles.device.give_back(&sender);
             }
             answer_json(StatusCode::OK, &answer)
         }
@@ -68,9 +71,18 @@ async fn authorize(
 ) -> Result<(Value, bool), Failure> {
     let headers = &request.head.headers;
     let address = request.client.address;
+    let sender = sender(&request);
     let form = read_form(headers, request.body).await?;
-    let client = authenticate(issuer, &snapshot.sessions.keys, headers, &form).await?;
-    let (resource, route) = resource_of(snapshot, form.get("resource"))?;
+    let client = authenticate(
+        issuer,
+        &snapshot.sessions.keys,
+        headers,
+        &form,
+        (&sender, "device_authorization"),
+    )
+    .await?;
+    check_use(&client)?;
+    let (resource, route) = resource_of(snapshot, issuer, form.get("resource"))?;
     let asked = Asked {
         client: client.handle().as_str().to_owned(),
         name: client.name.clone(),
@@ -99,7 +111,18 @@ async fn authorize(
         "expires_in": LASTS.as_secs(),
         "interval": INTERVAL,
     });
-    Ok((answer, !client.is_public()))
+    Ok((answer, client.is_vouched_for()))
+}
+
+/// A client uses this flow that has said so when it became known (RFC 6749 §5.2, `unauthorized_client`).
+pub(super) fn check_use(client: &Client) -> Result<(), OAuthError> {
+    if client.uses_device_flow {
+        return Ok(());
+    }
+    Err(OAuthError::new(
+        Code::UnauthorizedClient,
+        "the device flow is not among the grant_types of this client",
+    ))
 }
 
 /// Asks for the code.
@@ -163,15 +186,14 @@ pub(super) async fn answer(
         .await;
     let waiting = match found {
         Ok(Some(waiting)) => waiting,
-        Ok(None) => {
-            return again("No program waits under this code. It may have ended: begin anew there.");
-        }
+        Ok(None) => return again(GONE),
         Err(None) => return again("Too many wrong codes. Wait a minute."),
         Err(Some(error)) => return Err(error.into()),
     };
     let resource = Resource::parse(&waiting.resource).ok_or(Reject::StaleForm)?;
-    let route = snapshot.guard_of(&resource).ok_or(Reject::StaleForm)?;
-    if let Err(deny) = snapshot.judge(route, Who::Session(session), client, now) {
+    let route = guard(snapshot, issuer, &resource).ok_or(Reject::StaleForm)?;
+    let judged = snapshot.judge(route, Who::Session(session), client, now);
+    if let Err(deny) = beside_scopes(judged.map(|_| ())) {
         return Err(Reject::of(deny, route, || snapshot.site.path("device")));
     }
     match form.field("decision") {
@@ -184,8 +206,9 @@ pub(super) async fn answer(
             None,
         )),
         Some("allow") => {
-            let grant = allow(snapshot, issuer, &waiting, session, now, record).await?;
-            decide(issuer, &code, waiting, Some(grant)).await?;
+            if !allow(snapshot, issuer, (&code, &waiting), session, now, record).await? {
+                return again(GONE);
+            }
             record.detail = Some("a device was let in".to_owned());
             Ok(done(
                 snapshot,
@@ -194,7 +217,9 @@ pub(super) async fn answer(
             ))
         }
         Some("deny") => {
-            decide(issuer, &code, waiting, None).await?;
+            if !issuer.state.devices.answer(&code, &waiting, None).await? {
+                return again(GONE);
+            }
             record.detail = Some("a device was denied".to_owned());
             Ok(done(
                 snapshot,
@@ -208,25 +233,16 @@ pub(super) async fn answer(
     }
 }
 
-async fn decide(
-    issuer: &Issuer,
-    code: &UserCode,
-    waiting: Waiting,
-    grant: Option<String>,
-) -> Result<(), Reject> {
-    let answered = issuer.state.devices.answer(code, waiting, grant).await;
-    answered.map_err(Reject::from)
-}
-
-/// Begins the grant; its code is for whoever has the device code.
+/// Begins the grant; its code is for whoever has the device code, and good for as long as that one. Whether the answer counts: where
+/// another came first, the grant ends before anybody has seen it.
 async fn allow(
     snapshot: &Snapshot,
     issuer: &Issuer,
-    waiting: &Waiting,
+    (code, waiting): (&UserCode, &Waiting),
     session: &Session,
     now: Timestamp,
     record: &Record,
-) -> Result<String, kv::Error> {
+) -> Result<bool, kv::Error> {
     let agreement = Agreement {
         client: waiting.client.clone(),
         name: waiting.name.clone(),
@@ -240,18 +256,31 @@ async fn allow(
         scopes: waiting.scopes.clone(),
         nonce: None,
     };
-    tracing::info!(
-        client = waiting.client,
-        name = waiting.name,
-        user = &**session.identity.user(),
-        resource = waiting.resource,
-        "a device may act for somebody"
-    );
-    trail::made(snapshot, &session.identity, &agreement, record);
-    issuer
+    let ends = (waiting.expires_at, issuer.end_of_grants(session));
+    let grant = issuer
         .grants
-        .begin(&agreement, session, now, issuer.end_of_grants(session))
-        .await
+        .begin_for_device(&agreement, session, now, ends)
+        .await?;
+    let name = Presented::code(&grant).map(|code| code.grant);
+    let counts = issuer
+        .state
+        .devices
+        .answer(code, waiting, Some(grant))
+        .await;
+    if let (Ok(false), Some(name)) = (&counts, name) {
+        issuer.grants.end(name, now).await?;
+    }
+    if matches!(counts, Ok(true)) {
+        tracing::info!(
+            client = waiting.client,
+            name = waiting.name,
+            user = &**session.identity.user(),
+            resource = waiting.resource,
+            "a device may act for somebody"
+        );
+        trail::made(snapshot, &session.identity, &agreement, record);
+    }
+    counts
 }
 
 fn session<'v>(
@@ -318,3 +347,6 @@ fn done(snapshot: &Snapshot, title: &str, message: &str) -> Response<Body> {
     };
     reply::page(StatusCode::OK, &page)
 }
+
+/// What somebody is told whose code leads to nothing.
+const GONE: &str = "No program waits under this code. It may have ended: begin anew there.";

@@ -1,11 +1,11 @@
-//! `PREFIX/introspect` (RFC 7662): what an access token of the gate's is worth, for apps that get one on another way. Only clients of the
-//! configuration that prove who they are may ask: whoever could would learn who is behind any token that they find.
+//! `PREFIX/introspect` (RFC 7662): tells apps that get an access token in another way what it is worth. Only configured clients that
+//! authenticate may ask. Otherwise anybody could learn the user of any token that they find.
 
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    answer::{Failure, admit, give_back, json as answer_json, read_form, sender},
+    answer::{Failure, admit, json as answer_json, read_form, sender},
     client::authenticate,
 };
 use crate::{
@@ -28,12 +28,12 @@ pub(super) async fn serve(
 ) -> Response<Body> {
     let sender = sender(&request);
     let served = async {
-        admit(issuer, &sender)?;
+        admit(&issuer.state.throttles.token, &sender)?;
         introspect(snapshot, issuer, request).await
     };
     match served.await {
         Ok(answer) => {
-            give_back(issuer, &sender);
+            issuer.state.throttles.token.give_back(&sender);
             answer_json(StatusCode::OK, &answer)
         }
         Err(failure) => failure.answer(record),
@@ -47,8 +47,16 @@ async fn introspect(
 ) -> Result<Value, Failure> {
     let headers = &request.head.headers;
     let address = request.client.address;
+    let sender = sender(&request);
     let form = read_form(headers, request.body).await?;
-    let client = authenticate(issuer, &snapshot.sessions.keys, headers, &form).await?;
+    let client = authenticate(
+        issuer,
+        &snapshot.sessions.keys,
+        headers,
+        &form,
+        (&sender, "introspect"),
+    )
+    .await?;
     if client.kind != Kind::Configured || client.is_public() {
         return Err(Failure::of_client(
             "only clients of the configuration that have a secret may ask",

@@ -1,4 +1,4 @@
-//! Metadata: of the authorization server (RFC 8414), and of what it guards (RFC 9728).
+//! Metadata of the authorization server (RFC 8414) and of protected resources (RFC 9728).
 
 use http::{HeaderValue, Response, StatusCode, header::CACHE_CONTROL};
 use serde_json::Value;

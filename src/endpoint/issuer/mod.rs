@@ -1,15 +1,19 @@
-//! The addresses of the gate as an authorization server.
+//! The endpoints of the authorization server.
 
 mod answer;
 mod authorize;
 mod client;
+mod client_credentials;
 mod device;
+mod end_session;
 mod introspect;
 mod metadata;
+mod par;
 mod register;
 mod revoke;
 mod token;
 pub(super) mod trail;
+pub(super) mod userinfo;
 
 use http::{Method, Response, StatusCode};
 
@@ -45,8 +49,12 @@ pub enum Issuing {
     ServerMetadata,
     /// `/.well-known/oauth-protected-resource`, and behind it the path of a resource.
     ResourceMetadata(String),
-    /// `/.well-known/openid-configuration`: there is none.
-    NoDiscovery,
+    /// `PREFIX/par`
+    Par,
+    /// `PREFIX/end_session`
+    EndSession,
+    /// `/.well-known/openid-configuration`
+    Discovery,
 }
 
 impl Issuing {
@@ -60,7 +68,7 @@ impl Issuing {
         }
         match path.strip_suffix('/').unwrap_or(path) {
             SERVER_METADATA => return Some(Self::ServerMetadata),
-            "/.well-known/openid-configuration" => return Some(Self::NoDiscovery),
+            "/.well-known/openid-configuration" => return Some(Self::Discovery),
             _ => {}
         }
         Some(match path.strip_prefix(prefix)? {
@@ -72,6 +80,8 @@ impl Issuing {
             "/introspect" => Self::Introspect,
             "/device_authorization" => Self::DeviceAuthorization,
             "/device" => Self::Device,
+            "/par" => Self::Par,
+            "/end_session" => Self::EndSession,
             _ => return None,
         })
     }
@@ -80,25 +90,37 @@ impl Issuing {
     fn is_for_pages(&self) -> bool {
         !matches!(
             self,
-            Self::Authorize | Self::Consent | Self::Device | Self::Introspect | Self::NoDiscovery
+            Self::Authorize | Self::Consent | Self::Device | Self::Introspect | Self::EndSession
         )
     }
 
     fn methods(&self) -> (&'static [Method], &'static str) {
         match self {
             Self::Authorize => (&[Method::GET], "GET"),
-            Self::Device => (&[Method::GET, Method::POST], "GET, POST"),
+            Self::Device | Self::EndSession => (&[Method::GET, Method::POST], "GET, POST"),
             Self::Consent
             | Self::Token
             | Self::Register
             | Self::Revoke
             | Self::Introspect
+            | Self::Par
             | Self::DeviceAuthorization => (&[Method::POST], "POST"),
-            Self::ServerMetadata | Self::ResourceMetadata(_) | Self::NoDiscovery => {
+            Self::ServerMetadata | Self::ResourceMetadata(_) | Self::Discovery => {
                 (&[Method::GET, Method::HEAD], "GET, HEAD")
             }
         }
     }
+}
+
+/// The answer to a page of another origin that asks whether it may ask who somebody is, where the gate tells clients.
+pub(super) fn preflight(snapshot: &Snapshot, request: &CleanRequest) -> Option<Response<Body>> {
+    let headers = &request.head.headers;
+    if snapshot.issuer.is_none() || !is_preflight(&request.head.method, headers) {
+        return None;
+    }
+    let mut answer = reply::empty(StatusCode::NO_CONTENT);
+    allow_pages(headers, answer.headers_mut());
+    Some(answer)
 }
 
 /// Serves one.
@@ -133,9 +155,13 @@ pub(super) async fn serve(
             return device::ask(snapshot, &request, record).await;
         }
         Issuing::Device => return device::answer(snapshot, issuer, request, record).await,
-        Issuing::ServerMetadata => metadata::server(snapshot, issuer),
+        Issuing::Par => par::serve(snapshot, issuer, request, record).await,
+        Issuing::EndSession => {
+            return end_session::serve(snapshot, issuer, request, record).await;
+        }
+        // One document for both: what OpenID Connect adds does no harm to others.
+        Issuing::ServerMetadata | Issuing::Discovery => metadata::server(snapshot, issuer),
         Issuing::ResourceMetadata(path) => metadata::resource(snapshot, issuer, &request, path)?,
-        Issuing::NoDiscovery => return Err(Reject::NotFound),
     };
     if which.is_for_pages() {
         answer::allow_reading(response.headers_mut());
@@ -174,7 +200,7 @@ mod tests {
             ("/.well-known/oauth-protected-resources", None),
             (
                 "/.well-known/openid-configuration",
-                Some(Issuing::NoDiscovery),
+                Some(Issuing::Discovery),
             ),
             ("/oauth2/authorize", Some(Issuing::Authorize)),
             ("/oauth2/authorize/", None),

@@ -35,7 +35,7 @@ async fn register(
     issuer: &Issuer,
     request: Box<CleanRequest>,
 ) -> Result<Value, Failure> {
-    admit(issuer, &sender(&request))?;
+    admit(&issuer.state.throttles.register, &sender(&request))?;
     let body = read(
         &request.head.headers,
         request.body,

@@ -1,9 +1,9 @@
-//! `PREFIX/revoke` (RFC 7009): a client ends its grant. What is unknown, or another client's, is as good as ended.
+//! `PREFIX/revoke` (RFC 7009): a client ends its grant. An unknown token, or one of another client, gets the same answer.
 
 use http::{Response, StatusCode};
 
 use super::{
-    answer::{Failure, admit, give_back, read_form, sender},
+    answer::{Failure, admit, read_form, sender},
     client::authenticate,
     trail,
 };
@@ -15,7 +15,7 @@ use crate::{
     issuer::{
         Issuer, Refused,
         error::invalid_request,
-        token::{AccessToken, GrantName, Presented},
+        token::{GrantName, Presented},
     },
     observe::Record,
     response::Body,
@@ -31,12 +31,12 @@ pub(super) async fn serve(
 ) -> Response<Body> {
     let sender = sender(&request);
     let served = async {
-        admit(issuer, &sender)?;
+        admit(&issuer.state.throttles.token, &sender)?;
         revoke(snapshot, issuer, request, record).await
     };
     match served.await {
         Ok(()) => {
-            give_back(issuer, &sender);
+            issuer.state.throttles.token.give_back(&sender);
             reply::empty(StatusCode::OK)
         }
         Err(failure) => failure.answer(record),
@@ -50,9 +50,10 @@ async fn revoke(
     record: &Record,
 ) -> Result<(), Failure> {
     let headers = &request.head.headers;
+    let sender = sender(&request);
     let form = read_form(headers, request.body).await?;
     let keys = &snapshot.sessions.keys;
-    let client = authenticate(issuer, keys, headers, &form).await?;
+    let client = authenticate(issuer, keys, headers, &form, (&sender, "revoke")).await?;
     let text = form
         .get("token")
         .ok_or_else(|| invalid_request("token is missing"))?;
@@ -64,9 +65,13 @@ async fn revoke(
             Err(Refused::Unavailable(error)) => return Err(error.into()),
         }
     } else {
-        let opened = AccessToken::open(text, keys).filter(|token| token.client == *handle);
+        let opened = issuer.open(text, keys, clock::now()).await?;
+        let opened = opened.filter(|token| token.client == *handle);
         opened.map(|token| {
             let id = token.session.id;
+            if token.is_clients_own {
+                trail::token_ended(snapshot, &token.session.identity, &token.client, record);
+            }
             let owner = UserKey::of(&Facts::of(token.session).identity);
             GrantName {
                 owner: *owner.bytes(),

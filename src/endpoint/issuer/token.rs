@@ -4,8 +4,10 @@ use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    answer::{Failure, admit, give_back, json as answer_json, read_form, sender},
+    answer::{Failure, admit, json as answer_json, read_form, sender},
     client::authenticate,
+    client_credentials,
+    device::check_use,
     trail,
 };
 use crate::{
@@ -18,13 +20,13 @@ use crate::{
         client::Client,
         device::Poll,
         error::{Code, OAuthError, invalid_grant, invalid_request},
+        id_token::{self, Login, OPENID},
         parameters::Parameters,
         registration::DEVICE_GRANT,
         resource::Resource,
         token::{AccessToken, Presented},
     },
     observe::Record,
-    random,
     response::Body,
     session::Session,
     snapshot::Snapshot,
@@ -39,17 +41,17 @@ pub(super) async fn serve(
 ) -> Response<Body> {
     let sender = sender(&request);
     let served = async {
-        admit(issuer, &sender)?;
+        admit(&issuer.state.throttles.token, &sender)?;
         exchange(snapshot, issuer, request, record).await
     };
     match served.await {
         Ok(answer) => {
-            give_back(issuer, &sender);
+            issuer.state.throttles.token.give_back(&sender);
             answer_json(StatusCode::OK, &answer)
         }
         Err(failure) => {
             if failure.is_patience() {
-                give_back(issuer, &sender);
+                issuer.state.throttles.token.give_back(&sender);
             }
             failure.answer(record)
         }
@@ -63,17 +65,40 @@ async fn exchange(
     record: &mut Record,
 ) -> Result<Value, Failure> {
     let headers = &request.head.headers;
+    let sender = sender(&request);
     let form = read_form(headers, request.body).await?;
+    // Before anything is spent: who gets no token may ask again.
+    issuer.signing.keys().await?;
     let exchange = Exchange {
         snapshot,
         issuer,
-        client: authenticate(issuer, &snapshot.sessions.keys, headers, &form).await?,
+        client: authenticate(
+            issuer,
+            &snapshot.sessions.keys,
+            headers,
+            &form,
+            (&sender, "token"),
+        )
+        .await?,
         form,
         now: clock::now(),
     };
     let (issued, scopes) = match exchange.form.get("grant_type") {
         Some("authorization_code") => exchange.code(record).await?,
         Some("refresh_token") => exchange.refresh(record).await?,
+        Some("client_credentials") => {
+            let Exchange {
+                client, form, now, ..
+            } = &exchange;
+            return client_credentials::token(snapshot, (issuer, client), form, *now, record).await;
+        }
+        Some("password") => {
+            return Err(OAuthError::new(
+                Code::UnsupportedGrantType,
+                "there is no password grant (OAuth 2.1); use the code or the device flow, or a token",
+            )
+            .into());
+        }
         Some(DEVICE_GRANT) if issuer.settings.device_flow => exchange.device(record).await?,
         Some(_) => {
             return Err(OAuthError::new(
@@ -84,6 +109,7 @@ async fn exchange(
         }
         None => return Err(invalid_request("grant_type is missing").into()),
     };
+    let is_code = exchange.form.get("grant_type") == Some("authorization_code");
     let session = issued.found.session();
     record.note_identity(Some(&session.identity));
     tracing::debug!(
@@ -91,7 +117,7 @@ async fn exchange(
         user = &**session.identity.user(),
         "access token given"
     );
-    Ok(exchange.answer(issued, session, scopes))
+    exchange.answer(issued, session, scopes, is_code).await
 }
 
 /// A request for tokens of a client that is known.
@@ -142,6 +168,7 @@ impl Exchange<'_> {
 
     async fn device(&self, record: &Record) -> Result<(Issued, Vec<String>), Failure> {
         let error = |code, description| Err(OAuthError::new(code, description).into());
+        check_use(&self.client)?;
         let device_code = self.form.get("device_code");
         let device_code = device_code.ok_or_else(|| invalid_request("device_code is missing"))?;
         let client = self.client.handle();
@@ -251,7 +278,14 @@ impl Exchange<'_> {
         Ok(())
     }
 
-    fn answer(&self, issued: Issued, session: Session, scopes: Vec<String>) -> Value {
+    /// `is_code` is whether it answers an authorization request, whose `nonce` goes into the ID token then.
+    async fn answer(
+        &self,
+        issued: Issued,
+        session: Session,
+        scopes: Vec<String>,
+        is_code: bool,
+    ) -> Result<Value, Failure> {
         let Issued {
             found,
             refresh_token,
@@ -261,20 +295,38 @@ impl Exchange<'_> {
         let scope = scopes.join(" ");
         let token = AccessToken {
             session,
-            client: grant.client,
-            resource: grant.resource,
+            client: grant.client.clone(),
+            resource: grant.resource.clone(),
             scopes,
             issued_at: self.now,
             expires_at,
             is_clients_own: false,
         };
-        json!({
-            "access_token": token.seal(&self.snapshot.sessions.keys, random::bytes()),
+        let access_token = self
+            .issuer
+            .write(&token, &self.snapshot.sessions.keys)
+            .await?;
+        let mut answer = json!({
+            "access_token": access_token,
             "token_type": "Bearer",
             "expires_in": expires_at.since(self.now).as_secs(),
             "refresh_token": refresh_token,
             "scope": scope,
-        })
+        });
+        if token.scopes.iter().any(|scope| scope == OPENID) {
+            let login = Login {
+                identity: &token.session.identity,
+                scopes: &token.scopes,
+                client_id: &self.client.id,
+                sid: &grant.sid,
+                nonce: grant.nonce.as_deref().filter(|_| is_code),
+                access_token: &access_token,
+                times: (self.now, expires_at),
+            };
+            let keys = self.issuer.signing.keys().await?;
+            answer["id_token"] = id_token::write(&login, &self.issuer.name, &keys).into();
+        }
+        Ok(answer)
     }
 
     fn refused(&self, refused: Refused, record: &Record) -> Failure {

@@ -1,8 +1,8 @@
-//! What the audit trail is told of grants.
+//! Audit events of grants.
 
 use crate::{
     identity::Identity,
-    issuer::{Agreement, Found, Kept},
+    issuer::{Agreement, Found, Kept, resource::Resource},
     observe::{
         Record,
         audit::{Entry, Event},
@@ -38,6 +38,32 @@ pub(in crate::endpoint) fn ended(
         object: Some(grant.client.as_str().into()),
         detail: Some(grant.name.as_str().into()),
         ..Entry::of(Event::GrantEnded)
+    };
+    snapshot.audit.record(&told.about(identity).asked(record));
+}
+
+/// A client got a token for itself.
+pub(super) fn token_made(
+    snapshot: &Snapshot,
+    identity: &Identity,
+    client: &str,
+    resource: &Resource,
+    record: &Record,
+) {
+    let told = Entry {
+        object: Some(client.into()),
+        detail: Some(format!("for {}", resource.to_text()).into()),
+        ..Entry::of(Event::TokenMade)
+    };
+    snapshot.audit.record(&told.about(identity).asked(record));
+}
+
+/// A client has ended a token of its own.
+pub(super) fn token_ended(snapshot: &Snapshot, identity: &Identity, client: &str, record: &Record) {
+    let told = Entry {
+        outcome: Some("client"),
+        object: Some(client.into()),
+        ..Entry::of(Event::TokenEnded)
     };
     snapshot.audit.record(&told.about(identity).asked(record));
 }

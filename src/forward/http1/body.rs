@@ -1,4 +1,4 @@
-//! An answer's body, read off the bytes that come, to its end and not further (RFC 9112 §6.3).
+//! The body of an answer, read to its end and not one byte further (RFC 9112 §6.3).
 
 use bytes::BytesMut;
 

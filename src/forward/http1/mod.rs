@@ -1,10 +1,9 @@
-//! HTTP/1.1 as the upstream hears and speaks it (RFC 9112): a request's head on the way out, an answer's head
-//! on the way back, and where its body ends. Pure: bytes in, bytes out.
+//! HTTP/1.1 with the upstream (RFC 9112): writing the head of a request, reading the head of an answer, and finding where its
+//! body ends. Pure: bytes in, bytes out.
 //!
-//! hyper speaks with the clients, whose bytes are an attacker's. This side is the gate's own because it can be
-//! so much smaller: what goes out was parsed and cleaned before, and each answer is read where it is
-//! wanted, by the task that waits for it. Whatever an upstream says that two readers could read in two ways
-//! is an error, and its connection is never used again.
+//! hyper speaks with clients, whose bytes may be an attack. This side is written by hand because it can be much smaller: what is
+//! sent was parsed and cleaned before, and each answer is read by the task that waits for it. Anything that two readers
+//! could read in two ways is an error, and its connection is never used again.
 
 mod body;
 pub mod chunked;

@@ -1,5 +1,5 @@
-//! A request's head as it is sent (RFC 9112 §3). What it is made of was parsed before, so that no byte of it can
-//! end a line; how long its body is, is said by the gate alone.
+//! The head of a request as it is sent (RFC 9112 §3). Its parts were parsed before, so no byte of them can end a line. Only the
+//! gate says how long the body is.
 
 use http::{
     HeaderMap, Method,

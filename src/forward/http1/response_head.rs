@@ -1,4 +1,4 @@
-//! An answer's head (RFC 9112 §4), and what it says of the body behind it (§6.3).
+//! The head of an answer (RFC 9112 §4), and what it says about the body (§6.3).
 
 use bytes::{Buf as _, BytesMut};
 use http::{

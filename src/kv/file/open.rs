@@ -1,4 +1,4 @@
-//! The file is opened, or made.
+//! Opens or creates the file.
 
 use std::{
     fs::{self, DirBuilder, OpenOptions, Permissions},
@@ -98,5 +98,5 @@ fn database(file: fs::File, path: &Path) -> Result<Database, OpenError> {
     })
 }
 
-/// Bytes of the file that are kept at hand.
+/// Bytes of the file that are cached.
 const CACHE: usize = 16 * 1024 * 1024;

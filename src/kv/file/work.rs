@@ -1,4 +1,4 @@
-//! What is done in the file. Runs on the threads of the store, and may wait for the disk.
+//! Reads and writes in the file. Runs on the store's threads, and may wait for the disk.
 
 use std::{
     path::{Path, PathBuf},
@@ -324,11 +324,11 @@ fn size(key: &[u8], stored: &[u8]) -> u64 {
 
 /// Bytes of all keys and values. The file has some more, and keeps its size when values go.
 const BYTES: u64 = 1024 * 1024 * 1024;
-/// Values, ended ones that were not swept yet among them.
+/// Values, including expired ones that were not removed yet.
 const CAPACITY: u64 = 1_000_000;
-/// How often it is swept, where anything is written.
+/// How often expired values are removed, if anything is written.
 const SWEEP: Duration = Duration::from_mins(1);
-/// How many go at once.
+/// Values that are removed at once.
 const SWEPT: usize = 10_000;
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
-//! The audit trail: who got in and out, by what, from where, and what was done to whom. One JSON line for each event, in a
-//! file of its own or on standard error.
+//! The audit trail: logins, refusals, sign-outs and operators' actions. One JSON line for each event, in a file or on standard error.
 //!
-//! An event is handed to a writer's thread over a bounded queue, so that a full disk holds no request up. What is not
-//! written is counted, told in the log and, as soon as lines arrive again, in the trail itself. Where the trail is
-//! `required`, a login waits until its line is written, and is refused if it is not.
+//! Events go to a writer thread over a bounded queue, so that a full disk does not delay requests. Lost events are counted and reported in the
+//! log, and in the trail itself as soon as lines can be written again. If the trail is `required`, a login waits until its line is
+//! written, and is refused otherwise.
 
 mod entry;
 mod uses;

@@ -1,4 +1,4 @@
-//! Which credentials were told of within a day: one that comes with each request is no event each time.
+//! Which credentials were recorded within the last day: a credential that comes with each request is one event a day.
 
 use std::{
     hash::{BuildHasher as _, Hash, RandomState},

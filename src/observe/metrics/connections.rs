@@ -1,4 +1,4 @@
-//! Connections of clients.
+//! Client connections.
 
 use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge},

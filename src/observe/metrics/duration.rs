@@ -1,4 +1,4 @@
-//! How long things took: counts by bucket, without a lock.
+//! Durations: counts by bucket, without a lock.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},

@@ -1,4 +1,4 @@
-//! Counters of a family whose one label is known beforehand.
+//! Counters with one label whose values are known in advance.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Limits that were hit.
+//! Limits that were reached.
 
 use prometheus_client::registry::Registry;
 

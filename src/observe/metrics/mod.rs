@@ -1,8 +1,7 @@
-//! What is counted, in Prometheus' terms.
+//! The metrics, as Prometheus names them.
 //!
-//! Handles are resolved once: what a request counts lies in arrays, by verdict and class of status, and each worker has
-//! arrays of its own. So a count is one relaxed addition that no other core wants, without map and lock; whoever scrapes
-//! adds the workers up.
+//! The counters of a request are in arrays, by verdict and class of status, and each worker has its own arrays. So a count is one relaxed
+//! addition that no other core touches, without a map or a lock. A scrape adds the workers up.
 
 mod connections;
 mod duration;

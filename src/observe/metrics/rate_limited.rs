@@ -1,4 +1,4 @@
-//! Requests that a route's `limit` has refused.
+//! Requests that a route's `limit` refused.
 
 use prometheus_client::registry::Registry;
 

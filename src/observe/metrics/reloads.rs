@@ -1,4 +1,4 @@
-//! Whether the configuration was read again, and what came of it.
+//! Reloads of the configuration, and their outcome.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64};
 

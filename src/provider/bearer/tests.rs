@@ -18,6 +18,7 @@ fn settings() -> BearerSettings {
         clients: Vec::new(),
         algorithms: Vec::new(),
         accept_id_tokens: false,
+        introspect: false,
         token_cache: Duration::from_mins(1),
         kubernetes: false,
     }
@@ -217,7 +218,7 @@ fn every_vendors_shape_is_read() {
         assert_eq!(read, scopes_said, "{name}");
         let client = client(&claims).map(|client| client.to_string());
         assert_eq!(client.unwrap_or_default(), client_said, "{name}");
-        settle_subject(&mut claims);
+        settle_subject(&mut claims, Nameless::Client);
         assert_eq!(claims["sub"], subject, "{name}");
     }
 }
@@ -396,10 +397,29 @@ fn scopes_are_those_of_the_standard_each_once() {
 }
 
 #[test]
+fn where_users_are_not_named_nobody_is_taken_for_the_client() {
+    let settled = |claims: Value, nameless| {
+        let mut claims = claims.as_object().unwrap().clone();
+        let is_client = settle_subject(&mut claims, nameless);
+        (is_client, claims.get("sub").cloned())
+    };
+    let of_doorkeeper =
+        json!({ "active": true, "client_id": "mobile", "scope": "read", "token_type": "Bearer" });
+    assert_eq!(settled(of_doorkeeper, Nameless::Unsaid), (false, None));
+    let odd = json!({ "active": true, "client_id": "mobile", "sub": 42 });
+    assert_eq!(settled(odd, Nameless::Client), (false, Some(json!(42))));
+    // Okta's answer has `client_id` where its token has `cid`.
+    let of_okta =
+        json!({ "jti": "AT.1", "client_id": "cli", "uid": "00u1", "sub": "ada@corp.example" });
+    let user = (false, Some(json!("00u1")));
+    assert_eq!(settled(of_okta, Nameless::Client), user);
+}
+
+#[test]
 fn no_client_is_a_user() {
     let settled = |claims: Value| {
         let mut claims = claims.as_object().unwrap().clone();
-        let is_client = settle_subject(&mut claims);
+        let is_client = settle_subject(&mut claims, Nameless::Client);
         (is_client, claims.get("sub").cloned())
     };
     assert_eq!(

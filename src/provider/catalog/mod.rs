@@ -1,4 +1,4 @@
-//! What is known of each kind of provider before anybody asks. Data alone.
+//! What is known in advance about each kind of provider. Data only.
 
 mod oauth;
 mod oidc;

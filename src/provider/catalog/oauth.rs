@@ -25,6 +25,11 @@ pub const FORTY_TWO: Kind = Kind {
             "/oauth/token",
         ),
         known("userinfo_url", "https://api.intra.42.fr/v2/me", "/v2/me"),
+        known(
+            "introspection_url",
+            "https://api.intra.42.fr/oauth/token/info",
+            "/oauth/token/info",
+        ),
     ],
     scopes: &["public"],
     required_scope: None,
@@ -92,6 +97,11 @@ pub const GITHUB: Kind = Kind {
         // Where the applications are: the client and its token are below.
         known(
             "revocation_url",
+            "https://api.github.com/applications",
+            "/api/v3/applications",
+        ),
+        known(
+            "introspection_url",
             "https://api.github.com/applications",
             "/api/v3/applications",
         ),
@@ -231,6 +241,10 @@ pub const OAUTH2: Kind = Kind {
         Endpoint {
             optional: true,
             ..by_hand("revocation_url")
+        },
+        Endpoint {
+            optional: true,
+            ..by_hand("introspection_url")
         },
     ],
     scopes: &[],

@@ -42,6 +42,7 @@ pub const GOOGLE: Kind = Kind {
             userinfo,
             end_session,
             revocation,
+            _,
         ] = told_by(issuer(Some("https://accounts.google.com"), ""));
         [
             issuer,
@@ -51,6 +52,7 @@ pub const GOOGLE: Kind = Kind {
             userinfo,
             end_session,
             revocation,
+            TOKEN_INFO,
             GROUPS,
         ]
     },
@@ -102,6 +104,13 @@ pub const MICROSOFT: Kind = Kind {
     ..OIDC
 };
 
+const TOKEN_INFO: Endpoint = Endpoint {
+    key: "introspection_url",
+    default: Some("https://oauth2.googleapis.com/tokeninfo"),
+    below_base: Some("/tokeninfo"),
+    optional: true,
+};
+
 const GROUPS: Endpoint = Endpoint {
     key: "groups_url",
     default: Some(
@@ -131,7 +140,7 @@ const fn told(key: &'static str) -> Endpoint {
 }
 
 /// The issuer, and what its document tells.
-const fn told_by(issuer: Endpoint) -> [Endpoint; 7] {
+const fn told_by(issuer: Endpoint) -> [Endpoint; 8] {
     [
         issuer,
         told("authorize_url"),
@@ -140,5 +149,6 @@ const fn told_by(issuer: Endpoint) -> [Endpoint; 7] {
         told("userinfo_url"),
         told("end_session_url"),
         told("revocation_url"),
+        told("introspection_url"),
     ]
 }

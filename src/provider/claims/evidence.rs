@@ -1,4 +1,4 @@
-//! Pure: what the allow lists found in a provider's answer, to be told where they let nobody pass.
+//! What the allow lists found in a provider's answer, for the log line of a refusal. Pure.
 
 use serde_json::{Map, Value};
 

@@ -1,8 +1,8 @@
-//! Pure: an identity after a renewal, when less may be said than at the login.
+//! The identity after a renewal, when the provider may say less than at the login. Pure.
 //!
-//! Silence means one of two things: the place that speaks has never known it, or it is gone. A group that
-//! somebody has lost must be felt, and one that only the login's ID token knew must not be lost. So the login notes,
-//! in the session, what another place than the ID token told ([`Notes::told_beside`]).
+//! A missing claim means one of two things: this source never had it, or the user has lost it. A lost group must take effect, and a
+//! group that only the login's ID token had must not be lost. So the login notes in the session what other sources than the ID token
+//! said ([`Notes::told_beside`]).
 
 use serde_json::{Map, Value};
 

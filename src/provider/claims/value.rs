@@ -1,4 +1,4 @@
-//! Pure: where a value stands in a provider's answer, and what of it is text, a name, an address, or truth.
+//! Finds values in a provider's answer, and reads them as text, names, addresses or booleans. Pure.
 
 use serde_json::{Map, Value};
 

@@ -1,4 +1,4 @@
-//! Pure: which addresses of a provider may be called, and whether in plain http.
+//! Which addresses of a provider may be called, and whether in plain http. Pure.
 
 use url::{Host, Position, Url};
 

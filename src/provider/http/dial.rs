@@ -1,4 +1,4 @@
-//! A connection to a provider: straight, or through a proxy (RFC 9110 §9.3.6); within TLS where it speaks that.
+//! A connection to a provider: direct, or through a proxy (RFC 9110 §9.3.6), with TLS where configured.
 
 use std::{io, time::Duration};
 
@@ -144,7 +144,7 @@ async fn connect(host: &str, port: u16, stays_here: bool) -> Result<TcpStream, H
         })
 }
 
-/// How long a provider may leave bytes unacknowledged.
+/// How long bytes to a provider may stay unacknowledged.
 const USER_TIMEOUT: Duration = Duration::from_mins(1);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Why a call to a provider came to nothing.
+//! Why a call to a provider failed.
 
 use std::io;
 

@@ -1,5 +1,4 @@
-//! Pure: the proxy that calls to providers go through, if any: `proxy_url`, or what the environment says in the
-//! variables that curl and others read.
+//! The proxy for calls to providers, if any: `proxy_url`, or the variables of the environment that curl and others read. Pure.
 
 use std::{fmt, net::IpAddr};
 

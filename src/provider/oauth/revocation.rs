@@ -1,4 +1,4 @@
-//! Tokens are taken back (RFC 7009).
+//! Revokes tokens (RFC 7009).
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;

@@ -1,5 +1,5 @@
-//! Whether the token endpoint takes the client, asked with a code that nobody has: who takes it refuses the code, and who
-//! does not refuses the client (RFC 6749 §5.2), before it has looked at the code.
+//! Checks whether the token endpoint accepts the client secret, with a code that does not exist. An endpoint that accepts the client
+//! refuses the code. One that does not refuses the client (RFC 6749 §5.2), before it looks at the code.
 
 use url::Url;
 

@@ -1,9 +1,8 @@
-//! Pure: the checks of an access token that claims are taken from, because the provider's table says so: that of a
-//! provider which signs its access tokens as it signs ID tokens (RFC 9068, and Keycloak before it), but for those of any
-//! signed token ([`jose::verify`]).
+//! The checks of an access token whose claims are used, if the provider's table says so. Pure. Such a provider signs access tokens like ID
+//! tokens (RFC 9068, and Keycloak before it). The checks of every signed token are in [`jose::verify`].
 //!
-//! To a client an access token is opaque by right (RFC 6749 §1.4). This one came with the ID token, from the token
-//! endpoint itself; so what remains to be known is that the provider made it, for this client, and for the same person.
+//! To a client an access token is opaque (RFC 6749 §1.4). But this one came with the ID token, from the token endpoint itself. So it
+//! remains to check that the provider made it, for this client, and for the same user.
 
 use serde_json::{Map, Value};
 

@@ -1,4 +1,4 @@
-//! Bearer tokens of the issuer: held against its keys, as RFC 9068 §4 says, and then read as a login's ID token is.
+//! Bearer tokens of the issuer: checked with its keys (RFC 9068 §4), and then read like the ID token of a login.
 
 use serde_json::{Map, Value};
 
@@ -9,21 +9,34 @@ use crate::{
     identity::Identity,
     jose::{self, Caller, Expected, JwtError, time},
     provider::{
-        Call, ProviderError,
-        bearer::{self, BearerSettings},
+        BearerMatch, Call, ProviderError,
+        bearer::{self, BearerSettings, TokenFlaw},
         http::HttpError,
+        introspection::{self, Asked},
+        oauth::TokenEndpoint,
+        token_info::Question,
     },
     tokens::Tokens,
 };
 
 impl Oidc {
-    /// Whether a token of the issuer `iss` is one of ours to judge.
-    pub(super) fn is_bearer_issuer(&self, iss: &str) -> bool {
+    /// Whether a token of the issuer `iss` is one of ours to judge; one of no known issuer where there is none.
+    pub(super) fn bearer_match(&self, token: &str, iss: Option<&str>) -> BearerMatch {
+        let Some(bearer) = &self.bearer else {
+            return BearerMatch::None;
+        };
         let known = self.discovery.current();
         let issuer = known
             .as_ref()
             .map_or_else(|| self.discovery.issuer(), |metadata| &metadata.issuer);
-        self.bearer.is_some() && (self.vendor_profile.bearer_issues)(issuer, iss)
+        match iss {
+            Some(iss) if (self.vendor_profile.bearer_issues)(issuer, iss) => BearerMatch::Certain,
+            None if bearer.introspect => match self.vendor_profile.token_info {
+                Some(way) if (way.recognises)(token) => BearerMatch::Certain,
+                _ => BearerMatch::Possible,
+            },
+            _ => BearerMatch::None,
+        }
     }
 
     /// Whom `token` proves.
@@ -32,15 +45,20 @@ impl Oidc {
         token: &str,
         now: Timestamp,
     ) -> Result<Verified, ProviderError> {
-        let bearer = self
-            .bearer
-            .as_ref()
-            .ok_or(ProviderError::Bearer(JwtError::Issuer))?;
+        let bearer = self.bearer.as_ref().ok_or(TokenFlaw::Issuer)?;
         if token.len() > bearer::LONGEST {
             return Err(ProviderError::Bearer(JwtError::TooLarge));
         }
         let metadata = self.discovery.obtain().await?;
-        let claims = self.signed_bearer(bearer, &metadata, token, now).await?;
+        // What asks in its own way takes no signed tokens; where they count, they are ID tokens.
+        let is_signed = self.vendor_profile.token_info.is_some()
+            && token.contains('.')
+            && token.starts_with("eyJ");
+        let claims = if bearer.introspect && !is_signed {
+            self.introspected(bearer, &metadata, token, now).await?
+        } else {
+            self.signed_bearer(bearer, &metadata, token, now).await?
+        };
         self.proven(&metadata, claims, token).await
     }
 
@@ -83,6 +101,54 @@ impl Oidc {
         Ok(verified.claims)
     }
 
+    /// What the provider says of `token`, all checks passed.
+    async fn introspected(
+        &self,
+        bearer: &BearerSettings,
+        metadata: &Metadata,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<Map<String, Value>, ProviderError> {
+        let call = Call::Introspection;
+        let crowded = |_| ProviderError::Http {
+            call,
+            error: HttpError::Crowded,
+        };
+        let _place = self.bringers.try_acquire().map_err(crowded)?;
+        let own = self.vendor_profile.token_info.zip(self.token_info.as_ref());
+        let answer = if let Some((way, url)) = own {
+            let question = Question {
+                url,
+                token,
+                client_id: self.client.id(),
+                client_secret: self.client.secret(),
+            };
+            way.ask(&self.introspection_http, &question, now).await?
+        } else {
+            let problem = "the provider's document has no introspection_endpoint; introspection_url may say where it is";
+            let nowhere = || ProviderError::Answer { call, problem };
+            let endpoint = TokenEndpoint {
+                url: metadata
+                    .introspection_endpoint
+                    .as_ref()
+                    .ok_or_else(nowhere)?,
+                ..self.token_endpoint(metadata)
+            };
+            let response = self
+                .client
+                .introspect(&self.introspection_http, &endpoint, token);
+            introspection::read(response.await?.body())?
+        };
+        let asked = Asked {
+            bearer,
+            client_id: self.client.id(),
+            issues: &|iss| (self.vendor_profile.bearer_issues)(&metadata.issuer, iss),
+            now,
+        };
+        asked.check(&answer)?;
+        Ok(answer)
+    }
+
     /// Whom checked `claims` of `token` prove.
     async fn proven(
         &self,
@@ -92,7 +158,7 @@ impl Oidc {
     ) -> Result<Verified, ProviderError> {
         let (scopes, client) = (bearer::scopes(&claims), bearer::client(&claims));
         let expires_at = time(&claims, "exp");
-        let is_client = bearer::settle_subject(&mut claims);
+        let is_client = bearer::settle_subject(&mut claims, self.vendor_profile.nameless);
         let asks = !is_client && scopes.iter().any(|scope| **scope == *"openid");
         let identity = self.bearer_identity(metadata, claims, token, asks).await?;
         Ok(Verified {
@@ -117,12 +183,19 @@ impl Oidc {
         token: &str,
         asks_userinfo: bool,
     ) -> Result<Identity, ProviderError> {
+        let is_nameless = !claims.contains_key("sub");
+        if is_nameless {
+            claims = self.with_subject(metadata, claims, token).await?;
+        }
         let reported = (self.vendor_profile.read)(&mut claims)?;
         let token_subject = self.token_subject(&claims);
-        if asks_userinfo {
+        if asks_userinfo && !is_nameless {
             let Completed { claims: whole, .. } =
                 self.completed(metadata, claims, token, None).await?;
             claims = whole;
+        }
+        if self.bearer.as_ref().is_some_and(|bearer| bearer.introspect) {
+            introspection::settle_name(&mut claims);
         }
         self.check_whole(&claims)?;
         let mut identity = self.rules.identity_with(&claims, reported)?;
@@ -130,6 +203,3 @@ impl Oidc {
         Ok(identity)
     }
 }
-
-/// Those who wait at once for keys with a bearer token that nobody has checked yet.
-pub(super) const BRINGERS: usize = 256;

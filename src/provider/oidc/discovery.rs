@@ -1,5 +1,5 @@
-//! The discovery document, fetched in the background and kept: the gate starts while its provider is
-//! down, recovers by itself, and rides out an outage with what it last knew.
+//! The discovery document, fetched in the background and cached. The gate starts while its provider is down, recovers by itself, and uses
+//! the last document during an outage.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,11 +1,12 @@
-//! GitLab, at gitlab.com or by itself. Groups are told at userinfo alone, by their full paths; a path
-//! belongs to whoever holds it now, so a renamed group's path can come to others.
+//! GitLab, at gitlab.com or self-managed. Only userinfo has the groups, by their full paths. A path belongs to whoever holds it now, so the
+//! path of a renamed group can pass to others.
 
-use super::vendor_profile::VendorProfile;
+use super::{super::bearer::Nameless, vendor_profile::VendorProfile};
 
 /// It knows how to ask for a password again, and not how to offer a choice of accounts.
 pub(super) const FLAVOUR: VendorProfile = VendorProfile {
     switch_prompt: Some("login"),
+    nameless: Nameless::Unsaid,
     ..VendorProfile::STANDARD
 };
 

@@ -1,14 +1,24 @@
-//! Google. Who belongs to a Workspace domain is told by `hd` in the ID token alone: an address that ends
-//! like the domain may be a consumer account that somebody made with it long ago.
+//! Google. Only `hd` in the ID token shows that a user belongs to a Workspace domain. An address of that domain may be a consumer account
+//! that somebody made long ago.
 
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, StatusCode, header::CONTENT_TYPE};
 use serde_json::{Map, Value};
+use url::form_urlencoded;
 
 use super::{
-    super::{claims, kind::ConfigIssue, oauth::ClientAuthentication},
+    super::{
+        claims,
+        kind::ConfigIssue,
+        oauth::ClientAuthentication,
+        token_info::{self, TokenCheck},
+    },
     google_groups,
     vendor_profile::{GroupSource, Reported, VendorProfile},
 };
-use crate::{access::Allow, provider::settings::ProviderSettings, text::Text};
+use crate::{access::Allow, clock::Timestamp, provider::settings::ProviderSettings, text::Text};
 
 pub(super) const FLAVOUR: VendorProfile = VendorProfile {
     issues,
@@ -24,8 +34,44 @@ pub(super) const FLAVOUR: VendorProfile = VendorProfile {
         endpoint: "groups_url",
         list: |query| Box::pin(google_groups::list(query)),
     }),
+    token_info: Some(TOKEN_INFO),
     ..VendorProfile::STANDARD
 };
+
+/// `tokeninfo`: it takes the token in a form as well as in the query, where logs would have it.
+const TOKEN_INFO: TokenCheck = TokenCheck {
+    request: |question| {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.append_pair("access_token", question.token);
+        Request::post(question.url.as_str())
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(Bytes::from(form.finish()))
+    },
+    read: token_info,
+    unknown: &[StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED],
+    recognises: |token| token.starts_with("ya29."),
+};
+
+/// Its numbers and truths are texts. `aud` is the client that got the token.
+fn token_info(answer: &Map<String, Value>, now: Timestamp) -> Option<Map<String, Value>> {
+    let take = |name: &str| answer.get(name).cloned().unwrap_or_default();
+    let end = token_info::number(answer.get("exp")).or_else(|| {
+        let left = token_info::number(answer.get("expires_in"))?;
+        Some(now.after(Duration::from_secs(left)).0)
+    });
+    answer.get("aud")?.as_str()?;
+    // Without the scope `openid` it names nobody: the app is not the person who uses it.
+    answer.get("sub")?.as_str()?;
+    Some(token_info::active([
+        ("client_id", take("aud")),
+        ("azp", take("azp")),
+        ("sub", take("sub")),
+        ("scope", take("scope")),
+        ("exp", end?.into()),
+        ("email", take("email")),
+        ("email_verified", take("email_verified")),
+    ]))
+}
 
 /// Their documents allow both; the one without a scheme is older.
 fn issues(published: &str, iss: &str) -> bool {

@@ -1,8 +1,8 @@
-//! The groups of a member of a Workspace domain, nested ones included, asked of the Cloud Identity API in
-//! that person's own name: no service account, and no more than they may see themselves.
+//! The groups of a Workspace user, nested ones included. The Cloud Identity API is asked with that user's own token: there is no service
+//! account, and the answer has no more than the user may see.
 //!
-//! The API answers for Enterprise and Education editions of Workspace and for Cloud Identity Premium; all
-//! others get 403, which ends the login where an allow list asks for groups.
+//! The API answers for Enterprise and Education editions of Workspace and for Cloud Identity Premium. All others get 403, which ends the
+//! login if an allow list needs groups.
 
 use serde::Deserialize;
 use serde_json::Value;

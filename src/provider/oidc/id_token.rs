@@ -1,5 +1,4 @@
-//! Pure: the checks of an ID token (OpenID Connect Core §3.1.3.7), but for those of any signed token
-//! ([`jose::verify`]).
+//! The checks of an ID token (OpenID Connect Core §3.1.3.7). Pure. The checks of every signed token are in [`jose::verify`].
 
 use aws_lc_rs::digest;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -54,7 +53,7 @@ pub(super) fn authentication(claims: &Map<String, Value>) -> Authentication {
     }
 }
 
-/// A longer class is kept in no session, and so is none that a route can ask for.
+/// Bytes of an authentication class. A longer one is not stored, and no route can ask for it.
 const LONGEST_ACR: usize = 256;
 
 /// A logout token or an access token of the same issuer must not pass for an ID token.

@@ -1,5 +1,5 @@
-//! Who it is: the ID token's claims, completed by the access token's where the table says so, by userinfo and by where groups are listed; at a login, and again at a
-//! renewal, where much of it may not be said again.
+//! Makes the identity from the ID token's claims, completed by the access token (if the table says so), by userinfo and by the list of
+//! groups. At a login, and again at a renewal, when the provider may leave much of it out.
 
 use std::sync::atomic::Ordering;
 
@@ -168,17 +168,35 @@ impl Oidc {
         }
     }
 
+    /// `claims` of a bearer token that do not say whose it is, with what userinfo says; as they are where it refuses.
+    pub(super) async fn with_subject(
+        &self,
+        metadata: &Metadata,
+        mut claims: Map<String, Value>,
+        token: &str,
+    ) -> Result<Map<String, Value>, ProviderError> {
+        let Some(url) = self.userinfo_url(metadata) else {
+            return Ok(claims);
+        };
+        let call = Call::Userinfo;
+        match self.http.fetch_json(url, Some(token)).await {
+            Ok(userinfo) => {
+                if let Some(subject) = userinfo.get("sub") {
+                    claims.insert("sub".to_owned(), subject.clone());
+                }
+                self.merged(claims, userinfo, call, OTHER_USERINFO)
+            }
+            Err(error) if is_refusal(&error) => Ok(claims),
+            Err(error) => Err(ProviderError::Http { call, error }),
+        }
+    }
+
     /// Whether a refusal of userinfo is no outage: the token endpoint has said who it is, and userinfo is a further
     /// place that is closed to this client, or not there. Not so where it has told something before: then that is not
     /// known any more, and neither does it go away in silence nor stay for good.
     fn passes_over(&self, error: &HttpError, previous: Option<&Identity>) -> bool {
-        let is_refusal = matches!(
-            error,
-            HttpError::Status(
-                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND
-            )
-        );
-        let passes = is_refusal && previous.is_none_or(|previous| !previous.notes.userinfo_told);
+        let passes =
+            is_refusal(error) && previous.is_none_or(|previous| !previous.notes.userinfo_told);
         if passes && !self.refusal_is_told.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 provider = self.profile.name,
@@ -296,4 +314,12 @@ impl Oidc {
         }
         Ok(())
     }
+}
+
+/// Whether userinfo is closed to a token, or not there.
+fn is_refusal(error: &HttpError) -> bool {
+    matches!(
+        error,
+        HttpError::Status(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND)
+    )
 }

@@ -1,4 +1,4 @@
-//! Where a provider's keys come from.
+//! The source of a provider's keys.
 
 use std::{fs, path::Path};
 

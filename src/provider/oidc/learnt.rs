@@ -1,5 +1,5 @@
-//! What a provider object has learnt of its server, for the one that takes its place when the configuration changes: so
-//! that nobody has to wait, or fails during an outage, because a rule was changed.
+//! What a provider object has learnt about its server, for its successor after a reload. So nobody has to wait, or fails during an outage,
+//! because a rule was changed.
 
 use std::sync::Arc;
 

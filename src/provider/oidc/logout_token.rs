@@ -1,5 +1,5 @@
-//! Pure: the checks of a logout token (OpenID Connect Back-Channel Logout 1.0 §2.6), but for those of any signed
-//! token ([`jose::verify`]).
+//! The checks of a logout token (OpenID Connect Back-Channel Logout 1.0 §2.6). Pure. The checks of every signed token are in
+//! [`jose::verify`].
 
 use serde_json::{Map, Value};
 
@@ -86,7 +86,7 @@ fn expected<'a>(signer: &Signer<'a>) -> Expected<'a> {
     signer.expects(&TYPES, Audience::Client(signer.client_id))
 }
 
-/// Bytes of a logout token: it lists no groups.
+/// Bytes of a logout token. It lists no groups.
 const LONGEST: usize = 16 * 1024;
 
 /// Its own type is recommended only (§2.4), and some providers write the general one. What tells it from an ID token

@@ -1,4 +1,4 @@
-//! Pure: a discovery document (OpenID Connect Discovery 1.0 §3) becomes [`Metadata`], or is refused.
+//! Turns a discovery document (OpenID Connect Discovery 1.0 §3) into [`Metadata`], or refuses it. Pure.
 
 use serde_json::Value;
 use url::Url;
@@ -20,6 +20,8 @@ pub(super) struct Metadata {
     pub(super) userinfo_endpoint: Option<Url>,
     pub(super) end_session_endpoint: Option<Url>,
     pub(super) revocation_endpoint: Option<Url>,
+    /// Where it can be asked about tokens (RFC 7662).
+    pub(super) introspection_endpoint: Option<Url>,
     /// What ID tokens may be signed with: the provider's list and ours. Never empty.
     pub(super) algorithms: Vec<Algorithm>,
     pub(super) authentication: ClientAuthentication,
@@ -72,6 +74,7 @@ impl Metadata {
             userinfo_endpoint: set(&USERINFO),
             end_session_endpoint: set(&END_SESSION),
             revocation_endpoint: set(&REVOCATION),
+            introspection_endpoint: set(&INTROSPECTION),
             // A key fits one kind of them, and often says which one.
             algorithms: Algorithm::ALL.to_vec(),
             authentication: authentication(None),
@@ -132,6 +135,7 @@ impl Metadata {
             userinfo_endpoint: optional(&USERINFO)?,
             end_session_endpoint: optional(&END_SESSION)?.map(outside),
             revocation_endpoint: optional(&REVOCATION)?,
+            introspection_endpoint: optional(&INTROSPECTION)?,
             algorithms,
             authentication: authentication(methods.as_deref()),
             sends_iss: document.get("authorization_response_iss_parameter_supported")
@@ -208,6 +212,7 @@ const KEYS: Member = member!("jwks_uri", "text", "jwks_url");
 const USERINFO: Member = member!("userinfo_endpoint", "text", "userinfo_url");
 const END_SESSION: Member = member!("end_session_endpoint", "text", "end_session_url");
 const REVOCATION: Member = member!("revocation_endpoint", "text", "revocation_url");
+const INTROSPECTION: Member = member!("introspection_endpoint", "text", "introspection_url");
 const RESPONSE_TYPES: Member = member!("response_types_supported", "a list of texts");
 const SIGNING: Member = member!("id_token_signing_alg_values_supported", "a list of texts");
 const AUTH_METHODS: Member = member!("token_endpoint_auth_methods_supported", "a list of texts");

@@ -1,9 +1,8 @@
-//! Microsoft Entra ID, of one tenant or of many. An issuer that is many tenants' says so by a placeholder
-//! in its document; which tenant somebody is of, the token says.
+//! Microsoft Entra ID, for one tenant or many. An issuer for many tenants has a placeholder in its document; the token says which tenant a
+//! user belongs to.
 //!
-//! Addresses and names of an Entra account are its tenant's administrator's to write, whoever they belong
-//! to. So an address counts only where Entra says that its domain's owner is verified, and somebody's id
-//! is the tenant's beside the object's.
+//! The tenant's administrator can write any address and name for an account. So an address counts only if Entra says that the owner of its
+//! domain is verified, and the id of a user is the tenant's id with the object's.
 
 use serde_json::{Map, Value};
 

@@ -1,5 +1,4 @@
-//! Any OpenID Connect provider: discovery, the code exchange, the ID token, and userinfo where the
-//! token leaves something open.
+//! Any OpenID Connect provider: discovery, the code exchange, the ID token, and userinfo if the token lacks something.
 
 mod access_token;
 mod bearer;
@@ -19,10 +18,7 @@ mod userinfo;
 mod vendor_profile;
 mod verification;
 
-use std::{
-    sync::{Arc, atomic::AtomicBool},
-    time::Duration,
-};
+use std::sync::{Arc, atomic::AtomicBool};
 
 use moka::sync::Cache;
 use serde_json::Value;
@@ -38,8 +34,8 @@ use self::{
     vendor_profile::{GroupSource, VendorProfile},
 };
 use super::{
-    AuthorizeRequest, CodeGrant, Grant, HttpClient, Inspection, Logout, LogoutRequest, Profile,
-    Provider, ProviderError, RenewedTokens,
+    AuthorizeRequest, BearerMatch, BearerTerms, CodeGrant, Grant, HttpClient, Inspection, Logout,
+    LogoutRequest, Profile, Provider, ProviderError, RenewedTokens,
     bearer::BearerSettings,
     claims::{ClaimNames, ClaimRules},
     http::endpoint_url,
@@ -96,7 +92,11 @@ pub(super) struct Oidc {
     logouts: Cache<[u8; 32], ()>,
     /// Which tokens of the issuer open the gate by themselves.
     bearer: Option<BearerSettings>,
-    /// Those who bring a bearer token and may wait for keys.
+    /// Asks about tokens, over connections that are kept.
+    introspection_http: HttpClient,
+    /// Where tokens are asked about in the vendor's own way.
+    token_info: Option<Url>,
+    /// Those who bring a bearer token and may wait for keys, or for the provider's word.
     bringers: Semaphore,
     /// Those who bring a logout token and may wait for keys: nobody knows yet whether they are the provider.
     strangers: Semaphore,
@@ -145,8 +145,12 @@ impl Oidc {
             authorize: (vendor_profile.authorize)(&config.allow),
             logouts: verification::logouts(),
             strangers: Semaphore::new(verification::STRANGERS),
-            bearer: config.bearer.clone(),
-            bringers: Semaphore::new(bearer::BRINGERS),
+            bearer: config.bearer_of_own_app(vendor_profile.token_info.is_some()),
+            introspection_http: http.for_introspection(),
+            token_info: config
+                .endpoint("introspection_url")
+                .and_then(|text| endpoint_url(text, config.plain_http())),
+            bringers: Semaphore::new(super::bearer::BRINGERS),
             asks_userinfo: config.userinfo,
             refusal_is_told: AtomicBool::new(false),
             reads_access_token: config.claims_from_access_token,
@@ -290,12 +294,12 @@ impl Provider for Oidc {
         Box::pin(self.logout_claim(token, now))
     }
 
-    fn token_cache(&self) -> Option<Duration> {
-        self.bearer.as_ref().map(|bearer| bearer.token_cache)
+    fn bearer_terms(&self) -> Option<BearerTerms> {
+        self.bearer.as_ref().map(BearerSettings::terms)
     }
 
-    fn issues_bearer(&self, iss: &str) -> bool {
-        self.is_bearer_issuer(iss)
+    fn matches_bearer(&self, token: &str, iss: Option<&str>) -> BearerMatch {
+        self.bearer_match(token, iss)
     }
 
     fn prove_bearer<'a>(

@@ -1,4 +1,4 @@
-//! Pure: who signs the tokens that a login, a renewal or a logout brings, and for which client.
+//! Who signs the tokens of a login, a renewal or a logout, and for which client. Pure.
 
 use std::time::Duration;
 
@@ -34,6 +34,6 @@ impl<'a> Signer<'a> {
     }
 }
 
-/// Tokens are minutes old when they come, and what ties them to their occasion is checked apart; the rest is for slow
+/// The age of a token. Tokens are minutes old when they arrive, and their link to a login is checked apart; the rest is for slow
 /// clocks.
 pub(super) const MAX_AGE: Duration = Duration::from_hours(1);

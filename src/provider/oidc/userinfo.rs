@@ -1,11 +1,9 @@
-//! The userinfo endpoint (OpenID Connect Core §5.3): asked only when the ID token lacks something that
-//! the configuration uses.
+//! The userinfo endpoint (OpenID Connect Core §5.3). It is asked only if the ID token lacks something that the configuration uses.
 //!
-//! What is missing is of two kinds. Some of it says *who* somebody is to the app or to an allow list:
-//! the login name, the address, groups that are asked for, claims that a header carries. Without it the
-//! app would see another user than the day before, for as long as the session lasts; so when the
-//! endpoint fails then, the login fails, and can be tried again. The rest is for showing (name,
-//! picture, groups that only a header tells); without it the login goes on.
+//! Missing claims are of two kinds. Some decide who the user is for the app or for an allow list: the login name, the address, groups
+//! that a list needs, claims that a header carries. Without them the app would see another user than the day before, for as long as the
+//! session lasts. So if the endpoint fails then, the login fails, and can be repeated. The others are only shown (name, picture, groups that
+//! only a header carries): without them the login continues.
 
 use serde_json::{Map, Value};
 

@@ -1,10 +1,13 @@
-//! Where vendors do otherwise than OpenID Connect says: data and small pure functions, one table of them
-//! for each vendor. What is not said here is done by the standard.
+//! Where vendors deviate from OpenID Connect: data and small pure functions, one table for each vendor. Everything else follows the
+//! standard.
 
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::super::{HttpClient, ProviderError, oauth::ClientAuthentication};
+use super::super::{
+    HttpClient, ProviderError, bearer::Nameless, oauth::ClientAuthentication,
+    token_info::TokenCheck,
+};
 use crate::{access::Allow, text::Text};
 use futures_util::future::BoxFuture;
 
@@ -33,6 +36,10 @@ pub(super) struct VendorProfile {
     pub(super) authorize: fn(&Allow) -> Vec<(&'static str, String)>,
     /// Where groups are listed that no claim tells.
     pub(super) groups: Option<GroupSource>,
+    /// Whose an access token is that names nobody.
+    pub(super) nameless: Nameless,
+    /// How tokens are asked about, where that is not RFC 7662.
+    pub(super) token_info: Option<TokenCheck>,
 }
 
 /// Pairs of an allow list's key and what somebody has there.
@@ -72,5 +79,7 @@ impl VendorProfile {
         ignores_max_age: false,
         authorize: |_| Vec::new(),
         groups: None,
+        nameless: Nameless::Client,
+        token_info: None,
     };
 }

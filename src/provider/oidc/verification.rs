@@ -1,4 +1,4 @@
-//! Tokens that the provider signs, held against its keys; against newer ones where it has rotated them.
+//! Verifies tokens that the provider signs with its keys, and fetches newer keys after a rotation.
 
 use aws_lc_rs::digest;
 use moka::{policy::EvictionPolicy, sync::Cache};
@@ -147,9 +147,9 @@ impl Oidc {
     }
 }
 
-/// Those who wait at once for what judges a logout token. With the keys at hand nobody waits; where they must be fetched,
-/// so many cannot keep a login waiting, and a provider that tells of more at once is asked to come again.
+/// Logout tokens that wait for keys at the same time. With the keys cached nobody waits. If they must be fetched, so many cannot
+/// delay a login, and a provider that sends more at once is asked to repeat them.
 pub(super) const STRANGERS: usize = 16;
 
-/// Logout tokens remembered by this process. Their signature is the provider's, so nobody else can fill this.
+/// Logout tokens that this process remembers. Only the provider can sign them, so nobody else can fill this.
 const LOGOUTS: u64 = 100_000;

@@ -1,4 +1,4 @@
-//! Calls to a provider's API with somebody's access token: reads only, bounded in number, pages and time.
+//! Calls to a provider's API with a user's access token: reads only, bounded in number, pages and time.
 
 use std::{sync::Arc, time::Duration};
 
@@ -221,10 +221,10 @@ pub(super) fn answer(call: Call, problem: &'static str) -> ProviderError {
     ProviderError::Answer { call, problem }
 }
 
-/// Pages of one list; at 100 entries each, more than anybody has.
+/// Pages of one list, at 100 entries each: more than any user has.
 const MAX_PAGES: usize = 10;
 
-/// Somebody is waiting for the page.
+/// The longest pause before a call is repeated. A user is waiting.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Any server of plain OAuth 2.0: every address and every claim's place by hand.
+//! Any server of plain OAuth 2.0: the operator configures every address and where every claim is.
 
 use std::sync::Arc;
 
@@ -32,6 +32,7 @@ pub(in crate::provider) fn build(
         switch_account: &[("prompt", "select_account")],
         issuer: None,
         revocation: Revocation::Standard,
+        token_info: None,
         // An address counts only where the operator says what vouches for it.
         names: ClaimNames {
             subject: nowhere(),
@@ -62,10 +63,24 @@ pub(in crate::provider) fn check(config: &ProviderSettings) -> Vec<ConfigIssue> 
     let admits_nobody = config.allow.lists().iter().any(is_by_address) && !is_vouched_for;
     let objection = ConfigIssue {
         key: "allow",
-        problem: "no claim vouches for an address, so `emails` and `domains` let nobody pass",
+        problem: "no claim verifies an address, so `emails` and `domains` let nobody pass",
         hint: "say where the answer has both: claims = { email = \"…\", email_verified = \"…\" }",
     };
-    admits_nobody.then_some(objection).into_iter().collect()
+    let asks = config
+        .bearer
+        .as_ref()
+        .is_some_and(|bearer| bearer.introspect);
+    let asks_nowhere = asks && config.endpoint("introspection_url").is_none();
+    let nowhere = ConfigIssue {
+        key: "bearer",
+        problem: "nothing says where tokens are asked about",
+        hint: "write introspection_url, the server's address for RFC 7662",
+    };
+    let objections = [
+        admits_nobody.then_some(objection),
+        asks_nowhere.then_some(nowhere),
+    ];
+    objections.into_iter().flatten().collect()
 }
 
 struct Userinfo {

@@ -1,4 +1,4 @@
-//! Discord. Guilds are asked for, and asked about, only where an allow list names some.
+//! Discord. Guilds are requested only if an allow list names some.
 
 use std::sync::Arc;
 
@@ -29,6 +29,7 @@ pub(in crate::provider) fn build(
         switch_account: &[("prompt", "consent")],
         issuer: None,
         revocation: Revocation::Standard,
+        token_info: None,
         names: ClaimNames {
             subject: "id".to_owned(),
             login: "username".to_owned(),
@@ -101,7 +102,7 @@ fn avatar(claims: &Map<String, Value>) -> Option<String> {
     ))
 }
 
-/// Guilds that anybody can be in.
+/// The most guilds that a user can be in.
 const MAX_GUILDS: usize = 200;
 
 #[cfg(test)]

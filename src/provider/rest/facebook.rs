@@ -1,8 +1,7 @@
-//! Facebook Login. Its errors are objects with numbers, its calls are proven with the app's secret, and
-//! its addresses are never vouched for.
+//! Facebook Login. Its errors are objects with numbers, its calls are signed with the app's secret, and its addresses are never verified.
 //!
-//! An account has no login name, and no list of people or places that it is in: `users` names the ids
-//! that Facebook gives people for this one app. The classic flow ignores PKCE; `state` is its defence.
+//! An account has no login name, and no list of groups or places: `users` names the ids that Facebook makes for this one app. The
+//! classic flow ignores PKCE; `state` protects it.
 
 use std::{fmt::Write, sync::Arc};
 
@@ -34,7 +33,7 @@ pub(in crate::provider) fn check(config: &ProviderSettings) -> Vec<ConfigIssue> 
     let admits_nobody = config.allow.lists().iter().any(is_by_address);
     let by_address = ConfigIssue {
         key: "allow",
-        problem: "Facebook vouches for no address, so `emails` and `domains` let nobody pass",
+        problem: "Facebook verifies no address, so `emails` and `domains` let nobody pass",
         hint: "write users, with the ids that X-User-Id shows behind the colon",
     };
     // `users` are ids there; a name that somebody chose must not pass for one.
@@ -63,6 +62,7 @@ pub(in crate::provider) fn build(
         switch_account: &[("auth_type", "reauthenticate")],
         issuer: None,
         revocation: Revocation::Own(revocation),
+        token_info: None,
         names: ClaimNames {
             subject: "id".to_owned(),
             login: String::new(),

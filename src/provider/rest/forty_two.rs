@@ -1,18 +1,22 @@
-//! 42's intra. One call says everything of somebody, but all calls of an application are counted together.
+//! 42's intra. One call has everything about a user, but all calls of an application are limited together.
 //!
-//! It has no end of a session, and no way to ask for another account: whoever wants another signs out at
-//! the intra first. Addresses of `external` people are their own affair; all others are the schools'.
+//! It has no end-session endpoint, and no way to ask for another account: users who want another one must sign out at the intra first.
+//! `external` users choose their own addresses; all others are assigned by the schools.
 
 use std::{sync::Arc, time::Duration};
 
-use http::StatusCode;
+use bytes::Bytes;
+use http::{HeaderValue, Request, StatusCode, header::AUTHORIZATION};
 use serde_json::{Map, Value};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use url::Url;
 
 use super::{
     super::{
-        Call, HttpClient, Provider, ProviderError, claims::ClaimNames, oauth::ClientAuthentication,
+        Call, HttpClient, Provider, ProviderError,
+        claims::ClaimNames,
+        oauth::ClientAuthentication,
+        token_info::{self, TokenCheck},
     },
     Bearer, OAuthProfile, Rest, Revocation, UserLookup, UserRecord,
     api::{Api, Reply, answer},
@@ -46,6 +50,7 @@ pub(in crate::provider) fn build(
         switch_account: &[],
         issuer: None,
         revocation: Revocation::Standard,
+        token_info: Some(TOKEN_INFO),
         names: ClaimNames {
             subject: "id".to_owned(),
             login: "login".to_owned(),
@@ -57,6 +62,43 @@ pub(in crate::provider) fn build(
         },
     };
     Arc::new(Rest::new(config, headers, http, dialect, Intra { api, me }))
+}
+
+/// `GET /oauth/token/info` with the token itself. It is of a person where it names one.
+const TOKEN_INFO: TokenCheck = TokenCheck {
+    request: |question| {
+        let mut bearer = HeaderValue::try_from(format!("Bearer {}", question.token))?;
+        bearer.set_sensitive(true);
+        Request::get(question.url.as_str())
+            .header(AUTHORIZATION, bearer)
+            .body(Bytes::new())
+    },
+    read: token_info,
+    unknown: &[StatusCode::UNAUTHORIZED],
+    recognises: |_| false,
+};
+
+fn token_info(answer: &Map<String, Value>, now: Timestamp) -> Option<Map<String, Value>> {
+    let client = answer.get("application")?.get("uid")?.as_str()?;
+    // Null where the app stands there for itself.
+    let owner = match answer.get("resource_owner_id")? {
+        Value::Null => None,
+        owner => Some(owner.as_u64()?),
+    };
+    let left = answer
+        .get("expires_in_seconds")
+        .or_else(|| answer.get("expires_in"));
+    let left = token_info::number(left)?;
+    let scopes = answer.get("scopes").or_else(|| answer.get("scope"));
+    Some(token_info::active([
+        ("client_id", client.into()),
+        (
+            "sub",
+            owner.map_or(Value::Null, |owner| owner.to_string().into()),
+        ),
+        ("scope", token_info::joined(scopes)),
+        ("exp", now.after(Duration::from_secs(left)).0.into()),
+    ]))
 }
 
 struct Intra {
@@ -139,7 +181,7 @@ fn is_running(enrolment: &Value, now: Timestamp) -> bool {
 
 fn fault(reply: &Reply) -> Option<ProviderError> {
     let problem = match reply.status {
-        StatusCode::NOT_FOUND => "there is nobody behind the access token",
+        StatusCode::NOT_FOUND => "the access token has no user",
         StatusCode::FORBIDDEN => "forbidden; the application's scopes do not cover it",
         _ => return None,
     };

@@ -1,8 +1,7 @@
 //! GitHub: github.com, and Enterprise Server by `base_url`; OAuth Apps and GitHub Apps.
 //!
-//! The address is the one that is primary and verified, and never the profile's, which people choose.
-//! Membership counts when it is active: an invitation is none. Logins can be renamed and registered
-//! anew by somebody else, so the subject is the number.
+//! The address is the primary, verified one, and never that of the profile, which users choose. Membership counts only if it is active, not
+//! as an invitation. A login can be renamed and taken by somebody else, so the subject is the number.
 
 use std::sync::Arc;
 
@@ -11,7 +10,8 @@ use http::{
     Request, StatusCode,
     header::{ACCEPT, AUTHORIZATION},
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use url::Url;
 
 use super::{
@@ -21,12 +21,15 @@ use super::{
         http::HttpError,
         kind::ConfigIssue,
         oauth::{ClientAuthentication, basic},
+        token_info::{self, TokenCheck},
     },
     Bearer, OAuthProfile, Rest, Revocation, Revoking, UserLookup, UserRecord,
     api::{Api, Reply, answer},
     asks_for, endpoint, text,
 };
-use crate::{identity_headers::HeaderSource, provider::settings::ProviderSettings};
+use crate::{
+    clock::Timestamp, identity_headers::HeaderSource, provider::settings::ProviderSettings,
+};
 
 pub(in crate::provider) fn build(
     config: &ProviderSettings,
@@ -43,6 +46,7 @@ pub(in crate::provider) fn build(
         switch_account: &[("prompt", "select_account")],
         issuer: issuer(&endpoint(config, "authorize_url")),
         revocation: Revocation::Own(revocation),
+        token_info: Some(TOKEN_INFO),
         names: ClaimNames {
             subject: "id".to_owned(),
             login: "login".to_owned(),
@@ -89,6 +93,45 @@ fn revocation(revoking: &Revoking<'_>) -> Option<http::Result<Request<Bytes>>> {
         .header(AUTHORIZATION, basic(revoking.client_id, secret))
         .header(ACCEPT, "application/vnd.github+json");
     Some(request.body(body.into()))
+}
+
+/// "Check a token": only this app's own are known there.
+const TOKEN_INFO: TokenCheck = TokenCheck {
+    request: |question| {
+        let mut url = question.url.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().push(question.client_id).push("token");
+        }
+        let body = json!({ "access_token": question.token }).to_string();
+        let secret = question.client_secret.unwrap_or_default();
+        Request::post(url.as_str())
+            .header(AUTHORIZATION, basic(question.client_id, secret))
+            .header(ACCEPT, "application/vnd.github+json")
+            .body(body.into())
+    },
+    read: token_info,
+    unknown: &[StatusCode::NOT_FOUND, StatusCode::UNPROCESSABLE_ENTITY],
+    // GitHub's own prefixes of tokens that apps get for users.
+    recognises: |token| token.starts_with("gho_") || token.starts_with("ghu_"),
+};
+
+fn token_info(answer: &Map<String, Value>, _: Timestamp) -> Option<Map<String, Value>> {
+    let client = answer.get("app")?.get("client_id")?.as_str()?;
+    let user = text(answer.get("user")?, "id")?;
+    let end = answer.get("expires_at").and_then(Value::as_str);
+    let end = match end {
+        None => Value::Null,
+        Some(end) => OffsetDateTime::parse(end, &Rfc3339)
+            .ok()?
+            .unix_timestamp()
+            .into(),
+    };
+    Some(token_info::active([
+        ("client_id", client.into()),
+        ("sub", user.into()),
+        ("scope", token_info::joined(answer.get("scopes"))),
+        ("exp", end),
+    ]))
 }
 
 pub(in crate::provider) fn check(config: &ProviderSettings) -> Vec<ConfigIssue> {

@@ -1,10 +1,11 @@
-//! Plain OAuth 2.0: the code exchange, and then an API that says who holds the token.
+//! Plain OAuth 2.0: the code exchange, and then an API that says who the token belongs to.
 //!
-//! All that such kinds share is [`Rest`]; what is a kind's own is a [`OAuthProfile`], data, and a
-//! [`UserLookup`], the calls that find somebody. The token says nothing by itself, so what the directory
-//! learns with it right after the exchange, at the address that the operator configured, is the identity.
+//! What all such kinds share is [`Rest`]. What is special about a kind is a [`OAuthProfile`] (data) and a [`UserLookup`] (the calls that
+//! find the user). The token itself says nothing. So the identity is what the API answers right after the exchange, at the configured
+//! address.
 
 mod api;
+mod bearer;
 pub(super) mod by_hand;
 pub(super) mod discord;
 pub(super) mod facebook;
@@ -17,18 +18,22 @@ mod testing;
 use bytes::Bytes;
 use http::Request;
 use serde_json::{Map, Value};
+use tokio::sync::Semaphore;
 use url::Url;
 
 use super::{
-    AuthorizeRequest, CodeGrant, Grant, HttpClient, Inspection, Profile, Provider, ProviderError,
-    RenewedTokens,
+    AuthorizeRequest, BearerMatch, BearerTerms, CodeGrant, Grant, HttpClient, Inspection, Profile,
+    Provider, ProviderError, RenewedTokens,
+    bearer::BearerSettings,
     claims::{ClaimNames, ClaimRules, Evidence},
     http::endpoint_url,
     oauth::{ClientAuthentication, OAuthClient, TokenEndpoint, send_revocation},
+    token_info::TokenCheck,
 };
 use crate::{
     access::Allow,
     clock::Timestamp,
+    credential::Verified,
     identity::{Authentication, Identity},
     identity_headers::HeaderSource,
     provider::settings::ProviderSettings,
@@ -52,6 +57,15 @@ struct Rest<D> {
     issuer: Option<String>,
     rules: ClaimRules,
     directory: D,
+    /// Which tokens open the gate by themselves.
+    bearer: Option<BearerSettings>,
+    /// Asks about tokens, over connections that are kept.
+    introspection_http: HttpClient,
+    introspection_url: Option<Url>,
+    /// How tokens are asked about, where that is not RFC 7662.
+    token_info: Option<TokenCheck>,
+    /// Those who bring a bearer token and may wait for the provider's word.
+    bringers: Semaphore,
 }
 
 /// How a kind speaks OAuth.
@@ -70,6 +84,8 @@ struct OAuthProfile {
     issuer: Option<String>,
     /// How it takes tokens back.
     revocation: Revocation,
+    /// How it is asked about tokens, where that is not RFC 7662.
+    token_info: Option<TokenCheck>,
     /// Where things stand in what the directory finds.
     names: ClaimNames,
 }
@@ -149,6 +165,13 @@ impl<D: UserLookup> Rest<D> {
             issuer: dialect.issuer,
             rules: ClaimRules::new(config, dialect.names, headers),
             directory,
+            bearer: config.bearer_of_own_app(dialect.token_info.is_some()),
+            introspection_http: http.for_introspection(),
+            introspection_url: config
+                .endpoint("introspection_url")
+                .and_then(|text| endpoint_url(text, config.plain_http())),
+            token_info: dialect.token_info,
+            bringers: Semaphore::new(super::bearer::BRINGERS),
         }
     }
 
@@ -233,6 +256,22 @@ impl<D: UserLookup> Provider for Rest<D> {
         grant: &'a CodeGrant<'a>,
     ) -> BoxFuture<'a, Result<Grant, ProviderError>> {
         Box::pin(self.exchange(grant))
+    }
+
+    fn bearer_terms(&self) -> Option<BearerTerms> {
+        self.bearer.as_ref().map(BearerSettings::terms)
+    }
+
+    fn matches_bearer(&self, token: &str, iss: Option<&str>) -> BearerMatch {
+        self.bearer_match(token, iss)
+    }
+
+    fn prove_bearer<'a>(
+        &'a self,
+        token: &'a str,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Verified, ProviderError>> {
+        Box::pin(self.proven_bearer(token, now))
     }
 
     fn renew<'a>(

@@ -1,8 +1,7 @@
-//! How often an API may be called, where the provider counts all of an application's calls together.
+//! How often an API may be called, if the provider limits all calls of an application together.
 //!
-//! Calls beyond the pace wait their turn, for a short while; how many can wait follows from that. Two
-//! providers of the configuration with one client id share one pace, and so does the configuration that
-//! takes another's place while the process runs.
+//! Calls beyond the pace wait for a short time, which also bounds how many can wait. Two providers with the same client id share one pace, and
+//! so does the configuration after a reload.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -86,7 +85,7 @@ impl Turns {
     }
 }
 
-/// Somebody is waiting for the page, and the token call has had its share of the time.
+/// The longest wait for a turn. A user is waiting, and the token call has taken its share of the time.
 const LONGEST_WAIT: Duration = Duration::from_secs(6);
 
 #[cfg(test)]

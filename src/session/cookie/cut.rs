@@ -1,4 +1,4 @@
-//! Cuts own cookies out of what passes: out of a request, before the app sees it, and out of an app's response.
+//! Removes own cookies: from a request before the app sees it, and from an app's response.
 
 use http::{
     HeaderMap, HeaderValue,

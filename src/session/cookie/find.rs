@@ -1,9 +1,8 @@
 //! Finds own cookies in a request.
 //!
-//! A `Cookie` header is read as RFC 6265 §5.4 has browsers write it: pieces between semicolons, a name up
-//! to the first `=`, no quoting and no trimming behind the name. A piece is ours only by the exact name:
-//! browsers match the `__Host-` prefix in any case and let a nameless cookie imitate a named one
-//! (RFC 6265bis §5.7), so whatever is merely similar was written by somebody else.
+//! A `Cookie` header is read as browsers write it (RFC 6265 §5.4): pieces between semicolons, a name up to the first `=`, no quoting and
+//! no trimming after the name. Only the exact name counts. Browsers match the `__Host-` prefix in any case, and a cookie without a name
+//! can imitate one with a name (RFC 6265bis §5.7). So whatever is merely similar was written by somebody else.
 
 use std::{borrow::Cow, str};
 

@@ -1,5 +1,5 @@
-//! Own cookies: their names, how they are found in a request, taken out of what the upstream sees and sets,
-//! and written into a response. Pure.
+//! Own cookies: their names, finding them in a request, removing them from what the upstream sees and sets, and writing them into a
+//! response. Pure.
 
 mod cut;
 mod find;

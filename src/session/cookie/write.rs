@@ -175,7 +175,7 @@ impl Cookies {
 /// Name, `=` and value. Browsers take 4,096 bytes (RFC 6265bis §5.6); some proxies count the attributes.
 pub(super) const MAX_COOKIE: usize = 3_800;
 
-/// Longer than a redirect takes, and no longer than it takes to notice another one.
+/// How long the mark of a redirect to `public_url` lasts: longer than the redirect takes, and short enough not to affect a later one.
 const LED: Duration = Duration::from_secs(10);
 
 /// No browser keeps a cookie longer than 400 days (RFC 6265bis §5.5).

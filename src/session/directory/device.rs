@@ -1,7 +1,7 @@
-//! What to call a device, by its `User-Agent`. Pure.
+//! Names a device by its `User-Agent`. Pure.
 //!
-//! A header that anybody writes: it says what the person wants it to say, and serves to tell one's own devices
-//! apart. Only words from the lists below come out, or a program's own plain name.
+//! Anybody can write that header. It only helps users to tell their own devices apart. The result is made of words from the lists below,
+//! or is a program's own plain name.
 
 /// A few words for a person: "Firefox on Linux", "curl". At most 48 bytes of plain ASCII, whatever comes in.
 pub fn label(user_agent: Option<&str>) -> Box<str> {
@@ -33,7 +33,7 @@ fn product(text: &str) -> Option<&str> {
     }
 }
 
-/// What is looked at: the longest in use are half of it.
+/// Bytes of `User-Agent` that are read. The longest real ones have half of it.
 const READ: usize = 512;
 /// The longest name of a program that is shown.
 const NAME: usize = 24;

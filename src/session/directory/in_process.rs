@@ -1,4 +1,4 @@
-//! A directory in this process: nothing to set up. A restart forgets it; what is in cookies comes back as it is seen.
+//! A directory in this process, which needs no setup. A restart forgets it; sessions in cookies are listed again when they are used.
 
 use std::{
     net::IpAddr,
@@ -131,6 +131,5 @@ impl SessionIndex for InProcess {
     }
 }
 
-/// Sessions listed of one user. Somebody may sign in over and over; beyond, the one not seen for longest is
-/// left out.
+/// Sessions listed for one user. If a user signs in more often, the session that was unused for longest is left out.
 const PER_USER: usize = 50;

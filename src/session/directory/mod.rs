@@ -1,8 +1,8 @@
-//! Who is signed in where: what people are shown of their sessions and operators of everybody's, and by which
-//! name one is ended. It decides nothing: whether a session holds is never asked here.
+//! Who is signed in where: the list that users see of their own sessions and operators of everybody's, and the public name by which a session
+//! can be ended. It decides nothing: no check of a session asks it.
 //!
-//! A [`SessionIndex`] keeps the entries. [`ActiveSessions`] tells it of sessions as they begin and are seen, rarely enough
-//! that requests do not feel it, and shows what has not ended.
+//! A [`SessionIndex`] stores the entries. [`ActiveSessions`] adds sessions as they begin and are used, rarely enough not to slow requests down,
+//! and lists those that have not ended.
 
 pub mod device;
 mod in_process;

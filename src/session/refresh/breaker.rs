@@ -1,4 +1,4 @@
-//! A provider in trouble is left alone for a while, longer each time. Pure but for its counters.
+//! A circuit breaker: a provider in trouble is not asked for a while, longer each time. Pure, except for its counters.
 
 use std::{
     collections::HashMap,
@@ -94,11 +94,11 @@ pub(super) fn backoff(times: u32) -> Duration {
     Duration::from_secs(1_u64 << times.min(6)).min(Duration::from_mins(1))
 }
 
-/// Failures in a row that speak of the provider and not of chance.
+/// Failures in a row that show trouble at the provider.
 const THRESHOLD: u32 = 5;
-/// Renewals that one provider gets at once.
+/// Renewals that one provider gets at the same time.
 const LINES: usize = 64;
-/// How long others wait for what one look finds.
+/// How long other renewals wait for the result of one attempt.
 const PROBE: Duration = Duration::from_secs(20);
 
 #[cfg(test)]

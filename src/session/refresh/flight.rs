@@ -1,8 +1,7 @@
-//! Renewals that run or ran lately: one of each session, whoever asks for it.
+//! Renewals that run, or ran lately: one for each session, whoever asks for it.
 //!
-//! What is remembered has a bound in bytes. Of a renewal that is forgotten for want of room it is still known that its
-//! refresh token may be spent: whoever brings that one again is not renewed with it, for to a provider a second use is
-//! a theft.
+//! The results are bounded in bytes. When one is dropped, the gate still remembers that its refresh token may be spent. A session with that
+//! token is not renewed again, because the provider would take a second use for theft.
 
 use std::{
     sync::Arc,
@@ -222,5 +221,5 @@ impl Expiry<Id, Flight> for Kept {
 const TEXT: usize = 32;
 /// What an entry costs beside its sessions.
 const ENTRY: usize = 512;
-/// Sessions of which no more is remembered than that their token may be spent; a hundred bytes each.
+/// Sessions of which only one thing is remembered: that their refresh token may be spent. A hundred bytes each.
 const SPENT: u64 = 200_000;

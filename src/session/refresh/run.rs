@@ -1,4 +1,4 @@
-//! One renewal, from the lease to what is kept of it.
+//! One renewal, from the lease to the stored result.
 
 use std::{
     pin::pin,
@@ -174,7 +174,7 @@ impl Renewal {
             Ok(tokens) => {
                 let kept = self.keep(&**provider, tokens).await;
                 Ok(kept.unwrap_or_else(|error| {
-                    tracing::error!(provider = name, %error, "renewed tokens are lost: they cannot be kept");
+                    tracing::error!(provider = name, %error, "refreshed tokens are lost: they cannot be stored");
                     self.unanswered()
                 }))
             }
@@ -249,7 +249,7 @@ impl Renewal {
                         .to(&self.unconfirmed(granted, now));
                     return self.end(now).await;
                 }
-                tracing::warn!(provider = name, %error, remedy = error.remedy(), "renewed, but not known for whom");
+                tracing::warn!(provider = name, %error, remedy = error.remedy(), "refreshed, but the provider has not said for which user");
                 self.unconfirmed(granted, now)
             }
         };
@@ -385,20 +385,19 @@ fn timed_out() -> ProviderError {
 /// How long the provider may take to renew, all calls together: its addresses, and the one answer that counts, for
 /// which [the call itself](crate::provider::RENEWAL_TIMEOUT) waits two minutes.
 const LONGEST_RENEWAL: Duration = Duration::from_secs(150);
-/// How long it may take to say whose the new tokens are, all calls and retries together.
+/// How long the provider may take to say whose the new tokens are, all calls and retries together.
 const LONGEST_CALL: Duration = Duration::from_secs(20);
-/// How long a renewal waits for its turn, where the provider is slow.
+/// How long a renewal waits for its turn if the provider is slow.
 const LONGEST_QUEUE: Duration = Duration::from_mins(1);
-/// How long somebody else's renewal is waited for: theirs may take as long as ours, and one lease more where
-/// they died of it.
+/// How long a renewal by another replica is awaited: as long as our own may take, and one more lease if that replica died.
 const LONGEST_HOLD: Duration = Duration::from_mins(5);
-/// How soon, and how seldom, those who wait for somebody else's renewal look for its outcome.
+/// The shortest and the longest interval between two checks for the result of another replica's renewal.
 const FIRST_LOOK: Duration = Duration::from_millis(50);
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
-/// No renewal takes longer: what is above, and what it takes to keep it.
+/// The longest renewal: all of the above, and the time to store the result.
 pub(super) const LONGEST_RUN: Duration = Duration::from_mins(15);
-/// How long it takes at least, and at most, until it is asked again who somebody is.
+/// The shortest and the longest wait until the provider is asked again who the user is.
 const SHORTEST_WAIT: Duration = Duration::from_secs(2);
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
-/// How often the store is asked again to keep what it could not: about five minutes.
+/// How often storing the result is repeated: for about five minutes.
 const KEEP_ATTEMPTS: u32 = 10;

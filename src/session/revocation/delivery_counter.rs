@@ -1,4 +1,4 @@
-//! How far the other replicas were told: revocations are given on one after another, and taken in that order.
+//! How many revocations the other replicas have got: they are delivered one after another, in order.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},

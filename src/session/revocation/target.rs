@@ -1,5 +1,4 @@
-//! How revocations name sessions, and how a session is known to be one of those. Names are hashes: a list of them says
-//! nothing of anybody.
+//! How revocations name sessions, and whether a session matches. Names are hashes: a list of them reveals nobody.
 
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};

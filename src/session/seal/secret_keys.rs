@@ -1,5 +1,5 @@
-//! The keys that one secret yields (HKDF-SHA256, RFC 5869): one for each purpose, so that what is sealed for one
-//! never opens for another.
+//! The keys that are derived from one secret (HKDF-SHA256, RFC 5869): one for each purpose, so that a text for one purpose never opens for
+//! another.
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, LessSafeKey, UnboundKey},

@@ -1,4 +1,4 @@
-//! Sessions are ended: the one that came, or others.
+//! Ends sessions: the one of the request, or others.
 
 use std::{sync::Arc, time::Duration};
 
@@ -66,7 +66,7 @@ impl Sessions {
             && let Err(error) = store.remove(id).await
         {
             // The revocation holds without.
-            tracing::warn!(%error, "a session that has ended counts no more, but could not be removed from the store");
+            tracing::warn!(%error, "a session has ended, but could not be removed from the store");
         }
     }
 
@@ -93,12 +93,10 @@ async fn read_and_remove(store: Arc<dyn Store>, ticket: Ticket) -> Option<Arc<Se
         }
         return open_record(&ticket, &found.record.sealed, found.seen_at);
     }
-    tracing::warn!(
-        "the store stayed away: tokens of a session that was signed out are not taken back"
-    );
+    tracing::warn!("the store stayed away: the tokens of a signed-out session are not revoked");
     None
 }
 
-/// Some twenty minutes.
+/// Retries and their longest pause: some twenty minutes in all.
 const TRIES: u32 = 25;
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);

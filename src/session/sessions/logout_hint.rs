@@ -1,4 +1,4 @@
-//! What signing out at the provider needs, in a cookie of its own that goes to that endpoint alone.
+//! What a sign-out at the provider needs, in a cookie that is sent only to that endpoint.
 
 use http::{HeaderMap, HeaderValue};
 
@@ -44,5 +44,5 @@ impl Sessions {
     }
 }
 
-/// The bytes of the longest ID token that is put into an address: some servers refuse longer ones.
+/// Bytes of the longest ID token that is put into an address. Some servers refuse longer addresses.
 const LONGEST_HINT: usize = 2_048;

@@ -1,4 +1,4 @@
-//! Opens what a session cookie holds: the session itself, or the ticket to a record that does.
+//! Opens a session cookie: the session itself, or the ticket to a stored record.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What could not be said at once of a visit: found out, with waiting.
+//! The part of finding a session that has to wait: for the store, or for a renewal.
 
 use std::sync::Arc;
 

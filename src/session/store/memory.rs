@@ -1,4 +1,4 @@
-//! Sessions in this process: nothing to set up, gone with the process.
+//! Sessions in this process. They need no setup, and end with the process.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},

@@ -1,8 +1,7 @@
-//! Where sessions are kept, when not in the cookie alone.
+//! Where sessions are stored, if not only in the cookie.
 //!
-//! A store holds records under ids and cannot read them: what is in a record is sealed, under a key that is in
-//! the browser's cookie (see [`ticket`](super::ticket)) or under the gate's own. A store also lets one of several
-//! replicas do what only one may: it grants leases.
+//! A store holds records under ids and cannot read them. A record is sealed, under a key in the browser's cookie (see
+//! [`ticket`](super::ticket)) or under the gate's own key. A store also grants leases, so that only one of several replicas does something.
 
 mod memory;
 mod redis;
@@ -128,6 +127,5 @@ pub trait Store: Send + Sync {
     }
 }
 
-/// How long a lease lasts that nobody prolongs: what a replica that dies before it has sent anything holds up the others
-/// for.
+/// How long a lease lasts without extension: the delay for other replicas if one dies before it has sent anything.
 pub const LEASE: Duration = Duration::from_secs(10);

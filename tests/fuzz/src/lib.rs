@@ -3,12 +3,14 @@
 
 use std::{net::IpAddr, str, sync::LazyLock, time::Duration};
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::{Bytes, BytesMut};
 use http::{
-    HeaderMap, HeaderName, HeaderValue,
-    header::{AUTHORIZATION, COOKIE, SET_COOKIE},
+    HeaderMap, HeaderName, HeaderValue, Method,
+    header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, SET_COOKIE},
 };
 use ipnet::IpNet;
+use serde_json::{Map, Value, json};
 use sidegate::{
     api_token::{self, format::Token},
     canonical_path::CanonicalPath,
@@ -26,6 +28,7 @@ use sidegate::{
     forward::http1::{self, BodyEvent},
     issuer::{
         authorize::AuthorizationRequest,
+        client_assertion,
         document::{self, DocumentUrl},
         parameters::Parameters,
         redirect::RedirectUri,
@@ -33,9 +36,15 @@ use sidegate::{
         resource::{self, Resource},
         token::{self, AccessToken},
     },
+    jose::{self, Algorithm, Expected, KeySet, LEEWAY},
     listen::proxy_protocol,
     login::return_to::{HostPattern, ReturnRules},
+    mcp::{self, Called, ToolPattern, ToolRules},
     origin::PublicOrigin,
+    provider::{
+        bearer::{self, BearerSettings},
+        introspection::{self, Asked},
+    },
     public_url::PublicUrl,
     route::PathPattern,
     secret::Secret,
@@ -49,6 +58,35 @@ use sidegate::{
     users::Htpasswd,
 };
 use url::Url;
+
+/// No body that passes calls a tool that is not allowed, for a reader that takes the last of two members.
+pub fn tool_call(data: &[u8]) {
+    let rules = ToolRules {
+        allow: ToolPattern::parse("echo").into_iter().collect(),
+        deny: Vec::new(),
+        older_versions: true,
+    };
+    let json = HeaderValue::from_static("application/json");
+    let headers = HeaderMap::from_iter([(CONTENT_TYPE, json)]);
+    let called = Called {
+        method: &Method::POST,
+        headers: &headers,
+        body: data,
+    };
+    if mcp::judge(&rules, &called).is_err() {
+        return;
+    }
+    let read: Value = serde_json::from_slice(data).expect("what passes is JSON");
+    let all = match read {
+        Value::Array(all) => all,
+        one => vec![one],
+    };
+    for message in all {
+        if message["method"] == "tools/call" {
+            assert_eq!(message["params"]["name"], "echo");
+        }
+    }
+}
 
 /// A header of the PROXY protocol ends within what has come and within its bound, wherever it is cut, and what stands
 /// behind it changes nothing.
@@ -71,6 +109,13 @@ pub fn proxy_header(data: &[u8]) {
 pub fn oauth_client(data: &[u8]) {
     static KEYS: LazyLock<KeyRing> =
         LazyLock::new(|| KeyRing::new(&[Secret::new("one".to_owned())], "app.example gate"));
+    static CLIENT: LazyLock<KeySet> = LazyLock::new(|| {
+        let keys = json!({"keys": [{
+            "kty": "EC", "crv": "P-256", "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+            "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+        }]});
+        KeySet::read(&keys).expect("a key set")
+    });
     if let Ok(registration) = Registration::read(data) {
         let answer = registration.register(&KEYS, [7; 12], Timestamp(1));
         let id = answer["client_id"].as_str().expect("an id");
@@ -93,6 +138,8 @@ pub fn oauth_client(data: &[u8]) {
         return;
     };
     let _ = DocumentUrl::parse(text, true);
+    let _ = client_assertion::claimed_client(text);
+    assert!(client_assertion::check(text, "app", &CLIENT, &[], Timestamp(1)).is_err());
     let _ = token::Presented::code(text);
     let _ = token::Presented::refresh(text);
     assert!(AccessToken::open(text, &KEYS).is_none());
@@ -110,6 +157,109 @@ pub fn oauth_client(data: &[u8]) {
         assert!(!uri.policy_source().contains([';', ',', ' ', '\'']));
         let url = Url::parse(text).expect("a redirect URI is an address");
         assert!(url.scheme() != "http" || uri.is_loopback());
+    }
+}
+
+const ISSUER: &str = "https://id.example.com";
+const NOW: u64 = 1_800_000_000;
+
+/// Tokens for `api` alone.
+static BEARER: LazyLock<BearerSettings> = LazyLock::new(|| BearerSettings {
+    audience: vec!["api".to_owned()],
+    clients: Vec::new(),
+    algorithms: Vec::new(),
+    accept_id_tokens: false,
+    introspect: false,
+    token_cache: Duration::ZERO,
+    kubernetes: false,
+});
+
+/// What every token that counts has, by a reading of its own; and nobody is somebody's name.
+fn check_claims(claims: &Map<String, Value>) {
+    if let Some(end) = claims.get("exp").and_then(Value::as_u64) {
+        assert!(end > NOW - LEEWAY.as_secs());
+    }
+    assert!(!claims.contains_key("cnf") && !claims.contains_key("events"));
+    assert!(
+        bearer::scopes(claims)
+            .iter()
+            .all(|scope| bearer::is_scope(scope))
+    );
+    let mut settled = claims.clone();
+    if bearer::settle_subject(&mut settled, bearer::Nameless::Client) {
+        let subject = settled["sub"].as_str().expect("text");
+        assert!(subject.starts_with("client:"));
+    }
+}
+
+/// No answer makes a token count that is not called active by JSON's `true`, for this client, of a named client, and of
+/// this issuer.
+pub fn introspection(data: &[u8]) {
+    static ASKED: LazyLock<BearerSettings> = LazyLock::new(|| BearerSettings {
+        audience: Vec::new(),
+        clients: vec!["cli".to_owned()],
+        introspect: true,
+        ..BEARER.clone()
+    });
+    let Ok(answer) = introspection::read(data) else {
+        return;
+    };
+    let asked = Asked {
+        bearer: &ASKED,
+        client_id: "us",
+        issues: &|iss| iss == ISSUER,
+        now: Timestamp(NOW),
+    };
+    if asked.check(&answer).is_err() {
+        return;
+    }
+    assert_eq!(answer["active"], true);
+    for name in ["azp", "client_id"] {
+        assert!(answer.get(name).is_none_or(|client| client == "cli"));
+    }
+    assert!(answer.get("iss").is_none_or(|iss| iss == ISSUER));
+    let names_us = |aud: &Value| match aud {
+        Value::Null => true,
+        Value::Array(all) => all.is_empty() || all.iter().any(|one| one == "us"),
+        one => one == "us",
+    };
+    assert!(answer.get("aud").is_none_or(names_us));
+    check_claims(&answer);
+}
+
+/// No bytes are a token that somebody signed; and what is no access token for `api` has nobody fetch keys. The bytes are a
+/// token, or the claims of one.
+pub fn access_token(data: &[u8]) {
+    static KEYS: LazyLock<KeySet> = LazyLock::new(|| {
+        // RFC 7517 appendix A.1.
+        let key = json!({
+            "kty": "EC", "crv": "P-256", "alg": "ES256", "kid": "1",
+            "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+            "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM",
+        });
+        KeySet::read(&json!({ "keys": [key] })).expect("a set of keys")
+    });
+    let expected = Expected {
+        issuer: ISSUER,
+        issues: |issuer, iss| issuer == iss,
+        algorithms: &Algorithm::ALL,
+        types: &bearer::TYPES,
+        audience: BEARER.expected_audience(),
+        max_age: None,
+        now: Timestamp(NOW),
+    };
+    let head = URL_SAFE_NO_PAD.encode(r#"{"alg":"ES256","typ":"JWT"}"#);
+    let made = format!("{head}.{}.c2ln", URL_SAFE_NO_PAD.encode(data));
+    for token in [str::from_utf8(data).unwrap_or_default(), &made] {
+        assert!(jose::verify(token, &KEYS, &expected).is_err());
+        let Ok(token) = jose::unverified(token, &expected) else {
+            continue;
+        };
+        if BEARER.check(&token).is_ok() {
+            assert_eq!(token.claims["iss"], ISSUER);
+            assert!(token.claims["exp"].is_number());
+            check_claims(&token.claims);
+        }
     }
 }
 
@@ -309,6 +459,8 @@ pub fn cookie(data: &[u8]) {
             &b"__Host-sidegate"[..],
             b"__Host-sidegate_login",
             b"__Host-sidegate_led",
+            b"__Secure-sidegate",
+            b"__Secure-sidegate_4",
             b"__Secure-sidegate_hint",
             b"__Secure-sidegate_provider",
             b"__Secure-sidegate_known",
@@ -504,6 +656,13 @@ fn app_pieces(headers: &HeaderMap) -> Vec<Vec<u8>> {
                 b"__Host-sidegate_4",
                 b"__Host-sidegate_login",
                 b"__Host-sidegate_led",
+                // The session's names where several hosts share it: an earlier configuration may have written them.
+                b"__Secure-sidegate",
+                b"__Secure-sidegate_0",
+                b"__Secure-sidegate_1",
+                b"__Secure-sidegate_2",
+                b"__Secure-sidegate_3",
+                b"__Secure-sidegate_4",
                 b"__Secure-sidegate_hint",
                 b"__Secure-sidegate_provider",
                 b"__Secure-sidegate_known",

@@ -67,6 +67,7 @@ fn json(arguments: &[&str]) -> Value {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn each_verdict_is_told_with_its_route_and_rule() {
     let ada = "user=ada,email=ada@example.com,groups=users;ops";
     let admin = "user=ada,email=ada@example.com,groups=admins";
@@ -74,11 +75,12 @@ fn each_verdict_is_told_with_its_route_and_rule() {
         format!("{ada},acr=gold"),
         format!("{ada},acr=gold,auth_age=11m"),
     );
-    let [read, token, less, password] = [
+    let [read, token, less, password, bearer] = [
         "scopes=read;write",
         "credential=api_token,scopes=read,client=laptop",
         "scopes=write",
         "credential=password,scopes=read",
+        "credential=bearer,acr=gold",
     ]
     .map(|proof| format!("{ada},{proof}"));
     for (arguments, verdict, route, status) in [
@@ -165,6 +167,18 @@ fn each_verdict_is_told_with_its_route_and_rule() {
             "forbidden",
             "routes[7]",
             Some(403),
+        ),
+        (
+            &["GET", "/fresh/x", "--as", &bearer],
+            "step_up",
+            "routes[6]",
+            Some(401),
+        ),
+        (
+            &["GET", "/x", "--as", "user=backup,credential=service_token"],
+            "pass",
+            "the default",
+            None,
         ),
         (
             &["GET", "https://app.example.com:443/public/x?a=b"],

@@ -118,12 +118,49 @@ async fn t23_t24_t25_t26_what_is_wrong_beside_is_told_to_the_client() {
     let twice = |name: &str| format!("{}&{name}=x", authorize(house, &client, &[]));
     assert_eq!(told(&twice("scope")).await, "invalid_request");
     assert_eq!(told(&twice("resource")).await, "invalid_target");
-    let nobody = house
+}
+
+/// Anybody may register an address: the gate's name does not lead there for strangers (RFC 9700 §4.11.2).
+#[tokio::test]
+async fn nobody_is_led_to_a_registered_address_before_they_have_signed_in() {
+    let tables = format!(
+        "{MCP}[[issuer.clients]]\nid = \"cli\"\nredirect_uris = [\"http://127.0.0.1/callback\"]\n"
+    );
+    let home = home_with(&tables, |plan| plan).await;
+    let house = &home.house;
+    let client = client(house).await;
+    for (name, value, expected) in [
+        ("response_type", "token", "unsupported_response_type"),
+        ("code_challenge", "", "invalid_request"),
+        ("scope", "a\"b", "invalid_scope"),
+        ("resource", "https://other.example/", "invalid_target"),
+    ] {
+        let address = authorize(house, &client, &[(name, value)]);
+        let browser = house.browser();
+        let reply = browser.get(&address).await;
+        assert_eq!(reply.status, StatusCode::FOUND, "{name}: {}", reply.text());
+        let there = reply.location();
+        assert!(there.as_str().starts_with(&house.public_url), "{there}");
+        // After the login the client is told.
+        browser.sign_in("/").await;
+        let back = browser.get(&address).await.location();
+        assert!(back.as_str().starts_with(BACK), "{back}");
+        assert_eq!(parameter(&back, "error").as_deref(), Some(expected));
+        // One that the operator has named is told at once.
+        let known = authorize(house, "cli", &[(name, value)]);
+        let back = house.browser().get(&known).await.location();
+        assert_eq!(parameter(&back, "error").as_deref(), Some(expected));
+    }
+    let silent = [("prompt", "none")];
+    let reply = house
         .browser()
-        .get(&authorize(house, &client, &[("prompt", "none")]))
+        .get(&authorize(house, &client, &silent))
         .await;
+    assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{}", reply.text());
+    assert!(reply.headers.get("location").is_none());
+    let known = house.browser().get(&authorize(house, "cli", &silent)).await;
     assert_eq!(
-        parameter(&nobody.location(), "error").as_deref(),
+        parameter(&known.location(), "error").as_deref(),
         Some("login_required")
     );
 }
@@ -137,10 +174,11 @@ async fn t24_m9_spellings_of_the_resource_and_none_at_all_are_taken() {
     browser.sign_in("/").await;
     let slash = house.url("/mcp/");
     let upper = house.url("/mcp").replace("http", "HTTP");
-    for (resource, scope) in [
-        ("", "mcp"),
-        (&*slash, ""),
-        (&*upper, "openid email profile"),
+    for (resource, scope, granted) in [
+        ("", "mcp", "mcp"),
+        (&*slash, "", "mcp"),
+        (&*upper, "email profile", "mcp"),
+        (&*upper, "openid email profile", "mcp openid email profile"),
     ] {
         let page = browser
             .get(&authorize(
@@ -153,7 +191,7 @@ async fn t24_m9_spellings_of_the_resource_and_none_at_all_are_taken() {
             .await
             .location();
         let reply = redeem(house, &client, &parameter(&back, "code").expect("a code")).await;
-        assert_eq!(reply.json()["scope"], "mcp");
+        assert_eq!(reply.json()["scope"], granted);
         let tokens = tokens_of(&client, &reply);
         assert_eq!(
             super::call(house, &tokens.access, "/mcp").await.status,

@@ -128,3 +128,61 @@ async fn m7_the_form_is_of_one_session_and_one_site() {
         StatusCode::SEE_OTHER
     );
 }
+
+/// The page names the host, and so does its policy: neither says anything else than where the answer goes.
+#[tokio::test]
+async fn t30_no_host_says_more_than_a_host() {
+    let home = home().await;
+    let house = &home.house;
+    let browser = house.browser();
+    browser.sign_in("/").await;
+    for uri in [
+        "https://a.example;script-src.evil.example/cb",
+        "https://a.example,b.example/cb",
+        "https://claude%2eai/cb",
+        "https://claude.ai@evil.example/cb",
+        "https://cl\u{430}ude.ai/cb",
+        "https://claude.ai\u{202e}/cb",
+        "https://claude.ai./cb",
+        &format!("https://{}.example/cb", "claude-ai-".repeat(7)),
+    ] {
+        let reply = register(house, &json!({ "redirect_uris": [uri] })).await;
+        assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{uri}");
+    }
+    let long = format!(
+        "https://claude.ai.{}evil.example/cb",
+        "a-part-of-it.".repeat(15)
+    );
+    for (uri, shown) in [
+        ("https://xn--pple-43d.com/cb", "xn--pple-43d.com"),
+        (
+            &*long,
+            long.trim_start_matches("https://").trim_end_matches("/cb"),
+        ),
+        (
+            "cursor://anysphere.cursor-mcp/cb",
+            "a program on your device",
+        ),
+        ("claude.ai:/cb", "a program on your device"),
+    ] {
+        let wanted = json!({ "client_name": "Cl\u{202e}aude\u{3164}", "redirect_uris": [uri] });
+        let id = register(house, &wanted).await.json()["client_id"]
+            .as_str()
+            .expect("an id")
+            .to_owned();
+        let page = browser
+            .get(&authorize(house, &id, &[("redirect_uri", uri)]))
+            .await;
+        let text = page.text();
+        assert!(text.contains(shown), "{shown}: {text}");
+        assert!(
+            text.contains("Claude") && !text.contains('\u{202e}'),
+            "{text}"
+        );
+        let policy = page.header("content-security-policy");
+        let rules = policy.split(';').map(str::trim);
+        let rules = rules.filter(|rule| rule.starts_with("form-action"));
+        assert_eq!(rules.count(), 1, "{policy}");
+        assert!(!policy.contains("script-src.evil"), "{policy}");
+    }
+}

@@ -204,6 +204,56 @@ async fn t81_nobody_guesses_a_code() {
     );
 }
 
+/// Whoever could use it in the name of any app would phish with that app's name.
+#[tokio::test]
+async fn t81_who_did_not_ask_for_the_device_flow_does_not_get_it() {
+    let tables = format!(
+        "{MCP}[[issuer.clients]]\nid = \"web\"\nredirect_uris = [\"https://app.example/cb\"]\n\
+         [[issuer.clients]]\nid = \"terminal\"\ndevice_flow = true\n"
+    );
+    let home = home_with(&tables, |plan| plan).await;
+    let house = &home.house;
+    let resource = house.url("/mcp");
+    let registered = super::client(house).await;
+    for client in [registered.as_str(), "web"] {
+        let fields = [("client_id", client), ("resource", &*resource)];
+        let reply = post(house, "/oauth2/device_authorization", &fields).await;
+        assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{client}");
+        assert_eq!(error(&reply), "unauthorized_client", "{client}");
+        let reply = poll(house, client, &json!({"device_code": "sgd_x"})).await;
+        assert_eq!(error(&reply), "unauthorized_client", "{client}");
+    }
+    begin(house, "terminal").await;
+}
+
+#[tokio::test]
+async fn t81_of_two_answers_at_once_one_counts_and_leaves_one_grant() {
+    let home = home().await;
+    let house = &home.house;
+    let client = device_client(house).await;
+    let begun = begin(house, &client).await;
+    let code = begun["user_code"].as_str().expect("a code");
+    let browser = house.browser();
+    let token = token_of(&browser.follow("/oauth2/device").await);
+    let answers = (0..8).map(|_| send(&browser, &token, code, Some("allow")));
+    let answers = futures_util::future::join_all(answers).await;
+    let counted = answers
+        .iter()
+        .filter(|reply| reply.status == StatusCode::OK);
+    assert_eq!(counted.count(), 1);
+    let tokens = tokens_of(&client, &poll(house, &client, &begun).await);
+    let listed = browser
+        .fetch(Method::GET, "/oauth2/account/grants")
+        .send()
+        .await
+        .json();
+    assert_eq!(listed["grants"].as_array().map(Vec::len), Some(1));
+    assert_eq!(
+        call(house, &tokens.access, "/mcp").await.status,
+        StatusCode::OK
+    );
+}
+
 #[tokio::test]
 async fn the_device_flow_can_be_switched_off() {
     let tables = MCP.replacen("[issuer]\n", "[issuer]\ndevice_flow = false\n", 1);

@@ -3,13 +3,18 @@
 use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
-use serde_json::Value;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use serde_json::{Value, json};
 
 use super::{
-    Home, MCP, Tokens, agree, call, client, error, home, home_with, parameter, post, redeem, renew,
-    submit, tokens, tokens_of,
+    Home, MCP, Tokens, agree, authorize, call, client, consent_of, decide, error, home, home_with,
+    parameter, post, redeem, renew, submit, tokens, tokens_of,
 };
-use crate::support::{Browser, House, ports, raw};
+use crate::{
+    provider_logout::backchannel,
+    support::{Browser, House, keys::Signing, ports, raw},
+};
 
 /// Within which an end is known everywhere.
 const SOON: Duration = Duration::from_secs(5);
@@ -168,6 +173,140 @@ async fn t62_who_signs_out_everywhere_ends_them_and_their_streams() {
     let reply = submit(&browser, "/oauth2/account/sign_out", "same-origin", body).await;
     assert!(reply.status.is_redirection(), "{}", reply.text());
     is_over(house, &first).await;
+}
+
+/// What guards a stream of the upstream.
+const STREAMS: &str = "[issuer]\n[[routes]]\npath = \"/_/**\"\nmcp = true\n";
+
+/// Somebody in a session of that name at the provider, and the tokens of a client that they let in there.
+async fn named(home: &Home, sid: &str) -> (Browser, Tokens) {
+    let sid = json!({ "sid": sid });
+    home.provider.set(|behaviour| behaviour.id_token = sid);
+    let house = &home.house;
+    let client = client(house).await;
+    let browser = house.browser();
+    let resource = house.url("/_");
+    let asked = authorize(house, &client, &[("resource", &resource)]);
+    let page = browser.follow(&asked).await;
+    let back = decide(&browser, &consent_of(&page), "allow")
+        .await
+        .location();
+    let reply = redeem(house, &client, &parameter(&back, "code").expect("a code")).await;
+    (browser, tokens_of(&client, &reply))
+}
+
+/// A stream that runs on an access token.
+async fn stream(house: &House, tokens: &Tokens) -> Incoming {
+    let authorization = format!("Bearer {}", tokens.access);
+    let browser = house.browser();
+    let ask = browser
+        .bare(Method::GET, "/_/events")
+        .header("authorization", &authorization)
+        .header("accept", "text/event-stream");
+    let reply = ask.begin().await;
+    assert_eq!(reply.status(), StatusCode::OK);
+    let mut body = reply.into_body();
+    goes_on(&mut body).await;
+    body
+}
+
+async fn goes_on(body: &mut Incoming) {
+    for _ in 0..3 {
+        let event = body.frame().await.expect("no end");
+        event.expect("an event");
+    }
+}
+
+/// The stream breaks off soon, and neither token brings anything any more.
+async fn has_ended(house: &House, tokens: &Tokens, body: &mut Incoming) {
+    let reading = async { while let Some(Ok(_)) = body.frame().await {} };
+    tokio::time::timeout(SOON, reading)
+        .await
+        .expect("it breaks off");
+    let reply = call(house, &tokens.access, "/_/any").await;
+    assert_eq!(reply.status, StatusCode::UNAUTHORIZED, "{}", reply.text());
+    assert_eq!(
+        error(&renew(house, &tokens.client, &tokens.refresh).await),
+        "invalid_grant"
+    );
+}
+
+async fn is_good(house: &House, tokens: &Tokens, body: &mut Incoming) {
+    goes_on(body).await;
+    let reply = call(house, &tokens.access, "/_/any").await;
+    assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
+}
+
+#[tokio::test]
+async fn t62_signing_out_ends_what_began_in_that_session_and_its_streams() {
+    for store in ["cookie", "memory"] {
+        let home = home_with(STREAMS, |plan| {
+            plan.session(&format!("store = \"{store}\""))
+        })
+        .await;
+        let house = &home.house;
+        let (one, first) = named(&home, "s-1").await;
+        let (_two, second) = named(&home, "s-2").await;
+        let mut streams = (stream(house, &first).await, stream(house, &second).await);
+        let reply = one.fetch(Method::POST, "/oauth2/sign_out").send().await;
+        assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
+        has_ended(house, &first, &mut streams.0).await;
+        is_good(house, &second, &mut streams.1).await;
+    }
+}
+
+/// A login that takes an earlier one's place, as a fresh one does, throws no program out.
+#[tokio::test]
+async fn t62_a_fresh_login_ends_no_grant() {
+    let home = home_with(STREAMS, |plan| plan).await;
+    let house = &home.house;
+    let (browser, tokens) = named(&home, "s-1").await;
+    browser.follow("/oauth2/start?rd=/").await;
+    let mut body = stream(house, &tokens).await;
+    is_good(house, &tokens, &mut body).await;
+}
+
+#[tokio::test]
+async fn t62_the_end_of_a_session_at_the_provider_ends_what_began_in_it_and_its_streams() {
+    let home = home_with(STREAMS, |plan| plan).await;
+    let house = &home.house;
+    let (_one, first) = named(&home, "s-1").await;
+    let (_two, second) = named(&home, "s-2").await;
+    let mut streams = (stream(house, &first).await, stream(house, &second).await);
+    let said = backchannel::token(&home.provider, &json!({ "sid": "s-1" }), Signing::First);
+    let reply = backchannel::tell(house, &format!("logout_token={said}")).await;
+    assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
+    has_ended(house, &first, &mut streams.0).await;
+    is_good(house, &second, &mut streams.1).await;
+}
+
+#[tokio::test]
+async fn t62_an_operator_ends_a_session_and_what_began_in_it() {
+    let admin = ports::free_address();
+    let home = home_with(STREAMS, |plan| {
+        plan.top(&format!("admin_listen = \"{admin}\""))
+    })
+    .await;
+    let house = &home.house;
+    let (_one, first) = named(&home, "s-1").await;
+    let sessions = async || {
+        let (_, listed) = operator(admin, "GET", "/sessions?user=script:ada-1815").await;
+        let listed = listed["sessions"].as_array().expect("a list").clone();
+        let ids = listed
+            .iter()
+            .map(|one| one["id"].as_str().expect("an id").to_owned());
+        ids.collect::<Vec<_>>()
+    };
+    let before = sessions().await;
+    let (_two, second) = named(&home, "s-2").await;
+    let mut streams = (stream(house, &first).await, stream(house, &second).await);
+    let [id] = &before[..] else {
+        panic!("one session: {before:?}");
+    };
+    let ended = operator(admin, "DELETE", &format!("/sessions/{id}")).await;
+    assert_eq!(ended.0, 200, "{}", ended.1);
+    has_ended(house, &first, &mut streams.0).await;
+    is_good(house, &second, &mut streams.1).await;
 }
 
 async fn operator(address: std::net::SocketAddr, method: &str, target: &str) -> (u16, Value) {

@@ -7,12 +7,17 @@ mod device;
 mod documented;
 mod documents;
 mod ends;
+mod floods;
 mod login;
+mod machines;
 mod metadata;
+mod openid;
 mod refresh;
 mod registration;
+mod scopes;
 mod sdks;
 mod token;
+mod tools;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{Method, StatusCode};

@@ -21,7 +21,7 @@ const ENDPOINT: &str = "/oauth2/backchannel_logout/script";
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 
 /// A logout token, `changes` laid over it.
-fn token(provider: &ScriptedProvider, changes: &Value, signing: Signing) -> String {
+pub fn token(provider: &ScriptedProvider, changes: &Value, signing: Signing) -> String {
     let id = format!("{:?}", Instant::now());
     let mut claims = json!({
         "iss": provider.issuer(), "aud": CLIENT_ID, "iat": now(), "exp": now() + 120, "jti": id,
@@ -31,7 +31,7 @@ fn token(provider: &ScriptedProvider, changes: &Value, signing: Signing) -> Stri
     keys::id_token(&claims, signing, CLIENT_SECRET)
 }
 
-async fn tell(house: &House, form: &str) -> Reply {
+pub async fn tell(house: &House, form: &str) -> Reply {
     // A server: no cookies, no Fetch Metadata.
     let ask = house.browser();
     let ask = ask.bare(Method::POST, ENDPOINT);

@@ -1,7 +1,7 @@
 //! Signing out on both sides. A provider says that somebody has signed out there: by a token from server to server, or
 //! in a frame of its page. And somebody who signs out here has the provider take the tokens back.
 
-mod backchannel;
+pub mod backchannel;
 mod frontchannel;
 mod revocation;
 

@@ -82,7 +82,7 @@ async fn tls_and_a_user_with_few_rights() {
         .await;
     sleep(Duration::from_secs(1)).await;
     for (house, told) in [
-        (untrusted, "Redis is not there"),
+        (untrusted, "Redis is away"),
         (wrong, "Redis refuses the gate"),
     ] {
         assert_eq!(ready(&house).await.0, 503);
@@ -146,7 +146,7 @@ async fn a_redis_that_refuses_the_gate_is_told_from_one_that_is_not_there() {
                 let mut warnings = log.lines().filter(|line| line.contains(told));
                 assert!(warnings.any(|line| line.contains("session.store")), "{log}");
                 assert!(log.contains("Redis refuses"), "{log}");
-                assert!(!log.contains("Redis is not there"), "{log}");
+                assert!(!log.contains("Redis is away"), "{log}");
                 break;
             }
             assert!(std::time::Instant::now() < end, "{lines}: {text}\n{log}");

@@ -101,6 +101,12 @@ pub struct Behaviour {
     pub revocation: Option<Vec<u16>>,
     /// Whether logout at the provider is offered.
     pub offers_logout: bool,
+    /// What is said of tokens that are asked about; of all others, that they are not active.
+    pub introspection: BTreeMap<String, Value>,
+    /// Said instead: status and body.
+    pub introspection_says: Option<(u16, String)>,
+    /// How long that takes.
+    pub introspection_takes: Duration,
     /// How long the access token is.
     pub access_token_length: usize,
     /// How long refresh tokens are at least.
@@ -160,6 +166,9 @@ impl Default for Behaviour {
             error: None,
             discovered_issuer: None,
             revocation: None,
+            introspection: BTreeMap::new(),
+            introspection_says: None,
+            introspection_takes: Duration::ZERO,
             offers_logout: true,
             access_token_length: 40,
             refresh_token_length: 0,

@@ -60,6 +60,16 @@ impl Key {
         })
     }
 
+    /// The private half, for a program that signs.
+    pub fn pem(&self) -> String {
+        self.pair.serialize_pem()
+    }
+
+    /// The JWT of `claims`.
+    pub fn signed(&self, claims: &Value) -> String {
+        self.sign(self.id, claims)
+    }
+
     fn sign(&self, id: &str, claims: &Value) -> String {
         let mut header = Header::new(self.algorithm);
         header.kid = Some(id.to_owned());

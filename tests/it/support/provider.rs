@@ -233,6 +233,7 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Answer 
             lay_over(&mut claims, &behaviour.userinfo);
             server::json(StatusCode::OK, &claims)
         }
+        "/introspect" => introspection(&behaviour, &call).await,
         "/revoke" => {
             let status = {
                 let mut state = state.lock().expect("no panic inside");
@@ -256,6 +257,19 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Answer 
         },
         _ => server::full(StatusCode::NOT_FOUND, "text/plain", "no such page"),
     }
+}
+
+/// What it says of a token (RFC 7662).
+async fn introspection(behaviour: &Behaviour, call: &Call) -> Answer {
+    tokio::time::sleep(behaviour.introspection_takes).await;
+    if let Some((status, body)) = &behaviour.introspection_says {
+        let status = StatusCode::from_u16(*status).expect("a status");
+        return server::full(status, "text/html", body.clone());
+    }
+    let token = call.fields.get("token");
+    let known = token.and_then(|token| behaviour.introspection.get(token));
+    let unknown = json!({ "active": false });
+    server::json(StatusCode::OK, known.unwrap_or(&unknown))
 }
 
 /// The fields of a form or a query.
@@ -307,6 +321,7 @@ fn discovery(root: &str, issuer: &str, behaviour: &Behaviour) -> Answer {
     if behaviour.offers_userinfo {
         document["userinfo_endpoint"] = json!(format!("{root}/userinfo"));
     }
+    document["introspection_endpoint"] = json!(format!("{root}/introspect"));
     if behaviour.revocation.is_some() {
         document["revocation_endpoint"] = json!(format!("{root}/revoke"));
     }

@@ -88,6 +88,17 @@ impl Server {
         self.replace(None);
     }
 
+    /// Breaks the connections that are open, and goes on listening.
+    pub async fn restart(&self) {
+        let old = self.task.lock().expect("no panic inside").take();
+        if let Some(old) = old {
+            old.abort();
+            // Its socket is closed by then.
+            let _ = old.await;
+        }
+        self.up().await;
+    }
+
     fn replace(&self, task: Option<JoinHandle<()>>) {
         let old = std::mem::replace(&mut *self.task.lock().expect("no panic inside"), task);
         if let Some(old) = old {

@@ -173,7 +173,7 @@ async fn a_probe_takes_an_address_out_and_in() {
         }
         panic!("{words} is not in the log:\n{}", house.process.log());
     };
-    log("the app's address is not well").await;
+    log("the app's address fails its health check").await;
     assert_eq!(load(&house, 2, 10, &Method::POST).await, [(200, 20)]);
     apps[1].server.down();
     for _ in 0..500 {
@@ -192,7 +192,7 @@ async fn a_probe_takes_an_address_out_and_in() {
         StatusCode::SERVICE_UNAVAILABLE
     );
     apps[0].server.up().await;
-    log("the app's address is well again").await;
+    log("the app's address passes its health check again").await;
     assert_eq!(load(&house, 2, 10, &Method::POST).await, [(200, 20)]);
 }
 

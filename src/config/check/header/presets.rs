@@ -1,5 +1,5 @@
-//! `headers.preset`: the headers that apps of some origin read. What is signed in them is signed by this gate: apps have to be
-//! told its key set.
+//! `headers.preset`: the headers that apps for other products read. Signed headers are signed by this gate: apps must be configured with its
+//! key set.
 
 use http::HeaderName;
 

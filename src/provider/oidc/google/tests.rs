@@ -207,10 +207,9 @@ async fn groups_are_listed_page_by_page() {
     assert_eq!(barred(&config, &server, &token).await, None);
     let seen = server.requests(GROUPS).remove(0);
     assert_eq!(seen.headers["authorization"], "Bearer at");
-    let query: HashMap<String, String> =
-        url::form_urlencoded::parse(seen.query.unwrap().as_bytes())
-            .into_owned()
-            .collect();
+    let query: HashMap<String, String> = form_urlencoded::parse(seen.query.unwrap().as_bytes())
+        .into_owned()
+        .collect();
     assert_eq!(
         query["query"],
         "member_key_id == 'jane@corp.example' && \
@@ -264,7 +263,7 @@ async fn a_failure_to_list_groups_ends_the_login_that_needs_them() {
     let error = signed_in(&guarded, &[], &server, &jane).await.unwrap_err();
     let expected = ProviderError::Http {
         call: Call::Groups,
-        error: HttpError::Status(http::StatusCode::FORBIDDEN),
+        error: HttpError::Status(StatusCode::FORBIDDEN),
     };
     assert_eq!(error, expected);
     server.answer(GROUPS, Answer::json("[]"));

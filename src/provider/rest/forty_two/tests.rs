@@ -219,7 +219,7 @@ async fn errors_say_what_is_wrong() {
     for (reply, expected) in [
         (
             Answer::json("{}").with_status(404),
-            problem("there is nobody behind the access token"),
+            problem("the access token has no user"),
         ),
         (
             Answer::json(r#"{"error":"Forbidden","message":"Insufficient scope"}"#)

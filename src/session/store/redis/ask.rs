@@ -1,4 +1,4 @@
-//! Whether Redis would serve, asked before anybody needs it.
+//! Checks whether Redis can serve, before anybody needs it.
 
 use std::time::Duration;
 
@@ -86,5 +86,5 @@ async fn try_out(dialer: &Dialer, connection: &mut Connection) -> Result<(), Red
 
 /// Where nobody listens for long.
 const CHANNEL: &str = "sidegate:check";
-/// Beside what each step may take: many sentinels may each be silent.
+/// All steps together: many sentinels may each be silent.
 const LONGEST: Duration = Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! How a connection to Redis is made: which server to ask, and whether it is the right one.
+//! Connects to Redis: which server to ask, and whether it is the right one.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -312,9 +312,9 @@ async fn bounded<T>(
     }
 }
 
-/// How long a server may leave bytes unacknowledged.
+/// How long bytes to a server may stay unacknowledged.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a connection may take, and each step of it.
 const CONNECT: Duration = Duration::from_secs(1);
-/// Commands on their way at once.
+/// Commands in flight.
 pub(super) const IN_FLIGHT: usize = 1_024;

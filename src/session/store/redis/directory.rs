@@ -1,10 +1,10 @@
-//! Who is signed in where, in Redis: each replica lists what any of them has seen.
+//! Who is signed in where, in Redis: each replica lists the sessions that any of them has seen.
 //!
-//! A user is a hash under a name that only the gate's secret yields, and each session a field of it, sealed under the
-//! gate's own keys and bound to its place. Whoever reads Redis learns how many sessions somebody has, not whose, not
-//! where. When the secret is rotated the names change, and what is used is listed anew within a minute.
+//! A user is a hash under a name that is derived from the gate's secret. Each session is a field of it, sealed under the gate's own keys and
+//! bound to its place. A reader of Redis learns how many sessions a user has, but not which user, and not where. When the secret is
+//! rotated the names change, and sessions in use are listed again within a minute.
 //!
-//! Notes are sent in the background. One that gets lost comes again a minute later, with the session's next use.
+//! Updates are sent in the background. If one is lost, the next use of the session sends it again a minute later.
 
 use std::sync::Arc;
 
@@ -156,9 +156,9 @@ impl SessionIndex for RedisDirectory {
 
 /// How an entry is written.
 const VERSION: u8 = 1;
-/// Notes that wait for Redis.
+/// Updates that wait for Redis.
 const WAITING: usize = 4_096;
-/// Sessions of one user at which room is made, ended ones among them.
+/// Sessions of one user at which old entries are removed, ended ones included.
 const PER_USER: i64 = 100;
-/// How many are left then.
+/// Sessions of one user that are left then.
 const KEPT_PER_USER: usize = 50;

@@ -1,8 +1,8 @@
-//! Idle ends moved in the background: no request waits for it, and a busy session is said to be busy once in a while.
+//! Reports the use of sessions to Redis in the background. No request waits for it, and a busy session is reported once in a while.
 //!
-//! What is used after a pause is told at once, and then no oftener than [`pause`] asks for; the last use is always told. So
-//! what Redis knows lags behind by one pause while a session is busy, and no more by the time its idle end
-//! comes near. The answer also says whether the copy here is still what Redis has.
+//! Use after a pause is reported at once, and then no more often than [`pause`] allows. The last use is always reported. So Redis lags behind by
+//! one pause while a session is busy, and no longer when its idle end comes near. The answer also says whether the cached copy is still
+//! current.
 
 use std::{
     collections::HashMap,
@@ -159,13 +159,14 @@ async fn touch(
     Some((asked_at, generation))
 }
 
-/// How often it is looked what to tell.
+/// The interval between two reports.
 const BEAT: Duration = Duration::from_secs(1);
-/// Well below what a copy is good for without having been compared, so that busy ones are never asked for anew.
+/// The longest interval between two reports of one session. It is well below the time for which a cached copy is valid without
+/// comparison, so that busy ones are never read again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Commands sent together.
 const AT_ONCE: usize = 64;
-/// Sessions whose use is remembered; of those beyond, the next use is.
+/// Sessions whose use is remembered. For others the next use is.
 const MOST: usize = 100_000;
 const SHARDS: usize = 64;
 

@@ -1,8 +1,7 @@
-//! How records, revocations and messages are written in Redis. Pure.
+//! The format of records, revocations and messages in Redis. Pure.
 //!
-//! Everything is fixed-width and big-endian, so that the scripts can read it: a record is a version, its generation, its
-//! absolute end, when it was last used, and the sealed session. Redis itself ends a record at its idle end; the
-//! two stamps end it to the second.
+//! All fields have a fixed width and are big-endian, so that scripts can read them. A record is a version, its generation, its absolute
+//! end, the time of its last use, and the sealed session. Redis expires a record at its idle end. The two times end it to the second.
 
 use aws_lc_rs::digest;
 use bytes::Bytes;

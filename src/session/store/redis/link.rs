@@ -1,9 +1,8 @@
-//! The one connection through which commands go, kept up.
+//! The one connection for commands, and its reconnection.
 //!
-//! A keeper makes it, asks it each second whether it lives, and makes another when it does not; again and again, with
-//! growing pauses. Whoever sends a command waits a moment for a connection that is just being made, not for one that
-//! was not there for a while: a request is better refused at once than late. Every command may run twice with
-//! the same outcome, so one whose connection broke is sent again over the next.
+//! A task opens it, checks each second that it is alive, and opens another if not, with growing pauses. A command waits a moment for a
+//! connection that is just being opened, but not for one that has been missing for a while: it is better to refuse a request at once than
+//! late. Every command may run twice with the same result. So a command whose connection broke is sent again on the next one.
 
 use std::{
     sync::{
@@ -272,7 +271,7 @@ impl Keeper {
                 if is_refusal {
                     tracing::warn!(error = %why, "Redis refuses the gate, see session.store (or session.shared); trying again until it does not");
                 } else {
-                    tracing::warn!(error = %why, "Redis is not there; trying again until it is");
+                    tracing::warn!(error = %why, "Redis is away; trying again until it answers");
                 }
                 told = tells;
             }
@@ -329,15 +328,15 @@ enum LastLogged {
 
 /// How long one command may take.
 const COMMAND: Duration = Duration::from_millis(500);
-/// How long it may take with waiting for a connection and being sent again.
+/// How long a command may take with waiting for a connection and being sent again.
 const OVERALL: Duration = Duration::from_secs(1);
-/// How long an outage is one that may be over in a moment.
+/// How long an outage counts as short.
 const YOUNG: Duration = Duration::from_millis(500);
-/// From when on an outage is likely to outlast a login at the provider. A restart or a failover does not.
+/// The age at which an outage will probably outlast a login at the provider. A restart or failover is shorter.
 const AWAY: Duration = Duration::from_secs(3);
-/// How often the connection is asked whether it lives, and how long it may take to say so.
+/// How often the connection is checked, and how long it may take to answer.
 const BEAT: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-/// A connection that lasted this long was a good one.
+/// The age at which a connection counts as stable.
 const STEADY: Duration = Duration::from_secs(5);

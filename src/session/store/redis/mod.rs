@@ -1,9 +1,9 @@
-//! Sessions in Redis or Valkey, where all replicas see them.
+//! Sessions in Redis or Valkey, shared by all replicas.
 //!
-//! Redis holds ciphertext under hashed names, and ends what nobody uses. A request of a busy session does not go there:
-//! a copy in this process answers ([`record_cache`]) for as long as changes are heard of ([`subscription`]), and that it was
-//! used is told in the background ([`last_seen`]). Revocations go their own way ([`revocation_log`]). When Redis does not answer,
-//! a recent copy vouches, and everybody else is asked to come back: never is somebody let in, or out, for want of it.
+//! Redis holds ciphertext under hashed names, and expires what is not used. Requests of a busy session do not go to Redis: a cached copy
+//! serves them ([`record_cache`]) while changes are received ([`subscription`]), and their use is reported in the background
+//! ([`last_seen`]). Revocations have a log of their own ([`revocation_log`]). While Redis does not answer, a recent copy serves, and all
+//! other requests get 503: nobody is let in, or signed out, because Redis is away.
 
 mod ask;
 mod dial;
@@ -223,7 +223,7 @@ impl Redis {
         self.stop.cancel();
         self.telling.close();
         if timeout(FINISH, self.telling.wait()).await.is_err() {
-            tracing::warn!("Redis is not there: what it should still have been told is lost");
+            tracing::warn!("Redis is away: what was not sent to it yet is lost");
         }
     }
 
@@ -458,7 +458,7 @@ fn name_of(gate: &str) -> String {
 
 /// Revocations that may wait for Redis; a hundred bytes each.
 const WAITING_REVOCATIONS: usize = 100_000;
-/// The same of those that nobody signed; beyond, they are refused.
+/// The same for unsigned ones. Beyond, they are refused.
 const WAITING_UNSIGNED: usize = 10_000;
-/// How long a stop waits for what Redis should still be told.
+/// How long a stop waits for what is still to be sent to Redis.
 const FINISH: Duration = Duration::from_secs(2);

@@ -1,7 +1,7 @@
-//! A cache of records in this process, so that a busy session costs no round trip. Ciphertext, like the records.
+//! A cache of records in this process, so that a busy session costs no round trip. It holds ciphertext, like the records.
 //!
-//! A copy is as good as the record while this replica is sure to hear of changes; without that, for a moment only. When
-//! Redis does not answer, one that was compared a short while ago vouches. Pure but for the cache.
+//! A copy is as good as the record while this replica is sure to receive changes; otherwise only for a moment. While Redis does not answer, a
+//! copy that was compared a short while ago still serves. Pure, except for the cache.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -182,19 +182,19 @@ pub(super) fn is_within(now: Timestamp, then: Timestamp, span: Duration) -> bool
     then.0 <= now.0 + 1 && now.since(then) <= span
 }
 
-/// How long a copy is good although nothing was heard of a change.
+/// How long a copy is valid if no change was received.
 const BACKSTOP: Duration = Duration::from_mins(1);
-/// How long it is good where changes may be missed; together with what else takes time, less than five seconds.
+/// How long a copy is valid if changes may be missed. With everything else that takes time it is less than five seconds.
 const MOMENT: Duration = Duration::from_secs(2);
-/// How long it vouches when Redis does not answer.
+/// How long a copy is used while Redis does not answer.
 const VOUCHES: Duration = Duration::from_mins(1);
-/// Bytes of copies: of tens of thousands of sessions.
+/// Bytes of cached copies, of tens of thousands of sessions.
 const CAPACITY: usize = 64 << 20;
-/// Bytes of a copy beside what is sealed.
+/// Bytes of a copy beside the sealed session.
 const OVERHEAD: usize = 256;
-/// What was not asked for this long makes room.
+/// How long a copy is kept without use.
 const UNUSED: Duration = Duration::from_mins(5);
-/// Counts of changes. A change costs one question more for one in so many of the other sessions.
+/// Counters of changes. A change causes one extra read for one in so many of the other sessions.
 const CHANGES: usize = 4_096;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Why Redis is of no use right now, in words that hold no secret: nothing that the server said but its code is
-//! repeated, because a server may quote what it was sent.
+//! Why Redis cannot be used now, in words without secrets. Of a server's message only the code is repeated, because a server may quote what
+//! it was sent.
 
 use std::fmt;
 

@@ -1,10 +1,9 @@
-//! Revocations, told to the other replicas and learnt from them.
+//! Revocations, sent to other replicas and received from them.
 //!
-//! They stand in two sorted sets, those that nobody signed apart, numbered in the order in which Redis took them. One that
-//! was told is in its set or still tried; those of others are heard of at once and looked for every two seconds. So none
-//! is lost to a message that is. A look ([`reading`]) reads on behind the newest one that is known, however many there are;
-//! where that one is not where it was, the set is another's (a failover, a restart) or was let go of: all of it is read
-//! again, and it is told again what it lacks.
+//! They are in two sorted sets (unsigned ones apart), numbered in the order in which Redis stored them. Each revocation is in its set, or is
+//! still being sent. Those of others are received at once by message, and read every two seconds. So a lost message loses no revocation. A
+//! read ([`reading`]) continues behind the newest known entry. If that entry is not where it was, the set is another one (after a
+//! failover or a restart), or was trimmed. Then all of it is read again, and missing entries are sent again.
 
 mod reading;
 
@@ -121,13 +120,13 @@ impl RevocationLog {
         match answer {
             Value::Int(0) => {
                 tracing::error!(
-                    "a front-channel logout is not told to the other replicas: too many are remembered"
+                    "a front-channel logout is not sent to the other replicas: too many are remembered"
                 );
                 return Ok(());
             }
             Value::Int(2) => tracing::error!(
                 limit = capacity.authenticated,
-                "too many revocations: the oldest are forgotten, and every session of before has ended with them"
+                "too many revocations: the oldest are dropped, and every session from before them has ended"
             ),
             _ => {}
         }
@@ -147,7 +146,7 @@ impl RevocationLog {
         }
         tracing::warn!(
             lost = lost.len(),
-            "Redis has lost revocations, and is told them again"
+            "Redis has lost revocations; they are sent again"
         );
         let lifetime = self.lifetime.as_millis().to_string();
         for batch in lost.chunks(BATCH) {
@@ -173,7 +172,7 @@ impl RevocationLog {
     }
 }
 
-/// Told again at once: Redis does nothing else meanwhile.
+/// Revocations that are sent again at once. Redis does nothing else meanwhile.
 const BATCH: usize = 500;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);

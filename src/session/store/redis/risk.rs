@@ -1,5 +1,5 @@
-//! What in a Redis' own settings makes it lose what it must keep. A session that it loses is a person logged out; a
-//! sign-out that it loses is one let in again, if no replica lives that knows better.
+//! Settings of Redis that can lose data. A lost session is a user logged out. A lost sign-out is a user let in again, if no running replica
+//! knows better.
 
 use std::fmt;
 

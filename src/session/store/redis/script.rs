@@ -1,7 +1,7 @@
-//! What Redis does in one step: its scripts, and how one is run.
+//! Redis scripts: what Redis does in one step, and how a script is run.
 //!
-//! A script is sent by its hash, and whole where the server does not know it. Each may run twice with the same outcome:
-//! a command whose answer was lost is sent again.
+//! A script is sent by its hash, and in full if the server does not know it. Each may run twice with the same result: a command whose answer
+//! was lost is sent again.
 
 use std::sync::LazyLock;
 

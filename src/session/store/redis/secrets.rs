@@ -1,9 +1,8 @@
-//! Whether replicas that share a Redis share their secrets too. What one of them seals is nobody's cookie to another that
-//! has not its secret: people would be signed in and out by turns, and nothing would say why.
+//! Checks that replicas on one Redis have the same secrets. A replica without another's secret cannot open its cookies: users would be
+//! signed in and out by turns, without any sign of the reason.
 //!
-//! Each says every few seconds by which secret it seals, and looks whether it has those of the others. While secrets are
-//! changed one replica after another that is so, for then each has both. What is said is a keyed hash that only the secret
-//! yields; whoever reads it in Redis learns nothing.
+//! Each replica publishes every few seconds with which secret it seals, and checks that it has those of the others. During a rotation each has
+//! both. What is published is a keyed hash that can only be computed with the secret. A reader of Redis learns nothing from it.
 
 use std::{
     sync::{
@@ -87,7 +86,7 @@ pub(super) async fn compare(secrets: Arc<Secrets>, link: Arc<Link>, key: String)
 }
 
 const BEAT: Duration = Duration::from_secs(2);
-/// For how long a replica that is gone is still counted.
+/// How long a replica that has gone is still counted.
 const COUNTS: Duration = Duration::from_secs(20);
 
 #[cfg(test)]

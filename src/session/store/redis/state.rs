@@ -1,7 +1,7 @@
-//! What has to be remembered beside sessions, in Redis, where all replicas see it.
+//! What is stored beside sessions, in Redis, for all replicas.
 //!
-//! Each value has a key of its own, which Redis ends. The names of a group stand in a sorted set by their ends, on the
-//! same node of a cluster; what has ended leaves it with the next change.
+//! Each value has a key of its own, which Redis expires. The names of a group are in a sorted set by their expiry, on the same node of a cluster.
+//! Expired names leave the set with the next change.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
-//! What replicas tell each other, heard at once; and whether this one is sure to hear it.
+//! Messages between replicas, and whether this replica is sure to receive them.
 //!
-//! Each second a replica sends itself a message the way that all others go. One that comes back proves the whole way;
-//! where none came for a while, something was missed, and the connection is made anew.
+//! Each second a replica sends itself a message in the same way as all others. One that comes back proves the whole path. If none has come for
+//! a while, something was missed, and the connection is opened again.
 
 use std::{
     sync::{
@@ -152,7 +152,7 @@ pub(super) async fn beat(link: Arc<Link>, own_channel: String) {
 }
 
 const BEAT: Duration = Duration::from_secs(1);
-/// For how long a message to oneself proves that others would have come.
+/// For how long a message to itself proves to a replica that other messages would arrive.
 const PROVEN: Duration = Duration::from_secs(3);
 const SUBSCRIBE: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);

@@ -1,4 +1,4 @@
-//! What other replicas revoked is read, and whether Redis still has what it was told.
+//! Reads the revocations of other replicas, and checks whether Redis still has those that it was sent.
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
@@ -196,9 +196,9 @@ async fn learn_both(
     Ok(())
 }
 
-/// How often new ones are looked for. With what a look may take, less than five seconds.
+/// How often new revocations are read. With the duration of a read it is less than five seconds.
 const BEAT: Duration = Duration::from_secs(2);
-/// Revocations asked for at once.
+/// Revocations that are read at once.
 const PAGE: usize = 2_000;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A stream whose peer has to read.
+//! A stream that fails when its peer stops reading.
 
 use std::{
     io,

@@ -1,0 +1,111 @@
+//! Tokens of npm's `oidc-provider`, which are opaque.
+
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+use serde_json::Value;
+
+use super::ask;
+use crate::support::{House, Upstream, node_provider, raw};
+
+/// Posts a form as a client of the provider.
+async fn post(path: &str, client: &str, form: &str) -> Value {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let host = node_provider::issuer()
+        .strip_prefix("http://")
+        .expect("plain http");
+    let basic = STANDARD.encode(format!("{client}:npm-client-secret"));
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nAuthorization: Basic {basic}\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
+        form.len()
+    );
+    let address = host.parse().expect("an address");
+    let answer = raw::try_exchange(address, false, request.as_bytes()).await;
+    let answer = answer.expect("the provider answers");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
+    serde_json::from_str(body).unwrap_or_default()
+}
+
+const TOLD: &str = "[headers]\nset = { X-Token = \"access_token\" }";
+
+async fn gate(allow: &str, bearer: &str) -> (House, Upstream) {
+    let upstream = Upstream::start().await;
+    let plan = House::plan().upstream(&upstream).npm().allow(allow);
+    let plan = plan.provider_line(bearer).tables(TOLD);
+    (plan.route("/api/**", "api").start().await, upstream)
+}
+
+const ENGINEERS: &str = "{ groups = [\"engineers\"] }";
+const ANYONE: &str = "\"anyone\"";
+
+#[tokio::test]
+async fn a_logins_own_token_is_the_same_person_until_it_is_taken_back() {
+    let bearer = "bearer = { introspect = true, clients = [\"sidegate\"], token_cache = \"1s\" }";
+    let (house, _upstream) = gate(ENGINEERS, bearer).await;
+    let browser = house.browser();
+    node_provider::sign_in(&browser, "/", "ada").await;
+    let by_session = browser.get("/page").await.seen();
+    let token = by_session.header("x-token").expect("a token").to_owned();
+    assert!(!token.starts_with("eyJ"), "it is opaque");
+    let by_token = ask(&house, &token).await.seen();
+    for name in [
+        "x-user",
+        "x-user-id",
+        "x-user-email",
+        "x-user-groups",
+        "x-user-name",
+    ] {
+        assert_eq!(by_token.header(name), by_session.header(name), "{name}");
+    }
+    assert_eq!(by_token.header("x-user-auth"), Some("bearer"));
+    assert_eq!(by_token.header("x-user-client"), Some("sidegate"));
+    let scopes = by_token.header("x-user-scopes").unwrap_or_default();
+    assert!(scopes.split(' ').any(|scope| scope == "groups"), "{scopes}");
+
+    post("/token/revocation", "sidegate", &format!("token={token}")).await;
+    let end = Instant::now() + Duration::from_mins(1);
+    loop {
+        match ask(&house, &token).await.status {
+            StatusCode::OK => assert!(Instant::now() < end, "it still opens the gate"),
+            status => break assert_eq!(status, StatusCode::UNAUTHORIZED),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// `bob` is in no group that may pass, by a token as little as by a login.
+#[tokio::test]
+async fn who_may_not_sign_in_has_no_token_that_opens_anything() {
+    let bearer = "bearer = { introspect = true, clients = [\"sidegate\"] }";
+    let (open, _upstream) = gate(ANYONE, bearer).await;
+    let browser = open.browser();
+    node_provider::sign_in(&browser, "/", "bob").await;
+    let seen = browser.get("/page").await.seen();
+    let token = seen.header("x-token").expect("a token").to_owned();
+    let (house, upstream) = gate(ENGINEERS, bearer).await;
+    assert_eq!(ask(&house, &token).await.status, StatusCode::FORBIDDEN);
+    assert_eq!(upstream.count(), 0);
+}
+
+#[tokio::test]
+async fn a_clients_own_token_is_the_clients_and_another_clients_is_none() {
+    let form = "grant_type=client_credentials&scope=read";
+    let answer = post("/token", "cli", form).await;
+    let token = answer["access_token"].as_str().expect("a token");
+    for (client, status) in [
+        ("cli", StatusCode::OK),
+        ("sidegate", StatusCode::UNAUTHORIZED),
+    ] {
+        let bearer = format!("bearer = {{ introspect = true, clients = [\"{client}\"] }}");
+        let (house, _upstream) = gate(ANYONE, &bearer).await;
+        let reply = ask(&house, token).await;
+        assert_eq!(reply.status, status, "{client}");
+        if status == StatusCode::OK {
+            let seen = reply.seen();
+            assert_eq!(seen.header("x-user-id"), Some("npm:client:cli"));
+            assert_eq!(seen.header("x-user-scopes"), Some("read"));
+        }
+    }
+}
