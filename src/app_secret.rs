@@ -1,27 +1,17 @@
 //! The secret by which the app proves that it is the app.
 
 use aws_lc_rs::digest::{SHA256, digest};
-use http::HeaderName;
 use subtle::ConstantTimeEq as _;
 
 use crate::secret::Secret;
-
-/// `[app]`
-#[derive(Clone, Debug, PartialEq)]
-pub struct AppSettings {
-    /// What the app and the gate share.
-    pub secret: Secret,
-    /// The header by which the app gets the handle of a session.
-    pub header: HeaderName,
-}
 
 /// Knows the secret. What is compared is its hash: neither its length nor where a guess goes wrong shows in the time it takes.
 pub struct AppSecret([u8; 32]);
 
 impl AppSecret {
-    /// Of these settings.
-    pub fn new(settings: &AppSettings) -> Self {
-        Self(hash(settings.secret.expose()))
+    /// Knows `secret`.
+    pub fn new(secret: &Secret) -> Self {
+        Self(hash(secret.expose()))
     }
 
     /// Whether that is the secret.
@@ -42,10 +32,7 @@ mod tests {
 
     #[test]
     fn only_the_whole_secret_is_it() {
-        let secret = AppSecret::new(&AppSettings {
-            secret: Secret::new("pV1m0o7d6ZkU2a0a".to_owned()),
-            header: HeaderName::from_static("x-user-session"),
-        });
+        let secret = AppSecret::new(&Secret::new("pV1m0o7d6ZkU2a0a".to_owned()));
         assert!(secret.is("pV1m0o7d6ZkU2a0a"));
         for guess in [
             "",

@@ -25,7 +25,7 @@ pub struct Site {
     pub root_health: bool,
     /// Whether the gate is an authorization server.
     pub has_issuer: bool,
-    /// Whether the app may have the tokens of sessions.
+    /// Whether the app asks at a public address for the tokens of sessions.
     pub has_app: bool,
     /// What a return address is checked against.
     pub return_rules: ReturnRules,

@@ -114,7 +114,7 @@ pub(super) fn snapshot(
         writes_authorization: headers.contains(&AUTHORIZATION),
         kept_grants: Arc::clone(&services.grants),
         issuer: issuer(config, services, &site, signing),
-        app: config.app.as_ref().map(AppSecret::new),
+        app: config.app.as_ref().map(|app| AppSecret::new(&app.secret)),
         has_own_tokens: config.api_tokens.is_some() || !config.service_tokens.is_empty(),
         refuse_cross_site: config.refuse_cross_site,
         identity_headers: IdentityHeaders::new(config.headers.clone()),
@@ -276,7 +276,7 @@ pub(crate) fn site(config: &Config) -> Site {
     }
     Site {
         has_issuer: config.issuer.is_some(),
-        has_app: config.app.is_some(),
+        has_app: config.app.as_ref().is_some_and(|app| app.listen.is_none()),
         providers: faces,
         public_url: config.public_url.clone(),
         prefix: config.prefix.clone(),

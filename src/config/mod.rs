@@ -46,7 +46,6 @@ pub use report::Report;
 
 use crate::{
     api_token::settings::{ApiTokenSettings, ServiceToken},
-    app_secret::AppSettings,
     clean::client::ForwardingHeaders,
     door::Proxy,
     forward::settings::UpstreamSettings,
@@ -54,7 +53,7 @@ use crate::{
     issuer::settings::IssuerSettings,
     kv::settings::StateSettings,
     limits::Limits,
-    listen::settings::{Listen, ListenAddress, TlsFiles},
+    listen::settings::{AppSettings, Listen, ListenAddress, TlsFiles},
     login::return_to::HostPattern,
     observe::audit::AuditSettings,
     provider::{http::Proxies, settings::ProviderSettings},

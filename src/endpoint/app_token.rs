@@ -1,18 +1,19 @@
 //! `PREFIX/token`: the provider's access token of the session that a request to the app came with, for the app.
 //!
 //! The app shows two things: the secret that it shares with the gate, and the handle that came with the request. Neither is
-//! worth anything alone. Nobody else is answered, so that whoever finds the secret needs the machine too: no page of a browser,
-//! nothing that a proxy passes on, no other machine.
+//! worth anything alone. With `app.listen` it asks at a listener of its own. Otherwise it asks at a public address, where nobody
+//! is answered but a program on this machine: no page of a browser, nothing that a proxy passes on, no other machine. So whoever
+//! finds the secret needs the machine, too.
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
-    header::{COOKIE, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{COOKIE, ORIGIN, RETRY_AFTER, VIA, WWW_AUTHENTICATE},
 };
 use serde::Serialize;
 
 use crate::{
     answer::reply,
-    clean::{CleanRequest, client::Client},
+    clean::CleanRequest,
     clock,
     credential::{Presented, Schemes},
     decide::Standing,
@@ -20,6 +21,7 @@ use crate::{
         Record,
         audit::{Entry, Event},
     },
+    rate_limit::seconds,
     response::Body,
     session::{Session, directory::SessionName},
     snapshot::Snapshot,
@@ -37,6 +39,7 @@ enum NoToken {
     NoAccessToken,
     Over,
     TooOften(u64),
+    TooManyGuesses(u64),
     Unavailable,
 }
 
@@ -47,7 +50,8 @@ impl NoToken {
             Self::Elsewhere => (
                 StatusCode::FORBIDDEN,
                 "not_local",
-                "Only the app on this machine is answered, by 127.0.0.1, ::1 or a Unix socket, without a proxy between.",
+                "Only a program on this machine is answered here, by 127.0.0.1 or ::1, without a proxy between. Elsewhere the app \
+                 needs app.listen.",
             ),
             Self::Browser => (
                 StatusCode::FORBIDDEN,
@@ -77,12 +81,17 @@ impl NoToken {
             Self::Over => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "token_over",
-                "The access token is over, and the provider has not given another yet.",
+                "The access token is over, and there is no other yet. If sessions are in cookies, use the handle of a later request.",
             ),
             Self::TooOften(_) => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "too_many_requests",
                 "The token of this session was asked for too often.",
+            ),
+            Self::TooManyGuesses(_) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_guesses",
+                "Too many wrong secrets came from this address.",
             ),
             Self::Unavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -95,19 +104,33 @@ impl NoToken {
     /// In seconds.
     const fn retry_after(self) -> Option<u64> {
         match self {
-            Self::TooOften(wait) => Some(wait),
+            Self::TooOften(wait) | Self::TooManyGuesses(wait) => Some(wait),
             Self::Over | Self::Unavailable => Some(2),
             _ => None,
         }
     }
 }
 
-pub(super) async fn serve(
+/// Answers whoever asks at a public address.
+pub(super) async fn serve_in_public(
     snapshot: &Snapshot,
     request: &CleanRequest,
     record: &mut Record,
 ) -> Response<Body> {
-    match find(snapshot, request, record).await {
+    if is_local(request) {
+        serve(snapshot, &request.head.headers, record).await
+    } else {
+        refuse(NoToken::Elsewhere, record)
+    }
+}
+
+/// Answers whoever asks where only the app can.
+pub async fn serve(
+    snapshot: &Snapshot,
+    headers: &HeaderMap,
+    record: &mut Record,
+) -> Response<Body> {
+    match find(snapshot, headers, record).await {
         Ok(answer) => answer,
         Err(no_token) => refuse(no_token, record),
     }
@@ -142,13 +165,9 @@ fn refuse(no_token: NoToken, record: &mut Record) -> Response<Body> {
 /// Judged in this order, so that a stranger learns of no secret, and of no session without one.
 async fn find(
     snapshot: &Snapshot,
-    request: &CleanRequest,
+    headers: &HeaderMap,
     record: &mut Record,
 ) -> Result<Response<Body>, NoToken> {
-    let headers = &request.head.headers;
-    if !is_local(&request.client) {
-        return Err(NoToken::Elsewhere);
-    }
     if is_of_browser(headers) {
         return Err(NoToken::Browser);
     }
@@ -160,6 +179,9 @@ async fn find(
     let shown = match Presented::read(headers, basic) {
         Ok(Presented::Basic(shown)) if secret.is(shown.password()) => shown,
         _ => {
+            // The right secret is never held up: whoever guesses beside the app must not lock it out.
+            let wait = snapshot.limiter.take_app_guess(record.client);
+            wait.map_err(|wait| NoToken::TooManyGuesses(seconds(wait)))?;
             snapshot.audit.record(&Entry {
                 detail: Some("the secret of [app]".into()),
                 ..Entry::of(Event::CredentialRefused).asked(record)
@@ -174,7 +196,7 @@ async fn find(
     let now = clock::now();
     let session = visit.session.as_deref().ok_or(NoToken::NoSession)?;
     let wait = snapshot.limiter.take_app_token(&session.id);
-    wait.map_err(|wait| NoToken::TooOften(wait.as_secs().saturating_add(1)))?;
+    wait.map_err(|wait| NoToken::TooOften(seconds(wait)))?;
     match snapshot.standing(Who::Session(session)) {
         Standing::Admitted(principal) => record.note_principal(Some(principal)),
         Standing::Barred(_) => return Err(NoToken::Barred),
@@ -212,12 +234,10 @@ struct Given<'a> {
     user_id: String,
 }
 
-/// Whether it comes from this machine: from a Unix socket or by loopback, and for nobody else. What a trusted proxy passes on has
-/// the address of whoever sent it.
-fn is_local(client: &Client) -> bool {
-    client
-        .address
-        .is_none_or(|address| address.to_canonical().is_loopback())
+/// Whether a program on this machine sends it by itself, as far as can be seen. Where it came over a Unix socket a proxy is likely
+/// to be its other end.
+fn is_local(request: &CleanRequest) -> bool {
+    request.is_local && !request.head.headers.contains_key(VIA)
 }
 
 /// What no app sends, and no page can leave out: the Fetch Standard has a browser write them.

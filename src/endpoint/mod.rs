@@ -1,7 +1,7 @@
 //! The gate's own endpoints, one file each.
 
 pub mod account;
-mod app_token;
+pub mod app_token;
 mod asked;
 pub mod auth;
 mod backchannel_logout;
@@ -285,11 +285,11 @@ pub async fn serve(
         }
         Endpoint::AppToken => {
             allow(method, &[Method::GET], "GET")?;
-            Ok(app_token::serve(snapshot, &request, record).await)
+            Ok(app_token::serve_in_public(snapshot, &request, record).await)
         }
-        // The authorization server has its own with POST.
-        Endpoint::Issuing(Issuing::Token) if snapshot.app.is_some() && *method == Method::GET => {
-            Ok(app_token::serve(snapshot, &request, record).await)
+        // The authorization server has the same address with POST.
+        Endpoint::Issuing(Issuing::Token) if snapshot.site.has_app && *method == Method::GET => {
+            Ok(app_token::serve_in_public(snapshot, &request, record).await)
         }
         Endpoint::Issuing(which) => issuer::serve(which, snapshot, request, record).await,
         Endpoint::Ping => {

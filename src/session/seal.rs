@@ -53,6 +53,8 @@ pub enum Purpose {
     Grants,
     /// The keys that sign tokens.
     SigningKeys,
+    /// By which an app names a session that is in a cookie.
+    SessionHandle,
 }
 
 /// The keys of `session.secret`: the first seals, all open.
@@ -252,7 +254,7 @@ impl KeyRing {
 
 impl Purpose {
     /// In the order of the discriminants, which index what is prepared per purpose.
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Session,
         Self::Login,
         Self::LogoutHint,
@@ -265,6 +267,7 @@ impl Purpose {
         Self::Consent,
         Self::Grants,
         Self::SigningKeys,
+        Self::SessionHandle,
     ];
 
     const fn label(self) -> &'static str {
@@ -281,6 +284,7 @@ impl Purpose {
             Self::Consent => "consent",
             Self::Grants => "grants",
             Self::SigningKeys => "signing keys",
+            Self::SessionHandle => "session handle",
         }
     }
 }

@@ -1,15 +1,19 @@
 //! `PREFIX/token`: the app asks for the access token of the session that a request came with; nobody else gets one.
 
-use std::{fs, time::Duration};
+use std::{fs, net::SocketAddr, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{Method, StatusCode};
 use serde_json::json;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    net::{TcpStream, UnixStream},
+};
 
 use crate::support::{
     Browser, House, Reply, ScriptedProvider, Upstream, arranged,
     house::{Plan, root, sidegate},
-    standard_with,
+    ports, raw, standard_with,
 };
 
 const SECRET: &str = "uT5rWq8zKd3mXc7vBn1sLp9eYg2hJf4a";
@@ -115,6 +119,10 @@ async fn browsers_and_other_machines_are_refused_even_with_the_secret() {
         ("cookie", "a=b", "browser"),
         ("x-forwarded-for", "192.0.2.7", "not_local"),
         ("x-forwarded-for", "127.0.0.1, 192.0.2.7", "not_local"),
+        ("x-forwarded-for", "127.0.0.1", "not_local"),
+        ("forwarded", "for=127.0.0.1", "not_local"),
+        ("x-real-ip", "127.0.0.1", "not_local"),
+        ("via", "1.1 proxy", "not_local"),
     ] {
         let app = house.browser();
         let reply = app
@@ -126,9 +134,204 @@ async fn browsers_and_other_machines_are_refused_even_with_the_secret() {
         assert_eq!(refusal(&reply), (403, error.to_owned()), "{name}: {value}");
         assert!(!reply.text().contains("access_token\":"));
     }
+    // Programs name their requests.
     let app = house.browser();
+    let asked = app.bare(Method::GET, "/oauth2/token");
+    let asked = asked.header("authorization", &credentials(&handle, SECRET));
+    let reply = asked.header("x-request-id", "abc").send().await;
+    assert_eq!(reply.status, StatusCode::OK);
     let reply = app.bare(Method::POST, "/oauth2/token").send().await;
     assert_eq!(reply.status, StatusCode::METHOD_NOT_ALLOWED);
+}
+
+/// What the gate answers over this connection, and the JSON of it.
+async fn exchange(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    head: &str,
+) -> (u16, serde_json::Value) {
+    let request = format!("{head}\r\nHost: app\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.expect("an answer");
+    let answer = String::from_utf8(answer).expect("text");
+    let (_, body) = answer.split_once("\r\n\r\n").expect("a head");
+    let json = serde_json::from_str(body).unwrap_or_default();
+    (raw::status(&answer), json)
+}
+
+async fn ask_at(address: SocketAddr, head: &str) -> (u16, serde_json::Value) {
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    exchange(&mut stream, head).await
+}
+
+fn get(handle: &str, secret: &str) -> String {
+    let credentials = credentials(handle, secret);
+    format!("GET /oauth2/token HTTP/1.1\r\nAuthorization: {credentials}")
+}
+
+/// A proxy is likely to be the other end of a Unix socket, and some name nobody.
+#[tokio::test]
+async fn a_unix_socket_for_everybody_is_not_the_apps() {
+    let upstream = Upstream::start().await;
+    let provider = ScriptedProvider::start().await;
+    let address = ports::free_address();
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("gate.sock");
+    let listen = format!("listen = [\"{address}\", \"unix:{}\"]", socket.display());
+    let plan = House::plan().upstream(&upstream).provider(&provider);
+    let plan = plan.listen(&listen).tables(TABLE);
+    let house = plan.start_at(address).await;
+    let ada = house.browser();
+    ada.sign_in("/").await;
+    let handle = handle(&ada).await;
+    let mut stream = UnixStream::connect(&socket).await.expect("it listens");
+    let (status, said) = exchange(&mut stream, &get(&handle, SECRET)).await;
+    assert_eq!((status, &said["error"]), (403, &json!("not_local")));
+    let (status, _) = ask_at(house.address, &get(&handle, SECRET)).await;
+    assert_eq!(status, 200);
+}
+
+/// With `listen` the app asks there, and nobody asks anywhere else.
+#[tokio::test]
+async fn a_listener_of_its_own_is_the_only_place_then_and_a_reload_moves_it() {
+    let own = ports::free_address();
+    let table = format!("{TABLE}listen = \"{own}\"\n");
+    let (house, _upstream, _provider) =
+        standard_with(|plan: Plan| plan.session("store = \"memory\"").tables(&table)).await;
+    let ada = house.browser();
+    ada.sign_in("/").await;
+    let handle = handle(&ada).await;
+    let (status, given) = ask_at(own, &get(&handle, SECRET)).await;
+    assert_eq!((status, &given["user_id"]), (200, &json!("script:ada-1815")));
+    let reply = ask(&house, &handle, SECRET).await;
+    assert_eq!(reply.status, StatusCode::NOT_FOUND);
+    let (status, said) = ask_at(own, &get(&handle, "wrong")).await;
+    assert_eq!((status, &said["error"]), (401, &json!("unauthorized")));
+    let page = format!("{}\r\nSec-Fetch-Site: none", get(&handle, SECRET));
+    let (status, said) = ask_at(own, &page).await;
+    assert_eq!((status, &said["error"]), (403, &json!("browser")));
+    for (head, expected) in [
+        ("GET / HTTP/1.1", 404),
+        ("GET /page HTTP/1.1", 404),
+        ("GET /oauth2/userinfo HTTP/1.1", 404),
+        ("GET /oauth2/token/ HTTP/1.1", 404),
+        ("POST /oauth2/token HTTP/1.1", 405),
+    ] {
+        assert_eq!(ask_at(own, head).await.0, expected, "{head}");
+    }
+    let line = house
+        .access_line_where("the app's request", |line| {
+            line["path"] == "/oauth2/token" && line["status"] == 200
+        })
+        .await;
+    assert_eq!(line["verdict"], "own");
+    assert!(!line.to_string().contains(&handle));
+
+    let moved = ports::free_address();
+    house.rewrite(&own.to_string(), &moved.to_string());
+    for _ in 0..200 {
+        if TcpStream::connect(own).await.is_err() && TcpStream::connect(moved).await.is_ok() {
+            assert_eq!(ask_at(moved, &get(&handle, SECRET)).await.0, 200);
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("it has not moved");
+}
+
+/// The authorization server has the same address, with POST.
+#[tokio::test]
+async fn the_issuers_token_endpoint_goes_on_beside_it() {
+    let (house, _upstream, _provider) = house(|plan| {
+        plan.tables("[issuer]\n[[routes]]\npath = \"/mcp/**\"\nmcp = true\n")
+    })
+    .await;
+    let ada = house.browser();
+    ada.sign_in("/").await;
+    let reply = ask(&house, &handle(&ada).await, SECRET).await;
+    assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
+    let client = house.browser();
+    let asked = client.bare(Method::POST, "/oauth2/token");
+    let asked = asked.header("content-type", "application/x-www-form-urlencoded");
+    let reply = asked.body("grant_type=authorization_code&code=x").send().await;
+    assert!(
+        ["invalid_client", "invalid_request", "invalid_grant"]
+            .contains(&reply.json()["error"].as_str().expect("an error")),
+        "{}",
+        reply.text()
+    );
+    // And it is no place for the app's secret.
+    let asked = client.bare(Method::POST, "/oauth2/token");
+    let asked = asked.header("authorization", &credentials("x", SECRET));
+    assert_ne!(asked.send().await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn wrong_secrets_are_held_up_and_the_right_one_is_not() {
+    let (house, _upstream, _provider) = house(|plan| plan).await;
+    let ada = house.browser();
+    ada.sign_in("/").await;
+    let handle = handle(&ada).await;
+    for _ in 0..200 {
+        let reply = ask(&house, &handle, "a guess").await;
+        if reply.status == StatusCode::UNAUTHORIZED {
+            continue;
+        }
+        assert_eq!(refusal(&reply), (429, "too_many_guesses".to_owned()));
+        assert_ne!(reply.header("retry-after"), "");
+        let reply = ask(&house, &handle, SECRET).await;
+        assert_eq!(reply.status, StatusCode::OK);
+        return;
+    }
+    panic!("two hundred guesses, and none was held up");
+}
+
+/// There is no ticket then: the handle is the session, without what renews it.
+#[tokio::test]
+async fn sessions_in_cookies_have_a_handle_too() {
+    let (house, _upstream, _provider) = standard_with(|plan: Plan| plan.tables(TABLE)).await;
+    let ada = house.browser();
+    ada.sign_in("/").await;
+    let handle = handle(&ada).await;
+    assert!(handle.len() < 6 * 1024, "{}", handle.len());
+    let reply = ask(&house, &handle, SECRET).await;
+    assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
+    let token = reply.json()["access_token"].clone();
+    assert!(
+        token.as_str().is_some_and(|token| token.starts_with("canary-access-token-")),
+        "{token}"
+    );
+    // It is no cookie, and a cookie is no handle.
+    let cookie = ada.cookies("/");
+    let (name, value) = cookie.split_once('=').expect("a cookie");
+    let reply = ask(&house, value, SECRET).await;
+    assert_eq!(refusal(&reply), (404, "no_session".to_owned()));
+    let thief = house.browser();
+    thief.plant(name, &handle);
+    let reply = thief.bare(Method::GET, "/oauth2/userinfo").send().await;
+    assert_eq!(reply.status, StatusCode::UNAUTHORIZED);
+    // Whoever signs out takes it along.
+    let signed_out = ada.navigate("/oauth2/sign_out").method(Method::POST);
+    signed_out.header("origin", &house.public_url).send().await;
+    let reply = ask(&house, &handle, SECRET).await;
+    assert_eq!(refusal(&reply), (404, "no_session".to_owned()));
+}
+
+#[tokio::test]
+async fn a_session_too_large_for_a_header_has_no_handle() {
+    let (house, _upstream, _provider) = arranged(
+        |behaviour| {
+            let groups = (0..180).map(|number| format!("a-group-of-thirty-letters-{number:04}"));
+            behaviour.user["groups"] = groups.collect::<Vec<_>>().into();
+        },
+        |plan| plan.tables(TABLE),
+    )
+    .await;
+    let ada = house.browser();
+    ada.sign_in("/").await;
+    let seen = ada.get("/page").await.seen();
+    assert_eq!(seen.header("x-user-session"), None);
+    assert!(house.process.log().contains("the app gets no handle"));
 }
 
 #[tokio::test]
@@ -175,18 +378,14 @@ async fn the_page_begins_with_what_works() {
     let page = fs::read_to_string(root().join("docs/app-token.md")).expect("the page");
     let (_, block) = page.split_once("```toml\n").expect("a block");
     let (block, _) = block.split_once("\n```").expect("its end");
-    let (session, app) = block.split_once("\n[app]\n").expect("two tables");
-    let line = session.lines().find(|line| line.starts_with("store"));
-    let (house, _upstream, _provider) = standard_with(|plan: Plan| {
-        plan.session(line.expect("a store"))
-            .tables(&format!("[app]\n{app}\n"))
-            .environment("APP_SECRET", SECRET)
-    })
-    .await;
+    let own = ports::free_address();
+    let block = block.replace("127.0.0.1:4183", &own.to_string());
+    let (house, _upstream, _provider) =
+        standard_with(|plan: Plan| plan.tables(&block).environment("APP_SECRET", SECRET)).await;
     let ada = house.browser();
     ada.sign_in("/").await;
-    let reply = ask(&house, &handle(&ada).await, SECRET).await;
-    assert_eq!(reply.status, StatusCode::OK);
+    let (status, _) = ask_at(own, &get(&handle(&ada).await, SECRET)).await;
+    assert_eq!(status, 200);
 }
 
 #[test]
@@ -214,13 +413,18 @@ fn the_check_says_what_is_missing() {
         )
     };
     let store = "[session]\nstore = \"memory\"\n";
-    let good = check(&format!("{store}{TABLE}"), true);
-    assert!(good.0 && !good.1.contains("the app gets"), "{}", good.1);
-    let useless = check(TABLE, true);
+    for good in [
+        TABLE.to_owned(),
+        format!("{store}{TABLE}listen = \"127.0.0.1:4183\"\n"),
+    ] {
+        let (passed, said) = check(&good, true);
+        assert!(passed && !said.contains("app.listen is"), "{said}");
+    }
+    let open = check(&format!("{TABLE}listen = \"0.0.0.0:4183\"\n"), true);
     assert!(
-        useless.1.contains("session.store = \"memory\""),
+        open.0 && open.1.contains("app.listen is open to other machines"),
         "{}",
-        useless.1
+        open.1
     );
     for (rest, login, message) in [
         (
@@ -238,6 +442,16 @@ fn the_check_says_what_is_missing() {
             format!("{store}{TABLE}header = \"X-User\"\n"),
             true,
             "the header x-user says something else already",
+        ),
+        (
+            format!("{store}{TABLE}listen = \"127.0.0.1:4180\"\n"),
+            true,
+            "`app.listen` is also in `listen`",
+        ),
+        (
+            format!("admin_listen = \"127.0.0.1:4181\"\n{TABLE}listen = \"0.0.0.0:4181\"\n"),
+            true,
+            "`app.listen` is also in `admin_listen`",
         ),
         (
             format!("{store}{TABLE}header = \"Cookie\"\n"),

@@ -1,16 +1,19 @@
 //! `[app]`: the app may have the access tokens of sessions.
 
 use super::{
-    super::{problem::Problem, schema::Kind},
+    super::{
+        problem::{Origin, Problem},
+        schema::Kind,
+    },
     Reader, Reported, Table,
+    address::{collide, listen_address},
     header::header_name,
     secret::weakness,
 };
 use crate::{
-    app_secret::AppSettings,
     identity_headers::{HeaderSettings, HeaderSource, missing_name},
+    listen::settings::{AppSettings, ListenAddress},
     provider::settings::ProviderSettings,
-    session::settings::{SessionSettings, StoreSettings},
 };
 
 impl Reader<'_> {
@@ -22,7 +25,8 @@ impl Reader<'_> {
     ) -> Result<Option<AppSettings>, Reported> {
         let table = &root.table("app");
         let secret = table.get("secret", Kind::Secrets);
-        let header = table.get("header", Kind::Text);
+        let header = table.get("header", Kind::Text.or("X-User-Session"));
+        let listen = self.optional(table, "listen", listen_address);
         if root.node.get("app").is_none() {
             return Ok(None);
         }
@@ -67,23 +71,40 @@ impl Reader<'_> {
             let source = HeaderSource::SessionHandle;
             headers.identity.push((header.clone(), source));
         }
-        Ok(Some(AppSettings { secret, header }))
+        let listen = listen?;
+        Ok(Some(AppSettings {
+            secret,
+            header,
+            listen,
+        }))
     }
 
     /// What `[app]` needs of the rest.
     pub(super) fn check_app(
         &mut self,
         root: &Table<'_>,
-        session: &SessionSettings,
+        app: &AppSettings,
+        others: &[(&'static str, &ListenAddress)],
         providers: Option<&[ProviderSettings]>,
     ) {
         let origin = root.origin("app");
-        if matches!(session.store, StoreSettings::Cookie) {
-            self.warnings.push(
-                "the app gets no tokens of users: sessions are in cookies, where no token that is refreshed for the app would \
-                 arrive; write session.store = \"memory\" or an address of Redis, or take [app] out"
-                    .to_owned(),
-            );
+        if let Some(listen) = &app.listen {
+            let taken = others.iter().find(|(_, other)| collide(listen, other));
+            if let Some((key, _)) = taken {
+                let table = root.node.get("app");
+                let node = table.and_then(|table| table.get("listen"));
+                let origin = node.map_or(Origin::Nowhere, |node| node.origin.clone());
+                self.problem(
+                    Problem::new(&origin, format!("`app.listen` is also in `{key}`"))
+                        .hint("give it a port of its own, such as \"127.0.0.1:4183\""),
+                );
+            }
+            if matches!(listen, ListenAddress::Tcp(address) if !address.ip().is_loopback()) {
+                self.warnings.push(
+                    "app.listen is open to other machines, and what is said there is not encrypted: let nobody but the app reach it"
+                        .to_owned(),
+                );
+            }
         }
         if let Some(providers) = providers
             && !providers.iter().any(|provider| provider.login)

@@ -239,8 +239,14 @@ impl<'a> Reader<'a> {
             flat(&api_tokens).is_some(),
             (providers.as_deref(), service_tokens.as_deref()),
         );
-        if let (Some(_), Some(session)) = (flat(&app), &session) {
-            self.check_app(root, session, providers.as_deref());
+        if let Some(app) = flat(&app) {
+            let public = listen.iter().flatten();
+            let others: Vec<_> = public
+                .map(|public| ("listen", &public.address))
+                .chain(flat(&admin_listen).map(|admin| ("admin_listen", admin)))
+                .chain(flat(&ext_authz_listen).map(|envoy| ("ext_authz_listen", envoy)))
+                .collect();
+            self.check_app(root, app, &others, providers.as_deref());
         }
         self.check_issuer(
             root,
