@@ -19,7 +19,8 @@ use tokio::time::timeout;
 pub(crate) use self::build::site;
 pub use self::reload::{ReloadFrom, keep_until_restart};
 use self::{
-    app_listener::AppListener, listeners::Listeners, reload::Reloads, services::Services, signals::Signals, watch::Watch,
+    app_listener::AppListener, listeners::Listeners, reload::Reloads, services::Services,
+    signals::Signals, watch::Watch,
 };
 use crate::{
     admin,

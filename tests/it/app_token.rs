@@ -202,7 +202,10 @@ async fn a_listener_of_its_own_is_the_only_place_then_and_a_reload_moves_it() {
     ada.sign_in("/").await;
     let handle = handle(&ada).await;
     let (status, given) = ask_at(own, &get(&handle, SECRET)).await;
-    assert_eq!((status, &given["user_id"]), (200, &json!("script:ada-1815")));
+    assert_eq!(
+        (status, &given["user_id"]),
+        (200, &json!("script:ada-1815"))
+    );
     let reply = ask(&house, &handle, SECRET).await;
     assert_eq!(reply.status, StatusCode::NOT_FOUND);
     let (status, said) = ask_at(own, &get(&handle, "wrong")).await;
@@ -242,10 +245,8 @@ async fn a_listener_of_its_own_is_the_only_place_then_and_a_reload_moves_it() {
 /// The authorization server has the same address, with POST.
 #[tokio::test]
 async fn the_issuers_token_endpoint_goes_on_beside_it() {
-    let (house, _upstream, _provider) = house(|plan| {
-        plan.tables("[issuer]\n[[routes]]\npath = \"/mcp/**\"\nmcp = true\n")
-    })
-    .await;
+    let (house, _upstream, _provider) =
+        house(|plan| plan.tables("[issuer]\n[[routes]]\npath = \"/mcp/**\"\nmcp = true\n")).await;
     let ada = house.browser();
     ada.sign_in("/").await;
     let reply = ask(&house, &handle(&ada).await, SECRET).await;
@@ -253,7 +254,10 @@ async fn the_issuers_token_endpoint_goes_on_beside_it() {
     let client = house.browser();
     let asked = client.bare(Method::POST, "/oauth2/token");
     let asked = asked.header("content-type", "application/x-www-form-urlencoded");
-    let reply = asked.body("grant_type=authorization_code&code=x").send().await;
+    let reply = asked
+        .body("grant_type=authorization_code&code=x")
+        .send()
+        .await;
     assert!(
         ["invalid_client", "invalid_request", "invalid_grant"]
             .contains(&reply.json()["error"].as_str().expect("an error")),
@@ -298,7 +302,9 @@ async fn sessions_in_cookies_have_a_handle_too() {
     assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
     let token = reply.json()["access_token"].clone();
     assert!(
-        token.as_str().is_some_and(|token| token.starts_with("canary-access-token-")),
+        token
+            .as_str()
+            .is_some_and(|token| token.starts_with("canary-access-token-")),
         "{token}"
     );
     // It is no cookie, and a cookie is no handle.

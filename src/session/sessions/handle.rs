@@ -18,9 +18,7 @@ use crate::{
     clock::Timestamp,
     observe::Throttled,
     random,
-    session::{
-        Session, StoreError, codec, cookie::SessionCookies, seal::Purpose, ticket::Ticket,
-    },
+    session::{Session, StoreError, codec, cookie::SessionCookies, seal::Purpose, ticket::Ticket},
     tokens::Tokens,
 };
 
@@ -38,12 +36,7 @@ impl Sessions {
         }
     }
 
-    fn seal_handle(
-        &self,
-        session: &Session,
-        ends_at: Timestamp,
-        now: Timestamp,
-    ) -> Option<String> {
+    fn seal_handle(&self, session: &Session, ends_at: Timestamp, now: Timestamp) -> Option<String> {
         let session = Session {
             seen_at: now,
             ends_at: Some(session.end(self.lifetimes)),
