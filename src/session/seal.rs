@@ -57,6 +57,8 @@ pub enum Purpose {
     PushedRequest,
     /// Whom an app wants to sign out, on the way from its form.
     SignOutHint,
+    /// By which an app names a session that is in a cookie.
+    SessionHandle,
 }
 
 /// The keys of `session.secret`: the first seals, all open.
@@ -256,7 +258,7 @@ impl KeyRing {
 
 impl Purpose {
     /// In the order of the discriminants, which index what is prepared per purpose.
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Session,
         Self::Login,
         Self::LogoutHint,
@@ -271,6 +273,7 @@ impl Purpose {
         Self::SigningKeys,
         Self::PushedRequest,
         Self::SignOutHint,
+        Self::SessionHandle,
     ];
 
     const fn label(self) -> &'static str {
@@ -289,6 +292,7 @@ impl Purpose {
             Self::SigningKeys => "signing keys",
             Self::PushedRequest => "pushed request",
             Self::SignOutHint => "sign-out hint",
+            Self::SessionHandle => "session handle",
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod address;
 mod allow;
+mod app;
 mod audit;
 mod bearer;
 mod certificate;
@@ -195,7 +196,8 @@ impl<'a> Reader<'a> {
         };
         let mut providers = self.providers(root, own);
         let users = self.users(root, providers.as_deref());
-        let headers = self.headers(root);
+        let mut headers = self.headers(root);
+        let app = self.app(root, headers.as_mut());
         let routes = self.routes(root, own);
         self.check_hosts(root, flat(&forward_auth), routes.as_deref());
         let limits = self.limits(root);
@@ -238,6 +240,15 @@ impl<'a> Reader<'a> {
             flat(&api_tokens).is_some(),
             (providers.as_deref(), service_tokens.as_deref()),
         );
+        if let Some(app) = flat(&app) {
+            let public = listen.iter().flatten();
+            let others: Vec<_> = public
+                .map(|public| ("listen", &public.address))
+                .chain(flat(&admin_listen).map(|admin| ("admin_listen", admin)))
+                .chain(flat(&ext_authz_listen).map(|envoy| ("ext_authz_listen", envoy)))
+                .collect();
+            self.check_app(root, app, &others, providers.as_deref());
+        }
         self.check_issuer(
             root,
             flat(&issuer),
@@ -274,6 +285,7 @@ impl<'a> Reader<'a> {
             api_tokens: api_tokens.ok()?,
             service_tokens: service_tokens?,
             issuer: issuer.ok()?,
+            app: app.ok()?,
             users: users.ok()?,
             providers: providers?,
             headers: headers?,

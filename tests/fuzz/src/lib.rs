@@ -386,8 +386,10 @@ pub fn seal(data: &[u8]) {
     });
     if let Ok(text) = str::from_utf8(data) {
         assert!(RING.open(Purpose::Session, b"", text).is_none());
+        assert!(RING.open(Purpose::SessionHandle, b"", text).is_none());
     }
     assert!(Ticket::of_cookie(data, &RING).is_none());
+    assert!(Ticket::of_handle(data, &RING).is_none());
     assert!(Ticket::new([1; 16], [2; 16]).open(data).is_none());
     let sealed = RING.seal(Purpose::Login, data, data, [0; 12]);
     assert!(
