@@ -289,7 +289,7 @@ pub async fn serve(
             Ok(app_token::serve_in_public(snapshot, &request, record).await)
         }
         // The authorization server has the same address with POST.
-        Endpoint::Issuing(Issuing::Token) if snapshot.site.has_app && *method == Method::GET => {
+        Endpoint::Issuing(Issuing::TOKEN) if snapshot.site.has_app && *method == Method::GET => {
             Ok(app_token::serve_in_public(snapshot, &request, record).await)
         }
         Endpoint::Issuing(which) => issuer::serve(which, snapshot, request, record).await,

@@ -58,6 +58,9 @@ pub enum Issuing {
 }
 
 impl Issuing {
+    /// `PREFIX/token`
+    pub(super) const TOKEN: Self = Self::BackChannel(BackChannel::Token);
+
     /// The one that `path` names, of a gate whose endpoints lie below `prefix`.
     pub(super) fn find(prefix: &str, path: &str) -> Option<Self> {
         if let Some(rest) = path.strip_prefix(RESOURCE_METADATA) {
