@@ -91,7 +91,7 @@ impl Reader<'_> {
             machine,
             device_flow: device_flow?,
             token_exchange: exchange?,
-            introspect: introspect?.unwrap_or(has_no_redirect),
+            introspect: introspect.ok()?.unwrap_or(has_no_redirect),
             require_pushed_authorization_requests: must_push?,
         })
     }
@@ -105,14 +105,18 @@ impl Reader<'_> {
             scopes: scopes?,
             groups: groups?,
         };
-        Some((machine, may?))
+        Some((machine, may.ok()?))
     }
 
     /// A flag whose default depends on what else is written.
-    fn optional_flag(&mut self, table: &Table<'_>, key: &'static str) -> Option<Option<bool>> {
+    fn optional_flag(
+        &mut self,
+        table: &Table<'_>,
+        key: &'static str,
+    ) -> Result<Option<bool>, Reported> {
         let is_said = table.node.get(key).is_some();
-        let flag = self.flag(table, key, false)?;
-        Some(is_said.then_some(flag))
+        let flag = self.flag(table, key, false).ok_or(Reported)?;
+        Ok(is_said.then_some(flag))
     }
 
     /// Who can do nothing else acts for itself without a word.

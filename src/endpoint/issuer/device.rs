@@ -2,6 +2,8 @@
 //! flow has the highest risk of phishing: somebody who persuades a user to type a code gets access. So the login comes first, and then a
 //! page that shows who asks, from which address, and warns not to use a code from somebody else.
 
+use std::net::IpAddr;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{Response, StatusCode};
 use serde_json::json;
@@ -157,16 +159,7 @@ pub(super) async fn answer(
         Err(None) => return again("Too many wrong codes. Wait a minute."),
         Err(Some(error)) => return Err(error.into()),
     };
-    let resource = Resource::parse(&waiting.resource).ok_or(Reject::StaleForm)?;
-    let route = guard(snapshot, issuer, &resource).ok_or(Reject::StaleForm)?;
-    let wanted = Wanted {
-        session,
-        client: &waiting.client.as_str().into(),
-        scopes: &waiting.scopes,
-    };
-    if let Err(deny) = wanted.judge(snapshot, route, client, now) {
-        return Err(Reject::of(deny, route, || snapshot.site.path("device")));
-    }
+    check_rules(snapshot, issuer, &waiting, session, (client, now))?;
     match form.field("decision") {
         None => Ok(show(
             snapshot,
@@ -202,6 +195,25 @@ pub(super) async fn answer(
             "the form says neither yes nor no".into(),
         )),
     }
+}
+
+/// Would what the program gets be let through where it is for?
+fn check_rules(
+    snapshot: &Snapshot,
+    issuer: &Issuer,
+    waiting: &Waiting,
+    session: &Session,
+    (address, now): (Option<IpAddr>, Timestamp),
+) -> Result<(), Reject> {
+    let resource = Resource::parse(&waiting.resource).ok_or(Reject::StaleForm)?;
+    let route = guard(snapshot, issuer, &resource).ok_or(Reject::StaleForm)?;
+    let wanted = Wanted {
+        session,
+        client: &waiting.client.as_str().into(),
+        scopes: &waiting.scopes,
+    };
+    let judged = wanted.judge(snapshot, route, address, now);
+    judged.map_err(|deny| Reject::of(deny, route, || snapshot.site.path("device")))
 }
 
 /// Begins the grant; its code is for whoever has the device code, and good for as long as that one. Whether the answer counts: where

@@ -364,7 +364,7 @@ fn narrowed(
             "more than the token has",
         ));
     }
-    let base = route.resource.map(|kind| kind.scope());
+    let base = route.resource.map(route::Resource::scope);
     let is_kept = |scope: &&String| asked.contains(scope) || base == Some(scope.as_str());
     Ok(had.iter().filter(is_kept).cloned().collect())
 }
