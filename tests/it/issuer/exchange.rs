@@ -11,7 +11,8 @@ use super::{
     redeem, renew, tokens_of,
 };
 use crate::support::{
-    House, Reply, ScriptedProvider, Upstream, house,
+    House, Reply, ScriptedProvider, Upstream,
+    house::{self, Plan},
     keys::{self, Signing},
     node_provider,
     process::Process,
@@ -600,7 +601,7 @@ async fn the_block_of_the_page_works() {
 /// Anybody registers clients: each would be a series of its own.
 #[tokio::test]
 async fn tokens_are_counted_by_client_and_grant() {
-    let home = home_with(PHONE, |plan| plan.admin()).await;
+    let home = home_with(PHONE, Plan::admin).await;
     let house = &home.house;
     for number in 0..2 {
         let token = id_token(&home.provider, &json!({ "jti": number }));

@@ -5,7 +5,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{Home, MCP, call, client, error, home_with, post, post_with, register};
-use crate::support::{House, Reply, keys, raw};
+use crate::support::{House, Reply, house::Plan, keys, raw};
 
 /// SHA-256 of `secret`.
 const HASH: &str = "sha256:2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
@@ -348,7 +348,7 @@ async fn userinfo_is_for_tokens_of_users() {
 async fn an_operator_rotates_the_keys_and_earlier_tokens_stay_good() {
     let tables = MCP.replace("[issuer]\n", "[issuer]\ntoken_format = \"jwt\"\n");
     let tables = format!("{tables}{}", secret("billing", ""));
-    let home = home_with(&tables, |plan| plan.admin()).await;
+    let home = home_with(&tables, Plan::admin).await;
     let house = &home.house;
     let kid = |token: &str| jsonwebtoken::decode_header(token).expect("a header").kid;
     let before = token(&ask(house, "billing", &[]).await);
