@@ -50,7 +50,7 @@ impl Gate {
         let forwarder = Forwarder::new(
             upstreams,
             tunnels,
-            Arc::clone(&snapshot.cleaning.reserved),
+            Arc::clone(&snapshot.normalizer.reserved),
             snapshot.sessions.ends(),
             &snapshot.limits,
             snapshot.metrics.limits.clone(),
@@ -72,7 +72,7 @@ impl Gate {
         if !request.body().is_end_stream() {
             request.extensions_mut().insert(record.received());
         }
-        let mut request = self.snapshot.cleaning.clean(request, peer, record.id());
+        let mut request = self.snapshot.normalizer.clean(request, peer, record.id());
         (record.client, record.given_id) = match &mut request {
             Ok(request) => (request.client.address, request.given_id.take()),
             // Who could not be resolved is known by its connection.

@@ -48,7 +48,7 @@ pub struct Snapshot {
     /// The public face: addresses, return rules, labels.
     pub site: Site,
     /// What makes a request safe to believe.
-    pub cleaning: Normalizer,
+    pub normalizer: Normalizer,
     /// The rules.
     pub routes: Routes,
     /// The proxy that asks at the forward-auth doors, where it is known.

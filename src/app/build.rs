@@ -82,7 +82,7 @@ pub(super) fn snapshot(
             keep_tokens(&config.headers),
             Arc::clone(&services.logins),
         ),
-        cleaning: cleaning(config, &headers, &site),
+        normalizer: normalizer(config, &headers, &site),
         routes: Routes::new(config.routes.clone()),
         forward_auth: config.forward_auth,
         presence: ActiveSessions::new(
@@ -95,7 +95,7 @@ pub(super) fn snapshot(
             keys: Arc::clone(&keys),
             cookies: Cookies::new(&config.session, &config.public_url, &config.prefix),
             lifetimes: services.lifetimes,
-            keeping: services.keeping.clone(),
+            storage: services.storage.clone(),
             revocations: Arc::clone(&services.revocations),
             refresher: Arc::clone(&services.refresher),
             token_revoker: Arc::clone(&services.token_revoker),
@@ -195,7 +195,7 @@ fn client_certificates(config: &Config) -> Option<certificate::Rules> {
     Some(clients.into())
 }
 
-fn cleaning(config: &Config, headers: &[HeaderName], site: &Site) -> Normalizer {
+fn normalizer(config: &Config, headers: &[HeaderName], site: &Site) -> Normalizer {
     // `Authorization` is read first, for it may be a credential.
     let reserved = headers.iter().filter(|name| **name != AUTHORIZATION);
     Normalizer {

@@ -15,7 +15,7 @@ use crate::{
     clock::{self, Timestamp},
     credential::Caller,
     decide::{Barred, Deny, Permit, RouteDenial, Standing},
-    door::{Asked, Narrowing, Question},
+    door::{Narrowing, Question, Subrequest},
     endpoint::Endpoint,
     forward::Told,
     observe::Record,
@@ -31,7 +31,7 @@ use crate::{
 #[derive(Clone, Copy)]
 pub struct HeldBack<'a> {
     /// The requests that have to pass.
-    pub asked: &'a Asked,
+    pub asked: &'a Subrequest,
     /// The headers of whoever sent it, as far as the proxy told them.
     pub headers: &'a HeaderMap,
     /// Where it comes from.
@@ -87,7 +87,7 @@ impl Pass {
 }
 
 /// Who reads a refusal, where the proxy hands it on to whoever sent the request.
-pub fn reader(asked: &Asked, headers: &HeaderMap) -> Audience {
+pub fn reader(asked: &Subrequest, headers: &HeaderMap) -> Audience {
     let Some(question) = asked.questions.first() else {
         return Audience::Program;
     };
@@ -105,12 +105,12 @@ pub fn return_to(held: &HeldBack<'_>, audience: Audience, site: &Site) -> String
 }
 
 /// Where a login leads back to that is for what is asked about, whoever reads the answer.
-pub fn way_back(asked: &Asked, site: &Site) -> String {
+pub fn way_back(asked: &Subrequest, site: &Site) -> String {
     site.way_back(&host(asked), asked.return_to()).into_owned()
 }
 
 /// The authority that is asked about; empty, which is nobody's, where nothing was told.
-fn host(asked: &Asked) -> HeaderValue {
+fn host(asked: &Subrequest) -> HeaderValue {
     let question = asked.questions.first();
     question.map_or(HeaderValue::from_static(""), |question| {
         question.host.clone()
@@ -296,7 +296,7 @@ fn narrow(
 /// The route of each request that is asked about.
 fn routes<'s>(
     snapshot: &'s Snapshot,
-    asked: &Asked,
+    asked: &Subrequest,
     own_host: Option<&str>,
     record: &mut Record,
 ) -> Result<Vec<&'s Route>, Reject> {
@@ -346,7 +346,7 @@ fn route_of<'s>(
 }
 
 /// Whether a page of another site opens a WebSocket in the visitor's name.
-fn is_foreign_websocket(asked: &Asked, headers: &HeaderMap, site: &Site) -> bool {
+fn is_foreign_websocket(asked: &Subrequest, headers: &HeaderMap, site: &Site) -> bool {
     opens_a_websocket(headers)
         && asked.questions.iter().any(|question| {
             let host = question.host.to_str().ok();

@@ -1,7 +1,6 @@
 //! The gate's own endpoints, one file each.
 
 pub mod account;
-mod asked;
 pub mod auth;
 mod backchannel_logout;
 mod callback;
@@ -13,6 +12,7 @@ pub mod health;
 pub mod held_back;
 mod issuer;
 mod jwks;
+mod login_request;
 pub mod public_name;
 mod sign_in;
 mod sign_out;

@@ -204,7 +204,7 @@ impl Forwarder {
             let hold = head.extensions.remove::<TunnelHold>();
             let key = (head.version == Version::HTTP_2).then(|| HandshakeKey::offer(&mut head));
             // Boxed, since few requests ask.
-            Some(Box::new(Asked {
+            Some(Box::new(UpgradeRequest {
                 client,
                 hold,
                 offered: protocol.clone(),
@@ -346,7 +346,7 @@ impl Forwarder {
     /// A `101`, passed on where it was asked for, and to a protocol that was.
     fn switch(
         &self,
-        asked: Option<Box<Asked>>,
+        asked: Option<Box<UpgradeRequest>>,
         owner: Option<Owner>,
         mut headers: HeaderMap,
         connection: connection::Connection,
@@ -361,7 +361,7 @@ impl Forwarder {
             return Err(ForwardError::UnaskedUpgrade);
         };
         drop(chosen);
-        let Asked {
+        let UpgradeRequest {
             client,
             hold,
             offered,
@@ -398,7 +398,7 @@ impl Forwarder {
 }
 
 /// A client that wants to switch.
-struct Asked {
+struct UpgradeRequest {
     client: OnUpgrade,
     hold: Option<TunnelHold>,
     /// To what.

@@ -18,13 +18,14 @@ use crate::{
     clock::{self, Timestamp},
     decide::Standing,
     endpoint::{
-        account::has_token, asked::parameter, form::Form, public_name, sign_out::is_own_form,
+        account::has_token, form::Form, login_request::parameter, public_name,
+        sign_out::is_own_form,
     },
     issuer::{
         Agreement, Issuer,
         authorize::scopes,
         client::Client,
-        device::{Asked, INTERVAL, LASTS, UserCode, Waiting},
+        device::{INTERVAL, LASTS, Asked, UserCode, Waiting},
         error::{Code, OAuthError},
         resource::Resource,
         token::Presented,

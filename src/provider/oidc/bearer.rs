@@ -12,7 +12,7 @@ use crate::{
         BearerMatch, Call, ProviderError,
         bearer::{self, BearerSettings, TokenFlaw},
         http::HttpError,
-        introspection::{self, Asked},
+        introspection,
         oauth::TokenEndpoint,
         token_info::Question,
     },
@@ -139,13 +139,13 @@ impl Oidc {
                 .introspect(&self.introspection_http, &endpoint, token);
             introspection::read(response.await?.body())?
         };
-        let asked = Asked {
+        let expected = introspection::Expected {
             bearer,
             client_id: self.client.id(),
             issues: &|iss| (self.vendor_profile.bearer_issues)(&metadata.issuer, iss),
             now,
         };
-        asked.check(&answer)?;
+        expected.check(&answer)?;
         Ok(answer)
     }
 

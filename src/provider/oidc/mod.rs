@@ -60,9 +60,9 @@ pub(super) fn build(
     http: &HttpClient,
 ) -> Arc<dyn Provider> {
     let vendor_profile = match config.kind.id {
-        Id::Google => &google::FLAVOUR,
-        Id::GitLab => &gitlab::FLAVOUR,
-        Id::Microsoft => &microsoft::FLAVOUR,
+        Id::Google => &google::PROFILE,
+        Id::GitLab => &gitlab::PROFILE,
+        Id::Microsoft => &microsoft::PROFILE,
         _ => &VendorProfile::STANDARD,
     };
     Arc::new(Oidc::new(config, vendor_profile, headers, http.clone()))

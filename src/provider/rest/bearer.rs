@@ -13,7 +13,7 @@ use crate::{
         BearerMatch, Call, ProviderError,
         bearer::{self, BearerSettings, Nameless, TokenFlaw},
         http::HttpError,
-        introspection::{self, Asked},
+        introspection,
         oauth::TokenEndpoint,
         token_info::Question,
     },
@@ -92,14 +92,14 @@ impl<D: UserLookup> Rest<D> {
                 .introspect(&self.introspection_http, &endpoint, token);
             introspection::read(response.await?.body())?
         };
-        let asked = Asked {
+        let expected = introspection::Expected {
             bearer,
             client_id: self.client.id(),
             // Such a server has no name that the configuration could know.
             issues: &|_| true,
             now,
         };
-        asked.check(&answer)?;
+        expected.check(&answer)?;
         Ok(answer)
     }
 
