@@ -258,9 +258,13 @@ impl Gate {
                 .withhold_credentials(&visitor, &mut request.head.headers);
             let told = permit.principal().map_or(Who::Nobody, |_| who);
             let assertion = self.snapshot.assertion(told, route, now);
+            let handle = found
+                .filter(|_| is_told)
+                .and_then(|visit| self.snapshot.session_handle(visit, now));
             let telling = Telling {
                 headers: &self.snapshot.identity_headers,
                 assertion: assertion.as_deref(),
+                handle: handle.as_deref(),
             };
             let answer = self
                 .forwarder

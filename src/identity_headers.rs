@@ -74,6 +74,8 @@ pub enum HeaderSource {
     Credential,
     /// The gate's own signed word on who somebody is: a short JWT.
     Assertion,
+    /// A handle by which the app asks for the session's access token; nothing without a session.
+    SessionHandle,
     /// Another source behind this text, as the app's former proxy wrote it.
     Prefixed(&'static str, Box<Self>),
     /// What the operator wrote, whoever asks: a secret that the app shares with the gate.
@@ -87,7 +89,7 @@ impl HeaderSource {
     pub fn of_person(&self) -> Option<&Self> {
         match self {
             // It says what the others make known.
-            Self::Constant(_) | Self::Assertion => None,
+            Self::Constant(_) | Self::Assertion | Self::SessionHandle => None,
             Self::Prefixed(_, source) | Self::Basic(source, _) => source.of_person(),
             source => Some(source),
         }

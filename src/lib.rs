@@ -43,6 +43,7 @@ pub mod admin;
 pub mod answer;
 pub mod api_token;
 pub mod app;
+pub mod app_secret;
 pub mod assertion;
 pub mod audience;
 pub mod bearer;

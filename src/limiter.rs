@@ -18,9 +18,9 @@ use tokio::time::timeout;
 
 use crate::{
     observe::{Throttled, metrics::RateLimited},
-    rate_limit::{self, Exceeded, Fields, Key, Per, RateLimit, Table, Taken},
+    rate_limit::{self, Exceeded, Fields, Key, Per, Quota, RateLimit, Table, Taken},
     route::Route,
-    session::store::Redis,
+    session::{self, store::Redis},
     visitor::Who,
 };
 
@@ -113,6 +113,32 @@ impl Limiter {
 }
 
 impl Limiter {
+    /// Counts that the app asks for the token of `session`, in this process alone.
+    ///
+    /// # Errors
+    /// Where it has asked too often: how long until it may ask again.
+    pub fn take_app_token(&self, session: &session::Id) -> Result<(), Duration> {
+        let key = Key::of(&[b"app token", session]);
+        let quota = Quota::per(APP_TOKENS, Duration::from_mins(1));
+        let taken = self.known.take(key, key.bits(), quota, Instant::now());
+        taken.outcome.map(drop)
+    }
+
+    /// Counts that somebody at `address` asks for such a token with a wrong secret, in this process alone.
+    ///
+    /// # Errors
+    /// Where there were too many from there: how long until the next is looked at.
+    pub fn take_app_guess(&self, address: Option<IpAddr>) -> Result<(), Duration> {
+        let one = rate_limit::subscriber(address);
+        let key = Key::of(&[b"app guess", one.to_string().as_bytes()]);
+        let quota = Quota::per(APP_GUESSES, Duration::from_mins(1));
+        let range = rate_limit::range(one);
+        let taken = self.addresses.take(key, range, quota, Instant::now());
+        taken.outcome.map(drop)
+    }
+}
+
+impl Limiter {
     /// Whether Redis may be asked again: one that stalls must not hold up each request.
     fn has_rested(&self) -> bool {
         self.elapsed() >= self.rest.load(Ordering::Relaxed)
@@ -170,6 +196,10 @@ fn counted(
 
 /// How long a request waits for Redis to count it.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// How often in a minute an app may ask for the access token of one session. Beyond: 429.
+const APP_TOKENS: u32 = 600;
+/// How many wrong secrets of an app are looked at in a minute, from one address. Beyond: 429.
+const APP_GUESSES: u32 = 20;
 /// Milliseconds for which it is not asked again after it did not.
 const REST: u64 = 1_000;
 /// How often it is told that each replica counts alone.

@@ -25,6 +25,8 @@ pub struct Site {
     pub root_health: bool,
     /// Whether the gate is an authorization server.
     pub has_issuer: bool,
+    /// Whether the app asks at a public address for the tokens of sessions.
+    pub has_app: bool,
     /// What a return address is checked against.
     pub return_rules: ReturnRules,
     /// The hosts of the apps that share `public_url`'s login; none without `session.cookie_domain`.
@@ -266,6 +268,7 @@ impl Site {
             prefix: prefix.to_owned(),
             root_health: false,
             has_issuer: false,
+            has_app: false,
             apps: Vec::new(),
             providers: providers.iter().map(face).collect(),
         }

@@ -13,6 +13,7 @@ use crate::{
     access::{Principal, StepUp},
     answer::Reject,
     api_token,
+    app_secret::AppSecret,
     assertion::Assertions,
     canonical_path::CanonicalPath,
     certificate::{Certified, Rules},
@@ -36,10 +37,11 @@ use crate::{
     rate_limit::Fields,
     route::{HostPattern, NoRoute, Route, Routes, Target, is_same_host},
     session::{
-        Id, Session, Sessions,
+        Id, Session, SessionLookup, Sessions,
         directory::{ActiveSessions, SessionName, UserKey},
     },
     site::Site,
+    text::Text,
     visitor::{Visitor, Who},
 };
 
@@ -67,6 +69,8 @@ pub struct Snapshot {
     pub issuer: Option<Issuer>,
     /// What everybody has let clients do, whether the gate gives tokens today or not.
     pub kept_grants: Arc<Grants>,
+    /// What the app proves itself with where it may have the tokens of sessions.
+    pub app: Option<AppSecret>,
     /// Whether any token of the gate's own counts, so that no app is to see one.
     pub has_own_tokens: bool,
     /// Whether a header of ours is `Authorization`, so that no app is to see another's.
@@ -369,11 +373,39 @@ impl Snapshot {
         decide(route, self.standing(who), client, now)
     }
 
+    /// May `client` pass by `route` with an access token of the gate's own that has these scopes, for whoever the `session` is of? The
+    /// same judgement, of a token that somebody has agreed to, or is asked for.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub fn judge_token(
+        &self,
+        route: &Route,
+        session: &Session,
+        (client, scopes): (&Text, &[Text]),
+        address: Option<IpAddr>,
+        now: Timestamp,
+    ) -> Result<(), Deny> {
+        let standing = match self.standing(Who::Session(session)) {
+            Standing::Admitted(principal) => {
+                Standing::Admitted(principal.by_access_token(client, scopes))
+            }
+            standing => standing,
+        };
+        decide(route, standing, address, now).map(|_| ())
+    }
+
     /// The signed word on `who` passes by `route`. None where no header carries it, or nobody is there.
     pub fn assertion(&self, who: Who<'_>, route: &Route, now: Timestamp) -> Option<Arc<str>> {
         let proven = who.proven()?;
         let is_carried = self.identity_headers.carry_assertion();
         is_carried.then(|| self.assertions.of(proven, route, now))?
+    }
+
+    /// By which the app asks for the access token of the session that `visit` found; none where it may not.
+    pub fn session_handle(&self, visit: &SessionLookup, now: Timestamp) -> Option<String> {
+        self.app.as_ref()?;
+        self.sessions.handle(visit, now)
     }
 
     /// What a login has to be that leads back to `return_to`: what the route of that page asks for.

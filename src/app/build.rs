@@ -9,6 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::services::{self, Services};
 use crate::{
     api_token::{self, ApiTokenAuthenticator, ServiceTokens},
+    app_secret::AppSecret,
     assertion::Assertions,
     bearer::Bearers,
     certificate,
@@ -16,7 +17,7 @@ use crate::{
     config::Config,
     credential::{Authenticator, Authenticators},
     forward::{IdentityHeaders, UpstreamTarget, settings::UpstreamSettings},
-    identity_headers::{HeaderSettings, HeaderSource},
+    identity_headers::HeaderSource,
     issuer::{
         AccessTokens, Issuer, id_token,
         signing::{DEFAULT_AGE, Signing},
@@ -79,7 +80,7 @@ pub(super) fn snapshot(
             Arc::clone(&keys),
             site.return_rules.clone(),
             &site.public_url,
-            keep_tokens(&config.headers),
+            keep_tokens(config),
             Arc::clone(&services.logins),
         ),
         normalizer: normalizer(config, &headers, &site),
@@ -113,6 +114,7 @@ pub(super) fn snapshot(
         writes_authorization: headers.contains(&AUTHORIZATION),
         kept_grants: Arc::clone(&services.grants),
         issuer: issuer(config, services, &site, signing),
+        app: config.app.as_ref().map(|app| AppSecret::new(&app.secret)),
         has_own_tokens: config.api_tokens.is_some() || !config.service_tokens.is_empty(),
         refuse_cross_site: config.refuse_cross_site,
         identity_headers: IdentityHeaders::new(config.headers.clone()),
@@ -250,7 +252,7 @@ fn authenticators(
     let bearers = Bearers::new(
         providers,
         Arc::clone(&services.guesses),
-        keep_tokens(&config.headers),
+        keep_tokens(config),
     );
     all.extend(bearers.map(|bearers| Arc::new(bearers) as _));
     Authenticators::new(all)
@@ -274,6 +276,7 @@ pub(crate) fn site(config: &Config) -> Site {
     }
     Site {
         has_issuer: config.issuer.is_some(),
+        has_app: config.app.as_ref().is_some_and(|app| app.listen.is_none()),
         providers: faces,
         public_url: config.public_url.clone(),
         prefix: config.prefix.clone(),
@@ -304,7 +307,7 @@ pub(super) fn adopt(config: &Config, snapshot: &Snapshot, services: &Services) {
         .adopt(Arc::clone(&snapshot.providers));
     services.refresher.adopt(RefreshPolicy {
         providers: Arc::clone(&snapshot.providers),
-        keep: keep_tokens(&config.headers),
+        keep: keep_tokens(config),
         provider_grace: config.session.provider_grace,
     });
     services.adopt_keys(&snapshot.sessions.keys);
@@ -330,11 +333,12 @@ fn upstreams(
     config.upstreams.iter().map(target).collect()
 }
 
-/// The tokens that a header carries.
-fn keep_tokens(headers: &HeaderSettings) -> KeepTokens {
+/// The tokens that a header carries, or that the app may ask for.
+fn keep_tokens(config: &Config) -> KeepTokens {
+    let headers = &config.headers;
     let carries = |wanted| headers.identity.iter().any(|(_, source)| *source == wanted);
     KeepTokens {
-        access: carries(HeaderSource::AccessToken),
+        access: config.app.is_some() || carries(HeaderSource::AccessToken),
         id: carries(HeaderSource::IdToken),
     }
 }

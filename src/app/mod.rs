@@ -3,6 +3,7 @@
 //! [`Services`] live as long as the process. [`build`] makes a [`Snapshot`](crate::snapshot::Snapshot) from them and a configuration, and
 //! [`reload`] replaces it.
 
+mod app_listener;
 mod build;
 mod listeners;
 mod reload;
@@ -18,7 +19,8 @@ use tokio::time::timeout;
 pub(crate) use self::build::site;
 pub use self::reload::{ReloadFrom, keep_until_restart};
 use self::{
-    listeners::Listeners, reload::Reloads, services::Services, signals::Signals, watch::Watch,
+    app_listener::AppListener, listeners::Listeners, reload::Reloads, services::Services,
+    signals::Signals, watch::Watch,
 };
 use crate::{
     admin,
@@ -55,6 +57,9 @@ pub async fn run(config: Config, source: Option<ReloadFrom>) -> io::Result<()> {
     };
     let tls = config.tls.as_ref().map(listen::tls::acceptor).transpose()?;
 
+    let mut app_listener = AppListener::new(&metrics, stop.clone());
+    let app_opened = app_listener.bind(&config)?;
+
     let services = Services::start(&config, Arc::clone(&metrics))?;
     let snapshot = Arc::new(build::snapshot(&config, &services, None)?);
     build::adopt(&config, &snapshot, &services);
@@ -74,6 +79,7 @@ pub async fn run(config: Config, source: Option<ReloadFrom>) -> io::Result<()> {
         tokio::spawn(server.serve(listener, Arc::clone(&workers), stop.clone()))
     });
     listeners.open(opened, &workers, worker.tls.is_some());
+    app_listener.adopt(&config, app_opened, &current);
     services.audit.record(&Entry::of(Event::Start));
 
     let files = source.as_ref().map(|source| source.files.clone());
@@ -85,6 +91,7 @@ pub async fn run(config: Config, source: Option<ReloadFrom>) -> io::Result<()> {
         current,
         admission,
         listeners,
+        app_listener,
         workers,
     };
     loop {

@@ -7,7 +7,7 @@ use std::{io, path::PathBuf, sync::Arc};
 
 use arc_swap::ArcSwap;
 
-use super::{build, listeners::Listeners, services::Services};
+use super::{app_listener::AppListener, build, listeners::Listeners, services::Services};
 use crate::{
     config::{Config, Loaded, Report},
     listen::{self, Admission, WorkerConfig, WorkerHandle},
@@ -32,6 +32,7 @@ pub(super) struct Reloads<'s> {
     pub(super) current: Arc<ArcSwap<Snapshot>>,
     pub(super) admission: Arc<Admission>,
     pub(super) listeners: Listeners,
+    pub(super) app_listener: AppListener,
     pub(super) workers: Arc<Vec<WorkerHandle>>,
 }
 
@@ -97,6 +98,7 @@ impl Reloads<'_> {
         let mut config = loaded.config;
         let kept = keep_until_restart(&mut config, &self.running);
         let opened = self.listeners.bind(&config.listen)?;
+        let app_opened = self.app_listener.bind(&config)?;
         let tls = config.tls.as_ref().map(listen::tls::acceptor).transpose()?;
         let is_tls = tls.is_some();
         let earlier = self.current.load_full();
@@ -114,6 +116,7 @@ impl Reloads<'_> {
             worker.adopt(WorkerConfig { snapshot, tls }).await;
         }
         self.current.store(snapshot);
+        self.app_listener.adopt(&config, app_opened, &self.current);
         self.listeners.open(opened, &self.workers, is_tls);
         self.listeners.retain(&config.listen);
         self.running = config;

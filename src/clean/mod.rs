@@ -72,6 +72,8 @@ pub struct CleanRequest {
     pub id: Option<RequestId>,
     /// The name that a trusted proxy has given it, as its headers have it.
     pub given_id: Option<Text>,
+    /// Whether a program on this machine sent it: it came over loopback, and no header says that a proxy passed it on.
+    pub is_local: bool,
     /// Whom the certificate of its connection proves; none where that is a trusted proxy's own.
     pub certificate: Option<Arc<Certified>>,
     cleaned: PhantomData<Cleaned>,
@@ -96,6 +98,8 @@ struct HeaderScan {
     hop: hop_by_hop::HeaderFlags,
     reserved: bool,
     forwarding: bool,
+    /// Whether one of these is of a proxy: programs name their requests, too.
+    proxied: bool,
     /// Whether a proxy may be asking about another request.
     original: bool,
     audience: Audience,
@@ -257,6 +261,7 @@ impl Normalizer {
             forwarding,
             id: given_id.is_none().then_some(id),
             given_id,
+            is_local: !noted.proxied && peer.address.is_some_and(|peer| peer.is_loopback()),
             cleaned: PhantomData,
         }))
     }
@@ -275,6 +280,7 @@ impl Normalizer {
             hop: hop_by_hop::HeaderFlags::default(),
             reserved: false,
             forwarding: false,
+            proxied: false,
             original: false,
             audience: Audience::Program,
         };
@@ -291,6 +297,7 @@ impl Normalizer {
             noted.reserved |= self.reserved.contains(name);
             if forwarding::is_forwarding(name) {
                 noted.forwarding = true;
+                noted.proxied |= *name != *X_REQUEST_ID.as_str();
                 noted.original |= OriginalHeaders::has(name);
             }
         }

@@ -21,6 +21,9 @@ pub(super) fn summary(name: &str, config: &Config) -> String {
     if let Some(admin) = &config.admin_listen {
         line("admin", &admin.to_string());
     }
+    if let Some(app) = config.app.as_ref().and_then(|app| app.listen.as_ref()) {
+        line("app", &app.to_string());
+    }
     let origin = config.public_url.url.origin().ascii_serialization();
     line("public", &origin);
     for upstream in &config.upstreams {

@@ -17,6 +17,8 @@ mod duration;
 mod env;
 #[cfg(test)]
 mod file_tests;
+#[cfg(test)]
+mod issuer_tests;
 mod json_schema;
 mod load;
 mod manual;
@@ -53,7 +55,7 @@ use crate::{
     issuer::settings::IssuerSettings,
     kv::settings::StateSettings,
     limits::Limits,
-    listen::settings::{Listen, ListenAddress, TlsFiles},
+    listen::settings::{AppSettings, Listen, ListenAddress, TlsFiles},
     login::return_to::HostPattern,
     observe::audit::AuditSettings,
     provider::{http::Proxies, settings::ProviderSettings},
@@ -117,6 +119,8 @@ pub struct Config {
     pub state: Option<StateSettings>,
     /// `[api_tokens]`: the tokens that people make for their programs; none where they may not.
     pub api_tokens: Option<ApiTokenSettings>,
+    /// `[app]`: what the app proves itself with; none where it gets no tokens.
+    pub app: Option<AppSettings>,
     /// `[users]`: names and passwords; none where nobody has one here.
     pub users: Option<UsersSettings>,
     /// `[[service_tokens]]`: machines.

@@ -19,6 +19,7 @@ pub(super) fn root() -> PathBuf {
 
 pub(super) fn environment() -> Environment {
     environment_of(&[
+        ("APP_SECRET", "uT5rWq8zKd3mXc7vBn1sLp9eYg2hJf4a"),
         ("CLIENT_SECRET", "from the environment"),
         ("DISCORD_CLIENT_SECRET", "s"),
         ("FACEBOOK_CLIENT_SECRET", "s"),

@@ -95,6 +95,7 @@ impl Plan {
             tls: None,
             admin_listen: None,
             ext_authz_listen: None,
+            app: None,
             public_url: PublicUrl {
                 url: Url::parse(&self.origin).expect("localhost and a port make a URL"),
             },

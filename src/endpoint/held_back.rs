@@ -45,6 +45,8 @@ pub struct Pass {
     is_told: bool,
     /// The same, signed for the app behind the rule by which it passes.
     assertion: Option<Arc<str>>,
+    /// By which the app asks for the session's access token.
+    handle: Option<String>,
     now: Timestamp,
 }
 
@@ -55,6 +57,7 @@ impl Pass {
         Some(Told {
             principal,
             assertion: self.assertion.as_deref(),
+            handle: self.handle.as_deref(),
         })
     }
 
@@ -228,6 +231,10 @@ async fn find_out(
     let told = if is_told { who } else { Who::Nobody };
     Ok(Pass {
         assertion: snapshot.assertion(told, by, now),
+        handle: visitor
+            .visit()
+            .filter(|_| is_told)
+            .and_then(|visit| snapshot.session_handle(visit, now)),
         visitor,
         limits,
         is_told,

@@ -1,6 +1,7 @@
 //! The gate's own endpoints, one file each.
 
 pub mod account;
+pub mod app_token;
 pub mod auth;
 mod backchannel_logout;
 mod callback;
@@ -76,6 +77,8 @@ pub enum Endpoint {
     GrantsEnd,
     /// `PREFIX/account/grants/ID`
     Grant(String),
+    /// `PREFIX/token`, for the app
+    AppToken,
     /// Of the authorization server, where the gate is one.
     Issuing(Issuing),
     /// `PREFIX/ping`, and `/ping` where `root_health` keeps it
@@ -121,6 +124,7 @@ impl Endpoint {
                 "forward" => Self::Door(Door::Forward),
                 "userinfo" => Self::Userinfo,
                 "jwks" => Self::Jwks,
+                "token" if site.has_app => Self::AppToken,
                 "account" => Self::Account,
                 "ping" => Self::Ping,
                 "ready" => Self::Ready,
@@ -151,11 +155,17 @@ impl Endpoint {
 
 impl Endpoint {
     /// Whether machines ask for it under whatever name they know the gate by: a balancer for its health, a proxy for a
-    /// verdict, an app for the keys of assertions.
+    /// verdict, an app for the keys of assertions or for a user's token.
     pub fn is_asked_by_machines(&self) -> bool {
         matches!(
             self,
-            Self::Ping | Self::Ready | Self::Jwks | Self::Door(_) | Self::BelowDoor(_)
+            Self::Ping
+                | Self::Ready
+                | Self::Jwks
+                | Self::Issuing(Issuing::Jwks)
+                | Self::AppToken
+                | Self::Door(_)
+                | Self::BelowDoor(_)
         )
     }
 }
@@ -273,6 +283,14 @@ pub async fn serve(
         Endpoint::Grant(id) => {
             allow(method, &[Method::DELETE], "DELETE")?;
             grants::end(snapshot, &request, id, record).await
+        }
+        Endpoint::AppToken => {
+            allow(method, &[Method::GET], "GET")?;
+            Ok(app_token::serve_in_public(snapshot, &request, record).await)
+        }
+        // The authorization server has the same address with POST.
+        Endpoint::Issuing(Issuing::TOKEN) if snapshot.site.has_app && *method == Method::GET => {
+            Ok(app_token::serve_in_public(snapshot, &request, record).await)
         }
         Endpoint::Issuing(which) => issuer::serve(which, snapshot, request, record).await,
         Endpoint::Ping => {

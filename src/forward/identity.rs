@@ -18,14 +18,17 @@ pub struct Told<'a> {
     pub principal: Principal<'a>,
     /// The same, signed for this app; none where no header carries it, or where it does not fit into one.
     pub assertion: Option<&'a str>,
+    /// By which the app asks for the session's access token; none where no header carries it, or without a session.
+    pub handle: Option<&'a str>,
 }
 
 impl<'a> From<Principal<'a>> for Told<'a> {
-    /// Without an assertion.
+    /// Without what is made for one request or app.
     fn from(principal: Principal<'a>) -> Self {
         Self {
             principal,
             assertion: None,
+            handle: None,
         }
     }
 }
@@ -61,7 +64,11 @@ impl Header {
 
     /// Whether it is good for whoever holds it, so that it is shown to nobody.
     fn is_credential(&self) -> bool {
-        self.is_token() || self.source == HeaderSource::Assertion
+        self.is_token()
+            || matches!(
+                self.source,
+                HeaderSource::Assertion | HeaderSource::SessionHandle
+            )
     }
 
     /// Whether the person it is about must not see it, who may ask at a door that answers with these headers.
@@ -79,6 +86,10 @@ impl Header {
             let assertion = told.assertion.unwrap_or_default();
             into.extend_from_slice(assertion.as_bytes());
             return usize::from(assertion.is_empty());
+        }
+        if self.source == HeaderSource::SessionHandle {
+            into.extend_from_slice(told.handle.unwrap_or_default().as_bytes());
+            return 0;
         }
         if self.source == HeaderSource::Groups {
             let left_out = push_groups(&principal.identity.groups, max_bytes, into);
@@ -225,8 +236,9 @@ impl IdentityHeaders {
     pub fn told(&self, principal: Principal<'_>) -> Vec<(String, Option<String>)> {
         let told = Told {
             principal,
-            // It is not shown.
+            // Neither is shown.
             assertion: Some("signed"),
+            handle: Some("sealed"),
         };
         let lines = self.lines(told).into_iter();
         let of_person = lines.map(|line| {
@@ -251,6 +263,7 @@ impl IdentityHeaders {
         let told = Told {
             principal,
             assertion: Some("signed"),
+            handle: None,
         };
         for header in &self.headers {
             value.clear();
@@ -378,8 +391,11 @@ fn push_value(source: &HeaderSource, principal: Principal<'_>, into: &mut Vec<u8
                 into.truncate(begin);
             }
         }
-        // Constants have a place of their own, credentials are made by `push_basic`, and an assertion comes signed.
-        HeaderSource::Constant(_) | HeaderSource::Basic(..) | HeaderSource::Assertion => {}
+        // Constants have a place of their own, credentials are made by `push_basic`, and the last two come ready.
+        HeaderSource::Constant(_)
+        | HeaderSource::Basic(..)
+        | HeaderSource::Assertion
+        | HeaderSource::SessionHandle => {}
     }
 }
 

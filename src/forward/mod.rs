@@ -126,6 +126,8 @@ pub struct Telling<'a> {
     pub headers: &'a IdentityHeaders,
     /// What is signed of it.
     pub assertion: Option<&'a str>,
+    /// By which the app asks for the session's access token.
+    pub handle: Option<&'a str>,
 }
 
 /// Forwards to the upstreams of one configuration, for one worker.
@@ -250,6 +252,7 @@ impl Forwarder {
             told: permit.spend().map(|principal| Told {
                 principal,
                 assertion: identity.assertion,
+                handle: identity.handle,
             }),
             is_tls: settings.addresses.iter().any(UpstreamAddress::is_tls),
         };

@@ -8,6 +8,7 @@
 //! [`http2`] serve it, and call the gate through [`service`].
 
 mod admission;
+pub mod app;
 mod capacity;
 mod client_io;
 mod connection;
@@ -23,10 +24,12 @@ mod refusal;
 mod send_budget;
 mod service;
 pub mod settings;
+mod side;
 mod socket;
 mod streams;
 pub mod tls;
 mod worker;
+mod write_timeout;
 
 use std::{
     io,
@@ -44,6 +47,7 @@ pub use self::{
     admission::Admission,
     capacity::{Capacity, memory_limit},
     refusal::refusal,
+    side::{SideService, serve as serve_aside},
     socket::{Accepted, Listener, Stream, allow_open_files},
     worker::{Handle as WorkerHandle, WorkerConfig},
 };

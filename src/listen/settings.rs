@@ -2,7 +2,9 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
-use crate::certificate::ClientCertificates;
+use http::HeaderName;
+
+use crate::{certificate::ClientCertificates, secret::Secret};
 
 /// A place to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +32,17 @@ impl fmt::Display for Listen {
         }
         Ok(())
     }
+}
+
+/// `[app]`: how the app asks for the access tokens of users.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AppSettings {
+    /// What the app and the gate share.
+    pub secret: Secret,
+    /// The header by which the app gets the handle of a session.
+    pub header: HeaderName,
+    /// Where it asks; none where it asks at a public address, over loopback.
+    pub listen: Option<ListenAddress>,
 }
 
 /// What stands behind the address of a listener that requires the PROXY protocol.

@@ -53,6 +53,12 @@ pub enum Purpose {
     Grants,
     /// The keys that sign tokens.
     SigningKeys,
+    /// An authorization request that a client has pushed ahead.
+    PushedRequest,
+    /// Whom an app wants to sign out, on the way from its form.
+    SignOutHint,
+    /// By which an app names a session that is in a cookie.
+    SessionHandle,
 }
 
 /// The keys of `session.secret`: the first seals, all open.
@@ -252,7 +258,7 @@ impl KeyRing {
 
 impl Purpose {
     /// In the order of the discriminants, which index what is prepared per purpose.
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 15] = [
         Self::Session,
         Self::Login,
         Self::LogoutHint,
@@ -265,6 +271,9 @@ impl Purpose {
         Self::Consent,
         Self::Grants,
         Self::SigningKeys,
+        Self::PushedRequest,
+        Self::SignOutHint,
+        Self::SessionHandle,
     ];
 
     const fn label(self) -> &'static str {
@@ -281,6 +290,9 @@ impl Purpose {
             Self::Consent => "consent",
             Self::Grants => "grants",
             Self::SigningKeys => "signing keys",
+            Self::PushedRequest => "pushed request",
+            Self::SignOutHint => "sign-out hint",
+            Self::SessionHandle => "session handle",
         }
     }
 }

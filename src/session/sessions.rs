@@ -1,6 +1,7 @@
 //! The session of a visitor: found in a request, and written into an answer.
 
 mod ending;
+mod handle;
 mod logout_hint;
 mod opening;
 mod pending;

@@ -18,7 +18,7 @@ use base64_simd::{AsOut as _, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 
 use super::seal::{KeyIndex, KeyRing};
-use crate::session::Id;
+use crate::{clock::Timestamp, session::Id};
 
 /// Names a record and opens it. No `Debug`: it is the key.
 #[derive(Clone, PartialEq, Eq)]
@@ -46,6 +46,41 @@ impl Ticket {
         plain[ID..].copy_from_slice(&self.key);
         let tag = Aegis128L::<TAG>::new(key, &nonce).encrypt_in_place(&mut plain, b"");
         URL_SAFE_NO_PAD.encode_to_string([&[VERSION, key_id], &nonce[..], &plain, &tag].concat())
+    }
+
+    /// As the app holds it, good until `ends_at`. It is no cookie, and a cookie is none.
+    pub fn to_handle(&self, keys: &KeyRing, ends_at: Timestamp, nonce: Nonce) -> String {
+        let (key_id, key) = keys.ticket_key();
+        let mut plain = [0; HANDLE];
+        plain[..ID].copy_from_slice(&self.id);
+        plain[ID..TICKET].copy_from_slice(&self.key);
+        plain[TICKET..].copy_from_slice(&ends_at.0.to_be_bytes());
+        let tag = Aegis128L::<TAG>::new(key, &nonce).encrypt_in_place(&mut plain, FOR_HANDLE);
+        URL_SAFE_NO_PAD.encode_to_string([&[VERSION, key_id], &nonce[..], &plain, &tag].concat())
+    }
+
+    /// The ticket in a handle, and until when that is good; none where none of `keys` has sealed it.
+    pub fn of_handle(text: &[u8], keys: &KeyRing) -> Option<(Self, Timestamp)> {
+        if text.len() != HANDLE_TEXT {
+            return None;
+        }
+        let envelope = URL_SAFE_NO_PAD.decode_to_vec(text).ok()?;
+        let ([version, key_id], rest) = envelope.split_first_chunk()?;
+        let (nonce, rest) = rest.split_first_chunk()?;
+        let (sealed, tag) = rest.split_first_chunk::<HANDLE>()?;
+        let tag = tag.first_chunk::<TAG>()?;
+        if *version != VERSION {
+            return None;
+        }
+        keys.ticket_keys(*key_id).find_map(|(_, key)| {
+            let mut plain = *sealed;
+            let opened = Aegis128L::new(key, nonce).decrypt_in_place(&mut plain, tag, FOR_HANDLE);
+            opened.ok()?;
+            let (id, rest) = plain.split_first_chunk()?;
+            let (key, ends_at) = rest.split_first_chunk()?;
+            let ends_at = u64::from_be_bytes(*ends_at.first_chunk()?);
+            Some((Self::new(*id, *key), Timestamp(ends_at)))
+        })
     }
 
     /// The ticket in a cookie, and which secret had sealed it; none where none of `keys` has.
@@ -113,6 +148,11 @@ const ENVELOPE: usize = 2 + size_of::<Nonce>() + TICKET + TAG;
 /// Characters.
 const TEXT: usize = ENVELOPE / 3 * 4;
 
+// Of a handle: the ticket and its end.
+const HANDLE: usize = TICKET + size_of::<u64>();
+const HANDLE_TEXT: usize = ((2 + size_of::<Nonce>() + HANDLE + TAG) * 4).div_ceil(3);
+const FOR_HANDLE: &[u8] = b"session handle";
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -177,6 +217,23 @@ mod tests {
         }
 
         #[test]
+        fn a_handle_is_the_ticket_and_no_cookie(id: [u8; 16], key: [u8; 16], nonce: [u8; 16], end: u64, at in 0..HANDLE_TEXT, byte: u8) {
+            let ticket = Ticket::new(id, key);
+            let text = ticket.to_handle(&keys(), Timestamp(end), nonce);
+            let (opened, ends_at) = Ticket::of_handle(text.as_bytes(), &keys()).unwrap();
+            prop_assert!(opened == ticket && ends_at == Timestamp(end));
+            prop_assert!(Ticket::of_cookie(text.as_bytes(), &keys()).is_none());
+            prop_assert!(Ticket::of_handle(text.as_bytes(), &ring(&["two"], GATE)).is_none());
+            prop_assert!(Ticket::of_handle(text.as_bytes(), &ring(&["one"], "b.example.com")).is_none());
+            let cookie = ticket.to_cookie(&keys(), nonce);
+            prop_assert!(Ticket::of_handle(cookie.as_bytes(), &keys()).is_none());
+            let mut changed = text.into_bytes();
+            prop_assume!(changed[at] != byte);
+            changed[at] = byte;
+            prop_assert!(Ticket::of_handle(&changed, &keys()).is_none());
+        }
+
+        #[test]
         fn any_changed_bit_is_noticed(at in 0..ENVELOPE, bit in 0..8_u8) {
             let text = Ticket::new([1; 16], [2; 16]).to_cookie(&keys(), [3; 16]);
             let mut envelope = URL_SAFE_NO_PAD.decode_to_vec(text).unwrap();
@@ -198,6 +255,7 @@ mod tests {
         #[test]
         fn any_bytes_are_read_without_harm(bytes: Vec<u8>) {
             prop_assert!(Ticket::of_cookie(&bytes, &keys()).is_none());
+            prop_assert!(Ticket::of_handle(&bytes, &keys()).is_none());
             prop_assert!(Ticket::new([0; 16], [0; 16]).open(&bytes).is_none());
         }
     }

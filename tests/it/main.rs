@@ -10,6 +10,7 @@ mod account;
 mod admin;
 mod allow_lists;
 mod answers;
+mod app_token;
 mod apps;
 mod assertion;
 mod audit;

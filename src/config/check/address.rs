@@ -157,7 +157,7 @@ fn listener(text: &str, origin: &Origin) -> Result<Listen, Problem> {
     })
 }
 
-fn listen_address(text: &str, origin: &Origin) -> Result<ListenAddress, Problem> {
+pub(super) fn listen_address(text: &str, origin: &Origin) -> Result<ListenAddress, Problem> {
     if let Some(path) = text.strip_prefix("unix:") {
         return socket_path(path, origin).map(ListenAddress::Unix);
     }

@@ -244,7 +244,7 @@ pub(in crate::config) fn is_refused(lower: &str) -> bool {
     REFUSED_NAMES.contains(&lower) || is_of_the_way(lower) || lower.starts_with("sec-")
 }
 
-fn header_name(key: &str, entry: &Node) -> Result<HeaderName, Problem> {
+pub(super) fn header_name(key: &str, entry: &Node) -> Result<HeaderName, Problem> {
     let problem = Problem::new(&entry.key_origin, format!("`{key}` cannot be set"));
     // Upstreams take `X_User` and `X.User` for `X-User`, so one spelling is enough.
     let is_plain = !key.is_empty()

@@ -5,6 +5,7 @@
 
 mod address;
 mod allow;
+mod app;
 mod audit;
 mod bearer;
 mod certificate;
@@ -14,6 +15,7 @@ mod forward_auth;
 pub(super) mod header;
 mod issuer;
 mod issuer_client;
+mod issuer_relation;
 mod limits;
 mod outbound;
 mod provider;
@@ -194,7 +196,8 @@ impl<'a> Reader<'a> {
         };
         let mut providers = self.providers(root, own);
         let users = self.users(root, providers.as_deref());
-        let headers = self.headers(root);
+        let mut headers = self.headers(root);
+        let app = self.app(root, headers.as_mut());
         let routes = self.routes(root, own);
         self.check_hosts(root, flat(&forward_auth), routes.as_deref());
         let limits = self.limits(root);
@@ -237,12 +240,27 @@ impl<'a> Reader<'a> {
             flat(&api_tokens).is_some(),
             (providers.as_deref(), service_tokens.as_deref()),
         );
+        if let Some(app) = flat(&app) {
+            let public = listen.iter().flatten();
+            let others: Vec<_> = public
+                .map(|public| ("listen", &public.address))
+                .chain(flat(&admin_listen).map(|admin| ("admin_listen", admin)))
+                .chain(flat(&ext_authz_listen).map(|envoy| ("ext_authz_listen", envoy)))
+                .collect();
+            self.check_app(root, app, &others, providers.as_deref());
+        }
         self.check_issuer(
             root,
             flat(&issuer),
             (session.as_ref(), &state),
             (routes.as_deref(), providers.as_deref()),
         );
+        if let (Some(issuer), Some(upstreams), Some(headers)) =
+            (flat(&issuer), &upstreams, &headers)
+        {
+            self.check_audiences(root, issuer, upstreams, headers);
+        }
+        self.warn_of_ways_around_tools(routes.as_deref().unwrap_or_default());
         if !self.problems.is_empty() {
             return None;
         }
@@ -267,6 +285,7 @@ impl<'a> Reader<'a> {
             api_tokens: api_tokens.ok()?,
             service_tokens: service_tokens?,
             issuer: issuer.ok()?,
+            app: app.ok()?,
             users: users.ok()?,
             providers: providers?,
             headers: headers?,

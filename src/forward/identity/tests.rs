@@ -246,11 +246,13 @@ fn both_protocols_carry_the_same_headers() {
         ("x-gate", constant),
         ("x-user", HeaderSource::User),
         ("x-signed", HeaderSource::Assertion),
+        ("x-handle", HeaderSource::SessionHandle),
     ]);
     let session = session();
     let told = Told {
         principal: session.principal(),
         assertion: Some("a.b.c"),
+        handle: Some("sealed"),
     };
     for told in [None, Some(told)] {
         let mut map = HeaderMap::new();
@@ -266,7 +268,9 @@ fn both_protocols_carry_the_same_headers() {
         assert!(map["x-gate"].is_sensitive());
         assert_eq!(map.contains_key("x-user"), told.is_some());
         assert_eq!(map.contains_key("x-signed"), told.is_some());
+        assert_eq!(map.contains_key("x-handle"), told.is_some());
         assert!(map.get("x-signed").is_none_or(HeaderValue::is_sensitive));
+        assert!(map.get("x-handle").is_none_or(HeaderValue::is_sensitive));
     }
 }
 
@@ -280,6 +284,7 @@ fn an_assertion_stands_in_its_header() {
     let told = |assertion| Told {
         principal: session.principal(),
         assertion,
+        handle: None,
     };
     let mut lines = Vec::new();
     headers.write(Some(told(Some("a.b.c"))), &mut lines);

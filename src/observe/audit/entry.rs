@@ -61,6 +61,8 @@ events! {
     TokenUsed = "token_used",
     /// The owner or an operator ended a token.
     TokenEnded = "token_ended",
+    /// The app was given a user's access token. This is recorded once a day for each token.
+    AppToken = "app_token",
     /// A user has let a client act for them. `object` names it, and `detail` has its redirect URI.
     GrantMade = "grant_made",
     /// Such a grant was ended: by its owner, its client or an operator, or because a code or refresh token was used twice. `outcome` says which.

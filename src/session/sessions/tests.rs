@@ -246,3 +246,40 @@ async fn a_reload_with_the_ticket_to_a_record_that_was_lost_keeps_the_new_one() 
     let request = bringing(&set.unwrap_or_default());
     assert!(found(&gate, &request, 0).await.is_some());
 }
+
+#[tokio::test]
+async fn a_handle_of_a_cookie_renews_nothing_and_ends() {
+    let gate = gate(&["one"], SessionStorage::Cookie { shared: None });
+    let session = Session {
+        tokens: Tokens {
+            access: Some("access".into()),
+            refresh: Some("refresh".into()),
+            id: Some("id".into()),
+            expires_at: Some(NOW.after(Duration::from_hours(1))),
+            refresh_at: Some(NOW.after(Duration::from_mins(50))),
+        },
+        ..session()
+    };
+    let nobody = gate.visit(&HeaderMap::new(), NOW).await.unwrap();
+    assert_eq!(gate.handle(&nobody, NOW), None);
+    let set = gate.begin(&session, RECORD_KEY, &nobody, NOW).await;
+    let visit = gate.visit(&bringing(&set.unwrap()), NOW).await.unwrap();
+    let handle = gate.handle(&visit, NOW).unwrap();
+    let named = async |text: &str, after: u64| {
+        let visit = gate.by_handle(text.as_bytes(), Timestamp(NOW.0 + after));
+        visit.await.unwrap().session
+    };
+    let found = named(&handle, 599).await.unwrap();
+    assert_eq!(found.tokens.access.as_deref(), Some("access"));
+    assert!(found.tokens.refresh.is_none() && found.tokens.id.is_none());
+    assert_eq!(found.identity, session.identity);
+    assert!(named(&handle, 600).await.is_none());
+    assert!(named(&handle[1..], 0).await.is_none());
+    assert!(named("", 0).await.is_none());
+    let mut headers = HeaderMap::new();
+    let cookie = format!("sidegate={handle}");
+    headers.insert(COOKIE, HeaderValue::try_from(cookie).unwrap());
+    assert!(gate.visit(&headers, NOW).await.unwrap().session.is_none());
+    gate.mark(Target::Session(session.id), NOW);
+    assert!(named(&handle, 0).await.is_none());
+}

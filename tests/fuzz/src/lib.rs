@@ -43,7 +43,7 @@ use sidegate::{
     origin::PublicOrigin,
     provider::{
         bearer::{self, BearerSettings},
-        introspection::{self, Expected},
+        introspection,
     },
     public_url::PublicUrl,
     route::PathPattern,
@@ -204,7 +204,7 @@ pub fn introspection(data: &[u8]) {
     let Ok(answer) = introspection::read(data) else {
         return;
     };
-    let asked = Expected {
+    let asked = introspection::Expected {
         bearer: &ASKED,
         client_id: "us",
         issues: &|iss| iss == ISSUER,
@@ -386,8 +386,10 @@ pub fn seal(data: &[u8]) {
     });
     if let Ok(text) = str::from_utf8(data) {
         assert!(RING.open(Purpose::Session, b"", text).is_none());
+        assert!(RING.open(Purpose::SessionHandle, b"", text).is_none());
     }
     assert!(Ticket::of_cookie(data, &RING).is_none());
+    assert!(Ticket::of_handle(data, &RING).is_none());
     assert!(Ticket::new([1; 16], [2; 16]).open(data).is_none());
     let sealed = RING.seal(Purpose::Login, data, data, [0; 12]);
     assert!(
