@@ -380,6 +380,28 @@ impl Snapshot {
         decide(route, self.standing(who), client, now)
     }
 
+    /// May `client` pass by `route` with an access token of the gate's own that has these scopes, for whoever the `session` is of? The
+    /// same judgement, of a token that somebody has agreed to, or is asked for.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub fn judge_token(
+        &self,
+        route: &Route,
+        session: &Session,
+        (client, scopes): (&Text, &[Text]),
+        address: Option<IpAddr>,
+        now: Timestamp,
+    ) -> Result<(), Deny> {
+        let standing = match self.standing(Who::Session(session)) {
+            Standing::Admitted(principal) => {
+                Standing::Admitted(principal.by_access_token(client, scopes))
+            }
+            standing => standing,
+        };
+        decide(route, standing, address, now).map(|_| ())
+    }
+
     /// The signed word on `who` passes by `route`. None where no header carries it, or nobody is there.
     pub fn assertion(&self, who: Who<'_>, route: &Route, now: Timestamp) -> Option<Arc<str>> {
         let proven = who.proven()?;

@@ -36,6 +36,18 @@ impl<'a> Principal<'a> {
             routes: None,
         }
     }
+
+    /// The same person by an access token of the gate's own, which `client` has, or would get, with these scopes.
+    #[must_use]
+    pub fn by_access_token(self, client: &'a Text, scopes: &'a [Text]) -> Self {
+        Self {
+            proof: Proof::AccessToken,
+            scopes: Some(scopes),
+            client: Some(client),
+            routes: None,
+            ..self
+        }
+    }
 }
 
 impl<'a> From<&'a Verified> for Principal<'a> {

@@ -54,6 +54,19 @@ impl Requirements {
         self.all == Requirement::default() && self.any.is_empty()
     }
 
+    /// What they ask of whoever comes from a network that they name: all that can be judged before it is known where a request comes from.
+    #[must_use]
+    pub fn from_any_network(&self) -> Self {
+        let without = |requirement: &Requirement| Requirement {
+            networks: Vec::new(),
+            ..requirement.clone()
+        };
+        Self {
+            all: without(&self.all),
+            any: self.any.iter().map(without).collect(),
+        }
+    }
+
     /// Whether they ask about people, and not about addresses alone.
     pub fn asks_who(&self) -> bool {
         std::iter::once(&self.all)
@@ -316,6 +329,29 @@ mod tests {
         };
         assert_eq!(either.judge(Some(session), None), Fit::Fits);
         assert_eq!(denied_by(either.judge(Some(full), None)), "any: scopes");
+    }
+
+    #[test]
+    fn from_any_network_all_else_is_asked_for() {
+        let rules = Requirements {
+            all: Requirement {
+                networks: vec!["10.0.0.0/8".parse().unwrap()],
+                ..groups(&["admins"])
+            },
+            any: Vec::new(),
+        };
+        let (ada, bob) = (identity("corp", &["admins"]), identity("corp", &[]));
+        let anywhere = rules.from_any_network();
+        assert_eq!(judge(&anywhere, Some(&ada), "no address"), Fit::Fits);
+        let denied = denied_by(judge(&anywhere, Some(&bob), "no address"));
+        assert_eq!(denied, "groups");
+        let either = Requirements {
+            all: Requirement::default(),
+            any: vec![network("10.0.0.0/8"), groups(&["admins"])],
+        };
+        // Somebody from that network would pass.
+        let anywhere = either.from_any_network();
+        assert_eq!(judge(&anywhere, Some(&bob), "192.0.2.1"), Fit::Fits);
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod guard;
 mod metrics;
 mod reload;
 mod sessions;
+mod signing_keys;
 mod tokens;
 
 use std::{net::IpAddr, sync::Arc};
@@ -27,7 +28,7 @@ use crate::{
 /// Connections at once. A scrape takes a millisecond; more than this is no scrape.
 const CONNECTIONS: usize = 64;
 
-/// Serves `/ping`, `/ready`, `/metrics`, `/reload`, `/sessions`, `/tokens` and `/grants` on `listener`, until `stop`.
+/// Serves `/ping`, `/ready`, `/metrics`, `/reload`, `/sessions`, `/tokens`, `/grants` and `/signing_keys` on `listener`, until `stop`.
 /// Whoever asks whether the gate stops is answered until it has.
 pub async fn serve(listener: Listener, current: Arc<ArcSwap<Snapshot>>, stop: CancellationToken) {
     tracing::info!(address = listener.place(), "admin listening");
@@ -64,10 +65,10 @@ impl SideService for Service {
             None => None,
         };
         let (session, token, grant) = (below("/sessions"), below("/tokens"), below("/grants"));
-        let is_known = session.is_some() || token.is_some() || grant.is_some();
+        let is_keys = path == "/signing_keys";
+        let is_known = session.is_some() || token.is_some() || grant.is_some() || is_keys;
         if !matches!(path, "/metrics" | "/reload") && !is_known {
-            let text =
-                "there is /ping, /ready, /metrics, /reload, /sessions, /tokens and /grants\n";
+            let text = "there is /ping, /ready, /metrics, /reload, /sessions, /tokens, /grants and /signing_keys\n";
             return reply::text(StatusCode::NOT_FOUND, text);
         }
         // Scrapers ask by whatever name they have been given, and numbers are no secret worth more than that.
@@ -84,6 +85,9 @@ impl SideService for Service {
             return Problem::new(StatusCode::FORBIDDEN, "forbidden", message).answer();
         }
         let (method, query) = (request.method(), uri.query());
+        if is_keys {
+            return signing_keys::serve(method, Desk::new(&snapshot, peer)).await;
+        }
         if let Some(name) = session {
             return sessions::serve(method, name, query, Desk::new(&snapshot, peer)).await;
         }

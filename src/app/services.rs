@@ -18,6 +18,7 @@ use crate::{
     login::LoginState,
     observe::{audit::Audit, metrics::Metrics},
     provider::Providers,
+    rate_limit,
     session::{
         Lifetimes, Session, SessionStorage,
         directory::{Completeness, InProcess, SessionIndex},
@@ -106,6 +107,7 @@ impl Services {
         let assertions = UsedAssertions::new(Arc::clone(&state));
         let signing_keys = Arc::new(KeptKeys::new(Arc::clone(&state), Arc::clone(&keys)));
         let waiting = pushed(redis_state.clone());
+        let pushed_requests = PushedRequests::new(waiting, Arc::clone(&keys));
         let api_tokens = Arc::new(ApiTokens::start(state, keys, Arc::clone(&guesses)));
         let (renewed, queue) = mpsc::channel(WAITING_RENEWALS);
         refresher.tell(renewed);
@@ -136,7 +138,8 @@ impl Services {
                 documents: Documents::new(trust::client_config()),
                 devices: Devices::new(&devices(redis_state)),
                 assertions,
-                pushed: PushedRequests::new(waiting),
+                pushed: pushed_requests,
+                machines: rate_limit::Table::default(),
                 throttles: Throttles::default(),
             }),
             passwords: Arc::default(),

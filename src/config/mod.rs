@@ -17,6 +17,8 @@ mod duration;
 mod env;
 #[cfg(test)]
 mod file_tests;
+#[cfg(test)]
+mod issuer_tests;
 mod json_schema;
 mod load;
 mod manual;

@@ -162,6 +162,7 @@ impl Endpoint {
             Self::Ping
                 | Self::Ready
                 | Self::Jwks
+                | Self::Issuing(Issuing::Jwks)
                 | Self::AppToken
                 | Self::Door(_)
                 | Self::BelowDoor(_)
@@ -288,7 +289,7 @@ pub async fn serve(
             Ok(app_token::serve_in_public(snapshot, &request, record).await)
         }
         // The authorization server has the same address with POST.
-        Endpoint::Issuing(Issuing::Token) if snapshot.site.has_app && *method == Method::GET => {
+        Endpoint::Issuing(Issuing::TOKEN) if snapshot.site.has_app && *method == Method::GET => {
             Ok(app_token::serve_in_public(snapshot, &request, record).await)
         }
         Endpoint::Issuing(which) => issuer::serve(which, snapshot, request, record).await,

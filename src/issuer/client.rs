@@ -33,6 +33,12 @@ pub struct Client {
     pub post_logout_redirect_uris: Vec<String>,
     /// Whether it said that it uses the device flow (RFC 8628). No other may: whoever could would phish in the name of any app.
     pub uses_device_flow: bool,
+    /// Whether it may ask what tokens of other clients are worth.
+    pub introspects: bool,
+    /// Whether it may bring tokens in exchange for others.
+    pub exchanges: bool,
+    /// Whether it has to push its authorization requests ahead.
+    pub must_push: bool,
     redirects: Redirects,
 }
 
@@ -114,6 +120,9 @@ impl Client {
             machine: settings.machine.clone(),
             post_logout_redirect_uris: settings.post_logout_redirect_uris.clone(),
             uses_device_flow: settings.device_flow,
+            introspects: settings.introspect,
+            exchanges: settings.token_exchange,
+            must_push: settings.require_pushed_authorization_requests,
             ..Self::listed(
                 settings.id.clone(),
                 settings.name.clone(),
@@ -140,6 +149,9 @@ impl Client {
             machine: None,
             post_logout_redirect_uris: Vec::new(),
             uses_device_flow: false,
+            introspects: false,
+            exchanges: false,
+            must_push: false,
             redirects: Redirects::Listed(
                 uris.iter().map(|uri| uri.comparable().to_owned()).collect(),
             ),
@@ -164,6 +176,9 @@ impl Client {
             machine: None,
             post_logout_redirect_uris: Vec::new(),
             uses_device_flow,
+            introspects: false,
+            exchanges: false,
+            must_push: false,
             redirects: Redirects::Hashed(uris),
         }
     }
@@ -186,6 +201,15 @@ impl Client {
                 format!("registered:{}", URL_SAFE_NO_PAD.encode(&hash[..12])).into()
             }
             Kind::Configured | Kind::Document => self.id.as_str().into(),
+        }
+    }
+
+    /// What metrics call it. Whoever may become known without the operator has no name of its own there.
+    pub fn label(&self) -> &str {
+        match self.kind {
+            Kind::Configured => &self.id,
+            Kind::Registered => "registered",
+            Kind::Document => "document",
         }
     }
 

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::record::Agreement;
+use super::{pushed::RequestName, record::Agreement};
 use crate::{
     clock::Timestamp,
     session::{
@@ -21,6 +21,8 @@ pub struct Consent {
     pub agreement: Agreement,
     /// Handed back to the client as it came.
     pub state: Option<String>,
+    /// The pushed request that this answers, once.
+    pub pushed: Option<RequestName>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -35,6 +37,7 @@ struct Written<'a> {
     scopes: Vec<&'a str>,
     nonce: Option<&'a str>,
     state: Option<&'a str>,
+    pushed: Option<RequestName>,
 }
 
 impl Consent {
@@ -58,6 +61,7 @@ impl Consent {
             scopes: agreement.scopes.iter().map(String::as_str).collect(),
             nonce: agreement.nonce.as_deref(),
             state: self.state.as_deref(),
+            pushed: self.pushed,
         };
         let plain = postcard::to_extend(&written, vec![VERSION]).expect("a vector takes all of it");
         keys.seal(Purpose::Consent, &session.id, &plain, nonce)
@@ -83,13 +87,14 @@ impl Consent {
         Some(Self {
             agreement,
             state: written.state.map(str::to_owned),
+            pushed: written.pushed,
         })
     }
 }
 
 /// How long somebody may think about it.
 const LASTS: std::time::Duration = std::time::Duration::from_mins(10);
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 #[cfg(test)]
 mod tests {
@@ -105,12 +110,14 @@ mod tests {
         let consent = Consent {
             agreement: agreement(),
             state: Some("s".to_owned()),
+            pushed: Some([7; 16]),
         };
         let now = Timestamp(1_000);
         let text = consent.seal(&session(), &keys, [1; 12], now);
         let opened = Consent::open(&text, &session(), &keys, now).unwrap();
         assert_eq!(opened.agreement.challenge, consent.agreement.challenge);
         assert_eq!(opened.state.as_deref(), Some("s"));
+        assert_eq!(opened.pushed, consent.pushed);
         let other = Session {
             id: [9; 16],
             ..session()

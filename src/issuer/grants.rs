@@ -1,8 +1,7 @@
 //! Grants: what users allow clients to do. A code begins one, and refresh tokens continue it until it ends.
 //!
 //! The grants of one owner are one record ([`OwnerRecords`]), changed by compare-and-set. If two requests use one code, or rotate one
-//! token, one of them changes the record, and the other sees that. When a grant ends, it is removed from the record, and revoked as a session
-//! is revoked. So its access tokens end everywhere within moments.
+//! token, one of them changes the record, and the other sees that. How a grant ends is in [`ends`](super::ends).
 
 use std::sync::Arc;
 
@@ -20,20 +19,15 @@ use crate::{
     login::transaction::pkce_challenge,
     owner_records::OwnerRecords,
     random,
-    session::{
-        Session,
-        directory::UserKey,
-        revocation::{Revocation, Revocations, Target},
-        seal::KeyRing,
-    },
+    session::{Session, directory::UserKey, revocation::Revocations, seal::KeyRing},
 };
 
 /// Everybody's grants.
 pub struct Grants {
-    records: OwnerRecords<Record>,
-    revocations: Arc<Revocations>,
+    pub(super) records: OwnerRecords<Record>,
+    pub(super) revocations: Arc<Revocations>,
     /// Up to when everybody's have ended.
-    ended: Table<Timestamp>,
+    pub(super) ended: Table<Timestamp>,
 }
 
 /// A grant, and what is known of whoever gave it.
@@ -136,6 +130,35 @@ impl Grants {
             *expires_at = code_ends_at;
         }
         self.keep(kept, session, now).await
+    }
+
+    /// The same, with tokens at once: the client has brought what proves its user. Nobody gets a code.
+    ///
+    /// # Errors
+    /// When where grants are kept does not answer.
+    pub async fn begin_with_tokens(
+        &self,
+        agreement: &Agreement,
+        session: &Session,
+        now: Timestamp,
+        ends_at: Timestamp,
+    ) -> Result<Issued, kv::Error> {
+        let (id, key) = (random::bytes(), random::bytes());
+        let mut kept = Kept::begin(agreement, session, (id, key), (now, ends_at));
+        kept.stage = Stage::Tokens {
+            generation: 0,
+            rotated_at: now,
+            challenge: String::new(),
+        };
+        let owner = owner_of(&session.identity);
+        self.keep(kept.clone(), session, now).await?;
+        Ok(Issued {
+            refresh_token: token::refresh(GrantName { owner, id }, 0, &key),
+            found: Found {
+                grant: kept,
+                facts: Facts::of(session.clone()),
+            },
+        })
     }
 
     async fn keep(
@@ -390,123 +413,17 @@ impl Grants {
         let revoked = |grant: &&Kept| !self.revocations.has_revoked_id(&grant.id);
         Ok(listed.filter(revoked).cloned().collect())
     }
-
-    /// Ends a grant. What it was, where there was one.
-    ///
-    /// # Errors
-    /// When where it is kept does not answer: it may go on.
-    pub async fn end(&self, name: GrantName, now: Timestamp) -> Result<Option<Kept>, kv::Error> {
-        // Before it is said so: access tokens end whatever the store does.
-        self.revoke(&name.id, now);
-        let ended = self
-            .end_those(name.owner, now, |grant| grant.id == name.id)
-            .await?;
-        Ok(ended.into_iter().next())
-    }
-
-    /// Ends all of a user's. Which those were.
-    ///
-    /// # Errors
-    /// When where they are kept does not answer: they may go on.
-    pub async fn end_all(&self, user: &UserKey, now: Timestamp) -> Result<Vec<Kept>, kv::Error> {
-        let owner = *user.bytes();
-        if self.records.remove_shut(owner).await? {
-            return Ok(Vec::new());
-        }
-        self.end_those(owner, now, |_| true).await
-    }
-
-    /// Ends all of an owner's that began in one session. Which those were.
-    ///
-    /// # Errors
-    /// When where they are kept does not answer: they may go on.
-    pub async fn end_begun_in(
-        &self,
-        owner: &UserKey,
-        session: &[u8; 16],
-        now: Timestamp,
-    ) -> Result<Vec<Kept>, kv::Error> {
-        let began_there = |grant: &Kept| grant.begun_in == *session;
-        self.end_those(*owner.bytes(), now, began_there).await
-    }
-
-    /// Ends everybody's that began by now.
-    ///
-    /// # Errors
-    /// When where they are kept does not answer: they may go on.
-    pub async fn end_everybodys(
-        &self,
-        now: Timestamp,
-        lasts: std::time::Duration,
-    ) -> Result<(), kv::Error> {
-        self.ended.put(EVERYBODY, &now, now.after(lasts)).await
-    }
-
-    /// Somebody has signed in, was renewed, or was turned away: what was said of them counts for their grants from here on.
-    pub async fn note_owner(&self, facts: &Facts, now: Timestamp) {
-        let noted = self
-            .records
-            .change(owner_of(&facts.identity), now, |record| {
-                Ok::<_, kv::Error>(record.map(|mut record| {
-                    record.note(facts, now);
-                    record.forget_expired(now);
-                    record
-                }))
-            });
-        if let Err(error) = noted.await {
-            tracing::warn!(%error, "what a login said is not known to its user's grants yet");
-        }
-    }
-
-    async fn end_those(
-        &self,
-        owner: [u8; 16],
-        now: Timestamp,
-        is_meant: impl Fn(&Kept) -> bool,
-    ) -> Result<Vec<Kept>, kv::Error> {
-        let mut ended = Vec::new();
-        self.records
-            .change(owner, now, |record| {
-                let Some(mut record) = record else {
-                    return Ok::<_, kv::Error>(None);
-                };
-                ended = record
-                    .grants
-                    .extract_if(.., |grant| is_meant(grant))
-                    .collect();
-                Ok((!ended.is_empty()).then_some(record))
-            })
-            .await?;
-        for grant in &ended {
-            self.revoke(&grant.id, now);
-        }
-        Ok(ended)
-    }
-
-    fn revoke(&self, id: &[u8; 16], now: Timestamp) {
-        let target = Target::Session(*id);
-        self.revocations.revoke(Revocation {
-            target,
-            not_before: now,
-        });
-    }
-
-    async fn ended_up_to(&self) -> Result<Timestamp, kv::Error> {
-        Ok(self.ended.get(EVERYBODY).await?.unwrap_or_default())
-    }
 }
 
-fn owner_of(identity: &Identity) -> [u8; 16] {
+pub(super) fn owner_of(identity: &Identity) -> [u8; 16] {
     *UserKey::of(identity).bytes()
 }
 
-/// The name of what is not anybody's own.
-const EVERYBODY: &[u8] = b"everybody";
 /// Grants of one user: for one more, the one unused for longest ends.
 pub const MOST_PER_USER: usize = 50;
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use super::{
@@ -515,10 +432,10 @@ mod tests {
     };
     use crate::{clock, secret::Secret};
 
-    const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
-    const BACK: &str = "https://app.example/cb";
+    pub(in super::super) const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+    pub(in super::super) const BACK: &str = "https://app.example/cb";
 
-    fn grants() -> Grants {
+    pub(in super::super) fn grants() -> Grants {
         grants_in(Arc::new(kv::Memory::default()), "one")
     }
 
@@ -528,7 +445,7 @@ mod tests {
         Grants::new(store, Arc::new(ArcSwap::from_pointee(keys)), revocations)
     }
 
-    async fn code_of(grants: &Grants, now: Timestamp) -> Presented {
+    pub(in super::super) async fn code_of(grants: &Grants, now: Timestamp) -> Presented {
         let ends_at = now.after(Duration::from_hours(1));
         let code = grants
             .begin(&agreement(), &session(), now, ends_at)
@@ -537,7 +454,7 @@ mod tests {
         Presented::code(&code).unwrap()
     }
 
-    async fn redeem(
+    pub(in super::super) async fn redeem(
         grants: &Grants,
         code: &Presented,
         verifier: &str,
@@ -571,28 +488,6 @@ mod tests {
                 .await
                 .is_err()
         );
-    }
-
-    #[tokio::test]
-    async fn what_began_in_a_session_ends_with_it_and_nothing_else() {
-        let (grants, now) = (grants(), clock::now());
-        let code = code_of(&grants, now).await;
-        let other = Session {
-            id: [9; 16],
-            ..session()
-        };
-        let ends_at = now.after(Duration::from_hours(1));
-        let begun = grants.begin(&agreement(), &other, now, ends_at).await;
-        let others = Presented::code(&begun.unwrap()).unwrap();
-        let owner = UserKey::of(&session().identity);
-        let ended = grants
-            .end_begun_in(&owner, &session().id, now)
-            .await
-            .unwrap();
-        assert_eq!(ended.len(), 1);
-        assert!(grants.revocations.has_revoked_id(&ended[0].id));
-        assert!(redeem(&grants, &code, VERIFIER, BACK, now).await.is_err());
-        assert!(redeem(&grants, &others, VERIFIER, BACK, now).await.is_ok());
     }
 
     /// While a secret is rotated, a replica that lacks it takes nobody's grants away.

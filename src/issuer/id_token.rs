@@ -1,7 +1,9 @@
 //! What clients learn of who has signed in (OpenID Connect Core 1.0 §§2 and 5). Pure.
 
+use std::time::Duration;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{client::sha256, signing::IssuerKeys};
@@ -98,8 +100,8 @@ fn half_hash(token: &str) -> String {
     URL_SAFE_NO_PAD.encode(&sha256(token.as_bytes())[..16])
 }
 
-/// Whom an ID token of ours was about, and for which client: a hint, which may be as old as it likes (RP-Initiated Logout §2).
-#[derive(Debug, PartialEq, Eq)]
+/// Whom an ID token of ours was about, and for which client.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hint {
     /// Who.
     pub subject: String,
@@ -107,8 +109,14 @@ pub struct Hint {
     pub client_id: String,
 }
 
-/// Reads a hint.
-pub fn hint(text: &str, issuer: &str, keys: &IssuerKeys) -> Option<Hint> {
+/// Reads a hint. It may have expired (RP-Initiated Logout §2), but is no older than `lasts`: what was given in a session is of no use when
+/// no such session goes on.
+pub fn hint(
+    text: &str,
+    issuer: &str,
+    keys: &IssuerKeys,
+    (now, lasts): (Timestamp, Duration),
+) -> Option<Hint> {
     #[derive(Deserialize)]
     struct Claims {
         sub: String,
@@ -117,6 +125,10 @@ pub fn hint(text: &str, issuer: &str, keys: &IssuerKeys) -> Option<Hint> {
     }
     let payload = URL_SAFE_NO_PAD.decode(text.split('.').nth(1)?).ok()?;
     let claims: Claims = serde_json::from_slice(&payload).ok()?;
+    let issued_at = Timestamp(claims.iat);
+    if now >= issued_at.after(lasts) {
+        return None;
+    }
     let audience = [claims.aud];
     let expected = Expected {
         issuer,
@@ -125,8 +137,8 @@ pub fn hint(text: &str, issuer: &str, keys: &IssuerKeys) -> Option<Hint> {
         types: &["JWT"],
         audience: Audience::Resource(&audience),
         max_age: None,
-        // It may have ended long ago; that it was one is what counts.
-        now: Timestamp(claims.iat),
+        // It may have ended; that it was one is what counts.
+        now: issued_at,
     };
     let verified = jose::verify(text, &keys.verifier, &expected).ok()?;
     let [client_id] = audience;
@@ -190,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_of_ours_is_a_hint_for_ever_and_no_other_is_one() {
+    fn a_token_of_ours_is_a_hint_for_as_long_as_a_session_and_no_other_is_one() {
         let (identity, scopes) = (ada(), ["openid".to_owned()]);
         let login = Login {
             identity: &identity,
@@ -203,18 +215,23 @@ mod tests {
             times: (Timestamp(1), Timestamp(601)),
         };
         let text = write(&login, ISSUER, &keys(1));
-        let said = hint(&text, ISSUER, &keys(1)).unwrap();
+        let (week, early) = (Duration::from_hours(7 * 24), Timestamp(9_000));
+        let read =
+            |text: &str, issuer: &str, keys: &IssuerKeys| hint(text, issuer, keys, (early, week));
+        let said = read(&text, ISSUER, &keys(1)).unwrap();
+        let late = Timestamp(1).after(week);
+        assert_eq!(hint(&text, ISSUER, &keys(1), (late, week)), None);
         assert_eq!((&*said.subject, &*said.client_id), ("corp:1", "wiki"));
         let payload = URL_SAFE_NO_PAD.decode(text.split('.').nth(1).unwrap());
         let claims: Value = serde_json::from_slice(&payload.unwrap()).unwrap();
         assert_eq!(claims["at_hash"], "77QmUPtjPfzWtF2AnpK9RQ");
         assert_eq!(claims["nonce"], "n");
-        assert_eq!(hint(&text, ISSUER, &keys(2)), None);
-        assert_eq!(hint(&text, "https://other.example", &keys(1)), None);
+        assert_eq!(read(&text, ISSUER, &keys(2)), None);
+        assert_eq!(read(&text, "https://other.example", &keys(1)), None);
         let access = keys(1).sign("at+jwt", &claims);
-        assert_eq!(hint(&access, ISSUER, &keys(1)), None);
+        assert_eq!(read(&access, ISSUER, &keys(1)), None);
         for text in ["", ".", "..", "a.b.c", &text[1..], &text[..text.len() - 4]] {
-            assert_eq!(hint(text, ISSUER, &keys(1)), None, "{text}");
+            assert_eq!(read(text, ISSUER, &keys(1)), None, "{text}");
         }
     }
 }

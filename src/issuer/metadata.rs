@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::registration::DEVICE_GRANT;
+use super::{registration::DEVICE_GRANT, settings::IssuerSettings, token_exchange::TOKEN_EXCHANGE};
 use crate::jose::Algorithm;
 
 /// Where the endpoints are.
@@ -17,7 +17,7 @@ pub struct Addresses<'a> {
 pub fn authorization_server(
     addresses: &Addresses<'_>,
     scopes: &[String],
-    device_flow: bool,
+    settings: &IssuerSettings,
 ) -> Value {
     let Addresses { issuer, prefix } = addresses;
     let at = |name: &str| format!("{issuer}{prefix}/{name}");
@@ -29,7 +29,10 @@ pub fn authorization_server(
     ];
     let algorithms = Algorithm::ALL.map(Algorithm::name);
     let mut grants = vec!["authorization_code", "refresh_token", "client_credentials"];
-    if device_flow {
+    if settings.clients.iter().any(|client| client.token_exchange) {
+        grants.push(TOKEN_EXCHANGE);
+    }
+    if settings.device_flow {
         grants.push(DEVICE_GRANT);
     }
     let mut document = json!({
@@ -54,8 +57,10 @@ pub fn authorization_server(
         "client_id_metadata_document_supported": true,
     });
     document["pushed_authorization_request_endpoint"] = at("par").into();
+    document["require_pushed_authorization_requests"] =
+        settings.require_pushed_authorization_requests.into();
     // OpenID Connect Discovery 1.0 §3, RP-Initiated Logout 1.0 §2.1.
-    document["jwks_uri"] = at("jwks").into();
+    document["jwks_uri"] = at("issuer/jwks").into();
     document["userinfo_endpoint"] = at("userinfo").into();
     document["end_session_endpoint"] = at("end_session").into();
     document["subject_types_supported"] = json!(["public"]);
@@ -64,7 +69,7 @@ pub fn authorization_server(
     document["claims_parameter_supported"] = false.into();
     document["request_parameter_supported"] = false.into();
     document["request_uri_parameter_supported"] = false.into();
-    if device_flow {
+    if settings.device_flow {
         document["device_authorization_endpoint"] = at("device_authorization").into();
     }
     document

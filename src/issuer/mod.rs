@@ -21,6 +21,7 @@ pub mod client_assertion;
 pub mod consent;
 pub mod device;
 pub mod document;
+mod ends;
 pub mod error;
 pub mod fetch;
 mod grants;
@@ -37,6 +38,7 @@ pub mod resource;
 pub mod settings;
 pub mod signing;
 pub mod token;
+pub mod token_exchange;
 mod used_assertions;
 pub mod withheld;
 
@@ -65,7 +67,7 @@ use crate::{
     clock::Timestamp,
     kv,
     login::{LoginClient, throttle::Throttle},
-    random,
+    random, rate_limit,
     route::Route,
     session::{Session, seal::KeyRing},
 };
@@ -103,6 +105,8 @@ pub struct IssuerState {
     pub pushed: PushedRequests,
     /// By what clients have proven themselves before.
     pub assertions: UsedAssertions,
+    /// How many tokens clients get for themselves, each for itself.
+    pub machines: rate_limit::Table,
     /// How often one address may do what costs, or what guesses.
     pub throttles: Throttles,
 }
@@ -206,6 +210,11 @@ impl Issuer {
         }
         let signing = self.signing.keys().await?;
         Ok(access_jwt::open(text, &self.name, &signing, keys, now))
+    }
+
+    /// Whether a text says that it is an access token of this issuer. Nothing proves that yet.
+    pub fn claims_as_own(&self, text: &str) -> bool {
+        text.starts_with(token::ACCESS) || access_jwt::claims_to_be(text, &self.name)
     }
 
     /// The client of the configuration of an id.

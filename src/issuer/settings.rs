@@ -23,6 +23,8 @@ pub struct IssuerSettings {
     pub signing_key_lifetime: Duration,
     /// The scopes that clients may ask for beside those of routes: routes say what they are needed for.
     pub scopes: Vec<String>,
+    /// Whether all clients have to push their authorization requests ahead (RFC 9126 §5).
+    pub require_pushed_authorization_requests: bool,
     /// The clients that the configuration names.
     pub clients: Vec<ClientSettings>,
 }
@@ -38,6 +40,7 @@ impl Default for IssuerSettings {
             signing_keys: Vec::new(),
             signing_key_lifetime: DEFAULT_AGE,
             scopes: Vec::new(),
+            require_pushed_authorization_requests: false,
             clients: Vec::new(),
         }
     }
@@ -73,6 +76,12 @@ pub struct ClientSettings {
     pub machine: Option<MachineSettings>,
     /// Whether it uses the device flow (RFC 8628).
     pub device_flow: bool,
+    /// Whether it may ask what tokens of other clients are worth (RFC 7662).
+    pub introspect: bool,
+    /// Whether it may bring tokens of providers, and its own, in exchange for others (RFC 8693).
+    pub token_exchange: bool,
+    /// Whether it has to push its authorization requests ahead (RFC 9126 §6).
+    pub require_pushed_authorization_requests: bool,
 }
 
 /// A client that acts for itself.

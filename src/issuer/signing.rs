@@ -97,6 +97,17 @@ impl Signing {
             (Self::Kept(kept, lifetime), None) => kept.refresh(*lifetime, clock::now()).await,
         }
     }
+
+    /// The next key signs from here on, whatever the age of the one before; none where the keys are the operator's own, who rotates them.
+    ///
+    /// # Errors
+    /// When where they are kept does not answer: then either may sign.
+    pub async fn rotate(&self, now: Timestamp) -> Result<Option<Arc<IssuerKeys>>, kv::Error> {
+        match self {
+            Self::Files(_) => Ok(None),
+            Self::Kept(kept, _) => kept.refresh(Duration::ZERO, now).await.map(Some),
+        }
+    }
 }
 
 /// The keys that are kept in the state's store.
@@ -352,6 +363,24 @@ mod tests {
             .await
             .unwrap();
         assert_ne!(other.published(), first.published());
+    }
+
+    #[tokio::test]
+    async fn an_operator_moves_them_on_and_those_of_files_stay() {
+        let store: Arc<dyn Store> = Arc::new(kv::Memory::default());
+        let kept = Arc::new(kept(&store, &["a"]));
+        let signing = Signing::new(Vec::new(), &kept, DEFAULT_AGE);
+        let first = signing.keys().await.unwrap();
+        let second = signing.rotate(clock::now()).await.unwrap().unwrap();
+        assert_eq!(second.published()[0], first.published()[1], "the next one");
+        assert_eq!(second.published()[2], first.published()[0], "the previous");
+        assert_eq!(
+            signing.keys().await.unwrap().published(),
+            second.published()
+        );
+        let files = vec![SigningKey::of(&[1; 32]).unwrap()];
+        let signing = Signing::new(files, &kept, DEFAULT_AGE);
+        assert!(signing.rotate(clock::now()).await.unwrap().is_none());
     }
 
     #[test]

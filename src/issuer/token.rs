@@ -194,6 +194,25 @@ pub struct AccessToken {
     pub is_clients_own: bool,
 }
 
+/// How an access token is written.
+#[derive(Clone, Copy)]
+pub(super) enum Form {
+    /// Sealed as a whole.
+    Opaque,
+    /// As RFC 9068 has it; for the gate the same is sealed in there.
+    Jwt,
+}
+
+impl Form {
+    /// What it is sealed with.
+    fn binding(self) -> &'static [u8] {
+        match self {
+            Self::Opaque => b"",
+            Self::Jwt => b"at+jwt",
+        }
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Written<'a> {
     session: &'a [u8],
@@ -208,6 +227,11 @@ struct Written<'a> {
 impl AccessToken {
     /// The token's text.
     pub fn seal(&self, keys: &KeyRing, nonce: [u8; 12]) -> String {
+        format!("{ACCESS}{}", self.seal_into(Form::Opaque, keys, nonce))
+    }
+
+    /// What a token of that form holds for the gate. Nobody can make a token of another form of it.
+    pub(super) fn seal_into(&self, form: Form, keys: &KeyRing, nonce: [u8; 12]) -> String {
         let session = codec::encode(&self.session);
         let written = Written {
             session: &session,
@@ -219,15 +243,17 @@ impl AccessToken {
             is_clients_own: self.is_clients_own,
         };
         let plain = postcard::to_extend(&written, vec![VERSION]).expect("a vector takes all of it");
-        format!(
-            "{ACCESS}{}",
-            keys.seal(Purpose::AccessToken, b"", &plain, nonce)
-        )
+        keys.seal(Purpose::AccessToken, form.binding(), &plain, nonce)
     }
 
     /// What a text says that [`seal`](Self::seal) has written, whatever became of it since.
     pub fn open(text: &str, keys: &KeyRing) -> Option<Self> {
-        let plain = keys.open(Purpose::AccessToken, b"", text.strip_prefix(ACCESS)?)?;
+        Self::open_from(Form::Opaque, text.strip_prefix(ACCESS)?, keys)
+    }
+
+    /// What [`seal_into`](Self::seal_into) has put into a token of that form.
+    pub(super) fn open_from(form: Form, sealed: &str, keys: &KeyRing) -> Option<Self> {
+        let plain = keys.open(Purpose::AccessToken, form.binding(), sealed)?;
         let written: Written<'_> = postcard::from_bytes(plain.strip_prefix(&[VERSION])?).ok()?;
         let issued_at = Timestamp(written.issued_at);
         Some(Self {

@@ -44,6 +44,13 @@ pub struct PublicKey {
     alg: &'static str,
 }
 
+impl PublicKey {
+    /// What names it.
+    pub fn id(&self) -> &str {
+        &self.kid
+    }
+}
+
 /// A set of public keys (RFC 7517 §5).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PublicKeys<'k> {
@@ -51,6 +58,13 @@ pub struct PublicKeys<'k> {
 }
 
 impl<'k> PublicKeys<'k> {
+    /// Of these.
+    pub fn of(keys: &'k [PublicKey]) -> Self {
+        Self {
+            keys: keys.iter().collect(),
+        }
+    }
+
     /// The same with these.
     #[must_use]
     pub fn with(mut self, others: &'k [PublicKey]) -> Self {

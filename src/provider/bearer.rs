@@ -47,6 +47,9 @@ pub enum TokenFlaw {
     /// Another client got it.
     #[error("it was given to another client")]
     Client,
+    /// It is a client's own, and nobody's.
+    #[error("it is a client's own")]
+    Nobody,
     /// Another issuer made it.
     #[error("its issuer is another one")]
     Issuer,

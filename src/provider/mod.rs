@@ -21,6 +21,7 @@ mod rest;
 pub(crate) mod scripted;
 mod secret_end;
 pub mod settings;
+mod subject_token;
 mod token_answer;
 mod token_error;
 mod token_info;
@@ -38,6 +39,7 @@ pub use self::{
     http::HttpClient,
     oauth::RENEWAL_TIMEOUT,
     oidc::Learnt,
+    subject_token::{FRESH, Subject, SubjectToken},
     token_error::LogoutTokenError,
 };
 use crate::{
@@ -165,6 +167,17 @@ pub trait Provider: Send + Sync {
             problem: "this kind of provider has none",
         };
         Box::pin(async { Err(error) })
+    }
+
+    /// Whom a token proves that a client brings in exchange for one of the gate's own. It must have been given to the gate's own client at
+    /// this provider.
+    fn prove_subject<'a>(
+        &'a self,
+        token: SubjectToken<'a>,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Subject, ProviderError>> {
+        let _ = (token, now);
+        Box::pin(async { Err(TokenFlaw::Kind.into()) })
     }
 
     /// Takes the tokens of a session that has ended back (RFC 7009), as far as the provider has a way to do that and

@@ -282,6 +282,15 @@ impl Route {
         self.resource != Some(Resource::Mcp)
     }
 
+    /// The same for requests of which nobody knows yet where they come from.
+    #[must_use]
+    pub fn from_any_network(&self) -> Self {
+        Self {
+            requirements: self.requirements.from_any_network(),
+            ..self.clone()
+        }
+    }
+
     /// What a request falls under that fits no route.
     pub fn login() -> Self {
         Self {

@@ -53,6 +53,10 @@ pub enum Purpose {
     Grants,
     /// The keys that sign tokens.
     SigningKeys,
+    /// An authorization request that a client has pushed ahead.
+    PushedRequest,
+    /// Whom an app wants to sign out, on the way from its form.
+    SignOutHint,
     /// By which an app names a session that is in a cookie.
     SessionHandle,
 }
@@ -254,7 +258,7 @@ impl KeyRing {
 
 impl Purpose {
     /// In the order of the discriminants, which index what is prepared per purpose.
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 15] = [
         Self::Session,
         Self::Login,
         Self::LogoutHint,
@@ -267,6 +271,8 @@ impl Purpose {
         Self::Consent,
         Self::Grants,
         Self::SigningKeys,
+        Self::PushedRequest,
+        Self::SignOutHint,
         Self::SessionHandle,
     ];
 
@@ -284,6 +290,8 @@ impl Purpose {
             Self::Consent => "consent",
             Self::Grants => "grants",
             Self::SigningKeys => "signing keys",
+            Self::PushedRequest => "pushed request",
+            Self::SignOutHint => "sign-out hint",
             Self::SessionHandle => "session handle",
         }
     }

@@ -41,7 +41,7 @@ fn count(house: &House, text: &str) -> usize {
 }
 
 /// Changes the file, and waits until that is in force.
-async fn change(house: &House, from: &str, to: &str) {
+pub async fn change(house: &House, from: &str, to: &str) {
     let before = count(house, IN_FORCE);
     house.rewrite(from, to);
     until(house, "the change", || count(house, IN_FORCE) > before).await;

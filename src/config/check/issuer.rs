@@ -1,5 +1,7 @@
 //! `[issuer]`, and what routes have to do with it.
 
+use std::time::Duration;
+
 use super::{
     super::{
         problem::{Origin, Problem},
@@ -30,8 +32,9 @@ impl Reader<'_> {
         let device_flow = self.flag(table, "device_flow", true);
         let token_format = self.token_format(table);
         let signing_keys = self.signing_keys(table);
-        let signing_key_lifetime = self.duration(table, "signing_key_lifetime", "90d");
+        let signing_key_lifetime = self.key_lifetime(table);
         let scopes = self.texts(table, "scopes", issuer_scope);
+        let must_push = self.flag(table, "require_pushed_authorization_requests", false);
         let clients = self.issuer_clients(table);
         if root.node.get("issuer").is_none() {
             return Ok(None);
@@ -52,10 +55,23 @@ impl Reader<'_> {
                 signing_keys: signing_keys?,
                 signing_key_lifetime: signing_key_lifetime?,
                 scopes: scopes?,
+                require_pushed_authorization_requests: must_push?,
                 clients: clients?,
             })
         };
         settings().map(Some).ok_or(Reported)
+    }
+
+    /// A key is published before and after it signs, for as long as it signs: verifiers hold key sets for minutes, and tokens last for ten.
+    fn key_lifetime(&mut self, table: &Table<'_>) -> Option<Duration> {
+        let lifetime = self.duration(table, "signing_key_lifetime", "90d")?;
+        if lifetime >= SHORTEST_KEY {
+            return Some(lifetime);
+        }
+        let origin = table.origin("signing_key_lifetime");
+        let message = "a key that signs for less than an hour is gone before all know it";
+        self.problem(Problem::new(&origin, message).hint("write \"1h\" or more"));
+        None
     }
 
     fn token_format(&mut self, table: &Table<'_>) -> Result<Option<TokenFormat>, Reported> {
@@ -244,6 +260,8 @@ impl Reader<'_> {
     }
 }
 
+/// How long a key signs at least.
+const SHORTEST_KEY: Duration = Duration::from_hours(1);
 /// Private keys of an operator's own.
 const MOST_KEYS: usize = 8;
 

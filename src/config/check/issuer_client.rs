@@ -47,6 +47,9 @@ impl Reader<'_> {
         let first_party = self.flag(table, "first_party", false);
         let machine = self.machine(table);
         let device_flow = self.flag(table, "device_flow", false);
+        let exchange = self.flag(table, "token_exchange", false);
+        let introspect = self.optional_flag(table, "introspect");
+        let must_push = self.flag(table, "require_pushed_authorization_requests", false);
         if self.describes {
             return None;
         }
@@ -64,7 +67,8 @@ impl Reader<'_> {
             self.problem(problem.hint("keep the keys: nobody can read them off the wire"));
             return None;
         }
-        if redirect_uris.is_empty() && is_public && device_flow == Some(false) {
+        let has_other_way = device_flow != Some(false) || exchange != Some(false);
+        if redirect_uris.is_empty() && is_public && !has_other_way {
             self.missing(
                 table,
                 "redirect_uris",
@@ -72,7 +76,8 @@ impl Reader<'_> {
             );
             return None;
         }
-        let machine = self.judge_machine(table, machine?, is_public, redirect_uris.is_empty());
+        let has_no_redirect = redirect_uris.is_empty();
+        let machine = self.judge_machine(table, machine?, is_public, has_no_redirect);
         let machine = machine.ok()?;
         let id = id.ok().flatten()?;
         Some(ClientSettings {
@@ -85,20 +90,29 @@ impl Reader<'_> {
             first_party: first_party?,
             machine,
             device_flow: device_flow?,
+            token_exchange: exchange?,
+            introspect: introspect?.unwrap_or(has_no_redirect),
+            require_pushed_authorization_requests: must_push?,
         })
     }
 
     /// What a client is when it acts for itself, and whether it may; none where nothing is said of that.
     fn machine(&mut self, table: &Table<'_>) -> Option<(MachineSettings, Option<bool>)> {
-        let is_said = table.node.get("client_credentials").is_some();
-        let may = self.flag(table, "client_credentials", false);
+        let may = self.optional_flag(table, "client_credentials");
         let scopes = self.texts(table, "scopes", token::scope);
         let groups = self.texts(table, "groups", |text, _| Ok(text.to_owned()));
         let machine = MachineSettings {
             scopes: scopes?,
             groups: groups?,
         };
-        Some((machine, may.map(|may| is_said.then_some(may))?))
+        Some((machine, may?))
+    }
+
+    /// A flag whose default depends on what else is written.
+    fn optional_flag(&mut self, table: &Table<'_>, key: &'static str) -> Option<Option<bool>> {
+        let is_said = table.node.get(key).is_some();
+        let flag = self.flag(table, key, false)?;
+        Some(is_said.then_some(flag))
     }
 
     /// Who can do nothing else acts for itself without a word.
@@ -117,7 +131,8 @@ impl Reader<'_> {
             self.problem(problem.hint("give it a `secret_hash`, or `jwks_file`"));
             return Err(Reported);
         }
-        let may = may.unwrap_or(has_no_redirect);
+        // One that proves nothing, as a terminal with the device flow, is not what everybody would be who names it.
+        let may = may.unwrap_or(has_no_redirect && !is_public);
         for (key, values) in [("scopes", &machine.scopes), ("groups", &machine.groups)] {
             if !may && !values.is_empty() {
                 let message = format!(

@@ -15,6 +15,7 @@ mod forward_auth;
 pub(super) mod header;
 mod issuer;
 mod issuer_client;
+mod issuer_relation;
 mod limits;
 mod outbound;
 mod provider;
@@ -256,6 +257,12 @@ impl<'a> Reader<'a> {
             (session.as_ref(), &state),
             (routes.as_deref(), providers.as_deref()),
         );
+        if let (Some(issuer), Some(upstreams), Some(headers)) =
+            (flat(&issuer), &upstreams, &headers)
+        {
+            self.check_audiences(root, issuer, upstreams, headers);
+        }
+        self.warn_of_ways_around_tools(routes.as_deref().unwrap_or_default());
         if !self.problems.is_empty() {
             return None;
         }

@@ -6,9 +6,13 @@
 
 use http::{Response, StatusCode, header::SET_COOKIE};
 
-use super::{client, trail};
+use super::{
+    client,
+    rules::{Wanted, granted, guard, resource_of},
+    trail,
+};
 use crate::{
-    access::{StepUp, allow::Held},
+    access::StepUp,
     answer::{ConsentPage, Reject, reply},
     clean::CleanRequest,
     clock::{self, Timestamp},
@@ -20,8 +24,9 @@ use crate::{
         client::{Client, Kind},
         consent::Consent,
         error::{Code, OAuthError},
-        id_token::{self, OPENID},
+        id_token::OPENID,
         parameters::Parameters,
+        pushed::RequestName,
         redirect::RedirectUri,
         resource::Resource,
     },
@@ -33,7 +38,6 @@ use crate::{
     session::Session,
     site::with_switch,
     snapshot::Snapshot,
-    visitor::Who,
     when,
 };
 
@@ -59,28 +63,33 @@ pub(super) async fn serve(
     }
     let client = known_client(snapshot, issuer, request, &parameters).await?;
     // What was pushed counts, and nothing that stands beside it (RFC 9101 §6.3).
-    let (parameters, repeated) = match parameters.get("request_uri") {
-        None => (parameters, repeated),
+    let (parameters, repeated, pushed) = match parameters.get("request_uri") {
+        None => (parameters, repeated, None),
         Some(request_uri) => {
             let pushed = &issuer.state.pushed;
             let found = pushed.find(&client.handle(), request_uri).await?;
-            let found = found.ok_or_else(|| {
-                page("what the app asks for (request_uri) is unknown here, or has ended; begin again there")
-            })?;
-            (found, None)
+            let (name, found) = found.ok_or_else(|| page(ANSWERED))?;
+            (found, None, Some(name))
         }
     };
     let recipient = Recipient::read(&parameters, &client).map_err(page)?;
     record.detail = Some(format!("client {}", client.handle()));
+    let must_push = client.must_push || issuer.settings.require_pushed_authorization_requests;
     let ask = Ask {
         snapshot,
         issuer,
         request,
         client,
         recipient,
+        pushed,
         now: clock::now(),
     };
     let asked = match repeated.as_deref() {
+        // RFC 9126 §4.
+        _ if must_push && pushed.is_none() => Err(OAuthError::new(
+            Code::InvalidRequest,
+            "the request has to be pushed ahead (pushed_authorization_request_endpoint)",
+        )),
         None => AuthorizationRequest::read(&parameters),
         Some("resource") => Err(OAuthError::new(
             Code::InvalidTarget,
@@ -100,8 +109,17 @@ pub(super) async fn serve(
         Err(error) => {
             let is_silent = parameters.get("prompt") == Some("none");
             Box::pin(ask.check_somebody_is_there(is_silent)).await?;
+            spend(issuer, pushed.as_ref()).await?;
             Ok(ask.send_error(&error, record))
         }
+    }
+}
+
+/// A pushed request is answered, once (RFC 9126 §4).
+async fn spend(issuer: &Issuer, pushed: Option<&RequestName>) -> Result<(), Reject> {
+    match pushed {
+        Some(name) if !issuer.state.pushed.spend(name).await? => Err(page(ANSWERED)),
+        _ => Ok(()),
     }
 }
 
@@ -142,6 +160,8 @@ struct Ask<'a> {
     request: &'a CleanRequest,
     client: Client,
     recipient: Recipient,
+    /// The pushed request, where it is one.
+    pushed: Option<RequestName>,
     now: Timestamp,
 }
 
@@ -184,7 +204,8 @@ impl Ask<'_> {
         let is_fresh = step_up
             .check(&session.identity.authentication, self.now)
             .is_ok();
-        let judged = self.judge(route, session);
+        let scopes = granted(self.issuer, route, &asked.scopes);
+        let judged = self.judge(route, session, &scopes);
         match judged {
             Ok(()) if is_fresh && is_new => {}
             Ok(()) | Err(Deny::StepUp(_) | Deny::NotSignedIn) if asked.is_silent => {
@@ -213,14 +234,16 @@ impl Ask<'_> {
             leads_to: self.recipient.redirect_uri.shown(),
             challenge: asked.challenge,
             resource: resource.to_text(),
-            scopes: granted(self.issuer, route, &asked.scopes),
+            scopes,
             nonce: asked.nonce,
         };
         let consent = Consent {
             agreement,
             state: self.recipient.state.clone(),
+            pushed: self.pushed,
         };
         if self.client.first_party {
+            spend(self.issuer, self.pushed.as_ref()).await?;
             let sent = send_code(
                 snapshot,
                 self.issuer,
@@ -261,13 +284,15 @@ impl Ask<'_> {
         resource_of(snapshot, issuer, asked.resource.as_deref())
     }
 
-    /// May whoever has the session do themselves what the client is to do for them?
-    fn judge(&self, route: &Route, session: &Session) -> Result<(), Deny> {
-        let client = self.request.client.address;
-        let judged = self
-            .snapshot
-            .judge(route, Who::Session(session), client, self.now);
-        beside_scopes(judged.map(|_| ()))
+    /// Would what the client gets be let through there?
+    fn judge(&self, route: &Route, session: &Session, scopes: &[String]) -> Result<(), Deny> {
+        let wanted = Wanted {
+            session,
+            client: &self.client.handle(),
+            scopes,
+        };
+        let address = self.request.client.address;
+        wanted.judge(self.snapshot, route, address, self.now)
     }
 
     fn lead_to_login(&self, step_up: &StepUp) -> Response<Body> {
@@ -346,62 +371,6 @@ impl Ask<'_> {
     }
 }
 
-/// A session has no scopes, and what it lets a client do has: whether the client's are enough is judged at each of its requests, and it may
-/// come back for more.
-pub(super) fn beside_scopes(judged: Result<(), Deny>) -> Result<(), Deny> {
-    judged.or_else(|deny| match &deny {
-        Deny::Barred(barred) if matches!(barred.denied.held, Held::Scopes { .. }) => Ok(()),
-        _ => Err(deny),
-    })
-}
-
-/// The resource that is asked for, or the only one there is, and the route that guards it.
-pub(super) fn resource_of<'s>(
-    snapshot: &'s Snapshot,
-    issuer: &'s Issuer,
-    asked: Option<&str>,
-) -> Result<(Resource, &'s Route), OAuthError> {
-    let invalid = |description| OAuthError::new(Code::InvalidTarget, description);
-    let resource = match asked {
-        Some(text) => Resource::parse(text).ok_or_else(|| invalid("resource is no address"))?,
-        None => snapshot
-            .only_resource()
-            .ok_or_else(|| invalid("resource is missing, and there are several here"))?,
-    };
-    let route = guard(snapshot, issuer, &resource)
-        .ok_or_else(|| invalid("no such resource takes tokens here"))?;
-    Ok((resource, route))
-}
-
-/// What guards a resource that there may be tokens for.
-pub(super) fn guard<'s>(
-    snapshot: &'s Snapshot,
-    issuer: &'s Issuer,
-    resource: &Resource,
-) -> Option<&'s Route> {
-    if *resource == issuer.userinfo() {
-        return Some(&issuer.userinfo_route);
-    }
-    snapshot.guard_of(resource)
-}
-
-/// What is granted: the scope that each token for such a route has, and of what was asked for all that there is here. Who somebody
-/// is, a client learns only if it asks for that.
-pub(super) fn granted(issuer: &Issuer, route: &Route, asked: &[String]) -> Vec<String> {
-    let base = route.resource.map(|kind| kind.scope().to_owned());
-    let mut scopes: Vec<String> = base.into_iter().collect();
-    let is_openid = asked.iter().any(|scope| scope == OPENID);
-    for scope in asked {
-        if id_token::SCOPES.contains(&scope.as_str()) && !is_openid {
-            continue;
-        }
-        if issuer.scopes.contains(scope) && !scopes.contains(scope) {
-            scopes.push(scope.clone());
-        }
-    }
-    scopes
-}
-
 /// Somebody has said yes or no.
 pub(super) async fn consent(
     snapshot: &Snapshot,
@@ -426,6 +395,7 @@ pub(super) async fn consent(
         Some("allow") => {}
         Some("deny") => {
             record.detail = Some(format!("client {}: denied", agreement.client));
+            spend(issuer, consent.pushed.as_ref()).await?;
             let uri = RedirectUri::parse(&agreement.redirect_uri).map_err(|_| Reject::StaleForm)?;
             let answer = [
                 ("error", Code::AccessDenied.name()),
@@ -448,10 +418,15 @@ pub(super) async fn consent(
     // Rules may have changed while somebody thought.
     let resource = Resource::parse(&agreement.resource).ok_or(Reject::StaleForm)?;
     let route = guard(snapshot, issuer, &resource).ok_or(Reject::StaleForm)?;
-    let judged = snapshot.judge(route, Who::Session(session), client, now);
-    if let Err(deny) = beside_scopes(judged.map(|_| ())) {
+    let wanted = Wanted {
+        session,
+        client: &agreement.client.as_str().into(),
+        scopes: &agreement.scopes,
+    };
+    if let Err(deny) = wanted.judge(snapshot, route, client, now) {
         return Err(Reject::of(deny, route, || snapshot.site.path("account")));
     }
+    spend(issuer, consent.pushed.as_ref()).await?;
     let sent = send_code(
         snapshot,
         issuer,
@@ -520,5 +495,7 @@ fn send(
     reply::redirect(status, &uri.with(&all))
 }
 
+/// What somebody is told who comes back to a pushed request that is gone.
+const ANSWERED: &str = "what the app asks for (request_uri) is unknown here, was answered, or has ended; begin again there";
 /// The bytes of the form: what is asked, sealed, with the longest state, nonce and addresses.
 const LARGEST_FORM: usize = 16 * 1024;

@@ -111,9 +111,11 @@ async fn by_assertion(
     let (client, keys) = known.ok_or_else(|| refused("no client of this id has keys here"))?;
     let at = |name: &str| format!("{}{name}", issuer.endpoints);
     let audiences = [issuer.name.clone(), at("token"), at(at_name)];
+    let now = clock::now();
     let assertion =
-        client_assertion::check(assertion, &id, keys, &audiences, clock::now()).map_err(refused)?;
-    if !issuer.state.assertions.is_first(&assertion).await? {
+        client_assertion::check(assertion, &id, keys, &audiences, now).map_err(refused)?;
+    let used = &issuer.state.assertions;
+    if !used.is_first(&client.id, &assertion, now).await? {
         return Err(refused("client_assertion was used before"));
     }
     Ok(client.clone())

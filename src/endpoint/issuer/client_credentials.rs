@@ -1,52 +1,87 @@
 //! `grant_type=client_credentials` (RFC 6749 §4.4): a client of the configuration gets a token for itself.
 //!
 //! There is no grant behind it, and no refresh token: the client asks again. It is nobody whom a provider knows, so no provider's
-//! `allow` judges it: that of its route does, at each request.
+//! `allow` judges it: that of its resource's route does, here and at each request.
+
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{answer::Failure, authorize::resource_of, trail};
+use super::{
+    answer::Failure,
+    client_request::ClientRequest,
+    rules::{beside_scopes, resource_of},
+    trail,
+};
 use crate::{
-    clock::Timestamp,
+    access::Principal,
+    decide::{Standing, decide},
     issuer::{
-        ACCESS_LASTS, Issuer,
+        ACCESS_LASTS,
         authorize::scopes,
-        client::Client,
         error::{Code, OAuthError},
         machine_identity,
-        parameters::Parameters,
         token::AccessToken,
     },
     observe::Record,
     random,
+    rate_limit::{self, Quota},
     session::Session,
-    snapshot::Snapshot,
+    text::Text,
+    tokens::Tokens,
 };
 
 pub(super) async fn token(
-    snapshot: &Snapshot,
-    (issuer, client): (&Issuer, &Client),
-    form: &Parameters,
-    now: Timestamp,
+    asked: &ClientRequest<'_>,
     record: &mut Record,
 ) -> Result<Value, Failure> {
+    let ClientRequest {
+        snapshot,
+        issuer,
+        client,
+        form,
+        now,
+        ..
+    } = asked;
+    let now = *now;
     let machine = client.machine.as_ref().ok_or_else(|| {
         OAuthError::new(
             Code::UnauthorizedClient,
             "this client does not act for itself",
         )
     })?;
+    let own = rate_limit::Key::of(&[client.id.as_bytes()]);
+    let taken = issuer
+        .state
+        .machines
+        .take(own, own.bits(), MOST, Instant::now());
+    taken.outcome.map_err(Failure::throttled)?;
     let (resource, route) = resource_of(snapshot, issuer, form.get("resource"))?;
     let base = route.resource.map(|kind| kind.scope().to_owned());
     let mut granted: Vec<String> = base.into_iter().collect();
-    let asked = form.get("scope").map(scopes).transpose()?;
-    let is_asked = |scope: &String| asked.as_ref().is_none_or(|asked| asked.contains(scope));
+    let wanted = form.get("scope").map(scopes).transpose()?;
+    let is_asked = |scope: &String| wanted.as_ref().is_none_or(|wanted| wanted.contains(scope));
     for scope in machine.scopes.iter().filter(|scope| is_asked(scope)) {
         if !granted.contains(scope) {
             granted.push(scope.clone());
         }
     }
     let identity = machine_identity(&client.id, machine);
+    let (tokens, handle) = (Tokens::default(), client.handle());
+    let scopes: Vec<Text> = granted
+        .iter()
+        .map(|scope| Text::from(scope.as_str()))
+        .collect();
+    let principal = Principal::of_session(&identity, &tokens).by_access_token(&handle, &scopes);
+    let route = route.from_any_network();
+    let judged = decide(&route, Standing::Admitted(principal), None, now);
+    if beside_scopes(judged.map(|_| ())).is_err() {
+        return Err(OAuthError::new(
+            Code::InvalidTarget,
+            "the rules of that resource do not let this client pass",
+        )
+        .into());
+    }
     let mut session = Session::begin(random::bytes(), [0; 16], now, identity);
     let expires_at = now.after(ACCESS_LASTS);
     session.ends_at = Some(expires_at);
@@ -69,3 +104,6 @@ pub(super) async fn token(
         "scope": scope,
     }))
 }
+
+/// Tokens that one client gets for itself, in each process: a token lasts ten minutes, and each is told of in the audit trail.
+const MOST: Quota = Quota::per(600, Duration::from_mins(1));

@@ -4,12 +4,12 @@
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{Response, StatusCode};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
-    answer::{Failure, admit, json as answer_json, read_form, sender},
-    authorize::{beside_scopes, granted, guard, resource_of},
-    client::authenticate,
+    answer::{Failure, json as answer_json},
+    client_request::ClientRequest,
+    rules::{Wanted, granted, guard, resource_of},
     trail,
 };
 use crate::{
@@ -36,57 +36,24 @@ use crate::{
     response::Body,
     session::{Session, SessionLookup, directory::UserKey},
     snapshot::Snapshot,
-    visitor::Who,
     when,
 };
 
 /// A program begins.
-pub(super) async fn begin(
-    snapshot: &Snapshot,
-    issuer: &Issuer,
-    request: Box<CleanRequest>,
-    record: &mut Record,
-) -> Response<Body> {
-    let sender = sender(&request);
-    let begun = async {
-        admit(&issuer.state.throttles.device, &sender)?;
-        authorize(snapshot, issuer, request).await
-    };
-    match begun.await {
-        Ok((answer, is_vouched_for)) => {
-            // Anybody may fill the place where programs wait, by a secret that they registered for, too: they are counted.
-            if is_vouched_for {
-                issuer.state.throttles.device.give_back(&sender);
-            }
-            answer_json(StatusCode::OK, &answer)
-        }
-        Err(failure) => failure.answer(record),
-    }
-}
-
-async fn authorize(
-    snapshot: &Snapshot,
-    issuer: &Issuer,
-    request: Box<CleanRequest>,
-) -> Result<(Value, bool), Failure> {
-    let headers = &request.head.headers;
-    let address = request.client.address;
-    let sender = sender(&request);
-    let form = read_form(headers, request.body).await?;
-    let client = authenticate(
+pub(super) async fn begin(asked: &ClientRequest<'_>) -> Result<Response<Body>, Failure> {
+    let ClientRequest {
+        snapshot,
         issuer,
-        &snapshot.sessions.keys,
-        headers,
-        &form,
-        (&sender, "device_authorization"),
-    )
-    .await?;
-    check_use(&client)?;
+        client,
+        form,
+        ..
+    } = asked;
+    check_use(client)?;
     let (resource, route) = resource_of(snapshot, issuer, form.get("resource"))?;
-    let asked = Asked {
+    let waiting = Asked {
         client: client.handle().as_str().to_owned(),
         name: client.name.clone(),
-        address: address.map(|address| address.to_string()),
+        address: asked.address.map(|address| address.to_string()),
         resource: resource.to_text(),
         scopes: granted(
             issuer,
@@ -100,7 +67,7 @@ async fn authorize(
     issuer
         .state
         .devices
-        .begin(asked, &user_code, &device_code, challenge, clock::now())
+        .begin(waiting, &user_code, &device_code, challenge, asked.now)
         .await?;
     let page = snapshot.site.url("device");
     let answer = json!({
@@ -111,7 +78,7 @@ async fn authorize(
         "expires_in": LASTS.as_secs(),
         "interval": INTERVAL,
     });
-    Ok((answer, client.is_vouched_for()))
+    Ok(answer_json(StatusCode::OK, &answer))
 }
 
 /// A client uses this flow that has said so when it became known (RFC 6749 §5.2, `unauthorized_client`).
@@ -192,8 +159,12 @@ pub(super) async fn answer(
     };
     let resource = Resource::parse(&waiting.resource).ok_or(Reject::StaleForm)?;
     let route = guard(snapshot, issuer, &resource).ok_or(Reject::StaleForm)?;
-    let judged = snapshot.judge(route, Who::Session(session), client, now);
-    if let Err(deny) = beside_scopes(judged.map(|_| ())) {
+    let wanted = Wanted {
+        session,
+        client: &waiting.client.as_str().into(),
+        scopes: &waiting.scopes,
+    };
+    if let Err(deny) = wanted.judge(snapshot, route, client, now) {
         return Err(Reject::of(deny, route, || snapshot.site.path("device")));
     }
     match form.field("decision") {

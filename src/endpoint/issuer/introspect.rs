@@ -2,61 +2,28 @@
 //! authenticate may ask. Otherwise anybody could learn the user of any token that they find.
 
 use http::{Response, StatusCode};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
-    answer::{Failure, admit, json as answer_json, read_form, sender},
-    client::authenticate,
+    answer::{Failure, json as answer_json},
+    client_request::ClientRequest,
+    rules::guard,
 };
 use crate::{
-    clean::CleanRequest,
-    clock,
-    credential::{Caller, Presented, Voucher},
-    decide::Standing,
-    issuer::{Issuer, client::Kind, error::invalid_request},
-    observe::Record,
+    credential::{Caller, Presented},
+    issuer::{client::Kind, error::invalid_request, resource::Resource},
     response::Body,
-    snapshot::Snapshot,
     visitor::Who,
 };
 
-pub(super) async fn serve(
-    snapshot: &Snapshot,
-    issuer: &Issuer,
-    request: Box<CleanRequest>,
-    record: &mut Record,
-) -> Response<Body> {
-    let sender = sender(&request);
-    let served = async {
-        admit(&issuer.state.throttles.token, &sender)?;
-        introspect(snapshot, issuer, request).await
-    };
-    match served.await {
-        Ok(answer) => {
-            issuer.state.throttles.token.give_back(&sender);
-            answer_json(StatusCode::OK, &answer)
-        }
-        Err(failure) => failure.answer(record),
-    }
-}
-
-async fn introspect(
-    snapshot: &Snapshot,
-    issuer: &Issuer,
-    request: Box<CleanRequest>,
-) -> Result<Value, Failure> {
-    let headers = &request.head.headers;
-    let address = request.client.address;
-    let sender = sender(&request);
-    let form = read_form(headers, request.body).await?;
-    let client = authenticate(
+pub(super) async fn introspect(asked: &ClientRequest<'_>) -> Result<Response<Body>, Failure> {
+    let ClientRequest {
+        snapshot,
         issuer,
-        &snapshot.sessions.keys,
-        headers,
-        &form,
-        (&sender, "introspect"),
-    )
-    .await?;
+        client,
+        form,
+        ..
+    } = asked;
     if client.kind != Kind::Configured || client.is_public() {
         return Err(Failure::of_client(
             "only clients of the configuration that have a secret may ask",
@@ -66,10 +33,10 @@ async fn introspect(
     let token = form
         .get("token")
         .ok_or_else(|| invalid_request("token is missing"))?;
-    let inactive = json!({ "active": false });
+    let inactive = answer_json(StatusCode::OK, &json!({ "active": false }));
     let caller = Caller {
-        address,
-        now: clock::now(),
+        address: asked.address,
+        now: asked.now,
     };
     let presented = Presented::Bearer(token);
     let Ok(verified) = snapshot
@@ -82,10 +49,18 @@ async fn introspect(
     let Some(grant) = &verified.grant else {
         return Ok(inactive);
     };
-    let standing = snapshot.standing(Who::Verified(&verified));
-    let is_admitted =
-        verified.voucher == Voucher::Configuration || matches!(standing, Standing::Admitted(_));
-    if !is_admitted {
+    // Whoever finds a token elsewhere learns nothing by a client that is an app and no server of its own (RFC 7662 §4).
+    if !client.introspects && verified.client.as_deref() != Some(&*client.handle()) {
+        return Ok(inactive);
+    }
+    // What the gate would refuse is worth nothing; but whether it comes from a network that the rules name, only the app can tell.
+    let resource = Resource::parse(&grant.resource);
+    let route = resource.and_then(|resource| guard(snapshot, issuer, &resource));
+    let passes = route.is_some_and(|route| {
+        let (route, who) = (route.from_any_network(), Who::Verified(&verified));
+        snapshot.judge(&route, who, None, asked.now).is_ok()
+    });
+    if !passes {
         return Ok(inactive);
     }
     let identity = &verified.identity;
@@ -95,7 +70,7 @@ async fn introspect(
         .flatten()
         .map(|scope| &**scope)
         .collect();
-    Ok(json!({
+    let answer = json!({
         "active": true,
         "iss": issuer.name,
         "sub": format!("{}:{}", identity.provider, identity.subject),
@@ -105,5 +80,6 @@ async fn introspect(
         "scope": scopes.join(" "),
         "token_type": "Bearer",
         "exp": verified.expires_at.map(|at| at.0),
-    }))
+    });
+    Ok(answer_json(StatusCode::OK, &answer))
 }

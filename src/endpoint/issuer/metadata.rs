@@ -24,7 +24,7 @@ pub(super) fn server(snapshot: &Snapshot, issuer: &Issuer) -> Response<Body> {
     publish(&metadata::authorization_server(
         &addresses,
         &issuer.scopes,
-        issuer.settings.device_flow,
+        &issuer.settings,
     ))
 }
 

@@ -2,8 +2,10 @@
 
 mod answer;
 mod authorize;
+mod back_channel;
 mod client;
 mod client_credentials;
+mod client_request;
 mod device;
 mod end_session;
 mod introspect;
@@ -11,12 +13,16 @@ mod metadata;
 mod par;
 mod register;
 mod revoke;
+mod rules;
 mod token;
+mod token_exchange;
 pub(super) mod trail;
 pub(super) mod userinfo;
 
 use http::{Method, Response, StatusCode};
 
+use self::back_channel::BackChannel;
+use super::jwks;
 use crate::{
     answer::{Reject, reply},
     clean::CleanRequest,
@@ -33,31 +39,28 @@ pub enum Issuing {
     Authorize,
     /// `PREFIX/authorize/consent`
     Consent,
-    /// `PREFIX/token`
-    Token,
+    /// What clients call themselves.
+    BackChannel(BackChannel),
     /// `PREFIX/register`
     Register,
-    /// `PREFIX/revoke`
-    Revoke,
-    /// `PREFIX/introspect`
-    Introspect,
-    /// `PREFIX/device_authorization`
-    DeviceAuthorization,
     /// `PREFIX/device`
     Device,
     /// `/.well-known/oauth-authorization-server`
     ServerMetadata,
     /// `/.well-known/oauth-protected-resource`, and behind it the path of a resource.
     ResourceMetadata(String),
-    /// `PREFIX/par`
-    Par,
     /// `PREFIX/end_session`
     EndSession,
     /// `/.well-known/openid-configuration`
     Discovery,
+    /// `PREFIX/issuer/jwks`
+    Jwks,
 }
 
 impl Issuing {
+    /// `PREFIX/token`
+    pub(super) const TOKEN: Self = Self::BackChannel(BackChannel::Token);
+
     /// The one that `path` names, of a gate whose endpoints lie below `prefix`.
     pub(super) fn find(prefix: &str, path: &str) -> Option<Self> {
         if let Some(rest) = path.strip_prefix(RESOURCE_METADATA) {
@@ -74,14 +77,15 @@ impl Issuing {
         Some(match path.strip_prefix(prefix)? {
             "/authorize" => Self::Authorize,
             "/authorize/consent" => Self::Consent,
-            "/token" => Self::Token,
+            "/token" => Self::BackChannel(BackChannel::Token),
             "/register" => Self::Register,
-            "/revoke" => Self::Revoke,
-            "/introspect" => Self::Introspect,
-            "/device_authorization" => Self::DeviceAuthorization,
+            "/revoke" => Self::BackChannel(BackChannel::Revoke),
+            "/introspect" => Self::BackChannel(BackChannel::Introspect),
+            "/device_authorization" => Self::BackChannel(BackChannel::DeviceAuthorization),
             "/device" => Self::Device,
-            "/par" => Self::Par,
+            "/par" => Self::BackChannel(BackChannel::Par),
             "/end_session" => Self::EndSession,
+            "/issuer/jwks" => Self::Jwks,
             _ => return None,
         })
     }
@@ -90,7 +94,11 @@ impl Issuing {
     fn is_for_pages(&self) -> bool {
         !matches!(
             self,
-            Self::Authorize | Self::Consent | Self::Device | Self::Introspect | Self::EndSession
+            Self::Authorize
+                | Self::Consent
+                | Self::Device
+                | Self::BackChannel(BackChannel::Introspect)
+                | Self::EndSession
         )
     }
 
@@ -98,14 +106,8 @@ impl Issuing {
         match self {
             Self::Authorize => (&[Method::GET], "GET"),
             Self::Device | Self::EndSession => (&[Method::GET, Method::POST], "GET, POST"),
-            Self::Consent
-            | Self::Token
-            | Self::Register
-            | Self::Revoke
-            | Self::Introspect
-            | Self::Par
-            | Self::DeviceAuthorization => (&[Method::POST], "POST"),
-            Self::ServerMetadata | Self::ResourceMetadata(_) | Self::Discovery => {
+            Self::Consent | Self::Register | Self::BackChannel(_) => (&[Method::POST], "POST"),
+            Self::ServerMetadata | Self::ResourceMetadata(_) | Self::Discovery | Self::Jwks => {
                 (&[Method::GET, Method::HEAD], "GET, HEAD")
             }
         }
@@ -139,28 +141,30 @@ pub(super) async fn serve(
     }
     let (methods, allowed) = which.methods();
     super::allow(&request.head.method, methods, allowed)?;
-    let is_device = matches!(which, Issuing::DeviceAuthorization | Issuing::Device);
+    let is_device = matches!(
+        which,
+        Issuing::BackChannel(BackChannel::DeviceAuthorization) | Issuing::Device
+    );
     if is_device && !issuer.settings.device_flow {
         return Err(Reject::NotFound);
     }
     let mut response = match which {
         Issuing::Authorize => return authorize::serve(snapshot, issuer, &request, record).await,
         Issuing::Consent => return authorize::consent(snapshot, issuer, request, record).await,
-        Issuing::Token => token::serve(snapshot, issuer, request, record).await,
+        Issuing::BackChannel(at) => {
+            back_channel::serve(*at, snapshot, issuer, request, record).await
+        }
         Issuing::Register => register::serve(snapshot, issuer, request, record).await,
-        Issuing::Revoke => revoke::serve(snapshot, issuer, request, record).await,
-        Issuing::Introspect => introspect::serve(snapshot, issuer, request, record).await,
-        Issuing::DeviceAuthorization => device::begin(snapshot, issuer, request, record).await,
         Issuing::Device if request.head.method == Method::GET => {
             return device::ask(snapshot, &request, record).await;
         }
         Issuing::Device => return device::answer(snapshot, issuer, request, record).await,
-        Issuing::Par => par::serve(snapshot, issuer, request, record).await,
         Issuing::EndSession => {
             return end_session::serve(snapshot, issuer, request, record).await;
         }
         // One document for both: what OpenID Connect adds does no harm to others.
         Issuing::ServerMetadata | Issuing::Discovery => metadata::server(snapshot, issuer),
+        Issuing::Jwks => jwks::of_issuer(issuer).await,
         Issuing::ResourceMetadata(path) => metadata::resource(snapshot, issuer, &request, path)?,
     };
     if which.is_for_pages() {
@@ -205,10 +209,21 @@ mod tests {
             ("/oauth2/authorize", Some(Issuing::Authorize)),
             ("/oauth2/authorize/", None),
             ("/oauth2/authorize/consent", Some(Issuing::Consent)),
-            ("/oauth2/token", Some(Issuing::Token)),
+            (
+                "/oauth2/token",
+                Some(Issuing::BackChannel(BackChannel::Token)),
+            ),
             ("/oauth2/register", Some(Issuing::Register)),
-            ("/oauth2/revoke", Some(Issuing::Revoke)),
-            ("/oauth2/introspect", Some(Issuing::Introspect)),
+            ("/oauth2/issuer/jwks", Some(Issuing::Jwks)),
+            ("/oauth2/issuer", None),
+            (
+                "/oauth2/revoke",
+                Some(Issuing::BackChannel(BackChannel::Revoke)),
+            ),
+            (
+                "/oauth2/introspect",
+                Some(Issuing::BackChannel(BackChannel::Introspect)),
+            ),
             ("/token", None),
             ("/oauth2/sign_in", None),
         ] {

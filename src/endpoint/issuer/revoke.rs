@@ -2,58 +2,32 @@
 
 use http::{Response, StatusCode};
 
-use super::{
-    answer::{Failure, admit, read_form, sender},
-    client::authenticate,
-    trail,
-};
+use super::{answer::Failure, client_request::ClientRequest, trail};
 use crate::{
     answer::reply,
     api_token::Facts,
-    clean::CleanRequest,
-    clock,
     issuer::{
-        Issuer, Refused,
+        Refused,
         error::invalid_request,
         token::{GrantName, Presented},
     },
     observe::Record,
     response::Body,
     session::directory::UserKey,
-    snapshot::Snapshot,
 };
 
-pub(super) async fn serve(
-    snapshot: &Snapshot,
-    issuer: &Issuer,
-    request: Box<CleanRequest>,
-    record: &mut Record,
-) -> Response<Body> {
-    let sender = sender(&request);
-    let served = async {
-        admit(&issuer.state.throttles.token, &sender)?;
-        revoke(snapshot, issuer, request, record).await
-    };
-    match served.await {
-        Ok(()) => {
-            issuer.state.throttles.token.give_back(&sender);
-            reply::empty(StatusCode::OK)
-        }
-        Err(failure) => failure.answer(record),
-    }
-}
-
-async fn revoke(
-    snapshot: &Snapshot,
-    issuer: &Issuer,
-    request: Box<CleanRequest>,
+pub(super) async fn revoke(
+    asked: &ClientRequest<'_>,
     record: &Record,
-) -> Result<(), Failure> {
-    let headers = &request.head.headers;
-    let sender = sender(&request);
-    let form = read_form(headers, request.body).await?;
-    let keys = &snapshot.sessions.keys;
-    let client = authenticate(issuer, keys, headers, &form, (&sender, "revoke")).await?;
+) -> Result<Response<Body>, Failure> {
+    let ClientRequest {
+        snapshot,
+        issuer,
+        client,
+        form,
+        now,
+        ..
+    } = asked;
     let text = form
         .get("token")
         .ok_or_else(|| invalid_request("token is missing"))?;
@@ -65,7 +39,7 @@ async fn revoke(
             Err(Refused::Unavailable(error)) => return Err(error.into()),
         }
     } else {
-        let opened = issuer.open(text, keys, clock::now()).await?;
+        let opened = issuer.open(text, &snapshot.sessions.keys, *now).await?;
         let opened = opened.filter(|token| token.client == *handle);
         opened.map(|token| {
             let id = token.session.id;
@@ -81,11 +55,11 @@ async fn revoke(
     };
     if let Some(name) = name {
         let found = issuer.grants.find(name).await?;
-        issuer.grants.end(name, clock::now()).await?;
+        issuer.grants.end(name, *now).await?;
         if let Some(found) = found {
             let identity = &found.facts.identity;
             trail::ended(snapshot, identity, &found.grant, "client", record);
         }
     }
-    Ok(())
+    Ok(reply::empty(StatusCode::OK))
 }

@@ -4,93 +4,46 @@ use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    answer::{Failure, admit, json as answer_json, read_form, sender},
-    client::authenticate,
+    answer::{Failure, json as answer_json},
     client_credentials,
+    client_request::ClientRequest,
     device::check_use,
-    trail,
+    rules::{Wanted, guard},
+    token_exchange, trail,
 };
 use crate::{
-    clean::CleanRequest,
-    clock::{self, Timestamp},
-    decide::Standing,
     issuer::{
-        ACCESS_LASTS, Found, Issued, Issuer, Refused,
+        ACCESS_LASTS, Found, Issued, Refused,
         authorize::{is_verifier, scopes},
-        client::Client,
         device::Poll,
         error::{Code, OAuthError, invalid_grant, invalid_request},
         id_token::{self, Login, OPENID},
-        parameters::Parameters,
         registration::DEVICE_GRANT,
         resource::Resource,
         token::{AccessToken, Presented},
+        token_exchange::TOKEN_EXCHANGE,
     },
     observe::Record,
     response::Body,
     session::Session,
-    snapshot::Snapshot,
-    visitor::Who,
 };
 
-pub(super) async fn serve(
-    snapshot: &Snapshot,
-    issuer: &Issuer,
-    request: Box<CleanRequest>,
+pub(super) async fn give(
+    asked: &ClientRequest<'_>,
     record: &mut Record,
-) -> Response<Body> {
-    let sender = sender(&request);
-    let served = async {
-        admit(&issuer.state.throttles.token, &sender)?;
-        exchange(snapshot, issuer, request, record).await
-    };
-    match served.await {
-        Ok(answer) => {
-            issuer.state.throttles.token.give_back(&sender);
-            answer_json(StatusCode::OK, &answer)
+) -> Result<Response<Body>, Failure> {
+    let (grant, answer) = match asked.form.get("grant_type") {
+        Some("authorization_code") => {
+            let issued = asked.code(record).await?;
+            ("code", asked.tokens(issued, true, record).await?)
         }
-        Err(failure) => {
-            if failure.is_patience() {
-                issuer.state.throttles.token.give_back(&sender);
-            }
-            failure.answer(record)
+        Some("refresh_token") => {
+            let issued = asked.refresh(record).await?;
+            ("refresh_token", asked.tokens(issued, false, record).await?)
         }
-    }
-}
-
-async fn exchange(
-    snapshot: &Snapshot,
-    issuer: &Issuer,
-    request: Box<CleanRequest>,
-    record: &mut Record,
-) -> Result<Value, Failure> {
-    let headers = &request.head.headers;
-    let sender = sender(&request);
-    let form = read_form(headers, request.body).await?;
-    // Before anything is spent: who gets no token may ask again.
-    issuer.signing.keys().await?;
-    let exchange = Exchange {
-        snapshot,
-        issuer,
-        client: authenticate(
-            issuer,
-            &snapshot.sessions.keys,
-            headers,
-            &form,
-            (&sender, "token"),
-        )
-        .await?,
-        form,
-        now: clock::now(),
-    };
-    let (issued, scopes) = match exchange.form.get("grant_type") {
-        Some("authorization_code") => exchange.code(record).await?,
-        Some("refresh_token") => exchange.refresh(record).await?,
         Some("client_credentials") => {
-            let Exchange {
-                client, form, now, ..
-            } = &exchange;
-            return client_credentials::token(snapshot, (issuer, client), form, *now, record).await;
+            let answer = client_credentials::token(asked, record).await?;
+            ("client_credentials", answer)
         }
         Some("password") => {
             return Err(OAuthError::new(
@@ -99,7 +52,14 @@ async fn exchange(
             )
             .into());
         }
-        Some(DEVICE_GRANT) if issuer.settings.device_flow => exchange.device(record).await?,
+        Some(DEVICE_GRANT) if asked.issuer.settings.device_flow => {
+            let issued = asked.device(record).await?;
+            ("device_code", asked.tokens(issued, false, record).await?)
+        }
+        Some(TOKEN_EXCHANGE) => (
+            "token_exchange",
+            token_exchange::token(asked, record).await?,
+        ),
         Some(_) => {
             return Err(OAuthError::new(
                 Code::UnsupportedGrantType,
@@ -109,27 +69,29 @@ async fn exchange(
         }
         None => return Err(invalid_request("grant_type is missing").into()),
     };
-    let is_code = exchange.form.get("grant_type") == Some("authorization_code");
-    let session = issued.found.session();
-    record.note_identity(Some(&session.identity));
-    tracing::debug!(
-        client = issued.found.grant.client,
-        user = &**session.identity.user(),
-        "access token given"
-    );
-    exchange.answer(issued, session, scopes, is_code).await
+    let metrics = &asked.snapshot.metrics;
+    metrics.tokens.given(asked.client.label(), grant);
+    Ok(answer_json(StatusCode::OK, &answer))
 }
 
-/// A request for tokens of a client that is known.
-struct Exchange<'a> {
-    snapshot: &'a Snapshot,
-    issuer: &'a Issuer,
-    client: Client,
-    form: Parameters,
-    now: Timestamp,
-}
+impl ClientRequest<'_> {
+    /// What a grant brings. `is_code` is whether it answers an authorization request.
+    async fn tokens(
+        &self,
+        (issued, scopes): (Issued, Vec<String>),
+        is_code: bool,
+        record: &mut Record,
+    ) -> Result<Value, Failure> {
+        let session = issued.found.session();
+        record.note_identity(Some(&session.identity));
+        tracing::debug!(
+            client = issued.found.grant.client,
+            user = &**session.identity.user(),
+            "access token given"
+        );
+        self.answer(issued, session, scopes, is_code).await
+    }
 
-impl Exchange<'_> {
     async fn code(&self, record: &Record) -> Result<(Issued, Vec<String>), Failure> {
         const UNKNOWN: &str = "the code is unknown, or has ended";
         let code = self
@@ -183,6 +145,9 @@ impl Exchange<'_> {
             Poll::Expired => return error(Code::ExpiredToken, "the code is unknown, or has ended"),
         };
         let code = Presented::code(&code).ok_or_else(|| invalid_grant("it has ended"))?;
+        if let Some(found) = self.issuer.grants.find(code.grant).await? {
+            self.check_standing(&found).await?;
+        }
         // The device code answers the challenge of the grant's code, which nobody else has seen.
         let issued = self
             .issuer
@@ -252,7 +217,7 @@ impl Exchange<'_> {
         Ok(())
     }
 
-    /// Whoever gave the grant may still be here, and has not ended it.
+    /// Whoever gave the grant is still here, may be acted for at its resource today, and has not ended it.
     async fn check_standing(&self, found: &Found) -> Result<(), Failure> {
         let session = found.session();
         if !self.snapshot.sessions.revocations.is_known() {
@@ -262,24 +227,36 @@ impl Exchange<'_> {
             )
             .into());
         }
-        let is_over = self.snapshot.sessions.revocations.has_revoked(&session);
-        let is_admitted = matches!(
-            self.snapshot.standing(Who::Session(&session)),
-            Standing::Admitted(_)
-        );
-        if is_over {
+        if self.snapshot.sessions.revocations.has_revoked(&session) {
             let name = found.name();
             // For good: what says so is forgotten one day.
             self.issuer.grants.end(name, self.now).await?;
+            return Err(invalid_grant("whoever agreed has left").into());
         }
-        if is_over || !is_admitted {
-            return Err(invalid_grant("whoever agreed has left, or may not pass any more").into());
-        }
-        Ok(())
+        let grant = &found.grant;
+        let resource = Resource::parse(&grant.resource);
+        let route = resource.and_then(|resource| guard(self.snapshot, self.issuer, &resource));
+        let Some(route) = route else {
+            // The grant stays: its route may come back.
+            return Err(OAuthError::new(
+                Code::InvalidTarget,
+                "the resource takes no tokens any more",
+            )
+            .into());
+        };
+        let wanted = Wanted {
+            session: &session,
+            client: &grant.client.as_str().into(),
+            scopes: &grant.scopes,
+        };
+        // The client may call from elsewhere than it asks from.
+        let judged = wanted.judge(self.snapshot, &route.from_any_network(), None, self.now);
+        judged
+            .map_err(|_| invalid_grant("whoever agreed has left, or may not pass any more").into())
     }
 
     /// `is_code` is whether it answers an authorization request, whose `nonce` goes into the ID token then.
-    async fn answer(
+    pub(super) async fn answer(
         &self,
         issued: Issued,
         session: Session,

@@ -7,16 +7,17 @@ use super::answer::allow_reading;
 use crate::{
     access::Principal,
     answer::reply,
-    credential::Verified,
+    credential::{Verified, Voucher},
     issuer::id_token::{OPENID, claims},
     response::Body,
     text::Text,
 };
 
-/// Whether a token is one that its client may learn by who somebody is.
+/// Whether a token is one that its client may learn by who somebody is: not one of the client's own, whatever its scopes are called.
 pub(in crate::endpoint) fn is_for(verified: &Verified) -> bool {
     let mut scopes = verified.scopes.iter().flatten();
-    verified.grant.is_some() && scopes.any(|scope| scope.as_str() == OPENID)
+    let is_somebodys = verified.grant.is_some() && verified.voucher == Voucher::Provider;
+    is_somebodys && scopes.any(|scope| scope.as_str() == OPENID)
 }
 
 /// What such a token tells.

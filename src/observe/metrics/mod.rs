@@ -11,6 +11,7 @@ mod rate_limited;
 mod reloads;
 mod requests;
 mod tally;
+mod tokens;
 mod upstream;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,6 +26,7 @@ pub use self::{
     rate_limited::RateLimited,
     reloads::{LastReload, Reloads},
     tally::Tally,
+    tokens::IssuedTokens,
     upstream::{DialFailure, OpenConnection, Upstream, Upstreams},
 };
 use super::Recorder;
@@ -40,6 +42,8 @@ pub struct Metrics {
     pub limits: LimitHits,
     /// Requests that routes' limits have refused.
     pub rate_limited: RateLimited,
+    /// Tokens of the gate's own that were given.
+    pub tokens: IssuedTokens,
     /// Readings of the configuration.
     pub reloads: Reloads,
     workers: Arc<Mutex<Vec<Arc<Requests>>>>,
@@ -62,6 +66,7 @@ impl Metrics {
         self.upstreams.register(registry);
         self.limits.register(registry);
         self.rate_limited.register(registry);
+        self.tokens.register(registry);
         self.reloads.register(registry);
     }
 }

@@ -153,6 +153,11 @@ pub const FACEBOOK: Kind = Kind {
             "https://graph.facebook.com/v25.0/me/permissions",
             "/v25.0/me/permissions",
         ),
+        known(
+            "introspection_url",
+            "https://graph.facebook.com/v25.0/debug_token",
+            "/v25.0/debug_token",
+        ),
     ],
     scopes: &["public_profile", "email"],
     required_scope: None,

@@ -7,7 +7,7 @@ use crate::{
     clock::Timestamp,
     credential::{Proof, Verified, Voucher},
     identity::Identity,
-    jose::{self, Caller, Expected, JwtError, time},
+    jose::{self, Audience, Caller, Expected, JwtError, time},
     provider::{
         BearerMatch, Call, ProviderError,
         bearer::{self, BearerSettings, TokenFlaw},
@@ -55,17 +55,22 @@ impl Oidc {
             && token.contains('.')
             && token.starts_with("eyJ");
         let claims = if bearer.introspect && !is_signed {
-            self.introspected(bearer, &metadata, token, now).await?
+            let answer = self.introspected(&metadata, token, now).await?;
+            self.check_answer(bearer, &metadata, &answer, now)?;
+            answer
         } else {
-            self.signed_bearer(bearer, &metadata, token, now).await?
+            let audience = bearer.expected_audience();
+            self.signed_bearer(bearer, audience, &metadata, token, now)
+                .await?
         };
         self.proven(&metadata, claims, token).await
     }
 
     /// The claims of `token`, all checks passed.
-    async fn signed_bearer(
+    pub(super) async fn signed_bearer(
         &self,
         bearer: &BearerSettings,
+        audience: Audience<'_>,
         metadata: &Metadata,
         token: &str,
         now: Timestamp,
@@ -79,7 +84,7 @@ impl Oidc {
                 &bearer.algorithms
             },
             types: &bearer::TYPES,
-            audience: bearer.expected_audience(),
+            audience,
             max_age: None,
             now,
         };
@@ -101,10 +106,9 @@ impl Oidc {
         Ok(verified.claims)
     }
 
-    /// What the provider says of `token`, all checks passed.
-    async fn introspected(
+    /// What the provider says of `token`, whatever it is.
+    pub(super) async fn introspected(
         &self,
-        bearer: &BearerSettings,
         metadata: &Metadata,
         token: &str,
         now: Timestamp,
@@ -116,14 +120,14 @@ impl Oidc {
         };
         let _place = self.bringers.try_acquire().map_err(crowded)?;
         let own = self.vendor_profile.token_info.zip(self.token_info.as_ref());
-        let answer = if let Some((way, url)) = own {
+        if let Some((way, url)) = own {
             let question = Question {
                 url,
                 token,
                 client_id: self.client.id(),
                 client_secret: self.client.secret(),
             };
-            way.ask(&self.introspection_http, &question, now).await?
+            way.ask(&self.introspection_http, &question, now).await
         } else {
             let problem = "the provider's document has no introspection_endpoint; introspection_url may say where it is";
             let nowhere = || ProviderError::Answer { call, problem };
@@ -137,16 +141,25 @@ impl Oidc {
             let response = self
                 .client
                 .introspect(&self.introspection_http, &endpoint, token);
-            introspection::read(response.await?.body())?
-        };
+            Ok(introspection::read(response.await?.body())?)
+        }
+    }
+
+    /// Whether what the provider says of a token is enough.
+    pub(super) fn check_answer(
+        &self,
+        bearer: &BearerSettings,
+        metadata: &Metadata,
+        answer: &Map<String, Value>,
+        now: Timestamp,
+    ) -> Result<(), TokenFlaw> {
         let asked = Asked {
             bearer,
             client_id: self.client.id(),
             issues: &|iss| (self.vendor_profile.bearer_issues)(&metadata.issuer, iss),
             now,
         };
-        asked.check(&answer)?;
-        Ok(answer)
+        asked.check(answer)
     }
 
     /// Whom checked `claims` of `token` prove.
@@ -176,7 +189,7 @@ impl Oidc {
 
     /// Who it is, as a login would have it: by the token, and by userinfo where the token is for that (OpenID Connect Core
     /// §5.3) and something is missing.
-    async fn bearer_identity(
+    pub(super) async fn bearer_identity(
         &self,
         metadata: &Metadata,
         mut claims: Map<String, Value>,

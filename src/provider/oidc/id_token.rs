@@ -16,8 +16,8 @@ pub(super) struct Expected<'a> {
     pub(super) signer: Signer<'a>,
     /// None for a token that a renewal gave: it repeats none (Core §12.2).
     pub(super) nonce: Option<&'a str>,
-    /// What came with the token.
-    pub(super) access_token: &'a str,
+    /// What came with the token; none where a client brings the token alone.
+    pub(super) access_token: Option<&'a str>,
 }
 
 /// The claims of `token`, all checks passed.
@@ -39,7 +39,9 @@ pub(super) fn verify(
     if expected.nonce.is_some() && text(&claims, "nonce") != expected.nonce {
         return Err(JwtError::Nonce);
     }
-    check_access_token(&claims, algorithm, expected.access_token)?;
+    if let Some(access_token) = expected.access_token {
+        check_access_token(&claims, algorithm, access_token)?;
+    }
     Ok(claims)
 }
 
@@ -57,7 +59,7 @@ pub(super) fn authentication(claims: &Map<String, Value>) -> Authentication {
 const LONGEST_ACR: usize = 256;
 
 /// A logout token or an access token of the same issuer must not pass for an ID token.
-const TYPES: [&str; 3] = ["JWT", "application/jwt", "JOSE"];
+pub(super) const TYPES: [&str; 3] = ["JWT", "application/jwt", "JOSE"];
 
 /// Core §3.1.3.8: where the token says which access token it came with, it must be this one.
 fn check_access_token(

@@ -14,6 +14,7 @@ mod logout_token;
 mod metadata;
 pub(super) mod microsoft;
 mod signer;
+mod subject_token;
 mod userinfo;
 mod vendor_profile;
 mod verification;
@@ -35,7 +36,7 @@ use self::{
 };
 use super::{
     AuthorizeRequest, BearerMatch, BearerTerms, CodeGrant, Grant, HttpClient, Inspection, Logout,
-    LogoutRequest, Profile, Provider, ProviderError, RenewedTokens,
+    LogoutRequest, Profile, Provider, ProviderError, RenewedTokens, Subject, SubjectToken,
     bearer::BearerSettings,
     claims::{ClaimNames, ClaimRules},
     http::endpoint_url,
@@ -309,6 +310,14 @@ impl Provider for Oidc {
         now: Timestamp,
     ) -> BoxFuture<'a, Result<Verified, ProviderError>> {
         Box::pin(self.proven_bearer(token, now))
+    }
+
+    fn prove_subject<'a>(
+        &'a self,
+        token: SubjectToken<'a>,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Subject, ProviderError>> {
+        Box::pin(self.proven_subject(token, now))
     }
 
     fn redeem<'a>(

@@ -40,7 +40,7 @@ impl Oidc {
         let expected = Expected {
             signer: self.signer(metadata, now),
             nonce,
-            access_token: &tokens.access,
+            access_token: Some(&tokens.access),
         };
         self.with_keys(metadata, Caller::Login, |keys| {
             let verified = id_token::verify(token, keys, &expected);
@@ -117,7 +117,7 @@ impl Oidc {
         }
     }
 
-    fn signer<'m>(&'m self, metadata: &'m Metadata, now: Timestamp) -> Signer<'m> {
+    pub(super) fn signer<'m>(&'m self, metadata: &'m Metadata, now: Timestamp) -> Signer<'m> {
         Signer {
             issuer: &metadata.issuer,
             issues: self.vendor_profile.issues,

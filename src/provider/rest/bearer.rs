@@ -10,11 +10,12 @@ use crate::{
     identity::Identity,
     jose::{text, time},
     provider::{
-        BearerMatch, Call, ProviderError,
+        BearerMatch, Call, ProviderError, Subject, SubjectToken,
         bearer::{self, BearerSettings, Nameless, TokenFlaw},
         http::HttpError,
         introspection::{self, Asked},
         oauth::TokenEndpoint,
+        subject_token,
         token_info::Question,
     },
     text::Text,
@@ -45,7 +46,8 @@ impl<D: UserLookup> Rest<D> {
             error: HttpError::Crowded,
         };
         let _place = self.bringers.try_acquire().map_err(crowded)?;
-        let mut answer = self.introspected(bearer, token, now).await?;
+        let mut answer = self.introspected(token, now).await?;
+        self.check_answer(bearer, &answer, now)?;
         let (scopes, client) = (bearer::scopes(&answer), bearer::client(&answer));
         let expires_at = time(&answer, "exp");
         let is_client = bearer::settle_subject(&mut answer, Nameless::Client);
@@ -67,21 +69,52 @@ impl<D: UserLookup> Rest<D> {
         })
     }
 
+    /// Whom an access token proves that the gate's own client has got.
+    pub(super) async fn proven_subject(
+        &self,
+        token: SubjectToken<'_>,
+        now: Timestamp,
+    ) -> Result<Subject, ProviderError> {
+        let SubjectToken::Access(token) = token else {
+            return Err(TokenFlaw::Kind.into());
+        };
+        if token.len() > bearer::LONGEST {
+            return Err(TokenFlaw::Unreadable.into());
+        }
+        let crowded = |_| ProviderError::Http {
+            call: Call::Introspection,
+            error: HttpError::Crowded,
+        };
+        let _place = self.bringers.try_acquire().map_err(crowded)?;
+        let mut answer = self.introspected(token, now).await?;
+        // That names what the client wanted it for; who got it is what counts.
+        answer.remove("aud");
+        self.check_answer(&subject_token::terms(self.client.id()), &answer, now)?;
+        if bearer::settle_subject(&mut answer, Nameless::Client) {
+            return Err(TokenFlaw::Nobody.into());
+        }
+        let subject = text(&answer, "sub").map(str::to_owned);
+        Ok(Subject {
+            identity: self.person(token, subject.as_deref(), now).await?,
+            issued_at: time(&answer, "iat"),
+            provider_session: None,
+        })
+    }
+
     async fn introspected(
         &self,
-        bearer: &BearerSettings,
         token: &str,
         now: Timestamp,
     ) -> Result<Map<String, Value>, ProviderError> {
         let url = self.introspection_url.as_ref().ok_or(TokenFlaw::Issuer)?;
-        let answer = if let Some(way) = self.token_info {
+        if let Some(way) = self.token_info {
             let question = Question {
                 url,
                 token,
                 client_id: self.client.id(),
                 client_secret: self.client.secret(),
             };
-            way.ask(&self.introspection_http, &question, now).await?
+            way.ask(&self.introspection_http, &question, now).await
         } else {
             let endpoint = TokenEndpoint {
                 url,
@@ -90,8 +123,16 @@ impl<D: UserLookup> Rest<D> {
             let response = self
                 .client
                 .introspect(&self.introspection_http, &endpoint, token);
-            introspection::read(response.await?.body())?
-        };
+            Ok(introspection::read(response.await?.body())?)
+        }
+    }
+
+    fn check_answer(
+        &self,
+        bearer: &BearerSettings,
+        answer: &Map<String, Value>,
+        now: Timestamp,
+    ) -> Result<(), TokenFlaw> {
         let asked = Asked {
             bearer,
             client_id: self.client.id(),
@@ -99,8 +140,7 @@ impl<D: UserLookup> Rest<D> {
             issues: &|_| true,
             now,
         };
-        asked.check(&answer)?;
-        Ok(answer)
+        asked.check(answer)
     }
 
     /// Who holds the token, as after a login. Where the provider's own word on the token names somebody, it is them.

@@ -7,8 +7,8 @@ use std::{fmt::Write, sync::Arc};
 
 use aws_lc_rs::hmac;
 use bytes::Bytes;
-use http::{Request, StatusCode, header::AUTHORIZATION};
-use serde_json::Value;
+use http::{HeaderValue, Request, StatusCode, header::AUTHORIZATION};
+use serde_json::{Map, Value};
 use url::Url;
 
 use super::{
@@ -19,13 +19,15 @@ use super::{
         http::HttpError,
         kind::ConfigIssue,
         oauth::ClientAuthentication,
+        token_info::{self, TokenCheck},
     },
     Bearer, OAuthProfile, Rest, Revocation, Revoking, UserLookup, UserRecord,
     api::{Api, Reply, answer},
     endpoint,
 };
 use crate::{
-    access::AllowList, identity_headers::HeaderSource, provider::settings::ProviderSettings,
+    access::AllowList, clock::Timestamp, identity_headers::HeaderSource,
+    provider::settings::ProviderSettings,
 };
 
 pub(in crate::provider) fn check(config: &ProviderSettings) -> Vec<ConfigIssue> {
@@ -62,7 +64,7 @@ pub(in crate::provider) fn build(
         switch_account: &[("auth_type", "reauthenticate")],
         issuer: None,
         revocation: Revocation::Own(revocation),
-        token_info: None,
+        token_info: Some(TOKEN_INFO),
         names: ClaimNames {
             subject: "id".to_owned(),
             login: String::new(),
@@ -83,6 +85,52 @@ pub(in crate::provider) fn build(
         me: endpoint(config, "userinfo_url"),
     };
     Arc::new(Rest::new(config, headers, http, dialect, directory))
+}
+
+/// `GET /debug_token` as the app itself, whose token is its id and its secret. An answer is an object within `data`.
+const TOKEN_INFO: TokenCheck = TokenCheck {
+    request: |question| {
+        let mut url = question.url.clone();
+        url.query_pairs_mut()
+            .append_pair("input_token", question.token);
+        let secret = question.client_secret.unwrap_or_default();
+        let app = format!("Bearer {}|{secret}", question.client_id);
+        let mut app = HeaderValue::try_from(app)?;
+        app.set_sensitive(true);
+        Request::get(url.as_str())
+            .header(AUTHORIZATION, app)
+            .body(Bytes::new())
+    },
+    read: token_info,
+    unknown: &[],
+    recognises: |_| false,
+};
+
+fn token_info(answer: &Map<String, Value>, _: Timestamp) -> Option<Map<String, Value>> {
+    let data = answer.get("data")?.as_object()?;
+    if data.get("is_valid") != Some(&Value::Bool(true)) {
+        return Some(
+            [("active".to_owned(), Value::Bool(false))]
+                .into_iter()
+                .collect(),
+        );
+    }
+    // A page's token acts for a page, and an app's for the app.
+    if data.get("type")?.as_str()? != "USER" {
+        return None;
+    }
+    // Zero is never.
+    let end = token_info::number(data.get("expires_at")).filter(|end| *end > 0);
+    Some(token_info::active([
+        ("client_id", data.get("app_id")?.as_str()?.into()),
+        ("sub", data.get("user_id")?.as_str()?.into()),
+        ("scope", token_info::joined(data.get("scopes"))),
+        ("exp", end.map_or(Value::Null, Value::from)),
+        (
+            "iat",
+            token_info::number(data.get("issued_at")).map_or(Value::Null, Value::from),
+        ),
+    ]))
 }
 
 struct Graph {

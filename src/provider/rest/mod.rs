@@ -23,7 +23,7 @@ use url::Url;
 
 use super::{
     AuthorizeRequest, BearerMatch, BearerTerms, CodeGrant, Grant, HttpClient, Inspection, Profile,
-    Provider, ProviderError, RenewedTokens,
+    Provider, ProviderError, RenewedTokens, Subject, SubjectToken,
     bearer::BearerSettings,
     claims::{ClaimNames, ClaimRules, Evidence},
     http::endpoint_url,
@@ -273,6 +273,14 @@ impl<D: UserLookup> Provider for Rest<D> {
         now: Timestamp,
     ) -> BoxFuture<'a, Result<Verified, ProviderError>> {
         Box::pin(self.proven_bearer(token, now))
+    }
+
+    fn prove_subject<'a>(
+        &'a self,
+        token: SubjectToken<'a>,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Subject, ProviderError>> {
+        Box::pin(self.proven_subject(token, now))
     }
 
     fn renew<'a>(

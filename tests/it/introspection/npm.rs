@@ -3,30 +3,12 @@
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
-use serde_json::Value;
 
 use super::ask;
-use crate::support::{House, Upstream, node_provider, raw};
-
-/// Posts a form as a client of the provider.
-async fn post(path: &str, client: &str, form: &str) -> Value {
-    use base64::{Engine as _, engine::general_purpose::STANDARD};
-    let host = node_provider::issuer()
-        .strip_prefix("http://")
-        .expect("plain http");
-    let basic = STANDARD.encode(format!("{client}:npm-client-secret"));
-    let request = format!(
-        "POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nAuthorization: Basic {basic}\r\n\
-         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
-        form.len()
-    );
-    let address = host.parse().expect("an address");
-    let answer = raw::try_exchange(address, false, request.as_bytes()).await;
-    let answer = answer.expect("the provider answers");
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
-    serde_json::from_str(body).unwrap_or_default()
-}
+use crate::support::{
+    House, Upstream,
+    node_provider::{self, post},
+};
 
 const TOLD: &str = "[headers]\nset = { X-Token = \"access_token\" }";
 

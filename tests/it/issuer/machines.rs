@@ -5,7 +5,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{Home, MCP, call, client, error, home_with, post, post_with, register};
-use crate::support::{House, Reply, keys};
+use crate::support::{House, Reply, keys, raw};
 
 /// SHA-256 of `secret`.
 const HASH: &str = "sha256:2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
@@ -78,9 +78,12 @@ async fn the_routes_own_list_judges_a_client_and_no_providers() {
     );
     let home = home_with(&format!("{tables}{machine}"), |plan| plan).await;
     let house = &home.house;
+    // What would not let it pass gives it nothing.
+    let resource = house.url("/b");
+    let refused = ask(house, "billing", &[("resource", &*resource)]).await;
+    assert_eq!(error(&refused), "invalid_target", "{}", refused.text());
     for (path, scope, expected) in [
         ("/a", "", StatusCode::OK),
-        ("/b", "", StatusCode::FORBIDDEN),
         ("/c", "", StatusCode::OK),
         ("/d", "invoices", StatusCode::OK),
         ("/d", "api", StatusCode::FORBIDDEN),
@@ -100,8 +103,9 @@ async fn the_routes_own_list_judges_a_client_and_no_providers() {
 async fn t82_who_is_no_machine_of_the_configuration_gets_nothing() {
     let web = secret("web", "redirect_uris = [\"https://web.example/\"]");
     let public = table("public", "redirect_uris = [\"https://public.example/\"]");
+    let terminal = table("terminal", "device_flow = true");
     let home = house_with(&format!(
-        "{web}{public}{}",
+        "{web}{public}{terminal}{}",
         secret("off", "client_credentials = false")
     ))
     .await;
@@ -111,8 +115,11 @@ async fn t82_who_is_no_machine_of_the_configuration_gets_nothing() {
         assert_eq!(error(&reply), "unauthorized_client", "{id}");
     }
     let fields = |id| [("grant_type", "client_credentials"), ("client_id", id)];
-    let public = post(house, "/oauth2/token", &fields("public")).await;
-    assert_eq!(error(&public), "unauthorized_client");
+    // Everybody may say that they are one of these.
+    for id in ["public", "terminal"] {
+        let reply = post(house, "/oauth2/token", &fields(id)).await;
+        assert_eq!(error(&reply), "unauthorized_client", "{id}");
+    }
     let registered = client(house).await;
     let registered = post(house, "/oauth2/token", &fields(&registered)).await;
     assert_eq!(error(&registered), "unauthorized_client");
@@ -325,4 +332,49 @@ async fn an_assertion_that_is_not_for_here_and_now_proves_nobody() {
     assert_eq!(error(&reply), "invalid_client", "a key is no secret");
     // None of that has used it.
     token(&prove(house, "/oauth2/token", &good, ITSELF).await);
+}
+
+/// A client whose scopes are called like claims is nobody whom there is anything to tell of.
+#[tokio::test]
+async fn userinfo_is_for_tokens_of_users() {
+    let home = house_with(&secret("billing", "scopes = [\"openid\", \"email\"]")).await;
+    let house = &home.house;
+    let access = token(&ask(house, "billing", &[]).await);
+    let status = call(house, &access, "/oauth2/userinfo").await.status;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn an_operator_rotates_the_keys_and_earlier_tokens_stay_good() {
+    let tables = MCP.replace("[issuer]\n", "[issuer]\ntoken_format = \"jwt\"\n");
+    let tables = format!("{tables}{}", secret("billing", ""));
+    let home = home_with(&tables, |plan| plan.admin()).await;
+    let house = &home.house;
+    let kid = |token: &str| jsonwebtoken::decode_header(token).expect("a header").kid;
+    let before = token(&ask(house, "billing", &[]).await);
+    // By address: names are refused there.
+    let operator = async |method: &str| {
+        let request = format!(
+            "{method} /signing_keys HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            house.admin_address()
+        );
+        let answer = raw::try_exchange(house.admin_address(), false, request.as_bytes()).await;
+        let answer = answer.expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let body = answer.split("\r\n\r\n").nth(1).expect("a body");
+        serde_json::from_str::<Value>(body).expect("JSON")
+    };
+    let listed = operator("GET").await;
+    assert_eq!(listed["keys"][0]["kid"].as_str(), kid(&before).as_deref());
+    operator("POST").await;
+    let after = token(&ask(house, "billing", &[]).await);
+    assert_eq!(
+        listed["keys"][1]["kid"].as_str(),
+        kid(&after).as_deref(),
+        "the next one"
+    );
+    for token in [&before, &after] {
+        assert_eq!(call(house, token, "/mcp").await.status, StatusCode::OK);
+        assert!(super::openid::verifies(house, token).await);
+    }
 }

@@ -10,7 +10,7 @@ use super::{
     error, home, home_with, parameter, post, redeem,
 };
 use crate::support::{
-    Browser, House, Reply, arranged, keys, node_provider::node, process::Process,
+    Browser, House, Reply, arranged, keys, node_provider::node, process::Process, python,
 };
 
 const LEFT: &str = "http://127.0.0.1:33418/left";
@@ -229,7 +229,7 @@ async fn discovery_says_all_of_it() {
     let document = reply.json();
     assert_eq!(document["issuer"], house.public_url);
     for (name, path) in [
-        ("jwks_uri", "jwks"),
+        ("jwks_uri", "issuer/jwks"),
         ("userinfo_endpoint", "userinfo"),
         ("end_session_endpoint", "end_session"),
         ("pushed_authorization_request_endpoint", "par"),
@@ -566,4 +566,243 @@ async fn an_access_token_may_be_a_jwt_and_ends_as_any_other() {
         call(house, &access, "/mcp").await.status,
         StatusCode::UNAUTHORIZED
     );
+}
+
+/// A key set that verifies the issuer's tokens verifies no assertion.
+#[tokio::test]
+async fn the_issuers_keys_are_others_than_those_of_assertions() {
+    let home = with_app().await;
+    let house = &home.house;
+    let browser = house.browser();
+    let token = text(&sign_in(house, &browser, &[]).await, "id_token");
+    let seen = browser.get("/page").await.seen();
+    let assertion = seen
+        .header("x-user-assertion")
+        .expect("an assertion")
+        .to_owned();
+    let kids = async |path: &str| {
+        let reply = house.browser().bare(Method::GET, path).send().await;
+        assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
+        let keys = reply.json()["keys"].as_array().expect("keys").clone();
+        keys.iter()
+            .map(|key| key["kid"].as_str().expect("a kid").to_owned())
+            .collect::<Vec<_>>()
+    };
+    let path = "/.well-known/openid-configuration";
+    let metadata = house.browser().bare(Method::GET, path).send().await.json();
+    let jwks_uri = metadata["jwks_uri"]
+        .as_str()
+        .expect("an address")
+        .to_owned();
+    let issuers = kids(&jwks_uri[house.public_url.len()..]).await;
+    let all = kids("/oauth2/jwks").await;
+    let kid = |token: &str| {
+        jsonwebtoken::decode_header(token)
+            .expect("a header")
+            .kid
+            .expect("a kid")
+    };
+    assert!(issuers.contains(&kid(&token)) && all.contains(&kid(&token)));
+    assert!(!issuers.contains(&kid(&assertion)) && all.contains(&kid(&assertion)));
+}
+
+/// A browser sends no `SameSite=Lax` cookie along with a form of another site.
+#[tokio::test]
+async fn a_form_of_the_app_signs_its_user_out_too() {
+    let home = with_app().await;
+    let house = &home.house;
+    let browser = house.browser();
+    let token = text(&sign_in(house, &browser, &[]).await, "id_token");
+    let form = |fields: &[(&str, &str)]| {
+        url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(fields)
+            .finish()
+    };
+    let fields = [
+        ("id_token_hint", &*token),
+        ("post_logout_redirect_uri", LEFT),
+        ("state", "a state"),
+    ];
+    // As it comes without cookies.
+    let without = house.browser();
+    let post = async |body: String| {
+        super::submit(&without, "/oauth2/end_session", "cross-site", body).await
+    };
+    let reply = post(form(&fields)).await;
+    assert_eq!(reply.status, StatusCode::SEE_OTHER, "{}", reply.text());
+    let again = reply.location();
+    assert!(
+        again
+            .as_str()
+            .starts_with(&house.url("/oauth2/end_session?")),
+        "{again}"
+    );
+    assert!(!again.as_str().contains(&token), "no token in an address");
+    assert!(is_signed_in(&browser).await);
+    let next = leave(&browser, house, again.as_str()).await;
+    let next = next.map_err(|reply| reply.text()).expect("it leads on");
+    assert_eq!(next.as_str(), format!("{LEFT}?state=a+state"));
+    assert!(!is_signed_in(&browser).await);
+
+    // What the note says is about one person, and nobody can make one.
+    home.provider.user("sub", json!("eve"));
+    let eve = house.browser();
+    sign_in(house, &eve, &[]).await;
+    let forged = format!("{}AAAA", again.as_str());
+    for address in [
+        again.as_str(),
+        &*forged,
+        &house.url("/oauth2/end_session?logout_hint=x"),
+    ] {
+        let reply = eve.get(address).await;
+        assert!(
+            !reply.status.is_redirection(),
+            "{address}: {}",
+            reply.status
+        );
+        assert!(is_signed_in(&eve).await, "{address}");
+    }
+    // Without a token the person is asked.
+    let reply = post(form(&[
+        ("post_logout_redirect_uri", LEFT),
+        ("client_id", "app"),
+    ]))
+    .await;
+    let asked = eve.get(reply.location().as_str()).await;
+    assert!(!asked.status.is_redirection(), "{}", asked.status);
+    assert!(is_signed_in(&eve).await);
+}
+
+#[tokio::test]
+async fn a_hint_of_a_client_that_is_gone_signs_nobody_out() {
+    let home = with_app().await;
+    let house = &home.house;
+    let browser = house.browser();
+    let token = text(&sign_in(house, &browser, &[]).await, "id_token");
+    crate::reload::change(house, "id = \"app\"", "id = \"another\"").await;
+    let reply = browser
+        .get(&end_session(&[("id_token_hint", &*token)]))
+        .await;
+    assert!(!reply.status.is_redirection(), "{}", reply.status);
+    assert!(is_signed_in(&browser).await);
+}
+
+#[tokio::test]
+async fn a_pushed_request_is_answered_once() {
+    let tables = format!(
+        "{MCP}{}{}",
+        app("app", "first_party = true"),
+        app("other", "")
+    );
+    let home = without_logout(&tables).await;
+    let house = &home.house;
+    let browser = house.browser();
+    browser.sign_in("/").await;
+    let pushed_by = async |client: &str| {
+        let reply = post(house, "/oauth2/par", &pushed(&[("client_id", client)])).await;
+        let uri = text(&reply, "request_uri");
+        asks(&[("client_id", client), ("request_uri", &*uri)])
+    };
+    let address = pushed_by("app").await;
+    let first = browser.get(&address).await;
+    assert!(parameter(&first.location(), "code").is_some());
+    let again = browser.get(&address).await;
+    assert_eq!(again.status, StatusCode::BAD_REQUEST, "{}", again.text());
+    // Who reloads the page of consent has not answered.
+    let address = pushed_by("other").await;
+    let pages = [browser.get(&address).await, browser.get(&address).await];
+    let [first, second] = pages.map(|page| consent_of(&page));
+    let answer = decide(&browser, &first, "allow").await.location();
+    assert!(parameter(&answer, "code").is_some(), "{answer}");
+    for decision in ["allow", "deny"] {
+        let late = decide(&browser, &second, decision).await;
+        assert_eq!(late.status, StatusCode::BAD_REQUEST, "{}", late.text());
+    }
+    // An error is an answer, too.
+    let silent = pushed(&[("client_id", "other"), ("prompt", "none")]);
+    let uri = text(&post(house, "/oauth2/par", &silent).await, "request_uri");
+    let address = asks(&[("client_id", "other"), ("request_uri", &*uri)]);
+    let told = browser.get(&address).await.location();
+    assert_eq!(
+        parameter(&told, "error").as_deref(),
+        Some("interaction_required")
+    );
+    let again = browser.get(&address).await;
+    assert_eq!(again.status, StatusCode::BAD_REQUEST, "{}", again.text());
+}
+
+#[tokio::test]
+async fn requests_may_have_to_be_pushed() {
+    const LINE: &str = "require_pushed_authorization_requests = true";
+    let one = format!(
+        "{MCP}{}{}",
+        app("app", &format!("first_party = true\n{LINE}")),
+        app("other", "")
+    );
+    let all = format!(
+        "{}{}",
+        MCP.replace("[issuer]\n", &format!("[issuer]\n{LINE}\n")),
+        app("app", "first_party = true")
+    );
+    for (tables, for_all) in [(one, false), (all, true)] {
+        let home = without_logout(&tables).await;
+        let house = &home.house;
+        let browser = house.browser();
+        browser.sign_in("/").await;
+        let refused = browser.get(&login(house, &[])).await.location();
+        assert_eq!(
+            parameter(&refused, "error").as_deref(),
+            Some("invalid_request")
+        );
+        let uri = text(
+            &post(house, "/oauth2/par", &pushed(&[])).await,
+            "request_uri",
+        );
+        let address = asks(&[("client_id", "app"), ("request_uri", &*uri)]);
+        let answer = browser.get(&address).await.location();
+        assert!(parameter(&answer, "code").is_some(), "{answer}");
+        let path = "/.well-known/oauth-authorization-server";
+        let metadata = house.browser().bare(Method::GET, path).send().await.json();
+        assert_eq!(metadata["require_pushed_authorization_requests"], for_all);
+        if !for_all {
+            let resource = house.url("/mcp");
+            let changes = [("resource", &*resource), ("scope", "mcp")];
+            let page = browser.get(&authorize(house, "other", &changes)).await;
+            assert_eq!(page.status, StatusCode::OK, "{}", page.text());
+        }
+    }
+}
+
+/// What an app takes out of a JWT is no token by itself.
+#[tokio::test]
+async fn what_is_sealed_in_a_jwt_opens_nothing() {
+    let tables = MCP.replace("[issuer]\n", "[issuer]\ntoken_format = \"jwt\"\n");
+    let home = home_with(&tables, |plan| plan).await;
+    let house = &home.house;
+    let tokens = super::tokens(house).await;
+    let sealed = said(&tokens.access)["sealed"]
+        .as_str()
+        .expect("text")
+        .to_owned();
+    let status = call(house, &format!("sga_{sealed}"), "/mcp").await.status;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+}
+
+/// A library of Python's, by secret, with a narrower token.
+#[tokio::test]
+async fn authlib_uses_the_gate_as_its_provider() {
+    let hash = "sha256:2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
+    let more = format!(
+        "first_party = true\nsecret_hash = \"{hash}\"\nclient_credentials = true\ntoken_exchange = true"
+    );
+    let route = "[[routes]]\npath = \"/api/**\"\ntokens = true\n";
+    let tables = format!("[issuer]\n{}{route}", app("rp", &more));
+    let home = home_with(&tables, |plan| plan).await;
+    let mut script = python::program("python");
+    script.arg("authlib_client.py");
+    script.args([&home.house.public_url, &home.house.url("/api")]);
+    let mut script = Process::start(script);
+    let status = script.ended(std::time::Duration::from_mins(2)).await;
+    let log = home.house.process.log();
+    assert!(status.success(), "{}\n{log}", script.log());
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     BACK, MCP, VERIFIER, agree, call, challenge, client, code, error, home, home_with, parameter,
-    post, post_with, redeem, register, tokens,
+    post, post_with, redeem, register, tokens, tokens_of,
 };
 
 #[tokio::test]
@@ -101,7 +101,7 @@ async fn t41_t45_a_code_is_good_once() {
     let house = &home.house;
     let client = client(house).await;
     let first = code(house, &client).await;
-    let tokens = super::tokens_of(&client, &redeem(house, &client, &first).await);
+    let tokens = tokens_of(&client, &redeem(house, &client, &first).await);
     assert_eq!(
         call(house, &tokens.access, "/mcp").await.status,
         StatusCode::OK
@@ -327,7 +327,10 @@ async fn m18_a_client_proves_itself_in_its_own_way() {
 async fn t61_introspection_is_for_clients_of_the_configuration() {
     let hash = "sha256:2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
     let tables = format!(
-        "{MCP}[[issuer.clients]]\nid = \"rs\"\nsecret_hash = [\"{hash}\"]\nredirect_uris = [\"https://rs.example/\"]\n"
+        "{MCP}[[issuer.clients]]\nid = \"rs\"\nsecret_hash = [\"{hash}\"]\n\
+         [[issuer.clients]]\nid = \"app\"\nsecret_hash = [\"{hash}\"]\nredirect_uris = [\"{BACK}\"]\n\
+         [[issuer.clients]]\nid = \"both\"\nsecret_hash = [\"{hash}\"]\nredirect_uris = [\"{BACK}\"]\nintrospect = true\n\
+         [[issuer.clients]]\nid = \"neither\"\nsecret_hash = [\"{hash}\"]\nintrospect = false\n"
     );
     let home = home_with(&tables, |plan| plan).await;
     let house = &home.house;
@@ -342,8 +345,8 @@ async fn t61_introspection_is_for_clients_of_the_configuration() {
         post(house, "/oauth2/introspect", &public).await.status,
         StatusCode::UNAUTHORIZED
     );
-    let basic = format!("Basic {}", STANDARD.encode("rs:secret"));
-    let ask = async |token: &str| {
+    let ask_as = async |id: &str, token: &str| {
+        let basic = format!("Basic {}", STANDARD.encode(format!("{id}:secret")));
         post_with(
             house,
             "/oauth2/introspect",
@@ -353,6 +356,7 @@ async fn t61_introspection_is_for_clients_of_the_configuration() {
         .await
         .json()
     };
+    let ask = async |token: &str| ask_as("rs", token).await;
     let answer = ask(&tokens.access).await;
     assert_eq!(answer["active"], true);
     assert_eq!(answer["sub"], "script:ada-1815");
@@ -361,4 +365,21 @@ async fn t61_introspection_is_for_clients_of_the_configuration() {
     for token in ["x", "sga_x", &tokens.refresh] {
         assert_eq!(ask(token).await, json!({"active": false}));
     }
+    // What leaks into an app tells it nothing (RFC 7662 §4); its own it may ask about.
+    for (id, active) in [("app", false), ("both", true), ("neither", false)] {
+        assert_eq!(ask_as(id, &tokens.access).await["active"], active, "{id}");
+    }
+    let code = code(house, "app").await;
+    let basic = format!("Basic {}", STANDARD.encode("app:secret"));
+    let fields = [
+        ("grant_type", "authorization_code"),
+        ("code", &*code),
+        ("redirect_uri", BACK),
+        ("code_verifier", VERIFIER),
+    ];
+    let headers = [("authorization", &*basic)];
+    let reply = post_with(house, "/oauth2/token", &fields, &headers).await;
+    let own = tokens_of("app", &reply);
+    assert_eq!(ask_as("app", &own.access).await["active"], true);
+    assert_eq!(ask(&own.access).await["active"], true);
 }

@@ -22,7 +22,7 @@ fn expected() -> Expected<'static> {
             now: Timestamp(NOW),
         },
         nonce: Some("n-1"),
-        access_token: ACCESS_TOKEN,
+        access_token: Some(ACCESS_TOKEN),
     }
 }
 

@@ -9,9 +9,9 @@ use crate::{
     clock::Timestamp,
     credential::Verified,
     provider::{
-        BearerMatch, Call, Provider, ProviderError,
+        BearerMatch, Call, Provider, ProviderError, Subject, SubjectToken,
         bearer::{BearerSettings, TokenFlaw},
-        catalog::{FORTY_TWO, GITHUB},
+        catalog::{DISCORD, FACEBOOK, FORTY_TWO, GITHUB},
         http::HttpError,
         kind::Kind,
         scripted::{Answer, Scripted},
@@ -178,4 +178,120 @@ async fn no_signed_token_of_others_is_shown_to_them() {
     assert_eq!(github.matches_bearer("gho_1", None), BearerMatch::Certain);
     let silent = super::super::testing::anyone(&GITHUB, &server);
     assert_eq!(silent.matches_bearer("gho_1", None), BearerMatch::None);
+}
+
+/// What a client gets for `token` that it brings in exchange, at a provider that takes no bearer tokens.
+async fn exchanged(
+    provider: &Arc<dyn Provider>,
+    token: SubjectToken<'_>,
+) -> Result<Subject, ProviderError> {
+    provider.prove_subject(token, Timestamp(NOW)).await
+}
+
+const DEBUG: &str = "/v25.0/debug_token";
+
+fn debugged() -> Value {
+    json!({ "data": {
+        "app_id": "us", "type": "USER", "application": "gate", "is_valid": true, "issued_at": NOW - 60,
+        "expires_at": NOW + 5_000, "scopes": ["email", "public_profile"], "user_id": "1021",
+    } })
+}
+
+#[tokio::test]
+async fn a_token_of_this_app_is_exchanged_and_no_other_is() {
+    let server = Scripted::start().await;
+    script(&server, INTRA_CHECK, &intra_answer());
+    script(
+        &server,
+        "/v2/me",
+        &json!({ "id": 123_456, "login": "jdoe", "kind": "student" }),
+    );
+    script(&server, GITHUB_CHECK, &github_answer());
+    script(
+        &server,
+        "/api/v3/user",
+        &json!({ "login": "Octo", "id": 583_231 }),
+    );
+    script(&server, "/api/v3/user/emails", &json!([]));
+    script(&server, DEBUG, &debugged());
+    script(
+        &server,
+        "/v25.0/me",
+        &json!({ "id": "1021", "name": "J Doe" }),
+    );
+    let mut others = [intra_answer(), github_answer(), debugged()];
+    others[0]["application"]["uid"] = json!("them");
+    others[1]["app"]["client_id"] = json!("them");
+    others[2]["data"]["app_id"] = json!("them");
+    let kinds = [
+        (&FORTY_TWO, INTRA_CHECK, "123456"),
+        (&GITHUB, GITHUB_CHECK, "583231"),
+        (&FACEBOOK, DEBUG, "1021"),
+    ];
+    for ((kind, check, subject), other) in kinds.into_iter().zip(&others) {
+        let provider = super::super::testing::anyone(kind, &server);
+        let found = exchanged(&provider, SubjectToken::Access("t"))
+            .await
+            .unwrap();
+        assert_eq!(found.identity.subject.as_str(), subject, "{kind:?}");
+        script(&server, check, other);
+        let refused = exchanged(&provider, SubjectToken::Access("t"))
+            .await
+            .unwrap_err();
+        assert_eq!(refused, TokenFlaw::Client.into(), "{kind:?}");
+        // They have none.
+        let refused = exchanged(&provider, SubjectToken::Id("e30.e30.x"))
+            .await
+            .unwrap_err();
+        assert_eq!(refused, TokenFlaw::Kind.into(), "{kind:?}");
+    }
+    // The app itself has signed in nowhere.
+    let mut own = intra_answer();
+    own["resource_owner_id"] = Value::Null;
+    script(&server, INTRA_CHECK, &own);
+    let provider = super::super::testing::anyone(&FORTY_TWO, &server);
+    let refused = exchanged(&provider, SubjectToken::Access("t"))
+        .await
+        .unwrap_err();
+    assert_eq!(refused, TokenFlaw::Nobody.into());
+    // Nobody says whose app's token it is.
+    let provider = super::super::testing::anyone(&DISCORD, &server);
+    let refused = exchanged(&provider, SubjectToken::Access("t"))
+        .await
+        .unwrap_err();
+    assert!(refused.is_of_token(), "{refused}");
+}
+
+#[tokio::test]
+async fn facebook_is_asked_as_the_app() {
+    let server = Scripted::start().await;
+    script(&server, DEBUG, &debugged());
+    script(
+        &server,
+        "/v25.0/me",
+        &json!({ "id": "1021", "name": "J Doe" }),
+    );
+    let provider = asked(&FACEBOOK, &server);
+    let verified = prove(&provider, "EAA 1").await.unwrap();
+    assert_eq!(verified.identity.subject.as_str(), "1021");
+    assert_eq!(verified.client.as_deref(), Some("us"));
+    assert_eq!(verified.expires_at, Some(Timestamp(NOW + 5_000)));
+    let seen = server.requests(DEBUG).remove(0);
+    assert_eq!(seen.headers["authorization"], "Bearer us|shh");
+    assert_eq!(seen.query.as_deref(), Some("input_token=EAA+1"));
+    for (name, value, flaw_of_it) in [
+        ("is_valid", json!(false), TokenFlaw::Inactive),
+        ("is_valid", json!("true"), TokenFlaw::Inactive),
+        ("app_id", json!("them"), TokenFlaw::Client),
+        ("app_id", Value::Null, TokenFlaw::Unreadable),
+        ("type", json!("PAGE"), TokenFlaw::Unreadable),
+        ("type", json!("APP"), TokenFlaw::Unreadable),
+        ("user_id", json!("7"), TokenFlaw::Unreadable),
+        ("expires_at", json!(NOW - 120), TokenFlaw::Expired),
+    ] {
+        let mut other = debugged();
+        other["data"][name] = value;
+        script(&server, DEBUG, &other);
+        assert_eq!(flaw(&provider).await, flaw_of_it.into(), "{name}");
+    }
 }

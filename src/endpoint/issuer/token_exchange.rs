@@ -1,0 +1,383 @@
+//! `grant_type=urn:ietf:params:oauth:grant-type:token-exchange` (RFC 8693): a client of the configuration brings a token, and gets another.
+//!
+//! - **A provider's token**: an app has signed its user in at the provider by itself, as apps on phones do. The token must have been given to
+//!   the gate's own client there. Then all is as after a login by code: `allow` judges, a grant begins, its owner sees it and ends it.
+//! - **A token of the gate's own**, for a narrower one: fewer scopes, or an address below. It is of the same grant, and ends no later.
+//!
+//! Nobody is asked for consent: the operator vouches for such a client.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::{
+    answer::Failure,
+    client_request::ClientRequest,
+    rules::{Wanted, granted, guard, resource_of},
+    trail,
+};
+use crate::{
+    access::allow,
+    clock::Timestamp,
+    credential::Proof,
+    identity::Identity,
+    issuer::{
+        ACCESS_LASTS, Agreement,
+        client::{Kind, sha256},
+        client_assertion::Assertion,
+        error::{Code, OAuthError, invalid_request},
+        id_token::OPENID,
+        resource::{Resource, covers},
+        token::AccessToken,
+        token_exchange::{ACCESS_TOKEN, Exchange},
+    },
+    jose::LEEWAY,
+    observe::{
+        Record,
+        audit::{Entry, Event},
+    },
+    provider::{FRESH, Provider, Subject, SubjectToken},
+    random,
+    route::{self, Route},
+    session::Session,
+};
+
+pub(super) async fn token(
+    asked: &ClientRequest<'_>,
+    record: &mut Record,
+) -> Result<Value, Failure> {
+    if !asked.client.exchanges {
+        return Err(OAuthError::new(
+            Code::UnauthorizedClient,
+            "this client does not exchange tokens",
+        )
+        .into());
+    }
+    let exchange = Exchange::read(&asked.form)?;
+    let mut answer = if asked.issuer.claims_as_own(exchange.subject_token) {
+        narrow(asked, &exchange, record).await?
+    } else {
+        Box::pin(sign_in(asked, &exchange, record)).await?
+    };
+    answer["issued_token_type"] = ACCESS_TOKEN.into();
+    Ok(answer)
+}
+
+/// A provider's token for one of the gate's.
+async fn sign_in(
+    asked: &ClientRequest<'_>,
+    exchange: &Exchange<'_>,
+    record: &mut Record,
+) -> Result<Value, Failure> {
+    let ClientRequest {
+        snapshot,
+        issuer,
+        client,
+        now,
+        ..
+    } = asked;
+    let (provider, now) = (provider(asked, exchange.subject_issuer)?, *now);
+    let (resource, route) = target(asked, exchange)?;
+    let session = prove(asked, provider, exchange, record).await?;
+    record.note_identity(Some(&session.identity));
+    let scopes = granted(
+        issuer,
+        route,
+        exchange.scopes.as_deref().unwrap_or_default(),
+    );
+    let handle = client.handle();
+    let wanted = Wanted {
+        session: &session,
+        client: &handle,
+        scopes: &scopes,
+    };
+    let judged = wanted.judge(snapshot, &route.from_any_network(), None, now);
+    judged.map_err(|_| refuses())?;
+    if exchange.is_id_token && !is_first(asked, exchange.subject_token).await? {
+        return Err(invalid_request("subject_token was brought before").into());
+    }
+    let login = Entry {
+        credential: Some(Proof::Bearer.name()),
+        object: Some(client.id.as_str().into()),
+        ..Entry::of(Event::Login)
+    };
+    let login = login.about(&session.identity).asked(record);
+    snapshot.audit.admit(&login).await.map_err(|_| away())?;
+    let agreement = Agreement {
+        client: handle.as_str().to_owned(),
+        name: client.name.clone(),
+        redirect_uri: String::new(),
+        leads_to: "a token exchange".to_owned(),
+        challenge: String::new(),
+        resource: resource.to_text(),
+        scopes: scopes.clone(),
+        nonce: None,
+    };
+    let ends_at = if exchange.is_offline {
+        issuer.end_of_grants(&session)
+    } else {
+        // Nothing of it is left when its token ends.
+        now.after(ACCESS_LASTS)
+    };
+    let grants = &issuer.grants;
+    let issued = grants.begin_with_tokens(&agreement, &session, now, ends_at);
+    let issued = issued.await?;
+    trail::made(snapshot, &session.identity, &agreement, record);
+    tracing::info!(
+        client = agreement.client,
+        user = &**session.identity.user(),
+        provider = &*session.identity.provider,
+        resource = agreement.resource,
+        "a provider's token was exchanged"
+    );
+    let granted = issued.found.session();
+    let mut answer = asked.answer(issued, granted, scopes, false).await?;
+    if let (false, Some(answer)) = (exchange.is_offline, answer.as_object_mut()) {
+        answer.remove("refresh_token");
+    }
+    Ok(answer)
+}
+
+/// Whose token it is said to be.
+fn provider<'s>(
+    asked: &ClientRequest<'s>,
+    named: Option<&str>,
+) -> Result<&'s Arc<dyn Provider>, OAuthError> {
+    let providers = &asked.snapshot.providers;
+    let mut all = providers.iter();
+    match (named, all.next(), all.next()) {
+        (Some(name), ..) => providers
+            .find(name)
+            .ok_or_else(|| invalid_request("subject_issuer names no provider")),
+        (None, Some(only), None) => Ok(only),
+        (None, ..) => Err(invalid_request(
+            "subject_issuer has to say whose token it is",
+        )),
+    }
+}
+
+/// What a token is wanted for. Who asks who somebody is, and names no resource, learns that and gets at nothing else.
+fn target<'s>(
+    asked: &ClientRequest<'s>,
+    exchange: &Exchange<'_>,
+) -> Result<(Resource, &'s Route), OAuthError> {
+    let (snapshot, issuer) = (asked.snapshot, asked.issuer);
+    let scopes = exchange.scopes.as_deref().unwrap_or_default();
+    let has = |name: &str| scopes.iter().any(|scope| scope == name);
+    let is_login = exchange.resource.is_none()
+        && has(OPENID)
+        && !route::Resource::ALL.iter().any(|kind| has(kind.scope()));
+    if is_login && asked.client.kind == Kind::Configured {
+        return Ok((issuer.userinfo(), &issuer.userinfo_route));
+    }
+    resource_of(snapshot, issuer, exchange.resource)
+}
+
+/// Whoever a provider's token proves, if they may sign in, as a session of now.
+async fn prove(
+    asked: &ClientRequest<'_>,
+    provider: &Arc<dyn Provider>,
+    exchange: &Exchange<'_>,
+    record: &Record,
+) -> Result<Session, Failure> {
+    let profile = provider.profile();
+    let text = exchange.subject_token;
+    let token = if exchange.is_id_token {
+        SubjectToken::Id(text)
+    } else {
+        SubjectToken::Access(text)
+    };
+    let proven = timeout(LONGEST, provider.prove_subject(token, asked.now)).await;
+    let subject = match proven {
+        Ok(Ok(subject)) => subject,
+        Ok(Err(error)) if error.is_of_token() => {
+            let denied = Entry {
+                provider: Some(profile.name.as_str().into()),
+                object: Some(asked.client.id.as_str().into()),
+                detail: Some(error.to_string().into()),
+                ..Entry::of(Event::LoginDenied)
+            };
+            asked.snapshot.audit.record(&denied.asked(record));
+            tracing::info!(provider = profile.name, client = asked.client.id, %error, "a provider's token was refused");
+            return Err(invalid_request("subject_token proves nobody here").into());
+        }
+        Ok(Err(error)) => {
+            tracing::warn!(provider = profile.name, %error, "a provider's token cannot be checked");
+            return Err(away());
+        }
+        Err(_) => {
+            tracing::warn!(
+                provider = profile.name,
+                "a provider's token could not be checked in time"
+            );
+            return Err(away());
+        }
+    };
+    if let Err(denied) = allow::check(&profile.allow, &subject.identity) {
+        let refused = Entry {
+            rule: Some(format!("providers.{}.allow.{}", profile.name, denied.rule).into()),
+            object: Some(asked.client.id.as_str().into()),
+            ..Entry::of(Event::LoginDenied)
+        };
+        let refused = refused.about(&subject.identity).asked(record);
+        asked.snapshot.audit.record(&refused);
+        return Err(invalid_request("whoever the token is about may not sign in here").into());
+    }
+    let session = session(subject, profile.fingerprint, asked.now);
+    let revocations = &asked.snapshot.sessions.revocations;
+    if !revocations.is_known() {
+        return Err(away());
+    }
+    if revocations.has_revoked(&session.at_issue) {
+        return Err(invalid_request("whoever the token is about has signed out since").into());
+    }
+    Ok(session.now)
+}
+
+/// Somebody who has signed in, as of today; and as of when their token was given, which what has ended since ends.
+struct Proven {
+    now: Session,
+    at_issue: Session,
+}
+
+fn session(subject: Subject, fingerprint: [u8; 8], now: Timestamp) -> Proven {
+    let issued_at = subject.issued_at.filter(|at| *at < now);
+    let of = |identity: Identity, at| Session {
+        provider_fingerprint: fingerprint,
+        provider_session: subject.provider_session.clone(),
+        ..Session::begin(random::bytes(), [0; 16], at, identity)
+    };
+    Proven {
+        at_issue: of(subject.identity.clone(), issued_at.unwrap_or(now)),
+        now: of(subject.identity, now),
+    }
+}
+
+/// Whether an ID token was not brought before: whoever reads one on its way gets nothing by it.
+async fn is_first(asked: &ClientRequest<'_>, id_token: &str) -> Result<bool, Failure> {
+    let brought = Assertion {
+        name: sha256(id_token.as_bytes()),
+        until: asked.now.after(FRESH).after(LEEWAY),
+    };
+    let used = &asked.issuer.state.assertions;
+    Ok(used.is_first(&asked.client.id, &brought, asked.now).await?)
+}
+
+/// A token of the gate's own for a narrower one of the same grant.
+async fn narrow(
+    asked: &ClientRequest<'_>,
+    exchange: &Exchange<'_>,
+    record: &mut Record,
+) -> Result<Value, Failure> {
+    const UNKNOWN: &str =
+        "subject_token is unknown here, has ended, or was given to another client";
+    let ClientRequest {
+        snapshot,
+        issuer,
+        client,
+        now,
+        ..
+    } = asked;
+    let now = *now;
+    if exchange.is_id_token
+        || exchange
+            .subject_issuer
+            .is_some_and(|name| name != issuer.name)
+    {
+        return Err(invalid_request(UNKNOWN).into());
+    }
+    if exchange.is_offline {
+        let why = "such a token is not refreshed";
+        return Err(OAuthError::new(Code::InvalidScope, why).into());
+    }
+    let handle = client.handle();
+    let keys = &snapshot.sessions.keys;
+    let token = issuer.open(exchange.subject_token, keys, now).await?;
+    let token = token
+        .filter(|token| token.client == *handle && now < token.expires_at && !token.is_clients_own);
+    let token = token.ok_or_else(|| invalid_request(UNKNOWN))?;
+    let revocations = &snapshot.sessions.revocations;
+    if !revocations.is_known() {
+        return Err(away());
+    }
+    if revocations.has_revoked(&token.session) {
+        return Err(invalid_request(UNKNOWN).into());
+    }
+    let elsewhere = || OAuthError::new(Code::InvalidTarget, "the grant is not for that resource");
+    let granted_for = Resource::parse(&token.resource).ok_or_else(elsewhere)?;
+    let resource = match exchange.resource {
+        None => granted_for.clone(),
+        Some(text) => Resource::parse(text).ok_or_else(elsewhere)?,
+    };
+    let route = guard(snapshot, issuer, &resource).ok_or_else(elsewhere)?;
+    // What falls under another route is something else, though it lies below: nobody has agreed to that.
+    let is_same = guard(snapshot, issuer, &granted_for).is_some_and(|of| std::ptr::eq(of, route));
+    if !is_same || !covers(&token.resource, resource.origin(), resource.path()) {
+        return Err(elsewhere().into());
+    }
+    let scopes = narrowed(&token.scopes, exchange.scopes.as_deref(), route)?;
+    let wanted = Wanted {
+        session: &token.session,
+        client: &handle,
+        scopes: &scopes,
+    };
+    let judged = wanted.judge(snapshot, &route.from_any_network(), None, now);
+    judged.map_err(|_| refuses())?;
+    record.note_identity(Some(&token.session.identity));
+    trail::token_made(
+        snapshot,
+        &token.session.identity,
+        &client.id,
+        &resource,
+        record,
+    );
+    let expires_at = now.after(ACCESS_LASTS).min(token.expires_at);
+    let scope = scopes.join(" ");
+    let narrower = AccessToken {
+        resource: resource.to_text(),
+        scopes,
+        issued_at: now,
+        expires_at,
+        ..token
+    };
+    Ok(json!({
+        "access_token": issuer.write(&narrower, keys).await?,
+        "token_type": "Bearer",
+        "expires_in": expires_at.since(now).as_secs(),
+        "scope": scope,
+    }))
+}
+
+/// Those of the scopes that are asked for, and the one that each token for such a route has.
+fn narrowed(
+    had: &[String],
+    asked: Option<&[String]>,
+    route: &Route,
+) -> Result<Vec<String>, OAuthError> {
+    let Some(asked) = asked else {
+        return Ok(had.to_vec());
+    };
+    if asked.iter().any(|scope| !had.contains(scope)) {
+        return Err(OAuthError::new(
+            Code::InvalidScope,
+            "more than the token has",
+        ));
+    }
+    let base = route.resource.map(|kind| kind.scope());
+    let is_kept = |scope: &&String| asked.contains(scope) || base == Some(scope.as_str());
+    Ok(had.iter().filter(is_kept).cloned().collect())
+}
+
+/// The rules of a route say no (RFC 8693 §2.2.2).
+fn refuses() -> Failure {
+    let why = "the rules of that resource do not let them pass";
+    OAuthError::new(Code::InvalidTarget, why).into()
+}
+
+fn away() -> Failure {
+    OAuthError::new(Code::TemporarilyUnavailable, "try again in a moment").into()
+}
+
+/// All calls of one check together; each has its own limit, too.
+const LONGEST: Duration = Duration::from_secs(20);
