@@ -32,6 +32,7 @@ use crate::{
     },
     site::{ProviderButton, Site},
     snapshot::Snapshot,
+    token_exchange::TokenExchanges,
     tokens::KeepTokens,
     trust,
     users::Users,
@@ -114,6 +115,7 @@ pub(super) fn snapshot(
         writes_authorization: headers.contains(&AUTHORIZATION),
         kept_grants: Arc::clone(&services.grants),
         issuer: issuer(config, services, &site, signing),
+        exchanges: TokenExchanges::new(Arc::clone(&providers)),
         app: config.app.as_ref().map(|app| AppSecret::new(&app.secret)),
         has_own_tokens: config.api_tokens.is_some() || !config.service_tokens.is_empty(),
         refuse_cross_site: config.refuse_cross_site,
@@ -333,12 +335,14 @@ fn upstreams(
     config.upstreams.iter().map(target).collect()
 }
 
-/// The tokens that a header carries, or that the app may ask for.
+/// The tokens that a header carries, that the app may ask for, or that are exchanged for others.
 fn keep_tokens(config: &Config) -> KeepTokens {
     let headers = &config.headers;
     let carries = |wanted| headers.identity.iter().any(|(_, source)| *source == wanted);
+    let mut routes = config.routes.iter();
+    let exchanges = routes.any(|route| route.token_exchange.is_some());
     KeepTokens {
-        access: config.app.is_some() || carries(HeaderSource::AccessToken),
+        access: exchanges || config.app.is_some() || carries(HeaderSource::AccessToken),
         id: carries(HeaderSource::IdToken),
     }
 }

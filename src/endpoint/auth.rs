@@ -13,7 +13,7 @@
 
 use http::{
     HeaderMap, HeaderValue, Response, StatusCode,
-    header::{COOKIE, LOCATION, SET_COOKIE},
+    header::{AUTHORIZATION, COOKIE, LOCATION, SET_COOKIE},
 };
 
 use super::held_back::{self, HeldBack, Pass};
@@ -124,6 +124,9 @@ fn passed(
         _ => StatusCode::OK,
     });
     let headers = response.headers_mut();
+    if pass.writes_authorization() {
+        headers.insert(AUTHORIZATION, HeaderValue::from_static(""));
+    }
     tell(snapshot, pass.told(), headers);
     pass.limits().write(headers);
     if is_proxy {

@@ -24,6 +24,7 @@ use crate::{
     route::{Access, NoRoute, Route, Target},
     site::Site,
     snapshot::{Place, Snapshot},
+    text::Text,
     visitor::{Visitor, Who},
 };
 
@@ -47,6 +48,9 @@ pub struct Pass {
     assertion: Option<Arc<str>>,
     /// By which the app asks for the session's access token.
     handle: Option<String>,
+    /// Whether the app gets a token in the user's name, and that.
+    exchanges: bool,
+    exchanged: Option<Text>,
     now: Timestamp,
 }
 
@@ -58,7 +62,13 @@ impl Pass {
             principal,
             assertion: self.assertion.as_deref(),
             handle: self.handle.as_deref(),
+            exchanged: self.exchanged.as_deref(),
         })
+    }
+
+    /// Whether `Authorization` is the gate's to write, for what was asked about.
+    pub fn writes_authorization(&self) -> bool {
+        self.exchanges
     }
 
     /// Whether its `Authorization` has proven who sends it, which no app is to see.
@@ -142,6 +152,10 @@ pub async fn judge(
     })
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "the same road as that of the reverse proxy, told in one piece"
+)]
 async fn find_out(
     snapshot: &Snapshot,
     held: &HeldBack<'_>,
@@ -192,6 +206,7 @@ async fn find_out(
         .await?;
     record.note_principal(visitor.who().principal());
 
+    let exchanging = exchanging(&routes)?;
     // Each once, however many readings of one address fall under it.
     let mut limited = routes.clone();
     limited.retain(|route| !route.limits.is_empty());
@@ -229,7 +244,13 @@ async fn find_out(
         limits.and(snapshot.count(route, who, record).await?);
     }
     let told = if is_told { who } else { Who::Nobody };
+    let exchanged = match exchanging {
+        Some(route) if is_told => Box::pin(snapshot.exchanged(route, who, now)).await?,
+        _ => None,
+    };
     Ok(Pass {
+        exchanges: exchanging.is_some(),
+        exchanged,
         assertion: snapshot.assertion(told, by, now),
         handle: visitor
             .visit()
@@ -240,6 +261,18 @@ async fn find_out(
         is_told,
         now,
     })
+}
+
+/// The route that gives its app a token in the user's name. Where two do, nobody can say which one this request is for.
+fn exchanging<'r>(routes: &[&'r Route]) -> Result<Option<&'r Route>, Reject> {
+    let mut exchanging = routes.iter().filter(|route| route.token_exchange.is_some());
+    let first = exchanging.next();
+    match first {
+        Some(first) if exchanging.any(|other| other.token_exchange != first.token_exchange) => Err(
+            Reject::Forbidden("token_exchange: what is asked about falls under two that differ"),
+        ),
+        _ => Ok(first.copied()),
+    }
 }
 
 /// Whether the app is told of somebody. Where the route has rules for tools nothing passes: which one is called stands in a body, and the

@@ -298,6 +298,7 @@ async fn check(
                 reserved: &snapshot.normalizer.reserved,
                 cookies: &snapshot.sessions.cookies,
                 holds_own_credential: pass.came_with_credential()
+                    || pass.writes_authorization()
                     || (snapshot.has_own_tokens && api_token::is_in(headers))
                     || snapshot
                         .issuer

@@ -128,6 +128,8 @@ pub struct Telling<'a> {
     pub assertion: Option<&'a str>,
     /// By which the app asks for the session's access token.
     pub handle: Option<&'a str>,
+    /// What goes into `Authorization`.
+    pub exchanged: Option<&'a str>,
 }
 
 /// Forwards to the upstreams of one configuration, for one worker.
@@ -253,6 +255,7 @@ impl Forwarder {
                 principal,
                 assertion: identity.assertion,
                 handle: identity.handle,
+                exchanged: identity.exchanged,
             }),
             is_tls: settings.addresses.iter().any(UpstreamAddress::is_tls),
         };
