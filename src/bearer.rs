@@ -8,10 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aws_lc_rs::digest;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use futures_util::FutureExt;
-use moka::{Expiry, future::Cache};
 use serde::Deserialize;
 
 use crate::{
@@ -20,6 +17,7 @@ use crate::{
     credential::{Answer, Authenticator, Caller, Presented, Refused, Schemes, Verified},
     provider::{BearerMatch, Provider, Providers, bearer::LONGEST},
     text::Text,
+    token_cache::{self, Entry, Key, LEAST_WEIGHT, REFUSAL_KEPT, TokenCache},
     tokens::KeepTokens,
 };
 
@@ -29,11 +27,8 @@ pub struct Bearers {
     guesses: Arc<Guesses>,
     /// Whether a header carries the token.
     is_told: bool,
-    known: Cache<Key, Known>,
+    known: TokenCache<Known>,
 }
-
-/// A token, by its hash.
-type Key = [u8; 32];
 
 /// What is known of a token, and for how long that stands.
 #[derive(Clone)]
@@ -50,16 +45,11 @@ impl Bearers {
             .filter(|provider| provider.bearer_terms().is_some())
             .cloned()
             .collect();
-        let known = Cache::builder()
-            .max_capacity(KNOWN_BYTES)
-            .weigher(|_, known: &Known| known.weight())
-            .expire_after(Kept)
-            .build();
         (!providers.is_empty()).then_some(Self {
             providers,
             guesses,
             is_told: keep.access,
-            known,
+            known: TokenCache::new(KNOWN_BYTES),
         })
     }
 
@@ -88,15 +78,8 @@ impl Bearers {
         key: Key,
         caller: Caller,
     ) -> Result<Arc<Verified>, Refused> {
-        // What is kept beyond its end, because a clock was set, is not taken for an answer.
-        let known = self.known.get(&key).await;
-        if known.is_some_and(|known| !known.stands(caller.now)) {
-            self.known.invalidate(&key).await;
-        }
-        let asked = self
-            .known
-            .try_get_with(key, self.ask(judges, token, &key, caller));
-        match asked.await {
+        let asked = self.ask(judges, token, &key, caller);
+        match self.known.obtain(key, caller.now, asked).await {
             Ok(known) => known.judge(),
             Err(refused) => Err((*refused).clone()),
         }
@@ -192,8 +175,14 @@ impl Known {
             Err(why) => Err(Refused::Invalid(why.to_string())),
         }
     }
+}
 
-    /// Whether it still stands at `now`: nothing is kept beyond its end.
+impl Entry for Known {
+    fn kept(&self) -> Duration {
+        self.kept
+    }
+
+    /// Nothing is kept beyond its end.
     fn stands(&self, now: Timestamp) -> bool {
         let end = self
             .what
@@ -203,13 +192,11 @@ impl Known {
         end.is_none_or(|end| now < end)
     }
 
-    /// About what it takes up, in bytes; at least so much that the number has a bound, too.
-    fn weight(&self) -> u32 {
-        let bytes = match &self.what {
+    fn bytes(&self) -> usize {
+        match &self.what {
             Ok(verified) => weight(verified),
             Err(why) => why.len(),
-        };
-        u32::try_from(bytes.max(LEAST_WEIGHT)).unwrap_or(u32::MAX)
+        }
     }
 }
 
@@ -252,11 +239,8 @@ impl Authenticator for Bearers {
         if token.len() > LONGEST {
             return Answer::Known(Err(Refused::Invalid("it is too long".to_owned())));
         }
-        let hash = digest::digest(&digest::SHA256, token.as_bytes());
-        let key: Key = *hash.as_ref().first_chunk().expect("SHA-256 has 32 bytes");
-        // It is at hand at once, or not at all.
-        let known = self.known.get(&key).now_or_never().flatten();
-        if let Some(known) = known.filter(|known| known.stands(caller.now)) {
+        let key = token_cache::key(&[token.as_bytes()]);
+        if let Some(known) = self.known.at_hand(&key, caller.now) {
             return Answer::Known(known.judge());
         }
         let judges = self.judges(token);
@@ -264,25 +248,6 @@ impl Authenticator for Bearers {
             return Answer::NotMine;
         }
         Answer::Pending(Box::pin(self.find_out(judges, token, key, caller)))
-    }
-}
-
-/// Keeps each as long as it says.
-struct Kept;
-
-impl Expiry<Key, Known> for Kept {
-    fn expire_after_create(&self, _: &Key, known: &Known, _: Instant) -> Option<Duration> {
-        Some(known.kept)
-    }
-
-    fn expire_after_update(
-        &self,
-        _: &Key,
-        known: &Known,
-        _: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        Some(known.kept)
     }
 }
 
@@ -306,11 +271,5 @@ fn issuer(token: &str) -> Option<String> {
 /// Bytes of what is known of tokens.
 pub const KNOWN_BYTES: u64 = 32 * 1024 * 1024;
 
-/// Bytes that each counts for at least.
-pub const LEAST_WEIGHT: usize = 1024;
-
 /// Bytes that a text takes beside its letters.
 const PER_TEXT: usize = 16;
-
-/// How long a refusal by the provider is cached.
-pub const REFUSAL_KEPT: Duration = Duration::from_secs(5);

@@ -50,7 +50,7 @@ impl Gate {
         let forwarder = Forwarder::new(
             upstreams,
             tunnels,
-            Arc::clone(&snapshot.cleaning.reserved),
+            Arc::clone(&snapshot.normalizer.reserved),
             snapshot.sessions.ends(),
             &snapshot.limits,
             snapshot.metrics.limits.clone(),
@@ -72,7 +72,7 @@ impl Gate {
         if !request.body().is_end_stream() {
             request.extensions_mut().insert(record.received());
         }
-        let mut request = self.snapshot.cleaning.clean(request, peer, record.id());
+        let mut request = self.snapshot.normalizer.clean(request, peer, record.id());
         (record.client, record.given_id) = match &mut request {
             Ok(request) => (request.client.address, request.given_id.take()),
             // Who could not be resolved is known by its connection.
@@ -245,6 +245,14 @@ impl Gate {
             {
                 return Ok(refused);
             }
+            let exchanged = match &route.token_exchange {
+                // Boxed, for the same reason.
+                Some(_) if is_told => {
+                    let exchanged = Box::pin(self.snapshot.exchanged(route, who, now)).await;
+                    exchanged.inspect_err(|reject| self.audit_denial(reject, &request, record))?
+                }
+                _ => None,
+            };
             let found = visitor.visit();
             let (owner, renewal) = match found.filter(|_| is_told) {
                 Some(visit) => self.accompany(visit, &request, now),
@@ -255,7 +263,7 @@ impl Gate {
                 only: found.and_then(|visit| visit.only),
             };
             self.snapshot
-                .withhold_credentials(&visitor, &mut request.head.headers);
+                .withhold_credentials(&visitor, route, &mut request.head.headers);
             let told = permit.principal().map_or(Who::Nobody, |_| who);
             let assertion = self.snapshot.assertion(told, route, now);
             let handle = found
@@ -265,6 +273,7 @@ impl Gate {
                 headers: &self.snapshot.identity_headers,
                 assertion: assertion.as_deref(),
                 handle: handle.as_deref(),
+                exchanged: exchanged.as_deref(),
             };
             let answer = self
                 .forwarder

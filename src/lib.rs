@@ -91,6 +91,8 @@ pub mod snapshot;
 mod spelling;
 pub mod text;
 pub mod timer;
+pub mod token_cache;
+pub mod token_exchange;
 pub mod tokens;
 pub mod tool_calls;
 pub mod trust;

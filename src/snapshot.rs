@@ -42,6 +42,7 @@ use crate::{
     },
     site::Site,
     text::Text,
+    token_exchange::TokenExchanges,
     visitor::{Visitor, Who},
 };
 
@@ -50,7 +51,7 @@ pub struct Snapshot {
     /// The public face: addresses, return rules, labels.
     pub site: Site,
     /// What makes a request safe to believe.
-    pub cleaning: Normalizer,
+    pub normalizer: Normalizer,
     /// The rules.
     pub routes: Routes,
     /// The proxy that asks at the forward-auth doors, where it is known.
@@ -69,6 +70,8 @@ pub struct Snapshot {
     pub issuer: Option<Issuer>,
     /// What everybody has let clients do, whether the gate gives tokens today or not.
     pub kept_grants: Arc<Grants>,
+    /// Has access tokens exchanged for those of other services.
+    pub exchanges: TokenExchanges,
     /// What the app proves itself with where it may have the tokens of sessions.
     pub app: Option<AppSecret>,
     /// Whether any token of the gate's own counts, so that no app is to see one.
@@ -206,9 +209,13 @@ impl Snapshot {
     }
 
     /// Takes out of a request what was for the gate: a credential that has proven who sends it is for no app to see, which
-    /// is told who it is; and neither is a token of the gate's own, by a public route no more than by another.
-    pub fn withhold_credentials(&self, visitor: &Visitor, headers: &mut HeaderMap) {
-        if self.writes_authorization || visitor.came_with_credential() {
+    /// is told who it is; and neither is a token of the gate's own, by a public route no more than by another. Where `route` has
+    /// tokens exchanged, what stands there is the gate's word, and never a client's.
+    pub fn withhold_credentials(&self, visitor: &Visitor, route: &Route, headers: &mut HeaderMap) {
+        if self.writes_authorization
+            || route.token_exchange.is_some()
+            || visitor.came_with_credential()
+        {
             headers.remove(AUTHORIZATION);
             return;
         }
@@ -406,6 +413,27 @@ impl Snapshot {
     pub fn session_handle(&self, visit: &SessionLookup, now: Timestamp) -> Option<String> {
         self.app.as_ref()?;
         self.sessions.handle(visit, now)
+    }
+
+    /// A token for another service in the name of `who`, where `route` gives its app one.
+    ///
+    /// # Errors
+    /// That there is none. Then the request must not pass.
+    pub async fn exchanged(
+        &self,
+        route: &Route,
+        who: Who<'_>,
+        now: Timestamp,
+    ) -> Result<Option<Text>, Reject> {
+        let (Some(wanted), Some(principal)) = (&route.token_exchange, who.principal()) else {
+            return Ok(None);
+        };
+        let session = match who {
+            Who::Session(session) => Some(&session.id),
+            _ => None,
+        };
+        let token = self.exchanges.token(wanted, principal, session, now).await;
+        token.map(Some).map_err(Reject::NotExchanged)
     }
 
     /// What a login has to be that leads back to `return_to`: what the route of that page asks for.

@@ -17,6 +17,7 @@ use crate::{
     provider::kind::AccountSwitch,
     rate_limit::{self, Exceeded},
     site::{Site, with_step_up, with_switch},
+    token_exchange::NotExchanged,
 };
 
 /// A refusal in the words of each audience.
@@ -101,6 +102,7 @@ impl Reject {
             Self::Limited(exceeded) => limited(exceeded),
             Self::ContentTooLarge => content_too_large(),
             Self::OutOfService(_) => out_of_service(),
+            Self::NotExchanged(why) => explain_not_exchanged(why),
             Self::BadGateway => Explanation::new(
                 (StatusCode::BAD_GATEWAY, "bad_gateway", UNAVAILABLE),
                 "The app does not answer",
@@ -198,6 +200,9 @@ impl Reject {
             Self::ConfirmSignOut { .. } => vec![Link::new("Stay signed in", "/".to_owned())],
             Self::StaleForm => vec![Link::new("Your account", site.path("account"))],
             Self::Login(error) => login_links(error, site),
+            Self::NotExchanged(NotExchanged::NotKept(provider)) => {
+                vec![Link::beside("Sign in again", site.start(provider, "/"))]
+            }
             // An empty address is the page's own. Following it is a GET, so only a GET's page offers it.
             Self::Unavailable(_)
             | Self::NotKept(_)
@@ -205,6 +210,7 @@ impl Reject {
             | Self::BadGateway
             | Self::OutOfService(_)
             | Self::GatewayTimeout
+            | Self::NotExchanged(NotExchanged::Failed { .. })
                 if audience == Audience::Navigation =>
             {
                 vec![Link::new("Try again", String::new())]
@@ -457,6 +463,47 @@ fn out_of_service() -> Explanation {
         "The app does not answer",
         "The app behind this page is out of service right now. Try again in a moment.",
     )
+}
+
+fn explain_not_exchanged(why: &NotExchanged) -> Explanation {
+    let refusal = (
+        StatusCode::FORBIDDEN,
+        "no_exchangeable_token",
+        PERMISSION_DENIED,
+    );
+    match why {
+        NotExchanged::NotKept(_) => Explanation::new(
+            refusal,
+            "Sign in again",
+            "The app behind this page acts in your name, and you signed in before it did. Sign in again in a new tab, then \
+             come back to this one and reload it.",
+        ),
+        NotExchanged::NoToken(_) | NotExchanged::Unsupported(_) => Explanation::new(
+            refusal,
+            "No access",
+            "The app behind this page acts in your name at another service, and the way in which you signed in does not \
+             allow that.",
+        ),
+        NotExchanged::Failed { .. } if why.is_outage() => Explanation::new(
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "token_exchange_unavailable",
+                UNAVAILABLE,
+            ),
+            "One moment",
+            "The app behind this page acts in your name, and whoever lets it do so does not answer right now. Try again in a \
+             moment.",
+        ),
+        NotExchanged::Failed { .. } => Explanation::new(
+            (
+                StatusCode::BAD_GATEWAY,
+                "token_exchange_refused",
+                UNAVAILABLE,
+            ),
+            "The app cannot act in your name",
+            "The provider with which you signed in does not let it. The people who run this app can help.",
+        ),
+    }
 }
 
 fn gateway_timeout() -> Explanation {

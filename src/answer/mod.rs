@@ -35,6 +35,7 @@ use crate::{
     route::{Access, NoRoute, Route},
     session::{KeepError, StoreError, Unavailable},
     site::{LONGEST_RETURN, Site},
+    token_exchange::NotExchanged,
 };
 
 /// Why a request is answered by the gate and not by the upstream. The one error of the request path.
@@ -107,6 +108,8 @@ pub enum Reject {
     ContentTooLarge,
     /// No address of the upstream is in service; one is tried again after so long.
     OutOfService(Duration),
+    /// The app is to get a token in the user's name, and there is none.
+    NotExchanged(NotExchanged),
     /// The upstream cannot be reached or broke off before it answered.
     BadGateway,
     /// The upstream did not answer in time.
@@ -243,7 +246,11 @@ impl Reject {
         match self {
             Self::SignIn { .. } | Self::AddressTooLong | Self::Unauthorized => Verdict::SignIn,
             Self::StepUp { .. } => Verdict::StepUp,
-            Self::Forbidden(_) | Self::Barred { .. } | Self::Elsewhere(_) => Verdict::Forbidden,
+            Self::NotExchanged(NotExchanged::Failed { .. }) => Verdict::TokenExchange,
+            Self::Forbidden(_)
+            | Self::Barred { .. }
+            | Self::Elsewhere(_)
+            | Self::NotExchanged(_) => Verdict::Forbidden,
             Self::Misdirected => Verdict::Misdirected,
             Self::BadRequest(_) | Self::RequestTimeout | Self::ContentTooLarge => {
                 Verdict::BadRequest
@@ -298,6 +305,7 @@ impl Reject {
             Self::Login(error) => Some(error.to_string()),
             Self::Unavailable(unavailable) => Some(unavailable.to_string()),
             Self::NotKept(error) => Some(error.to_string()),
+            Self::NotExchanged(why) => Some(format!("token_exchange: {why}")),
             Self::NotAudited(error) => Some(error.to_string()),
             Self::Credential(Refused::Invalid(why) | Refused::Unavailable(why)) => {
                 Some(why.clone())

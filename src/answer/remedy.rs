@@ -36,6 +36,7 @@ impl Reject {
             Self::OutOfService(_) => {
                 "see that the app runs and listens at one of the upstream's addresses; each is tried again soon"
             }
+            Self::NotExchanged(why) => why.remedy(),
             Self::BadGateway => "see that the app runs and listens at upstream",
             Self::GatewayTimeout => {
                 "see why the app is slow, or raise upstream_timeout (head_timeout of its upstream) if it may take so long"

@@ -38,8 +38,7 @@ impl AppListener {
     /// When it cannot be bound; then nothing has changed.
     pub(super) fn bind(&self, config: &Config) -> io::Result<Opened> {
         let wanted = address(config).filter(|wanted| !self.is_open(wanted));
-        let opened = wanted.map(|wanted| listeners::bind("app.listen", wanted));
-        Ok(Opened(opened.transpose()?))
+        Ok(Opened(listeners::bind("app.listen", wanted)?))
     }
 
     /// Answers where `config` says from here on, and nowhere else.

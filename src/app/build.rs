@@ -32,6 +32,7 @@ use crate::{
     },
     site::{ProviderButton, Site},
     snapshot::Snapshot,
+    token_exchange::TokenExchanges,
     tokens::KeepTokens,
     trust,
     users::Users,
@@ -83,7 +84,7 @@ pub(super) fn snapshot(
             keep_tokens(config),
             Arc::clone(&services.logins),
         ),
-        cleaning: cleaning(config, &headers, &site),
+        normalizer: normalizer(config, &headers, &site),
         routes: Routes::new(config.routes.clone()),
         forward_auth: config.forward_auth,
         presence: ActiveSessions::new(
@@ -96,7 +97,7 @@ pub(super) fn snapshot(
             keys: Arc::clone(&keys),
             cookies: Cookies::new(&config.session, &config.public_url, &config.prefix),
             lifetimes: services.lifetimes,
-            keeping: services.keeping.clone(),
+            storage: services.storage.clone(),
             revocations: Arc::clone(&services.revocations),
             refresher: Arc::clone(&services.refresher),
             token_revoker: Arc::clone(&services.token_revoker),
@@ -114,6 +115,7 @@ pub(super) fn snapshot(
         writes_authorization: headers.contains(&AUTHORIZATION),
         kept_grants: Arc::clone(&services.grants),
         issuer: issuer(config, services, &site, signing),
+        exchanges: TokenExchanges::new(Arc::clone(&providers)),
         app: config.app.as_ref().map(|app| AppSecret::new(&app.secret)),
         has_own_tokens: config.api_tokens.is_some() || !config.service_tokens.is_empty(),
         refuse_cross_site: config.refuse_cross_site,
@@ -197,7 +199,7 @@ fn client_certificates(config: &Config) -> Option<certificate::Rules> {
     Some(clients.into())
 }
 
-fn cleaning(config: &Config, headers: &[HeaderName], site: &Site) -> Normalizer {
+fn normalizer(config: &Config, headers: &[HeaderName], site: &Site) -> Normalizer {
     // `Authorization` is read first, for it may be a credential.
     let reserved = headers.iter().filter(|name| **name != AUTHORIZATION);
     Normalizer {
@@ -333,12 +335,14 @@ fn upstreams(
     config.upstreams.iter().map(target).collect()
 }
 
-/// The tokens that a header carries, or that the app may ask for.
+/// The tokens that a header carries, that the app may ask for, or that are exchanged for others.
 fn keep_tokens(config: &Config) -> KeepTokens {
     let headers = &config.headers;
     let carries = |wanted| headers.identity.iter().any(|(_, source)| *source == wanted);
+    let mut routes = config.routes.iter();
+    let exchanges = routes.any(|route| route.token_exchange.is_some());
     KeepTokens {
-        access: config.app.is_some() || carries(HeaderSource::AccessToken),
+        access: exchanges || config.app.is_some() || carries(HeaderSource::AccessToken),
         id: carries(HeaderSource::IdToken),
     }
 }

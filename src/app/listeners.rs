@@ -16,11 +16,16 @@ use crate::listen::{
     settings::{Listen, ListenAddress},
 };
 
-/// Listens at `address`, which `key` names.
+/// Listens at the address that `key` names, if it names one.
 ///
 /// # Errors
 /// Why the system does not let it, and what to do.
-pub(super) fn bind(key: &str, address: &ListenAddress) -> io::Result<Listener> {
+pub(super) fn bind(key: &str, address: Option<&ListenAddress>) -> io::Result<Option<Listener>> {
+    let bound = address.map(|address| bind_at(key, address));
+    bound.transpose()
+}
+
+fn bind_at(key: &str, address: &ListenAddress) -> io::Result<Listener> {
     Listener::bind(address)
         .map_err(|error| io::Error::new(error.kind(), listen::refusal(key, address, &error)))
 }
@@ -66,7 +71,7 @@ impl Listeners {
         listen
             .iter()
             .filter(|listen| !is_open(&listen.address))
-            .map(|listen| Ok((listen.clone(), bind("listen", &listen.address)?)))
+            .map(|listen| Ok((listen.clone(), bind_at("listen", &listen.address)?)))
             .collect()
     }
 

@@ -47,14 +47,8 @@ pub async fn run(config: Config, source: Option<ReloadFrom>) -> io::Result<()> {
     let admission = admission(&config, open_files, &metrics);
     let mut listeners = Listeners::new(Arc::clone(&admission), stop.clone());
     let opened = listeners.bind(&config.listen)?;
-    let admin_listener = match &config.admin_listen {
-        Some(address) => Some(listeners::bind("admin_listen", address)?),
-        None => None,
-    };
-    let ext_authz_listener = match &config.ext_authz_listen {
-        Some(address) => Some(listeners::bind("ext_authz_listen", address)?),
-        None => None,
-    };
+    let admin_listener = listeners::bind("admin_listen", config.admin_listen.as_ref())?;
+    let ext_authz_listener = listeners::bind("ext_authz_listen", config.ext_authz_listen.as_ref())?;
     let tls = config.tls.as_ref().map(listen::tls::acceptor).transpose()?;
 
     let mut app_listener = AppListener::new(&metrics, stop.clone());

@@ -40,7 +40,7 @@ pub(super) struct Services {
     pub(super) revocations: Arc<Revocations>,
     pub(super) refresher: Arc<Refresher>,
     pub(super) token_revoker: Arc<TokenRevoker>,
-    pub(super) keeping: SessionStorage,
+    pub(super) storage: SessionStorage,
     pub(super) lifetimes: Lifetimes,
     pub(super) redis: Option<Arc<Redis>>,
     pub(super) directory: Arc<dyn SessionIndex>,
@@ -123,7 +123,7 @@ impl Services {
             refresher: Arc::new(refresher),
             token_revoker,
             limiter,
-            keeping: keeping(session, lifetimes, redis.clone()),
+            storage: session_storage(session, lifetimes, redis.clone()),
             lifetimes,
             redis,
             directory,
@@ -230,7 +230,7 @@ const REQUEST_BYTES: usize = 10_000_000;
 /// Renewals whose word is still to be noted.
 const WAITING_RENEWALS: usize = 1_024;
 
-fn keeping(
+fn session_storage(
     session: &SessionSettings,
     lifetimes: Lifetimes,
     redis: Option<Arc<Redis>>,

@@ -245,9 +245,8 @@ impl Normalizer {
             head.headers.remove(&X_REQUEST_ID);
         }
         let certificate = peer.certificate.as_ref();
-        let certificate = certificate.filter(|_| !client.peer_is_trusted).cloned();
         Ok(Box::new(CleanRequest {
-            certificate,
+            certificate: certificate.filter(|_| !client.peer_is_trusted).cloned(),
             head,
             body,
             read_body: None,

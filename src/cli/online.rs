@@ -109,13 +109,15 @@ async fn ask_providers(config: &Config) -> Vec<Finding> {
         LimitHits::default(),
     );
     let providers = Providers::new(&config.providers, &config.headers, &http);
+    let mut routes = config.routes.iter();
+    let exchanges = routes.any(|route| route.token_exchange.is_some());
     let mut asked = JoinSet::new();
     for (index, (provider, table)) in providers.iter().zip(&config.providers).enumerate() {
         let (provider, http) = (provider.clone(), http.of(table.reach()));
         let callback = config.public_url.url.join(&table.callback_path);
         asked.spawn(async move {
             let findings = match callback {
-                Ok(callback) => findings(provider.as_ref(), &callback, &http).await,
+                Ok(callback) => findings(provider.as_ref(), &callback, &http, exchanges).await,
                 Err(_) => Vec::new(),
             };
             (index, findings)
@@ -126,7 +128,13 @@ async fn ask_providers(config: &Config) -> Vec<Finding> {
     found.into_iter().flat_map(|(_, found)| found).collect()
 }
 
-async fn findings(provider: &dyn Provider, callback: &Url, http: &HttpClient) -> Vec<Finding> {
+/// `exchanges` is whether routes have tokens exchanged.
+async fn findings(
+    provider: &dyn Provider,
+    callback: &Url,
+    http: &HttpClient,
+    exchanges: bool,
+) -> Vec<Finding> {
     let name = &provider.profile().name;
     let finding = |grade, text| Finding {
         grade,
@@ -168,6 +176,11 @@ async fn findings(provider: &dyn Provider, callback: &Url, http: &HttpClient) ->
     }
     let inspected = provider.inspect(callback).await;
     findings.extend(said_of(&inspected).map(|(grade, text)| finding(grade, text)));
+    if exchanges && inspected.lists_token_exchange == Some(false) {
+        let text = "the exchange of tokens is not among the provider's grant_types_supported: if routes with token_exchange let \
+                    nobody pass, switch it on at the provider";
+        findings.push(finding(Grade::Warning, text.to_owned()));
+    }
     findings
 }
 
@@ -317,7 +330,7 @@ mod tests {
         let providers = Providers::new(&configs, &HeaderSettings::default(), &http);
         let callback = Url::parse("https://app.example.com/oauth2/callback/corp").unwrap();
         let provider = providers.find("corp").unwrap();
-        let findings = findings(provider.as_ref(), &callback, &http).await;
+        let findings = findings(provider.as_ref(), &callback, &http, true).await;
         findings.iter().map(ToString::to_string).collect()
     }
 

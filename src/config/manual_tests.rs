@@ -131,7 +131,7 @@ fn the_manual_is_right_and_whole() {
     let path = folder.path().join("sidegate.toml");
     fs::write(&path, uncommented()).unwrap();
     let config = load(Some(&path), &environment()).unwrap().config;
-    assert_eq!((config.session.secrets.len(), config.routes.len()), (2, 7));
+    assert_eq!((config.session.secrets.len(), config.routes.len()), (2, 8));
 
     let mut names = Vec::new();
     collect_names("SIDEGATE_", &check::Reader::describe(), &mut names);

@@ -4,16 +4,16 @@
 //! - `PREFIX/forward` answers as the reverse proxy would, so that Traefik and Caddy can pass its refusals on to browsers.
 //!
 //! Both use the judgement of the reverse proxy, [`Snapshot::judge`](crate::snapshot::Snapshot::judge), for the original request.
-//! This module reads that request ([`Asked`]), and the lists that narrow the answer ([`Narrowing`]). Pure.
+//! This module reads that request ([`Subrequest`]), and the lists that narrow the answer ([`Narrowing`]). Pure.
 
-mod asked;
 mod narrowing;
 mod proxy;
+mod subrequest;
 
 pub use self::{
-    asked::{Asked, Came, Flaw, Question, Spelling},
     narrowing::Narrowing,
     proxy::Proxy,
+    subrequest::{Came, Flaw, Question, Spelling, Subrequest},
 };
 
 /// Where a proxy asks.

@@ -1,7 +1,7 @@
 //! `PREFIX/auth` and `PREFIX/forward`: another proxy serves the app, and asks here whether a request may pass.
 //!
 //! The proxy asks about another request than this one. What it says about that request is believed only from trusted peers, and
-//! only as [`Asked`] reads it. The verdict is that of the reverse proxy for the same request.
+//! only as [`Subrequest`] reads it. The verdict is that of the reverse proxy for the same request.
 //!
 //! `auth` answers 202, 401 or 403 and never redirects, because `auth_request` takes anything else for an error. If a login is
 //! needed, `Location` has its address; the proxy knows whether its client can follow it. `forward` answers as the reverse proxy would:
@@ -13,7 +13,7 @@
 
 use http::{
     HeaderMap, HeaderValue, Response, StatusCode,
-    header::{COOKIE, LOCATION, SET_COOKIE},
+    header::{AUTHORIZATION, COOKIE, LOCATION, SET_COOKIE},
 };
 
 use super::held_back::{self, HeldBack, Pass};
@@ -21,7 +21,7 @@ use crate::{
     answer::{Reject, reply},
     audience::Audience,
     clean::CleanRequest,
-    door::{Asked, Came, Door, Narrowing, Proxy},
+    door::{Came, Door, Narrowing, Proxy, Subrequest},
     forward::Told,
     observe::Record,
     response::Body,
@@ -64,7 +64,7 @@ pub(super) async fn serve(
         seen: &seen.host,
         is_https: seen.is_https,
     };
-    let asked = match Asked::read(spelling, &came, &snapshot.cleaning.public_origin) {
+    let asked = match Subrequest::read(spelling, &came, &snapshot.normalizer.public_origin) {
         Ok(asked) => asked,
         Err(flaw) => {
             let reject = Reject::BadRequest(flaw.to_string().into());
@@ -124,6 +124,9 @@ fn passed(
         _ => StatusCode::OK,
     });
     let headers = response.headers_mut();
+    if pass.writes_authorization() {
+        headers.insert(AUTHORIZATION, HeaderValue::from_static(""));
+    }
     tell(snapshot, pass.told(), headers);
     pass.limits().write(headers);
     if is_proxy {

@@ -10,7 +10,7 @@ use std::time::Instant;
 use http::Response;
 use url::Url;
 
-use super::asked::parameter;
+use super::login_request::parameter;
 use crate::{
     answer::{Reject, reply},
     clean::CleanRequest,

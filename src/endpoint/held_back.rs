@@ -15,7 +15,7 @@ use crate::{
     clock::{self, Timestamp},
     credential::Caller,
     decide::{Barred, Deny, Permit, RouteDenial, Standing},
-    door::{Asked, Narrowing, Question},
+    door::{Narrowing, Question, Subrequest},
     endpoint::Endpoint,
     forward::Told,
     observe::Record,
@@ -24,6 +24,7 @@ use crate::{
     route::{Access, NoRoute, Route, Target},
     site::Site,
     snapshot::{Place, Snapshot},
+    text::Text,
     visitor::{Visitor, Who},
 };
 
@@ -31,7 +32,7 @@ use crate::{
 #[derive(Clone, Copy)]
 pub struct HeldBack<'a> {
     /// The requests that have to pass.
-    pub asked: &'a Asked,
+    pub asked: &'a Subrequest,
     /// The headers of whoever sent it, as far as the proxy told them.
     pub headers: &'a HeaderMap,
     /// Where it comes from.
@@ -47,6 +48,9 @@ pub struct Pass {
     assertion: Option<Arc<str>>,
     /// By which the app asks for the session's access token.
     handle: Option<String>,
+    /// Whether the app gets a token in the user's name, and that.
+    exchanges: bool,
+    exchanged: Option<Text>,
     now: Timestamp,
 }
 
@@ -58,7 +62,13 @@ impl Pass {
             principal,
             assertion: self.assertion.as_deref(),
             handle: self.handle.as_deref(),
+            exchanged: self.exchanged.as_deref(),
         })
+    }
+
+    /// Whether `Authorization` is the gate's to write, for what was asked about.
+    pub fn writes_authorization(&self) -> bool {
+        self.exchanges
     }
 
     /// Whether its `Authorization` has proven who sends it, which no app is to see.
@@ -90,7 +100,7 @@ impl Pass {
 }
 
 /// Who reads a refusal, where the proxy hands it on to whoever sent the request.
-pub fn reader(asked: &Asked, headers: &HeaderMap) -> Audience {
+pub fn reader(asked: &Subrequest, headers: &HeaderMap) -> Audience {
     let Some(question) = asked.questions.first() else {
         return Audience::Program;
     };
@@ -108,12 +118,12 @@ pub fn return_to(held: &HeldBack<'_>, audience: Audience, site: &Site) -> String
 }
 
 /// Where a login leads back to that is for what is asked about, whoever reads the answer.
-pub fn way_back(asked: &Asked, site: &Site) -> String {
+pub fn way_back(asked: &Subrequest, site: &Site) -> String {
     site.way_back(&host(asked), asked.return_to()).into_owned()
 }
 
 /// The authority that is asked about; empty, which is nobody's, where nothing was told.
-fn host(asked: &Asked) -> HeaderValue {
+fn host(asked: &Subrequest) -> HeaderValue {
     let question = asked.questions.first();
     question.map_or(HeaderValue::from_static(""), |question| {
         question.host.clone()
@@ -142,6 +152,10 @@ pub async fn judge(
     })
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "the same road as that of the reverse proxy, told in one piece"
+)]
 async fn find_out(
     snapshot: &Snapshot,
     held: &HeldBack<'_>,
@@ -192,6 +206,7 @@ async fn find_out(
         .await?;
     record.note_principal(visitor.who().principal());
 
+    let exchanging = exchanging(&routes)?;
     // Each once, however many readings of one address fall under it.
     let mut limited = routes.clone();
     limited.retain(|route| !route.limits.is_empty());
@@ -229,7 +244,13 @@ async fn find_out(
         limits.and(snapshot.count(route, who, record).await?);
     }
     let told = if is_told { who } else { Who::Nobody };
+    let exchanged = match exchanging {
+        Some(route) if is_told => Box::pin(snapshot.exchanged(route, who, now)).await?,
+        _ => None,
+    };
     Ok(Pass {
+        exchanges: exchanging.is_some(),
+        exchanged,
         assertion: snapshot.assertion(told, by, now),
         handle: visitor
             .visit()
@@ -240,6 +261,18 @@ async fn find_out(
         is_told,
         now,
     })
+}
+
+/// The route that gives its app a token in the user's name. Where two do, nobody can say which one this request is for.
+fn exchanging<'r>(routes: &[&'r Route]) -> Result<Option<&'r Route>, Reject> {
+    let mut exchanging = routes.iter().filter(|route| route.token_exchange.is_some());
+    let first = exchanging.next();
+    match first {
+        Some(first) if exchanging.any(|other| other.token_exchange != first.token_exchange) => Err(
+            Reject::Forbidden("token_exchange: what is asked about falls under two that differ"),
+        ),
+        _ => Ok(first.copied()),
+    }
 }
 
 /// Whether the app is told of somebody. Where the route has rules for tools nothing passes: which one is called stands in a body, and the
@@ -303,7 +336,7 @@ fn narrow(
 /// The route of each request that is asked about.
 fn routes<'s>(
     snapshot: &'s Snapshot,
-    asked: &Asked,
+    asked: &Subrequest,
     own_host: Option<&str>,
     record: &mut Record,
 ) -> Result<Vec<&'s Route>, Reject> {
@@ -353,7 +386,7 @@ fn route_of<'s>(
 }
 
 /// Whether a page of another site opens a WebSocket in the visitor's name.
-fn is_foreign_websocket(asked: &Asked, headers: &HeaderMap, site: &Site) -> bool {
+fn is_foreign_websocket(asked: &Subrequest, headers: &HeaderMap, site: &Site) -> bool {
     opens_a_websocket(headers)
         && asked.questions.iter().any(|question| {
             let host = question.host.to_str().ok();

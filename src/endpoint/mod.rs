@@ -2,7 +2,6 @@
 
 pub mod account;
 pub mod app_token;
-mod asked;
 pub mod auth;
 mod backchannel_logout;
 mod callback;
@@ -14,6 +13,7 @@ pub mod health;
 pub mod held_back;
 mod issuer;
 mod jwks;
+mod login_request;
 pub mod public_name;
 mod sign_in;
 mod sign_out;

@@ -2,7 +2,7 @@
 
 use http::{Response, StatusCode};
 
-use super::{asked::Asked, public_name, start};
+use super::{login_request::LoginRequest, public_name, start};
 use crate::{
     answer::{Choice, Reject, SignInPage, reply},
     clean::CleanRequest,
@@ -22,7 +22,7 @@ pub(super) async fn serve(
     if let Some(elsewhere) = public_name::lead_there(snapshot, request) {
         return Ok(elsewhere);
     }
-    let asked = Asked::read(request, snapshot)?;
+    let asked = LoginRequest::read(request, snapshot)?;
     let headers = &request.head.headers;
     let now = clock::now();
     let visit = snapshot.sessions.visit(headers, now).await?;
@@ -58,7 +58,7 @@ pub(super) async fn serve(
 
 /// The file's order, but what was used last comes first. It is never taken without asking: people who
 /// come back to the chooser come to choose.
-fn choices<'a>(site: &'a Site, asked: &Asked, last_used: Option<&str>) -> Vec<Choice<'a>> {
+fn choices<'a>(site: &'a Site, asked: &LoginRequest, last_used: Option<&str>) -> Vec<Choice<'a>> {
     let mut choices: Vec<_> = site
         .providers
         .iter()
@@ -86,7 +86,7 @@ mod tests {
             (Some("corp"), ["corp", "hub", "lab"]),
             (Some("<b>gone</b>"), ["corp", "hub", "lab"]),
         ] {
-            let choices = choices(&site, &Asked::for_test(None, false), last_used);
+            let choices = choices(&site, &LoginRequest::for_test(None, false), last_used);
             let labels: Vec<_> = choices.iter().map(|choice| choice.label).collect();
             assert_eq!(labels, expected);
             let marked = choices.iter().filter(|choice| choice.is_last_used).count();

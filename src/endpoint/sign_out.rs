@@ -18,7 +18,7 @@ use http::{
 use serde::Serialize;
 use url::Url;
 
-use super::asked::parameter;
+use super::login_request::parameter;
 use crate::{
     answer::{Link, Notice, Reject, reply},
     audience,

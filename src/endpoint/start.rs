@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use http::{Response, StatusCode, header::SET_COOKIE};
 
-use super::{asked::Asked, public_name};
+use super::{login_request::LoginRequest, public_name};
 use crate::{
     answer::{Reject, reply},
     clean::CleanRequest,
@@ -31,7 +31,7 @@ pub(super) async fn serve(
     if let Some(elsewhere) = public_name::lead_there(snapshot, request) {
         return Ok(elsewhere);
     }
-    let asked = Asked::read(request, snapshot)?;
+    let asked = LoginRequest::read(request, snapshot)?;
     asked.check_length()?;
     let chosen = match provider {
         Some(name) => Some(snapshot.site.provider(name).ok_or(Reject::NotFound)?),
@@ -50,7 +50,7 @@ pub(super) async fn begin_at(
     snapshot: &Snapshot,
     request: &CleanRequest,
     provider: &ProviderButton,
-    asked: &Asked,
+    asked: &LoginRequest,
     record: &mut Record,
 ) -> Result<Response<Body>, Reject> {
     begin(

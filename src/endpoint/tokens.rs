@@ -321,7 +321,7 @@ async fn read_wanted(
         if !has_token(snapshot, session, &form) {
             return Err(Reject::StaleForm);
         }
-        Asked::of_form(&form)?
+        NewToken::of_form(&form)?
     };
     if !is_own {
         return Err(Reject::StaleForm);
@@ -343,7 +343,7 @@ fn bad(sentence: &'static str) -> Reject {
 /// What is asked for, not yet checked.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+struct NewToken {
     name: String,
     days: Option<u32>,
     #[serde(default)]
@@ -352,7 +352,7 @@ struct Asked {
     routes: Vec<String>,
 }
 
-impl Asked {
+impl NewToken {
     fn of_form(form: &Form) -> Result<Self, Reject> {
         let days = match form.field("days") {
             None | Some("") => None,
@@ -425,7 +425,7 @@ mod tests {
             max_login_age: Duration::from_mins(15),
             scopes: vec!["read".to_owned(), "write".to_owned()],
         };
-        let asked: Asked = serde_json::from_str(json).map_err(|_| "no JSON")?;
+        let asked: NewToken = serde_json::from_str(json).map_err(|_| "no JSON")?;
         asked.check(&settings, &["api"])
     }
 
@@ -462,11 +462,11 @@ mod tests {
     #[test]
     fn forms_say_the_same() {
         let form = Form::parse(b"name=ci&days=7&scopes=read&scopes=write&routes=api&token=x");
-        let asked = Asked::of_form(&form).ok().unwrap();
+        let asked = NewToken::of_form(&form).ok().unwrap();
         assert_eq!(asked.name, "ci");
         assert_eq!(asked.days, Some(7));
         assert_eq!(asked.scopes, ["read", "write"]);
         assert_eq!(asked.routes, ["api"]);
-        assert!(Asked::of_form(&Form::parse(b"name=ci&days=x")).is_err());
+        assert!(NewToken::of_form(&Form::parse(b"name=ci&days=x")).is_err());
     }
 }

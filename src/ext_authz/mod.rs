@@ -248,7 +248,7 @@ impl Server {
         };
         // The one configuration under which it is answered, whatever comes meanwhile.
         let snapshot = self.current.load_full();
-        let answer = match Question::read(&body, &snapshot.cleaning.public_origin) {
+        let answer = match Question::read(&body, &snapshot.normalizer.public_origin) {
             Ok(question) => check(&snapshot, &question, record).await,
             Err(NoQuestion::Unreadable) => return Err(Failure::InvalidArgument),
             Err(NoQuestion::Compressed) => return Err(Failure::Unimplemented),
@@ -270,11 +270,11 @@ async fn check(
     if let Some(first) = asked.questions.first() {
         record.note_original(asked.told_method.as_ref(), &first.target);
     }
-    let trusted = &snapshot.cleaning.trusted_proxies;
+    let trusted = &snapshot.normalizer.trusted_proxies;
     // Of a source that is not told nothing is known: what a header says of it may be the client's word.
     let source = question.source;
     let client = source.and_then(|source| {
-        let told = snapshot.cleaning.forwarding_headers;
+        let told = snapshot.normalizer.forwarding_headers;
         client::resolve(Some(source), question.is_https, headers, trusted, told).address
     });
     record.client = client;
@@ -295,9 +295,10 @@ async fn check(
                 headers,
                 told: pass.told(),
                 identity_headers: &snapshot.identity_headers,
-                reserved: &snapshot.cleaning.reserved,
+                reserved: &snapshot.normalizer.reserved,
                 cookies: &snapshot.sessions.cookies,
                 holds_own_credential: pass.came_with_credential()
+                    || pass.writes_authorization()
                     || (snapshot.has_own_tokens && api_token::is_in(headers))
                     || snapshot
                         .issuer

@@ -20,6 +20,8 @@ pub struct Told<'a> {
     pub assertion: Option<&'a str>,
     /// By which the app asks for the session's access token; none where no header carries it, or without a session.
     pub handle: Option<&'a str>,
+    /// A token in the user's name for another service, which goes into `Authorization`; none where the route asks for none.
+    pub exchanged: Option<&'a str>,
 }
 
 impl<'a> From<Principal<'a>> for Told<'a> {
@@ -29,6 +31,7 @@ impl<'a> From<Principal<'a>> for Told<'a> {
             principal,
             assertion: None,
             handle: None,
+            exchanged: None,
         }
     }
 }
@@ -175,6 +178,11 @@ impl IdentityHeaders {
                 into.extend_from_slice(format!("{name}: {missing}\r\n").as_bytes());
             }
         }
+        if let Some(token) = told.exchanged {
+            for part in ["authorization: Bearer ", token, "\r\n"] {
+                into.extend_from_slice(part.as_bytes());
+            }
+        }
     }
 
     /// What [`write`](Self::write) writes, for a request over HTTP/2. What is secret is kept out of the peer's tables
@@ -239,6 +247,7 @@ impl IdentityHeaders {
             // Neither is shown.
             assertion: Some("signed"),
             handle: Some("sealed"),
+            exchanged: None,
         };
         let lines = self.lines(told).into_iter();
         let of_person = lines.map(|line| {
@@ -264,6 +273,7 @@ impl IdentityHeaders {
             principal,
             assertion: Some("signed"),
             handle: None,
+            exchanged: None,
         };
         for header in &self.headers {
             value.clear();
@@ -297,9 +307,19 @@ impl IdentityHeaders {
                 });
             }
         }
+        if let Some(token) = told.exchanged {
+            lines.push(Line {
+                name: &AUTHORIZATION_NAME,
+                value: format!("Bearer {token}").into_bytes(),
+                is_credential: true,
+                is_shared_secret: false,
+            });
+        }
         lines
     }
 }
+
+static AUTHORIZATION_NAME: HeaderName = AUTHORIZATION;
 
 /// One header as it is sent.
 struct Line<'h> {

@@ -128,6 +128,8 @@ pub struct Telling<'a> {
     pub assertion: Option<&'a str>,
     /// By which the app asks for the session's access token.
     pub handle: Option<&'a str>,
+    /// What goes into `Authorization`.
+    pub exchanged: Option<&'a str>,
 }
 
 /// Forwards to the upstreams of one configuration, for one worker.
@@ -206,7 +208,7 @@ impl Forwarder {
             let hold = head.extensions.remove::<TunnelHold>();
             let key = (head.version == Version::HTTP_2).then(|| HandshakeKey::offer(&mut head));
             // Boxed, since few requests ask.
-            Some(Box::new(Asked {
+            Some(Box::new(UpgradeRequest {
                 client,
                 hold,
                 offered: protocol.clone(),
@@ -253,6 +255,7 @@ impl Forwarder {
                 principal,
                 assertion: identity.assertion,
                 handle: identity.handle,
+                exchanged: identity.exchanged,
             }),
             is_tls: settings.addresses.iter().any(UpstreamAddress::is_tls),
         };
@@ -349,7 +352,7 @@ impl Forwarder {
     /// A `101`, passed on where it was asked for, and to a protocol that was.
     fn switch(
         &self,
-        asked: Option<Box<Asked>>,
+        asked: Option<Box<UpgradeRequest>>,
         owner: Option<Owner>,
         mut headers: HeaderMap,
         connection: connection::Connection,
@@ -364,7 +367,7 @@ impl Forwarder {
             return Err(ForwardError::UnaskedUpgrade);
         };
         drop(chosen);
-        let Asked {
+        let UpgradeRequest {
             client,
             hold,
             offered,
@@ -401,7 +404,7 @@ impl Forwarder {
 }
 
 /// A client that wants to switch.
-struct Asked {
+struct UpgradeRequest {
     client: OnUpgrade,
     hold: Option<TunnelHold>,
     /// To what.

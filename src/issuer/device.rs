@@ -65,7 +65,7 @@ enum Answer {
 }
 
 /// What a program asks for.
-pub struct Asked {
+pub struct DeviceRequest {
     /// The client's handle.
     pub client: String,
     /// What it calls itself.
@@ -148,7 +148,7 @@ impl Devices {
     /// When where it is kept does not answer, or has no room.
     pub async fn begin(
         &self,
-        asked: Asked,
+        asked: DeviceRequest,
         user_code: &UserCode,
         device_code: &str,
         challenge: String,
@@ -325,8 +325,8 @@ mod tests {
     use super::*;
     use crate::clock;
 
-    fn asked() -> Asked {
-        Asked {
+    fn asked() -> DeviceRequest {
+        DeviceRequest {
             client: "cli".to_owned(),
             name: "CLI".to_owned(),
             address: Some("192.0.2.1".to_owned()),

@@ -88,6 +88,8 @@ verdicts! {
     RateLimited = "rate_limited",
     /// The app could not be reached, or broke off before its answer. `detail` says how.
     BadGateway = "bad_gateway",
+    /// 502 or 503: the provider gave no token for the app ([`token_exchange`](token-exchange.md)). `detail` says why.
+    TokenExchange = "token_exchange",
     /// The app did not begin its answer within `upstream_timeout`.
     GatewayTimeout = "gateway_timeout",
 }
@@ -106,6 +108,7 @@ impl Verdict {
                 | Self::Unavailable
                 | Self::BadGateway
                 | Self::GatewayTimeout
+                | Self::TokenExchange
                 | Self::SessionTooLarge
         )
     }

@@ -187,7 +187,8 @@ impl ProviderError {
                 "invalid_client" | "unauthorized_client" | "incorrect_client_credentials"
             ),
             Self::Http { call, error } => {
-                *call == Call::Token && *error == HttpError::Status(StatusCode::UNAUTHORIZED)
+                matches!(call, Call::Token | Call::TokenExchange)
+                    && *error == HttpError::Status(StatusCode::UNAUTHORIZED)
             }
             _ => false,
         }
@@ -253,6 +254,8 @@ pub enum Call {
     Revocation,
     /// Where tokens are asked about.
     Introspection,
+    /// The token endpoint, for a token that is exchanged.
+    TokenExchange,
 }
 
 impl fmt::Display for Call {
@@ -267,6 +270,7 @@ impl fmt::Display for Call {
             Self::Groups => "groups endpoint",
             Self::Revocation => "revocation endpoint",
             Self::Introspection => "introspection endpoint",
+            Self::TokenExchange => "token exchange",
         })
     }
 }

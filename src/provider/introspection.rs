@@ -24,7 +24,7 @@ pub(super) fn check(settings: &ProviderSettings) -> Option<ConfigIssue> {
 }
 
 /// What an answer must agree with.
-pub struct Asked<'a> {
+pub struct Expected<'a> {
     /// Which tokens count.
     pub bearer: &'a BearerSettings,
     /// The gate's own id at the provider.
@@ -53,7 +53,7 @@ pub(super) fn settle_name(answer: &mut Map<String, Value>) {
     }
 }
 
-impl Asked<'_> {
+impl Expected<'_> {
     /// Checks `answer`.
     ///
     /// # Errors
@@ -148,13 +148,13 @@ mod tests {
     }
 
     fn judge(settings: &BearerSettings, answer: &Value) -> Result<(), TokenFlaw> {
-        let asked = Asked {
+        let expected = Expected {
             bearer: settings,
             client_id: "us",
             issues: &|iss| iss == "https://id.example.com",
             now: Timestamp(NOW),
         };
-        asked.check(answer.as_object().unwrap())
+        expected.check(answer.as_object().unwrap())
     }
 
     #[test]

@@ -49,6 +49,7 @@ use crate::{
     identity::Identity,
     identity_headers::{HeaderSettings, HeaderSource},
     provider::settings::{ClientAuthentication, ProviderSettings},
+    route::TokenExchange,
     text::Text,
     tokens::{GrantTokens, Tokens},
 };
@@ -153,6 +154,21 @@ pub trait Provider: Send + Sync {
         Box::pin(async { Err(TokenFlaw::Inactive.into()) })
     }
 
+    /// An access token for another service, in the name of whoever holds `access_token` (RFC 8693).
+    fn exchange_token<'a>(
+        &'a self,
+        access_token: &'a str,
+        wanted: &'a TokenExchange,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<GrantTokens, ProviderError>> {
+        let _ = (access_token, wanted, now);
+        let error = ProviderError::Answer {
+            call: Call::TokenExchange,
+            problem: "this kind of provider has none",
+        };
+        Box::pin(async { Err(error) })
+    }
+
     /// Whom a token proves that a client brings in exchange for one of the gate's own. It must have been given to the gate's own client at
     /// this provider.
     fn prove_subject<'a>(
@@ -225,6 +241,8 @@ pub struct Inspection {
     pub trials: Vec<ClientTrial>,
     /// Scopes that are asked for, and that the provider does not list among those it knows.
     pub unlisted_scopes: Vec<String>,
+    /// Whether it lists the exchange of tokens (RFC 8693) among its grants; none where it lists none at all.
+    pub lists_token_exchange: Option<bool>,
 }
 
 /// What a provider says to the client, with one secret or none.
@@ -255,6 +273,8 @@ pub struct Profile {
     pub revoke: bool,
     /// Whether its word through browsers ends sessions here.
     pub frontchannel_logout: bool,
+    /// Whether it may exchange tokens.
+    pub exchanges_tokens: bool,
 }
 
 impl Profile {
@@ -268,6 +288,7 @@ impl Profile {
             refresh: config.refresh,
             revoke: config.revoke,
             frontchannel_logout: config.frontchannel_logout,
+            exchanges_tokens: config.may_exchange_tokens(),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod introspection;
 mod revocation;
+mod token_exchange;
 mod trial;
 
 use std::{
@@ -14,6 +15,10 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::{
+    Request,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
+};
 use oauth2::{
     AuthType, AuthUrl, AuthorizationCode, Client, ClientId, ClientSecret, CsrfToken,
     ExtraTokenFields, PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError, Scope,
@@ -25,9 +30,12 @@ use oauth2::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use url::Url;
+use url::{Url, form_urlencoded};
 
-pub(super) use self::revocation::{basic, send_revocation};
+pub(super) use self::{
+    revocation::{basic, send_revocation},
+    token_exchange::GRANT_TYPE as TOKEN_EXCHANGE,
+};
 use super::{
     AuthorizeRequest, Call, CodeGrant, HttpClient, ProviderError,
     secret_end::SecretEnd,
@@ -320,21 +328,45 @@ async fn call(
 fn provider_error(error: RequestTokenError<TokenRefusal, BasicErrorResponse>) -> ProviderError {
     let call = Call::Token;
     match error {
-        RequestTokenError::Request(TokenRefusal::Http(error)) => {
-            ProviderError::Http { call, error }
-        }
-        RequestTokenError::Request(TokenRefusal::Error { code, description }) => {
-            ProviderError::Refused { code, description }
-        }
-        RequestTokenError::Request(TokenRefusal::Malformed(problem)) => {
-            ProviderError::Answer { call, problem }
-        }
+        RequestTokenError::Request(error) => refusal(call, error),
         // What we hand to the crate is a success in the standard's types.
         _ => ProviderError::Answer {
             call,
             problem: "not a token response",
         },
     }
+}
+
+fn refusal(call: Call, error: TokenRefusal) -> ProviderError {
+    match error {
+        TokenRefusal::Http(error) => ProviderError::Http { call, error },
+        TokenRefusal::Error { code, description } => ProviderError::Refused { code, description },
+        TokenRefusal::Malformed(problem) => ProviderError::Answer { call, problem },
+    }
+}
+
+/// A request with `form`, by which the client proves itself as `endpoint` takes it (RFC 6749 §2.3.1).
+fn authenticated_form(
+    id: &str,
+    secret: Option<&str>,
+    endpoint: &TokenEndpoint<'_>,
+    mut form: form_urlencoded::Serializer<'_, String>,
+) -> http::Result<Request<Bytes>> {
+    let mut request = Request::post(endpoint.url.as_str())
+        .header(ACCEPT, "application/json")
+        .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+    match (secret, endpoint.authentication) {
+        (Some(secret), ClientAuthentication::Basic) => {
+            request = request.header(AUTHORIZATION, basic(id, secret));
+        }
+        (secret, _) => {
+            form.append_pair("client_id", id);
+            if let Some(secret) = secret {
+                form.append_pair("client_secret", secret);
+            }
+        }
+    }
+    request.body(Bytes::from(form.finish()))
 }
 
 /// Drops a description that repeats what we sent: it goes to the log, and a code has no place there. The

@@ -9,7 +9,7 @@ use url::Url;
 use super::{
     bearer::BearerSettings,
     http::{Internal, PlainHttp, Reach},
-    kind::Kind,
+    kind::{Id, Kind},
 };
 use crate::{
     access::{Allow, AllowList},
@@ -109,6 +109,11 @@ impl ProviderSettings {
             bearer.clients.push(self.client_id.clone());
         }
         Some(bearer)
+    }
+
+    /// Whether it may exchange tokens (RFC 8693): the vendors' own kinds do not, and nobody does for somebody who is no client.
+    pub fn may_exchange_tokens(&self) -> bool {
+        matches!(self.kind.id, Id::Oidc | Id::OAuth2) && !self.client_id.is_empty()
     }
 
     /// The address of one of the kind's endpoints.

@@ -47,6 +47,19 @@ pub struct Route {
     pub resource: Option<Resource>,
     /// Which tools of a server of the Model Context Protocol may be called. Boxed: few routes say so.
     pub tools: Option<Box<ToolRules>>,
+    /// For what the app gets a token in the user's name. Boxed: few routes say so.
+    pub token_exchange: Option<Box<TokenExchange>>,
+}
+
+/// `token_exchange`: for what an access token is exchanged (RFC 8693 §2.1).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenExchange {
+    /// The services, by the names that the provider knows them by.
+    pub audience: Vec<String>,
+    /// The services, by their addresses (RFC 8707).
+    pub resource: Vec<String>,
+    /// What the token may be used for; what the provider thinks fit where there are none.
+    pub scopes: Vec<String>,
 }
 
 /// How a route takes access tokens of the gate's own.
@@ -295,6 +308,7 @@ impl Route {
             upstream: 0,
             resource: None,
             tools: None,
+            token_exchange: None,
         }
     }
 

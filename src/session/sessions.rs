@@ -39,7 +39,7 @@ pub struct Sessions {
     /// When sessions end by themselves.
     pub lifetimes: Lifetimes,
     /// Where they are kept.
-    pub keeping: SessionStorage,
+    pub storage: SessionStorage,
     /// What has ended before its time.
     pub revocations: Arc<Revocations>,
     /// Has their tokens renewed.
@@ -122,7 +122,7 @@ impl Sessions {
 
     /// How many sessions the store holds, where there is one that can say so.
     pub fn count(&self) -> Option<u64> {
-        match &self.keeping {
+        match &self.storage {
             SessionStorage::Cookie { .. } => None,
             SessionStorage::Store(store) => store.count(),
         }
@@ -136,7 +136,7 @@ impl Sessions {
     /// Whether sessions can be found and kept.
     pub fn is_ready(&self) -> bool {
         self.revocations.is_known()
-            && match &self.keeping {
+            && match &self.storage {
                 // Shared or not, a cookie opens by itself.
                 SessionStorage::Cookie { .. } => true,
                 SessionStorage::Store(store) => store.is_ready(),
@@ -148,7 +148,7 @@ impl Sessions {
     /// # Errors
     /// When the store has not answered for some seconds. In a shorter outage the login goes on: it takes a while, too.
     pub fn expect_to_keep(&self) -> Result<(), KeepError> {
-        let needed = match &self.keeping {
+        let needed = match &self.storage {
             // A session that nobody can say was not revoked is of no use.
             SessionStorage::Cookie { shared } => {
                 shared.as_ref().filter(|_| !self.revocations.is_known())
@@ -166,7 +166,7 @@ impl Sessions {
 
     /// Whether the store is there and refuses the gate.
     pub fn is_refused(&self) -> bool {
-        match &self.keeping {
+        match &self.storage {
             SessionStorage::Cookie { shared } => {
                 shared.as_ref().is_some_and(|store| store.refuses())
             }
@@ -176,7 +176,7 @@ impl Sessions {
 
     /// Whether another replica seals sessions with a secret that this one does not have: who signs in there is nobody here.
     pub fn secrets_differ(&self) -> bool {
-        match &self.keeping {
+        match &self.storage {
             SessionStorage::Cookie { shared } => {
                 shared.as_ref().is_some_and(|store| store.secrets_differ())
             }
@@ -241,7 +241,7 @@ impl Sessions {
         now: Timestamp,
     ) -> Result<Vec<HeaderValue>, KeepError> {
         self.end_somebody_elses(session, visit, now);
-        let SessionStorage::Store(store) = &self.keeping else {
+        let SessionStorage::Store(store) = &self.storage else {
             return self
                 .write(session, visit.present, now)
                 .ok_or(KeepError::TooLarge);
@@ -297,7 +297,7 @@ impl Sessions {
         let Some(session) = &visit.session else {
             return Vec::new();
         };
-        match (&self.keeping, &visit.carried) {
+        match (&self.storage, &visit.carried) {
             (SessionStorage::Store(_), Some(CookiePayload::Ticket(ticket)))
                 if visit.is_outdated =>
             {

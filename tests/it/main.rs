@@ -58,6 +58,7 @@ mod stores;
 mod support;
 mod support_works;
 mod throttle;
+mod token_exchange;
 mod tokens;
 mod upstream_answers;
 mod upstreams;

@@ -4,6 +4,9 @@
 //
 // ACCESS_TOKEN_SECONDS is how long its access tokens last. A refresh token that is used twice ends everything that came
 // of it. `/_token_requests` counts; `/_slow?ms=N` makes renewals take so long from then on.
+//
+// It exchanges tokens (RFC 8693) for the services `orders` and `stock`. `/_exchanges` counts, and tells the last token that was
+// exchanged; `?seconds=N` says how long what it gives lasts, and `?refuse=CODE` that it gives none.
 import http from 'node:http';
 import Provider, { errors } from 'oidc-provider';
 
@@ -32,6 +35,9 @@ const issuer = `http://127.0.0.1:${server.address().port}`;
 let tokenRequests = 0;
 let refusals = 0;
 let slowness = 0;
+const EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
+const ACCESS_TOKEN = 'urn:ietf:params:oauth:token-type:access_token';
+const exchanges = { count: 0, subject: null, seconds: 300, refuse: '' };
 const accessTokenSeconds = Number(process.env.ACCESS_TOKEN_SECONDS ?? 300);
 
 const provider = new Provider(issuer, {
@@ -42,7 +48,7 @@ const provider = new Provider(issuer, {
       // A loopback redirect URI of a native client may have any port (RFC 8252 §7.3), which the tests' gates need.
       application_type: 'native',
       token_endpoint_auth_method: 'client_secret_basic',
-      grant_types: ['authorization_code', 'refresh_token'],
+      grant_types: ['authorization_code', 'refresh_token', EXCHANGE],
       response_types: ['code'],
       redirect_uris: ['http://127.0.0.1/oauth2/callback/npm'],
       post_logout_redirect_uris: ['http://127.0.0.1/', 'http://127.0.0.1/oauth2/sign_out'],
@@ -92,6 +98,34 @@ const provider = new Provider(issuer, {
   ttl: { Session: 3600, Grant: 3600, Interaction: 600, AccessToken: accessTokenSeconds, IdToken: 300, RefreshToken: 3600 },
 });
 
+provider.registerGrantType(EXCHANGE, async (ctx, next) => {
+  exchanges.count += 1;
+  const { client, params } = ctx.oidc;
+  exchanges.subject = params.subject_token;
+  if (exchanges.refuse === 'down') ctx.throw(503);
+  if (exchanges.refuse) throw new errors.CustomOIDCProviderError(exchanges.refuse, 'it was told to');
+  if (params.subject_token_type !== ACCESS_TOKEN || params.requested_token_type !== ACCESS_TOKEN) {
+    throw new errors.InvalidRequest('access tokens alone are exchanged');
+  }
+  const subject = await provider.AccessToken.find(params.subject_token);
+  if (!subject) throw new errors.InvalidGrant('no such token');
+  if (!['orders', 'stock'].includes(params.audience)) throw new errors.InvalidTarget('no such service');
+  const token = new provider.AccessToken({
+    client, accountId: subject.accountId, grantId: subject.grantId, scope: params.scope, expiresIn: exchanges.seconds,
+  });
+  token.resourceServer = new provider.ResourceServer(params.audience, {
+    audience: params.audience, scope: 'read write', accessTokenFormat: 'jwt', jwt: { sign: { alg: 'RS256' } },
+  });
+  ctx.body = {
+    access_token: await token.save(),
+    issued_token_type: ACCESS_TOKEN,
+    token_type: token.tokenType,
+    expires_in: token.expiration,
+    scope: token.scope,
+  };
+  await next();
+}, ['subject_token', 'subject_token_type', 'requested_token_type', 'audience', 'resource', 'scope']);
+
 provider.on('grant.error', () => { refusals += 1; });
 
 // The one port-free part that native clients lack: addresses to return to after logout.
@@ -123,6 +157,12 @@ provider.use(async (ctx, next) => {
   }
   if (ctx.path === '/_token_requests') {
     ctx.body = { count: tokenRequests, refused: refusals };
+    return;
+  }
+  if (ctx.path === '/_exchanges') {
+    if ('seconds' in ctx.query) exchanges.seconds = Number(ctx.query.seconds);
+    if ('refuse' in ctx.query) exchanges.refuse = ctx.query.refuse;
+    ctx.body = exchanges;
     return;
   }
   if (ctx.path === '/_slow') {

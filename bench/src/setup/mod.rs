@@ -61,6 +61,14 @@ impl Setup {
         Ok(setup)
     }
 
+    /// The same with the processes of `other`, which it asks.
+    #[must_use]
+    pub fn with_helper(mut self, name: &'static str, other: Self) -> Self {
+        self.name = name;
+        self.processes.extend(other.processes);
+        self
+    }
+
     /// CPU time of all its processes, in nanoseconds.
     pub fn cpu_time(&self) -> u64 {
         self.processes.iter().map(Process::cpu_time).sum()

@@ -27,6 +27,8 @@ pub struct Nginx<'a> {
     kind: NginxKind,
     /// The files of a certificate and its key, where it speaks TLS, and HTTP/2.
     tls: Option<(&'a str, &'a str)>,
+    /// Whom it asks with `auth_request` in the place of the cheapest endpoint.
+    gate: Option<SocketAddr>,
 }
 
 impl<'a> Nginx<'a> {
@@ -42,6 +44,7 @@ impl<'a> Nginx<'a> {
             file,
             kind,
             tls: None,
+            gate: None,
         }
     }
 
@@ -54,6 +57,12 @@ impl<'a> Nginx<'a> {
     pub fn with_tls(self, certificate: &'a str, key: &'a str) -> Self {
         let tls = Some((certificate, key));
         Self { tls, ..self }
+    }
+
+    /// The same, asking the sidegate at `gate`.
+    pub fn asking(self, gate: SocketAddr) -> Self {
+        let gate = Some(gate);
+        Self { gate, ..self }
     }
 
     /// Starts it with one worker before `app`.
@@ -73,6 +82,7 @@ fn start(
         file,
         kind,
         tls,
+        gate,
     }: Nginx<'_>,
     app: SocketAddr,
     cores: Cores,
@@ -88,11 +98,20 @@ fn start(
     let mut pools = format!("upstream app {{ server {app}; {POOL} }}\n");
     let mut site = format!("location / {{ {PROXY_PASS} }}");
     if let NginxKind::AuthRequest = kind {
-        let endpoint = free_address()?;
-        let log = workplace.path("auth.log");
-        helpers.push(responder(endpoint, Role::Auth, cores.setup, &log)?);
+        let endpoint = match gate {
+            Some(gate) => {
+                site = auth_request_site("/oauth2/auth", OF_GATE);
+                gate
+            }
+            None => {
+                let endpoint = free_address()?;
+                let log = workplace.path(&format!("{file}-endpoint.log"));
+                helpers.push(responder(endpoint, Role::Auth, cores.setup, &log)?);
+                site = auth_request_site("", OF_ENDPOINT);
+                endpoint
+            }
+        };
         writeln!(pools, "upstream auth {{ server {endpoint}; {POOL} }}")?;
-        site = auth_request_site();
     }
     let access_log = match kind {
         NginxKind::AccessLog => format!("access_log {directory}/access.log;"),
@@ -130,29 +149,52 @@ fn start(
     Setup::when_ready(name, address, processes, &log)
 }
 
-fn auth_request_site() -> String {
+/// Asks at `path` about each request, and tells the app what comes back in the headers of `names` (nginx's spelling, then
+/// the app's).
+fn auth_request_site(path: &str, names: &[(&str, &str)]) -> String {
+    let mut told = String::new();
+    for (variable, header) in names {
+        // A string takes whatever is written.
+        _ = writeln!(
+            told,
+            "auth_request_set $told_{variable} $upstream_http_{variable};\nproxy_set_header {header} $told_{variable};"
+        );
+    }
     format!(
-        "location / {{\n\
-         auth_request /_auth;\n\
-         auth_request_set $user $upstream_http_x_auth_request_user;\n\
-         auth_request_set $email $upstream_http_x_auth_request_email;\n\
-         auth_request_set $groups $upstream_http_x_auth_request_groups;\n\
-         proxy_set_header X-User $user;\n\
-         proxy_set_header X-User-Email $email;\n\
-         proxy_set_header X-User-Groups $groups;\n\
-         {PROXY_PASS}\n}}\n\
+        "location / {{\nauth_request /_auth;\n{told}{PROXY_PASS}\n}}\n\
          location = /_auth {{\n\
          internal;\n\
-         proxy_pass http://auth;\n\
+         proxy_pass http://auth{path};\n\
          proxy_http_version 1.1;\n\
          proxy_pass_request_body off;\n\
          proxy_set_header Connection \"\";\n\
          proxy_set_header Content-Length \"\";\n\
          proxy_set_header Host $http_host;\n\
+         proxy_set_header X-Forwarded-For $remote_addr;\n\
          proxy_set_header X-Original-URI $request_uri;\n\
+         proxy_set_header X-Original-Method $request_method;\n\
          }}"
     )
 }
+
+/// What the cheapest endpoint says.
+const OF_ENDPOINT: &[(&str, &str)] = &[
+    ("x_auth_request_user", "X-User"),
+    ("x_auth_request_email", "X-User-Email"),
+    ("x_auth_request_groups", "X-User-Groups"),
+];
+/// What sidegate says, and the cookies that are left.
+const OF_GATE: &[(&str, &str)] = &[
+    ("x_user", "X-User"),
+    ("x_user_id", "X-User-Id"),
+    ("x_user_email", "X-User-Email"),
+    ("x_user_name", "X-User-Name"),
+    ("x_user_groups", "X-User-Groups"),
+    ("x_user_provider", "X-User-Provider"),
+    ("x_user_auth", "X-User-Auth"),
+    ("x_user_assertion", "X-User-Assertion"),
+    ("cookie", "Cookie"),
+];
 
 /// So that nginx needs no directory of the system's.
 fn temporary_paths(directory: &str) -> String {

@@ -34,6 +34,9 @@ pub struct Each {
     pub ruling: Setup,
     /// With 200 routes, the last of which is [`LAST_PATH`]'s.
     pub routing: Setup,
+    /// nginx that asks the cheapest endpoint about each request, and nginx that asks sidegate.
+    pub asking_endpoint: Setup,
+    pub asking_gate: Setup,
     /// Before the app of long bodies.
     pub bulk_nginx: Setup,
     pub bulk_gate: Setup,
@@ -83,7 +86,18 @@ impl Setups {
         };
         let routes = routes();
         let trusting = "trusted_proxies = [\"127.0.0.0/8\"]";
+        let asking = Nginx::of(NginxKind::AuthRequest);
+        let asked = gate("asked", ASKED, "", app)?;
+        let asking_gate = asking
+            .in_file("asking-gate")
+            .asking(asked.address)
+            .start(app, cores, workplace)?
+            .with_helper("nginx auth_request + sidegate", asked);
         let each = Each {
+            asking_endpoint: asking
+                .in_file("asking-endpoint")
+                .start(app, cores, workplace)?,
+            asking_gate,
             nginx: nginx("plain", app, false)?,
             gate: gate("plain", "", "", app)?,
             trusting: gate("trusting", trusting, "", app)?,
@@ -126,6 +140,8 @@ fn routes() -> String {
     routes + "[[routes]]\npath = \"/last/**\"\nallow = { groups = [\"engineering\"] }\n"
 }
 
+/// For a sidegate that nginx asks.
+const ASKED: &str = "trusted_proxies = [\"127.0.0.0/8\"]\nforward_auth = \"nginx\"";
 /// Asks for a group, one of two providers, and a network.
 const RULES: &str = "[[routes]]\npath = \"/admin/**\"\nmethods = [\"GET\"]\n\
     allow = { groups = [\"operations\", \"engineering\"], networks = [\"10.0.0.0/8\", \"127.0.0.0/8\"] }\n\

@@ -28,6 +28,7 @@ mod route;
 pub(super) mod secret;
 mod session;
 mod token;
+mod token_exchange;
 mod upstream;
 mod users;
 
@@ -226,6 +227,7 @@ impl<'a> Reader<'a> {
                 public_url.as_ref(),
                 domain,
             );
+            self.check_token_exchange(root, routes, headers.as_ref(), providers.as_deref());
         }
         if let (Some(providers), Some(headers)) = (&providers, &headers) {
             self.check_names(providers, headers);

@@ -73,6 +73,7 @@ impl Reader<'_> {
         let access = self.access(table);
         let resource = self.resource(table, access);
         let tools = self.tools(table, &resource);
+        let token_exchange = self.token_exchange(table, access, &resource);
         let requirements = self.requirements(table, access.as_ref());
         let deny_message = self.optional(table, "deny_message", deny_message);
         let upstream = self.route_upstream(root, table);
@@ -98,6 +99,7 @@ impl Reader<'_> {
             step_up: step_up.ok()?.map(Box::new),
             resource: resource.ok()?,
             tools: tools.ok()?.map(Box::new),
+            token_exchange: token_exchange.ok()?.map(Box::new),
         })
     }
 
@@ -546,7 +548,7 @@ fn credential(text: &str, origin: &Origin) -> Result<Proof, Problem> {
 }
 
 /// What a scope may be (RFC 6749 §3.3).
-fn scope(text: &str, origin: &Origin) -> Result<String, Problem> {
+pub(super) fn scope(text: &str, origin: &Origin) -> Result<String, Problem> {
     if is_scope(text) {
         return Ok(text.to_owned());
     }

@@ -20,13 +20,14 @@ use crate::{
     clock::{self, Timestamp},
     decide::Standing,
     endpoint::{
-        account::has_token, asked::parameter, form::Form, public_name, sign_out::is_own_form,
+        account::has_token, form::Form, login_request::parameter, public_name,
+        sign_out::is_own_form,
     },
     issuer::{
         Agreement, Issuer,
         authorize::scopes,
         client::Client,
-        device::{Asked, INTERVAL, LASTS, UserCode, Waiting},
+        device::{DeviceRequest, INTERVAL, LASTS, UserCode, Waiting},
         error::{Code, OAuthError},
         resource::Resource,
         token::Presented,
@@ -52,7 +53,7 @@ pub(super) async fn begin(asked: &ClientRequest<'_>) -> Result<Response<Body>, F
     } = asked;
     check_use(client)?;
     let (resource, route) = resource_of(snapshot, issuer, form.get("resource"))?;
-    let waiting = Asked {
+    let waiting = DeviceRequest {
         client: client.handle().as_str().to_owned(),
         name: client.name.clone(),
         address: asked.address.map(|address| address.to_string()),

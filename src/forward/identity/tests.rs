@@ -253,6 +253,7 @@ fn both_protocols_carry_the_same_headers() {
         principal: session.principal(),
         assertion: Some("a.b.c"),
         handle: Some("sealed"),
+        exchanged: None,
     };
     for told in [None, Some(told)] {
         let mut map = HeaderMap::new();
@@ -285,6 +286,7 @@ fn an_assertion_stands_in_its_header() {
         principal: session.principal(),
         assertion,
         handle: None,
+        exchanged: None,
     };
     let mut lines = Vec::new();
     headers.write(Some(told(Some("a.b.c"))), &mut lines);

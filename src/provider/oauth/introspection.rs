@@ -3,17 +3,11 @@
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use http::{
-    Request, Response, StatusCode,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
-};
+use http::{Request, Response, StatusCode};
 use url::form_urlencoded;
 
-use super::{OAuthClient, TokenEndpoint, basic};
-use crate::{
-    provider::settings::ClientAuthentication,
-    provider::{Call, HttpClient, ProviderError, http::HttpError},
-};
+use super::{OAuthClient, TokenEndpoint, authenticated_form};
+use crate::provider::{Call, HttpClient, ProviderError, http::HttpError};
 
 const CALL: Call = Call::Introspection;
 
@@ -70,21 +64,7 @@ fn about(
     let mut form = form_urlencoded::Serializer::new(String::new());
     form.append_pair("token", token)
         .append_pair("token_type_hint", "access_token");
-    let mut request = Request::post(endpoint.url.as_str())
-        .header(ACCEPT, "application/json")
-        .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
-    match (secret, endpoint.authentication) {
-        (Some(secret), ClientAuthentication::Basic) => {
-            request = request.header(AUTHORIZATION, basic(id, secret));
-        }
-        (secret, _) => {
-            form.append_pair("client_id", id);
-            if let Some(secret) = secret {
-                form.append_pair("client_secret", secret);
-            }
-        }
-    }
-    request.body(Bytes::from(form.finish()))
+    authenticated_form(id, secret, endpoint, form)
 }
 
 fn http_error(error: HttpError) -> ProviderError {

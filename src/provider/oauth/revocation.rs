@@ -2,16 +2,12 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use http::{
-    HeaderValue, Request, StatusCode,
-    header::{AUTHORIZATION, CONTENT_TYPE},
-};
+use http::{HeaderValue, Request, StatusCode};
 use serde_json::Value;
 use url::form_urlencoded;
 
-use super::{OAuthClient, TokenEndpoint};
+use super::{OAuthClient, TokenEndpoint, authenticated_form};
 use crate::{
-    provider::settings::ClientAuthentication,
     provider::{Call, HttpClient, ProviderError, http::HttpError},
     tokens::Tokens,
 };
@@ -42,20 +38,7 @@ impl OAuthClient {
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.append_pair("token", token)
             .append_pair("token_type_hint", hint);
-        let mut request = Request::post(endpoint.url.as_str())
-            .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
-        match (self.secret(), endpoint.authentication) {
-            (Some(secret), ClientAuthentication::Basic) => {
-                request = request.header(AUTHORIZATION, basic(&self.id, secret));
-            }
-            (secret, _) => {
-                form.append_pair("client_id", &self.id);
-                if let Some(secret) = secret {
-                    form.append_pair("client_secret", secret);
-                }
-            }
-        }
-        request.body(Bytes::from(form.finish()))
+        authenticated_form(&self.id, self.secret(), endpoint, form)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
         BearerMatch, Call, ProviderError,
         bearer::{self, BearerSettings, TokenFlaw},
         http::HttpError,
-        introspection::{self, Asked},
+        introspection,
         oauth::TokenEndpoint,
         token_info::Question,
     },
@@ -153,13 +153,13 @@ impl Oidc {
         answer: &Map<String, Value>,
         now: Timestamp,
     ) -> Result<(), TokenFlaw> {
-        let asked = Asked {
+        let expected = introspection::Expected {
             bearer,
             client_id: self.client.id(),
             issues: &|iss| (self.vendor_profile.bearer_issues)(&metadata.issuer, iss),
             now,
         };
-        asked.check(answer)
+        expected.check(answer)
     }
 
     /// Whom checked `claims` of `token` prove.

@@ -4,7 +4,7 @@
 use super::{super::bearer::Nameless, vendor_profile::VendorProfile};
 
 /// It knows how to ask for a password again, and not how to offer a choice of accounts.
-pub(super) const FLAVOUR: VendorProfile = VendorProfile {
+pub(super) const PROFILE: VendorProfile = VendorProfile {
     switch_prompt: Some("login"),
     nameless: Nameless::Unsaid,
     ..VendorProfile::STANDARD

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{access::Allow, clock::Timestamp, provider::settings::ProviderSettings, text::Text};
 
-pub(super) const FLAVOUR: VendorProfile = VendorProfile {
+pub(super) const PROFILE: VendorProfile = VendorProfile {
     issues,
     bearer_issues: issues,
     read: |token| Ok(read(token)),

@@ -33,6 +33,8 @@ pub(super) struct Metadata {
     pub(super) claims: Option<Vec<String>>,
     /// The scopes that the provider says it knows; none where it does not say.
     pub(super) scopes: Option<Vec<String>>,
+    /// The grants that the provider says it knows; none where it does not say. No login depends on it.
+    pub(super) grants: Option<Vec<String>>,
 }
 
 /// What a document is read with.
@@ -82,6 +84,7 @@ impl Metadata {
             switch_prompt: switch_prompt(None),
             claims: None,
             scopes: None,
+            grants: None,
         })
     }
 
@@ -143,6 +146,7 @@ impl Metadata {
             switch_prompt: switch_prompt(prompts.as_deref()),
             claims: texts(document, &CLAIMS)?,
             scopes: texts(document, &SCOPES)?,
+            grants: texts(document, &GRANTS).ok().flatten(),
         })
     }
 }
@@ -219,6 +223,7 @@ const AUTH_METHODS: Member = member!("token_endpoint_auth_methods_supported", "a
 const PROMPTS: Member = member!("prompt_values_supported", "a list of texts");
 const CLAIMS: Member = member!("claims_supported", "a list of texts");
 const SCOPES: Member = member!("scopes_supported", "a list of texts");
+const GRANTS: Member = member!("grant_types_supported", "a list of texts");
 
 /// What stands for a place that only a login needs, where nobody signs in: the issuer, which nobody is sent to.
 fn unused(is_for_login: bool, issuer: &str) -> Option<Url> {

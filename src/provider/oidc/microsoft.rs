@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{access::Allow, jose::JwtError, provider::settings::ProviderSettings, text::Text};
 
-pub(super) const FLAVOUR: VendorProfile = VendorProfile {
+pub(super) const PROFILE: VendorProfile = VendorProfile {
     publishes,
     issues,
     bearer_issues,

@@ -41,7 +41,7 @@ use super::{
     claims::{ClaimNames, ClaimRules},
     http::endpoint_url,
     kind::Id,
-    oauth::{ClientAuthentication, OAuthClient, TokenEndpoint},
+    oauth::{ClientAuthentication, OAuthClient, TOKEN_EXCHANGE, TokenEndpoint},
 };
 use crate::{
     clock::Timestamp,
@@ -50,6 +50,7 @@ use crate::{
     identity_headers::HeaderSource,
     jose::Caller,
     provider::settings::ProviderSettings,
+    route::TokenExchange,
     text::Text,
     tokens::{GrantTokens, Tokens},
 };
@@ -61,9 +62,9 @@ pub(super) fn build(
     http: &HttpClient,
 ) -> Arc<dyn Provider> {
     let vendor_profile = match config.kind.id {
-        Id::Google => &google::FLAVOUR,
-        Id::GitLab => &gitlab::FLAVOUR,
-        Id::Microsoft => &microsoft::FLAVOUR,
+        Id::Google => &google::PROFILE,
+        Id::GitLab => &gitlab::PROFILE,
+        Id::Microsoft => &microsoft::PROFILE,
         _ => &VendorProfile::STANDARD,
     };
     Arc::new(Oidc::new(config, vendor_profile, headers, http.clone()))
@@ -347,6 +348,22 @@ impl Provider for Oidc {
         Box::pin(self.identity_again(renewed))
     }
 
+    fn exchange_token<'a>(
+        &'a self,
+        access_token: &'a str,
+        wanted: &'a TokenExchange,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<GrantTokens, ProviderError>> {
+        Box::pin(async move {
+            let metadata = self.discovery.obtain().await?;
+            let endpoint = self.token_endpoint(&metadata);
+            let http = &self.introspection_http;
+            self.client
+                .exchange_token(http, &endpoint, access_token, wanted, now)
+                .await
+        })
+    }
+
     fn revoke<'a>(&'a self, tokens: &'a Tokens) -> BoxFuture<'a, Result<(), ProviderError>> {
         Box::pin(async move {
             let metadata = self.discovery.obtain().await?;
@@ -388,6 +405,10 @@ impl Provider for Oidc {
                 keys: keys.err(),
                 trials,
                 unlisted_scopes: unlisted.map(str::to_owned).collect(),
+                lists_token_exchange: metadata
+                    .grants
+                    .as_ref()
+                    .map(|grants| grants.iter().any(|grant| grant == TOKEN_EXCHANGE)),
             }
         })
     }

@@ -13,7 +13,7 @@ use crate::{
         BearerMatch, Call, ProviderError, Subject, SubjectToken,
         bearer::{self, BearerSettings, Nameless, TokenFlaw},
         http::HttpError,
-        introspection::{self, Asked},
+        introspection,
         oauth::TokenEndpoint,
         subject_token,
         token_info::Question,
@@ -133,14 +133,14 @@ impl<D: UserLookup> Rest<D> {
         answer: &Map<String, Value>,
         now: Timestamp,
     ) -> Result<(), TokenFlaw> {
-        let asked = Asked {
+        let expected = introspection::Expected {
             bearer,
             client_id: self.client.id(),
             // Such a server has no name that the configuration could know.
             issues: &|_| true,
             now,
         };
-        asked.check(answer)
+        expected.check(answer)
     }
 
     /// Who holds the token, as after a login. Where the provider's own word on the token names somebody, it is them.

@@ -37,6 +37,7 @@ use crate::{
     identity::{Authentication, Identity},
     identity_headers::HeaderSource,
     provider::settings::ProviderSettings,
+    route::TokenExchange,
     text::Text,
     tokens::{GrantTokens, Tokens},
 };
@@ -305,6 +306,21 @@ impl<D: UserLookup> Provider for Rest<D> {
         Box::pin(async {
             let (identity, _) = self.holder(&renewed.tokens.access, renewed.now).await?;
             Ok(identity)
+        })
+    }
+
+    fn exchange_token<'a>(
+        &'a self,
+        access_token: &'a str,
+        wanted: &'a TokenExchange,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<GrantTokens, ProviderError>> {
+        Box::pin(async move {
+            let endpoint = self.token_endpoint();
+            let http = &self.introspection_http;
+            self.client
+                .exchange_token(http, &endpoint, access_token, wanted, now)
+                .await
         })
     }
 

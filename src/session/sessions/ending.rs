@@ -40,7 +40,7 @@ impl Sessions {
         if let Some(session) = &visit.session {
             self.dismiss(session);
         }
-        match (&self.keeping, &visit.carried) {
+        match (&self.storage, &visit.carried) {
             (SessionStorage::Store(store), Some(CookiePayload::Ticket(ticket)))
                 if visit.is_unread =>
             {
@@ -62,7 +62,7 @@ impl Sessions {
     }
 
     async fn remove(&self, id: &Id) {
-        if let SessionStorage::Store(store) = &self.keeping
+        if let SessionStorage::Store(store) = &self.storage
             && let Err(error) = store.remove(id).await
         {
             // The revocation holds without.

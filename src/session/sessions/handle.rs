@@ -27,7 +27,7 @@ impl Sessions {
     pub fn handle(&self, visit: &SessionLookup, now: Timestamp) -> Option<String> {
         let session = visit.session.as_deref()?;
         let ends_at = now.after(HANDLE_LASTS);
-        match (&self.keeping, &visit.carried) {
+        match (&self.storage, &visit.carried) {
             (SessionStorage::Store(_), Some(CookiePayload::Ticket(ticket))) => {
                 Some(ticket.to_handle(&self.keys, ends_at, random::bytes()))
             }
@@ -82,7 +82,7 @@ impl Sessions {
             is_outdated: false,
             is_unread: false,
         };
-        if matches!(self.keeping, SessionStorage::Cookie { .. }) {
+        if matches!(self.storage, SessionStorage::Cookie { .. }) {
             let Some(session) = self.open_handle(handle, now) else {
                 return Ok(visit);
             };

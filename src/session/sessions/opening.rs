@@ -20,7 +20,7 @@ impl Sessions {
         visit: &mut SessionLookup,
         now: Timestamp,
     ) -> Result<Option<Arc<Session>>, NotAtHand> {
-        match &self.keeping {
+        match &self.storage {
             SessionStorage::Cookie { .. } => Ok(self.open_cookie(sealed, visit)),
             SessionStorage::Store(store) => {
                 let Some((ticket, key)) = Ticket::of_cookie(sealed, &self.keys) else {
@@ -41,7 +41,7 @@ impl Sessions {
         now: Timestamp,
     ) -> Result<Option<Arc<Session>>, StoreError> {
         let (SessionStorage::Store(store), Some(CookiePayload::Ticket(ticket))) =
-            (&self.keeping, &visit.carried)
+            (&self.storage, &visit.carried)
         else {
             return Ok(None);
         };

@@ -53,7 +53,7 @@ impl<'a> Pending<'a> {
         if session.is_none() {
             session = sessions.load(&visit, now).await?;
         }
-        let place = match (&sessions.keeping, &visit.carried) {
+        let place = match (&sessions.storage, &visit.carried) {
             (SessionStorage::Store(store), Some(CookiePayload::Ticket(ticket))) => Place::Record {
                 store: Arc::clone(store),
                 ticket: ticket.clone(),
@@ -81,7 +81,7 @@ impl<'a> Pending<'a> {
         let session = match sessions.refresher.settle(session, &place, now).await {
             RefreshOutcome::Stands(session) => session,
             RefreshOutcome::Renewed(session) => {
-                visit.is_outdated |= matches!(sessions.keeping, SessionStorage::Cookie { .. });
+                visit.is_outdated |= matches!(sessions.storage, SessionStorage::Cookie { .. });
                 session
             }
             RefreshOutcome::Ended => return Ok(visit),

@@ -25,7 +25,7 @@ const LIFETIMES: Lifetimes = Lifetimes {
     idle_timeout: Duration::from_mins(30),
 };
 
-fn gate(secrets: &[&str], keeping: SessionStorage) -> Sessions {
+fn gate(secrets: &[&str], storage: SessionStorage) -> Sessions {
     let secrets: Vec<Secret> = secrets
         .iter()
         .map(|text| Secret::new((*text).to_owned()))
@@ -65,7 +65,7 @@ fn gate(secrets: &[&str], keeping: SessionStorage) -> Sessions {
         keys,
         cookies: Cookies::new(&config, &public_url, "/oauth2"),
         lifetimes: LIFETIMES,
-        keeping,
+        storage,
         revocations,
         refresher: Arc::new(refresher),
         token_revoker,
@@ -125,15 +125,15 @@ async fn a_new_secret_seals_cookies_and_tickets_anew() {
         [&|| SessionStorage::Cookie { shared: None }, &|| {
             in_store(&store)
         }];
-    for keeping in kept {
-        let old = begun(&gate(&["old"], keeping())).await;
-        let both = gate(&["new", "old"], keeping());
+    for storage in kept {
+        let old = begun(&gate(&["old"], storage())).await;
+        let both = gate(&["new", "old"], storage());
         let visit = both.visit(&old, NOW).await.unwrap();
         assert_eq!(visit.session.as_ref().unwrap().further, "news");
         let new = bringing(&both.renew(&visit, NOW));
         let visit = both.visit(&new, NOW).await.unwrap();
         assert!(both.renew(&visit, NOW).is_empty(), "once");
-        let only = gate(&["new"], keeping());
+        let only = gate(&["new"], storage());
         let session = found(&only, &new, 0).await.unwrap();
         assert_eq!(session.further, "news");
         assert!(found(&only, &old, 0).await.is_none());

@@ -43,7 +43,7 @@ use sidegate::{
     origin::PublicOrigin,
     provider::{
         bearer::{self, BearerSettings},
-        introspection::{self, Asked},
+        introspection,
     },
     public_url::PublicUrl,
     route::PathPattern,
@@ -204,7 +204,7 @@ pub fn introspection(data: &[u8]) {
     let Ok(answer) = introspection::read(data) else {
         return;
     };
-    let asked = Asked {
+    let asked = introspection::Expected {
         bearer: &ASKED,
         client_id: "us",
         issues: &|iss| iss == ISSUER,

@@ -59,6 +59,18 @@ impl NodeProvider {
         (count("count"), count("refused"))
     }
 
+    /// Its table in a configuration, without `allow`, for sessions that are not renewed.
+    pub fn table(&self) -> String {
+        table_of(&self.issuer, "")
+    }
+
+    /// Says how tokens are exchanged from now on, by the query of `/_exchanges`. Gives how often one was, and the last one.
+    pub async fn exchanges(&self, query: &str) -> (u64, String) {
+        let said = self.ask(&format!("/_exchanges{query}")).await;
+        let subject = said["subject"].as_str().unwrap_or_default();
+        (said["count"].as_u64().expect("a count"), subject.to_owned())
+    }
+
     /// From now on each token takes so long.
     pub async fn slow(&self, milliseconds: u64) {
         self.ask(&format!("/_slow?ms={milliseconds}")).await;

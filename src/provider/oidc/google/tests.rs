@@ -137,7 +137,7 @@ async fn userinfo_does_not_vouch() {
 
 #[test]
 fn the_issuer_without_a_scheme_is_googles_alone() {
-    let issues = FLAVOUR.issues;
+    let issues = PROFILE.issues;
     assert!(issues("https://accounts.google.com", "accounts.google.com"));
     assert!(issues(
         "https://accounts.google.com",

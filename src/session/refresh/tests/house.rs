@@ -60,6 +60,7 @@ impl Rotating {
                 refresh: true,
                 revoke: true,
                 frontchannel_logout: false,
+                exchanges_tokens: false,
             },
             current: Mutex::new(0),
             calls: AtomicUsize::new(0),

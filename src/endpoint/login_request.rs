@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What a request for a login says.
-pub(super) struct Asked {
+pub(super) struct LoginRequest {
     /// Where the login leads back to, checked.
     pub(super) return_to: ReturnTo,
     /// Whether somebody wants to be asked for the account anew.
@@ -28,7 +28,7 @@ pub(super) struct Asked {
     pub(super) step_up: StepUp,
 }
 
-impl Asked {
+impl LoginRequest {
     /// Reads the query. Only a person can log in: a script that follows a redirect here, or a browser that
     /// loads pages ahead, gets 401 and no cookie.
     pub(super) fn read(request: &CleanRequest, snapshot: &Snapshot) -> Result<Self, Reject> {
@@ -104,7 +104,7 @@ impl Asked {
 }
 
 #[cfg(test)]
-impl Asked {
+impl LoginRequest {
     pub(super) fn for_test(provider: Option<&str>, switch: bool) -> Self {
         Self {
             return_to: ReturnTo::root(),
@@ -139,15 +139,16 @@ mod tests {
             (&one, None, Some("corp")),
             (&one, Some("hub"), Some("corp")),
         ] {
-            let found = Asked::for_test(name, false).provider(site);
+            let found = LoginRequest::for_test(name, false).provider(site);
             assert_eq!(found.map(|face| face.name.as_str()), expected, "{name:?}");
         }
     }
 
     #[test]
     fn another_account_is_asked_for_all_the_way() {
-        let path =
-            |switch| Asked::for_test(None, switch).with_its_options("/oauth2/start/hub?rd=%2Fa");
+        let path = |switch| {
+            LoginRequest::for_test(None, switch).with_its_options("/oauth2/start/hub?rd=%2Fa")
+        };
         assert_eq!(path(false), "/oauth2/start/hub?rd=%2Fa");
         assert_eq!(path(true), "/oauth2/start/hub?rd=%2Fa&switch=1");
     }

@@ -7,7 +7,7 @@ fn read(
     spelling: Spelling,
     below: Option<&str>,
     lines: &[(&'static str, &str)],
-) -> Result<Asked, Flaw> {
+) -> Result<Subrequest, Flaw> {
     let mut headers = HeaderMap::new();
     for (name, value) in lines {
         let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
@@ -25,7 +25,7 @@ fn read(
         seen: &HeaderValue::from_static("app.example"),
         is_https: true,
     };
-    Asked::read(spelling, &came, &public)
+    Subrequest::read(spelling, &came, &public)
 }
 
 /// Method, target, host of the only question.
@@ -171,10 +171,10 @@ fn nothing_of_an_untrusted_peer_is_believed() {
         Spelling::Forwarded,
         Spelling::Below,
     ] {
-        let asked = Asked::read(spelling, &came, &public);
+        let asked = Subrequest::read(spelling, &came, &public);
         assert_eq!(asked, Err(Flaw::Untrusted), "{spelling:?}");
     }
-    let asked = Asked::read(Spelling::Any, &came, &public).unwrap();
+    let asked = Subrequest::read(Spelling::Any, &came, &public).unwrap();
     assert!(asked.questions.is_empty() && !asked.is_sure);
     assert_eq!((asked.told_method.as_ref(), asked.return_to()), (None, "/"));
 }

@@ -64,7 +64,7 @@ pub struct Question {
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct Subrequest {
     /// All of these must pass. None where nothing was told of a request.
     pub questions: Vec<Question>,
     /// The method that was told, where one was; for the log.
@@ -103,7 +103,7 @@ impl fmt::Display for Flaw {
 /// As many values of one header as are looked at.
 const MOST_VALUES: usize = 8;
 
-impl Asked {
+impl Subrequest {
     /// Reads a question.
     ///
     /// # Errors
@@ -216,7 +216,7 @@ impl Question {
 
 /// Every reading of what came, by every method: who tells the method may be the client, and a rule for GET must not let a
 /// POST pass.
-fn any(came: &Came<'_>, public: &PublicOrigin) -> Result<Asked, Flaw> {
+fn any(came: &Came<'_>, public: &PublicOrigin) -> Result<Subrequest, Flaw> {
     let all = |names: &[&'static str]| {
         let mut found = Vec::new();
         for name in names {
@@ -250,7 +250,7 @@ fn any(came: &Came<'_>, public: &PublicOrigin) -> Result<Asked, Flaw> {
             )
         }));
     }
-    Ok(Asked {
+    Ok(Subrequest {
         told_method: told.first().filter(|_| told.len() == 1).cloned(),
         questions,
         is_sure: false,
