@@ -98,18 +98,15 @@ fn start(
     let mut pools = format!("upstream app {{ server {app}; {POOL} }}\n");
     let mut site = format!("location / {{ {PROXY_PASS} }}");
     if let NginxKind::AuthRequest = kind {
-        let endpoint = match gate {
-            Some(gate) => {
-                site = auth_request_site("/oauth2/auth", OF_GATE);
-                gate
-            }
-            None => {
-                let endpoint = free_address()?;
-                let log = workplace.path(&format!("{file}-endpoint.log"));
-                helpers.push(responder(endpoint, Role::Auth, cores.setup, &log)?);
-                site = auth_request_site("", OF_ENDPOINT);
-                endpoint
-            }
+        let endpoint = if let Some(gate) = gate {
+            site = auth_request_site("/oauth2/auth", OF_GATE);
+            gate
+        } else {
+            let endpoint = free_address()?;
+            let log = workplace.path(&format!("{file}-endpoint.log"));
+            helpers.push(responder(endpoint, Role::Auth, cores.setup, &log)?);
+            site = auth_request_site("", OF_ENDPOINT);
+            endpoint
         };
         writeln!(pools, "upstream auth {{ server {endpoint}; {POOL} }}")?;
     }
