@@ -132,7 +132,8 @@ impl Grants {
         self.keep(kept, session, now).await
     }
 
-    /// The same, with tokens at once: the client has brought what proves its user. Nobody gets a code.
+    /// The same, with tokens at once: the client has brought what proves its user. Nobody gets a code. What `session` says of the
+    /// owner is as of `known_at`; where a newer word is known, that counts, for this grant as for the others.
     ///
     /// # Errors
     /// When where grants are kept does not answer.
@@ -140,7 +141,7 @@ impl Grants {
         &self,
         agreement: &Agreement,
         session: &Session,
-        now: Timestamp,
+        (now, known_at): (Timestamp, Timestamp),
         ends_at: Timestamp,
     ) -> Result<Issued, kv::Error> {
         let (id, key) = (random::bytes(), random::bytes());
@@ -151,13 +152,10 @@ impl Grants {
             challenge: String::new(),
         };
         let owner = owner_of(&session.identity);
-        self.keep(kept.clone(), session, now).await?;
+        let facts = self.add(kept.clone(), session, known_at, now).await?;
         Ok(Issued {
             refresh_token: token::refresh(GrantName { owner, id }, 0, &key),
-            found: Found {
-                grant: kept,
-                facts: Facts::of(session.clone()),
-            },
+            found: Found { grant: kept, facts },
         })
     }
 
@@ -169,13 +167,27 @@ impl Grants {
     ) -> Result<String, kv::Error> {
         let owner = owner_of(&session.identity);
         let (id, key) = (kept.id, kept.key);
+        // A session says what was so at its login, and not what is so now: a later login may have said less.
+        self.add(kept, session, session.created_at, now).await?;
+        Ok(token::code(GrantName { owner, id }, &key))
+    }
+
+    /// Adds a grant; the newest word on its owner, which may be newer than what `session` says as of `known_at`.
+    async fn add(
+        &self,
+        kept: Kept,
+        session: &Session,
+        known_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<Facts, kv::Error> {
+        let owner = owner_of(&session.identity);
         let facts = Facts::of(session.clone());
-        let mut gone = Vec::new();
+        let (mut gone, mut newest) = (Vec::new(), None);
         self.records
             .change(owner, now, |record| {
-                // A session says what was so at its login, and not what is so now: a later login may have said less.
-                let mut record = record.unwrap_or_else(|| Record::of(&facts, session.created_at));
-                record.note(&facts, session.created_at);
+                let mut record = record.unwrap_or_else(|| Record::of(&facts, known_at));
+                record.note(&facts, known_at);
+                newest = record.facts();
                 record.forget_expired(now);
                 gone = record.make_room(MOST_PER_USER, &kept.client);
                 record.grants.push(kept.clone());
@@ -185,7 +197,7 @@ impl Grants {
         for grant in &gone {
             self.revoke(&grant.id, now);
         }
-        Ok(token::code(GrantName { owner, id }, &key))
+        Ok(newest.unwrap_or(facts))
     }
 
     /// Exchanges a code for its first tokens, once, for whoever knows the `verifier`. Who comes a second time with both ends the

@@ -140,6 +140,29 @@ pub(super) fn is_other(claims: &Map<String, Value>) -> bool {
         || claims.contains_key("cnf")
 }
 
+/// Whether what is brought as an ID token of `client_id`'s shows no sign of another client, or of an access token. An access token whose
+/// `aud` is our id may be another app's: its client is named beside, by a name that ID tokens do not have.
+pub(super) fn may_be_id_token_of(token: &Verified, client_id: &str) -> bool {
+    let claims = &token.claims;
+    let is = |name: &str, word: &str| {
+        text(claims, name).is_some_and(|value| value.eq_ignore_ascii_case(word))
+    };
+    let is_access =
+        is("typ", "Bearer") || is("token_use", "access") || is("token_use", "access_token");
+    let is_ours = |name: &&str| {
+        claims
+            .get(*name)
+            .is_none_or(|client| client.as_str() == Some(client_id))
+    };
+    let mut signs = ONLY_OF_ACCESS_TOKENS
+        .into_iter()
+        .filter(|name| *name != "client_id");
+    may_be_id_token(token)
+        && !is_access
+        && CLIENTS.iter().all(is_ours)
+        && !signs.any(|name| claims.contains_key(name))
+}
+
 /// Whether a token shows that it is an access token.
 fn is_access_token(token: &Verified) -> bool {
     let claims = &token.claims;

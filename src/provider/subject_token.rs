@@ -24,6 +24,8 @@ pub struct Subject {
     pub identity: Identity,
     /// When it was given, where that is known.
     pub issued_at: Option<Timestamp>,
+    /// As of when what is said of them is so: an older word does not take the place of a newer one.
+    pub known_at: Timestamp,
     /// The provider's name for the session that the token is from.
     pub provider_session: Option<Text>,
 }

@@ -79,7 +79,7 @@ async fn sign_in(
     } = asked;
     let (provider, now) = (provider(asked, exchange.subject_issuer)?, *now);
     let (resource, route) = target(asked, exchange)?;
-    let session = prove(asked, provider, exchange, record).await?;
+    let (session, known_at) = prove(asked, provider, exchange, record).await?;
     record.note_identity(Some(&session.identity));
     let scopes = granted(
         issuer,
@@ -95,6 +95,14 @@ async fn sign_in(
     let judged = wanted.judge(snapshot, &route.from_any_network(), None, now);
     judged.map_err(|_| refuses())?;
     if exchange.is_id_token && !is_first(asked, exchange.subject_token).await? {
+        let denied = Entry {
+            provider: Some(provider.profile().name.as_str().into()),
+            object: Some(client.id.as_str().into()),
+            detail: Some("an ID token was brought before".into()),
+            ..Entry::of(Event::LoginDenied)
+        };
+        let denied = denied.about(&session.identity).asked(record);
+        snapshot.audit.record(&denied);
         return Err(invalid_request("subject_token was brought before").into());
     }
     let login = Entry {
@@ -121,8 +129,21 @@ async fn sign_in(
         now.after(ACCESS_LASTS)
     };
     let grants = &issuer.grants;
-    let issued = grants.begin_with_tokens(&agreement, &session, now, ends_at);
+    let issued = grants.begin_with_tokens(&agreement, &session, (now, known_at), ends_at);
     let issued = issued.await?;
+    let granted = issued.found.session();
+    // What is known of them may be newer than the token.
+    let wanted = Wanted {
+        session: &granted,
+        ..wanted
+    };
+    if wanted
+        .judge(snapshot, &route.from_any_network(), None, now)
+        .is_err()
+    {
+        grants.end(issued.found.name(), now).await?;
+        return Err(refuses());
+    }
     trail::made(snapshot, &session.identity, &agreement, record);
     tracing::info!(
         client = agreement.client,
@@ -131,7 +152,6 @@ async fn sign_in(
         resource = agreement.resource,
         "a provider's token was exchanged"
     );
-    let granted = issued.found.session();
     let mut answer = asked.answer(issued, granted, scopes, false).await?;
     if let (false, Some(answer)) = (exchange.is_offline, answer.as_object_mut()) {
         answer.remove("refresh_token");
@@ -174,13 +194,13 @@ fn target<'s>(
     resource_of(snapshot, issuer, exchange.resource)
 }
 
-/// Whoever a provider's token proves, if they may sign in, as a session of now.
+/// Whoever a provider's token proves, if they may sign in, as a session of now; and as of when that is so.
 async fn prove(
     asked: &ClientRequest<'_>,
     provider: &Arc<dyn Provider>,
     exchange: &Exchange<'_>,
     record: &Record,
-) -> Result<Session, Failure> {
+) -> Result<(Session, Timestamp), Failure> {
     let profile = provider.profile();
     let text = exchange.subject_token;
     let token = if exchange.is_id_token {
@@ -224,6 +244,7 @@ async fn prove(
         asked.snapshot.audit.record(&refused);
         return Err(invalid_request("whoever the token is about may not sign in here").into());
     }
+    let known_at = subject.known_at;
     let session = session(subject, profile.fingerprint, asked.now);
     let revocations = &asked.snapshot.sessions.revocations;
     if !revocations.is_known() {
@@ -232,7 +253,7 @@ async fn prove(
     if revocations.has_revoked(&session.at_issue) {
         return Err(invalid_request("whoever the token is about has signed out since").into());
     }
-    Ok(session.now)
+    Ok((session.now, known_at))
 }
 
 /// Somebody who has signed in, as of today; and as of when their token was given, which what has ended since ends.
@@ -255,10 +276,12 @@ fn session(subject: Subject, fingerprint: [u8; 8], now: Timestamp) -> Proven {
 }
 
 /// Whether an ID token was not brought before: whoever reads one on its way gets nothing by it.
+/// It goes by what is signed: of one ECDSA signature anybody can make a second. An ID token whose `iat` is ahead is taken for longer.
 async fn is_first(asked: &ClientRequest<'_>, id_token: &str) -> Result<bool, Failure> {
+    let (signed, _) = id_token.rsplit_once('.').unwrap_or((id_token, ""));
     let brought = Assertion {
-        name: sha256(id_token.as_bytes()),
-        until: asked.now.after(FRESH).after(LEEWAY),
+        name: sha256(signed.as_bytes()),
+        until: asked.now.after(LEEWAY).after(FRESH).after(LEEWAY),
     };
     let used = &asked.issuer.state.assertions;
     Ok(used.is_first(&asked.client.id, &brought, asked.now).await?)

@@ -59,6 +59,9 @@ impl Oidc {
         if now > issued_at.after(FRESH).after(LEEWAY) || bearer::is_other(&look.claims) {
             return Err(JwtError::IssuedAt.into());
         }
+        if !bearer::may_be_id_token_of(&look, self.client.id()) {
+            return Err(JwtError::Type.into());
+        }
         let claims = {
             let _place = self
                 .bringers
@@ -77,6 +80,7 @@ impl Oidc {
         Ok(Subject {
             identity,
             issued_at: Some(issued_at),
+            known_at: issued_at.min(now),
             provider_session,
         })
     }
@@ -108,12 +112,19 @@ impl Oidc {
             return Err(TokenFlaw::Nobody.into());
         }
         let (provider_session, issued_at) = (session_of(&claims), time(&claims, "iat"));
+        // Somebody for whom another acts (RFC 8693 §4.1) has brought nothing themselves.
+        if claims.contains_key("act") {
+            return Err(TokenFlaw::Kind.into());
+        }
         let mut scopes = bearer::scopes(&claims).into_iter();
         let asks = scopes.any(|scope| *scope == *"openid");
+        // What is signed says what was so then; only what the provider is asked says what is so now.
+        let known_at = issued_at.filter(|at| is_signed && !asks && *at < now);
         let identity = self.bearer_identity(metadata, claims, token, asks).await?;
         Ok(Subject {
             identity,
             issued_at,
+            known_at: known_at.unwrap_or(now),
             provider_session,
         })
     }

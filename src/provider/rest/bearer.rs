@@ -97,6 +97,7 @@ impl<D: UserLookup> Rest<D> {
         Ok(Subject {
             identity: self.person(token, subject.as_deref(), now).await?,
             issued_at: time(&answer, "iat"),
+            known_at: now,
             provider_session: None,
         })
     }

@@ -2,7 +2,10 @@
 
 use std::{fs, time::Duration};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -174,6 +177,13 @@ async fn an_id_token_that_is_not_for_us_or_not_fresh_proves_nobody() {
         json!({ "events": { "http://schemas.openid.net/event/backchannel-logout": {} } }),
         json!({ "cnf": { "jkt": "x" } }),
         json!({ "typ": "Refresh" }),
+        // Access tokens of other apps, whose `aud` may be our id.
+        json!({ "client_id": "another-app" }),
+        json!({ "cid": "another-app" }),
+        json!({ "azp": CLIENT_ID, "appid": "another-app" }),
+        json!({ "client_id": null, "azp": null, "scp": ["files"] }),
+        json!({ "typ": "Bearer" }),
+        json!({ "token_use": "access" }),
     ] {
         let reply = exchange(house, ID, &id_token(provider, &changes), &[]).await;
         let found = (reply.status.as_u16(), error(&reply));
@@ -198,6 +208,26 @@ async fn an_id_token_that_is_not_for_us_or_not_fresh_proves_nobody() {
     assert_eq!(exchange(house, ID, &good, &[]).await.status, StatusCode::OK);
     let again = exchange(house, ID, &good, &[]).await;
     assert_eq!(error(&again), "invalid_request", "{}", again.text());
+    let good = signed(provider, &json!({ "jti": "elliptic" }), Signing::Elliptic);
+    assert_eq!(exchange(house, ID, &good, &[]).await.status, StatusCode::OK);
+    let again = exchange(house, ID, &twin(&good), &[]).await;
+    assert_eq!(error(&again), "invalid_request", "{}", again.text());
+}
+
+/// The same token with the other signature that ES256 takes: of (r, s) anybody can make (r, n - s).
+fn twin(token: &str) -> String {
+    const ORDER: &str = "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551";
+    let (signed, signature) = token.rsplit_once('.').expect("three parts");
+    let mut signature = URL_SAFE_NO_PAD.decode(signature).expect("base64url");
+    let mut borrow = 0;
+    for place in (0..32).rev() {
+        let of_order =
+            i32::from_str_radix(&ORDER[2 * place..2 * place + 2], 16).expect("hexadecimal");
+        let left = of_order - i32::from(signature[32 + place]) - borrow;
+        borrow = i32::from(left < 0);
+        signature[32 + place] = u8::try_from(left.rem_euclid(256)).expect("a byte");
+    }
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
 /// How many grants the user has that signs in here.
@@ -239,6 +269,8 @@ async fn an_access_token_counts_that_was_given_to_our_client_and_no_other() {
         json!({ "exp": now() - 120 }),
         json!({ "iss": "https://evil.example" }),
         json!({ "cnf": { "jkt": "x" } }),
+        // Another service acts for them.
+        json!({ "act": { "sub": "orders" } }),
         // The client's own: nobody has signed in.
         json!({ "sub": CLIENT_ID }),
         json!({ "sub": null }),
@@ -323,6 +355,46 @@ async fn rules_judge_as_at_a_login() {
     let unverified = json!({ "email_verified": false });
     let reply = exchange(house, ID, &id_token(&home.provider, &unverified), &[]).await;
     assert_eq!(error(&reply), "invalid_request", "{}", reply.text());
+}
+
+#[tokio::test]
+async fn an_older_word_does_not_take_the_place_of_a_newer_one() {
+    let home = phone().await;
+    let house = &home.house;
+    let provider = &home.provider;
+    let staff = house.url("/staff");
+    // They are in no group any more; a token from before still says so.
+    provider.user("groups", json!([]));
+    let newer = exchange(
+        house,
+        ID,
+        &id_token(provider, &json!({})),
+        &[("scope", "offline_access")],
+    )
+    .await;
+    let newer = text(&newer, "refresh_token");
+    let older = keys::access_token(
+        Some("JWT"),
+        &json!({
+            "iss": provider.issuer(), "sub": provider.behaviour().user["sub"], "azp": CLIENT_ID, "typ": "Bearer",
+            "aud": "account", "iat": now() - 1_800, "exp": now() + 1_800, "groups": ["staff"],
+        }),
+    );
+    let reply = exchange(house, ACCESS, &older, &[("resource", &staff)]).await;
+    assert_eq!(error(&reply), "invalid_target", "{}", reply.text());
+    let reply = exchange(house, ACCESS, &older, &[]).await;
+    let seen = call(house, &text(&reply, "access_token"), "/api/x").await;
+    assert_eq!(seen.seen().header("x-user-groups"), None);
+    let fields = [
+        ("grant_type", "refresh_token"),
+        ("client_id", "phone"),
+        ("refresh_token", &*newer),
+    ];
+    let renewed = post(house, "/oauth2/token", &fields).await;
+    let seen = call(house, &text(&renewed, "access_token"), "/api/x").await;
+    assert_eq!(seen.seen().header("x-user-groups"), None);
+    // Only the first grant and the one for `/api` are there.
+    assert_eq!(text_of_grants(house).await, 2);
 }
 
 #[tokio::test]
