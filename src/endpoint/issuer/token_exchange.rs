@@ -95,15 +95,7 @@ async fn sign_in(
     let judged = wanted.judge(snapshot, &route.from_any_network(), None, now);
     judged.map_err(|_| refuses())?;
     if exchange.is_id_token && !is_first(asked, exchange.subject_token).await? {
-        let denied = Entry {
-            provider: Some(provider.profile().name.as_str().into()),
-            object: Some(client.id.as_str().into()),
-            detail: Some("an ID token was brought before".into()),
-            ..Entry::of(Event::LoginDenied)
-        };
-        let denied = denied.about(&session.identity).asked(record);
-        snapshot.audit.record(&denied);
-        return Err(invalid_request("subject_token was brought before").into());
+        return Err(replayed(asked, &session, record));
     }
     let login = Entry {
         credential: Some(Proof::Bearer.name()),
@@ -285,6 +277,18 @@ async fn is_first(asked: &ClientRequest<'_>, id_token: &str) -> Result<bool, Fai
     };
     let used = &asked.issuer.state.assertions;
     Ok(used.is_first(&asked.client.id, &brought, asked.now).await?)
+}
+
+/// Notes that an ID token was brought before.
+fn replayed(asked: &ClientRequest<'_>, session: &Session, record: &Record) -> Failure {
+    let denied = Entry {
+        object: Some(asked.client.id.as_str().into()),
+        detail: Some("an ID token was brought before".into()),
+        ..Entry::of(Event::LoginDenied)
+    };
+    let denied = denied.about(&session.identity).asked(record);
+    asked.snapshot.audit.record(&denied);
+    invalid_request("subject_token was brought before").into()
 }
 
 /// A token of the gate's own for a narrower one of the same grant.
