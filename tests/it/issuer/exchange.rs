@@ -660,7 +660,7 @@ async fn the_block_of_the_page_works() {
     shell.args(["-c", &command]);
     let mut shell = Process::start(shell);
     shell.ended(Duration::from_mins(1)).await;
-    let log = shell.log();
+    let log = shell.whole_log();
     let mut lines = log.lines();
     let answer = lines.find_map(|line| serde_json::from_str::<Value>(line).ok());
     let answer = answer.unwrap_or_else(|| panic!("no answer: {log}"));
