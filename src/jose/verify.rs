@@ -40,6 +40,8 @@ pub enum Audience<'a> {
     /// For this client (OpenID Connect Core §3.1.3.7, 3 to 5): `aud` names it, and where it names others too, `azp` is the
     /// client.
     Client(&'a str),
+    /// For this client and nobody else, whichever client of its owner's got it: `azp` may name another.
+    OnlyClient(&'a str),
     /// For this client as the party that got it, or as its audience: that of an access token is the resource (Keycloak:
     /// `account`, or nobody), and whose client asked for it, `azp` says there and `client_id` in RFC 9068 §2.2.
     Party(&'a str),
@@ -187,6 +189,7 @@ impl Audience<'_> {
         let is = |name: &str, client: &str| text(claims, name) == Some(client);
         let is_fine = match self {
             Self::Client(client) => return check_client(claims, client),
+            Self::OnlyClient(client) => return check_only_client(claims, client),
             Self::Party(client) => {
                 is("azp", client)
                     || is("client_id", client)
@@ -218,6 +221,17 @@ fn check_client(claims: &Map<String, Value>, client_id: &str) -> Result<(), JwtE
     match claims.get("azp") {
         Some(party) if party.as_str() != Some(client_id) => Err(JwtError::AuthorizedParty),
         None if !only_us => Err(JwtError::AuthorizedParty),
+        _ => Ok(()),
+    }
+}
+
+fn check_only_client(claims: &Map<String, Value>, client_id: &str) -> Result<(), JwtError> {
+    let audience = audience(claims);
+    if audience.is_empty() || audience.iter().any(|name| *name != Some(client_id)) {
+        return Err(JwtError::Audience);
+    }
+    match claims.get("azp") {
+        Some(party) if party.as_str().is_none_or(str::is_empty) => Err(JwtError::AuthorizedParty),
         _ => Ok(()),
     }
 }

@@ -141,8 +141,9 @@ pub(super) fn is_other(claims: &Map<String, Value>) -> bool {
 }
 
 /// Whether what is brought as an ID token of `client_id`'s shows no sign of another client, or of an access token. An access token whose
-/// `aud` is our id may be another app's: its client is named beside, by a name that ID tokens do not have.
-pub(super) fn may_be_id_token_of(token: &Verified, client_id: &str) -> bool {
+/// `aud` is our id may be another app's: its client is named beside, by a name that ID tokens do not have. `azp` they do have, and where an
+/// audience `is_lent` to another client of the same owner's, it names that.
+pub(super) fn may_be_id_token_of(token: &Verified, client_id: &str, is_lent: bool) -> bool {
     let claims = &token.claims;
     let is = |name: &str, word: &str| {
         text(claims, name).is_some_and(|value| value.eq_ignore_ascii_case(word))
@@ -153,6 +154,7 @@ pub(super) fn may_be_id_token_of(token: &Verified, client_id: &str) -> bool {
         claims
             .get(*name)
             .is_none_or(|client| client.as_str() == Some(client_id))
+            || (is_lent && *name == "azp")
     };
     let mut signs = ONLY_OF_ACCESS_TOKENS
         .into_iter()

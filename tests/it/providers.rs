@@ -2,7 +2,7 @@
 //! them, then what each does in its own way, several of them in one gate, and the attempts to be somebody else.
 
 mod accents;
-mod cases;
+pub mod cases;
 mod github;
 mod identity;
 mod journey;

@@ -34,6 +34,9 @@ pub(super) const PROFILE: VendorProfile = VendorProfile {
         endpoint: "groups_url",
         list: |query| Box::pin(google_groups::list(query)),
     }),
+    // An app on a phone is a client of its own (`azp`), and asks for ID tokens for the server behind it (`serverClientId`). Google gives
+    // them to clients of the same project only.
+    lends_audience: true,
     token_info: Some(TOKEN_INFO),
     ..VendorProfile::STANDARD
 };

@@ -14,6 +14,7 @@ use crate::{
 /// What an ID token must agree with.
 pub(super) struct Expected<'a> {
     pub(super) signer: Signer<'a>,
+    pub(super) audience: Audience<'a>,
     /// None for a token that a renewal gave: it repeats none (Core §12.2).
     pub(super) nonce: Option<&'a str>,
     /// What came with the token; none where a client brings the token alone.
@@ -27,7 +28,7 @@ pub(super) fn verify(
     expected: &Expected<'_>,
 ) -> Result<Map<String, Value>, JwtError> {
     let signer = expected.signer;
-    let expects = signer.expects(&TYPES, Audience::Client(signer.client_id));
+    let expects = signer.expects(&TYPES, expected.audience);
     let verified = jose::verify(token, keys, &expects)?;
     let Verified {
         claims, algorithm, ..

@@ -47,19 +47,25 @@ impl Oidc {
         token: &str,
         now: Timestamp,
     ) -> Result<Subject, ProviderError> {
+        let (client_id, lends) = (self.client.id(), self.vendor_profile.lends_audience);
+        let audience = if lends {
+            Audience::OnlyClient(client_id)
+        } else {
+            Audience::Client(client_id)
+        };
         let expected = Expected {
             signer: self.signer(metadata, now),
+            audience,
             nonce: None,
             access_token: None,
         };
         // What is no token for us has nobody asked for keys.
-        let audience = Audience::Client(self.client.id());
         let look = jose::unverified(token, &expected.signer.expects(&TYPES, audience))?;
         let issued_at = time(&look.claims, "iat").ok_or(JwtError::IssuedAt)?;
         if now > issued_at.after(FRESH).after(LEEWAY) || bearer::is_other(&look.claims) {
             return Err(JwtError::IssuedAt.into());
         }
-        if !bearer::may_be_id_token_of(&look, self.client.id()) {
+        if !bearer::may_be_id_token_of(&look, client_id, lends) {
             return Err(JwtError::Type.into());
         }
         let claims = {

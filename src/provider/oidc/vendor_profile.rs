@@ -38,6 +38,8 @@ pub(super) struct VendorProfile {
     pub(super) groups: Option<GroupSource>,
     /// Whose an access token is that names nobody.
     pub(super) nameless: Nameless,
+    /// Whether a program that gets an ID token for our client alone may be another client of our owner's, which `azp` names.
+    pub(super) lends_audience: bool,
     /// How tokens are asked about, where that is not RFC 7662.
     pub(super) token_info: Option<TokenCheck>,
 }
@@ -80,6 +82,7 @@ impl VendorProfile {
         authorize: |_| Vec::new(),
         groups: None,
         nameless: Nameless::Client,
+        lends_audience: false,
         token_info: None,
     };
 }

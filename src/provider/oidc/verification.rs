@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    jose::{Algorithm, Caller, JwtError, KeySet, LEEWAY},
+    jose::{Algorithm, Audience, Caller, JwtError, KeySet, LEEWAY},
     provider::{Call, Logout, ProviderError, http::HttpError, token_error::LogoutTokenError},
     tokens::GrantTokens,
 };
@@ -39,6 +39,7 @@ impl Oidc {
         let token = tokens.id.as_deref().ok_or(JwtError::Missing)?;
         let expected = Expected {
             signer: self.signer(metadata, now),
+            audience: Audience::Client(self.client.id()),
             nonce,
             access_token: Some(&tokens.access),
         };

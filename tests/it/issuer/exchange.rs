@@ -13,13 +13,16 @@ use super::{
     Home, authorize, call, consent_of, decide, error, home_with, parameter, post, post_with,
     redeem, renew, tokens_of,
 };
-use crate::support::{
-    House, Reply, ScriptedProvider, Upstream,
-    house::{self, Plan},
-    keys::{self, Signing},
-    node_provider,
-    process::Process,
-    provider::{CLIENT_ID, CLIENT_SECRET, now},
+use crate::{
+    providers::{self, cases},
+    support::{
+        House, Reply, ScriptedProvider, Upstream,
+        house::{self, Plan},
+        keys::{self, Signing},
+        node_provider,
+        process::Process,
+        provider::{CLIENT_ID, CLIENT_SECRET, now},
+    },
 };
 
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
@@ -212,6 +215,61 @@ async fn an_id_token_that_is_not_for_us_or_not_fresh_proves_nobody() {
     assert_eq!(exchange(house, ID, &good, &[]).await.status, StatusCode::OK);
     let again = exchange(house, ID, &twin(&good), &[]).await;
     assert_eq!(error(&again), "invalid_request", "{}", again.text());
+}
+
+/// An app on a phone is a client of its own there, and gets tokens for the server behind it.
+#[tokio::test]
+async fn google_gives_a_phone_tokens_for_the_gate_and_nobody_else_does() {
+    const PHONES: &str = "sidegate-android.apps.googleusercontent.com";
+    for (case, lends) in [
+        (cases::google().await, true),
+        (cases::gitlab().await, false),
+        (cases::microsoft().await, false),
+        (cases::oidc().await, false),
+    ] {
+        let allow = case.allow("emails", "[\"ada@example.com\"]");
+        let (house, _upstream) = providers::house(&case, &allow, PHONE).await;
+        let provider = case.backend.openid();
+        let token = |changes: Value| {
+            let mut claims = provider.behaviour().id_token;
+            for (name, value) in changes.as_object().expect("claims") {
+                claims[name] = value.clone();
+            }
+            id_token(provider, &claims)
+        };
+        let own = exchange(&house, ID, &token(json!({ "azp": CLIENT_ID })), &[]).await;
+        let seen = call(&house, &text(&own, "access_token"), "/api/x").await;
+        assert_eq!(seen.seen().header("x-user-email"), case.email);
+        let phones = exchange(&house, ID, &token(json!({ "azp": PHONES })), &[]).await;
+        let found = phones.status == StatusCode::OK;
+        assert_eq!(found, lends, "{}: {}", case.kind, phones.text());
+        for changes in [
+            // Theirs, and ours beside others.
+            json!({ "azp": PHONES, "aud": PHONES }),
+            json!({ "azp": PHONES, "aud": [CLIENT_ID, PHONES] }),
+            json!({ "azp": PHONES, "aud": [PHONES, CLIENT_ID] }),
+            json!({ "azp": PHONES, "aud": [] }),
+            json!({ "azp": PHONES, "aud": null }),
+            json!({ "azp": "", "jti": 1 }),
+            json!({ "azp": [CLIENT_ID] }),
+            // An access token of theirs.
+            json!({ "azp": PHONES, "client_id": PHONES }),
+            json!({ "azp": PHONES, "scope": "openid" }),
+            json!({ "azp": PHONES, "email": "eve@example.com", "sub": "eve", "oid": "eve" }),
+            json!({ "azp": PHONES, "iat": now() - 800 }),
+        ] {
+            let reply = exchange(&house, ID, &token(changes.clone()), &[]).await;
+            let found = error(&reply);
+            assert_eq!(found, "invalid_request", "{}: {changes}", case.kind);
+        }
+    }
+    // At a login by code the token comes to the gate's own client.
+    let case = cases::google().await;
+    let (house, upstream) = providers::house(&case, "\"anyone\"", "").await;
+    let provider = case.backend.openid();
+    provider.set(|behaviour| behaviour.id_token = json!({ "azp": PHONES }));
+    let page = providers::sign_in(&house).await;
+    providers::assert_turned_away(&page, &upstream, "azp");
 }
 
 /// The same token with the other signature that ES256 takes: of (r, s) anybody can make (r, n - s).

@@ -21,6 +21,7 @@ fn expected() -> Expected<'static> {
             algorithms: &[Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA],
             now: Timestamp(NOW),
         },
+        audience: Audience::Client("us"),
         nonce: Some("n-1"),
         access_token: Some(ACCESS_TOKEN),
     }
