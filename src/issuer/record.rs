@@ -11,6 +11,7 @@ use crate::{
     api_token::Facts,
     clock::Timestamp,
     identity::Authentication,
+    jose::LEEWAY,
     owner_records::OwnerRecord,
     session::{Session, directory::SessionName, seal::Purpose},
     text::Text,
@@ -249,8 +250,8 @@ impl Kept {
             return Some(Refresh::Rotate);
         }
         let is_last = token.generation.checked_add(1) == Some(generation);
-        // A clock that was put back leaves nothing good for longer.
-        let is_late = is_last && now >= rotated_at && now.since(rotated_at) < GRACE;
+        // The clock of the replica that rotated it may be ahead of this one. One that was put back leaves nothing good for longer.
+        let is_late = is_last && rotated_at <= now.after(LEEWAY) && now.since(rotated_at) < GRACE;
         Some(if is_late {
             Refresh::Again
         } else {
@@ -368,7 +369,9 @@ pub(super) mod tests {
             (2, 200, Refresh::Again),
             (2, 259, Refresh::Again),
             (2, 260, Refresh::Reused),
-            (2, 199, Refresh::Reused),
+            (2, 199, Refresh::Again),
+            (2, 140, Refresh::Again),
+            (2, 139, Refresh::Reused),
             (1, 200, Refresh::Reused),
             (4, 200, Refresh::Reused),
         ] {

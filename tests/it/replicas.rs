@@ -18,14 +18,14 @@ use crate::support::{
 };
 
 /// One app, one provider, and the address that all replicas serve.
-struct Street {
+pub struct Street {
     upstream: Upstream,
     provider: ScriptedProvider,
     public: SocketAddr,
 }
 
 impl Street {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         Self {
             upstream: Upstream::start().await,
             provider: ScriptedProvider::start().await,
@@ -34,7 +34,7 @@ impl Street {
     }
 
     /// A replica to be, with these lines in `[session]`.
-    fn plan(&self, lines: &str) -> Plan {
+    pub fn plan(&self, lines: &str) -> Plan {
         House::plan()
             .upstream(&self.upstream)
             .provider(&self.provider)
@@ -68,7 +68,7 @@ async fn ready(house: &House) -> (u16, String) {
     house.ready_in_detail().await
 }
 
-async fn wait_until_ready(house: &House) {
+pub async fn wait_until_ready(house: &House) {
     let end = Instant::now() + Duration::from_secs(20);
     while ready(house).await.0 != 200 {
         assert!(
@@ -99,7 +99,7 @@ async fn until_nobody(browser: &Browser) -> Duration {
     }
 }
 
-fn store(redis: &RedisServer) -> String {
+pub fn store(redis: &RedisServer) -> String {
     format!("store = \"{}\"", redis.url())
 }
 

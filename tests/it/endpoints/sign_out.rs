@@ -89,30 +89,7 @@ async fn a_strict_provider_signs_out_too() {
     browser.follow("/oauth2/start?rd=/again").await.seen();
     let reply = sign_out(&browser, "/oauth2/sign_out").await;
     let page = browser.follow_from(reply).await;
-    let text = page.text();
-    assert!(
-        text.contains("op.logoutForm"),
-        "the provider asks: {} {text}",
-        page.url
-    );
-    let value = |name: &str| -> String {
-        let (_, after) = text
-            .split_once(&format!("name=\"{name}\""))
-            .expect("a field");
-        let (_, after) = after.split_once("value=\"").expect("a value");
-        after.split_once('"').expect("a quote").0.to_owned()
-    };
-    let (_, action) = text.split_once("action=\"").expect("a form");
-    let action = action.split_once('"').expect("a quote").0.to_owned();
-    let body = format!("xsrf={}&logout=yes", value("xsrf"));
-    let done = browser
-        .navigate(&action)
-        .method(Method::POST)
-        .header("content-type", "application/x-www-form-urlencoded")
-        .body(body)
-        .send()
-        .await;
-    let back = done.location();
+    let back = node_provider::sign_out(&browser, &page).await.location();
     assert!(
         back.as_str().starts_with(&house.public_url),
         "back home: {back}"

@@ -4,6 +4,7 @@
 mod authorize;
 mod consent;
 mod device;
+mod django;
 mod documented;
 mod documents;
 mod ends;
@@ -15,9 +16,10 @@ mod metadata;
 mod openid;
 mod refresh;
 mod registration;
+mod replicas;
 mod rules;
 mod scopes;
-mod sdks;
+pub mod sdks;
 mod token;
 mod tools;
 

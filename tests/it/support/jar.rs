@@ -136,6 +136,11 @@ impl Jar {
         self.cookies.push(stored);
     }
 
+    /// Forgets the cookies of that name.
+    pub fn forget(&mut self, name: &str) {
+        self.cookies.retain(|cookie| cookie.name != name);
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.cookies.clear();

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use http::Method;
 use serde_json::Value;
 
 use super::{Browser, Reply, house, process::Process, raw};
@@ -165,4 +166,27 @@ pub async fn choose(browser: &Browser, page: &Reply, user: &str) -> Reply {
         .join(&format!("{}?user={user}", page.url.path()))
         .expect("an address");
     browser.follow(next.as_str()).await
+}
+
+/// Presses the button of the provider's page that asks whether to sign out. Gives its answer, which leads back.
+pub async fn sign_out(browser: &Browser, page: &Reply) -> Reply {
+    let text = page.text();
+    assert!(
+        text.contains("op.logoutForm"),
+        "the provider asks: {} {text}",
+        page.url
+    );
+    let after = |mark: &str, text: &str| -> String {
+        let (_, rest) = text.split_once(mark).expect("a field");
+        rest.split_once('"').expect("a quote").0.to_owned()
+    };
+    let (_, field) = text.split_once("name=\"xsrf\"").expect("a field");
+    let body = format!("xsrf={}&logout=yes", after("value=\"", field));
+    browser
+        .navigate(&after("action=\"", &text))
+        .method(Method::POST)
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(body)
+        .send()
+        .await
 }
