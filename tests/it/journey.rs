@@ -96,6 +96,15 @@ async fn nobody_else_says_yes_on_the_page_of_consent() {
     succeed(attacks).await;
 }
 
+/// From its own page, which has another origin than the server and the gate.
+#[tokio::test]
+async fn the_mcp_inspector_registers_and_calls_a_tool() {
+    let (_demo, server) = issuer::sdks::demo().await;
+    let mut inspector = node_provider::node("inspector.mjs");
+    inspector.arg(&server).arg(chromium());
+    succeed(inspector).await;
+}
+
 #[tokio::test]
 async fn two_apps_on_two_hosts_have_one_login() {
     let address = ports::free_address();

@@ -1,11 +1,11 @@
-//! The real SDKs of the Model Context Protocol log in at `sidegate demo --mcp`, call a tool, and renew.
+//! The real SDKs of the Model Context Protocol log in at `sidegate demo --mcp`, call a tool, and renew; and its conformance package finds no fault.
 
 use std::{process::Command, time::Duration};
 
 use crate::support::{house::sidegate, node_provider::node, ports, process::Process, python};
 
 /// The demo, and the address of its MCP server as it tells users.
-async fn demo() -> (Process, String) {
+pub async fn demo() -> (Process, String) {
     let port = ports::free_address().port().to_string();
     let mut command = sidegate();
     command.args(["demo", "--mcp", "--port", &port]);
@@ -43,4 +43,14 @@ async fn the_python_sdk_logs_in_calls_a_tool_and_renews() {
     let mut script = python::program("python");
     script.arg("mcp_client.py").arg(&server);
     succeed(script, &demo).await;
+}
+
+#[tokio::test]
+async fn the_scenarios_of_the_conformance_package_succeed() {
+    let home = super::home().await;
+    let (house, resource) = (&home.house, home.house.url("/mcp"));
+    let port = ports::free_address().port().to_string();
+    let mut script = node("conformance.mjs");
+    script.args([&house.public_url, &resource, &port]);
+    succeed(script, &house.process).await;
 }
