@@ -25,6 +25,16 @@ pub struct Load {
     events: Events,
     connections: Vec<Connection>,
     buffer: Vec<u8>,
+    answer: Answer,
+}
+
+/// What every response has to be.
+#[derive(Clone, Copy)]
+pub enum Answer {
+    /// The app's.
+    App,
+    /// What a client gets that has registered.
+    Registered,
 }
 
 /// What one run saw.
@@ -72,7 +82,13 @@ impl Load {
             events: Events::with_capacity(1024),
             connections,
             buffer: vec![0; 64 * 1024],
+            answer: Answer::App,
         })
+    }
+
+    /// The same, for other responses than the app's.
+    pub fn expecting(self, answer: Answer) -> Self {
+        Self { answer, ..self }
     }
 
     /// Sends `count` requests beginning with the `first`th, and returns when all are answered.
@@ -103,7 +119,7 @@ impl Load {
                 if event.is_writable() {
                     connection.write(requests)?;
                 }
-                if !event.is_readable() || !connection.read(&mut self.buffer)? {
+                if !event.is_readable() || !connection.read(&mut self.buffer, self.answer)? {
                     continue;
                 }
                 latencies.push(connection.sent_at.elapsed());
@@ -159,7 +175,7 @@ impl Load {
                 if event.is_writable() {
                     connection.write(requests)?;
                 }
-                if event.is_readable() && connection.read(&mut self.buffer)? {
+                if event.is_readable() && connection.read(&mut self.buffer, self.answer)? {
                     latencies.push(connection.sent_at.elapsed());
                     free.push(event.token().0);
                 }
@@ -211,7 +227,7 @@ impl Connection {
     }
 
     /// Reads; true when the response is whole.
-    fn read(&mut self, buffer: &mut [u8]) -> Result<bool, Box<dyn Error>> {
+    fn read(&mut self, buffer: &mut [u8], answer: Answer) -> Result<bool, Box<dyn Error>> {
         loop {
             let length = match self.stream.read(buffer) {
                 Ok(0) => return Err("the proxy closed a connection".into()),
@@ -219,11 +235,11 @@ impl Connection {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error.into()),
             };
-            if self.partial.is_empty() && is_whole(&buffer[..length])? {
+            if self.partial.is_empty() && is_whole(&buffer[..length], answer)? {
                 return Ok(true);
             }
             self.partial.extend_from_slice(&buffer[..length]);
-            if is_whole(&self.partial)? {
+            if is_whole(&self.partial, answer)? {
                 self.partial.clear();
                 return Ok(true);
             }
@@ -232,19 +248,25 @@ impl Connection {
 }
 
 /// Whether `response` is a whole response; an error where it is not the expected one.
-fn is_whole(response: &[u8]) -> Result<bool, Box<dyn Error>> {
+fn is_whole(response: &[u8], answer: Answer) -> Result<bool, Box<dyn Error>> {
     let Some(end) = memmem::find(response, b"\r\n\r\n") else {
         return Ok(false);
     };
     let (head, body) = response.split_at(end + 4);
-    if !head.starts_with(b"HTTP/1.1 200 ") || content_length(head) != Some(BODY_LENGTH) {
+    let length = content_length(head);
+    let (status, is_expected) = match answer {
+        Answer::App => ("HTTP/1.1 200 ", length == Some(BODY_LENGTH)),
+        Answer::Registered => ("HTTP/1.1 201 ", true),
+    };
+    let is_expected = is_expected && head.starts_with(status.as_bytes());
+    let Some(length) = length.filter(|_| is_expected) else {
         let head = String::from_utf8_lossy(head);
-        return Err(format!("not the app's response:\n{head}").into());
-    }
-    if body.len() > BODY_LENGTH {
+        return Err(format!("not the expected response:\n{head}").into());
+    };
+    if body.len() > length {
         return Err("more bytes than the response has".into());
     }
-    Ok(body.len() == BODY_LENGTH)
+    Ok(body.len() == length)
 }
 
 fn content_length(head: &[u8]) -> Option<usize> {
@@ -264,7 +286,11 @@ const RUN_LIMIT: Duration = Duration::from_secs(45);
 
 #[cfg(test)]
 mod tests {
-    use super::is_whole;
+    use super::{Answer, is_whole as is_whole_of};
+
+    fn is_whole(response: &[u8]) -> Result<bool, Box<dyn std::error::Error>> {
+        is_whole_of(response, Answer::App)
+    }
 
     fn response(length: usize, body: usize) -> Vec<u8> {
         let head = format!("HTTP/1.1 200 OK\r\nServer: x\r\ncontent-Length: {length}\r\n\r\n");
@@ -286,5 +312,15 @@ mod tests {
         assert!(is_whole(&response(20, 20)).is_err());
         assert!(is_whole(b"HTTP/1.1 302 Found\r\nContent-Length: 200\r\n\r\n").is_err());
         assert!(is_whole(b"HTTP/1.1 200 OK\r\nX: content-length: 200\r\n\r\n").is_err());
+    }
+
+    #[test]
+    fn a_registration_is_as_long_as_it_says() {
+        let created = b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}";
+        let whole = |response: &[u8]| is_whole_of(response, Answer::Registered);
+        assert!(whole(created).expect("whole"));
+        assert!(!whole(&created[..created.len() - 1]).expect("a part"));
+        assert!(whole(&response(2, 2)).is_err());
+        assert!(whole(b"HTTP/1.1 201 Created\r\n\r\n").is_err());
     }
 }

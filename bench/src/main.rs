@@ -9,6 +9,7 @@ mod inspect;
 mod load;
 mod machine;
 mod process;
+mod registrations;
 mod report;
 mod request;
 mod session;
@@ -49,6 +50,8 @@ enum Command {
     Stores(Options),
     /// Compares sidegate with nginx in other kinds of traffic: TLS, HTTP/2, long bodies, idle connections, many routes.
     Traffic(Options),
+    /// Registers OAuth clients at a steady rate, and weighs what they leave behind.
+    Registrations(registrations::Options),
     /// Sends requests to a sidegate that runs already, for a profiler to watch.
     Load {
         /// Where it listens.
@@ -114,6 +117,7 @@ fn main() -> ExitCode {
         Command::Compare(options) => compare(&options),
         Command::Stores(options) => stores::compare(&options.sidegate, options.effort()),
         Command::Traffic(options) => traffic::compare(&options.sidegate, options.effort()),
+        Command::Registrations(options) => registrations::weigh(&options),
         Command::Load {
             address,
             config,

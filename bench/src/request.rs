@@ -1,6 +1,8 @@
 //! The requests: what a browser sends, with one of many session cookies. Every setup gets the same
 //! bytes.
 
+use std::net::Ipv4Addr;
+
 /// The host name in every request; sidegate's `public_url` names it too.
 pub const HOST: &str = "app.example.com";
 
@@ -15,6 +17,13 @@ impl Requests {
         let cookies = session_cookies.iter();
         Self {
             heads: cookies.map(|cookie| get(path, Some(cookie))).collect(),
+        }
+    }
+
+    /// `count` registrations of clients, each from the address that has the next number after `first`.
+    pub fn registrations(first: u32, count: u32) -> Self {
+        Self {
+            heads: (first..first + count).map(registration).collect(),
         }
     }
 
@@ -61,6 +70,28 @@ pub fn get(path: &str, session_cookie: Option<&str>) -> Vec<u8> {
     .into_bytes()
 }
 
+/// A registration as VS Code sends it, by way of a proxy in front.
+fn registration(number: u32) -> Vec<u8> {
+    let address = Ipv4Addr::from_bits(Ipv4Addr::new(20, 0, 0, 0).to_bits() + number);
+    format!(
+        "POST /oauth2/register HTTP/1.1\r\n\
+         Host: {HOST}\r\n\
+         X-Forwarded-For: {address}\r\n\
+         X-Forwarded-Proto: https\r\n\
+         Content-Type: application/json\r\n\
+         Content-Length: {}\r\n\
+         \r\n{CLIENT}",
+        CLIENT.len()
+    )
+    .into_bytes()
+}
+
+const CLIENT: &str = concat!(
+    r#"{"client_name":"Visual Studio Code","client_uri":"https://code.visualstudio.com","#,
+    r#""grant_types":["authorization_code","refresh_token","urn:ietf:params:oauth:grant-type:device_code"],"#,
+    r#""response_types":["code"],"redirect_uris":["https://insiders.vscode.dev/redirect","https://vscode.dev/redirect","#,
+    r#""http://127.0.0.1/","http://127.0.0.1:33418/"],"token_endpoint_auth_method":"none","application_type":"native"}"#
+);
 /// What a proxy in front says, and the end of the head.
 const FORWARDED: &str = "X-Forwarded-For: 203.0.113.7\r\nX-Forwarded-Proto: https\r\n\
     X-Forwarded-Host: app.example.com\r\nX-Request-Id: 5f0c9a1be7d84c02b1f0d3c5a7e96f12\r\n\r\n";

@@ -8,11 +8,15 @@ use std::{
     time::Duration,
 };
 
-use http::{Method, StatusCode};
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
 };
 
 use super::{BACK, MCP, authorize, client, error, home_with};
@@ -213,5 +217,57 @@ async fn who_registered_for_a_secret_fills_no_store() {
             assert!(accepted < 100, "{path} is not bounded");
         }
         assert!(accepted > 0, "{path}");
+    }
+}
+
+/// What a client registers is in its id, and nowhere else.
+#[tokio::test]
+async fn registrations_leave_no_memory_behind() {
+    const WARM_UP: usize = 2_000;
+    const COUNT: usize = 10_000;
+    let home = home_with(MCP, |plan| plan.top("trusted_proxies = [\"127.0.0.1/32\"]")).await;
+    let house = &home.house;
+    let uris: Vec<_> = (0..8)
+        .map(|number| format!("https://app-{number}.example/{}", "x".repeat(400)))
+        .collect();
+    let body = json!({"client_name": "Flood", "redirect_uris": uris}).to_string();
+    register_from_many(house, &body, 0..WARM_UP).await;
+    let before = house.process.memory_kib("VmRSS");
+    register_from_many(house, &body, WARM_UP..WARM_UP + COUNT).await;
+    // A tenth of what came.
+    let bound = u64::try_from(COUNT * body.len() / 10 / 1024).expect("small");
+    house.process.shrinks_below(before + bound).await;
+}
+
+/// Registrations over a few connections, each from another address.
+async fn register_from_many(house: &House, body: &str, numbers: std::ops::Range<usize>) {
+    const CONNECTIONS: usize = 4;
+    let mut working = tokio::task::JoinSet::new();
+    for place in 0..CONNECTIONS {
+        let (address, body, numbers) = (house.address, body.to_owned(), numbers.clone());
+        working.spawn(async move {
+            let stream = TcpStream::connect(address).await.expect("a connection");
+            let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+                .await
+                .expect("a client connection");
+            tokio::spawn(connection);
+            for number in numbers.skip(place).step_by(CONNECTIONS) {
+                let from = std::net::Ipv4Addr::from_bits(
+                    0x1400_0000 + u32::try_from(number).expect("small"),
+                );
+                let request = Request::post("/oauth2/register")
+                    .header("host", address.to_string())
+                    .header("x-forwarded-for", from.to_string())
+                    .header("content-type", "application/json")
+                    .body(Full::new(Bytes::from(body.clone())))
+                    .expect("a request");
+                let answer = sender.send_request(request).await.expect("an answer");
+                assert_eq!(answer.status(), StatusCode::CREATED);
+                answer.into_body().collect().await.expect("a whole answer");
+            }
+        });
+    }
+    while let Some(done) = working.join_next().await {
+        done.expect("no panic");
     }
 }
