@@ -23,7 +23,7 @@ pub struct Client {
     pub kind: Kind,
     /// How it authenticates.
     pub authentication: Authentication,
-    /// Whether nobody is asked for consent.
+    /// Whether it is the operator's own: see [`Self::skips_consent`].
     pub first_party: bool,
     /// Whether codes go to programs on its user's machine alone, of which nobody knows which one listens.
     pub only_loopback: bool,
@@ -193,6 +193,13 @@ impl Client {
         is_known.then_some(uri)
     }
 
+    /// Whether nobody is asked before a code goes there: the client is the operator's own, and it is sure that nobody else gets tokens
+    /// for the code. At a loopback address or a private-use scheme any program of a machine may wait for it, by the client's name (RFC
+    /// 8252 §8.6). So the client has to prove itself, or be at home at an https address.
+    pub fn skips_consent(&self, redirect_uri: &RedirectUri) -> bool {
+        self.first_party && (redirect_uri.is_owned() || !self.is_public())
+    }
+
     /// What the app, the log and lists know it by: of one that registered itself the id is long and says nothing.
     pub fn handle(&self) -> Text {
         match self.kind {
@@ -298,6 +305,26 @@ mod tests {
             assert!(client.redirect_uri(text).is_none(), "{text}");
         }
         assert!(!client.only_loopback);
+    }
+
+    #[test]
+    fn a_name_that_any_program_may_use_is_no_proof() {
+        let uris = [
+            "https://a.example/cb",
+            "http://127.0.0.1/cb",
+            "com.example.app:/cb",
+        ];
+        let mut client = client(&uris);
+        let skipped = |client: &Client| {
+            uris.map(|uri| client.skips_consent(&client.redirect_uri(uri).unwrap()))
+        };
+        assert_eq!(skipped(&client), [false, false, false]);
+        client.first_party = true;
+        assert_eq!(skipped(&client), [true, false, false]);
+        client.authentication = Authentication::Secrets(vec![sha256(b"s")]);
+        assert_eq!(skipped(&client), [true, true, true]);
+        client.first_party = false;
+        assert_eq!(skipped(&client), [false, false, false]);
     }
 
     #[test]

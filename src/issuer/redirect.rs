@@ -115,6 +115,11 @@ impl RedirectUri {
         !matches!(self.url.scheme(), "https" | "http")
     }
 
+    /// Whether it leads to a server, whose name is one owner's, and to no program of some machine.
+    pub fn is_owned(&self) -> bool {
+        !self.is_loopback() && !self.is_private_scheme()
+    }
+
     /// What people are shown of where it leads: the host, in ASCII, or the scheme.
     pub fn shown(&self) -> String {
         match self.url.scheme() {

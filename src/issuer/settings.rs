@@ -70,7 +70,7 @@ pub struct ClientSettings {
     pub redirect_uris: Vec<String>,
     /// Where browsers may be sent after a sign-out (OpenID Connect RP-Initiated Logout 1.0 §3).
     pub post_logout_redirect_uris: Vec<String>,
-    /// Whether it is of the operator's own, so that nobody is asked for consent.
+    /// Whether it is of the operator's own, so that nobody is asked for consent where it is sure who it is.
     pub first_party: bool,
     /// What it is where it acts for itself (RFC 6749 §4.4); none where it may not.
     pub machine: Option<MachineSettings>,

@@ -80,6 +80,12 @@ impl Reader<'_> {
         let machine = self.judge_machine(table, machine?, is_public, has_no_redirect);
         let machine = machine.ok()?;
         let id = id.ok().flatten()?;
+        if first_party == Some(true) && is_public && leads_to_programs(&redirect_uris) {
+            self.warnings.push(format!(
+                "issuer.clients \"{id}\": first_party skips no consent page, because any program on a user's machine may be at the \
+                 client's redirect_uris: use an https address, or take first_party out"
+            ));
+        }
         Some(ClientSettings {
             name: name.ok()?.unwrap_or_else(|| id.clone()),
             id,
@@ -214,6 +220,12 @@ fn redirect_uri(text: &str, origin: &Origin) -> Result<String, Problem> {
             Problem::new(origin, format!("codes are not sent to `{text}`")).hint(why.to_string()),
         ),
     }
+}
+
+/// Whether codes go to programs on their user's machine alone.
+fn leads_to_programs(redirect_uris: &[String]) -> bool {
+    let is_owned = |uri: &String| RedirectUri::parse(uri).is_ok_and(|uri| uri.is_owned());
+    !redirect_uris.is_empty() && !redirect_uris.iter().any(is_owned)
 }
 
 fn secret_hash(text: &str, origin: &Origin) -> Result<format::Hash, Problem> {

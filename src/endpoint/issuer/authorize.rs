@@ -242,7 +242,7 @@ impl Ask<'_> {
             state: self.recipient.state.clone(),
             pushed: self.pushed,
         };
-        if self.client.first_party {
+        if self.client.skips_consent(&self.recipient.redirect_uri) {
             spend(self.issuer, self.pushed.as_ref()).await?;
             let sent = send_code(
                 snapshot,

@@ -3,8 +3,8 @@
 use http::{Method, StatusCode};
 
 use super::{
-    BACK, MCP, agree, authorize, client, consent_of, decide, home, home_with, parameter, redeem,
-    tokens_of,
+    BACK, MCP, VERIFIER, agree, authorize, client, consent_of, decide, home, home_with, parameter,
+    post, redeem, tokens_of,
 };
 
 #[tokio::test]
@@ -260,24 +260,70 @@ async fn a_login_leads_back_and_a_program_is_led_nowhere() {
 
 #[tokio::test]
 async fn a_client_of_the_configuration_is_asked_for_nothing_where_it_is_first_party() {
+    const HERE: &str = "https://app.example/callback";
     let tables = format!(
-        "{MCP}[[issuer.clients]]\nid = \"cli\"\nname = \"Our CLI\"\nredirect_uris = [\"http://127.0.0.1/callback\"]\nfirst_party = true\n"
+        "{MCP}[[issuer.clients]]\nid = \"app\"\nname = \"Our app\"\nredirect_uris = [\"{HERE}\"]\nfirst_party = true\n"
     );
     let home = home_with(&tables, |plan| plan).await;
     let house = &home.house;
     let browser = house.browser();
     browser.sign_in("/").await;
-    let back = browser.get(&authorize(house, "cli", &[])).await.location();
+    let address = authorize(house, "app", &[("redirect_uri", HERE)]);
+    let back = browser.get(&address).await.location();
     let code = parameter(&back, "code").unwrap_or_else(|| panic!("no code: {back}"));
-    let tokens = tokens_of("cli", &redeem(house, "cli", &code).await);
+    let fields = [
+        ("grant_type", "authorization_code"),
+        ("client_id", "app"),
+        ("code", &*code),
+        ("redirect_uri", HERE),
+        ("code_verifier", VERIFIER),
+    ];
+    let tokens = tokens_of("app", &post(house, "/oauth2/token", &fields).await);
     let seen = super::call(house, &tokens.access, "/mcp").await.seen();
     assert_eq!(seen.header("x-user"), Some("ada"));
-    assert!(
-        browser
-            .get(&authorize(house, "cli", &[("prompt", "none")]))
-            .await
-            .location()
-            .as_str()
-            .contains("code=")
+    let silent = [("redirect_uri", HERE), ("prompt", "none")];
+    let back = browser.get(&authorize(house, "app", &silent)).await;
+    assert!(parameter(&back.location(), "code").is_some());
+}
+
+/// Any program on the machine may wait there, by the client's name (RFC 8252 §8.6).
+#[tokio::test]
+async fn a_first_party_client_that_any_program_may_be_is_asked_about() {
+    let hash = "sha256:2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
+    let uris = "redirect_uris = [\"http://127.0.0.1/callback\", \"com.example.cli:/callback\"]\nfirst_party = true\n";
+    let tables = format!(
+        "{MCP}[[issuer.clients]]\nid = \"cli\"\nname = \"Our CLI\"\n{uris}\
+         [[issuer.clients]]\nid = \"known\"\nsecret_hash = \"{hash}\"\n{uris}"
     );
+    let home = home_with(&tables, |plan| plan).await;
+    let house = &home.house;
+    let browser = house.browser();
+    browser.sign_in("/").await;
+    for uri in [BACK, "com.example.cli:/callback"] {
+        let page = browser
+            .get(&authorize(house, "cli", &[("redirect_uri", uri)]))
+            .await;
+        assert!(page.text().contains("Our CLI"), "{}", page.text());
+        let back = decide(&browser, &consent_of(&page), "allow").await;
+        assert!(parameter(&back.location(), "code").is_some(), "{uri}");
+        // A page of an attacker's that opens the address gets nothing by itself.
+        let silent = [("redirect_uri", uri), ("prompt", "none")];
+        let back = browser.get(&authorize(house, "cli", &silent)).await;
+        let why = parameter(&back.location(), "error");
+        assert_eq!(why.as_deref(), Some("interaction_required"), "{uri}");
+        // Nobody gets tokens for this code without the secret.
+        let back = browser
+            .get(&authorize(house, "known", &[("redirect_uri", uri)]))
+            .await;
+        let code = parameter(&back.location(), "code").expect("a code");
+        let fields = [
+            ("grant_type", "authorization_code"),
+            ("client_id", "known"),
+            ("code", &*code),
+            ("redirect_uri", uri),
+            ("code_verifier", VERIFIER),
+        ];
+        let reply = post(house, "/oauth2/token", &fields).await;
+        assert_eq!(super::error(&reply), "invalid_client", "{}", reply.text());
+    }
 }

@@ -33,7 +33,7 @@ async fn what_authorization_server_md_begins_with_gives_tokens() {
     let house = &home.house;
     let browser = house.browser();
     browser.sign_in("/").await;
-    let (back, resource) = ("http://127.0.0.1:5000/callback", house.url("/api"));
+    let (back, resource) = ("https://reports.example.com/callback", house.url("/api"));
     let address = authorize(
         house,
         "reports",

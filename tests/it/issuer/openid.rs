@@ -15,10 +15,13 @@ use crate::support::{
 
 const LEFT: &str = "http://127.0.0.1:33418/left";
 
+/// Where an app of the operator's own listens: nobody else can.
+const HERE: &str = "https://app.example/callback";
+
 /// An app of the operator's own, which has no resource.
 fn app(id: &str, more: &str) -> String {
     format!(
-        "[[issuer.clients]]\nid = \"{id}\"\nredirect_uris = [\"{BACK}\"]\n\
+        "[[issuer.clients]]\nid = \"{id}\"\nredirect_uris = [\"{BACK}\", \"{HERE}\"]\n\
          post_logout_redirect_uris = [\"{LEFT}\"]\n{more}\n"
     )
 }
@@ -49,6 +52,7 @@ pub fn said(token: &str) -> Value {
 
 fn login(house: &House, changes: &[(&str, &str)]) -> String {
     let mut all = vec![
+        ("redirect_uri", HERE),
         ("resource", ""),
         ("scope", "openid profile email groups"),
         ("nonce", "a nonce"),
@@ -63,7 +67,14 @@ async fn sign_in(house: &House, browser: &Browser, changes: &[(&str, &str)]) -> 
     browser.sign_in("/").await;
     let back = browser.get(&login(house, changes)).await.location();
     let code = parameter(&back, "code").unwrap_or_else(|| panic!("no code: {back}"));
-    let reply = redeem(house, "app", &code).await;
+    let fields = [
+        ("grant_type", "authorization_code"),
+        ("client_id", "app"),
+        ("code", &*code),
+        ("redirect_uri", HERE),
+        ("code_verifier", VERIFIER),
+    ];
+    let reply = post(house, "/oauth2/token", &fields).await;
     assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
     reply
 }
@@ -371,7 +382,7 @@ fn pushed<'a>(changes: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let mut fields = vec![
         ("client_id", "app"),
         ("response_type", "code"),
-        ("redirect_uri", BACK),
+        ("redirect_uri", HERE),
         ("state", "pushed"),
         ("code_challenge", CHALLENGE),
         ("code_challenge_method", "S256"),
@@ -412,7 +423,7 @@ async fn a_request_that_was_pushed_counts_and_nothing_beside_it() {
     // By way of a login, which leads back to the same address.
     let browser = house.browser();
     let mut reply = browser.get(&address).await;
-    while !reply.location().as_str().starts_with(BACK) {
+    while !reply.location().as_str().starts_with(HERE) {
         reply = browser.get(reply.location().as_str()).await;
     }
     let back = reply.location();
@@ -423,7 +434,7 @@ async fn a_request_that_was_pushed_counts_and_nothing_beside_it() {
         ("grant_type", "authorization_code"),
         ("client_id", "app"),
         ("code", &*code),
-        ("redirect_uri", BACK),
+        ("redirect_uri", HERE),
         ("code_verifier", VERIFIER),
     ];
     let tokens = post(house, "/oauth2/token", &fields).await;
