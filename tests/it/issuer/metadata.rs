@@ -4,10 +4,10 @@ use http::{Method, StatusCode};
 use serde_json::json;
 
 use super::{call, home, home_with};
-use crate::support::standard;
+use crate::support::{house::sidegate, standard};
 
 #[tokio::test]
-async fn t01_a_call_without_a_token_says_where_to_get_one() {
+async fn t01_t08_m1_a_call_without_a_token_says_where_to_get_one() {
     let home = home().await;
     let house = &home.house;
     for (method, accept) in [
@@ -62,7 +62,7 @@ async fn t07_a_bad_token_is_said_to_be_one_and_none_counts_in_the_query() {
 }
 
 #[tokio::test]
-async fn t02_m2_resources_have_metadata_of_their_own() {
+async fn t02_t08_m2_resources_have_metadata_of_their_own() {
     let home = home().await;
     let house = &home.house;
     let get = async |path: &str| {
@@ -165,7 +165,7 @@ async fn t03_m3_the_server_describes_itself() {
 }
 
 #[tokio::test]
-async fn t05_t06_pages_of_other_origins_may_ask_and_read() {
+async fn t05_t06_m24_pages_of_other_origins_may_ask_and_read() {
     let home = home().await;
     let house = &home.house;
     let wanted = "authorization, content-type, mcp-protocol-version, mcp-param-x";
@@ -217,7 +217,7 @@ async fn t05_t06_pages_of_other_origins_may_ask_and_read() {
                 .contains("WWW-Authenticate")
         );
     }
-    // M24: a name that was bent to us is nobody's origin.
+    // A name that was bent to us is nobody's origin.
     assert_eq!(
         from("http://evil.example").await.status,
         StatusCode::FORBIDDEN
@@ -265,4 +265,21 @@ async fn a_route_that_takes_tokens_leads_browsers_to_the_login_all_the_same() {
     let browser = house.browser();
     browser.sign_in("/api/x").await;
     assert_eq!(browser.get("/api/x").await.status, StatusCode::OK);
+}
+
+/// Who protects a server and has no login to put before it finds out before anybody else does.
+#[test]
+fn m25_without_a_provider_it_does_not_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("sidegate.toml");
+    let text = format!(
+        "upstream = \"http://127.0.0.1:8000\"\npublic_url = \"https://app.example.com\"\n{}",
+        super::MCP
+    );
+    std::fs::write(&file, text).expect("a file");
+    let output = sidegate().args(["run", "-c"]).arg(&file).output();
+    let output = output.expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("no provider is configured"), "{said}");
 }

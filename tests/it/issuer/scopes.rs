@@ -9,7 +9,7 @@ const SCOPES: &str = "[issuer]\nscopes = [\"files:read\", \"files:write\"]\n\
                       [[routes]]\npath = \"/mcp/**\"\nmcp = true\n";
 
 #[tokio::test]
-async fn a_client_that_lacks_a_scope_is_told_and_gets_it_by_asking_anew() {
+async fn m26_a_client_that_lacks_a_scope_is_told_and_gets_it_by_asking_anew() {
     let home = home_with(SCOPES, |plan| plan).await;
     let house = &home.house;
     let client = client(house).await;

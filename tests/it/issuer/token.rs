@@ -5,8 +5,8 @@ use http::{Method, StatusCode};
 use serde_json::json;
 
 use super::{
-    BACK, MCP, VERIFIER, agree, call, challenge, client, code, error, home, home_with, parameter,
-    post, post_with, redeem, register, tokens, tokens_of,
+    BACK, MCP, VERIFIER, agree, authorize, call, challenge, client, code, consent_of, decide,
+    error, home, home_with, parameter, post, post_with, redeem, register, renew, tokens, tokens_of,
 };
 
 #[tokio::test]
@@ -90,7 +90,7 @@ async fn m10_a_token_is_for_one_resource() {
     // With several resources, who names none gets nothing.
     let browser = house.browser();
     browser.sign_in("/").await;
-    let address = super::authorize(house, &tokens.client, &[("resource", "")]);
+    let address = authorize(house, &tokens.client, &[("resource", "")]);
     let back = browser.get(&address).await.location();
     assert_eq!(parameter(&back, "error").as_deref(), Some("invalid_target"));
 }
@@ -116,7 +116,7 @@ async fn t41_t45_a_code_is_good_once() {
         StatusCode::UNAUTHORIZED
     );
     assert_eq!(
-        error(&super::renew(house, &client, &tokens.refresh).await),
+        error(&renew(house, &client, &tokens.refresh).await),
         "invalid_grant"
     );
 
@@ -382,4 +382,61 @@ async fn t61_introspection_is_for_clients_of_the_configuration() {
     let own = tokens_of("app", &reply);
     assert_eq!(ask_as("app", &own.access).await["active"], true);
     assert_eq!(ask(&own.access).await["active"], true);
+}
+
+/// Clients of the first revisions with a login (2025-03-26, 2025-06-18) know the server's metadata at the origin and no `resource`; they keep a
+/// session by a header, and have streams.
+#[tokio::test]
+async fn m23_earlier_clients_log_in_and_keep_their_session() {
+    let home = home_with(&MCP.replace("/mcp", "/_"), |plan| plan).await;
+    let house = &home.house;
+    let browser = house.browser();
+    let path = "/.well-known/oauth-authorization-server";
+    let found = browser
+        .bare(Method::GET, path)
+        .header("mcp-protocol-version", "2025-03-26");
+    let found = found.send().await.json();
+    let at = |name: &str| found[name].as_str().expect("an address").to_owned();
+    let wanted = json!({
+        "client_name": "Earlier", "redirect_uris": [BACK], "grant_types": ["authorization_code", "refresh_token"],
+        "response_types": ["code"], "token_endpoint_auth_method": "none",
+    });
+    let ask = browser.bare(Method::POST, &at("registration_endpoint"));
+    let ask = ask.header("content-type", "application/json");
+    let client = ask.body(wanted.to_string()).send().await.json();
+    let client = client["client_id"].as_str().expect("an id").to_owned();
+    let changes = [("resource", ""), ("scope", ""), ("state", "")];
+    let page = browser.follow(&authorize(house, &client, &changes)).await;
+    let back = decide(&browser, &consent_of(&page), "allow").await;
+    let code = parameter(&back.location(), "code").expect("a code");
+    let tokens = tokens_of(&client, &redeem(house, &client, &code).await);
+    let tokens = tokens_of(&client, &renew(house, &client, &tokens.refresh).await);
+
+    let authorization = format!("Bearer {}", tokens.access);
+    for method in [Method::POST, Method::GET, Method::DELETE] {
+        let mut ask = browser
+            .bare(method.clone(), "/_/x")
+            .header("authorization", &authorization);
+        for (name, value) in [
+            ("accept", "application/json, text/event-stream"),
+            ("mcp-session-id", "a-session"),
+            ("mcp-protocol-version", "2025-06-18"),
+            ("last-event-id", "7"),
+        ] {
+            ask = ask.header(name, value);
+        }
+        let seen = ask.send().await.seen();
+        assert_eq!(seen.method, method.as_str());
+        for (name, value) in [("mcp-session-id", "a-session"), ("last-event-id", "7")] {
+            assert_eq!(seen.header(name), Some(value), "{method} {name}");
+        }
+        assert_eq!(seen.header("authorization"), None);
+    }
+    let stream = browser
+        .bare(Method::GET, "/_/events")
+        .header("authorization", &authorization)
+        .header("accept", "text/event-stream");
+    let stream = stream.begin().await;
+    assert_eq!(stream.status(), StatusCode::OK);
+    assert_eq!(stream.headers()["content-type"], "text/event-stream");
 }

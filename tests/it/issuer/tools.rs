@@ -43,7 +43,7 @@ const NOW: (&str, &str) = ("mcp-protocol-version", "2026-07-28");
 const CALL: (&str, &str) = ("mcp-method", "tools/call");
 
 #[tokio::test]
-async fn a_tool_that_is_not_allowed_is_not_called() {
+async fn m22_a_tool_that_is_not_allowed_is_not_called() {
     let home = home_with(&rules(""), |plan| plan).await;
     let tokens = tokens(&home.house).await;
     let before = home.upstream.count();
@@ -86,6 +86,12 @@ async fn a_tool_that_is_not_allowed_is_not_called() {
     );
     let twice = call_of("echo").replacen('{', "{\"method\":\"tools/list\",", 1);
     let reply = ask(&home, &tokens, &lies, &twice).await;
+    assert_eq!(
+        (reply.status, code(&reply)),
+        (StatusCode::BAD_REQUEST, json!(-32700))
+    );
+    let several = format!("[{}]", call_of("echo"));
+    let reply = ask(&home, &tokens, &lies, &several).await;
     assert_eq!(
         (reply.status, code(&reply)),
         (StatusCode::BAD_REQUEST, json!(-32700))

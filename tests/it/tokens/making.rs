@@ -57,7 +57,7 @@ async fn a_token_is_shown_once_and_lets_its_owners_programs_in() {
 }
 
 #[tokio::test]
-async fn only_the_right_form_is_accepted() {
+async fn t80_only_the_right_form_is_accepted() {
     let home = home(|plan| plan.route("/public/**", "public")).await;
     let house = &home.house;
     let (_, token, _) = signed_in(&home).await;
