@@ -312,7 +312,7 @@ fn run(loaded: Loaded, source: ReloadFrom) -> ExitCode {
     for warning in loaded.warnings {
         tracing::warn!("{warning}");
     }
-    serve(loaded.config, Some(source))
+    serve(app::run(loaded.config, Some(source)))
 }
 
 fn log_in(url: &url::Url, wants_token: bool) -> Result<ExitCode, ExitCode> {
@@ -350,18 +350,19 @@ fn run_demo(port: Option<u16>, mcp: bool) -> ExitCode {
         Err(code) => return code,
     };
     say(&demo.banner);
-    let code = serve(demo.config, None);
+    let (gate, provider) = (app::run(demo.config, None), app::run(demo.provider, None));
+    let code = serve(async { tokio::try_join!(gate, provider).map(|_| ()) });
     drop(demo.servers);
     code
 }
 
 /// Serves until a signal. The acceptor and what runs in the background share this thread.
-fn serve(config: Config, source: Option<ReloadFrom>) -> ExitCode {
+fn serve(gate: impl Future<Output = io::Result<()>>) -> ExitCode {
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(code) => return code,
     };
-    match runtime.block_on(app::run(config, source)) {
+    match runtime.block_on(gate) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&format!("{error}\n"));

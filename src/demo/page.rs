@@ -1,4 +1,4 @@
-//! Answers of the demo app and the demo provider: pages, JSON, redirects, with their security headers.
+//! Answers of the demo app and the demo users: pages, JSON, redirects, with their security headers.
 
 use askama::Template;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};

@@ -1,4 +1,4 @@
-//! Which addresses the demo's three parts have, and what each must know of the others.
+//! Which addresses the demo's parts have, and what each must know of the others.
 
 use std::{
     fmt::Write,
@@ -11,14 +11,17 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use http::{HeaderName, Uri};
 use url::Url;
 
-use super::provider::DemoProviderConfig;
+use super::users::{PICK, PickerSettings, TOKEN, USERINFO};
 use crate::{
     access::Allow,
     clean::client::ForwardingHeaders,
     config::Config,
     forward::settings::{DEFAULT_UPSTREAM, UpstreamAddress, UpstreamSettings},
     identity_headers::{HeaderSettings, HeaderSource},
-    issuer::settings::IssuerSettings,
+    issuer::{
+        client::sha256,
+        settings::{ClientSettings, IssuerSettings},
+    },
     limits::Limits,
     listen::settings::{Listen, ListenAddress},
     provider::{
@@ -34,8 +37,7 @@ use crate::{
 
 /// Everything that was decided before anything serves.
 pub(super) struct Plan {
-    listen: Vec<SocketAddr>,
-    app: SocketAddr,
+    at: Addresses,
     issuer: String,
     origin: String,
     client_secret: Secret,
@@ -44,47 +46,109 @@ pub(super) struct Plan {
     mcp: bool,
 }
 
+/// Where the demo's parts listen.
+pub(super) struct Addresses {
+    /// The gate.
+    pub(super) gate: Vec<SocketAddr>,
+    /// The app behind it.
+    pub(super) app: SocketAddr,
+    /// The gate that signs people in.
+    pub(super) provider: SocketAddr,
+    /// The users, and the page to pick one.
+    pub(super) users: SocketAddr,
+}
+
 impl Plan {
     /// A plan for addresses that are known to be good; both secrets are made of the given bytes.
     pub(super) fn new(
-        listen: Vec<SocketAddr>,
-        app: SocketAddr,
-        provider: SocketAddr,
+        at: Addresses,
         client_secret: [u8; 32],
         session_secret: [u8; 32],
         mcp: bool,
     ) -> Self {
         let secret = |bytes| Secret::new(BASE64_URL_SAFE_NO_PAD.encode(bytes));
-        let port = listen.first().map_or(FIRST_PORT, SocketAddr::port);
+        let port = at.gate.first().map_or(FIRST_PORT, SocketAddr::port);
         Self {
-            listen,
-            app,
-            issuer: format!("http://{provider}"),
+            issuer: format!("http://{}", at.provider),
             origin: format!("http://localhost:{port}"),
+            at,
             client_secret: secret(client_secret),
             session_secret: secret(session_secret),
             mcp,
         }
     }
 
-    /// What the provider knows of the gate.
-    pub(super) fn provider_config(&self) -> DemoProviderConfig {
-        let here = |path: &str| format!("{}{path}", self.origin);
-        DemoProviderConfig {
-            issuer: self.issuer.clone(),
-            client_id: CLIENT_ID.to_owned(),
-            client_secret: self.client_secret.clone(),
-            redirect_uris: vec![here("/oauth2/callback/demo")],
-            post_logout_redirect_uris: vec![here("/oauth2/sign_out")],
+    /// The page with the users.
+    pub(super) fn picker(&self) -> PickerSettings {
+        let callback = format!("{}/oauth2/callback/users", self.issuer);
+        PickerSettings {
+            client_id: CLIENT_ID,
+            app_origin: self.origin.clone(),
+            callback: url(&callback),
         }
     }
 
-    /// What the gate knows of app and provider.
-    pub(super) fn gate_config(&self) -> Config {
-        let upstream = Uri::try_from(format!("http://{}", self.app));
+    /// The gate that signs people in: an authorization server, whose app is the page with the users.
+    pub(super) fn provider_config(&self) -> Config {
+        let page = Route {
+            access: Access::Public,
+            ..Route::login()
+        };
         Config {
-            listen: self
-                .listen
+            issuer: Some(IssuerSettings {
+                clients: vec![self.client()],
+                ..IssuerSettings::default()
+            }),
+            providers: vec![self.users()],
+            routes: vec![page],
+            ..self.gate(
+                (&[self.at.provider], &self.issuer),
+                self.at.users,
+                "sidegate_demo_provider",
+            )
+        }
+    }
+
+    /// The gate of the demo, as that server knows it.
+    fn client(&self) -> ClientSettings {
+        let here = |path: &str| vec![format!("{}{path}", self.origin)];
+        ClientSettings {
+            id: CLIENT_ID.to_owned(),
+            name: "sidegate demo".to_owned(),
+            secrets: vec![sha256(self.client_secret.expose().as_bytes())],
+            keys: None,
+            redirect_uris: here("/oauth2/callback/demo"),
+            post_logout_redirect_uris: here("/oauth2/sign_out"),
+            first_party: true,
+            machine: None,
+            device_flow: false,
+            introspect: false,
+            token_exchange: false,
+            require_pushed_authorization_requests: false,
+        }
+    }
+
+    /// The gate in front of the app.
+    pub(super) fn gate_config(&self) -> Config {
+        Config {
+            issuer: self.mcp.then(IssuerSettings::default),
+            providers: vec![self.provider()],
+            headers: identity_headers(),
+            routes: self.routes(),
+            ..self.gate((&self.at.gate, &self.origin), self.at.app, "sidegate_demo")
+        }
+    }
+
+    /// A gate that listens at these addresses, in front of `upstream`; nobody may sign in yet.
+    fn gate(
+        &self,
+        (listen, origin): (&[SocketAddr], &str),
+        upstream: SocketAddr,
+        cookie_name: &str,
+    ) -> Config {
+        let upstream = Uri::try_from(format!("http://{upstream}"));
+        Config {
+            listen: listen
                 .iter()
                 .copied()
                 .map(|address| Listen {
@@ -96,9 +160,7 @@ impl Plan {
             admin_listen: None,
             ext_authz_listen: None,
             app: None,
-            public_url: PublicUrl {
-                url: Url::parse(&self.origin).expect("localhost and a port make a URL"),
-            },
+            public_url: PublicUrl { url: url(origin) },
             upstreams: vec![UpstreamSettings::new(
                 DEFAULT_UPSTREAM,
                 vec![UpstreamAddress::Network(
@@ -119,7 +181,7 @@ impl Plan {
                 ephemeral: true,
                 lifetime: Duration::from_hours(7 * 24),
                 idle_timeout: Duration::from_hours(12),
-                cookie_name: "sidegate_demo".to_owned(),
+                cookie_name: cookie_name.to_owned(),
                 cookie_domain: None,
                 store: StoreSettings::Cookie,
                 max_sessions: 1,
@@ -130,10 +192,10 @@ impl Plan {
             api_tokens: None,
             users: None,
             service_tokens: Vec::new(),
-            issuer: self.mcp.then(IssuerSettings::default),
-            providers: vec![self.gate_provider()],
-            headers: identity_headers(),
-            routes: self.routes(),
+            issuer: None,
+            providers: Vec::new(),
+            headers: HeaderSettings::default(),
+            routes: Vec::new(),
             refuse_cross_site: false,
             audit: None,
             limits: Limits::default(),
@@ -158,7 +220,8 @@ impl Plan {
         [public].into_iter().chain(mcp).collect()
     }
 
-    fn gate_provider(&self) -> ProviderSettings {
+    /// The gate that signs people in, as the gate in front of the app knows it.
+    fn provider(&self) -> ProviderSettings {
         ProviderSettings {
             name: "demo".to_owned(),
             label: "Demo provider".to_owned(),
@@ -190,16 +253,46 @@ impl Plan {
         }
     }
 
+    /// The users, as the gate that signs people in knows them.
+    fn users(&self) -> ProviderSettings {
+        let users = format!("http://{}", self.at.users);
+        let claim = |name: &str| Some(name.to_owned());
+        ProviderSettings {
+            name: "users".to_owned(),
+            label: "Demo users".to_owned(),
+            kind: &catalog::OAUTH2,
+            endpoints: [
+                ("authorize_url", format!("{}{PICK}", self.issuer)),
+                ("token_url", format!("{users}{TOKEN}")),
+                ("userinfo_url", format!("{users}{USERINFO}")),
+            ]
+            .into(),
+            scopes: Vec::new(),
+            callback_path: "/oauth2/callback/users".to_owned(),
+            claims: ClaimPaths {
+                subject: claim("sub"),
+                user: claim("preferred_username"),
+                email: claim("email"),
+                email_verified: claim("email_verified"),
+                name: claim("name"),
+                picture: None,
+                groups: claim("groups"),
+            },
+            userinfo: false,
+            refresh: false,
+            revoke: false,
+            ..self.provider()
+        }
+    }
+
     /// What somebody who just typed the command needs to read.
     pub(super) fn banner(&self) -> String {
         let Self {
-            origin,
-            app,
-            issuer,
-            ..
+            at, origin, issuer, ..
         } = self;
-        let hosts: Vec<_> = self
-            .listen
+        let app = at.app;
+        let hosts: Vec<_> = at
+            .gate
             .iter()
             .map(|address| address.ip().to_string())
             .collect();
@@ -285,6 +378,15 @@ pub(super) fn gate_addresses(port: Option<u16>) -> io::Result<Vec<SocketAddr>> {
         }
     }
     Err(last.unwrap_or_else(|| io::ErrorKind::AddrInUse.into()))
+}
+
+/// A free port of 127.0.0.1.
+pub(super) fn free_address() -> io::Result<SocketAddr> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
+}
+
+fn url(text: &str) -> Url {
+    Url::parse(text).expect("a host of this machine and a port make a URL")
 }
 
 fn free_addresses(port: u16) -> io::Result<Vec<SocketAddr>> {

@@ -1,4 +1,4 @@
-//! The accept loop that the demo app and the demo provider share: plain HTTP/1.1 on loopback.
+//! The accept loop that the demo app and the demo users share: plain HTTP/1.1 on loopback.
 
 use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 

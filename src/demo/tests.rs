@@ -1,10 +1,10 @@
-//! The demo app over real sockets, and a small HTTP client that the provider's tests use too.
+//! The demo app and the demo's users over real sockets.
 
 use std::net::SocketAddr;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use http::header::{CONTENT_TYPE, HOST, SEC_WEBSOCKET_PROTOCOL};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, LOCATION, SEC_WEBSOCKET_PROTOCOL};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
@@ -19,7 +19,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::{app, start};
 
 /// Sends one request on a connection of its own.
-pub(super) async fn send(
+async fn send(
     address: SocketAddr,
     request: http::request::Builder,
     body: impl Into<Bytes>,
@@ -35,12 +35,12 @@ pub(super) async fn send(
     sender.send_request(request).await.unwrap()
 }
 
-pub(super) async fn text(response: http::Response<Incoming>) -> String {
+async fn text(response: http::Response<Incoming>) -> String {
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-pub(super) async fn json(response: http::Response<Incoming>) -> Value {
+async fn json(response: http::Response<Incoming>) -> Value {
     serde_json::from_str(&text(response).await).unwrap()
 }
 
@@ -152,16 +152,40 @@ async fn a_plain_request_for_the_socket_is_told_to_upgrade() {
 }
 
 #[tokio::test]
-async fn app_and_provider_run_until_dropped() {
+async fn app_and_users_are_there_until_dropped() {
     let demo = start(Some(0), false).unwrap();
-    let (app, provider) = (demo.servers.app, demo.servers.provider);
+    let (app, users) = (demo.servers.app, demo.servers.users);
     assert_eq!(send(app, get("/public/"), "").await.status(), 200);
-    let discovery = get("/.well-known/openid-configuration");
-    let metadata = json(send(provider, discovery, "").await).await;
-    assert_eq!(metadata["issuer"], format!("http://{provider}"));
+    assert_eq!(send(users, get("/"), "").await.status(), 200);
     let origin = demo.config.public_url.url.origin().ascii_serialization();
     assert!(demo.banner.contains(&origin));
     drop(demo);
     assert!(TcpStream::connect(app).await.is_err());
-    assert!(TcpStream::connect(provider).await.is_err());
+    assert!(TcpStream::connect(users).await.is_err());
+}
+
+#[tokio::test]
+async fn who_is_picked_is_sent_back_and_nobody_else_is_known() {
+    let demo = start(Some(0), false).unwrap();
+    let users = demo.servers.users;
+    let page = send(users, get("/pick?state=a%26b"), "").await;
+    let policy = page.headers()["content-security-policy"].to_str().unwrap();
+    let origin = demo.config.public_url.url.origin().ascii_serialization();
+    assert!(policy.ends_with(&format!("form-action 'self' {origin}")));
+    let page = text(page).await;
+    assert!(page.contains("Ada Lovelace") && page.contains("Grace Hopper"));
+
+    let pick = |user| send(users, http::Request::post("/pick?state=a%26b"), user);
+    let picked = pick("user=ada").await;
+    assert_eq!(picked.status(), 303);
+    let back = picked.headers()[LOCATION].to_str().unwrap();
+    assert!(back.ends_with("/oauth2/callback/users?code=ada&state=a%26b"), "{back}");
+    assert_eq!(pick("user=mallory").await.status(), 400);
+
+    let token = |code| send(users, http::Request::post("/token"), code);
+    assert_eq!(json(token("code=ada").await).await["access_token"], "ada");
+    assert_eq!(token("code=mallory").await.status(), 400);
+    let userinfo = |bearer| send(users, get("/userinfo").header(AUTHORIZATION, bearer), "");
+    assert_eq!(json(userinfo("Bearer ada").await).await["sub"], "demo-18151210");
+    assert_eq!(userinfo("Bearer mallory").await.status(), 401);
 }

@@ -23,6 +23,8 @@ pub struct AuthorizationRequest {
     pub is_silent: bool,
     /// Whether somebody has to sign in anew.
     pub login: bool,
+    /// Whether they are to be offered another account.
+    pub select_account: bool,
     /// How long ago they may have authenticated.
     pub step_up: StepUp,
     /// Comes back in an ID token.
@@ -119,10 +121,11 @@ impl AuthorizationRequest {
             scopes: scopes(parameters.get("scope").unwrap_or_default())?,
             is_silent,
             login: prompts.contains(&"login") || max_age.is_some_and(|seconds| seconds == 0),
+            select_account: prompts.contains(&"select_account"),
             step_up: StepUp::read(written.as_deref(), parameters.get("acr_values")),
             nonce: parameters
                 .get("nonce")
-                .filter(|nonce| nonce.len() <= LONGEST_STATE)
+                .filter(|nonce| nonce.len() <= LONGEST_NONCE)
                 .map(str::to_owned),
         })
     }
@@ -168,8 +171,10 @@ pub fn is_verifier(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
 }
 
-/// The bytes of the longest `state`, and of the longest `nonce`.
-const LONGEST_STATE: usize = 1_024;
+/// The bytes of the longest `state`: where a client is a gate, it carries the address that a login leads back to.
+const LONGEST_STATE: usize = 4_096;
+/// The bytes of the longest `nonce`.
+const LONGEST_NONCE: usize = 1_024;
 /// The bytes of the longest scope.
 const LONGEST_SCOPE: usize = 200;
 /// Scopes that are asked for at once.
@@ -238,7 +243,7 @@ mod tests {
             &[("max_age", "soon")],
             &[("max_age", "-1")],
             &[("prompt", "none login")],
-            &[("state", &*"s".repeat(1_025))],
+            &[("state", &*"s".repeat(4_097))],
         ] {
             assert_eq!(read(changes), Err(Code::InvalidRequest), "{changes:?}");
         }

@@ -184,7 +184,14 @@ impl Ask<'_> {
             .sessions
             .visit(&self.request.head.headers, self.now)
             .await?;
-        let return_to = || self.request.target().to_owned();
+        let selects_account = asked.select_account && self.pushed.is_none();
+        let return_to = || {
+            if selects_account {
+                self.target_without_prompt()
+            } else {
+                self.request.target().to_owned()
+            }
+        };
         let Some(session) = &visit.session else {
             if asked.is_silent {
                 return Ok(Err(OAuthError::new(
@@ -198,6 +205,10 @@ impl Ask<'_> {
             .told_if_too_long(self.request.audience));
         };
         record.note_identity(Some(&session.identity));
+        if selects_account {
+            let login = with_switch(&snapshot.site.sign_in(&return_to()));
+            return Ok(Ok(reply::redirect(StatusCode::FOUND, &login)));
+        }
         // Not every provider says when somebody authenticated there, but each login here has a time.
         let is_new = !asked.login || self.now.since(session.created_at) <= FRESH;
         let step_up = asked.step_up;
@@ -282,6 +293,14 @@ impl Ask<'_> {
             return Ok((issuer.userinfo(), &issuer.userinfo_route));
         }
         resource_of(snapshot, issuer, asked.resource.as_deref())
+    }
+
+    /// This address as it is asked for after another account was offered: no second one is.
+    fn target_without_prompt(&self) -> String {
+        let query = self.request.query().unwrap_or_default();
+        let (parameters, _) = Parameters::parse_first(query.as_bytes());
+        let query = parameters.without(&["prompt"]).encode();
+        format!("{}?{query}", self.request.path())
     }
 
     /// Would what the client gets be let through there?

@@ -286,6 +286,21 @@ async fn a_client_of_the_configuration_is_asked_for_nothing_where_it_is_first_pa
     assert!(parameter(&back.location(), "code").is_some());
 }
 
+#[tokio::test]
+async fn another_account_is_offered_where_a_client_asks_for_that_and_once() {
+    let home = home().await;
+    let house = &home.house;
+    let client = client(house).await;
+    let browser = house.browser();
+    browser.sign_in("/").await;
+    let asked = authorize(house, &client, &[("prompt", "select_account")]);
+    let offered = browser.get(&asked).await.location();
+    assert!(offered.path().ends_with("/sign_in"), "{offered}");
+    assert_eq!(parameter(&offered, "switch").as_deref(), Some("1"));
+    let return_to = parameter(&offered, "rd").expect("where it leads back");
+    consent_of(&browser.get(&return_to).await);
+}
+
 /// Any program on the machine may wait there, by the client's name (RFC 8252 §8.6).
 #[tokio::test]
 async fn a_first_party_client_that_any_program_may_be_is_asked_about() {
