@@ -7,10 +7,7 @@
 use std::{
     fmt::Write as _,
     net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -19,8 +16,9 @@ use tokio::time::timeout;
 use crate::{
     observe::{Throttled, metrics::RateLimited},
     rate_limit::{self, Exceeded, Fields, Key, Per, Quota, RateLimit, Table, Taken},
+    redis::RedisCounts,
     route::Route,
-    session::{self, store::Redis},
+    session,
     visitor::Who,
 };
 
@@ -30,7 +28,7 @@ pub struct Limiter {
     known: Table,
     /// Of addresses.
     addresses: Table,
-    redis: Option<Arc<Redis>>,
+    redis: Option<RedisCounts>,
     hits: RateLimited,
     alone: Throttled,
     began: Instant,
@@ -40,7 +38,7 @@ pub struct Limiter {
 
 impl Limiter {
     /// Shared by `redis`, where replicas have one.
-    pub fn new(redis: Option<Arc<Redis>>, hits: RateLimited) -> Self {
+    pub fn new(redis: Option<RedisCounts>, hits: RateLimited) -> Self {
         Self {
             known: Table::default(),
             addresses: Table::default(),

@@ -87,7 +87,7 @@ impl Services {
         let keys = Arc::new(keys(config));
         let redis = redis(config, &keys, lifetimes, &revocations);
         let hits = metrics.rate_limited.clone();
-        let limiter = Arc::new(Limiter::new(redis.clone(), hits));
+        let limiter = Arc::new(Limiter::new(redis.as_deref().map(Redis::counts), hits));
         let directory_keys = Arc::new(ArcSwap::new(keys));
         let directory: Arc<dyn SessionIndex> = match &redis {
             Some(redis) => Arc::new(redis.directory(Arc::clone(&directory_keys))),

@@ -18,11 +18,8 @@ use crate::{
         AuthorizeRequest, ClientTrial, HttpClient, Inspection, Provider, ProviderError, Providers,
         http::HttpError, settings::ClientAuthentication,
     },
-    redis::address::RedisAddress,
-    session::{
-        settings::{SessionSettings, StoreSettings},
-        store,
-    },
+    redis::{self, address::RedisAddress},
+    session::settings::{SessionSettings, StoreSettings},
     trust,
 };
 
@@ -76,8 +73,8 @@ async fn ask_redis(session: &SessionSettings) -> Vec<Finding> {
         asked: key.to_owned(),
         text,
     };
-    match store::ask(address).await {
-        Ok(store::Answer { took, risks }) => {
+    match redis::ask(address).await {
+        Ok(redis::Answer { took, risks }) => {
             let text = format!("Redis answers, after {} ms", took.as_millis());
             let risks = risks.into_iter();
             [finding(Grade::Fine, text)]

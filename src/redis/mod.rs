@@ -1,3 +1,31 @@
-//! Redis, for sessions and for everything else that is stored there.
+//! Redis, for sessions and for everything else that is stored there: the connection, and what knows nothing of sessions.
 
 pub mod address;
+mod ask;
+mod counts;
+pub(crate) mod dial;
+mod failure;
+pub(crate) mod link;
+mod risk;
+pub(crate) mod script;
+mod state;
+
+pub use self::{
+    ask::{Answer, ask},
+    counts::RedisCounts,
+    failure::RedisFailure,
+};
+pub(crate) use self::state::RedisState;
+
+/// Why Redis did not answer. The text is for the log and holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("Redis: {0}")]
+pub struct Unanswered(pub String);
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let digit = |half: u8| char::from(b"0123456789abcdef"[usize::from(half)]);
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
+}

@@ -13,7 +13,7 @@ use futures_util::future::BoxFuture;
 
 pub use self::{
     memory::Memory,
-    redis::{Answer, Redis, RedisDirectory, RedisFailure, ask},
+    redis::{Redis, RedisDirectory},
 };
 use super::{Id, StoreError};
 use crate::clock::Timestamp;

@@ -14,9 +14,10 @@ use redis::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{layout::hex, link::Link, script};
+use super::script;
 use crate::{
     random,
+    redis::{hex, link::Link},
     session::{
         StoreError,
         directory::{Activity, Entry, SessionIndex, SessionName, UserKey},
@@ -91,7 +92,7 @@ impl Shelf {
         for (field, _) in &fields[..surplus] {
             command.arg(field);
         }
-        self.link.send(&command).await.map(drop)
+        Ok(self.link.send(&command).await.map(drop)?)
     }
 
     async fn fields(&self, key: &str) -> Result<Vec<(String, Option<Entry>)>, StoreError> {
@@ -149,7 +150,7 @@ impl SessionIndex for RedisDirectory {
             let mut command = redis::cmd("HDEL");
             let key = self.shelf.user_key(name.user());
             command.arg(key).arg(field(name));
-            self.shelf.link.send(&command).await.map(drop)
+            Ok(self.shelf.link.send(&command).await.map(drop)?)
         })
     }
 }

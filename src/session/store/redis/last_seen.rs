@@ -15,8 +15,8 @@ use redis::Value;
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
-use super::{layout::Name, link::Link, record_cache::RecordCache, script};
-use crate::{clock, clock::Timestamp, session::Id};
+use super::{layout::Name, record_cache::RecordCache, script};
+use crate::{clock, clock::Timestamp, redis::link::Link, session::Id};
 
 /// Sessions that were used, and when. In shards by their ids, which are random: each has a lock of its own, so that no
 /// request waits for one that walks all of them.

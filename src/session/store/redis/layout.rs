@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::{
     clock::Timestamp,
+    redis::hex,
     session::{
         Id,
         revocation::{Revocation, Target},
@@ -34,14 +35,6 @@ impl Name {
     pub(super) fn lease_key(self) -> String {
         format!("sidegate:{{{}}}:lease", hex(&self.0))
     }
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    let digit = |half: u8| char::from(b"0123456789abcdef"[usize::from(half)]);
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-        .collect()
 }
 
 /// A record with what ends it.

@@ -5,19 +5,13 @@
 //! ([`last_seen`]). Revocations have a log of their own ([`revocation_log`]). While Redis does not answer, a recent copy serves, and all
 //! other requests get 503: nobody is let in, or signed out, because Redis is away.
 
-mod ask;
-mod dial;
 mod directory;
 mod last_seen;
 mod layout;
-mod link;
 mod record_cache;
-mod redis_failure;
 mod revocation_log;
-mod risk;
 mod script;
 mod secrets;
-mod state;
 mod subscription;
 
 use std::{sync::Arc, time::Duration};
@@ -35,29 +29,27 @@ use tokio_util::{
     task::TaskTracker,
 };
 
-pub use self::{
-    ask::{Answer, ask},
-    directory::RedisDirectory,
-    redis_failure::RedisFailure,
-};
+pub use self::directory::RedisDirectory;
 use self::{
-    dial::Dialer,
     directory::Shelf,
     last_seen::LastSeenWriter,
-    layout::{Message, Name, Stored, hex},
-    link::Link,
+    layout::{Message, Name, Stored},
     record_cache::{RecordCache, has_ended},
     revocation_log::{Kind, RevocationLog},
     secrets::Secrets,
-    state::RedisState,
     subscription::{Listener, Subscription},
 };
 use super::{Found, Record, Store};
 use crate::{
     clock::Timestamp,
     kv,
-    rate_limit::{Key, Quota, Taken},
-    redis::address::RedisAddress,
+    redis::{
+        RedisCounts, RedisState, Unanswered,
+        address::RedisAddress,
+        dial::Dialer,
+        hex,
+        link::{self, Link},
+    },
     session::{
         Id, Lifetimes, StoreError,
         revocation::Revocations,
@@ -75,8 +67,6 @@ pub struct Redis {
     /// Tells one gate's replicas from another's.
     gate: String,
     channel: String,
-    /// What the names of limits begin with.
-    limits: String,
     lifetimes: Lifetimes,
     /// What tells Redis of things, and has to come to its end.
     telling: TaskTracker,
@@ -107,7 +97,6 @@ impl Redis {
         let last_seen = Arc::new(LastSeenWriter::new(lifetimes.idle_timeout));
         let secrets = Arc::new(Secrets::new(secrets));
         let secrets_key = format!("sidegate:{gate}:secrets");
-        let limits = format!("sidegate:{gate}:limit:");
         let missed = Arc::<Notify>::default();
         let revocation_log = [Kind::Vouched, Kind::Unsigned].map(|kind| RevocationLog {
             link: Arc::clone(&link),
@@ -158,7 +147,6 @@ impl Redis {
             secrets,
             gate,
             channel,
-            limits,
             lifetimes,
             telling,
             stop,
@@ -187,35 +175,17 @@ impl Redis {
         })
     }
 
+    /// What is counted for all replicas.
+    pub fn counts(&self) -> RedisCounts {
+        RedisCounts {
+            link: Arc::clone(&self.link),
+            prefix: format!("sidegate:{}:limit:", self.gate),
+        }
+    }
+
     /// Compares these with the other replicas' from here on.
     pub fn adopt_secrets(&self, secrets: Vec<Fingerprint>) {
         self.secrets.adopt(secrets);
-    }
-
-    /// Takes one of a count that replicas share.
-    ///
-    /// # Errors
-    /// When Redis does not say.
-    pub async fn take(&self, key: &Key, quota: Quota) -> Result<Taken, StoreError> {
-        if !self.link.is_up() {
-            return Err(StoreError("there is no connection".to_owned()));
-        }
-        let name = format!("{}{}", self.limits, hex(&key.0));
-        let (interval, count) = (quota.interval().to_string(), quota.count().to_string());
-        let arguments: [&[u8]; 2] = [interval.as_bytes(), count.as_bytes()];
-        let answer = self.link.run(&script::TAKE, &name, &arguments).await?;
-        let Value::Array(numbers) = &answer else {
-            return Err(StoreError("no count where a count should be".to_owned()));
-        };
-        match numbers[..] {
-            [Value::Int(1), Value::Int(taken), _] => Ok(quota.taken(micros(taken))),
-            [Value::Int(0), Value::Int(wait), Value::Int(reset)] => Ok(Taken {
-                outcome: Err(Duration::from_micros(micros(wait))),
-                remaining: 0,
-                reset: Duration::from_micros(micros(reset)),
-            }),
-            _ => Err(StoreError("no count where a count should be".to_owned())),
-        }
     }
 
     /// Tells Redis what it still has to know, as far as it takes it within a moment.
@@ -338,7 +308,13 @@ impl Redis {
             .await;
         // What was on its way here meanwhile.
         self.record_cache.forget(name);
-        answer.map(drop)
+        Ok(answer.map(drop)?)
+    }
+}
+
+impl From<Unanswered> for StoreError {
+    fn from(error: Unanswered) -> Self {
+        Self(error.0)
     }
 }
 
@@ -446,10 +422,6 @@ impl Store for Redis {
     fn secrets_differ(&self) -> bool {
         self.secrets.differ()
     }
-}
-
-fn micros(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or_default()
 }
 
 fn name_of(gate: &str) -> String {

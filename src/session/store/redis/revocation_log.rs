@@ -20,11 +20,11 @@ use tokio_util::sync::CancellationToken;
 pub(super) use self::reading::learn;
 use super::{
     layout::{Message, encode_revocation},
-    link::Link,
     script,
 };
 use crate::{
     clock::{self, Timestamp},
+    redis::link::Link,
     session::{
         StoreError,
         revocation::{Revocation, Revocations, Target},

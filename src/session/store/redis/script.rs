@@ -1,60 +1,6 @@
-//! Redis scripts: what Redis does in one step, and how a script is run.
-//!
-//! A script is sent by its hash, and in full if the server does not know it. Each may run twice with the same result: a command whose answer
-//! was lost is sent again.
+//! The scripts of sessions: what Redis does with them in one step. Each may run twice with the same result.
 
-use std::sync::LazyLock;
-
-use redis::{Cmd, Script};
-
-/// A script, and its text for servers that have not seen it.
-pub(super) struct Known {
-    text: &'static str,
-    script: LazyLock<Script>,
-}
-
-impl Known {
-    /// The script by its hash.
-    pub(super) fn by_hash(&self) -> Cmd {
-        let mut command = redis::cmd("EVALSHA");
-        command.arg(self.script.get_hash());
-        command
-    }
-
-    /// The script whole.
-    pub(super) fn whole(&self) -> Cmd {
-        let mut command = redis::cmd("EVAL");
-        command.arg(self.text);
-        command
-    }
-}
-
-macro_rules! known {
-    ($text:expr) => {
-        Known {
-            text: $text,
-            script: LazyLock::new(|| Script::new($text)),
-        }
-    };
-}
-
-/// Puts a name on its group's list, which lasts as long as the last of its values, and takes what has ended off it. The
-/// list is on the node of the values: the braces in both names say so.
-macro_rules! state_index {
-    () => {
-        r"
-local add = function(group, name, lasts)
-    local whole = function(number) return string.format('%.0f', number) end
-    local time = redis.call('TIME')
-    local now = time[1] * 1000 + math.floor(time[2] / 1000)
-    redis.call('ZREMRANGEBYSCORE', group, '-inf', whole(now))
-    redis.call('ZADD', group, whole(now + tonumber(lasts)), name)
-    local last = redis.call('ZREVRANGE', group, 0, 0, 'WITHSCORES')
-    redis.call('PEXPIREAT', group, whole(tonumber(last[2])))
-end
-"
-    };
-}
+use crate::redis::script::{Known, known};
 
 /// user key; field, entry, milliseconds to live. How many fields there are.
 pub(super) static LIST: Known = known!(
@@ -62,26 +8,6 @@ pub(super) static LIST: Known = known!(
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return redis.call('HLEN', KEYS[1])
-"
-);
-
-/// limit key; microseconds until one comes back, how many there are. Whether one was taken, and then how many microseconds
-/// until all have come back; else until there is one, and until all have. Where its answer is lost and it runs again, it takes
-/// another one.
-pub(super) static TAKE: Known = known!(
-    r"
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
-local interval = tonumber(ARGV[1])
-local room = interval * tonumber(ARGV[2])
-local before = tonumber(redis.call('GET', KEYS[1]) or now)
-before = math.min(math.max(before, now), now + room)
-local after = before + interval
-if after - now > room then
-    return {0, after - now - room, before - now}
-end
-redis.call('SET', KEYS[1], string.format('%.0f', after), 'PX', math.ceil((after - now) / 1000))
-return {1, after - now, 0}
 "
 );
 
@@ -247,59 +173,5 @@ redis.call('ZADD', KEYS[1], 'NX', whole(number), ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 redis.call('PUBLISH', ARGV[3], ARGV[4])
 return outcome
-"
-);
-
-/// value key; group's key, name, value, milliseconds to live.
-pub(super) static STATE_PUT: Known = known!(concat!(
-    state_index!(),
-    r"
-redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
-add(ARGV[1], ARGV[2], ARGV[4])
-return 1
-"
-));
-
-/// value key; group's key, name. The value that was there.
-pub(super) static STATE_TAKE: Known = known!(
-    r"
-local old = redis.call('GET', KEYS[1])
-redis.call('DEL', KEYS[1])
-redis.call('ZREM', ARGV[1], ARGV[2])
-return old
-"
-);
-
-/// value key; group's key, name, whether one is expected, which, whether there is a new one, which, milliseconds to
-/// live. Whether the new one is there now.
-pub(super) static STATE_SWAP: Known = known!(concat!(
-    state_index!(),
-    r"
-local old = redis.call('GET', KEYS[1])
-local expected = ARGV[3] == '1' and ARGV[4]
-local new = ARGV[5] == '1' and ARGV[6]
-if old == new then
-    return 1
-end
-if old ~= expected then
-    return 0
-end
-if new then
-    redis.call('SET', KEYS[1], new, 'PX', ARGV[7])
-    add(ARGV[1], ARGV[2], ARGV[7])
-else
-    redis.call('DEL', KEYS[1])
-    redis.call('ZREM', ARGV[1], ARGV[2])
-end
-return 1
-"
-));
-
-/// group's key; how many at most. Names of values that have not ended.
-pub(super) static STATE_NAMES: Known = known!(
-    r"
-local time = redis.call('TIME')
-local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
-return redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. now, '+inf', 'LIMIT', 0, ARGV[1])
 "
 );

@@ -16,8 +16,8 @@ use arc_swap::ArcSwap;
 use redis::Value;
 use tokio::time::interval;
 
-use super::{link::Link, script};
-use crate::session::seal::Fingerprint;
+use super::script;
+use crate::{redis::link::Link, session::seal::Fingerprint};
 
 /// What this replica knows of the others' secrets.
 pub(super) struct Secrets {

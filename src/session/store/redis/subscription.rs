@@ -19,13 +19,15 @@ use tokio::{
 };
 
 use super::{
-    dial::Dialer,
     layout::Message,
-    link::Link,
     record_cache::{Freshness, RecordCache, is_within},
-    redis_failure::RedisFailure,
 };
-use crate::{clock, clock::Timestamp, session::revocation::Revocations};
+use crate::{
+    clock,
+    clock::Timestamp,
+    redis::{RedisFailure, dial::Dialer, link::Link},
+    session::revocation::Revocations,
+};
 
 /// Whether news are heard.
 #[derive(Default)]

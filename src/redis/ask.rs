@@ -9,12 +9,13 @@ use tokio::{
 };
 
 use super::{
+    address::RedisAddress,
     dial::{Connection, Dialer},
-    layout::Name,
-    redis_failure::RedisFailure,
+    failure::RedisFailure,
+    hex,
     risk::{Risk, risks},
 };
-use crate::{random, redis::address::RedisAddress};
+use crate::random;
 
 /// A Redis that would serve.
 pub struct Answer {
@@ -69,7 +70,7 @@ async fn resolves(address: &RedisAddress) -> bool {
 
 /// One command of each kind, by itself: of those in a script Redis does not say that a user may not do them.
 async fn try_out(dialer: &Dialer, connection: &mut Connection) -> Result<(), RedisFailure> {
-    let key = Name::of(&random::bytes()).session_key();
+    let key = format!("sidegate:{{{}}}:check", hex(&random::bytes::<16>()));
     for command in [
         cmd("SET").arg(&key).arg("").arg("PX").arg(1_000),
         cmd("GET").arg(&key),

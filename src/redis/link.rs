@@ -19,15 +19,15 @@ use tokio::{
 };
 
 use super::{
+    Unanswered,
     dial::{Connection, Dialer, IN_FLIGHT},
-    redis_failure::RedisFailure,
+    failure::RedisFailure,
     risk::{Risk, risks},
     script::Known,
 };
-use crate::session::StoreError;
 
 /// Sends commands.
-pub(super) struct Link {
+pub(crate) struct Link {
     state: watch::Receiver<State>,
     complaints: mpsc::Sender<Complaint>,
     permits: Semaphore,
@@ -35,7 +35,7 @@ pub(super) struct Link {
 }
 
 /// Keeps a link's connection.
-pub(super) struct Keeper {
+pub(crate) struct Keeper {
     dialer: Arc<Dialer>,
     state: watch::Sender<State>,
     complaints: mpsc::Receiver<Complaint>,
@@ -57,7 +57,7 @@ struct Complaint {
 }
 
 /// A link that is down, and what brings it up.
-pub(super) fn link(dialer: Arc<Dialer>) -> (Link, Keeper) {
+pub(crate) fn link(dialer: Arc<Dialer>) -> (Link, Keeper) {
     let (sender, state) = watch::channel(State::DownSince(Instant::now()));
     let (complaints, receiver) = mpsc::channel(16);
     let link = Link {
@@ -77,27 +77,27 @@ pub(super) fn link(dialer: Arc<Dialer>) -> (Link, Keeper) {
 
 impl Link {
     /// Whether there is a connection that answers.
-    pub(super) fn is_up(&self) -> bool {
+    pub(crate) fn is_up(&self) -> bool {
         matches!(&*self.state.borrow(), State::Up(..))
     }
 
     /// Whether there has been none for so long that it is no matter of a moment.
-    pub(super) fn is_away(&self) -> bool {
+    pub(crate) fn is_away(&self) -> bool {
         matches!(&*self.state.borrow(), State::DownSince(since) if since.elapsed() >= AWAY)
     }
 
     /// Whether it was Redis itself that refused the last time: who asks, or what was asked.
-    pub(super) fn refuses(&self) -> bool {
+    pub(crate) fn refuses(&self) -> bool {
         self.refuses.load(Ordering::Relaxed)
     }
 
     /// Runs a script, over again where its answer was lost.
-    pub(super) async fn run(
+    pub(crate) async fn run(
         &self,
         script: &Known,
         key: &str,
         arguments: &[&[u8]],
-    ) -> Result<Value, StoreError> {
+    ) -> Result<Value, Unanswered> {
         let fill = |mut command: Cmd| {
             command.arg(1).arg(key);
             for argument in arguments {
@@ -107,13 +107,13 @@ impl Link {
         };
         match self.try_send(&fill(script.by_hash())).await {
             Err(Failure::Unknown) => self.send(&fill(script.whole())).await,
-            outcome => outcome.map_err(StoreError::from),
+            outcome => outcome.map_err(Unanswered::from),
         }
     }
 
     /// Sends a command, over again where its answer was lost.
-    pub(super) async fn send(&self, command: &Cmd) -> Result<Value, StoreError> {
-        self.try_send(command).await.map_err(StoreError::from)
+    pub(crate) async fn send(&self, command: &Cmd) -> Result<Value, Unanswered> {
+        self.try_send(command).await.map_err(Unanswered::from)
     }
 
     async fn try_send(&self, command: &Cmd) -> Result<Value, Failure> {
@@ -190,7 +190,7 @@ enum Failure {
     LastLogged(String),
 }
 
-impl From<Failure> for StoreError {
+impl From<Failure> for Unanswered {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Unknown => Self("Redis forgets scripts".to_owned()),
@@ -226,7 +226,7 @@ fn is_about_connection(error: &RedisError) -> bool {
 
 impl Keeper {
     /// Keeps the connection for as long as somebody may use it.
-    pub(super) async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         let mut number = 0;
         let mut pause = FIRST_PAUSE;
         let mut told = LastLogged::Nothing;

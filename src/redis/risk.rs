@@ -5,7 +5,7 @@ use std::fmt;
 
 use redis::{Cmd, Value};
 
-use super::{dial::Connection, redis_failure::RedisFailure};
+use super::{dial::Connection, failure::RedisFailure};
 
 /// A setting to look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl fmt::Display for Risk {
 }
 
 /// What `connection` says of itself. Where it cannot be asked for another reason than the user's rights, nothing is said.
-pub(super) async fn risks(connection: &mut Connection) -> Vec<Risk> {
+pub(crate) async fn risks(connection: &mut Connection) -> Vec<Risk> {
     let mut risks = Vec::new();
     for (section, find) in [
         ("memory", evicts as fn(&str) -> Option<Risk>),

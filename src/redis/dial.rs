@@ -16,15 +16,14 @@ use redis::{
 };
 use tokio::time::timeout;
 
-use super::redis_failure::RedisFailure;
-use crate::{
-    net::dial::PROBES,
-    redis::address::{self as redis_address, RedisAddress, Topology},
-    trust,
+use super::{
+    address::{self as redis_address, RedisAddress, Topology},
+    failure::RedisFailure,
 };
+use crate::{net::dial::PROBES, trust};
 
 /// Makes connections to one Redis.
-pub(super) struct Dialer {
+pub(crate) struct Dialer {
     address: RedisAddress,
     certificates: TlsCertificates,
     /// Which of several nodes is asked next.
@@ -33,26 +32,26 @@ pub(super) struct Dialer {
 
 /// A connection that any number of commands may use at once.
 #[derive(Clone)]
-pub(super) enum Connection {
+pub(crate) enum Connection {
     Server(MultiplexedConnection),
     Cluster(ClusterConnection),
 }
 
 impl Connection {
-    pub(super) async fn send(&mut self, command: &Cmd) -> RedisResult<Value> {
+    pub(crate) async fn send(&mut self, command: &Cmd) -> RedisResult<Value> {
         match self {
             Self::Server(connection) => command.query_async(connection).await,
             Self::Cluster(connection) => command.query_async(connection).await,
         }
     }
 
-    pub(super) fn is_cluster(&self) -> bool {
+    pub(crate) fn is_cluster(&self) -> bool {
         matches!(self, Self::Cluster(_))
     }
 }
 
 impl Dialer {
-    pub(super) fn new(address: RedisAddress) -> Self {
+    pub(crate) fn new(address: RedisAddress) -> Self {
         let root_cert = address.tls.then(trust::system_roots_as_pem).flatten();
         if address.tls {
             trust::install_cryptography();
@@ -68,7 +67,7 @@ impl Dialer {
     }
 
     /// A connection for commands.
-    pub(super) async fn connect(&self) -> Result<Connection, RedisFailure> {
+    pub(crate) async fn connect(&self) -> Result<Connection, RedisFailure> {
         if self.address.topology == Topology::Cluster {
             return match bounded(CONNECT * 2, self.connect_cluster()).await {
                 Ok(cluster) => Ok(Connection::Cluster(cluster)),
@@ -83,7 +82,7 @@ impl Dialer {
     }
 
     /// A connection for messages, of which the nodes of a cluster tell each other.
-    pub(super) async fn listen(&self) -> Result<PubSub, RedisFailure> {
+    pub(crate) async fn listen(&self) -> Result<PubSub, RedisFailure> {
         let (host, port) = self.server().await?;
         let client = self.client(&host, port, true)?;
         bounded(CONNECT, client.get_async_pubsub()).await
@@ -110,7 +109,7 @@ impl Dialer {
     }
 
     /// Whether what is asked as one server is one, as far as it says.
-    pub(super) async fn check_is_alone(
+    pub(crate) async fn check_is_alone(
         &self,
         connection: &mut Connection,
     ) -> Result<(), RedisFailure> {
@@ -124,7 +123,7 @@ impl Dialer {
     }
 
     /// Who was asked, or is asked next: `HOST:PORT`, several parted by commas.
-    pub(super) async fn asked(&self, redis_failure: &RedisFailure) -> String {
+    pub(crate) async fn asked(&self, redis_failure: &RedisFailure) -> String {
         let sentinel = matches!(redis_failure, RedisFailure::Sentinel(_));
         let nodes = match &self.address.topology {
             Topology::Sentinel(_) if !sentinel => match self.server().await {
@@ -317,4 +316,4 @@ const USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a connection may take, and each step of it.
 const CONNECT: Duration = Duration::from_secs(1);
 /// Commands in flight.
-pub(super) const IN_FLIGHT: usize = 1_024;
+pub(crate) const IN_FLIGHT: usize = 1_024;

@@ -9,25 +9,24 @@ use bytes::Bytes;
 use redis::Value as Reply;
 
 use super::{
-    layout::hex,
+    Unanswered, hex,
     link::Link,
-    script::{self, Known},
+    script::{Known, known},
 };
 use crate::{
     clock,
     kv::{Answer, Entries, Error, Key, Store, Value, check_size},
-    session::StoreError,
 };
 
 /// Values that replicas share.
-pub(super) struct RedisState {
-    pub(super) link: Arc<Link>,
+pub(crate) struct RedisState {
+    pub(crate) link: Arc<Link>,
     /// Tells one gate's values from another's.
-    pub(super) gate: String,
+    pub(crate) gate: String,
 }
 
-impl From<StoreError> for Error {
-    fn from(error: StoreError) -> Self {
+impl From<Unanswered> for Error {
+    fn from(error: Unanswered) -> Self {
         Self(error.0)
     }
 }
@@ -78,7 +77,7 @@ impl Store for RedisState {
             check_size(&value)?;
             let rest = rest(&value);
             let arguments: [&[u8]; 2] = [&value.bytes, rest.as_bytes()];
-            self.run(&script::STATE_PUT, &key, &arguments)
+            self.run(&PUT, &key, &arguments)
                 .await
                 .map(drop)
         })
@@ -86,7 +85,7 @@ impl Store for RedisState {
 
     /// Where the answer gets lost nobody gets the value.
     fn take(&self, key: Key) -> Answer<'_, Option<Bytes>> {
-        Box::pin(async move { bytes(self.run(&script::STATE_TAKE, &key, &[]).await?) })
+        Box::pin(async move { bytes(self.run(&TAKE, &key, &[]).await?) })
     }
 
     fn swap(&self, key: Key, expected: Option<Bytes>, new: Option<Value>) -> Answer<'_, bool> {
@@ -103,7 +102,7 @@ impl Store for RedisState {
                 new.as_ref().map_or(&b""[..], |new| &new.bytes),
                 rest.as_bytes(),
             ];
-            let swapped = self.run(&script::STATE_SWAP, &key, &arguments).await?;
+            let swapped = self.run(&SWAP, &key, &arguments).await?;
             Ok(swapped == Reply::Int(1))
         })
     }
@@ -115,7 +114,7 @@ impl Store for RedisState {
             let arguments: [&[u8]; 1] = [at_most.as_bytes()];
             let names = self
                 .link
-                .run(&script::STATE_NAMES, &key, &arguments)
+                .run(&NAMES, &key, &arguments)
                 .await?;
             let names: Vec<Vec<u8>> = redis::from_redis_value(names)
                 .map_err(|_| Error("no list where a list should be".to_owned()))?;
@@ -140,3 +139,75 @@ impl Store for RedisState {
         self.link.is_up()
     }
 }
+
+/// Puts a name on its group's list, which lasts as long as the last of its values, and takes what has ended off it. The
+/// list is on the node of the values: the braces in both names say so.
+macro_rules! state_index {
+    () => {
+        r"
+local add = function(group, name, lasts)
+    local whole = function(number) return string.format('%.0f', number) end
+    local time = redis.call('TIME')
+    local now = time[1] * 1000 + math.floor(time[2] / 1000)
+    redis.call('ZREMRANGEBYSCORE', group, '-inf', whole(now))
+    redis.call('ZADD', group, whole(now + tonumber(lasts)), name)
+    local last = redis.call('ZREVRANGE', group, 0, 0, 'WITHSCORES')
+    redis.call('PEXPIREAT', group, whole(tonumber(last[2])))
+end
+"
+    };
+}
+
+/// value key; group's key, name, value, milliseconds to live.
+static PUT: Known = known!(concat!(
+    state_index!(),
+    r"
+redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
+add(ARGV[1], ARGV[2], ARGV[4])
+return 1
+"
+));
+
+/// value key; group's key, name. The value that was there.
+static TAKE: Known = known!(
+    r"
+local old = redis.call('GET', KEYS[1])
+redis.call('DEL', KEYS[1])
+redis.call('ZREM', ARGV[1], ARGV[2])
+return old
+"
+);
+
+/// value key; group's key, name, whether one is expected, which, whether there is a new one, which, milliseconds to
+/// live. Whether the new one is there now.
+static SWAP: Known = known!(concat!(
+    state_index!(),
+    r"
+local old = redis.call('GET', KEYS[1])
+local expected = ARGV[3] == '1' and ARGV[4]
+local new = ARGV[5] == '1' and ARGV[6]
+if old == new then
+    return 1
+end
+if old ~= expected then
+    return 0
+end
+if new then
+    redis.call('SET', KEYS[1], new, 'PX', ARGV[7])
+    add(ARGV[1], ARGV[2], ARGV[7])
+else
+    redis.call('DEL', KEYS[1])
+    redis.call('ZREM', ARGV[1], ARGV[2])
+end
+return 1
+"
+));
+
+/// group's key; how many at most. Names of values that have not ended.
+static NAMES: Known = known!(
+    r"
+local time = redis.call('TIME')
+local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+return redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. now, '+inf', 'LIMIT', 0, ARGV[1])
+"
+);
