@@ -254,7 +254,7 @@ impl Gate {
                 _ => None,
             };
             let found = visitor.visit();
-            let (owner, renewal) = match found.filter(|_| is_told) {
+            let (owner, cookies) = match found.filter(|_| is_told) {
                 Some(visit) => self.accompany(visit, &request, now),
                 None => (visitor.owner(), Vec::new()),
             };
@@ -278,7 +278,7 @@ impl Gate {
             let answer = self
                 .forwarder
                 .send(downstream, permit, owner, telling, own, request);
-            (answer, Additions { renewal, fields })
+            (answer, Additions { cookies, fields })
         };
         let asked = Instant::now();
         let answered = answer.await;
@@ -376,7 +376,7 @@ impl Gate {
         Ok(self.snapshot.route(&target, own_host)?)
     }
 
-    /// What goes with a request that may pass as somebody: it is noted where they are, and their cookie is renewed. Whose
+    /// What goes with a request that may pass as somebody: it is noted where they are, and their cookie is written anew. Whose
     /// session the answer ends with, and the cookies.
     fn accompany(
         &self,
@@ -389,7 +389,7 @@ impl Gate {
             self.snapshot.presence.see(session, headers, address, now);
         }
         let owner = visit.session.as_ref().map(Owner::of);
-        (owner, self.snapshot.sessions.renew(visit, now))
+        (owner, self.snapshot.sessions.touch(visit, now))
     }
 
     /// Answers a request that may not pass. Whoever only has to sign in is led to the gate's own name first.
@@ -499,7 +499,7 @@ fn place_of(request: &CleanRequest) -> Place<'_> {
 /// What the gate adds to the app's answer.
 struct Additions {
     /// The cookies of a session that goes on.
-    renewal: Vec<HeaderValue>,
+    cookies: Vec<HeaderValue>,
     /// What is said of the limits of the route.
     fields: Option<Box<Fields>>,
 }
@@ -509,8 +509,8 @@ impl Additions {
         if let Some(fields) = self.fields {
             fields.write(headers);
         }
-        if !self.renewal.is_empty() && keep_from_shared_caches(headers) {
-            for cookie in self.renewal {
+        if !self.cookies.is_empty() && keep_from_shared_caches(headers) {
+            for cookie in self.cookies {
                 headers.append(SET_COOKIE, cookie);
             }
         }

@@ -70,7 +70,7 @@ pub(super) async fn serve(
             reply::json(StatusCode::OK, &Account::of(snapshot, session, &sessions))
         }
     };
-    for cookie in snapshot.sessions.renew(&visit, now) {
+    for cookie in snapshot.sessions.touch(&visit, now) {
         response.headers_mut().append(SET_COOKIE, cookie);
     }
     Ok(response)

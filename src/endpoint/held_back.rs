@@ -95,7 +95,7 @@ impl Pass {
             let (headers, address) = (held.headers, held.client);
             snapshot.presence.see(session, headers, address, self.now);
         }
-        snapshot.sessions.renew(visit, self.now)
+        snapshot.sessions.touch(visit, self.now)
     }
 }
 

@@ -96,7 +96,7 @@ pub(super) async fn list(
         max_days: visitor.enabled.settings.max_days,
     };
     let mut response = reply::json(StatusCode::OK, &answer);
-    for cookie in snapshot.sessions.renew(&visitor.visit, now) {
+    for cookie in snapshot.sessions.touch(&visitor.visit, now) {
         response.headers_mut().append(SET_COOKIE, cookie);
     }
     Ok(response)

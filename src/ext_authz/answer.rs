@@ -35,9 +35,9 @@ pub(super) struct Passing<'a> {
 }
 
 /// A yes. The app gets each identity header or none, whatever the client wrote: what is not set is removed, in the spelling
-/// that came. So are headers that tell another path or method than the one that was judged, and the own cookies. `renewed`
+/// that came. So are headers that tell another path or method than the one that was judged, and the own cookies. `cookies`
 /// are cookies for the browser.
-pub(super) fn pass(passing: &Passing<'_>, renewed: &[HeaderValue]) -> CheckResponse {
+pub(super) fn pass(passing: &Passing<'_>, cookies: &[HeaderValue]) -> CheckResponse {
     let mut set = HeaderMap::new();
     if let Some(told) = passing.told {
         passing.identity_headers.set(told, &mut set);
@@ -65,7 +65,7 @@ pub(super) fn pass(passing: &Passing<'_>, renewed: &[HeaderValue]) -> CheckRespo
     remove.sort_unstable_by(|left, right| left.as_str().cmp(right.as_str()));
     remove.dedup();
     let mut to_browser = Vec::new();
-    if !renewed.is_empty() {
+    if !cookies.is_empty() {
         // A cache that several people share would hand the cookie to others (RFC 9111 §7.3).
         let private = HeaderValue::from_static("private");
         to_browser.push(line(&CACHE_CONTROL, &private, AppendAction::AddIfAbsent));
@@ -73,7 +73,7 @@ pub(super) fn pass(passing: &Passing<'_>, renewed: &[HeaderValue]) -> CheckRespo
     let mut limits = HeaderMap::new();
     passing.limits.write(&mut limits);
     to_browser.extend(limits.iter().map(|(name, value)| added(name, value)));
-    to_browser.extend(renewed.iter().map(|cookie| added(&SET_COOKIE, cookie)));
+    to_browser.extend(cookies.iter().map(|cookie| added(&SET_COOKIE, cookie)));
     CheckResponse {
         status: Some(Status { code: OK }),
         http_response: Some(HttpResponse::Ok(OkHttpResponse {

@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// How exactly the idle end is kept when the time of the last request is in the cookie.
-const RENEWAL: Duration = Duration::from_mins(1);
+const TOUCH_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The id of a session.
 pub type Id = [u8; 16];
@@ -133,8 +133,8 @@ impl Session {
     /// Whether the cookie should be sealed anew at `now` to move the idle end: after a tenth of the idle
     /// time or a minute, whichever is shorter, so that a busy session costs a `Set-Cookie` once in a while
     /// and an idle one ends at most that much early.
-    pub fn wants_renewal(&self, lifetimes: Lifetimes, now: Timestamp) -> bool {
-        now.since(self.seen_at) >= (lifetimes.idle_timeout / 10).min(RENEWAL)
+    pub fn wants_touch(&self, lifetimes: Lifetimes, now: Timestamp) -> bool {
+        now.since(self.seen_at) >= (lifetimes.idle_timeout / 10).min(TOUCH_INTERVAL)
     }
 }
 

@@ -293,7 +293,7 @@ impl Sessions {
     }
 
     /// `Set-Cookie` values that bring the browser's cookie up to date, when it is time for that.
-    pub fn renew(&self, visit: &SessionLookup, now: Timestamp) -> Vec<HeaderValue> {
+    pub fn touch(&self, visit: &SessionLookup, now: Timestamp) -> Vec<HeaderValue> {
         let Some(session) = &visit.session else {
             return Vec::new();
         };
@@ -305,14 +305,14 @@ impl Sessions {
             }
             (SessionStorage::Store(_), _) => Vec::new(),
             (SessionStorage::Cookie { .. }, _) => {
-                if !visit.is_outdated && !session.wants_renewal(self.lifetimes, now) {
+                if !visit.is_outdated && !session.wants_touch(self.lifetimes, now) {
                     return Vec::new();
                 }
-                let renewed = Session {
+                let touched = Session {
                     seen_at: now,
                     ..Session::clone(session)
                 };
-                self.write(&renewed, visit.present, now).unwrap_or_default()
+                self.write(&touched, visit.present, now).unwrap_or_default()
             }
         }
     }

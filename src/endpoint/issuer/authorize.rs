@@ -274,7 +274,7 @@ impl Ask<'_> {
             )));
         }
         let mut response = self.show(&consent, session);
-        for cookie in snapshot.sessions.renew(&visit, self.now) {
+        for cookie in snapshot.sessions.touch(&visit, self.now) {
             response.headers_mut().append(SET_COOKIE, cookie);
         }
         Ok(Ok(response))

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::in_process::InProcess;
 use super::{
-    Lifetimes, RENEWAL, Session,
+    Lifetimes, TOUCH_INTERVAL, Session,
     revocation::{Mark, Revocations},
 };
 use crate::{
@@ -246,7 +246,7 @@ impl ActiveSessions {
     fn is_due(&self, session: &Session, now: Timestamp) -> bool {
         match self.knowledge {
             Completeness::CookiesSince(start) => {
-                session.seen_at <= start || session.wants_renewal(self.lifetimes, now)
+                session.seen_at <= start || session.wants_touch(self.lifetimes, now)
             }
             Completeness::PartOfStore | Completeness::WholeStore => {
                 session.seen_at.0 / MINUTE != now.0 / MINUTE
@@ -286,10 +286,10 @@ impl ActiveSessions {
 /// By the clock alone. Last seen is known to the minute only, so the idle end is given that much.
 fn has_ended(entry: &Entry, lifetimes: Lifetimes, now: Timestamp) -> bool {
     now >= entry.mark.created_at().after(lifetimes.lifetime)
-        || now >= entry.seen_at.after(lifetimes.idle_timeout + RENEWAL)
+        || now >= entry.seen_at.after(lifetimes.idle_timeout + TOUCH_INTERVAL)
 }
 
-const MINUTE: u64 = RENEWAL.as_secs();
+const MINUTE: u64 = TOUCH_INTERVAL.as_secs();
 
 #[cfg(test)]
 mod tests;

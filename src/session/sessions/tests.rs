@@ -130,9 +130,9 @@ async fn a_new_secret_seals_cookies_and_tickets_anew() {
         let both = gate(&["new", "old"], storage());
         let visit = both.visit(&old, NOW).await.unwrap();
         assert_eq!(visit.session.as_ref().unwrap().further, "news");
-        let new = bringing(&both.renew(&visit, NOW));
+        let new = bringing(&both.touch(&visit, NOW));
         let visit = both.visit(&new, NOW).await.unwrap();
-        assert!(both.renew(&visit, NOW).is_empty(), "once");
+        assert!(both.touch(&visit, NOW).is_empty(), "once");
         let only = gate(&["new"], storage());
         let session = found(&only, &new, 0).await.unwrap();
         assert_eq!(session.further, "news");
@@ -189,7 +189,7 @@ async fn in_a_cookie_the_absolute_end_is_exact_and_the_idle_one_nearly() {
         let now = Timestamp(NOW.0 + use_at);
         let visit = gate.visit(&request, now).await.unwrap();
         assert!(visit.session.is_some(), "{use_at}");
-        let set = gate.renew(&visit, now);
+        let set = gate.touch(&visit, now);
         if !set.is_empty() {
             request = bringing(&set);
         }
