@@ -344,13 +344,13 @@ mod tests {
         assert_eq!(claims(&later)["exp"], NOW.0 + 90);
         // A clock that was put back makes none that lasts for longer.
         assert_eq!(claims(&again(NOW))["exp"], NOW.0 + 60);
-        let renewed = Session {
+        let refreshed = Session {
             generation: 1,
             ..session.clone()
         };
         assert!(!Arc::ptr_eq(
             &later,
-            &of(&assertions, &renewed, &first, NOW).unwrap()
+            &of(&assertions, &refreshed, &first, NOW).unwrap()
         ));
     }
 

@@ -59,13 +59,13 @@ impl Authentication {
         }
     }
 
-    /// What stands after a renewal at `now` that said `renewed`. A renewal is no login (Core §12.2): it moves nothing,
+    /// What stands after a refresh at `now` that said `refreshed`. A refresh is no login (Core §12.2): it moves nothing,
     /// unless it tells of a later one.
     #[must_use]
-    pub fn renewed_by(&self, renewed: Self, now: Timestamp) -> Self {
-        let renewed = renewed.no_later_than(now);
-        if renewed.at > self.at {
-            renewed
+    pub fn refreshed_by(&self, refreshed: Self, now: Timestamp) -> Self {
+        let refreshed = refreshed.no_later_than(now);
+        if refreshed.at > self.at {
+            refreshed
         } else {
             self.clone()
         }
@@ -127,20 +127,20 @@ mod tests {
     }
 
     #[test]
-    fn a_renewal_moves_nothing_unless_it_tells_of_a_later_login() {
+    fn a_refresh_moves_nothing_unless_it_tells_of_a_later_login() {
         let now = Timestamp(1_000);
         let before = authenticated(Some(500), "gold");
-        for renewed in [
+        for refreshed in [
             Authentication::default(),
             authenticated(Some(500), "tin"),
             authenticated(Some(400), "tin"),
             authenticated(None, "tin"),
         ] {
-            assert_eq!(before.renewed_by(renewed, now), before);
+            assert_eq!(before.refreshed_by(refreshed, now), before);
         }
         let later = authenticated(Some(700), "tin");
-        assert_eq!(before.renewed_by(later.clone(), now), later);
-        let ahead = before.renewed_by(authenticated(Some(9_999), "tin"), now);
+        assert_eq!(before.refreshed_by(later.clone(), now), later);
+        let ahead = before.refreshed_by(authenticated(Some(9_999), "tin"), now);
         assert_eq!(ahead, authenticated(Some(1_000), "tin"));
     }
 }

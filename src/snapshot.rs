@@ -56,7 +56,7 @@ pub struct Snapshot {
     pub routes: Routes,
     /// The proxy that asks at the forward-auth doors, where it is known.
     pub forward_auth: Option<Proxy>,
-    /// Sessions: found, kept, renewed, ended.
+    /// Sessions: found, kept, refreshed, ended.
     pub sessions: Sessions,
     /// By which rules clients' certificates count, where they do.
     pub client_certificates: Option<Rules>,

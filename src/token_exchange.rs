@@ -219,7 +219,7 @@ impl TokenExchanges {
     }
 }
 
-/// Of a session and what is asked for. With the token that is exchanged: what a renewal brings may say something else of the user.
+/// Of a session and what is asked for. With the token that is exchanged: what a refresh brings may say something else of the user.
 fn key(wanted: &TokenExchange, provider: &dyn Provider, session: &[u8], token: &str) -> Key {
     let profile = provider.profile();
     let mut parts: Vec<&[u8]> = vec![

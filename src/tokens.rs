@@ -23,11 +23,11 @@ pub struct Tokens {
     pub access: Option<Text>,
     /// For the upstream, when a header carries it.
     pub id: Option<Text>,
-    /// Renews the others and asks the provider whether the user still stands (RFC 6749 §6).
+    /// Refreshes the others and asks the provider whether the user still stands (RFC 6749 §6).
     pub refresh: Option<Text>,
     /// When the access token ends. Kept beside a refresh token only.
     pub expires_at: Option<Timestamp>,
-    /// When a renewal is due: some time before.
+    /// When a refresh is due: some time before.
     pub refresh_at: Option<Timestamp>,
 }
 
@@ -48,7 +48,7 @@ pub struct KeepTokens {
 
 impl KeepTokens {
     /// What is kept of `granted`, and until when; the refresh token only where the provider's table wants
-    /// sessions renewed. `jitter` is a random byte: sessions that began together are not renewed together.
+    /// sessions refreshed. `jitter` is a random byte: sessions that began together are not refreshed together.
     pub fn of_grant(
         self,
         granted: GrantTokens,
@@ -75,14 +75,14 @@ impl KeepTokens {
     }
 }
 
-/// How long before its end a token that lasts `lifetime` is renewed: a fifth of it or a minute, whichever
+/// How long before its end a token that lasts `lifetime` is refreshed: a fifth of it or a minute, whichever
 /// is shorter, and up to as much again.
 fn early(lifetime: Duration, jitter: u8) -> Duration {
     let least = (lifetime / 5).min(Duration::from_mins(1));
     least + least * u32::from(jitter) / 255
 }
 
-/// No token is renewed that is younger, unless it has ended: who asks for one every second asks too often.
+/// No token is refreshed that is younger, unless it has ended: who asks for one every second asks too often.
 const LEAST_AGE: Duration = Duration::from_secs(5);
 /// How long a token is taken to last whose provider does not say.
 const ASSUMED_LIFETIME: Duration = Duration::from_hours(1);
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lasts_no_time_is_renewed_when_it_has_ended() {
+    fn what_lasts_no_time_is_refreshed_when_it_has_ended() {
         for (lifetime, due) in [(1, 1), (2, 2), (5, 5), (6, 5), (7, 6), (100, 80)] {
             let granted = granted(true, Some(1_000 + lifetime));
             let tokens = KeepTokens::default().of_grant(granted, true, Timestamp(1_000), 0);
@@ -148,7 +148,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_renewal_is_due_before_the_end_and_not_at_once(lifetime in 1..1_000_000_u64, jitter: u8) {
+        fn a_refresh_is_due_before_the_end_and_not_at_once(lifetime in 1..1_000_000_u64, jitter: u8) {
             let early = early(Duration::from_secs(lifetime), jitter);
             prop_assert!(early <= Duration::from_mins(2));
             prop_assert!(early.as_secs() * 2 < lifetime);

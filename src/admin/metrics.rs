@@ -73,7 +73,7 @@ impl Collector for State {
         page.counts(
             "sidegate_renewals",
             "Refreshes of a session at its provider, by outcome.",
-            snapshot.sessions.renewals().counts().iter().map(labelled),
+            snapshot.sessions.refreshes().counts().iter().map(labelled),
         )?;
         let revocations = &snapshot.sessions.revocations;
         page.counts(

@@ -18,7 +18,7 @@ use crate::{
 /// An owner and their tokens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Record {
-    /// What the last login or renewal said, as a session without tokens.
+    /// What the last login or refresh said, as a session without tokens.
     facts: Vec<u8>,
     /// When it said so.
     pub(super) seen_at: Timestamp,
@@ -56,9 +56,9 @@ impl Record {
         }
     }
 
-    /// Another login or renewal of the owner.
+    /// Another login or refresh of the owner.
     pub(super) fn note(&mut self, facts: &Facts, now: Timestamp) {
-        // A renewal's word may come behind a later login's.
+        // A refresh's word may come behind a later login's.
         if now >= self.seen_at {
             self.facts = facts.write(now);
             self.seen_at = now;

@@ -7,7 +7,7 @@ use super::format::Hash;
 /// `[api_tokens]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiTokenSettings {
-    /// How long tokens work after their owner's last login or renewal.
+    /// How long tokens work after their owner's last login or refresh.
     pub owner_idle: Duration,
     /// How many days one lasts at most.
     pub max_days: u32,

@@ -292,7 +292,7 @@ impl ApiTokens {
         Ok(())
     }
 
-    /// Somebody has signed in, was renewed, or was turned away: what was said of them counts for their tokens from here on.
+    /// Somebody has signed in, was refreshed, or was turned away: what was said of them counts for their tokens from here on.
     pub async fn note_owner(&self, facts: &Facts, now: Timestamp) {
         let owner = owner_of(&facts.identity);
         let mut hashes = Vec::new();

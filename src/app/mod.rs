@@ -140,7 +140,7 @@ fn admission(config: &Config, open_files: u64, metrics: &Metrics) -> Arc<Admissi
 
 /// Finishes what runs in the background, within `grace`; a second signal does not wait.
 async fn finish(refresher: &Refresher, token_revoker: &TokenRevoker, grace: Duration) {
-    // One after the other: a renewal may bring tokens that are to be taken back.
+    // One after the other: a refresh may bring tokens that are to be taken back.
     let finished = async {
         refresher.finish().await;
         token_revoker.finish().await;

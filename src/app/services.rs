@@ -109,9 +109,9 @@ impl Services {
         let waiting = pushed(redis_state.clone());
         let pushed_requests = PushedRequests::new(waiting, Arc::clone(&keys));
         let api_tokens = Arc::new(ApiTokens::start(state, keys, Arc::clone(&guesses)));
-        let (renewed, queue) = mpsc::channel(WAITING_RENEWALS);
-        refresher.tell(renewed);
-        tokio::spawn(note_renewals(
+        let (refreshed, queue) = mpsc::channel(WAITING_REFRESHES);
+        refresher.tell(refreshed);
+        tokio::spawn(note_refreshes(
             Arc::clone(&api_tokens),
             Arc::clone(&grants),
             queue,
@@ -206,8 +206,8 @@ fn pushed(redis: Option<Arc<dyn kv::Store>>) -> Arc<dyn kv::Store> {
     redis.unwrap_or_else(|| Arc::new(kv::Memory::new(WAITING_REQUESTS, REQUEST_BYTES)))
 }
 
-/// What a renewal says of somebody counts for their API tokens, and for what they have let clients do, too.
-async fn note_renewals(
+/// What a refresh says of somebody counts for their API tokens, and for what they have let clients do, too.
+async fn note_refreshes(
     tokens: Arc<ApiTokens>,
     grants: Arc<Grants>,
     mut queue: mpsc::Receiver<(Session, Timestamp)>,
@@ -227,8 +227,8 @@ const DEVICE_BYTES: usize = 10_000_000;
 const WAITING_REQUESTS: usize = 10_000;
 /// Bytes of these.
 const REQUEST_BYTES: usize = 10_000_000;
-/// Renewals whose word is still to be noted.
-const WAITING_RENEWALS: usize = 1_024;
+/// Refreshes whose word is still to be noted.
+const WAITING_REFRESHES: usize = 1_024;
 
 fn session_storage(
     session: &SessionSettings,

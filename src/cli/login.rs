@@ -147,7 +147,7 @@ async fn wait(
     }
 }
 
-/// An access token for `url` that is good for some time, renewed if need be.
+/// An access token for `url` that is good for some time, refreshed if need be.
 ///
 /// # Errors
 /// Why there is none.
@@ -173,15 +173,15 @@ pub(super) async fn token(url: &Url) -> Result<String, Failure> {
             format!("the server says {} {error}", answer.status())
         });
     }
-    let renewed = Kept::of(
+    let refreshed = Kept::of(
         read(&answer)?,
         kept.client_id,
         kept.token_endpoint,
         kept.refresh_token,
     );
-    let token = renewed.access_token.clone();
+    let token = refreshed.access_token.clone();
     change(&file, |all| {
-        all.insert(key(url), renewed);
+        all.insert(key(url), refreshed);
     })?;
     Ok(token)
 }

@@ -70,7 +70,7 @@ impl Grants {
         self.ended.put(EVERYBODY, &now, now.after(lasts)).await
     }
 
-    /// Somebody has signed in, was renewed, or was turned away: what was said of them counts for their grants from here on.
+    /// Somebody has signed in, was refreshed, or was turned away: what was said of them counts for their grants from here on.
     pub async fn note_owner(&self, facts: &Facts, now: Timestamp) {
         let noted = self
             .records

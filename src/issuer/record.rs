@@ -121,7 +121,7 @@ impl Record {
         }
     }
 
-    /// Another login or renewal of the owner.
+    /// Another login or refresh of the owner.
     pub(super) fn note(&mut self, facts: &Facts, now: Timestamp) {
         if now >= self.seen_at {
             self.facts = facts.write(now);

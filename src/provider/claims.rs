@@ -4,7 +4,7 @@
 //! `@`, too long) are left out, because header lines and allow lists are made from them. Without a usable subject there is no identity.
 
 mod evidence;
-mod renewal;
+mod refresh;
 mod value;
 
 use std::borrow::Cow;
@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 pub(super) use self::value::is_true;
 use self::value::{copy_without, count, fits, group_names, header_text, is_email, text, values};
-pub use self::{evidence::Evidence, renewal::Spoke, value::find};
+pub use self::{evidence::Evidence, refresh::Spoke, value::find};
 use crate::{
     access::{Allow, allow},
     identity::{Authentication, Identity, Notes},

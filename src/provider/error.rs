@@ -167,7 +167,7 @@ impl ProviderError {
         self.is_invalid_grant() || matches!(self, Self::Refused { code, .. } if needs_person(code))
     }
 
-    /// Whether a refresh token may have been spent by the renewal that failed so: it was sent, and nothing says that it was
+    /// Whether a refresh token may have been spent by the refresh that failed so: it was sent, and nothing says that it was
     /// turned away. A provider that rotates tokens takes a second use for a theft (RFC 9700 §4.14.2).
     pub fn may_have_spent(&self) -> bool {
         match self {

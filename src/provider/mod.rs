@@ -37,7 +37,7 @@ pub use self::{
     claims::Evidence,
     error::{Call, ProviderError},
     http::HttpClient,
-    oauth::RENEWAL_TIMEOUT,
+    oauth::REFRESH_TIMEOUT,
     oidc::Learnt,
     subject_token::{FRESH, Subject, SubjectToken},
     token_error::LogoutTokenError,
@@ -102,19 +102,19 @@ pub trait Provider: Send + Sync {
         grant: &'a CodeGrant<'a>,
     ) -> BoxFuture<'a, Result<Grant, ProviderError>>;
 
-    /// Renews the tokens (RFC 6749 §6). A provider that rotates refresh tokens takes the old one for spent
+    /// Refreshes the tokens (RFC 6749 §6). A provider that rotates refresh tokens takes the old one for spent
     /// from here on: call it once, and lose nothing of the answer.
-    fn renew<'a>(
+    fn refresh<'a>(
         &'a self,
         refresh_token: &'a str,
         now: Timestamp,
     ) -> BoxFuture<'a, Result<GrantTokens, ProviderError>>;
 
-    /// Who holds tokens that were renewed. An identity of another subject is possible and for the caller to
+    /// Who holds tokens that were refreshed. An identity of another subject is possible and for the caller to
     /// refuse.
     fn identify<'a>(
         &'a self,
-        renewed: &'a RenewedTokens<'a>,
+        refreshed: &'a RefreshedTokens<'a>,
     ) -> BoxFuture<'a, Result<Identity, ProviderError>>;
 
     /// Whether the provider tells of logouts at all: by logout tokens, or through browsers.
@@ -267,7 +267,7 @@ pub struct Profile {
     pub allow: Allow,
     /// Names what the table means beside its name: see [`ProviderSettings::fingerprint`].
     pub fingerprint: [u8; 8],
-    /// Whether sessions are renewed here, and so keep their refresh token.
+    /// Whether sessions are refreshed here, and so keep their refresh token.
     pub refresh: bool,
     /// Whether it is asked to take tokens back when somebody signs out here.
     pub revoke: bool,
@@ -337,13 +337,13 @@ pub struct Grant {
     pub evidence: Evidence,
 }
 
-/// Tokens that were renewed, and whose they were.
-pub struct RenewedTokens<'a> {
+/// Tokens that were refreshed, and whose they were.
+pub struct RefreshedTokens<'a> {
     /// The new ones.
     pub tokens: &'a GrantTokens,
     /// Who held the old ones, as last known: what the provider does not say again stands.
     pub previous: &'a Identity,
-    /// When they were renewed.
+    /// When they were refreshed.
     pub now: Timestamp,
 }
 

@@ -171,7 +171,7 @@ impl OAuthClient {
         self.spend(http, endpoint, &spent, grant.now).await
     }
 
-    /// Renews tokens (RFC 6749 §6). Asks for no scopes, so that those of the login stand.
+    /// Refreshes tokens (RFC 6749 §6). Asks for no scopes, so that those of the login stand.
     pub(super) async fn refresh(
         &self,
         http: &HttpClient,
@@ -180,7 +180,7 @@ impl OAuthClient {
         now: Timestamp,
     ) -> Result<GrantTokens, ProviderError> {
         let spent = Spent::RefreshToken(refresh_token);
-        let http = http.within(RENEWAL_TIMEOUT);
+        let http = http.within(REFRESH_TIMEOUT);
         self.spend(&http, endpoint, &spent, now).await
     }
 
@@ -286,9 +286,9 @@ fn with_params(mut url: Url, params: &[(String, String)]) -> Url {
     url
 }
 
-/// How long the answer to a renewal is waited for. Nobody waits with it, so it may take long; and it must, for to give
+/// How long the answer to a refresh is waited for. Nobody waits with it, so it may take long; and it must, for to give
 /// up is not to know whether the refresh token is spent.
-pub const RENEWAL_TIMEOUT: Duration = Duration::from_mins(2);
+pub const REFRESH_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// What only the login says, also to providers that get some of it not at all. `request` and
 /// `request_uri` would replace the others (RFC 9101), `response_mode` the way back.

@@ -56,7 +56,7 @@ pub struct ProviderSettings {
     pub claims_from_access_token: bool,
     /// How much of what the provider says a session has room for.
     pub room: Room,
-    /// Whether sessions are renewed at the provider while they last, where it gives a refresh token.
+    /// Whether sessions are refreshed at the provider while they last, where it gives a refresh token.
     pub refresh: bool,
     /// Whether the provider is asked to take tokens back at sign-out.
     pub revoke: bool,

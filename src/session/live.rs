@@ -1,7 +1,7 @@
 //! Ends what outlasts its request (a WebSocket, an event stream, a long download) with the session that opened it: at the session's
 //! absolute end, and soon after a revocation.
 //!
-//! A renewal ends nothing. Nor does the idle timeout: an open connection counts as use.
+//! A refresh ends nothing. Nor does the idle timeout: an open connection counts as use.
 
 use std::{sync::Arc, time::Duration};
 

@@ -57,7 +57,7 @@ pub struct Session {
     pub idle_timeout: Option<Duration>,
     /// When the session was last used, as far as is known. The idle end counts from here.
     pub seen_at: Timestamp,
-    /// How often its tokens were renewed: of two copies of a session, the higher one is in force.
+    /// How often its tokens were refreshed: of two copies of a session, the higher one is in force.
     pub generation: u64,
     /// Who.
     pub identity: Identity,

@@ -1,4 +1,4 @@
-//! Where one session is stored, for the code that renews it.
+//! Where one session is stored, for the code that refreshes it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ use crate::{
 pub(super) enum Place {
     /// In the browser's cookie alone.
     Cookie,
-    /// In the browser's cookie; what it was renewed to is shared with other replicas for a while.
+    /// In the browser's cookie; what it was refreshed to is shared with other replicas for a while.
     Shared {
         store: Arc<dyn Store>,
         keys: Arc<KeyRing>,
@@ -35,7 +35,7 @@ pub(super) enum Place {
 pub(super) enum RemoteState {
     /// Nothing, as far as the place knows.
     Same,
-    /// It was renewed.
+    /// It was refreshed.
     Newer(Box<Session>),
     /// It was removed.
     Gone,
@@ -63,7 +63,7 @@ impl Place {
         }))
     }
 
-    /// A renewed session as its place keeps it; none where the cookie is all there is.
+    /// A refreshed session as its place keeps it; none where the cookie is all there is.
     pub(super) fn seal(&self, session: &Session) -> Option<Record> {
         let plain = codec::encode(session);
         let sealed = match self {
@@ -79,7 +79,7 @@ impl Place {
         })
     }
 
-    /// Keeps a renewed session. False where it was removed meanwhile, or one as new or newer is there. It can be said again
+    /// Keeps a refreshed session. False where it was removed meanwhile, or one as new or newer is there. It can be said again
     /// where the answer was lost.
     pub(super) async fn keep(
         &self,
@@ -107,7 +107,7 @@ impl Place {
         }
     }
 
-    /// Grants the right to renew the session for so long, or prolongs it. Alone, nobody contests it.
+    /// Grants the right to refresh the session for so long, or prolongs it. Alone, nobody contests it.
     pub(super) async fn lease(
         &self,
         id: &Id,

@@ -1,11 +1,11 @@
-//! Renewal: refreshes a session's tokens and identity before the old ones end.
+//! Refreshes a session's tokens and identity before the old ones end.
 //!
-//! A provider may rotate refresh tokens, take a second use of one for theft, and end the whole grant. So each session is renewed once at a
+//! A provider may rotate refresh tokens, take a second use of one for theft, and end the whole grant. So each session is refreshed once at a
 //! time, however many requests, tabs and replicas ask: within a process by a single flight, across replicas under a lease. The
-//! renewal runs apart from the requests that need it, so a client that leaves loses nothing. While the old token lasts, nobody waits.
+//! refresh runs apart from the requests that need it, so a client that leaves loses nothing. While the old token lasts, nobody waits.
 //!
 //! A browser with the old cookie gets the new one with each answer, for a while. Only the provider's `invalid_grant` ends a session, and
-//! only if nobody else has renewed it. Every other failure is tried again at growing intervals. Meanwhile the session continues, until its
+//! only if nobody else has refreshed it. Every other failure is tried again at growing intervals. Meanwhile the session continues, until its
 //! access token has been over for longer than the grace. New tokens count only when the provider has said whose they are. Until then the old
 //! tokens and the old identity apply; only the refresh token, which may be valid once, is the new one.
 
@@ -28,7 +28,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use self::{
     breaker::Breakers,
     flight::{Flight, Flights, Known, Progress},
-    run::{LONGEST_RUN, Renewal},
+    run::{LONGEST_RUN, Refresh},
 };
 use super::{
     Session,
@@ -43,7 +43,7 @@ use crate::{
     tokens::{KeepTokens, Tokens},
 };
 
-/// Renews sessions.
+/// Refreshes sessions.
 pub struct Refresher {
     shared: Arc<Shared>,
     flights: Flights,
@@ -51,9 +51,9 @@ pub struct Refresher {
     running: TaskTracker,
 }
 
-/// What one configuration says of renewals.
+/// What one configuration says of refreshes.
 pub struct RefreshPolicy {
-    /// Who renews.
+    /// Who refreshes.
     pub providers: Arc<Providers>,
     /// The tokens that sessions keep.
     pub keep: KeepTokens,
@@ -61,7 +61,7 @@ pub struct RefreshPolicy {
     pub provider_grace: Duration,
 }
 
-/// What every renewal needs.
+/// What every refresh needs.
 struct Shared {
     policy: ArcSwap<RefreshPolicy>,
     breakers: Breakers,
@@ -69,14 +69,14 @@ struct Shared {
     token_revoker: Arc<TokenRevoker>,
     tally: Tally<3>,
     audit: Audit,
-    /// Takes what renewals say of people.
+    /// Takes what refreshes say of people.
     feed: OnceLock<mpsc::Sender<(Session, Timestamp)>>,
     /// Ends the waiting of what has sent nothing yet.
     stop: CancellationToken,
 }
 
 impl Shared {
-    /// Until when a session that is renewed can do without: its access token serves, or the grace does.
+    /// Until when a session that is refreshed can do without: its access token serves, or the grace does.
     fn serves_until(&self, session: &Session) -> Option<Timestamp> {
         let tokens = &session.tokens;
         tokens.refresh.as_ref()?;
@@ -84,12 +84,12 @@ impl Shared {
         tokens.expires_at.map(|end| end.after(grace))
     }
 
-    /// Somebody was renewed. Where too many wait to be noted, the next renewal says it again.
-    fn note(&self, renewed: &Session) {
+    /// Somebody was refreshed. Where too many wait to be noted, the next refresh says it again.
+    fn note(&self, refreshed: &Session) {
         if let Some(feed) = self.feed.get() {
             let told = Session {
                 tokens: Tokens::default(),
-                ..renewed.clone()
+                ..refreshed.clone()
             };
             if feed.try_send((told, clock::now())).is_err() {
                 tracing::warn!("too many renewals wait to be noted for their users' API tokens");
@@ -108,15 +108,15 @@ impl Shared {
 pub(super) enum RefreshOutcome {
     /// It stands as it is.
     Stands(Session),
-    /// It was renewed; the browser has to be told where the cookie is all there is.
-    Renewed(Session),
+    /// It was refreshed; the browser has to be told where the cookie is all there is.
+    Refreshed(Session),
     /// It has ended.
     Ended,
     /// It cannot be said: its token is over for longer than the grace, and the provider cannot be asked.
     Unknown,
 }
 
-/// Whether a renewal is due.
+/// Whether a refresh is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Due {
     No,
@@ -138,7 +138,7 @@ fn due(session: &Session, now: Timestamp) -> Due {
 }
 
 impl Refresher {
-    /// Renewals run on `runtime`, which outlives the workers.
+    /// Refreshes run on `runtime`, which outlives the workers.
     pub fn new(
         policy: RefreshPolicy,
         audit: Audit,
@@ -165,18 +165,18 @@ impl Refresher {
         }
     }
 
-    /// Tells of each renewal that says who somebody is, by the session without its tokens. Only the first call counts.
+    /// Tells of each refresh that says who somebody is, by the session without its tokens. Only the first call counts.
     pub fn tell(&self, feed: mpsc::Sender<(Session, Timestamp)>) {
         let _ = self.shared.feed.set(feed);
     }
 
-    /// Renewals begin under `policy` from here on. Those that run end under the one they began with.
+    /// Refreshes begin under `policy` from here on. Those that run end under the one they began with.
     pub fn adopt(&self, policy: RefreshPolicy) {
         self.shared.tally.add(policy.providers.names());
         self.shared.policy.store(Arc::new(policy));
     }
 
-    /// The same, with room for so many bytes of renewals.
+    /// The same, with room for so many bytes of refreshes.
     #[cfg(test)]
     fn remembering(&self, bytes: u64) -> Self {
         Self {
@@ -187,7 +187,7 @@ impl Refresher {
         }
     }
 
-    /// How renewals ended: "renewed"; "ended", at the provider's word; "failed", to be tried again.
+    /// How refreshes ended: "renewed"; "ended", at the provider's word; "failed", to be tried again.
     pub fn tally(&self) -> &Tally<3> {
         &self.shared.tally
     }
@@ -205,19 +205,19 @@ impl Refresher {
         due(session, now) != Due::No || self.shared.is_stale(session, now)
     }
 
-    /// What `session` was renewed to, as far as it is known here: a browser that signs out may do so with an older
+    /// What `session` was refreshed to, as far as it is known here: a browser that signs out may do so with an older
     /// cookie.
     pub(super) fn newest(&self, session: &Session) -> Option<Arc<Session>> {
         let flight = self.flights.get(&session.id)?;
-        let renewed = match &*flight.progress.borrow() {
-            Progress::Renewed(renewed) => Arc::clone(renewed),
+        let refreshed = match &*flight.progress.borrow() {
+            Progress::Refreshed(refreshed) => Arc::clone(refreshed),
             _ => Arc::clone(&flight.session),
         };
-        (renewed.generation > session.generation).then_some(renewed)
+        (refreshed.generation > session.generation).then_some(refreshed)
     }
 
     /// What a session that was opened is worth now. Waits only where its access token is over, and then for
-    /// [`PATIENCE`] at most, however long the provider thinks: the renewal goes on without whoever asked for it.
+    /// [`PATIENCE`] at most, however long the provider thinks: the refresh goes on without whoever asked for it.
     pub(super) async fn settle(
         &self,
         session: Session,
@@ -226,8 +226,8 @@ impl Refresher {
     ) -> RefreshOutcome {
         let deadline = Instant::now() + PATIENCE;
         let mut session = session;
-        let (mut is_renewed, mut is_spent) = (false, false);
-        // An old cookie leads to what was renewed last, and that may be due.
+        let (mut is_refreshed, mut is_spent) = (false, false);
+        // An old cookie leads to what was refreshed last, and that may be due.
         for _ in 0..LONGEST_CHAIN {
             let due = due(&session, now);
             if due == Due::No {
@@ -240,7 +240,7 @@ impl Refresher {
             };
             if flight.session.generation > session.generation {
                 session = Session::clone(&flight.session);
-                is_renewed = true;
+                is_refreshed = true;
                 continue;
             }
             let progress = match due {
@@ -260,23 +260,23 @@ impl Refresher {
                 _ => flight.progress.borrow().clone(),
             };
             match progress {
-                Progress::Renewed(newer) => {
+                Progress::Refreshed(newer) => {
                     session = Session::clone(&newer);
-                    is_renewed = true;
+                    is_refreshed = true;
                 }
                 Progress::Ended => return RefreshOutcome::Ended,
                 Progress::Running | Progress::Failed(_) | Progress::Unanswered(_) => break,
             }
         }
         if self.shared.is_stale(&session, now) {
-            // Nobody can say any more what its token was renewed to.
+            // Nobody can say any more what its token was refreshed to.
             if is_spent {
                 RefreshOutcome::Ended
             } else {
                 RefreshOutcome::Unknown
             }
-        } else if is_renewed {
-            RefreshOutcome::Renewed(session)
+        } else if is_refreshed {
+            RefreshOutcome::Refreshed(session)
         } else {
             RefreshOutcome::Stands(session)
         }
@@ -285,7 +285,7 @@ impl Refresher {
     fn start(&self, session: &Session, place: &Place, earlier: u32, now: Timestamp) -> Flight {
         let (sender, progress) = watch::channel(Progress::Running);
         let attempt = earlier + 1;
-        let renewal = Renewal {
+        let refresh = Refresh {
             policy: self.shared.policy.load_full(),
             shared: Arc::clone(&self.shared),
             session: session.clone(),
@@ -295,18 +295,18 @@ impl Refresher {
         let shared = Arc::clone(&self.shared);
         self.running.spawn_on(
             async move {
-                let progress = renewal.run().await;
-                let renewed = match &progress {
-                    Progress::Renewed(renewed) => Some(Arc::clone(renewed)),
+                let progress = refresh.run().await;
+                let refreshed = match &progress {
+                    Progress::Refreshed(refreshed) => Some(Arc::clone(refreshed)),
                     _ => None,
                 };
                 sender.send_replace(progress);
                 // Told before it is looked: whoever signs out looks for what was told after they have revoked. So one
                 // of both finds the tokens that came meanwhile.
-                if let Some(renewed) = renewed
-                    && shared.revocations.has_revoked(&renewed)
+                if let Some(refreshed) = refreshed
+                    && shared.revocations.has_revoked(&refreshed)
                 {
-                    shared.token_revoker.to(&renewed);
+                    shared.token_revoker.to(&refreshed);
                 }
             },
             &self.runtime,
@@ -327,15 +327,15 @@ impl Refresher {
     }
 }
 
-/// The longest time that a request waits for a renewal.
+/// The longest time that a request waits for a refresh.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The same if the request can continue without, and the provider has failed once.
 const SECOND_COURTESY: Duration = Duration::from_millis(250);
-/// How long a renewal is remembered whose result is in a store.
+/// How long a refresh is remembered whose result is in a store.
 const FLIGHT_KEPT: Duration = Duration::from_mins(5);
-/// Bytes of remembered renewals, so that old cookies get the new one: some twenty thousand sessions.
+/// Bytes of remembered refreshes, so that old cookies get the new one: some twenty thousand sessions.
 const FLIGHTS: u64 = 32 * 1024 * 1024;
-/// Steps of one lookup: from an old cookie to the session that was renewed last, to its successor, and one more.
+/// Steps of one lookup: from an old cookie to the session that was refreshed last, to its successor, and one more.
 const LONGEST_CHAIN: usize = 4;
 
 #[cfg(test)]

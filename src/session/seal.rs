@@ -35,7 +35,7 @@ pub enum Purpose {
     Login,
     /// The ID token kept for signing out.
     LogoutHint,
-    /// A renewed session on its way to other replicas.
+    /// A refreshed session on its way to other replicas.
     Successor,
     /// What is known of a session, for the list of its user's.
     SessionIndex,

@@ -30,7 +30,7 @@ use crate::{
     session::{Id, StoreError},
 };
 
-/// Opens, keeps, renews and ends sessions.
+/// Opens, keeps, refreshes and ends sessions.
 pub struct Sessions {
     /// Seal and open what a cookie holds.
     pub keys: Arc<KeyRing>,
@@ -42,7 +42,7 @@ pub struct Sessions {
     pub storage: SessionStorage,
     /// What has ended before its time.
     pub revocations: Arc<Revocations>,
-    /// Has their tokens renewed.
+    /// Has their tokens refreshed.
     pub refresher: Arc<Refresher>,
     /// Has the tokens of those that end taken back.
     pub token_revoker: Arc<TokenRevoker>,
@@ -53,7 +53,7 @@ pub struct Sessions {
 pub enum SessionStorage {
     /// In the cookie, sealed.
     Cookie {
-        /// Through which replicas learn of renewals.
+        /// Through which replicas learn of refreshes.
         shared: Option<Arc<dyn Store>>,
     },
     /// In a store; the cookie is a ticket.
@@ -98,7 +98,7 @@ pub enum Unavailable {
     /// The store does not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The session is due for a renewal for too long.
+    /// The session is due for a refresh for too long.
     #[error("the session's token is over, and its provider cannot be asked for another")]
     Provider,
 }
@@ -115,8 +115,8 @@ pub enum KeepError {
 }
 
 impl Sessions {
-    /// How renewals ended.
-    pub fn renewals(&self) -> &Tally<3> {
+    /// How refreshes ended.
+    pub fn refreshes(&self) -> &Tally<3> {
         self.refresher.tally()
     }
 
@@ -200,7 +200,7 @@ impl Sessions {
     }
 
     /// Who visits, as far as it can be said without waiting: nearly always. It cannot where the store has to be
-    /// asked, and where a renewal is due.
+    /// asked, and where a refresh is due.
     pub fn look(
         &self,
         headers: &HeaderMap,

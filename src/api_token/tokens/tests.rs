@@ -197,7 +197,7 @@ async fn the_last_login_counts_and_everybodys_can_be_ended() {
     tokens.note_owner(&facts("bob", &["admins"]), now).await;
     let verified = found(&tokens, &made).await.unwrap();
     assert!(verified.identity.groups.is_empty());
-    // The word of a renewal that was before that login comes late.
+    // The word of a refresh that was before that login comes late.
     tokens
         .note_owner(&facts("ada", &["admins"]), Timestamp(now.0 - 50))
         .await;

@@ -15,7 +15,7 @@ use crate::{
 pub(super) struct Expected<'a> {
     pub(super) signer: Signer<'a>,
     pub(super) audience: Audience<'a>,
-    /// None for a token that a renewal gave: it repeats none (Core §12.2).
+    /// None for a token that a refresh gave: it repeats none (Core §12.2).
     pub(super) nonce: Option<&'a str>,
     /// What came with the token; none where a client brings the token alone.
     pub(super) access_token: Option<&'a str>,

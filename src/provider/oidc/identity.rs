@@ -1,5 +1,5 @@
 //! Makes the identity from the ID token's claims, completed by the access token (if the table says so), by userinfo and by the list of
-//! groups. At a login, and again at a renewal, when the provider may leave much of it out.
+//! groups. At a login, and again at a refresh, when the provider may leave much of it out.
 
 use std::sync::atomic::Ordering;
 
@@ -17,7 +17,7 @@ use crate::{
     clock::Timestamp,
     identity::Identity,
     provider::{
-        Call, Evidence, ProviderError, RenewedTokens,
+        Call, Evidence, ProviderError, RefreshedTokens,
         claims::{Spoke, find},
         http::HttpError,
     },
@@ -39,7 +39,7 @@ pub(super) struct Completed {
 
 impl Oidc {
     /// Who it is by an ID token's `claims`, and by what further places have; and what the allow lists looked at.
-    /// `previous` is who it was before a renewal.
+    /// `previous` is who it was before a refresh.
     pub(super) async fn identity(
         &self,
         metadata: &Metadata,
@@ -84,7 +84,7 @@ impl Oidc {
                 self.rules
                     .completed_by(identity, &claims, previous, Spoke::Token)
             }
-            // Nobody asks later where nothing is renewed.
+            // Nobody asks later where nothing is refreshed.
             _ if tokens.refresh.is_none() && previous.is_none() => identity,
             _ => {
                 identity.notes.told_beside = told_beside;
@@ -106,18 +106,18 @@ impl Oidc {
         url.filter(|_| self.asks_userinfo)
     }
 
-    /// Who it is after a renewal. Many providers give no new ID token then; what no other place says either
+    /// Who it is after a refresh. Many providers give no new ID token then; what no other place says either
     /// stands as it was, where it was from the ID token that it was known.
     pub(super) async fn identity_again(
         &self,
-        renewed: &RenewedTokens<'_>,
+        refreshed: &RefreshedTokens<'_>,
     ) -> Result<Identity, ProviderError> {
         let metadata = self.discovery.obtain().await?;
-        let RenewedTokens {
+        let RefreshedTokens {
             tokens,
             previous,
             now,
-        } = renewed;
+        } = refreshed;
         if tokens.id.is_some() {
             let claims = self.id_token_claims(&metadata, tokens, None, *now).await?;
             let (identity, _) = self
@@ -146,7 +146,7 @@ impl Oidc {
         Ok(rules.completed_by(identity, &claims, previous, Spoke::Userinfo))
     }
 
-    /// What userinfo says at a renewal without an ID token; nothing where it is not asked, or refuses as ever.
+    /// What userinfo says at a refresh without an ID token; nothing where it is not asked, or refuses as ever.
     async fn userinfo_again(
         &self,
         metadata: &Metadata,

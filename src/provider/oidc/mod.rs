@@ -36,7 +36,7 @@ use self::{
 };
 use super::{
     AuthorizeRequest, BearerMatch, BearerTerms, CodeGrant, Grant, HttpClient, Inspection, Logout,
-    LogoutRequest, Profile, Provider, ProviderError, RenewedTokens, Subject, SubjectToken,
+    LogoutRequest, Profile, Provider, ProviderError, RefreshedTokens, Subject, SubjectToken,
     bearer::BearerSettings,
     claims::{ClaimNames, ClaimRules},
     http::endpoint_url,
@@ -327,7 +327,7 @@ impl Provider for Oidc {
         Box::pin(self.exchange(grant))
     }
 
-    fn renew<'a>(
+    fn refresh<'a>(
         &'a self,
         refresh_token: &'a str,
         now: Timestamp,
@@ -343,9 +343,9 @@ impl Provider for Oidc {
 
     fn identify<'a>(
         &'a self,
-        renewed: &'a RenewedTokens<'a>,
+        refreshed: &'a RefreshedTokens<'a>,
     ) -> BoxFuture<'a, Result<Identity, ProviderError>> {
-        Box::pin(self.identity_again(renewed))
+        Box::pin(self.identity_again(refreshed))
     }
 
     fn exchange_token<'a>(
@@ -434,6 +434,6 @@ impl Provider for Oidc {
 }
 
 #[cfg(test)]
-mod renewal_tests;
+mod refresh_tests;
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! Who signs the tokens of a login, a renewal or a logout, and for which client. Pure.
+//! Who signs the tokens of a login, a refresh or a logout, and for which client. Pure.
 
 use std::time::Duration;
 

@@ -23,7 +23,7 @@ use url::Url;
 
 use super::{
     AuthorizeRequest, BearerMatch, BearerTerms, CodeGrant, Grant, HttpClient, Inspection, Profile,
-    Provider, ProviderError, RenewedTokens, Subject, SubjectToken,
+    Provider, ProviderError, RefreshedTokens, Subject, SubjectToken,
     bearer::BearerSettings,
     claims::{ClaimNames, ClaimRules, Evidence},
     http::endpoint_url,
@@ -283,7 +283,7 @@ impl<D: UserLookup> Provider for Rest<D> {
         Box::pin(self.proven_subject(token, now))
     }
 
-    fn renew<'a>(
+    fn refresh<'a>(
         &'a self,
         refresh_token: &'a str,
         now: Timestamp,
@@ -301,10 +301,10 @@ impl<D: UserLookup> Provider for Rest<D> {
 
     fn identify<'a>(
         &'a self,
-        renewed: &'a RenewedTokens<'a>,
+        refreshed: &'a RefreshedTokens<'a>,
     ) -> BoxFuture<'a, Result<Identity, ProviderError>> {
         Box::pin(async {
-            let (identity, _) = self.holder(&renewed.tokens.access, renewed.now).await?;
+            let (identity, _) = self.holder(&refreshed.tokens.access, refreshed.now).await?;
             Ok(identity)
         })
     }

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::clock::Timestamp;
 
-/// What stands between renewals and each provider. One for each name that was ever configured.
+/// What stands between refreshes and each provider. One for each name that was ever configured.
 #[derive(Default)]
 pub(super) struct Breakers(Mutex<HashMap<String, Arc<Guard>>>);
 
@@ -96,9 +96,9 @@ pub(super) fn backoff(times: u32) -> Duration {
 
 /// Failures in a row that show trouble at the provider.
 const THRESHOLD: u32 = 5;
-/// Renewals that one provider gets at the same time.
+/// Refreshes that one provider gets at the same time.
 const LINES: usize = 64;
-/// How long other renewals wait for the result of one attempt.
+/// How long other refreshes wait for the result of one attempt.
 const PROBE: Duration = Duration::from_secs(20);
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! Renewals that run, or ran lately: one for each session, whoever asks for it.
+//! Refreshes that run, or ran lately: one for each session, whoever asks for it.
 //!
 //! The results are bounded in bytes. When one is dropped, the gate still remembers that its refresh token may be spent. A session with that
-//! token is not renewed again, because the provider would take a second use for theft.
+//! token is not refreshed again, because the provider would take a second use for theft.
 
 use std::{
     sync::Arc,
@@ -25,17 +25,17 @@ use crate::{
     },
 };
 
-/// The latest renewal of each session.
+/// The latest refresh of each session.
 pub(super) struct Flights {
     latest: Cache<Id, Flight>,
-    /// Of sessions whose renewals were forgotten for want of room: the generation whose refresh token may be spent.
+    /// Of sessions whose refreshes were forgotten for want of room: the generation whose refresh token may be spent.
     spent: Cache<Id, u64>,
 }
 
-/// One renewal of one generation of a session, and how often it was tried.
+/// One refresh of one generation of a session, and how often it was tried.
 #[derive(Clone)]
 pub(super) struct Flight {
-    /// What is renewed. Whoever brings an older generation goes on with this one.
+    /// What is refreshed. Whoever brings an older generation goes on with this one.
     pub(super) session: Arc<Session>,
     /// Counts from 1.
     pub(super) attempt: u32,
@@ -48,7 +48,7 @@ pub(super) struct Flight {
 #[derive(Clone, Debug)]
 pub(super) enum Progress {
     Running,
-    Renewed(Arc<Session>),
+    Refreshed(Arc<Session>),
     Ended,
     /// Not now; again at the earliest then. The refresh token was not spent.
     Failed(Timestamp),
@@ -56,7 +56,7 @@ pub(super) enum Progress {
     Unanswered(Timestamp),
 }
 
-/// What is known of a session's renewal.
+/// What is known of a session's refresh.
 pub(super) enum Known {
     /// It runs, or ran.
     Flight(Flight),
@@ -86,12 +86,12 @@ impl Flights {
         Self { latest, spent }
     }
 
-    /// The latest renewal of this session, as far as it is known.
+    /// The latest refresh of this session, as far as it is known.
     pub(super) fn get(&self, id: &Id) -> Option<Flight> {
         self.latest.get(id)
     }
 
-    /// The renewal of this session: the one that runs or ran, else the one that `start` begins, which is told how often
+    /// The refresh of this session: the one that runs or ran, else the one that `start` begins, which is told how often
     /// this generation was tried before.
     pub(super) fn obtain(
         &self,
@@ -152,13 +152,13 @@ impl Flight {
             Progress::Failed(retry_at) | Progress::Unanswered(retry_at) => now >= *retry_at,
             // Its task is gone without a word: it cannot be waited for.
             Progress::Running => self.progress.has_changed().is_err(),
-            Progress::Renewed(_) | Progress::Ended => false,
+            Progress::Refreshed(_) | Progress::Ended => false,
         }
     }
 
     fn may_have_spent(&self) -> bool {
         match &*self.progress.borrow() {
-            Progress::Running | Progress::Renewed(_) | Progress::Unanswered(_) => true,
+            Progress::Running | Progress::Refreshed(_) | Progress::Unanswered(_) => true,
             Progress::Ended | Progress::Failed(_) => false,
         }
     }
@@ -173,7 +173,7 @@ impl Flight {
         }
     }
 
-    /// The bytes that it holds, about: what is renewed and what it is renewed to.
+    /// The bytes that it holds, about: what is refreshed and what it is refreshed to.
     fn weight(&self) -> u32 {
         let session = &*self.session;
         let (identity, tokens) = (&session.identity, &session.tokens);

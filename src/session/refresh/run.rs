@@ -1,4 +1,4 @@
-//! One renewal, from the lease to the stored result.
+//! One refresh, from the lease to the stored result.
 
 use std::{
     pin::pin,
@@ -20,7 +20,7 @@ use crate::{
     clock::Timestamp,
     identity::Identity,
     observe::audit::{Entry, Event},
-    provider::{Call, Provider, ProviderError, RenewedTokens, http::HttpError},
+    provider::{Call, Provider, ProviderError, RefreshedTokens, http::HttpError},
     random,
     session::{
         Id, Session, StoreError,
@@ -32,8 +32,8 @@ use crate::{
     tokens::{GrantTokens, Tokens},
 };
 
-/// A renewal under way; owns all it needs.
-pub(super) struct Renewal {
+/// A refresh under way; owns all it needs.
+pub(super) struct Refresh {
     pub(super) shared: Arc<Shared>,
     /// The one it began under.
     pub(super) policy: Arc<RefreshPolicy>,
@@ -51,7 +51,7 @@ enum Held {
     Ours,
 }
 
-impl Renewal {
+impl Refresh {
     /// Runs to its end; never longer than [`LONGEST_RUN`].
     pub(super) async fn run(self) -> Progress {
         let holder: Id = random::bytes();
@@ -60,7 +60,7 @@ impl Renewal {
         let progress = match stop.run_until_cancelled(self.hold(&holder)).await {
             None => Ok(self.later()),
             Some(Ok(Held::Outcome(progress))) => return progress,
-            Some(Ok(Held::Ours)) => self.renew_holding(&holder).await,
+            Some(Ok(Held::Ours)) => self.refresh_holding(&holder).await,
             Some(Err(error)) => Err(error),
         };
         let progress = progress.unwrap_or_else(|error| {
@@ -68,7 +68,7 @@ impl Renewal {
             self.later()
         });
         let outcome = match &progress {
-            Progress::Renewed(_) => "renewed",
+            Progress::Refreshed(_) => "renewed",
             Progress::Ended => "ended",
             Progress::Failed(_) | Progress::Unanswered(_) | Progress::Running => "failed",
         };
@@ -110,19 +110,19 @@ impl Renewal {
         let latest = self.place.latest(&self.session, clock::now()).await?;
         Ok(match latest {
             RemoteState::Same => None,
-            RemoteState::Newer(newer) => Some(Progress::Renewed(Arc::from(newer))),
+            RemoteState::Newer(newer) => Some(Progress::Refreshed(Arc::from(newer))),
             RemoteState::Gone => Some(Progress::Ended),
         })
     }
 
     /// Asks the provider, and prolongs the lease meanwhile.
-    async fn renew_holding(&self, holder: &Id) -> Result<Progress, StoreError> {
+    async fn refresh_holding(&self, holder: &Id) -> Result<Progress, StoreError> {
         let is_sent = AtomicBool::new(false);
-        let mut renewing = pin!(self.renew(holder, &is_sent));
+        let mut refreshing = pin!(self.refresh(holder, &is_sent));
         let mut beat = interval(LEASE / 3);
         let outcome = loop {
             tokio::select! {
-                outcome = &mut renewing => break outcome,
+                outcome = &mut refreshing => break outcome,
                 _ = beat.tick() => {
                     let lasts = if is_sent.load(Ordering::Relaxed) { self.reserved() } else { LEASE };
                     // Lost or not, the token is on its way: the answer is worth more than the lease.
@@ -145,7 +145,7 @@ impl Renewal {
         rest.unwrap_or_default().max(LEASE)
     }
 
-    async fn renew(&self, holder: &Id, is_sent: &AtomicBool) -> Result<Progress, StoreError> {
+    async fn refresh(&self, holder: &Id, is_sent: &AtomicBool) -> Result<Progress, StoreError> {
         let session = &self.session;
         let name = &*session.identity.provider;
         // The same name may mean another server by now, which is to see no token of this one.
@@ -169,7 +169,7 @@ impl Renewal {
         if !(self.place.lease(&session.id, holder, self.reserved())).await? {
             return Err(StoreError("another replica renews it".to_owned()));
         }
-        let asked = timeout(LONGEST_RENEWAL, provider.renew(refresh_token, clock::now())).await;
+        let asked = timeout(LONGEST_REFRESH, provider.refresh(refresh_token, clock::now())).await;
         match asked.unwrap_or(Err(timed_out())) {
             Ok(tokens) => {
                 let kept = self.keep(&**provider, tokens).await;
@@ -216,14 +216,14 @@ impl Renewal {
         granted: GrantTokens,
     ) -> Result<Progress, StoreError> {
         let name = &*provider.profile().name;
-        let renewed = RenewedTokens {
+        let refreshed = RefreshedTokens {
             tokens: &granted,
             previous: &self.session.identity,
             now: clock::now(),
         };
-        let identity = timeout(LONGEST_CALL, provider.identify(&renewed)).await;
+        let identity = timeout(LONGEST_CALL, provider.identify(&refreshed)).await;
         let now = clock::now();
-        let renewed = match identity.unwrap_or(Err(timed_out())) {
+        let refreshed = match identity.unwrap_or(Err(timed_out())) {
             Ok(identity) if identity.subject != self.session.identity.subject => {
                 tracing::error!(
                     provider = name,
@@ -236,9 +236,9 @@ impl Renewal {
             }
             Ok(identity) => {
                 self.shared.breakers.succeeded(name);
-                let renewed = self.renewed(granted, identity, now);
-                self.shared.note(&renewed);
-                renewed
+                let refreshed = self.refreshed(granted, identity, now);
+                self.shared.note(&refreshed);
+                refreshed
             }
             Err(error) => {
                 self.note_failure(&error);
@@ -253,14 +253,14 @@ impl Renewal {
                 self.unconfirmed(granted, now)
             }
         };
-        let Some(record) = self.place.seal(&renewed) else {
-            return Ok(Progress::Renewed(Arc::new(renewed)));
+        let Some(record) = self.place.seal(&refreshed) else {
+            return Ok(Progress::Refreshed(Arc::new(refreshed)));
         };
-        let renewed = Arc::new(renewed);
+        let refreshed = Arc::new(refreshed);
         // A token that cannot be kept now is lost for good, so this is not given up soon.
         let mut attempt = 0;
         loop {
-            match self.put(&renewed, &record).await {
+            match self.put(&refreshed, &record).await {
                 Err(_) if attempt < KEEP_ATTEMPTS => sleep(backoff(attempt)).await,
                 outcome => return outcome,
             }
@@ -268,25 +268,25 @@ impl Renewal {
         }
     }
 
-    /// Puts the renewed session in its place.
-    async fn put(&self, renewed: &Arc<Session>, record: &Record) -> Result<Progress, StoreError> {
-        let id = &renewed.id;
+    /// Puts the refreshed session in its place.
+    async fn put(&self, refreshed: &Arc<Session>, record: &Record) -> Result<Progress, StoreError> {
+        let id = &refreshed.id;
         if self.place.keep(id, record, clock::now()).await? {
-            return Ok(Progress::Renewed(Arc::clone(renewed)));
+            return Ok(Progress::Refreshed(Arc::clone(refreshed)));
         }
         // An earlier attempt may have been heard and its answer lost; then what is there is what was to be kept.
-        if let Some(newer @ Progress::Renewed(_)) = self.settled_elsewhere().await? {
+        if let Some(newer @ Progress::Refreshed(_)) = self.settled_elsewhere().await? {
             return Ok(newer);
         }
         // Signed out meanwhile, perhaps at another replica: nobody else knows of these tokens.
-        self.shared.token_revoker.to(renewed);
+        self.shared.token_revoker.to(refreshed);
         Ok(Progress::Ended)
     }
 
     /// The session of `identity`, with what was granted.
-    fn renewed(&self, granted: GrantTokens, mut identity: Identity, now: Timestamp) -> Session {
+    fn refreshed(&self, granted: GrantTokens, mut identity: Identity, now: Timestamp) -> Session {
         let before = &self.session.identity.authentication;
-        identity.authentication = before.renewed_by(identity.authentication, now);
+        identity.authentication = before.refreshed_by(identity.authentication, now);
         let old = &self.session.tokens;
         let granted = GrantTokens {
             // RFC 6749 §6: no new one means that the old one stays.
@@ -341,7 +341,7 @@ impl Renewal {
         }
     }
 
-    /// The provider says that the grant is no more. Where somebody else has renewed it, that is why.
+    /// The provider says that the grant is no more. Where somebody else has refreshed it, that is why.
     async fn refused(&self, error: &ProviderError) -> Result<Progress, StoreError> {
         if let Some(progress) = self.settled_elsewhere().await? {
             return Ok(progress);
@@ -382,19 +382,19 @@ fn timed_out() -> ProviderError {
     }
 }
 
-/// How long the provider may take to renew, all calls together: its addresses, and the one answer that counts, for
-/// which [the call itself](crate::provider::RENEWAL_TIMEOUT) waits two minutes.
-const LONGEST_RENEWAL: Duration = Duration::from_secs(150);
+/// How long the provider may take to refresh, all calls together: its addresses, and the one answer that counts, for
+/// which [the call itself](crate::provider::REFRESH_TIMEOUT) waits two minutes.
+const LONGEST_REFRESH: Duration = Duration::from_secs(150);
 /// How long the provider may take to say whose the new tokens are, all calls and retries together.
 const LONGEST_CALL: Duration = Duration::from_secs(20);
-/// How long a renewal waits for its turn if the provider is slow.
+/// How long a refresh waits for its turn if the provider is slow.
 const LONGEST_QUEUE: Duration = Duration::from_mins(1);
-/// How long a renewal by another replica is awaited: as long as our own may take, and one more lease if that replica died.
+/// How long a refresh by another replica is awaited: as long as our own may take, and one more lease if that replica died.
 const LONGEST_HOLD: Duration = Duration::from_mins(5);
-/// The shortest and the longest interval between two checks for the result of another replica's renewal.
+/// The shortest and the longest interval between two checks for the result of another replica's refresh.
 const FIRST_LOOK: Duration = Duration::from_millis(50);
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
-/// The longest renewal: all of the above, and the time to store the result.
+/// The longest refresh: all of the above, and the time to store the result.
 pub(super) const LONGEST_RUN: Duration = Duration::from_mins(15);
 /// The shortest and the longest wait until the provider is asked again who the user is.
 const SHORTEST_WAIT: Duration = Duration::from_secs(2);

@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl Sessions {
-    /// Who visits to end their session: renewing it first would be for nothing. Where it cannot be said who, what
+    /// Who visits to end their session: refreshing it first would be for nothing. Where it cannot be said who, what
     /// came is enough.
     pub async fn last_visit(&self, headers: &HeaderMap, now: Timestamp) -> SessionLookup {
         let found = self.cookies.find(headers);
@@ -70,7 +70,7 @@ impl Sessions {
         }
     }
 
-    /// Has the tokens of a session that was revoked taken back: the newest, for they may just have been renewed.
+    /// Has the tokens of a session that was revoked taken back: the newest, for they may just have been refreshed.
     pub(super) fn dismiss(&self, session: &Session) {
         let newest = self.refresher.newest(session);
         self.token_revoker.to(newest.as_deref().unwrap_or(session));

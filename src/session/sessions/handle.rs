@@ -4,7 +4,7 @@
 //! ends soon, and it is worth nothing to whoever does not know the app's secret.
 //!
 //! If sessions are in a store, a handle holds the same ticket as the cookie. If they are in cookies, there is nothing that a ticket
-//! could lead to: then the handle holds the session itself, without what renews it. A renewal for the app could not reach the
+//! could lead to: then the handle holds the session itself, without what refreshes it. A refresh for the app could not reach the
 //! browser's cookie, and would spend the refresh token that is in there.
 
 use std::time::{Duration, Instant};
@@ -64,7 +64,7 @@ impl Sessions {
         None
     }
 
-    /// The session that a handle names. One in a store is renewed if that is due, as [`visit`](Self::visit) does with that of
+    /// The session that a handle names. One in a store is refreshed if that is due, as [`visit`](Self::visit) does with that of
     /// a cookie.
     ///
     /// # Errors
@@ -91,7 +91,7 @@ impl Sessions {
                     StoreError("what was revoked elsewhere is not known yet".to_owned()).into(),
                 );
             }
-            // The browser may have come again since, and the session may have been renewed then.
+            // The browser may have come again since, and the session may have been refreshed then.
             let newest = self.refresher.newest(&session);
             let newest = newest.unwrap_or_else(|| session.into());
             visit.session = Some(newest).filter(|session| !self.is_over(session, now));

@@ -1,4 +1,4 @@
-//! The part of finding a session that has to wait: for the store, or for a renewal.
+//! The part of finding a session that has to wait: for the store, or for a refresh.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ impl<'a> Pending<'a> {
         }
     }
 
-    /// Finds it out: asks the store, and waits for a renewal where the access token is over.
+    /// Finds it out: asks the store, and waits for a refresh where the access token is over.
     ///
     /// # Errors
     /// When there may be a session, and whether there is cannot be found out now. That is not nobody: signing
@@ -80,7 +80,7 @@ impl<'a> Pending<'a> {
         let session = Arc::unwrap_or_clone(session);
         let session = match sessions.refresher.settle(session, &place, now).await {
             RefreshOutcome::Stands(session) => session,
-            RefreshOutcome::Renewed(session) => {
+            RefreshOutcome::Refreshed(session) => {
                 visit.is_outdated |= matches!(sessions.storage, SessionStorage::Cookie { .. });
                 session
             }

@@ -248,7 +248,7 @@ async fn a_reload_with_the_ticket_to_a_record_that_was_lost_keeps_the_new_one() 
 }
 
 #[tokio::test]
-async fn a_handle_of_a_cookie_renews_nothing_and_ends() {
+async fn a_handle_of_a_cookie_refreshes_nothing_and_ends() {
     let gate = gate(&["one"], SessionStorage::Cookie { shared: None });
     let session = Session {
         tokens: Tokens {

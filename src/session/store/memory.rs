@@ -140,7 +140,7 @@ impl Store for Memory {
         Box::pin(async { Ok(()) })
     }
 
-    /// One process needs none: a renewal runs once in it anyway.
+    /// One process needs none: a refresh runs once in it anyway.
     fn lease<'a>(
         &'a self,
         _: &'a Id,

@@ -21,7 +21,7 @@ use crate::clock::Timestamp;
 /// A sealed session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// How often the session was renewed; of two records the higher one is in force.
+    /// How often the session was refreshed; of two records the higher one is in force.
     pub generation: u64,
     /// The sealed session.
     pub sealed: Bytes,

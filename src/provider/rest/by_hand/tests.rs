@@ -7,7 +7,7 @@ use crate::{
     clock::Timestamp,
     identity::Authentication,
     provider::{
-        RenewedTokens,
+        RefreshedTokens,
         scripted::Scripted,
         settings::{ClaimPaths, ProviderSettings},
     },
@@ -108,7 +108,7 @@ async fn an_answer_that_is_no_object_is_refused() {
     }
 }
 
-/// No ID token says when somebody authenticated: the end of the login stands for it, and a renewal is no login.
+/// No ID token says when somebody authenticated: the end of the login stands for it, and a refresh is no login.
 #[tokio::test]
 async fn the_end_of_a_login_is_when_they_authenticated() {
     let server = server().await;
@@ -122,11 +122,11 @@ async fn the_end_of_a_login_is_when_they_authenticated() {
         id: None,
         expires: None,
     };
-    let renewed = RenewedTokens {
+    let refreshed = RefreshedTokens {
         tokens: &tokens,
         previous: &identity,
         now: Timestamp(NOW + 9),
     };
-    let renewed = provider.identify(&renewed).await.unwrap();
-    assert_eq!(renewed.authentication, Authentication::default());
+    let refreshed = provider.identify(&refreshed).await.unwrap();
+    assert_eq!(refreshed.authentication, Authentication::default());
 }

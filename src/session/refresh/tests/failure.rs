@@ -1,4 +1,4 @@
-//! Renewals that fail: what ends a session, and what only puts the next attempt off.
+//! Refreshes that fail: what ends a session, and what only puts the next attempt off.
 
 use std::{
     sync::{Arc, atomic::AtomicBool},
@@ -111,12 +111,12 @@ async fn what_was_not_answered_is_not_sent_again_while_something_serves() {
     }
 }
 
-/// Who brings a cookie whose renewal is forgotten goes on with it for as long as it serves, and signs in then.
+/// Who brings a cookie whose refresh is forgotten goes on with it for as long as it serves, and signs in then.
 #[tokio::test]
-async fn a_token_whose_renewal_is_forgotten_for_want_of_room_is_not_sent_again() {
+async fn a_token_whose_refresh_is_forgotten_for_want_of_room_is_not_sent_again() {
     let house = House::new();
     let refresher = house.refresher.remembering(10_000);
-    let renewed = async |number: u8, now| {
+    let refreshed = async |number: u8, now| {
         let old = Session {
             id: [number; 16],
             ..session(-1)
@@ -130,14 +130,14 @@ async fn a_token_whose_renewal_is_forgotten_for_want_of_room_is_not_sent_again()
     };
     let now = clock::now();
     for number in 0..50 {
-        renewed(number, now).await;
+        refreshed(number, now).await;
     }
     refresher.flights.settle_down();
     assert_eq!(house.provider.calls(), 50);
-    assert!(matches!(renewed(0, now).await, RefreshOutcome::Stands(_)));
+    assert!(matches!(refreshed(0, now).await, RefreshOutcome::Stands(_)));
     // Beyond the grace of a session that is made now, however long the fifty took.
     let later = clock::now().after(Duration::from_mins(11));
-    assert_eq!(renewed(1, later).await, RefreshOutcome::Ended);
+    assert_eq!(refreshed(1, later).await, RefreshOutcome::Ended);
     assert_eq!(house.provider.calls(), 50);
 }
 
@@ -218,7 +218,7 @@ async fn tokens_of_nobody_known_change_nothing_but_the_refresh_token() {
         house.provider.unsure.lock().unwrap().push_back(error);
         let mut old = session(-1);
         old.tokens.access = Some("old access".into());
-        let RefreshOutcome::Renewed(unsure) = house.settle(&old, &Place::Cookie).await else {
+        let RefreshOutcome::Refreshed(unsure) = house.settle(&old, &Place::Cookie).await else {
             panic!("not renewed");
         };
         assert_eq!(unsure.tokens.refresh.as_deref(), Some("refresh-1"));
@@ -245,7 +245,7 @@ async fn who_cannot_be_identified_does_not_pass_for_ever() {
     let (early, late) = (session(-590), session(-601));
     house.provider.unsure.lock().unwrap().push_back(outage());
     // Asked within the grace; when it is over the next attempt is not yet due.
-    let RefreshOutcome::Renewed(unsure) = house.settle(&early, &Place::Cookie).await else {
+    let RefreshOutcome::Refreshed(unsure) = house.settle(&early, &Place::Cookie).await else {
         panic!("not renewed");
     };
     let later = clock::now().after(Duration::from_secs(15));

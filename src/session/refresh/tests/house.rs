@@ -1,4 +1,4 @@
-//! A refresher, and a provider that renews once per refresh token.
+//! A refresher, and a provider that refreshes once per refresh token.
 
 use std::{
     collections::VecDeque,
@@ -18,7 +18,7 @@ use crate::{
     identity::Identity,
     provider::{
         AuthorizeRequest, Call, CodeGrant, Grant, Profile, Provider, ProviderError, Providers,
-        RenewedTokens, http::HttpError,
+        RefreshedTokens, http::HttpError,
     },
     session::{
         Lifetimes, Session, codec,
@@ -98,7 +98,7 @@ impl Provider for Rotating {
         unreachable!("nobody signs in here")
     }
 
-    fn renew<'a>(
+    fn refresh<'a>(
         &'a self,
         refresh_token: &'a str,
         now: Timestamp,
@@ -130,7 +130,7 @@ impl Provider for Rotating {
 
     fn identify<'a>(
         &'a self,
-        _: &'a RenewedTokens<'a>,
+        _: &'a RefreshedTokens<'a>,
     ) -> BoxFuture<'a, Result<Identity, ProviderError>> {
         let subject = *self.subject.lock().unwrap();
         let unsure = self.unsure.lock().unwrap().pop_front();
@@ -247,7 +247,7 @@ pub(super) async fn record(session: &Session) -> Place {
 
 pub(super) fn generation(settled: RefreshOutcome) -> u64 {
     match settled {
-        RefreshOutcome::Renewed(session) => session.generation,
+        RefreshOutcome::Refreshed(session) => session.generation,
         other => panic!("not renewed: {other:?}"),
     }
 }

@@ -1,4 +1,4 @@
-//! Renewals that succeed: one call for all who ask, and nobody waits longer than they must.
+//! Refreshes that succeed: one call for all who ask, and nobody waits longer than they must.
 
 mod deaf;
 mod failure;
@@ -30,7 +30,7 @@ async fn fifty_at_once_are_one_call_and_one_successor() {
         let all = (0..50).map(|_| house.settle(&old, &place));
         let settled = futures_util::future::join_all(all).await;
         assert_eq!(house.provider.calls(), before + 1);
-        let RefreshOutcome::Renewed(first) = &settled[0] else {
+        let RefreshOutcome::Refreshed(first) = &settled[0] else {
             panic!("not renewed");
         };
         assert_eq!(first.tokens.refresh.as_deref(), Some("refresh-1"));
@@ -84,11 +84,11 @@ async fn who_goes_away_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_cookie_that_is_several_renewals_behind_catches_up() {
+async fn a_cookie_that_is_several_refreshes_behind_catches_up() {
     let house = House::new();
     house.provider.lasts.lock().unwrap().push_back(100);
     let old = session(-1);
-    let RefreshOutcome::Renewed(first) = house.settle(&old, &Place::Cookie).await else {
+    let RefreshOutcome::Refreshed(first) = house.settle(&old, &Place::Cookie).await else {
         panic!("not renewed");
     };
     let later = clock::now().after(Duration::from_secs(200));
@@ -107,13 +107,13 @@ async fn a_missing_new_refresh_token_keeps_the_old() {
     });
     let old = session(-1);
     match house.settle(&old, &Place::Cookie).await {
-        RefreshOutcome::Renewed(session) => assert_eq!(session.tokens.refresh, old.tokens.refresh),
+        RefreshOutcome::Refreshed(session) => assert_eq!(session.tokens.refresh, old.tokens.refresh),
         other => panic!("not renewed: {other:?}"),
     }
 }
 
 #[tokio::test]
-async fn a_no_that_somebody_elses_renewal_explains_ends_nothing() {
+async fn a_no_that_somebody_elses_refresh_explains_ends_nothing() {
     let house = House::new();
     let old = session(-1);
     let place = record(&old).await;
@@ -127,7 +127,7 @@ async fn a_no_that_somebody_elses_renewal_explains_ends_nothing() {
     // This process has not heard of it: its copy is the old one.
     assert_eq!(
         house.settle(&old, &place).await,
-        RefreshOutcome::Renewed(newer)
+        RefreshOutcome::Refreshed(newer)
     );
     assert_eq!(house.provider.calls(), 0);
     assert!(!house.revocations.has_revoked(&old));

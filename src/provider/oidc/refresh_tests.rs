@@ -1,4 +1,4 @@
-//! Who it is after a renewal: with a new ID token, with userinfo alone, with neither.
+//! Who it is after a refresh: with a new ID token, with userinfo alone, with neither.
 
 use serde_json::json;
 
@@ -53,7 +53,7 @@ impl SignedIn {
         }
     }
 
-    /// Who it is when the provider says this at a renewal.
+    /// Who it is when the provider says this at a refresh.
     async fn again(
         &self,
         token: Option<&Value>,
@@ -75,12 +75,12 @@ impl SignedIn {
             id: id_token.map(Text::from),
             expires: None,
         };
-        let renewed = RenewedTokens {
+        let refreshed = RefreshedTokens {
             tokens: &tokens,
             previous: &self.identity,
             now: Timestamp(NOW + 60),
         };
-        self.provider.identify(&renewed).await
+        self.provider.identify(&refreshed).await
     }
 
     fn passes(&self, identity: &Identity) -> bool {

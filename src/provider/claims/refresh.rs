@@ -1,4 +1,4 @@
-//! The identity after a renewal, when the provider may say less than at the login. Pure.
+//! The identity after a refresh, when the provider may say less than at the login. Pure.
 //!
 //! A missing claim means one of two things: this source never had it, or the user has lost it. A lost group must take effect, and a
 //! group that only the login's ID token had must not be lost. So the login notes in the session what other sources than the ID token
@@ -12,7 +12,7 @@ use crate::{
     text::Text,
 };
 
-/// Who speaks at a renewal, where not both do.
+/// Who speaks at a refresh, where not both do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spoke {
     /// A new ID token; userinfo cannot be reached.
@@ -40,7 +40,7 @@ impl ClaimRules {
         paths
     }
 
-    /// `identity`, read from `claims` at a renewal where only one of two places `spoke`, with what `previous` had
+    /// `identity`, read from `claims` at a refresh where only one of two places `spoke`, with what `previous` had
     /// from the other. What is said otherwise (an address no longer vouched for, no groups) is taken at its word.
     pub fn completed_by(
         &self,
