@@ -26,7 +26,7 @@ pub struct Bearers {
     providers: Vec<Arc<dyn Provider>>,
     guesses: Arc<Guesses>,
     /// Whether a header carries the token.
-    is_told: bool,
+    is_shown: bool,
     known: TokenCache<Known>,
 }
 
@@ -48,7 +48,7 @@ impl Bearers {
         (!providers.is_empty()).then_some(Self {
             providers,
             guesses,
-            is_told: keep.access,
+            is_shown: keep.access,
             known: TokenCache::new(KNOWN_BYTES),
         })
     }
@@ -111,7 +111,7 @@ impl Bearers {
         }
         let mut known = known?;
         if let Ok(verified) = &mut known.what
-            && self.is_told
+            && self.is_shown
         {
             Arc::make_mut(verified).tokens.access = Some(Text::from(token));
         }

@@ -226,10 +226,10 @@ impl Gate {
                 (Err(deny), _) => return self.denied(deny, route, &request, record),
             };
             record.note_dry_run(permit.dry_run());
-            let is_told = permit.principal().is_some();
-            record.note_passing(is_told);
+            let is_shown = permit.principal().is_some();
+            record.note_passing(is_shown);
             // Browsers send passwords by themselves, too, as they send cookies.
-            if is_told && self.is_foreign_upgrade(&request) {
+            if is_shown && self.is_foreign_upgrade(&request) {
                 return Err(self.forbid("an upgrade asked for by another site", &request, record));
             }
             let fields = if route.limits.is_empty() {
@@ -247,14 +247,14 @@ impl Gate {
             }
             let exchanged = match &route.token_exchange {
                 // Boxed, for the same reason.
-                Some(_) if is_told => {
+                Some(_) if is_shown => {
                     let exchanged = Box::pin(self.snapshot.exchanged(route, who, now)).await;
                     exchanged.inspect_err(|reject| self.audit_denial(reject, &request, record))?
                 }
                 _ => None,
             };
             let found = visitor.visit();
-            let (owner, cookies) = match found.filter(|_| is_told) {
+            let (owner, cookies) = match found.filter(|_| is_shown) {
                 Some(visit) => self.accompany(visit, &request, now),
                 None => (visitor.owner(), Vec::new()),
             };
@@ -264,10 +264,10 @@ impl Gate {
             };
             self.snapshot
                 .withhold_credentials(&visitor, route, &mut request.head.headers);
-            let told = permit.principal().map_or(Who::Nobody, |_| who);
-            let assertion = self.snapshot.assertion(told, route, now);
+            let who_is_shown = permit.principal().map_or(Who::Nobody, |_| who);
+            let assertion = self.snapshot.assertion(who_is_shown, route, now);
             let handle = found
-                .filter(|_| is_told)
+                .filter(|_| is_shown)
                 .and_then(|visit| self.snapshot.session_handle(visit, now));
             let telling = Telling {
                 headers: &self.snapshot.identity_headers,
@@ -458,7 +458,7 @@ impl Gate {
                 &self.snapshot.site,
             )
         };
-        Reject::of(deny, route, return_to).told_if_too_long(request.audience)
+        Reject::of(deny, route, return_to).or_too_long(request.audience)
     }
 
     fn own_endpoint(&self, request: &CleanRequest) -> Result<Option<Endpoint>, Reject> {

@@ -81,9 +81,9 @@ pub struct Notes {
     pub omitted_claims: Vec<Text>,
     /// The paths about which the ID token of the login was silent, and another place spoke. Where only the other place
     /// speaks later, its silence means that what it told is gone.
-    pub told_beside: Vec<Text>,
+    pub found_beside: Vec<Text>,
     /// Whether userinfo was that place.
-    pub userinfo_told: bool,
+    pub userinfo_answered: bool,
     /// The token's `sub`, where another claim is the subject: the provider tells of logouts by it.
     pub token_subject: Option<Text>,
 }

@@ -148,7 +148,7 @@ impl Snapshot {
     pub fn route(&self, target: &Target<'_>, own_host: Option<&str>) -> Result<&Route, NoRoute> {
         let route = self.routes.find(target)?;
         let Some(own_host) = own_host.filter(|own| {
-            self.routes.names_hosts() && !target.host.is_some_and(|told| is_same_host(told, own))
+            self.routes.names_hosts() && !target.host.is_some_and(|host| is_same_host(host, own))
         }) else {
             return Ok(route);
         };

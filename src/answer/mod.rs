@@ -207,7 +207,7 @@ impl Reject {
 
     /// The same; where a person would be led to a login that cannot keep the way back, they are told so.
     #[must_use]
-    pub fn told_if_too_long(self, audience: Audience) -> Self {
+    pub fn or_too_long(self, audience: Audience) -> Self {
         match self {
             Self::SignIn { return_to }
                 if audience == Audience::Navigation && return_to.len() > LONGEST_RETURN =>

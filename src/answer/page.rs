@@ -78,7 +78,7 @@ pub struct AccountPage<'a> {
     /// What people call the provider.
     pub provider: &'a str,
     /// Each header that the app gets, and its value; none for a token, which is not shown.
-    pub told: Vec<(String, Option<String>)>,
+    pub headers: Vec<(String, Option<String>)>,
     /// Where they are signed in.
     pub sessions: Vec<AccountSession<'a>>,
     /// Whether there are no sessions but these.

@@ -71,7 +71,7 @@ pub fn resolve(
     tls: bool,
     headers: &HeaderMap,
     trusted: &[IpNet],
-    told: ForwardingHeaders,
+    forwarding: ForwardingHeaders,
 ) -> Client {
     let peer = peer.map(|address| address.to_canonical());
     let mut client = Client {
@@ -84,7 +84,7 @@ pub fn resolve(
     if !client.peer_is_trusted {
         return client;
     }
-    client.is_standard = told.is_standard(headers);
+    client.is_standard = forwarding.is_standard(headers);
     if client.is_standard {
         for element in forwarded::believed(headers, trusted) {
             client.address = element.client.or(client.address);
@@ -314,9 +314,9 @@ mod tests {
             "forwarded",
             "for=127.0.0.1, for=198.51.100.2;proto=https;host=f.example, for=10.0.0.5;proto=http;host=inner",
         );
-        let resolve = |lines: &[(&'static str, &str)], told| {
+        let resolve = |lines: &[(&'static str, &str)], forwarding| {
             let peer = "10.0.0.9".parse().ok();
-            let client = resolve(peer, false, &headers(lines), &trusted(), told);
+            let client = resolve(peer, false, &headers(lines), &trusted(), forwarding);
             let host = client.host.map(|host| host.to_str().unwrap().to_owned());
             (client.address.unwrap().to_string(), client.is_https, host)
         };

@@ -203,8 +203,9 @@ impl Normalizer {
         check_method(&head.method).map_err(|sentence| unclean(sentence.into()))?;
         // All before `Connection` can nominate away what a trusted proxy says.
         let trusted = &self.trusted_proxies;
-        let told = self.forwarding_headers;
-        let mut client = client::resolve(peer.address, peer.tls, &head.headers, trusted, told);
+        let forwarding = self.forwarding_headers;
+        let mut client =
+            client::resolve(peer.address, peer.tls, &head.headers, trusted, forwarding);
         let original = if noted.original && client.peer_is_trusted {
             OriginalHeaders::keep(&head.headers)
         } else {

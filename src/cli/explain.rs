@@ -147,8 +147,8 @@ impl Explanation {
         let limits = permit.route().limits.iter();
         self.limits = limits.map(ToString::to_string).collect();
         (self.verdict, self.headers) = match permit.principal() {
-            Some(principal) => (Verdict::Pass, headers.told(principal)),
-            None => (Verdict::Public, headers.told_of_all().collect()),
+            Some(principal) => (Verdict::Pass, headers.shown(principal)),
+            None => (Verdict::Public, headers.shown_constants().collect()),
         };
     }
 

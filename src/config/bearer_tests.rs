@@ -43,7 +43,7 @@ fn all_that_can_be_said() {
 #[test]
 fn what_does_not_go_together_is_told() {
     let with = |lines: &str| loaded(&format!("{CORP}{CLIENT}{lines}"));
-    for (lines, told) in [
+    for (lines, expected) in [
         ("bearer = {}", "does not say for whom"),
         ("bearer = { audience = [] }", "does not say for whom"),
         ("bearer = { clients = [\"cli\"] }", "does not say for whom"),
@@ -76,7 +76,7 @@ fn what_does_not_go_together_is_told() {
         ("kubernetes = true", "none counts"),
     ] {
         let report = with(lines).map(|_| ()).unwrap_err();
-        assert!(report.contains(told), "{lines}: {report}");
+        assert!(report.contains(expected), "{lines}: {report}");
     }
     let github =
         "[providers.github]\nclient_id = \"a\"\nclient_secret = \"b\"\nallow = \"anyone\"\n";
@@ -104,7 +104,7 @@ fn a_provider_may_be_asked_about_tokens() {
     let known = provider[0].endpoint("introspection_url");
     assert_eq!(known, Some("https://id.example.com/introspect"));
     // Who asks is a client, though nobody signs in there; and proves it.
-    for (lines, told) in [
+    for (lines, expected) in [
         (format!("login = false\n{asks}"), "client_id"),
         (
             format!("login = false\nclient_id = \"a\"\n{asks}"),
@@ -112,7 +112,7 @@ fn a_provider_may_be_asked_about_tokens() {
         ),
     ] {
         let report = of(&lines).map(|_| ()).unwrap_err();
-        assert!(report.contains(told), "{lines}: {report}");
+        assert!(report.contains(expected), "{lines}: {report}");
     }
     let plain = "[providers.plain]\ntype = \"oauth2\"\nauthorize_url = \"https://a.example/a\"\n\
                  token_url = \"https://a.example/t\"\nuserinfo_url = \"https://a.example/u\"\n\
@@ -139,7 +139,7 @@ fn a_route_asks_for_scopes_and_credentials() {
     let all = &loaded.config.routes[0].requirements.all;
     assert_eq!(all.scopes, ["read", "https://x/y"]);
     assert_eq!(all.credentials, [Proof::Session, Proof::Bearer]);
-    for (allow, told) in [
+    for (allow, expected) in [
         ("{ scopes = [] }", "empty list"),
         ("{ credentials = [], groups = [\"a\"] }", "empty list"),
         ("{ scopes = [\"a b\"] }", "no scope"),
@@ -147,6 +147,6 @@ fn a_route_asks_for_scopes_and_credentials() {
         ("{ credentials = [\"cookie\"] }", "no credential"),
     ] {
         let report = with(allow).map(|_| ()).unwrap_err();
-        assert!(report.contains(told), "{allow}: {report}");
+        assert!(report.contains(expected), "{allow}: {report}");
     }
 }

@@ -42,20 +42,23 @@ fn a_missing_file_is_named_by_the_place_where_it_was_looked_for() {
     let path = Path::new("tests/config/good/smallest.toml");
     let variable = "SIDEGATE_PROVIDERS__CORP__CLIENT_SECRET__FILE";
     let settings = environment_of(&[(variable, "no-such-file")]);
-    let told = load(Some(path), &settings).unwrap_err().to_string();
+    let report = load(Some(path), &settings).unwrap_err().to_string();
     let place = root().join("no-such-file");
     assert!(
-        told.contains(&format!("cannot read {}\n", place.display())),
-        "{told}"
+        report.contains(&format!("cannot read {}\n", place.display())),
+        "{report}"
     );
-    assert!(told.contains("from the working directory"), "{told}");
+    assert!(report.contains("from the working directory"), "{report}");
 
     let path = Path::new("tests/config/bad/session.toml");
-    let told = load(Some(path), &environment()).unwrap_err().to_string();
+    let report = load(Some(path), &environment()).unwrap_err().to_string();
     let place = root().join("tests/config/bad/no-such-file");
     assert!(
-        told.contains(&format!("cannot read {}\n", place.display())),
-        "{told}"
+        report.contains(&format!("cannot read {}\n", place.display())),
+        "{report}"
     );
-    assert!(told.contains("from the configuration's folder"), "{told}");
+    assert!(
+        report.contains("from the configuration's folder"),
+        "{report}"
+    );
 }

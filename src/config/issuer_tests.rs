@@ -26,24 +26,24 @@ fn no_client_has_the_name_of_an_app_that_gets_assertions() {
         ("wiki", named, true),
         ("other", wiki, true),
     ] {
-        let told = with(&format!("{tables}{}", client(id)));
-        assert_eq!(told.is_ok(), is_good, "{id}: {:?}", told.err());
-        if let Err(told) = told {
+        let loaded = with(&format!("{tables}{}", client(id)));
+        assert_eq!(loaded.is_ok(), is_good, "{id}: {:?}", loaded.err());
+        if let Err(loaded) = loaded {
             let expected = format!("\"{id}\" is a client's id and the audience");
-            assert!(told.contains(&expected), "{told}");
+            assert!(loaded.contains(&expected), "{loaded}");
         }
-        let told = with(&format!("{tables}{off}{}", client(id)));
-        assert!(told.is_ok(), "{id}: {:?}", told.err());
+        let loaded = with(&format!("{tables}{off}{}", client(id)));
+        assert!(loaded.is_ok(), "{id}: {:?}", loaded.err());
     }
 }
 
 #[test]
 fn a_key_that_signs_is_known_before_and_after() {
     for (lifetime, is_good) in [("59m", false), ("1s", false), ("1h", true), ("90d", true)] {
-        let told = with(&format!(
+        let loaded = with(&format!(
             "[issuer]\nsigning_key_lifetime = \"{lifetime}\"\n"
         ));
-        assert_eq!(told.is_ok(), is_good, "{lifetime}");
+        assert_eq!(loaded.is_ok(), is_good, "{lifetime}");
     }
 }
 

@@ -3,7 +3,7 @@
 use super::provider_tests::loaded;
 
 /// What is told of a file whose `[session]` has this line.
-fn told_of(line: &str) -> String {
+fn report_of(line: &str) -> String {
     let provider = "[providers.oidc]\nissuer = \"https://login.example.com\"\nclient_id = \"app\"\n\
                     allow = \"anyone\"\n";
     loaded(&format!("[session]\n{line}\n{provider}")).expect_err("it is no good")
@@ -23,33 +23,36 @@ fn a_misspelt_scheme_is_put_right_and_nothing_behind_it_repeated() {
         ("redis:hunter2@cache", "redis://…"),
     ] {
         for key in ["store", "shared"] {
-            let told = told_of(&format!("{key} = \"{written}\""));
+            let report = report_of(&format!("{key} = \"{written}\""));
             let hint = format!("did you mean \"{meant}\"?");
-            assert!(told.contains(&hint), "{key}: {told}");
-            let (_, help) = told.split_once("= help: ").unwrap();
-            assert!(!help.contains("hunter2"), "{told}");
+            assert!(report.contains(&hint), "{key}: {report}");
+            let (_, help) = report.split_once("= help: ").unwrap();
+            assert!(!help.contains("hunter2"), "{report}");
             assert!(
-                !written.contains('@') || !told.contains("hunter2"),
-                "{told}"
+                !written.contains('@') || !report.contains("hunter2"),
+                "{report}"
             );
         }
     }
     for other in ["http://cache", "cluster", "redis", "", "://redis"] {
-        let told = told_of(&format!("store = \"{other}\""));
-        assert!(told.contains("an address such as \"redis://"), "{told}");
+        let report = report_of(&format!("store = \"{other}\""));
+        assert!(report.contains("an address such as \"redis://"), "{report}");
     }
 }
 
 #[test]
 fn an_empty_store_is_told_which_there_are() {
     for empty in ["\"\"", "\" \"", "{ file = \"/dev/null\" }"] {
-        let told = told_of(&format!("store = {empty}"));
-        assert!(told.contains("`store` is empty"), "{told}");
-        assert!(told.contains("help: \"cookie\", \"memory\" or"), "{told}");
-        let told = told_of(&format!("shared = {empty}"));
-        assert!(told.contains("`shared` is empty"), "{told}");
-        assert!(told.contains("shared = \"redis://"), "{told}");
-        let told = told_of(&format!("secret = {empty}"));
-        assert!(told.contains("a secret must have a value"), "{told}");
+        let report = report_of(&format!("store = {empty}"));
+        assert!(report.contains("`store` is empty"), "{report}");
+        assert!(
+            report.contains("help: \"cookie\", \"memory\" or"),
+            "{report}"
+        );
+        let report = report_of(&format!("shared = {empty}"));
+        assert!(report.contains("`shared` is empty"), "{report}");
+        assert!(report.contains("shared = \"redis://"), "{report}");
+        let report = report_of(&format!("secret = {empty}"));
+        assert!(report.contains("a secret must have a value"), "{report}");
     }
 }

@@ -73,15 +73,16 @@ struct HeaderRow {
 
 fn home(request: &Request) -> Response {
     let headers = request.headers();
-    let user = told(headers, "x-user-name").or_else(|| told(headers, "x-user"));
+    let user =
+        identity_header(headers, "x-user-name").or_else(|| identity_header(headers, "x-user"));
     let greeting = user.as_deref().unwrap_or("stranger");
     let nonce = page::nonce();
     let home = Home {
         nonce: &nonce,
         greeting,
         initials: initials(greeting),
-        email: told(headers, "x-user-email"),
-        groups: told(headers, "x-user-groups")
+        email: identity_header(headers, "x-user-email"),
+        groups: identity_header(headers, "x-user-groups")
             .map(|groups| groups.split(',').map(str::to_owned).collect())
             .unwrap_or_default(),
         signed_in: user.is_some(),
@@ -107,7 +108,7 @@ fn rows(headers: &HeaderMap) -> Vec<HeaderRow> {
 }
 
 /// What an identity header says. The gate percent-encodes what is not ASCII.
-fn told(headers: &HeaderMap, name: &str) -> Option<String> {
+fn identity_header(headers: &HeaderMap, name: &str) -> Option<String> {
     let value = headers.get(name)?.as_bytes();
     let text = percent_decode(value).decode_utf8_lossy().into_owned();
     (!text.is_empty()).then_some(text)
@@ -220,7 +221,10 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("x-user-name", HeaderValue::from_static("Zo%C3%AB"));
         headers.insert("x-user", HeaderValue::from_static(""));
-        assert_eq!(told(&headers, "x-user-name").as_deref(), Some("Zoë"));
-        assert_eq!(told(&headers, "x-user"), None);
+        assert_eq!(
+            identity_header(&headers, "x-user-name").as_deref(),
+            Some("Zoë")
+        );
+        assert_eq!(identity_header(&headers, "x-user"), None);
     }
 }

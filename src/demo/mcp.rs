@@ -91,17 +91,17 @@ fn tools() -> Value {
 fn call(parameters: &Value, headers: &HeaderMap) -> Result<Value, (i32, &'static str)> {
     let text = match parameters["name"].as_str() {
         Some("whoami") => {
-            let told = |name| {
+            let header = |name| {
                 headers.get(name).map(|value: &HeaderValue| {
                     percent_decode(value.as_bytes())
                         .decode_utf8_lossy()
                         .into_owned()
                 })
             };
-            let name = told("x-user-name")
-                .or_else(|| told("x-user"))
+            let name = header("x-user-name")
+                .or_else(|| header("x-user"))
                 .unwrap_or_else(|| "nobody".to_owned());
-            match told("x-user-email") {
+            match header("x-user-email") {
                 Some(email) => format!("{name} <{email}>"),
                 None => name,
             }

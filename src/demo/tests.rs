@@ -179,13 +179,19 @@ async fn who_is_picked_is_sent_back_and_nobody_else_is_known() {
     let picked = pick("user=ada").await;
     assert_eq!(picked.status(), 303);
     let back = picked.headers()[LOCATION].to_str().unwrap();
-    assert!(back.ends_with("/oauth2/callback/users?code=ada&state=a%26b"), "{back}");
+    assert!(
+        back.ends_with("/oauth2/callback/users?code=ada&state=a%26b"),
+        "{back}"
+    );
     assert_eq!(pick("user=mallory").await.status(), 400);
 
     let token = |code| send(users, http::Request::post("/token"), code);
     assert_eq!(json(token("code=ada").await).await["access_token"], "ada");
     assert_eq!(token("code=mallory").await.status(), 400);
     let userinfo = |bearer| send(users, get("/userinfo").header(AUTHORIZATION, bearer), "");
-    assert_eq!(json(userinfo("Bearer ada").await).await["sub"], "demo-18151210");
+    assert_eq!(
+        json(userinfo("Bearer ada").await).await["sub"],
+        "demo-18151210"
+    );
     assert_eq!(userinfo("Bearer mallory").await.status(), 401);
 }

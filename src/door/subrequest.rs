@@ -68,7 +68,7 @@ pub struct Subrequest {
     /// All of these must pass. None where nothing was told of a request.
     pub questions: Vec<Question>,
     /// The method that was told, where one was; for the log.
-    pub told_method: Option<Method>,
+    pub method: Option<Method>,
     /// Whether they are what the proxy serves. Where a client could have said them, somebody must be signed in beside.
     pub is_sure: bool,
 }
@@ -155,14 +155,14 @@ impl Subrequest {
                 came.is_https,
             ),
         };
-        Self::told(method, target, &host, is_https, public)
+        Self::of(method, target, &host, is_https, public)
     }
 
     /// One request that a proxy tells of in whole, by its method, path and query, and authority.
     ///
     /// # Errors
     /// Which of them no request has.
-    pub fn told(
+    pub fn of(
         method: Method,
         target: &str,
         host: &HeaderValue,
@@ -172,7 +172,7 @@ impl Subrequest {
         let target = path(target, "the path")?.to_owned();
         let host = authority(host, "the host")?;
         Ok(Self {
-            told_method: Some(method.clone()),
+            method: Some(method.clone()),
             questions: vec![Question::new(method, target, &host, is_https, public)],
             is_sure: true,
         })
@@ -227,12 +227,12 @@ fn any(came: &Came<'_>, public: &PublicOrigin) -> Result<Subrequest, Flaw> {
         }
         Ok(found)
     };
-    let told = all(&METHODS)?.into_iter();
-    let told: Vec<_> = told
+    let named = all(&METHODS)?.into_iter();
+    let named: Vec<_> = named
         .filter_map(|value| Method::from_bytes(value.as_bytes()).ok())
         .collect();
     let mut methods = EVERY_METHOD.to_vec();
-    for method in &told {
+    for method in &named {
         if !methods.contains(method) {
             methods.push(method.clone());
         }
@@ -251,7 +251,7 @@ fn any(came: &Came<'_>, public: &PublicOrigin) -> Result<Subrequest, Flaw> {
         }));
     }
     Ok(Subrequest {
-        told_method: told.first().filter(|_| told.len() == 1).cloned(),
+        method: named.first().filter(|_| named.len() == 1).cloned(),
         questions,
         is_sure: false,
     })

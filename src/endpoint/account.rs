@@ -266,7 +266,7 @@ fn page<'a>(
         name: identity.name.as_deref(),
         email: identity.email.as_deref(),
         provider: face.map_or(&*identity.provider, |face| &face.label),
-        told: snapshot.identity_headers.told(session.principal()),
+        headers: snapshot.identity_headers.shown(session.principal()),
         sessions: sessions
             .iter()
             .map(|entry| AccountSession {
@@ -412,15 +412,15 @@ struct SignedOut {
 impl<'a> Account<'a> {
     fn of(snapshot: &Snapshot, session: &'a Session, sessions: &[Device]) -> Self {
         let identity = &session.identity;
-        let told = snapshot
+        let shown = snapshot
             .identity_headers
-            .told(session.principal())
+            .shown(session.principal())
             .into_iter();
         Self {
             user: identity.user(),
             id: format!("{}:{}", identity.provider, identity.subject),
             provider: &identity.provider,
-            told: told
+            told: shown
                 .filter_map(|(name, value)| Some((name, Value::String(value?))))
                 .collect(),
             sessions: sessions

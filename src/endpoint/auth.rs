@@ -22,7 +22,7 @@ use crate::{
     audience::Audience,
     clean::CleanRequest,
     door::{Came, Door, Narrowing, Proxy, Subrequest},
-    forward::Told,
+    forward::AppUser,
     observe::Record,
     response::Body,
     site::Site,
@@ -72,7 +72,7 @@ pub(super) async fn serve(
         }
     };
     if let Some(question) = asked.questions.first() {
-        record.note_original(asked.told_method.as_ref(), &question.target);
+        record.note_original(asked.method.as_ref(), &question.target);
     }
     let held = HeldBack {
         asked: &asked,
@@ -104,7 +104,7 @@ pub(super) async fn serve(
         Err(reject) => refuse(
             door,
             snapshot,
-            &reject.told_if_too_long(audience),
+            &reject.or_too_long(audience),
             audience,
             record,
         ),
@@ -127,7 +127,7 @@ fn passed(
     if pass.writes_authorization() {
         headers.insert(AUTHORIZATION, HeaderValue::from_static(""));
     }
-    tell(snapshot, pass.told(), headers);
+    tell(snapshot, pass.app_user(), headers);
     pass.limits().write(headers);
     if is_proxy {
         headers.insert(COOKIE, apps_cookie(snapshot, held.headers));
@@ -139,12 +139,12 @@ fn passed(
 }
 
 /// Each identity header, empty where there is nothing to say.
-fn tell(snapshot: &Snapshot, told: Option<Told<'_>>, headers: &mut HeaderMap) {
+fn tell(snapshot: &Snapshot, app_user: Option<AppUser<'_>>, headers: &mut HeaderMap) {
     for name in snapshot.identity_headers.names() {
         headers.insert(name, HeaderValue::from_static(""));
     }
-    if let Some(told) = told {
-        snapshot.identity_headers.set(told, headers);
+    if let Some(app_user) = app_user {
+        snapshot.identity_headers.set(app_user, headers);
     }
 }
 

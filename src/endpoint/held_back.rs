@@ -17,7 +17,7 @@ use crate::{
     decide::{Barred, Deny, Permit, RouteDenial, Standing},
     door::{Narrowing, Question, Subrequest},
     endpoint::Endpoint,
-    forward::Told,
+    forward::AppUser,
     observe::Record,
     origin::WebOrigin,
     rate_limit::Fields,
@@ -43,7 +43,7 @@ pub struct HeldBack<'a> {
 pub struct Pass {
     visitor: Visitor,
     limits: Fields,
-    is_told: bool,
+    is_shown: bool,
     /// The same, signed for the app behind the rule by which it passes.
     assertion: Option<Arc<str>>,
     /// By which the app asks for the session's access token.
@@ -56,9 +56,9 @@ pub struct Pass {
 
 impl Pass {
     /// Whoever the app is told of.
-    pub fn told(&self) -> Option<Told<'_>> {
-        let principal = self.visitor.who().principal().filter(|_| self.is_told)?;
-        Some(Told {
+    pub fn app_user(&self) -> Option<AppUser<'_>> {
+        let principal = self.visitor.who().principal().filter(|_| self.is_shown)?;
+        Some(AppUser {
             principal,
             assertion: self.assertion.as_deref(),
             handle: self.handle.as_deref(),
@@ -83,12 +83,12 @@ impl Pass {
 
     /// Says in `record` what was decided.
     pub fn note(&self, record: &mut Record) {
-        record.note_passing(self.is_told);
+        record.note_passing(self.is_shown);
     }
 
     /// Notes where whoever passes is, and gives the cookies of a session that goes on.
     pub fn accompany(&self, snapshot: &Snapshot, held: &HeldBack<'_>) -> Vec<HeaderValue> {
-        let Some(visit) = self.visitor.visit().filter(|_| self.is_told) else {
+        let Some(visit) = self.visitor.visit().filter(|_| self.is_shown) else {
             return Vec::new();
         };
         if let Some(session) = &visit.session {
@@ -211,7 +211,7 @@ async fn find_out(
     let mut limited = routes.clone();
     limited.retain(|route| !route.limits.is_empty());
     limited.dedup_by(|one, other| std::ptr::eq(*one, *other));
-    let mut is_told = false;
+    let mut is_shown = false;
     let mut by = snapshot.routes.fallback();
     let mut who = visitor.who();
     for (number, route) in routes.into_iter().enumerate() {
@@ -219,7 +219,7 @@ async fn find_out(
         who = who_of(snapshot, &visitor, route, asked.questions.get(number))?;
         match snapshot.judge(route, who, client, now) {
             Ok(permit) => {
-                is_told = is_told_of_somebody(&permit)?;
+                is_shown = shows_somebody(&permit)?;
                 record.note_dry_run(permit.dry_run());
             }
             Err(deny) => {
@@ -236,29 +236,29 @@ async fn find_out(
         }
         narrow(snapshot, narrowing, who, return_to)?;
     }
-    if is_told && is_foreign_websocket(asked, headers, &snapshot.site) {
+    if is_shown && is_foreign_websocket(asked, headers, &snapshot.site) {
         return Err(Reject::Forbidden("an upgrade asked for by another site"));
     }
     let mut limits = Fields::default();
     for route in limited {
         limits.and(snapshot.count(route, who, record).await?);
     }
-    let told = if is_told { who } else { Who::Nobody };
+    let who_is_shown = if is_shown { who } else { Who::Nobody };
     let exchanged = match exchanging {
-        Some(route) if is_told => Box::pin(snapshot.exchanged(route, who, now)).await?,
+        Some(route) if is_shown => Box::pin(snapshot.exchanged(route, who, now)).await?,
         _ => None,
     };
     Ok(Pass {
         exchanges: exchanging.is_some(),
         exchanged,
-        assertion: snapshot.assertion(told, by, now),
+        assertion: snapshot.assertion(who_is_shown, by, now),
         handle: visitor
             .visit()
-            .filter(|_| is_told)
+            .filter(|_| is_shown)
             .and_then(|visit| snapshot.session_handle(visit, now)),
         visitor,
         limits,
-        is_told,
+        is_shown,
         now,
     })
 }
@@ -277,7 +277,7 @@ fn exchanging<'r>(routes: &[&'r Route]) -> Result<Option<&'r Route>, Reject> {
 
 /// Whether the app is told of somebody. Where the route has rules for tools nothing passes: which one is called stands in a body, and the
 /// proxy keeps that.
-fn is_told_of_somebody(permit: &Permit<'_>) -> Result<bool, Reject> {
+fn shows_somebody(permit: &Permit<'_>) -> Result<bool, Reject> {
     match permit.route().tools {
         None => Ok(permit.principal().is_some()),
         Some(_) => Err(Reject::Forbidden("tools: a proxy that asks shows no body")),
@@ -344,7 +344,7 @@ fn routes<'s>(
     for question in &asked.questions {
         let route = route_of(snapshot, question, own_host).inspect_err(|_| {
             // Of several, the line has the one that was refused.
-            record.note_original(asked.told_method.as_ref(), &question.target);
+            record.note_original(asked.method.as_ref(), &question.target);
         })?;
         routes.push(route);
     }

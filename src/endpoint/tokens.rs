@@ -271,14 +271,14 @@ impl<'s> Visitor<'s> {
 
 /// Somebody has made or ended a token of their own.
 fn audit(snapshot: &Snapshot, event: Event, session: &Session, token: &Listed, record: &Record) {
-    let told = Entry {
+    let entry = Entry {
         credential: Some(Proof::Session.name()),
         object: Some(token.start.as_str().into()),
         detail: Some(token.name.as_str().into()),
         ..Entry::of(event)
     };
-    let told = told.about(&session.identity).asked(record);
-    snapshot.audit.record(&told);
+    let entry = entry.about(&session.identity).asked(record);
+    snapshot.audit.record(&entry);
 }
 
 /// Whose login is too long ago signs in once more.

@@ -171,10 +171,10 @@ mod tests {
             client: Some(&identity.subject),
             ..principal
         };
-        let told = serde_json::to_value(Userinfo::of(principal, Some(Timestamp(7)))).unwrap();
-        assert_eq!(told["scopes"], serde_json::json!(["read"]));
+        let answer = serde_json::to_value(Userinfo::of(principal, Some(Timestamp(7)))).unwrap();
+        assert_eq!(answer["scopes"], serde_json::json!(["read"]));
         assert_eq!(
-            (&told["client"], &told["expires_at"]),
+            (&answer["client"], &answer["expires_at"]),
             (&"42".into(), &7.into())
         );
     }

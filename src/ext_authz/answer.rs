@@ -11,7 +11,7 @@ use super::message::{
 };
 use crate::{
     clean::{forwarding, identity::ReservedNames},
-    forward::{IdentityHeaders, Told},
+    forward::{AppUser, IdentityHeaders},
     rate_limit::Fields,
     response::Body,
     session::cookie::Cookies,
@@ -23,7 +23,7 @@ pub(super) struct Passing<'a> {
     /// Its headers as they came.
     pub(super) headers: &'a HeaderMap,
     /// Whoever the app is told of.
-    pub(super) told: Option<Told<'a>>,
+    pub(super) app_user: Option<AppUser<'a>>,
     pub(super) identity_headers: &'a IdentityHeaders,
     /// The names that only the gate writes.
     pub(super) reserved: &'a ReservedNames,
@@ -39,8 +39,8 @@ pub(super) struct Passing<'a> {
 /// are cookies for the browser.
 pub(super) fn pass(passing: &Passing<'_>, cookies: &[HeaderValue]) -> CheckResponse {
     let mut set = HeaderMap::new();
-    if let Some(told) = passing.told {
-        passing.identity_headers.set(told, &mut set);
+    if let Some(app_user) = passing.app_user {
+        passing.identity_headers.set(app_user, &mut set);
     }
     let mut remove: Vec<HeaderName> = passing.identity_headers.names().cloned().collect();
     for name in passing.headers.keys() {

@@ -268,14 +268,21 @@ async fn check(
 ) -> message::CheckResponse {
     let Question { asked, headers, .. } = question;
     if let Some(first) = asked.questions.first() {
-        record.note_original(asked.told_method.as_ref(), &first.target);
+        record.note_original(asked.method.as_ref(), &first.target);
     }
     let trusted = &snapshot.normalizer.trusted_proxies;
     // Of a source that is not told nothing is known: what a header says of it may be the client's word.
     let source = question.source;
     let client = source.and_then(|source| {
-        let told = snapshot.normalizer.forwarding_headers;
-        client::resolve(Some(source), question.is_https, headers, trusted, told).address
+        let forwarding = snapshot.normalizer.forwarding_headers;
+        client::resolve(
+            Some(source),
+            question.is_https,
+            headers,
+            trusted,
+            forwarding,
+        )
+        .address
     });
     record.client = client;
     record.given_id = given_request_id(headers);
@@ -293,7 +300,7 @@ async fn check(
             record.note_answer(StatusCode::OK);
             let passing = Passing {
                 headers,
-                told: pass.told(),
+                app_user: pass.app_user(),
                 identity_headers: &snapshot.identity_headers,
                 reserved: &snapshot.normalizer.reserved,
                 cookies: &snapshot.sessions.cookies,
@@ -309,7 +316,7 @@ async fn check(
             answer::pass(&passing, &pass.accompany(snapshot, &held))
         }
         Err(reject) => {
-            let reject = reject.told_if_too_long(audience);
+            let reject = reject.or_too_long(audience);
             refuse(snapshot, &reject, audience, record)
         }
     }

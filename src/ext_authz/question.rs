@@ -85,7 +85,7 @@ impl Question {
         // One host, whatever else a client wrote: the one by which Envoy chose its route.
         headers.insert(HOST, host.clone());
         Ok(Self {
-            asked: Subrequest::told(method, &http.path, &host, is_https, public)?,
+            asked: Subrequest::of(method, &http.path, &host, is_https, public)?,
             headers,
             source,
             is_https,

@@ -233,7 +233,7 @@ impl Backend {
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
             .inspect_err(|error| self.metrics.failed(error.into()))
-            .map_err(|error| self.told(&error))
+            .map_err(|error| self.explained(&error))
     }
 
     async fn dial(&self) -> io::Result<Stream> {
@@ -266,7 +266,7 @@ impl Backend {
     }
 
     /// Whoever reads why there is no connection asks first where the upstream was looked for, and then what to do.
-    fn told(&self, error: &io::Error) -> io::Error {
+    fn explained(&self, error: &io::Error) -> io::Error {
         let remedy = remedy(error);
         let text = match remedy {
             Some(remedy) => format!("{self}: {error}; {remedy}"),

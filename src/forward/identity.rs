@@ -13,7 +13,7 @@ use crate::{
 
 /// Whom an app is told of.
 #[derive(Clone, Copy, Debug)]
-pub struct Told<'a> {
+pub struct AppUser<'a> {
     /// Who.
     pub principal: Principal<'a>,
     /// The same, signed for this app; none where no header carries it, or where it does not fit into one.
@@ -24,7 +24,7 @@ pub struct Told<'a> {
     pub exchanged: Option<&'a str>,
 }
 
-impl<'a> From<Principal<'a>> for Told<'a> {
+impl<'a> From<Principal<'a>> for AppUser<'a> {
     /// Without what is made for one request or app.
     fn from(principal: Principal<'a>) -> Self {
         Self {
@@ -81,17 +81,17 @@ impl Header {
 
     /// Appends the value of the principal, of which there may be none, and says how much is missing: groups, or the whole
     /// value, which counts as one.
-    fn push(&self, told: Told<'_>, max_bytes: usize, into: &mut Vec<u8>) -> usize {
+    fn push(&self, app_user: AppUser<'_>, max_bytes: usize, into: &mut Vec<u8>) -> usize {
         let begin = into.len();
-        let principal = told.principal;
+        let principal = app_user.principal;
         let notes = &principal.identity.notes;
         if self.source == HeaderSource::Assertion {
-            let assertion = told.assertion.unwrap_or_default();
+            let assertion = app_user.assertion.unwrap_or_default();
             into.extend_from_slice(assertion.as_bytes());
             return usize::from(assertion.is_empty());
         }
         if self.source == HeaderSource::SessionHandle {
-            into.extend_from_slice(told.handle.unwrap_or_default().as_bytes());
+            into.extend_from_slice(app_user.handle.unwrap_or_default().as_bytes());
             return 0;
         }
         if self.source == HeaderSource::Groups {
@@ -160,15 +160,15 @@ impl IdentityHeaders {
     /// Writes the constants, which prove to the app that the request came this way, whoever sent it. Then a line for each
     /// header that the principal has a value for, and one that counts what is missing from it, if anything is. Their names
     /// were removed from the request before, so that a header is ours or absent, never the client's.
-    pub fn write(&self, told: Option<Told<'_>>, into: &mut Vec<u8>) {
+    pub fn write(&self, app_user: Option<AppUser<'_>>, into: &mut Vec<u8>) {
         into.extend_from_slice(&self.constants);
-        let Some(told) = told else { return };
+        let Some(app_user) = app_user else { return };
         for header in &self.headers {
             let before = into.len();
             into.extend_from_slice(header.name.as_str().as_bytes());
             into.extend_from_slice(b": ");
             let begin = into.len();
-            let missing = header.push(told, self.max_bytes, into);
+            let missing = header.push(app_user, self.max_bytes, into);
             if into.len() > begin {
                 into.extend_from_slice(b"\r\n");
             } else {
@@ -178,7 +178,7 @@ impl IdentityHeaders {
                 into.extend_from_slice(format!("{name}: {missing}\r\n").as_bytes());
             }
         }
-        if let Some(token) = told.exchanged {
+        if let Some(token) = app_user.exchanged {
             for part in ["authorization: Bearer ", token, "\r\n"] {
                 into.extend_from_slice(part.as_bytes());
             }
@@ -187,9 +187,9 @@ impl IdentityHeaders {
 
     /// What [`write`](Self::write) writes, for a request over HTTP/2. What is secret is kept out of the peer's tables
     /// (RFC 7541 §7.1.3).
-    pub fn insert(&self, told: Option<Told<'_>>, headers: &mut HeaderMap) {
+    pub fn insert(&self, app_user: Option<AppUser<'_>>, headers: &mut HeaderMap) {
         let mut lines = Zeroizing::new(Vec::new());
-        self.write(told, &mut lines);
+        self.write(app_user, &mut lines);
         for line in lines.split(|byte| *byte == b'\n') {
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             let Some(colon) = line.iter().position(|byte| *byte == b':') else {
@@ -230,8 +230,8 @@ impl IdentityHeaders {
 
     /// What [`write`](Self::write) says, as headers of an answer: whoever asked passes them on. No secret that the app
     /// shares with the gate is among them: a browser can ask there, too, and whoever knows it can do without the gate.
-    pub fn set(&self, told: Told<'_>, headers: &mut HeaderMap) {
-        let lines = self.lines(told).into_iter();
+    pub fn set(&self, app_user: AppUser<'_>, headers: &mut HeaderMap) {
+        let lines = self.lines(app_user).into_iter();
         for line in lines.filter(|line| !line.is_shared_secret) {
             if let Ok(value) = HeaderValue::try_from(line.value) {
                 headers.insert(line.name, value);
@@ -241,25 +241,25 @@ impl IdentityHeaders {
 
     /// What [`write`](Self::write) says, for the person it is about: names as people write them, and no value
     /// where it is a token or a secret.
-    pub fn told(&self, principal: Principal<'_>) -> Vec<(String, Option<String>)> {
-        let told = Told {
+    pub fn shown(&self, principal: Principal<'_>) -> Vec<(String, Option<String>)> {
+        let app_user = AppUser {
             principal,
             // Neither is shown.
             assertion: Some("signed"),
             handle: Some("sealed"),
             exchanged: None,
         };
-        let lines = self.lines(told).into_iter();
+        let lines = self.lines(app_user).into_iter();
         let of_person = lines.map(|line| {
             let is_shown = !line.is_credential && !line.is_shared_secret;
             let value = String::from_utf8_lossy(&line.value).into_owned();
             (capitalised(line.name), is_shown.then_some(value))
         });
-        of_person.chain(self.told_of_all()).collect()
+        of_person.chain(self.shown_constants()).collect()
     }
 
     /// What of that the app is told whoever asks.
-    pub fn told_of_all(&self) -> impl Iterator<Item = (String, Option<String>)> {
+    pub fn shown_constants(&self) -> impl Iterator<Item = (String, Option<String>)> {
         self.constant_names
             .iter()
             .map(|name| (capitalised(name), None))
@@ -269,7 +269,7 @@ impl IdentityHeaders {
     pub fn missing(&self, principal: Principal<'_>) -> Vec<String> {
         let mut value = Vec::new();
         let mut missing = Vec::new();
-        let told = Told {
+        let app_user = AppUser {
             principal,
             assertion: Some("signed"),
             handle: None,
@@ -277,7 +277,7 @@ impl IdentityHeaders {
         };
         for header in &self.headers {
             value.clear();
-            let count = header.push(told, self.max_bytes, &mut value);
+            let count = header.push(app_user, self.max_bytes, &mut value);
             if count > 0 {
                 missing.push(format!("{}: {count}", capitalised(&header.name)));
             }
@@ -285,11 +285,11 @@ impl IdentityHeaders {
         missing
     }
 
-    fn lines(&self, told: Told<'_>) -> Vec<Line<'_>> {
+    fn lines(&self, app_user: AppUser<'_>) -> Vec<Line<'_>> {
         let mut lines = Vec::with_capacity(self.headers.len());
         for header in &self.headers {
             let mut value = Vec::new();
-            let missing = header.push(told, self.max_bytes, &mut value);
+            let missing = header.push(app_user, self.max_bytes, &mut value);
             if !value.is_empty() {
                 lines.push(Line {
                     name: &header.name,
@@ -307,7 +307,7 @@ impl IdentityHeaders {
                 });
             }
         }
-        if let Some(token) = told.exchanged {
+        if let Some(token) = app_user.exchanged {
             lines.push(Line {
                 name: &AUTHORIZATION_NAME,
                 value: format!("Bearer {token}").into_bytes(),

@@ -45,7 +45,7 @@ use hyper::upgrade::OnUpgrade;
 
 pub use self::{
     downstream::{ClientConnection, Downstream, TunnelHold},
-    identity::{IdentityHeaders, Told},
+    identity::{AppUser, IdentityHeaders},
     tunnel::Tunnels,
     upstream::{Upstream, UpstreamTarget},
     upstream_body::UpstreamBody,
@@ -246,12 +246,12 @@ impl Forwarder {
             let chosen = upstream.choose(place.as_ref(), None);
             chosen.map_err(|AllOut(time)| ForwardError::AllOut(settings.name.clone(), time))
         };
-        let told = RequestHead {
+        let outgoing = RequestHead {
             head: &head,
             upgrade: upgrade.as_ref(),
             forwarding: &forwarding,
             id,
-            told: permit.spend().map(|principal| Told {
+            app_user: permit.spend().map(|principal| AppUser {
                 principal,
                 assertion: identity.assertion,
                 handle: identity.handle,
@@ -274,10 +274,10 @@ impl Forwarder {
         let channel = match pool {
             Err(error) => Err(error),
             Ok(pool) if settings.http2 => {
-                let told =
-                    told.to_http2(identity.headers, own, is_repeatable(&head.method, length));
-                told.map(|told| {
-                    let exchange = http2::exchange(terms(pool), told, body, downstream.timer);
+                let outgoing =
+                    outgoing.to_http2(identity.headers, own, is_repeatable(&head.method, length));
+                outgoing.map(|outgoing| {
+                    let exchange = http2::exchange(terms(pool), outgoing, body, downstream.timer);
                     Channel::Http2(Box::pin(exchange))
                 })
             }
@@ -287,7 +287,7 @@ impl Forwarder {
                     Some(lease) => lease.connection.take_output(),
                     None => Vec::with_capacity(USUAL_HEAD),
                 };
-                told.write(identity.headers, own, length, &mut buffer);
+                outgoing.write(identity.headers, own, length, &mut buffer);
                 let outgoing = RequestWriter::new(&head.method, buffer, length, body);
                 let exchange = exchange(terms(pool), lease, outgoing, upload, downstream.timer);
                 Ok(Channel::Http1(Box::pin(exchange)))

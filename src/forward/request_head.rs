@@ -13,7 +13,7 @@ use super::{
     ForwardError, OwnCookies,
     http1::{self, RequestBodyLength},
     http2,
-    identity::{IdentityHeaders, Told},
+    identity::{AppUser, IdentityHeaders},
 };
 use crate::{
     clean::{X_REQUEST_ID, forwarding::Forwarding},
@@ -28,7 +28,7 @@ pub(super) struct RequestHead<'a> {
     pub(super) upgrade: Option<&'a HeaderValue>,
     pub(super) forwarding: &'a Forwarding,
     pub(super) id: Option<RequestId>,
-    pub(super) told: Option<Told<'a>>,
+    pub(super) app_user: Option<AppUser<'a>>,
     /// Whether the app is reached over TLS.
     pub(super) is_tls: bool,
 }
@@ -60,7 +60,7 @@ impl RequestHead<'_> {
         if let Some(id) = self.id {
             http1::write_header(&X_REQUEST_ID, &id.hex(), into);
         }
-        identity.write(self.told, into);
+        identity.write(self.app_user, into);
         if let Some(protocol) = self.upgrade {
             http1::write_header(&CONNECTION, b"upgrade", into);
             http1::write_header(&UPGRADE, protocol.as_bytes(), into);
@@ -101,7 +101,7 @@ impl RequestHead<'_> {
         if let Ok(value) = HeaderValue::try_from(forwarded) {
             headers.append(FORWARDED, value);
         }
-        identity.insert(self.told, &mut headers);
+        identity.insert(self.app_user, &mut headers);
         let target = self
             .head
             .uri

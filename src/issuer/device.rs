@@ -285,16 +285,16 @@ impl Devices {
             }
             waiting.polled_at = now;
             let expires_at = waiting.expires_at;
-            let told = if is_early {
+            let poll = if is_early {
                 Poll::SlowDown
             } else {
                 Poll::Pending
             };
-            (Some((waiting, expires_at)), Err(told))
+            (Some((waiting, expires_at)), Err(poll))
         });
         let answer = match polled.await? {
             Ok(answer) => answer,
-            Err(told) => return Ok(told),
+            Err(poll) => return Ok(poll),
         };
         let taken = self.codes.take(&device_code).await?;
         let _ = self.waiting.take(user_code.as_bytes()).await;

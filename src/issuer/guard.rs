@@ -64,16 +64,16 @@ impl Guard {
         let (rest, needed) = take_scope(first);
         let mut scopes = vec![self.resource.scope()];
         scopes.extend(needed.split(' ').filter(|scope| !scope.is_empty()));
-        let mut told: Vec<&str> = Vec::new();
+        let mut needed: Vec<&str> = Vec::new();
         for scope in scopes {
-            if !told.contains(&scope) {
-                told.push(scope);
+            if !needed.contains(&scope) {
+                needed.push(scope);
             }
         }
         let challenge = format!(
             "{rest}, resource_metadata=\"{}\", scope=\"{}\"",
             self.metadata,
-            told.join(" ")
+            needed.join(" ")
         );
         if let Ok(challenge) = HeaderValue::try_from(challenge) {
             // The first, so that clients which look at no other find it.
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn a_challenge_names_all_scopes_that_a_request_needs_once() {
         let guard = Guard::of(Resource::Mcp, &own(), "/mcp", &HeaderMap::new());
-        let told = |written: &'static str| {
+        let completed = |written: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(written));
             guard.complete(true, StatusCode::FORBIDDEN, &mut headers);
@@ -198,7 +198,9 @@ mod tests {
         let metadata =
             "resource_metadata=\"http://gate.example/.well-known/oauth-protected-resource/mcp\"";
         assert_eq!(
-            told("Bearer realm=\"h\", error=\"insufficient_scope\", scope=\"files mcp write\""),
+            completed(
+                "Bearer realm=\"h\", error=\"insufficient_scope\", scope=\"files mcp write\""
+            ),
             format!(
                 "Bearer realm=\"h\", error=\"insufficient_scope\", {metadata}, scope=\"mcp files write\""
             )

@@ -184,14 +184,14 @@ mod tests {
 
     #[test]
     fn each_scope_tells_its_own_and_nothing_that_is_not_known() {
-        let told = |scopes: &[&str]| Value::from(claims(&ada(), scopes));
-        assert_eq!(told(&["openid"]), json!({"sub": "corp:1"}));
+        let claims_of = |scopes: &[&str]| Value::from(claims(&ada(), scopes));
+        assert_eq!(claims_of(&["openid"]), json!({"sub": "corp:1"}));
         assert_eq!(
-            told(&["profile"]),
+            claims_of(&["profile"]),
             json!({"sub": "corp:1", "preferred_username": "ada"})
         );
         assert_eq!(
-            told(&["email", "groups"]),
+            claims_of(&["email", "groups"]),
             json!({"sub": "corp:1", "email": "ada@example.com", "email_verified": true, "groups": ["staff"]})
         );
         let nobody = Identity::of("corp", "2");

@@ -369,10 +369,13 @@ mod tests {
         drop(near);
         let read = reader.await.unwrap();
         let bare = str::from_utf8(BARE).unwrap();
-        let told = read.strip_prefix(&bare.repeat(2)).unwrap();
-        let told = told.strip_suffix(bare).unwrap();
-        assert!(told.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{told}");
-        let (head, body) = told.split_once("\r\n\r\n").unwrap();
+        let answers = read.strip_prefix(&bare.repeat(2)).unwrap();
+        let answers = answers.strip_suffix(bare).unwrap();
+        assert!(
+            answers.starts_with("HTTP/1.1 400 Bad Request\r\n"),
+            "{answers}"
+        );
+        let (head, body) = answers.split_once("\r\n\r\n").unwrap();
         assert!(body.ends_with("malformed.\n"), "{body}");
         assert!(
             head.contains(&format!("content-length: {}", body.len())),

@@ -70,8 +70,8 @@ async fn open(
     if is_proxied {
         // Boxed: other connections have no need of it.
         let limits = worker.limits();
-        let told = proxied(&mut stream, client, &place, &limits);
-        if let Err(ended) = Box::pin(told).await {
+        let named = proxied(&mut stream, client, &place, &limits);
+        if let Err(ended) = Box::pin(named).await {
             if matches!(ended, Ended::Crowded) && worker.current().tls.is_none() {
                 refuse(stream).await;
             }
@@ -104,11 +104,11 @@ async fn proxied(
     place: &Place,
     limits: &Limits,
 ) -> Result<(), Ended> {
-    let told = match stream {
+    let named = match stream {
         Stream::Tcp(socket) => proxied::client(socket, place, limits).await?,
         Stream::Unix(socket) => proxied::client(socket, place, limits).await?,
     };
-    *client = told.or(*client);
+    *client = named.or(*client);
     client.map_or(Ok(()), |client| place.count_as(client))
 }
 

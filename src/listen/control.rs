@@ -74,7 +74,7 @@ mod tests {
     #[tokio::test]
     async fn a_command_wakes_and_is_not_taken_back() {
         let control = Arc::new(Control::default());
-        let told = {
+        let command = {
             let control = Arc::clone(&control);
             tokio::spawn(poll_fn(move |context| match control.poll(context) {
                 Command::Serve => Poll::Pending,
@@ -84,6 +84,6 @@ mod tests {
         tokio::task::yield_now().await;
         control.send(Command::Close);
         control.send(Command::Drain);
-        assert_eq!(told.await.unwrap(), Command::Close);
+        assert_eq!(command.await.unwrap(), Command::Close);
     }
 }

@@ -88,8 +88,8 @@ async fn header<S: Peek>(socket: &mut S) -> Result<ProxyHeader, Ended> {
             .read_exact(&mut chunk[..own])
             .await
             .map_err(Ended::Lost)?;
-        if let Some((told, _)) = parsed {
-            return Ok(told);
+        if let Some((client, _)) = parsed {
+            return Ok(client);
         }
     }
 }

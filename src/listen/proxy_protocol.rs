@@ -139,15 +139,15 @@ fn binary(bytes: &[u8]) -> Result<Option<(ProxyHeader, usize)>, Malformed> {
     let Some(rest) = bytes.get(start..length) else {
         return Ok(None);
     };
-    let told = match (is_of_client, family) {
+    let header = match (is_of_client, family) {
         (true, 0x11) => first::<4>(rest).map(|bytes| IpAddr::from(Ipv4Addr::from(bytes))),
         (true, 0x21) => first::<16>(rest).map(|bytes| IpAddr::from(Ipv6Addr::from(bytes))),
         _ => None,
     };
-    let told = told.map_or(ProxyHeader::Connection, |source| {
+    let header = header.map_or(ProxyHeader::Connection, |source| {
         ProxyHeader::Client(source.to_canonical())
     });
-    Ok(Some((told, length)))
+    Ok(Some((header, length)))
 }
 
 fn first<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
@@ -160,7 +160,7 @@ mod tests {
 
     use super::*;
 
-    fn told(line: &str) -> Result<Option<(ProxyHeader, usize)>, Malformed> {
+    fn header(line: &str) -> Result<Option<(ProxyHeader, usize)>, Malformed> {
         parse(line.as_bytes())
     }
 
@@ -195,17 +195,17 @@ mod tests {
                 ProxyHeader::Connection,
             ),
         ] {
-            assert_eq!(told(line), Ok(Some((expected, line.len()))), "{line}");
+            assert_eq!(header(line), Ok(Some((expected, line.len()))), "{line}");
             let more = format!("{line}GET / HTTP/1.1\r\n");
-            assert_eq!(told(&more), Ok(Some((expected, line.len()))), "{line}");
+            assert_eq!(header(&more), Ok(Some((expected, line.len()))), "{line}");
             for cut in 0..line.len() {
-                assert_eq!(told(&line[..cut]), Ok(None), "{}", &line[..cut]);
+                assert_eq!(header(&line[..cut]), Ok(None), "{}", &line[..cut]);
             }
         }
         let longest = format!("PROXY UNKNOWN {}\r\n", "x".repeat(LONGEST_LINE - 16));
         assert_eq!(longest.len(), LONGEST_LINE);
         assert_eq!(
-            told(&longest),
+            header(&longest),
             Ok(Some((ProxyHeader::Connection, LONGEST_LINE)))
         );
     }
@@ -240,10 +240,10 @@ mod tests {
             "PROXY \r\n",
             "PROXY TCP4 evil 192.0.2.9 1 2\r\n",
         ] {
-            assert!(told(line).is_err(), "{line}");
+            assert!(header(line).is_err(), "{line}");
         }
         let endless = format!("PROXY UNKNOWN {}", "x".repeat(LONGEST_LINE));
-        assert!(told(&endless).is_err());
+        assert!(header(&endless).is_err());
     }
 
     #[test]
@@ -316,7 +316,7 @@ mod tests {
                 IpAddr::V6(address) => (0x21, "TCP6", [&address.octets()[..], &[0; 20]].concat()),
             };
             let line = format!("PROXY {line} {source} {source} {port} 443\r\n");
-            prop_assert_eq!(told(&line), Ok(Some((expected, line.len()))));
+            prop_assert_eq!(header(&line), Ok(Some((expected, line.len()))));
             let bytes = header(0x21, family, &addresses);
             prop_assert_eq!(parse(&bytes), Ok(Some((expected, bytes.len()))));
         }

@@ -219,8 +219,8 @@ impl Record {
     }
 
     /// Notes that it may pass, and whether the app is told as whom.
-    pub fn note_passing(&mut self, is_told: bool) {
-        self.verdict = if is_told {
+    pub fn note_passing(&mut self, is_shown: bool) {
+        self.verdict = if is_shown {
             Verdict::Pass
         } else {
             Verdict::Public
@@ -333,7 +333,7 @@ impl Drop for Record {
             Some(given) => given,
             None => std::str::from_utf8(&own_id).unwrap_or("-"),
         };
-        let told = AccessLine {
+        let written = AccessLine {
             method: Some(line.method.as_str()),
             path: Some(&line.path),
             // nginx's 499: the client closed the request.
@@ -357,8 +357,8 @@ impl Drop for Record {
             remedy: self.remedy,
             request_id: Some(request_id),
         };
-        if told.level() == Level::WARN || tracing::enabled!(target: TARGET, Level::INFO) {
-            log::access(&told);
+        if written.level() == Level::WARN || tracing::enabled!(target: TARGET, Level::INFO) {
+            log::access(&written);
         }
     }
 }

@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn every_verdict_is_documented_with_its_meaning() {
-        let told = documented("docs/logging.md", "## Verdicts");
+        let rows = documented("docs/logging.md", "## Verdicts");
         let expected: Vec<_> = Verdict::ALL
             .iter()
             .map(|verdict| {
@@ -143,7 +143,7 @@ mod tests {
                 )
             })
             .collect();
-        assert_eq!(told, expected);
+        assert_eq!(rows, expected);
     }
 
     #[test]

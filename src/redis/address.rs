@@ -300,7 +300,7 @@ mod tests {
         ] {
             assert!(parse(text).is_none(), "{text}");
         }
-        for (text, told) in [
+        for (text, expected) in [
             ("redis://", "no host"),
             ("redis://:1", "no host"),
             ("redis://[::1", "no host"),
@@ -320,7 +320,7 @@ mod tests {
             ("redis-sentinel://a", "which master"),
             ("redis-sentinel://a/main/x", "database's number"),
         ] {
-            assert!(fault(text).contains(told), "{text}: {}", fault(text));
+            assert!(fault(text).contains(expected), "{text}: {}", fault(text));
         }
     }
 

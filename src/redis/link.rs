@@ -229,13 +229,13 @@ impl Keeper {
     pub(crate) async fn run(mut self) {
         let mut number = 0;
         let mut pause = FIRST_PAUSE;
-        let mut told = LastLogged::Nothing;
+        let mut logged = LastLogged::Nothing;
         while !self.state.is_closed() {
             let why = match self.dialer.connect().await {
                 Ok(connection) => {
-                    if told != LastLogged::Up {
+                    if logged != LastLogged::Up {
                         tracing::info!("connected to Redis");
-                        told = LastLogged::Up;
+                        logged = LastLogged::Up;
                     }
                     self.refuses.store(false, Ordering::Relaxed);
                     number += 1;
@@ -262,18 +262,18 @@ impl Keeper {
             });
             let is_refusal = why.is_refusal();
             self.refuses.store(is_refusal, Ordering::Relaxed);
-            let tells = if is_refusal {
+            let outage = if is_refusal {
                 LastLogged::Refused
             } else {
                 LastLogged::Down
             };
-            if told != tells {
+            if logged != outage {
                 if is_refusal {
                     tracing::warn!(error = %why, "Redis refuses the gate, see session.store (or session.shared); trying again until it does not");
                 } else {
                     tracing::warn!(error = %why, "Redis is away; trying again until it answers");
                 }
-                told = tells;
+                logged = outage;
             }
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);

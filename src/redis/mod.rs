@@ -10,12 +10,12 @@ mod risk;
 pub(crate) mod script;
 mod state;
 
+pub(crate) use self::state::RedisState;
 pub use self::{
     ask::{Answer, ask},
     counts::RedisCounts,
     failure::RedisFailure,
 };
-pub(crate) use self::state::RedisState;
 
 /// Why Redis did not answer. The text is for the log and holds no secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -77,9 +77,7 @@ impl Store for RedisState {
             check_size(&value)?;
             let rest = rest(&value);
             let arguments: [&[u8]; 2] = [&value.bytes, rest.as_bytes()];
-            self.run(&PUT, &key, &arguments)
-                .await
-                .map(drop)
+            self.run(&PUT, &key, &arguments).await.map(drop)
         })
     }
 
@@ -112,10 +110,7 @@ impl Store for RedisState {
             let at_most = at_most.to_string();
             let key = self.group_key(&group);
             let arguments: [&[u8]; 1] = [at_most.as_bytes()];
-            let names = self
-                .link
-                .run(&NAMES, &key, &arguments)
-                .await?;
+            let names = self.link.run(&NAMES, &key, &arguments).await?;
             let names: Vec<Vec<u8>> = redis::from_redis_value(names)
                 .map_err(|_| Error("no list where a list should be".to_owned()))?;
             if names.is_empty() {

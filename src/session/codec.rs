@@ -103,8 +103,8 @@ pub fn decode(plain: &Bytes) -> Option<Session> {
     let notes = Notes {
         omitted_groups: notes.omitted_groups,
         omitted_claims: texts(notes.omitted_claims)?,
-        told_beside: texts(notes.told_beside)?,
-        userinfo_told: notes.userinfo_told,
+        found_beside: texts(notes.found_beside)?,
+        userinfo_answered: notes.userinfo_answered,
         token_subject: optional(notes.token_subject)?,
     };
     let authentication = Authentication {
@@ -181,8 +181,8 @@ struct NotesParts<'a> {
     #[serde(borrow)]
     omitted_claims: Vec<&'a [u8]>,
     #[serde(borrow)]
-    told_beside: Vec<&'a [u8]>,
-    userinfo_told: bool,
+    found_beside: Vec<&'a [u8]>,
+    userinfo_answered: bool,
     token_subject: Option<&'a [u8]>,
 }
 
@@ -192,8 +192,8 @@ impl<'a> NotesParts<'a> {
         Self {
             omitted_groups: notes.omitted_groups,
             omitted_claims: bytes(&notes.omitted_claims),
-            told_beside: bytes(&notes.told_beside),
-            userinfo_told: notes.userinfo_told,
+            found_beside: bytes(&notes.found_beside),
+            userinfo_answered: notes.userinfo_answered,
             token_subject: bytes_of(notes.token_subject.as_ref()),
         }
     }
@@ -357,13 +357,13 @@ mod tests {
             groups in vec(text(), 0..5),
             memberships in vec((text(), text()), 0..5),
             claims in vec((text(), text()), 0..5),
-            (omitted_groups, userinfo_told) in any::<(u32, bool)>(),
-            (omitted_claims, told_beside) in (vec(text(), 0..3), vec(text(), 0..3)),
+            (omitted_groups, userinfo_answered) in any::<(u32, bool)>(),
+            (omitted_claims, found_beside) in (vec(text(), 0..3), vec(text(), 0..3)),
             token_subject in option::of(text()),
             (at, acr) in (any::<Option<u64>>(), option::of(text())),
         ) -> Identity {
             let authentication = Authentication { at: at.map(Timestamp), acr };
-            let notes = Notes { omitted_groups, omitted_claims, told_beside, userinfo_told, token_subject };
+            let notes = Notes { omitted_groups, omitted_claims, found_beside, userinfo_answered, token_subject };
             Identity { provider, subject, login, email, name, picture, groups, memberships, claims, notes, authentication }
         }
     }

@@ -87,11 +87,11 @@ impl Shared {
     /// Somebody was refreshed. Where too many wait to be noted, the next refresh says it again.
     fn note(&self, refreshed: &Session) {
         if let Some(feed) = self.feed.get() {
-            let told = Session {
+            let noted = Session {
                 tokens: Tokens::default(),
                 ..refreshed.clone()
             };
-            if feed.try_send((told, clock::now())).is_err() {
+            if feed.try_send((noted, clock::now())).is_err() {
                 tracing::warn!("too many renewals wait to be noted for their users' API tokens");
             }
         }

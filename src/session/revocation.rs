@@ -282,12 +282,12 @@ impl Revocations {
     }
 
     /// Whether there were some that could not even wait to be told. Says so once.
-    pub fn take_untold(&self) -> bool {
+    pub fn take_overflow(&self) -> bool {
         self.overflowed.swap(false, Ordering::AcqRel)
     }
 
     /// One that came through the feed of what is vouched for has got to where every replica learns of it.
-    pub fn told(&self) {
+    pub fn delivered(&self) {
         self.delivery_counter.take();
     }
 

@@ -107,7 +107,7 @@ fn what_has_no_equivalent_is_told_by_its_own_name() {
         if !matches!(peer.rule, Rule::Absent { .. }) {
             continue;
         }
-        let told = samples(peer).iter().any(|value| {
+        let is_noted = samples(peer).iter().any(|value| {
             let content = with(peer.key, value, "oidc");
             let translation = import(&content).unwrap();
             let absent = translation.notes.lists().next();
@@ -117,7 +117,7 @@ fn what_has_no_equivalent_is_told_by_its_own_name() {
                     .iter()
                     .any(|sentence| sentence.starts_with(&format!("{}: ", peer.key)))
         });
-        assert!(told, "{}", peer.key);
+        assert!(is_noted, "{}", peer.key);
     }
     for peer in OPTIONS.iter().filter(|peer| peer.kind == Kind::Secret) {
         let content = with(peer.key, "\"redis://canary\"", "oidc");
@@ -181,7 +181,7 @@ fn what_cannot_be_read_is_an_error() {
             panic!("{content} passes");
         };
         assert!(
-            errors.iter().any(|told| told.contains(error)),
+            errors.iter().any(|one| one.contains(error)),
             "{content}: {errors:?}"
         );
     }

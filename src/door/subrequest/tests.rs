@@ -176,7 +176,7 @@ fn nothing_of_an_untrusted_peer_is_believed() {
     }
     let asked = Subrequest::read(Spelling::Any, &came, &public).unwrap();
     assert!(asked.questions.is_empty() && !asked.is_sure);
-    assert_eq!((asked.told_method.as_ref(), asked.return_to()), (None, "/"));
+    assert_eq!((asked.method.as_ref(), asked.return_to()), (None, "/"));
 }
 
 fn any_of(lines: &[(&'static str, &str)]) -> Vec<(Method, String)> {
@@ -215,8 +215,8 @@ fn a_method_that_is_told_is_one_of_all() {
     assert_eq!(methods(&[("x-original-uri", "/a")]), EVERY_METHOD);
     let odd = [("x-original-uri", "/a"), ("x-original-method", "no method")];
     assert_eq!(methods(&odd), EVERY_METHOD);
-    let told = [("x-original-uri", "/a"), ("x-original-method", "GET")];
-    assert_eq!(methods(&told), EVERY_METHOD);
+    let lines = [("x-original-uri", "/a"), ("x-original-method", "GET")];
+    assert_eq!(methods(&lines), EVERY_METHOD);
     let own = [("x-original-uri", "/a"), ("x-original-method", "PURGE")];
     assert!(methods(&own).iter().any(|method| method == "PURGE"));
 }
@@ -245,7 +245,7 @@ fn a_method_is_named_where_it_is_the_only_one() {
         ),
     ] {
         let asked = read(Spelling::Any, None, lines).unwrap();
-        assert_eq!(asked.told_method.as_ref(), expected.as_ref(), "{lines:?}");
+        assert_eq!(asked.method.as_ref(), expected.as_ref(), "{lines:?}");
     }
 }
 

@@ -202,7 +202,7 @@ impl Ask<'_> {
             return Err(Reject::SignIn {
                 return_to: return_to(),
             }
-            .told_if_too_long(self.request.audience));
+            .or_too_long(self.request.audience));
         };
         record.note_identity(Some(&session.identity));
         if selects_account {
@@ -368,7 +368,7 @@ impl Ask<'_> {
         Err(Reject::SignIn {
             return_to: self.request.target().to_owned(),
         }
-        .told_if_too_long(self.request.audience))
+        .or_too_long(self.request.audience))
     }
 
     fn send_error(&self, error: &OAuthError, record: &mut Record) -> Response<Body> {

@@ -17,12 +17,12 @@ pub(in crate::endpoint) fn made(
     agreement: &Agreement,
     record: &Record,
 ) {
-    let told = Entry {
+    let entry = Entry {
         object: Some(agreement.client.as_str().into()),
         detail: Some(format!("{} for {}", agreement.leads_to, agreement.resource).into()),
         ..Entry::of(Event::GrantMade)
     };
-    snapshot.audit.record(&told.about(identity).asked(record));
+    snapshot.audit.record(&entry.about(identity).asked(record));
 }
 
 /// A grant of `identity`'s was ended by `whom`.
@@ -33,13 +33,13 @@ pub(in crate::endpoint) fn ended(
     whom: &str,
     record: &Record,
 ) {
-    let told = Entry {
+    let entry = Entry {
         outcome: Some(whom),
         object: Some(grant.client.as_str().into()),
         detail: Some(grant.name.as_str().into()),
         ..Entry::of(Event::GrantEnded)
     };
-    snapshot.audit.record(&told.about(identity).asked(record));
+    snapshot.audit.record(&entry.about(identity).asked(record));
 }
 
 /// A client got a token for itself.
@@ -50,22 +50,22 @@ pub(super) fn token_made(
     resource: &Resource,
     record: &Record,
 ) {
-    let told = Entry {
+    let entry = Entry {
         object: Some(client.into()),
         detail: Some(format!("for {}", resource.to_text()).into()),
         ..Entry::of(Event::TokenMade)
     };
-    snapshot.audit.record(&told.about(identity).asked(record));
+    snapshot.audit.record(&entry.about(identity).asked(record));
 }
 
 /// A client has ended a token of its own.
 pub(super) fn token_ended(snapshot: &Snapshot, identity: &Identity, client: &str, record: &Record) {
-    let told = Entry {
+    let entry = Entry {
         outcome: Some("client"),
         object: Some(client.into()),
         ..Entry::of(Event::TokenEnded)
     };
-    snapshot.audit.record(&told.about(identity).asked(record));
+    snapshot.audit.record(&entry.about(identity).asked(record));
 }
 
 /// What was used before came again.

@@ -83,9 +83,9 @@ fn a_person_is_shown_what_the_app_is_told_but_no_token() {
         ("x-token", HeaderSource::AccessToken),
         ("x-id-token", HeaderSource::IdToken),
     ]);
-    let told = headers.told(session().principal());
+    let shown = headers.shown(session().principal());
     let id = ("X-User-Id".to_owned(), Some("corp:4711".to_owned()));
-    assert_eq!(told, [id, ("X-Token".to_owned(), None)]);
+    assert_eq!(shown, [id, ("X-Token".to_owned(), None)]);
 }
 
 #[test]
@@ -117,8 +117,8 @@ fn a_constant_is_told_of_everybody_and_shown_to_nobody() {
     let mut answer = HeaderMap::new();
     headers.set(session().principal().into(), &mut answer);
     assert_eq!(answer.len(), 1);
-    let told = headers.told(session().principal());
-    assert_eq!(told[1], ("X-Gate".to_owned(), None));
+    let shown = headers.shown(session().principal());
+    assert_eq!(shown[1], ("X-Gate".to_owned(), None));
 }
 
 #[test]
@@ -176,8 +176,8 @@ fn what_does_not_fit_is_counted() {
     assert_eq!(lines[0].len(), "x-groups: ".len() + fit * 11 - 1);
     assert_eq!(lines[1], format!("x-groups-missing: {}", 1_007 - fit));
     assert_eq!(lines[2..], ["x-long-missing: 1", "x-lost-missing: 1"]);
-    let told: Vec<String> = headers
-        .told(session.principal())
+    let shown: Vec<String> = headers
+        .shown(session.principal())
         .into_iter()
         .map(|(name, _)| name)
         .collect();
@@ -187,7 +187,7 @@ fn what_does_not_fit_is_counted() {
         "X-Long-Missing",
         "X-Lost-Missing",
     ];
-    assert_eq!(told, names);
+    assert_eq!(shown, names);
     let expected = format!("X-Groups: {}", 1_007 - fit);
     assert_eq!(
         headers.missing(session.principal()),
@@ -249,17 +249,17 @@ fn both_protocols_carry_the_same_headers() {
         ("x-handle", HeaderSource::SessionHandle),
     ]);
     let session = session();
-    let told = Told {
+    let app_user = AppUser {
         principal: session.principal(),
         assertion: Some("a.b.c"),
         handle: Some("sealed"),
         exchanged: None,
     };
-    for told in [None, Some(told)] {
+    for app_user in [None, Some(app_user)] {
         let mut map = HeaderMap::new();
-        headers.insert(told, &mut map);
+        headers.insert(app_user, &mut map);
         let mut lines = Vec::new();
-        headers.write(told, &mut lines);
+        headers.write(app_user, &mut lines);
         let mut said = Vec::new();
         for (name, value) in &map {
             said.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
@@ -267,9 +267,9 @@ fn both_protocols_carry_the_same_headers() {
         assert_eq!(said, lines);
         assert_eq!(map["x-gate"], "hush: hush");
         assert!(map["x-gate"].is_sensitive());
-        assert_eq!(map.contains_key("x-user"), told.is_some());
-        assert_eq!(map.contains_key("x-signed"), told.is_some());
-        assert_eq!(map.contains_key("x-handle"), told.is_some());
+        assert_eq!(map.contains_key("x-user"), app_user.is_some());
+        assert_eq!(map.contains_key("x-signed"), app_user.is_some());
+        assert_eq!(map.contains_key("x-handle"), app_user.is_some());
         assert!(map.get("x-signed").is_none_or(HeaderValue::is_sensitive));
         assert!(map.get("x-handle").is_none_or(HeaderValue::is_sensitive));
     }
@@ -282,22 +282,22 @@ fn an_assertion_stands_in_its_header() {
     let headers = headers(&[("x-signed", HeaderSource::Assertion)]);
     assert!(headers.carry_assertion());
     let session = session();
-    let told = |assertion| Told {
+    let app_user = |assertion| AppUser {
         principal: session.principal(),
         assertion,
         handle: None,
         exchanged: None,
     };
     let mut lines = Vec::new();
-    headers.write(Some(told(Some("a.b.c"))), &mut lines);
-    headers.write(Some(told(None)), &mut lines);
+    headers.write(Some(app_user(Some("a.b.c"))), &mut lines);
+    headers.write(Some(app_user(None)), &mut lines);
     assert_eq!(lines, b"x-signed: a.b.c\r\nx-signed-missing: 1\r\n");
     assert_eq!(
-        headers.told(session.principal()),
+        headers.shown(session.principal()),
         [("X-Signed".to_owned(), None)]
     );
     assert!(headers.missing(session.principal()).is_empty());
     let mut answer = HeaderMap::new();
-    headers.set(told(Some("a.b.c")), &mut answer);
+    headers.set(app_user(Some("a.b.c")), &mut answer);
     assert_eq!(answer["x-signed"], "a.b.c");
 }

@@ -142,9 +142,12 @@ fn every_field_is_explained() {
         Some(key)
     });
     let keys: Vec<_> = keys.collect();
-    let told = documented("docs/logging.md", "## The fields of a request's line");
-    let told: Vec<_> = told.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(told, keys);
+    let documented_keys = documented("docs/logging.md", "## The fields of a request's line");
+    let documented_keys: Vec<_> = documented_keys
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
+    assert_eq!(documented_keys, keys);
     assert_eq!(text, through_tracing(&line));
 }
 

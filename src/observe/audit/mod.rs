@@ -113,8 +113,8 @@ impl Audit {
             return Ok(());
         };
         self.count(entry.event);
-        let (told, outcome) = tokio::sync::oneshot::channel();
-        if writer.send(Message::Acknowledged(entry.line(), told))
+        let (acknowledge, outcome) = tokio::sync::oneshot::channel();
+        if writer.send(Message::Acknowledged(entry.line(), acknowledge))
             && let Ok(Ok(true)) = timeout(PATIENCE, outcome).await
         {
             return Ok(());

@@ -22,12 +22,12 @@ fn lines(path: &Path) -> Vec<Value> {
 
 #[test]
 fn every_event_is_documented_with_its_meaning() {
-    let told = documented("docs/audit.md", "## Events");
+    let documented_names = documented("docs/audit.md", "## Events");
     let each = Event::ALL.iter();
     let expected: Vec<_> = each
         .map(|event| (event.name().to_owned(), event.meaning().trim().to_owned()))
         .collect();
-    assert_eq!(told, expected);
+    assert_eq!(documented_names, expected);
 }
 
 /// Every field of the schema is in the table of the page, in the order of the lines.
@@ -51,13 +51,13 @@ fn every_field_is_documented() {
     };
     let line: Value = serde_json::from_slice(&entry.line()).unwrap();
     let mut fields: Vec<_> = line.as_object().unwrap().keys().cloned().collect();
-    let mut told: Vec<_> = documented("docs/audit.md", "## Fields")
+    let mut documented_names: Vec<_> = documented("docs/audit.md", "## Fields")
         .into_iter()
         .map(|(name, _)| name)
         .collect();
     fields.sort();
-    told.sort();
-    assert_eq!(told, fields);
+    documented_names.sort();
+    assert_eq!(documented_names, fields);
 }
 
 #[test]

@@ -13,7 +13,7 @@ pub struct Use(u64);
 
 /// Those that were told of lately.
 pub(super) struct Uses {
-    told: Cache<Use, ()>,
+    recorded: Cache<Use, ()>,
     /// Nobody outside can make one use look like another.
     keys: RandomState,
 }
@@ -21,7 +21,7 @@ pub(super) struct Uses {
 impl Default for Uses {
     fn default() -> Self {
         Self {
-            told: Cache::builder()
+            recorded: Cache::builder()
                 .max_capacity(MOST)
                 .time_to_live(DAY)
                 .build(),
@@ -36,11 +36,11 @@ impl Uses {
     }
 
     pub(super) fn know(&self, one: Use) -> bool {
-        self.told.contains_key(&one)
+        self.recorded.contains_key(&one)
     }
 
     pub(super) fn remember(&self, one: Use) {
-        self.told.insert(one, ());
+        self.recorded.insert(one, ());
     }
 }
 

@@ -145,10 +145,10 @@ impl Trail {
                 Message::Line(line) => {
                     self.write_line(&line);
                 }
-                Message::Acknowledged(line, told) => {
+                Message::Acknowledged(line, acknowledge) => {
                     let is_written = self.write_line(&line);
                     // Whoever asked may have gone.
-                    let _ = told.send(is_written);
+                    let _ = acknowledge.send(is_written);
                 }
                 Message::Reopen => {
                     (self.file, self.is_torn) = (None, false);

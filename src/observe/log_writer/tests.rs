@@ -120,7 +120,7 @@ fn lines_come_soon_and_without_being_asked_for() {
 #[test]
 fn a_slow_reader_holds_nobody_up_and_is_told_what_is_lost() {
     let reader = Reader::default();
-    let (tell, told) = mpsc::channel();
+    let (tell, losses) = mpsc::channel();
     let log_writer =
         LogWriter::start(reader.clone(), move |lines| tell.send(lines).unwrap()).unwrap();
     let queue = log_writer.queue();
@@ -133,7 +133,7 @@ fn a_slow_reader_holds_nobody_up_and_is_told_what_is_lost() {
     assert!(locked(&queue.lines).len() <= BOUND + 1024);
     drop(held);
     log_writer.finish(PATIENCE);
-    let lost: u64 = told.try_iter().sum();
+    let lost: u64 = losses.try_iter().sum();
     assert_eq!(reader.lines().len() as u64 + lost, many as u64);
     assert_eq!(log_writer.lost(), lost);
     assert!(lost >= many as u64 / 4, "{lost} of {many}");
@@ -192,7 +192,7 @@ fn a_full_disk_costs_lines_and_is_told_once_there_is_room() {
         }
     }
     let disk = Disk::default();
-    let (tell, told) = mpsc::channel();
+    let (tell, losses) = mpsc::channel();
     let log_writer =
         LogWriter::start(disk.clone(), move |lines| tell.send(lines).unwrap()).unwrap();
     let queue = log_writer.queue();
@@ -203,10 +203,10 @@ fn a_full_disk_costs_lines_and_is_told_once_there_is_room() {
         assert!(Instant::now() < end, "nobody counts");
         thread::sleep(Duration::from_millis(1));
     }
-    assert!(disk.refused.load(Ordering::SeqCst) > 0 && told.try_recv().is_err());
+    assert!(disk.refused.load(Ordering::SeqCst) > 0 && losses.try_recv().is_err());
     disk.has_room.store(true, Ordering::SeqCst);
     say(&queue, Flush::Now, "arrives");
-    assert_eq!(told.recv_timeout(PATIENCE), Ok(2));
+    assert_eq!(losses.recv_timeout(PATIENCE), Ok(2));
     log_writer.finish(PATIENCE);
     assert_eq!(disk.reader.lines(), ["arrives"]);
     assert_eq!(log_writer.lost(), 2);

@@ -8,7 +8,7 @@ pub const OIDC: Kind = Kind {
     name: "oidc",
     label: "",
     mark: "",
-    endpoints: &told_by(issuer(None, "")),
+    endpoints: &discovered_by(issuer(None, "")),
     scopes: &["openid", "profile", "email"],
     required_scope: Some("openid"),
     allow: &["groups"],
@@ -43,7 +43,7 @@ pub const GOOGLE: Kind = Kind {
             end_session,
             revocation,
             _,
-        ] = told_by(issuer(Some("https://accounts.google.com"), ""));
+        ] = discovered_by(issuer(Some("https://accounts.google.com"), ""));
         [
             issuer,
             authorize,
@@ -76,7 +76,7 @@ pub const GITLAB: Kind = Kind {
         r##"<path fill="#fca327" d="M12 21 2.5 10 1.5 14zM12 21 21.5 10l1 4z"/>"##,
         r##"<path fill="#e2432a" d="M2.5 10h4L4.7 3.5zM21.5 10h-4l1.8-6.5z"/></svg>"##,
     ),
-    endpoints: &told_by(issuer(Some("https://gitlab.com"), "")),
+    endpoints: &discovered_by(issuer(Some("https://gitlab.com"), "")),
     logins_ignore_case: true,
     secret: ClientType::Usually,
     offers_logout: false,
@@ -94,7 +94,7 @@ pub const MICROSOFT: Kind = Kind {
         r##"<path fill="#00a4ef" d="M2 12.5h9.5V22H2z"/>"##,
         r##"<path fill="#ffb900" d="M12.5 12.5H22V22h-9.5z"/></svg>"##,
     ),
-    endpoints: &told_by(issuer(
+    endpoints: &discovered_by(issuer(
         Some("https://login.microsoftonline.com/common/v2.0"),
         "/common/v2.0",
     )),
@@ -130,7 +130,7 @@ const fn issuer(default: Option<&'static str>, below_base: &'static str) -> Endp
 }
 
 /// An address that the document tells, and the configuration may tell instead.
-const fn told(key: &'static str) -> Endpoint {
+const fn discovered(key: &'static str) -> Endpoint {
     Endpoint {
         key,
         default: None,
@@ -140,15 +140,15 @@ const fn told(key: &'static str) -> Endpoint {
 }
 
 /// The issuer, and what its document tells.
-const fn told_by(issuer: Endpoint) -> [Endpoint; 8] {
+const fn discovered_by(issuer: Endpoint) -> [Endpoint; 8] {
     [
         issuer,
-        told("authorize_url"),
-        told("token_url"),
-        told("jwks_url"),
-        told("userinfo_url"),
-        told("end_session_url"),
-        told("revocation_url"),
-        told("introspection_url"),
+        discovered("authorize_url"),
+        discovered("token_url"),
+        discovered("jwks_url"),
+        discovered("userinfo_url"),
+        discovered("end_session_url"),
+        discovered("revocation_url"),
+        discovered("introspection_url"),
     ]
 }

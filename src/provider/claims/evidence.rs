@@ -93,13 +93,13 @@ mod tests {
             ..ProviderSettings::for_test("corp", "")
         };
         let rules = ClaimRules::new(&config, ClaimNames::standard(), &[]);
-        let told = |claims: Value, reported: &[(Text, Text)]| {
+        let read = |claims: Value, reported: &[(Text, Text)]| {
             let evidence = rules.evidence(claims.as_object().unwrap(), reported);
-            let told = lists.iter().map(|(key, _)| evidence.of(key).unwrap());
-            told.map(ToString::to_string).collect::<Vec<_>>()
+            let read = lists.iter().map(|(key, _)| evidence.of(key).unwrap());
+            read.map(ToString::to_string).collect::<Vec<_>>()
         };
         assert_eq!(
-            told(json!({ "sub": "1" }), &[]),
+            read(json!({ "sub": "1" }), &[]),
             [
                 "the claim \"groups\" is absent",
                 "the claim \"email\" is absent",
@@ -114,7 +114,7 @@ mod tests {
         });
         let reported = [("orgs".into(), "other".into())];
         assert_eq!(
-            told(claims, &reported),
+            read(claims, &reported),
             [
                 "the claim \"groups\" holds 2: a, b",
                 "there is an address, and \"email_verified\" does not vouch for it",

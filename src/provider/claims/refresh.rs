@@ -51,7 +51,12 @@ impl ClaimRules {
     ) -> Identity {
         let names = &self.names;
         let notes = &previous.notes;
-        let is_noted = |path: &str| notes.told_beside.iter().any(|told| told.as_str() == path);
+        let is_noted = |path: &str| {
+            notes
+                .found_beside
+                .iter()
+                .any(|noted| noted.as_str() == path)
+        };
         let stands =
             |path: &str| find(claims, path).is_none() && (spoke == Spoke::Token || !is_noted(path));
         let keep = |path: &str, new: Option<Text>, old: &Option<Text>| {
@@ -84,8 +89,8 @@ impl ClaimRules {
             omitted_claims: omitted(&identity, false)
                 .chain(omitted(previous, true))
                 .collect(),
-            told_beside: notes.told_beside.clone(),
-            userinfo_told: notes.userinfo_told,
+            found_beside: notes.found_beside.clone(),
+            userinfo_answered: notes.userinfo_answered,
             token_subject: identity
                 .notes
                 .token_subject

@@ -67,12 +67,12 @@ impl Oidc {
         } = self
             .completed(metadata, claims, &tokens.access, previous)
             .await?;
-        let told = |paths: &[String]| -> Vec<Text> {
-            let told = paths.iter().filter(|path| find(&claims, path).is_some());
-            told.map(|path| Text::from(path.as_str())).collect()
+        let found = |paths: &[String]| -> Vec<Text> {
+            let found = paths.iter().filter(|path| find(&claims, path).is_some());
+            found.map(|path| Text::from(path.as_str())).collect()
         };
-        let told_beside = told(&silent);
-        let userinfo_told = answered && !told(&silent_still).is_empty();
+        let found_beside = found(&silent);
+        let userinfo_answered = answered && !found(&silent_still).is_empty();
         self.add_groups(&mut claims, &tokens.access).await?;
         self.check_whole(&claims)?;
         let evidence = self.rules.evidence(&claims, &reported);
@@ -87,8 +87,8 @@ impl Oidc {
             // Nobody asks later where nothing is refreshed.
             _ if tokens.refresh.is_none() && previous.is_none() => identity,
             _ => {
-                identity.notes.told_beside = told_beside;
-                identity.notes.userinfo_told = userinfo_told;
+                identity.notes.found_beside = found_beside;
+                identity.notes.userinfo_answered = userinfo_answered;
                 identity
             }
         };
@@ -196,8 +196,8 @@ impl Oidc {
     /// known any more, and neither does it go away in silence nor stay for good.
     fn passes_over(&self, error: &HttpError, previous: Option<&Identity>) -> bool {
         let passes =
-            is_refusal(error) && previous.is_none_or(|previous| !previous.notes.userinfo_told);
-        if passes && !self.refusal_is_told.swap(true, Ordering::Relaxed) {
+            is_refusal(error) && previous.is_none_or(|previous| !previous.notes.userinfo_answered);
+        if passes && !self.refusal_is_logged.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 provider = self.profile.name,
                 %error,

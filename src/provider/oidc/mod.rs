@@ -87,7 +87,7 @@ pub(super) struct Oidc {
     /// Whether userinfo is asked at all.
     asks_userinfo: bool,
     /// Whether it was said that userinfo refuses.
-    refusal_is_told: AtomicBool,
+    refusal_is_logged: AtomicBool,
     /// Whether claims are taken from the access token, too.
     reads_access_token: bool,
     /// Logout tokens that have come, by the hashes of their ids, for as long as they would count.
@@ -154,7 +154,7 @@ impl Oidc {
                 .and_then(|text| endpoint_url(text, config.plain_http())),
             bringers: Semaphore::new(super::bearer::BRINGERS),
             asks_userinfo: config.userinfo,
-            refusal_is_told: AtomicBool::new(false),
+            refusal_is_logged: AtomicBool::new(false),
             reads_access_token: config.claims_from_access_token,
             groups,
             http,
@@ -207,12 +207,12 @@ impl Groups {
             .lists()
             .iter()
             .any(|list| list.key == "groups");
-        let told = headers
+        let shown = headers
             .iter()
             .any(|header| **header == HeaderSource::Groups)
             && config.scopes.iter().any(|scope| scope == source.scope);
         let url = endpoint_url(config.endpoint(source.endpoint)?, config.plain_http())?;
-        (required || told).then_some(Self {
+        (required || shown).then_some(Self {
             source,
             url,
             required,

@@ -168,14 +168,17 @@ async fn without_a_new_id_token_userinfo_says_who_it_is() {
 
 #[tokio::test]
 async fn what_userinfo_told_and_tells_no_longer_is_gone() {
-    let told = json!({ "groups": ["ops"], "email": "a@x.example", "email_verified": true });
-    let ada = SignedIn::with(ops(), &json!({}), Some(&told)).await;
+    let userinfo = json!({ "groups": ["ops"], "email": "a@x.example", "email_verified": true });
+    let ada = SignedIn::with(ops(), &json!({}), Some(&userinfo)).await;
     assert!(ada.passes(&ada.identity));
-    assert_eq!(ada.again(None, Some(&told)).await.unwrap(), ada.identity);
+    assert_eq!(
+        ada.again(None, Some(&userinfo)).await.unwrap(),
+        ada.identity
+    );
     let silent = ada.again(None, Some(&json!({}))).await.unwrap();
     assert!(!ada.passes(&silent));
     assert_eq!(silent.email, None);
-    let unvouched = joined(told, &json!({ "email_verified": null }));
+    let unvouched = joined(userinfo, &json!({ "email_verified": null }));
     assert_eq!(ada.again(None, Some(&unvouched)).await.unwrap().email, None);
 }
 

@@ -155,13 +155,13 @@ fn memberships(claims: &Map<String, Value>, now: Timestamp) -> Vec<(&'static str
 /// Whether a campus is somebody's own. Whoever moved or was a guest somewhere has several, one of them
 /// primary; only where the answer does not tell at all is each of them taken.
 fn is_home(claims: &Map<String, Value>) -> impl Fn(&&Value) -> bool {
-    let told = list(claims, "campus_users");
-    let homes: Vec<Option<&Value>> = told
+    let stays = list(claims, "campus_users");
+    let homes: Vec<Option<&Value>> = stays
         .iter()
         .filter(|stay| stay.get("is_primary") == Some(&Value::Bool(true)))
         .map(|stay| stay.get("campus_id"))
         .collect();
-    move |campus| told.is_empty() || homes.contains(&campus.get("id"))
+    move |campus| stays.is_empty() || homes.contains(&campus.get("id"))
 }
 
 /// Whether an enrolment has neither ended nor been ended. A date that cannot be read has passed.

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::in_process::InProcess;
 use super::{
-    Lifetimes, TOUCH_INTERVAL, Session,
+    Lifetimes, Session, TOUCH_INTERVAL,
     revocation::{Mark, Revocations},
 };
 use crate::{

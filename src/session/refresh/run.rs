@@ -169,7 +169,11 @@ impl Refresh {
         if !(self.place.lease(&session.id, holder, self.reserved())).await? {
             return Err(StoreError("another replica renews it".to_owned()));
         }
-        let asked = timeout(LONGEST_REFRESH, provider.refresh(refresh_token, clock::now())).await;
+        let asked = timeout(
+            LONGEST_REFRESH,
+            provider.refresh(refresh_token, clock::now()),
+        )
+        .await;
         match asked.unwrap_or(Err(timed_out())) {
             Ok(tokens) => {
                 let kept = self.keep(&**provider, tokens).await;

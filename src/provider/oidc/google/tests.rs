@@ -271,17 +271,17 @@ async fn a_failure_to_list_groups_ends_the_login_that_needs_them() {
 
     // A header alone does not ask for a sensitive scope, and does not end a login.
     let headers = [HeaderSource::Groups];
-    let mut told = moved(
+    let mut shown = moved(
         &catalog::GOOGLE,
         &server,
         &[("hosted_domains", &["corp.example"])],
     );
     let before = server.requests(GROUPS).len();
-    assert!(signed_in(&told, &headers, &server, &jane).await.is_ok());
+    assert!(signed_in(&shown, &headers, &server, &jane).await.is_ok());
     assert_eq!(server.requests(GROUPS).len(), before);
     let scope = "https://www.googleapis.com/auth/cloud-identity.groups.readonly";
-    told.scopes.push(scope.to_owned());
-    assert!(signed_in(&told, &headers, &server, &jane).await.is_ok());
+    shown.scopes.push(scope.to_owned());
+    assert!(signed_in(&shown, &headers, &server, &jane).await.is_ok());
     assert_eq!(server.requests(GROUPS).len(), before + 1);
 }
 

@@ -29,7 +29,7 @@ pub(super) struct LastSeenWriter {
 struct Uses {
     latest: Timestamp,
     /// The latest that Redis was told of.
-    told: Option<Timestamp>,
+    reported: Option<Timestamp>,
 }
 
 impl LastSeenWriter {
@@ -48,7 +48,7 @@ impl LastSeenWriter {
         } else if uses.len() < MOST / SHARDS {
             let unknown = Uses {
                 latest: now,
-                told: None,
+                reported: None,
             };
             uses.insert(*id, unknown);
         }
@@ -59,32 +59,34 @@ impl LastSeenWriter {
         let mut due = Vec::new();
         for shard in &self.shards {
             lock(shard).retain(|id, uses| {
-                let is_early = uses.told.is_some_and(|told| now < told.after(self.pause));
-                let is_told = Some(uses.latest) == uses.told;
-                if !is_early && !is_told {
+                let is_early = uses
+                    .reported
+                    .is_some_and(|reported| now < reported.after(self.pause));
+                let is_reported = Some(uses.latest) == uses.reported;
+                if !is_early && !is_reported {
                     due.push((*id, uses.latest));
                 }
-                is_early || !is_told
+                is_early || !is_reported
             });
         }
         due
     }
 
     /// Uses that were not told yet, due or not.
-    fn untold(&self) -> Vec<(Id, Timestamp)> {
-        let untold = |(id, uses): (&Id, &Uses)| {
-            (Some(uses.latest) != uses.told).then_some((*id, uses.latest))
+    fn unreported(&self) -> Vec<(Id, Timestamp)> {
+        let unreported = |(id, uses): (&Id, &Uses)| {
+            (Some(uses.latest) != uses.reported).then_some((*id, uses.latest))
         };
         let mut all = Vec::new();
         for shard in &self.shards {
-            all.extend(lock(shard).iter().filter_map(untold));
+            all.extend(lock(shard).iter().filter_map(unreported));
         }
         all
     }
 
-    fn told(&self, id: &Id, seen_at: Timestamp) {
+    fn reported(&self, id: &Id, seen_at: Timestamp) {
         if let Some(uses) = self.shard_of(id).get_mut(id) {
-            uses.told = Some(seen_at);
+            uses.reported = Some(seen_at);
         }
     }
 
@@ -122,7 +124,7 @@ pub(super) async fn run(
             continue;
         }
         let uses = if is_over {
-            last_seen.untold()
+            last_seen.unreported()
         } else {
             last_seen.due(clock::now())
         };
@@ -131,7 +133,7 @@ pub(super) async fn run(
                 if let Some((asked_at, generation)) =
                     touch(&link, Name::of(id), *seen_at, idle_timeout).await
                 {
-                    last_seen.told(id, *seen_at);
+                    last_seen.reported(id, *seen_at);
                     record_cache.compare(id, generation, asked_at);
                 }
             }))
@@ -191,13 +193,13 @@ mod tests {
         assert_eq!(due(&last_seen, 1_000), Some(1_000));
         // Redis did not answer.
         assert_eq!(due(&last_seen, 1_001), Some(1_000));
-        last_seen.told(&ID, Timestamp(1_000));
+        last_seen.reported(&ID, Timestamp(1_000));
         for now in 1_001..1_010 {
             last_seen.add(&ID, Timestamp(now));
             assert_eq!(due(&last_seen, now), None, "{now}");
         }
         assert_eq!(due(&last_seen, 1_010), Some(1_009));
-        last_seen.told(&ID, Timestamp(1_009));
+        last_seen.reported(&ID, Timestamp(1_009));
         assert_eq!(due(&last_seen, 1_019), None);
         last_seen.add(&ID, Timestamp(1_030));
         assert_eq!(due(&last_seen, 1_030), Some(1_030));
@@ -209,9 +211,9 @@ mod tests {
         last_seen.add(&ID, Timestamp(1_000));
         assert_eq!(due(&last_seen, 1_000), Some(1_000));
         last_seen.add(&ID, Timestamp(1_001));
-        last_seen.told(&ID, Timestamp(1_000));
+        last_seen.reported(&ID, Timestamp(1_000));
         assert_eq!(due(&last_seen, 1_005), None);
-        assert_eq!(last_seen.untold(), [(ID, Timestamp(1_001))]);
+        assert_eq!(last_seen.unreported(), [(ID, Timestamp(1_001))]);
         assert_eq!(due(&last_seen, 1_010), Some(1_001));
     }
 
@@ -220,10 +222,10 @@ mod tests {
         let last_seen = last_seen();
         last_seen.add(&ID, Timestamp(1_000));
         due(&last_seen, 1_000);
-        last_seen.told(&ID, Timestamp(1_000));
+        last_seen.reported(&ID, Timestamp(1_000));
         due(&last_seen, 1_009);
         assert_eq!(last_seen.shard_of(&ID).len(), 1);
-        assert!(last_seen.untold().is_empty());
+        assert!(last_seen.unreported().is_empty());
         due(&last_seen, 1_010);
         assert!(last_seen.shard_of(&ID).is_empty());
     }
@@ -240,7 +242,7 @@ mod tests {
         drop(held);
         last_seen.add(&id(0), Timestamp(1_000));
         assert_eq!(last_seen.due(Timestamp(1_000)).len(), 64);
-        assert_eq!(last_seen.untold().len(), 64);
+        assert_eq!(last_seen.unreported().len(), 64);
     }
 
     #[test]

@@ -105,7 +105,7 @@ impl Redis {
             channel: channel.clone(),
             revocations: Arc::clone(revocations),
             lifetime: lifetimes.lifetime + Duration::from_mins(1),
-            last_told: Arc::default(),
+            last_sent: Arc::default(),
         });
         let (feed, queue) = mpsc::channel(WAITING_REVOCATIONS);
         let (unsigned_feed, unsigned_queue) = mpsc::channel(WAITING_UNSIGNED);

@@ -61,7 +61,7 @@ pub(super) struct RevocationLog {
     /// For how long one counts.
     pub(super) lifetime: Duration,
     /// What was told last, until it was seen to be there.
-    pub(super) last_told: Arc<Mutex<Option<Vec<u8>>>>,
+    pub(super) last_sent: Arc<Mutex<Option<Vec<u8>>>>,
 }
 
 impl RevocationLog {
@@ -77,7 +77,7 @@ impl RevocationLog {
                 return;
             };
             let mut pause = FIRST_PAUSE;
-            while let Err(error) = self.tell_one(&revocation).await {
+            while let Err(error) = self.send_one(&revocation).await {
                 if pause == FIRST_PAUSE {
                     tracing::warn!(%error, "a revocation waits until Redis takes it");
                 }
@@ -85,12 +85,12 @@ impl RevocationLog {
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
             if self.kind == Kind::Vouched {
-                self.revocations.told();
+                self.revocations.delivered();
             }
         }
     }
 
-    async fn tell_one(&self, revocation: &Revocation) -> Result<(), StoreError> {
+    async fn send_one(&self, revocation: &Revocation) -> Result<(), StoreError> {
         let capacity = self.revocations.capacity();
         let (message, most, surplus) = match self.kind {
             Kind::Vouched => {
@@ -130,13 +130,13 @@ impl RevocationLog {
             ),
             _ => {}
         }
-        *self.last_told() = Some(member);
+        *self.last_sent() = Some(member);
         Ok(())
     }
 
     /// Tells again what is known here and is not among `there`, many at once and apart from the queue: what is new does
     /// not wait for it. Others learn of it where they look.
-    async fn tell_again(&self, there: &HashMap<Target, Timestamp>) -> Result<(), StoreError> {
+    async fn send_again(&self, there: &HashMap<Target, Timestamp>) -> Result<(), StoreError> {
         let is_vouched = self.kind == Kind::Vouched;
         let lost = self
             .revocations
@@ -161,12 +161,12 @@ impl RevocationLog {
     }
 
     /// Whether some could not even wait to be told.
-    fn has_untold(&self) -> bool {
-        self.kind == Kind::Vouched && self.revocations.take_untold()
+    fn has_overflowed(&self) -> bool {
+        self.kind == Kind::Vouched && self.revocations.take_overflow()
     }
 
-    fn last_told(&self) -> MutexGuard<'_, Option<Vec<u8>>> {
-        self.last_told
+    fn last_sent(&self) -> MutexGuard<'_, Option<Vec<u8>>> {
+        self.last_sent
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }

@@ -71,7 +71,7 @@ impl Listener {
     /// Listens for ever, over again where it has to.
     pub(super) async fn run(self) {
         let mut pause = FIRST_PAUSE;
-        let mut is_told = false;
+        let mut is_logged = false;
         loop {
             let begun = Instant::now();
             let why = match self.subscribe().await {
@@ -82,8 +82,8 @@ impl Listener {
             if begun.elapsed() >= STEADY {
                 pause = FIRST_PAUSE;
             }
-            if why.is_refusal() && !is_told {
-                is_told = true;
+            if why.is_refusal() && !is_logged {
+                is_logged = true;
                 tracing::warn!(error = %why, "Redis refuses a subscription, see session.store (or session.shared); trying again until it does not");
             }
             tracing::debug!(error = %why, "not subscribed to Redis; trying again");

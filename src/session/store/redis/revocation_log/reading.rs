@@ -62,7 +62,7 @@ impl RevocationLog {
     /// Learns what is new. Where the set is not the one that was read before, or lacks what it was told, all of it is read,
     /// and told again what it lacks.
     async fn look(&self, reading: &mut Reading) -> Result<(), StoreError> {
-        reading.is_doubtful |= self.has_untold() || !self.has_last_told().await?;
+        reading.is_doubtful |= self.has_overflowed() || !self.has_last_sent().await?;
         if !reading.is_doubtful {
             let mark = reading.newest.as_ref();
             let newest = self.read_on(mark, |_| {}).await?;
@@ -79,7 +79,7 @@ impl RevocationLog {
             *known = not_before.max(*known);
         });
         let newest = newest.await?;
-        self.tell_again(&there).await?;
+        self.send_again(&there).await?;
         *reading = Reading {
             newest,
             is_doubtful: false,
@@ -89,17 +89,17 @@ impl RevocationLog {
 
     /// Whether the last one that this replica told is there. The newest that was read shows it of all before, but not of
     /// what was told since: a failover may lose that and nothing else.
-    async fn has_last_told(&self) -> Result<bool, StoreError> {
-        let Some(member) = self.last_told().clone() else {
+    async fn has_last_sent(&self) -> Result<bool, StoreError> {
+        let Some(member) = self.last_sent().clone() else {
             return Ok(true);
         };
         let mut command = redis::cmd("ZSCORE");
         command.arg(&self.key).arg(&member);
         let is_there = self.link.send(&command).await? != Value::Nil;
         // From now on what is read shows it.
-        let mut last_told = self.last_told();
-        if last_told.as_ref() == Some(&member) {
-            *last_told = None;
+        let mut last_sent = self.last_sent();
+        if last_sent.as_ref() == Some(&member) {
+            *last_sent = None;
         }
         Ok(is_there)
     }
