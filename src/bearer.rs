@@ -78,8 +78,8 @@ impl Bearers {
         key: Key,
         caller: Caller,
     ) -> Result<Arc<Verified>, Refused> {
-        let asked = self.ask(judges, token, &key, caller);
-        match self.known.obtain(key, caller.now, asked).await {
+        let answer = self.ask(judges, token, &key, caller);
+        match self.known.obtain(key, caller.now, answer).await {
             Ok(known) => known.judge(),
             Err(refused) => Err((*refused).clone()),
         }

@@ -159,7 +159,7 @@ pub struct Insufficient {
     /// How operators know the route.
     pub route: String,
     /// What the route asks for.
-    pub asked: StepUp,
+    pub step_up: StepUp,
     /// What the login lacks.
     pub shortfall: Shortfall,
     /// What proved who it is: a login makes a session fresh, and no other credential.
@@ -242,11 +242,13 @@ pub fn decide<'a>(
 
 /// What the principal's login lacks of what the route asks for.
 fn step_up(route: &Route, principal: Principal<'_>, now: Timestamp) -> Option<Box<Insufficient>> {
-    let asked = route.step_up.as_deref()?;
-    let shortfall = asked.check(&principal.identity.authentication, now).err()?;
+    let step_up = route.step_up.as_deref()?;
+    let shortfall = step_up
+        .check(&principal.identity.authentication, now)
+        .err()?;
     Some(Box::new(Insufficient {
         route: route.name.clone(),
-        asked: asked.clone(),
+        step_up: step_up.clone(),
         shortfall,
         proof: principal.proof,
     }))
@@ -370,12 +372,12 @@ mod tests {
 
     #[test]
     fn a_fresh_login_is_asked_for_last_and_of_whoever_may_pass() {
-        let asked = StepUp {
+        let step_up = StepUp {
             max_age: Some(Duration::from_mins(1)),
             acr_values: Vec::new(),
         };
         let of = |requirements| Route {
-            step_up: Some(Box::new(asked.clone())),
+            step_up: Some(Box::new(step_up.clone())),
             requirements,
             ..route(Access::Login)
         };
@@ -395,7 +397,7 @@ mod tests {
             panic!("not asked for");
         };
         assert_eq!(insufficient.shortfall, Shortfall::AgeUnknown);
-        assert_eq!(insufficient.asked, asked);
+        assert_eq!(insufficient.step_up, step_up);
         session.identity.authentication = Authentication::by_login(Timestamp(940));
         let admitted = || Standing::Admitted(session.principal());
         assert!(decide(&open, admitted(), None, NOW).is_ok());

@@ -280,10 +280,10 @@ impl Gate {
                 .send(downstream, permit, owner, telling, own, request);
             (answer, Additions { cookies, fields })
         };
-        let asked = Instant::now();
+        let sent_at = Instant::now();
         let answered = answer.await;
         let is_reused = answered.as_ref().ok().map(|answered| answered.is_reused);
-        record.note_upstream(asked, is_reused);
+        record.note_upstream(sent_at, is_reused);
         let answered =
             answered.map_err(|error| upstream_failed(&error, record, &self.snapshot.metrics))?;
         let mut response = answered.response.map(Body::Upstream);
@@ -431,8 +431,8 @@ impl Gate {
     }
 
     fn audit_denial(&self, reject: &Reject, request: &CleanRequest, record: &Record) {
-        let asked = (&request.head.method, request.path());
-        self.snapshot.audit_denial(reject, Some(asked), record);
+        let line = (&request.head.method, request.path());
+        self.snapshot.audit_denial(reject, Some(line), record);
     }
 
     /// Whether a page of another site opens a connection in the visitor's name. Browsers let any page

@@ -123,8 +123,8 @@ impl Site {
     }
 
     /// The path that leads through a fresh login as `asked` back to `return_to`.
-    pub fn step_up(&self, return_to: &str, asked: &StepUp) -> String {
-        with_step_up(&self.sign_in(return_to), asked)
+    pub fn step_up(&self, return_to: &str, wanted: &StepUp) -> String {
+        with_step_up(&self.sign_in(return_to), wanted)
     }
 
     /// The path that ends the session, and leads on to `return_to` if there is one.
@@ -218,11 +218,11 @@ pub fn with_switch(path: &str) -> String {
 }
 
 /// Adds what a fresh login is asked for to a path of the sign-in page or of a login's beginning.
-pub fn with_step_up(path: &str, asked: &StepUp) -> String {
+pub fn with_step_up(path: &str, wanted: &StepUp) -> String {
     let mut path = path.to_owned();
     let parameters = [
-        ("max_age", asked.max_age_parameter()),
-        ("acr_values", asked.acr_parameter()),
+        ("max_age", wanted.max_age_parameter()),
+        ("acr_values", wanted.acr_parameter()),
     ];
     for (name, value) in parameters {
         let Some(value) = value else { continue };

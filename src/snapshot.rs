@@ -259,7 +259,7 @@ impl Snapshot {
         let used = |event| Entry {
             credential: Some(proof.name()),
             object: client.as_deref().map(Into::into),
-            ..Entry::of(event).about(identity).asked(record)
+            ..Entry::of(event).about(identity).with_request(record)
         };
         match proof {
             Proof::Password | Proof::Certificate => self.audit.admit(&used(Event::Login)).await?,
@@ -476,20 +476,20 @@ impl Snapshot {
                 Some(identity) => hit.about(identity),
                 None => hit,
             };
-            self.audit.record(&hit.asked(record));
+            self.audit.record(&hit.with_request(record));
             exceeded.into()
         })
     }
 
     /// Notes that a rule says no to a request, with method and path where it is for the app.
-    pub fn audit_denial(&self, reject: &Reject, asked: Option<(&Method, &str)>, record: &Record) {
+    pub fn audit_denial(&self, reject: &Reject, line: Option<(&Method, &str)>, record: &Record) {
         if let Some(denied) = reject.audited() {
             let denied = Entry {
-                method: asked.map(|(method, _)| method.as_str()),
-                path: asked.map(|(_, path)| path.into()),
+                method: line.map(|(method, _)| method.as_str()),
+                path: line.map(|(_, path)| path.into()),
                 ..denied
             };
-            self.audit.record(&denied.asked(record));
+            self.audit.record(&denied.with_request(record));
         }
     }
 
@@ -501,7 +501,7 @@ impl Snapshot {
             ..Entry::of(Event::SignOut)
         };
         self.audit
-            .record(&left.about(&session.identity).asked(record));
+            .record(&left.about(&session.identity).with_request(record));
     }
 
     /// Somebody ends one session of `owner`, and means to leave: what they let clients do in it ends with it, and what runs on that.

@@ -164,8 +164,8 @@ impl TokenExchanges {
         let known = if let Some(known) = self.known.at_hand(&key, now) {
             Ok(known)
         } else {
-            let asked = self.ask(&**provider, wanted, subject_token, now);
-            self.known.obtain(key, now, asked).await
+            let answer = self.ask(&**provider, wanted, subject_token, now);
+            self.known.obtain(key, now, answer).await
         };
         let what = match known {
             Ok(known) => known.what,
@@ -185,14 +185,14 @@ impl TokenExchanges {
         subject_token: &str,
         now: Timestamp,
     ) -> Result<Known, Arc<ProviderError>> {
-        let asked = match timeout(LONGEST_QUEUE, self.lines.acquire()).await {
+        let answer = match timeout(LONGEST_QUEUE, self.lines.acquire()).await {
             Ok(Ok(_line)) => provider.exchange_token(subject_token, wanted, now).await,
             _ => Err(ProviderError::Http {
                 call: Call::TokenExchange,
                 error: HttpError::Crowded,
             }),
         };
-        let error = match asked {
+        let error = match answer {
             Ok(tokens) => {
                 let kept = tokens.expires.map_or(UNTOLD, |end| kept(end.since(now)));
                 return Ok(Known::of(Ok(tokens.access), kept, now));

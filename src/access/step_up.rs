@@ -71,7 +71,7 @@ impl StepUp {
     pub fn check(&self, authentication: &Authentication, now: Timestamp) -> Result<(), Shortfall> {
         if !self.acr_values.is_empty() {
             let acr = authentication.acr.as_deref();
-            if !self.acr_values.iter().any(|asked| Some(&**asked) == acr) {
+            if !self.acr_values.iter().any(|class| Some(&**class) == acr) {
                 return Err(Shortfall::OtherClass);
             }
         }
@@ -112,7 +112,7 @@ mod tests {
         }
     }
 
-    fn asked(max_age: Option<u64>, acr_values: &[&str]) -> StepUp {
+    fn step_up(max_age: Option<u64>, acr_values: &[&str]) -> StepUp {
         StepUp {
             max_age: max_age.map(Duration::from_secs),
             acr_values: acr_values.iter().map(|&class| class.to_owned()).collect(),
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_login_may_be_so_old_and_no_older() {
-        let asked = asked(Some(600), &[]);
+        let wanted = step_up(Some(600), &[]);
         for (at, expected) in [
             (Some(9_400), Ok(())),
             (Some(10_000), Ok(())),
@@ -139,7 +139,7 @@ mod tests {
             (None, Err(Shortfall::AgeUnknown)),
         ] {
             assert_eq!(
-                asked.check(&authenticated(at, None), NOW),
+                wanted.check(&authenticated(at, None), NOW),
                 expected,
                 "{at:?}"
             );
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn one_of_the_classes_is_enough_and_no_other() {
-        let asked = asked(None, &["gold", "urn:silver"]);
+        let wanted = step_up(None, &["gold", "urn:silver"]);
         for (acr, expected) in [
             (Some("gold"), Ok(())),
             (Some("urn:silver"), Ok(())),
@@ -158,15 +158,15 @@ mod tests {
             (None, Err(Shortfall::OtherClass)),
         ] {
             let authentication = authenticated(Some(9_999), acr);
-            assert_eq!(asked.check(&authentication, NOW), expected, "{acr:?}");
+            assert_eq!(wanted.check(&authentication, NOW), expected, "{acr:?}");
         }
     }
 
     #[test]
     fn both_must_hold() {
-        let asked = asked(Some(60), &["gold"]);
+        let wanted = step_up(Some(60), &["gold"]);
         let check = |at, acr: &str| {
-            asked
+            wanted
                 .check(&authenticated(Some(at), Some(acr)), NOW)
                 .is_ok()
         };
@@ -177,15 +177,15 @@ mod tests {
 
     #[test]
     fn a_query_says_what_a_route_asks() {
-        let asked = asked(Some(600), &["a", "b:c"]);
-        let (max_age, acr_values) = (asked.max_age_parameter(), asked.acr_parameter());
+        let wanted = step_up(Some(600), &["a", "b:c"]);
+        let (max_age, acr_values) = (wanted.max_age_parameter(), wanted.acr_parameter());
         assert_eq!(
             (max_age.as_deref(), acr_values.as_deref()),
             (Some("600"), Some("a b:c"))
         );
         assert_eq!(
             StepUp::read(max_age.as_deref(), acr_values.as_deref()),
-            asked
+            wanted
         );
         for (max_age, acr_values) in [
             (None, None),
@@ -204,8 +204,8 @@ mod tests {
         /// Whatever a query says is nothing that could end a header's quoted string or add a parameter.
         #[test]
         fn whatever_is_read_is_plain(max_age in "\\PC{0,12}", acr_values in ".{0,80}") {
-            let asked = StepUp::read(Some(&max_age), Some(&acr_values));
-            prop_assert!(asked.acr_values.iter().all(|class| is_acr(class)));
+            let wanted = StepUp::read(Some(&max_age), Some(&acr_values));
+            prop_assert!(wanted.acr_values.iter().all(|class| is_acr(class)));
         }
     }
 }

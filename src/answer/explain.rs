@@ -193,7 +193,7 @@ impl Reject {
                 insufficient,
                 return_to: Some(_),
             } => {
-                let login = site.step_up("/", &insufficient.asked);
+                let login = site.step_up("/", &insufficient.step_up);
                 vec![Link::beside("Sign in again", login)]
             }
             Self::NotFound => vec![Link::new("Go to the app", "/".to_owned())],

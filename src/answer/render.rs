@@ -171,14 +171,14 @@ fn advise(reject: &Reject, audience: Audience, site: &Site, response: &mut Respo
 
 /// What a program has to ask a login for (RFC 9470 §3).
 fn step_up_challenge(insufficient: &Insufficient) -> String {
-    let asked = &insufficient.asked;
+    let step_up = &insufficient.step_up;
     let mut challenge = format!(
         "Bearer error=\"{INSUFFICIENT_USER_AUTHENTICATION}\", error_description=\"{}\"",
         error_description(insufficient)
     );
     for (name, value) in [
-        ("max_age", asked.max_age_parameter()),
-        ("acr_values", asked.acr_parameter()),
+        ("max_age", step_up.max_age_parameter()),
+        ("acr_values", step_up.acr_parameter()),
     ] {
         if let Some(value) = value {
             for part in [", ", name, "=\"", &value, "\""] {

@@ -63,7 +63,7 @@ fn step_up(return_to: Option<&str>) -> Reject {
     Reject::StepUp {
         insufficient: Box::new(Insufficient {
             route: "secret rule".to_owned(),
-            asked: StepUp {
+            step_up: StepUp {
                 max_age: Some(Duration::from_mins(10)),
                 acr_values: vec!["gold".to_owned(), "urn:x".to_owned()],
             },

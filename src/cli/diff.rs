@@ -139,8 +139,8 @@ fn routes(old_config: &Config, new_config: &Config, said: &mut Vec<String>) {
             .position(|other| matched(other) == matched(route))
     };
     for before in old {
-        let was = asked(before, old_config);
-        match find(new, before).map(|place| asked(&new[place], new_config)) {
+        let was = terms(before, old_config);
+        match find(new, before).map(|place| terms(&new[place], new_config)) {
             None => said.push(format!(
                 "the route for {} is removed; requests that match no other route need a login. It was: {was}",
                 matched(before),
@@ -156,7 +156,7 @@ fn routes(old_config: &Config, new_config: &Config, said: &mut Vec<String>) {
         said.push(format!(
             "a new route for {}: {}",
             matched(after),
-            asked(after, new_config)
+            terms(after, new_config)
         ));
     }
     let order = |routes: &[Route], of: &[Route]| -> Vec<String> {
@@ -179,7 +179,7 @@ fn matched(route: &Route) -> String {
     text + route.path.as_ref().map_or("/**", PathPattern::as_str)
 }
 
-fn asked(route: &Route, config: &Config) -> String {
+fn terms(route: &Route, config: &Config) -> String {
     let mut text = match route.access {
         Access::Public => "everybody passes; the app does not get the user",
         Access::Optional => "everybody passes; the app gets the user",

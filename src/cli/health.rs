@@ -116,17 +116,17 @@ impl Target {
     }
 
     fn begin(&self) -> Result<(), String> {
-        let mut asked = Err("there is no path to ask for".to_owned());
+        let mut answer = Err("there is no path to ask for".to_owned());
         for path in &self.paths {
-            asked = self.begin_at(path);
-            if !asked
+            answer = self.begin_at(path);
+            if !answer
                 .as_ref()
                 .is_err_and(|why| why.ends_with(NOTHING_THERE))
             {
                 break;
             }
         }
-        asked
+        answer
     }
 
     fn begin_at(&self, path: &str) -> Result<(), String> {

@@ -28,7 +28,7 @@ use crate::{
 pub(super) struct Finding {
     grade: Grade,
     /// The provider's name, or the key that names Redis.
-    asked: String,
+    subject: String,
     text: String,
 }
 
@@ -53,7 +53,7 @@ impl fmt::Display for Finding {
             Grade::Warning => "warning",
             Grade::Failure => "failed",
         };
-        write!(formatter, "{:<10} {grade}: {}", self.asked, self.text)
+        write!(formatter, "{:<10} {grade}: {}", self.subject, self.text)
     }
 }
 
@@ -70,7 +70,7 @@ async fn ask_redis(session: &SessionSettings) -> Vec<Finding> {
     };
     let finding = |grade, text| Finding {
         grade,
-        asked: key.to_owned(),
+        subject: key.to_owned(),
         text,
     };
     match redis::ask(address).await {
@@ -83,8 +83,8 @@ async fn ask_redis(session: &SessionSettings) -> Vec<Finding> {
                 .collect()
         }
         // Hosts and ports alone: an address with an @ where no password ends was refused before.
-        Err((asked, trouble)) => {
-            let text = format!("{asked}: {trouble}; {}", trouble.hint());
+        Err((address, trouble)) => {
+            let text = format!("{address}: {trouble}; {}", trouble.hint());
             vec![finding(Grade::Failure, text)]
         }
     }
@@ -108,11 +108,11 @@ async fn ask_providers(config: &Config) -> Vec<Finding> {
     let providers = Providers::new(&config.providers, &config.headers, &http);
     let mut routes = config.routes.iter();
     let exchanges = routes.any(|route| route.token_exchange.is_some());
-    let mut asked = JoinSet::new();
+    let mut questions = JoinSet::new();
     for (index, (provider, table)) in providers.iter().zip(&config.providers).enumerate() {
         let (provider, http) = (provider.clone(), http.of(table.reach()));
         let callback = config.public_url.url.join(&table.callback_path);
-        asked.spawn(async move {
+        questions.spawn(async move {
             let findings = match callback {
                 Ok(callback) => findings(provider.as_ref(), &callback, &http, exchanges).await,
                 Err(_) => Vec::new(),
@@ -120,7 +120,7 @@ async fn ask_providers(config: &Config) -> Vec<Finding> {
             (index, findings)
         });
     }
-    let mut found = asked.join_all().await;
+    let mut found = questions.join_all().await;
     found.sort_by_key(|(index, _)| *index);
     found.into_iter().flat_map(|(_, found)| found).collect()
 }
@@ -135,7 +135,7 @@ async fn findings(
     let name = &provider.profile().name;
     let finding = |grade, text| Finding {
         grade,
-        asked: name.clone(),
+        subject: name.clone(),
         text,
     };
     let Some(url) = provider.probe() else {

@@ -57,10 +57,10 @@ fn answer(message: &Value, headers: &HeaderMap) -> Option<Value> {
 }
 
 fn initialize(parameters: &Value) -> Value {
-    let asked = parameters["protocolVersion"].as_str().unwrap_or_default();
+    let wanted = parameters["protocolVersion"].as_str().unwrap_or_default();
     let version = VERSIONS
         .iter()
-        .find(|known| **known == asked)
+        .find(|known| **known == wanted)
         .unwrap_or(&VERSIONS[0]);
     json!({
         "protocolVersion": version,
@@ -135,8 +135,8 @@ mod tests {
 
     #[test]
     fn it_speaks_as_a_server_does() {
-        let version = |asked: &str| {
-            ask("initialize", &json!({ "protocolVersion": asked }))["result"]["protocolVersion"]
+        let version = |wanted: &str| {
+            ask("initialize", &json!({ "protocolVersion": wanted }))["result"]["protocolVersion"]
                 .clone()
         };
         assert_eq!(version("2025-06-18"), "2025-06-18");

@@ -98,12 +98,12 @@ impl PickerSettings {
 
     fn send_back(&self, head: &Parts, user: &User) -> Response {
         let query = head.uri.query().unwrap_or_default();
-        let asked = Parameters::parse(query.as_bytes()).unwrap_or_default();
+        let parameters = Parameters::parse(query.as_bytes()).unwrap_or_default();
         let mut location = self.callback.clone();
         location
             .query_pairs_mut()
             .append_pair("code", user.login)
-            .append_pair("state", asked.get("state").unwrap_or_default());
+            .append_pair("state", parameters.get("state").unwrap_or_default());
         page::see_other(location.as_str())
     }
 }

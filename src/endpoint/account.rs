@@ -149,7 +149,7 @@ fn audit(snapshot: &Snapshot, session: &Session, ended: String, record: &Record)
         object: Some(ended.into()),
         ..Entry::of(Event::Revocation)
     };
-    let ended = ended.about(&session.identity).asked(record);
+    let ended = ended.about(&session.identity).with_request(record);
     snapshot.audit.record(&ended);
 }
 

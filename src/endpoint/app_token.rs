@@ -184,7 +184,7 @@ async fn find(
             wait.map_err(|wait| NoToken::TooManyGuesses(seconds(wait)))?;
             snapshot.audit.record(&Entry {
                 detail: Some("the secret of [app]".into()),
-                ..Entry::of(Event::CredentialRefused).asked(record)
+                ..Entry::of(Event::CredentialRefused).with_request(record)
             });
             return Err(NoToken::Secret);
         }
@@ -259,7 +259,7 @@ fn audit(snapshot: &Snapshot, session: &Session, record: &Record) {
         object: Some(SessionName::of(session).to_string().into()),
         ..Entry::of(Event::AppToken)
             .about(&session.identity)
-            .asked(record)
+            .with_request(record)
     });
     snapshot.audit.remember(one);
 }

@@ -64,28 +64,28 @@ pub(super) async fn serve(
         seen: &seen.host,
         is_https: seen.is_https,
     };
-    let asked = match Subrequest::read(spelling, &came, &snapshot.normalizer.public_origin) {
-        Ok(asked) => asked,
+    let subrequest = match Subrequest::read(spelling, &came, &snapshot.normalizer.public_origin) {
+        Ok(subrequest) => subrequest,
         Err(flaw) => {
             let reject = Reject::BadRequest(flaw.to_string().into());
             return Ok(refuse(door, snapshot, &reject, Audience::Program, record));
         }
     };
-    if let Some(question) = asked.questions.first() {
-        record.note_original(asked.method.as_ref(), &question.target);
+    if let Some(question) = subrequest.questions.first() {
+        record.note_original(subrequest.method.as_ref(), &question.target);
     }
     let held = HeldBack {
-        asked: &asked,
+        subrequest: &subrequest,
         headers: &request.head.headers,
         client: request.client.address,
     };
     let (audience, return_to) = match door {
         Door::Auth => (
             Audience::Program,
-            held_back::way_back(&asked, &snapshot.site),
+            held_back::way_back(&subrequest, &snapshot.site),
         ),
         Door::Forward => {
-            let audience = held_back::reader(&asked, held.headers);
+            let audience = held_back::reader(&subrequest, held.headers);
             let return_to = held_back::return_to(&held, audience, &snapshot.site);
             (audience, return_to)
         }

@@ -70,7 +70,7 @@ pub(super) async fn serve(
                 object: Some(ended.into()),
                 ..Entry::of(Event::Revocation)
             };
-            snapshot.audit.record(&revoked.asked(record));
+            snapshot.audit.record(&revoked.with_request(record));
             snapshot.logins.give_back_logout(&client);
             reply::empty(StatusCode::OK)
         }

@@ -166,7 +166,7 @@ async fn admit(snapshot: &Snapshot, session: &Session, record: &Record) -> Resul
         object: Some(name.into()),
         ..Entry::of(Event::Login)
     };
-    let login = login.about(&session.identity).asked(record);
+    let login = login.about(&session.identity).with_request(record);
     snapshot.audit.admit(&login).await
 }
 
@@ -177,7 +177,7 @@ fn audit_not_kept(snapshot: &Snapshot, session: &Session, error: &KeepError, rec
         detail: Some(error.to_string().into()),
         ..Entry::of(Event::LoginDenied)
     };
-    let denied = denied.about(&session.identity).asked(record);
+    let denied = denied.about(&session.identity).with_request(record);
     snapshot.audit.record(&denied);
 }
 

@@ -75,7 +75,7 @@ pub(super) async fn serve(
         object: Some(format!("sid {sid}").into()),
         ..Entry::of(Event::Revocation)
     };
-    snapshot.audit.record(&revoked.asked(record));
+    snapshot.audit.record(&revoked.with_request(record));
     let origin = Url::parse(&iss).map(|issuer| issuer.origin().ascii_serialization());
     Ok(reply::framed(origin.as_deref().unwrap_or("'none'")))
 }

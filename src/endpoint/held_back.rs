@@ -32,7 +32,7 @@ use crate::{
 #[derive(Clone, Copy)]
 pub struct HeldBack<'a> {
     /// The requests that have to pass.
-    pub asked: &'a Subrequest,
+    pub subrequest: &'a Subrequest,
     /// The headers of whoever sent it, as far as the proxy told them.
     pub headers: &'a HeaderMap,
     /// Where it comes from.
@@ -100,8 +100,8 @@ impl Pass {
 }
 
 /// Who reads a refusal, where the proxy hands it on to whoever sent the request.
-pub fn reader(asked: &Subrequest, headers: &HeaderMap) -> Audience {
-    let Some(question) = asked.questions.first() else {
+pub fn reader(subrequest: &Subrequest, headers: &HeaderMap) -> Audience {
+    let Some(question) = subrequest.questions.first() else {
         return Audience::Program;
     };
     match audience::of(&question.method, headers) {
@@ -113,18 +113,19 @@ pub fn reader(asked: &Subrequest, headers: &HeaderMap) -> Audience {
 
 /// Where a login leads back to, for such a reader.
 pub fn return_to(held: &HeldBack<'_>, audience: Audience, site: &Site) -> String {
-    let target = held.asked.return_to();
-    answer::return_address(audience, held.headers, &host(held.asked), target, site)
+    let target = held.subrequest.return_to();
+    answer::return_address(audience, held.headers, &host(held.subrequest), target, site)
 }
 
 /// Where a login leads back to that is for what is asked about, whoever reads the answer.
-pub fn way_back(asked: &Subrequest, site: &Site) -> String {
-    site.way_back(&host(asked), asked.return_to()).into_owned()
+pub fn way_back(subrequest: &Subrequest, site: &Site) -> String {
+    site.way_back(&host(subrequest), subrequest.return_to())
+        .into_owned()
 }
 
 /// The authority that is asked about; empty, which is nobody's, where nothing was told.
-fn host(asked: &Subrequest) -> HeaderValue {
-    let question = asked.questions.first();
+fn host(subrequest: &Subrequest) -> HeaderValue {
+    let question = subrequest.questions.first();
     question.map_or(HeaderValue::from_static(""), |question| {
         question.host.clone()
     })
@@ -143,7 +144,7 @@ pub async fn judge(
 ) -> Result<Pass, Reject> {
     let judged = find_out(snapshot, held, narrowing, return_to, record).await;
     judged.inspect_err(|reject| {
-        let question = held.asked.questions.first();
+        let question = held.subrequest.questions.first();
         let (method, target) = question.map_or((&Method::GET, ""), |question| {
             (&question.method, question.target.as_str())
         });
@@ -164,14 +165,14 @@ async fn find_out(
     record: &mut Record,
 ) -> Result<Pass, Reject> {
     let &HeldBack {
-        asked,
+        subrequest,
         headers,
         client,
     } = held;
     // Of a request whose method a client could have told, nothing is known that a page of another site did.
     if snapshot.refuse_cross_site
-        && asked.is_sure
-        && asked
+        && subrequest.is_sure
+        && subrequest
             .questions
             .iter()
             .any(|question| is_cross_site_write(&question.method, headers))
@@ -183,13 +184,13 @@ async fn find_out(
     // Where the spelling is known, so is the header that tells the host.
     let own_host = own_host
         .and_then(|host| host.to_str().ok())
-        .filter(|_| !asked.is_sure);
-    let mut routes = routes(snapshot, asked, own_host, record)?;
-    if asked.questions.is_empty() && snapshot.routes.narrow() {
+        .filter(|_| !subrequest.is_sure);
+    let mut routes = routes(snapshot, subrequest, own_host, record)?;
+    if subrequest.questions.is_empty() && snapshot.routes.narrow() {
         // Some paths are not for everybody, and nobody knows which one this is about.
         return Err(Reject::Forbidden(UNTOLD));
     }
-    if !asked.is_sure {
+    if !subrequest.is_sure {
         // No header makes a path public: a client can send the spelling that the proxy does not overwrite. So beside all
         // that is asked, somebody must be signed in.
         routes.push(snapshot.routes.fallback());
@@ -216,7 +217,7 @@ async fn find_out(
     let mut who = visitor.who();
     for (number, route) in routes.into_iter().enumerate() {
         by = route;
-        who = who_of(snapshot, &visitor, route, asked.questions.get(number))?;
+        who = who_of(snapshot, &visitor, route, subrequest.questions.get(number))?;
         match snapshot.judge(route, who, client, now) {
             Ok(permit) => {
                 is_shown = shows_somebody(&permit)?;
@@ -236,7 +237,7 @@ async fn find_out(
         }
         narrow(snapshot, narrowing, who, return_to)?;
     }
-    if is_shown && is_foreign_websocket(asked, headers, &snapshot.site) {
+    if is_shown && is_foreign_websocket(subrequest, headers, &snapshot.site) {
         return Err(Reject::Forbidden("an upgrade asked for by another site"));
     }
     let mut limits = Fields::default();
@@ -336,15 +337,15 @@ fn narrow(
 /// The route of each request that is asked about.
 fn routes<'s>(
     snapshot: &'s Snapshot,
-    asked: &Subrequest,
+    subrequest: &Subrequest,
     own_host: Option<&str>,
     record: &mut Record,
 ) -> Result<Vec<&'s Route>, Reject> {
-    let mut routes = Vec::with_capacity(asked.questions.len() + 1);
-    for question in &asked.questions {
+    let mut routes = Vec::with_capacity(subrequest.questions.len() + 1);
+    for question in &subrequest.questions {
         let route = route_of(snapshot, question, own_host).inspect_err(|_| {
             // Of several, the line has the one that was refused.
-            record.note_original(asked.method.as_ref(), &question.target);
+            record.note_original(subrequest.method.as_ref(), &question.target);
         })?;
         routes.push(route);
     }
@@ -386,9 +387,9 @@ fn route_of<'s>(
 }
 
 /// Whether a page of another site opens a WebSocket in the visitor's name.
-fn is_foreign_websocket(asked: &Subrequest, headers: &HeaderMap, site: &Site) -> bool {
+fn is_foreign_websocket(subrequest: &Subrequest, headers: &HeaderMap, site: &Site) -> bool {
     opens_a_websocket(headers)
-        && asked.questions.iter().any(|question| {
+        && subrequest.questions.iter().any(|question| {
             let host = question.host.to_str().ok();
             let own = host.and_then(|host| WebOrigin::of_authority(question.is_https, host));
             site.is_foreign(headers, own.as_ref())

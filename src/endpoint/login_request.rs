@@ -33,8 +33,8 @@ impl LoginRequest {
     /// loads pages ahead, gets 401 and no cookie.
     pub(super) fn read(request: &CleanRequest, snapshot: &Snapshot) -> Result<Self, Reject> {
         let site = &snapshot.site;
-        let asked = parameter(request.query(), "rd");
-        let return_to = site.checked(asked.as_deref());
+        let rd = parameter(request.query(), "rd");
+        let return_to = site.checked(rd.as_deref());
         if request.audience != Audience::Navigation {
             return Err(Reject::SignIn {
                 return_to: return_to.as_str().to_owned(),
@@ -53,7 +53,7 @@ impl LoginRequest {
         };
         Ok(Self {
             step_up,
-            is_too_long: asked.is_some_and(|asked| asked.len() > LONGEST_RETURN),
+            is_too_long: rd.is_some_and(|rd| rd.len() > LONGEST_RETURN),
             return_to,
             switch: parameter(request.query(), "switch").is_some(),
             provider: parameter(request.query(), "provider").map(Cow::into_owned),

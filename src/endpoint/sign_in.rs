@@ -22,7 +22,7 @@ pub(super) async fn serve(
     if let Some(elsewhere) = public_name::lead_there(snapshot, request) {
         return Ok(elsewhere);
     }
-    let asked = LoginRequest::read(request, snapshot)?;
+    let login = LoginRequest::read(request, snapshot)?;
     let headers = &request.head.headers;
     let now = clock::now();
     let visit = snapshot.sessions.visit(headers, now).await?;
@@ -31,41 +31,41 @@ pub(super) async fn serve(
         snapshot.standing(visit.session.as_deref().into()),
         Standing::Nobody
     );
-    let signed_in = visit.session.filter(|_| is_somebody && !asked.switch);
+    let signed_in = visit.session.filter(|_| is_somebody && !login.switch);
     if let Some(session) = &signed_in {
         record.note_identity(Some(&session.identity));
         let authentication = &session.identity.authentication;
-        if asked.step_up.check(authentication, now).is_ok() {
-            return Ok(reply::redirect(StatusCode::FOUND, asked.return_to.as_str()));
+        if login.step_up.check(authentication, now).is_ok() {
+            return Ok(reply::redirect(StatusCode::FOUND, login.return_to.as_str()));
         }
     }
-    asked.check_length()?;
+    login.check_length()?;
     // Who has to authenticate anew does so where they are known.
     let theirs = signed_in.and_then(|session| snapshot.site.provider(&session.identity.provider));
     if let Some(face) = theirs {
-        return start::begin_at(snapshot, request, face, &asked, record).await;
+        return start::begin_at(snapshot, request, face, &login, record).await;
     }
-    if let Some(face) = asked.provider(&snapshot.site) {
-        return start::begin_at(snapshot, request, face, &asked, record).await;
+    if let Some(face) = login.provider(&snapshot.site) {
+        return start::begin_at(snapshot, request, face, &login, record).await;
     }
     let last_used = snapshot.sessions.cookies.find(headers).provider;
     let page = SignInPage {
         host: snapshot.site.public_url.authority(),
-        choices: choices(&snapshot.site, &asked, last_used),
+        choices: choices(&snapshot.site, &login, last_used),
     };
     Ok(reply::page(StatusCode::OK, &page))
 }
 
 /// The file's order, but what was used last comes first. It is never taken without asking: people who
 /// come back to the chooser come to choose.
-fn choices<'a>(site: &'a Site, asked: &LoginRequest, last_used: Option<&str>) -> Vec<Choice<'a>> {
+fn choices<'a>(site: &'a Site, login: &LoginRequest, last_used: Option<&str>) -> Vec<Choice<'a>> {
     let mut choices: Vec<_> = site
         .providers
         .iter()
         .map(|face| Choice {
             label: &face.label,
             mark: face.mark,
-            href: asked.with_its_options(&site.start(&face.name, asked.return_to.as_str())),
+            href: login.with_its_options(&site.start(&face.name, login.return_to.as_str())),
             is_last_used: last_used == Some(&face.name),
         })
         .collect();

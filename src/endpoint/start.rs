@@ -31,17 +31,17 @@ pub(super) async fn serve(
     if let Some(elsewhere) = public_name::lead_there(snapshot, request) {
         return Ok(elsewhere);
     }
-    let asked = LoginRequest::read(request, snapshot)?;
-    asked.check_length()?;
+    let login = LoginRequest::read(request, snapshot)?;
+    login.check_length()?;
     let chosen = match provider {
         Some(name) => Some(snapshot.site.provider(name).ok_or(Reject::NotFound)?),
-        None => asked.provider(&snapshot.site),
+        None => login.provider(&snapshot.site),
     };
     if let Some(face) = chosen {
-        return begin_at(snapshot, request, face, &asked, record).await;
+        return begin_at(snapshot, request, face, &login, record).await;
     }
-    let chooser = snapshot.site.sign_in(asked.return_to.as_str());
-    let chooser = asked.with_its_options(&chooser);
+    let chooser = snapshot.site.sign_in(login.return_to.as_str());
+    let chooser = login.with_its_options(&chooser);
     Ok(reply::redirect(StatusCode::FOUND, &chooser))
 }
 
@@ -50,15 +50,15 @@ pub(super) async fn begin_at(
     snapshot: &Snapshot,
     request: &CleanRequest,
     provider: &ProviderButton,
-    asked: &LoginRequest,
+    login: &LoginRequest,
     record: &mut Record,
 ) -> Result<Response<Body>, Reject> {
     begin(
         snapshot,
         request,
         &provider.name,
-        &asked.return_to,
-        asked.options(),
+        &login.return_to,
+        login.options(),
         record,
     )
     .await
@@ -137,5 +137,5 @@ pub(super) fn audit_denial(
         },
         _ => denied,
     };
-    snapshot.audit.record(&denied.asked(record));
+    snapshot.audit.record(&denied.with_request(record));
 }

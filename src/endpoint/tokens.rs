@@ -277,7 +277,7 @@ fn audit(snapshot: &Snapshot, event: Event, session: &Session, token: &Listed, r
         detail: Some(token.name.as_str().into()),
         ..Entry::of(event)
     };
-    let entry = entry.about(&session.identity).asked(record);
+    let entry = entry.about(&session.identity).with_request(record);
     snapshot.audit.record(&entry);
 }
 
@@ -313,9 +313,9 @@ async fn read_wanted(
     // No page of another site can send this type without asking first.
     let is_json = request.head.headers.get(CONTENT_TYPE).is_some_and(is_json);
     let body = form::read(request.body).await?;
-    let asked = if is_json {
-        let asked = serde_json::from_slice(&body);
-        asked.map_err(|_| bad("the body is no JSON with `name`, `days`, `scopes` and `routes`"))?
+    let new = if is_json {
+        let new = serde_json::from_slice(&body);
+        new.map_err(|_| bad("the body is no JSON with `name`, `days`, `scopes` and `routes`"))?
     } else {
         let form = Form::parse(&body);
         if !has_token(snapshot, session, &form) {
@@ -327,7 +327,7 @@ async fn read_wanted(
         return Err(Reject::StaleForm);
     }
     let routes: Vec<&str> = snapshot.routes.names().collect();
-    asked.check(settings, &routes).map_err(bad)
+    new.check(settings, &routes).map_err(bad)
 }
 
 fn is_json(value: &http::HeaderValue) -> bool {
@@ -425,8 +425,8 @@ mod tests {
             max_login_age: Duration::from_mins(15),
             scopes: vec!["read".to_owned(), "write".to_owned()],
         };
-        let asked: NewToken = serde_json::from_str(json).map_err(|_| "no JSON")?;
-        asked.check(&settings, &["api"])
+        let new: NewToken = serde_json::from_str(json).map_err(|_| "no JSON")?;
+        new.check(&settings, &["api"])
     }
 
     #[test]
@@ -462,11 +462,11 @@ mod tests {
     #[test]
     fn forms_say_the_same() {
         let form = Form::parse(b"name=ci&days=7&scopes=read&scopes=write&routes=api&token=x");
-        let asked = NewToken::of_form(&form).ok().unwrap();
-        assert_eq!(asked.name, "ci");
-        assert_eq!(asked.days, Some(7));
-        assert_eq!(asked.scopes, ["read", "write"]);
-        assert_eq!(asked.routes, ["api"]);
+        let new = NewToken::of_form(&form).ok().unwrap();
+        assert_eq!(new.name, "ci");
+        assert_eq!(new.days, Some(7));
+        assert_eq!(new.scopes, ["read", "write"]);
+        assert_eq!(new.routes, ["api"]);
         assert!(NewToken::of_form(&Form::parse(b"name=ci&days=x")).is_err());
     }
 }

@@ -266,9 +266,13 @@ async fn check(
     question: &Question,
     record: &mut Record,
 ) -> message::CheckResponse {
-    let Question { asked, headers, .. } = question;
-    if let Some(first) = asked.questions.first() {
-        record.note_original(asked.method.as_ref(), &first.target);
+    let Question {
+        subrequest,
+        headers,
+        ..
+    } = question;
+    if let Some(first) = subrequest.questions.first() {
+        record.note_original(subrequest.method.as_ref(), &first.target);
     }
     let trusted = &snapshot.normalizer.trusted_proxies;
     // Of a source that is not told nothing is known: what a header says of it may be the client's word.
@@ -287,11 +291,11 @@ async fn check(
     record.client = client;
     record.given_id = given_request_id(headers);
     let held = HeldBack {
-        asked,
+        subrequest,
         headers,
         client,
     };
-    let audience = held_back::reader(asked, headers);
+    let audience = held_back::reader(subrequest, headers);
     let return_to = held_back::return_to(&held, audience, &snapshot.site);
     let narrowing = Narrowing::read(Some(&question.narrowing));
     match held_back::judge(snapshot, &held, &narrowing, return_to, record).await {

@@ -22,7 +22,7 @@ const MAX_FIELDS: usize = 512;
 #[derive(Debug)]
 pub struct Question {
     /// The request.
-    pub asked: Subrequest,
+    pub subrequest: Subrequest,
     /// Its headers. Those of HTTP/2 that begin with a colon are not among them.
     pub headers: HeaderMap,
     /// Where it comes from, as Envoy knows it; none of a Unix socket.
@@ -85,7 +85,7 @@ impl Question {
         // One host, whatever else a client wrote: the one by which Envoy chose its route.
         headers.insert(HOST, host.clone());
         Ok(Self {
-            asked: Subrequest::of(method, &http.path, &host, is_https, public)?,
+            subrequest: Subrequest::of(method, &http.path, &host, is_https, public)?,
             headers,
             source,
             is_https,

@@ -203,7 +203,7 @@ impl Forwarder {
             client,
             ..
         } = *request;
-        let asked = upgrade.as_ref().and_then(|protocol| {
+        let upgrade_request = upgrade.as_ref().and_then(|protocol| {
             let client = head.extensions.remove::<OnUpgrade>()?;
             let hold = head.extensions.remove::<TunnelHold>();
             let key = (head.version == Version::HTTP_2).then(|| HandshakeKey::offer(&mut head));
@@ -328,7 +328,7 @@ impl Forwarder {
                 own.cookies.strip_from_response(&mut head.headers);
             }
             if head.status == StatusCode::SWITCHING_PROTOCOLS {
-                let switched = self.switch(asked, owner, head.headers, *lease.connection);
+                let switched = self.switch(upgrade_request, owner, head.headers, *lease.connection);
                 return switched.map(|response| Forwarded {
                     response,
                     is_reused,
@@ -352,14 +352,14 @@ impl Forwarder {
     /// A `101`, passed on where it was asked for, and to a protocol that was.
     fn switch(
         &self,
-        asked: Option<Box<UpgradeRequest>>,
+        upgrade_request: Option<Box<UpgradeRequest>>,
         owner: Option<Owner>,
         mut headers: HeaderMap,
         connection: connection::Connection,
     ) -> Result<Response<UpstreamBody>, ForwardError> {
         let mut chosen = headers.get_all(UPGRADE).iter().cloned();
-        let (Some(asked), Some(protocol), None, Some(upstream)) = (
-            asked,
+        let (Some(upgrade_request), Some(protocol), None, Some(upstream)) = (
+            upgrade_request,
             chosen.next(),
             chosen.next(),
             connection.into_stream(),
@@ -372,7 +372,7 @@ impl Forwarder {
             hold,
             offered,
             key,
-        } = *asked;
+        } = *upgrade_request;
         let is_offered = hop_by_hop::is_upgrade_offered(&protocol, &offered);
         if !is_offered
             || key

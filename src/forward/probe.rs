@@ -60,10 +60,10 @@ async fn run(probes: Vec<Probe>, health: HealthSettings) {
     loop {
         ticks.tick().await;
         join_all(probes.iter().map(|probe| async {
-            let asked = timeout(PROBE_TIMEOUT, probe.ask(&health.path)).await;
+            let answer = timeout(PROBE_TIMEOUT, probe.ask(&health.path)).await;
             probe
                 .backend
-                .probed(asked.is_ok_and(|answer| answer == Some(true)));
+                .probed(answer.is_ok_and(|status| status == Some(true)));
         }))
         .await;
     }

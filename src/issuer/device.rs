@@ -148,7 +148,7 @@ impl Devices {
     /// When where it is kept does not answer, or has no room.
     pub async fn begin(
         &self,
-        asked: DeviceRequest,
+        request: DeviceRequest,
         user_code: &UserCode,
         device_code: &str,
         challenge: String,
@@ -156,11 +156,11 @@ impl Devices {
     ) -> Result<(), kv::Error> {
         let expires_at = now.after(LASTS);
         let waiting = Waiting {
-            client: asked.client,
-            name: asked.name,
-            address: asked.address,
-            resource: asked.resource,
-            scopes: asked.scopes,
+            client: request.client,
+            name: request.name,
+            address: request.address,
+            resource: request.resource,
+            scopes: request.scopes,
             challenge,
             begun_at: now,
             expires_at,
@@ -325,7 +325,7 @@ mod tests {
     use super::*;
     use crate::clock;
 
-    fn asked() -> DeviceRequest {
+    fn request() -> DeviceRequest {
         DeviceRequest {
             client: "cli".to_owned(),
             name: "CLI".to_owned(),
@@ -343,7 +343,7 @@ mod tests {
             clock::now(),
         );
         devices
-            .begin(asked(), &code, "device", "challenge".to_owned(), now)
+            .begin(request(), &code, "device", "challenge".to_owned(), now)
             .await
             .unwrap();
         (devices, code, now)
@@ -495,7 +495,7 @@ mod tests {
             let (devices, now) = (far(), clock::now());
             let code = UserCode::generate([7; 16]);
             let user = UserKey::new("corp", "1");
-            let begun = devices.begin(asked(), &code, "device", "challenge".to_owned(), now);
+            let begun = devices.begin(request(), &code, "device", "challenge".to_owned(), now);
             begun.await.unwrap();
             let waiting = devices.find(&code, &user, now).await.unwrap().unwrap();
             let answering = async {

@@ -110,14 +110,14 @@ pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
 }
 
 /// Says that any page may send what it asks for: no cookies, and so nothing that is not its own.
-pub fn allow_pages(asked: &HeaderMap, answer: &mut HeaderMap) {
+pub fn allow_pages(request_headers: &HeaderMap, answer: &mut HeaderMap) {
     answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     answer.insert(
         ACCESS_CONTROL_ALLOW_METHODS,
         HeaderValue::from_static("GET, POST, DELETE"),
     );
     // As asked: parameters of tools are headers too, whatever they are called. `*` would not take `Authorization`.
-    let names = asked
+    let names = request_headers
         .get(ACCESS_CONTROL_REQUEST_HEADERS)
         .filter(|names| names.len() <= LONGEST_NAMES);
     let names = names.cloned().unwrap_or(HeaderValue::from_static(ALLOWED));

@@ -175,8 +175,8 @@ mod tests {
         let store: Arc<dyn Store> = Arc::new(kv::Memory::default());
         let waiting = requests(Arc::clone(&store), "one");
         let now = crate::clock::now();
-        let asked = Parameters::parse(b"state=a%26b&nonce=n").unwrap();
-        let uri = waiting.push(APP, &asked, now).await.unwrap();
+        let parameters = Parameters::parse(b"state=a%26b&nonce=n").unwrap();
+        let uri = waiting.push(APP, &parameters, now).await.unwrap();
         let (request, found) = waiting.find("app", &uri).await.unwrap().unwrap();
         assert_eq!(found.get("state"), Some("a&b"));
         for (client, uri) in [
@@ -214,13 +214,18 @@ mod tests {
         let window = (now.0 / LASTS.as_secs()).to_be_bytes();
         let end = now.after(LASTS);
         waiting.strangers.put(&window, &full, end).await.unwrap();
-        let asked = Parameters::parse(b"state=a").unwrap();
-        assert!(waiting.push(APP, &asked, now).await.is_err());
+        let parameters = Parameters::parse(b"state=a").unwrap();
+        assert!(waiting.push(APP, &parameters, now).await.is_err());
         let known = Pusher {
             is_vouched_for: true,
             ..APP
         };
-        assert!(waiting.push(known, &asked, now).await.is_ok());
-        assert!(waiting.push(APP, &asked, now.after(LASTS)).await.is_ok());
+        assert!(waiting.push(known, &parameters, now).await.is_ok());
+        assert!(
+            waiting
+                .push(APP, &parameters, now.after(LASTS))
+                .await
+                .is_ok()
+        );
     }
 }

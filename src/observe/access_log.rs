@@ -260,9 +260,9 @@ impl Record {
 
     /// Notes that the answer begins, or that none comes, of an app that was `asked` then; and whether its connection had
     /// served another request before (none where there was no answer).
-    pub fn note_upstream(&mut self, asked: Instant, is_reused: Option<bool>) {
+    pub fn note_upstream(&mut self, sent_at: Instant, is_reused: Option<bool>) {
         let now = Instant::now();
-        let time = now - asked;
+        let time = now - sent_at;
         self.upstream = Some(UpstreamUse { time, is_reused });
         self.answered = Some(now - self.began);
     }

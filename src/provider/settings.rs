@@ -78,12 +78,12 @@ impl ProviderSettings {
     /// What has to be found out of people: what `allow` asks, and what routes ask. Each list once.
     pub fn facts(&self) -> Allow {
         let mut lists = self.allow.lists().to_vec();
-        for asked in &self.route_lists {
-            let Some(list) = lists.iter_mut().find(|list| list.key == asked.key) else {
-                lists.push(asked.clone());
+        for further in &self.route_lists {
+            let Some(list) = lists.iter_mut().find(|list| list.key == further.key) else {
+                lists.push(further.clone());
                 continue;
             };
-            for entry in &asked.entries {
+            for entry in &further.entries {
                 let entry = if list.ignores_case {
                     entry.to_ascii_lowercase()
                 } else {

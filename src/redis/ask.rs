@@ -32,7 +32,7 @@ pub struct Answer {
 pub async fn ask(address: &RedisAddress) -> Result<Answer, (String, RedisFailure)> {
     let started = Instant::now();
     let dialer = Dialer::new(address.clone());
-    let asked = async {
+    let answer = async {
         let mut connection = dialer.connect().await?;
         connection.send(&cmd("PING")).await?;
         let took = started.elapsed();
@@ -41,18 +41,18 @@ pub async fn ask(address: &RedisAddress) -> Result<Answer, (String, RedisFailure
         let risks = risks(&mut connection).await;
         Ok(Answer { took, risks })
     };
-    match timeout(LONGEST, asked).await {
+    match timeout(LONGEST, answer).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(redis_failure)) => {
             let redis_failure = match redis_failure {
                 RedisFailure::Lost if !resolves(address).await => RedisFailure::UnknownHost,
                 redis_failure => redis_failure,
             };
-            Err((dialer.asked(&redis_failure).await, redis_failure))
+            Err((dialer.address_of(&redis_failure).await, redis_failure))
         }
         Err(_) => {
             let redis_failure = RedisFailure::NoAnswer;
-            Err((dialer.asked(&redis_failure).await, redis_failure))
+            Err((dialer.address_of(&redis_failure).await, redis_failure))
         }
     }
 }

@@ -90,14 +90,14 @@ impl Dialer {
 
     async fn trouble_of_a_node(&self) -> Option<RedisFailure> {
         let (host, port) = self.server().await.ok()?;
-        let asked = async {
+        let connected = async {
             let mut connection = self.connect_to(&host, port, true).await?;
             redis::cmd("PING")
                 .query_async::<Value>(&mut connection)
                 .await?;
             Ok(standing(&mut connection).await)
         };
-        match bounded(CONNECT, asked).await {
+        match bounded(CONNECT, connected).await {
             Ok(ClusterMode::Alone) => Some(RedisFailure::NoCluster),
             Err(redis_failure)
                 if redis_failure.is_refusal() || redis_failure == RedisFailure::NobodyThere =>
@@ -123,7 +123,7 @@ impl Dialer {
     }
 
     /// Who was asked, or is asked next: `HOST:PORT`, several parted by commas.
-    pub(crate) async fn asked(&self, redis_failure: &RedisFailure) -> String {
+    pub(crate) async fn address_of(&self, redis_failure: &RedisFailure) -> String {
         let sentinel = matches!(redis_failure, RedisFailure::Sentinel(_));
         let nodes = match &self.address.topology {
             Topology::Sentinel(_) if !sentinel => match self.server().await {
@@ -188,8 +188,8 @@ impl Dialer {
         };
         let mut question = redis::cmd("SENTINEL");
         question.arg("GET-MASTER-ADDR-BY-NAME").arg(master);
-        let asked = question.query_async::<Option<(String, u16)>>(&mut sentinel);
-        bounded(CONNECT, asked)
+        let answer = question.query_async::<Option<(String, u16)>>(&mut sentinel);
+        bounded(CONNECT, answer)
             .await?
             .ok_or(RedisFailure::UnknownMaster)
     }

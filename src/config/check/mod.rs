@@ -153,9 +153,9 @@ impl<'a> Reader<'a> {
         fresh_secret: &[u8; 32],
     ) -> Option<Config> {
         keys.check(root, "", keys, &mut self.problems);
-        let asked = Keys::default();
-        let config = self.all(root, asked.clone(), fresh_secret);
-        let unknown = asked.beyond(keys);
+        let read = Keys::default();
+        let config = self.all(root, read.clone(), fresh_secret);
+        let unknown = read.beyond(keys);
         debug_assert_eq!(unknown, None, "is asked for in some runs alone");
         config
     }

@@ -30,15 +30,15 @@ fn read(
 
 /// Method, target, host of the only question.
 fn one(spelling: Spelling, lines: &[(&'static str, &str)]) -> Result<String, Flaw> {
-    let asked = read(spelling, Some("/below?x"), lines)?;
-    assert!(asked.is_sure && asked.questions.len() == 1);
+    let subrequest = read(spelling, Some("/below?x"), lines)?;
+    assert!(subrequest.is_sure && subrequest.questions.len() == 1);
     let Question {
         method,
         target,
         host,
         is_https,
         ..
-    } = &asked.questions[0];
+    } = &subrequest.questions[0];
     let scheme = if *is_https { "https" } else { "http" };
     Ok(format!(
         "{method} {scheme}://{}{target}",
@@ -129,8 +129,12 @@ fn of_a_known_proxy_its_own_spelling_alone_counts() {
             for odd in ["", "no such thing", "\u{e9}"] {
                 let mut odd_one = without.clone();
                 odd_one.push((name, odd));
-                let asked = one(spelling, &odd_one);
-                assert_eq!(asked, Err(Flaw::Malformed(name)), "{spelling:?} {odd:?}");
+                let subrequest = one(spelling, &odd_one);
+                assert_eq!(
+                    subrequest,
+                    Err(Flaw::Malformed(name)),
+                    "{spelling:?} {odd:?}"
+                );
             }
         }
     }
@@ -171,24 +175,27 @@ fn nothing_of_an_untrusted_peer_is_believed() {
         Spelling::Forwarded,
         Spelling::Below,
     ] {
-        let asked = Subrequest::read(spelling, &came, &public);
-        assert_eq!(asked, Err(Flaw::Untrusted), "{spelling:?}");
+        let subrequest = Subrequest::read(spelling, &came, &public);
+        assert_eq!(subrequest, Err(Flaw::Untrusted), "{spelling:?}");
     }
-    let asked = Subrequest::read(Spelling::Any, &came, &public).unwrap();
-    assert!(asked.questions.is_empty() && !asked.is_sure);
-    assert_eq!((asked.method.as_ref(), asked.return_to()), (None, "/"));
+    let subrequest = Subrequest::read(Spelling::Any, &came, &public).unwrap();
+    assert!(subrequest.questions.is_empty() && !subrequest.is_sure);
+    assert_eq!(
+        (subrequest.method.as_ref(), subrequest.return_to()),
+        (None, "/")
+    );
 }
 
 fn any_of(lines: &[(&'static str, &str)]) -> Vec<(Method, String)> {
-    let asked = read(Spelling::Any, None, lines).unwrap();
-    assert!(!asked.is_sure);
-    let questions = asked.questions.into_iter();
+    let subrequest = read(Spelling::Any, None, lines).unwrap();
+    assert!(!subrequest.is_sure);
+    let questions = subrequest.questions.into_iter();
     questions.map(|one| (one.method, one.target)).collect()
 }
 
 #[test]
 fn of_an_unknown_proxy_every_spelling_that_came_counts() {
-    let asked = any_of(&[
+    let subrequest = any_of(&[
         ("x-forwarded-uri", "/admin?a=1"),
         ("x-forwarded-uri", "/other"),
         ("x-original-uri", "/public/x"),
@@ -201,7 +208,7 @@ fn of_an_unknown_proxy_every_spelling_that_came_counts() {
         .iter()
         .flat_map(|target| EVERY_METHOD.map(|method| (method, (*target).to_owned())))
         .collect();
-    assert_eq!(asked, expected);
+    assert_eq!(subrequest, expected);
 }
 
 #[test]
@@ -244,8 +251,8 @@ fn a_method_is_named_where_it_is_the_only_one() {
             None,
         ),
     ] {
-        let asked = read(Spelling::Any, None, lines).unwrap();
-        assert_eq!(asked.method.as_ref(), expected.as_ref(), "{lines:?}");
+        let subrequest = read(Spelling::Any, None, lines).unwrap();
+        assert_eq!(subrequest.method.as_ref(), expected.as_ref(), "{lines:?}");
     }
 }
 

@@ -67,15 +67,15 @@ impl BackChannel {
 
     async fn work(
         self,
-        asked: &ClientRequest<'_>,
+        request: &ClientRequest<'_>,
         record: &mut Record,
     ) -> Result<Response<Body>, Failure> {
         match self {
-            Self::Token => token::give(asked, record).await,
-            Self::Revoke => revoke::revoke(asked, record).await,
-            Self::Introspect => introspect::introspect(asked).await,
-            Self::DeviceAuthorization => device::begin(asked).await,
-            Self::Par => par::push(asked, record).await,
+            Self::Token => token::give(request, record).await,
+            Self::Revoke => revoke::revoke(request, record).await,
+            Self::Introspect => introspect::introspect(request).await,
+            Self::DeviceAuthorization => device::begin(request).await,
+            Self::Par => par::push(request, record).await,
         }
     }
 }
@@ -100,7 +100,7 @@ pub(super) async fn serve(
         }
         let keys = &snapshot.sessions.keys;
         let client = authenticate(issuer, keys, headers, &form, (&sender, at.name())).await?;
-        let asked = ClientRequest {
+        let client_request = ClientRequest {
             snapshot,
             issuer,
             client,
@@ -108,8 +108,8 @@ pub(super) async fn serve(
             address: request.client.address,
             now: clock::now(),
         };
-        let answer = at.work(&asked, record).await?;
-        Ok::<_, Failure>((answer, at.counts_success(&asked.client)))
+        let answer = at.work(&client_request, record).await?;
+        Ok::<_, Failure>((answer, at.counts_success(&client_request.client)))
     };
     match served.await {
         Ok((answer, counts)) => {

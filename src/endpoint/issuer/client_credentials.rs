@@ -32,7 +32,7 @@ use crate::{
 };
 
 pub(super) async fn token(
-    asked: &ClientRequest<'_>,
+    request: &ClientRequest<'_>,
     record: &mut Record,
 ) -> Result<Value, Failure> {
     let ClientRequest {
@@ -42,7 +42,7 @@ pub(super) async fn token(
         form,
         now,
         ..
-    } = asked;
+    } = request;
     let now = *now;
     let machine = client.machine.as_ref().ok_or_else(|| {
         OAuthError::new(

@@ -49,10 +49,10 @@ pub(super) async fn serve(
         audience,
         ..
     } = *request;
-    let asked = read(&head, body).await?;
+    let parameters = read(&head, body).await?;
     let now = clock::now();
-    let hint = hint_of(snapshot, issuer, &asked, now).await?;
-    let onward_to = address(issuer, &asked, hint.as_ref());
+    let hint = hint_of(snapshot, issuer, &parameters, now).await?;
+    let onward_to = address(issuer, &parameters, hint.as_ref());
     let visit = snapshot.sessions.last_visit(&head.headers, now).await;
     let method = &head.method;
     let Some(session) = &visit.session else {
@@ -83,11 +83,11 @@ pub(super) async fn serve(
 async fn hint_of(
     snapshot: &Snapshot,
     issuer: &Issuer,
-    asked: &Parameters,
+    parameters: &Parameters,
     now: Timestamp,
 ) -> Result<Option<Hint>, Reject> {
     let keys = &snapshot.sessions.keys;
-    let found = match (asked.get("id_token_hint"), asked.get(OWN_HINT)) {
+    let found = match (parameters.get("id_token_hint"), parameters.get(OWN_HINT)) {
         (Some(text), _) => {
             let signing = issuer.signing.keys().await?;
             hint(text, &issuer.name, &signing, (now, issuer.lasts))
@@ -137,9 +137,13 @@ struct Onward<'a> {
 }
 
 /// The client is the one that the hint was given to, or that the request names; of two that differ it is neither.
-fn address<'a>(issuer: &Issuer, asked: &'a Parameters, hint: Option<&Hint>) -> Option<Onward<'a>> {
-    let uri = asked.get("post_logout_redirect_uri")?;
-    let named = asked.get("client_id");
+fn address<'a>(
+    issuer: &Issuer,
+    parameters: &'a Parameters,
+    hint: Option<&Hint>,
+) -> Option<Onward<'a>> {
+    let uri = parameters.get("post_logout_redirect_uri")?;
+    let named = parameters.get("client_id");
     let id = match (hint, named) {
         (Some(hint), Some(named)) if hint.client_id != named => return None,
         (Some(hint), _) => hint.client_id.as_str(),
@@ -150,7 +154,7 @@ fn address<'a>(issuer: &Issuer, asked: &'a Parameters, hint: Option<&Hint>) -> O
     known.any(|known| known == uri).then(|| Onward {
         client_id: id.to_owned(),
         uri,
-        state: asked
+        state: parameters
             .get("state")
             .filter(|state| state.len() <= LONGEST_STATE),
     })

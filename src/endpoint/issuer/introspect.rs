@@ -16,14 +16,14 @@ use crate::{
     visitor::Who,
 };
 
-pub(super) async fn introspect(asked: &ClientRequest<'_>) -> Result<Response<Body>, Failure> {
+pub(super) async fn introspect(request: &ClientRequest<'_>) -> Result<Response<Body>, Failure> {
     let ClientRequest {
         snapshot,
         issuer,
         client,
         form,
         ..
-    } = asked;
+    } = request;
     if client.kind != Kind::Configured || client.is_public() {
         return Err(Failure::of_client(
             "only clients of the configuration that have a secret may ask",
@@ -35,8 +35,8 @@ pub(super) async fn introspect(asked: &ClientRequest<'_>) -> Result<Response<Bod
         .ok_or_else(|| invalid_request("token is missing"))?;
     let inactive = answer_json(StatusCode::OK, &json!({ "active": false }));
     let caller = Caller {
-        address: asked.address,
-        now: asked.now,
+        address: request.address,
+        now: request.now,
     };
     let presented = Presented::Bearer(token);
     let Ok(verified) = snapshot
@@ -58,7 +58,7 @@ pub(super) async fn introspect(asked: &ClientRequest<'_>) -> Result<Response<Bod
     let route = resource.and_then(|resource| guard(snapshot, issuer, &resource));
     let passes = route.is_some_and(|route| {
         let (route, who) = (route.from_any_network(), Who::Verified(&verified));
-        snapshot.judge(&route, who, None, asked.now).is_ok()
+        snapshot.judge(&route, who, None, request.now).is_ok()
     });
     if !passes {
         return Ok(inactive);

@@ -40,9 +40,9 @@ pub(super) fn resource(
     let host = seen.host.to_str().ok();
     let origin = host.and_then(|host| WebOrigin::of_authority(seen.is_https, host));
     let origin = origin.ok_or(Reject::NotFound)?.to_string();
-    let asked = Resource::new(&origin, path);
-    let found = match snapshot.guard_of(&asked) {
-        Some(route) => Some((asked, route)),
+    let named = Resource::new(&origin, path);
+    let found = match snapshot.guard_of(&named) {
+        Some(route) => Some((named, route)),
         None if path.is_empty() => {
             let only = snapshot
                 .only_resource()

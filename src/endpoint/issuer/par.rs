@@ -18,10 +18,10 @@ use crate::{
 };
 
 pub(super) async fn push(
-    asked: &ClientRequest<'_>,
+    request: &ClientRequest<'_>,
     record: &mut Record,
 ) -> Result<Response<Body>, Failure> {
-    let ClientRequest { client, form, .. } = asked;
+    let ClientRequest { client, form, .. } = request;
     record.detail = Some(format!("client {}: a request pushed", client.handle()));
     if form.get("request_uri").is_some() {
         return Err(invalid_request("request_uri is what this answers with").into());
@@ -35,12 +35,12 @@ pub(super) async fn push(
     if parameters.encode().len() > LARGEST {
         return Err(OAuthError::new(Code::InvalidRequest, "the request is too long").into());
     }
-    let pushed = &asked.issuer.state.pushed;
+    let pushed = &request.issuer.state.pushed;
     let pusher = Pusher {
         client: &client.handle(),
         is_vouched_for: client.is_vouched_for(),
     };
-    let request_uri = pushed.push(pusher, &parameters, asked.now).await?;
+    let request_uri = pushed.push(pusher, &parameters, request.now).await?;
     let answer = json!({ "request_uri": request_uri, "expires_in": LASTS.as_secs() });
     Ok(answer_json(StatusCode::CREATED, &answer))
 }

@@ -17,7 +17,7 @@ use crate::{
 };
 
 pub(super) async fn revoke(
-    asked: &ClientRequest<'_>,
+    request: &ClientRequest<'_>,
     record: &Record,
 ) -> Result<Response<Body>, Failure> {
     let ClientRequest {
@@ -27,7 +27,7 @@ pub(super) async fn revoke(
         form,
         now,
         ..
-    } = asked;
+    } = request;
     let text = form
         .get("token")
         .ok_or_else(|| invalid_request("token is missing"))?;

@@ -62,10 +62,10 @@ pub(super) fn beside_scopes(judged: Result<(), Deny>) -> Result<(), Deny> {
 pub(super) fn resource_of<'s>(
     snapshot: &'s Snapshot,
     issuer: &'s Issuer,
-    asked: Option<&str>,
+    named: Option<&str>,
 ) -> Result<(Resource, &'s Route), OAuthError> {
     let invalid = |description| OAuthError::new(Code::InvalidTarget, description);
-    let resource = match asked {
+    let resource = match named {
         Some(text) => Resource::parse(text).ok_or_else(|| invalid("resource is no address"))?,
         None => snapshot
             .only_resource()
@@ -90,11 +90,11 @@ pub(super) fn guard<'s>(
 
 /// What is granted: the scope that each token for such a route has, and of what was asked for all that there is here. Who somebody
 /// is, a client learns only if it asks for that.
-pub(super) fn granted(issuer: &Issuer, route: &Route, asked: &[String]) -> Vec<String> {
+pub(super) fn granted(issuer: &Issuer, route: &Route, requested: &[String]) -> Vec<String> {
     let base = route.resource.map(|kind| kind.scope().to_owned());
     let mut scopes: Vec<String> = base.into_iter().collect();
-    let is_openid = asked.iter().any(|scope| scope == OPENID);
-    for scope in asked {
+    let is_openid = requested.iter().any(|scope| scope == OPENID);
+    for scope in requested {
         if id_token::SCOPES.contains(&scope.as_str()) && !is_openid {
             continue;
         }

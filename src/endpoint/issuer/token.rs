@@ -29,20 +29,23 @@ use crate::{
 };
 
 pub(super) async fn give(
-    asked: &ClientRequest<'_>,
+    request: &ClientRequest<'_>,
     record: &mut Record,
 ) -> Result<Response<Body>, Failure> {
-    let (grant, answer) = match asked.form.get("grant_type") {
+    let (grant, answer) = match request.form.get("grant_type") {
         Some("authorization_code") => {
-            let issued = asked.code(record).await?;
-            ("code", asked.tokens(issued, true, record).await?)
+            let issued = request.code(record).await?;
+            ("code", request.tokens(issued, true, record).await?)
         }
         Some("refresh_token") => {
-            let issued = asked.refresh(record).await?;
-            ("refresh_token", asked.tokens(issued, false, record).await?)
+            let issued = request.refresh(record).await?;
+            (
+                "refresh_token",
+                request.tokens(issued, false, record).await?,
+            )
         }
         Some("client_credentials") => {
-            let answer = client_credentials::token(asked, record).await?;
+            let answer = client_credentials::token(request, record).await?;
             ("client_credentials", answer)
         }
         Some("password") => {
@@ -52,13 +55,13 @@ pub(super) async fn give(
             )
             .into());
         }
-        Some(DEVICE_GRANT) if asked.issuer.settings.device_flow => {
-            let issued = asked.device(record).await?;
-            ("device_code", asked.tokens(issued, false, record).await?)
+        Some(DEVICE_GRANT) if request.issuer.settings.device_flow => {
+            let issued = request.device(record).await?;
+            ("device_code", request.tokens(issued, false, record).await?)
         }
         Some(TOKEN_EXCHANGE) => (
             "token_exchange",
-            token_exchange::token(asked, record).await?,
+            token_exchange::token(request, record).await?,
         ),
         Some(_) => {
             return Err(OAuthError::new(
@@ -69,8 +72,8 @@ pub(super) async fn give(
         }
         None => return Err(invalid_request("grant_type is missing").into()),
     };
-    let metrics = &asked.snapshot.metrics;
-    metrics.tokens.given(asked.client.label(), grant);
+    let metrics = &request.snapshot.metrics;
+    metrics.tokens.given(request.client.label(), grant);
     Ok(answer_json(StatusCode::OK, &answer))
 }
 
@@ -179,18 +182,18 @@ impl ClientRequest<'_> {
         let granted = &found.grant.scopes;
         let scopes = match self.form.get("scope") {
             None => granted.clone(),
-            Some(asked) => {
-                let mut asked = scopes(asked)?;
-                if asked.iter().any(|scope| !granted.contains(scope)) {
+            Some(requested) => {
+                let mut requested = scopes(requested)?;
+                if requested.iter().any(|scope| !granted.contains(scope)) {
                     return Err(
                         OAuthError::new(Code::InvalidScope, "more than was agreed upon").into(),
                     );
                 }
                 // What each token of its kind has.
-                if let Some(base) = granted.first().filter(|base| !asked.contains(base)) {
-                    asked.insert(0, base.clone());
+                if let Some(base) = granted.first().filter(|base| !requested.contains(base)) {
+                    requested.insert(0, base.clone());
                 }
-                asked
+                requested
             }
         };
         self.check_standing(&found).await?;
@@ -205,11 +208,11 @@ impl ClientRequest<'_> {
 
     /// A grant is for one resource, whatever is asked for (RFC 8707 §2.2).
     fn check_resource(&self, found: &Found) -> Result<(), Failure> {
-        let Some(asked) = self.form.get("resource") else {
+        let Some(resource) = self.form.get("resource") else {
             return Ok(());
         };
-        let asked = Resource::parse(asked).map(|resource| resource.to_text());
-        if asked.as_ref() != Some(&found.grant.resource) {
+        let resource = Resource::parse(resource).map(|resource| resource.to_text());
+        if resource.as_ref() != Some(&found.grant.resource) {
             return Err(
                 OAuthError::new(Code::InvalidTarget, "the grant is for another resource").into(),
             );

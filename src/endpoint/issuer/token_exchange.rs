@@ -102,7 +102,7 @@ async fn sign_in(
         object: Some(client.id.as_str().into()),
         ..Entry::of(Event::Login)
     };
-    let login = login.about(&session.identity).asked(record);
+    let login = login.about(&session.identity).with_request(record);
     snapshot.audit.admit(&login).await.map_err(|_| away())?;
     let agreement = Agreement {
         client: handle.as_str().to_owned(),
@@ -210,7 +210,7 @@ async fn prove(
                 detail: Some(error.to_string().into()),
                 ..Entry::of(Event::LoginDenied)
             };
-            asked.snapshot.audit.record(&denied.asked(record));
+            asked.snapshot.audit.record(&denied.with_request(record));
             tracing::info!(provider = profile.name, client = asked.client.id, %error, "a provider's token was refused");
             return Err(invalid_request("subject_token proves nobody here").into());
         }
@@ -232,7 +232,7 @@ async fn prove(
             object: Some(asked.client.id.as_str().into()),
             ..Entry::of(Event::LoginDenied)
         };
-        let refused = refused.about(&subject.identity).asked(record);
+        let refused = refused.about(&subject.identity).with_request(record);
         asked.snapshot.audit.record(&refused);
         return Err(invalid_request("whoever the token is about may not sign in here").into());
     }
@@ -286,7 +286,7 @@ fn replayed(asked: &ClientRequest<'_>, session: &Session, record: &Record) -> Fa
         detail: Some("an ID token was brought before".into()),
         ..Entry::of(Event::LoginDenied)
     };
-    let denied = denied.about(&session.identity).asked(record);
+    let denied = denied.about(&session.identity).with_request(record);
     asked.snapshot.audit.record(&denied);
     invalid_request("subject_token was brought before").into()
 }

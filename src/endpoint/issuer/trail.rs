@@ -22,7 +22,9 @@ pub(in crate::endpoint) fn made(
         detail: Some(format!("{} for {}", agreement.leads_to, agreement.resource).into()),
         ..Entry::of(Event::GrantMade)
     };
-    snapshot.audit.record(&entry.about(identity).asked(record));
+    snapshot
+        .audit
+        .record(&entry.about(identity).with_request(record));
 }
 
 /// A grant of `identity`'s was ended by `whom`.
@@ -39,7 +41,9 @@ pub(in crate::endpoint) fn ended(
         detail: Some(grant.name.as_str().into()),
         ..Entry::of(Event::GrantEnded)
     };
-    snapshot.audit.record(&entry.about(identity).asked(record));
+    snapshot
+        .audit
+        .record(&entry.about(identity).with_request(record));
 }
 
 /// A client got a token for itself.
@@ -55,7 +59,9 @@ pub(super) fn token_made(
         detail: Some(format!("for {}", resource.to_text()).into()),
         ..Entry::of(Event::TokenMade)
     };
-    snapshot.audit.record(&entry.about(identity).asked(record));
+    snapshot
+        .audit
+        .record(&entry.about(identity).with_request(record));
 }
 
 /// A client has ended a token of its own.
@@ -65,7 +71,9 @@ pub(super) fn token_ended(snapshot: &Snapshot, identity: &Identity, client: &str
         object: Some(client.into()),
         ..Entry::of(Event::TokenEnded)
     };
-    snapshot.audit.record(&entry.about(identity).asked(record));
+    snapshot
+        .audit
+        .record(&entry.about(identity).with_request(record));
 }
 
 /// What was used before came again.

@@ -46,16 +46,16 @@ fn read(http: HttpRequest) -> Result<Question, NoQuestion> {
 
 #[test]
 fn a_question_is_the_whole_request() {
-    let mut asked = http("POST", "/a?b=1");
+    let mut attributes = http("POST", "/a?b=1");
     for (name, value) in [
         (":path", "/other"),
         (":authority", "evil.example"),
         ("host", "evil.example"),
         ("cookie", "a=1"),
     ] {
-        asked.headers.insert(name.to_owned(), value.to_owned());
+        attributes.headers.insert(name.to_owned(), value.to_owned());
     }
-    asked.header_map = Some(message::HeaderMap {
+    attributes.header_map = Some(message::HeaderMap {
         headers: [("x-raw", "", &b"caf\xe9"[..]), ("x-text", "text", b"")]
             .map(|(key, value, raw)| message::HeaderValue {
                 key: key.to_owned(),
@@ -64,7 +64,7 @@ fn a_question_is_the_whole_request() {
             })
             .to_vec(),
     });
-    let mut request = request(asked);
+    let mut request = request(attributes);
     let attributes = request.attributes.as_mut().unwrap();
     attributes.source = Some(Peer {
         address: Some(Address {
@@ -77,9 +77,9 @@ fn a_question_is_the_whole_request() {
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .into();
     let question = Question::read(&framed(&request.encode_to_vec()), &public()).unwrap();
-    let first = &question.asked.questions[0];
+    let first = &question.subrequest.questions[0];
     assert_eq!((&first.method, &*first.target), (&Method::POST, "/a?b=1"));
-    assert!(first.is_for_public_url && question.is_https && question.asked.is_sure);
+    assert!(first.is_for_public_url && question.is_https && question.subrequest.is_sure);
     assert_eq!(question.source, Some([192, 0, 2, 7].into()));
     assert_eq!(question.headers.get_all(HOST).iter().count(), 1);
     assert_eq!(question.headers[HOST], "app.example.com");
@@ -165,8 +165,8 @@ proptest! {
     fn no_bytes_break_it(message in proptest::collection::vec(any::<u8>(), 0..512)) {
         let _ = Question::read(&message, &public());
         if let Ok(question) = Question::read(&framed(&message), &public()) {
-            prop_assert_eq!(question.asked.questions.len(), 1);
-            prop_assert!(question.asked.questions[0].target.starts_with('/'));
+            prop_assert_eq!(question.subrequest.questions.len(), 1);
+            prop_assert!(question.subrequest.questions[0].target.starts_with('/'));
         }
     }
 }

@@ -164,7 +164,7 @@ impl<'a> Entry<'a> {
 
     /// With the client and the name of a request.
     #[must_use]
-    pub fn asked(self, record: &'a Record) -> Self {
+    pub fn with_request(self, record: &'a Record) -> Self {
         Self {
             client: record.client,
             request_id: Some(record.request_id()),

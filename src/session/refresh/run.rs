@@ -169,12 +169,12 @@ impl Refresh {
         if !(self.place.lease(&session.id, holder, self.reserved())).await? {
             return Err(StoreError("another replica renews it".to_owned()));
         }
-        let asked = timeout(
+        let answer = timeout(
             LONGEST_REFRESH,
             provider.refresh(refresh_token, clock::now()),
         )
         .await;
-        match asked.unwrap_or(Err(timed_out())) {
+        match answer.unwrap_or(Err(timed_out())) {
             Ok(tokens) => {
                 let kept = self.keep(&**provider, tokens).await;
                 Ok(kept.unwrap_or_else(|error| {

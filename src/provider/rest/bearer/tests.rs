@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// One that is asked about tokens, of a client `us`.
-fn asked(kind: &'static Kind, server: &Scripted) -> Arc<dyn Provider> {
+fn introspecting(kind: &'static Kind, server: &Scripted) -> Arc<dyn Provider> {
     let mut config = config(kind, server, Allow::Anyone);
     config.bearer = Some(BearerSettings {
         audience: Vec::new(),
@@ -65,7 +65,7 @@ async fn github() -> Scripted {
 #[tokio::test]
 async fn github_is_asked_whether_a_token_is_this_apps() {
     let server = github().await;
-    let provider = asked(&GITHUB, &server);
+    let provider = introspecting(&GITHUB, &server);
     let verified = prove(&provider, "gho_1").await.unwrap();
     assert_eq!(verified.identity.subject.as_str(), "583231");
     assert_eq!(verified.identity.login.as_deref(), Some("Octo"));
@@ -86,7 +86,7 @@ async fn github_is_asked_whether_a_token_is_this_apps() {
 #[tokio::test]
 async fn another_apps_token_opens_nothing_at_github() {
     let server = github().await;
-    let provider = asked(&GITHUB, &server);
+    let provider = introspecting(&GITHUB, &server);
     for status in [404, 422] {
         server.answer(GITHUB_CHECK, Answer::status(status));
         let inactive = ProviderError::Token(TokenFlaw::Inactive);
@@ -131,7 +131,7 @@ async fn the_intra_is_asked_whose_apps_token_it_is() {
     script(&server, INTRA_CHECK, &intra_answer());
     let me = json!({ "id": 123_456, "login": "jdoe", "kind": "student" });
     script(&server, "/v2/me", &me);
-    let provider = asked(&FORTY_TWO, &server);
+    let provider = introspecting(&FORTY_TWO, &server);
     let verified = prove(&provider, "t").await.unwrap();
     assert_eq!(verified.identity.subject.as_str(), "123456");
     assert_eq!(verified.expires_at, Some(Timestamp(NOW + 7174)));
@@ -162,7 +162,7 @@ async fn a_token_of_the_app_is_the_apps() {
     let mut own = intra_answer();
     own["resource_owner_id"] = Value::Null;
     script(&server, INTRA_CHECK, &own);
-    let provider = asked(&FORTY_TWO, &server);
+    let provider = introspecting(&FORTY_TWO, &server);
     let verified = prove(&provider, "t").await.unwrap();
     assert_eq!(verified.identity.subject.as_str(), "client:us");
     assert!(server.requests("/v2/me").is_empty());
@@ -171,7 +171,7 @@ async fn a_token_of_the_app_is_the_apps() {
 #[tokio::test]
 async fn no_signed_token_of_others_is_shown_to_them() {
     let server = Scripted::start().await;
-    let github = asked(&GITHUB, &server);
+    let github = introspecting(&GITHUB, &server);
     let of_other = Some("https://id.example.com");
     assert_eq!(github.matches_bearer("e.y.J", of_other), BearerMatch::None);
     assert_eq!(github.matches_bearer("x", None), BearerMatch::Possible);
@@ -271,7 +271,7 @@ async fn facebook_is_asked_as_the_app() {
         "/v25.0/me",
         &json!({ "id": "1021", "name": "J Doe" }),
     );
-    let provider = asked(&FACEBOOK, &server);
+    let provider = introspecting(&FACEBOOK, &server);
     let verified = prove(&provider, "EAA 1").await.unwrap();
     assert_eq!(verified.identity.subject.as_str(), "1021");
     assert_eq!(verified.client.as_deref(), Some("us"));
