@@ -326,20 +326,20 @@ mod tests {
 
     #[test]
     fn only_a_nominated_upgrade_to_something_that_is_not_http_is_handed_on() {
-        let asked = |upgrade: &str, connection: &str| {
+        let upgraded = |upgrade: &str, connection: &str| {
             upgrade_asked(&headers(&[
                 ("upgrade", upgrade),
                 ("connection", connection),
             ]))
         };
-        assert_eq!(asked("websocket", "Upgrade").unwrap(), "websocket");
+        assert_eq!(upgraded("websocket", "Upgrade").unwrap(), "websocket");
         assert_eq!(
-            asked("WebSocket", "keep-alive, upgrade").unwrap(),
+            upgraded("WebSocket", "keep-alive, upgrade").unwrap(),
             "WebSocket"
         );
-        assert!(asked("websocket", "keep-alive").is_none());
+        assert!(upgraded("websocket", "keep-alive").is_none());
         for smuggled in ["h2c", "H2C", "websocket, h2c", "HTTP/2.0", "TLS/1.0", ""] {
-            assert!(asked(smuggled, "upgrade").is_none(), "{smuggled}");
+            assert!(upgraded(smuggled, "upgrade").is_none(), "{smuggled}");
         }
     }
 

@@ -231,7 +231,7 @@ impl Reject {
             Self::StepUp {
                 insufficient,
                 return_to: Some(return_to),
-            } => Some(site.step_up(return_to, &insufficient.asked)),
+            } => Some(site.step_up(return_to, &insufficient.step_up)),
             _ => None,
         }
     }

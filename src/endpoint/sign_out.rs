@@ -76,12 +76,12 @@ pub(super) async fn end(
 ) -> Response<Body> {
     let method = &head.method;
     let hint = snapshot.sessions.logout_hint(&head.headers);
-    let asked = parameter(head.uri.query(), "provider");
+    let named = parameter(head.uri.query(), "provider");
     let provider = visit
         .session
         .as_ref()
         .map(|session| session.identity.provider.as_str())
-        .or(asked.as_deref())
+        .or(named.as_deref())
         .or_else(|| hint.as_ref().map(|hint| hint.provider.as_str()));
     // A script must not read the ID token; without it the provider asks the person.
     let hint = hint.as_ref().filter(|_| audience != Audience::Program);
@@ -120,11 +120,11 @@ pub(super) async fn end(
 /// `rd`, or `state` on the way back from the provider. Anybody may write either, and both are checked.
 fn return_address(snapshot: &Snapshot, request: &CleanRequest) -> Option<ReturnTo> {
     let query = request.query();
-    let asked = parameter(query, "rd").or_else(|| parameter(query, "state"))?;
+    let address = parameter(query, "rd").or_else(|| parameter(query, "state"))?;
     // The provider leads back to `public_url`, whichever app was left.
     let site = &snapshot.site;
-    let asked = site.way_back(&request.forwarding.seen().host, &asked);
-    site.return_rules.check(&asked)
+    let address = site.way_back(&request.forwarding.seen().host, &address);
+    site.return_rules.check(&address)
 }
 
 /// The origin whose pages a request counts as sent by: `public_url`'s, or the one of another app that shares its login.

@@ -100,8 +100,8 @@ impl OAuthClient {
     /// Asks for `scope` too, because something in the configuration cannot be known without. Who asks for no
     /// scopes at all has an app whose permissions stand at the provider, and stays so.
     pub(super) fn with_scope(mut self, scope: &str) -> Self {
-        let asked = |asked: &Scope| asked.as_str() == scope;
-        if !self.scopes.is_empty() && !self.scopes.iter().any(asked) {
+        let is_it = |known: &Scope| known.as_str() == scope;
+        if !self.scopes.is_empty() && !self.scopes.iter().any(is_it) {
             self.scopes.push(Scope::new(scope.to_owned()));
         }
         self

@@ -84,7 +84,7 @@ pub(super) async fn serve(
         pushed,
         now: clock::now(),
     };
-    let asked = match repeated.as_deref() {
+    let read = match repeated.as_deref() {
         // RFC 9126 §4.
         _ if must_push && pushed.is_none() => Err(OAuthError::new(
             Code::InvalidRequest,
@@ -100,8 +100,8 @@ pub(super) async fn serve(
             "a parameter stands twice",
         )),
     };
-    let answered = match asked {
-        Ok(asked) => ask.answer(asked, record).await?,
+    let answered = match read {
+        Ok(authorization) => ask.answer(authorization, record).await?,
         Err(error) => Err(error),
     };
     match answered {
@@ -172,11 +172,11 @@ impl Ask<'_> {
     )]
     async fn answer(
         &self,
-        asked: AuthorizationRequest,
+        authorization: AuthorizationRequest,
         record: &mut Record,
     ) -> Result<Result<Response<Body>, OAuthError>, Reject> {
         let snapshot = self.snapshot;
-        let (resource, route) = match self.target(&asked) {
+        let (resource, route) = match self.target(&authorization) {
             Ok(found) => found,
             Err(error) => return Ok(Err(error)),
         };
@@ -184,7 +184,7 @@ impl Ask<'_> {
             .sessions
             .visit(&self.request.head.headers, self.now)
             .await?;
-        let selects_account = asked.select_account && self.pushed.is_none();
+        let selects_account = authorization.select_account && self.pushed.is_none();
         let return_to = || {
             if selects_account {
                 self.target_without_prompt()
@@ -193,7 +193,7 @@ impl Ask<'_> {
             }
         };
         let Some(session) = &visit.session else {
-            if asked.is_silent {
+            if authorization.is_silent {
                 return Ok(Err(OAuthError::new(
                     Code::LoginRequired,
                     "nobody is signed in",
@@ -210,16 +210,16 @@ impl Ask<'_> {
             return Ok(Ok(reply::redirect(StatusCode::FOUND, &login)));
         }
         // Not every provider says when somebody authenticated there, but each login here has a time.
-        let is_new = !asked.login || self.now.since(session.created_at) <= FRESH;
-        let step_up = asked.step_up;
+        let is_new = !authorization.login || self.now.since(session.created_at) <= FRESH;
+        let step_up = authorization.step_up;
         let is_fresh = step_up
             .check(&session.identity.authentication, self.now)
             .is_ok();
-        let scopes = granted(self.issuer, route, &asked.scopes);
+        let scopes = granted(self.issuer, route, &authorization.scopes);
         let judged = self.judge(route, session, &scopes);
         match judged {
             Ok(()) if is_fresh && is_new => {}
-            Ok(()) | Err(Deny::StepUp(_) | Deny::NotSignedIn) if asked.is_silent => {
+            Ok(()) | Err(Deny::StepUp(_) | Deny::NotSignedIn) if authorization.is_silent => {
                 let error = OAuthError::new(Code::LoginRequired, "a fresh login is needed");
                 return Ok(Err(error));
             }
@@ -229,7 +229,7 @@ impl Ask<'_> {
             }
             Ok(()) => return Ok(Ok(self.lead_to_login(&step_up))),
             Err(Deny::StepUp(insufficient)) => {
-                return Ok(Ok(self.lead_to_login(&insufficient.asked)));
+                return Ok(Ok(self.lead_to_login(&insufficient.step_up)));
             }
             Err(Deny::NotSignedIn) => {
                 return Err(Reject::SignIn {
@@ -243,10 +243,10 @@ impl Ask<'_> {
             name: self.client.name.clone(),
             redirect_uri: self.recipient.redirect_uri.as_str().to_owned(),
             leads_to: self.recipient.redirect_uri.shown(),
-            challenge: asked.challenge,
+            challenge: authorization.challenge,
             resource: resource.to_text(),
             scopes,
-            nonce: asked.nonce,
+            nonce: authorization.nonce,
         };
         let consent = Consent {
             agreement,
@@ -267,7 +267,7 @@ impl Ask<'_> {
             .await;
             return sent.map(Ok).map_err(Reject::from);
         }
-        if asked.is_silent {
+        if authorization.is_silent {
             return Ok(Err(OAuthError::new(
                 Code::InteractionRequired,
                 "whoever is there has to agree",
@@ -282,17 +282,20 @@ impl Ask<'_> {
 
     /// What a token is wanted for. A client of the configuration that asks who somebody is, and names no resource, learns that and gets
     /// at nothing else.
-    fn target(&self, asked: &AuthorizationRequest) -> Result<(Resource, &Route), OAuthError> {
+    fn target(
+        &self,
+        authorization: &AuthorizationRequest,
+    ) -> Result<(Resource, &Route), OAuthError> {
         let (snapshot, issuer) = (self.snapshot, self.issuer);
-        let has = |name: &str| asked.scopes.iter().any(|scope| scope == name);
-        let is_login = asked.resource.is_none()
+        let has = |name: &str| authorization.scopes.iter().any(|scope| scope == name);
+        let is_login = authorization.resource.is_none()
             && has(OPENID)
             && !route::Resource::ALL.iter().any(|kind| has(kind.scope()));
         let is_known = self.client.kind == Kind::Configured;
         if is_login && (is_known || snapshot.only_resource().is_none()) {
             return Ok((issuer.userinfo(), &issuer.userinfo_route));
         }
-        resource_of(snapshot, issuer, asked.resource.as_deref())
+        resource_of(snapshot, issuer, authorization.resource.as_deref())
     }
 
     /// This address as it is asked for after another account was offered: no second one is.

@@ -43,20 +43,20 @@ use crate::{
 };
 
 /// A program begins.
-pub(super) async fn begin(asked: &ClientRequest<'_>) -> Result<Response<Body>, Failure> {
+pub(super) async fn begin(request: &ClientRequest<'_>) -> Result<Response<Body>, Failure> {
     let ClientRequest {
         snapshot,
         issuer,
         client,
         form,
         ..
-    } = asked;
+    } = request;
     check_use(client)?;
     let (resource, route) = resource_of(snapshot, issuer, form.get("resource"))?;
     let waiting = DeviceRequest {
         client: client.handle().as_str().to_owned(),
         name: client.name.clone(),
-        address: asked.address.map(|address| address.to_string()),
+        address: request.address.map(|address| address.to_string()),
         resource: resource.to_text(),
         scopes: granted(
             issuer,
@@ -70,7 +70,7 @@ pub(super) async fn begin(asked: &ClientRequest<'_>) -> Result<Response<Body>, F
     issuer
         .state
         .devices
-        .begin(waiting, &user_code, &device_code, challenge, asked.now)
+        .begin(waiting, &user_code, &device_code, challenge, request.now)
         .await?;
     let page = snapshot.site.url("device");
     let answer = json!({

@@ -262,7 +262,7 @@ mod tests {
         }
     }
 
-    fn asked(variables: &[(&str, &str)], address: &str) -> Option<String> {
+    fn proxy_of(variables: &[(&str, &str)], address: &str) -> Option<String> {
         let proxies = Proxies::of_environment(environment(variables)).unwrap();
         proxies.proxy_for(&url(address)).map(ToString::to_string)
     }
@@ -308,22 +308,28 @@ mod tests {
     #[test]
     fn each_scheme_has_its_variable() {
         let https = &[("HTTPS_PROXY", "http://s:1"), ("http_proxy", "p:2")];
-        assert_eq!(asked(https, "https://id.test/").as_deref(), Some("s:1"));
-        assert_eq!(asked(https, "http://id.test/").as_deref(), Some("p:2"));
+        assert_eq!(proxy_of(https, "https://id.test/").as_deref(), Some("s:1"));
+        assert_eq!(proxy_of(https, "http://id.test/").as_deref(), Some("p:2"));
         let both = &[("HTTPS_PROXY", "http://upper"), ("https_proxy", "lower")];
-        assert_eq!(asked(both, "https://id.test/").as_deref(), Some("lower:80"));
+        assert_eq!(
+            proxy_of(both, "https://id.test/").as_deref(),
+            Some("lower:80")
+        );
         let empty = &[("HTTPS_PROXY", "http://upper:1"), ("https_proxy", " ")];
-        assert_eq!(asked(empty, "https://id.test/").as_deref(), Some("upper:1"));
-        assert_eq!(asked(&[], "https://id.test/"), None);
+        assert_eq!(
+            proxy_of(empty, "https://id.test/").as_deref(),
+            Some("upper:1")
+        );
+        assert_eq!(proxy_of(&[], "https://id.test/"), None);
         // httpoxy: what a client of a CGI program says.
         let cgi = &[("HTTP_PROXY", "http://evil:1"), ("REQUEST_METHOD", "GET")];
-        assert_eq!(asked(cgi, "http://id.test/"), None);
+        assert_eq!(proxy_of(cgi, "http://id.test/"), None);
         for loopback in [
             "https://127.0.0.1/",
             "https://[::1]:9/",
             "https://localhost/",
         ] {
-            assert_eq!(asked(https, loopback), None, "{loopback}");
+            assert_eq!(proxy_of(https, loopback), None, "{loopback}");
         }
         let bad = Proxies::of_environment(environment(&[("https_proxy", "socks5://x:1")]));
         assert_eq!(bad.unwrap_err(), BadVariable("https_proxy"));
@@ -358,7 +364,7 @@ mod tests {
             ("id.test:x", "https://id.test/", false),
         ] {
             let variables = [("HTTPS_PROXY", "p:1"), ("NO_PROXY", exceptions)];
-            let direct = asked(&variables, address).is_none();
+            let direct = proxy_of(&variables, address).is_none();
             assert_eq!(direct, is_excepted, "{exceptions} {address}");
             let variables = [("no_proxy", exceptions)];
             let one = Proxies::one(Proxy::parse("p:1").unwrap(), environment(&variables));

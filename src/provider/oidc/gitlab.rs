@@ -14,7 +14,7 @@ pub(super) const PROFILE: VendorProfile = VendorProfile {
 mod tests {
     use serde_json::json;
 
-    use super::super::tests::{NOW, asked, barred, moved, signed_in};
+    use super::super::tests::{NOW, authorize_parameters, barred, moved, signed_in};
     use crate::{
         identity_headers::HeaderSource,
         jose::TestKey,
@@ -77,6 +77,6 @@ mod tests {
             barred(&config, &server, &token).await.as_deref(),
             Some("emails")
         );
-        assert_eq!(asked(&config, true).await["prompt"], "login");
+        assert_eq!(authorize_parameters(&config, true).await["prompt"], "login");
     }
 }

@@ -70,7 +70,7 @@ pub(super) async fn barred(
 }
 
 /// The parameters that a browser is sent away with.
-pub(super) async fn asked(
+pub(super) async fn authorize_parameters(
     config: &ProviderSettings,
     switch_account: bool,
 ) -> HashMap<String, String> {

@@ -41,7 +41,7 @@ pub(super) enum Absent {
 impl RequiredClaims {
     pub(super) fn new(allow: &Allow, headers: &[&HeaderSource]) -> Self {
         let keys = allow.lists().iter().map(|list| list.key.as_str());
-        let asks = |key: &str| keys.clone().any(|asked| asked == key);
+        let asks = |key: &str| keys.clone().any(|list| list == key);
         let header = |wanted: HeaderSource| headers.iter().any(|source| **source == wanted);
         Self {
             login: header(HeaderSource::User) || asks("users"),

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::{
-    super::tests::{NOW, asked, barred, moved, signed_in},
+    super::tests::{NOW, authorize_parameters, barred, moved, signed_in},
     *,
 };
 use crate::{
@@ -182,14 +182,14 @@ async fn the_browser_is_sent_with_what_google_understands() {
         &server,
         &[("groups", &["eng@corp.example"])],
     );
-    let asked_one = asked(&one, true).await;
+    let asked_one = authorize_parameters(&one, true).await;
     assert_eq!(asked_one["hd"], "corp.example");
     assert_eq!(asked_one["prompt"], "select_account");
     assert_eq!(asked_one["scope"], "openid");
-    let asked_two = asked(&two, false).await;
+    let asked_two = authorize_parameters(&two, false).await;
     assert!(!asked_two.contains_key("hd") && !asked_two.contains_key("prompt"));
     let scope = "openid https://www.googleapis.com/auth/cloud-identity.groups.readonly";
-    assert_eq!(asked(&groups, false).await["scope"], scope);
+    assert_eq!(authorize_parameters(&groups, false).await["scope"], scope);
 }
 
 #[tokio::test]

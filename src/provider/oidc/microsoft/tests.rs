@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::{
-    super::tests::{NOW, asked, barred, moved, signed_in},
+    super::tests::{NOW, authorize_parameters, barred, moved, signed_in},
     *,
 };
 use crate::{
@@ -196,7 +196,10 @@ async fn without_an_object_the_subject_is_sub() {
     );
     let identity = signed_in(&config, &[], &server, &token).await.unwrap();
     assert_eq!(identity.subject.as_str(), "pairwise");
-    assert_eq!(asked(&config, true).await["prompt"], "select_account");
+    assert_eq!(
+        authorize_parameters(&config, true).await["prompt"],
+        "select_account"
+    );
 }
 
 #[test]

@@ -83,9 +83,9 @@ async fn a_student_signs_in() {
     let form = last_form(&server, "/oauth/token");
     assert_eq!(form["client_secret"], "shh");
     assert_eq!(form["code_verifier"], "v");
-    let asked = server.requests("/v2/me").remove(0);
-    assert_eq!(asked.headers["authorization"], "Bearer at");
-    assert_eq!(asked.query, None);
+    let request = server.requests("/v2/me").remove(0);
+    assert_eq!(request.headers["authorization"], "Bearer at");
+    assert_eq!(request.query, None);
 }
 
 #[tokio::test]

@@ -151,8 +151,8 @@ async fn each_list_lets_pass_and_denies() {
             assert_eq!(denied.as_deref(), Some(key), "{key} {entry}");
         }
     }
-    let asked = server.requests("/api/v3/user/memberships/orgs").remove(0);
-    assert_eq!(asked.query.as_deref(), Some("per_page=100&state=active"));
+    let request = server.requests("/api/v3/user/memberships/orgs").remove(0);
+    assert_eq!(request.query.as_deref(), Some("per_page=100&state=active"));
 }
 
 #[tokio::test]
