@@ -3,11 +3,11 @@
 //! [`Services`] live as long as the process. [`build`] makes a [`Snapshot`](crate::snapshot::Snapshot) from them and a configuration, and
 //! [`reload`] replaces it.
 
-mod app_listener;
 mod build;
 mod listeners;
 mod reload;
 mod services;
+mod side_listeners;
 mod signals;
 mod watch;
 
@@ -19,14 +19,12 @@ use tokio::time::timeout;
 pub(crate) use self::build::site;
 pub use self::reload::{ReloadFrom, keep_until_restart};
 use self::{
-    app_listener::AppListener, listeners::Listeners, reload::Reloads, services::Services,
+    listeners::Listeners, reload::Reloads, services::Services, side_listeners::SideListeners,
     signals::Signals, watch::Watch,
 };
 use crate::{
-    admin,
     config::Config,
-    ext_authz,
-    listen::{self, Admission, Capacity, WorkerConfig, WorkerHandle},
+    listen::{self, Admission, Bounds, Capacity, WorkerConfig, WorkerHandle},
     observe::{
         audit::{Entry, Event},
         metrics::Metrics,
@@ -42,38 +40,29 @@ use crate::{
 pub async fn run(config: Config, source: Option<ReloadFrom>) -> io::Result<()> {
     let mut signals = Signals::take()?;
     let stop = signals.stop();
-    let open_files = listen::allow_open_files();
     let metrics = Arc::<Metrics>::default();
-    let admission = admission(&config, open_files, &metrics);
+    let admission = Admission::new(bounds(&config), metrics.connections.clone());
     let mut listeners = Listeners::new(Arc::clone(&admission), stop.clone());
     let opened = listeners.bind(&config.listen)?;
-    let admin_listener = listeners::bind("admin_listen", config.admin_listen.as_ref())?;
-    let ext_authz_listener = listeners::bind("ext_authz_listen", config.ext_authz_listen.as_ref())?;
+    let mut side_listeners = SideListeners::new(&metrics, &stop);
+    let side_opened = side_listeners.bind(&config)?;
     let tls = config.tls.as_ref().map(listen::tls::acceptor).transpose()?;
-
-    let mut app_listener = AppListener::new(&metrics, stop.clone());
-    let app_opened = app_listener.bind(&config)?;
 
     let services = Services::start(&config, Arc::clone(&metrics))?;
     let snapshot = Arc::new(build::snapshot(&config, &services, None)?);
     build::adopt(&config, &snapshot, &services);
     let current = Arc::new(ArcSwap::new(Arc::clone(&snapshot)));
-    let grace = config.shutdown_grace;
-    let worker = WorkerConfig { snapshot, tls };
+    let worker = WorkerConfig {
+        snapshot,
+        tls,
+        grace: config.shutdown_grace,
+    };
     let workers = (0..config.workers)
-        .map(|number| WorkerHandle::start(number, worker.clone(), grace))
+        .map(|number| WorkerHandle::start(number, worker.clone()))
         .collect::<io::Result<Vec<_>>>()?;
     let workers = Arc::new(workers);
-    if let Some(listener) = admin_listener {
-        let (current, stop) = (Arc::clone(&current), stop.clone());
-        tokio::spawn(admin::serve(listener, current, stop));
-    }
-    let ext_authz = ext_authz_listener.map(|listener| {
-        let server = ext_authz::Server::new(Arc::clone(&current));
-        tokio::spawn(server.serve(listener, Arc::clone(&workers), stop.clone()))
-    });
+    side_listeners.adopt(&config, side_opened, &current, &workers);
     listeners.open(opened, &workers, worker.tls.is_some());
-    app_listener.adopt(&config, app_opened, &current);
     services.audit.record(&Entry::of(Event::Start));
 
     let files = source.as_ref().map(|source| source.files.clone());
@@ -85,7 +74,7 @@ pub async fn run(config: Config, source: Option<ReloadFrom>) -> io::Result<()> {
         current,
         admission,
         listeners,
-        app_listener,
+        side_listeners,
         workers,
     };
     loop {
@@ -100,17 +89,19 @@ pub async fn run(config: Config, source: Option<ReloadFrom>) -> io::Result<()> {
     }
 
     let Reloads {
-        listeners, workers, ..
+        listeners,
+        side_listeners,
+        workers,
+        running,
+        ..
     } = reloads;
     listeners.close().await;
-    if let Some(ext_authz) = ext_authz {
-        // It lets go of the workers.
-        let _ = ext_authz.await;
-    }
+    side_listeners.close().await;
     tracing::info!("stopping: finishing what runs");
     if let Some(workers) = Arc::into_inner(workers) {
         let _ = tokio::task::spawn_blocking(|| WorkerHandle::finish_all(workers)).await;
     }
+    let grace = running.shutdown_grace;
     finish(&services.refresher, &services.token_revoker, grace).await;
     if let Some(redis) = &services.redis {
         redis.finish().await;
@@ -122,7 +113,8 @@ pub async fn run(config: Config, source: Option<ReloadFrom>) -> io::Result<()> {
 }
 
 /// Room for as many connections as are configured, or as there are files and memory for.
-fn admission(config: &Config, open_files: u64, metrics: &Metrics) -> Arc<Admission> {
+fn bounds(config: &Config) -> Bounds {
+    let open_files = listen::allow_open_files();
     let capacity = Capacity::new(&config.limits, open_files, listen::memory_limit());
     tracing::info!(
         connections = capacity.connections,
@@ -130,12 +122,11 @@ fn admission(config: &Config, open_files: u64, metrics: &Metrics) -> Arc<Admissi
         "room for connections"
     );
     let requests_per_client = usize::try_from(config.limits.requests_per_client);
-    Admission::new(
+    Bounds {
         capacity,
-        config.trusted_proxies.clone(),
-        requests_per_client.unwrap_or(usize::MAX),
-        metrics.connections.clone(),
-    )
+        trusted_proxies: config.trusted_proxies.clone(),
+        requests_per_client: requests_per_client.unwrap_or(usize::MAX),
+    }
 }
 
 /// Finishes what runs in the background, within `grace`; a second signal does not wait.

@@ -7,11 +7,16 @@ use std::{io, path::PathBuf, sync::Arc};
 
 use arc_swap::ArcSwap;
 
-use super::{app_listener::AppListener, build, listeners::Listeners, services::Services};
+use super::{
+    bounds, build, listeners::Listeners, services::Services, side_listeners::SideListeners,
+};
 use crate::{
     config::{Config, Loaded, Report},
     listen::{self, Admission, WorkerConfig, WorkerHandle},
-    observe::audit::{Entry, Event},
+    observe::{
+        audit::{Entry, Event},
+        log,
+    },
     snapshot::Snapshot,
 };
 
@@ -32,7 +37,7 @@ pub(super) struct Reloads<'s> {
     pub(super) current: Arc<ArcSwap<Snapshot>>,
     pub(super) admission: Arc<Admission>,
     pub(super) listeners: Listeners,
-    pub(super) app_listener: AppListener,
+    pub(super) side_listeners: SideListeners,
     pub(super) workers: Arc<Vec<WorkerHandle>>,
 }
 
@@ -98,7 +103,7 @@ impl Reloads<'_> {
         let mut config = loaded.config;
         let kept = keep_until_restart(&mut config, &self.running);
         let opened = self.listeners.bind(&config.listen)?;
-        let app_opened = self.app_listener.bind(&config)?;
+        let side_opened = self.side_listeners.bind(&config)?;
         let tls = config.tls.as_ref().map(listen::tls::acceptor).transpose()?;
         let is_tls = tls.is_some();
         let earlier = self.current.load_full();
@@ -109,14 +114,23 @@ impl Reloads<'_> {
         for warning in loaded.warnings {
             tracing::warn!("{warning}");
         }
-        self.admission.trust(config.trusted_proxies.clone());
+        log::adopt(&config.log);
+        self.admission.adopt(bounds(&config));
         build::adopt(&config, &snapshot, self.services);
         for worker in &*self.workers {
             let (snapshot, tls) = (Arc::clone(&snapshot), tls.clone());
-            worker.adopt(WorkerConfig { snapshot, tls }).await;
+            let grace = config.shutdown_grace;
+            let adopted = WorkerConfig {
+                snapshot,
+                tls,
+                grace,
+            };
+            worker.adopt(adopted).await;
         }
         self.current.store(snapshot);
-        self.app_listener.adopt(&config, app_opened, &self.current);
+        let (current, workers) = (&self.current, &self.workers);
+        self.side_listeners
+            .adopt(&config, side_opened, current, workers);
         self.listeners.open(opened, &self.workers, is_tls);
         self.listeners.retain(&config.listen);
         self.running = config;
@@ -145,10 +159,6 @@ pub fn keep_until_restart(new: &mut Config, running: &Config) -> Vec<&'static st
     }
     keep! {
         "workers": workers;
-        "log": log;
-        "shutdown_grace": shutdown_grace;
-        "admin_listen": admin_listen;
-        "ext_authz_listen": ext_authz_listen;
         "public_url": public_url;
         "state": state;
         "session.store": session.store;
@@ -157,9 +167,6 @@ pub fn keep_until_restart(new: &mut Config, running: &Config) -> Vec<&'static st
         "session.cookie_name": session.cookie_name;
         "session.lifetime": session.lifetime;
         "session.idle_timeout": session.idle_timeout;
-        "limits.connections": limits.connections;
-        "limits.connections_per_client": limits.connections_per_client;
-        "limits.requests_per_client": limits.requests_per_client;
     }
     // What people make has to be kept where the file says, and that waits for the restart, too.
     if kept.contains(&"state") && new.api_tokens != running.api_tokens {

@@ -32,11 +32,25 @@ const MOST_CLOSING: usize = 256;
 /// connections is replaced as fast as it can be closed, and clients that send something get in.
 const CLOSE_PATIENCE: Duration = Duration::from_millis(50);
 
+/// What one configuration says of connections.
+pub struct Bounds {
+    /// How many there may be.
+    pub capacity: Capacity,
+    /// They stand for many clients, and are bounded in all only.
+    pub trusted_proxies: Vec<IpNet>,
+    /// How many requests one client may have under way.
+    pub requests_per_client: usize,
+}
+
+impl Bounds {
+    fn most_closing(&self) -> usize {
+        MOST_CLOSING.min(self.capacity.connections / 2).max(1)
+    }
+}
+
 /// The connections of the process.
 pub struct Admission {
-    capacity: Capacity,
-    trusted_proxies: ArcSwap<Vec<IpNet>>,
-    requests_per_client: usize,
+    bounds: ArcSwap<Bounds>,
     metrics: Connections,
     book: Mutex<Book>,
     /// A connection that was told to close has closed.
@@ -138,22 +152,15 @@ struct Count {
 }
 
 impl Admission {
-    /// Room for as many as `capacity` says. `trusted_proxies` stand for many clients and are bounded in all only.
-    pub fn new(
-        capacity: Capacity,
-        trusted_proxies: Vec<IpNet>,
-        requests_per_client: usize,
-        metrics: Connections,
-    ) -> Arc<Self> {
+    /// Room for as many as `bounds` say.
+    pub fn new(bounds: Bounds, metrics: Connections) -> Arc<Self> {
         let book = Book {
-            most_closing: MOST_CLOSING.min(capacity.connections / 2).max(1),
+            most_closing: bounds.most_closing(),
             metrics: metrics.clone(),
             ..Book::default()
         };
         Arc::new(Self {
-            capacity,
-            trusted_proxies: ArcSwap::from_pointee(trusted_proxies),
-            requests_per_client,
+            bounds: ArcSwap::from_pointee(bounds),
             metrics,
             book: Mutex::new(book),
             closed: Notify::new(),
@@ -161,9 +168,10 @@ impl Admission {
         })
     }
 
-    /// Takes these for proxies from here on.
-    pub fn trust(&self, trusted_proxies: Vec<IpNet>) {
-        self.trusted_proxies.store(Arc::new(trusted_proxies));
+    /// Admits by `bounds` from here on. Nobody who was admitted is closed for that.
+    pub fn adopt(&self, bounds: Bounds) {
+        self.lock().most_closing = bounds.most_closing();
+        self.bounds.store(Arc::new(bounds));
     }
 
     /// Admits a connection from `peer` (none for a Unix socket's), which is idle until it says something. Waits a moment
@@ -201,16 +209,17 @@ impl Admission {
 
     fn try_admit(self: &Arc<Self>, peer: Option<IpAddr>) -> Result<Admitted, NoRoom> {
         let client = peer.and_then(|peer| self.client(peer));
+        let capacity = self.bounds.load().capacity;
         let mut book = self.lock();
         let mut evicted = None;
         if let Some(client) = client
-            && book.connections_of(client) >= self.capacity.per_client
+            && book.connections_of(client) >= capacity.per_client
         {
             book.close_idle_of(client)
                 .map_err(|why| why(Full::Client))?;
             evicted = Some(Full::Client);
         }
-        if book.open >= self.capacity.connections {
+        if book.open >= capacity.connections {
             book.close_idle().map_err(|why| why(Full::Gate))?;
             evicted = Some(Full::Gate);
         }
@@ -255,12 +264,10 @@ impl Admission {
     /// least (RFC 6177 §2). None for whom no bound of one client holds.
     fn client(&self, peer: IpAddr) -> Option<IpAddr> {
         let peer = peer.to_canonical();
-        let is_exempt = self
-            .trusted_proxies
-            .load()
-            .iter()
-            .any(|net| net.contains(&peer))
-            || peer.is_loopback() && !self.capacity.counts_loopback;
+        let bounds = self.bounds.load();
+        let mut proxies = bounds.trusted_proxies.iter();
+        let is_exempt = proxies.any(|net| net.contains(&peer))
+            || peer.is_loopback() && !bounds.capacity.counts_loopback;
         if is_exempt {
             return None;
         }
@@ -371,7 +378,7 @@ impl Place {
                 .client
                 .get()
                 .map(|(_, requests)| Arc::clone(requests)),
-            most: self.0.admission.requests_per_client,
+            most: self.0.admission.bounds.load().requests_per_client,
         }
     }
 
@@ -384,8 +391,9 @@ impl Place {
         if !self.set_busy() {
             return Err(Ended::Evicted);
         }
+        let capacity = admission.bounds.load().capacity;
         let mut book = admission.lock();
-        if book.connections_of(client) >= admission.capacity.per_client {
+        if book.connections_of(client) >= capacity.per_client {
             let shortage = Full::Client.shortage();
             if book.close_idle_of(client).is_err() {
                 admission.metrics.refused(shortage);

@@ -44,7 +44,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::worker::Dispatched;
 pub use self::{
-    admission::Admission,
+    admission::{Admission, Bounds},
     capacity::{Capacity, memory_limit},
     refusal::refusal,
     side::{SideService, serve as serve_aside},

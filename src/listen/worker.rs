@@ -55,6 +55,8 @@ pub struct WorkerConfig {
     pub snapshot: Arc<Snapshot>,
     /// TLS on the listener.
     pub tls: Option<TlsAcceptor>,
+    /// How long a stop of the gate lets what runs go on.
+    pub grace: Duration,
 }
 
 /// A connection on its way to its worker.
@@ -81,11 +83,11 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Starts worker number `number`. A stop of the gate lets what runs go on for `grace`.
+    /// Starts worker number `number`.
     ///
     /// # Errors
     /// When the system has no thread to give.
-    pub fn start(number: usize, config: WorkerConfig, grace: Duration) -> io::Result<Self> {
+    pub fn start(number: usize, config: WorkerConfig) -> io::Result<Self> {
         let (queue, accepted) = mpsc::channel(WAITING_CONNECTIONS);
         let (adoptions, adopted) = mpsc::channel(1);
         let (work, given) = mpsc::channel(WAITING_CONNECTIONS);
@@ -101,7 +103,7 @@ impl Handle {
             .build()?;
         let thread = thread::Builder::new()
             .name(format!("worker-{number}"))
-            .spawn(move || runtime.block_on(run(config, inbox, grace)))?;
+            .spawn(move || runtime.block_on(run(config, inbox)))?;
         Ok(Self {
             queue,
             adoptions,
@@ -182,7 +184,8 @@ fn current(config: WorkerConfig, earlier: Option<&Gate>, tunnels: &Tunnels) -> C
     }
 }
 
-async fn run(config: WorkerConfig, mut inbox: Inbox, grace: Duration) {
+async fn run(config: WorkerConfig, mut inbox: Inbox) {
+    let mut grace = config.grace;
     let tunnels = Tunnels::default();
     let cut = CancellationToken::new();
     let metrics = Arc::clone(&config.snapshot.metrics);
@@ -215,6 +218,7 @@ async fn run(config: WorkerConfig, mut inbox: Inbox, grace: Duration) {
         } = tokio::select! {
             biased;
             Some((config, done)) = inbox.adopted.recv() => {
+                grace = config.grace;
                 let earlier = worker.current();
                 let current = current(config, Some(&earlier.gate), &tunnels);
                 worker.current.store(Arc::new(current));

@@ -9,7 +9,8 @@ use std::{
 
 use tracing::{Level, Metadata};
 use tracing_subscriber::{
-    EnvFilter, Layer, filter::filter_fn, fmt, layer::SubscriberExt, util::SubscriberInitExt,
+    EnvFilter, Layer, Registry, filter::filter_fn, fmt, layer::SubscriberExt, reload,
+    util::SubscriberInitExt,
 };
 
 use super::{
@@ -29,6 +30,8 @@ struct Log {
     log_writer: LogWriter,
     /// Whether lines are text for a person.
     is_text: bool,
+    /// Changes what is logged; none where the environment says that.
+    filter: Option<reload::Handle<EnvFilter, Registry>>,
 }
 
 /// Keeps the log's writer alive; when dropped, what waits is written.
@@ -56,15 +59,18 @@ pub fn start(configured: &str) -> io::Result<LogGuard> {
         Some(Err(flaw)) => (None, Some(flaw)),
         None => (None, None),
     };
+    let is_configured = filter.is_none();
     let filter = filter
         .or_else(|| EnvFilter::try_new(configured).ok())
         .unwrap_or_else(|| EnvFilter::new("info"));
+    let (filter, handle) = reload::Layer::new(filter);
     let is_text = io::stderr().is_terminal();
     let log_writer = LogWriter::start(io::stderr(), tell_lost)?;
     // Started twice only inside tests; the first stays.
     let _ = LOG.set(Log {
         log_writer,
         is_text,
+        filter: is_configured.then_some(handle),
     });
     let lines = fmt::layer().with_writer(|| DiagnosticLine);
     let lines = if is_text {
@@ -86,6 +92,15 @@ pub fn start(configured: &str) -> io::Result<LogGuard> {
         tracing::warn!("RUST_LOG = {wanted:?} is ignored ({flaw}); log = {configured:?} is used");
     }
     Ok(LogGuard(()))
+}
+
+/// Logs by `configured` from here on, unless `RUST_LOG` says otherwise.
+pub fn adopt(configured: &str) {
+    let handle = LOG.get().and_then(|log| log.filter.as_ref());
+    if let (Some(handle), Ok(filter)) = (handle, EnvFilter::try_new(configured)) {
+        // It fails where nothing is logged any more.
+        let _ = handle.reload(filter);
+    }
 }
 
 /// Writes what waits, within a moment. What is logged later is lost.

@@ -305,6 +305,56 @@ async fn addresses_may_change() {
     assert_eq!(raw::status(&answer), 200);
 }
 
+#[tokio::test]
+async fn the_address_for_operators_may_change() {
+    let (house, _upstream, _provider) = house(|plan| plan).await;
+    let (first, second) = (house.admin_address(), ports::free_address());
+    let line = |address| format!("admin_listen = \"{address}\"");
+    change(&house, &line(first), &line(second)).await;
+    assert_eq!(house.ask_admin(second, "/ping").await.0, 200);
+    let (_, state) = house.ask_admin(second, "/reload").await;
+    assert!(state.contains("\"waiting_for_restart\":[]"), "{state}");
+    let end = tokio::time::Instant::now() + SEEN;
+    while TcpStream::connect(first).await.is_ok() {
+        assert!(tokio::time::Instant::now() < end, "somebody listens there");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_logged_may_change() {
+    let (house, _upstream, _provider) = house(|plan| plan.top("log = \"info\"\n")).await;
+    let debug = "\"level\":\"DEBUG\"";
+    drop(TcpStream::connect(house.address).await.expect("connected"));
+    change(
+        &house,
+        "log = \"info\"",
+        "log = \"info,sidegate::listen=debug\"",
+    )
+    .await;
+    assert_eq!(count(&house, debug), 0);
+    drop(TcpStream::connect(house.address).await.expect("connected"));
+    until(&house, "a finer line", || count(&house, debug) > 0).await;
+}
+
+#[tokio::test]
+async fn the_grace_may_change() {
+    let (mut house, upstream, _provider) = house(|plan| {
+        plan.top("shutdown_grace = \"1m\"\n")
+            .route("/_/**", "public")
+    })
+    .await;
+    change(&house, "shutdown_grace = \"1m\"", "shutdown_grace = \"1s\"").await;
+    let tab = house.browser();
+    let stuck = tokio::spawn(async move { tab.navigate("/_/hang").begin().await.into_body() });
+    upstream
+        .wait_until("the request", |upstream| upstream.count() == 1)
+        .await;
+    house.process.terminate();
+    house.process.ended(Duration::from_secs(20)).await;
+    stuck.abort();
+}
+
 /// 200 requests a second, a reload every now and then, a certificate that is swapped: nobody notices.
 #[tokio::test]
 async fn requests_survive_fifty_reloads() {

@@ -10,8 +10,12 @@ fn admission(connections: usize, per_client: usize) -> Arc<Admission> {
         per_client,
         counts_loopback: false,
     };
-    let proxies = vec!["192.0.2.0/24".parse().unwrap()];
-    Admission::new(capacity, proxies, 2, Connections::default())
+    let bounds = Bounds {
+        capacity,
+        trusted_proxies: vec!["192.0.2.0/24".parse().unwrap()],
+        requests_per_client: 2,
+    };
+    Admission::new(bounds, Connections::default())
 }
 
 fn admit(admission: &Arc<Admission>, address: &str) -> Result<Place, Full> {

@@ -9,7 +9,10 @@ use tokio::{
 };
 
 use super::{SOON, limited, limited_with, until_closed};
-use crate::support::{House, ScriptedProvider, Stream, Upstream, house::Plan, raw};
+use crate::{
+    reload,
+    support::{House, ScriptedProvider, Stream, Upstream, house::Plan, raw},
+};
 
 const ASK: &[u8] = b"GET /x HTTP/1.1\r\nHost: app\r\n\r\n";
 const BLOCK: &[u8] = b"GET /_/hang HTTP/1.1\r\nHost: app\r\n\r\n";
@@ -140,6 +143,18 @@ async fn one_client_has_only_so_many_requests_at_the_app() {
         .access_line_where("the refusal", |line| line["status"] == 429)
         .await;
     assert_eq!(line["verdict"], "too_many_requests");
+    drop(busy);
+}
+
+#[tokio::test]
+async fn a_lower_limit_holds_after_a_reload() {
+    let (house, upstream) = limited("connections_per_client = 9\nrequests_per_client = 9").await;
+    reload::change(&house, "requests_per_client = 9", "requests_per_client = 1").await;
+    let busy = blocked(&house, &upstream, 1).await;
+    let mut second = house.connect().await;
+    second.write_all(ASK).await.expect("sent");
+    let answer = raw::read_until(&mut second, "}", SOON).await;
+    assert!(answer.starts_with("HTTP/1.1 429 "), "{answer}");
     drop(busy);
 }
 
