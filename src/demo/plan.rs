@@ -424,15 +424,20 @@ mod tests {
 
     #[test]
     fn gate_and_provider_agree() {
-        let gate = SocketAddr::from(([127, 0, 0, 1], 4180));
-        let app = SocketAddr::from(([127, 0, 0, 1], 1));
-        let provider = SocketAddr::from(([127, 0, 0, 1], 2));
-        let plan = Plan::new(vec![gate], app, provider, [1; 32], [2; 32], true);
-        let (theirs, ours) = (plan.provider_config(), plan.gate_provider());
-        assert_eq!(theirs.issuer, "http://127.0.0.1:2");
-        assert_eq!(theirs.client_id, ours.client_id);
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let addresses = Addresses {
+            gate: vec![at(4180)],
+            app: at(1),
+            provider: at(2),
+            users: at(3),
+        };
+        let plan = Plan::new(addresses, [1; 32], [2; 32], true);
+        let (theirs, ours) = (plan.client(), plan.provider());
+        assert_eq!(ours.endpoints["issuer"], "http://127.0.0.1:2");
+        assert_eq!(theirs.id, ours.client_id);
         let secret = &ours.client_secrets[0];
-        assert_eq!(theirs.client_secret.expose(), secret.expose());
+        assert_eq!(theirs.secrets, [sha256(secret.expose().as_bytes())]);
+        assert_eq!(plan.picker().callback.path(), plan.users().callback_path,);
         assert!(
             plan.banner()
                 .contains("--transport http demo http://localhost:4180/mcp")

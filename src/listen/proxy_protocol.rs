@@ -160,7 +160,7 @@ mod tests {
 
     use super::*;
 
-    fn header(line: &str) -> Result<Option<(ProxyHeader, usize)>, Malformed> {
+    fn of_line(line: &str) -> Result<Option<(ProxyHeader, usize)>, Malformed> {
         parse(line.as_bytes())
     }
 
@@ -195,17 +195,17 @@ mod tests {
                 ProxyHeader::Connection,
             ),
         ] {
-            assert_eq!(header(line), Ok(Some((expected, line.len()))), "{line}");
+            assert_eq!(of_line(line), Ok(Some((expected, line.len()))), "{line}");
             let more = format!("{line}GET / HTTP/1.1\r\n");
-            assert_eq!(header(&more), Ok(Some((expected, line.len()))), "{line}");
+            assert_eq!(of_line(&more), Ok(Some((expected, line.len()))), "{line}");
             for cut in 0..line.len() {
-                assert_eq!(header(&line[..cut]), Ok(None), "{}", &line[..cut]);
+                assert_eq!(of_line(&line[..cut]), Ok(None), "{}", &line[..cut]);
             }
         }
         let longest = format!("PROXY UNKNOWN {}\r\n", "x".repeat(LONGEST_LINE - 16));
         assert_eq!(longest.len(), LONGEST_LINE);
         assert_eq!(
-            header(&longest),
+            of_line(&longest),
             Ok(Some((ProxyHeader::Connection, LONGEST_LINE)))
         );
     }
@@ -240,10 +240,10 @@ mod tests {
             "PROXY \r\n",
             "PROXY TCP4 evil 192.0.2.9 1 2\r\n",
         ] {
-            assert!(header(line).is_err(), "{line}");
+            assert!(of_line(line).is_err(), "{line}");
         }
         let endless = format!("PROXY UNKNOWN {}", "x".repeat(LONGEST_LINE));
-        assert!(header(&endless).is_err());
+        assert!(of_line(&endless).is_err());
     }
 
     #[test]
@@ -316,7 +316,7 @@ mod tests {
                 IpAddr::V6(address) => (0x21, "TCP6", [&address.octets()[..], &[0; 20]].concat()),
             };
             let line = format!("PROXY {line} {source} {source} {port} 443\r\n");
-            prop_assert_eq!(header(&line), Ok(Some((expected, line.len()))));
+            prop_assert_eq!(of_line(&line), Ok(Some((expected, line.len()))));
             let bytes = header(0x21, family, &addresses);
             prop_assert_eq!(parse(&bytes), Ok(Some((expected, bytes.len()))));
         }

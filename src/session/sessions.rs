@@ -61,6 +61,7 @@ pub enum SessionStorage {
 }
 
 /// What a request's cookies say.
+#[derive(Default)]
 pub struct SessionLookup {
     /// The session, when there is one that opens and has not ended. Shared, since it is large, and what outlasts its request
     /// keeps it.
@@ -376,12 +377,9 @@ fn rests_on_another_grant(earlier: &Session, session: &Session) -> bool {
 impl SessionLookup {
     fn of(found: &Found<'_>) -> Self {
         Self {
-            session: None,
             present: found.session_cookies,
             only: found.only,
-            carried: None,
-            is_outdated: false,
-            is_unread: false,
+            ..Self::default()
         }
     }
 }

@@ -274,9 +274,9 @@ async fn what_finds_no_place_in_the_queue_is_not_forgotten() {
         });
     };
     revoke("ada");
-    assert!(!revocations.take_untold());
+    assert!(!revocations.take_overflow());
     revoke("bob");
-    assert!(revocations.take_untold() && !revocations.take_untold());
+    assert!(revocations.take_overflow() && !revocations.take_overflow());
     assert!(!revocations.are_told(Duration::ZERO).await);
     let there = HashMap::new();
     let lost = revocations.lost(true, &there, Duration::from_hours(1), Timestamp(101));

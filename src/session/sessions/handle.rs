@@ -18,7 +18,7 @@ use crate::{
     clock::Timestamp,
     observe::Throttled,
     random,
-    session::{Session, StoreError, codec, cookie::SessionCookies, seal::Purpose, ticket::Ticket},
+    session::{Session, StoreError, codec, seal::Purpose, ticket::Ticket},
     tokens::Tokens,
 };
 
@@ -74,14 +74,7 @@ impl Sessions {
         handle: &[u8],
         now: Timestamp,
     ) -> Result<SessionLookup, Unavailable> {
-        let mut visit = SessionLookup {
-            session: None,
-            present: SessionCookies::default(),
-            only: None,
-            carried: None,
-            is_outdated: false,
-            is_unread: false,
-        };
+        let mut visit = SessionLookup::default();
         if matches!(self.storage, SessionStorage::Cookie { .. }) {
             let Some(session) = self.open_handle(handle, now) else {
                 return Ok(visit);

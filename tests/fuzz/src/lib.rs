@@ -605,10 +605,10 @@ pub fn ext_authz(data: &[u8]) {
         let Ok(question) = Question::read(body, &PUBLIC) else {
             continue;
         };
-        let [asked] = &question.asked.questions[..] else {
+        let [asked] = &question.subrequest.questions[..] else {
             panic!("one request is asked about");
         };
-        assert!(asked.target.starts_with('/') && question.asked.is_sure);
+        assert!(asked.target.starts_with('/') && question.subrequest.is_sure);
         assert_eq!(question.headers.get_all("host").iter().count(), 1);
         assert!(
             question
