@@ -41,7 +41,13 @@ pub async fn run(config: Config, source: Option<ReloadFrom>) -> io::Result<()> {
     let mut signals = Signals::take()?;
     let stop = signals.stop();
     let metrics = Arc::<Metrics>::default();
-    let admission = Admission::new(bounds(&config), metrics.connections.clone());
+    let bounds = bounds(&config);
+    tracing::info!(
+        connections = bounds.capacity.connections,
+        per_client = bounds.capacity.per_client,
+        "room for connections"
+    );
+    let admission = Admission::new(bounds, metrics.connections.clone());
     let mut listeners = Listeners::new(Arc::clone(&admission), stop.clone());
     let opened = listeners.bind(&config.listen)?;
     let mut side_listeners = SideListeners::new(&metrics, &stop);
@@ -116,11 +122,6 @@ pub async fn run(config: Config, source: Option<ReloadFrom>) -> io::Result<()> {
 fn bounds(config: &Config) -> Bounds {
     let open_files = listen::allow_open_files();
     let capacity = Capacity::new(&config.limits, open_files, listen::memory_limit());
-    tracing::info!(
-        connections = capacity.connections,
-        per_client = capacity.per_client,
-        "room for connections"
-    );
     let requests_per_client = usize::try_from(config.limits.requests_per_client);
     Bounds {
         capacity,

@@ -325,7 +325,11 @@ async fn the_address_for_operators_may_change() {
 async fn what_is_logged_may_change() {
     let (house, _upstream, _provider) = house(|plan| plan.top("log = \"info\"\n")).await;
     let debug = "\"level\":\"DEBUG\"";
-    drop(TcpStream::connect(house.address).await.expect("connected"));
+    let break_off = async || {
+        let mut half = TcpStream::connect(house.address).await.expect("connected");
+        half.write_all(b"GET / HTTP/1.1\r\n").await.expect("sent");
+    };
+    break_off().await;
     change(
         &house,
         "log = \"info\"",
@@ -333,7 +337,7 @@ async fn what_is_logged_may_change() {
     )
     .await;
     assert_eq!(count(&house, debug), 0);
-    drop(TcpStream::connect(house.address).await.expect("connected"));
+    break_off().await;
     until(&house, "a finer line", || count(&house, debug) > 0).await;
 }
 
