@@ -454,7 +454,7 @@ async fn a_request_that_was_pushed_counts_and_nothing_beside_it() {
 async fn a_bad_request_is_refused_where_it_is_pushed() {
     let home = with_app().await;
     let house = &home.house;
-    let long = "x".repeat(1_100);
+    let long = "x".repeat(4_097);
     for (name, value, expected) in [
         ("client_id", "nobody", "invalid_client"),
         ("client_id", "", "invalid_client"),
