@@ -203,9 +203,8 @@ impl Normalizer {
         check_method(&head.method).map_err(|sentence| unclean(sentence.into()))?;
         // All before `Connection` can nominate away what a trusted proxy says.
         let trusted = &self.trusted_proxies;
-        let forwarding = self.forwarding_headers;
-        let mut client =
-            client::resolve(peer.address, peer.tls, &head.headers, trusted, forwarding);
+        let kind = self.forwarding_headers;
+        let mut client = client::resolve(peer.address, peer.tls, &head.headers, trusted, kind);
         let original = if noted.original && client.peer_is_trusted {
             OriginalHeaders::keep(&head.headers)
         } else {

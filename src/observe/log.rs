@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 static LOG: OnceLock<Log> = OnceLock::new();
 
 struct Log {
-    log_writer: LogWriter,
+    writer: LogWriter,
     /// Whether lines are text for a person.
     is_text: bool,
     /// Changes what is logged; none where the environment says that.
@@ -65,10 +65,10 @@ pub fn start(configured: &str) -> io::Result<LogGuard> {
         .unwrap_or_else(|| EnvFilter::new("info"));
     let (filter, handle) = reload::Layer::new(filter);
     let is_text = io::stderr().is_terminal();
-    let log_writer = LogWriter::start(io::stderr(), tell_lost)?;
+    let writer = LogWriter::start(io::stderr(), tell_lost)?;
     // Started twice only inside tests; the first stays.
     let _ = LOG.set(Log {
-        log_writer,
+        writer,
         is_text,
         filter: is_configured.then_some(handle),
     });
@@ -106,13 +106,13 @@ pub fn adopt(configured: &str) {
 /// Writes what waits, within a moment. What is logged later is lost.
 pub fn finish() {
     if let Some(log) = LOG.get() {
-        log.log_writer.finish(PATIENCE);
+        log.writer.finish(PATIENCE);
     }
 }
 
 /// How many lines were lost, see [`LogWriter::lost`].
 pub fn lost() -> u64 {
-    LOG.get().map_or(0, |log| log.log_writer.lost())
+    LOG.get().map_or(0, |log| log.writer.lost())
 }
 
 /// Writes the line of a request. The filter was asked when the request began.
@@ -148,7 +148,7 @@ thread_local! {
 impl Log {
     fn with_own(&self, act: impl Fn(&Own)) {
         let own = || Own {
-            queue: self.log_writer.queue(),
+            queue: self.writer.queue(),
             stamp: RefCell::new(Stamp::new()),
         };
         // A thread that is ending has no more than this line.

@@ -108,7 +108,7 @@ async fn a_missing_new_refresh_token_keeps_the_old() {
     let old = session(-1);
     match house.settle(&old, &Place::Cookie).await {
         RefreshOutcome::Refreshed(session) => {
-            assert_eq!(session.tokens.refresh, old.tokens.refresh)
+            assert_eq!(session.tokens.refresh, old.tokens.refresh);
         }
         other => panic!("not renewed: {other:?}"),
     }
