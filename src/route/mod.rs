@@ -1,10 +1,12 @@
 //! Finds the rule for a request: the first route that matches. Pure.
 
+mod first_segment;
 mod host;
 mod pattern;
 
 use http::Method;
 
+use self::first_segment::FirstSegments;
 pub use self::{
     host::{HostPattern, is_same_host, without_port},
     pattern::PathPattern,
@@ -136,6 +138,7 @@ pub struct Target<'t> {
 #[derive(Debug)]
 pub struct Routes {
     in_order: Vec<Route>,
+    first_segments: FirstSegments,
     /// What fits none asks for a login.
     fallback: Route,
     names_hosts: bool,
@@ -158,6 +161,7 @@ impl Routes {
         Self {
             names_hosts: routes.iter().any(|route| route.host.is_some()),
             keep_slashes: routes.iter().any(|route| route.keeps_slashes),
+            first_segments: FirstSegments::new(routes.iter().map(|route| route.path.as_ref())),
             in_order: routes,
             fallback: Route::login(),
         }
@@ -270,9 +274,14 @@ impl Routes {
     }
 
     fn place(&self, target: &Target<'_>, path: &str) -> Option<usize> {
-        self.in_order
-            .iter()
-            .position(|route| route.is_for(target) && route.fits(path))
+        let is_it = |place: &usize| {
+            let route = &self.in_order[*place];
+            route.is_for(target) && route.fits(path)
+        };
+        match self.first_segments.candidates(path) {
+            Some(mut candidates) => candidates.find(is_it),
+            None => (0..self.in_order.len()).find(is_it),
+        }
     }
 }
 

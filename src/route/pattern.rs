@@ -94,6 +94,14 @@ impl PathPattern {
         }
     }
 
+    /// The decoded bytes of the first segment, where only paths that begin with it fit.
+    pub fn first_literal(&self) -> Option<&[u8]> {
+        match self.segments.first() {
+            Some(Segment::Literal(bytes)) => Some(bytes),
+            _ => None,
+        }
+    }
+
     /// The one path that it fits, or that all lie below which it fits; none where it is no such pattern.
     pub fn root(&self) -> Option<&str> {
         let is_literal = |segment: &Segment| matches!(segment, Segment::Literal(_));
