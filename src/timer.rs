@@ -81,6 +81,11 @@ impl TimerHome {
             home: Some(Arc::clone(self)),
         }
     }
+
+    /// Gives the timer that is here back to the runtime; the next one is fresh.
+    pub fn clear(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
 }
 
 impl Timer {
@@ -193,6 +198,9 @@ mod tests {
         timer.set(Duration::from_secs(3));
         std::future::poll_fn(|context| timer.poll_elapsed(context)).await;
         assert_eq!(began.elapsed().as_secs(), 78);
+        drop(timer);
+        home.clear();
+        assert!(home.take().alarm.is_none());
     }
 
     #[tokio::test]

@@ -45,36 +45,42 @@ pub(super) fn protocol() -> Builder {
 }
 
 /// Serves a connection to its end. `first` was read from it already.
-pub(super) async fn serve<S: ClientSocket>(
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an `async fn` keeps what it is given twice, and idle connections are many"
+)]
+pub(super) fn serve<S: ClientSocket>(
     requests: Requests,
     mut socket: S,
     mut first: Bytes,
     place: Place,
-) -> Ended {
-    let limits = requests.worker.limits();
-    let mut is_draining = false;
-    loop {
-        is_draining |= place.control().get() != Command::Serve;
-        // In a box of its own, so that an idle connection does not keep its size.
-        let driver = Driver::boxed(&requests, socket, first, &place, is_draining);
-        match driver.await {
-            Stopped::Ended(ended) => return ended,
-            Stopped::Idle(idle_socket, rest) => (socket, first) = (idle_socket, rest),
-        }
-        place.set_idle();
-        if !first.is_empty() {
-            continue;
-        }
-        match park(
-            &mut socket,
-            &place,
-            limits.keep_alive_timeout,
-            &mut is_draining,
-        )
-        .await
-        {
-            Parked::Readable => {}
-            Parked::Ended(ended) => return ended,
+) -> impl Future<Output = Ended> + Send {
+    async move {
+        let limits = requests.worker.limits();
+        let mut is_draining = false;
+        loop {
+            is_draining |= place.control().get() != Command::Serve;
+            // In a box of its own, so that an idle connection does not keep its size.
+            let driver = Driver::boxed(&requests, socket, first, &place, is_draining);
+            match driver.await {
+                Stopped::Ended(ended) => return ended,
+                Stopped::Idle(idle_socket, rest) => (socket, first) = (idle_socket, rest),
+            }
+            place.set_idle();
+            if !first.is_empty() {
+                continue;
+            }
+            requests.rest();
+            let parked = park(
+                &mut socket,
+                &place,
+                limits.keep_alive_timeout,
+                &mut is_draining,
+            );
+            match parked.await {
+                Parked::Readable => {}
+                Parked::Ended(ended) => return ended,
+            }
         }
     }
 }

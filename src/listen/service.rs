@@ -57,6 +57,11 @@ impl Requests {
         }
     }
 
+    /// None is under way, and none may be for long: what only a busy connection needs goes.
+    pub(super) fn rest(&self) {
+        self.timer.clear();
+    }
+
     /// The same over HTTP/1.1, on a socket watched by `io`.
     pub(super) fn with_io(&self, io: Arc<IoState>) -> Self {
         self.with(Protocol::Http1(io))

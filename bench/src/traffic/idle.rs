@@ -55,7 +55,7 @@ pub fn weigh(setup: &Setup, requests: &Requests, counts: &[usize]) -> Result<Idl
 
 const WARM_UP: usize = 64;
 const AT_ONCE: usize = 50;
-/// Longer than a connection keeps what serves a busy one.
-const SETTLE: Duration = Duration::from_secs(5);
+/// Longer than a connection keeps what serves a busy one, and the allocator what was freed (ten seconds).
+const SETTLE: Duration = Duration::from_secs(15);
 /// By then memory must have come back.
 const AFTER: Duration = Duration::from_secs(30);
