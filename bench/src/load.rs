@@ -71,7 +71,8 @@ impl Load {
                 Ok(Connection {
                     stream,
                     request: 0,
-                    written: 0,
+                    // None is in flight yet, and so none is left to write.
+                    written: usize::MAX,
                     partial: Vec::new(),
                     sent_at: Instant::now(),
                 })
