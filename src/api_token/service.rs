@@ -51,7 +51,7 @@ fn verified(token: &ServiceToken) -> Verified {
         scopes: Some(texts(&token.scopes)),
         client: Some(token.name.as_str().into()),
         expires_at: None,
-        voucher: Voucher::Configuration,
+        voucher: Voucher::of(Proof::ServiceToken),
         routes: None,
         grant: None,
     }

@@ -354,7 +354,7 @@ impl ApiTokens {
             scopes: Some(texts(&kept.scopes)),
             client: Some(kept.start.as_str().into()),
             expires_at: Some(kept.expires_at),
-            voucher: Voucher::Provider,
+            voucher: Voucher::of(Proof::ApiToken),
             routes: (!routes.is_empty()).then_some(routes),
             grant: None,
         };

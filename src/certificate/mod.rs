@@ -106,7 +106,7 @@ impl Certified {
             scopes: None,
             client: None,
             expires_at: Some(read.end),
-            voucher: Voucher::Configuration,
+            voucher: Voucher::of(Proof::Certificate),
             routes: None,
             grant: None,
         };

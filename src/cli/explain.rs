@@ -12,7 +12,7 @@ use crate::{
     canonical_path::CanonicalPath,
     clock::Timestamp,
     config::{self, Config},
-    credential::Proof,
+    credential::{Proof, Voucher},
     decide::{Permit, Standing, decide},
     endpoint::Endpoint,
     forward::IdentityHeaders,
@@ -385,11 +385,8 @@ fn standing<'a>(config: &Config, somebody: Option<&'a Somebody>) -> Standing<'a>
         client: somebody.client.as_ref(),
         ..Principal::of_session(&somebody.identity, &somebody.tokens)
     };
-    match somebody.proof {
-        // Whom the configuration itself names.
-        Proof::ServiceToken | Proof::Password | Proof::Certificate => Standing::Admitted(principal),
-        Proof::Session | Proof::Bearer | Proof::ApiToken | Proof::AccessToken => {
-            Standing::under(&provider.allow, principal)
-        }
+    match Voucher::of(somebody.proof) {
+        Voucher::Configuration => Standing::Admitted(principal),
+        Voucher::Provider => Standing::under(&provider.allow, principal),
     }
 }

@@ -52,6 +52,16 @@ pub enum Voucher {
     Configuration,
 }
 
+impl Voucher {
+    /// Who vouches for whom a credential of this kind proves; the access token of a client that acts for itself apart.
+    pub fn of(proof: Proof) -> Self {
+        match proof {
+            Proof::ServiceToken | Proof::Password | Proof::Certificate => Self::Configuration,
+            Proof::Session | Proof::Bearer | Proof::ApiToken | Proof::AccessToken => Self::Provider,
+        }
+    }
+}
+
 /// From where a credential comes.
 #[derive(Clone, Copy, Debug)]
 pub struct Caller {

@@ -123,7 +123,7 @@ impl Users {
             scopes: None,
             client: None,
             expires_at: None,
-            voucher: Voucher::Configuration,
+            voucher: Voucher::of(Proof::Password),
             routes: None,
             grant: None,
         }

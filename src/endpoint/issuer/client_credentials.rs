@@ -15,17 +15,22 @@ use super::{
 };
 use crate::{
     access::Principal,
+    clock::Timestamp,
     decide::{Standing, decide},
+    identity::Identity,
     issuer::{
         ACCESS_LASTS,
         authorize::scopes,
+        client::Client,
         error::{Code, OAuthError},
         machine_identity,
+        settings::MachineSettings,
         token::AccessToken,
     },
     observe::Record,
     random,
     rate_limit::{self, Quota},
+    route::Route,
     session::Session,
     text::Text,
     tokens::Tokens,
@@ -57,31 +62,10 @@ pub(super) async fn token(
         .take(own, own.bits(), MOST, Instant::now());
     taken.outcome.map_err(Failure::throttled)?;
     let (resource, route) = resource_of(snapshot, issuer, form.get("resource"))?;
-    let base = route.resource.map(|kind| kind.scope().to_owned());
-    let mut granted: Vec<String> = base.into_iter().collect();
     let wanted = form.get("scope").map(scopes).transpose()?;
-    let is_asked = |scope: &String| wanted.as_ref().is_none_or(|wanted| wanted.contains(scope));
-    for scope in machine.scopes.iter().filter(|scope| is_asked(scope)) {
-        if !granted.contains(scope) {
-            granted.push(scope.clone());
-        }
-    }
+    let granted = granted(machine, route, wanted.as_deref());
     let identity = machine_identity(&client.id, machine);
-    let (tokens, handle) = (Tokens::default(), client.handle());
-    let scopes: Vec<Text> = granted
-        .iter()
-        .map(|scope| Text::from(scope.as_str()))
-        .collect();
-    let principal = Principal::of_session(&identity, &tokens).by_access_token(&handle, &scopes);
-    let route = route.from_any_network();
-    let judged = decide(&route, Standing::Admitted(principal), None, now);
-    if beside_scopes(judged.map(|_| ())).is_err() {
-        return Err(OAuthError::new(
-            Code::InvalidTarget,
-            "the rules of that resource do not let this client pass",
-        )
-        .into());
-    }
+    judge(client, &identity, &granted, route, now)?;
     let mut session = Session::begin(random::bytes(), [0; 16], now, identity);
     let expires_at = now.after(ACCESS_LASTS);
     session.ends_at = Some(expires_at);
@@ -103,6 +87,43 @@ pub(super) async fn token(
         "expires_in": ACCESS_LASTS.as_secs(),
         "scope": scope,
     }))
+}
+
+/// The scope of the route, and those of the client's own that it wants: all of them where it does not say.
+fn granted(machine: &MachineSettings, route: &Route, wanted: Option<&[String]>) -> Vec<String> {
+    let base = route.resource.map(|kind| kind.scope().to_owned());
+    let mut granted: Vec<String> = base.into_iter().collect();
+    let is_wanted = |scope: &&String| wanted.is_none_or(|wanted| wanted.contains(scope));
+    for scope in machine.scopes.iter().filter(is_wanted) {
+        if !granted.contains(scope) {
+            granted.push(scope.clone());
+        }
+    }
+    granted
+}
+
+/// Would such a token be let through there?
+fn judge(
+    client: &Client,
+    identity: &Identity,
+    granted: &[String],
+    route: &Route,
+    now: Timestamp,
+) -> Result<(), OAuthError> {
+    let (tokens, handle) = (Tokens::default(), client.handle());
+    let scopes: Vec<Text> = granted
+        .iter()
+        .map(|scope| Text::from(scope.as_str()))
+        .collect();
+    let principal = Principal::of_session(identity, &tokens).by_access_token(&handle, &scopes);
+    let route = route.from_any_network();
+    let judged = decide(&route, Standing::Admitted(principal), None, now);
+    beside_scopes(judged.map(|_| ())).map_err(|_| {
+        OAuthError::new(
+            Code::InvalidTarget,
+            "the rules of that resource do not let this client pass",
+        )
+    })
 }
 
 /// Tokens that one client gets for itself, in each process: a token lasts ten minutes, and each is told of in the audit trail.

@@ -181,7 +181,7 @@ impl Oidc {
             scopes: Some(scopes),
             client,
             expires_at,
-            voucher: Voucher::Provider,
+            voucher: Voucher::of(Proof::Bearer),
             routes: None,
             grant: None,
         })

@@ -63,7 +63,7 @@ impl<D: UserLookup> Rest<D> {
             scopes: Some(scopes),
             client,
             expires_at,
-            voucher: Voucher::Provider,
+            voucher: Voucher::of(Proof::Bearer),
             routes: None,
             grant: None,
         })
