@@ -21,6 +21,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 mod toml_text;
+mod variables;
 mod yaml;
 
 use std::{
