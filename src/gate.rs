@@ -9,10 +9,10 @@ use http::{
 use hyper::body::{Body as _, Incoming};
 
 use crate::{
-    answer::{self, Reject},
+    answer::{self, PasswordChallenge, Reject},
     audience::{Audience, is_cross_site_write},
     body_error::BodyError,
-    clean::{CleanRequest, Peer, Unacceptable},
+    clean::{CleanRequest, Peer, Unacceptable, original},
     clock::{self, Timestamp},
     credential::Caller,
     decide::Deny,
@@ -95,16 +95,16 @@ impl Gate {
             let record = &mut begun.record;
             let mut wants_tunnel = false;
             let mut guard = None;
-            let (result, audience, takes_basic) = match begun.request {
+            let (result, audience, password) = match begun.request {
                 Ok(request) => {
-                    let (audience, takes_basic) = (request.audience, self.takes_basic(&request));
+                    let (audience, password) = (request.audience, self.password(&request));
                     wants_tunnel = request.is_extended_connect();
                     let result = self.road(request, downstream, record, &mut guard).await;
-                    (result, audience, takes_basic)
+                    (result, audience, password)
                 }
                 Err(unclean) => {
                     let reject = Reject::BadRequest(unclean.sentence);
-                    (Err(reject), unclean.audience, false)
+                    (Err(reject), unclean.audience, None)
                 }
             };
             let is_refusal = result.is_err();
@@ -113,8 +113,16 @@ impl Gate {
                 // Its clients are programs, whatever types they accept.
                 let audience = if is_mcp { Audience::Program } else { audience };
                 let mut response = self.render(&reject, audience, record);
-                if takes_basic && !is_mcp && response.status() == StatusCode::UNAUTHORIZED {
-                    answer::ask_for_password(&mut response, &self.snapshot.site);
+                // Where the gate gives tokens, the way to them is said with `Bearer`.
+                let password = password.map(|how| match guard {
+                    Some(_) => PasswordChallenge::Behind,
+                    None => how,
+                });
+                if let Some(password) = password
+                    && !is_mcp
+                    && response.status() == StatusCode::UNAUTHORIZED
+                {
+                    password.write(&mut response, &self.snapshot.site);
                 }
                 response
             });
@@ -153,13 +161,23 @@ impl Gate {
         response.map(|body| Recorded::new(body, record))
     }
 
-    /// Whether a program may be asked for a name and a password: git sends none before. A browser would ask its person, in a
-    /// box that nobody can style or leave; so not where anything hints at a page.
-    fn takes_basic(&self, request: &CleanRequest) -> bool {
+    /// How a program is asked for a name and a password, where one may be. A browser would ask its person, in a box that nobody
+    /// can style or leave; so not where anything hints at a page.
+    fn password(&self, request: &CleanRequest) -> Option<PasswordChallenge> {
         let headers = &request.head.headers;
-        self.snapshot.authenticators.schemes().basic
-            && request.audience == Audience::Program
-            && !PAGE_SIGNS.iter().any(|name| headers.contains_key(name))
+        if !self.snapshot.authenticators.schemes().basic
+            || request.audience != Audience::Program
+            || PAGE_SIGNS.iter().any(|name| headers.contains_key(name))
+        {
+            return None;
+        }
+        // A proxy asks about another address than its own.
+        let told = original::TARGETS
+            .iter()
+            .find_map(|name| request.original.all(name).next());
+        let told = told.and_then(|target| target.to_str().ok());
+        let target = told.unwrap_or_else(|| request.path());
+        Some(PasswordChallenge::of(target))
     }
 
     fn render(&self, reject: &Reject, audience: Audience, record: &mut Record) -> Response<Body> {
@@ -351,13 +369,15 @@ impl Gate {
         request: Box<CleanRequest>,
         record: &mut Record,
     ) -> Result<Response<Body>, Reject> {
-        let takes_basic = self.takes_basic(&request);
+        let password = self.password(&request);
         let served = endpoint::serve(endpoint, &self.snapshot, request, record).await;
         let mut response =
             served.inspect_err(|reject| self.snapshot.audit_denial(reject, None, record))?;
         // The doors answer refusals themselves.
-        if takes_basic && response.status() == StatusCode::UNAUTHORIZED {
-            answer::ask_for_password(&mut response, &self.snapshot.site);
+        if let Some(password) = password
+            && response.status() == StatusCode::UNAUTHORIZED
+        {
+            password.write(&mut response, &self.snapshot.site);
         }
         Ok(response)
     }

@@ -7,6 +7,7 @@
 mod audit;
 mod explain;
 mod page;
+mod password;
 mod remedy;
 mod render;
 pub mod reply;
@@ -17,7 +18,8 @@ pub use page::{
     Account, AccountGrant, AccountGrants, AccountPage, AccountSession, AccountToken, AccountTokens,
     Choice, ConsentPage, DeviceAsked, DevicePage, Link, Notice, SignInPage, TokenPage,
 };
-pub use render::{ask_for_password, render, return_address};
+pub use password::PasswordChallenge;
+pub use render::{render, return_address};
 
 use std::{borrow::Cow, time::Duration};
 

@@ -23,14 +23,6 @@ use crate::{
     site::Site,
 };
 
-/// Asks for a name and a password too, behind the token (RFC 7617 §2): clients take the first challenge that they know.
-pub fn ask_for_password(response: &mut Response<Body>, site: &Site) {
-    let challenge = format!("Basic realm=\"{}\"", site.public_url.authority());
-    if let Ok(challenge) = HeaderValue::try_from(challenge) {
-        response.headers_mut().append(WWW_AUTHENTICATE, challenge);
-    }
-}
-
 /// The answer to a refusal. Never cacheable, never sets a cookie.
 pub fn render(
     reject: &Reject,

@@ -1,10 +1,12 @@
-//! Real programs come in with a token: curl, git, pip and npm.
+//! Real programs come in with a token: curl, git, pip, npm, Prometheus, and clients of container registries.
 
 use std::{path::Path, process::Command, time::Duration};
 
+use http::{Method, StatusCode};
+use serde_json::Value;
 use tokio::time::timeout;
 
-use super::{Home, TABLE, signed_in, state};
+use super::{Home, TABLE, basic, signed_in, state, with};
 use crate::support::{House, ScriptedProvider, Upstream, process::Process, python};
 
 /// Runs to its end; what it wrote.
@@ -151,6 +153,135 @@ async fn curl_git_pip_and_npm_come_in() {
     ))
     .await;
     assert!(!home.house.process.log().contains(&token[10..]));
+}
+
+/// Prometheus scrapes an app through the gate. So does one with a wrong token, and sees nothing.
+#[tokio::test]
+async fn prometheus_scrapes_with_a_token() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let web = folder.path().join("web");
+    std::fs::create_dir_all(&web).expect("made");
+    std::fs::write(web.join("metrics.txt"), "gate_test_rooms 42\n").expect("written");
+    let (home, _server) = before(&web).await;
+    let (_browser, token, _) = signed_in(&home).await;
+    let gate = home.house.address;
+    let here = folder.path();
+    // As `echo` writes it.
+    std::fs::write(here.join("token"), format!("{token}\n")).expect("written");
+    let last = u8::from(token.ends_with('0'));
+    let wrong = format!("{}{last}", &token[..41]);
+    std::fs::write(here.join("wrong"), wrong).expect("written");
+    let job = |name: &str, credential: &str| {
+        format!(
+            "  - job_name: {name}\n    metrics_path: /metrics.txt\n    {credential}\n    static_configs: [{{ targets: [\"{gate}\"] }}]\n"
+        )
+    };
+    let jobs = [
+        job("bearer", "authorization: { credentials_file: token }"),
+        job(
+            "basic",
+            "basic_auth: { username: me, password_file: token }",
+        ),
+        job("wrong", "authorization: { credentials_file: wrong }"),
+        job("nobody", "scheme: http"),
+    ];
+    let configuration = format!(
+        "global: {{ scrape_interval: 1s }}\nscrape_configs:\n{}",
+        jobs.concat()
+    );
+    std::fs::write(here.join("prometheus.yml"), configuration).expect("written");
+    let listens = crate::support::ports::free_address();
+    let mut command = Command::new("prometheus");
+    command.current_dir(here).args([
+        "--config.file=prometheus.yml",
+        "--storage.tsdb.path=data",
+        &format!("--web.listen-address={listens}"),
+    ]);
+    let prometheus = Process::start(command);
+    // It prints a word for each time that it finds nobody there yet.
+    let curl = format!(
+        "curl -sS --retry 20 --retry-connrefused --retry-delay 1 --data-urlencode \"query=$0\" http://{listens}/api/v1/query 2>errors"
+    );
+    let query = |query: &str| {
+        let mut command = Command::new("sh");
+        command.args(["-euc", &curl, query]).current_dir(here);
+        command
+    };
+    let end = std::time::Instant::now() + Duration::from_mins(1);
+    let seen = loop {
+        let scraped = run(&mut query("up")).await;
+        let scraped: Value = serde_json::from_str(&scraped).expect("JSON");
+        let jobs = scraped["data"]["result"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        if jobs.len() == 4 {
+            break jobs;
+        }
+        assert!(
+            std::time::Instant::now() < end,
+            "{scraped}\n{}",
+            prometheus.log()
+        );
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    for job in seen {
+        let name = job["metric"]["job"].as_str().expect("a name");
+        let up = if ["bearer", "basic"].contains(&name) {
+            "1"
+        } else {
+            "0"
+        };
+        assert_eq!(job["value"][1], up, "{name}: {}", home.house.process.log());
+    }
+    let rooms = run(&mut query("sum(gate_test_rooms)")).await;
+    assert!(rooms.contains("\"84\""), "{rooms}");
+    assert!(!home.house.process.log().contains(&token[10..]));
+}
+
+/// `docker login` asks `/v2/` for what it wants, and then sends a password if that is what it wants. A `Bearer` that leads to no
+/// service which gives tokens is the end of it.
+#[tokio::test]
+async fn clients_of_registries_log_in_with_a_token() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let web = folder.path().join("web");
+    std::fs::create_dir_all(web.join("v2")).expect("made");
+    std::fs::write(web.join("v2/index.html"), "{}").expect("written");
+    let (home, _server) = before(&web).await;
+    let (_browser, token, _) = signed_in(&home).await;
+    let (house, gate) = (&home.house, home.house.address);
+    for path in ["/v2/", "/v2/app/manifests/latest"] {
+        let asked = house.browser().bare(Method::GET, path).send().await;
+        assert_eq!(asked.status, StatusCode::UNAUTHORIZED);
+        let challenges: Vec<_> = asked.headers.get_all("www-authenticate").iter().collect();
+        assert_eq!(challenges.len(), 1, "{challenges:?}");
+        assert!(asked.header("www-authenticate").starts_with("Basic realm="));
+    }
+    let welcome = with(house, &basic(&format!("me:{token}")), "/v2/").await;
+    assert_eq!(welcome.status, StatusCode::OK);
+    let wrong = with(house, &basic("me:a-password"), "/v2/").await;
+    assert_eq!(wrong.status, StatusCode::UNAUTHORIZED);
+
+    let here = folder.path();
+    let mut clients = vec![format!(
+        "echo \"$password\" | skopeo login --authfile auth.json --tls-verify=false --username me --password-stdin {gate}"
+    )];
+    // Without its daemon it logs in by itself.
+    let docker =
+        "docker --config docker -H unix://$PWD/no-daemon login --username me --password-stdin";
+    if sh(here, "command -v docker")
+        .output()
+        .is_ok_and(|found| found.status.success())
+    {
+        clients.push(format!("echo \"$password\" | {docker} {gate}"));
+    }
+    for client in clients {
+        run(sh(here, &client).env("password", &token)).await;
+        let refused = sh(here, &client).env("password", "wrong").output();
+        let refused = refused.expect("it runs");
+        assert!(!refused.status.success(), "{client}: a wrong password");
+    }
+    assert!(!house.process.log().contains(&token[10..]));
 }
 
 const WHEEL: &str = r#"
