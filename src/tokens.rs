@@ -25,7 +25,7 @@ pub struct Tokens {
     pub id: Option<Text>,
     /// Refreshes the others and asks the provider whether the user still stands (RFC 6749 §6).
     pub refresh: Option<Text>,
-    /// When the access token ends. Kept beside a refresh token only.
+    /// When the access token ends. Kept beside a refresh token, and beside the access token where the provider says it.
     pub expires_at: Option<Timestamp>,
     /// When a refresh is due: some time before.
     pub refresh_at: Option<Timestamp>,
@@ -44,6 +44,9 @@ pub struct KeepTokens {
     pub access: bool,
     /// A header carries the ID token.
     pub id: bool,
+    /// The app may ask for the access token for a while after a request, and nothing can refresh it for the app: what a request comes
+    /// with has to last.
+    pub lasting: bool,
 }
 
 impl KeepTokens {
@@ -66,22 +69,42 @@ impl KeepTokens {
             // RFC 6749 §5.1 lets a provider keep the lifetime to itself; some write none as 0.
             let ends = granted.expires.filter(|ends| *ends > now);
             let ends = ends.unwrap_or_else(|| now.after(ASSUMED_LIFETIME));
-            let early = early(ends.since(now), jitter);
+            let early = self.early(ends.since(now), jitter);
             let due = Timestamp(ends.0.saturating_sub(early.as_secs()));
             tokens.refresh_at = Some(due.max(now.after(LEAST_AGE)).min(ends));
             tokens.expires_at = Some(ends);
+        } else if tokens.access.is_some() {
+            tokens.expires_at = granted.expires.filter(|ends| *ends > now);
         }
         tokens
     }
+
+    /// How long before its end a token that lasts `lifetime` is refreshed: a fifth of it or a minute, whichever is shorter, and up to
+    /// as much again. One that has to last: half of its life, or as long as an app may ask for it.
+    fn early(self, lifetime: Duration, jitter: u8) -> Duration {
+        let spread = (lifetime / 5).min(Duration::from_mins(1));
+        let least = if self.lasting {
+            (lifetime / 2).min(APP_ASKS)
+        } else {
+            spread
+        };
+        least + spread * u32::from(jitter) / 255
+    }
+
+    /// How much of its life an access token must have left, so that a request does not wait for the one that comes after it.
+    pub fn margin(self) -> Duration {
+        if self.lasting {
+            LEAST_LEFT
+        } else {
+            Duration::ZERO
+        }
+    }
 }
 
-/// How long before its end a token that lasts `lifetime` is refreshed: a fifth of it or a minute, whichever
-/// is shorter, and up to as much again.
-fn early(lifetime: Duration, jitter: u8) -> Duration {
-    let least = (lifetime / 5).min(Duration::from_mins(1));
-    least + least * u32::from(jitter) / 255
-}
-
+/// How long an app may ask for the access token of the session that a request came with.
+pub const APP_ASKS: Duration = Duration::from_mins(10);
+/// What is left of each access token with which a request reaches an app that may ask for it, unless the whole life is shorter.
+const LEAST_LEFT: Duration = Duration::from_secs(30);
 /// No token is refreshed that is younger, unless it has ended: who asks for one every second asks too often.
 const LEAST_AGE: Duration = Duration::from_secs(5);
 /// How long a token is taken to last whose provider does not say.
@@ -106,7 +129,7 @@ mod tests {
     fn only_what_is_needed_is_kept() {
         let keep = KeepTokens {
             access: true,
-            id: false,
+            ..KeepTokens::default()
         };
         let tokens = keep.of_grant(granted(true, Some(3_600)), true, Timestamp(0), 0);
         assert_eq!(tokens.access.as_deref(), Some("access"));
@@ -146,12 +169,42 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_end_of_an_access_token_is_kept_beside_it() {
+        let keep = KeepTokens {
+            access: true,
+            ..KeepTokens::default()
+        };
+        for (told, kept) in [(Some(9), Some(9)), (Some(5), None), (None, None)] {
+            let tokens = keep.of_grant(granted(false, told), true, Timestamp(5), 0);
+            assert_eq!(tokens.expires_at, kept.map(Timestamp), "{told:?}");
+            assert_eq!(tokens.refresh_at, None);
+        }
+    }
+
+    #[test]
+    fn what_an_app_may_ask_for_is_refreshed_while_it_lasts_as_long() {
+        let keep = KeepTokens {
+            lasting: true,
+            ..KeepTokens::default()
+        };
+        for (lifetime, due) in [(3_600, 3_000), (1_200, 600), (300, 150), (60, 30), (5, 5)] {
+            let tokens = keep.of_grant(granted(true, Some(lifetime)), true, Timestamp(0), 0);
+            assert_eq!(tokens.refresh_at, Some(Timestamp(due)), "{lifetime}");
+        }
+    }
+
     proptest! {
         #[test]
         fn a_refresh_is_due_before_the_end_and_not_at_once(lifetime in 1..1_000_000_u64, jitter: u8) {
-            let early = early(Duration::from_secs(lifetime), jitter);
+            let keep = KeepTokens::default();
+            let early = keep.early(Duration::from_secs(lifetime), jitter);
             prop_assert!(early <= Duration::from_mins(2));
             prop_assert!(early.as_secs() * 2 < lifetime);
+            let lasting = KeepTokens { lasting: true, ..keep };
+            let early = lasting.early(Duration::from_secs(lifetime), jitter);
+            prop_assert!(early <= Duration::from_mins(11));
+            prop_assert!(early.as_secs() * 4 < lifetime * 3);
         }
     }
 }

@@ -28,7 +28,8 @@ use crate::{
     provider::{HttpClient, Providers},
     route::{HostPattern, Routes},
     session::{
-        Sessions, cookie::Cookies, directory::ActiveSessions, refresh::RefreshPolicy, seal::KeyRing,
+        Sessions, cookie::Cookies, directory::ActiveSessions, refresh::RefreshPolicy,
+        seal::KeyRing, settings::StoreSettings,
     },
     site::{ProviderButton, Site},
     snapshot::Snapshot,
@@ -344,5 +345,7 @@ fn keep_tokens(config: &Config) -> KeepTokens {
     KeepTokens {
         access: exchanges || config.app.is_some() || carries(HeaderSource::AccessToken),
         id: carries(HeaderSource::IdToken),
+        // What is renewed for the app could not reach the browser's cookie.
+        lasting: config.app.is_some() && config.session.store == StoreSettings::Cookie,
     }
 }

@@ -72,7 +72,8 @@ pub struct CleanRequest {
     pub id: Option<RequestId>,
     /// The name that a trusted proxy has given it, as its headers have it.
     pub given_id: Option<Text>,
-    /// Whether a program on this machine sent it: it came over loopback, and no header says that a proxy passed it on.
+    /// Whether a program on this machine sent it by itself, as far as can be seen: it came over loopback, and neither a header nor the
+    /// PROXY protocol says that a proxy passed it on. Where it came over a Unix socket a proxy is likely to be its other end.
     pub is_local: bool,
     /// Whom the certificate of its connection proves; none where that is a trusted proxy's own.
     pub certificate: Option<Arc<Certified>>,
@@ -98,7 +99,7 @@ struct HeaderScan {
     hop: hop_by_hop::HeaderFlags,
     reserved: bool,
     forwarding: bool,
-    /// Whether one of these is of a proxy: programs name their requests, too.
+    /// Whether a proxy has written one of these, or `Via`: programs name their requests, too.
     proxied: bool,
     /// Whether a proxy may be asking about another request.
     original: bool,
@@ -117,6 +118,8 @@ pub struct Peer {
     header: Option<HeaderValue>,
     /// Whether the connection is ours to decrypt.
     tls: bool,
+    /// Whether a proxy has told the address (the PROXY protocol).
+    is_told: bool,
     /// Whom its certificate proves.
     certificate: Option<Arc<Certified>>,
 }
@@ -130,8 +133,15 @@ impl Peer {
             address,
             header,
             tls,
+            is_told: false,
             certificate: None,
         }
+    }
+
+    /// The same, at the other end of a proxy's connection: what the proxy has told of it is the address, or nothing.
+    #[must_use]
+    pub fn told_by_proxy(self, is_told: bool) -> Self {
+        Self { is_told, ..self }
     }
 
     /// The same, with a certificate that TLS has verified.
@@ -146,6 +156,12 @@ impl Peer {
     /// The socket's address; none for a Unix socket.
     pub fn address(&self) -> Option<IpAddr> {
         self.address
+    }
+
+    /// Whether it is a program on this machine. Who is at the other end of a proxy's connection is somebody else, though the proxy
+    /// tells a loopback address, or none.
+    fn is_local(&self) -> bool {
+        !self.is_told && self.address.is_some_and(|address| address.is_loopback())
     }
 
     /// The address as a header has it.
@@ -260,7 +276,7 @@ impl Normalizer {
             forwarding,
             id: given_id.is_none().then_some(id),
             given_id,
-            is_local: !noted.proxied && peer.address.is_some_and(|peer| peer.is_loopback()),
+            is_local: !noted.proxied && peer.is_local(),
             cleaned: PhantomData,
         }))
     }
@@ -299,6 +315,8 @@ impl Normalizer {
                 noted.proxied |= *name != *X_REQUEST_ID.as_str();
                 noted.original |= OriginalHeaders::has(name);
             }
+            // Noted before `Connection` can nominate it away.
+            noted.proxied |= name == "via";
         }
         noted.host = host.cloned();
         noted.audience = signs.audience(&head.method, &head.headers);

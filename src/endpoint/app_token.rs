@@ -7,7 +7,7 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
-    header::{COOKIE, ORIGIN, RETRY_AFTER, VIA, WWW_AUTHENTICATE},
+    header::{COOKIE, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use serde::Serialize;
 
@@ -38,6 +38,7 @@ enum NoToken {
     Barred,
     NoAccessToken,
     Over,
+    Ended,
     TooOften(u64),
     TooManyGuesses(u64),
     Unavailable,
@@ -83,6 +84,11 @@ impl NoToken {
                 "token_over",
                 "The access token is over, and there is no other yet. If sessions are in cookies, use the handle of a later request.",
             ),
+            Self::Ended => (
+                StatusCode::NOT_FOUND,
+                "token_ended",
+                "The access token is over, and the session has no refresh token that could bring another. The user has to sign in again.",
+            ),
             Self::TooOften(_) => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "too_many_requests",
@@ -117,7 +123,7 @@ pub(super) async fn serve_in_public(
     request: &CleanRequest,
     record: &mut Record,
 ) -> Response<Body> {
-    if is_local(request) {
+    if request.is_local {
         serve(snapshot, &request.head.headers, record).await
     } else {
         refuse(NoToken::Elsewhere, record)
@@ -206,7 +212,11 @@ async fn find(
     let access_token = tokens.access.as_deref().ok_or(NoToken::NoAccessToken)?;
     // Past its end a session may go on for a while; its token must not.
     if tokens.expires_at.is_some_and(|end| now >= end) {
-        return Err(NoToken::Over);
+        return Err(if tokens.refresh_at.is_some() {
+            NoToken::Over
+        } else {
+            NoToken::Ended
+        });
     }
     audit(snapshot, session, record);
     let given = Given {
@@ -227,17 +237,11 @@ async fn find(
 struct Given<'a> {
     access_token: &'a str,
     token_type: &'static str,
-    /// In seconds; only where the session has a refresh token is the end known.
+    /// In seconds; where the end is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_in: Option<u64>,
     provider: &'a str,
     user_id: String,
-}
-
-/// Whether a program on this machine sends it by itself, as far as can be seen. Where it came over a Unix socket a proxy is likely
-/// to be its other end.
-fn is_local(request: &CleanRequest) -> bool {
-    request.is_local && !request.head.headers.contains_key(VIA)
 }
 
 /// What no app sends, and no page can leave out: the Fetch Standard has a browser write them.

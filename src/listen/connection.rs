@@ -79,20 +79,17 @@ async fn open(
         }
     }
     let (tls, rules) = worker.current().tls();
+    let peer = Peer::new(*client, tls.is_some()).told_by_proxy(is_proxied);
     // Boxed, so that a connection without TLS does not keep its size.
     match (stream, tls) {
         (Stream::Tcp(stream), Some(tls)) => {
-            Box::pin(open_tls(worker, (&tls, rules), stream, *client, place)).await
+            Box::pin(open_tls(worker, (&tls, rules), stream, peer, place)).await
         }
         (Stream::Unix(stream), Some(tls)) => {
-            Box::pin(open_tls(worker, (&tls, rules), stream, *client, place)).await
+            Box::pin(open_tls(worker, (&tls, rules), stream, peer, place)).await
         }
-        (Stream::Tcp(stream), None) => {
-            open_http(worker, stream, Peer::new(*client, false), place).await
-        }
-        (Stream::Unix(stream), None) => {
-            open_http(worker, stream, Peer::new(*client, false), place).await
-        }
+        (Stream::Tcp(stream), None) => open_http(worker, stream, peer, place).await,
+        (Stream::Unix(stream), None) => open_http(worker, stream, peer, place).await,
     }
 }
 
@@ -171,7 +168,7 @@ async fn open_tls<S: ClientSocket>(
     worker: Arc<Worker>,
     (tls, rules): (&TlsAcceptor, Option<Rules>),
     mut socket: S,
-    address: Option<IpAddr>,
+    peer: Peer,
     place: Place,
 ) -> Result<Serving, Ended> {
     let limits = worker.limits();
@@ -186,8 +183,7 @@ async fn open_tls<S: ClientSocket>(
                 let shown = socket.get_ref().1.peer_certificates()?.first()?;
                 Certified::read(shown, rules)
             });
-            let peer = Peer::new(address, true).with_certificate(certificate);
-            open_http(worker, socket, peer, place).await
+            open_http(worker, socket, peer.with_certificate(certificate), place).await
         }
         Ok(Err(error)) => Err(Ended::Handshake(error)),
         Err(_) => Err(Ended::HandshakeTimeout),

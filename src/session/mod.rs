@@ -21,6 +21,7 @@ use bytes::Bytes;
 
 pub use self::sessions::{
     KeepError, LogoutHint, Pending, SessionLookup, SessionStorage, Sessions, Unavailable,
+    open_handle,
 };
 
 use crate::{

@@ -122,17 +122,18 @@ enum Due {
     No,
     /// The old token lasts still.
     Soon,
-    /// The old token is over.
+    /// The old token is over, or will be before the app has used it.
     Overdue,
 }
 
-fn due(session: &Session, now: Timestamp) -> Due {
+/// `margin` is what must be left of the old token.
+fn due(session: &Session, margin: Duration, now: Timestamp) -> Due {
     let tokens = &session.tokens;
     if tokens.refresh.is_none() || tokens.refresh_at.is_none_or(|due| now < due) {
         return Due::No;
     }
     match tokens.expires_at {
-        Some(end) if now < end => Due::Soon,
+        Some(end) if now.after(margin) < end => Due::Soon,
         _ => Due::Overdue,
     }
 }
@@ -202,7 +203,7 @@ impl Refresher {
 
     /// Whether [`settle`](Self::settle) has something to say of `session`; otherwise it stands.
     pub(super) fn concerns(&self, session: &Session, now: Timestamp) -> bool {
-        due(session, now) != Due::No || self.shared.is_stale(session, now)
+        due(session, Duration::ZERO, now) != Due::No || self.shared.is_stale(session, now)
     }
 
     /// What `session` was refreshed to, as far as it is known here: a browser that signs out may do so with an older
@@ -216,7 +217,7 @@ impl Refresher {
         (refreshed.generation > session.generation).then_some(refreshed)
     }
 
-    /// What a session that was opened is worth now. Waits only where its access token is over, and then for
+    /// What a session that was opened is worth now. Waits only where its access token is over or nearly, and then for
     /// [`PATIENCE`] at most, however long the provider thinks: the refresh goes on without whoever asked for it.
     pub(super) async fn settle(
         &self,
@@ -227,9 +228,10 @@ impl Refresher {
         let deadline = Instant::now() + PATIENCE;
         let mut session = session;
         let (mut is_refreshed, mut is_spent) = (false, false);
+        let margin = self.shared.policy.load().keep.margin();
         // An old cookie leads to what was refreshed last, and that may be due.
         for _ in 0..LONGEST_CHAIN {
-            let due = due(&session, now);
+            let due = due(&session, margin, now);
             if due == Due::No {
                 break;
             }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderValue};
 
-pub use self::{logout_hint::LogoutHint, pending::Pending};
+pub use self::{handle::open_handle, logout_hint::LogoutHint, pending::Pending};
 use super::{
     Lifetimes, Session, codec,
     cookie::{Cookies, Found, SessionCookies, Span},

@@ -124,15 +124,19 @@ async fn browsers_and_other_machines_are_refused_even_with_the_secret() {
         ("x-real-ip", "127.0.0.1", "not_local"),
         ("via", "1.1 proxy", "not_local"),
     ] {
-        let app = house.browser();
-        let reply = app
-            .bare(Method::GET, "/oauth2/token")
-            .header("authorization", &credentials(&handle, SECRET))
-            .header(name, value)
-            .send()
-            .await;
-        assert_eq!(refusal(&reply), (403, error.to_owned()), "{name}: {value}");
-        assert!(!reply.text().contains("access_token\":"));
+        // A client cannot have a proxy's word taken away, by naming it as one of the connection.
+        for connection in ["keep-alive", "via, x-forwarded-for, forwarded, x-real-ip"] {
+            let app = house.browser();
+            let reply = app
+                .bare(Method::GET, "/oauth2/token")
+                .header("authorization", &credentials(&handle, SECRET))
+                .header("connection", connection)
+                .header(name, value)
+                .send()
+                .await;
+            assert_eq!(refusal(&reply), (403, error.to_owned()), "{name}: {value}");
+            assert!(!reply.text().contains("access_token\":"));
+        }
     }
     // Programs name their requests.
     let app = house.browser();
@@ -189,6 +193,37 @@ async fn a_unix_socket_for_everybody_is_not_the_apps() {
     assert_eq!((status, &said["error"]), (403, &json!("not_local")));
     let (status, _) = ask_at(house.address, &get(&handle, SECRET)).await;
     assert_eq!(status, 200);
+}
+
+/// Behind a proxy that speaks the PROXY protocol nobody is on this machine, whatever address it tells, or none.
+#[tokio::test]
+async fn who_comes_by_the_proxy_protocol_is_not_local() {
+    let upstream = Upstream::start().await;
+    let provider = ScriptedProvider::start().await;
+    let (address, behind) = (ports::free_address(), ports::free_address());
+    let listen = format!("listen = [\"{address}\", \"{behind} proxy_protocol\"]");
+    let plan = House::plan().upstream(&upstream).provider(&provider);
+    let house = plan.listen(&listen).tables(TABLE).start_at(address).await;
+    let ada = house.browser();
+    ada.sign_in("/").await;
+    let handle = handle(&ada).await;
+    for told in [
+        "PROXY UNKNOWN",
+        "PROXY TCP4 127.0.0.1 127.0.0.1 51234 443",
+        "PROXY TCP6 ::1 ::1 51234 443",
+        "PROXY TCP4 203.0.113.7 192.0.2.9 51234 443",
+    ] {
+        let mut stream = TcpStream::connect(behind).await.expect("it listens");
+        let told = format!("{told}\r\n");
+        stream.write_all(told.as_bytes()).await.expect("sent");
+        let (status, said) = exchange(&mut stream, &get(&handle, SECRET)).await;
+        assert_eq!(
+            (status, &said["error"]),
+            (403, &json!("not_local")),
+            "{told}"
+        );
+    }
+    assert_eq!(ask_at(house.address, &get(&handle, SECRET)).await.0, 200);
 }
 
 /// With `listen` the app asks there, and nobody asks anywhere else.
@@ -337,7 +372,13 @@ async fn a_session_too_large_for_a_header_has_no_handle() {
     ada.sign_in("/").await;
     let seen = ada.get("/page").await.seen();
     assert_eq!(seen.header("x-user-session"), None);
-    assert!(house.process.log().contains("the app gets no handle"));
+    for _ in 0..500 {
+        if house.process.log().contains("the app gets no handle") {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("{}", house.process.log());
 }
 
 #[tokio::test]
@@ -363,6 +404,104 @@ async fn a_token_that_is_over_is_renewed_and_never_given() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     panic!("no token in time");
+}
+
+/// How long the token lasts that the app gets.
+fn lasts(reply: &Reply) -> u64 {
+    let text = reply.text();
+    assert_eq!(reply.status, StatusCode::OK, "{text}");
+    reply.json()["expires_in"].as_u64().expect("an end")
+}
+
+/// Nothing can be renewed for the app there, as the browser would not learn of it. So each request comes with a token that lasts for
+/// a while, and what comes of a later request serves the handles of earlier ones, too.
+#[tokio::test]
+async fn sessions_in_cookies_come_with_a_token_that_lasts() {
+    let (house, _upstream, provider) = arranged(
+        |behaviour| behaviour.expires_in = json!(30),
+        |plan| plan.tables(TABLE),
+    )
+    .await;
+    let ada = house.browser();
+    ada.sign_in("/").await;
+    let first = handle(&ada).await;
+    // The app's questions alone renew nothing.
+    while lasts(&ask(&house, &first, SECRET).await) > 15 {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert_eq!(provider.renewals(), 0);
+    // Now half of it is over. A request waits for another, though not for ever.
+    for _ in 0..20 {
+        let later = handle(&ada).await;
+        if lasts(&ask(&house, &later, SECRET).await) > 15 {
+            assert_eq!(provider.renewals(), 1);
+            assert!(lasts(&ask(&house, &first, SECRET).await) > 10);
+            // The browser has it, too.
+            assert_eq!(ada.get("/page").await.status, StatusCode::OK);
+            assert_eq!(provider.renewals(), 1);
+            return;
+        }
+    }
+    panic!("no request has brought a token that lasts");
+}
+
+/// The end of a token that nothing renews is known, too.
+#[tokio::test]
+async fn a_token_without_a_successor_is_not_given_beyond_its_end() {
+    for store in ["cookie", "memory"] {
+        let (house, _upstream, _provider) = arranged(
+            |behaviour| behaviour.expires_in = json!(3),
+            |plan| {
+                let plan = plan.session(&format!("store = \"{store}\""));
+                plan.tables(TABLE).provider_line("refresh = false")
+            },
+        )
+        .await;
+        let ada = house.browser();
+        ada.sign_in("/").await;
+        let handle = handle(&ada).await;
+        let end = std::time::Instant::now() + Duration::from_secs(20);
+        loop {
+            let reply = ask(&house, &handle, SECRET).await;
+            if reply.status != StatusCode::OK {
+                assert_eq!(refusal(&reply), (404, "token_ended".to_owned()), "{store}");
+                break;
+            }
+            assert!(lasts(&reply) <= 3 && std::time::Instant::now() < end);
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        // The session goes on.
+        assert_eq!(ada.get("/page").await.status, StatusCode::OK);
+    }
+}
+
+/// Who may open the socket is for its folder to say.
+#[tokio::test]
+async fn the_apps_own_place_may_be_a_unix_socket() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("app.sock");
+    let table = format!("{TABLE}listen = \"unix:{}\"\n", socket.display());
+    let (house, _upstream, _provider) = standard_with(|plan: Plan| plan.tables(&table)).await;
+    let ada = house.browser();
+    ada.sign_in("/").await;
+    let handle = handle(&ada).await;
+    let connect = || async { UnixStream::connect(&socket).await.expect("it listens") };
+    let (status, given) = exchange(&mut connect().await, &get(&handle, SECRET)).await;
+    assert_eq!(
+        (status, &given["user_id"]),
+        (200, &json!("script:ada-1815"))
+    );
+    let (status, said) = exchange(&mut connect().await, &get(&handle, "wrong")).await;
+    assert_eq!((status, &said["error"]), (401, &json!("unauthorized")));
+    for (head, expected) in [
+        ("GET / HTTP/1.1", 404),
+        ("GET /oauth2/userinfo HTTP/1.1", 404),
+    ] {
+        assert_eq!(exchange(&mut connect().await, head).await.0, expected);
+    }
+    // Nobody asks in public then.
+    let reply = ask(&house, &handle, SECRET).await;
+    assert_eq!(reply.status, StatusCode::NOT_FOUND);
 }
 
 /// Without `[app]` there is neither address nor header.

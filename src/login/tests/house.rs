@@ -76,8 +76,8 @@ impl House {
             ),
             &public_url,
             KeepTokens {
-                access: false,
                 id: true,
+                ..KeepTokens::default()
             },
             Arc::default(),
         );

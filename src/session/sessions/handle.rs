@@ -5,7 +5,8 @@
 //!
 //! If sessions are in a store, a handle holds the same ticket as the cookie. If they are in cookies, there is nothing that a ticket
 //! could lead to: then the handle holds the session itself, without what refreshes it. A refresh for the app could not reach the
-//! browser's cookie, and would spend the refresh token that is in there.
+//! browser's cookie, and would spend the refresh token that is in there. So the token is refreshed with the user's requests, early enough
+//! to last ([`KeepTokens::lasting`](crate::tokens::KeepTokens)).
 
 use std::time::{Duration, Instant};
 
@@ -18,15 +19,19 @@ use crate::{
     clock::Timestamp,
     observe::Throttled,
     random,
-    session::{Session, StoreError, codec, seal::Purpose, ticket::Ticket},
-    tokens::Tokens,
+    session::{
+        Session, StoreError, codec,
+        seal::{KeyRing, Purpose},
+        ticket::Ticket,
+    },
+    tokens::{APP_ASKS, Tokens},
 };
 
 impl Sessions {
     /// A handle of the session that `visit` found. None without a session, and where one does not fit.
     pub fn handle(&self, visit: &SessionLookup, now: Timestamp) -> Option<String> {
         let session = visit.session.as_deref()?;
-        let ends_at = now.after(HANDLE_LASTS);
+        let ends_at = now.after(APP_ASKS);
         match (&self.storage, &visit.carried) {
             (SessionStorage::Store(_), Some(CookiePayload::Ticket(ticket))) => {
                 Some(ticket.to_handle(&self.keys, ends_at, random::bytes()))
@@ -43,6 +48,8 @@ impl Sessions {
             tokens: Tokens {
                 access: session.tokens.access.clone(),
                 expires_at: session.tokens.expires_at,
+                // Tells that there will be another.
+                refresh_at: session.tokens.refresh_at,
                 ..Tokens::default()
             },
             ..session.clone()
@@ -76,7 +83,7 @@ impl Sessions {
     ) -> Result<SessionLookup, Unavailable> {
         let mut visit = SessionLookup::default();
         if matches!(self.storage, SessionStorage::Cookie { .. }) {
-            let Some(session) = self.open_handle(handle, now) else {
+            let Some(session) = open_handle(handle, &self.keys, now) else {
                 return Ok(visit);
             };
             if !self.revocations.is_known() {
@@ -97,19 +104,17 @@ impl Sessions {
         visit.carried = Some(CookiePayload::Ticket(ticket));
         Box::new(Pending::new(self, visit, None, now)).wait().await
     }
+}
 
-    /// The session in a handle that has not ended.
-    fn open_handle(&self, handle: &[u8], now: Timestamp) -> Option<Session> {
-        let mut plain = self.keys.open(Purpose::SessionHandle, b"", handle)?;
-        let ends_at = Timestamp(plain.try_get_u64().ok()?);
-        (now < ends_at).then(|| codec::decode(&plain))?
-    }
+/// The session in a handle that has not ended; none where none of `keys` has sealed it. Pure.
+pub fn open_handle(handle: &[u8], keys: &KeyRing, now: Timestamp) -> Option<Session> {
+    let mut plain = keys.open(Purpose::SessionHandle, b"", handle)?;
+    let ends_at = Timestamp(plain.try_get_u64().ok()?);
+    (now < ends_at).then(|| codec::decode(&plain))?
 }
 
 static TOO_LONG: Throttled = Throttled::new(TELL);
 
-/// How long an app may ask for the access token of the session that a request came with.
-const HANDLE_LASTS: Duration = Duration::from_mins(10);
 /// Characters of the longest handle. Many servers refuse a header of more than eight thousand.
 const LONGEST_HANDLE: usize = 6 * 1024;
 /// How often it is told that a handle was too long.
