@@ -345,7 +345,7 @@ fn keep_tokens(config: &Config) -> KeepTokens {
     KeepTokens {
         access: exchanges || config.app.is_some() || carries(HeaderSource::AccessToken),
         id: carries(HeaderSource::IdToken),
-        // What is renewed for the app could not reach the browser's cookie.
+        // What is refreshed for the app could not reach the browser's cookie.
         lasting: config.app.is_some() && config.session.store == StoreSettings::Cookie,
     }
 }

@@ -72,6 +72,10 @@ fn what_does_not_go_together_is_told() {
             "bearer = { introspect = true, token_cache = \"2h\" }",
             "at most 1h",
         ),
+        (
+            "bearer = { audience = [\"api\"], signed_answers = true }",
+            "introspect = true",
+        ),
         ("login = false", "none of its tokens is accepted"),
         ("kubernetes = true", "none counts"),
     ] {
@@ -80,14 +84,20 @@ fn what_does_not_go_together_is_told() {
     }
     let github =
         "[providers.github]\nclient_id = \"a\"\nclient_secret = \"b\"\nallow = \"anyone\"\n";
-    let report = loaded(&format!("{github}bearer = {{ audience = [\"a\"] }}"));
-    assert!(report.map(|_| ()).unwrap_err().contains("not read"));
+    for (bearer, told) in [
+        ("audience = [\"a\"]", "not read"),
+        ("introspect = true, signed_answers = true", "signed_answers"),
+    ] {
+        let report = loaded(&format!("{github}bearer = {{ {bearer} }}"));
+        assert!(report.map(|_| ()).unwrap_err().contains(told), "{bearer}");
+    }
 }
 
 #[test]
 fn a_provider_may_be_asked_about_tokens() {
     let said = bearer("bearer = { introspect = true, token_cache = \"10s\" }");
-    assert!(said.introspect && said.audience.is_empty());
+    assert!(said.introspect && said.audience.is_empty() && !said.signed_answers);
+    assert!(bearer("bearer = { introspect = true, signed_answers = true }").signed_answers);
     assert_eq!(said.token_cache, Duration::from_secs(10));
     let of = |lines: &str| loaded(&format!("{CORP}{lines}"));
     let asks = "bearer = { introspect = true }";

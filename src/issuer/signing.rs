@@ -309,6 +309,7 @@ mod tests {
             types: &["at+jwt"],
             audience: jose::Audience::Resource(&["it".to_owned()]),
             max_age: None,
+            is_endless: false,
             now: NOW,
         };
         jose::verify(token, &keys.verifier, &expected).is_ok()

@@ -30,6 +30,8 @@ pub struct Expected<'a> {
     pub audience: Audience<'a>,
     /// Its greatest age, which takes an `iat`. None where its age does not matter: then `iat` may be missing.
     pub max_age: Option<Duration>,
+    /// Whether it may lack an `exp`, so that its age is all that bounds it.
+    pub is_endless: bool,
     /// When it came.
     pub now: Timestamp,
 }
@@ -252,9 +254,11 @@ fn check_key_issuer(
 
 fn check_times(claims: &Map<String, Value>, expected: &Expected<'_>) -> Result<(), JwtError> {
     let now = expected.now;
-    let expires = time(claims, "exp").ok_or(JwtError::Expired)?;
-    if now >= expires.after(LEEWAY) {
-        return Err(JwtError::Expired);
+    if claims.contains_key("exp") || !expected.is_endless {
+        let expires = time(claims, "exp").ok_or(JwtError::Expired)?;
+        if now >= expires.after(LEEWAY) {
+            return Err(JwtError::Expired);
+        }
     }
     if expected.max_age.is_some() || claims.contains_key("iat") {
         let issued = time(claims, "iat").ok_or(JwtError::IssuedAt)?;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::BearerTerms;
 use crate::{
-    jose::{Algorithm, Audience, JwtError, Verified, text},
+    jose::{self, Algorithm, Audience, JwtError, Verified, text},
     text::Text,
 };
 
@@ -26,6 +26,8 @@ pub struct BearerSettings {
     pub accept_id_tokens: bool,
     /// Whether the provider is asked for each token (RFC 7662), and none is judged by its signature.
     pub introspect: bool,
+    /// Whether it has to sign what it says then (RFC 9701).
+    pub signed_answers: bool,
     /// How long what is known of a token stands.
     pub token_cache: Duration,
     /// Whether the issuer is the Kubernetes cluster in which the gate runs.
@@ -138,6 +140,11 @@ pub(super) fn is_other(claims: &Map<String, Value>) -> bool {
         || !says("token_use", &["access", "id", "access_token", "id_token"])
         || claims.contains_key("events")
         || claims.contains_key("cnf")
+}
+
+/// Whether `aud` names the client itself, as that of each ID token does.
+pub(super) fn is_for_client(token: &Verified, client_id: &str) -> bool {
+    jose::audience(&token.claims).contains(&Some(client_id))
 }
 
 /// Whether what is brought as an ID token of `client_id`'s shows no sign of another client, or of an access token. An access token whose

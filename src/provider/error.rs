@@ -66,6 +66,9 @@ pub enum ProviderError {
     /// A bearer token for which the provider was asked is not good.
     #[error("bearer token: {0}")]
     Token(#[from] TokenFlaw),
+    /// The provider's signature below an answer about a token does not hold (RFC 9701).
+    #[error("introspection endpoint: the signed answer does not hold: {0}")]
+    SignedAnswer(JwtError),
     /// The claims do not make an identity.
     #[error("claims: {0}")]
     Claims(#[from] ClaimError),
@@ -94,9 +97,13 @@ impl ProviderError {
         }
     }
 
-    /// Whether the provider itself has said so of a bearer token.
+    /// Whether the refusal of a bearer token is what the provider has said of it or of its user, and so is worth remembering.
     pub fn is_told(&self) -> bool {
-        matches!(self, Self::Token(flaw) if *flaw != TokenFlaw::Unreadable)
+        match self {
+            // What is signed is judged without a call, and what cannot be read may be read in a moment.
+            Self::Bearer(_) | Self::Token(TokenFlaw::Unreadable) => false,
+            error => error.is_of_token(),
+        }
     }
 
     /// What of the gate's own setup is wrong, where the provider's answer tells.

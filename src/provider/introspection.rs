@@ -1,5 +1,8 @@
-//! Pure: what a provider's answer about a token is worth (RFC 7662 §2.2).
+//! Pure: what a provider's answer about a token is worth (RFC 7662 §2.2), signed or not (RFC 9701 §5).
 
+use std::time::Duration;
+
+use http::{HeaderMap, header::CONTENT_TYPE};
 use serde_json::{Map, Value};
 
 use super::{
@@ -9,7 +12,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    jose::{self, LEEWAY, text, time},
+    jose::{self, JwtError, KeySet, LEEWAY, text, time},
 };
 
 /// No server says anything of tokens to somebody who does not prove who they are (RFC 7662 §2.1).
@@ -41,6 +44,37 @@ pub struct Expected<'a> {
 /// That it is no JSON object.
 pub fn read(body: &[u8]) -> Result<Map<String, Value>, TokenFlaw> {
     serde_json::from_slice(body).map_err(|_| TokenFlaw::Unreadable)
+}
+
+/// Whether an answer says that it is signed.
+pub fn is_signed(headers: &HeaderMap) -> bool {
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
+    let essence = kind.and_then(|kind| kind.split(';').next());
+    essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case(SIGNED))
+}
+
+/// The members of a signed answer, all checks of the signature passed. `expected` has the types [`SIGNED_TYPES`].
+///
+/// # Errors
+/// That the provider has not signed it, not now, or not for this client. Without `typ` it may be another token of the provider's, which
+/// anybody may have got.
+pub fn read_signed(
+    body: &[u8],
+    keys: &KeySet,
+    expected: &jose::Expected<'_>,
+) -> Result<Map<String, Value>, JwtError> {
+    let token = str::from_utf8(body).map_err(|_| JwtError::Malformed)?;
+    let verified = jose::verify(token.trim_ascii(), keys, expected)?;
+    if verified.kind.is_none() {
+        return Err(JwtError::Type);
+    }
+    let mut claims = verified.claims;
+    match claims.remove("token_introspection") {
+        Some(Value::Object(answer)) => Ok(answer),
+        _ => Err(JwtError::Malformed),
+    }
 }
 
 /// Takes `username` (RFC 7662 §2.2) for the login name where nothing else tells one.
@@ -124,6 +158,13 @@ impl Expected<'_> {
     }
 }
 
+/// The type of a signed answer (RFC 9701 §5), and what is asked for where answers have to be signed.
+pub const SIGNED: &str = "application/token-introspection+jwt";
+/// `typ` of a signed answer, short and in full (RFC 7515 §4.1.9).
+pub const SIGNED_TYPES: [&str; 2] = ["token-introspection+jwt", SIGNED];
+/// The greatest age of a signed answer, which has no `exp`: a call takes five seconds at most, and clocks differ.
+pub const ANSWER_AGE: Duration = Duration::from_mins(2);
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -132,6 +173,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::jose::{Algorithm, Audience, TestKey};
 
     const NOW: u64 = 1_800_000_000;
 
@@ -142,6 +184,7 @@ mod tests {
             algorithms: Vec::new(),
             accept_id_tokens: false,
             introspect: true,
+            signed_answers: false,
             token_cache: Duration::from_mins(1),
             kubernetes: false,
         }
@@ -264,6 +307,94 @@ mod tests {
         ] {
             assert_eq!(judge(&named, &answer), Err(flaw), "{answer}");
         }
+    }
+
+    /// What an answer with these changes to header and claims says; null takes a member away.
+    fn signed(header: &Value, changes: &Value) -> Result<Map<String, Value>, JwtError> {
+        let key = TestKey::ec("k");
+        let lay = |mut under: Value, over: &Value| {
+            for (name, value) in over.as_object().unwrap() {
+                match value {
+                    Value::Null => _ = under.as_object_mut().unwrap().remove(name),
+                    value => under[name] = value.clone(),
+                }
+            }
+            under
+        };
+        let under = json!({ "alg": key.algorithm(), "kid": key.kid, "typ": SIGNED_TYPES[0] });
+        let header = lay(under, header);
+        let claims = json!({
+            "iss": "https://id.example.com", "aud": "us", "iat": NOW,
+            "token_introspection": { "active": true, "sub": "1" },
+        });
+        let audience = ["us".to_owned()];
+        let expected = jose::Expected {
+            issuer: "https://id.example.com",
+            issues: |issuer, iss| issuer == iss,
+            algorithms: &[Algorithm::ES256],
+            types: &SIGNED_TYPES,
+            audience: Audience::Resource(&audience),
+            max_age: Some(ANSWER_AGE),
+            is_endless: true,
+            now: Timestamp(NOW),
+        };
+        let keys = KeySet::read(&json!({ "keys": [key.jwk()] })).unwrap();
+        let token = key.sign_with(&header, &lay(claims, changes));
+        read_signed(format!("{token}\n").as_bytes(), &keys, &expected)
+    }
+
+    #[test]
+    fn a_signed_answer_is_the_issuers_for_this_client_and_of_now() {
+        for (header, changes) in [
+            (json!({}), json!({})),
+            (json!({ "typ": SIGNED }), json!({ "aud": ["us", "them"] })),
+            (json!({}), json!({ "exp": NOW + 9, "iat": NOW - 100 })),
+        ] {
+            let answer = signed(&header, &changes).unwrap();
+            assert_eq!(answer.get("sub"), Some(&json!("1")), "{changes}");
+        }
+        for (header, changes, error) in [
+            (json!({ "typ": null }), json!({}), JwtError::Type),
+            (json!({ "typ": "JWT" }), json!({}), JwtError::Type),
+            (json!({ "typ": "at+jwt" }), json!({}), JwtError::Type),
+            (json!({ "alg": "none" }), json!({}), JwtError::Algorithm),
+            (json!({ "alg": "HS256" }), json!({}), JwtError::Algorithm),
+            (
+                json!({}),
+                json!({ "iss": "https://evil.example" }),
+                JwtError::Issuer,
+            ),
+            (json!({}), json!({ "iss": null }), JwtError::Issuer),
+            (json!({}), json!({ "aud": "them" }), JwtError::Audience),
+            (json!({}), json!({ "aud": null }), JwtError::Audience),
+            (json!({}), json!({ "iat": null }), JwtError::IssuedAt),
+            (json!({}), json!({ "iat": NOW - 121 }), JwtError::IssuedAt),
+            (json!({}), json!({ "iat": NOW + 61 }), JwtError::IssuedAt),
+            (json!({}), json!({ "exp": NOW - 60 }), JwtError::Expired),
+            (
+                json!({}),
+                json!({ "token_introspection": null }),
+                JwtError::Malformed,
+            ),
+            (
+                json!({}),
+                json!({ "token_introspection": "x", "active": true }),
+                JwtError::Malformed,
+            ),
+        ] {
+            assert_eq!(signed(&header, &changes), Err(error), "{header} {changes}");
+        }
+    }
+
+    #[test]
+    fn a_signed_answer_is_told_by_its_type() {
+        let is = |kind: &'static str| {
+            let kind = http::HeaderValue::from_static(kind);
+            is_signed(&[(CONTENT_TYPE, kind)].into_iter().collect())
+        };
+        assert!(is(SIGNED) && is("Application/Token-Introspection+JWT; charset=utf-8"));
+        assert!(!is("application/json") && !is("application/jwt") && !is(""));
+        assert!(!is_signed(&HeaderMap::new()));
     }
 
     proptest! {

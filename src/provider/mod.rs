@@ -37,7 +37,7 @@ pub use self::{
     claims::Evidence,
     error::{Call, ProviderError},
     http::HttpClient,
-    oauth::REFRESH_TIMEOUT,
+    oauth::{REFRESH_TIMEOUT, read_exchanged_token},
     oidc::Learnt,
     subject_token::{FRESH, Subject, SubjectToken},
     token_error::LogoutTokenError,

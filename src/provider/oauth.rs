@@ -32,7 +32,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use url::{Url, form_urlencoded};
 
+pub use self::token_exchange::read_exchanged_token;
 pub(super) use self::{
+    introspection::PLAIN,
     revocation::{basic, send_revocation},
     token_exchange::GRANT_TYPE as TOKEN_EXCHANGE,
 };

@@ -38,6 +38,7 @@ pub(super) fn terms(client_id: &str) -> BearerSettings {
         algorithms: Vec::new(),
         accept_id_tokens: false,
         introspect: true,
+        signed_answers: false,
         token_cache: Duration::ZERO,
         kubernetes: false,
     }

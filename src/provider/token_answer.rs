@@ -65,7 +65,8 @@ pub(super) fn normalise(
     success(&members)
 }
 
-fn members(body: &[u8]) -> Option<Map<String, Value>> {
+/// What an answer has, in JSON or as a form.
+pub(super) fn members(body: &[u8]) -> Option<Map<String, Value>> {
     if let Ok(value) = serde_json::from_slice(body) {
         return match value {
             Value::Object(members) => Some(members),

@@ -112,6 +112,49 @@ async fn j11_what_is_no_yes_is_refused() {
     assert_eq!(upstream.count(), 0);
 }
 
+/// A good token of somebody who is nobody here costs no more than a bad one.
+#[tokio::test]
+async fn what_was_refused_behind_a_good_answer_is_remembered() {
+    let (house, upstream, provider) = gate_with(BEARER).await;
+    let mut answer = active("1");
+    let members = answer.as_object_mut().expect("an object");
+    members.remove("sub");
+    members.insert("username".to_owned(), json!("ada"));
+    provider.set(|behaviour| behaviour.userinfo = json!({ "sub": null }));
+    for (number, token) in ["opaque-1", "opaque-2"].into_iter().enumerate() {
+        knows(&provider, token, &answer);
+        for _ in 0..3 {
+            let status = ask(&house, token).await.status;
+            assert_eq!(status, StatusCode::UNAUTHORIZED);
+        }
+        assert_eq!(calls(&provider), number + 1);
+        assert_eq!(provider.calls("/userinfo").len(), number + 1);
+    }
+    assert_eq!(upstream.count(), 0);
+}
+
+/// RFC 9701: where the provider has to sign, nothing else is believed.
+#[tokio::test]
+async fn an_answer_that_is_not_signed_is_none_where_it_has_to_be() {
+    let line = "bearer = { introspect = true, clients = [\"cli\"], signed_answers = true }";
+    let (house, upstream, provider) = gate_with(line).await;
+    knows(&provider, "opaque-1", &active("1"));
+    let reply = ask(&house, "opaque-1").await;
+    assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_ne!(reply.header("retry-after"), "");
+    assert_eq!(upstream.count(), 0);
+    let asked = &provider.calls("/introspect")[0];
+    assert_eq!(
+        asked.headers["accept"],
+        "application/token-introspection+jwt"
+    );
+    let line = house.access_line("/api/x").await.to_string();
+    assert!(
+        line.contains("the answer is not signed (RFC 9701)"),
+        "{line}"
+    );
+}
+
 #[tokio::test]
 async fn j11_what_cannot_be_found_out_is_no_bad_token() {
     let (house, upstream, provider) = gate_with(BEARER).await;

@@ -86,6 +86,7 @@ const provider = new Provider(issuer, {
     clientCredentials: { enabled: true },
     devInteractions: { enabled: false },
     introspection: { enabled: true, allowedPolicy: () => true },
+    jwtIntrospection: { enabled: true },
     revocation: { enabled: true },
     backchannelLogout: { enabled: true },
     rpInitiatedLogout: {

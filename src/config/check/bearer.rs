@@ -80,6 +80,7 @@ impl Reader<'_> {
         let algorithms = self.texts(&inner, "algorithms", algorithm);
         let accept_id_tokens = self.flag(&inner, "accept_id_tokens", false);
         let introspect = self.flag(&inner, "introspect", false);
+        let signed_answers = self.flag(&inner, "signed_answers", false);
         let token_cache = self.duration(&inner, "token_cache", "60s");
         if !inner.is_written() {
             if kubernetes == Some(true) {
@@ -100,6 +101,7 @@ impl Reader<'_> {
                 algorithms: algorithms?,
                 accept_id_tokens: accept_id_tokens?,
                 introspect: introspect?,
+                signed_answers: signed_answers?,
                 token_cache: token_cache?,
                 kubernetes: kubernetes?,
             })
@@ -200,6 +202,20 @@ fn objection(
                 "a cluster signs its tokens, and answers no questions of RFC 7662",
             )
             .hint("take `introspect` out"),
+        );
+    }
+    if bearer.signed_answers && (!bearer.introspect || !signs || asks_its_own_way(kind)) {
+        let hint = if signs && !asks_its_own_way(kind) {
+            "write introspect = true beside it"
+        } else {
+            "take `signed_answers` out: it is for providers with an issuer, whose keys show who has signed"
+        };
+        return Some(
+            Problem::new(
+                &inner.origin("signed_answers"),
+                "there are no answers that this provider could sign (RFC 9701)",
+            )
+            .hint(hint),
         );
     }
     if !bearer.introspect && bearer.audience.is_empty() {

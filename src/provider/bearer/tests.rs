@@ -19,6 +19,7 @@ fn settings() -> BearerSettings {
         algorithms: Vec::new(),
         accept_id_tokens: false,
         introspect: false,
+        signed_answers: false,
         token_cache: Duration::from_mins(1),
         kubernetes: false,
     }
@@ -56,6 +57,7 @@ fn judge(
         types: &TYPES,
         audience: settings.expected_audience(),
         max_age: None,
+        is_endless: false,
         now: Timestamp(NOW),
     };
     let verified = jose::verify(&token, &keys, &expected)?;

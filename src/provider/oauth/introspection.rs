@@ -3,16 +3,18 @@
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, header::ACCEPT};
 use url::form_urlencoded;
 
 use super::{OAuthClient, TokenEndpoint, authenticated_form};
 use crate::provider::{Call, HttpClient, ProviderError, http::HttpError};
 
 const CALL: Call = Call::Introspection;
+/// The type of an answer that is not signed.
+pub(in crate::provider) const PLAIN: &str = "application/json";
 
 impl OAuthClient {
-    /// The answer about `token`, of status 200.
+    /// The answer about `token`, of status 200; one that is of the type `accept`, if the provider has it.
     ///
     /// # Errors
     /// That there is none. The token is not to blame for that.
@@ -20,15 +22,19 @@ impl OAuthClient {
         &self,
         http: &HttpClient,
         endpoint: &TokenEndpoint<'_>,
-        token: &str,
+        (token, accept): (&str, &'static str),
     ) -> Result<Response<Bytes>, ProviderError> {
         let first = self.working.load(Ordering::Relaxed);
-        let mut answer = self.introspect_as(first, http, endpoint, token).await;
+        let mut answer = self
+            .introspect_as(first, http, endpoint, (token, accept))
+            .await;
         for other in (0..self.secrets.len()).filter(|&other| other != first) {
             if !matches!(&answer, Err(error) if is_refused(error)) {
                 break;
             }
-            answer = self.introspect_as(other, http, endpoint, token).await;
+            answer = self
+                .introspect_as(other, http, endpoint, (token, accept))
+                .await;
             if answer.is_ok() {
                 self.working.store(other, Ordering::Relaxed);
             }
@@ -41,12 +47,14 @@ impl OAuthClient {
         secret: usize,
         http: &HttpClient,
         endpoint: &TokenEndpoint<'_>,
-        token: &str,
+        (token, accept): (&str, &'static str),
     ) -> Result<Response<Bytes>, ProviderError> {
         let secret = self.secrets.get(secret);
         let secret = secret.map(|secret| secret.secret().as_str());
         let request = about(&self.id, secret, endpoint, token);
-        let request = request.map_err(|_| http_error(HttpError::ForbiddenUrl))?;
+        let mut request = request.map_err(|_| http_error(HttpError::ForbiddenUrl))?;
+        let accept = HeaderValue::from_static(accept);
+        request.headers_mut().insert(ACCEPT, accept);
         let response = http.send(request).await.map_err(http_error)?;
         match response.status() {
             StatusCode::OK => Ok(response),

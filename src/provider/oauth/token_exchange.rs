@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, StatusCode};
 use serde_json::Value;
 use url::form_urlencoded;
 
@@ -11,7 +11,10 @@ use super::{OAuthClient, TokenEndpoint, authenticated_form, discreet, refusal};
 use crate::{
     clock::Timestamp,
     provider::{
-        Call, HttpClient, ProviderError, bearer::LONGEST, http::HttpError, token_answer::normalise,
+        Call, HttpClient, ProviderError,
+        bearer::LONGEST,
+        http::HttpError,
+        token_answer::{members, normalise},
     },
     route::TokenExchange,
     text::Text,
@@ -63,7 +66,8 @@ impl OAuthClient {
         let request = request.map_err(|_| http_error(HttpError::ForbiddenUrl))?;
         let response = http.send(request).await.map_err(http_error)?;
         let private = [subject_token, secret.unwrap_or_default()];
-        read(&response, now).map_err(|error| discreet(error, &private))
+        let read = read_exchanged_token(response.status(), response.body(), now);
+        read.map_err(|error| discreet(error, &private))
     }
 }
 
@@ -92,14 +96,21 @@ fn asking(
 }
 
 /// The token in an answer.
-fn read(response: &Response<Bytes>, now: Timestamp) -> Result<GrantTokens, ProviderError> {
-    let members = normalise(response.status(), response.body());
+///
+/// # Errors
+/// That there is none, or none for an app.
+pub fn read_exchanged_token(
+    status: StatusCode,
+    body: &[u8],
+    now: Timestamp,
+) -> Result<GrantTokens, ProviderError> {
+    let members = normalise(status, body);
     let members = members.map_err(|error| refusal(CALL, error))?;
     let unusable = |problem| ProviderError::Answer {
         call: CALL,
         problem,
     };
-    if !is_access_token(response.body()) {
+    if !is_access_token(body) {
         return Err(unusable("issued_token_type is not an access token"));
     }
     let token = members.get("access_token").and_then(Value::as_str);
@@ -117,7 +128,7 @@ fn read(response: &Response<Bytes>, now: Timestamp) -> Result<GrantTokens, Provi
 /// Whether the answer says so (RFC 8693 §2.2.1). Some servers leave it out, and a JWT may be an access token (§3); an ID token
 /// or a refresh token must not get to an app.
 fn is_access_token(body: &[u8]) -> bool {
-    let answer: Option<Value> = serde_json::from_slice(body).ok();
+    let answer = members(body);
     let kind = answer
         .as_ref()
         .and_then(|answer| answer.get("issued_token_type"));
@@ -134,7 +145,6 @@ const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 
 #[cfg(test)]
 mod tests {
-    use http::StatusCode;
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -144,9 +154,7 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_000);
 
     fn at(status: u16, body: &[u8]) -> Result<GrantTokens, ProviderError> {
-        let mut response = Response::new(Bytes::copy_from_slice(body));
-        *response.status_mut() = StatusCode::from_u16(status).unwrap();
-        read(&response, NOW)
+        read_exchanged_token(StatusCode::from_u16(status).unwrap(), body, NOW)
     }
 
     #[test]
@@ -203,6 +211,15 @@ mod tests {
         ] {
             assert!(answer(bad.clone()).is_err(), "{bad}");
         }
+        // Some servers answer with a form.
+        let form = |kind: &str| {
+            let mut form = form_urlencoded::Serializer::new(String::new());
+            form.append_pair("access_token", "t")
+                .append_pair("issued_token_type", kind);
+            at(200, form.finish().as_bytes())
+        };
+        assert!(form(ACCESS_TOKEN).is_ok());
+        assert!(form("urn:ietf:params:oauth:token-type:refresh_token").is_err());
         for (status, body) in [
             (200, json!({ "access_token": "t", "token_type": "N_A" })),
             (200, json!({ "access_token": "t", "token_type": "DPoP" })),

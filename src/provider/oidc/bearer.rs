@@ -1,5 +1,7 @@
 //! Bearer tokens of the issuer: checked with its keys (RFC 9068 §4), and then read like the ID token of a login.
 
+use bytes::Bytes;
+use http::Response;
 use serde_json::{Map, Value};
 
 use super::{Oidc, identity::Completed, metadata::Metadata};
@@ -13,7 +15,7 @@ use crate::{
         bearer::{self, BearerSettings, TokenFlaw},
         http::HttpError,
         introspection,
-        oauth::TokenEndpoint,
+        oauth::{PLAIN, TokenEndpoint},
         token_info::Question,
     },
     tokens::Tokens,
@@ -60,13 +62,13 @@ impl Oidc {
             answer
         } else {
             let audience = bearer.expected_audience();
-            self.signed_bearer(bearer, audience, &metadata, token, now)
-                .await?
+            let signed = self.signed_bearer(bearer, audience, &metadata, token, now);
+            signed.await?.claims
         };
         self.proven(&metadata, claims, token).await
     }
 
-    /// The claims of `token`, all checks passed.
+    /// What `token` says, all checks passed.
     pub(super) async fn signed_bearer(
         &self,
         bearer: &BearerSettings,
@@ -74,7 +76,7 @@ impl Oidc {
         metadata: &Metadata,
         token: &str,
         now: Timestamp,
-    ) -> Result<Map<String, Value>, ProviderError> {
+    ) -> Result<jose::Verified, ProviderError> {
         let expected = Expected {
             issuer: &metadata.issuer,
             issues: self.vendor_profile.bearer_issues,
@@ -86,6 +88,7 @@ impl Oidc {
             types: &bearer::TYPES,
             audience,
             max_age: None,
+            is_endless: false,
             now,
         };
         // What is no token for us has nobody asked for keys.
@@ -103,7 +106,7 @@ impl Oidc {
         });
         let verified = verified.await?;
         bearer.check(&verified).map_err(ProviderError::Bearer)?;
-        Ok(verified.claims)
+        Ok(verified)
     }
 
     /// What the provider says of `token`, whatever it is.
@@ -138,11 +141,54 @@ impl Oidc {
                     .ok_or_else(nowhere)?,
                 ..self.token_endpoint(metadata)
             };
-            let response = self
-                .client
-                .introspect(&self.introspection_http, &endpoint, token);
-            Ok(introspection::read(response.await?.body())?)
+            let has_to_sign = self.bearer.as_ref().filter(|bearer| bearer.signed_answers);
+            let accept = has_to_sign.map_or(PLAIN, |_| introspection::SIGNED);
+            let http = &self.introspection_http;
+            let response = self.client.introspect(http, &endpoint, (token, accept));
+            let response = response.await?;
+            match has_to_sign {
+                None => Ok(introspection::read(response.body())?),
+                Some(_) if !introspection::is_signed(response.headers()) => {
+                    let problem = "the answer is not signed (RFC 9701), and signed_answers asks for that; see that the provider knows \
+                                   introspection_signed_response_alg of this client, or take signed_answers out";
+                    Err(ProviderError::Answer { call, problem })
+                }
+                Some(bearer) => self.signed_answer(bearer, metadata, &response, now).await,
+            }
         }
+    }
+
+    /// What the provider has signed of a token. If the signature does not hold, the token is not to blame.
+    async fn signed_answer(
+        &self,
+        bearer: &BearerSettings,
+        metadata: &Metadata,
+        response: &Response<Bytes>,
+        now: Timestamp,
+    ) -> Result<Map<String, Value>, ProviderError> {
+        let audience = [self.client.id().to_owned()];
+        let expected = Expected {
+            issuer: &metadata.issuer,
+            issues: self.vendor_profile.issues,
+            algorithms: if bearer.algorithms.is_empty() {
+                &metadata.answer_algorithms
+            } else {
+                &bearer.algorithms
+            },
+            types: &introspection::SIGNED_TYPES,
+            audience: Audience::Resource(&audience),
+            max_age: Some(introspection::ANSWER_AGE),
+            is_endless: true,
+            now,
+        };
+        self.with_keys(metadata, Caller::Login, |keys| {
+            let answer = introspection::read_signed(response.body(), keys, &expected);
+            answer.map_err(|error| {
+                let may_be_rotation = error.may_be_rotation();
+                (ProviderError::SignedAnswer(error), may_be_rotation)
+            })
+        })
+        .await
     }
 
     /// Whether what the provider says of a token is enough.

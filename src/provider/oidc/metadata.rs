@@ -24,6 +24,8 @@ pub(super) struct Metadata {
     pub(super) introspection_endpoint: Option<Url>,
     /// What ID tokens may be signed with: the provider's list and ours. Never empty.
     pub(super) algorithms: Vec<Algorithm>,
+    /// What answers about tokens may be signed with (RFC 9701 §7); the same where the provider does not say.
+    pub(super) answer_algorithms: Vec<Algorithm>,
     pub(super) authentication: ClientAuthentication,
     /// `iss` comes with every authorization response (RFC 9207 §3).
     pub(super) sends_iss: bool,
@@ -79,6 +81,7 @@ impl Metadata {
             introspection_endpoint: set(&INTROSPECTION),
             // A key fits one kind of them, and often says which one.
             algorithms: Algorithm::ALL.to_vec(),
+            answer_algorithms: Algorithm::ALL.to_vec(),
             authentication: authentication(None),
             sends_iss: false,
             switch_prompt: switch_prompt(None),
@@ -118,16 +121,18 @@ impl Metadata {
         if reader.is_for_login && !types.iter().any(|kind| kind == "code") {
             return Err("response_types_supported lacks code");
         }
-        let signing = texts(document, &SIGNING)?.ok_or(SIGNING.missing)?;
-        let algorithms: Vec<Algorithm> = signing
-            .iter()
-            .filter_map(|name| Algorithm::named(name))
-            .collect();
+        let known = |names: &[String]| -> Vec<Algorithm> {
+            let names = names.iter();
+            names.filter_map(|name| Algorithm::named(name)).collect()
+        };
+        let algorithms = known(&texts(document, &SIGNING)?.ok_or(SIGNING.missing)?);
         if algorithms.is_empty() {
             return Err(
                 "id_token_signing_alg_values_supported has no asymmetric algorithm we know",
             );
         }
+        // No login depends on it.
+        let answers = texts(document, &ANSWER_SIGNING).ok().flatten();
         let methods = texts(document, &AUTH_METHODS)?;
         let prompts = texts(document, &PROMPTS)?;
         Ok(Self {
@@ -139,6 +144,7 @@ impl Metadata {
             end_session_endpoint: optional(&END_SESSION)?.map(outside),
             revocation_endpoint: optional(&REVOCATION)?,
             introspection_endpoint: optional(&INTROSPECTION)?,
+            answer_algorithms: answers.map_or_else(|| algorithms.clone(), |names| known(&names)),
             algorithms,
             authentication: authentication(methods.as_deref()),
             sends_iss: document.get("authorization_response_iss_parameter_supported")
@@ -219,6 +225,10 @@ const REVOCATION: Member = member!("revocation_endpoint", "text", "revocation_ur
 const INTROSPECTION: Member = member!("introspection_endpoint", "text", "introspection_url");
 const RESPONSE_TYPES: Member = member!("response_types_supported", "a list of texts");
 const SIGNING: Member = member!("id_token_signing_alg_values_supported", "a list of texts");
+const ANSWER_SIGNING: Member = member!(
+    "introspection_signing_alg_values_supported",
+    "a list of texts"
+);
 const AUTH_METHODS: Member = member!("token_endpoint_auth_methods_supported", "a list of texts");
 const PROMPTS: Member = member!("prompt_values_supported", "a list of texts");
 const CLAIMS: Member = member!("claims_supported", "a list of texts");
@@ -328,6 +338,10 @@ mod tests {
         assert_eq!(metadata.algorithms, [Algorithm::RS256, Algorithm::ES256]);
         assert_eq!(metadata.authentication, ClientAuthentication::Basic);
         assert_eq!(metadata.userinfo_endpoint, None);
+        assert_eq!(metadata.answer_algorithms, metadata.algorithms);
+        let answers = json!(["none", "PS256", "HS256"]);
+        let other = with("introspection_signing_alg_values_supported", answers).unwrap();
+        assert_eq!(other.answer_algorithms, [Algorithm::PS256]);
         assert!(!metadata.sends_iss);
         assert_eq!(metadata.switch_prompt, Some("select_account"));
         assert!(metadata.may_have("email"));

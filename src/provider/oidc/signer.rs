@@ -29,6 +29,7 @@ impl<'a> Signer<'a> {
             types,
             audience,
             max_age: Some(MAX_AGE),
+            is_endless: false,
             now: self.now,
         }
     }

@@ -105,8 +105,15 @@ impl Oidc {
             && token.split('.').count() == 3;
         let mut claims = if is_signed {
             let audience = Audience::Party(client_id);
-            self.signed_bearer(&terms, audience, metadata, token, now)
-                .await?
+            let signed = self.signed_bearer(&terms, audience, metadata, token, now);
+            let signed = signed.await?;
+            // An ID token that names its client is bound to be fresh, and to come once: it is to be brought as what it is.
+            if bearer::is_for_client(&signed, client_id)
+                && bearer::may_be_id_token_of(&signed, client_id)
+            {
+                return Err(ProviderError::Bearer(JwtError::Type));
+            }
+            signed.claims
         } else {
             let mut answer = self.introspected(metadata, token, now).await?;
             // That names what the client wanted it for; who got it is what counts.

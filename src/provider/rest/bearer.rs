@@ -14,7 +14,7 @@ use crate::{
         bearer::{self, BearerSettings, Nameless, TokenFlaw},
         http::HttpError,
         introspection,
-        oauth::TokenEndpoint,
+        oauth::{PLAIN, TokenEndpoint},
         subject_token,
         token_info::Question,
     },
@@ -121,9 +121,9 @@ impl<D: UserLookup> Rest<D> {
                 url,
                 ..self.token_endpoint()
             };
-            let response = self
-                .client
-                .introspect(&self.introspection_http, &endpoint, token);
+            let response =
+                self.client
+                    .introspect(&self.introspection_http, &endpoint, (token, PLAIN));
             Ok(introspection::read(response.await?.body())?)
         }
     }

@@ -91,3 +91,31 @@ async fn a_clients_own_token_is_the_clients_and_another_clients_is_none() {
         }
     }
 }
+
+/// It signs what it says, for whom that asks (RFC 9701).
+#[tokio::test]
+async fn a_signed_answer_counts_and_one_by_another_algorithm_does_not() {
+    let bearer = |more: &str| {
+        format!(
+            "bearer = {{ introspect = true, clients = [\"cli\"], signed_answers = true{more} }}"
+        )
+    };
+    let form = "grant_type=client_credentials&scope=read";
+    let answer = post("/token", "cli", form).await;
+    let token = answer["access_token"].as_str().expect("a token");
+    let (house, _upstream) = gate(ANYONE, &bearer("")).await;
+    let seen = ask(&house, token).await.seen();
+    assert_eq!(seen.header("x-user-id"), Some("npm:client:cli"));
+    assert_eq!(seen.header("x-user-scopes"), Some("read"));
+    // It signs for that, too, when there is no such token.
+    let reply = ask(&house, "a-token-that-nobody-knows").await;
+    assert_eq!(reply.status, StatusCode::UNAUTHORIZED);
+
+    let (house, upstream) = gate(ANYONE, &bearer(", algorithms = [\"ES256\"]")).await;
+    let reply = ask(&house, token).await;
+    assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_ne!(reply.header("retry-after"), "");
+    assert_eq!(upstream.count(), 0);
+    let line = house.access_line("/api/x").await.to_string();
+    assert!(line.contains("the signed answer does not hold"), "{line}");
+}

@@ -27,6 +27,7 @@ fn introspecting(kind: &'static Kind, server: &Scripted) -> Arc<dyn Provider> {
         algorithms: Vec::new(),
         accept_id_tokens: false,
         introspect: true,
+        signed_answers: false,
         token_cache: Duration::from_mins(1),
         kubernetes: false,
     });
