@@ -9,6 +9,7 @@ mod journey;
 mod quirks;
 mod renewal;
 pub mod several;
+mod token_info;
 
 use serde_json::json;
 

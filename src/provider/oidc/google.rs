@@ -64,7 +64,7 @@ fn token_info(answer: &Map<String, Value>, now: Timestamp) -> Option<Map<String,
     });
     answer.get("aud")?.as_str()?;
     // Without the scope `openid` it names nobody: the app is not the person who uses it.
-    answer.get("sub")?.as_str()?;
+    answer.get("sub")?.as_str().filter(|sub| !sub.is_empty())?;
     Some(token_info::active([
         ("client_id", take("aud")),
         ("azp", take("azp")),

@@ -107,6 +107,8 @@ pub struct Behaviour {
     pub introspection_says: Option<(u16, String)>,
     /// How long that takes.
     pub introspection_takes: Duration,
+    /// What Google's `tokeninfo` says of access tokens; of all others, that the value is invalid.
+    pub token_info: BTreeMap<String, Value>,
     /// How long the access token is.
     pub access_token_length: usize,
     /// How long refresh tokens are at least.
@@ -168,6 +170,7 @@ impl Default for Behaviour {
             revocation: None,
             introspection: BTreeMap::new(),
             introspection_says: None,
+            token_info: BTreeMap::new(),
             introspection_takes: Duration::ZERO,
             offers_logout: true,
             access_token_length: 40,

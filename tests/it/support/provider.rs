@@ -234,6 +234,7 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Answer 
             server::json(StatusCode::OK, &claims)
         }
         "/introspect" => introspection(&behaviour, &call).await,
+        "/tokeninfo" if parts.method == Method::POST => token_info(&behaviour, &call),
         "/revoke" => {
             let status = {
                 let mut state = state.lock().expect("no panic inside");
@@ -270,6 +271,16 @@ async fn introspection(behaviour: &Behaviour, call: &Call) -> Answer {
     let known = token.and_then(|token| behaviour.introspection.get(token));
     let unknown = json!({ "active": false });
     server::json(StatusCode::OK, known.unwrap_or(&unknown))
+}
+
+/// What Google says of an access token, to anybody.
+fn token_info(behaviour: &Behaviour, call: &Call) -> Answer {
+    let token = call.fields.get("access_token");
+    if let Some(known) = token.and_then(|token| behaviour.token_info.get(token)) {
+        return server::json(StatusCode::OK, known);
+    }
+    let invalid = json!({ "error": "invalid_token", "error_description": "Invalid Value" });
+    server::json(StatusCode::BAD_REQUEST, &invalid)
 }
 
 /// The fields of a form or a query.
