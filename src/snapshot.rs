@@ -321,26 +321,9 @@ impl Snapshot {
 
     /// The route that guards a resource, where one takes tokens for it.
     pub fn guard_of(&self, resource: &Resource) -> Option<&Route> {
-        let authority = resource.origin().split_once("://")?.1;
-        let is_for_public_url = resource.origin() == self.site.origin();
-        let scheme = self.site.public_url.url.scheme();
-        let is_named = resource.origin().starts_with(&format!("{scheme}://"))
-            && self.routes.knows(Some(authority));
-        if !is_for_public_url && !is_named {
-            return None;
-        }
-        let by = |method| {
-            let target = Target {
-                host: Some(authority),
-                is_for_public_url,
-                method,
-                path: resource.path(),
-                deep_path: None,
-            };
-            let route = self.routes.find(&target).ok()?;
-            route.resource.map(|_| route)
-        };
-        by(&Method::POST).or_else(|| by(&Method::GET))
+        let own = self.site.origin();
+        self.routes
+            .guard_of(&own, resource.origin(), resource.path())
     }
 
     /// The resource of those who name none: the only one, where routes name just one.

@@ -97,3 +97,59 @@ fn a_public_client_acts_for_nobody_but_its_users() {
     }
     assert!(public("token_exchange = true\nclient_credentials = true").is_err());
 }
+
+/// Whoever has a token of the gate's client at the provider could be its user by a client that proves nothing.
+#[test]
+fn tokens_that_apps_get_and_could_exchange_are_warned_of() {
+    let is_warned = |client: &str, tables: &str| {
+        let client =
+            format!("[[issuer.clients]]\nid = \"phone\"\ntoken_exchange = true\n{client}\n");
+        let routes = "[[routes]]\npath = \"/api/**\"\ntokens = true\n";
+        let warnings = with(&format!("{client}{routes}{tables}")).unwrap().warnings;
+        let mut warnings = warnings.iter();
+        warnings
+            .any(|warning| warning.contains("\"phone\" has token_exchange = true and no secret"))
+    };
+    let secret = format!("secret_hash = \"{HASH}\"");
+    let app = "[app]\nsecret = \"uT5rWq8zKd3mXc7vBn1sLp9eYg2hJf4a\"\n";
+    for tables in [
+        app,
+        "[[routes]]\npath = \"/orders/**\"\ntoken_exchange = { audience = \"orders\" }\n",
+        "[headers]\nset = { X-Token = \"access_token\" }\n",
+        "[headers]\nset = { X-Token = \"id_token\" }\n",
+    ] {
+        assert!(is_warned("", tables), "{tables}");
+        assert!(!is_warned(&secret, tables), "{tables}");
+    }
+    assert!(!is_warned("", "[headers]\nset = { X-Name = \"name\" }\n"));
+}
+
+/// What is signed for an address looks like an assertion to an app of that name.
+#[test]
+fn an_audience_that_access_tokens_may_be_for_is_warned_of() {
+    let is_warned = |format: &str, audience: &str, more: &str| {
+        let issuer = format!("[issuer]\ntoken_format = \"{format}\"\n");
+        let routes = "[[routes]]\npath = \"/api/**\"\ntokens = true\nupstream = \"api\"\n";
+        let upstream = format!(
+            "[upstreams.api]\nurl = \"http://127.0.0.1:8001\"\naudience = \"{audience}\"\n"
+        );
+        let warnings = with(&format!("{issuer}{upstream}{routes}{more}"))
+            .unwrap()
+            .warnings;
+        let mut warnings = warnings.iter();
+        warnings.any(|warning| warning.contains("take an access token for an assertion"))
+    };
+    let own = "https://app.example.com/api";
+    assert!(is_warned("jwt", own, ""));
+    assert!(is_warned("jwt", "https://app.example.com/api/v1", ""));
+    assert!(!is_warned("opaque", own, ""));
+    assert!(!is_warned("jwt", own, "[headers]\nassertion = false\n"));
+    for other in [
+        "api",
+        "https://app.example.com",
+        "https://app.example.com/other",
+        "https://other.example.com/api",
+    ] {
+        assert!(!is_warned("jwt", other, ""), "{other}");
+    }
+}

@@ -228,6 +228,28 @@ impl Routes {
         Ok(found.unwrap_or(&self.fallback))
     }
 
+    /// The route that guards the address of `origin` and `path`, where it takes tokens for it. `own` is the gate's origin.
+    pub fn guard_of(&self, own: &str, origin: &str, path: &str) -> Option<&Route> {
+        let (own_scheme, _) = own.split_once("://")?;
+        let (scheme, authority) = origin.split_once("://")?;
+        let is_for_public_url = origin == own;
+        if !is_for_public_url && (scheme != own_scheme || !self.knows(Some(authority))) {
+            return None;
+        }
+        let by = |method| {
+            let target = Target {
+                host: Some(authority),
+                is_for_public_url,
+                method,
+                path,
+                deep_path: None,
+            };
+            let route = self.find(&target).ok()?;
+            route.resource.map(|_| route)
+        };
+        by(&Method::POST).or_else(|| by(&Method::GET))
+    }
+
     /// Whether routes go by hosts, and `host` is nobody's here.
     pub fn is_misdirected(&self, host: Option<&str>, is_for_public_url: bool) -> bool {
         self.names_hosts && !is_for_public_url && !self.knows(host)

@@ -4,29 +4,45 @@ use super::{super::problem::Problem, Reader, Table};
 use crate::{
     forward::settings::UpstreamSettings,
     identity_headers::{HeaderSettings, HeaderSource},
-    issuer::settings::IssuerSettings,
-    route::{Access, Resource, Route},
+    issuer::{
+        resource,
+        settings::{ClientSettings, IssuerSettings, TokenFormat},
+    },
+    route::{Access, Resource, Route, Routes},
 };
 
 impl Reader<'_> {
-    /// An app that verifies assertions by `iss` and `aud` alone would take an ID token of a client of its name for one.
+    /// An app that verifies assertions by `iss` and `aud` alone would take an ID token of a client of its name for one, or a signed access
+    /// token for an address that is its audience.
     pub(super) fn check_audiences(
         &mut self,
         root: &Table<'_>,
         issuer: &IssuerSettings,
         upstreams: &[UpstreamSettings],
         headers: &HeaderSettings,
+        (routes, own): (&[Route], &str),
     ) {
-        let mut sources = headers.identity.iter().map(|(_, source)| source);
-        if !sources.any(|source| *source == HeaderSource::Assertion) {
+        if headers.name_of(&HeaderSource::Assertion).is_none() {
             return;
         }
+        let routes = Routes::new(routes.to_vec());
+        let is_resource = |audience: &str| {
+            resource::Resource::parse(audience).is_some_and(|resource| {
+                let guard = routes.guard_of(own, resource.origin(), resource.path());
+                guard.is_some() && resource.to_text() == audience
+            })
+        };
         for upstream in upstreams {
+            let audience = &upstream.audience;
+            if issuer.token_format == TokenFormat::Jwt && is_resource(audience) {
+                self.warnings.push(format!(
+                    "\"{audience}\" is the audience of an upstream's assertions, and access tokens may be for that address                      (issuer.token_format = \"jwt\"): its app could take an access token for an assertion. Give the upstream another audience,                      or see that the app looks at `typ`"
+                ));
+            }
             let mut clients = issuer.clients.iter();
-            if !clients.any(|client| client.id == upstream.audience) {
+            if !clients.any(|client| client.id == *audience) {
                 continue;
             }
-            let audience = &upstream.audience;
             let message = format!(
                 "\"{audience}\" is a client's id and the audience of an upstream's assertions: its app could take an ID token for an assertion"
             );
@@ -34,6 +50,43 @@ impl Reader<'_> {
                 "give the upstream another `audience`, or the client another id; or write headers.assertion = false",
             ));
         }
+    }
+
+    /// Whoever has a token of the gate's client at a provider can exchange it by a client that anybody can be.
+    pub(super) fn warn_of_exchangeable_tokens(
+        &mut self,
+        issuer: &IssuerSettings,
+        has_app: bool,
+        (routes, headers): (&[Route], &HeaderSettings),
+    ) {
+        let is_open = |client: &&ClientSettings| {
+            client.token_exchange && client.secrets.is_empty() && client.keys.is_none()
+        };
+        let Some(client) = issuer.clients.iter().find(is_open) else {
+            return;
+        };
+        let mut ways: Vec<String> = Vec::new();
+        if has_app {
+            ways.push("[app]".to_owned());
+        }
+        let mut exchanging = routes.iter().filter(|route| route.token_exchange.is_some());
+        ways.extend(
+            exchanging
+                .next()
+                .map(|route| format!("{}.token_exchange", route.name)),
+        );
+        for source in [HeaderSource::AccessToken, HeaderSource::IdToken] {
+            let name = headers.name_of(&source);
+            ways.extend(name.map(|name| format!("the header {name}")));
+        }
+        if ways.is_empty() {
+            return;
+        }
+        self.warnings.push(format!(
+            "the client \"{}\" has token_exchange = true and no secret, and apps get tokens of their users by {}: with such a token an app can              be its user at everything that the gate gives tokens for. Give the client a secret_hash or jwks_file, unless the apps may do that",
+            client.id,
+            ways.join(", ")
+        ));
     }
 
     /// Rules for tools bind a route, and not the server that it leads to.

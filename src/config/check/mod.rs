@@ -257,10 +257,12 @@ impl<'a> Reader<'a> {
             (session.as_ref(), &state),
             (routes.as_deref(), providers.as_deref()),
         );
-        if let (Some(issuer), Some(upstreams), Some(headers)) =
-            (flat(&issuer), &upstreams, &headers)
-        {
-            self.check_audiences(root, issuer, upstreams, headers);
+        if let (Some(issuer), Some(headers), Some(routes)) = (flat(&issuer), &headers, &routes) {
+            if let (Some(upstreams), Some(public_url)) = (&upstreams, &public_url) {
+                let own = public_url.url.origin().ascii_serialization();
+                self.check_audiences(root, issuer, upstreams, headers, (routes, &own));
+            }
+            self.warn_of_exchangeable_tokens(issuer, flat(&app).is_some(), (routes, headers));
         }
         self.warn_of_ways_around_tools(routes.as_deref().unwrap_or_default());
         if !self.problems.is_empty() {

@@ -120,7 +120,7 @@ impl ClientRequest<'_> {
             found.filter(|found| code.is_genuine(&found.key()) && found.grant.client == *client);
         let found = found.ok_or_else(|| invalid_grant(UNKNOWN))?;
         self.check_resource(&found)?;
-        self.check_standing(&found).await?;
+        self.check_standing(&found, record).await?;
         let issued = self
             .issuer
             .grants
@@ -149,7 +149,7 @@ impl ClientRequest<'_> {
         };
         let code = Presented::code(&code).ok_or_else(|| invalid_grant("it has ended"))?;
         if let Some(found) = self.issuer.grants.find(code.grant).await? {
-            self.check_standing(&found).await?;
+            self.check_standing(&found, record).await?;
         }
         // The device code answers the challenge of the grant's code, which nobody else has seen.
         let issued = self
@@ -196,7 +196,7 @@ impl ClientRequest<'_> {
                 requested
             }
         };
-        self.check_standing(&found).await?;
+        self.check_standing(&found, record).await?;
         let issued = self
             .issuer
             .grants
@@ -221,7 +221,7 @@ impl ClientRequest<'_> {
     }
 
     /// Whoever gave the grant is still here, may be acted for at its resource today, and has not ended it.
-    async fn check_standing(&self, found: &Found) -> Result<(), Failure> {
+    async fn check_standing(&self, found: &Found, record: &Record) -> Result<(), Failure> {
         let session = found.session();
         if !self.snapshot.sessions.revocations.is_known() {
             return Err(OAuthError::new(
@@ -254,8 +254,17 @@ impl ClientRequest<'_> {
         };
         // The client may call from elsewhere than it asks from.
         let judged = wanted.judge(self.snapshot, &route.from_any_network(), None, self.now);
-        judged
-            .map_err(|_| invalid_grant("whoever agreed has left, or may not pass any more").into())
+        judged.map_err(|deny| {
+            let client = &grant.client;
+            trail::denied(
+                self.snapshot,
+                &session.identity,
+                client,
+                (route, deny),
+                record,
+            );
+            invalid_grant("whoever agreed has left, or may not pass any more").into()
+        })
     }
 
     /// `is_code` is whether it answers an authorization request, whose `nonce` goes into the ID token then.

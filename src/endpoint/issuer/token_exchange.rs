@@ -93,9 +93,13 @@ async fn sign_in(
         scopes: &scopes,
     };
     let judged = wanted.judge(snapshot, &route.from_any_network(), None, now);
-    judged.map_err(|_| refuses())?;
+    let denied = |identity: &Identity, deny| {
+        trail::denied(snapshot, identity, &client.id, (route, deny), record);
+        refuses()
+    };
+    judged.map_err(|deny| denied(&session.identity, deny))?;
     if exchange.is_id_token && !is_first(asked, exchange.subject_token).await? {
-        return Err(replayed(asked, &session, record));
+        return Err(turned_away(asked, &session, AGAIN, record));
     }
     let login = Entry {
         credential: Some(Proof::Bearer.name()),
@@ -129,12 +133,9 @@ async fn sign_in(
         session: &granted,
         ..wanted
     };
-    if wanted
-        .judge(snapshot, &route.from_any_network(), None, now)
-        .is_err()
-    {
+    if let Err(deny) = wanted.judge(snapshot, &route.from_any_network(), None, now) {
         grants.end(issued.found.name(), now).await?;
-        return Err(refuses());
+        return Err(denied(&granted.identity, deny));
     }
     trail::made(snapshot, &session.identity, &agreement, record);
     tracing::info!(
@@ -243,7 +244,8 @@ async fn prove(
         return Err(away());
     }
     if revocations.has_revoked(&session.at_issue) {
-        return Err(invalid_request("whoever the token is about has signed out since").into());
+        const LEFT: &str = "whoever the token is about has signed out since";
+        return Err(turned_away(asked, &session.now, LEFT, record));
     }
     Ok((session.now, known_at))
 }
@@ -279,16 +281,21 @@ async fn is_first(asked: &ClientRequest<'_>, id_token: &str) -> Result<bool, Fai
     Ok(used.is_first(&asked.client.id, &brought, asked.now).await?)
 }
 
-/// Notes that an ID token was brought before.
-fn replayed(asked: &ClientRequest<'_>, session: &Session, record: &Record) -> Failure {
+/// Notes that a token which proves somebody does not sign them in, and says why.
+fn turned_away(
+    asked: &ClientRequest<'_>,
+    session: &Session,
+    why: &'static str,
+    record: &Record,
+) -> Failure {
     let denied = Entry {
         object: Some(asked.client.id.as_str().into()),
-        detail: Some("an ID token was brought before".into()),
+        detail: Some(why.into()),
         ..Entry::of(Event::LoginDenied)
     };
     let denied = denied.about(&session.identity).with_request(record);
     asked.snapshot.audit.record(&denied);
-    invalid_request("subject_token was brought before").into()
+    invalid_request(why).into()
 }
 
 /// A token of the gate's own for a narrower one of the same grant.
@@ -350,15 +357,13 @@ async fn narrow(
         scopes: &scopes,
     };
     let judged = wanted.judge(snapshot, &route.from_any_network(), None, now);
-    judged.map_err(|_| refuses())?;
-    record.note_identity(Some(&token.session.identity));
-    trail::token_made(
-        snapshot,
-        &token.session.identity,
-        &client.id,
-        &resource,
-        record,
-    );
+    let identity = &token.session.identity;
+    judged.map_err(|deny| {
+        trail::denied(snapshot, identity, &client.id, (route, deny), record);
+        refuses()
+    })?;
+    record.note_identity(Some(identity));
+    trail::token_made(snapshot, identity, &client.id, &resource, record);
     let expires_at = now.after(ACCESS_LASTS).min(token.expires_at);
     let scope = scopes.join(" ");
     let narrower = AccessToken {
@@ -406,5 +411,6 @@ fn away() -> Failure {
     OAuthError::new(Code::TemporarilyUnavailable, "try again in a moment").into()
 }
 
+const AGAIN: &str = "subject_token was brought before";
 /// All calls of one check together; each has its own limit, too.
 const LONGEST: Duration = Duration::from_secs(20);

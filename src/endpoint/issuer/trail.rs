@@ -1,12 +1,15 @@
 //! Audit events of grants.
 
 use crate::{
+    answer::Reject,
+    decide::Deny,
     identity::Identity,
     issuer::{Agreement, Found, Kept, resource::Resource},
     observe::{
         Record,
         audit::{Entry, Event},
     },
+    route::Route,
     snapshot::Snapshot,
 };
 
@@ -44,6 +47,23 @@ pub(in crate::endpoint) fn ended(
     snapshot
         .audit
         .record(&entry.about(identity).with_request(record));
+}
+
+/// The rules of `route` keep out somebody in whose name a client asks for a token.
+pub(super) fn denied(
+    snapshot: &Snapshot,
+    identity: &Identity,
+    client: &str,
+    (route, deny): (&Route, Deny),
+    record: &Record,
+) {
+    let rule = Reject::of(deny, route, String::new).detail();
+    let told = Entry {
+        rule: Some(rule.unwrap_or_else(|| route.name.clone()).into()),
+        object: Some(client.into()),
+        ..Entry::of(Event::Denied)
+    };
+    snapshot.audit.record(&told.about(identity).asked(record));
 }
 
 /// A client got a token for itself.

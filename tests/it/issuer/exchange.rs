@@ -22,6 +22,7 @@ use crate::{
         node_provider,
         process::Process,
         provider::{CLIENT_ID, CLIENT_SECRET, now},
+        raw,
     },
 };
 
@@ -361,9 +362,19 @@ async fn a_signed_access_token_names_its_client() {
         crate::support::provider::lay_over(&mut claims, &changes);
         keys::access_token(Some("JWT"), &claims)
     };
-    let reply = exchange(house, ACCESS, &token(json!({})), &[]).await;
-    assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
+    // Some write the client, and some ID tokens have it, too: what is for the client and nothing else is an ID token.
+    let plain = json!({ "typ": null, "azp": null, "client_id": CLIENT_ID });
+    let mut of_client = plain.clone();
+    of_client["aud"] = json!(CLIENT_ID);
+    let mut with_scope = of_client.clone();
+    with_scope["scope"] = json!("email");
+    for good in [&json!({}), &plain, &with_scope] {
+        let reply = exchange(house, ACCESS, &token(good.clone()), &[]).await;
+        assert_eq!(reply.status, StatusCode::OK, "{good}: {}", reply.text());
+    }
     for changes in [
+        of_client.clone(),
+        json!({ "typ": null, "client_id": CLIENT_ID, "aud": ["account", CLIENT_ID] }),
         json!({ "azp": "another-app" }),
         json!({ "azp": null }),
         json!({ "azp": "another-app", "aud": CLIENT_ID }),
@@ -413,6 +424,55 @@ async fn rules_judge_as_at_a_login() {
     let unverified = json!({ "email_verified": false });
     let reply = exchange(house, ID, &id_token(&home.provider, &unverified), &[]).await;
     assert_eq!(error(&reply), "invalid_request", "{}", reply.text());
+}
+
+/// The last line of the audit trail with this event, waited for.
+async fn told(house: &House, event: &str) -> Value {
+    for _ in 0..500 {
+        let log = house.process.log();
+        let mut lines = log.lines().rev();
+        let line = lines.find_map(|line| {
+            let line: Value = serde_json::from_str(line).ok()?;
+            (line["event"] == event).then_some(line)
+        });
+        if let Some(line) = line {
+            return line;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("no {event}: {}", house.process.log());
+}
+
+#[tokio::test]
+async fn who_is_refused_is_in_the_trail() {
+    let tables = format!("[audit]\nto = \"stderr\"\n{PHONE}");
+    let home = home_with(&tables, Plan::admin).await;
+    let (house, provider) = (&home.house, &home.provider);
+    let staff = house.url("/staff");
+    let token = id_token(provider, &json!({ "iat": now() - 60 }));
+    let reply = exchange(house, ID, &token, &[("resource", &staff)]).await;
+    assert_eq!(error(&reply), "invalid_target", "{}", reply.text());
+    let denied = told(house, "denied").await;
+    assert_eq!(denied["object"], "phone", "{denied}");
+    assert_eq!(denied["user_id"], "script:ada-1815");
+    let rule = denied["rule"].as_str().unwrap_or_default();
+    assert!(rule.starts_with("routes[1]: allow.groups"), "{denied}");
+
+    // Who is thrown out is out with the tokens of before.
+    house.browser().sign_in("/").await;
+    let operator = house.admin_address();
+    let ended = format!(
+        "DELETE /sessions?user=script:ada-1815 HTTP/1.1\r\nHost: {operator}\r\nConnection: close\r\n\r\n"
+    );
+    let ended = raw::try_exchange(operator, false, ended.as_bytes()).await;
+    assert_eq!(raw::status(&ended.expect("an answer")), 200);
+    let reply = exchange(house, ID, &token, &[]).await;
+    assert_eq!(error(&reply), "invalid_request", "{}", reply.text());
+    let denied = told(house, "login_denied").await;
+    assert_eq!(denied["object"], "phone", "{denied}");
+    assert_eq!(denied["user_id"], "script:ada-1815");
+    let detail = denied["detail"].as_str().unwrap_or_default();
+    assert!(detail.contains("signed out since"), "{denied}");
 }
 
 #[tokio::test]
