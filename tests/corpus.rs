@@ -37,4 +37,4 @@ macro_rules! corpus {
     };
 }
 
-corpus!(return_to seal cookie identity_headers client_address path pattern upstream_answer ext_authz proxy_header forwarded api_token htpasswd certificate oauth_client tool_call introspection access_token);
+corpus!(return_to seal cookie identity_headers client_address path pattern upstream_answer ext_authz proxy_header forwarded api_token htpasswd certificate oauth_client tool_call introspection access_token app_handle token_exchange);

@@ -6,7 +6,7 @@ use std::{net::IpAddr, str, sync::LazyLock, time::Duration};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::{Bytes, BytesMut};
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method,
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
     header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, SET_COOKIE},
 };
 use ipnet::IpNet;
@@ -35,6 +35,7 @@ use sidegate::{
         registration::{self, Registration},
         resource::{self, Resource},
         token::{self, AccessToken},
+        token_exchange::Exchange,
     },
     jose::{self, Algorithm, Expected, KeySet, LEEWAY},
     listen::proxy_protocol,
@@ -43,7 +44,7 @@ use sidegate::{
     origin::PublicOrigin,
     provider::{
         bearer::{self, BearerSettings},
-        introspection,
+        introspection, read_exchanged_token,
     },
     public_url::PublicUrl,
     route::PathPattern,
@@ -52,6 +53,7 @@ use sidegate::{
     session::{
         codec,
         cookie::{Cookies, SessionCookies},
+        open_handle,
         seal::{KeyRing, Purpose},
         ticket::Ticket,
     },
@@ -160,6 +162,90 @@ pub fn oauth_client(data: &[u8]) {
     }
 }
 
+/// What an app shows as a handle opens only as it was sealed, until its end, and for nothing else. The bytes are a handle, what one holds,
+/// or what is done to one on its way.
+pub fn app_handle(data: &[u8]) {
+    static RING: LazyLock<KeyRing> = LazyLock::new(|| {
+        let secrets = ["new", "old"].map(|text| Secret::new(text.to_owned()));
+        KeyRing::new(&secrets, "app.example.com")
+    });
+    let now = Timestamp(NOW);
+    assert!(open_handle(data, &RING, now).is_none());
+    assert!(Ticket::of_handle(data, &RING).is_none());
+
+    let sealed = RING.seal(Purpose::SessionHandle, b"", data, [0; 12]);
+    if let Some(session) = open_handle(sealed.as_bytes(), &RING, now) {
+        let (ends_at, plain) = data.split_first_chunk().expect("an end");
+        let ends_at = Timestamp(u64::from_be_bytes(*ends_at));
+        assert!(now < ends_at);
+        assert!(open_handle(sealed.as_bytes(), &RING, ends_at).is_none());
+        assert!(codec::decode(&Bytes::copy_from_slice(plain)) == Some(session));
+    }
+    assert!(RING.open(Purpose::Session, b"", &sealed).is_none());
+    assert!(Ticket::of_cookie(sealed.as_bytes(), &RING).is_none());
+
+    let ticket = Ticket::new([1; 16], [2; 16]);
+    let handle = ticket.to_handle(&RING, now, [3; 16]);
+    assert!(Ticket::of_handle(handle.as_bytes(), &RING) == Some((ticket, now)));
+    assert!(Ticket::of_cookie(handle.as_bytes(), &RING).is_none());
+    let mut changed = handle.clone().into_bytes();
+    for (letter, change) in changed.iter_mut().zip(data) {
+        *letter ^= change;
+    }
+    let is_same = changed == handle.as_bytes();
+    assert_eq!(Ticket::of_handle(&changed, &RING).is_some(), is_same);
+    let longer = [handle.as_bytes(), data].concat();
+    let is_same = data.is_empty();
+    assert_eq!(Ticket::of_handle(&longer, &RING).is_some(), is_same);
+}
+
+/// A request to exchange a token says one thing only, and of an answer nothing gets to an app but an access token that a header can
+/// hold. The bytes are a form, and an answer.
+pub fn token_exchange(data: &[u8]) {
+    const ACCESS: &str = "urn:ietf:params:oauth:token-type:access_token";
+    if let Ok(form) = Parameters::parse(data)
+        && let Ok(exchange) = Exchange::read(&form)
+    {
+        let once = |name: &str| -> Vec<String> {
+            let pairs = url::form_urlencoded::parse(data);
+            let pairs = pairs.filter(|(key, value)| key == name && !value.is_empty());
+            pairs.map(|(_, value)| value.into_owned()).collect()
+        };
+        assert_eq!(once("subject_token"), [exchange.subject_token]);
+        let kinds = once("subject_token_type");
+        assert_eq!(kinds.len(), 1);
+        assert_eq!(kinds[0] == ACCESS, !exchange.is_id_token);
+        for name in ["actor_token", "actor_token_type", "audience"] {
+            assert!(once(name).is_empty(), "{name}");
+        }
+        for scope in exchange.scopes.iter().flatten() {
+            assert!(bearer::is_scope(scope) && scope != "offline_access");
+        }
+    }
+    for status in [StatusCode::OK, StatusCode::BAD_REQUEST] {
+        let Ok(tokens) = read_exchanged_token(status, data, Timestamp(NOW)) else {
+            continue;
+        };
+        assert_eq!(status, StatusCode::OK);
+        let token = &*tokens.access;
+        assert!(HeaderValue::try_from(format!("Bearer {token}")).is_ok());
+        assert!(!token.is_empty() && token.len() <= bearer::LONGEST);
+        assert!(tokens.refresh.is_none() && tokens.id.is_none());
+        assert!(tokens.expires.is_none_or(|end| end > Timestamp(NOW)));
+        // Whatever else it is called, in JSON or in a form.
+        let said: Option<Value> = serde_json::from_slice(data).ok();
+        let said = said.map(|said| said.get("issued_token_type").cloned());
+        let in_form = || {
+            let pairs = url::form_urlencoded::parse(data);
+            let last = pairs.filter(|(name, _)| name == "issued_token_type").last();
+            last.map(|(_, value)| Value::String(value.into_owned()))
+        };
+        let said = said.unwrap_or_else(in_form);
+        let known = [ACCESS, "urn:ietf:params:oauth:token-type:jwt"];
+        assert!(said.is_none_or(|said| known.iter().any(|known| said == **known)));
+    }
+}
+
 const ISSUER: &str = "https://id.example.com";
 const NOW: u64 = 1_800_000_000;
 
@@ -170,6 +256,7 @@ static BEARER: LazyLock<BearerSettings> = LazyLock::new(|| BearerSettings {
     algorithms: Vec::new(),
     accept_id_tokens: false,
     introspect: false,
+    signed_answers: false,
     token_cache: Duration::ZERO,
     kubernetes: false,
 });
@@ -199,6 +286,7 @@ pub fn introspection(data: &[u8]) {
         audience: Vec::new(),
         clients: vec!["cli".to_owned()],
         introspect: true,
+        signed_answers: false,
         ..BEARER.clone()
     });
     let Ok(answer) = introspection::read(data) else {
@@ -246,6 +334,7 @@ pub fn access_token(data: &[u8]) {
         types: &bearer::TYPES,
         audience: BEARER.expected_audience(),
         max_age: None,
+        is_endless: false,
         now: Timestamp(NOW),
     };
     let head = URL_SAFE_NO_PAD.encode(r#"{"alg":"ES256","typ":"JWT"}"#);
