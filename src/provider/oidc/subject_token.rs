@@ -109,7 +109,11 @@ impl Oidc {
             let signed = signed.await?;
             // An ID token that names its client is bound to be fresh, and to come once: it is to be brought as what it is.
             if bearer::is_for_client(&signed, client_id)
-                && bearer::may_be_id_token_of(&signed, client_id)
+                && bearer::may_be_id_token_of(
+                    &signed,
+                    client_id,
+                    self.vendor_profile.lends_audience,
+                )
             {
                 return Err(ProviderError::Bearer(JwtError::Type));
             }
