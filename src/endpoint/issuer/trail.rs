@@ -58,12 +58,14 @@ pub(super) fn denied(
     record: &Record,
 ) {
     let rule = Reject::of(deny, route, String::new).detail();
-    let told = Entry {
+    let entry = Entry {
         rule: Some(rule.unwrap_or_else(|| route.name.clone()).into()),
         object: Some(client.into()),
         ..Entry::of(Event::Denied)
     };
-    snapshot.audit.record(&told.about(identity).asked(record));
+    snapshot
+        .audit
+        .record(&entry.about(identity).with_request(record));
 }
 
 /// A client got a token for itself.
