@@ -92,7 +92,7 @@ impl Shared {
                 ..refreshed.clone()
             };
             if feed.try_send((noted, clock::now())).is_err() {
-                tracing::warn!("too many renewals wait to be noted for their users' API tokens");
+                tracing::warn!("too many refreshes wait to be noted for their users' API tokens");
             }
         }
     }

@@ -537,7 +537,7 @@ pub(super) const OPTIONS: &[Peer] = &[
         "cookie_refresh",
         "cookie-refresh",
         Duration,
-        "sessions are renewed before the access token ends; `refresh = false` for none",
+        "sessions are refreshed before the access token ends; `refresh = false` for none",
     ),
     translated("cookie_secure", "cookie-secure", Flag),
     unless(
@@ -579,7 +579,7 @@ pub(super) const OPTIONS: &[Peer] = &[
         "session_cookie_minimal",
         "session-cookie-minimal",
         Flag,
-        "a token is kept only if a header or a renewal needs it",
+        "a token is kept only if a header or a refresh needs it",
     ),
     translated("redis_connection_url", "redis-connection-url", Secret),
     translated("redis_username", "redis-username", Text),

@@ -185,7 +185,7 @@ fn addresses(given: &Given, known: &Known, draft: &mut Draft, notes: &mut Notes)
     for (key, words) in [
         (
             "validate_url",
-            "sessions are checked when they are renewed, which every access token's end brings about",
+            "sessions are checked when they are refreshed, which every access token's end brings about",
         ),
         (
             "skip_claims_from_profile_url",

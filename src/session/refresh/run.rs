@@ -64,7 +64,7 @@ impl Refresh {
             Some(Err(error)) => Err(error),
         };
         let progress = progress.unwrap_or_else(|error| {
-            tracing::warn!(%error, "a session cannot be renewed now");
+            tracing::warn!(%error, "a session cannot be refreshed now");
             self.later()
         });
         let outcome = match &progress {
@@ -102,7 +102,7 @@ impl Refresh {
             }
             Ok(Held::Ours)
         };
-        let late = || StoreError("another replica holds the renewal".to_owned());
+        let late = || StoreError("another replica holds the refresh".to_owned());
         timeout(LONGEST_HOLD, waiting).await.map_err(|_| late())?
     }
 
@@ -167,7 +167,7 @@ impl Refresh {
         }
         is_sent.store(true, Ordering::Relaxed);
         if !(self.place.lease(&session.id, holder, self.reserved())).await? {
-            return Err(StoreError("another replica renews it".to_owned()));
+            return Err(StoreError("another replica refreshes it".to_owned()));
         }
         let answer = timeout(
             LONGEST_REFRESH,
@@ -195,7 +195,7 @@ impl Refresh {
                     attempt = self.attempt,
                     may_be_spent,
                     remedy = error.remedy(),
-                    "renewal failed"
+                    "refresh failed"
                 );
                 Ok(if may_be_spent {
                     self.unanswered()
@@ -231,7 +231,7 @@ impl Refresh {
             Ok(identity) if identity.subject != self.session.identity.subject => {
                 tracing::error!(
                     provider = name,
-                    "a renewal names another subject: the session ends"
+                    "a refresh names another subject: the session ends"
                 );
                 self.shared
                     .token_revoker

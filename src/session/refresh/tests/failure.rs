@@ -219,7 +219,7 @@ async fn tokens_of_nobody_known_change_nothing_but_the_refresh_token() {
         let mut old = session(-1);
         old.tokens.access = Some("old access".into());
         let RefreshOutcome::Refreshed(unsure) = house.settle(&old, &Place::Cookie).await else {
-            panic!("not renewed");
+            panic!("not refreshed");
         };
         assert_eq!(unsure.tokens.refresh.as_deref(), Some("refresh-1"));
         assert_eq!(unsure.tokens.access, old.tokens.access);
@@ -246,7 +246,7 @@ async fn who_cannot_be_identified_does_not_pass_for_ever() {
     house.provider.unsure.lock().unwrap().push_back(outage());
     // Asked within the grace; when it is over the next attempt is not yet due.
     let RefreshOutcome::Refreshed(unsure) = house.settle(&early, &Place::Cookie).await else {
-        panic!("not renewed");
+        panic!("not refreshed");
     };
     let later = clock::now().after(Duration::from_secs(15));
     let settled = house.refresher.settle(unsure, &Place::Cookie, later).await;

@@ -248,6 +248,6 @@ pub(super) async fn record(session: &Session) -> Place {
 pub(super) fn generation(settled: RefreshOutcome) -> u64 {
     match settled {
         RefreshOutcome::Refreshed(session) => session.generation,
-        other => panic!("not renewed: {other:?}"),
+        other => panic!("not refreshed: {other:?}"),
     }
 }

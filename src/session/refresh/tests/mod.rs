@@ -31,7 +31,7 @@ async fn fifty_at_once_are_one_call_and_one_successor() {
         let settled = futures_util::future::join_all(all).await;
         assert_eq!(house.provider.calls(), before + 1);
         let RefreshOutcome::Refreshed(first) = &settled[0] else {
-            panic!("not renewed");
+            panic!("not refreshed");
         };
         assert_eq!(first.tokens.refresh.as_deref(), Some("refresh-1"));
         assert_eq!((first.generation, first.id), (1, old.id));
@@ -89,7 +89,7 @@ async fn a_cookie_that_is_several_refreshes_behind_catches_up() {
     house.provider.lasts.lock().unwrap().push_back(100);
     let old = session(-1);
     let RefreshOutcome::Refreshed(first) = house.settle(&old, &Place::Cookie).await else {
-        panic!("not renewed");
+        panic!("not refreshed");
     };
     let later = clock::now().after(Duration::from_secs(200));
     for cookie in [first, old.clone(), old] {
@@ -110,7 +110,7 @@ async fn a_missing_new_refresh_token_keeps_the_old() {
         RefreshOutcome::Refreshed(session) => {
             assert_eq!(session.tokens.refresh, old.tokens.refresh);
         }
-        other => panic!("not renewed: {other:?}"),
+        other => panic!("not refreshed: {other:?}"),
     }
 }
 
