@@ -138,6 +138,8 @@ async fn finish(refresher: &Refresher, token_revoker: &TokenRevoker, grace: Dura
         token_revoker.finish().await;
     };
     if timeout(grace, finished).await.is_err() {
-        tracing::warn!("the grace is over; refreshes and token revocations that still ran are lost");
+        tracing::warn!(
+            "the grace is over; refreshes and token revocations that still ran are lost"
+        );
     }
 }

@@ -145,29 +145,38 @@ impl Reloads<'_> {
     }
 }
 
-/// Puts the running values of what a reload does not change into `new`, and says which differed: what threads,
-/// stores and names hang on.
-pub fn keep_until_restart(new: &mut Config, running: &Config) -> Vec<&'static str> {
-    let mut kept = Vec::new();
-    macro_rules! keep {
-        ($($key:literal: $($field:ident).+;)*) => {
+macro_rules! kept_keys {
+    ($($key:literal: $($field:ident).+;)*) => {
+        /// The keys that a reload does not change: threads, stores and names hang on them.
+        #[cfg(test)]
+        const KEPT: &[&str] = &[$($key),*];
+
+        fn keep(new: &mut Config, running: &Config) -> Vec<&'static str> {
+            let mut kept = Vec::new();
             $(if new.$($field).+ != running.$($field).+ {
                 new.$($field).+ = running.$($field).+.clone();
                 kept.push($key);
             })*
-        };
-    }
-    keep! {
-        "workers": workers;
-        "public_url": public_url;
-        "state": state;
-        "session.store": session.store;
-        "session.shared": session.shared;
-        "session.max_sessions": session.max_sessions;
-        "session.cookie_name": session.cookie_name;
-        "session.lifetime": session.lifetime;
-        "session.idle_timeout": session.idle_timeout;
-    }
+            kept
+        }
+    };
+}
+
+kept_keys! {
+    "workers": workers;
+    "public_url": public_url;
+    "state": state;
+    "session.store": session.store;
+    "session.shared": session.shared;
+    "session.max_sessions": session.max_sessions;
+    "session.cookie_name": session.cookie_name;
+    "session.lifetime": session.lifetime;
+    "session.idle_timeout": session.idle_timeout;
+}
+
+/// Puts the running values of what a reload does not change into `new`, and says which differed.
+pub fn keep_until_restart(new: &mut Config, running: &Config) -> Vec<&'static str> {
+    let mut kept = keep(new, running);
     // What people make has to be kept where the file says, and that waits for the restart, too.
     if kept.contains(&"state") && new.api_tokens != running.api_tokens {
         new.api_tokens.clone_from(&running.api_tokens);
@@ -178,4 +187,19 @@ pub fn keep_until_restart(new: &mut Config, running: &Config) -> Vec<&'static st
         new.session.secrets.clone_from(&running.session.secrets);
     }
     kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_needs_a_restart_is_documented() {
+        let manual = include_str!("../../docs/reload.md");
+        let (_, section) = manual.split_once("## What needs a restart").unwrap();
+        let (_, keys) = section.split_once("in force:\n\n").unwrap();
+        let (keys, _) = keys.split_once("\n\n").unwrap();
+        let keys: Vec<_> = keys.split('`').skip(1).step_by(2).collect();
+        assert_eq!(keys, KEPT);
+    }
 }
