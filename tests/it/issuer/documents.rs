@@ -2,17 +2,21 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
 };
 
-use super::{BACK, authorize, code, home, home_with, redeem};
+use super::{
+    BACK, Home, VERIFIER, authorize, code, consent_of, decide, error, home, home_with, parameter,
+    post, redeem, tokens_of,
+};
+use crate::support::House;
 
 /// A server of one document on this machine.
 struct Host {
@@ -185,7 +189,7 @@ async fn m13_bad_documents_bring_a_page_and_no_redirect() {
             .status,
         StatusCode::BAD_REQUEST
     );
-    super::consent_of(
+    consent_of(
         &house
             .browser()
             .follow(&authorize(house, &host.id(), &[]))
@@ -258,4 +262,65 @@ async fn only_listed_domains_are_asked() {
         .await;
     assert_eq!(reply.status, StatusCode::BAD_REQUEST);
     assert_eq!(host.asked.load(Ordering::SeqCst), 0);
+}
+
+/// Between the page and its button the document becomes another one, and the gate has to read it anew.
+#[tokio::test]
+async fn m8_a_client_that_renames_itself_gets_what_was_shown_and_no_more() {
+    const ELSEWHERE: &str = "https://evil.example/cb";
+    let turned = Arc::new(AtomicBool::new(false));
+    let has_turned = Arc::clone(&turned);
+    let host = Host::start(move |id| {
+        let mut document = document(id);
+        if has_turned.load(Ordering::SeqCst) {
+            document["client_name"] = json!("Your bank");
+            document["redirect_uris"] = json!([BACK, ELSEWHERE]);
+        }
+        ok(&document)
+    })
+    .await;
+    let id = host.id();
+    let home = home_with(LOOPBACK, |plan| plan).await;
+    let browser = home.house.browser();
+    let page = browser.follow(&authorize(&home.house, &id, &[])).await;
+    assert!(page.text().contains("Documented"), "{}", page.text());
+    let consent = consent_of(&page);
+    turned.store(true, Ordering::SeqCst);
+    // A gate that has just begun has no copy.
+    let Home {
+        house,
+        upstream,
+        provider,
+    } = home;
+    let (address, public_url) = (house.address, house.public_url.clone());
+    drop(house);
+    let plan = House::plan().upstream(&upstream).provider(&provider);
+    let plan = plan.tables(LOOPBACK).public_url(&public_url);
+    let house = plan.start_at(address).await;
+    let browser = browser.moved_to(&house);
+
+    let back = decide(&browser, &consent, "allow").await.location();
+    assert!(back.as_str().starts_with(BACK), "{back}");
+    let code = parameter(&back, "code").expect("a code");
+    let fields = [
+        ("grant_type", "authorization_code"),
+        ("client_id", &*id),
+        ("code", &*code),
+        ("redirect_uri", ELSEWHERE),
+        ("code_verifier", VERIFIER),
+    ];
+    let reply = post(&house, "/oauth2/token", &fields).await;
+    assert_eq!(error(&reply), "invalid_grant", "{}", reply.text());
+    tokens_of(&id, &redeem(&house, &id, &code).await);
+    assert_eq!(host.asked.load(Ordering::SeqCst), 2);
+    let listed = browser.fetch(Method::GET, "/oauth2/account/grants");
+    let listed = listed.send().await.json();
+    assert_eq!(listed["grants"][0]["name"], "Documented", "{listed}");
+    // Asked anew, the page says what the client has become, and where that leads.
+    let address = authorize(&house, &id, &[("redirect_uri", ELSEWHERE)]);
+    let page = browser.get(&address).await.text();
+    assert!(
+        page.contains("Your bank") && page.contains("evil.example"),
+        "{page}"
+    );
 }

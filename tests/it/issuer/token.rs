@@ -106,6 +106,23 @@ async fn t41_t45_a_code_is_good_once() {
         call(house, &tokens.access, "/mcp").await.status,
         StatusCode::OK
     );
+    // Who has only seen the code ends nothing.
+    let (other, wrong) = (super::client(house).await, "w".repeat(43));
+    for (client, verifier) in [(&client, &*wrong), (&other, VERIFIER)] {
+        let fields = [
+            ("grant_type", "authorization_code"),
+            ("client_id", &**client),
+            ("code", &*first),
+            ("redirect_uri", BACK),
+            ("code_verifier", verifier),
+        ];
+        let reply = post(house, "/oauth2/token", &fields).await;
+        assert_eq!(error(&reply), "invalid_grant");
+        assert_eq!(
+            call(house, &tokens.access, "/mcp").await.status,
+            StatusCode::OK
+        );
+    }
     let again = redeem(house, &client, &first).await;
     assert_eq!(
         (again.status, error(&again).as_str()),
