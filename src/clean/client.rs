@@ -56,8 +56,8 @@ pub struct Client {
     pub is_https: bool,
     /// The authority that the browser asked for, where a trusted peer tells it: it may have put another into `Host`.
     pub host: Option<HeaderValue>,
-    /// Whether it was `Forwarded` that told all this.
-    pub(super) is_standard: bool,
+    /// The addresses that a trusted peer's headers prove, from the right: trusted proxies, and the client at the end.
+    pub(super) chain: Vec<IpAddr>,
 }
 
 /// Resolves the client. `peer` is the socket's address; a Unix socket's peer (None) is trusted only when
@@ -79,24 +79,25 @@ pub fn resolve(
         peer_is_trusted: trusts(peer, trusted),
         is_https: tls,
         host: None,
-        is_standard: false,
+        chain: Vec::new(),
     };
     if !client.peer_is_trusted {
         return client;
     }
-    client.is_standard = forwarding.is_standard(headers);
-    if client.is_standard {
+    if forwarding.is_standard(headers) {
         for element in forwarded::believed(headers, trusted) {
-            client.address = element.client.or(client.address);
+            client.chain.extend(element.client);
             client.is_https = element.is_https.unwrap_or(client.is_https);
             let host = element
                 .host
                 .and_then(|host| HeaderValue::from_str(host).ok());
             client.host = host.or(client.host);
         }
+        client.address = client.chain.last().copied().or(peer);
         return client;
     }
-    client.address = believed(headers, trusted).last().or(peer);
+    client.chain = believed(headers, trusted).collect();
+    client.address = client.chain.last().copied().or(peer);
     client.is_https = match last_value(headers, &X_FORWARDED_PROTO) {
         Some(b"https") => true,
         Some(b"http") => false,
@@ -108,16 +109,6 @@ pub fn resolve(
         .filter(|host| host.to_str().is_ok_and(is_authority))
         .cloned();
     client
-}
-
-/// The addresses that `headers` of a trusted peer prove, from the right: trusted proxies, and the client at the end.
-pub(super) fn chain(headers: &HeaderMap, trusted: &[IpNet], client: &Client) -> Vec<IpAddr> {
-    if client.is_standard {
-        let elements = forwarded::believed(headers, trusted);
-        elements.filter_map(|element| element.client).collect()
-    } else {
-        believed(headers, trusted).collect()
-    }
 }
 
 /// The addresses that a trusted peer's `X-Forwarded-For` proves, from the right: trusted proxies, and the
@@ -265,7 +256,7 @@ mod tests {
             peer_is_trusted: false,
             is_https: false,
             host: None,
-            is_standard: false,
+            chain: Vec::new(),
         };
         assert_eq!(doubted, nobody);
         assert_eq!(

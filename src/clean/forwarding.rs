@@ -7,11 +7,10 @@
 use std::{fmt::Write as _, net::IpAddr, sync::LazyLock};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use ipnet::IpNet;
 
 use super::{
     Peer, X_FORWARDED_HOST,
-    client::{self, Client, X_FORWARDED_FOR, X_FORWARDED_PROTO},
+    client::{Client, X_FORWARDED_FOR, X_FORWARDED_PROTO},
     forwarded,
     names::NameSet,
 };
@@ -113,15 +112,9 @@ pub struct Forwarding {
 impl Forwarding {
     /// Takes the forwarding headers out of a request, but for what of a trusted peer's says nothing else than the
     /// gate, and gives what the gate knows.
-    pub fn rebuild(
-        headers: &mut HeaderMap,
-        peer: &Peer,
-        client: &Client,
-        trusted: &[IpNet],
-        seen: Seen,
-    ) -> Self {
+    pub fn rebuild(headers: &mut HeaderMap, peer: &Peer, client: &Client, seen: Seen) -> Self {
         let any = headers.keys().any(|name| is_forwarding(name.as_str()));
-        Self::rebuild_noted(headers, any, peer, client, trusted, seen)
+        Self::rebuild_noted(headers, any, peer, client, seen)
     }
 
     /// As [`rebuild`](Self::rebuild); `any` is whether there is a forwarding header, or was one before some were
@@ -131,15 +124,12 @@ impl Forwarding {
         any: bool,
         peer: &Peer,
         client: &Client,
-        trusted: &[IpNet],
         seen: Seen,
     ) -> Self {
         let (chain, client_address) = if client.peer_is_trusted {
-            let mut chain = client::chain(headers, trusted, client);
-            chain.reverse();
-            chain.extend(peer.address());
-            let client_address = client.address.and_then(|address| addresses(&[address]));
-            (addresses(&chain), client_address)
+            let chain = client.chain.iter().rev().copied();
+            let client_address = addresses(client.address.into_iter());
+            (addresses(chain.chain(peer.address())), client_address)
         } else {
             // The peer is the client.
             (peer.header().cloned(), peer.header().cloned())
@@ -203,10 +193,9 @@ fn is_ours_or_misspelt(name: &HeaderName) -> bool {
 }
 
 /// The addresses as one list; none for no address.
-fn addresses(chain: &[IpAddr]) -> Option<HeaderValue> {
-    let (first, rest) = chain.split_first()?;
-    let mut list = first.to_string();
-    for address in rest {
+fn addresses(mut chain: impl Iterator<Item = IpAddr>) -> Option<HeaderValue> {
+    let mut list = chain.next()?.to_string();
+    for address in chain {
         write!(list, ", {address}").ok()?;
     }
     HeaderValue::try_from(list).ok()
@@ -228,6 +217,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::clean::client;
 
     fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -257,13 +247,7 @@ mod tests {
             is_https: client.is_https,
             host: HeaderValue::from_static("app.example.com"),
         };
-        let forwarding = Forwarding::rebuild(
-            &mut headers,
-            &Peer::new(peer, false),
-            &client,
-            &trusted,
-            seen,
-        );
+        let forwarding = Forwarding::rebuild(&mut headers, &Peer::new(peer, false), &client, seen);
         let left = headers.iter().map(|(name, value)| (name, value.as_bytes()));
         let mut lines: Vec<_> = left
             .chain(forwarding.lines())
@@ -363,7 +347,7 @@ mod tests {
             let peer = Peer::new(Some(peer), false);
             let host = HeaderValue::from_static("app.example.com");
             let seen = Seen { is_https: true, host };
-            let forwarding = Forwarding::rebuild(&mut headers, &peer, &client, &[], seen);
+            let forwarding = Forwarding::rebuild(&mut headers, &peer, &client, seen);
             prop_assert!(headers.is_empty());
             prop_assert!(forwarding.lines().all(|(_, value)| value != b"evil"));
         }

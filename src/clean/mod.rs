@@ -245,8 +245,7 @@ impl Normalizer {
         };
         let any = noted.forwarding;
         let seen = Seen { is_https, host };
-        let forwarding =
-            Forwarding::rebuild_noted(&mut head.headers, any, peer, &client, trusted, seen);
+        let forwarding = Forwarding::rebuild_noted(&mut head.headers, any, peer, &client, seen);
         hop_by_hop::strip_noted(&mut head.headers, noted.hop);
         if noted.hop.expect() {
             // Answered by this hop: the body is asked for once the request may pass.

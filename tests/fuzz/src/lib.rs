@@ -624,7 +624,7 @@ pub fn client_address(data: &[u8]) {
         is_https: client.is_https,
         host: HeaderValue::from_static("app.example"),
     };
-    let forwarding = Forwarding::rebuild(&mut headers, &peer_address, &client, &TRUSTED, seen);
+    let forwarding = Forwarding::rebuild(&mut headers, &peer_address, &client, seen);
     assert!(headers.is_empty());
     let chain: Vec<IpAddr> = forwarding
         .lines()
