@@ -11,7 +11,7 @@ use crate::{
     origin::WebOrigin,
     provider::{kind::AccountSwitch, settings::ProviderSettings},
     public_url::PublicUrl,
-    route::{HostPattern, without_port},
+    route::{HostPattern, host_of},
 };
 
 /// The gate as users see it.
@@ -96,7 +96,7 @@ impl Site {
     /// The origin that users see of the app at `host`, where that is another one that shares the login. Scheme and port are
     /// `public_url`'s, whatever the last hop was: browsers bring the login there and nowhere else.
     pub fn app_origin(&self, host: &HeaderValue) -> Option<String> {
-        let host = without_port(host.to_str().ok()?);
+        let host = host_of(host.to_str().ok()?);
         let public = &self.public_url.url;
         if public.host_str()?.eq_ignore_ascii_case(host)
             || !self.apps.iter().any(|app| app.matches(host))

@@ -24,6 +24,9 @@ pub enum Shortfall {
     /// Nobody has said when they authenticated.
     #[error("when they authenticated is not known: the provider told no auth_time")]
     AgeUnknown,
+    /// They are said to authenticate later, which would stay young for as long.
+    #[error("the provider told an auth_time that is yet to come")]
+    AheadOfTime,
     /// They authenticated too long ago.
     #[error("they authenticated {} seconds ago", .0.as_secs())]
     TooOld(Duration),
@@ -76,7 +79,11 @@ impl StepUp {
             }
         }
         if let Some(max_age) = self.max_age {
-            let age = now.since(authentication.at.ok_or(Shortfall::AgeUnknown)?);
+            let at = authentication.at.ok_or(Shortfall::AgeUnknown)?;
+            if at > now.after(CLOCK_SKEW) {
+                return Err(Shortfall::AheadOfTime);
+            }
+            let age = now.since(at);
             if age > max_age {
                 return Err(Shortfall::TooOld(age));
             }
@@ -90,6 +97,9 @@ pub fn is_acr(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
     !text.is_empty() && text.bytes().all(is_plain)
 }
+
+/// How far a provider's clock may be ahead.
+pub const CLOCK_SKEW: Duration = Duration::from_mins(1);
 
 /// The bytes of all classes of one route, spaces between them included: they ride in `state`, beside a long address.
 pub const LONGEST_ACR_VALUES: usize = 512;
@@ -137,6 +147,11 @@ mod tests {
                 Err(Shortfall::TooOld(Duration::from_secs(601))),
             ),
             (None, Err(Shortfall::AgeUnknown)),
+            (Some(10_060), Ok(())),
+            (Some(10_061), Err(Shortfall::AheadOfTime)),
+            // Milliseconds.
+            (Some(10_000_000), Err(Shortfall::AheadOfTime)),
+            (Some(u64::MAX), Err(Shortfall::AheadOfTime)),
         ] {
             assert_eq!(
                 wanted.check(&authenticated(at, None), NOW),

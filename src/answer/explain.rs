@@ -310,7 +310,7 @@ fn explain_elsewhere((route, denied): &(RouteDenial, Denied)) -> Explanation {
 
 fn explain_step_up(insufficient: &Insufficient) -> Explanation {
     let message = match insufficient.shortfall {
-        Shortfall::AgeUnknown | Shortfall::TooOld(_) => {
+        Shortfall::AgeUnknown | Shortfall::AheadOfTime | Shortfall::TooOld(_) => {
             "You signed in some time ago, and this asks for a fresh sign-in, so what you sent did not arrive. Sign in again \
              in a new tab, then come back to this one and reload it."
         }

@@ -184,7 +184,9 @@ fn step_up_challenge(insufficient: &Insufficient) -> String {
 /// For whoever writes the program; ASCII without quotes.
 fn error_description(insufficient: &Insufficient) -> &'static str {
     match insufficient.shortfall {
-        Shortfall::AgeUnknown | Shortfall::TooOld(_) => "More recent authentication is required",
+        Shortfall::AgeUnknown | Shortfall::AheadOfTime | Shortfall::TooOld(_) => {
+            "More recent authentication is required"
+        }
         Shortfall::OtherClass => "A different authentication level is required",
     }
 }

@@ -127,7 +127,7 @@ fn passed(
     if pass.writes_authorization() {
         headers.insert(AUTHORIZATION, HeaderValue::from_static(""));
     }
-    tell(snapshot, pass.app_user(), headers);
+    tell(snapshot, pass.app_user(), is_proxy, headers);
     pass.limits().write(headers);
     if is_proxy {
         headers.insert(COOKIE, apps_cookie(snapshot, held.headers));
@@ -139,12 +139,19 @@ fn passed(
 }
 
 /// Each identity header, empty where there is nothing to say.
-fn tell(snapshot: &Snapshot, app_user: Option<AppUser<'_>>, headers: &mut HeaderMap) {
+fn tell(
+    snapshot: &Snapshot,
+    app_user: Option<AppUser<'_>>,
+    is_for_proxy: bool,
+    headers: &mut HeaderMap,
+) {
     for name in snapshot.identity_headers.names() {
         headers.insert(name, HeaderValue::from_static(""));
     }
     if let Some(app_user) = app_user {
-        snapshot.identity_headers.set(app_user, headers);
+        snapshot
+            .identity_headers
+            .set(app_user, is_for_proxy, headers);
     }
 }
 

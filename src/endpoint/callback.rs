@@ -198,8 +198,8 @@ fn may_begin_anew(callback: &Callback<'_>, request: &CleanRequest, again: &Resta
 /// Whether a login that is not what was asked for is begun anew, with the person asked to authenticate. Once: `max_age` and
 /// `acr_values` are wishes that a provider may pass over for whoever is signed in there, and clocks differ.
 fn may_reauthenticate(shortfall: Shortfall, request: &CleanRequest, again: &Restart) -> bool {
-    // Whoever does not say when, will not the next time.
-    shortfall != Shortfall::AgeUnknown
+    // Whoever does not say when, or says what cannot be, will not do better the next time.
+    !matches!(shortfall, Shortfall::AgeUnknown | Shortfall::AheadOfTime)
         && !again.reauthenticate
         && request.audience == Audience::Navigation
 }

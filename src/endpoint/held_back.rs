@@ -18,10 +18,11 @@ use crate::{
     door::{Narrowing, Question, Subrequest},
     endpoint::Endpoint,
     forward::AppUser,
+    issuer::guard::may_speak,
     observe::Record,
     origin::WebOrigin,
     rate_limit::Fields,
-    route::{Access, NoRoute, Route, Target},
+    route::{Access, NoRoute, Resource, Route, Target, is_same_host},
     site::Site,
     snapshot::{Place, Snapshot},
     text::Text,
@@ -186,6 +187,11 @@ async fn find_out(
         .and_then(|host| host.to_str().ok())
         .filter(|_| !subrequest.is_sure);
     let mut routes = routes(snapshot, subrequest, own_host, record)?;
+    refuse_foreign_pages(subrequest, &routes, headers)?;
+    let signed_for = match routes.first() {
+        Some(_) => only_app(&routes),
+        None => app_of(snapshot, own_host),
+    };
     if subrequest.questions.is_empty() && snapshot.routes.narrow() {
         // Some paths are not for everybody, and nobody knows which one this is about.
         return Err(Reject::Forbidden(UNTOLD));
@@ -213,10 +219,8 @@ async fn find_out(
     limited.retain(|route| !route.limits.is_empty());
     limited.dedup_by(|one, other| std::ptr::eq(*one, *other));
     let mut is_shown = false;
-    let mut by = snapshot.routes.fallback();
     let mut who = visitor.who();
     for (number, route) in routes.into_iter().enumerate() {
-        by = route;
         who = who_of(snapshot, &visitor, route, subrequest.questions.get(number))?;
         match snapshot.judge(route, who, client, now) {
             Ok(permit) => {
@@ -252,7 +256,7 @@ async fn find_out(
     Ok(Pass {
         exchanges: exchanging.is_some(),
         exchanged,
-        assertion: snapshot.assertion(who_is_shown, by, now),
+        assertion: signed_for.and_then(|route| snapshot.assertion(who_is_shown, route, now)),
         handle: visitor
             .visit()
             .filter(|_| is_shown)
@@ -262,6 +266,44 @@ async fn find_out(
         is_shown,
         now,
     })
+}
+
+/// What the reverse proxy asks of a page that speaks to a server of the Model Context Protocol.
+fn refuse_foreign_pages(
+    subrequest: &Subrequest,
+    routes: &[&Route],
+    headers: &HeaderMap,
+) -> Result<(), Reject> {
+    let mut asked = subrequest.questions.iter().zip(routes);
+    let is_foreign = |(question, route): (&Question, &&Route)| {
+        let own = || WebOrigin::of_authority(question.is_https, question.host.to_str().ok()?);
+        route.resource == Some(Resource::Mcp) && !own().is_some_and(|own| may_speak(headers, &own))
+    };
+    if asked.any(is_foreign) {
+        return Err(Reject::Forbidden("a page of another origin asks"));
+    }
+    Ok(())
+}
+
+/// The route by which whoever passes is vouched for. None where what is asked about may be for one app or another: what is signed for
+/// one must not reach the other.
+fn only_app<'r>(routes: &[&'r Route]) -> Option<&'r Route> {
+    let (first, others) = routes.split_first()?;
+    let is_one = others.iter().all(|route| route.upstream == first.upstream);
+    is_one.then_some(*first)
+}
+
+/// The same where nothing is asked about: it may be a script that asks, and its own app is that of the host.
+fn app_of<'s>(snapshot: &'s Snapshot, own_host: Option<&str>) -> Option<&'s Route> {
+    let public = snapshot.site.public_url.authority();
+    let target = Target {
+        host: own_host,
+        is_for_public_url: own_host.is_some_and(|host| is_same_host(host, public)),
+        method: &Method::GET,
+        path: "/",
+        deep_path: None,
+    };
+    snapshot.routes.find(&target).ok()
 }
 
 /// The route that gives its app a token in the user's name. Where two do, nobody can say which one this request is for.

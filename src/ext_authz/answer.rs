@@ -40,7 +40,7 @@ pub(super) struct Passing<'a> {
 pub(super) fn pass(passing: &Passing<'_>, cookies: &[HeaderValue]) -> CheckResponse {
     let mut set = HeaderMap::new();
     if let Some(app_user) = passing.app_user {
-        passing.identity_headers.set(app_user, &mut set);
+        passing.identity_headers.set(app_user, true, &mut set);
     }
     let mut remove: Vec<HeaderName> = passing.identity_headers.names().cloned().collect();
     for name in passing.headers.keys() {

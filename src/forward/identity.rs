@@ -65,13 +65,14 @@ impl Header {
         )
     }
 
+    /// Whether it opens what others than the app keep, for whoever holds it.
+    fn is_bearer(&self) -> bool {
+        self.is_token() || self.source == HeaderSource::SessionHandle
+    }
+
     /// Whether it is good for whoever holds it, so that it is shown to nobody.
     fn is_credential(&self) -> bool {
-        self.is_token()
-            || matches!(
-                self.source,
-                HeaderSource::Assertion | HeaderSource::SessionHandle
-            )
+        self.is_bearer() || self.source == HeaderSource::Assertion
     }
 
     /// Whether the person it is about must not see it, who may ask at a door that answers with these headers.
@@ -229,10 +230,12 @@ impl IdentityHeaders {
     }
 
     /// What [`write`](Self::write) says, as headers of an answer: whoever asked passes them on. No secret that the app
-    /// shares with the gate is among them: a browser can ask there, too, and whoever knows it can do without the gate.
-    pub fn set(&self, app_user: AppUser<'_>, headers: &mut HeaderMap) {
+    /// shares with the gate is among them: a browser can ask there, too, and whoever knows it can do without the gate. Where it
+    /// may be a browser that asks, no token is among them: scripts could read what the app keeps from them.
+    pub fn set(&self, app_user: AppUser<'_>, is_for_proxy: bool, headers: &mut HeaderMap) {
         let lines = self.lines(app_user).into_iter();
-        for line in lines.filter(|line| !line.is_shared_secret) {
+        let may_see = |line: &Line<'_>| !line.is_shared_secret && (is_for_proxy || !line.is_bearer);
+        for line in lines.filter(may_see) {
             if let Ok(value) = HeaderValue::try_from(line.value) {
                 headers.insert(line.name, value);
             }
@@ -294,6 +297,7 @@ impl IdentityHeaders {
                 lines.push(Line {
                     name: &header.name,
                     value,
+                    is_bearer: header.is_bearer(),
                     is_credential: header.is_credential(),
                     is_shared_secret: header.is_shared_secret(),
                 });
@@ -302,6 +306,7 @@ impl IdentityHeaders {
                 lines.push(Line {
                     name,
                     value: missing.to_string().into_bytes(),
+                    is_bearer: false,
                     is_credential: false,
                     is_shared_secret: false,
                 });
@@ -311,6 +316,7 @@ impl IdentityHeaders {
             lines.push(Line {
                 name: &AUTHORIZATION_NAME,
                 value: format!("Bearer {token}").into_bytes(),
+                is_bearer: true,
                 is_credential: true,
                 is_shared_secret: false,
             });
@@ -325,6 +331,7 @@ static AUTHORIZATION_NAME: HeaderName = AUTHORIZATION;
 struct Line<'h> {
     name: &'h HeaderName,
     value: Vec<u8>,
+    is_bearer: bool,
     is_credential: bool,
     is_shared_secret: bool,
 }

@@ -197,6 +197,10 @@ impl LoginError {
                     "This asks for a fresh sign-in, and your provider did not say when you signed in there. Please tell whoever \
                      runs this site."
                 }
+                Shortfall::AheadOfTime => {
+                    "This asks for a fresh sign-in, and your provider says that you signed in at a time that is yet to come. \
+                     Please tell whoever runs this site."
+                }
                 Shortfall::TooOld(_) => {
                     "This asks for a fresh sign-in, and your provider took an earlier one instead. Sign out there, and sign in \
                      again."

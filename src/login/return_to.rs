@@ -141,6 +141,7 @@ impl ReturnRules {
         let host = url.host_str().filter(|_| is_beside);
         host.is_some_and(|host| {
             !host.starts_with('.')
+                && !host.ends_with('.')
                 && !host.contains("..")
                 && self.apps.iter().any(|app| app.matches(host))
         })

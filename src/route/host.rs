@@ -64,7 +64,7 @@ impl HostPattern {
 
     /// Whether it is for `authority`, a host with or without a port.
     pub fn matches(&self, authority: &str) -> bool {
-        let host = without_port(authority);
+        let host = host_of(authority);
         match self {
             Self::Exact(name) => host.eq_ignore_ascii_case(name),
             Self::Below(suffix) => host
@@ -88,16 +88,18 @@ impl fmt::Display for HostPattern {
 
 /// Whether two authorities name one host, whatever their ports.
 pub fn is_same_host(one: &str, other: &str) -> bool {
-    without_port(one).eq_ignore_ascii_case(without_port(other))
+    host_of(one).eq_ignore_ascii_case(host_of(other))
 }
 
-/// The host of an authority.
-pub fn without_port(authority: &str) -> &str {
-    match authority.rsplit_once(':') {
+/// The host of an authority, without its port and without the dot of a name written in full: `app.example.com.` is the same host
+/// (RFC 1034 §3.1), and web servers take it for that.
+pub fn host_of(authority: &str) -> &str {
+    let host = match authority.rsplit_once(':') {
         // The colons within brackets are an address's.
         Some((host, port)) if !port.contains(']') => host,
         _ => authority,
-    }
+    };
+    host.strip_suffix('.').unwrap_or(host)
 }
 
 #[cfg(test)]
@@ -118,7 +120,9 @@ mod tests {
             (".example.com", false, false),
             ("evilexample.com", false, false),
             ("app.example.com.evil.example", false, false),
-            ("app.example.com.", false, false),
+            ("app.example.com.", true, true),
+            ("app.example.com.:443", true, true),
+            ("app.example.com..", false, false),
             ("", false, false),
         ] {
             assert_eq!(app.matches(host), is_app, "{host}");

@@ -8,7 +8,7 @@ use http::Method;
 
 use self::first_segment::FirstSegments;
 pub use self::{
-    host::{HostPattern, is_same_host, without_port},
+    host::{HostPattern, host_of, is_same_host},
     pattern::PathPattern,
 };
 use crate::{

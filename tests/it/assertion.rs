@@ -7,7 +7,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use http::StatusCode;
+use http::{Method, StatusCode};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, jwk::JwkSet};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -384,4 +384,32 @@ fn jar() -> Option<PathBuf> {
 #[expect(clippy::print_stdout, reason = "whoever runs the tests is told")]
 fn not_run(why: &str) {
     println!("not run: {why}");
+}
+
+/// A script of one app may ask at a door itself, and would take what it gets to another app, or to the provider.
+#[tokio::test]
+async fn a_door_vouches_for_the_app_that_is_asked_about_and_gives_tokens_to_proxies_alone() {
+    for trusted in [false, true] {
+        let (upstream, provider) = (Upstream::start().await, ScriptedProvider::start().await);
+        let apps = format!(
+            "[headers.set]\nX-Token = \"access_token\"\n[upstreams.wiki]\nurl = \"http://{}\"\n\
+             [[routes]]\nhost = \"127.0.0.1\"\nupstream = \"wiki\"\n",
+            upstream.address
+        );
+        let mut plan = House::plan().upstream(&upstream).provider(&provider);
+        if trusted {
+            plan = plan.top("trusted_proxies = [\"127.0.0.1/32\"]");
+        }
+        let house = plan.tables(&apps).start().await;
+        let ada = house.browser();
+        ada.sign_in("/").await;
+        let keys = keys(&house).await;
+        let ask = ada.bare(Method::GET, "/oauth2/auth");
+        let answer = ask.header("X-Original-URI", "/page").send().await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED);
+        assert_eq!(answer.header("x-user"), "ada");
+        assert_eq!(answer.header("x-token").is_empty(), !trusted);
+        let assertion = answer.header(HEADER);
+        verified(assertion, &keys, &house.public_url, "wiki").expect("for that app");
+    }
 }

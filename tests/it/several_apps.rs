@@ -330,3 +330,27 @@ async fn forward_auth_leads_back_to_the_host_that_was_asked_for() {
         "https://login.example.test/oauth2/sign_in?rd=https%3A%2F%2Fapp.example.test%2Fdeep%3Fx%3D1"
     );
 }
+
+/// A name written in full, with its dot, is the same host, to the app behind, too: no rule is left out by it.
+#[tokio::test]
+async fn a_dot_at_the_end_of_a_host_leads_past_no_rule() {
+    let app = Upstream::start().await;
+    let (house, _upstream, _provider) =
+        standard_with(|plan| shared(plan, &app).top("trusted_proxies = [\"127.0.0.1/32\"]")).await;
+    for (more, expected) in [("X-Forwarded-Host: open.example.test\r\n", 421), ("", 401)] {
+        for host in [
+            "app.example.test",
+            "app.example.test.",
+            "APP.example.test.:443",
+        ] {
+            let ask = format!("GET /x HTTP/1.1\r\nHost: {host}\r\n{more}Connection: close\r\n\r\n");
+            let mut stream = house.connect().await;
+            tokio::io::AsyncWriteExt::write_all(&mut stream, ask.as_bytes())
+                .await
+                .expect("sent");
+            let head =
+                raw::read_until(&mut stream, "\r\n\r\n", std::time::Duration::from_secs(10)).await;
+            assert_eq!(raw::status(&head), expected, "{host} {more}: {head}");
+        }
+    }
+}

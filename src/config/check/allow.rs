@@ -112,10 +112,7 @@ impl Reader<'_> {
         let items = self.allow_entries(node, key)?;
         if items.is_empty() {
             // Left in, it would not count, and what was meant to narrow would not.
-            self.problem(
-                Problem::new(&node.origin, format!("`{key}` is an empty list"))
-                    .hint("fill it, or take the key out"),
-            );
+            self.refuse_empty(node, key);
             return None;
         }
         let mut entries = Vec::new();

@@ -76,8 +76,8 @@ impl Reader<'_> {
         let kubernetes = self.flag(table, "kubernetes", false);
         let inner = table.table("bearer");
         let audience = self.texts(&inner, "audience", name_of("audience"));
-        let clients = self.texts(&inner, "clients", name_of("clients"));
-        let algorithms = self.texts(&inner, "algorithms", algorithm);
+        let clients = self.narrowing_texts(&inner, "clients", name_of("clients"));
+        let algorithms = self.narrowing_texts(&inner, "algorithms", algorithm);
         let accept_id_tokens = self.flag(&inner, "accept_id_tokens", false);
         let introspect = self.flag(&inner, "introspect", false);
         let signed_answers = self.flag(&inner, "signed_answers", false);

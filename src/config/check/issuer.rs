@@ -27,7 +27,7 @@ use crate::{
 impl Reader<'_> {
     pub(super) fn issuer(&mut self, root: &Table<'_>) -> Result<Option<IssuerSettings>, Reported> {
         let table = &root.table("issuer");
-        let allow_client_domains = self.texts(table, "allow_client_domains", domain);
+        let allow_client_domains = self.narrowing_texts(table, "allow_client_domains", domain);
         let allow_loopback_clients = self.flag(table, "allow_loopback_clients", false);
         let device_flow = self.flag(table, "device_flow", true);
         let token_format = self.token_format(table);

@@ -14,7 +14,7 @@ use crate::{
 
 impl Reader<'_> {
     pub(super) fn rate_limits(&mut self, table: &Table<'_>) -> Option<Vec<RateLimit>> {
-        let mut limits = self.texts(table, "limit", rate_limit)?;
+        let mut limits = self.narrowing_texts(table, "limit", rate_limit)?;
         for place in 0..limits.len() {
             let (earlier, rest) = limits.split_at_mut(place);
             let limit = &mut rest[0];

@@ -180,6 +180,31 @@ impl Reader<'_> {
         found.into_iter().collect()
     }
 
+    /// As [`Self::texts`], of a list that narrows. Left in, an empty one would not count, and what was meant to narrow would not.
+    pub(super) fn narrowing_texts<T>(
+        &mut self,
+        table: &Table<'_>,
+        key: &'static str,
+        parse: impl Fn(&str, &Origin) -> Result<T, Problem>,
+    ) -> Option<Vec<T>> {
+        let texts = self.texts(table, key, parse)?;
+        match table.node.get(key) {
+            Some(node) if texts.is_empty() => {
+                self.refuse_empty(node, key);
+                None
+            }
+            _ => Some(texts),
+        }
+    }
+
+    /// Says that a list which narrows is empty.
+    pub(super) fn refuse_empty(&mut self, node: &Node, key: &str) {
+        self.problem(
+            Problem::new(&node.origin, format!("`{key}` is an empty list"))
+                .hint("fill it, or take the key out"),
+        );
+    }
+
     /// What one of several words means, or what the default does. `unknown` says what is wrong with any other, and what
     /// there is.
     pub(super) fn word<T: Clone>(

@@ -110,7 +110,7 @@ impl Reader<'_> {
         access: Option<Access>,
     ) -> Result<Option<StepUp>, Reported> {
         let max_age = self.optional_duration(table, "max_age");
-        let acr_values = self.texts(table, "acr_values", |text, origin| {
+        let acr_values = self.narrowing_texts(table, "acr_values", |text, origin| {
             if is_acr(text) {
                 return Ok(text.to_owned());
             }
@@ -321,6 +321,11 @@ impl Reader<'_> {
             }
             _ => self.requirement(&table.table("allow")),
         };
+        if let Some(node) = table.node.get("any")
+            && matches!(&node.value, Value::List(items) if items.is_empty())
+        {
+            self.refuse_empty(node, "any");
+        }
         let any: Vec<_> = self
             .tables(table, "any")
             .iter()
@@ -353,32 +358,14 @@ impl Reader<'_> {
 
     fn requirement(&mut self, table: &Table<'_>) -> Option<Requirement> {
         let claims = allow::ask_for_lists(table);
-        let providers = self.texts(table, "providers", |text, _| Ok(text.to_owned()));
-        let networks = self.texts(table, "networks", network);
-        let credentials = self.texts(table, "credentials", credential);
-        let scopes = self.texts(table, "scopes", scope);
+        let providers = self.narrowing_texts(table, "providers", |text, _| Ok(text.to_owned()));
+        let networks = self.narrowing_texts(table, "networks", network);
+        let credentials = self.narrowing_texts(table, "credentials", credential);
+        let scopes = self.narrowing_texts(table, "scopes", scope);
         let (mut lists, complete) = self.allow_lists(table.node, claims, None);
         for list in lists.iter_mut().filter(|list| list.key == "users") {
             // Which names are one and the same was for the provider to say, at the login.
             list.ignore_case();
-        }
-        for (key, is_empty) in [
-            ("providers", providers.as_ref().is_some_and(Vec::is_empty)),
-            ("networks", networks.as_ref().is_some_and(Vec::is_empty)),
-            (
-                "credentials",
-                credentials.as_ref().is_some_and(Vec::is_empty),
-            ),
-            ("scopes", scopes.as_ref().is_some_and(Vec::is_empty)),
-        ] {
-            if let Some(node) = table.node.get(key).filter(|_| is_empty) {
-                // Left in, it would not count, and what was meant to narrow would not.
-                self.problem(
-                    Problem::new(&node.origin, format!("`{key}` is an empty list"))
-                        .hint("fill it, or take the key out"),
-                );
-                return None;
-            }
         }
         let requirement = Requirement {
             lists,

@@ -301,3 +301,28 @@ async fn a_websocket_of_another_site_may_not_pass() {
         assert_eq!(reply.status, StatusCode::OK, "{origin}: no socket");
     }
 }
+
+/// What the gate refuses a page of another origin, each door does: a name may have been bent to this machine (DNS rebinding).
+#[tokio::test]
+async fn a_page_of_another_origin_speaks_to_no_mcp_server_by_a_door() {
+    let (house, _upstream, _provider) = behind(Some("traefik"), |plan| {
+        plan.tables("[issuer]\n[[routes]]\npath = \"/mcp/**\"\nmcp = true\n")
+    })
+    .await;
+    let browser = house.browser();
+    for (origin, expected) in [
+        (None, StatusCode::UNAUTHORIZED),
+        (Some("https://claude.example"), StatusCode::UNAUTHORIZED),
+        (Some("http://evil.example"), StatusCode::FORBIDDEN),
+        (Some("null"), StatusCode::FORBIDDEN),
+    ] {
+        let headers: Vec<_> = origin.iter().map(|origin| ("origin", *origin)).collect();
+        let reply = ask_forward(&browser, "POST", "/mcp", &headers).await;
+        assert_eq!(reply.status, expected, "{origin:?}");
+        let mut ask = browser.bare(Method::POST, "/mcp");
+        for (name, value) in headers {
+            ask = ask.header(name, value);
+        }
+        assert_eq!(ask.send().await.status, expected, "{origin:?}, the gate");
+    }
+}
