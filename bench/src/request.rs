@@ -27,6 +27,21 @@ impl Requests {
         }
     }
 
+    /// A GET of `path` as a program writes it, with each of these values of `Authorization`.
+    pub fn of_programs(path: &str, authorizations: &[String]) -> Self {
+        let head = |authorization: &String| {
+            format!(
+                "GET {path} HTTP/1.1\r\nHost: {HOST}\r\nUser-Agent: python-requests/2.32.3\r\n\
+                 Accept-Encoding: gzip, deflate\r\nAccept: */*\r\nConnection: keep-alive\r\n\
+                 Authorization: {authorization}\r\n\r\n"
+            )
+            .into_bytes()
+        };
+        Self {
+            heads: authorizations.iter().map(head).collect(),
+        }
+    }
+
     /// The same as a proxy in front forwards them: with what it says of the client.
     pub fn forwarded(mut self) -> Self {
         for head in &mut self.heads {
@@ -39,6 +54,11 @@ impl Requests {
     /// The request to send as the `number`th.
     pub fn at(&self, number: usize) -> &[u8] {
         &self.heads[number % self.heads.len()]
+    }
+
+    /// How many there are, before the first comes again.
+    pub fn count(&self) -> usize {
+        self.heads.len()
     }
 
     /// The mean length of a head.

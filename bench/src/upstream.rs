@@ -12,6 +12,9 @@ use mio::{
     Events, Interest, Poll, Token,
     net::{TcpListener, TcpStream},
 };
+use serde_json::json;
+
+use crate::traffic::programs::signing_key;
 
 /// The length of the app's body. The load generator checks it in every response.
 pub const BODY_LENGTH: usize = 200;
@@ -27,7 +30,7 @@ pub enum Role {
     App,
     /// 202 with the identity in headers, as a forward-auth endpoint would.
     Auth,
-    /// 200 with the JSON of a token endpoint and of a userinfo endpoint in one.
+    /// 200 with the JSON of a token endpoint, of a userinfo endpoint and of a key set in one.
     Provider,
     /// 200 with a body as long as its path says, and whatever a request's body is taken.
     Bulk,
@@ -162,10 +165,12 @@ fn answer(role: Role) -> Vec<u8> {
             answer
         }
         Role::Provider => {
-            let body = "{\"access_token\":\"a\",\"token_type\":\"bearer\",\"sub\":\"8f3c1c3e-6d0e-4f0b\",\
-                        \"login\":\"ada.lovelace\",\"email\":\"ada.lovelace@example.com\",\
-                        \"email_verified\":true,\"name\":\"Ada Lovelace\",\
-                        \"groups\":[\"engineering\",\"operations\",\"everyone\"]}";
+            let body = json!({
+                "access_token": "a", "token_type": "bearer", "sub": "8f3c1c3e-6d0e-4f0b", "login": "ada.lovelace",
+                "email": "ada.lovelace@example.com", "email_verified": true, "name": "Ada Lovelace",
+                "groups": ["engineering", "operations", "everyone"], "keys": [signing_key().public()],
+            });
+            let body = body.to_string();
             let length = body.len();
             format!(
                 "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"

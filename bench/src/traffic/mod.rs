@@ -5,6 +5,7 @@
 pub mod bulk;
 mod http2;
 mod idle;
+pub mod programs;
 mod setups;
 mod tls;
 
@@ -19,6 +20,7 @@ use self::{
     bulk::Direction,
     http2::Http2Load,
     idle::Idle,
+    programs::Tokens,
     setups::{Each, LAST_PATH, RULED_PATH, Setups},
 };
 use crate::{
@@ -113,6 +115,7 @@ impl Bench<'_> {
             trusting,
             ruling,
             routing,
+            programs,
             asking_endpoint,
             asking_gate,
             bulk_nginx,
@@ -142,6 +145,9 @@ impl Bench<'_> {
             })
         };
         let both_tls = [tls_nginx, tls_gate];
+        let tokens = Tokens::of(programs.address, &self.setups.for_programs)?;
+        let with_token =
+            |name, requests: Requests| self.with_token(name, [nginx, programs], &requests);
         Ok(vec![
             small("a login's route", gate, PATH, false)?,
             small("behind a trusted proxy", trusting, PATH, true)?,
@@ -154,6 +160,10 @@ impl Bench<'_> {
                 PATH,
                 false,
             )?,
+            with_token("a bearer JWT that is known", tokens.jwt())?,
+            with_token("10,000 of them in turn", tokens.jwts())?,
+            with_token("an API token", tokens.api_token())?,
+            with_token("a token of the gate's own", tokens.access_token())?,
             self.paced([nginx, gate])?,
             self.http2(both_tls)?,
             self.handshakes(both_tls)?,
@@ -187,6 +197,25 @@ impl Bench<'_> {
             let mut load = Load::connect(setup.address, connections)?;
             load.run(&requests, 0, WARM_UP * connections)?;
             timed(setup, || load.run(&requests, 0, count).map(|run| p99(&run)))
+        })
+    }
+
+    /// Small requests of programs, whose tokens are known by then.
+    fn with_token(
+        &self,
+        name: &'static str,
+        pair: [&Setup; 2],
+        requests: &Requests,
+    ) -> Result<Row, Box<dyn Error>> {
+        let Effort {
+            requests: count,
+            connections,
+            ..
+        } = self.effort;
+        self.row(name, Unit::Each(count), pair, |setup| {
+            let mut load = Load::connect(setup.address, connections)?;
+            load.run(requests, 0, requests.count().max(WARM_UP * connections))?;
+            timed(setup, || load.run(requests, 0, count).map(|run| p99(&run)))
         })
     }
 

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::tls::Certificate;
+use super::{programs, tls::Certificate};
 use crate::{
     machine::Cores,
     process::Process,
@@ -18,10 +18,12 @@ use crate::{
 pub struct Setups {
     /// Of one of the sidegates: all open the same sessions.
     pub configuration: PathBuf,
+    /// Of the one for programs.
+    pub for_programs: PathBuf,
     pub each: Each,
     pub nginx: Setup,
     pub gate: Setup,
-    _apps: [Process; 2],
+    _apps: [Process; 3],
 }
 
 /// Those of rows.
@@ -34,6 +36,8 @@ pub struct Each {
     pub ruling: Setup,
     /// With 200 routes, the last of which is [`LAST_PATH`]'s.
     pub routing: Setup,
+    /// For programs with tokens.
+    pub programs: Setup,
     /// nginx that asks the cheapest endpoint about each request, and nginx that asks sidegate.
     pub asking_endpoint: Setup,
     pub asking_gate: Setup,
@@ -52,12 +56,13 @@ impl Setups {
     /// Starts them.
     pub fn start(sidegate: &Path, workplace: &Workplace) -> Result<Self, Box<dyn Error>> {
         let cores = Cores::choose()?;
-        let (app, bulk) = (free_address()?, free_address()?);
+        let (app, bulk, provider) = (free_address()?, free_address()?, free_address()?);
         let respond =
             |address, role, log| responder(address, role, cores.load, &workplace.path(log));
         let apps = [
             respond(app, Role::App, "app.log")?,
             respond(bulk, Role::Bulk, "bulk.log")?,
+            respond(provider, Role::Provider, "provider.log")?,
         ];
         let certificate = Certificate::new(workplace)?;
         let files = (
@@ -85,6 +90,7 @@ impl Setups {
             gate.start(sidegate, app, cores, workplace)
         };
         let routes = routes();
+        let (state, tokens) = (programs::keys(workplace), programs::tables(provider));
         let trusting = "trusted_proxies = [\"127.0.0.0/8\"]";
         let asking = Nginx::of(NginxKind::AuthRequest);
         let asked = gate("asked", ASKED, "", app)?;
@@ -103,6 +109,7 @@ impl Setups {
             trusting: gate("trusting", trusting, "", app)?,
             ruling: gate("ruling", "", RULES, app)?,
             routing: gate("routing", "", &routes, app)?,
+            programs: gate("programs", &state, &tokens, app)?,
             bulk_nginx: nginx("bulk", bulk, false)?,
             bulk_gate: gate("bulk", "", "", bulk)?,
             tls_nginx: nginx("tls", app, true)?,
@@ -113,6 +120,7 @@ impl Setups {
         };
         Ok(Self {
             configuration: workplace.path("sidegate-plain.toml"),
+            for_programs: workplace.path("sidegate-programs.toml"),
             each,
             // Fresh ones, for whose memory nothing has happened yet.
             nginx: nginx("idle", app, false)?,
