@@ -59,8 +59,8 @@ async fn gate(app: SocketAddr, tls: bool) -> (House, ScriptedProvider) {
     (plan.start().await, provider)
 }
 
-/// Whatever a client writes, the app takes it for nobody while nobody is signed in, and then for whoever is.
-async fn believes_the_gate_alone(app: SocketAddr) {
+/// Whatever a client writes, the app takes it for nobody while nobody is signed in, and then for whoever is, whom it knows as `user`.
+async fn believes_the_gate_alone(app: SocketAddr, user: &str) {
     let (house, _provider) = gate(app, false).await;
     let browser = house.browser();
     let forged = |path| {
@@ -74,7 +74,7 @@ async fn believes_the_gate_alone(app: SocketAddr) {
 
     browser.sign_in("/whoami").await;
     let told: Value = forged("/whoami").send().await.json();
-    assert_eq!(told["user"], "ada", "{told}");
+    assert_eq!(told["user"], user, "{told}");
     assert!(!told.to_string().contains("mallory"), "{told}");
 }
 
@@ -115,7 +115,7 @@ async fn uwsgi(module: &str, address: SocketAddr, folder: &TempDir) -> Process {
 async fn flask() {
     let (address, folder) = place();
     let _app = gunicorn("flask_app", address, &folder).await;
-    believes_the_gate_alone(address).await;
+    believes_the_gate_alone(address, "ada").await;
 }
 
 #[tokio::test]
@@ -126,7 +126,7 @@ async fn fastapi() {
         .args(["--host", "127.0.0.1", "--port", &address.port().to_string()])
         .arg("fastapi_app:application");
     let _app = serve(command, address).await;
-    believes_the_gate_alone(address).await;
+    believes_the_gate_alone(address, "ada").await;
 }
 
 #[tokio::test]
@@ -137,7 +137,7 @@ async fn node() {
         .arg(crate::support::house::root().join("tests/apps/node.js"))
         .arg(address.port().to_string());
     let _app = serve(command, address).await;
-    believes_the_gate_alone(address).await;
+    believes_the_gate_alone(address, "ada").await;
 }
 
 #[tokio::test]
@@ -156,5 +156,5 @@ async fn php() {
         .args(["-S", &address.to_string()])
         .arg(crate::support::house::root().join("tests/apps/whoami.php"));
     let _app = serve(command, address).await;
-    believes_the_gate_alone(address).await;
+    believes_the_gate_alone(address, "ada").await;
 }
