@@ -195,7 +195,7 @@ fn said_of(inspected: &Inspection) -> impl Iterator<Item = (Grade, String)> {
         let which = if count > 1 {
             format!("client secret {} of {count}", index + 1)
         } else {
-            "the client with its secret".to_owned()
+            "the client id and secret".to_owned()
         };
         said_of_client(&which, trial, one_works)
     });
@@ -211,7 +211,7 @@ fn said_of(inspected: &Inspection) -> impl Iterator<Item = (Grade, String)> {
 
 fn said_of_client(which: &str, trial: &ClientTrial, one_works: bool) -> (Grade, String) {
     let error = match &trial.outcome {
-        Ok(()) => return (Grade::Fine, format!("takes {which}")),
+        Ok(()) => return (Grade::Fine, format!("accepts {which}")),
         Err(error) => error,
     };
     // While one secret takes over from another, one of the two is enough.
@@ -227,18 +227,19 @@ fn said_of_client(which: &str, trial: &ClientTrial, one_works: bool) -> (Grade, 
                 ClientAuthentication::Post => "post",
             };
             let text = format!(
-                "does not take {which} in this way ({error}), but does with client_auth = \"{way}\": write that"
+                "does not accept {which} in this way ({error}), but does with client_auth = \"{way}\": write that"
             );
             (refused, text)
         }
         None if error.is_invalid_client() => {
-            let text = format!("does not take {which} ({error}): see client_id and client_secret");
+            let text =
+                format!("does not accept {which} ({error}): see client_id and client_secret");
             (refused, text)
         }
         None if matches!(error, ProviderError::Http { .. }) => (refused, error.to_string()),
         None => (
             Grade::Warning,
-            format!("does not say whether it takes {which}: {error}"),
+            format!("does not say whether it accepts {which}: {error}"),
         ),
     }
 }
@@ -343,7 +344,7 @@ mod tests {
         let start = format!("corp       ok: {} answers, after ", server.authority());
         assert!(
             matches!(&lines[..], [line, client] if line.starts_with(&start)
-                && client == "corp       ok: takes the client with its secret"),
+                && client == "corp       ok: accepts the client id and secret"),
             "{lines:?}"
         );
     }

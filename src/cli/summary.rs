@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use crate::{
     access::Allow,
     config::Config,
+    door::Proxy,
     forward::settings::DEFAULT_UPSTREAM,
     redis::{address as redis_address, address::RedisAddress},
     session::settings::{SessionSettings, StoreSettings},
@@ -24,8 +25,14 @@ pub(super) fn summary(name: &str, config: &Config) -> String {
     if let Some(app) = config.app.as_ref().and_then(|app| app.listen.as_ref()) {
         line("app", &app.to_string());
     }
+    if let Some(envoy) = &config.ext_authz_listen {
+        line("ext_authz", &envoy.to_string());
+    }
     let origin = config.public_url.url.origin().ascii_serialization();
     line("public", &origin);
+    for (key, value) in in_front(config) {
+        line(key, &value);
+    }
     for upstream in &config.upstreams {
         let addresses: Vec<_> = upstream.addresses.iter().map(ToString::to_string).collect();
         let addresses = addresses.join(", ");
@@ -73,6 +80,31 @@ pub(super) fn summary(name: &str, config: &Config) -> String {
     text
 }
 
+/// Which proxies are believed, and which of them asks.
+fn in_front(config: &Config) -> Vec<(&'static str, String)> {
+    let mut told = Vec::new();
+    if !config.trusted_proxies.is_empty() {
+        let proxies: Vec<_> = config
+            .trusted_proxies
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        told.push((
+            "believes",
+            format!("{} (trusted_proxies)", proxies.join(", ")),
+        ));
+    }
+    let asks = config.forward_auth.and_then(|proxy| {
+        Proxy::NAMES
+            .into_iter()
+            .find(|name| Proxy::named(name) == Some(proxy))
+    });
+    if let Some(name) = asks {
+        told.push(("asked by", format!("{name} (forward_auth)")));
+    }
+    told
+}
+
 /// What `session.cookie_domain` shares, and with whom.
 fn login_is_shared(domain: &str, config: &Config) -> String {
     let mut hosts = vec![config.public_url.authority().to_owned()];
@@ -84,8 +116,7 @@ fn login_is_shared(domain: &str, config: &Config) -> String {
     }
     format!(
         "shared by {}\n             browsers send its cookie to {domain} and every host below it, whoever serves \
-         that: who serves one can\n             use it here in the place of whom it is of, or put another in its place; so \
-         let none be a stranger's",
+         that. Whoever runs\n             one of these hosts can use a user's cookie here, or replace it. Let no stranger run one.",
         hosts.join(", ")
     )
 }

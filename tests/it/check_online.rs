@@ -89,7 +89,7 @@ async fn providers_that_answer_are_fine_and_their_callbacks_are_told() {
         let lines = said.of(provider);
         assert!(
             matches!(&lines[..], [line, client] if line.starts_with("ok: ") && line.contains(" answers")
-                && *client == "ok: takes the client with its secret"),
+                && *client == "ok: accepts the client id and secret"),
             "{provider}: {}",
             said.text
         );

@@ -145,6 +145,29 @@ fn a_good_file_is_summed_up() {
     assert!(!all.contains("canary"), "{all}");
 }
 
+/// Who is believed, and who asks, decides as much as where the gate listens.
+#[test]
+fn what_is_in_front_is_summed_up() {
+    let plain = text(&check(GOOD).stdout);
+    for word in ["trusted_proxies", "forward_auth", "ext_authz"] {
+        assert!(!plain.contains(word), "{word} in {plain}");
+    }
+    let said = text(
+        &check(&format!(
+            "trusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\"]\nforward_auth = \"caddy\"\n\
+             ext_authz_listen = \"127.0.0.1:4182\"\n{GOOD}"
+        ))
+        .stdout,
+    );
+    for line in [
+        "  ext_authz  127.0.0.1:4182\n",
+        "  believes   127.0.0.1/32, 10.0.0.0/8 (trusted_proxies)\n",
+        "  asked by   caddy (forward_auth)\n",
+    ] {
+        assert!(said.contains(line), "{line} in {said}");
+    }
+}
+
 /// Whoever looks for a field that their provider does not have looks for long.
 #[test]
 fn where_to_come_back_to_after_a_logout_is_told_for_those_that_can_use_it() {

@@ -84,7 +84,7 @@ async fn the_client_secret_is_tried_and_nothing_is_spent() {
     let (status, said) = check(&tables, ONLINE).await;
     assert_eq!(status, Some(0), "{said}");
     assert!(
-        said.contains("ok: takes the client with its secret"),
+        said.contains("ok: accepts the client id and secret"),
         "{said}"
     );
     let codes: Vec<_> = provider
@@ -137,7 +137,7 @@ async fn plain_oauth_is_tried_too() {
     let (status, said) = check(&tables(SECRET), ONLINE).await;
     assert_eq!(status, Some(0), "{said}");
     assert!(
-        said.contains("ok: takes the client with its secret"),
+        said.contains("ok: accepts the client id and secret"),
         "{said}"
     );
     let (status, said) = check(&tables("another"), ONLINE).await;
