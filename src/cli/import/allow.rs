@@ -144,7 +144,7 @@ fn addresses(
         if given.text("htpasswd_file").is_some() {
             notes.absent(
                 "email_domains",
-                "none is given, and without passwords nobody could pass: write `allow`",
+                "none is given, so nobody can sign in at the provider until you write `allow`",
             );
             return Some(nobody());
         }
@@ -180,7 +180,17 @@ fn addresses(
         }
     }
     let mut emails = file.map_or_else(Vec::new, |file| addresses_in(file, given, read, notes));
+    let count = emails.len();
     emails.retain(|email| !known.iter().any(|domain| covers(domain, email)));
+    let label = given.label("authenticated_emails_file");
+    if !emails.is_empty() {
+        notes.remind(
+            &label,
+            "its addresses are in `emails` now: change them there. The gate reads its configuration again when that changes",
+        );
+    } else if count > 0 {
+        notes.needless(&label, "email_domains lets all its addresses pass");
+    }
     let mut clause = Vec::new();
     if !known.is_empty() {
         clause.push(("domains".to_owned(), known));
@@ -233,10 +243,6 @@ fn addresses_in(file: &str, given: &Given, read: ReadFile<'_>, notes: &mut Notes
             return Vec::new();
         }
     };
-    notes.remind(
-        &label,
-        "the addresses stand in this file now, and the gate reads it again when it changes",
-    );
     let mut emails = Vec::new();
     for (number, line) in content.lines().enumerate() {
         let line = line.trim().trim_matches('"').to_ascii_lowercase();
@@ -253,7 +259,7 @@ fn addresses_in(file: &str, given: &Given, read: ReadFile<'_>, notes: &mut Notes
         } else {
             notes.absent(
                 &format!("{label}, line {}", number + 1),
-                "it is no address, and is left out",
+                "this is not an address, and is left out",
             );
         }
     }

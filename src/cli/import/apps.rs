@@ -116,7 +116,7 @@ fn explain(given: &Given, notes: &mut Notes) {
             "ssl_upstream_insecure_skip_verify",
         ] {
             if given.is_given(key) {
-                notes.needless(&given.label(key), "no app is given that it could be about");
+                notes.needless(&given.label(key), "no app is given");
             }
         }
     }
@@ -131,7 +131,7 @@ fn targets(apps: &[App], draft: &mut Draft, notes: &mut Notes) -> Vec<Target> {
             continue;
         };
         let Some(address) = address(uri) else {
-            notes.absent(&app.label, "files are not served, and an app is at http://, https:// or unix:/PATH: put a web server behind the gate");
+            notes.absent(&app.label, "the gate serves no files: put a web server behind it. An app is at http://, https:// or unix:/PATH");
             continue;
         };
         let path = if app.rewrite.is_some() {
@@ -216,10 +216,7 @@ fn explain_app(app: &App, address: &str, notes: &mut Notes) {
         if address.starts_with("https:") {
             notes.absent(&app.label, "an app's certificate is always checked: name its authority in upstream_ca, or in `ca` of its [upstreams.NAME]");
         } else {
-            notes.needless(
-                &app.label,
-                "there is no certificate where TLS is not spoken",
-            );
+            notes.needless(&app.label, "this app is not reached over TLS");
         }
     }
     if !app.websockets {
@@ -228,7 +225,7 @@ fn explain_app(app: &App, address: &str, notes: &mut Notes) {
     if app.timeout == Some(0) {
         notes.absent(
             &app.label,
-            "an answer has to begin at some time: write upstream_timeout",
+            "there is always a limit: write upstream_timeout",
         );
     }
 }

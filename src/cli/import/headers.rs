@@ -92,7 +92,7 @@ fn explain(given: &Given, notes: &mut Notes) {
         "prefer_email_to_user",
     ] {
         if given.flag(key) == Some(false) {
-            notes.needless(&given.label(key), "what is not in [headers] is not sent");
+            notes.needless(&given.label(key), "only the headers of [headers] are sent");
         }
     }
     if given.flag("pass_basic_auth") == Some(false) && given.is_given("basic_auth_password") {
@@ -114,7 +114,7 @@ fn add(
     if on_answers && matches!(header.source, Source::Constant(_) | Source::Basic { .. }) {
         notes.absent(
             label,
-            "a browser can ask at /oauth2/auth by hand, and would read it there",
+            "a user could open /oauth2/auth in a browser and read the value there",
         );
         return;
     }
@@ -162,7 +162,7 @@ fn add(
             if !is_bearer && (!prefix.is_empty() || (is_authorization && is_token)) {
                 notes.absent(
                     label,
-                    "a value stands by itself; a token in Authorization stands behind `Bearer`",
+                    "a value has no prefix here, except that a token in Authorization is sent as `Bearer`",
                 );
                 return;
             }
@@ -175,7 +175,7 @@ fn add(
             if on_answers {
                 notes.remind(
                     label,
-                    "answers of /oauth2/auth and /oauth2/forward have what the app gets: so the app gets it, too",
+                    "the app gets this header too: it has the same headers as the answers of /oauth2/auth and /oauth2/forward",
                 );
             }
             set.push((header.name.clone(), value));
@@ -184,7 +184,7 @@ fn add(
         Some((_, other)) if *other == value => {}
         Some(_) => notes.absent(
             label,
-            "a header has one source here, and an earlier option gives it one",
+            "a header has one source here, and an earlier option gives it another",
         ),
     }
 }

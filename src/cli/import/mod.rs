@@ -242,7 +242,10 @@ fn fixed(given: &Given, notes: &mut Notes) {
             Rule::Translated => {}
             Rule::Needless(why) => notes.needless(&label, why),
             Rule::Absent { harmless, .. } if given.is_harmless(peer.key, harmless) => {
-                notes.needless(&label, "what it says is so here anyway");
+                notes.needless(
+                    &label,
+                    "no key is needed for this value: the gate always works like that",
+                );
             }
             Rule::Absent { instead, .. } => notes.absent(&label, instead),
         }

@@ -165,7 +165,7 @@ pub(super) const OPTIONS: &[Peer] = &[
         "skip-auth-strip-headers",
         Flag,
         "true",
-        "a client's identity headers are removed always: nobody may say for themselves who they are",
+        "identity headers of a client are always removed",
     )),
     absent(
         "signature_key",
@@ -183,13 +183,13 @@ pub(super) const OPTIONS: &[Peer] = &[
         "tls-min-version",
         Text,
         "TLS1.2",
-        "TLS 1.2 and 1.3 are spoken",
+        "the gate speaks TLS 1.2 and 1.3",
     )),
     moved(absent(
         "tls_cipher_suites",
         "tls-cipher-suite",
         Texts,
-        "the ciphers are those that are good today",
+        "the gate uses modern ciphers only",
     )),
     moved(translated("metrics_address", "metrics-address", Text)),
     moved(absent(
@@ -214,7 +214,7 @@ pub(super) const OPTIONS: &[Peer] = &[
         "force_https",
         "force-https",
         Flag,
-        "let the server in front redirect; with `tls` plain HTTP is not spoken at all",
+        "let the server in front redirect. With `tls` the gate does not speak plain HTTP",
     ),
     translated("reverse_proxy", "reverse-proxy", Flag),
     translated("trusted_proxy_ips", "trusted-proxy-ip", Texts),
@@ -226,7 +226,7 @@ pub(super) const OPTIONS: &[Peer] = &[
         "ping_user_agent",
         "ping-user-agent",
         Text,
-        "let the probe ask for /ping, or for ping below `prefix`: a User-Agent opens nothing",
+        "let the probe ask /oauth2/ping, which answers everybody: a User-Agent proves nothing",
     ),
     absent(
         "gcp_healthchecks",
@@ -254,7 +254,7 @@ pub(super) const OPTIONS: &[Peer] = &[
         "trusted_ips",
         "trusted-ip",
         Texts,
-        "an address proves nobody: let such clients reach the app by another way, or make a path public for them alone: \
+        "an address does not prove who somebody is: let such clients reach the app in another way, or make a path public for them: \
          [[routes]] with access = \"public\" and allow = { networks = […] }",
     ),
     absent(
@@ -303,7 +303,7 @@ pub(super) const OPTIONS: &[Peer] = &[
         "skip_provider_button",
         "skip-provider-button",
         Flag,
-        "with one provider there is no page between",
+        "with one provider there is no page in between",
     ),
     needless(
         "encode_state",
@@ -552,7 +552,7 @@ pub(super) const OPTIONS: &[Peer] = &[
         "cookie-samesite",
         Text,
         "lax",
-        "the cookie is SameSite=Lax always: links from elsewhere work, and other sites' forms and frames do not",
+        "the cookie is always SameSite=Lax: links from elsewhere work, and other sites' forms and frames do not",
     ),
     needless(
         "cookie_csrf_per_request",
@@ -572,7 +572,7 @@ pub(super) const OPTIONS: &[Peer] = &[
         "cookie-csrf-samesite",
         Text,
         "lax",
-        "the login's cookie is SameSite=Lax always",
+        "the cookie of a login is always SameSite=Lax",
     ),
     translated("session_store_type", "session-store-type", Text),
     needless(
@@ -618,7 +618,7 @@ pub(super) const OPTIONS: &[Peer] = &[
         "redis_connection_idle_timeout",
         "redis-connection-idle-timeout",
         Number,
-        "the connection is asked each second whether it lives",
+        "the connection is checked each second",
     ),
     // Logs and pages.
     translated("request_logging", "request-logging", Flag),
@@ -627,14 +627,14 @@ pub(super) const OPTIONS: &[Peer] = &[
         "auth-logging",
         Flag,
         "true",
-        "logins are part of the one log; `log` says how much of it there is",
+        "logins are in the same log; `log` says how much is logged",
     ),
     unless(
         "standard_logging",
         "standard-logging",
         Flag,
         "true",
-        "what the gate has to say is part of the one log; `log` says how much of it there is",
+        "the gate writes one log; `log` says how much",
     ),
     absent("auth_logging_format", "auth-logging-format", Text, LOG),
     absent(
@@ -660,20 +660,20 @@ pub(super) const OPTIONS: &[Peer] = &[
         "logging_local_time",
         "logging-local-time",
         Flag,
-        "times are UTC, so that logs of several machines can be put side by side",
+        "times are UTC, as their `Z` says",
     ),
-    absent(
+    needless(
         "silence_ping_logging",
         "silence-ping-logging",
         Flag,
-        "filter by the line's `path`",
+        "probes are logged with their `path`: filter the log by it",
     ),
     unless(
         "request_id_header",
         "request-id-header",
         Text,
         "X-Request-Id",
-        "X-Request-Id is the one name, believed from `trusted_proxies` alone",
+        "the header is always X-Request-Id, and is believed from `trusted_proxies` only",
     ),
     absent("logging_filename", "logging-filename", Text, LOG),
     needless("logging_max_size", "logging-max-size", Number, LOG),

@@ -55,7 +55,7 @@ fn secret(given: &Given, read: ReadFile<'_>, fresh: &str, draft: &mut Draft, not
         Some(source) if !is_weak => draft.session.set("secret", &source.toml()),
         Some(_) => {
             draft.session.set("secret", &toml_text::text(fresh));
-            notes.needless(&label, "it is shorter or weaker than session.secret may be, and no cookie of oauth2-proxy is read here: a fresh one stands in its place");
+            notes.needless(&label, "it is too short or too easy to guess for session.secret, so a fresh one is written; everybody signs in once more in any case");
         }
         None => {
             draft.session.set("secret", &toml_text::text(fresh));
@@ -73,7 +73,10 @@ fn lifetime(given: &Given, draft: &mut Draft, notes: &mut Notes) {
     let seconds = match given.seconds("cookie_expire") {
         None => DEFAULT,
         Some(0) => {
-            notes.absent(&label, "no session ends with the browser: `lifetime` says when it does, and is seven days here");
+            notes.absent(
+                &label,
+                "a session cannot end with the browser: `lifetime` is seven days now",
+            );
             DEFAULT
         }
         Some(seconds) if seconds > LONGEST => {

@@ -435,7 +435,7 @@ fn apps_and_paths_become_routes() {
             files,
             3,
             &["upstream = \"http://web\""],
-            &["no equivalent: upstreams[1]: files are not served"],
+            &["no equivalent: upstreams[1]: the gate serves no files"],
         ),
         (
             skip,
@@ -710,13 +710,14 @@ fn people_headers_sessions_and_places_are_carried_over() {
             ],
         ),
         (
-            "email_domains = [\"*\"]\nrequest_logging = false\nrequest_logging_format = \"{{.Client}}\"\ncustom_templates_dir = \"/templates\"\nbanner = \"-\"\nlogging_local_time = false",
+            "email_domains = [\"*\"]\nrequest_logging = false\nrequest_logging_format = \"{{.Client}}\"\ncustom_templates_dir = \"/templates\"\nbanner = \"-\"\nlogging_local_time = false\nsilence_ping_logging = true",
             3,
             &["log = \"info,sidegate::access=off\""],
             &[
                 "no equivalent: request_logging_format: ",
                 "no equivalent: custom_templates_dir: ",
                 "not needed: banner: ",
+                "not needed: silence_ping_logging: ",
             ],
         ),
     ]);
@@ -735,7 +736,10 @@ fn people_headers_sessions_and_places_are_carried_over() {
     });
     assert_eq!(emails.code, 3, "{}", emails.told);
     assert!(
-        emails.told.contains("authenticated_emails_file, line 4: "),
+        emails.told.contains("authenticated_emails_file, line 4: ")
+            && emails
+                .told
+                .contains("to do: authenticated_emails_file: its addresses are in `emails` now"),
         "{}",
         emails.told
     );
@@ -752,6 +756,33 @@ fn people_headers_sessions_and_places_are_carried_over() {
         "{}",
         emails.toml
     );
+}
+
+/// Whoever reads that addresses are in this file looks for them.
+#[test]
+fn addresses_of_a_domain_that_passes_are_not_said_to_be_here() {
+    let emails = import(&Given {
+        files: &[
+            (
+                "proxy.cfg",
+                &format!(
+                    "{COMMON}authenticated_emails_file = \"emails\"\nemail_domains = [\"example.com\"]\nsilence_ping_logging = true\n"
+                ),
+            ),
+            ("emails", "ann@example.com\nbob@example.com\n"),
+        ],
+        arguments: &["proxy.cfg"],
+        ..Given::default()
+    });
+    assert_eq!(emails.code, 0, "{}", emails.told);
+    assert!(
+        emails
+            .told
+            .contains("not needed: authenticated_emails_file: "),
+        "{}",
+        emails.told
+    );
+    assert!(!emails.toml.contains("emails = "), "{}", emails.toml);
 }
 
 #[test]
