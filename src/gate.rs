@@ -172,11 +172,11 @@ impl Gate {
             return None;
         }
         // A proxy asks about another address than its own.
-        let told = original::TARGETS
+        let written = original::TARGETS
             .iter()
             .find_map(|name| request.original.all(name).next());
-        let told = told.and_then(|target| target.to_str().ok());
-        let target = told.unwrap_or_else(|| request.path());
+        let written = written.and_then(|target| target.to_str().ok());
+        let target = written.unwrap_or_else(|| request.path());
         Some(PasswordChallenge::of(target))
     }
 

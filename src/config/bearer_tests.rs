@@ -84,12 +84,15 @@ fn what_does_not_go_together_is_told() {
     }
     let github =
         "[providers.github]\nclient_id = \"a\"\nclient_secret = \"b\"\nallow = \"anyone\"\n";
-    for (bearer, told) in [
+    for (bearer, expected) in [
         ("audience = [\"a\"]", "not read"),
         ("introspect = true, signed_answers = true", "signed_answers"),
     ] {
         let report = loaded(&format!("{github}bearer = {{ {bearer} }}"));
-        assert!(report.map(|_| ()).unwrap_err().contains(told), "{bearer}");
+        assert!(
+            report.map(|_| ()).unwrap_err().contains(expected),
+            "{bearer}"
+        );
     }
 }
 

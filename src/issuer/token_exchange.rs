@@ -59,10 +59,10 @@ impl<'a> Exchange<'a> {
         let subject_token = form
             .get("subject_token")
             .ok_or_else(|| invalid_request("subject_token is missing"))?;
-        let mut asked = form.get("scope").map(scopes).transpose()?;
+        let mut requested = form.get("scope").map(scopes).transpose()?;
         let mut is_offline = false;
-        if let Some(asked) = &mut asked {
-            asked.retain(|scope| {
+        if let Some(requested) = &mut requested {
+            requested.retain(|scope| {
                 is_offline |= scope == OFFLINE;
                 scope != OFFLINE
             });
@@ -72,7 +72,7 @@ impl<'a> Exchange<'a> {
             is_id_token,
             subject_issuer: form.get("subject_issuer"),
             resource: form.get("resource"),
-            scopes: asked.filter(|asked| !asked.is_empty()),
+            scopes: requested.filter(|requested| !requested.is_empty()),
             is_offline,
         })
     }

@@ -10,6 +10,7 @@ mod device;
 mod end_session;
 mod introspect;
 mod metadata;
+mod narrowing;
 mod par;
 mod register;
 mod revoke;

@@ -2,19 +2,20 @@
 //!
 //! - **A provider's token**: an app has signed its user in at the provider by itself, as apps on phones do. The token must have been given to
 //!   the gate's own client there. Then all is as after a login by code: `allow` judges, a grant begins, its owner sees it and ends it.
-//! - **A token of the gate's own**, for a narrower one: fewer scopes, or an address below. It is of the same grant, and ends no later.
+//! - **A token of the gate's own**, for a narrower one: see [`narrowing`](super::narrowing).
 //!
 //! Nobody is asked for consent: the operator vouches for such a client.
 
 use std::{sync::Arc, time::Duration};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::timeout;
 
 use super::{
     answer::Failure,
     client_request::ClientRequest,
-    rules::{Wanted, granted, guard, resource_of},
+    narrowing::{away, narrow, refuses},
+    rules::{Wanted, granted, resource_of},
     trail,
 };
 use crate::{
@@ -28,8 +29,7 @@ use crate::{
         client_assertion::Assertion,
         error::{Code, OAuthError, invalid_request},
         id_token::OPENID,
-        resource::{Resource, covers},
-        token::AccessToken,
+        resource::Resource,
         token_exchange::{ACCESS_TOKEN, Exchange},
     },
     jose::LEEWAY,
@@ -44,21 +44,21 @@ use crate::{
 };
 
 pub(super) async fn token(
-    asked: &ClientRequest<'_>,
+    request: &ClientRequest<'_>,
     record: &mut Record,
 ) -> Result<Value, Failure> {
-    if !asked.client.exchanges {
+    if !request.client.exchanges {
         return Err(OAuthError::new(
             Code::UnauthorizedClient,
             "this client does not exchange tokens",
         )
         .into());
     }
-    let exchange = Exchange::read(&asked.form)?;
-    let mut answer = if asked.issuer.claims_as_own(exchange.subject_token) {
-        narrow(asked, &exchange, record).await?
+    let exchange = Exchange::read(&request.form)?;
+    let mut answer = if request.issuer.claims_as_own(exchange.subject_token) {
+        narrow(request, &exchange, record).await?
     } else {
-        Box::pin(sign_in(asked, &exchange, record)).await?
+        Box::pin(sign_in(request, &exchange, record)).await?
     };
     answer["issued_token_type"] = ACCESS_TOKEN.into();
     Ok(answer)
@@ -66,7 +66,7 @@ pub(super) async fn token(
 
 /// A provider's token for one of the gate's.
 async fn sign_in(
-    asked: &ClientRequest<'_>,
+    request: &ClientRequest<'_>,
     exchange: &Exchange<'_>,
     record: &mut Record,
 ) -> Result<Value, Failure> {
@@ -76,10 +76,10 @@ async fn sign_in(
         client,
         now,
         ..
-    } = asked;
-    let (provider, now) = (provider(asked, exchange.subject_issuer)?, *now);
-    let (resource, route) = target(asked, exchange)?;
-    let (session, known_at) = prove(asked, provider, exchange, record).await?;
+    } = request;
+    let (provider, now) = (provider(request, exchange.subject_issuer)?, *now);
+    let (resource, route) = target(request, exchange)?;
+    let (session, known_at) = prove(request, provider, exchange, record).await?;
     record.note_identity(Some(&session.identity));
     let scopes = granted(
         issuer,
@@ -98,8 +98,8 @@ async fn sign_in(
         refuses()
     };
     judged.map_err(|deny| denied(&session.identity, deny))?;
-    if exchange.is_id_token && !is_first(asked, exchange.subject_token).await? {
-        return Err(turned_away(asked, &session, AGAIN, record));
+    if exchange.is_id_token && !is_first(request, exchange.subject_token).await? {
+        return Err(turned_away(request, &session, AGAIN, record));
     }
     let login = Entry {
         credential: Some(Proof::Bearer.name()),
@@ -145,7 +145,7 @@ async fn sign_in(
         resource = agreement.resource,
         "a provider's token was exchanged"
     );
-    let mut answer = asked.answer(issued, granted, scopes, false).await?;
+    let mut answer = request.answer(issued, granted, scopes, false).await?;
     if let (false, Some(answer)) = (exchange.is_offline, answer.as_object_mut()) {
         answer.remove("refresh_token");
     }
@@ -154,10 +154,10 @@ async fn sign_in(
 
 /// Whose token it is said to be.
 fn provider<'s>(
-    asked: &ClientRequest<'s>,
+    request: &ClientRequest<'s>,
     named: Option<&str>,
 ) -> Result<&'s Arc<dyn Provider>, OAuthError> {
-    let providers = &asked.snapshot.providers;
+    let providers = &request.snapshot.providers;
     let mut all = providers.iter();
     match (named, all.next(), all.next()) {
         (Some(name), ..) => providers
@@ -172,16 +172,16 @@ fn provider<'s>(
 
 /// What a token is wanted for. Who asks who somebody is, and names no resource, learns that and gets at nothing else.
 fn target<'s>(
-    asked: &ClientRequest<'s>,
+    request: &ClientRequest<'s>,
     exchange: &Exchange<'_>,
 ) -> Result<(Resource, &'s Route), OAuthError> {
-    let (snapshot, issuer) = (asked.snapshot, asked.issuer);
+    let (snapshot, issuer) = (request.snapshot, request.issuer);
     let scopes = exchange.scopes.as_deref().unwrap_or_default();
     let has = |name: &str| scopes.iter().any(|scope| scope == name);
     let is_login = exchange.resource.is_none()
         && has(OPENID)
         && !route::Resource::ALL.iter().any(|kind| has(kind.scope()));
-    if is_login && asked.client.kind == Kind::Configured {
+    if is_login && request.client.kind == Kind::Configured {
         return Ok((issuer.userinfo(), &issuer.userinfo_route));
     }
     resource_of(snapshot, issuer, exchange.resource)
@@ -189,7 +189,7 @@ fn target<'s>(
 
 /// Whoever a provider's token proves, if they may sign in, as a session of now; and as of when that is so.
 async fn prove(
-    asked: &ClientRequest<'_>,
+    request: &ClientRequest<'_>,
     provider: &Arc<dyn Provider>,
     exchange: &Exchange<'_>,
     record: &Record,
@@ -201,18 +201,18 @@ async fn prove(
     } else {
         SubjectToken::Access(text)
     };
-    let proven = timeout(LONGEST, provider.prove_subject(token, asked.now)).await;
+    let proven = timeout(LONGEST, provider.prove_subject(token, request.now)).await;
     let subject = match proven {
         Ok(Ok(subject)) => subject,
         Ok(Err(error)) if error.is_of_token() => {
             let denied = Entry {
                 provider: Some(profile.name.as_str().into()),
-                object: Some(asked.client.id.as_str().into()),
+                object: Some(request.client.id.as_str().into()),
                 detail: Some(error.to_string().into()),
                 ..Entry::of(Event::LoginDenied)
             };
-            asked.snapshot.audit.record(&denied.with_request(record));
-            tracing::info!(provider = profile.name, client = asked.client.id, %error, "a provider's token was refused");
+            request.snapshot.audit.record(&denied.with_request(record));
+            tracing::info!(provider = profile.name, client = request.client.id, %error, "a provider's token was refused");
             return Err(invalid_request("subject_token proves nobody here").into());
         }
         Ok(Err(error)) => {
@@ -230,22 +230,22 @@ async fn prove(
     if let Err(denied) = allow::check(&profile.allow, &subject.identity) {
         let refused = Entry {
             rule: Some(format!("providers.{}.allow.{}", profile.name, denied.rule).into()),
-            object: Some(asked.client.id.as_str().into()),
+            object: Some(request.client.id.as_str().into()),
             ..Entry::of(Event::LoginDenied)
         };
         let refused = refused.about(&subject.identity).with_request(record);
-        asked.snapshot.audit.record(&refused);
+        request.snapshot.audit.record(&refused);
         return Err(invalid_request("whoever the token is about may not sign in here").into());
     }
     let known_at = subject.known_at;
-    let session = session(subject, profile.fingerprint, asked.now);
-    let revocations = &asked.snapshot.sessions.revocations;
+    let session = session(subject, profile.fingerprint, request.now);
+    let revocations = &request.snapshot.sessions.revocations;
     if !revocations.is_known() {
         return Err(away());
     }
     if revocations.has_revoked(&session.at_issue) {
         const LEFT: &str = "whoever the token is about has signed out since";
-        return Err(turned_away(asked, &session.now, LEFT, record));
+        return Err(turned_away(request, &session.now, LEFT, record));
     }
     Ok((session.now, known_at))
 }
@@ -271,144 +271,33 @@ fn session(subject: Subject, fingerprint: [u8; 8], now: Timestamp) -> Proven {
 
 /// Whether an ID token was not brought before: whoever reads one on its way gets nothing by it.
 /// It goes by what is signed: of one ECDSA signature anybody can make a second. An ID token whose `iat` is ahead is taken for longer.
-async fn is_first(asked: &ClientRequest<'_>, id_token: &str) -> Result<bool, Failure> {
+async fn is_first(request: &ClientRequest<'_>, id_token: &str) -> Result<bool, Failure> {
     let (signed, _) = id_token.rsplit_once('.').unwrap_or((id_token, ""));
     let brought = Assertion {
         name: sha256(signed.as_bytes()),
-        until: asked.now.after(LEEWAY).after(FRESH).after(LEEWAY),
+        until: request.now.after(LEEWAY).after(FRESH).after(LEEWAY),
     };
-    let used = &asked.issuer.state.assertions;
-    Ok(used.is_first(&asked.client.id, &brought, asked.now).await?)
+    let used = &request.issuer.state.assertions;
+    Ok(used
+        .is_first(&request.client.id, &brought, request.now)
+        .await?)
 }
 
 /// Notes that a token which proves somebody does not sign them in, and says why.
 fn turned_away(
-    asked: &ClientRequest<'_>,
+    request: &ClientRequest<'_>,
     session: &Session,
     why: &'static str,
     record: &Record,
 ) -> Failure {
     let denied = Entry {
-        object: Some(asked.client.id.as_str().into()),
+        object: Some(request.client.id.as_str().into()),
         detail: Some(why.into()),
         ..Entry::of(Event::LoginDenied)
     };
     let denied = denied.about(&session.identity).with_request(record);
-    asked.snapshot.audit.record(&denied);
+    request.snapshot.audit.record(&denied);
     invalid_request(why).into()
-}
-
-/// A token of the gate's own for a narrower one of the same grant.
-async fn narrow(
-    asked: &ClientRequest<'_>,
-    exchange: &Exchange<'_>,
-    record: &mut Record,
-) -> Result<Value, Failure> {
-    const UNKNOWN: &str =
-        "subject_token is unknown here, has ended, or was given to another client";
-    let ClientRequest {
-        snapshot,
-        issuer,
-        client,
-        now,
-        ..
-    } = asked;
-    let now = *now;
-    if exchange.is_id_token
-        || exchange
-            .subject_issuer
-            .is_some_and(|name| name != issuer.name)
-    {
-        return Err(invalid_request(UNKNOWN).into());
-    }
-    if exchange.is_offline {
-        let why = "such a token is not refreshed";
-        return Err(OAuthError::new(Code::InvalidScope, why).into());
-    }
-    let handle = client.handle();
-    let keys = &snapshot.sessions.keys;
-    let token = issuer.open(exchange.subject_token, keys, now).await?;
-    let token = token
-        .filter(|token| token.client == *handle && now < token.expires_at && !token.is_clients_own);
-    let token = token.ok_or_else(|| invalid_request(UNKNOWN))?;
-    let revocations = &snapshot.sessions.revocations;
-    if !revocations.is_known() {
-        return Err(away());
-    }
-    if revocations.has_revoked(&token.session) {
-        return Err(invalid_request(UNKNOWN).into());
-    }
-    let elsewhere = || OAuthError::new(Code::InvalidTarget, "the grant is not for that resource");
-    let granted_for = Resource::parse(&token.resource).ok_or_else(elsewhere)?;
-    let resource = match exchange.resource {
-        None => granted_for.clone(),
-        Some(text) => Resource::parse(text).ok_or_else(elsewhere)?,
-    };
-    let route = guard(snapshot, issuer, &resource).ok_or_else(elsewhere)?;
-    // What falls under another route is something else, though it lies below: nobody has agreed to that.
-    let is_same = guard(snapshot, issuer, &granted_for).is_some_and(|of| std::ptr::eq(of, route));
-    if !is_same || !covers(&token.resource, resource.origin(), resource.path()) {
-        return Err(elsewhere().into());
-    }
-    let scopes = narrowed(&token.scopes, exchange.scopes.as_deref(), route)?;
-    let wanted = Wanted {
-        session: &token.session,
-        client: &handle,
-        scopes: &scopes,
-    };
-    let judged = wanted.judge(snapshot, &route.from_any_network(), None, now);
-    let identity = &token.session.identity;
-    judged.map_err(|deny| {
-        trail::denied(snapshot, identity, &client.id, (route, deny), record);
-        refuses()
-    })?;
-    record.note_identity(Some(identity));
-    trail::token_made(snapshot, identity, &client.id, &resource, record);
-    let expires_at = now.after(ACCESS_LASTS).min(token.expires_at);
-    let scope = scopes.join(" ");
-    let narrower = AccessToken {
-        resource: resource.to_text(),
-        scopes,
-        issued_at: now,
-        expires_at,
-        ..token
-    };
-    Ok(json!({
-        "access_token": issuer.write(&narrower, keys).await?,
-        "token_type": "Bearer",
-        "expires_in": expires_at.since(now).as_secs(),
-        "scope": scope,
-    }))
-}
-
-/// Those of the scopes that are asked for, and the one that each token for such a route has.
-fn narrowed(
-    had: &[String],
-    asked: Option<&[String]>,
-    route: &Route,
-) -> Result<Vec<String>, OAuthError> {
-    let Some(asked) = asked else {
-        return Ok(had.to_vec());
-    };
-    if asked.iter().any(|scope| !had.contains(scope)) {
-        return Err(OAuthError::new(
-            Code::InvalidScope,
-            "more than the token has",
-        ));
-    }
-    let base = route.resource.map(route::Resource::scope);
-    let is_kept = |scope: &&String| asked.contains(scope) || base == Some(scope.as_str());
-    Ok(had.iter().filter(is_kept).cloned().collect())
-}
-
-/// The rules of a route say no (RFC 8693 §2.2.2).
-fn refuses() -> Failure {
-    let why = "the rules of that resource do not let them pass";
-    OAuthError::new(Code::InvalidTarget, why).into()
-}
-
-fn away() -> Failure {
-    OAuthError::new(Code::TemporarilyUnavailable, "try again in a moment").into()
 }
 
 const AGAIN: &str = "subject_token was brought before";
