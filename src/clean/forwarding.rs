@@ -6,7 +6,7 @@
 
 use std::{fmt::Write as _, net::IpAddr, sync::LazyLock};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header::HOST};
 
 use super::{
     Peer, X_FORWARDED_HOST,
@@ -86,6 +86,13 @@ pub fn misleads(name: &HeaderName) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     CONTRADICTING.contains(name.as_str())
         || !name.as_str().bytes().all(plain) && is_forwarding(name.as_str())
+}
+
+/// Whether `X-Forwarded-Host` names another host than `Host` does, which is the one that was judged.
+pub fn names_another_host(headers: &HeaderMap) -> bool {
+    let host = headers.get(HOST).map(HeaderValue::as_bytes);
+    let mut told = headers.get_all(&X_FORWARDED_HOST).iter();
+    told.any(|told| !host.is_some_and(|host| told.as_bytes().eq_ignore_ascii_case(host)))
 }
 
 /// The scheme and the authority as the browser sees them.

@@ -39,7 +39,8 @@ use crate::{
     text::Text,
 };
 
-static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// The host that a proxy was asked for.
+pub static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// The header that names a request.
 pub static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 

@@ -10,7 +10,7 @@ use super::message::{
     HeaderValueOption, HttpResponse, HttpStatus, OkHttpResponse, Status,
 };
 use crate::{
-    clean::{forwarding, identity::ReservedNames},
+    clean::{X_FORWARDED_HOST, forwarding, identity::ReservedNames},
     forward::{AppUser, IdentityHeaders},
     rate_limit::Fields,
     response::Body,
@@ -35,7 +35,7 @@ pub(super) struct Passing<'a> {
 }
 
 /// A yes. The app gets each identity header or none, whatever the client wrote: what is not set is removed, in the spelling
-/// that came. So are headers that tell another path or method than the one that was judged, and the own cookies. `cookies`
+/// that came. So are headers that tell another path, method or host than the one that was judged, and the own cookies. `cookies`
 /// are cookies for the browser.
 pub(super) fn pass(passing: &Passing<'_>, cookies: &[HeaderValue]) -> CheckResponse {
     let mut set = HeaderMap::new();
@@ -47,6 +47,9 @@ pub(super) fn pass(passing: &Passing<'_>, cookies: &[HeaderValue]) -> CheckRespo
         if passing.reserved.contains(name.as_str()) || forwarding::misleads(name) {
             remove.push(name.clone());
         }
+    }
+    if forwarding::names_another_host(passing.headers) {
+        remove.push(X_FORWARDED_HOST.clone());
     }
     if passing.holds_own_credential {
         remove.push(AUTHORIZATION);

@@ -39,6 +39,15 @@ const checks = {
     for (const name of [...names, "Cookie"]) {
       expect(headers.includes(name), `app: ${name} is what the client wrote`);
     }
+    // By an empty value the controller sends no such header (its key proxy-set-headers).
+    const removed = of("ConfigMap").data;
+    const original = ["URL", "URI", "Method", "Host"].map((of) => `X-Original-${of}`);
+    const forwarded = ["", "-Uri", "-Url", "-Path", "-Method"].map((of) => `X-Forwarded${of}`);
+    const methods = ["X-HTTP-Method", "X-HTTP-Method-Override", "X-Method-Override"];
+    const others = ["X-Rewrite-URL", "X-Override-URL", "X-Envoy-Original-Path", "X-Host", "X-HTTP-Host-Override"];
+    for (const name of [...original, ...forwarded, ...methods, ...others, "Forwarded", "Proxy"]) {
+      expect(removed[name] === "", `app: ${name} may name what was not asked about`);
+    }
     expect(note("proxy-buffering") === "off", "app: holds events back");
     expect(!of("Ingress", "sidegate").metadata.annotations, "sidegate: is asked about");
     const paths = of("Ingress", "sidegate").spec.rules.flatMap(({ http }) => http.paths);

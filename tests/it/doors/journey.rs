@@ -14,11 +14,16 @@ use super::{Front, SITE};
 use crate::support::{self, browser::Reply, upstream::Seen};
 
 /// The spellings in which identity headers are forged.
-const FORGED: [&str; 22] = [
+const FORGED: [&str; 27] = [
     "X-User",
     "x-user",
     "X_User",
     "X.User",
+    "X~User",
+    "X!User",
+    "X-User+Id",
+    "X'User-Email",
+    "X-User-Id|Missing",
     "X-User_Id",
     "X_User_Id",
     "X-User-Email",
@@ -39,6 +44,29 @@ const FORGED: [&str; 22] = [
     "X-User-Client",
 ];
 
+/// What names another path, method or host than the one that was judged. Some apps serve what these name.
+pub const MISLEADING: [&str; 19] = [
+    "X-Original-URL",
+    "X-Original-URI",
+    "X-Original-Method",
+    "X-Original-Host",
+    "X-Rewrite-URL",
+    "X-Override-URL",
+    "X-HTTP-Method",
+    "X-HTTP-Method-Override",
+    "X-Method-Override",
+    "X-Forwarded-Uri",
+    "X-Forwarded-Url",
+    "X-Forwarded-Path",
+    "X-Forwarded-Method",
+    "X-Forwarded",
+    "Forwarded",
+    "X-Host",
+    "X-HTTP-Host-Override",
+    "X-Envoy-Original-Path",
+    "Proxy",
+];
+
 /// How a proxy differs from others.
 pub struct Ways {
     /// What the app gets for an identity header that says nothing: none, or an empty one.
@@ -52,7 +80,8 @@ pub struct Ways {
 impl Front {
     async fn forged(&self, path: &str) -> Reply {
         let mut ask = self.browser.navigate(path);
-        for name in FORGED {
+        let respelt = ["X_Original_URL", "X.Rewrite-URL", "X-Forwarded-Host"];
+        for name in FORGED.into_iter().chain(MISLEADING).chain(respelt) {
             ask = ask.header(name, "mallory");
         }
         ask.send().await
@@ -143,6 +172,13 @@ async fn somebody(front: &Front, ways: &Ways) {
         assert_eq!(seen.header("x-user-email"), ways.nothing);
         assert_eq!(seen.header("cookie"), Some("theme=dark"), "{path}");
     }
+    // A proxy drops what `Connection` names (RFC 9110 §7.6.1): a client's must not name the gate's.
+    let hop = "close, X-User, X-User-Id, X-User-Missing";
+    let seen = browser.navigate("/page").header("connection", hop);
+    let seen = seen.send().await.seen();
+    for (name, value) in [("x-user", "ada"), ("x-user-id", "script:ada-1815")] {
+        assert_eq!(seen.header(name), Some(value), "{name} is dropped");
+    }
     let body = "x".repeat(100_000);
     let sent = browser.fetch(Method::POST, "/upload").body(body);
     let seen = sent.send().await.seen();
@@ -201,6 +237,8 @@ async fn streams(front: &Front) {
     assert!(in_time.is_ok(), "events are held back");
 
     let mut socket = open_websocket(front, SITE).await.unwrap();
+    let seen = front.app.seen().pop().unwrap();
+    assert_eq!(seen.header("x-user"), Some("ada"), "{seen:?}");
     socket.send(Message::text("hello")).await.unwrap();
     let echo = socket.next().await.unwrap().unwrap();
     assert_eq!(echo.into_text().unwrap().as_str(), "hello");
@@ -215,6 +253,7 @@ async fn open_websocket(front: &Front, origin: &str) -> Result<Socket, StatusCod
     let mut request = "ws://app.example.com/ws".into_client_request().unwrap();
     let headers = request.headers_mut();
     headers.insert("origin", origin.parse().unwrap());
+    headers.insert("connection", "Upgrade, X-User".parse().unwrap());
     headers.insert("sec-fetch-mode", "websocket".parse().unwrap());
     headers.insert("cookie", front.browser.cookies("/ws").parse().unwrap());
     match client_async(request, support::connect(front.address, true).await).await {

@@ -2,6 +2,7 @@
 
 use super::{
     Page, SITE,
+    journey::MISLEADING,
     scripted::{Client, Outcome, list_after},
     with_lines,
 };
@@ -56,6 +57,13 @@ async fn traefik_asks_the_gate() {
         .collect();
     for name in copied.iter().filter(|name| *name != "cookie") {
         for spelling in misspelt(name) {
+            assert!(removed.contains(&spelling), "{spelling} reaches the app");
+        }
+    }
+    for name in MISLEADING {
+        let name = name.to_ascii_lowercase();
+        assert!(removed.contains(&name), "{name} reaches the app");
+        for spelling in misspelt(&name) {
             assert!(removed.contains(&spelling), "{spelling} reaches the app");
         }
     }

@@ -115,6 +115,7 @@ async fn the_app_gets_what_the_gate_says_alone() {
             "x-original-url",
             "x-http-method-override",
             "x_forwarded_for",
+            "x-forwarded-host",
         ]
         .iter()
         .fold(held, |held, name| held.header(name, "mallory"))
@@ -151,6 +152,13 @@ async fn the_app_gets_what_the_gate_says_alone() {
     names.sort_unstable();
     assert_eq!(names, ["accept-language", "cookie", "x-forwarded-for"]);
     assert_eq!(told.header("cookie"), "theme=dark");
+
+    // What says the same as `Host` may stay.
+    let own = browser.absolute("/").authority().to_owned();
+    let agrees = held(&browser, "GET", "/public/x").header("x-forwarded-host", &own);
+    assert_eq!(envoy.ask(&agrees).await.header("x-forwarded-host"), own);
+    let twice = agrees.header("x-forwarded-host", "evil.test");
+    assert_eq!(envoy.ask(&twice).await.header("x-forwarded-host"), "");
 
     // The session alone leaves none.
     let session = browser.cookie("sidegate").expect("a session");
