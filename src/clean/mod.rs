@@ -369,11 +369,10 @@ fn settle_host(
 ) -> Result<HeaderValue, &'static str> {
     if head.method == Method::CONNECT {
         let is_extended = head.extensions.get::<hyper::ext::Protocol>().is_some();
-        return Err(if is_extended {
-            "no other protocol than WebSocket is served over HTTP/2 (RFC 8441)"
-        } else {
-            "CONNECT is not served"
-        });
+        if is_extended {
+            return Err("no other protocol than WebSocket is served over HTTP/2 (RFC 8441)");
+        }
+        check_method(&head.method)?;
     }
     if hosts > 1 {
         return Err("more than one Host header");
@@ -433,6 +432,9 @@ pub(crate) fn check_method(method: &Method) -> Result<(), &'static str> {
     }
     if *method == Method::TRACE {
         return Err("TRACE is not served");
+    }
+    if *method == Method::CONNECT {
+        return Err("CONNECT is not served");
     }
     if method
         .as_str()

@@ -10,16 +10,17 @@ use crate::{
     answer::Reject,
     app,
     canonical_path::CanonicalPath,
+    clean::check_method,
     clock::Timestamp,
     config::{self, Config},
-    credential::{Proof, Voucher},
-    decide::{Permit, Standing, decide},
+    credential::{Proof, Refused, Voucher},
+    decide::{Deny, Permit, Standing, decide},
     endpoint::Endpoint,
     forward::IdentityHeaders,
     identity::{Authentication, Identity},
     observe::Verdict,
     origin::PublicOrigin,
-    route::{NoRoute, Routes, Target},
+    route::{NoRoute, Route, Routes, Target},
     site::Site,
     text::Text,
     tokens::Tokens,
@@ -93,6 +94,10 @@ pub(super) fn explain(config: &Config, question: &Question<'_>) -> Result<Explan
             return Ok(explanation.refuse(&reject, &site));
         }
     };
+    if let Err(sentence) = check_method(&method) {
+        let reject = Reject::BadRequest(sentence.into());
+        return Ok(explanation.refuse(&reject, &site));
+    }
     explanation.path = path.surface.clone().into_owned();
     explanation.other_path.clone_from(&path.deep);
     let own = Endpoint::find(&site, &path.surface);
@@ -128,19 +133,35 @@ pub(super) fn explain(config: &Config, question: &Question<'_>) -> Result<Explan
         Err(no_route) => return Ok(explanation.refuse(&no_route.into(), &site)),
     };
     explanation.route = Some((route.name.clone(), route.access.word()));
-    let standing = standing(config, somebody.as_ref());
-    match decide(route, standing, question.client, question.now) {
+    Ok(match judge(config, route, somebody.as_ref(), question) {
         Ok(permit) => explanation.pass(config, &permit),
-        Err(deny) => {
-            let reject = Reject::of(deny, route, String::new);
-            return Ok(explanation.refuse(&reject, &site));
-        }
+        Err(reject) => explanation.refuse(&reject, &site),
+    })
+}
+
+/// What `route` makes of whoever asks: which credentials count, and then who passes.
+fn judge<'a>(
+    config: &Config,
+    route: &'a Route,
+    somebody: Option<&'a Somebody>,
+    question: &Question<'_>,
+) -> Result<Permit<'a>, Reject> {
+    let comes_with = |proof| somebody.is_some_and(|somebody| somebody.proof == proof);
+    if comes_with(Proof::AccessToken) && route.access.asks_who() && route.resource.is_none() {
+        let why = "an access token, and the route has neither `mcp` nor `tokens`".to_owned();
+        return Err(Refused::Invalid(why).into());
     }
-    Ok(explanation)
+    let counts = route.takes_sessions() || !comes_with(Proof::Session);
+    let standing = standing(config, somebody.filter(|_| counts));
+    decide(route, standing, question.client, question.now).map_err(|deny| match deny {
+        // A program is told, and nobody is led to the login.
+        Deny::NotSignedIn if !route.takes_sessions() => Reject::Unauthorized,
+        deny => Reject::of(deny, route, String::new),
+    })
 }
 
 impl Explanation {
-    fn pass(&mut self, config: &Config, permit: &Permit<'_>) {
+    fn pass(mut self, config: &Config, permit: &Permit<'_>) -> Self {
         let headers = IdentityHeaders::new(config.headers.clone());
         self.status = None;
         self.dry_run = permit.dry_run();
@@ -150,6 +171,7 @@ impl Explanation {
             Some(principal) => (Verdict::Pass, headers.shown(principal)),
             None => (Verdict::Public, headers.shown_constants().collect()),
         };
+        self
     }
 
     /// In the words of the log.
@@ -160,7 +182,10 @@ impl Explanation {
             Reject::SignIn { .. } => {
                 "nobody is signed in; a browser is redirected to the login (302)".to_owned()
             }
-            Reject::Unauthorized => "nobody is signed in".to_owned(),
+            Reject::Unauthorized => {
+                "nobody comes with what counts here: a token, or a session where the route takes one"
+                    .to_owned()
+            }
             Reject::StepUp {
                 return_to: Some(_), ..
             } => format!(

@@ -47,6 +47,16 @@ acr_values = [\"gold\"]
 path = \"/scoped/**\"
 access = \"api\"
 allow = { scopes = [\"read\"], credentials = [\"bearer\", \"api_token\"] }
+
+[[routes]]
+path = \"/mcp/**\"
+mcp = true
+
+[[routes]]
+path = \"/tokens/**\"
+tokens = true
+
+[issuer]
 ";
 
 fn explain(arguments: &[&str]) -> (i32, String) {
@@ -191,6 +201,44 @@ fn each_verdict_is_told_with_its_route_and_rule() {
         assert_eq!(told["verdict"], verdict, "{arguments:?}: {told}");
         assert_eq!(told["route"], route, "{arguments:?}: {told}");
         assert_eq!(told["status"], Value::from(status), "{arguments:?}: {told}");
+    }
+}
+
+/// Which credential counts is the route's to say.
+#[test]
+fn sessions_and_access_tokens_count_where_the_road_counts_them() {
+    let ada = "user=ada,email=ada@example.com";
+    let token = format!("{ada},credential=access_token,scopes=api");
+    let made = format!("{ada},credential=api_token");
+    for (path, person, verdict, status) in [
+        ("/mcp/x", ada, "sign_in", Some(401)),
+        ("/mcp/x", &token, "pass", None),
+        ("/mcp/x", &made, "pass", None),
+        ("/tokens/x", ada, "pass", None),
+        ("/tokens/x", &token, "pass", None),
+        ("/x", &token, "invalid_credential", Some(401)),
+        ("/x", &made, "pass", None),
+        // Nobody asks there.
+        ("/public/x", &token, "public", None),
+        ("/closed", &token, "forbidden", Some(403)),
+    ] {
+        let told = json(&["GET", path, "--as", person]);
+        assert_eq!(told["verdict"], verdict, "{path} {person}: {told}");
+        assert_eq!(told["status"], Value::from(status), "{path} {person}");
+    }
+    let told = json(&["GET", "/mcp/x", "--as", ada]);
+    let why = told["because"].as_str().unwrap_or_default();
+    assert!(why.contains("session") && !why.contains("302"), "{told}");
+}
+
+#[test]
+fn a_method_that_no_app_gets_passes_nowhere() {
+    for method in ["TRACE", "CONNECT", "post", "Get"] {
+        for path in ["/public/x", "/oauth2/account"] {
+            let told = json(&[method, path]);
+            assert_eq!(told["verdict"], "bad_request", "{method} {path}: {told}");
+            assert_eq!(told["status"], 400);
+        }
     }
 }
 
