@@ -207,7 +207,7 @@ impl Gate {
         if self.snapshot.refuse_cross_site
             && is_cross_site_write(&request.head.method, &request.head.headers)
         {
-            return Err(self.forbid("cross_site = \"refuse\"", &request, record));
+            return Err(self.forbid(answer::CROSS_SITE, &request, record));
         }
         let route = self.route(&request)?;
         if let Some(resource) = route.resource
@@ -248,7 +248,7 @@ impl Gate {
             record.note_passing(is_shown);
             // Browsers send passwords by themselves, too, as they send cookies.
             if is_shown && self.is_foreign_upgrade(&request) {
-                return Err(self.forbid("an upgrade asked for by another site", &request, record));
+                return Err(self.forbid(answer::FOREIGN_UPGRADE, &request, record));
             }
             let fields = if route.limits.is_empty() {
                 None
@@ -352,7 +352,7 @@ impl Gate {
             return Ok(None);
         }
         if !may_speak(headers, &origin) {
-            return Err(self.forbid("a page of another origin asks", request, record));
+            return Err(self.forbid(answer::FOREIGN_PAGE, request, record));
         }
         if !is_preflight(&request.head.method, headers) {
             return Ok(None);

@@ -43,6 +43,13 @@ pub enum Held {
         /// Those.
         needed: Vec<String>,
     },
+    /// What the request itself shows, whatever a provider says.
+    Shown {
+        /// What: an address, a kind of credential.
+        what: &'static str,
+        /// And which.
+        name: String,
+    },
     /// So many names.
     Names {
         /// The path of the claim; none where another place lists them.
@@ -78,6 +85,7 @@ impl Held {
         match self {
             Self::NotKept | Self::Unvouched { .. } => None,
             Self::Scopes { needed } => Some(format!("It needs {}.", needed.join(" "))),
+            Self::Shown { what, name } => Some(format!("Your {what} is {name}.")),
             Self::Absent { .. } => Some("Your provider said nothing about that.".to_owned()),
             Self::Names { count: 0, .. } => Some("Your provider named none for you.".to_owned()),
             Self::Names { first, count, .. } => {
@@ -104,6 +112,7 @@ impl fmt::Display for Held {
                     needed.join(" ")
                 )
             }
+            Self::Shown { what, name } => write!(formatter, "the {what} is {name}"),
             Self::Absent { claim } => write!(formatter, "the claim \"{claim}\" is absent"),
             Self::Unvouched { by } => write!(
                 formatter,

@@ -124,9 +124,11 @@ impl Requirement {
                 return Fit::Denied(Denied {
                     rule: "networks".to_owned(),
                     sentence: "This cannot be reached from your network.",
-                    held: client.map_or(Held::NotKept, |client| {
-                        Held::names(None, [client.to_string()].iter())
-                    }),
+                    held: Held::Shown {
+                        what: "network address",
+                        name: client
+                            .map_or_else(|| "unknown".to_owned(), |client| client.to_string()),
+                    },
                 });
             }
         }
@@ -143,14 +145,20 @@ impl Requirement {
             return Fit::Denied(Denied {
                 rule: "providers".to_owned(),
                 sentence: "Accounts of your provider may not use this.",
-                held: Held::names(None, [provider].iter()),
+                held: Held::Shown {
+                    what: "provider",
+                    name: provider.to_owned(),
+                },
             });
         }
         if !self.credentials.is_empty() && !self.credentials.contains(&principal.proof) {
             return Fit::Denied(Denied {
                 rule: "credentials".to_owned(),
                 sentence: "This cannot be used with what your request came with.",
-                held: Held::names(None, [principal.proof.name()].iter()),
+                held: Held::Shown {
+                    what: "kind of credential",
+                    name: principal.proof.name().to_owned(),
+                },
             });
         }
         let mut lists = self.lists.iter();

@@ -118,6 +118,14 @@ pub enum Reject {
     GatewayTimeout,
 }
 
+/// Rules of [`Reject::Forbidden`] against what a page of another site does in the visitor's name: a request that changes
+/// something, an upgrade, a call of a server for programs.
+pub const CROSS_SITE: &str = "cross_site = \"refuse\"";
+/// See [`CROSS_SITE`].
+pub const FOREIGN_UPGRADE: &str = "an upgrade asked for by another site";
+/// See [`CROSS_SITE`].
+pub const FOREIGN_PAGE: &str = "a page of another origin asks";
+
 impl From<NoRoute> for Reject {
     fn from(no_route: NoRoute) -> Self {
         match no_route {

@@ -1,5 +1,7 @@
 //! Writes a refusal for each kind of client.
 
+use std::slice;
+
 use http::{
     HeaderMap, HeaderValue, Response, StatusCode,
     header::{ALLOW, REFERER, REFRESH, RETRY_AFTER, WWW_AUTHENTICATE},
@@ -225,6 +227,11 @@ impl<'a> HeldJson<'a> {
                 absent: true,
                 count: 0,
                 names: &[],
+            }),
+            Held::Shown { name, .. } => Some(Self {
+                absent: false,
+                count: 1,
+                names: slice::from_ref(name),
             }),
             Held::Names { first, count, .. } => Some(Self {
                 absent: false,

@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::{Choice, Reject, SignInPage, render, reply, return_address};
+use super::{CROSS_SITE, Choice, Reject, SignInPage, render, reply, return_address};
 use crate::{
     access::{
         Shortfall, StepUp,
@@ -103,6 +103,7 @@ fn every_reject() -> Vec<Reject> {
         Reject::from(answered("invalid_scope")),
         Reject::from(not_allowed()),
         step_up(None),
+        Reject::Forbidden(CROSS_SITE),
     ]
 }
 
@@ -163,7 +164,7 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
 fn each_refusal_has_its_status() {
     let statuses = [
         401, 403, 403, 400, 408, 499, 404, 405, 403, 403, 500, 503, 413, 503, 502, 504, 404, 400,
-        429, 400, 403, 503, 502, 403, 401,
+        429, 400, 403, 503, 502, 403, 401, 403,
     ];
     assert_eq!(every_reject().len(), statuses.len());
     for (reject, status) in every_reject().iter().zip(statuses) {

@@ -120,6 +120,27 @@ async fn lists_of_a_route_let_in_and_keep_out() {
     assert_eq!(status(&eve, "/").await, 200);
 }
 
+/// A provider names neither an address nor a kind of credential.
+#[tokio::test]
+async fn a_refusal_says_what_the_request_itself_shows() {
+    let (house, _upstream, provider) = house(
+        "[[routes]]\npath = \"/near/**\"\nany = [{ networks = [\"10.0.0.0/8\"] }, { groups = [\"admins\"] }]\n\
+         [[routes]]\npath = \"/tokens/**\"\nallow = { credentials = [\"bearer\"] }\n",
+    )
+    .await;
+    let ada = person(&house, &provider, &[]).await;
+    for (path, shown) in [
+        ("/near/x", "Your network address is 127.0.0.1."),
+        ("/tokens/x", "Your kind of credential is session."),
+    ] {
+        let page = ada.get(path).await;
+        assert_eq!(page.status, StatusCode::FORBIDDEN);
+        let text = page.text();
+        assert!(text.contains(shown), "{text}");
+        assert!(!text.contains("Your provider"), "{text}");
+    }
+}
+
 #[tokio::test]
 async fn networks_are_judged_before_anybody_signs_in() {
     let (house, upstream, provider) = standard_with(|plan| {
@@ -242,6 +263,16 @@ async fn other_sites_change_nothing_where_they_are_refused() {
             raw::status(&raw::exchange(&house, request.as_bytes()).await)
         };
         let when = if refused { 403 } else { 200 };
+        if refused {
+            let browser = house.browser();
+            let form = browser.navigate("/public/x").method(Method::POST);
+            let page = form.header("sec-fetch-site", "cross-site").send().await;
+            let text = page.text();
+            assert!(
+                text.contains("another site") && !text.contains("everybody"),
+                "{text}"
+            );
+        }
         for method in ["POST", "PUT", "PATCH", "DELETE", "FROBNICATE"] {
             assert_eq!(
                 ask(method, "/public/x", &["cross-site"]).await,
