@@ -46,8 +46,11 @@ pub(super) async fn serve(
         return Err(Reject::NotFound);
     }
     let own_path = snapshot.site.path(door.name());
-    // The proxy in front shuts the doors to its clients by this spelling, and no other one leads here.
-    let is_respelled = |written: &str| !written.starts_with(&own_path);
+    // The proxy in front shuts the doors to its clients by this spelling, and no other one leads here: not `/oauth2/auth;x` either.
+    let is_respelled = |written: &str| {
+        let below = written.strip_prefix(&own_path);
+        !below.is_some_and(|below| is_below && below.starts_with('/'))
+    };
     if request.written_path.as_deref().is_some_and(is_respelled) {
         return Err(Reject::NotFound);
     }

@@ -4,7 +4,7 @@ use http::{Method, StatusCode};
 use serde_json::json;
 
 use super::{ask, ask_forward, behind};
-use crate::support::{House, ScriptedProvider};
+use crate::support::{House, ScriptedProvider, raw};
 
 const BROWSER: [(&str, &str); 2] = [
     ("sec-fetch-mode", "navigate"),
@@ -324,5 +324,38 @@ async fn a_page_of_another_origin_speaks_to_no_mcp_server_by_a_door() {
             ask = ask.header(name, value);
         }
         assert_eq!(ask.send().await.status, expected, "{origin:?}, the gate");
+    }
+}
+
+/// A proxy shuts the doors to its clients by their paths as they are written here, the whole of them: nothing else leads there.
+#[tokio::test]
+async fn no_other_spelling_leads_to_a_door() {
+    let (house, _upstream, _provider) = behind(Some("traefik"), |plan| plan).await;
+    for (path, is_door) in [
+        ("/oauth2/auth", true),
+        ("/oauth2/forward", true),
+        ("/oauth2/./auth", false),
+        ("/oauth2/%61uth", false),
+        ("/oauth2/auth/../auth", false),
+        ("/oauth2/auth/.", false),
+        ("/oauth2/auth;x", false),
+        ("/oauth2/auth%2F", false),
+        ("/oauth2/forward/../forward", false),
+        ("/oauth2/forward;x=/../forward", false),
+        ("/oauth2//forward", false),
+    ] {
+        let ask = format!(
+            "GET {path} HTTP/1.1\r\nHost: x\r\nX-Forwarded-Method: GET\r\nX-Forwarded-Uri: /\r\nX-Forwarded-Host: x\r\n\
+             X-Forwarded-Proto: http\r\nConnection: close\r\n\r\n"
+        );
+        let mut stream = house.connect().await;
+        tokio::io::AsyncWriteExt::write_all(&mut stream, ask.as_bytes())
+            .await
+            .unwrap();
+        let head =
+            raw::read_until(&mut stream, "\r\n\r\n", std::time::Duration::from_secs(10)).await;
+        let status = raw::status(&head);
+        assert_eq!(status == 401, is_door, "{path}: {head}");
+        assert!(is_door || [400, 404].contains(&status), "{path}: {head}");
     }
 }
