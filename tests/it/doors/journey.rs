@@ -187,6 +187,12 @@ async fn somebody(front: &Front, ways: &Ways) {
     assert_eq!(denied, StatusCode::FORBIDDEN);
     let account = browser.get("/oauth2/account").await;
     assert_eq!(account.status, StatusCode::OK, "own pages are the gate's");
+    // It begins as a door does, and is none.
+    let own = browser.get("/oauth2/authorize").await;
+    assert!(
+        own.headers.contains_key("x-content-type-options"),
+        "not the gate's: {own:?}"
+    );
     if ways.is_served_by_the_gate {
         // Who writes a path anew has judged it.
         let path = "/public/a%2Fb;v=1//e|f";
@@ -201,6 +207,8 @@ async fn somebody(front: &Front, ways: &Ways) {
             "/oauth2/%61uth",
             "/oauth2/%61uth/page",
             "/oauth2/%66orward",
+            "/oauth2/auth;x",
+            "/oauth2/forward%2F",
         ] {
             let mut asked = browser.fetch(Method::GET, door);
             for (name, value) in [
@@ -212,7 +220,11 @@ async fn somebody(front: &Front, ways: &Ways) {
                 asked = asked.header(name, value);
             }
             let reply = asked.send().await;
-            let shut = [StatusCode::NOT_FOUND, StatusCode::FORBIDDEN];
+            let shut = [
+                StatusCode::NOT_FOUND,
+                StatusCode::FORBIDDEN,
+                StatusCode::BAD_REQUEST,
+            ];
             assert!(shut.contains(&reply.status), "{door}: {}", reply.status);
             for name in ["cookie", "x-user"] {
                 assert!(!reply.headers.contains_key(name), "{door}: {name}");

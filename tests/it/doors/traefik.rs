@@ -143,8 +143,8 @@ async fn traefik_asks_the_gate() {
     // A router of its own keeps these from outside; whoever asks about them is refused anyway.
     let door = ask(stranger("/oauth2/forward").header("cookie", &cookie)).await;
     assert!(matches!(door, Outcome::Answer(403, _)), "{door:?}");
-    let rule =
-        "PathPrefix(`/oauth2/`) && !PathPrefix(`/oauth2/auth`) && !PathPrefix(`/oauth2/forward`)";
+    let rule = "PathPrefix(`/oauth2/`) && !Path(`/oauth2/auth`) && !PathPrefix(`/oauth2/auth/`) && \
+                !Path(`/oauth2/forward`) && !PathPrefix(`/oauth2/forward/`)";
     assert!(recipe.contains(rule), "{recipe}");
 
     let out = browser.fetch(http::Method::POST, "/oauth2/sign_out");
