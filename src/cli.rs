@@ -356,13 +356,13 @@ fn run_demo(port: Option<u16>, mcp: bool) -> ExitCode {
     code
 }
 
-/// Serves until a signal. The acceptor and what runs in the background share this thread.
-fn serve(gate: impl Future<Output = io::Result<()>>) -> ExitCode {
+/// Serves until a signal. Acceptors and what runs in the background share this thread.
+fn serve(gates: impl Future<Output = io::Result<()>>) -> ExitCode {
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(code) => return code,
     };
-    match runtime.block_on(gate) {
+    match runtime.block_on(gates) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&format!("{error}\n"));

@@ -113,7 +113,7 @@ impl Gate {
                 // Its clients are programs, whatever types they accept.
                 let audience = if is_mcp { Audience::Program } else { audience };
                 let mut response = self.render(&reject, audience, record);
-                // Where the gate gives tokens, the way to them is said with `Bearer`.
+                // At a guarded route the 401 keeps its Bearer challenge, which says where to get a token.
                 let password = password.map(|how| match guard {
                     Some(_) => PasswordChallenge::Behind,
                     None => how,

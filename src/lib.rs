@@ -34,7 +34,7 @@
 //! - *standing*: what the current configuration says about the user of a session ([`decide::Standing`]).
 //! - *facts*: what a session stores about its user because an allow list needs it, and nothing else.
 //! - *refresh*: new tokens for a session from its provider, and a new answer to who the user is (RFC 6749, section 6). The audit event
-//!   and the metric are called `renewal`.
+//!   and the metric are called `renewal`, and its good outcome `renewed`.
 //! - *seal*: encrypt and authenticate under `session.secret` ([`session::seal`]).
 //!
 //! Imports run one way, from the roots ([`cli`], [`app`]) to the leaves. `tests/layers.txt` is the list.

@@ -91,7 +91,7 @@ impl KeepTokens {
         least + spread * u32::from(jitter) / 255
     }
 
-    /// How much of its life an access token must have left, so that a request does not wait for the one that comes after it.
+    /// With less than this left of its access token, a request waits for the refresh.
     pub fn margin(self) -> Duration {
         if self.lasting {
             LEAST_LEFT
@@ -103,7 +103,7 @@ impl KeepTokens {
 
 /// How long an app may ask for the access token of the session that a request came with.
 pub const APP_ASKS: Duration = Duration::from_mins(10);
-/// What is left of each access token with which a request reaches an app that may ask for it, unless the whole life is shorter.
+/// A request to an app that may ask for the token waits for a refresh if less than this is left.
 const LEAST_LEFT: Duration = Duration::from_secs(30);
 /// No token is refreshed that is younger, unless it has ended: who asks for one every second asks too often.
 const LEAST_AGE: Duration = Duration::from_secs(5);

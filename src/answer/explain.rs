@@ -315,7 +315,11 @@ fn explain_elsewhere((route, denied): &(RouteDenial, Denied)) -> Explanation {
 
 fn explain_step_up(insufficient: &Insufficient) -> Explanation {
     let message = match insufficient.shortfall {
-        Shortfall::AgeUnknown | Shortfall::AheadOfTime | Shortfall::TooOld(_) => {
+        Shortfall::AheadOfTime => {
+            "Your provider says that you signed in at a time that is yet to come, so what you sent did not arrive. Please tell \
+             whoever runs this site."
+        }
+        Shortfall::AgeUnknown | Shortfall::TooOld(_) => {
             "You signed in some time ago, and this asks for a fresh sign-in, so what you sent did not arrive. Sign in again \
              in a new tab, then come back to this one and reload it."
         }

@@ -118,7 +118,7 @@ pub async fn run(config: Config, source: Option<ReloadFrom>) -> io::Result<()> {
     Ok(())
 }
 
-/// Room for as many connections as are configured, or as there are files and memory for.
+/// What the configuration says of connections, as far as there are files and memory for them.
 fn bounds(config: &Config) -> Bounds {
     let open_files = listen::allow_open_files();
     let capacity = Capacity::new(&config.limits, open_files, listen::memory_limit());

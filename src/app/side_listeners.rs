@@ -82,7 +82,7 @@ impl SideListeners {
             });
     }
 
-    /// Waits until nothing is accepted any more, and the workers are let go of; the stop has come.
+    /// Waits until the listeners have ended and have let go of the workers. Call it after the stop.
     pub(super) async fn close(self) {
         for side in [self.admin, self.ext_authz, self.app] {
             side.accepting.join_all().await;

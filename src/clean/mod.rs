@@ -120,7 +120,7 @@ pub struct Peer {
     /// Whether the connection is ours to decrypt.
     tls: bool,
     /// Whether a proxy has told the address (the PROXY protocol).
-    is_told: bool,
+    is_proxied: bool,
     /// Whom its certificate proves.
     certificate: Option<Arc<Certified>>,
 }
@@ -134,15 +134,15 @@ impl Peer {
             address,
             header,
             tls,
-            is_told: false,
+            is_proxied: false,
             certificate: None,
         }
     }
 
-    /// The same, at the other end of a proxy's connection: what the proxy has told of it is the address, or nothing.
+    /// The same, for a connection with a header of the PROXY protocol: the address is the one that the proxy named, if it named one.
     #[must_use]
-    pub fn told_by_proxy(self, is_told: bool) -> Self {
-        Self { is_told, ..self }
+    pub fn behind_proxy(self, is_proxied: bool) -> Self {
+        Self { is_proxied, ..self }
     }
 
     /// The same, with a certificate that TLS has verified.
@@ -162,7 +162,7 @@ impl Peer {
     /// Whether it is a program on this machine. Who is at the other end of a proxy's connection is somebody else, though the proxy
     /// tells a loopback address, or none.
     fn is_local(&self) -> bool {
-        !self.is_told && self.address.is_some_and(|address| address.is_loopback())
+        !self.is_proxied && self.address.is_some_and(|address| address.is_loopback())
     }
 
     /// The address as a header has it.

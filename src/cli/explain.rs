@@ -6,10 +6,12 @@ use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Value as Json, json};
 
 use crate::{
-    access::Principal,
+    access::{Principal, allow::Held},
     answer::Reject,
+    api_token::settings::SERVICE,
     app,
     canonical_path::CanonicalPath,
+    certificate::CERTIFICATE,
     clean::check_method,
     clock::Timestamp,
     config::{self, Config},
@@ -20,10 +22,12 @@ use crate::{
     identity::{Authentication, Identity},
     observe::Verdict,
     origin::PublicOrigin,
+    provider::catalog::KINDS,
     route::{NoRoute, Route, Routes, Target},
     site::Site,
     text::Text,
     tokens::Tokens,
+    users::settings::USERS,
 };
 
 /// What is asked.
@@ -52,6 +56,8 @@ pub(super) struct Explanation {
     status: Option<StatusCode>,
     /// What refuses it, or what happens, in a sentence.
     because: Option<String>,
+    /// Which app gets it, and where that is; none where no app does.
+    upstream: Option<(String, String)>,
     /// How often it may be asked for, where that is limited.
     limits: Vec<String>,
     /// What would refuse it, if the route were no dry run.
@@ -82,6 +88,7 @@ pub(super) fn explain(config: &Config, question: &Question<'_>) -> Result<Explan
         verdict: Verdict::BadRequest,
         status: Some(StatusCode::BAD_REQUEST),
         because: None,
+        upstream: None,
         limits: Vec::new(),
         dry_run: None,
         headers: Vec::new(),
@@ -165,6 +172,14 @@ impl Explanation {
         let headers = IdentityHeaders::new(config.headers.clone());
         self.status = None;
         self.dry_run = permit.dry_run();
+        self.upstream = config
+            .upstreams
+            .get(permit.route().upstream)
+            .map(|upstream| {
+                let addresses: Vec<_> =
+                    upstream.addresses.iter().map(ToString::to_string).collect();
+                (upstream.name.clone(), addresses.join(", "))
+            });
         let limits = permit.route().limits.iter();
         self.limits = limits.map(ToString::to_string).collect();
         (self.verdict, self.headers) = match permit.principal() {
@@ -183,7 +198,7 @@ impl Explanation {
                 "nobody is signed in; a browser is redirected to the login (302)".to_owned()
             }
             Reject::Unauthorized => {
-                "nobody comes with what counts here: a token, or a session where the route takes one"
+                "nobody is signed in, or the credential does not count on this route: a session counts only on a route that takes sessions"
                     .to_owned()
             }
             Reject::StepUp {
@@ -192,6 +207,11 @@ impl Explanation {
                 "{}; a browser is led through a fresh login (302)",
                 reject.detail().unwrap_or_default()
             ),
+            Reject::Barred { barred, .. } if barred.denied.held == Held::NotKept => {
+                let rule = &barred.denied.rule;
+                let key = rule.split_once("allow.").map_or(&**rule, |(_, key)| key);
+                format!("{rule}: nothing that --as says is on this list, as {key}=… would be")
+            }
             reject => reject.detail().unwrap_or_default(),
         });
         self
@@ -222,6 +242,9 @@ impl Explanation {
         if let Some(dry_run) = &self.dry_run {
             line("dry run", &format!("would be refused: {dry_run}"));
         }
+        if let Some((name, addresses)) = &self.upstream {
+            line("upstream", &format!("{name} ({addresses})"));
+        }
         for limit in &self.limits {
             line("limit", limit);
         }
@@ -250,6 +273,7 @@ impl Explanation {
             "verdict": self.verdict.name(),
             "status": self.status.map(|status| status.as_u16()),
             "because": self.because,
+            "upstream": self.upstream.as_ref().map(|(name, _)| name),
             "limits": self.limits,
             "dry_run": self.dry_run,
             "headers": headers,
@@ -301,12 +325,10 @@ struct Somebody {
 
 impl Somebody {
     /// Who `text` is: `user=…,groups=a;b,email=…,name=…,subject=…,provider=…,auth_age=5m,acr=…`; what proves it:
-    /// `credential=bearer,scopes=a;b,client=…`; any other name is a list of `allow`. Who is not said to have authenticated some
+    /// `credential=bearer,scopes=a;b,client=…`; any list of `allow`. Who is not said to have authenticated some
     /// time ago has just done so. Where only scopes are said, a bearer token has them; where nothing is, it is a session.
     fn parse(config: &Config, text: &str, now: Timestamp) -> Result<Self, String> {
-        let first = config.providers.first();
-        let first = first.map_or("", |provider| provider.name.as_str());
-        let mut identity = Identity::of(first, "");
+        let mut identity = Identity::of("", "");
         identity.authentication.at = Some(now);
         let (mut proof, mut scopes, mut client) = (None, None, None);
         for pair in text.split(',').filter(|pair| !pair.is_empty()) {
@@ -331,6 +353,11 @@ impl Somebody {
                 "credential" => proof = Some(credential(value)?),
                 "scopes" => scopes = Some(many().map(Into::into).collect()),
                 "client" => client = Some(value.into()),
+                list if !is_list(list) => {
+                    return Err(format!(
+                        "`{list}` is nothing that can be said of somebody, nor a list of `allow`"
+                    ));
+                }
                 list => {
                     let entries = many().map(|entry| (Text::from(list), Text::from(entry)));
                     identity.memberships.extend(entries);
@@ -347,14 +374,27 @@ impl Somebody {
         if identity.subject.is_empty() {
             identity.subject = identity.user().clone();
         }
-        let mut providers = config.providers.iter();
-        if !providers.any(|provider| *provider.name == *identity.provider) {
-            return Err(format!("there is no provider `{}`", identity.provider));
-        }
-        let proof = proof.unwrap_or(match scopes {
-            Some(_) => Proof::Bearer,
-            None => Proof::Session,
+        let proof = proof.unwrap_or(match (&*identity.provider, &scopes) {
+            (SERVICE, _) => Proof::ServiceToken,
+            (USERS, _) => Proof::Password,
+            (CERTIFICATE, _) => Proof::Certificate,
+            (_, Some(_)) => Proof::Bearer,
+            (_, None) => Proof::Session,
         });
+        let vouching = vouching(config, proof);
+        if identity.provider.is_empty() {
+            identity.provider = vouching.first().copied().unwrap_or_default().into();
+        }
+        if !vouching.contains(&&*identity.provider) {
+            return Err(format!(
+                "there is no provider `{}` for this credential",
+                identity.provider
+            ));
+        }
+        if proof == Proof::ServiceToken {
+            // Its name is the user and the client.
+            client = client.or_else(|| Some(identity.user().clone()));
+        }
         if proof == Proof::Session && scopes.is_some() {
             return Err(
                 "a session has no scopes: leave them out, or name another credential".into(),
@@ -375,6 +415,26 @@ impl Somebody {
             client,
         })
     }
+}
+
+/// The names that may stand as the provider of somebody with such a credential.
+fn vouching(config: &Config, proof: Proof) -> Vec<&str> {
+    match proof {
+        Proof::ServiceToken => vec![SERVICE],
+        Proof::Password => vec![USERS],
+        Proof::Certificate => vec![CERTIFICATE],
+        Proof::Session | Proof::Bearer | Proof::ApiToken | Proof::AccessToken => {
+            let providers = config.providers.iter();
+            providers.map(|provider| provider.name.as_str()).collect()
+        }
+    }
+}
+
+/// Whether `name` is a list of `allow`.
+fn is_list(name: &str) -> bool {
+    name.starts_with("claims.")
+        || ["domains", "emails", "users"].contains(&name)
+        || KINDS.iter().any(|kind| kind.allow.contains(&name))
 }
 
 fn credential(name: &str) -> Result<Proof, String> {
@@ -399,11 +459,6 @@ fn standing<'a>(config: &Config, somebody: Option<&'a Somebody>) -> Standing<'a>
     let Some(somebody) = somebody else {
         return Standing::Nobody;
     };
-    let mut providers = config.providers.iter();
-    let named = |name: &str| *name == *somebody.identity.provider;
-    let Some(provider) = providers.find(|provider| named(&provider.name)) else {
-        return Standing::Nobody;
-    };
     let principal = Principal {
         proof: somebody.proof,
         scopes: somebody.scopes.as_deref(),
@@ -412,6 +467,13 @@ fn standing<'a>(config: &Config, somebody: Option<&'a Somebody>) -> Standing<'a>
     };
     match Voucher::of(somebody.proof) {
         Voucher::Configuration => Standing::Admitted(principal),
-        Voucher::Provider => Standing::under(&provider.allow, principal),
+        Voucher::Provider => {
+            let mut providers = config.providers.iter();
+            let named = |name: &str| *name == *somebody.identity.provider;
+            match providers.find(|provider| named(&provider.name)) {
+                Some(provider) => Standing::under(&provider.allow, principal),
+                None => Standing::Nobody,
+            }
+        }
     }
 }

@@ -274,26 +274,26 @@ fn refuse_foreign_pages(
     routes: &[&Route],
     headers: &HeaderMap,
 ) -> Result<(), Reject> {
-    let mut asked = subrequest.questions.iter().zip(routes);
+    let mut pairs = subrequest.questions.iter().zip(routes);
     let is_foreign = |(question, route): (&Question, &&Route)| {
         let own = || WebOrigin::of_authority(question.is_https, question.host.to_str().ok()?);
         route.resource == Some(Resource::Mcp) && !own().is_some_and(|own| may_speak(headers, &own))
     };
-    if asked.any(is_foreign) {
+    if pairs.any(is_foreign) {
         return Err(Reject::Forbidden(answer::FOREIGN_PAGE));
     }
     Ok(())
 }
 
-/// The route by which whoever passes is vouched for. None where what is asked about may be for one app or another: what is signed for
-/// one must not reach the other.
+/// The route whose app gets the assertion. None if the questions may be for different apps: what is signed for one must not reach
+/// another.
 fn only_app<'r>(routes: &[&'r Route]) -> Option<&'r Route> {
     let (first, others) = routes.split_first()?;
     let is_one = others.iter().all(|route| route.upstream == first.upstream);
     is_one.then_some(*first)
 }
 
-/// The same where nothing is asked about: it may be a script that asks, and its own app is that of the host.
+/// The same if no request is named. A script may be asking then, and its app is the one at this host.
 fn app_of<'s>(snapshot: &'s Snapshot, own_host: Option<&str>) -> Option<&'s Route> {
     let public = snapshot.site.public_url.authority();
     let target = Target {

@@ -115,7 +115,7 @@ impl RedirectUri {
         !matches!(self.url.scheme(), "https" | "http")
     }
 
-    /// Whether it leads to a server, whose name is one owner's, and to no program of some machine.
+    /// Whether it is an address at a server, which has one owner. At a loopback address or a private scheme any program may wait.
     pub fn is_owned(&self) -> bool {
         !self.is_loopback() && !self.is_private_scheme()
     }

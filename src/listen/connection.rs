@@ -79,7 +79,7 @@ async fn open(
         }
     }
     let (tls, rules) = worker.current().tls();
-    let peer = Peer::new(*client, tls.is_some()).told_by_proxy(is_proxied);
+    let peer = Peer::new(*client, tls.is_some()).behind_proxy(is_proxied);
     // Boxed, so that a connection without TLS does not keep its size.
     match (stream, tls) {
         (Stream::Tcp(stream), Some(tls)) => {

@@ -50,9 +50,9 @@ fn micros(number: i64) -> u64 {
     u64::try_from(number).unwrap_or_default()
 }
 
-/// limit key; microseconds until one comes back, how many there are. Whether one was taken, and then how many microseconds
-/// until all have come back; else until there is one, and until all have. Where its answer is lost and it runs again, it takes
-/// another one.
+/// Keys: the count. Arguments: microseconds until one comes back; how many there are. Answers {1, microseconds until all are back, 0} if
+/// one was taken, else {0, microseconds until there is one, microseconds until all are back}. If its answer is lost and it runs again, it
+/// takes another one.
 static TAKE: Known = known!(
     r"
 local time = redis.call('TIME')

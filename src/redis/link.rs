@@ -2,7 +2,7 @@
 //!
 //! A task opens it, checks each second that it is alive, and opens another if not, with growing pauses. A command waits a moment for a
 //! connection that is just being opened, but not for one that has been missing for a while: it is better to refuse a request at once than
-//! late. Every command may run twice with the same result. So a command whose connection broke is sent again on the next one.
+//! late. Every command may run twice: one whose connection broke is sent again on the next one.
 
 use std::{
     sync::{

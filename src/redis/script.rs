@@ -1,7 +1,7 @@
 //! Redis scripts: what Redis does in one step, and how a script is run.
 //!
-//! A script is sent by its hash, and in full if the server does not know it. Each may run twice with the same result: a command whose answer
-//! was lost is sent again.
+//! A script is sent by its hash, and in full if the server does not know it. A command whose answer was lost is sent again. So each script
+//! may run twice; where the second run changes something, the script says so.
 
 use std::sync::LazyLock;
 

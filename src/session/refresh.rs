@@ -2,7 +2,8 @@
 //!
 //! A provider may rotate refresh tokens, take a second use of one for theft, and end the whole grant. So each session is refreshed once at a
 //! time, however many requests, tabs and replicas ask: within a process by a single flight, across replicas under a lease. The
-//! refresh runs apart from the requests that need it, so a client that leaves loses nothing. While the old token lasts, nobody waits.
+//! refresh runs apart from the requests that need it, so a client that leaves loses nothing. While enough is left of
+//! the old token ([`KeepTokens::margin`](crate::tokens::KeepTokens::margin)), nobody waits.
 //!
 //! A browser with the old cookie gets the new one with each answer, for a while. Only the provider's `invalid_grant` ends a session, and
 //! only if nobody else has refreshed it. Every other failure is tried again at growing intervals. Meanwhile the session continues, until its
@@ -303,8 +304,8 @@ impl Refresher {
                     _ => None,
                 };
                 sender.send_replace(progress);
-                // Told before it is looked: whoever signs out looks for what was told after they have revoked. So one
-                // of both finds the tokens that came meanwhile.
+                // The result is published before revocations are looked at, and a sign-out revokes before it looks for results. So
+                // one of the two finds the new tokens.
                 if let Some(refreshed) = refreshed
                     && shared.revocations.has_revoked(&refreshed)
                 {

@@ -226,7 +226,7 @@ pub(super) const OPTIONS: &[Peer] = &[
         "ping_user_agent",
         "ping-user-agent",
         Text,
-        "let the probe ask /oauth2/ping, which answers everybody: a User-Agent proves nothing",
+        "let the probe ask for ping below `prefix` (/oauth2/ping), which answers everybody: a User-Agent proves nothing",
     ),
     absent(
         "gcp_healthchecks",

@@ -36,7 +36,9 @@ impl Reader<'_> {
             let audience = &upstream.audience;
             if issuer.token_format == TokenFormat::Jwt && is_resource(audience) {
                 self.warnings.push(format!(
-                    "\"{audience}\" is the audience of an upstream's assertions, and access tokens may be for that address                      (issuer.token_format = \"jwt\"): its app could take an access token for an assertion. Give the upstream another audience,                      or see that the app looks at `typ`"
+                    "\"{audience}\" is the audience of an upstream's assertions, and access tokens may be for that address \
+                     (issuer.token_format = \"jwt\"): its app could take an access token for an assertion. Give the upstream \
+                     another audience, or make sure that the app checks `typ`"
                 ));
             }
             let mut clients = issuer.clients.iter();
@@ -83,7 +85,9 @@ impl Reader<'_> {
             return;
         }
         self.warnings.push(format!(
-            "the client \"{}\" has token_exchange = true and no secret, and apps get tokens of their users by {}: with such a token an app can              be its user at everything that the gate gives tokens for. Give the client a secret_hash or jwks_file, unless the apps may do that",
+            "the client \"{}\" has token_exchange = true and no secret, and apps get tokens of their users by {}: with such \
+             a token an app can act as its user wherever the gate gives tokens. Give the client a secret_hash or jwks_file, \
+             unless the apps may do that",
             client.id,
             ways.join(", ")
         ));

@@ -45,7 +45,7 @@ events! {
     LoginDenied = "login_denied",
     /// A program's token, password or certificate is invalid. `detail` says why.
     CredentialRefused = "credential_refused",
-    /// A rule has refused a request. `rule` says which.
+    /// A rule has refused a request, or a token for a client; then `object` names the client. `rule` says which rule.
     Denied = "denied",
     /// A limit is used up: that of a route, or of the tries from one address. `rule` says which.
     Limit = "limit",

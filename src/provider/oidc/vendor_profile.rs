@@ -38,7 +38,7 @@ pub(super) struct VendorProfile {
     pub(super) groups: Option<GroupSource>,
     /// Whose an access token is that names nobody.
     pub(super) nameless: Nameless,
-    /// Whether a program that gets an ID token for our client alone may be another client of our owner's, which `azp` names.
+    /// Whether an ID token whose `aud` is our client alone counts although `azp` names another client of the same owner.
     pub(super) lends_audience: bool,
     /// How tokens are asked about, where that is not RFC 7662.
     pub(super) token_info: Option<TokenCheck>,

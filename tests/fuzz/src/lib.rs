@@ -286,7 +286,6 @@ pub fn introspection(data: &[u8]) {
         audience: Vec::new(),
         clients: vec!["cli".to_owned()],
         introspect: true,
-        signed_answers: false,
         ..BEARER.clone()
     });
     let Ok(answer) = introspection::read(data) else {

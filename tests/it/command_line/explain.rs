@@ -268,6 +268,13 @@ fn a_path_that_cannot_be_judged_passes_nowhere() {
         &["GET", "https://a@b/"],
         &["GET", "/", "--as", "ada"],
         &["GET", "/", "--as", "user=ada,provider=nobody"],
+        &[
+            "GET",
+            "/",
+            "--as",
+            "user=ada,provider=service,credential=bearer",
+        ],
+        &["GET", "/", "--as", "user=ada,grups=staff"],
         &["GET", "/", "--as", "user=ada,credential=passport"],
         &[
             "GET",
@@ -301,4 +308,26 @@ fn the_app_gets_the_headers_that_are_told_and_no_secret_is() {
     assert_eq!(names, ["X-Gate"]);
     let (_, plain) = explain(&["GET", "/dry/x", "--as", "user=ada,email=ada@example.com"]);
     assert!(plain.contains("would be refused: routes[2]"), "{plain}");
+}
+
+/// Which app gets a request, who vouches for a machine, and what is missing from the question.
+#[test]
+fn it_says_which_app_gets_it_and_what_was_not_said() {
+    let (_, plain) = explain(&["GET", "/public/x"]);
+    assert!(plain.contains("  upstream   default (http://"), "{plain}");
+    let told = json(&["GET", "/public/x"]);
+    assert_eq!(told["upstream"], "default");
+    assert_eq!(json(&["GET", "/closed"])["upstream"], Value::Null);
+    for machine in [
+        "user=ci,credential=service_token",
+        "user=ci,provider=service",
+    ] {
+        let told = json(&["GET", "/x", "--as", machine]);
+        assert_eq!(told["headers"]["X-User-Id"], "service:ci", "{told}");
+        assert_eq!(told["headers"]["X-User-Client"], "ci", "{told}");
+    }
+    let told = json(&["GET", "/admin/x", "--as", "user=ada,email=ada@example.com"]);
+    assert_eq!(told["verdict"], "forbidden");
+    let why = told["because"].as_str().unwrap_or_default();
+    assert!(why.contains("groups"), "{why}");
 }
