@@ -1,5 +1,7 @@
 //! The identity of a user: provider, subject, names, groups and claims.
 
+use std::time::Duration;
+
 use crate::{clock::Timestamp, text::Text};
 
 /// Who somebody is, as their provider said it at login.
@@ -50,11 +52,15 @@ impl Authentication {
         }
     }
 
-    /// The same, and not in the future: a clock that is ahead must not make a login fresh for longer.
+    /// The same, and not in the future: a clock that is ahead must not make a login fresh for longer. What is further ahead than
+    /// [`CLOCK_SKEW`] is the time of no login. It stays, for a route that asks for a fresh one to refuse.
     #[must_use]
     pub fn no_later_than(self, now: Timestamp) -> Self {
+        let is_possible = |at: &Timestamp| *at <= now.after(CLOCK_SKEW);
         Self {
-            at: self.at.map(|at| at.min(now)),
+            at: self
+                .at
+                .map(|at| if is_possible(&at) { at.min(now) } else { at }),
             ..self
         }
     }
@@ -64,13 +70,16 @@ impl Authentication {
     #[must_use]
     pub fn refreshed_by(&self, refreshed: Self, now: Timestamp) -> Self {
         let refreshed = refreshed.no_later_than(now);
-        if refreshed.at > self.at {
+        if refreshed.at > self.at && refreshed.at <= Some(now) {
             refreshed
         } else {
             self.clone()
         }
     }
 }
+
+/// How far a provider's clock may be ahead.
+pub const CLOCK_SKEW: Duration = Duration::from_mins(1);
 
 /// What is known of how a provider said who somebody is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -140,7 +149,12 @@ mod tests {
         }
         let later = authenticated(Some(700), "tin");
         assert_eq!(before.refreshed_by(later.clone(), now), later);
-        let ahead = before.refreshed_by(authenticated(Some(9_999), "tin"), now);
+        let ahead = before.refreshed_by(authenticated(Some(1_060), "tin"), now);
         assert_eq!(ahead, authenticated(Some(1_000), "tin"));
+        for never in [1_061, 1_800_000_000_000, u64::MAX] {
+            let never = authenticated(Some(never), "tin");
+            assert_eq!(before.refreshed_by(never.clone(), now), before);
+            assert_eq!(never.clone().no_later_than(now), never);
+        }
     }
 }

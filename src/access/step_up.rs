@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{clock::Timestamp, identity::Authentication};
+use crate::{
+    clock::Timestamp,
+    identity::{Authentication, CLOCK_SKEW},
+};
 
 /// `max_age` and `acr_values` of a route.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,9 +100,6 @@ pub fn is_acr(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
     !text.is_empty() && text.bytes().all(is_plain)
 }
-
-/// How far a provider's clock may be ahead.
-pub const CLOCK_SKEW: Duration = Duration::from_mins(1);
 
 /// The bytes of all classes of one route, spaces between them included: they ride in `state`, beside a long address.
 pub const LONGEST_ACR_VALUES: usize = 512;

@@ -57,10 +57,13 @@ fn is_registrys(target: &str) -> bool {
         return false;
     };
     let parts: Vec<&str> = rest.split('/').collect();
-    parts.iter().skip(1).any(|part| KINDS.contains(part)) && parts.len() > 2
+    matches!(
+        parts.as_slice(),
+        [_, .., "tags", "list"]
+            | [_, .., "manifests" | "blobs" | "referrers", _]
+            | [_, .., "blobs", "uploads", _]
+    )
 }
-
-const KINDS: [&str; 4] = ["manifests", "blobs", "tags", "referrers"];
 
 #[cfg(test)]
 mod tests {
@@ -76,6 +79,7 @@ mod tests {
             "/v2/app/manifests/latest",
             "/v2/team/app/blobs/sha256:00",
             "/v2/team/app/blobs/uploads/?mount=x",
+            "/v2/team/app/blobs/uploads/7d1e",
             "/v2/app/tags/list",
             "/v2/app/referrers/sha256:00",
             "https://app.example.com/v2/",
@@ -95,6 +99,9 @@ mod tests {
             "/v2/blobs/7",
             "/v2/manifests",
             "/v2/app/manifests",
+            "/v2/posts/5/tags",
+            "/v2/posts/tags/7",
+            "/v2/posts/blobs/7/comments",
             "/api/v2/",
             "/?x=/v2/",
             "https://app.example.com",

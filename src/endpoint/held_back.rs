@@ -188,6 +188,7 @@ async fn find_out(
         .filter(|_| !subrequest.is_sure);
     let mut routes = routes(snapshot, subrequest, own_host, record)?;
     refuse_foreign_pages(subrequest, &routes, headers)?;
+    let exchanging = exchanging(&routes)?;
     let signed_for = match routes.first() {
         Some(_) => only_app(&routes),
         None => app_of(snapshot, own_host),
@@ -213,7 +214,6 @@ async fn find_out(
         .await?;
     record.note_principal(visitor.who().principal());
 
-    let exchanging = exchanging(&routes)?;
     // Each once, however many readings of one address fall under it.
     let mut limited = routes.clone();
     limited.retain(|route| !route.limits.is_empty());
@@ -306,16 +306,23 @@ fn app_of<'s>(snapshot: &'s Snapshot, own_host: Option<&str>) -> Option<&'s Rout
     snapshot.routes.find(&target).ok()
 }
 
-/// The route that gives its app a token in the user's name. Where two do, nobody can say which one this request is for.
+/// The route that gives its app a token in the user's name. Where what is asked about may be for another app, or for another service,
+/// nobody can say who would get it.
 fn exchanging<'r>(routes: &[&'r Route]) -> Result<Option<&'r Route>, Reject> {
     let mut exchanging = routes.iter().filter(|route| route.token_exchange.is_some());
-    let first = exchanging.next();
-    match first {
-        Some(first) if exchanging.any(|other| other.token_exchange != first.token_exchange) => Err(
-            Reject::Forbidden("token_exchange: what is asked about falls under two that differ"),
-        ),
-        _ => Ok(first.copied()),
+    let Some(&first) = exchanging.next() else {
+        return Ok(None);
+    };
+    let differs = |route: &&Route| {
+        let is_other = route.token_exchange != first.token_exchange;
+        route.upstream != first.upstream || (is_other && route.token_exchange.is_some())
+    };
+    if routes.iter().any(differs) {
+        return Err(Reject::Forbidden(
+            "token_exchange: what is asked about falls under two that differ",
+        ));
     }
+    Ok(Some(first))
 }
 
 /// Whether the app is told of somebody. Where the route has rules for tools nothing passes: which one is called stands in a body, and the

@@ -54,6 +54,16 @@ impl Parameters {
             .map(|(_, value)| value.as_str())
     }
 
+    /// These with `value` as the only one of its `name`; without any where it is empty.
+    #[must_use]
+    pub fn with(self, name: &str, value: &str) -> Self {
+        let mut others = self.without(&[name]);
+        if !value.is_empty() {
+            others.0.push((name.to_owned(), value.to_owned()));
+        }
+        others
+    }
+
     /// Those of other names.
     #[must_use]
     pub fn without(mut self, names: &[&str]) -> Self {

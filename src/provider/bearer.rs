@@ -149,8 +149,12 @@ pub(super) fn is_for_client(token: &Verified, client_id: &str) -> bool {
 
 /// Whether what is brought as an ID token of `client_id`'s shows no sign of another client, or of an access token. An access token whose
 /// `aud` is our id may be another app's: its client is named beside, by a name that ID tokens do not have. `azp` they do have, and where an
-/// audience `is_lent` to another client of the same owner's, it names that.
-pub(super) fn may_be_id_token_of(token: &Verified, client_id: &str, is_lent: bool) -> bool {
+/// audience is `lent_to` other clients of the same owner's, it names one of those.
+pub(super) fn may_be_id_token_of(
+    token: &Verified,
+    client_id: &str,
+    lent_to: Option<fn(&str) -> bool>,
+) -> bool {
     let claims = &token.claims;
     let is = |name: &str, word: &str| {
         text(claims, name).is_some_and(|value| value.eq_ignore_ascii_case(word))
@@ -158,10 +162,11 @@ pub(super) fn may_be_id_token_of(token: &Verified, client_id: &str, is_lent: boo
     let is_access =
         is("typ", "Bearer") || is("token_use", "access") || is("token_use", "access_token");
     let is_ours = |name: &&str| {
-        claims
-            .get(*name)
-            .is_none_or(|client| client.as_str() == Some(client_id))
-            || (is_lent && *name == "azp")
+        claims.get(*name).is_none_or(|client| {
+            let is_lent = |client| *name == "azp" && lent_to.is_some_and(|lent_to| lent_to(client));
+            let client = client.as_str();
+            client.is_some_and(|client| client == client_id || is_lent(client))
+        })
     };
     let mut signs = ONLY_OF_ACCESS_TOKENS
         .into_iter()

@@ -154,11 +154,19 @@ async fn a_provider_that_does_not_say_when_is_not_believed() {
     is_refused(&reply);
     assert_eq!(upstream.count(), before);
     assert_eq!(provider.calls("/authorize").len(), 2);
-    // Nor is one whose clock is far ahead for longer.
-    provider.set(|behaviour| behaviour.id_token = json!({ "auth_time": now() + 100_000 }));
+    // Nor is one that says what cannot be, as milliseconds.
+    for never in [
+        json!("soon"),
+        json!(now() + 100_000),
+        json!(now() * 1_000),
+        json!(u64::MAX),
+    ] {
+        provider.set(|behaviour| behaviour.id_token = json!({ "auth_time": never }));
+        is_refused(&house.browser().follow("/safe/x").await);
+    }
+    // Clocks differ a little.
+    provider.set(|behaviour| behaviour.id_token = json!({ "auth_time": now() + 20 }));
     assert_eq!(ada.follow("/safe/x").await.status, StatusCode::OK);
-    provider.set(|behaviour| behaviour.id_token = json!({ "auth_time": "soon" }));
-    is_refused(&house.browser().follow("/safe/x").await);
 }
 
 #[tokio::test]
@@ -294,8 +302,12 @@ async fn a_renewal_makes_no_login_fresh() {
     )
     .await;
     let ada = signed_in(&house, &provider, 1_000).await;
-    // What is renewed says what it said, and then nothing.
-    for id_token in [json!({ "auth_time": now() - 1_000 }), json!({})] {
+    // What is renewed says what it said, then nothing, and then what cannot be.
+    for id_token in [
+        json!({ "auth_time": now() - 1_000 }),
+        json!({}),
+        json!({ "auth_time": now() * 1_000 }),
+    ] {
         provider.set(|behaviour| behaviour.id_token = id_token);
         let renewals = provider.renewals();
         while provider.renewals() < renewals + 1 {

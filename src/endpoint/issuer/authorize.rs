@@ -302,7 +302,10 @@ impl Ask<'_> {
     fn target_without_prompt(&self) -> String {
         let query = self.request.query().unwrap_or_default();
         let (parameters, _) = Parameters::parse_first(query.as_bytes());
-        let query = parameters.without(&["prompt"]).encode();
+        let prompt = parameters.get("prompt").unwrap_or_default();
+        let others = prompt.split(' ').filter(|word| *word != "select_account");
+        let others = others.collect::<Vec<_>>().join(" ");
+        let query = parameters.with("prompt", &others).encode();
         format!("{}?{query}", self.request.path())
     }
 

@@ -45,5 +45,5 @@ pub(super) async fn push(
     Ok(answer_json(StatusCode::CREATED, &answer))
 }
 
-/// The bytes of a request that was pushed ahead.
-const LARGEST: usize = 4 * 1024;
+/// The bytes of a request that was pushed ahead, with the longest state in escapes.
+const LARGEST: usize = 16 * 1024;

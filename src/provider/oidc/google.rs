@@ -35,8 +35,8 @@ pub(super) const PROFILE: VendorProfile = VendorProfile {
         list: |query| Box::pin(google_groups::list(query)),
     }),
     // An app on a phone is a client of its own (`azp`), and asks for ID tokens for the server behind it (`serverClientId`). Google gives
-    // them to clients of the same project only.
-    lends_audience: true,
+    // them to clients of the same project only; but to service accounts of anybody, whose `azp` is a number.
+    lends_audience: Some(|azp| azp.ends_with(".apps.googleusercontent.com")),
     token_info: Some(TOKEN_INFO),
     ..VendorProfile::STANDARD
 };

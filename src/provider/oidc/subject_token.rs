@@ -47,8 +47,8 @@ impl Oidc {
         token: &str,
         now: Timestamp,
     ) -> Result<Subject, ProviderError> {
-        let (client_id, lends) = (self.client.id(), self.vendor_profile.lends_audience);
-        let audience = if lends {
+        let (client_id, lent_to) = (self.client.id(), self.vendor_profile.lends_audience);
+        let audience = if lent_to.is_some() {
             Audience::OnlyClient(client_id)
         } else {
             Audience::Client(client_id)
@@ -65,7 +65,7 @@ impl Oidc {
         if now > issued_at.after(FRESH).after(LEEWAY) || bearer::is_other(&look.claims) {
             return Err(JwtError::IssuedAt.into());
         }
-        if !bearer::may_be_id_token_of(&look, client_id, lends) {
+        if !bearer::may_be_id_token_of(&look, client_id, lent_to) {
             return Err(JwtError::Type.into());
         }
         let claims = {

@@ -38,8 +38,9 @@ pub(super) struct VendorProfile {
     pub(super) groups: Option<GroupSource>,
     /// Whose an access token is that names nobody.
     pub(super) nameless: Nameless,
-    /// Whether an ID token whose `aud` is our client alone counts although `azp` names another client of the same owner.
-    pub(super) lends_audience: bool,
+    /// Whether an ID token whose `aud` is our client alone counts although `azp` names another client: which names are clients of
+    /// the same owner.
+    pub(super) lends_audience: Option<fn(azp: &str) -> bool>,
     /// How tokens are asked about, where that is not RFC 7662.
     pub(super) token_info: Option<TokenCheck>,
 }
@@ -82,7 +83,7 @@ impl VendorProfile {
         authorize: |_| Vec::new(),
         groups: None,
         nameless: Nameless::Client,
-        lends_audience: false,
+        lends_audience: None,
         token_info: None,
     };
 }

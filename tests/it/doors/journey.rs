@@ -80,7 +80,13 @@ pub struct Ways {
 impl Front {
     async fn forged(&self, path: &str) -> Reply {
         let mut ask = self.browser.navigate(path);
-        let respelt = ["X_Original_URL", "X.Rewrite-URL", "X-Forwarded-Host"];
+        let respelt = [
+            "X_Original_URL",
+            "X.Rewrite-URL",
+            "X-Forwarded-Host",
+            "X_Forwarded_Host",
+            "X-Forwarded_For",
+        ];
         for name in FORGED.into_iter().chain(MISLEADING).chain(respelt) {
             ask = ask.header(name, "mallory");
         }

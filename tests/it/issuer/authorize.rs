@@ -299,6 +299,14 @@ async fn another_account_is_offered_where_a_client_asks_for_that_and_once() {
     assert_eq!(parameter(&offered, "switch").as_deref(), Some("1"));
     let return_to = parameter(&offered, "rd").expect("where it leads back");
     consent_of(&browser.get(&return_to).await);
+    // What else is asked for stays so.
+    let asked = authorize(house, &client, &[("prompt", "login select_account")]);
+    let offered = browser.get(&asked).await.location();
+    let return_to = parameter(&offered, "rd").expect("where it leads back");
+    assert!(
+        return_to.contains("prompt=login") && !return_to.contains("select_account"),
+        "{return_to}"
+    );
 }
 
 /// Any program on the machine may wait there, by the client's name (RFC 8252 §8.6).

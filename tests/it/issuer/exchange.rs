@@ -252,6 +252,8 @@ async fn google_gives_a_phone_tokens_for_the_gate_and_nobody_else_does() {
             json!({ "azp": PHONES, "aud": [] }),
             json!({ "azp": PHONES, "aud": null }),
             json!({ "azp": "", "jti": 1 }),
+            // A service account of anybody's gets tokens for whomever it likes.
+            json!({ "azp": "107517467455664443766", "sub": "107517467455664443766" }),
             json!({ "azp": [CLIENT_ID] }),
             // An access token of theirs.
             json!({ "azp": PHONES, "client_id": PHONES }),
