@@ -2,7 +2,7 @@
 //!
 //! A missing claim means one of two things: this source never had it, or the user has lost it. A lost group must take effect, and a
 //! group that only the login's ID token had must not be lost. So the login notes in the session what other sources than the ID token
-//! said ([`Notes::told_beside`]).
+//! said ([`Notes::found_beside`]).
 
 use serde_json::{Map, Value};
 
