@@ -374,13 +374,7 @@ impl Somebody {
         if identity.subject.is_empty() {
             identity.subject = identity.user().clone();
         }
-        let proof = proof.unwrap_or(match (&*identity.provider, &scopes) {
-            (SERVICE, _) => Proof::ServiceToken,
-            (USERS, _) => Proof::Password,
-            (CERTIFICATE, _) => Proof::Certificate,
-            (_, Some(_)) => Proof::Bearer,
-            (_, None) => Proof::Session,
-        });
+        let proof = proof.unwrap_or_else(|| usual(&identity.provider, scopes.is_some()));
         let vouching = vouching(config, proof);
         if identity.provider.is_empty() {
             identity.provider = vouching.first().copied().unwrap_or_default().into();
@@ -414,6 +408,17 @@ impl Somebody {
             scopes,
             client,
         })
+    }
+}
+
+/// What somebody of whom no credential is said usually comes with.
+fn usual(provider: &str, has_scopes: bool) -> Proof {
+    match provider {
+        SERVICE => Proof::ServiceToken,
+        USERS => Proof::Password,
+        CERTIFICATE => Proof::Certificate,
+        _ if has_scopes => Proof::Bearer,
+        _ => Proof::Session,
     }
 }
 
