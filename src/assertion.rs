@@ -251,8 +251,8 @@ fn fitting(groups: &[Text], mut room: usize) -> usize {
 const LASTS: Duration = Duration::from_mins(1);
 /// For how long it is given again: what an app gets lasts at least as long.
 const SERVES: Duration = Duration::from_secs(30);
-/// Signed assertions that are remembered, in bytes: of some ten thousand sessions.
-pub const CACHE_BYTES: u64 = 8 * 1024 * 1024;
+/// Signed assertions that are remembered, in bytes: of some twenty thousand sessions.
+pub const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 /// What an entry takes beside its text, about; what is known of a credential is kept elsewhere, too.
 const ENTRY_BYTES: usize = 250;
 

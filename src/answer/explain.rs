@@ -69,7 +69,7 @@ impl Reject {
             Self::BadRequest(sentence) => Explanation::new(
                 (StatusCode::BAD_REQUEST, "bad_request", INVALID_ARGUMENT),
                 "This request cannot be served",
-                format!("It was refused before anybody looked at it: {sentence}."),
+                format!("This request was refused: {sentence}."),
             ),
             Self::RequestTimeout => request_timeout(),
             Self::ClientGone => client_gone(),
