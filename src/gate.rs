@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Instant};
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode,
-    header::{CACHE_CONTROL, HOST, ORIGIN, REFERER, SET_COOKIE},
+    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version,
+    header::{CACHE_CONTROL, CONNECTION, HOST, ORIGIN, REFERER, SET_COOKIE},
 };
 use hyper::body::{Body as _, Incoming};
 
@@ -42,6 +42,9 @@ pub struct Gate {
 pub struct Begun {
     request: Result<Box<CleanRequest>, Box<Unacceptable>>,
     record: Box<Record>,
+    /// Whether a refusal leaves a body unread. hyper then ends an HTTP/1.1 connection, and a client that was not told would lose its next
+    /// request on it.
+    has_body: bool,
 }
 
 impl Gate {
@@ -69,7 +72,9 @@ impl Gate {
     /// Begins a request: cleans it, which waits for nothing.
     pub fn begin(&self, mut request: Request<Incoming>, peer: &Peer, recorder: &Recorder) -> Begun {
         let mut record = recorder.begin(request.method(), request.uri().path());
-        if !request.body().is_end_stream() {
+        let has_body = !request.body().is_end_stream();
+        let is_multiplexed = request.version() == Version::HTTP_2;
+        if has_body {
             request.extensions_mut().insert(record.received());
         }
         let mut request = self.snapshot.normalizer.clean(request, peer, record.id());
@@ -78,7 +83,11 @@ impl Gate {
             // Who could not be resolved is known by its connection.
             Err(unclean) => (peer.address(), unclean.given_id.take()),
         };
-        Begun { request, record }
+        Begun {
+            request,
+            record,
+            has_body: has_body && !is_multiplexed,
+        }
     }
 
     /// Answers a request, always, and logs it, always, with the answer's last byte. `downstream` is its client's side.
@@ -135,6 +144,9 @@ impl Gate {
                 let reject = Reject::BadRequest("no WebSocket was opened at this address".into());
                 response = self.render(&reject, audience, record);
             }
+            if is_refusal && begun.has_body {
+                say_close(response.headers_mut());
+            }
             record.note_answer(response.status());
             match response.extensions_mut().remove::<Handover>() {
                 None => response.map(|body| Recorded::new(body, begun.record)),
@@ -151,12 +163,16 @@ impl Gate {
         let Begun {
             request,
             mut record,
+            has_body,
         } = begun;
         let audience = match &request {
             Ok(request) => request.audience,
             Err(unclean) => unclean.audience,
         };
-        let response = self.render(reject, audience, &mut record);
+        let mut response = self.render(reject, audience, &mut record);
+        if has_body {
+            say_close(response.headers_mut());
+        }
         record.note_answer(response.status());
         response.map(|body| Recorded::new(body, record))
     }
@@ -501,6 +517,10 @@ impl Gate {
                 request.is_for_public_url,
             )
     }
+}
+
+fn say_close(headers: &mut HeaderMap) {
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
 }
 
 /// Where `request` goes.

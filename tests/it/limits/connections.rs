@@ -303,3 +303,15 @@ async fn idle_connections_cost_little_and_leave_nothing() {
     drop(idle);
     house.process.shrinks_below(2 * before).await;
 }
+
+/// A body that nobody reads ends the connection. A client that was not told would send its next request into nothing.
+#[tokio::test]
+async fn a_refused_request_with_a_body_says_that_its_connection_ends() {
+    let (house, _upstream) = limited("").await;
+    let mut stream = house.connect().await;
+    let ask = b"POST /oauth2/nothing HTTP/1.1\r\nHost: app\r\nContent-Length: 20\r\n\r\n";
+    stream.write_all(ask).await.expect("sent");
+    let head = raw::read_until(&mut stream, "\r\n\r\n", SOON).await;
+    let says_close = head.to_ascii_lowercase().contains("connection: close");
+    assert!(raw::status(&head) >= 400 && says_close, "{head}");
+}
