@@ -13,8 +13,7 @@ use mio::{
     net::{TcpListener, TcpStream},
 };
 use serde_json::json;
-
-use crate::traffic::programs::signing_key;
+use sidegate::jose::sign::SigningKey;
 
 /// The length of the app's body. The load generator checks it in every response.
 pub const BODY_LENGTH: usize = 200;
@@ -34,6 +33,11 @@ pub enum Role {
     Provider,
     /// 200 with a body as long as its path says, and whatever a request's body is taken.
     Bulk,
+}
+
+/// With which the provider signs. It protects nothing.
+pub fn signing_key() -> SigningKey {
+    SigningKey::derive(|number| [number.wrapping_add(1); 32])
 }
 
 /// Answers on `address` until the process is ended.

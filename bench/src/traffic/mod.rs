@@ -5,7 +5,7 @@
 pub mod bulk;
 mod http2;
 mod idle;
-pub mod programs;
+mod programs;
 mod setups;
 mod tls;
 
@@ -126,8 +126,7 @@ impl Bench<'_> {
             bulk_tls_gate,
             certificate,
         } = &self.setups.each;
-        let small =
-            |name, gate, path, is_forwarded| self.small(name, [nginx, gate], path, is_forwarded);
+        let small = |name, gate, path| self.small(name, [nginx, gate], || self.with_sessions(path));
         let long = |name, pair, direction| {
             let is_tls = std::ptr::eq::<Setup>(pair, bulk_tls_nginx);
             let tls = is_tls.then(|| certificate.client(&[]));
@@ -146,24 +145,26 @@ impl Bench<'_> {
         };
         let both_tls = [tls_nginx, tls_gate];
         let tokens = Tokens::of(programs.address, &self.setups.for_programs)?;
-        let with_token =
-            |name, requests: Requests| self.with_token(name, [nginx, programs], &requests);
+        let both = [nginx, programs];
         Ok(vec![
-            small("a login's route", gate, PATH, false)?,
-            small("behind a trusted proxy", trusting, PATH, true)?,
-            small("a public route", gate, "/public/7?tab=open", false)?,
-            small("a route with rules", ruling, RULED_PATH, false)?,
-            small("the last of 200 routes", routing, LAST_PATH, false)?,
+            small("a login's route", gate, PATH)?,
+            self.small("behind a trusted proxy", [nginx, trusting], || {
+                Ok(self.with_sessions(PATH)?.forwarded())
+            })?,
+            small("a public route", gate, "/public/7?tab=open")?,
+            small("a route with rules", ruling, RULED_PATH)?,
+            small("the last of 200 routes", routing, LAST_PATH)?,
             self.small(
                 "nginx auth_request: a fixed answer, sidegate",
                 [asking_endpoint, asking_gate],
-                PATH,
-                false,
+                || self.with_sessions(PATH),
             )?,
-            with_token("a bearer JWT that is known", tokens.jwt())?,
-            with_token("10,000 of them in turn", tokens.jwts())?,
-            with_token("an API token", tokens.api_token())?,
-            with_token("a token of the gate's own", tokens.access_token())?,
+            self.small("a bearer JWT that is known", both, || Ok(tokens.jwt()))?,
+            self.small("10,000 of them in turn", both, || Ok(tokens.jwts()))?,
+            self.small("an API token", both, || Ok(tokens.api_token()))?,
+            self.small("a token of the gate's own", both, || {
+                Ok(tokens.access_token())
+            })?,
             self.paced([nginx, gate])?,
             self.http2(both_tls)?,
             self.handshakes(both_tls)?,
@@ -174,13 +175,12 @@ impl Bench<'_> {
         ])
     }
 
-    /// Small requests, each connection one at a time.
+    /// Small requests, each connection one at a time. All that differ have come once before it counts.
     fn small(
         &self,
         name: &'static str,
         pair: [&Setup; 2],
-        path: &str,
-        is_forwarded: bool,
+        requests: impl Fn() -> Result<Requests, Box<dyn Error>>,
     ) -> Result<Row, Box<dyn Error>> {
         let Effort {
             requests: count,
@@ -188,35 +188,16 @@ impl Bench<'_> {
             ..
         } = self.effort;
         self.row(name, Unit::Each(count), pair, |setup| {
-            let requests = Requests::new(path, &self.mint.cookies(Size::Usual)?);
-            let requests = if is_forwarded {
-                requests.forwarded()
-            } else {
-                requests
-            };
+            let requests = requests()?;
             let mut load = Load::connect(setup.address, connections)?;
-            load.run(&requests, 0, WARM_UP * connections)?;
+            load.run(&requests, 0, requests.count().max(WARM_UP * connections))?;
             timed(setup, || load.run(&requests, 0, count).map(|run| p99(&run)))
         })
     }
 
-    /// Small requests of programs, whose tokens are known by then.
-    fn with_token(
-        &self,
-        name: &'static str,
-        pair: [&Setup; 2],
-        requests: &Requests,
-    ) -> Result<Row, Box<dyn Error>> {
-        let Effort {
-            requests: count,
-            connections,
-            ..
-        } = self.effort;
-        self.row(name, Unit::Each(count), pair, |setup| {
-            let mut load = Load::connect(setup.address, connections)?;
-            load.run(requests, 0, requests.count().max(WARM_UP * connections))?;
-            timed(setup, || load.run(requests, 0, count).map(|run| p99(&run)))
-        })
+    /// What browsers send with a session. Its cookie is written anew once it is a minute old, so each run has others.
+    fn with_sessions(&self, path: &str) -> Result<Requests, Box<dyn Error>> {
+        Ok(Requests::new(path, &self.mint.cookies(Size::Usual)?))
     }
 
     fn paced(&self, pair: [&Setup; 2]) -> Result<Row, Box<dyn Error>> {

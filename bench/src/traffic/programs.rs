@@ -10,12 +10,13 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use sidegate::{clock, jose::sign::SigningKey};
+use sidegate::clock;
 
 use crate::{
     request::{HOST, Requests},
     session::{Mint, Size},
     setup::Workplace,
+    upstream::signing_key,
 };
 
 /// Tokens, each sort as whole values of `Authorization`.
@@ -115,11 +116,6 @@ pub fn tables(provider: SocketAddr) -> String {
          [api_tokens]\n[issuer]\n[[issuer.clients]]\nid = \"bench\"\nsecret_hash = \"{SECRET_HASH}\"\n\
          [[routes]]\npath = \"/tokens/**\"\ntokens = true\n"
     )
-}
-
-/// With which the provider signs. It protects nothing.
-pub fn signing_key() -> SigningKey {
-    SigningKey::derive(|number| [number.wrapping_add(1); 32])
 }
 
 fn post(
