@@ -9,7 +9,7 @@ use http::{
 use hyper::body::{Body as _, Incoming};
 
 use crate::{
-    answer::{self, PasswordChallenge, Reject},
+    answer::{self, CrossSite, PasswordChallenge, Reject},
     audience::{Audience, is_cross_site_write},
     body_error::BodyError,
     clean::{CleanRequest, Peer, Unacceptable, original},
@@ -223,7 +223,7 @@ impl Gate {
         if self.snapshot.refuse_cross_site
             && is_cross_site_write(&request.head.method, &request.head.headers)
         {
-            return Err(self.forbid(answer::CROSS_SITE, &request, record));
+            return Err(self.forbid(Reject::CrossSite(CrossSite::Write), &request, record));
         }
         let route = self.route(&request)?;
         if let Some(resource) = route.resource
@@ -264,7 +264,7 @@ impl Gate {
             record.note_passing(is_shown);
             // Browsers send passwords by themselves, too, as they send cookies.
             if is_shown && self.is_foreign_upgrade(&request) {
-                return Err(self.forbid(answer::FOREIGN_UPGRADE, &request, record));
+                return Err(self.forbid(Reject::CrossSite(CrossSite::Upgrade), &request, record));
             }
             let fields = if route.limits.is_empty() {
                 None
@@ -336,7 +336,7 @@ impl Gate {
             return Ok(None);
         };
         let reject = if refusal.status == StatusCode::FORBIDDEN {
-            self.forbid("tools", request, record)
+            self.forbid(Reject::Forbidden("tools"), request, record)
         } else {
             Reject::BadRequest(refusal.message.into())
         };
@@ -368,7 +368,7 @@ impl Gate {
             return Ok(None);
         }
         if !may_speak(headers, &origin) {
-            return Err(self.forbid(answer::FOREIGN_PAGE, request, record));
+            return Err(self.forbid(Reject::CrossSite(CrossSite::Call), request, record));
         }
         if !is_preflight(&request.head.method, headers) {
             return Ok(None);
@@ -460,8 +460,8 @@ impl Gate {
         Err(reject)
     }
 
-    fn forbid(&self, rule: &'static str, request: &CleanRequest, record: &Record) -> Reject {
-        let reject = Reject::Forbidden(rule);
+    /// Notes `reject` in the audit trail, and gives it back.
+    fn forbid(&self, reject: Reject, request: &CleanRequest, record: &Record) -> Reject {
         self.audit_denial(&reject, request, record);
         reject
     }

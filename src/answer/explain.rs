@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use http::StatusCode;
 
-use super::{Account, CROSS_SITE, FOREIGN_PAGE, FOREIGN_UPGRADE, Link, Reject};
+use super::{Account, Link, Reject};
 use crate::{
     access::{
         Shortfall,
@@ -55,7 +55,7 @@ impl Reject {
             Self::StepUp { insufficient, .. } => explain_step_up(insufficient),
             Self::Elsewhere(denied) => explain_elsewhere(denied),
             Self::Misdirected => misdirected(),
-            Self::Forbidden(CROSS_SITE | FOREIGN_UPGRADE | FOREIGN_PAGE) => Explanation::new(
+            Self::CrossSite(_) => Explanation::new(
                 (StatusCode::FORBIDDEN, "forbidden", PERMISSION_DENIED),
                 "Not from another site",
                 "A page of another site asked for this, and only the app's own pages may.",

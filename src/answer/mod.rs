@@ -66,6 +66,8 @@ pub enum Reject {
     AddressTooLong,
     /// Closed to everybody, whoever is signed in; the rule, for the log.
     Forbidden(&'static str),
+    /// A page of another site asks, and only the app's own pages may.
+    CrossSite(CrossSite),
     /// Whoever is signed in may not pass. `return_to` is path and query asked for.
     Barred {
         /// Who, and why.
@@ -118,13 +120,27 @@ pub enum Reject {
     GatewayTimeout,
 }
 
-/// Rules of [`Reject::Forbidden`] against what a page of another site does in the visitor's name: a request that changes
-/// something, an upgrade, a call of a server for programs.
-pub const CROSS_SITE: &str = "cross_site = \"refuse\"";
-/// See [`CROSS_SITE`].
-pub const FOREIGN_UPGRADE: &str = "an upgrade asked for by another site";
-/// See [`CROSS_SITE`].
-pub const FOREIGN_PAGE: &str = "a page of another origin asks";
+/// What a page of another site does in the visitor's name, and may not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CrossSite {
+    /// It sends a request that changes something.
+    Write,
+    /// It opens a WebSocket, or another tunnel.
+    Upgrade,
+    /// It calls a server for programs.
+    Call,
+}
+
+impl CrossSite {
+    /// The rule, for the log.
+    fn rule(self) -> &'static str {
+        match self {
+            Self::Write => "cross_site = \"refuse\"",
+            Self::Upgrade => "an upgrade asked for by another site",
+            Self::Call => "a page of another origin asks",
+        }
+    }
+}
 
 impl From<NoRoute> for Reject {
     fn from(no_route: NoRoute) -> Self {
@@ -258,6 +274,7 @@ impl Reject {
             Self::StepUp { .. } => Verdict::StepUp,
             Self::NotExchanged(NotExchanged::Failed { .. }) => Verdict::TokenExchange,
             Self::Forbidden(_)
+            | Self::CrossSite(_)
             | Self::Barred { .. }
             | Self::Elsewhere(_)
             | Self::NotExchanged(_) => Verdict::Forbidden,
@@ -293,6 +310,7 @@ impl Reject {
                 "the address has more than {LONGEST_RETURN} bytes and cannot be come back to"
             )),
             Self::Forbidden(rule) => Some((*rule).to_owned()),
+            Self::CrossSite(what) => Some(what.rule().to_owned()),
             Self::Barred { barred, .. } => {
                 let Denied { rule, held, .. } = &barred.denied;
                 Some(match &barred.route {

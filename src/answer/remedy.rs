@@ -1,6 +1,6 @@
 //! What an operator can do about a refusal. Only for the log.
 
-use super::Reject;
+use super::{CrossSite, Reject};
 use crate::{credential::Refused, login::LoginError};
 
 impl Reject {
@@ -8,6 +8,7 @@ impl Reject {
     pub fn remedy(&self) -> Option<&'static str> {
         Some(match self {
             Self::Forbidden(_) => "if this should be open, change the route's access",
+            Self::CrossSite(what) => what.remedy(),
             Self::Barred { .. } => ALLOW,
             Self::Elsewhere(_) => {
                 "if they should pass, add their network to the route's networks; behind a proxy, name it in trusted_proxies"
@@ -54,6 +55,22 @@ impl Reject {
             | Self::ConfirmSignOut { .. }
             | Self::StaleForm => return None,
         })
+    }
+}
+
+impl CrossSite {
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::Write => {
+                "if pages of other sites should send such requests, set cross_site = \"allow\""
+            }
+            Self::Upgrade => {
+                "if that site's pages should open it, name its host in redirect_hosts; behind a proxy that rewrites Host, see that it is in trusted_proxies"
+            }
+            Self::Call => {
+                "if that site's pages should call it, serve them over https; where they are the app's own, see that public_url or the route's host is their address"
+            }
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::{CROSS_SITE, Choice, Reject, SignInPage, render, reply, return_address};
+use super::{Choice, CrossSite, Reject, SignInPage, render, reply, return_address};
 use crate::{
     access::{
         Shortfall, StepUp,
@@ -103,7 +103,9 @@ fn every_reject() -> Vec<Reject> {
         Reject::from(answered("invalid_scope")),
         Reject::from(not_allowed()),
         step_up(None),
-        Reject::Forbidden(CROSS_SITE),
+        Reject::CrossSite(CrossSite::Write),
+        Reject::CrossSite(CrossSite::Upgrade),
+        Reject::CrossSite(CrossSite::Call),
     ]
 }
 
@@ -164,7 +166,7 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
 fn each_refusal_has_its_status() {
     let statuses = [
         401, 403, 403, 400, 408, 499, 404, 405, 403, 403, 500, 503, 413, 503, 502, 504, 404, 400,
-        429, 400, 403, 503, 502, 403, 401, 403,
+        429, 400, 403, 503, 502, 403, 401, 403, 403, 403,
     ];
     assert_eq!(every_reject().len(), statuses.len());
     for (reject, status) in every_reject().iter().zip(statuses) {
@@ -176,6 +178,22 @@ fn each_refusal_has_its_status() {
             assert_eq!(answer(reject, Navigation).0, status, "{reject:?}");
         }
         assert_eq!(answer(reject, Grpc).0, 200, "{reject:?}");
+    }
+}
+
+/// What opens a closed route does not let pages of other sites in.
+#[test]
+fn a_refusal_of_another_sites_page_has_a_remedy_of_its_own() {
+    for (what, key) in [
+        (CrossSite::Write, "cross_site"),
+        (CrossSite::Upgrade, "redirect_hosts"),
+        (CrossSite::Call, "https"),
+    ] {
+        let remedy = Reject::CrossSite(what).remedy().unwrap();
+        assert!(
+            remedy.contains(key) && !remedy.contains("access"),
+            "{remedy}"
+        );
     }
 }
 

@@ -8,7 +8,7 @@ use http::{
 };
 
 use crate::{
-    answer::{self, Reject},
+    answer::{self, CrossSite, Reject},
     audience::{self, Audience, is_cross_site_write},
     canonical_path::CanonicalPath,
     clean::check_method,
@@ -178,7 +178,7 @@ async fn find_out(
             .iter()
             .any(|question| is_cross_site_write(&question.method, headers))
     {
-        return Err(Reject::Forbidden(answer::CROSS_SITE));
+        return Err(Reject::CrossSite(CrossSite::Write));
     }
     // What nobody may see needs nobody to be known, and so waits for no store and no provider.
     let own_host = headers.get(HOST);
@@ -242,7 +242,7 @@ async fn find_out(
         narrow(snapshot, narrowing, who, return_to)?;
     }
     if is_shown && is_foreign_websocket(subrequest, headers, &snapshot.site) {
-        return Err(Reject::Forbidden(answer::FOREIGN_UPGRADE));
+        return Err(Reject::CrossSite(CrossSite::Upgrade));
     }
     let mut limits = Fields::default();
     for route in limited {
@@ -280,7 +280,7 @@ fn refuse_foreign_pages(
         route.resource == Some(Resource::Mcp) && !own().is_some_and(|own| may_speak(headers, &own))
     };
     if pairs.any(is_foreign) {
-        return Err(Reject::Forbidden(answer::FOREIGN_PAGE));
+        return Err(Reject::CrossSite(CrossSite::Call));
     }
     Ok(())
 }

@@ -24,7 +24,7 @@ use crate::{
     },
     kv,
     login::{LoginClient, throttle::Throttle},
-    observe::Record,
+    observe::{Record, audit::NotWritten},
     response::Body,
 };
 
@@ -46,10 +46,10 @@ impl From<OAuthError> for Failure {
             _ => StatusCode::BAD_REQUEST,
         };
         Self {
+            retry_after: (status == StatusCode::SERVICE_UNAVAILABLE).then_some(PAUSE),
             status,
             error,
             is_basic: false,
-            retry_after: None,
         }
     }
 }
@@ -57,11 +57,14 @@ impl From<OAuthError> for Failure {
 impl From<kv::Error> for Failure {
     fn from(error: kv::Error) -> Self {
         tracing::warn!(%error, "grants cannot be reached");
-        let error = OAuthError::new(Code::TemporarilyUnavailable, "try again in a moment");
-        Self {
-            retry_after: Some(Duration::from_secs(5)),
-            ..error.into()
-        }
+        Self::away()
+    }
+}
+
+/// Nobody signs in while the audit trail cannot be written.
+impl From<NotWritten> for Failure {
+    fn from(_: NotWritten) -> Self {
+        Self::away()
     }
 }
 
@@ -83,6 +86,17 @@ impl Failure {
             is_basic: false,
             retry_after: Some(wait),
         }
+    }
+
+    /// What has to be asked before an answer cannot be asked now.
+    pub(super) fn away() -> Self {
+        OAuthError::new(Code::TemporarilyUnavailable, "try again in a moment").into()
+    }
+
+    /// The rules of a route do not let whoever the token is about pass (RFC 8693 §2.2.2).
+    pub(super) fn denied() -> Self {
+        let why = "the rules of that resource do not let them pass";
+        OAuthError::new(Code::InvalidTarget, why).into()
     }
 
     /// Whether a program is told to ask again: that is no guess.
@@ -196,5 +210,7 @@ pub(super) fn sender(request: &CleanRequest) -> LoginClient {
 
 /// The bytes of a form: a client's assertion has some thousand.
 const LARGEST_FORM: usize = 16 * 1024;
+/// How long a client is told to wait where something cannot be asked.
+const PAUSE: Duration = Duration::from_secs(5);
 /// How long a body may take.
 const LONGEST: Duration = Duration::from_secs(10);

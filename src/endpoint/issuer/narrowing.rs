@@ -56,7 +56,7 @@ pub(super) async fn narrow(
     let token = token.ok_or_else(|| invalid_request(UNKNOWN))?;
     let revocations = &snapshot.sessions.revocations;
     if !revocations.is_known() {
-        return Err(away());
+        return Err(Failure::away());
     }
     if revocations.has_revoked(&token.session) {
         return Err(invalid_request(UNKNOWN).into());
@@ -83,7 +83,7 @@ pub(super) async fn narrow(
     let identity = &token.session.identity;
     judged.map_err(|deny| {
         trail::denied(snapshot, identity, &client.id, (route, deny), record);
-        refuses()
+        Failure::denied()
     })?;
     record.note_identity(Some(identity));
     trail::token_made(snapshot, identity, &client.id, &resource, record);
@@ -122,15 +122,4 @@ fn narrowed(
     let base = route.resource.map(route::Resource::scope);
     let is_kept = |scope: &&String| requested.contains(scope) || base == Some(scope.as_str());
     Ok(had.iter().filter(is_kept).cloned().collect())
-}
-
-/// The rules of a route say no (RFC 8693 §2.2.2).
-pub(super) fn refuses() -> Failure {
-    let why = "the rules of that resource do not let them pass";
-    OAuthError::new(Code::InvalidTarget, why).into()
-}
-
-/// What has ended is not known now.
-pub(super) fn away() -> Failure {
-    OAuthError::new(Code::TemporarilyUnavailable, "try again in a moment").into()
 }

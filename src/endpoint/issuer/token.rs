@@ -224,11 +224,7 @@ impl ClientRequest<'_> {
     async fn check_standing(&self, found: &Found, record: &Record) -> Result<(), Failure> {
         let session = found.session();
         if !self.snapshot.sessions.revocations.is_known() {
-            return Err(OAuthError::new(
-                Code::TemporarilyUnavailable,
-                "what has ended is not known yet",
-            )
-            .into());
+            return Err(Failure::away());
         }
         if self.snapshot.sessions.revocations.has_revoked(&session) {
             let name = found.name();

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::{
     answer::Failure,
     client_request::ClientRequest,
-    narrowing::{away, narrow, refuses},
+    narrowing::narrow,
     rules::{Wanted, granted, resource_of},
     trail,
 };
@@ -95,7 +95,7 @@ async fn sign_in(
     let judged = wanted.judge(snapshot, &route.from_any_network(), None, now);
     let denied = |identity: &Identity, deny| {
         trail::denied(snapshot, identity, &client.id, (route, deny), record);
-        refuses()
+        Failure::denied()
     };
     judged.map_err(|deny| denied(&session.identity, deny))?;
     if exchange.is_id_token && !is_first(request, exchange.subject_token).await? {
@@ -107,7 +107,7 @@ async fn sign_in(
         ..Entry::of(Event::Login)
     };
     let login = login.about(&session.identity).with_request(record);
-    snapshot.audit.admit(&login).await.map_err(|_| away())?;
+    snapshot.audit.admit(&login).await?;
     let agreement = Agreement {
         client: handle.as_str().to_owned(),
         name: client.name.clone(),
@@ -217,14 +217,14 @@ async fn prove(
         }
         Ok(Err(error)) => {
             tracing::warn!(provider = profile.name, %error, "a provider's token cannot be checked");
-            return Err(away());
+            return Err(Failure::away());
         }
         Err(_) => {
             tracing::warn!(
                 provider = profile.name,
                 "a provider's token could not be checked in time"
             );
-            return Err(away());
+            return Err(Failure::away());
         }
     };
     if let Err(denied) = allow::check(&profile.allow, &subject.identity) {
@@ -241,7 +241,7 @@ async fn prove(
     let session = session(subject, profile.fingerprint, request.now);
     let revocations = &request.snapshot.sessions.revocations;
     if !revocations.is_known() {
-        return Err(away());
+        return Err(Failure::away());
     }
     if revocations.has_revoked(&session.at_issue) {
         const LEFT: &str = "whoever the token is about has signed out since";

@@ -349,6 +349,11 @@ async fn an_access_token_counts_that_was_given_to_our_client_and_no_other() {
     let reply = exchange(house, ACCESS, "unknown", &[]).await;
     let found = (reply.status.as_u16(), error(&reply));
     assert_eq!(found, (503, "temporarily_unavailable".to_owned()));
+    assert!(
+        reply.headers.contains_key("retry-after"),
+        "{}",
+        reply.text()
+    );
 }
 
 #[tokio::test]
