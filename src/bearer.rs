@@ -141,7 +141,7 @@ async fn ask(
             }
             Err(error) if error.is_of_token() => {
                 // What the provider itself has said is worth keeping; a check of what it has signed is cheap.
-                kept = kept.min(if error.is_told() {
+                kept = kept.min(if error.is_worth_remembering() {
                     REFUSAL_KEPT
                 } else {
                     Duration::ZERO

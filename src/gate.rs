@@ -42,9 +42,9 @@ pub struct Gate {
 pub struct Begun {
     request: Result<Box<CleanRequest>, Box<Unacceptable>>,
     record: Box<Record>,
-    /// Whether a refusal leaves a body unread. hyper then ends an HTTP/1.1 connection, and a client that was not told would lose its next
-    /// request on it.
-    has_body: bool,
+    /// Whether a refusal ends the connection: it leaves a body unread, and hyper then closes HTTP/1.1. A client that was not told would
+    /// lose its next request on it.
+    refusal_ends_connection: bool,
 }
 
 impl Gate {
@@ -86,7 +86,7 @@ impl Gate {
         Begun {
             request,
             record,
-            has_body: has_body && !is_multiplexed,
+            refusal_ends_connection: has_body && !is_multiplexed,
         }
     }
 
@@ -144,7 +144,7 @@ impl Gate {
                 let reject = Reject::BadRequest("no WebSocket was opened at this address".into());
                 response = self.render(&reject, audience, record);
             }
-            if is_refusal && begun.has_body {
+            if is_refusal && begun.refusal_ends_connection {
                 say_close(response.headers_mut());
             }
             record.note_answer(response.status());
@@ -163,14 +163,14 @@ impl Gate {
         let Begun {
             request,
             mut record,
-            has_body,
+            refusal_ends_connection,
         } = begun;
         let audience = match &request {
             Ok(request) => request.audience,
             Err(unclean) => unclean.audience,
         };
         let mut response = self.render(reject, audience, &mut record);
-        if has_body {
+        if refusal_ends_connection {
             say_close(response.headers_mut());
         }
         record.note_answer(response.status());

@@ -91,8 +91,8 @@ pub fn misleads(name: &HeaderName) -> bool {
 /// Whether `X-Forwarded-Host` names another host than `Host` does, which is the one that was judged.
 pub fn names_another_host(headers: &HeaderMap) -> bool {
     let host = headers.get(HOST).map(HeaderValue::as_bytes);
-    let mut told = headers.get_all(&X_FORWARDED_HOST).iter();
-    told.any(|told| !host.is_some_and(|host| told.as_bytes().eq_ignore_ascii_case(host)))
+    let mut named = headers.get_all(&X_FORWARDED_HOST).iter();
+    named.any(|named| !host.is_some_and(|host| named.as_bytes().eq_ignore_ascii_case(host)))
 }
 
 /// The scheme and the authority as the browser sees them.

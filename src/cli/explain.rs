@@ -175,11 +175,7 @@ impl Explanation {
         self.upstream = config
             .upstreams
             .get(permit.route().upstream)
-            .map(|upstream| {
-                let addresses: Vec<_> =
-                    upstream.addresses.iter().map(ToString::to_string).collect();
-                (upstream.name.clone(), addresses.join(", "))
-            });
+            .map(|upstream| (upstream.name.clone(), upstream.written_addresses()));
         let limits = permit.route().limits.iter();
         self.limits = limits.map(ToString::to_string).collect();
         (self.verdict, self.headers) = match permit.principal() {
@@ -324,9 +320,9 @@ struct Somebody {
 }
 
 impl Somebody {
-    /// Who `text` is: `user=…,groups=a;b,email=…,name=…,subject=…,provider=…,auth_age=5m,acr=…`; what proves it:
-    /// `credential=bearer,scopes=a;b,client=…`; any list of `allow`. Who is not said to have authenticated some
-    /// time ago has just done so. Where only scopes are said, a bearer token has them; where nothing is, it is a session.
+    /// Reads `text`. It says who somebody is (`user=…,groups=a;b,email=…,name=…,subject=…,provider=…`), how they authenticated
+    /// (`auth_age=5m,acr=…`), what proves it (`credential=bearer,scopes=a;b,client=…`), and what is on any list of `allow`. Without
+    /// `auth_age` they have just authenticated. Without `credential` it is what [`usual_proof`] says.
     fn parse(config: &Config, text: &str, now: Timestamp) -> Result<Self, String> {
         let mut identity = Identity::of("", "");
         identity.authentication.at = Some(now);
@@ -374,7 +370,7 @@ impl Somebody {
         if identity.subject.is_empty() {
             identity.subject = identity.user().clone();
         }
-        let proof = proof.unwrap_or_else(|| usual(&identity.provider, scopes.is_some()));
+        let proof = proof.unwrap_or_else(|| usual_proof(&identity.provider, scopes.is_some()));
         let vouching = vouching(config, proof);
         if identity.provider.is_empty() {
             identity.provider = vouching.first().copied().unwrap_or_default().into();
@@ -411,8 +407,8 @@ impl Somebody {
     }
 }
 
-/// What somebody of whom no credential is said usually comes with.
-fn usual(provider: &str, has_scopes: bool) -> Proof {
+/// What usually proves who somebody is, where `--as` names no credential.
+fn usual_proof(provider: &str, has_scopes: bool) -> Proof {
     match provider {
         SERVICE => Proof::ServiceToken,
         USERS => Proof::Password,

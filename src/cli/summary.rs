@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use crate::{
     access::Allow,
     config::Config,
-    door::Proxy,
     forward::settings::DEFAULT_UPSTREAM,
     redis::{address as redis_address, address::RedisAddress},
     session::settings::{SessionSettings, StoreSettings},
@@ -34,8 +33,7 @@ pub(super) fn summary(name: &str, config: &Config) -> String {
         line(key, &value);
     }
     for upstream in &config.upstreams {
-        let addresses: Vec<_> = upstream.addresses.iter().map(ToString::to_string).collect();
-        let addresses = addresses.join(", ");
+        let addresses = upstream.written_addresses();
         match upstream.name.as_str() {
             DEFAULT_UPSTREAM => line("upstream", &addresses),
             name => line("upstream", &format!("{name}: {addresses}")),
@@ -82,27 +80,22 @@ pub(super) fn summary(name: &str, config: &Config) -> String {
 
 /// Which proxies are believed, and which of them asks.
 fn in_front(config: &Config) -> Vec<(&'static str, String)> {
-    let mut told = Vec::new();
+    let mut lines = Vec::new();
     if !config.trusted_proxies.is_empty() {
         let proxies: Vec<_> = config
             .trusted_proxies
             .iter()
             .map(ToString::to_string)
             .collect();
-        told.push((
+        lines.push((
             "believes",
             format!("{} (trusted_proxies)", proxies.join(", ")),
         ));
     }
-    let asks = config.forward_auth.and_then(|proxy| {
-        Proxy::NAMES
-            .into_iter()
-            .find(|name| Proxy::named(name) == Some(proxy))
-    });
-    if let Some(name) = asks {
-        told.push(("asked by", format!("{name} (forward_auth)")));
+    if let Some(proxy) = config.forward_auth {
+        lines.push(("asked by", format!("{} (forward_auth)", proxy.name())));
     }
-    told
+    lines
 }
 
 /// What `session.cookie_domain` shares, and with whom.

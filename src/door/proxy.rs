@@ -20,27 +20,31 @@ pub enum Proxy {
 }
 
 impl Proxy {
-    /// The names in the configuration.
-    pub const NAMES: [&'static str; 6] = [
-        "nginx",
-        "ingress-nginx",
-        "haproxy",
-        "traefik",
-        "caddy",
-        "envoy",
+    /// Every one.
+    pub const ALL: [Self; 6] = [
+        Self::Nginx,
+        Self::IngressNginx,
+        Self::Haproxy,
+        Self::Traefik,
+        Self::Caddy,
+        Self::Envoy,
     ];
+
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nginx => "nginx",
+            Self::IngressNginx => "ingress-nginx",
+            Self::Haproxy => "haproxy",
+            Self::Traefik => "traefik",
+            Self::Caddy => "caddy",
+            Self::Envoy => "envoy",
+        }
+    }
 
     /// The proxy of that name in the configuration.
     pub fn named(name: &str) -> Option<Self> {
-        Some(match name {
-            "nginx" => Self::Nginx,
-            "ingress-nginx" => Self::IngressNginx,
-            "haproxy" => Self::Haproxy,
-            "traefik" => Self::Traefik,
-            "caddy" => Self::Caddy,
-            "envoy" => Self::Envoy,
-            _ => return None,
-        })
+        Self::ALL.into_iter().find(|proxy| proxy.name() == name)
     }
 
     /// Whether it tells which host it serves. ingress-nginx tells what the client wrote into `Host` (`$http_host`), and

@@ -22,7 +22,7 @@ use crate::{
     audience::Audience,
     clean::CleanRequest,
     door::{Came, Door, Narrowing, Proxy, Subrequest},
-    forward::AppUser,
+    forward::{AppUser, Asker},
     observe::Record,
     response::Body,
     site::Site,
@@ -100,9 +100,12 @@ pub(super) async fn serve(
     Ok(match judged {
         Ok(pass) => {
             pass.note(record);
-            // Of a peer that is no proxy it would tell scripts what browsers keep from them (`HttpOnly`).
-            let is_proxy = request.client.peer_is_trusted;
-            passed(door, snapshot, &held, is_proxy, &pass)
+            let asker = if request.client.peer_is_trusted {
+                Asker::Proxy
+            } else {
+                Asker::Anybody
+            };
+            passed(door, snapshot, &held, asker, &pass)
         }
         Err(reject) => refuse(
             door,
@@ -118,7 +121,7 @@ fn passed(
     door: Door,
     snapshot: &Snapshot,
     held: &HeldBack<'_>,
-    is_proxy: bool,
+    asker: Asker,
     pass: &Pass,
 ) -> Response<Body> {
     let is_envoys = snapshot.forward_auth == Some(Proxy::Envoy);
@@ -130,9 +133,10 @@ fn passed(
     if pass.writes_authorization() {
         headers.insert(AUTHORIZATION, HeaderValue::from_static(""));
     }
-    tell(snapshot, pass.app_user(), is_proxy, headers);
+    tell(snapshot, pass.app_user(), asker, headers);
     pass.limits().write(headers);
-    if is_proxy {
+    // It would tell scripts what browsers keep from them (`HttpOnly`).
+    if asker == Asker::Proxy {
         headers.insert(COOKIE, apps_cookie(snapshot, held.headers));
     }
     for cookie in pass.accompany(snapshot, held) {
@@ -142,19 +146,12 @@ fn passed(
 }
 
 /// Each identity header, empty where there is nothing to say.
-fn tell(
-    snapshot: &Snapshot,
-    app_user: Option<AppUser<'_>>,
-    is_for_proxy: bool,
-    headers: &mut HeaderMap,
-) {
+fn tell(snapshot: &Snapshot, app_user: Option<AppUser<'_>>, asker: Asker, headers: &mut HeaderMap) {
     for name in snapshot.identity_headers.names() {
         headers.insert(name, HeaderValue::from_static(""));
     }
     if let Some(app_user) = app_user {
-        snapshot
-            .identity_headers
-            .set(app_user, is_for_proxy, headers);
+        snapshot.identity_headers.set(app_user, asker, headers);
     }
 }
 

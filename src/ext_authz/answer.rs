@@ -11,7 +11,7 @@ use super::message::{
 };
 use crate::{
     clean::{X_FORWARDED_HOST, forwarding, identity::ReservedNames},
-    forward::{AppUser, IdentityHeaders},
+    forward::{AppUser, Asker, IdentityHeaders},
     rate_limit::Fields,
     response::Body,
     session::cookie::Cookies,
@@ -40,7 +40,9 @@ pub(super) struct Passing<'a> {
 pub(super) fn pass(passing: &Passing<'_>, cookies: &[HeaderValue]) -> CheckResponse {
     let mut set = HeaderMap::new();
     if let Some(app_user) = passing.app_user {
-        passing.identity_headers.set(app_user, true, &mut set);
+        passing
+            .identity_headers
+            .set(app_user, Asker::Proxy, &mut set);
     }
     let mut remove: Vec<HeaderName> = passing.identity_headers.names().cloned().collect();
     for name in passing.headers.keys() {

@@ -65,19 +65,16 @@ impl Header {
         )
     }
 
-    /// Whether it opens what others than the app keep, for whoever holds it.
-    fn is_bearer(&self) -> bool {
-        self.is_token() || self.source == HeaderSource::SessionHandle
-    }
-
-    /// Whether it is good for whoever holds it, so that it is shown to nobody.
-    fn is_credential(&self) -> bool {
-        self.is_bearer() || self.source == HeaderSource::Assertion
-    }
-
-    /// Whether the person it is about must not see it, who may ask at a door that answers with these headers.
-    fn is_shared_secret(&self) -> bool {
-        matches!(self.source, HeaderSource::Basic(..))
+    /// Who may see its value.
+    fn secrecy(&self) -> Secrecy {
+        match self.source {
+            HeaderSource::Assertion => Secrecy::Assertion,
+            HeaderSource::AccessToken | HeaderSource::IdToken | HeaderSource::SessionHandle => {
+                Secrecy::Token
+            }
+            HeaderSource::Basic(..) => Secrecy::SharedSecret,
+            _ => Secrecy::Plain,
+        }
     }
 
     /// Appends the value of the principal, of which there may be none, and says how much is missing: groups, or the whole
@@ -201,13 +198,12 @@ impl IdentityHeaders {
                 HeaderName::from_bytes(&line[..colon]),
                 HeaderValue::from_bytes(value),
             ) {
-                let is_credential = |header: &Header| {
-                    header.name == name && (header.is_credential() || header.is_shared_secret())
-                };
+                let is_secret =
+                    |header: &Header| header.name == name && header.secrecy() != Secrecy::Plain;
                 value.set_sensitive(
                     name == AUTHORIZATION
                         || self.constant_names.contains(&name)
-                        || self.headers.iter().any(is_credential),
+                        || self.headers.iter().any(is_secret),
                 );
                 headers.insert(name, value);
             }
@@ -229,13 +225,10 @@ impl IdentityHeaders {
         })
     }
 
-    /// What [`write`](Self::write) says, as headers of an answer: whoever asked passes them on. No secret that the app
-    /// shares with the gate is among them: a browser can ask there, too, and whoever knows it can do without the gate. Where it
-    /// may be a browser that asks, no token is among them: scripts could read what the app keeps from them.
-    pub fn set(&self, app_user: AppUser<'_>, is_for_proxy: bool, headers: &mut HeaderMap) {
+    /// What [`write`](Self::write) says, as headers of an answer, as far as `asker` may see it: whoever asked passes them on.
+    pub fn set(&self, app_user: AppUser<'_>, asker: Asker, headers: &mut HeaderMap) {
         let lines = self.lines(app_user).into_iter();
-        let may_see = |line: &Line<'_>| !line.is_shared_secret && (is_for_proxy || !line.is_bearer);
-        for line in lines.filter(may_see) {
+        for line in lines.filter(|line| line.secrecy.is_told(asker)) {
             if let Ok(value) = HeaderValue::try_from(line.value) {
                 headers.insert(line.name, value);
             }
@@ -254,8 +247,8 @@ impl IdentityHeaders {
         };
         let lines = self.lines(app_user).into_iter();
         let of_person = lines.map(|line| {
-            let is_shown = !line.is_credential && !line.is_shared_secret;
             let value = String::from_utf8_lossy(&line.value).into_owned();
+            let is_shown = line.secrecy == Secrecy::Plain;
             (capitalised(line.name), is_shown.then_some(value))
         });
         of_person.chain(self.shown_constants()).collect()
@@ -297,18 +290,14 @@ impl IdentityHeaders {
                 lines.push(Line {
                     name: &header.name,
                     value,
-                    is_bearer: header.is_bearer(),
-                    is_credential: header.is_credential(),
-                    is_shared_secret: header.is_shared_secret(),
+                    secrecy: header.secrecy(),
                 });
             }
             if let (1.., Some(name)) = (missing, &header.missing) {
                 lines.push(Line {
                     name,
                     value: missing.to_string().into_bytes(),
-                    is_bearer: false,
-                    is_credential: false,
-                    is_shared_secret: false,
+                    secrecy: Secrecy::Plain,
                 });
             }
         }
@@ -316,9 +305,7 @@ impl IdentityHeaders {
             lines.push(Line {
                 name: &AUTHORIZATION_NAME,
                 value: format!("Bearer {token}").into_bytes(),
-                is_bearer: true,
-                is_credential: true,
-                is_shared_secret: false,
+                secrecy: Secrecy::Token,
             });
         }
         lines
@@ -331,9 +318,40 @@ static AUTHORIZATION_NAME: HeaderName = AUTHORIZATION;
 struct Line<'h> {
     name: &'h HeaderName,
     value: Vec<u8>,
-    is_bearer: bool,
-    is_credential: bool,
-    is_shared_secret: bool,
+    secrecy: Secrecy,
+}
+
+/// Who may see a header's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Secrecy {
+    /// Whoever it is about.
+    Plain,
+    /// The app, through whoever asks: it is good for whoever holds it, but at this app alone.
+    Assertion,
+    /// The app, through a proxy: it opens what others than the app keep, and scripts must not read what the app keeps from them.
+    Token,
+    /// The app alone: whoever knows it can do without the gate, and the person it is about may ask at a door, too.
+    SharedSecret,
+}
+
+impl Secrecy {
+    /// Whether an answer to `asker` has the value.
+    fn is_told(self, asker: Asker) -> bool {
+        match self {
+            Self::Plain | Self::Assertion => true,
+            Self::Token => asker == Asker::Proxy,
+            Self::SharedSecret => false,
+        }
+    }
+}
+
+/// Who asks for an answer with the identity headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// A proxy that is trusted. It hands the headers on to the app.
+    Proxy,
+    /// Nobody knows who. It may be a browser.
+    Anybody,
 }
 
 /// Appends the groups that fit into `max_bytes`, and says how many do not.

@@ -45,7 +45,7 @@ use hyper::upgrade::OnUpgrade;
 
 pub use self::{
     downstream::{ClientConnection, Downstream, TunnelHold},
-    identity::{AppUser, IdentityHeaders},
+    identity::{AppUser, Asker, IdentityHeaders},
     tunnel::Tunnels,
     upstream::{Upstream, UpstreamTarget},
     upstream_body::UpstreamBody,

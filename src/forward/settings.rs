@@ -89,6 +89,12 @@ impl UpstreamSettings {
         }
     }
 
+    /// Its addresses, for people.
+    pub fn written_addresses(&self) -> String {
+        let addresses: Vec<_> = self.addresses.iter().map(ToString::to_string).collect();
+        addresses.join(", ")
+    }
+
     /// Whether it hangs on files, which may hold something else by now.
     pub fn has_files(&self) -> bool {
         self.ca.is_some() || self.client_certificate.is_some()

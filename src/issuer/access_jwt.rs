@@ -101,7 +101,7 @@ pub fn open(
         types: &[TYPE],
         audience: Audience::Resource(std::slice::from_ref(&token.resource)),
         max_age: None,
-        is_endless: false,
+        may_lack_exp: false,
         now,
     };
     let verified = jose::verify(text, &keys.verifier, &expected).ok()?;

@@ -54,7 +54,7 @@ pub fn check(
         types: &["JWT", "client-authentication+jwt"],
         audience: Audience::Resource(audiences),
         max_age: None,
-        is_endless: false,
+        may_lack_exp: false,
         now,
     };
     let verified = jose::verify(assertion, keys, &expected)

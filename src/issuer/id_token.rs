@@ -137,7 +137,7 @@ pub fn hint(
         types: &["JWT"],
         audience: Audience::Resource(&audience),
         max_age: None,
-        is_endless: false,
+        may_lack_exp: false,
         // It may have ended; that it was one is what counts.
         now: issued_at,
     };

@@ -309,7 +309,7 @@ mod tests {
             types: &["at+jwt"],
             audience: jose::Audience::Resource(&["it".to_owned()]),
             max_age: None,
-            is_endless: false,
+            may_lack_exp: false,
             now: NOW,
         };
         jose::verify(token, &keys.verifier, &expected).is_ok()

@@ -31,7 +31,7 @@ pub struct Expected<'a> {
     /// Its greatest age, which takes an `iat`. None where its age does not matter: then `iat` may be missing.
     pub max_age: Option<Duration>,
     /// Whether it may lack an `exp`, so that its age is all that bounds it.
-    pub is_endless: bool,
+    pub may_lack_exp: bool,
     /// When it came.
     pub now: Timestamp,
 }
@@ -254,7 +254,7 @@ fn check_key_issuer(
 
 fn check_times(claims: &Map<String, Value>, expected: &Expected<'_>) -> Result<(), JwtError> {
     let now = expected.now;
-    if claims.contains_key("exp") || !expected.is_endless {
+    if claims.contains_key("exp") || !expected.may_lack_exp {
         let expires = time(claims, "exp").ok_or(JwtError::Expired)?;
         if now >= expires.after(LEEWAY) {
             return Err(JwtError::Expired);

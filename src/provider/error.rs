@@ -97,8 +97,8 @@ impl ProviderError {
         }
     }
 
-    /// Whether the refusal of a bearer token is what the provider has said of it or of its user, and so is worth remembering.
-    pub fn is_told(&self) -> bool {
+    /// Whether the refusal of a bearer token is worth remembering: the provider has said it, of the token or of its user.
+    pub fn is_worth_remembering(&self) -> bool {
         match self {
             // What is signed is judged without a call, and what cannot be read may be read in a moment.
             Self::Bearer(_) | Self::Token(TokenFlaw::Unreadable) => false,

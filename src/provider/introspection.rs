@@ -335,7 +335,7 @@ mod tests {
             types: &SIGNED_TYPES,
             audience: Audience::Resource(&audience),
             max_age: Some(ANSWER_AGE),
-            is_endless: true,
+            may_lack_exp: true,
             now: Timestamp(NOW),
         };
         let keys = KeySet::read(&json!({ "keys": [key.jwk()] })).unwrap();

@@ -344,13 +344,8 @@ async fn a_dot_at_the_end_of_a_host_leads_past_no_rule() {
             "APP.example.test.:443",
         ] {
             let ask = format!("GET /x HTTP/1.1\r\nHost: {host}\r\n{more}Connection: close\r\n\r\n");
-            let mut stream = house.connect().await;
-            tokio::io::AsyncWriteExt::write_all(&mut stream, ask.as_bytes())
-                .await
-                .expect("sent");
-            let head =
-                raw::read_until(&mut stream, "\r\n\r\n", std::time::Duration::from_secs(10)).await;
-            assert_eq!(raw::status(&head), expected, "{host} {more}: {head}");
+            let answer = raw::exchange(&house, ask.as_bytes()).await;
+            assert_eq!(raw::status(&answer), expected, "{host} {more}: {answer}");
         }
     }
 }

@@ -50,11 +50,12 @@ impl Reader<'_> {
 
 fn proxy(text: &str, origin: &Origin) -> Result<Proxy, Problem> {
     Proxy::named(text).ok_or_else(|| {
-        let hint = match spelling::nearest(text, Proxy::NAMES) {
+        let names = Proxy::ALL.map(Proxy::name);
+        let hint = match spelling::nearest(text, names) {
             Some(name) => format!("did you mean \"{name}\"?"),
             None => format!(
                 "one of {}; leave the key out for any other",
-                Proxy::NAMES.join(", ")
+                names.join(", ")
             ),
         };
         Problem::new(origin, format!("`{text}` is no proxy that is known here")).hint(hint)

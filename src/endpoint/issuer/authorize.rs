@@ -8,7 +8,7 @@ use http::{Response, StatusCode, header::SET_COOKIE};
 
 use super::{
     client,
-    rules::{Wanted, granted, guard, resource_of},
+    rules::{Wanted, asks_only_who, granted, guard, resource_of},
     trail,
 };
 use crate::{
@@ -24,7 +24,6 @@ use crate::{
         client::{Client, Kind},
         consent::Consent,
         error::{Code, OAuthError},
-        id_token::OPENID,
         parameters::Parameters,
         pushed::RequestName,
         redirect::RedirectUri,
@@ -34,7 +33,7 @@ use crate::{
     observe::{Record, Verdict},
     random,
     response::Body,
-    route::{self, Route},
+    route::Route,
     session::Session,
     site::with_switch,
     snapshot::Snapshot,
@@ -176,7 +175,7 @@ impl Ask<'_> {
         record: &mut Record,
     ) -> Result<Result<Response<Body>, OAuthError>, Reject> {
         let snapshot = self.snapshot;
-        let (resource, route) = match self.target(&authorization) {
+        let (resource, route) = match self.resource_of_authorization(&authorization) {
             Ok(found) => found,
             Err(error) => return Ok(Err(error)),
         };
@@ -280,17 +279,14 @@ impl Ask<'_> {
         Ok(Ok(response))
     }
 
-    /// What a token is wanted for. A client of the configuration that asks who somebody is, and names no resource, learns that and gets
+    /// The resource that a token is wanted for, and its route. A client of the configuration that asks who somebody is, and names no resource, learns that and gets
     /// at nothing else.
-    fn target(
+    fn resource_of_authorization(
         &self,
         authorization: &AuthorizationRequest,
     ) -> Result<(Resource, &Route), OAuthError> {
         let (snapshot, issuer) = (self.snapshot, self.issuer);
-        let has = |name: &str| authorization.scopes.iter().any(|scope| scope == name);
-        let is_login = authorization.resource.is_none()
-            && has(OPENID)
-            && !route::Resource::ALL.iter().any(|kind| has(kind.scope()));
+        let is_login = authorization.resource.is_none() && asks_only_who(&authorization.scopes);
         let is_known = self.client.kind == Kind::Configured;
         if is_login && (is_known || snapshot.only_resource().is_none()) {
             return Ok((issuer.userinfo(), &issuer.userinfo_route));

@@ -15,7 +15,7 @@ use crate::{
         id_token::{self, OPENID},
         resource::Resource,
     },
-    route::Route,
+    route::{self, Route},
     session::Session,
     snapshot::Snapshot,
     text::Text,
@@ -74,6 +74,12 @@ pub(super) fn resource_of<'s>(
     let route = guard(snapshot, issuer, &resource)
         .ok_or_else(|| invalid("no such resource takes tokens here"))?;
     Ok((resource, route))
+}
+
+/// Whether scopes ask who somebody is, and for nothing that routes ask for.
+pub(super) fn asks_only_who(scopes: &[String]) -> bool {
+    let has = |name: &str| scopes.iter().any(|scope| scope == name);
+    has(OPENID) && !route::Resource::ALL.iter().any(|kind| has(kind.scope()))
 }
 
 /// What guards a resource that there may be tokens for.

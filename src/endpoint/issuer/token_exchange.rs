@@ -15,7 +15,7 @@ use super::{
     answer::Failure,
     client_request::ClientRequest,
     narrowing::narrow,
-    rules::{Wanted, granted, resource_of},
+    rules::{Wanted, asks_only_who, granted, resource_of},
     trail,
 };
 use crate::{
@@ -28,7 +28,6 @@ use crate::{
         client::{Kind, sha256},
         client_assertion::Assertion,
         error::{Code, OAuthError, invalid_request},
-        id_token::OPENID,
         resource::Resource,
         token_exchange::{ACCESS_TOKEN, Exchange},
     },
@@ -39,7 +38,7 @@ use crate::{
     },
     provider::{FRESH, Provider, Subject, SubjectToken},
     random,
-    route::{self, Route},
+    route::Route,
     session::Session,
 };
 
@@ -78,7 +77,7 @@ async fn sign_in(
         ..
     } = request;
     let (provider, now) = (provider(request, exchange.subject_issuer)?, *now);
-    let (resource, route) = target(request, exchange)?;
+    let (resource, route) = resource_of_exchange(request, exchange)?;
     let (session, known_at) = prove(request, provider, exchange, record).await?;
     record.note_identity(Some(&session.identity));
     let scopes = granted(
@@ -170,17 +169,14 @@ fn provider<'s>(
     }
 }
 
-/// What a token is wanted for. Who asks who somebody is, and names no resource, learns that and gets at nothing else.
-fn target<'s>(
+/// The resource that a token is wanted for, and its route. Who asks who somebody is, and names no resource, learns that and gets at nothing else.
+fn resource_of_exchange<'s>(
     request: &ClientRequest<'s>,
     exchange: &Exchange<'_>,
 ) -> Result<(Resource, &'s Route), OAuthError> {
     let (snapshot, issuer) = (request.snapshot, request.issuer);
     let scopes = exchange.scopes.as_deref().unwrap_or_default();
-    let has = |name: &str| scopes.iter().any(|scope| scope == name);
-    let is_login = exchange.resource.is_none()
-        && has(OPENID)
-        && !route::Resource::ALL.iter().any(|kind| has(kind.scope()));
+    let is_login = exchange.resource.is_none() && asks_only_who(scopes);
     if is_login && request.client.kind == Kind::Configured {
         return Ok((issuer.userinfo(), &issuer.userinfo_route));
     }

@@ -115,7 +115,7 @@ fn a_constant_is_told_of_everybody_and_shown_to_nobody() {
     headers.write(Some(session().principal().into()), &mut lines);
     assert_eq!(lines, b"x-gate: between us\r\nx-user: ada\r\n");
     let mut answer = HeaderMap::new();
-    headers.set(session().principal().into(), true, &mut answer);
+    headers.set(session().principal().into(), Asker::Proxy, &mut answer);
     assert_eq!(answer.len(), 1);
     let shown = headers.shown(session().principal());
     assert_eq!(shown[1], ("X-Gate".to_owned(), None));
@@ -133,7 +133,7 @@ fn basic_credentials_hold_a_name_without_a_colon() {
     assert_eq!(written(email.clone(), &session), Some(expected));
     let headers = headers(&[("authorization", email.clone())]);
     let mut answer = HeaderMap::new();
-    headers.set(session.principal().into(), true, &mut answer);
+    headers.set(session.principal().into(), Asker::Proxy, &mut answer);
     assert!(answer.is_empty());
     session.identity.email = Some("a:b@example.com".into());
     assert_eq!(headers.missing(session.principal()), ["Authorization: 1"]);
@@ -298,6 +298,6 @@ fn an_assertion_stands_in_its_header() {
     );
     assert!(headers.missing(session.principal()).is_empty());
     let mut answer = HeaderMap::new();
-    headers.set(app_user(Some("a.b.c")), true, &mut answer);
+    headers.set(app_user(Some("a.b.c")), Asker::Proxy, &mut answer);
     assert_eq!(answer["x-signed"], "a.b.c");
 }

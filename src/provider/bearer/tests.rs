@@ -57,7 +57,7 @@ fn judge(
         types: &TYPES,
         audience: settings.expected_audience(),
         max_age: None,
-        is_endless: false,
+        may_lack_exp: false,
         now: Timestamp(NOW),
     };
     let verified = jose::verify(&token, &keys, &expected)?;

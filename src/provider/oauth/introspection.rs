@@ -22,18 +22,19 @@ impl OAuthClient {
         &self,
         http: &HttpClient,
         endpoint: &TokenEndpoint<'_>,
-        (token, accept): (&str, &'static str),
+        token: &str,
+        accept: &'static str,
     ) -> Result<Response<Bytes>, ProviderError> {
         let first = self.working.load(Ordering::Relaxed);
         let mut answer = self
-            .introspect_as(first, http, endpoint, (token, accept))
+            .introspect_as(first, http, endpoint, token, accept)
             .await;
         for other in (0..self.secrets.len()).filter(|&other| other != first) {
             if !matches!(&answer, Err(error) if is_refused(error)) {
                 break;
             }
             answer = self
-                .introspect_as(other, http, endpoint, (token, accept))
+                .introspect_as(other, http, endpoint, token, accept)
                 .await;
             if answer.is_ok() {
                 self.working.store(other, Ordering::Relaxed);
@@ -47,7 +48,8 @@ impl OAuthClient {
         secret: usize,
         http: &HttpClient,
         endpoint: &TokenEndpoint<'_>,
-        (token, accept): (&str, &'static str),
+        token: &str,
+        accept: &'static str,
     ) -> Result<Response<Bytes>, ProviderError> {
         let secret = self.secrets.get(secret);
         let secret = secret.map(|secret| secret.secret().as_str());

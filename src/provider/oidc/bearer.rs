@@ -88,7 +88,7 @@ impl Oidc {
             types: &bearer::TYPES,
             audience,
             max_age: None,
-            is_endless: false,
+            may_lack_exp: false,
             now,
         };
         // What is no token for us has nobody asked for keys.
@@ -144,7 +144,7 @@ impl Oidc {
             let has_to_sign = self.bearer.as_ref().filter(|bearer| bearer.signed_answers);
             let accept = has_to_sign.map_or(PLAIN, |_| introspection::SIGNED);
             let http = &self.introspection_http;
-            let response = self.client.introspect(http, &endpoint, (token, accept));
+            let response = self.client.introspect(http, &endpoint, token, accept);
             let response = response.await?;
             match has_to_sign {
                 None => Ok(introspection::read(response.body())?),
@@ -178,7 +178,7 @@ impl Oidc {
             types: &introspection::SIGNED_TYPES,
             audience: Audience::Resource(&audience),
             max_age: Some(introspection::ANSWER_AGE),
-            is_endless: true,
+            may_lack_exp: true,
             now,
         };
         self.with_keys(metadata, Caller::Login, |keys| {

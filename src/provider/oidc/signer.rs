@@ -29,7 +29,7 @@ impl<'a> Signer<'a> {
             types,
             audience,
             max_age: Some(MAX_AGE),
-            is_endless: false,
+            may_lack_exp: false,
             now: self.now,
         }
     }

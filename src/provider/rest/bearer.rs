@@ -123,7 +123,7 @@ impl<D: UserLookup> Rest<D> {
             };
             let response =
                 self.client
-                    .introspect(&self.introspection_http, &endpoint, (token, PLAIN));
+                    .introspect(&self.introspection_http, &endpoint, token, PLAIN);
             Ok(introspection::read(response.await?.body())?)
         }
     }

@@ -333,7 +333,7 @@ pub fn access_token(data: &[u8]) {
         types: &bearer::TYPES,
         audience: BEARER.expected_audience(),
         max_age: None,
-        is_endless: false,
+        may_lack_exp: false,
         now: Timestamp(NOW),
     };
     let head = URL_SAFE_NO_PAD.encode(r#"{"alg":"ES256","typ":"JWT"}"#);

@@ -3,8 +3,8 @@
 use http::{Method, StatusCode};
 
 use super::{
-    BACK, MCP, VERIFIER, agree, authorize, client, consent_of, decide, home, home_with, parameter,
-    post, redeem, tokens_of,
+    BACK, MCP, agree, authorize, client, consent_of, decide, home, home_with, parameter, redeem,
+    redeem_at, tokens_of,
 };
 
 #[tokio::test]
@@ -271,14 +271,7 @@ async fn a_client_of_the_configuration_is_asked_for_nothing_where_it_is_first_pa
     let address = authorize(house, "app", &[("redirect_uri", HERE)]);
     let back = browser.get(&address).await.location();
     let code = parameter(&back, "code").unwrap_or_else(|| panic!("no code: {back}"));
-    let fields = [
-        ("grant_type", "authorization_code"),
-        ("client_id", "app"),
-        ("code", &*code),
-        ("redirect_uri", HERE),
-        ("code_verifier", VERIFIER),
-    ];
-    let tokens = tokens_of("app", &post(house, "/oauth2/token", &fields).await);
+    let tokens = tokens_of("app", &redeem_at(house, "app", &code, HERE).await);
     let seen = super::call(house, &tokens.access, "/mcp").await.seen();
     assert_eq!(seen.header("x-user"), Some("ada"));
     let silent = [("redirect_uri", HERE), ("prompt", "none")];
@@ -339,14 +332,7 @@ async fn a_first_party_client_that_any_program_may_be_is_asked_about() {
             .get(&authorize(house, "known", &[("redirect_uri", uri)]))
             .await;
         let code = parameter(&back.location(), "code").expect("a code");
-        let fields = [
-            ("grant_type", "authorization_code"),
-            ("client_id", "known"),
-            ("code", &*code),
-            ("redirect_uri", uri),
-            ("code_verifier", VERIFIER),
-        ];
-        let reply = post(house, "/oauth2/token", &fields).await;
+        let reply = redeem_at(house, "known", &code, uri).await;
         assert_eq!(super::error(&reply), "invalid_client", "{}", reply.text());
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use http::StatusCode;
 
-use super::{authorize, call, home_with, parameter, post, tokens, tokens_of};
+use super::{authorize, call, home_with, parameter, redeem_at, tokens, tokens_of};
 use crate::support::house;
 
 /// The block that a page begins with.
@@ -44,14 +44,7 @@ async fn what_authorization_server_md_begins_with_gives_tokens() {
         ],
     );
     let code = parameter(&browser.get(&address).await.location(), "code").expect("a code");
-    let fields = [
-        ("grant_type", "authorization_code"),
-        ("client_id", "reports"),
-        ("code", &*code),
-        ("redirect_uri", back),
-        ("code_verifier", super::VERIFIER),
-    ];
-    let tokens = tokens_of("reports", &post(house, "/oauth2/token", &fields).await);
+    let tokens = tokens_of("reports", &redeem_at(house, "reports", &code, back).await);
     assert_eq!(
         call(house, &tokens.access, "/api/reports").await.status,
         StatusCode::OK

@@ -13,8 +13,8 @@ use tokio::{
 };
 
 use super::{
-    BACK, Home, VERIFIER, authorize, code, consent_of, decide, error, home, home_with, parameter,
-    post, redeem, tokens_of,
+    BACK, Home, authorize, code, consent_of, decide, error, home, home_with, parameter, redeem,
+    redeem_at, tokens_of,
 };
 use crate::support::House;
 
@@ -302,14 +302,7 @@ async fn m8_a_client_that_renames_itself_gets_what_was_shown_and_no_more() {
     let back = decide(&browser, &consent, "allow").await.location();
     assert!(back.as_str().starts_with(BACK), "{back}");
     let code = parameter(&back, "code").expect("a code");
-    let fields = [
-        ("grant_type", "authorization_code"),
-        ("client_id", &*id),
-        ("code", &*code),
-        ("redirect_uri", ELSEWHERE),
-        ("code_verifier", VERIFIER),
-    ];
-    let reply = post(&house, "/oauth2/token", &fields).await;
+    let reply = redeem_at(&house, &id, &code, ELSEWHERE).await;
     assert_eq!(error(&reply), "invalid_grant", "{}", reply.text());
     tokens_of(&id, &redeem(&house, &id, &code).await);
     assert_eq!(host.asked.load(Ordering::SeqCst), 2);

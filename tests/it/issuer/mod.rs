@@ -182,6 +182,11 @@ pub async fn code(house: &House, client: &str) -> String {
 }
 
 pub async fn redeem(house: &House, client: &str, code: &str) -> Reply {
+    redeem_at(house, client, code, BACK).await
+}
+
+/// Redeems a code that was sent to `redirect_uri`.
+pub async fn redeem_at(house: &House, client: &str, code: &str, redirect_uri: &str) -> Reply {
     post(
         house,
         "/oauth2/token",
@@ -189,7 +194,7 @@ pub async fn redeem(house: &House, client: &str, code: &str) -> Reply {
             ("grant_type", "authorization_code"),
             ("client_id", client),
             ("code", code),
-            ("redirect_uri", BACK),
+            ("redirect_uri", redirect_uri),
             ("code_verifier", VERIFIER),
         ],
     )

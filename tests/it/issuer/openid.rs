@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::{
-    BACK, CHALLENGE, Home, MCP, VERIFIER, agree, authorize, call, client, consent_of, decide,
-    error, home, home_with, parameter, post, redeem,
+    BACK, CHALLENGE, Home, MCP, agree, authorize, call, client, consent_of, decide, error, home,
+    home_with, parameter, post, redeem, redeem_at,
 };
 use crate::support::{
     Browser, House, Reply, arranged, keys, node_provider::node, process::Process, python,
@@ -67,14 +67,7 @@ async fn sign_in(house: &House, browser: &Browser, changes: &[(&str, &str)]) -> 
     browser.sign_in("/").await;
     let back = browser.get(&login(house, changes)).await.location();
     let code = parameter(&back, "code").unwrap_or_else(|| panic!("no code: {back}"));
-    let fields = [
-        ("grant_type", "authorization_code"),
-        ("client_id", "app"),
-        ("code", &*code),
-        ("redirect_uri", HERE),
-        ("code_verifier", VERIFIER),
-    ];
-    let reply = post(house, "/oauth2/token", &fields).await;
+    let reply = redeem_at(house, "app", &code, HERE).await;
     assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
     reply
 }
@@ -430,14 +423,7 @@ async fn a_request_that_was_pushed_counts_and_nothing_beside_it() {
     assert_eq!(parameter(&back, "state").as_deref(), Some("pushed"));
     assert_eq!(parameter(&back, "iss"), Some(house.public_url.clone()));
     let code = parameter(&back, "code").expect("a code");
-    let fields = [
-        ("grant_type", "authorization_code"),
-        ("client_id", "app"),
-        ("code", &*code),
-        ("redirect_uri", HERE),
-        ("code_verifier", VERIFIER),
-    ];
-    let tokens = post(house, "/oauth2/token", &fields).await;
+    let tokens = redeem_at(house, "app", &code, HERE).await;
     assert_eq!(tokens.json()["scope"], "openid");
     // It is of one client, and of nobody who makes one up.
     let other = client(house).await;
