@@ -30,7 +30,7 @@ use crate::{
         Answer, Authenticator, Basic, Caller, Presented, Proof, Refused, Schemes, Verified, Voucher,
     },
     identity::Identity,
-    random,
+    random, rate_limit,
     text::Text,
     tokens::Tokens,
 };
@@ -38,7 +38,7 @@ use crate::{
 /// Knows people by their passwords. The last that is asked: what looks like a token is for others.
 pub struct Users {
     settings: UsersSettings,
-    /// What was right, by a hash that nobody can guess at without this process' key.
+    /// What was right and where, by a hash that nobody can guess at without this process' key.
     right: Cache<[u8; 32], Arc<Verified>>,
     key: hmac::Key,
     guesses: Arc<Guesses>,
@@ -62,13 +62,18 @@ impl Users {
     async fn check(&self, basic: &Basic, caller: Caller) -> Result<Arc<Verified>, Refused> {
         // Programs send many requests at once: a password that several bring is checked once.
         let checking = self.find_out(basic, caller);
-        let checked = self.right.try_get_with(self.hash(basic), checking).await;
+        let proven = self.hash(basic, caller);
+        let checked = self.right.try_get_with(proven, checking).await;
         checked.map_err(|refused| Refused::clone(&refused))
     }
 
-    /// A colon stands in no name, so one text has one reading.
-    fn hash(&self, basic: &Basic) -> [u8; 32] {
+    /// The subscriber is part of it: a guess from elsewhere that is right must meet the throttle, and not what somebody else has proven.
+    /// A colon stands in no name, and no space in an address, so one text has one reading.
+    fn hash(&self, basic: &Basic, caller: Caller) -> [u8; 32] {
         let mut context = hmac::Context::with_key(&self.key);
+        let subscriber = rate_limit::subscriber(caller.address).to_string();
+        context.update(subscriber.as_bytes());
+        context.update(b" ");
         context.update(basic.name().as_bytes());
         context.update(b":");
         context.update(basic.password().as_bytes());

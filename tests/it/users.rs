@@ -196,6 +196,23 @@ async fn guesses_are_held_up_and_lock_nobody_else_out() {
     );
 }
 
+/// What a program proves at its own address answers no guess from elsewhere.
+#[tokio::test]
+async fn a_password_in_use_is_no_answer_to_whoever_guesses_it_elsewhere() {
+    let (house, _upstream, _folder) = house_with(|plan| plan).await;
+    let program = house.browser();
+    for number in 0..10 {
+        let guess = format!("guess{number}");
+        ask(&program, "/page", "ada", &guess, "203.0.113.9").await;
+    }
+    let used = ask(&program, "/page", "ada", "secret", HOME).await;
+    assert_eq!(used.status, StatusCode::OK);
+    let guessed = ask(&program, "/page", "ada", "secret", "203.0.113.9").await;
+    assert_eq!(guessed.status, StatusCode::TOO_MANY_REQUESTS);
+    let used = ask(&program, "/page", "ada", "secret", HOME).await;
+    assert_eq!(used.status, StatusCode::OK);
+}
+
 /// However a name is written it is one, so that nobody guesses four times as often.
 #[tokio::test]
 async fn j17_a_name_has_one_count_however_it_is_written() {
