@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Instant};
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version,
-    header::{CACHE_CONTROL, CONNECTION, HOST, ORIGIN, REFERER, SET_COOKIE},
+    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode,
+    header::{CACHE_CONTROL, HOST, ORIGIN, REFERER, SET_COOKIE},
 };
 use hyper::body::{Body as _, Incoming};
 
@@ -42,9 +42,6 @@ pub struct Gate {
 pub struct Begun {
     request: Result<Box<CleanRequest>, Box<Unacceptable>>,
     record: Box<Record>,
-    /// Whether a refusal ends the connection: it leaves a body unread, and hyper then closes HTTP/1.1. A client that was not told would
-    /// lose its next request on it.
-    refusal_ends_connection: bool,
 }
 
 impl Gate {
@@ -72,9 +69,7 @@ impl Gate {
     /// Begins a request: cleans it, which waits for nothing.
     pub fn begin(&self, mut request: Request<Incoming>, peer: &Peer, recorder: &Recorder) -> Begun {
         let mut record = recorder.begin(request.method(), request.uri().path());
-        let has_body = !request.body().is_end_stream();
-        let is_multiplexed = request.version() == Version::HTTP_2;
-        if has_body {
+        if !request.body().is_end_stream() {
             request.extensions_mut().insert(record.received());
         }
         let mut request = self.snapshot.normalizer.clean(request, peer, record.id());
@@ -83,11 +78,7 @@ impl Gate {
             // Who could not be resolved is known by its connection.
             Err(unclean) => (peer.address(), unclean.given_id.take()),
         };
-        Begun {
-            request,
-            record,
-            refusal_ends_connection: has_body && !is_multiplexed,
-        }
+        Begun { request, record }
     }
 
     /// Answers a request, always, and logs it, always, with the answer's last byte. `downstream` is its client's side.
@@ -144,9 +135,6 @@ impl Gate {
                 let reject = Reject::BadRequest("no WebSocket was opened at this address".into());
                 response = self.render(&reject, audience, record);
             }
-            if is_refusal && begun.refusal_ends_connection {
-                say_close(response.headers_mut());
-            }
             record.note_answer(response.status());
             match response.extensions_mut().remove::<Handover>() {
                 None => response.map(|body| Recorded::new(body, begun.record)),
@@ -163,16 +151,12 @@ impl Gate {
         let Begun {
             request,
             mut record,
-            refusal_ends_connection,
         } = begun;
         let audience = match &request {
             Ok(request) => request.audience,
             Err(unclean) => unclean.audience,
         };
-        let mut response = self.render(reject, audience, &mut record);
-        if refusal_ends_connection {
-            say_close(response.headers_mut());
-        }
+        let response = self.render(reject, audience, &mut record);
         record.note_answer(response.status());
         response.map(|body| Recorded::new(body, record))
     }
@@ -517,10 +501,6 @@ impl Gate {
                 request.is_for_public_url,
             )
     }
-}
-
-fn say_close(headers: &mut HeaderMap) {
-    headers.insert(CONNECTION, HeaderValue::from_static("close"));
 }
 
 /// Where `request` goes.

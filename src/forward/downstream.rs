@@ -39,7 +39,7 @@ pub struct Downstream {
     /// Bounds what is waited for.
     pub timer: Timer,
     /// The connection, where it has one request at a time.
-    connection: Option<Arc<ClientConnection>>,
+    pub(super) connection: Option<Arc<ClientConnection>>,
 }
 
 impl Downstream {

@@ -295,6 +295,7 @@ impl Forwarder {
         };
         drop((head, forwarding, upgrade, place));
         let idle_timeout = settings.idle_timeout.unwrap_or(self.body_timeout);
+        let client = downstream.connection;
         async move {
             let life =
                 |owner: Option<Owner>| owner.map(|owner| Box::new(Life::new(&self.ends, owner)));
@@ -335,6 +336,12 @@ impl Forwarder {
                 });
             }
             hop_by_hop::strip_noted(&mut head.headers, head.noted);
+            // The app ends its connection without having heard all. The rest goes nowhere, and the client's connection ends with it.
+            let is_cut = upload.is_some() && !head.is_persistent;
+            if is_cut && client.is_some_and(|client| client.has_open_body()) {
+                let close = HeaderValue::from_static("close");
+                head.headers.insert(CONNECTION, close);
+            }
             let body = Http1Body::begin(head.body, lease, upload, (timer, idle_timeout), || {
                 life(owner)
             });

@@ -28,6 +28,7 @@ mod side;
 mod socket;
 mod streams;
 pub mod tls;
+mod unread_body;
 mod worker;
 mod write_timeout;
 

@@ -19,6 +19,7 @@ use super::{
     context::Worker,
     send_budget::StreamBudget,
     streams::{StreamPlace, Streams},
+    unread_body,
 };
 use crate::{
     answer::Reject,
@@ -107,8 +108,8 @@ impl Requests {
                 let connection = Arc::clone(&self.connection);
                 connection.begin_request(request.body().is_end_stream());
                 (
-                    Downstream::http1(self.timer.take(), connection),
-                    Turn::Http1(EndOfRequest(Arc::clone(io))),
+                    Downstream::http1(self.timer.take(), Arc::clone(&connection)),
+                    Turn::Http1(EndOfRequest(Arc::clone(io)), connection),
                 )
             }
             // Its requests are tasks, and each has a timer of its own.
@@ -142,7 +143,12 @@ impl Requests {
                 Some(_) => None,
             };
             let (body, end) = match turn {
-                Turn::Http1(end) => (AnswerBody::Http1(body), Some(end)),
+                Turn::Http1(end, connection) => {
+                    if connection.has_open_body() {
+                        unread_body::settle().await;
+                    }
+                    (AnswerBody::Http1(body), Some(end))
+                }
                 Turn::Http2(stream) => {
                     if is_tunnel && head.status.is_success() {
                         // hyper lets go of the answer as soon as its head is sent: that is no reset.
@@ -193,7 +199,7 @@ impl Cut {
 
 /// What ends with a request's answer.
 enum Turn {
-    Http1(EndOfRequest),
+    Http1(EndOfRequest, Arc<ClientConnection>),
     Http2(StreamPlace),
 }
 

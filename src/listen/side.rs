@@ -9,7 +9,11 @@ use std::{
 };
 
 use http::{Request, Response};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    body::{Body as _, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -17,7 +21,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Accepted, Listener, Stream, write_timeout::WriteTimeout};
+use super::{Accepted, Listener, Stream, unread_body, write_timeout::WriteTimeout};
 use crate::{observe::Throttled, response::Body};
 
 /// What answers on such a listener.
@@ -103,9 +107,16 @@ where
     S: SideService,
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(move |request| {
+    let service = service_fn(move |request: Request<Incoming>| {
         let service = Arc::clone(&service);
-        async move { Ok::<_, Infallible>(service.answer(request, peer).await) }
+        async move {
+            let has_body = !request.body().is_end_stream();
+            let answer = service.answer(request, peer).await;
+            if has_body {
+                unread_body::settle().await;
+            }
+            Ok::<_, Infallible>(answer)
+        }
     });
     let stream = WriteTimeout::new(stream, WRITE_TIMEOUT);
     let served = http1::Builder::new()

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 use crate::support::{
-    Browser, House, ScriptedProvider, Upstream, house::Plan, ports, raw, redis::RedisServer,
-    standard_with,
+    Browser, House, ScriptedProvider, Stream, Upstream, house::Plan, ports, raw,
+    redis::RedisServer, standard_with,
 };
 
 /// A gate and its admin listener.
@@ -292,6 +292,27 @@ async fn no_page_in_a_browser_reaches_it() {
         public.seen().target.starts_with("/sessions"),
         "on the public port it is the app's"
     );
+}
+
+/// What is asked there has no body. A client that sends one is told that the connection ends with that.
+#[tokio::test]
+async fn a_body_that_nobody_reads_ends_the_connection_with_words() {
+    let admin = admin(|plan| plan).await;
+    for (length, body, says_close) in [(9, "", true), (9, "any thing", false), (0, "", false)] {
+        let ask = format!(
+            "POST /sessions HTTP/1.1\r\nHost: {}\r\nContent-Length: {length}\r\n\r\n{body}",
+            admin.address
+        );
+        let mut stream: Stream = Box::new(TcpStream::connect(admin.address).await.expect("open"));
+        stream.write_all(ask.as_bytes()).await.expect("sent");
+        let head = raw::read_until(&mut stream, "\r\n\r\n", Duration::from_secs(10)).await;
+        assert_eq!(raw::status(&head), 405, "{head}");
+        assert_eq!(
+            raw::says_close(&head),
+            says_close,
+            "{length} {body}: {head}"
+        );
+    }
 }
 
 /// Whoever holds connections and says nothing, or asks and reads nothing, keeps no orchestrator from its answer.

@@ -63,6 +63,13 @@ pub async fn read_until(stream: &mut Stream, end: &str, limit: Duration) -> Stri
     String::from_utf8_lossy(&seen).into_owned()
 }
 
+/// Whether an answer says that its connection ends with it.
+pub fn says_close(answer: &str) -> bool {
+    let head = answer.split("\r\n\r\n").next().unwrap_or_default();
+    let mut lines = head.lines();
+    lines.any(|line| line.eq_ignore_ascii_case("connection: close"))
+}
+
 /// The status of an answer's first line; 0 where there is none.
 pub fn status(answer: &str) -> u16 {
     answer

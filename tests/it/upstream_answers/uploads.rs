@@ -1,6 +1,7 @@
 //! Requests with a body: how long they say they are, and what goes on while they are answered.
 
 use std::{
+    convert::Infallible,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -8,8 +9,15 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+use futures_util::stream;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::StreamBody;
+use hyper::{body::Frame, client::conn::http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
     time::sleep,
 };
 
@@ -17,7 +25,9 @@ use super::{
     OK,
     scripted::{Script, Scripted},
 };
-use crate::support::raw;
+use crate::support::{House, raw};
+
+const SOON: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn an_upstream_may_answer_before_it_has_heard_all() {
@@ -29,6 +39,68 @@ async fn an_upstream_may_answer_before_it_has_heard_all() {
     stream.write_all(request.as_bytes()).await.expect("written");
     let answer = raw::read_until(&mut stream, "no!", Duration::from_secs(5)).await;
     assert_eq!(raw::status(&answer), 413, "{answer}");
+}
+
+/// The rest of such a request goes nowhere, and its connection ends. A client that was not told would lose its next request on it.
+#[tokio::test]
+async fn where_an_early_answer_ends_the_upload_the_client_is_told() {
+    for answer in [
+        "HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nno!",
+        "HTTP/1.0 413 Content Too Large\r\nContent-Length: 3\r\n\r\nno!",
+        "HTTP/1.1 413 Content Too Large\r\n\r\nno!",
+    ] {
+        let scripted = Scripted::play(move |_| Script::default().answer(answer)).await;
+        for length in ["Content-Length: 9", "Transfer-Encoding: chunked"] {
+            let mut stream = scripted.house.connect().await;
+            let request = format!("POST / HTTP/1.1\r\nHost: app\r\n{length}\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.expect("written");
+            let answer = raw::read_until(&mut stream, "no!", SOON).await;
+            assert_eq!(raw::status(&answer), 413, "{answer}");
+            assert!(raw::says_close(&answer), "{length}: {answer}");
+        }
+        // The streams of HTTP/2 end one by one.
+        let (status, headers) = ask_over_http2(&scripted.house).await;
+        assert_eq!(status, 413, "{answer}");
+        assert!(!headers.contains_key("connection"), "{headers:?}");
+    }
+}
+
+/// Asks with a body of which nothing comes.
+async fn ask_over_http2(house: &House) -> (StatusCode, HeaderMap) {
+    let stream = TcpStream::connect(house.address).await.expect("accepted");
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .expect("an HTTP/2 connection");
+    tokio::spawn(connection);
+    let silent = StreamBody::new(stream::pending::<Result<Frame<Bytes>, Infallible>>());
+    let request = Request::post(house.url("/")).body(silent);
+    let answer = sender.send_request(request.expect("a request")).await;
+    let (head, _body) = answer.expect("an answer").into_parts();
+    (head.status, head.headers)
+}
+
+/// What the app does with its own connection says nothing of the client's, whose request has come whole.
+#[tokio::test]
+async fn an_app_that_has_heard_all_ends_its_own_connection_alone() {
+    let scripted = Scripted::start(|mut connection| async move {
+        let mut body = [0; 3];
+        if connection.read_head().await && connection.stream.read_exact(&mut body).await.is_ok() {
+            connection
+                .say("HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nfine")
+                .await;
+        }
+    })
+    .await;
+    let mut stream = scripted.house.connect().await;
+    for _ in 0..2 {
+        let head = "POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 3\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.expect("written");
+        sleep(Duration::from_millis(200)).await;
+        stream.write_all(b"abc").await.expect("written");
+        let answer = raw::read_until(&mut stream, "fine", SOON).await;
+        assert_eq!(raw::status(&answer), 200, "{answer}");
+        assert!(!raw::says_close(&answer), "{answer}");
+    }
 }
 
 #[tokio::test]

@@ -13,13 +13,14 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
+    io::AsyncWriteExt as _,
     net::{TcpListener, TcpStream},
     sync::Notify,
     task::JoinHandle,
 };
 
 use crate::support::{
-    House, h2,
+    House, h2, raw,
     server::{Answer, Frames},
     tls,
 };
@@ -406,4 +407,34 @@ async fn an_app_that_is_silent_is_given_up() {
     assert!(response.into_body().collect().await.is_err());
     let told = tokio::time::timeout(Duration::from_secs(10), app.aborted.notified());
     told.await.expect("the app is told");
+}
+
+/// The app answers, and resets the stream whose rest it does not want (RFC 9113 §8.1). A client of HTTP/1.1 loses its connection by that.
+#[tokio::test]
+async fn where_an_app_takes_no_more_of_a_body_the_client_is_told() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let refuse = service_fn(|_: Request<Incoming>| async {
+                let mut answer = Response::new(Full::new(Bytes::from("no!")));
+                *answer.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
+                Ok::<_, Infallible>(answer)
+            });
+            let builder = Builder::new(TokioExecutor::new());
+            tokio::spawn(builder.serve_connection(TokioIo::new(stream), refuse));
+        }
+    });
+    let house = house(&format!("http://{address}"), "").await;
+    let mut told = 0;
+    for _ in 0..20 {
+        let mut stream = house.connect().await;
+        let ask = b"POST /x HTTP/1.1\r\nHost: app\r\nContent-Length: 9\r\n\r\n";
+        stream.write_all(ask).await.expect("sent");
+        let answer = raw::read_until(&mut stream, "no!", Duration::from_secs(10)).await;
+        assert_eq!(raw::status(&answer), 413, "{answer}");
+        told += usize::from(raw::says_close(&answer));
+    }
+    // The reset may come later than the head.
+    assert!(told > 0, "nobody is told");
 }
