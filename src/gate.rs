@@ -165,7 +165,8 @@ impl Gate {
     /// can style or leave; so not where anything hints at a page.
     fn password(&self, request: &CleanRequest) -> Option<PasswordChallenge> {
         let headers = &request.head.headers;
-        if !self.snapshot.authenticators.schemes().basic
+        let schemes = self.snapshot.authenticators.schemes();
+        if !schemes.basic
             || request.audience != Audience::Program
             || PAGE_SIGNS.iter().any(|name| headers.contains_key(name))
         {
@@ -177,7 +178,10 @@ impl Gate {
             .find_map(|name| request.original.all(name).next());
         let written = written.and_then(|target| target.to_str().ok());
         let target = written.unwrap_or_else(|| request.path());
-        Some(PasswordChallenge::of(target))
+        Some(PasswordChallenge::of(
+            target,
+            schemes.take_bearer_of(headers),
+        ))
     }
 
     fn render(&self, reject: &Reject, audience: Audience, record: &mut Record) -> Response<Body> {

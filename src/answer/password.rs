@@ -15,9 +15,10 @@ pub enum PasswordChallenge {
 }
 
 impl PasswordChallenge {
-    /// For a request of `target`: a path, with or without its query, or a whole address.
-    pub fn of(target: &str) -> Self {
-        if is_registrys(target) {
+    /// For a request of `target`: a path, with or without its query, or a whole address. Who `has_token` wants no password in the place
+    /// of a word about that token (RFC 6750 §3).
+    pub fn of(target: &str, has_token: bool) -> Self {
+        if !has_token && is_registrys(target) {
             Self::Alone
         } else {
             Self::Behind
@@ -85,8 +86,13 @@ mod tests {
             "https://app.example.com/v2/",
         ] {
             assert_eq!(
-                PasswordChallenge::of(target),
+                PasswordChallenge::of(target, false),
                 PasswordChallenge::Alone,
+                "{target}"
+            );
+            assert_eq!(
+                PasswordChallenge::of(target, true),
+                PasswordChallenge::Behind,
                 "{target}"
             );
         }
@@ -108,7 +114,7 @@ mod tests {
             "",
         ] {
             assert_eq!(
-                PasswordChallenge::of(target),
+                PasswordChallenge::of(target, false),
                 PasswordChallenge::Behind,
                 "{target}"
             );

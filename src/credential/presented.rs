@@ -29,6 +29,12 @@ impl Schemes {
     pub fn any(self) -> bool {
         self.bearer || self.basic
     }
+
+    /// Whether `headers` present a bearer token, and these take one.
+    pub fn take_bearer_of(self, headers: &HeaderMap) -> bool {
+        let value = headers.get(AUTHORIZATION).filter(|_| self.bearer);
+        value.is_some_and(|value| is_bearer(split(value.as_bytes()).0))
+    }
 }
 
 /// What a request presents beside its cookies. No `Debug`: it is a credential.
@@ -86,11 +92,8 @@ impl<'a> Presented<'a> {
         if values.next().is_some() {
             return Err(Flaw::Two);
         }
-        let value = value.as_bytes();
-        let end = value.iter().position(|byte| *byte == b' ');
-        let (scheme, rest) = value.split_at(end.unwrap_or(value.len()));
-        let rest = rest.trim_ascii();
-        if taken.bearer && scheme.eq_ignore_ascii_case(b"bearer") {
+        let (scheme, rest) = split(value.as_bytes());
+        if taken.bearer && is_bearer(scheme) {
             let token = str::from_utf8(rest).ok().filter(|token| is_token(token));
             return token.map(Self::Bearer).ok_or(Flaw::Bearer);
         }
@@ -99,6 +102,17 @@ impl<'a> Presented<'a> {
         }
         Ok(Self::Nothing)
     }
+}
+
+/// The scheme, and what is presented by it.
+fn split(value: &[u8]) -> (&[u8], &[u8]) {
+    let end = value.iter().position(|byte| *byte == b' ');
+    let (scheme, rest) = value.split_at(end.unwrap_or(value.len()));
+    (scheme, rest.trim_ascii())
+}
+
+fn is_bearer(scheme: &[u8]) -> bool {
+    scheme.eq_ignore_ascii_case(b"bearer")
 }
 
 /// `b64token` of RFC 6750 §2.1.
@@ -162,6 +176,25 @@ mod tests {
         ] {
             assert_eq!(read(&[value], BOTH).as_deref(), Ok(expected), "{value}");
         }
+    }
+
+    #[test]
+    fn a_bearer_token_is_told_from_a_password() {
+        let bearer = Schemes {
+            bearer: true,
+            basic: false,
+        };
+        for (value, taken, expected) in [
+            ("Bearer abc", BOTH, true),
+            ("bearer", bearer, true),
+            ("Basic YTpi", BOTH, false),
+            ("Bearers abc", BOTH, false),
+            ("Bearer abc", Schemes::default(), false),
+        ] {
+            let headers = headers(&[value.as_bytes()]);
+            assert_eq!(taken.take_bearer_of(&headers), expected, "{value}");
+        }
+        assert!(!BOTH.take_bearer_of(&HeaderMap::new()));
     }
 
     #[test]

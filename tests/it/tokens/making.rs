@@ -109,14 +109,39 @@ async fn t80_only_the_right_form_is_accepted() {
     assert_eq!(seen.header("authorization"), Some("Bearer apps-own"));
 }
 
+fn challenges(reply: &Reply) -> Vec<String> {
+    let all = reply.headers.get_all("www-authenticate").iter();
+    all.map(|value| value.to_str().expect("text").to_owned())
+        .collect()
+}
+
+/// RFC 6750 §3. Who came with a token is told what is wrong with that, also where clients of registries are asked for a password.
+#[tokio::test]
+async fn who_comes_with_a_wrong_token_is_told_that_it_is_wrong() {
+    let home = home(|plan| plan).await;
+    let house = &home.house;
+    let (_, token, _) = signed_in(&home).await;
+    for path in ["/", "/v2/", "/v2/app/manifests/latest"] {
+        let asked = challenges(&bearer(house, &token[..41], path).await);
+        assert!(
+            asked.len() == 2
+                && asked[0].starts_with("Bearer realm=")
+                && asked[0].ends_with("error=\"invalid_token\"")
+                && asked[1].starts_with("Basic realm="),
+            "{path}: {asked:?}"
+        );
+    }
+    let password = with(house, &basic(&format!("me:{}", &token[..41])), "/v2/").await;
+    let asked = challenges(&password);
+    assert!(
+        asked.len() == 1 && asked[0].starts_with("Basic realm="),
+        "{asked:?}"
+    );
+}
+
 #[tokio::test]
 async fn programs_are_asked_for_a_password_and_pages_are_not() {
     let home = home(|plan| plan).await;
-    let challenges = |reply: &Reply| -> Vec<String> {
-        let all = reply.headers.get_all("www-authenticate").iter();
-        all.map(|value| value.to_str().expect("text").to_owned())
-            .collect()
-    };
     let browser = home.house.browser();
     let git = browser.bare(Method::GET, "/info/refs").send().await;
     assert_eq!(git.status, StatusCode::UNAUTHORIZED);
