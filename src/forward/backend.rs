@@ -22,7 +22,10 @@ use super::{
     settings::{UpstreamAddress, UpstreamSettings},
     stream::Stream,
 };
-use crate::{net::dial, observe::metrics};
+use crate::{
+    net::{dial, tcp_socket::TcpSocket},
+    observe::metrics,
+};
 
 /// How long no connection to an app is reused after the app has sent bytes that belong to no answer.
 const DISTRUST: Duration = Duration::from_mins(1);
@@ -239,7 +242,10 @@ impl Backend {
     async fn dial(&self) -> io::Result<Stream> {
         match &self.address {
             Address::Unix(path) => Ok(Stream::Unix(UnixStream::connect(path).await?)),
-            Address::Tcp { host, port } => Ok(Stream::Tcp(self.tcp(host, *port).await?)),
+            Address::Tcp { host, port } => {
+                let stream = self.tcp(host, *port).await?;
+                Ok(Stream::Tcp(TcpSocket::new(stream)))
+            }
             Address::Tls {
                 host,
                 port,

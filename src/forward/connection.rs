@@ -20,7 +20,7 @@ use super::{
     http1::{self, BodyDecoder, BodyEvent, MalformedResponse, ResponseHead},
     stream::{PrefixedStream, Stream},
 };
-use crate::observe::metrics::OpenConnection;
+use crate::{net::send_queue::QueuedSocket, observe::metrics::OpenConnection};
 
 /// The size of the first read; later reads may be larger.
 const FIRST_READ: usize = 8 * 1024;
@@ -34,6 +34,8 @@ pub(super) struct Connection {
     reader: ReadHalf<Stream>,
     /// None while somebody else still writes.
     pub(super) writer: Option<WriteHalf<Stream>>,
+    /// The same socket, for requests that are sent with those of others.
+    queued: Option<QueuedSocket>,
     input: BytesMut,
     /// How much of the input was no whole head when it was read last.
     seen: usize,
@@ -114,12 +116,19 @@ impl From<ReadError> for io::Error {
 }
 
 impl Connection {
-    /// It serves no new request once it `expires`. `open` counts it while it lasts.
-    pub(super) fn new(stream: Stream, expires: Instant, open: OpenConnection) -> Self {
+    /// It serves no new request once it `expires`. `open` counts it while it lasts. `queued` is the same socket, where its sends may
+    /// wait for others.
+    pub(super) fn new(
+        stream: Stream,
+        queued: Option<QueuedSocket>,
+        expires: Instant,
+        open: OpenConnection,
+    ) -> Self {
         let (reader, writer) = split(stream);
         Self {
             reader,
             writer: Some(writer),
+            queued,
             input: BytesMut::new(),
             seen: 0,
             next_read: FIRST_READ,
@@ -208,6 +217,20 @@ impl Connection {
             output.clear();
             self.output = output;
         }
+    }
+
+    /// Has a small request without a body sent with those of others. Whether it is.
+    pub(super) fn queue(&self, request: &[u8], context: &Context<'_>) -> bool {
+        let queued = self.queued.as_ref();
+        queued.is_some_and(|queued| queued.send(request, context))
+    }
+
+    /// Sends what the kernel has not taken of a queued request.
+    pub(super) fn poll_queued(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let queued = self.queued.as_ref();
+        queued.map_or(Poll::Ready(Ok(())), |queued| {
+            queued.socket().poll_unblocked(context)
+        })
     }
 
     /// Reads the head of the final answer, or of a `101`.
@@ -310,7 +333,7 @@ mod tests {
     use tokio::{io::AsyncReadExt as _, net::TcpStream};
 
     use super::*;
-    use crate::observe::metrics;
+    use crate::{net::tcp_socket::TcpSocket, observe::metrics};
 
     #[test]
     fn a_farewell_is_no_answer_too_many() {
@@ -339,7 +362,8 @@ mod tests {
             assert_eq!(stream.read(&mut answer).await.unwrap(), 6);
             let expires = Instant::now();
             let connection = Box::new(Connection::new(
-                Stream::Tcp(stream),
+                Stream::Tcp(TcpSocket::new(stream)),
+                None,
                 expires,
                 metrics::Upstream::default().open(),
             ));

@@ -267,6 +267,16 @@ async fn send_and_read_head(
     let mut sent_before = None;
     poll_fn(|context| {
         if !is_sent
+            && let Some(request) = outgoing.queueable()
+            && connection.queue(request, context)
+        {
+            outgoing.set_queued();
+            is_sent = true;
+        }
+        if let Poll::Ready(Err(error)) = connection.poll_queued(context) {
+            refused.get_or_insert(error);
+        }
+        if !is_sent
             && refused.is_none()
             && let Some(writer) = &mut connection.writer
         {

@@ -13,8 +13,12 @@ use super::{
     connection::{Connection, Idleness, Settled},
     downstream::Place,
     http2_connection,
+    stream::Stream,
 };
-use crate::random;
+use crate::{
+    net::send_queue::{QueuedSocket, SendQueue},
+    random,
+};
 
 /// An older idle connection is closed. This is longer than the pauses of a burst, and shorter than the timeouts of most servers
 /// and firewalls.
@@ -29,6 +33,8 @@ const IDLE_CAPACITY: usize = 1024;
 pub(super) struct Pool {
     pub(super) backend: Arc<Backend>,
     idle: Mutex<Vec<Idle>>,
+    /// The worker's sends.
+    sends: SendQueue,
     /// The one over which HTTP/2 is spoken, where it is.
     pub(super) http2: Mutex<Option<http2_connection::Shared>>,
 }
@@ -57,11 +63,12 @@ pub(super) struct Lease {
 }
 
 impl Pool {
-    /// One worker's connections to `backend`.
-    pub(super) fn new(backend: Arc<Backend>) -> Self {
+    /// One worker's connections to `backend`. Small requests wait in `sends`.
+    pub(super) fn new(backend: Arc<Backend>, sends: SendQueue) -> Self {
         Self {
             backend,
             idle: Mutex::default(),
+            sends,
             http2: Mutex::default(),
         }
     }
@@ -120,7 +127,12 @@ impl Pool {
         let in_use = self.backend.begin_request();
         let stream = self.backend.connect().await?;
         let expires = expiry();
-        let mut connection = Connection::new(stream, expires, self.backend.metrics.open());
+        let queued = match &stream {
+            Stream::Tcp(socket) => Some(QueuedSocket::new(socket.clone(), self.sends.clone())),
+            Stream::Tls(_) | Stream::Unix(_) => None,
+        };
+        let open = self.backend.metrics.open();
+        let mut connection = Connection::new(stream, queued, expires, open);
         connection.in_use = in_use;
         Ok(Lease {
             connection: Box::new(connection),

@@ -120,6 +120,20 @@ impl RequestWriter {
         self.before
     }
 
+    /// The whole request, where it has no body and may be sent twice: it may wait for others. What an app may see once only is sent at
+    /// once, so that it is known whether it was.
+    pub(super) fn queueable(&self) -> Option<&[u8]> {
+        let is_whole = self.body.is_none() && self.is_repeatable && self.written == 0;
+        is_whole.then_some(&self.before)
+    }
+
+    /// All of it was queued.
+    pub(super) fn set_queued(&mut self) {
+        self.has_begun = true;
+        self.written = self.before.len();
+        self.sent += self.before.len() as u64;
+    }
+
     /// Sends what is left. Called again after an end it does nothing.
     pub(super) fn poll_send(
         &mut self,

@@ -15,11 +15,12 @@ use tokio::{
 use tokio_rustls::client::TlsStream;
 
 use super::condition::InUse;
+use crate::net::tcp_socket::TcpSocket;
 
 /// A connection's bytes.
 pub enum Stream {
     /// TCP.
-    Tcp(TcpStream),
+    Tcp(TcpSocket),
     /// TLS over TCP. Boxed: it is many times as large as the others.
     Tls(Box<TlsStream<TcpStream>>),
     /// A Unix socket.
@@ -35,7 +36,7 @@ impl Stream {
     pub(super) fn peek(&self, bytes: &mut [u8]) -> io::Result<usize> {
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         let (length, _) = match self {
-            Self::Tcp(stream) => recv(stream, bytes, flags)?,
+            Self::Tcp(socket) => recv(socket.stream(), bytes, flags)?,
             Self::Unix(stream) => recv(stream, bytes, flags)?,
             Self::Tls(stream) => {
                 recv(stream.get_ref().0, bytes, flags)?;

@@ -25,7 +25,7 @@ use super::{
     probe,
     settings::{HostRule, UpstreamSettings},
 };
-use crate::{observe::metrics, trust};
+use crate::{net::send_queue::SendQueue, observe::metrics, trust};
 
 /// Says which part of the client's path the app does not see. No standard, and what apps know by Traefik and Spring.
 static X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
@@ -118,12 +118,12 @@ pub struct Upstream {
 pub(super) struct AllOut(pub(super) Duration);
 
 impl Upstream {
-    /// One worker's connections to `target`.
-    pub fn new(target: Arc<UpstreamTarget>) -> Self {
+    /// One worker's connections to `target`. Small requests wait in `sends`.
+    pub fn new(target: Arc<UpstreamTarget>, sends: &SendQueue) -> Self {
         let backends = target.backends.iter();
         Self {
             pools: backends
-                .map(|backend| Arc::new(Pool::new(Arc::clone(backend))))
+                .map(|backend| Arc::new(Pool::new(Arc::clone(backend), sends.clone())))
                 .collect(),
             target,
             next: AtomicUsize::new(0),
@@ -228,7 +228,7 @@ mod tests {
         let settings = UpstreamSettings::new("app", addresses.collect());
         let tls = trust::client_config();
         let target = UpstreamTarget::new(settings, &tls, &metrics::Upstream::default());
-        Upstream::new(Arc::new(target.unwrap()))
+        Upstream::new(Arc::new(target.unwrap()), &SendQueue::default())
     }
 
     #[tokio::test]

@@ -21,6 +21,7 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 
 use super::admission::Place;
+use crate::net::send_queue::QueuedSocket;
 
 /// Gathered writes up to this size are copied into one piece: copying a few hundred bytes costs less than gathering them in the
 /// kernel.
@@ -30,11 +31,26 @@ const SMALL: usize = 1024;
 pub(super) trait ClientSocket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// Ready when a read may give something: bytes, the end or an error.
     fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Ready when everything is sent: for whoever does not come back to ask.
+    fn poll_sent(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self).poll_flush(context)
+    }
 }
 
 impl ClientSocket for TcpStream {
     fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_read_ready(context)
+    }
+}
+
+impl ClientSocket for QueuedSocket {
+    fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket().stream().poll_read_ready(context)
+    }
+
+    fn poll_sent(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Self::poll_sent(self, context)
     }
 }
 
@@ -54,6 +70,11 @@ impl<S: ClientSocket> ClientSocket for TlsStream<S> {
             }
             _ => Poll::Ready(Ok(())),
         }
+    }
+
+    fn poll_sent(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut *self).poll_flush(context))?;
+        self.get_mut().0.poll_sent(context)
     }
 }
 
@@ -159,7 +180,7 @@ impl<S> ClientIo<S> {
         (self.stream, self.first)
     }
 
-    fn note_written(&self, written: &Poll<io::Result<usize>>) {
+    fn note_written<T>(&self, written: &Poll<io::Result<T>>) {
         let is_blocked = written.is_pending();
         self.state
             .is_write_blocked
@@ -223,7 +244,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
+impl<S: ClientSocket> AsyncWrite for ClientIo<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -262,7 +283,18 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+        // A tunnel may write nothing more for long, and hyper flushes whenever its connection is woken.
+        let flushed = if self.state.is_left.load(Ordering::Relaxed) {
+            self.stream.poll_sent(context)
+        } else {
+            Pin::new(&mut self.stream).poll_flush(context)
+        };
+        // What counted as written may turn out not to have left.
+        self.note_written(&flushed);
+        if flushed.is_pending() {
+            self.state.is_settled.store(false, Ordering::Relaxed);
+        }
+        ready!(flushed)?;
         // hyper flushes when its own buffer is empty.
         if !self.state.is_busy() {
             self.state.is_settled.store(true, Ordering::Relaxed);
@@ -312,6 +344,12 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
     use super::*;
+
+    impl ClientSocket for tokio::io::DuplexStream {
+        fn poll_readable(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
 
     #[tokio::test]
     async fn what_is_gathered_arrives_in_order_whatever_its_size() {

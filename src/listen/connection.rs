@@ -30,6 +30,7 @@ use crate::{
     certificate::{Certified, Rules},
     clean::Peer,
     limits::Limits,
+    net::{send_queue::QueuedSocket, tcp_socket::TcpSocket},
 };
 
 /// What an HTTP/2 connection begins with (RFC 9113 §3.4); no HTTP/1.1 request does.
@@ -81,14 +82,19 @@ async fn open(
     let (tls, rules) = worker.current().tls();
     let peer = Peer::new(*client, tls.is_some()).behind_proxy(is_proxied);
     // Boxed, so that a connection without TLS does not keep its size.
+    let queued = |stream| QueuedSocket::new(TcpSocket::new(stream), worker.sends.clone());
     match (stream, tls) {
         (Stream::Tcp(stream), Some(tls)) => {
-            Box::pin(open_tls(worker, (&tls, rules), stream, peer, place)).await
+            let socket = queued(stream);
+            Box::pin(open_tls(worker, (&tls, rules), socket, peer, place)).await
         }
         (Stream::Unix(stream), Some(tls)) => {
             Box::pin(open_tls(worker, (&tls, rules), stream, peer, place)).await
         }
-        (Stream::Tcp(stream), None) => open_http(worker, stream, peer, place).await,
+        (Stream::Tcp(stream), None) => {
+            let socket = queued(stream);
+            open_http(worker, socket, peer, place).await
+        }
         (Stream::Unix(stream), None) => open_http(worker, stream, peer, place).await,
     }
 }

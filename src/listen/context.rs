@@ -11,6 +11,7 @@ use crate::{
     certificate::Rules,
     gate::Gate,
     limits::Limits,
+    net::send_queue::SendQueue,
     observe::{Recorder, Throttled, metrics::Metrics},
 };
 
@@ -20,6 +21,8 @@ pub(super) struct Worker {
     pub(super) recorder: Recorder,
     pub(super) metrics: Arc<Metrics>,
     pub(super) http1: hyper::server::conn::http1::Builder,
+    /// What waits to be sent, to clients and to apps.
+    pub(super) sends: SendQueue,
     /// Tells of connections without the header that their listener requires.
     pub(super) misread: Throttled,
     /// Tells of connections that were refused once a proxy had said whose they are.

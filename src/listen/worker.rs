@@ -34,6 +34,7 @@ use super::{
 use crate::{
     forward::{Tunnels, Upstream},
     gate::Gate,
+    net::send_queue::SendQueue,
     observe::Throttled,
     snapshot::Snapshot,
 };
@@ -163,21 +164,32 @@ struct Inbox {
 }
 
 /// The gate of one thread under `config`. Connections to apps that `earlier` has are kept where they are the same apps.
-fn gate(config: &WorkerConfig, earlier: Option<&Gate>, tunnels: &Tunnels) -> Gate {
+fn gate(
+    config: &WorkerConfig,
+    earlier: Option<&Gate>,
+    tunnels: &Tunnels,
+    sends: &SendQueue,
+) -> Gate {
     let known = earlier.map_or(&[][..], Gate::upstreams);
     let targets = config.snapshot.upstreams.iter();
     let upstreams = targets.map(|target| {
         let known = known.iter().find(|upstream| upstream.is_of(target));
-        known.map_or_else(|| Arc::new(Upstream::new(Arc::clone(target))), Arc::clone)
+        let fresh = || Arc::new(Upstream::new(Arc::clone(target), sends));
+        known.map_or_else(fresh, Arc::clone)
     });
     let upstreams = upstreams.collect();
     Gate::new(Arc::clone(&config.snapshot), upstreams, tunnels.clone())
 }
 
-fn current(config: WorkerConfig, earlier: Option<&Gate>, tunnels: &Tunnels) -> Current {
+fn current(
+    config: WorkerConfig,
+    earlier: Option<&Gate>,
+    tunnels: &Tunnels,
+    sends: &SendQueue,
+) -> Current {
     let limits = Arc::clone(&config.snapshot.limits);
     Current {
-        gate: gate(&config, earlier, tunnels),
+        gate: gate(&config, earlier, tunnels, sends),
         http2: http2::protocol(&limits),
         tls: config.tls,
         limits,
@@ -187,13 +199,16 @@ fn current(config: WorkerConfig, earlier: Option<&Gate>, tunnels: &Tunnels) -> C
 async fn run(config: WorkerConfig, mut inbox: Inbox) {
     let mut grace = config.grace;
     let tunnels = Tunnels::default();
+    let sends = SendQueue::default();
+    tokio::spawn(sends.clone().run());
     let cut = CancellationToken::new();
     let metrics = Arc::clone(&config.snapshot.metrics);
     let worker = Arc::new(Worker {
-        current: ArcSwap::from_pointee(current(config, None, &tunnels)),
+        current: ArcSwap::from_pointee(current(config, None, &tunnels, &sends)),
         recorder: metrics.recorder(),
         metrics,
         http1: http1::protocol(),
+        sends,
         misread: Throttled::new(LOG_EVERY),
         crowded: Throttled::new(LOG_EVERY),
         cut: cut.clone(),
@@ -220,7 +235,8 @@ async fn run(config: WorkerConfig, mut inbox: Inbox) {
             Some((config, done)) = inbox.adopted.recv() => {
                 grace = config.grace;
                 let earlier = worker.current();
-                let current = current(config, Some(&earlier.gate), &tunnels);
+                let known = Some(&earlier.gate);
+                let current = current(config, known, &tunnels, &worker.sends);
                 worker.current.store(Arc::new(current));
                 // Nobody may wait for it any more.
                 let _ = done.send(());
@@ -264,6 +280,8 @@ async fn run(config: WorkerConfig, mut inbox: Inbox) {
     }
     sweeper.abort();
     cutter.abort();
+    // The task that sends ends with the runtime.
+    worker.sends.send_all();
 }
 
 /// Counts a connection down when it ends, however it ends.

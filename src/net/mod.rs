@@ -1,3 +1,5 @@
-//! Connections that the gate opens.
+//! Sockets: how the gate opens connections, and how it sends on those it has.
 
 pub mod dial;
+pub mod send_queue;
+pub mod tcp_socket;
