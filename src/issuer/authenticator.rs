@@ -12,6 +12,7 @@ use super::{
     token::{ACCESS, AccessToken},
 };
 use crate::{
+    clock::Timestamp,
     credential::{
         Answer, Authenticator, Caller, Grant, Presented, Proof, Refused, Schemes, Verified, Voucher,
     },
@@ -41,6 +42,7 @@ pub struct AccessTokens {
 struct Opened {
     verified: Arc<Verified>,
     session: Session,
+    issued_at: Timestamp,
 }
 
 impl AccessTokens {
@@ -108,7 +110,11 @@ impl AccessTokens {
             self.opened.insert(name, Arc::clone(&opened));
             opened
         };
-        let Opened { verified, session } = &*opened;
+        let Opened {
+            verified,
+            session,
+            issued_at,
+        } = &*opened;
         if verified.expires_at.is_none_or(|end| caller.now >= end) {
             return Err(invalid("an access token that has expired"));
         }
@@ -117,7 +123,9 @@ impl AccessTokens {
                 "what has ended is not known yet".to_owned(),
             ));
         }
-        if self.revocations.has_revoked(session) {
+        if self.revocations.has_revoked(session)
+            || self.revocations.has_revoked_tokens_of(*issued_at)
+        {
             return Err(invalid("an access token whose grant has ended"));
         }
         if verified.voucher == Voucher::Provider {
@@ -192,6 +200,7 @@ impl Opened {
         Self {
             verified: Arc::new(verified),
             session,
+            issued_at: token.issued_at,
         }
     }
 }

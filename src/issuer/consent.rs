@@ -5,7 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{pushed::RequestName, record::Agreement};
+use super::{
+    pushed::RequestName,
+    record::{Agreement, LATELY},
+};
 use crate::{
     clock::Timestamp,
     session::{
@@ -38,6 +41,7 @@ struct Written<'a> {
     nonce: Option<&'a str>,
     state: Option<&'a str>,
     pushed: Option<RequestName>,
+    form: Option<[u8; 16]>,
 }
 
 impl Consent {
@@ -62,6 +66,7 @@ impl Consent {
             nonce: agreement.nonce.as_deref(),
             state: self.state.as_deref(),
             pushed: self.pushed,
+            form: agreement.form,
         };
         let plain = postcard::to_extend(&written, vec![VERSION]).expect("a vector takes all of it");
         keys.seal(Purpose::Consent, &session.id, &plain, nonce)
@@ -83,6 +88,7 @@ impl Consent {
             resource: written.resource.to_owned(),
             scopes: written.scopes.into_iter().map(str::to_owned).collect(),
             nonce: written.nonce.map(str::to_owned),
+            form: written.form,
         };
         Some(Self {
             agreement,
@@ -93,8 +99,8 @@ impl Consent {
 }
 
 /// How long somebody may think about it.
-const LASTS: std::time::Duration = std::time::Duration::from_mins(10);
-const VERSION: u8 = 2;
+const LASTS: std::time::Duration = LATELY;
+const VERSION: u8 = 3;
 
 #[cfg(test)]
 mod tests {
@@ -118,6 +124,7 @@ mod tests {
         assert_eq!(opened.agreement.challenge, consent.agreement.challenge);
         assert_eq!(opened.state.as_deref(), Some("s"));
         assert_eq!(opened.pushed, consent.pushed);
+        assert_eq!(opened.agreement.form, consent.agreement.form);
         let other = Session {
             id: [9; 16],
             ..session()

@@ -1,7 +1,7 @@
 //! How grants end: one by its client, its owner or an operator; all that began in one session; all of a user; and everybody's.
 //!
-//! A grant that ends is removed from its owner's record, and revoked as a session is revoked. So its access tokens end everywhere within
-//! moments. What a login says of an owner is noted here, too: it may have their next tokens refused.
+//! A grant that ends is removed from its owner's record. Where tokens were given for it, it is revoked, too, so that its access tokens end
+//! everywhere within moments. A code that nobody has spent leaves nothing to revoke. What a login says of an owner is noted here, too: it may have their next tokens refused.
 
 use super::{
     grants::{Grants, owner_of},
@@ -24,12 +24,14 @@ impl Grants {
     /// # Errors
     /// When where it is kept does not answer: it may go on.
     pub async fn end(&self, name: GrantName, now: Timestamp) -> Result<Option<Kept>, kv::Error> {
-        // Before it is said so: access tokens end whatever the store does.
-        self.revoke(&name.id, now);
         let ended = self
             .end_those(name.owner, now, |grant| grant.id == name.id)
-            .await?;
-        Ok(ended.into_iter().next())
+            .await;
+        if ended.is_err() {
+            // Its access tokens end whatever the store does.
+            self.end_access_tokens(&name.id, now);
+        }
+        Ok(ended?.into_iter().next())
     }
 
     /// Ends all of a user's. Which those were.
@@ -105,14 +107,21 @@ impl Grants {
                 Ok((!ended.is_empty()).then_some(record))
             })
             .await?;
-        for grant in &ended {
-            self.revoke(&grant.id, now);
-        }
+        self.revoke_all(&ended, now);
         Ok(ended)
     }
 
-    pub(super) fn revoke(&self, id: &[u8; 16], now: Timestamp) {
-        let target = Target::Session(*id);
+    /// Those of grants that are gone.
+    pub(super) fn revoke_all(&self, gone: &[Kept], now: Timestamp) {
+        for grant in gone.iter().filter(|grant| grant.is_in_use()) {
+            self.end_access_tokens(&grant.id, now);
+        }
+    }
+
+    /// Ends the access tokens of a grant; or those that a client has for itself, of the session in there. Somebody must have proven
+    /// that they had one.
+    pub fn end_access_tokens(&self, id: &[u8; 16], now: Timestamp) {
+        let target = Target::Grant(*id);
         self.revocations.revoke(Revocation {
             target,
             not_before: now,
@@ -146,20 +155,29 @@ mod tests {
     async fn what_began_in_a_session_ends_with_it_and_nothing_else() {
         let (grants, now) = (grants(), clock::now());
         let code = code_of(&grants, now).await;
+        let unspent = code_of(&grants, now).await;
+        redeem(&grants, &code, VERIFIER, BACK, now).await.unwrap();
         let other = Session {
             id: [9; 16],
             ..session()
         };
         let ends_at = now.after(Duration::from_hours(1));
         let begun = grants.begin(&agreement(), &other, now, ends_at).await;
-        let others = Presented::code(&begun.unwrap()).unwrap();
+        let others = Presented::code(&begun.unwrap().code).unwrap();
         let owner = UserKey::of(&session().identity);
         let ended = grants
             .end_begun_in(&owner, &session().id, now)
             .await
             .unwrap();
-        assert_eq!(ended.len(), 1);
-        assert!(grants.revocations.has_revoked_id(&ended[0].id));
+        assert_eq!(ended.len(), 2);
+        assert!(grants.revocations.has_revoked_id(&code.grant.id));
+        // Nobody has a token of it.
+        assert!(!grants.revocations.has_revoked_id(&unspent.grant.id));
+        assert!(
+            redeem(&grants, &unspent, VERIFIER, BACK, now)
+                .await
+                .is_err()
+        );
         assert!(redeem(&grants, &code, VERIFIER, BACK, now).await.is_err());
         assert!(redeem(&grants, &others, VERIFIER, BACK, now).await.is_ok());
     }

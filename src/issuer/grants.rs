@@ -3,12 +3,12 @@
 //! The grants of one owner are one record ([`OwnerRecords`]), changed by compare-and-set. If two requests use one code, or rotate one
 //! token, one of them changes the record, and the other sees that. How a grant ends is in [`ends`](super::ends).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 
 use super::{
-    record::{Agreement, Kept, Record, Refresh, Stage},
+    record::{Agreement, Kept, Record, Refresh, Stage, TooLate},
     token::{self, GrantName, Presented},
 };
 use crate::{
@@ -81,6 +81,36 @@ pub enum Refused {
     Unavailable(#[from] kv::Error),
 }
 
+/// A grant that has begun.
+#[derive(Debug)]
+pub struct Begun {
+    /// Its code.
+    pub code: String,
+    /// Whether it is new; else the same form has begun it before.
+    pub is_new: bool,
+}
+
+/// Why no grant begins.
+#[derive(Debug, thiserror::Error)]
+pub enum NotBegun {
+    /// The form was used before, and what came of it as well.
+    #[error("the form was used before")]
+    Again,
+    /// This user began too many lately. One may begin after this time.
+    #[error("this user began too many grants lately")]
+    TooMany(Duration),
+    /// Where grants are kept does not answer.
+    #[error(transparent)]
+    Unavailable(#[from] kv::Error),
+}
+
+/// What was added: the grant, and the newest word on its owner.
+struct Added {
+    grant: Kept,
+    facts: Facts,
+    is_new: bool,
+}
+
 const UNKNOWN: Refused = Refused::Invalid("it is unknown, or has ended");
 
 impl Grants {
@@ -97,53 +127,53 @@ impl Grants {
         }
     }
 
-    /// Begins a grant of whoever has the `session`, which lasts until `ends_at` at most. Its code.
+    /// Begins a grant of whoever has the `session`, which lasts until `ends_at` at most. A form that is sent twice begins one.
     ///
     /// # Errors
-    /// When where grants are kept does not answer.
+    /// When the form was used, too many began lately, or where grants are kept does not answer.
     pub async fn begin(
         &self,
         agreement: &Agreement,
         session: &Session,
         now: Timestamp,
         ends_at: Timestamp,
-    ) -> Result<String, kv::Error> {
+    ) -> Result<Begun, NotBegun> {
         let (id, key) = (random::bytes(), random::bytes());
         let kept = Kept::begin(agreement, session, (id, key), (now, ends_at));
-        self.keep(kept, session, now).await
+        self.keep(kept, agreement.form, session, now).await
     }
 
     /// The same for a device: it asks for the code once in a while, and so that is good until `code_ends_at`. Nobody else sees it.
     ///
     /// # Errors
-    /// When where grants are kept does not answer.
+    /// As for [`begin`](Self::begin).
     pub async fn begin_for_device(
         &self,
         agreement: &Agreement,
         session: &Session,
         now: Timestamp,
         (code_ends_at, ends_at): (Timestamp, Timestamp),
-    ) -> Result<String, kv::Error> {
+    ) -> Result<Begun, NotBegun> {
         let (id, key) = (random::bytes(), random::bytes());
         let mut kept = Kept::begin(agreement, session, (id, key), (now, ends_at));
         if let Stage::Code { expires_at, .. } = &mut kept.stage {
             *expires_at = code_ends_at;
         }
-        self.keep(kept, session, now).await
+        self.keep(kept, agreement.form, session, now).await
     }
 
     /// The same, with tokens at once: the client has brought what proves its user. Nobody gets a code. What `session` says of the
     /// owner is as of `known_at`; where a newer word is known, that counts, for this grant as for the others.
     ///
     /// # Errors
-    /// When where grants are kept does not answer.
+    /// As for [`begin`](Self::begin).
     pub async fn begin_with_tokens(
         &self,
         agreement: &Agreement,
         session: &Session,
         (now, known_at): (Timestamp, Timestamp),
         ends_at: Timestamp,
-    ) -> Result<Issued, kv::Error> {
+    ) -> Result<Issued, NotBegun> {
         let (id, key) = (random::bytes(), random::bytes());
         let mut kept = Kept::begin(agreement, session, (id, key), (now, ends_at));
         kept.stage = Stage::Tokens {
@@ -152,52 +182,75 @@ impl Grants {
             challenge: String::new(),
         };
         let owner = owner_of(&session.identity);
-        let facts = self.add(kept.clone(), session, known_at, now).await?;
+        let added = self
+            .add(kept, agreement.form, session, (now, known_at))
+            .await?;
         Ok(Issued {
             refresh_token: token::refresh(GrantName { owner, id }, 0, &key),
-            found: Found { grant: kept, facts },
+            found: Found {
+                grant: added.grant,
+                facts: added.facts,
+            },
         })
     }
 
     async fn keep(
         &self,
         kept: Kept,
+        form: Option<[u8; 16]>,
         session: &Session,
         now: Timestamp,
-    ) -> Result<String, kv::Error> {
+    ) -> Result<Begun, NotBegun> {
         let owner = owner_of(&session.identity);
-        let (id, key) = (kept.id, kept.key);
         // A session says what was so at its login, and not what is so now: a later login may have said less.
-        self.add(kept, session, session.created_at, now).await?;
-        Ok(token::code(GrantName { owner, id }, &key))
+        let known_at = session.created_at;
+        let added = self.add(kept, form, session, (now, known_at)).await?;
+        let Kept { id, key, .. } = added.grant;
+        Ok(Begun {
+            code: token::code(GrantName { owner, id }, &key),
+            is_new: added.is_new,
+        })
     }
 
-    /// Adds a grant; the newest word on its owner, which may be newer than what `session` says as of `known_at`.
+    /// Adds a grant. The newest word on its owner may be newer than what `session` says as of `known_at`. Whoever sends a form twice at
+    /// once gets the same code.
     async fn add(
         &self,
         kept: Kept,
+        form: Option<[u8; 16]>,
         session: &Session,
-        known_at: Timestamp,
-        now: Timestamp,
-    ) -> Result<Facts, kv::Error> {
+        (now, known_at): (Timestamp, Timestamp),
+    ) -> Result<Added, NotBegun> {
         let owner = owner_of(&session.identity);
         let facts = Facts::of(session.clone());
-        let (mut gone, mut newest) = (Vec::new(), None);
+        let (mut gone, mut newest, mut earlier) = (Vec::new(), None, None);
         self.records
             .change(owner, now, |record| {
                 let mut record = record.unwrap_or_else(|| Record::of(&facts, known_at));
                 record.note(&facts, known_at);
                 newest = record.facts();
                 record.forget_expired(now);
+                match record.begin(kept.id, form, now) {
+                    Ok(()) => {}
+                    Err(TooLate::TooMany(wait)) => return Err(NotBegun::TooMany(wait)),
+                    Err(TooLate::Used(id)) => {
+                        let is_unspent = |grant: &&Kept| grant.id == id && !grant.is_in_use();
+                        let unspent = record.grants.iter().find(is_unspent);
+                        earlier = Some(unspent.cloned().ok_or(NotBegun::Again)?);
+                        return Ok(None);
+                    }
+                }
                 gone = record.make_room(MOST_PER_USER, &kept.client);
                 record.grants.push(kept.clone());
-                Ok::<_, kv::Error>(Some(record))
+                Ok(Some(record))
             })
             .await?;
-        for grant in &gone {
-            self.revoke(&grant.id, now);
-        }
-        Ok(newest.unwrap_or(facts))
+        self.revoke_all(&gone, now);
+        Ok(Added {
+            facts: newest.unwrap_or(facts),
+            is_new: earlier.is_none(),
+            grant: earlier.unwrap_or(kept),
+        })
     }
 
     /// Exchanges a code for its first tokens, once, for whoever knows the `verifier`. Who comes a second time with both ends the
@@ -386,7 +439,7 @@ impl Grants {
         now: Timestamp,
     ) -> Result<Issued, Refused> {
         if let Err(Refused::Reused(found, _)) = &outcome {
-            self.revoke(&found.grant.id, now);
+            self.end_access_tokens(&found.grant.id, now);
         }
         outcome
     }
@@ -436,8 +489,6 @@ pub const MOST_PER_USER: usize = 50;
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::time::Duration;
-
     use super::{
         super::record::tests::{agreement, session},
         *,
@@ -463,7 +514,7 @@ pub(super) mod tests {
             .begin(&agreement(), &session(), now, ends_at)
             .await
             .unwrap();
-        Presented::code(&code).unwrap()
+        Presented::code(&code.code).unwrap()
     }
 
     pub(in super::super) async fn redeem(
@@ -488,7 +539,7 @@ pub(super) mod tests {
         let begun = grants
             .begin_for_device(&agreement(), &session(), now, ends)
             .await;
-        let code = Presented::code(&begun.unwrap()).unwrap();
+        let code = Presented::code(&begun.unwrap().code).unwrap();
         assert!(
             redeem(&grants, &code, VERIFIER, BACK, later(9))
                 .await
@@ -555,6 +606,34 @@ pub(super) mod tests {
         assert!(error.contains("second time"), "{error}");
         assert!(grants.of_refresh_token(&first).await.is_err());
         assert!(grants.revocations.has_revoked_id(&code.grant.id));
+    }
+
+    #[tokio::test]
+    async fn a_form_begins_one_grant_however_often_it_is_sent() {
+        let (grants, now) = (grants(), clock::now());
+        let ends_at = now.after(Duration::from_hours(1));
+        let agreement = agreement();
+        let begin = async || grants.begin(&agreement, &session(), now, ends_at).await;
+        let first = begin().await.unwrap();
+        let again = begin().await.unwrap();
+        assert!(first.is_new && !again.is_new && first.code == again.code);
+        let code = Presented::code(&first.code).unwrap();
+        redeem(&grants, &code, VERIFIER, BACK, now).await.unwrap();
+        assert!(matches!(begin().await, Err(NotBegun::Again)));
+    }
+
+    /// Of codes that nobody spends no token exists: however many make room for each other, nothing is revoked for them.
+    #[tokio::test]
+    async fn a_flood_of_codes_revokes_nothing() {
+        let (grants, now) = (grants(), clock::now());
+        let changes = grants.revocations.changes();
+        for _ in 0..MOST_PER_USER * 2 {
+            code_of(&grants, now).await;
+        }
+        assert!(!changes.has_changed().unwrap());
+        let ends_at = now.after(Duration::from_hours(1));
+        let begun = grants.begin(&agreement(), &session(), now, ends_at).await;
+        assert!(matches!(begun, Err(NotBegun::TooMany(_))));
     }
 
     #[tokio::test]

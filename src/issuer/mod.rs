@@ -44,7 +44,7 @@ pub mod withheld;
 
 pub use self::{
     authenticator::{AccessTokens, machine_identity},
-    grants::{Found, Grants, Issued, Refused},
+    grants::{Begun, Found, Grants, Issued, NotBegun, Refused},
     record::{Agreement, CODE_LASTS, GRACE, Kept},
     token::GrantId,
     used_assertions::UsedAssertions,
@@ -71,6 +71,8 @@ use crate::{
     route::Route,
     session::{Session, seal::KeyRing},
 };
+
+pub use crate::session::revocation::ACCESS_LASTS;
 
 /// The authorization server under one configuration.
 pub struct Issuer {
@@ -276,6 +278,3 @@ impl Issuer {
         })
     }
 }
-
-/// How long an access token lasts.
-pub const ACCESS_LASTS: Duration = Duration::from_mins(10);

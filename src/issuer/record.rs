@@ -3,6 +3,8 @@
 //! One record holds everything about an owner: what the provider said at their last login, and each grant. It is sealed, so that
 //! somebody who can write to the store can neither read who it is nor make a grant.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +25,26 @@ pub(super) struct Record {
     facts: Vec<u8>,
     seen_at: Timestamp,
     pub(super) grants: Vec<Kept>,
+    /// What began lately, whatever became of it.
+    lately: Vec<Beginning>,
+}
+
+/// The beginning of a grant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Beginning {
+    at: Timestamp,
+    grant: [u8; 16],
+    /// The form by which its owner agreed; none where a client brought their token.
+    form: Option<[u8; 16]>,
+}
+
+/// Why a grant does not begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TooLate {
+    /// Its form was used, and this grant came of it.
+    Used([u8; 16]),
+    /// Too many began lately. One may begin after this time.
+    TooMany(Duration),
 }
 
 /// A grant.
@@ -99,6 +121,8 @@ pub struct Agreement {
     pub scopes: Vec<String>,
     /// Comes back in an ID token.
     pub nonce: Option<String>,
+    /// The form by which its owner agrees, once; none where a client brings their token.
+    pub form: Option<[u8; 16]>,
 }
 
 /// What has become of a refresh token that is genuine.
@@ -118,7 +142,38 @@ impl Record {
             facts: facts.write(now),
             seen_at: now,
             grants: Vec::new(),
+            lately: Vec::new(),
         }
+    }
+
+    /// Notes that a grant begins, where it may: a form begins one, and an owner begins no more than so many in a while.
+    ///
+    /// # Errors
+    /// Where it may not.
+    pub(super) fn begin(
+        &mut self,
+        grant: [u8; 16],
+        form: Option<[u8; 16]>,
+        now: Timestamp,
+    ) -> Result<(), TooLate> {
+        let used = |known: &&Beginning| form.is_some() && known.form == form;
+        if let Some(used) = self.lately.iter().find(used) {
+            return Err(TooLate::Used(used.grant));
+        }
+        let of_kind = self
+            .lately
+            .iter()
+            .filter(|known| known.form.is_some() == form.is_some());
+        if of_kind.clone().count() >= MOST_BEGUN {
+            let first = of_kind.map(|known| known.at).min().unwrap_or(now);
+            return Err(TooLate::TooMany(first.after(LATELY).since(now)));
+        }
+        self.lately.push(Beginning {
+            at: now,
+            grant,
+            form,
+        });
+        Ok(())
     }
 
     /// Another login or refresh of the owner.
@@ -135,6 +190,9 @@ impl Record {
 
     pub(super) fn forget_expired(&mut self, now: Timestamp) {
         self.grants.retain(|grant| now < grant.end());
+        // The clock may have been put back: nobody is held up for that.
+        let is_recent = |at: Timestamp| at <= now.after(LEEWAY) && now < at.after(LATELY);
+        self.lately.retain(|known| is_recent(known.at));
     }
 
     /// Makes room for one more, of the client `newcomer`: one whose code nobody has spent goes first, then one of that client, then the
@@ -158,7 +216,9 @@ impl OwnerRecord for Record {
     const HOLDS: &'static str = "grants";
 
     fn end(&self) -> Option<Timestamp> {
-        self.grants.iter().map(Kept::end).max()
+        let grants = self.grants.iter().map(Kept::end);
+        let lately = self.lately.iter().map(|known| known.at.after(LATELY));
+        grants.chain(lately).max()
     }
 
     fn encode(&self) -> Vec<u8> {
@@ -260,12 +320,16 @@ impl Kept {
     }
 }
 
+/// How many grants of one user may begin in ten minutes by consent, and as many by exchange.
+pub const MOST_BEGUN: usize = 100;
+/// How long it is remembered that a grant began: a form of consent is good for no longer.
+pub(super) const LATELY: Duration = Duration::from_mins(10);
 /// How long a code is good for (RFC 6749 §4.1.2 allows ten minutes).
-pub const CODE_LASTS: std::time::Duration = std::time::Duration::from_mins(1);
+pub const CODE_LASTS: Duration = Duration::from_mins(1);
 /// For how long a refresh token that was replaced brings its successor once more: to whoever asked at the same time, and to
 /// whose answer got lost.
-pub const GRACE: std::time::Duration = std::time::Duration::from_mins(1);
-const VERSION: u8 = 2;
+pub const GRACE: Duration = Duration::from_mins(1);
+const VERSION: u8 = 3;
 
 #[cfg(test)]
 pub(super) mod tests {
@@ -273,6 +337,7 @@ pub(super) mod tests {
     use crate::{
         identity::Identity,
         issuer::token::{self, GrantName},
+        random,
     };
 
     pub(crate) fn agreement() -> Agreement {
@@ -285,6 +350,7 @@ pub(super) mod tests {
             resource: "https://h/mcp".to_owned(),
             scopes: vec!["mcp".to_owned()],
             nonce: None,
+            form: Some(random::bytes()),
         }
     }
 
@@ -315,7 +381,7 @@ pub(super) mod tests {
         record.grants.push(kept(1, 100));
         assert_eq!(record.end(), Some(Timestamp(160)));
         assert_eq!(Record::decode(&record.encode()).as_ref(), Some(&record));
-        assert_eq!(Record::decode(b"\x02"), None);
+        assert_eq!(Record::decode(b"\x03"), None);
         let as_session = record.grants[0].session(&record.facts().unwrap());
         assert_eq!(as_session.id, [1; 16]);
         assert_eq!(as_session.created_at, Timestamp(100));
@@ -323,6 +389,30 @@ pub(super) mod tests {
         assert_eq!(as_session.identity.authentication.at, Some(Timestamp(40)));
         record.forget_expired(Timestamp(160));
         assert!(record.grants.is_empty());
+    }
+
+    #[test]
+    fn a_form_begins_one_grant_and_a_user_so_many_in_a_while() {
+        let (now, facts) = (Timestamp(1_000), Facts::of(session()));
+        let mut record = Record::of(&facts, now);
+        let form = |number: usize| Some([u8::try_from(number).unwrap(); 16]);
+        assert_eq!(record.begin([1; 16], form(0), now), Ok(()));
+        let again = record.begin([2; 16], form(0), now);
+        assert_eq!(again, Err(TooLate::Used([1; 16])));
+        for number in 1..MOST_BEGUN {
+            assert_eq!(record.begin([1; 16], form(number), now), Ok(()));
+        }
+        let one_more = record.begin([1; 16], form(MOST_BEGUN), now.after(LATELY / 2));
+        assert_eq!(one_more, Err(TooLate::TooMany(LATELY / 2)));
+        // Exchanges are counted apart, and need no form.
+        for _ in 0..MOST_BEGUN {
+            assert_eq!(record.begin([1; 16], None, now), Ok(()));
+        }
+        assert!(record.begin([1; 16], None, now).is_err());
+        assert_eq!(record.end(), Some(now.after(LATELY)));
+        record.forget_expired(now.after(LATELY));
+        assert_eq!(record.begin([1; 16], form(0), now.after(LATELY)), Ok(()));
+        assert_eq!(record.begin([1; 16], None, now.after(LATELY)), Ok(()));
     }
 
     #[test]

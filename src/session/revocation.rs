@@ -8,6 +8,10 @@
 //! their sessions: beyond the bound the oldest are dropped, and every session from before them ends too. A front-channel logout is
 //! not signed, so strangers can forge any number. These are stored apart, and refused beyond their bound. So an accepted revocation is never
 //! undone, and no flood can end the session of somebody else.
+//!
+//! Anybody who may sign in can begin and end grants without end. Revocations of grants are stored apart, too, as long as an access token
+//! lasts: nothing else of the grant is left. Beyond their bound the oldest are dropped, and every access token given by then ends. Clients
+//! renew theirs, and no session ends.
 
 mod delivery_counter;
 mod target;
@@ -33,7 +37,7 @@ use self::delivery_counter::DeliveryCounter;
 pub(super) use self::target::user_hash;
 pub use self::target::{Mark, Target};
 use super::Session;
-use crate::{clock, clock::Timestamp};
+use crate::{clock, clock::Timestamp, jose::LEEWAY};
 
 /// Sessions of `target` that began at `not_before` or earlier are over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +51,27 @@ pub struct Revocation {
 /// Carries revocations to other replicas; what is taken is delivered, however long it takes.
 pub type Feed = mpsc::Sender<Revocation>;
 
+/// Which revocations: each kind has a store, a bound and a feed of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Of sessions, that somebody vouches for.
+    Vouched,
+    /// Of sessions, that nobody signed.
+    Unsigned,
+    /// Of access tokens.
+    Grants,
+}
+
+/// Takes revocations of each kind to other replicas.
+pub struct Feeds {
+    /// Those that somebody vouches for.
+    pub vouched: Feed,
+    /// Those that nobody signed.
+    pub unsigned: Feed,
+    /// Those of access tokens.
+    pub grants: Feed,
+}
+
 /// Too many revocations that nobody vouches for are remembered; this one is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
@@ -58,6 +83,8 @@ pub struct Capacity {
     pub authenticated: u64,
     /// Those that nobody signed. A tenth more may slip in from other replicas.
     pub unauthenticated: u64,
+    /// Those of access tokens, as long as such a token lasts.
+    pub grants: u64,
 }
 
 impl Default for Capacity {
@@ -65,6 +92,7 @@ impl Default for Capacity {
         Self {
             authenticated: 1_000_000,
             unauthenticated: 250_000,
+            grants: 100_000,
         }
     }
 }
@@ -80,28 +108,36 @@ impl Capacity {
 pub struct Revocations {
     /// Whether a session was ever ended by itself.
     any_session: AtomicBool,
+    /// Whether a grant was.
+    any_grant: AtomicBool,
     /// The newest not-before of all that end a user's sessions: no session that began later needs a look.
     newest_of_users: AtomicU64,
     /// The same of those that end what rests on a session at the provider.
     newest_of_provider_sessions: AtomicU64,
     everybody: Arc<GlobalCutoff>,
+    access_tokens: Arc<GlobalCutoff>,
     authenticated: Cache<Target, Timestamp>,
     unauthenticated: Cache<Target, Timestamp>,
+    grants: Cache<Target, Timestamp>,
     /// How many of the latter the replicas' common memory holds, as far as is known.
     unsigned_elsewhere: AtomicU64,
     capacity: Capacity,
-    feeds: OnceLock<[Feed; 2]>,
+    feeds: OnceLock<Feeds>,
     /// How far other replicas know of what is vouched for.
     delivery_counter: DeliveryCounter,
     /// Some of those found no place in the queue.
     overflowed: AtomicBool,
+    /// Some of those of access tokens found none.
+    grants_overflowed: AtomicBool,
     /// What other replicas revoked before this one began is known as well.
     is_known: AtomicBool,
     said: LogThrottle,
 }
 
-/// Up to when everybody's sessions are over; and how often anybody's were ended.
+/// Up to when everybody's sessions, or access tokens, are over; and how often anybody's were ended.
 struct GlobalCutoff {
+    /// What is over, as the log says it.
+    what: &'static str,
     not_before: AtomicU64,
     /// As far as that stands for revocations that were forgotten.
     forgotten: AtomicU64,
@@ -125,6 +161,16 @@ impl LogThrottle {
 }
 
 impl GlobalCutoff {
+    fn of(what: &'static str, count: watch::Sender<u64>) -> Arc<Self> {
+        Arc::new(Self {
+            what,
+            not_before: AtomicU64::new(0),
+            forgotten: AtomicU64::new(0),
+            said: LogThrottle::default(),
+            count,
+        })
+    }
+
     /// Whether that is news.
     fn end(&self, not_before: Timestamp) -> bool {
         self.not_before.fetch_max(not_before.0, Ordering::Relaxed) < not_before.0
@@ -145,7 +191,8 @@ impl GlobalCutoff {
         }
         if self.said.is_due(now) {
             tracing::error!(
-                "too many revocations: the oldest are dropped, and every session from before them has ended"
+                "too many revocations: the oldest are dropped, and every {} from before them has ended",
+                self.what
             );
         }
     }
@@ -164,46 +211,48 @@ impl Revocations {
 
     /// As [`new`](Self::new), and so many of them.
     pub fn bounded(lifetime: Duration, capacity: Capacity) -> Self {
-        let everybody = Arc::new(GlobalCutoff {
-            not_before: AtomicU64::new(0),
-            forgotten: AtomicU64::new(0),
-            said: LogThrottle::default(),
-            count: watch::Sender::new(0),
-        });
-        let cache = |capacity| {
-            let everybody = Arc::clone(&everybody);
+        let count = watch::Sender::new(0);
+        let everybody = GlobalCutoff::of("session", count.clone());
+        let access_tokens = GlobalCutoff::of("access token", count);
+        let cache = |capacity, lasts, cutoff: &Arc<GlobalCutoff>| {
+            let cutoff = Arc::clone(cutoff);
             Cache::builder()
                 .max_capacity(capacity)
-                .time_to_live(lifetime + Duration::from_mins(1))
+                .time_to_live(lasts)
                 .eviction_policy(EvictionPolicy::lru())
                 .eviction_listener(move |_, not_before, cause| {
                     if cause == RemovalCause::Size {
-                        everybody.end_in_place_of(not_before);
+                        cutoff.end_in_place_of(not_before);
                     }
                 })
                 .build()
         };
+        let lasts = lifetime + Duration::from_mins(1);
         Self {
             any_session: AtomicBool::new(false),
+            any_grant: AtomicBool::new(false),
             newest_of_users: AtomicU64::new(0),
             newest_of_provider_sessions: AtomicU64::new(0),
-            authenticated: cache(capacity.authenticated),
-            unauthenticated: cache(capacity.unsigned_at_most()),
+            authenticated: cache(capacity.authenticated, lasts, &everybody),
+            unauthenticated: cache(capacity.unsigned_at_most(), lasts, &everybody),
+            grants: cache(capacity.grants, GRANTS_KEPT, &access_tokens),
             everybody,
+            access_tokens,
             unsigned_elsewhere: AtomicU64::new(0),
             capacity,
             feeds: OnceLock::new(),
             delivery_counter: DeliveryCounter::new(),
             overflowed: AtomicBool::new(false),
+            grants_overflowed: AtomicBool::new(false),
             is_known: AtomicBool::new(true),
             said: LogThrottle::default(),
         }
     }
 
-    /// Tells other replicas from now on: `authenticated` of what somebody vouches for, `unauthenticated` of the rest, so that neither
-    /// waits for the other. Only the first call counts.
-    pub fn tell(&self, authenticated: Feed, unauthenticated: Feed) {
-        let _ = self.feeds.set([authenticated, unauthenticated]);
+    /// Tells other replicas from now on, of each kind through a feed of its own, so that none waits for another. Only the first call
+    /// counts.
+    pub fn tell(&self, feeds: Feeds) {
+        let _ = self.feeds.set(feeds);
     }
 
     /// How many are remembered.
@@ -227,53 +276,73 @@ impl Revocations {
         self.is_known.load(Ordering::Acquire)
     }
 
-    /// Ends sessions, here at once and elsewhere as soon as the feed gets there.
+    /// Ends sessions or access tokens, here at once and elsewhere as soon as the feed gets there.
     pub fn revoke(&self, revocation: Revocation) {
         let is_new = self.learn(revocation);
+        let kind = revocation.target.kind();
         // What is covered here need not be elsewhere.
-        if (is_new || self.everybody.covers(revocation.not_before))
-            && let Some([feed, _]) = self.feeds.get()
-            && !self
-                .delivery_counter
-                .give(|| feed.try_send(revocation).is_ok())
-        {
-            self.overflowed.store(true, Ordering::Release);
+        if !is_new && !self.cutoff(kind).covers(revocation.not_before) {
+            return;
+        }
+        let Some(feeds) = self.feeds.get() else {
+            return;
+        };
+        let is_given = if kind == Kind::Grants {
+            feeds.grants.try_send(revocation).is_ok()
+        } else {
+            let give = || feeds.vouched.try_send(revocation).is_ok();
+            self.delivery_counter.give(give)
+        };
+        if !is_given {
+            self.overflow_of(kind).store(true, Ordering::Release);
             tracing::error!(
                 "too many revocations wait for Redis: other replicas learn of this one late"
             );
         }
     }
 
-    /// What is known here, vouched for or not, and is not among `there`, what the replicas' common memory has: it has lost
+    fn cutoff(&self, kind: Kind) -> &GlobalCutoff {
+        match kind {
+            Kind::Vouched | Kind::Unsigned => &self.everybody,
+            Kind::Grants => &self.access_tokens,
+        }
+    }
+
+    fn overflow_of(&self, kind: Kind) -> &AtomicBool {
+        match kind {
+            Kind::Vouched | Kind::Unsigned => &self.overflowed,
+            Kind::Grants => &self.grants_overflowed,
+        }
+    }
+
+    /// What is known here of a kind, and is not among `there`, what the replicas' common memory has: it has lost
     /// that, or was never told. Those older than `lifetime` are needed no more.
     pub fn lost(
         &self,
-        authenticated: bool,
+        kind: Kind,
         there: &HashMap<Target, Timestamp>,
         lifetime: Duration,
         now: Timestamp,
     ) -> Vec<Revocation> {
         let is_there = |target: &Target, not_before| {
-            // Of a session the first counts, whichever time it says.
-            let is_enough =
-                |known: &Timestamp| matches!(target, Target::Session(_)) || *known >= not_before;
+            // Of a session or a grant the first counts, whichever time it says.
+            let is_enough = |known: &Timestamp| target.is_by_id() || *known >= not_before;
             there.get(target).is_some_and(is_enough)
         };
-        let everybody = Timestamp(self.everybody.not_before.load(Ordering::Relaxed));
-        let known = if authenticated {
-            &self.authenticated
-        } else {
-            &self.unauthenticated
+        let cutoff = Timestamp(self.cutoff(kind).not_before.load(Ordering::Relaxed));
+        let (known, all) = match kind {
+            Kind::Vouched => (&self.authenticated, Some(Target::Everybody)),
+            Kind::Unsigned => (&self.unauthenticated, None),
+            Kind::Grants => (&self.grants, Some(Target::AccessTokens)),
         };
         let known = known
             .iter()
             .map(|(target, not_before)| (*target, not_before));
         // Who is signed out with everybody needs no word of their own.
-        let known = known.filter(|(_, not_before)| *not_before > everybody);
-        let everybody =
-            (authenticated && everybody.0 > 0).then_some((Target::Everybody, everybody));
+        let known = known.filter(|(_, not_before)| *not_before > cutoff);
+        let all = all.filter(|_| cutoff.0 > 0).map(|all| (all, cutoff));
         known
-            .chain(everybody)
+            .chain(all)
             .filter(|(target, not_before)| {
                 now.since(*not_before) < lifetime && !is_there(target, *not_before)
             })
@@ -281,9 +350,9 @@ impl Revocations {
             .collect()
     }
 
-    /// Whether there were some that could not even wait to be told. Says so once.
-    pub fn take_overflow(&self) -> bool {
-        self.overflowed.swap(false, Ordering::AcqRel)
+    /// Whether there were some of a kind that could not even wait to be told. Says so once. What nobody signed is refused instead.
+    pub fn take_overflow(&self, kind: Kind) -> bool {
+        kind != Kind::Unsigned && self.overflow_of(kind).swap(false, Ordering::AcqRel)
     }
 
     /// One that came through the feed of what is vouched for has got to where every replica learns of it.
@@ -311,7 +380,7 @@ impl Revocations {
         self.unauthenticated.run_pending_tasks();
         let elsewhere = self.unsigned_elsewhere.load(Ordering::Relaxed);
         let count = self.unauthenticated.entry_count().max(elsewhere);
-        let feed = self.feeds.get().map(|[_, feed]| feed.try_reserve());
+        let feed = self.feeds.get().map(|feeds| feeds.unsigned.try_reserve());
         let (Ok(place), true) = (feed.transpose(), count < self.capacity.unauthenticated) else {
             self.say_full(revocation.not_before);
             return Err(Full);
@@ -342,7 +411,11 @@ impl Revocations {
     pub fn learn(&self, revocation: Revocation) -> bool {
         let is_new = match revocation.target {
             Target::Everybody => self.everybody.end(revocation.not_before),
-            _ => self.learn_in(&self.authenticated, revocation),
+            Target::AccessTokens => self.access_tokens.end(revocation.not_before),
+            Target::Grant(_) => self.learn_in(&self.grants, revocation),
+            Target::Session(_) | Target::User(_) | Target::ProviderSession(_) => {
+                self.learn_in(&self.authenticated, revocation)
+            }
         };
         self.learnt(is_new)
     }
@@ -354,12 +427,13 @@ impl Revocations {
 
     fn learn_in(&self, known: &Cache<Target, Timestamp>, revocation: Revocation) -> bool {
         let Revocation { target, not_before } = revocation;
-        if self.everybody.covers(not_before) {
+        if self.cutoff(target.kind()).covers(not_before) {
             return false;
         }
         // Before it is known: who finds it must have been told to look.
         match target {
             Target::Session(_) => self.any_session.store(true, Ordering::Release),
+            Target::Grant(_) => self.any_grant.store(true, Ordering::Release),
             Target::User(_) => {
                 let newest = &self.newest_of_users;
                 newest.fetch_max(not_before.0, Ordering::AcqRel);
@@ -368,11 +442,11 @@ impl Revocations {
                 let newest = &self.newest_of_provider_sessions;
                 newest.fetch_max(not_before.0, Ordering::AcqRel);
             }
-            Target::Everybody => {}
+            Target::Everybody | Target::AccessTokens => {}
         }
         let outcome = known.entry(target).and_compute_with(|known| match known {
             // Whoever signs out again and again ends nothing more.
-            Some(_) if matches!(target, Target::Session(_)) => Op::Nop,
+            Some(_) if target.is_by_id() => Op::Nop,
             Some(known) if *known.value() >= not_before => Op::Nop,
             _ => Op::Put(not_before),
         });
@@ -402,10 +476,18 @@ impl Revocations {
         )
     }
 
-    /// Whether the session of this id was ended by itself; whether with others, its record has to say.
+    /// Whether the session, or the grant, of this id was ended by itself; whether with others, its record has to say.
     pub fn has_revoked_id(&self, id: &[u8; 16]) -> bool {
-        self.any_session.load(Ordering::Acquire)
-            && self.authenticated.contains_key(&Target::Session(*id))
+        (self.any_session.load(Ordering::Acquire)
+            && self.authenticated.contains_key(&Target::Session(*id)))
+            || (self.any_grant.load(Ordering::Acquire)
+                && self.grants.contains_key(&Target::Grant(*id)))
+    }
+
+    /// Whether all access tokens that were given at that time are over.
+    pub fn has_revoked_tokens_of(&self, issued_at: Timestamp) -> bool {
+        let not_before = self.access_tokens.not_before.load(Ordering::Relaxed);
+        not_before > 0 && issued_at.0 <= not_before
     }
 
     /// Whether the session of this mark is over.
@@ -453,6 +535,11 @@ impl Revocations {
         self.everybody.count.subscribe()
     }
 }
+
+/// How long an access token lasts.
+pub const ACCESS_LASTS: Duration = Duration::from_mins(10);
+/// How long it is remembered that a grant has ended: no access token of it is good any more then, whatever the replicas' clocks say.
+pub const GRANTS_KEPT: Duration = ACCESS_LASTS.saturating_add(LEEWAY);
 
 #[cfg(test)]
 mod tests;

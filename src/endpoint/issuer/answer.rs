@@ -19,6 +19,7 @@ use crate::{
     answer::reply,
     clean::CleanRequest,
     issuer::{
+        NotBegun,
         error::{Code, OAuthError, invalid_request},
         parameters::Parameters,
     },
@@ -58,6 +59,16 @@ impl From<kv::Error> for Failure {
     fn from(error: kv::Error) -> Self {
         tracing::warn!(%error, "grants cannot be reached");
         Self::away()
+    }
+}
+
+impl From<NotBegun> for Failure {
+    fn from(error: NotBegun) -> Self {
+        match error {
+            NotBegun::Again => Self::away(),
+            NotBegun::TooMany(wait) => Self::throttled(wait),
+            NotBegun::Unavailable(error) => error.into(),
+        }
     }
 }
 

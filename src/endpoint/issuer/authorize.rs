@@ -19,7 +19,7 @@ use crate::{
     decide::Deny,
     endpoint::{account::signed_in, form::Form, public_name, sign_out::is_own_form},
     issuer::{
-        Agreement, Issuer, UnknownClient,
+        Agreement, Issuer, NotBegun, UnknownClient,
         authorize::{AuthorizationRequest, FRESH, Recipient},
         client::{Client, Kind},
         consent::Consent,
@@ -29,7 +29,6 @@ use crate::{
         redirect::RedirectUri,
         resource::Resource,
     },
-    kv,
     observe::{Record, Verdict},
     random,
     response::Body,
@@ -246,6 +245,7 @@ impl Ask<'_> {
             resource: resource.to_text(),
             scopes,
             nonce: authorization.nonce,
+            form: Some(random::bytes()),
         };
         let consent = Consent {
             agreement,
@@ -264,7 +264,7 @@ impl Ask<'_> {
                 record,
             )
             .await;
-            return sent.map(Ok).map_err(Reject::from);
+            return sent.map(Ok);
         }
         if authorization.is_silent {
             return Ok(Err(OAuthError::new(
@@ -448,7 +448,7 @@ pub(super) async fn consent(
         return Err(Reject::of(deny, route, || snapshot.site.path("account")));
     }
     spend(issuer, consent.pushed.as_ref()).await?;
-    let sent = send_code(
+    send_code(
         snapshot,
         issuer,
         &consent,
@@ -457,8 +457,7 @@ pub(super) async fn consent(
         now,
         record,
     )
-    .await;
-    sent.map_err(Reject::from)
+    .await
 }
 
 /// Begins the grant, and sends its code to the client.
@@ -470,21 +469,24 @@ async fn send_code(
     status: StatusCode,
     now: Timestamp,
     record: &mut Record,
-) -> Result<Response<Body>, kv::Error> {
+) -> Result<Response<Body>, Reject> {
     let agreement = &consent.agreement;
-    let code = issuer
+    let begun = issuer
         .grants
         .begin(agreement, session, now, issuer.end_of_grants(session))
-        .await?;
+        .await
+        .map_err(not_begun)?;
     record.detail = Some(format!("client {}: code given", agreement.client));
-    tracing::info!(
-        client = agreement.client,
-        name = agreement.name,
-        user = &**session.identity.user(),
-        resource = agreement.resource,
-        "a client may act for somebody"
-    );
-    trail::made(snapshot, &session.identity, agreement, record);
+    if begun.is_new {
+        tracing::info!(
+            client = agreement.client,
+            name = agreement.name,
+            user = &**session.identity.user(),
+            resource = agreement.resource,
+            "a client may act for somebody"
+        );
+        trail::made(snapshot, &session.identity, agreement, record);
+    }
     let Ok(uri) = RedirectUri::parse(&agreement.redirect_uri) else {
         return Ok(reply::empty(StatusCode::INTERNAL_SERVER_ERROR));
     };
@@ -492,9 +494,18 @@ async fn send_code(
         issuer,
         &uri,
         consent.state.as_deref(),
-        &[("code", &code)],
+        &[("code", &begun.code)],
         status,
     ))
+}
+
+/// What somebody is told for whom no grant begins.
+pub(super) fn not_begun(why: NotBegun) -> Reject {
+    match why {
+        NotBegun::Again => Reject::StaleForm,
+        NotBegun::TooMany(_) => Reject::TooManyRequests,
+        NotBegun::Unavailable(error) => error.into(),
+    }
 }
 
 /// Sends an answer to a client, with `state` as it came, and with `iss`, so that it takes no other server's answer for this one's

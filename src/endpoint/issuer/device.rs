@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::{
     answer::{Failure, json as answer_json},
+    authorize::not_begun,
     client_request::ClientRequest,
     rules::{Wanted, granted, guard, resource_of},
     trail,
@@ -32,7 +33,6 @@ use crate::{
         resource::Resource,
         token::Presented,
     },
-    kv,
     login::transaction::pkce_challenge,
     observe::Record,
     random,
@@ -226,7 +226,7 @@ async fn allow(
     session: &Session,
     now: Timestamp,
     record: &Record,
-) -> Result<bool, kv::Error> {
+) -> Result<bool, Reject> {
     let agreement = Agreement {
         client: waiting.client.clone(),
         name: waiting.name.clone(),
@@ -239,12 +239,15 @@ async fn allow(
         resource: waiting.resource.clone(),
         scopes: waiting.scopes.clone(),
         nonce: None,
+        form: Some(random::bytes()),
     };
     let ends = (waiting.expires_at, issuer.end_of_grants(session));
     let grant = issuer
         .grants
         .begin_for_device(&agreement, session, now, ends)
-        .await?;
+        .await
+        .map_err(not_begun)?
+        .code;
     let name = Presented::code(&grant).map(|code| code.grant);
     let counts = issuer
         .state
@@ -264,7 +267,7 @@ async fn allow(
         );
         trail::made(snapshot, &session.identity, &agreement, record);
     }
-    counts
+    Ok(counts?)
 }
 
 fn session<'v>(

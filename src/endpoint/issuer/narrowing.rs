@@ -58,7 +58,8 @@ pub(super) async fn narrow(
     if !revocations.is_known() {
         return Err(Failure::away());
     }
-    if revocations.has_revoked(&token.session) {
+    if revocations.has_revoked(&token.session) || revocations.has_revoked_tokens_of(token.issued_at)
+    {
         return Err(invalid_request(UNKNOWN).into());
     }
     let elsewhere = || OAuthError::new(Code::InvalidTarget, "the grant is not for that resource");

@@ -43,6 +43,7 @@ pub(super) async fn revoke(
         let opened = opened.filter(|token| token.client == *handle);
         opened.map(|token| {
             let id = token.session.id;
+            issuer.grants.end_access_tokens(&id, *now);
             if token.is_clients_own {
                 trail::token_ended(snapshot, &token.session.identity, &token.client, record);
             }

@@ -116,6 +116,7 @@ async fn sign_in(
         resource: resource.to_text(),
         scopes: scopes.clone(),
         nonce: None,
+        form: None,
     };
     let ends_at = if exchange.is_offline {
         issuer.end_of_grants(&session)

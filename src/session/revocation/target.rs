@@ -3,6 +3,7 @@
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 
+use super::Kind;
 use crate::{clock::Timestamp, identity::Identity, session::Session};
 
 /// Whose sessions have ended. Names are hashes: a list of them says nothing of anybody.
@@ -16,9 +17,28 @@ pub enum Target {
     ProviderSession([u8; 16]),
     /// All sessions.
     Everybody,
+    /// All access tokens of one grant; or those of one that a client has for itself.
+    Grant([u8; 16]),
+    /// All access tokens.
+    AccessTokens,
 }
 
 impl Target {
+    /// With which it is kept, where somebody vouches for it.
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Self::Session(_) | Self::User(_) | Self::ProviderSession(_) | Self::Everybody => {
+                Kind::Vouched
+            }
+            Self::Grant(_) | Self::AccessTokens => Kind::Grants,
+        }
+    }
+
+    /// Whether it names one session, or one grant, whenever that began.
+    pub(super) fn is_by_id(&self) -> bool {
+        matches!(self, Self::Session(_) | Self::Grant(_))
+    }
+
     /// All sessions of a provider's user.
     pub fn user(provider: &str, subject: &str) -> Self {
         Self::User(user_hash(provider, subject))

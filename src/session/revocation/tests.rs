@@ -68,9 +68,14 @@ fn an_older_revocation_does_not_undo_a_newer_one() {
 #[tokio::test]
 async fn what_is_revoked_here_goes_out_and_what_is_learnt_does_not() {
     let revocations = Revocations::new(Duration::from_hours(1));
-    let (feed, mut out) = mpsc::channel(8);
-    let (unsigned_feed, mut unsigned_out) = mpsc::channel(1);
-    revocations.tell(feed, unsigned_feed);
+    let (vouched, mut out) = mpsc::channel(8);
+    let (unsigned, mut unsigned_out) = mpsc::channel(1);
+    let (grants, mut grants_out) = mpsc::channel(1);
+    revocations.tell(Feeds {
+        vouched,
+        unsigned,
+        grants,
+    });
     let here = Revocation {
         target: Target::Session([1; 16]),
         not_before: Timestamp(1),
@@ -99,12 +104,20 @@ async fn what_is_revoked_here_goes_out_and_what_is_learnt_does_not() {
     assert_eq!(out.recv().await, Some(frame("2")));
     assert_eq!(unsigned_out.recv().await, Some(frame("1")));
     assert!(unsigned_out.try_recv().is_err());
+    let grant = Revocation {
+        target: Target::Grant([3; 16]),
+        ..here
+    };
+    revocations.revoke(grant);
+    assert_eq!(grants_out.recv().await, Some(grant));
+    assert!(out.try_recv().is_err());
 }
 
 fn small() -> Revocations {
     let capacity = Capacity {
         authenticated: 100,
         unauthenticated: 50,
+        grants: 100,
     };
     Revocations::bounded(Duration::from_hours(1), capacity)
 }
@@ -198,6 +211,28 @@ fn beyond_the_bound_whoever_signed_out_stays_out() {
     assert!(revocations.has_revoked(&old), "of before");
 }
 
+/// Anybody who may sign in begins and ends grants without end. That ends access tokens, which are renewed, and nobody's session.
+#[test]
+fn a_flood_of_grants_that_end_ends_no_session() {
+    let revocations = small();
+    for number in 0..150_u8 {
+        revocations.revoke(Revocation {
+            target: Target::Grant([number; 16]),
+            not_before: Timestamp(1_000 + u64::from(number)),
+        });
+        revocations.grants.run_pending_tasks();
+    }
+    let begun = Session {
+        id: [200; 16],
+        ..session("ada", 10)
+    };
+    assert!(!revocations.has_revoked(&begun));
+    // A token of a grant that is forgotten is over with those of its time, and none is that was given since.
+    assert!(revocations.has_revoked_tokens_of(Timestamp(1_000)));
+    assert!(!revocations.has_revoked_tokens_of(Timestamp(1_100)));
+    assert!(revocations.has_revoked_id(&[149; 16]));
+}
+
 #[test]
 fn a_clock_that_is_ahead_ends_nobody_for_good() {
     let revocations = small();
@@ -234,39 +269,50 @@ fn what_the_common_memory_lost_is_found() {
         target: Target::provider_session("corp", "sid"),
         not_before: Timestamp(170),
     });
-    let lost = |authenticated, there: &[(Target, u64)]| -> Vec<u64> {
+    let lost = |kind, there: &[(Target, u64)]| -> Vec<u64> {
         let there = there.iter().map(|(target, at)| (*target, Timestamp(*at)));
         let there: HashMap<_, _> = there.collect();
-        let lost = revocations.lost(
-            authenticated,
-            &there,
-            Duration::from_secs(250),
-            Timestamp(300),
-        );
+        let lost = revocations.lost(kind, &there, Duration::from_secs(250), Timestamp(300));
         let mut times: Vec<_> = lost.iter().map(|lost| lost.not_before.0).collect();
         times.sort_unstable();
         times
     };
     let all = [(ada, 100), (bob, 200), (one, 150)];
-    assert!(lost(true, &all).is_empty());
+    assert!(lost(Kind::Vouched, &all).is_empty());
     let three = [100, 150, 200];
-    assert_eq!(lost(true, &[]), three, "the old one ended with its session");
-    assert_eq!(lost(true, &[(ada, 101), (bob, 199), (one, 20)]), [200]);
-    assert_eq!(lost(false, &all), [170]);
-    learn(Target::Everybody, 120);
-    assert_eq!(lost(true, &all), [120]);
     assert_eq!(
-        lost(true, &[]),
+        lost(Kind::Vouched, &[]),
+        three,
+        "the old one ended with its session"
+    );
+    assert_eq!(
+        lost(Kind::Vouched, &[(ada, 101), (bob, 199), (one, 20)]),
+        [200]
+    );
+    assert_eq!(lost(Kind::Unsigned, &all), [170]);
+    learn(Target::Everybody, 120);
+    assert_eq!(lost(Kind::Vouched, &all), [120]);
+    assert_eq!(
+        lost(Kind::Vouched, &[]),
         [120, 150, 200],
         "one word for all of before"
     );
+    learn(Target::Grant([1; 16]), 160);
+    assert_eq!(lost(Kind::Grants, &[]), [160]);
+    assert!(lost(Kind::Grants, &[(Target::Grant([1; 16]), 5)]).is_empty());
+    learn(Target::AccessTokens, 170);
+    assert_eq!(lost(Kind::Grants, &[]), [170]);
 }
 
 #[tokio::test]
 async fn what_finds_no_place_in_the_queue_is_not_forgotten() {
     let revocations = Revocations::new(Duration::from_hours(1));
     let (feed, _queue) = mpsc::channel(1);
-    revocations.tell(feed.clone(), feed);
+    revocations.tell(Feeds {
+        vouched: feed.clone(),
+        unsigned: feed.clone(),
+        grants: feed,
+    });
     let revoke = |name| {
         revocations.revoke(Revocation {
             target: Target::user("corp", name),
@@ -274,11 +320,18 @@ async fn what_finds_no_place_in_the_queue_is_not_forgotten() {
         });
     };
     revoke("ada");
-    assert!(!revocations.take_overflow());
+    let take_overflow = || revocations.take_overflow(Kind::Vouched);
+    assert!(!take_overflow());
     revoke("bob");
-    assert!(revocations.take_overflow() && !revocations.take_overflow());
+    assert!(!revocations.take_overflow(Kind::Grants));
+    assert!(take_overflow() && !take_overflow());
     assert!(!revocations.are_told(Duration::ZERO).await);
     let there = HashMap::new();
-    let lost = revocations.lost(true, &there, Duration::from_hours(1), Timestamp(101));
+    let lost = revocations.lost(
+        Kind::Vouched,
+        &there,
+        Duration::from_hours(1),
+        Timestamp(101),
+    );
     assert_eq!(lost.len(), 2);
 }

@@ -5,8 +5,10 @@ use serde_json::json;
 use url::form_urlencoded;
 
 use super::{
-    BACK, agree, authorize, client, consent_of, decide, home, parameter, register, submit,
+    BACK, MCP, agree, authorize, call, client, consent_of, decide, home, home_with, parameter,
+    redeem, register, submit, tokens_of,
 };
+use crate::support::house::Plan;
 
 #[tokio::test]
 async fn t30_m8_the_page_says_who_asks_and_is_nobody_elses_to_show() {
@@ -44,6 +46,57 @@ async fn t30_m8_the_page_says_who_asks_and_is_nobody_elses_to_show() {
     assert_eq!(page.header("cache-control"), "no-store");
     let local = browser.get(&authorize(house, &id, &[])).await.text();
     assert!(local.contains("your own machine"), "{local}");
+}
+
+/// Whoever sends it twice, for want of patience, gets one code; and whoever sends it for ever no more.
+#[tokio::test]
+async fn a_form_of_consent_is_good_for_one_grant() {
+    let home = home().await;
+    let house = &home.house;
+    let client = client(house).await;
+    let browser = house.browser();
+    let page = browser.follow(&authorize(house, &client, &[])).await;
+    let form = consent_of(&page);
+    let code = parameter(&decide(&browser, &form, "allow").await.location(), "code");
+    for _ in 0..60 {
+        let again = decide(&browser, &form, "allow").await.location();
+        assert_eq!(parameter(&again, "code"), code);
+    }
+    let reply = redeem(house, &client, &code.expect("a code")).await;
+    let tokens = tokens_of(&client, &reply);
+    let again = decide(&browser, &form, "allow").await;
+    assert_eq!(again.status, StatusCode::FORBIDDEN, "{}", again.text());
+    assert_eq!(
+        call(house, &tokens.access, "/mcp").await.status,
+        StatusCode::OK
+    );
+}
+
+/// Codes that nobody spends revoke nothing, and a user has no more of them than so many.
+#[tokio::test]
+async fn a_flood_of_consents_is_bounded_and_revokes_nothing() {
+    let home = home_with(MCP, Plan::admin).await;
+    let house = &home.house;
+    let client = client(house).await;
+    let browser = house.browser();
+    browser.sign_in("/").await;
+    let mut agreed = 0;
+    loop {
+        let page = browser.get(&authorize(house, &client, &[])).await;
+        let reply = decide(&browser, &consent_of(&page), "allow").await;
+        if reply.status == StatusCode::TOO_MANY_REQUESTS {
+            break;
+        }
+        assert_eq!(reply.status, StatusCode::SEE_OTHER, "{}", reply.text());
+        agreed += 1;
+        assert!(agreed < 200, "it is not bounded");
+    }
+    assert!(agreed >= 50, "{agreed}");
+    let (_, metrics) = house.admin_says("/metrics").await;
+    assert!(
+        metrics.contains("sidegate_revocations_total 0"),
+        "{metrics}"
+    );
 }
 
 #[tokio::test]

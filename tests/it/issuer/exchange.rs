@@ -400,6 +400,26 @@ async fn a_signed_access_token_names_its_client() {
     }
 }
 
+/// Each exchange makes a grant: of one token no more come than so many.
+#[tokio::test]
+async fn exchanges_of_one_user_are_bounded() {
+    let home = phone().await;
+    let house = &home.house;
+    knows(&home.provider, "theirs", &json!({}));
+    let mut given = 0;
+    let refused = loop {
+        let reply = exchange(house, ACCESS, "theirs", &[]).await;
+        if reply.status != StatusCode::OK {
+            break reply;
+        }
+        given += 1;
+        assert!(given < 200, "it is not bounded");
+    };
+    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(error(&refused), "slow_down");
+    assert!(given >= 50, "{given}");
+}
+
 #[tokio::test]
 async fn rules_judge_as_at_a_login() {
     let home = home_with(PHONE, |plan| {

@@ -38,6 +38,7 @@ fn frame(sid: &str) -> Revocation {
 
 fn small() -> Revocations {
     let capacity = Capacity {
+        grants: 100_000,
         authenticated: 1_000,
         unauthenticated: 500,
     };

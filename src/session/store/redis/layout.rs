@@ -113,7 +113,9 @@ pub(super) fn encode_revocation(revocation: &Revocation) -> Vec<u8> {
         Target::Session(id) => (b's', id),
         Target::User(name) => (b'u', name),
         Target::ProviderSession(name) => (b'p', name),
-        Target::Everybody => (b'e', [0; 16]),
+        Target::Everybody => (EVERYBODY, [0; 16]),
+        Target::Grant(id) => (b'g', id),
+        Target::AccessTokens => (ACCESS_TOKENS, [0; 16]),
     };
     let not_before = revocation.not_before.0.to_be_bytes();
     [&[kind][..], &name, &not_before].concat()
@@ -126,7 +128,9 @@ pub(super) fn decode_revocation(bytes: &[u8]) -> Option<Revocation> {
         b's' => Target::Session(*name),
         b'u' => Target::User(*name),
         b'p' => Target::ProviderSession(*name),
-        b'e' => Target::Everybody,
+        &EVERYBODY => Target::Everybody,
+        b'g' => Target::Grant(*name),
+        &ACCESS_TOKENS => Target::AccessTokens,
         _ => return None,
     };
     let (not_before, rest) = number(rest)?;
@@ -141,6 +145,10 @@ fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
     Some((u64::from_be_bytes(*number), rest))
 }
 
+/// What a revocation of everybody's sessions begins with.
+pub(super) const EVERYBODY: u8 = b'e';
+/// What one of all access tokens begins with.
+pub(super) const ACCESS_TOKENS: u8 = b'a';
 const VERSION: u8 = 1;
 const HEAD: usize = 25;
 
@@ -173,6 +181,7 @@ mod tests {
             let not_before = Timestamp(end);
             for target in [
                 Target::Session(name), Target::User(name), Target::ProviderSession(name), Target::Everybody,
+                Target::Grant(name), Target::AccessTokens,
             ] {
                 let revocation = Revocation { target, not_before };
                 prop_assert_eq!(decode_revocation(&encode_revocation(&revocation)), Some(revocation));

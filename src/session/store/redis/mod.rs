@@ -35,7 +35,7 @@ use self::{
     last_seen::LastSeenWriter,
     layout::{Message, Name, Stored},
     record_cache::{RecordCache, has_ended},
-    revocation_log::{Kind, RevocationLog},
+    revocation_log::RevocationLog,
     secrets::Secrets,
     subscription::{Listener, Subscription},
 };
@@ -52,7 +52,7 @@ use crate::{
     },
     session::{
         Id, Lifetimes, StoreError,
-        revocation::Revocations,
+        revocation::{Feeds, GRANTS_KEPT, Kind, Revocation, Revocations},
         seal::{Fingerprint, KeyRing},
     },
 };
@@ -98,22 +98,26 @@ impl Redis {
         let secrets = Arc::new(Secrets::new(secrets));
         let secrets_key = format!("sidegate:{gate}:secrets");
         let missed = Arc::<Notify>::default();
-        let revocation_log = [Kind::Vouched, Kind::Unsigned].map(|kind| RevocationLog {
+        let revocation_logs = KINDS.map(|kind| RevocationLog {
             link: Arc::clone(&link),
-            key: format!("sidegate:{gate}:revocations{}", kind.suffix()),
+            key: format!(
+                "sidegate:{gate}:revocations{}",
+                revocation_log::suffix(kind)
+            ),
             kind,
             channel: channel.clone(),
             revocations: Arc::clone(revocations),
-            lifetime: lifetimes.lifetime + Duration::from_mins(1),
+            lifetime: match kind {
+                Kind::Vouched | Kind::Unsigned => lifetimes.lifetime + Duration::from_mins(1),
+                Kind::Grants => GRANTS_KEPT,
+            },
             last_sent: Arc::default(),
         });
-        let (feed, queue) = mpsc::channel(WAITING_REVOCATIONS);
-        let (unsigned_feed, unsigned_queue) = mpsc::channel(WAITING_UNSIGNED);
         revocations.mark_unsynced();
-        revocations.tell(feed, unsigned_feed);
+        let queues = tell(revocations);
 
         let (telling, stop) = (TaskTracker::new(), CancellationToken::new());
-        for (revocation_log, queue) in revocation_log.iter().zip([queue, unsigned_queue]) {
+        for (revocation_log, queue) in revocation_logs.iter().zip(queues) {
             telling.spawn(revocation_log.clone().tell(queue, stop.clone()));
         }
         telling.spawn(last_seen::run(
@@ -134,7 +138,7 @@ impl Redis {
             missed: Arc::clone(&missed),
         };
         let beat = subscription::beat(Arc::clone(&link), own_channel);
-        let learn = revocation_log::learn(revocation_log, missed);
+        let learn = revocation_log::learn(revocation_logs, missed);
         let compare = secrets::compare(Arc::clone(&secrets), Arc::clone(&link), secrets_key);
         tokio::spawn(listening.clone().run_until_cancelled_owned(async move {
             tokio::join!(keeper.run(), listener.run(), beat, learn, compare);
@@ -428,9 +432,26 @@ fn name_of(gate: &str) -> String {
     hex(&digest::digest(&digest::SHA256, gate.as_bytes()).as_ref()[..8])
 }
 
+/// Gives revocations a queue of each of the [`KINDS`] from here on.
+fn tell(revocations: &Revocations) -> [mpsc::Receiver<Revocation>; 3] {
+    let (vouched, queue) = mpsc::channel(WAITING_REVOCATIONS);
+    let (unsigned, unsigned_queue) = mpsc::channel(WAITING_UNSIGNED);
+    let (grants, grants_queue) = mpsc::channel(WAITING_GRANTS);
+    revocations.tell(Feeds {
+        vouched,
+        unsigned,
+        grants,
+    });
+    [queue, unsigned_queue, grants_queue]
+}
+
+/// In the order of their queues.
+const KINDS: [Kind; 3] = [Kind::Vouched, Kind::Unsigned, Kind::Grants];
 /// Revocations that may wait for Redis; a hundred bytes each.
 const WAITING_REVOCATIONS: usize = 100_000;
 /// The same for unsigned ones. Beyond, they are refused.
 const WAITING_UNSIGNED: usize = 10_000;
+/// The same for those of access tokens. Beyond, other replicas learn of them late.
+const WAITING_GRANTS: usize = 10_000;
 /// How long a stop waits for what is still to be sent to Redis.
 const FINISH: Duration = Duration::from_secs(2);

@@ -1,6 +1,6 @@
 //! Revocations, sent to other replicas and received from them.
 //!
-//! They are in two sorted sets (unsigned ones apart), numbered in the order in which Redis stored them. Each revocation is in its set, or is
+//! They are in three sorted sets, one of each kind, numbered in the order in which Redis stored them. Each revocation is in its set, or is
 //! still being sent. Those of others are received at once by message, and read every two seconds. So a lost message loses no revocation. A
 //! read ([`reading`]) continues behind the newest known entry. If that entry is not where it was, the set is another one (after a
 //! failover or a restart), or was trimmed. Then all of it is read again, and missing entries are sent again.
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(super) use self::reading::learn;
 use super::{
-    layout::{Message, encode_revocation},
+    layout::{ACCESS_TOKENS, EVERYBODY, Message, encode_revocation},
     script,
 };
 use crate::{
@@ -27,26 +27,16 @@ use crate::{
     redis::link::Link,
     session::{
         StoreError,
-        revocation::{Revocation, Revocations, Target},
+        revocation::{Kind, Revocation, Revocations, Target},
     },
 };
 
-/// Which revocations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// That somebody vouches for.
-    Vouched,
-    /// That nobody signed.
-    Unsigned,
-}
-
-impl Kind {
-    /// What follows the key's name.
-    pub(super) fn suffix(self) -> &'static str {
-        match self {
-            Self::Vouched => "",
-            Self::Unsigned => ":unauthenticated",
-        }
+/// What follows the key's name.
+pub(super) fn suffix(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Vouched => "",
+        Kind::Unsigned => ":unauthenticated",
+        Kind::Grants => ":grants",
     }
 }
 
@@ -92,26 +82,36 @@ impl RevocationLog {
 
     async fn send_one(&self, revocation: &Revocation) -> Result<(), StoreError> {
         let capacity = self.revocations.capacity();
-        let (message, most, surplus) = match self.kind {
-            Kind::Vouched => {
-                let most = capacity.authenticated;
-                (Message::Revoked(*revocation), most, most.div_ceil(100))
-            }
-            Kind::Unsigned => {
-                let most = capacity.unsigned_at_most();
-                (Message::RevokedUnsigned(*revocation), most, 0)
-            }
+        let (message, most, all) = match self.kind {
+            Kind::Vouched => (
+                Message::Revoked(*revocation),
+                capacity.authenticated,
+                Some(EVERYBODY),
+            ),
+            Kind::Unsigned => (
+                Message::RevokedUnsigned(*revocation),
+                capacity.unsigned_at_most(),
+                None,
+            ),
+            Kind::Grants => (
+                Message::Revoked(*revocation),
+                capacity.grants,
+                Some(ACCESS_TOKENS),
+            ),
         };
+        let surplus = all.map_or(0, |_| most.div_ceil(100));
         let (member, message) = (encode_revocation(revocation), message.encode());
         let [lifetime, most, surplus] = [self.lifetime.as_millis(), most.into(), surplus.into()]
             .map(|number| number.to_string());
-        let arguments: [&[u8]; 6] = [
+        let all: Vec<u8> = all.into_iter().collect();
+        let arguments: [&[u8]; 7] = [
             &member,
             lifetime.as_bytes(),
             self.channel.as_bytes(),
             &message,
             most.as_bytes(),
             surplus.as_bytes(),
+            &all,
         ];
         let answer = self
             .link
@@ -125,8 +125,8 @@ impl RevocationLog {
                 return Ok(());
             }
             Value::Int(2) => tracing::error!(
-                limit = capacity.authenticated,
-                "too many revocations: the oldest are dropped, and every session from before them has ended"
+                limit = most,
+                "too many revocations: the oldest are dropped, and every session or access token from before them has ended"
             ),
             _ => {}
         }
@@ -137,10 +137,9 @@ impl RevocationLog {
     /// Tells again what is known here and is not among `there`, many at once and apart from the queue: what is new does
     /// not wait for it. Others learn of it where they look.
     async fn send_again(&self, there: &HashMap<Target, Timestamp>) -> Result<(), StoreError> {
-        let is_vouched = self.kind == Kind::Vouched;
         let lost = self
             .revocations
-            .lost(is_vouched, there, self.lifetime, clock::now());
+            .lost(self.kind, there, self.lifetime, clock::now());
         if lost.is_empty() {
             return Ok(());
         }
@@ -162,7 +161,7 @@ impl RevocationLog {
 
     /// Whether some could not even wait to be told.
     fn has_overflowed(&self) -> bool {
-        self.kind == Kind::Vouched && self.revocations.take_overflow()
+        self.revocations.take_overflow(self.kind)
     }
 
     fn last_sent(&self) -> MutexGuard<'_, Option<Vec<u8>>> {

@@ -136,11 +136,11 @@ return 1
 );
 
 /// revocations' key; revocation, milliseconds that it counts, channel, message, how many there may be, how many of the
-/// oldest are let go of then. 1; 2 where it made room; 0 where there is none.
+/// oldest are let go of then, what a revocation in their place begins with. 1; 2 where it made room; 0 where there is none.
 ///
 /// Each has a number of its own, above all before: readers go on where they were. It is the server's clock, so that
 /// those of the replicas need not agree, and goes on where a failover finds a clock that is behind. The oldest go with
-/// every session of before, as far back as their replicas' clocks and this one say.
+/// every session (or access token) of before, as far back as their replicas' clocks and this one say.
 pub(super) static REVOKE: Known = known!(
     r"
 local whole = function(number) return string.format('%.0f', number) end
@@ -162,7 +162,7 @@ if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[5]) then
         end
     end
     last = math.min(last, tonumber(time[1]))
-    local all = 'e' .. string.rep('\0', 16) .. struct.pack('>I8', last)
+    local all = ARGV[7] .. string.rep('\0', 16) .. struct.pack('>I8', last)
     redis.call('ZREMRANGEBYRANK', KEYS[1], 0, surplus - 1)
     redis.call('ZADD', KEYS[1], 'NX', whole(number), all)
     redis.call('PUBLISH', ARGV[3], 'r' .. all)

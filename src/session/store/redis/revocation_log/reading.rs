@@ -5,8 +5,12 @@ use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 use redis::{FromRedisValue as _, Value};
 use tokio::{sync::Notify, time::interval};
 
-use super::{Kind, RevocationLog};
-use crate::session::{StoreError, revocation::Revocation, store::redis::layout::decode_revocation};
+use super::RevocationLog;
+use crate::session::{
+    StoreError,
+    revocation::{Kind, Revocation},
+    store::redis::layout::decode_revocation,
+};
 
 /// How far a set was read: its newest member then, and that one's number.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,7 +128,7 @@ impl RevocationLog {
             for revocation in page.iter().filter_map(|one| decode_revocation(&one.member)) {
                 see(revocation);
                 match self.kind {
-                    Kind::Vouched => self.revocations.learn(revocation),
+                    Kind::Vouched | Kind::Grants => self.revocations.learn(revocation),
                     Kind::Unsigned => self.revocations.learn_unsigned(revocation),
                 };
             }
@@ -167,32 +171,31 @@ impl RevocationLog {
 }
 
 /// Learns all at first, and what is new from then on: every two seconds, and when something may have been missed.
-pub(in crate::session::store::redis) async fn learn(
-    [authenticated, unauthenticated]: [RevocationLog; 2],
-    missed: Arc<Notify>,
-) {
+pub(in crate::session::store::redis) async fn learn(logs: [RevocationLog; 3], missed: Arc<Notify>) {
     let mut beat = interval(BEAT);
-    let mut readings = [Reading::default(), Reading::default()];
+    let mut readings = [Reading::default(), Reading::default(), Reading::default()];
     loop {
         tokio::select! {
             () = missed.notified() => {}
             _ = beat.tick() => {}
         }
-        if let Err(error) = learn_both([&authenticated, &unauthenticated], &mut readings).await {
+        if let Err(error) = learn_each(&logs, &mut readings).await {
             tracing::debug!(%error, "revocations of other replicas cannot be learnt");
         }
     }
 }
 
-async fn learn_both(
-    [authenticated, unauthenticated]: [&RevocationLog; 2],
-    [reading, unsigned_reading]: &mut [Reading; 2],
+async fn learn_each(
+    logs: &[RevocationLog; 3],
+    readings: &mut [Reading; 3],
 ) -> Result<(), StoreError> {
-    authenticated.look(reading).await?;
-    unauthenticated.look(unsigned_reading).await?;
-    let revocations = &authenticated.revocations;
-    revocations.note_unsigned_elsewhere(unauthenticated.count().await?);
-    revocations.mark_synced();
+    for (log, reading) in logs.iter().zip(readings) {
+        log.look(reading).await?;
+        if log.kind == Kind::Unsigned {
+            log.revocations.note_unsigned_elsewhere(log.count().await?);
+        }
+    }
+    logs[0].revocations.mark_synced();
     Ok(())
 }
 
